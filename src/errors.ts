@@ -1,0 +1,69 @@
+/**
+ * Every error that a user can cause. Each says what was wrong, what was expected and what to do;
+ * `code` is stable, for programs.
+ */
+export class HeddleError extends Error {
+  readonly code: string;
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}
+
+/** A graph was built from operands that do not fit together. */
+export class ShapeError extends HeddleError {
+  constructor(message: string) {
+    super('shape', message);
+  }
+}
+
+/** A config is not what it should be: an unknown key, a pattern letter that means nothing, sizes that contradict. */
+export class ConfigError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('config', message, options);
+  }
+}
+
+/** A checkpoint file is missing, truncated, or contradicts its config. */
+export class CheckpointError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('checkpoint', message, options);
+  }
+}
+
+/** A tokenizer cannot be read, or does not match the model. */
+export class TokenizerError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('tokenizer', message, options);
+  }
+}
+
+/** A corpus or a prompt has nothing in it that can be used. */
+export class DataError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('data', message, options);
+  }
+}
+
+/** A device is absent, out of memory, or was fed tensors that the graph does not take. */
+export class DeviceError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('device', message, options);
+  }
+}
+
+/** Training cannot go on: the loss is not a number, or a run was resumed with other settings. */
+export class TrainingError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('training', message, options);
+  }
+}
+
+/** A file could not be written: the disk is full, or the folder is not ours. */
+export class StorageError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('storage', message, options);
+  }
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+    // Machines differ by an order of magnitude: a test fails on a wrong answer, never on a slow one.
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
+    // The engine computes on two threads of its own; more workers only get in each other's way.
+    maxWorkers: 2,
+  },
+});
