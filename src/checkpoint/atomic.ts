@@ -1,0 +1,272 @@
+/**
+ * Files and folders that are written whole or not at all.
+ *
+ * Everything is first written under a temporary name beside its target (`.NAME.PID-RANDOM.heddle-tmp`), synced to the disk,
+ * and then renamed. A file needs no more: rename replaces it in one step.
+ *
+ * No rename replaces a folder that has something in it, so a folder takes four steps:
+ *
+ *   1. fill and sync the temporary folder     a crash leaves: the old folder in its place
+ *   2. rename NAME to .NAME.previous          a crash leaves: the old folder, as .NAME.previous
+ *   3. rename the temporary to NAME           a crash leaves: the new folder in its place
+ *   4. remove .NAME.previous
+ *
+ * Only between steps 2 and 3 does NAME not exist; `recoverFolder` undoes step 2. Call it before reading a folder that
+ * `writeFolderAtomic` writes, and before making a folder of that name; `writeFolderAtomic` itself begins with it. It then
+ * clears what earlier crashes left: a `.NAME.previous` that step 4 missed, and the temporaries of processes that are gone.
+ *
+ * One writer at a time is meant for one target, beside any number of readers. Two writers never mix their files: the last
+ * one wins, or one of them fails with a `StorageError`.
+ */
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { HeddleError, StorageError } from '../errors.js';
+
+/** Appends bytes to a file that is being written; they may be reused once the promise resolves. */
+export type WriteBytes = (bytes: Uint8Array) => Promise<void>;
+
+/**
+ * Writes a file whole or not at all; what stood there before keeps its permissions, and stays as it was on failure.
+ * A symbolic link is replaced, not followed.
+ *
+ * @param data bytes, or text to be written as UTF-8
+ * @throws StorageError when the file cannot be written
+ */
+export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
+  const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data;
+  await streamFileAtomic(path, (write) => write(bytes));
+}
+
+/**
+ * Writes a file whole or not at all, piece by piece: `produce` calls `write` as often as it likes, awaiting each call.
+ *
+ * @throws StorageError when the file cannot be written, and whatever `produce` throws
+ */
+export async function streamFileAtomic(
+  path: string,
+  produce: (write: WriteBytes) => Promise<void>,
+): Promise<void> {
+  await throughTemporary(path, async (temporary) => {
+    const handle = await open(temporary, 'wx', await permissions(path));
+    try {
+      await produce((bytes) => writeAll(handle, bytes));
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+    await sync(dirname(path));
+  });
+}
+
+/**
+ * Replaces a folder whole or not at all: `fill` gets the path of an empty temporary folder, which then takes the place of
+ * `folder`, **with nothing kept of what was in it**. Missing folders above it are made.
+ *
+ * @throws StorageError when it cannot be written, when `folder` is a file, or when it holds the working directory; and
+ *   whatever else `fill` throws
+ */
+export async function writeFolderAtomic(
+  folder: string,
+  fill: (temporaryFolder: string) => Promise<void>,
+): Promise<void> {
+  const target = resolve(folder);
+  if (holdsWorkingDirectory(target)) {
+    throw new StorageError(
+      `Could not write ${folder}: it holds the working directory, and writing replaces it. Name another folder.`,
+    );
+  }
+  try {
+    await mkdir(dirname(target), { recursive: true });
+    await recoverFolder(target);
+    await rm(previousName(target), { recursive: true, force: true });
+  } catch (error) {
+    throw inWords(folder, error);
+  }
+  await throughTemporary(target, async (temporary) => {
+    const mode = await permissions(target, 'folder');
+    await mkdir(temporary, { mode: mode | 0o700 });
+    await fill(temporary);
+    await syncAllIn(temporary);
+    await swapIn(temporary, target);
+  });
+}
+
+/**
+ * Puts back a folder that a crash in `writeFolderAtomic` left as `.NAME.previous`. Does nothing when there is nothing to put
+ * back, and is safe while another process writes the folder.
+ *
+ * @throws StorageError when the folder is missing, could be put back, and cannot be renamed
+ */
+export async function recoverFolder(folder: string): Promise<void> {
+  const target = resolve(folder);
+  try {
+    // Renaming onto a folder with something in it fails, so a complete folder is safe without a look that could be outdated.
+    await rename(previousName(target), target);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' || (await exists(target))) return;
+    throw inWords(folder, error);
+  }
+}
+
+async function swapIn(temporary: string, target: string): Promise<void> {
+  const previous = previousName(target);
+  for (;;) {
+    await renameIfThere(target, previous);
+    try {
+      await rename(temporary, target);
+      break;
+    } catch (error) {
+      // A reader has recovered the old folder in between: it must be moved aside again.
+      if (codeOf(error) === 'ENOTEMPTY' || codeOf(error) === 'EEXIST') continue;
+      await renameIfThere(previous, target);
+      throw error;
+    }
+  }
+  await sync(dirname(target));
+  // The new folder stands; the next write removes what stays here, or tells why it cannot.
+  await rm(previous, { recursive: true, force: true }).catch(() => {});
+}
+
+/** Runs `use` with a fresh temporary name beside `path`, and leaves nothing of that name behind. */
+async function throughTemporary(path: string, use: (temporary: string) => Promise<void>): Promise<void> {
+  const name = `.${basename(path)}.${process.pid}-${randomBytes(6).toString('hex')}.heddle-tmp`;
+  const temporary = join(dirname(path), name);
+  inUse.add(name);
+  try {
+    // Only tidying: someone else's leftover, or a folder that may not be listed, is no reason not to write.
+    await removeAbandoned(path).catch(() => {});
+    await use(temporary);
+  } catch (error) {
+    // Whatever stops the removal, what stopped the writing is the thing to tell.
+    await rm(temporary, { recursive: true, force: true }).catch(() => {});
+    throw inWords(path, error);
+  } finally {
+    inUse.delete(name);
+  }
+}
+
+/** The temporary names that this process is writing to. */
+const inUse = new Set<string>();
+
+/** Removes the temporaries of `path` whose writers died before they could. */
+async function removeAbandoned(path: string): Promise<void> {
+  const prefix = `.${basename(path)}.`;
+  for (const name of await readdir(dirname(path))) {
+    if (!name.startsWith(prefix)) continue;
+    const writer = /^(\d+)-[0-9a-f]{12}\.heddle-tmp$/.exec(name.slice(prefix.length))?.[1];
+    if (writer === undefined || isBeingWritten(name, Number(writer))) continue;
+    await rm(join(dirname(path), name), { recursive: true, force: true });
+  }
+}
+
+function isBeingWritten(name: string, writer: number): boolean {
+  // A container that restarts gives the same process id again.
+  if (writer === process.pid) return inUse.has(name);
+  try {
+    process.kill(writer, 0);
+    return true;
+  } catch (error) {
+    return codeOf(error) !== 'ESRCH';
+  }
+}
+
+/** Node takes at most 2^31 - 1 bytes in one call, and a disk that fills up takes only some of them. */
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const { bytesWritten } = await handle.write(bytes.subarray(done, done + 2 ** 30));
+    done += bytesWritten;
+  }
+}
+
+async function syncAllIn(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
+    if (entry.isFile() || entry.isDirectory()) await sync(join(entry.parentPath, entry.name));
+  }
+  await sync(folder);
+}
+
+/** Waits until a file's bytes, or a folder's entries, are on the disk. */
+async function sync(path: string): Promise<void> {
+  try {
+    const handle = await open(path, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    // Windows and some network filesystems sync no folders; the write is as safe as it can be there.
+    if (!['EACCES', 'EBADF', 'EINVAL', 'EISDIR', 'ENOTSUP', 'EPERM'].includes(codeOf(error) ?? ''))
+      throw error;
+  }
+}
+
+/** The permission bits that the writer of `path` should ask for: what stands there may be private. */
+async function permissions(path: string, kind: 'file' | 'folder' = 'file'): Promise<number> {
+  try {
+    const found = await stat(path);
+    // Renaming over a device such as /dev/null would put a plain file in its place.
+    if (kind === 'folder' ? !found.isDirectory() : !found.isFile()) {
+      throw new StorageError(
+        `Could not write ${path}: a ${kind} is to be written, and something else of that name is there. Move it, or choose another name.`,
+      );
+    }
+    return found.mode & 0o777;
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return kind === 'folder' ? 0o777 : 0o666;
+    throw error;
+  }
+}
+
+function previousName(target: string): string {
+  return join(dirname(target), `.${basename(target)}.previous`);
+}
+
+async function renameIfThere(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function holdsWorkingDirectory(target: string): boolean {
+  const inside = relative(target, process.cwd());
+  return inside !== '..' && !inside.startsWith(`..${sep}`) && !isAbsolute(inside);
+}
+
+/** What the operating system's refusals mean, and what a person can do about them. */
+const meanings: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full. Free some space, or write to another disk.',
+  EDQUOT: 'the disk quota is used up. Free some space, or write to another disk.',
+  EFBIG: 'the file is larger than this filesystem or the process limits allow. Write to another disk.',
+  EACCES: 'this user has no permission to write there. Change the permissions, or choose another folder.',
+  EPERM: 'this user has no permission to write there. Change the permissions, or choose another folder.',
+  EROFS: 'the filesystem is read-only. Choose a folder on another one.',
+  ENOENT: 'a folder on the way to it does not exist, or was removed meanwhile. Make it first.',
+  ENOTDIR: 'a file stands where a folder is needed. Move it, or choose another folder.',
+  ENAMETOOLONG: 'the name is too long. Choose a shorter one.',
+};
+
+/** A system error as a `StorageError`; any other error as it is. */
+function inWords(path: string, error: unknown): unknown {
+  const code = codeOf(error);
+  if (code === undefined || !(error instanceof Error)) return error;
+  const meaning = meanings[code] ?? `${error.message}.`;
+  return new StorageError(`Could not write ${path}: ${meaning}`, { cause: error });
+}
+
+/** The code of a system error, such as ENOSPC; of any other error, undefined. */
+function codeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || error instanceof HeddleError || !('syscall' in error)) return undefined;
+  return (error as NodeJS.ErrnoException).code;
+}

@@ -1,0 +1,308 @@
+/**
+ * The header of a safetensors file: which tensors it holds, and where.
+ *
+ * A file is the header's length (8 bytes, little-endian), the header (JSON, padded with spaces), and the tensors' bytes, back
+ * to back:
+ *
+ *   {"__metadata__": {"format": "pt"}, "norm.weight": {"dtype": "BF16", "shape": [64], "data_offsets": [0, 128]}, ...}
+ *
+ * Offsets count from the header's end. The tensors must cover the rest of the file exactly, without overlaps or holes, so that
+ * a truncated download is found before anything is computed with it. A header comes from outside: nothing in it is
+ * believed before it is checked, and no memory is spent on its word.
+ */
+import { CheckpointError } from '../errors.js';
+
+/** The array that holds each dtype in memory. Halves travel as their 16 bits (see `half.ts`), booleans as 0 and 1. */
+export const arrayTypes = {
+  F64: Float64Array,
+  F32: Float32Array,
+  F16: Uint16Array,
+  BF16: Uint16Array,
+  I64: BigInt64Array,
+  I32: Int32Array,
+  I16: Int16Array,
+  I8: Int8Array,
+  U64: BigUint64Array,
+  U32: Uint32Array,
+  U16: Uint16Array,
+  U8: Uint8Array,
+  BOOL: Uint8Array,
+} as const;
+
+/** A dtype, as safetensors files name it. */
+export type Dtype = keyof typeof arrayTypes;
+
+/** The array that holds a tensor of dtype `D` in memory. */
+export type TensorData<D extends Dtype = Dtype> = (typeof arrayTypes)[D]['prototype'];
+
+/** Where a tensor is in its file: `byteOffset` counts from the file's first byte. */
+export interface TensorInfo {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly byteOffset: number;
+  readonly byteLength: number;
+}
+
+/** What a header says. The tensors are in the order of their bytes. */
+export interface Header {
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** The longest header that the format's own implementation accepts, in bytes. */
+export const LONGEST_HEADER = 100_000_000;
+
+/** The bytes before the header: its length. */
+export const LENGTH_BYTES = 8;
+
+const METADATA = '__metadata__';
+
+const REMEDY = 'The file is damaged: download or save it again.';
+
+/**
+ * Reads the header's length from a file's first bytes.
+ *
+ * @param start the first 8 bytes, or fewer when the file is shorter
+ * @param fileBytes the size of the file
+ * @throws CheckpointError when such a file cannot hold such a header
+ */
+export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: number): number {
+  if (start.byteLength < LENGTH_BYTES) {
+    throw new CheckpointError(
+      `${path} is no safetensors file: it has ${count(fileBytes, 'byte')}, expected at least ${LENGTH_BYTES}. ${REMEDY}`,
+    );
+  }
+  if (new TextDecoder().decode(start) === 'version ') {
+    throw new CheckpointError(
+      `${path} looks like a Git LFS pointer, not like the safetensors file it stands for. Run "git lfs pull" in its folder.`,
+    );
+  }
+  const length = new DataView(start.buffer, start.byteOffset).getBigUint64(0, true);
+  if (length > LONGEST_HEADER) {
+    throw new CheckpointError(
+      `${path} is no safetensors file: its first 8 bytes announce a header of ${length} bytes, expected at most ${LONGEST_HEADER}. Check that it is the right file.`,
+    );
+  }
+  if (Number(length) > fileBytes - LENGTH_BYTES) {
+    throw new CheckpointError(
+      `${path} ends inside its header: that should have ${length} bytes, and ${fileBytes - LENGTH_BYTES} follow. ${REMEDY}`,
+    );
+  }
+  return Number(length);
+}
+
+/**
+ * Reads and checks a header.
+ *
+ * @param bytes the header itself, without its length
+ * @param fileBytes the size of the whole file
+ * @throws CheckpointError that names the file and the tensor
+ */
+export function parseHeader(path: string, bytes: Uint8Array, fileBytes: number): Header {
+  const dataStart = LENGTH_BYTES + bytes.byteLength;
+  const header = parseJson(path, bytes);
+  const tensors: [string, TensorInfo][] = [];
+  for (const [name, entry] of Object.entries(header)) {
+    if (name !== METADATA) tensors.push([name, checkEntry(path, name, entry, dataStart)]);
+  }
+  // Tensors without elements share their place with the next one, and come before it.
+  tensors.sort(([, a], [, b]) => a.byteOffset - b.byteOffset || a.byteLength - b.byteLength);
+  checkCoverage(path, tensors, dataStart, fileBytes);
+  return { tensors: new Map(tensors), metadata: checkMetadata(path, header[METADATA]) };
+}
+
+/**
+ * The bytes of a file up to its first tensor: the header's length and the header, padded to a multiple of 8.
+ *
+ * @param tensors in the order in which their bytes will follow
+ * @throws CheckpointError when the header would be longer than any reader accepts
+ */
+export function encodeHeader(
+  path: string,
+  tensors: Iterable<{ readonly name: string; readonly dtype: Dtype; readonly shape: readonly number[] }>,
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array {
+  // Joined by hand: an object would put names that look like numbers first.
+  const members: string[] = [];
+  const metadataEntries = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
+  if (metadataEntries.length > 0) {
+    members.push(`"${METADATA}":${JSON.stringify(Object.fromEntries(metadataEntries))}`);
+  }
+  let end = 0;
+  for (const { name, dtype, shape } of tensors) {
+    if (name === METADATA) {
+      throw new CheckpointError(
+        `${path}: no tensor may be called ${METADATA}, the format keeps that name. Rename it.`,
+      );
+    }
+    const begin = end;
+    end += byteLengthOf(dtype, shape)!;
+    members.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [begin, end] })}`);
+  }
+  const json = new TextEncoder().encode(`{${members.join(',')}}`);
+  const length = Math.ceil(json.byteLength / 8) * 8;
+  if (length > LONGEST_HEADER) {
+    throw new CheckpointError(
+      `${path} would have a header of ${length} bytes, and readers accept at most ${LONGEST_HEADER}. Store fewer tensors in one file.`,
+    );
+  }
+  const bytes = new Uint8Array(LENGTH_BYTES + length).fill(0x20);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(length), true);
+  bytes.set(json, LENGTH_BYTES);
+  return bytes;
+}
+
+/** How many bytes such a tensor takes, or undefined when the shape is none or too large to count. */
+export function byteLengthOf(dtype: Dtype, shape: readonly unknown[]): number | undefined {
+  let bytes: number = arrayTypes[dtype].BYTES_PER_ELEMENT;
+  for (const size of shape) {
+    if (!isCount(size)) return undefined;
+    bytes *= size;
+    if (!Number.isSafeInteger(bytes)) return undefined;
+  }
+  return bytes;
+}
+
+function parseJson(path: string, bytes: Uint8Array): Record<string, unknown> {
+  let problem: string | undefined;
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    problem = text.startsWith('{') ? structureProblem(text) : 'it does not begin with "{"';
+    if (problem === undefined) return JSON.parse(text) as Record<string, unknown>;
+  } catch (error) {
+    problem = `it is not JSON in UTF-8 (${(error as Error).message})`;
+  }
+  throw new CheckpointError(`${path} has a header that cannot be used: ${problem}. ${REMEDY}`);
+}
+
+/**
+ * What `JSON.parse` would hide: it keeps the last of two equal keys in silence. Nesting is bounded first, because a few
+ * bytes of brackets cost it many bytes of objects. The text need not be valid JSON.
+ */
+function structureProblem(text: string): string | undefined {
+  // The keys of the open objects; a list has none.
+  const keys: (Set<string> | undefined)[] = [];
+  let expectsKey = false;
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (character === '{' || character === '[') {
+      if (keys.length === 3) return 'it is nested more than three deep';
+      expectsKey = character === '{';
+      keys.push(expectsKey ? new Set() : undefined);
+    } else if (character === '}' || character === ']') {
+      keys.pop();
+      expectsKey = false;
+    } else if (character === ',') {
+      expectsKey = keys.at(-1) !== undefined;
+    } else if (character === '"') {
+      const end = endOfString(text, i);
+      if (expectsKey) {
+        const key = JSON.parse(text.slice(i, end + 1)) as string;
+        if (keys.at(-1)!.has(key)) return `the key ${quote(key)} stands in it twice`;
+        keys.at(-1)!.add(key);
+        expectsKey = false;
+      }
+      i = end;
+    }
+  }
+  return undefined;
+}
+
+/** Where the string that begins at `start` has its closing quote. */
+function endOfString(text: string, start: number): number {
+  for (let i = start + 1; i < text.length; i++) {
+    if (text[i] === '"') return i;
+    if (text[i] === '\\') i++;
+  }
+  return text.length;
+}
+
+function checkEntry(path: string, name: string, entry: unknown, dataStart: number): TensorInfo {
+  const fail = (problem: string, remedy = REMEDY) =>
+    new CheckpointError(`${path}: tensor ${quote(name)} ${problem}. ${remedy}`);
+  if (!isObject(entry)) throw fail('is not described by an object with dtype, shape and data_offsets');
+
+  const { dtype, shape, data_offsets: offsets } = entry;
+  if (typeof dtype !== 'string' || !isDtype(dtype)) {
+    throw fail(
+      `has the dtype ${quote(dtype)}, expected one of ${Object.keys(arrayTypes).join(', ')}`,
+      'Convert the checkpoint to one of these.',
+    );
+  }
+  const expected = Array.isArray(shape) ? byteLengthOf(dtype, shape) : undefined;
+  if (expected === undefined) {
+    throw fail(`has the shape ${quote(shape)}, expected a list of whole numbers with a countable product`);
+  }
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
+    throw fail(`has the data_offsets ${quote(offsets)}, expected two whole numbers`);
+  }
+  const [begin, end] = offsets as [number, number];
+  if (end - begin !== expected) {
+    throw fail(
+      `has ${expected} bytes by its shape ${quote(shape)} in ${dtype}, and ${end - begin} by its data_offsets ${quote(offsets)}`,
+    );
+  }
+  return { dtype, shape: shape as number[], byteOffset: dataStart + begin, byteLength: expected };
+}
+
+/** The tensors, in the order of their bytes, must cover the file from `dataStart` to its end. */
+function checkCoverage(
+  path: string,
+  tensors: readonly (readonly [string, TensorInfo])[],
+  dataStart: number,
+  fileBytes: number,
+): void {
+  let covered = dataStart;
+  let before = 'the header';
+  for (const [name, { byteOffset, byteLength }] of tensors) {
+    if (byteOffset !== covered) {
+      const fault =
+        byteOffset < covered
+          ? `overlaps ${before} by ${count(covered - byteOffset, 'byte')}`
+          : `leaves a hole of ${count(byteOffset - covered, 'byte')} after ${before}`;
+      throw new CheckpointError(`${path}: tensor ${quote(name)} ${fault}. ${REMEDY}`);
+    }
+    covered += byteLength;
+    before = `tensor ${quote(name)}`;
+    if (covered > fileBytes) {
+      throw new CheckpointError(
+        `${path} is truncated: ${before} should end at byte ${covered}, and the file has ${fileBytes}. Download or save it again.`,
+      );
+    }
+  }
+  if (covered < fileBytes) {
+    throw new CheckpointError(
+      `${path} has ${count(fileBytes - covered, 'byte')} after ${before} that belong to no tensor. ${REMEDY}`,
+    );
+  }
+}
+
+function checkMetadata(path: string, metadata: unknown): Record<string, string> {
+  if (metadata === undefined) return {};
+  if (isObject(metadata) && Object.values(metadata).every((value) => typeof value === 'string')) {
+    return metadata as Record<string, string>;
+  }
+  throw new CheckpointError(`${path}: ${METADATA} is not an object of strings. ${REMEDY}`);
+}
+
+function isDtype(name: string): name is Dtype {
+  return Object.hasOwn(arrayTypes, name);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function count(number: number, unit: string): string {
+  return `${number} ${unit}${number === 1 ? '' : 's'}`;
+}
+
+/** A value from a header, fit to be shown: on one line, and short whatever it is. */
+export function quote(value: unknown): string {
+  const text = value === undefined ? 'nothing' : JSON.stringify(value);
+  return text.length > 120 ? `${text.slice(0, 120)}...` : text;
+}

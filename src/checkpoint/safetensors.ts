@@ -1,0 +1,294 @@
+/**
+ * Safetensors files: opened for the price of their header, read one tensor at a time, and written as a stream.
+ *
+ * No tensor is ever held twice. Reading fills the array that the caller gets; where a dtype is converted on the way, that
+ * goes through one small buffer. Arrays are little-endian, as the format is, on every machine that Node and ONNX Runtime run on.
+ */
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import { CheckpointError } from '../errors.js';
+import { streamFileAtomic, type WriteBytes } from './atomic.js';
+import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.js';
+import {
+  arrayTypes,
+  byteLengthOf,
+  type Dtype,
+  encodeHeader,
+  LENGTH_BYTES,
+  parseHeader,
+  parseHeaderLength,
+  quote,
+  type TensorData,
+  type TensorInfo,
+} from './safetensors-header.js';
+
+export type { Dtype, TensorData, TensorInfo } from './safetensors-header.js';
+
+/** A tensor in memory: `data` is row-major, of the array type that belongs to `dtype`. */
+export type TypedTensor = {
+  [D in Dtype]: { readonly dtype: D; readonly shape: readonly number[]; readonly data: TensorData<D> };
+}[Dtype];
+
+/** An open safetensors file. Reads may run side by side. */
+export interface SafetensorsFile {
+  /** The tensors by name, in the order of their bytes. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: Readonly<Record<string, string>>;
+  /**
+   * Reads one tensor as it is stored.
+   *
+   * @throws CheckpointError when there is none of that name, or its bytes cannot be read or held
+   */
+  read(name: string): Promise<TypedTensor>;
+  /**
+   * Reads one floating-point tensor as float32: F16 and BF16 exactly, F64 rounded to nearest.
+   *
+   * @throws CheckpointError as `read` does, and when the tensor holds integers or booleans
+   */
+  readFloat32(name: string): Promise<Float32Array>;
+  /** Closes the file; no read works afterwards. */
+  close(): Promise<void>;
+}
+
+/**
+ * A tensor to write. `data` has as many elements as `shape` says, in the array type that belongs to `dtype`; or it is a
+ * Float32Array, which is rounded to nearest when `dtype` is F16 or BF16. It may be a function, called when the tensor's
+ * turn comes, so that a model larger than the memory can be written.
+ */
+export interface TensorToWrite {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly data: TensorData | (() => TensorData | Promise<TensorData>);
+}
+
+/** The buffer through which tensors are converted: large enough to keep a disk busy, small beside any model. */
+const CHUNK_BYTES = 2 ** 20;
+
+/**
+ * Opens a safetensors file: reads its header, and checks that it describes the file's bytes completely.
+ *
+ * @throws CheckpointError when there is no such file, or it is not a whole safetensors file
+ */
+export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+  const handle = await openForReading(path);
+  try {
+    const fileBytes = (await handle.stat()).size;
+    const start = new Uint8Array(Math.min(fileBytes, LENGTH_BYTES));
+    await readExactly(path, handle, start, 0);
+    const header = new Uint8Array(parseHeaderLength(path, start, fileBytes));
+    await readExactly(path, handle, header, LENGTH_BYTES);
+    const { tensors, metadata } = parseHeader(path, header, fileBytes);
+    return new OpenFile(path, handle, tensors, metadata);
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/**
+ * Writes a safetensors file whole or not at all. Tensors with larger elements come first, so that each one is aligned, and
+ * otherwise they are sorted by name: the same tensors give the same bytes.
+ *
+ * @throws CheckpointError when a name, a shape or an array does not fit; StorageError when the file cannot be written
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: Iterable<TensorToWrite>,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const ordered = [...tensors].sort(byElementSizeThenName);
+  const names = new Set<string>();
+  for (const { name, dtype, shape } of ordered) {
+    if (names.has(name)) {
+      throw new CheckpointError(`${path}: two tensors are called ${quote(name)}. Rename one of them.`);
+    }
+    names.add(name);
+    if (byteLengthOf(dtype, shape) === undefined) {
+      throw new CheckpointError(
+        `${path}: tensor ${quote(name)} has the shape ${quote(shape)}, expected whole numbers with a countable product.`,
+      );
+    }
+  }
+  const header = encodeHeader(path, ordered, metadata);
+  await streamFileAtomic(path, async (write) => {
+    await write(header);
+    for (const tensor of ordered) {
+      const data = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
+      await writeTensor(path, tensor, data, write);
+    }
+  });
+}
+
+class OpenFile implements SafetensorsFile {
+  readonly #path: string;
+  readonly #handle: FileHandle;
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: Readonly<Record<string, string>>;
+
+  constructor(
+    path: string,
+    handle: FileHandle,
+    tensors: ReadonlyMap<string, TensorInfo>,
+    metadata: Readonly<Record<string, string>>,
+  ) {
+    this.#path = path;
+    this.#handle = handle;
+    this.tensors = tensors;
+    this.metadata = metadata;
+  }
+
+  async read(name: string): Promise<TypedTensor> {
+    const { dtype, shape, byteOffset, byteLength } = this.#find(name);
+    const buffer = this.#allocate(name, byteLength);
+    await this.#fill(new Uint8Array(buffer), byteOffset);
+    const TypedArray = arrayTypes[dtype] as new (buffer: ArrayBuffer) => TensorData;
+    // The table ties the array type to the dtype, in a way that the compiler cannot follow.
+    return { dtype, shape, data: new TypedArray(buffer) } as TypedTensor;
+  }
+
+  async readFloat32(name: string): Promise<Float32Array> {
+    const { dtype, byteOffset, byteLength } = this.#find(name);
+    if (dtype !== 'F32' && dtype !== 'F64' && dtype !== 'F16' && dtype !== 'BF16') {
+      throw new CheckpointError(
+        `${this.#path}: tensor ${quote(name)} is ${dtype}, expected a floating-point dtype. Check that it is the tensor you mean.`,
+      );
+    }
+    const elementBytes = arrayTypes[dtype].BYTES_PER_ELEMENT;
+    const values = new Float32Array(this.#allocate(name, (byteLength / elementBytes) * 4));
+    if (dtype === 'F32') {
+      await this.#fill(bytesOf(values), byteOffset);
+      return values;
+    }
+    const chunk = new Uint8Array(Math.min(byteLength, CHUNK_BYTES));
+    for (let at = 0; at < byteLength; at += CHUNK_BYTES) {
+      const bytes = chunk.subarray(0, Math.min(CHUNK_BYTES, byteLength - at));
+      await this.#fill(bytes, byteOffset + at);
+      const first = at / elementBytes;
+      widen(dtype, bytes, values.subarray(first, first + bytes.byteLength / elementBytes));
+    }
+    return values;
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  #find(name: string): TensorInfo {
+    const info = this.tensors.get(name);
+    if (info !== undefined) return info;
+    const some = [...this.tensors.keys()].slice(0, 3).map(quote).join(', ');
+    throw new CheckpointError(
+      `${this.#path} has no tensor ${quote(name)} among its ${this.tensors.size}${some && ` (${some}, ...)`}. Check that the file belongs to the model.`,
+    );
+  }
+
+  #allocate(name: string, bytes: number): ArrayBuffer {
+    try {
+      return new ArrayBuffer(bytes);
+    } catch (error) {
+      throw new CheckpointError(
+        `${this.#path}: tensor ${quote(name)} needs ${bytes} bytes of memory in one piece, more than there are. Free some, or use a larger machine.`,
+        { cause: error },
+      );
+    }
+  }
+
+  async #fill(bytes: Uint8Array, byteOffset: number): Promise<void> {
+    await readExactly(this.#path, this.#handle, bytes, byteOffset);
+  }
+}
+
+async function openForReading(path: string): Promise<FileHandle> {
+  try {
+    // Opening a pipe would wait for its writer.
+    if ((await stat(path)).isFile()) return await open(path, 'r');
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new CheckpointError(
+      missing
+        ? `${path} does not exist. Check the path.`
+        : `${path} cannot be opened: ${(error as Error).message}. Check its permissions.`,
+      { cause: error },
+    );
+  }
+  throw new CheckpointError(`${path} is not a file. Name the safetensors file itself.`);
+}
+
+/** Fills `bytes` from the file at `byteOffset`. */
+async function readExactly(
+  path: string,
+  handle: FileHandle,
+  bytes: Uint8Array,
+  byteOffset: number,
+): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    // Node takes at most 2^31 - 1 bytes in one call.
+    const rest = bytes.subarray(done, done + 2 ** 30);
+    const { bytesRead } = await handle
+      .read(rest, 0, rest.byteLength, byteOffset + done)
+      .catch((error: Error) => {
+        throw new CheckpointError(
+          `${path} cannot be read: ${error.message}. Check the disk, and that the file is open.`,
+          {
+            cause: error,
+          },
+        );
+      });
+    if (bytesRead === 0) {
+      throw new CheckpointError(
+        `${path} ends at byte ${byteOffset + done}: it was cut off while it was open. Open it again.`,
+      );
+    }
+    done += bytesRead;
+  }
+}
+
+async function writeTensor(
+  path: string,
+  { name, dtype, shape }: TensorToWrite,
+  data: TensorData,
+  write: WriteBytes,
+): Promise<void> {
+  const elements = byteLengthOf(dtype, shape)! / arrayTypes[dtype].BYTES_PER_ELEMENT;
+  if (data.length !== elements) {
+    throw new CheckpointError(
+      `${path}: tensor ${quote(name)} has ${data.length} elements, expected ${elements} by its shape ${quote(shape)}.`,
+    );
+  }
+  if (data instanceof Float32Array && (dtype === 'F16' || dtype === 'BF16')) {
+    await writeNarrowed(dtype, data, write);
+  } else if (data instanceof arrayTypes[dtype]) {
+    await write(bytesOf(data));
+  } else {
+    throw new CheckpointError(
+      `${path}: tensor ${quote(name)} is ${dtype}, expected a ${arrayTypes[dtype].name}, got a ${data.constructor.name}.`,
+    );
+  }
+}
+
+async function writeNarrowed(dtype: 'F16' | 'BF16', data: Float32Array, write: WriteBytes): Promise<void> {
+  const convert = dtype === 'F16' ? float32ToFloat16 : float32ToBfloat16;
+  const chunk = new Uint16Array(Math.min(data.length, CHUNK_BYTES / 2));
+  for (let at = 0; at < data.length; at += chunk.length) {
+    const values = data.subarray(at, at + chunk.length);
+    await write(bytesOf(convert(values, chunk.subarray(0, values.length))));
+  }
+}
+
+function widen(dtype: 'F64' | 'F16' | 'BF16', bytes: Uint8Array, values: Float32Array): void {
+  if (dtype === 'F64') {
+    values.set(new Float64Array(bytes.buffer, bytes.byteOffset, values.length));
+    return;
+  }
+  const convert = dtype === 'F16' ? float16ToFloat32 : bfloat16ToFloat32;
+  convert(new Uint16Array(bytes.buffer, bytes.byteOffset, values.length), values);
+}
+
+function bytesOf(data: TensorData): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+function byElementSizeThenName(a: TensorToWrite, b: TensorToWrite): number {
+  const bySize = arrayTypes[b.dtype].BYTES_PER_ELEMENT - arrayTypes[a.dtype].BYTES_PER_ELEMENT;
+  return bySize || (a.name < b.name ? -1 : 1);
+}

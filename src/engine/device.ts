@@ -1,0 +1,90 @@
+/**
+ * What runs graphs. A device compiles a program; a program's *carried* inputs live in a memory that stays with the
+ * device from run to run: parameters while training, a sequence's state while generating.
+ */
+import type { DType, Tensor } from '../graph/index.js';
+
+export type TensorData = Float32Array | BigInt64Array | Int32Array | Uint8Array;
+
+/** A tensor in JavaScript's memory. */
+export interface HostTensor {
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+  readonly data: TensorData;
+}
+
+/** How a carried input changes with a run. */
+export type Carry =
+  /** It becomes the value of `next`. */
+  | { readonly kind: 'replace'; readonly next: Tensor }
+  /**
+   * It is a buffer that holds memory.length entries along `axis`, and room for more; `rows` are written behind them.
+   * Only the new rows are moved.
+   */
+  | { readonly kind: 'append'; readonly rows: Tensor; readonly axis: number };
+
+export interface Program {
+  readonly outputs: Readonly<Record<string, Tensor>>;
+  /** By input name. */
+  readonly carried?: Readonly<Record<string, Carry>>;
+  /** Inputs that never change, by name: they become part of the compiled program. */
+  readonly weights?: ReadonlyMap<string, HostTensor>;
+  /** Symbolic dimensions that are fixed; a program without open ones is planned ahead and runs faster. */
+  readonly dims?: Readonly<Record<string, number>>;
+}
+
+export interface Memory {
+  /** Entries along the axis of appended values. */
+  readonly length: number;
+  /** Bytes that the carried values take now, room for more included. */
+  readonly bytes: number;
+  /** Copies of the carried values (of `names`, or all). Appended ones without the room behind their entries. */
+  read(names?: readonly string[]): Promise<Map<string, HostTensor>>;
+  /** An independent copy. */
+  copy(): Promise<Memory>;
+  dispose(): void;
+}
+
+export interface Executable {
+  /** Bytes of the program itself, weights aside. */
+  readonly programBytes: number;
+  /** A memory with these initial values; `length` says how many entries appended ones hold. */
+  allocate(initial: ReadonlyMap<string, HostTensor>, length?: number): Memory;
+  /** Runs once. Throws `DeviceError` for a feed that is missing, unknown, or of another type. */
+  run(feeds: Readonly<Record<string, HostTensor>>, memory?: Memory): Promise<Record<string, HostTensor>>;
+  dispose(): Promise<void>;
+}
+
+export type DeviceName = 'cpu' | 'webgpu';
+
+export interface Device {
+  readonly name: DeviceName;
+  /** Carried values come back to JavaScript after each run, so it pays to do several steps in one. */
+  readonly copiesCarried: boolean;
+  compile(program: Program): Promise<Executable>;
+}
+
+export interface DeviceOptions {
+  /** Threads that compute; by default one for each physical core. */
+  threads?: number;
+}
+
+export function float32(data: ArrayLike<number> | Float32Array, dims: readonly number[]): HostTensor {
+  return { dtype: 'float32', dims, data: data instanceof Float32Array ? data : Float32Array.from(data) };
+}
+
+export function int64(values: ArrayLike<number>, dims: readonly number[]): HostTensor {
+  return { dtype: 'int64', dims, data: BigInt64Array.from(Array.from(values), BigInt) };
+}
+
+/** A tensor of zeros of the given type. */
+export function hostZeros(dtype: DType, dims: readonly number[]): HostTensor {
+  const size = dims.reduce((a, b) => a * b, 1);
+  const data = {
+    float32: Float32Array,
+    int64: BigInt64Array,
+    int32: Int32Array,
+    bool: Uint8Array,
+  }[dtype];
+  return { dtype, dims, data: new data(size) };
+}

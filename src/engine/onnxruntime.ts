@@ -1,0 +1,332 @@
+/** Devices on ONNX Runtime: its CPU and WebGPU execution providers. The only file that knows of it. */
+import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import { DeviceError } from '../errors.js';
+import { type Dim, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
+import type {
+  Carry,
+  Device,
+  DeviceName,
+  DeviceOptions,
+  Executable,
+  HostTensor,
+  Memory,
+  Program,
+  TensorData,
+} from './device.js';
+
+/** Fused operators beyond ONNX's own that each execution provider has a kernel for. */
+const FUSED: Record<DeviceName, ReadonlySet<string>> = {
+  cpu: new Set([
+    'FusedMatMul',
+    'QuickGelu',
+    'CausalConvWithState',
+    'SimplifiedLayerNormalization',
+    'SimplifiedLayerNormalization+inverse',
+  ]),
+  webgpu: new Set(['SimplifiedLayerNormalization']),
+};
+
+/** Opens a device. Throws `DeviceError` if this machine has none of that name. */
+export async function openDevice(name: DeviceName = 'cpu', options: DeviceOptions = {}): Promise<Device> {
+  if (name !== 'cpu' && name !== 'webgpu') {
+    throw new DeviceError(`there is no device '${name}': use cpu or webgpu`);
+  }
+  const device = new OrtDevice(name, options);
+  if (name === 'webgpu') await device.probe();
+  return device;
+}
+
+class OrtDevice implements Device {
+  readonly copiesCarried: boolean;
+
+  constructor(
+    readonly name: DeviceName,
+    private readonly options: DeviceOptions,
+  ) {
+    // A software driver's buffers cannot be handed from run to run: the runtime aborts the process.
+    const driver = process.env.VK_DRIVER_FILES ?? process.env.VK_ICD_FILENAMES ?? '';
+    this.copiesCarried = name === 'cpu' || /swiftshader|lvp|lavapipe/.test(driver);
+  }
+
+  /** Fails early, with words, where there is no adapter. */
+  async probe(): Promise<void> {
+    const executable = await this.compile({ outputs: { one: scalar(1) } });
+    await executable.dispose();
+  }
+
+  async compile(program: Program): Promise<Executable> {
+    const carried = Object.entries(program.carried ?? {});
+    const outputs: Record<string, Tensor> = { ...program.outputs };
+    for (const [name, carry] of carried) {
+      outputs[carriedOutput(name)] = carry.kind === 'replace' ? carry.next : carry.rows;
+    }
+    const weights = program.weights ?? new Map<string, HostTensor>();
+    const model = toOnnx(outputs, {
+      fused: FUSED[this.name],
+      dims: program.dims ?? {},
+      weights: new Set(weights.keys()),
+    });
+    const session = await this.createSession(model, weights, carried);
+    return new OrtExecutable(session, model, program, this.name);
+  }
+
+  private async createSession(
+    model: OnnxModel,
+    weights: ReadonlyMap<string, HostTensor>,
+    carried: readonly [string, Carry][],
+  ): Promise<InferenceSession> {
+    const resident = this.copiesCarried
+      ? {}
+      : {
+          preferredOutputLocation: Object.fromEntries(
+            model.outputs
+              .map(({ name }) => [name, 'cpu' as 'cpu' | 'gpu-buffer'])
+              .concat(
+                carried.flatMap(([name, carry]) =>
+                  carry.kind === 'replace' ? [[carriedOutput(name), 'gpu-buffer']] : [],
+                ),
+              ),
+          ) as Record<string, 'cpu' | 'gpu-buffer'>,
+        };
+    try {
+      return await InferenceSession.create(model.bytes, {
+        executionProviders: [this.name],
+        logSeverityLevel: 3,
+        ...(this.options.threads !== undefined && { intraOpNumThreads: this.options.threads }),
+        externalData: [...weights].map(([path, { data }]) => ({
+          path,
+          data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+        })),
+        ...resident,
+      });
+    } catch (error) {
+      throw deviceError(this.name, error);
+    }
+  }
+}
+
+function carriedOutput(name: string): string {
+  return `carried/${name}`;
+}
+
+function deviceError(device: DeviceName, error: unknown): DeviceError {
+  const message = error instanceof Error ? error.message : String(error);
+  if (/no (available|webgpu) adapter|failed to get a webgpu adapter|requestadapter|adapter/i.test(message)) {
+    return new DeviceError(
+      'this machine has no WebGPU adapter: use the cpu device, or install a Vulkan, Metal or Direct3D 12 driver',
+      { cause: error },
+    );
+  }
+  if (
+    /bad_alloc|out of memory|failed to allocate|allocation failed|device lost|exceeds.*limit/i.test(message)
+  ) {
+    return new DeviceError(
+      `the ${device} device is out of memory: use a smaller batch, a shorter sequence or a smaller model`,
+      { cause: error },
+    );
+  }
+  return new DeviceError(`the ${device} device failed: ${message}`, { cause: error });
+}
+
+class OrtExecutable implements Executable {
+  readonly programBytes: number;
+  private readonly inputs: ReadonlyMap<string, { dtype: string; shape: readonly Dim[] }>;
+
+  constructor(
+    private readonly session: InferenceSession,
+    model: OnnxModel,
+    private readonly program: Program,
+    private readonly device: DeviceName,
+  ) {
+    this.programBytes = model.bytes.byteLength;
+    this.inputs = new Map(model.inputs.map(({ name, dtype, shape }) => [name, { dtype, shape }]));
+  }
+
+  allocate(initial: ReadonlyMap<string, HostTensor>, length = 0): Memory {
+    const values = new Map<string, OrtTensor>();
+    for (const [name, carry] of Object.entries(this.program.carried ?? {})) {
+      const value = initial.get(name);
+      if (!value) throw new DeviceError(`the memory has no initial value for '${name}'`);
+      this.check(name, value);
+      const data = value.data.slice() as TensorData;
+      const tensor = toOrt({ ...value, data });
+      values.set(name, carry.kind === 'append' ? withRoom(tensor, carry.axis, length, length) : tensor);
+    }
+    return new OrtMemory(values, this.program.carried ?? {}, length);
+  }
+
+  async run(
+    feeds: Readonly<Record<string, HostTensor>>,
+    memory?: Memory,
+  ): Promise<Record<string, HostTensor>> {
+    const carried = Object.entries(this.program.carried ?? {});
+    if (carried.length > 0 && !(memory instanceof OrtMemory)) {
+      throw new DeviceError('this program carries values: run it with a memory that it allocated');
+    }
+    const values = memory instanceof OrtMemory ? memory.values : new Map<string, OrtTensor>();
+    const inputs: Record<string, OrtTensor> = {};
+    for (const [name, tensor] of values) inputs[name] = tensor;
+    for (const [name, tensor] of Object.entries(feeds)) {
+      this.check(name, tensor);
+      inputs[name] = toOrt(tensor);
+    }
+    for (const name of this.inputs.keys()) {
+      if (!inputs[name]) throw new DeviceError(`the input '${name}' was not fed`);
+    }
+    let results: InferenceSession.OnnxValueMapType;
+    try {
+      results = await this.session.run(inputs as InferenceSession.FeedsType);
+    } catch (error) {
+      throw deviceError(this.device, error);
+    }
+    if (memory instanceof OrtMemory) await memory.advance(results as Record<string, OrtTensor>);
+    const outputs: Record<string, HostTensor> = {};
+    for (const name of Object.keys(this.program.outputs)) outputs[name] = toHost(results[name] as OrtTensor);
+    return outputs;
+  }
+
+  async dispose(): Promise<void> {
+    await this.session.release();
+  }
+
+  private check(name: string, { dtype, dims, data }: HostTensor): void {
+    const declared = this.inputs.get(name);
+    if (!declared) throw new DeviceError(`the program has no input '${name}'`);
+    const fits =
+      declared.dtype === dtype &&
+      declared.shape.length === dims.length &&
+      declared.shape.every((dim, i) => typeof dim === 'string' || dim === dims[i]);
+    if (!fits) {
+      throw new DeviceError(
+        `the input '${name}' is ${declared.dtype}[${declared.shape.join(',')}], but ${dtype}[${dims.join(',')}] was fed`,
+      );
+    }
+    const size = dims.reduce((a, b) => a * b, 1);
+    if (data.length !== size) {
+      throw new DeviceError(
+        `the input '${name}' has ${data.length} elements, but its shape [${dims.join(',')}] has ${size}`,
+      );
+    }
+  }
+}
+
+class OrtMemory implements Memory {
+  constructor(
+    readonly values: Map<string, OrtTensor>,
+    private readonly carried: Readonly<Record<string, Carry>>,
+    public length: number,
+  ) {}
+
+  get bytes(): number {
+    let total = 0;
+    for (const tensor of this.values.values()) total += tensor.size * bytesPerElement(tensor);
+    return total;
+  }
+
+  /** Takes over what a run left behind. */
+  async advance(results: Readonly<Record<string, OrtTensor>>): Promise<void> {
+    let added = 0;
+    for (const [name, carry] of Object.entries(this.carried)) {
+      const result = results[carriedOutput(name)]!;
+      const old = this.values.get(name)!;
+      if (carry.kind === 'replace') {
+        this.values.set(name, result);
+        if (old.location === 'gpu-buffer') old.dispose();
+      } else {
+        added = result.dims[carry.axis]!;
+        const buffer = withRoom(old, carry.axis, this.length, this.length + added);
+        writeRows(buffer, result, carry.axis, this.length);
+        this.values.set(name, buffer);
+      }
+    }
+    this.length += added;
+  }
+
+  async read(names: readonly string[] = [...this.values.keys()]): Promise<Map<string, HostTensor>> {
+    const copies = new Map<string, HostTensor>();
+    for (const name of names) {
+      const tensor = this.values.get(name);
+      const carry = this.carried[name];
+      if (!tensor || !carry) throw new DeviceError(`the memory holds no '${name}'`);
+      if (tensor.location === 'gpu-buffer') {
+        const data = (await tensor.getData()) as TensorData;
+        copies.set(name, { dtype: tensor.type as HostTensor['dtype'], dims: tensor.dims, data });
+      } else {
+        const entries = carry.kind === 'append' ? cut(tensor, carry.axis, this.length) : tensor;
+        const data = (entries.data as TensorData).slice() as TensorData;
+        copies.set(name, { dtype: tensor.type as HostTensor['dtype'], dims: entries.dims, data });
+      }
+    }
+    return copies;
+  }
+
+  async copy(): Promise<Memory> {
+    const values = new Map<string, OrtTensor>();
+    for (const [name, tensor] of this.values) {
+      const data = ((await tensor.getData()) as TensorData).slice() as TensorData;
+      values.set(name, toOrt({ dtype: tensor.type as HostTensor['dtype'], dims: tensor.dims, data }));
+    }
+    return new OrtMemory(values, this.carried, this.length);
+  }
+
+  dispose(): void {
+    for (const tensor of this.values.values()) if (tensor.location === 'gpu-buffer') tensor.dispose();
+    this.values.clear();
+  }
+}
+
+/** Room grows in steps of an eighth, so that little is wasted and moving the entries costs O(1) for each added. */
+function roomFor(length: number): number {
+  const step = Math.max(64, 2 ** Math.floor(Math.log2(Math.max(length, 1)) - 3));
+  return Math.max(step, Math.ceil(length / step) * step);
+}
+
+/** `tensor`, whose first `length` entries along `axis` are kept, with room for at least `needed`. */
+function withRoom(tensor: OrtTensor, axis: number, length: number, needed: number): OrtTensor {
+  const size = tensor.dims[axis]!;
+  if (needed <= size && size > 0) return tensor;
+  const dims = tensor.dims.map((dim, i) => (i === axis ? roomFor(needed) : dim));
+  const grown = new OrtTensor('float32', new Float32Array(dims.reduce((a, b) => a * b, 1)), dims);
+  if (length > 0) writeRows(grown, cut(tensor, axis, length), axis, 0);
+  return grown;
+}
+
+/** Writes `rows` into `buffer` at entry `start` along `axis`; all other dimensions agree. */
+function writeRows(buffer: OrtTensor, rows: OrtTensor, axis: number, start: number): void {
+  const inner = rows.dims.slice(axis + 1).reduce((a, b) => a * b, 1);
+  const outer = rows.dims.slice(0, axis).reduce((a, b) => a * b, 1);
+  const source = rows.data as Float32Array;
+  const target = buffer.data as Float32Array;
+  const block = rows.dims[axis]! * inner;
+  const stride = buffer.dims[axis]! * inner;
+  for (let i = 0; i < outer; i++) {
+    target.set(source.subarray(i * block, (i + 1) * block), i * stride + start * inner);
+  }
+}
+
+/** The first `length` entries along `axis`. */
+function cut(tensor: OrtTensor, axis: number, length: number): OrtTensor {
+  if (tensor.dims[axis] === length) return tensor;
+  const dims = tensor.dims.map((dim, i) => (i === axis ? length : dim));
+  const inner = dims.slice(axis + 1).reduce((a, b) => a * b, 1);
+  const outer = dims.slice(0, axis).reduce((a, b) => a * b, 1);
+  const source = tensor.data as Float32Array;
+  const data = new Float32Array(outer * length * inner);
+  for (let i = 0; i < outer; i++) {
+    const from = i * tensor.dims[axis]! * inner;
+    data.set(source.subarray(from, from + length * inner), i * length * inner);
+  }
+  return new OrtTensor('float32', data, dims);
+}
+
+function bytesPerElement(tensor: OrtTensor): number {
+  return { float32: 4, int64: 8, int32: 4, bool: 1 }[tensor.type as HostTensor['dtype']];
+}
+
+function toOrt({ dtype, data, dims }: HostTensor): OrtTensor {
+  return new OrtTensor(dtype as 'float32', data as Float32Array, dims);
+}
+
+function toHost(tensor: OrtTensor): HostTensor {
+  return { dtype: tensor.type as HostTensor['dtype'], dims: tensor.dims, data: tensor.data as TensorData };
+}

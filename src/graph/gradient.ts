@@ -1,0 +1,104 @@
+/** Reverse-mode differentiation: walks the graph backwards and adds the gradient's nodes to it. */
+import { ShapeError } from '../errors.js';
+import { add } from './ops/arithmetic.js';
+import { fill } from './ops/constant.js';
+import { formatShape, sameShape } from './shape.js';
+import { expansionOf, type Node, type Operator, scope, type Tensor, topologicalOrder } from './tensor.js';
+
+/**
+ * dL/dp for each of `parameters`, where L = sum over roots of <root, seed>; by default `roots` is one scalar loss
+ * with seed 1. A parameter on which L does not depend gets zeros.
+ */
+export function gradient(
+  roots: Tensor | readonly Tensor[],
+  parameters: readonly Tensor[],
+  seeds?: readonly Tensor[],
+): Tensor[] {
+  const targets = Array.isArray(roots) ? (roots as readonly Tensor[]) : [roots as Tensor];
+  return backpropagate(targets, parameters, seeds);
+}
+
+/** `boundary` nodes are taken as leaves: what lies before them is somebody else's. */
+function backpropagate(
+  targets: readonly Tensor[],
+  parameters: readonly Tensor[],
+  seeds?: readonly Tensor[],
+  boundary: ReadonlySet<Node> = new Set(),
+): Tensor[] {
+  const order = topologicalOrder(targets, boundary);
+  const dependent = nodesDependingOn(order, parameters);
+  const gradients = new Map<Tensor, Tensor>();
+  const accumulate = (tensor: Tensor, part: Tensor): void => {
+    if (!sameShape(tensor.shape, part.shape)) {
+      throw new ShapeError(
+        `the gradient of ${tensor.node.operator.name} has shape ${formatShape(part.shape)}, not ${formatShape(tensor.shape)}`,
+      );
+    }
+    const sum = gradients.get(tensor);
+    gradients.set(tensor, sum ? add(sum, part) : part);
+  };
+  for (const [i, target] of targets.entries()) {
+    const seed = seeds?.[i];
+    if (!seed && target.rank > 0)
+      throw new ShapeError('the gradient of a tensor that is no scalar needs a seed');
+    accumulate(target, seed ?? fill([], 1));
+  }
+
+  for (const node of order.reverse()) {
+    if (!dependent.has(node) || boundary.has(node)) continue;
+    const outputGradients = node.outputs.map((output) => gradients.get(output));
+    if (outputGradients.every((g) => g === undefined) || node.inputs.length === 0) continue;
+    const inputGradients = scope(`gradient.${node.path}`, () => ruleOf(node, dependent)(outputGradients));
+    for (const [i, operand] of node.inputs.entries()) {
+      const part = inputGradients[i];
+      if (operand && part && dependent.has(operand.node)) accumulate(operand, part);
+    }
+  }
+  return parameters.map((parameter) => gradients.get(parameter) ?? fill(parameter.shape, 0));
+}
+
+function nodesDependingOn(order: readonly Node[], parameters: readonly Tensor[]): Set<Node> {
+  const dependent = new Set<Node>(parameters.map((parameter) => parameter.node));
+  for (const node of order) {
+    const differentiable = node.operator.gradient !== undefined || node.operator.expand !== undefined;
+    if (differentiable && node.inputs.some((operand) => operand && dependent.has(operand.node)))
+      dependent.add(node);
+  }
+  return dependent;
+}
+
+type Rule = (outputGradients: (Tensor | undefined)[]) => (Tensor | undefined)[];
+
+function ruleOf(node: Node, dependent: ReadonlySet<Node>): Rule {
+  const operator = node.operator as Operator;
+  const needs = (i: number): boolean => {
+    const operand = node.inputs[i];
+    return operand !== undefined && dependent.has(operand.node);
+  };
+  if (operator.gradient) {
+    return (outputGradients) =>
+      operator.gradient!({
+        node,
+        inputs: node.inputs,
+        outputs: node.outputs,
+        attributes: node.attributes,
+        outputGradients,
+        needs,
+      });
+  }
+  // A composite without a rule of its own: the gradient of its expansion.
+  return (outputGradients) => {
+    const expansion = expansionOf(node);
+    const used = expansion.flatMap((root, i) =>
+      outputGradients[i] ? [{ root, seed: outputGradients[i]! }] : [],
+    );
+    const wanted = node.inputs.flatMap((operand, i) => (needs(i) ? [operand!] : []));
+    const parts = backpropagate(
+      used.map(({ root }) => root),
+      wanted,
+      used.map(({ seed }) => seed),
+      new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : []))),
+    );
+    return node.inputs.map((operand, i) => (needs(i) ? parts[wanted.indexOf(operand!)] : undefined));
+  };
+}

@@ -1,0 +1,199 @@
+/** Collects ONNX nodes while a graph is lowered: names, constants, and the run-time values of symbolic dimensions. */
+import type { LoopBody } from '../ops/loop.js';
+import { type Dim, dimTerms, evaluateDim, type Shape } from '../shape.js';
+import type { DType, Tensor, TensorType } from '../tensor.js';
+import {
+  ATTRIBUTE_TYPES,
+  type AttributeProto,
+  ELEMENT_TYPES,
+  type GraphProto,
+  type NodeProto,
+  type TensorProto,
+  type ValueInfoProto,
+} from './proto.js';
+
+export type AttributeValue =
+  | { int: number }
+  | { ints: number[] }
+  | { float: number }
+  | { string: string }
+  | { graph: GraphProto };
+
+export interface EmitOptions {
+  attributes?: Record<string, AttributeValue>;
+  outputs?: number;
+  domain?: string;
+}
+
+export type ConstantData = Float32Array | BigInt64Array | Int32Array | Uint8Array;
+
+/** Names of the fused ONNX operators (beyond ONNX's own) that the executing device has a kernel for. */
+export type FusedOperators = ReadonlySet<string>;
+
+export type SubgraphLowering = (outer: OnnxBuilder, body: LoopBody) => GraphProto;
+
+export class OnnxBuilder {
+  readonly nodes: NodeProto[] = [];
+  readonly initializers: TensorProto[] = [];
+  readonly inputs: ValueInfoProto[] = [];
+  /** The layer path of the graph node that is being lowered. */
+  path = '';
+  /** Results that somebody reads: a fused operator may not offer all that its expansion does. */
+  readonly used = new Set<Tensor>();
+  private readonly cache = new Map<string, string>();
+  private readonly symbolSources = new Map<string, { name: string; axis: number }>();
+
+  constructor(
+    readonly fused: FusedOperators,
+    readonly bound: ReadonlyMap<string, number>,
+    private readonly lowerSubgraph: SubgraphLowering,
+    /** Sets a subgraph's names apart from those of the graphs around it. */
+    private readonly prefix = '',
+  ) {}
+
+  /** The body of a loop; it refers to values of this graph by their names. */
+  subgraph(body: LoopBody): GraphProto {
+    return this.lowerSubgraph(this, body);
+  }
+
+  /** A builder for a subgraph of this one: it sees the same symbols. */
+  inner(): OnnxBuilder {
+    const inner = new OnnxBuilder(
+      this.fused,
+      this.bound,
+      this.lowerSubgraph,
+      `${this.prefix}body${this.nodes.length}/`,
+    );
+    for (const [symbol, source] of this.symbolSources) inner.symbolSources.set(symbol, source);
+    return inner;
+  }
+
+  /** Adds a node; returns its outputs' names. An empty input name stands for an optional operand left out. */
+  emit(opType: string, inputs: readonly string[], options: EmitOptions = {}): string[] {
+    const id = `${this.prefix}${opType}_${this.nodes.length}`;
+    const count = options.outputs ?? 1;
+    const output = Array.from({ length: count }, (_, i) => (count === 1 ? id : `${id}.${i}`));
+    this.nodes.push({
+      name: this.path === '' ? id : `${this.path}/${id}`,
+      opType,
+      domain: options.domain ?? '',
+      input: [...inputs],
+      output,
+      attribute: Object.entries(options.attributes ?? {}).map(encodeAttribute),
+    });
+    return output;
+  }
+
+  /** A constant of the given type; equal ones are stored once. */
+  constant(data: ConstantData, shape: readonly number[]): string {
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    const dtype = dtypeOf(data);
+    // Large constants are tables made for one place; hashing them would cost more than it saves.
+    const key = bytes.length <= 256 ? `constant:${dtype}:${shape}:${bytes}` : undefined;
+    const known = key && this.cache.get(key);
+    if (known) return known;
+    const name = `${this.prefix}constant_${this.initializers.length}`;
+    this.initializers.push({
+      name,
+      dims: [...shape],
+      dataType: ELEMENT_TYPES[dtype],
+      rawData: bytes,
+    });
+    if (key) this.cache.set(key, name);
+    return name;
+  }
+
+  scalar(value: number): string {
+    return this.constant(new Float32Array([value]), []);
+  }
+
+  ints(values: readonly number[]): string {
+    return this.constant(BigInt64Array.from(values.map((value) => BigInt(Math.trunc(value)))), [
+      values.length,
+    ]);
+  }
+
+  /** Declares a graph input and the symbols that its shape binds. */
+  input(name: string, type: TensorType): void {
+    const shape = type.shape.map((dim) => this.resolve(dim));
+    this.inputs.push(valueInfo(name, type.dtype, shape));
+    for (const [axis, dim] of shape.entries()) {
+      if (typeof dim === 'string' && /^\w+$/.test(dim) && !this.symbolSources.has(dim)) {
+        this.symbolSources.set(dim, { name, axis });
+      }
+    }
+  }
+
+  /** `dim` with the bound symbols replaced: a number if all are. */
+  resolve(dim: Dim): Dim {
+    if (typeof dim === 'number') return dim;
+    const symbols = dimTerms(dim).flatMap((term) => term.symbols);
+    return symbols.every((symbol) => this.bound.has(symbol)) ? evaluateDim(dim, this.bound) : dim;
+  }
+
+  /** The name of an int64 tensor [1] that holds a dimension's value at run time. */
+  dim(dim: Dim): string {
+    const resolved = this.resolve(dim);
+    if (typeof resolved === 'number') return this.ints([resolved]);
+    const known = this.cache.get(`dim:${resolved}`);
+    if (known) return known;
+    let sum: string | undefined;
+    for (const { symbols, coefficient } of dimTerms(resolved)) {
+      let product = coefficient === 1 && symbols.length > 0 ? undefined : this.ints([coefficient]);
+      for (const symbol of symbols) {
+        const value = this.symbol(symbol);
+        product = product ? this.emit('Mul', [product, value])[0]! : value;
+      }
+      sum = sum ? this.emit('Add', [sum, product!])[0]! : product!;
+    }
+    this.cache.set(`dim:${resolved}`, sum!);
+    return sum!;
+  }
+
+  private symbol(symbol: string): string {
+    const value = this.bound.get(symbol);
+    if (value !== undefined) return this.ints([value]);
+    const known = this.cache.get(`symbol:${symbol}`);
+    if (known) return known;
+    const source = this.symbolSources.get(symbol);
+    if (!source) throw new Error(`no graph input has a dimension '${symbol}'`);
+    const [name] = this.emit('Shape', [source.name], {
+      attributes: { start: { int: source.axis }, end: { int: source.axis + 1 } },
+    });
+    this.cache.set(`symbol:${symbol}`, name!);
+    return name!;
+  }
+
+  /** The name of an int64 tensor [rank] that holds a shape's value at run time. */
+  shape(shape: Shape): string {
+    const resolved = shape.map((dim) => this.resolve(dim));
+    if (resolved.every((dim) => typeof dim === 'number')) return this.ints(resolved as number[]);
+    const key = `shape:${resolved.join(',')}`;
+    const known = this.cache.get(key);
+    if (known) return known;
+    const parts = resolved.map((dim) => this.dim(dim));
+    const name =
+      parts.length === 1 ? parts[0]! : this.emit('Concat', parts, { attributes: { axis: { int: 0 } } })[0]!;
+    this.cache.set(key, name);
+    return name;
+  }
+}
+
+function dtypeOf(data: ConstantData): DType {
+  if (data instanceof Float32Array) return 'float32';
+  if (data instanceof BigInt64Array) return 'int64';
+  return data instanceof Int32Array ? 'int32' : 'bool';
+}
+
+export function valueInfo(name: string, dtype: DType, shape: Shape): ValueInfoProto {
+  const dim = shape.map((d) => (typeof d === 'number' ? { dimValue: d } : { dimParam: d }));
+  return { name, type: { tensorType: { elemType: ELEMENT_TYPES[dtype], shape: { dim } } } };
+}
+
+function encodeAttribute([name, value]: [string, AttributeValue]): AttributeProto {
+  if ('int' in value) return { name, type: ATTRIBUTE_TYPES.int, i: value.int };
+  if ('ints' in value) return { name, type: ATTRIBUTE_TYPES.ints, ints: value.ints };
+  if ('graph' in value) return { name, type: ATTRIBUTE_TYPES.graph, g: value.graph };
+  if ('float' in value) return { name, type: ATTRIBUTE_TYPES.float, f: value.float };
+  return { name, type: ATTRIBUTE_TYPES.string, s: new TextEncoder().encode(value.string) };
+}

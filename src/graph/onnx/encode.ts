@@ -1,0 +1,149 @@
+/** A graph as an ONNX model. */
+import { HeddleError } from '../../errors.js';
+import type { LoopBody } from '../ops/loop.js';
+import type { Shape } from '../shape.js';
+import {
+  type DType,
+  expansionOf,
+  inputName,
+  type Node,
+  type Operator,
+  type Tensor,
+  topologicalOrder,
+} from '../tensor.js';
+import { type FusedOperators, OnnxBuilder, valueInfo } from './builder.js';
+import { ELEMENT_TYPES, encodeModel, type GraphProto } from './proto.js';
+
+export interface OnnxOptions {
+  /** Fused operators that the device has; none by default. */
+  fused?: FusedOperators;
+  /** Symbolic dimensions that are fixed: ONNX Runtime plans memory ahead when all of them are. */
+  dims?: Readonly<Record<string, number>>;
+  /** Inputs that become constants of the model, whose bytes are handed over beside it under these names. */
+  weights?: ReadonlySet<string>;
+}
+
+export interface OnnxModel {
+  readonly bytes: Uint8Array;
+  readonly inputs: readonly { name: string; dtype: DType; shape: Shape }[];
+  readonly outputs: readonly { name: string; dtype: DType; shape: Shape }[];
+}
+
+/** Encodes what `outputs` depend on. Inputs keep their names. */
+export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxOptions = {}): OnnxModel {
+  const builder = new OnnxBuilder(
+    options.fused ?? new Set(),
+    new Map(Object.entries(options.dims ?? {})),
+    lowerBody,
+  );
+  const names = new Map<Tensor, string>();
+  const inputs: { name: string; dtype: DType; shape: Shape }[] = [];
+  const order = topologicalOrder(Object.values(outputs));
+
+  for (const node of order) {
+    const tensor = node.outputs[0]!;
+    const name = inputName(tensor);
+    if (name === undefined) continue;
+    names.set(tensor, name);
+    if (options.weights?.has(name)) {
+      builder.initializers.push({
+        name,
+        dims: tensor.shape as number[],
+        dataType: ELEMENT_TYPES[tensor.dtype],
+        externalData: [{ key: 'location', value: name }],
+        dataLocation: 1,
+      });
+    } else {
+      builder.input(name, tensor);
+      inputs.push({ name, dtype: tensor.dtype, shape: tensor.shape.map((dim) => builder.resolve(dim)) });
+    }
+  }
+  lowerAll(builder, order, Object.values(outputs), names);
+
+  const results = Object.entries(outputs).map(([name, tensor]) => {
+    nameOutput(builder, names.get(tensor)!, name);
+    return { name, dtype: tensor.dtype, shape: tensor.shape.map((dim) => builder.resolve(dim)) };
+  });
+  const bytes = encodeModel({
+    name: 'heddle',
+    node: builder.nodes,
+    initializer: builder.initializers,
+    input: builder.inputs,
+    output: results.map(({ name, dtype, shape }) => valueInfo(name, dtype, shape)),
+  });
+  return { bytes, inputs, outputs: results };
+}
+
+/** An output needs a name of its own, also where it is an input or is asked for twice. */
+function nameOutput(builder: OnnxBuilder, value: string, name: string): void {
+  builder.nodes.push({
+    name: `output/${name}`,
+    opType: 'Identity',
+    domain: '',
+    input: [value],
+    output: [name],
+    attribute: [],
+  });
+}
+
+/** Lowerings of values that an inner graph may use: those of the graphs around it, by tensor. */
+const lowered = new WeakMap<OnnxBuilder, Map<Tensor, string>>();
+
+function lowerBody(outer: OnnxBuilder, body: LoopBody): GraphProto {
+  const builder = outer.inner();
+  const names = new Map(lowered.get(outer));
+  const placeholders = [body.iteration, ...body.carried];
+  for (const placeholder of placeholders) {
+    const name = inputName(placeholder)!;
+    names.set(placeholder, name);
+    builder.input(name, placeholder);
+  }
+  const results = [...body.results, ...body.stacked];
+  lowerAll(builder, body.nodes, results, names);
+
+  const prefix = inputName(body.iteration)!;
+  // ONNX's loop bodies take and return a condition; ours never end early.
+  const condition = builder.constant(new Uint8Array([1]), []);
+  const outputs = [{ name: `${prefix}.continue`, dtype: 'bool' as DType, shape: [] as Shape }];
+  nameOutput(builder, condition, `${prefix}.continue`);
+  for (const [i, { dtype, shape }] of results.entries()) {
+    const name = `${prefix}.result${i}`;
+    nameOutput(builder, names.get(results[i]!)!, name);
+    outputs.push({ name, dtype, shape: shape.map((dim) => builder.resolve(dim)) });
+  }
+  const [iteration, ...carried] = builder.inputs;
+  return {
+    name: prefix,
+    node: builder.nodes,
+    initializer: builder.initializers,
+    input: [iteration!, valueInfo(`${prefix}.condition`, 'bool', []), ...carried],
+    output: outputs.map(({ name, dtype, shape }) => valueInfo(name, dtype, shape)),
+  };
+}
+
+function lowerAll(
+  builder: OnnxBuilder,
+  order: readonly Node[],
+  results: readonly Tensor[],
+  names: Map<Tensor, string>,
+): void {
+  lowered.set(builder, names);
+  for (const tensor of results) builder.used.add(tensor);
+  for (const node of order) for (const operand of node.inputs) if (operand) builder.used.add(operand);
+  for (const node of order) {
+    if (names.has(node.outputs[0]!)) continue;
+    const operator = node.operator as Operator;
+    builder.path = node.path;
+    const operands = node.inputs.map((operand) => (operand ? names.get(operand)! : ''));
+    const lowered = operator.lower?.(builder, operands, node);
+    if (lowered) {
+      for (const [i, output] of node.outputs.entries()) names.set(output, lowered[i]!);
+      continue;
+    }
+    if (!operator.expand) throw new HeddleError('internal', `operator ${operator.name} has no ONNX lowering`);
+    const expansion = expansionOf(node);
+    const boundary = new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : [])));
+    lowerAll(builder, topologicalOrder(expansion, boundary), expansion, names);
+    for (const [i, output] of node.outputs.entries()) names.set(output, names.get(expansion[i]!)!);
+  }
+}

@@ -1,0 +1,80 @@
+/** Values that a graph holds itself: literals, fills, ranges, and the sizes of symbolic dimensions. */
+import type { ConstantData } from '../onnx/builder.js';
+import type { Dim, Shape } from '../shape.js';
+import { applyOne, type DType, defineOperator, type Tensor } from '../tensor.js';
+
+const constantOperator = defineOperator<{ data: ConstantData; dtype: DType; shape: readonly number[] }>({
+  name: 'constant',
+  infer: (_, { dtype, shape }) => [{ dtype, shape }],
+  lower: (builder, _, { attributes }) => [builder.constant(attributes.data, attributes.shape)],
+});
+
+/** A literal tensor. */
+export function constant(data: Float32Array | BigInt64Array | Int32Array, shape: readonly number[]): Tensor {
+  const dtype = data instanceof Float32Array ? 'float32' : data instanceof Int32Array ? 'int32' : 'int64';
+  return applyOne(constantOperator, [], { data, dtype, shape });
+}
+
+/** `value` itself if it is a tensor, else a scalar of `like`'s dtype. */
+export function lift(value: Tensor | number, like: Tensor | number): Tensor {
+  if (typeof value !== 'number') return value;
+  return scalar(value, typeof like === 'number' ? 'float32' : like.dtype);
+}
+
+/** A constant scalar. */
+export function scalar(value: number, dtype: DType = 'float32'): Tensor {
+  return applyOne(constantOperator, [], { data: literal(value, dtype), dtype, shape: [] });
+}
+
+function literal(value: number, dtype: DType): ConstantData {
+  if (dtype === 'float32') return new Float32Array([value]);
+  if (dtype === 'int64') return new BigInt64Array([BigInt(value)]);
+  return dtype === 'int32' ? new Int32Array([value]) : new Uint8Array([value]);
+}
+
+const fillOperator = defineOperator<{ shape: Shape; value: number; dtype: DType }>({
+  name: 'fill',
+  infer: (_, { shape, dtype }) => [{ dtype, shape }],
+  lower(builder, _, { attributes: { shape, value, dtype } }) {
+    const element = builder.constant(literal(value, dtype), []);
+    return shape.length === 0 ? [element] : builder.emit('Expand', [element, builder.shape(shape)]);
+  },
+});
+
+/** A tensor of `shape` in which every element is `value`. */
+export function fill(shape: Shape, value: number, dtype: DType = 'float32'): Tensor {
+  return applyOne(fillOperator, [], { shape, value, dtype });
+}
+
+/** A tensor of zeros. */
+export function zeros(shape: Shape, dtype: DType = 'float32'): Tensor {
+  return fill(shape, 0, dtype);
+}
+
+const iotaOperator = defineOperator<{ size: Dim; dtype: 'int64' | 'int32' }>({
+  name: 'iota',
+  infer: (_, { size, dtype }) => [{ dtype, shape: [size] }],
+  lower(builder, _, { attributes: { size, dtype } }) {
+    const end = builder.emit('Squeeze', [builder.dim(size)])[0]!;
+    const limit =
+      dtype === 'int64' ? end : builder.emit('Cast', [end], { attributes: { to: { int: 6 } } })[0]!;
+    const literalOf = (value: number) => builder.constant(literal(value, dtype), []);
+    return builder.emit('Range', [literalOf(0), limit, literalOf(1)]);
+  },
+});
+
+/** [0, 1, ..., size - 1] */
+export function iota(size: Dim, dtype: 'int64' | 'int32' = 'int64'): Tensor {
+  return applyOne(iotaOperator, [], { size, dtype });
+}
+
+const dimensionOperator = defineOperator<{ dim: Dim }>({
+  name: 'dimension',
+  infer: () => [{ dtype: 'int64', shape: [] }],
+  lower: (builder, _, { attributes }) => builder.emit('Squeeze', [builder.dim(attributes.dim)]),
+});
+
+/** The value of a dimension at run time, as an int64 scalar. */
+export function dimension(dim: Dim): Tensor {
+  return applyOne(dimensionOperator, [], { dim });
+}

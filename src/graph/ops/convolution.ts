@@ -1,0 +1,100 @@
+/** The causal depthwise convolution with which state-space layers mix neighbouring tokens, and its state. */
+import { ShapeError } from '../../errors.js';
+import { addDims, type Dim } from '../shape.js';
+import { apply, defineOperator, type Tensor } from '../tensor.js';
+import { add, multiply } from './arithmetic.js';
+import { zeros } from './constant.js';
+import { concat, pad, reshape, reverse, slice } from './layout.js';
+import { sum } from './reduce.js';
+
+const convolutionOperator = defineOperator<null>({
+  name: 'causalConvolution',
+  infer([x, weight, bias, state]) {
+    const [batch, sequence, channels] = x!.shape;
+    const width = weight!.shape[2];
+    if (
+      x!.shape.length !== 3 ||
+      weight!.shape.length !== 3 ||
+      weight!.shape[0] !== channels ||
+      weight!.shape[1] !== 1
+    ) {
+      throw new ShapeError('expected x [batch, sequence, channels] and a weight [channels, 1, width]');
+    }
+    if (typeof width !== 'number') throw new ShapeError('the width of the weight must be a number');
+    if (bias && (bias.shape.length !== 1 || bias.shape[0] !== channels)) {
+      throw new ShapeError(`the bias must be [${channels}]`);
+    }
+    const stateShape = [batch!, width - 1, channels!];
+    if (state?.shape.some((dim, i) => dim !== stateShape[i])) {
+      throw new ShapeError(`the state must be [${stateShape}]`);
+    }
+    return [
+      { dtype: 'float32', shape: [batch!, sequence!, channels!] },
+      { dtype: 'float32', shape: stateShape },
+    ];
+  },
+  gradient({ inputs, outputs, outputGradients: [outputGradient, stateGradient], needs }) {
+    const [x, weight, bias, state] = inputs as [Tensor, Tensor, Tensor | undefined, Tensor | undefined];
+    const g = outputGradient ?? zeros(outputs[0]!.shape);
+    const width = weight.shape[2] as number;
+    const sequence = x.shape[1]!;
+    const padded = withPast(x, state, width);
+    const gradientPadded = (): Tensor => {
+      // A causal convolution again: of g, with zeros after its end, by the mirrored weight.
+      const through = causalConvolution(pad(g, 1, 0, width - 1), reverse(weight, 2)).output;
+      return stateGradient ? add(through, pad(stateGradient, 1, sequence, 0)) : through;
+    };
+    const gradientWeight = (): Tensor =>
+      concat(
+        Array.from({ length: width }, (_, k) =>
+          reshape(sum(multiply(g, slice(padded, 1, k, addDims(k, sequence))), [0, 1]), [-1, 1, 1]),
+        ),
+        2,
+      );
+    const dPadded = needs(0) || needs(3) ? gradientPadded() : undefined;
+    return [
+      needs(0) ? slice(dPadded!, 1, width - 1, dPadded!.shape[1]!) : undefined,
+      needs(1) ? gradientWeight() : undefined,
+      bias && needs(2) ? sum(g, [0, 1]) : undefined,
+      state && needs(3) ? slice(dPadded!, 1, 0, width - 1) : undefined,
+    ];
+  },
+  lower(builder, inputs) {
+    if (!builder.fused.has('CausalConvWithState')) return undefined;
+    return builder.emit('CausalConvWithState', inputs, {
+      domain: 'com.microsoft',
+      attributes: { channels_last: { int: 1 } },
+      outputs: 2,
+    });
+  },
+  expand([x, weight, bias, state]) {
+    const width = weight!.shape[2] as number;
+    const sequence = x!.shape[1]!;
+    const padded = withPast(x!, state, width);
+    const taps = Array.from({ length: width }, (_, k) =>
+      multiply(slice(padded, 1, k, addDims(k, sequence)), reshape(slice(weight!, 2, k, k + 1), [-1])),
+    );
+    const output = [...taps, ...(bias ? [bias] : [])].reduce((total, term) => add(total, term));
+    return [output, slice(padded, 1, sequence, padded.shape[1]!)];
+  },
+});
+
+function withPast(x: Tensor, state: Tensor | undefined, width: number): Tensor {
+  const [batch, , channels] = x.shape as [Dim, Dim, Dim];
+  return concat([state ?? zeros([batch, width - 1, channels]), x], 1);
+}
+
+/**
+ * y_t = bias + sum_k weight[:, 0, k] * x_(t - width + 1 + k), each channel on its own. x [batch, sequence, channels],
+ * weight [channels, 1, width], bias [channels], and the state: the last width - 1 inputs [batch, width - 1, channels]
+ * (zeros by default). Returns `output`, shaped as x, and the new `state`.
+ */
+export function causalConvolution(
+  x: Tensor,
+  weight: Tensor,
+  bias?: Tensor,
+  state?: Tensor,
+): { output: Tensor; state: Tensor } {
+  const [output, newState] = apply(convolutionOperator, [x, weight, bias, state], null);
+  return { output: output!, state: newState! };
+}

@@ -1,0 +1,115 @@
+/** Operators that pick elements by index, put them back, and find the largest. */
+import { ShapeError } from '../../errors.js';
+import { type Dim, formatShape, normalizeAxis, type Shape, sameShape } from '../shape.js';
+import { apply, applyOne, defineOperator, type Tensor } from '../tensor.js';
+import { zeros } from './constant.js';
+
+const gatherOperator = defineOperator<null>({
+  name: 'gather',
+  infer([table, indices]) {
+    if (indices!.dtype !== 'int64' && indices!.dtype !== 'int32')
+      throw new ShapeError('the indices must be integers');
+    return [{ dtype: table!.dtype, shape: [...indices!.shape, ...table!.shape.slice(1)] }];
+  },
+  gradient: ({ inputs, outputGradients: [g] }) => [scatterRows(inputs[0]!.shape, inputs[1]!, g!), undefined],
+  lower: (builder, inputs) => builder.emit('Gather', inputs, { attributes: { axis: { int: 0 } } }),
+});
+
+/** Rows of `table` [rows, ...] by `indices` [...]: the result is [...indices, ...row]. */
+export function gather(table: Tensor, indices: Tensor): Tensor {
+  return applyOne(gatherOperator, [table, indices], null);
+}
+
+const scatterRowsOperator = defineOperator<{ shape: Shape }>({
+  name: 'scatterRows',
+  infer([indices, rows], { shape }) {
+    if (!sameShape(rows!.shape, [...indices!.shape, ...shape.slice(1)])) {
+      throw new ShapeError(`the rows do not fit a table of shape ${formatShape(shape)}`);
+    }
+    return [{ dtype: rows!.dtype, shape }];
+  },
+  gradient: ({ inputs, outputGradients: [g] }) => [undefined, gather(g!, inputs[0]!)],
+  lower(builder, [indices, rows], { attributes: { shape }, inputs }) {
+    const table = builder.emit('Expand', [builder.scalar(0), builder.shape(shape)])[0]!;
+    const positions = builder.emit('Unsqueeze', [indices!, builder.ints([inputs[0]!.rank])])[0]!;
+    return builder.emit('ScatterND', [table, positions, rows!], {
+      attributes: { reduction: { string: 'add' } },
+    });
+  },
+});
+
+/** A table of zeros to which each row [...indices, ...row] is added at its index: the transpose of `gather`. */
+export function scatterRows(shape: Shape, indices: Tensor, rows: Tensor): Tensor {
+  return applyOne(scatterRowsOperator, [indices, rows], { shape });
+}
+
+const gatherElementsOperator = defineOperator<{ axis: number }>({
+  name: 'gatherElements',
+  infer([x, indices], { axis }) {
+    const fits =
+      x!.shape.length === indices!.shape.length &&
+      x!.shape.every((dim, i) => i === axis || dim === indices!.shape[i]);
+    if (!fits) throw new ShapeError(`the operands differ elsewhere than along axis ${axis}`);
+    return [{ dtype: x!.dtype, shape: indices!.shape }];
+  },
+  gradient: ({ inputs: [x, indices], attributes: { axis }, outputGradients: [g] }) => [
+    scatterElements(zeros(x!.shape), indices!, g!, axis),
+    undefined,
+  ],
+  lower: (builder, inputs, { attributes }) =>
+    builder.emit('GatherElements', inputs, { attributes: { axis: { int: attributes.axis } } }),
+});
+
+/** y[..., i, ...] = x[..., indices[..., i, ...], ...] along `axis`; all other axes agree. */
+export function gatherElements(x: Tensor, indices: Tensor, axis: number): Tensor {
+  return applyOne(gatherElementsOperator, [x, indices], { axis: normalizeAxis(axis, x.rank) });
+}
+
+const scatterElementsOperator = defineOperator<{ axis: number }>({
+  name: 'scatterElements',
+  infer([x, indices, updates]) {
+    if (!sameShape(indices!.shape, updates!.shape))
+      throw new ShapeError('indices and updates differ in shape');
+    return [{ dtype: x!.dtype, shape: x!.shape }];
+  },
+  gradient: ({ inputs: [, indices], attributes: { axis }, outputGradients: [g] }) => [
+    g!,
+    undefined,
+    gatherElements(g!, indices!, axis),
+  ],
+  lower: (builder, inputs, { attributes }) =>
+    builder.emit('ScatterElements', inputs, {
+      attributes: { axis: { int: attributes.axis }, reduction: { string: 'add' } },
+    }),
+});
+
+/** `x` with `updates` added at `indices` along `axis`. */
+export function scatterElements(x: Tensor, indices: Tensor, updates: Tensor, axis: number): Tensor {
+  return applyOne(scatterElementsOperator, [x, indices, updates], { axis: normalizeAxis(axis, x.rank) });
+}
+
+const topKOperator = defineOperator<{ k: Dim; axis: number }>({
+  name: 'topK',
+  infer([x], { k, axis }) {
+    const size = x!.shape[axis]!;
+    if (typeof k === 'number' && typeof size === 'number' && k > size) {
+      throw new ShapeError(`cannot take ${k} of ${size} elements`);
+    }
+    const shape = x!.shape.map((dim, i) => (i === axis ? k : dim));
+    return [
+      { dtype: x!.dtype, shape },
+      { dtype: 'int64', shape },
+    ];
+  },
+  gradient: ({ inputs: [x], outputs, attributes: { axis }, outputGradients: [g] }) => [
+    g && scatterElements(zeros(x!.shape), outputs[1]!, g, axis),
+  ],
+  lower: (builder, [x], { attributes: { k, axis } }) =>
+    builder.emit('TopK', [x!, builder.dim(k)], { attributes: { axis: { int: axis } }, outputs: 2 }),
+});
+
+/** The k largest along `axis`, largest first, and their int64 indices; of equal ones the earlier comes first. */
+export function topK(x: Tensor, k: Dim, axis: number): { values: Tensor; indices: Tensor } {
+  const [values, indices] = apply(topKOperator, [x], { k, axis: normalizeAxis(axis, x.rank) });
+  return { values: values!, indices: indices! };
+}

@@ -1,0 +1,88 @@
+/** Matrix products, of single matrices and of batches of them. */
+import { ShapeError } from '../../errors.js';
+import type { OnnxBuilder } from '../onnx/builder.js';
+import { broadcastShapes, type Shape } from '../shape.js';
+import { applyOne, defineOperator, type Tensor } from '../tensor.js';
+import { reshape } from './layout.js';
+import { sumTo } from './reduce.js';
+
+interface MatmulAttributes {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+}
+
+const matmulOperator = defineOperator<MatmulAttributes>({
+  name: 'matmul',
+  infer([a, b], { transposeA, transposeB }) {
+    if (a!.dtype !== 'float32' || b!.dtype !== 'float32')
+      throw new ShapeError('both operands must be float32');
+    if (a!.shape.length < 2 || b!.shape.length < 2)
+      throw new ShapeError('both operands must have rank 2 or more');
+    const [m, k] = lastTwo(a!.shape, transposeA);
+    const [inner, n] = lastTwo(b!.shape, transposeB);
+    if (k !== inner) throw new ShapeError(`the inner dimensions differ: ${k} and ${inner}`);
+    const batch = broadcastShapes(a!.shape.slice(0, -2), b!.shape.slice(0, -2));
+    if (!batch) throw new ShapeError('the batch dimensions do not broadcast');
+    return [{ dtype: 'float32', shape: [...batch, m!, n!] }];
+  },
+  gradient({ inputs, attributes: { transposeA, transposeB }, outputGradients: [gradient], needs }) {
+    const [a, b] = inputs as [Tensor, Tensor];
+    const g = gradient!;
+    const gradientA = (): Tensor =>
+      transposeA
+        ? matmul(b, g, { transposeA: transposeB, transposeB: true })
+        : matmul(g, b, { transposeB: !transposeB });
+    const gradientB = (): Tensor => {
+      // One product over all rows of the batch, instead of a product each and their sum.
+      const flat = b.rank === 2 && !transposeA;
+      const rows = flat ? reshape(a, [-1, a.shape.at(-1)!]) : a;
+      const rowGradients = flat ? reshape(g, [-1, g.shape.at(-1)!]) : g;
+      return transposeB
+        ? matmul(rowGradients, rows, { transposeA: true, transposeB: transposeA })
+        : matmul(rows, rowGradients, { transposeA: !transposeA });
+    };
+    return [
+      needs(0) ? sumTo(gradientA(), a.shape) : undefined,
+      needs(1) ? sumTo(gradientB(), b.shape) : undefined,
+    ];
+  },
+  lower(builder, [a, b], { attributes: { transposeA, transposeB }, inputs }) {
+    if (!transposeA && !transposeB) return builder.emit('MatMul', [a!, b!]);
+    const ranks = inputs.map((operand) => operand!.rank);
+    if (ranks[0] === 2 && ranks[1] === 2) {
+      return builder.emit('Gemm', [a!, b!], {
+        attributes: { transA: { int: Number(transposeA) }, transB: { int: Number(transposeB) } },
+      });
+    }
+    if (builder.fused.has('FusedMatMul')) {
+      return builder.emit('FusedMatMul', [a!, b!], {
+        domain: 'com.microsoft',
+        attributes: { transA: { int: Number(transposeA) }, transB: { int: Number(transposeB) } },
+      });
+    }
+    return builder.emit('MatMul', [
+      transposeA ? swapLastTwo(builder, a!, ranks[0]!) : a!,
+      transposeB ? swapLastTwo(builder, b!, ranks[1]!) : b!,
+    ]);
+  },
+});
+
+function lastTwo(shape: Shape, transposed: boolean): Shape {
+  const [rows, columns] = shape.slice(-2);
+  return transposed ? [columns!, rows!] : [rows!, columns!];
+}
+
+function swapLastTwo(builder: OnnxBuilder, x: string, rank: number): string {
+  const perm = Array.from({ length: rank }, (_, i) => i);
+  perm.splice(-2, 2, rank - 1, rank - 2);
+  return builder.emit('Transpose', [x], { attributes: { perm: { ints: perm } } })[0]!;
+}
+
+/**
+ * The matrix product over the last two axes: [..., m, k] x [..., k, n] -> [..., m, n], leading axes broadcast.
+ * `transposeA` and `transposeB` swap an operand's last two axes first.
+ */
+export function matmul(a: Tensor, b: Tensor, options: Partial<MatmulAttributes> = {}): Tensor {
+  const { transposeA = false, transposeB = false } = options;
+  return applyOne(matmulOperator, [a, b], { transposeA, transposeB });
+}

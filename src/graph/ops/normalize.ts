@@ -1,0 +1,128 @@
+/** Softmax, the cross-entropy loss and RMS normalisation: composites for which devices have fused operators. */
+import { ShapeError } from '../../errors.js';
+import { apply, applyOne, defineOperator, type Tensor, type TensorType } from '../tensor.js';
+import { add, divide, multiply, subtract } from './arithmetic.js';
+import { exp, log, negate, sqrt } from './elementwise.js';
+import { gatherElements, scatterElements } from './indexing.js';
+import { reshape } from './layout.js';
+import { max, mean, sum, sumTo } from './reduce.js';
+
+const lastAxis = { attributes: { axis: { int: -1 } } };
+
+function sameType(inputs: readonly (TensorType | undefined)[]): TensorType[] {
+  const x = inputs[0]!;
+  if (x.dtype !== 'float32' || x.shape.length === 0)
+    throw new ShapeError('the operand must be a float32 vector or more');
+  return [{ dtype: x.dtype, shape: x.shape }];
+}
+
+const softmaxOperator = defineOperator<null>({
+  name: 'softmax',
+  infer: sameType,
+  gradient({ outputs: [y], outputGradients: [g] }) {
+    const weighted = multiply(g!, y!);
+    return [subtract(weighted, multiply(y!, sum(weighted, -1, { keepDims: true })))];
+  },
+  lower: (builder, inputs) => builder.emit('Softmax', inputs, lastAxis),
+});
+
+/** exp(x) / sum(exp(x)) along the last axis. */
+export function softmax(x: Tensor): Tensor {
+  return applyOne(softmaxOperator, [x], null);
+}
+
+const logSoftmaxOperator = defineOperator<null>({
+  name: 'logSoftmax',
+  infer: sameType,
+  gradient: ({ outputs: [y], outputGradients: [g] }) => [
+    subtract(g!, multiply(exp(y!), sum(g!, -1, { keepDims: true }))),
+  ],
+  lower: (builder, inputs) => builder.emit('LogSoftmax', inputs, lastAxis),
+});
+
+/** log(softmax(x)) along the last axis. */
+export function logSoftmax(x: Tensor): Tensor {
+  return applyOne(logSoftmaxOperator, [x], null);
+}
+
+/** log(sum(exp(x))) along the last axis, without overflow. */
+export function logSumExp(x: Tensor): Tensor {
+  const largest = max(x, -1, { keepDims: true });
+  return add(log(sum(exp(subtract(x, largest)), -1)), reshape(largest, x.shape.slice(0, -1)));
+}
+
+const crossEntropyOperator = defineOperator<null>({
+  name: 'crossEntropy',
+  infer([logits, labels]) {
+    const [rows, vocabulary] = logits!.shape;
+    if (logits!.shape.length !== 2 || labels!.shape.length !== 1 || labels!.shape[0] !== rows) {
+      throw new ShapeError('expected logits [tokens, vocabulary] and labels [tokens]');
+    }
+    return [
+      { dtype: 'float32', shape: [rows!] },
+      { dtype: 'float32', shape: [rows!, vocabulary!] },
+    ];
+  },
+  gradient({ inputs: [, labels], outputs: [, logProbabilities], outputGradients: [g] }) {
+    // (softmax - one-hot) g in three passes over the logits; they are the largest tensor of a training step.
+    const column = reshape(g!, [-1, 1]);
+    const probabilities = multiply(exp(logProbabilities!), column);
+    return [scatterElements(probabilities, reshape(labels!, [-1, 1]), negate(column), 1), undefined];
+  },
+  expand([logits, labels]) {
+    const logProbabilities = logSoftmax(logits!);
+    const picked = gatherElements(logProbabilities, reshape(labels!, [-1, 1]), 1);
+    return [negate(reshape(picked, [-1])), logProbabilities];
+  },
+});
+
+/** -log softmax(logits)[label] for each token: logits [tokens, vocabulary], int64 labels [tokens] -> [tokens], in nats. */
+export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
+  return apply(crossEntropyOperator, [logits, labels], null)[0]!;
+}
+
+const rmsNormOperator = defineOperator<{ epsilon: number }>({
+  name: 'rmsNorm',
+  infer([x, weight]) {
+    if (weight!.shape.length !== 1 || weight!.shape[0] !== x!.shape.at(-1)) {
+      throw new ShapeError('the weight must be a vector of the size of the last axis');
+    }
+    return [
+      { dtype: x!.dtype, shape: x!.shape },
+      { dtype: x!.dtype, shape: [...x!.shape.slice(0, -1), 1] },
+    ];
+  },
+  gradient({ inputs, outputs, outputGradients: [g], needs }) {
+    const [x, weight] = inputs as [Tensor, Tensor];
+    const normalized = multiply(x, outputs[1]!);
+    const product = multiply(g!, normalized);
+    const gradientX = (): Tensor => {
+      const scaled = multiply(g!, weight);
+      const projection = divide(
+        sum(multiply(product, weight), -1, { keepDims: true }),
+        x.shape.at(-1) as number,
+      );
+      return multiply(subtract(scaled, multiply(normalized, projection)), outputs[1]!);
+    };
+    return [needs(0) ? gradientX() : undefined, needs(1) ? sumTo(product, weight.shape) : undefined];
+  },
+  lower(builder, inputs, { attributes: { epsilon }, outputs }) {
+    const name = builder.used.has(outputs[1]!)
+      ? 'SimplifiedLayerNormalization+inverse'
+      : 'SimplifiedLayerNormalization';
+    if (!builder.fused.has(name)) return undefined;
+    return builder.emit('SimplifiedLayerNormalization', inputs, {
+      attributes: { axis: { int: -1 }, epsilon: { float: epsilon }, stash_type: { int: 1 } },
+      outputs: builder.used.has(outputs[1]!) ? 2 : 1,
+    });
+  },
+  expand([x, weight], { epsilon }) {
+    const inverse = divide(1, sqrt(add(mean(multiply(x!, x!), -1, { keepDims: true }), epsilon)));
+    return [multiply(multiply(x!, inverse), weight!), inverse];
+  },
+});
+
+/** x / sqrt(mean(x^2) + epsilon) * weight along the last axis (Zhang & Sennrich, 2019). x [..., size], weight [size]. */
+export function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
+  return apply(rmsNormOperator, [x, weight], { epsilon })[0]!;
+}

@@ -1,0 +1,128 @@
+/** Operators that reduce along axes, and running sums. */
+import { ShapeError } from '../../errors.js';
+import { type Dim, multiplyDims, normalizeAxis, type Shape, sameShape } from '../shape.js';
+import { applyOne, defineOperator, type Tensor, type TensorType } from '../tensor.js';
+import { divide, equal, multiply } from './arithmetic.js';
+import { dimension } from './constant.js';
+import { cast } from './elementwise.js';
+import { broadcastTo, reshape } from './layout.js';
+
+interface ReduceAttributes {
+  readonly axes: readonly number[];
+  readonly keepDims: boolean;
+}
+
+function reducedShape(shape: Shape, { axes, keepDims }: ReduceAttributes): Shape {
+  return shape.flatMap((dim, axis) => (axes.includes(axis) ? (keepDims ? [1] : []) : [dim]));
+}
+
+function inferReduce(
+  inputs: readonly (TensorType | undefined)[],
+  attributes: ReduceAttributes,
+): TensorType[] {
+  const x = inputs[0]!;
+  return [{ dtype: x.dtype, shape: reducedShape(x.shape, attributes) }];
+}
+
+/** The gradient or result of a reduction, with the reduced axes back as size 1. */
+function restoreAxes(y: Tensor, x: Tensor, { axes }: ReduceAttributes): Tensor {
+  return reshape(y, reducedShape(x.shape, { axes, keepDims: true }));
+}
+
+const sumOperator = defineOperator<ReduceAttributes>({
+  name: 'sum',
+  infer: inferReduce,
+  gradient: ({ inputs, attributes, outputGradients: [g] }) => [
+    broadcastTo(restoreAxes(g!, inputs[0]!, attributes), inputs[0]!.shape),
+  ],
+  lower: (builder, [x], { attributes: { axes, keepDims } }) =>
+    builder.emit('ReduceSum', [x!, builder.ints(axes)], {
+      attributes: { keepdims: { int: keepDims ? 1 : 0 } },
+    }),
+});
+
+const maxOperator = defineOperator<ReduceAttributes>({
+  name: 'max',
+  infer: inferReduce,
+  gradient({ inputs, outputs, attributes, outputGradients: [g] }) {
+    const x = inputs[0]!;
+    const isMax = cast(equal(x, restoreAxes(outputs[0]!, x, attributes)), 'float32');
+    const share = divide(isMax, sum(isMax, attributes.axes, { keepDims: true }));
+    return [multiply(share, restoreAxes(g!, x, attributes))];
+  },
+  lower: (builder, [x], { attributes: { axes, keepDims } }) =>
+    builder.emit('ReduceMax', [x!, builder.ints(axes)], {
+      attributes: { keepdims: { int: keepDims ? 1 : 0 } },
+    }),
+});
+
+function attributesOf(
+  x: Tensor,
+  axes?: number | readonly number[],
+  options?: { keepDims?: boolean },
+): ReduceAttributes {
+  const list = axes === undefined ? x.shape.map((_, axis) => axis) : [axes].flat();
+  return {
+    axes: list.map((axis) => normalizeAxis(axis as number, x.rank)),
+    keepDims: options?.keepDims ?? false,
+  };
+}
+
+/** The sum along `axes` (all by default). */
+export function sum(x: Tensor, axes?: number | readonly number[], options?: { keepDims?: boolean }): Tensor {
+  return applyOne(sumOperator, [x], attributesOf(x, axes, options));
+}
+
+/** The largest element along `axes` (all by default); the gradient is shared by equal ones. */
+export function max(x: Tensor, axes?: number | readonly number[], options?: { keepDims?: boolean }): Tensor {
+  return applyOne(maxOperator, [x], attributesOf(x, axes, options));
+}
+
+/** The mean along `axes` (all by default). */
+export function mean(x: Tensor, axes?: number | readonly number[], options?: { keepDims?: boolean }): Tensor {
+  const attributes = attributesOf(x, axes, options);
+  const count: Dim = multiplyDims(attributes.axes.map((axis) => x.shape[axis]!));
+  const total = applyOne(sumOperator, [x], attributes);
+  return typeof count === 'number'
+    ? multiply(total, 1 / count)
+    : divide(total, cast(dimension(count), 'float32'));
+}
+
+/** Sums `x` over the axes along which a tensor of `shape` was broadcast to it. */
+export function sumTo(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x;
+  const lead = x.rank - shape.length;
+  const axes = x.shape.flatMap((dim, axis) =>
+    axis < lead || (shape[axis - lead] === 1 && dim !== 1) ? [axis] : [],
+  );
+  return reshape(axes.length === 0 ? x : sum(x, axes, { keepDims: true }), shape);
+}
+
+interface CumulativeAttributes {
+  readonly axis: number;
+  readonly reverse: boolean;
+}
+
+const cumulativeSumOperator = defineOperator<CumulativeAttributes>({
+  name: 'cumulativeSum',
+  infer([x], { axis }) {
+    if (x!.dtype === 'bool') throw new ShapeError('the operand must be numeric');
+    normalizeAxis(axis, x!.shape.length);
+    return [{ dtype: x!.dtype, shape: x!.shape }];
+  },
+  gradient: ({ attributes: { axis, reverse }, outputGradients: [g] }) => [
+    cumulativeSum(g!, axis, { reverse: !reverse }),
+  ],
+  lower: (builder, [x], { attributes: { axis, reverse } }) =>
+    builder.emit('CumSum', [x!, builder.constant(new BigInt64Array([BigInt(axis)]), [])], {
+      attributes: { reverse: { int: reverse ? 1 : 0 } },
+    }),
+});
+
+/** y[i] = x[0] + ... + x[i] along `axis`; from the other end if `reverse`. */
+export function cumulativeSum(x: Tensor, axis: number, options?: { reverse?: boolean }): Tensor {
+  return applyOne(cumulativeSumOperator, [x], {
+    axis: normalizeAxis(axis, x.rank),
+    reverse: options?.reverse ?? false,
+  });
+}

@@ -1,0 +1,188 @@
+/**
+ * Symbolic tensors: an edge of a graph, with its type and the node that makes it. Nothing is computed here.
+ *
+ * An operator is defined once, with its facets: the rule for its results' types, its gradient, and its ONNX
+ * lowering. A *composite* has an expansion into other operators instead of a lowering of its own, and may name
+ * one fused ONNX operator for the devices that have it.
+ */
+import { HeddleError, ShapeError } from '../errors.js';
+import type { OnnxBuilder } from './onnx/builder.js';
+import { formatShape, type Shape } from './shape.js';
+
+export type DType = 'float32' | 'int64' | 'int32' | 'bool';
+
+export interface TensorType {
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+export class Tensor implements TensorType {
+  constructor(
+    readonly node: Node,
+    readonly index: number,
+    readonly dtype: DType,
+    readonly shape: Shape,
+  ) {}
+
+  get rank(): number {
+    return this.shape.length;
+  }
+}
+
+export interface Node<Attributes = unknown> {
+  readonly operator: Operator<Attributes>;
+  /** Optional operands that were left out are undefined. */
+  readonly inputs: readonly (Tensor | undefined)[];
+  readonly attributes: Attributes;
+  readonly outputs: readonly Tensor[];
+  /** The layer in which it was built, such as `layers.3.mamba`. */
+  readonly path: string;
+}
+
+export type Operands = readonly (Tensor | undefined)[];
+
+/** What a gradient rule gets: the node, and dL/d(output) for each output (undefined where L does not depend on it). */
+export interface GradientContext<Attributes> {
+  readonly node: Node<Attributes>;
+  readonly inputs: Operands;
+  readonly outputs: readonly Tensor[];
+  readonly attributes: Attributes;
+  readonly outputGradients: readonly (Tensor | undefined)[];
+  /** Whether dL/d(input i) is wanted, so that the costly ones are built only then. */
+  needs(input: number): boolean;
+}
+
+export interface Operator<Attributes = unknown> {
+  readonly name: string;
+  /** The results' types. Throws `ShapeError` (a plain message: the operator and operands are added). */
+  infer(inputs: readonly (TensorType | undefined)[], attributes: Attributes): TensorType[];
+  /** dL/d(input) for each input; absent where no gradient flows (comparisons, indices). */
+  gradient?(context: GradientContext<Attributes>): (Tensor | undefined)[];
+  /** Emits ONNX nodes and returns the outputs' names; undefined from a composite means: expand. */
+  lower?(
+    builder: OnnxBuilder,
+    inputs: readonly string[],
+    node: Node<Attributes>,
+  ): readonly string[] | undefined;
+  /** A composite in terms of other operators. */
+  expand?(inputs: Operands, attributes: Attributes): Tensor[];
+}
+
+const registry = new Map<string, Operator<never>>();
+
+/** Registers an operator under its name, which must be new. */
+export function defineOperator<Attributes>(operator: Operator<Attributes>): Operator<Attributes> {
+  if (registry.has(operator.name))
+    throw new HeddleError('internal', `operator ${operator.name} is defined twice`);
+  registry.set(operator.name, operator as unknown as Operator<never>);
+  return operator;
+}
+
+/** All operators by name. */
+export function operators(): ReadonlyMap<string, Operator<never>> {
+  return registry;
+}
+
+const path: string[] = [];
+
+/** Builds with `name` added to the layer path that nodes and shape errors carry. */
+export function scope<T>(name: string, build: () => T): T {
+  path.push(name);
+  try {
+    return build();
+  } finally {
+    path.pop();
+  }
+}
+
+/** Adds a node to the graph. Throws `ShapeError` naming the operator, its operands and the layer path. */
+export function apply<Attributes>(
+  operator: Operator<Attributes>,
+  inputs: Operands,
+  attributes: Attributes,
+): readonly Tensor[] {
+  let types: TensorType[];
+  try {
+    types = operator.infer(inputs, attributes);
+  } catch (error) {
+    if (!(error instanceof ShapeError)) throw error;
+    const operands = inputs.map((input) => (input ? `${input.dtype}${formatShape(input.shape)}` : '-'));
+    const place = path.length > 0 ? ` in ${path.join('.')}` : '';
+    throw new ShapeError(`${operator.name}(${operands.join(', ')})${place}: ${error.message}`);
+  }
+  const outputs: Tensor[] = [];
+  const node: Node<Attributes> = { operator, inputs, attributes, outputs, path: path.join('.') };
+  for (const [index, type] of types.entries()) {
+    outputs.push(new Tensor(node as Node, index, type.dtype, type.shape));
+  }
+  return outputs;
+}
+
+/** The single result of an operator that has one. */
+export function applyOne<Attributes>(
+  operator: Operator<Attributes>,
+  inputs: Operands,
+  attributes: Attributes,
+): Tensor {
+  return apply(operator, inputs, attributes)[0]!;
+}
+
+interface InputAttributes extends TensorType {
+  readonly name: string;
+}
+
+const inputOperator = defineOperator<InputAttributes>({
+  name: 'input',
+  infer: (_, { dtype, shape }) => [{ dtype, shape }],
+});
+
+/** A value that is fed: data, a parameter, or a state. */
+export function input(name: string, dtype: DType, shape: Shape): Tensor {
+  return applyOne(inputOperator, [], { name, dtype, shape });
+}
+
+/** The name of a tensor made by `input`, else undefined. */
+export function inputName(tensor: Tensor): string | undefined {
+  return (tensor.node.operator as Operator<never>) === (inputOperator as unknown as Operator<never>)
+    ? (tensor.node.attributes as InputAttributes).name
+    : undefined;
+}
+
+const expansions = new WeakMap<Node, readonly Tensor[]>();
+
+/** What a composite node stands for; built once, so that its lowering and its gradient share it. */
+export function expansionOf(node: Node): readonly Tensor[] {
+  let expansion = expansions.get(node);
+  if (!expansion) {
+    expansion = scope(node.path, () => node.operator.expand!(node.inputs, node.attributes));
+    expansions.set(node, expansion);
+  }
+  return expansion;
+}
+
+/** Nodes on which `roots` depend, operands before their users. What `boundary` nodes depend on is left out. */
+export function topologicalOrder(roots: readonly Tensor[], boundary?: ReadonlySet<Node>): Node[] {
+  const order: Node[] = [];
+  const seen = new Set<Node>();
+  // An explicit stack: training graphs are deeper than the call stack.
+  const stack: { node: Node; next: number }[] = [];
+  const visit = (node: Node): void => {
+    if (seen.has(node)) return;
+    seen.add(node);
+    stack.push({ node, next: 0 });
+  };
+  for (const root of roots) {
+    visit(root.node);
+    while (stack.length > 0) {
+      const top = stack.at(-1)!;
+      if (top.next < top.node.inputs.length && !boundary?.has(top.node)) {
+        const operand = top.node.inputs[top.next++];
+        if (operand) visit(operand.node);
+      } else {
+        order.push(top.node);
+        stack.pop();
+      }
+    }
+  }
+  return order;
+}
