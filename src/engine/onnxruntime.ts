@@ -275,16 +275,18 @@ class OrtMemory implements Memory {
   }
 }
 
-/** Room grows in steps of an eighth, so that little is wasted and moving the entries costs O(1) for each added. */
+/**
+ * Room grows in steps of an eighth, so that little is wasted and moving the entries costs O(1) for each added. It
+ * depends on the length alone: a restored memory computes in the same order, bit for bit.
+ */
 function roomFor(length: number): number {
   const step = Math.max(64, 2 ** Math.floor(Math.log2(Math.max(length, 1)) - 3));
   return Math.max(step, Math.ceil(length / step) * step);
 }
 
-/** `tensor`, whose first `length` entries along `axis` are kept, with room for at least `needed`. */
+/** `tensor`, whose first `length` entries along `axis` are kept, with the room that `needed` entries get. */
 function withRoom(tensor: OrtTensor, axis: number, length: number, needed: number): OrtTensor {
-  const size = tensor.dims[axis]!;
-  if (needed <= size && size > 0) return tensor;
+  if (tensor.dims[axis] === roomFor(needed)) return tensor;
   const dims = tensor.dims.map((dim, i) => (i === axis ? roomFor(needed) : dim));
   const grown = new OrtTensor('float32', new Float32Array(dims.reduce((a, b) => a * b, 1)), dims);
   if (length > 0) writeRows(grown, cut(tensor, axis, length), axis, 0);

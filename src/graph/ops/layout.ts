@@ -41,8 +41,14 @@ const reshapeOperator = defineOperator<{ shape: Shape }>({
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const open = shape.indexOf(-1);
   if (open < 0) return sameShape(x.shape, shape) ? x : applyOne(reshapeOperator, [x], { shape });
-  const known = multiplyDims(shape.filter((_, i) => i !== open));
-  const rest = divideDim(multiplyDims(x.shape), known);
+  // Dimensions that stay need no dividing, which sums such as past+sequence would not allow.
+  const left = [...x.shape];
+  const known = shape.filter((dim, i) => {
+    const at = left.indexOf(dim);
+    if (i !== open && at >= 0) left.splice(at, 1);
+    return i !== open && at < 0;
+  });
+  const rest = divideDim(multiplyDims(left), multiplyDims(known));
   if (rest === undefined)
     throw new ShapeError(`reshape of ${formatShape(x.shape)} to ${formatShape(shape)}: not whole`);
   return reshape(

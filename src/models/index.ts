@@ -1,0 +1,5 @@
+/** What a model is. */
+export * from './config.js';
+export * from './hybrid.js';
+export * from './pattern.js';
+export * from './presets.js';

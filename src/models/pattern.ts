@@ -1,0 +1,47 @@
+/**
+ * Layer patterns: a letter a block, after Megatron's. `M` Mamba-2, `*` attention, `W` sliding-window attention,
+ * `S` selective attention, `-` MLP. A part in parentheses may repeat: `(M-M-M-M-S-)x2`.
+ */
+import { ConfigError } from '../errors.js';
+
+export const BLOCKS = {
+  M: 'Mamba-2',
+  '*': 'attention',
+  W: 'sliding-window attention',
+  S: 'selective attention',
+  '-': 'MLP',
+} as const;
+
+export type BlockLetter = keyof typeof BLOCKS;
+
+/** The letters of a pattern, repetitions written out. Throws `ConfigError` for a letter that means nothing. */
+export function parsePattern(pattern: string): BlockLetter[] {
+  const tokens = pattern.replace(/\s+/g, '');
+  let at = 0;
+  const sequence = (depth: number): BlockLetter[] => {
+    const letters: BlockLetter[] = [];
+    while (at < tokens.length && tokens[at] !== ')') {
+      const character = tokens[at++]!;
+      if (character === '(') {
+        const part = sequence(depth + 1);
+        const times = /^\)x(\d+)/.exec(tokens.slice(at));
+        if (!times) throw new ConfigError(`the pattern '${pattern}' has a '(' without ')x' and a number`);
+        at += times[0].length;
+        for (let i = 0; i < Number(times[1]); i++) letters.push(...part);
+      } else if (character in BLOCKS) {
+        letters.push(character as BlockLetter);
+      } else {
+        const known = Object.entries(BLOCKS).map(([letter, name]) => `${letter} (${name})`);
+        throw new ConfigError(
+          `the pattern '${pattern}' has the letter '${character}'; known are ${known.join(', ')}`,
+        );
+      }
+    }
+    if (depth === 0 && at < tokens.length)
+      throw new ConfigError(`the pattern '${pattern}' has a ')' too many`);
+    return letters;
+  };
+  const letters = sequence(0);
+  if (letters.length === 0) throw new ConfigError('the pattern has no layers');
+  return letters;
+}

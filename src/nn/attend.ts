@@ -1,0 +1,55 @@
+/** Softmax attention over a memory in parts: what was kept before, and what is new. */
+import {
+  add,
+  concat,
+  type Dim,
+  divideDim,
+  matmul,
+  multiply,
+  reshape,
+  softmax,
+  split,
+  type Tensor,
+} from '../graph/index.js';
+
+export interface MemoryPart {
+  /** [batch, keyValueHeads, entries, headDim] */
+  readonly keys: Tensor;
+  readonly values: Tensor;
+  /** Added to the logits: broadcasts to [batch, 1, sequence, entries]. `MASKED` hides an entry. */
+  readonly bias?: Tensor | undefined;
+}
+
+/** Low enough that exp() of it is 0 in float32, without the NaN of infinity minus infinity. */
+export const MASKED = -1e30;
+
+/**
+ * softmax(q k^T * scale + bias) v over all parts together: query [batch, heads, sequence, headDim], consecutive heads
+ * sharing a key-value head where there are fewer of those -> [batch, heads, sequence, headDim].
+ */
+export function attend(query: Tensor, parts: readonly MemoryPart[], scale: number): Tensor {
+  const [batch, heads, sequence, headDim] = query.shape as [Dim, number, Dim, number];
+  const keyValueHeads = parts[0]!.keys.shape[1] as number;
+  const group = divideDim(heads, keyValueHeads) as number;
+  const rows = reshape(multiply(query, scale), [batch, keyValueHeads, -1, headDim]);
+  const logits = parts.map(({ keys, bias }) => {
+    const entries = keys.shape[2]!;
+    const raw = reshape(matmul(rows, keys, { transposeB: true }), [batch, heads, sequence, entries]);
+    return bias ? add(raw, bias) : raw;
+  });
+  const weights = softmax(concat(logits, -1));
+  const shares =
+    parts.length === 1
+      ? [weights]
+      : split(
+          weights,
+          -1,
+          parts.map(({ keys }) => keys.shape[2]!),
+        );
+  const outputs = parts.map(({ values }, i) => {
+    const entries = values.shape[2]!;
+    return matmul(reshape(shares[i]!, [batch, keyValueHeads, -1, entries]), values);
+  });
+  const total = outputs.reduce((sum, part) => add(sum, part));
+  return group === 1 ? total : reshape(total, [batch, heads, sequence, headDim]);
+}

@@ -1,0 +1,52 @@
+/**
+ * What mixes along the sequence. One function serves training (no state), prefill (many tokens) and decoding (one
+ * token), and the state that it carries is declared: memory estimates, saving, batching and inspection read that
+ * declaration.
+ */
+import type { Dim, DType, Tensor } from '../graph/index.js';
+import type { Parameters } from './parameters.js';
+
+export interface StateSpec {
+  readonly name: string;
+  readonly dtype: DType;
+  /** With the symbol `batch`, and `past` along the growing axis. */
+  readonly shape: readonly Dim[];
+  /** The axis along which it grows by one entry a token; without one its size is fixed. */
+  readonly grows?: number;
+  /** The value of every element before the first token. */
+  readonly initial: number;
+}
+
+export type State = Readonly<Record<string, Tensor>>;
+
+export interface MixerContext {
+  /** What was kept from the tokens before x; absent when x is the whole sequence. */
+  readonly state?: State | undefined;
+  /** int64 []: how many tokens came before x. */
+  readonly position: Tensor;
+}
+
+export interface MixerResult {
+  /** [batch, sequence, hidden] */
+  readonly output: Tensor;
+  /** Where a state was given: for each declared one its new value, or, if it grows, the entries to append. */
+  readonly state: State;
+}
+
+export interface Mixer {
+  readonly state: readonly StateSpec[];
+  /** Mixes x [batch, sequence, hidden]. */
+  forward(parameters: Parameters, x: Tensor, context: MixerContext): MixerResult;
+}
+
+/** Bytes that a state takes for one sequence after `length` tokens. */
+export function stateBytes(specs: readonly StateSpec[], length: number): number {
+  const bytes: Record<DType, number> = { float32: 4, int32: 4, int64: 8, bool: 1 };
+  return specs.reduce((total, { dtype, shape }) => {
+    const size = shape.reduce<number>(
+      (n, dim) => n * (dim === 'batch' ? 1 : dim === 'past' ? length : (dim as number)),
+      1,
+    );
+    return total + size * bytes[dtype];
+  }, 0);
+}

@@ -1,0 +1,123 @@
+/**
+ * Mamba-2 (Dao & Gu, 2024, arXiv 2405.21060), as in transformers' modeling_mamba2.py:
+ *
+ *     z, xBC, dt = in_proj(u)      x, B, C = silu(conv1d(xBC))      dt = clamp(softplus(dt + dt_bias))
+ *     S_t = exp(dt A) S_(t-1) + B_t (dt x_t)^T      y_t = S_t^T C_t + D x_t      out_proj(norm(y * silu(z)))
+ *
+ * State for one sequence: `ssm` [numHeads, stateSize, headDim] and `conv` [convKernel - 1, channels].
+ */
+import {
+  add,
+  causalConvolution,
+  type Dim,
+  exp,
+  linearRecurrence,
+  maximum,
+  minimum,
+  multiply,
+  negate,
+  reshape,
+  silu,
+  softplus,
+  split,
+  type Tensor,
+} from '../../graph/index.js';
+import { gatedRmsNorm, linear } from '../layers.js';
+import type { Mixer } from '../mixer.js';
+import { constantly, fillWith, type Initializer, normal, uniform } from '../parameters.js';
+
+export interface Mamba2Config {
+  hiddenSize: number;
+  numHeads: number;
+  headDim: number;
+  stateSize: number;
+  /** Heads in a group share B and C. */
+  numGroups: number;
+  convKernel: number;
+  convBias: boolean;
+  projectionBias: boolean;
+  /** Bounds of dt after softplus. */
+  timeStepLimit: readonly [number, number];
+  /** Parts of the inner width that are normalised on their own. */
+  normGroups: number;
+  normEpsilon: number;
+  outputDeviation: number;
+}
+
+/** A uniform in [1, 16], kept as its logarithm. */
+const initialDecay: Initializer = (random, shape) =>
+  fillWith(shape, () => Math.log(1 + 15 * random.uniform()));
+
+/** dt log-uniform in [0.001, 0.1], kept as softplus's inverse of it. */
+const initialTimeStep: Initializer = (random, shape) =>
+  fillWith(shape, () => {
+    const step = Math.exp(Math.log(1e-3) + random.uniform() * (Math.log(1e-1) - Math.log(1e-3)));
+    return step + Math.log(-Math.expm1(-step));
+  });
+
+export function mamba2(config: Mamba2Config): Mixer {
+  const { hiddenSize, numHeads, headDim, stateSize, numGroups, convKernel } = config;
+  const inner = numHeads * headDim;
+  const shared = numGroups * stateSize;
+  const channels = inner + 2 * shared;
+  return {
+    state: [
+      { name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, channels], initial: 0 },
+      { name: 'ssm', dtype: 'float32', shape: ['batch', numHeads, stateSize, headDim], initial: 0 },
+    ],
+    forward(parameters, u, { state }) {
+      const [batch, sequence] = u.shape as [Dim, Dim, Dim];
+      const projected = parameters.within('in_proj', (p) =>
+        linear(p, u, inner + channels + numHeads, { bias: config.projectionBias }),
+      );
+      const [z, xBC, dtRaw] = split(projected, -1, [inner, channels, numHeads]) as [Tensor, Tensor, Tensor];
+
+      const convolution = parameters.within('conv1d', (p) => {
+        const bound = 1 / Math.sqrt(convKernel);
+        const weight = p.get('weight', [channels, 1, convKernel], uniform(bound));
+        const bias = config.convBias ? p.get('bias', [channels], uniform(bound)) : undefined;
+        return causalConvolution(xBC, weight, bias, state?.conv);
+      });
+      const [x, B, C] = split(silu(convolution.output), -1, [inner, shared, shared]) as [
+        Tensor,
+        Tensor,
+        Tensor,
+      ];
+
+      const dt = clamp(
+        softplus(add(dtRaw, parameters.get('dt_bias', [numHeads], initialTimeStep, { decay: false }))),
+        config.timeStepLimit,
+      );
+      const A = negate(exp(parameters.get('A_log', [numHeads], initialDecay, { decay: false })));
+      const perHead = (values: Tensor): Tensor => reshape(values, [...values.shape, 1]);
+      const heads = reshape(x, [batch, sequence, numHeads, headDim]);
+      const recurrence = linearRecurrence(
+        {
+          query: C,
+          key: B,
+          value: reshape(multiply(heads, perHead(dt)), [batch, sequence, inner]),
+          gate: multiply(dt, A),
+          state: state?.ssm,
+        },
+        { query: numGroups, key: numGroups, value: numHeads },
+      );
+      const skip = multiply(heads, perHead(parameters.get('D', [numHeads], constantly(1), { decay: false })));
+      const y = add(recurrence.output, reshape(skip, [batch, sequence, inner]));
+      const normalized = parameters.within('norm', (p) =>
+        gatedRmsNorm(p, y, z, { epsilon: config.normEpsilon, groups: config.normGroups }),
+      );
+      const output = parameters.within('out_proj', (p) =>
+        linear(p, normalized, hiddenSize, {
+          bias: config.projectionBias,
+          initialize: normal(config.outputDeviation),
+        }),
+      );
+      return { output, state: { conv: convolution.state, ssm: recurrence.state } };
+    },
+  };
+}
+
+function clamp(x: Tensor, [low, high]: readonly [number, number]): Tensor {
+  const above = low > 0 ? maximum(x, low) : x;
+  return Number.isFinite(high) ? minimum(above, high) : above;
+}
