@@ -50,7 +50,10 @@ export interface Executable {
   readonly programBytes: number;
   /** A memory with these initial values; `length` says how many entries appended ones hold. */
   allocate(initial: ReadonlyMap<string, HostTensor>, length?: number): Memory;
-  /** Runs once. Throws `DeviceError` for a feed that is missing, unknown, or of another type. */
+  /**
+   * Runs once. Inputs come from the feeds and from the memory, which another program may have allocated: what this one
+   * does not carry it only reads. Throws `DeviceError` for a feed that is missing, unknown, or of another type.
+   */
   run(feeds: Readonly<Record<string, HostTensor>>, memory?: Memory): Promise<Record<string, HostTensor>>;
   dispose(): Promise<void>;
 }

@@ -165,7 +165,7 @@ class OrtExecutable implements Executable {
     }
     const values = memory instanceof OrtMemory ? memory.values : new Map<string, OrtTensor>();
     const inputs: Record<string, OrtTensor> = {};
-    for (const [name, tensor] of values) inputs[name] = tensor;
+    for (const [name, tensor] of values) if (this.inputs.has(name)) inputs[name] = tensor;
     for (const [name, tensor] of Object.entries(feeds)) {
       this.check(name, tensor);
       inputs[name] = toOrt(tensor);
@@ -179,7 +179,7 @@ class OrtExecutable implements Executable {
     } catch (error) {
       throw deviceError(this.device, error);
     }
-    if (memory instanceof OrtMemory) await memory.advance(results as Record<string, OrtTensor>);
+    if (memory instanceof OrtMemory) memory.advance(carried, results as Record<string, OrtTensor>);
     const outputs: Record<string, HostTensor> = {};
     for (const name of Object.keys(this.program.outputs)) outputs[name] = toHost(results[name] as OrtTensor);
     return outputs;
@@ -224,9 +224,9 @@ class OrtMemory implements Memory {
   }
 
   /** Takes over what a run left behind. */
-  async advance(results: Readonly<Record<string, OrtTensor>>): Promise<void> {
+  advance(carried: readonly [string, Carry][], results: Readonly<Record<string, OrtTensor>>): void {
     let added = 0;
-    for (const [name, carry] of Object.entries(this.carried)) {
+    for (const [name, carry] of carried) {
       const result = results[carriedOutput(name)]!;
       const old = this.values.get(name)!;
       if (carry.kind === 'replace') {

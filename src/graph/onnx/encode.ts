@@ -61,9 +61,12 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
   lowerAll(builder, order, Object.values(outputs), names);
 
   const results = Object.entries(outputs).map(([name, tensor]) => {
-    nameOutput(builder, names.get(tensor)!, name);
     return { name, dtype: tensor.dtype, shape: tensor.shape.map((dim) => builder.resolve(dim)) };
   });
+  nameOutputs(
+    builder,
+    Object.entries(outputs).map(([name, tensor]) => ({ name, value: names.get(tensor)! })),
+  );
   const bytes = encodeModel({
     name: 'heddle',
     node: builder.nodes,
@@ -74,16 +77,42 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
   return { bytes, inputs, outputs: results };
 }
 
-/** An output needs a name of its own, also where it is an input or is asked for twice. */
-function nameOutput(builder: OnnxBuilder, value: string, name: string): void {
-  builder.nodes.push({
-    name: `output/${name}`,
-    opType: 'Identity',
-    domain: '',
-    input: [value],
-    output: [name],
-    attribute: [],
-  });
+/**
+ * Gives a value the name of an output. The node that makes it takes that name over; where that is not possible (an
+ * input, a constant, a value that is two outputs or that an inner graph uses) it is copied.
+ */
+function nameOutputs(builder: OnnxBuilder, outputs: readonly { value: string; name: string }[]): void {
+  const produced = new Set(builder.nodes.flatMap(({ output }) => output));
+  const fixed = new Set(
+    builder.nodes.flatMap(({ attribute }) => attribute.flatMap(({ g }) => (g ? namesIn(g) : []))),
+  );
+  const renamed = new Map<string, string>();
+  for (const { value, name } of outputs) {
+    if (produced.has(value) && !fixed.has(value) && !renamed.has(value)) renamed.set(value, name);
+  }
+  const current = (name: string): string => renamed.get(name) ?? name;
+  for (const node of builder.nodes) {
+    node.input = node.input.map(current);
+    node.output = node.output.map(current);
+  }
+  for (const { value, name } of outputs) {
+    if (renamed.get(value) === name) continue;
+    builder.nodes.push({
+      name: `output/${name}`,
+      opType: 'Identity',
+      domain: '',
+      input: [current(value)],
+      output: [name],
+      attribute: [],
+    });
+  }
+}
+
+function namesIn(graph: GraphProto): string[] {
+  return graph.node.flatMap(({ input, attribute }) => [
+    ...input,
+    ...attribute.flatMap(({ g }) => (g ? namesIn(g) : [])),
+  ]);
 }
 
 /** Lowerings of values that an inner graph may use: those of the graphs around it, by tensor. */
@@ -103,14 +132,17 @@ function lowerBody(outer: OnnxBuilder, body: LoopBody): GraphProto {
 
   const prefix = inputName(body.iteration)!;
   // ONNX's loop bodies take and return a condition; ours never end early.
-  const condition = builder.constant(new Uint8Array([1]), []);
-  const outputs = [{ name: `${prefix}.continue`, dtype: 'bool' as DType, shape: [] as Shape }];
-  nameOutput(builder, condition, `${prefix}.continue`);
-  for (const [i, { dtype, shape }] of results.entries()) {
-    const name = `${prefix}.result${i}`;
-    nameOutput(builder, names.get(results[i]!)!, name);
-    outputs.push({ name, dtype, shape: shape.map((dim) => builder.resolve(dim)) });
-  }
+  const proceed = builder.constant(new Uint8Array([1]), []);
+  const outputs = [
+    { name: `${prefix}.continue`, value: proceed, dtype: 'bool' as DType, shape: [] as Shape },
+    ...results.map((tensor, i) => ({
+      name: `${prefix}.result${i}`,
+      value: names.get(tensor)!,
+      dtype: tensor.dtype,
+      shape: tensor.shape.map((dim) => builder.resolve(dim)),
+    })),
+  ];
+  nameOutputs(builder, outputs);
   const [iteration, ...carried] = builder.inputs;
   return {
     name: prefix,

@@ -116,7 +116,7 @@ function recurrenceGradient(context: GradientContext<{ heads: Heads }>): (Tensor
         {
           query: inTime(value),
           key: inTime(g),
-          value: inTime(perHead(query, heads.query)),
+          value: perHead(inTime(query), heads.query),
           gate: laterGate,
           state: finalGradient && transposed(finalGradient),
         },

@@ -73,6 +73,19 @@ export function sum(x: Tensor, axes?: number | readonly number[], options?: { ke
   return applyOne(sumOperator, [x], attributesOf(x, axes, options));
 }
 
+const sumOfSquaresOperator = defineOperator<null>({
+  name: 'sumOfSquares',
+  infer: ([x]) => [{ dtype: x!.dtype, shape: [] }],
+  gradient: ({ inputs: [x], outputGradients: [g] }) => [multiply(multiply(x!, 2), g!)],
+  lower: (builder, inputs) =>
+    builder.emit('ReduceSumSquare', inputs, { attributes: { keepdims: { int: 0 } } }),
+});
+
+/** The sum of x^2 over all elements. */
+export function sumOfSquares(x: Tensor): Tensor {
+  return applyOne(sumOfSquaresOperator, [x], null);
+}
+
 /** The largest element along `axes` (all by default); the gradient is shared by equal ones. */
 export function max(x: Tensor, axes?: number | readonly number[], options?: { keepDims?: boolean }): Tensor {
   return applyOne(maxOperator, [x], attributesOf(x, axes, options));

@@ -1,0 +1,101 @@
+/**
+ * AdamW (Loshchilov & Hutter, 2019) with clipping by the global norm, as graph nodes. What changes from step to step
+ * comes in as three numbers, so that one program serves the whole schedule.
+ */
+import {
+  add,
+  divide,
+  minimum,
+  multiply,
+  split,
+  sqrt,
+  subtract,
+  sumOfSquares,
+  type Tensor,
+} from '../graph/index.js';
+
+export interface AdamWConfig {
+  /** Decay rates of the first and second moments. */
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  /** Fraction of a decayed parameter that is taken off, times the learning rate. */
+  weightDecay: number;
+  /** Gradients are scaled down together to this norm. */
+  maxGradientNorm: number;
+}
+
+export const ADAMW_DEFAULTS: AdamWConfig = {
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  maxGradientNorm: 1,
+};
+
+/** Numbers of one step: [step size with bias correction, epsilon with bias correction, factor of decayed parameters]. */
+export const STEP_SCALARS = 3;
+
+/** The numbers of step `step` (1 for the first) at a learning rate. */
+export function stepScalars(config: AdamWConfig, step: number, learningRate: number): number[] {
+  const first = 1 - config.beta1 ** step;
+  const second = Math.sqrt(1 - config.beta2 ** step);
+  return [(learningRate * second) / first, config.epsilon * second, 1 - learningRate * config.weightDecay];
+}
+
+/** sqrt(sum of all squares). */
+export function globalNorm(gradients: readonly Tensor[]): Tensor {
+  return sqrt(gradients.map((g) => sumOfSquares(g)).reduce((a, b) => add(a, b)));
+}
+
+/** The factor that brings a norm down to `limit`, and leaves a smaller one. */
+export function clipFactor(norm: Tensor, limit: number): Tensor {
+  return minimum(divide(limit, add(norm, 1e-6)), 1);
+}
+
+export interface Moments {
+  readonly first: Tensor;
+  readonly second: Tensor;
+}
+
+/** The factors by which one step mixes, each a scalar. */
+export interface StepFactors {
+  /** What multiplies the gradient on its way into the first moment: (1 - beta1) * clip. */
+  readonly gradient: Tensor;
+  /** The same for the squared gradient: (1 - beta2) * clip^2. */
+  readonly squared: Tensor;
+  /** Those of `stepScalars`. */
+  readonly stepSize: Tensor;
+  readonly epsilon: Tensor;
+  readonly kept: Tensor;
+}
+
+/** The factors of a step from its numbers [STEP_SCALARS] and the clip factor. */
+export function stepFactors(config: AdamWConfig, numbers: Tensor, clip: Tensor): StepFactors {
+  const [stepSize, epsilon, kept] = split(numbers, 0, [1, 1, 1]) as [Tensor, Tensor, Tensor];
+  return {
+    gradient: multiply(clip, 1 - config.beta1),
+    squared: multiply(multiply(clip, clip), 1 - config.beta2),
+    stepSize,
+    epsilon,
+    kept,
+  };
+}
+
+/** One parameter's step: the new parameter and its new moments. The gradient comes unclipped. */
+export function adamW(
+  config: AdamWConfig,
+  parameter: Tensor,
+  gradient: Tensor,
+  moments: Moments,
+  factors: StepFactors,
+  decay: boolean,
+): { parameter: Tensor; moments: Moments } {
+  // The clip factor comes in with the mixing: one pass less over every parameter.
+  const first = add(multiply(moments.first, config.beta1), multiply(gradient, factors.gradient));
+  const squares = multiply(multiply(gradient, gradient), factors.squared);
+  const second = add(multiply(moments.second, config.beta2), squares);
+  const update = multiply(divide(first, add(sqrt(second), factors.epsilon)), factors.stepSize);
+  const shrunk = decay ? multiply(parameter, factors.kept) : parameter;
+  return { parameter: subtract(shrunk, update), moments: { first, second } };
+}

@@ -1,0 +1,150 @@
+/**
+ * The training step as a program: loss, gradients and update in one graph, with parameters and optimizer state carried
+ * from run to run. Where a device copies carried values back after each run, several steps go into one.
+ */
+import type { Program } from '../engine/index.js';
+import {
+  add,
+  crossEntropy,
+  type Dim,
+  fill,
+  gather,
+  gradient,
+  input,
+  loop,
+  mean,
+  multiply,
+  reshape,
+  scalar,
+  slice,
+  sum,
+  type Tensor,
+  zeros,
+} from '../graph/index.js';
+import { forward, type HybridModel, logitsOf } from '../models/index.js';
+import { ParameterRegistry, type ParameterSpec } from '../nn/index.js';
+import { type AdamWConfig, adamW, clipFactor, globalNorm, STEP_SCALARS, stepFactors } from './optimizer.js';
+
+export interface TrainingShape {
+  /** Sequences in a batch. */
+  batch: number;
+  /** Tokens in a sequence. */
+  sequence: number;
+  /** Batches whose gradients are averaged for one step. */
+  accumulate: number;
+  /** Optimizer steps in one run of the program. */
+  stepsPerRun: number;
+}
+
+export interface TrainingProgram {
+  /**
+   * Feeds `tokens` int64 [stepsPerRun, accumulate, batch, sequence + 1] and `scalars` float32 [stepsPerRun, 3]; returns
+   * `loss` (nats a token) and `norm` (of the gradient before clipping), float32 [stepsPerRun] each.
+   */
+  readonly program: Program;
+  readonly parameters: readonly ParameterSpec[];
+}
+
+export function firstMoment(name: string): string {
+  return `adam.first/${name}`;
+}
+
+export function secondMoment(name: string): string {
+  return `adam.second/${name}`;
+}
+
+/** Mean negative log-likelihood of each next token in tokens [batch, sequence + 1]. */
+export function languageModelLoss(model: HybridModel, registry: ParameterRegistry, tokens: Tensor): Tensor {
+  return mean(tokenLosses(model, registry, tokens));
+}
+
+function tokenLosses(model: HybridModel, registry: ParameterRegistry, tokens: Tensor): Tensor {
+  const length = tokens.shape[1] as number;
+  const { hidden } = forward(model, registry, slice(tokens, 1, 0, length - 1), scalar(0, 'int64'));
+  const rows = reshape(hidden, [-1, hidden.shape.at(-1)!]);
+  return crossEntropy(logitsOf(model, registry, rows), reshape(slice(tokens, 1, 1, length), [-1]));
+}
+
+export function trainingProgram(
+  model: HybridModel,
+  optimizer: AdamWConfig,
+  shape: TrainingShape,
+): TrainingProgram {
+  const { batch, sequence, accumulate, stepsPerRun } = shape;
+  const registry = new ParameterRegistry();
+  const tokens = input('tokens', 'int64', [stepsPerRun, accumulate, batch, sequence + 1]);
+  const scalars = input('scalars', 'float32', [stepsPerRun, STEP_SCALARS]);
+  // The parameters come to be known as the model is built.
+  languageModelLoss(model, registry, zeros([batch, sequence + 1], 'int64'));
+  const specs = [...registry.specs.values()];
+  const carriedInputs = specs.flatMap(({ name, shape: dims }) => [
+    registry.tensors.get(name)!,
+    input(firstMoment(name), 'float32', dims),
+    input(secondMoment(name), 'float32', dims),
+  ]);
+
+  const step = (index: Tensor, carried: readonly Tensor[]) => {
+    const inStep = new ParameterRegistry();
+    for (const [i, spec] of specs.entries()) {
+      inStep.specs.set(spec.name, spec);
+      inStep.tensors.set(spec.name, carried[3 * i]!);
+    }
+    const { loss, gradients } = averaged(gather(tokens, index), accumulate, (rows) => {
+      const value = languageModelLoss(model, inStep, rows);
+      const parameters = specs.map(({ name }) => inStep.tensors.get(name)!);
+      return { loss: value, gradients: gradient(value, parameters) };
+    });
+    const norm = globalNorm(gradients);
+    const clip = clipFactor(norm, optimizer.maxGradientNorm);
+    const factors = stepFactors(optimizer, gather(scalars, index), clip);
+    const next = specs.flatMap((spec, i) => {
+      const moments = { first: carried[3 * i + 1]!, second: carried[3 * i + 2]! };
+      const result = adamW(optimizer, carried[3 * i]!, gradients[i]!, moments, factors, spec.decay);
+      return [result.parameter, result.moments.first, result.moments.second];
+    });
+    return { carried: next, stacked: [loss, norm] };
+  };
+  const once = () => {
+    const { carried, stacked } = step(scalar(0, 'int64'), carriedInputs);
+    return { carried: [...carried], stacked: stacked.map((value) => reshape(value, [1])) };
+  };
+  const { carried, stacked } = stepsPerRun === 1 ? once() : loop(stepsPerRun, carriedInputs, step);
+  const names = specs.flatMap(({ name }) => [name, firstMoment(name), secondMoment(name)]);
+  return {
+    parameters: specs,
+    program: {
+      outputs: { loss: stacked[0]!, norm: stacked[1]! },
+      carried: Object.fromEntries(names.map((name, i) => [name, { kind: 'replace', next: carried[i]! }])),
+    },
+  };
+}
+
+/** Loss and gradients, averaged over the rows of tokens [accumulate, batch, sequence + 1]. */
+function averaged(
+  tokens: Tensor,
+  accumulate: number,
+  one: (rows: Tensor) => { loss: Tensor; gradients: Tensor[] },
+): { loss: Tensor; gradients: Tensor[] } {
+  if (accumulate === 1) return one(reshape(tokens, tokens.shape.slice(1)));
+  const shapes = one(zeros(tokens.shape.slice(1), 'int64')).gradients.map(({ shape }) => shape);
+  const initial = [fill([], 0), ...shapes.map((shape) => zeros(shape))];
+  const { carried } = loop(accumulate, initial, (index, sums) => {
+    const { loss, gradients } = one(gather(tokens, index));
+    return { carried: [loss, ...gradients].map((value, i) => add(sums[i]!, value)), stacked: [] };
+  });
+  const [loss, ...gradients] = carried.map((total) => multiply(total, 1 / accumulate)) as [
+    Tensor,
+    ...Tensor[],
+  ];
+  return { loss, gradients };
+}
+
+/**
+ * The sum of the losses over tokens int64 [batch, sequence + 1], in nats, as `loss` []; parameters are inputs, so that it
+ * can run on a training program's memory.
+ */
+export function evaluationProgram(model: HybridModel, shape: { batch: Dim; sequence: number }): Program {
+  const registry = new ParameterRegistry();
+  const tokens = input('tokens', 'int64', [shape.batch, shape.sequence + 1]);
+  return { outputs: { loss: sum(tokenLosses(model, registry, tokens)) } };
+}
