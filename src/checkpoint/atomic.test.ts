@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -42,8 +43,8 @@ vi.mock('node:fs/promises', async (importOriginal) => {
     const sync = watched('sync', async () => {});
     return Object.assign(handle, { write, sync });
   };
-  const { mkdir, readdir, rename, rm, stat } = real;
-  const operations = Object.entries({ mkdir, readdir, rename, rm, stat });
+  const { mkdir, readdir, rename, rm, stat, writeFile } = real;
+  const operations = Object.entries({ mkdir, readdir, rename, rm, stat, writeFile });
   return {
     ...real,
     open,
@@ -57,6 +58,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   recover();
+  vi.restoreAllMocks();
   rmSync(here, { recursive: true, force: true });
 });
 
@@ -86,6 +88,15 @@ function failOnce(operation: string, code: string): void {
   };
 }
 
+/** The operations of these names, as they come. */
+function recorded(...names: string[]): string[] {
+  const operations: string[] = [];
+  disk.before = async (operation) => {
+    if (names.includes(operation)) operations.push(operation);
+  };
+  return operations;
+}
+
 const systemError = (code: string) =>
   Object.assign(new Error(`${code}: injected`), { code, syscall: 'injected' });
 
@@ -102,7 +113,7 @@ function filledWith(word: string) {
 /** The word of a complete folder; `undefined` when there is no folder. */
 function wordIn(folder: string): string | undefined {
   if (!existsSync(folder)) return undefined;
-  expect(readdirSync(folder).sort()).toEqual(['below', 'first']);
+  expect(readdirSync(folder).sort()).toEqual(['.written-by-heddle', 'below', 'first']);
   const word = readFileSync(join(folder, 'first'), 'utf8');
   expect(readFileSync(join(folder, 'below', 'second'), 'utf8')).toBe(word);
   return word;
@@ -195,6 +206,18 @@ describe('a file', () => {
     },
   );
 
+  test('is on the disk before it takes its place, and so is the renaming before the promise resolves', async () => {
+    const operations = recorded('write', 'sync', 'rename');
+    await writeFileAtomic(join(here, 'state'), 'new');
+    expect(operations).toEqual(['write', 'sync', 'rename', 'sync']);
+  });
+
+  test('a folder that may not be listed can be written to', async () => {
+    failOnce('readdir', 'EACCES');
+    await writeFileAtomic(join(here, 'state'), 'new');
+    expect(readFileSync(join(here, 'state'), 'utf8')).toBe('new');
+  });
+
   test('a filesystem that syncs no folders is good enough', async () => {
     let syncs = 0;
     disk.before = async (operation) => {
@@ -219,6 +242,12 @@ describe('a file', () => {
     mkdirSync(join(here, 'state'));
     await expect(writeFileAtomic(join(here, 'state'), 'new')).rejects.toThrow(StorageError);
     expect(readdirSync(here)).toEqual(['state']);
+  });
+
+  test.skipIf(!existsSync('/dev/null'))('a device is refused', async () => {
+    // Through a link, so that the device would survive a failure of this test.
+    symlinkSync('/dev/null', join(here, 'null'));
+    await expect(writeFileAtomic(join(here, 'null'), 'new')).rejects.toThrow(/is no file/);
   });
 
   test.skipIf(process.platform === 'win32')(
@@ -269,32 +298,45 @@ describe('a folder', () => {
     expect(readdirSync(dirname(folder))).toEqual(['one']);
   });
 
-  test('killed anywhere, also while a crash is being repaired, a complete one is found again', async () => {
+  test('killed anywhere, and again while the crash is repaired, a complete one is found', async () => {
     const folder = join(here, 'model');
+    /** Kills the replacement of an old folder by a new one, and tells whether it came to that. */
+    const crash = async (operation: number) => {
+      await writeFolderAtomic(folder, filledWith('old'));
+      dieAt(operation);
+      return wasKilled(writeFolderAtomic(folder, filledWith('new')));
+    };
+    const states = new Set<string>();
     const found = new Set<string | undefined>();
-    let missing = 0;
     await killedEverywhere(async (first) => {
-      const operations = await killedEverywhere(async (second) => {
-        await writeFolderAtomic(folder, filledWith('old'));
-        dieAt(first);
-        await wasKilled(writeFolderAtomic(folder, filledWith('new')));
-        if (!existsSync(folder)) missing++;
+      const killed = await crash(first);
+      const state = `${readdirSync(here).sort().join()} ${wordIn(folder)}`.replace(/\d+-[0-9a-f]+/g, 'ID');
+      // Most operations leave the same names behind: repairing those once is enough.
+      if (states.has(state)) return killed;
+      states.add(state);
+      await killedEverywhere(async (second) => {
+        await crash(first);
         dieAt(second);
-        const killed = await wasKilled(writeFolderAtomic(folder, filledWith('newer')));
-
+        const killedAgain = await wasKilled(writeFolderAtomic(folder, filledWith('newer')));
         await recoverFolder(folder);
         found.add(wordIn(folder));
         await writeFolderAtomic(folder, filledWith('last'));
         expect(wordIn(folder)).toBe('last');
         expect(readdirSync(here)).toEqual(['model']);
-        return killed;
+        return killedAgain;
       });
-      expect(operations).toBeGreaterThan(10);
-      dieAt(first);
-      return wasKilled(writeFolderAtomic(folder, filledWith('new')));
+      return killed;
     });
+    expect(states).toEqual(
+      new Set([
+        'model old',
+        '.model.ID.heddle-tmp,model old',
+        '.model.ID.heddle-tmp,.model.heddle-previous undefined',
+        '.model.heddle-previous,model new',
+        'model new',
+      ]),
+    );
     expect(found).toEqual(new Set(['old', 'new', 'newer']));
-    expect(missing).toBeGreaterThan(0);
   });
 
   test('killed anywhere when there was none before, it is absent or complete', async () => {
@@ -335,15 +377,15 @@ describe('a folder', () => {
 
   test('recovery puts the previous folder back onto an empty one, and never onto a filled one', async () => {
     const folder = join(here, 'model');
-    const previous = join(here, '.model.previous');
-    mkdirSync(previous);
-    await filledWith('old')(previous);
+    const previous = join(here, '.model.heddle-previous');
+    await writeFolderAtomic(folder, filledWith('old'));
+    renameSync(folder, previous);
     mkdirSync(folder);
     await recoverFolder(folder);
     expect(wordIn(folder)).toBe('old');
 
     mkdirSync(previous);
-    await filledWith('older')(previous);
+    writeFileSync(join(previous, 'other'), '');
     await recoverFolder(folder);
     expect(wordIn(folder)).toBe('old');
 
@@ -351,6 +393,29 @@ describe('a folder', () => {
     failOnce('rename', 'EROFS');
     await expect(recoverFolder(folder)).rejects.toThrow(/read-only/);
     await expect(recoverFolder(join(here, 'none'))).resolves.toBeUndefined();
+  });
+
+  test('all of it is on the disk before it takes its place, and so is the renaming', async () => {
+    const folder = join(here, 'model');
+    await writeFolderAtomic(folder, filledWith('old'));
+    const operations = recorded('fill', 'sync', 'rename');
+    await writeFolderAtomic(folder, filledWith('new'));
+    // Three files and two folders, between the look for something to recover and the two renames of the swap.
+    const synced = Array<string>(5).fill('sync');
+    expect(operations).toEqual(['rename', 'fill', ...synced, 'rename', 'rename', 'sync']);
+  });
+
+  test('once the new one is in its place, a failure to remove the old one is left to the next write', async () => {
+    const folder = join(here, 'model');
+    await writeFolderAtomic(folder, filledWith('old'));
+    await writeFolderAtomic(folder, async (temporary) => {
+      await filledWith('new')(temporary);
+      failOnce('rm', 'EACCES');
+    });
+    expect(wordIn(folder)).toBe('new');
+    expect(readdirSync(here)).toEqual(['.model.heddle-previous', 'model']);
+    await writeFolderAtomic(folder, filledWith('newer'));
+    expect(readdirSync(here)).toEqual(['model']);
   });
 
   test('when the last rename fails, the old folder is put back at once', async () => {
@@ -385,15 +450,54 @@ describe('a folder', () => {
     }
   });
 
-  test('neither a file nor the working directory is replaced', async () => {
-    const path = join(here, 'file');
-    writeFileSync(path, 'kept');
-    await expect(writeFolderAtomic(path, filledWith('new'))).rejects.toThrow(StorageError);
-    expect(readFileSync(path, 'utf8')).toBe('kept');
-    for (const folder of ['.', '..', dirname(process.cwd())]) {
-      await expect(writeFolderAtomic(folder, filledWith('new'))).rejects.toThrow(/working directory/);
+  test('what Heddle did not write is never replaced, whether it was there before or appears meanwhile', async () => {
+    const folder = join(here, 'documents');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'letter'), 'kept');
+    await expect(writeFolderAtomic(folder, filledWith('new'))).rejects.toThrow(
+      /did not put there, such as letter/,
+    );
+    await expect(writeFolderAtomic(join(folder, 'letter'), filledWith('new'))).rejects.toThrow(
+      /a file stands/,
+    );
+
+    const other = join(here, 'other');
+    const writing = writeFolderAtomic(other, async (temporary) => {
+      await filledWith('new')(temporary);
+      mkdirSync(other);
+      writeFileSync(join(other, 'letter'), 'kept');
+    });
+    await expect(writing).rejects.toThrow(StorageError);
+    for (const kept of [folder, other]) expect(readFileSync(join(kept, 'letter'), 'utf8')).toBe('kept');
+    expect(readdirSync(here).sort()).toEqual(['documents', 'other']);
+  });
+
+  test('a previous folder is kept while its place is taken by something else', async () => {
+    const folder = join(here, 'model');
+    await writeFolderAtomic(folder, filledWith('old'));
+    renameSync(folder, join(here, '.model.heddle-previous'));
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'log'), '');
+    await expect(writeFolderAtomic(folder, filledWith('new'))).rejects.toThrow(/such as log/);
+    rmSync(folder, { recursive: true });
+    await recoverFolder(folder);
+    expect(wordIn(folder)).toBe('old');
+  });
+
+  test('the working directory and those above it are not replaced, those beside it are', async () => {
+    // All in the temporary folder: should the guard fail, nothing else is lost.
+    for (const name of ['run', 'run-2']) await writeFolderAtomic(join(here, name), filledWith('old'));
+    for (const inside of ['', 'below', '..below']) {
+      vi.spyOn(process, 'cwd').mockReturnValue(join(here, 'run', inside));
+      await expect(writeFolderAtomic(join(here, 'run'), filledWith('new'))).rejects.toThrow(
+        /working directory/,
+      );
     }
-    expect(readdirSync(here)).toEqual(['file']);
+    await writeFolderAtomic(join(here, 'run-2'), filledWith('new'));
+    await writeFolderAtomic(join(here, 'run', 'below', 'model'), filledWith('new'));
+    vi.restoreAllMocks();
+    expect(readFileSync(join(here, 'run', 'first'), 'utf8')).toBe('old');
+    expect(wordIn(join(here, 'run-2'))).toBe('new');
   });
 
   test.skipIf(process.platform === 'win32')('keeps its permissions', async () => {

@@ -6,22 +6,30 @@
  *
  * No rename replaces a folder that has something in it, so a folder takes four steps:
  *
- *   1. fill and sync the temporary folder     a crash leaves: the old folder in its place
- *   2. rename NAME to .NAME.previous          a crash leaves: the old folder, as .NAME.previous
- *   3. rename the temporary to NAME           a crash leaves: the new folder in its place
- *   4. remove .NAME.previous
+ *   1. fill and sync the temporary folder        a crash leaves: the old folder in its place
+ *   2. rename NAME to .NAME.heddle-previous      a crash leaves: the old folder, as .NAME.heddle-previous
+ *   3. rename the temporary to NAME              a crash leaves: the new folder in its place
+ *   4. remove .NAME.heddle-previous
  *
  * Only between steps 2 and 3 does NAME not exist; `recoverFolder` undoes step 2. Call it before reading a folder that
  * `writeFolderAtomic` writes, and before making a folder of that name; `writeFolderAtomic` itself begins with it. It then
- * clears what earlier crashes left: a `.NAME.previous` that step 4 missed, and the temporaries of processes that are gone.
+ * clears what earlier crashes left: a `.NAME.heddle-previous` that step 4 missed, and the temporaries of processes that are gone.
+ *
+ * Replacing a folder removes all that was in it, so each folder that is written gets a marker file, and a folder that has
+ * something in it and no marker is never replaced: a mistyped path costs nobody their documents.
  *
  * One writer at a time is meant for one target, beside any number of readers. Two writers never mix their files: the last
  * one wins, or one of them fails with a `StorageError`.
  */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
-import { HeddleError, StorageError } from '../errors.js';
+import { StorageError } from '../errors.js';
+
+/** The file that says that a folder is Heddle's to replace, and what it says to a person. */
+const MARKER = '.written-by-heddle';
+const MARKER_TEXT = 'Heddle writes and replaces this folder as a whole: keep nothing of your own in it.\n';
 
 /** Appends bytes to a file that is being written; they may be reused once the promise resolves. */
 export type WriteBytes = (bytes: Uint8Array) => Promise<void>;
@@ -48,7 +56,14 @@ export async function streamFileAtomic(
   produce: (write: WriteBytes) => Promise<void>,
 ): Promise<void> {
   await throughTemporary(path, async (temporary) => {
-    const handle = await open(temporary, 'wx', await permissions(path));
+    const old = await statIfThere(path);
+    // Renaming over a device such as /dev/null would put a plain file in its place.
+    if (old !== undefined && !old.isFile()) {
+      throw new StorageError(
+        `Could not write ${path}: something that is no file is there. Choose another name.`,
+      );
+    }
+    const handle = await open(temporary, 'wx', old === undefined ? 0o666 : old.mode & 0o777);
     try {
       await produce((bytes) => writeAll(handle, bytes));
       await handle.sync();
@@ -64,8 +79,8 @@ export async function streamFileAtomic(
  * Replaces a folder whole or not at all: `fill` gets the path of an empty temporary folder, which then takes the place of
  * `folder`, **with nothing kept of what was in it**. Missing folders above it are made.
  *
- * @throws StorageError when it cannot be written, when `folder` is a file, or when it holds the working directory; and
- *   whatever else `fill` throws
+ * @throws StorageError when it cannot be written, when `folder` holds the working directory, or things that this function
+ *   has not written; and whatever else `fill` throws
  */
 export async function writeFolderAtomic(
   folder: string,
@@ -80,22 +95,26 @@ export async function writeFolderAtomic(
   try {
     await mkdir(dirname(target), { recursive: true });
     await recoverFolder(target);
+    await requireReplaceable(target);
     await rm(previousName(target), { recursive: true, force: true });
   } catch (error) {
     throw inWords(folder, error);
   }
   await throughTemporary(target, async (temporary) => {
-    const mode = await permissions(target, 'folder');
-    await mkdir(temporary, { mode: mode | 0o700 });
+    const mode = (await statIfThere(target))?.mode ?? 0o777;
+    await mkdir(temporary, { mode: (mode & 0o777) | 0o700 });
     await fill(temporary);
+    await writeFile(join(temporary, MARKER), MARKER_TEXT);
     await syncAllIn(temporary);
+    // Filling may have taken an hour, and someone else may have used the name.
+    await requireReplaceable(target);
     await swapIn(temporary, target);
   });
 }
 
 /**
- * Puts back a folder that a crash in `writeFolderAtomic` left as `.NAME.previous`. Does nothing when there is nothing to put
- * back, and is safe while another process writes the folder.
+ * Puts back a folder that a crash in `writeFolderAtomic` left as `.NAME.heddle-previous`. Does nothing when there is nothing
+ * to put back, and is safe while another process writes the folder.
  *
  * @throws StorageError when the folder is missing, could be put back, and cannot be renamed
  */
@@ -105,9 +124,18 @@ export async function recoverFolder(folder: string): Promise<void> {
     // Renaming onto a folder with something in it fails, so a complete folder is safe without a look that could be outdated.
     await rename(previousName(target), target);
   } catch (error) {
-    if (codeOf(error) === 'ENOENT' || (await exists(target))) return;
+    if (codeOf(error) === 'ENOENT' || (await statIfThere(target)) !== undefined) return;
     throw inWords(folder, error);
   }
+}
+
+async function requireReplaceable(target: string): Promise<void> {
+  if ((await statIfThere(target)) === undefined) return;
+  const names = await readdir(target);
+  if (names.length === 0 || names.includes(MARKER)) return;
+  throw new StorageError(
+    `Could not write ${target}: writing replaces the whole folder, and this one holds ${names.length} things that Heddle did not put there, such as ${names[0]}. Choose another name, or move them.`,
+  );
 }
 
 async function swapIn(temporary: string, target: string): Promise<void> {
@@ -203,25 +231,17 @@ async function sync(path: string): Promise<void> {
   }
 }
 
-/** The permission bits that the writer of `path` should ask for: what stands there may be private. */
-async function permissions(path: string, kind: 'file' | 'folder' = 'file'): Promise<number> {
+async function statIfThere(path: string): Promise<Stats | undefined> {
   try {
-    const found = await stat(path);
-    // Renaming over a device such as /dev/null would put a plain file in its place.
-    if (kind === 'folder' ? !found.isDirectory() : !found.isFile()) {
-      throw new StorageError(
-        `Could not write ${path}: a ${kind} is to be written, and something else of that name is there. Move it, or choose another name.`,
-      );
-    }
-    return found.mode & 0o777;
+    return await stat(path);
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return kind === 'folder' ? 0o777 : 0o666;
+    if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   }
 }
 
 function previousName(target: string): string {
-  return join(dirname(target), `.${basename(target)}.previous`);
+  return join(dirname(target), `.${basename(target)}.heddle-previous`);
 }
 
 async function renameIfThere(from: string, to: string): Promise<void> {
@@ -230,13 +250,6 @@ async function renameIfThere(from: string, to: string): Promise<void> {
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') throw error;
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 function holdsWorkingDirectory(target: string): boolean {
@@ -267,6 +280,6 @@ function inWords(path: string, error: unknown): unknown {
 
 /** The code of a system error, such as ENOSPC; of any other error, undefined. */
 function codeOf(error: unknown): string | undefined {
-  if (!(error instanceof Error) || error instanceof HeddleError || !('syscall' in error)) return undefined;
+  if (!(error instanceof Error) || !('syscall' in error)) return undefined;
   return (error as NodeJS.ErrnoException).code;
 }

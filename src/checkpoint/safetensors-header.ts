@@ -191,7 +191,6 @@ function structureProblem(text: string): string | undefined {
       keys.push(expectsKey ? new Set() : undefined);
     } else if (character === '}' || character === ']') {
       keys.pop();
-      expectsKey = false;
     } else if (character === ',') {
       expectsKey = keys.at(-1) !== undefined;
     } else if (character === '"') {

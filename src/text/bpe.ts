@@ -49,7 +49,7 @@ export function trainBpe(texts: Iterable<string>, options: BpeOptions): TrainedB
     const left = tokens[pair.left]!;
     const right = tokens[pair.right]!;
     const joined = left + right;
-    // Another pair may already spell this token ("aa"+"a" and "a"+"aa"): one token keeps one merge.
+    // Only a special token can have this name already, and no text may turn into that by merging.
     if (vocab.has(joined)) continue;
     pairs.merge(pair, tokens.length);
     vocab.set(joined, tokens.length);
@@ -82,7 +82,11 @@ interface Word {
   frequency: number;
 }
 
-function wordsOf(texts: Iterable<string>, specialTokens: readonly string[], vocab: Map<string, number>): Word[] {
+function wordsOf(
+  texts: Iterable<string>,
+  specialTokens: readonly string[],
+  vocab: Map<string, number>,
+): Word[] {
   const frequencies = new Map<string, number>();
   for (const text of texts) {
     for (const section of withoutSpecialTokens(text, specialTokens)) {

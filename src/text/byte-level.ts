@@ -14,7 +14,9 @@ export const PRE_TOKEN = /'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{
 export const BYTE_SYMBOLS: readonly string[] = byteSymbols();
 
 /** All 256 symbols by code point, the order in which GPT-2 and Hugging Face's trainer number them. */
-export const ALPHABET: readonly string[] = [...BYTE_SYMBOLS].sort((a, b) => a.charCodeAt(0) - b.charCodeAt(0));
+export const ALPHABET: readonly string[] = [...BYTE_SYMBOLS].sort(
+  (a, b) => a.charCodeAt(0) - b.charCodeAt(0),
+);
 
 const utf8 = new TextEncoder();
 

@@ -2,7 +2,11 @@
  * The two files in which the Hugging Face world keeps a tokenizer. What is written here is read by
  * `@huggingface/tokenizers`, by Python's `tokenizers` and `transformers`, and by whoever converts from them.
  */
+import { StorageError, TokenizerError } from '../errors.js';
 import type { TrainedBpe } from './bpe.js';
+
+export const TOKENIZER_JSON = 'tokenizer.json';
+export const TOKENIZER_CONFIG = 'tokenizer_config.json';
 
 /** The contents of `tokenizer.json` and `tokenizer_config.json`, as parsed JSON. */
 export interface TokenizerFiles {
@@ -52,4 +56,77 @@ export function tokenizerFiles({ vocab, merges, specialTokens }: TrainedBpe): To
       ...(specialTokens.length > 0 ? { eos_token: specialTokens[0] } : {}),
     },
   };
+}
+
+/**
+ * Reads both files of a folder; without a `tokenizer_config.json` the config is empty.
+ *
+ * Throws `TokenizerError`, with the file's path, for one that is missing, cannot be read, or is not JSON.
+ */
+export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
+  const { join } = await import('node:path');
+  const path = join(folder, TOKENIZER_JSON);
+  const tokenizer = await readJson(path);
+  if (tokenizer === undefined) {
+    throw new TokenizerError(
+      `there is no ${path}; put the model's tokenizer.json there, or name the folder that has it`,
+    );
+  }
+  return { tokenizer, config: (await readJson(join(folder, TOKENIZER_CONFIG))) ?? {} };
+}
+
+/** Writes both files into a folder, which is made if need be. Throws `StorageError`. */
+export async function writeTokenizerFiles(
+  folder: string,
+  { tokenizer, config }: TokenizerFiles,
+): Promise<void> {
+  const { mkdir } = await import('node:fs/promises');
+  const { join } = await import('node:path');
+  try {
+    await mkdir(folder, { recursive: true });
+    await replaceFile(join(folder, TOKENIZER_CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+    await replaceFile(join(folder, TOKENIZER_JSON), `${JSON.stringify(tokenizer, null, 2)}\n`);
+  } catch (error) {
+    throw new StorageError(`the tokenizer cannot be written to ${folder}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The parsed file, or undefined where there is none. */
+async function readJson(path: string): Promise<object | undefined> {
+  // Imported here, for the room to be of use in a browser too.
+  const { readFile } = await import('node:fs/promises');
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw new TokenizerError(`${path} cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+  try {
+    return JSON.parse(text) as object;
+  } catch (error) {
+    throw new TokenizerError(
+      `${path} is not JSON, or was cut short (${messageOf(error)}); fetch it again from where the model came from`,
+      { cause: error },
+    );
+  }
+}
+
+/** Under another name first: whoever reads meanwhile, or after a crash, finds a whole file. */
+async function replaceFile(path: string, contents: string): Promise<void> {
+  const { rename, rm, writeFile } = await import('node:fs/promises');
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    await writeFile(temporary, contents);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -6,7 +6,6 @@ import type { Program } from '../engine/index.js';
 import {
   add,
   crossEntropy,
-  type Dim,
   fill,
   gather,
   gradient,
@@ -140,11 +139,11 @@ function averaged(
 }
 
 /**
- * The sum of the losses over tokens int64 [batch, sequence + 1], in nats, as `loss` []; parameters are inputs, so that it
+ * The sum of the losses over tokens int64 [batch, sequence + 1], in nats, as `loss` []. Parameters are inputs, so that it
  * can run on a training program's memory.
  */
-export function evaluationProgram(model: HybridModel, shape: { batch: Dim; sequence: number }): Program {
+export function evaluationProgram(model: HybridModel, sequence: number): Program {
   const registry = new ParameterRegistry();
-  const tokens = input('tokens', 'int64', [shape.batch, shape.sequence + 1]);
+  const tokens = input('tokens', 'int64', ['batch', sequence + 1]);
   return { outputs: { loss: sum(tokenLosses(model, registry, tokens)) } };
 }

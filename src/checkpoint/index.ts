@@ -1,0 +1,3 @@
+/** How models are stored: safetensors, and files and folders that are written whole or not at all. */
+export { recoverFolder, streamFileAtomic, writeFileAtomic, writeFolderAtomic } from './atomic.js';
+export * from './safetensors.js';

@@ -1,0 +1,39 @@
+/** Numbers for people: every one with its unit. */
+
+/** 1536 -> '1.5 kB' */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : significant(value)} ${units[unit]}`;
+}
+
+/** 7613378 -> '7.61M' */
+export function formatCount(count: number): string {
+  if (count >= 1e9) return `${significant(count / 1e9)}B`;
+  if (count >= 1e6) return `${significant(count / 1e6)}M`;
+  return count >= 10_000 ? `${significant(count / 1e3)}k` : String(Math.round(count));
+}
+
+/** 3725 -> '1 h 02 min' */
+export function formatDuration(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, '0')} s`;
+  return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, '0')} min`;
+}
+
+/** Tokens a second. */
+export function formatRate(tokensPerSecond: number): string {
+  return `${tokensPerSecond >= 100 ? Math.round(tokensPerSecond).toLocaleString('en') : significant(tokensPerSecond)} tokens/s`;
+}
+
+/** Three significant digits. */
+function significant(value: number): string {
+  if (value >= 100) return value.toFixed(0);
+  return value.toPrecision(3);
+}

@@ -1,0 +1,24 @@
+/** Readers of command-line values; a wrong one is told with what was expected. */
+import { InvalidArgumentError } from 'commander';
+
+export function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isInteger(value) || value < 0) {
+    throw new InvalidArgumentError('expected a whole number, 0 or more.');
+  }
+  return value;
+}
+
+export function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('expected a number.');
+  return value;
+}
+
+export function choice<T extends string>(allowed: readonly T[]): (text: string) => T {
+  return (text) => {
+    if (!allowed.includes(text as T))
+      throw new InvalidArgumentError(`expected one of: ${allowed.join(', ')}.`);
+    return text as T;
+  };
+}

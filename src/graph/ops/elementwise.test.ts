@@ -1,0 +1,55 @@
+import { describe, expect, test } from 'vitest';
+import { float32 } from '../../engine/index.js';
+import { gradient } from '../gradient.js';
+import { input, type Tensor } from '../tensor.js';
+import { cpu } from '../testing/gradient-check.js';
+import { prove } from '../testing/prove.js';
+import { add, multiply } from './arithmetic.js';
+import { absolute, cast, detach, sigmoid, silu, softplus } from './elementwise.js';
+import { sum } from './reduce.js';
+import { elementwiseCases } from './testing/elementwise.js';
+
+prove(elementwiseCases);
+
+/** f(x) and df/dx at some points. */
+async function evaluate(f: (x: Tensor) => Tensor, points: readonly number[]) {
+  const x = input('x', 'float32', [points.length]);
+  const y = f(x);
+  const executable = await (await cpu()).compile({ outputs: { y, dx: gradient(sum(y), [x])[0]! } });
+  const { y: values, dx } = await executable.run({ x: float32(points, [points.length]) });
+  await executable.dispose();
+  return { values: [...values!.data], slopes: [...dx!.data] };
+}
+
+describe('far from zero', () => {
+  // Where exp(x) overflows float32.
+  test.each([
+    ['sigmoid', sigmoid, [0, 1], [0, 0]],
+    ['softplus', softplus, [0, 200], [0, 1]],
+    ['silu', silu, [0, 200], [0, 1]],
+  ])('%s and its derivative stay finite', async (_, f, values, slopes) => {
+    const result = await evaluate(f, [-200, 200]);
+    for (const i of [0, 1]) {
+      expect(result.values[i]).toBeCloseTo(values[i]!, 5);
+      expect(result.slopes[i]).toBeCloseTo(slopes[i]!, 5);
+    }
+  });
+});
+
+describe('where no gradient flows', () => {
+  test('detach keeps the value and stops the gradient', async () => {
+    const { values, slopes } = await evaluate((x) => multiply(x, detach(x)), [2, -3]);
+    expect(values).toEqual([4, 9]);
+    expect(slopes).toEqual([2, -3]);
+  });
+
+  test('cast stops the gradient', async () => {
+    const { values, slopes } = await evaluate((x) => add(x, cast(cast(x, 'int64'), 'float32')), [2.5, -1.5]);
+    expect(values).toEqual([4.5, -2.5]);
+    expect(slopes).toEqual([1, 1]);
+  });
+
+  test('the derivative of |x| at 0 is 1', async () => {
+    expect((await evaluate(absolute, [0])).slopes).toEqual([1]);
+  });
+});

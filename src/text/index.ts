@@ -1,0 +1,13 @@
+/** Text and ids: corpora, vocabularies learned from them, and tokenizers read from the Hugging Face world. */
+export { type BpeOptions, END_OF_TEXT, type TrainedBpe, trainBpe } from './bpe.js';
+export {
+  type Corpus,
+  type CorpusDocument,
+  type CorpusSplit,
+  encodeCorpus,
+  loadCorpus,
+  splitCorpus,
+} from './corpus.js';
+export type { TokenStream } from './token-stream.js';
+export { Tokenizer } from './tokenizer.js';
+export { type TokenizerFiles, tokenizerFiles } from './tokenizer-json.js';

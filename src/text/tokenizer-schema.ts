@@ -1,0 +1,71 @@
+/** What a tokenizer's two files must hold for Heddle to trust them; the rest is left to the library that reads them. */
+import { z } from 'zod';
+import { TokenizerError } from '../errors.js';
+
+const component = z.looseObject({ type: z.string() }).nullable();
+
+const TokenizerJson = z.looseObject({
+  added_tokens: z.array(
+    z.looseObject({
+      id: z.int().nonnegative(),
+      content: z.string().min(1),
+      rstrip: z.boolean().optional(),
+    }),
+  ),
+  normalizer: component,
+  pre_tokenizer: component,
+  post_processor: component,
+  decoder: component,
+  model: z.looseObject({
+    type: z.string().optional(),
+    vocab: z.union([z.record(z.string(), z.int().nonnegative()), z.array(z.tuple([z.string(), z.number()]))]),
+    merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])).optional(),
+    fuse_unk: z.boolean().nullish(),
+  }),
+});
+export type TokenizerJson = z.infer<typeof TokenizerJson>;
+
+const TokenizerConfig = z.looseObject({
+  eos_token: z.union([z.string(), z.looseObject({ content: z.string() })]).nullish(),
+  remove_space: z.boolean().nullish(),
+  do_lowercase_and_remove_accent: z.boolean().nullish(),
+});
+export type TokenizerConfig = z.infer<typeof TokenizerConfig>;
+
+/** `value` as a `tokenizer.json`; throws `TokenizerError`, which names `origin`, when it is none. */
+export function checkTokenizerJson(value: unknown, origin: string): TokenizerJson {
+  const json = checked(TokenizerJson, value, origin);
+  checkMerges(json, origin);
+  return json;
+}
+
+/** `value` as a `tokenizer_config.json`; throws `TokenizerError`, which names `origin`, when it is none. */
+export function checkTokenizerConfig(value: unknown, origin: string): TokenizerConfig {
+  return checked(TokenizerConfig, value, origin);
+}
+
+function checked<Schema extends z.ZodType>(schema: Schema, value: unknown, origin: string): z.infer<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const where = issue?.path.length ? ` (at ${issue.path.join('.')})` : '';
+  throw new TokenizerError(
+    `${origin} is not what it should be: ${issue?.message}${where}; fetch it again from where the model came from`,
+  );
+}
+
+/** The library drops a token that has no id without a word, so text would be lost in silence. */
+function checkMerges({ model, added_tokens: addedTokens }: TokenizerJson, origin: string): void {
+  if (Array.isArray(model.vocab)) return;
+  const known = new Set([...Object.keys(model.vocab), ...addedTokens.map((token) => token.content)]);
+  for (const [rank, merge] of (model.merges ?? []).entries()) {
+    const [left = '', right = ''] = typeof merge === 'string' ? merge.split(' ') : merge;
+    const unknown = [left, right, left + right].find((token) => !known.has(token));
+    if (unknown !== undefined) {
+      throw new TokenizerError(
+        `merge ${rank} of ${origin} needs the token ${JSON.stringify(unknown)}, which its vocabulary lacks; ` +
+          'the file was cut or edited: fetch it again, or train it again',
+      );
+    }
+  }
+}

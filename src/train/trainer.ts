@@ -1,0 +1,409 @@
+/**
+ * A training run: from a corpus to a folder with the model. The folder `checkpoint` in it is the model as Hugging Face
+ * lays it out, with what it takes to go on (`optimizer.safetensors`, `training.json`); `metrics.jsonl` beside it is the
+ * log. A run that is interrupted and resumed ends with the same bits as one that was not, on the CPU.
+ */
+import { createHash } from 'node:crypto';
+import { appendFile, mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import {
+  openSafetensors,
+  recoverFolder,
+  writeFileAtomic,
+  writeFolderAtomic,
+  writeSafetensors,
+} from '../checkpoint/index.js';
+import {
+  type Device,
+  type Executable,
+  float32,
+  type HostTensor,
+  hostZeros,
+  type Memory,
+} from '../engine/index.js';
+import { CheckpointError, DataError, StorageError, TrainingError } from '../errors.js';
+import {
+  formatConfig,
+  type HybridModel,
+  hybridModel,
+  type ModelConfig,
+  readConfig,
+  readWeights,
+  writeModel,
+} from '../models/index.js';
+import { type ParameterSpec, Random } from '../nn/index.js';
+import type { Tokenizer } from '../text/index.js';
+import { Batches, consecutive } from './batches.js';
+import { ADAMW_DEFAULTS, type AdamWConfig, STEP_SCALARS, stepScalars } from './optimizer.js';
+import { evaluationProgram, firstMoment, secondMoment, trainingProgram } from './program.js';
+import { learningRateAt } from './schedule.js';
+
+export interface TrainingSettings {
+  steps: number;
+  /** Sequences in a batch. */
+  batch: number;
+  /** Tokens in a sequence. */
+  sequence: number;
+  /** Batches a step. */
+  accumulate: number;
+  learningRate: number;
+  warmupSteps: number;
+  seed: number;
+  /** Steps between evaluations, and between saves. */
+  evaluateEvery: number;
+  saveEvery: number;
+  optimizer: AdamWConfig;
+}
+
+export const TRAINING_DEFAULTS: TrainingSettings = {
+  steps: 1000,
+  batch: 8,
+  sequence: 256,
+  accumulate: 1,
+  learningRate: 2e-3,
+  warmupSteps: 50,
+  seed: 1,
+  evaluateEvery: 100,
+  saveEvery: 100,
+  optimizer: ADAMW_DEFAULTS,
+};
+
+/** What happened; the lines of `metrics.jsonl`. */
+export type TrainingEvent =
+  | {
+      event: 'step';
+      step: number;
+      /** Nats a token. */
+      loss: number;
+      gradientNorm: number;
+      learningRate: number;
+      tokensPerSecond: number;
+    }
+  | { event: 'evaluation'; step: number; loss: number; perplexity: number; tokens: number }
+  | { event: 'saved'; step: number; folder: string };
+
+export interface TrainingInput {
+  config: ModelConfig;
+  tokenizer: Tokenizer;
+  /** Token ids. */
+  training: Int32Array;
+  validation: Int32Array;
+  settings: TrainingSettings;
+  device: Device;
+  /** The run's folder. */
+  folder: string;
+  /** Go on from the folder's checkpoint. */
+  resume?: boolean;
+  onEvent?: (event: TrainingEvent) => void;
+  /** Once aborted, the run saves and returns. */
+  signal?: AbortSignal;
+}
+
+export interface TrainingResult {
+  /** Steps done: fewer than asked for after an interruption. */
+  step: number;
+  completed: boolean;
+  /** Of the last evaluation. */
+  perplexity: number | undefined;
+}
+
+const CHECKPOINT = 'checkpoint';
+const METRICS = 'metrics.jsonl';
+const OPTIMIZER = 'optimizer.safetensors';
+const PROGRESS = 'training.json';
+/** Evaluation reads at most this many batches: it must not outweigh training. */
+const EVALUATION_BATCHES = 64;
+/** Steps a run where a device copies its memory back after each. */
+const STEPS_PER_RUN = 8;
+
+const progressSchema = z.strictObject({ step: z.number().int().nonnegative(), fingerprint: z.string() });
+
+/** Trains, and leaves a checkpoint behind also when interrupted. */
+export async function train(input: TrainingInput): Promise<TrainingResult> {
+  const { settings } = input;
+  if (input.training.length === 0) throw new DataError('the corpus is empty: there is nothing to learn from');
+  const highest = Math.max(maximumOf(input.training), maximumOf(input.validation));
+  if (highest >= input.config.vocabSize) {
+    throw new DataError(
+      `the tokenizer gives the id ${highest}, but the model has ${input.config.vocabSize} tokens: use the tokenizer that it was made for`,
+    );
+  }
+  const batches = new Batches(input.training, settings.sequence, settings.seed);
+  const held = consecutive(input.validation, settings.sequence);
+  if (held.length === 0) {
+    throw new DataError(
+      `the validation text has ${input.validation.length} tokens, fewer than one sequence of ${settings.sequence}: use more text or a shorter --sequence`,
+    );
+  }
+  const run = await Run.open(input, batches, held);
+  try {
+    return await run.loop();
+  } finally {
+    await run.close();
+  }
+}
+
+function maximumOf(tokens: Int32Array): number {
+  return tokens.reduce((a, b) => Math.max(a, b), 0);
+}
+
+/** What a resumed run must agree on with the one that it continues. */
+function fingerprintOf({ config, training, validation, settings }: TrainingInput): string {
+  const { steps: _, evaluateEvery: __, saveEvery: ___, ...decisive } = settings;
+  const hash = createHash('sha256')
+    .update(formatConfig(config))
+    .update(JSON.stringify([settings.steps, decisive]));
+  for (const tokens of [training, validation]) {
+    hash.update(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength));
+  }
+  return hash.digest('hex');
+}
+
+/** New weights, from the seed. */
+export function initialWeights(parameters: readonly ParameterSpec[], seed: number): Map<string, HostTensor> {
+  const random = new Random(seed);
+  return new Map(
+    parameters.map(({ name, shape, initialize }) => [name, float32(initialize(random, shape), shape)]),
+  );
+}
+
+class Run {
+  private readonly checkpoint: string;
+  private readonly metrics: string;
+  private readonly fingerprint: string;
+  private perplexity: number | undefined;
+  private savedStep = -1;
+
+  private constructor(
+    private readonly input: TrainingInput,
+    private readonly batches: Batches,
+    private readonly held: readonly BigInt64Array[],
+    private readonly parameters: readonly ParameterSpec[],
+    private readonly stepsPerRun: number,
+    private readonly training: Executable,
+    private readonly evaluation: Executable,
+    private readonly memory: Memory,
+    private step: number,
+  ) {
+    this.checkpoint = join(input.folder, CHECKPOINT);
+    this.metrics = join(input.folder, METRICS);
+    this.fingerprint = fingerprintOf(input);
+  }
+
+  static async open(input: TrainingInput, batches: Batches, held: readonly BigInt64Array[]): Promise<Run> {
+    const { settings, device, config, folder } = input;
+    const model = hybridModel(config);
+    const stepsPerRun = device.copiesCarried ? STEPS_PER_RUN : 1;
+    const { program, parameters } = trainingProgram(model, settings.optimizer, {
+      batch: settings.batch,
+      sequence: settings.sequence,
+      accumulate: settings.accumulate,
+      stepsPerRun,
+    });
+    await mkdir(folder, { recursive: true }).catch((error: Error) => {
+      throw new StorageError(`${folder} cannot be made: ${error.message}`, { cause: error });
+    });
+    await recoverFolder(join(folder, CHECKPOINT));
+    const start = input.resume ? await resumed(input, model, parameters) : fresh(input, parameters);
+    const training = await device.compile(program);
+    const evaluation = await device.compile(evaluationProgram(model, settings.sequence));
+    const memory = training.allocate(start.values);
+    await trimMetrics(join(folder, METRICS), start.step);
+    return new Run(input, batches, held, parameters, stepsPerRun, training, evaluation, memory, start.step);
+  }
+
+  async close(): Promise<void> {
+    this.memory.dispose();
+    await this.training.dispose();
+    await this.evaluation.dispose();
+  }
+
+  async loop(): Promise<TrainingResult> {
+    const { settings, signal } = this.input;
+    if (this.step === 0) await this.evaluate();
+    while (this.step < settings.steps && !signal?.aborted) {
+      const before = this.step;
+      await this.advance();
+      const passed = (every: number): boolean => Math.floor(this.step / every) > Math.floor(before / every);
+      const done = this.step >= settings.steps;
+      if (passed(settings.evaluateEvery) || done) await this.evaluate();
+      if (passed(settings.saveEvery) || done) await this.save();
+      // Lets a signal or a timer through: the engine computes on this thread.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    if (this.savedStep !== this.step) await this.save();
+    return { step: this.step, completed: this.step >= settings.steps, perplexity: this.perplexity };
+  }
+
+  /** One run of the program. Steps beyond the last one of the schedule change nothing: their step size is 0. */
+  private async advance(): Promise<void> {
+    const { settings } = this.input;
+    const { batch, sequence, accumulate } = settings;
+    const count = this.stepsPerRun;
+    const scalars = new Float32Array(count * STEP_SCALARS);
+    const rates: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const step = this.step + i + 1;
+      const rate = step <= settings.steps ? learningRateAt(settings, step) : 0;
+      rates.push(rate);
+      scalars.set(stepScalars(settings.optimizer, step, rate), i * STEP_SCALARS);
+    }
+    const perStep = batch * accumulate;
+    const tokens: HostTensor = {
+      dtype: 'int64',
+      dims: [count, accumulate, batch, sequence + 1],
+      data: this.batches.take(this.step * perStep, count * perStep),
+    };
+    const started = performance.now();
+    const outputs = await this.training.run(
+      { tokens, scalars: float32(scalars, [count, STEP_SCALARS]) },
+      this.memory,
+    );
+    const seconds = (performance.now() - started) / 1000;
+    const real = Math.min(count, settings.steps - this.step);
+    for (let i = 0; i < real; i++) {
+      const loss = outputs.loss!.data[i] as number;
+      const gradientNorm = outputs.norm!.data[i] as number;
+      if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
+        throw new TrainingError(
+          `the loss became ${loss} (gradient norm ${gradientNorm}) at step ${this.step + i + 1}; nothing was saved since step ${Math.max(0, this.savedStep)}. Resume with a lower learning rate.`,
+        );
+      }
+      await this.report({
+        event: 'step',
+        step: this.step + i + 1,
+        loss,
+        gradientNorm,
+        learningRate: rates[i]!,
+        tokensPerSecond: (count * perStep * sequence) / seconds,
+      });
+    }
+    this.step += real;
+  }
+
+  /** Loss and perplexity on held-out text. */
+  private async evaluate(): Promise<void> {
+    const { batch, sequence } = this.input.settings;
+    let total = 0;
+    let count = 0;
+    const rows = this.held.slice(0, EVALUATION_BATCHES * batch);
+    for (let first = 0; first < rows.length; first += batch) {
+      const group = rows.slice(first, first + batch);
+      const data = new BigInt64Array(group.length * (sequence + 1));
+      for (const [i, row] of group.entries()) data.set(row, i * (sequence + 1));
+      const tokens: HostTensor = { dtype: 'int64', dims: [group.length, sequence + 1], data };
+      const outputs = await this.evaluation.run({ tokens }, this.memory);
+      total += outputs.loss!.data[0] as number;
+      count += group.length * sequence;
+    }
+    const loss = total / count;
+    this.perplexity = Math.exp(loss);
+    await this.report({
+      event: 'evaluation',
+      step: this.step,
+      loss,
+      perplexity: this.perplexity,
+      tokens: count,
+    });
+  }
+
+  private async save(): Promise<void> {
+    const values = await this.memory.read();
+    const weights = new Map(this.parameters.map(({ name }) => [name, values.get(name)!]));
+    const moments = this.parameters.flatMap(({ name, shape }) =>
+      [firstMoment(name), secondMoment(name)].map((key) => ({
+        name: key,
+        dtype: 'F32' as const,
+        shape,
+        data: values.get(key)!.data as Float32Array,
+      })),
+    );
+    await writeFolderAtomic(this.checkpoint, async (temporary) => {
+      await writeModel(temporary, this.input.config, weights);
+      await this.input.tokenizer.save(temporary);
+      await writeSafetensors(join(temporary, OPTIMIZER), moments);
+      const progress = { step: this.step, fingerprint: this.fingerprint };
+      await writeFileAtomic(join(temporary, PROGRESS), `${JSON.stringify(progress, null, 2)}\n`);
+    });
+    this.savedStep = this.step;
+    await this.report({ event: 'saved', step: this.step, folder: this.checkpoint });
+  }
+
+  private async report(event: TrainingEvent): Promise<void> {
+    this.input.onEvent?.(event);
+    const line = JSON.stringify({ time: new Date().toISOString(), ...event });
+    await appendFile(this.metrics, `${line}\n`).catch((error: Error) => {
+      throw new StorageError(`${this.metrics} cannot be written: ${error.message}`, { cause: error });
+    });
+  }
+}
+
+/** Takes off what a run that was killed logged beyond its last checkpoint; all of it, for a new run. */
+async function trimMetrics(path: string, step: number): Promise<void> {
+  const text = step === 0 ? '' : await readFile(path, 'utf8').catch(() => '');
+  const kept = text.split('\n').filter((line) => {
+    const entry = parseJson(line) as { step?: number } | undefined;
+    return entry?.step !== undefined && entry.step <= step;
+  });
+  await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
+}
+
+interface Start {
+  step: number;
+  values: Map<string, HostTensor>;
+}
+
+function fresh({ settings }: TrainingInput, parameters: readonly ParameterSpec[]): Start {
+  const values = initialWeights(parameters, settings.seed);
+  for (const { name, shape } of parameters) {
+    values.set(firstMoment(name), hostZeros('float32', shape));
+    values.set(secondMoment(name), hostZeros('float32', shape));
+  }
+  return { step: 0, values };
+}
+
+async function resumed(
+  input: TrainingInput,
+  model: HybridModel,
+  parameters: readonly ParameterSpec[],
+): Promise<Start> {
+  const folder = join(input.folder, CHECKPOINT);
+  const path = join(folder, PROGRESS);
+  const text = await readFile(path, 'utf8').catch((error: Error) => {
+    throw new CheckpointError(`there is nothing to resume: ${path} cannot be read. Train without --resume.`, {
+      cause: error,
+    });
+  });
+  const progress = progressSchema.safeParse(parseJson(text));
+  if (!progress.success) throw new CheckpointError(`${path} is damaged: train anew without --resume`);
+  const config = await readConfig(folder);
+  if (
+    formatConfig(config) !== formatConfig(input.config) ||
+    progress.data.fingerprint !== fingerprintOf(input)
+  ) {
+    throw new TrainingError(
+      `${folder} was trained with another model, corpus or settings: resume with the same ones, or train into another folder`,
+    );
+  }
+  const values = await readWeights(folder, model);
+  const file = await openSafetensors(join(folder, OPTIMIZER));
+  try {
+    for (const { name, shape } of parameters) {
+      for (const key of [firstMoment(name), secondMoment(name)]) {
+        values.set(key, float32(await file.readFloat32(key), shape));
+      }
+    }
+  } finally {
+    await file.close();
+  }
+  return { step: progress.data.step, values };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
