@@ -37,7 +37,9 @@ const logSoftmaxOperator = defineOperator<null>({
   gradient: ({ outputs: [y], outputGradients: [g] }) => [
     subtract(g!, multiply(exp(y!), sum(g!, -1, { keepDims: true }))),
   ],
-  lower: (builder, inputs) => builder.emit('LogSoftmax', inputs, lastAxis),
+  lower: (builder, inputs) =>
+    builder.fused.has('LogSoftmax') ? builder.emit('LogSoftmax', inputs, lastAxis) : undefined,
+  expand: ([x]) => [subtract(x!, reshape(logSumExp(x!), [...x!.shape.slice(0, -1), 1]))],
 });
 
 /** log(softmax(x)) along the last axis. */

@@ -23,15 +23,14 @@ import {
   cumulativeSum,
   type Dim,
   detach,
-  equal,
   gatherElements,
   greater,
+  greaterOrEqual,
   iota,
   less,
   lessOrEqual,
   negate,
   not,
-  or,
   pad,
   reshape,
   slice,
@@ -234,7 +233,7 @@ function outscores(scores: Tensor): Tensor {
   const i = reshape(fixed, [batch, tokens, 1]);
   const j = reshape(fixed, [batch, 1, tokens]);
   const earlier = less(reshape(iota(tokens), [tokens, 1]), reshape(iota(tokens), [1, tokens]));
-  return cast(or(greater(i, j), and(equal(i, j), earlier)), 'float32');
+  return where(earlier, cast(greaterOrEqual(i, j), 'float32'), cast(greater(i, j), 'float32'));
 }
 
 /** log sigmoid(score): [batch, 1, tokens] */
