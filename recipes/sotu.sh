@@ -8,7 +8,7 @@ device=${2:-webgpu}
 heddle="node $(dirname "$0")/../dist/cli/main.js"
 for design in hybrid transformer ssm; do
   $heddle train sotu --out "$out/$design" --design $design --size small --vocab 4096 --validation 0.05 \
-    --steps 1800 --batch 16 --sequence 512 --learning-rate 2e-3 --warmup 100 --seed 1 \
+    --steps 1600 --batch 16 --sequence 512 --learning-rate 2e-3 --warmup 100 --seed 1 \
     --evaluate-every 200 --save-every 600 --device "$device" &
 done
 wait

@@ -48,7 +48,12 @@ export interface Memory {
 export interface Executable {
   /** Bytes of the program itself, weights aside. */
   readonly programBytes: number;
-  /** A memory with these initial values; `length` says how many entries appended ones hold. */
+  /** The names of what it must be fed, carried values included. */
+  readonly inputs: ReadonlySet<string>;
+  /**
+   * A memory with these initial values, which it takes over: do not write to them afterwards. `length` says how many
+   * entries appended ones hold.
+   */
   allocate(initial: ReadonlyMap<string, HostTensor>, length?: number): Memory;
   /**
    * Runs once. Inputs come from the feeds and from the memory, which another program may have allocated: what this one

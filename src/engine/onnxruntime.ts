@@ -131,36 +131,42 @@ function deviceError(device: DeviceName, error: unknown): DeviceError {
 
 class OrtExecutable implements Executable {
   readonly programBytes: number;
-  private readonly inputs: ReadonlyMap<string, { dtype: string; shape: readonly Dim[] }>;
+  readonly inputs: ReadonlySet<string>;
+  private readonly types: ReadonlyMap<string, { dtype: string; shape: readonly Dim[] }>;
+  private readonly outputs: readonly string[];
+  private readonly carried: Readonly<Record<string, Carry>>;
 
   constructor(
     private readonly session: InferenceSession,
     model: OnnxModel,
-    private readonly program: Program,
+    // Its weights are the session's now: they must not be held twice.
+    { outputs, carried = {} }: Program,
     private readonly device: DeviceName,
   ) {
     this.programBytes = model.bytes.byteLength;
-    this.inputs = new Map(model.inputs.map(({ name, dtype, shape }) => [name, { dtype, shape }]));
+    this.types = new Map(model.inputs.map(({ name, dtype, shape }) => [name, { dtype, shape }]));
+    this.inputs = new Set(this.types.keys());
+    this.outputs = Object.keys(outputs);
+    this.carried = carried;
   }
 
   allocate(initial: ReadonlyMap<string, HostTensor>, length = 0): Memory {
     const values = new Map<string, OrtTensor>();
-    for (const [name, carry] of Object.entries(this.program.carried ?? {})) {
+    for (const [name, carry] of Object.entries(this.carried)) {
       const value = initial.get(name);
       if (!value) throw new DeviceError(`the memory has no initial value for '${name}'`);
       this.check(name, value);
-      const data = value.data.slice() as TensorData;
-      const tensor = toOrt({ ...value, data });
+      const tensor = toOrt(value);
       values.set(name, carry.kind === 'append' ? withRoom(tensor, carry.axis, length, length) : tensor);
     }
-    return new OrtMemory(values, this.program.carried ?? {}, length);
+    return new OrtMemory(values, this.carried, length);
   }
 
   async run(
     feeds: Readonly<Record<string, HostTensor>>,
     memory?: Memory,
   ): Promise<Record<string, HostTensor>> {
-    const carried = Object.entries(this.program.carried ?? {});
+    const carried = Object.entries(this.carried);
     if (carried.length > 0 && !(memory instanceof OrtMemory)) {
       throw new DeviceError('this program carries values: run it with a memory that it allocated');
     }
@@ -171,7 +177,7 @@ class OrtExecutable implements Executable {
       this.check(name, tensor);
       inputs[name] = toOrt(tensor);
     }
-    for (const name of this.inputs.keys()) {
+    for (const name of this.inputs) {
       if (!inputs[name]) throw new DeviceError(`the input '${name}' was not fed`);
     }
     let results: InferenceSession.OnnxValueMapType;
@@ -182,7 +188,7 @@ class OrtExecutable implements Executable {
     }
     if (memory instanceof OrtMemory) memory.advance(carried, results as Record<string, OrtTensor>);
     const outputs: Record<string, HostTensor> = {};
-    for (const name of Object.keys(this.program.outputs)) outputs[name] = toHost(results[name] as OrtTensor);
+    for (const name of this.outputs) outputs[name] = toHost(results[name] as OrtTensor);
     return outputs;
   }
 
@@ -191,7 +197,7 @@ class OrtExecutable implements Executable {
   }
 
   private check(name: string, { dtype, dims, data }: HostTensor): void {
-    const declared = this.inputs.get(name);
+    const declared = this.types.get(name);
     if (!declared) throw new DeviceError(`the program has no input '${name}'`);
     const fits =
       declared.dtype === dtype &&

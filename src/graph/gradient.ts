@@ -45,10 +45,12 @@ function backpropagate(
   }
 
   for (const node of order.reverse()) {
-    if (!dependent.has(node) || boundary.has(node)) continue;
+    if (!dependent.has(node) || boundary.has(node) || !isDifferentiable(node)) continue;
     const outputGradients = node.outputs.map((output) => gradients.get(output));
-    if (outputGradients.every((g) => g === undefined) || node.inputs.length === 0) continue;
-    const inputGradients = scope(`gradient.${node.path}`, () => ruleOf(node, dependent)(outputGradients));
+    if (outputGradients.every((g) => g === undefined)) continue;
+    const inputGradients = scope('gradient', () =>
+      scope(node.path, () => ruleOf(node, dependent)(outputGradients)),
+    );
     for (const [i, operand] of node.inputs.entries()) {
       const part = inputGradients[i];
       if (operand && part && dependent.has(operand.node)) accumulate(operand, part);
@@ -57,11 +59,14 @@ function backpropagate(
   return parameters.map((parameter) => gradients.get(parameter) ?? fill(parameter.shape, 0));
 }
 
+function isDifferentiable({ operator }: Node): boolean {
+  return operator.gradient !== undefined || operator.expand !== undefined;
+}
+
 function nodesDependingOn(order: readonly Node[], parameters: readonly Tensor[]): Set<Node> {
   const dependent = new Set<Node>(parameters.map((parameter) => parameter.node));
   for (const node of order) {
-    const differentiable = node.operator.gradient !== undefined || node.operator.expand !== undefined;
-    if (differentiable && node.inputs.some((operand) => operand && dependent.has(operand.node)))
+    if (isDifferentiable(node) && node.inputs.some((operand) => operand && dependent.has(operand.node)))
       dependent.add(node);
   }
   return dependent;
@@ -92,13 +97,15 @@ function ruleOf(node: Node, dependent: ReadonlySet<Node>): Rule {
     const used = expansion.flatMap((root, i) =>
       outputGradients[i] ? [{ root, seed: outputGradients[i]! }] : [],
     );
-    const wanted = node.inputs.flatMap((operand, i) => (needs(i) ? [operand!] : []));
+    // An operand that is given twice gets one part, for both its uses.
+    const first = node.inputs.map((operand, i) => needs(i) && node.inputs.indexOf(operand) === i);
+    const wanted = node.inputs.flatMap((operand, i) => (first[i] ? [operand!] : []));
     const parts = backpropagate(
       used.map(({ root }) => root),
       wanted,
       used.map(({ seed }) => seed),
       new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : []))),
     );
-    return node.inputs.map((operand, i) => (needs(i) ? parts[wanted.indexOf(operand!)] : undefined));
+    return first.map((isFirst) => (isFirst ? parts.shift() : undefined));
   };
 }

@@ -62,10 +62,7 @@ export function multiplyDims(dims: Shape): Dim {
   for (const dim of dims) {
     const next: Sum = new Map();
     for (const [a, m] of total) {
-      for (const [b, n] of parse(dim)) {
-        const symbols = [...a.split('*'), ...b.split('*')].filter((symbol) => symbol !== '');
-        addTerm(next, symbols.sort().join('*'), m * n);
-      }
+      for (const [b, n] of parse(dim)) addTerm(next, multiplyProducts(a, b), m * n);
     }
     total = next;
   }
@@ -74,27 +71,50 @@ export function multiplyDims(dims: Shape): Dim {
 
 /** `dim` divided by `divisor` where that is exact for every value of their symbols, else undefined. */
 export function divideDim(dim: Dim, divisor: Dim): Dim | undefined {
-  const [only, ...others] = parse(divisor);
-  if (only === undefined || others.length > 0) return dim === divisor ? 1 : undefined;
-  const [product, coefficient] = only;
+  // Long division of polynomials: the leading term of what is left, divided by that of the divisor, is the next
+  // term of the quotient.
+  const rest = parse(dim);
+  const by = parse(divisor);
+  const first = leadingTerm(by);
+  if (!first) return undefined;
   const quotient: Sum = new Map();
-  for (const [a, m] of parse(dim)) {
-    const symbols = a.split('*').filter((symbol) => symbol !== '');
-    for (const symbol of product.split('*').filter((name) => name !== '')) {
-      const at = symbols.indexOf(symbol);
-      if (at < 0) return undefined;
-      symbols.splice(at, 1);
-    }
-    if (m % coefficient !== 0) return undefined;
-    addTerm(quotient, symbols.join('*'), m / coefficient);
+  for (let term = leadingTerm(rest); term; term = leadingTerm(rest)) {
+    const coefficient = term[1] / first[1];
+    const product = divideProduct(term[0], first[0]);
+    if (product === undefined || !Number.isInteger(coefficient)) return undefined;
+    addTerm(quotient, product, coefficient);
+    for (const [other, m] of by) addTerm(rest, multiplyProducts(product, other), -m * coefficient);
   }
   return format(quotient);
+}
+
+/** The term with the most symbols; of several, the first in alphabetical order. */
+function leadingTerm(sum: Sum): [string, number] | undefined {
+  return [...sum].sort(([a], [b]) => symbolsOf(b).length - symbolsOf(a).length || (a < b ? -1 : 1))[0];
+}
+
+function symbolsOf(product: string): string[] {
+  return product === '' ? [] : product.split('*');
+}
+
+function multiplyProducts(a: string, b: string): string {
+  return [...symbolsOf(a), ...symbolsOf(b)].sort().join('*');
+}
+
+function divideProduct(product: string, divisor: string): string | undefined {
+  const symbols = symbolsOf(product);
+  for (const symbol of symbolsOf(divisor)) {
+    const at = symbols.indexOf(symbol);
+    if (at < 0) return undefined;
+    symbols.splice(at, 1);
+  }
+  return symbols.join('*');
 }
 
 /** The terms of a dimension, for whoever must compute its value: symbols (repeated for powers) and a coefficient. */
 export function dimTerms(dim: Dim): { symbols: string[]; coefficient: number }[] {
   return [...parse(dim)].map(([product, coefficient]) => ({
-    symbols: product.split('*').filter((symbol) => symbol !== ''),
+    symbols: symbolsOf(product),
     coefficient,
   }));
 }
@@ -116,6 +136,15 @@ export function evaluateDim(dim: Dim, values: ReadonlyMap<string, number>): numb
 
 export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((dim, i) => dim === b[i]);
+}
+
+/** `shape` in canonical form. Throws `ShapeError` for a dimension that is neither a size nor a sum of products. */
+export function canonicalShape(shape: Shape): Shape {
+  return shape.map((dim) => {
+    if (typeof dim === 'string') return /^[A-Za-z_]\w*$/.test(dim) ? dim : format(parse(dim));
+    if (Number.isInteger(dim) && dim >= 0) return dim;
+    throw new ShapeError(`${dim} is not a dimension: expected a whole number, 0 or more`);
+  });
 }
 
 /** `[2,batch,64]` */

@@ -7,7 +7,7 @@
  */
 import { HeddleError, ShapeError } from '../errors.js';
 import type { OnnxBuilder } from './onnx/builder.js';
-import { formatShape, type Shape } from './shape.js';
+import { canonicalShape, formatShape, normalizeAxis, type Shape } from './shape.js';
 
 export type DType = 'float32' | 'int64' | 'int32' | 'bool';
 
@@ -85,8 +85,9 @@ export function operators(): ReadonlyMap<string, Operator<never>> {
 
 const path: string[] = [];
 
-/** Builds with `name` added to the layer path that nodes and shape errors carry. */
+/** Builds with `name` added to the layer path that nodes and shape errors carry; `''` adds nothing. */
 export function scope<T>(name: string, build: () => T): T {
+  if (name === '') return build();
   path.push(name);
   try {
     return build();
@@ -95,21 +96,34 @@ export function scope<T>(name: string, build: () => T): T {
   }
 }
 
+/** Runs a rule about shapes; the `ShapeError` it throws is told the operator, its operands and the layer path. */
+export function explain<T>(operator: string, operands: Operands, rule: () => T): T {
+  try {
+    return rule();
+  } catch (error) {
+    if (!(error instanceof ShapeError)) throw error;
+    const types = operands.map((operand) =>
+      operand ? `${operand.dtype}${formatShape(operand.shape)}` : '-',
+    );
+    const place = path.length > 0 ? ` in ${path.join('.')}` : '';
+    throw new ShapeError(`${operator}(${types.join(', ')})${place}: ${error.message}`);
+  }
+}
+
+/** An axis of an operand, counted from the front; negative ones count from the back. */
+export function axisOf(operator: string, x: Tensor, axis: number): number {
+  return explain(operator, [x], () => normalizeAxis(axis, x.rank));
+}
+
 /** Adds a node to the graph. Throws `ShapeError` naming the operator, its operands and the layer path. */
 export function apply<Attributes>(
   operator: Operator<Attributes>,
   inputs: Operands,
   attributes: Attributes,
 ): readonly Tensor[] {
-  let types: TensorType[];
-  try {
-    types = operator.infer(inputs, attributes);
-  } catch (error) {
-    if (!(error instanceof ShapeError)) throw error;
-    const operands = inputs.map((input) => (input ? `${input.dtype}${formatShape(input.shape)}` : '-'));
-    const place = path.length > 0 ? ` in ${path.join('.')}` : '';
-    throw new ShapeError(`${operator.name}(${operands.join(', ')})${place}: ${error.message}`);
-  }
+  const types = explain(operator.name, inputs, () =>
+    operator.infer(inputs, attributes).map(({ dtype, shape }) => ({ dtype, shape: canonicalShape(shape) })),
+  );
   const outputs: Tensor[] = [];
   const node: Node<Attributes> = { operator, inputs, attributes, outputs, path: path.join('.') };
   for (const [index, type] of types.entries()) {

@@ -1,4 +1,5 @@
 /** Collects ONNX nodes while a graph is lowered: names, constants, and the run-time values of symbolic dimensions. */
+import { ShapeError } from '../../errors.js';
 import type { LoopBody } from '../ops/loop.js';
 import { type Dim, dimTerms, evaluateDim, type Shape } from '../shape.js';
 import type { DType, Tensor, TensorType } from '../tensor.js';
@@ -103,8 +104,8 @@ export class OnnxBuilder {
     return name;
   }
 
-  scalar(value: number): string {
-    return this.constant(new Float32Array([value]), []);
+  scalar(value: number, dtype: DType = 'float32'): string {
+    return this.constant(literal(value, dtype), []);
   }
 
   ints(values: readonly number[]): string {
@@ -156,7 +157,8 @@ export class OnnxBuilder {
     const known = this.cache.get(`symbol:${symbol}`);
     if (known) return known;
     const source = this.symbolSources.get(symbol);
-    if (!source) throw new Error(`no graph input has a dimension '${symbol}'`);
+    if (!source)
+      throw new ShapeError(`no input of the graph has the dimension '${symbol}', and 'dims' does not fix it`);
     const [name] = this.emit('Shape', [source.name], {
       attributes: { start: { int: source.axis }, end: { int: source.axis + 1 } },
     });
@@ -177,6 +179,13 @@ export class OnnxBuilder {
     this.cache.set(key, name);
     return name;
   }
+}
+
+/** One number as a constant's data. */
+export function literal(value: number, dtype: DType): ConstantData {
+  if (dtype === 'float32') return new Float32Array([value]);
+  if (dtype === 'int64') return new BigInt64Array([BigInt(value)]);
+  return dtype === 'int32' ? new Int32Array([value]) : new Uint8Array([value]);
 }
 
 function dtypeOf(data: ConstantData): DType {

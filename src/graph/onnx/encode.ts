@@ -1,5 +1,5 @@
 /** A graph as an ONNX model. */
-import { HeddleError } from '../../errors.js';
+import { HeddleError, ShapeError } from '../../errors.js';
 import type { LoopBody } from '../ops/loop.js';
 import type { Shape } from '../shape.js';
 import {
@@ -29,7 +29,7 @@ export interface OnnxModel {
   readonly outputs: readonly { name: string; dtype: DType; shape: Shape }[];
 }
 
-/** Encodes what `outputs` depend on. Inputs keep their names. */
+/** Encodes what `outputs` depend on. Inputs keep their names. Throws `ShapeError` where two things have one name. */
 export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxOptions = {}): OnnxModel {
   const builder = new OnnxBuilder(
     options.fused ?? new Set(),
@@ -39,11 +39,19 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
   const names = new Map<Tensor, string>();
   const inputs: { name: string; dtype: DType; shape: Shape }[] = [];
   const order = topologicalOrder(Object.values(outputs));
+  const taken = new Set(Object.keys(outputs));
 
   for (const node of order) {
     const tensor = node.outputs[0]!;
     const name = inputName(tensor);
     if (name === undefined) continue;
+    if (taken.has(name)) {
+      const other = name in outputs ? 'an output' : 'another input';
+      throw new ShapeError(
+        `the input '${name}' has the name of ${other}: use other names, or one tensor twice`,
+      );
+    }
+    taken.add(name);
     names.set(tensor, name);
     if (options.weights?.has(name)) {
       builder.initializers.push({

@@ -1,5 +1,5 @@
 /** Values that a graph holds itself: literals, fills, ranges, and the sizes of symbolic dimensions. */
-import type { ConstantData } from '../onnx/builder.js';
+import { type ConstantData, literal } from '../onnx/builder.js';
 import type { Dim, Shape } from '../shape.js';
 import { applyOne, type DType, defineOperator, type Tensor } from '../tensor.js';
 
@@ -26,17 +26,11 @@ export function scalar(value: number, dtype: DType = 'float32'): Tensor {
   return applyOne(constantOperator, [], { data: literal(value, dtype), dtype, shape: [] });
 }
 
-function literal(value: number, dtype: DType): ConstantData {
-  if (dtype === 'float32') return new Float32Array([value]);
-  if (dtype === 'int64') return new BigInt64Array([BigInt(value)]);
-  return dtype === 'int32' ? new Int32Array([value]) : new Uint8Array([value]);
-}
-
 const fillOperator = defineOperator<{ shape: Shape; value: number; dtype: DType }>({
   name: 'fill',
   infer: (_, { shape, dtype }) => [{ dtype, shape }],
   lower(builder, _, { attributes: { shape, value, dtype } }) {
-    const element = builder.constant(literal(value, dtype), []);
+    const element = builder.scalar(value, dtype);
     return shape.length === 0 ? [element] : builder.emit('Expand', [element, builder.shape(shape)]);
   },
 });
@@ -58,8 +52,7 @@ const iotaOperator = defineOperator<{ size: Dim; dtype: 'int64' | 'int32' }>({
     const end = builder.emit('Squeeze', [builder.dim(size)])[0]!;
     const limit =
       dtype === 'int64' ? end : builder.emit('Cast', [end], { attributes: { to: { int: 6 } } })[0]!;
-    const literalOf = (value: number) => builder.constant(literal(value, dtype), []);
-    return builder.emit('Range', [literalOf(0), limit, literalOf(1)]);
+    return builder.emit('Range', [builder.scalar(0, dtype), limit, builder.scalar(1, dtype)]);
   },
 });
 

@@ -1,6 +1,6 @@
 /** The causal depthwise convolution with which state-space layers mix neighbouring tokens, and its state. */
 import { ShapeError } from '../../errors.js';
-import { addDims, type Dim } from '../shape.js';
+import { addDims, type Dim, sameShape } from '../shape.js';
 import { apply, defineOperator, type Tensor } from '../tensor.js';
 import { add, multiply } from './arithmetic.js';
 import { zeros } from './constant.js';
@@ -25,7 +25,7 @@ const convolutionOperator = defineOperator<null>({
       throw new ShapeError(`the bias must be [${channels}]`);
     }
     const stateShape = [batch!, width - 1, channels!];
-    if (state?.shape.some((dim, i) => dim !== stateShape[i])) {
+    if (state && !sameShape(state.shape, stateShape)) {
       throw new ShapeError(`the state must be [${stateShape}]`);
     }
     return [

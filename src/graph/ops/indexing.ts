@@ -1,14 +1,18 @@
 /** Operators that pick elements by index, put them back, and find the largest. */
 import { ShapeError } from '../../errors.js';
-import { type Dim, formatShape, normalizeAxis, type Shape, sameShape } from '../shape.js';
-import { apply, applyOne, defineOperator, type Tensor } from '../tensor.js';
+import { ELEMENT_TYPES } from '../onnx/proto.js';
+import { type Dim, formatShape, type Shape, sameShape } from '../shape.js';
+import { apply, applyOne, axisOf, defineOperator, type Tensor, type TensorType } from '../tensor.js';
 import { zeros } from './constant.js';
+
+function expectIndices({ dtype }: TensorType): void {
+  if (dtype !== 'int64' && dtype !== 'int32') throw new ShapeError('the indices must be integers');
+}
 
 const gatherOperator = defineOperator<null>({
   name: 'gather',
   infer([table, indices]) {
-    if (indices!.dtype !== 'int64' && indices!.dtype !== 'int32')
-      throw new ShapeError('the indices must be integers');
+    expectIndices(indices!);
     return [{ dtype: table!.dtype, shape: [...indices!.shape, ...table!.shape.slice(1)] }];
   },
   gradient: ({ inputs, outputGradients: [g] }) => [scatterRows(inputs[0]!.shape, inputs[1]!, g!), undefined],
@@ -23,6 +27,7 @@ export function gather(table: Tensor, indices: Tensor): Tensor {
 const scatterRowsOperator = defineOperator<{ shape: Shape }>({
   name: 'scatterRows',
   infer([indices, rows], { shape }) {
+    expectIndices(indices!);
     if (!sameShape(rows!.shape, [...indices!.shape, ...shape.slice(1)])) {
       throw new ShapeError(`the rows do not fit a table of shape ${formatShape(shape)}`);
     }
@@ -30,8 +35,10 @@ const scatterRowsOperator = defineOperator<{ shape: Shape }>({
   },
   gradient: ({ inputs, outputGradients: [g] }) => [undefined, gather(g!, inputs[0]!)],
   lower(builder, [indices, rows], { attributes: { shape }, inputs }) {
-    const table = builder.emit('Expand', [builder.scalar(0), builder.shape(shape)])[0]!;
-    const positions = builder.emit('Unsqueeze', [indices!, builder.ints([inputs[0]!.rank])])[0]!;
+    const zero = builder.scalar(0, inputs[1]!.dtype);
+    const table = builder.emit('Expand', [zero, builder.shape(shape)])[0]!;
+    const places = builder.emit('Cast', [indices!], { attributes: { to: { int: ELEMENT_TYPES.int64 } } })[0]!;
+    const positions = builder.emit('Unsqueeze', [places, builder.ints([inputs[0]!.rank])])[0]!;
     return builder.emit('ScatterND', [table, positions, rows!], {
       attributes: { reduction: { string: 'add' } },
     });
@@ -46,6 +53,7 @@ export function scatterRows(shape: Shape, indices: Tensor, rows: Tensor): Tensor
 const gatherElementsOperator = defineOperator<{ axis: number }>({
   name: 'gatherElements',
   infer([x, indices], { axis }) {
+    expectIndices(indices!);
     const fits =
       x!.shape.length === indices!.shape.length &&
       x!.shape.every((dim, i) => i === axis || dim === indices!.shape[i]);
@@ -62,12 +70,13 @@ const gatherElementsOperator = defineOperator<{ axis: number }>({
 
 /** y[..., i, ...] = x[..., indices[..., i, ...], ...] along `axis`; all other axes agree. */
 export function gatherElements(x: Tensor, indices: Tensor, axis: number): Tensor {
-  return applyOne(gatherElementsOperator, [x, indices], { axis: normalizeAxis(axis, x.rank) });
+  return applyOne(gatherElementsOperator, [x, indices], { axis: axisOf('gatherElements', x, axis) });
 }
 
 const scatterElementsOperator = defineOperator<{ axis: number }>({
   name: 'scatterElements',
   infer([x, indices, updates]) {
+    expectIndices(indices!);
     if (!sameShape(indices!.shape, updates!.shape))
       throw new ShapeError('indices and updates differ in shape');
     return [{ dtype: x!.dtype, shape: x!.shape }];
@@ -85,7 +94,9 @@ const scatterElementsOperator = defineOperator<{ axis: number }>({
 
 /** `x` with `updates` added at `indices` along `axis`. */
 export function scatterElements(x: Tensor, indices: Tensor, updates: Tensor, axis: number): Tensor {
-  return applyOne(scatterElementsOperator, [x, indices, updates], { axis: normalizeAxis(axis, x.rank) });
+  return applyOne(scatterElementsOperator, [x, indices, updates], {
+    axis: axisOf('scatterElements', x, axis),
+  });
 }
 
 const topKOperator = defineOperator<{ k: Dim; axis: number }>({
@@ -110,6 +121,6 @@ const topKOperator = defineOperator<{ k: Dim; axis: number }>({
 
 /** The k largest along `axis`, largest first, and their int64 indices; of equal ones the earlier comes first. */
 export function topK(x: Tensor, k: Dim, axis: number): { values: Tensor; indices: Tensor } {
-  const [values, indices] = apply(topKOperator, [x], { k, axis: normalizeAxis(axis, x.rank) });
+  const [values, indices] = apply(topKOperator, [x], { k, axis: axisOf('topK', x, axis) });
   return { values: values!, indices: indices! };
 }

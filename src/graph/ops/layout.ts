@@ -7,11 +7,10 @@ import {
   divideDim,
   formatShape,
   multiplyDims,
-  normalizeAxis,
   type Shape,
   sameShape,
 } from '../shape.js';
-import { apply, applyOne, defineOperator, type Tensor, type TensorType } from '../tensor.js';
+import { apply, applyOne, axisOf, defineOperator, explain, type Tensor, type TensorType } from '../tensor.js';
 import { zeros } from './constant.js';
 import { sumTo } from './reduce.js';
 
@@ -25,15 +24,17 @@ const reshapeOperator = defineOperator<{ shape: Shape }>({
   },
   gradient: ({ inputs, outputGradients: [g] }) => [reshape(g!, inputs[0]!.shape)],
   lower(builder, [x], { attributes: { shape }, inputs }) {
-    // 0 copies the operand's dimension at that place, and one -1 takes the rest: no run-time arithmetic then.
+    // 0 copies the operand's dimension at that place, and one -1 takes the rest: no run-time arithmetic then. But -1
+    // says nothing where a copied dimension turns out to be zero, and a 0 that is meant needs `allowzero`.
     const source = inputs[0]!.shape;
-    const resolved = shape.map((dim, i) => {
-      const value = builder.resolve(dim);
-      return typeof value === 'number' ? value : dim === source[i] ? 0 : -1;
-    });
-    const target =
-      resolved.filter((dim) => dim === -1).length <= 1 ? builder.ints(resolved) : builder.shape(shape);
-    return builder.emit('Reshape', [x!, target]);
+    const resolved = shape.map((dim) => builder.resolve(dim));
+    const literal = resolved.every((dim) => typeof dim === 'number');
+    const hints = resolved.map((dim, i) => (typeof dim === 'number' ? dim : shape[i] === source[i] ? 0 : -1));
+    const open = hints.filter((dim) => dim === -1).length;
+    if (!literal && !resolved.includes(0) && (open === 0 || (open === 1 && !hints.includes(0)))) {
+      return builder.emit('Reshape', [x!, builder.ints(hints)]);
+    }
+    return builder.emit('Reshape', [x!, builder.shape(shape)], { attributes: { allowzero: { int: 1 } } });
   },
 });
 
@@ -41,26 +42,20 @@ const reshapeOperator = defineOperator<{ shape: Shape }>({
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const open = shape.indexOf(-1);
   if (open < 0) return sameShape(x.shape, shape) ? x : applyOne(reshapeOperator, [x], { shape });
-  // Dimensions that stay need no dividing, which sums such as past+sequence would not allow.
-  const left = [...x.shape];
-  const known = shape.filter((dim, i) => {
-    const at = left.indexOf(dim);
-    if (i !== open && at >= 0) left.splice(at, 1);
-    return i !== open && at < 0;
+  const whole = explain('reshape', [x], () => {
+    const known = shape.filter((_, i) => i !== open);
+    const rest = known.includes(-1) ? undefined : divideDim(multiplyDims(x.shape), multiplyDims(known));
+    if (rest === undefined) throw new ShapeError(`${formatShape(shape)} leaves no whole dimension for -1`);
+    return shape.map((dim, i) => (i === open ? rest : dim));
   });
-  const rest = divideDim(multiplyDims(left), multiplyDims(known));
-  if (rest === undefined)
-    throw new ShapeError(`reshape of ${formatShape(x.shape)} to ${formatShape(shape)}: not whole`);
-  return reshape(
-    x,
-    shape.map((dim, i) => (i === open ? rest : dim)),
-  );
+  return reshape(x, whole);
 }
 
 const transposeOperator = defineOperator<{ order: readonly number[] }>({
   name: 'transpose',
   infer([x], { order }) {
-    if (order.length !== x!.shape.length || new Set(order).size !== order.length) {
+    const axes = x!.shape.map((_, axis) => axis);
+    if (order.length !== axes.length || axes.some((axis) => !order.includes(axis))) {
       throw new ShapeError(`${formatShape(order)} is no permutation of the axes`);
     }
     return [{ dtype: x!.dtype, shape: order.map((axis) => x!.shape[axis]!) }];
@@ -126,7 +121,7 @@ const concatOperator = defineOperator<{ axis: number }>({
 /** Joins tensors along an axis. */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   if (tensors.length === 1) return tensors[0]!;
-  return applyOne(concatOperator, tensors, { axis: normalizeAxis(axis, tensors[0]!.rank) });
+  return applyOne(concatOperator, tensors, { axis: axisOf('concat', tensors[0]!, axis) });
 }
 
 interface SliceAttributes {
@@ -158,7 +153,7 @@ function negateDim(dim: Dim): Dim {
 
 /** Elements start..end-1 along an axis. */
 export function slice(x: Tensor, axis: number, start: Dim, end: Dim): Tensor {
-  const at = normalizeAxis(axis, x.rank);
+  const at = axisOf('slice', x, axis);
   if (start === 0 && end === x.shape[at]) return x;
   return applyOne(sliceOperator, [x], { axis: at, start, end });
 }
@@ -188,12 +183,12 @@ const splitOperator = defineOperator<{ axis: number; sizes: readonly Dim[] }>({
 
 /** Cuts a tensor along an axis into pieces of the given sizes, which must add up. */
 export function split(x: Tensor, axis: number, sizes: readonly Dim[]): Tensor[] {
-  return [...apply(splitOperator, [x], { axis: normalizeAxis(axis, x.rank), sizes })];
+  return [...apply(splitOperator, [x], { axis: axisOf('split', x, axis), sizes })];
 }
 
 /** Adds `before` and `after` zeros along an axis. */
 export function pad(x: Tensor, axis: number, before: Dim, after: Dim): Tensor {
-  const at = normalizeAxis(axis, x.rank);
+  const at = axisOf('pad', x, axis);
   const block = (size: Dim): Tensor[] =>
     size === 0
       ? []
@@ -224,5 +219,5 @@ const reverseOperator = defineOperator<{ axis: number }>({
 
 /** The elements in the opposite order along an axis. */
 export function reverse(x: Tensor, axis: number): Tensor {
-  return applyOne(reverseOperator, [x], { axis: normalizeAxis(axis, x.rank) });
+  return applyOne(reverseOperator, [x], { axis: axisOf('reverse', x, axis) });
 }

@@ -1,7 +1,7 @@
 /** Operators that reduce along axes, and running sums. */
 import { ShapeError } from '../../errors.js';
-import { type Dim, multiplyDims, normalizeAxis, type Shape, sameShape } from '../shape.js';
-import { applyOne, defineOperator, type Tensor, type TensorType } from '../tensor.js';
+import { type Dim, multiplyDims, type Shape, sameShape } from '../shape.js';
+import { applyOne, axisOf, defineOperator, type Operator, type Tensor, type TensorType } from '../tensor.js';
 import { divide, equal, multiply } from './arithmetic.js';
 import { dimension } from './constant.js';
 import { cast } from './elementwise.js';
@@ -29,16 +29,21 @@ function restoreAxes(y: Tensor, x: Tensor, { axes }: ReduceAttributes): Tensor {
   return reshape(y, reducedShape(x.shape, { axes, keepDims: true }));
 }
 
+function lowerReduce(onnx: string): NonNullable<Operator<ReduceAttributes>['lower']> {
+  return (builder, [x], { attributes: { axes, keepDims } }) =>
+    builder.emit(onnx, [x!, builder.ints(axes)], {
+      // Without the second, no axes would mean all of them.
+      attributes: { keepdims: { int: keepDims ? 1 : 0 }, noop_with_empty_axes: { int: 1 } },
+    });
+}
+
 const sumOperator = defineOperator<ReduceAttributes>({
   name: 'sum',
   infer: inferReduce,
   gradient: ({ inputs, attributes, outputGradients: [g] }) => [
     broadcastTo(restoreAxes(g!, inputs[0]!, attributes), inputs[0]!.shape),
   ],
-  lower: (builder, [x], { attributes: { axes, keepDims } }) =>
-    builder.emit('ReduceSum', [x!, builder.ints(axes)], {
-      attributes: { keepdims: { int: keepDims ? 1 : 0 } },
-    }),
+  lower: lowerReduce('ReduceSum'),
 });
 
 const maxOperator = defineOperator<ReduceAttributes>({
@@ -50,27 +55,25 @@ const maxOperator = defineOperator<ReduceAttributes>({
     const share = divide(isMax, sum(isMax, attributes.axes, { keepDims: true }));
     return [multiply(share, restoreAxes(g!, x, attributes))];
   },
-  lower: (builder, [x], { attributes: { axes, keepDims } }) =>
-    builder.emit('ReduceMax', [x!, builder.ints(axes)], {
-      attributes: { keepdims: { int: keepDims ? 1 : 0 } },
-    }),
+  lower: lowerReduce('ReduceMax'),
 });
 
 function attributesOf(
+  operator: string,
   x: Tensor,
   axes?: number | readonly number[],
   options?: { keepDims?: boolean },
 ): ReduceAttributes {
   const list = axes === undefined ? x.shape.map((_, axis) => axis) : [axes].flat();
   return {
-    axes: list.map((axis) => normalizeAxis(axis as number, x.rank)),
+    axes: list.map((axis) => axisOf(operator, x, axis)),
     keepDims: options?.keepDims ?? false,
   };
 }
 
 /** The sum along `axes` (all by default). */
 export function sum(x: Tensor, axes?: number | readonly number[], options?: { keepDims?: boolean }): Tensor {
-  return applyOne(sumOperator, [x], attributesOf(x, axes, options));
+  return applyOne(sumOperator, [x], attributesOf('sum', x, axes, options));
 }
 
 const sumOfSquaresOperator = defineOperator<null>({
@@ -88,12 +91,12 @@ export function sumOfSquares(x: Tensor): Tensor {
 
 /** The largest element along `axes` (all by default); the gradient is shared by equal ones. */
 export function max(x: Tensor, axes?: number | readonly number[], options?: { keepDims?: boolean }): Tensor {
-  return applyOne(maxOperator, [x], attributesOf(x, axes, options));
+  return applyOne(maxOperator, [x], attributesOf('max', x, axes, options));
 }
 
 /** The mean along `axes` (all by default). */
 export function mean(x: Tensor, axes?: number | readonly number[], options?: { keepDims?: boolean }): Tensor {
-  const attributes = attributesOf(x, axes, options);
+  const attributes = attributesOf('mean', x, axes, options);
   const count: Dim = multiplyDims(attributes.axes.map((axis) => x.shape[axis]!));
   const total = applyOne(sumOperator, [x], attributes);
   return typeof count === 'number'
@@ -118,9 +121,8 @@ interface CumulativeAttributes {
 
 const cumulativeSumOperator = defineOperator<CumulativeAttributes>({
   name: 'cumulativeSum',
-  infer([x], { axis }) {
+  infer([x]) {
     if (x!.dtype === 'bool') throw new ShapeError('the operand must be numeric');
-    normalizeAxis(axis, x!.shape.length);
     return [{ dtype: x!.dtype, shape: x!.shape }];
   },
   gradient: ({ attributes: { axis, reverse }, outputGradients: [g] }) => [
@@ -135,7 +137,7 @@ const cumulativeSumOperator = defineOperator<CumulativeAttributes>({
 /** y[i] = x[0] + ... + x[i] along `axis`; from the other end if `reverse`. */
 export function cumulativeSum(x: Tensor, axis: number, options?: { reverse?: boolean }): Tensor {
   return applyOne(cumulativeSumOperator, [x], {
-    axis: normalizeAxis(axis, x.rank),
+    axis: axisOf('cumulativeSum', x, axis),
     reverse: options?.reverse ?? false,
   });
 }

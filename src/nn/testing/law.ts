@@ -96,19 +96,10 @@ export async function checkLaw(device: Device, mixer: Mixer, options: LawOptions
     }
     return { dtype: 'float32', dims: [batch, to - from, hiddenSize], data };
   };
-  const feeds = (executable: typeof streamed, from: number, to: number) => {
-    void executable;
-    return { x: rows(from, to), position: int64([from], []) };
-  };
-  const usesPosition = (error: unknown): boolean => /no input 'position'/.test(String(error));
-  const step = async (executable: typeof streamed, from: number, to: number, memory?: Memory) => {
-    const all = feeds(executable, from, to);
-    try {
-      return (await executable.run(all, memory)).y!.data as Float32Array;
-    } catch (error) {
-      if (!usesPosition(error)) throw error;
-      return (await executable.run({ x: all.x }, memory)).y!.data as Float32Array;
-    }
+  const step = async (executable: Executable, from: number, to: number, memory?: Memory) => {
+    const feeds: Record<string, HostTensor> = { x: rows(from, to) };
+    if (executable.inputs.has('position')) feeds.position = int64([from], []);
+    return (await executable.run(feeds, memory)).y!.data as Float32Array;
   };
 
   const whole = await step(parallel, 0, sequence);

@@ -1,0 +1,86 @@
+/** One sequence: what was read and written so far, and the state that it left. */
+import type { Memory } from '../engine/index.js';
+import { DataError } from '../errors.js';
+import { Random } from '../nn/index.js';
+import { type LanguageModel, PREFILL_CHUNK } from './language-model.js';
+import { checkSampling, type SamplingOptions, sample } from './sampling.js';
+import { StopWatch } from './stop.js';
+
+export interface GenerateOptions extends Partial<SamplingOptions> {
+  /** At most this many tokens. */
+  maxTokens?: number;
+  /** Ends before any of these strings. */
+  stop?: readonly string[];
+  /** The same seed chooses the same tokens. */
+  seed?: number;
+}
+
+export const GENERATE_DEFAULTS = {
+  maxTokens: 256,
+  temperature: 0.8,
+  topK: 0,
+  topP: 0.95,
+  repetitionPenalty: 1,
+  stop: [] as readonly string[],
+} as const;
+
+/** One generated token and the text that is complete with it, sometimes none. The last piece may have no token. */
+export interface GeneratedPiece {
+  readonly id: number | undefined;
+  readonly text: string;
+}
+
+export class Session {
+  /** All tokens read and written. */
+  readonly tokens: number[] = [];
+  private readonly memory: Memory;
+  private logits: Float32Array | undefined;
+
+  constructor(private readonly model: LanguageModel) {
+    this.memory = model.newMemory();
+  }
+
+  /** Bytes that this sequence's state takes. */
+  get bytes(): number {
+    return this.memory.bytes;
+  }
+
+  /** Reads a text, or tokens, behind what was read before. Throws `DataError` when that is nothing at all. */
+  async read(prompt: string | readonly number[]): Promise<void> {
+    const ids = typeof prompt === 'string' ? this.model.tokenizer.encode(prompt) : prompt;
+    if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
+    for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+      await this.advance(ids.slice(start, start + PREFILL_CHUNK));
+    }
+  }
+
+  /** Writes on, token by token, until the end of the text, a stop string, or `maxTokens`. */
+  async *generate(options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
+    const settings = { ...GENERATE_DEFAULTS, ...options };
+    checkSampling(settings);
+    if (!this.logits) throw new DataError('the session has read nothing: read a prompt first');
+    const random = new Random(settings.seed ?? Math.floor(Math.random() * 2 ** 32));
+    const seen = new Set(this.tokens);
+    const text = this.model.tokenizer.stream();
+    const watch = new StopWatch(settings.stop);
+    for (let count = 0; count < settings.maxTokens && !watch.stopped; count++) {
+      const id = sample(this.logits, settings, seen, random);
+      if (id === this.model.tokenizer.endOfText) break;
+      seen.add(id);
+      yield { id, text: watch.push(text.push(id)) };
+      await this.advance([id]);
+    }
+    const rest = watch.push(text.end()) + watch.end();
+    if (rest !== '') yield { id: undefined, text: rest };
+  }
+
+  /** Frees the state. */
+  dispose(): void {
+    this.memory.dispose();
+  }
+
+  private async advance(ids: readonly number[]): Promise<void> {
+    this.logits = await this.model.step([ids], this.tokens.length, this.memory, [ids.length - 1]);
+    this.tokens.push(...ids);
+  }
+}

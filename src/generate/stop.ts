@@ -1,0 +1,43 @@
+/** Watches streamed text for stop strings, which may come in pieces. */
+export class StopWatch {
+  private held = '';
+  /** Whether a stop string has come; nothing more is let through then. */
+  stopped = false;
+
+  constructor(private readonly stops: readonly string[]) {}
+
+  /** Takes the next piece; returns the text that is certain to come before any stop string. */
+  push(piece: string): string {
+    if (this.stopped) return '';
+    this.held += piece;
+    const found = this.stops.map((stop) => this.held.indexOf(stop)).filter((at) => at >= 0);
+    if (found.length > 0) {
+      this.stopped = true;
+      return this.held.slice(0, Math.min(...found));
+    }
+    const safe = this.held.length - this.pending();
+    const text = this.held.slice(0, safe);
+    this.held = this.held.slice(safe);
+    return text;
+  }
+
+  /** What was held back, once no more text comes. */
+  end(): string {
+    const text = this.stopped ? '' : this.held;
+    this.held = '';
+    return text;
+  }
+
+  /** Length of the longest end of the text that begins a stop string. */
+  private pending(): number {
+    for (let length = Math.min(this.held.length, this.longest - 1); length > 0; length--) {
+      const end = this.held.slice(-length);
+      if (this.stops.some((stop) => stop.startsWith(end))) return length;
+    }
+    return 0;
+  }
+
+  private get longest(): number {
+    return Math.max(0, ...this.stops.map(({ length }) => length));
+  }
+}

@@ -1,0 +1,55 @@
+/** A fused ONNX operator and what it stands for give the same values and the same gradients. */
+import { describe, expect, test } from 'vitest';
+import { operators, toOnnx } from './index.js';
+import { casesOf } from './ops/testing/index.js';
+import { relativeError } from './testing/arrays.js';
+import { feedsOf, graphOf } from './testing/gradient-check.js';
+import { contains, runOnnx } from './testing/run-onnx.js';
+
+/** By graph operator: the ONNX operator, and the names under which a device may offer it. */
+const FUSED: Readonly<Record<string, { opType: string; names: readonly string[] }>> = {
+  silu: { opType: 'QuickGelu', names: ['QuickGelu'] },
+  causalConvolution: { opType: 'CausalConvWithState', names: ['CausalConvWithState'] },
+  matmul: { opType: 'FusedMatMul', names: ['FusedMatMul'] },
+  logSoftmax: { opType: 'LogSoftmax', names: ['LogSoftmax'] },
+  rmsNorm: {
+    opType: 'SimplifiedLayerNormalization',
+    names: ['SimplifiedLayerNormalization', 'SimplifiedLayerNormalization+inverse'],
+  },
+};
+
+test('every composite with a lowering of its own is here', () => {
+  const composites = [...operators().values()].filter(({ expand, lower }) => expand && lower);
+  expect(Object.keys(FUSED)).toEqual(expect.arrayContaining(composites.map(({ name }) => name)));
+});
+
+for (const [operator, { opType, names }] of Object.entries(FUSED)) {
+  describe(`${operator} as ${opType}`, () => {
+    for (const withGradients of [false, true]) {
+      test(withGradients ? 'values and gradients' : 'values', async () => {
+        let fusions = 0;
+        for (const proof of casesOf(operator)) {
+          const graph = graphOf(proof, withGradients);
+          const fused = toOnnx(graph, { fused: new Set(names) });
+          const expanded = toOnnx(graph);
+          fusions += Number(contains(fused, opType));
+          expect(contains(expanded, opType)).toBe(false);
+          const actual = await runOnnx(fused, feedsOf(proof));
+          const expected = await runOnnx(expanded, feedsOf(proof));
+          for (const [name, { dims, data }] of Object.entries(expected)) {
+            expect(actual[name]!.dims).toEqual(dims);
+            expect(relativeError(actual[name]!.data, data), `${name} of ${proof.name}`).toBeLessThan(1e-5);
+          }
+        }
+        expect(fusions).toBeGreaterThan(0);
+      });
+    }
+  });
+}
+
+test('a device with the fused norm, but without its inverse, gets it where nobody needs the inverse', () => {
+  const [proof] = casesOf('rmsNorm');
+  const fused = new Set(['SimplifiedLayerNormalization']);
+  expect(contains(toOnnx(graphOf(proof!, false), { fused }), 'SimplifiedLayerNormalization')).toBe(true);
+  expect(contains(toOnnx(graphOf(proof!, true), { fused }), 'SimplifiedLayerNormalization')).toBe(false);
+});

@@ -1,0 +1,18 @@
+import { expect, test } from 'vitest';
+import { operators } from '../index.js';
+import { casesOf } from './testing/index.js';
+
+/** What has no value of its own to prove, or a test of its own. */
+const ELSEWHERE = ['input', 'detach', 'loop'];
+
+test('every operator is proved by a case', () => {
+  const missing = [...operators().keys()].filter((name) => casesOf(name).length === 0);
+  expect(missing.filter((name) => !ELSEWHERE.includes(name))).toEqual([]);
+});
+
+test('no operator with a gradient is excused', () => {
+  for (const name of ELSEWHERE) {
+    const operator = operators().get(name)!;
+    expect([operator.gradient, operator.expand]).toEqual([undefined, undefined]);
+  }
+});

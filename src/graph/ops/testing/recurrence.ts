@@ -1,0 +1,171 @@
+/**
+ * The gated linear recurrence and its gradient in float64: one loop forward through time, which keeps every state, and
+ * one back, which carries G = dL/dS. Nothing here knows of the identities by which the operator avoids those loops.
+ */
+import { float32, type HostTensor } from '../../../engine/index.js';
+import type { Tensor } from '../../tensor.js';
+import { NdArray, tabulate, toArray } from '../../testing/arrays.js';
+import type { CaseTable } from '../../testing/gradient-check.js';
+import { uniform } from '../../testing/random.js';
+import { linearRecurrence } from '../recurrence.js';
+
+export interface Sizes {
+  /** Heads of queries, keys and values: the first two divide the last. */
+  readonly heads: { readonly query: number; readonly key: number; readonly value: number };
+  readonly keySize: number;
+  readonly valueSize: number;
+}
+
+/** What decays: nothing, a whole head's state, or each row of it at its own rate. */
+export type Gating = 'none' | 'head' | 'row';
+
+export interface Operands {
+  readonly query: HostTensor;
+  readonly key: HostTensor;
+  readonly value: HostTensor;
+  readonly gate?: HostTensor;
+  readonly state?: HostTensor;
+}
+
+export type Result = 'output' | 'finalState';
+
+/** Random operands with decays between exp(-1) and 1. */
+export function recurrenceOperands(
+  { heads, keySize, valueSize }: Sizes,
+  [batch, sequence]: readonly [number, number],
+  gating: Gating,
+  withState: boolean,
+): Operands {
+  const gates = { none: 0, head: heads.value, row: heads.value * keySize }[gating];
+  return {
+    query: uniform(11, [batch, sequence, heads.query * keySize]),
+    key: uniform(12, [batch, sequence, heads.key * keySize]),
+    value: uniform(13, [batch, sequence, heads.value * valueSize]),
+    ...(gates > 0 && { gate: uniform(14, [batch, sequence, gates], -1, 0) }),
+    ...(withState && { state: uniform(15, [batch, heads.value, keySize, valueSize]) }),
+  };
+}
+
+/** The recurrence and, for dL/d(output) and dL/d(final state), its gradient: `d-query` and so on. */
+export function referenceRecurrence(
+  { heads, keySize, valueSize }: Sizes,
+  operands: Operands,
+  seeds: Readonly<Record<Result, ArrayLike<number>>>,
+): Record<Result | `d-${keyof Operands}`, Float64Array> {
+  const [batch, sequence] = operands.query.dims as [number, number];
+  const query = toArray(operands.query).data;
+  const key = toArray(operands.key).data;
+  const value = toArray(operands.value).data;
+  const gate = operands.gate && toArray(operands.gate).data;
+  const area = keySize * valueSize;
+  const output = new Float64Array(batch * sequence * heads.value * valueSize);
+  const finalState = new Float64Array(batch * heads.value * area);
+  if (operands.state) finalState.set(toArray(operands.state).data);
+  const gradients = {
+    query: new Float64Array(query.length),
+    key: new Float64Array(key.length),
+    value: new Float64Array(value.length),
+    gate: new Float64Array(gate?.length ?? 0),
+    state: new Float64Array(finalState.length),
+  };
+
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads.value; h++) {
+      const from = (b * heads.value + h) * area;
+      const S = finalState.subarray(from, from + area);
+      // Where a head's part of a packed operand starts at a step; heads of values share those of queries and keys.
+      const at = (t: number, count: number, size: number): number =>
+        ((b * sequence + t) * count + Math.floor((h * count) / heads.value)) * size;
+      const gateAt = (t: number, k: number): number =>
+        gate!.length === batch * sequence * heads.value
+          ? at(t, heads.value, 1)
+          : at(t, heads.value, keySize) + k;
+      const decay = (t: number, k: number): number => (gate ? Math.exp(gate[gateAt(t, k)]!) : 1);
+
+      const history: Float64Array[] = [];
+      for (let t = 0; t < sequence; t++) {
+        history.push(S.slice());
+        const [q, k, v] = [
+          at(t, heads.query, keySize),
+          at(t, heads.key, keySize),
+          at(t, heads.value, valueSize),
+        ];
+        for (let i = 0; i < keySize; i++) {
+          for (let j = 0; j < valueSize; j++) {
+            const place = i * valueSize + j;
+            S[place] = decay(t, i) * S[place]! + key[k + i]! * value[v + j]!;
+            output[v + j]! += query[q + i]! * S[place]!;
+          }
+        }
+      }
+      history.push(S.slice());
+
+      const G = Float64Array.from({ length: area }, (_, i) => seeds.finalState[from + i]!);
+      for (let t = sequence - 1; t >= 0; t--) {
+        const [before, after] = [history[t]!, history[t + 1]!];
+        const [q, k, v] = [
+          at(t, heads.query, keySize),
+          at(t, heads.key, keySize),
+          at(t, heads.value, valueSize),
+        ];
+        for (let i = 0; i < keySize; i++) {
+          for (let j = 0; j < valueSize; j++) {
+            const place = i * valueSize + j;
+            G[place]! += query[q + i]! * seeds.output[v + j]!;
+            gradients.query[q + i]! += after[place]! * seeds.output[v + j]!;
+            gradients.key[k + i]! += G[place]! * value[v + j]!;
+            gradients.value[v + j]! += G[place]! * key[k + i]!;
+            const held = G[place]! * decay(t, i);
+            if (gate) gradients.gate[gateAt(t, i)]! += held * before[place]!;
+            G[place] = held;
+          }
+        }
+      }
+      gradients.state.set(G, from);
+    }
+  }
+  return {
+    output,
+    finalState,
+    'd-query': gradients.query,
+    'd-key': gradients.key,
+    'd-value': gradients.value,
+    'd-gate': gradients.gate,
+    'd-state': gradients.state,
+  };
+}
+
+/** Steps `start` to `end - 1` of [batch, sequence, size]. */
+export function steps(x: HostTensor, start: number, end: number): HostTensor {
+  const [batch, , size] = x.dims as [number, number, number];
+  const source = toArray(x);
+  const piece = tabulate([batch, end - start, size], (b, t, i) => source.at(b, start + t, i));
+  return float32(piece.data, piece.dims);
+}
+
+const SMALL: Sizes = { heads: { query: 1, key: 2, value: 4 }, keySize: 3, valueSize: 2 };
+
+export const recurrenceCases: CaseTable = {
+  linearRecurrence: (['none', 'head', 'row'] as const).map((gating) => {
+    const operands = recurrenceOperands(SMALL, [2, 3], gating, true);
+    const given = Object.keys(operands) as (keyof Operands)[];
+    return {
+      name: `decay of ${gating}, [2,3] tokens`,
+      operands: given.map((name) => operands[name]!),
+      build(...leaves: Tensor[]) {
+        const named = Object.fromEntries(given.map((name, i) => [name, leaves[i]!]));
+        const { query, key, value, gate, state } = named as Record<keyof Operands, Tensor>;
+        const results = linearRecurrence({ query, key, value, gate, state }, SMALL.heads);
+        return [results.output, results.state];
+      },
+      expected() {
+        const zeros = new Float64Array(48);
+        const { output, finalState } = referenceRecurrence(SMALL, operands, {
+          output: zeros,
+          finalState: zeros,
+        });
+        return [new NdArray([2, 3, 8], output), new NdArray([2, 4, 3, 2], finalState)];
+      },
+    };
+  }),
+};

@@ -1,0 +1,130 @@
+/**
+ * The proof that every operator owes: its values equal those of its definition in float64, and its gradient equals
+ * the difference quotient of what it computes.
+ *
+ * An operator's results y_i are projected on random seeds, L = sum_i <y_i, s_i>, and dL/dx is compared with
+ *
+ *     (8 (L(x+h) - L(x-h)) - (L(x+2h) - L(x-2h))) / 12h
+ *
+ * for each element of each operand. The fourth-order quotient allows a step so large (1/32) that float32's rounding
+ * contributes about 1e-5 and the truncation less. L is summed in float64.
+ */
+import { expect } from 'vitest';
+import { type Device, type HostTensor, openDevice } from '../../engine/index.js';
+import { constant, gradient, input, operators, type Tensor, topologicalOrder } from '../index.js';
+import { type NdArray, relativeError, toArray } from './arrays.js';
+import { uniform } from './random.js';
+
+const STEP = 2 ** -5;
+const VALUE_TOLERANCE = 1e-5;
+const GRADIENT_TOLERANCE = 1e-3;
+
+export interface OperatorCase {
+  readonly name: string;
+  readonly operands: readonly HostTensor[];
+  build(...operands: Tensor[]): Tensor | readonly Tensor[];
+  /** What `build` means, in float64. */
+  expected(...operands: NdArray[]): NdArray | readonly NdArray[];
+}
+
+/** Cases by the name of the operator that they prove. */
+export type CaseTable = Readonly<Record<string, readonly OperatorCase[]>>;
+
+/** A case's graph: operands named `operand0`, results `value0` and, if wanted, gradients `gradient0`. */
+export function graphOf({ operands, build }: OperatorCase, withGradients: boolean): Record<string, Tensor> {
+  const leaves = operands.map(({ dtype, dims }, i) => input(`operand${i}`, dtype, dims));
+  const results = [build(...leaves)].flat() as Tensor[];
+  const graph: Record<string, Tensor> = {};
+  for (const [i, result] of results.entries()) graph[`value${i}`] = result;
+  if (!withGradients) return graph;
+  const smooth = results.filter(({ dtype }) => dtype === 'float32');
+  const seeds = smooth.map(({ shape }, i) => {
+    const dims = shape as readonly number[];
+    return constant(uniform(1000 + i, dims).data as Float32Array, dims);
+  });
+  const parts = gradient(
+    smooth,
+    leaves.filter(({ dtype }) => dtype === 'float32'),
+    seeds,
+  );
+  for (const [i, leaf] of leaves.entries()) {
+    if (leaf.dtype === 'float32') graph[`gradient${i}`] = parts.shift()!;
+  }
+  return graph;
+}
+
+export function feedsOf({ operands }: OperatorCase): Record<string, HostTensor> {
+  return Object.fromEntries(operands.map((operand, i) => [`operand${i}`, operand]));
+}
+
+/** Proves one case of an operator on the CPU. */
+export async function checkOperator(operator: string, proof: OperatorCase): Promise<void> {
+  const { gradient: rule, expand } = operators().get(operator)!;
+  const graph = graphOf(proof, rule !== undefined || expand !== undefined);
+  const built = topologicalOrder(Object.values(graph)).map((node) => node.operator.name);
+  expect(built, 'the case builds its operator').toContain(operator);
+
+  const executable = await (await cpu()).compile({ outputs: graph });
+  const feeds = feedsOf(proof);
+  const results = await executable.run(feeds);
+  const expected = [proof.expected(...proof.operands.map(toArray))].flat() as NdArray[];
+  for (const [i, value] of expected.entries()) {
+    const actual = toArray(results[`value${i}`]!);
+    expect(actual.dims, `shape of result ${i}`).toEqual(value.dims);
+    expect(graph[`value${i}`]!.shape, `declared shape of result ${i}`).toEqual(value.dims);
+    expect(relativeError(actual.data, value.data), `result ${i}`).toBeLessThan(VALUE_TOLERANCE);
+  }
+
+  const projected = async (name: string, operand: HostTensor): Promise<number> => {
+    const perturbed = await executable.run({ ...feeds, [name]: operand });
+    return projection(perturbed);
+  };
+  for (const [i, operand] of proof.operands.entries()) {
+    const actual = results[`gradient${i}`];
+    if (!actual) continue;
+    const quotient = await differenceQuotient(operand, (moved) => projected(`operand${i}`, moved));
+    expect(actual.dims, `shape of the gradient of operand ${i}`).toEqual(operand.dims);
+    const error = relativeError(toArray(actual).data, quotient);
+    expect(error, `gradient of operand ${i}`).toBeLessThan(GRADIENT_TOLERANCE);
+  }
+  await executable.dispose();
+}
+
+/** L = sum_i <y_i, s_i> over the float32 results. */
+function projection(results: Readonly<Record<string, HostTensor>>): number {
+  let sum = 0;
+  let smooth = 0;
+  for (const [name, { dtype, dims, data }] of Object.entries(results)) {
+    if (!name.startsWith('value') || dtype !== 'float32') continue;
+    const seed = uniform(1000 + smooth++, dims).data as Float32Array;
+    for (const [i, value] of (data as Float32Array).entries()) sum += value * seed[i]!;
+  }
+  return sum;
+}
+
+async function differenceQuotient(
+  operand: HostTensor,
+  f: (moved: HostTensor) => Promise<number>,
+): Promise<Float64Array> {
+  const quotient = new Float64Array(operand.data.length);
+  for (let i = 0; i < quotient.length; i++) {
+    const across = async (distance: number): Promise<number> => {
+      const moved = async (step: number): Promise<number> => {
+        const data = (operand.data as Float32Array).slice();
+        data[i]! += step;
+        return await f({ ...operand, data });
+      };
+      return (await moved(distance)) - (await moved(-distance));
+    };
+    quotient[i] = (8 * (await across(STEP)) - (await across(2 * STEP))) / (12 * STEP);
+  }
+  return quotient;
+}
+
+let device: Promise<Device> | undefined;
+
+/** The CPU with one thread: these graphs are far too small for more. */
+export function cpu(): Promise<Device> {
+  device ??= openDevice('cpu', { threads: 1 });
+  return device;
+}

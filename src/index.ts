@@ -1,0 +1,7 @@
+/** Heddle: hybrid state-space + attention models. */
+export * from './engine/index.js';
+export * from './errors.js';
+export * from './generate/index.js';
+export * from './models/index.js';
+export * from './text/index.js';
+export * from './train/index.js';
