@@ -93,8 +93,8 @@ const PROGRAMS: Readonly<Record<string, { build: () => Tensor; shape: readonly (
     shape: ['batch', 'past+sequence+2', 6],
   },
   'broadcast and sum': {
-    build: () => add(broadcastTo(mean(x, 1, { keepDims: true }), ['batch', 'past', 6]), sum(x)),
-    shape: ['batch', 'past', 6],
+    build: () => add(broadcastTo(mean(x, 1, { keepDims: true }), ['batch', 'past+sequence', 6]), sum(x)),
+    shape: ['batch', 'past+sequence', 6],
   },
   'scores of queries and keys': {
     build: () => softmax(matmul(heads(x), joined(), { transposeB: true })),

@@ -3,6 +3,7 @@ import { expect } from 'vitest';
 import {
   type Carry,
   type Device,
+  type Executable,
   type HostTensor,
   hostZeros,
   int64,
