@@ -37,3 +37,14 @@ function significant(value: number): string {
   if (value >= 100) return value.toFixed(0);
   return value.toPrecision(3);
 }
+
+/** Columns aligned: the first to the left, the others to the right. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  return rows
+    .map(
+      (row) =>
+        `  ${row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ')}`,
+    )
+    .join('\n');
+}

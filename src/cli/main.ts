@@ -1,11 +1,23 @@
 #!/usr/bin/env node
 /** The `heddle` command. */
+import { createRequire } from 'node:module';
 import { Command } from 'commander';
 import { HeddleError } from '../errors.js';
+import { addChatCommand } from './chat.js';
+import { addCompareCommand } from './compare.js';
+import { addDemoCommand } from './demo.js';
+import { addEvaluateCommand } from './evaluate.js';
+import { addGenerateCommand } from './generate.js';
 import { addTrainCommand } from './train.js';
 
-const program = new Command('heddle').description('hybrid state-space + attention models');
+const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+const program = new Command('heddle').description('hybrid state-space + attention models').version(version);
+addDemoCommand(program);
 addTrainCommand(program);
+addGenerateCommand(program);
+addChatCommand(program);
+addEvaluateCommand(program);
+addCompareCommand(program);
 
 try {
   await program.parseAsync();

@@ -1,4 +1,6 @@
 /** Training language models. */
+
+export { type Evaluation, evaluateFolder } from './evaluate.js';
 export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
 export { evaluationProgram, languageModelLoss, type TrainingShape, trainingProgram } from './program.js';
 export {

@@ -34,7 +34,8 @@ import {
 } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
 import type { Tokenizer } from '../text/index.js';
-import { Batches, consecutive } from './batches.js';
+import { Batches } from './batches.js';
+import { evaluate, heldOut } from './evaluate.js';
 import { ADAMW_DEFAULTS, type AdamWConfig, STEP_SCALARS, stepScalars } from './optimizer.js';
 import { evaluationProgram, firstMoment, secondMoment, trainingProgram } from './program.js';
 import { learningRateAt } from './schedule.js';
@@ -130,12 +131,7 @@ export async function train(input: TrainingInput): Promise<TrainingResult> {
     );
   }
   const batches = new Batches(input.training, settings.sequence, settings.seed);
-  const held = consecutive(input.validation, settings.sequence);
-  if (held.length === 0) {
-    throw new DataError(
-      `the validation text has ${input.validation.length} tokens, fewer than one sequence of ${settings.sequence}: use more text or a shorter --sequence`,
-    );
-  }
+  const held = heldOut(input.validation, settings.sequence);
   const run = await Run.open(input, batches, held);
   try {
     return await run.loop();
@@ -284,28 +280,11 @@ class Run {
 
   /** Loss and perplexity on held-out text. */
   private async evaluate(): Promise<void> {
-    const { batch, sequence } = this.input.settings;
-    let total = 0;
-    let count = 0;
-    const rows = this.held.slice(0, EVALUATION_BATCHES * batch);
-    for (let first = 0; first < rows.length; first += batch) {
-      const group = rows.slice(first, first + batch);
-      const data = new BigInt64Array(group.length * (sequence + 1));
-      for (const [i, row] of group.entries()) data.set(row, i * (sequence + 1));
-      const tokens: HostTensor = { dtype: 'int64', dims: [group.length, sequence + 1], data };
-      const outputs = await this.evaluation.run({ tokens }, this.memory);
-      total += outputs.loss!.data[0] as number;
-      count += group.length * sequence;
-    }
-    const loss = total / count;
-    this.perplexity = Math.exp(loss);
-    await this.report({
-      event: 'evaluation',
-      step: this.step,
-      loss,
-      perplexity: this.perplexity,
-      tokens: count,
-    });
+    const { batch } = this.input.settings;
+    const sequences = this.held.slice(0, EVALUATION_BATCHES * batch);
+    const result = await evaluate(this.evaluation, sequences, batch, this.memory);
+    this.perplexity = result.perplexity;
+    await this.report({ event: 'evaluation', step: this.step, ...result });
   }
 
   private async save(): Promise<void> {

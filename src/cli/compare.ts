@@ -1,0 +1,77 @@
+/** `heddle compare`: runs side by side, by what they learned and by what their sequences cost. */
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { CheckpointError } from '../errors.js';
+import { countParameters, hybridModel, type ModelConfig, parametersOf, readConfig } from '../models/index.js';
+import { stateBytes } from '../nn/index.js';
+import { formatBytes, formatCount, table } from './format.js';
+
+/** The logs of the shipped model and of its two siblings, trained on the same tokens. */
+const SHIPPED_RUNS = ['hybrid', 'transformer', 'ssm'].map((design) =>
+  fileURLToPath(new URL(`../../assets/sotu-runs/${design}`, import.meta.url)),
+);
+
+const CONTEXTS = [1024, 65_536];
+
+export function addCompareCommand(program: Command): void {
+  program
+    .command('compare')
+    .description(
+      'validation perplexity and memory of training runs side by side (default: the shipped model and its siblings)',
+    )
+    .argument('[runs...]', 'folders that `heddle train` wrote', SHIPPED_RUNS)
+    .action(run);
+}
+
+interface RunSummary {
+  name: string;
+  config: ModelConfig;
+  step: number;
+  perplexity: number;
+}
+
+async function run(folders: readonly string[]): Promise<void> {
+  const runs = await Promise.all(folders.map(summary));
+  const rows = [
+    [
+      'run',
+      'layers',
+      'parameters',
+      'steps',
+      'validation perplexity',
+      ...CONTEXTS.map((n) => `state at ${n.toLocaleString('en')} tokens`),
+    ],
+    ...runs.map(({ name, config, step, perplexity }) => {
+      const model = hybridModel(config);
+      return [
+        name,
+        config.pattern,
+        formatCount(countParameters(parametersOf(model))),
+        String(step),
+        perplexity.toFixed(2),
+        ...CONTEXTS.map((length) => formatBytes(stateBytes(model.state, length))),
+      ];
+    }),
+  ];
+  process.stdout.write(`${table(rows)}\n`);
+}
+
+const evaluationLine = z.object({ event: z.literal('evaluation'), step: z.number(), perplexity: z.number() });
+
+async function summary(folder: string): Promise<RunSummary> {
+  const path = join(folder, 'metrics.jsonl');
+  const text = await readFile(path, 'utf8').catch((error: Error) => {
+    throw new CheckpointError(`${folder} is no training run: ${path} cannot be read`, { cause: error });
+  });
+  const evaluations = text
+    .split('\n')
+    .filter((line) => line.includes('"evaluation"'))
+    .map((line) => evaluationLine.parse(JSON.parse(line)));
+  const last = evaluations.at(-1);
+  if (!last) throw new CheckpointError(`${path} has no evaluation yet`);
+  const config = await readConfig(folder).catch(() => readConfig(join(folder, 'checkpoint')));
+  return { name: basename(folder), config, step: last.step, perplexity: last.perplexity };
+}

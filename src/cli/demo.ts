@@ -1,0 +1,114 @@
+/**
+ * `npm start`: the shipped model continues a text, and what that costs stands beside the cost of a transformer of the
+ * same size. The transformer's weights are random: its cost does not depend on them.
+ */
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { decodeCost, prefillRate } from '../bench/cost.js';
+import { type Device, openDevice } from '../engine/index.js';
+import { LanguageModel, loadModel } from '../generate/index.js';
+import { hybridModel, parametersOf, preset } from '../models/index.js';
+import { initialWeights } from '../train/index.js';
+import { formatBytes, formatCount, formatDuration, formatRate, table } from './format.js';
+import { wholeNumber } from './options.js';
+
+/** The shipped model's folder. */
+export const SHIPPED_MODEL = fileURLToPath(new URL('../../assets/sotu-hybrid', import.meta.url));
+
+const PROMPT = 'The state of our Union is';
+const CONTEXTS = [1024, 8192, 65_536];
+const PREFILL_TOKENS = 1024;
+
+export function addDemoCommand(program: Command): void {
+  program
+    .command('demo')
+    .description('the shipped model continues a text and shows what that costs')
+    .argument('[prompt...]', 'the text to continue', [PROMPT])
+    .option('--seed <n>', 'the same seed writes the same text', wholeNumber, 1)
+    .option('--max-tokens <n>', 'write at most this many tokens', wholeNumber, 160)
+    .action((words: string[], { seed, maxTokens }) => run(words.join(' '), seed, maxTokens));
+}
+
+async function run(prompt: string, seed: number, maxTokens: number): Promise<void> {
+  const started = performance.now();
+  const device = await openDevice('cpu');
+  const hybrid = await loadModel(SHIPPED_MODEL, { device });
+  say(
+    `Heddle's shipped model: ${formatCount(hybrid.parameters)} parameters, layers ${hybrid.config.pattern}, trained on two centuries of speeches`,
+  );
+  say(
+    `to the United States Congress. Loaded in ${formatDuration((performance.now() - started) / 1000)}; it now goes on from your words (seed ${seed}):\n`,
+  );
+
+  const session = hybrid.session();
+  await session.read(prompt);
+  process.stdout.write(prompt);
+  const writing = performance.now();
+  const before = session.tokens.length;
+  for await (const piece of session.generate({ maxTokens, seed })) process.stdout.write(piece.text);
+  process.stdout.write('\n\n');
+  const seconds = (performance.now() - writing) / 1000;
+  const written = session.tokens.length - before;
+  say(
+    `${written} tokens in ${seconds.toFixed(1)} s: ${formatRate(written / seconds)}. This sequence holds ${formatBytes(session.bytes)} of memory.\n`,
+  );
+  session.dispose();
+
+  await compare(hybrid, device);
+  say('\nWhere to go next');
+  say('  npm start -- "My fellow citizens"                    your own words');
+  say('  npm run -s heddle -- chat assets/sotu-hybrid         turn by turn, the state kept between them');
+  say(
+    '  npm run -s heddle -- train my-text.txt --out my-run  a model of your own (a file, a folder, or: moby-dick)',
+  );
+  say('  npm run -s heddle -- compare                         the three siblings: perplexity and memory');
+  say('  npm run bench                                        how fast this machine trains and runs');
+  await hybrid.dispose();
+}
+
+async function compare(hybrid: LanguageModel, device: Device): Promise<void> {
+  say(
+    'What a sequence costs here, measured, beside a transformer of the same size (random weights: the cost is the same):\n',
+  );
+  const model = hybridModel(preset('transformer', 'small', hybrid.config.vocabSize));
+  const weights = initialWeights(parametersOf(model), 1);
+  const transformer = await LanguageModel.compile(model, weights, hybrid.tokenizer, device);
+  const rows: string[][] = [['', 'hybrid', 'transformer', 'ratio']];
+  const rates = [
+    await prefillRate(hybrid, PREFILL_TOKENS),
+    await prefillRate(transformer, PREFILL_TOKENS),
+  ] as const;
+  rows.push([
+    `reading ${PREFILL_TOKENS.toLocaleString('en')} tokens`,
+    ...rates.map(formatRate),
+    ratio(rates[0], rates[1], 'faster'),
+  ]);
+  for (const context of CONTEXTS) {
+    const own = await decodeCost(hybrid, context);
+    const other = await decodeCost(transformer, context);
+    const after = `after ${context.toLocaleString('en')} tokens`;
+    rows.push([
+      `memory ${after}`,
+      formatBytes(own.bytes),
+      formatBytes(other.bytes),
+      ratio(other.bytes, own.bytes, 'smaller'),
+    ]);
+    rows.push([
+      `writing ${after}`,
+      formatRate(own.tokensPerSecond),
+      formatRate(other.tokensPerSecond),
+      ratio(own.tokensPerSecond, other.tokensPerSecond, 'faster'),
+    ]);
+  }
+  say(table(rows));
+  await transformer.dispose();
+}
+
+function ratio(a: number, b: number, word: string): string {
+  const times = a / b;
+  return `${times >= 10 ? times.toFixed(0) : times.toFixed(1)}x ${word}`;
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,40 @@
+/** `heddle evaluate`: a model's perplexity on the documents that training held out. */
+import type { Command } from 'commander';
+import { openDevice } from '../engine/index.js';
+import { hybridModel, readConfig } from '../models/index.js';
+import { encodeCorpus, loadCorpus, splitCorpus, Tokenizer } from '../text/index.js';
+import { evaluateFolder } from '../train/index.js';
+import { formatCount } from './format.js';
+import { number, wholeNumber } from './options.js';
+
+export function addEvaluateCommand(program: Command): void {
+  program
+    .command('evaluate')
+    .description('perplexity of a model on the documents of a corpus that training holds out')
+    .argument('<model>', "a model's folder")
+    .argument('<corpus>', 'a text file, a folder, or a shipped corpus (sotu, moby-dick)')
+    .option(
+      '--validation <fraction>',
+      'share of the documents that is held out, as in training',
+      number,
+      0.05,
+    )
+    .option('--sequence <tokens>', "tokens in a sequence (default: the model's)", wholeNumber)
+    .action(run);
+}
+
+async function run(
+  folder: string,
+  source: string,
+  flags: { validation: number; sequence?: number },
+): Promise<void> {
+  const config = await readConfig(folder);
+  const tokenizer = await Tokenizer.load(folder);
+  const { validation } = splitCorpus(await loadCorpus(source), { validationFraction: flags.validation });
+  const tokens = encodeCorpus(tokenizer, validation);
+  const sequence = flags.sequence ?? config.maxPositionEmbeddings;
+  const result = await evaluateFolder(folder, hybridModel(config), tokens, sequence, await openDevice('cpu'));
+  process.stdout.write(
+    `perplexity ${result.perplexity.toFixed(2)} (${result.loss.toFixed(4)} nats/token) over ${formatCount(result.tokens)} held-out tokens, ${sequence} at a time\n`,
+  );
+}

@@ -1,0 +1,65 @@
+/** Loss and perplexity on held-out text. */
+import type { Device, Executable, HostTensor, Memory } from '../engine/index.js';
+import { DataError } from '../errors.js';
+import { type HybridModel, readWeights } from '../models/index.js';
+import { consecutive } from './batches.js';
+import { evaluationProgram } from './program.js';
+
+export interface Evaluation {
+  /** Nats a token. */
+  loss: number;
+  perplexity: number;
+  /** Tokens that were predicted. */
+  tokens: number;
+}
+
+/** A program of `evaluationProgram` run over sequences [sequence + 1], `batch` at a time. */
+export async function evaluate(
+  executable: Executable,
+  sequences: readonly BigInt64Array[],
+  batch: number,
+  memory?: Memory,
+): Promise<Evaluation> {
+  const width = sequences[0]!.length;
+  let total = 0;
+  for (let first = 0; first < sequences.length; first += batch) {
+    const group = sequences.slice(first, first + batch);
+    const data = new BigInt64Array(group.length * width);
+    for (const [i, row] of group.entries()) data.set(row, i * width);
+    const tokens: HostTensor = { dtype: 'int64', dims: [group.length, width], data };
+    const outputs = await executable.run({ tokens }, memory);
+    total += outputs.loss!.data[0] as number;
+  }
+  const count = sequences.length * (width - 1);
+  const loss = total / count;
+  return { loss, perplexity: Math.exp(loss), tokens: count };
+}
+
+/** The same for a model in a folder, over all of `tokens` in sequences of the given length. */
+export async function evaluateFolder(
+  folder: string,
+  model: HybridModel,
+  tokens: Int32Array,
+  sequence: number,
+  device: Device,
+): Promise<Evaluation> {
+  const sequences = heldOut(tokens, sequence);
+  const weights = await readWeights(folder, model);
+  const executable = await device.compile({ ...evaluationProgram(model, sequence), weights });
+  try {
+    return await evaluate(executable, sequences, 8);
+  } finally {
+    await executable.dispose();
+  }
+}
+
+/** Held-out tokens in consecutive sequences. Throws `DataError` where they do not fill one. */
+export function heldOut(tokens: Int32Array, sequence: number): BigInt64Array[] {
+  const sequences = consecutive(tokens, sequence);
+  if (sequences.length === 0) {
+    throw new DataError(
+      `the validation text has ${tokens.length} tokens, fewer than one sequence of ${sequence}: use more text or a shorter --sequence`,
+    );
+  }
+  return sequences;
+}
