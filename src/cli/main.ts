@@ -7,6 +7,7 @@ import { addChatCommand } from './chat.js';
 import { addCompareCommand } from './compare.js';
 import { addDemoCommand } from './demo.js';
 import { addEvaluateCommand } from './evaluate.js';
+import { addExportCommand } from './export.js';
 import { addGenerateCommand } from './generate.js';
 import { addTrainCommand } from './train.js';
 
@@ -18,6 +19,7 @@ addGenerateCommand(program);
 addChatCommand(program);
 addEvaluateCommand(program);
 addCompareCommand(program);
+addExportCommand(program);
 
 try {
   await program.parseAsync();
