@@ -1,17 +1,19 @@
 /** Devices on ONNX Runtime: its CPU and WebGPU execution providers. The only file that knows of it. */
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { DeviceError } from '../errors.js';
-import { type Dim, input, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
-import type {
-  Carry,
-  Device,
-  DeviceName,
-  DeviceOptions,
-  Executable,
-  HostTensor,
-  Memory,
-  Program,
-  TensorData,
+import { input, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
+import { checkSizes, checkTensor, type NamedType } from './check.js';
+import {
+  type Carry,
+  type Device,
+  type DeviceName,
+  type DeviceOptions,
+  type Executable,
+  type HostTensor,
+  hostZeros,
+  type Memory,
+  type Program,
+  type TensorData,
 } from './device.js';
 
 /** Fused operators beyond ONNX's own that each execution provider has a kernel for. */
@@ -24,7 +26,8 @@ const FUSED: Record<DeviceName, ReadonlySet<string>> = {
     'SimplifiedLayerNormalization',
     'SimplifiedLayerNormalization+inverse',
   ]),
-  webgpu: new Set(['SimplifiedLayerNormalization']),
+  // Its norm has a second output, but does not write it.
+  webgpu: new Set(['QuickGelu', 'CausalConvWithState', 'SimplifiedLayerNormalization']),
 };
 
 /** Opens a device. Throws `DeviceError` if this machine has none of that name. */
@@ -44,9 +47,7 @@ class OrtDevice implements Device {
     readonly name: DeviceName,
     private readonly options: DeviceOptions,
   ) {
-    // A software driver's buffers cannot be handed from run to run: the runtime aborts the process.
-    const driver = process.env.VK_DRIVER_FILES ?? process.env.VK_ICD_FILENAMES ?? '';
-    this.copiesCarried = name === 'cpu' || /swiftshader|lvp|lavapipe/.test(driver);
+    this.copiesCarried = name === 'cpu';
   }
 
   /** Fails early, with words, where there is no adapter. */
@@ -67,6 +68,7 @@ class OrtDevice implements Device {
       dims: program.dims ?? {},
       weights: new Set(weights.keys()),
     });
+    for (const type of model.weights) checkTensor('weight', type, weights.get(type.name)!);
     const session = await this.createSession(model, weights, carried);
     return new OrtExecutable(session, model, program, this.name);
   }
@@ -112,7 +114,7 @@ function carriedOutput(name: string): string {
 
 function deviceError(device: DeviceName, error: unknown): DeviceError {
   const message = error instanceof Error ? error.message : String(error);
-  if (/no (available|webgpu) adapter|failed to get a webgpu adapter|requestadapter|adapter/i.test(message)) {
+  if (/failed to get a webgpu adapter|no supported adapters/i.test(message)) {
     return new DeviceError(
       'this machine has no WebGPU adapter: use the cpu device, or install a Vulkan, Metal or Direct3D 12 driver',
       { cause: error },
@@ -132,7 +134,7 @@ function deviceError(device: DeviceName, error: unknown): DeviceError {
 class OrtExecutable implements Executable {
   readonly programBytes: number;
   readonly inputs: ReadonlySet<string>;
-  private readonly types: ReadonlyMap<string, { dtype: string; shape: readonly Dim[] }>;
+  private readonly types: ReadonlyMap<string, NamedType>;
   private readonly outputs: readonly string[];
   private readonly carried: Readonly<Record<string, Carry>>;
 
@@ -144,7 +146,7 @@ class OrtExecutable implements Executable {
     private readonly device: DeviceName,
   ) {
     this.programBytes = model.bytes.byteLength;
-    this.types = new Map(model.inputs.map(({ name, dtype, shape }) => [name, { dtype, shape }]));
+    this.types = new Map(model.inputs.map((type) => [type.name, type]));
     this.inputs = new Set(this.types.keys());
     this.outputs = Object.keys(outputs);
     this.carried = carried;
@@ -156,6 +158,11 @@ class OrtExecutable implements Executable {
       const value = initial.get(name);
       if (!value) throw new DeviceError(`the memory has no initial value for '${name}'`);
       this.check(name, value);
+      if (carry.kind === 'append' && length > value.dims[carry.axis]!) {
+        throw new DeviceError(
+          `'${name}' has ${value.dims[carry.axis]} entries, but ${length} are to be held`,
+        );
+      }
       const tensor = toOrt(value);
       values.set(name, carry.kind === 'append' ? withRoom(tensor, carry.axis, length, length) : tensor);
     }
@@ -171,10 +178,14 @@ class OrtExecutable implements Executable {
       throw new DeviceError('this program carries values: run it with a memory that it allocated');
     }
     const values = memory instanceof OrtMemory ? memory.values : new Map<string, OrtTensor>();
+    for (const [name] of carried) {
+      if (!values.has(name)) throw new DeviceError(`the memory holds no '${name}'`);
+    }
     const inputs: Record<string, OrtTensor> = {};
     for (const [name, tensor] of values) if (this.inputs.has(name)) inputs[name] = tensor;
+    const sizes = new Map<string, number>();
     for (const [name, tensor] of Object.entries(feeds)) {
-      this.check(name, tensor);
+      this.check(name, tensor, sizes);
       inputs[name] = toOrt(tensor);
     }
     for (const name of this.inputs) {
@@ -196,24 +207,11 @@ class OrtExecutable implements Executable {
     await this.session.release();
   }
 
-  private check(name: string, { dtype, dims, data }: HostTensor): void {
-    const declared = this.types.get(name);
-    if (!declared) throw new DeviceError(`the program has no input '${name}'`);
-    const fits =
-      declared.dtype === dtype &&
-      declared.shape.length === dims.length &&
-      declared.shape.every((dim, i) => typeof dim === 'string' || dim === dims[i]);
-    if (!fits) {
-      throw new DeviceError(
-        `the input '${name}' is ${declared.dtype}[${declared.shape.join(',')}], but ${dtype}[${dims.join(',')}] was fed`,
-      );
-    }
-    const size = dims.reduce((a, b) => a * b, 1);
-    if (data.length !== size) {
-      throw new DeviceError(
-        `the input '${name}' has ${data.length} elements, but its shape [${dims.join(',')}] has ${size}`,
-      );
-    }
+  private check(name: string, tensor: HostTensor, sizes?: Map<string, number>): void {
+    const type = this.types.get(name);
+    if (!type) throw new DeviceError(`the program has no input '${name}'`);
+    checkTensor('input', type, tensor);
+    if (sizes) checkSizes(type, tensor, sizes);
   }
 }
 
@@ -232,7 +230,13 @@ class OrtMemory implements Memory {
 
   /** Takes over what a run left behind. */
   advance(carried: readonly [string, Carry][], results: Readonly<Record<string, OrtTensor>>): void {
-    let added = 0;
+    const growth = carried.flatMap(([name, carry]) =>
+      carry.kind === 'append' ? [results[carriedOutput(name)]!.dims[carry.axis]!] : [],
+    );
+    const added = growth[0] ?? 0;
+    if (growth.some((rows) => rows !== added)) {
+      throw new DeviceError(`the appended values grew by different numbers of entries: ${growth}`);
+    }
     for (const [name, carry] of carried) {
       const result = results[carriedOutput(name)]!;
       const old = this.values.get(name)!;
@@ -240,7 +244,6 @@ class OrtMemory implements Memory {
         this.values.set(name, result);
         if (old.location === 'gpu-buffer') old.dispose();
       } else {
-        added = result.dims[carry.axis]!;
         const buffer = withRoom(old, carry.axis, this.length, this.length + added);
         writeRows(buffer, result, carry.axis, this.length);
         this.values.set(name, buffer);
@@ -320,7 +323,7 @@ function roomFor(length: number): number {
 function withRoom(tensor: OrtTensor, axis: number, length: number, needed: number): OrtTensor {
   if (tensor.dims[axis] === roomFor(needed)) return tensor;
   const dims = tensor.dims.map((dim, i) => (i === axis ? roomFor(needed) : dim));
-  const grown = new OrtTensor('float32', new Float32Array(dims.reduce((a, b) => a * b, 1)), dims);
+  const grown = toOrt(hostZeros(tensor.type as HostTensor['dtype'], dims));
   if (length > 0) writeRows(grown, cut(tensor, axis, length), axis, 0);
   return grown;
 }
@@ -345,12 +348,12 @@ function cut(tensor: OrtTensor, axis: number, length: number): OrtTensor {
   const inner = dims.slice(axis + 1).reduce((a, b) => a * b, 1);
   const outer = dims.slice(0, axis).reduce((a, b) => a * b, 1);
   const source = tensor.data as Float32Array;
-  const data = new Float32Array(outer * length * inner);
+  const first = toOrt(hostZeros(tensor.type as HostTensor['dtype'], dims));
   for (let i = 0; i < outer; i++) {
     const from = i * tensor.dims[axis]! * inner;
-    data.set(source.subarray(from, from + length * inner), i * length * inner);
+    (first.data as Float32Array).set(source.subarray(from, from + length * inner), i * length * inner);
   }
-  return new OrtTensor('float32', data, dims);
+  return first;
 }
 
 function bytesPerElement(tensor: OrtTensor): number {

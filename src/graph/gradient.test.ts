@@ -1,3 +1,4 @@
+/** The backward walk itself: which parts are summed, where they stop, and composites without a rule. */
 import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor } from '../engine/index.js';
 import { ShapeError } from '../errors.js';

@@ -1,3 +1,4 @@
+/** The algebra of dimensions: canonical forms, exact quotients, and what broadcasts. */
 import { describe, expect, test } from 'vitest';
 import { ShapeError } from '../errors.js';
 import {

@@ -9,6 +9,7 @@ import {
   type Node,
   type Operator,
   type Tensor,
+  type TensorType,
   topologicalOrder,
 } from '../tensor.js';
 import { type FusedOperators, OnnxBuilder, valueInfo } from './builder.js';
@@ -23,10 +24,16 @@ export interface OnnxOptions {
   weights?: ReadonlySet<string>;
 }
 
+interface NamedType extends TensorType {
+  readonly name: string;
+}
+
 export interface OnnxModel {
   readonly bytes: Uint8Array;
-  readonly inputs: readonly { name: string; dtype: DType; shape: Shape }[];
-  readonly outputs: readonly { name: string; dtype: DType; shape: Shape }[];
+  readonly inputs: readonly NamedType[];
+  /** The inputs that became constants. */
+  readonly weights: readonly NamedType[];
+  readonly outputs: readonly NamedType[];
 }
 
 /** Encodes what `outputs` depend on. Inputs keep their names. Throws `ShapeError` where two things have one name. */
@@ -37,7 +44,8 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
     lowerBody,
   );
   const names = new Map<Tensor, string>();
-  const inputs: { name: string; dtype: DType; shape: Shape }[] = [];
+  const inputs: NamedType[] = [];
+  const weights: NamedType[] = [];
   const order = topologicalOrder(Object.values(outputs));
   const taken = new Set(Object.keys(outputs));
 
@@ -53,17 +61,19 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
     }
     taken.add(name);
     names.set(tensor, name);
+    const type = { name, dtype: tensor.dtype, shape: tensor.shape.map((dim) => builder.resolve(dim)) };
     if (options.weights?.has(name)) {
+      weights.push(type);
       builder.initializers.push({
         name,
-        dims: tensor.shape as number[],
+        dims: type.shape as number[],
         dataType: ELEMENT_TYPES[tensor.dtype],
         externalData: [{ key: 'location', value: name }],
         dataLocation: 1,
       });
     } else {
       builder.input(name, tensor);
-      inputs.push({ name, dtype: tensor.dtype, shape: tensor.shape.map((dim) => builder.resolve(dim)) });
+      inputs.push(type);
     }
   }
   lowerAll(builder, order, Object.values(outputs), names);
@@ -82,7 +92,7 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
     input: builder.inputs,
     output: results.map(({ name, dtype, shape }) => valueInfo(name, dtype, shape)),
   });
-  return { bytes, inputs, outputs: results };
+  return { bytes, inputs, weights, outputs: results };
 }
 
 /**

@@ -1,3 +1,4 @@
+/** Operators of two operands: values, gradients, and what happens where the operands are equal. */
 import { describe, expect, test } from 'vitest';
 import { float32 } from '../../engine/index.js';
 import { gradient } from '../gradient.js';

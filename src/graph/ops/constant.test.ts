@@ -1,3 +1,4 @@
+/** Values that a graph holds itself, also where their size is known only at run time. */
 import { expect, test } from 'vitest';
 import { input } from '../tensor.js';
 import { cpu } from '../testing/gradient-check.js';

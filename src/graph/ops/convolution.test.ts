@@ -1,3 +1,4 @@
+/** The causal convolution and its gradient against loops in float64, whole and in pieces. */
 import { describe, expect, test } from 'vitest';
 import type { Executable } from '../../engine/index.js';
 import { input } from '../tensor.js';

@@ -59,8 +59,9 @@ const convolutionOperator = defineOperator<null>({
       state && needs(3) ? slice(dPadded!, 1, 0, width - 1) : undefined,
     ];
   },
-  lower(builder, inputs) {
-    if (!builder.fused.has('CausalConvWithState')) return undefined;
+  lower(builder, inputs, { inputs: [, weight] }) {
+    // Of width 1 it has no state, and an empty one makes WebGPU's kernel end the process.
+    if (weight!.shape[2] === 1 || !builder.fused.has('CausalConvWithState')) return undefined;
     return builder.emit('CausalConvWithState', inputs, {
       domain: 'com.microsoft',
       attributes: { channels_last: { int: 1 } },

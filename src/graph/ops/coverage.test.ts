@@ -1,3 +1,4 @@
+/** No operator goes unproved: whoever adds one adds a case. */
 import { expect, test } from 'vitest';
 import { operators } from '../index.js';
 import { casesOf } from './testing/index.js';

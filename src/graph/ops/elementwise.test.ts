@@ -1,3 +1,4 @@
+/** Operators of one operand: values, gradients, overflow, and where no gradient flows. */
 import { describe, expect, test } from 'vitest';
 import { float32 } from '../../engine/index.js';
 import { gradient } from '../gradient.js';

@@ -1,3 +1,4 @@
+/** Operators that pick elements by index: values, gradients, and the order of equal elements. */
 import { expect, test } from 'vitest';
 import { float32 } from '../../engine/index.js';
 import { input } from '../tensor.js';

@@ -1,3 +1,4 @@
+/** Softmax, cross-entropy and RMS normalisation: values, gradients, and logits that overflow. */
 import { expect, test } from 'vitest';
 import { float32, int64 } from '../../engine/index.js';
 import { gradient } from '../gradient.js';

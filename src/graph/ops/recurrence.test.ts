@@ -1,9 +1,11 @@
+/** The linear recurrence and its gradient against loops in float64, whole and in pieces. */
 import { describe, expect, test } from 'vitest';
 import type { Executable } from '../../engine/index.js';
 import { input, type Tensor } from '../tensor.js';
 import { compileWithGradients, expectReference, seedsFor } from '../testing/against-reference.js';
 import { type NdArray, relativeError, tabulate, toArray } from '../testing/arrays.js';
 import { prove } from '../testing/prove.js';
+import { uniform } from '../testing/random.js';
 import { linearRecurrence } from './recurrence.js';
 import {
   type Gating,
@@ -121,6 +123,35 @@ describe('a gradient that arrives through one result only', () => {
     for (const gating of GATINGS) {
       test(`${through}, decay of ${gating}`, () => compare(SMALL, gating, true, [[2, 7]], [through]));
     }
+  }
+});
+
+test('where all is forgotten, the gradient of the decay is nothing but a little rounding', async () => {
+  // It is a running sum of large terms that cancel; what remains is small beside the other gradients, not beside itself.
+  const { heads, keySize, valueSize } = SMALL;
+  const [batch, sequence] = [1, 256];
+  for (const gating of ['head', 'row'] as const) {
+    const given = recurrenceOperands(SMALL, [batch, sequence], gating, true);
+    const operands = { ...given, gate: uniform(18, given.gate!.dims, -30, -8) };
+    const seeds = seedsFor(
+      {
+        output: [batch, sequence, heads.value * valueSize],
+        finalState: [batch, heads.value, keySize, valueSize],
+      },
+      RESULTS,
+    );
+    const { 'd-gate': wanted, ...others } = referenceRecurrence(SMALL, operands, seeds.values);
+    const executable = await compile(SMALL, gating, true);
+    const { 'd-gate': actual, ...results } = await executable.run({ ...operands, ...seeds.feeds });
+    for (const [name, { data }] of Object.entries(results)) {
+      expect(relativeError(data as Float32Array, others[name as keyof typeof others]), name).toBeLessThan(
+        1e-5,
+      );
+    }
+    const scale = Math.hypot(...others['d-query']);
+    const error = toArray(actual!).data.map((value, i) => value - wanted[i]!);
+    expect(Math.hypot(...error) / scale).toBeLessThan(1e-5);
+    await executable.dispose();
   }
 });
 

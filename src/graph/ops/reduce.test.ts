@@ -1,3 +1,4 @@
+/** Reductions and running sums: values, gradients, ties, and axes whose size is known only at run time. */
 import { expect, test } from 'vitest';
 import { float32 } from '../../engine/index.js';
 import { gradient } from '../gradient.js';

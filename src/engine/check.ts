@@ -1,0 +1,55 @@
+/** Whether tensors are what a program declares: an executor would read past the end of the others, or broadcast them. */
+import { DeviceError } from '../errors.js';
+import { formatShape, type OnnxModel } from '../graph/index.js';
+import type { HostTensor } from './device.js';
+
+export type NamedType = OnnxModel['inputs'][number];
+
+const DATA = { float32: Float32Array, int64: BigInt64Array, int32: Int32Array, bool: Uint8Array } as const;
+
+/** Throws `DeviceError` unless a tensor has the declared type, and as much data as its own shape says. */
+export function checkTensor(
+  what: 'input' | 'weight',
+  { name, dtype, shape }: NamedType,
+  { dtype: given, dims, data }: HostTensor,
+): void {
+  const fits =
+    dtype === given &&
+    shape.length === dims.length &&
+    shape.every((dim, i) => typeof dim === 'string' || dim === dims[i]);
+  if (!fits) {
+    throw new DeviceError(
+      `the ${what} '${name}' is ${dtype}${formatShape(shape)}, but ${given}${formatShape(dims)} was given`,
+    );
+  }
+  if (!(data instanceof DATA[dtype])) {
+    throw new DeviceError(
+      `the ${what} '${name}' is ${dtype}, whose data is a ${DATA[dtype].name}, not a ${data.constructor.name}`,
+    );
+  }
+  const size = dims.reduce((a, b) => a * b, 1);
+  if (data.length !== size) {
+    throw new DeviceError(
+      `the ${what} '${name}' has ${data.length} elements, but its shape ${formatShape(dims)} has ${size}`,
+    );
+  }
+}
+
+/** Throws `DeviceError` where a named dimension is not what it is in another tensor; `sizes` collects them. */
+export function checkSizes(
+  { name, shape }: NamedType,
+  { dims }: HostTensor,
+  sizes: Map<string, number>,
+): void {
+  for (const [i, dim] of shape.entries()) {
+    if (typeof dim === 'number' || !/^\w+$/.test(dim)) continue;
+    const size = dims[i]!;
+    const other = sizes.get(dim) ?? size;
+    if (size !== other) {
+      throw new DeviceError(
+        `the input '${name}' has a ${dim} of ${size}, but another input has one of ${other}`,
+      );
+    }
+    sizes.set(dim, size);
+  }
+}
