@@ -16,7 +16,10 @@ import {
   type TensorData,
 } from './device.js';
 
-/** Fused operators beyond ONNX's own that each execution provider has a kernel for. */
+/**
+ * Fused operators beyond ONNX's own that each execution provider has a kernel for, and those of ONNX's own that not all
+ * have right: the CPU's ScatterND adds equal indices from several threads at once, and loses some.
+ */
 const FUSED: Record<DeviceName, ReadonlySet<string>> = {
   cpu: new Set([
     'FusedMatMul',
@@ -27,7 +30,7 @@ const FUSED: Record<DeviceName, ReadonlySet<string>> = {
     'SimplifiedLayerNormalization+inverse',
   ]),
   // Its norm has a second output, but does not write it.
-  webgpu: new Set(['QuickGelu', 'CausalConvWithState', 'SimplifiedLayerNormalization']),
+  webgpu: new Set(['QuickGelu', 'CausalConvWithState', 'ScatterND', 'SimplifiedLayerNormalization']),
 };
 
 /** Opens a device. Throws `DeviceError` if this machine has none of that name. */

@@ -114,17 +114,20 @@ export class LanguageModel {
     const { vocabSize } = this.config;
     const data = new Float32Array(batch * sequence * vocabSize);
     const memory = this.newMemory(batch);
-    for (let start = 0; start < sequence; start += PREFILL_CHUNK) {
-      const end = Math.min(sequence, start + PREFILL_CHUNK);
-      const chunk = ids.map((row) => row.slice(start, end));
-      const places = Array.from({ length: batch * (end - start) }, (_, i) => i);
-      const part = await this.step(chunk, start, memory, places);
-      const width = (end - start) * vocabSize;
-      for (let row = 0; row < batch; row++) {
-        data.set(part.subarray(row * width, (row + 1) * width), (row * sequence + start) * vocabSize);
+    try {
+      for (let start = 0; start < sequence; start += PREFILL_CHUNK) {
+        const end = Math.min(sequence, start + PREFILL_CHUNK);
+        const chunk = ids.map((row) => row.slice(start, end));
+        const places = Array.from({ length: batch * (end - start) }, (_, i) => i);
+        const part = await this.step(chunk, start, memory, places);
+        const width = (end - start) * vocabSize;
+        for (let row = 0; row < batch; row++) {
+          data.set(part.subarray(row * width, (row + 1) * width), (row * sequence + start) * vocabSize);
+        }
       }
+    } finally {
+      memory.dispose();
     }
-    memory.dispose();
     return { data, dims: [batch, sequence, vocabSize] };
   }
 
@@ -158,12 +161,7 @@ export class LanguageModel {
     memory: Memory,
     places: readonly number[],
   ): Promise<Float32Array> {
-    const { vocabSize } = this.config;
-    for (const row of ids) {
-      const wrong = row.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
-      if (wrong !== undefined)
-        throw new DataError(`the token ${wrong} is not one of the model's ${vocabSize}`);
-    }
+    for (const row of ids) this.check(row);
     const feeds: Record<string, HostTensor> = {
       ids: int64(ids.flat(), [ids.length, ids[0]!.length]),
       places: int64(places, [places.length]),
@@ -171,6 +169,13 @@ export class LanguageModel {
     if (this.executable.inputs.has('position')) feeds.position = int64([position], []);
     const { logits } = await this.executable.run(feeds, memory);
     return logits!.data as Float32Array;
+  }
+
+  /** Throws `DataError` for what is not a token of this model. */
+  check(ids: readonly number[]): void {
+    const { vocabSize } = this.config;
+    const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
+    if (wrong !== undefined) throw new DataError(`the token ${wrong} is not one of the model's ${vocabSize}`);
   }
 
   async dispose(): Promise<void> {

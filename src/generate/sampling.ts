@@ -1,5 +1,5 @@
 /** From logits to the next token. */
-import { ConfigError } from '../errors.js';
+import { ConfigError, DataError } from '../errors.js';
 import type { Random } from '../nn/index.js';
 
 export interface SamplingOptions {
@@ -30,7 +30,10 @@ export function checkSampling({ temperature, topK, topP, repetitionPenalty }: Sa
   );
 }
 
-/** Chooses a token from `logits` [vocabulary]. `seen` are the tokens that occurred before. */
+/**
+ * Chooses a token from `logits` [vocabulary]. `seen` are the tokens that occurred before. Throws `DataError` for logits
+ * that are no numbers.
+ */
 export function sample(
   logits: Float32Array,
   options: SamplingOptions,
@@ -45,15 +48,17 @@ export function sample(
       scores[token] = score > 0 ? score / repetitionPenalty : score * repetitionPenalty;
     }
   }
-  if (temperature === 0)
-    return scores.reduce((best, score, token) => (score > scores[best]! ? token : best), 0);
+  const highest = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  if (!Number.isFinite(highest)) {
+    throw new DataError(`the highest logit is ${highest}: the model's weights are damaged, or diverged`);
+  }
+  if (temperature === 0) return scores.indexOf(highest);
 
   let candidates = Array.from(scores.keys());
   const truncated = (topK > 0 && topK < candidates.length) || topP < 1;
   // Of equal scores the lower token comes first, so that a seed decides alike everywhere.
   if (truncated) candidates.sort((a, b) => scores[b]! - scores[a]! || a - b);
   if (topK > 0) candidates = candidates.slice(0, topK);
-  const highest = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
   let weights = candidates.map((token) => Math.exp((scores[token]! - highest) / temperature));
   let total = weights.reduce((a, b) => a + b, 0);
   if (topP < 1) {

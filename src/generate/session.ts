@@ -49,6 +49,8 @@ export class Session {
   async read(prompt: string | readonly number[]): Promise<void> {
     const ids = typeof prompt === 'string' ? this.model.tokenizer.encode(prompt) : prompt;
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
+    // All of it at once: a prompt is read whole or not at all.
+    this.model.check(ids);
     for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
       await this.advance(ids.slice(start, start + PREFILL_CHUNK));
     }
@@ -67,8 +69,12 @@ export class Session {
       const id = sample(this.logits, settings, seen, random);
       if (id === this.model.tokenizer.endOfText) break;
       seen.add(id);
-      yield { id, text: watch.push(text.push(id)) };
-      await this.advance([id]);
+      try {
+        yield { id, text: watch.push(text.push(id)) };
+      } finally {
+        // Also when the caller takes no more: what it was given, the session has written.
+        await this.advance([id]);
+      }
     }
     const rest = watch.push(text.end()) + watch.end();
     if (rest !== '') yield { id: undefined, text: rest };

@@ -1,10 +1,16 @@
 /** Watches streamed text for stop strings, which may come in pieces. */
+import { ConfigError } from '../errors.js';
+
 export class StopWatch {
   private held = '';
   /** Whether a stop string has come; nothing more is let through then. */
   stopped = false;
 
-  constructor(private readonly stops: readonly string[]) {}
+  /** Throws `ConfigError` for a stop string that is empty. */
+  constructor(private readonly stops: readonly string[]) {
+    if (stops.includes(''))
+      throw new ConfigError('a stop string is empty: every text would end before it began');
+  }
 
   /** Takes the next piece; returns the text that is certain to come before any stop string. */
   push(piece: string): string {

@@ -60,15 +60,26 @@ function parse(value: unknown, source: string, named: (key: string) => string): 
   }
   const config = result.data;
   parsePattern(config.pattern);
-  const divides = (a: keyof ModelConfig, b: keyof ModelConfig): void => {
-    if ((config[a] as number) % (config[b] as number) !== 0) {
-      throw new ConfigError(
-        `${source}: ${named(a)} (${config[a]}) must be a multiple of ${named(b)} (${config[b]})`,
-      );
-    }
+  const said = (key: keyof ModelConfig): string => `${named(key)} (${config[key]})`;
+  const expect = (holds: boolean, text: string): void => {
+    if (!holds) throw new ConfigError(`${source}: ${text}`);
   };
+  const divides = (a: keyof ModelConfig, b: keyof ModelConfig): void =>
+    expect(
+      (config[a] as number) % (config[b] as number) === 0,
+      `${said(a)} must be a multiple of ${said(b)}`,
+    );
   divides('numAttentionHeads', 'numKeyValueHeads');
   divides('mambaNumHeads', 'nGroups');
+  expect(
+    config.ropeTheta === null || config.headDim % 2 === 0,
+    `${said('headDim')} must be even, since ${named('ropeTheta')} rotates halves of a head`,
+  );
+  const [low, high] = config.timeStepLimit;
+  expect(high === null || low < high, `${said('timeStepLimit')} must be a lower and a higher bound`);
+  for (const key of ['bosTokenId', 'eosTokenId'] as const) {
+    expect((config[key] ?? 0) < config.vocabSize, `${said(key)} must be less than ${said('vocabSize')}`);
+  }
   return config;
 }
 
@@ -87,12 +98,11 @@ export function parseConfig(text: string, path: string): ModelConfig {
   if (type !== 'heddle') {
     throw new ConfigError(`${path} has the model_type '${String(type)}'; this version reads: heddle`);
   }
-  const camel = Object.fromEntries(
-    Object.entries(value).map(([key, entry]) => [
-      key.replace(/_(\w)/g, (_, c: string) => c.toUpperCase()),
-      entry,
-    ]),
-  );
+  const foreign = Object.keys(value).filter((key) => snakeCase(camelCase(key)) !== key);
+  if (foreign.length > 0) {
+    throw new ConfigError(`${path} is not one of ours: unknown keys: ${foreign.join(', ')}`);
+  }
+  const camel = Object.fromEntries(Object.entries(value).map(([key, entry]) => [camelCase(key), entry]));
   return parse(camel, path, snakeCase);
 }
 
@@ -100,6 +110,10 @@ export function parseConfig(text: string, path: string): ModelConfig {
 export function formatConfig(config: ModelConfig): string {
   const snake = Object.fromEntries(Object.entries(config).map(([key, entry]) => [snakeCase(key), entry]));
   return `${JSON.stringify(snake, null, 2)}\n`;
+}
+
+function camelCase(key: string): string {
+  return key.replace(/_(\w)/g, (_, c: string) => c.toUpperCase());
 }
 
 function snakeCase(key: string): string {

@@ -1,7 +1,7 @@
 /** A model's folder, laid out as Hugging Face's: `config.json` and `model.safetensors`. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../checkpoint/atomic.js';
+import { recoverFolder, writeFileAtomic } from '../checkpoint/atomic.js';
 import { openSafetensors, writeSafetensors } from '../checkpoint/safetensors.js';
 import type { HostTensor } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
@@ -29,8 +29,12 @@ export function countParameters(specs: readonly ParameterSpec[]): number {
   return specs.reduce((total, { shape }) => total + shape.reduce((a, b) => a * b, 1), 0);
 }
 
-/** Reads and checks a folder's `config.json`. Throws `CheckpointError` where there is none, `ConfigError` for a wrong one. */
+/**
+ * Reads and checks a folder's `config.json`; whoever reads a model begins here, so a folder that a crash left half
+ * replaced is put back first. Throws `CheckpointError` where there is none, `ConfigError` for a wrong one.
+ */
 export async function readConfig(folder: string): Promise<ModelConfig> {
+  await recoverFolder(folder);
   const path = join(folder, CONFIG_FILE);
   let text: string;
   try {

@@ -14,6 +14,9 @@ export const BLOCKS = {
 
 export type BlockLetter = keyof typeof BLOCKS;
 
+/** Far beyond any model; a slip in a number must not fill the memory. */
+const MAX_LAYERS = 10_000;
+
 /** The letters of a pattern, repetitions written out. Throws `ConfigError` for a letter that means nothing. */
 export function parsePattern(pattern: string): BlockLetter[] {
   const tokens = pattern.replace(/\s+/g, '');
@@ -27,7 +30,10 @@ export function parsePattern(pattern: string): BlockLetter[] {
         const times = /^\)x(\d+)/.exec(tokens.slice(at));
         if (!times) throw new ConfigError(`the pattern '${pattern}' has a '(' without ')x' and a number`);
         at += times[0].length;
-        for (let i = 0; i < Number(times[1]); i++) letters.push(...part);
+        const count = Number(times[1]);
+        if (letters.length + count * Math.max(part.length, 1) > MAX_LAYERS)
+          throw new ConfigError(`the pattern '${pattern}' has more than ${MAX_LAYERS} layers`);
+        for (let i = 0; i < count; i++) letters.push(...part);
       } else if (character in BLOCKS) {
         letters.push(character as BlockLetter);
       } else {

@@ -53,10 +53,10 @@ const SCALES: Record<Size, Scale> = {
 
 /** The config of a sibling. Throws `ConfigError` for a name that is none. */
 export function preset(design: Design, size: Size, vocabSize: number): ModelConfig {
-  const scale = SCALES[size];
-  if (!scale) throw new ConfigError(`there is no size '${size}': use ${SIZES.join(', ')}`);
+  if (!SIZES.includes(size)) throw new ConfigError(`there is no size '${size}': use ${SIZES.join(', ')}`);
   if (!DESIGNS.includes(design))
     throw new ConfigError(`there is no design '${design}': use ${DESIGNS.join(', ')}`);
+  const scale = SCALES[size];
   const { hiddenSize, layers } = scale;
   const headDim = hiddenSize >= 256 ? 64 : 32;
   const pattern = {

@@ -1,6 +1,6 @@
 /** Loss and perplexity on held-out text. */
 import type { Device, Executable, HostTensor, Memory } from '../engine/index.js';
-import { DataError } from '../errors.js';
+import { ConfigError, DataError } from '../errors.js';
 import { type HybridModel, readWeights } from '../models/index.js';
 import { consecutive } from './batches.js';
 import { evaluationProgram } from './program.js';
@@ -53,12 +53,14 @@ export async function evaluateFolder(
   }
 }
 
-/** Held-out tokens in consecutive sequences. Throws `DataError` where they do not fill one. */
+/** Held-out tokens in consecutive sequences. Throws `DataError` where they do not fill one, `ConfigError` for no length. */
 export function heldOut(tokens: Int32Array, sequence: number): BigInt64Array[] {
+  if (!(Number.isInteger(sequence) && sequence >= 1))
+    throw new ConfigError(`sequence is ${sequence}: expected a whole number, 1 or more`);
   const sequences = consecutive(tokens, sequence);
   if (sequences.length === 0) {
     throw new DataError(
-      `the validation text has ${tokens.length} tokens, fewer than one sequence of ${sequence}: use more text or a shorter --sequence`,
+      `the validation text has ${tokens.length} tokens, fewer than one sequence of ${sequence} and its last target: use more text or a shorter --sequence`,
     );
   }
   return sequences;

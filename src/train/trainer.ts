@@ -36,39 +36,10 @@ import { type ParameterSpec, Random } from '../nn/index.js';
 import type { Tokenizer } from '../text/index.js';
 import { Batches } from './batches.js';
 import { evaluate, heldOut } from './evaluate.js';
-import { ADAMW_DEFAULTS, type AdamWConfig, STEP_SCALARS, stepScalars } from './optimizer.js';
+import { STEP_SCALARS, stepScalars } from './optimizer.js';
 import { evaluationProgram, firstMoment, secondMoment, trainingProgram } from './program.js';
 import { learningRateAt } from './schedule.js';
-
-export interface TrainingSettings {
-  steps: number;
-  /** Sequences in a batch. */
-  batch: number;
-  /** Tokens in a sequence. */
-  sequence: number;
-  /** Batches a step. */
-  accumulate: number;
-  learningRate: number;
-  warmupSteps: number;
-  seed: number;
-  /** Steps between evaluations, and between saves. */
-  evaluateEvery: number;
-  saveEvery: number;
-  optimizer: AdamWConfig;
-}
-
-export const TRAINING_DEFAULTS: TrainingSettings = {
-  steps: 1000,
-  batch: 8,
-  sequence: 256,
-  accumulate: 1,
-  learningRate: 2e-3,
-  warmupSteps: 50,
-  seed: 1,
-  evaluateEvery: 100,
-  saveEvery: 100,
-  optimizer: ADAMW_DEFAULTS,
-};
+import { checkSettings, type TrainingSettings } from './settings.js';
 
 /** What happened; the lines of `metrics.jsonl`. */
 export type TrainingEvent =
@@ -123,6 +94,7 @@ const progressSchema = z.strictObject({ step: z.number().int().nonnegative(), fi
 /** Trains, and leaves a checkpoint behind also when interrupted. */
 export async function train(input: TrainingInput): Promise<TrainingResult> {
   const { settings } = input;
+  checkSettings(settings);
   if (input.training.length === 0) throw new DataError('the corpus is empty: there is nothing to learn from');
   const highest = Math.max(maximumOf(input.training), maximumOf(input.validation));
   if (highest >= input.config.vocabSize) {
@@ -146,10 +118,11 @@ function maximumOf(tokens: Int32Array): number {
 
 /** What a resumed run must agree on with the one that it continues. */
 function fingerprintOf({ config, training, validation, settings }: TrainingInput): string {
-  const { steps: _, evaluateEvery: __, saveEvery: ___, ...decisive } = settings;
-  const hash = createHash('sha256')
-    .update(formatConfig(config))
-    .update(JSON.stringify([settings.steps, decisive]));
+  const { evaluateEvery: _, saveEvery: __, optimizer, ...decisive } = settings;
+  const sorted = [decisive, optimizer].map((part) =>
+    Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
+  const hash = createHash('sha256').update(formatConfig(config)).update(JSON.stringify(sorted));
   for (const tokens of [training, validation]) {
     hash.update(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength));
   }
@@ -169,7 +142,8 @@ class Run {
   private readonly metrics: string;
   private readonly fingerprint: string;
   private perplexity: number | undefined;
-  private savedStep = -1;
+  /** The step of the checkpoint in the folder, if there is one of this run. */
+  private savedStep: number | undefined;
 
   private constructor(
     private readonly input: TrainingInput,
@@ -185,6 +159,7 @@ class Run {
     this.checkpoint = join(input.folder, CHECKPOINT);
     this.metrics = join(input.folder, METRICS);
     this.fingerprint = fingerprintOf(input);
+    this.savedStep = input.resume ? step : undefined;
   }
 
   static async open(input: TrainingInput, batches: Batches, held: readonly BigInt64Array[]): Promise<Run> {
@@ -217,7 +192,8 @@ class Run {
 
   async loop(): Promise<TrainingResult> {
     const { settings, signal } = this.input;
-    if (this.step === 0) await this.evaluate();
+    // A run that was complete is told how good it is once more.
+    if (this.step === 0 || this.step >= settings.steps) await this.evaluate();
     while (this.step < settings.steps && !signal?.aborted) {
       const before = this.step;
       await this.advance();
@@ -232,7 +208,10 @@ class Run {
     return { step: this.step, completed: this.step >= settings.steps, perplexity: this.perplexity };
   }
 
-  /** One run of the program. Steps beyond the last one of the schedule change nothing: their step size is 0. */
+  /**
+   * One run of the program. Steps beyond the last one of the schedule leave the parameters: their step size is 0. The
+   * moments move on, but nobody steps by them again.
+   */
   private async advance(): Promise<void> {
     const { settings } = this.input;
     const { batch, sequence, accumulate } = settings;
@@ -262,9 +241,7 @@ class Run {
       const loss = outputs.loss!.data[i] as number;
       const gradientNorm = outputs.norm!.data[i] as number;
       if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
-        throw new TrainingError(
-          `the loss became ${loss} (gradient norm ${gradientNorm}) at step ${this.step + i + 1}; nothing was saved since step ${Math.max(0, this.savedStep)}. Resume with a lower learning rate.`,
-        );
+        throw this.diverged(`the loss became ${loss} (gradient norm ${gradientNorm})`, this.step + i + 1);
       }
       await this.report({
         event: 'step',
@@ -283,6 +260,8 @@ class Run {
     const { batch } = this.input.settings;
     const sequences = this.held.slice(0, EVALUATION_BATCHES * batch);
     const result = await evaluate(this.evaluation, sequences, batch, this.memory);
+    if (!Number.isFinite(result.loss))
+      throw this.diverged(`the validation loss became ${result.loss}`, this.step);
     this.perplexity = result.perplexity;
     await this.report({ event: 'evaluation', step: this.step, ...result });
   }
@@ -290,6 +269,10 @@ class Run {
   private async save(): Promise<void> {
     const values = await this.memory.read();
     const weights = new Map(this.parameters.map(({ name }) => [name, values.get(name)!]));
+    for (const [name, { data }] of weights) {
+      if (!(data as Float32Array).every(Number.isFinite))
+        throw this.diverged(`${name} has values that are no numbers`, this.step);
+    }
     const moments = this.parameters.flatMap(({ name, shape }) =>
       [firstMoment(name), secondMoment(name)].map((key) => ({
         name: key,
@@ -307,6 +290,14 @@ class Run {
     });
     this.savedStep = this.step;
     await this.report({ event: 'saved', step: this.step, folder: this.checkpoint });
+  }
+
+  private diverged(what: string, step: number): TrainingError {
+    const left =
+      this.savedStep === undefined
+        ? 'nothing was saved'
+        : `the checkpoint of step ${this.savedStep} stays as it was`;
+    return new TrainingError(`${what} at step ${step}; ${left}. Train again with a lower learning rate.`);
   }
 
   private async report(event: TrainingEvent): Promise<void> {

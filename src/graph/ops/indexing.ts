@@ -1,9 +1,10 @@
 /** Operators that pick elements by index, put them back, and find the largest. */
 import { ShapeError } from '../../errors.js';
 import { ELEMENT_TYPES } from '../onnx/proto.js';
-import { type Dim, formatShape, type Shape, sameShape } from '../shape.js';
+import { type Dim, formatShape, multiplyDims, type Shape, sameShape } from '../shape.js';
 import { apply, applyOne, axisOf, defineOperator, type Tensor, type TensorType } from '../tensor.js';
 import { zeros } from './constant.js';
+import { broadcastTo, reshape } from './layout.js';
 
 function expectIndices({ dtype }: TensorType): void {
   if (dtype !== 'int64' && dtype !== 'int32') throw new ShapeError('the indices must be integers');
@@ -35,6 +36,7 @@ const scatterRowsOperator = defineOperator<{ shape: Shape }>({
   },
   gradient: ({ inputs, outputGradients: [g] }) => [undefined, gather(g!, inputs[0]!)],
   lower(builder, [indices, rows], { attributes: { shape }, inputs }) {
+    if (!builder.fused.has('ScatterND')) return undefined;
     const zero = builder.scalar(0, inputs[1]!.dtype);
     const table = builder.emit('Expand', [zero, builder.shape(shape)])[0]!;
     const places = builder.emit('Cast', [indices!], { attributes: { to: { int: ELEMENT_TYPES.int64 } } })[0]!;
@@ -42,6 +44,13 @@ const scatterRowsOperator = defineOperator<{ shape: Shape }>({
     return builder.emit('ScatterND', [table, positions, rows!], {
       attributes: { reduction: { string: 'add' } },
     });
+  },
+  expand([indices, rows], { shape }) {
+    const count = multiplyDims(indices!.shape);
+    const size = multiplyDims(shape.slice(1));
+    const places = broadcastTo(reshape(indices!, [count, 1]), [count, size]);
+    const table = zeros([shape[0]!, size], rows!.dtype);
+    return [reshape(scatterElements(table, places, reshape(rows!, [count, size]), 0), shape)];
   },
 });
 

@@ -1,3 +1,4 @@
+/** The law for every mixer, and what each declares as its state. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Device, openDevice } from '../../engine/index.js';
 import type { Mixer } from '../mixer.js';
@@ -8,7 +9,7 @@ import { selectiveAttention, slidingWindowAttention } from './selective.js';
 
 let device: Device;
 beforeAll(async () => {
-  device = await openDevice('cpu', { threads: 2 });
+  device = await openDevice('cpu', { threads: 1 });
 });
 
 const hiddenSize = 12;
@@ -43,6 +44,7 @@ const cases: [string, () => Mixer][] = [
         timeStepLimit: [0.01, 0.5],
       }),
   ],
+  ['mamba2 with a convolution over one token', () => mamba2({ ...mamba, convKernel: 1 })],
   ['attention', () => attention(heads)],
   ['attention with rope and a head for each query', () => attention({ ...heads, numKeyValueHeads: 4, rope })],
   ['sliding window', () => slidingWindowAttention({ ...heads, window: 7 })],
