@@ -118,8 +118,12 @@ async function run(source: string, options: TrainOptions): Promise<void> {
     options.threads === undefined ? {} : { threads: options.threads },
   );
   const interrupt = new AbortController();
+  let interruptedAt = 0;
   const onSignal = (): void => {
-    if (interrupt.signal.aborted) process.exit(130);
+    // Whoever stops a whole group of processes may signal this one twice at once; that is not an impatient person.
+    if (interrupt.signal.aborted && performance.now() - interruptedAt > 1000) process.exit(130);
+    if (interrupt.signal.aborted) return;
+    interruptedAt = performance.now();
     say('\ninterrupted: saving (once more to stop at once)');
     interrupt.abort();
   };
