@@ -5,7 +5,8 @@ import { add, divide, multiply, subtract } from './arithmetic.js';
 import { exp, log, negate, sqrt } from './elementwise.js';
 import { gatherElements, scatterElements } from './indexing.js';
 import { reshape } from './layout.js';
-import { max, mean, sum, sumTo } from './reduce.js';
+import { matmul } from './matmul.js';
+import { max, mean, sum } from './reduce.js';
 
 const lastAxis = { attributes: { axis: { int: -1 } } };
 
@@ -95,18 +96,21 @@ const rmsNormOperator = defineOperator<{ epsilon: number }>({
     ];
   },
   gradient({ inputs, outputs, outputGradients: [g], needs }) {
+    // Rows and columns are summed as matrix products: they read what the sums would first have to write.
     const [x, weight] = inputs as [Tensor, Tensor];
-    const normalized = multiply(x, outputs[1]!);
-    const product = multiply(g!, normalized);
+    const size = weight.shape[0] as number;
+    const inverse = outputs[1]!;
+    const product = multiply(g!, x);
+    const rows = reshape(product, [-1, size]);
     const gradientX = (): Tensor => {
-      const scaled = multiply(g!, weight);
-      const projection = divide(
-        sum(multiply(product, weight), -1, { keepDims: true }),
-        x.shape.at(-1) as number,
-      );
-      return multiply(subtract(scaled, multiply(normalized, projection)), outputs[1]!);
+      const projection = reshape(matmul(rows, reshape(weight, [size, 1])), inverse.shape);
+      const cubed = multiply(multiply(inverse, inverse), multiply(inverse, 1 / size));
+      const along = multiply(x, multiply(projection, cubed));
+      return subtract(multiply(multiply(g!, weight), inverse), along);
     };
-    return [needs(0) ? gradientX() : undefined, needs(1) ? sumTo(product, weight.shape) : undefined];
+    const gradientWeight = (): Tensor =>
+      reshape(matmul(reshape(inverse, [-1, 1]), rows, { transposeA: true }), [size]);
+    return [needs(0) ? gradientX() : undefined, needs(1) ? gradientWeight() : undefined];
   },
   lower(builder, inputs, { attributes: { epsilon }, outputs }) {
     const name = builder.used.has(outputs[1]!)
