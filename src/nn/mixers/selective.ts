@@ -8,8 +8,9 @@
  * the streaming form equals the one that sees all tokens and masks. Both are this one function: tokens in memory stand
  * before the new ones, and the masks depend on order alone.
  *
- * State for one sequence: `window_{key,value}` [keyValueHeads, W - 1, headDim] and, if K > 0, `selected_{key,value}`
- * [keyValueHeads, K, headDim] and the scores `window_score` [W - 1] and `selected_score` [K].
+ * State for one sequence: `window_{key,value}` [keyValueHeads, W - 1, headDim] with `window_score` [W - 1] and, if K > 0,
+ * `selected_{key,value}` [keyValueHeads, K, headDim] with `selected_score` [K]. A score also tells a held place from an
+ * empty one, so there is one without selection too.
  */
 
 import { ConfigError } from '../../errors.js';

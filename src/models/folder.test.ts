@@ -1,0 +1,189 @@
+/** A model's folder: written and read back bit for bit, and every way in which it can be damaged is told. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openSafetensors, writeSafetensors } from '../checkpoint/index.js';
+import { float32, type HostTensor } from '../engine/index.js';
+import { CheckpointError, ConfigError, StorageError } from '../errors.js';
+import {
+  CONFIG_FILE,
+  countParameters,
+  parametersOf,
+  readConfig,
+  readWeights,
+  WEIGHTS_FILE,
+  writeModel,
+} from './folder.js';
+import { hybridModel } from './hybrid.js';
+import { tinyConfig, tinyWeights } from './testing/tiny.js';
+
+const config = tinyConfig();
+const model = hybridModel(config);
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'heddle-model-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+async function refusal(run: Promise<unknown>): Promise<Error> {
+  const error = await run.then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  expect(error, 'something was refused').toBeDefined();
+  return error!;
+}
+
+describe('there and back', () => {
+  test('float32 weights and the config are bit for bit the same', async () => {
+    const weights = tinyWeights(model);
+    const odd = weights.get('backbone.norm_f.weight')!.data as Float32Array;
+    odd.set([-0, 1e-45, Number.POSITIVE_INFINITY, Number.NaN, 3.4e38]);
+    await writeModel(folder, config, weights);
+    expect(await readConfig(folder)).toEqual(config);
+    const read = await readWeights(folder, hybridModel(await readConfig(folder)));
+    expect([...read.keys()].sort()).toEqual([...weights.keys()].sort());
+    for (const [name, { dims, data }] of weights) {
+      expect(read.get(name)!.dims).toEqual(dims);
+      const bits = (values: HostTensor['data']) =>
+        new Uint32Array(values.buffer, values.byteOffset, values.length);
+      expect(bits(read.get(name)!.data), name).toEqual(bits(data));
+    }
+  });
+
+  test('the same weights give the same bytes', async () => {
+    await writeModel(folder, config, tinyWeights(model));
+    const first = readFileSync(join(folder, WEIGHTS_FILE));
+    await writeModel(folder, config, new Map([...tinyWeights(model)].reverse()));
+    expect(readFileSync(join(folder, WEIGHTS_FILE)).equals(first)).toBe(true);
+  });
+
+  for (const dtype of ['F16', 'BF16'] as const) {
+    test(`${dtype} weights lose what ${dtype} does not hold, and no more`, async () => {
+      const weights = tinyWeights(model);
+      await writeModel(folder, config, weights, dtype);
+      const file = await openSafetensors(join(folder, WEIGHTS_FILE));
+      for (const info of file.tensors.values()) expect(info.dtype).toBe(dtype);
+      await file.close();
+      const read = await readWeights(folder, model);
+      for (const [name, { data }] of weights) {
+        for (const [i, value] of (data as Float32Array).entries()) {
+          const allowed = Math.abs(value) * (dtype === 'F16' ? 2 ** -11 : 2 ** -8);
+          expect(Math.abs((read.get(name)!.data[i] as number) - value)).toBeLessThanOrEqual(allowed);
+        }
+      }
+      // What was rounded once stays.
+      await writeModel(folder, config, read, dtype);
+      expect(await readWeights(folder, model)).toEqual(read);
+    });
+  }
+
+  test('the number of parameters is the number of elements in the file', async () => {
+    await writeModel(folder, config, tinyWeights(model));
+    const file = await openSafetensors(join(folder, WEIGHTS_FILE));
+    const stored = [...file.tensors.values()].reduce(
+      (n, { shape }) => n + shape.reduce((a, b) => a * b, 1),
+      0,
+    );
+    await file.close();
+    expect(countParameters(parametersOf(model))).toBe(stored);
+  });
+
+  test('a folder that is not there', async () => {
+    const error = await refusal(writeModel(join(folder, 'none'), config, tinyWeights(model)));
+    expect(error).toBeInstanceOf(StorageError);
+  });
+});
+
+describe('what is wrong with a config', () => {
+  test('no folder, or one without a config.json', async () => {
+    for (const path of [join(folder, 'none'), folder]) {
+      const error = await refusal(readConfig(path));
+      expect(error).toBeInstanceOf(CheckpointError);
+      expect(error.message).toContain(path);
+      expect(error.message).toContain(CONFIG_FILE);
+    }
+  });
+
+  test('one that is a folder', async () => {
+    mkdirSync(join(folder, CONFIG_FILE));
+    expect(await refusal(readConfig(folder))).toBeInstanceOf(CheckpointError);
+  });
+
+  test('one that is cut off', async () => {
+    await writeModel(folder, config, tinyWeights(model));
+    const path = join(folder, CONFIG_FILE);
+    writeFileSync(path, readFileSync(path, 'utf8').slice(0, 100));
+    const error = await refusal(readConfig(folder));
+    expect(error).toBeInstanceOf(ConfigError);
+    expect(error.message).toContain(path);
+  });
+});
+
+describe('what is wrong with weights', () => {
+  /** Writes the weights with a change, and returns what reading them says. */
+  async function readingAfter(change: (weights: Map<string, HostTensor>) => void): Promise<Error> {
+    const weights = tinyWeights(model);
+    change(weights);
+    await writeModel(folder, config, weights);
+    return refusal(readWeights(folder, model));
+  }
+  const name = 'backbone.layers.0.mixer.in_proj.weight';
+
+  test('a tensor that is missing', async () => {
+    const error = await readingAfter((weights) => weights.delete(name));
+    expect(error).toBeInstanceOf(CheckpointError);
+    expect(error.message).toMatch(/lacks the tensor backbone\.layers\.0\.mixer\.in_proj\.weight/);
+    expect(error.message).toContain(join(folder, WEIGHTS_FILE));
+  });
+
+  test('a tensor too many', async () => {
+    const error = await readingAfter((weights) => weights.set('lm_head.weight', float32([1], [1])));
+    expect(error).toBeInstanceOf(CheckpointError);
+    expect(error.message).toMatch(/has the tensor lm_head\.weight, which .* does not have/);
+  });
+
+  test('a tensor of another shape', async () => {
+    const error = await readingAfter((weights) => {
+      const { data, dims } = weights.get(name)!;
+      weights.set(name, { dtype: 'float32', data, dims: [...dims].reverse() });
+    });
+    expect(error).toBeInstanceOf(CheckpointError);
+    expect(error.message).toMatch(/in_proj\.weight is \[16,\d+\], but .* makes it \[\d+,16\]/);
+  });
+
+  test('a tensor of integers', async () => {
+    const tensors = [...tinyWeights(model)].map(([key, { dims, data }]) =>
+      key === name
+        ? { name: key, dtype: 'I32' as const, shape: dims, data: new Int32Array(data.length) }
+        : { name: key, dtype: 'F32' as const, shape: dims, data: data as Float32Array },
+    );
+    await writeSafetensors(join(folder, WEIGHTS_FILE), tensors);
+    const error = await refusal(readWeights(folder, model));
+    expect(error).toBeInstanceOf(CheckpointError);
+    expect(error.message).toMatch(/in_proj\.weight.*I32/);
+  });
+
+  test('a file that is missing, empty, cut off anywhere, or longer than it says', async () => {
+    const path = join(folder, WEIGHTS_FILE);
+    expect(await refusal(readWeights(folder, model))).toBeInstanceOf(CheckpointError);
+    await writeModel(folder, config, tinyWeights(model));
+    const whole = readFileSync(path);
+    for (const length of [0, 4, 8, 100, whole.length - 4, whole.length - 1]) {
+      writeFileSync(path, whole.subarray(0, length));
+      const error = await refusal(readWeights(folder, model));
+      expect(error, `${length} bytes`).toBeInstanceOf(CheckpointError);
+      expect(error.message).toContain(path);
+    }
+    writeFileSync(path, Buffer.concat([whole, Buffer.alloc(4)]));
+    expect(await refusal(readWeights(folder, model))).toBeInstanceOf(CheckpointError);
+  });
+
+  test('weights of another design', async () => {
+    const other = hybridModel(tinyConfig({ pattern: '*-*-' }));
+    await writeModel(folder, config, tinyWeights(other));
+    expect(await refusal(readWeights(folder, model))).toBeInstanceOf(CheckpointError);
+  });
+});

@@ -1,0 +1,57 @@
+/** Layer patterns: repetition, nesting, and errors that show the pattern and say what is wrong with it. */
+import { describe, expect, test } from 'vitest';
+import { ConfigError } from '../errors.js';
+import { BLOCKS, parsePattern } from './pattern.js';
+
+describe('patterns', () => {
+  const cases: Record<string, string> = {
+    M: 'M',
+    'M*WS-': 'M*WS-',
+    '(M-)x3': 'M-M-M-',
+    '(M-M-M-M-S-)x2': 'M-M-M-M-S-M-M-M-M-S-',
+    'M(*-)x2W': 'M*-*-W',
+    '((M)x2-)x2': 'MM-MM-',
+    '(M(S(-)x2)x2)x1': 'MS--S--',
+    '(M)x12': 'MMMMMMMMMMMM',
+    ' ( M - ) x2\n*': 'M-M-*',
+    'M(S)x0': 'M',
+  };
+  for (const [pattern, letters] of Object.entries(cases)) {
+    test(JSON.stringify(pattern), () => expect(parsePattern(pattern).join('')).toBe(letters));
+  }
+});
+
+describe('errors', () => {
+  const cases: Record<string, RegExp> = {
+    MXM: /'MXM' has the letter 'X'; known are M \(Mamba-2\), \* \(attention\)/,
+    m: /letter 'm'/,
+    'M💥': /the letter/,
+    Mx2: /letter 'x'/,
+    '(M-': /'\(' without '\)x' and a number/,
+    '(M-)': /'\(' without '\)x' and a number/,
+    '(M-)3': /'\(' without '\)x' and a number/,
+    '(M-)x': /'\(' without '\)x' and a number/,
+    '(M-)x-1': /'\(' without '\)x' and a number/,
+    '((M)x2': /'\(' without '\)x' and a number/,
+    'M)': /'\)' too many/,
+    '(M)x2)x2': /'\)' too many/,
+    '': /no layers/,
+    ' ': /no layers/,
+    '(M)x0': /no layers/,
+    '()x5': /no layers/,
+    '(M-)x99999999999': /more than \d+ layers/,
+    '((((M)x999)x999)x999)x999': /more than \d+ layers/,
+  };
+  for (const [pattern, message] of Object.entries(cases)) {
+    test(JSON.stringify(pattern), () => {
+      expect(() => parsePattern(pattern)).toThrow(ConfigError);
+      expect(() => parsePattern(pattern)).toThrow(message);
+    });
+  }
+
+  test('every letter that is known is named', () => {
+    for (const letter of Object.keys(BLOCKS)) {
+      expect(() => parsePattern('?')).toThrow(new RegExp(`[ ,]\\${letter} \\(`));
+    }
+  });
+});

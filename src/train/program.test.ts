@@ -1,0 +1,250 @@
+/**
+ * The training step as a program: one step of a whole model against AdamW in float64, batches that are accumulated
+ * against one batch, several steps a run against one, and the loss itself.
+ */
+import { describe, expect, test } from 'vitest';
+import { float32, type HostTensor, hostZeros, int64, openDevice } from '../engine/index.js';
+import { gradient, input } from '../graph/index.js';
+import { relativeError } from '../graph/testing/arrays.js';
+import { type HybridModel, hybridModel } from '../models/index.js';
+import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
+import { ParameterRegistry, Random } from '../nn/index.js';
+import { ADAMW_DEFAULTS, type AdamWConfig, stepScalars } from './optimizer.js';
+import {
+  evaluationProgram,
+  firstMoment,
+  languageModelLoss,
+  secondMoment,
+  type TrainingShape,
+  trainingProgram,
+} from './program.js';
+import { type AdamWState, adamWReference } from './testing/adamw.js';
+
+const device = await openDevice('cpu', { threads: 1 });
+const model = hybridModel(tinyConfig());
+const sequence = 12;
+
+function randomTokens(count: number, seed: number): number[] {
+  const random = new Random(seed);
+  return Array.from({ length: count * (sequence + 1) }, () => random.below(300));
+}
+
+/** A program and a memory with random weights and no moments. */
+async function started(shape: Partial<TrainingShape>, optimizer: AdamWConfig = ADAMW_DEFAULTS) {
+  const whole = { batch: 4, sequence, accumulate: 1, stepsPerRun: 1, ...shape };
+  const { program, parameters } = trainingProgram(model, optimizer, whole);
+  const executable = await device.compile(program);
+  const values = tinyWeights(model);
+  for (const { name, shape: dims } of parameters) {
+    values.set(firstMoment(name), hostZeros('float32', dims));
+    values.set(secondMoment(name), hostZeros('float32', dims));
+  }
+  const memory = executable.allocate(values);
+  const { stepsPerRun, accumulate, batch } = whole;
+  const run = async (ids: readonly number[], firstStep: number, learningRate: number) => {
+    const scalars = Array.from({ length: stepsPerRun }, (_, i) =>
+      stepScalars(optimizer, firstStep + i, learningRate),
+    ).flat();
+    const { loss, norm } = await executable.run(
+      {
+        tokens: int64(ids, [stepsPerRun, accumulate, batch, sequence + 1]),
+        scalars: float32(scalars, [stepsPerRun, 3]),
+      },
+      memory,
+    );
+    return { loss: [...(loss!.data as Float32Array)], norm: [...(norm!.data as Float32Array)] };
+  };
+  return { parameters, memory, run };
+}
+
+/** All carried values as one row. */
+function flat(values: ReadonlyMap<string, HostTensor>, names: Iterable<string> = values.keys()): number[] {
+  return [...names].flatMap((name) => [...(values.get(name)!.data as Float32Array)]);
+}
+
+/** Loss and gradients of a batch, from a program that does nothing else. */
+async function gradientsAt(
+  model: HybridModel,
+  weights: ReadonlyMap<string, HostTensor>,
+  ids: readonly number[],
+): Promise<Map<string, Float32Array>> {
+  const registry = new ParameterRegistry();
+  const loss = languageModelLoss(
+    model,
+    registry,
+    input('tokens', 'int64', [ids.length / (sequence + 1), sequence + 1]),
+  );
+  const names = [...registry.tensors.keys()];
+  const parts = gradient(loss, [...registry.tensors.values()]);
+  const executable = await device.compile({
+    outputs: Object.fromEntries(names.map((name, i) => [`d ${name}`, parts[i]!])),
+  });
+  const feeds = Object.fromEntries([...weights].filter(([name]) => executable.inputs.has(name)));
+  const results = await executable.run({
+    ...feeds,
+    tokens: int64(ids, [ids.length / (sequence + 1), sequence + 1]),
+  });
+  return new Map(names.map((name) => [name, results[`d ${name}`]!.data as Float32Array]));
+}
+
+describe('a step of a whole model is AdamW', () => {
+  const noDecay = /norm(_f)?\.weight$|\.bias$|\.A_log$|\.dt_bias$|\.D$/;
+  for (const [name, maxGradientNorm] of [
+    ['clipped', 0.5],
+    ['not clipped', 1e6],
+  ] as const) {
+    test(`${name}, without decay of norms, biases and time scales`, async () => {
+      // An epsilon far above the rounding of a gradient: without it, Adam makes a whole step of the smallest difference.
+      const config = { ...ADAMW_DEFAULTS, maxGradientNorm, epsilon: 1e-4, weightDecay: 0.5 };
+      const { memory, run, parameters } = await started({}, config);
+      const names = parameters.map((spec) => spec.name);
+      for (const exempt of ['norm.weight', 'bias', 'A_log', 'dt_bias', '.D', 'conv1d.bias']) {
+        expect(
+          names.some((key) => key.endsWith(exempt) && noDecay.test(key)),
+          exempt,
+        ).toBe(true);
+      }
+      for (let step = 1; step <= 3; step++) {
+        const ids = randomTokens(4, step);
+        const before = await memory.read();
+        const gradients = await gradientsAt(model, before, ids);
+        const doubles = (key: string): Float64Array =>
+          Float64Array.from(before.get(key)!.data as Float32Array);
+        const states = new Map(
+          names.map((key): [string, AdamWState] => [
+            key,
+            { parameter: doubles(key), first: doubles(firstMoment(key)), second: doubles(secondMoment(key)) },
+          ]),
+        );
+        const expected = adamWReference(config, states, gradients, step, 0.02, (key) => !noDecay.test(key));
+        const { norm } = await run(ids, step, 0.02);
+        const after = await memory.read();
+        expect(norm[0]! > maxGradientNorm).toBe(name === 'clipped');
+        for (const [key, { parameter, first, second }] of expected) {
+          const error = (of: string, reference: Float64Array): number =>
+            relativeError(after.get(of)!.data as Float32Array, reference);
+          expect(error(key, parameter), key).toBeLessThan(1e-5);
+          expect(error(firstMoment(key), first), firstMoment(key)).toBeLessThan(1e-4);
+          expect(error(secondMoment(key), second), secondMoment(key)).toBeLessThan(1e-4);
+        }
+      }
+    });
+  }
+});
+
+describe('accumulation', () => {
+  test('of two batches of two is one batch of four, within rounding', async () => {
+    const [whole, parts] = [await started({ batch: 4 }), await started({ batch: 2, accumulate: 2 })];
+    for (let step = 1; step <= 2; step++) {
+      const ids = randomTokens(4, step);
+      const [a, b] = [await whole.run(ids, step, 1e-3), await parts.run(ids, step, 1e-3)];
+      expect(b.loss[0]).toBeCloseTo(a.loss[0]!, 5);
+      expect(b.norm[0]! / a.norm[0]!).toBeCloseTo(1, 5);
+    }
+    const [a, b] = [await whole.memory.read(), await parts.memory.read()];
+    const moments = whole.parameters.flatMap(({ name }) => [firstMoment(name), secondMoment(name)]);
+    expect(relativeError(flat(b, moments), flat(a, moments))).toBeLessThan(1e-4);
+    expect(relativeError(flat(b), flat(a))).toBeLessThan(1e-5);
+  });
+
+  test('takes every batch: another second one gives another step', async () => {
+    const ids = randomTokens(4, 1);
+    const other = [...ids.slice(0, ids.length / 2), ...randomTokens(2, 9)];
+    const [a, b] = [await started({ batch: 2, accumulate: 2 }), await started({ batch: 2, accumulate: 2 })];
+    const [first, second] = [await a.run(ids, 1, 1e-3), await b.run(other, 1, 1e-3)];
+    expect(first.loss[0]).not.toBe(second.loss[0]);
+  });
+});
+
+describe('several steps a run', () => {
+  for (const [name, shape] of [
+    ['one batch a step', { batch: 2 }],
+    ['two batches a step', { batch: 1, accumulate: 2 }],
+  ] as const) {
+    test(`are one step a run, bit for bit: ${name}`, async () => {
+      const steps = 4;
+      const [single, several] = [await started(shape), await started({ ...shape, stepsPerRun: steps })];
+      const ids = randomTokens(2 * steps, 5);
+      const perStep = ids.length / steps;
+      const losses: number[] = [];
+      const norms: number[] = [];
+      for (let i = 0; i < steps; i++) {
+        const { loss, norm } = await single.run(ids.slice(i * perStep, (i + 1) * perStep), i + 1, 1e-2);
+        losses.push(...loss);
+        norms.push(...norm);
+      }
+      const together = await several.run(ids, 1, 1e-2);
+      expect(together.loss).toEqual(losses);
+      expect(together.norm).toEqual(norms);
+      expect(new Set(losses).size).toBe(steps);
+      expect(await several.memory.read()).toEqual(await single.memory.read());
+    });
+  }
+});
+
+describe('the loss', () => {
+  test('is that of the next token, and what is evaluated is its sum', async () => {
+    const weights = tinyWeights(model);
+    const executable = await device.compile({ ...evaluationProgram(model, sequence), weights });
+    const lossOf = async (ids: readonly number[]): Promise<number> => {
+      const tokens = int64(ids, [ids.length / (sequence + 1), sequence + 1]);
+      return (await executable.run({ tokens })).loss!.data[0] as number;
+    };
+    const { run } = await started({ batch: 2 });
+    const ids = randomTokens(2, 3);
+    const total = await lossOf(ids);
+    expect((await run(ids, 1, 0)).loss[0]! * 2 * sequence).toBeCloseTo(total, 3);
+    const rows = [ids.slice(0, sequence + 1), ids.slice(sequence + 1)];
+    expect((await lossOf(rows[0]!)) + (await lossOf(rows[1]!))).toBeCloseTo(total, 3);
+  });
+
+  test('does not see its target: the last token changes its own term alone', async () => {
+    const weights = tinyWeights(model);
+    const registry = new ParameterRegistry();
+    const tokens = input('tokens', 'int64', [1, sequence + 1]);
+    const loss = languageModelLoss(model, registry, tokens);
+    const executable = await device.compile({ outputs: { loss }, weights });
+    const ids = randomTokens(1, 4);
+    // Over all values of the last token, exp(-term) is a distribution: it sums to 1 if the term before it is fixed.
+    let mass = 0;
+    let least = Number.POSITIVE_INFINITY;
+    const losses: number[] = [];
+    for (let last = 0; last < 300; last++) {
+      const changed = [...ids.slice(0, -1), last];
+      const { loss: value } = await executable.run({ tokens: int64(changed, [1, sequence + 1]) });
+      losses.push(sequence * (value!.data[0] as number));
+      least = Math.min(least, losses.at(-1)!);
+    }
+    const shorter = await device.compile({ ...evaluationProgram(model, sequence - 1), weights });
+    const { loss: rest } = await shorter.run({ tokens: int64(ids.slice(0, -1), [1, sequence]) });
+    for (const value of losses) mass += Math.exp((rest!.data[0] as number) - value);
+    expect(mass).toBeCloseTo(1, 3);
+  });
+
+  test('has the gradient that difference quotients show', async () => {
+    const weights = tinyWeights(model);
+    const ids = randomTokens(2, 7);
+    const gradients = await gradientsAt(model, weights, ids);
+    const executable = await device.compile(evaluationProgram(model, sequence));
+    const random = new Random(11);
+    // One random direction for each parameter; all of them together are the gradient's projections.
+    const quotients: number[] = [];
+    const projections: number[] = [];
+    for (const [name, { dims, data }] of weights) {
+      const direction = Float32Array.from({ length: data.length }, () => random.normal());
+      const length = Math.hypot(...direction);
+      const at = async (distance: number): Promise<number> => {
+        const moved = (data as Float32Array).map((value, i) => value + (distance * direction[i]!) / length);
+        const feeds = { ...Object.fromEntries(weights), [name]: float32(moved, dims) };
+        const tokens = int64(ids, [2, sequence + 1]);
+        return ((await executable.run({ ...feeds, tokens })).loss!.data[0] as number) / (2 * sequence);
+      };
+      const h = 2 ** -6;
+      quotients.push(
+        (8 * ((await at(h)) - (await at(-h))) - ((await at(2 * h)) - (await at(-2 * h)))) / (12 * h),
+      );
+      projections.push(gradients.get(name)!.reduce((sum, g, i) => sum + (g * direction[i]!) / length, 0));
+    }
+    expect(relativeError(projections, quotients)).toBeLessThan(5e-3);
+  });
+});

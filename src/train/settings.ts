@@ -1,0 +1,46 @@
+/** What a training run is told, and what it does not accept. */
+import { ConfigError } from '../errors.js';
+import { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
+
+export interface TrainingSettings {
+  steps: number;
+  /** Sequences in a batch. */
+  batch: number;
+  /** Tokens in a sequence. */
+  sequence: number;
+  /** Batches a step. */
+  accumulate: number;
+  learningRate: number;
+  warmupSteps: number;
+  seed: number;
+  /** Steps between evaluations, and between saves; 0 for the end alone. */
+  evaluateEvery: number;
+  saveEvery: number;
+  optimizer: AdamWConfig;
+}
+
+export const TRAINING_DEFAULTS: TrainingSettings = {
+  steps: 1000,
+  batch: 8,
+  sequence: 256,
+  accumulate: 1,
+  learningRate: 2e-3,
+  warmupSteps: 50,
+  seed: 1,
+  evaluateEvery: 100,
+  saveEvery: 100,
+  optimizer: ADAMW_DEFAULTS,
+};
+
+/** Throws `ConfigError` for a value outside its range. */
+export function checkSettings(settings: TrainingSettings): void {
+  const whole = (key: keyof TrainingSettings, least: number): void => {
+    const value = settings[key] as number;
+    if (!(Number.isSafeInteger(value) && value >= least))
+      throw new ConfigError(`${key} is ${value}: expected a whole number, ${least} or more`);
+  };
+  for (const key of ['batch', 'sequence', 'accumulate'] as const) whole(key, 1);
+  for (const key of ['steps', 'warmupSteps', 'seed', 'evaluateEvery', 'saveEvery'] as const) whole(key, 0);
+  if (!(settings.learningRate > 0 && Number.isFinite(settings.learningRate)))
+    throw new ConfigError(`learningRate is ${settings.learningRate}: expected more than 0`);
+}

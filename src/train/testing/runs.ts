@@ -1,0 +1,90 @@
+/** Training runs so small that a test can afford several. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Device, openDevice } from '../../engine/index.js';
+import { tinyConfig } from '../../models/testing/tiny.js';
+import { TINY_TEXT, tinyTokenizer } from '../../text/testing/tiny.js';
+import { TRAINING_DEFAULTS, type TrainingSettings } from '../settings.js';
+import { type TrainingEvent, type TrainingInput, type TrainingResult, train } from '../trainer.js';
+
+const device = await openDevice('cpu', { threads: 1 });
+
+/** The same, as a device whose memory stays where it is: there the trainer takes one step in a run of the program. */
+export const stepByStep: Device = {
+  name: 'cpu',
+  copiesCarried: false,
+  compile: (program) => device.compile(program),
+};
+
+/** The text behind the corpora below. */
+export const trainingTokens = Int32Array.from(tinyTokenizer.encode(TINY_TEXT.repeat(4)));
+export const validationTokens = Int32Array.from(tinyTokenizer.encode(TINY_TEXT));
+
+export const tinySettings: TrainingSettings = {
+  ...TRAINING_DEFAULTS,
+  steps: 24,
+  batch: 2,
+  sequence: 12,
+  learningRate: 1e-2,
+  warmupSteps: 4,
+  evaluateEvery: 8,
+  saveEvery: 8,
+};
+
+export interface RunOptions extends Partial<Omit<TrainingInput, 'settings' | 'folder'>> {
+  settings?: Partial<TrainingSettings>;
+}
+
+/** An input of `train` into a folder. */
+export function tinyInput(folder: string, { settings = {}, ...rest }: RunOptions = {}): TrainingInput {
+  return {
+    config: tinyConfig({ pattern: 'M-S-' }),
+    tokenizer: tinyTokenizer,
+    training: trainingTokens,
+    validation: validationTokens,
+    device,
+    folder,
+    settings: { ...tinySettings, ...settings },
+    ...rest,
+  };
+}
+
+/** Trains, and stops as an interrupted run does once `step` is done. */
+export async function interruptedAfter(
+  step: number,
+  folder: string,
+  options: RunOptions = {},
+): Promise<TrainingResult> {
+  const interrupt = new AbortController();
+  if (step === 0) interrupt.abort();
+  const onEvent = (event: TrainingEvent): void => {
+    if (event.event === 'step' && event.step === step) interrupt.abort();
+  };
+  return train(tinyInput(folder, { ...options, onEvent, signal: interrupt.signal }));
+}
+
+/** What decides the future of a run: the digests of its checkpoint's files. */
+export function digests(folder: string): Record<string, string> {
+  const files = [
+    'config.json',
+    'model.safetensors',
+    'optimizer.safetensors',
+    'tokenizer.json',
+    'training.json',
+  ];
+  return Object.fromEntries(
+    files.map((file) => [
+      file,
+      createHash('sha256')
+        .update(readFileSync(join(folder, 'checkpoint', file)))
+        .digest('hex'),
+    ]),
+  );
+}
+
+/** The events of a run's log. */
+export function metrics(folder: string): TrainingEvent[] {
+  const lines = readFileSync(join(folder, 'metrics.jsonl'), 'utf8').trim().split('\n');
+  return lines.map((line) => JSON.parse(line) as TrainingEvent);
+}

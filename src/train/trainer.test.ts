@@ -1,0 +1,408 @@
+/**
+ * Training runs: they learn; the same seed gives the same bytes, interrupted or not; what cannot be trained is refused
+ * before anything is written; and what went wrong leaves the last checkpoint as it was.
+ */
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openDevice } from '../engine/index.js';
+import { CheckpointError, ConfigError, DataError, StorageError, TrainingError } from '../errors.js';
+import { DESIGNS, hybridModel, preset, readConfig, readWeights, writeModel } from '../models/index.js';
+import { tinyConfig } from '../models/testing/tiny.js';
+import { Tokenizer } from '../text/index.js';
+import { tinyTokenizer } from '../text/testing/tiny.js';
+import {
+  digests,
+  interruptedAfter,
+  metrics,
+  type RunOptions,
+  stepByStep,
+  tinyInput,
+  trainingTokens,
+  validationTokens,
+} from './testing/runs.js';
+import { type TrainingEvent, train } from './trainer.js';
+
+let here: string;
+beforeEach(() => {
+  here = mkdtempSync(join(tmpdir(), 'heddle-train-'));
+});
+afterEach(() => rmSync(here, { recursive: true, force: true }));
+
+const at = (name: string): string => join(here, name);
+
+async function refusal(run: Promise<unknown>): Promise<Error> {
+  const error = await run.then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  expect(error, 'something was refused').toBeDefined();
+  return error!;
+}
+
+describe('learning', () => {
+  for (const design of DESIGNS) {
+    test(`a nano ${design} learns a tiny text`, async () => {
+      const folder = at('run');
+      const result = await train(
+        tinyInput(folder, {
+          config: preset(design, 'nano', 300),
+          settings: {
+            steps: 16,
+            batch: 2,
+            sequence: 16,
+            learningRate: 4e-3,
+            evaluateEvery: 16,
+            saveEvery: 16,
+          },
+        }),
+      );
+      expect(result).toMatchObject({ step: 16, completed: true });
+      const [before, after] = metrics(folder).flatMap((event) =>
+        event.event === 'evaluation' ? [event] : [],
+      );
+      expect(Math.abs(before!.loss - Math.log(300))).toBeLessThan(0.2);
+      expect(after!.loss).toBeLessThan(before!.loss - 1);
+      expect(result.perplexity).toBeCloseTo(Math.exp(after!.loss), 6);
+    });
+  }
+
+  test('says what happens, in order, with a rate that follows the schedule', async () => {
+    const folder = at('run');
+    const events: TrainingEvent[] = [];
+    await train(tinyInput(folder, { onEvent: (event) => events.push(event) }));
+    expect(metrics(folder)).toMatchObject(events);
+    const steps = events.flatMap((event) => (event.event === 'step' ? [event] : []));
+    expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 24 }, (_, i) => i + 1));
+    expect(steps[1]!.learningRate).toBeCloseTo(5e-3, 10);
+    expect(steps[3]!.learningRate).toBeCloseTo(1e-2, 10);
+    expect(steps[23]!.learningRate).toBeCloseTo(1e-3, 10);
+    expect(steps.every(({ tokensPerSecond, gradientNorm }) => tokensPerSecond > 0 && gradientNorm > 0)).toBe(
+      true,
+    );
+    const others = events
+      .filter(({ event }) => event !== 'step')
+      .map(({ event, step }) => `${event} ${step}`);
+    expect(others).toEqual([
+      'evaluation 0',
+      'evaluation 8',
+      'saved 8',
+      'evaluation 16',
+      'saved 16',
+      'evaluation 24',
+      'saved 24',
+    ]);
+  });
+
+  test('the checkpoint is a model that can be read, with its tokenizer', async () => {
+    const folder = at('deeper/run');
+    await train(tinyInput(folder, { settings: { steps: 8 } }));
+    const checkpoint = join(folder, 'checkpoint');
+    const config = await readConfig(checkpoint);
+    expect(config).toEqual(tinyConfig({ pattern: 'M-S-' }));
+    const weights = await readWeights(checkpoint, hybridModel(config));
+    expect(weights.size).toBeGreaterThan(10);
+    expect((await Tokenizer.load(checkpoint)).encode('the cat sat')).toEqual(
+      tinyTokenizer.encode('the cat sat'),
+    );
+    expect(readdirSync(folder).sort()).toEqual(['checkpoint', 'metrics.jsonl']);
+  });
+
+  test('steps that are no multiple of those in a run of the program are all taken, and no others', async () => {
+    const settings = { steps: 5, evaluateEvery: 0, saveEvery: 0 };
+    await train(tinyInput(at('run'), { settings }));
+    await train(tinyInput(at('exact'), { settings, device: stepByStep }));
+    const events = metrics(at('run')).map(({ event, step }) => `${event} ${step}`);
+    expect(events.slice(1)).toEqual([
+      'step 1',
+      'step 2',
+      'step 3',
+      'step 4',
+      'step 5',
+      'evaluation 5',
+      'saved 5',
+    ]);
+    expect(digests(at('run'))['model.safetensors']).toBe(digests(at('exact'))['model.safetensors']);
+  });
+
+  test('no steps leave a new model', async () => {
+    const result = await train(tinyInput(at('run'), { settings: { steps: 0 } }));
+    expect(result).toMatchObject({ step: 0, completed: true });
+    expect(result.perplexity).toBeGreaterThan(200);
+    expect(existsSync(join(at('run'), 'checkpoint', 'model.safetensors'))).toBe(true);
+  });
+});
+
+describe('the same bytes', () => {
+  test('from the same seed, and others from another', async () => {
+    for (const [name, seed] of [
+      ['a', 1],
+      ['b', 1],
+      ['c', 2],
+    ] as const) {
+      await train(tinyInput(at(name), { settings: { seed, steps: 8 } }));
+    }
+    expect(digests(at('b'))).toEqual(digests(at('a')));
+    expect(digests(at('c'))['model.safetensors']).not.toBe(digests(at('a'))['model.safetensors']);
+  });
+
+  test('on several threads too, where they share the work and meet at few tokens', async () => {
+    const device = await openDevice('cpu', { threads: 2 });
+    const training = Int32Array.from({ length: 4000 }, (_, i) => 5 + ((i * i) % 3));
+    const settings = { steps: 16, batch: 16, sequence: 128, evaluateEvery: 0, saveEvery: 0 };
+    const config = tinyConfig({ pattern: '-', hiddenSize: 256 });
+    for (const name of ['a', 'b']) {
+      const validation = training.subarray(0, 200);
+      await train(tinyInput(at(name), { config, training, validation, device, settings }));
+    }
+    expect(digests(at('b'))).toEqual(digests(at('a')));
+  });
+
+  const cases: [string, RunOptions][] = [
+    ['one batch a step', {}],
+    ['two batches a step', { settings: { accumulate: 2, batch: 1 } }],
+  ];
+  for (const [name, options] of cases) {
+    test(`whether interrupted or not: ${name}`, async () => {
+      await train(tinyInput(at('whole'), options));
+      const expected = digests(at('whole'));
+      // Before the first step, in the middle of a run of eight steps, at its end; and one after the other.
+      for (const stops of [[0], [3], [8], [16], [1, 9]]) {
+        const folder = at(`stopped-${stops.join('-')}`);
+        for (const [i, step] of stops.entries()) {
+          const resume = i > 0;
+          const result = await interruptedAfter(step, folder, { ...options, resume });
+          expect(result).toMatchObject({ step: 8 * Math.ceil(step / 8), completed: false });
+        }
+        const result = await train(tinyInput(folder, { ...options, resume: true }));
+        expect(result).toMatchObject({ step: 24, completed: true });
+        expect(digests(folder), `stopped after ${stops}`).toEqual(expected);
+        const numbers = (run: string) =>
+          metrics(run).flatMap((event) =>
+            event.event === 'step' ? [[event.step, event.loss, event.gradientNorm, event.learningRate]] : [],
+          );
+        expect(numbers(folder)).toEqual(numbers(at('whole')));
+      }
+    });
+  }
+
+  test('after a crash: what was logged beyond the checkpoint is taken back', async () => {
+    await train(tinyInput(at('whole')));
+    const onEvent = (event: TrainingEvent): void => {
+      if (event.event === 'step' && event.step === 13) throw new Error('the power went');
+    };
+    await expect(train(tinyInput(at('crashed'), { onEvent }))).rejects.toThrow('the power went');
+    expect(JSON.parse(readFileSync(join(at('crashed'), 'checkpoint', 'training.json'), 'utf8')).step).toBe(8);
+    await train(tinyInput(at('crashed'), { resume: true }));
+    expect(digests(at('crashed'))).toEqual(digests(at('whole')));
+    const steps = metrics(at('crashed')).filter(({ event }) => event === 'step');
+    expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 24 }, (_, i) => i + 1));
+  });
+
+  test('with one step in a run of the program or eight', async () => {
+    await train(tinyInput(at('eight')));
+    const result = await interruptedAfter(3, at('one'), { device: stepByStep });
+    expect(result).toMatchObject({ step: 3, completed: false });
+    await train(tinyInput(at('one'), { device: stepByStep, resume: true }));
+    expect(digests(at('one'))).toEqual(digests(at('eight')));
+  });
+
+  test('however often it is evaluated and saved', async () => {
+    await train(tinyInput(at('often')));
+    await train(tinyInput(at('seldom'), { settings: { evaluateEvery: 0, saveEvery: 0 } }));
+    expect(digests(at('seldom'))).toEqual(digests(at('often')));
+    expect(metrics(at('seldom')).filter(({ event }) => event === 'saved').length).toBe(1);
+  });
+
+  test('settings in another order are the same settings', async () => {
+    const input = tinyInput(at('run'));
+    await interruptedAfter(8, at('run'));
+    const settings = Object.fromEntries(Object.entries(input.settings).reverse()) as typeof input.settings;
+    expect(await train({ ...input, settings, resume: true })).toMatchObject({ completed: true });
+  });
+});
+
+describe('resuming', () => {
+  test('a run that is complete says how good it is, and changes nothing', async () => {
+    const first = await train(tinyInput(at('run')));
+    const before = digests(at('run'));
+    const again = await train(tinyInput(at('run'), { resume: true }));
+    expect(again).toEqual(first);
+    expect(digests(at('run'))).toEqual(before);
+  });
+
+  test('with anything else than before is refused, and leaves the checkpoint', async () => {
+    await interruptedAfter(8, at('run'));
+    const before = digests(at('run'));
+    const others: Record<string, RunOptions> = {
+      steps: { settings: { steps: 32 } },
+      batch: { settings: { batch: 1 } },
+      sequence: { settings: { sequence: 8 } },
+      accumulate: { settings: { accumulate: 2 } },
+      'learning rate': { settings: { learningRate: 1e-3 } },
+      seed: { settings: { seed: 9 } },
+      optimizer: { settings: { optimizer: { ...tinyInput('').settings.optimizer, beta2: 0.99 } } },
+      model: { config: tinyConfig({ pattern: 'M-*-' }) },
+      corpus: { training: trainingTokens.slice(1) },
+      'held-out text': { validation: validationTokens.slice(1) },
+    };
+    for (const [name, options] of Object.entries(others)) {
+      const error = await refusal(train(tinyInput(at('run'), { ...options, resume: true })));
+      expect(error, name).toBeInstanceOf(TrainingError);
+      expect(error.message, name).toMatch(/another model, corpus or settings/);
+    }
+    expect(digests(at('run'))).toEqual(before);
+    // It can still go on with the right ones.
+    expect(await train(tinyInput(at('run'), { resume: true }))).toMatchObject({ completed: true });
+  });
+
+  test('nothing is refused', async () => {
+    const error = await refusal(train(tinyInput(at('run'), { resume: true })));
+    expect(error).toBeInstanceOf(CheckpointError);
+    expect(error.message).toMatch(/nothing to resume.*training\.json/);
+  });
+
+  test('a damaged checkpoint is refused, naming the file', async () => {
+    const damage: Record<string, (path: string) => void> = {
+      'training.json': (path) => writeFileSync(path, '{"step": 8'),
+      'optimizer.safetensors': (path) => writeFileSync(path, readFileSync(path).subarray(0, 1000)),
+      'model.safetensors': (path) => rmSync(path),
+    };
+    await interruptedAfter(8, at('run'));
+    for (const [file, harm] of Object.entries(damage)) {
+      const path = join(at('run'), 'checkpoint', file);
+      const whole = readFileSync(path);
+      harm(path);
+      const error = await refusal(train(tinyInput(at('run'), { resume: true })));
+      expect(error, file).toBeInstanceOf(CheckpointError);
+      expect(error.message).toContain(file);
+      writeFileSync(path, whole);
+    }
+  });
+});
+
+describe('a loss that is no number', () => {
+  test('names the step, and leaves the last checkpoint', async () => {
+    const folder = at('run');
+    await interruptedAfter(8, folder);
+    const checkpoint = join(folder, 'checkpoint');
+    const config = await readConfig(checkpoint);
+    const weights = await readWeights(checkpoint, hybridModel(config));
+    weights.get('backbone.norm_f.weight')!.data[0] = Number.NaN;
+    await writeModel(checkpoint, config, weights);
+    const before = digests(folder);
+    const error = await refusal(train(tinyInput(folder, { resume: true })));
+    expect(error).toBeInstanceOf(TrainingError);
+    expect(error.message).toMatch(/loss became NaN .* at step 9; the checkpoint of step 8 stays as it was/);
+    expect(digests(folder)).toEqual(before);
+  });
+
+  test('by a learning rate that is far too high', async () => {
+    const error = await refusal(
+      train(tinyInput(at('run'), { settings: { learningRate: 1e6, warmupSteps: 0 } })),
+    );
+    expect(error).toBeInstanceOf(TrainingError);
+    expect(error.message).toMatch(/at step \d+; nothing was saved.*lower learning rate/);
+    expect(existsSync(join(at('run'), 'checkpoint'))).toBe(false);
+  });
+
+  test('that only the last update brings about is not saved over the last checkpoint', async () => {
+    const settings = { steps: 1, learningRate: 1e38, warmupSteps: 0 };
+    await interruptedAfter(0, at('run'), { settings });
+    const before = digests(at('run'));
+    // With one step a run the weights are numbers still, only no model's; with eight the surplus ones see to that.
+    for (const device of [tinyInput('').device, stepByStep]) {
+      const error = await refusal(train(tinyInput(at('run'), { settings, device, resume: true })));
+      expect(error).toBeInstanceOf(TrainingError);
+      expect(error.message).toMatch(/validation loss became NaN at step 1; the checkpoint of step 0 stays/);
+      expect(digests(at('run'))).toEqual(before);
+    }
+  });
+
+  test('nor weights that are no numbers, where nothing was evaluated since', async () => {
+    const settings = { steps: 2, learningRate: 3e38, warmupSteps: 0, evaluateEvery: 0, saveEvery: 1 };
+    await interruptedAfter(0, at('run'), { settings });
+    const before = digests(at('run'));
+    // One step a run: the checkpoint would be written before the next loss shows what happened.
+    const options = { settings, device: stepByStep, resume: true };
+    const error = await refusal(train(tinyInput(at('run'), options)));
+    expect(error).toBeInstanceOf(TrainingError);
+    expect(error.message).toMatch(
+      /weight has values that are no numbers at step 1; the checkpoint of step 0/,
+    );
+    expect(digests(at('run'))).toEqual(before);
+  });
+});
+
+describe('what cannot be trained', () => {
+  const refused = async (options: RunOptions, type: new (...args: never[]) => Error, message: RegExp) => {
+    const error = await refusal(train(tinyInput(at('run'), options)));
+    expect(error).toBeInstanceOf(type);
+    expect(error.message).toMatch(message);
+    expect(existsSync(at('run')), 'nothing was written').toBe(false);
+  };
+
+  test('an empty corpus', () => refused({ training: new Int32Array() }, DataError, /corpus is empty/));
+  test('a corpus shorter than a sequence', () =>
+    refused(
+      { training: trainingTokens.slice(0, 12) },
+      DataError,
+      /12 tokens, fewer than one sequence of 12/,
+    ));
+  test('a held-out text shorter than a sequence', () =>
+    refused({ validation: validationTokens.slice(0, 12) }, DataError, /validation text has 12 tokens/));
+  test('tokens that the model does not have', () =>
+    refused(
+      { config: tinyConfig({ pattern: 'M', vocabSize: 100 }) },
+      DataError,
+      /gives the id \d+, but the model has 100 tokens/,
+    ));
+
+  const wrong: [string, number][] = [
+    ['batch', 0],
+    ['sequence', 0],
+    ['accumulate', 0],
+    ['batch', 1.5],
+    ['steps', -1],
+    ['steps', Number.NaN],
+    ['warmupSteps', -1],
+    ['learningRate', 0],
+    ['learningRate', -1e-3],
+    ['learningRate', Number.POSITIVE_INFINITY],
+    ['seed', 0.5],
+    ['evaluateEvery', -1],
+    ['saveEvery', -5],
+  ];
+  for (const [key, value] of wrong) {
+    test(`${key} ${value}`, () =>
+      refused({ settings: { [key]: value } }, ConfigError, new RegExp(`${key} is ${value}`)));
+  }
+});
+
+describe('a folder that cannot be written', () => {
+  test('because a file stands in its place', async () => {
+    writeFileSync(at('run'), 'mine');
+    expect(await refusal(train(tinyInput(at('run'))))).toBeInstanceOf(StorageError);
+    expect(await refusal(train(tinyInput(join(at('run'), 'deeper'))))).toBeInstanceOf(StorageError);
+    expect(readFileSync(at('run'), 'utf8')).toBe('mine');
+  });
+
+  test('because the checkpoint would replace what somebody else put there', async () => {
+    const precious = join(at('run'), 'checkpoint', 'thesis.txt');
+    mkdirSync(join(at('run'), 'checkpoint'), { recursive: true });
+    writeFileSync(precious, 'mine');
+    const error = await refusal(train(tinyInput(at('run'), { settings: { steps: 8 } })));
+    expect(error).toBeInstanceOf(StorageError);
+    expect(error.message).toMatch(/thesis\.txt/);
+    expect(readFileSync(precious, 'utf8')).toBe('mine');
+  });
+});

@@ -1,0 +1,161 @@
+/** `heddle train` as a whole: what a person sees when it works, is interrupted, or cannot work. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { build, heddle, type Outcome } from './testing/heddle.js';
+
+const TEXT =
+  'The heddle lifts the chosen threads, and the weft goes under them. ' +
+  'What the shuttle carries it carries through, row by row, until the cloth is done. ';
+
+const config = {
+  model_type: 'heddle',
+  vocab_size: 300,
+  hidden_size: 16,
+  pattern: 'M-S-',
+  intermediate_size: 24,
+  max_position_embeddings: 16,
+  mamba_num_heads: 4,
+  mamba_head_dim: 8,
+  ssm_state_size: 4,
+  num_attention_heads: 2,
+  num_key_value_heads: 2,
+  head_dim: 8,
+  attention_window: 4,
+  attention_selected: 4,
+};
+
+beforeAll(build);
+
+let here: string;
+beforeEach(() => {
+  here = mkdtempSync(join(tmpdir(), 'heddle-train-command-'));
+});
+afterEach(() => rmSync(here, { recursive: true, force: true }));
+
+/** Writes a file here and returns its path. */
+function file(name: string, content: string): string {
+  const path = join(here, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+const corpus = (): string => file('corpus.txt', TEXT.repeat(40));
+const tiny = (change: object = {}): string => file('config.json', JSON.stringify({ ...config, ...change }));
+const out = (): string => join(here, 'run');
+const small = ['--vocab', '300', '--batch', '2', '--threads', '1'];
+
+function train(...args: string[]): Promise<Outcome> {
+  return heddle(['train', ...args, '--out', out(), ...small]);
+}
+
+/** Exit code 1 and one line that says what is wrong, without a stack trace; nothing was written. */
+function expectRefusal({ code, stdout, stderr }: Outcome, message: RegExp): void {
+  expect(stderr).toMatch(message);
+  expect(stderr.trimEnd().split('\n').length, stderr).toBe(1);
+  expect(stderr).toMatch(/^heddle: /);
+  expect(stderr).not.toMatch(/\n\s+at |Error:|node:internal/);
+  expect(stdout).toBe('');
+  expect(code).toBe(1);
+  expect(existsSync(out())).toBe(false);
+}
+
+test('trains, says how good the model is and where it lies', async () => {
+  const { code, stderr } = await train(corpus(), '--config', tiny(), '--steps', '16');
+  expect(stderr).toMatch(/corpus +corpus\.txt: .*tokens to learn from, .* held out/);
+  expect(stderr).toMatch(/model +M-S-, .* parameters, vocabulary 300/);
+  expect(stderr).toMatch(/step 16\/16 +loss \d/);
+  expect(stderr).toMatch(/done: validation perplexity \d+\.\d+, model in /);
+  expect(code).toBe(0);
+  for (const name of ['config.json', 'model.safetensors', 'tokenizer.json', 'optimizer.safetensors']) {
+    expect(existsSync(join(out(), 'checkpoint', name)), name).toBe(true);
+  }
+});
+
+describe('refuses', () => {
+  test('a corpus file that is empty', async () => {
+    expectRefusal(await train(file('empty.txt', '')), /empty\.txt has no text in it/);
+  });
+
+  test('a corpus file that is missing', async () => {
+    expectRefusal(await train(join(here, 'none.txt')), /none\.txt cannot be read/);
+  });
+
+  test('a corpus shorter than a sequence', async () => {
+    const outcome = await train(file('short.txt', TEXT.slice(0, 60)), '--config', tiny());
+    // What the run would be is told first.
+    const last = { ...outcome, stderr: outcome.stderr.replace(/^(corpus|model|run) .*\n/gm, '') };
+    expectRefusal(last, /tokens, fewer than one sequence of 16/);
+  });
+
+  test('an unknown letter in the pattern of a config', async () => {
+    expectRefusal(await train(corpus(), '--config', tiny({ pattern: 'M-Q-' })), /'M-Q-' has the letter 'Q'/);
+  });
+
+  test('an unknown key in a config', async () => {
+    expectRefusal(
+      await train(corpus(), '--config', tiny({ hiden_size: 8 })),
+      /config\.json .*unknown keys: hiden_size/,
+    );
+  });
+
+  test('a config that is no JSON, or is not there', async () => {
+    expectRefusal(
+      await train(corpus(), '--config', file('bad.json', '{"model_type"')),
+      /bad\.json is not JSON/,
+    );
+    expectRefusal(await train(corpus(), '--config', join(here, 'none.json')), /none\.json cannot be read/);
+  });
+
+  test('a batch or a sequence of nothing', async () => {
+    for (const flag of ['--batch', '--sequence']) {
+      const args = ['train', corpus(), '--config', tiny(), '--out', out(), '--vocab', '300', flag, '0'];
+      const outcome = await heddle(args);
+      const last = { ...outcome, stderr: outcome.stderr.replace(/^(corpus|model|run) .*\n/gm, '') };
+      expectRefusal(last, new RegExp(`${flag.slice(2)} is 0`));
+    }
+  });
+
+  test('to resume what never began', async () => {
+    expectRefusal(await train(corpus(), '--config', tiny(), '--resume'), /run\/checkpoint/);
+  });
+});
+
+test('Ctrl-C saves and exits with 130; --resume completes', async () => {
+  // Long enough not to be over before the signal comes, which is sent as soon as the run has begun.
+  const args = [
+    corpus(),
+    '--config',
+    tiny(),
+    '--steps',
+    '3000',
+    '--save-every',
+    '0',
+    '--evaluate-every',
+    '0',
+  ];
+  let sent = false;
+  const interrupted = await heddle(['train', ...args, '--out', out(), ...small], (stderr, child) => {
+    if (sent || !/step 0: validation loss/.test(stderr)) return;
+    sent = true;
+    child.kill('SIGINT');
+  });
+  expect(interrupted.stderr).toMatch(/interrupted: saving/);
+  expect(interrupted.stderr).toMatch(/stopped after step \d+\. Go on with the same command and --resume\./);
+  expect(interrupted.code).toBe(130);
+  const progress = (): { step: number } =>
+    JSON.parse(readFileSync(join(out(), 'checkpoint', 'training.json'), 'utf8')) as { step: number };
+  const { step } = progress();
+  expect(step).toBeLessThan(3000);
+
+  const resumed = await train(...args, '--resume');
+  expect(resumed.stderr).toMatch(/done: validation perplexity/);
+  expect(resumed.code).toBe(0);
+  expect(progress().step).toBe(3000);
+  const lines = readFileSync(join(out(), 'metrics.jsonl'), 'utf8').trim().split('\n');
+  const steps = lines.map((line) => JSON.parse(line) as { event: string; step: number });
+  expect(steps.filter(({ event }) => event === 'step').map((event) => event.step)).toEqual(
+    Array.from({ length: 3000 }, (_, i) => i + 1),
+  );
+});
