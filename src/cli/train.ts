@@ -13,6 +13,7 @@ import {
   parametersOf,
   parseConfig,
   preset,
+  readConfig,
   SIZES,
   type Size,
 } from '../models/index.js';
@@ -25,7 +26,13 @@ import {
   tokenizerFiles,
   trainBpe,
 } from '../text/index.js';
-import { TRAINING_DEFAULTS, type TrainingEvent, type TrainingSettings, train } from '../train/index.js';
+import {
+  CHECKPOINT,
+  TRAINING_DEFAULTS,
+  type TrainingEvent,
+  type TrainingSettings,
+  train,
+} from '../train/index.js';
 import { formatCount, formatDuration, formatRate } from './format.js';
 import { choice, number, wholeNumber } from './options.js';
 
@@ -142,7 +149,7 @@ async function run(source: string, options: TrainOptions): Promise<void> {
     signal: interrupt.signal,
   });
   progress.clear();
-  const checkpoint = join(options.out, 'checkpoint');
+  const checkpoint = join(options.out, CHECKPOINT);
   if (!result.completed) {
     say(`stopped after step ${result.step}. Go on with the same command and --resume.`);
     process.exitCode = 130;
@@ -157,7 +164,11 @@ function say(line: string): void {
 }
 
 async function tokenizerFor(documents: readonly CorpusDocument[], options: TrainOptions): Promise<Tokenizer> {
-  if (options.resume) return Tokenizer.load(join(options.out, 'checkpoint'));
+  if (options.resume) {
+    // Reading the config first puts back a checkpoint whose last save was cut off, and says so where there is none.
+    await readConfig(join(options.out, CHECKPOINT));
+    return Tokenizer.load(join(options.out, CHECKPOINT));
+  }
   if (options.tokenizer !== undefined) return Tokenizer.load(options.tokenizer);
   const texts = documents.map(({ text }) => text);
   return new Tokenizer(tokenizerFiles(trainBpe(texts, { vocabSize: options.vocab })));

@@ -10,6 +10,8 @@ import { contains, runOnnx } from './testing/run-onnx.js';
 const FUSED: Readonly<Record<string, { opType: string; names: readonly string[] }>> = {
   silu: { opType: 'QuickGelu', names: ['QuickGelu'] },
   causalConvolution: { opType: 'CausalConvWithState', names: ['CausalConvWithState'] },
+  // Small enough for one thread: from several at once the CPU's ScatterND loses sums.
+  scatterRows: { opType: 'ScatterND', names: ['ScatterND'] },
   matmul: { opType: 'FusedMatMul', names: ['FusedMatMul'] },
   logSoftmax: { opType: 'LogSoftmax', names: ['LogSoftmax'] },
   rmsNorm: {

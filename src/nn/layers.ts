@@ -37,10 +37,9 @@ export function linear(
   return options.bias ? add(product, parameters.get('bias', [outputs], constantly(0))) : product;
 }
 
-/** x W^T as one matrix product over all tokens: x [..., inputs], weight [outputs, inputs]. */
+/** x W^T: x [..., inputs], weight [outputs, inputs] -> [..., outputs]. */
 export function project(x: Tensor, weight: Tensor): Tensor {
-  const rows = reshape(x, [-1, x.shape.at(-1)!]);
-  return reshape(matmul(rows, weight, { transposeB: true }), [...x.shape.slice(0, -1), weight.shape[0]!]);
+  return matmul(x, weight, { transposeB: true });
 }
 
 /** Rows of `weight` [vocabulary, size] by token: int64 ids [...] -> [..., size]. */

@@ -5,6 +5,7 @@ export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
 export { evaluationProgram, languageModelLoss, type TrainingShape, trainingProgram } from './program.js';
 export { TRAINING_DEFAULTS, type TrainingSettings } from './settings.js';
 export {
+  CHECKPOINT,
   initialWeights,
   type TrainingEvent,
   type TrainingInput,

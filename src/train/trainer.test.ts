@@ -396,13 +396,13 @@ describe('a folder that cannot be written', () => {
     expect(readFileSync(at('run'), 'utf8')).toBe('mine');
   });
 
-  test('because the checkpoint would replace what somebody else put there', async () => {
+  test('because there is something where the checkpoint would go: before any work is done', async () => {
     const precious = join(at('run'), 'checkpoint', 'thesis.txt');
     mkdirSync(join(at('run'), 'checkpoint'), { recursive: true });
     writeFileSync(precious, 'mine');
     const error = await refusal(train(tinyInput(at('run'), { settings: { steps: 8 } })));
-    expect(error).toBeInstanceOf(StorageError);
-    expect(error.message).toMatch(/thesis\.txt/);
+    expect(error).toBeInstanceOf(TrainingError);
+    expect(error.message).toMatch(/checkpoint holds a trained model already: go on with it \(--resume\)/);
     expect(readFileSync(precious, 'utf8')).toBe('mine');
   });
 });

@@ -4,6 +4,7 @@
  * log. A run that is interrupted and resumed ends with the same bits as one that was not, on the CPU.
  */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { appendFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -80,7 +81,8 @@ export interface TrainingResult {
   perplexity: number | undefined;
 }
 
-const CHECKPOINT = 'checkpoint';
+/** The model's folder inside a run's. */
+export const CHECKPOINT = 'checkpoint';
 const METRICS = 'metrics.jsonl';
 const OPTIMIZER = 'optimizer.safetensors';
 const PROGRESS = 'training.json';
@@ -176,6 +178,11 @@ class Run {
       throw new StorageError(`${folder} cannot be made: ${error.message}`, { cause: error });
     });
     await recoverFolder(join(folder, CHECKPOINT));
+    if (!input.resume && existsSync(join(folder, CHECKPOINT))) {
+      throw new TrainingError(
+        `${join(folder, CHECKPOINT)} holds a trained model already: go on with it (--resume), or train into another folder`,
+      );
+    }
     const start = input.resume ? await resumed(input, model, parameters) : fresh(input, parameters);
     const training = await device.compile(program);
     const evaluation = await device.compile(evaluationProgram(model, settings.sequence));

@@ -46,19 +46,20 @@ const matmulOperator = defineOperator<MatmulAttributes>({
       needs(1) ? sumTo(gradientB(), b.shape) : undefined,
     ];
   },
-  lower(builder, [a, b], { attributes: { transposeA, transposeB }, inputs }) {
+  lower(builder, [a, b], { attributes: { transposeA, transposeB }, inputs, outputs }) {
     if (!transposeA && !transposeB) return builder.emit('MatMul', [a!, b!]);
     const ranks = inputs.map((operand) => operand!.rank);
-    if (ranks[0] === 2 && ranks[1] === 2) {
-      return builder.emit('Gemm', [a!, b!], {
-        attributes: { transA: { int: Number(transposeA) }, transB: { int: Number(transposeB) } },
-      });
-    }
+    const flags = { transA: { int: Number(transposeA) }, transB: { int: Number(transposeB) } };
+    if (ranks[0] === 2 && ranks[1] === 2) return builder.emit('Gemm', [a!, b!], { attributes: flags });
     if (builder.fused.has('FusedMatMul')) {
-      return builder.emit('FusedMatMul', [a!, b!], {
-        domain: 'com.microsoft',
-        attributes: { transA: { int: Number(transposeA) }, transB: { int: Number(transposeB) } },
-      });
+      return builder.emit('FusedMatMul', [a!, b!], { domain: 'com.microsoft', attributes: flags });
+    }
+    if (ranks[1] === 2 && !transposeA) {
+      // All rows of the batch in one product.
+      const width = builder.resolve(inputs[0]!.shape.at(-1)!);
+      const rows = builder.emit('Reshape', [a!, builder.shape([-1, width])])[0]!;
+      const product = builder.emit('Gemm', [rows, b!], { attributes: flags })[0]!;
+      return builder.emit('Reshape', [product, builder.shape(outputs[0]!.shape)]);
     }
     return builder.emit('MatMul', [
       transposeA ? swapLastTwo(builder, a!, ranks[0]!) : a!,
