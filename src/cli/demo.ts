@@ -9,7 +9,7 @@ import { type Device, openDevice } from '../engine/index.js';
 import { LanguageModel, loadModel } from '../generate/index.js';
 import { hybridModel, parametersOf, preset } from '../models/index.js';
 import { initialWeights } from '../train/index.js';
-import { formatBytes, formatCount, formatDuration, formatRate, table } from './format.js';
+import { formatBytes, formatCount, formatRate, table } from './format.js';
 import { wholeNumber } from './options.js';
 
 /** The shipped model's folder. */
@@ -24,7 +24,7 @@ export function addDemoCommand(program: Command): void {
     .command('demo')
     .description('the shipped model continues a text and shows what that costs')
     .argument('[prompt...]', 'the text to continue', [PROMPT])
-    .option('--seed <n>', 'the same seed writes the same text', wholeNumber, 1)
+    .option('--seed <n>', 'the same seed writes the same text', wholeNumber, 3)
     .option('--max-tokens <n>', 'write at most this many tokens', wholeNumber, 160)
     .action((words: string[], { seed, maxTokens }) => run(words.join(' '), seed, maxTokens));
 }
@@ -37,7 +37,7 @@ async function run(prompt: string, seed: number, maxTokens: number): Promise<voi
     `Heddle's shipped model: ${formatCount(hybrid.parameters)} parameters, layers ${hybrid.config.pattern}, trained on two centuries of speeches`,
   );
   say(
-    `to the United States Congress. Loaded in ${formatDuration((performance.now() - started) / 1000)}; it now goes on from your words (seed ${seed}):\n`,
+    `to the United States Congress. Loaded in ${((performance.now() - started) / 1000).toFixed(1)} s; it now goes on from your words (seed ${seed}):\n`,
   );
 
   const session = hybrid.session();
