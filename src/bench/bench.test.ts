@@ -1,0 +1,216 @@
+/** The measuring functions on tiny shapes: that they measure what they say, never how fast this machine is. */
+import { describe, expect, test } from 'vitest';
+import { openDevice } from '../engine/index.js';
+import { input, matmul, reshape, silu, sum } from '../graph/index.js';
+import { hybridModel, modelConfig } from '../models/index.js';
+import { ContenderError, race, startContender } from './contender.js';
+import { measureGeneration } from './generation-section.js';
+import { peakMemory } from './machine.js';
+import { activationBytes, trainingMemoryNeed } from './memory-need.js';
+import { measurePeak } from './peak.js';
+import { QUICK } from './plan.js';
+import { generationText, highest, peakText, trainText } from './report.js';
+import { table } from './table.js';
+import { median, type TrainResult } from './train-section.js';
+import { compileStep, STEPS_PER_ROUND, startRun } from './training.js';
+import { countWork, decodeFlops, prefillFlops, trainingFlops } from './work.js';
+
+const device = await openDevice('cpu', { threads: 1 });
+
+/** By hand: hidden 8, vocabulary 20, one Mamba-2 layer of 2 heads x 4 with 3 state rows, one MLP of width 6. */
+const tiny = {
+  modelType: 'heddle' as const,
+  vocabSize: 20,
+  hiddenSize: 8,
+  pattern: 'M-',
+  intermediateSize: 6,
+  maxPositionEmbeddings: 4,
+  mambaNumHeads: 2,
+  mambaHeadDim: 4,
+  ssmStateSize: 3,
+};
+const EMBEDDING = 20 * 8;
+const CHANNELS = 2 * 4 + 2 * 3;
+const MAMBA = 8 * (8 + CHANNELS + 2) + CHANNELS * 4 + CHANNELS + 3 * 2 + 8 + 8 * 8;
+const MLP = 8 * 2 * 6 + 6 * 8;
+const NORMS = 3 * 8;
+
+describe('arithmetic', () => {
+  test.each([true, false])('is counted as by hand, with a tied head: %s', (tieWordEmbeddings) => {
+    const work = countWork(hybridModel(modelConfig({ ...tiny, tieWordEmbeddings })));
+    const layers = MAMBA + MLP + NORMS;
+    const total = layers + (tieWordEmbeddings ? 1 : 2) * EMBEDDING;
+    expect(work).toEqual({ total, computed: layers + EMBEDDING, head: EMBEDDING });
+    expect(trainingFlops(work, 5)).toBe(6 * 5 * (layers + EMBEDDING));
+    expect(decodeFlops(work, 5)).toBe(2 * 5 * (layers + EMBEDDING));
+    expect(prefillFlops(work, 5)).toBe(2 * 5 * layers);
+  });
+
+  test('the middle of an odd number of values, the lower of two', () => {
+    expect(median([5, 1, 3])).toBe(3);
+    expect(median([4, 2])).toBe(2);
+  });
+});
+
+describe('memory that a step needs', () => {
+  const x = input('x', 'float32', [2, 3]);
+  const weight = input('weight', 'float32', [3, 4]);
+
+  test('counts what the gradient reads of what was computed, once', () => {
+    // silu reads its operand and its result, [2, 4] each; the product reads x, which was fed.
+    const y = matmul(x, weight);
+    expect(activationBytes(sum(silu(y)), [weight])).toBe(2 * 8 * 4);
+    // A reshaped operand is the same memory.
+    expect(activationBytes(sum(silu(reshape(y, [8]))), [weight])).toBe(2 * 8 * 4);
+    // A sum reads nothing.
+    expect(activationBytes(sum(y), [weight])).toBe(0);
+  });
+
+  test('adds up, and grows with the batch but for the parameters', () => {
+    const task = { name: '', config: modelConfig(tiny), batch: 1, sequence: 4 };
+    const one = trainingMemoryNeed(task);
+    const two = trainingMemoryNeed({ ...task, batch: 2 });
+    expect(one.parameters).toBe(4 * (MAMBA + MLP + NORMS + EMBEDDING));
+    expect(one.optimizer).toBe(2 * one.gradients);
+    expect(one.total).toBe(one.parameters + one.gradients + one.optimizer + one.activations);
+    expect(two.parameters).toBe(one.parameters);
+    // exp(A_log) and its negative, of 2 heads, are the same for all tokens.
+    const fixed = 2 * 2 * 4;
+    expect(two.activations - fixed).toBe(2 * (one.activations - fixed));
+  });
+
+  test('the peak of this process is at least what it has now', () => {
+    expect(peakMemory()).toBeGreaterThan(10e6);
+    expect(peakMemory()).toBeGreaterThanOrEqual(0.9 * process.memoryUsage.rss());
+  });
+});
+
+test('peak: each size yields a rate', async () => {
+  const peaks = [];
+  for (const size of QUICK.peak) peaks.push(await measurePeak(device, size));
+  for (const { flops } of peaks) expectRate(flops);
+  expect(peakText(peaks)).toMatch(/64 x 64 .* GFLOP\/s\n.*128 x 128 .* GFLOP\/s/);
+  expect(highest(peaks)).toBe(Math.max(...peaks.map(({ flops }) => flops)));
+});
+
+test('train: the compiled step learns its tokens by heart', async () => {
+  const step = await compileStep(QUICK.training, device);
+  expect(STEPS_PER_ROUND % step.stepsPerRun).toBe(0);
+  for (const seconds of Object.values(step.preparation)) expectRate(seconds);
+  const run = startRun(QUICK.training, step);
+  const first = await run.round();
+  let last = first;
+  for (let i = 0; i < 3; i++) last = await run.round();
+  await run.dispose();
+  expectRate(first.seconds);
+  expect(last.loss).toBeLessThan(first.loss);
+});
+
+test('prefill and decode: each design at each length', async () => {
+  const { prefill, decode } = await measureGeneration(device, QUICK.generation);
+  expect(prefill.map(({ tokens }) => tokens)).toEqual([32, 64, 32, 64, 32, 64]);
+  expect(decode.map(({ design }) => design)).toEqual(
+    ['transformer', 'ssm', 'hybrid'].flatMap((design) => [design, design]),
+  );
+  for (const { tokensPerSecond, flops, stateBytes } of [...prefill, ...decode]) {
+    for (const value of [tokensPerSecond, flops, stateBytes]) expectRate(value);
+  }
+  // The embedding is tied: writing multiplies with all parameters, reading with all but the head.
+  const head = QUICK.generation.vocabSize * 128;
+  for (const { tokensPerSecond, flops, parameters } of decode) {
+    expect(Math.round(flops / tokensPerSecond)).toBe(2 * parameters);
+  }
+  for (const { tokensPerSecond, flops, parameters } of prefill) {
+    expect(Math.round(flops / tokensPerSecond)).toBe(2 * (parameters - head));
+  }
+  // Keys and values of 5 layers, 128 wide; a state-space model's state has one size.
+  expect(decode[0]!.stateBytes).toBe(16 * 5 * 2 * 128 * 4);
+  expect(decode[2]!.stateBytes).toBe(decode[3]!.stateBytes);
+  const text = generationText('decode', decode, 'nano', 1e12);
+  expect(text.split('\n')).toHaveLength(2 + decode.length);
+});
+
+describe('contenders', () => {
+  /** Answers each line it reads, with its number as the seconds of a step. */
+  const talker = (ready: string): string[] => [
+    '-e',
+    `console.log(${JSON.stringify(ready)});
+     let count = 0;
+     require('node:readline').createInterface({ input: process.stdin }).on('line', () =>
+       console.log(JSON.stringify({ seconds: ++count, loss: 1, peakBytes: 1 })));`,
+  ];
+
+  test('take turns; the first round does not count', async () => {
+    const args = talker('{"parameters":7}');
+    const contenders = [
+      await startContender('a', process.execPath, args),
+      await startContender('b', process.execPath, args),
+    ];
+    const results = await race(contenders, 2);
+    for (const contender of contenders) contender.stop();
+    expect(contenders.map(({ ready }) => ready.parameters)).toEqual([7, 7]);
+    expect(results.map((rounds) => rounds.map(({ seconds }) => seconds))).toEqual([
+      [2, 3],
+      [2, 3],
+    ]);
+  });
+
+  test.each([
+    ['that is not there', '/nowhere/python', [], 'x ended early: spawn /nowhere/python ENOENT'],
+    [
+      'that fails',
+      process.execPath,
+      ['-e', 'console.error("no torch"); process.exit(1)'],
+      'x ended early: no torch',
+    ],
+    ['that babbles', process.execPath, talker('hello'), 'x said what was not asked: hello'],
+  ])('one %s is told', async (_, command, args, message) => {
+    const started = startContender('x', command, args);
+    await expect(started).rejects.toThrow(ContenderError);
+    await expect(started).rejects.toThrow(message);
+  });
+});
+
+describe('the report', () => {
+  const time = { bestSeconds: 0.5, medianSeconds: 0.6, tokensPerSecond: 2048, flops: 1e11, peakBytes: 3e9 };
+  const result: TrainResult = {
+    name: 'a stack',
+    parameters: { total: 16e6, computed: 14e6, head: 2e6 },
+    batch: 4,
+    sequence: 256,
+    ours: { name: 'heddle', ...time },
+    need: { parameters: 1e8, gradients: 1e8, optimizer: 2e8, activations: 6e8, total: 1e9 },
+    preparations: [{ name: 'a stack', parameters: 16e6, batch: 4, sequence: 256, build: 0.01, compile: 0.5 }],
+    peers: [],
+    failures: [],
+  };
+
+  test('says what was measured, with units', () => {
+    const text = trainText(result, 4e11);
+    expect(text).toMatch(/heddle +500 ms +600 ms +2,048 +100 GFLOP\/s +25\.0 % +3,000 MB\n/);
+    expect(text).toMatch(/ratio of the last two +3\.00\n/);
+    expect(text).toMatch(/a stack +16\.0 M +4 x 256 +10\.0 ms +500 ms$/);
+    expect(text).not.toContain('ours');
+  });
+
+  test('puts a peer beside ours, or says why there is none', () => {
+    const peers = [{ name: 'PyTorch eager', ...time, ratio: 1.234 }];
+    const text = trainText({ ...result, peers, failures: ['PyTorch compile ended early'] }, 4e11);
+    expect(text).toMatch(/PyTorch eager .* 1\.23 x ours\n/);
+    expect(text).toContain('not measured: PyTorch compile ended early');
+  });
+
+  test('aligns its columns', () => {
+    expect(
+      table([
+        ['', 'unit'],
+        ['long name', 'x'],
+      ]),
+    ).toBe('              unit\n  long name      x');
+  });
+});
+
+function expectRate(value: number): void {
+  expect(Number.isFinite(value)).toBe(true);
+  expect(value).toBeGreaterThan(0);
+}

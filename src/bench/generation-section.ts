@@ -1,0 +1,64 @@
+/** Reading and writing with new weights: prefill and decode of the presets. */
+import type { Device } from '../engine/index.js';
+import { LanguageModel } from '../generate/index.js';
+import { DESIGNS, type Design, hybridModel, parametersOf, preset } from '../models/index.js';
+import { stateBytes } from '../nn/index.js';
+import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
+import { initialWeights } from '../train/index.js';
+import { decodeCost, prefillRate } from './cost.js';
+import type { Plan } from './plan.js';
+import { countWork, decodeFlops, prefillFlops } from './work.js';
+
+export interface GenerationRate {
+  design: Design;
+  parameters: number;
+  /** Tokens read, or tokens that came before those written. */
+  tokens: number;
+  tokensPerSecond: number;
+  /** Floating-point operations a second. */
+  flops: number;
+  /** What one sequence's state takes after that many tokens. */
+  stateBytes: number;
+}
+
+export interface GenerationResult {
+  prefill: GenerationRate[];
+  decode: GenerationRate[];
+}
+
+/** Measures at the given lengths; none where a part is not wanted. */
+export async function measureGeneration(
+  device: Device,
+  { size, vocabSize, prefill, contexts }: Plan['generation'],
+): Promise<GenerationResult> {
+  const result: GenerationResult = { prefill: [], decode: [] };
+  for (const design of DESIGNS) {
+    const model = hybridModel(preset(design, size, vocabSize));
+    const work = countWork(model);
+    const weights = initialWeights(parametersOf(model), 1);
+    const language = await LanguageModel.compile(model, weights, bytesTokenizer(), device);
+    const rate = (tokens: number, tokensPerSecond: number, flops: number): GenerationRate => ({
+      design,
+      parameters: work.total,
+      tokens,
+      tokensPerSecond,
+      flops,
+      stateBytes: stateBytes(model.state, tokens),
+    });
+    for (const tokens of prefill) {
+      const speed = await prefillRate(language, tokens);
+      result.prefill.push(rate(tokens, speed, prefillFlops(work, speed)));
+    }
+    for (const context of contexts) {
+      const { tokensPerSecond: speed } = await decodeCost(language, context);
+      result.decode.push(rate(context, speed, decodeFlops(work, speed)));
+    }
+    await language.dispose();
+  }
+  return result;
+}
+
+/** A model needs one, even where only ids are read. */
+function bytesTokenizer(): Tokenizer {
+  return new Tokenizer(tokenizerFiles(trainBpe(['heddle'], { vocabSize: 257 })));
+}

@@ -1,0 +1,93 @@
+/** `npm run bench`: how fast Heddle is on this machine, and how much memory it takes. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { writeFileAtomic } from '../checkpoint/index.js';
+import { type DeviceName, openDevice } from '../engine/index.js';
+import { HeddleError } from '../errors.js';
+import { measureGeneration } from './generation-section.js';
+import { describeMachine } from './machine.js';
+import { measurePeak, type Peak } from './peak.js';
+import { FULL, QUICK, SECTIONS, type Section } from './plan.js';
+import { generationText, highest, machineText, peakText, trainText } from './report.js';
+import { measureTraining, type TrainResult } from './train-section.js';
+
+interface Options {
+  threads: number;
+  device: DeviceName;
+  only: readonly Section[];
+  peer?: string;
+  quick: boolean;
+  json?: string;
+}
+
+async function run({ threads, device: deviceName, only, peer, quick, json }: Options): Promise<void> {
+  const plan = quick ? QUICK : FULL;
+  const wants = (section: Section): boolean => only.includes(section);
+  const machine = describeMachine(deviceName, threads);
+  say(machineText(machine));
+
+  // Always: the other sections are told as shares of it.
+  const device = await openDevice(deviceName, { threads });
+  const peaks: Peak[] = [];
+  for (const size of plan.peak) peaks.push(await measurePeak(device, size));
+  const peak = highest(peaks);
+  say(peakText(peaks));
+
+  let training: TrainResult | undefined;
+  if (wants('train')) {
+    training = await measureTraining(plan, { device: deviceName, threads, peer });
+    say(trainText(training, peak));
+  }
+  const { size } = plan.generation;
+  const generation = await measureGeneration(device, {
+    ...plan.generation,
+    ...(!wants('prefill') && { prefill: [] }),
+    ...(!wants('decode') && { contexts: [] }),
+  });
+  if (wants('prefill')) say(generationText('prefill', generation.prefill, size, peak));
+  if (wants('decode')) say(generationText('decode', generation.decode, size, peak));
+  if (json !== undefined) {
+    const results = { machine, peaks, training, ...generation };
+    await writeFileAtomic(json, `${JSON.stringify(results, null, 2)}\n`);
+  }
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n\n`);
+}
+
+function threadCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1)
+    throw new InvalidArgumentError('expected a whole number, 1 or more.');
+  return count;
+}
+
+function sections(text: string): Section[] {
+  return text.split(',').map((name) => {
+    const section = SECTIONS.find((known) => known === name);
+    if (!section) throw new InvalidArgumentError(`expected some of ${SECTIONS.join(',')}.`);
+    return section;
+  });
+}
+
+const program = new Command('bench')
+  .description('measures this machine: matrix products, the training step, prefill and decode')
+  .option('--threads <n>', 'threads that compute', threadCount, 2)
+  .addOption(new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu']).default('cpu'))
+  .addOption(
+    new Option('--only <sections>', `some of ${SECTIONS.join(',')}; the peak is always measured`)
+      .argParser(sections)
+      .default(SECTIONS, 'all'),
+  )
+  .option('--peer <python>', 'a Python with torch, to train the same model by turns with ours')
+  .option('--quick', 'tiny shapes, once: shows that all works, not how fast it is', false)
+  .option('--json <file>', 'also write the results, in seconds, bytes and operations a second')
+  .action((options: Options) => run(options));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof HeddleError)) throw error;
+  process.stderr.write(`bench: ${error.message}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,60 @@
+/** How much memory a training step cannot do without, to hold the process's peak against. */
+import { gradient, input, type Tensor, topologicalOrder } from '../graph/index.js';
+import { hybridModel } from '../models/index.js';
+import { ParameterRegistry, stateBytes } from '../nn/index.js';
+import { languageModelLoss } from '../train/index.js';
+import type { TrainingTask } from './plan.js';
+
+/** Bytes each. */
+export interface MemoryNeed {
+  parameters: number;
+  gradients: number;
+  /** AdamW's two moments. */
+  optimizer: number;
+  activations: number;
+  total: number;
+}
+
+export function trainingMemoryNeed({ config, batch, sequence }: TrainingTask): MemoryNeed {
+  const registry = new ParameterRegistry();
+  const tokens = input('tokens', 'int64', [batch, sequence + 1]);
+  const loss = languageModelLoss(hybridModel(config), registry, tokens);
+  const tensors = [...registry.tensors.values()];
+  const parameters = tensors.reduce((total, tensor) => total + bytesOf(tensor), 0);
+  const activations = activationBytes(loss, tensors);
+  return {
+    parameters,
+    gradients: parameters,
+    optimizer: 2 * parameters,
+    activations,
+    total: 4 * parameters + activations,
+  };
+}
+
+/**
+ * Bytes of what the forward pass computes and the backward pass reads again. A node is backward if the gradients depend
+ * on it and the loss does not. A reshaped tensor is the same memory; what is fed (parameters, tokens) and constants were
+ * there before. All of it is alive at once when the backward pass begins.
+ */
+export function activationBytes(loss: Tensor, parameters: readonly Tensor[]): number {
+  const forward = new Set(topologicalOrder([loss]));
+  const kept = new Set<Tensor>();
+  for (const node of topologicalOrder(gradient(loss, parameters))) {
+    if (forward.has(node)) continue;
+    for (const operand of node.inputs) {
+      if (operand && forward.has(operand.node)) kept.add(storageOf(operand));
+    }
+  }
+  const computed = [...kept].filter(({ node }) => node.inputs.length > 0);
+  return computed.reduce((total, tensor) => total + bytesOf(tensor), 0);
+}
+
+/** The tensor whose memory this one is. */
+function storageOf(tensor: Tensor): Tensor {
+  const isView = ['reshape', 'detach'].includes(tensor.node.operator.name);
+  return isView ? storageOf(tensor.node.inputs[0]!) : tensor;
+}
+
+function bytesOf({ dtype, shape }: Tensor): number {
+  return stateBytes([{ name: '', dtype, shape, initial: 0 }], 0);
+}

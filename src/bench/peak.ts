@@ -1,0 +1,44 @@
+/** The yardstick: what the engine reaches in float32 matrix products alone. */
+import { type Device, float32 } from '../engine/index.js';
+import { input, matmul, multiply, sum } from '../graph/index.js';
+import { Random } from '../nn/index.js';
+
+export interface Peak {
+  /** Rows and columns of both matrices. */
+  size: number;
+  /** Floating-point operations a second. */
+  flops: number;
+}
+
+/** Runs from which the best is taken, after one to warm up. */
+const RUNS = 10;
+
+/**
+ * The rate of products of [size, size] matrices. They are chained inside one run that is fed a number and returns one, so
+ * that neither the call nor copies count; the chain is shorter for larger matrices, and what little there is beside the
+ * products always weighs the same.
+ */
+export async function measurePeak(device: Device, size: number): Promise<Peak> {
+  const chain = Math.max(4, Math.round(16_384 / size));
+  const factor = input('factor', 'float32', []);
+  const matrix = input('matrix', 'float32', [size, size]);
+  let product = multiply(matrix, factor);
+  for (let i = 0; i < chain; i++) product = matmul(product, matrix);
+
+  // Independent elements of variance 1/size: the products stay in scale.
+  const random = new Random(1);
+  const bound = Math.sqrt(3 / size);
+  const values = Float32Array.from({ length: size * size }, () => bound * (2 * random.uniform() - 1));
+  const executable = await device.compile({
+    outputs: { total: sum(product) },
+    weights: new Map([['matrix', float32(values, [size, size])]]),
+  });
+  let best = Number.POSITIVE_INFINITY;
+  for (let i = 0; i <= RUNS; i++) {
+    const started = performance.now();
+    await executable.run({ factor: float32([1], []) });
+    if (i > 0) best = Math.min(best, (performance.now() - started) / 1000);
+  }
+  await executable.dispose();
+  return { size, flops: (chain * 2 * size ** 3) / best };
+}

@@ -1,0 +1,66 @@
+/** What a run of the benchmark measures: the shapes, and how often. */
+import { type Design, type ModelConfig, modelConfig, preset, type Size } from '../models/index.js';
+
+export const SECTIONS = ['peak', 'train', 'prefill', 'decode'] as const;
+export type Section = (typeof SECTIONS)[number];
+
+/** A training step: one batch of random tokens through loss, gradient and update. */
+export interface TrainingTask {
+  name: string;
+  config: ModelConfig;
+  /** Sequences in a batch. */
+  batch: number;
+  /** Tokens in a sequence. */
+  sequence: number;
+}
+
+export interface Plan {
+  /** Sizes n of the square matrices whose product is the yardstick. */
+  peak: readonly number[];
+  training: TrainingTask;
+  /** Rounds of steps, taken by turns with a peer. */
+  rounds: number;
+  /** A larger step, of which only the preparation is timed. */
+  preparation: TrainingTask;
+  /** The presets that are prefilled and decoded. */
+  generation: { size: Size; vocabSize: number; prefill: readonly number[]; contexts: readonly number[] };
+}
+
+/** A stack of Mamba-2 and SwiGLU layers, of which `bench/peers/torch_train.py` is the copy in PyTorch. */
+function stack(hiddenSize: number, layers: number, vocabSize: number): ModelConfig {
+  const headDim = 64;
+  return modelConfig({
+    modelType: 'heddle',
+    vocabSize,
+    hiddenSize,
+    pattern: `(M-)x${layers}`,
+    intermediateSize: Math.round((hiddenSize * 8) / 3 / 64) * 64,
+    tieWordEmbeddings: false,
+    maxPositionEmbeddings: 256,
+    mambaNumHeads: (2 * hiddenSize) / headDim,
+    mambaHeadDim: headDim,
+    ssmStateSize: 64,
+  });
+}
+
+function presetTask(design: Design, size: Size, vocabSize: number): TrainingTask {
+  const config = preset(design, size, vocabSize);
+  return { name: `${design} ${size}`, config, batch: 4, sequence: config.maxPositionEmbeddings };
+}
+
+export const FULL: Plan = {
+  peak: [1024, 2048],
+  training: { name: 'Mamba-2 + SwiGLU, 6 layers', config: stack(384, 6, 4096), batch: 4, sequence: 256 },
+  rounds: 5,
+  preparation: presetTask('hybrid', 'base', 4096),
+  generation: { size: 'small', vocabSize: 4096, prefill: [512, 2048], contexts: [128, 4096, 65_536] },
+};
+
+/** Everything once and small: whether it works, not how fast it is. */
+export const QUICK: Plan = {
+  peak: [64, 128],
+  training: { name: 'Mamba-2 + SwiGLU, 1 layer', config: stack(64, 1, 256), batch: 2, sequence: 16 },
+  rounds: 1,
+  preparation: presetTask('hybrid', 'nano', 256),
+  generation: { size: 'nano', vocabSize: 256, prefill: [32, 64], contexts: [16, 64] },
+};

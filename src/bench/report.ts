@@ -1,0 +1,89 @@
+/** What a run found, section by section, as text for a person. */
+import type { GenerationRate } from './generation-section.js';
+import type { Machine } from './machine.js';
+import type { Peak } from './peak.js';
+import { decimal, gigaflops, megabytes, millions, milliseconds, percent, table } from './table.js';
+import type { StepTime, TrainResult } from './train-section.js';
+
+export function machineText(machine: Machine): string {
+  const { cpu, cores, memoryBytes, system, device, threads, node, onnxruntime } = machine;
+  return [
+    `machine: ${cpu}, ${cores} cores, ${decimal(memoryBytes / 1e9)} GB of memory, ${system}`,
+    `engine: onnxruntime ${onnxruntime} on ${device}, ${threads} threads, Node ${node}`,
+  ].join('\n');
+}
+
+/** The best of the sizes: what shares refer to. */
+export function highest(peaks: readonly Peak[]): number {
+  return Math.max(...peaks.map(({ flops }) => flops));
+}
+
+export function peakText(peaks: readonly Peak[]): string {
+  const rows = peaks.map(({ size, flops }) => [`${size} x ${size}`, gigaflops(flops)]);
+  return `peak: float32 matrix products through the engine\n${table(rows)}`;
+}
+
+export function trainText(result: TrainResult, peak: number): string {
+  const { name, parameters, batch, sequence, ours, need, peers, failures, preparations } = result;
+  const step = (time: StepTime): string[] => [
+    time.name,
+    milliseconds(time.bestSeconds),
+    milliseconds(time.medianSeconds),
+    decimal(time.tokensPerSecond),
+    gigaflops(time.flops),
+    percent(time.flops / peak),
+    megabytes(time.peakBytes),
+  ];
+  const heads = ['', 'best step', 'median', 'tokens/s', 'arithmetic', 'of peak', 'peak memory'];
+  const others = peers.map((peer) => [...step(peer), `${peer.ratio.toFixed(2)} x ours`]);
+  const times =
+    peers.length === 0 ? [heads, step(ours)] : [[...heads, 'step time'], [...step(ours), ''], ...others];
+  return [
+    `train: ${name}, ${millions(parameters.total)} parameters (${millions(parameters.computed)} without the input embedding), ${batch} x ${sequence} tokens a step`,
+    table(times),
+    ...failures.map((failure) => `  not measured: ${failure}`),
+    table([
+      ['memory', ''],
+      ['  parameters', megabytes(need.parameters)],
+      ['  gradients', megabytes(need.gradients)],
+      ['  optimizer state', megabytes(need.optimizer)],
+      ['  activations that the gradient reads', megabytes(need.activations)],
+      ['  all of these', megabytes(need.total)],
+      ['  peak of the process', megabytes(ours.peakBytes)],
+      ['  ratio of the last two', (ours.peakBytes / need.total).toFixed(2)],
+    ]),
+    table([
+      ['before the first step', 'parameters', 'tokens a step', 'graph', 'session'],
+      ...preparations.map((entry) => [
+        `  ${entry.name}`,
+        millions(entry.parameters),
+        `${entry.batch} x ${entry.sequence}`,
+        milliseconds(entry.build),
+        milliseconds(entry.compile),
+      ]),
+    ]),
+  ].join('\n');
+}
+
+export function generationText(
+  verb: 'prefill' | 'decode',
+  rates: readonly GenerationRate[],
+  size: string,
+  peak: number,
+): string {
+  const what =
+    verb === 'prefill'
+      ? 'reading a prompt of that many tokens'
+      : 'writing one token after another behind that many';
+  const rows = rates.map(({ design, parameters, tokens, tokensPerSecond, flops, stateBytes }) => [
+    design,
+    millions(parameters),
+    tokens.toLocaleString('en'),
+    decimal(tokensPerSecond),
+    gigaflops(flops),
+    percent(flops / peak),
+    megabytes(stateBytes),
+  ]);
+  const heads = ['', 'parameters', 'tokens', 'tokens/s', 'arithmetic', 'of peak', 'state'];
+  return `${verb}: ${what}, the ${size} presets with new weights\n${table([heads, ...rows])}`;
+}

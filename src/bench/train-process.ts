@@ -1,0 +1,27 @@
+/** Heddle as a contender in the training race: `node train-process.js '<TrainProcessInput as JSON>'`. */
+import { createInterface } from 'node:readline';
+import { type DeviceName, openDevice } from '../engine/index.js';
+import { countParameters } from '../models/index.js';
+import type { Ready, Round } from './contender.js';
+import { peakMemory } from './machine.js';
+import type { TrainingTask } from './plan.js';
+import { compileStep, startRun } from './training.js';
+
+export interface TrainProcessInput {
+  task: TrainingTask;
+  device: DeviceName;
+  threads: number;
+}
+
+function say(line: Ready | Round): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+const { task, device, threads } = JSON.parse(process.argv[2]!) as TrainProcessInput;
+const step = await compileStep(task, await openDevice(device, { threads }));
+const run = startRun(task, step);
+say({ parameters: countParameters(step.parameters), preparation: step.preparation });
+for await (const _ of createInterface({ input: process.stdin })) {
+  say({ ...(await run.round()), peakBytes: peakMemory() });
+}
+await run.dispose();
