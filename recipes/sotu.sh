@@ -5,11 +5,12 @@
 set -euo pipefail
 out=${1:?where the runs go}
 device=${2:-webgpu}
-heddle="node $(dirname "$0")/../dist/cli/main.js"
+main="$(dirname "$0")/../dist/cli/main.js"
+heddle() { node "$main" "$@"; }
 for design in hybrid transformer ssm; do
-  $heddle train sotu --out "$out/$design" --design "$design" --size small --vocab 4096 --validation 0.05 \
+  heddle train sotu --out "$out/$design" --design "$design" --size small --vocab 4096 --validation 0.05 \
     --steps 1000 --batch 16 --sequence 512 --learning-rate 2e-3 --warmup 100 --seed 1 \
     --evaluate-every 100 --save-every 500 --device "$device"
 done
-$heddle export "$out/hybrid/checkpoint" "$out/sotu-hybrid" --dtype float16
-$heddle compare "$out"/{hybrid,transformer,ssm}
+heddle export "$out/hybrid/checkpoint" "$out/sotu-hybrid" --dtype float16
+heddle compare "$out"/{hybrid,transformer,ssm}

@@ -18,6 +18,7 @@ const FEWEST_TOKENS = 4;
  */
 export async function decodeCost(model: LanguageModel, context: number): Promise<DecodeCost> {
   const memory = model.newMemory(1, context);
+  const { bytes } = memory;
   let position = context;
   const decode = (): Promise<Float32Array> => model.step([[1]], position++, memory, [0]);
   // The first steps touch fresh memory.
@@ -30,7 +31,6 @@ export async function decodeCost(model: LanguageModel, context: number): Promise
     count++;
     seconds = (performance.now() - started) / 1000;
   }
-  const { bytes } = memory;
   memory.dispose();
   return { context, bytes, tokensPerSecond: count / seconds };
 }

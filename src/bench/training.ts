@@ -2,12 +2,12 @@
 import { type Device, type Executable, float32, type HostTensor, hostZeros } from '../engine/index.js';
 import { hybridModel } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
-import { ADAMW_DEFAULTS, initialWeights, trainingProgram } from '../train/index.js';
+import { ADAMW_DEFAULTS, initialWeights, stepsPerRunOn, trainingProgram } from '../train/index.js';
 import { STEP_SCALARS, stepScalars } from '../train/optimizer.js';
 import { firstMoment, secondMoment } from '../train/program.js';
 import type { TrainingTask } from './plan.js';
 
-/** Steps in a round. Where a device copies its memory back after a run, they are one run, as the trainer does it. */
+/** Steps in a round: one or several runs of the program, as the trainer does it. */
 export const STEPS_PER_ROUND = 8;
 const LEARNING_RATE = 1e-3;
 
@@ -29,10 +29,11 @@ export interface CompiledStep {
 /** The program that the trainer would run, compiled. */
 export async function compileStep(task: TrainingTask, device: Device): Promise<CompiledStep> {
   const { config, batch, sequence } = task;
-  const stepsPerRun = device.copiesCarried ? STEPS_PER_ROUND : 1;
+  const model = hybridModel(config);
+  const stepsPerRun = stepsPerRunOn(device, model, batch * sequence);
   const shape = { batch, sequence, accumulate: 1, stepsPerRun };
   const started = performance.now();
-  const { program, parameters } = trainingProgram(hybridModel(config), ADAMW_DEFAULTS, shape);
+  const { program, parameters } = trainingProgram(model, ADAMW_DEFAULTS, shape);
   const built = performance.now();
   const executable = await device.compile(program);
   const compiled = performance.now();

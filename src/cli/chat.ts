@@ -1,6 +1,6 @@
 /**
- * `heddle chat`: a conversation in the terminal. The state stays between turns, so that a turn reads only what is new.
- * Models without a chat template, such as those that `heddle train` makes, simply continue the text line by line.
+ * `heddle chat`: writing by turns in the terminal. The model goes on from each line; its state stays between turns, so
+ * that a turn reads only what is new.
  */
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';

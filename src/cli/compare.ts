@@ -1,12 +1,21 @@
 /** `heddle compare`: runs side by side, by what they learned and by what their sequences cost. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { CheckpointError } from '../errors.js';
-import { countParameters, hybridModel, type ModelConfig, parametersOf, readConfig } from '../models/index.js';
+import {
+  CONFIG_FILE,
+  countParameters,
+  hybridModel,
+  type ModelConfig,
+  parametersOf,
+  readConfig,
+} from '../models/index.js';
 import { stateBytes } from '../nn/index.js';
+import { CHECKPOINT } from '../train/index.js';
 import { formatBytes, formatCount, table } from './format.js';
 
 /** The logs of the shipped model and of its two siblings, trained on the same tokens. */
@@ -61,17 +70,24 @@ async function run(folders: readonly string[]): Promise<void> {
 
 const evaluationLine = z.object({ event: z.literal('evaluation'), step: z.number(), perplexity: z.number() });
 
+/** A line of the log, if it is an evaluation; a run that was killed may leave a broken one. */
+function evaluationOf(line: string): z.output<typeof evaluationLine> | undefined {
+  try {
+    return evaluationLine.safeParse(JSON.parse(line)).data;
+  } catch {
+    return undefined;
+  }
+}
+
 async function summary(folder: string): Promise<RunSummary> {
   const path = join(folder, 'metrics.jsonl');
   const text = await readFile(path, 'utf8').catch((error: Error) => {
     throw new CheckpointError(`${folder} is no training run: ${path} cannot be read`, { cause: error });
   });
-  const evaluations = text
-    .split('\n')
-    .filter((line) => line.includes('"evaluation"'))
-    .map((line) => evaluationLine.parse(JSON.parse(line)));
+  const evaluations = text.split('\n').flatMap((line) => evaluationOf(line) ?? []);
   const last = evaluations.at(-1);
   if (!last) throw new CheckpointError(`${path} has no evaluation yet`);
-  const config = await readConfig(folder).catch(() => readConfig(join(folder, 'checkpoint')));
+  const ownConfig = existsSync(join(folder, CONFIG_FILE));
+  const config = await readConfig(ownConfig ? folder : join(folder, CHECKPOINT));
   return { name: basename(folder), config, step: last.step, perplexity: last.perplexity };
 }

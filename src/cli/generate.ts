@@ -24,10 +24,10 @@ export function addGenerateCommand(program: Command): void {
 }
 
 async function run(folder: string, flags: GenerateFlags): Promise<void> {
+  const options = generationOptions(flags);
   const model = await loadModel(folder, threadsOf(flags));
   const prompt = flags.prompt ?? (await text(process.stdin));
   const session = model.session();
-  const options = generationOptions(flags);
   const started = performance.now();
   await session.read(prompt);
   const readTime = performance.now() - started;

@@ -1,6 +1,6 @@
 /** Options that `generate` and `chat` share. */
 import type { Command } from 'commander';
-import { GENERATE_DEFAULTS, type GenerateOptions } from '../generate/index.js';
+import { checkGeneration, GENERATE_DEFAULTS, type GenerateOptions } from '../generate/index.js';
 import { number, wholeNumber } from './options.js';
 
 export interface GenerationFlags {
@@ -36,7 +36,9 @@ export function addGenerationOptions(command: Command): Command {
 export function generationOptions(flags: GenerationFlags): GenerateOptions & { seed: number } {
   const { maxTokens, temperature, topK, topP, repetitionPenalty, stop } = flags;
   const seed = flags.seed ?? Math.floor(Math.random() * 2 ** 31);
-  return { maxTokens, temperature, topK, topP, repetitionPenalty, stop, seed };
+  const options = { maxTokens, temperature, topK, topP, repetitionPenalty, stop, seed };
+  checkGeneration(options);
+  return options;
 }
 
 /** For `loadModel`. */

@@ -21,6 +21,12 @@ addEvaluateCommand(program);
 addCompareCommand(program);
 addExportCommand(program);
 
+// Whoever reads our output may stop early, as `head` does.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
 try {
   await program.parseAsync();
 } catch (error) {

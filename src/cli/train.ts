@@ -28,6 +28,7 @@ import {
 } from '../text/index.js';
 import {
   CHECKPOINT,
+  expectNoRun,
   TRAINING_DEFAULTS,
   type TrainingEvent,
   type TrainingSettings,
@@ -92,6 +93,7 @@ export function addTrainCommand(program: Command): void {
 }
 
 async function run(source: string, options: TrainOptions): Promise<void> {
+  if (!options.resume) expectNoRun(options.out);
   const corpus = await loadCorpus(source);
   const split = splitCorpus(corpus, { validationFraction: options.validation });
   const tokenizer = await tokenizerFor(split.training, options);
@@ -131,11 +133,11 @@ async function run(source: string, options: TrainOptions): Promise<void> {
     if (interrupt.signal.aborted && performance.now() - interruptedAt > 1000) process.exit(130);
     if (interrupt.signal.aborted) return;
     interruptedAt = performance.now();
-    say('\ninterrupted: saving (once more to stop at once)');
+    say('\ninterrupted: saving when the present steps are done');
     interrupt.abort();
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  const progress = new Progress(settings.steps);
+  const progress = new Progress(settings.steps, perStep);
   const result = await train({
     config,
     tokenizer,
@@ -147,8 +149,7 @@ async function run(source: string, options: TrainOptions): Promise<void> {
     resume: options.resume,
     onEvent: (event) => progress.show(event),
     signal: interrupt.signal,
-  });
-  progress.clear();
+  }).finally(() => progress.clear());
   const checkpoint = join(options.out, CHECKPOINT);
   if (!result.completed) {
     say(`stopped after step ${result.step}. Go on with the same command and --resume.`);
@@ -188,11 +189,12 @@ async function configFor(options: TrainOptions, tokenizer: Tokenizer): Promise<M
 /** A live line on a terminal, plain lines elsewhere. */
 class Progress {
   private readonly live = process.stderr.isTTY === true;
-  private readonly started = performance.now();
-  private firstStep: number | undefined;
   private lastLine = 0;
 
-  constructor(private readonly steps: number) {}
+  constructor(
+    private readonly steps: number,
+    private readonly tokensPerStep: number,
+  ) {}
 
   show(event: TrainingEvent): void {
     if (event.event === 'evaluation') {
@@ -201,9 +203,7 @@ class Progress {
         `step ${event.step}: validation loss ${event.loss.toFixed(4)} nats/token, perplexity ${event.perplexity.toFixed(2)}`,
       );
     } else if (event.event === 'step') {
-      this.firstStep ??= event.step - 1;
-      const perStep = (performance.now() - this.started) / 1000 / (event.step - this.firstStep);
-      const left = formatDuration((this.steps - event.step) * perStep);
+      const left = formatDuration(((this.steps - event.step) * this.tokensPerStep) / event.tokensPerSecond);
       const line = `step ${event.step}/${this.steps}  loss ${event.loss.toFixed(4)}  ${formatRate(event.tokensPerSecond)}  ${left} left`;
       if (this.live) process.stderr.write(`\r\x1b[K${line}`);
       else if (event.step === this.steps || performance.now() - this.lastLine > 10_000) {

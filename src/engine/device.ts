@@ -2,6 +2,7 @@
  * What runs graphs. A device compiles a program; a program's *carried* inputs live in a memory that stays with the
  * device from run to run: parameters while training, a sequence's state while generating.
  */
+import { DeviceError } from '../errors.js';
 import type { DType, Tensor } from '../graph/index.js';
 
 export type TensorData = Float32Array | BigInt64Array | Int32Array | Uint8Array;
@@ -29,7 +30,7 @@ export interface Program {
   readonly carried?: Readonly<Record<string, Carry>>;
   /** Inputs that never change, by name: they become part of the compiled program. */
   readonly weights?: ReadonlyMap<string, HostTensor>;
-  /** Symbolic dimensions that are fixed; a program without open ones is planned ahead and runs faster. */
+  /** Symbolic dimensions that are fixed: what follows from them is computed once, when the program is compiled. */
   readonly dims?: Readonly<Record<string, number>>;
 }
 
@@ -85,7 +86,7 @@ export function int64(values: ArrayLike<number>, dims: readonly number[]): HostT
   return { dtype: 'int64', dims, data: BigInt64Array.from(Array.from(values), BigInt) };
 }
 
-/** A tensor of zeros of the given type. */
+/** A tensor of zeros of the given type. Throws `DeviceError` for one that does not fit in memory. */
 export function hostZeros(dtype: DType, dims: readonly number[]): HostTensor {
   const size = dims.reduce((a, b) => a * b, 1);
   const data = {
@@ -94,5 +95,9 @@ export function hostZeros(dtype: DType, dims: readonly number[]): HostTensor {
     int32: Int32Array,
     bool: Uint8Array,
   }[dtype];
-  return { dtype, dims, data: new data(size) };
+  try {
+    return { dtype, dims, data: new data(size) };
+  } catch (error) {
+    throw new DeviceError(`a tensor of [${dims.join(',')}] does not fit in memory`, { cause: error });
+  }
 }

@@ -112,7 +112,8 @@ export class LanguageModel {
       throw new DataError('the sequences differ in length: give those of one length together');
     }
     const { vocabSize } = this.config;
-    const data = new Float32Array(batch * sequence * vocabSize);
+    const dims = [batch, sequence, vocabSize] as const;
+    const data = hostZeros('float32', dims).data as Float32Array;
     const memory = this.newMemory(batch);
     try {
       for (let start = 0; start < sequence; start += PREFILL_CHUNK) {
@@ -128,7 +129,7 @@ export class LanguageModel {
     } finally {
       memory.dispose();
     }
-    return { data, dims: [batch, sequence, vocabSize] };
+    return { data, dims };
   }
 
   /** A new session: it has read nothing. */

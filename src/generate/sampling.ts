@@ -5,7 +5,7 @@ import type { Random } from '../nn/index.js';
 export interface SamplingOptions {
   /** 0 takes the most likely token; higher values flatten the distribution. */
   temperature: number;
-  /** Only the this many most likely tokens; 0 for all. */
+  /** Only this many tokens, the most likely ones; 0 for all. */
   topK: number;
   /** Only the most likely tokens that together have this probability; 1 for all. */
   topP: number;

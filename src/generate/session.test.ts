@@ -191,6 +191,37 @@ describe('writing', () => {
     expect(idsOf(await written(hasty, { ...greedy, maxTokens: 5 }))).toEqual(all.slice(3, 8));
   });
 
+  test('two at once are refused, and the first goes on as if alone', async () => {
+    const alone = language.session();
+    await alone.read([3, 4, 5]);
+    const expected = idsOf(await written(alone, greedy));
+    const session = language.session();
+    await session.read([3, 4, 5]);
+    const actual: number[] = [];
+    for await (const { id } of session.generate(greedy)) {
+      if (id !== undefined) actual.push(id);
+      await expect(session.read([1])).rejects.toBeInstanceOf(DataError);
+      await expect(written(session, greedy)).rejects.toBeInstanceOf(DataError);
+    }
+    expect(actual).toEqual(expected);
+    await session.read([1]);
+    expect(session.tokens).toEqual([3, 4, 5, ...expected, 1]);
+  });
+
+  test('options that are undefined are as if not given; those that are no numbers are refused', async () => {
+    const session = language.session();
+    await session.read([3]);
+    const undefinedOnes = {
+      maxTokens: undefined,
+      stop: undefined,
+      seed: undefined,
+    } as unknown as GenerateOptions;
+    expect((await written(session, { ...undefinedOnes, temperature: 0 })).length).toBeGreaterThan(0);
+    for (const wrong of [{ maxTokens: Number.NaN }, { maxTokens: -1 }, { seed: 0.5 }]) {
+      await expect(written(session, wrong)).rejects.toBeInstanceOf(ConfigError);
+    }
+  });
+
   test('maxTokens of 0 writes nothing', async () => {
     expect(await written(await begun(), { maxTokens: 0 })).toEqual([]);
   });

@@ -1,6 +1,6 @@
 /** One sequence: what was read and written so far, and the state that it left. */
 import type { Memory } from '../engine/index.js';
-import { DataError } from '../errors.js';
+import { ConfigError, DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
 import { type LanguageModel, PREFILL_CHUNK } from './language-model.js';
 import { checkSampling, type SamplingOptions, sample } from './sampling.js';
@@ -24,6 +24,21 @@ export const GENERATE_DEFAULTS = {
   stop: [] as readonly string[],
 } as const;
 
+type Settings = Required<Omit<GenerateOptions, 'seed'>> & { seed?: number };
+
+/** Throws `ConfigError` for a value outside its range. */
+export function checkGeneration(
+  options: SamplingOptions & Pick<GenerateOptions, 'maxTokens' | 'seed'>,
+): void {
+  checkSampling(options);
+  for (const key of ['maxTokens', 'seed'] as const) {
+    const value = options[key];
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 0)) {
+      throw new ConfigError(`${key} is ${value}: expected a whole number, 0 or more`);
+    }
+  }
+}
+
 /** One generated token and the text that is complete with it, sometimes none. The last piece may have no token. */
 export interface GeneratedPiece {
   readonly id: number | undefined;
@@ -35,6 +50,7 @@ export class Session {
   readonly tokens: number[] = [];
   private readonly memory: Memory;
   private logits: Float32Array | undefined;
+  private busy = false;
 
   constructor(private readonly model: LanguageModel) {
     this.memory = model.newMemory();
@@ -46,7 +62,11 @@ export class Session {
   }
 
   /** Reads a text, or tokens, behind what was read before. Throws `DataError` when that is nothing at all. */
-  async read(prompt: string | readonly number[]): Promise<void> {
+  read(prompt: string | readonly number[]): Promise<void> {
+    return this.alone(() => this.readAll(prompt));
+  }
+
+  private async readAll(prompt: string | readonly number[]): Promise<void> {
     const ids = typeof prompt === 'string' ? this.model.tokenizer.encode(prompt) : prompt;
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     // All of it at once: a prompt is read whole or not at all.
@@ -56,10 +76,23 @@ export class Session {
     }
   }
 
-  /** Writes on, token by token, until the end of the text, a stop string, or `maxTokens`. */
+  /**
+   * Writes on, token by token, until the end of the text, a stop string, or `maxTokens`. Throws `ConfigError` for an
+   * option outside its range, `DataError` before anything was read or while the session is at work.
+   */
   async *generate(options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
-    const settings = { ...GENERATE_DEFAULTS, ...options };
-    checkSampling(settings);
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
+    const settings: Settings = { ...GENERATE_DEFAULTS, ...Object.fromEntries(given) };
+    checkGeneration(settings);
+    this.begin();
+    try {
+      yield* this.write(settings);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  private async *write(settings: Settings): AsyncGenerator<GeneratedPiece, void> {
     if (!this.logits) throw new DataError('the session has read nothing: read a prompt first');
     const random = new Random(settings.seed ?? Math.floor(Math.random() * 2 ** 32));
     const seen = new Set(this.tokens);
@@ -78,6 +111,25 @@ export class Session {
     }
     const rest = watch.push(text.end()) + watch.end();
     if (rest !== '') yield { id: undefined, text: rest };
+  }
+
+  /** A sequence has one end: two that read or write at once would mix their tokens. */
+  private begin(): void {
+    if (this.busy) {
+      throw new DataError(
+        'the session is reading or writing: wait until it is done, or take another session',
+      );
+    }
+    this.busy = true;
+  }
+
+  private async alone(work: () => Promise<void>): Promise<void> {
+    this.begin();
+    try {
+      await work();
+    } finally {
+      this.busy = false;
+    }
   }
 
   /** Frees the state. */

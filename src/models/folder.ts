@@ -1,8 +1,7 @@
 /** A model's folder, laid out as Hugging Face's: `config.json` and `model.safetensors`. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { recoverFolder, writeFileAtomic } from '../checkpoint/atomic.js';
-import { openSafetensors, writeSafetensors } from '../checkpoint/safetensors.js';
+import { openSafetensors, recoverFolder, writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
 import type { HostTensor } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
 import { input, scalar } from '../graph/index.js';
@@ -41,7 +40,7 @@ export async function readConfig(folder: string): Promise<ModelConfig> {
     text = await readFile(path, 'utf8');
   } catch (error) {
     throw new CheckpointError(
-      `${folder} is not a model: it has no readable ${CONFIG_FILE}. Name the folder that 'heddle train' wrote.`,
+      `${folder} is not a model: it has no readable ${CONFIG_FILE}. Name a model's folder; a run of 'heddle train' has it in 'checkpoint'.`,
       { cause: error },
     );
   }

@@ -20,6 +20,7 @@ const MAX_LAYERS = 10_000;
 /** The letters of a pattern, repetitions written out. Throws `ConfigError` for a letter that means nothing. */
 export function parsePattern(pattern: string): BlockLetter[] {
   const tokens = pattern.replace(/\s+/g, '');
+  if (tokens.length > MAX_LAYERS) throw new ConfigError(`the pattern has more than ${MAX_LAYERS} characters`);
   let at = 0;
   const sequence = (depth: number): BlockLetter[] => {
     const letters: BlockLetter[] = [];

@@ -6,7 +6,9 @@ export { evaluationProgram, languageModelLoss, type TrainingShape, trainingProgr
 export { TRAINING_DEFAULTS, type TrainingSettings } from './settings.js';
 export {
   CHECKPOINT,
+  expectNoRun,
   initialWeights,
+  stepsPerRunOn,
   type TrainingEvent,
   type TrainingInput,
   type TrainingResult,

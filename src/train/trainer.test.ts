@@ -402,7 +402,9 @@ describe('a folder that cannot be written', () => {
     writeFileSync(precious, 'mine');
     const error = await refusal(train(tinyInput(at('run'), { settings: { steps: 8 } })));
     expect(error).toBeInstanceOf(TrainingError);
-    expect(error.message).toMatch(/checkpoint holds a trained model already: go on with it \(--resume\)/);
+    expect(error.message).toMatch(
+      /checkpoint is there already, from another run: go on with that one \(--resume\)/,
+    );
     expect(readFileSync(precious, 'utf8')).toBe('mine');
   });
 });

@@ -25,10 +25,12 @@ import {
 } from '../engine/index.js';
 import { CheckpointError, DataError, StorageError, TrainingError } from '../errors.js';
 import {
+  countParameters,
   formatConfig,
   type HybridModel,
   hybridModel,
   type ModelConfig,
+  parametersOf,
   readConfig,
   readWeights,
   writeModel,
@@ -54,7 +56,7 @@ export type TrainingEvent =
       tokensPerSecond: number;
     }
   | { event: 'evaluation'; step: number; loss: number; perplexity: number; tokens: number }
-  | { event: 'saved'; step: number; folder: string };
+  | { event: 'saved'; step: number };
 
 export interface TrainingInput {
   config: ModelConfig;
@@ -88,8 +90,9 @@ const OPTIMIZER = 'optimizer.safetensors';
 const PROGRESS = 'training.json';
 /** Evaluation reads at most this many batches: it must not outweigh training. */
 const EVALUATION_BATCHES = 64;
-/** Steps a run where a device copies its memory back after each. */
-const STEPS_PER_RUN = 8;
+/** Where a device copies its memory back after each run, one run does several steps, as long as this is not much work. */
+const MOST_STEPS_PER_RUN = 8;
+const FLOPS_PER_RUN = 4e11;
 
 const progressSchema = z.strictObject({ step: z.number().int().nonnegative(), fingerprint: z.string() });
 
@@ -139,6 +142,26 @@ export function initialWeights(parameters: readonly ParameterSpec[], seed: numbe
   );
 }
 
+/**
+ * Steps that one run of the training program does: between runs a signal gets through and progress is shown, so that a
+ * run should take seconds at most. 6 FLOPs a parameter and token (Kaplan et al., 2020).
+ */
+export function stepsPerRunOn(device: Device, model: HybridModel, tokensPerStep: number): number {
+  if (!device.copiesCarried) return 1;
+  const flops = 6 * countParameters(parametersOf(model)) * tokensPerStep;
+  return Math.min(MOST_STEPS_PER_RUN, Math.max(1, Math.floor(FLOPS_PER_RUN / flops)));
+}
+
+/** Throws `TrainingError` where a run's folder is taken: a new run never replaces what another left. */
+export function expectNoRun(folder: string): void {
+  for (const name of [CHECKPOINT, METRICS]) {
+    if (!existsSync(join(folder, name))) continue;
+    throw new TrainingError(
+      `${join(folder, name)} is there already, from another run: go on with that one (--resume), or train into another folder`,
+    );
+  }
+}
+
 class Run {
   private readonly checkpoint: string;
   private readonly metrics: string;
@@ -167,22 +190,15 @@ class Run {
   static async open(input: TrainingInput, batches: Batches, held: readonly BigInt64Array[]): Promise<Run> {
     const { settings, device, config, folder } = input;
     const model = hybridModel(config);
-    const stepsPerRun = device.copiesCarried ? STEPS_PER_RUN : 1;
-    const { program, parameters } = trainingProgram(model, settings.optimizer, {
-      batch: settings.batch,
-      sequence: settings.sequence,
-      accumulate: settings.accumulate,
-      stepsPerRun,
-    });
+    const { batch, sequence, accumulate } = settings;
+    const stepsPerRun = stepsPerRunOn(device, model, batch * sequence * accumulate);
+    const shape = { batch, sequence, accumulate, stepsPerRun };
+    const { program, parameters } = trainingProgram(model, settings.optimizer, shape);
     await mkdir(folder, { recursive: true }).catch((error: Error) => {
       throw new StorageError(`${folder} cannot be made: ${error.message}`, { cause: error });
     });
     await recoverFolder(join(folder, CHECKPOINT));
-    if (!input.resume && existsSync(join(folder, CHECKPOINT))) {
-      throw new TrainingError(
-        `${join(folder, CHECKPOINT)} holds a trained model already: go on with it (--resume), or train into another folder`,
-      );
-    }
+    if (!input.resume) expectNoRun(folder);
     const start = input.resume ? await resumed(input, model, parameters) : fresh(input, parameters);
     const training = await device.compile(program);
     const evaluation = await device.compile(evaluationProgram(model, settings.sequence));
@@ -296,7 +312,7 @@ class Run {
       await writeFileAtomic(join(temporary, PROGRESS), `${JSON.stringify(progress, null, 2)}\n`);
     });
     this.savedStep = this.step;
-    await this.report({ event: 'saved', step: this.step, folder: this.checkpoint });
+    await this.report({ event: 'saved', step: this.step });
   }
 
   private diverged(what: string, step: number): TrainingError {
