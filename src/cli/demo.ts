@@ -81,7 +81,7 @@ async function compare(hybrid: LanguageModel, device: Device): Promise<void> {
   rows.push([
     `reading ${PREFILL_TOKENS.toLocaleString('en')} tokens`,
     ...rates.map(formatRate),
-    ratio(rates[0], rates[1], 'faster'),
+    ratio(rates[0], rates[1], 'faster', 'slower'),
   ]);
   for (const context of CONTEXTS) {
     const own = await decodeCost(hybrid, context);
@@ -91,22 +91,23 @@ async function compare(hybrid: LanguageModel, device: Device): Promise<void> {
       `memory ${after}`,
       formatBytes(own.bytes),
       formatBytes(other.bytes),
-      ratio(other.bytes, own.bytes, 'smaller'),
+      ratio(other.bytes, own.bytes, 'smaller', 'larger'),
     ]);
     rows.push([
       `writing ${after}`,
       formatRate(own.tokensPerSecond),
       formatRate(other.tokensPerSecond),
-      ratio(own.tokensPerSecond, other.tokensPerSecond, 'faster'),
+      ratio(own.tokensPerSecond, other.tokensPerSecond, 'faster', 'slower'),
     ]);
   }
   say(table(rows));
   await transformer.dispose();
 }
 
-function ratio(a: number, b: number, word: string): string {
-  const times = a / b;
-  return `${times >= 10 ? times.toFixed(0) : times.toFixed(1)}x ${word}`;
+/** How many times more `a` is than `b`, in a word for that and one for the opposite. */
+function ratio(a: number, b: number, more: string, less: string): string {
+  const times = Math.max(a / b, b / a);
+  return `${times >= 10 ? times.toFixed(0) : times.toFixed(1)}x ${a >= b ? more : less}`;
 }
 
 function say(line: string): void {

@@ -92,7 +92,7 @@ const PROGRESS = 'training.json';
 const EVALUATION_BATCHES = 64;
 /** Where a device copies its memory back after each run, one run does several steps, as long as this is not much work. */
 const MOST_STEPS_PER_RUN = 8;
-const FLOPS_PER_RUN = 4e11;
+const FLOPS_PER_RUN = 1e11;
 
 const progressSchema = z.strictObject({ step: z.number().int().nonnegative(), fingerprint: z.string() });
 
@@ -144,7 +144,7 @@ export function initialWeights(parameters: readonly ParameterSpec[], seed: numbe
 
 /**
  * Steps that one run of the training program does: between runs a signal gets through and progress is shown, so that a
- * run should take seconds at most. 6 FLOPs a parameter and token (Kaplan et al., 2020).
+ * run should take a second or so. 6 FLOPs a parameter and token (Kaplan et al., 2020).
  */
 export function stepsPerRunOn(device: Device, model: HybridModel, tokensPerStep: number): number {
   if (!device.copiesCarried) return 1;
