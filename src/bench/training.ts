@@ -1,10 +1,9 @@
 /** The training step under the clock. */
-import { type Device, type Executable, float32, type HostTensor, hostZeros } from '../engine/index.js';
+import { type Device, type Executable, float32, type HostTensor } from '../engine/index.js';
 import { hybridModel } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
-import { ADAMW_DEFAULTS, initialWeights, stepsPerRunOn, trainingProgram } from '../train/index.js';
+import { ADAMW_DEFAULTS, initialMemory, stepsPerRunOn, trainingProgram } from '../train/index.js';
 import { STEP_SCALARS, stepScalars } from '../train/optimizer.js';
-import { firstMoment, secondMoment } from '../train/program.js';
 import type { TrainingTask } from './plan.js';
 
 /** Steps in a round: one or several runs of the program, as the trainer does it. */
@@ -50,12 +49,7 @@ export interface TrainingRun {
 /** A run from new weights on random tokens, which it sees again and again. */
 export function startRun(task: TrainingTask, step: CompiledStep): TrainingRun {
   const { executable, parameters, stepsPerRun } = step;
-  const values = initialWeights(parameters, 1);
-  for (const { name, shape } of parameters) {
-    values.set(firstMoment(name), hostZeros('float32', shape));
-    values.set(secondMoment(name), hostZeros('float32', shape));
-  }
-  const memory = executable.allocate(values);
+  const memory = executable.allocate(initialMemory(parameters, 1));
   const tokens = randomTokens(task, stepsPerRun);
   let done = 0;
   return {

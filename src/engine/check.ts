@@ -1,11 +1,9 @@
 /** Whether tensors are what a program declares: an executor would read past the end of the others, or broadcast them. */
 import { DeviceError } from '../errors.js';
 import { formatShape, type OnnxModel } from '../graph/index.js';
-import type { HostTensor } from './device.js';
+import { ARRAYS, type HostTensor } from './device.js';
 
 export type NamedType = OnnxModel['inputs'][number];
-
-const DATA = { float32: Float32Array, int64: BigInt64Array, int32: Int32Array, bool: Uint8Array } as const;
 
 /** Throws `DeviceError` unless a tensor has the declared type, and as much data as its own shape says. */
 export function checkTensor(
@@ -22,9 +20,9 @@ export function checkTensor(
       `the ${what} '${name}' is ${dtype}${formatShape(shape)}, but ${given}${formatShape(dims)} was given`,
     );
   }
-  if (!(data instanceof DATA[dtype])) {
+  if (!(data instanceof ARRAYS[dtype])) {
     throw new DeviceError(
-      `the ${what} '${name}' is ${dtype}, whose data is a ${DATA[dtype].name}, not a ${data.constructor.name}`,
+      `the ${what} '${name}' is ${dtype}, whose data is a ${ARRAYS[dtype].name}, not a ${data.constructor.name}`,
     );
   }
   const size = dims.reduce((a, b) => a * b, 1);

@@ -7,6 +7,14 @@ import type { DType, Tensor } from '../graph/index.js';
 
 export type TensorData = Float32Array | BigInt64Array | Int32Array | Uint8Array;
 
+/** What holds the data of each dtype. */
+export const ARRAYS = {
+  float32: Float32Array,
+  int64: BigInt64Array,
+  int32: Int32Array,
+  bool: Uint8Array,
+} as const;
+
 /** A tensor in JavaScript's memory. */
 export interface HostTensor {
   readonly dtype: DType;
@@ -89,14 +97,8 @@ export function int64(values: ArrayLike<number>, dims: readonly number[]): HostT
 /** A tensor of zeros of the given type. Throws `DeviceError` for one that does not fit in memory. */
 export function hostZeros(dtype: DType, dims: readonly number[]): HostTensor {
   const size = dims.reduce((a, b) => a * b, 1);
-  const data = {
-    float32: Float32Array,
-    int64: BigInt64Array,
-    int32: Int32Array,
-    bool: Uint8Array,
-  }[dtype];
   try {
-    return { dtype, dims, data: new data(size) };
+    return { dtype, dims, data: new ARRAYS[dtype](size) };
   } catch (error) {
     throw new DeviceError(`a tensor of [${dims.join(',')}] does not fit in memory`, { cause: error });
   }

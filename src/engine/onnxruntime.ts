@@ -1,7 +1,7 @@
 /** Devices on ONNX Runtime: its CPU and WebGPU execution providers. The only file that knows of it. */
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { DeviceError } from '../errors.js';
-import { input, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
+import { DTYPE_BYTES, input, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
 import { checkSizes, checkTensor, type NamedType } from './check.js';
 import {
   type Carry,
@@ -81,19 +81,12 @@ class OrtDevice implements Device {
     weights: ReadonlyMap<string, HostTensor>,
     carried: readonly [string, Carry][],
   ): Promise<InferenceSession> {
-    const resident = this.copiesCarried
-      ? {}
-      : {
-          preferredOutputLocation: Object.fromEntries(
-            model.outputs
-              .map(({ name }) => [name, 'cpu' as 'cpu' | 'gpu-buffer'])
-              .concat(
-                carried.flatMap(([name, carry]) =>
-                  carry.kind === 'replace' ? [[carriedOutput(name), 'gpu-buffer']] : [],
-                ),
-              ),
-          ) as Record<string, 'cpu' | 'gpu-buffer'>,
-        };
+    const staying = new Set(
+      carried.flatMap(([name, carry]) => (carry.kind === 'replace' ? [carriedOutput(name)] : [])),
+    );
+    const locations = model.outputs.map(
+      ({ name }) => [name, staying.has(name) ? 'gpu-buffer' : 'cpu'] as const,
+    );
     try {
       return await InferenceSession.create(model.bytes, {
         executionProviders: [this.name],
@@ -106,7 +99,7 @@ class OrtDevice implements Device {
           path,
           data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
         })),
-        ...resident,
+        ...(!this.copiesCarried && { preferredOutputLocation: Object.fromEntries(locations) }),
       });
     } catch (error) {
       throw deviceError(this.name, error);
@@ -230,7 +223,8 @@ class OrtMemory implements Memory {
 
   get bytes(): number {
     let total = 0;
-    for (const tensor of this.values.values()) total += tensor.size * bytesPerElement(tensor);
+    for (const tensor of this.values.values())
+      total += tensor.size * DTYPE_BYTES[tensor.type as HostTensor['dtype']];
     return total;
   }
 
@@ -360,10 +354,6 @@ function cut(tensor: OrtTensor, axis: number, length: number): OrtTensor {
     (first.data as Float32Array).set(source.subarray(from, from + length * inner), i * length * inner);
   }
   return first;
-}
-
-function bytesPerElement(tensor: OrtTensor): number {
-  return { float32: 4, int64: 8, int32: 4, bool: 1 }[tensor.type as HostTensor['dtype']];
 }
 
 function toOrt({ dtype, data, dims }: HostTensor): OrtTensor {

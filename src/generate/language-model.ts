@@ -1,6 +1,5 @@
 /** A loaded language model: logits of whole sequences, and sessions that read and write. */
 import {
-  type Carry,
   type Device,
   type DeviceOptions,
   type Executable,
@@ -24,7 +23,7 @@ import {
   readWeights,
   stateInputs,
 } from '../models/index.js';
-import { ParameterRegistry } from '../nn/index.js';
+import { carriesOf, ParameterRegistry } from '../nn/index.js';
 import { Tokenizer } from '../text/index.js';
 import { Session } from './session.js';
 
@@ -79,14 +78,7 @@ export class LanguageModel {
     // Only the tokens asked for are projected onto the vocabulary, by their place in the flattened batch.
     const rows = reshape(result.hidden, [multiplyDims(['batch', 'sequence']), model.config.hiddenSize]);
     const logits = logitsOf(model, registry, gather(rows, input('places', 'int64', ['places'])));
-    const carried = Object.fromEntries(
-      model.state.map(({ name, grows }): [string, Carry] => [
-        name,
-        grows === undefined
-          ? { kind: 'replace', next: result.state[name]! }
-          : { kind: 'append', rows: result.state[name]!, axis: grows },
-      ]),
-    );
+    const carried = carriesOf(model.state, result.state);
     return new LanguageModel(
       model,
       tokenizer,

@@ -62,17 +62,18 @@ export class Session {
   }
 
   /** Reads a text, or tokens, behind what was read before. Throws `DataError` when that is nothing at all. */
-  read(prompt: string | readonly number[]): Promise<void> {
-    return this.alone(() => this.readAll(prompt));
-  }
-
-  private async readAll(prompt: string | readonly number[]): Promise<void> {
+  async read(prompt: string | readonly number[]): Promise<void> {
     const ids = typeof prompt === 'string' ? this.model.tokenizer.encode(prompt) : prompt;
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     // All of it at once: a prompt is read whole or not at all.
     this.model.check(ids);
-    for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
-      await this.advance(ids.slice(start, start + PREFILL_CHUNK));
+    this.begin();
+    try {
+      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+        await this.advance(ids.slice(start, start + PREFILL_CHUNK));
+      }
+    } finally {
+      this.busy = false;
     }
   }
 
@@ -121,15 +122,6 @@ export class Session {
       );
     }
     this.busy = true;
-  }
-
-  private async alone(work: () => Promise<void>): Promise<void> {
-    this.begin();
-    try {
-      await work();
-    } finally {
-      this.busy = false;
-    }
   }
 
   /** Frees the state. */

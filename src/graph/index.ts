@@ -14,6 +14,7 @@ export * from './ops/recurrence.js';
 export * from './ops/reduce.js';
 export * from './shape.js';
 export {
+  DTYPE_BYTES,
   type DType,
   input,
   inputName,

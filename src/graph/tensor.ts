@@ -11,6 +11,9 @@ import { canonicalShape, formatShape, normalizeAxis, type Shape } from './shape.
 
 export type DType = 'float32' | 'int64' | 'int32' | 'bool';
 
+/** Bytes that an element takes. */
+export const DTYPE_BYTES: Readonly<Record<DType, number>> = { float32: 4, int64: 8, int32: 4, bool: 1 };
+
 export interface TensorType {
   readonly dtype: DType;
   readonly shape: Shape;

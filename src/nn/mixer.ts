@@ -3,7 +3,8 @@
  * token), and the state that it carries is declared: memory estimates, saving, batching and inspection read that
  * declaration.
  */
-import type { Dim, DType, Tensor } from '../graph/index.js';
+import type { Carry } from '../engine/index.js';
+import { type Dim, DTYPE_BYTES, type DType, type Tensor } from '../graph/index.js';
 import type { Parameters } from './parameters.js';
 
 export interface StateSpec {
@@ -39,14 +40,25 @@ export interface Mixer {
   forward(parameters: Parameters, x: Tensor, context: MixerContext): MixerResult;
 }
 
+/** How states change with a run of a program in which a mixer returned `results`. */
+export function carriesOf(specs: readonly StateSpec[], results: State): Record<string, Carry> {
+  return Object.fromEntries(
+    specs.map(({ name, grows }): [string, Carry] => [
+      name,
+      grows === undefined
+        ? { kind: 'replace', next: results[name]! }
+        : { kind: 'append', rows: results[name]!, axis: grows },
+    ]),
+  );
+}
+
 /** Bytes that a state takes for one sequence after `length` tokens. */
 export function stateBytes(specs: readonly StateSpec[], length: number): number {
-  const bytes: Record<DType, number> = { float32: 4, int32: 4, int64: 8, bool: 1 };
   return specs.reduce((total, { dtype, shape }) => {
     const size = shape.reduce<number>(
       (n, dim) => n * (dim === 'batch' ? 1 : dim === 'past' ? length : (dim as number)),
       1,
     );
-    return total + size * bytes[dtype];
+    return total + size * DTYPE_BYTES[dtype];
   }, 0);
 }

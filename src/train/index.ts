@@ -7,6 +7,7 @@ export { TRAINING_DEFAULTS, type TrainingSettings } from './settings.js';
 export {
   CHECKPOINT,
   expectNoRun,
+  initialMemory,
   initialWeights,
   stepsPerRunOn,
   type TrainingEvent,

@@ -20,7 +20,7 @@ import {
   type Tensor,
   zeros,
 } from '../graph/index.js';
-import { forward, type HybridModel, logitsOf } from '../models/index.js';
+import { forward, type HybridModel, logitsOf, parametersOf } from '../models/index.js';
 import { ParameterRegistry, type ParameterSpec } from '../nn/index.js';
 import { type AdamWConfig, adamW, clipFactor, globalNorm, STEP_SCALARS, stepFactors } from './optimizer.js';
 
@@ -70,14 +70,11 @@ export function trainingProgram(
   shape: TrainingShape,
 ): TrainingProgram {
   const { batch, sequence, accumulate, stepsPerRun } = shape;
-  const registry = new ParameterRegistry();
   const tokens = input('tokens', 'int64', [stepsPerRun, accumulate, batch, sequence + 1]);
   const scalars = input('scalars', 'float32', [stepsPerRun, STEP_SCALARS]);
-  // The parameters come to be known as the model is built.
-  languageModelLoss(model, registry, zeros([batch, sequence + 1], 'int64'));
-  const specs = [...registry.specs.values()];
+  const specs = parametersOf(model);
   const carriedInputs = specs.flatMap(({ name, shape: dims }) => [
-    registry.tensors.get(name)!,
+    input(name, 'float32', dims),
     input(firstMoment(name), 'float32', dims),
     input(secondMoment(name), 'float32', dims),
   ]);

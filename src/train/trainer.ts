@@ -162,6 +162,16 @@ export function expectNoRun(folder: string): void {
   }
 }
 
+/** What a run starts from: new weights, and moments of zero. */
+export function initialMemory(parameters: readonly ParameterSpec[], seed: number): Map<string, HostTensor> {
+  const values = initialWeights(parameters, seed);
+  for (const { name, shape } of parameters) {
+    values.set(firstMoment(name), hostZeros('float32', shape));
+    values.set(secondMoment(name), hostZeros('float32', shape));
+  }
+  return values;
+}
+
 class Run {
   private readonly checkpoint: string;
   private readonly metrics: string;
@@ -348,12 +358,7 @@ interface Start {
 }
 
 function fresh({ settings }: TrainingInput, parameters: readonly ParameterSpec[]): Start {
-  const values = initialWeights(parameters, settings.seed);
-  for (const { name, shape } of parameters) {
-    values.set(firstMoment(name), hostZeros('float32', shape));
-    values.set(secondMoment(name), hostZeros('float32', shape));
-  }
-  return { step: 0, values };
+  return { step: 0, values: initialMemory(parameters, settings.seed) };
 }
 
 async function resumed(

@@ -1,11 +1,11 @@
 /** Training on WebGPU follows training on the CPU: 50 steps of each sibling, the loss within 1e-3 at every one. */
 import { expect, test } from 'vitest';
-import { type Device, float32, hostZeros, int64, openDevice } from '../engine/index.js';
+import { type Device, float32, int64, openDevice } from '../engine/index.js';
 import { DESIGNS, type Design, hybridModel, modelConfig, preset } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { ADAMW_DEFAULTS, stepScalars } from './optimizer.js';
-import { firstMoment, secondMoment, trainingProgram } from './program.js';
-import { initialWeights } from './trainer.js';
+import { trainingProgram } from './program.js';
+import { initialMemory } from './trainer.js';
 
 const webgpu = await openDevice('webgpu').catch((error: Error) => error);
 if (webgpu instanceof Error) console.warn(`The webgpu training test is skipped: ${webgpu.message}`);
@@ -31,13 +31,8 @@ async function losses(device: Device, design: Design): Promise<number[]> {
   const model = hybridModel(modelConfig(small));
   const shape = { batch, sequence, accumulate: 1, stepsPerRun: 1 };
   const { program, parameters } = trainingProgram(model, ADAMW_DEFAULTS, shape);
-  const values = initialWeights(parameters, 1);
-  for (const { name, shape: dims } of parameters) {
-    values.set(firstMoment(name), hostZeros('float32', dims));
-    values.set(secondMoment(name), hostZeros('float32', dims));
-  }
   const executable = await device.compile(program);
-  const memory = executable.allocate(values);
+  const memory = executable.allocate(initialMemory(parameters, 1));
   const random = new Random(2);
   const seen: number[] = [];
   for (let step = 1; step <= STEPS; step++) {

@@ -1,6 +1,5 @@
 /** A mixer with weights, compiled both ways: the whole sequence at once, and piece by piece with a memory. */
 import {
-  type Carry,
   type Device,
   type Executable,
   type HostTensor,
@@ -9,7 +8,7 @@ import {
   type Memory,
 } from '../../engine/index.js';
 import { input, type Tensor } from '../../graph/index.js';
-import type { Mixer, StateSpec } from '../mixer.js';
+import { carriesOf, type Mixer, type StateSpec } from '../mixer.js';
 import { ParameterRegistry, type ParameterSpec } from '../parameters.js';
 
 export interface MixerRuns {
@@ -63,14 +62,7 @@ export async function compileMixer(
   const streaming = mixer.forward(registry.root(), x, { state: stateInputsOf(mixer), position });
   const masked = mixer.forward(registry.root(), x, { position });
   const weights = weightsOf(registry.specs.values());
-  const carried = Object.fromEntries(
-    mixer.state.map(({ name, grows }): [string, Carry] => [
-      name,
-      grows === undefined
-        ? { kind: 'replace', next: streaming.state[name]! }
-        : { kind: 'append', rows: streaming.state[name]!, axis: grows },
-    ]),
-  );
+  const carried = carriesOf(mixer.state, streaming.state);
   const streamed = await device.compile({ outputs: { y: streaming.output }, carried, weights });
   const parallel = await device.compile({ outputs: { y: masked.output }, weights });
   const step = async (executable: Executable, rows: HostTensor, position: number, memory?: Memory) => {
