@@ -67,3 +67,10 @@ export class StorageError extends HeddleError {
     super('storage', message, options);
   }
 }
+
+/** A model hub could not be reached, refused, or answered with something else than was asked for. */
+export class HubError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('hub', message, options);
+  }
+}

@@ -37,7 +37,7 @@ export async function decodeCost(model: LanguageModel, context: number): Promise
 
 /** Tokens a second when reading `count` tokens into a new sequence, the better of two times. */
 export async function prefillRate(model: LanguageModel, count: number): Promise<number> {
-  const ids = Array.from({ length: count }, (_, i) => i % model.config.vocabSize);
+  const ids = Array.from({ length: count }, (_, i) => i % model.model.vocabSize);
   let best = 0;
   for (let i = 0; i < 2; i++) {
     const session = model.session();

@@ -59,6 +59,6 @@ export async function measureGeneration(
 }
 
 /** A model needs one, even where only ids are read. */
-function bytesTokenizer(): Tokenizer {
+export function bytesTokenizer(): Tokenizer {
   return new Tokenizer(tokenizerFiles(trainBpe(['heddle'], { vocabSize: 257 })));
 }

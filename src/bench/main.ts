@@ -4,10 +4,11 @@ import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceName, openDevice } from '../engine/index.js';
 import { HeddleError } from '../errors.js';
 import { measureGeneration } from './generation-section.js';
+import { type LoadResult, measureLoading } from './load-section.js';
 import { describeMachine } from './machine.js';
 import { measurePeak, type Peak } from './peak.js';
 import { FULL, QUICK, SECTIONS, type Section } from './plan.js';
-import { generationText, highest, machineText, peakText, trainText } from './report.js';
+import { generationText, highest, loadText, machineText, peakText, trainText } from './report.js';
 import { measureTraining, type TrainResult } from './train-section.js';
 
 interface Options {
@@ -45,8 +46,13 @@ async function run({ threads, device: deviceName, only, peer, quick, json }: Opt
   });
   if (wants('prefill')) say(generationText('prefill', generation.prefill, size, peak));
   if (wants('decode')) say(generationText('decode', generation.decode, size, peak));
+  let loading: LoadResult | undefined;
+  if (wants('load') && deviceName === 'cpu') {
+    loading = await measureLoading(plan.load.name, plan.load.model(), threads);
+    say(loadText(loading));
+  }
   if (json !== undefined) {
-    const results = { machine, peaks, training, ...generation };
+    const results = { machine, peaks, training, ...generation, loading };
     await writeFileAtomic(json, `${JSON.stringify(results, null, 2)}\n`);
   }
 }
@@ -71,7 +77,7 @@ function sections(text: string): Section[] {
 }
 
 const program = new Command('bench')
-  .description('measures this machine: matrix products, the training step, prefill and decode')
+  .description('measures this machine: matrix products, the training step, prefill, decode and loading')
   .option('--threads <n>', 'threads that compute', threadCount, 2)
   .addOption(new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu']).default('cpu'))
   .addOption(

@@ -1,7 +1,16 @@
 /** What a run of the benchmark measures: the shapes, and how often. */
-import { type Design, type ModelConfig, modelConfig, preset, type Size } from '../models/index.js';
+import {
+  type Design,
+  hybridModel,
+  type Model,
+  type ModelConfig,
+  modelConfig,
+  preset,
+  type Size,
+} from '../models/index.js';
+import { GRANITE_1B, graniteModel } from './granite.js';
 
-export const SECTIONS = ['peak', 'train', 'prefill', 'decode'] as const;
+export const SECTIONS = ['peak', 'train', 'prefill', 'decode', 'load'] as const;
 export type Section = (typeof SECTIONS)[number];
 
 /** A training step: one batch of random tokens through loss, gradient and update. */
@@ -24,6 +33,8 @@ export interface Plan {
   preparation: TrainingTask;
   /** The presets that are prefilled and decoded. */
   generation: { size: Size; vocabSize: number; prefill: readonly number[]; contexts: readonly number[] };
+  /** The checkpoint of random weights that is loaded. */
+  load: { name: string; model: () => Model };
 }
 
 /** A stack of Mamba-2 and SwiGLU layers, of which `bench/peers/torch_train.py` is the copy in PyTorch. */
@@ -54,6 +65,7 @@ export const FULL: Plan = {
   rounds: 5,
   preparation: presetTask('hybrid', 'base', 4096),
   generation: { size: 'small', vocabSize: 4096, prefill: [512, 2048], contexts: [128, 4096, 65_536] },
+  load: { name: 'the shape of Granite 4.0-H 1B', model: () => graniteModel(GRANITE_1B) },
 };
 
 /** Everything once and small: whether it works, not how fast it is. */
@@ -63,4 +75,5 @@ export const QUICK: Plan = {
   rounds: 1,
   preparation: presetTask('hybrid', 'nano', 256),
   generation: { size: 'nano', vocabSize: 256, prefill: [32, 64], contexts: [16, 64] },
+  load: { name: 'a nano hybrid', model: () => hybridModel(preset('hybrid', 'nano', 256)) },
 };

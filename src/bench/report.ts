@@ -1,5 +1,6 @@
 /** What a run found, section by section, as text for a person. */
 import type { GenerationRate } from './generation-section.js';
+import type { LoadResult } from './load-section.js';
 import type { Machine } from './machine.js';
 import type { Peak } from './peak.js';
 import { decimal, gigaflops, megabytes, millions, milliseconds, percent, table } from './table.js';
@@ -86,4 +87,21 @@ export function generationText(
   ]);
   const heads = ['', 'parameters', 'tokens', 'tokens/s', 'arithmetic', 'of peak', 'state'];
   return `${verb}: ${what}, the ${size} presets with new weights\n${table([heads, ...rows])}`;
+}
+
+export function loadText(result: LoadResult): string {
+  const { name, parameters, storedBytes, seconds, peakBytes, heldBytes } = result;
+  return [
+    `load: a checkpoint of random weights, ${name}, ${millions(parameters)} parameters, ${megabytes(storedBytes)} of bfloat16`,
+    table([
+      ['', 'time', 'peak while loading', 'held then', 'ratio'],
+      [
+        '  heddle',
+        milliseconds(seconds),
+        megabytes(peakBytes),
+        megabytes(heldBytes),
+        (peakBytes / heldBytes).toFixed(2),
+      ],
+    ]),
+  ].join('\n');
 }

@@ -3,7 +3,7 @@
  * token forward, and twice that backward. What mixers do beyond their parameters (attention over the context, the
  * recurrence) is left out, so that rates of different models compare.
  */
-import { countParameters, type HybridModel, parametersOf } from '../models/index.js';
+import { countParameters, type Model, parametersOf } from '../models/index.js';
 
 export interface ParameterCount {
   /** All of them. */
@@ -14,8 +14,8 @@ export interface ParameterCount {
   head: number;
 }
 
-export function countWork(model: HybridModel): ParameterCount {
-  const { vocabSize, hiddenSize, tieWordEmbeddings } = model.config;
+export function countWork(model: Model): ParameterCount {
+  const { vocabSize, hiddenSize, tieWordEmbeddings } = model;
   const total = countParameters(parametersOf(model));
   const head = vocabSize * hiddenSize;
   return { total, computed: tieWordEmbeddings ? total : total - head, head };

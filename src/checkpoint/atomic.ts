@@ -270,8 +270,8 @@ const meanings: Readonly<Record<string, string>> = {
   ENAMETOOLONG: 'the name is too long. Choose a shorter one.',
 };
 
-/** A system error as a `StorageError`; any other error as it is. */
-function inWords(path: string, error: unknown): unknown {
+/** A system error about `path` as a `StorageError`; any other error as it is. */
+export function inWords(path: string, error: unknown): unknown {
   const code = codeOf(error);
   if (code === undefined || !(error instanceof Error)) return error;
   const meaning = meanings[code] ?? `${error.message}.`;

@@ -11,6 +11,9 @@
  * believed before it is checked, and no memory is spent on its word.
  */
 import { CheckpointError } from '../errors.js';
+import { refuseGitLfsPointer } from './file-reader.js';
+import { isObject, parseStrictJson } from './strict-json.js';
+import { count, quote } from './wording.js';
 
 /** The array that holds each dtype in memory. Halves travel as their 16 bits (see `half.ts`), booleans as 0 and 1. */
 export const arrayTypes = {
@@ -72,11 +75,7 @@ export function parseHeaderLength(path: string, start: Uint8Array, fileBytes: nu
       `${path} is no safetensors file: it has ${count(fileBytes, 'byte')}, expected at least ${LENGTH_BYTES}. ${REMEDY}`,
     );
   }
-  if (new TextDecoder().decode(start) === 'version ') {
-    throw new CheckpointError(
-      `${path} looks like a Git LFS pointer, not like the safetensors file it stands for. Run "git lfs pull" in its folder.`,
-    );
-  }
+  refuseGitLfsPointer(path, start);
   const length = new DataView(start.buffer, start.byteOffset).getBigUint64(0, true);
   if (length > LONGEST_HEADER) {
     throw new CheckpointError(
@@ -152,6 +151,16 @@ export function encodeHeader(
   return bytes;
 }
 
+/** What is known of a tensor. Throws CheckpointError when `path` has none of that name. */
+export function requireTensor<T>(path: string, tensors: ReadonlyMap<string, T>, name: string): T {
+  const info = tensors.get(name);
+  if (info !== undefined) return info;
+  const some = [...tensors.keys()].slice(0, 3).map(quote).join(', ');
+  throw new CheckpointError(
+    `${path} has no tensor ${quote(name)} among its ${tensors.size}${some && ` (${some}, ...)`}. Check that the file belongs to the model.`,
+  );
+}
+
 /** How many bytes such a tensor takes, or undefined when the shape is none or too large to count. */
 export function byteLengthOf(dtype: Dtype, shape: readonly unknown[]): number | undefined {
   let bytes: number = arrayTypes[dtype].BYTES_PER_ELEMENT;
@@ -164,56 +173,14 @@ export function byteLengthOf(dtype: Dtype, shape: readonly unknown[]): number | 
 }
 
 function parseJson(path: string, bytes: Uint8Array): Record<string, unknown> {
-  let problem: string | undefined;
+  const fail = (problem: string) =>
+    new CheckpointError(`${path} has a header that cannot be used: ${problem}. ${REMEDY}`);
+  if (bytes[0] !== '{'.charCodeAt(0)) throw fail('it does not begin with "{"');
   try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-    problem = text.startsWith('{') ? structureProblem(text) : 'it does not begin with "{"';
-    if (problem === undefined) return JSON.parse(text) as Record<string, unknown>;
+    return parseStrictJson(bytes, 3) as Record<string, unknown>;
   } catch (error) {
-    problem = `it is not JSON in UTF-8 (${(error as Error).message})`;
+    throw fail((error as SyntaxError).message);
   }
-  throw new CheckpointError(`${path} has a header that cannot be used: ${problem}. ${REMEDY}`);
-}
-
-/**
- * What `JSON.parse` would hide: it keeps the last of two equal keys in silence. Nesting is bounded first, because a few
- * bytes of brackets cost it many bytes of objects. The text need not be valid JSON.
- */
-function structureProblem(text: string): string | undefined {
-  // The keys of the open objects; a list has none.
-  const keys: (Set<string> | undefined)[] = [];
-  let expectsKey = false;
-  for (let i = 0; i < text.length; i++) {
-    const character = text[i];
-    if (character === '{' || character === '[') {
-      if (keys.length === 3) return 'it is nested more than three deep';
-      expectsKey = character === '{';
-      keys.push(expectsKey ? new Set() : undefined);
-    } else if (character === '}' || character === ']') {
-      keys.pop();
-    } else if (character === ',') {
-      expectsKey = keys.at(-1) !== undefined;
-    } else if (character === '"') {
-      const end = endOfString(text, i);
-      if (expectsKey) {
-        const key = JSON.parse(text.slice(i, end + 1)) as string;
-        if (keys.at(-1)!.has(key)) return `the key ${quote(key)} stands in it twice`;
-        keys.at(-1)!.add(key);
-        expectsKey = false;
-      }
-      i = end;
-    }
-  }
-  return undefined;
-}
-
-/** Where the string that begins at `start` has its closing quote. */
-function endOfString(text: string, start: number): number {
-  for (let i = start + 1; i < text.length; i++) {
-    if (text[i] === '"') return i;
-    if (text[i] === '\\') i++;
-  }
-  return text.length;
 }
 
 function checkEntry(path: string, name: string, entry: unknown, dataStart: number): TensorInfo {
@@ -288,20 +255,6 @@ function isDtype(name: string): name is Dtype {
   return Object.hasOwn(arrayTypes, name);
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-function count(number: number, unit: string): string {
-  return `${number} ${unit}${number === 1 ? '' : 's'}`;
-}
-
-/** A value from a header, fit to be shown: on one line, and short whatever it is. */
-export function quote(value: unknown): string {
-  const text = value === undefined ? 'nothing' : JSON.stringify(value);
-  return text.length > 120 ? `${text.slice(0, 120)}...` : text;
+  return Number.isSafeInteger(value) && (value as number) >= 0 && !Object.is(value, -0);
 }

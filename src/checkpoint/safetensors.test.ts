@@ -218,6 +218,38 @@ describe('conversion', () => {
     expect(read.findIndex((value, i) => value !== Math.fround(doubles[i]!))).toBe(-1);
   });
 
+  test.each(['F64', 'F32', 'F16', 'BF16'] as const)(
+    '%s is read into a part of a larger array, and nothing beside it changes',
+    async (dtype) => {
+      const data = dtype === 'F64' ? Float64Array.from(values) : values;
+      await writeSafetensors(path, [{ name: 'x', dtype, shape: [values.length], data }]);
+      await opened(async (file) => {
+        const around = new Float32Array(values.length + 2).fill(7);
+        await file.readFloat32Into('x', around.subarray(1, -1));
+        expect([around[0], around.at(-1)]).toEqual([7, 7]);
+        const alone = await file.readFloat32('x');
+        expect(Buffer.from(around.buffer, 4, alone.byteLength).equals(Buffer.from(alone.buffer))).toBe(true);
+      });
+    },
+  );
+
+  test('a tensor is not read into an array of another size', async () => {
+    await writeSafetensors(path, oneOfEach);
+    await opened(async (file) => {
+      const target = new Float32Array(4).fill(7);
+      for (const size of [0, 2, 4]) {
+        const filling = file.readFloat32Into('f16', target.subarray(0, size));
+        await expect(filling).rejects.toThrow(/tensor "f16" has 3 elements, .* an array of \d/);
+        await expect(filling).rejects.toBeInstanceOf(CheckpointError);
+      }
+      await expect(file.readFloat32Into('u8', target.subarray(0, 1))).rejects.toThrow(
+        /is U8, expected a floating/,
+      );
+      await file.readFloat32Into('empty', target.subarray(0, 0));
+      expect([...target]).toEqual([7, 7, 7, 7]);
+    });
+  });
+
   test('integers and booleans are not taken for numbers with a fraction', async () => {
     await writeSafetensors(path, oneOfEach);
     await opened(async (file) => {
@@ -298,7 +330,7 @@ describe('a file that cannot be believed', () => {
       /not JSON in UTF-8/,
     ],
     ['a byte order mark', `\ufeff${good}`, 8, /does not begin with "\{"/],
-    ['a million brackets', `{"x":${'['.repeat(1_000_000)}`, 0, /nested more than three deep/],
+    ['a million brackets', `{"x":${'['.repeat(1_000_000)}`, 0, /nested more than 3 deep/],
     ['a tensor twice', `${good.slice(0, -1)},${good.slice(1)}`, 8, /key "x" stands in it twice/],
     [
       'a tensor twice, spelled otherwise',
@@ -326,6 +358,12 @@ describe('a file that cannot be believed', () => {
     ],
     ['a dtype every object has', x('constructor', [8], [0, 8]), 8, /tensor "x" has the dtype "constructor"/],
     ['no shape', '{"x":{"dtype":"F32","data_offsets":[0,8]}}', 8, /tensor "x" has the shape nothing/],
+    [
+      'a size of minus zero',
+      x('F32', [2], [0, 8]).replace('[2]', '[-0]'),
+      8,
+      /tensor "x" has the shape \[0\]/,
+    ],
     ['a negative size', x('F32', [-2, -1], [0, 8]), 8, /tensor "x" has the shape \[-2,-1\]/],
     ['a broken size', x('F32', [0.5, 4], [0, 8]), 8, /tensor "x" has the shape/],
     ['a size in words', x('F32', ['2'], [0, 8]), 8, /tensor "x" has the shape/],
@@ -395,6 +433,14 @@ describe('a file that cannot be believed', () => {
     const failure = (await openSafetensors(path).catch((error: unknown) => error)) as Error;
     expect(failure.message).toMatch(/tensor "\\u001b\[2J\\nxxx/);
     expect(failure.message.length).toBeLessThan(1000);
+  });
+
+  test('a gigabyte of header in a file that has it', async () => {
+    writeRaw(good, 8, 2n ** 30n);
+    truncateSync(path, 2 ** 31);
+    await expect(openSafetensors(path)).rejects.toThrow(
+      /header of 1073741824 bytes, expected at most 100000000/,
+    );
   });
 
   test('a missing file, a folder, a few bytes, and a Git LFS pointer', async () => {

@@ -4,9 +4,10 @@
  * No tensor is ever held twice. Reading fills the array that the caller gets; where a dtype is converted on the way, that
  * goes through one small buffer. Arrays are little-endian, as the format is, on every machine that Node and ONNX Runtime run on.
  */
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { CheckpointError } from '../errors.js';
 import { streamFileAtomic, type WriteBytes } from './atomic.js';
+import { openForReading, readExactly } from './file-reader.js';
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.js';
 import {
   arrayTypes,
@@ -16,10 +17,11 @@ import {
   LENGTH_BYTES,
   parseHeader,
   parseHeaderLength,
-  quote,
+  requireTensor,
   type TensorData,
   type TensorInfo,
 } from './safetensors-header.js';
+import { count, quote } from './wording.js';
 
 export type { Dtype, TensorData, TensorInfo } from './safetensors-header.js';
 
@@ -28,11 +30,8 @@ export type TypedTensor = {
   [D in Dtype]: { readonly dtype: D; readonly shape: readonly number[]; readonly data: TensorData<D> };
 }[Dtype];
 
-/** An open safetensors file. Reads may run side by side. */
-export interface SafetensorsFile {
-  /** The tensors by name, in the order of their bytes. */
-  readonly tensors: ReadonlyMap<string, TensorInfo>;
-  readonly metadata: Readonly<Record<string, string>>;
+/** What reads stored tensors by their names. Reads may run side by side. */
+export interface TensorReader {
   /**
    * Reads one tensor as it is stored.
    *
@@ -45,8 +44,22 @@ export interface SafetensorsFile {
    * @throws CheckpointError as `read` does, and when the tensor holds integers or booleans
    */
   readFloat32(name: string): Promise<Float32Array>;
-  /** Closes the file; no read works afterwards. */
+  /**
+   * Reads one floating-point tensor into `target`, which may be a part of a larger array: so several stored tensors become
+   * one without a copy. When the disk fails, some of `target` has been overwritten.
+   *
+   * @throws CheckpointError as `readFloat32` does, and when `target` has not as many elements as the tensor
+   */
+  readFloat32Into(name: string, target: Float32Array): Promise<void>;
+  /** Closes the files; no read works afterwards. */
   close(): Promise<void>;
+}
+
+/** An open safetensors file. */
+export interface SafetensorsFile extends TensorReader {
+  /** The tensors by name, in the order of their bytes. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: Readonly<Record<string, string>>;
 }
 
 /**
@@ -70,9 +83,8 @@ const CHUNK_BYTES = 2 ** 20;
  * @throws CheckpointError when there is no such file, or it is not a whole safetensors file
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
-  const handle = await openForReading(path);
+  const { handle, fileBytes } = await openForReading(path);
   try {
-    const fileBytes = (await handle.stat()).size;
     const start = new Uint8Array(Math.min(fileBytes, LENGTH_BYTES));
     await readExactly(path, handle, start, 0);
     const header = new Uint8Array(parseHeaderLength(path, start, fileBytes));
@@ -119,6 +131,14 @@ export async function writeSafetensors(
   });
 }
 
+/** Where a tensor of fractions is, and how many it holds. */
+interface StoredFloats {
+  readonly dtype: 'F64' | 'F32' | 'F16' | 'BF16';
+  readonly byteOffset: number;
+  readonly byteLength: number;
+  readonly elements: number;
+}
+
 class OpenFile implements SafetensorsFile {
   readonly #path: string;
   readonly #handle: FileHandle;
@@ -138,7 +158,7 @@ class OpenFile implements SafetensorsFile {
   }
 
   async read(name: string): Promise<TypedTensor> {
-    const { dtype, shape, byteOffset, byteLength } = this.#find(name);
+    const { dtype, shape, byteOffset, byteLength } = requireTensor(this.#path, this.tensors, name);
     const buffer = this.#allocate(name, byteLength);
     await this.#fill(new Uint8Array(buffer), byteOffset);
     const TypedArray = arrayTypes[dtype] as new (buffer: ArrayBuffer) => TensorData;
@@ -147,18 +167,43 @@ class OpenFile implements SafetensorsFile {
   }
 
   async readFloat32(name: string): Promise<Float32Array> {
-    const { dtype, byteOffset, byteLength } = this.#find(name);
+    const stored = this.#findFloats(name);
+    const values = new Float32Array(this.#allocate(name, stored.elements * 4));
+    await this.#fillFloat32(stored, values);
+    return values;
+  }
+
+  async readFloat32Into(name: string, target: Float32Array): Promise<void> {
+    const stored = this.#findFloats(name);
+    if (target.length !== stored.elements) {
+      throw new CheckpointError(
+        `${this.#path}: tensor ${quote(name)} has ${count(stored.elements, 'element')}, and is to be read into an array of ${target.length}. Check that the file belongs to the model.`,
+      );
+    }
+    await this.#fillFloat32(stored, target);
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  #findFloats(name: string): StoredFloats {
+    const { dtype, byteOffset, byteLength } = requireTensor(this.#path, this.tensors, name);
     if (dtype !== 'F32' && dtype !== 'F64' && dtype !== 'F16' && dtype !== 'BF16') {
       throw new CheckpointError(
         `${this.#path}: tensor ${quote(name)} is ${dtype}, expected a floating-point dtype. Check that it is the tensor you mean.`,
       );
     }
-    const elementBytes = arrayTypes[dtype].BYTES_PER_ELEMENT;
-    const values = new Float32Array(this.#allocate(name, (byteLength / elementBytes) * 4));
+    return { dtype, byteOffset, byteLength, elements: byteLength / arrayTypes[dtype].BYTES_PER_ELEMENT };
+  }
+
+  async #fillFloat32(stored: StoredFloats, values: Float32Array): Promise<void> {
+    const { dtype, byteOffset, byteLength } = stored;
     if (dtype === 'F32') {
       await this.#fill(bytesOf(values), byteOffset);
-      return values;
+      return;
     }
+    const elementBytes = arrayTypes[dtype].BYTES_PER_ELEMENT;
     const chunk = new Uint8Array(Math.min(byteLength, CHUNK_BYTES));
     for (let at = 0; at < byteLength; at += CHUNK_BYTES) {
       const bytes = chunk.subarray(0, Math.min(CHUNK_BYTES, byteLength - at));
@@ -166,20 +211,6 @@ class OpenFile implements SafetensorsFile {
       const first = at / elementBytes;
       widen(dtype, bytes, values.subarray(first, first + bytes.byteLength / elementBytes));
     }
-    return values;
-  }
-
-  async close(): Promise<void> {
-    await this.#handle.close();
-  }
-
-  #find(name: string): TensorInfo {
-    const info = this.tensors.get(name);
-    if (info !== undefined) return info;
-    const some = [...this.tensors.keys()].slice(0, 3).map(quote).join(', ');
-    throw new CheckpointError(
-      `${this.#path} has no tensor ${quote(name)} among its ${this.tensors.size}${some && ` (${some}, ...)`}. Check that the file belongs to the model.`,
-    );
   }
 
   #allocate(name: string, bytes: number): ArrayBuffer {
@@ -195,51 +226,6 @@ class OpenFile implements SafetensorsFile {
 
   async #fill(bytes: Uint8Array, byteOffset: number): Promise<void> {
     await readExactly(this.#path, this.#handle, bytes, byteOffset);
-  }
-}
-
-async function openForReading(path: string): Promise<FileHandle> {
-  try {
-    // Opening a pipe would wait for its writer.
-    if ((await stat(path)).isFile()) return await open(path, 'r');
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new CheckpointError(
-      missing
-        ? `${path} does not exist. Check the path.`
-        : `${path} cannot be opened: ${(error as Error).message}. Check its permissions.`,
-      { cause: error },
-    );
-  }
-  throw new CheckpointError(`${path} is not a file. Name the safetensors file itself.`);
-}
-
-/** Fills `bytes` from the file at `byteOffset`. */
-async function readExactly(
-  path: string,
-  handle: FileHandle,
-  bytes: Uint8Array,
-  byteOffset: number,
-): Promise<void> {
-  for (let done = 0; done < bytes.byteLength; ) {
-    // Node takes at most 2^31 - 1 bytes in one call.
-    const rest = bytes.subarray(done, done + 2 ** 30);
-    const { bytesRead } = await handle
-      .read(rest, 0, rest.byteLength, byteOffset + done)
-      .catch((error: Error) => {
-        throw new CheckpointError(
-          `${path} cannot be read: ${error.message}. Check the disk, and that the file is open.`,
-          {
-            cause: error,
-          },
-        );
-      });
-    if (bytesRead === 0) {
-      throw new CheckpointError(
-        `${path} ends at byte ${byteOffset + done}: it was cut off while it was open. Open it again.`,
-      );
-    }
-    done += bytesRead;
   }
 }
 

@@ -1,37 +1,62 @@
 /**
- * `heddle chat`: writing by turns in the terminal. The model goes on from each line; its state stays between turns, so
- * that a turn reads only what is new.
+ * `heddle chat`: a conversation in the terminal. A model with a chat template answers; any other goes on from each line.
+ * The state stays between turns, so that a turn reads only what is new.
  */
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
-import { DataError } from '../errors.js';
-import { loadModel } from '../generate/index.js';
-import { formatBytes } from './format.js';
+import { ConfigError, DataError, TokenizerError } from '../errors.js';
+import {
+  ChatSession,
+  type GeneratedPiece,
+  type GenerateOptions,
+  type LanguageModel,
+  loadModel,
+} from '../generate/index.js';
+import { endOfTurnIds, readGenerationConfig } from '../text/index.js';
+import { formatBytes, formatRate } from './format.js';
 import {
   addGenerationOptions,
   type GenerationFlags,
   generationOptions,
-  threadsOf,
+  loadOptions,
 } from './generation-options.js';
+
+interface ChatFlags extends GenerationFlags {
+  system?: string;
+}
+
+/** Who answers. */
+interface Partner {
+  /** What it does with a line. */
+  readonly manner: string;
+  /** Whether a line is something to answer. */
+  takes(line: string): boolean;
+  answer(line: string): AsyncGenerator<GeneratedPiece, unknown>;
+  /** Tokens that the last answer took, and the bytes of the state. */
+  cost(): { reused: number; read: number; written: number; bytes: number };
+  reset(): void;
+  dispose(): void;
+}
 
 export function addChatCommand(program: Command): void {
   const command = program
     .command('chat')
-    .description('write with a model, turn by turn; its state is kept between turns')
-    .argument('<model>', "a model's folder");
-  addGenerationOptions(command).action((folder: string, flags: GenerationFlags) => run(folder, flags));
+    .description(
+      "talk with a model, turn by turn; its state is kept between turns, and its generation_config.json says how it samples where you don't",
+    )
+    .argument('<model>', "a model's folder")
+    .option('--system <text>', 'tell the model first how to answer');
+  addGenerationOptions(command).action((folder: string, flags: ChatFlags) => run(folder, flags));
 }
 
-const END_OF_TURN = '\n\n';
-
-async function run(folder: string, flags: GenerationFlags): Promise<void> {
-  const model = await loadModel(folder, threadsOf(flags));
-  const options = generationOptions(flags);
-  process.stderr.write(
-    `${folder}: ${model.config.pattern}. It goes on from what you write, up to an empty line. Ctrl-C ends a turn, Ctrl-D the chat.\n`,
+async function run(folder: string, flags: ChatFlags): Promise<void> {
+  const options = generationOptions(flags, await readGenerationConfig(folder));
+  const model = await loadModel(folder, loadOptions(flags));
+  const partner = await partnerFor(folder, model, options, flags.system);
+  say(
+    `${folder}: ${model.model.pattern}, seed ${options.seed}. ${partner.manner} Ctrl-C ends a turn, Ctrl-D the chat; /reset begins anew.`,
   );
   const terminal = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' });
-  const session = model.session();
   let interrupted = false;
   terminal.on('SIGINT', () => {
     interrupted = true;
@@ -39,28 +64,109 @@ async function run(folder: string, flags: GenerationFlags): Promise<void> {
   terminal.prompt();
   for await (const line of terminal) {
     interrupted = false;
-    const kept = session.tokens.length;
-    try {
-      await session.read(kept === 0 ? line : `\n${line}`);
-    } catch (error) {
-      if (!(error instanceof DataError)) throw error;
-      terminal.prompt();
-      continue;
+    if (line.trim() === '/reset') {
+      partner.reset();
+      say('(begun anew)');
+    } else if (partner.takes(line)) {
+      await turn(partner, line, options, () => interrupted);
     }
-    const read = session.tokens.length - kept;
-    for await (const piece of session.generate({
-      ...options,
-      stop: [...(options.stop ?? []), END_OF_TURN],
-    })) {
-      process.stdout.write(piece.text);
-      if (interrupted) break;
-    }
-    process.stdout.write('\n');
-    process.stderr.write(
-      `(kept ${kept} tokens, read ${read} new ones, state ${formatBytes(session.bytes)})\n`,
-    );
     terminal.prompt();
   }
-  session.dispose();
+  partner.dispose();
   await model.dispose();
+}
+
+async function turn(
+  partner: Partner,
+  line: string,
+  { maxTokens }: { maxTokens: number },
+  interrupted: () => boolean,
+): Promise<void> {
+  let began: number | undefined;
+  try {
+    for await (const piece of partner.answer(line)) {
+      began ??= performance.now();
+      process.stdout.write(piece.text);
+      if (interrupted()) break;
+    }
+  } catch (error) {
+    // What is wrong with this line need not be wrong with the next one.
+    if (!(error instanceof DataError || error instanceof TokenizerError)) throw error;
+    say(`heddle: ${error.message}`);
+    process.exitCode = 1;
+    return;
+  }
+  process.stdout.write('\n');
+  const { reused, read, written, bytes } = partner.cost();
+  const rate = began === undefined ? '' : ` at ${formatRate((written / (performance.now() - began)) * 1000)}`;
+  const cut = written === maxTokens ? ', as many as --max-tokens allows' : '';
+  say(
+    `(reused ${reused} tokens, read ${read} new ones, wrote ${written}${rate}${cut}, state ${formatBytes(bytes)})`,
+  );
+}
+
+async function partnerFor(
+  folder: string,
+  model: LanguageModel,
+  options: GenerateOptions,
+  system: string | undefined,
+): Promise<Partner> {
+  const chat = await ChatSession.open(model, folder, system === undefined ? {} : { system });
+  if (chat) return answering(chat, options);
+  if (system !== undefined) {
+    throw new ConfigError(
+      `${folder} has no chat template, so its model knows no --system: leave it out, or write it as the first line`,
+    );
+  }
+  return continuing(model, { ...options, stopTokens: await endOfTurnIds(folder, model.tokenizer) });
+}
+
+/** A model with a chat template. */
+function answering(chat: ChatSession, options: GenerateOptions): Partner {
+  return {
+    manner: 'It answers you.',
+    takes: (line) => line.trim() !== '',
+    answer: (line) => chat.say(line, options),
+    cost() {
+      const { reusedTokens = 0, readTokens = 0, writtenTokens = 0 } = chat.turn ?? {};
+      return { reused: reusedTokens, read: readTokens, written: writtenTokens, bytes: chat.bytes };
+    },
+    reset: () => chat.reset(),
+    dispose: () => chat.dispose(),
+  };
+}
+
+const END_OF_TURN = '\n\n';
+
+/** A model without one. */
+function continuing(model: LanguageModel, options: GenerateOptions): Partner {
+  const settings = { ...options, stop: [...(options.stop ?? []), END_OF_TURN] };
+  let session = model.session();
+  let reused = 0;
+  let prompted = 0;
+  return {
+    manner: 'It goes on from what you write, up to an empty line.',
+    takes: (line) => line !== '' || session.tokens.length > 0,
+    async *answer(line) {
+      reused = session.tokens.length;
+      await session.read(reused === 0 ? line : `\n${line}`);
+      prompted = session.tokens.length;
+      yield* session.generate(settings);
+    },
+    cost: () => ({
+      reused,
+      read: prompted - reused,
+      written: session.tokens.length - prompted,
+      bytes: session.bytes,
+    }),
+    reset() {
+      session.dispose();
+      session = model.session();
+    },
+    dispose: () => session.dispose(),
+  };
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`);
 }

@@ -6,14 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { CheckpointError } from '../errors.js';
-import {
-  CONFIG_FILE,
-  countParameters,
-  hybridModel,
-  type ModelConfig,
-  parametersOf,
-  readConfig,
-} from '../models/index.js';
+import { CONFIG_FILE, countParameters, type Model, parametersOf, readModel } from '../models/index.js';
 import { stateBytes } from '../nn/index.js';
 import { CHECKPOINT } from '../train/index.js';
 import { formatBytes, formatCount, table } from './format.js';
@@ -37,7 +30,7 @@ export function addCompareCommand(program: Command): void {
 
 interface RunSummary {
   name: string;
-  config: ModelConfig;
+  model: Model;
   step: number;
   perplexity: number;
 }
@@ -53,11 +46,10 @@ async function run(folders: readonly string[]): Promise<void> {
       'validation perplexity',
       ...CONTEXTS.map((n) => `state at ${n.toLocaleString('en')} tokens`),
     ],
-    ...runs.map(({ name, config, step, perplexity }) => {
-      const model = hybridModel(config);
+    ...runs.map(({ name, model, step, perplexity }) => {
       return [
         name,
-        config.pattern,
+        model.pattern,
         formatCount(countParameters(parametersOf(model))),
         String(step),
         perplexity.toFixed(2),
@@ -88,6 +80,6 @@ async function summary(folder: string): Promise<RunSummary> {
   const last = evaluations.at(-1);
   if (!last) throw new CheckpointError(`${path} has no evaluation yet`);
   const ownConfig = existsSync(join(folder, CONFIG_FILE));
-  const config = await readConfig(ownConfig ? folder : join(folder, CHECKPOINT));
-  return { name: basename(folder), config, step: last.step, perplexity: last.perplexity };
+  const model = await readModel(ownConfig ? folder : join(folder, CHECKPOINT));
+  return { name: basename(folder), model, step: last.step, perplexity: last.perplexity };
 }

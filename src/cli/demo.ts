@@ -34,7 +34,7 @@ async function run(prompt: string, seed: number, maxTokens: number): Promise<voi
   const device = await openDevice('cpu');
   const hybrid = await loadModel(SHIPPED_MODEL, { device });
   say(
-    `Heddle's shipped model: ${formatCount(hybrid.parameters)} parameters, layers ${hybrid.config.pattern}, trained on two centuries of speeches`,
+    `Heddle's shipped model: ${formatCount(hybrid.parameters)} parameters, layers ${hybrid.model.pattern}, trained on two centuries of speeches`,
   );
   say(
     `to the United States Congress. Loaded in ${((performance.now() - started) / 1000).toFixed(1)} s; it now goes on from your words (seed ${seed}):\n`,
@@ -70,7 +70,7 @@ async function compare(hybrid: LanguageModel, device: Device): Promise<void> {
   say(
     'What a sequence costs here, measured, beside a transformer of the same size (random weights: the cost is the same):\n',
   );
-  const model = hybridModel(preset('transformer', 'small', hybrid.config.vocabSize));
+  const model = hybridModel(preset('transformer', 'small', hybrid.model.vocabSize));
   const weights = initialWeights(parametersOf(model), 1);
   const transformer = await LanguageModel.compile(model, weights, hybrid.tokenizer, device);
   const rows: string[][] = [['', 'hybrid', 'transformer', 'ratio']];

@@ -1,11 +1,11 @@
 /** `heddle evaluate`: a model's perplexity on the documents that training held out. */
 import type { Command } from 'commander';
 import { openDevice } from '../engine/index.js';
-import { hybridModel, readConfig } from '../models/index.js';
+import { openModel } from '../models/index.js';
 import { encodeCorpus, loadCorpus, splitCorpus, Tokenizer } from '../text/index.js';
-import { evaluateFolder } from '../train/index.js';
+import { defaultSequence, evaluateModel } from '../train/index.js';
 import { formatCount } from './format.js';
-import { number, wholeNumber } from './options.js';
+import { adapterOption, number, wholeNumber } from './options.js';
 
 export function addEvaluateCommand(program: Command): void {
   program
@@ -20,20 +20,21 @@ export function addEvaluateCommand(program: Command): void {
       0.05,
     )
     .option('--sequence <tokens>', "tokens in a sequence (default: the model's)", wholeNumber)
+    .addOption(adapterOption())
     .action(run);
 }
 
 async function run(
   folder: string,
   source: string,
-  flags: { validation: number; sequence?: number },
+  flags: { validation: number; sequence?: number; adapter?: string },
 ): Promise<void> {
-  const config = await readConfig(folder);
+  const { model, weights } = await openModel(folder, flags.adapter);
   const tokenizer = await Tokenizer.load(folder);
   const { validation } = splitCorpus(await loadCorpus(source), { validationFraction: flags.validation });
   const tokens = encodeCorpus(tokenizer, validation);
-  const sequence = flags.sequence ?? config.maxPositionEmbeddings;
-  const result = await evaluateFolder(folder, hybridModel(config), tokens, sequence, await openDevice('cpu'));
+  const sequence = flags.sequence ?? defaultSequence(model);
+  const result = await evaluateModel(model, weights, tokens, sequence, await openDevice('cpu'));
   process.stdout.write(
     `perplexity ${result.perplexity.toFixed(2)} (${result.loss.toFixed(4)} nats/token) over ${formatCount(result.tokens)} held-out tokens, ${sequence} at a time\n`,
   );

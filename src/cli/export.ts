@@ -1,35 +1,123 @@
-/** `heddle export`: a checkpoint as a model to give away, without what only training needs. */
+/** `heddle export`: a model to give away, without what only training needs. */
+import { readdir, readFile, realpath, stat, writeFile } from 'node:fs/promises';
+import { isAbsolute, join, relative, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { writeFolderAtomic } from '../checkpoint/index.js';
-import { hybridModel, readConfig, readWeights, type StoredDtype, writeModel } from '../models/index.js';
+import { StorageError } from '../errors.js';
+import {
+  copyCompanions,
+  DTYPE_NAMES,
+  EXPORT_FORMATS,
+  type ExportFormat,
+  type ExportPlan,
+  formatConfig,
+  parseConfigText,
+  planExport,
+  type StoredDtype,
+} from '../models/index.js';
 import { Tokenizer } from '../text/index.js';
+import { formatBytes } from './format.js';
 import { choice } from './options.js';
 
-const DTYPES = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const satisfies Record<
-  string,
-  StoredDtype
->;
-const NAMES = Object.keys(DTYPES) as (keyof typeof DTYPES)[];
+const DTYPES = Object.entries(DTYPE_NAMES) as [StoredDtype, string][];
+const NAMES = DTYPES.map(([, name]) => name);
 
 export function addExportCommand(program: Command): void {
   program
     .command('export')
     .description(
-      "write a checkpoint's model and tokenizer, without the optimizer's state, into a folder of its own",
+      "write a model and its tokenizer into a folder of its own, for Heddle, for transformers and what reads its checkpoints, or for onnxruntime alone; without the optimizer's state",
     )
-    .argument('<checkpoint>', "a model's folder")
+    .argument('<folder>', "a model's folder")
     .argument('<out>', 'where to')
-    .option('--dtype <name>', `how weights are stored: ${NAMES.join(', ')}`, choice(NAMES), 'float32')
+    .option(
+      '--to <format>',
+      `${EXPORT_FORMATS.join(', ')} (default: heddle for a model trained from a pattern, hf for one of a family)`,
+      choice(EXPORT_FORMATS),
+    )
+    .option(
+      '--dtype <name>',
+      `how weights are stored: ${NAMES.join(', ')} (default: as they are)`,
+      choice(NAMES),
+    )
+    .addHelpText(
+      'after',
+      `
+hf takes patterns of M- and *-, or of M alone, with sizes that a known family can have. onnx takes every model:
+examples/onnx-generate.mjs shows in 30 lines how to run it, and model.onnx.json lists what goes in and comes out.
+llama.cpp's converter reads hf too; it asks to be told of a vocabulary that it has not seen, such as one trained here.`,
+    )
     .action(run);
 }
 
-async function run(folder: string, out: string, { dtype }: { dtype: keyof typeof DTYPES }): Promise<void> {
-  const config = await readConfig(folder);
-  const tokenizer = await Tokenizer.load(folder);
-  const weights = await readWeights(folder, hybridModel(config));
+const EXAMPLE = fileURLToPath(new URL('../../examples/onnx-generate.mjs', import.meta.url));
+
+async function run(
+  folder: string,
+  out: string,
+  { to, dtype }: { to?: ExportFormat; dtype?: string },
+): Promise<void> {
+  await requireApart(folder, out);
+  const plan = await planExport(folder, { to, dtype: DTYPES.find(([, name]) => name === dtype)?.[0] });
   await writeFolderAtomic(out, async (temporary) => {
-    await writeModel(temporary, config, weights, DTYPES[dtype]);
-    await tokenizer.save(temporary);
+    await plan.write(temporary);
+    await copyCompanions(folder, temporary);
+    await writeGenerationConfig(temporary, plan);
   });
-  process.stderr.write(`${out}: the model of ${folder} in ${dtype}\n`);
+  const names = (await readdir(out)).filter((name) => !name.startsWith('.')).sort();
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(out, name))).size));
+  const bytes = formatBytes(sizes.reduce((a, b) => a + b, 0));
+  const what = plan.format === 'heddle' ? 'heddle' : `${plan.json.model_type} as ${plan.format}`;
+  process.stderr.write(`${out}: ${what}, ${bytes}: ${names.join(', ')}\n`);
+  process.stderr.write(`${usage(plan, out)}\n`);
+  for (const note of plan.notes) process.stderr.write(`note: ${note}\n`);
+}
+
+function usage({ format }: ExportPlan, out: string): string {
+  switch (format) {
+    case 'heddle':
+      return `use it: heddle chat ${out}`;
+    case 'hf':
+      return `use it: AutoModelForCausalLM.from_pretrained("${out}") in transformers, or vllm serve ${out}`;
+    case 'onnx':
+      return `use it: node ${EXAMPLE} ${out} <how many tokens> <id> <id> ... (30 lines to start from)`;
+  }
+}
+
+/** Writing replaces a folder as a whole: what is exported must not be in it. */
+async function requireApart(folder: string, out: string): Promise<void> {
+  const [from, to] = await Promise.all([folder, out].map((path) => realpath(path).catch(() => undefined)));
+  if (from === undefined || to === undefined) return;
+  const inside = relative(to, from);
+  if (inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside)) return;
+  throw new StorageError(`writing ${out} would replace the model in ${folder}: name another folder`);
+}
+
+const GENERATION_CONFIG = 'generation_config.json';
+
+/** Says how to write with the model in a folder that holds all else, where that is not said there already. */
+async function writeGenerationConfig(folder: string, plan: ExportPlan): Promise<void> {
+  const names = await readdir(folder);
+  const tokenizer = names.includes('tokenizer.json') ? await Tokenizer.load(folder) : undefined;
+  const isConverted = plan.json !== plan.model.json;
+  const isThere = names.includes(GENERATION_CONFIG);
+  if (isThere && !isConverted) return;
+  const path = join(folder, GENERATION_CONFIG);
+  const known = isThere ? parseConfigText(await readFile(path, 'utf8'), path) : endKeys(plan, tokenizer);
+  const json = { ...known, ...(isConverted && plan.json.use_cache === false && { use_cache: false }) };
+  if (Object.keys(json).length > 0) await writeFile(path, formatConfig(json));
+}
+
+/** Which tokens begin, end and pad a text, as generation_config.json says it. */
+function endKeys({ model, json }: ExportPlan, tokenizer: Tokenizer | undefined): Record<string, unknown> {
+  const ends = model.eosTokenIds.length > 0 ? model.eosTokenIds : [tokenizer?.endOfText ?? []].flat();
+  const keys = {
+    bos_token_id: json.bos_token_id,
+    eos_token_id: ends.length > 1 ? ends : ends[0],
+    pad_token_id: json.pad_token_id ?? ends[0],
+  };
+  return Object.fromEntries(
+    Object.entries(keys).filter(([, value]) => value !== undefined && value !== null),
+  );
 }

@@ -7,7 +7,7 @@ import {
   addGenerationOptions,
   type GenerationFlags,
   generationOptions,
-  threadsOf,
+  loadOptions,
 } from './generation-options.js';
 
 interface GenerateFlags extends GenerationFlags {
@@ -25,7 +25,7 @@ export function addGenerateCommand(program: Command): void {
 
 async function run(folder: string, flags: GenerateFlags): Promise<void> {
   const options = generationOptions(flags);
-  const model = await loadModel(folder, threadsOf(flags));
+  const model = await loadModel(folder, loadOptions(flags));
   const prompt = flags.prompt ?? (await text(process.stdin));
   const session = model.session();
   const started = performance.now();

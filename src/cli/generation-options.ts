@@ -1,40 +1,63 @@
 /** Options that `generate` and `chat` share. */
 import type { Command } from 'commander';
-import { checkGeneration, GENERATE_DEFAULTS, type GenerateOptions } from '../generate/index.js';
-import { number, wholeNumber } from './options.js';
+import {
+  checkGeneration,
+  GENERATE_DEFAULTS,
+  type GenerateOptions,
+  type LoadOptions,
+  type SamplingOptions,
+} from '../generate/index.js';
+import { adapterOption, number, wholeNumber } from './options.js';
 
+/** What the person gave; the rest is absent. */
 export interface GenerationFlags {
-  maxTokens: number;
-  temperature: number;
-  topK: number;
-  topP: number;
-  repetitionPenalty: number;
-  stop: string[];
+  maxTokens?: number;
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  repetitionPenalty?: number;
+  stop?: string[];
   seed?: number;
   threads?: number;
+  adapter?: string;
 }
 
 export function addGenerationOptions(command: Command): Command {
   const d = GENERATE_DEFAULTS;
   return command
-    .option('--max-tokens <n>', 'write at most this many tokens', wholeNumber, d.maxTokens)
-    .option('--temperature <t>', '0 takes the likeliest token, higher varies more', number, d.temperature)
-    .option('--top-k <n>', 'choose among the n likeliest tokens; 0 for all', wholeNumber, d.topK)
-    .option('--top-p <p>', 'choose among the likeliest tokens of this probability together', number, d.topP)
+    .option('--max-tokens <n>', `write at most this many tokens (default: ${d.maxTokens})`, wholeNumber)
+    .option(
+      '--temperature <t>',
+      `0 takes the likeliest token, higher varies more (default: ${d.temperature})`,
+      number,
+    )
+    .option('--top-k <n>', `choose among the n likeliest tokens; 0 for all (default: ${d.topK})`, wholeNumber)
+    .option(
+      '--top-p <p>',
+      `choose among the likeliest tokens of this probability together (default: ${d.topP})`,
+      number,
+    )
     .option(
       '--repetition-penalty <p>',
-      'make tokens that occurred less likely; 1 for none',
+      `make tokens that occurred less likely; 1 for none (default: ${d.repetitionPenalty})`,
       number,
-      d.repetitionPenalty,
     )
-    .option('--stop <text...>', 'end before this text (may be given several times)', [...d.stop])
+    .option('--stop <text...>', 'end before this text (may be given several times)')
     .option('--seed <n>', 'the same seed writes the same text (default: a new one, printed)', wholeNumber)
-    .option('--threads <n>', 'threads (default: one a core)', wholeNumber);
+    .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
+    .addOption(adapterOption());
 }
 
-/** With the seed that is used. */
-export function generationOptions(flags: GenerationFlags): GenerateOptions & { seed: number } {
-  const { maxTokens, temperature, topK, topP, repetitionPenalty, stop } = flags;
+/** What the person gave, else what the model recommends, else the defaults. With the seed that is used. */
+export function generationOptions(
+  flags: GenerationFlags,
+  recommended: Partial<SamplingOptions> = {},
+): GenerateOptions & { maxTokens: number; seed: number } {
+  const { maxTokens, temperature, topK, topP, repetitionPenalty, stop } = {
+    ...GENERATE_DEFAULTS,
+    ...recommended,
+    ...flags,
+  };
   const seed = flags.seed ?? Math.floor(Math.random() * 2 ** 31);
   const options = { maxTokens, temperature, topK, topP, repetitionPenalty, stop, seed };
   checkGeneration(options);
@@ -42,6 +65,6 @@ export function generationOptions(flags: GenerationFlags): GenerateOptions & { s
 }
 
 /** For `loadModel`. */
-export function threadsOf({ threads }: { threads?: number }): { threads?: number } {
-  return threads === undefined ? {} : { threads };
+export function loadOptions({ threads, adapter }: GenerationFlags): LoadOptions {
+  return { ...(threads !== undefined && { threads }), ...(adapter !== undefined && { adapter }) };
 }

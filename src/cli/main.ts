@@ -9,6 +9,9 @@ import { addDemoCommand } from './demo.js';
 import { addEvaluateCommand } from './evaluate.js';
 import { addExportCommand } from './export.js';
 import { addGenerateCommand } from './generate.js';
+import { addInfoCommand } from './info.js';
+import { addMergeCommand } from './merge.js';
+import { addPullCommand } from './pull.js';
 import { addTrainCommand } from './train.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
@@ -20,6 +23,9 @@ addChatCommand(program);
 addEvaluateCommand(program);
 addCompareCommand(program);
 addExportCommand(program);
+addMergeCommand(program);
+addPullCommand(program);
+addInfoCommand(program);
 
 // Whoever reads our output may stop early, as `head` does.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

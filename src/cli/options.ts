@@ -1,5 +1,5 @@
 /** Readers of command-line values; a wrong one is told with what was expected. */
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 
 export function wholeNumber(text: string): number {
   const value = Number(text);
@@ -13,6 +13,13 @@ export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('expected a number.');
   return value;
+}
+
+export function adapterOption(): Option {
+  return new Option(
+    '--adapter <folder>',
+    'an adapter that was trained on the model (LoRA, as PEFT stores it)',
+  );
 }
 
 export function choice<T extends string>(allowed: readonly T[]): (text: string) => T {

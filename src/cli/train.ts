@@ -1,7 +1,7 @@
-/** `heddle train`: from a corpus to a model in a folder. */
+/** `heddle train`: from a corpus to a model in a folder, or from a model to one that knows the corpus too. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { type DeviceName, openDevice } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import {
@@ -9,13 +9,16 @@ import {
   DESIGNS,
   type Design,
   hybridModel,
-  type ModelConfig,
+  type LoraConfig,
+  type Model,
+  modelFromConfig,
   parametersOf,
-  parseConfig,
+  parseConfigText,
   preset,
-  readConfig,
+  readModel,
   SIZES,
   type Size,
+  withLora,
 } from '../models/index.js';
 import {
   type CorpusDocument,
@@ -28,7 +31,9 @@ import {
 } from '../text/index.js';
 import {
   CHECKPOINT,
+  defaultSequence,
   expectNoRun,
+  FINE_TUNING_RATES,
   TRAINING_DEFAULTS,
   type TrainingEvent,
   type TrainingSettings,
@@ -39,6 +44,9 @@ import { choice, number, wholeNumber } from './options.js';
 
 interface TrainOptions {
   out: string;
+  from?: string;
+  lora?: number;
+  loraAlpha?: number;
   design: Design;
   size: Size;
   config?: string;
@@ -48,7 +56,7 @@ interface TrainOptions {
   batch: number;
   sequence?: number;
   accumulate: number;
-  learningRate: number;
+  learningRate?: number;
   warmup: number;
   seed: number;
   evaluateEvery: number;
@@ -64,10 +72,22 @@ export function addTrainCommand(program: Command): void {
   program
     .command('train')
     .description(
-      'train a model on a text file, a folder of .txt and .md files, or a shipped corpus (sotu, moby-dick)',
+      'train a model, or another one further, on a text file, a folder of .txt and .md files, or a shipped corpus (sotu, moby-dick)',
     )
     .argument('<corpus>', 'the text to learn from')
     .requiredOption('-o, --out <folder>', 'where the run goes: <folder>/checkpoint is the model')
+    .addOption(
+      new Option(
+        '--from <folder>',
+        'train the model in this folder further, with its own tokenizer, instead of a new one',
+      ).conflicts(['design', 'size', 'config', 'vocab', 'tokenizer']),
+    )
+    .option(
+      '--lora <rank>',
+      'leave the weights of that model as they are, and train adapters of this rank beside them',
+      wholeNumber,
+    )
+    .option('--lora-alpha <alpha>', 'adapters are scaled by alpha / rank (default: twice the rank)', number)
     .option('--design <name>', `the sibling: ${DESIGNS.join(', ')}`, choice(DESIGNS), 'hybrid')
     .option('--size <name>', `its size: ${SIZES.join(', ')}`, choice(SIZES), 'small')
     .option('--config <file>', 'a config.json of your own, instead of a design and a size')
@@ -78,9 +98,13 @@ export function addTrainCommand(program: Command): void {
     .option('--vocab <tokens>', 'vocabulary of a new tokenizer', wholeNumber, 4096)
     .option('--steps <n>', 'optimizer steps', wholeNumber, d.steps)
     .option('--batch <sequences>', 'sequences in a batch', wholeNumber, d.batch)
-    .option('--sequence <tokens>', "tokens in a sequence (default: the size's)", wholeNumber)
+    .option('--sequence <tokens>', "tokens in a sequence (default: the model's)", wholeNumber)
     .option('--accumulate <batches>', 'batches a step', wholeNumber, d.accumulate)
-    .option('--learning-rate <rate>', 'highest learning rate', number, d.learningRate)
+    .option(
+      '--learning-rate <rate>',
+      `highest learning rate (default: ${d.learningRate}; with --from ${FINE_TUNING_RATES.whole}, with --lora ${FINE_TUNING_RATES.lora})`,
+      number,
+    )
     .option('--warmup <steps>', 'steps until the highest learning rate', wholeNumber, d.warmupSteps)
     .option('--seed <n>', 'seed of all randomness', wholeNumber, d.seed)
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)
@@ -93,18 +117,21 @@ export function addTrainCommand(program: Command): void {
 }
 
 async function run(source: string, options: TrainOptions): Promise<void> {
+  const { from } = options;
+  const lora = loraOf(options);
   if (!options.resume) expectNoRun(options.out);
+  const base = from === undefined ? undefined : await readModel(from);
   const corpus = await loadCorpus(source);
   const split = splitCorpus(corpus, { validationFraction: options.validation });
   const tokenizer = await tokenizerFor(split.training, options);
-  const config = await configFor(options, tokenizer);
+  const model = base ?? (await modelFor(options, tokenizer));
   const settings: TrainingSettings = {
     ...TRAINING_DEFAULTS,
     steps: options.steps,
     batch: options.batch,
-    sequence: options.sequence ?? config.maxPositionEmbeddings,
+    sequence: options.sequence ?? defaultSequence(model),
     accumulate: options.accumulate,
-    learningRate: options.learningRate,
+    learningRate: options.learningRate ?? defaultRate(options),
     warmupSteps: options.warmup,
     seed: options.seed,
     evaluateEvery: options.evaluateEvery,
@@ -112,12 +139,15 @@ async function run(source: string, options: TrainOptions): Promise<void> {
   };
   const training = encodeCorpus(tokenizer, split.training);
   const validation = encodeCorpus(tokenizer, split.validation);
-  const parameters = countParameters(parametersOf(hybridModel(config)));
+  const parameters = countParameters(parametersOf(model));
+  const adapters = lora ? countParameters(parametersOf(withLora(model, lora))) - parameters : 0;
   const perStep = settings.batch * settings.accumulate * settings.sequence;
   say(
     `corpus      ${corpus.name}: ${formatCount(training.length)} tokens to learn from, ${formatCount(validation.length)} held out`,
   );
-  say(`model       ${config.pattern}, ${formatCount(parameters)} parameters, vocabulary ${config.vocabSize}`);
+  say(`model       ${model.pattern}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize}`);
+  if (lora)
+    say(`adapters    ${formatCount(adapters)} parameters of rank ${lora.rank}, which alone are trained`);
   say(
     `run         ${settings.steps} steps of ${formatCount(perStep)} tokens (${((settings.steps * perStep) / training.length).toFixed(1)} epochs), seed ${settings.seed}, on ${options.device}`,
   );
@@ -139,7 +169,9 @@ async function run(source: string, options: TrainOptions): Promise<void> {
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   const progress = new Progress(settings.steps, perStep);
   const result = await train({
-    config,
+    model,
+    ...(from !== undefined && { from }),
+    ...(lora && { lora }),
     tokenizer,
     training,
     validation,
@@ -156,8 +188,28 @@ async function run(source: string, options: TrainOptions): Promise<void> {
     process.exitCode = 130;
     return;
   }
-  say(`done: validation perplexity ${result.perplexity?.toFixed(2)}, model in ${checkpoint}`);
-  say(`next:  heddle generate ${checkpoint} --prompt "..."`);
+  const trained = lora ? 'adapter' : 'model';
+  say(`done: validation perplexity ${result.perplexity?.toFixed(2)}, ${trained} in ${checkpoint}`);
+  say(`next:  heddle generate ${lora ? `${from} --adapter ${checkpoint}` : checkpoint} --prompt "..."`);
+}
+
+/** The adapters that are asked for. */
+function loraOf({ from, lora: rank, loraAlpha }: TrainOptions): LoraConfig | undefined {
+  if (rank === undefined) {
+    if (loraAlpha === undefined) return undefined;
+    throw new ConfigError('--lora-alpha scales adapters: say of which rank they are with --lora');
+  }
+  if (from === undefined) {
+    throw new ConfigError(
+      '--lora trains adapters beside the weights of a model: name its folder with --from',
+    );
+  }
+  return { rank, alpha: loraAlpha ?? 2 * rank };
+}
+
+function defaultRate({ from, lora }: TrainOptions): number {
+  if (lora !== undefined) return FINE_TUNING_RATES.lora;
+  return from === undefined ? TRAINING_DEFAULTS.learningRate : FINE_TUNING_RATES.whole;
 }
 
 function say(line: string): void {
@@ -165,9 +217,10 @@ function say(line: string): void {
 }
 
 async function tokenizerFor(documents: readonly CorpusDocument[], options: TrainOptions): Promise<Tokenizer> {
+  if (options.from !== undefined) return Tokenizer.load(options.from);
   if (options.resume) {
     // Reading the config first puts back a checkpoint whose last save was cut off, and says so where there is none.
-    await readConfig(join(options.out, CHECKPOINT));
+    await readModel(join(options.out, CHECKPOINT));
     return Tokenizer.load(join(options.out, CHECKPOINT));
   }
   if (options.tokenizer !== undefined) return Tokenizer.load(options.tokenizer);
@@ -175,15 +228,15 @@ async function tokenizerFor(documents: readonly CorpusDocument[], options: Train
   return new Tokenizer(tokenizerFiles(trainBpe(texts, { vocabSize: options.vocab })));
 }
 
-async function configFor(options: TrainOptions, tokenizer: Tokenizer): Promise<ModelConfig> {
+async function modelFor(options: TrainOptions, tokenizer: Tokenizer): Promise<Model> {
   if (options.config === undefined) {
     // A small text may not yield as many tokens as asked for.
-    return preset(options.design, options.size, tokenizer.vocabSize);
+    return hybridModel(preset(options.design, options.size, tokenizer.vocabSize));
   }
   const text = await readFile(options.config, 'utf8').catch((error: Error) => {
     throw new ConfigError(`${options.config} cannot be read: ${error.message}`, { cause: error });
   });
-  return parseConfig(text, options.config);
+  return modelFromConfig(parseConfigText(text, options.config), options.config);
 }
 
 /** A live line on a terminal, plain lines elsewhere. */

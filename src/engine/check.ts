@@ -1,7 +1,7 @@
 /** Whether tensors are what a program declares: an executor would read past the end of the others, or broadcast them. */
 import { DeviceError } from '../errors.js';
 import { formatShape, type OnnxModel } from '../graph/index.js';
-import { ARRAYS, type HostTensor } from './device.js';
+import { ARRAYS, type HostTensor, isQuantized, isStored, STORED_BYTES, type Weight } from './device.js';
 
 export type NamedType = OnnxModel['inputs'][number];
 
@@ -30,6 +30,26 @@ export function checkTensor(
     throw new DeviceError(
       `the ${what} '${name}' has ${data.length} elements, but its shape ${formatShape(dims)} has ${size}`,
     );
+  }
+}
+
+/** Throws `DeviceError` unless a weight, in memory or in files, is what a program declares. */
+export function checkWeight(type: NamedType, weight: Weight): void {
+  if (!isStored(weight) && !isQuantized(weight)) {
+    checkTensor('weight', type, weight);
+  } else if (type.dtype !== 'float32' || type.shape.join() !== weight.dims.join()) {
+    throw new DeviceError(
+      `the weight '${type.name}' is ${type.dtype}${formatShape(type.shape)}, but float32${formatShape(weight.dims)} was given`,
+    );
+  } else if (isStored(weight)) {
+    const { dims, parts } = weight;
+    const stored = parts.reduce((sum, { byteLength, dtype }) => sum + byteLength / STORED_BYTES[dtype], 0);
+    const size = dims.reduce((a, b) => a * b, 1);
+    if (stored !== size) {
+      throw new DeviceError(
+        `the weight '${type.name}' has ${stored} elements in its files, but its shape ${formatShape(dims)} has ${size}`,
+      );
+    }
   }
 }
 

@@ -22,6 +22,45 @@ export interface HostTensor {
   readonly data: TensorData;
 }
 
+/**
+ * A float32 tensor in files: the elements of its parts, one after the other. A device reads it by itself, without a copy
+ * in JavaScript's memory; halves are widened.
+ */
+export interface StoredTensor {
+  readonly dims: readonly number[];
+  readonly parts: readonly StoredPart[];
+}
+
+export interface StoredPart {
+  readonly path: string;
+  readonly byteOffset: number;
+  readonly byteLength: number;
+  readonly dtype: 'float32' | 'float16' | 'bfloat16' | 'uint8';
+}
+
+/** Bytes that an element of a part takes. */
+export const STORED_BYTES = { float32: 4, float16: 2, bfloat16: 2, uint8: 1 } as const;
+
+/** A matrix [rows, columns] in blocks of few bits, in memory or in files; see `QuantizedSource` of the graph. */
+export interface QuantizedTensor {
+  readonly dims: readonly [rows: number, columns: number];
+  readonly bits: 4 | 8;
+  readonly block: number;
+  readonly codes: Uint8Array | StoredPart;
+  readonly scales: Float32Array | StoredPart;
+}
+
+/** What a program's constant may be given as. */
+export type Weight = HostTensor | StoredTensor | QuantizedTensor;
+
+export function isQuantized(weight: Weight): weight is QuantizedTensor {
+  return 'codes' in weight;
+}
+
+export function isStored(tensor: Weight): tensor is StoredTensor {
+  return 'parts' in tensor;
+}
+
 /** How a carried input changes with a run. */
 export type Carry =
   /** It becomes the value of `next`. */
@@ -37,7 +76,9 @@ export interface Program {
   /** By input name. */
   readonly carried?: Readonly<Record<string, Carry>>;
   /** Inputs that never change, by name: they become part of the compiled program. */
-  readonly weights?: ReadonlyMap<string, HostTensor>;
+  readonly weights?: ReadonlyMap<string, Weight>;
+  /** Inputs that set a size, and need not be used for anything else. */
+  readonly sizes?: readonly Tensor[];
   /** Symbolic dimensions that are fixed: what follows from them is computed once, when the program is compiled. */
   readonly dims?: Readonly<Record<string, number>>;
 }

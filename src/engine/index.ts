@@ -1,3 +1,3 @@
 /** Devices that run graphs. */
 export * from './device.js';
-export { openDevice } from './onnxruntime.js';
+export { FUSED, openDevice } from './onnxruntime.js';

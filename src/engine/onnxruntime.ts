@@ -2,7 +2,7 @@
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { DeviceError } from '../errors.js';
 import { DTYPE_BYTES, input, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
-import { checkSizes, checkTensor, type NamedType } from './check.js';
+import { checkSizes, checkTensor, checkWeight, type NamedType } from './check.js';
 import {
   type Carry,
   type Device,
@@ -14,23 +14,35 @@ import {
   type Memory,
   type Program,
   type TensorData,
+  type Weight,
 } from './device.js';
+import { planWeights, type WeightPlan } from './weights.js';
 
 /**
  * Fused operators beyond ONNX's own that each execution provider has a kernel for, and those of ONNX's own that not all
- * have right: the CPU's ScatterND adds equal indices from several threads at once, and loses some.
+ * have right: the CPU's ScatterND adds equal indices from several threads at once, and loses some. Its LinearAttention is
+ * slow where every channel is a head.
  */
-const FUSED: Record<DeviceName, ReadonlySet<string>> = {
+export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
   cpu: new Set([
     'FusedMatMul',
     'LogSoftmax',
     'QuickGelu',
+    'FastGelu',
     'CausalConvWithState',
+    'MoE',
+    'NonZero',
     'SimplifiedLayerNormalization',
     'SimplifiedLayerNormalization+inverse',
   ]),
   // Its norm has a second output, but does not write it.
-  webgpu: new Set(['QuickGelu', 'CausalConvWithState', 'ScatterND', 'SimplifiedLayerNormalization']),
+  webgpu: new Set([
+    'QuickGelu',
+    'CausalConvWithState',
+    'LinearAttention',
+    'ScatterND',
+    'SimplifiedLayerNormalization',
+  ]),
 };
 
 /** Opens a device. Throws `DeviceError` if this machine has none of that name. */
@@ -65,20 +77,22 @@ class OrtDevice implements Device {
     for (const [name, carry] of carried) {
       outputs[carriedOutput(name)] = carry.kind === 'replace' ? carry.next : carry.rows;
     }
-    const weights = program.weights ?? new Map<string, HostTensor>();
+    const weights = program.weights ?? new Map<string, Weight>();
+    const plan = await planWeights(weights);
     const model = toOnnx(outputs, {
       fused: FUSED[this.name],
       dims: program.dims ?? {},
-      weights: new Set(weights.keys()),
+      sizes: program.sizes ?? [],
+      weights: plan.sources,
     });
-    for (const type of model.weights) checkTensor('weight', type, weights.get(type.name)!);
-    const session = await this.createSession(model, weights, carried);
+    for (const type of model.weights) checkWeight(type, weights.get(type.name)!);
+    const session = await this.createSession(model, plan, carried);
     return new OrtExecutable(session, model, program, this.name);
   }
 
   private async createSession(
     model: OnnxModel,
-    weights: ReadonlyMap<string, HostTensor>,
+    plan: WeightPlan,
     carried: readonly [string, Carry][],
   ): Promise<InferenceSession> {
     const staying = new Set(
@@ -95,10 +109,10 @@ class OrtDevice implements Device {
         // a training step, and no faster.
         enableMemPattern: false,
         ...(this.options.threads !== undefined && { intraOpNumThreads: this.options.threads }),
-        externalData: [...weights].map(([path, { data }]) => ({
-          path,
-          data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
-        })),
+        ...(plan.handedOver.length > 0 && { externalData: plan.handedOver }),
+        ...(plan.root !== undefined && {
+          extra: { session: { model_external_initializers_file_folder_path: plan.root } },
+        }),
         ...(!this.copiesCarried && { preferredOutputLocation: Object.fromEntries(locations) }),
       });
     } catch (error) {

@@ -8,27 +8,25 @@ import {
   int64,
   type Memory,
   openDevice,
+  type StoredTensor,
 } from '../engine/index.js';
 import { DataError, TokenizerError } from '../errors.js';
-import { gather, input, multiplyDims, reshape } from '../graph/index.js';
 import {
   countParameters,
-  forward,
-  type HybridModel,
-  hybridModel,
-  logitsOf,
-  type ModelConfig,
+  type Model,
+  openModel,
   parametersOf,
-  readConfig,
-  readWeights,
   stateInputs,
+  stepOf,
 } from '../models/index.js';
-import { carriesOf, ParameterRegistry } from '../nn/index.js';
+import { carriesOf } from '../nn/index.js';
 import { Tokenizer } from '../text/index.js';
 import { Session } from './session.js';
 
 export interface LoadOptions extends DeviceOptions {
   device?: Device;
+  /** The folder of an adapter (LoRA) that was trained on the model. */
+  adapter?: string;
 }
 
 /** Logits in nats, up to a constant for each token. */
@@ -46,39 +44,33 @@ export const PREFILL_CHUNK = 256;
  * or does not fit together.
  */
 export async function loadModel(folder: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const model = hybridModel(await readConfig(folder));
+  const { model, weights } = await openModel(folder, options.adapter);
   const tokenizer = await Tokenizer.load(folder);
-  if (tokenizer.vocabSize > model.config.vocabSize) {
+  if (tokenizer.vocabSize > model.vocabSize) {
     throw new TokenizerError(
-      `the tokenizer of ${folder} has ${tokenizer.vocabSize} tokens, but its model has ${model.config.vocabSize}: use the one that it was trained with`,
+      `the tokenizer of ${folder} has ${tokenizer.vocabSize} tokens, but its model has ${model.vocabSize}: use the one that it was trained with`,
     );
   }
   const device = options.device ?? (await openDevice('cpu', options));
-  return LanguageModel.compile(model, await readWeights(folder, model), tokenizer, device);
+  return LanguageModel.compile(model, weights, tokenizer, device);
 }
 
 export class LanguageModel {
   private constructor(
-    readonly model: HybridModel,
+    readonly model: Model,
     readonly tokenizer: Tokenizer,
     private readonly executable: Executable,
   ) {}
 
   /** Makes a model of layers and weights, such as new ones. */
   static async compile(
-    model: HybridModel,
-    weights: ReadonlyMap<string, HostTensor>,
+    model: Model,
+    weights: ReadonlyMap<string, HostTensor | StoredTensor>,
     tokenizer: Tokenizer,
     device: Device,
   ): Promise<LanguageModel> {
-    const registry = new ParameterRegistry();
-    const ids = input('ids', 'int64', ['batch', 'sequence']);
-    const state = stateInputs(model);
-    const result = forward(model, registry, ids, input('position', 'int64', []), state);
-    // Only the tokens asked for are projected onto the vocabulary, by their place in the flattened batch.
-    const rows = reshape(result.hidden, [multiplyDims(['batch', 'sequence']), model.config.hiddenSize]);
-    const logits = logitsOf(model, registry, gather(rows, input('places', 'int64', ['places'])));
-    const carried = carriesOf(model.state, result.state);
+    const { logits, state } = stepOf(model, stateInputs(model));
+    const carried = carriesOf(model.state, state);
     return new LanguageModel(
       model,
       tokenizer,
@@ -86,36 +78,41 @@ export class LanguageModel {
     );
   }
 
-  get config(): ModelConfig {
-    return this.model.config;
-  }
-
   /** The number of parameters. */
   get parameters(): number {
     return countParameters(parametersOf(this.model));
   }
 
-  /** Logits after each token of a batch of sequences of the same length. Throws `DataError` for any other. */
+  /**
+   * Logits after each token of a batch of sequences, [batch, longest, vocabulary]; behind the end of a shorter one they
+   * are zeros. Throws `DataError` for one without tokens.
+   */
   async logits(ids: readonly (readonly number[])[]): Promise<Logits> {
     const batch = ids.length;
-    const sequence = ids[0]?.length ?? 0;
-    if (sequence === 0) throw new DataError('there are no tokens: give at least one sequence of one token');
-    if (ids.some(({ length }) => length !== sequence)) {
-      throw new DataError('the sequences differ in length: give those of one length together');
+    const lengths = ids.map(({ length }) => length);
+    if (batch === 0 || lengths.includes(0)) {
+      throw new DataError('there are no tokens: give at least one sequence, and one token in each');
     }
-    const { vocabSize } = this.config;
+    const sequence = lengths.reduce((a, b) => Math.max(a, b));
+    const { vocabSize } = this.model;
     const dims = [batch, sequence, vocabSize] as const;
     const data = hostZeros('float32', dims).data as Float32Array;
     const memory = this.newMemory(batch);
     try {
       for (let start = 0; start < sequence; start += PREFILL_CHUNK) {
         const end = Math.min(sequence, start + PREFILL_CHUNK);
-        const chunk = ids.map((row) => row.slice(start, end));
-        const places = Array.from({ length: batch * (end - start) }, (_, i) => i);
+        // What stands behind a sequence's end does not reach back into it.
+        const chunk = ids.map((row) => Array.from({ length: end - start }, (_, i) => row[start + i] ?? 0));
+        const held = lengths.map((length) => Math.max(0, Math.min(end, length) - start));
+        const places = held.flatMap((count, row) =>
+          Array.from({ length: count }, (_, i) => row * (end - start) + i),
+        );
         const part = await this.step(chunk, start, memory, places);
-        const width = (end - start) * vocabSize;
-        for (let row = 0; row < batch; row++) {
-          data.set(part.subarray(row * width, (row + 1) * width), (row * sequence + start) * vocabSize);
+        let at = 0;
+        for (const [row, count] of held.entries()) {
+          const rows = part.subarray(at * vocabSize, (at + count) * vocabSize);
+          data.set(rows, (row * sequence + start) * vocabSize);
+          at += count;
         }
       }
     } finally {
@@ -166,7 +163,7 @@ export class LanguageModel {
 
   /** Throws `DataError` for what is not a token of this model. */
   check(ids: readonly number[]): void {
-    const { vocabSize } = this.config;
+    const { vocabSize } = this.model;
     const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
     if (wrong !== undefined) throw new DataError(`the token ${wrong} is not one of the model's ${vocabSize}`);
   }

@@ -11,6 +11,8 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   maxTokens?: number;
   /** Ends before any of these strings. */
   stop?: readonly string[];
+  /** Ends before any of these tokens, besides those that end a text for the model and for its tokenizer. */
+  stopTokens?: readonly number[];
   /** The same seed chooses the same tokens. */
   seed?: number;
 }
@@ -22,6 +24,7 @@ export const GENERATE_DEFAULTS = {
   topP: 0.95,
   repetitionPenalty: 1,
   stop: [] as readonly string[],
+  stopTokens: [] as readonly number[],
 } as const;
 
 type Settings = Required<Omit<GenerateOptions, 'seed'>> & { seed?: number };
@@ -45,16 +48,19 @@ export interface GeneratedPiece {
   readonly text: string;
 }
 
+/** Why a text ended: with a token that ends it, before a stop string, or because it had its length. */
+export type StopReason = 'token' | 'string' | 'length';
+
 export class Session {
   /** All tokens read and written. */
   readonly tokens: number[] = [];
-  private readonly memory: Memory;
   private logits: Float32Array | undefined;
   private busy = false;
 
-  constructor(private readonly model: LanguageModel) {
-    this.memory = model.newMemory();
-  }
+  constructor(
+    private readonly model: LanguageModel,
+    private readonly memory: Memory = model.newMemory(),
+  ) {}
 
   /** Bytes that this sequence's state takes. */
   get bytes(): number {
@@ -78,30 +84,37 @@ export class Session {
   }
 
   /**
-   * Writes on, token by token, until the end of the text, a stop string, or `maxTokens`. Throws `ConfigError` for an
-   * option outside its range, `DataError` before anything was read or while the session is at work.
+   * Writes on, token by token, until the end of the text, a stop string or token, or `maxTokens`; returns which of them
+   * it was. Throws `ConfigError` for an option outside its range, `DataError` before anything was read or while the
+   * session is at work.
    */
-  async *generate(options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
+  async *generate(options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, StopReason> {
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     const settings: Settings = { ...GENERATE_DEFAULTS, ...Object.fromEntries(given) };
     checkGeneration(settings);
     this.begin();
     try {
-      yield* this.write(settings);
+      return yield* this.write(settings);
     } finally {
       this.busy = false;
     }
   }
 
-  private async *write(settings: Settings): AsyncGenerator<GeneratedPiece, void> {
+  private async *write(settings: Settings): AsyncGenerator<GeneratedPiece, StopReason> {
     if (!this.logits) throw new DataError('the session has read nothing: read a prompt first');
+    const { model, tokenizer } = this.model;
     const random = new Random(settings.seed ?? Math.floor(Math.random() * 2 ** 32));
     const seen = new Set(this.tokens);
-    const text = this.model.tokenizer.stream();
+    const text = tokenizer.stream();
     const watch = new StopWatch(settings.stop);
+    const ends = new Set([tokenizer.endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
+    let reason: StopReason = 'length';
     for (let count = 0; count < settings.maxTokens && !watch.stopped; count++) {
       const id = sample(this.logits, settings, seen, random);
-      if (id === this.model.tokenizer.endOfText) break;
+      if (ends.has(id)) {
+        reason = 'token';
+        break;
+      }
       seen.add(id);
       try {
         yield { id, text: watch.push(text.push(id)) };
@@ -112,6 +125,20 @@ export class Session {
     }
     const rest = watch.push(text.end()) + watch.end();
     if (rest !== '') yield { id: undefined, text: rest };
+    return watch.stopped ? 'string' : reason;
+  }
+
+  /** Another session that has read the same; from here on each goes its own way. Throws `DataError` while this one is at work. */
+  async copy(): Promise<Session> {
+    this.begin();
+    try {
+      const copy = new Session(this.model, await this.memory.copy());
+      for (const id of this.tokens) copy.tokens.push(id);
+      copy.logits = this.logits;
+      return copy;
+    } finally {
+      this.busy = false;
+    }
   }
 
   /** A sequence has one end: two that read or write at once would mix their tokens. */

@@ -120,19 +120,43 @@ const CASES: readonly [() => unknown, string][] = [
   ],
   [
     () => recurrence({ key: f(1, 5, 7) }),
-    'linearRecurrence(float32[1,5,3], float32[1,5,7], float32[1,5,4], -, -): the key must be [1,5,3]',
+    'linearRecurrence(float32[1,5,3], float32[1,5,7], float32[1,5,4], -, -, -): the key must be [1,5,3]',
   ],
   [
     () => recurrence({ gate: f(1, 4, 2) }),
-    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], float32[1,4,2], -): the gate must be [1,5,2]',
+    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], float32[1,4,2], -, -): the gate must be [1,5,2]',
   ],
   [
     () => recurrence({ state: f(1, 2, 2, 3) }),
-    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], -, float32[1,2,2,3]): the state must be [1,2,3,2]',
+    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], -, float32[1,2,2,3], -): the state must be [1,2,3,2]',
+  ],
+  [
+    () => recurrence({ beta: f(1, 5, 1) }),
+    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], -, -, float32[1,5,1]): the beta must be [1,5,2]',
   ],
   [
     () => recurrence({ value: f(1, 5, 5) }),
-    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,5], -, -): the widths do not divide into 1 query and 2 value heads',
+    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,5], -, -, -): the widths do not divide into 1 query and 2 value heads',
+  ],
+  [
+    () => mixture({ x: f(2, 5, 6) }),
+    'experts(float32[2,5,6], float32[5,8], float32[8,4,6], float32[8,6,2]): expected x [tokens, hidden] and down [experts, hidden, inner]',
+  ],
+  [
+    () => mixture({ weights: f(5, 7) }),
+    'experts(float32[5,6], float32[5,7], float32[8,4,6], float32[8,6,2]): the weights must be [5,8]',
+  ],
+  [
+    () => mixture({ up: f(8, 2, 6) }),
+    'experts(float32[5,6], float32[5,8], float32[8,2,6], float32[8,6,2]): up must be [8,4,6]',
+  ],
+  [
+    () => mixture({ down: f(8, 7, 2) }),
+    'experts(float32[5,6], float32[5,8], float32[8,4,6], float32[8,7,2]): down must be [8,6,2]',
+  ],
+  [
+    () => mixture({}, 9),
+    'experts(float32[5,6], float32[5,8], float32[8,4,6], float32[8,6,2]): a token cannot use 9 of 8 experts',
   ],
   [
     () =>
@@ -140,7 +164,7 @@ const CASES: readonly [() => unknown, string][] = [
         { query: f(1, 5, 4), key: f(1, 5, 6), value: f(1, 5, 6) },
         { query: 2, key: 3, value: 3 },
       ),
-    'linearRecurrence(float32[1,5,4], float32[1,5,6], float32[1,5,6], -, -): 3 heads cannot share 2 queries and 3 keys evenly',
+    'linearRecurrence(float32[1,5,4], float32[1,5,6], float32[1,5,6], -, -, -): 3 heads cannot share 2 queries and 3 keys evenly',
   ],
   [() => f(-1), 'input(): -1 is not a dimension: expected a whole number, 0 or more'],
   [() => f(64 / 3), 'input(): 21.333333333333332 is not a dimension: expected a whole number, 0 or more'],
@@ -149,6 +173,11 @@ const CASES: readonly [() => unknown, string][] = [
     "input(): 'two words' is not a dimension: expected names and numbers joined by + - *",
   ],
 ];
+
+function mixture(others: Partial<graph.ExpertInputs>, perToken = 2): unknown {
+  const inputs = { x: f(5, 6), weights: f(5, 8), up: f(8, 4, 6), down: f(8, 6, 2), ...others };
+  return graph.experts(inputs, { activation: 'swiglu', perToken });
+}
 
 function recurrence(others: Partial<graph.RecurrenceInputs>): unknown {
   const inputs = { query: f(1, 5, 3), key: f(1, 5, 3), value: f(1, 5, 4), ...others };

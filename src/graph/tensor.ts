@@ -40,6 +40,8 @@ export interface Node<Attributes = unknown> {
   readonly outputs: readonly Tensor[];
   /** The layer in which it was built, such as `layers.3.mamba`. */
   readonly path: string;
+  /** Nodes built later have higher ones. */
+  readonly serial: number;
 }
 
 export type Operands = readonly (Tensor | undefined)[];
@@ -87,6 +89,12 @@ export function operators(): ReadonlyMap<string, Operator<never>> {
 }
 
 const path: string[] = [];
+let built = 0;
+
+/** The serial number of the next node. */
+export function nextSerial(): number {
+  return built;
+}
 
 /** Builds with `name` added to the layer path that nodes and shape errors carry; `''` adds nothing. */
 export function scope<T>(name: string, build: () => T): T {
@@ -128,7 +136,14 @@ export function apply<Attributes>(
     operator.infer(inputs, attributes).map(({ dtype, shape }) => ({ dtype, shape: canonicalShape(shape) })),
   );
   const outputs: Tensor[] = [];
-  const node: Node<Attributes> = { operator, inputs, attributes, outputs, path: path.join('.') };
+  const node: Node<Attributes> = {
+    operator,
+    inputs,
+    attributes,
+    outputs,
+    path: path.join('.'),
+    serial: built++,
+  };
   for (const [index, type] of types.entries()) {
     outputs.push(new Tensor(node as Node, index, type.dtype, type.shape));
   }
@@ -175,6 +190,14 @@ export function expansionOf(node: Node): readonly Tensor[] {
     expansions.set(node, expansion);
   }
   return expansion;
+}
+
+/** Whether `used` holds a value inside a composite's expansion, as it does where a gradient is taken through that. */
+export function expansionIsUsed(node: Node, used: ReadonlySet<Tensor>): boolean {
+  const operands = new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : [])));
+  return topologicalOrder(expansionOf(node), operands).some(
+    (inside) => !operands.has(inside) && inside.outputs.some((output) => used.has(output)),
+  );
 }
 
 /** Nodes on which `roots` depend, operands before their users. What `boundary` nodes depend on is left out. */

@@ -1,7 +1,8 @@
 /** The config: defaults, what is refused and how it is told, and `config.json` there and back. */
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
-import { formatConfig, type ModelConfigInput, modelConfig, parseConfig } from './config.js';
+import { configJson, type ModelConfig, type ModelConfigInput, modelConfig, parseConfig } from './config.js';
+import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
 import { preset } from './presets.js';
 
 const minimal: ModelConfigInput = {
@@ -90,20 +91,24 @@ describe('checks', () => {
 });
 
 describe('config.json', () => {
+  const written = (config: ModelConfig): string => formatConfig(configJson(config));
+  const read = (text: string, path = 'config.json'): ModelConfig =>
+    parseConfig(parseConfigText(text, path), path);
+
   test('is written in snake_case and read back the same', () => {
     const config = preset('hybrid', 'nano', 512);
-    const text = formatConfig(config);
+    const text = written(config);
     const keys = Object.keys(JSON.parse(text));
     expect(keys).toContain('max_position_embeddings');
     expect(keys).toContain('num_key_value_heads');
     expect(keys.filter((key) => /[A-Z]/.test(key))).toEqual([]);
-    expect(parseConfig(text, 'config.json')).toEqual(config);
-    expect(formatConfig(parseConfig(text, 'config.json'))).toBe(text);
+    expect(read(text)).toEqual(config);
+    expect(written(read(text))).toBe(text);
   });
 
   test('keeps null and an absent token apart from their defaults', () => {
     const config = modelConfig({ ...minimal, ropeTheta: null, timeStepLimit: [0.1, null] });
-    const parsed = parseConfig(formatConfig(config), 'config.json');
+    const parsed = read(written(config));
     expect(parsed).toEqual(config);
     expect(parsed.eosTokenId).toBeUndefined();
   });
@@ -113,21 +118,26 @@ describe('config.json', () => {
     ['an empty file', '', /there\/config\.json is not JSON/],
     ['a list', '[]', /not a JSON object/],
     ['null', 'null', /not a JSON object/],
-    ['another model', '{"model_type": "llama"}', /model_type 'llama'; this version reads: heddle/],
-    ['no model at all', '{}', /model_type 'undefined'/],
+    [
+      'another model',
+      '{"model_type": "gpt2"}',
+      /there\/config\.json has the model_type 'gpt2'; those that are read: heddle, /,
+    ],
+    ['no model at all', '{}', /there\/config\.json has no model_type; those that are read: heddle, /],
   ];
   for (const [name, text, message] of refused) {
     test(`refuses ${name}`, () => {
-      expect(refusal(() => parseConfig(text, 'there/config.json'))).toMatch(message);
+      const path = 'there/config.json';
+      expect(refusal(() => modelFromConfig(parseConfigText(text, path), path))).toMatch(message);
     });
   }
 
   const changed = (change: Record<string, unknown>): string =>
-    JSON.stringify({ ...JSON.parse(formatConfig(modelConfig(minimal))), ...change });
+    JSON.stringify({ ...configJson(modelConfig(minimal)), ...change });
 
   test('names keys as the file does', () => {
     const message = (change: Record<string, unknown>) =>
-      refusal(() => parseConfig(changed(change), 'there/config.json'));
+      refusal(() => read(changed(change), 'there/config.json'));
     expect(message({ hiden_size: 8 })).toMatch(/there\/config\.json.*unknown keys: hiden_size/);
     expect(message({ hidden_size: 'wide' })).toMatch(/hidden_size/);
     expect(message({ num_attention_heads: 3, num_key_value_heads: 2 })).toMatch(
@@ -137,7 +147,7 @@ describe('config.json', () => {
   });
 
   test('refuses a key that only looks like one of ours, by the name that it has in the file', () => {
-    const message = refusal(() => parseConfig(changed({ hiddenSize: 16 }), 'config.json'));
+    const message = refusal(() => read(changed({ hiddenSize: 16 })));
     expect(message).toMatch(/unknown keys: hiddenSize/);
   });
 });

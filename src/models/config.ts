@@ -3,12 +3,29 @@ import { z } from 'zod';
 import { ConfigError } from '../errors.js';
 import { parsePattern } from './pattern.js';
 
-const size = z.number().int().positive();
+/** Bounds that no model comes near keep a slip from costing memory. */
+const size = z
+  .number()
+  .int()
+  .positive()
+  .max(2 ** 20);
+const headCount = size.max(2 ** 16);
+const headSize = size.max(2 ** 16);
+/** In tokens. */
+const length = z
+  .number()
+  .int()
+  .positive()
+  .max(2 ** 31);
 
 const schema = z.strictObject({
   modelType: z.literal('heddle'),
   architectures: z.array(z.string()).optional(),
-  vocabSize: size,
+  vocabSize: z
+    .number()
+    .int()
+    .positive()
+    .max(2 ** 24),
   hiddenSize: size,
   /** Layers; see pattern.ts. */
   pattern: z.string(),
@@ -17,27 +34,27 @@ const schema = z.strictObject({
   normEpsilon: z.number().positive().default(1e-5),
   tieWordEmbeddings: z.boolean().default(true),
   /** Tokens in a training sequence: beyond it nothing was learned. */
-  maxPositionEmbeddings: size,
+  maxPositionEmbeddings: length,
   bosTokenId: z.number().int().nonnegative().optional(),
   eosTokenId: z.number().int().nonnegative().optional(),
 
-  mambaNumHeads: size.default(1),
-  mambaHeadDim: size.default(64),
-  ssmStateSize: size.default(64),
-  nGroups: size.default(1),
-  convKernel: size.default(4),
+  mambaNumHeads: headCount.default(1),
+  mambaHeadDim: headSize.default(64),
+  ssmStateSize: headSize.default(64),
+  nGroups: headCount.default(1),
+  convKernel: headSize.default(4),
   useConvBias: z.boolean().default(true),
   timeStepLimit: z.tuple([z.number().nonnegative(), z.number().nullable()]).default([0, null]),
 
-  numAttentionHeads: size.default(1),
-  numKeyValueHeads: size.default(1),
-  headDim: size.default(64),
+  numAttentionHeads: headCount.default(1),
+  numKeyValueHeads: headCount.default(1),
+  headDim: headSize.default(64),
   /** Base of the rotary wavelengths; null for attention without positions. */
-  ropeTheta: z.number().positive().nullable().default(null),
+  ropeTheta: z.number().gt(1).nullable().default(null),
   /** W of selective and of sliding-window attention. */
-  attentionWindow: size.default(64),
+  attentionWindow: length.default(64),
   /** K of selective attention. */
-  attentionSelected: size.default(64),
+  attentionSelected: length.default(64),
 });
 
 export type ModelConfig = z.output<typeof schema>;
@@ -83,33 +100,19 @@ function parse(value: unknown, source: string, named: (key: string) => string): 
   return config;
 }
 
-/** Reads the text of a `config.json`; `path` is for messages. */
-export function parseConfig(text: string, path: string): ModelConfig {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new ConfigError(`${path} is not JSON: ${(error as Error).message}`, { cause: error });
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new ConfigError(`${path} is not a JSON object`);
-  }
-  const type = (value as Record<string, unknown>).model_type;
-  if (type !== 'heddle') {
-    throw new ConfigError(`${path} has the model_type '${String(type)}'; this version reads: heddle`);
-  }
-  const foreign = Object.keys(value).filter((key) => snakeCase(camelCase(key)) !== key);
+/** Reads what a `config.json` of ours holds; `path` is for messages. */
+export function parseConfig(json: Readonly<Record<string, unknown>>, path: string): ModelConfig {
+  const foreign = Object.keys(json).filter((key) => snakeCase(camelCase(key)) !== key);
   if (foreign.length > 0) {
     throw new ConfigError(`${path} is not one of ours: unknown keys: ${foreign.join(', ')}`);
   }
-  const camel = Object.fromEntries(Object.entries(value).map(([key, entry]) => [camelCase(key), entry]));
+  const camel = Object.fromEntries(Object.entries(json).map(([key, entry]) => [camelCase(key), entry]));
   return parse(camel, path, snakeCase);
 }
 
-/** The text of a `config.json`. */
-export function formatConfig(config: ModelConfig): string {
-  const snake = Object.fromEntries(Object.entries(config).map(([key, entry]) => [snakeCase(key), entry]));
-  return `${JSON.stringify(snake, null, 2)}\n`;
+/** What the `config.json` of a config holds. */
+export function configJson(config: ModelConfig): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(config).map(([key, entry]) => [snakeCase(key), entry]));
 }
 
 function camelCase(key: string): string {

@@ -1,96 +1,248 @@
-/** A model's folder, laid out as Hugging Face's: `config.json` and `model.safetensors`. */
-import { readFile } from 'node:fs/promises';
+/** A model's folder, laid out as Hugging Face's: `config.json`, and weights in safetensors files. */
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openSafetensors, recoverFolder, writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
-import type { HostTensor } from '../engine/index.js';
+import {
+  openWeights,
+  recoverFolder,
+  type TensorToWrite,
+  type WeightFiles,
+  type WeightInfo,
+  writeFileAtomic,
+  writeSafetensors,
+} from '../checkpoint/index.js';
+import type { HostTensor, StoredPart, StoredTensor } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
-import { input, scalar } from '../graph/index.js';
-import { ParameterRegistry, type ParameterSpec } from '../nn/index.js';
-import { formatConfig, type ModelConfig, parseConfig } from './config.js';
-import { forward, type HybridModel, logitsOf } from './hybrid.js';
+import type { ParameterPart, ParameterSpec } from '../nn/index.js';
+import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
+import { type Model, parametersOf } from './model.js';
 
 export const CONFIG_FILE = 'config.json';
 export const WEIGHTS_FILE = 'model.safetensors';
+/** What an adapter's folder has in its place (lora-folder.ts). */
+export const ADAPTER_CONFIG_FILE = 'adapter_config.json';
 
 /** How weights are stored; they are float32 in memory. */
 export type StoredDtype = 'F32' | 'F16' | 'BF16';
 
-/** What a model consists of, in the order of its layers. */
-export function parametersOf(model: HybridModel): ParameterSpec[] {
-  const registry = new ParameterRegistry();
-  const ids = input('ids', 'int64', ['batch', 'sequence']);
-  logitsOf(model, registry, forward(model, registry, ids, scalar(0, 'int64')).hidden);
-  return [...registry.specs.values()];
-}
-
-/** The number of elements of all parameters. */
-export function countParameters(specs: readonly ParameterSpec[]): number {
-  return specs.reduce((total, { shape }) => total + shape.reduce((a, b) => a * b, 1), 0);
-}
+/** Stored dtypes that a device reads by itself. */
+const MAPPED: Readonly<Record<string, StoredPart['dtype']>> = {
+  F32: 'float32',
+  F16: 'float16',
+  BF16: 'bfloat16',
+};
 
 /**
  * Reads and checks a folder's `config.json`; whoever reads a model begins here, so a folder that a crash left half
  * replaced is put back first. Throws `CheckpointError` where there is none, `ConfigError` for a wrong one.
  */
-export async function readConfig(folder: string): Promise<ModelConfig> {
+export async function readModel(folder: string): Promise<Model> {
   await recoverFolder(folder);
   const path = join(folder, CONFIG_FILE);
   let text: string;
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
+    const names = await readdir(folder).catch((): string[] => []);
+    if (names.includes(ADAPTER_CONFIG_FILE)) {
+      throw new CheckpointError(
+        `${folder} is an adapter, not a model: name the model that it was trained on, and the adapter with --adapter`,
+        { cause: error },
+      );
+    }
     throw new CheckpointError(
       `${folder} is not a model: it has no readable ${CONFIG_FILE}. Name a model's folder; a run of 'heddle train' has it in 'checkpoint'.`,
       { cause: error },
     );
   }
-  return parseConfig(text, path);
+  return modelFromConfig(parseConfigText(text, path), path);
 }
 
-/** Reads a model's weights as float32. Throws `CheckpointError` for a tensor that is missing, too many, or misshapen. */
-export async function readWeights(folder: string, model: HybridModel): Promise<Map<string, HostTensor>> {
-  const path = join(folder, WEIGHTS_FILE);
-  const file = await openSafetensors(path);
-  try {
-    const specs = parametersOf(model);
-    const expected = new Set(specs.map(({ name }) => name));
-    const surplus = [...file.tensors.keys()].filter((name) => !expected.has(name));
-    if (surplus.length > 0) {
-      throw new CheckpointError(
-        `${path} has the tensor ${surplus[0]}, which the model of its ${CONFIG_FILE} does not have`,
+/**
+ * Where the weights of a model are, for a device to read. Every tensor is held against the model first. Throws
+ * `CheckpointError` for one that is missing, too many, misshapen, or not of a floating-point dtype.
+ */
+export async function locateWeights(
+  folder: string,
+  model: Model,
+): Promise<Map<string, HostTensor | StoredTensor>> {
+  return withWeights(folder, model, async (files, located) => {
+    const weights = new Map<string, HostTensor | StoredTensor>();
+    for (const [{ name, shape }, places] of located) {
+      const parts = places.map(({ path, byteOffset, byteLength, dtype }) => {
+        return { path, byteOffset, byteLength, dtype: MAPPED[dtype] };
+      });
+      const mappable = parts.every((part) => part.dtype !== undefined);
+      weights.set(
+        name,
+        mappable ? { dims: shape, parts: parts as StoredPart[] } : await readParts(files, shape, places),
       );
     }
+    return weights;
+  });
+}
+
+/** Reads a model's weights as float32, for training. Throws as `locateWeights` does. */
+export async function readWeights(folder: string, model: Model): Promise<Map<string, HostTensor>> {
+  return withWeights(folder, model, async (files, located) => {
     const weights = new Map<string, HostTensor>();
-    for (const { name, shape } of specs) {
-      const stored = file.tensors.get(name);
-      if (!stored)
-        throw new CheckpointError(
-          `${path} lacks the tensor ${name}: it does not belong to its ${CONFIG_FILE}`,
-        );
-      if (stored.shape.join() !== shape.join()) {
-        throw new CheckpointError(
-          `${path}: the tensor ${name} is [${stored.shape}], but its ${CONFIG_FILE} makes it [${shape}]`,
-        );
-      }
-      weights.set(name, { dtype: 'float32', dims: shape, data: await file.readFloat32(name) });
+    for (const [{ name, shape }, places] of located) {
+      weights.set(name, await readParts(files, shape, places));
     }
     return weights;
-  } finally {
-    await file.close();
-  }
+  });
 }
 
 /** Writes `config.json` and `model.safetensors` into a folder that exists. */
 export async function writeModel(
   folder: string,
-  config: ModelConfig,
+  model: Model,
   weights: ReadonlyMap<string, HostTensor>,
   dtype: StoredDtype = 'F32',
 ): Promise<void> {
-  await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(config));
-  await writeSafetensors(
-    join(folder, WEIGHTS_FILE),
-    [...weights].map(([name, { dims, data }]) => ({ name, dtype, shape: dims, data: data as Float32Array })),
-    { format: 'pt' },
+  await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(model.json));
+  const tensors = parametersOf(model).flatMap(({ name, shape, parts = [{ name, shape }] }) =>
+    cut(weights.get(name)!, parts, dtype),
   );
+  await writeSafetensors(join(folder, WEIGHTS_FILE), tensors, { format: 'pt' });
+}
+
+/**
+ * Writes a model in float32 as the folder `like` stores it: under the same names, and with what that has besides, such as
+ * the part of a model that sees images. Left out is what is made from the weights, or repeats them.
+ */
+export async function writeModelLike(
+  like: string,
+  folder: string,
+  model: Model,
+  weights: ReadonlyMap<string, HostTensor>,
+): Promise<void> {
+  await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(model.json));
+  await withWeights(like, model, async (files, located) => {
+    const own = located.flatMap(([{ name }, places]) => cut(weights.get(name)!, places, 'F32'));
+    const used = new Set(own.map(({ name }) => name));
+    const { layers, head } = model.names;
+    const others = [...files.tensors].filter(
+      ([name]) => !used.has(name) && !name.startsWith(`${layers}.`) && name !== `${head}.weight`,
+    );
+    const copied = others.map(([name, { dtype, shape }]) => {
+      return { name, dtype, shape, data: async () => (await files.read(name)).data };
+    });
+    await writeSafetensors(join(folder, WEIGHTS_FILE), [...own, ...copied], { format: 'pt' });
+  });
+}
+
+/** A parameter as its parts, in which it is stored. */
+function cut({ data }: HostTensor, parts: readonly ParameterPart[], dtype: StoredDtype): TensorToWrite[] {
+  let at = 0;
+  return parts.map(({ name, shape }) => {
+    const size = shape.reduce((a, b) => a * b, 1);
+    at += size;
+    return { name, dtype, shape, data: (data as Float32Array).subarray(at - size, at) };
+  });
+}
+
+/** A parameter's tensors in the files, one or its parts. */
+type Located = readonly (readonly [ParameterSpec, readonly Place[]])[];
+type Place = WeightInfo & { readonly name: string };
+
+async function withWeights<T>(
+  folder: string,
+  model: Model,
+  use: (files: WeightFiles, located: Located) => Promise<T>,
+): Promise<T> {
+  const files = await openWeights(folder);
+  try {
+    return await use(files, locate(files, model));
+  } finally {
+    await files.close();
+  }
+}
+
+function locate(files: WeightFiles, model: Model): Located {
+  const specs = parametersOf(model);
+  const left = new Set(files.tensors.keys());
+  const located = specs.map((spec) => {
+    const places = placesOf(files, model, spec);
+    for (const { name } of places) left.delete(name);
+    return [spec, places] as const;
+  });
+  const { ignored = [] } = model.stored ?? {};
+  const surplus = [...left].find(
+    (name) =>
+      !ignored.some((pattern) => pattern.test(name)) &&
+      !(model.tieWordEmbeddings && name === `${model.names.head}.weight`),
+  );
+  if (surplus !== undefined) {
+    throw new CheckpointError(
+      `${files.path} has the tensor ${surplus}, which the model of its ${CONFIG_FILE} does not have`,
+    );
+  }
+  return located;
+}
+
+function placesOf(files: WeightFiles, model: Model, { name, shape, parts }: ParameterSpec): Place[] {
+  const find = (wanted: string): Place | undefined => {
+    const names = [wanted, ...(model.stored?.aliases?.(wanted) ?? [])];
+    const found = names.find((candidate) => files.tensors.has(candidate));
+    return found === undefined ? undefined : { ...files.tensors.get(found)!, name: found };
+  };
+  const whole = find(name);
+  if (whole) {
+    if (whole.shape.join() !== shape.join()) {
+      throw new CheckpointError(
+        `${whole.path}: the tensor ${whole.name} is [${whole.shape}], but its ${CONFIG_FILE} makes it [${shape}]`,
+      );
+    }
+    return checked([whole]);
+  }
+  const places = parts?.map((part) => {
+    const place = find(part.name);
+    if (!place) throw missing(part.name);
+    return place;
+  });
+  if (!places) throw missing(name);
+  // How the parts are cut is not always the same: what counts is that they are the whole.
+  const sizeOf = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
+  const total = places.reduce((sum, place) => sum + sizeOf(place.shape), 0);
+  const trailing = shape.slice(-1).join();
+  if (total !== sizeOf(shape) || places.some((place) => place.shape.slice(-1).join() !== trailing)) {
+    throw new CheckpointError(
+      `${places[0]!.path}: the tensors ${places[0]!.name} [${places[0]!.shape}] and on do not make up [${shape}], as its ${CONFIG_FILE} says`,
+    );
+  }
+  return checked(places);
+
+  function missing(tensor: string): CheckpointError {
+    return new CheckpointError(
+      `${files.path} lacks the tensor ${tensor}: it does not belong to its ${CONFIG_FILE}`,
+    );
+  }
+}
+
+function checked(places: Place[]): Place[] {
+  for (const { path, name, dtype } of places) {
+    if (!(dtype in MAPPED) && dtype !== 'F64') {
+      throw new CheckpointError(
+        `${path}: the tensor ${name} is ${dtype}; weights must be F32, F16, BF16 or F64. Take the checkpoint before it was quantized.`,
+      );
+    }
+  }
+  return places;
+}
+
+async function readParts(
+  files: WeightFiles,
+  dims: readonly number[],
+  places: readonly Place[],
+): Promise<HostTensor> {
+  const only = places.length === 1 ? places[0]! : undefined;
+  if (only) return { dtype: 'float32', dims, data: await files.readFloat32(only.name) };
+  const data = new Float32Array(dims.reduce((a, b) => a * b, 1));
+  let at = 0;
+  for (const { name, shape } of places) {
+    const size = shape.reduce((a, b) => a * b, 1);
+    await files.readFloat32Into(name, data.subarray(at, at + size));
+    at += size;
+  }
+  return { dtype: 'float32', dims, data };
 }

@@ -3,16 +3,14 @@ import { describe, expect, test } from 'vitest';
 import { int64, openDevice } from '../engine/index.js';
 import { crossEntropy, input, mean, reshape, scalar } from '../graph/index.js';
 import { INITIAL_DEVIATION, ParameterRegistry, Random } from '../nn/index.js';
-import { parametersOf } from './folder.js';
-import { forward, hybridModel, logitsOf, stateInputs } from './hybrid.js';
+import { hybridModel } from './hybrid.js';
+import { forward, logitsOf, type Model, parametersOf, stateInputs } from './model.js';
 import { DESIGNS, preset } from './presets.js';
 import { tinyConfig } from './testing/tiny.js';
 
-function newWeights(config = tinyConfig(), seed = 1): Map<string, Float32Array> {
+function newWeights(model: Model = hybridModel(tinyConfig()), seed = 1): Map<string, Float32Array> {
   const random = new Random(seed);
-  return new Map(
-    parametersOf(hybridModel(config)).map(({ name, shape, initialize }) => [name, initialize(random, shape)]),
-  );
+  return new Map(parametersOf(model).map(({ name, shape, initialize }) => [name, initialize(random, shape)]));
 }
 
 function deviation(values: Float32Array): number {
@@ -47,10 +45,10 @@ describe('what it consists of', () => {
   test('states are named by their layers; a pattern letter without a state has none', () => {
     const { state } = hybridModel(tinyConfig({ pattern: '-M*' }));
     expect(state.map(({ name }) => name)).toEqual([
-      'layers.1.conv',
-      'layers.1.ssm',
-      'layers.2.key',
-      'layers.2.value',
+      'layers.1.mixer.conv',
+      'layers.1.mixer.ssm',
+      'layers.2.mixer.key',
+      'layers.2.mixer.value',
     ]);
   });
 
@@ -78,7 +76,7 @@ describe('what it consists of', () => {
 
 describe('how it starts', () => {
   test('A lies in [1, 16] and dt in [0.001, 0.1], and both make use of that', () => {
-    const weights = newWeights(preset('ssm', 'small', 300));
+    const weights = newWeights(hybridModel(preset('ssm', 'small', 300)));
     const values = (name: string, of: (value: number) => number): number[] =>
       [...weights].flatMap(([key, data]) => (key.endsWith(name) ? Array.from(data, of) : []));
     const A = values('A_log', Math.exp);
@@ -98,9 +96,9 @@ describe('how it starts', () => {
   test('what adds to the residual stream is scaled down by the square root of the number of blocks', () => {
     for (const pattern of ['M-*-', '(M-S-W-*-)x2']) {
       const model = hybridModel(tinyConfig({ pattern, hiddenSize: 64, intermediateSize: 64 }));
-      const expected = INITIAL_DEVIATION / Math.sqrt(model.mixers.length);
+      const expected = INITIAL_DEVIATION / Math.sqrt(model.layers.length);
       let outputs = 0;
-      for (const [name, data] of newWeights(model.config)) {
+      for (const [name, data] of newWeights(model)) {
         if (/(out_proj|o_proj|output_linear)\.weight$/.test(name)) {
           outputs++;
           expect(Math.abs(deviation(data) / expected - 1), name).toBeLessThan(0.15);
@@ -108,7 +106,7 @@ describe('how it starts', () => {
           expect(Math.abs(deviation(data) / INITIAL_DEVIATION - 1), name).toBeLessThan(0.15);
         }
       }
-      expect(outputs).toBe(model.mixers.length);
+      expect(outputs).toBe(model.layers.length);
     }
   });
 
@@ -120,8 +118,9 @@ describe('how it starts', () => {
   });
 
   test('the seed decides', () => {
-    expect(newWeights(tinyConfig(), 7)).toEqual(newWeights(tinyConfig(), 7));
-    expect(newWeights(tinyConfig(), 7)).not.toEqual(newWeights(tinyConfig(), 8));
+    const model = hybridModel(tinyConfig());
+    expect(newWeights(model, 7)).toEqual(newWeights(model, 7));
+    expect(newWeights(model, 7)).not.toEqual(newWeights(model, 8));
   });
 
   for (const design of DESIGNS) {
@@ -136,7 +135,7 @@ describe('how it starts', () => {
       const logits = reshape(logitsOf(model, registry, hidden), [-1, vocabSize]);
       const loss = mean(crossEntropy(logits, reshape(labels, [-1])));
       const weights = new Map(
-        [...newWeights(model.config)].map(([name, data]) => {
+        [...newWeights(model)].map(([name, data]) => {
           const dims = registry.specs.get(name)!.shape;
           return [name, { dtype: 'float32' as const, dims, data }];
         }),

@@ -1,6 +1,23 @@
 /** What a model is. */
+
+export { copyCompanions } from './companions.js';
 export * from './config.js';
+export * from './config-file.js';
+export {
+  EXPORT_FORMATS,
+  type ExportFormat,
+  type ExportOptions,
+  type ExportPlan,
+  planExport,
+} from './export.js';
+export { DTYPE_NAMES } from './export-config.js';
+export { ONNX_DESCRIPTION_FILE, ONNX_FILE, type OnnxDescription } from './export-onnx.js';
+export { FAMILIES } from './families/index.js';
 export * from './folder.js';
 export * from './hybrid.js';
+export { type Adapted, type LoraConfig, linearLayers, mergeAdapter, withLora } from './lora.js';
+export { openModel, readAdapter, writeAdapter } from './lora-folder.js';
+export * from './model.js';
 export * from './pattern.js';
 export * from './presets.js';
+export { type Step, stepOf } from './step.js';

@@ -12,6 +12,16 @@ export const BLOCKS = {
   '-': 'MLP',
 } as const;
 
+/** What the letters of other families' layers mean; `[M*]` stands for mixers side by side. */
+export const LAYER_NAMES = {
+  ...BLOCKS,
+  m: 'Mamba',
+  G: 'gated delta net',
+  R: 'gated linear recurrent unit',
+  C: 'short convolution',
+  E: 'mixture of experts',
+} as const;
+
 export type BlockLetter = keyof typeof BLOCKS;
 
 /** Far beyond any model; a slip in a number must not fill the memory. */
@@ -51,4 +61,15 @@ export function parsePattern(pattern: string): BlockLetter[] {
   const letters = sequence(0);
   if (letters.length === 0) throw new ConfigError('the pattern has no layers');
   return letters;
+}
+
+/** Layers as a pattern; where all of them repeat, `(...)xN`. */
+export function foldPattern(layers: readonly string[]): string {
+  const count = layers.length;
+  const period =
+    Array.from({ length: count }, (_, i) => i + 1).find(
+      (size) => count % size === 0 && layers.every((layer, i) => layer === layers[i % size]),
+    ) ?? count;
+  const unit = layers.slice(0, period).join('');
+  return period === count ? unit : `(${unit})x${count / period}`;
 }

@@ -1,8 +1,8 @@
 /** The siblings: equal in size, as large as they say, and different only in what they mix with. */
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
-import { countParameters, parametersOf } from './folder.js';
 import { hybridModel } from './hybrid.js';
+import { countParameters, parametersOf } from './model.js';
 import { DESIGNS, type Design, preset, SIZES, type Size } from './presets.js';
 
 const parameters = (design: Design, size: Size): number =>
@@ -25,7 +25,7 @@ for (const size of SIZES) {
       for (const sibling of [ssm!, hybrid!]) {
         expect(sibling.hiddenSize).toBe(transformer!.hiddenSize);
         expect(sibling.maxPositionEmbeddings).toBe(transformer!.maxPositionEmbeddings);
-        expect(hybridModel(sibling).mixers.length).toBe(hybridModel(transformer!).mixers.length);
+        expect(hybridModel(sibling).layers.length).toBe(hybridModel(transformer!).layers.length);
         expect(sibling.ropeTheta).toBeNull();
       }
       expect(transformer!.ropeTheta).toBe(10_000);

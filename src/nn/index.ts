@@ -1,14 +1,24 @@
 /** Layers and mixers, each declaring its own state. */
 export { attend, MASKED } from './attend.js';
+export * from './compose.js';
 export * from './layers.js';
 export * from './mixer.js';
-export { type AttentionConfig, attention } from './mixers/attention.js';
+export { type AttentionConfig, attention, type HeadNorm } from './mixers/attention.js';
+export {
+  type GatedDeltaNetConfig,
+  type GatedDeltaNetLayout,
+  gatedDeltaNet,
+} from './mixers/gated-delta-net.js';
+export { type Mamba1Config, mamba1 } from './mixers/mamba1.js';
 export { type Mamba2Config, mamba2 } from './mixers/mamba2.js';
+export { type RecurrentBlockConfig, recurrentBlock } from './mixers/rg-lru.js';
 export {
   type SelectiveAttentionConfig,
   selectiveAttention,
   slidingWindowAttention,
 } from './mixers/selective.js';
+export { type ShortConvolutionConfig, shortConvolution } from './mixers/short-convolution.js';
+export { type MixtureConfig, mixtureOfExperts } from './mixture.js';
 export * from './parameters.js';
 export { Random } from './random.js';
-export { type RopeConfig, rotate } from './rope.js';
+export { type RopeConfig, ropeFrequencies, rotate } from './rope.js';

@@ -2,19 +2,11 @@
 import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor, int64, openDevice } from '../engine/index.js';
 import { input, type Tensor } from '../graph/index.js';
-import {
-  elementwise,
-  type NdArray,
-  relativeError,
-  tabulate,
-  toArray,
-  total,
-} from '../graph/testing/arrays.js';
+import { type NdArray, relativeError, tabulate, toArray, total } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
 import {
   embedding,
   embeddingTable,
-  gatedRmsNorm,
   linear,
   mergeHeads,
   mlp,
@@ -53,7 +45,6 @@ async function checkValues(
 }
 
 const x = uniform(1, [2, 3, 6]);
-const gate = uniform(2, [2, 3, 6], -2, 2);
 const ids = int64([4, 0, 1, 4, 4, 2], [2, 3]);
 const silu = (v: number): number => v / (1 + Math.exp(-v));
 const epsilon = 0.0625;
@@ -94,18 +85,6 @@ describe('values', () => {
         { x },
         (p, { x }) => rmsNorm(p, x!, { epsilon, groups }),
         ({ x, weight }) => normalized(x!, weight!, groups),
-      ));
-
-    test(`gatedRmsNorm in ${groups} group(s): the gate comes before the norm`, () =>
-      checkValues(
-        { x, gate },
-        (p, { x, gate }) => gatedRmsNorm(p, x!, gate!, { epsilon, groups }),
-        ({ x, gate, weight }) =>
-          normalized(
-            elementwise((v, g) => v! * silu(g!), x!, gate!),
-            weight!,
-            groups,
-          ),
       ));
   }
 
@@ -148,11 +127,6 @@ describe('gradients', () => {
     'tied embedding': [{ ids }, (p, { ids }) => project(embedding(p, ids!, 5, 6), embeddingTable(p, 5, 6))],
     rmsNorm: [{ x }, (p, { x }) => rmsNorm(p, x!, { epsilon })],
     'rmsNorm in groups': [{ x }, (p, { x }) => rmsNorm(p, x!, { epsilon, groups: 3 })],
-    gatedRmsNorm: [{ x, gate }, (p, { x, gate }) => gatedRmsNorm(p, x!, gate!, { epsilon })],
-    'gatedRmsNorm in groups': [
-      { x, gate },
-      (p, { x, gate }) => gatedRmsNorm(p, x!, gate!, { epsilon, groups: 2 }),
-    ],
   };
   for (const [name, [inputs, build]] of Object.entries(cases)) {
     test(name, async () => {

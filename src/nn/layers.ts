@@ -13,6 +13,7 @@ import {
   type Tensor,
   transpose,
 } from '../graph/index.js';
+import { named, stateless } from './compose.js';
 import type { Mixer } from './mixer.js';
 import { constantly, type Initializer, normal, type Parameters } from './parameters.js';
 
@@ -24,7 +25,10 @@ export interface LinearOptions {
   initialize?: Initializer;
 }
 
-/** x W^T + b with `weight` [outputs, inputs]: x [..., inputs] -> [..., outputs]. */
+/**
+ * x W^T + b with `weight` [outputs, inputs]: x [..., inputs] -> [..., outputs]. With an adapter W + scale B A stands for
+ * W (LoRA: Hu et al., 2021), without being made.
+ */
 export function linear(
   parameters: Parameters,
   x: Tensor,
@@ -33,7 +37,11 @@ export function linear(
 ): Tensor {
   const inputs = x.shape.at(-1) as number;
   const weight = parameters.get('weight', [outputs, inputs], options.initialize ?? normal(INITIAL_DEVIATION));
-  const product = project(x, weight);
+  const plain = project(x, weight);
+  const adapter = parameters.adapter(inputs, outputs);
+  const product = adapter
+    ? add(plain, project(multiply(project(x, adapter.A), adapter.scale), adapter.B))
+    : plain;
   return options.bias ? add(product, parameters.get('bias', [outputs], constantly(0))) : product;
 }
 
@@ -56,48 +64,96 @@ export interface RmsNormOptions {
   epsilon: number;
   /** Normalises this many equal parts of the last axis, each on its own. */
   groups?: number;
+  /** Multiplies by 1 + weight, as Gemma does: weights decay towards 1. */
+  zeroCentered?: boolean;
 }
 
 /** x / rms(x) * weight over the last axis. */
-export function rmsNorm(parameters: Parameters, x: Tensor, { epsilon, groups = 1 }: RmsNormOptions): Tensor {
+export function rmsNorm(
+  parameters: Parameters,
+  x: Tensor,
+  { epsilon, groups = 1, zeroCentered = false }: RmsNormOptions,
+): Tensor {
   const size = x.shape.at(-1) as number;
-  const weight = parameters.get('weight', [size], constantly(1));
+  const stored = parameters.get('weight', [size], constantly(zeroCentered ? 0 : 1));
+  const weight = zeroCentered ? add(stored, 1) : stored;
   if (groups === 1) return normalize(x, weight, epsilon);
   const parts = reshape(x, [...x.shape.slice(0, -1), groups, size / groups]);
   return multiply(reshape(normalize(parts, fill([size / groups], 1), epsilon), x.shape), weight);
 }
 
-/** rmsNorm(x * silu(gate)): Mamba-2's norm, in which the gate comes before the norm. */
-export function gatedRmsNorm(
-  parameters: Parameters,
-  x: Tensor,
-  gate: Tensor,
-  options: RmsNormOptions,
-): Tensor {
-  return rmsNorm(parameters, multiply(x, silu(gate)), options);
+/** A norm as a layer of its own, called `name`. */
+export function norm(name: string, options: RmsNormOptions): Mixer {
+  return named(
+    name,
+    stateless((parameters, x) => rmsNorm(parameters, x, options)),
+  );
 }
+
+/** What MLPs have between their projections. */
+export type Activation = (x: Tensor) => Tensor;
 
 export interface MlpConfig {
   hiddenSize: number;
   intermediateSize: number;
   /** Of the output projection; smaller in deep models, since their residual branches add up. */
   outputDeviation: number;
+  /** silu by default. */
+  activation?: Activation;
+  bias?: boolean;
 }
 
-/** The SwiGLU feed-forward layer (Shazeer, 2020); gate and value come from one projection. It keeps no state. */
+/** The names of a gated MLP's projections; one that makes gate and value together has only `input`. */
+export type GatedMlpNames =
+  | { input: string; output: string }
+  | { gate: string; value: string; output: string };
+
+export const LLAMA_MLP: GatedMlpNames = { gate: 'gate_proj', value: 'up_proj', output: 'down_proj' };
+
+/** output(activation(gate(x)) * value(x)): with silu it is SwiGLU (Shazeer, 2020). */
+export function gatedMlp(
+  config: MlpConfig & {
+    names: GatedMlpNames;
+    /** Multiplies the gate before its activation. */
+    gateFactor?: number;
+  },
+): Mixer {
+  const { intermediateSize, activation = silu, gateFactor = 1, names } = config;
+  return stateless((parameters, x) => {
+    const project = (name: string, outputs: number): Tensor =>
+      parameters.within(name, (p) => linear(p, x, outputs, { bias: config.bias ?? false }));
+    const [gate, value] =
+      'input' in names
+        ? (split(project(names.input, 2 * intermediateSize), -1, [intermediateSize, intermediateSize]) as [
+            Tensor,
+            Tensor,
+          ])
+        : [project(names.gate, intermediateSize), project(names.value, intermediateSize)];
+    const opened = activation(gateFactor === 1 ? gate : multiply(gate, gateFactor));
+    return mlpOutput(parameters, names.output, multiply(opened, value), config);
+  });
+}
+
+/** The SwiGLU layer of our own models; gate and value come from one projection. */
 export function mlp(config: MlpConfig): Mixer {
-  const { hiddenSize, intermediateSize, outputDeviation } = config;
-  return {
-    state: [],
-    forward(parameters, x) {
-      const both = parameters.within('input_linear', (p) => linear(p, x, 2 * intermediateSize));
-      const [gate, value] = split(both, -1, [intermediateSize, intermediateSize]) as [Tensor, Tensor];
-      const output = parameters.within('output_linear', (p) =>
-        linear(p, multiply(silu(gate), value), hiddenSize, { initialize: normal(outputDeviation) }),
-      );
-      return { output, state: {} };
-    },
-  };
+  return gatedMlp({ ...config, names: { input: 'input_linear', output: 'output_linear' } });
+}
+
+/** down_proj(activation(up_proj(x))) */
+export function plainMlp(config: MlpConfig & { activation: Activation }): Mixer {
+  return stateless((parameters, x) => {
+    const inner = parameters.within('up_proj', (p) =>
+      linear(p, x, config.intermediateSize, { bias: config.bias ?? false }),
+    );
+    return mlpOutput(parameters, 'down_proj', config.activation(inner), config);
+  });
+}
+
+function mlpOutput(parameters: Parameters, name: string, x: Tensor, config: MlpConfig): Tensor {
+  const { hiddenSize, outputDeviation, bias = false } = config;
+  return parameters.within(name, (p) =>
+    linear(p, x, hiddenSize, { bias, initialize: normal(outputDeviation) }),
+  );
 }
 
 /** [batch, sequence, heads * size] -> [batch, heads, sequence, size] */

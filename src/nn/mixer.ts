@@ -25,6 +25,12 @@ export interface MixerContext {
   readonly state?: State | undefined;
   /** int64 []: how many tokens came before x. */
   readonly position: Tensor;
+  /** int64 []: how many entries the growing states hold; as many as `position` by default. */
+  readonly held?: Tensor | undefined;
+  /** Entries of growing states that came after those, by the states' names. */
+  readonly recent?: State | undefined;
+  /** The embeddings of x's tokens [batch, sequence, hidden], in a model: some layers read them again. */
+  readonly embeddings?: Tensor | undefined;
 }
 
 export interface MixerResult {

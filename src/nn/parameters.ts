@@ -15,32 +15,82 @@ export interface ParameterSpec {
   readonly initialize: Initializer;
   /** Whether weight decay applies: to matrices, not to norms, biases and what sets a state's time scale. */
   readonly decay: boolean;
+  /** Checkpoints may store it in these parts, whose elements one after the other are its own. */
+  readonly parts?: readonly ParameterPart[];
+  /** It is half of an adapter: the name of the weight that this changes. */
+  readonly adapts?: string;
+}
+
+export interface ParameterPart {
+  readonly name: string;
+  readonly shape: readonly number[];
 }
 
 export interface ParameterOptions {
   decay?: boolean;
+  /** With names in this scope. */
+  parts?: readonly ParameterPart[];
 }
+
+/** An adapter of a linear layer: scale * B A is added to its weight, with A [rank, inputs] and B [outputs, rank]. */
+export interface LowRank {
+  readonly rank: number;
+  readonly scale: number;
+}
+
+/** The adapter of the linear layer at a place in the tree of names, if it has one. */
+export type Adapters = (module: string) => LowRank | undefined;
 
 /** All parameters of a model, in the order in which its layers asked for them. */
 export class ParameterRegistry {
   readonly specs = new Map<string, ParameterSpec>();
   readonly tensors = new Map<string, Tensor>();
 
-  root(): Parameters {
-    return new Parameters(this, '');
+  /** The parameter of this spec; asked for again it is the same tensor, so that layers can share it. */
+  tensor(spec: ParameterSpec): Tensor {
+    const { name, shape } = spec;
+    const known = this.tensors.get(name);
+    if (known) {
+      if (!sameShape(known.shape, shape)) {
+        throw new ConfigError(`the parameter ${name} is used as [${shape}] and as [${known.shape}]`);
+      }
+      return known;
+    }
+    const tensor = input(name, 'float32', shape);
+    this.specs.set(name, spec);
+    this.tensors.set(name, tensor);
+    return tensor;
+  }
+
+  /** The top of the tree; below it linear layers have the given adapters. */
+  root(adapters?: Adapters): Parameters {
+    return new Parameters(this, '', '', adapters);
   }
 }
 
 /** A place in the tree of names. */
 export class Parameters {
+  /** `own` differs from `prefix` where the parameters are another layer's: adapters are never shared. */
   constructor(
     private readonly registry: ParameterRegistry,
     private readonly prefix: string,
+    private readonly own: string,
+    private readonly adapters: Adapters | undefined,
   ) {}
 
   /** Runs `build` one level down; shape errors inside name the path. */
   within<T>(name: string, build: (parameters: Parameters) => T): T {
-    return scope(name, () => build(new Parameters(this.registry, `${this.prefix}${name}.`)));
+    return this.below(name, `${this.prefix}${name}.`, `${this.own}${name}.`, build);
+  }
+
+  /** The place `path` from the root of the tree: a layer uses another's parameters there. */
+  at<T>(path: string, build: (parameters: Parameters) => T): T {
+    const name = path.slice(path.lastIndexOf('.') + 1);
+    return this.below(path, `${path}.`, this.prefix === '' ? `${path}.` : `${this.own}${name}.`, build);
+  }
+
+  private below<T>(step: string, prefix: string, own: string, build: (parameters: Parameters) => T): T {
+    return scope(step, () => build(new Parameters(this.registry, prefix, own, this.adapters)));
   }
 
   /** The parameter `name` here; asked for again it is the same tensor, so that layers can share it. */
@@ -50,23 +100,36 @@ export class Parameters {
     initialize: Initializer,
     options: ParameterOptions = {},
   ): Tensor {
-    const full = this.prefix + name;
-    const known = this.registry.tensors.get(full);
-    if (known) {
-      if (!sameShape(known.shape, shape)) {
-        throw new ConfigError(`the parameter ${full} is used as [${shape}] and as [${known.shape}]`);
-      }
-      return known;
-    }
-    const tensor = input(full, 'float32', shape);
-    this.registry.specs.set(full, {
-      name: full,
+    const parts = options.parts?.map((part) => ({ ...part, name: this.prefix + part.name }));
+    return this.registry.tensor({
+      name: this.prefix + name,
       shape,
       initialize,
       decay: options.decay ?? shape.length >= 2,
+      ...(parts && { parts }),
     });
-    this.registry.tensors.set(full, tensor);
-    return tensor;
+  }
+
+  /**
+   * The adapter of the linear layer here, if it has one, as PEFT names and initialises it: B is zero, so that a new one
+   * changes nothing. It does not decay.
+   */
+  adapter(inputs: number, outputs: number): { A: Tensor; B: Tensor; scale: number } | undefined {
+    const found = this.adapters?.(this.own.slice(0, -1));
+    if (!found) return undefined;
+    const half = (name: string, shape: readonly number[], initialize: Initializer): Tensor =>
+      this.registry.tensor({
+        name: `${this.own}${name}.weight`,
+        shape,
+        initialize,
+        decay: false,
+        adapts: `${this.prefix}weight`,
+      });
+    return {
+      A: half('lora_A', [found.rank, inputs], uniform(1 / Math.sqrt(inputs))),
+      B: half('lora_B', [outputs, found.rank], constantly(0)),
+      scale: found.scale,
+    };
   }
 }
 

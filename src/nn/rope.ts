@@ -1,4 +1,7 @@
-/** Rotary position embedding (Su et al., 2021), in the layout of Llama: the first half of a head rotates with the second. */
+/**
+ * Rotary position embedding (Su et al., 2021), in the layout of Llama: the first half of what rotates in a head does so
+ * with the second; a rest of the head may stay as it is.
+ */
 import {
   add,
   cast,
@@ -16,23 +19,37 @@ import {
 } from '../graph/index.js';
 
 export interface RopeConfig {
-  /** Base of the wavelengths. */
-  theta: number;
+  /** Radians a token, one for each pair of elements that rotates. */
+  frequencies: Float32Array;
+  /** Multiplies the rotated part; 1 by default. */
+  factor?: number;
+}
+
+/** theta^(-i / pairs) for each pair of a head's `size` rotating elements. */
+export function ropeFrequencies(theta: number, size: number): Float32Array {
+  const pairs = size / 2;
+  return Float32Array.from({ length: pairs }, (_, i) => theta ** (-i / pairs));
 }
 
 /** Rotates x [batch, heads, sequence, size] by its tokens' positions, the first of which is `position` (int64 []). */
-export function rotate(x: Tensor, position: Tensor, { theta }: RopeConfig): Tensor {
+export function rotate(x: Tensor, position: Tensor, { frequencies, factor = 1 }: RopeConfig): Tensor {
   const size = x.shape[3] as number;
-  const half = size / 2;
+  const half = frequencies.length;
   const sequence: Dim = x.shape[2]!;
-  const frequencies = Float32Array.from({ length: half }, (_, i) => theta ** (-i / half));
   const positions = cast(add(iota(sequence), position), 'float32');
   const angles = multiply(reshape(positions, [sequence, 1]), constant(frequencies, [half]));
-  const [first, second] = split(x, -1, [half, half]) as [Tensor, Tensor];
-  const c = cos(angles);
-  const s = sin(angles);
-  return concat(
-    [subtract(multiply(first, c), multiply(second, s)), add(multiply(second, c), multiply(first, s))],
-    -1,
-  );
+  const rest = size - 2 * half;
+  const [first, second, still] = split(x, -1, rest > 0 ? [half, half, rest] : [half, half]) as [
+    Tensor,
+    Tensor,
+    Tensor | undefined,
+  ];
+  const scaled = (values: Tensor): Tensor => (factor === 1 ? values : multiply(values, factor));
+  const c = scaled(cos(angles));
+  const s = scaled(sin(angles));
+  const turned = [
+    subtract(multiply(first, c), multiply(second, s)),
+    add(multiply(second, c), multiply(first, s)),
+  ];
+  return concat(still ? [...turned, still] : turned, -1);
 }

@@ -1,6 +1,13 @@
 /** Text and ids: corpora, vocabularies learned from them, and tokenizers read from the Hugging Face world. */
 export { type BpeOptions, END_OF_TEXT, type TrainedBpe, trainBpe } from './bpe.js';
 export {
+  type ChatMessage,
+  type ChatRenderOptions,
+  ChatTemplate,
+  type ChatTemplateParts,
+} from './chat-template.js';
+export { TEMPLATE_LIMITS, type TemplateLimits } from './chat-template-process.js';
+export {
   type Corpus,
   type CorpusDocument,
   type CorpusSplit,
@@ -8,6 +15,7 @@ export {
   loadCorpus,
   splitCorpus,
 } from './corpus.js';
+export { endOfTurnIds, type GenerationConfig, readGenerationConfig } from './generation-config.js';
 export type { TokenStream } from './token-stream.js';
 export { Tokenizer } from './tokenizer.js';
 export { type TokenizerFiles, tokenizerFiles } from './tokenizer-json.js';

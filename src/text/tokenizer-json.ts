@@ -94,7 +94,7 @@ export async function writeTokenizerFiles(
 }
 
 /** The parsed file, or undefined where there is none. */
-async function readJson(path: string): Promise<object | undefined> {
+export async function readJson(path: string): Promise<object | undefined> {
   // Imported here, for the room to be of use in a browser too.
   const { readFile } = await import('node:fs/promises');
   let text: string;

@@ -1,7 +1,7 @@
 /** Loss and perplexity on held-out text. */
-import type { Device, Executable, HostTensor, Memory } from '../engine/index.js';
+import type { Device, Executable, HostTensor, Memory, Program } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { type HybridModel, readWeights } from '../models/index.js';
+import type { Model } from '../models/index.js';
 import { consecutive } from './batches.js';
 import { evaluationProgram } from './program.js';
 
@@ -35,16 +35,15 @@ export async function evaluate(
   return { loss, perplexity: Math.exp(loss), tokens: count };
 }
 
-/** The same for a model in a folder, over all of `tokens` in sequences of the given length. */
-export async function evaluateFolder(
-  folder: string,
-  model: HybridModel,
+/** The same for a model with these weights, over all of `tokens` in sequences of the given length. */
+export async function evaluateModel(
+  model: Model,
+  weights: NonNullable<Program['weights']>,
   tokens: Int32Array,
   sequence: number,
   device: Device,
 ): Promise<Evaluation> {
   const sequences = heldOut(tokens, sequence);
-  const weights = await readWeights(folder, model);
   const executable = await device.compile({ ...evaluationProgram(model, sequence), weights });
   try {
     return await evaluate(executable, sequences, 8);

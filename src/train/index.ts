@@ -1,9 +1,14 @@
 /** Training language models. */
 
-export { type Evaluation, evaluateFolder } from './evaluate.js';
+export { type Evaluation, evaluateModel } from './evaluate.js';
 export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
 export { evaluationProgram, languageModelLoss, type TrainingShape, trainingProgram } from './program.js';
-export { TRAINING_DEFAULTS, type TrainingSettings } from './settings.js';
+export {
+  defaultSequence,
+  FINE_TUNING_RATES,
+  TRAINING_DEFAULTS,
+  type TrainingSettings,
+} from './settings.js';
 export {
   CHECKPOINT,
   expectNoRun,

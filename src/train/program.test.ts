@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor, hostZeros, int64, openDevice } from '../engine/index.js';
 import { gradient, input } from '../graph/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
-import { type HybridModel, hybridModel } from '../models/index.js';
+import { hybridModel, type Model } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { ParameterRegistry, Random } from '../nn/index.js';
 import { ADAMW_DEFAULTS, type AdamWConfig, stepScalars } from './optimizer.js';
@@ -64,7 +64,7 @@ function flat(values: ReadonlyMap<string, HostTensor>, names: Iterable<string> =
 
 /** Loss and gradients of a batch, from a program that does nothing else. */
 async function gradientsAt(
-  model: HybridModel,
+  model: Model,
   weights: ReadonlyMap<string, HostTensor>,
   ids: readonly number[],
 ): Promise<Map<string, Float32Array>> {

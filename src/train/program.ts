@@ -20,7 +20,7 @@ import {
   type Tensor,
   zeros,
 } from '../graph/index.js';
-import { forward, type HybridModel, logitsOf, parametersOf } from '../models/index.js';
+import { forward, logitsOf, type Model, parametersOf } from '../models/index.js';
 import { ParameterRegistry, type ParameterSpec } from '../nn/index.js';
 import { type AdamWConfig, adamW, clipFactor, globalNorm, STEP_SCALARS, stepFactors } from './optimizer.js';
 
@@ -38,9 +38,11 @@ export interface TrainingShape {
 export interface TrainingProgram {
   /**
    * Feeds `tokens` int64 [stepsPerRun, accumulate, batch, sequence + 1] and `scalars` float32 [stepsPerRun, 3]; returns
-   * `loss` (nats a token) and `norm` (of the gradient before clipping), float32 [stepsPerRun] each.
+   * `loss` (nats a token) and `norm` (of the gradient before clipping), float32 [stepsPerRun] each. Parameters that are
+   * not trained are inputs: give them as the program's weights.
    */
   readonly program: Program;
+  /** Those that are trained: the adapters of a model that has them, else all. */
   readonly parameters: readonly ParameterSpec[];
 }
 
@@ -53,26 +55,22 @@ export function secondMoment(name: string): string {
 }
 
 /** Mean negative log-likelihood of each next token in tokens [batch, sequence + 1]. */
-export function languageModelLoss(model: HybridModel, registry: ParameterRegistry, tokens: Tensor): Tensor {
+export function languageModelLoss(model: Model, registry: ParameterRegistry, tokens: Tensor): Tensor {
   return mean(tokenLosses(model, registry, tokens));
 }
 
-function tokenLosses(model: HybridModel, registry: ParameterRegistry, tokens: Tensor): Tensor {
+function tokenLosses(model: Model, registry: ParameterRegistry, tokens: Tensor): Tensor {
   const length = tokens.shape[1] as number;
   const { hidden } = forward(model, registry, slice(tokens, 1, 0, length - 1), scalar(0, 'int64'));
   const rows = reshape(hidden, [-1, hidden.shape.at(-1)!]);
   return crossEntropy(logitsOf(model, registry, rows), reshape(slice(tokens, 1, 1, length), [-1]));
 }
 
-export function trainingProgram(
-  model: HybridModel,
-  optimizer: AdamWConfig,
-  shape: TrainingShape,
-): TrainingProgram {
+export function trainingProgram(model: Model, optimizer: AdamWConfig, shape: TrainingShape): TrainingProgram {
   const { batch, sequence, accumulate, stepsPerRun } = shape;
   const tokens = input('tokens', 'int64', [stepsPerRun, accumulate, batch, sequence + 1]);
   const scalars = input('scalars', 'float32', [stepsPerRun, STEP_SCALARS]);
-  const specs = parametersOf(model);
+  const specs = parametersOf(model).filter(({ adapts }) => !model.adapters || adapts !== undefined);
   const carriedInputs = specs.flatMap(({ name, shape: dims }) => [
     input(name, 'float32', dims),
     input(firstMoment(name), 'float32', dims),
@@ -139,7 +137,7 @@ function averaged(
  * The sum of the losses over tokens int64 [batch, sequence + 1], in nats, as `loss` []. Parameters are inputs, so that it
  * can run on a training program's memory.
  */
-export function evaluationProgram(model: HybridModel, sequence: number): Program {
+export function evaluationProgram(model: Model, sequence: number): Program {
   const registry = new ParameterRegistry();
   const tokens = input('tokens', 'int64', ['batch', sequence + 1]);
   return { outputs: { loss: sum(tokenLosses(model, registry, tokens)) } };

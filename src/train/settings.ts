@@ -1,5 +1,6 @@
 /** What a training run is told, and what it does not accept. */
 import { ConfigError } from '../errors.js';
+import type { Model } from '../models/index.js';
 import { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
 
 export interface TrainingSettings {
@@ -31,6 +32,16 @@ export const TRAINING_DEFAULTS: TrainingSettings = {
   saveEvery: 100,
   optimizer: ADAMW_DEFAULTS,
 };
+
+/** Highest learning rates of going on from a checkpoint: of the whole model, and of adapters beside it. */
+export const FINE_TUNING_RATES = { whole: 2e-4, lora: 1e-3 };
+
+/** Tokens in a sequence for a model that was made for more than one would train on, or does not say for how many. */
+export function defaultSequence({ maxPositionEmbeddings }: Model): number {
+  return Math.min(maxPositionEmbeddings ?? LONGEST_DEFAULT, LONGEST_DEFAULT);
+}
+
+const LONGEST_DEFAULT = 1024;
 
 /** Throws `ConfigError` for a value outside its range. */
 export function checkSettings(settings: TrainingSettings): void {

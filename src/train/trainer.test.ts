@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openDevice } from '../engine/index.js';
 import { CheckpointError, ConfigError, DataError, StorageError, TrainingError } from '../errors.js';
-import { DESIGNS, hybridModel, preset, readConfig, readWeights, writeModel } from '../models/index.js';
+import { DESIGNS, hybridModel, preset, readModel, readWeights, writeModel } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
 import { Tokenizer } from '../text/index.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
@@ -55,7 +55,7 @@ describe('learning', () => {
       const folder = at('run');
       const result = await train(
         tinyInput(folder, {
-          config: preset(design, 'nano', 300),
+          model: hybridModel(preset(design, 'nano', 300)),
           settings: {
             steps: 16,
             batch: 2,
@@ -107,9 +107,9 @@ describe('learning', () => {
     const folder = at('deeper/run');
     await train(tinyInput(folder, { settings: { steps: 8 } }));
     const checkpoint = join(folder, 'checkpoint');
-    const config = await readConfig(checkpoint);
-    expect(config).toEqual(tinyConfig({ pattern: 'M-S-' }));
-    const weights = await readWeights(checkpoint, hybridModel(config));
+    const model = await readModel(checkpoint);
+    expect(model.json).toEqual(hybridModel(tinyConfig({ pattern: 'M-S-' })).json);
+    const weights = await readWeights(checkpoint, model);
     expect(weights.size).toBeGreaterThan(10);
     expect((await Tokenizer.load(checkpoint)).encode('the cat sat')).toEqual(
       tinyTokenizer.encode('the cat sat'),
@@ -159,10 +159,10 @@ describe('the same bytes', () => {
     const device = await openDevice('cpu', { threads: 2 });
     const training = Int32Array.from({ length: 4000 }, (_, i) => 5 + ((i * i) % 3));
     const settings = { steps: 16, batch: 16, sequence: 128, evaluateEvery: 0, saveEvery: 0 };
-    const config = tinyConfig({ pattern: '-', hiddenSize: 256 });
+    const model = hybridModel(tinyConfig({ pattern: '-', hiddenSize: 256 }));
     for (const name of ['a', 'b']) {
       const validation = training.subarray(0, 200);
-      await train(tinyInput(at(name), { config, training, validation, device, settings }));
+      await train(tinyInput(at(name), { model, training, validation, device, settings }));
     }
     expect(digests(at('b'))).toEqual(digests(at('a')));
   });
@@ -251,7 +251,7 @@ describe('resuming', () => {
       'learning rate': { settings: { learningRate: 1e-3 } },
       seed: { settings: { seed: 9 } },
       optimizer: { settings: { optimizer: { ...tinyInput('').settings.optimizer, beta2: 0.99 } } },
-      model: { config: tinyConfig({ pattern: 'M-*-' }) },
+      model: { model: hybridModel(tinyConfig({ pattern: 'M-*-' })) },
       corpus: { training: trainingTokens.slice(1) },
       'held-out text': { validation: validationTokens.slice(1) },
     };
@@ -295,10 +295,10 @@ describe('a loss that is no number', () => {
     const folder = at('run');
     await interruptedAfter(8, folder);
     const checkpoint = join(folder, 'checkpoint');
-    const config = await readConfig(checkpoint);
-    const weights = await readWeights(checkpoint, hybridModel(config));
+    const model = await readModel(checkpoint);
+    const weights = await readWeights(checkpoint, model);
     weights.get('backbone.norm_f.weight')!.data[0] = Number.NaN;
-    await writeModel(checkpoint, config, weights);
+    await writeModel(checkpoint, model, weights);
     const before = digests(folder);
     const error = await refusal(train(tinyInput(folder, { resume: true })));
     expect(error).toBeInstanceOf(TrainingError);
@@ -362,7 +362,7 @@ describe('what cannot be trained', () => {
     refused({ validation: validationTokens.slice(0, 12) }, DataError, /validation text has 12 tokens/));
   test('tokens that the model does not have', () =>
     refused(
-      { config: tinyConfig({ pattern: 'M', vocabSize: 100 }) },
+      { model: hybridModel(tinyConfig({ pattern: 'M', vocabSize: 100 })) },
       DataError,
       /gives the id \d+, but the model has 100 tokens/,
     ));

@@ -1,20 +1,12 @@
 /**
  * A training run: from a corpus to a folder with the model. The folder `checkpoint` in it is the model as Hugging Face
- * lays it out, with what it takes to go on (`optimizer.safetensors`, `training.json`); `metrics.jsonl` beside it is the
- * log. A run that is interrupted and resumed ends with the same bits as one that was not, on the CPU.
+ * lays it out, with what it takes to go on; or the adapter that was trained beside another model. `metrics.jsonl` beside
+ * it is the log. A run that is interrupted and resumed ends with the same bits as one that was not, on the CPU.
  */
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { appendFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
-import {
-  openSafetensors,
-  recoverFolder,
-  writeFileAtomic,
-  writeFolderAtomic,
-  writeSafetensors,
-} from '../checkpoint/index.js';
+import { recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
 import {
   type Device,
   type Executable,
@@ -23,88 +15,49 @@ import {
   hostZeros,
   type Memory,
 } from '../engine/index.js';
-import { CheckpointError, DataError, StorageError, TrainingError } from '../errors.js';
+import { ConfigError, DataError, StorageError, TrainingError } from '../errors.js';
 import {
   countParameters,
-  formatConfig,
-  type HybridModel,
-  hybridModel,
-  type ModelConfig,
+  locateWeights,
+  type Model,
   parametersOf,
-  readConfig,
   readWeights,
-  writeModel,
+  withLora,
 } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
-import type { Tokenizer } from '../text/index.js';
 import { Batches } from './batches.js';
+import { CHECKPOINT, fingerprintOf, parseJson, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import { evaluate, heldOut } from './evaluate.js';
+import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
 import { evaluationProgram, firstMoment, secondMoment, trainingProgram } from './program.js';
 import { learningRateAt } from './schedule.js';
-import { checkSettings, type TrainingSettings } from './settings.js';
+import { checkSettings } from './settings.js';
 
-/** What happened; the lines of `metrics.jsonl`. */
-export type TrainingEvent =
-  | {
-      event: 'step';
-      step: number;
-      /** Nats a token. */
-      loss: number;
-      gradientNorm: number;
-      learningRate: number;
-      tokensPerSecond: number;
-    }
-  | { event: 'evaluation'; step: number; loss: number; perplexity: number; tokens: number }
-  | { event: 'saved'; step: number };
+export { CHECKPOINT } from './checkpoint.js';
+export type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 
-export interface TrainingInput {
-  config: ModelConfig;
-  tokenizer: Tokenizer;
-  /** Token ids. */
-  training: Int32Array;
-  validation: Int32Array;
-  settings: TrainingSettings;
-  device: Device;
-  /** The run's folder. */
-  folder: string;
-  /** Go on from the folder's checkpoint. */
-  resume?: boolean;
-  onEvent?: (event: TrainingEvent) => void;
-  /** Once aborted, the run saves and returns. */
-  signal?: AbortSignal;
-}
-
-export interface TrainingResult {
-  /** Steps done: fewer than asked for after an interruption. */
-  step: number;
-  completed: boolean;
-  /** Of the last evaluation. */
-  perplexity: number | undefined;
-}
-
-/** The model's folder inside a run's. */
-export const CHECKPOINT = 'checkpoint';
 const METRICS = 'metrics.jsonl';
-const OPTIMIZER = 'optimizer.safetensors';
-const PROGRESS = 'training.json';
 /** Evaluation reads at most this many batches: it must not outweigh training. */
 const EVALUATION_BATCHES = 64;
 /** Where a device copies its memory back after each run, one run does several steps, as long as this is not much work. */
 const MOST_STEPS_PER_RUN = 8;
 const FLOPS_PER_RUN = 1e11;
 
-const progressSchema = z.strictObject({ step: z.number().int().nonnegative(), fingerprint: z.string() });
-
 /** Trains, and leaves a checkpoint behind also when interrupted. */
 export async function train(input: TrainingInput): Promise<TrainingResult> {
   const { settings } = input;
   checkSettings(settings);
+  if (input.lora && input.from === undefined) {
+    throw new ConfigError(
+      'adapters are trained beside the weights of a model: name the folder that it starts from',
+    );
+  }
   if (input.training.length === 0) throw new DataError('the corpus is empty: there is nothing to learn from');
   const highest = Math.max(maximumOf(input.training), maximumOf(input.validation));
-  if (highest >= input.config.vocabSize) {
+  if (highest >= input.model.vocabSize) {
     throw new DataError(
-      `the tokenizer gives the id ${highest}, but the model has ${input.config.vocabSize} tokens: use the tokenizer that it was made for`,
+      `the tokenizer gives the id ${highest}, but the model has ${input.model.vocabSize} tokens: use the tokenizer that it was made for`,
     );
   }
   const batches = new Batches(input.training, settings.sequence, settings.seed);
@@ -121,19 +74,6 @@ function maximumOf(tokens: Int32Array): number {
   return tokens.reduce((a, b) => Math.max(a, b), 0);
 }
 
-/** What a resumed run must agree on with the one that it continues. */
-function fingerprintOf({ config, training, validation, settings }: TrainingInput): string {
-  const { evaluateEvery: _, saveEvery: __, optimizer, ...decisive } = settings;
-  const sorted = [decisive, optimizer].map((part) =>
-    Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)),
-  );
-  const hash = createHash('sha256').update(formatConfig(config)).update(JSON.stringify(sorted));
-  for (const tokens of [training, validation]) {
-    hash.update(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength));
-  }
-  return hash.digest('hex');
-}
-
 /** New weights, from the seed. */
 export function initialWeights(parameters: readonly ParameterSpec[], seed: number): Map<string, HostTensor> {
   const random = new Random(seed);
@@ -146,7 +86,7 @@ export function initialWeights(parameters: readonly ParameterSpec[], seed: numbe
  * Steps that one run of the training program does: between runs a signal gets through and progress is shown, so that a
  * run should take a second or so. 6 FLOPs a parameter and token (Kaplan et al., 2020).
  */
-export function stepsPerRunOn(device: Device, model: HybridModel, tokensPerStep: number): number {
+export function stepsPerRunOn(device: Device, model: Model, tokensPerStep: number): number {
   if (!device.copiesCarried) return 1;
   const flops = 6 * countParameters(parametersOf(model)) * tokensPerStep;
   return Math.min(MOST_STEPS_PER_RUN, Math.max(1, Math.floor(FLOPS_PER_RUN / flops)));
@@ -162,9 +102,15 @@ export function expectNoRun(folder: string): void {
   }
 }
 
-/** What a run starts from: new weights, and moments of zero. */
+/** What a new run starts from: new weights, and moments of zero. */
 export function initialMemory(parameters: readonly ParameterSpec[], seed: number): Map<string, HostTensor> {
-  const values = initialWeights(parameters, seed);
+  return withMoments(initialWeights(parameters, seed), parameters);
+}
+
+function withMoments(
+  values: Map<string, HostTensor>,
+  parameters: readonly ParameterSpec[],
+): Map<string, HostTensor> {
   for (const { name, shape } of parameters) {
     values.set(firstMoment(name), hostZeros('float32', shape));
     values.set(secondMoment(name), hostZeros('float32', shape));
@@ -172,55 +118,68 @@ export function initialMemory(parameters: readonly ParameterSpec[], seed: number
   return values;
 }
 
+/** What a run works with; made before its first step. */
+interface Equipment {
+  /** With its adapters, where they are what is trained. */
+  model: Model;
+  parameters: readonly ParameterSpec[];
+  fingerprint: string;
+  batches: Batches;
+  held: readonly BigInt64Array[];
+  stepsPerRun: number;
+  training: Executable;
+  evaluation: Executable;
+  memory: Memory;
+}
+
 class Run {
-  private readonly checkpoint: string;
   private readonly metrics: string;
-  private readonly fingerprint: string;
   private perplexity: number | undefined;
   /** The step of the checkpoint in the folder, if there is one of this run. */
   private savedStep: number | undefined;
 
   private constructor(
     private readonly input: TrainingInput,
-    private readonly batches: Batches,
-    private readonly held: readonly BigInt64Array[],
-    private readonly parameters: readonly ParameterSpec[],
-    private readonly stepsPerRun: number,
-    private readonly training: Executable,
-    private readonly evaluation: Executable,
-    private readonly memory: Memory,
+    private readonly equipment: Equipment,
     private step: number,
   ) {
-    this.checkpoint = join(input.folder, CHECKPOINT);
     this.metrics = join(input.folder, METRICS);
-    this.fingerprint = fingerprintOf(input);
     this.savedStep = input.resume ? step : undefined;
   }
 
   static async open(input: TrainingInput, batches: Batches, held: readonly BigInt64Array[]): Promise<Run> {
-    const { settings, device, config, folder } = input;
-    const model = hybridModel(config);
+    const { settings, device, from, lora, folder } = input;
+    const model = lora ? withLora(input.model, lora) : input.model;
     const { batch, sequence, accumulate } = settings;
     const stepsPerRun = stepsPerRunOn(device, model, batch * sequence * accumulate);
     const shape = { batch, sequence, accumulate, stepsPerRun };
     const { program, parameters } = trainingProgram(model, settings.optimizer, shape);
+    // Nothing is written before it is sure that there is something to start from.
+    const initial = input.resume ? undefined : await fresh(input, parameters);
+    // What adapters are trained beside is read from its files as it is needed, and has no gradients and no moments.
+    const frozen = lora && from !== undefined ? { weights: await locateWeights(from, input.model) } : {};
     await mkdir(folder, { recursive: true }).catch((error: Error) => {
       throw new StorageError(`${folder} cannot be made: ${error.message}`, { cause: error });
     });
     await recoverFolder(join(folder, CHECKPOINT));
     if (!input.resume) expectNoRun(folder);
-    const start = input.resume ? await resumed(input, model, parameters) : fresh(input, parameters);
-    const training = await device.compile(program);
-    const evaluation = await device.compile(evaluationProgram(model, settings.sequence));
+    const fingerprint = await fingerprintOf(input);
+    const start = initial
+      ? { step: 0, values: initial }
+      : await readCheckpoint(input, parameters, fingerprint);
+    const training = await device.compile({ ...program, ...frozen });
+    const evaluation = await device.compile({ ...evaluationProgram(model, sequence), ...frozen });
     const memory = training.allocate(start.values);
     await trimMetrics(join(folder, METRICS), start.step);
-    return new Run(input, batches, held, parameters, stepsPerRun, training, evaluation, memory, start.step);
+    const programs = { stepsPerRun, training, evaluation, memory };
+    return new Run(input, { model, parameters, fingerprint, batches, held, ...programs }, start.step);
   }
 
   async close(): Promise<void> {
-    this.memory.dispose();
-    await this.training.dispose();
-    await this.evaluation.dispose();
+    const { memory, training, evaluation } = this.equipment;
+    memory.dispose();
+    await training.dispose();
+    await evaluation.dispose();
   }
 
   async loop(): Promise<TrainingResult> {
@@ -247,8 +206,8 @@ class Run {
    */
   private async advance(): Promise<void> {
     const { settings } = this.input;
+    const { stepsPerRun: count, batches, training, memory } = this.equipment;
     const { batch, sequence, accumulate } = settings;
-    const count = this.stepsPerRun;
     const scalars = new Float32Array(count * STEP_SCALARS);
     const rates: number[] = [];
     for (let i = 0; i < count; i++) {
@@ -261,13 +220,10 @@ class Run {
     const tokens: HostTensor = {
       dtype: 'int64',
       dims: [count, accumulate, batch, sequence + 1],
-      data: this.batches.take(this.step * perStep, count * perStep),
+      data: batches.take(this.step * perStep, count * perStep),
     };
     const started = performance.now();
-    const outputs = await this.training.run(
-      { tokens, scalars: float32(scalars, [count, STEP_SCALARS]) },
-      this.memory,
-    );
+    const outputs = await training.run({ tokens, scalars: float32(scalars, [count, STEP_SCALARS]) }, memory);
     const seconds = (performance.now() - started) / 1000;
     const real = Math.min(count, settings.steps - this.step);
     for (let i = 0; i < real; i++) {
@@ -291,8 +247,9 @@ class Run {
   /** Loss and perplexity on held-out text. */
   private async evaluate(): Promise<void> {
     const { batch } = this.input.settings;
-    const sequences = this.held.slice(0, EVALUATION_BATCHES * batch);
-    const result = await evaluate(this.evaluation, sequences, batch, this.memory);
+    const { evaluation, held, memory } = this.equipment;
+    const sequences = held.slice(0, EVALUATION_BATCHES * batch);
+    const result = await evaluate(evaluation, sequences, batch, memory);
     if (!Number.isFinite(result.loss))
       throw this.diverged(`the validation loss became ${result.loss}`, this.step);
     this.perplexity = result.perplexity;
@@ -300,27 +257,13 @@ class Run {
   }
 
   private async save(): Promise<void> {
-    const values = await this.memory.read();
-    const weights = new Map(this.parameters.map(({ name }) => [name, values.get(name)!]));
-    for (const [name, { data }] of weights) {
-      if (!(data as Float32Array).every(Number.isFinite))
+    const { model, parameters, fingerprint, memory } = this.equipment;
+    const values = await memory.read();
+    for (const { name } of parameters) {
+      if (!(values.get(name)!.data as Float32Array).every(Number.isFinite))
         throw this.diverged(`${name} has values that are no numbers`, this.step);
     }
-    const moments = this.parameters.flatMap(({ name, shape }) =>
-      [firstMoment(name), secondMoment(name)].map((key) => ({
-        name: key,
-        dtype: 'F32' as const,
-        shape,
-        data: values.get(key)!.data as Float32Array,
-      })),
-    );
-    await writeFolderAtomic(this.checkpoint, async (temporary) => {
-      await writeModel(temporary, this.input.config, weights);
-      await this.input.tokenizer.save(temporary);
-      await writeSafetensors(join(temporary, OPTIMIZER), moments);
-      const progress = { step: this.step, fingerprint: this.fingerprint };
-      await writeFileAtomic(join(temporary, PROGRESS), `${JSON.stringify(progress, null, 2)}\n`);
-    });
+    await writeCheckpoint(this.input, model, parameters, values, { step: this.step, fingerprint });
     this.savedStep = this.step;
     await this.report({ event: 'saved', step: this.step });
   }
@@ -352,56 +295,11 @@ async function trimMetrics(path: string, step: number): Promise<void> {
   await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
 }
 
-interface Start {
-  step: number;
-  values: Map<string, HostTensor>;
-}
-
-function fresh({ settings }: TrainingInput, parameters: readonly ParameterSpec[]): Start {
-  return { step: 0, values: initialMemory(parameters, settings.seed) };
-}
-
-async function resumed(
-  input: TrainingInput,
-  model: HybridModel,
+/** The parameters of a new run and their moments: of new weights or adapters, or of another checkpoint's weights. */
+async function fresh(
+  { model, from, lora, settings }: TrainingInput,
   parameters: readonly ParameterSpec[],
-): Promise<Start> {
-  const folder = join(input.folder, CHECKPOINT);
-  const path = join(folder, PROGRESS);
-  const text = await readFile(path, 'utf8').catch((error: Error) => {
-    throw new CheckpointError(`there is nothing to resume: ${path} cannot be read. Train without --resume.`, {
-      cause: error,
-    });
-  });
-  const progress = progressSchema.safeParse(parseJson(text));
-  if (!progress.success) throw new CheckpointError(`${path} is damaged: train anew without --resume`);
-  const config = await readConfig(folder);
-  if (
-    formatConfig(config) !== formatConfig(input.config) ||
-    progress.data.fingerprint !== fingerprintOf(input)
-  ) {
-    throw new TrainingError(
-      `${folder} was trained with another model, corpus or settings: resume with the same ones, or train into another folder`,
-    );
-  }
-  const values = await readWeights(folder, model);
-  const file = await openSafetensors(join(folder, OPTIMIZER));
-  try {
-    for (const { name, shape } of parameters) {
-      for (const key of [firstMoment(name), secondMoment(name)]) {
-        values.set(key, float32(await file.readFloat32(key), shape));
-      }
-    }
-  } finally {
-    await file.close();
-  }
-  return { step: progress.data.step, values };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+): Promise<Map<string, HostTensor>> {
+  if (lora || from === undefined) return initialMemory(parameters, settings.seed);
+  return withMoments(await readWeights(from, model), parameters);
 }

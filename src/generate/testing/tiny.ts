@@ -1,6 +1,6 @@
 /** A language model with every kind of block and random weights, small enough to be made for each test. */
 import { type HostTensor, openDevice } from '../../engine/index.js';
-import { type HybridModel, hybridModel, type ModelConfigInput } from '../../models/index.js';
+import { hybridModel, type Model, type ModelConfigInput } from '../../models/index.js';
 import { tinyConfig, tinyWeights } from '../../models/testing/tiny.js';
 import type { Tokenizer } from '../../text/index.js';
 import { tinyTokenizer } from '../../text/testing/tiny.js';
@@ -12,7 +12,7 @@ export const device = await openDevice('cpu', { threads: 1 });
 export const tokenizer = tinyTokenizer;
 
 export interface TinyModel {
-  readonly model: HybridModel;
+  readonly model: Model;
   readonly weights: Map<string, HostTensor>;
   readonly language: LanguageModel;
 }

@@ -31,6 +31,18 @@ export type ConstantData = Float32Array | BigInt64Array | Int32Array | Uint8Arra
 /** Names of the fused ONNX operators (beyond ONNX's own) that the executing device has a kernel for. */
 export type FusedOperators = ReadonlySet<string>;
 
+/** A matrix in blocks of few bits, as operands of ONNX's operators for such. */
+export interface QuantizedOperand {
+  readonly bits: 4 | 8;
+  readonly block: number;
+  readonly rows: number;
+  readonly columns: number;
+  /** The name of the codes: [rows, blocks, bytes] or [rows, bytes]. */
+  codes(blocked: boolean): string;
+  /** The name of the scales [rows, blocks]. */
+  scales(): string;
+}
+
 export type SubgraphLowering = (outer: OnnxBuilder, body: LoopBody) => GraphProto;
 
 export class OnnxBuilder {
@@ -41,6 +53,8 @@ export class OnnxBuilder {
   path = '';
   /** Results that somebody reads: a fused operator may not offer all that its expansion does. */
   readonly used = new Set<Tensor>();
+  /** Constants that are in blocks of few bits, by the name of the value that they stand for. */
+  readonly quantized = new Map<string, QuantizedOperand>();
   private readonly cache = new Map<string, string>();
   private readonly symbolSources = new Map<string, { name: string; axis: number }>();
 
@@ -66,6 +80,7 @@ export class OnnxBuilder {
       `${this.prefix}body${this.nodes.length}/`,
     );
     for (const [symbol, source] of this.symbolSources) inner.symbolSources.set(symbol, source);
+    for (const [name, operand] of this.quantized) inner.quantized.set(name, operand);
     return inner;
   }
 

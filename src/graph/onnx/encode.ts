@@ -12,7 +12,7 @@ import {
   type TensorType,
   topologicalOrder,
 } from '../tensor.js';
-import { type FusedOperators, OnnxBuilder, valueInfo } from './builder.js';
+import { type FusedOperators, OnnxBuilder, type QuantizedOperand, valueInfo } from './builder.js';
 import { ELEMENT_TYPES, encodeModel, type GraphProto } from './proto.js';
 
 export interface OnnxOptions {
@@ -20,9 +20,39 @@ export interface OnnxOptions {
   fused?: FusedOperators;
   /** Symbolic dimensions that are fixed: ONNX Runtime plans memory ahead when all of them are. */
   dims?: Readonly<Record<string, number>>;
-  /** Inputs that become constants of the model, whose bytes are handed over beside it under these names. */
-  weights?: ReadonlySet<string>;
+  /** Inputs of which only the sizes may be used. */
+  sizes?: readonly Tensor[];
+  /** Inputs that become constants of the model, and where their bytes are. */
+  weights?: ReadonlyMap<string, WeightSource>;
 }
+
+/** A constant's elements: those of all pieces, one after the other; or in blocks of few bits. */
+export type WeightSource = readonly WeightPiece[] | QuantizedSource;
+
+/**
+ * A matrix [rows, columns] in blocks of `block` columns: scale * (code - 2^(bits - 1)). `codes` [rows, columns * bits / 8]
+ * are uint8, of two codes the first in the lower half; `scales` [rows, columns / block] float32. It can be a table of
+ * rows, and the transposed second operand of a matrix product.
+ */
+export interface QuantizedSource {
+  readonly bits: 4 | 8;
+  readonly block: number;
+  readonly codes: WeightPiece;
+  readonly scales: WeightPiece;
+}
+
+/** A piece of a constant's elements: in the model itself, or in a file (or what is handed over under its name). */
+export type WeightPiece = { readonly type: WeightType } & (
+  | { readonly bytes: Uint8Array }
+  | { readonly location: string; readonly byteOffset?: number; readonly byteLength?: number }
+);
+
+export type WeightType = keyof typeof WEIGHT_BYTES;
+
+const WEIGHT_BYTES = { float32: 4, float16: 2, bfloat16: 2, int64: 8, int32: 4, bool: 1, uint8: 1 } as const;
+
+/** ONNX's numbers of the types that only weights have. */
+const STORED_TYPES = { ...ELEMENT_TYPES, float16: 10, bfloat16: 16, uint8: 2 } as const;
 
 interface NamedType extends TensorType {
   readonly name: string;
@@ -46,7 +76,7 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
   const names = new Map<Tensor, string>();
   const inputs: NamedType[] = [];
   const weights: NamedType[] = [];
-  const order = topologicalOrder(Object.values(outputs));
+  const order = topologicalOrder([...(options.sizes ?? []), ...Object.values(outputs)]);
   const taken = new Set(Object.keys(outputs));
 
   for (const node of order) {
@@ -62,15 +92,10 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
     taken.add(name);
     names.set(tensor, name);
     const type = { name, dtype: tensor.dtype, shape: tensor.shape.map((dim) => builder.resolve(dim)) };
-    if (options.weights?.has(name)) {
+    const source = options.weights?.get(name);
+    if (source) {
       weights.push(type);
-      builder.initializers.push({
-        name,
-        dims: type.shape as number[],
-        dataType: ELEMENT_TYPES[tensor.dtype],
-        externalData: [{ key: 'location', value: name }],
-        dataLocation: 1,
-      });
+      names.set(tensor, encodeWeight(builder, name, tensor, source));
     } else {
       builder.input(name, tensor);
       inputs.push(type);
@@ -93,6 +118,101 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
     output: results.map(({ name, dtype, shape }) => valueInfo(name, dtype, shape)),
   });
   return { bytes, inputs, weights, outputs: results };
+}
+
+/** A constant; returns its name. Halves are widened to float32. */
+function encodeWeight(
+  builder: OnnxBuilder,
+  name: string,
+  { dtype, shape }: TensorType,
+  source: WeightSource,
+): string {
+  const dims = shape as number[];
+  if ('codes' in source) {
+    builder.quantized.set(name, new QuantizedMatrix(builder, name, dims as [number, number], source));
+    return name;
+  }
+  const pieces = source;
+  const whole = pieces.length === 1;
+  const size = dims.reduce((a, b) => a * b, 1);
+  const stored = pieces.map((piece, i) => {
+    const bytes = 'location' in piece ? piece.byteLength : piece.bytes.byteLength;
+    const elements = bytes === undefined ? size : bytes / WEIGHT_BYTES[piece.type];
+    const id = whole ? name : `${name}/${i}`;
+    declare(builder, id, whole ? dims : [elements], piece);
+    return piece.type === dtype
+      ? id
+      : builder.emit('Cast', [id], { attributes: { to: { int: ELEMENT_TYPES[dtype] } } })[0]!;
+  });
+  if (whole) return stored[0]!;
+  const joined = builder.emit('Concat', stored, { attributes: { axis: { int: 0 } } })[0]!;
+  return builder.emit('Reshape', [joined, builder.shape(dims)])[0]!;
+}
+
+function declare(builder: OnnxBuilder, name: string, dims: readonly number[], piece: WeightPiece): string {
+  builder.initializers.push({
+    name,
+    dims: [...dims],
+    dataType: STORED_TYPES[piece.type],
+    ...('location' in piece
+      ? { externalData: externalEntries(piece), dataLocation: 1 }
+      : { rawData: piece.bytes }),
+  });
+  return name;
+}
+
+/** The operands that stand for a quantized matrix; its codes are declared in the shapes that are asked for. */
+class QuantizedMatrix implements QuantizedOperand {
+  readonly bits: 4 | 8;
+  readonly block: number;
+  private readonly declared = new Map<string, string>();
+
+  constructor(
+    private readonly builder: OnnxBuilder,
+    private readonly name: string,
+    private readonly dims: readonly [number, number],
+    private readonly source: QuantizedSource,
+  ) {
+    this.bits = source.bits;
+    this.block = source.block;
+  }
+
+  get rows(): number {
+    return this.dims[0];
+  }
+
+  get columns(): number {
+    return this.dims[1];
+  }
+
+  codes(blocked: boolean): string {
+    const bytes = (columns: number): number => (columns * this.bits) / 8;
+    return blocked
+      ? this.declare('blocks', [this.rows, this.columns / this.block, bytes(this.block)], this.source.codes)
+      : this.declare('rows', [this.rows, bytes(this.columns)], this.source.codes);
+  }
+
+  scales(): string {
+    return this.declare('scales', [this.rows, this.columns / this.block], this.source.scales);
+  }
+
+  private declare(what: string, dims: readonly number[], piece: WeightPiece): string {
+    let name = this.declared.get(what);
+    if (name === undefined) {
+      name = declare(this.builder, `${this.name}/${what}`, dims, piece);
+      this.declared.set(what, name);
+    }
+    return name;
+  }
+}
+
+function externalEntries(
+  piece: Extract<WeightPiece, { location: string }>,
+): { key: string; value: string }[] {
+  const { location, byteOffset, byteLength } = piece;
+  return Object.entries({ location, offset: byteOffset, length: byteLength }).flatMap(([key, value]) =>
+    value === undefined ? [] : [{ key, value: String(value) }],
+  );
 }
 
 /**
@@ -146,11 +266,12 @@ function lowerBody(outer: OnnxBuilder, body: LoopBody): GraphProto {
     builder.input(name, placeholder);
   }
   const results = [...body.results, ...body.stacked];
-  lowerAll(builder, body.nodes, results, names);
+  const all = body.proceed ? [...results, body.proceed] : results;
+  lowerAll(builder, body.nodes, all, names);
 
   const prefix = inputName(body.iteration)!;
-  // ONNX's loop bodies take and return a condition; ours never end early.
-  const proceed = builder.constant(new Uint8Array([1]), []);
+  // ONNX's loop bodies take and return a condition.
+  const proceed = body.proceed ? names.get(body.proceed)! : builder.constant(new Uint8Array([1]), []);
   const outputs = [
     { name: `${prefix}.continue`, value: proceed, dtype: 'bool' as DType, shape: [] as Shape },
     ...results.map((tensor, i) => ({

@@ -5,11 +5,13 @@ import {
   applyOne,
   type DType,
   defineOperator,
+  expansionIsUsed,
+  type Node,
   type Operator,
   type Tensor,
   type TensorType,
 } from '../tensor.js';
-import { add, divide, less, multiply, subtract, where } from './arithmetic.js';
+import { add, divide, less, maximum, multiply, subtract, where } from './arithmetic.js';
 
 function unary(
   name: string,
@@ -107,7 +109,39 @@ export function silu(x: Tensor): Tensor {
   return applyOne(siluOperator, [x], null);
 }
 
-/** max(x, 0) */
+/** max(x, 0); its derivative at 0 is taken as 1. */
 export function relu(x: Tensor): Tensor {
-  return where(less(x, 0), 0, x);
+  return maximum(x, 0);
+}
+
+/** max(x, 0)^2 (So et al., 2021) */
+export function relu2(x: Tensor): Tensor {
+  const positive = relu(x);
+  return multiply(positive, positive);
+}
+
+/** x * P(z < x) for a standard normal z (Hendrycks & Gimpel, 2016), exactly. */
+export function gelu(x: Tensor): Tensor {
+  // ONNX Runtime knows this form, and computes it in one pass.
+  return multiply(multiply(x, 0.5), add(erf(divide(x, Math.SQRT2)), 1));
+}
+
+const geluTanhOperator = defineOperator<null>({
+  name: 'geluTanh',
+  infer: floatOnly,
+  lower(builder, inputs, node) {
+    // The kernel takes no scalars.
+    const fits = builder.fused.has('FastGelu') && node.outputs[0]!.rank > 0;
+    if (!fits || expansionIsUsed(node as Node, builder.used)) return undefined;
+    return builder.emit('FastGelu', inputs, { domain: 'com.microsoft' });
+  },
+  expand([x]) {
+    const cubic = add(x!, multiply(multiply(x!, multiply(x!, x!)), 0.044715));
+    return [multiply(multiply(x!, 0.5), add(tanh(multiply(cubic, Math.sqrt(2 / Math.PI))), 1))];
+  },
+});
+
+/** `gelu` approximated with a tanh, as some checkpoints were trained. */
+export function geluTanh(x: Tensor): Tensor {
+  return applyOne(geluTanhOperator, [x], null);
 }

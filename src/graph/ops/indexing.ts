@@ -17,7 +17,19 @@ const gatherOperator = defineOperator<null>({
     return [{ dtype: table!.dtype, shape: [...indices!.shape, ...table!.shape.slice(1)] }];
   },
   gradient: ({ inputs, outputGradients: [g] }) => [scatterRows(inputs[0]!.shape, inputs[1]!, g!), undefined],
-  lower: (builder, inputs) => builder.emit('Gather', inputs, { attributes: { axis: { int: 0 } } }),
+  lower(builder, inputs) {
+    const table = builder.quantized.get(inputs[0]!);
+    if (!table) return builder.emit('Gather', inputs, { attributes: { axis: { int: 0 } } });
+    return builder.emit('GatherBlockQuantized', [table.codes(false), inputs[1]!, table.scales()], {
+      domain: 'com.microsoft',
+      attributes: {
+        bits: { int: table.bits },
+        block_size: { int: table.block },
+        gather_axis: { int: 0 },
+        quantize_axis: { int: 1 },
+      },
+    });
+  },
 });
 
 /** Rows of `table` [rows, ...] by `indices` [...]: the result is [...indices, ...row]. */

@@ -4,11 +4,16 @@ import type { Executable } from '../../engine/index.js';
 import { input, type Tensor } from '../tensor.js';
 import { compileWithGradients, expectReference, seedsFor } from '../testing/against-reference.js';
 import { type NdArray, relativeError, tabulate, toArray } from '../testing/arrays.js';
+import { cpu } from '../testing/gradient-check.js';
 import { prove } from '../testing/prove.js';
 import { uniform } from '../testing/random.js';
+import { gather } from './indexing.js';
+import { reshape, transpose } from './layout.js';
+import { loop } from './loop.js';
 import { linearRecurrence } from './recurrence.js';
 import {
   type Gating,
+  type Options,
   type Result,
   recurrenceCases,
   recurrenceOperands,
@@ -63,8 +68,7 @@ const RESULTS: readonly Result[] = ['output', 'finalState'];
 /** The recurrence and its gradient with open batch and sequence. */
 function compile(
   { heads, keySize, valueSize }: Sizes,
-  gating: Gating,
-  withState: boolean,
+  { gating, withState, delta = false }: Options,
   through: readonly Result[] = RESULTS,
 ): Promise<Executable> {
   const packed = (name: string, size: number): Tensor => input(name, 'float32', ['batch', 'sequence', size]);
@@ -72,25 +76,25 @@ function compile(
   const query = packed('query', heads.query * keySize);
   const key = packed('key', heads.key * keySize);
   const value = packed('value', heads.value * valueSize);
-  const options = {
+  const optional = {
     ...(gates > 0 && { gate: packed('gate', gates) }),
     ...(withState && { state: input('state', 'float32', ['batch', heads.value, keySize, valueSize]) }),
+    ...(delta && { beta: packed('beta', heads.value) }),
   };
-  const { output, state: finalState } = linearRecurrence({ query, key, value, ...options }, heads);
-  return compileWithGradients({ query, key, value, ...options }, { output, finalState }, through);
+  const { output, state: finalState } = linearRecurrence({ query, key, value, ...optional }, heads);
+  return compileWithGradients({ query, key, value, ...optional }, { output, finalState }, through);
 }
 
 async function compare(
   sizes: Sizes,
-  gating: Gating,
-  withState: boolean,
+  options: Options,
   shapes: Shapes,
   through: readonly Result[] = RESULTS,
 ): Promise<void> {
   const { heads, keySize, valueSize } = sizes;
-  const executable = await compile(sizes, gating, withState, through);
+  const executable = await compile(sizes, options, through);
   for (const [batch, sequence] of shapes) {
-    const operands = recurrenceOperands(sizes, [batch, sequence], gating, withState);
+    const operands = recurrenceOperands(sizes, [batch, sequence], options);
     const seeds = seedsFor(
       {
         output: [batch, sequence, heads.value * valueSize],
@@ -107,10 +111,13 @@ async function compare(
 for (const [name, [query, key, value, keySize, valueSize, shapes]] of Object.entries(VARIANTS)) {
   describe(name, () => {
     const sizes: Sizes = { heads: { query, key, value }, keySize, valueSize };
-    for (const gating of GATINGS) {
-      for (const withState of [false, true]) {
-        test(`decay of ${gating}, ${withState ? 'from a state' : 'from zero'}`, () =>
-          compare(sizes, gating, withState, shapes));
+    for (const delta of [false, true]) {
+      for (const gating of GATINGS) {
+        for (const withState of [false, true]) {
+          const start = withState ? 'from a state' : 'from zero';
+          test(`decay of ${gating}${delta ? ', delta rule' : ''}, ${start}`, () =>
+            compare(sizes, { gating, withState, delta }, shapes));
+        }
       }
     }
   });
@@ -120,8 +127,11 @@ const SMALL: Sizes = { heads: { query: 1, key: 2, value: 4 }, keySize: 4, valueS
 
 describe('a gradient that arrives through one result only', () => {
   for (const through of RESULTS) {
-    for (const gating of GATINGS) {
-      test(`${through}, decay of ${gating}`, () => compare(SMALL, gating, true, [[2, 7]], [through]));
+    for (const delta of [false, true]) {
+      for (const gating of GATINGS) {
+        test(`${through}, decay of ${gating}${delta ? ', delta rule' : ''}`, () =>
+          compare(SMALL, { gating, withState: true, delta }, [[2, 7]], [through]));
+      }
     }
   }
 });
@@ -130,8 +140,11 @@ test('where all is forgotten, the gradient of the decay is nothing but a little 
   // It is a running sum of large terms that cancel; what remains is small beside the other gradients, not beside itself.
   const { heads, keySize, valueSize } = SMALL;
   const [batch, sequence] = [1, 256];
-  for (const gating of ['head', 'row'] as const) {
-    const given = recurrenceOperands(SMALL, [batch, sequence], gating, true);
+  const variants = (['head', 'row'] as const).flatMap((gating) =>
+    [false, true].map((delta): Options => ({ gating, withState: true, delta })),
+  );
+  for (const options of variants) {
+    const given = recurrenceOperands(SMALL, [batch, sequence], options);
     const operands = { ...given, gate: uniform(18, given.gate!.dims, -30, -8) };
     const seeds = seedsFor(
       {
@@ -141,7 +154,7 @@ test('where all is forgotten, the gradient of the decay is nothing but a little 
       RESULTS,
     );
     const { 'd-gate': wanted, ...others } = referenceRecurrence(SMALL, operands, seeds.values);
-    const executable = await compile(SMALL, gating, true);
+    const executable = await compile(SMALL, options);
     const { 'd-gate': actual, ...results } = await executable.run({ ...operands, ...seeds.feeds });
     for (const [name, { data }] of Object.entries(results)) {
       expect(relativeError(data as Float32Array, others[name as keyof typeof others]), name).toBeLessThan(
@@ -156,10 +169,13 @@ test('where all is forgotten, the gradient of the decay is nothing but a little 
 });
 
 describe('a sequence in pieces, with the state carried', () => {
-  for (const gating of GATINGS) {
-    test(`equals the whole, decay of ${gating}`, async () => {
-      const executable = await compile(SMALL, gating, true, []);
-      const whole = recurrenceOperands(SMALL, [2, 33], gating, true);
+  const variants = GATINGS.flatMap((gating) =>
+    [false, true].map((delta): Options => ({ gating, withState: true, delta })),
+  );
+  for (const options of variants) {
+    test(`equals the whole, decay of ${options.gating}${options.delta ? ', delta rule' : ''}`, async () => {
+      const executable = await compile(SMALL, options, []);
+      const whole = recurrenceOperands(SMALL, [2, 33], options);
       const expected = await executable.run({ ...whole });
       let state = whole.state!;
       const outputs: NdArray[] = [];
@@ -184,4 +200,65 @@ describe('a sequence in pieces, with the state carried', () => {
       await executable.dispose();
     });
   }
+});
+
+test('token by token in the body of a loop, with open sizes, equals the whole', async () => {
+  const { heads, keySize, valueSize } = SMALL;
+  const operands = recurrenceOperands(SMALL, [2, 9], { gating: 'head', withState: true, delta: true });
+  const { state: first, ...sequences } = operands;
+  const leaves = Object.fromEntries(
+    Object.entries(sequences).map(([name, { dims }]) => [
+      name,
+      input(name, 'float32', ['batch', 'sequence', dims[2]!]),
+    ]),
+  ) as Record<keyof typeof sequences, Tensor>;
+  const state = input('state', 'float32', ['batch', heads.value, keySize, valueSize]);
+  const whole = linearRecurrence({ ...leaves, state }, heads);
+  const { carried, stacked } = loop('sequence', [state], (step, [held]) => {
+    const now = Object.fromEntries(
+      Object.entries(leaves).map(([name, x]) => [
+        name,
+        reshape(gather(transpose(x, [1, 0, 2]), step), ['batch', 1, x.shape[2]!]),
+      ]),
+    ) as typeof leaves;
+    const { output, state: next } = linearRecurrence({ ...now, state: held! }, heads);
+    return { carried: [next], stacked: [reshape(output, ['batch', -1])] };
+  });
+  const outputs = {
+    whole: whole.output,
+    wholeState: whole.state,
+    looped: transpose(stacked[0]!, [1, 0, 2]),
+    loopedState: carried[0]!,
+  };
+  const executable = await (await cpu()).compile({ outputs });
+  const results = await executable.run({ ...sequences, state: first! });
+  const error = (actual: string, expected: string): number =>
+    relativeError(toArray(results[actual]!).data, toArray(results[expected]!).data);
+  expect(error('looped', 'whole')).toBeLessThan(1e-6);
+  expect(error('loopedState', 'wholeState')).toBeLessThan(1e-6);
+  await executable.dispose();
+});
+
+test('under the delta rule, queries of any length', async () => {
+  // The gradient hides a plain write in a scaled one, which must be nothing beside the rest.
+  const [batch, sequence] = [1, 64];
+  const given = recurrenceOperands(SMALL, [batch, sequence], {
+    gating: 'none',
+    withState: true,
+    delta: true,
+  });
+  const seeds = seedsFor(
+    {
+      output: [batch, sequence, SMALL.heads.value * SMALL.valueSize],
+      finalState: [batch, SMALL.heads.value, SMALL.keySize, SMALL.valueSize],
+    },
+    RESULTS,
+  );
+  const executable = await compile(SMALL, { gating: 'none', withState: true, delta: true });
+  for (const length of [2 ** -10, 2 ** 10]) {
+    const operands = { ...given, query: uniform(11, given.query.dims, -length, length) };
+    const expected = referenceRecurrence(SMALL, operands, seeds.values);
+    await expectReference(executable, { ...operands, ...seeds.feeds }, expected, 1e-5);
+  }
+  await executable.dispose();
 });

@@ -2,8 +2,7 @@
 import type { HostTensor } from '../../engine/index.js';
 import { randomWeights } from '../../nn/testing/weights.js';
 import { type ModelConfig, type ModelConfigInput, modelConfig } from '../config.js';
-import { parametersOf } from '../folder.js';
-import type { HybridModel } from '../hybrid.js';
+import { type Model, parametersOf } from '../model.js';
 
 export function tinyConfig(change: Partial<ModelConfigInput> = {}): ModelConfig {
   return modelConfig({
@@ -28,6 +27,6 @@ export function tinyConfig(change: Partial<ModelConfigInput> = {}): ModelConfig 
 }
 
 /** Weights far from those of a new model, whose next tokens would all be as likely. */
-export function tinyWeights(model: HybridModel, seed = 1): Map<string, HostTensor> {
+export function tinyWeights(model: Model, seed = 1): Map<string, HostTensor> {
   return randomWeights(parametersOf(model), { seed });
 }

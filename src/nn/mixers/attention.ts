@@ -3,21 +3,53 @@
  *
  * State for one sequence: `key` and `value` [keyValueHeads, past, headDim], which grow with every token.
  */
-import { type Dim, iota, less, lessOrEqual, reshape, type Tensor, where } from '../../graph/index.js';
+import {
+  type Dim,
+  iota,
+  less,
+  lessOrEqual,
+  multiply,
+  reshape,
+  sigmoid,
+  split,
+  type Tensor,
+  where,
+} from '../../graph/index.js';
 import { attend, MASKED, type MemoryPart } from '../attend.js';
-import { linear, mergeHeads, splitHeads } from '../layers.js';
+import { linear, mergeHeads, type RmsNormOptions, rmsNorm, splitHeads } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { normal, type Parameters } from '../parameters.js';
 import { type RopeConfig, rotate } from '../rope.js';
 
 export interface AttentionConfig {
+  /** Of the output. */
   hiddenSize: number;
   numHeads: number;
   numKeyValueHeads: number;
   headDim: number;
   /** No positions without it. */
   rope?: RopeConfig | undefined;
+  /** Multiplies the logits; 1/sqrt(headDim) by default. */
+  scale?: number;
+  /** Whether the projections of queries, keys and values have a bias, and whether that of the output has. */
+  inputBias?: boolean;
+  outputBias?: boolean;
+  /** Norms of queries and keys: of each head, or (`whole`) of all heads together. */
+  headNorm?: HeadNorm;
+  /** Multiplies the keys (muP). */
+  keyFactor?: number;
+  /** The query projection also makes a gate: its sigmoid multiplies the heads (Qwen3-Next). */
+  gated?: boolean;
+  /** Adds to what the projection `name` makes of x, such as Zamba2's adapters do. */
+  adapt?: (parameters: Parameters, name: string, x: Tensor, projected: Tensor) => Tensor;
+  /** `o_proj` by default. */
+  outputName?: string;
   outputDeviation: number;
+}
+
+export interface HeadNorm extends RmsNormOptions {
+  names: { query: string; key: string };
+  whole?: boolean;
 }
 
 export function attention(config: AttentionConfig): Mixer {
@@ -27,14 +59,14 @@ export function attention(config: AttentionConfig): Mixer {
       { name: 'key', dtype: 'float32', shape, grows: 2, initial: 0 },
       { name: 'value', dtype: 'float32', shape, grows: 2, initial: 0 },
     ],
-    forward(parameters, x, { state, position }) {
-      const { query, key, value } = projectHeads(parameters, x, config, position);
-      const sequence = x.shape[1]!;
-      const parts: MemoryPart[] = [{ keys: key, values: value, bias: causalBias(sequence) }];
-      if (state)
-        parts.unshift({ keys: state.key!, values: state.value!, bias: heldBias(state.key!, position) });
-      const output = projectOutput(parameters, attend(query, parts, scaleOf(config)), config);
-      return { output, state: { key, value } };
+    forward(parameters, x, { state, position, held = position, recent }) {
+      const heads = projectHeads(parameters, x, config, position);
+      const { key, value } = heads;
+      const parts: MemoryPart[] = [{ keys: key, values: value, bias: causalBias(x.shape[1]!) }];
+      if (recent) parts.unshift({ keys: recent.key!, values: recent.value! });
+      if (state) parts.unshift({ keys: state.key!, values: state.value!, bias: heldBias(state.key!, held) });
+      const mixed = attend(heads.query, parts, scaleOf(config));
+      return { output: projectOutput(parameters, mixed, heads, config), state: { key, value } };
     },
   };
 }
@@ -46,33 +78,75 @@ function causalBias(sequence: Dim): Tensor {
 }
 
 /** [room]: hides the room behind the entries that a growing state holds. */
-function heldBias(keys: Tensor, position: Tensor): Tensor {
-  return where(less(iota(keys.shape[2]!), position), 0, MASKED);
+function heldBias(keys: Tensor, held: Tensor): Tensor {
+  return where(less(iota(keys.shape[2]!), held), 0, MASKED);
 }
 
-export function scaleOf({ headDim }: { headDim: number }): number {
-  return 1 / Math.sqrt(headDim);
+export function scaleOf({ headDim, scale }: { headDim: number; scale?: number }): number {
+  return scale ?? 1 / Math.sqrt(headDim);
 }
 
-/** Queries, keys and values of x [batch, sequence, hidden], each [batch, heads, sequence, headDim], rotated if asked. */
-export function projectHeads(parameters: Parameters, x: Tensor, config: AttentionConfig, position: Tensor) {
-  const { numHeads, numKeyValueHeads, headDim, rope } = config;
-  const heads = (name: string, count: number): Tensor =>
-    splitHeads(
-      parameters.within(name, (p) => linear(p, x, count * headDim)),
-      count,
-    );
+export interface Heads {
+  /** Each [batch, heads, sequence, headDim]; queries and keys are rotated if asked. */
+  readonly query: Tensor;
+  readonly key: Tensor;
+  readonly value: Tensor;
+  /** [batch, sequence, heads * headDim], where there is one. */
+  readonly gate?: Tensor | undefined;
+}
+
+/** Queries, keys and values of x [batch, sequence, hidden]. */
+export function projectHeads(
+  parameters: Parameters,
+  x: Tensor,
+  config: AttentionConfig,
+  position: Tensor,
+): Heads {
+  const { numHeads, numKeyValueHeads, headDim, rope, headNorm, keyFactor = 1 } = config;
+  const project = (name: string, width: number): Tensor => {
+    const plain = parameters.within(name, (p) => linear(p, x, width, { bias: config.inputBias ?? false }));
+    return config.adapt?.(parameters, name, x, plain) ?? plain;
+  };
+  const arrange = (flat: Tensor, count: number, normName: string | undefined): Tensor => {
+    const normalize = (h: Tensor): Tensor =>
+      parameters.within(normName!, (p) => rmsNorm(p, h, headNorm as RmsNormOptions));
+    if (!normName) return splitHeads(flat, count);
+    return headNorm!.whole ? splitHeads(normalize(flat), count) : normalize(splitHeads(flat, count));
+  };
   const turn = (h: Tensor): Tensor => (rope ? rotate(h, position, rope) : h);
+
+  const queryWidth = numHeads * headDim;
+  let query = project('q_proj', config.gated ? 2 * queryWidth : queryWidth);
+  let gate: Tensor | undefined;
+  if (config.gated) {
+    // A head's query and its gate lie side by side.
+    const [batch, sequence] = x.shape as [Dim, Dim, Dim];
+    const pairs = split(reshape(query, [batch, sequence, numHeads, 2 * headDim]), -1, [headDim, headDim]);
+    [query, gate] = pairs.map((part) => reshape(part, [batch, sequence, queryWidth])) as [Tensor, Tensor];
+  }
+  const key = project('k_proj', numKeyValueHeads * headDim);
   return {
-    query: turn(heads('q_proj', numHeads)),
-    key: turn(heads('k_proj', numKeyValueHeads)),
-    value: heads('v_proj', numKeyValueHeads),
+    query: turn(arrange(query, numHeads, headNorm?.names.query)),
+    key: turn(
+      arrange(keyFactor === 1 ? key : multiply(key, keyFactor), numKeyValueHeads, headNorm?.names.key),
+    ),
+    value: splitHeads(project('v_proj', numKeyValueHeads * headDim), numKeyValueHeads),
+    gate,
   };
 }
 
-/** Joins the heads [batch, heads, sequence, headDim] and maps them back to the hidden size. */
-export function projectOutput(parameters: Parameters, heads: Tensor, config: AttentionConfig): Tensor {
-  return parameters.within('o_proj', (p) =>
-    linear(p, mergeHeads(heads), config.hiddenSize, { initialize: normal(config.outputDeviation) }),
+/** Joins the heads [batch, heads, sequence, headDim], gates them if asked, and maps them back to the hidden size. */
+export function projectOutput(
+  parameters: Parameters,
+  heads: Tensor,
+  { gate }: Pick<Heads, 'gate'>,
+  config: AttentionConfig,
+): Tensor {
+  const joined = mergeHeads(heads);
+  return parameters.within(config.outputName ?? 'o_proj', (p) =>
+    linear(p, gate ? multiply(joined, sigmoid(gate)) : joined, config.hiddenSize, {
+      bias: config.outputBias ?? false,
+      initialize: normal(config.outputDeviation),
+    }),
   );
 }

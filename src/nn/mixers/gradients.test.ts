@@ -8,6 +8,7 @@ import { scalar } from '../../graph/index.js';
 import { spaced, uniform } from '../../graph/testing/random.js';
 import { mlp } from '../layers.js';
 import type { Mixer } from '../mixer.js';
+import { ropeFrequencies } from '../rope.js';
 import { checkGradients } from '../testing/gradients.js';
 import { attention } from './attention.js';
 import { type Mamba2Config, mamba2 } from './mamba2.js';
@@ -89,7 +90,7 @@ describe('mamba2', () => {
 
 const heads = { hiddenSize, numHeads: 2, numKeyValueHeads: 2, headDim: 4, outputDeviation: 0.02 };
 const grouped = { ...heads, numHeads: 4, numKeyValueHeads: 2 };
-const rope = { theta: 100 };
+const rope = { frequencies: ropeFrequencies(100, 4) };
 
 describe('attention', () => {
   test('a head for each query', () => gradientsOf(attention(heads)));

@@ -9,8 +9,10 @@
 import {
   add,
   causalConvolution,
+  concat,
   type Dim,
   exp,
+  fill,
   linearRecurrence,
   maximum,
   minimum,
@@ -22,9 +24,9 @@ import {
   split,
   type Tensor,
 } from '../../graph/index.js';
-import { gatedRmsNorm, linear } from '../layers.js';
+import { linear, rmsNorm } from '../layers.js';
 import type { Mixer } from '../mixer.js';
-import { constantly, fillWith, type Initializer, normal, uniform } from '../parameters.js';
+import { constantly, fillWith, type Initializer, normal, type Parameters, uniform } from '../parameters.js';
 
 export interface Mamba2Config {
   hiddenSize: number;
@@ -36,11 +38,18 @@ export interface Mamba2Config {
   convKernel: number;
   convBias: boolean;
   projectionBias: boolean;
+  /** That of the output projection, where it differs. */
+  outputBias?: boolean;
   /** Bounds of dt after softplus. */
   timeStepLimit: readonly [number, number];
+  /** What happens to y before the output projection: norm(y * silu(z)) by default. */
+  norm?: 'after gate' | 'before gate' | 'none';
   /** Parts of the inner width that are normalised on their own. */
   normGroups: number;
   normEpsilon: number;
+  /** Multiply u, and what in_proj makes of it: z, x, B, C and dt (muP). */
+  inputFactor?: number;
+  projectionFactors?: readonly [number, number, number, number, number];
   outputDeviation: number;
 }
 
@@ -49,7 +58,7 @@ const initialDecay: Initializer = (random, shape) =>
   fillWith(shape, () => Math.log(1 + 15 * random.uniform()));
 
 /** dt log-uniform in [0.001, 0.1], kept as softplus's inverse of it. */
-const initialTimeStep: Initializer = (random, shape) =>
+export const initialTimeStep: Initializer = (random, shape) =>
   fillWith(shape, () => {
     const step = Math.exp(Math.log(1e-3) + random.uniform() * (Math.log(1e-1) - Math.log(1e-3)));
     return step + Math.log(-Math.expm1(-step));
@@ -67,10 +76,14 @@ export function mamba2(config: Mamba2Config): Mixer {
     ],
     forward(parameters, u, { state }) {
       const [batch, sequence] = u.shape as [Dim, Dim, Dim];
+      const input = factor(u, config.inputFactor);
       const projected = parameters.within('in_proj', (p) =>
-        linear(p, u, inner + channels + numHeads, { bias: config.projectionBias }),
+        linear(p, input, inner + channels + numHeads, { bias: config.projectionBias }),
       );
-      const [z, xBC, dtRaw] = split(projected, -1, [inner, channels, numHeads]) as [Tensor, Tensor, Tensor];
+      const widths = [inner, inner, shared, shared, numHeads];
+      const factors = config.projectionFactors?.map((value, i) => fill([widths[i]!], value));
+      const weighed = factors ? multiply(projected, concat(factors, 0)) : projected;
+      const [z, xBC, dtRaw] = split(weighed, -1, [inner, channels, numHeads]) as [Tensor, Tensor, Tensor];
 
       const convolution = parameters.within('conv1d', (p) => {
         const bound = 1 / Math.sqrt(convKernel);
@@ -103,18 +116,29 @@ export function mamba2(config: Mamba2Config): Mixer {
       );
       const skip = multiply(heads, perHead(parameters.get('D', [numHeads], constantly(1), { decay: false })));
       const y = add(recurrence.output, reshape(skip, [batch, sequence, inner]));
-      const normalized = parameters.within('norm', (p) =>
-        gatedRmsNorm(p, y, z, { epsilon: config.normEpsilon, groups: config.normGroups }),
-      );
+      const gated = outputGate(parameters, y, z, config);
       const output = parameters.within('out_proj', (p) =>
-        linear(p, normalized, hiddenSize, {
-          bias: config.projectionBias,
+        linear(p, gated, hiddenSize, {
+          bias: config.outputBias ?? config.projectionBias,
           initialize: normal(config.outputDeviation),
         }),
       );
       return { output, state: { conv: convolution.state, ssm: recurrence.state } };
     },
   };
+}
+
+function outputGate(parameters: Parameters, y: Tensor, z: Tensor, config: Mamba2Config): Tensor {
+  const normalize = (x: Tensor): Tensor =>
+    parameters.within('norm', (p) =>
+      rmsNorm(p, x, { epsilon: config.normEpsilon, groups: config.normGroups }),
+    );
+  if (config.norm === 'none') return multiply(y, silu(z));
+  return config.norm === 'before gate' ? multiply(normalize(y), silu(z)) : normalize(multiply(y, silu(z)));
+}
+
+function factor(x: Tensor, value = 1): Tensor {
+  return value === 1 ? x : multiply(x, value);
 }
 
 function clamp(x: Tensor, [low, high]: readonly [number, number]): Tensor {

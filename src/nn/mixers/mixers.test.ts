@@ -2,6 +2,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Device, openDevice } from '../../engine/index.js';
 import type { Mixer } from '../mixer.js';
+import { ropeFrequencies } from '../rope.js';
 import { checkLaw } from '../testing/law.js';
 import { attention } from './attention.js';
 import { type Mamba2Config, mamba2 } from './mamba2.js';
@@ -28,7 +29,7 @@ const mamba: Mamba2Config = {
   outputDeviation: 0.02,
 };
 const heads = { hiddenSize, numHeads: 4, numKeyValueHeads: 2, headDim: 6, outputDeviation: 0.02 };
-const rope = { theta: 10_000 };
+const rope = { frequencies: ropeFrequencies(10_000, 6) };
 
 const cases: [string, () => Mixer][] = [
   ['mamba2', () => mamba2(mamba)],

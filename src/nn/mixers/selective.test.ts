@@ -12,6 +12,7 @@ import { relativeError, toArray, total } from '../../graph/testing/arrays.js';
 import { generator, uniform } from '../../graph/testing/random.js';
 import { stateBytes } from '../mixer.js';
 import type { ParameterSpec } from '../parameters.js';
+import { ropeFrequencies } from '../rope.js';
 import { compileMixer } from '../testing/runs.js';
 import { randomWeights } from '../testing/weights.js';
 import { mamba2 } from './mamba2.js';
@@ -47,7 +48,7 @@ function reference(
       if (!rotated || !rope) return raw;
       const half = headDim / 2;
       return raw.map((value, d) => {
-        const angle = t * rope.theta ** (-(d % half) / half);
+        const angle = t * rope.frequencies[d % half]!;
         const partner = d < half ? -raw[d + half]! : raw[d - half]!;
         return value * Math.cos(angle) + partner * Math.sin(angle);
       });
@@ -117,7 +118,7 @@ interface Inputs {
 const random: Inputs = { x: uniform(4, [2, sequence, hiddenSize], -2, 2) };
 const cases: [string, Omit<SelectiveAttentionConfig, keyof typeof base>, Inputs][] = [
   ['random scores', { window: 5, selected: 6 }, random],
-  ['rope', { window: 4, selected: 3, rope: { theta: 100 } }, random],
+  ['rope', { window: 4, selected: 3, rope: { frequencies: ropeFrequencies(100, 4) } }, random],
   ['a window of one', { window: 1, selected: 4 }, random],
   ['one selected', { window: 3, selected: 1 }, random],
   ['more room than tokens', { window: 3, selected: 50 }, random],

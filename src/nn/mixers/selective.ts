@@ -90,8 +90,8 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
       const bias = causal
         ? causalBias(memory.scores, sequence, config, context.state !== undefined)
         : bidirectionalBias(memory.scores, config);
-      const heads = attend(fresh.query, [{ ...memory, bias }], scaleOf(config));
-      const output = projectOutput(parameters, heads, config);
+      const heads = attend(fresh.heads.query, [{ ...memory, bias }], scaleOf(config));
+      const output = projectOutput(parameters, heads, fresh.heads, config);
       return { output, state: context.state ? keep(memory, config) : {} };
     },
   };
@@ -118,7 +118,7 @@ function tokensOf(
   { position }: MixerContext,
 ) {
   const [batch, sequence] = x.shape as [Dim, Dim, Dim];
-  const { query, key, value } = projectHeads(parameters, x, config, position);
+  const heads = projectHeads(parameters, x, config, position);
   const scores =
     config.selected > 0
       ? reshape(
@@ -126,7 +126,7 @@ function tokensOf(
           [batch, sequence],
         )
       : zeros([batch, sequence]);
-  return { query, tokens: { keys: key, values: value, scores } };
+  return { heads, tokens: { keys: heads.key, values: heads.value, scores } };
 }
 
 function remembered(state: State): Tokens[] {

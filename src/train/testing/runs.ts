@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Device, openDevice } from '../../engine/index.js';
+import { hybridModel } from '../../models/index.js';
 import { tinyConfig } from '../../models/testing/tiny.js';
 import { TINY_TEXT, tinyTokenizer } from '../../text/testing/tiny.js';
 import { TRAINING_DEFAULTS, type TrainingSettings } from '../settings.js';
@@ -39,7 +40,7 @@ export interface RunOptions extends Partial<Omit<TrainingInput, 'settings' | 'fo
 /** An input of `train` into a folder. */
 export function tinyInput(folder: string, { settings = {}, ...rest }: RunOptions = {}): TrainingInput {
   return {
-    config: tinyConfig({ pattern: 'M-S-' }),
+    model: hybridModel(tinyConfig({ pattern: 'M-S-' })),
     tokenizer: tinyTokenizer,
     training: trainingTokens,
     validation: validationTokens,

@@ -4,9 +4,9 @@
  */
 import { float32, type HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
-import { NdArray, tabulate, toArray } from '../../testing/arrays.js';
+import { NdArray, tabulate, toArray, total } from '../../testing/arrays.js';
 import type { CaseTable } from '../../testing/gradient-check.js';
-import { uniform } from '../../testing/random.js';
+import { GRID, uniform } from '../../testing/random.js';
 import { linearRecurrence } from '../recurrence.js';
 
 export interface Sizes {
@@ -25,25 +25,45 @@ export interface Operands {
   readonly value: HostTensor;
   readonly gate?: HostTensor;
   readonly state?: HostTensor;
+  readonly beta?: HostTensor;
 }
 
 export type Result = 'output' | 'finalState';
 
-/** Random operands with decays between exp(-1) and 1. */
+/** What of an operand set is optional. */
+export interface Options {
+  readonly gating: Gating;
+  readonly withState: boolean;
+  /** The delta rule, with rates up to 2. */
+  readonly delta?: boolean;
+}
+
+/** Random operands with decays between exp(-1) and 1; under the delta rule the keys have length 1, as it expects. */
 export function recurrenceOperands(
   { heads, keySize, valueSize }: Sizes,
   [batch, sequence]: readonly [number, number],
-  gating: Gating,
-  withState: boolean,
+  { gating, withState, delta }: Options,
 ): Operands {
   const gates = { none: 0, head: heads.value, row: heads.value * keySize }[gating];
+  const key = uniform(12, [batch, sequence, heads.key * keySize]);
   return {
     query: uniform(11, [batch, sequence, heads.query * keySize]),
-    key: uniform(12, [batch, sequence, heads.key * keySize]),
+    key: delta ? unitLength(key, keySize) : key,
     value: uniform(13, [batch, sequence, heads.value * valueSize]),
     ...(gates > 0 && { gate: uniform(14, [batch, sequence, gates], -1, 0) }),
     ...(withState && { state: uniform(15, [batch, heads.value, keySize, valueSize]) }),
+    ...(delta && { beta: uniform(16, [batch, sequence, heads.value], 0, 2) }),
   };
+}
+
+/** Every `size` numbers scaled to length 1 (as far as the grid allows), so that beta = 2 mirrors and no more. */
+function unitLength({ data, dims }: HostTensor, size: number): HostTensor {
+  const scaled = Float32Array.from(data as Float32Array, (value, i) => {
+    const start = i - (i % size);
+    const length = Math.hypot(...(data as Float32Array).subarray(start, start + size));
+    return Math.round(value / length / GRID) * GRID;
+  });
+  return float32(scaled, dims);
 }
 
 /** The recurrence and, for dL/d(output) and dL/d(final state), its gradient: `d-query` and so on. */
@@ -57,6 +77,7 @@ export function referenceRecurrence(
   const key = toArray(operands.key).data;
   const value = toArray(operands.value).data;
   const gate = operands.gate && toArray(operands.gate).data;
+  const beta = operands.beta && toArray(operands.beta).data;
   const area = keySize * valueSize;
   const output = new Float64Array(batch * sequence * heads.value * valueSize);
   const finalState = new Float64Array(batch * heads.value * area);
@@ -67,7 +88,11 @@ export function referenceRecurrence(
     value: new Float64Array(value.length),
     gate: new Float64Array(gate?.length ?? 0),
     state: new Float64Array(finalState.length),
+    beta: new Float64Array(beta?.length ?? 0),
   };
+  /** sum_i x[at + i] * M[i, j] */
+  const readOut = (M: Float64Array, x: Float64Array, at: number, j: number): number =>
+    total(keySize, (i) => x[at + i]! * M[i * valueSize + j]!);
 
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < heads.value; h++) {
@@ -76,45 +101,62 @@ export function referenceRecurrence(
       // Where a head's part of a packed operand starts at a step; heads of values share those of queries and keys.
       const at = (t: number, count: number, size: number): number =>
         ((b * sequence + t) * count + Math.floor((h * count) / heads.value)) * size;
+      const places = (t: number) => ({
+        q: at(t, heads.query, keySize),
+        k: at(t, heads.key, keySize),
+        v: at(t, heads.value, valueSize),
+        rate: at(t, heads.value, 1),
+      });
       const gateAt = (t: number, k: number): number =>
         gate!.length === batch * sequence * heads.value
           ? at(t, heads.value, 1)
           : at(t, heads.value, keySize) + k;
       const decay = (t: number, k: number): number => (gate ? Math.exp(gate[gateAt(t, k)]!) : 1);
 
-      const history: Float64Array[] = [];
+      // Of each step: the state before it, after its decay and after its write, what the key found, what was written.
+      const history: Record<'before' | 'decayed' | 'after' | 'found' | 'written', Float64Array>[] = [];
       for (let t = 0; t < sequence; t++) {
-        history.push(S.slice());
-        const [q, k, v] = [
-          at(t, heads.query, keySize),
-          at(t, heads.key, keySize),
-          at(t, heads.value, valueSize),
-        ];
-        for (let i = 0; i < keySize; i++) {
-          for (let j = 0; j < valueSize; j++) {
-            const place = i * valueSize + j;
-            S[place] = decay(t, i) * S[place]! + key[k + i]! * value[v + j]!;
-            output[v + j]! += query[q + i]! * S[place]!;
-          }
+        const { q, k, v, rate } = places(t);
+        const before = S.slice();
+        for (let place = 0; place < area; place++) S[place]! *= decay(t, Math.floor(place / valueSize));
+        const decayed = S.slice();
+        const found = new Float64Array(valueSize);
+        const written = new Float64Array(valueSize);
+        for (let j = 0; j < valueSize; j++) {
+          found[j] = readOut(decayed, key, k, j);
+          written[j] = beta ? beta[rate]! * (value[v + j]! - found[j]!) : value[v + j]!;
+          for (let i = 0; i < keySize; i++) S[i * valueSize + j]! += key[k + i]! * written[j]!;
+          output[v + j] = readOut(S, query, q, j);
         }
+        history.push({ before, decayed, after: S.slice(), found, written });
       }
-      history.push(S.slice());
 
       const G = Float64Array.from({ length: area }, (_, i) => seeds.finalState[from + i]!);
       for (let t = sequence - 1; t >= 0; t--) {
-        const [before, after] = [history[t]!, history[t + 1]!];
-        const [q, k, v] = [
-          at(t, heads.query, keySize),
-          at(t, heads.key, keySize),
-          at(t, heads.value, valueSize),
-        ];
+        const { before, decayed, after, found, written } = history[t]!;
+        const { q, k, v, rate } = places(t);
         for (let i = 0; i < keySize; i++) {
           for (let j = 0; j < valueSize; j++) {
             const place = i * valueSize + j;
             G[place]! += query[q + i]! * seeds.output[v + j]!;
             gradients.query[q + i]! += after[place]! * seeds.output[v + j]!;
-            gradients.key[k + i]! += G[place]! * value[v + j]!;
-            gradients.value[v + j]! += G[place]! * key[k + i]!;
+            gradients.key[k + i]! += G[place]! * written[j]!;
+          }
+        }
+        for (let j = 0; j < valueSize; j++) {
+          const dWritten = readOut(G, key, k, j);
+          gradients.value[v + j]! += (beta ? beta[rate]! : 1) * dWritten;
+          if (!beta) continue;
+          gradients.beta[rate]! += dWritten * (value[v + j]! - found[j]!);
+          const dFound = -beta[rate]! * dWritten;
+          for (let i = 0; i < keySize; i++) {
+            gradients.key[k + i]! += decayed[i * valueSize + j]! * dFound;
+            G[i * valueSize + j]! += key[k + i]! * dFound;
+          }
+        }
+        for (let i = 0; i < keySize; i++) {
+          for (let j = 0; j < valueSize; j++) {
+            const place = i * valueSize + j;
             const held = G[place]! * decay(t, i);
             if (gate) gradients.gate[gateAt(t, i)]! += held * before[place]!;
             G[place] = held;
@@ -132,6 +174,7 @@ export function referenceRecurrence(
     'd-value': gradients.value,
     'd-gate': gradients.gate,
     'd-state': gradients.state,
+    'd-beta': gradients.beta,
   };
 }
 
@@ -146,26 +189,27 @@ export function steps(x: HostTensor, start: number, end: number): HostTensor {
 const SMALL: Sizes = { heads: { query: 1, key: 2, value: 4 }, keySize: 3, valueSize: 2 };
 
 export const recurrenceCases: CaseTable = {
-  linearRecurrence: (['none', 'head', 'row'] as const).map((gating) => {
-    const operands = recurrenceOperands(SMALL, [2, 3], gating, true);
-    const given = Object.keys(operands) as (keyof Operands)[];
-    return {
-      name: `decay of ${gating}, [2,3] tokens`,
-      operands: given.map((name) => operands[name]!),
-      build(...leaves: Tensor[]) {
-        const named = Object.fromEntries(given.map((name, i) => [name, leaves[i]!]));
-        const { query, key, value, gate, state } = named as Record<keyof Operands, Tensor>;
-        const results = linearRecurrence({ query, key, value, gate, state }, SMALL.heads);
-        return [results.output, results.state];
-      },
-      expected() {
-        const zeros = new Float64Array(48);
-        const { output, finalState } = referenceRecurrence(SMALL, operands, {
-          output: zeros,
-          finalState: zeros,
-        });
-        return [new NdArray([2, 3, 8], output), new NdArray([2, 4, 3, 2], finalState)];
-      },
-    };
-  }),
+  linearRecurrence: [false, true].flatMap((delta) =>
+    (['none', 'head', 'row'] as const).map((gating) => {
+      const operands = recurrenceOperands(SMALL, [2, 3], { gating, withState: true, delta });
+      const given = Object.keys(operands) as (keyof Operands)[];
+      return {
+        name: `decay of ${gating}${delta ? ', delta rule' : ''}, [2,3] tokens`,
+        operands: given.map((name) => operands[name]!),
+        build(...leaves: Tensor[]) {
+          const named = Object.fromEntries(given.map((name, i) => [name, leaves[i]!]));
+          const results = linearRecurrence(named as Record<keyof Operands, Tensor>, SMALL.heads);
+          return [results.output, results.state];
+        },
+        expected() {
+          const zeros = new Float64Array(48);
+          const { output, finalState } = referenceRecurrence(SMALL, operands, {
+            output: zeros,
+            finalState: zeros,
+          });
+          return [new NdArray([2, 3, 8], output), new NdArray([2, 4, 3, 2], finalState)];
+        },
+      };
+    }),
+  ),
 };

@@ -1,0 +1,70 @@
+/** Configs of published Granite 4.0-H models, for which random weights cost what real ones do. */
+import { type Model, modelFromConfig } from '../models/index.js';
+
+interface Shape {
+  hiddenSize: number;
+  layers: number;
+  attentionLayers: readonly number[];
+  mambaHeads: number;
+  mambaHeadDim: number;
+  headDim: number;
+  intermediateSize: number;
+  vocabSize: number;
+}
+
+export const GRANITE_350M: Shape = {
+  hiddenSize: 768,
+  layers: 32,
+  attentionLayers: [10, 13, 17, 27],
+  mambaHeads: 48,
+  mambaHeadDim: 32,
+  headDim: 64,
+  intermediateSize: 2048,
+  vocabSize: 100_352,
+};
+
+export const GRANITE_1B: Shape = {
+  hiddenSize: 1536,
+  layers: 40,
+  attentionLayers: [5, 15, 25, 35],
+  mambaHeads: 48,
+  mambaHeadDim: 64,
+  headDim: 128,
+  intermediateSize: 4096,
+  vocabSize: 100_352,
+};
+
+export function graniteModel(shape: Shape): Model {
+  const numHeads = shape.hiddenSize / shape.headDim;
+  return modelFromConfig(
+    {
+      architectures: ['GraniteMoeHybridForCausalLM'],
+      model_type: 'granitemoehybrid',
+      vocab_size: shape.vocabSize,
+      hidden_size: shape.hiddenSize,
+      num_hidden_layers: shape.layers,
+      layer_types: Array.from({ length: shape.layers }, (_, i) =>
+        shape.attentionLayers.includes(i) ? 'attention' : 'mamba',
+      ),
+      num_attention_heads: numHeads,
+      num_key_value_heads: numHeads / 3,
+      attention_multiplier: 1 / shape.headDim,
+      embedding_multiplier: 12,
+      residual_multiplier: 0.246,
+      logits_scaling: 3,
+      shared_intermediate_size: shape.intermediateSize,
+      num_local_experts: 0,
+      num_experts_per_tok: 0,
+      mamba_n_heads: shape.mambaHeads,
+      mamba_d_head: shape.mambaHeadDim,
+      mamba_d_state: 128,
+      mamba_expand: (shape.mambaHeads * shape.mambaHeadDim) / shape.hiddenSize,
+      position_embedding_type: 'nope',
+      rms_norm_eps: 1e-5,
+      max_position_embeddings: 32_768,
+      tie_word_embeddings: true,
+      eos_token_id: 0,
+    },
+    'the benchmark',
+  );
+}

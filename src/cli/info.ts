@@ -1,0 +1,125 @@
+/** `heddle info`: what a model is and what it costs, from its config and the headers of its weights alone. */
+import type { Command } from 'commander';
+import { openWeights } from '../checkpoint/index.js';
+import {
+  countParameters,
+  LAYER_NAMES,
+  locateWeights,
+  type Model,
+  parametersOf,
+  readModel,
+} from '../models/index.js';
+import { stateBytes } from '../nn/index.js';
+import { formatBytes, formatCount, table } from './format.js';
+
+export function addInfoCommand(program: Command): void {
+  program
+    .command('info')
+    .description("a model's layers, size, and the memory that it takes; its weights are not loaded")
+    .argument('<model>', "a model's folder")
+    .action(run);
+}
+
+const LENGTHS = [1_000, 32_000, 128_000, 1_000_000];
+const STRIP_WIDTH = 100;
+
+async function run(folder: string): Promise<void> {
+  const model = await readModel(folder);
+  // Held against the config, as when the model is loaded.
+  await locateWeights(folder, model);
+  const stored = await storedBytes(folder);
+  const parameters = countParameters(parametersOf(model));
+  const loaded = 4 * parameters;
+  const available = process.availableMemory();
+  const lines = [
+    `${folder}: ${model.modelType}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize.toLocaleString('en')}${trainedOn(model)}`,
+    '',
+    `layers   ${model.pattern}`,
+    ...strip(model),
+    ...legend(model),
+    '',
+    `weights  ${formatBytes(stored.bytes)} of ${stored.dtypes.join(', ')} in ${stored.files} ${stored.files === 1 ? 'file' : 'files'}; ${formatBytes(loaded)} loaded as float32`,
+    '',
+    'state of one sequence',
+    stateTable(model),
+    '',
+    ...room(model, loaded, available),
+  ];
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+async function storedBytes(folder: string): Promise<{ bytes: number; dtypes: string[]; files: number }> {
+  const files = await openWeights(folder);
+  try {
+    const tensors = [...files.tensors.values()];
+    return {
+      bytes: tensors.reduce((sum, { byteLength }) => sum + byteLength, 0),
+      dtypes: [...new Set(tensors.map(({ dtype }) => dtype))],
+      files: new Set(tensors.map(({ path }) => path)).size,
+    };
+  } finally {
+    await files.close();
+  }
+}
+
+function trainedOn({ maxPositionEmbeddings: length }: Model): string {
+  return length === undefined ? '' : `, made for texts of up to ${length.toLocaleString('en')} tokens`;
+}
+
+/** Every layer, a cell each, in rows. */
+function strip({ layers }: Model): string[] {
+  const width = Math.max(...layers.map(({ letters }) => letters.length)) + 1;
+  const perRow = Math.max(1, Math.floor(STRIP_WIDTH / width));
+  return Array.from({ length: Math.ceil(layers.length / perRow) }, (_, row) => {
+    const cells = layers.slice(row * perRow, (row + 1) * perRow);
+    return `${
+      row === 0
+        ? '         '
+        : String(row * perRow)
+            .padStart(8)
+            .padEnd(9)
+    }${cells.map(({ letters }) => letters.padEnd(width)).join('')}`.trimEnd();
+  });
+}
+
+function legend({ layers }: Model): string[] {
+  const counts = new Map<string, number>();
+  for (const letter of layers.flatMap(({ letters }) => [...letters])) {
+    if (letter in LAYER_NAMES) counts.set(letter, (counts.get(letter) ?? 0) + 1);
+  }
+  return [...counts].map(
+    ([letter, count]) => `         ${letter}  ${count} x ${LAYER_NAMES[letter as keyof typeof LAYER_NAMES]}`,
+  );
+}
+
+function stateTable({ state }: Model): string {
+  const fixed = state.filter(({ grows }) => grows === undefined);
+  const growing = state.filter(({ grows }) => grows !== undefined);
+  const row = (name: string, specs: typeof state): string[] => [
+    name,
+    ...LENGTHS.map((length) => formatBytes(stateBytes(specs, length))),
+  ];
+  return table([
+    ['after', ...LENGTHS.map((length) => `${length.toLocaleString('en')} tokens`)],
+    row('fixed (recurrent, convolution, windows)', fixed),
+    row('growing (keys and values)', growing),
+    row('together', state),
+  ]);
+}
+
+/** What of this machine's memory is left once the weights are loaded. */
+function room({ state }: Model, loaded: number, available: number): string[] {
+  const left = available - loaded;
+  const here = `memory   ${formatBytes(available)} available here`;
+  if (left <= 0) return [`${here}: the weights alone take ${formatBytes(loaded)}, which does not fit`];
+  const per = stateBytes(state, 32_000);
+  const sequences = Math.floor(left / per);
+  const growth = stateBytes(state, 1) - stateBytes(state, 0);
+  const longest = Math.floor((left - stateBytes(state, 0)) / growth);
+  return [
+    `${here}: beside the weights there is room for ${sequences.toLocaleString('en')} sequences of 32,000 tokens,`,
+    growth === 0
+      ? '         however long they get'
+      : `         or for one of ${longest.toLocaleString('en')} tokens`,
+  ];
+}

@@ -1,0 +1,36 @@
+/** `heddle merge`: a model with an adapter in its weights, which is a model like any other. */
+import { existsSync } from 'node:fs';
+import type { Command } from 'commander';
+import { writeFolderAtomic } from '../checkpoint/index.js';
+import { StorageError } from '../errors.js';
+import {
+  copyCompanions,
+  mergeAdapter,
+  readAdapter,
+  readModel,
+  readWeights,
+  writeModelLike,
+} from '../models/index.js';
+
+export function addMergeCommand(program: Command): void {
+  program
+    .command('merge')
+    .description('write a model with an adapter (LoRA) merged into its weights into a folder of its own')
+    .argument('<model>', 'the folder of the model that the adapter was trained on')
+    .argument('<adapter>', "the adapter's folder")
+    .argument('<out>', 'where to')
+    .action(run);
+}
+
+async function run(folder: string, adapterFolder: string, out: string): Promise<void> {
+  // Writing replaces a folder as a whole, and this one may be that of the model.
+  if (existsSync(out)) throw new StorageError(`${out} is there already: name a folder that is not`);
+  const model = await readModel(folder);
+  const adapter = await readAdapter(adapterFolder, model);
+  const weights = mergeAdapter(await readWeights(folder, model), adapter);
+  await writeFolderAtomic(out, async (temporary) => {
+    await writeModelLike(folder, temporary, model, weights);
+    await copyCompanions(folder, temporary);
+  });
+  process.stderr.write(`${out}: the model of ${folder} with the adapter of ${adapterFolder}, in float32\n`);
+}

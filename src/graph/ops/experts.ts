@@ -1,0 +1,164 @@
+/**
+ * A mixture of expert MLPs (Shazeer et al., 2017): of many, each token uses a few. As composed of other operators every
+ * expert computes every token, which is what a gradient needs; the fused forms compute only what was chosen.
+ */
+import { ShapeError } from '../../errors.js';
+import { type OnnxBuilder, valueInfo } from '../onnx/builder.js';
+import { formatShape, type Shape, sameShape } from '../shape.js';
+import {
+  applyOne,
+  defineOperator,
+  expansionIsUsed,
+  type Node,
+  type Tensor,
+  type TensorType,
+} from '../tensor.js';
+import { multiply } from './arithmetic.js';
+import { relu2, silu } from './elementwise.js';
+import { reshape, split, transpose } from './layout.js';
+import { matmul } from './matmul.js';
+import { sum } from './reduce.js';
+
+/** `swiglu`: silu of the first half of `up`'s rows, times the second half. `relu2`: max(., 0)^2. */
+export type ExpertActivation = 'swiglu' | 'relu2';
+
+export interface ExpertOptions {
+  readonly activation: ExpertActivation;
+  /** At most so many of a token's weights are not zero. */
+  readonly perToken: number;
+}
+
+const expertsOperator = defineOperator<ExpertOptions>({
+  name: 'experts',
+  infer(inputs, { activation, perToken }) {
+    const [x, weights, up, down] = inputs as [TensorType, TensorType, TensorType, TensorType];
+    if (x.shape.length !== 2 || down.shape.length !== 3) {
+      throw new ShapeError('expected x [tokens, hidden] and down [experts, hidden, inner]');
+    }
+    const [tokens, hidden] = x.shape;
+    const [count, , inner] = down.shape as readonly number[];
+    const expectShape = (what: string, { shape }: TensorType, wanted: Shape): void => {
+      if (!sameShape(shape, wanted)) throw new ShapeError(`${what} must be ${formatShape(wanted)}`);
+    };
+    expectShape('the weights', weights, [tokens!, count!]);
+    expectShape('up', up, [count!, activation === 'swiglu' ? 2 * inner! : inner!, hidden!]);
+    expectShape('down', down, [count!, hidden!, inner!]);
+    if (perToken < 1 || perToken > count!) {
+      throw new ShapeError(`a token cannot use ${perToken} of ${count} experts`);
+    }
+    return [{ dtype: 'float32', shape: [tokens!, hidden!] }];
+  },
+  lower(builder, inputs, node) {
+    // A gradient has every expert compute every token, and then there is nothing left to save.
+    if (expansionIsUsed(node as Node, builder.used)) return undefined;
+    if (node.attributes.activation === 'swiglu') {
+      return builder.fused.has('MoE') ? lowerToMoE(builder, inputs, node) : undefined;
+    }
+    return builder.fused.has('NonZero') ? lowerToLoop(builder, inputs, node) : undefined;
+  },
+  expand([x, weights, up, down], { activation }) {
+    const [count, , size] = down!.shape as readonly [number, number, number];
+    const raised = matmul(x!, up!, { transposeB: true });
+    const activate = (): Tensor => {
+      if (activation === 'relu2') return relu2(raised);
+      const [gate, value] = split(raised, 2, [size, size]);
+      return multiply(silu(gate!), value!);
+    };
+    const shares = reshape(transpose(weights!, [1, 0]), [count, -1, 1]);
+    return [sum(matmul(multiply(activate(), shares), down!, { transposeB: true }), 0)];
+  },
+});
+
+/**
+ * The kernel takes the softmax of what it is given and keeps the `k` best. The logarithms of our weights make the softmax
+ * our weights again, divided by their sum.
+ */
+function lowerToMoE(
+  builder: OnnxBuilder,
+  [x, weights, up, down]: readonly string[],
+  { inputs, attributes: { perToken } }: Node<ExpertOptions>,
+): string[] {
+  const rows = inputs[2]!.shape[1] as number;
+  // It wants the rows of gate and value in turns. Of constant weights this leaves no more than another order.
+  const turns = BigInt64Array.from({ length: rows }, (_, i) => BigInt((i % 2) * (rows / 2) + (i >> 1)));
+  const [interleaved] = builder.emit('Gather', [up!, builder.constant(turns, [rows])], {
+    attributes: { axis: { int: 1 } },
+  });
+  const [positive] = builder.emit('Max', [weights!, builder.scalar(1e-37)]);
+  const [logarithms] = builder.emit('Log', [positive!]);
+  const [mixed] = builder.emit('MoE', [x!, logarithms!, interleaved!, '', down!, ''], {
+    domain: 'com.microsoft',
+    attributes: {
+      k: { int: perToken },
+      activation_type: { string: 'swiglu' },
+      activation_alpha: { float: 1 },
+      activation_beta: { float: 0 },
+      swiglu_fusion: { int: 1 },
+      normalize_routing_weights: { int: 0 },
+    },
+  });
+  const [total] = builder.emit('ReduceSum', [weights!, builder.ints([1])]);
+  return builder.emit('Mul', [mixed!, total!]);
+}
+
+/** A loop over the experts that any token uses: each computes its tokens, and adds to their rows of the result. */
+function lowerToLoop(
+  builder: OnnxBuilder,
+  [x, weights, up, down]: readonly string[],
+  { outputs }: Node<ExpertOptions>,
+): string[] {
+  const first = builder.ints([0]);
+  const flipped = { attributes: { perm: { ints: [1, 0] } } };
+  const [largest] = builder.emit('ReduceMax', [weights!, first], { attributes: { keepdims: { int: 0 } } });
+  const [used] = builder.emit('Squeeze', [builder.emit('NonZero', [largest!])[0]!, first]);
+  const [trips] = builder.emit('Size', [used!]);
+  const [byExpert] = builder.emit('Transpose', [weights!], flipped);
+  const [nothing] = builder.emit('Expand', [builder.scalar(0), builder.shape(outputs[0]!.shape)]);
+
+  const body = builder.inner();
+  const names = { iteration: `${used}/iteration`, condition: `${used}/condition`, sum: `${used}/sum` };
+  const proceed = body.constant(new Uint8Array([1]), []);
+  const [expert] = body.emit('Gather', [used!, names.iteration]);
+  const ofExpert = (matrix: string): string => body.emit('Gather', [matrix, expert!])[0]!;
+  const product = (rows: string, matrix: string): string =>
+    body.emit('Gemm', [rows, ofExpert(matrix)], { attributes: { transB: { int: 1 } } })[0]!;
+  const shares = ofExpert(byExpert!);
+  const [tokens] = body.emit('Transpose', [body.emit('NonZero', [shares])[0]!], flipped);
+  const raised = product(body.emit('GatherND', [x!, tokens!])[0]!, up!);
+  const [positive] = body.emit('Relu', [raised]);
+  const [squared] = body.emit('Mul', [positive!, positive!]);
+  const [shared] = body.emit('Mul', [squared!, body.emit('Gather', [shares, tokens!])[0]!]);
+  const [before] = body.emit('GatherND', [names.sum, tokens!]);
+  const [after] = body.emit('Add', [before!, product(shared!, down!)]);
+  const [sum] = body.emit('ScatterND', [names.sum, tokens!, after!]);
+  const [next] = body.emit('Identity', [proceed]);
+  const shape = outputs[0]!.shape.map((dim) => builder.resolve(dim));
+  const graph = {
+    name: `${used}/body`,
+    node: body.nodes,
+    initializer: body.initializers,
+    input: [
+      valueInfo(names.iteration, 'int64', []),
+      valueInfo(names.condition, 'bool', []),
+      valueInfo(names.sum, 'float32', shape),
+    ],
+    output: [valueInfo(next!, 'bool', []), valueInfo(sum!, 'float32', shape)],
+  };
+  return builder.emit('Loop', [trips!, '', nothing!], { attributes: { body: { graph } } });
+}
+
+export interface ExpertInputs {
+  /** [tokens, hidden] */
+  x: Tensor;
+  /** [tokens, experts]: at least 0, and 0 where a token does not use an expert. */
+  weights: Tensor;
+  /** [experts, inner, hidden], or [experts, 2 * inner, hidden] for `swiglu`. */
+  up: Tensor;
+  /** [experts, hidden, inner] */
+  down: Tensor;
+}
+
+/** y_t = sum over experts e of weights[t, e] * down_e activation(up_e x_t): [tokens, hidden]. */
+export function experts({ x, weights, up, down }: ExpertInputs, options: ExpertOptions): Tensor {
+  return applyOne(expertsOperator, [x, weights, up, down], options);
+}

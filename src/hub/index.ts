@@ -1,0 +1,3 @@
+/** Models from a hub: Hugging Face's, or any that speaks its protocol. */
+export { type Hub, hubFromEnvironment, type Patience } from './connection.js';
+export { type PullEvent, type PullRequest, type PullResult, pull } from './pull.js';

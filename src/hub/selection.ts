@@ -1,0 +1,98 @@
+/**
+ * Which files of a repository make a model that can be run: its config, its tokenizer, its weights, and what says what
+ * it is and who may use it.
+ *
+ * Weights are `model.safetensors`, or else the shards that `model.safetensors.index.json` names; a repository often holds the same
+ * weights several times, in other formats, other frameworks' layouts or folders of their own, and none of that is taken.
+ */
+import { z } from 'zod';
+import { HubError } from '../errors.js';
+import { isPlainName, printable } from './names.js';
+import type { RemoteFile } from './sums.js';
+
+/** What stands at a repository's root: `file` is absent for a folder. */
+export interface Entry {
+  readonly path: string;
+  readonly file?: RemoteFile;
+}
+
+export interface Selection {
+  readonly config: RemoteFile;
+  /** Tokenizer, chat template, license, and the like. */
+  readonly small: readonly RemoteFile[];
+  /** The weights, or the index that names their shards. */
+  readonly weights: RemoteFile;
+}
+
+export const CONFIG = 'config.json';
+export const TOKENIZER = 'tokenizer.json';
+export const SINGLE = 'model.safetensors';
+export const INDEX = 'model.safetensors.index.json';
+
+const SMALL: ReadonlySet<string> = new Set([
+  'generation_config.json',
+  TOKENIZER,
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+  'chat_template.json',
+]);
+
+/** A license or a model card that is larger than this, in bytes, is something else. */
+const LARGEST_TEXT = 2 ** 20;
+
+/** Chooses the files to download. Throws `HubError`, which says what there is, when they are no model that Heddle can read. */
+export function selectFiles(repo: string, entries: readonly Entry[]): Selection {
+  const files = new Map<string, RemoteFile>();
+  for (const { path, file } of entries) if (file !== undefined && isPlainName(path)) files.set(path, file);
+  const weights = files.get(SINGLE) ?? files.get(INDEX);
+  if (weights === undefined) {
+    throw new HubError(
+      `${repo} has no ${SINGLE} and no ${INDEX}, and Heddle reads weights from safetensors only. It has ${listOf(entries)}. Look for another repository of the same model that has them.`,
+    );
+  }
+  const config = files.get(CONFIG);
+  if (config === undefined) {
+    throw new HubError(
+      `${repo} has no ${CONFIG}, so nothing says what its weights mean. It has ${listOf(entries)}. Check that it is a whole model.`,
+    );
+  }
+  const small = [...files.values()].filter(({ name, size }) => {
+    return SMALL.has(name) || ((name.startsWith('LICENSE') || name === 'README.md') && size <= LARGEST_TEXT);
+  });
+  return { config, small, weights };
+}
+
+const Index = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
+
+/**
+ * The shards that an index names, in their names' order. Throws `HubError` when the text is no index, or names a file that the
+ * repository does not have.
+ */
+export function shardsOf(repo: string, index: string, entries: readonly Entry[]): RemoteFile[] {
+  let names: string[];
+  try {
+    names = [...new Set(Object.values(Index.parse(JSON.parse(index)).weight_map))].sort();
+    if (names.length === 0) throw new Error('no tensors');
+  } catch (error) {
+    throw new HubError(
+      `${repo}: its ${INDEX} is not what it should be: expected JSON with a weight_map of tensors and files. Tell the repository's owner, or take another revision.`,
+      { cause: error },
+    );
+  }
+  const files = new Map(entries.map(({ path, file }) => [path, file]));
+  return names.map((name) => {
+    const file = isPlainName(name) && name.endsWith('.safetensors') ? files.get(name) : undefined;
+    if (file !== undefined) return file;
+    throw new HubError(
+      `${repo}: its ${INDEX} names ${printable(name)}, which is no safetensors file beside it. Tell the repository's owner, or take another revision.`,
+    );
+  });
+}
+
+function listOf(entries: readonly Entry[]): string {
+  if (entries.length === 0) return 'nothing at all';
+  const names = entries.map(({ path, file }) => printable(file === undefined ? `${path}/` : path));
+  const more = names.length - 20;
+  return names.slice(0, 20).join(', ') + (more > 0 ? ` and ${more} more` : '');
+}

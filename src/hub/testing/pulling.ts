@@ -1,0 +1,75 @@
+/** Pulling from a hub on this machine, and cutting it off where a test wants it. */
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type PullEvent, type PullRequest, type PullResult, pull } from '../index.js';
+import { type HubServer, type Seen, sha256 } from './hub-server.js';
+
+/** Gives up soon, and hardly waits. */
+export const QUICK = { retries: 3, backoff: 0.001, silence: 60 };
+
+export interface Pulled extends PullResult {
+  readonly events: PullEvent[];
+}
+
+/** Pulls the server's model into `folder`. */
+export async function pullFrom(
+  server: HubServer,
+  folder: string,
+  change: Partial<PullRequest> = {},
+): Promise<Pulled> {
+  const events: PullEvent[] = [];
+  const result = await pull({
+    repo: server.repo,
+    revision: 'main',
+    folder,
+    hub: { endpoint: server.endpoint },
+    patience: QUICK,
+    onEvent: (event) => events.push(event),
+    ...change,
+  });
+  return { ...result, events };
+}
+
+/** What stands in a pulled folder, without what the pull itself needs. */
+export function namesIn(folder: string): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((name) => name !== '.heddle-pull')
+    .sort();
+}
+
+/** Where a pull collects the bytes of a large file. */
+export function partPath(server: HubServer, folder: string, file: string): string {
+  return join(folder, '.heddle-pull', `${sha256(server.files.get(file)!.bytes)}.part`);
+}
+
+/**
+ * Has the CDN stop once in the middle of a file, when the client has stored the first `bytes` of it, and then do `next`: by
+ * default, cut the connection.
+ */
+export function stopAfter(
+  server: HubServer,
+  folder: string,
+  file: string,
+  bytes: number,
+  next: (response: ServerResponse) => void = (response) => response.destroy(),
+): void {
+  const part = partPath(server, folder, file);
+  const content = server.files.get(file)!.bytes;
+  let stopped = false;
+  server.onRequest = (seen: Seen, response) => {
+    if (stopped || seen.host !== 'cdn' || seen.file !== file) return false;
+    stopped = true;
+    const begin = server.begin(response, content, seen.range);
+    response.write(content.subarray(begin, bytes));
+    void whenStored(part, bytes).then(() => next(response));
+    return true;
+  };
+}
+
+/** Waits until a part has so many bytes. */
+export async function whenStored(part: string, bytes: number): Promise<void> {
+  while ((statSync(part, { throwIfNoEntry: false })?.size ?? 0) < bytes) await sleep(2);
+}

@@ -1,0 +1,38 @@
+/** What stands beside a model's weights, and goes where they go: its tokenizer, how it chats and samples, its license. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../checkpoint/index.js';
+import { CheckpointError } from '../errors.js';
+
+const NAMES: ReadonlySet<string> = new Set([
+  'added_tokens.json',
+  'chat_template.jinja',
+  'chat_template.json',
+  'generation_config.json',
+  'merges.txt',
+  'special_tokens_map.json',
+  'tokenizer.json',
+  'tokenizer.model',
+  'tokenizer_config.json',
+  'vocab.json',
+  'vocab.txt',
+]);
+
+/**
+ * Copies those of a model's folder into another that exists, byte for byte. Throws `CheckpointError` for one that cannot be
+ * read, `StorageError` for one that cannot be written.
+ */
+export async function copyCompanions(from: string, to: string): Promise<void> {
+  const files = await readdir(from, { withFileTypes: true }).catch((error: Error) => {
+    throw new CheckpointError(`${from} cannot be read: ${error.message}`, { cause: error });
+  });
+  for (const file of files) {
+    if (!NAMES.has(file.name) && !/^(LICENSE|NOTICE)/.test(file.name)) continue;
+    if (file.isDirectory()) continue;
+    const path = join(from, file.name);
+    const bytes = await readFile(path).catch((error: Error) => {
+      throw new CheckpointError(`${path} cannot be read: ${error.message}`, { cause: error });
+    });
+    await writeFileAtomic(join(to, file.name), bytes);
+  }
+}

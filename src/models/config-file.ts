@@ -1,0 +1,79 @@
+/** `config.json`: its text, and which family of models it belongs to. */
+import { ConfigError } from '../errors.js';
+import { withFractions } from './export-config.js';
+import { FAMILIES } from './families/index.js';
+import type { Model } from './model.js';
+
+/** Far beyond any config. */
+const LONGEST_CONFIG = 10_000_000;
+const DEEPEST_CONFIG = 64;
+
+/**
+ * The object in a `config.json`. Python writes Infinity and NaN, which are no JSON, as they are, or as
+ * `{"__float__": "Infinity"}`; both are read. Throws `ConfigError`, with `path`, for what is no JSON object.
+ */
+export function parseConfigText(text: string, path: string): Record<string, unknown> {
+  if (text.length > LONGEST_CONFIG) {
+    throw new ConfigError(`${path} has ${text.length} characters: that is no config`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(quoteBareNumbers(text, path), reviveFloat);
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    throw new ConfigError(`${path} is not JSON: ${(error as Error).message}`, { cause: error });
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new ConfigError(`${path} is not a JSON object`);
+  }
+  return value as Record<string, unknown>;
+}
+
+function quoteBareNumbers(text: string, path: string): string {
+  // What stands in a string does not change.
+  let inString = false;
+  let depth = 0;
+  return text.replace(/"|\\[\s\S]|[[{]|[\]}]|-?Infinity|NaN/g, (match) => {
+    if (match === '"') inString = !inString;
+    if (inString) return match;
+    if (match === '[' || match === '{') depth++;
+    if (match === ']' || match === '}') depth--;
+    if (depth > DEEPEST_CONFIG) throw new ConfigError(`${path} nests deeper than any config`);
+    return match === 'NaN' || match.endsWith('Infinity') ? `{"__float__":"${match}"}` : match;
+  });
+}
+
+function reviveFloat(_: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !('__float__' in value)) return value;
+  const written = value.__float__;
+  return written === 'NaN' || written === 'Infinity' || written === '-Infinity' ? Number(written) : value;
+}
+
+/** The text of a `config.json` that holds `json`. */
+export function formatConfig(json: Readonly<Record<string, unknown>>): string {
+  const text = JSON.stringify(
+    json,
+    (_, value: unknown) =>
+      typeof value === 'number' && !Number.isFinite(value) ? { __float__: String(value) } : value,
+    2,
+  );
+  // Other readers of other families' configs tell 1 from 1.0.
+  return `${json.model_type === 'heddle' ? text : withFractions(text)}\n`;
+}
+
+/** The model of a `config.json`. Throws `ConfigError` for a family that is not known, or values that are not its own. */
+export function modelFromConfig(json: Readonly<Record<string, unknown>>, path: string): Model {
+  const type = json.model_type;
+  const family = FAMILIES.find(({ modelTypes }) => modelTypes.some((name) => name === type));
+  if (!family) {
+    const known = FAMILIES.flatMap(({ modelTypes }) => modelTypes).join(', ');
+    const given = typeof type === 'string' ? `the model_type '${type}'` : 'no model_type';
+    throw new ConfigError(`${path} has ${given}; those that are read: ${known}`);
+  }
+  if (json.quantization_config) {
+    throw new ConfigError(
+      `${path} has a quantization_config: weights quantized elsewhere are not read. Take the checkpoint in float32, float16 or bfloat16.`,
+    );
+  }
+  return family.read(json, path);
+}

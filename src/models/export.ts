@@ -1,0 +1,112 @@
+/**
+ * A model on its way to others: as Heddle has it, as a checkpoint of a family that transformers, vLLM and llama.cpp read, or
+ * as ONNX. What can be refused is refused before anything is written.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openWeights, writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
+import { ConfigError } from '../errors.js';
+import { parseConfig } from './config.js';
+import { formatConfig } from './config-file.js';
+import { DTYPE_NAMES, withDtype, withFractions } from './export-config.js';
+import { asKnownFamily, type ForeignModel } from './export-hf.js';
+import { writeOnnx } from './export-onnx.js';
+import { tensorsToWrite } from './export-weights.js';
+import { CONFIG_FILE, locateWeights, readModel, type StoredDtype, WEIGHTS_FILE } from './folder.js';
+import type { Model } from './model.js';
+
+export const EXPORT_FORMATS = ['heddle', 'hf', 'onnx'] as const;
+export type ExportFormat = (typeof EXPORT_FORMATS)[number];
+
+export interface ExportOptions {
+  /** By default what the folder has. */
+  to?: ExportFormat | undefined;
+  /** How weights are stored; by default as they are. */
+  dtype?: StoredDtype | undefined;
+}
+
+export interface ExportPlan {
+  readonly format: ExportFormat;
+  readonly model: Model;
+  /** What the new config.json holds. */
+  readonly json: Readonly<Record<string, unknown>>;
+  /** What whoever reads it elsewhere should know. */
+  readonly notes: readonly string[];
+  /** Writes config and weights, and the ONNX files where asked for, into an empty folder. */
+  write(folder: string): Promise<void>;
+}
+
+/**
+ * What exporting the model in `folder` comes to. Throws `ConfigError` for one that cannot be written so, and
+ * `CheckpointError` for one whose weights are missing or do not fit it.
+ */
+export async function planExport(folder: string, { to, dtype }: ExportOptions = {}): Promise<ExportPlan> {
+  const model = await readModel(folder);
+  await locateWeights(folder, model);
+  const isOurs = model.modelType === 'heddle';
+  const format = to ?? (isOurs ? 'heddle' : 'hf');
+  if (format === 'heddle' && !isOurs) {
+    throw new ConfigError(
+      `${folder} is a ${model.modelType} model, which Heddle reads as it is: there is no other form of its own to write it in. Write it as hf or onnx.`,
+    );
+  }
+  const foreign = format === 'hf' && isOurs ? foreignModel(folder, model) : undefined;
+  return {
+    format,
+    model,
+    json: foreign?.json ?? model.json,
+    notes: foreign?.notes ?? [],
+    async write(target) {
+      await writeWeights(folder, target, { model, format, foreign, dtype });
+      if (format === 'onnx') await writeOnnx(target, model);
+    },
+  };
+}
+
+function foreignModel(folder: string, model: Model): ForeignModel {
+  try {
+    return asKnownFamily(parseConfig(model.json, join(folder, CONFIG_FILE)));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new ConfigError(`${folder} cannot be written as hf: ${error.message}`, { cause: error });
+  }
+}
+
+interface Weighed {
+  model: Model;
+  format: ExportFormat;
+  foreign: ForeignModel | undefined;
+  dtype: StoredDtype | undefined;
+}
+
+async function writeWeights(
+  folder: string,
+  target: string,
+  { model, format, foreign, dtype }: Weighed,
+): Promise<void> {
+  const isOurs = model.modelType === 'heddle' && !foreign;
+  const files = await openWeights(folder);
+  try {
+    const names = [...files.tensors.keys()].filter((name) => format === 'hf' || isPart(model, name));
+    const tensors = tensorsToWrite(files, names, { ...foreign, dtype });
+    const text = foreign
+      ? formatConfig({ ...foreign.json, ...dtypeKeys(tensors[0]!.dtype as StoredDtype) })
+      : await readFile(join(folder, CONFIG_FILE), 'utf8');
+    const typed = dtype === undefined ? text : withDtype(text, dtype);
+    await writeFileAtomic(join(target, CONFIG_FILE), isOurs ? typed : withFractions(typed));
+    await writeSafetensors(join(target, WEIGHTS_FILE), tensors, { format: 'pt' });
+  } finally {
+    await files.close();
+  }
+}
+
+/** Whether a stored tensor is one that the model computes with: others, such as an image encoder, are only kept. */
+function isPart({ stored, tieWordEmbeddings, names }: Model, name: string): boolean {
+  if (tieWordEmbeddings && name === `${names.head}.weight`) return false;
+  return !(stored?.ignored ?? []).some((pattern) => pattern.test(name));
+}
+
+/** Older readers know the second name only. */
+function dtypeKeys(dtype: StoredDtype): Record<string, string> {
+  return { dtype: DTYPE_NAMES[dtype], torch_dtype: DTYPE_NAMES[dtype] };
+}

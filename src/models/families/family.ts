@@ -1,0 +1,277 @@
+/** What a family of checkpoints is, and the parts of their configs that they share. Keys are Hugging Face's. */
+import { z } from 'zod';
+import { ConfigError } from '../../errors.js';
+import { gelu, geluTanh, relu, relu2, silu } from '../../graph/index.js';
+import { type Activation, chain, INITIAL_DEVIATION, type Mixer, type RopeConfig } from '../../nn/index.js';
+import type { Layer, Model } from '../model.js';
+import { problemsIn } from './problems.js';
+import { ropeFrom } from './rope-scaling.js';
+
+export interface Family {
+  /** The values of `model_type`. */
+  readonly modelTypes: readonly string[];
+  /** The model of a config.json. Throws `ConfigError`, with `path`, for values that are not the family's. */
+  read(json: Readonly<Record<string, unknown>>, path: string): Model;
+}
+
+/** Defines a family by the schema of its config and the model that a config stands for. */
+export function defineFamily<Schema extends z.ZodType>(
+  modelTypes: readonly string[],
+  schema: Schema,
+  build: (config: z.output<Schema>, json: Readonly<Record<string, unknown>>) => Model,
+): Family {
+  return {
+    modelTypes,
+    read(json, path) {
+      const result = schema.safeParse(json);
+      if (!result.success) {
+        throw new ConfigError(`${path} is not a ${modelTypes[0]}: ${problemsIn(result.error)}`);
+      }
+      try {
+        return build(result.data, json);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        throw new ConfigError(`${path}: ${error.message}`, { cause: error });
+      }
+    },
+  };
+}
+
+/** Throws `ConfigError` unless it holds. */
+export function expectConfig(holds: boolean, problem: string): void {
+  if (!holds) throw new ConfigError(problem);
+}
+
+/** Bounds that no model comes near keep a damaged config from costing memory. */
+const LARGEST = 2 ** 20;
+const LARGEST_HEAD = 2 ** 16;
+const MOST_EXPERTS = 100_000;
+
+export const size = z.number().int().positive().max(LARGEST);
+/** In tokens. */
+export const length = z
+  .number()
+  .int()
+  .positive()
+  .max(2 ** 31);
+export const layerCount = z.number().int().positive().max(1000);
+export const headCount = z.number().int().positive().max(LARGEST_HEAD);
+export const headSize = z.number().int().positive().max(LARGEST_HEAD);
+export const factor = z.number();
+export const epsilon = z.number().positive();
+export const token = z.number().int().nonnegative();
+
+const tokens = z
+  .union([token, z.array(token)])
+  .nullish()
+  .transform((ids) => (ids == null ? [] : Array.isArray(ids) ? ids : [ids]));
+
+/** [low, high] of a time step; high may be infinite. */
+export const timeStepLimit = z
+  .tuple([z.number(), z.number().or(z.literal(Number.POSITIVE_INFINITY)).or(z.null())])
+  .nullish()
+  .transform((limit): readonly [number, number] => [limit?.[0] ?? 0, limit?.[1] ?? Number.POSITIVE_INFINITY])
+  .refine(([low, high]) => low < high, 'must be a lower and a higher bound');
+
+/** A size that a config may leave to be derived: absent, null or "auto". */
+export const derived = size.or(z.literal('auto')).nullish();
+
+export function orElse(value: number | 'auto' | null | undefined, otherwise: number): number {
+  return typeof value === 'number' ? value : otherwise;
+}
+
+/** A size that was computed; `text` says from what. Throws `ConfigError` for one that no model has. */
+export function computedSize(value: number, text: string): number {
+  expectConfig(
+    Number.isInteger(value) && value >= 1 && value <= LARGEST,
+    `${text} make a size of ${value}: it must be a whole number from 1 to ${LARGEST}`,
+  );
+  return value;
+}
+
+/** The width inside a state-space mixer: `expand` times the hidden size, whose keys are so called. */
+export function innerWidth(expand: number, hiddenSize: number, key = 'expand'): number {
+  return computedSize(
+    Math.trunc(expand * hiddenSize),
+    `${key} (${expand}) times hidden_size (${hiddenSize})`,
+  );
+}
+
+/** The size of each of `count` heads that share `width`; both by the names that they have in the config. */
+export function headSizeOf([widthKey, width]: Named, [countKey, count]: Named): number {
+  const each = width / count;
+  expectConfig(
+    Number.isInteger(each) && each <= LARGEST_HEAD,
+    `${widthKey} (${width}) must be a multiple of ${countKey} (${count}), with at most ${LARGEST_HEAD} for each`,
+  );
+  return each;
+}
+
+type Named = readonly [key: string, value: number];
+
+/** The keys that every config has. */
+export const common = {
+  vocab_size: z
+    .number()
+    .int()
+    .positive()
+    .max(2 ** 24),
+  hidden_size: size,
+  max_position_embeddings: length.nullish(),
+  eos_token_id: tokens,
+};
+
+interface Common {
+  vocab_size: number;
+  hidden_size: number;
+  max_position_embeddings?: number | null | undefined;
+  eos_token_id: number[];
+}
+
+/** What `defineModel` takes of them. */
+export function commonParts(config: Common, json: Readonly<Record<string, unknown>>) {
+  return {
+    modelType: String(json.model_type),
+    json,
+    vocabSize: config.vocab_size,
+    hiddenSize: config.hidden_size,
+    maxPositionEmbeddings: config.max_position_embeddings ?? undefined,
+    eosTokenIds: config.eos_token_id,
+  };
+}
+
+/** Names of the newer families: all under `model`. */
+export function llamaNames(finalNorm: string) {
+  return {
+    embeddings: 'model.embed_tokens',
+    layers: 'model.layers',
+    finalNorm: `model.${finalNorm}`,
+    head: 'lm_head',
+  };
+}
+
+/** Names of the state-space families that came first. */
+export const MAMBA_NAMES = {
+  embeddings: 'backbone.embeddings',
+  layers: 'backbone.layers',
+  finalNorm: 'backbone.norm_f',
+  head: 'lm_head',
+};
+
+/** Of new weights that end a residual branch. */
+export function outputDeviation(branches: number): number {
+  return INITIAL_DEVIATION / Math.sqrt(branches);
+}
+
+const ACTIVATIONS: Readonly<Record<string, Activation>> = {
+  silu,
+  swish: silu,
+  gelu,
+  gelu_pytorch_tanh: geluTanh,
+  gelu_new: geluTanh,
+  relu,
+  relu2,
+};
+
+export const activation = z.string().transform((name, context): Activation => {
+  const found = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
+  if (found) return found;
+  context.addIssue(`'${name}' is not an activation that is known: ${Object.keys(ACTIVATIONS).join(', ')}`);
+  return z.NEVER;
+});
+
+/** The activation of state-space mixers, whose convolution has it fused. */
+export const siluOnly = z.enum(['silu', 'swish']).default('silu');
+
+export const ropeKeys = {
+  rope_parameters: z.looseObject({}).nullish(),
+  rope_scaling: z.looseObject({}).nullish(),
+  rope_theta: z.number().gt(1).nullish(),
+  partial_rotary_factor: z.number().positive().max(1).nullish(),
+};
+
+interface RopeKeys {
+  rope_parameters?: Readonly<Record<string, unknown>> | null | undefined;
+  rope_scaling?: Readonly<Record<string, unknown>> | null | undefined;
+  rope_theta?: number | null | undefined;
+  partial_rotary_factor?: number | null | undefined;
+  max_position_embeddings?: number | null | undefined;
+}
+
+/** The rotary positions of a config, whose keys have moved over the years. */
+export function ropeOf(
+  config: RopeKeys,
+  headDim: number,
+  defaults: { theta?: number; partial?: number } = {},
+): RopeConfig {
+  const given = { ...config.rope_scaling, ...config.rope_parameters };
+  return ropeFrom(
+    {
+      ...given,
+      rope_type: given.rope_type ?? given.type ?? 'default',
+      rope_theta: given.rope_theta ?? config.rope_theta ?? defaults.theta ?? 10_000,
+      partial_rotary_factor:
+        given.partial_rotary_factor ?? config.partial_rotary_factor ?? defaults.partial ?? 1,
+    },
+    headDim,
+    config.max_position_embeddings ?? undefined,
+  );
+}
+
+/** The layers one after the other, as one. */
+export function layer(letters: string, ...mixers: readonly Mixer[]): Layer {
+  return { letters, mixer: chain(...mixers) };
+}
+
+/** The kinds of layers, as newer and older configs write them; `kinds` gives those of configs that do not say. */
+export function layerKinds<Kind extends string>(
+  written: readonly string[] | null | undefined,
+  count: number,
+  known: Readonly<Record<string, Kind>>,
+  otherwise: (index: number) => Kind,
+  key = 'layer_types',
+): Kind[] {
+  if (!written) return Array.from({ length: count }, (_, i) => otherwise(i));
+  expectConfig(
+    written.length === count,
+    `${key} has ${written.length} entries, but num_hidden_layers is ${count}`,
+  );
+  return written.map((name) => {
+    expectConfig(
+      Object.hasOwn(known, name),
+      `${key} has '${name}'; known are ${Object.keys(known).join(', ')}`,
+    );
+    return known[name]!;
+  });
+}
+
+/** Throws `ConfigError` unless the heads of a delta net's values can share those of its keys. */
+export function expectSharedHeads(numValueHeads: number, numKeyHeads: number): void {
+  expectConfig(
+    numValueHeads % numKeyHeads === 0,
+    `linear_num_value_heads (${numValueHeads}) must be a multiple of linear_num_key_heads (${numKeyHeads})`,
+  );
+}
+
+/** Throws `ConfigError` unless each token can use so many of the experts, whose key is `key`. */
+export function expectExperts(count: number, perToken: number, layers: number, key: string): void {
+  expectConfig(
+    perToken >= 1 && perToken <= count,
+    `num_experts_per_tok (${perToken}) must be 1 to ${key} (${count})`,
+  );
+  expectConfig(
+    count * layers <= MOST_EXPERTS,
+    `${key} (${count}) in each of ${layers} layers are more than ${MOST_EXPERTS} experts`,
+  );
+}
+
+export const layerTypes = z.array(z.string()).nullish();
+
+/** Names that transformers has given to the two kinds of mixers over the years. */
+export const MAMBA_OR_ATTENTION = {
+  mamba: 'mamba',
+  linear_attention: 'mamba',
+  attention: 'attention',
+  full_attention: 'attention',
+} as const;
+export const LINEAR_OR_FULL = { linear_attention: 'linear', full_attention: 'full' } as const;

@@ -1,0 +1,37 @@
+/** The families of checkpoints that are read: a file each. */
+import { hybridFamily } from '../hybrid.js';
+import { bamba } from './bamba.js';
+import { falconH1 } from './falcon-h1.js';
+import type { Family } from './family.js';
+import { granitemoehybrid } from './granite.js';
+import { jamba } from './jamba.js';
+import { lfm2 } from './lfm2.js';
+import { llama, qwen3 } from './llama.js';
+import { falconMamba, mamba } from './mamba.js';
+import { mamba2 } from './mamba2.js';
+import { nemotronH } from './nemotron-h.js';
+import { olmoHybrid } from './olmo-hybrid.js';
+import { qwen3Next, qwen35, qwen35Multimodal } from './qwen3-next.js';
+import { recurrentGemma } from './recurrent-gemma.js';
+import { zamba2 } from './zamba2.js';
+
+export const FAMILIES: readonly Family[] = [
+  hybridFamily,
+  mamba,
+  falconMamba,
+  mamba2,
+  jamba,
+  bamba,
+  granitemoehybrid,
+  nemotronH,
+  falconH1,
+  zamba2,
+  lfm2,
+  qwen3Next,
+  qwen35,
+  qwen35Multimodal,
+  olmoHybrid,
+  recurrentGemma,
+  llama,
+  qwen3,
+];

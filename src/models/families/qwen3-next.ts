@@ -1,0 +1,215 @@
+/**
+ * `qwen3_next` and `qwen3_5_text`: gated delta nets with every fourth layer of gated attention, which rotates a quarter
+ * of each head. Norms multiply by 1 + weight. Qwen3-Next has mixtures of experts with one expert for all tokens and
+ * interleaves its delta net's projections; Qwen3.5 has plain MLPs. State of a delta net: `recurrent`
+ * [valueHeads, keyHeadDim, valueHeadDim] and `conv` [convKernel - 1, channels].
+ */
+import { z } from 'zod';
+import { ConfigError } from '../../errors.js';
+import { multiply, sigmoid } from '../../graph/index.js';
+import {
+  attention,
+  type GatedDeltaNetLayout,
+  gatedDeltaNet,
+  gatedMlp,
+  LLAMA_MLP,
+  linear,
+  type Mixer,
+  mixtureOfExperts,
+  named,
+  norm,
+  residual,
+  together,
+} from '../../nn/index.js';
+import { defineModel, type StoredNames } from '../model.js';
+import {
+  activation,
+  common,
+  commonParts,
+  defineFamily,
+  epsilon,
+  expectExperts,
+  expectSharedHeads,
+  headCount,
+  headSize,
+  LINEAR_OR_FULL,
+  layer,
+  layerCount,
+  layerKinds,
+  layerTypes,
+  llamaNames,
+  outputDeviation,
+  ropeOf,
+  size,
+} from './family.js';
+import { attentionFrom, attentionKeys } from './llama.js';
+
+const keys = {
+  ...common,
+  ...attentionKeys,
+  num_hidden_layers: layerCount,
+  head_dim: headSize.default(256),
+  intermediate_size: size,
+  hidden_act: activation.prefault('silu'),
+  rms_norm_eps: epsilon.default(1e-6),
+  linear_conv_kernel_dim: headSize.default(4),
+  linear_key_head_dim: headSize.default(128),
+  linear_value_head_dim: headSize.default(128),
+  linear_num_key_heads: headCount.default(16),
+  linear_num_value_heads: headCount.default(32),
+  layer_types: layerTypes,
+  full_attention_interval: layerCount.default(4),
+  tie_word_embeddings: z.boolean().default(false),
+};
+
+type Keys = z.output<z.ZodObject<typeof keys>>;
+
+function build(
+  config: Keys,
+  json: Readonly<Record<string, unknown>>,
+  layout: GatedDeltaNetLayout,
+  feedForwardOf: (index: number, deviation: number) => { letter: string; mixer: Mixer },
+  stored: StoredNames,
+) {
+  const normOptions = { epsilon: config.rms_norm_eps, zeroCentered: true };
+  const deviation = outputDeviation(2 * config.num_hidden_layers);
+  const plain = attentionFrom(config, deviation);
+  const attending = attention({
+    ...plain,
+    gated: true,
+    headNorm: { ...normOptions, names: { query: 'q_norm', key: 'k_norm' } },
+    rope: ropeOf(config, plain.headDim, { partial: 0.25 }),
+  });
+  expectSharedHeads(config.linear_num_value_heads, config.linear_num_key_heads);
+  const deltaNet = gatedDeltaNet({
+    hiddenSize: config.hidden_size,
+    numKeyHeads: config.linear_num_key_heads,
+    numValueHeads: config.linear_num_value_heads,
+    keyHeadDim: config.linear_key_head_dim,
+    valueHeadDim: config.linear_value_head_dim,
+    convKernel: config.linear_conv_kernel_dim,
+    layout,
+    negativeEigenvalues: false,
+    normEpsilon: config.rms_norm_eps,
+    outputDeviation: deviation,
+  });
+  const kinds = layerKinds(config.layer_types, config.num_hidden_layers, LINEAR_OR_FULL, (i) =>
+    (i + 1) % config.full_attention_interval === 0 ? 'full' : 'linear',
+  );
+  return defineModel({
+    ...commonParts(config, json),
+    names: llamaNames('norm'),
+    layers: kinds.map((kind, i) => {
+      const feedForward = feedForwardOf(i, deviation);
+      return layer(
+        `${kind === 'full' ? '*' : 'G'}${feedForward.letter}`,
+        residual([
+          norm('input_layernorm', normOptions),
+          kind === 'full' ? named('self_attn', attending) : named('linear_attn', deltaNet),
+        ]),
+        residual([norm('post_attention_layernorm', normOptions), named('mlp', feedForward.mixer)]),
+      );
+    }),
+    finalNorm: normOptions,
+    tieWordEmbeddings: config.tie_word_embeddings,
+    stored,
+  });
+}
+
+function mlpOf(config: Keys, intermediateSize: number, deviation: number): Mixer {
+  return gatedMlp({
+    hiddenSize: config.hidden_size,
+    intermediateSize,
+    activation: config.hidden_act,
+    names: LLAMA_MLP,
+    outputDeviation: deviation,
+  });
+}
+
+const nextSchema = z.looseObject({
+  ...keys,
+  num_experts: headCount.or(z.literal(0)).default(512),
+  num_experts_per_tok: headCount.default(10),
+  moe_intermediate_size: size.default(512),
+  shared_expert_intermediate_size: size.default(512),
+  norm_topk_prob: z.boolean().default(true),
+  decoder_sparse_step: layerCount.default(1),
+  mlp_only_layers: z.array(z.number()).nullish(),
+});
+
+export const qwen3Next = defineFamily(['qwen3_next'], nextSchema, (config, json) =>
+  build(
+    config,
+    json,
+    'interleaved',
+    (i, deviation) => {
+      const sparse =
+        config.num_experts > 0 &&
+        (i + 1) % config.decoder_sparse_step === 0 &&
+        !config.mlp_only_layers?.includes(i);
+      return sparse
+        ? { letter: 'E', mixer: mixtureOf(config, deviation) }
+        : { letter: '-', mixer: mlpOf(config, config.intermediate_size, deviation) };
+    },
+    { ignored: [/^mtp\./] },
+  ),
+);
+
+function mixtureOf(config: z.output<typeof nextSchema>, deviation: number): Mixer {
+  const { num_experts: numExperts, num_experts_per_tok: expertsPerToken } = config;
+  expectExperts(numExperts, expertsPerToken, config.num_hidden_layers, 'num_experts');
+  const routed = mixtureOfExperts({
+    hiddenSize: config.hidden_size,
+    intermediateSize: config.moe_intermediate_size,
+    numExperts,
+    expertsPerToken,
+    activation: 'swiglu',
+    routing: { scores: 'softmax', normalized: config.norm_topk_prob },
+    names: {
+      router: 'gate.weight',
+      input: 'experts.gate_up_proj',
+      output: 'experts.down_proj',
+      expert: (i) => ({
+        inputs: [`experts.${i}.gate_proj.weight`, `experts.${i}.up_proj.weight`],
+        output: `experts.${i}.down_proj.weight`,
+      }),
+    },
+    outputDeviation: deviation,
+  });
+  const shared = named('shared_expert', mlpOf(config, config.shared_expert_intermediate_size, deviation));
+  return together(routed, {
+    state: [],
+    forward(parameters, x, context) {
+      const open = sigmoid(parameters.within('shared_expert_gate', (p) => linear(p, x, 1)));
+      const { output, state } = shared.forward(parameters, x, context);
+      return { output: multiply(output, open), state };
+    },
+  });
+}
+
+export const qwen35 = defineFamily(['qwen3_5_text'], z.looseObject(keys), (config, json) =>
+  build(
+    config,
+    json,
+    'joined',
+    (_, deviation) => ({ letter: '-', mixer: mlpOf(config, config.intermediate_size, deviation) }),
+    {
+      // Checkpoints that also see images keep the language model a level down.
+      aliases: (name) => [name.replace(/^model\./, 'model.language_model.')],
+      ignored: [/^mtp\./, /^model\.visual\./],
+    },
+  ),
+);
+
+/** `qwen3_5`: the language model of a checkpoint that also sees images. */
+export const qwen35Multimodal = {
+  modelTypes: ['qwen3_5'],
+  read(json: Readonly<Record<string, unknown>>, path: string) {
+    const { text_config: text } = json;
+    if (typeof text !== 'object' || text === null) {
+      throw new ConfigError(`${path} has no text_config: that of the language model`);
+    }
+    const model = qwen35.read({ tie_word_embeddings: json.tie_word_embeddings, ...text }, path);
+    return { ...model, modelType: 'qwen3_5', json };
+  },
+};

@@ -1,0 +1,205 @@
+/**
+ * `adapter_config.json`, as Hugging Face's PEFT writes it beside an adapter's weights: which modules have adapters, and of
+ * which rank and scale. PEFT knows many kinds of adapters; what would change what is computed here is refused, also
+ * where it is not known yet.
+ */
+import { z } from 'zod';
+import { ConfigError } from '../errors.js';
+import { type LoraConfig, linearLayers } from './lora.js';
+import { type Model, parametersOf } from './model.js';
+
+const patterns = z.record(z.string(), z.number().positive()).nullish();
+
+const schema = z.looseObject({
+  peft_type: z.string(),
+  r: z.number().int().positive(),
+  lora_alpha: z.number().positive(),
+  target_modules: z.union([z.string(), z.array(z.string())]).nullish(),
+  rank_pattern: patterns,
+  alpha_pattern: patterns,
+  use_rslora: z.boolean().nullish(),
+  bias: z.string().nullish(),
+  init_lora_weights: z.union([z.boolean(), z.string()]).nullish(),
+});
+
+export interface AdapterConfig {
+  /** Whether the module of this name, as transformers has it, has an adapter. */
+  has(module: string): boolean;
+  rankOf(module: string): number;
+  /** What multiplies B A. */
+  scaleOf(module: string): number;
+}
+
+/** Keys that say nothing about what an adapter computes, once it is trained, or are read by the schema. */
+const INERT = new Set([
+  ...Object.keys(schema.shape),
+  'auto_mapping',
+  'base_model_name_or_path',
+  'corda_config',
+  'ensure_weight_tying',
+  'eva_config',
+  'exclude_modules',
+  'inference_mode',
+  'layers_pattern',
+  'layers_to_transform',
+  'loftq_config',
+  'lora_dropout',
+  'lora_ga_config',
+  'megatron_config',
+  'megatron_core',
+  'peft_version',
+  'qalora_group_size',
+  'revision',
+  'task_type',
+]);
+
+/** What a key that is not inert means, where that helps a person. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  alora_invocation_tokens: 'an adapter that begins to act at certain tokens',
+  fan_in_fan_out: 'weights that are stored the other way round',
+  layer_replication: 'layers that are repeated',
+  lora_bias: 'biases beside B',
+  modules_to_save: 'modules that were trained as a whole',
+  target_parameters: 'adapters of parameters outside linear layers, such as experts',
+  trainable_token_indices: 'embeddings that were trained as a whole',
+  use_dora: 'DoRA, which also scales the weights',
+  use_qalora: 'QALoRA, which pools its inputs',
+};
+
+/** Initialisations that leave the model's own weights; the others are adapters of changed ones. */
+const INITIALISATIONS = [true, false, 'gaussian', 'eva', 'orthogonal'];
+
+/** Reads the object of an `adapter_config.json`; `path` is for messages. Throws `ConfigError` for what is not plain LoRA. */
+export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path: string): AdapterConfig {
+  const parsed = schema.safeParse(json);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+    throw new ConfigError(`${path} is not a LoRA adapter's: ${problems.join('; ')}`);
+  }
+  const config = parsed.data;
+  const refuse = (what: string): never => {
+    throw new ConfigError(
+      `${path} has ${what}: that is not read. Merge it into its model where it was made.`,
+    );
+  };
+  if (config.peft_type !== 'LORA') refuse(`the peft_type '${config.peft_type}', and not LORA`);
+  if ((config.bias ?? 'none') !== 'none') refuse(`bias '${config.bias}', biases that were trained too`);
+  const initialisation = config.init_lora_weights ?? true;
+  if (!INITIALISATIONS.includes(initialisation)) {
+    refuse(`init_lora_weights '${initialisation}', which also changes the model's own weights`);
+  }
+  for (const [key, value] of Object.entries(config)) {
+    if (INERT.has(key) || isOff(value)) continue;
+    refuse(`${key}: ${MEANINGS[key] ?? 'a setting that is not known here'}`);
+  }
+  const rankOf = lookUp(config.rank_pattern ?? {}, config.r, path);
+  const alphaOf = lookUp(config.alpha_pattern ?? {}, config.lora_alpha, path);
+  return {
+    has: targeted(config.target_modules ?? undefined, path),
+    rankOf,
+    scaleOf: (module) => {
+      const rank = rankOf(module);
+      return alphaOf(module) / (config.use_rslora ? Math.sqrt(rank) : rank);
+    },
+  };
+}
+
+function isOff(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length === 0;
+  return value === null || value === undefined || value === false;
+}
+
+/** The value of the first pattern that matches the end of a module's name, as PEFT looks it up. */
+function lookUp(
+  values: Readonly<Record<string, number>>,
+  otherwise: number,
+  path: string,
+): (module: string) => number {
+  const found = Object.entries(values).map(
+    ([pattern, value]) => [expression(`^(?:.*\\.)?(?:${pattern})$`, pattern, path), value] as const,
+  );
+  return (module) => found.find(([pattern]) => pattern.test(module))?.[1] ?? otherwise;
+}
+
+/** A list names modules by how they end; a text is a pattern of whole names, or stands for all linear layers. */
+function targeted(target: string | readonly string[] | undefined, path: string): (module: string) => boolean {
+  if (target === undefined || target === 'all-linear') return () => true;
+  if (typeof target === 'string') {
+    const pattern = expression(`^(?:${target})$`, target, path);
+    return (module) => pattern.test(module);
+  }
+  return (module) => target.some((name) => module === name || module.endsWith(`.${name}`));
+}
+
+function expression(source: string, written: string, path: string): RegExp {
+  try {
+    return new RegExp(source);
+  } catch (error) {
+    throw new ConfigError(
+      `${path} has the pattern '${written}', which cannot be read (${(error as Error).message}): write the modules' names instead`,
+      { cause: error },
+    );
+  }
+}
+
+/** The name of a module in transformers' memory, by which PEFT finds it. */
+export function peftName({ modelType }: Model, module: string): string {
+  return modelType === 'nemotron_h' ? module.replace(/^backbone\./, 'model.') : module;
+}
+
+/** The `adapter_config.json` of a model `withLora`; `base` says which model it belongs to. */
+export function adapterConfigJson(model: Model, { rank, alpha }: LoraConfig, base: string) {
+  return {
+    peft_type: 'LORA',
+    task_type: 'CAUSAL_LM',
+    base_model_name_or_path: base,
+    revision: null,
+    inference_mode: true,
+    r: rank,
+    lora_alpha: alpha,
+    lora_dropout: 0,
+    target_modules: targetModules(model),
+    modules_to_save: null,
+    bias: 'none',
+    fan_in_fan_out: false,
+    init_lora_weights: true,
+    layers_to_transform: null,
+    layers_pattern: null,
+    rank_pattern: {},
+    alpha_pattern: {},
+    use_rslora: false,
+    use_dora: false,
+  };
+}
+
+/** The shortest ends of the adapted modules' names that no other module's name has. */
+function targetModules(model: Model): string[] {
+  const all = linearLayers(model).map(({ module }) => module);
+  const left = new Set(all.filter((module) => model.adapters?.(module)).map((name) => peftName(model, name)));
+  const others = modulesOf(model).filter((module) => !left.has(module));
+  const targets = new Set<string>();
+  for (let parts = 1; left.size > 0; parts++) {
+    const end = (module: string): string => module.split('.').slice(-parts).join('.');
+    const taken = new Set(others.map(end));
+    for (const module of left) {
+      if (taken.has(end(module)) && end(module) !== module) continue;
+      targets.add(end(module));
+      left.delete(module);
+    }
+  }
+  return [...targets].sort();
+}
+
+/** Everything that has a name and parameters somewhere below it. */
+function modulesOf(model: Model): string[] {
+  const modules = new Set<string>();
+  for (const { name, parts = [], adapts } of parametersOf(model)) {
+    if (adapts !== undefined) continue;
+    for (const full of [name, ...parts.map((part) => part.name)]) {
+      for (let dot = full.lastIndexOf('.'); dot > 0; dot = full.lastIndexOf('.', dot - 1)) {
+        modules.add(peftName(model, full.slice(0, dot)));
+      }
+    }
+  }
+  return [...modules];
+}

@@ -1,0 +1,110 @@
+/**
+ * LoRA (Hu et al., 2021, arXiv 2106.09685): the weights of a model stay as they are, and each linear layer in its layers
+ * gets a change of low rank, scale * B A, which is all that is trained. The embedding, the head, routers and the
+ * experts' matrices are no such layers.
+ */
+import type { HostTensor } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
+import { type Model, parametersOf } from './model.js';
+
+export interface LoraConfig {
+  /** Rows of A and columns of B. */
+  readonly rank: number;
+  /** The change is multiplied by alpha / rank. */
+  readonly alpha: number;
+}
+
+/** A model whose linear layers have adapters, and the adapters' weights by name. */
+export interface Adapted {
+  readonly model: Model;
+  readonly weights: ReadonlyMap<string, HostTensor>;
+}
+
+/** A linear layer that can have an adapter. */
+export interface LinearLayer {
+  /** Its place in the tree of names. */
+  readonly module: string;
+  /** The name of its weight, which other layers may share. */
+  readonly weight: string;
+  readonly inputs: number;
+  readonly outputs: number;
+}
+
+const A = '.lora_A.weight';
+const B = '.lora_B.weight';
+
+/** The names of an adapter's halves. */
+export function halvesOf(module: string): { a: string; b: string } {
+  return { a: module + A, b: module + B };
+}
+
+/** Families of which PEFT refuses an adapter on out_proj: transformers hands that weight to a fused kernel. */
+const FUSED_OUTPUT = ['falcon_h1', 'falcon_mamba', 'mamba', 'mamba2', 'nemotron_h'];
+
+/**
+ * The model with an adapter on every linear layer in its layers, except those that PEFT could not read back. Throws
+ * `ConfigError` for a rank or an alpha that is none.
+ */
+export function withLora(model: Model, { rank, alpha }: LoraConfig): Model {
+  if (!(Number.isSafeInteger(rank) && rank >= 1)) {
+    throw new ConfigError(`the rank of the adapters is ${rank}: expected a whole number, 1 or more`);
+  }
+  if (!(alpha > 0 && Number.isFinite(alpha))) {
+    throw new ConfigError(`alpha of the adapters is ${alpha}: expected more than 0`);
+  }
+  const skipped = FUSED_OUTPUT.includes(model.modelType) ? /\.out_proj$/ : undefined;
+  const one = { rank, scale: alpha / rank };
+  return { ...model, adapters: (module) => (skipped?.test(module) ? undefined : one) };
+}
+
+/** All linear layers that can have adapters, in order. */
+export function linearLayers(model: Model): LinearLayer[] {
+  const specs = parametersOf({ ...model, adapters: () => ({ rank: 1, scale: 1 }) });
+  const shapes = new Map(specs.map(({ name, shape }) => [name, shape]));
+  return specs.flatMap(({ name, shape, adapts }) => {
+    if (adapts === undefined || !name.endsWith(A)) return [];
+    const module = name.slice(0, -A.length);
+    return [{ module, weight: adapts, inputs: shape[1]!, outputs: shapes.get(module + B)![0]! }];
+  });
+}
+
+/**
+ * The weights with the adapters in them: W + scale B A, rounded once. Those without an adapter are passed on as they
+ * are. Throws `ConfigError` where layers share a weight, but have adapters of their own.
+ */
+export function mergeAdapter(
+  weights: ReadonlyMap<string, HostTensor>,
+  { model, weights: halves }: Adapted,
+): Map<string, HostTensor> {
+  const merged = new Map(weights);
+  for (const { module, weight } of linearLayers(model)) {
+    const adapter = model.adapters?.(module);
+    if (!adapter) continue;
+    const old = weights.get(weight)!;
+    if (merged.get(weight) !== old) {
+      throw new ConfigError(
+        `the adapter of ${module} cannot be merged: another layer has the same weight, but an adapter of its own. Use the adapter beside the model instead.`,
+      );
+    }
+    const { a, b } = halvesOf(module);
+    merged.set(weight, plusProduct(old, halves.get(b)!, halves.get(a)!, adapter.scale));
+  }
+  return merged;
+}
+
+/** W + scale B A. */
+function plusProduct(w: HostTensor, b: HostTensor, a: HostTensor, scale: number): HostTensor {
+  const [rank, inputs] = a.dims as [number, number];
+  const [left, right] = [b.data as Float32Array, a.data as Float32Array];
+  const data = Float32Array.from(w.data as Float32Array);
+  const row = new Float64Array(inputs);
+  for (let output = 0; output < b.dims[0]!; output++) {
+    row.fill(0);
+    for (let r = 0; r < rank; r++) {
+      const factor = scale * left[output * rank + r]!;
+      for (let i = 0; i < inputs; i++) row[i]! += factor * right[r * inputs + i]!;
+    }
+    for (let i = 0; i < inputs; i++) data[output * inputs + i]! += row[i]!;
+  }
+  return { ...w, data };
+}

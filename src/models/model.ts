@@ -1,0 +1,191 @@
+/**
+ * A causal language model: an embedding, layers, a final norm, and the projection onto the vocabulary. What families do
+ * differently lies in their layers; what is left is the data below. A layer is a mixer that returns the whole residual
+ * stream, its norms and residual connections included.
+ */
+import { add, type Dim, input, multiply, scalar, type Tensor } from '../graph/index.js';
+import {
+  type Adapters,
+  constantly,
+  embedding,
+  embeddingTable,
+  INITIAL_DEVIATION,
+  linear,
+  type Mixer,
+  normal,
+  ParameterRegistry,
+  type ParameterSpec,
+  type Parameters,
+  project,
+  type RmsNormOptions,
+  rmsNorm,
+  type StateSpec,
+} from '../nn/index.js';
+import { foldPattern } from './pattern.js';
+
+export interface Layer {
+  /** What it is made of, in the letters of a pattern (pattern.ts). */
+  readonly letters: string;
+  readonly mixer: Mixer;
+}
+
+export interface ModelParts {
+  /** `model_type` in config.json. */
+  readonly modelType: string;
+  /** All that its config.json holds, to write it back. */
+  readonly json: Readonly<Record<string, unknown>>;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  /** Tokens that it was trained to read, where its config says so. */
+  readonly maxPositionEmbeddings?: number | undefined;
+  /** Tokens that end a text. */
+  readonly eosTokenIds: readonly number[];
+  /** Where the parameters are; layer N is at `layers.N`. */
+  readonly names: {
+    readonly embeddings: string;
+    readonly layers: string;
+    readonly finalNorm: string;
+    readonly head: string;
+  };
+  readonly layers: readonly Layer[];
+  /** The letters of all layers, as a person would write them; by default repeated ones are folded. */
+  readonly pattern?: string;
+  readonly finalNorm: RmsNormOptions;
+  readonly tieWordEmbeddings: boolean;
+  /** Multiplies the embeddings. */
+  readonly embeddingFactor?: number;
+  /** Whether the projection onto the vocabulary has a bias. */
+  readonly headBias?: boolean;
+  /** What is done to the logits at the end. */
+  readonly finishLogits?: (logits: Tensor) => Tensor;
+  /** How checkpoints differ from the names used here. */
+  readonly stored?: StoredNames;
+}
+
+export interface StoredNames {
+  /** Other names under which a parameter may be stored. */
+  readonly aliases?: (name: string) => readonly string[];
+  /** Tensors that a checkpoint may have beside the parameters. */
+  readonly ignored?: readonly RegExp[];
+}
+
+export interface Model extends ModelParts {
+  readonly pattern: string;
+  /** Of all layers; names are prefixed by `layers.N.`. */
+  readonly state: readonly StateSpec[];
+  /** Of the linear layers in its layers (lora.ts). */
+  readonly adapters?: Adapters;
+}
+
+/** A model of these parts, without weights. */
+export function defineModel(parts: ModelParts): Model {
+  const state = parts.layers.flatMap(({ mixer }, i) =>
+    mixer.state.map((spec) => ({ ...spec, name: stateName(i, spec.name) })),
+  );
+  const pattern = parts.pattern ?? foldPattern(parts.layers.map(({ letters }) => letters));
+  return { ...parts, pattern, state };
+}
+
+function stateName(layer: number, name: string): string {
+  return `layers.${layer}.${name}`;
+}
+
+export interface ForwardResult {
+  /** [batch, sequence, hidden], after the final norm. */
+  readonly hidden: Tensor;
+  /** The residual stream: the embeddings, then what each layer leaves. */
+  readonly residuals: readonly Tensor[];
+  /** By the names of `Model.state`; empty without a state given. */
+  readonly state: Readonly<Record<string, Tensor>>;
+}
+
+/** Entries of growing states that are not in their buffers yet. */
+export interface Since {
+  /** int64 []: how many entries the buffers hold. */
+  readonly held: Tensor;
+  /** Those that came after, by the names of `Model.state`. */
+  readonly recent: Readonly<Record<string, Tensor>>;
+}
+
+/** The layers applied to int64 ids [batch, sequence]. `state` holds what was kept from earlier tokens. */
+export function forward(
+  model: Model,
+  registry: ParameterRegistry,
+  ids: Tensor,
+  position: Tensor,
+  state?: Readonly<Record<string, Tensor>>,
+  since?: Since,
+): ForwardResult {
+  const { vocabSize, hiddenSize, names, embeddingFactor = 1 } = model;
+  const root = registry.root(model.adapters);
+  const rows = root.at(names.embeddings, (p) => embedding(p, ids, vocabSize, hiddenSize));
+  const embeddings = embeddingFactor === 1 ? rows : multiply(rows, embeddingFactor);
+  const residuals = [embeddings];
+  const newState: Record<string, Tensor> = {};
+  for (const [i, { mixer }] of model.layers.entries()) {
+    const own = (all: Readonly<Record<string, Tensor>> | undefined, specs: readonly StateSpec[]) =>
+      all && Object.fromEntries(specs.map(({ name }) => [name, all[stateName(i, name)]!]));
+    const context = {
+      position,
+      embeddings,
+      state: own(state, mixer.state),
+      held: since?.held,
+      recent: own(
+        since?.recent,
+        mixer.state.filter(({ grows }) => grows !== undefined),
+      ),
+    };
+    const result = root.at(`${names.layers}.${i}`, (layer) =>
+      mixer.forward(layer, residuals.at(-1)!, context),
+    );
+    residuals.push(result.output);
+    if (state) for (const { name } of mixer.state) newState[stateName(i, name)] = result.state[name]!;
+  }
+  const hidden = root.at(names.finalNorm, (p) => rmsNorm(p, residuals.at(-1)!, model.finalNorm));
+  return { hidden, residuals, state: newState };
+}
+
+/** hidden [..., hidden] -> logits [..., vocabulary]. */
+export function logitsOf(model: Model, registry: ParameterRegistry, hidden: Tensor): Tensor {
+  const { vocabSize, hiddenSize, names, headBias = false } = model;
+  const root = registry.root();
+  const logits = model.tieWordEmbeddings
+    ? withBias(
+        project(
+          hidden,
+          root.at(names.embeddings, (p) => embeddingTable(p, vocabSize, hiddenSize)),
+        ),
+      )
+    : root.at(names.head, (p) =>
+        linear(p, hidden, vocabSize, { bias: headBias, initialize: normal(INITIAL_DEVIATION) }),
+      );
+  return model.finishLogits?.(logits) ?? logits;
+
+  function withBias(x: Tensor): Tensor {
+    const bias = (p: Parameters): Tensor => p.get('bias', [vocabSize], constantly(0));
+    return headBias ? add(x, root.at(names.head, bias)) : x;
+  }
+}
+
+/** Graph inputs for a model's state, by name. */
+export function stateInputs(model: Model, batch: Dim = 'batch'): Record<string, Tensor> {
+  return Object.fromEntries(
+    model.state.map(({ name, dtype, shape }) => {
+      const dims = shape.map((dim) => (dim === 'batch' ? batch : dim === 'past' ? 'room' : dim));
+      return [name, input(name, dtype, dims)];
+    }),
+  );
+}
+
+/** What a model consists of, in the order of its layers. */
+export function parametersOf(model: Model): ParameterSpec[] {
+  const registry = new ParameterRegistry();
+  const ids = input('ids', 'int64', ['batch', 'sequence']);
+  logitsOf(model, registry, forward(model, registry, ids, scalar(0, 'int64')).hidden);
+  return [...registry.specs.values()];
+}
+
+/** The number of elements of all parameters. */
+export function countParameters(specs: readonly ParameterSpec[]): number {
+  return specs.reduce((total, { shape }) => total + shape.reduce((a, b) => a * b, 1), 0);
+}

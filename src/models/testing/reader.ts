@@ -1,0 +1,82 @@
+/** A model that reads in pieces, with a memory, and its loss; for tests. */
+import {
+  type Device,
+  type HostTensor,
+  hostZeros,
+  int64,
+  type Memory,
+  type StoredTensor,
+} from '../../engine/index.js';
+import { crossEntropy, input, mean, reshape, scalar, slice, type Tensor } from '../../graph/index.js';
+import { carriesOf, ParameterRegistry } from '../../nn/index.js';
+import { forward, logitsOf, type Model, stateInputs } from '../index.js';
+
+/** The mean loss of each next token in ids [batch, sequence], as transformers defines it. */
+export function meanLoss(model: Model, registry: ParameterRegistry, ids: Tensor): Tensor {
+  const length = ids.shape[1] as number;
+  const { hidden } = forward(model, registry, slice(ids, 1, 0, length - 1), scalar(0, 'int64'));
+  const rows = reshape(hidden, [-1, model.hiddenSize]);
+  return mean(crossEntropy(logitsOf(model, registry, rows), reshape(slice(ids, 1, 1, length), [-1])));
+}
+
+export async function reader(
+  device: Device,
+  model: Model,
+  weights: ReadonlyMap<string, HostTensor | StoredTensor>,
+) {
+  const registry = new ParameterRegistry();
+  const ids = input('ids', 'int64', ['batch', 'sequence']);
+  const result = forward(model, registry, ids, input('position', 'int64', []), stateInputs(model));
+  const executable = await device.compile({
+    outputs: { logits: logitsOf(model, registry, result.hidden) },
+    carried: carriesOf(model.state, result.state),
+    weights,
+  });
+  const newMemory = (batch: number): Memory =>
+    executable.allocate(
+      new Map(
+        model.state.map(({ name, dtype, shape, initial }) => {
+          const value = hostZeros(
+            dtype,
+            shape.map((dim) => (dim === 'batch' ? batch : dim === 'past' ? 0 : (dim as number))),
+          );
+          (value.data as Float32Array).fill(initial);
+          return [name, value];
+        }),
+      ),
+    );
+  /** Logits [batch, sequence, vocabulary] of ids that come after `position` others. */
+  const step = async (
+    rows: readonly (readonly number[])[],
+    position: number,
+    memory: Memory,
+  ): Promise<Float32Array> => {
+    const feeds: Record<string, HostTensor> = { ids: int64(rows.flat(), [rows.length, rows[0]!.length]) };
+    if (executable.inputs.has('position')) feeds.position = int64([position], []);
+    return (await executable.run(feeds, memory)).logits!.data as Float32Array;
+  };
+  /** The same in pieces of the given sizes, over and over. */
+  const inPieces = async (
+    rows: readonly (readonly number[])[],
+    sizes: readonly number[],
+  ): Promise<Float32Array> => {
+    const sequence = rows[0]!.length;
+    const memory = newMemory(rows.length);
+    const output = new Float32Array(rows.length * sequence * model.vocabSize);
+    for (let at = 0, piece = 0; at < sequence; piece++) {
+      const end = Math.min(sequence, at + sizes[piece % sizes.length]!);
+      const part = await step(
+        rows.map((row) => row.slice(at, end)),
+        at,
+        memory,
+      );
+      const width = (end - at) * model.vocabSize;
+      for (let b = 0; b < rows.length; b++) {
+        output.set(part.subarray(b * width, (b + 1) * width), (b * sequence + at) * model.vocabSize);
+      }
+      at = end;
+    }
+    return output;
+  };
+  return { newMemory, step, inPieces, dispose: () => executable.dispose() };
+}

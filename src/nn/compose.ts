@@ -1,0 +1,106 @@
+/**
+ * How layers are joined. Each of these takes mixers and is a mixer, so that a block of a model, its norms and residual
+ * connections included, is one too, and declares the state of all that is in it.
+ */
+import { ConfigError } from '../errors.js';
+import { add, multiply, type Tensor } from '../graph/index.js';
+import type { Mixer, State, StateSpec } from './mixer.js';
+import type { Parameters } from './parameters.js';
+
+/** A layer without a state. */
+export function stateless(apply: (parameters: Parameters, x: Tensor) => Tensor): Mixer {
+  return { state: [], forward: (parameters, x) => ({ output: apply(parameters, x), state: {} }) };
+}
+
+/** `mixer` one level down: its parameters are called `name.*`, and so is its state. */
+export function named(name: string, mixer: Mixer): Mixer {
+  const full = (key: string): string => `${name}.${key}`;
+  const growing = mixer.state.filter(({ grows }) => grows !== undefined);
+  return {
+    state: mixer.state.map((spec): StateSpec => ({ ...spec, name: full(spec.name) })),
+    forward(parameters, x, context) {
+      const own = (all: State | undefined, specs: readonly StateSpec[]): State | undefined =>
+        all && Object.fromEntries(specs.map((spec) => [spec.name, all[full(spec.name)]!]));
+      const result = parameters.within(name, (inner) =>
+        mixer.forward(inner, x, {
+          ...context,
+          state: own(context.state, mixer.state),
+          recent: own(context.recent, growing),
+        }),
+      );
+      const next = Object.entries(result.state).map(([key, value]) => [full(key), value]);
+      return { output: result.output, state: Object.fromEntries(next) as State };
+    },
+  };
+}
+
+/** `mixer` with the parameters at `path` from the root: several layers may share them, each with a state of its own. */
+export function placed(path: string, mixer: Mixer): Mixer {
+  return {
+    state: mixer.state,
+    forward: (parameters, x, context) => parameters.at(path, (there) => mixer.forward(there, x, context)),
+  };
+}
+
+/** The states of all. Throws `ConfigError` where two have one name: they would be one. */
+function statesOf(mixers: readonly Mixer[]): StateSpec[] {
+  const specs = mixers.flatMap(({ state }) => state);
+  const names = specs.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) {
+    throw new ConfigError(`two layers that are joined have a state '${twice}': give each a name of its own`);
+  }
+  return specs;
+}
+
+/** One after the other. */
+export function chain(...mixers: readonly Mixer[]): Mixer {
+  return {
+    state: statesOf(mixers),
+    forward(parameters, x, context) {
+      let output = x;
+      const state: Record<string, Tensor> = {};
+      for (const mixer of mixers) {
+        const result = mixer.forward(parameters, output, context);
+        output = result.output;
+        Object.assign(state, result.state);
+      }
+      return { output, state };
+    },
+  };
+}
+
+/** The sum of what each makes of x. */
+export function together(...mixers: readonly Mixer[]): Mixer {
+  return {
+    state: statesOf(mixers),
+    forward(parameters, x, context) {
+      const results = mixers.map((mixer) => mixer.forward(parameters, x, context));
+      return {
+        output: results.map(({ output }) => output).reduce((a, b) => add(a, b)),
+        state: Object.assign({}, ...results.map(({ state }) => state)) as State,
+      };
+    },
+  };
+}
+
+/** x + factor * (what the mixers, one after the other, make of x). */
+export function residual(mixers: readonly Mixer[], factor = 1): Mixer {
+  const branch = chain(...mixers);
+  return {
+    state: branch.state,
+    forward(parameters, x, context) {
+      const { output, state } = branch.forward(parameters, x, context);
+      return { output: add(x, scaled(output, factor)), state };
+    },
+  };
+}
+
+/** factor * x. */
+export function scale(factor: number): Mixer {
+  return stateless((_, x) => scaled(x, factor));
+}
+
+function scaled(x: Tensor, factor: number): Tensor {
+  return factor === 1 ? x : multiply(x, factor);
+}

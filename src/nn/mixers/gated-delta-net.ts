@@ -1,0 +1,225 @@
+/**
+ * Gated DeltaNet (Yang, Kautz & Hatamizadeh, 2024, arXiv 2412.06464), as Qwen3-Next, Qwen3.5 and OLMo Hybrid have it in
+ * transformers. A linear attention whose memory forgets by a gate, and which replaces what it held under a key instead
+ * of adding to it:
+ *
+ *     q, k, v = silu(conv1d(qkv))     q, k of length 1 per head, q / sqrt(keyHeadDim)
+ *     beta = sigmoid(b)               g = -exp(A_log) softplus(a + dt_bias)
+ *     S_t = D_t + k_t (beta_t (v_t - D_t^T k_t))^T, D_t = exp(g_t) S_(t-1)
+ *     o_t = S_t^T q_t                 out(norm(o) * silu(z))
+ *
+ * with a state for each value head; consecutive value heads share a query and a key. The norm is over each head on its
+ * own and comes before the gate z, unlike Mamba-2's. The families differ in how they lay out the projections (`layout`).
+ *
+ * State for one sequence: `recurrent` [numValueHeads, keyHeadDim, valueHeadDim] and `conv` [convKernel - 1, channels],
+ * whose channels are those of all queries, then all keys, then all values.
+ */
+import { ConfigError } from '../../errors.js';
+import {
+  add,
+  causalConvolution,
+  concat,
+  type Dim,
+  exp,
+  fill,
+  linearRecurrence,
+  multiply,
+  negate,
+  rmsNorm as normalize,
+  reshape,
+  sigmoid,
+  silu,
+  softplus,
+  split,
+  type Tensor,
+} from '../../graph/index.js';
+import { linear, rmsNorm } from '../layers.js';
+import type { Mixer } from '../mixer.js';
+import { fillWith, type Initializer, normal, type Parameters, uniform } from '../parameters.js';
+import { initialTimeStep } from './mamba2.js';
+
+export interface GatedDeltaNetConfig {
+  hiddenSize: number;
+  /** Of the queries and of the keys; divides numValueHeads. */
+  numKeyHeads: number;
+  numValueHeads: number;
+  keyHeadDim: number;
+  valueHeadDim: number;
+  convKernel: number;
+  /** How the projections are laid out and named, see `LAYOUTS`. */
+  layout: GatedDeltaNetLayout;
+  /** beta in (0, 2) instead of (0, 1): what stands under a key can then change its sign (arXiv 2411.12537). */
+  negativeEigenvalues: boolean;
+  normEpsilon: number;
+  outputDeviation: number;
+}
+
+interface Projections {
+  /** [batch, sequence, channels]: queries, keys and values before the convolution. */
+  qkv: Tensor;
+  /** [batch, sequence, numValueHeads * valueHeadDim] */
+  z: Tensor;
+  /** [batch, sequence, numValueHeads] */
+  b: Tensor;
+  a: Tensor;
+}
+
+interface Layout {
+  readonly project: (parameters: Parameters, x: Tensor, config: GatedDeltaNetConfig) => Projections;
+  readonly norm: string;
+  readonly output: string;
+  /** Names under which the convolution's weight is stored in parts: of the queries, the keys and the values. */
+  readonly convolutionParts?: readonly [string, string, string];
+}
+
+/**
+ * `interleaved` (Qwen3-Next): in_proj_qkvz and in_proj_ba, in which each key head with its value heads stands together.
+ * `joined` (Qwen3.5): in_proj_qkv, in_proj_z, in_proj_b and in_proj_a.
+ * `separate` (OLMo Hybrid): {q,k,v,g,b,a}_proj, with g for z, and a convolution stored in three parts.
+ */
+const LAYOUTS = {
+  interleaved: { project: interleaved, norm: 'norm', output: 'out_proj' },
+  joined: { project: joined, norm: 'norm', output: 'out_proj' },
+  separate: {
+    project: separate,
+    norm: 'o_norm',
+    output: 'o_proj',
+    convolutionParts: ['q_conv1d.weight', 'k_conv1d.weight', 'v_conv1d.weight'],
+  },
+} satisfies Record<string, Layout>;
+
+export type GatedDeltaNetLayout = keyof typeof LAYOUTS;
+
+/** Added to the squared length of a query or key: one of zeros stays so. */
+const LENGTH_EPSILON = 1e-6;
+
+/** A uniform in (0, 16], kept as its logarithm. */
+const initialDecay: Initializer = (random, shape) =>
+  fillWith(shape, () => Math.log(16 * (1 - random.uniform())));
+
+/** Throws ConfigError where the value heads cannot share the key heads evenly. */
+export function gatedDeltaNet(config: GatedDeltaNetConfig): Mixer {
+  const { hiddenSize, numKeyHeads, numValueHeads, keyHeadDim, valueHeadDim, convKernel } = config;
+  if (numValueHeads % numKeyHeads !== 0) {
+    throw new ConfigError(
+      `${numValueHeads} value heads cannot share ${numKeyHeads} key heads evenly: numValueHeads must be a multiple of numKeyHeads`,
+    );
+  }
+  const { keys, values, channels } = widths(config);
+  const widthsOfQkv = [keys, keys, values];
+  const layout: Layout = LAYOUTS[config.layout];
+  return {
+    state: [
+      { name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, channels], initial: 0 },
+      {
+        name: 'recurrent',
+        dtype: 'float32',
+        shape: ['batch', numValueHeads, keyHeadDim, valueHeadDim],
+        initial: 0,
+      },
+    ],
+    forward(parameters, x, { state }) {
+      const [batch, sequence] = x.shape as [Dim, Dim, Dim];
+      const { qkv, z, b, a } = layout.project(parameters, x, config);
+
+      const weight = parameters.get(
+        'conv1d.weight',
+        [channels, 1, convKernel],
+        uniform(1 / Math.sqrt(convKernel)),
+        layout.convolutionParts && {
+          parts: layout.convolutionParts.map((name, i) => ({
+            name,
+            shape: [widthsOfQkv[i]!, 1, convKernel],
+          })),
+        },
+      );
+      const convolution = causalConvolution(qkv, weight, undefined, state?.conv);
+      const [q, k, v] = split(silu(convolution.output), -1, widthsOfQkv) as [Tensor, Tensor, Tensor];
+
+      const beta = sigmoid(b);
+      const timeStep = softplus(add(a, parameters.get('dt_bias', [numValueHeads], initialTimeStep)));
+      const A = negate(exp(parameters.get('A_log', [numValueHeads], initialDecay)));
+      const recurrence = linearRecurrence(
+        {
+          query: withLength(q, keyHeadDim, 1 / Math.sqrt(keyHeadDim)),
+          key: withLength(k, keyHeadDim, 1),
+          value: v,
+          gate: multiply(timeStep, A),
+          beta: config.negativeEigenvalues ? multiply(beta, 2) : beta,
+          state: state?.recurrent,
+        },
+        { query: numKeyHeads, key: numKeyHeads, value: numValueHeads },
+      );
+
+      const heads = reshape(recurrence.output, [batch, sequence, numValueHeads, valueHeadDim]);
+      const normalized = parameters.within(layout.norm, (p) =>
+        rmsNorm(p, heads, { epsilon: config.normEpsilon }),
+      );
+      const gated = multiply(reshape(normalized, [batch, sequence, values]), silu(z));
+      const output = parameters.within(layout.output, (p) =>
+        linear(p, gated, hiddenSize, { initialize: normal(config.outputDeviation) }),
+      );
+      return { output, state: { conv: convolution.state, recurrent: recurrence.state } };
+    },
+  };
+}
+
+function widths({ numKeyHeads, numValueHeads, keyHeadDim, valueHeadDim }: GatedDeltaNetConfig) {
+  const keys = numKeyHeads * keyHeadDim;
+  const values = numValueHeads * valueHeadDim;
+  return { keys, values, channels: 2 * keys + values };
+}
+
+/** Each head of x [batch, sequence, heads * size] scaled to the given length: RMS normalisation in other units. */
+function withLength(x: Tensor, size: number, length: number): Tensor {
+  const [batch, sequence, width] = x.shape as [Dim, Dim, number];
+  const heads = reshape(x, [batch, sequence, width / size, size]);
+  const scaled = normalize(heads, fill([size], length / Math.sqrt(size)), LENGTH_EPSILON / size);
+  return reshape(scaled, x.shape);
+}
+
+function interleaved(parameters: Parameters, x: Tensor, config: GatedDeltaNetConfig): Projections {
+  const { numKeyHeads, numValueHeads, keyHeadDim } = config;
+  const perKeyHead = (name: string, sizes: readonly number[]): Tensor[] => {
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    const joint = parameters.within(name, (p) => linear(p, x, numKeyHeads * total));
+    const [batch, sequence] = joint.shape as [Dim, Dim, Dim];
+    return split(reshape(joint, [batch, sequence, numKeyHeads, total]), -1, sizes).map((part) =>
+      reshape(part, [batch, sequence, numKeyHeads * (part.shape.at(-1) as number)]),
+    );
+  };
+  const headsEach = numValueHeads / numKeyHeads;
+  const valuesEach = headsEach * config.valueHeadDim;
+  const [q, k, v, z] = perKeyHead('in_proj_qkvz', [keyHeadDim, keyHeadDim, valuesEach, valuesEach]) as [
+    Tensor,
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
+  const [b, a] = perKeyHead('in_proj_ba', [headsEach, headsEach]) as [Tensor, Tensor];
+  return { qkv: concat([q, k, v], -1), z, b, a };
+}
+
+function joined(parameters: Parameters, x: Tensor, config: GatedDeltaNetConfig): Projections {
+  const { values, channels } = widths(config);
+  const to = (name: string, outputs: number): Tensor =>
+    parameters.within(`in_proj_${name}`, (p) => linear(p, x, outputs));
+  return {
+    qkv: to('qkv', channels),
+    z: to('z', values),
+    b: to('b', config.numValueHeads),
+    a: to('a', config.numValueHeads),
+  };
+}
+
+function separate(parameters: Parameters, x: Tensor, config: GatedDeltaNetConfig): Projections {
+  const { keys, values } = widths(config);
+  const to = (name: string, outputs: number): Tensor =>
+    parameters.within(`${name}_proj`, (p) => linear(p, x, outputs));
+  return {
+    qkv: concat([to('q', keys), to('k', keys), to('v', values)], -1),
+    z: to('g', values),
+    b: to('b', config.numValueHeads),
+    a: to('a', config.numValueHeads),
+  };
+}

@@ -1,0 +1,68 @@
+/**
+ * The short causal convolution with which many mixers let neighbouring tokens meet, and the mixer that LFM2 (Liquid AI,
+ * 2025) makes of nothing else, as in transformers' modeling_lfm2.py: it is gated before and after,
+ *
+ *     B, C, x = in_proj(u)      y = out_proj(C * conv(B * x))
+ *
+ * State for one sequence: `conv` [convKernel - 1, hiddenSize].
+ */
+import { causalConvolution, multiply, split, type Tensor } from '../../graph/index.js';
+import { linear } from '../layers.js';
+import type { Mixer } from '../mixer.js';
+import { normal, type Parameters, uniform } from '../parameters.js';
+
+export interface ConvolutionConfig {
+  /** Tokens that it covers, the present one included. */
+  convKernel: number;
+  convBias: boolean;
+}
+
+/**
+ * The causal convolution of each channel of x [batch, sequence, channels] with `weight` [channels, 1, convKernel], after
+ * the `state` of its last convKernel - 1 inputs (zeros by default).
+ */
+export function convolve(
+  parameters: Parameters,
+  x: Tensor,
+  { convKernel, convBias }: ConvolutionConfig,
+  state?: Tensor,
+): { output: Tensor; state: Tensor } {
+  const channels = x.shape.at(-1) as number;
+  const initialize = uniform(1 / Math.sqrt(convKernel));
+  const weight = parameters.get('weight', [channels, 1, convKernel], initialize);
+  const bias = convBias ? parameters.get('bias', [channels], initialize) : undefined;
+  return causalConvolution(x, weight, bias, state);
+}
+
+export interface ShortConvolutionConfig {
+  hiddenSize: number;
+  convKernel: number;
+  /** Of the projections and of the convolution. */
+  bias: boolean;
+  outputDeviation: number;
+}
+
+export function shortConvolution(config: ShortConvolutionConfig): Mixer {
+  const { hiddenSize, convKernel, bias } = config;
+  return {
+    state: [{ name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, hiddenSize], initial: 0 }],
+    forward(parameters, u, { state }) {
+      const projected = parameters.within('in_proj', (p) => linear(p, u, 3 * hiddenSize, { bias }));
+      const [B, C, x] = split(projected, -1, [hiddenSize, hiddenSize, hiddenSize]) as [
+        Tensor,
+        Tensor,
+        Tensor,
+      ];
+      const convolution = parameters.within('conv', (p) =>
+        convolve(p, multiply(B, x), { convKernel, convBias: bias }, state?.conv),
+      );
+      const output = parameters.within('out_proj', (p) =>
+        linear(p, multiply(C, convolution.output), hiddenSize, {
+          bias,
+          initialize: normal(config.outputDeviation),
+        }),
+      );
+      return { output, state: { conv: convolution.state } };
+    },
+  };
+}

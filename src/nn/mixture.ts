@@ -1,0 +1,150 @@
+/**
+ * A mixture of experts: a router chooses some of many MLPs for each token, and their outputs are added with its weights
+ * (Shazeer et al., 2017). What families do differently is the routing, so that is data.
+ */
+import {
+  add,
+  type Dim,
+  divide,
+  experts,
+  fill,
+  less,
+  matmul,
+  multiply,
+  multiplyDims,
+  reshape,
+  scatterElements,
+  sigmoid,
+  softmax,
+  sum,
+  type Tensor,
+  topK,
+  where,
+  zeros,
+} from '../graph/index.js';
+import { stateless } from './compose.js';
+import { INITIAL_DEVIATION, linear } from './layers.js';
+import type { Mixer } from './mixer.js';
+import { constantly, normal, type ParameterPart, type Parameters } from './parameters.js';
+
+export interface MixtureConfig {
+  hiddenSize: number;
+  intermediateSize: number;
+  numExperts: number;
+  expertsPerToken: number;
+  /** `swiglu` has gate and value in one matrix. */
+  activation: 'swiglu' | 'relu2';
+  /** The experts work in a space of this size; projections of these names lead there and back. */
+  latent?: { size: number; bias: boolean; input: string; output: string };
+  routing: Routing;
+  names: MixtureNames;
+  outputDeviation: number;
+}
+
+export interface Routing {
+  /** How the router's logits become scores. */
+  scores: 'softmax' | 'sigmoid';
+  /** The scores of the chosen experts are divided by their sum. */
+  normalized: boolean;
+  /** Multiplies the weights. */
+  factor?: number;
+  /** A bias, so called, that counts in the choice alone. */
+  choiceBias?: string;
+  /** Experts are chosen within the best `chosen` of `count` groups; a group is as good as its two best experts. */
+  groups?: { count: number; chosen: number };
+}
+
+export interface MixtureNames {
+  /** Of the router's matrix. */
+  router: string;
+  /** Of the experts' matrices [experts, ., .]. */
+  input: string;
+  output: string;
+  /** Of the matrices of one expert, where checkpoints store each on its own. */
+  expert?: (index: number) => { inputs: readonly string[]; output: string };
+}
+
+export function mixtureOfExperts(config: MixtureConfig): Mixer {
+  const { hiddenSize, intermediateSize, numExperts, expertsPerToken, activation, names, latent } = config;
+  const width = latent?.size ?? hiddenSize;
+  const inputRows = activation === 'swiglu' ? 2 * intermediateSize : intermediateSize;
+  return stateless((parameters, x) => {
+    const tokens = multiplyDims(x.shape.slice(0, -1));
+    const flat = reshape(x, [tokens, hiddenSize]);
+    const each = names.expert && Array.from({ length: numExperts }, (_, i) => names.expert!(i));
+    const stack = (
+      name: string,
+      rows: number,
+      columns: number,
+      deviation: number,
+      parts?: string[],
+    ): Tensor => {
+      const count = parts && parts.length / numExperts;
+      const stored = parts?.map((part): ParameterPart => ({ name: part, shape: [rows / count!, columns] }));
+      return parameters.get(
+        name,
+        [numExperts, rows, columns],
+        normal(deviation),
+        stored ? { parts: stored } : {},
+      );
+    };
+    const up = stack(
+      names.input,
+      inputRows,
+      width,
+      INITIAL_DEVIATION,
+      each?.flatMap(({ inputs }) => inputs),
+    );
+    const down = stack(
+      names.output,
+      width,
+      intermediateSize,
+      config.outputDeviation,
+      each?.map(({ output }) => output),
+    );
+    const weights = route(parameters, flat, tokens, config);
+    const project = (name: string, input: Tensor, outputs: number): Tensor =>
+      parameters.within(name, (p) => linear(p, input, outputs, { bias: latent!.bias }));
+    const inner = latent ? project(latent.input, flat, width) : flat;
+    const mixed = experts({ x: inner, weights, up, down }, { activation, perToken: expertsPerToken });
+    return reshape(latent ? project(latent.output, mixed, hiddenSize) : mixed, x.shape);
+  });
+}
+
+/** The experts' weights [tokens, experts] for x [tokens, hidden]: 0 for those not chosen. */
+function route(parameters: Parameters, x: Tensor, tokens: Dim, config: MixtureConfig): Tensor {
+  const { numExperts, expertsPerToken, hiddenSize, names, routing } = config;
+  const router = parameters.get(names.router, [numExperts, hiddenSize], normal(INITIAL_DEVIATION));
+  const logits = matmul(x, router, { transposeB: true });
+  const scores = routing.scores === 'softmax' ? softmax(logits) : sigmoid(logits);
+  const biased = routing.choiceBias
+    ? add(scores, parameters.get(routing.choiceBias, [numExperts], constantly(0), { decay: false }))
+    : scores;
+  const choice = routing.groups ? withinBestGroups(biased, tokens, numExperts, routing.groups) : biased;
+  const chosen = multiply(scores, chosenOf(choice, expertsPerToken));
+  const weights = routing.normalized
+    ? divide(chosen, add(sum(chosen, -1, { keepDims: true }), 1e-20))
+    : chosen;
+  const { factor = 1 } = routing;
+  return factor === 1 ? weights : multiply(weights, factor);
+}
+
+/** 1 at the k highest of each row, 0 elsewhere. */
+function chosenOf(values: Tensor, k: number): Tensor {
+  const { indices } = topK(values, k, -1);
+  return scatterElements(zeros(values.shape), indices, fill(indices.shape, 1), -1);
+}
+
+/** Scores [tokens, experts], with those outside each token's best groups far below the others. */
+function withinBestGroups(
+  scores: Tensor,
+  tokens: Dim,
+  numExperts: number,
+  { count, chosen }: { count: number; chosen: number },
+): Tensor {
+  if (count === 1) return scores;
+  const grouped = reshape(scores, [tokens, count, numExperts / count]);
+  const best = sum(topK(grouped, 2, -1).values, -1);
+  const kept = reshape(chosenOf(best, chosen), [tokens, count, 1]);
+  return reshape(where(less(kept, 0.5), -1e30, grouped), [tokens, numExperts]);
+}

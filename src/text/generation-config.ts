@@ -1,0 +1,85 @@
+/**
+ * What a checkpoint says about writing with it: how to sample (`generation_config.json`), and which tokens end a text.
+ * The latter stand in several files, which do not always agree; a chat ends its turns at any of them.
+ */
+import { z } from 'zod';
+import { TokenizerError } from '../errors.js';
+import type { Tokenizer } from './tokenizer.js';
+import { readJson } from './tokenizer-json.js';
+
+const GENERATION_CONFIG = 'generation_config.json';
+const MODEL_CONFIG = 'config.json';
+
+/** What the file says; the rest is absent. */
+export interface GenerationConfig {
+  readonly bosTokenId?: number;
+  readonly eosTokenIds: readonly number[];
+  /** 0 where the file says not to sample. */
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly repetitionPenalty?: number;
+}
+
+/** Some files say "none" with -1. */
+const ids = z
+  .union([z.int(), z.array(z.int())])
+  .nullish()
+  .transform((value) => [value ?? []].flat().filter((id) => id >= 0));
+
+const schema = z.looseObject({
+  bos_token_id: ids,
+  eos_token_id: ids,
+  do_sample: z.boolean().nullish(),
+  temperature: z.number().nonnegative().nullish(),
+  top_k: z.int().nonnegative().nullish(),
+  top_p: z.number().positive().max(1).nullish(),
+  repetition_penalty: z.number().positive().nullish(),
+});
+
+const endsOnly = z.looseObject({ eos_token_id: ids });
+
+/**
+ * Reads a folder's `generation_config.json`; one that is absent says nothing. Throws `TokenizerError`, with the file's
+ * path, for one that is damaged.
+ */
+export async function readGenerationConfig(folder: string): Promise<GenerationConfig> {
+  const file = await checkedFile(folder, GENERATION_CONFIG, schema);
+  const [bosTokenId] = file.bos_token_id;
+  const said = {
+    bosTokenId,
+    temperature: file.do_sample === false ? 0 : file.temperature,
+    topK: file.top_k,
+    topP: file.top_p,
+    repetitionPenalty: file.repetition_penalty,
+  };
+  const given = Object.entries(said).filter(([, value]) => value !== undefined && value !== null);
+  return { eosTokenIds: file.eos_token_id, ...Object.fromEntries(given) };
+}
+
+/**
+ * The tokens at which an answer ends: those of `generation_config.json` and of `config.json`, and the tokenizer's end of
+ * a text. Throws `TokenizerError`, with the file's path, for one that is damaged.
+ */
+export async function endOfTurnIds(folder: string, tokenizer: Tokenizer): Promise<number[]> {
+  const { eosTokenIds } = await readGenerationConfig(folder);
+  const model = await checkedFile(folder, MODEL_CONFIG, endsOnly);
+  const own = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
+  return [...new Set([...eosTokenIds, ...model.eos_token_id, ...own])];
+}
+
+async function checkedFile<Schema extends z.ZodType>(
+  folder: string,
+  name: string,
+  expected: Schema,
+): Promise<z.output<Schema>> {
+  const { join } = await import('node:path');
+  const path = join(folder, name);
+  const result = expected.safeParse((await readJson(path)) ?? {});
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const where = issue?.path.length ? ` (at ${issue.path.join('.')})` : '';
+  throw new TokenizerError(
+    `${path} is not what it should be: ${issue?.message}${where}; fetch it again from where the model came from`,
+  );
+}

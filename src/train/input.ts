@@ -1,0 +1,48 @@
+/** What a training run is given, and what it tells. */
+import type { Device } from '../engine/index.js';
+import type { LoraConfig, Model } from '../models/index.js';
+import type { Tokenizer } from '../text/index.js';
+import type { TrainingSettings } from './settings.js';
+
+/** What happened; the lines of `metrics.jsonl`. */
+export type TrainingEvent =
+  | {
+      event: 'step';
+      step: number;
+      /** Nats a token. */
+      loss: number;
+      gradientNorm: number;
+      learningRate: number;
+      tokensPerSecond: number;
+    }
+  | { event: 'evaluation'; step: number; loss: number; perplexity: number; tokens: number }
+  | { event: 'saved'; step: number };
+
+export interface TrainingInput {
+  model: Model;
+  /** The folder whose weights the run starts from, which are those of `model`; without one they are new. */
+  from?: string;
+  /** Trains adapters of this kind, and leaves the weights of `from` as they are. */
+  lora?: LoraConfig;
+  tokenizer: Tokenizer;
+  /** Token ids. */
+  training: Int32Array;
+  validation: Int32Array;
+  settings: TrainingSettings;
+  device: Device;
+  /** The run's folder. */
+  folder: string;
+  /** Go on from the folder's checkpoint. */
+  resume?: boolean;
+  onEvent?: (event: TrainingEvent) => void;
+  /** Once aborted, the run saves and returns. */
+  signal?: AbortSignal;
+}
+
+export interface TrainingResult {
+  /** Steps done: fewer than asked for after an interruption. */
+  step: number;
+  completed: boolean;
+  /** Of the last evaluation. */
+  perplexity: number | undefined;
+}
