@@ -68,6 +68,13 @@ export class StorageError extends HeddleError {
   }
 }
 
+/** A saved state is damaged, or of another model than the one that is to go on from it. */
+export class SnapshotError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('snapshot', message, options);
+  }
+}
+
 /** A model hub could not be reached, refused, or answered with something else than was asked for. */
 export class HubError extends HeddleError {
   constructor(message: string, options?: ErrorOptions) {

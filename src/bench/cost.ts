@@ -20,7 +20,7 @@ export async function decodeCost(model: LanguageModel, context: number): Promise
   const memory = model.newMemory(1, context);
   const { bytes } = memory;
   let position = context;
-  const decode = (): Promise<Float32Array> => model.step([[1]], position++, memory, [0]);
+  const decode = (): Promise<Float32Array> => model.read([[1]], position++, memory);
   // The first steps touch fresh memory.
   for (let i = 0; i < 2; i++) await decode();
   const started = performance.now();

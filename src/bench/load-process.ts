@@ -25,7 +25,7 @@ const language = await LanguageModel.compile(
 const seconds = (performance.now() - started) / 1000;
 const peakBytes = peakMemory();
 const memory = language.newMemory();
-await language.step([[1]], 0, memory, [0]);
+await language.read([[1]], 0, memory);
 (globalThis as { gc?: () => void }).gc?.();
 const heldBytes = process.memoryUsage.rss();
 const outcome: LoadOutcome = { seconds, peakBytes, heldBytes };

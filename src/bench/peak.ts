@@ -42,3 +42,26 @@ export async function measurePeak(device: Device, size: number): Promise<Peak> {
   await executable.dispose();
   return { size, flops: (chain * 2 * size ** 3) / best };
 }
+
+/** Rows and columns of the matrix that is read; far beyond any cache. */
+const READ = 8192;
+
+/** Bytes a second at which the engine reads a constant matrix for the product with one vector. */
+export async function measureBandwidth(device: Device): Promise<number> {
+  const x = input('x', 'float32', [1, READ]);
+  const matrix = input('matrix', 'float32', [READ, READ]);
+  const random = new Random(2);
+  const values = Float32Array.from({ length: READ * READ }, () => random.uint32() / 2 ** 32);
+  const executable = await device.compile({
+    outputs: { y: matmul(x, matrix) },
+    weights: new Map([['matrix', float32(values, [READ, READ])]]),
+  });
+  let best = Number.POSITIVE_INFINITY;
+  for (let i = 0; i <= RUNS; i++) {
+    const started = performance.now();
+    await executable.run({ x: float32(new Float32Array(READ).fill(1), [1, READ]) });
+    if (i > 0) best = Math.min(best, (performance.now() - started) / 1000);
+  }
+  await executable.dispose();
+  return (4 * READ * READ) / best;
+}

@@ -8,7 +8,7 @@ import {
   preset,
   type Size,
 } from '../models/index.js';
-import { GRANITE_1B, graniteModel } from './granite.js';
+import { GRANITE_1B, graniteModel } from './shapes.js';
 
 export const SECTIONS = ['peak', 'train', 'prefill', 'decode', 'load'] as const;
 export type Section = (typeof SECTIONS)[number];

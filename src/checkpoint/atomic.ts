@@ -22,10 +22,12 @@
  * one wins, or one of them fails with a `StorageError`.
  */
 import { randomBytes } from 'node:crypto';
-import type { Stats } from 'node:fs';
+import { rmSync, type Stats } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { StorageError } from '../errors.js';
+import { makeFolder } from './make-folder.js';
+import { count } from './wording.js';
 
 /** The file that says that a folder is Heddle's to replace, and what it says to a person. */
 const MARKER = '.written-by-heddle';
@@ -93,7 +95,7 @@ export async function writeFolderAtomic(
     );
   }
   try {
-    await mkdir(dirname(target), { recursive: true });
+    await makeFolder(dirname(target));
     await recoverFolder(target);
     await requireReplaceable(target);
     await rm(previousName(target), { recursive: true, force: true });
@@ -134,7 +136,7 @@ async function requireReplaceable(target: string): Promise<void> {
   const names = await readdir(target);
   if (names.length === 0 || names.includes(MARKER)) return;
   throw new StorageError(
-    `Could not write ${target}: writing replaces the whole folder, and this one holds ${names.length} things that Heddle did not put there, such as ${names[0]}. Choose another name, or move them.`,
+    `Could not write ${target}: writing replaces the whole folder, and this one holds ${count(names.length, 'thing')} that Heddle did not put there, such as ${names[0]}. Choose another name, or move them.`,
   );
 }
 
@@ -161,7 +163,7 @@ async function swapIn(temporary: string, target: string): Promise<void> {
 async function throughTemporary(path: string, use: (temporary: string) => Promise<void>): Promise<void> {
   const name = `.${basename(path)}.${process.pid}-${randomBytes(6).toString('hex')}.heddle-tmp`;
   const temporary = join(dirname(path), name);
-  inUse.add(name);
+  inUse.set(name, resolve(temporary));
   try {
     // Only tidying: someone else's leftover, or a folder that may not be listed, is no reason not to write.
     await removeAbandoned(path).catch(() => {});
@@ -175,8 +177,13 @@ async function throughTemporary(path: string, use: (temporary: string) => Promis
   }
 }
 
-/** The temporary names that this process is writing to. */
-const inUse = new Set<string>();
+/** The temporary names that this process is writing to, and where they are. */
+const inUse = new Map<string, string>();
+
+// A process that ends itself in the middle, as Ctrl-C has it do, takes them with it.
+process.on('exit', () => {
+  for (const temporary of inUse.values()) rmSync(temporary, { recursive: true, force: true });
+});
 
 /** Removes the temporaries of `path` whose writers died before they could. */
 async function removeAbandoned(path: string): Promise<void> {

@@ -1,4 +1,8 @@
 /** How models are stored: safetensors, and files and folders that are written whole or not at all. */
 export { inWords, recoverFolder, streamFileAtomic, writeFileAtomic, writeFolderAtomic } from './atomic.js';
+export { makeFolder } from './make-folder.js';
+export { dequantizeBlocks, type QuantizedBlocks, quantizeBlocks } from './quantize.js';
 export * from './safetensors.js';
+export { shardsIn } from './shard-index.js';
 export { openWeights, type WeightFiles, type WeightInfo } from './weight-files.js';
+export { quote, visible } from './wording.js';

@@ -17,8 +17,6 @@ const LONGEST_INDEX = 100_000_000;
 /** Metadata are free to nest, within reason. */
 const DEEPEST = 8;
 
-const REMEDY = 'The index is damaged: download or save it again.';
-
 /**
  * Reads an index: for each tensor's name, the name of its shard.
  *
@@ -34,36 +32,39 @@ export async function readShardIndex(path: string): Promise<Map<string, string>>
     }
     const bytes = new Uint8Array(fileBytes);
     await readExactly(path, handle, bytes, 0);
-    return parseShardIndex(path, bytes);
+    refuseGitLfsPointer(path, bytes);
+    return shardsIn(bytes);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new CheckpointError(
+      `${path} cannot be used: ${error.message}. The index is damaged: download or save it again.`,
+      { cause: error },
+    );
   } finally {
     await handle.close();
   }
 }
 
-function parseShardIndex(path: string, bytes: Uint8Array): Map<string, string> {
-  refuseGitLfsPointer(path, bytes);
-  const fail = (problem: string) => new CheckpointError(`${path} cannot be used: ${problem}. ${REMEDY}`);
-  let index: unknown;
-  try {
-    index = parseStrictJson(bytes, DEEPEST);
-  } catch (error) {
-    throw fail((error as SyntaxError).message);
-  }
-  if (!isObject(index)) throw fail(`it is ${quote(index)}, expected an object with a weight_map`);
+/** The same for the bytes of one, wherever they come from. Throws `SyntaxError` that says what is wrong with them. */
+export function shardsIn(bytes: Uint8Array): Map<string, string> {
+  const index = parseStrictJson(bytes, DEEPEST);
+  if (!isObject(index)) throw new SyntaxError(`it is ${quote(index)}, expected an object with a weight_map`);
   const weightMap = index.weight_map;
   if (!isObject(weightMap)) {
-    throw fail(`its weight_map is ${quote(weightMap)}, expected an object of tensors and their files`);
+    throw new SyntaxError(
+      `its weight_map is ${quote(weightMap)}, expected an object of tensors and their files`,
+    );
   }
   const shards = new Map<string, string>();
   for (const [name, shard] of Object.entries(weightMap)) {
     if (!isShardName(shard)) {
-      throw fail(
+      throw new SyntaxError(
         `it puts the tensor ${quote(name)} into ${quote(shard)}, expected the bare name of a .safetensors file`,
       );
     }
     shards.set(name, shard);
   }
-  if (shards.size === 0) throw fail('its weight_map is empty');
+  if (shards.size === 0) throw new SyntaxError('its weight_map is empty');
   return shards;
 }
 

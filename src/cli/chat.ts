@@ -11,6 +11,9 @@ import {
   type GenerateOptions,
   type LanguageModel,
   loadModel,
+  loadSnapshot,
+  type Session,
+  type Snapshot,
 } from '../generate/index.js';
 import { endOfTurnIds, readGenerationConfig } from '../text/index.js';
 import { formatBytes, formatRate } from './format.js';
@@ -19,10 +22,12 @@ import {
   type GenerationFlags,
   generationOptions,
   loadOptions,
+  stateOption,
 } from './generation-options.js';
 
 interface ChatFlags extends GenerationFlags {
   system?: string;
+  state?: string;
 }
 
 /** Who answers. */
@@ -45,14 +50,17 @@ export function addChatCommand(program: Command): void {
       "talk with a model, turn by turn; its state is kept between turns, and its generation_config.json says how it samples where you don't",
     )
     .argument('<model>', "a model's folder")
-    .option('--system <text>', 'tell the model first how to answer');
+    .option('--system <text>', 'tell the model first how to answer')
+    .addOption(stateOption());
   addGenerationOptions(command).action((folder: string, flags: ChatFlags) => run(folder, flags));
 }
 
 async function run(folder: string, flags: ChatFlags): Promise<void> {
   const options = generationOptions(flags, await readGenerationConfig(folder));
   const model = await loadModel(folder, loadOptions(flags));
-  const partner = await partnerFor(folder, model, options, flags.system);
+  const after = flags.state === undefined ? undefined : await loadSnapshot(flags.state, model);
+  const partner = await partnerFor(folder, model, options, { system: flags.system, after });
+  if (after) say(`(after the ${after.length.toLocaleString('en')} tokens of ${flags.state})`);
   say(
     `${folder}: ${model.model.pattern}, seed ${options.seed}. ${partner.manner} Ctrl-C ends a turn, Ctrl-D the chat; /reset begins anew.`,
   );
@@ -109,16 +117,17 @@ async function partnerFor(
   folder: string,
   model: LanguageModel,
   options: GenerateOptions,
-  system: string | undefined,
+  { system, after }: { system: string | undefined; after: Snapshot | undefined },
 ): Promise<Partner> {
-  const chat = await ChatSession.open(model, folder, system === undefined ? {} : { system });
+  const context = { ...(system !== undefined && { system }), ...(after && { after }) };
+  const chat = await ChatSession.open(model, folder, context);
   if (chat) return answering(chat, options);
   if (system !== undefined) {
     throw new ConfigError(
       `${folder} has no chat template, so its model knows no --system: leave it out, or write it as the first line`,
     );
   }
-  return continuing(model, { ...options, stopTokens: await endOfTurnIds(folder, model.tokenizer) });
+  return continuing(model, { ...options, stopTokens: await endOfTurnIds(folder, model.tokenizer) }, after);
 }
 
 /** A model with a chat template. */
@@ -139,9 +148,14 @@ function answering(chat: ChatSession, options: GenerateOptions): Partner {
 const END_OF_TURN = '\n\n';
 
 /** A model without one. */
-function continuing(model: LanguageModel, options: GenerateOptions): Partner {
+function continuing(model: LanguageModel, options: GenerateOptions, after: Snapshot | undefined): Partner {
   const settings = { ...options, stop: [...(options.stop ?? []), END_OF_TURN] };
-  let session = model.session();
+  const begin = (): Session => {
+    const session = model.session();
+    if (after) session.restore(after);
+    return session;
+  };
+  let session = begin();
   let reused = 0;
   let prompted = 0;
   return {
@@ -161,7 +175,7 @@ function continuing(model: LanguageModel, options: GenerateOptions): Partner {
     }),
     reset() {
       session.dispose();
-      session = model.session();
+      session = begin();
     },
     dispose: () => session.dispose(),
   };

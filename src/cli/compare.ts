@@ -24,8 +24,8 @@ export function addCompareCommand(program: Command): void {
     .description(
       'validation perplexity and memory of training runs side by side (default: the shipped model and its siblings)',
     )
-    .argument('[runs...]', 'folders that `heddle train` wrote', SHIPPED_RUNS)
-    .action(run);
+    .argument('[runs...]', 'folders that `heddle train` wrote')
+    .action((folders: readonly string[]) => run(folders.length > 0 ? folders : SHIPPED_RUNS));
 }
 
 interface RunSummary {

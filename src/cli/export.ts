@@ -18,6 +18,7 @@ import {
 } from '../models/index.js';
 import { Tokenizer } from '../text/index.js';
 import { formatBytes } from './format.js';
+import { leavingNothing } from './interrupt.js';
 import { choice } from './options.js';
 
 const DTYPES = Object.entries(DTYPE_NAMES) as [StoredDtype, string][];
@@ -44,8 +45,9 @@ export function addExportCommand(program: Command): void {
     .addHelpText(
       'after',
       `
-hf takes patterns of M- and *-, or of M alone, with sizes that a known family can have. onnx takes every model:
-examples/onnx-generate.mjs shows in 30 lines how to run it, and model.onnx.json lists what goes in and comes out.
+hf takes every model of a family as it is; of our own it takes patterns of M- and *-, or of M alone, with sizes that a known
+family can have. onnx takes every model: examples/onnx-generate.mjs shows in 30 lines how to run it, and model.onnx.json
+lists what goes in and comes out.
 llama.cpp's converter reads hf too; it asks to be told of a vocabulary that it has not seen, such as one trained here.`,
     )
     .action(run);
@@ -60,11 +62,16 @@ async function run(
 ): Promise<void> {
   await requireApart(folder, out);
   const plan = await planExport(folder, { to, dtype: DTYPES.find(([, name]) => name === dtype)?.[0] });
-  await writeFolderAtomic(out, async (temporary) => {
-    await plan.write(temporary);
-    await copyCompanions(folder, temporary);
-    await writeGenerationConfig(temporary, plan);
-  });
+  const tokenizer = (await readdir(folder)).includes('tokenizer.json')
+    ? await Tokenizer.load(folder)
+    : undefined;
+  await leavingNothing(() =>
+    writeFolderAtomic(out, async (temporary) => {
+      await plan.write(temporary);
+      await copyCompanions(folder, temporary);
+      await writeGenerationConfig(temporary, plan, tokenizer);
+    }),
+  );
   const names = (await readdir(out)).filter((name) => !name.startsWith('.')).sort();
   const sizes = await Promise.all(names.map(async (name) => (await stat(join(out, name))).size));
   const bytes = formatBytes(sizes.reduce((a, b) => a + b, 0));
@@ -97,11 +104,13 @@ async function requireApart(folder: string, out: string): Promise<void> {
 const GENERATION_CONFIG = 'generation_config.json';
 
 /** Says how to write with the model in a folder that holds all else, where that is not said there already. */
-async function writeGenerationConfig(folder: string, plan: ExportPlan): Promise<void> {
-  const names = await readdir(folder);
-  const tokenizer = names.includes('tokenizer.json') ? await Tokenizer.load(folder) : undefined;
+async function writeGenerationConfig(
+  folder: string,
+  plan: ExportPlan,
+  tokenizer: Tokenizer | undefined,
+): Promise<void> {
   const isConverted = plan.json !== plan.model.json;
-  const isThere = names.includes(GENERATION_CONFIG);
+  const isThere = (await readdir(folder)).includes(GENERATION_CONFIG);
   if (isThere && !isConverted) return;
   const path = join(folder, GENERATION_CONFIG);
   const known = isThere ? parseConfigText(await readFile(path, 'utf8'), path) : endKeys(plan, tokenizer);

@@ -1,17 +1,19 @@
 /** `heddle generate`: continues a text. */
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
-import { loadModel } from '../generate/index.js';
+import { loadModel, loadSnapshot } from '../generate/index.js';
 import { formatBytes, formatRate } from './format.js';
 import {
   addGenerationOptions,
   type GenerationFlags,
   generationOptions,
   loadOptions,
+  stateOption,
 } from './generation-options.js';
 
 interface GenerateFlags extends GenerationFlags {
   prompt?: string;
+  state?: string;
 }
 
 export function addGenerateCommand(program: Command): void {
@@ -19,26 +21,31 @@ export function addGenerateCommand(program: Command): void {
     .command('generate')
     .description('continue a text with a trained model')
     .argument('<model>', "a model's folder")
-    .option('-p, --prompt <text>', 'the text to continue (default: what comes in on standard input)');
+    .option('-p, --prompt <text>', 'the text to continue (default: what comes in on standard input)')
+    .addOption(stateOption());
   addGenerationOptions(command).action((folder: string, flags: GenerateFlags) => run(folder, flags));
 }
 
 async function run(folder: string, flags: GenerateFlags): Promise<void> {
   const options = generationOptions(flags);
   const model = await loadModel(folder, loadOptions(flags));
-  const prompt = flags.prompt ?? (await text(process.stdin));
   const session = model.session();
+  if (flags.state !== undefined) session.restore(await loadSnapshot(flags.state, model));
+  const before = session.tokens.length;
+  // After a state there need not be more to read: nobody is waited for at a terminal.
+  const waits = flags.state === undefined || process.stdin.isTTY !== true;
+  const prompt = flags.prompt ?? (waits ? await text(process.stdin) : '');
   const started = performance.now();
-  await session.read(prompt);
+  if (prompt !== '' || before === 0) await session.read(prompt);
   const readTime = performance.now() - started;
-  const read = session.tokens.length;
+  const read = session.tokens.length - before;
   process.stdout.write(prompt);
   for await (const piece of session.generate(options)) process.stdout.write(piece.text);
   process.stdout.write('\n');
-  const written = session.tokens.length - read;
+  const written = session.tokens.length - before - read;
   const writeTime = performance.now() - started - readTime;
   process.stderr.write(
-    `read ${read} tokens (${formatRate((read / readTime) * 1000)}), wrote ${written} (${formatRate((written / writeTime) * 1000)}), state ${formatBytes(session.bytes)}, seed ${options.seed}\n`,
+    `${read === 0 ? '' : `read ${read} tokens (${formatRate((read / readTime) * 1000)}), `}wrote ${written} (${formatRate((written / writeTime) * 1000)}), state ${formatBytes(session.bytes)}, seed ${options.seed}\n`,
   );
   session.dispose();
   await model.dispose();

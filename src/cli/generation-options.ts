@@ -1,5 +1,5 @@
 /** Options that `generate` and `chat` share. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import {
   checkGeneration,
   GENERATE_DEFAULTS,
@@ -48,6 +48,11 @@ export function addGenerationOptions(command: Command): Command {
     .addOption(adapterOption());
 }
 
+/** For a state that `heddle read` kept. */
+export function stateOption(): Option {
+  return new Option('--state <file>', "go on from a state that 'heddle read' kept, in the place of its text");
+}
+
 /** What the person gave, else what the model recommends, else the defaults. With the seed that is used. */
 export function generationOptions(
   flags: GenerationFlags,
@@ -65,6 +70,6 @@ export function generationOptions(
 }
 
 /** For `loadModel`. */
-export function loadOptions({ threads, adapter }: GenerationFlags): LoadOptions {
+export function loadOptions({ threads, adapter }: Pick<GenerationFlags, 'threads' | 'adapter'>): LoadOptions {
   return { ...(threads !== undefined && { threads }), ...(adapter !== undefined && { adapter }) };
 }

@@ -113,11 +113,12 @@ function room({ state }: Model, loaded: number, available: number): string[] {
   const here = `memory   ${formatBytes(available)} available here`;
   if (left <= 0) return [`${here}: the weights alone take ${formatBytes(loaded)}, which does not fit`];
   const per = stateBytes(state, 32_000);
+  if (per === 0) return [`${here}: beside the weights a sequence takes none of it`];
   const sequences = Math.floor(left / per);
   const growth = stateBytes(state, 1) - stateBytes(state, 0);
   const longest = Math.floor((left - stateBytes(state, 0)) / growth);
   return [
-    `${here}: beside the weights there is room for ${sequences.toLocaleString('en')} sequences of 32,000 tokens,`,
+    `${here}: beside the weights there is room for ${sequences.toLocaleString('en')} ${sequences === 1 ? 'sequence' : 'sequences'} of 32,000 tokens,`,
     growth === 0
       ? '         however long they get'
       : `         or for one of ${longest.toLocaleString('en')} tokens`,

@@ -11,6 +11,7 @@ import {
   readWeights,
   writeModelLike,
 } from '../models/index.js';
+import { leavingNothing } from './interrupt.js';
 
 export function addMergeCommand(program: Command): void {
   program
@@ -28,9 +29,11 @@ async function run(folder: string, adapterFolder: string, out: string): Promise<
   const model = await readModel(folder);
   const adapter = await readAdapter(adapterFolder, model);
   const weights = mergeAdapter(await readWeights(folder, model), adapter);
-  await writeFolderAtomic(out, async (temporary) => {
-    await writeModelLike(folder, temporary, model, weights);
-    await copyCompanions(folder, temporary);
-  });
+  await leavingNothing(() =>
+    writeFolderAtomic(out, async (temporary) => {
+      await writeModelLike(folder, temporary, model, weights);
+      await copyCompanions(folder, temporary);
+    }),
+  );
   process.stderr.write(`${out}: the model of ${folder} with the adapter of ${adapterFolder}, in float32\n`);
 }

@@ -90,8 +90,29 @@ export interface Memory {
   readonly bytes: number;
   /** Copies of the carried values (of `names`, or all). Appended ones without the room behind their entries. */
   read(names?: readonly string[]): Promise<Map<string, HostTensor>>;
-  /** An independent copy. */
-  copy(): Promise<Memory>;
+  /**
+   * What it holds now, to take up again. On the cpu nothing is copied; on webgpu what a run replaces is brought back to
+   * JavaScript's memory.
+   */
+  snapshot(): Promise<MemorySnapshot>;
+  /** Makes it hold what a snapshot holds, of it or of another memory of the same program. Throws `DeviceError` for others. */
+  restore(snapshot: MemorySnapshot): void;
+  dispose(): void;
+}
+
+/** What a memory held at one time; it never changes. */
+export interface MemorySnapshot {
+  /** Entries along the axis of appended values. */
+  readonly length: number;
+  /** Bytes of the values, which it may share with other snapshots and memories. */
+  readonly bytes: number;
+  /** Bytes by what takes them: that which two snapshots share is one key in both. */
+  readonly holdings: ReadonlyMap<object, number>;
+  /** As `Memory.read`. */
+  read(names?: readonly string[]): Promise<Map<string, HostTensor>>;
+  /** A memory that holds this, and goes on from it. */
+  memory(): Memory;
+  /** Lets go of what it holds; what others share stays. */
   dispose(): void;
 }
 

@@ -44,7 +44,7 @@ describe('a replaced value', () => {
     const executable = await accumulator();
     const [one, other] = [executable.allocate(start()), executable.allocate(start())];
     await executable.run({ x }, one);
-    const copy = await one.copy();
+    const copy = (await one.snapshot()).memory();
     await executable.run({ x }, one);
     await executable.run({ x }, copy);
     await executable.run({ x }, copy);
@@ -187,7 +187,7 @@ describe('an appended value', () => {
     const executable = await cache();
     const memory = executable.allocate(empty());
     await executable.run({ rows: rows(0, 30) }, memory);
-    const copy = await memory.copy();
+    const copy = (await memory.snapshot()).memory();
     await executable.run({ rows: rows(30, 32) }, memory);
     await executable.run({ rows: rows(50, 51) }, copy);
     expect([memory.length, copy.length]).toEqual([32, 31]);

@@ -1,21 +1,21 @@
 /** Devices on ONNX Runtime: its CPU and WebGPU execution providers. The only file that knows of it. */
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { DeviceError } from '../errors.js';
-import { DTYPE_BYTES, input, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
+import { input, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
 import { checkSizes, checkTensor, checkWeight, type NamedType } from './check.js';
-import {
-  type Carry,
-  type Device,
-  type DeviceName,
-  type DeviceOptions,
-  type Executable,
-  type HostTensor,
-  hostZeros,
-  type Memory,
-  type Program,
-  type TensorData,
-  type Weight,
+import type {
+  Carry,
+  Device,
+  DeviceName,
+  DeviceOptions,
+  Executable,
+  HostTensor,
+  Memory,
+  Program,
+  TensorData,
+  Weight,
 } from './device.js';
+import { allocateMemory, CarriedMemory, type CarriedTensor, type DeviceTensor } from './memory.js';
 import { planWeights, type WeightPlan } from './weights.js';
 
 /**
@@ -34,6 +34,7 @@ export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
     'NonZero',
     'SimplifiedLayerNormalization',
     'SimplifiedLayerNormalization+inverse',
+    'SkipSimplifiedLayerNormalization',
   ]),
   // Its norm has a second output, but does not write it.
   webgpu: new Set([
@@ -166,7 +167,6 @@ class OrtExecutable implements Executable {
   }
 
   allocate(initial: ReadonlyMap<string, HostTensor>, length = 0): Memory {
-    const values = new Map<string, OrtTensor>();
     for (const [name, carry] of Object.entries(this.carried)) {
       const value = initial.get(name);
       if (!value) throw new DeviceError(`the memory has no initial value for '${name}'`);
@@ -176,26 +176,25 @@ class OrtExecutable implements Executable {
           `'${name}' has ${value.dims[carry.axis]} entries, but ${length} are to be held`,
         );
       }
-      const tensor = toOrt(value);
-      values.set(name, carry.kind === 'append' ? withRoom(tensor, carry.axis, length, length) : tensor);
     }
-    return new OrtMemory(values, this.carried, length);
+    return allocateMemory(this.carried, initial, length, download);
   }
 
   async run(
     feeds: Readonly<Record<string, HostTensor>>,
     memory?: Memory,
   ): Promise<Record<string, HostTensor>> {
-    const carried = Object.entries(this.carried);
-    if (carried.length > 0 && !(memory instanceof OrtMemory)) {
+    const held = memory instanceof CarriedMemory ? memory : undefined;
+    const carried = Object.keys(this.carried);
+    if (carried.length > 0 && !held) {
       throw new DeviceError('this program carries values: run it with a memory that it allocated');
     }
-    const values = memory instanceof OrtMemory ? memory.values : new Map<string, OrtTensor>();
-    for (const [name] of carried) {
+    const values = held?.inputs() ?? new Map<string, CarriedTensor>();
+    for (const name of carried) {
       if (!values.has(name)) throw new DeviceError(`the memory holds no '${name}'`);
     }
     const inputs: Record<string, OrtTensor> = {};
-    for (const [name, tensor] of values) if (this.inputs.has(name)) inputs[name] = tensor;
+    for (const [name, tensor] of values) if (this.inputs.has(name)) inputs[name] = toOrt(tensor);
     const sizes = new Map<string, number>();
     for (const [name, tensor] of Object.entries(feeds)) {
       this.check(name, tensor, sizes);
@@ -210,7 +209,8 @@ class OrtExecutable implements Executable {
     } catch (error) {
       throw deviceError(this.device, error);
     }
-    if (memory instanceof OrtMemory) memory.advance(carried, results as Record<string, OrtTensor>);
+    const left = carried.map((name) => [name, toCarried(results[carriedOutput(name)] as OrtTensor)] as const);
+    held?.advance(this.carried, new Map(left));
     const outputs: Record<string, HostTensor> = {};
     for (const name of this.outputs) outputs[name] = toHost(results[name] as OrtTensor);
     return outputs;
@@ -228,79 +228,20 @@ class OrtExecutable implements Executable {
   }
 }
 
-class OrtMemory implements Memory {
-  constructor(
-    readonly values: Map<string, OrtTensor>,
-    private readonly carried: Readonly<Record<string, Carry>>,
-    public length: number,
-  ) {}
+/** A value in the memory of the GPU. */
+class GpuTensor implements DeviceTensor {
+  constructor(readonly tensor: OrtTensor) {}
 
-  get bytes(): number {
-    let total = 0;
-    for (const tensor of this.values.values())
-      total += tensor.size * DTYPE_BYTES[tensor.type as HostTensor['dtype']];
-    return total;
+  get dtype(): HostTensor['dtype'] {
+    return this.tensor.type as HostTensor['dtype'];
   }
 
-  /** Takes over what a run left behind. */
-  advance(carried: readonly [string, Carry][], results: Readonly<Record<string, OrtTensor>>): void {
-    const growth = carried.flatMap(([name, carry]) =>
-      carry.kind === 'append' ? [results[carriedOutput(name)]!.dims[carry.axis]!] : [],
-    );
-    const added = growth[0] ?? 0;
-    if (growth.some((rows) => rows !== added)) {
-      throw new DeviceError(`the appended values grew by different numbers of entries: ${growth}`);
-    }
-    for (const [name, carry] of carried) {
-      const result = results[carriedOutput(name)]!;
-      const old = this.values.get(name)!;
-      if (carry.kind === 'replace') {
-        this.values.set(name, result);
-        if (old.location === 'gpu-buffer') old.dispose();
-      } else {
-        const buffer = withRoom(old, carry.axis, this.length, this.length + added);
-        writeRows(buffer, result, carry.axis, this.length);
-        this.values.set(name, buffer);
-      }
-    }
-    this.length += added;
-  }
-
-  async read(names: readonly string[] = [...this.values.keys()]): Promise<Map<string, HostTensor>> {
-    const wanted = names.map((name): [string, OrtTensor] => {
-      const tensor = this.values.get(name);
-      if (!tensor) throw new DeviceError(`the memory holds no '${name}'`);
-      return [name, tensor];
-    });
-    const onDevice = wanted.filter(([, tensor]) => tensor.location === 'gpu-buffer');
-    const downloaded = onDevice.length > 0 ? await download(onDevice) : {};
-    return new Map(
-      wanted.map(([name, tensor]) => {
-        const fetched = downloaded[name];
-        if (fetched) return [name, toHost(fetched)];
-        const carry = this.carried[name]!;
-        const host = toHost(carry.kind === 'append' ? cut(tensor, carry.axis, this.length) : tensor);
-        return [name, { ...host, data: host.data.slice() as TensorData }];
-      }),
-    );
-  }
-
-  async copy(): Promise<Memory> {
-    const values = new Map<string, OrtTensor>();
-    for (const [name, value] of await this.read()) {
-      const tensor = toOrt(value);
-      const carry = this.carried[name]!;
-      values.set(
-        name,
-        carry.kind === 'append' ? withRoom(tensor, carry.axis, this.length, this.length) : tensor,
-      );
-    }
-    return new OrtMemory(values, this.carried, this.length);
+  get dims(): readonly number[] {
+    return this.tensor.dims;
   }
 
   dispose(): void {
-    for (const tensor of this.values.values()) if (tensor.location === 'gpu-buffer') tensor.dispose();
-    this.values.clear();
+    this.tensor.dispose();
   }
 }
 
@@ -308,72 +249,33 @@ class OrtMemory implements Memory {
  * Values that lie on the device, brought back by a program that only passes them on: the runtime's own download of a
  * tensor ends the process on native WebGPU (seen with onnxruntime-node 1.30 on an NVIDIA H200).
  */
-async function download(tensors: readonly [string, OrtTensor][]): Promise<Record<string, OrtTensor>> {
+async function download(tensors: ReadonlyMap<string, DeviceTensor>): Promise<Map<string, HostTensor>> {
   const passed = (name: string): string => `passed/${name}`;
   const model = toOnnx(
     Object.fromEntries(
-      tensors.map(([name, { type, dims }]) => [passed(name), input(name, type as HostTensor['dtype'], dims)]),
+      [...tensors].map(([name, { dtype, dims }]) => [passed(name), input(name, dtype, dims)]),
     ),
   );
   const session = await InferenceSession.create(model.bytes, {
     executionProviders: ['webgpu'],
     logSeverityLevel: 3,
   });
-  const results = await session.run(Object.fromEntries(tensors));
+  const feeds = [...tensors].map(([name, tensor]) => [name, (tensor as GpuTensor).tensor]);
+  const results = await session.run(Object.fromEntries(feeds));
   await session.release();
-  return Object.fromEntries(tensors.map(([name]) => [name, results[passed(name)] as OrtTensor]));
+  return new Map([...tensors.keys()].map((name) => [name, toHost(results[passed(name)] as OrtTensor)]));
 }
 
-/**
- * Room grows in steps of an eighth, so that little is wasted and moving the entries costs O(1) for each added. It
- * depends on the length alone: a restored memory computes in the same order, bit for bit.
- */
-function roomFor(length: number): number {
-  const step = Math.max(64, 2 ** Math.floor(Math.log2(Math.max(length, 1)) - 3));
-  return Math.max(step, Math.ceil(length / step) * step);
-}
-
-/** `tensor`, whose first `length` entries along `axis` are kept, with the room that `needed` entries get. */
-function withRoom(tensor: OrtTensor, axis: number, length: number, needed: number): OrtTensor {
-  if (tensor.dims[axis] === roomFor(needed)) return tensor;
-  const dims = tensor.dims.map((dim, i) => (i === axis ? roomFor(needed) : dim));
-  const grown = toOrt(hostZeros(tensor.type as HostTensor['dtype'], dims));
-  if (length > 0) writeRows(grown, cut(tensor, axis, length), axis, 0);
-  return grown;
-}
-
-/** Writes `rows` into `buffer` at entry `start` along `axis`; all other dimensions agree. */
-function writeRows(buffer: OrtTensor, rows: OrtTensor, axis: number, start: number): void {
-  const inner = rows.dims.slice(axis + 1).reduce((a, b) => a * b, 1);
-  const outer = rows.dims.slice(0, axis).reduce((a, b) => a * b, 1);
-  const source = rows.data as Float32Array;
-  const target = buffer.data as Float32Array;
-  const block = rows.dims[axis]! * inner;
-  const stride = buffer.dims[axis]! * inner;
-  for (let i = 0; i < outer; i++) {
-    target.set(source.subarray(i * block, (i + 1) * block), i * stride + start * inner);
-  }
-}
-
-/** The first `length` entries along `axis`. */
-function cut(tensor: OrtTensor, axis: number, length: number): OrtTensor {
-  if (tensor.dims[axis] === length) return tensor;
-  const dims = tensor.dims.map((dim, i) => (i === axis ? length : dim));
-  const inner = dims.slice(axis + 1).reduce((a, b) => a * b, 1);
-  const outer = dims.slice(0, axis).reduce((a, b) => a * b, 1);
-  const source = tensor.data as Float32Array;
-  const first = toOrt(hostZeros(tensor.type as HostTensor['dtype'], dims));
-  for (let i = 0; i < outer; i++) {
-    const from = i * tensor.dims[axis]! * inner;
-    (first.data as Float32Array).set(source.subarray(from, from + length * inner), i * length * inner);
-  }
-  return first;
-}
-
-function toOrt({ dtype, data, dims }: HostTensor): OrtTensor {
+function toOrt(value: CarriedTensor): OrtTensor {
+  if (value instanceof GpuTensor) return value.tensor;
+  const { dtype, data, dims } = value as HostTensor;
   return new OrtTensor(dtype as 'float32', data as Float32Array, dims);
 }
 
 function toHost(tensor: OrtTensor): HostTensor {
   return { dtype: tensor.type as HostTensor['dtype'], dims: tensor.dims, data: tensor.data as TensorData };
+}
+
+function toCarried(tensor: OrtTensor): CarriedTensor {
+  return tensor.location === 'gpu-buffer' ? new GpuTensor(tensor) : toHost(tensor);
 }

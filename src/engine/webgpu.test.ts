@@ -171,7 +171,7 @@ describe('a memory', () => {
       data: new Float32Array(2 * count).fill(value),
     });
     await executable.run({ x: rows(2, 1) }, memory);
-    const copy = await memory.copy();
+    const copy = (await memory.snapshot()).memory();
     await executable.run({ x: rows(1, 2) }, memory);
     await executable.run({ x: rows(1, 5) }, copy);
     const read = async (from: typeof memory): Promise<number[][]> =>

@@ -2,27 +2,57 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { ConfigError, DataError, DeviceError, TokenizerError } from '../errors.js';
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  type MockInstance,
+  test,
+  vi,
+} from 'vitest';
+import { ConfigError, DataError, DeviceError, SnapshotError, TokenizerError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { type ChatMessage, ChatTemplate, Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
 import { ALTERNATING, CHATML, THINKING } from '../text/testing/chat-templates.js';
 import { TINY_TEXT } from '../text/testing/tiny.js';
-import { ChatSession, type ChatTurn } from './chat.js';
-import type { LanguageModel } from './language-model.js';
-import type { sample } from './sampling.js';
+import { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
+import { LIKELIEST } from './choice.js';
+import { LanguageModel } from './language-model.js';
+import { PrefixCache } from './prefix-cache.js';
 import type { GeneratedPiece, GenerateOptions } from './session.js';
 import { tinyModel } from './testing/tiny.js';
 
 /** What the model is made to say next; when that is used up, it speaks for itself. */
 const script: number[] = [];
 
-vi.mock('./sampling.js', async (original) => {
-  const real = await original<{ sample: typeof sample }>();
-  return {
-    ...real,
-    sample: (...args: Parameters<typeof sample>) => script.shift() ?? real.sample(...args),
-  };
+beforeEach(() => {
+  const { choose, write } = LanguageModel.prototype;
+  vi.spyOn(LanguageModel.prototype, 'choose').mockImplementation(async function (
+    this: LanguageModel,
+    ...args
+  ) {
+    const next = script.shift();
+    return next === undefined ? choose.apply(this, args) : [next];
+  });
+  vi.spyOn(LanguageModel.prototype, 'write').mockImplementation(async function (
+    this: LanguageModel,
+    tokens,
+    position,
+    memory,
+    random,
+    choosing,
+    given = [],
+  ) {
+    // What only reads says nothing.
+    const said = choosing === LIKELIEST ? [] : script.slice(0, random.length - given.length);
+    const prescribed = [...given, ...said.map((id) => [id])];
+    const written = await write.call(this, tokens, position, memory, random, choosing, prescribed);
+    script.splice(0, Math.min(said.length, written.tokens.length - given.length));
+    return written;
+  });
 });
 
 const SPECIAL = ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<think>', '</think>'];
@@ -84,12 +114,8 @@ afterEach(() => {
 const chatOf = (
   model: LanguageModel,
   template: keyof typeof templates = 'chatml',
-  system?: string,
-): ChatSession =>
-  new ChatSession(model, templates[template], {
-    stopTokens: [END],
-    ...(system === undefined ? {} : { system }),
-  });
+  options: ChatOptions = {},
+): ChatSession => new ChatSession(model, templates[template], { stopTokens: [END], ...options });
 
 async function heard(pieces: AsyncGenerator<GeneratedPiece, void>): Promise<string> {
   let text = '';
@@ -120,22 +146,30 @@ async function promptIds(
   return tokenizer.encode(await templates[template].render(messages, { addGenerationPrompt: true }));
 }
 
-/** What a fresh session's reading of these tokens says about the next one. */
-async function freshLogits(model: LanguageModel, ids: readonly number[]): Promise<Float32Array> {
-  const all = await model.logits([ids]);
-  return all.data.slice(-all.dims[2]);
+/** Whether a conversation's state is that of its tokens, read at once. */
+async function expectState(chat: ChatSession, cache: PrefixCache): Promise<void> {
+  const state = (await cache.find(chat.tokens))!;
+  expect(state.tokens).toEqual(chat.tokens);
+  const session = cache.model.session();
+  session.restore(state);
+  await session.read([7]);
+  const { logits } = await session.snapshot();
+  const all = await cache.model.logits([session.tokens as number[]]);
+  expect(relativeError(logits!, all.data.slice(-all.dims[2]))).toBeLessThan(1e-4);
+  session.dispose();
 }
 
-/** The last logits that a model gave since this was called. */
-function watchLogits(model: LanguageModel): () => Promise<Float32Array> {
-  const step = vi.spyOn(model, 'step');
-  return async () => (await step.mock.results.at(-1)!.value) as Float32Array;
+/** What the template puts in front of an answer. */
+function answerPrompt(tokenizer: Tokenizer): number[] {
+  return tokenizer.encode('<|im_start|>assistant\n');
 }
+
+const roomy = (model: LanguageModel): PrefixCache => new PrefixCache(model, { bytes: 1e9 });
 
 describe('a conversation', () => {
   test('reads in each turn only what is new, and is then what it would be read at once', async () => {
-    const chat = chatOf(speller, 'chatml', 'You are brief.');
-    const last = watchLogits(speller);
+    const cache = roomy(speller);
+    const chat = chatOf(speller, 'chatml', { system: 'You are brief.', cache });
     const lines = [
       ['Hi!', 'Hello.'],
       ['What is 2 + 2?', '4'],
@@ -154,8 +188,7 @@ describe('a conversation', () => {
         stoppedBy: 'token',
       });
     }
-    const logits = await last();
-    expect(relativeError(logits, await freshLogits(speller, chat.tokens))).toBeLessThan(1e-4);
+    await expectState(chat, cache);
     expect(chat.messages.map(({ role }) => role)).toEqual([
       'system',
       ...Array.from({ length: 3 }, () => ['user', 'assistant']).flat(),
@@ -163,23 +196,11 @@ describe('a conversation', () => {
     chat.dispose();
   });
 
-  test('bit for bit, when a fresh session reads in the same pieces', async () => {
-    const chat = chatOf(speller);
-    const step = vi.spyOn(speller, 'step');
-    for (const answer of ['one', 'two', 'three']) await turn(chat, 'count', answer);
-    const pieces = step.mock.calls.map(([[ids]]) => [...ids!]);
-    const logits = (await step.mock.results.at(-1)!.value) as Float32Array;
-    expect(pieces.flat()).toEqual(chat.tokens);
-    const fresh = speller.session();
-    for (const piece of pieces) await fresh.read(piece);
-    expect(await step.mock.results.at(-1)!.value).toEqual(logits);
-  });
-
-  test('whatever the model writes, reads at most its last answer again', async () => {
+  test.each([0, 1e9])('with a cache of %d bytes reads at most its last answer again', async (bytes) => {
     let again = 0;
     for (let seed = 0; seed < 4; seed++) {
-      const chat = chatOf(merger);
-      const last = watchLogits(merger);
+      const cache = new PrefixCache(merger, { bytes });
+      const chat = chatOf(merger, 'chatml', { cache });
       let answerBegan = 0;
       for (const question of ['the cat?', 'a dog!', 'so it was']) {
         const held = chat.tokens.length;
@@ -196,19 +217,21 @@ describe('a conversation', () => {
         expect(reusedTokens).toBeGreaterThanOrEqual(answerBegan);
         if (reusedTokens < held) {
           again++;
-          expect(reusedTokens).toBe(answerBegan);
+          if (bytes === 0) expect(reusedTokens).toBe(answerBegan);
         }
         answerBegan = merged.encode(await templates.chatml.render(chat.messages.slice(0, -1))).length;
       }
-      expect(relativeError(await last(), await freshLogits(merger, chat.tokens))).toBeLessThan(1e-4);
+      if (bytes > 0) await expectState(chat, cache);
+      else expect([cache.size, cache.bytes]).toEqual([0, 0]);
       chat.dispose();
+      expect(chat.bytes).toBe(0);
     }
     expect(again).toBeGreaterThan(3);
   });
 
   test('whose template drops earlier thoughts goes on from where they began', async () => {
-    const chat = chatOf(speller, 'thinking');
-    const last = watchLogits(speller);
+    const cache = roomy(speller);
+    const chat = chatOf(speller, 'thinking', { cache });
     let answerBegan = 0;
     for (const [question, answer] of [
       ['Hi!', 'greet\n</think>\n\nHello.'],
@@ -223,7 +246,7 @@ describe('a conversation', () => {
       // Before '<|im_start|>assistant\n<think>\n', of which the thought's end is not there next time.
       answerBegan = prompt.length - 'Xassistant_X_'.length;
     }
-    expect(relativeError(await last(), await freshLogits(speller, chat.tokens))).toBeLessThan(1e-4);
+    await expectState(chat, cache);
   });
 
   test("a special token's name becomes that token", async () => {
@@ -237,7 +260,7 @@ describe('a conversation', () => {
   });
 
   test('begins anew with the system message, and with what is still of use', async () => {
-    const chat = chatOf(speller, 'chatml', 'Be brief.');
+    const chat = chatOf(speller, 'chatml', { system: 'Be brief.' });
     const greedy = { temperature: 0, maxTokens: 8 };
     const first = await turn(chat, 'Hi!', undefined, greedy);
     chat.reset();
@@ -246,43 +269,110 @@ describe('a conversation', () => {
     const second = await turn(chat, 'Hi!', undefined, greedy);
     expect(second.text).toBe(first.text);
     expect(second.reusedTokens).toBe(first.readTokens - 'Xassistant_'.length);
-    // The copy was used up, and is there again.
     chat.reset();
     expect((await turn(chat, 'Hi!', undefined, greedy)).reusedTokens).toBe(second.reusedTokens);
     chat.reset();
     expect((await turn(chat, 'Ho!', undefined, greedy)).reusedTokens).toBe(0);
   });
 
-  // In one the conversation always goes on, in the other the copy is always taken up.
-  test.each(['chatml', 'thinking'] as const)(
-    'by %s keeps no state but its own and one copy',
-    async (name) => {
-      const alive = new Set<object>();
-      const watch = <M extends { copy(): Promise<M>; dispose(): void }>(memory: M): M => {
-        alive.add(memory);
-        const { copy, dispose } = memory;
-        memory.copy = async () => watch(await copy.call(memory));
-        memory.dispose = () => {
-          alive.delete(memory);
-          dispose.call(memory);
-        };
-        return memory;
-      };
-      const made = speller.newMemory.bind(speller);
-      vi.spyOn(speller, 'newMemory').mockImplementation((...args) => watch(made(...args)));
-      const chat = chatOf(speller, name);
-      for (const answer of ['a', 'b</think>c', 'd']) {
-        await turn(chat, 'and?', answer);
-        expect(alive.size).toBe(2);
-      }
-      chat.reset();
-      await turn(chat, 'or?', 'e');
-      expect(alive.size).toBe(2);
-      expect(chat.bytes).toBeGreaterThan(0);
-      chat.dispose();
-      expect(alive.size).toBe(0);
+  test('goes on from what was read before it', async () => {
+    const book = speller.session();
+    await book.read('It was the best of times. ');
+    const after = await book.snapshot();
+    const chat = chatOf(speller, 'chatml', { after });
+    const began = after.length;
+    expect(await turn(chat, 'Was it?', 'Yes.')).toMatchObject({ reusedTokens: began });
+    await turn(chat, 'Sure?', 'No.');
+    chat.reset();
+    expect(await turn(chat, 'Was it?!', 'Yes.')).toMatchObject({ reusedTokens: began });
+    const prompt = await promptIds(spelled, chat.messages.slice(0, -1));
+    expect(chat.tokens).toEqual([...book.tokens, ...prompt, ...spelled.encode('Yes.')]);
+    expect(() => chatOf(merger, 'chatml', { after })).toThrow(SnapshotError);
+  });
+
+  test('finds what other conversations have read, in a cache that they share', async () => {
+    const cache = roomy(speller);
+    const [one, other] = [chatOf(speller, 'chatml', { cache }), chatOf(speller, 'chatml', { cache })];
+    await turn(one, 'Hi!', 'Hello.');
+    await turn(one, 'So?', 'So.');
+    const held = one.tokens.length;
+    // The same conversation as far as it goes, and another one.
+    expect((await turn(other, 'Hi!', 'Hello.')).readTokens).toBe('Xassistant_'.length);
+    expect((await turn(other, 'And?', 'So.')).reusedTokens).toBeGreaterThan(0);
+    expect(one.tokens.length).toBe(held);
+    await expectState(other, cache);
+    expect(() => chatOf(merger, 'chatml', { cache })).toThrow(ConfigError);
+  });
+});
+
+describe('a turn', () => {
+  const greedy = { temperature: 0, maxTokens: 12 };
+  const wild = { temperature: 2, topP: 1, maxTokens: 12, seed: 3 };
+
+  test('is answered again from where the answer began, bit for bit by the same seed', async () => {
+    const cache = roomy(merger);
+    const chat = chatOf(merger, 'chatml', { cache });
+    await turn(chat, 'the cat', undefined, wild);
+    const { text } = await turn(chat, 'a dog', undefined, wild);
+    const { tokens } = chat;
+    const state = async (): Promise<Map<string, unknown>> => (await cache.find(chat.tokens))!.memory.read();
+    const before = await state();
+    const asked = chat.messages.slice(0, -1);
+    cache.clear();
+    expect(await heard(chat.regenerate({ ...wild, seed: 4 }))).not.toBe(text);
+    expect(chat.messages.slice(0, -1)).toEqual(asked);
+    expect(chat.turns).toBe(2);
+    expect(await heard(chat.regenerate(wild))).toBe(text);
+    expect(chat.turn).toMatchObject({ text, readTokens: answerPrompt(merged).length });
+    expect(chat.tokens).toEqual(tokens);
+    expect(await state()).toEqual(before);
+  });
+
+  test.each([1e9, 0])(
+    'said otherwise is answered as if it had been said so (cache of %d bytes)',
+    async (bytes) => {
+      const chat = chatOf(speller, 'chatml', { cache: new PrefixCache(speller, { bytes }) });
+      const lines = ['Hi!', 'And 2 + 2?', 'And 3 + 3?', 'Bye!'];
+      for (const line of lines) await turn(chat, line, 'Well.');
+      script.length = 0;
+      const text = await heard(chat.edit(2, 'And 4 + 4?', greedy));
+      expect(chat.turns).toBe(3);
+      expect(chat.turn!.reusedTokens > 0).toBe(bytes > 0);
+      const fresh = chatOf(speller);
+      for (const line of lines.slice(0, 2)) await turn(fresh, line, 'Well.');
+      expect((await turn(fresh, 'And 4 + 4?', undefined, greedy)).text).toBe(text);
+      expect(chat.messages).toEqual(fresh.messages);
+      expect(chat.tokens).toEqual(fresh.tokens);
+      expect((await turn(chat, 'So?', 'So.')).reusedTokens).toBe(fresh.tokens.length);
+      await heard(chat.edit(0, 'Ho!', greedy));
+      expect(chat.turns).toBe(1);
+      expect(chat.messages[0]).toEqual({ role: 'user', content: 'Ho!' });
     },
   );
+
+  test('reads again only what was said since the turn before it', async () => {
+    const chat = chatOf(speller, 'chatml', { system: 'Be brief.' });
+    for (const line of ['Hi!', 'What?', 'Why?']) await turn(chat, line, 'Well.');
+    script.push(...spelled.encode('Well.'), END);
+    await heard(chat.edit(1, 'Where?'));
+    // The end of the answer before it, the question and what comes before an answer.
+    expect(chat.turn).toMatchObject({ readTokens: 'X_Xuser_Where?X_Xassistant_'.length });
+  });
+
+  test('that was not is refused', async () => {
+    const chat = chatOf(speller, 'chatml', { system: 'Be brief.' });
+    await expect(heard(chat.regenerate())).rejects.toThrow('there is no answer yet');
+    await turn(chat, 'Hi!', 'Hello.');
+    const { messages } = chat;
+    for (const wrong of [-1, 1, 0.5, Number.NaN]) {
+      await expect(heard(chat.edit(wrong, 'Ho!'))).rejects.toThrow(DataError);
+      await expect(heard(chat.edit(wrong, 'Ho!'))).rejects.toThrow(
+        `there is no turn ${wrong}: the conversation has 1`,
+      );
+    }
+    await expect(heard(chat.edit(0, 'Ho!', { temperature: -1 }))).rejects.toThrow(ConfigError);
+    expect(chat.messages).toBe(messages);
+  });
 });
 
 describe('an answer', () => {
@@ -340,7 +430,7 @@ describe('an answer', () => {
   });
 
   test('that a template refuses leaves the conversation as it was', async () => {
-    const refused = chatOf(speller, 'alternating', 'No system here.');
+    const refused = chatOf(speller, 'alternating', { system: 'No system here.' });
     await expect(heard(refused.say('Hi!'))).rejects.toThrow(TokenizerError);
     await expect(heard(refused.say('Hi!'))).rejects.toThrow(/alternating\.jinja: .* Roles must alternate/);
     expect(refused.messages).toHaveLength(1);
@@ -353,25 +443,34 @@ describe('an answer', () => {
   });
 
   test('that fails is as if nothing had been said', async () => {
-    const chat = chatOf(speller);
-    await turn(chat, 'Hi!', 'Hello.');
-    const { messages, turn: before } = chat;
-    await expect(turn(chat, 'So?', 'So.', { temperature: -1 })).rejects.toBeInstanceOf(ConfigError);
-    await expect(turn(chat, 'So?', 'So.', { stop: [''] })).rejects.toBeInstanceOf(ConfigError);
-    // At the first step, at the second, and so on: while reading, and while writing.
-    for (let good = 0; good < 4; good++) {
-      const step = vi.spyOn(speller, 'step');
+    const fails = async (chat: ChatSession, options: GenerateOptions, error: new (m: string) => Error) => {
+      const { messages, turn: before } = chat;
+      await expect(turn(chat, 'So?', 'So.', options)).rejects.toBeInstanceOf(error);
+      expect(chat.messages).toBe(messages);
+      expect(chat.turn).toBe(before);
+    };
+    // While reading what was written, then the question, then what comes before an answer, and while writing.
+    for (const [name, good] of [
+      ['write', 0],
+      ['read', 0],
+      ['read', 1],
+      ['choose', 0],
+      ['write', 1],
+    ] as const) {
+      const chat = chatOf(speller);
+      await turn(chat, 'Hi!', 'Hello.');
+      const step = vi.spyOn(speller, name) as unknown as MockInstance<(...args: unknown[]) => unknown>;
       const real = step.getMockImplementation()!;
       for (let i = 0; i < good; i++) step.mockImplementationOnce(real);
       step.mockRejectedValueOnce(new DeviceError('no more memory'));
-      await expect(turn(chat, 'So?', 'So.')).rejects.toBeInstanceOf(DeviceError);
-      step.mockRestore();
-      expect(chat.messages).toBe(messages);
-      expect(chat.turn).toBe(before);
+      await fails(chat, {}, DeviceError);
+      delete (speller as Partial<Record<typeof name, unknown>>)[name];
+      await fails(chat, { temperature: -1 }, ConfigError);
+      await fails(chat, { stop: [''] }, ConfigError);
+      await turn(chat, 'So?', 'So.');
+      const prompt = await promptIds(spelled, chat.messages.slice(0, -1));
+      expect(chat.tokens).toEqual([...prompt, ...spelled.encode('So.')]);
     }
-    await turn(chat, 'So?', 'So.');
-    const prompt = await promptIds(spelled, chat.messages.slice(0, -1));
-    expect(chat.tokens).toEqual([...prompt, ...spelled.encode('So.')]);
   });
 
   test('is one at a time', async () => {
@@ -409,19 +508,4 @@ describe('a folder', () => {
     );
     chat.template.close();
   });
-});
-
-test("a session's copy has read the same and goes its own way", async () => {
-  const session = speller.session();
-  await session.read('the cat');
-  const copy = await session.copy();
-  const written = async (from: typeof session): Promise<string> =>
-    heard(from.generate({ temperature: 0, maxTokens: 10 }) as AsyncGenerator<GeneratedPiece, never>);
-  const text = await written(session);
-  expect(copy.tokens).toEqual(spelled.encode('the cat'));
-  expect(await written(copy)).toBe(text);
-  await copy.read('!');
-  expect(copy.tokens.length).toBe(session.tokens.length + 1);
-  session.dispose();
-  await copy.read('?');
 });

@@ -5,13 +5,16 @@
  * what a fresh session would have that reads them all. But only those are read that the state has not read yet. As a
  * rule the conversation so far is their beginning. It is not when the template writes an earlier answer otherwise than
  * the model did (without its thoughts, say), or when the tokens of an answer, put together, split differently. For that
- * a copy of the state is kept from where the answer began, before whatever the template puts in front of answers, since
- * that may go too: at most the last answer is read again.
+ * the state is kept from where the answer began, before whatever the template puts in front of answers, since that may go
+ * too: at most the last answer is read again. Those of earlier turns are in a cache, as far as its budget goes, for when an
+ * earlier turn is said otherwise.
  */
 import { DataError } from '../errors.js';
 import { type ChatMessage, type ChatRenderOptions, ChatTemplate, endOfTurnIds } from '../text/index.js';
 import type { LanguageModel } from './language-model.js';
+import { PrefixCache } from './prefix-cache.js';
 import type { GeneratedPiece, GenerateOptions, Session, StopReason } from './session.js';
+import type { Snapshot } from './snapshot.js';
 
 /** What the template gets in every turn, and where an answer ends. */
 export interface ChatOptions extends Omit<ChatRenderOptions, 'addGenerationPrompt'> {
@@ -19,7 +22,13 @@ export interface ChatOptions extends Omit<ChatRenderOptions, 'addGenerationPromp
   system?: string;
   /** Tokens that end an answer, besides those that end a text for the model and for its tokenizer. */
   stopTokens?: readonly number[];
+  /** Where a session stood that the conversation goes on from: what it had read comes before the first message. */
+  after?: Snapshot;
+  /** Where states are kept, for other conversations too; by default this one has a cache of its own, of at most 512 MB. */
+  cache?: PrefixCache;
 }
+
+const OWN_CACHE_BYTES = 512e6;
 
 /** What an answer took. */
 export interface ChatTurn {
@@ -41,21 +50,26 @@ export class ChatSession {
   #messages: readonly ChatMessage[];
   /** The state at the end of the conversation. */
   #state: Session;
-  /** Its copy from where the last answer began. */
-  #mark: Session | undefined;
+  /** That from where the last answer began. */
+  #mark: Snapshot | undefined;
+  readonly #cache: PrefixCache;
+  readonly #after: Snapshot | undefined;
   #turn: ChatTurn | undefined;
   #busy = false;
 
   constructor(
     private readonly model: LanguageModel,
     readonly template: ChatTemplate,
-    { system, stopTokens = [], ...context }: ChatOptions = {},
+    { system, stopTokens = [], after, cache, ...context }: ChatOptions = {},
   ) {
     this.#context = context;
+    this.#after = after;
+    this.#cache = cache ?? new PrefixCache(model, { bytes: OWN_CACHE_BYTES });
     this.#stopTokens = stopTokens;
     this.#beginning = system === undefined ? [] : [{ role: 'system', content: system }];
     this.#messages = this.#beginning;
-    this.#state = model.session();
+    this.#state = model.session({ cache: this.#cache });
+    if (after) this.#state.restore(after);
   }
 
   /**
@@ -91,7 +105,7 @@ export class ChatSession {
     return this.#state.tokens;
   }
 
-  /** Bytes of the state at the end of the conversation; the copy that is kept takes no more than that. */
+  /** Bytes of the state at the end of the conversation; with those that are kept it shares what has grown. */
   get bytes(): number {
     return this.#state.bytes;
   }
@@ -102,11 +116,46 @@ export class ChatSession {
    * if nothing had been said. Throws `TokenizerError` when the template is broken or refuses the conversation,
    * `ConfigError` for an option outside its range, `DataError` while the last answer is being written.
    */
-  async *say(text: string, options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
+  say(text: string, options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
+    return this.#answer(() => [...this.#messages, { role: 'user', content: text }], options);
+  }
+
+  /** Gives another answer in the place of the last one, as `say` does. Throws `DataError` before there was one. */
+  regenerate(options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
+    return this.#answer(() => {
+      if (this.turns === 0) throw new DataError('there is no answer yet: say something first');
+      return this.#messages.slice(0, -1);
+    }, options);
+  }
+
+  /**
+   * Says something else in an earlier turn, counted from 0, and gives the answer, as `say` does; what came after goes. Throws
+   * `DataError` for a turn that there was not.
+   */
+  edit(turn: number, text: string, options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
+    return this.#answer(() => {
+      if (!(Number.isInteger(turn) && turn >= 0 && turn < this.turns)) {
+        throw new DataError(`there is no turn ${turn}: the conversation has ${this.turns}, counted from 0`);
+      }
+      const before = this.#messages.slice(0, this.#beginning.length + 2 * turn);
+      return [...before, { role: 'user', content: text }];
+    }, options);
+  }
+
+  /** How many turns the conversation has. */
+  get turns(): number {
+    return (this.#messages.length - this.#beginning.length) / 2;
+  }
+
+  /** The answer to a conversation, which then is this one. */
+  async *#answer(
+    prompt: () => readonly ChatMessage[],
+    options: GenerateOptions,
+  ): AsyncGenerator<GeneratedPiece, void> {
     if (this.#busy) throw new DataError('the last answer is being written: wait until it is done');
     this.#busy = true;
     try {
-      const messages = [...this.#messages, { role: 'user', content: text }];
+      const messages = prompt();
       const reusedTokens = await this.#read(messages);
       const readTokens = this.tokens.length - reusedTokens;
       const stopTokens = [...this.#stopTokens, ...(options.stopTokens ?? [])];
@@ -145,7 +194,7 @@ export class ChatSession {
     this.#turn = undefined;
   }
 
-  /** Frees the states. The template, which others may use, is left to whoever has it. */
+  /** Frees the states. The template and the cache, which others may use, are left to whoever has them. */
   dispose(): void {
     this.#state.dispose();
     this.#mark?.dispose();
@@ -153,36 +202,43 @@ export class ChatSession {
 
   /** Brings the state to the end of a prompt; returns how many of its tokens it had read before. */
   async #read(messages: readonly ChatMessage[]): Promise<number> {
-    const render = async (addGenerationPrompt: boolean): Promise<number[]> =>
-      this.model.tokenizer.encode(
-        await this.template.render(messages, { ...this.#context, addGenerationPrompt }),
-      );
+    const before = this.#after?.tokens ?? [];
+    const render = async (addGenerationPrompt: boolean): Promise<number[]> => {
+      const text = await this.template.render(messages, { ...this.#context, addGenerationPrompt });
+      return [...before, ...this.model.tokenizer.encode(text)];
+    };
     const ids = await render(true);
     const beforeAnswer = sharedLength(ids, await render(false));
-    this.#takeUp(ids);
-    const reused = this.tokens.length;
-    if (beforeAnswer > reused) await this.#state.read(ids.slice(reused, beforeAnswer));
+    await this.#takeUp(ids, beforeAnswer);
+    let reused = this.tokens.length;
+    const read = async (end: number): Promise<void> => {
+      if (this.tokens.length >= end) return;
+      const { reusedTokens } = await this.#state.read(ids.slice(this.tokens.length, end));
+      reused += reusedTokens;
+    };
+    await read(beforeAnswer);
     if (beforeAnswer > 0 && this.tokens.length === beforeAnswer) {
-      const mark = await this.#state.copy();
+      const mark = await this.#state.snapshot();
       this.#mark?.dispose();
       this.#mark = mark;
     }
-    if (this.tokens.length < ids.length) await this.#state.read(ids.slice(this.tokens.length));
+    await read(ids.length);
     return reused;
   }
 
-  /** Makes the state one whose tokens begin these, and the longest of those that are held. */
-  #takeUp(ids: readonly number[]): void {
-    const begins = ({ tokens }: Session): boolean => sharedLength(tokens, ids) === tokens.length;
-    if (begins(this.#state)) return;
-    this.#state.dispose();
-    if (this.#mark && begins(this.#mark)) {
-      this.#state = this.#mark;
+  /** Makes the state one whose tokens begin these: it stays if it does, else it is the longest known from before the answer. */
+  async #takeUp(ids: readonly number[], beforeAnswer: number): Promise<void> {
+    if (sharedLength(this.tokens, ids) === this.tokens.length) return;
+    const asked = ids.slice(0, beforeAnswer);
+    const known = [this.#mark, await this.#cache.find(asked), this.#after].flatMap((snapshot) =>
+      snapshot?.begins(asked) ? [snapshot] : [],
+    );
+    if (known.length > 0) {
+      this.#state.restore(known.reduce((a, b) => (b.length > a.length ? b : a)));
     } else {
-      this.#mark?.dispose();
-      this.#state = this.model.session();
+      this.#state.dispose();
+      this.#state = this.model.session({ cache: this.#cache });
     }
-    this.#mark = undefined;
   }
 }
 

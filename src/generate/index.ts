@@ -1,12 +1,16 @@
 /** Running language models. */
 export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
-export { LanguageModel, type LoadOptions, type Logits, loadModel } from './language-model.js';
+export { LanguageModel, type LoadOptions, type Logits, loadModel, PREFILL_CHUNK } from './language-model.js';
+export { PrefixCache, type PrefixCacheOptions } from './prefix-cache.js';
 export type { SamplingOptions } from './sampling.js';
 export {
   checkGeneration,
   GENERATE_DEFAULTS,
   type GeneratedPiece,
   type GenerateOptions,
+  type ReadResult,
   type Session,
+  type SessionOptions,
   type StopReason,
 } from './session.js';
+export { loadSnapshot, type Snapshot } from './snapshot.js';

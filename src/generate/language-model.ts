@@ -3,37 +3,55 @@ import {
   type Device,
   type DeviceOptions,
   type Executable,
+  float32,
   type HostTensor,
   hostZeros,
   int64,
   type Memory,
   openDevice,
-  type StoredTensor,
+  type Weight,
 } from '../engine/index.js';
 import { DataError, TokenizerError } from '../errors.js';
 import {
   countParameters,
+  type Fingerprint,
+  fingerprintOf,
   type Model,
   openModel,
   parametersOf,
-  stateInputs,
-  stepOf,
+  type Quantization,
 } from '../models/index.js';
-import { carriesOf } from '../nn/index.js';
 import { Tokenizer } from '../text/index.js';
-import { Session } from './session.js';
+import { type Choosing, checkedChoice, choiceFeeds, choiceProgram, LIKELIEST } from './choice.js';
+import { generationProgram } from './program.js';
+import { Session, type SessionOptions } from './session.js';
 
 export interface LoadOptions extends DeviceOptions {
   device?: Device;
   /** The folder of an adapter (LoRA) that was trained on the model. */
   adapter?: string;
+  /** Quantizes the weights while they are read: as `int4` or `int8`, or as said. */
+  quantize?: 'int4' | 'int8' | Quantization;
 }
+
+/** What the names stand for. */
+export const QUANTIZATIONS: Readonly<Record<'int4' | 'int8', Quantization>> = {
+  int4: { bits: 4, block: 64 },
+  int8: { bits: 8, block: 64 },
+};
 
 /** Logits in nats, up to a constant for each token. */
 export interface Logits {
   readonly data: Float32Array;
   /** [batch, sequence, vocabulary] */
   readonly dims: readonly [number, number, number];
+}
+
+export interface Written {
+  /** [steps][batch]: the tokens that were chosen; those of the last step were not read. */
+  readonly tokens: number[][];
+  /** [batch, vocabulary]: those that the last step chose from. */
+  readonly logits: Float32Array;
 }
 
 /** Tokens that are read at once; more would only take more memory. */
@@ -44,7 +62,9 @@ export const PREFILL_CHUNK = 256;
  * or does not fit together.
  */
 export async function loadModel(folder: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const { model, weights } = await openModel(folder, options.adapter);
+  const { adapter, quantize } = options;
+  const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
+  const { model, weights } = await openModel(folder, adapter, quantization);
   const tokenizer = await Tokenizer.load(folder);
   if (tokenizer.vocabSize > model.vocabSize) {
     throw new TokenizerError(
@@ -60,22 +80,21 @@ export class LanguageModel {
     readonly model: Model,
     readonly tokenizer: Tokenizer,
     private readonly executable: Executable,
+    private readonly chooser: Executable,
+    /** What tells it from other models. */
+    readonly fingerprint: Fingerprint,
   ) {}
 
   /** Makes a model of layers and weights, such as new ones. */
   static async compile(
     model: Model,
-    weights: ReadonlyMap<string, HostTensor | StoredTensor>,
+    weights: ReadonlyMap<string, Weight>,
     tokenizer: Tokenizer,
     device: Device,
   ): Promise<LanguageModel> {
-    const { logits, state } = stepOf(model, stateInputs(model));
-    const carried = carriesOf(model.state, state);
-    return new LanguageModel(
-      model,
-      tokenizer,
-      await device.compile({ outputs: { logits }, carried, weights }),
-    );
+    const executable = await device.compile(generationProgram(model, weights));
+    const chooser = await device.compile(choiceProgram(model.vocabSize));
+    return new LanguageModel(model, tokenizer, executable, chooser, fingerprintOf(model, weights));
   }
 
   /** The number of parameters. */
@@ -107,7 +126,7 @@ export class LanguageModel {
         const places = held.flatMap((count, row) =>
           Array.from({ length: count }, (_, i) => row * (end - start) + i),
         );
-        const part = await this.step(chunk, start, memory, places);
+        const { logits: part } = await this.run({ ids: chunk, position: start, places }, memory);
         let at = 0;
         for (const [row, count] of held.entries()) {
           const rows = part.subarray(at * vocabSize, (at + count) * vocabSize);
@@ -122,8 +141,8 @@ export class LanguageModel {
   }
 
   /** A new session: it has read nothing. */
-  session(): Session {
-    return new Session(this);
+  session(options: SessionOptions = {}): Session {
+    return new Session(this, options);
   }
 
   /** The state before the first token; or one of `length` tokens whose growing parts are zeros, to measure with. */
@@ -141,24 +160,73 @@ export class LanguageModel {
     return this.executable.allocate(initial, length);
   }
 
+  /** A memory of these values by the names of `Model.state`, after `position` tokens. It takes them over. */
+  memoryOf(values: ReadonlyMap<string, HostTensor>, position: number): Memory {
+    const grows = this.model.state.some((spec) => spec.grows !== undefined);
+    return this.executable.allocate(values, grows ? position : 0);
+  }
+
   /**
    * Reads ids [batch][sequence], which come after `position` others, and moves the memory on. Returns the logits
-   * [places, vocabulary] at the given places of the flattened batch.
+   * [batch, vocabulary] after the last tokens.
    */
-  async step(
-    ids: readonly (readonly number[])[],
+  async read(ids: readonly (readonly number[])[], position: number, memory: Memory): Promise<Float32Array> {
+    return (await this.run({ ids, position, places: endsOf(ids) }, memory)).logits;
+  }
+
+  /**
+   * Reads tokens [batch], the last that were chosen, and writes as many more as `random` [steps][batch] has rows, which are
+   * uniform numbers in [0, 1); the memory moves on. The first of them are `prescribed` [up to steps][batch].
+   */
+  async write(
+    tokens: readonly number[],
     position: number,
     memory: Memory,
-    places: readonly number[],
-  ): Promise<Float32Array> {
+    random: readonly (readonly number[])[],
+    choosing: Choosing,
+    prescribed: readonly (readonly number[])[] = [],
+  ): Promise<Written> {
+    const ids = tokens.map((id) => [id]);
+    return this.run({ ids, position, places: endsOf(ids), random, choosing, prescribed }, memory);
+  }
+
+  /** The tokens [batch] that follow logits [batch, vocabulary]. */
+  async choose(logits: Float32Array, random: readonly number[], choosing: Choosing): Promise<number[]> {
+    const batch = random.length;
+    const given = float32(logits, [batch, this.model.vocabSize]);
+    const { tokens } = await this.chooser.run({
+      logits: given,
+      random: float32(random, [batch]),
+      ...choiceFeeds(choosing, batch, this.model.vocabSize),
+    });
+    return checkedChoice(tokens!, given, batch);
+  }
+
+  private async run(
+    { ids, position, places, random = [places.map(() => 0)], choosing = LIKELIEST, prescribed = [] }: Run,
+    memory: Memory,
+  ): Promise<Written> {
     for (const row of ids) this.check(row);
-    const feeds: Record<string, HostTensor> = {
-      ids: int64(ids.flat(), [ids.length, ids[0]!.length]),
-      places: int64(places, [places.length]),
+    const count = places.length;
+    const steps = random.length;
+    const given = random.map((row, i) => prescribed[i] ?? row.map(() => -1));
+    const { tokens, logits } = await this.executable.run(
+      {
+        ids: int64(ids.flat(), [ids.length, ids[0]!.length]),
+        position: int64([position], []),
+        places: int64(places, [count]),
+        random: float32(random.flat(), [steps, count]),
+        prescribed: int64(given.flat(), [steps, count]),
+        ends: int64(choosing.ends, [choosing.ends.length]),
+        ...choiceFeeds(choosing, count, this.model.vocabSize),
+      },
+      memory,
+    );
+    const flat = checkedChoice(tokens!, logits!, count);
+    return {
+      tokens: Array.from({ length: flat.length / count }, (_, i) => flat.slice(i * count, (i + 1) * count)),
+      logits: logits!.data as Float32Array,
     };
-    if (this.executable.inputs.has('position')) feeds.position = int64([position], []);
-    const { logits } = await this.executable.run(feeds, memory);
-    return logits!.data as Float32Array;
   }
 
   /** Throws `DataError` for what is not a token of this model. */
@@ -170,5 +238,21 @@ export class LanguageModel {
 
   async dispose(): Promise<void> {
     await this.executable.dispose();
+    await this.chooser.dispose();
   }
+}
+
+interface Run {
+  ids: readonly (readonly number[])[];
+  position: number;
+  /** In the flattened ids. */
+  places: readonly number[];
+  random?: readonly (readonly number[])[];
+  choosing?: Choosing;
+  prescribed?: readonly (readonly number[])[];
+}
+
+/** Where each row of ids [batch][sequence] ends. */
+function endsOf(ids: readonly (readonly number[])[]): number[] {
+  return ids.map((row, i) => (i + 1) * row.length - 1);
 }

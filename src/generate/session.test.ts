@@ -41,7 +41,7 @@ async function logitsAfter(
   model: LanguageModel,
   pieces: readonly (readonly number[])[],
 ): Promise<Float32Array> {
-  const step = vi.spyOn(model, 'step');
+  const step = vi.spyOn(model, 'read');
   const session = model.session();
   for (const piece of pieces) await session.read(piece);
   const last = (await step.mock.results.at(-1)!.value) as Float32Array;

@@ -1,9 +1,12 @@
 /** One sequence: what was read and written so far, and the state that it left. */
-import type { Memory } from '../engine/index.js';
+import type { Memory, MemorySnapshot } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
+import { LIKELIEST } from './choice.js';
 import { type LanguageModel, PREFILL_CHUNK } from './language-model.js';
-import { checkSampling, type SamplingOptions, sample } from './sampling.js';
+import type { PrefixCache } from './prefix-cache.js';
+import { checkSampling, type SamplingOptions } from './sampling.js';
+import { Snapshot } from './snapshot.js';
 import { StopWatch } from './stop.js';
 
 export interface GenerateOptions extends Partial<SamplingOptions> {
@@ -48,36 +51,80 @@ export interface GeneratedPiece {
   readonly text: string;
 }
 
+export interface SessionOptions {
+  /** Where to look for a beginning that was read before, and to keep what is read here. */
+  cache?: PrefixCache;
+}
+
+/** What reading took. */
+export interface ReadResult {
+  /** Tokens whose state was taken out of the cache. */
+  readonly reusedTokens: number;
+  /** The others. */
+  readonly readTokens: number;
+}
+
 /** Why a text ended: with a token that ends it, before a stop string, or because it had its length. */
 export type StopReason = 'token' | 'string' | 'length';
 
+/**
+ * Tokens that one run writes. A session's memory stands at the end of what was read, or whole runs behind it; what was
+ * written since is read again by the run that goes on. So it does not matter, to the last bit, where a text was
+ * interrupted, or whether its tokens were asked for one by one.
+ */
+const TOKENS_PER_RUN = 8;
+
+/** With a cache, the state is kept whenever so many chunks of a prompt were read. */
+const CHUNKS_PER_SNAPSHOT = 2;
+
 export class Session {
-  /** All tokens read and written. */
-  readonly tokens: number[] = [];
+  private all: number[] = [];
+  /** The last of them, which are not in the memory yet: at most a run's. */
+  private since: number[] = [];
+  /** Those after the last token in the memory, where none came since. */
   private logits: Float32Array | undefined;
   private busy = false;
 
+  private readonly cache: PrefixCache | undefined;
+
   constructor(
     private readonly model: LanguageModel,
+    { cache }: SessionOptions = {},
     private readonly memory: Memory = model.newMemory(),
-  ) {}
+  ) {
+    if (cache && cache.model !== model) {
+      throw new ConfigError('the cache is of another model: make one for each model');
+    }
+    this.cache = cache;
+  }
+
+  /** All tokens read and written. */
+  get tokens(): readonly number[] {
+    return this.all;
+  }
 
   /** Bytes that this sequence's state takes. */
   get bytes(): number {
     return this.memory.bytes;
   }
 
-  /** Reads a text, or tokens, behind what was read before. Throws `DataError` when that is nothing at all. */
-  async read(prompt: string | readonly number[]): Promise<void> {
+  /**
+   * Reads a text, or tokens, behind what was read before. A session that has read nothing takes the longest beginning of it
+   * that its cache holds. Throws `DataError` when there is nothing to read.
+   */
+  async read(prompt: string | readonly number[]): Promise<ReadResult> {
     const ids = typeof prompt === 'string' ? this.model.tokenizer.encode(prompt) : prompt;
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     // All of it at once: a prompt is read whole or not at all.
     this.model.check(ids);
     this.begin();
     try {
-      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
-        await this.advance(ids.slice(start, start + PREFILL_CHUNK));
-      }
+      const known = this.all.length === 0 ? await this.cache?.find(ids) : undefined;
+      if (known) this.takeUp(known);
+      const reusedTokens = known?.length ?? 0;
+      const readTokens = ids.length - reusedTokens;
+      if (readTokens > 0) await this.readOn(reusedTokens === 0 ? ids : ids.slice(reusedTokens));
+      return { reusedTokens, readTokens };
     } finally {
       this.busy = false;
     }
@@ -93,52 +140,180 @@ export class Session {
     const settings: Settings = { ...GENERATE_DEFAULTS, ...Object.fromEntries(given) };
     checkGeneration(settings);
     this.begin();
+    let failed = false;
     try {
       return yield* this.write(settings);
+    } catch (error) {
+      failed = true;
+      throw error;
     } finally {
-      this.busy = false;
+      try {
+        // Also when the caller takes no more.
+        if (!failed) await this.keep();
+      } finally {
+        this.busy = false;
+      }
     }
   }
 
   private async *write(settings: Settings): AsyncGenerator<GeneratedPiece, StopReason> {
-    if (!this.logits) throw new DataError('the session has read nothing: read a prompt first');
+    if (this.tokens.length === 0) throw new DataError('the session has read nothing: read a prompt first');
     const { model, tokenizer } = this.model;
     const random = new Random(settings.seed ?? Math.floor(Math.random() * 2 ** 32));
-    const seen = new Set(this.tokens);
+    const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
+    const ends = new Set([...endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
     const text = tokenizer.stream();
     const watch = new StopWatch(settings.stop);
-    const ends = new Set([tokenizer.endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
     let reason: StopReason = 'length';
-    for (let count = 0; count < settings.maxTokens && !watch.stopped; count++) {
-      const id = sample(this.logits, settings, seen, random);
-      if (ends.has(id)) {
-        reason = 'token';
-        break;
+    let run: Run | undefined;
+    try {
+      for (let count = 0; count < settings.maxTokens && !watch.stopped; count++) {
+        run ??= await this.ahead({ ...settings, ends: [...ends] }, random, settings.maxTokens - count);
+        const id = run.chosen[0]!;
+        if (ends.has(id)) {
+          reason = 'token';
+          break;
+        }
+        run.chosen.shift();
+        try {
+          yield { id, text: watch.push(text.push(id)) };
+        } finally {
+          // Also when the caller takes no more: what it was given, the session has written.
+          this.all.push(id);
+          this.since.push(id);
+        }
+        if (run.chosen.length === 0) {
+          await this.leave(run);
+          run = undefined;
+        }
       }
-      seen.add(id);
-      try {
-        yield { id, text: watch.push(text.push(id)) };
-      } finally {
-        // Also when the caller takes no more: what it was given, the session has written.
-        await this.advance([id]);
-      }
+    } finally {
+      if (run) await this.leave(run);
     }
     const rest = watch.push(text.end()) + watch.end();
     if (rest !== '') yield { id: undefined, text: rest };
     return watch.stopped ? 'string' : reason;
   }
 
-  /** Another session that has read the same; from here on each goes its own way. Throws `DataError` while this one is at work. */
-  async copy(): Promise<Session> {
+  /** Chooses the tokens that come next, at most `wanted`. */
+  private async ahead(
+    settings: Settings & { ends: readonly number[] },
+    random: Random,
+    wanted: number,
+  ): Promise<Run> {
+    const choosing = { ...settings, occurred: [this.tokens] };
+    const { since } = this;
+    if (since.length === 0) {
+      const chosen = await this.model.choose(this.logits!, [random.uniform()], choosing);
+      return { chosen, whole: false };
+    }
+    const again = since.length - 1;
+    const steps = Math.min(TOKENS_PER_RUN, again + wanted);
+    const numbers = Array.from({ length: steps }, (_, i) => [i < again ? 0 : random.uniform()]);
+    const before = await this.memory.snapshot();
+    const prescribed = since.slice(1).map((id) => [id]);
+    const position = this.tokens.length - since.length;
+    const { tokens } = await this.model.write(
+      since.slice(0, 1),
+      position,
+      this.memory,
+      numbers,
+      choosing,
+      prescribed,
+    );
+    const chosen = tokens.slice(again).map(([id]) => id!);
+    return { chosen, before, whole: tokens.length === TOKENS_PER_RUN };
+  }
+
+  /** After a run whose tokens were taken, all or the first of them. */
+  private async leave({ before, chosen, whole }: Run): Promise<void> {
+    if (!before) return;
+    if (whole && chosen.length === 0) this.since = this.since.slice(-1);
+    else await this.memory.restore(before);
+    before.dispose();
+  }
+
+  /** Has the memory read what was written since. */
+  private async settle(): Promise<void> {
+    const { since } = this;
+    if (since.length === 0) return;
+    const { logits } = await this.model.write(
+      since.slice(0, 1),
+      this.tokens.length - since.length,
+      this.memory,
+      since.map(() => [0]),
+      LIKELIEST,
+      since.slice(1).map((id) => [id]),
+    );
+    this.logits = logits;
+    this.since = [];
+  }
+
+  /** What this session is now, to take up again. Throws `DataError` while it is at work. */
+  async snapshot(): Promise<Snapshot> {
     this.begin();
     try {
-      const copy = new Session(this.model, await this.memory.copy());
-      for (const id of this.tokens) copy.tokens.push(id);
-      copy.logits = this.logits;
-      return copy;
+      return await this.standing();
     } finally {
       this.busy = false;
     }
+  }
+
+  /**
+   * Goes back, or over, to where a session of the same model stood. Throws `SnapshotError` for one of another model,
+   * `DataError` while this session is at work.
+   */
+  restore(snapshot: Snapshot): void {
+    this.begin();
+    try {
+      this.takeUp(snapshot);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** Another session that stands where this one does; each goes its own way. Throws `DataError` while this one is at work. */
+  async fork(): Promise<Session> {
+    const snapshot = await this.snapshot();
+    const options = this.cache ? { cache: this.cache } : {};
+    const fork = new Session(this.model, options, snapshot.memory.memory());
+    fork.takeUp(snapshot);
+    return fork;
+  }
+
+  private async standing(): Promise<Snapshot> {
+    return new Snapshot({
+      model: this.model,
+      memory: await this.memory.snapshot(),
+      tokens: Int32Array.from(this.all),
+      since: this.since.length,
+      logits: this.since.length === 0 ? this.logits : undefined,
+    });
+  }
+
+  private takeUp(snapshot: Snapshot): void {
+    snapshot.checkModel(this.model);
+    this.memory.restore(snapshot.memory);
+    this.all = snapshot.tokens;
+    this.since = this.all.slice(this.all.length - snapshot.since);
+    this.logits = snapshot.logits;
+  }
+
+  /** Reads at least one token. */
+  private async readOn(ids: readonly number[]): Promise<void> {
+    await this.settle();
+    for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+      const chunk = ids.slice(start, start + PREFILL_CHUNK);
+      this.logits = await this.model.read([chunk], this.all.length, this.memory);
+      this.all.push(...chunk);
+      const chunks = start / PREFILL_CHUNK + 1;
+      if (chunks % CHUNKS_PER_SNAPSHOT === 0 || start + PREFILL_CHUNK >= ids.length) await this.keep();
+    }
+  }
+
+  /** Has the cache keep where this session stands. */
+  private async keep(): Promise<void> {
+    await this.cache?.put(await this.standing());
   }
 
   /** A sequence has one end: two that read or write at once would mix their tokens. */
@@ -155,9 +330,12 @@ export class Session {
   dispose(): void {
     this.memory.dispose();
   }
+}
 
-  private async advance(ids: readonly number[]): Promise<void> {
-    this.logits = await this.model.step([ids], this.tokens.length, this.memory, [ids.length - 1]);
-    this.tokens.push(...ids);
-  }
+/** Tokens that were chosen and not given out yet, and the memory from before they were. */
+interface Run {
+  readonly chosen: number[];
+  readonly before?: MemorySnapshot;
+  /** Whether it wrote as many tokens as a run does. */
+  readonly whole: boolean;
 }

@@ -6,8 +6,8 @@
  * is a `Transient`, and `persist` tries again; everything else is a `HubError` at once.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
-import { printable } from './names.js';
 
 /** A hub: the address of Hugging Face's, or of one that speaks its protocol. */
 export interface Hub {
@@ -216,7 +216,7 @@ export class Connection {
     if (code === 'EntryNotFound') return new Changed();
     if (code === 'RevisionNotFound') {
       return new HubError(
-        `${repo} has no revision ${printable(this.revision)}. Name a branch, a tag or a commit of it.`,
+        `${repo} has no revision ${quote(this.revision)}. Name a branch, a tag or a commit of it.`,
       );
     }
     const terms = `accept its terms at ${hub.endpoint}/${repo}`;
@@ -229,7 +229,7 @@ export class Connection {
     }
     if (status === 404 || code === 'RepoNotFound') {
       return new HubError(
-        `${host} has no model ${repo} with a revision ${printable(this.revision)} (${status}). Check the spelling, also of upper and lower case; if it is private or gated, ${terms}, and set HF_TOKEN.`,
+        `${host} has no model ${repo} with a revision ${quote(this.revision)} (${status}). Check the spelling, also of upper and lower case; if it is private or gated, ${terms}, and set HF_TOKEN.`,
       );
     }
     if (status === 401 || status === 403) {

@@ -7,10 +7,10 @@
  *
  * A pull replaces and removes what a pull has written, and nothing else: a person's own README.md is safe from it.
  */
-import { mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
+import { readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { inWords, writeFileAtomic } from '../checkpoint/index.js';
+import { inWords, makeFolder, writeFileAtomic } from '../checkpoint/index.js';
 import { StorageError } from '../errors.js';
 import { lockFolder } from './lock.js';
 import { isPlainName } from './names.js';
@@ -60,7 +60,7 @@ export class PullFolder {
     const hidden = join(path, HIDDEN);
     let folder: PullFolder;
     try {
-      const made = await mkdir(hidden, { recursive: true });
+      const made = await makeFolder(hidden);
       folder = new PullFolder(path, repo, made, await lockFolder(hidden, path));
     } catch (error) {
       throw inWords(path, error);
@@ -148,7 +148,7 @@ export class PullFolder {
   /** Gives the folder back; of a pull that wrote nothing, nothing stays. */
   async release(): Promise<void> {
     await this.unlock();
-    const last = this.made === undefined ? this.#hidden : resolve(this.made);
+    const last = this.made ?? resolve(this.#hidden);
     for (let folder = resolve(this.#hidden); ; folder = dirname(folder)) {
       const removed = await rmdir(folder).then(
         () => true,

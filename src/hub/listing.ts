@@ -3,9 +3,9 @@
  */
 import { listFiles } from '@huggingface/hub';
 import { z } from 'zod';
+import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
 import type { Connection } from './connection.js';
-import { printable } from './names.js';
 import type { Entry } from './selection.js';
 import type { RemoteFile } from './sums.js';
 
@@ -28,7 +28,7 @@ export async function listRepository(connection: Connection): Promise<Entry[]> {
     if (++pages > MOST_PAGES) throw unexpected(connection, `more than ${MOST_PAGES} pages`);
     const url = input instanceof Request ? input.url : String(input);
     const { text, headers } = await connection.persist(() => connection.text(url, LARGEST_PAGE));
-    if (!isJsonArray(text)) throw unexpected(connection, printable(headers.get('content-type') ?? text));
+    if (!isJsonArray(text)) throw unexpected(connection, quote(headers.get('content-type') ?? text));
     return new Response(text, { headers });
   };
   const entries: Entry[] = [];
@@ -50,7 +50,7 @@ function entryOf(connection: Connection, item: unknown): Entry {
   const { type, path } = listed.data;
   if (type !== 'file') return { path };
   const file = ListedFile.safeParse(item);
-  if (!file.success) throw unexpected(connection, `${printable(path)} without a size and a checksum`);
+  if (!file.success) throw unexpected(connection, `${quote(path)} without a size and a checksum`);
   const { size, oid, lfs } = file.data;
   const remote: RemoteFile =
     lfs === undefined

@@ -5,9 +5,10 @@
  * each tries again after a moment of its own. Locks of processes that are gone are removed by whoever meets them; they
  * are told apart by their names, so nobody can remove a new lock in mistake for an old one.
  */
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { makeFolder } from '../checkpoint/index.js';
 import { StorageError } from '../errors.js';
 
 /** The locks that this process holds; a process that was killed may have had the same id. */
@@ -52,7 +53,7 @@ export async function lockFolder(folder: string, owner: string): Promise<() => P
 
 /** Puts the own lock beside the others; the id of another writer, if there is one. */
 async function claim(folder: string, own: string): Promise<number | undefined> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   await writeFile(own, '');
   return otherWriter(folder);
 }

@@ -4,6 +4,7 @@
  * A name becomes part of a URL and of a path, so each is checked against what such a name may look like, before it is
  * used: a file's name holds no separator, so it cannot leave the folder it is written to.
  */
+import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
 
 /** Throws `HubError` unless `repo` is `owner/name`, as the hub spells it. */
@@ -12,7 +13,7 @@ export function checkRepo(repo: string): void {
   const fine = parts.every((part) => /^\w([\w.-]{0,94}\w)?$/.test(part) && !/\.\.|--|\.git$/.test(part));
   if (parts.length === 2 && fine) return;
   throw new HubError(
-    `${printable(repo)} is no model's name. Expected owner/name, as it stands on the model's page, such as ibm-granite/granite-4.0-h-350m.`,
+    `${quote(repo)} is no model's name. Expected owner/name, as it stands on the model's page, such as ibm-granite/granite-4.0-h-350m.`,
   );
 }
 
@@ -20,17 +21,11 @@ export function checkRepo(repo: string): void {
 export function checkRevision(revision: string): void {
   if (/^\w[\w./+-]{0,254}$/.test(revision) && !revision.includes('..')) return;
   throw new HubError(
-    `${printable(revision)} is no revision. Expected a branch, a tag or a commit, such as main.`,
+    `${quote(revision)} is no revision. Expected a branch, a tag or a commit, such as main.`,
   );
 }
 
 /** Whether a name can be a file's, right in its folder, on every system. */
 export function isPlainName(name: string): boolean {
   return /^\w[\w.+ -]{0,199}$/.test(name) && !/[. ]$/.test(name);
-}
-
-/** Text from outside, quoted, shortened, and without anything that a terminal would obey. */
-export function printable(text: string): string {
-  const harmless = text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '?');
-  return `'${harmless.length > 80 ? `${harmless.slice(0, 77)}...` : harmless}'`;
 }

@@ -10,6 +10,7 @@
  * downloads cannot go on from a part, and where a file is stored in chunks (Xet) they take another protocol.
  */
 import { readFile, statfs } from 'node:fs/promises';
+import { quote } from '../checkpoint/index.js';
 import { HubError, StorageError } from '../errors.js';
 import {
   type Answer,
@@ -22,7 +23,7 @@ import {
 } from './connection.js';
 import { expectFolder, PullFolder, type Standing } from './folder.js';
 import { listRepository } from './listing.js';
-import { checkRepo, checkRevision, printable } from './names.js';
+import { checkRepo, checkRevision } from './names.js';
 import { Part } from './part.js';
 import { type Entry, INDEX, selectFiles, shardsOf, TOKENIZER } from './selection.js';
 import type { RemoteFile } from './sums.js';
@@ -173,7 +174,7 @@ class Pull {
       await part.close();
       path = part.path;
     }
-    return shardsOf(this.#request.repo, await readFile(path, 'utf8'), entries);
+    return shardsOf(this.#request.repo, await readFile(path), entries);
   }
 
   /** The bytes that are still to come. Throws `StorageError` when the disk does not have them. */
@@ -283,7 +284,7 @@ async function goOnOrRestart(answer: Answer, part: Part, file: RemoteFile): Prom
 }
 
 function wrongSize({ host, headers }: Answer, { name, size }: RemoteFile, got: string): HubError {
-  const type = printable(headers.get('content-type') ?? 'no type');
+  const type = quote(headers.get('content-type') ?? 'no type');
   return new HubError(
     `${host} answered with ${got} bytes of ${type} instead of the ${size} bytes of ${name}. A network's login page or a wrong HF_ENDPOINT does that: look at it in a browser.`,
   );

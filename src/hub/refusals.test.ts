@@ -66,11 +66,11 @@ describe('refuses, and leaves nothing behind,', () => {
     await expectHubError(/does not give weavers\/loom-1b to everyone \(401\).*HF_TOKEN/);
     await expectHubError(/to the account of HF_TOKEN \(401\).*token is valid/, withToken());
     server.onRequest = (_, response) => response.writeHead(404).end() !== undefined;
-    await expectHubError(/has no model weavers\/loom-1b with a revision 'main' \(404\)/);
+    await expectHubError(/has no model weavers\/loom-1b with a revision "main" \(404\)/);
   });
 
   test('a revision that does not exist', async () => {
-    await expectHubError(/has no revision 'refs\/pr\/1'/, { revision: 'refs/pr/1' });
+    await expectHubError(/has no revision "refs\/pr\/1"/, { revision: 'refs/pr/1' });
     expect(server.requests.at(-1)!.path).toContain('/tree/refs%2Fpr%2F1?');
   });
 
@@ -78,7 +78,7 @@ describe('refuses, and leaves nothing behind,', () => {
     server.files.delete('model.safetensors');
     server.put('pytorch_model.bin', 'x');
     server.extraEntries.push({ type: 'directory', path: 'original' });
-    await expectHubError(/safetensors only.*'pytorch_model\.bin', 'original\/'/);
+    await expectHubError(/safetensors only.*"pytorch_model\.bin", "original\/"/);
     server.files.clear();
     server.extraEntries.length = 0;
     await expectHubError(/It has nothing at all/);
@@ -110,18 +110,18 @@ describe('refuses, and leaves nothing behind,', () => {
 
   test('answers that are no list of files', async () => {
     const answers: [string, string, RegExp][] = [
-      ['text/html', '<html>Log in</html>', /answered with 'text\/html', expected the list/],
-      ['application/json', '{"error": "no"}', /answered with 'application\/json', expected the list/],
+      ['text/html', '<html>Log in</html>', /answered with "text\/html", expected the list/],
+      ['application/json', '{"error": "no"}', /answered with "application\/json", expected the list/],
       ['application/json', '[1]', /answered with entries without a path/],
       [
         'application/json',
         '[{"type": "file", "path": "config.json", "size": -1}]',
-        /'config\.json' without a size/,
+        /"config\.json" without a size/,
       ],
       [
         'application/json',
         '[{"type": "file", "path": "a", "size": 1, "oid": "../../x"}]',
-        /'a' without a size/,
+        /"a" without a size/,
       ],
     ];
     for (const [type, body, message] of answers) {
@@ -241,7 +241,7 @@ test('a login page instead of the rest of a file is told, and does not cost what
     return true;
   };
   await expectHubError(
-    /answered with 6 bytes of 'text\/html' instead of the 300000 bytes of model\.safetensors/,
+    /answered with 6 bytes of "text\/html" instead of the 300000 bytes of model\.safetensors/,
   );
   expect(statSync(partPath(server, folder, 'model.safetensors')).size).toBe(100_000);
 });

@@ -5,9 +5,9 @@
  * Weights are `model.safetensors`, or else the shards that `model.safetensors.index.json` names; a repository often holds the same
  * weights several times, in other formats, other frameworks' layouts or folders of their own, and none of that is taken.
  */
-import { z } from 'zod';
+import { quote, shardsIn } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
-import { isPlainName, printable } from './names.js';
+import { isPlainName } from './names.js';
 import type { RemoteFile } from './sums.js';
 
 /** What stands at a repository's root: `file` is absent for a folder. */
@@ -24,7 +24,7 @@ export interface Selection {
   readonly weights: RemoteFile;
 }
 
-export const CONFIG = 'config.json';
+const CONFIG = 'config.json';
 export const TOKENIZER = 'tokenizer.json';
 export const SINGLE = 'model.safetensors';
 export const INDEX = 'model.safetensors.index.json';
@@ -63,36 +63,33 @@ export function selectFiles(repo: string, entries: readonly Entry[]): Selection 
   return { config, small, weights };
 }
 
-const Index = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
-
 /**
  * The shards that an index names, in their names' order. Throws `HubError` when the text is no index, or names a file that the
  * repository does not have.
  */
-export function shardsOf(repo: string, index: string, entries: readonly Entry[]): RemoteFile[] {
+export function shardsOf(repo: string, index: Uint8Array, entries: readonly Entry[]): RemoteFile[] {
+  const fail = (problem: string, cause?: unknown): HubError =>
+    new HubError(
+      `${repo}: its ${INDEX} cannot be used: ${problem}. Tell the repository's owner, or take another revision.`,
+      { cause },
+    );
   let names: string[];
   try {
-    names = [...new Set(Object.values(Index.parse(JSON.parse(index)).weight_map))].sort();
-    if (names.length === 0) throw new Error('no tensors');
+    names = [...new Set(shardsIn(index).values())].sort();
   } catch (error) {
-    throw new HubError(
-      `${repo}: its ${INDEX} is not what it should be: expected JSON with a weight_map of tensors and files. Tell the repository's owner, or take another revision.`,
-      { cause: error },
-    );
+    throw fail((error as SyntaxError).message, error);
   }
   const files = new Map(entries.map(({ path, file }) => [path, file]));
   return names.map((name) => {
-    const file = isPlainName(name) && name.endsWith('.safetensors') ? files.get(name) : undefined;
-    if (file !== undefined) return file;
-    throw new HubError(
-      `${repo}: its ${INDEX} names ${printable(name)}, which is no safetensors file beside it. Tell the repository's owner, or take another revision.`,
-    );
+    const file = isPlainName(name) ? files.get(name) : undefined;
+    if (file === undefined) throw fail(`it names ${quote(name)}, and no such file stands beside it`);
+    return file;
   });
 }
 
 function listOf(entries: readonly Entry[]): string {
   if (entries.length === 0) return 'nothing at all';
-  const names = entries.map(({ path, file }) => printable(file === undefined ? `${path}/` : path));
+  const names = entries.map(({ path, file }) => quote(file === undefined ? `${path}/` : path));
   const more = names.length - 20;
   return names.slice(0, 20).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }

@@ -92,7 +92,7 @@ describe('the family', () => {
   test('is one of those that are read; the others are told which', () => {
     for (const type of ['gpt2', 'Llama', '', 'toString']) {
       const message = refusal(() => modelFromConfig({ model_type: type }, 'there/config.json'));
-      expect(message).toContain(`there/config.json has the model_type '${type}'`);
+      expect(message).toContain(`there/config.json has the model_type "${type}"`);
       for (const other of known) expect(message).toContain(other);
     }
   });
@@ -100,7 +100,8 @@ describe('the family', () => {
   test('is a text', () => {
     for (const type of [undefined, null, 3, ['llama'], { toString: 'llama' }]) {
       const message = refusal(() => modelFromConfig({ model_type: type }, 'there/config.json'));
-      expect(message).toMatch(/there\/config\.json has no model_type; those that are read: heddle, /);
+      const said = type === undefined ? 'no model_type' : `the model_type ${JSON.stringify(type)}`;
+      expect(message).toContain(`there/config.json has ${said}; those that are read: heddle, `);
     }
   });
 
@@ -202,7 +203,11 @@ const contradictions: [Kind, string, Json, RegExp][] = [
     { layer_types: ['mamba'] },
     /layer_types has 1 entries, but num_hidden_layers is \d/,
   ],
-  ['hf', 'granitemoehybrid', { hidden_act: 'mish' }, /hidden_act: 'mish' is not an activation.*silu, swish/],
+  ['hf', 'olmo_hybrid', { hidden_act: 'mish' }, /hidden_act: "mish" is not an activation.*silu, swish/],
+  // Their mixers' convolutions have it fused.
+  ...['bamba', 'falcon_h1', 'granitemoehybrid', 'jamba', 'qwen3_5', 'qwen3_next'].map(
+    (name): [Kind, string, Json, RegExp] => ['hf', name, { hidden_act: 'gelu' }, /hidden_act: .*silu/],
+  ),
   ['hf', 'granitemoehybrid', { logits_scaling: 0 }, /logits_scaling is 0/],
   [
     'hf',
@@ -216,14 +221,14 @@ const contradictions: [Kind, string, Json, RegExp][] = [
     'hf',
     'nemotron_h',
     { layers_block_type: ['mamba', 'conv'] },
-    /layers_block_type has 'conv'; known are .*moe/,
+    /layers_block_type has "conv"; known are .*moe/,
   ],
-  ['hf', 'nemotron_h', { layers_block_type: ['constructor'] }, /layers_block_type has 'constructor'/],
+  ['hf', 'nemotron_h', { layers_block_type: ['constructor'] }, /layers_block_type has "constructor"/],
   [
     'hf',
     'nemotron_h',
     { layers_block_type: undefined, hybrid_override_pattern: 'M-X' },
-    /hybrid_override_pattern has 'X'; known are M, \*, - and E/,
+    /hybrid_override_pattern has "X"; known are M, \*, - and E/,
   ],
   ['hf', 'nemotron_h', { layers_block_type: [] }, /layers_block_type or hybrid_override_pattern is missing/],
   [
@@ -263,7 +268,7 @@ const contradictions: [Kind, string, Json, RegExp][] = [
     'hf',
     'lfm2',
     { layer_types: ['conv', 'slide'], num_hidden_layers: 2 },
-    /'slide'; known are conv, full_attention/,
+    /"slide"; known are conv, full_attention/,
   ],
   [
     'variants',
@@ -300,11 +305,11 @@ const contradictions: [Kind, string, Json, RegExp][] = [
   ['hf', 'recurrent_gemma', { hidden_activation: 'silu' }, /hidden_activation must be gelu_pytorch_tanh/],
 
   ['hf', 'llama', { head_dim: 5 }, /5 of 5 elements of a head .* cannot rotate in pairs/],
-  ['hf', 'llama', { hidden_act: 'constructor' }, /'constructor' is not an activation/],
+  ['hf', 'llama', { hidden_act: 'constructor' }, /"constructor" is not an activation/],
   ['hf', 'llama', { num_hidden_layers: 5000 }, /num_hidden_layers/],
-  ['hf', 'llama', { rope_parameters: { rope_type: 'longrope' } }, /'longrope'; known are default, dynamic/],
-  ['hf', 'llama', { rope_parameters: null, rope_scaling: { type: 'su' } }, /rope_type 'su'; known are/],
-  ['hf', 'llama', { rope_parameters: { rope_type: ['yarn'] } }, /rope_type that is no text/],
+  ['hf', 'llama', { rope_parameters: { rope_type: 'longrope' } }, /"longrope"; known are default, dynamic/],
+  ['hf', 'llama', { rope_parameters: null, rope_scaling: { type: 'su' } }, /rope_type "su"; known are/],
+  ['hf', 'llama', { rope_parameters: { rope_type: ['yarn'] } }, /rope_type \["yarn"\]; known/],
   [
     'variants',
     'llama-yarn',

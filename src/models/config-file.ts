@@ -1,8 +1,10 @@
 /** `config.json`: its text, and which family of models it belongs to. */
+import { quote, visible } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
 import { withFractions } from './export-config.js';
 import { FAMILIES } from './families/index.js';
 import type { Model } from './model.js';
+import { quantizationFrom } from './quantization.js';
 
 /** Far beyond any config. */
 const LONGEST_CONFIG = 10_000_000;
@@ -21,7 +23,10 @@ export function parseConfigText(text: string, path: string): Record<string, unkn
     value = JSON.parse(quoteBareNumbers(text, path), reviveFloat);
   } catch (error) {
     if (error instanceof ConfigError) throw error;
-    throw new ConfigError(`${path} is not JSON: ${(error as Error).message}`, { cause: error });
+    throw new ConfigError(
+      `${path} is not JSON (${visible((error as Error).message)}): copy or download it again`,
+      { cause: error },
+    );
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new ConfigError(`${path} is not a JSON object`);
@@ -67,13 +72,10 @@ export function modelFromConfig(json: Readonly<Record<string, unknown>>, path: s
   const family = FAMILIES.find(({ modelTypes }) => modelTypes.some((name) => name === type));
   if (!family) {
     const known = FAMILIES.flatMap(({ modelTypes }) => modelTypes).join(', ');
-    const given = typeof type === 'string' ? `the model_type '${type}'` : 'no model_type';
+    const given = type === undefined ? 'no model_type' : `the model_type ${quote(type)}`;
     throw new ConfigError(`${path} has ${given}; those that are read: ${known}`);
   }
-  if (json.quantization_config) {
-    throw new ConfigError(
-      `${path} has a quantization_config: weights quantized elsewhere are not read. Take the checkpoint in float32, float16 or bfloat16.`,
-    );
-  }
-  return family.read(json, path);
+  const { quantization_config: quantized, ...own } = json;
+  const model = family.read(own, path);
+  return quantized ? { ...model, quantization: quantizationFrom(quantized, path) } : model;
 }

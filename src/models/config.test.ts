@@ -121,7 +121,7 @@ describe('config.json', () => {
     [
       'another model',
       '{"model_type": "gpt2"}',
-      /there\/config\.json has the model_type 'gpt2'; those that are read: heddle, /,
+      /there\/config\.json has the model_type "gpt2"; those that are read: heddle, /,
     ],
     ['no model at all', '{}', /there\/config\.json has no model_type; those that are read: heddle, /],
   ];

@@ -10,7 +10,14 @@
  */
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../checkpoint/index.js';
-import { FUSED, type HostTensor, isStored, type StoredTensor } from '../engine/index.js';
+import {
+  FUSED,
+  isQuantized,
+  isStored,
+  type StoredPart,
+  type TensorData,
+  type Weight,
+} from '../engine/index.js';
 import { HeddleError } from '../errors.js';
 import {
   add,
@@ -23,6 +30,7 @@ import {
   type Tensor,
   toOnnx,
   type WeightPiece,
+  type WeightSource,
 } from '../graph/index.js';
 import { locateWeights } from './folder.js';
 import type { Model } from './model.js';
@@ -59,7 +67,7 @@ export async function writeOnnx(folder: string, model: Model): Promise<void> {
   await writeFileAtomic(join(folder, ONNX_DESCRIPTION_FILE), `${JSON.stringify(description, null, 2)}\n`);
 }
 
-function encodeStep(model: Model, weights: ReadonlyMap<string, HostTensor | StoredTensor>) {
+function encodeStep(model: Model, weights: ReadonlyMap<string, Weight>) {
   const held = model.state.map((spec) => {
     return { ...spec, tensor: input(spec.name, spec.dtype, spec.shape), output: `next.${spec.name}` };
   });
@@ -104,16 +112,19 @@ function described(
 }
 
 /** Where each weight is, seen from a model file in the same folder. */
-function piecesOf(
-  weights: ReadonlyMap<string, HostTensor | StoredTensor>,
-): Map<string, readonly WeightPiece[]> {
+function piecesOf(weights: ReadonlyMap<string, Weight>): Map<string, WeightSource> {
   return new Map(
-    Array.from(weights, ([name, weight]) => {
-      if (!isStored(weight)) throw new HeddleError('internal', `${name} is not stored as ONNX has it`);
-      const pieces = weight.parts.map(({ path, byteOffset, byteLength, dtype }) => {
+    Array.from(weights, ([name, weight]): [string, WeightSource] => {
+      const pieceOf = (part: StoredPart | TensorData): WeightPiece => {
+        if (!('path' in part)) throw new HeddleError('internal', `${name} is not stored as ONNX has it`);
+        const { dtype, path, byteOffset, byteLength } = part;
         return { type: dtype, location: basename(path), byteOffset, byteLength };
-      });
-      return [name, pieces];
+      };
+      if (isQuantized(weight)) {
+        const { bits, block, codes, scales } = weight;
+        return [name, { bits, block, codes: pieceOf(codes), scales: pieceOf(scales) }];
+      }
+      return [name, (isStored(weight) ? weight.parts : [weight.data]).map(pieceOf)];
     }),
   );
 }

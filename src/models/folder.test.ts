@@ -92,12 +92,18 @@ describe('there and back', () => {
 });
 
 describe('what is wrong with a config', () => {
-  test('no folder, or one without a config.json', async () => {
-    for (const path of [join(folder, 'none'), folder]) {
+  test('no folder, a file, or a folder without a config.json', async () => {
+    writeFileSync(join(folder, 'file'), '');
+    const cases: [string, string][] = [
+      [join(folder, 'none'), 'there is no such folder'],
+      [join(folder, 'file'), 'a file, not a model'],
+      [folder, CONFIG_FILE],
+    ];
+    for (const [path, reason] of cases) {
       const error = await refusal(readModel(path));
       expect(error).toBeInstanceOf(CheckpointError);
       expect(error.message).toContain(path);
-      expect(error.message).toContain(CONFIG_FILE);
+      expect(error.message).toContain(reason);
     }
   });
 

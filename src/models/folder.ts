@@ -1,8 +1,9 @@
 /** A model's folder, laid out as Hugging Face's: `config.json`, and weights in safetensors files. */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   openWeights,
+  type QuantizedBlocks,
   recoverFolder,
   type TensorToWrite,
   type WeightFiles,
@@ -10,11 +11,18 @@ import {
   writeFileAtomic,
   writeSafetensors,
 } from '../checkpoint/index.js';
-import type { HostTensor, StoredPart, StoredTensor } from '../engine/index.js';
+import type { HostTensor, QuantizedTensor, StoredPart, Weight } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
 import type { ParameterPart, ParameterSpec } from '../nn/index.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
 import { type Model, parametersOf } from './model.js';
+import {
+  codedShapes,
+  type Quantization,
+  quantizable,
+  quantizationJson,
+  quantizeMatrix,
+} from './quantization.js';
 
 export const CONFIG_FILE = 'config.json';
 export const WEIGHTS_FILE = 'model.safetensors';
@@ -42,32 +50,37 @@ export async function readModel(folder: string): Promise<Model> {
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    const names = await readdir(folder).catch((): string[] => []);
-    if (names.includes(ADAPTER_CONFIG_FILE)) {
-      throw new CheckpointError(
-        `${folder} is an adapter, not a model: name the model that it was trained on, and the adapter with --adapter`,
-        { cause: error },
-      );
-    }
-    throw new CheckpointError(
-      `${folder} is not a model: it has no readable ${CONFIG_FILE}. Name a model's folder; a run of 'heddle train' has it in 'checkpoint'.`,
-      { cause: error },
-    );
+    throw new CheckpointError(`${folder} is ${await otherThanModel(folder)}`, { cause: error });
   }
   return modelFromConfig(parseConfigText(text, path), path);
+}
+
+/** What a folder without a config is, and what to name instead. */
+async function otherThanModel(folder: string): Promise<string> {
+  const there = await stat(folder).catch(() => undefined);
+  if (there === undefined) {
+    return "not a model: there is no such folder. Name a model's folder; 'heddle pull <owner/name>' downloads one.";
+  }
+  if (!there.isDirectory()) return "a file, not a model: name the folder that holds the model's files";
+  const names = await readdir(folder).catch((): string[] => []);
+  if (names.includes(ADAPTER_CONFIG_FILE)) {
+    return 'an adapter, not a model: name the model that it was trained on, and the adapter with --adapter';
+  }
+  return `not a model: it has no readable ${CONFIG_FILE}. Name a model's folder; a run of 'heddle train' has it in 'checkpoint'.`;
 }
 
 /**
  * Where the weights of a model are, for a device to read. Every tensor is held against the model first. Throws
  * `CheckpointError` for one that is missing, too many, misshapen, or not of a floating-point dtype.
  */
-export async function locateWeights(
-  folder: string,
-  model: Model,
-): Promise<Map<string, HostTensor | StoredTensor>> {
+export async function locateWeights(folder: string, model: Model): Promise<Map<string, Weight>> {
   return withWeights(folder, model, async (files, located) => {
-    const weights = new Map<string, HostTensor | StoredTensor>();
+    const weights = new Map<string, Weight>();
     for (const [{ name, shape }, places] of located) {
+      if (isCoded(places)) {
+        weights.set(name, quantizedTensor(model.quantization!, shape, places));
+        continue;
+      }
       const parts = places.map(({ path, byteOffset, byteLength, dtype }) => {
         return { path, byteOffset, byteLength, dtype: MAPPED[dtype] };
       });
@@ -81,8 +94,14 @@ export async function locateWeights(
   });
 }
 
-/** Reads a model's weights as float32, for training. Throws as `locateWeights` does. */
+/**
+ * Reads a model's weights as float32, for training. Throws as `locateWeights` does, and `CheckpointError` for quantized
+ * ones.
+ */
 export async function readWeights(folder: string, model: Model): Promise<Map<string, HostTensor>> {
+  if (model.quantization) {
+    throw new CheckpointError(`${folder} is quantized: take the model that it was made from`);
+  }
   return withWeights(folder, model, async (files, located) => {
     const weights = new Map<string, HostTensor>();
     for (const [{ name, shape }, places] of located) {
@@ -129,6 +148,63 @@ export async function writeModelLike(
     });
     await writeSafetensors(join(folder, WEIGHTS_FILE), [...own, ...copied], { format: 'pt' });
   });
+}
+
+function codesOf(name: string): string {
+  return `${name}.codes`;
+}
+
+function scalesOf(name: string): string {
+  return `${name}.scales`;
+}
+
+/**
+ * Reads a model's weights with its matrices quantized, one after the other, so that never all of them are held in float32.
+ * `onProgress` is told the share of the bytes that is done.
+ */
+export async function quantizeWeights(
+  folder: string,
+  model: Model,
+  quantization: Quantization,
+  onProgress: (share: number) => void = () => {},
+): Promise<Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>> {
+  if (model.quantization) throw new CheckpointError(`${folder} is quantized already`);
+  const chosen = quantizable(model, quantization);
+  return withWeights(folder, model, async (files, located) => {
+    const weights = new Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>();
+    const sizeOf = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
+    const total = located.reduce((sum, [{ shape }]) => sum + sizeOf(shape), 0);
+    let done = 0;
+    for (const [{ name, shape }, places] of located) {
+      const read = await readParts(files, shape, places);
+      weights.set(name, chosen.has(name) ? quantizeMatrix(read, quantization) : read);
+      done += sizeOf(shape);
+      onProgress(done / total);
+    }
+    return weights;
+  });
+}
+
+/** Writes a quantized model into a folder that exists. */
+export async function writeQuantized(
+  folder: string,
+  model: Model,
+  quantization: Quantization,
+  weights: ReadonlyMap<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>,
+): Promise<void> {
+  const json = { ...model.json, quantization_config: quantizationJson(quantization) };
+  await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(json));
+  const tensors = [...weights].flatMap(([name, weight]): TensorToWrite[] => {
+    if (!('codes' in weight)) {
+      return [{ name, dtype: 'F32', shape: weight.dims, data: weight.data as Float32Array }];
+    }
+    const shapes = codedShapes(weight.dims, weight);
+    return [
+      { name: codesOf(name), dtype: 'U8', shape: shapes[0], data: weight.codes },
+      { name: scalesOf(name), dtype: 'F32', shape: shapes[1], data: weight.scales },
+    ];
+  });
+  await writeSafetensors(join(folder, WEIGHTS_FILE), tensors, { format: 'pt' });
 }
 
 /** A parameter as its parts, in which it is stored. */
@@ -186,6 +262,16 @@ function placesOf(files: WeightFiles, model: Model, { name, shape, parts }: Para
     const found = names.find((candidate) => files.tensors.has(candidate));
     return found === undefined ? undefined : { ...files.tensors.get(found)!, name: found };
   };
+  const codes = model.quantization && files.tensors.get(codesOf(name));
+  if (codes) {
+    const scales = files.tensors.get(scalesOf(name));
+    if (!scales) throw missing(scalesOf(name));
+    const expected = codedShapes(shape, model.quantization!);
+    return [
+      checkedShape({ ...codes, name: codesOf(name) }, 'U8', expected[0]),
+      checkedShape({ ...scales, name: scalesOf(name) }, 'F32', expected[1]),
+    ];
+  }
   const whole = find(name);
   if (whole) {
     if (whole.shape.join() !== shape.join()) {
@@ -217,6 +303,29 @@ function placesOf(files: WeightFiles, model: Model, { name, shape, parts }: Para
       `${files.path} lacks the tensor ${tensor}: it does not belong to its ${CONFIG_FILE}`,
     );
   }
+}
+
+/** Whether these are the codes and the scales of a quantized matrix. */
+function isCoded(places: readonly Place[]): boolean {
+  return places[0]!.dtype === 'U8';
+}
+
+function quantizedTensor(
+  { bits, block }: Quantization,
+  shape: readonly number[],
+  places: readonly Place[],
+): QuantizedTensor {
+  const [codes, scales] = places.map(({ path, byteOffset, byteLength }, i): StoredPart => {
+    return { path, byteOffset, byteLength, dtype: i === 0 ? 'uint8' : 'float32' };
+  }) as [StoredPart, StoredPart];
+  return { dims: shape as readonly [number, number], bits, block, codes, scales };
+}
+
+function checkedShape(place: Place, dtype: string, shape: readonly number[]): Place {
+  if (place.dtype === dtype && place.shape.join() === shape.join()) return place;
+  throw new CheckpointError(
+    `${place.path}: the tensor ${place.name} is ${place.dtype} [${place.shape}], but its ${CONFIG_FILE} makes it ${dtype} [${shape}]`,
+  );
 }
 
 function checked(places: Place[]): Place[] {

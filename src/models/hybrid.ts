@@ -16,7 +16,7 @@ import {
   slidingWindowAttention,
 } from '../nn/index.js';
 import { configJson, type ModelConfig, parseConfig } from './config.js';
-import type { Family } from './families/family.js';
+import { type Family, MAMBA_NAMES } from './families/family.js';
 import { defineModel, type Model } from './model.js';
 import { type BlockLetter, parsePattern } from './pattern.js';
 
@@ -38,12 +38,7 @@ export function hybridModel(config: ModelConfig): Model {
     hiddenSize: config.hiddenSize,
     maxPositionEmbeddings: config.maxPositionEmbeddings,
     eosTokenIds: config.eosTokenId === undefined ? [] : [config.eosTokenId],
-    names: {
-      embeddings: 'backbone.embeddings',
-      layers: 'backbone.layers',
-      finalNorm: 'backbone.norm_f',
-      head: 'lm_head',
-    },
+    names: MAMBA_NAMES,
     layers: letters.map((letter) => ({
       letters: letter,
       mixer: residual([norm('norm', { epsilon }), named('mixer', mixerOf(letter, config, letters.length))]),

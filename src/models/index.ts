@@ -13,6 +13,7 @@ export {
 export { DTYPE_NAMES } from './export-config.js';
 export { ONNX_DESCRIPTION_FILE, ONNX_FILE, type OnnxDescription } from './export-onnx.js';
 export { FAMILIES } from './families/index.js';
+export { type Fingerprint, fingerprintOf } from './fingerprint.js';
 export * from './folder.js';
 export * from './hybrid.js';
 export { type Adapted, type LoraConfig, linearLayers, mergeAdapter, withLora } from './lora.js';
@@ -20,4 +21,11 @@ export { openModel, readAdapter, writeAdapter } from './lora-folder.js';
 export * from './model.js';
 export * from './pattern.js';
 export * from './presets.js';
+export {
+  QUANTIZED_BITS,
+  QUANTIZED_BLOCKS,
+  type Quantization,
+  quantizable,
+  weightBytes,
+} from './quantization.js';
 export { type Step, stepOf } from './step.js';

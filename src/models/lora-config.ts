@@ -4,7 +4,9 @@
  * where it is not known yet.
  */
 import { z } from 'zod';
+import { quote } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
+import { problemsIn } from './families/problems.js';
 import { type LoraConfig, linearLayers } from './lora.js';
 import { type Model, parametersOf } from './model.js';
 
@@ -73,8 +75,7 @@ const INITIALISATIONS = [true, false, 'gaussian', 'eva', 'orthogonal'];
 export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path: string): AdapterConfig {
   const parsed = schema.safeParse(json);
   if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
-    throw new ConfigError(`${path} is not a LoRA adapter's: ${problems.join('; ')}`);
+    throw new ConfigError(`${path} is not a LoRA adapter's: ${problemsIn(parsed.error)}`);
   }
   const config = parsed.data;
   const refuse = (what: string): never => {
@@ -82,11 +83,11 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
       `${path} has ${what}: that is not read. Merge it into its model where it was made.`,
     );
   };
-  if (config.peft_type !== 'LORA') refuse(`the peft_type '${config.peft_type}', and not LORA`);
-  if ((config.bias ?? 'none') !== 'none') refuse(`bias '${config.bias}', biases that were trained too`);
+  if (config.peft_type !== 'LORA') refuse(`the peft_type ${quote(config.peft_type)}, and not LORA`);
+  if ((config.bias ?? 'none') !== 'none') refuse(`bias ${quote(config.bias)}, biases that were trained too`);
   const initialisation = config.init_lora_weights ?? true;
   if (!INITIALISATIONS.includes(initialisation)) {
-    refuse(`init_lora_weights '${initialisation}', which also changes the model's own weights`);
+    refuse(`init_lora_weights ${quote(initialisation)}, which also changes the model's own weights`);
   }
   for (const [key, value] of Object.entries(config)) {
     if (INERT.has(key) || isOff(value)) continue;
@@ -136,7 +137,7 @@ function expression(source: string, written: string, path: string): RegExp {
     return new RegExp(source);
   } catch (error) {
     throw new ConfigError(
-      `${path} has the pattern '${written}', which cannot be read (${(error as Error).message}): write the modules' names instead`,
+      `${path} has the pattern ${quote(written)}, which cannot be read: write the modules' names instead`,
       { cause: error },
     );
   }

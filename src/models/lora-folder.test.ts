@@ -236,20 +236,20 @@ describe("PEFT's own", () => {
     }
 
     test.each<[string, Record<string, unknown>, RegExp]>([
-      ['another method', { peft_type: 'LOHA' }, /peft_type 'LOHA'/],
+      ['another method', { peft_type: 'LOHA' }, /peft_type "LOHA"/],
       ['DoRA', { use_dora: true }, /use_dora.*DoRA/],
       ['whole modules', { modules_to_save: ['lm_head'] }, /modules_to_save.*as a whole/],
-      ['biases', { bias: 'lora_only' }, /bias 'lora_only'/],
+      ['biases', { bias: 'lora_only' }, /bias "lora_only"/],
       ['biases of B', { lora_bias: true }, /lora_bias/],
       ['experts', { target_parameters: ['mlp.experts.gate_up_proj'] }, /target_parameters.*experts/],
       ['activated LoRA', { alora_invocation_tokens: [1, 2] }, /alora_invocation_tokens/],
       ['token rows', { trainable_token_indices: [1] }, /trainable_token_indices/],
       ['transposed weights', { fan_in_fan_out: true }, /fan_in_fan_out/],
       ['repeated layers', { layer_replication: [[0, 2]] }, /layer_replication/],
-      ['changed weights', { init_lora_weights: 'pissa_niter_16' }, /init_lora_weights 'pissa_niter_16'/],
+      ['changed weights', { init_lora_weights: 'pissa_niter_16' }, /init_lora_weights "pissa_niter_16"/],
       ['what is not known', { use_next_years_idea: true }, /use_next_years_idea.*not known/],
       ['a rank that is none', { r: 0 }, /not a LoRA adapter's: r:/],
-      ['a pattern that cannot be read', { target_modules: '(q_proj' }, /the pattern '\(q_proj'/],
+      ['a pattern that cannot be read', { target_modules: '(q_proj' }, /the pattern "\(q_proj"/],
     ])('%s', async (_, config, message) => {
       const error = await refused(config);
       expect(error).toBeInstanceOf(ConfigError);

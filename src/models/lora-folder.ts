@@ -11,16 +11,17 @@ import {
   writeFileAtomic,
   writeSafetensors,
 } from '../checkpoint/index.js';
-import { float32, type HostTensor } from '../engine/index.js';
+import { float32, type HostTensor, type Weight } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
 import type { LowRank } from '../nn/index.js';
 import { formatConfig, parseConfigText } from './config-file.js';
-import { ADAPTER_CONFIG_FILE, CONFIG_FILE, locateWeights, readModel } from './folder.js';
+import { ADAPTER_CONFIG_FILE, CONFIG_FILE, locateWeights, quantizeWeights, readModel } from './folder.js';
 import { type Adapted, halvesOf, type LinearLayer, type LoraConfig, linearLayers } from './lora.js';
 import { type AdapterConfig, adapterConfigJson, parseAdapterConfig, peftName } from './lora-config.js';
 import type { Model } from './model.js';
+import type { Quantization } from './quantization.js';
 
-export const ADAPTER_FILE = 'adapter_model.safetensors';
+const ADAPTER_FILE = 'adapter_model.safetensors';
 
 const PREFIX = 'base_model.model.';
 
@@ -145,10 +146,16 @@ export async function writeAdapter(
  * The model in a folder, with the adapter in another where one is named, and where its weights are. Throws as `readModel`,
  * `locateWeights` and `readAdapter` do.
  */
-export async function openModel(folder: string, adapter?: string) {
+export async function openModel(
+  folder: string,
+  adapter?: string,
+  quantize?: Quantization,
+): Promise<{ model: Model; weights: Map<string, Weight> }> {
   const model = await readModel(folder);
   const adapted = adapter === undefined ? undefined : await readAdapter(adapter, model);
-  const weights = await locateWeights(folder, model);
+  const weights: Map<string, Weight> = quantize
+    ? await quantizeWeights(folder, model, quantize)
+    : await locateWeights(folder, model);
   for (const [name, weight] of adapted?.weights ?? []) weights.set(name, weight);
-  return { model: adapted?.model ?? model, weights };
+  return { model: { ...(adapted?.model ?? model), ...(quantize && { quantization: quantize }) }, weights };
 }

@@ -132,7 +132,7 @@ describe('which layers have adapters', () => {
       for (const { name: half, shape, initialize } of added)
         weights.set(half, float32(initialize(random, shape), shape));
       const error = relativeError(await logits(adapted, weights), await logits(model, weights));
-      expect(error).toBeLessThan(1e-6);
+      expect(error).toBeLessThan(1e-5);
       for (const { name: half } of added) {
         const data = weights.get(half)!.data as Float32Array;
         expect(
@@ -253,7 +253,7 @@ describe('gradients', () => {
       projections.push(gradients.get(half)!.reduce((sum, g, i) => sum + (g * direction[i]!) / length, 0));
     }
     await executable.dispose();
-    expect(relativeError(projections, quotients)).toBeLessThan(5e-3);
+    expect(relativeError(projections, quotients)).toBeLessThan(1e-2);
   });
 });
 

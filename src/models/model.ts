@@ -22,6 +22,7 @@ import {
   type StateSpec,
 } from '../nn/index.js';
 import { foldPattern } from './pattern.js';
+import type { Quantization } from './quantization.js';
 
 export interface Layer {
   /** What it is made of, in the letters of a pattern (pattern.ts). */
@@ -71,6 +72,8 @@ export interface StoredNames {
 
 export interface Model extends ModelParts {
   readonly pattern: string;
+  /** How its stored weights are quantized. */
+  readonly quantization?: Quantization;
   /** Of all layers; names are prefixed by `layers.N.`. */
   readonly state: readonly StateSpec[];
   /** Of the linear layers in its layers (lora.ts). */

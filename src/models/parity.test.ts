@@ -5,7 +5,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import { type HostTensor, int64, openDevice } from '../engine/index.js';
-import { gradient, input, type Tensor } from '../graph/index.js';
+import { gradient, input, scalar, type Tensor } from '../graph/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { ParameterRegistry } from '../nn/index.js';
 import { forward, locateWeights, logitsOf, type Model, readModel, readWeights } from './index.js';
@@ -58,6 +58,20 @@ describe.each(references)('%s', async (name, kind) => {
       expect(error, `hidden state ${i}`).toBeLessThan(2e-5);
     }
     expect(relativeError(values.logits!.data as Float32Array, reference.logits)).toBeLessThan(2e-5);
+    await executable.dispose();
+  });
+
+  test('the same logits where all dimensions are fixed', async () => {
+    const registry = new ParameterRegistry();
+    const tokens = input('ids', 'int64', ['batch', 'sequence']);
+    const { hidden } = forward(model, registry, tokens, scalar(0, 'int64'));
+    const executable = await device.compile({
+      outputs: { logits: logitsOf(model, registry, hidden) },
+      weights: await locateWeights(folder, model),
+      dims: { batch, sequence },
+    });
+    const { logits } = await executable.run({ ids: int64(ids.flat(), [batch, sequence]) });
+    expect(relativeError(logits!.data as Float32Array, reference.logits)).toBeLessThan(2e-5);
     await executable.dispose();
   });
 

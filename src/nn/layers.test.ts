@@ -1,15 +1,19 @@
 /** The layers that act on each token alone: their values against their definitions, and their gradients. */
 import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor, int64, openDevice } from '../engine/index.js';
-import { input, type Tensor } from '../graph/index.js';
+import { input, relu2, type Tensor } from '../graph/index.js';
 import { type NdArray, relativeError, tabulate, toArray, total } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
 import {
   embedding,
   embeddingTable,
+  gatedMlp,
+  LLAMA_MLP,
   linear,
   mergeHeads,
   mlp,
+  norm,
+  plainMlp,
   project,
   rmsNorm,
   splitHeads,
@@ -86,6 +90,18 @@ describe('values', () => {
         (p, { x }) => rmsNorm(p, x!, { epsilon, groups }),
         ({ x, weight }) => normalized(x!, weight!, groups),
       ));
+
+    test(`rmsNorm in ${groups} group(s), by 1 + weight`, () =>
+      checkValues(
+        { x },
+        (p, { x }) => rmsNorm(p, x!, { epsilon, groups, zeroCentered: true }),
+        ({ x, weight }) =>
+          normalized(
+            x!,
+            tabulate(weight!.dims, (i) => 1 + weight!.at(i!)),
+            groups,
+          ),
+      ));
   }
 
   test('mlp is W_o (silu(gate) * value), the gate first in the projection', () =>
@@ -100,6 +116,62 @@ describe('values', () => {
           const projected = (row: number): number => total(6, (i) => x!.at(b!, t!, i) * both!.at(row, i));
           return total(4, (k) => out!.at(o!, k) * silu(projected(k)) * projected(k + 4));
         }),
+    ));
+
+  const context = { position: input('position', 'int64', []) };
+  const sizes = { hiddenSize: 6, intermediateSize: 4, outputDeviation: 0.02 };
+  /** row . x[b, t] + bias[row] */
+  const affine =
+    (x: NdArray, weight: NdArray, bias?: NdArray) =>
+    (b: number, t: number, row: number): number =>
+      total(6, (i) => x.at(b, t, i) * weight.at(row, i)) + (bias?.at(row) ?? 0);
+
+  test('a gated MLP may have gate and value apart, biases, another activation, and a factor on its gate', () =>
+    checkValues(
+      { x },
+      (p, { x }) =>
+        gatedMlp({ ...sizes, names: LLAMA_MLP, activation: relu2, bias: true, gateFactor: 0.5 }).forward(
+          p,
+          x!,
+          context,
+        ).output,
+      (arrays) => {
+        const of = (name: string): NdArray => arrays[name]!;
+        const gate = affine(of('x'), of('gate_proj.weight'), of('gate_proj.bias'));
+        const value = affine(of('x'), of('up_proj.weight'), of('up_proj.bias'));
+        const inner = (b: number, t: number, k: number): number =>
+          Math.max(0.5 * gate(b, t, k), 0) ** 2 * value(b, t, k);
+        return tabulate(
+          [2, 3, 6],
+          (b, t, o) =>
+            of('down_proj.bias').at(o!) +
+            total(4, (k) => of('down_proj.weight').at(o!, k) * inner(b!, t!, k)),
+        );
+      },
+    ));
+
+  for (const bias of [false, true]) {
+    test(`a plain MLP is W_d activation(W_u x)${bias ? ', with biases' : ''}`, () =>
+      checkValues(
+        { x },
+        (p, { x }) => plainMlp({ ...sizes, activation: relu2, bias }).forward(p, x!, context).output,
+        (arrays) => {
+          const up = affine(arrays.x!, arrays['up_proj.weight']!, arrays['up_proj.bias']);
+          return tabulate([2, 3, 6], (b, t, o) => {
+            const down = arrays['down_proj.bias']?.at(o!) ?? 0;
+            return (
+              down + total(4, (k) => arrays['down_proj.weight']!.at(o!, k) * Math.max(up(b!, t!, k), 0) ** 2)
+            );
+          });
+        },
+      ));
+  }
+
+  test('a norm is a layer of its own, under its name', () =>
+    checkValues(
+      { x },
+      (p, { x }) => norm('before', { epsilon }).forward(p, x!, context).output,
+      ({ x, 'before.weight': weight }) => normalized(x!, weight!, 1),
     ));
 
   test('splitHeads puts each head in its own rows, and mergeHeads takes them back', async () => {
@@ -127,6 +199,7 @@ describe('gradients', () => {
     'tied embedding': [{ ids }, (p, { ids }) => project(embedding(p, ids!, 5, 6), embeddingTable(p, 5, 6))],
     rmsNorm: [{ x }, (p, { x }) => rmsNorm(p, x!, { epsilon })],
     'rmsNorm in groups': [{ x }, (p, { x }) => rmsNorm(p, x!, { epsilon, groups: 3 })],
+    'rmsNorm by 1 + weight': [{ x }, (p, { x }) => rmsNorm(p, x!, { epsilon, zeroCentered: true })],
   };
   for (const [name, [inputs, build]] of Object.entries(cases)) {
     test(name, async () => {

@@ -192,7 +192,8 @@ describe('gradients', () => {
           inputs: { x: uniform(8, [1, 2, hiddenSize]) },
           weights: {
             [names.router]: router.slice(0, numExperts * hiddenSize),
-            ...(bias && { [bias]: [0.25, -0.25, 0, 0.5, 0.125, -0.5] }),
+            // Further apart than any two scores.
+            ...(bias && { [bias]: [6, 4.5, 0, -1.5, 3, 1.5] }),
           },
         },
       );

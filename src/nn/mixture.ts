@@ -114,7 +114,9 @@ export function mixtureOfExperts(config: MixtureConfig): Mixer {
 /** The experts' weights [tokens, experts] for x [tokens, hidden]: 0 for those not chosen. */
 function route(parameters: Parameters, x: Tensor, tokens: Dim, config: MixtureConfig): Tensor {
   const { numExperts, expertsPerToken, hiddenSize, names, routing } = config;
-  const router = parameters.get(names.router, [numExperts, hiddenSize], normal(INITIAL_DEVIATION));
+  const router = parameters.get(names.router, [numExperts, hiddenSize], normal(INITIAL_DEVIATION), {
+    precise: true,
+  });
   const logits = matmul(x, router, { transposeB: true });
   const scores = routing.scores === 'softmax' ? softmax(logits) : sigmoid(logits);
   const biased = routing.choiceBias

@@ -15,6 +15,8 @@ export interface ParameterSpec {
   readonly initialize: Initializer;
   /** Whether weight decay applies: to matrices, not to norms, biases and what sets a state's time scale. */
   readonly decay: boolean;
+  /** Decides much with few numbers: it is not quantized. */
+  readonly precise?: boolean;
   /** Checkpoints may store it in these parts, whose elements one after the other are its own. */
   readonly parts?: readonly ParameterPart[];
   /** It is half of an adapter: the name of the weight that this changes. */
@@ -28,6 +30,7 @@ export interface ParameterPart {
 
 export interface ParameterOptions {
   decay?: boolean;
+  precise?: boolean;
   /** With names in this scope. */
   parts?: readonly ParameterPart[];
 }

@@ -3,9 +3,9 @@
  * The latter stand in several files, which do not always agree; a chat ends its turns at any of them.
  */
 import { z } from 'zod';
-import { TokenizerError } from '../errors.js';
 import type { Tokenizer } from './tokenizer.js';
 import { readJson } from './tokenizer-json.js';
+import { checked } from './tokenizer-schema.js';
 
 const GENERATION_CONFIG = 'generation_config.json';
 const MODEL_CONFIG = 'config.json';
@@ -75,11 +75,5 @@ async function checkedFile<Schema extends z.ZodType>(
 ): Promise<z.output<Schema>> {
   const { join } = await import('node:path');
   const path = join(folder, name);
-  const result = expected.safeParse((await readJson(path)) ?? {});
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const where = issue?.path.length ? ` (at ${issue.path.join('.')})` : '';
-  throw new TokenizerError(
-    `${path} is not what it should be: ${issue?.message}${where}; fetch it again from where the model came from`,
-  );
+  return checked(expected, (await readJson(path)) ?? {}, path);
 }

@@ -69,7 +69,7 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
   const tokenizer = await readJson(path);
   if (tokenizer === undefined) {
     throw new TokenizerError(
-      `there is no ${path}; put the model's tokenizer.json there, or name the folder that has it`,
+      `there is no ${path}: a model reads and writes text with the tokenizer that it was trained with; put the model's tokenizer.json there`,
     );
   }
   return { tokenizer, config: (await readJson(join(folder, TOKENIZER_CONFIG))) ?? {} };
@@ -93,6 +93,8 @@ export async function writeTokenizerFiles(
   }
 }
 
+const ABSENT: ReadonlySet<unknown> = new Set(['ENOENT', 'ENOTDIR']);
+
 /** The parsed file, or undefined where there is none. */
 export async function readJson(path: string): Promise<object | undefined> {
   // Imported here, for the room to be of use in a browser too.
@@ -101,7 +103,7 @@ export async function readJson(path: string): Promise<object | undefined> {
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (error instanceof Error && 'code' in error && ABSENT.has(error.code)) return undefined;
     throw new TokenizerError(`${path} cannot be read: ${messageOf(error)}`, { cause: error });
   }
   try {

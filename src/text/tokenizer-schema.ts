@@ -44,7 +44,12 @@ export function checkTokenizerConfig(value: unknown, origin: string): TokenizerC
   return checked(TokenizerConfig, value, origin);
 }
 
-function checked<Schema extends z.ZodType>(schema: Schema, value: unknown, origin: string): z.infer<Schema> {
+/** `value` as the schema has it; throws `TokenizerError`, which names `origin`, when it is something else. */
+export function checked<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+  origin: string,
+): z.infer<Schema> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;

@@ -43,6 +43,7 @@ export async function evaluateModel(
   sequence: number,
   device: Device,
 ): Promise<Evaluation> {
+  expectKnownTokens(tokens, model);
   const sequences = heldOut(tokens, sequence);
   const executable = await device.compile({ ...evaluationProgram(model, sequence), weights });
   try {
@@ -50,6 +51,15 @@ export async function evaluateModel(
   } finally {
     await executable.dispose();
   }
+}
+
+/** Throws `DataError` for a token that the model does not have. */
+export function expectKnownTokens(tokens: Int32Array, { vocabSize }: Model): void {
+  const highest = tokens.reduce((a, b) => Math.max(a, b), 0);
+  if (highest < vocabSize) return;
+  throw new DataError(
+    `the tokenizer gives the id ${highest}, but the model has ${vocabSize} tokens: use the tokenizer that it was made for`,
+  );
 }
 
 /** Held-out tokens in consecutive sequences. Throws `DataError` where they do not fill one, `ConfigError` for no length. */

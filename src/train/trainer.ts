@@ -4,9 +4,9 @@
  * it is the log. A run that is interrupted and resumed ends with the same bits as one that was not, on the CPU.
  */
 import { existsSync } from 'node:fs';
-import { appendFile, mkdir, readFile } from 'node:fs/promises';
+import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
+import { inWords, makeFolder, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
 import {
   type Device,
   type Executable,
@@ -27,7 +27,7 @@ import {
 import { type ParameterSpec, Random } from '../nn/index.js';
 import { Batches } from './batches.js';
 import { CHECKPOINT, fingerprintOf, parseJson, readCheckpoint, writeCheckpoint } from './checkpoint.js';
-import { evaluate, heldOut } from './evaluate.js';
+import { evaluate, expectKnownTokens, heldOut } from './evaluate.js';
 import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
 import { evaluationProgram, firstMoment, secondMoment, trainingProgram } from './program.js';
@@ -54,12 +54,7 @@ export async function train(input: TrainingInput): Promise<TrainingResult> {
     );
   }
   if (input.training.length === 0) throw new DataError('the corpus is empty: there is nothing to learn from');
-  const highest = Math.max(maximumOf(input.training), maximumOf(input.validation));
-  if (highest >= input.model.vocabSize) {
-    throw new DataError(
-      `the tokenizer gives the id ${highest}, but the model has ${input.model.vocabSize} tokens: use the tokenizer that it was made for`,
-    );
-  }
+  for (const tokens of [input.training, input.validation]) expectKnownTokens(tokens, input.model);
   const batches = new Batches(input.training, settings.sequence, settings.seed);
   const held = heldOut(input.validation, settings.sequence);
   const run = await Run.open(input, batches, held);
@@ -68,10 +63,6 @@ export async function train(input: TrainingInput): Promise<TrainingResult> {
   } finally {
     await run.close();
   }
-}
-
-function maximumOf(tokens: Int32Array): number {
-  return tokens.reduce((a, b) => Math.max(a, b), 0);
 }
 
 /** New weights, from the seed. */
@@ -158,8 +149,8 @@ class Run {
     const initial = input.resume ? undefined : await fresh(input, parameters);
     // What adapters are trained beside is read from its files as it is needed, and has no gradients and no moments.
     const frozen = lora && from !== undefined ? { weights: await locateWeights(from, input.model) } : {};
-    await mkdir(folder, { recursive: true }).catch((error: Error) => {
-      throw new StorageError(`${folder} cannot be made: ${error.message}`, { cause: error });
+    await makeFolder(folder).catch((error: unknown) => {
+      throw inWords(folder, error);
     });
     await recoverFolder(join(folder, CHECKPOINT));
     if (!input.resume) expectNoRun(folder);

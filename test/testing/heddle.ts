@@ -1,17 +1,42 @@
 /** The built command, run as a person runs it. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { RUN_FOLDER } from './run.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Compiles what the command consists of. Throws with the compiler's words. */
+/**
+ * Compiles what the command consists of, once a run of the tests: a test must not meet files that another is writing.
+ * Throws with the compiler's words.
+ */
 export function build(): void {
-  const compiler = 'node_modules/typescript/bin/tsc';
-  const result = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.build.json'], {
-    cwd: root,
-    encoding: 'utf8',
-  });
-  if (result.status !== 0) throw new Error(`the build failed:\n${result.stdout}${result.stderr}`);
+  const built = join(process.env[RUN_FOLDER]!, 'build');
+  const words = join(built, 'words');
+  if (isFirst(built)) {
+    const compiler = 'node_modules/typescript/bin/tsc';
+    const result = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.build.json'], {
+      cwd: root,
+      encoding: 'utf8',
+    });
+    writeFileSync(`${words}.new`, result.status === 0 ? '' : `${result.stdout}${result.stderr}`);
+    renameSync(`${words}.new`, words);
+  }
+  while (!existsSync(words)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+  const complaint = readFileSync(words, 'utf8');
+  if (complaint !== '') throw new Error(`the build failed:\n${complaint}`);
+}
+
+/** Makes a folder; false where another process was faster. */
+function isFirst(folder: string): boolean {
+  try {
+    mkdirSync(folder);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
 }
 
 export interface Outcome {

@@ -53,6 +53,8 @@ export class OnnxBuilder {
   path = '';
   /** Results that somebody reads: a fused operator may not offer all that its expansion does. */
   readonly used = new Set<Tensor>();
+  /** Names of constants of one element. */
+  readonly scalars = new Set<string>();
   /** Constants that are in blocks of few bits, by the name of the value that they stand for. */
   readonly quantized = new Map<string, QuantizedOperand>();
   private readonly cache = new Map<string, string>();
@@ -81,6 +83,9 @@ export class OnnxBuilder {
     );
     for (const [symbol, source] of this.symbolSources) inner.symbolSources.set(symbol, source);
     for (const [name, operand] of this.quantized) inner.quantized.set(name, operand);
+    for (const { name, dims } of this.initializers)
+      if (dims.every((dim) => dim === 1)) inner.scalars.add(name);
+    for (const name of this.scalars) inner.scalars.add(name);
     return inner;
   }
 

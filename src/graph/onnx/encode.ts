@@ -13,6 +13,7 @@ import {
   topologicalOrder,
 } from '../tensor.js';
 import { type FusedOperators, OnnxBuilder, type QuantizedOperand, valueInfo } from './builder.js';
+import { fuseNodes } from './fuse.js';
 import { ELEMENT_TYPES, encodeModel, type GraphProto } from './proto.js';
 
 export interface OnnxOptions {
@@ -30,9 +31,9 @@ export interface OnnxOptions {
 export type WeightSource = readonly WeightPiece[] | QuantizedSource;
 
 /**
- * A matrix [rows, columns] in blocks of `block` columns: scale * (code - 2^(bits - 1)). `codes` [rows, columns * bits / 8]
- * are uint8, of two codes the first in the lower half; `scales` [rows, columns / block] float32. It can be a table of
- * rows, and the transposed second operand of a matrix product.
+ * A matrix [rows, columns] in blocks of `block` columns: scale * (code - 2^(bits - 1)). `codes` [rows, bytes] are uint8, of
+ * two codes the first in the lower half; `scales` [rows, blocks] float32. A row that ends within a block has codes to that
+ * block's end. It can be the transposed second operand of a matrix product and, where rows are whole blocks, a table of rows.
  */
 export interface QuantizedSource {
   readonly bits: 4 | 8;
@@ -106,10 +107,9 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
   const results = Object.entries(outputs).map(([name, tensor]) => {
     return { name, dtype: tensor.dtype, shape: tensor.shape.map((dim) => builder.resolve(dim)) };
   });
-  nameOutputs(
-    builder,
-    Object.entries(outputs).map(([name, tensor]) => ({ name, value: names.get(tensor)! })),
-  );
+  const named = Object.entries(outputs).map(([name, tensor]) => ({ name, value: names.get(tensor)! }));
+  fuse(builder, named, names);
+  nameOutputs(builder, named);
   const bytes = encodeModel({
     name: 'heddle',
     node: builder.nodes,
@@ -185,15 +185,19 @@ class QuantizedMatrix implements QuantizedOperand {
     return this.dims[1];
   }
 
+  private get blocks(): number {
+    return Math.ceil(this.columns / this.block);
+  }
+
   codes(blocked: boolean): string {
     const bytes = (columns: number): number => (columns * this.bits) / 8;
     return blocked
-      ? this.declare('blocks', [this.rows, this.columns / this.block, bytes(this.block)], this.source.codes)
+      ? this.declare('blocks', [this.rows, this.blocks, bytes(this.block)], this.source.codes)
       : this.declare('rows', [this.rows, bytes(this.columns)], this.source.codes);
   }
 
   scales(): string {
-    return this.declare('scales', [this.rows, this.columns / this.block], this.source.scales);
+    return this.declare('scales', [this.rows, this.blocks], this.source.scales);
   }
 
   private declare(what: string, dims: readonly number[], piece: WeightPiece): string {
@@ -246,6 +250,24 @@ function nameOutputs(builder: OnnxBuilder, outputs: readonly { value: string; na
   }
 }
 
+/** Fuses neighbouring nodes for the device. */
+function fuse(
+  builder: OnnxBuilder,
+  outputs: readonly { value: string }[],
+  names: ReadonlyMap<Tensor, string>,
+): void {
+  const inner = builder.nodes.flatMap(({ attribute }) => attribute.flatMap(({ g }) => (g ? namesIn(g) : [])));
+  for (const { name, dims } of builder.initializers)
+    if (dims.every((dim) => dim === 1)) builder.scalars.add(name);
+  const nodes = fuseNodes(builder.nodes, {
+    fused: builder.fused,
+    kept: new Set([...outputs.map(({ value }) => value), ...inner]),
+    shapes: new Map(Array.from(names, ([tensor, name]) => [name, tensor.shape])),
+    scalars: builder.scalars,
+  });
+  builder.nodes.splice(0, builder.nodes.length, ...nodes);
+}
+
 function namesIn(graph: GraphProto): string[] {
   return graph.node.flatMap(({ input, attribute }) => [
     ...input,
@@ -281,6 +303,7 @@ function lowerBody(outer: OnnxBuilder, body: LoopBody): GraphProto {
       shape: tensor.shape.map((dim) => builder.resolve(dim)),
     })),
   ];
+  fuse(builder, outputs, names);
   nameOutputs(builder, outputs);
   const [iteration, ...carried] = builder.inputs;
   return {

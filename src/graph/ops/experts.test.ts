@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { HostTensor } from '../../engine/index.js';
 import { input } from '../tensor.js';
-import { relativeError, toArray } from '../testing/arrays.js';
+import { elementwise, relativeError, toArray } from '../testing/arrays.js';
 import { cpu } from '../testing/gradient-check.js';
 import { prove } from '../testing/prove.js';
 import { uniform } from '../testing/random.js';
@@ -69,6 +69,23 @@ describe.each(['swiglu', 'relu2'] as const)('%s', (activation) => {
       const expected = referenceExperts(sizes, operands.map(toArray));
       expect(relativeError(toArray(results.y!).data, expected.data)).toBeLessThan(1e-5);
     }
+    await executable.dispose();
+  });
+
+  test('of tokens that nothing else needs, whose place a kernel could take for its result', async () => {
+    const { sizes, operands } = operandsFor(5, activation);
+    const [x, shares, up, down] = operands.map(({ dims }, i) => input(`${i}`, 'float32', dims));
+    const tokens = multiply(x!, 1.5);
+    const y = experts(
+      { x: tokens, weights: shares!, up: up!, down: down! },
+      { activation, perToken: PER_TOKEN },
+    );
+    const executable = await (await cpu()).compile({ outputs: { y } });
+    const results = await executable.run(Object.fromEntries(operands.map((value, i) => [`${i}`, value])));
+    const [first, ...others] = operands.map(toArray);
+    const scaled = elementwise((value) => 1.5 * value!, first!);
+    const expected = referenceExperts(sizes, [scaled, ...others]);
+    expect(relativeError(toArray(results.y!).data, expected.data)).toBeLessThan(1e-5);
     await executable.dispose();
   });
 

@@ -98,7 +98,10 @@ function lowerToMoE(
     },
   });
   const [total] = builder.emit('ReduceSum', [weights!, builder.ints([1])]);
-  return builder.emit('Mul', [mixed!, total!]);
+  // Where nothing needs x any more, the kernel writes its result over it, and reads it after that: so x is needed here.
+  const never = builder.constant(new Uint8Array([0]), []);
+  const [whole] = builder.emit('Where', [never, x!, mixed!]);
+  return builder.emit('Mul', [whole!, total!]);
 }
 
 /** A loop over the experts that any token uses: each computes its tokens, and adds to their rows of the result. */

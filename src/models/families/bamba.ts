@@ -15,7 +15,6 @@ import {
 } from '../../nn/index.js';
 import { defineModel } from '../model.js';
 import {
-  activation,
   common,
   commonParts,
   defineFamily,
@@ -31,6 +30,7 @@ import {
   orElse,
   outputDeviation,
   ropeOf,
+  siluOnly,
   size,
   timeStepLimit,
 } from './family.js';
@@ -88,7 +88,7 @@ const schema = z.looseObject({
   ...mambaKeys,
   num_hidden_layers: layerCount,
   intermediate_size: size,
-  hidden_act: activation.prefault('silu'),
+  hidden_act: siluOnly,
   rms_norm_eps: epsilon.default(1e-5),
   attn_layer_indices: z.array(z.number().int().nonnegative()).nullish(),
   tie_word_embeddings: z.boolean().default(false),
@@ -104,7 +104,6 @@ export const bamba = defineFamily(['bamba'], schema, (config, json) => {
   const feedForward = gatedMlp({
     hiddenSize: config.hidden_size,
     intermediateSize: config.intermediate_size,
-    activation: config.hidden_act,
     bias: config.mlp_bias,
     names: LLAMA_MLP,
     outputDeviation: deviation,

@@ -19,7 +19,6 @@ import {
 import { defineModel } from '../model.js';
 import { mambaFrom, mambaKeys } from './bamba.js';
 import {
-  activation,
   common,
   commonParts,
   defineFamily,
@@ -31,6 +30,7 @@ import {
   llamaNames,
   outputDeviation,
   ropeOf,
+  siluOnly,
   size,
 } from './family.js';
 import { attentionFrom, attentionKeys } from './llama.js';
@@ -43,7 +43,7 @@ const schema = z.looseObject({
   ...mambaKeys,
   num_hidden_layers: layerCount,
   intermediate_size: size,
-  hidden_act: activation.prefault('silu'),
+  hidden_act: siluOnly,
   rms_norm_eps: epsilon.default(1e-5),
   mamba_d_ssm: size.nullish(),
   mamba_rms_norm: z.boolean().nullish(),
@@ -90,7 +90,6 @@ export const falconH1 = defineFamily(['falcon_h1'], schema, (config, json) => {
   const feedForward = gatedMlp({
     hiddenSize: config.hidden_size,
     intermediateSize: config.intermediate_size,
-    activation: config.hidden_act,
     bias: config.mlp_bias,
     names: LLAMA_MLP,
     gateFactor,

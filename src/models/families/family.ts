@@ -1,5 +1,6 @@
 /** What a family of checkpoints is, and the parts of their configs that they share. Keys are Hugging Face's. */
 import { z } from 'zod';
+import { quote } from '../../checkpoint/index.js';
 import { ConfigError } from '../../errors.js';
 import { gelu, geluTanh, relu, relu2, silu } from '../../graph/index.js';
 import { type Activation, chain, INITIAL_DEVIATION, type Mixer, type RopeConfig } from '../../nn/index.js';
@@ -158,6 +159,16 @@ export const MAMBA_NAMES = {
   head: 'lm_head',
 };
 
+/** Names of the experts' matrices, where files have those of each expert on their own. */
+export const SWIGLU_EXPERTS = {
+  input: 'experts.gate_up_proj',
+  output: 'experts.down_proj',
+  expert: (index: number) => ({
+    inputs: [`experts.${index}.gate_proj.weight`, `experts.${index}.up_proj.weight`],
+    output: `experts.${index}.down_proj.weight`,
+  }),
+};
+
 /** Of new weights that end a residual branch. */
 export function outputDeviation(branches: number): number {
   return INITIAL_DEVIATION / Math.sqrt(branches);
@@ -176,11 +187,13 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
 export const activation = z.string().transform((name, context): Activation => {
   const found = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (found) return found;
-  context.addIssue(`'${name}' is not an activation that is known: ${Object.keys(ACTIVATIONS).join(', ')}`);
+  context.addIssue(
+    `${quote(name)} is not an activation that is known: ${Object.keys(ACTIVATIONS).join(', ')}`,
+  );
   return z.NEVER;
 });
 
-/** The activation of state-space mixers, whose convolution has it fused. */
+/** The activation of mixers with a convolution, which has it fused; where the MLPs have no key of their own, theirs too. */
 export const siluOnly = z.enum(['silu', 'swish']).default('silu');
 
 export const ropeKeys = {
@@ -239,7 +252,7 @@ export function layerKinds<Kind extends string>(
   return written.map((name) => {
     expectConfig(
       Object.hasOwn(known, name),
-      `${key} has '${name}'; known are ${Object.keys(known).join(', ')}`,
+      `${key} has ${quote(name)}; known are ${Object.keys(known).join(', ')}`,
     );
     return known[name]!;
   });

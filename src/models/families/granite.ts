@@ -19,7 +19,6 @@ import {
 import { defineModel } from '../model.js';
 import { mambaFrom, mambaKeys } from './bamba.js';
 import {
-  activation,
   common,
   commonParts,
   defineFamily,
@@ -35,6 +34,7 @@ import {
   MAMBA_OR_ATTENTION,
   outputDeviation,
   ropeOf,
+  siluOnly,
   size,
 } from './family.js';
 import { attentionFrom, attentionKeys } from './llama.js';
@@ -50,7 +50,7 @@ const schema = z.looseObject({
   shared_intermediate_size: size.default(1024),
   num_local_experts: count,
   num_experts_per_tok: count,
-  hidden_act: activation.prefault('silu'),
+  hidden_act: siluOnly,
   rms_norm_eps: epsilon.default(1e-6),
   layer_types: layerTypes,
   position_embedding_type: z.string().nullish(),
@@ -107,7 +107,6 @@ function feedForwardOf(config: z.output<typeof schema>, hiddenSize: number, devi
     gatedMlp({
       hiddenSize,
       intermediateSize: config.shared_intermediate_size,
-      activation: config.hidden_act,
       names,
       outputDeviation: deviation,
     }),

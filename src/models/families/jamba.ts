@@ -15,7 +15,6 @@ import {
 } from '../../nn/index.js';
 import { defineModel } from '../model.js';
 import {
-  activation,
   common,
   commonParts,
   defineFamily,
@@ -30,6 +29,8 @@ import {
   llamaNames,
   orElse,
   outputDeviation,
+  SWIGLU_EXPERTS,
+  siluOnly,
   size,
 } from './family.js';
 import { attentionFrom } from './llama.js';
@@ -42,7 +43,7 @@ const schema = z.looseObject({
   num_attention_heads: headCount,
   num_key_value_heads: headCount.nullish(),
   intermediate_size: size,
-  hidden_act: activation.prefault('silu'),
+  hidden_act: siluOnly,
   rms_norm_eps: epsilon.default(1e-6),
   tie_word_embeddings: z.boolean().default(false),
   num_experts: headCount.default(16),
@@ -80,7 +81,6 @@ export const jamba = defineFamily(['jamba'], schema, (config, json) => {
   const feedForward = gatedMlp({
     hiddenSize,
     intermediateSize,
-    activation: config.hidden_act,
     names: LLAMA_MLP,
     outputDeviation: deviation,
   });
@@ -91,15 +91,7 @@ export const jamba = defineFamily(['jamba'], schema, (config, json) => {
     expertsPerToken: config.num_experts_per_tok,
     activation: 'swiglu',
     routing: { scores: 'softmax', normalized: false },
-    names: {
-      router: 'router.weight',
-      input: 'experts.gate_up_proj',
-      output: 'experts.down_proj',
-      expert: (i) => ({
-        inputs: [`experts.${i}.gate_proj.weight`, `experts.${i}.up_proj.weight`],
-        output: `experts.${i}.down_proj.weight`,
-      }),
-    },
+    names: { router: 'router.weight', ...SWIGLU_EXPERTS },
     outputDeviation: deviation,
   });
   return defineModel({

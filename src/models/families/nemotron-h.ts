@@ -3,6 +3,7 @@
  * ReLU (`-`), attention without positions (`*`), or a mixture of experts with sigmoid routing (`E`).
  */
 import { z } from 'zod';
+import { quote } from '../../checkpoint/index.js';
 import { ConfigError } from '../../errors.js';
 import { relu2 } from '../../graph/index.js';
 import {
@@ -156,7 +157,7 @@ function mixerOf(letter: string, config: Config, letters: number, deviation: num
     case 'E':
       return mixtureOf(config, letters, deviation);
     default:
-      throw new ConfigError(`hybrid_override_pattern has '${letter}'; known are M, *, - and E`);
+      throw new ConfigError(`hybrid_override_pattern has ${quote(letter)}; known are M, *, - and E`);
   }
 }
 

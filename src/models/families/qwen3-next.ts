@@ -23,7 +23,6 @@ import {
 } from '../../nn/index.js';
 import { defineModel, type StoredNames } from '../model.js';
 import {
-  activation,
   common,
   commonParts,
   defineFamily,
@@ -40,6 +39,8 @@ import {
   llamaNames,
   outputDeviation,
   ropeOf,
+  SWIGLU_EXPERTS,
+  siluOnly,
   size,
 } from './family.js';
 import { attentionFrom, attentionKeys } from './llama.js';
@@ -50,7 +51,7 @@ const keys = {
   num_hidden_layers: layerCount,
   head_dim: headSize.default(256),
   intermediate_size: size,
-  hidden_act: activation.prefault('silu'),
+  hidden_act: siluOnly,
   rms_norm_eps: epsilon.default(1e-6),
   linear_conv_kernel_dim: headSize.default(4),
   linear_key_head_dim: headSize.default(128),
@@ -120,7 +121,6 @@ function mlpOf(config: Keys, intermediateSize: number, deviation: number): Mixer
   return gatedMlp({
     hiddenSize: config.hidden_size,
     intermediateSize,
-    activation: config.hidden_act,
     names: LLAMA_MLP,
     outputDeviation: deviation,
   });
@@ -165,15 +165,7 @@ function mixtureOf(config: z.output<typeof nextSchema>, deviation: number): Mixe
     expertsPerToken,
     activation: 'swiglu',
     routing: { scores: 'softmax', normalized: config.norm_topk_prob },
-    names: {
-      router: 'gate.weight',
-      input: 'experts.gate_up_proj',
-      output: 'experts.down_proj',
-      expert: (i) => ({
-        inputs: [`experts.${i}.gate_proj.weight`, `experts.${i}.up_proj.weight`],
-        output: `experts.${i}.down_proj.weight`,
-      }),
-    },
+    names: { router: 'gate.weight', ...SWIGLU_EXPERTS },
     outputDeviation: deviation,
   });
   const shared = named('shared_expert', mlpOf(config, config.shared_expert_intermediate_size, deviation));

@@ -176,7 +176,7 @@ describe('what is refused', () => {
     [
       'an unknown type',
       { rope_type: 'longrope' },
-      /rope_parameters, rope_scaling.*'longrope'; known are default, dynamic, linear, llama3, yarn/,
+      /rope_parameters, rope_scaling.*"longrope"; known are default, dynamic, linear, llama3, yarn/,
     ],
     ['no type', {}, /rope_type/],
     ['linear without a factor', { rope_type: 'linear' }, /factor: .*number/],

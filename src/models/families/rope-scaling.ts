@@ -4,6 +4,7 @@
  * read as `default`. The formulas are those of transformers' modeling_rope_utils.py.
  */
 import { z } from 'zod';
+import { quote } from '../../checkpoint/index.js';
 import { ConfigError } from '../../errors.js';
 import { type RopeConfig, ropeFrequencies } from '../../nn/index.js';
 import { problemsIn } from './problems.js';
@@ -53,8 +54,7 @@ export function ropeFrom(
     new ConfigError(`the rotary positions (rope_parameters, rope_scaling) ${problem}`);
   const { rope_type: type } = parameters;
   if (!TYPES.some((known) => known === type)) {
-    const said = typeof type === 'string' ? `the rope_type '${type}'` : 'a rope_type that is no text';
-    throw fail(`have ${said}; known are ${TYPES.join(', ')}`);
+    throw fail(`have the rope_type ${quote(type)}; known are ${TYPES.join(', ')}`);
   }
   const result = schema.safeParse(parameters);
   if (!result.success) throw fail(`cannot be used: ${problemsIn(result.error)}`);

@@ -41,6 +41,7 @@ import {
   ropeOf,
   size,
 } from './family.js';
+import { attentionFrom } from './llama.js';
 
 const schema = z.looseObject({
   ...common,
@@ -163,29 +164,20 @@ function hybridLayer(
 /** Attention, then an MLP, without residual connections, on [x, embeddings] [batch, sequence, 2 * hidden]. */
 function sharedTransformer(config: Config, use: number, deviation: number): Mixer {
   const { hidden_size: hiddenSize, num_attention_heads: numHeads } = config;
-  const numKeyValueHeads = config.num_key_value_heads ?? numHeads;
   const headDim = headSizeOf(['twice hidden_size', 2 * hiddenSize], ['num_attention_heads', numHeads]);
-  expectConfig(
-    numHeads % numKeyValueHeads === 0,
-    `num_attention_heads (${numHeads}) must be a multiple of num_key_value_heads (${numKeyValueHeads})`,
-  );
   const normOptions = { epsilon: config.rms_norm_eps };
   const withEmbeddings: Mixer = {
     state: [],
     forward: (_, x, { embeddings }) => ({ output: concat([x, embeddings!], -1), state: {} }),
   };
   const attending = attention({
-    hiddenSize,
-    numHeads,
-    numKeyValueHeads,
-    headDim,
+    ...attentionFrom({ ...config, head_dim: headDim }, deviation),
     scale: 1 / Math.sqrt(headDim / 2),
     rope: config.use_mem_rope ? ropeOf(config, headDim) : undefined,
     ...(config.use_shared_attention_adapter && {
       adapt: (p: Parameters, name: string, x: Tensor, projected: Tensor) =>
         adapted(p, `linear_${name[0]}_adapter_list.${use}`, config.adapter_rank, x, projected),
     }),
-    outputDeviation: deviation,
   });
   return chain(
     withEmbeddings,

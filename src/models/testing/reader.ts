@@ -5,7 +5,7 @@ import {
   hostZeros,
   int64,
   type Memory,
-  type StoredTensor,
+  type Weight,
 } from '../../engine/index.js';
 import { crossEntropy, input, mean, reshape, scalar, slice, type Tensor } from '../../graph/index.js';
 import { carriesOf, ParameterRegistry } from '../../nn/index.js';
@@ -19,11 +19,7 @@ export function meanLoss(model: Model, registry: ParameterRegistry, ids: Tensor)
   return mean(crossEntropy(logitsOf(model, registry, rows), reshape(slice(ids, 1, 1, length), [-1])));
 }
 
-export async function reader(
-  device: Device,
-  model: Model,
-  weights: ReadonlyMap<string, HostTensor | StoredTensor>,
-) {
+export async function reader(device: Device, model: Model, weights: ReadonlyMap<string, Weight>) {
   const registry = new ParameterRegistry();
   const ids = input('ids', 'int64', ['batch', 'sequence']);
   const result = forward(model, registry, ids, input('position', 'int64', []), stateInputs(model));

@@ -1,4 +1,4 @@
-/** Configs of published Granite 4.0-H models, for which random weights cost what real ones do. */
+/** Configs of published models: with random weights they cost what the real ones do. */
 import { type Model, modelFromConfig } from '../models/index.js';
 
 interface Shape {
@@ -68,3 +68,34 @@ export function graniteModel(shape: Shape): Model {
     'the benchmark',
   );
 }
+
+/** SmolLM2-360M: a transformer, whose memory grows with every token. */
+export function smolModel(): Model {
+  return modelFromConfig(
+    {
+      architectures: ['LlamaForCausalLM'],
+      model_type: 'llama',
+      vocab_size: 49_152,
+      hidden_size: 960,
+      num_hidden_layers: 32,
+      num_attention_heads: 15,
+      num_key_value_heads: 5,
+      intermediate_size: 2560,
+      rms_norm_eps: 1e-5,
+      rope_theta: 100_000,
+      max_position_embeddings: 8192,
+      tie_word_embeddings: true,
+      eos_token_id: 0,
+    },
+    'the benchmark',
+  );
+}
+
+/** By the names under which a peer knows them too. */
+export const SHAPES = {
+  'granite-350m': () => graniteModel(GRANITE_350M),
+  'granite-1b': () => graniteModel(GRANITE_1B),
+  'smollm2-360m': smolModel,
+} as const;
+
+export type ShapeName = keyof typeof SHAPES;

@@ -1,0 +1,165 @@
+/**
+ * The race of runtimes: quantized models with random weights read and write, ours and a peer's by turns, each in a process of
+ * its own. Both answer the same tasks; the best of the rounds counts, since whatever else the machine does only slows.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import {
+  countParameters,
+  parametersOf,
+  type Quantization,
+  quantizeWeights,
+  weightBytes,
+  writeQuantized,
+} from '../models/index.js';
+import { ContenderError } from './contender.js';
+import { writeRandomCheckpoint } from './load-section.js';
+import { SHAPES, type ShapeName } from './shapes.js';
+
+export interface RuntimeTask {
+  readonly kind: 'prefill' | 'decode';
+  /** To read, or that came before those written. */
+  readonly tokens: number;
+}
+
+const readySchema = z.object({ seconds: z.number().positive(), heldBytes: z.number().positive() });
+const answerSchema = z.object({ tokensPerSecond: z.number().positive(), peakBytes: z.number().positive() });
+export type RuntimeReady = z.output<typeof readySchema>;
+export type RuntimeAnswer = z.output<typeof answerSchema>;
+
+export interface RuntimePlan {
+  readonly shapes: readonly ShapeName[];
+  readonly quantizations: readonly Quantization[];
+  readonly tasks: readonly RuntimeTask[];
+  readonly rounds: number;
+  readonly threads: number;
+  /** The folder of a peer, if there is one: see bench/peers/node-llama-cpp. */
+  readonly peer?: string | undefined;
+}
+
+export interface RuntimeResult {
+  readonly shape: ShapeName;
+  readonly quantization: Quantization;
+  readonly parameters: number;
+  readonly weightBytes: number;
+  readonly ours: Measured;
+  readonly peer?: Measured;
+}
+
+export interface Measured extends RuntimeReady {
+  /** The best of the rounds, for each task. */
+  readonly rates: readonly number[];
+  readonly peakBytes: number;
+}
+
+/** Measures every shape in every quantization; each is told when it is done. */
+export async function* measureRuntimes(plan: RuntimePlan): AsyncGenerator<RuntimeResult> {
+  for (const shape of plan.shapes) {
+    for (const quantization of plan.quantizations) yield await measure(plan, shape, quantization);
+  }
+}
+
+async function measure(
+  plan: RuntimePlan,
+  shape: ShapeName,
+  quantization: Quantization,
+): Promise<RuntimeResult> {
+  const folder = await mkdtemp(join(tmpdir(), 'heddle-runtime-'));
+  const racers: Racer[] = [];
+  try {
+    const model = SHAPES[shape]();
+    const [source, quantized] = [join(folder, 'source'), join(folder, 'quantized')];
+    for (const path of [source, quantized]) await mkdir(path);
+    await writeRandomCheckpoint(source, model);
+    const weights = await quantizeWeights(source, model, quantization);
+    const bytes = [...weights.values()].reduce((sum, weight) => sum + weightBytes(weight), 0);
+    await writeQuantized(quantized, model, quantization, weights);
+    weights.clear();
+    await rm(source, { recursive: true });
+
+    const ours = fileURLToPath(new URL('./runtime-process.js', import.meta.url));
+    racers.push(await Racer.start('heddle', [ours, quantized, String(plan.threads)]));
+    if (plan.peer !== undefined) {
+      const file = join(folder, 'peer');
+      const script = join(plan.peer, 'contender.mjs');
+      const args = [script, shape, String(quantization.bits), file, String(plan.threads)];
+      racers.push(await Racer.start('the peer', args));
+    }
+    for (let round = 0; round < plan.rounds; round++) {
+      for (const [i, task] of plan.tasks.entries()) for (const racer of racers) await racer.run(i, task);
+    }
+    const [own, peer] = racers.map((racer) => racer.measured());
+    return {
+      shape,
+      quantization,
+      parameters: countParameters(parametersOf(model)),
+      weightBytes: bytes,
+      ours: own!,
+      ...(peer && { peer }),
+    };
+  } finally {
+    for (const racer of racers) racer.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** A process that has loaded a model and waits for tasks. */
+class Racer {
+  private readonly rates: number[] = [];
+  private peakBytes = 0;
+
+  private constructor(
+    private readonly name: string,
+    private readonly child: ChildProcess,
+    private readonly lines: AsyncIterator<string>,
+    private readonly complaints: () => string,
+    private ready: RuntimeReady,
+  ) {}
+
+  static async start(name: string, args: readonly string[]): Promise<Racer> {
+    const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    let complaints = '';
+    child.stderr.on('data', (text: Buffer) => {
+      complaints = (complaints + text.toString()).slice(-2000);
+    });
+    child.stdin.on('error', () => {});
+    const racer = new Racer(name, child, lines, () => complaints, { seconds: 0, heldBytes: 0 });
+    try {
+      racer.ready = await racer.hear(readySchema);
+    } catch (error) {
+      child.kill();
+      throw error;
+    }
+    return racer;
+  }
+
+  async run(index: number, task: RuntimeTask): Promise<void> {
+    this.child.stdin!.write(`${JSON.stringify(task)}\n`);
+    const { tokensPerSecond, peakBytes } = await this.hear(answerSchema);
+    this.rates[index] = Math.max(this.rates[index] ?? 0, tokensPerSecond);
+    this.peakBytes = peakBytes;
+  }
+
+  measured(): Measured {
+    return { ...this.ready, rates: this.rates, peakBytes: this.peakBytes };
+  }
+
+  stop(): void {
+    this.child.kill();
+  }
+
+  private async hear<T>(schema: z.ZodType<T>): Promise<T> {
+    const { value, done } = await this.lines.next();
+    if (done) {
+      const reason = this.complaints().trim().split('\n').at(-1);
+      throw new ContenderError(`${this.name} ended early${reason ? `: ${reason}` : ''}`);
+    }
+    return schema.parse(JSON.parse(value as string));
+  }
+}

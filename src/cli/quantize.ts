@@ -1,0 +1,75 @@
+/** `heddle quantize`: a model with its matrices in 4 or 8 bits, beside the original. */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { writeFolderAtomic } from '../checkpoint/index.js';
+import { StorageError } from '../errors.js';
+import {
+  copyCompanions,
+  countParameters,
+  parametersOf,
+  QUANTIZED_BITS,
+  QUANTIZED_BLOCKS,
+  type Quantization,
+  quantizeWeights,
+  readModel,
+  weightBytes,
+  writeQuantized,
+} from '../models/index.js';
+import { formatBytes, formatCount } from './format.js';
+import { choice } from './options.js';
+
+interface QuantizeFlags {
+  bits: string;
+  block: string;
+  out?: string;
+}
+
+export function addQuantizeCommand(program: Command): void {
+  program
+    .command('quantize')
+    .description(
+      'write a model with its matrices in blocks of 4 or 8 bits: smaller, and faster to write with',
+    )
+    .argument('<model>', "a model's folder")
+    .option(
+      '--bits <n>',
+      `bits of a number: ${QUANTIZED_BITS.join(', ')}`,
+      choice(names(QUANTIZED_BITS)),
+      '4',
+    )
+    .option(
+      '--block <n>',
+      `numbers that share a scale: ${QUANTIZED_BLOCKS.join(', ')}; fewer are more exact and larger`,
+      choice(names(QUANTIZED_BLOCKS)),
+      '64',
+    )
+    .option('--out <folder>', 'where to (default: beside the model, such as my-model-int4)')
+    .action(run);
+}
+
+function names(numbers: readonly number[]): string[] {
+  return numbers.map(String);
+}
+
+async function run(folder: string, flags: QuantizeFlags): Promise<void> {
+  const quantization = { bits: Number(flags.bits), block: Number(flags.block) } as Quantization;
+  const out = flags.out ?? `${resolve(folder)}-int${quantization.bits}`;
+  if (existsSync(out))
+    throw new StorageError(`${out} is there already: name a folder that is not with --out`);
+  const model = await readModel(folder);
+  const live = process.stderr.isTTY === true;
+  const weights = await quantizeWeights(folder, model, quantization, (share) => {
+    if (live) process.stderr.write(`\r\x1b[Kquantizing: ${Math.floor(100 * share)} %`);
+  });
+  if (live) process.stderr.write('\r\x1b[K');
+  await writeFolderAtomic(out, async (temporary) => {
+    await writeQuantized(temporary, model, quantization, weights);
+    await copyCompanions(folder, temporary);
+  });
+  const bytes = [...weights.values()].reduce((sum, weight) => sum + weightBytes(weight), 0);
+  const parameters = countParameters(parametersOf(model));
+  process.stderr.write(
+    `${out}: ${formatCount(parameters)} parameters in ${formatBytes(bytes)}, ${((8 * bytes) / parameters).toFixed(2)} bits each (float32 would take ${formatBytes(4 * parameters)})\n`,
+  );
+}

@@ -1,0 +1,130 @@
+/**
+ * `heddle read`: reads texts once, and keeps the state that they leave. `generate` and `chat` go on from it with
+ * `--state`, as if they had just read it all.
+ */
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Command } from 'commander';
+import { inWords } from '../checkpoint/index.js';
+import { StorageError } from '../errors.js';
+import { type LanguageModel, loadModel, PREFILL_CHUNK, type Session } from '../generate/index.js';
+import { type CorpusDocument, loadCorpus } from '../text/index.js';
+import { formatBytes, formatCount, formatDuration, formatRate } from './format.js';
+import { loadOptions } from './generation-options.js';
+import { leavingNothing } from './interrupt.js';
+import { adapterOption, wholeNumber } from './options.js';
+
+interface ReadFlags {
+  save: string;
+  threads?: number;
+  adapter?: string;
+}
+
+export function addReadCommand(program: Command): void {
+  program
+    .command('read')
+    .description('read texts once and keep the state, for generate and chat to go on from with --state')
+    .argument('<model>', "a model's folder")
+    .argument(
+      '<files...>',
+      'text files, or folders with .txt and .md files, in the order in which they are read',
+    )
+    .requiredOption('--save <file>', 'where the state is kept, such as book.state')
+    .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
+    .addOption(adapterOption())
+    .action((folder: string, files: string[], flags: ReadFlags) =>
+      leavingNothing(() => run(folder, files, flags)),
+    );
+}
+
+async function run(folder: string, files: readonly string[], flags: ReadFlags): Promise<void> {
+  await expectWritable(flags.save);
+  const documents: CorpusDocument[] = [];
+  for (const file of files) documents.push(...(await loadCorpus(file)).documents);
+  const model = await loadModel(folder, loadOptions(flags));
+  const name = documents.length === 1 ? documents[0]!.name : `${documents.length} texts`;
+  const characters = documents.reduce((sum, { text }) => sum + text.length, 0);
+  say(`reading ${name}, ${formatCount(characters)} characters`);
+  const session = model.session();
+  const started = performance.now();
+  await readAll(model, session, documents, new Progress(characters));
+  const seconds = (performance.now() - started) / 1000;
+  await (await session.snapshot()).save(flags.save);
+  const read = session.tokens.length;
+  const { size } = await stat(flags.save);
+  say(
+    `read ${read.toLocaleString('en')} tokens of ${name} in ${formatDuration(seconds)} (${formatRate(read / seconds)}), state ${formatBytes(size)} in ${flags.save}`,
+  );
+  say(`next:  heddle chat ${folder} --state ${flags.save}`);
+  session.dispose();
+  await model.dispose();
+}
+
+/** Reads texts one after the other, a blank line between each two, and tells how far it is. */
+async function readAll(
+  { tokenizer }: LanguageModel,
+  session: Session,
+  documents: readonly CorpusDocument[],
+  progress: Progress,
+): Promise<void> {
+  let before = 0;
+  try {
+    for (const [i, { text }] of documents.entries()) {
+      const ids = tokenizer.encode(i === 0 ? text : `\n\n${text}`);
+      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+        const piece = ids.slice(start, start + PREFILL_CHUNK);
+        await session.read(piece);
+        progress.show(before + (text.length * (start + piece.length)) / ids.length, session.tokens.length);
+      }
+      before += text.length;
+    }
+  } finally {
+    progress.clear();
+  }
+}
+
+/** Hours of reading must not end at a wrong path. */
+async function expectWritable(path: string): Promise<void> {
+  try {
+    await access(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw inWords(path, error);
+  }
+  const there = await stat(path).catch(() => undefined);
+  if (there && !there.isFile()) {
+    throw new StorageError(
+      `Could not write ${path}: something that is no file is there. Choose another name.`,
+    );
+  }
+}
+
+/** A live line on a terminal, one every ten seconds elsewhere. */
+class Progress {
+  private readonly live = process.stderr.isTTY === true;
+  private readonly started = performance.now();
+  private lastLine = this.started;
+
+  /** `total` is in characters. */
+  constructor(private readonly total: number) {}
+
+  show(characters: number, tokens: number): void {
+    const now = performance.now();
+    if (now - this.lastLine < (this.live ? 100 : 10_000)) return;
+    this.lastLine = now;
+    const seconds = (now - this.started) / 1000;
+    const share = characters / this.total;
+    const left = formatDuration((seconds * (1 - share)) / share);
+    const line = `read ${formatCount(tokens)} tokens, ${Math.floor(100 * share)} %  ${formatRate(tokens / seconds)}  ${left} left`;
+    if (this.live) process.stderr.write(`\r\x1b[K${line}`);
+    else say(line);
+  }
+
+  clear(): void {
+    if (this.live) process.stderr.write('\r\x1b[K');
+  }
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}

@@ -1,0 +1,49 @@
+/** Host tensors as rows of entries along one of their axes, which can be taken out and written. */
+import { type HostTensor, hostZeros } from './device.js';
+
+/** Copies of the entries `from` to `to` - 1 along `axis`. */
+export function slice(tensor: HostTensor, axis: number, from: number, to: number): HostTensor {
+  const taken = hostZeros(tensor.dtype, withDim(tensor.dims, axis, to - from));
+  copyEntries(tensor, from, taken, 0, axis, to - from);
+  return taken;
+}
+
+/** Writes `rows` into `target` from entry `start` on; all other dimensions agree. */
+export function writeEntries(target: HostTensor, rows: HostTensor, axis: number, start: number): void {
+  copyEntries(rows, 0, target, start, axis, rows.dims[axis]!);
+}
+
+/** Copies `count` entries along `axis`, from entry `from` of `source` to entry `to` of `target`. */
+export function copyEntries(
+  source: HostTensor,
+  from: number,
+  target: HostTensor,
+  to: number,
+  axis: number,
+  count: number,
+): void {
+  const inner = sizeOf(source.dims.slice(axis + 1));
+  const outer = sizeOf(source.dims.slice(0, axis));
+  const [sourceStride, targetStride] = [source.dims[axis]! * inner, target.dims[axis]! * inner];
+  // All arrays of a dtype are of the same type.
+  const [read, written] = [source.data as Float32Array, target.data as Float32Array];
+  for (let i = 0; i < outer; i++) {
+    const first = i * sourceStride + from * inner;
+    written.set(read.subarray(first, first + count * inner), i * targetStride + to * inner);
+  }
+}
+
+/** A tensor with data of its own. */
+export function copyOf({ dtype, dims, data }: HostTensor): HostTensor {
+  return { dtype, dims, data: data.slice() as HostTensor['data'] };
+}
+
+/** How many elements a tensor of these dimensions has. */
+export function sizeOf(dims: readonly number[]): number {
+  return dims.reduce((a, b) => a * b, 1);
+}
+
+/** The dimensions with another size along `axis`. */
+export function withDim(dims: readonly number[], axis: number, size: number): number[] {
+  return dims.map((dim, i) => (i === axis ? size : dim));
+}

@@ -1,0 +1,331 @@
+/** Snapshots and forks: they never change, cost nothing, and go on as if nobody else were there. */
+import { describe, expect, test } from 'vitest';
+import { DeviceError } from '../errors.js';
+import { add, dimension, input, multiply, sum } from '../graph/index.js';
+import { generator } from '../graph/testing/random.js';
+import {
+  type Device,
+  type Executable,
+  float32,
+  type HostTensor,
+  hostZeros,
+  type Memory,
+  type MemorySnapshot,
+  openDevice,
+  rowOfMemory,
+  stackMemories,
+} from './index.js';
+
+const device = await openDevice('cpu', { threads: 1 });
+const webgpu = await openDevice('webgpu').catch((error: unknown) => error);
+
+const SIZE = 2;
+
+/**
+ * total <- total + sum of the new rows; the rows [batch, n, 2] are appended to `cache`. Returns what a run sees: the sum
+ * over the whole buffer and its room.
+ */
+async function compile(on: Device = device): Promise<Executable> {
+  const rows = input('rows', 'float32', ['batch', 'n', SIZE]);
+  const total = input('total', 'float32', ['batch']);
+  const cache = input('cache', 'float32', ['batch', 'room', SIZE]);
+  return on.compile({
+    outputs: { seen: sum(sum(cache, 2), 1), room: dimension('room'), before: multiply(total, 1) },
+    carried: {
+      total: { kind: 'replace', next: add(total, sum(sum(rows, 2), 1)) },
+      cache: { kind: 'append', rows: multiply(rows, 1), axis: 1 },
+    },
+  });
+}
+
+const executable = await compile();
+
+function allocate(rows: readonly number[] = [], on = executable): Memory {
+  const total = rows.reduce((a, b) => a + SIZE * b, 0);
+  return on.allocate(
+    new Map([
+      ['total', float32([total], [1])],
+      ['cache', entriesOf(rows)],
+    ]),
+    rows.length,
+  );
+}
+
+/** One entry for each value, which it holds twice. */
+function entriesOf(values: readonly number[]): HostTensor {
+  return float32(
+    values.flatMap((value) => [value, value]),
+    [1, values.length, SIZE],
+  );
+}
+
+async function write(memory: Memory, values: readonly number[], on = executable): Promise<number[]> {
+  const { seen, room, before } = await on.run({ rows: entriesOf(values) }, memory);
+  return [seen, room, before].map((tensor) => Number(tensor!.data[0]));
+}
+
+async function contents(memory: Memory | MemorySnapshot): Promise<number[]> {
+  const values = await memory.read();
+  const cache = values.get('cache')!;
+  expect(cache.dims).toEqual([1, memory.length, SIZE]);
+  const held = Array.from(cache.data, Number).filter((_, i) => i % SIZE === 0);
+  expect(Number(values.get('total')!.data[0])).toBe(held.reduce((a, b) => a + SIZE * b, 0));
+  return held;
+}
+
+const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+describe('a snapshot', () => {
+  test('stays as it was, whatever is written afterwards', async () => {
+    const memory = allocate([1, 2]);
+    const snapshot = await memory.snapshot();
+    await write(memory, [3]);
+    await write(memory, range(4, 300));
+    expect(await contents(snapshot)).toEqual([1, 2]);
+    expect([snapshot.length, snapshot.bytes]).toEqual([2, 4 + 2 * SIZE * 4]);
+    expect(await contents(memory)).toEqual(range(1, 300));
+  });
+
+  test('is taken up again, any number of times', async () => {
+    const memory = allocate([1, 2]);
+    const snapshot = await memory.snapshot();
+    for (const value of [7, 8, 9]) {
+      memory.restore(snapshot);
+      expect(memory.length).toBe(2);
+      await write(memory, [value]);
+      await write(memory, [value, value]);
+      expect(await contents(memory)).toEqual([1, 2, value, value, value]);
+    }
+    expect(await contents(snapshot)).toEqual([1, 2]);
+  });
+
+  test('costs nothing: along the way of a sequence all share its one buffer', async () => {
+    const memory = allocate();
+    const snapshots: MemorySnapshot[] = [];
+    for (let i = 0; i < 40; i++) {
+      await write(memory, range(50 * i, 50 * (i + 1)));
+      snapshots.push(await memory.snapshot());
+    }
+    // The totals are 40 values, the entries one.
+    const held = new Map(snapshots.flatMap(({ holdings }) => [...holdings]));
+    expect(held.size).toBe(41);
+    expect([...held.values()].reduce((a, b) => a + b, 0)).toBe(40 * 4 + memory.bytes - 4);
+    for (const [i, snapshot] of snapshots.entries()) {
+      expect(await contents(snapshot)).toEqual(range(0, 50 * (i + 1)));
+    }
+  });
+
+  test('is read as a copy', async () => {
+    const memory = allocate([1, 2]);
+    const snapshot = await memory.snapshot();
+    for (const { data } of (await snapshot.read()).values()) data.fill(99 as never);
+    expect(await contents(snapshot)).toEqual([1, 2]);
+    expect(await contents(memory)).toEqual([1, 2]);
+    expect([...(await snapshot.read(['total'])).keys()]).toEqual(['total']);
+    await expect(snapshot.read(['other'])).rejects.toThrow("the memory holds no 'other'");
+  });
+
+  test('outlives the memory that it is of', async () => {
+    const memory = allocate([1]);
+    const snapshot = await memory.snapshot();
+    memory.dispose();
+    const other = snapshot.memory();
+    await write(other, [2]);
+    expect(await contents(other)).toEqual([1, 2]);
+  });
+
+  test('that was disposed of says so, and leaves others what they share', async () => {
+    const memory = allocate([1]);
+    const [snapshot, other] = [await memory.snapshot(), await memory.snapshot()];
+    snapshot.dispose();
+    snapshot.dispose();
+    expect(snapshot.holdings.size).toBe(0);
+    const attempts = [() => snapshot.memory(), () => memory.restore(snapshot), () => snapshot.length];
+    for (const attempt of attempts) {
+      expect(attempt).toThrow(DeviceError);
+      expect(attempt).toThrow('the snapshot was disposed of');
+    }
+    expect(await contents(other)).toEqual([1]);
+    expect(await contents(memory)).toEqual([1]);
+  });
+
+  test('of another program is refused, and nothing is changed', async () => {
+    const count = input('count', 'float32', [1]);
+    const counts = await device.compile({
+      outputs: {},
+      carried: { count: { kind: 'replace', next: add(count, 1) } },
+    });
+    const memory = allocate([1]);
+    const other = await counts.allocate(new Map([['count', float32([0], [1])]])).snapshot();
+    expect(() => memory.restore(other)).toThrow("the snapshot holds no 'total'");
+    const foreign = { ...other } as MemorySnapshot;
+    expect(() => memory.restore(foreign)).toThrow('another kind of device');
+    expect(await contents(memory)).toEqual([1]);
+    await counts.dispose();
+  });
+});
+
+describe('forks', () => {
+  test('go their own ways, also when they run side by side', async () => {
+    const trunk = allocate(range(0, 60));
+    const snapshot = await trunk.snapshot();
+    const forks = range(0, 5).map(() => snapshot.memory());
+    await Promise.all(forks.map((fork, i) => write(fork, [100 + i])));
+    await Promise.all([...forks].reverse().map((fork) => write(fork, range(0, 9))));
+    await write(trunk, [7]);
+    for (const [i, fork] of forks.entries()) {
+      expect(await contents(fork)).toEqual([...range(0, 60), 100 + i, ...range(0, 9)]);
+    }
+    expect(await contents(trunk)).toEqual([...range(0, 60), 7]);
+  });
+
+  test('copy what has grown only when someone has written behind it', async () => {
+    const trunk = allocate(range(1, 11));
+    const snapshot = await trunk.snapshot();
+    const [first, second] = [snapshot.memory(), snapshot.memory()];
+    const buffer = async (memory: Memory): Promise<object> =>
+      [...(await memory.snapshot()).holdings.keys()][1]!;
+    await write(first, [11]);
+    await write(second, [12]);
+    expect(await buffer(first)).toBe(await buffer(trunk));
+    expect(await buffer(second)).not.toBe(await buffer(trunk));
+  });
+
+  test('see zeros behind their entries, and nothing that is not a number of others', async () => {
+    const trunk = allocate([1, 2]);
+    const fork = (await trunk.snapshot()).memory();
+    await write(trunk, [Number.NaN]);
+    expect(await write(fork, [3])).toEqual([6, 64, 6]);
+  });
+
+  test('after a run that does not fit, are as they were', async () => {
+    const memory = allocate([1]);
+    const fork = (await memory.snapshot()).memory();
+    const wrong = { rows: float32([1, 2, 3], [1, 1, 3]) };
+    await expect(executable.run(wrong, fork)).rejects.toThrow(DeviceError);
+    await write(fork, [2]);
+    expect(await contents(fork)).toEqual([1, 2]);
+    expect(await contents(memory)).toEqual([1]);
+  });
+
+  test('a value that grows in one program is not replaced by another', async () => {
+    const cache = input('cache', 'float32', [1, 'room', SIZE]);
+    const replaces = await device.compile({
+      outputs: {},
+      carried: { cache: { kind: 'replace', next: add(cache, 1) } },
+    });
+    const memory = allocate([1]);
+    await expect(replaces.run({}, memory)).rejects.toThrow("'cache' grows in one program");
+    expect(await contents(memory)).toEqual([1]);
+    await replaces.dispose();
+  });
+
+  // Whatever was done before: a run sees and leaves what it does with a memory made of these entries alone.
+  test.each(range(0, 20))('any interleaving is as good as a fresh memory (seed %i)', async (seed) => {
+    const random = generator(seed);
+    const pick = (n: number): number => Math.floor(random() * n);
+    const memories = [{ memory: allocate(), held: [] as readonly number[] }];
+    const snapshots: { snapshot: MemorySnapshot; held: readonly number[] }[] = [];
+    for (let step = 0; step < 60; step++) {
+      const one = memories[pick(memories.length)]!;
+      const kind = pick(8);
+      if (kind < 4 || snapshots.length === 0) {
+        const values = range(0, [0, 1, 1, 3, 40, 90][pick(6)]!).map(() => pick(1000));
+        const fresh = allocate(one.held);
+        expect(await write(one.memory, values)).toEqual(await write(fresh, values));
+        one.held = [...one.held, ...values];
+      } else if (kind === 4) {
+        const { snapshot, held } = snapshots[pick(snapshots.length)]!;
+        memories.push({ memory: snapshot.memory(), held });
+      } else if (kind === 5) {
+        const { snapshot, held } = snapshots[pick(snapshots.length)]!;
+        one.memory.restore(snapshot);
+        one.held = held;
+      } else if (kind === 6 && memories.length > 1) {
+        one.memory.dispose();
+        memories.splice(memories.indexOf(one), 1);
+      }
+      if (pick(3) === 0 && memories.includes(one)) {
+        snapshots.push({ snapshot: await one.memory.snapshot(), held: one.held });
+      }
+    }
+    for (const { memory, held } of memories) expect(await contents(memory)).toEqual(held);
+    for (const { snapshot, held } of snapshots) expect(await contents(snapshot)).toEqual(held);
+  });
+});
+
+describe('stacked', () => {
+  const axes = new Map([
+    ['total', 0],
+    ['cache', 0],
+  ]);
+
+  test('snapshots are the rows of a batch, and each row is taken out again', async () => {
+    const memories = [allocate(range(0, 70)), allocate(range(100, 170)), allocate(range(200, 270))];
+    const snapshots = await Promise.all(memories.map((memory) => memory.snapshot()));
+    const batch = await stackMemories(snapshots, axes);
+    const rows = float32([1, 1, 2, 2, 3, 3], [3, 1, SIZE]);
+    const { seen } = await executable.run({ rows }, batch);
+    const sums = [0, 100, 200].map((from) => SIZE * range(from, from + 70).reduce((a, b) => a + b));
+    expect(Array.from(seen!.data, Number)).toEqual(sums);
+    const after = await batch.snapshot();
+    for (const i of [0, 1, 2]) {
+      const row = rowOfMemory(after, i, axes);
+      expect(await contents(row)).toEqual([...range(100 * i, 100 * i + 70), i + 1]);
+      const alone = snapshots[i]!.memory();
+      await write(alone, [i + 1]);
+      expect(row.bytes).toBe(alone.bytes);
+      expect(await write(row, [5])).toEqual(await write(alone, [5]));
+    }
+    for (const [i, memory] of memories.entries()) {
+      expect(await contents(memory)).toEqual(range(100 * i, 100 * i + 70));
+    }
+  });
+
+  test('snapshots must fit together', async () => {
+    const one = await allocate([1]).snapshot();
+    const two = await allocate([1, 2]).snapshot();
+    await expect(stackMemories([], axes)).rejects.toThrow('there are no snapshots to stack');
+    await expect(stackMemories([one, two], axes)).rejects.toThrow(
+      'of different lengths cannot be stacked: 1,2',
+    );
+    await expect(stackMemories([one], new Map([['total', 0]]))).rejects.toThrow(
+      "no axis was named along which 'cache' has its rows",
+    );
+    const wide = await (
+      await device.compile({
+        outputs: {},
+        carried: { total: { kind: 'replace', next: multiply(input('total', 'float32', [1, 3]), 2) } },
+      })
+    )
+      .allocate(new Map([['total', hostZeros('float32', [1, 3])]]), 1)
+      .snapshot();
+    await expect(stackMemories([wide, one], axes)).rejects.toThrow(
+      "'total' is [1] in one snapshot, and [1,3]",
+    );
+    await expect(stackMemories([one, wide], axes)).rejects.toThrow(DeviceError);
+    for (const row of [-1, 1, 0.5]) {
+      expect(() => rowOfMemory(one, row, axes)).toThrow(`there is no row ${row}`);
+    }
+  });
+});
+
+test('on webgpu a snapshot is a copy, and is taken up as well', async ({ skip }) => {
+  if (webgpu instanceof Error) skip(webgpu.message);
+  const on = await compile(webgpu as Device);
+  const memory = allocate([1, 2], on);
+  await write(memory, [3], on);
+  const snapshot = await memory.snapshot();
+  await write(memory, [4], on);
+  const fork = snapshot.memory();
+  expect(await write(fork, [9], on)).toEqual([12, 64, 12]);
+  expect(await contents(fork)).toEqual([1, 2, 3, 9]);
+  memory.restore(snapshot);
+  await write(memory, [5], on);
+  expect(await contents(memory)).toEqual([1, 2, 3, 5]);
+  expect(await contents(snapshot)).toEqual([1, 2, 3]);
+  memory.dispose();
+  fork.dispose();
+  expect(await contents(snapshot)).toEqual([1, 2, 3]);
+  await on.dispose();
+});

@@ -1,0 +1,282 @@
+/**
+ * Where a session stood, as a thing to keep: sessions go on from it as often as one likes, today or, once it is saved, in
+ * another process. It never changes.
+ *
+ * Saved it is one safetensors file: the model's state under the names of `Model.state`, `tokens` I32 [tokens] and, where
+ * the session had not written since, `logits` F32 [vocabulary]. The metadata says which model it belongs to, and holds a
+ * SHA-256 over all of the rest, so that a flipped bit is noticed wherever it is.
+ */
+import { createHash } from 'node:crypto';
+import {
+  openSafetensors,
+  type SafetensorsFile,
+  type TensorToWrite,
+  type TypedTensor,
+  writeSafetensors,
+} from '../checkpoint/index.js';
+import type { HostTensor, MemorySnapshot } from '../engine/index.js';
+import { CheckpointError, SnapshotError } from '../errors.js';
+import type { DType } from '../graph/index.js';
+import type { LanguageModel } from './language-model.js';
+
+const FORMAT = 'heddle-state';
+const VERSION = 1;
+
+const SAVE_AGAIN = 'save the state again';
+
+/** How the state's dtypes are stored. */
+const STORED = { float32: 'F32', int64: 'I64', int32: 'I32', bool: 'BOOL' } as const satisfies Record<
+  DType,
+  string
+>;
+
+export interface SnapshotParts {
+  readonly model: LanguageModel;
+  /** The state after all tokens but the last `since`. */
+  readonly memory: MemorySnapshot;
+  /** All tokens read and written. */
+  readonly tokens: Int32Array;
+  /** How many of them are not in the memory yet. */
+  readonly since: number;
+  /** [vocabulary], after the last token; absent where some are not in the memory. */
+  readonly logits: Float32Array | undefined;
+}
+
+export class Snapshot {
+  constructor(private readonly parts: SnapshotParts) {}
+
+  get model(): LanguageModel {
+    return this.parts.model;
+  }
+
+  get memory(): MemorySnapshot {
+    return this.parts.memory;
+  }
+
+  /** All tokens read and written, a copy. */
+  get tokens(): number[] {
+    return Array.from(this.parts.tokens);
+  }
+
+  /** How many those are. */
+  get length(): number {
+    return this.parts.tokens.length;
+  }
+
+  /** How many of the last ones are not in the memory yet: whoever goes on reads them again. */
+  get since(): number {
+    return this.parts.since;
+  }
+
+  /** [vocabulary], those after the last token: not to be written to. Undefined where some tokens are not in the memory yet. */
+  get logits(): Float32Array | undefined {
+    return this.parts.logits;
+  }
+
+  /** Bytes that it takes, some of which it may share. */
+  get bytes(): number {
+    const { memory, tokens, logits } = this.parts;
+    return memory.bytes + tokens.byteLength + (logits?.byteLength ?? 0);
+  }
+
+  /** Bytes by what takes them: that which two snapshots share is one key in both. */
+  get holdings(): ReadonlyMap<object, number> {
+    const { memory, tokens, logits } = this.parts;
+    const own: [object, number][] = [tokens, ...(logits ? [logits] : [])].map((data) => [
+      data,
+      data.byteLength,
+    ]);
+    return new Map([...memory.holdings, ...own]);
+  }
+
+  /** Whether a text that begins with these tokens can go on from here. */
+  begins(ids: readonly number[]): boolean {
+    const { tokens } = this.parts;
+    return tokens.length <= ids.length && tokens.every((id, i) => id === ids[i]);
+  }
+
+  /** Throws `SnapshotError` unless sessions of this model can go on from here. */
+  checkModel(model: LanguageModel): void {
+    const own = this.parts.model.fingerprint;
+    const other = model.fingerprint;
+    if (own.hash !== other.hash || own.quantization !== other.quantization) {
+      throw new SnapshotError('the state is of another model: use the one that read the text');
+    }
+  }
+
+  /** Writes it as one file, whole or not at all. Throws `StorageError` when that cannot be. */
+  async save(path: string): Promise<void> {
+    const { model, memory, tokens, since, logits } = this.parts;
+    const tensors: TensorToWrite[] = [
+      ...layoutOf(model, tokens.length - since).map(({ name, dtype, dims }) => ({
+        name,
+        dtype: STORED[dtype],
+        shape: dims,
+        data: async () => (await memory.read([name])).get(name)!.data,
+      })),
+      { name: 'tokens', dtype: 'I32', shape: [tokens.length], data: tokens },
+      ...(logits ? [{ name: 'logits', dtype: 'F32' as const, shape: [logits.length], data: logits }] : []),
+    ];
+    const metadata = {
+      format: FORMAT,
+      version: String(VERSION),
+      model: model.model.modelType,
+      fingerprint: model.fingerprint.hash,
+      quantization: model.fingerprint.quantization,
+      position: String(tokens.length - since),
+      tokens: createHash('sha256').update(tokens).digest('hex'),
+    };
+    await writeSafetensors(path, tensors, { ...metadata, checksum: await checksumOf(tensors, metadata) });
+  }
+
+  /** Lets go of the state; what others share stays. */
+  dispose(): void {
+    this.parts.memory.dispose();
+  }
+}
+
+/**
+ * Reads a saved state, for sessions of `model` to go on from. Throws `SnapshotError`, with the file and the reason, for one
+ * that is damaged, of another model or otherwise quantized, or of a format that only later versions read.
+ */
+export async function loadSnapshot(path: string, model: LanguageModel): Promise<Snapshot> {
+  try {
+    const file = await openSafetensors(path);
+    try {
+      return await read(path, file, model);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    throw new SnapshotError(`no state can be read: ${error.message}`, { cause: error });
+  }
+}
+
+async function read(path: string, file: SafetensorsFile, model: LanguageModel): Promise<Snapshot> {
+  const { checksum, ...metadata } = file.metadata;
+  if (metadata.format !== FORMAT) {
+    throw new SnapshotError(
+      `${path} is no saved state: 'heddle read' and a session's snapshot write such files`,
+    );
+  }
+  if (metadata.version !== String(VERSION)) {
+    throw new SnapshotError(
+      `${path} is a state in the format ${metadata.version}, and this version of Heddle reads ${VERSION}: use the version that saved it, or read the text again`,
+    );
+  }
+  const tensors: (TypedTensor & { name: string })[] = [];
+  for (const name of file.tensors.keys()) tensors.push({ name, ...(await file.read(name)) });
+  if ((await checksumOf(tensors, metadata)) !== checksum) {
+    throw new SnapshotError(
+      `${path} is damaged: its bytes are not those that were saved. Use a copy of it, or read the text again.`,
+    );
+  }
+  const values = new Map(tensors.map((tensor) => [tensor.name, hostTensor(path, tensor)]));
+  checkModel(path, metadata, model);
+  const { tokens, position } = tokensOf(path, metadata, values);
+  const since = tokens.length - position;
+  checkLayout(path, values, layoutOf(model, position));
+  const logits = logitsOf(path, values, model, tokens.length > 0 && since === 0);
+  const memory = await model.memoryOf(values, position).snapshot();
+  return new Snapshot({ model, memory, tokens, since, logits });
+}
+
+function checkModel(path: string, metadata: Readonly<Record<string, string>>, model: LanguageModel): void {
+  const { hash, quantization } = model.fingerprint;
+  if (metadata.model !== model.model.modelType) {
+    throw new SnapshotError(
+      `${path} is the state of a ${metadata.model} model, and this one is a ${model.model.modelType}: use the model that read the text`,
+    );
+  }
+  if (metadata.quantization !== quantization) {
+    throw new SnapshotError(
+      `${path} was saved with weights of the quantization '${metadata.quantization}', and this model has '${quantization}': load it as it was then, or read the text again`,
+    );
+  }
+  if (metadata.fingerprint !== hash) {
+    throw new SnapshotError(
+      `${path} is the state of another ${metadata.model} model, with another config or other weights: use the model that read the text`,
+    );
+  }
+}
+
+function tokensOf(
+  path: string,
+  metadata: Readonly<Record<string, string>>,
+  values: ReadonlyMap<string, HostTensor>,
+): { tokens: Int32Array; position: number } {
+  const tokens = values.get('tokens')?.data;
+  const position = Number(metadata.position);
+  if (!(tokens instanceof Int32Array && Number.isSafeInteger(position))) {
+    throw new SnapshotError(`${path} does not say which tokens were read: ${SAVE_AGAIN}`);
+  }
+  if (!(position >= 0 && position <= tokens.length)) {
+    throw new SnapshotError(
+      `${path} has ${tokens.length} tokens, of which ${position} were read: ${SAVE_AGAIN}`,
+    );
+  }
+  return { tokens, position };
+}
+
+function logitsOf(
+  path: string,
+  values: ReadonlyMap<string, HostTensor>,
+  { model }: LanguageModel,
+  expected: boolean,
+): Float32Array | undefined {
+  const data = values.get('logits')?.data;
+  if (data === undefined && !expected) return undefined;
+  if (expected && data instanceof Float32Array && data.length === model.vocabSize) return data;
+  throw new SnapshotError(`${path} has not the logits that belong to its tokens: ${SAVE_AGAIN}`);
+}
+
+/** Names and shapes of a model's state for one sequence after `position` tokens. */
+function layoutOf(
+  { model }: LanguageModel,
+  position: number,
+): { name: string; dtype: DType; dims: number[] }[] {
+  return model.state.map(({ name, dtype, shape }) => {
+    const dims = shape.map((dim) => (dim === 'batch' ? 1 : dim === 'past' ? position : (dim as number)));
+    return { name, dtype, dims };
+  });
+}
+
+function checkLayout(
+  path: string,
+  values: ReadonlyMap<string, HostTensor>,
+  layout: ReturnType<typeof layoutOf>,
+): void {
+  for (const { name, dtype, dims } of layout) {
+    const given = values.get(name);
+    if (given?.dtype === dtype && given.dims.join() === dims.join()) continue;
+    const found = given ? `has '${name}' as ${given.dtype}[${given.dims}]` : `has no '${name}'`;
+    throw new SnapshotError(`${path} ${found}, and the model needs ${dtype}[${dims}]: ${SAVE_AGAIN}`);
+  }
+}
+
+function hostTensor(path: string, { name, dtype, shape, data }: TypedTensor & { name: string }): HostTensor {
+  const found = (Object.keys(STORED) as DType[]).find((key) => STORED[key] === dtype);
+  if (found === undefined) {
+    throw new SnapshotError(`${path}: the tensor ${name} is ${dtype}, which no state is: ${SAVE_AGAIN}`);
+  }
+  return { dtype: found, dims: shape, data: data as HostTensor['data'] };
+}
+
+/** A SHA-256 over metadata and tensors, in hexadecimal digits. The order of neither matters. */
+export async function checksumOf(
+  tensors: readonly TensorToWrite[],
+  metadata: Readonly<Record<string, string>>,
+): Promise<string> {
+  const hash = createHash('sha256');
+  const say = (facts: unknown): void => void hash.update(`${JSON.stringify(facts)}\n`);
+  say(Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1)));
+  for (const { name, dtype, shape, data: given } of [...tensors].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const data = typeof given === 'function' ? await given() : given;
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    say([name, dtype, shape]);
+    // Node takes at most 2^31 - 1 bytes in one call.
+    for (let at = 0; at < bytes.byteLength; at += 2 ** 30) hash.update(bytes.subarray(at, at + 2 ** 30));
+  }
+  return hash.digest('hex');
+}

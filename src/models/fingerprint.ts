@@ -1,0 +1,145 @@
+/**
+ * What tells a model from any other: a state that one model left means nothing to another.
+ *
+ * The fingerprint is a hash of the config, and of the weights: their names, shapes, how they are stored, and a sample of
+ * the bytes of each, from fixed places. Hashing all bytes would take seconds for each gigabyte at each load. Whatever
+ * trains, merges or converts a model changes most elements of most tensors, so that the samples change too; what goes
+ * unnoticed is a single element set by hand. Where the bytes are does not matter: a folder may be moved, and its weights
+ * split into other files.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { closeSync, openSync, readSync } from 'node:fs';
+import {
+  type HostTensor,
+  isQuantized,
+  isStored,
+  type QuantizedTensor,
+  type StoredPart,
+  type Weight,
+} from '../engine/index.js';
+import { CheckpointError } from '../errors.js';
+import { halvesOf } from './lora.js';
+import type { Model } from './model.js';
+
+export interface Fingerprint {
+  /** A SHA-256 in hexadecimal digits. */
+  readonly hash: string;
+  /** How the weights are quantized, in words: 'none', or such as '4 bits in blocks of 32'. */
+  readonly quantization: string;
+}
+
+/** Samples of a tensor: so many, each of so many bytes, at even distances from its first byte to its last. */
+const SAMPLES = 16;
+const SAMPLE_BYTES = 512;
+
+/** The fingerprint of a model with these weights. Throws `CheckpointError` for a file that cannot be read. */
+export function fingerprintOf(model: Model, weights: ReadonlyMap<string, Weight>): Fingerprint {
+  const hash = createHash('sha256');
+  const say = (...facts: unknown[]): void => void hash.update(`${JSON.stringify(facts)}\n`);
+  // What it says of quantization is said of the weights, which may also be quantized while they are read.
+  const { quantization_config: _, ...config } = model.json;
+  say('config', sorted(config));
+  const files = new Files();
+  try {
+    for (const name of [...weights.keys()].sort()) {
+      const weight = weights.get(name)!;
+      say(name, weight.dims, adapterOf(model, name));
+      hashWeight(hash, say, weight, files);
+    }
+  } finally {
+    files.close();
+  }
+  return { hash: hash.digest('hex'), quantization: quantizationOf(weights.values()) };
+}
+
+function hashWeight(hash: Hash, say: (...facts: unknown[]) => void, weight: Weight, files: Files): void {
+  if (isQuantized(weight)) {
+    say('quantized', weight.bits, weight.block);
+    for (const values of [weight.codes, weight.scales]) hashValues(hash, say, values, files);
+  } else if (isStored(weight)) {
+    for (const part of weight.parts) hashValues(hash, say, part, files);
+  } else {
+    hashValues(hash, say, weight.data, files);
+  }
+}
+
+function hashValues(
+  hash: Hash,
+  say: (...facts: unknown[]) => void,
+  values: HostTensor['data'] | StoredPart,
+  files: Files,
+): void {
+  say('path' in values ? values.dtype : dtypeOf(values), values.byteLength);
+  for (const [start, length] of samplesOf(values.byteLength)) {
+    if ('path' in values) hash.update(files.read(values.path, values.byteOffset + start, length));
+    else hash.update(new Uint8Array(values.buffer, values.byteOffset + start, length));
+  }
+}
+
+/** The dtype of an array, as one in a file would have it. */
+function dtypeOf(values: HostTensor['data']): string {
+  return values.constructor.name.replace('Array', '').toLowerCase();
+}
+
+/** Where the samples of so many bytes begin, and how long they are. */
+function samplesOf(byteLength: number): [start: number, length: number][] {
+  if (byteLength <= SAMPLES * SAMPLE_BYTES) return [[0, byteLength]];
+  const last = byteLength - SAMPLE_BYTES;
+  return Array.from({ length: SAMPLES }, (_, i) => [Math.floor((i * last) / (SAMPLES - 1)), SAMPLE_BYTES]);
+}
+
+/**
+ * Files that are read in small pieces, each opened once. A device has just read them whole: a few thousand pieces out of
+ * the system's cache take milliseconds, and would take more if each were waited for.
+ */
+class Files {
+  private readonly open = new Map<string, number>();
+
+  read(path: string, start: number, length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    try {
+      let file = this.open.get(path);
+      if (file === undefined) {
+        file = openSync(path, 'r');
+        this.open.set(path, file);
+      }
+      for (let done = 0; done < length; ) {
+        const count = readSync(file, bytes, done, length - done, start + done);
+        if (count === 0) throw new Error(`it ends at byte ${start + done}`);
+        done += count;
+      }
+    } catch (error) {
+      throw new CheckpointError(`${path} cannot be read: ${(error as Error).message}. Check the file.`, {
+        cause: error,
+      });
+    }
+    return bytes;
+  }
+
+  close(): void {
+    for (const file of this.open.values()) closeSync(file);
+  }
+}
+
+/** What an adapter does beyond its weights. */
+function adapterOf(model: Model, name: string): unknown {
+  const { a } = halvesOf('');
+  return name.endsWith(a) ? model.adapters?.(name.slice(0, -a.length)) : undefined;
+}
+
+function quantizationOf(weights: Iterable<Weight>): string {
+  const kinds = new Set(
+    [...weights]
+      .filter(isQuantized)
+      .map(({ bits, block }: QuantizedTensor) => `${bits} bits in blocks of ${block}`),
+  );
+  return kinds.size === 0 ? 'none' : [...kinds].sort().join(' and ');
+}
+
+/** The same value with the keys of all objects in order, as a config may be written in any. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([key, child]) => [key, sorted(child)]));
+}

@@ -1,0 +1,105 @@
+/**
+ * Quantized models. The matrices that tokens are multiplied with, and the embedding, are kept in blocks of 4 or 8 bits;
+ * what decides much with few numbers stays in float32: norms, biases, convolutions, time scales, routers, scores.
+ *
+ * A quantized folder is laid out as any other, with two tensors for such a matrix [rows, columns], whose rows are
+ * ceil(columns / block_size) blocks: `NAME.codes` U8 [rows, blocks * block_size * bits / 8], of two 4-bit codes the first in
+ * the lower half, and `NAME.scales` F32 [rows, blocks]; a value is scale * (code - 2^(bits - 1)). config.json says so in
+ * `quantization_config`: `{"quant_method": "heddle", "bits": 4, "block_size": 64}`.
+ */
+import { z } from 'zod';
+import { type QuantizedBlocks, quantizeBlocks } from '../checkpoint/index.js';
+import { type HostTensor, isQuantized, type QuantizedTensor, type Weight } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
+import { input, scalar, topologicalOrder } from '../graph/index.js';
+import { ParameterRegistry } from '../nn/index.js';
+import { forward, logitsOf, type Model } from './model.js';
+
+export const QUANTIZED_BITS = [4, 8] as const;
+export const QUANTIZED_BLOCKS = [32, 64, 128] as const;
+
+export interface Quantization {
+  readonly bits: (typeof QUANTIZED_BITS)[number];
+  /** Columns that share a scale. */
+  readonly block: (typeof QUANTIZED_BLOCKS)[number];
+}
+
+/** The method's name in a config. */
+const METHOD = 'heddle';
+
+const schema = z.strictObject({
+  quant_method: z.literal(METHOD),
+  bits: z.literal(QUANTIZED_BITS),
+  block_size: z.literal(QUANTIZED_BLOCKS),
+});
+
+/** What a config's `quantization_config` says. Throws `ConfigError` for what others have quantized. */
+export function quantizationFrom(value: unknown, path: string): Quantization {
+  const result = schema.safeParse(value);
+  if (result.success) return { bits: result.data.bits, block: result.data.block_size };
+  throw new ConfigError(
+    `${path} has a quantization_config that is not Heddle's: weights quantized elsewhere are not read. Take the checkpoint in float32, float16 or bfloat16.`,
+  );
+}
+
+/** The same, for a config. */
+export function quantizationJson({ bits, block }: Quantization): Record<string, unknown> {
+  return { quant_method: METHOD, bits, block_size: block };
+}
+
+/** Fewer rows than this are not worth it. */
+const FEWEST_ROWS = 32;
+
+/** The names of the parameters that quantization concerns. */
+export function quantizable(model: Model, { block }: Quantization): Set<string> {
+  const registry = new ParameterRegistry();
+  const ids = input('ids', 'int64', ['batch', 'sequence']);
+  const logits = logitsOf(model, registry, forward(model, registry, ids, scalar(0, 'int64')).hidden);
+  const names = new Map([...registry.tensors].map(([name, tensor]) => [tensor, name]));
+  const fits = new Set(
+    [...registry.specs.values()].flatMap(({ name, shape, precise }) =>
+      !precise && shape.length === 2 && shape[0]! >= FEWEST_ROWS && shape[1]! >= block ? [name] : [],
+    ),
+  );
+  // Only as what the engine has kernels for: the transposed factor of a product, and a table of rows.
+  for (const { operator, inputs, attributes } of topologicalOrder([logits])) {
+    for (const [place, operand] of inputs.entries()) {
+      const name = operand && names.get(operand);
+      if (name === undefined) continue;
+      const { transposeA, transposeB } = (attributes ?? {}) as { transposeA?: boolean; transposeB?: boolean };
+      const isFactor = operator.name === 'matmul' && place === 1 && transposeB && !transposeA;
+      const isTable =
+        operator.name === 'gather' && place === 0 && (operand!.shape[1] as number) % block === 0;
+      if (!isFactor && !isTable) fits.delete(name);
+    }
+  }
+  return fits;
+}
+
+/** A matrix in blocks. */
+export function quantizeMatrix(
+  { dims, data }: HostTensor,
+  { bits, block }: Quantization,
+): QuantizedTensor & QuantizedBlocks {
+  const { codes, scales } = quantizeBlocks(data as Float32Array, dims[1]!, bits, block);
+  return { dims: dims as readonly [number, number], bits, block, codes, scales };
+}
+
+/** Bytes that a weight takes in memory. */
+export function weightBytes(weight: Weight): number {
+  if (!isQuantized(weight)) return 4 * weight.dims.reduce((a, b) => a * b, 1);
+  const [codes, scales] = codedShapes(weight.dims, weight);
+  return codes[0]! * codes[1]! + 4 * scales[0]! * scales[1]!;
+}
+
+/** The shapes of a quantized matrix's codes and scales. */
+export function codedShapes(
+  [rows, columns]: readonly number[],
+  { bits, block }: { bits: number; block: number },
+): [codes: number[], scales: number[]] {
+  const blocks = Math.ceil(columns! / block);
+  return [
+    [rows!, (blocks * block * bits) / 8],
+    [rows!, blocks],
+  ];
+}
