@@ -109,7 +109,7 @@ async function turn(
   const rate = began === undefined ? '' : ` at ${formatRate((written / (performance.now() - began)) * 1000)}`;
   const cut = written === maxTokens ? ', as many as --max-tokens allows' : '';
   say(
-    `(reused ${reused} tokens, read ${read} new ones, wrote ${written}${rate}${cut}, state ${formatBytes(bytes)})`,
+    `(reused ${reused.toLocaleString('en')} tokens, read ${read.toLocaleString('en')} new ones, wrote ${written}${rate}${cut}, state ${formatBytes(bytes)})`,
   );
 }
 

@@ -17,6 +17,7 @@ import {
   writeQuantized,
 } from '../models/index.js';
 import { formatBytes, formatCount } from './format.js';
+import { leavingNothing } from './interrupt.js';
 import { choice } from './options.js';
 
 interface QuantizeFlags {
@@ -63,10 +64,12 @@ async function run(folder: string, flags: QuantizeFlags): Promise<void> {
     if (live) process.stderr.write(`\r\x1b[Kquantizing: ${Math.floor(100 * share)} %`);
   });
   if (live) process.stderr.write('\r\x1b[K');
-  await writeFolderAtomic(out, async (temporary) => {
-    await writeQuantized(temporary, model, quantization, weights);
-    await copyCompanions(folder, temporary);
-  });
+  await leavingNothing(() =>
+    writeFolderAtomic(out, async (temporary) => {
+      await writeQuantized(temporary, model, quantization, weights);
+      await copyCompanions(folder, temporary);
+    }),
+  );
   const bytes = [...weights.values()].reduce((sum, weight) => sum + weightBytes(weight), 0);
   const parameters = countParameters(parametersOf(model));
   process.stderr.write(

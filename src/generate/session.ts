@@ -72,7 +72,7 @@ export type StopReason = 'token' | 'string' | 'length';
  * written since is read again by the run that goes on. So it does not matter, to the last bit, where a text was
  * interrupted, or whether its tokens were asked for one by one.
  */
-const TOKENS_PER_RUN = 8;
+export const TOKENS_PER_RUN = 8;
 
 /** With a cache, the state is kept whenever so many chunks of a prompt were read. */
 const CHUNKS_PER_SNAPSHOT = 2;
