@@ -36,7 +36,7 @@ import {
 } from '../graph/index.js';
 import { CANDIDATES, type SamplingOptions } from './sampling.js';
 
-/** The inputs that say how to choose. */
+/** The inputs that say how to choose, at so many places. */
 export interface ChoiceInputs {
   /** float32 []: more than 0. */
   readonly temperature: Tensor;
@@ -51,12 +51,12 @@ export interface ChoiceInputs {
   readonly whole: Tensor;
 }
 
-export function choiceInputs(vocabSize: number): ChoiceInputs {
+export function choiceInputs(vocabSize: number, places: Dim): ChoiceInputs {
   return {
     temperature: input('temperature', 'float32', []),
     topP: input('topP', 'float32', []),
     penalty: input('penalty', 'float32', []),
-    occurred: input('occurred', 'float32', ['penalized', 'places', vocabSize]),
+    occurred: input('occurred', 'float32', ['penalized', places, vocabSize]),
     cut: input('cut', 'float32', ['cut', 'candidates']),
     whole: input('whole', 'float32', ['whole']),
   };
@@ -120,7 +120,7 @@ function placeOf(weights: Tensor, random: Tensor): Tensor {
 
 /** The choice alone: `logits` [places, vocabulary] and `random` [places] to `tokens` int64 [places]. */
 export function choiceProgram(vocabSize: number): Program {
-  const inputs = choiceInputs(vocabSize);
+  const inputs = choiceInputs(vocabSize, 'places');
   const logits = input('logits', 'float32', ['places', vocabSize]);
   const random = input('random', 'float32', ['places']);
   return {

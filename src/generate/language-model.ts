@@ -126,7 +126,7 @@ export class LanguageModel {
         const places = held.flatMap((count, row) =>
           Array.from({ length: count }, (_, i) => row * (end - start) + i),
         );
-        const { logits: part } = await this.run({ ids: chunk, position: start, places }, memory);
+        const part = await this.readAt(chunk, start, places, memory);
         let at = 0;
         for (const [row, count] of held.entries()) {
           const rows = part.subarray(at * vocabSize, (at + count) * vocabSize);
@@ -171,7 +171,7 @@ export class LanguageModel {
    * [batch, vocabulary] after the last tokens.
    */
   async read(ids: readonly (readonly number[])[], position: number, memory: Memory): Promise<Float32Array> {
-    return (await this.run({ ids, position, places: endsOf(ids) }, memory)).logits;
+    return this.readAt(ids, position, endsOf(ids), memory);
   }
 
   /**
@@ -186,8 +186,29 @@ export class LanguageModel {
     choosing: Choosing,
     prescribed: readonly (readonly number[])[] = [],
   ): Promise<Written> {
-    const ids = tokens.map((id) => [id]);
-    return this.run({ ids, position, places: endsOf(ids), random, choosing, prescribed }, memory);
+    this.check(tokens);
+    const batch = tokens.length;
+    const steps = random.length;
+    const given = random.map((row, i) => prescribed[i] ?? row.map(() => -1));
+    const { tokens: written, logits } = await this.executable.run(
+      {
+        reading: hostZeros('float32', [0]),
+        ids: int64([], [batch, 0]),
+        position: int64([position], []),
+        places: hostZeros('int64', [0]),
+        last: int64(tokens, [batch, 1]),
+        random: float32(random.flat(), [steps, batch]),
+        prescribed: int64(given.flat(), [steps, batch]),
+        ends: int64(choosing.ends, [choosing.ends.length]),
+        ...choiceFeeds(choosing, batch, this.model.vocabSize),
+      },
+      memory,
+    );
+    const flat = checkedChoice(written!, logits!, batch);
+    return {
+      tokens: Array.from({ length: flat.length / batch }, (_, i) => flat.slice(i * batch, (i + 1) * batch)),
+      logits: logits!.data as Float32Array,
+    };
   }
 
   /** The tokens [batch] that follow logits [batch, vocabulary]. */
@@ -202,31 +223,30 @@ export class LanguageModel {
     return checkedChoice(tokens!, given, batch);
   }
 
-  private async run(
-    { ids, position, places, random = [places.map(() => 0)], choosing = LIKELIEST, prescribed = [] }: Run,
+  /** Reads ids; returns the logits behind the given places in the flattened ids. */
+  private async readAt(
+    ids: readonly (readonly number[])[],
+    position: number,
+    places: readonly number[],
     memory: Memory,
-  ): Promise<Written> {
+  ): Promise<Float32Array> {
     for (const row of ids) this.check(row);
-    const count = places.length;
-    const steps = random.length;
-    const given = random.map((row, i) => prescribed[i] ?? row.map(() => -1));
-    const { tokens, logits } = await this.executable.run(
+    const batch = ids.length;
+    const { read } = await this.executable.run(
       {
-        ids: int64(ids.flat(), [ids.length, ids[0]!.length]),
+        reading: hostZeros('float32', [1]),
+        ids: int64(ids.flat(), [batch, ids[0]!.length]),
         position: int64([position], []),
-        places: int64(places, [count]),
-        random: float32(random.flat(), [steps, count]),
-        prescribed: int64(given.flat(), [steps, count]),
-        ends: int64(choosing.ends, [choosing.ends.length]),
-        ...choiceFeeds(choosing, count, this.model.vocabSize),
+        places: int64(places, [places.length]),
+        last: hostZeros('int64', [batch, 1]),
+        random: hostZeros('float32', [0, batch]),
+        prescribed: hostZeros('int64', [0, batch]),
+        ends: hostZeros('int64', [0]),
+        ...choiceFeeds(LIKELIEST, batch, this.model.vocabSize),
       },
       memory,
     );
-    const flat = checkedChoice(tokens!, logits!, count);
-    return {
-      tokens: Array.from({ length: flat.length / count }, (_, i) => flat.slice(i * count, (i + 1) * count)),
-      logits: logits!.data as Float32Array,
-    };
+    return read!.data as Float32Array;
   }
 
   /** Throws `DataError` for what is not a token of this model. */
@@ -240,16 +260,6 @@ export class LanguageModel {
     await this.executable.dispose();
     await this.chooser.dispose();
   }
-}
-
-interface Run {
-  ids: readonly (readonly number[])[];
-  position: number;
-  /** In the flattened ids. */
-  places: readonly number[];
-  random?: readonly (readonly number[])[];
-  choosing?: Choosing;
-  prescribed?: readonly (readonly number[])[];
 }
 
 /** Where each row of ids [batch][sequence] ends. */

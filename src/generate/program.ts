@@ -1,9 +1,8 @@
 /**
- * What runs when a model reads and writes: one program for both. It is a loop inside the graph, whose iterations read
- * tokens and choose the next ones. The first iteration reads the tokens that it is given, each further one those that were
- * chosen before, so that several tokens are written in a run, and the state moves only once. It ends early when all
- * sequences of the batch have come to an end. Tokens may also be prescribed, so that what was written before is
- * read again in exactly the same way.
+ * What runs when a model reads and writes: one program for both, over the same weights. Reading takes many tokens at once.
+ * Writing is a loop inside the graph, whose iterations read one token of each sequence and choose the next, so that several
+ * tokens are written in a run, and the state moves only once. It ends early when all sequences of the batch have come to an
+ * end. Tokens may also be prescribed, so that what was written before is read again in exactly the same way.
  *
  * A growing state stays in its buffer, which no iteration changes; what the loop adds to it is kept beside it until the
  * end of the run.
@@ -14,12 +13,10 @@ import {
   cast,
   concat,
   type Dim,
-  dimension,
   equal,
   gather,
   greater,
   input,
-  iota,
   less,
   loop,
   multiplyDims,
@@ -27,6 +24,7 @@ import {
   type Shape,
   sum,
   type Tensor,
+  whenAll,
   where,
   zeros,
 } from '../graph/index.js';
@@ -34,77 +32,87 @@ import { forward, logitsOf, type Model, stateInputs } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 import { choiceInputs, chooseTokens, withOccurred } from './choice.js';
 
-/** The names of sizes inside the loop: tokens that an iteration reads, and those that the ones before it read. */
-const READ_NOW = 'read_now';
+/** Names of sizes: tokens that the iterations before one read, and what came out of the chunk. */
 const READ_BEFORE = 'read_before';
+const READ_FIRST = 'read_first';
 
 /**
- * Inputs: `ids` int64 [batch, sequence], which come after `position` others; `places` int64 [places], where in the flattened
- * ids tokens are chosen behind; `random` [steps, places] uniform numbers in [0, 1), one for each choice; `prescribed` int64
- * [steps, places], tokens to take instead, or -1; `ends` int64 [ends], the tokens that end a sequence; those of choice.ts;
- * and the state. Where there are several steps each sequence has one place, its end. Outputs: `tokens` int64
- * [steps, places], those chosen, of which the last ones were not read; and `logits` [places, vocabulary], from which those
+ * Inputs: `reading` float32 [reading], one row to read or none; then `ids` int64 [batch, sequence] are read, which come
+ * after `position` others, and `places` int64 [places] say where in the flattened ids logits are wanted. `last` int64 [batch, 1],
+ * the tokens that writing begins with, which are read first; `random` [steps, batch] uniform numbers in [0, 1), one for each
+ * token to write; `prescribed` int64 [steps, batch], tokens to take instead, or -1; `ends` int64 [ends], the tokens that end
+ * a sequence; those of choice.ts; and the state. Outputs: `read` [places, vocabulary], the logits at the places; `tokens` int64
+ * [steps, batch], those written, of which the last ones were not read; and `logits` [batch, vocabulary], from which those
  * were chosen.
  */
 export function generationProgram(model: Model, weights: ReadonlyMap<string, Weight>): Program {
+  const { vocabSize, hiddenSize } = model;
+  const reading = input('reading', 'float32', ['reading']);
   const ids = input('ids', 'int64', ['batch', 'sequence']);
   const position = input('position', 'int64', []);
   const places = input('places', 'int64', ['places']);
-  const random = input('random', 'float32', ['steps', 'places']);
-  const prescribed = input('prescribed', 'int64', ['steps', 'places']);
+  const last = input('last', 'int64', ['batch', 1]);
+  const random = input('random', 'float32', ['steps', 'batch']);
+  const prescribed = input('prescribed', 'int64', ['steps', 'batch']);
   const ends = input('ends', 'int64', ['ends']);
-  const choice = choiceInputs(model.vocabSize);
+  const choice = choiceInputs(vocabSize, 'batch');
   const states = stateInputs(model);
   const growing = model.state.filter(({ grows }) => grows !== undefined);
   const fixed = model.state.filter(({ grows }) => grows === undefined);
   const grown = (shape: Shape, past: Dim): Dim[] => shape.map((dim) => (dim === 'past' ? past : dim));
+  const registry = new ParameterRegistry();
+
+  /** What comes of reading: logits, fixed states, and what growing ones gain. */
+  const stateNames = [...fixed, ...growing].map(({ name }) => name);
+  const varying = (past: Dim, at: number): Record<number, Shape> =>
+    Object.fromEntries(growing.map(({ shape }, i) => [at + fixed.length + i, grown(shape, past)]));
+
+  const [readLogits, ...read] = whenAll(
+    'reading',
+    [
+      zeros(['places', vocabSize]),
+      ...fixed.map(({ name }) => states[name]!),
+      ...growing.map(({ shape }) => zeros(grown(shape, 0))),
+    ],
+    () => {
+      const result = forward(model, registry, ids, position, states);
+      const rows = reshape(result.hidden, [multiplyDims(['batch', 'sequence']), hiddenSize]);
+      return [
+        logitsOf(model, registry, gather(rows, places)),
+        ...stateNames.map((name) => result.state[name]!),
+      ];
+    },
+    varying(READ_FIRST, 1),
+  ) as [Tensor, ...Tensor[]];
 
   const first = {
-    ids,
+    last,
     position,
-    places,
-    logits: zeros(['places', model.vocabSize]),
-    ended: zeros(['places'], 'int64'),
+    logits: zeros(['batch', vocabSize]),
+    ended: zeros(['batch'], 'int64'),
     occurred: choice.occurred,
   };
-  type Values = Record<keyof typeof first | string, Tensor> & Record<keyof typeof first, Tensor>;
-  const names = [...Object.keys(first), ...fixed.map(({ name }) => name), ...growing.map(({ name }) => name)];
-  const initial: Tensor[] = [
-    ...Object.values(first),
-    ...fixed.map(({ name }) => states[name]!),
-    ...growing.map(({ shape }) => zeros(grown(shape, 0))),
-  ];
-  const shapes: Record<number, Shape> = { 0: ['batch', READ_NOW] };
-  for (const { name, shape } of growing) shapes[names.indexOf(name)] = grown(shape, READ_BEFORE);
-
-  const registry = new ParameterRegistry();
+  type Values = Record<string, Tensor> & Record<keyof typeof first, Tensor>;
+  const names = [...Object.keys(first), ...stateNames];
   const { carried, stacked } = loop(
     'steps',
-    initial,
+    [...Object.values(first), ...read],
     (step, values) => {
       const now = Object.fromEntries(names.map((name, i) => [name, values[i]!])) as Values;
       const recent = Object.fromEntries(growing.map(({ name }) => [name, now[name]!]));
       const current = Object.fromEntries(fixed.map(({ name }) => [name, now[name]!]));
-      const result = forward(
-        model,
-        registry,
-        now.ids,
-        now.position,
-        { ...states, ...current },
-        { held: position, recent },
-      );
-      const rows = reshape(result.hidden, [multiplyDims(['batch', READ_NOW]), model.hiddenSize]);
-      const logits = logitsOf(model, registry, gather(rows, now.places));
-      const chosen = reshape(chooseTokens(logits, gather(random, step), choice, now.occurred), ['places']);
+      const all = { ...states, ...current };
+      const result = forward(model, registry, now.last, now.position, all, { held: position, recent });
+      const logits = logitsOf(model, registry, reshape(result.hidden, ['batch', hiddenSize]));
+      const chosen = reshape(chooseTokens(logits, gather(random, step), choice, now.occurred), ['batch']);
       const given = gather(prescribed, step);
       const next = where(less(given, 0), chosen, given);
-      const isEnd = sum(cast(equal(reshape(next, ['places', 1]), ends), 'int64'), 1);
+      const isEnd = sum(cast(equal(reshape(next, ['batch', 1]), ends), 'int64'), 1);
       const ended = add(now.ended, isEnd);
       return {
         carried: [
-          reshape(next, ['places', 1]),
-          add(now.position, dimension(READ_NOW)),
-          iota('places'),
+          reshape(next, ['batch', 1]),
+          add(now.position, 1),
           logits,
           ended,
           withOccurred(now.occurred, next),
@@ -115,11 +123,11 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
         proceed: greater(sum(cast(less(ended, 1), 'int64')), 0),
       };
     },
-    shapes,
+    varying(READ_BEFORE, Object.keys(first).length),
   );
   const final = (name: string): Tensor => carried[names.indexOf(name)]!;
   return {
-    outputs: { tokens: stacked[0]!, logits: final('logits') },
+    outputs: { read: readLogits, tokens: stacked[0]!, logits: final('logits') },
     carried: Object.fromEntries([
       ...fixed.map(({ name }) => [name, { kind: 'replace' as const, next: final(name) }]),
       ...growing.map(({ name, grows }) => [
@@ -127,7 +135,7 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
         { kind: 'append' as const, rows: final(name), axis: grows! },
       ]),
     ]),
-    sizes: [choice.cut, choice.whole],
+    sizes: [reading, choice.cut, choice.whole],
     weights,
   };
 }

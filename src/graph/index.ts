@@ -16,7 +16,7 @@ export * from './ops/elementwise.js';
 export * from './ops/experts.js';
 export * from './ops/indexing.js';
 export * from './ops/layout.js';
-export { type LoopSteps, loop, when } from './ops/loop.js';
+export { type LoopSteps, loop, when, whenAll } from './ops/loop.js';
 export * from './ops/matmul.js';
 export * from './ops/normalize.js';
 export * from './ops/recurrence.js';

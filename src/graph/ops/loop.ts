@@ -93,7 +93,17 @@ export function loop(
  * builds is computed in that case alone.
  */
 export function when(flag: Dim, otherwise: Tensor, compute: () => Tensor): Tensor {
-  return build(flag, [otherwise], () => ({ carried: [compute()], stacked: [] }), {}, true).carried[0]!;
+  return whenAll(flag, [otherwise], () => [compute()])[0]!;
+}
+
+/** `when` for several values. One whose shape is another than that of `otherwise` has an entry in `shapes`, as in a loop. */
+export function whenAll(
+  flag: Dim,
+  otherwise: readonly Tensor[],
+  compute: () => readonly Tensor[],
+  shapes: Readonly<Record<number, Shape>> = {},
+): Tensor[] {
+  return build(flag, otherwise, () => ({ carried: compute(), stacked: [] }), shapes, true).carried;
 }
 
 function build(
