@@ -3,6 +3,7 @@ export * from './engine/index.js';
 export * from './errors.js';
 export * from './generate/index.js';
 export * from './hub/index.js';
+export * from './inspect/index.js';
 export * from './models/index.js';
 export * from './text/index.js';
 export * from './train/index.js';

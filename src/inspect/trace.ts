@@ -1,0 +1,139 @@
+/**
+ * What a trace holds. Shapes are in brackets; `tokens` is the number of tokens that were traced, `heads` that of the heads
+ * that were asked for. Row i of a matrix is the token that reads, column j the one that is read from; j > i is 0.
+ *
+ * A trace comes in two forms that differ in how tensors are kept: `Trace` in memory, `TraceJson` in JSON.
+ */
+
+/** A float32 tensor. */
+export interface Values {
+  readonly dims: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** A float32 tensor in JSON: `data` is base64 of the little-endian elements. */
+export interface EncodedValues {
+  readonly dims: readonly number[];
+  readonly data: string;
+}
+
+export type Trace = TraceOf<Values>;
+export type TraceJson = TraceOf<EncodedValues>;
+
+export interface TraceOf<V> {
+  readonly model: TracedModel;
+  readonly tokens: readonly TracedToken[];
+  /** All of the model's, in order; those that were not asked for have no mixers. */
+  readonly layers: readonly TracedLayerOf<V>[];
+  /** What the model would say next after each layer, where it was asked for. */
+  readonly lens?: LensOf<V>;
+  /** In the order in which they were asked for. */
+  readonly attributions: readonly AttributionOf<V>[];
+}
+
+export interface TracedModel {
+  /** `model_type` of its config. */
+  readonly type: string;
+  /** Its layers in letters, such as `(M-M-M-M-S-)x2`. */
+  readonly pattern: string;
+}
+
+export interface Token {
+  readonly id: number;
+  /** What it stands for alone; part of a character shows as U+FFFD. */
+  readonly text: string;
+}
+
+export interface TracedToken extends Token {
+  /** Nats that the model gave it after the tokens before it; the first has none. */
+  readonly logProbability?: number;
+}
+
+export interface TracedLayerOf<V> {
+  /** From 0. */
+  readonly index: number;
+  /** What it is made of, in the letters of a pattern, such as `M`, `-` or `[M*]-`. */
+  readonly letters: string;
+  /** Those that mix along the sequence, in the order of the letters; an MLP has none. */
+  readonly mixers: readonly TracedMixerOf<V>[];
+}
+
+export interface TracedMixerOf<V> {
+  readonly letter: string;
+  /** Such as `Mamba-2` or `selective attention`. */
+  readonly name: string;
+  /**
+   * `attention`: the weights of softmax attention, whose rows sum to 1. `hidden attention`: the matrix of a recurrence or a
+   * convolution (Ali, Zimerman & Wolf, 2024, arXiv 2403.01590), which times the layer's inner inputs gives what leaves the
+   * recurrence; it has negative elements too, and rows of any sum. A token's way past the recurrence (Mamba's D) is not in it.
+   */
+  readonly kind: 'attention' | 'hidden attention';
+  /** How many heads there are; where every channel mixes on its own it is one. */
+  readonly numHeads: number;
+  /** Which of them are shown below. */
+  readonly heads: readonly number[];
+  /** [heads, tokens, tokens]; absent where no matrices were asked for. */
+  readonly weights?: V;
+  /** Of attention with a fixed memory: which tokens it holds. */
+  readonly selection?: SelectionOf<V>;
+  /**
+   * [heads, tokens]: how much of a token enters the memory: dt of Mamba and Mamba-2, beta of a gated delta net, the input
+   * gate and root of an RG-LRU.
+   */
+  readonly write?: V;
+  /** [heads, tokens]: the share of the memory that a token leaves, exp(dt A); the mean of a head that has several. */
+  readonly keep?: V;
+  /**
+   * [numHeads]: tokens after which 1/e of what was written is left, had every token the mean log share of this text. What a
+   * delta rule overwrites goes sooner.
+   */
+  readonly horizon?: V;
+}
+
+export interface SelectionOf<V> {
+  /** The last so many tokens are seen, whatever their score. */
+  readonly window: number;
+  /** Of the older ones, so many with the highest scores are seen. */
+  readonly selected: number;
+  /** [tokens]; absent where nothing is selected. */
+  readonly scores?: V;
+  /** [tokens]: the first place from which each is seen no more, or the number of tokens. It never comes back. */
+  readonly seenUntil: V;
+}
+
+export interface LensOf<V> {
+  /** The layers after which the residual stream was read as if it were the last; the last layer is always there. */
+  readonly layers: readonly number[];
+  /** The likeliest tokens: [layers, tokens, top], the first the likeliest. */
+  readonly ids: V;
+  readonly probabilities: V;
+  /** What those ids stand for. */
+  readonly texts: Readonly<Record<number, string>>;
+}
+
+export interface AttributionOf<V> {
+  /** The place of the token that is explained; after the last one it is what the model would say next. */
+  readonly position: number;
+  readonly token: Token;
+  /** Nats, given all tokens before it. */
+  readonly logProbability: number;
+  /**
+   * [position]: gradient x input of each token before it: what its embedding adds to the log probability, to first order.
+   */
+  readonly scores: V;
+  /** Absent where there are too few tokens to take any away. */
+  readonly deletion?: DeletionOf<V>;
+}
+
+/**
+ * Whether the scores tell the truth: tokens are taken out of the text, and the log probability is computed again. The last
+ * token before the explained one always stays: without it another token would be asked for.
+ */
+export interface DeletionOf<V> {
+  /** How many tokens are taken away. */
+  readonly counts: readonly number[];
+  /** [counts]: nats that are lost without those of the highest scores. */
+  readonly attributed: V;
+  /** [counts, draws]: nats that are lost without as many others, drawn at random. */
+  readonly random: V;
+}
