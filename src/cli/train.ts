@@ -35,9 +35,9 @@ import {
   defaultSequence,
   expectNoRun,
   FINE_TUNING_RATES,
-  type TrainingInput,
   TRAINING_DEFAULTS,
   type TrainingEvent,
+  type TrainingInput,
   type TrainingSettings,
   train,
 } from '../train/index.js';

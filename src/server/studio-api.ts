@@ -33,3 +33,20 @@ export interface RunLog {
   readonly evaluations: { step: number; loss: number; perplexity: number }[];
   readonly samples: { step: number; prompt: string; text: string }[];
 }
+
+/** What `POST /studio/api/trace` takes. It answers with the trace as JSON. */
+export interface TraceRequest {
+  readonly model: string;
+  /** One of the two. */
+  readonly text?: string;
+  readonly messages?: readonly { readonly role: string; readonly content: string }[];
+  readonly options: {
+    /** Of these layers alone. */
+    readonly layers?: readonly number[];
+    readonly heads?: readonly number[];
+    /** Whether matrices are wanted. */
+    readonly weights?: boolean;
+    readonly lens?: { readonly top: number };
+    readonly attributions?: readonly number[];
+  };
+}

@@ -43,16 +43,23 @@ export function continuation(
 ): { state?: string; messages: Message[] } {
   const path = pathTo(tree, head);
   const last = path.findLastIndex(({ state }) => state !== undefined);
-  const messages = path.slice(last + 1).flatMap((turn): Message[] => {
-    if (turn.kind !== 'turn' || turn.status === 'failed') return [];
-    return [
-      { role: 'user', content: turn.said },
-      { role: 'assistant', content: turn.answer },
-    ];
-  });
+  const messages = path.slice(last + 1).flatMap(saidAndAnswered);
   messages.push({ role: 'user', content: said });
   const state = path[last]?.state?.id;
   return { ...(state !== undefined && { state }), messages };
+}
+
+/** What was said up to a turn, as far as it is known here: behind a memory that was kept, without what that one has read. */
+export function messagesOf(tree: Tree, head: string | undefined): Message[] {
+  return pathTo(tree, head).flatMap(saidAndAnswered);
+}
+
+function saidAndAnswered({ kind, status, said, answer }: Turn): Message[] {
+  if (kind !== 'turn' || status === 'failed') return [];
+  return [
+    { role: 'user', content: said },
+    { role: 'assistant', content: answer },
+  ];
 }
 
 /** A row of the tree as it is drawn: branches side by side, children below their parents. */
