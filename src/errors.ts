@@ -75,6 +75,13 @@ export class SnapshotError extends HeddleError {
   }
 }
 
+/** A trace that was asked for cannot be made: it would not fit in memory, or the model has no such thing. */
+export class InspectError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('inspect', message, options);
+  }
+}
+
 /** A model hub could not be reached, refused, or answered with something else than was asked for. */
 export class HubError extends HeddleError {
   constructor(message: string, options?: ErrorOptions) {

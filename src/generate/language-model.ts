@@ -11,7 +11,8 @@ import {
   openDevice,
   type Weight,
 } from '../engine/index.js';
-import { DataError, TokenizerError } from '../errors.js';
+import { CheckpointError, DataError, TokenizerError } from '../errors.js';
+import { Inspector, type Trace, type TraceOptions } from '../inspect/index.js';
 import {
   countParameters,
   type Fingerprint,
@@ -72,10 +73,14 @@ export async function loadModel(folder: string, options: LoadOptions = {}): Prom
     );
   }
   const device = options.device ?? (await openDevice('cpu', options));
-  return LanguageModel.compile(model, weights, tokenizer, device);
+  // What is quantized while it is read is not held twice.
+  const reopen = async () => (await openModel(folder, adapter, quantization)).weights;
+  return LanguageModel.compile(model, weights, tokenizer, device, reopen);
 }
 
 export class LanguageModel {
+  private inspector: Inspector | undefined;
+
   private constructor(
     readonly model: Model,
     readonly tokenizer: Tokenizer,
@@ -83,18 +88,25 @@ export class LanguageModel {
     private readonly chooser: Executable,
     /** What tells it from other models. */
     readonly fingerprint: Fingerprint,
+    private readonly device: Device,
+    private readonly reopen: () => Promise<ReadonlyMap<string, Weight>>,
   ) {}
 
-  /** Makes a model of layers and weights, such as new ones. */
+  /**
+   * Makes a model of layers and weights, such as new ones. `reopen` gives the weights again when somebody looks inside; by
+   * default they are held.
+   */
   static async compile(
     model: Model,
     weights: ReadonlyMap<string, Weight>,
     tokenizer: Tokenizer,
     device: Device,
+    reopen: () => Promise<ReadonlyMap<string, Weight>> = async () => weights,
   ): Promise<LanguageModel> {
     const executable = await device.compile(generationProgram(model, weights));
     const chooser = await device.compile(choiceProgram(model.vocabSize));
-    return new LanguageModel(model, tokenizer, executable, chooser, fingerprintOf(model, weights));
+    const fingerprint = fingerprintOf(model, weights);
+    return new LanguageModel(model, tokenizer, executable, chooser, fingerprint, device, reopen);
   }
 
   /** The number of parameters. */
@@ -256,7 +268,50 @@ export class LanguageModel {
     if (wrong !== undefined) throw new DataError(`the token ${wrong} is not one of the model's ${vocabSize}`);
   }
 
+  /**
+   * What happens inside while the model reads `ids`: see `Trace` for what it holds. It runs on programs of its own, which take
+   * the weights' memory again until the model is disposed of. Throws `DataError` for no tokens or unknown ones, `InspectError`
+   * for layers, heads or places that there are not, for a trace that would take more than `maxBytes`, and where the sources
+   * of a token are asked for of a quantized model; `CheckpointError` where the model's files have changed since.
+   */
+  async trace(ids: readonly number[], options: TraceOptions = {}): Promise<Trace> {
+    this.check(ids);
+    this.inspector ??= new Inspector({
+      model: this.model,
+      device: this.device,
+      weights: async () => {
+        const weights = await this.reopen();
+        if (fingerprintOf(this.model, weights).hash === this.fingerprint.hash) return weights;
+        throw new CheckpointError("the model's files have changed since it was loaded: load it again");
+      },
+      read: (rows) => this.readWhole(rows),
+      textOf: (id) => this.textOf(id),
+    });
+    return this.inspector.trace(ids, options);
+  }
+
+  /** Logits [batch, vocabulary] after the last tokens of ids [batch][tokens], all of one length. */
+  private async readWhole(ids: readonly (readonly number[])[]): Promise<Float32Array> {
+    const memory = this.newMemory(ids.length);
+    try {
+      for (let start = 0; ; start += PREFILL_CHUNK) {
+        const chunk = ids.map((row) => row.slice(start, start + PREFILL_CHUNK));
+        const logits = await this.read(chunk, start, memory);
+        if (start + PREFILL_CHUNK >= ids[0]!.length) return logits;
+      }
+    } finally {
+      memory.dispose();
+    }
+  }
+
+  /** What a token stands for after others: where a tokenizer drops the space before a first word, it is not the first. */
+  private textOf(id: number): string {
+    const others = this.tokenizer.encode('.');
+    return this.tokenizer.decode([...others, id]).slice(this.tokenizer.decode(others).length);
+  }
+
   async dispose(): Promise<void> {
+    await this.inspector?.dispose();
     await this.executable.dispose();
     await this.chooser.dispose();
   }

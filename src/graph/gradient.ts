@@ -3,26 +3,43 @@ import { ShapeError } from '../errors.js';
 import { add } from './ops/arithmetic.js';
 import { fill } from './ops/constant.js';
 import { formatShape, sameShape } from './shape.js';
-import { expansionOf, type Node, type Operator, scope, type Tensor, topologicalOrder } from './tensor.js';
+import {
+  expansionOf,
+  type GradientContext,
+  type Node,
+  type Operator,
+  scope,
+  type Tensor,
+  topologicalOrder,
+} from './tensor.js';
+
+/** How a gradient passes through an operator: dL/d(input) for each input. */
+export type GradientRule = (context: GradientContext<unknown>) => (Tensor | undefined)[];
+
+/** Rules that are taken instead of the operators' own, by the operators' names. */
+export type GradientRules = Readonly<Record<string, GradientRule>>;
 
 /**
  * dL/dp for each of `parameters`, where L = sum over roots of <root, seed>; by default `roots` is one scalar loss
- * with seed 1. A parameter on which L does not depend gets zeros.
+ * with seed 1. A parameter on which L does not depend gets zeros. With other `rules` it is no derivative, but what these
+ * make of one.
  */
 export function gradient(
   roots: Tensor | readonly Tensor[],
   parameters: readonly Tensor[],
   seeds?: readonly Tensor[],
+  rules: GradientRules = {},
 ): Tensor[] {
   const targets = Array.isArray(roots) ? (roots as readonly Tensor[]) : [roots as Tensor];
-  return backpropagate(targets, parameters, seeds);
+  return backpropagate(targets, parameters, seeds, rules);
 }
 
 /** `boundary` nodes are taken as leaves: what lies before them is somebody else's. */
 function backpropagate(
   targets: readonly Tensor[],
   parameters: readonly Tensor[],
-  seeds?: readonly Tensor[],
+  seeds: readonly Tensor[] | undefined,
+  rules: GradientRules,
   boundary: ReadonlySet<Node> = new Set(),
 ): Tensor[] {
   const order = topologicalOrder(targets, boundary);
@@ -49,7 +66,7 @@ function backpropagate(
     const outputGradients = node.outputs.map((output) => gradients.get(output));
     if (outputGradients.every((g) => g === undefined)) continue;
     const inputGradients = scope('gradient', () =>
-      scope(node.path, () => ruleOf(node, dependent)(outputGradients)),
+      scope(node.path, () => ruleOf(node, dependent, rules)(outputGradients)),
     );
     for (const [i, operand] of node.inputs.entries()) {
       const part = inputGradients[i];
@@ -74,15 +91,16 @@ function nodesDependingOn(order: readonly Node[], parameters: readonly Tensor[])
 
 type Rule = (outputGradients: (Tensor | undefined)[]) => (Tensor | undefined)[];
 
-function ruleOf(node: Node, dependent: ReadonlySet<Node>): Rule {
+function ruleOf(node: Node, dependent: ReadonlySet<Node>, rules: GradientRules): Rule {
   const operator = node.operator as Operator;
   const needs = (i: number): boolean => {
     const operand = node.inputs[i];
     return operand !== undefined && dependent.has(operand.node);
   };
-  if (operator.gradient) {
+  const rule = rules[operator.name] ?? operator.gradient?.bind(operator);
+  if (rule) {
     return (outputGradients) =>
-      operator.gradient!({
+      rule({
         node,
         inputs: node.inputs,
         outputs: node.outputs,
@@ -104,6 +122,7 @@ function ruleOf(node: Node, dependent: ReadonlySet<Node>): Rule {
       used.map(({ root }) => root),
       wanted,
       used.map(({ seed }) => seed),
+      rules,
       new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : []))),
     );
     return first.map((isFirst) => (isFirst ? parts.shift() : undefined));

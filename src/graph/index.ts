@@ -1,5 +1,5 @@
 /** Symbolic tensors, their operators and gradients, and their encoding as ONNX. */
-export { gradient } from './gradient.js';
+export { type GradientRule, type GradientRules, gradient } from './gradient.js';
 export {
   type OnnxModel,
   type OnnxOptions,

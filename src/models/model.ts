@@ -19,6 +19,7 @@ import {
   project,
   type RmsNormOptions,
   rmsNorm,
+  type Sight,
   type StateSpec,
 } from '../nn/index.js';
 import { foldPattern } from './pattern.js';
@@ -110,7 +111,10 @@ export interface Since {
   readonly recent: Readonly<Record<string, Tensor>>;
 }
 
-/** The layers applied to int64 ids [batch, sequence]. `state` holds what was kept from earlier tokens. */
+/**
+ * The layers applied to int64 ids [batch, sequence]. `state` holds what was kept from earlier tokens; `observe` is shown
+ * what each layer does inside.
+ */
 export function forward(
   model: Model,
   registry: ParameterRegistry,
@@ -118,6 +122,7 @@ export function forward(
   position: Tensor,
   state?: Readonly<Record<string, Tensor>>,
   since?: Since,
+  observe?: (layer: number, sight: Sight) => void,
 ): ForwardResult {
   const { vocabSize, hiddenSize, names, embeddingFactor = 1 } = model;
   const root = registry.root(model.adapters);
@@ -137,6 +142,7 @@ export function forward(
         since?.recent,
         mixer.state.filter(({ grows }) => grows !== undefined),
       ),
+      observe: observe && ((sight: Sight) => observe(i, sight)),
     };
     const result = root.at(`${names.layers}.${i}`, (layer) =>
       mixer.forward(layer, residuals.at(-1)!, context),
@@ -144,8 +150,12 @@ export function forward(
     residuals.push(result.output);
     if (state) for (const { name } of mixer.state) newState[stateName(i, name)] = result.state[name]!;
   }
-  const hidden = root.at(names.finalNorm, (p) => rmsNorm(p, residuals.at(-1)!, model.finalNorm));
-  return { hidden, residuals, state: newState };
+  return { hidden: hiddenOf(model, registry, residuals.at(-1)!), residuals, state: newState };
+}
+
+/** The final norm of a residual stream [..., hidden]. */
+export function hiddenOf(model: Model, registry: ParameterRegistry, stream: Tensor): Tensor {
+  return registry.root().at(model.names.finalNorm, (p) => rmsNorm(p, stream, model.finalNorm));
 }
 
 /** hidden [..., hidden] -> logits [..., vocabulary]. */

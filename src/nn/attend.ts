@@ -25,9 +25,15 @@ export const MASKED = -1e30;
 
 /**
  * softmax(q k^T * scale + bias) v over all parts together: query [batch, heads, sequence, headDim], consecutive heads
- * sharing a key-value head where there are fewer of those -> [batch, heads, sequence, headDim].
+ * sharing a key-value head where there are fewer of those -> [batch, heads, sequence, headDim]. `watch` is told the weights
+ * [batch, heads, sequence, entries].
  */
-export function attend(query: Tensor, parts: readonly MemoryPart[], scale: number): Tensor {
+export function attend(
+  query: Tensor,
+  parts: readonly MemoryPart[],
+  scale: number,
+  watch?: (weights: Tensor) => void,
+): Tensor {
   const [batch, heads, sequence, headDim] = query.shape as [Dim, number, Dim, number];
   const keyValueHeads = parts[0]!.keys.shape[1] as number;
   const group = divideDim(heads, keyValueHeads) as number;
@@ -38,6 +44,7 @@ export function attend(query: Tensor, parts: readonly MemoryPart[], scale: numbe
     return bias ? add(raw, bias) : raw;
   });
   const weights = softmax(concat(logits, -1));
+  watch?.(weights);
   const shares =
     parts.length === 1
       ? [weights]

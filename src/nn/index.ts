@@ -22,3 +22,4 @@ export { type MixtureConfig, mixtureOfExperts } from './mixture.js';
 export * from './parameters.js';
 export { Random } from './random.js';
 export { type RopeConfig, ropeFrequencies, rotate } from './rope.js';
+export * from './sight.js';

@@ -6,6 +6,7 @@
 import type { Carry } from '../engine/index.js';
 import { type Dim, DTYPE_BYTES, type DType, type Tensor } from '../graph/index.js';
 import type { Parameters } from './parameters.js';
+import type { Observe } from './sight.js';
 
 export interface StateSpec {
   readonly name: string;
@@ -31,6 +32,8 @@ export interface MixerContext {
   readonly recent?: State | undefined;
   /** The embeddings of x's tokens [batch, sequence, hidden], in a model: some layers read them again. */
   readonly embeddings?: Tensor | undefined;
+  /** Told what is inside, where somebody looks. */
+  readonly observe?: Observe | undefined;
 }
 
 export interface MixerResult {

@@ -10,6 +10,7 @@
  *     S_t = D_t + k_t (beta_t (v_t - D_t^T k_t))^T    D_t = diag(exp(g_t)) S_(t-1)
  */
 import { ShapeError } from '../../errors.js';
+import { type Dim, divideDim, multiplyDims } from '../shape.js';
 import { apply, defineOperator, type Tensor, type TensorType } from '../tensor.js';
 import { recurrenceGradient } from './recurrence-gradient.js';
 
@@ -24,7 +25,7 @@ const recurrenceOperator = defineOperator<{ heads: Heads }>({
   name: 'linearRecurrence',
   infer([query, key, value, gate, state, beta], { heads }) {
     const { batch, sequence, keySize, valueSize } = sizes(query!, value!, heads);
-    const expectShape = (what: string, x: TensorType, size: number): void => {
+    const expectShape = (what: string, x: TensorType, size: Dim): void => {
       if (x.shape.length !== 3 || x.shape[0] !== batch || x.shape[1] !== sequence || x.shape[2] !== size) {
         throw new ShapeError(`the ${what} must be [${batch},${sequence},${size}]`);
       }
@@ -34,17 +35,20 @@ const recurrenceOperator = defineOperator<{ heads: Heads }>({
         `${heads.value} heads cannot share ${heads.query} queries and ${heads.key} keys evenly`,
       );
     }
-    expectShape('query', query!, heads.query * keySize);
-    expectShape('key', key!, heads.key * keySize);
-    expectShape('value', value!, heads.value * valueSize);
-    if (gate) expectShape('gate', gate, gate.shape[2] === heads.value ? heads.value : heads.value * keySize);
+    expectShape('query', query!, multiplyDims([heads.query, keySize]));
+    expectShape('key', key!, multiplyDims([heads.key, keySize]));
+    expectShape('value', value!, multiplyDims([heads.value, valueSize]));
+    if (gate) {
+      const each = multiplyDims([heads.value, keySize]);
+      expectShape('gate', gate, gate.shape[2] === heads.value ? heads.value : each);
+    }
     if (beta) expectShape('beta', beta, heads.value);
     const stateShape = [batch, heads.value, keySize, valueSize];
     if (state && (state.shape.length !== 4 || state.shape.some((dim, i) => dim !== stateShape[i]))) {
       throw new ShapeError(`the state must be [${stateShape}]`);
     }
     return [
-      { dtype: 'float32', shape: [batch, sequence, heads.value * valueSize] },
+      { dtype: 'float32', shape: [batch, sequence, multiplyDims([heads.value, valueSize])] },
       { dtype: 'float32', shape: stateShape },
     ];
   },
@@ -72,9 +76,9 @@ function sizes(query: TensorType, value: TensorType, heads: Heads) {
   if (query.shape.length !== 3 || value.shape.length !== 3)
     throw new ShapeError('the operands must have rank 3');
   const [batch, sequence, width] = query.shape;
-  const keySize = (width as number) / heads.query;
-  const valueSize = (value.shape[2] as number) / heads.value;
-  if (!Number.isInteger(keySize) || !Number.isInteger(valueSize)) {
+  const keySize = divideDim(width!, heads.query);
+  const valueSize = divideDim(value.shape[2]!, heads.value);
+  if (keySize === undefined || valueSize === undefined) {
     throw new ShapeError(`the widths do not divide into ${heads.query} query and ${heads.value} value heads`);
   }
   return { batch: batch!, sequence: sequence!, keySize, valueSize };

@@ -59,13 +59,15 @@ export function attention(config: AttentionConfig): Mixer {
       { name: 'key', dtype: 'float32', shape, grows: 2, initial: 0 },
       { name: 'value', dtype: 'float32', shape, grows: 2, initial: 0 },
     ],
-    forward(parameters, x, { state, position, held = position, recent }) {
+    forward(parameters, x, { state, position, held = position, recent, observe }) {
       const heads = projectHeads(parameters, x, config, position);
       const { key, value } = heads;
       const parts: MemoryPart[] = [{ keys: key, values: value, bias: causalBias(x.shape[1]!) }];
       if (recent) parts.unshift({ keys: recent.key!, values: recent.value! });
       if (state) parts.unshift({ keys: state.key!, values: state.value!, bias: heldBias(state.key!, held) });
-      const mixed = attend(heads.query, parts, scaleOf(config));
+      const mixed = attend(heads.query, parts, scaleOf(config), (weights) =>
+        observe?.({ kind: 'attention', weights }),
+      );
       return { output: projectOutput(parameters, mixed, heads, config), state: { key, value } };
     },
   };

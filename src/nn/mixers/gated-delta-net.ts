@@ -118,7 +118,7 @@ export function gatedDeltaNet(config: GatedDeltaNetConfig): Mixer {
         initial: 0,
       },
     ],
-    forward(parameters, x, { state }) {
+    forward(parameters, x, { state, observe }) {
       const [batch, sequence] = x.shape as [Dim, Dim, Dim];
       const { qkv, z, b, a } = layout.project(parameters, x, config);
 
@@ -139,17 +139,17 @@ export function gatedDeltaNet(config: GatedDeltaNetConfig): Mixer {
       const beta = sigmoid(b);
       const timeStep = softplus(add(a, parameters.get('dt_bias', [numValueHeads], initialTimeStep)));
       const A = negate(exp(parameters.get('A_log', [numValueHeads], initialDecay)));
-      const recurrence = linearRecurrence(
-        {
-          query: withLength(q, keyHeadDim, 1 / Math.sqrt(keyHeadDim)),
-          key: withLength(k, keyHeadDim, 1),
-          value: v,
-          gate: multiply(timeStep, A),
-          beta: config.negativeEigenvalues ? multiply(beta, 2) : beta,
-          state: state?.recurrent,
-        },
-        { query: numKeyHeads, key: numKeyHeads, value: numValueHeads },
-      );
+      const operands = {
+        query: withLength(q, keyHeadDim, 1 / Math.sqrt(keyHeadDim)),
+        key: withLength(k, keyHeadDim, 1),
+        value: v,
+        gate: multiply(timeStep, A),
+        beta: config.negativeEigenvalues ? multiply(beta, 2) : beta,
+        state: state?.recurrent,
+      };
+      const counts = { query: numKeyHeads, key: numKeyHeads, value: numValueHeads };
+      observe?.({ kind: 'recurrence', operands, heads: counts });
+      const recurrence = linearRecurrence(operands, counts);
 
       const heads = reshape(recurrence.output, [batch, sequence, numValueHeads, valueHeadDim]);
       const normalized = parameters.within(layout.norm, (p) =>

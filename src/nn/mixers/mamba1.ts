@@ -56,7 +56,7 @@ export function mamba1(config: Mamba1Config): Mixer {
       { name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, innerSize], initial: 0 },
       { name: 'ssm', dtype: 'float32', shape: ['batch', stateSize, innerSize], initial: 0 },
     ],
-    forward(parameters, u, { state }) {
+    forward(parameters, u, { state, observe }) {
       const projected = parameters.within('in_proj', (p) =>
         linear(p, u, 2 * innerSize, { bias: config.projectionBias }),
       );
@@ -73,14 +73,16 @@ export function mamba1(config: Mamba1Config): Mixer {
         return softplus(add(project(dtRaw, weight), p.get('bias', [innerSize], initialTimeStep)));
       });
       const A = negate(exp(parameters.get('A_log', [innerSize, stateSize], initialDecay, { decay: false })));
-      const scan = selectiveScan({
+      const operands = {
         value: multiply(dt, x),
         step: dt,
         rate: A,
         key: B,
         query: C,
         state: state?.ssm,
-      });
+      };
+      observe?.({ kind: 'scan', operands, factor: dt });
+      const scan = selectiveScan(operands);
       const y = add(
         scan.output,
         multiply(x, parameters.get('D', [innerSize], constantly(1), { decay: false })),

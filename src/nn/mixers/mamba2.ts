@@ -74,7 +74,7 @@ export function mamba2(config: Mamba2Config): Mixer {
       { name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, channels], initial: 0 },
       { name: 'ssm', dtype: 'float32', shape: ['batch', numHeads, stateSize, headDim], initial: 0 },
     ],
-    forward(parameters, u, { state }) {
+    forward(parameters, u, { state, observe }) {
       const [batch, sequence] = u.shape as [Dim, Dim, Dim];
       const input = factor(u, config.inputFactor);
       const projected = parameters.within('in_proj', (p) =>
@@ -104,16 +104,16 @@ export function mamba2(config: Mamba2Config): Mixer {
       const A = negate(exp(parameters.get('A_log', [numHeads], initialDecay, { decay: false })));
       const perHead = (values: Tensor): Tensor => reshape(values, [...values.shape, 1]);
       const heads = reshape(x, [batch, sequence, numHeads, headDim]);
-      const recurrence = linearRecurrence(
-        {
-          query: C,
-          key: B,
-          value: reshape(multiply(heads, perHead(dt)), [batch, sequence, inner]),
-          gate: multiply(dt, A),
-          state: state?.ssm,
-        },
-        { query: numGroups, key: numGroups, value: numHeads },
-      );
+      const operands = {
+        query: C,
+        key: B,
+        value: reshape(multiply(heads, perHead(dt)), [batch, sequence, inner]),
+        gate: multiply(dt, A),
+        state: state?.ssm,
+      };
+      const counts = { query: numGroups, key: numGroups, value: numHeads };
+      observe?.({ kind: 'recurrence', operands, heads: counts, factor: dt });
+      const recurrence = linearRecurrence(operands, counts);
       const skip = multiply(heads, perHead(parameters.get('D', [numHeads], constantly(1), { decay: false })));
       const y = add(recurrence.output, reshape(skip, [batch, sequence, inner]));
       const gated = outputGate(parameters, y, z, config);

@@ -99,7 +99,7 @@ function rgLru(
   parameters: Parameters,
   x: Tensor,
   numBlocks: number,
-  { state, position }: MixerContext,
+  { state, position, observe }: MixerContext,
 ): { output: Tensor; state: Tensor } {
   const [batch, sequence, width] = x.shape as [Dim, Dim, number];
   const inputGate = sigmoid(blockLinear(parameters, x, 'input_gate', numBlocks));
@@ -110,14 +110,16 @@ function rgLru(
   const forgotten = subtract(1, exp(multiply(multiply(recurrentGate, rate), 2)));
   const root = where(isFirst, 1, boundedSqrt(forgotten));
   const one = fill([batch, sequence, 1], 1);
-  return selectiveScan({
+  const operands = {
     value: multiply(multiply(x, inputGate), root),
     step: recurrentGate,
     rate: reshape(rate, [width, 1]),
     key: one,
     query: one,
     state: state?.recurrent,
-  });
+  };
+  observe?.({ kind: 'scan', operands, factor: multiply(inputGate, root) });
+  return selectiveScan(operands);
 }
 
 /** x W + b for each of `blocks` parts of x's channels on its own. */

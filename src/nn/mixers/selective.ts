@@ -90,7 +90,13 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
       const bias = causal
         ? causalBias(memory.scores, sequence, config, context.state !== undefined)
         : bidirectionalBias(memory.scores, config);
-      const heads = attend(fresh.heads.query, [{ ...memory, bias }], scaleOf(config));
+      const heads = attend(fresh.heads.query, [{ ...memory, bias }], scaleOf(config), (weights) =>
+        context.observe?.({
+          kind: 'attention',
+          weights,
+          memory: { window, selected, scores: memory.scores },
+        }),
+      );
       const output = projectOutput(parameters, heads, fresh.heads, config);
       return { output, state: context.state ? keep(memory, config) : {} };
     },

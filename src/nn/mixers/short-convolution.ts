@@ -9,7 +9,7 @@
 import { causalConvolution, multiply, split, type Tensor } from '../../graph/index.js';
 import { linear } from '../layers.js';
 import type { Mixer } from '../mixer.js';
-import { normal, type Parameters, uniform } from '../parameters.js';
+import { type Initializer, normal, type Parameters, uniform } from '../parameters.js';
 
 export interface ConvolutionConfig {
   /** Tokens that it covers, the present one included. */
@@ -28,10 +28,17 @@ export function convolve(
   state?: Tensor,
 ): { output: Tensor; state: Tensor } {
   const channels = x.shape.at(-1) as number;
-  const initialize = uniform(1 / Math.sqrt(convKernel));
-  const weight = parameters.get('weight', [channels, 1, convKernel], initialize);
-  const bias = convBias ? parameters.get('bias', [channels], initialize) : undefined;
+  const weight = convolutionWeight(parameters, channels, convKernel);
+  const bias = convBias ? parameters.get('bias', [channels], initializer(convKernel)) : undefined;
   return causalConvolution(x, weight, bias, state);
+}
+
+function convolutionWeight(parameters: Parameters, channels: number, kernel: number): Tensor {
+  return parameters.get('weight', [channels, 1, kernel], initializer(kernel));
+}
+
+function initializer(kernel: number): Initializer {
+  return uniform(1 / Math.sqrt(kernel));
 }
 
 export interface ShortConvolutionConfig {
@@ -46,16 +53,22 @@ export function shortConvolution(config: ShortConvolutionConfig): Mixer {
   const { hiddenSize, convKernel, bias } = config;
   return {
     state: [{ name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, hiddenSize], initial: 0 }],
-    forward(parameters, u, { state }) {
+    forward(parameters, u, { state, observe }) {
       const projected = parameters.within('in_proj', (p) => linear(p, u, 3 * hiddenSize, { bias }));
       const [B, C, x] = split(projected, -1, [hiddenSize, hiddenSize, hiddenSize]) as [
         Tensor,
         Tensor,
         Tensor,
       ];
-      const convolution = parameters.within('conv', (p) =>
-        convolve(p, multiply(B, x), { convKernel, convBias: bias }, state?.conv),
-      );
+      const convolution = parameters.within('conv', (p) => {
+        observe?.({
+          kind: 'convolution',
+          weight: convolutionWeight(p, hiddenSize, convKernel),
+          before: B,
+          after: C,
+        });
+        return convolve(p, multiply(B, x), { convKernel, convBias: bias }, state?.conv);
+      });
       const output = parameters.within('out_proj', (p) =>
         linear(p, multiply(C, convolution.output), hiddenSize, {
           bias,

@@ -1,0 +1,151 @@
+/**
+ * What mixes along the sequence, as matrices. Of softmax attention these are its weights. A recurrence or a convolution has
+ * no such matrix, but what it does to its inputs is linear once the gates are known, so it has a *hidden* one (Ali, Zimerman &
+ * Wolf, 2024, arXiv 2403.01590; for Mamba-2 it is L * (C B^T) dt of Dao & Gu, 2024). It is read off as an impulse response:
+ * the same operator runs over values that are 1 at one token each and 0 elsewhere, and its outputs are the columns.
+ */
+import {
+  broadcastTo,
+  cast,
+  causalConvolution,
+  constant,
+  type Dim,
+  divideDim,
+  equal,
+  exp,
+  gather,
+  iota,
+  linearRecurrence,
+  mean,
+  multiply,
+  negate,
+  reshape,
+  type Tensor,
+  transpose,
+} from '../graph/index.js';
+import type { ConvolutionSight, RecurrenceSight, ScanSight, Sight } from '../nn/index.js';
+
+/** The heads that a sight has; where every channel mixes on its own it is one. */
+export function headsOf(sight: Sight): number {
+  switch (sight.kind) {
+    case 'attention':
+      return sight.weights.shape[1] as number;
+    case 'recurrence':
+      return sight.heads.value;
+    case 'scan':
+      return sight.operands.rate.shape[0] as number;
+    case 'convolution':
+      return sight.weight.shape[0] as number;
+  }
+}
+
+/** The matrices of some heads, for one sequence: [heads, tokens, tokens]. */
+export function matricesOf(sight: Sight, heads: readonly number[]): Tensor {
+  switch (sight.kind) {
+    case 'attention':
+      return take(reshape(sight.weights, sight.weights.shape.slice(1)), heads);
+    case 'convolution':
+      return convolutionMatrices(sight, heads);
+    default: {
+      const { query, key, gate, beta, factor } = recurrenceOf(sight, heads);
+      const [count, tokens] = query.shape as [number, Dim];
+      const impulses = identity(tokens);
+      const value = factor ? multiply(impulses, factor) : broadcastTo(impulses, [count, tokens, tokens]);
+      // A head is a sequence of its own here, so that those that were not asked for cost nothing.
+      return linearRecurrence({ query, key, value, gate, beta }, { query: 1, key: 1, value: 1 }).output;
+    }
+  }
+}
+
+/** What a head writes and keeps of each token, [heads, tokens] each; undefined for what has no such thing. */
+export function gatesOf(sight: Sight, heads: readonly number[]): { write?: Tensor; keep?: Tensor } {
+  if (sight.kind === 'attention' || sight.kind === 'convolution') return {};
+  const { gate, beta, factor } = recurrenceOf(sight, heads);
+  const write = factor ?? beta;
+  return {
+    ...(write && { write: reshape(write, write.shape.slice(0, 2)) }),
+    ...(gate && { keep: mean(exp(gate), -1) }),
+  };
+}
+
+/** How fast all heads forget on average over a sequence, in nats a token: [heads, numbers that decay on their own]. */
+export function decaysOf(sight: Sight): Tensor | undefined {
+  if (sight.kind === 'scan') {
+    const { step, rate } = sight.operands;
+    return negate(multiply(transpose(mean(step, 1), [1, 0]), rate));
+  }
+  if (sight.kind !== 'recurrence' || !sight.operands.gate) return undefined;
+  return negate(reshape(mean(sight.operands.gate, 1), [sight.heads.value, -1]));
+}
+
+/** Operands of some heads, each a batch's row: [heads, tokens, size], and [heads, tokens, 1] where a head has one number. */
+interface Recurrence {
+  readonly query: Tensor;
+  readonly key: Tensor;
+  readonly gate: Tensor | undefined;
+  readonly beta?: Tensor | undefined;
+  readonly factor: Tensor | undefined;
+}
+
+function recurrenceOf(sight: RecurrenceSight | ScanSight, heads: readonly number[]): Recurrence {
+  if (sight.kind === 'scan') {
+    const { query, key, step, rate } = sight.operands;
+    const channels = rate.shape[0] as number;
+    const shared = (x: Tensor): Tensor => broadcastTo(x, [heads.length, ...x.shape.slice(1)]);
+    const rates = reshape(take(rate, heads), [heads.length, 1, rate.shape[1]!]);
+    return {
+      query: shared(query),
+      key: shared(key),
+      gate: multiply(perHead(step, channels, heads), rates),
+      factor: perHead(sight.factor, channels, heads),
+    };
+  }
+  const { operands, heads: counts, factor } = sight;
+  // Consecutive heads share a query or a key.
+  const shared = (x: Tensor, count: number): Tensor => {
+    const each = counts.value / count;
+    return perHead(
+      x,
+      count,
+      heads.map((head) => Math.floor(head / each)),
+    );
+  };
+  return {
+    query: shared(operands.query, counts.query),
+    key: shared(operands.key, counts.key),
+    gate: operands.gate && perHead(operands.gate, counts.value, heads),
+    beta: operands.beta && perHead(operands.beta, counts.value, heads),
+    factor: factor && perHead(factor, counts.value, heads),
+  };
+}
+
+function convolutionMatrices({ weight, before, after }: ConvolutionSight, heads: readonly number[]): Tensor {
+  const [channels, , kernel] = weight.shape as [number, 1, number];
+  const tokens = before.shape[1]!;
+  const count = heads.length;
+  const inputs = multiply(identity(tokens), perHead(before, channels, heads));
+  // Every impulse of every channel is a channel.
+  const flat = reshape(transpose(inputs, [1, 0, 2]), [1, tokens, -1]);
+  const weights = broadcastTo(take(reshape(weight, [channels, 1, kernel]), heads), [count, tokens, kernel]);
+  const { output } = causalConvolution(flat, reshape(weights, [-1, 1, kernel]));
+  const responses = transpose(reshape(output, [tokens, count, tokens]), [1, 0, 2]);
+  return multiply(responses, perHead(after, channels, heads));
+}
+
+/** Some heads of x [1, tokens, count * size]: [heads, tokens, size]. */
+function perHead(x: Tensor, count: number, heads: readonly number[]): Tensor {
+  const [, tokens, width] = x.shape as [Dim, Dim, Dim];
+  const size = divideDim(width, count)!;
+  return take(transpose(reshape(x, [tokens, count, size]), [1, 0, 2]), heads);
+}
+
+/** Entries of the first axis. */
+function take(x: Tensor, indices: readonly number[]): Tensor {
+  const all = indices.length === x.shape[0] && indices.every((index, i) => index === i);
+  return all ? x : gather(x, constant(BigInt64Array.from(indices, BigInt), [indices.length]));
+}
+
+/** [size, size] */
+function identity(size: Dim): Tensor {
+  return cast(equal(reshape(iota(size), [-1, 1]), reshape(iota(size), [1, -1])), 'float32');
+}

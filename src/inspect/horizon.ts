@@ -1,0 +1,31 @@
+/** How long a head remembers. */
+import type { Values } from './trace.js';
+
+/**
+ * Tokens after which 1/e of what was written is left, for heads whose numbers decay at these rates, in nats a token: [heads,
+ * numbers] -> [heads]. What is left is the mean over a head's numbers, so that one that never forgets may make it infinite.
+ */
+export function horizons({ dims, data }: Values): Values {
+  const [heads, numbers] = dims as [number, number];
+  return {
+    dims: [heads],
+    data: Float32Array.from({ length: heads }, (_, head) =>
+      horizon(data.subarray(head * numbers, (head + 1) * numbers)),
+    ),
+  };
+}
+
+function horizon(rates: Float32Array): number {
+  if (rates.length === 1) return 1 / rates[0]!;
+  const left = (tokens: number): number =>
+    rates.reduce((sum, rate) => sum + Math.exp(-rate * tokens), 0) / rates.length;
+  // It lies between the horizons of the fastest and the slowest.
+  let [low, high] = [1 / Math.max(...rates), 1 / Math.min(...rates)];
+  if (high === Number.POSITIVE_INFINITY) return high;
+  for (let i = 0; i < 60; i++) {
+    const middle = Math.sqrt(low * high);
+    if (left(middle) > 1 / Math.E) low = middle;
+    else high = middle;
+  }
+  return high;
+}
