@@ -7,8 +7,10 @@ import { type Device, type HostTensor, openDevice } from '../engine/index.js';
 import {
   add,
   causalConvolution,
+  constant,
   geluTanh,
   input,
+  iota,
   matmul,
   multiply,
   reshape,
@@ -207,23 +209,30 @@ async function seen(
   return { values, y: values.y!.data as Float32Array };
 }
 
-const all = (sight: Sight): number[] => Array.from({ length: headsOf(sight) }, (_, i) => i);
+const heads = (...indices: number[]): Tensor =>
+  constant(BigInt64Array.from(indices, BigInt), [indices.length]);
+const all = (sight: Sight): Tensor => iota(headsOf(sight));
 
-describe.each(Object.entries(cases))('%s', (_, { mixer, remade, heads }) => {
+describe.each(Object.entries(cases))('%s', (_, { mixer, remade, heads: count }) => {
   test('is its matrices times its inner inputs', async () => {
     const { values, y } = await seen(mixer, (sight, u, p) => ({
       remade: remade(p, u, matricesOf(sight, all(sight))),
       matrices: matricesOf(sight, all(sight)),
     }));
-    expect(values.matrices!.dims).toEqual([heads, tokens, tokens]);
+    expect(values.matrices!.dims).toEqual([count, tokens, tokens]);
     expect(relativeError(values.remade!.data as Float32Array, y)).toBeLessThan(1e-5);
     expect(Math.hypot(...y)).toBeGreaterThan(0.1);
+  });
+
+  test('of no heads there is nothing', async () => {
+    const { values } = await seen(mixer, (sight) => ({ matrices: matricesOf(sight, heads()) }));
+    expect(values.matrices!.dims).toEqual([0, tokens, tokens]);
   });
 
   test('no token sees a later one', async () => {
     const { values } = await seen(mixer, (sight) => ({ matrices: matricesOf(sight, all(sight)) }));
     const matrices = toArray(values.matrices!);
-    for (let h = 0; h < heads; h++)
+    for (let h = 0; h < count; h++)
       for (let i = 0; i < tokens; i++)
         for (let j = i + 1; j < tokens; j++) expect(matrices.at(h, i, j) === 0).toBe(true);
   });
@@ -231,10 +240,10 @@ describe.each(Object.entries(cases))('%s', (_, { mixer, remade, heads }) => {
   test('some heads are those of all', async () => {
     const some = [1, 4];
     const { values } = await seen(mixer, (sight) => {
-      const [whole, part] = [gatesOf(sight, all(sight)), gatesOf(sight, some)];
+      const [whole, part] = [gatesOf(sight, all(sight)), gatesOf(sight, heads(...some))];
       return {
         matrices: matricesOf(sight, all(sight)),
-        'some matrices': matricesOf(sight, some),
+        'some matrices': matricesOf(sight, heads(...some)),
         write: whole.write,
         'some write': part.write,
         keep: whole.keep,
@@ -399,18 +408,18 @@ describe('what is written, kept and forgotten', () => {
     const expected = tabulate([6, tokens], (h, t) => beta.at(0, t!, h!));
     expect(relativeError(values.write!.data as Float32Array, expected.data)).toBeLessThan(1e-6);
     await seen(cases['short convolution']!.mixer, (sight) => {
-      expect(gatesOf(sight, [0])).toEqual({});
+      expect(gatesOf(sight, heads(0))).toEqual({});
       expect(decaysOf(sight)).toBeUndefined();
       return {};
     });
   });
 });
 
-const heads = { hiddenSize, numHeads: 4, numKeyValueHeads: 2, headDim: 6, outputDeviation: 0.02 };
+const layer = { hiddenSize, numHeads: 4, numKeyValueHeads: 2, headDim: 6, outputDeviation: 0.02 };
 describe.each([
-  ['attention', attention(heads), tokens],
-  ['sliding window', slidingWindowAttention({ ...heads, window: 5 }), 5],
-  ['selective attention', selectiveAttention({ ...heads, window: 3, selected: 4 }), 7],
+  ['attention', attention(layer), tokens],
+  ['sliding window', slidingWindowAttention({ ...layer, window: 5 }), 5],
+  ['selective attention', selectiveAttention({ ...layer, window: 3, selected: 4 }), 7],
 ] as const)('%s', (_, mixer, seenAtMost) => {
   test('rows sum to 1, over no more tokens than it remembers', async () => {
     const { values } = await seen(mixer, (sight) => ({ matrices: matricesOf(sight, all(sight)) }));
