@@ -2,8 +2,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type DeviceName, openDevice } from '../engine/index.js';
+import { type Device, type DeviceName, openDevice } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
+import { LanguageModel } from '../generate/index.js';
 import {
   countParameters,
   DESIGNS,
@@ -36,6 +37,7 @@ import {
   FINE_TUNING_RATES,
   TRAINING_DEFAULTS,
   type TrainingEvent,
+  type TrainingInput,
   type TrainingSettings,
   train,
 } from '../train/index.js';
@@ -167,6 +169,7 @@ async function run(source: string, options: TrainOptions): Promise<void> {
     interrupt.abort();
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const writer = options.device === 'cpu' ? device : await openDevice('cpu');
   const progress = new Progress(settings.steps, perStep);
   const result = await train({
     model,
@@ -179,6 +182,7 @@ async function run(source: string, options: TrainOptions): Promise<void> {
     device,
     folder: options.out,
     resume: options.resume,
+    sample: sampler(tokenizer, validation, settings.seed, writer),
     onEvent: (event) => progress.show(event),
     signal: interrupt.signal,
   }).finally(() => progress.clear());
@@ -191,6 +195,33 @@ async function run(source: string, options: TrainOptions): Promise<void> {
   const trained = lora ? 'adapter' : 'model';
   say(`done: validation perplexity ${result.perplexity?.toFixed(2)}, ${trained} in ${checkpoint}`);
   say(`next:  heddle generate ${lora ? `${from} --adapter ${checkpoint}` : checkpoint} --prompt "..."`);
+}
+
+/** Tokens of the held-out text that a sample goes on from, and tokens that it has. */
+const SAMPLE_PROMPT = 12;
+const SAMPLE_LENGTH = 48;
+
+/** Goes on from the beginning of the held-out text, by the same dice each time, on `device`. */
+function sampler(
+  tokenizer: Tokenizer,
+  validation: Int32Array,
+  seed: number,
+  device: Device,
+): NonNullable<TrainingInput['sample']> {
+  const prompt = [...validation.subarray(0, SAMPLE_PROMPT)];
+  return async (model, weights) => {
+    const writer = await LanguageModel.compile(model, weights, tokenizer, device);
+    try {
+      const session = writer.session();
+      await session.read(prompt);
+      let text = '';
+      for await (const piece of session.generate({ seed, maxTokens: SAMPLE_LENGTH })) text += piece.text;
+      session.dispose();
+      return { prompt: tokenizer.decode(prompt), text };
+    } finally {
+      await writer.dispose();
+    }
+  };
 }
 
 /** The adapters that are asked for. */

@@ -14,6 +14,8 @@ export {
   expectNoRun,
   initialMemory,
   initialWeights,
+  METRICS,
+  type Sample,
   stepsPerRunOn,
   type TrainingEvent,
   type TrainingInput,

@@ -1,5 +1,5 @@
 /** What a training run is given, and what it tells. */
-import type { Device } from '../engine/index.js';
+import type { Device, Weight } from '../engine/index.js';
 import type { LoraConfig, Model } from '../models/index.js';
 import type { Tokenizer } from '../text/index.js';
 import type { TrainingSettings } from './settings.js';
@@ -16,7 +16,14 @@ export type TrainingEvent =
       tokensPerSecond: number;
     }
   | { event: 'evaluation'; step: number; loss: number; perplexity: number; tokens: number }
+  | ({ event: 'sample'; step: number } & Sample)
   | { event: 'saved'; step: number };
+
+/** What the model writes on a text. */
+export interface Sample {
+  prompt: string;
+  text: string;
+}
 
 export interface TrainingInput {
   model: Model;
@@ -34,6 +41,8 @@ export interface TrainingInput {
   folder: string;
   /** Go on from the folder's checkpoint. */
   resume?: boolean;
+  /** Asked after each evaluation, with the weights of that moment: what it answers is logged. */
+  sample?: (model: Model, weights: ReadonlyMap<string, Weight>) => Promise<Sample>;
   onEvent?: (event: TrainingEvent) => void;
   /** Once aborted, the run saves and returns. */
   signal?: AbortSignal;

@@ -14,6 +14,7 @@ import {
   type HostTensor,
   hostZeros,
   type Memory,
+  type Weight,
 } from '../engine/index.js';
 import { ConfigError, DataError, StorageError, TrainingError } from '../errors.js';
 import {
@@ -35,9 +36,10 @@ import { learningRateAt } from './schedule.js';
 import { checkSettings } from './settings.js';
 
 export { CHECKPOINT } from './checkpoint.js';
-export type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
+export type { Sample, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 
-const METRICS = 'metrics.jsonl';
+/** The log's file in a run's folder: a line of JSON for each event, with its time. */
+export const METRICS = 'metrics.jsonl';
 /** Evaluation reads at most this many batches: it must not outweigh training. */
 const EVALUATION_BATCHES = 64;
 /** Where a device copies its memory back after each run, one run does several steps, as long as this is not much work. */
@@ -114,6 +116,8 @@ interface Equipment {
   /** With its adapters, where they are what is trained. */
   model: Model;
   parameters: readonly ParameterSpec[];
+  /** The weights that are not trained. */
+  frozen: ReadonlyMap<string, Weight>;
   fingerprint: string;
   batches: Batches;
   held: readonly BigInt64Array[];
@@ -148,7 +152,7 @@ class Run {
     // Nothing is written before it is sure that there is something to start from.
     const initial = input.resume ? undefined : await fresh(input, parameters);
     // What adapters are trained beside is read from its files as it is needed, and has no gradients and no moments.
-    const frozen = lora && from !== undefined ? { weights: await locateWeights(from, input.model) } : {};
+    const frozen = lora && from !== undefined ? await locateWeights(from, input.model) : new Map();
     await makeFolder(folder).catch((error: unknown) => {
       throw inWords(folder, error);
     });
@@ -158,12 +162,12 @@ class Run {
     const start = initial
       ? { step: 0, values: initial }
       : await readCheckpoint(input, parameters, fingerprint);
-    const training = await device.compile({ ...program, ...frozen });
-    const evaluation = await device.compile({ ...evaluationProgram(model, sequence), ...frozen });
+    const training = await device.compile({ ...program, weights: frozen });
+    const evaluation = await device.compile({ ...evaluationProgram(model, sequence), weights: frozen });
     const memory = training.allocate(start.values);
     await trimMetrics(join(folder, METRICS), start.step);
     const programs = { stepsPerRun, training, evaluation, memory };
-    return new Run(input, { model, parameters, fingerprint, batches, held, ...programs }, start.step);
+    return new Run(input, { model, parameters, frozen, fingerprint, batches, held, ...programs }, start.step);
   }
 
   async close(): Promise<void> {
@@ -235,7 +239,7 @@ class Run {
     this.step += real;
   }
 
-  /** Loss and perplexity on held-out text. */
+  /** Loss and perplexity on held-out text, and what the model writes now. */
   private async evaluate(): Promise<void> {
     const { batch } = this.input.settings;
     const { evaluation, held, memory } = this.equipment;
@@ -245,6 +249,12 @@ class Run {
       throw this.diverged(`the validation loss became ${result.loss}`, this.step);
     this.perplexity = result.perplexity;
     await this.report({ event: 'evaluation', step: this.step, ...result });
+    const { sample } = this.input;
+    if (!sample) return;
+    const { model, parameters, frozen } = this.equipment;
+    const trained = await memory.read(parameters.map(({ name }) => name));
+    const written = await sample(model, new Map([...frozen, ...trained]));
+    await this.report({ event: 'sample', step: this.step, ...written });
   }
 
   private async save(): Promise<void> {

@@ -1,0 +1,169 @@
+/** What the server is asked for. */
+import type { RunLog, TrainingRun } from '../../src/server/studio-api.js';
+
+/** What the server says is wrong. */
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
+const KEY = 'heddle.key';
+
+/** The key for a server that wants one; it is forgotten with the tab. */
+export function keepKey(key: string): void {
+  sessionStorage.setItem(KEY, key);
+}
+
+export interface ModelInfo {
+  readonly id: string;
+}
+
+/** A memory that the server holds. */
+export interface StoredState {
+  readonly id: string;
+  readonly model: string;
+  /** Seconds since 1970. */
+  readonly created: number;
+  readonly tokens: number;
+  readonly bytes: number;
+  readonly name?: string | null;
+}
+
+export interface Message {
+  readonly role: 'user' | 'assistant';
+  readonly content: string;
+}
+
+export interface ChatRequest {
+  readonly model: string;
+  readonly messages: readonly Message[];
+  /** What was read and written before the messages. */
+  readonly state?: string;
+  readonly temperature: number;
+  readonly top_p: number;
+  readonly max_tokens: number;
+  readonly seed?: number;
+}
+
+/** What an answer took. */
+export interface ChatOutcome {
+  readonly state: StoredState | undefined;
+  readonly reusedTokens: number;
+  readonly readTokens: number;
+  readonly writtenTokens: number;
+  readonly stateBytes: number;
+  readonly finishReason: string;
+}
+
+export const listModels = async (): Promise<readonly ModelInfo[]> =>
+  (await getJson<{ data: ModelInfo[] }>('/v1/models')).data;
+
+export const listStates = async (): Promise<readonly StoredState[]> =>
+  (await getJson<{ data: StoredState[] }>('/v1/states')).data;
+
+export const forkState = (id: string, name?: string): Promise<StoredState> =>
+  sendJson(`/v1/states/${encodeURIComponent(id)}/fork`, 'POST', name === undefined ? {} : { name });
+
+export const nameState = (id: string, name: string): Promise<StoredState> =>
+  sendJson(`/v1/states/${encodeURIComponent(id)}`, 'PATCH', { name });
+
+export const deleteState = async (id: string): Promise<void> => {
+  await send(`/v1/states/${encodeURIComponent(id)}`, { method: 'DELETE' });
+};
+
+export const listRuns = async (): Promise<readonly TrainingRun[]> =>
+  (await getJson<{ data: TrainingRun[] }>('/studio/api/runs')).data;
+
+export const readRun = (id: string, from: string | undefined): Promise<RunLog> =>
+  getJson(`/studio/api/runs/${id}${from === undefined ? '' : `?from=${from}`}`);
+
+interface ChatChunk {
+  readonly choices?: readonly { delta?: { content?: string | null }; finish_reason?: string | null }[];
+  readonly usage?: { completion_tokens: number } | null;
+  readonly heddle?: {
+    state?: StoredState;
+    reused_tokens: number;
+    read_tokens: number;
+    state_bytes: number;
+  };
+  readonly error?: { message: string };
+}
+
+/** Asks for an answer, which `onText` gets as it is written, and has the memory after it kept. */
+export async function chat(
+  request: ChatRequest,
+  onText: (text: string) => void,
+  signal: AbortSignal,
+): Promise<ChatOutcome> {
+  const body = { ...request, stream: true, stream_options: { include_usage: true }, save_state: true };
+  const response = await send('/v1/chat/completions', { method: 'POST', ...json(body), signal });
+  let finishReason = 'stop';
+  let writtenTokens = 0;
+  let held: ChatChunk['heddle'];
+  for await (const data of eventsOf(response)) {
+    if (data === '[DONE]') break;
+    const chunk = JSON.parse(data) as ChatChunk;
+    if (chunk.error) throw new ApiError(chunk.error.message, 500);
+    const [choice] = chunk.choices ?? [];
+    if (choice?.delta?.content) onText(choice.delta.content);
+    if (choice?.finish_reason) finishReason = choice.finish_reason;
+    if (chunk.usage) writtenTokens = chunk.usage.completion_tokens;
+    if (chunk.heddle) held = chunk.heddle;
+  }
+  return {
+    state: held?.state,
+    reusedTokens: held?.reused_tokens ?? 0,
+    readTokens: held?.read_tokens ?? 0,
+    stateBytes: held?.state_bytes ?? 0,
+    writtenTokens,
+    finishReason,
+  };
+}
+
+/** The data of server-sent events. */
+export async function* eventsOf(response: Response): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = '';
+  for await (const bytes of response.body as unknown as AsyncIterable<Uint8Array>) {
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split('\n');
+    rest = lines.pop()!;
+    for (const line of lines) if (line.startsWith('data:')) yield line.slice(5).trim();
+  }
+}
+
+const json = (body: unknown): RequestInit => ({
+  body: JSON.stringify(body),
+  headers: { 'content-type': 'application/json' },
+});
+
+async function getJson<T>(path: string): Promise<T> {
+  return (await (await send(path, {})).json()) as T;
+}
+
+export async function sendJson<T>(
+  path: string,
+  method: string,
+  body: unknown,
+  signal?: AbortSignal,
+): Promise<T> {
+  const response = await send(path, { method, ...json(body), ...(signal && { signal }) });
+  return (await response.json()) as T;
+}
+
+/** Throws `ApiError` with the server's own words for any answer but a good one. */
+async function send(path: string, init: RequestInit): Promise<Response> {
+  const key = sessionStorage.getItem(KEY);
+  const headers = new Headers(init.headers);
+  if (key !== null) headers.set('authorization', `Bearer ${key}`);
+  const response = await fetch(path, { ...init, headers }).catch((error: Error) => {
+    if (error.name === 'AbortError') throw error;
+    throw new ApiError('The server does not answer: is it still running?', 0);
+  });
+  if (response.ok) return response;
+  const problem = (await response.json().catch(() => undefined)) as ChatChunk | undefined;
+  throw new ApiError(problem?.error?.message ?? `The server answered ${response.status}`, response.status);
+}

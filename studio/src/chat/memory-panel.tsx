@@ -1,0 +1,179 @@
+/** What a conversation holds: what its last turn took, its snapshots as a tree, and the memories that were kept. */
+import { formatBytes } from '../../../src/cli/format.js';
+import type { StoredState } from '../api.js';
+import { reporting } from '../parts/status.js';
+import {
+  beginWith,
+  discard,
+  fork,
+  isWriting,
+  keptStates,
+  type Lane,
+  models,
+  name,
+  rewind,
+  treeOf,
+} from './chat.js';
+import { pathTo, type Turn } from './conversation.js';
+import { SnapshotTree } from './snapshot-tree.js';
+
+export function MemoryPanel({ lane }: { lane: Lane }) {
+  const tree = treeOf(lane);
+  const head = tree.find(({ id }) => id === lane.head);
+  return (
+    <>
+      <Held path={pathTo(tree, lane.head)} />
+      <section aria-labelledby="snapshots">
+        <h2 id="snapshots">Snapshots</h2>
+        {tree.length === 0 ? (
+          <p class="faint">The first turn leaves the first one.</p>
+        ) : (
+          <SnapshotTree tree={tree} lane={lane} onChoose={(turn) => rewind(lane, turn?.id)} />
+        )}
+        {head?.state && <Actions key={head.id} lane={lane} turn={head} />}
+      </section>
+      <Kept />
+    </>
+  );
+}
+
+/** How much is held, and what of the last prompt had been read before. */
+function Held({ path }: { path: readonly Turn[] }) {
+  const last = path.findLast(({ state, outcome }) => state ?? outcome);
+  const { reusedTokens = 0, readTokens = 0, writtenTokens = 0, stateBytes = 0 } = last?.outcome ?? {};
+  const tokens = last?.state?.tokens ?? reusedTokens + readTokens + writtenTokens;
+  const parts = [
+    { name: 'reused', count: reusedTokens },
+    { name: 'read', count: readTokens },
+    { name: 'written', count: writtenTokens },
+  ];
+  const most = Math.max(1, reusedTokens + readTokens + writtenTokens);
+  return (
+    <section aria-labelledby="held">
+      <h2 id="held">Memory</h2>
+      <dl class="figures">
+        <div>
+          <dt>held</dt>
+          <dd data-figure="bytes">{formatBytes(last?.state?.bytes ?? stateBytes)}</dd>
+        </div>
+        <div>
+          <dt>tokens in it</dt>
+          <dd data-figure="tokens">{tokens.toLocaleString('en')}</dd>
+        </div>
+      </dl>
+      <div class="shares" aria-hidden="true">
+        {parts.map(({ name, count }) => (
+          <span key={name} class={name} style={{ flexGrow: count / most }} />
+        ))}
+      </div>
+      <ul class="legend">
+        {parts.map(({ name, count }) => (
+          <li key={name} class={name}>
+            <strong data-figure={name}>{count.toLocaleString('en')}</strong> {name}
+          </li>
+        ))}
+      </ul>
+      <Growth path={path} />
+    </section>
+  );
+}
+
+/** Bytes after each turn: the line of a memory that does not grow is flat. */
+function Growth({ path }: { path: readonly Turn[] }) {
+  const states = path.flatMap(({ state }) => state ?? []);
+  if (states.length < 2) return null;
+  const [width, height] = [300, 44];
+  const lastTokens = states.at(-1)!.tokens;
+  const most = Math.max(...states.map(({ bytes }) => bytes));
+  const points = states.map(
+    ({ tokens, bytes }) =>
+      [(tokens / lastTokens) * (width - 8) + 4, height - 6 - (bytes / most) * 32] as const,
+  );
+  const first = states[0]!;
+  return (
+    <figure class="growth">
+      <svg viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
+        <line x1="0" x2={width} y1={height - 5} y2={height - 5} />
+        <polyline points={points.map((point) => point.join()).join(' ')} />
+        {points.map(([x, y]) => (
+          <circle key={x} cx={x} cy={y} r="3" />
+        ))}
+      </svg>
+      <figcaption>
+        {formatBytes(first.bytes)} after {first.tokens.toLocaleString('en')} tokens,{' '}
+        {formatBytes(states.at(-1)!.bytes)} after {lastTokens.toLocaleString('en')}
+      </figcaption>
+    </figure>
+  );
+}
+
+/** What can be done with the snapshot where one stands. */
+function Actions({ lane, turn }: { lane: Lane; turn: Turn }) {
+  return (
+    <form
+      class="actions"
+      onSubmit={(event) => {
+        event.preventDefault();
+        const given = String(new FormData(event.currentTarget).get('name')).trim();
+        if (given !== '') reporting(() => name(lane.model, turn, given))();
+      }}
+    >
+      <input
+        name="name"
+        aria-label="Name of this snapshot"
+        placeholder="a name"
+        defaultValue={turn.state?.name ?? ''}
+        maxLength={80}
+        required
+      />
+      <button type="submit">{turn.state?.name ? 'Rename' : 'Keep'}</button>
+      <button type="button" disabled={isWriting(lane)} onClick={reporting(() => fork(lane))}>
+        Fork
+      </button>
+    </form>
+  );
+}
+
+function Kept() {
+  if (keptStates.value.length === 0) return null;
+  const served = new Set(models.value?.map(({ id }) => id));
+  return (
+    <section aria-labelledby="kept">
+      <h2 id="kept">Kept</h2>
+      <ul class="kept">
+        {keptStates.value.map((state) => (
+          <KeptState key={state.id} state={state} served={served.has(state.model)} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function KeptState({ state, served }: { state: StoredState; served: boolean }) {
+  return (
+    <li>
+      <span class="grow">
+        <strong>{state.name}</strong>
+        <span class="faint">
+          {state.model} · {state.tokens.toLocaleString('en')} tokens · {formatBytes(state.bytes)}
+        </span>
+      </span>
+      <button
+        type="button"
+        disabled={!served}
+        onClick={() => beginWith(state)}
+        aria-label={`Go on from ${state.name}`}
+      >
+        Go on
+      </button>
+      <button
+        type="button"
+        class="plain"
+        onClick={reporting(() => discard(state))}
+        aria-label={`Delete ${state.name}`}
+      >
+        ✕
+      </button>
+    </li>
+  );
+}

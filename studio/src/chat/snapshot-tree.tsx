@@ -1,0 +1,99 @@
+/** The snapshots of a conversation, drawn as threads: a bead for each, a new thread where one said something else. */
+import { formatBytes } from '../../../src/cli/format.js';
+import type { Lane } from './chat.js';
+import { pathTo, rowsOf, type Tree, type TreeRow, type Turn, titleOf } from './conversation.js';
+
+const ROW = 44;
+const COLUMN = 16;
+/** Threads beyond these are drawn on top of each other. */
+const MOST_COLUMNS = 6;
+
+interface SnapshotTreeProps {
+  tree: Tree;
+  lane: Lane;
+  /** `undefined` is the beginning. */
+  onChoose: (turn: Turn | undefined) => void;
+}
+
+export function SnapshotTree({ tree, lane, onChoose }: SnapshotTreeProps) {
+  const rows = rowsOf(tree);
+  const way = new Set(pathTo(tree, lane.head).map(({ id }) => id));
+  const columns = Math.min(MOST_COLUMNS, 1 + Math.max(...rows.map(({ column }) => column)));
+  const gutter = columns * COLUMN + 8;
+  const height = (rows.length + 1) * ROW;
+  return (
+    <div class="tree" onKeyDown={moveBetweenButtons}>
+      <svg width={gutter} height={height} viewBox={`0 0 ${gutter} ${height}`} aria-hidden="true">
+        {rows.map((row, i) => (
+          <path
+            key={`thread ${row.turn.id}`}
+            class={`thread ${way.has(row.turn.id) ? 'taken' : ''}`}
+            d={thread(row, i)}
+          />
+        ))}
+        <circle class={`bead ${lane.head === undefined ? 'head' : 'taken'}`} cx={x(0)} cy={y(-1)} r="4" />
+        {rows.map(({ turn, column }, i) => (
+          <circle
+            key={turn.id}
+            class={`bead ${turn.id === lane.head ? 'head' : way.has(turn.id) ? 'taken' : ''} ${turn.state ? '' : 'lost'}`}
+            cx={x(column)}
+            cy={y(i)}
+            r={turn.id === lane.head ? 6 : 4.5}
+          />
+        ))}
+      </svg>
+      <ol>
+        <li>
+          <button
+            type="button"
+            aria-current={lane.head === undefined ? 'step' : undefined}
+            onClick={() => onChoose(undefined)}
+          >
+            <span class="title faint">the beginning</span>
+          </button>
+        </li>
+        {rows.map(({ turn }) => (
+          <li key={turn.id}>
+            <button
+              type="button"
+              data-turn={turn.id}
+              aria-current={turn.id === lane.head ? 'step' : undefined}
+              disabled={turn.status === 'writing'}
+              onClick={() => onChoose(turn)}
+            >
+              <span class={`title ${turn.state?.name ? 'named' : ''}`}>{titleOf(turn)}</span>
+              <span class="sub">{held(turn)}</span>
+            </button>
+          </li>
+        ))}
+      </ol>
+    </div>
+  );
+}
+
+function held({ state, status }: Turn): string {
+  if (state) return `${state.tokens.toLocaleString('en')} tokens · ${formatBytes(state.bytes)}`;
+  return { writing: 'writing…', stopped: 'stopped', failed: 'failed', done: 'not held any more' }[status];
+}
+
+const x = (column: number): number => 10 + Math.min(column, MOST_COLUMNS - 1) * COLUMN;
+/** The beginning stands in a row of its own, above the others. */
+const y = (row: number): number => (row + 1) * ROW + ROW / 2;
+
+/** From a parent's bead down its thread, and over to the child's where it branches off. */
+function thread({ column, from }: TreeRow, row: number): string {
+  const [x0, y0] = [x(from?.column ?? 0), y(from?.row ?? -1)];
+  const [x1, y1] = [x(column), y(row)];
+  if (x0 === x1) return `M${x0} ${y0}V${y1}`;
+  return `M${x0} ${y0}C${x0} ${y0 + ROW * 0.6} ${x1} ${y0 + ROW * 0.2} ${x1} ${y0 + ROW * 0.8}V${y1}`;
+}
+
+/** Arrow keys go from one snapshot to the next. */
+function moveBetweenButtons(event: KeyboardEvent & { currentTarget: HTMLElement }): void {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (step === undefined) return;
+  const buttons = [...event.currentTarget.querySelectorAll('button')];
+  const at = buttons.indexOf(document.activeElement as HTMLButtonElement);
+  buttons[at + step]?.focus();
+  event.preventDefault();
+}

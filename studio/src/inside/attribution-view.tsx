@@ -1,0 +1,84 @@
+/** Which tokens one drew on, and whether that is true: what is lost without them, and without as many others. */
+import { Plot } from '../parts/plot.js';
+import { figure } from './heatmap.js';
+import { attribution, trace } from './inside.js';
+import { tensorOf } from './tensor.js';
+import { wordOf } from './words.js';
+
+const SHOWN = 8;
+
+export function AttributionView() {
+  const found = attribution.value;
+  if (!found) return null;
+  const { tokens } = trace.value!;
+  const scores = tensorOf(found.scores).data;
+  const most = [...scores.keys()].sort((a, b) => Math.abs(scores[b]!) - Math.abs(scores[a]!)).slice(0, SHOWN);
+  const size = Math.abs(scores[most[0]!] ?? 0) || 1;
+  return (
+    <section aria-labelledby="attribution">
+      <h2 id="attribution">
+        What <b>{wordOf(found.token)}</b> draws on{' '}
+        <span class="faint">
+          gradient times input, in nats of its log probability ({found.logProbability.toFixed(2)})
+        </span>
+      </h2>
+      <div class="mixer">
+        <section class="reads" aria-label="The tokens that count most">
+          <ol>
+            {most.map((i) => (
+              <li key={i}>
+                <span class="word">{wordOf(tokens[i]!)}</span>
+                <span class="faint">{i}</span>
+                <span class="measure" aria-hidden="true">
+                  <i
+                    class={scores[i]! < 0 ? 'low' : 'high'}
+                    style={{ width: `${(100 * Math.abs(scores[i]!)) / size}%` }}
+                  />
+                </span>
+                <span class="number">{figure(scores[i]!)}</span>
+              </li>
+            ))}
+          </ol>
+        </section>
+        <div class="beside">
+          <Deletion />
+        </div>
+      </div>
+    </section>
+  );
+}
+
+function Deletion() {
+  const deletion = attribution.value?.deletion;
+  if (!deletion) return <p class="faint">There are too few tokens before it to take any away.</p>;
+  const lost = tensorOf(deletion.attributed).data;
+  const random = tensorOf(deletion.random);
+  const means = deletion.counts.map((_, i) => {
+    const draws = random.row(i);
+    return draws.reduce((sum, value) => sum + value, 0) / draws.length;
+  });
+  const last = deletion.counts.length - 1;
+  return (
+    <>
+      <Plot
+        title="Deletion test"
+        unit="nats lost"
+        xName="tokens taken away"
+        lines={[
+          {
+            name: 'those it draws on',
+            colour: 'high',
+            x: deletion.counts,
+            y: [...lost],
+            style: 'points',
+          },
+          { name: 'as many at random', colour: 'faint', x: deletion.counts, y: means, style: 'points' },
+        ]}
+      />
+      <p class="faint">
+        Without the {deletion.counts[last]} tokens of the highest scores it loses {figure(lost[last]!)} nats;
+        without as many at random, {figure(means[last]!)} on average.
+      </p>
+    </>
+  );
+}

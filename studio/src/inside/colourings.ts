@@ -1,0 +1,73 @@
+/** The numbers by which a text can be coloured. */
+import { attribution, mixer, position, row, trace } from './inside.js';
+import { tensorOf } from './tensor.js';
+
+export interface Colouring {
+  readonly key: 'surprise' | 'row' | 'selection' | 'attribution';
+  readonly name: string;
+  /** What the numbers are, with their unit. */
+  readonly meaning: string;
+  readonly values: readonly (number | undefined)[];
+  readonly marks?: readonly ('selected' | 'window' | undefined)[];
+  /** Of the token that is looked at. */
+  readonly note?: string;
+}
+
+/** Those that there are for what is shown. */
+export function colourings(): Colouring[] {
+  const tokens = trace.value?.tokens ?? [];
+  const at = position.value;
+  const surprises = tokens.map(({ logProbability }) =>
+    logProbability === undefined ? undefined : -logProbability,
+  );
+  const surprise = surprises[at];
+  const found: Colouring[] = [
+    {
+      key: 'surprise',
+      name: 'surprise',
+      meaning: 'nats of surprise',
+      values: surprises,
+      ...(surprise !== undefined && {
+        note: `${surprise.toFixed(2)} nats of surprise, probability ${(100 * Math.exp(-surprise)).toPrecision(2)} %`,
+      }),
+    },
+  ];
+  const read = row.value;
+  if (read) {
+    found.push({
+      key: 'row',
+      name: 'what the token reads in this head',
+      meaning: 'weight',
+      values: tokens.map((_, i) => (i <= at ? read[i] : undefined)),
+    });
+  }
+  const selection = mixer.value?.selection;
+  if (selection) {
+    const scores = selection.scores && tensorOf(selection.scores).data;
+    const until = tensorOf(selection.seenUntil).data;
+    const marks = tokens.map((_, i) => {
+      if (i > at || until[i]! <= at) return undefined;
+      return at - i < selection.window ? ('window' as const) : ('selected' as const);
+    });
+    const count = marks.filter((mark) => mark === 'selected').length;
+    found.push({
+      key: 'selection',
+      name: scores ? 'what this layer selects' : 'what this layer still sees',
+      meaning: scores ? 'score' : 'seen until',
+      values: [...(scores ?? until)],
+      marks,
+      note: `the layer sees the last ${Math.min(selection.window, at + 1)} tokens and ${count} older ones, which are underlined`,
+    });
+  }
+  const attributed = attribution.value;
+  if (attributed) {
+    const { data } = tensorOf(attributed.scores);
+    found.push({
+      key: 'attribution',
+      name: 'what the token draws on',
+      meaning: 'nats, gradient times input',
+      values: tokens.map((_, i) => data[i]),
+    });
+  }
+  return found;
+}

@@ -1,0 +1,112 @@
+/** A matrix of what each token (downwards) reads from those before it (across), as a picture that can be walked with keys. */
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
+import type { Token } from '../../../src/inspect/trace.js';
+import { type Scale, scaleFor } from './scale.js';
+import { wordOf } from './words.js';
+
+/** Draws a matrix, a pixel an element. */
+export function paint(canvas: HTMLCanvasElement, matrix: Float32Array, size: number, scale: Scale): void {
+  const context = canvas.getContext('2d')!;
+  canvas.width = size;
+  canvas.height = size;
+  const image = context.createImageData(size, size);
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j <= i; j++) {
+      const at = i * size + j;
+      image.data.set([...scale.rgb(matrix[at]!), 255], 4 * at);
+    }
+  }
+  context.putImageData(image, 0, 0);
+}
+
+interface HeatmapProps {
+  readonly matrix: Float32Array;
+  readonly tokens: readonly Token[];
+  readonly name: string;
+  /** The row of the token that is looked at. */
+  readonly position: number;
+  readonly onPosition: (position: number) => void;
+}
+
+export function Heatmap({ matrix, tokens, name, position, onPosition }: HeatmapProps) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [column, setColumn] = useState(0);
+  const size = tokens.length;
+  const scale = scaleFor(matrix);
+  const from = Math.min(column, position);
+  useLayoutEffect(() => paint(canvas.current!, matrix, size, scale));
+  const pick = ({ offsetX, offsetY }: PointerEvent, { clientWidth }: HTMLElement): void => {
+    const place = (offset: number): number =>
+      Math.max(0, Math.min(size - 1, Math.floor((offset / clientWidth) * size)));
+    onPosition(place(offsetY));
+    setColumn(place(offsetX));
+  };
+  const percent = (count: number): string => `${(100 * count) / size}%`;
+  return (
+    <div class="heatmap">
+      {/* biome-ignore lint/a11y/useSemanticElements: there is no element for a matrix that is walked with arrow keys. */}
+      <div
+        class="cells"
+        role="application"
+        aria-roledescription="heatmap"
+        aria-label={`${name}: ${size} by ${size}. Arrow keys move; what a token reads from another is told below.`}
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: it is walked with arrow keys.
+        tabIndex={0}
+        onPointerMove={(event) => {
+          if (event.buttons === 1) pick(event, event.currentTarget);
+        }}
+        onPointerDown={(event) => pick(event, event.currentTarget)}
+        onKeyDown={(event) => {
+          const move = MOVES[event.key];
+          if (!move) return;
+          event.preventDefault();
+          const next = Math.max(0, Math.min(size - 1, position + move[0]));
+          onPosition(next);
+          setColumn(Math.max(0, Math.min(next, from + move[1])));
+        }}
+      >
+        <canvas ref={canvas} />
+        <span class="at-row" style={{ top: percent(position), height: percent(1) }} />
+        <span
+          class="at-cell"
+          style={{ top: percent(position), left: percent(from), width: percent(1), height: percent(1) }}
+        />
+      </div>
+      <output class="reading">
+        <b>{wordOf(tokens[position]!)}</b> <span class="faint">({position})</span> reads{' '}
+        <b>{wordOf(tokens[from]!)}</b> <span class="faint">({from})</span>:{' '}
+        <b data-value>{figure(matrix[position * size + from]!)}</b>
+      </output>
+      <p class="faint scale">
+        {scale.range[0] < 0 && (
+          <>
+            <i class="low" /> {figure(scale.range[0])}{' '}
+          </>
+        )}
+        <i class="ground" /> 0 <i class="high" /> {figure(scale.range[1])}
+      </p>
+    </div>
+  );
+}
+
+const MOVES: Readonly<Record<string, readonly [number, number]>> = {
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+};
+
+/** Three significant digits. */
+export function figure(value: number): string {
+  if (value === 0) return '0';
+  const text = value.toPrecision(3);
+  return text.includes('e') ? text : String(Number(text));
+}
+
+/** A head in small. */
+export function Thumbnail({ matrix, size }: { matrix: Float32Array; size: number }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const scale = scaleFor(matrix);
+  useLayoutEffect(() => paint(canvas.current!, matrix, size, scale));
+  return <canvas ref={canvas} aria-hidden="true" />;
+}

@@ -1,0 +1,163 @@
+/** A text that is looked into, and what was traced of it so far: matrices and attributions come when they are looked at. */
+import { batch, computed, signal } from '@preact/signals';
+import type {
+  AttributionOf,
+  EncodedValues,
+  TracedLayerOf,
+  TracedMixerOf,
+  TraceJson,
+} from '../../../src/inspect/trace.js';
+import type { TraceRequest } from '../../../src/server/studio-api.js';
+import { listModels, type Message, type ModelInfo, sendJson } from '../api.js';
+import { go } from '../parts/route.js';
+import { report } from '../parts/status.js';
+import { type Tensor, tensorOf } from './tensor.js';
+
+export type Source =
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'messages'; readonly messages: readonly Message[] };
+
+export type Layer = TracedLayerOf<EncodedValues>;
+export type Mixer = TracedMixerOf<EncodedValues>;
+export type Attribution = AttributionOf<EncodedValues>;
+
+/** Matrices of some heads of a mixer. */
+export interface Heads {
+  readonly heads: readonly number[];
+  /** [heads, tokens, tokens] */
+  readonly weights: Tensor;
+}
+
+const OPENING =
+  'The state of our Union is strong. The people of the United States are at peace with all nations.';
+/** Elements of the matrices that are fetched at once. */
+const MOST_ELEMENTS = 2e6;
+const MOST_HEADS = 16;
+const LENS_TOP = 5;
+
+export const models = signal<readonly ModelInfo[]>([]);
+export const model = signal<string | undefined>(undefined);
+export const source = signal<Source>({ kind: 'text', text: OPENING });
+export const trace = signal<TraceJson | undefined>(undefined);
+/** What is being fetched, in words. */
+export const working = signal<string | undefined>(undefined);
+
+/** The layer that is shown, and which of its mixers. */
+export const shown = signal({ layer: 0, mixer: 0 });
+/** The first of the heads that are shown as small pictures, and the one that is shown large. */
+export const firstHead = signal(0);
+export const head = signal(0);
+/** The token that is looked at. */
+export const position = signal(0);
+/** By layer, mixer and first head. */
+const matrices = signal<ReadonlyMap<string, Heads>>(new Map());
+export const attributions = signal<ReadonlyMap<number, Attribution>>(new Map());
+
+export const layer = computed(() => trace.value?.layers[shown.value.layer]);
+export const mixer = computed(() => layer.value?.mixers[shown.value.mixer]);
+const matrixKey = computed(() => [shown.value.layer, shown.value.mixer, firstHead.value].join());
+export const heads = computed(() => matrices.value.get(matrixKey.value));
+export const attribution = computed(() => attributions.value.get(position.value));
+
+/** How many heads come at once. */
+export const headsAtOnce = computed(() => {
+  const tokens = trace.value?.tokens.length ?? 1;
+  return Math.max(1, Math.min(MOST_HEADS, Math.floor(MOST_ELEMENTS / tokens ** 2)));
+});
+
+/** Row `position` of the head that is shown: what the token reads from each of those before it. */
+export const row = computed(() => {
+  const found = heads.value;
+  const at = found?.heads.indexOf(head.value) ?? -1;
+  return found && at >= 0 ? found.weights.row(at, position.value) : undefined;
+});
+
+export async function openInside(): Promise<void> {
+  models.value = await listModels();
+  model.value ??= models.value[0]?.id;
+}
+
+/** From elsewhere in the studio: opens the page with this text. */
+export function lookInside(wanted: string, what: Source): void {
+  batch(() => {
+    model.value = wanted;
+    source.value = what;
+    go('inside');
+  });
+  look().catch(report);
+}
+
+/** Traces the text: everything but matrices and attributions. */
+export async function look(): Promise<void> {
+  const result = await ask('reading the text', { weights: false, lens: { top: LENS_TOP }, attributions: [] });
+  if (!result) return;
+  const mixing = result.layers.findIndex(({ mixers }) => mixers.some(({ selection }) => selection));
+  batch(() => {
+    trace.value = result;
+    matrices.value = new Map();
+    attributions.value = new Map();
+    position.value = result.tokens.length - 1;
+    show(mixing >= 0 ? mixing : result.layers.findIndex(({ mixers }) => mixers.length > 0));
+  });
+}
+
+export function show(layer: number, mixer = 0): void {
+  batch(() => {
+    shown.value = { layer: Math.max(0, layer), mixer };
+    firstHead.value = 0;
+    head.value = 0;
+  });
+  fetchMatrices().catch(report);
+}
+
+/** Goes to other heads of the layer. */
+export function showHeads(first: number): void {
+  batch(() => {
+    firstHead.value = first;
+    head.value = first;
+  });
+  fetchMatrices().catch(report);
+}
+
+async function fetchMatrices(): Promise<void> {
+  const key = matrixKey.value;
+  const wanted = mixer.value;
+  if (!wanted || matrices.value.has(key)) return;
+  const { layer, mixer: place } = shown.value;
+  const end = Math.min(wanted.numHeads, firstHead.value + headsAtOnce.value);
+  const asked = Array.from({ length: end - firstHead.value }, (_, i) => firstHead.value + i);
+  const of = trace.value;
+  const result = await ask(`computing layer ${layer}`, { layers: [layer], heads: asked, attributions: [] });
+  const found = result?.layers[layer]?.mixers[place];
+  if (!found?.weights || trace.value !== of) return;
+  matrices.value = new Map(matrices.value).set(key, {
+    heads: found.heads,
+    weights: tensorOf(found.weights),
+  });
+}
+
+/** Which tokens the one that is looked at drew on. */
+export async function explain(): Promise<void> {
+  const at = position.value;
+  const of = trace.value;
+  if (attributions.value.has(at)) return;
+  const result = await ask('taking tokens away', { layers: [], weights: false, attributions: [at] });
+  const found = result?.attributions[0];
+  if (found && trace.value === of) attributions.value = new Map(attributions.value).set(at, found);
+}
+
+async function ask(what: string, options: TraceRequest['options']): Promise<TraceJson | undefined> {
+  if (model.value === undefined) return undefined;
+  const from = source.value;
+  const request: TraceRequest = {
+    model: model.value,
+    ...(from.kind === 'text' ? { text: from.text } : { messages: from.messages }),
+    options,
+  };
+  working.value = what;
+  try {
+    return await sendJson<TraceJson>('/studio/api/trace', 'POST', request);
+  } finally {
+    working.value = undefined;
+  }
+}

@@ -1,0 +1,51 @@
+/** The layers in their order, a bead for each: what mixes along the sequence can be looked into. */
+import type { Layer } from './inside.js';
+
+const KINDS: Readonly<Record<string, string>> = {
+  M: 'ssm',
+  G: 'ssm',
+  R: 'ssm',
+  C: 'ssm',
+  '*': 'attention',
+  W: 'attention',
+  S: 'selective',
+};
+
+interface LayerStripProps {
+  readonly layers: readonly Layer[];
+  readonly shown: { readonly layer: number; readonly mixer: number };
+  readonly onShow: (layer: number, mixer: number) => void;
+}
+
+export function LayerStrip({ layers, shown, onShow }: LayerStripProps) {
+  return (
+    <div class="strip" role="group" aria-label="Layers">
+      {layers.map(({ index, letters, mixers }) =>
+        mixers.length === 0 ? (
+          <span
+            key={index}
+            class="layer quiet"
+            title={`layer ${index}: nothing in it mixes along the sequence`}
+          >
+            {letters}
+          </span>
+        ) : (
+          mixers.map(({ letter, name }, i) => (
+            <button
+              key={`${index} ${letter}`}
+              type="button"
+              class={`layer ${KINDS[letter] ?? 'ssm'}`}
+              aria-pressed={index === shown.layer && i === shown.mixer}
+              aria-label={`Layer ${index}, ${name}`}
+              title={`layer ${index}: ${name}`}
+              onClick={() => onShow(index, i)}
+            >
+              {letter}
+              <small>{index}</small>
+            </button>
+          ))
+        ),
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,193 @@
+/** One mixer: its heads' matrices, what it writes and keeps, and how long its memory reaches. */
+import { Plot } from '../parts/plot.js';
+import { figure, Heatmap, Thumbnail } from './heatmap.js';
+import {
+  firstHead,
+  head,
+  heads,
+  headsAtOnce,
+  layer,
+  mixer,
+  position,
+  row,
+  showHeads,
+  trace,
+} from './inside.js';
+import { tensorOf } from './tensor.js';
+import { wordOf } from './words.js';
+
+export function MixerView() {
+  const { name, kind, numHeads, write, keep, horizon } = mixer.value!;
+  const { tokens } = trace.value!;
+  const found = heads.value;
+  const at = found?.heads.indexOf(head.value) ?? -1;
+  const title = `${kind} of layer ${layer.value!.index}, head ${head.value}`;
+  return (
+    <div class="mixer">
+      <div class="picture">
+        <h3>
+          {name} <span class="faint">{kind}</span>
+        </h3>
+        <HeadPicker count={numHeads} />
+        {found && at >= 0 ? (
+          <Heatmap
+            matrix={found.weights.row(at)}
+            tokens={tokens}
+            name={title}
+            position={position.value}
+            onPosition={(place) => {
+              position.value = place;
+            }}
+          />
+        ) : (
+          <div class="heatmap waiting" role="status">
+            computing…
+          </div>
+        )}
+      </div>
+      <div class="beside">
+        <Reads />
+        {write && <OverTime title="Write" unit="how much of a token enters" values={tensorOf(write)} />}
+        {keep && <OverTime title="Keep" unit="share of the memory that stays" values={tensorOf(keep)} />}
+        {horizon && <Horizon values={[...tensorOf(horizon).data]} />}
+      </div>
+    </div>
+  );
+}
+
+function HeadPicker({ count }: { count: number }) {
+  const size = trace.value!.tokens.length;
+  const at = headsAtOnce.value;
+  const found = heads.value;
+  const pages = Math.ceil(count / at);
+  return (
+    <div class="heads">
+      <fieldset>
+        <legend>Head</legend>
+        {found?.heads.map((index, i) => (
+          <label key={index} class="head">
+            <input
+              type="radio"
+              name="head"
+              checked={index === head.value}
+              onChange={() => {
+                head.value = index;
+              }}
+            />
+            <Thumbnail matrix={found.weights.row(i)} size={size} />
+            {index}
+          </label>
+        ))}
+      </fieldset>
+      {pages > 1 && (
+        <label>
+          heads{' '}
+          <select
+            value={firstHead.value}
+            onChange={({ currentTarget }) => showHeads(Number(currentTarget.value))}
+          >
+            {Array.from({ length: pages }, (_, i) => (
+              // biome-ignore lint/suspicious/noArrayIndexKey: a page is its number.
+              <option key={i} value={i * at}>
+                {i * at} to {Math.min(count, (i + 1) * at) - 1}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
+    </div>
+  );
+}
+
+/** From where the token that is looked at reads most, in words. */
+function Reads() {
+  const { tokens } = trace.value!;
+  const read = row.value;
+  if (!read) return null;
+  const most = [...read.keys()]
+    .slice(0, position.value + 1)
+    .sort((a, b) => Math.abs(read[b]!) - Math.abs(read[a]!))
+    .slice(0, 6);
+  const size = Math.abs(read[most[0]!] ?? 0) || 1;
+  return (
+    <section class="reads" aria-labelledby="reads">
+      <h4 id="reads">
+        <b>{wordOf(tokens[position.value]!)}</b> reads most from
+      </h4>
+      <ol>
+        {most.map((i) => (
+          <li key={i}>
+            <span class="word">{wordOf(tokens[i]!)}</span>
+            <span class="faint">{i}</span>
+            <span class="measure" aria-hidden="true">
+              <i
+                class={read[i]! < 0 ? 'low' : 'high'}
+                style={{ width: `${(100 * Math.abs(read[i]!)) / size}%` }}
+              />
+            </span>
+            <span class="number">{figure(read[i]!)}</span>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+/** What the chosen head does at each token; the others of those that are shown are its shadow. */
+function OverTime({
+  title,
+  unit,
+  values,
+}: {
+  title: string;
+  unit: string;
+  values: ReturnType<typeof tensorOf>;
+}) {
+  const x = trace.value!.tokens.map((_, i) => i);
+  const shown = mixer.value!.heads;
+  const lines = shown.map((index, i) => ({
+    name: `head ${index}`,
+    colour: index === head.value ? 'high' : 'faint',
+    x,
+    y: [...values.row(i)],
+    ...(index !== head.value && { style: 'shadow' as const }),
+  }));
+  // What is drawn last lies on top.
+  const sorted = [...lines.filter(({ style }) => style), ...lines.filter(({ style }) => !style)];
+  return <Plot title={title} unit={unit} lines={sorted} xName="token" group="tokens" />;
+}
+
+/** Heads by how many tokens their memory reaches back, in steps of a factor of two. */
+function Horizon({ values }: { values: readonly number[] }) {
+  const bins = values.map((value) => Math.max(0, Math.floor(Math.log2(Math.max(value, 1)))));
+  const last = Math.min(20, Math.max(...bins));
+  const counts = Array.from({ length: last + 1 }, (_, bin) =>
+    bins.filter((each) => Math.min(each, last) === bin),
+  );
+  const most = Math.max(...counts.map(({ length }) => length));
+  const own = values[head.value];
+  return (
+    <figure class="horizon">
+      <figcaption>
+        Memory horizon{' '}
+        <span class="faint">
+          tokens, by heads{own === undefined ? '' : `; head ${head.value}: ${figure(own)} tokens`}
+        </span>
+      </figcaption>
+      <ol>
+        {counts.map(({ length }, bin) => (
+          <li key={2 ** bin} class={own !== undefined && bins[head.value] === bin ? 'own' : ''}>
+            <span class="count">{length > 0 ? length : ''}</span>
+            <i style={{ height: `${(100 * length) / most}%` }} />
+            <span class="hidden">
+              {length} heads from {bin === 0 ? 0 : 2 ** bin} to {2 ** (bin + 1)} tokens
+            </span>
+            <span class="bin" aria-hidden="true">
+              {bin === 0 ? '<2' : (2 ** bin).toLocaleString('en')}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </figure>
+  );
+}

@@ -1,0 +1,26 @@
+/** Numbers of a trace, as they come. */
+import type { EncodedValues } from '../../../src/inspect/trace.js';
+
+export class Tensor {
+  constructor(
+    readonly dims: readonly number[],
+    readonly data: Float32Array,
+  ) {}
+
+  /** The elements at these places of the first dimensions. */
+  row(...places: readonly number[]): Float32Array {
+    const size = this.dims.slice(places.length).reduce((a, b) => a * b, 1);
+    const at = places.reduce((sum, place, axis) => sum * this.dims[axis]! + place, 0);
+    return this.data.subarray(at * size, (at + 1) * size);
+  }
+}
+
+/** From base64 of little-endian float32. */
+export function tensorOf({ dims, data }: EncodedValues): Tensor {
+  const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  return new Tensor(
+    dims,
+    Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true)),
+  );
+}

@@ -1,0 +1,143 @@
+/** Lines over steps, by uPlot. */
+import { useEffect, useRef } from 'preact/hooks';
+import uPlot from 'uplot';
+import 'uplot/dist/uPlot.min.css';
+import { colour, isDark } from './theme.js';
+
+export interface Line {
+  readonly name: string;
+  /** A colour variable of the style sheet. */
+  readonly colour: string;
+  readonly x: readonly number[];
+  readonly y: readonly number[];
+  /** Points are marked, or the line is drawn as a shadow of another one and not named. */
+  readonly style?: 'points' | 'shadow';
+}
+
+interface PlotProps {
+  readonly title: string;
+  readonly unit: string;
+  readonly lines: readonly Line[];
+  readonly logarithmic?: boolean;
+  readonly xName?: string;
+  readonly format?: (value: number) => string;
+  /** Plots of one group show the same step. */
+  readonly group?: string;
+}
+
+const HEIGHT = 210;
+
+export function Plot({
+  title,
+  unit,
+  lines,
+  logarithmic = false,
+  xName = 'step',
+  format = compact,
+  group,
+}: PlotProps) {
+  const place = useRef<HTMLDivElement>(null);
+  const readout = useRef<HTMLParagraphElement>(null);
+  const plot = useRef<uPlot | undefined>(undefined);
+  const shape = JSON.stringify([isDark.value, logarithmic, lines.map(({ name, colour }) => [name, colour])]);
+  const table = joinedTable(lines);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the shape stands for the lines, whose values are set below.
+  useEffect(() => {
+    const element = place.current!;
+    const faint = colour('faint');
+    const axis = {
+      stroke: faint,
+      font: '12px "Inter Variable", sans-serif',
+      grid: { stroke: colour('line'), width: 1 },
+      ticks: { show: false },
+    };
+    const made = new uPlot(
+      {
+        width: element.clientWidth,
+        height: HEIGHT,
+        legend: { show: false },
+        cursor: { y: false, ...(group !== undefined && { sync: { key: group } }), points: { size: 7 } },
+        scales: { x: { time: false }, y: { distr: logarithmic ? 3 : 1 } },
+        axes: [
+          { ...axis, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString('en')) },
+          {
+            ...axis,
+            size: 52,
+            values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : format(tick))),
+          },
+        ],
+        series: [
+          {},
+          ...lines.map(({ name, colour: variable, style }) => ({
+            label: name,
+            stroke: `${colour(variable)}${style === 'shadow' ? '40' : ''}`,
+            width: style === 'shadow' ? 1 : 2,
+            points: { show: style === 'points', size: 6, fill: colour(variable) },
+            spanGaps: true,
+          })),
+        ],
+        hooks: {
+          setCursor: [
+            (u) => {
+              if (readout.current) readout.current.textContent = words(u, lines, xName, format);
+            },
+          ],
+        },
+      },
+      table,
+      element,
+    );
+    plot.current = made;
+    const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      made.destroy();
+    };
+  }, [shape]);
+
+  useEffect(() => {
+    plot.current?.setData(table);
+  });
+
+  return (
+    <figure class="plot">
+      <figcaption>
+        {title} <span class="faint">{unit}</span>
+      </figcaption>
+      <p class="readout" ref={readout} />
+      <div ref={place} />
+    </figure>
+  );
+}
+
+function joinedTable(lines: readonly Line[]): uPlot.AlignedData {
+  if (lines.length === 0) return [[]];
+  return uPlot.join(lines.map(({ x, y }) => [[...x], [...y]] as uPlot.AlignedData));
+}
+
+/** What the lines are where the pointer is. */
+function words(
+  { cursor: { idx }, data }: uPlot,
+  lines: readonly Line[],
+  xName: string,
+  format: (value: number) => string,
+): string {
+  const x = idx === null || idx === undefined ? undefined : data[0][idx];
+  if (x === undefined) return '';
+  const values = lines.flatMap(({ name, style }, i) => {
+    const value = data[i + 1]![idx!];
+    return style === 'shadow' || value === null || value === undefined ? [] : [`${name} ${format(value)}`];
+  });
+  return `${xName} ${x.toLocaleString('en')}: ${values.join(' · ')}`;
+}
+
+/** 0.00025 -> '2.5e-4', 12345 -> '12.3k' */
+export function compact(value: number): string {
+  const size = Math.abs(value);
+  if (size === 0) return '0';
+  if (size < 0.001) return value.toExponential(1).replace('.0e', 'e');
+  if (size >= 10_000) return `${Number((value / 1000).toPrecision(3))}k`;
+  return String(Number(value.toPrecision(size >= 1000 ? 4 : 3)));
+}

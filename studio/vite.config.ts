@@ -1,0 +1,13 @@
+import { defineConfig } from 'vite';
+
+export default defineConfig({
+  build: {
+    outDir: '../dist/studio',
+    emptyOutDir: true,
+    // Nothing inline: the server's content security policy allows neither inline scripts nor fonts in data URLs.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    target: 'es2024',
+  },
+  oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
+});
