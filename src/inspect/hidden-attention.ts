@@ -3,13 +3,16 @@
  * no such matrix, but what it does to its inputs is linear once the gates are known, so it has a *hidden* one (Ali, Zimerman &
  * Wolf, 2024, arXiv 2403.01590; for Mamba-2 it is L * (C B^T) dt of Dao & Gu, 2024). It is read off as an impulse response:
  * the same operator runs over values that are 1 at one token each and 0 elsewhere, and its outputs are the columns.
+ *
+ * `heads` are int64 indices [heads]: those that are not asked for cost nothing, and which they are need not be known before
+ * the program runs.
  */
 import {
   broadcastTo,
   cast,
   causalConvolution,
-  constant,
   type Dim,
+  divide,
   divideDim,
   equal,
   exp,
@@ -40,25 +43,25 @@ export function headsOf(sight: Sight): number {
 }
 
 /** The matrices of some heads, for one sequence: [heads, tokens, tokens]. */
-export function matricesOf(sight: Sight, heads: readonly number[]): Tensor {
+export function matricesOf(sight: Sight, heads: Tensor): Tensor {
   switch (sight.kind) {
     case 'attention':
-      return take(reshape(sight.weights, sight.weights.shape.slice(1)), heads);
+      return gather(reshape(sight.weights, sight.weights.shape.slice(1)), heads);
     case 'convolution':
       return convolutionMatrices(sight, heads);
     default: {
       const { query, key, gate, beta, factor } = recurrenceOf(sight, heads);
-      const [count, tokens] = query.shape as [number, Dim];
+      const [count, tokens] = query.shape as [Dim, Dim];
       const impulses = identity(tokens);
       const value = factor ? multiply(impulses, factor) : broadcastTo(impulses, [count, tokens, tokens]);
-      // A head is a sequence of its own here, so that those that were not asked for cost nothing.
+      // A head is a sequence of its own here.
       return linearRecurrence({ query, key, value, gate, beta }, { query: 1, key: 1, value: 1 }).output;
     }
   }
 }
 
 /** What a head writes and keeps of each token, [heads, tokens] each; undefined for what has no such thing. */
-export function gatesOf(sight: Sight, heads: readonly number[]): { write?: Tensor; keep?: Tensor } {
+export function gatesOf(sight: Sight, heads: Tensor): { write?: Tensor; keep?: Tensor } {
   if (sight.kind === 'attention' || sight.kind === 'convolution') return {};
   const { gate, beta, factor } = recurrenceOf(sight, heads);
   const write = factor ?? beta;
@@ -87,12 +90,13 @@ interface Recurrence {
   readonly factor: Tensor | undefined;
 }
 
-function recurrenceOf(sight: RecurrenceSight | ScanSight, heads: readonly number[]): Recurrence {
+function recurrenceOf(sight: RecurrenceSight | ScanSight, heads: Tensor): Recurrence {
+  const shown = heads.shape[0]!;
   if (sight.kind === 'scan') {
     const { query, key, step, rate } = sight.operands;
     const channels = rate.shape[0] as number;
-    const shared = (x: Tensor): Tensor => broadcastTo(x, [heads.length, ...x.shape.slice(1)]);
-    const rates = reshape(take(rate, heads), [heads.length, 1, rate.shape[1]!]);
+    const shared = (x: Tensor): Tensor => broadcastTo(x, [shown, ...x.shape.slice(1)]);
+    const rates = reshape(gather(rate, heads), [shown, 1, rate.shape[1]!]);
     return {
       query: shared(query),
       key: shared(key),
@@ -102,14 +106,7 @@ function recurrenceOf(sight: RecurrenceSight | ScanSight, heads: readonly number
   }
   const { operands, heads: counts, factor } = sight;
   // Consecutive heads share a query or a key.
-  const shared = (x: Tensor, count: number): Tensor => {
-    const each = counts.value / count;
-    return perHead(
-      x,
-      count,
-      heads.map((head) => Math.floor(head / each)),
-    );
-  };
+  const shared = (x: Tensor, count: number): Tensor => perHead(x, count, divide(heads, counts.value / count));
   return {
     query: shared(operands.query, counts.query),
     key: shared(operands.key, counts.key),
@@ -119,30 +116,24 @@ function recurrenceOf(sight: RecurrenceSight | ScanSight, heads: readonly number
   };
 }
 
-function convolutionMatrices({ weight, before, after }: ConvolutionSight, heads: readonly number[]): Tensor {
+function convolutionMatrices({ weight, before, after }: ConvolutionSight, heads: Tensor): Tensor {
   const [channels, , kernel] = weight.shape as [number, 1, number];
   const tokens = before.shape[1]!;
-  const count = heads.length;
+  const count = heads.shape[0]!;
   const inputs = multiply(identity(tokens), perHead(before, channels, heads));
   // Every impulse of every channel is a channel.
   const flat = reshape(transpose(inputs, [1, 0, 2]), [1, tokens, -1]);
-  const weights = broadcastTo(take(reshape(weight, [channels, 1, kernel]), heads), [count, tokens, kernel]);
+  const weights = broadcastTo(gather(weight, heads), [count, tokens, kernel]);
   const { output } = causalConvolution(flat, reshape(weights, [-1, 1, kernel]));
   const responses = transpose(reshape(output, [tokens, count, tokens]), [1, 0, 2]);
   return multiply(responses, perHead(after, channels, heads));
 }
 
 /** Some heads of x [1, tokens, count * size]: [heads, tokens, size]. */
-function perHead(x: Tensor, count: number, heads: readonly number[]): Tensor {
+function perHead(x: Tensor, count: number, heads: Tensor): Tensor {
   const [, tokens, width] = x.shape as [Dim, Dim, Dim];
   const size = divideDim(width, count)!;
-  return take(transpose(reshape(x, [tokens, count, size]), [1, 0, 2]), heads);
-}
-
-/** Entries of the first axis. */
-function take(x: Tensor, indices: readonly number[]): Tensor {
-  const all = indices.length === x.shape[0] && indices.every((index, i) => index === i);
-  return all ? x : gather(x, constant(BigInt64Array.from(indices, BigInt), [indices.length]));
+  return gather(transpose(reshape(x, [tokens, count, size]), [1, 0, 2]), heads);
 }
 
 /** [size, size] */

@@ -3,6 +3,7 @@ import {
   type Device,
   type Executable,
   type HostTensor,
+  hostZeros,
   int64,
   isQuantized,
   type Weight,
@@ -12,7 +13,7 @@ import { LAYER_NAMES, type Model } from '../models/index.js';
 import { attributionProgram } from './attribution.js';
 import { deletionTest, type Reader } from './deletion.js';
 import { horizons } from './horizon.js';
-import { type TracedPart, type TraceProgram, traceProgram, type Wanted } from './program.js';
+import { type MixerPart, traceProgram } from './program.js';
 import { seenUntil } from './selection.js';
 import type { AttributionOf, LensOf, Token, Trace, TracedLayerOf, TracedMixerOf, Values } from './trace.js';
 
@@ -46,16 +47,30 @@ export interface Subject {
 const MAX_BYTES = 2e9;
 const LENS_TOP = 5;
 
+/** Where a mixer has more heads than this a head is a channel, and a few stand for all. */
+const MOST_HEADS = 64;
+const FEW_HEADS = 16;
+
+/** What is looked at, and checked. */
+interface Wanted {
+  /** Heads by layer. */
+  readonly headsOf: (part: MixerPart) => readonly number[];
+  readonly matrices: boolean;
+  /** The layers of the lens, and how many tokens it shows of each. */
+  readonly lens: readonly number[];
+  readonly top: number;
+  readonly attribute: readonly number[];
+}
+
 interface Compiled {
-  readonly key: string;
-  readonly plan: TraceProgram;
+  readonly parts: readonly MixerPart[];
   readonly executable: Executable;
 }
 
 export class Inspector {
   private tracing: Compiled | undefined;
   private attributing: Executable | undefined;
-  /** One trace after the other: they share what is compiled. */
+  /** One trace after the other: memory is counted for one. */
   private last: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly subject: Subject) {}
@@ -76,23 +91,15 @@ export class Inspector {
   private async make(ids: readonly number[], options: TraceOptions): Promise<Trace> {
     if (ids.length === 0) throw new DataError('there are no tokens to trace: give one at least');
     const { model } = this.subject;
-    const wanted = this.wanted(options);
-    const attribute = this.places(ids, options.attribute ?? []);
-    const weights = await this.subject.weights();
-    if (attribute.length > 0) expectGradients(weights);
-    const { plan, executable } = await this.compiled(
-      wanted,
-      weights,
-      ids.length,
-      options.maxBytes ?? MAX_BYTES,
-    );
-    const values = await executable.run({
-      ids: int64(ids, [1, ids.length]),
-      next: int64([...ids.slice(1), 0], [ids.length]),
-    });
+    const wanted = this.wanted(ids, options);
+    const { parts, executable } = await this.compiled();
+    expectRoom(model, parts, wanted, ids.length, options.maxBytes ?? MAX_BYTES);
+    const feeds = Object.entries(feedsOf(ids, parts, wanted));
+    const needed = feeds.filter(([name]) => executable.inputs.has(name));
+    const values = await executable.run(Object.fromEntries(needed));
     const logProbabilities = values.logProbabilities!.data as Float32Array;
     const attributions: AttributionOf<Values>[] = [];
-    for (const place of attribute) attributions.push(await this.attribution(ids, place, weights));
+    for (const place of wanted.attribute) attributions.push(await this.attribution(ids, place));
     return {
       model: { type: model.modelType, pattern: model.pattern },
       tokens: ids.map((id, i) => ({
@@ -100,10 +107,10 @@ export class Inspector {
         ...(i > 0 && { logProbability: logProbabilities[i - 1]! }),
       })),
       layers: model.layers.map(({ letters }, index): TracedLayerOf<Values> => {
-        const own = plan.parts.filter(({ layer }) => layer === index);
-        return { index, letters, mixers: own.map((part) => mixerOf(part, values, ids.length)) };
+        const own = parts.filter((part) => part.layer === index && wanted.headsOf(part).length > 0);
+        return { index, letters, mixers: own.map((part) => mixerOf(part, wanted, values, ids.length)) };
       }),
-      ...(plan.lens.length > 0 && { lens: this.lensOf(plan.lens, values) }),
+      ...(wanted.top > 0 && { lens: this.lensOf(wanted.lens, values) }),
       attributions,
     };
   }
@@ -112,69 +119,62 @@ export class Inspector {
     return { id, text: this.subject.textOf(id) };
   }
 
-  /** Throws `InspectError` for layers that the model does not have, and counts that are none. */
-  private wanted({ layers, heads, matrices = true, lens = LENS_TOP }: TraceOptions): Wanted {
+  /** Throws `InspectError` for layers and heads and places that there are not. */
+  private wanted(ids: readonly number[], options: TraceOptions): Wanted {
     const { layers: all, vocabSize } = this.subject.model;
-    const wrong = layers?.find((layer) => !(Number.isInteger(layer) && layer >= 0 && layer < all.length));
-    if (wrong !== undefined) {
-      throw new InspectError(`there is no layer ${wrong}: the model has layers 0 to ${all.length - 1}`);
-    }
-    const head = heads?.find((index) => !(Number.isInteger(index) && index >= 0));
-    if (head !== undefined) throw new InspectError(`there is no head ${head}: heads are counted from 0`);
-    if (!(Number.isInteger(lens) && lens >= 0)) {
-      throw new InspectError(`the lens is to show ${lens} tokens: expected a whole number, 0 or more`);
-    }
+    const { layers, heads, matrices = true, lens = LENS_TOP, attribute = [] } = options;
+    const expect = (values: readonly number[], first: number, last: number, what: string): void => {
+      const wrong = values.find((value) => !(Number.isInteger(value) && value >= first && value <= last));
+      if (wrong === undefined) return;
+      const range = last === Number.POSITIVE_INFINITY ? `${first} or more` : `${first} to ${last}`;
+      throw new InspectError(`there is no ${what} ${wrong}: expected ${range}`);
+    };
+    const last = all.length - 1;
+    expect(layers ?? [], 0, last, 'layer');
+    expect(heads ?? [], 0, Number.POSITIVE_INFINITY, 'head');
+    expect([lens], 0, Number.POSITIVE_INFINITY, 'lens of so many tokens:');
+    expect(attribute, 1, ids.length, 'place of a token to explain at');
     return {
-      layers: layers ? ascending(layers) : all.map((_, i) => i),
-      heads: heads && ascending(heads),
+      headsOf: ({ layer, numHeads }) => {
+        if (layers && !layers.includes(layer)) return [];
+        return heads ? ascending(heads).filter((head) => head < numHeads) : shownHeads(numHeads);
+      },
       matrices,
+      lens: lens === 0 ? [] : layers ? ascending([...layers, last]) : all.map((_, i) => i),
       top: Math.min(lens, vocabSize),
+      attribute,
     };
   }
 
-  private places(ids: readonly number[], places: readonly number[]): readonly number[] {
-    const wrong = places.find((place) => !(Number.isInteger(place) && place >= 1 && place <= ids.length));
-    if (wrong === undefined) return places;
-    throw new InspectError(
-      `the sources of token ${wrong} cannot be looked for: expected a place from 1 to ${ids.length}, the one behind the last token`,
-    );
-  }
-
-  /** Throws `InspectError` where a trace of this many tokens would take more than `maxBytes`. */
-  private async compiled(
-    wanted: Wanted,
-    weights: ReadonlyMap<string, Weight>,
-    tokens: number,
-    maxBytes: number,
-  ): Promise<Compiled> {
-    const { model, device } = this.subject;
-    const key = JSON.stringify(wanted);
-    const known = this.tracing?.key === key ? this.tracing : undefined;
-    const plan = known?.plan ?? traceProgram(model, weights, wanted);
-    const bytes = traceBytes(plan.parts, wanted, tokens, model.vocabSize);
-    if (bytes > maxBytes) {
-      throw new InspectError(
-        `a trace of ${tokens} tokens would take ${(bytes / 1e9).toPrecision(3)} GB, but ${(maxBytes / 1e9).toPrecision(3)} GB are allowed (maxBytes): give fewer tokens, layers or heads, or go without matrices`,
-      );
+  private async compiled(): Promise<Compiled> {
+    const { model, device, weights } = this.subject;
+    if (!this.tracing) {
+      const { parts, program } = traceProgram(model, await weights());
+      this.tracing = { parts, executable: await device.compile(program) };
     }
-    if (known) return known;
-    await this.tracing?.executable.dispose();
-    this.tracing = undefined;
-    const executable = await device.compile(plan.program);
-    this.tracing = { key, plan, executable };
     return this.tracing;
   }
 
-  private async attribution(
-    ids: readonly number[],
-    place: number,
-    weights: ReadonlyMap<string, Weight>,
-  ): Promise<AttributionOf<Values>> {
-    const { model, device, read } = this.subject;
+  /** Throws `InspectError` for quantized weights: their products have no gradient. */
+  private async compiledAttribution(): Promise<Executable> {
+    if (this.attributing) return this.attributing;
+    const { model, device } = this.subject;
+    const weights = await this.subject.weights();
+    if ([...weights.values()].some(isQuantized)) {
+      throw new InspectError(
+        'the sources of a token are found through gradients, and there are none through quantized weights: trace the model that it was made from, or leave out `attribute`',
+      );
+    }
+    this.attributing = await device.compile(attributionProgram(model, weights));
+    return this.attributing;
+  }
+
+  private async attribution(ids: readonly number[], place: number): Promise<AttributionOf<Values>> {
+    const { read } = this.subject;
+    const executable = await this.compiledAttribution();
     const before = ids.slice(0, place);
     const target = ids[place] ?? likeliest(await read([before]));
-    this.attributing ??= await device.compile(attributionProgram(model, weights));
-    const { logProbability, scores } = await this.attributing.run({
+    const { logProbability, scores } = await executable.run({
       ids: int64(before, [1, place]),
       target: int64([target], [1]),
     });
@@ -205,51 +205,78 @@ function ascending(numbers: readonly number[]): number[] {
   return [...new Set(numbers)].sort((a, b) => a - b);
 }
 
-/** Throws `InspectError` for quantized weights: their products have no gradient. */
-function expectGradients(weights: ReadonlyMap<string, Weight>): void {
-  if (![...weights.values()].some(isQuantized)) return;
-  throw new InspectError(
-    'the sources of a token are found through gradients, and there are none through quantized weights: trace the model that it was made from, or leave out `attribute`',
-  );
+/** The heads of a mixer that are shown where none are named. */
+function shownHeads(count: number): number[] {
+  if (count <= MOST_HEADS) return Array.from({ length: count }, (_, i) => i);
+  return Array.from({ length: FEW_HEADS }, (_, i) => Math.floor((i * count) / FEW_HEADS));
 }
 
 /**
- * What a trace takes at most, in bytes: the matrices twice, since the engine's results are copied, and what is needed at one
- * time to make them and the lens.
+ * Throws `InspectError` where a trace would take more than `maxBytes`: its matrices twice, since the engine's results are
+ * copied, and what is needed at one time to make them, the lens and the logits.
  */
-function traceBytes(
-  parts: readonly TracedPart[],
-  { matrices, top }: Wanted,
+function expectRoom(
+  { vocabSize, hiddenSize, layers }: Model,
+  parts: readonly MixerPart[],
+  { headsOf, matrices, top }: Wanted,
   tokens: number,
-  vocabSize: number,
-): number {
+  maxBytes: number,
+): void {
   const square = 4 * tokens ** 2;
-  const heads = parts.map((part) => part.heads.length);
-  const kept = matrices ? 2 * square * heads.reduce((a, b) => a + b, 0) : 0;
-  // Attention has its weights whole, however few heads are shown: logits, bias and weights at one time.
-  const inside = parts.map(({ kind, numHeads, heads: shown }) =>
-    kind === 'attention' ? 3 * square * numHeads : matrices ? 3 * square * shown.length : 0,
+  const shown = parts.map((part) => (matrices ? headsOf(part).length : 0));
+  const kept = 2 * square * shown.reduce((a, b) => a + b, 0);
+  // Attention has all its weights, however few are shown: logits, logits with the bias, and weights.
+  const inside = parts.map(
+    ({ kind, numHeads }, i) => 3 * square * (kind === 'attention' ? numHeads : shown[i]!),
   );
   const logits = 4 * tokens * vocabSize * (top > 0 ? 3 : 2);
-  return kept + Math.max(0, ...inside, logits);
+  const streams = 4 * tokens * hiddenSize * layers.length;
+  const bytes = kept + streams + Math.max(logits, ...inside);
+  if (bytes <= maxBytes) return;
+  const inGigabytes = (value: number): string => `${(value / 1e9).toPrecision(3)} GB`;
+  throw new InspectError(
+    `a trace of ${tokens} tokens would take ${inGigabytes(bytes)}, more than the ${inGigabytes(maxBytes)} that are allowed (maxBytes): give fewer tokens, layers or heads, or do without matrices`,
+  );
+}
+
+function feedsOf(
+  ids: readonly number[],
+  parts: readonly MixerPart[],
+  { headsOf, matrices, lens, top }: Wanted,
+): Record<string, HostTensor> {
+  const feeds: Record<string, HostTensor> = {
+    ids: int64(ids, [1, ids.length]),
+    // Nothing comes after the last one: what is computed of it is not used.
+    next: int64([...ids.slice(1), 0], [ids.length]),
+    lens: int64(lens, [lens.length]),
+    top: hostZeros('float32', [top]),
+  };
+  for (const part of parts) {
+    const heads = headsOf(part);
+    const shown = matrices ? heads : [];
+    feeds[`${part.name}.matrices`] = int64(shown, [shown.length]);
+    feeds[`${part.name}.gates`] = int64(heads, [heads.length]);
+  }
+  return feeds;
 }
 
 function mixerOf(
-  part: TracedPart,
+  part: MixerPart,
+  wanted: Wanted,
   values: Readonly<Record<string, HostTensor>>,
   tokens: number,
 ): TracedMixerOf<Values> {
-  const { layer: _, outputs, memory, letter, ...facts } = part;
-  const of = (name: keyof typeof outputs): Values | undefined =>
-    outputs[name] === undefined ? undefined : valuesOf(values[outputs[name]]!);
-  const [weights, scores, write, keep, decays] = (
-    ['weights', 'scores', 'write', 'keep', 'decays'] as const
-  ).map(of);
+  const { name, letter, kind, numHeads, memory } = part;
+  const of = (what: string): Values | undefined =>
+    values[`${name}.${what}`] && valuesOf(values[`${name}.${what}`]!);
+  const [scores, write, keep, decays] = ['scores', 'write', 'keep', 'decays'].map(of);
   return {
     letter,
     name: LAYER_NAMES[letter as keyof typeof LAYER_NAMES],
-    ...facts,
-    ...(weights && { weights }),
+    kind,
+    numHeads,
+    heads: wanted.headsOf(part),
+    ...(wanted.matrices && { weights: of('weights')! }),
     ...(memory && {
       selection: {
         ...memory,

@@ -1,6 +1,7 @@
 /**
  * The graph of a trace: the model over one whole sequence, without a state, and beside its logits what its mixers show of
- * their inside. The number of tokens stays open, so that one program serves every text.
+ * their inside. How many tokens there are and what is looked at is fed, so that one program serves every text and question:
+ * of no heads, no matrices are made.
  */
 import type { Program, Weight } from '../engine/index.js';
 import {
@@ -21,133 +22,78 @@ import { forward, hiddenOf, LAYER_NAMES, logitsOf, type Model } from '../models/
 import { ParameterRegistry, type Sight } from '../nn/index.js';
 import { decaysOf, gatesOf, headsOf, matricesOf } from './hidden-attention.js';
 
-export interface Wanted {
-  /** Layers that are looked into. */
-  readonly layers: readonly number[];
-  /** Heads that are shown of each; `shownHeads` by default. */
-  readonly heads?: readonly number[] | undefined;
-  readonly matrices: boolean;
-  /** Tokens of the logit lens at each place; 0 for no lens. */
-  readonly top: number;
-}
-
-/** A mixer of a trace, and the names of the program's outputs that belong to it. */
-export interface TracedPart {
+/** A mixer of the model, as the program knows it. */
+export interface MixerPart {
+  /** Its inputs and outputs are called `name.*`. */
+  readonly name: string;
   readonly layer: number;
   readonly letter: string;
   readonly kind: 'attention' | 'hidden attention';
   readonly numHeads: number;
-  readonly heads: readonly number[];
-  readonly memory?: { readonly window: number; readonly selected: number };
-  readonly outputs: Readonly<Record<PartOutput, string | undefined>>;
+  /** Of attention with a fixed memory. */
+  readonly memory: { readonly window: number; readonly selected: number } | undefined;
 }
-
-type PartOutput = 'weights' | 'scores' | 'write' | 'keep' | 'decays';
 
 export interface TraceProgram {
   /**
-   * Feeds `ids` int64 [1, tokens] and `next` int64 [tokens], the token after each. Returns `logProbabilities` [tokens] of
-   * those, with a lens `lens.ids` and `lens.probabilities` [layers, tokens, top], and what the parts name.
+   * Feeds `ids` int64 [1, tokens] and `next` int64 [tokens], the token after each; `lens` int64 [lens], the layers of the
+   * logit lens, and `top` float32 [top], whose values do not matter; and for each mixer int64 indices of heads, `NAME.matrices` and
+   * `NAME.gates`. Returns `logProbabilities` [tokens] of the next tokens, `lens.ids` int32 and `lens.probabilities` [lens, tokens, top],
+   * and for each mixer those that it has of `NAME.weights` [heads, tokens, tokens], `NAME.write` and `NAME.keep` [heads, tokens],
+   * `NAME.decays` [all heads, numbers] and `NAME.scores` [tokens].
    */
   readonly program: Program;
-  readonly parts: readonly TracedPart[];
-  /** The layers of the lens. */
-  readonly lens: readonly number[];
+  readonly parts: readonly MixerPart[];
 }
 
-/** Where a layer has more heads than this, a head is a channel, and a few stand for all. */
-const MOST_HEADS = 64;
-const FEW_HEADS = 16;
-
-/** The heads of a mixer that are shown where none are named. */
-export function shownHeads(count: number): number[] {
-  if (count <= MOST_HEADS) return Array.from({ length: count }, (_, i) => i);
-  return Array.from({ length: FEW_HEADS }, (_, i) => Math.floor((i * count) / FEW_HEADS));
-}
-
-export function traceProgram(
-  model: Model,
-  weights: ReadonlyMap<string, Weight>,
-  wanted: Wanted,
-): TraceProgram {
+export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>): TraceProgram {
   const registry = new ParameterRegistry();
   const ids = input('ids', 'int64', [1, 'tokens']);
   const next = input('next', 'int64', ['tokens']);
+  const layers = input('lens', 'int64', ['lens']);
+  const top = input('top', 'float32', ['top']);
   const outputs: Record<string, Tensor> = {};
-  const parts: TracedPart[] = [];
-  const sights = new Map<number, number>();
+  const parts: MixerPart[] = [];
   const observe = (layer: number, sight: Sight): void => {
-    const index = sights.get(layer) ?? 0;
-    sights.set(layer, index + 1);
-    if (!wanted.layers.includes(layer)) return;
-    const shown = partOf(sight, wanted);
-    const named = Object.entries(shown.tensors).map(([what, tensor]) => {
-      const name = `${layer}.${index}.${what}`;
-      outputs[name] = tensor;
-      return [what, name];
+    const index = parts.filter((part) => part.layer === layer).length;
+    const name = `mixer${layer}_${index}`;
+    const memory = sight.kind === 'attention' ? sight.memory : undefined;
+    parts.push({
+      name,
+      layer,
+      letter: mixingLetters(model.layers[layer]!.letters)[index]!,
+      kind: sight.kind === 'attention' ? 'attention' : 'hidden attention',
+      numHeads: headsOf(sight),
+      memory: memory && { window: memory.window, selected: memory.selected },
     });
-    const letter = mixingLetters(model.layers[layer]!.letters)[index]!;
-    parts.push({ layer, letter, ...shown.facts, outputs: Object.fromEntries(named) });
+    const chosen = (what: string): Tensor => input(`${name}.${what}`, 'int64', [`${name}_${what}`]);
+    const shown = {
+      weights: matricesOf(sight, chosen('matrices')),
+      ...gatesOf(sight, chosen('gates')),
+      decays: decaysOf(sight),
+      scores: memory && memory.selected > 0 ? reshape(memory.scores, ['tokens']) : undefined,
+    };
+    for (const [what, tensor] of Object.entries(shown)) if (tensor) outputs[`${name}.${what}`] = tensor;
   };
-  const { hidden, residuals } = forward(
-    model,
-    registry,
-    ids,
-    scalar(0, 'int64'),
-    undefined,
-    undefined,
-    observe,
-  );
-  const rows = (stream: Tensor): Tensor => reshape(stream, ['tokens', model.hiddenSize]);
-  const logits = logitsOf(model, registry, rows(hidden));
+  const start = scalar(0, 'int64');
+  const { hidden, residuals } = forward(model, registry, ids, start, undefined, undefined, observe);
+  const logits = logitsOf(model, registry, reshape(hidden, ['tokens', model.hiddenSize]));
   outputs.logProbabilities = negate(crossEntropy(logits, next));
 
-  const last = model.layers.length - 1;
-  const lens = wanted.top === 0 ? [] : [...wanted.layers.filter((layer) => layer !== last), last];
-  if (lens.length > 0) {
-    const streams = concat(
-      lens.map((layer) => reshape(residuals[layer + 1]!, [1, 'tokens', model.hiddenSize])),
-      0,
-    );
-    // One layer after the other: the logits of all together would be the largest tensor by far.
-    const { stacked } = loop(lens.length, [], (layer) => {
-      const logits = logitsOf(model, registry, hiddenOf(model, registry, gather(streams, layer)));
-      const best = topK(softmax(logits), wanted.top, 1);
-      return { carried: [], stacked: [cast(best.indices, 'int32'), best.values] };
-    });
-    outputs['lens.ids'] = stacked[0]!;
-    outputs['lens.probabilities'] = stacked[1]!;
-  }
-  return { program: { outputs, weights }, parts, lens };
+  const streams = concat(residuals.slice(1), 0);
+  // One layer after the other: the logits of all together would be the largest tensor by far.
+  const { stacked } = loop('lens', [], (i) => {
+    const stream = gather(streams, gather(layers, i));
+    const said = logitsOf(model, registry, hiddenOf(model, registry, stream));
+    const best = topK(softmax(said), 'top', 1);
+    return { carried: [], stacked: [cast(best.indices, 'int32'), best.values] };
+  });
+  outputs['lens.ids'] = stacked[0]!;
+  outputs['lens.probabilities'] = stacked[1]!;
+  return { program: { outputs, weights, sizes: [top] }, parts };
 }
 
 /** The letters of those that mix along the sequence, in the order in which they are observed. */
 function mixingLetters(letters: string): string[] {
   return [...letters].filter((letter) => letter in LAYER_NAMES && letter !== '-' && letter !== 'E');
-}
-
-function partOf(sight: Sight, { heads, matrices }: Wanted) {
-  const numHeads = headsOf(sight);
-  const shown = heads ? heads.filter((head) => head < numHeads) : shownHeads(numHeads);
-  const some = shown.length > 0;
-  const memory = sight.kind === 'attention' ? sight.memory : undefined;
-  const { write, keep } = some ? gatesOf(sight, shown) : {};
-  const tensors = {
-    weights: some && matrices ? matricesOf(sight, shown) : undefined,
-    scores: memory && memory.selected > 0 ? reshape(memory.scores, [-1]) : undefined,
-    write,
-    keep,
-    decays: decaysOf(sight),
-  };
-  return {
-    facts: {
-      kind: sight.kind === 'attention' ? ('attention' as const) : ('hidden attention' as const),
-      numHeads,
-      heads: shown,
-      ...(memory && { memory: { window: memory.window, selected: memory.selected } }),
-    },
-    tensors: Object.fromEntries(Object.entries(tensors).filter(([, tensor]) => tensor)) as Partial<
-      Record<PartOutput, Tensor>
-    >,
-  };
 }

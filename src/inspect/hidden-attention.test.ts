@@ -1,0 +1,436 @@
+/**
+ * Hidden attention: that a layer is its matrices times its inner inputs and nothing else along the sequence, that they are
+ * what their definition says in float64, and the same of what is written and kept.
+ */
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type Device, type HostTensor, openDevice } from '../engine/index.js';
+import {
+  add,
+  causalConvolution,
+  constant,
+  geluTanh,
+  input,
+  iota,
+  matmul,
+  multiply,
+  reshape,
+  scalar,
+  silu,
+  split,
+  type Tensor,
+} from '../graph/index.js';
+import { type NdArray, relativeError, tabulate, toArray, total } from '../graph/testing/arrays.js';
+import { uniform } from '../graph/testing/random.js';
+import {
+  attention,
+  type ConvolutionSight,
+  type GatedDeltaNetConfig,
+  gatedDeltaNet,
+  linear,
+  type Mixer,
+  mamba1,
+  mamba2,
+  mergeHeads,
+  ParameterRegistry,
+  type Parameters,
+  type RecurrenceSight,
+  recurrentBlock,
+  rmsNorm,
+  type ScanSight,
+  type Sight,
+  selectiveAttention,
+  shortConvolution,
+  slidingWindowAttention,
+  splitHeads,
+} from '../nn/index.js';
+import { randomWeights } from '../nn/testing/weights.js';
+import { decaysOf, gatesOf, headsOf, matricesOf } from './hidden-attention.js';
+
+let device: Device;
+beforeAll(async () => {
+  device = await openDevice('cpu', { threads: 1 });
+});
+
+const hiddenSize = 10;
+const tokens = 23;
+
+/** A layer made again from its matrices [heads, tokens, tokens] and whatever acts on each token alone. */
+type Remade = (p: Parameters, u: Tensor, matrices: Tensor) => Tensor;
+
+interface Case {
+  readonly mixer: Mixer;
+  readonly remade: Remade;
+  readonly heads: number;
+}
+
+/** matrices x, for x [1, tokens, heads * size]. */
+function mixed(matrices: Tensor, x: Tensor): Tensor {
+  return mergeHeads(matmul(matrices, splitHeads(x, matrices.shape[0] as number)));
+}
+
+function convolved(p: Parameters, name: string, x: Tensor, kernel: number, bias: boolean): Tensor {
+  const channels = x.shape[2] as number;
+  const get = (what: string, shape: number[]): Tensor => p.get(`${name}.${what}`, shape, never);
+  const weight = get('weight', [channels, 1, kernel]);
+  return causalConvolution(x, weight, bias ? get('bias', [channels]) : undefined).output;
+}
+
+const never = (): never => {
+  throw new Error('the layer itself has made this parameter');
+};
+
+function parts(x: Tensor, sizes: readonly number[]): Tensor[] {
+  return split(x, -1, sizes);
+}
+
+const mamba2Config = {
+  hiddenSize,
+  numHeads: 6,
+  headDim: 4,
+  stateSize: 5,
+  numGroups: 2,
+  convKernel: 4,
+  convBias: true,
+  projectionBias: true,
+  timeStepLimit: [0.01, 2] as const,
+  normGroups: 2,
+  normEpsilon: 1e-5,
+  outputDeviation: 0.02,
+};
+const deltaConfig: GatedDeltaNetConfig = {
+  hiddenSize,
+  numKeyHeads: 2,
+  numValueHeads: 6,
+  keyHeadDim: 4,
+  valueHeadDim: 5,
+  convKernel: 4,
+  layout: 'joined',
+  negativeEigenvalues: true,
+  normEpsilon: 1e-6,
+  outputDeviation: 0.02,
+};
+
+const cases: Record<string, Case> = {
+  'Mamba-2': {
+    mixer: mamba2(mamba2Config),
+    heads: 6,
+    remade(p, u, matrices) {
+      const projected = p.within('in_proj', (q) => linear(q, u, 74, { bias: true }));
+      const [z, xBC] = parts(projected, [24, 44, 6]) as [Tensor, Tensor];
+      const [x] = parts(silu(convolved(p, 'conv1d', xBC, 4, true)), [24, 20]) as [Tensor];
+      const D = p.get('D', [6], never);
+      const skip = mergeHeads(multiply(splitHeads(x, 6), reshape(D, [6, 1, 1])));
+      const gated = multiply(add(mixed(matrices, x), skip), silu(z));
+      const normed = p.within('norm', (q) => rmsNorm(q, gated, { epsilon: 1e-5, groups: 2 }));
+      return p.within('out_proj', (q) => linear(q, normed, hiddenSize, { bias: true }));
+    },
+  },
+  Mamba: {
+    mixer: mamba1({
+      hiddenSize,
+      innerSize: 8,
+      stateSize: 3,
+      timeStepRank: 2,
+      convKernel: 4,
+      convBias: true,
+      projectionBias: false,
+      norm: { epsilon: 1e-5, weights: true },
+      outputDeviation: 0.02,
+    }),
+    heads: 8,
+    remade(p, u, matrices) {
+      const projected = p.within('in_proj', (q) => linear(q, u, 16));
+      const [raw, z] = parts(projected, [8, 8]) as [Tensor, Tensor];
+      const x = silu(convolved(p, 'conv1d', raw, 4, true));
+      const y = add(mixed(matrices, x), multiply(x, p.get('D', [8], never)));
+      return p.within('out_proj', (q) => linear(q, multiply(y, silu(z)), hiddenSize));
+    },
+  },
+  'gated delta net': {
+    mixer: gatedDeltaNet(deltaConfig),
+    heads: 6,
+    remade(p, u, matrices) {
+      const qkv = p.within('in_proj_qkv', (q) => linear(q, u, 46));
+      const [, , v] = parts(silu(convolved(p, 'conv1d', qkv, 4, false)), [8, 8, 30]) as [
+        Tensor,
+        Tensor,
+        Tensor,
+      ];
+      const z = p.within('in_proj_z', (q) => linear(q, u, 30));
+      const heads = matmul(matrices, splitHeads(v, 6));
+      const normed = p.within('norm', (q) => rmsNorm(q, heads, { epsilon: 1e-6 }));
+      return p.within('out_proj', (q) => linear(q, multiply(mergeHeads(normed), silu(z)), hiddenSize));
+    },
+  },
+  'gated linear recurrent unit': {
+    mixer: recurrentBlock({ hiddenSize, lruWidth: 6, numBlocks: 2, convKernel: 4, outputDeviation: 0.02 }),
+    heads: 6,
+    remade(p, u, matrices) {
+      const to = (name: string): Tensor => p.within(name, (q) => linear(q, u, 6, { bias: true }));
+      const x = convolved(p, 'conv_1d', to('linear_x'), 4, true);
+      const gated = multiply(mixed(matrices, x), geluTanh(to('linear_y')));
+      return p.within('linear_out', (q) => linear(q, gated, hiddenSize, { bias: true }));
+    },
+  },
+  'short convolution': {
+    mixer: shortConvolution({ hiddenSize, convKernel: 3, bias: true, outputDeviation: 0.02 }),
+    heads: hiddenSize,
+    remade(p, u, matrices) {
+      const projected = p.within('in_proj', (q) => linear(q, u, 30, { bias: true }));
+      const [, C, x] = parts(projected, [10, 10, 10]) as [Tensor, Tensor, Tensor];
+      const beside = multiply(C, p.get('conv.bias', [10], never));
+      return p.within('out_proj', (q) =>
+        linear(q, add(mixed(matrices, x), beside), hiddenSize, { bias: true }),
+      );
+    },
+  },
+};
+
+/** Runs a mixer over random tokens, with outputs that are made of what it shows. */
+async function seen(
+  mixer: Mixer,
+  outputs: (sight: Sight, u: Tensor, parameters: Parameters) => Record<string, Tensor | undefined>,
+): Promise<{ values: Record<string, HostTensor>; y: Float32Array }> {
+  const registry = new ParameterRegistry();
+  const u = input('u', 'float32', [1, 'tokens', hiddenSize]);
+  const sights: Sight[] = [];
+  const { output } = mixer.forward(registry.root(), u, {
+    position: scalar(0, 'int64'),
+    observe: (sight) => sights.push(sight),
+  });
+  expect(sights).toHaveLength(1);
+  const made = Object.entries(outputs(sights[0]!, u, registry.root())).filter(([, tensor]) => tensor);
+  const executable = await device.compile({
+    outputs: { y: output, ...(Object.fromEntries(made) as Record<string, Tensor>) },
+    weights: randomWeights(registry.specs.values()),
+  });
+  const values = await executable.run({ u: uniform(5, [1, tokens, hiddenSize], -2, 2) });
+  await executable.dispose();
+  return { values, y: values.y!.data as Float32Array };
+}
+
+const heads = (...indices: number[]): Tensor =>
+  constant(BigInt64Array.from(indices, BigInt), [indices.length]);
+const all = (sight: Sight): Tensor => iota(headsOf(sight));
+
+describe.each(Object.entries(cases))('%s', (_, { mixer, remade, heads: count }) => {
+  test('is its matrices times its inner inputs', async () => {
+    const { values, y } = await seen(mixer, (sight, u, p) => ({
+      remade: remade(p, u, matricesOf(sight, all(sight))),
+      matrices: matricesOf(sight, all(sight)),
+    }));
+    expect(values.matrices!.dims).toEqual([count, tokens, tokens]);
+    expect(relativeError(values.remade!.data as Float32Array, y)).toBeLessThan(1e-5);
+    expect(Math.hypot(...y)).toBeGreaterThan(0.1);
+  });
+
+  test('of no heads there is nothing', async () => {
+    const { values } = await seen(mixer, (sight) => ({ matrices: matricesOf(sight, heads()) }));
+    expect(values.matrices!.dims).toEqual([0, tokens, tokens]);
+  });
+
+  test('no token sees a later one', async () => {
+    const { values } = await seen(mixer, (sight) => ({ matrices: matricesOf(sight, all(sight)) }));
+    const matrices = toArray(values.matrices!);
+    for (let h = 0; h < count; h++)
+      for (let i = 0; i < tokens; i++)
+        for (let j = i + 1; j < tokens; j++) expect(matrices.at(h, i, j) === 0).toBe(true);
+  });
+
+  test('some heads are those of all', async () => {
+    const some = [1, 4];
+    const { values } = await seen(mixer, (sight) => {
+      const [whole, part] = [gatesOf(sight, all(sight)), gatesOf(sight, heads(...some))];
+      return {
+        matrices: matricesOf(sight, all(sight)),
+        'some matrices': matricesOf(sight, heads(...some)),
+        write: whole.write,
+        'some write': part.write,
+        keep: whole.keep,
+        'some keep': part.keep,
+      };
+    });
+    for (const what of ['matrices', 'write', 'keep']) {
+      if (!values[what]) continue;
+      const [whole, part] = [toArray(values[what]), toArray(values[`some ${what}`]!)];
+      const expected = tabulate(part.dims, (h, ...rest) => whole.at(some[h!]!, ...rest));
+      expect(relativeError(part.data, expected.data), what).toBeLessThan(1e-6);
+    }
+  });
+});
+
+describe('the matrices of their definitions, in float64', () => {
+  /** The sum of `term` over the tokens after j, up to i. */
+  const between = (j: number, i: number, term: (t: number) => number): number =>
+    total(i - j, (n) => term(j + 1 + n));
+
+  async function check(
+    mixer: Mixer,
+    operands: (sight: never) => Record<string, Tensor>,
+    element: (of: (name: string, ...index: number[]) => number, h: number, i: number, j: number) => number,
+  ): Promise<void> {
+    const { values } = await seen(mixer, (sight) => ({
+      matrices: matricesOf(sight, all(sight)),
+      ...operands(sight as never),
+    }));
+    const arrays = new Map(Object.entries(values).map(([name, value]) => [name, toArray(value)]));
+    const of = (name: string, ...index: number[]): number => arrays.get(name)!.at(...index);
+    const matrices = arrays.get('matrices')!;
+    const expected = tabulate(matrices.dims, (h, i, j) => (j! > i! ? 0 : element(of, h!, i!, j!)));
+    expect(relativeError(matrices.data, expected.data)).toBeLessThan(1e-5);
+  }
+
+  test('Mamba-2: L * (C B^T) dt', () =>
+    check(
+      cases['Mamba-2']!.mixer,
+      ({ operands, factor }: RecurrenceSight) => ({
+        C: operands.query,
+        B: operands.key,
+        g: operands.gate!,
+        dt: factor!,
+      }),
+      (of, h, i, j) => {
+        const group = Math.floor(h / 3);
+        const similar = total(5, (n) => of('C', 0, i, group * 5 + n) * of('B', 0, j, group * 5 + n));
+        return similar * Math.exp(between(j, i, (t) => of('g', 0, t, h))) * of('dt', 0, j, h);
+      },
+    ));
+
+  test('Mamba: C_i (product of exp(dt A)) B_j dt_j', () =>
+    check(
+      cases.Mamba!.mixer,
+      ({ operands, factor }: ScanSight) => ({
+        C: operands.query,
+        B: operands.key,
+        s: operands.step,
+        A: operands.rate,
+        dt: factor,
+      }),
+      (of, h, i, j) =>
+        total(3, (n) => {
+          const kept = Math.exp(of('A', h, n) * between(j, i, (t) => of('s', 0, t, h)));
+          return of('C', 0, i, n) * kept * of('B', 0, j, n);
+        }) * of('dt', 0, j, h),
+    ));
+
+  test('gated linear recurrent unit: (product of a) root_j i_j', () =>
+    check(
+      cases['gated linear recurrent unit']!.mixer,
+      ({ operands, factor }: ScanSight) => ({ s: operands.step, A: operands.rate, w: factor }),
+      (of, h, i, j) => Math.exp(of('A', h, 0) * between(j, i, (t) => of('s', 0, t, h))) * of('w', 0, j, h),
+    ));
+
+  test('short convolution: C_i w_(i-j) B_j', () =>
+    check(
+      cases['short convolution']!.mixer,
+      ({ before, after, weight }: ConvolutionSight) => ({ B: before, C: after, w: multiply(weight, 1) }),
+      (of, h, i, j) => (i - j > 2 ? 0 : of('C', 0, i, h) * of('w', h, 0, 2 - (i - j)) * of('B', 0, j, h)),
+    ));
+
+  test('gated delta net: what is left of a value that was written alone', () =>
+    check(
+      cases['gated delta net']!.mixer,
+      ({ operands }: RecurrenceSight) => ({
+        q: operands.query,
+        k: operands.key,
+        g: operands.gate!,
+        beta: operands.beta!,
+      }),
+      (of, h, i, j) => {
+        const key = Math.floor(h / 3) * 4;
+        const state = [0, 0, 0, 0];
+        for (let t = j; t <= i; t++) {
+          for (const n of state.keys()) state[n]! *= Math.exp(of('g', 0, t, h));
+          const found = total(4, (n) => of('k', 0, t, key + n) * state[n]!);
+          const written = of('beta', 0, t, h) * ((t === j ? 1 : 0) - found);
+          for (const n of state.keys()) state[n]! += of('k', 0, t, key + n) * written;
+        }
+        return total(4, (n) => of('q', 0, i, key + n) * state[n]!);
+      },
+    ));
+});
+
+describe('what is written, kept and forgotten', () => {
+  test('Mamba-2: dt, exp(dt A), and the mean of dt |A|', async () => {
+    const { values } = await seen(cases['Mamba-2']!.mixer, (sight, u, p) => ({
+      ...gatesOf(sight, all(sight)),
+      decays: decaysOf(sight),
+      projected: p.within('in_proj', (q) => linear(q, u, 74, { bias: true })),
+      bias: multiply(p.get('dt_bias', [6], never), 1),
+      A: multiply(p.get('A_log', [6], never), 1),
+    }));
+    const [projected, bias, A] = ['projected', 'bias', 'A'].map((name) => toArray(values[name]!)) as [
+      NdArray,
+      NdArray,
+      NdArray,
+    ];
+    const dt = tabulate([6, tokens], (h, t) => {
+      const raw = Math.log1p(Math.exp(projected.at(0, t!, 68 + h!) + bias.at(h!)));
+      return Math.min(2, Math.max(0.01, raw));
+    });
+    const rate = (h: number): number => Math.exp(A.at(h));
+    const keep = tabulate([6, tokens], (h, t) => Math.exp(-dt.at(h!, t!) * rate(h!)));
+    const decays = tabulate([6, 1], (h) => (rate(h!) * total(tokens, (t) => dt.at(h!, t))) / tokens);
+    expect(relativeError(values.write!.data as Float32Array, dt.data)).toBeLessThan(1e-5);
+    expect(relativeError(values.keep!.data as Float32Array, keep.data)).toBeLessThan(1e-5);
+    expect(values.decays!.dims).toEqual([6, 1]);
+    expect(relativeError(values.decays!.data as Float32Array, decays.data)).toBeLessThan(1e-5);
+  });
+
+  test('Mamba: dt, and the mean over the state of exp(dt A)', async () => {
+    const { values } = await seen(cases.Mamba!.mixer, (sight) => ({
+      ...gatesOf(sight, all(sight)),
+      decays: decaysOf(sight),
+      dt: (sight as ScanSight).factor,
+      A: (sight as ScanSight).operands.rate,
+    }));
+    const [dt, A] = [toArray(values.dt!), toArray(values.A!)];
+    const write = tabulate([8, tokens], (h, t) => dt.at(0, t!, h!));
+    const keep = tabulate(
+      [8, tokens],
+      (h, t) => total(3, (n) => Math.exp(dt.at(0, t!, h!) * A.at(h!, n))) / 3,
+    );
+    const decays = tabulate(
+      [8, 3],
+      (h, n) => (-A.at(h!, n!) * total(tokens, (t) => dt.at(0, t, h!))) / tokens,
+    );
+    expect(relativeError(values.write!.data as Float32Array, write.data)).toBeLessThan(1e-5);
+    expect(relativeError(values.keep!.data as Float32Array, keep.data)).toBeLessThan(1e-5);
+    expect(relativeError(values.decays!.data as Float32Array, decays.data)).toBeLessThan(1e-5);
+  });
+
+  test('gated delta net: beta; a convolution and attention have nothing of the kind', async () => {
+    const { values } = await seen(cases['gated delta net']!.mixer, (sight) => ({
+      ...gatesOf(sight, all(sight)),
+      beta: (sight as RecurrenceSight).operands.beta,
+    }));
+    const beta = toArray(values.beta!);
+    const expected = tabulate([6, tokens], (h, t) => beta.at(0, t!, h!));
+    expect(relativeError(values.write!.data as Float32Array, expected.data)).toBeLessThan(1e-6);
+    await seen(cases['short convolution']!.mixer, (sight) => {
+      expect(gatesOf(sight, heads(0))).toEqual({});
+      expect(decaysOf(sight)).toBeUndefined();
+      return {};
+    });
+  });
+});
+
+const layer = { hiddenSize, numHeads: 4, numKeyValueHeads: 2, headDim: 6, outputDeviation: 0.02 };
+describe.each([
+  ['attention', attention(layer), tokens],
+  ['sliding window', slidingWindowAttention({ ...layer, window: 5 }), 5],
+  ['selective attention', selectiveAttention({ ...layer, window: 3, selected: 4 }), 7],
+] as const)('%s', (_, mixer, seenAtMost) => {
+  test('rows sum to 1, over no more tokens than it remembers', async () => {
+    const { values } = await seen(mixer, (sight) => ({ matrices: matricesOf(sight, all(sight)) }));
+    const matrices = toArray(values.matrices!);
+    expect(matrices.dims).toEqual([4, tokens, tokens]);
+    for (let h = 0; h < 4; h++) {
+      for (let i = 0; i < tokens; i++) {
+        const row = Array.from({ length: tokens }, (_, j) => matrices.at(h, i, j));
+        expect(total(tokens, (j) => row[j]!)).toBeCloseTo(1, 5);
+        expect(row.filter((weight) => weight > 0).length).toBe(Math.min(i + 1, seenAtMost));
+      }
+    }
+  });
+});
