@@ -1,10 +1,12 @@
 /** Running language models. */
+export { Batching, type BatchingOptions } from './batching.js';
 export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
 export { LanguageModel, type LoadOptions, type Logits, loadModel, PREFILL_CHUNK } from './language-model.js';
 export { PrefixCache, type PrefixCacheOptions } from './prefix-cache.js';
 export type { SamplingOptions } from './sampling.js';
 export {
   checkGeneration,
+  type ForkPiece,
   GENERATE_DEFAULTS,
   type GeneratedPiece,
   type GenerateOptions,
@@ -12,5 +14,6 @@ export {
   type Session,
   type SessionOptions,
   type StopReason,
+  type WrittenFork,
 } from './session.js';
 export { loadSnapshot, type Snapshot } from './snapshot.js';
