@@ -1,5 +1,6 @@
 /** Running language models. */
 export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
+export type { Choosing } from './choice.js';
 export { LanguageModel, type LoadOptions, type Logits, loadModel, PREFILL_CHUNK } from './language-model.js';
 export { PrefixCache, type PrefixCacheOptions } from './prefix-cache.js';
 export type { SamplingOptions } from './sampling.js';
@@ -14,3 +15,4 @@ export {
   type StopReason,
 } from './session.js';
 export { loadSnapshot, type Snapshot } from './snapshot.js';
+export { StopWatch } from './stop.js';
