@@ -19,12 +19,13 @@ export interface DecodeCost {
 export async function decodeCost(model: LanguageModel, context: number, seconds = 0.5): Promise<DecodeCost> {
   const memory = model.newMemory(1, context);
   const { bytes } = memory;
-  const random = Array.from({ length: TOKENS_PER_RUN }, () => [0]);
+  const random = Array.from({ length: TOKENS_PER_RUN }, () => 0);
   let position = context;
   let last = 1;
   const run = async (): Promise<void> => {
-    const { tokens } = await model.write([last], position, memory, random, LIKELIEST);
-    last = tokens.at(-1)![0]!;
+    const continuation = { last, position, random, prescribed: [], choosing: LIKELIEST };
+    const [written] = await model.write([continuation], memory);
+    last = written!.tokens.at(-1)!;
     position += TOKENS_PER_RUN;
   };
   // The first run touches fresh memory.

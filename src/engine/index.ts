@@ -1,4 +1,4 @@
 /** Devices that run graphs. */
 export * from './device.js';
-export { rowOfMemory, stackMemories } from './memory.js';
+export { joinMemories, splitMemory, takeOut } from './memory.js';
 export { FUSED, openDevice } from './onnxruntime.js';

@@ -9,11 +9,11 @@ import {
   float32,
   type HostTensor,
   hostZeros,
+  joinMemories,
   type Memory,
   type MemorySnapshot,
   openDevice,
-  rowOfMemory,
-  stackMemories,
+  splitMemory,
 } from './index.js';
 
 const device = await openDevice('cpu', { threads: 1 });
@@ -260,55 +260,73 @@ describe('stacked', () => {
     ['cache', 0],
   ]);
 
-  test('snapshots are the rows of a batch, and each row is taken out again', async () => {
-    const memories = [allocate(range(0, 70)), allocate(range(100, 170)), allocate(range(200, 270))];
-    const snapshots = await Promise.all(memories.map((memory) => memory.snapshot()));
-    const batch = await stackMemories(snapshots, axes);
-    const rows = float32([1, 1, 2, 2, 3, 3], [3, 1, SIZE]);
-    const { seen } = await executable.run({ rows }, batch);
-    const sums = [0, 100, 200].map((from) => SIZE * range(from, from + 70).reduce((a, b) => a + b));
-    expect(Array.from(seen!.data, Number)).toEqual(sums);
-    const after = await batch.snapshot();
-    for (const i of [0, 1, 2]) {
-      const row = rowOfMemory(after, i, axes);
-      expect(await contents(row)).toEqual([...range(100 * i, 100 * i + 70), i + 1]);
-      const alone = snapshots[i]!.memory();
-      await write(alone, [i + 1]);
-      expect(row.bytes).toBe(alone.bytes);
-      expect(await write(row, [5])).toEqual(await write(alone, [5]));
-    }
+  test('memories of unequal lengths are the rows of a batch, and go their own ways again', async () => {
+    const ranges = [range(0, 70), range(100, 103), [], range(200, 270)];
+    const memories = ranges.map((rows) => allocate(rows));
+    const alone = ranges.map((rows) => allocate(rows));
+    const before = await Promise.all(memories.map((memory) => memory.snapshot()));
+    const joint = await joinMemories(memories, axes);
+    const next = [1, 2, 3, 4];
+    const { seen } = await executable.run({ rows: rowsOf(next) }, joint);
+    const total = (values: readonly number[]): number => SIZE * values.reduce((a, b) => a + b, 0);
+    expect(Array.from(seen!.data, Number)).toEqual(ranges.map(total));
+    await splitMemory(joint, memories, axes);
     for (const [i, memory] of memories.entries()) {
-      expect(await contents(memory)).toEqual(range(100 * i, 100 * i + 70));
+      expect(memory.length).toBe(ranges[i]!.length + 1);
+      expect(await contents(memory)).toEqual([...ranges[i]!, next[i]]);
+      expect(await contents(before[i]!)).toEqual(ranges[i]);
+      await write(alone[i]!, [next[i]!]);
+      expect(memory.bytes).toBe(alone[i]!.bytes);
+      expect(await write(memory, [5])).toEqual(await write(alone[i]!, [5]));
     }
+    joint.dispose();
   });
 
-  test('snapshots must fit together', async () => {
-    const one = await allocate([1]).snapshot();
-    const two = await allocate([1, 2]).snapshot();
-    await expect(stackMemories([], axes)).rejects.toThrow('there are no snapshots to stack');
-    await expect(stackMemories([one, two], axes)).rejects.toThrow(
-      'of different lengths cannot be stacked: 1,2',
-    );
-    await expect(stackMemories([one], new Map([['total', 0]]))).rejects.toThrow(
+  test('a batch goes on without being moved, is left by some, and is joined by others', async () => {
+    const memories = [allocate([1, 2]), allocate([3])];
+    const together = async (all: readonly Memory[], values: readonly number[]): Promise<void> => {
+      const joint = await joinMemories(all, axes);
+      await executable.run({ rows: rowsOf(values) }, joint);
+      await splitMemory(joint, all, axes);
+      joint.dispose();
+    };
+    await together(memories, [10, 11]);
+    const kept = await memories[1]!.snapshot();
+    await together(memories, [20, 21]);
+    const late = allocate(range(50, 60));
+    await together([late, ...memories], [30, 31, 32]);
+    await together([memories[1]!, late], [40, 41]);
+    const loose = kept.memory();
+    await together([loose, memories[0]!], [60, 61]);
+    expect(await contents(memories[0]!)).toEqual([1, 2, 10, 20, 31, 61]);
+    expect(await contents(memories[1]!)).toEqual([3, 11, 21, 32, 40]);
+    expect(await contents(late)).toEqual([...range(50, 60), 30, 41]);
+    expect(await contents(loose)).toEqual([3, 11, 60]);
+    expect(await contents(kept)).toEqual([3, 11]);
+  });
+
+  test('memories must fit together', async () => {
+    const one = allocate([1]);
+    await expect(joinMemories([], axes)).rejects.toThrow('there are no memories');
+    await expect(joinMemories([one], new Map([['total', 0]]))).rejects.toThrow(
       "no axis was named along which 'cache' has its rows",
     );
-    const wide = await (
-      await device.compile({
-        outputs: {},
-        carried: { total: { kind: 'replace', next: multiply(input('total', 'float32', [1, 3]), 2) } },
-      })
-    )
-      .allocate(new Map([['total', hostZeros('float32', [1, 3])]]), 1)
-      .snapshot();
-    await expect(stackMemories([wide, one], axes)).rejects.toThrow(
-      "'total' is [1] in one snapshot, and [1,3]",
-    );
-    await expect(stackMemories([one, wide], axes)).rejects.toThrow(DeviceError);
-    for (const row of [-1, 1, 0.5]) {
-      expect(() => rowOfMemory(one, row, axes)).toThrow(`there is no row ${row}`);
-    }
+    const other = await device.compile({
+      outputs: {},
+      carried: { total: { kind: 'replace', next: multiply(input('total', 'float32', [1, 3]), 2) } },
+    });
+    const wide = other.allocate(new Map([['total', hostZeros('float32', [1, 3])]]), 1);
+    await expect(joinMemories([wide, one], axes)).rejects.toThrow("'total' is [1] in one memory, and [1,3]");
+    await expect(joinMemories([one, wide], axes)).rejects.toThrow(DeviceError);
   });
 });
+
+function rowsOf(values: readonly number[]): HostTensor {
+  return float32(
+    values.flatMap((value) => Array.from({ length: SIZE }, () => value)),
+    [values.length, 1, SIZE],
+  );
+}
 
 test('on webgpu a snapshot is a copy, and is taken up as well', async ({ skip }) => {
   if (webgpu instanceof Error) skip(webgpu.message);

@@ -44,20 +44,71 @@ type HostValue = GrowingBuffer | HostTensor;
 interface Contents<V extends Value = Value> {
   readonly values: Map<string, V>;
   readonly length: number;
+  /** For each row of a batch that was joined, where its entries begin: shorter ones end where the longest does. */
+  readonly begins?: readonly number[];
+}
+
+/** One row of a batch, which is taken out of it when somebody asks for its values. */
+class Row {
+  private own: Contents<HostValue> | undefined;
+
+  constructor(
+    readonly batch: Contents<HostValue>,
+    readonly index: number,
+    private readonly axes: BatchAxes,
+  ) {}
+
+  get length(): number {
+    return this.batch.length - this.batch.begins![this.index]!;
+  }
+
+  get contents(): Contents<HostValue> {
+    this.own ??= { values: this.take(), length: this.length };
+    return this.own;
+  }
+
+  private take(): Map<string, HostValue> {
+    const { index, length } = this;
+    return new Map(
+      [...this.batch.values].map(([name, value]): [string, HostValue] => {
+        const whole = isBuffer(value) ? value.tensor : value;
+        const axis = batchAxis(this.axes, name);
+        const row = slice(whole, axis, index, index + 1);
+        if (!isBuffer(value)) return [name, row];
+        const tensor = moved(row, value.axis, this.batch.length - length, 0, length);
+        return [name, { axis: value.axis, tensor, written: length }];
+      }),
+    );
+  }
 }
 
 export class CarriedMemory implements Memory {
-  private contents: Contents;
+  private held: Contents | Row;
 
   constructor(
-    contents: Contents,
-    private readonly download: Download,
+    held: Contents | Row,
+    readonly download: Download,
   ) {
-    this.contents = { values: new Map(contents.values), length: contents.length };
+    this.held = ownMap(held);
   }
 
   get length(): number {
-    return this.contents.length;
+    return this.held.length;
+  }
+
+  takeOut(): void {
+    this.held = this.contents;
+  }
+
+  /** Takes a row out of the batch that it stands in. */
+  private get contents(): Contents {
+    const held = this.held instanceof Row ? ownMap(this.held.contents) : this.held;
+    this.held = held;
+    return held;
+  }
+
+  private set contents(contents: Contents) {
+    this.held = contents;
   }
 
   get bytes(): number {
@@ -102,7 +153,7 @@ export class CarriedMemory implements Memory {
       free(values.get(name)!);
       values.set(name, results.get(name)!);
     }
-    this.contents = { values, length: length + added };
+    this.contents = { ...this.contents, length: length + added };
   }
 
   read(names?: readonly string[]): Promise<Map<string, HostTensor>> {
@@ -110,28 +161,39 @@ export class CarriedMemory implements Memory {
   }
 
   async snapshot(): Promise<MemorySnapshot> {
-    const { values, length } = this.contents;
+    return new CarriedSnapshot(await this.hostContents(), this.download);
+  }
+
+  /** What it holds, of which nothing is on the device. */
+  async hostContents(): Promise<Contents<HostValue> | Row> {
+    if (this.held instanceof Row) return this.held;
+    const { values } = this.held;
     // What is on the device is freed when it is replaced: a snapshot needs copies.
     const fetched = await fetch(values, this.download);
     const host = new Map(
       [...values].map(([name, value]) => [name, fetched.get(name) ?? (value as HostValue)]),
     );
-    return new CarriedSnapshot({ values: host, length }, this.download);
+    return { ...this.held, values: host };
   }
 
   restore(snapshot: MemorySnapshot): void {
-    const { values, length } = carried(snapshot).held;
-    const missing = [...this.contents.values.keys()].find((name) => !values.has(name));
+    const { held } = carried(snapshot);
+    const values = valuesOf(held);
+    const missing = [...valuesOf(this.held).keys()].find((name) => !values.has(name));
     if (missing !== undefined) {
       throw new DeviceError(`the snapshot holds no '${missing}': it is of another program's memory`);
     }
-    for (const value of this.contents.values.values()) free(value);
-    this.contents = { values: new Map(values), length };
+    this.take(held);
+  }
+
+  /** Holds this from now on. */
+  take(held: Contents | Row): void {
+    if (!(this.held instanceof Row)) for (const value of this.held.values.values()) free(value);
+    this.held = ownMap(held);
   }
 
   dispose(): void {
-    for (const value of this.contents.values.values()) free(value);
-    this.contents = { values: new Map(), length: 0 };
+    this.take({ values: new Map(), length: 0 });
   }
 
   /** The buffer of a value to whose end this memory may write: that which it has, or a copy. */
@@ -145,21 +207,17 @@ export class CarriedMemory implements Memory {
 }
 
 class CarriedSnapshot implements MemorySnapshot {
-  private contents: Contents<HostValue> | undefined;
-
   constructor(
-    contents: Contents<HostValue>,
+    private kept: Contents<HostValue> | Row | undefined,
     readonly download: Download,
-  ) {
-    this.contents = contents;
-  }
+  ) {}
 
   get length(): number {
     return this.held.length;
   }
 
   get bytes(): number {
-    const { values, length } = this.held;
+    const { values, length } = this.contents;
     return [...values.values()].reduce((total, value) => {
       const { dims, dtype } = isBuffer(value) ? value.tensor : value;
       return total + sizeOf(isBuffer(value) ? withDim(dims, value.axis, length) : dims) * DTYPE_BYTES[dtype];
@@ -167,16 +225,24 @@ class CarriedSnapshot implements MemorySnapshot {
   }
 
   get holdings(): ReadonlyMap<object, number> {
-    return this.contents ? holdings(this.contents.values) : new Map();
+    return this.kept ? holdings(this.contents.values) : new Map();
   }
 
-  get held(): Contents<HostValue> {
-    if (!this.contents) throw new DeviceError('the snapshot was disposed of: take it up before');
-    return this.contents;
+  get held(): Contents<HostValue> | Row {
+    if (!this.kept) throw new DeviceError('the snapshot was disposed of: take it up before');
+    return this.kept;
+  }
+
+  /** Takes a row out of the batch that it stands in. */
+  private get contents(): Contents<HostValue> {
+    const { held } = this;
+    if (!(held instanceof Row)) return held;
+    this.kept = held.contents;
+    return this.kept;
   }
 
   read(names?: readonly string[]): Promise<Map<string, HostTensor>> {
-    return read(this.held, this.download, names);
+    return read(this.contents, this.download, names);
   }
 
   memory(): Memory {
@@ -184,7 +250,7 @@ class CarriedSnapshot implements MemorySnapshot {
   }
 
   dispose(): void {
-    this.contents = undefined;
+    this.kept = undefined;
   }
 }
 
@@ -206,80 +272,87 @@ export function allocateMemory(
   return new CarriedMemory({ values, length }, download);
 }
 
+/** Which axis of each value is the batch, by the values' names. */
+type BatchAxes = ReadonlyMap<string, number>;
+
 /**
- * The rows of a batch side by side: one memory for snapshots of equal length, each of a batch of its own. `axes` says
- * which axis of each value is the batch. Throws `DeviceError` for snapshots that do not fit together.
+ * A memory whose rows are what the given ones hold, each of one row. They may be of different lengths. Those that were
+ * split off one batch, and are all of it in their order, are joined at no cost. Throws `DeviceError` for memories that do not fit together.
  */
-export async function stackMemories(
-  snapshots: readonly MemorySnapshot[],
-  axes: ReadonlyMap<string, number>,
-): Promise<Memory> {
-  const [template] = snapshots;
-  if (!template) throw new DeviceError('there are no snapshots to stack: give at least one');
-  const { held: first, download } = carried(template);
-  const lengths = snapshots.map(({ length }) => length);
-  if (lengths.some((length) => length !== first.length)) {
-    throw new DeviceError(`snapshots of different lengths cannot be stacked: ${lengths}`);
-  }
-  const rows = await Promise.all(snapshots.map((snapshot) => snapshot.read()));
+export async function joinMemories(memories: readonly Memory[], axes: BatchAxes): Promise<Memory> {
+  const { download } = carriedMemory(memories[0]);
+  const held = await Promise.all(memories.map((memory) => carriedMemory(memory).hostContents()));
+  const [first] = held as [Contents<HostValue> | Row];
+  const isWhole =
+    first instanceof Row &&
+    held.length === first.batch.begins!.length &&
+    held.every((row, i) => row instanceof Row && row.batch === first.batch && row.index === i);
+  if (isWhole) return new CarriedMemory(first.batch, download);
+  const rows = held.map((row) => (row instanceof Row ? row.contents : row));
+  const length = Math.max(...rows.map((row) => row.length));
   const values = new Map<string, Value>();
-  for (const [name, value] of first.values) {
-    const stacked = concatenate(name, rows, batchAxis(axes, name));
-    values.set(name, isBuffer(value) ? bufferOf(stacked, value.axis, first.length) : stacked);
+  for (const [name, value] of rows[0]!.values) {
+    const tensors = rows.map((row) => {
+      const own = row.values.get(name);
+      if (!own) throw new DeviceError(`a memory holds no '${name}': it is of another program`);
+      return isBuffer(own) ? moved(own.tensor, own.axis, 0, length - row.length, row.length, length) : own;
+    });
+    const tensor = concatenate(name, tensors, batchAxis(axes, name));
+    values.set(name, isBuffer(value) ? { axis: value.axis, tensor, written: length } : tensor);
   }
-  return new CarriedMemory({ values, length: first.length }, download);
+  return new CarriedMemory({ values, length, begins: rows.map((row) => length - row.length) }, download);
 }
 
-/** One row of a batch as a memory of its own: the other way of `stackMemories`. Throws `DeviceError` for a row that is not there. */
-export function rowOfMemory(
-  snapshot: MemorySnapshot,
-  row: number,
-  axes: ReadonlyMap<string, number>,
-): Memory {
-  const { held, download } = carried(snapshot);
-  const { length } = held;
-  const values = new Map<string, Value>();
-  for (const [name, value] of held.values) {
-    const axis = batchAxis(axes, name);
-    const whole = isBuffer(value) ? value.tensor : value;
-    if (!(Number.isInteger(row) && row >= 0 && row < whole.dims[axis]!)) {
-      throw new DeviceError(`'${name}' has ${whole.dims[axis]} rows: there is no row ${row}`);
-    }
-    const taken = slice(whole, axis, row, row + 1);
-    values.set(
-      name,
-      isBuffer(value)
-        ? { axis: value.axis, tensor: withRoom(taken, value.axis, length, length), written: length }
-        : taken,
-    );
-  }
-  return new CarriedMemory({ values, length }, download);
+/** Has the memories hold the rows of one that they were joined to. */
+export async function splitMemory(
+  joint: Memory,
+  memories: readonly Memory[],
+  axes: BatchAxes,
+): Promise<void> {
+  const batch = (await carriedMemory(joint).hostContents()) as Contents<HostValue>;
+  for (const [i, memory] of memories.entries()) carriedMemory(memory).take(new Row(batch, i, axes));
 }
 
-function batchAxis(axes: ReadonlyMap<string, number>, name: string): number {
+/** Has a memory that was split off a batch let go of the other rows. */
+export function takeOut(memory: Memory): void {
+  carriedMemory(memory).takeOut();
+}
+
+function batchAxis(axes: BatchAxes, name: string): number {
   const axis = axes.get(name);
   if (axis === undefined) throw new DeviceError(`no axis was named along which '${name}' has its rows`);
   return axis;
 }
 
-function concatenate(name: string, rows: readonly Map<string, HostTensor>[], axis: number): HostTensor {
-  const tensors = rows.map((values) => {
-    const tensor = values.get(name);
-    if (!tensor) throw new DeviceError(`a snapshot holds no '${name}': it is of another program's memory`);
-    return tensor;
-  });
+function concatenate(name: string, tensors: readonly HostTensor[], axis: number): HostTensor {
   const { dtype, dims } = tensors[0]!;
   const total = tensors.reduce((sum, tensor) => sum + tensor.dims[axis]!, 0);
   const whole = hostZeros(dtype, withDim(dims, axis, total));
   let at = 0;
   for (const tensor of tensors) {
     if (withDim(tensor.dims, axis, 1).join() !== withDim(dims, axis, 1).join() || tensor.dtype !== dtype) {
-      throw new DeviceError(`'${name}' is [${tensor.dims}] in one snapshot, and [${dims}] in another`);
+      throw new DeviceError(`'${name}' is [${tensor.dims}] in one memory, and [${dims}] in another`);
     }
     writeEntries(whole, tensor, axis, at);
     at += tensor.dims[axis]!;
   }
   return whole;
+}
+
+function carriedMemory(memory: Memory | undefined): CarriedMemory {
+  if (memory instanceof CarriedMemory) return memory;
+  throw new DeviceError(
+    memory ? 'the memory is of another kind of device' : 'there are no memories: give at least one',
+  );
+}
+
+/** A map of its own, which may change. */
+function ownMap<H extends Contents | Row>(held: H): H {
+  return held instanceof Row ? held : { ...held, values: new Map(held.values) };
+}
+
+function valuesOf(held: Contents | Row): ReadonlyMap<string, Value> {
+  return held instanceof Row ? held.batch.values : held.values;
 }
 
 function carried(snapshot: MemorySnapshot): CarriedSnapshot {
@@ -366,7 +439,19 @@ function append(buffer: GrowingBuffer, rows: HostTensor): void {
 
 /** A copy of the first `length` entries along `axis`, with the room that `needed` entries get. */
 function withRoom(tensor: HostTensor, axis: number, length: number, needed: number): HostTensor {
+  return moved(tensor, axis, 0, 0, length, needed);
+}
+
+/** A copy of `length` entries along `axis`, which stood at `from` and now stand at `to`, with the room that `needed` get. */
+function moved(
+  tensor: HostTensor,
+  axis: number,
+  from: number,
+  to: number,
+  length: number,
+  needed = length,
+): HostTensor {
   const grown = hostZeros(tensor.dtype, withDim(tensor.dims, axis, roomFor(needed)));
-  copyEntries(tensor, 0, grown, 0, axis, length);
+  copyEntries(tensor, from, grown, to, axis, length);
   return grown;
 }

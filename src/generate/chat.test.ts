@@ -35,23 +35,20 @@ beforeEach(() => {
     ...args
   ) {
     const next = script.shift();
-    return next === undefined ? choose.apply(this, args) : [next];
+    return next === undefined ? choose.apply(this, args) : next;
   });
   vi.spyOn(LanguageModel.prototype, 'write').mockImplementation(async function (
     this: LanguageModel,
-    tokens,
-    position,
+    [row],
     memory,
-    random,
-    choosing,
-    given = [],
   ) {
+    const { random, prescribed, choosing } = row!;
     // What only reads says nothing.
-    const said = choosing === LIKELIEST ? [] : script.slice(0, random.length - given.length);
-    const prescribed = [...given, ...said.map((id) => [id])];
-    const written = await write.call(this, tokens, position, memory, random, choosing, prescribed);
-    script.splice(0, Math.min(said.length, written.tokens.length - given.length));
-    return written;
+    const said = choosing === LIKELIEST ? [] : script.slice(0, random.length - prescribed.length);
+    const scripted = { ...row!, prescribed: [...prescribed, ...said] };
+    const [written] = await write.call(this, [scripted], memory);
+    script.splice(0, Math.min(said.length, written!.tokens.length - prescribed.length));
+    return [written!];
   });
 });
 

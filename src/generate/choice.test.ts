@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { float32, openDevice } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
-import { checkedChoice, choiceFeeds, choiceProgram } from './choice.js';
+import { checkChoice, choiceFeeds, choiceProgram } from './choice.js';
 import { checkSampling, type SamplingOptions } from './sampling.js';
 
 const plain: SamplingOptions = { temperature: 1, topK: 0, topP: 1, repetitionPenalty: 1 };
@@ -21,14 +21,19 @@ async function choose(
   const count = numbers.length;
   const executable = await device.compile(choiceProgram(logits.length));
   const rows = float32(Array.from({ length: count }, () => logits).flat(), [count, logits.length]);
-  const choosing = { ...plain, ...options, ends: [], occurred: numbers.map(() => seen) };
+  const choosing = { ...plain, ...options, ends: [], occurred: seen };
   const { tokens } = await executable.run({
     logits: rows,
     random: float32(numbers, [count]),
-    ...choiceFeeds(choosing, count, logits.length),
+    ...choiceFeeds(
+      numbers.map(() => choosing),
+      logits.length,
+    ),
   });
   await executable.dispose();
-  return checkedChoice(tokens!, rows, count);
+  const chosen = Array.from(tokens!.data, Number);
+  for (const token of chosen) checkChoice(token, Float32Array.from(logits));
+  return chosen;
 }
 
 /** How often each token is chosen in `count` draws. */
@@ -166,6 +171,36 @@ test('logits that are no numbers are told, not sampled', async () => {
     await expect(run).rejects.toThrow(DataError);
     await expect(run).rejects.toThrow(/logit/);
   }
+});
+
+test('each place of a batch is chosen as it is alone', async () => {
+  const ways: Partial<SamplingOptions>[] = [
+    {},
+    { temperature: 0 },
+    { temperature: 0.7, topK: 2 },
+    { topP: 0.6 },
+    { temperature: 3, topK: 5, topP: 0.9, repetitionPenalty: 2 },
+    { temperature: 0, repetitionPenalty: 1.5 },
+  ];
+  const seen = new Set([1, 5]);
+  const executable = await device.compile(choiceProgram(logits.length));
+  for (const number of [0, 0.2, 0.4, 0.6, 0.8, 1 - 2 ** -24]) {
+    const choosing = ways.map((options) => ({ ...plain, ...options, ends: [], occurred: seen }));
+    const { tokens } = await executable.run({
+      logits: float32(
+        ways.flatMap(() => logits),
+        [ways.length, logits.length],
+      ),
+      random: float32(
+        ways.map(() => number),
+        [ways.length],
+      ),
+      ...choiceFeeds(choosing, logits.length),
+    });
+    const alone = await Promise.all(ways.map((options) => choose(logits, options, [number], seen)));
+    expect(Array.from(tokens!.data, Number)).toEqual(alone.flat());
+  }
+  await executable.dispose();
 });
 
 describe('values out of range', () => {

@@ -6,7 +6,7 @@
  * equal ones the lower token), and the first is taken whose share of the probability, added to those before it, exceeds the
  * random number. Uncut, they are in the vocabulary's order.
  */
-import { float32, type HostTensor, hostZeros, type Program } from '../engine/index.js';
+import { float32, type HostTensor, hostZeros, int64, type Program } from '../engine/index.js';
 import { DataError } from '../errors.js';
 import {
   add,
@@ -15,6 +15,7 @@ import {
   cumulativeSum,
   type Dim,
   divide,
+  equal,
   exp,
   gatherElements,
   input,
@@ -38,24 +39,30 @@ import { CANDIDATES, type SamplingOptions } from './sampling.js';
 
 /** The inputs that say how to choose, at so many places. */
 export interface ChoiceInputs {
-  /** float32 []: more than 0. */
+  /** float32 [places, 1]: more than 0. */
   readonly temperature: Tensor;
-  /** float32 [] */
+  /** float32 [places, 1] */
   readonly topP: Tensor;
   readonly penalty: Tensor;
+  /** int64 [places, 1]: among how many of the likeliest tokens to choose, or 0 for all. */
+  readonly topK: Tensor;
   /** float32 [penalized, places, vocabulary]: 1 for tokens that occurred; no rows without a penalty. */
   readonly occurred: Tensor;
-  /** [cut, candidates]: its sizes are all that counts. One row to choose among so many of the likeliest tokens, else none. */
+  /**
+   * [cut, candidates]: its sizes are all that counts. One row where some places choose among that many of the likeliest tokens
+   * or fewer, else none.
+   */
   readonly cut: Tensor;
-  /** [whole]: one entry to choose among all tokens, else none. With neither the likeliest token is taken. */
+  /** [whole]: one entry where some choose among all tokens, else none. With neither the likeliest token is taken. */
   readonly whole: Tensor;
 }
 
 export function choiceInputs(vocabSize: number, places: Dim): ChoiceInputs {
   return {
-    temperature: input('temperature', 'float32', []),
-    topP: input('topP', 'float32', []),
-    penalty: input('penalty', 'float32', []),
+    temperature: input('temperature', 'float32', [places, 1]),
+    topP: input('topP', 'float32', [places, 1]),
+    penalty: input('penalty', 'float32', [places, 1]),
+    topK: input('topK', 'int64', [places, 1]),
     occurred: input('occurred', 'float32', ['penalized', places, vocabSize]),
     cut: input('cut', 'float32', ['cut', 'candidates']),
     whole: input('whole', 'float32', ['whole']),
@@ -67,7 +74,10 @@ export function chooseTokens(logits: Tensor, random: Tensor, inputs: ChoiceInput
   const scores = penalized(logits, inputs.penalty, occurred);
   const likeliest = reshape(topK(scores, 1, 1).indices, [-1]);
   const amongSome = when('cut', likeliest, () => drawCut(scores, random, inputs));
-  return when('whole', amongSome, () => drawWhole(scores, random, inputs.temperature));
+  return when('whole', amongSome, () => {
+    const isWhole = equal(reshape(inputs.topK, [-1]), 0);
+    return where(isWhole, drawWhole(scores, random, inputs.temperature), amongSome);
+  });
 }
 
 /** `occurred` with the tokens int64 [places] added. */
@@ -90,9 +100,10 @@ function penalized(logits: Tensor, penalty: Tensor, occurred: Tensor): Tensor {
   });
 }
 
-function drawCut(scores: Tensor, random: Tensor, { temperature, topP }: ChoiceInputs): Tensor {
+function drawCut(scores: Tensor, random: Tensor, { temperature, topP, topK: count }: ChoiceInputs): Tensor {
   const { values, indices } = topK(scores, 'candidates', 1);
-  const all = exp(divide(subtract(values, slice(values, 1, 0, 1)), temperature));
+  const shares = exp(divide(subtract(values, slice(values, 1, 0, 1)), temperature));
+  const all = where(less(reshape(iota('candidates'), [1, -1]), count), shares, 0);
   const running = cumulativeSum(all, 1);
   const enough = multiply(sum(all, 1, { keepDims: true }), topP);
   // A candidate is kept while those before it have not the probability yet.
@@ -133,8 +144,8 @@ export function choiceProgram(vocabSize: number): Program {
 export interface Choosing extends SamplingOptions {
   /** Tokens that end a sequence. */
   readonly ends: readonly number[];
-  /** For each place the tokens that occurred; read only where there is a penalty. */
-  readonly occurred: readonly Iterable<number>[];
+  /** The tokens that occurred; read only where there is a penalty. */
+  readonly occurred: Iterable<number>;
 }
 
 /** Takes the likeliest token, whatever it is. */
@@ -150,44 +161,46 @@ export const LIKELIEST: Choosing = {
 /** Beyond these, quotients of float32 numbers are not finite, and nothing changes. */
 const TEMPERATURES = [1e-5, 1e30] as const;
 
-/** What is fed to choose tokens at so many places. */
-export function choiceFeeds(
-  { temperature, topK, topP, repetitionPenalty, occurred }: Choosing,
-  places: number,
-  vocabSize: number,
-): Record<string, HostTensor> {
-  const drawn = temperature > 0;
-  const isCut = drawn && ((topK > 0 && topK < vocabSize) || topP < 1);
-  const candidates = Math.min(vocabSize, topK > 0 ? topK : CANDIDATES);
-  const penalized = repetitionPenalty === 1 ? 0 : 1;
-  const marks = hostZeros('float32', [penalized, places, vocabSize]);
-  if (penalized === 1) {
-    for (const [row, tokens] of occurred.entries()) {
-      for (const token of tokens) marks.data[row * vocabSize + token] = 1;
-    }
+/** What is fed to choose one token in each of these ways. */
+export function choiceFeeds(places: readonly Choosing[], vocabSize: number): Record<string, HostTensor> {
+  const counts = places.map((choosing) => candidatesOf(choosing, vocabSize));
+  const candidates = counts.reduce((a, b) => Math.max(a, b), 1);
+  const penalized = places.some(({ repetitionPenalty }) => repetitionPenalty !== 1) ? 1 : 0;
+  const occurred = hostZeros('float32', [penalized, places.length, vocabSize]);
+  for (const [place, choosing] of places.entries()) {
+    if (choosing.repetitionPenalty === 1) continue;
+    for (const token of choosing.occurred) occurred.data[place * vocabSize + token] = 1;
   }
   const [coldest, hottest] = TEMPERATURES;
+  const each = (pick: (choosing: Choosing) => number): HostTensor =>
+    float32(places.map(pick), [places.length, 1]);
   return {
-    temperature: float32([drawn ? Math.min(hottest, Math.max(coldest, temperature)) : 1], []),
-    topP: float32([topP], []),
-    penalty: float32([repetitionPenalty], []),
-    occurred: marks,
-    cut: hostZeros('float32', [isCut ? 1 : 0, candidates]),
-    whole: hostZeros('float32', [drawn && !isCut ? 1 : 0]),
+    temperature: each(({ temperature }) =>
+      temperature > 0 ? Math.min(hottest, Math.max(coldest, temperature)) : 1,
+    ),
+    topP: each(({ topP }) => topP),
+    penalty: each(({ repetitionPenalty }) => repetitionPenalty),
+    topK: int64(counts, [places.length, 1]),
+    occurred,
+    cut: hostZeros('float32', [counts.some((count) => count > 1) ? 1 : 0, candidates]),
+    whole: hostZeros('float32', [counts.includes(0) ? 1 : 0]),
   };
 }
 
-/** The tokens of a choice. Throws `DataError` where the last ones were chosen from logits that are no numbers. */
-export function checkedChoice(tokens: HostTensor, logits: HostTensor, places: number): number[] {
-  const chosen = Array.from(tokens.data, Number);
-  const vocabSize = logits.dims[1]!;
-  for (const [place, token] of chosen.slice(-places).entries()) {
-    const logit = logits.data[place * vocabSize + token] as number;
-    if (!Number.isFinite(logit)) {
-      throw new DataError(
-        `the logit of the chosen token is ${logit}: the model's weights are damaged, or diverged`,
-      );
-    }
+/** Among how many of the likeliest tokens is chosen: 1 is the likeliest, 0 are all. */
+function candidatesOf({ temperature, topK, topP }: Choosing, vocabSize: number): number {
+  if (temperature === 0) return 1;
+  if (topP === 1 && topK >= vocabSize) return 0;
+  if (topK > 0) return Math.min(vocabSize, topK);
+  return topP < 1 ? Math.min(vocabSize, CANDIDATES) : 0;
+}
+
+/** Throws `DataError` where a token was chosen from logits [vocabulary] that are no numbers. */
+export function checkChoice(token: number, logits: Float32Array): void {
+  const logit = logits[token]!;
+  if (!Number.isFinite(logit)) {
+    throw new DataError(
+      `the logit of the chosen token is ${logit}: the model's weights are damaged, or diverged`,
+    );
   }
-  return chosen;
 }

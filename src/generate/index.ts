@@ -1,4 +1,5 @@
 /** Running language models. */
+export { Batching, type BatchingOptions } from './batching.js';
 export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
 export type { Choosing } from './choice.js';
 export { LanguageModel, type LoadOptions, type Logits, loadModel, PREFILL_CHUNK } from './language-model.js';
@@ -6,6 +7,7 @@ export { PrefixCache, type PrefixCacheOptions } from './prefix-cache.js';
 export type { SamplingOptions } from './sampling.js';
 export {
   checkGeneration,
+  type ForkPiece,
   GENERATE_DEFAULTS,
   type GeneratedPiece,
   type GenerateOptions,
@@ -13,6 +15,7 @@ export {
   type Session,
   type SessionOptions,
   type StopReason,
+  type WrittenFork,
 } from './session.js';
 export { loadSnapshot, type Snapshot } from './snapshot.js';
 export { StopWatch } from './stop.js';

@@ -22,7 +22,7 @@ import {
   type Quantization,
 } from '../models/index.js';
 import { Tokenizer } from '../text/index.js';
-import { type Choosing, checkedChoice, choiceFeeds, choiceProgram, LIKELIEST } from './choice.js';
+import { type Choosing, checkChoice, choiceFeeds, choiceProgram, LIKELIEST } from './choice.js';
 import { generationProgram } from './program.js';
 import { Session, type SessionOptions } from './session.js';
 
@@ -47,10 +47,23 @@ export interface Logits {
   readonly dims: readonly [number, number, number];
 }
 
+/** How one sequence goes on. */
+export interface Continuation {
+  /** The last token, which is read first. */
+  readonly last: number;
+  /** How many tokens came before it. */
+  readonly position: number;
+  /** A uniform number in [0, 1) for each token to write. */
+  readonly random: readonly number[];
+  /** The first of them, where they are known. */
+  readonly prescribed: readonly number[];
+  readonly choosing: Choosing;
+}
+
 export interface Written {
-  /** [steps][batch]: the tokens that were chosen; those of the last step were not read. */
-  readonly tokens: number[][];
-  /** [batch, vocabulary]: those that the last step chose from. */
+  /** Those that were chosen, fewer than were asked for at the end of the sequence; the last one was not read. */
+  readonly tokens: readonly number[];
+  /** [vocabulary]: those that it was chosen from. */
   readonly logits: Float32Array;
 }
 
@@ -76,6 +89,9 @@ export async function loadModel(folder: string, options: LoadOptions = {}): Prom
 }
 
 export class LanguageModel {
+  /** Ends with the last run that was asked for. */
+  private turn: Promise<unknown> = Promise.resolve();
+
   private constructor(
     readonly model: Model,
     readonly tokenizer: Tokenizer,
@@ -175,52 +191,66 @@ export class LanguageModel {
   }
 
   /**
-   * Reads tokens [batch], the last that were chosen, and writes as many more as `random` [steps][batch] has rows, which are
-   * uniform numbers in [0, 1); the memory moves on. The first of them are `prescribed` [up to steps][batch].
+   * Writes on, each sequence of a batch as is said for it; the memory moves on by as many steps as the longest takes. A shorter
+   * one has then written more than was asked for.
    */
-  async write(
-    tokens: readonly number[],
-    position: number,
-    memory: Memory,
-    random: readonly (readonly number[])[],
-    choosing: Choosing,
-    prescribed: readonly (readonly number[])[] = [],
-  ): Promise<Written> {
-    this.check(tokens);
-    const batch = tokens.length;
-    const steps = random.length;
-    const given = random.map((row, i) => prescribed[i] ?? row.map(() => -1));
-    const { tokens: written, logits } = await this.executable.run(
+  async write(rows: readonly Continuation[], memory: Memory): Promise<Written[]> {
+    const { vocabSize } = this.model;
+    const batch = rows.length;
+    const longest = (lengths: readonly number[]): number => lengths.reduce((a, b) => Math.max(a, b), 0);
+    const steps = longest(rows.map(({ random }) => random.length));
+    const ends = longest(rows.map(({ choosing }) => choosing.ends.length));
+    const choices = rows.map(({ choosing }) => choosing);
+    const at = <T>(count: number, pick: (row: Continuation, i: number) => T): T[] =>
+      Array.from({ length: count }, (_, i) => rows.map((row) => pick(row, i))).flat();
+    const last = rows.map((row) => row.last);
+    this.check(last);
+    const { tokens, logits } = await this.run(
       {
         reading: hostZeros('float32', [0]),
         ids: int64([], [batch, 0]),
-        position: int64([position], []),
+        position: int64(
+          rows.map(({ position }) => position),
+          [batch],
+        ),
         places: hostZeros('int64', [0]),
-        last: int64(tokens, [batch, 1]),
-        random: float32(random.flat(), [steps, batch]),
-        prescribed: int64(given.flat(), [steps, batch]),
-        ends: int64(choosing.ends, [choosing.ends.length]),
-        ...choiceFeeds(choosing, batch, this.model.vocabSize),
+        last: int64(last, [batch, 1]),
+        random: float32(
+          at(steps, ({ random }, i) => random[i] ?? 0),
+          [steps, batch],
+        ),
+        prescribed: int64(
+          at(steps, ({ prescribed }, i) => prescribed[i] ?? -1),
+          [steps, batch],
+        ),
+        ends: int64(
+          choices.flatMap((choosing) => Array.from({ length: ends }, (_, i) => choosing.ends[i] ?? -1)),
+          [batch, ends],
+        ),
+        ...this.held(memory),
+        ...choiceFeeds(choices, vocabSize),
       },
       memory,
     );
-    const flat = checkedChoice(written!, logits!, batch);
-    return {
-      tokens: Array.from({ length: flat.length / batch }, (_, i) => flat.slice(i * batch, (i + 1) * batch)),
-      logits: logits!.data as Float32Array,
-    };
+    const chosen = Array.from(tokens!.data, Number);
+    const scores = logits!.data as Float32Array;
+    return rows.map((_, row) => ({
+      tokens: chosen.filter((_, i) => i % batch === row),
+      logits: scores.slice(row * vocabSize, (row + 1) * vocabSize),
+    }));
   }
 
-  /** The tokens [batch] that follow logits [batch, vocabulary]. */
-  async choose(logits: Float32Array, random: readonly number[], choosing: Choosing): Promise<number[]> {
-    const batch = random.length;
-    const given = float32(logits, [batch, this.model.vocabSize]);
+  /** The token that follows logits [vocabulary]. Throws `DataError` for logits that are no numbers. */
+  async choose(logits: Float32Array, random: number, choosing: Choosing): Promise<number> {
+    const { vocabSize } = this.model;
     const { tokens } = await this.chooser.run({
-      logits: given,
-      random: float32(random, [batch]),
-      ...choiceFeeds(choosing, batch, this.model.vocabSize),
+      logits: float32(logits, [1, vocabSize]),
+      random: float32([random], [1]),
+      ...choiceFeeds([choosing], vocabSize),
     });
-    return checkedChoice(tokens!, given, batch);
+    const token = Number(tokens!.data[0]);
+    checkChoice(token, logits);
+    return token;
   }
 
   /** Reads ids; returns the logits behind the given places in the flattened ids. */
@@ -232,21 +262,38 @@ export class LanguageModel {
   ): Promise<Float32Array> {
     for (const row of ids) this.check(row);
     const batch = ids.length;
-    const { read } = await this.executable.run(
+    const likeliest = ids.map(() => LIKELIEST);
+    const { read } = await this.run(
       {
         reading: hostZeros('float32', [1]),
         ids: int64(ids.flat(), [batch, ids[0]!.length]),
-        position: int64([position], []),
+        position: int64(
+          ids.map(() => position),
+          [batch],
+        ),
         places: int64(places, [places.length]),
         last: hostZeros('int64', [batch, 1]),
         random: hostZeros('float32', [0, batch]),
         prescribed: hostZeros('int64', [0, batch]),
-        ends: hostZeros('int64', [0]),
-        ...choiceFeeds(LIKELIEST, batch, this.model.vocabSize),
+        ends: hostZeros('int64', [batch, 0]),
+        ...this.held(memory),
+        ...choiceFeeds(likeliest, this.model.vocabSize),
       },
       memory,
     );
     return read!.data as Float32Array;
+  }
+
+  /** One run at a time, in the order in which they were asked for: runs side by side would take each other's threads. */
+  private run(feeds: Record<string, HostTensor>, memory: Memory): Promise<Record<string, HostTensor>> {
+    const result = this.turn.then(() => this.executable.run(feeds, memory));
+    this.turn = result.catch(() => undefined);
+    return result;
+  }
+
+  /** What the program is told of a memory, where anything in it grows. */
+  private held({ length }: Memory): Record<string, HostTensor> {
+    return this.executable.inputs.has('held') ? { held: int64([length], []) } : {};
   }
 
   /** Throws `DataError` for what is not a token of this model. */

@@ -5,7 +5,7 @@
  * end. Tokens may also be prescribed, so that what was written before is read again in exactly the same way.
  *
  * A growing state stays in its buffer, which no iteration changes; what the loop adds to it is kept beside it until the
- * end of the run.
+ * end of the run. Sequences of a batch may be of different lengths: the entries of each end where the buffer's do.
  */
 import type { Program, Weight } from '../engine/index.js';
 import {
@@ -29,7 +29,7 @@ import {
   zeros,
 } from '../graph/index.js';
 import { forward, logitsOf, type Model, stateInputs } from '../models/index.js';
-import { ParameterRegistry } from '../nn/index.js';
+import { heldBias, ParameterRegistry } from '../nn/index.js';
 import { choiceInputs, chooseTokens, withOccurred } from './choice.js';
 
 /** Names of sizes: tokens that the iterations before one read, and what came out of the chunk. */
@@ -38,10 +38,11 @@ const READ_FIRST = 'read_first';
 
 /**
  * Inputs: `reading` float32 [reading], one row to read or none; then `ids` int64 [batch, sequence] are read, which come
- * after `position` others, and `places` int64 [places] say where in the flattened ids logits are wanted. `last` int64 [batch, 1],
- * the tokens that writing begins with, which are read first; `random` [steps, batch] uniform numbers in [0, 1), one for each
- * token to write; `prescribed` int64 [steps, batch], tokens to take instead, or -1; `ends` int64 [ends], the tokens that end
- * a sequence; those of choice.ts; and the state. Outputs: `read` [places, vocabulary], the logits at the places; `tokens` int64
+ * after `position` int64 [batch] others, and `places` int64 [places] say where in the flattened ids logits are wanted. `last`
+ * int64 [batch, 1], the tokens that writing begins with, which are read first; `random` [steps, batch] uniform numbers in
+ * [0, 1), one for each token to write; `prescribed` int64 [steps, batch], tokens to take instead, or -1; `ends` int64
+ * [batch, ends], the tokens that end each sequence, or -1; those of choice.ts; and the state, with `held` int64 [], how many
+ * entries a growing one has. Outputs: `read` [places, vocabulary], the logits at the places; `tokens` int64
  * [steps, batch], those written, of which the last ones were not read; and `logits` [batch, vocabulary], from which those
  * were chosen.
  */
@@ -49,16 +50,18 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   const { vocabSize, hiddenSize } = model;
   const reading = input('reading', 'float32', ['reading']);
   const ids = input('ids', 'int64', ['batch', 'sequence']);
-  const position = input('position', 'int64', []);
+  const position = input('position', 'int64', ['batch']);
   const places = input('places', 'int64', ['places']);
   const last = input('last', 'int64', ['batch', 1]);
   const random = input('random', 'float32', ['steps', 'batch']);
   const prescribed = input('prescribed', 'int64', ['steps', 'batch']);
-  const ends = input('ends', 'int64', ['ends']);
+  const ends = input('ends', 'int64', ['batch', 'ends']);
   const choice = choiceInputs(vocabSize, 'batch');
   const states = stateInputs(model);
   const growing = model.state.filter(({ grows }) => grows !== undefined);
   const fixed = model.state.filter(({ grows }) => grows === undefined);
+  const [room] = growing.map(({ name, grows }) => states[name]!.shape[grows!]!);
+  const held = room !== undefined ? heldBias(room, input('held', 'int64', []), position) : undefined;
   const grown = (shape: Shape, past: Dim): Dim[] => shape.map((dim) => (dim === 'past' ? past : dim));
   const registry = new ParameterRegistry();
 
@@ -75,7 +78,7 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
       ...growing.map(({ shape }) => zeros(grown(shape, 0))),
     ],
     () => {
-      const result = forward(model, registry, ids, position, states);
+      const result = forward(model, registry, ids, position, states, held && { held });
       const rows = reshape(result.hidden, [multiplyDims(['batch', 'sequence']), hiddenSize]);
       return [
         logitsOf(model, registry, gather(rows, places)),
@@ -102,7 +105,8 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
       const recent = Object.fromEntries(growing.map(({ name }) => [name, now[name]!]));
       const current = Object.fromEntries(fixed.map(({ name }) => [name, now[name]!]));
       const all = { ...states, ...current };
-      const result = forward(model, registry, now.last, now.position, all, { held: position, recent });
+      const growth = held && { held, recent };
+      const result = forward(model, registry, now.last, now.position, all, growth);
       const logits = logitsOf(model, registry, reshape(result.hidden, ['batch', hiddenSize]));
       const chosen = reshape(chooseTokens(logits, gather(random, step), choice, now.occurred), ['batch']);
       const given = gather(prescribed, step);

@@ -1,9 +1,10 @@
 /** One sequence: what was read and written so far, and the state that it left. */
-import type { Memory, MemorySnapshot } from '../engine/index.js';
+import { type Memory, type MemorySnapshot, takeOut } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
-import { LIKELIEST } from './choice.js';
-import { type LanguageModel, PREFILL_CHUNK } from './language-model.js';
+import { Batching } from './batching.js';
+import { type Choosing, checkChoice, LIKELIEST } from './choice.js';
+import { type Continuation, type LanguageModel, PREFILL_CHUNK } from './language-model.js';
 import type { PrefixCache } from './prefix-cache.js';
 import { checkSampling, type SamplingOptions } from './sampling.js';
 import { Snapshot } from './snapshot.js';
@@ -51,9 +52,21 @@ export interface GeneratedPiece {
   readonly text: string;
 }
 
+/** A piece of the fork with this index. */
+export interface ForkPiece extends GeneratedPiece {
+  readonly index: number;
+}
+
+export interface WrittenFork {
+  readonly session: Session;
+  readonly reason: StopReason;
+}
+
 export interface SessionOptions {
   /** Where to look for a beginning that was read before, and to keep what is read here. */
   cache?: PrefixCache;
+  /** Writes together with the other sessions that have it. */
+  batch?: Batching;
 }
 
 /** What reading took. */
@@ -86,16 +99,20 @@ export class Session {
   private busy = false;
 
   private readonly cache: PrefixCache | undefined;
+  private readonly batch: Batching | undefined;
 
   constructor(
     private readonly model: LanguageModel,
-    { cache }: SessionOptions = {},
+    { cache, batch }: SessionOptions = {},
     private readonly memory: Memory = model.newMemory(),
   ) {
-    if (cache && cache.model !== model) {
-      throw new ConfigError('the cache is of another model: make one for each model');
+    for (const [what, shared] of Object.entries({ cache, batch })) {
+      if (shared && shared.model !== model) {
+        throw new ConfigError(`the ${what} is of another model: make one for each model`);
+      }
     }
     this.cache = cache;
+    this.batch = batch;
   }
 
   /** All tokens read and written. */
@@ -134,8 +151,53 @@ export class Session {
    * Writes on, token by token, until the end of the text, a stop string or token, or `maxTokens`; returns which of them
    * it was. Throws `ConfigError` for an option outside its range, `DataError` before anything was read or while the
    * session is at work.
+   *
+   * With `n`, so many forks of this session write together, the i-th with the seed `seed` + i, and this one stays where it is.
+   * Their pieces come as they are written; the forks are returned, each where it stands then. Who takes no more loses them.
    */
-  async *generate(options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, StopReason> {
+  generate(options?: GenerateOptions): AsyncGenerator<GeneratedPiece, StopReason>;
+  generate(options: GenerateOptions & { n: number }): AsyncGenerator<ForkPiece, WrittenFork[]>;
+  generate({
+    n,
+    ...options
+  }: GenerateOptions & { n?: number } = {}): AsyncGenerator<
+    GeneratedPiece | ForkPiece,
+    StopReason | WrittenFork[]
+  > {
+    return n === undefined ? this.generateOne(options) : this.generateMany(n, options);
+  }
+
+  private async *generateMany(n: number, options: GenerateOptions): AsyncGenerator<ForkPiece, WrittenFork[]> {
+    if (!(Number.isSafeInteger(n) && n >= 1)) throw new ConfigError(`n is ${n}: expected 1 or more`);
+    const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31);
+    const snapshot = await this.snapshot();
+    const batch = this.batch ?? new Batching(this.model, { maxRows: n });
+    const forks = Array.from({ length: n }, () => this.forkOf(snapshot, batch));
+    const writers = forks.map((fork, i) => fork.generateOne({ ...options, seed: seed + i }));
+    const reasons: StopReason[] = [];
+    const nextOf = async (index: number) => ({ index, result: await writers[index]!.next() });
+    const pending = new Map(writers.map((_, index) => [index, nextOf(index)]));
+    try {
+      while (pending.size > 0) {
+        const { index, result } = await Promise.race(pending.values());
+        if (result.done) {
+          pending.delete(index);
+          reasons[index] = result.value;
+        } else {
+          pending.set(index, nextOf(index));
+          yield { ...result.value, index };
+        }
+      }
+    } finally {
+      if (pending.size > 0) {
+        await Promise.allSettled([...pending.values(), ...writers.map((writer) => writer.return('length'))]);
+        for (const fork of forks) fork.dispose();
+      }
+    }
+    return forks.map((session, i) => ({ session, reason: reasons[i]! }));
+  }
+
+  private async *generateOne(options: GenerateOptions): AsyncGenerator<GeneratedPiece, StopReason> {
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
     const settings: Settings = { ...GENERATE_DEFAULTS, ...Object.fromEntries(given) };
     checkGeneration(settings);
@@ -150,6 +212,7 @@ export class Session {
       try {
         // Also when the caller takes no more.
         if (!failed) await this.keep();
+        if (this.batch) takeOut(this.memory);
       } finally {
         this.busy = false;
       }
@@ -201,28 +264,22 @@ export class Session {
     random: Random,
     wanted: number,
   ): Promise<Run> {
-    const choosing = { ...settings, occurred: [this.tokens] };
+    const choosing = { ...settings, occurred: this.tokens };
     const { since } = this;
     if (since.length === 0) {
-      const chosen = await this.model.choose(this.logits!, [random.uniform()], choosing);
-      return { chosen, whole: false };
+      const first = await this.model.choose(this.logits!, random.uniform(), choosing);
+      return { chosen: [first], whole: false };
     }
     const again = since.length - 1;
     const steps = Math.min(TOKENS_PER_RUN, again + wanted);
-    const numbers = Array.from({ length: steps }, (_, i) => [i < again ? 0 : random.uniform()]);
     const before = await this.memory.snapshot();
-    const prescribed = since.slice(1).map((id) => [id]);
-    const position = this.tokens.length - since.length;
-    const { tokens } = await this.model.write(
-      since.slice(0, 1),
-      position,
-      this.memory,
-      numbers,
-      choosing,
-      prescribed,
-    );
-    const chosen = tokens.slice(again).map(([id]) => id!);
-    return { chosen, before, whole: tokens.length === TOKENS_PER_RUN };
+    const numbers = Array.from({ length: steps }, (_, i) => (i < again ? 0 : random.uniform()));
+    const continuation = this.continuation(numbers, choosing);
+    const { tokens, logits } = this.batch
+      ? await this.batch.write(continuation, this.memory)
+      : (await this.model.write([continuation], this.memory))[0]!;
+    checkChoice(tokens.at(-1)!, logits);
+    return { chosen: tokens.slice(again), before, whole: tokens.length === TOKENS_PER_RUN };
   }
 
   /** After a run whose tokens were taken, all or the first of them. */
@@ -237,16 +294,20 @@ export class Session {
   private async settle(): Promise<void> {
     const { since } = this;
     if (since.length === 0) return;
-    const { logits } = await this.model.write(
-      since.slice(0, 1),
-      this.tokens.length - since.length,
-      this.memory,
-      since.map(() => [0]),
+    // Alone: in a batch the memory would move on as far as the others'.
+    const continuation = this.continuation(
+      since.map(() => 0),
       LIKELIEST,
-      since.slice(1).map((id) => [id]),
     );
-    this.logits = logits;
+    const [written] = await this.model.write([continuation], this.memory);
+    this.logits = written!.logits;
     this.since = [];
+  }
+
+  /** Reads what was written since, and writes as many tokens in all as there are random numbers. */
+  private continuation(random: readonly number[], choosing: Choosing): Continuation {
+    const [last, ...prescribed] = this.since as [number, ...number[]];
+    return { last, position: this.tokens.length - this.since.length, random, prescribed, choosing };
   }
 
   /** What this session is now, to take up again. Throws `DataError` while it is at work. */
@@ -275,7 +336,11 @@ export class Session {
   /** Another session that stands where this one does; each goes its own way. Throws `DataError` while this one is at work. */
   async fork(): Promise<Session> {
     const snapshot = await this.snapshot();
-    const options = this.cache ? { cache: this.cache } : {};
+    return this.forkOf(snapshot, this.batch);
+  }
+
+  private forkOf(snapshot: Snapshot, batch: Batching | undefined): Session {
+    const options = { ...(this.cache && { cache: this.cache }), ...(batch && { batch }) };
     const fork = new Session(this.model, options, snapshot.memory.memory());
     fork.takeUp(snapshot);
     return fork;

@@ -32,10 +32,11 @@ async function recomputed(model: LanguageModel, history: History): Promise<Map<s
   let unread: number[] = [];
   let logits = new Float32Array();
   const run = async (count: number, next: readonly number[]): Promise<void> => {
-    const prescribed = [...unread.slice(1, count), ...next].map((id) => [id]);
-    const random = Array.from({ length: count }, () => [0]);
-    logits = (await model.write([unread[0]!], position, memory, random, LIKELIEST, prescribed))
-      .logits as typeof logits;
+    const prescribed = [...unread.slice(1, count), ...next];
+    const random = Array.from({ length: count }, () => 0);
+    const continuation = { last: unread[0]!, position, random, prescribed, choosing: LIKELIEST };
+    const [written] = await model.write([continuation], memory);
+    logits = written!.logits as typeof logits;
     position += count;
     unread = unread.slice(count);
   };

@@ -13,15 +13,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openSafetensors, type TensorToWrite, writeSafetensors } from '../checkpoint/index.js';
 import { damageBytes } from '../checkpoint/testing/file-damage.js';
-import { rowOfMemory, stackMemories } from '../engine/index.js';
 import { DataError, SnapshotError, StorageError } from '../errors.js';
-import { relativeError } from '../graph/testing/arrays.js';
 import { hybridModel, openModel, withLora } from '../models/index.js';
 import { quantizable, quantizeMatrix } from '../models/quantization.js';
 import { fixtureFolder } from '../models/testing/reference.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { Random } from '../nn/index.js';
-import { LIKELIEST } from './choice.js';
 import { LanguageModel } from './language-model.js';
 import type { GenerateOptions, Session } from './session.js';
 import { checksumOf, loadSnapshot, type Snapshot } from './snapshot.js';
@@ -154,31 +151,6 @@ describe('a session', () => {
     expect(one.bytes).toBe(2 * 2 * 4 * 30 * 4 + 300 * 4 + 30 * 4);
     await language.dispose();
   });
-});
-
-test('forks are continued together, as the rows of a batch', async () => {
-  const sessions = await Promise.all([5, 6, 7].map((id) => sessionAfter([...PROMPT, id])));
-  const axes = new Map(language.model.state.map(({ name, shape }) => [name, shape.indexOf('batch')]));
-  const snapshots = await Promise.all(sessions.map((session) => session.snapshot()));
-  const batch = await stackMemories(
-    snapshots.map(({ memory }) => memory),
-    axes,
-  );
-  const steps = Array.from({ length: 6 }, () => [0, 0, 0]);
-  const { tokens } = await language.write([1, 1, 1], PROMPT.length + 1, batch, steps, LIKELIEST);
-  const after = await batch.snapshot();
-  for (const [i, session] of sessions.entries()) {
-    await session.read([1]);
-    const alone = await written(session, { temperature: 0, maxTokens: 6 });
-    expect(tokens.map((row) => row[i])).toEqual(alone);
-    // A row goes on alone, too.
-    const row = rowOfMemory(after, i, axes);
-    const position = PROMPT.length + 1 + steps.length;
-    const logits = await language.read([[alone[5]!]], position, row);
-    session.restore(snapshots[i]!);
-    await session.read([1, ...alone]);
-    expect(relativeError(logits, (await session.snapshot()).logits!)).toBeLessThan(1e-4);
-  }
 });
 
 describe('a file', () => {

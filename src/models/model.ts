@@ -102,12 +102,12 @@ export interface ForwardResult {
   readonly state: Readonly<Record<string, Tensor>>;
 }
 
-/** Entries of growing states that are not in their buffers yet. */
-export interface Since {
-  /** int64 []: how many entries the buffers hold. */
+/** What growing states hold. */
+export interface Growth {
+  /** As `MixerContext.held`. */
   readonly held: Tensor;
-  /** Those that came after, by the names of `Model.state`. */
-  readonly recent: Readonly<Record<string, Tensor>>;
+  /** Entries that are not in their buffers yet, by the names of `Model.state`. */
+  readonly recent?: Readonly<Record<string, Tensor>>;
 }
 
 /** The layers applied to int64 ids [batch, sequence]. `state` holds what was kept from earlier tokens. */
@@ -117,7 +117,7 @@ export function forward(
   ids: Tensor,
   position: Tensor,
   state?: Readonly<Record<string, Tensor>>,
-  since?: Since,
+  growth?: Growth,
 ): ForwardResult {
   const { vocabSize, hiddenSize, names, embeddingFactor = 1 } = model;
   const root = registry.root(model.adapters);
@@ -132,9 +132,9 @@ export function forward(
       position,
       embeddings,
       state: own(state, mixer.state),
-      held: since?.held,
+      held: growth?.held,
       recent: own(
-        since?.recent,
+        growth?.recent,
         mixer.state.filter(({ grows }) => grows !== undefined),
       ),
     };

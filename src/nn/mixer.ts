@@ -23,9 +23,12 @@ export type State = Readonly<Record<string, Tensor>>;
 export interface MixerContext {
   /** What was kept from the tokens before x; absent when x is the whole sequence. */
   readonly state?: State | undefined;
-  /** int64 []: how many tokens came before x. */
+  /** int64 [], or [batch] where they differ: how many tokens came before x. */
   readonly position: Tensor;
-  /** int64 []: how many entries the growing states hold; as many as `position` by default. */
+  /**
+   * float32 [batch or 1, 1, 1, room]: `heldBias` of the growing states. By default each row holds the `position` entries that
+   * come first.
+   */
   readonly held?: Tensor | undefined;
   /** Entries of growing states that came after those, by the states' names. */
   readonly recent?: State | undefined;

@@ -31,13 +31,13 @@ export function ropeFrequencies(theta: number, size: number): Float32Array {
   return Float32Array.from({ length: pairs }, (_, i) => theta ** (-i / pairs));
 }
 
-/** Rotates x [batch, heads, sequence, size] by its tokens' positions, the first of which is `position` (int64 []). */
+/** Rotates x [batch, heads, sequence, size] by its tokens' positions, the first of which is `position` (int64 [] or [batch]). */
 export function rotate(x: Tensor, position: Tensor, { frequencies, factor = 1 }: RopeConfig): Tensor {
   const size = x.shape[3] as number;
   const half = frequencies.length;
   const sequence: Dim = x.shape[2]!;
-  const positions = cast(add(iota(sequence), position), 'float32');
-  const angles = multiply(reshape(positions, [sequence, 1]), constant(frequencies, [half]));
+  const positions = cast(add(iota(sequence), reshape(position, [-1, 1])), 'float32');
+  const angles = multiply(reshape(positions, [-1, 1, sequence, 1]), constant(frequencies, [half]));
   const rest = size - 2 * half;
   const [first, second, still] = split(x, -1, rest > 0 ? [half, half, rest] : [half, half]) as [
     Tensor,

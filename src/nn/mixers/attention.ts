@@ -6,7 +6,6 @@
 import {
   type Dim,
   iota,
-  less,
   lessOrEqual,
   multiply,
   reshape,
@@ -15,7 +14,7 @@ import {
   type Tensor,
   where,
 } from '../../graph/index.js';
-import { attend, MASKED, type MemoryPart } from '../attend.js';
+import { attend, heldBias, MASKED, type MemoryPart } from '../attend.js';
 import { linear, mergeHeads, type RmsNormOptions, rmsNorm, splitHeads } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { normal, type Parameters } from '../parameters.js';
@@ -59,12 +58,15 @@ export function attention(config: AttentionConfig): Mixer {
       { name: 'key', dtype: 'float32', shape, grows: 2, initial: 0 },
       { name: 'value', dtype: 'float32', shape, grows: 2, initial: 0 },
     ],
-    forward(parameters, x, { state, position, held = position, recent }) {
+    forward(parameters, x, { state, position, held, recent }) {
       const heads = projectHeads(parameters, x, config, position);
       const { key, value } = heads;
       const parts: MemoryPart[] = [{ keys: key, values: value, bias: causalBias(x.shape[1]!) }];
       if (recent) parts.unshift({ keys: recent.key!, values: recent.value! });
-      if (state) parts.unshift({ keys: state.key!, values: state.value!, bias: heldBias(state.key!, held) });
+      if (state) {
+        const bias = held ?? heldBias(state.key!.shape[2]!, position);
+        parts.unshift({ keys: state.key!, values: state.value!, bias });
+      }
       const mixed = attend(heads.query, parts, scaleOf(config));
       return { output: projectOutput(parameters, mixed, heads, config), state: { key, value } };
     },
@@ -75,11 +77,6 @@ export function attention(config: AttentionConfig): Mixer {
 function causalBias(sequence: Dim): Tensor {
   const index = iota(sequence);
   return where(lessOrEqual(reshape(index, [1, -1]), reshape(index, [-1, 1])), 0, MASKED);
-}
-
-/** [room]: hides the room behind the entries that a growing state holds. */
-function heldBias(keys: Tensor, held: Tensor): Tensor {
-  return where(less(iota(keys.shape[2]!), held), 0, MASKED);
 }
 
 export function scaleOf({ headDim, scale }: { headDim: number; scale?: number }): number {

@@ -106,7 +106,7 @@ function rgLru(
   const recurrentGate = sigmoid(blockLinear(parameters, x, 'recurrent_gate', numBlocks));
   const rate = multiply(softplus(parameters.get('recurrent_param', [width], initialDecay)), -DECAY_POWER);
 
-  const isFirst = reshape(equal(add(iota(sequence), position), 0), [sequence, 1]);
+  const isFirst = reshape(equal(add(iota(sequence), reshape(position, [-1, 1])), 0), [-1, sequence, 1]);
   const forgotten = subtract(1, exp(multiply(multiply(recurrentGate, rate), 2)));
   const root = where(isFirst, 1, boundedSqrt(forgotten));
   const one = fill([batch, sequence, 1], 1);
