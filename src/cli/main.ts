@@ -15,6 +15,7 @@ import { addMergeCommand } from './merge.js';
 import { addPullCommand } from './pull.js';
 import { addQuantizeCommand } from './quantize.js';
 import { addReadCommand } from './read.js';
+import { addServeCommand } from './serve.js';
 import { addTrainCommand } from './train.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
@@ -23,6 +24,7 @@ addDemoCommand(program);
 addTrainCommand(program);
 addGenerateCommand(program);
 addReadCommand(program);
+addServeCommand(program);
 addChatCommand(program);
 addEvaluateCommand(program);
 addCompareCommand(program);
