@@ -18,7 +18,14 @@ beforeAll(async () => {
   build();
   await writeTinyModel(join(root, 'tiny'), { template: CHATML });
   await writeTinyModel(join(root, 'plain'), { seed: 2 });
-  served = await serve([join(root, 'tiny'), join(root, 'plain'), '--data', join(root, 'data'), '--threads', '1']);
+  served = await serve([
+    join(root, 'tiny'),
+    join(root, 'plain'),
+    '--data',
+    join(root, 'data'),
+    '--threads',
+    '1',
+  ]);
   openai = new OpenAI({ baseURL: `${served.url}/v1`, apiKey: 'none', maxRetries: 0 });
 });
 afterAll(async () => {
@@ -34,7 +41,10 @@ describe('the openai package', () => {
     const models = await openai.models.list();
     expect(models.data.map(({ id }) => id)).toEqual(['tiny', 'plain']);
     expect((await openai.models.retrieve('plain')).object).toBe('model');
-    await expect(openai.models.retrieve('none')).rejects.toMatchObject({ status: 404, code: 'model_not_found' });
+    await expect(openai.models.retrieve('none')).rejects.toMatchObject({
+      status: 404,
+      code: 'model_not_found',
+    });
   });
 
   test('streams what it answers whole, with usage at the end', async () => {
@@ -119,7 +129,12 @@ describe('the openai package', () => {
     expect(choices.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
     expect(choices[0]!.logprobs!.tokens!.join('')).toBe(choices[0]!.text);
     expect(usage!.completion_tokens).toBe(20);
-    const one = await openai.completions.create({ model: 'plain', prompt: 'the dog', max_tokens: 5, seed: 1 });
+    const one = await openai.completions.create({
+      model: 'plain',
+      prompt: 'the dog',
+      max_tokens: 5,
+      seed: 1,
+    });
     expect(one.choices[0]!.text).toBe(choices[2]!.text);
     const ids = await openai.completions.create({ model: 'plain', prompt: [3, 4, 5], max_tokens: 2 });
     expect(ids.usage!.prompt_tokens).toBe(3);
@@ -169,9 +184,19 @@ describe('the openai package', () => {
   test.each([
     ['an unknown parameter', { ...chat, best: 1 }, 'unknown_parameter', 'best'],
     ['a temperature', { ...chat, temperature: 3 }, 'invalid_value', 'temperature'],
-    ['an image', { ...chat, messages: [{ role: 'user', content: [{ type: 'image_url' }] }] }, 'invalid_value', 'messages.0.content'],
+    [
+      'an image',
+      { ...chat, messages: [{ role: 'user', content: [{ type: 'image_url' }] }] },
+      'invalid_value',
+      'messages.0.content',
+    ],
     ['more than the context holds', { ...chat, max_tokens: 5000 }, 'context_length_exceeded', null],
-    ['tools', { ...chat, tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools_not_supported', 'tools'],
+    [
+      'tools',
+      { ...chat, tools: [{ type: 'function', function: { name: 'f' } }] },
+      'tools_not_supported',
+      'tools',
+    ],
     ['a state that is not there', { ...chat, state: `state-${'0'.repeat(24)}` }, 'state_not_found', null],
   ])('refuses %s, and says so', async (_, body, code, param) => {
     const failed = openai.chat.completions.create(body as OpenAI.ChatCompletionCreateParamsNonStreaming);
@@ -189,18 +214,41 @@ describe("Vercel's AI SDK", () => {
     })('tiny');
 
   test('streams text', async () => {
-    const result = streamText({ model: model(), prompt: 'the cat', maxOutputTokens: 12, seed: 3, maxRetries: 0 });
+    const result = streamText({
+      model: model(),
+      prompt: 'the cat',
+      maxOutputTokens: 12,
+      seed: 3,
+      maxRetries: 0,
+    });
     let text = '';
     for await (const piece of result.textStream) text += piece;
-    const whole = await generateText({ model: model(), prompt: 'the cat', maxOutputTokens: 12, seed: 3, maxRetries: 0 });
+    const whole = await generateText({
+      model: model(),
+      prompt: 'the cat',
+      maxOutputTokens: 12,
+      seed: 3,
+      maxRetries: 0,
+    });
     expect(text).toBe(whole.text);
     expect((await result.usage).outputTokens).toBe(whole.usage.outputTokens);
     expect(whole.text.length).toBeGreaterThan(0);
   });
 
   test('gets an object of a schema', async () => {
-    const schema = z.object({ name: z.string().max(20), age: z.number().int().min(0).max(120), tags: z.array(z.enum(['a', 'b'])).max(3) });
-    const { object } = await generateObject({ model: model(), schema, prompt: 'who is it?', maxOutputTokens: 200, seed: 2, maxRetries: 0 });
+    const schema = z.object({
+      name: z.string().max(20),
+      age: z.number().int().min(0).max(120),
+      tags: z.array(z.enum(['a', 'b'])).max(3),
+    });
+    const { object } = await generateObject({
+      model: model(),
+      schema,
+      prompt: 'who is it?',
+      maxOutputTokens: 200,
+      seed: 2,
+      maxRetries: 0,
+    });
     expect(schema.parse(object)).toEqual(object);
   });
 });

@@ -11,6 +11,7 @@ interface ServeFlags {
   port: number;
   keys?: string;
   data: string;
+  runs: string[];
   states?: string;
   context?: number;
   cacheMemory: number;
@@ -46,6 +47,7 @@ export function addServeCommand(program: Command): void {
       '--states <place>',
       'where states are kept: a folder, redis://host:port, or s3://bucket/prefix?endpoint=URL (default: in --data)',
     )
+    .option('--runs <folders...>', 'where the studio looks for training runs', ['runs'])
     .option(
       '--context <n>',
       'tokens of a prompt and its answer together (default: as the model was made)',
@@ -93,6 +95,7 @@ async function run(folders: string[], flags: ServeFlags): Promise<void> {
       bodyBytes: flags.maxBody * 1e6,
       seconds: flags.timeout,
       drainSeconds: flags.drain,
+      runs: flags.runs,
       logTexts: flags.logTexts === true,
       log: (line) => process.stdout.write(line),
       version,
@@ -106,12 +109,12 @@ async function run(folders: string[], flags: ServeFlags): Promise<void> {
       ...(flags.context !== undefined && { context: flags.context }),
     },
   );
-  process.stderr.write(`${server.url}/v1 answers; Ctrl-C stops it\n`);
+  process.stderr.write(`${server.url} is the studio, and ${server.url}/v1 answers; Ctrl-C stops it\n`);
   await untilStopped(server);
 }
 
 /** Serves until it is told to stop, or fails. */
-async function untilStopped(server: RunningServer): Promise<void> {
+export async function untilStopped(server: RunningServer): Promise<void> {
   const told = new Promise<'told'>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve('told'));
   });

@@ -15,6 +15,7 @@ import { addGenerationRoutes } from './http/generation-routes.js';
 import { openApiDocument } from './http/openapi.js';
 import type { ModelCard } from './http/schemas.js';
 import { addStateRoutes } from './http/state-routes.js';
+import { addStudioApi, addStudioPages } from './studio-routes.js';
 
 export function createApp(deps: Deps, version: string): App {
   const app: App = new Hono<{ Variables: Variables }>();
@@ -30,7 +31,9 @@ export function createApp(deps: Deps, version: string): App {
     const { registry } = deps.metrics;
     return context.text(await registry.metrics(), 200, { 'content-type': registry.contentType });
   });
-  app.use('/v1/*', authenticated(deps), admitted(deps), bodyLimited(deps));
+  for (const path of ['/v1/*', '/studio/api/*']) {
+    app.use(path, authenticated(deps), admitted(deps), bodyLimited(deps));
+  }
   app.get('/v1/models', (context) =>
     context.json({ object: 'list', data: [...deps.models.values()].map(modelCard) }),
   );
@@ -39,6 +42,8 @@ export function createApp(deps: Deps, version: string): App {
   );
   addGenerationRoutes(app, deps);
   addStateRoutes(app, deps);
+  addStudioApi(app, deps);
+  addStudioPages(app);
   return app;
 }
 

@@ -30,6 +30,8 @@ export interface ServerOptions {
   readonly drainSeconds: number;
   /** Whether the log has prompts and answers. */
   readonly logTexts: boolean;
+  /** Folders in which the studio looks for training runs. */
+  readonly runs: readonly string[];
   readonly log: (line: string) => void;
   readonly version: string;
 }
@@ -97,6 +99,7 @@ async function listen(
       slots,
       metrics,
       log,
+      runs: options.runs,
       limits: { bodyBytes: options.bodyBytes, seconds: options.seconds },
       status: () => status,
       stopping: stopping.signal,

@@ -5,6 +5,7 @@
 import { basename, resolve } from 'node:path';
 import { ConfigError, TokenizerError } from '../../errors.js';
 import type { LoadOptions, Session, StopReason } from '../../generate/index.js';
+import { encodeTrace } from '../../inspect/index.js';
 import { ContextError, UnknownModelError } from '../errors.js';
 import { merged } from '../merged.js';
 import { StateLibrary } from '../states/library.js';
@@ -18,6 +19,7 @@ import type {
   GenerateRequest,
   GenerateResult,
   SaveRequest,
+  TraceCall,
 } from './protocol.js';
 import {
   type Beginning,
@@ -110,6 +112,12 @@ export class Engine implements Handlers<EngineCalls> {
     } finally {
       this.active--;
     }
+  }
+
+  async trace({ model, prompt, options }: TraceCall): Promise<string> {
+    const served = this.named(model);
+    const { ids } = await served.prepare(prompt, undefined, { answers: false });
+    return JSON.stringify(encodeTrace(await served.language.trace(ids, options)));
   }
 
   async *generate(

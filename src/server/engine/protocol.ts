@@ -1,5 +1,6 @@
 /** What the server's thread asks of the engine's. */
 import type { StopReason } from '../../generate/index.js';
+import type { TraceOptions } from '../../inspect/index.js';
 import type { ChatMessage } from '../../text/index.js';
 import type { StateRecord } from '../states/record.js';
 
@@ -114,6 +115,12 @@ export interface SaveRequest {
   readonly name: string | null;
 }
 
+export interface TraceCall {
+  readonly model: string;
+  readonly prompt: Prompt;
+  readonly options: TraceOptions;
+}
+
 /** What the engine is at; numbers that go up and down. */
 export interface EngineFigures {
   /** Sequences that read or write. */
@@ -127,6 +134,8 @@ export interface EngineCalls {
   models: { request: null; piece: never; result: readonly ServedModelInfo[] };
   generate: { request: GenerateRequest; piece: GenerateEvent; result: GenerateResult };
   save: { request: SaveRequest; piece: never; result: StateRecord };
+  /** A trace as JSON text: it is long, and writing it would hold up whoever else is served. */
+  trace: { request: TraceCall; piece: never; result: string };
   figures: { request: null; piece: never; result: EngineFigures };
   /** Finishes what is being written to the disk, and frees the models. */
   close: { request: null; piece: never; result: null };

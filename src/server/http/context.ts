@@ -23,6 +23,8 @@ export interface Deps {
   readonly slots: Slots;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** Folders in which training runs are looked for. */
+  readonly runs: readonly string[];
   readonly limits: { readonly bodyBytes: number; readonly seconds: number };
   /** 'draining' when no new requests are taken, 'failed' when the engine has ended. */
   readonly status: () => 'ok' | 'draining' | 'failed';

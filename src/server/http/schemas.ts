@@ -29,7 +29,7 @@ const ToolCall = z.strictObject({
 /** What clients send along with an answer that they were given, where it has nothing to say. */
 const nothing = z.union([z.null(), z.array(z.never())]).optional();
 
-const Message = z.discriminatedUnion('role', [
+export const Message = z.discriminatedUnion('role', [
   z.strictObject({ role: z.literal('system'), content: Content, name: z.string().optional() }),
   z.strictObject({ role: z.literal('developer'), content: Content, name: z.string().optional() }),
   z.strictObject({ role: z.literal('user'), content: Content, name: z.string().optional() }),
