@@ -15,12 +15,15 @@ export function build(): void {
   const built = join(process.env[RUN_FOLDER]!, 'build');
   const words = join(built, 'words');
   if (isFirst(built)) {
-    const compiler = 'node_modules/typescript/bin/tsc';
-    const result = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.build.json'], {
-      cwd: root,
-      encoding: 'utf8',
+    const complaints = [
+      ['typescript/bin/tsc', '-p', 'tsconfig.build.json'],
+      ['vite/bin/vite.js', 'build', 'studio', '--logLevel', 'warn'],
+    ].map(([command, ...args]) => {
+      const given = [`node_modules/${command}`, ...args];
+      const result = spawnSync(process.execPath, given, { cwd: root, encoding: 'utf8' });
+      return result.status === 0 ? '' : `${result.stdout}${result.stderr}`;
     });
-    writeFileSync(`${words}.new`, result.status === 0 ? '' : `${result.stdout}${result.stderr}`);
+    writeFileSync(`${words}.new`, complaints.join(''));
     renameSync(`${words}.new`, words);
   }
   while (!existsSync(words)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
