@@ -21,6 +21,12 @@ export function keepKey(key: string): void {
 
 export interface ModelInfo {
   readonly id: string;
+  readonly heddle: {
+    readonly pattern: string;
+    readonly parameters: number;
+    /** Whether it has a chat template; another goes on from what is said. */
+    readonly chat: boolean;
+  };
 }
 
 /** A memory that the server holds. */
