@@ -233,9 +233,8 @@ function expectRoom(
   const streams = 4 * tokens * hiddenSize * layers.length;
   const bytes = kept + streams + Math.max(logits, ...inside);
   if (bytes <= maxBytes) return;
-  const inGigabytes = (value: number): string => `${(value / 1e9).toPrecision(3)} GB`;
   throw new InspectError(
-    `a trace of ${tokens} tokens would take ${inGigabytes(bytes)}, more than the ${inGigabytes(maxBytes)} that are allowed (maxBytes): give fewer tokens, layers or heads, or do without matrices`,
+    `a trace of ${tokens} tokens would take ${inBytes(bytes)}, more than the ${inBytes(maxBytes)} that are allowed (maxBytes): give fewer tokens, layers or heads, or do without matrices`,
   );
 }
 
@@ -288,6 +287,17 @@ function mixerOf(
     ...(keep && { keep }),
     ...(decays && { horizon: horizons(decays) }),
   };
+}
+
+function inBytes(bytes: number): string {
+  const [size, unit] = (
+    [
+      [1e9, 'GB'],
+      [1e6, 'MB'],
+      [1e3, 'kB'],
+    ] as const
+  ).find(([least]) => bytes >= least) ?? [1, 'B'];
+  return `${Number((bytes / size).toPrecision(3))} ${unit}`;
 }
 
 function valuesOf({ dims, data }: HostTensor): Values {
