@@ -7,7 +7,7 @@ export default defineConfig({
     // Nothing inline: the server's content security policy allows neither inline scripts nor fonts in data URLs.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    target: 'es2024',
+    target: 'es2023',
   },
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
 });

@@ -40,13 +40,12 @@ export interface TraceRequest {
   /** One of the two. */
   readonly text?: string;
   readonly messages?: readonly { readonly role: string; readonly content: string }[];
+  /** As `TraceOptions` of `model.trace`. */
   readonly options: {
-    /** Of these layers alone. */
     readonly layers?: readonly number[];
     readonly heads?: readonly number[];
-    /** Whether matrices are wanted. */
-    readonly weights?: boolean;
-    readonly lens?: { readonly top: number };
-    readonly attributions?: readonly number[];
+    readonly matrices?: boolean;
+    readonly lens?: number;
+    readonly attribute?: readonly number[];
   };
 }

@@ -128,8 +128,9 @@ export async function chat(
 export async function* eventsOf(response: Response): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = '';
-  for await (const bytes of response.body as unknown as AsyncIterable<Uint8Array>) {
-    const lines = (rest + decoder.decode(bytes, { stream: true })).split('\n');
+  const reader = response.body!.getReader();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const lines = (rest + decoder.decode(part.value, { stream: true })).split('\n');
     rest = lines.pop()!;
     for (const line of lines) if (line.startsWith('data:')) yield line.slice(5).trim();
   }

@@ -9,7 +9,7 @@ export function Composer() {
     const said = field.current?.value ?? '';
     if (said.trim() === '' || busy.value || lanes.value.length === 0) return;
     field.current!.value = '';
-    fit(field.current!);
+    fitToText(field.current!);
     reporting(() => say(said))();
   };
   return (
@@ -26,7 +26,7 @@ export function Composer() {
           rows={1}
           aria-label="Say something"
           placeholder={lanes.value.length > 1 ? 'Say something to all of them' : 'Say something'}
-          onInput={(event) => fit(event.currentTarget)}
+          onInput={(event) => fitToText(event.currentTarget)}
           onKeyDown={(event) => {
             if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
             event.preventDefault();
@@ -91,7 +91,7 @@ function Setting({
 }
 
 /** As high as its text, up to a limit of the style sheet. */
-function fit(field: HTMLTextAreaElement): void {
+function fitToText(field: HTMLTextAreaElement): void {
   field.style.height = 'auto';
   field.style.height = `${field.scrollHeight}px`;
 }

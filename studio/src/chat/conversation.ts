@@ -72,17 +72,17 @@ export interface TreeRow {
 
 /** Rows in the order in which they are drawn: a branch is followed to its end before the next one begins. */
 export function rowsOf(tree: Tree): TreeRow[] {
-  const children = Map.groupBy(tree, ({ parent }) => parent);
+  const childrenOf = (id: string | undefined): Turn[] => tree.filter(({ parent }) => parent === id);
   const rows: TreeRow[] = [];
   let columns = 0;
   const visit = (turn: Turn, column: number, from: TreeRow['from']): void => {
     const row = rows.length;
     rows.push({ turn, column, from });
-    for (const [i, child] of (children.get(turn.id) ?? []).entries()) {
+    for (const [i, child] of childrenOf(turn.id).entries()) {
       visit(child, i === 0 ? column : ++columns, { row, column });
     }
   };
-  for (const [i, root] of (children.get(undefined) ?? []).entries()) {
+  for (const [i, root] of childrenOf(undefined).entries()) {
     visit(root, i === 0 ? 0 : ++columns, undefined);
   }
   return rows;

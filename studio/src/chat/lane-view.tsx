@@ -20,7 +20,6 @@ export function LaneView({ lane, alone, active, onChoose, onClose }: LaneViewPro
   const scroller = useRef<HTMLDivElement>(null);
   const last = path.at(-1);
   const follow = useRef(true);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: it is the text that moves what is below it.
   useLayoutEffect(() => {
     const element = scroller.current!;
     if (follow.current) element.scrollTop = element.scrollHeight;
@@ -97,7 +96,7 @@ function TurnView({ turn, lane, isLast }: { turn: Turn; lane: Lane; isLast: bool
     <div class="turn" data-turn={turn.id} data-status={turn.status}>
       <p class="said">{turn.said}</p>
       <p class="answer">
-        {turn.answer}
+        {turn.answer.replace(/^ +/, '')}
         {turn.status === 'writing' && <span class="caret" aria-hidden="true" />}
       </p>
       {turn.status === 'failed' && <p class="failed">This turn failed: {turn.problem}</p>}

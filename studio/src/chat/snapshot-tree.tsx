@@ -22,7 +22,7 @@ export function SnapshotTree({ tree, lane, onChoose }: SnapshotTreeProps) {
   const gutter = columns * COLUMN + 8;
   const height = (rows.length + 1) * ROW;
   return (
-    <div class="tree" onKeyDown={moveBetweenButtons}>
+    <div class="tree">
       <svg width={gutter} height={height} viewBox={`0 0 ${gutter} ${height}`} aria-hidden="true">
         {rows.map((row, i) => (
           <path
@@ -42,7 +42,7 @@ export function SnapshotTree({ tree, lane, onChoose }: SnapshotTreeProps) {
           />
         ))}
       </svg>
-      <ol>
+      <ol onKeyDown={moveBetweenButtons}>
         <li>
           <button
             type="button"

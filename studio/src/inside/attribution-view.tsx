@@ -62,6 +62,7 @@ function Deletion() {
     <>
       <Plot
         title="Deletion test"
+        legend
         unit="nats lost"
         xName="tokens taken away"
         lines={[

@@ -1,6 +1,7 @@
 /** The numbers by which a text can be coloured. */
 import { attribution, mixer, position, row, trace } from './inside.js';
 import { tensorOf } from './tensor.js';
+import { wordOf } from './words.js';
 
 export interface Colouring {
   readonly key: 'surprise' | 'row' | 'selection' | 'attribution';
@@ -64,7 +65,7 @@ export function colourings(): Colouring[] {
     const { data } = tensorOf(attributed.scores);
     found.push({
       key: 'attribution',
-      name: 'what the token draws on',
+      name: `what “${wordOf(attributed.token)}” draws on`,
       meaning: 'nats, gradient times input',
       values: tokens.map((_, i) => data[i]),
     });

@@ -4,6 +4,9 @@ import type { Token } from '../../../src/inspect/trace.js';
 import { type Scale, scaleFor } from './scale.js';
 import { wordOf } from './words.js';
 
+/** Of the elements, those above are all as dark as can be, lest a single one makes the others pale. */
+const MOST_SHARE = 0.995;
+
 /** Draws a matrix, a pixel an element. */
 export function paint(canvas: HTMLCanvasElement, matrix: Float32Array, size: number, scale: Scale): void {
   const context = canvas.getContext('2d')!;
@@ -30,9 +33,11 @@ interface HeatmapProps {
 
 export function Heatmap({ matrix, tokens, name, position, onPosition }: HeatmapProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const [column, setColumn] = useState(0);
   const size = tokens.length;
-  const scale = scaleFor(matrix);
+  const scale = scaleOf(matrix, size);
+  const [column, setColumn] = useState(() =>
+    greatest(matrix.subarray(position * size, (position + 1) * size)),
+  );
   const from = Math.min(column, position);
   useLayoutEffect(() => paint(canvas.current!, matrix, size, scale));
   const pick = ({ offsetX, offsetY }: PointerEvent, { clientWidth }: HTMLElement): void => {
@@ -44,7 +49,6 @@ export function Heatmap({ matrix, tokens, name, position, onPosition }: HeatmapP
   const percent = (count: number): string => `${(100 * count) / size}%`;
   return (
     <div class="heatmap">
-      {/* biome-ignore lint/a11y/useSemanticElements: there is no element for a matrix that is walked with arrow keys. */}
       <div
         class="cells"
         role="application"
@@ -80,10 +84,10 @@ export function Heatmap({ matrix, tokens, name, position, onPosition }: HeatmapP
       <p class="faint scale">
         {scale.range[0] < 0 && (
           <>
-            <i class="low" /> {figure(scale.range[0])}{' '}
+            <i class="low" /> {figure(scale.range[0])} and less{' '}
           </>
         )}
-        <i class="ground" /> 0 <i class="high" /> {figure(scale.range[1])}
+        <i class="ground" /> 0 <i class="high" /> {figure(scale.range[1])} and more
       </p>
     </div>
   );
@@ -103,10 +107,23 @@ export function figure(value: number): string {
   return text.includes('e') ? text : String(Number(text));
 }
 
+/** The first token reads itself alone: beside that of attention, which is 1, the others would be pale. */
+function scaleOf(matrix: Float32Array, size: number): Scale {
+  const others = size > 1 ? matrix.subarray(size) : matrix;
+  const sizes = others.map(Math.abs).filter((value) => value > 0);
+  const most = sizes.sort()[Math.floor(MOST_SHARE * (sizes.length - 1))] ?? 0;
+  return scaleFor(others.map((value) => Math.max(-most, Math.min(most, value))));
+}
+
+/** The place of the greatest size. */
+function greatest(values: Float32Array): number {
+  return values.reduce((best, value, i) => (Math.abs(value) > Math.abs(values[best]!) ? i : best), 0);
+}
+
 /** A head in small. */
 export function Thumbnail({ matrix, size }: { matrix: Float32Array; size: number }) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const scale = scaleFor(matrix);
+  const scale = scaleOf(matrix, size);
   useLayoutEffect(() => paint(canvas.current!, matrix, size, scale));
-  return <canvas ref={canvas} aria-hidden="true" />;
+  return <canvas ref={canvas} />;
 }

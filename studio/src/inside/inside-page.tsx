@@ -38,6 +38,7 @@ export function InsidePage() {
       {traced && (
         <>
           <TextView />
+          <AttributionView />
           <section aria-labelledby="layers">
             <h2 id="layers">
               Layers <span class="faint">{traced.model.pattern}</span>
@@ -46,7 +47,6 @@ export function InsidePage() {
             {layer.value && mixer.value && <MixerView />}
           </section>
           <LensView />
-          <AttributionView />
         </>
       )}
     </div>
@@ -110,7 +110,7 @@ function SourceForm() {
 }
 
 /** By what the tokens are coloured. */
-const colouring = signal<Colouring['key']>('surprise');
+const colouring = signal<Colouring['key']>('selection');
 
 function TextView() {
   const traced = trace.value!;
@@ -152,15 +152,23 @@ function TextView() {
       <p class="faint">
         At <b>{wordOf(token)}</b>, token {position.value}
         {chosen.note === undefined ? '' : `: ${chosen.note}`}.{' '}
-        <button type="button" class="plain" disabled={position.value === 0} onClick={reporting(explainIt)}>
+        <button
+          type="button"
+          class="plain"
+          disabled={position.value === 0}
+          onClick={reporting(() => explainAt(position.value))}
+        >
           What did it draw on?
+        </button>
+        <button type="button" class="plain" onClick={reporting(() => explainAt(traced.tokens.length))}>
+          What comes next, and why?
         </button>
       </p>
     </section>
   );
 }
 
-async function explainIt(): Promise<void> {
-  await explain();
+async function explainAt(place: number): Promise<void> {
+  await explain(place);
   colouring.value = 'attribution';
 }

@@ -28,8 +28,15 @@ export interface Heads {
   readonly weights: Tensor;
 }
 
+/** Long enough for attention with a window to have something to forget. */
 const OPENING =
-  'The state of our Union is strong. The people of the United States are at peace with all nations.';
+  'Fellow citizens of the Senate and of the House of Representatives, the harvest has been good, and the Treasury is ' +
+  'sound. The Secretary of the Navy reports that forty ships are ready for service, and that the yard at Norfolk will ' +
+  'soon be finished. With the Republic of Mexico a treaty of commerce has been concluded, which will be laid before ' +
+  'the Senate. I recommend that Congress consider the condition of the public roads, and of the post offices in the ' +
+  'new Territories, where a letter may be three months on its way. The debt of the late war has been reduced by one ' +
+  'half, and no new tax is needed. What the fathers of the Republic began with little, we may carry on with much, if ' +
+  'the people of every State remain what they have been. The report of the Secretary of the Navy';
 /** Elements of the matrices that are fetched at once. */
 const MOST_ELEMENTS = 2e6;
 const MOST_HEADS = 16;
@@ -51,13 +58,15 @@ export const head = signal(0);
 export const position = signal(0);
 /** By layer, mixer and first head. */
 const matrices = signal<ReadonlyMap<string, Heads>>(new Map());
-export const attributions = signal<ReadonlyMap<number, Attribution>>(new Map());
+const attributions = signal<ReadonlyMap<number, Attribution>>(new Map());
+/** The token whose sources are shown. */
+const explained = signal<number | undefined>(undefined);
 
 export const layer = computed(() => trace.value?.layers[shown.value.layer]);
 export const mixer = computed(() => layer.value?.mixers[shown.value.mixer]);
 const matrixKey = computed(() => [shown.value.layer, shown.value.mixer, firstHead.value].join());
 export const heads = computed(() => matrices.value.get(matrixKey.value));
-export const attribution = computed(() => attributions.value.get(position.value));
+export const attribution = computed(() => attributions.value.get(explained.value ?? -1));
 
 /** How many heads come at once. */
 export const headsAtOnce = computed(() => {
@@ -89,13 +98,14 @@ export function lookInside(wanted: string, what: Source): void {
 
 /** Traces the text: everything but matrices and attributions. */
 export async function look(): Promise<void> {
-  const result = await ask('reading the text', { weights: false, lens: { top: LENS_TOP }, attributions: [] });
+  const result = await ask('reading the text', { matrices: false, lens: LENS_TOP });
   if (!result) return;
   const mixing = result.layers.findIndex(({ mixers }) => mixers.some(({ selection }) => selection));
   batch(() => {
     trace.value = result;
     matrices.value = new Map();
     attributions.value = new Map();
+    explained.value = undefined;
     position.value = result.tokens.length - 1;
     show(mixing >= 0 ? mixing : result.layers.findIndex(({ mixers }) => mixers.length > 0));
   });
@@ -127,7 +137,7 @@ async function fetchMatrices(): Promise<void> {
   const end = Math.min(wanted.numHeads, firstHead.value + headsAtOnce.value);
   const asked = Array.from({ length: end - firstHead.value }, (_, i) => firstHead.value + i);
   const of = trace.value;
-  const result = await ask(`computing layer ${layer}`, { layers: [layer], heads: asked, attributions: [] });
+  const result = await ask(`computing layer ${layer}`, { layers: [layer], heads: asked, lens: 0 });
   const found = result?.layers[layer]?.mixers[place];
   if (!found?.weights || trace.value !== of) return;
   matrices.value = new Map(matrices.value).set(key, {
@@ -136,14 +146,16 @@ async function fetchMatrices(): Promise<void> {
   });
 }
 
-/** Which tokens the one that is looked at drew on. */
-export async function explain(): Promise<void> {
-  const at = position.value;
+/** What a token drew on; the one behind the last is what the model would say next. */
+export async function explain(at: number): Promise<void> {
   const of = trace.value;
-  if (attributions.value.has(at)) return;
-  const result = await ask('taking tokens away', { layers: [], weights: false, attributions: [at] });
-  const found = result?.attributions[0];
-  if (found && trace.value === of) attributions.value = new Map(attributions.value).set(at, found);
+  if (!attributions.value.has(at)) {
+    const result = await ask('taking tokens away', { layers: [], matrices: false, lens: 0, attribute: [at] });
+    const found = result?.attributions[0];
+    if (!found || trace.value !== of) return;
+    attributions.value = new Map(attributions.value).set(at, found);
+  }
+  explained.value = at;
 }
 
 async function ask(what: string, options: TraceRequest['options']): Promise<TraceJson | undefined> {

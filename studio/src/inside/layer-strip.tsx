@@ -19,7 +19,7 @@ interface LayerStripProps {
 
 export function LayerStrip({ layers, shown, onShow }: LayerStripProps) {
   return (
-    <div class="strip" role="group" aria-label="Layers">
+    <fieldset class="strip" aria-label="Layers">
       {layers.map(({ index, letters, mixers }) =>
         mixers.length === 0 ? (
           <span
@@ -46,6 +46,6 @@ export function LayerStrip({ layers, shown, onShow }: LayerStripProps) {
           ))
         ),
       )}
-    </div>
+    </fieldset>
   );
 }

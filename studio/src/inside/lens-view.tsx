@@ -5,7 +5,7 @@ import { tensorOf } from './tensor.js';
 import { wordOf } from './words.js';
 
 /** Tokens that are shown on each side of the one that is looked at. */
-const AROUND = 6;
+const AROUND = 7;
 
 export function LensView() {
   const traced = trace.value!;
@@ -24,7 +24,7 @@ export function LensView() {
         Logit lens <span class="faint">what would come next, had the model stopped after a layer</span>
       </h2>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard. */}
-      <div class="scroll" tabIndex={0} role="region" aria-labelledby="lens">
+      <section class="scroll" tabIndex={0} aria-labelledby="lens">
         <table class="lens">
           <thead>
             <tr>
@@ -64,7 +64,7 @@ export function LensView() {
             ))}
           </tbody>
         </table>
-      </div>
+      </section>
       <Likeliest />
     </section>
   );

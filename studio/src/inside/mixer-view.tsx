@@ -17,7 +17,7 @@ import { tensorOf } from './tensor.js';
 import { wordOf } from './words.js';
 
 export function MixerView() {
-  const { name, kind, numHeads, write, keep, horizon } = mixer.value!;
+  const { name, kind, numHeads, selection, write, keep, horizon } = mixer.value!;
   const { tokens } = trace.value!;
   const found = heads.value;
   const at = found?.heads.indexOf(head.value) ?? -1;
@@ -26,7 +26,7 @@ export function MixerView() {
     <div class="mixer">
       <div class="picture">
         <h3>
-          {name} <span class="faint">{kind}</span>
+          {name} <span class="faint">{kind === 'attention' ? 'weights' : kind}</span>
         </h3>
         <HeadPicker count={numHeads} />
         {found && at >= 0 ? (
@@ -47,6 +47,7 @@ export function MixerView() {
       </div>
       <div class="beside">
         <Reads />
+        {selection?.scores && <Selection scores={[...tensorOf(selection.scores).data]} />}
         {write && <OverTime title="Write" unit="how much of a token enters" values={tensorOf(write)} />}
         {keep && <OverTime title="Keep" unit="share of the memory that stays" values={tensorOf(keep)} />}
         {horizon && <Horizon values={[...tensorOf(horizon).data]} />}
@@ -87,7 +88,6 @@ function HeadPicker({ count }: { count: number }) {
             onChange={({ currentTarget }) => showHeads(Number(currentTarget.value))}
           >
             {Array.from({ length: pages }, (_, i) => (
-              // biome-ignore lint/suspicious/noArrayIndexKey: a page is its number.
               <option key={i} value={i * at}>
                 {i * at} to {Math.min(count, (i + 1) * at) - 1}
               </option>
@@ -130,6 +130,26 @@ function Reads() {
         ))}
       </ol>
     </section>
+  );
+}
+
+/** The scores by which a layer chooses the older tokens that it keeps. */
+function Selection({ scores }: { scores: readonly number[] }) {
+  const { window, selected } = mixer.value!.selection!;
+  return (
+    <>
+      <Plot
+        title="Selection score"
+        unit="of each token, when it leaves the window"
+        lines={[{ name: 'score', colour: 'low', x: scores.map((_, i) => i), y: scores, style: 'points' }]}
+        xName="token"
+        group="tokens"
+      />
+      <p class="faint">
+        The layer sees the last {window} tokens, and of the older ones the {selected} with the highest scores:
+        its memory never grows.
+      </p>
+    </>
   );
 }
 

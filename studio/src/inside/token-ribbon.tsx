@@ -24,7 +24,6 @@ export function TokenRibbon({ tokens, values, meaning, marks, position, onPositi
       role="listbox"
       aria-label={`The text by ${meaning}`}
       aria-activedescendant={`token-${position}`}
-      // biome-ignore lint/a11y/noNoninteractiveTabindex: arrow keys go from token to token.
       tabIndex={0}
       onKeyDown={(event) => {
         const step = { ArrowRight: 1, ArrowLeft: -1, Home: -tokens.length, End: tokens.length }[event.key];
@@ -42,7 +41,6 @@ export function TokenRibbon({ tokens, values, meaning, marks, position, onPositi
           // biome-ignore lint/a11y/useKeyWithClickEvents: the list takes the keys.
           // biome-ignore lint/a11y/useFocusableInteractive: the list has the focus, and names its active token.
           <span
-            // biome-ignore lint/suspicious/noArrayIndexKey: a token is its place.
             key={i}
             id={`token-${i}`}
             class={`token ${mark ?? ''}`}

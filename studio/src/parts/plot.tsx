@@ -23,6 +23,8 @@ interface PlotProps {
   readonly format?: (value: number) => string;
   /** Plots of one group show the same step. */
   readonly group?: string;
+  /** Names the lines; where a table beside the plot does, there is no need. */
+  readonly legend?: boolean;
 }
 
 const HEIGHT = 210;
@@ -35,6 +37,7 @@ export function Plot({
   xName = 'step',
   format = compact,
   group,
+  legend = false,
 }: PlotProps) {
   const place = useRef<HTMLDivElement>(null);
   const readout = useRef<HTMLParagraphElement>(null);
@@ -42,7 +45,6 @@ export function Plot({
   const shape = JSON.stringify([isDark.value, logarithmic, lines.map(({ name, colour }) => [name, colour])]);
   const table = joinedTable(lines);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the shape stands for the lines, whose values are set below.
   useEffect(() => {
     const element = place.current!;
     const faint = colour('faint');
@@ -56,15 +58,18 @@ export function Plot({
       {
         width: element.clientWidth,
         height: HEIGHT,
+        padding: [8, 20, 0, 0],
         legend: { show: false },
         cursor: { y: false, ...(group !== undefined && { sync: { key: group } }), points: { size: 7 } },
         scales: { x: { time: false }, y: { distr: logarithmic ? 3 : 1 } },
         axes: [
-          { ...axis, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString('en')) },
+          { ...axis, size: 30, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString('en')) },
           {
             ...axis,
-            size: 52,
+            size: 46,
+            gap: 6,
             values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : format(tick))),
+            ...(logarithmic && { grid: { ...axis.grid, filter: leading }, filter: leading }),
           },
         ],
         series: [
@@ -106,11 +111,24 @@ export function Plot({
       <figcaption>
         {title} <span class="faint">{unit}</span>
       </figcaption>
+      {legend && (
+        <ul class="legend">
+          {lines.map(({ name, colour }) => (
+            <li key={name} class={colour}>
+              {name}
+            </li>
+          ))}
+        </ul>
+      )}
       <p class="readout" ref={readout} />
       <div ref={place} />
     </figure>
   );
 }
+
+/** Of the ticks of a logarithmic axis, those that begin with 1, 2 or 5. */
+const leading = (_: uPlot, ticks: number[]): (number | null)[] =>
+  ticks.map((tick) => ([1, 2, 5].includes(Number(tick.toExponential()[0])) ? tick : null));
 
 function joinedTable(lines: readonly Line[]): uPlot.AlignedData {
   if (lines.length === 0) return [[]];
@@ -137,7 +155,7 @@ function words(
 export function compact(value: number): string {
   const size = Math.abs(value);
   if (size === 0) return '0';
-  if (size < 0.001) return value.toExponential(1).replace('.0e', 'e');
+  if (size < 0.01) return value.toExponential(1).replace('.0e', 'e');
   if (size >= 10_000) return `${Number((value / 1000).toPrecision(3))}k`;
   return String(Number(value.toPrecision(size >= 1000 ? 4 : 3)));
 }
