@@ -177,6 +177,9 @@ describe('a tiny model with every kind of block', () => {
       expect(relativeError(some.weights!.data, expected.data)).toBeLessThan(1e-6);
       expect(some.horizon).toEqual(all.horizon);
     }
+    const none = await tiny.language.trace(ids, { heads: [99], lens: 0 });
+    expect(none.layers[0]!.mixers[0]).toMatchObject({ heads: [], numHeads: 4 });
+    expect(none.layers[0]!.mixers[0]!.weights!.dims).toEqual([0, 40, 40]);
     const gates = await tiny.language.trace(ids, { matrices: false, lens: 0 });
     expect(gates.lens).toBeUndefined();
     expect(gates.layers[0]!.mixers[0]!.weights).toBeUndefined();

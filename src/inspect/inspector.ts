@@ -53,7 +53,8 @@ const FEW_HEADS = 16;
 
 /** What is looked at, and checked. */
 interface Wanted {
-  /** Heads by layer. */
+  readonly layers: readonly number[];
+  /** None of a layer that is not looked into. */
   readonly headsOf: (part: MixerPart) => readonly number[];
   readonly matrices: boolean;
   /** The layers of the lens, and how many tokens it shows of each. */
@@ -107,7 +108,7 @@ export class Inspector {
         ...(i > 0 && { logProbability: logProbabilities[i - 1]! }),
       })),
       layers: model.layers.map(({ letters }, index): TracedLayerOf<Values> => {
-        const own = parts.filter((part) => part.layer === index && wanted.headsOf(part).length > 0);
+        const own = wanted.layers.includes(index) ? parts.filter((part) => part.layer === index) : [];
         return { index, letters, mixers: own.map((part) => mixerOf(part, wanted, values, ids.length)) };
       }),
       ...(wanted.top > 0 && { lens: this.lensOf(wanted.lens, values) }),
@@ -135,6 +136,7 @@ export class Inspector {
     expect([lens], 0, Number.POSITIVE_INFINITY, 'lens of so many tokens:');
     expect(attribute, 1, ids.length, 'place of a token to explain at');
     return {
+      layers: layers ?? all.map((_, i) => i),
       headsOf: ({ layer, numHeads }) => {
         if (layers && !layers.includes(layer)) return [];
         return heads ? ascending(heads).filter((head) => head < numHeads) : shownHeads(numHeads);
