@@ -38,13 +38,13 @@ function significant(value: number): string {
   return value.toPrecision(3);
 }
 
-/** Columns aligned: the first to the left, the others to the right. */
-export function table(rows: readonly (readonly string[])[]): string {
+/** Columns aligned: the first of them to the left, the others to the right. */
+export function table(rows: readonly (readonly string[])[], left = 1): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   return rows
-    .map(
-      (row) =>
-        `  ${row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ')}`,
-    )
+    .map((row) => {
+      const cells = row.map((cell, i) => (i < left ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)));
+      return `  ${cells.join('  ')}`.trimEnd();
+    })
     .join('\n');
 }

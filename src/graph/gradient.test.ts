@@ -122,6 +122,20 @@ describe('a composite without a rule of its own', () => {
   });
 });
 
+test("other rules are taken instead of an operator's own, also inside composites", async () => {
+  const squared = defineOperator<null>({
+    name: 'exp, squared, for a test',
+    infer: ([a]) => [{ dtype: 'float32', shape: a!.shape }],
+    expand: ([a]) => [multiply(exp(a!), exp(a!))],
+  });
+  const x = input('x', 'float32', []);
+  const y = add(exp(x), applyOne(squared, [x], null));
+  // As if exp(x) were x.
+  const [dx] = gradient(y, [x], undefined, { exp: ({ outputGradients }) => [outputGradients[0]] });
+  const { dx: found } = await run({ dx: dx! }, { x: scalar(1) });
+  expect(found![0]).toBeCloseTo(1 + 2 * Math.E, 5);
+});
+
 test('a graph may be deeper than the call stack', async () => {
   const x = input('x', 'float32', []);
   let y: Tensor = x;

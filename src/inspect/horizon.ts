@@ -19,9 +19,11 @@ function horizon(rates: Float32Array): number {
   if (rates.length === 1) return 1 / rates[0]!;
   const left = (tokens: number): number =>
     rates.reduce((sum, rate) => sum + Math.exp(-rate * tokens), 0) / rates.length;
-  // It lies between the horizons of the fastest and the slowest.
-  let [low, high] = [1 / Math.max(...rates), 1 / Math.min(...rates)];
-  if (high === Number.POSITIVE_INFINITY) return high;
+  const forever = rates.filter((rate) => rate === 0).length / rates.length;
+  if (forever >= 1 / Math.E) return Number.POSITIVE_INFINITY;
+  let low = 1 / Math.max(...rates);
+  let high = low;
+  while (left(high) > 1 / Math.E) high *= 2;
   for (let i = 0; i < 60; i++) {
     const middle = Math.sqrt(low * high);
     if (left(middle) > 1 / Math.E) low = middle;

@@ -53,7 +53,8 @@ const FEW_HEADS = 16;
 
 /** What is looked at, and checked. */
 interface Wanted {
-  /** Heads by layer. */
+  readonly layers: readonly number[];
+  /** None of a layer that is not looked into. */
   readonly headsOf: (part: MixerPart) => readonly number[];
   readonly matrices: boolean;
   /** The layers of the lens, and how many tokens it shows of each. */
@@ -107,7 +108,7 @@ export class Inspector {
         ...(i > 0 && { logProbability: logProbabilities[i - 1]! }),
       })),
       layers: model.layers.map(({ letters }, index): TracedLayerOf<Values> => {
-        const own = parts.filter((part) => part.layer === index && wanted.headsOf(part).length > 0);
+        const own = wanted.layers.includes(index) ? parts.filter((part) => part.layer === index) : [];
         return { index, letters, mixers: own.map((part) => mixerOf(part, wanted, values, ids.length)) };
       }),
       ...(wanted.top > 0 && { lens: this.lensOf(wanted.lens, values) }),
@@ -135,6 +136,7 @@ export class Inspector {
     expect([lens], 0, Number.POSITIVE_INFINITY, 'lens of so many tokens:');
     expect(attribute, 1, ids.length, 'place of a token to explain at');
     return {
+      layers: layers ?? all.map((_, i) => i),
       headsOf: ({ layer, numHeads }) => {
         if (layers && !layers.includes(layer)) return [];
         return heads ? ascending(heads).filter((head) => head < numHeads) : shownHeads(numHeads);
@@ -233,9 +235,8 @@ function expectRoom(
   const streams = 4 * tokens * hiddenSize * layers.length;
   const bytes = kept + streams + Math.max(logits, ...inside);
   if (bytes <= maxBytes) return;
-  const inGigabytes = (value: number): string => `${(value / 1e9).toPrecision(3)} GB`;
   throw new InspectError(
-    `a trace of ${tokens} tokens would take ${inGigabytes(bytes)}, more than the ${inGigabytes(maxBytes)} that are allowed (maxBytes): give fewer tokens, layers or heads, or do without matrices`,
+    `a trace of ${tokens} tokens would take ${inBytes(bytes)}, more than the ${inBytes(maxBytes)} that are allowed (maxBytes): give fewer tokens, layers or heads, or do without matrices`,
   );
 }
 
@@ -288,6 +289,17 @@ function mixerOf(
     ...(keep && { keep }),
     ...(decays && { horizon: horizons(decays) }),
   };
+}
+
+function inBytes(bytes: number): string {
+  const [size, unit] = (
+    [
+      [1e9, 'GB'],
+      [1e6, 'MB'],
+      [1e3, 'kB'],
+    ] as const
+  ).find(([least]) => bytes >= least) ?? [1, 'B'];
+  return `${Number((bytes / size).toPrecision(3))} ${unit}`;
 }
 
 function valuesOf({ dims, data }: HostTensor): Values {

@@ -6,7 +6,7 @@ import mark from './heddle.svg';
 import { InsidePage } from './inside/inside-page.js';
 import { page } from './parts/route.js';
 import { announcement, locked, problem } from './parts/status.js';
-import { nextTheme, theme } from './parts/theme.js';
+import { ThemeButton } from './parts/theme-button.js';
 import { RunsPage } from './runs/runs-page.js';
 
 const PAGES = {
@@ -14,8 +14,6 @@ const PAGES = {
   runs: { name: 'Runs', Page: RunsPage },
   inside: { name: 'Look inside', Page: InsidePage },
 } as const;
-
-const THEMES = { auto: 'as the system', light: 'light', dark: 'dark' } as const;
 
 export function Shell() {
   const { name, Page } = PAGES[page.value];
@@ -41,15 +39,7 @@ export function Shell() {
             </a>
           ))}
         </nav>
-        <button
-          type="button"
-          class="plain"
-          onClick={nextTheme}
-          aria-label={`Colours: ${THEMES[theme.value]}. Change`}
-          title={`Colours: ${THEMES[theme.value]}`}
-        >
-          <ThemeIcon />
-        </button>
+        <ThemeButton />
       </header>
       <main id="main" tabIndex={-1}>
         <h1 class="hidden">{name}</h1>
@@ -73,20 +63,6 @@ export function Shell() {
       )}
       {locked.value && <KeyForm />}
     </>
-  );
-}
-
-function ThemeIcon() {
-  const shapes = {
-    auto: <path d="M12 4a8 8 0 1 0 0 16z" fill="currentColor" />,
-    light: <circle cx="12" cy="12" r="4" fill="currentColor" />,
-    dark: <circle cx="12" cy="12" r="8" fill="currentColor" />,
-  };
-  return (
-    <svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true">
-      <circle cx="12" cy="12" r="8" fill="none" stroke="currentColor" stroke-width="1.6" />
-      {shapes[theme.value]}
-    </svg>
   );
 }
 

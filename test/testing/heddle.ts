@@ -7,23 +7,23 @@ import { RUN_FOLDER } from './run.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
+/** Those of `npm run build` that the command needs. */
+const STEPS = [
+  ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'],
+  ['node_modules/vite/bin/vite.js', 'build', 'studio', '--config', 'studio/vite.explain.config.ts'],
+];
+
 /**
- * Compiles what the command consists of, once a run of the tests: a test must not meet files that another is writing.
- * Throws with the compiler's words.
+ * Builds what the command consists of, once a run of the tests: a test must not meet files that another is writing.
+ * Throws with the words of what failed.
  */
 export function build(): void {
   const built = join(process.env[RUN_FOLDER]!, 'build');
   const words = join(built, 'words');
   if (isFirst(built)) {
-    const complaints = [
-      ['typescript/bin/tsc', '-p', 'tsconfig.build.json'],
-      ['vite/bin/vite.js', 'build', 'studio', '--logLevel', 'warn'],
-    ].map(([command, ...args]) => {
-      const given = [`node_modules/${command}`, ...args];
-      const result = spawnSync(process.execPath, given, { cwd: root, encoding: 'utf8' });
-      return result.status === 0 ? '' : `${result.stdout}${result.stderr}`;
-    });
-    writeFileSync(`${words}.new`, complaints.join(''));
+    const results = STEPS.map((args) => spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8' }));
+    const failed = results.filter(({ status }) => status !== 0);
+    writeFileSync(`${words}.new`, failed.map(({ stdout, stderr }) => `${stdout}${stderr}`).join('\n'));
     renameSync(`${words}.new`, words);
   }
   while (!existsSync(words)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);

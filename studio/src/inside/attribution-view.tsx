@@ -1,7 +1,8 @@
 /** Which tokens one drew on, and whether that is true: what is lost without them, and without as many others. */
 import { Plot } from '../parts/plot.js';
+import { reporting } from '../parts/status.js';
 import { figure } from './heatmap.js';
-import { attribution, trace } from './inside.js';
+import { attribution, explain, known, trace } from './inside.js';
 import { tensorOf } from './tensor.js';
 import { wordOf } from './words.js';
 
@@ -22,6 +23,22 @@ export function AttributionView() {
           gradient times input, in nats of its log probability ({found.logProbability.toFixed(2)})
         </span>
       </h2>
+      {known.value.length > 1 && (
+        <fieldset class="known">
+          <legend class="hidden">Tokens whose sources are known</legend>
+          {known.value.map(({ position, token }) => (
+            <button
+              key={position}
+              type="button"
+              class="token"
+              aria-pressed={position === found.position}
+              onClick={reporting(() => explain(position))}
+            >
+              {wordOf(token)}
+            </button>
+          ))}
+        </fieldset>
+      )}
       <div class="mixer">
         <section class="reads" aria-label="The tokens that count most">
           <ol>

@@ -5,6 +5,7 @@ import { report, reporting } from '../parts/status.js';
 import { AttributionView } from './attribution-view.js';
 import { type Colouring, colourings } from './colourings.js';
 import {
+  canExplain,
   explain,
   layer,
   look,
@@ -31,25 +32,31 @@ export function InsidePage() {
       .then(() => (trace.value ? undefined : look()))
       .catch(report);
   }, []);
-  const traced = trace.value;
   return (
     <div class="inside">
       <SourceForm />
-      {traced && (
-        <>
-          <TextView />
-          <AttributionView />
-          <section aria-labelledby="layers">
-            <h2 id="layers">
-              Layers <span class="faint">{traced.model.pattern}</span>
-            </h2>
-            <LayerStrip layers={traced.layers} shown={shown.value} onShow={show} />
-            {layer.value && mixer.value && <MixerView />}
-          </section>
-          <LensView />
-        </>
-      )}
+      <TraceView />
     </div>
+  );
+}
+
+/** What the trace shows. */
+export function TraceView() {
+  const traced = trace.value;
+  if (!traced) return null;
+  return (
+    <>
+      <TextView />
+      <AttributionView />
+      <section aria-labelledby="layers">
+        <h2 id="layers">
+          Layers <span class="faint">{traced.model.pattern}</span>
+        </h2>
+        <LayerStrip layers={traced.layers} shown={shown.value} onShow={show} />
+        {layer.value && mixer.value && <MixerView />}
+      </section>
+      <LensView />
+    </>
   );
 }
 
@@ -110,7 +117,7 @@ function SourceForm() {
 }
 
 /** By what the tokens are coloured. */
-const colouring = signal<Colouring['key']>('selection');
+export const colouring = signal<Colouring['key']>('selection');
 
 function TextView() {
   const traced = trace.value!;
@@ -153,17 +160,16 @@ function TextView() {
       <p class="faint">
         At <b>{wordOf(token)}</b>, token {position.value}
         {chosen.note === undefined ? '' : `: ${chosen.note}`}.{' '}
-        <button
-          type="button"
-          class="plain"
-          disabled={position.value === 0}
-          onClick={reporting(() => explainAt(position.value))}
-        >
-          What did it draw on?
-        </button>
-        <button type="button" class="plain" onClick={reporting(() => explainAt(traced.tokens.length))}>
-          What comes next, and why?
-        </button>
+        {canExplain(position.value) && (
+          <button type="button" class="plain" onClick={reporting(() => explainAt(position.value))}>
+            What did it draw on?
+          </button>
+        )}
+        {canExplain(traced.tokens.length) && (
+          <button type="button" class="plain" onClick={reporting(() => explainAt(traced.tokens.length))}>
+            What comes next, and why?
+          </button>
+        )}
       </p>
     </section>
   );

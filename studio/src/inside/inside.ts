@@ -51,7 +51,7 @@ export const working = signal<string | undefined>(undefined);
 
 /** The layer that is shown, and which of its mixers. */
 export const shown = signal({ layer: 0, mixer: 0 });
-/** The first of the heads that are shown as small pictures, and the one that is shown large. */
+/** The place of the first of the heads that are shown as small pictures, and the head that is shown large. */
 export const firstHead = signal(0);
 export const head = signal(0);
 /** The token that is looked at. */
@@ -64,6 +64,12 @@ const explained = signal<number | undefined>(undefined);
 
 export const layer = computed(() => trace.value?.layers[shown.value.layer]);
 export const mixer = computed(() => layer.value?.mixers[shown.value.mixer]);
+/** The heads that can be shown: those that the trace has matrices of, else all, which can be asked for. */
+export const available = computed(() => {
+  const of = mixer.value;
+  if (of?.weights) return of.heads;
+  return Array.from({ length: of?.numHeads ?? 0 }, (_, i) => i);
+});
 const matrixKey = computed(() => [shown.value.layer, shown.value.mixer, firstHead.value].join());
 export const heads = computed(() => matrices.value.get(matrixKey.value));
 export const attribution = computed(() => attributions.value.get(explained.value ?? -1));
@@ -99,13 +105,17 @@ export function lookInside(wanted: string, what: Source): void {
 /** Traces the text: everything but matrices and attributions. */
 export async function look(): Promise<void> {
   const result = await ask('reading the text', { matrices: false, lens: LENS_TOP });
-  if (!result) return;
+  if (result) reveal(result);
+}
+
+/** Shows a trace. What it holds is not asked for again. */
+export function reveal(result: TraceJson): void {
   const mixing = result.layers.findIndex(({ mixers }) => mixers.some(({ selection }) => selection));
   batch(() => {
     trace.value = result;
     matrices.value = new Map();
-    attributions.value = new Map();
-    explained.value = undefined;
+    attributions.value = new Map(result.attributions.map((found) => [found.position, found]));
+    explained.value = result.attributions.at(-1)?.position;
     position.value = result.tokens.length - 1;
     show(mixing >= 0 ? mixing : result.layers.findIndex(({ mixers }) => mixers.length > 0));
   });
@@ -115,16 +125,16 @@ export function show(layer: number, mixer = 0): void {
   batch(() => {
     shown.value = { layer: Math.max(0, layer), mixer };
     firstHead.value = 0;
-    head.value = 0;
+    head.value = available.value[0] ?? 0;
   });
   fetchMatrices().catch(report);
 }
 
-/** Goes to other heads of the layer. */
+/** Goes to other heads of the layer, from this place in the list of those that there are. */
 export function showHeads(first: number): void {
   batch(() => {
     firstHead.value = first;
-    head.value = first;
+    head.value = available.value[first]!;
   });
   fetchMatrices().catch(report);
 }
@@ -134,8 +144,13 @@ async function fetchMatrices(): Promise<void> {
   const wanted = mixer.value;
   if (!wanted || matrices.value.has(key)) return;
   const { layer, mixer: place } = shown.value;
-  const end = Math.min(wanted.numHeads, firstHead.value + headsAtOnce.value);
-  const asked = Array.from({ length: end - firstHead.value }, (_, i) => firstHead.value + i);
+  const first = firstHead.value;
+  const asked = available.value.slice(first, first + headsAtOnce.value);
+  if (wanted.weights) {
+    const weights = tensorOf(wanted.weights).slice(first, first + asked.length);
+    matrices.value = new Map(matrices.value).set(key, { heads: asked, weights });
+    return;
+  }
   const of = trace.value;
   const result = await ask(`computing layer ${layer}`, { layers: [layer], heads: asked, lens: 0 });
   const found = result?.layers[layer]?.mixers[place];
@@ -144,6 +159,14 @@ async function fetchMatrices(): Promise<void> {
     heads: found.heads,
     weights: tensorOf(found.weights),
   });
+}
+
+/** The tokens whose sources are known. */
+export const known = computed(() => [...attributions.value.values()].sort((a, b) => a.position - b.position));
+
+/** Whether it is known what a token drew on, or can be asked for. */
+export function canExplain(at: number): boolean {
+  return attributions.value.has(at) || (model.value !== undefined && at > 0);
 }
 
 /** What a token drew on; the one behind the last is what the model would say next. */

@@ -2,6 +2,7 @@
 import { Plot } from '../parts/plot.js';
 import { figure, Heatmap, Thumbnail } from './heatmap.js';
 import {
+  available,
   firstHead,
   head,
   heads,
@@ -17,7 +18,7 @@ import { tensorOf } from './tensor.js';
 import { wordOf } from './words.js';
 
 export function MixerView() {
-  const { name, kind, numHeads, selection, write, keep, horizon } = mixer.value!;
+  const { name, kind, selection, write, keep, horizon } = mixer.value!;
   const { tokens } = trace.value!;
   const found = heads.value;
   const at = found?.heads.indexOf(head.value) ?? -1;
@@ -28,7 +29,7 @@ export function MixerView() {
         <h3>
           {name} <span class="faint">{kind === 'attention' ? 'weights' : kind}</span>
         </h3>
-        <HeadPicker count={numHeads} />
+        <HeadPicker />
         {found && at >= 0 ? (
           <Heatmap
             matrix={found.weights.row(at)}
@@ -56,11 +57,12 @@ export function MixerView() {
   );
 }
 
-function HeadPicker({ count }: { count: number }) {
+function HeadPicker() {
+  const all = available.value;
   const size = trace.value!.tokens.length;
   const at = headsAtOnce.value;
   const found = heads.value;
-  const pages = Math.ceil(count / at);
+  const pages = Math.ceil(all.length / at);
   return (
     <div class="heads">
       <fieldset>
@@ -89,7 +91,7 @@ function HeadPicker({ count }: { count: number }) {
           >
             {Array.from({ length: pages }, (_, i) => (
               <option key={i} value={i * at}>
-                {i * at} to {Math.min(count, (i + 1) * at) - 1}
+                {all[i * at]} to {all[Math.min(all.length, (i + 1) * at) - 1]}
               </option>
             ))}
           </select>

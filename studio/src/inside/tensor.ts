@@ -13,6 +13,13 @@ export class Tensor {
     const at = places.reduce((sum, place, axis) => sum * this.dims[axis]! + place, 0);
     return this.data.subarray(at * size, (at + 1) * size);
   }
+
+  /** Entries `first` to `end` - 1 of the first dimension. */
+  slice(first: number, end: number): Tensor {
+    const [count, ...rest] = this.dims as [number, ...number[]];
+    const size = this.data.length / count;
+    return new Tensor([end - first, ...rest], this.data.subarray(first * size, end * size));
+  }
 }
 
 /** From base64 of little-endian float32. */

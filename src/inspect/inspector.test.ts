@@ -1,0 +1,462 @@
+/**
+ * Traces of whole models: of every family and kind of block, against the plain model, direct computation, and finite
+ * differences; what is refused.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { float32, type HostTensor, int64, openDevice } from '../engine/index.js';
+import { DataError, InspectError } from '../errors.js';
+import { LanguageModel, loadModel } from '../generate/index.js';
+import { type TinyModel, tinyModel } from '../generate/testing/tiny.js';
+import { crossEntropy, input, multiply, negate, reshape, scalar, slice, sum } from '../graph/index.js';
+import { relativeError, tabulate, total } from '../graph/testing/arrays.js';
+import {
+  forward,
+  hiddenOf,
+  LAYER_NAMES,
+  locateWeights,
+  logitsOf,
+  type Model,
+  quantizable,
+  readModel,
+} from '../models/index.js';
+import { quantizeMatrix } from '../models/quantization.js';
+import { readReference, referenceNames } from '../models/testing/reference.js';
+import { ParameterRegistry } from '../nn/index.js';
+import { attributionProgram, FIXED_SCALES } from './attribution.js';
+import { decodeTrace, encodeTrace, type Trace, type Values } from './index.js';
+import { Inspector } from './inspector.js';
+
+const device = await openDevice('cpu', { threads: 1 });
+
+/** 40 tokens, more than windows and memories hold. */
+const ids = Array.from({ length: 40 }, (_, i) => (i * 37 + 5) % 300);
+
+function at({ dims, data }: Values, ...index: number[]): number {
+  return data[index.reduce((offset, place, axis) => offset * dims[axis]! + place, 0)]!;
+}
+
+function softmax(logits: Float32Array): number[] {
+  const largest = logits.reduce((a, b) => Math.max(a, b));
+  const shares = Array.from(logits, (value) => Math.exp(value - largest));
+  const sum = shares.reduce((a, b) => a + b);
+  return shares.map((share) => share / sum);
+}
+
+/** The likeliest of a distribution, with their probabilities. */
+function best(shares: readonly number[], count: number): [number, number][] {
+  const order = shares.map((share, id): [number, number] => [id, share]);
+  return order.sort((a, b) => b[1] - a[1]).slice(0, count);
+}
+
+describe('a tiny model with every kind of block', () => {
+  let tiny: TinyModel;
+  let trace: Trace;
+  beforeAll(async () => {
+    tiny = await tinyModel();
+    trace = await tiny.language.trace(ids);
+  });
+  afterAll(() => tiny.language.dispose());
+
+  test('its layers, mixers and tokens', () => {
+    expect(trace.model).toEqual({ type: 'heddle', pattern: 'M-*W-S' });
+    expect(trace.layers.map(({ letters }) => letters).join('')).toBe('M-*W-S');
+    const mixers = trace.layers.map(({ mixers }) => mixers.map(({ name, kind }) => [name, kind]));
+    expect(mixers).toEqual([
+      [['Mamba-2', 'hidden attention']],
+      [],
+      [['attention', 'attention']],
+      [['sliding-window attention', 'attention']],
+      [],
+      [['selective attention', 'attention']],
+    ]);
+    expect(trace.tokens.map(({ id }) => id)).toEqual(ids);
+    for (const { id, text } of trace.tokens) expect(text).toBe(tiny.language.tokenizer.decode([id]));
+  });
+
+  test('log probabilities are those of the plain model', async () => {
+    const { data } = await tiny.language.logits([ids]);
+    const { vocabSize } = tiny.model;
+    const expected = ids
+      .slice(1)
+      .map((id, i) => Math.log(softmax(data.subarray(i * vocabSize, (i + 1) * vocabSize))[id]!));
+    const found = trace.tokens.slice(1).map(({ logProbability }) => logProbability!);
+    expect(trace.tokens[0]!.logProbability).toBeUndefined();
+    expect(relativeError(found, expected)).toBeLessThan(1e-5);
+  });
+
+  test('attention rows sum to 1, and are not 0 where the memory holds the token', () => {
+    for (const { mixers } of trace.layers) {
+      for (const { kind, weights, selection } of mixers) {
+        if (kind !== 'attention') continue;
+        const [heads, tokens] = weights!.dims as [number, number, number];
+        expect([heads, tokens]).toEqual([4, ids.length]);
+        for (let h = 0; h < heads; h++) {
+          for (let i = 0; i < tokens; i++) {
+            expect(total(tokens, (j) => at(weights!, h, i, j))).toBeCloseTo(1, 5);
+            for (let j = 0; j < tokens; j++) {
+              const seen = j <= i && (!selection || i < selection.seenUntil.data[j]!);
+              expect(at(weights!, h, i, j) > 0, `${i} sees ${j}`).toBe(seen);
+            }
+          }
+        }
+      }
+    }
+  });
+
+  test('selective attention has the scores of its tokens', async () => {
+    const { selection } = trace.layers[5]!.mixers[0]!;
+    expect(selection).toMatchObject({ window: 5, selected: 6 });
+    const registry = new ParameterRegistry();
+    const tokens = input('ids', 'int64', [1, ids.length]);
+    const { residuals } = forward(tiny.model, registry, tokens, scalar(0, 'int64'));
+    const normed = await compile(registry, { x: residuals[5]! });
+    const weight = (name: string) => tiny.weights.get(`backbone.layers.5.${name}`)!.data as Float32Array;
+    const [norm, score, bias] = [
+      weight('norm.weight'),
+      weight('mixer.score.weight'),
+      weight('mixer.score.bias'),
+    ];
+    const size = norm.length;
+    const x = normed.x!.data as Float32Array;
+    const expected = ids.map((_, i) => {
+      const row = x.subarray(i * size, (i + 1) * size);
+      const rms = Math.sqrt(total(size, (k) => row[k]! ** 2) / size + 1e-5);
+      return total(size, (k) => (row[k]! / rms) * norm[k]! * score[k]!) + bias[0]!;
+    });
+    expect(relativeError(selection!.scores!.data, expected)).toBeLessThan(1e-4);
+    expect(trace.layers[3]!.mixers[0]!.selection!.scores).toBeUndefined();
+  });
+
+  async function compile(
+    registry: ParameterRegistry,
+    outputs: Record<string, ReturnType<typeof scalar>>,
+  ): Promise<Record<string, HostTensor>> {
+    const weights = new Map([...registry.tensors.keys()].map((name) => [name, tiny.weights.get(name)!]));
+    const executable = await device.compile({ outputs, weights });
+    const result = await executable.run({ ids: int64(ids, [1, ids.length]) });
+    await executable.dispose();
+    return result;
+  }
+
+  test('the logit lens is the head on each residual stream; after the last layer it is the model', async () => {
+    const registry = new ParameterRegistry();
+    const tokens = input('ids', 'int64', [1, ids.length]);
+    const { residuals } = forward(tiny.model, registry, tokens, scalar(0, 'int64'));
+    const heads = residuals
+      .slice(1)
+      .map((x) => logitsOf(tiny.model, registry, hiddenOf(tiny.model, registry, x)));
+    const logits = await compile(registry, Object.fromEntries(heads.map((x, i) => [`layer${i}`, x])));
+    const { data: plain } = await tiny.language.logits([ids]);
+    const { lens } = trace;
+    expect(lens!.layers).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(lens!.ids.dims).toEqual([6, ids.length, 5]);
+    for (const layer of lens!.layers) {
+      const data = layer === 5 ? plain : (logits[`layer${layer}`]!.data as Float32Array);
+      for (const place of [0, 7, 39]) {
+        const rows = best(softmax(data.subarray(place * 300, (place + 1) * 300)), 5);
+        for (const [k, [id, share]] of rows.entries()) {
+          expect(at(lens!.ids, layer, place, k)).toBe(id);
+          expect(at(lens!.probabilities, layer, place, k)).toBeCloseTo(share, 5);
+          expect(lens!.texts[id]).toBe(tiny.language.tokenizer.decode([id]));
+        }
+      }
+    }
+  });
+
+  test('what is not asked for is not there, and what is there stays the same', async () => {
+    const part = await tiny.language.trace(ids, { layers: [5, 0], heads: [3, 1, 7], lens: 2 });
+    expect(part.layers.map(({ mixers }) => mixers.length)).toEqual([1, 0, 0, 0, 0, 1]);
+    expect(part.lens!.layers).toEqual([0, 5]);
+    for (const layer of [0, 5]) {
+      const [some, all] = [part, trace].map(({ layers }) => layers[layer]!.mixers[0]!) as [
+        Trace['layers'][0]['mixers'][0],
+        Trace['layers'][0]['mixers'][0],
+      ];
+      expect(some.heads).toEqual([1, 3]);
+      const expected = tabulate([2, 40, 40], (h, i, j) => at(all.weights!, some.heads[h!]!, i!, j!));
+      expect(relativeError(some.weights!.data, expected.data)).toBeLessThan(1e-6);
+      expect(some.horizon).toEqual(all.horizon);
+    }
+    const none = await tiny.language.trace(ids, { heads: [99], lens: 0 });
+    expect(none.layers[0]!.mixers[0]).toMatchObject({ heads: [], numHeads: 4 });
+    expect(none.layers[0]!.mixers[0]!.weights!.dims).toEqual([0, 40, 40]);
+    const gates = await tiny.language.trace(ids, { matrices: false, lens: 0 });
+    expect(gates.lens).toBeUndefined();
+    expect(gates.layers[0]!.mixers[0]!.weights).toBeUndefined();
+    expect(gates.layers[0]!.mixers[0]!.keep).toEqual(trace.layers[0]!.mixers[0]!.keep);
+  });
+
+  test('the horizon is where 1/e of the memory is left', () => {
+    const { keep, horizon } = trace.layers[0]!.mixers[0]!;
+    expect(horizon!.dims).toEqual([4]);
+    for (let h = 0; h < 4; h++) {
+      const mean = total(ids.length, (t) => Math.log(at(keep!, h, t))) / ids.length;
+      expect(mean * horizon!.data[h]!).toBeCloseTo(-1, 4);
+    }
+  });
+
+  test('one token, and the same in JSON', async () => {
+    const one = await tiny.language.trace([7]);
+    expect(one.layers[0]!.mixers[0]!.weights!.dims).toEqual([4, 1, 1]);
+    expect(one.tokens).toHaveLength(1);
+    const text = JSON.stringify(encodeTrace(trace));
+    expect(decodeTrace(JSON.parse(text))).toEqual(trace);
+  });
+
+  test('two at a time', async () => {
+    const [a, b] = await Promise.all([
+      tiny.language.trace(ids),
+      tiny.language.trace(ids.slice(0, 9), { lens: 1 }),
+    ]);
+    expect(a).toEqual(trace);
+    expect(b.lens!.ids.dims).toEqual([6, 9, 1]);
+  });
+
+  describe('refuses', () => {
+    const refusal = (options: Parameters<typeof tiny.language.trace>[1], of = ids): Promise<Error> =>
+      tiny.language.trace(of, options).then(
+        () => expect.unreachable(),
+        (error: Error) => error,
+      );
+
+    test.each([
+      [{ layers: [6] }, 'there is no layer 6: expected 0 to 5'],
+      [{ heads: [-1] }, 'there is no head -1'],
+      [{ lens: 0.5 }, '0.5'],
+      [{ attribute: [0] }, '1 to 40'],
+      [{ attribute: [41] }, '1 to 40'],
+    ])('%j', async (options, words) => {
+      const error = await refusal(options);
+      expect(error).toBeInstanceOf(InspectError);
+      expect(error.message).toContain(words);
+    });
+
+    test('what would not fit, with the bytes', async () => {
+      const error = await refusal({ maxBytes: 100_000 });
+      expect(error).toBeInstanceOf(InspectError);
+      // 16 heads twice, logits three times, and the residual stream.
+      const bytes = 2 * 16 * 4 * 40 ** 2 + 3 * 4 * 40 * 300 + 6 * 4 * 40 * 16;
+      expect(error.message).toContain('would take 364 kB, more than the 100 kB');
+      expect(await tiny.language.trace(ids, { maxBytes: bytes })).toEqual(trace);
+    });
+
+    test('no tokens, and tokens that are none', async () => {
+      expect(await refusal({}, [])).toBeInstanceOf(DataError);
+      expect(await refusal({}, [300])).toBeInstanceOf(DataError);
+    });
+  });
+});
+
+describe('the sources of a token', () => {
+  let tiny: TinyModel;
+  beforeAll(async () => {
+    tiny = await tinyModel();
+  });
+  afterAll(() => tiny.language.dispose());
+
+  test('gradient x input is what a small change of an embedding does', async () => {
+    const { model, weights } = tiny;
+    const before = ids.slice(0, 12);
+    const target = 77;
+    const program = await device.compile(attributionProgram(model, weights, {}));
+    const { scores } = await program.run({
+      ids: int64(before, [1, before.length]),
+      target: int64([target], [1]),
+    });
+    const registry = new ParameterRegistry();
+    const tokens = input('ids', 'int64', [1, before.length]);
+    const factors = input('factors', 'float32', [1, before.length, 1]);
+    const scaled: Model = {
+      ...model,
+      // Every embedding is multiplied with a factor of its own: the derivative by it is gradient x input.
+      layers: model.layers.map((layer, i) => ({
+        ...layer,
+        mixer:
+          i > 0
+            ? layer.mixer
+            : { ...layer.mixer, forward: (p, x, c) => layer.mixer.forward(p, multiply(x, factors), c) },
+      })),
+    };
+    const { hidden } = forward(scaled, registry, tokens, scalar(0, 'int64'));
+    const last = slice(
+      reshape(hidden, [before.length, model.hiddenSize]),
+      0,
+      before.length - 1,
+      before.length,
+    );
+    const label = reshape(scalar(target, 'int64'), [1]);
+    const executable = await device.compile({
+      outputs: { y: sum(negate(crossEntropy(logitsOf(model, registry, last), label))) },
+      weights,
+    });
+    const y = async (place: number, factor: number): Promise<number> => {
+      const data = before.map((_, i) => (i === place ? factor : 1));
+      const { y } = await executable.run({
+        ids: int64(before, [1, before.length]),
+        factors: float32(data, [1, before.length, 1]),
+      });
+      return y!.data[0] as number;
+    };
+    const h = 2 ** -5;
+    const expected: number[] = [];
+    for (const place of before.keys()) {
+      const near = (await y(place, 1 + h)) - (await y(place, 1 - h));
+      const far = (await y(place, 1 + 2 * h)) - (await y(place, 1 - 2 * h));
+      expected.push((8 * near - far) / (12 * h));
+    }
+    expect(Math.hypot(...expected)).toBeGreaterThan(0.01);
+    expect(relativeError(scores!.data as Float32Array, expected)).toBeLessThan(2e-3);
+    await program.dispose();
+    await executable.dispose();
+  });
+
+  test('with the scales of norms held, a norm is a product', async () => {
+    const x = input('x', 'float32', [2, 6]);
+    const scale = input('scale', 'float32', [2, 1]);
+    const weight = input('weight', 'float32', [6]);
+    const g = input('g', 'float32', [2, 6]);
+    const context = {
+      inputs: [x, weight],
+      outputs: [x, scale],
+      outputGradients: [g, undefined],
+    } as unknown as Parameters<(typeof FIXED_SCALES)['rmsNorm'] & object>[0];
+    const [dx] = FIXED_SCALES.rmsNorm!(context);
+    const random = (seed: number, dims: number[]): HostTensor =>
+      float32(
+        Array.from({ length: dims.reduce((a, b) => a * b) }, (_, i) => Math.sin(seed + i)),
+        dims,
+      );
+    const feeds = { scale: random(1, [2, 1]), weight: random(2, [6]), g: random(3, [2, 6]) };
+    const executable = await device.compile({ outputs: { dx: dx! } });
+    const { dx: found } = await executable.run(feeds);
+    const expected = tabulate(
+      [2, 6],
+      (i, j) => Math.sin(3 + i! * 6 + j!) * Math.sin(2 + j!) * Math.sin(1 + i!),
+    );
+    expect(relativeError(found!.data as Float32Array, expected.data)).toBeLessThan(1e-6);
+    await executable.dispose();
+  });
+
+  test('what is told of a token', async () => {
+    const { attributions } = await tiny.language.trace(ids, {
+      matrices: false,
+      lens: 0,
+      attribute: [12, 40, 1],
+    });
+    const [inside, next, second] = attributions as [
+      (typeof attributions)[0],
+      (typeof attributions)[0],
+      (typeof attributions)[0],
+    ];
+    const { data } = await tiny.language.logits([ids]);
+    const shares = (place: number): number[] => softmax(data.subarray(place * 300, (place + 1) * 300));
+    expect(inside.token.id).toBe(ids[12]);
+    expect(inside.scores.dims).toEqual([12]);
+    expect(inside.logProbability).toBeCloseTo(Math.log(shares(11)[ids[12]!]!), 4);
+    const [likeliest, share] = best(shares(39), 1)[0]!;
+    expect(next.token.id).toBe(likeliest);
+    expect(next.logProbability).toBeCloseTo(Math.log(share), 4);
+    expect(next.deletion!.counts).toEqual([1, 2, 4, 8, 16]);
+    expect(second.deletion).toBeUndefined();
+  });
+
+  test('the deletion test reads the text again without the tokens', async () => {
+    const { attributions } = await tiny.language.trace(ids, { matrices: false, lens: 0, attribute: [30] });
+    const [{ scores, deletion, logProbability, token }] = attributions as [(typeof attributions)[0]];
+    const order = Array.from(scores.data.subarray(0, 29), (score, i): [number, number] => [score, i]);
+    order.sort((a, b) => b[0] - a[0]);
+    for (const [i, count] of deletion!.counts.entries()) {
+      const gone = order.slice(0, count).map(([, place]) => place);
+      const rest = ids.slice(0, 30).filter((_, place) => !gone.includes(place));
+      const { data } = await tiny.language.logits([rest]);
+      const left = Math.log(softmax(data.slice(-300))[token.id]!);
+      expect(deletion!.attributed.data[i]).toBeCloseTo(logProbability - left, 4);
+    }
+    const { dims, data } = deletion!.random;
+    expect(dims).toEqual([deletion!.counts.length, 16]);
+    expect(new Set(data).size).toBeGreaterThan(20);
+  });
+});
+
+describe.each(referenceNames('hf'))('%s', async (name) => {
+  const { folder, ids: rows, logits } = await readReference('hf', name);
+  const model = await readModel(folder);
+  const weights = await locateWeights(folder, model);
+  const inspector = new Inspector({
+    model,
+    device,
+    weights: async () => weights,
+    read: async () => expect.unreachable(),
+    textOf: String,
+  });
+  afterAll(() => inspector.dispose());
+
+  test('every mixer of every layer shows itself, and the model stays what it is', async () => {
+    const row = rows[0]!;
+    const trace = await inspector.trace(row, { lens: 1 });
+    for (const { letters, mixers } of trace.layers) {
+      const mixing = [...letters].filter((letter) => /[M*WSmGRC]/.test(letter));
+      expect(mixers.map(({ letter }) => letter)).toEqual(mixing);
+      for (const { letter, kind, name, numHeads, heads, weights, write, keep, horizon } of mixers) {
+        expect(kind).toBe(/[*WS]/.test(letter) ? 'attention' : 'hidden attention');
+        expect(name).toBe(LAYER_NAMES[letter as keyof typeof LAYER_NAMES]);
+        expect(weights!.dims).toEqual([heads.length, row.length, row.length]);
+        expect(weights!.data.every(Number.isFinite)).toBe(true);
+        const gated = /[MmGR]/.test(letter);
+        for (const gate of [write, keep]) {
+          expect(gate?.dims).toEqual(gated ? [heads.length, row.length] : undefined);
+        }
+        expect(horizon?.dims).toEqual(gated ? [numHeads] : undefined);
+        expect(heads.length).toBe(numHeads > 64 ? 16 : numHeads);
+      }
+    }
+    const { vocabSize } = model;
+    const expected = row
+      .slice(1)
+      .map((id, i) => Math.log(softmax(logits.subarray(i * vocabSize, (i + 1) * vocabSize))[id]!));
+    const found = trace.tokens.slice(1).map(({ logProbability }) => logProbability!);
+    expect(relativeError(found, expected)).toBeLessThan(2e-5);
+  });
+});
+
+describe('quantized', () => {
+  test('a model is traced as it computes; where its words come from is refused', async () => {
+    const { model, weights, language } = await tinyModel({ hiddenSize: 64, intermediateSize: 64 });
+    const quantization = { bits: 8, block: 32 } as const;
+    const chosen = quantizable(model, quantization);
+    expect(chosen.size).toBeGreaterThan(5);
+    const coded = new Map(
+      [...weights].map(([name, weight]) => [
+        name,
+        chosen.has(name) ? quantizeMatrix(weight, quantization) : weight,
+      ]),
+    );
+    const quantized = await LanguageModel.compile(model, coded, language.tokenizer, device);
+    const trace = await quantized.trace(ids);
+    const { data } = await quantized.logits([ids]);
+    const found = trace.tokens.slice(1).map(({ logProbability }) => logProbability!);
+    const expected = ids
+      .slice(1)
+      .map((id, i) => Math.log(softmax(data.subarray(i * 300, (i + 1) * 300))[id]!));
+    expect(relativeError(found, expected)).toBeLessThan(1e-4);
+    await expect(quantized.trace(ids, { attribute: [3] })).rejects.toThrow(InspectError);
+    await quantized.dispose();
+    await language.dispose();
+  });
+});
+
+test('the shipped model: its trace is the same as its logits', async () => {
+  const model = await loadModel('assets/sotu-hybrid', { threads: 1 });
+  const tokens = model.tokenizer.encode('The state of our Union is strong.');
+  const trace = await model.trace(tokens, { matrices: false });
+  const { data } = await model.logits([tokens]);
+  const { lens } = trace;
+  for (const place of tokens.keys()) {
+    const rows = best(softmax(data.subarray(place * 4096, (place + 1) * 4096)), 5);
+    for (const [k, [id, share]] of rows.entries()) {
+      expect(at(lens!.ids, lens!.layers.length - 1, place, k)).toBe(id);
+      expect(at(lens!.probabilities, lens!.layers.length - 1, place, k)).toBeCloseTo(share, 5);
+    }
+  }
+  await model.dispose();
+});

@@ -1,0 +1,180 @@
+/** `heddle explain`: its summary, its JSON, and the page, which is opened in a browser where there is one. */
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { decodeTrace, type Trace, type TraceJson } from '../src/inspect/index.js';
+import { hybridModel, writeModel } from '../src/models/index.js';
+import { tinyConfig, tinyWeights } from '../src/models/testing/tiny.js';
+import { tinyTokenizer } from '../src/text/testing/tiny.js';
+import { build, heddle } from './testing/heddle.js';
+
+const root = mkdtempSync(join(tmpdir(), 'heddle-explain-'));
+const model = join(root, 'a<b>&c');
+const page = join(root, 'page.html');
+const TEXT = 'the cat sat on the mat</script><script>alert(1)</script>, and the dog sat on the cat';
+
+let trace: Trace;
+
+async function explain(...args: string[]): Promise<{ stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await heddle(['explain', model, '--threads', '1', ...args]);
+  expect(stderr).not.toContain('heddle:');
+  expect(code).toBe(0);
+  return { stdout, stderr };
+}
+
+beforeAll(async () => {
+  build();
+  mkdirSync(model);
+  const tiny = hybridModel(tinyConfig({ eosTokenId: undefined }));
+  await writeModel(model, tiny, tinyWeights(tiny));
+  await tinyTokenizer.save(model);
+  const { stdout } = await explain('--text', TEXT, '--write', '3', '--json', '--out', page);
+  trace = decodeTrace(JSON.parse(stdout) as TraceJson);
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+test('the JSON is a trace of the text and what the model adds', () => {
+  const read = tinyTokenizer.encode(TEXT).length;
+  expect(trace.tokens).toHaveLength(read + 3);
+  expect(trace.attributions.map(({ position }) => position)).toEqual([read, read + 1, read + 2]);
+  expect(trace.attributions.map(({ token }) => token.id)).toEqual(
+    trace.tokens.slice(read).map(({ id }) => id),
+  );
+  expect(trace.layers[0]!.mixers[0]!.weights!.dims).toEqual([4, read + 3, read + 3]);
+});
+
+test('the summary says it in words', async () => {
+  const { stdout, stderr } = await explain('--text', TEXT, '--write', '3', '--layers', '0,5');
+  expect(stdout).toMatch(/a<b>&c, M-\*W-S: reads \d+ tokens, \d+\.\d\d nats of surprise each, adds 3/);
+  expect(stdout).toMatch(/layer 0 +Mamba-2 +4 +until 1\/e is left/);
+  expect(stdout).toMatch(/layer 5 +selective attention +4 +the last 5, and the best 6 before them/);
+  expect(stdout).not.toContain('layer 2');
+  expect(stdout).toContain('Where its words come from');
+  expect(stdout.match(/nats, at random/g)).toHaveLength(3);
+  expect(stderr).toContain('--out page.html');
+});
+
+test('one token, nothing added', async () => {
+  const { stdout } = await explain('--text', 't', '--write', '0');
+  expect(stdout).toContain('reads 1 token\n');
+  expect(stdout).not.toContain('Where its words come from');
+});
+
+test('of a quantized model all but where its words come from', async () => {
+  const coded = join(root, 'quantized');
+  expect((await heddle(['quantize', model, '--bits', '8', '--out', coded])).code).toBe(0);
+  const { code, stdout, stderr } = await heddle(['explain', coded, '--text', TEXT]);
+  expect(code).toBe(0);
+  expect(stdout).toContain('Mamba-2');
+  expect(stderr).toContain('which quantized weights do not have');
+});
+
+test('an empty text, and a layer that there is not, are refused with words', async () => {
+  const empty = await heddle(['explain', model, '--text', '']);
+  expect([empty.code, empty.stderr]).toEqual([
+    1,
+    'heddle: the prompt has no tokens: give some text to read\n',
+  ]);
+  const layer = await heddle(['explain', model, '--text', TEXT, '--layers', '9']);
+  expect([layer.code, layer.stderr]).toEqual([1, 'heddle: there is no layer 9: expected 0 to 5\n']);
+});
+
+test('the page is one file that names no other', () => {
+  const html = readFileSync(page, 'utf8');
+  expect(html).toContain('<title>a&lt;b>&amp;c, looked into</title>');
+  expect(html.match(/<script/g)).toHaveLength(2);
+  expect(html).not.toMatch(/<link|<script[^>]* src=|@import|url\((?!["']?data:)/);
+});
+
+const CHROMIUM = '/usr/bin/chromium';
+
+describe.skipIf(!existsSync(CHROMIUM))('in a browser', () => {
+  let browser: Browser;
+  beforeAll(async () => {
+    browser = await chromium.launch({
+      executablePath: CHROMIUM,
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
+    });
+  });
+  afterAll(() => browser?.close());
+
+  async function opened(width: number, scheme: 'light' | 'dark', look: (page: Page) => Promise<void>) {
+    const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: scheme });
+    const tab = await context.newPage();
+    const wrong: string[] = [];
+    tab.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') wrong.push(message.text());
+    });
+    tab.on('pageerror', (error) => wrong.push(String(error)));
+    tab.on('dialog', (dialog) => {
+      wrong.push(dialog.message());
+      return dialog.dismiss();
+    });
+    tab.on('request', (request) => {
+      if (!/^(file|data|blob):/.test(request.url())) wrong.push(request.url());
+    });
+    await tab.goto(`file://${page.replaceAll('&', '%26')}`);
+    await tab.waitForSelector('.heatmap canvas');
+    await look(tab);
+    expect(wrong).toEqual([]);
+    await context.close();
+  }
+
+  test.each([
+    [1280, 'light'],
+    [1280, 'dark'],
+    [390, 'light'],
+    [390, 'dark'],
+  ] as const)('%i wide, %s: nothing sticks out', (width, scheme) =>
+    opened(width, scheme, async (tab) => {
+      const beyond = await tab.evaluate('document.documentElement.scrollWidth - innerWidth');
+      expect(beyond).toBeLessThanOrEqual(0);
+      expect(await tab.evaluate('document.documentElement.dataset.theme')).toBe(scheme);
+    }),
+  );
+
+  test('by keyboard: another layer, another head, another token; what it reads is what the trace says', () =>
+    opened(1280, 'light', async (tab) => {
+      await tab.getByRole('button', { name: 'Layer 0, Mamba-2' }).press('Enter');
+      await tab.getByRole('radio', { name: '0' }).press('ArrowRight');
+      const map = tab.getByRole('application');
+      await map.press('ArrowUp');
+      await map.press('ArrowRight');
+      await map.press('ArrowRight');
+      const { weights } = trace.layers[0]!.mixers[0]!;
+      const size = trace.tokens.length;
+      const row = size - 2;
+      const shown = Number(await tab.locator('[data-value]').textContent());
+      const values = [...weights!.data.subarray((size + row) * size, (size + row) * size + row + 1)];
+      const reading = (await tab.locator('output.reading').textContent())!;
+      const column = Number(/reads.*\((\d+)\)/.exec(reading)![1]);
+      expect(reading).toContain(`(${row})`);
+      expect(shown).toBeCloseTo(values[column]!, 2);
+      expect(values[column]).not.toBe(0);
+    }));
+
+  test('the words that were added can be chosen', () =>
+    opened(1280, 'light', async (tab) => {
+      const words = tab.getByRole('group', { name: 'Tokens whose sources are known' }).getByRole('button');
+      expect(await words.count()).toBe(3);
+      await words.first().press('Enter');
+      expect(await words.first().getAttribute('aria-pressed')).toBe('true');
+      const { scores } = trace.attributions[0]!;
+      const largest = Math.max(...scores.data.map(Math.abs));
+      const first = await tab
+        .locator('section[aria-label="The tokens that count most"] .number')
+        .first()
+        .textContent();
+      expect(Math.abs(Number(first))).toBeCloseTo(largest, 2);
+    }));
+});
