@@ -59,7 +59,9 @@ export function attend(
   const keyValueHeads = parts[0]!.keys.shape[1] as number;
   const group = divideDim(heads, keyValueHeads) as number;
   const scaled = multiply(query, scale);
-  if (parts.length === 1 || sequence === 1 || keyValueHeads === 1) return attendAll(scaled, parts);
+  if (watch || parts.length === 1 || sequence === 1 || keyValueHeads === 1) {
+    return attendAll(scaled, parts, watch);
+  }
   // One key-value head after the other: the weights of many tokens over a long memory are the largest of all values.
   const queries = headsFirst(reshape(scaled, [batch, keyValueHeads, group, sequence, headDim]));
   const memory = parts.map((part) => ({
@@ -83,7 +85,7 @@ function headsFirst(x: Tensor): Tensor {
   return transpose(x, [1, 0, 2, 3, 4]);
 }
 
-function attendAll(query: Tensor, parts: readonly MemoryPart[]): Tensor {
+function attendAll(query: Tensor, parts: readonly MemoryPart[], watch?: (weights: Tensor) => void): Tensor {
   const [batch, heads, sequence, headDim] = query.shape as [Dim, number, Dim, number];
   const keyValueHeads = parts[0]!.keys.shape[1] as number;
   const group = divideDim(heads, keyValueHeads) as number;
