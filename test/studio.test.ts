@@ -6,9 +6,11 @@ import { fileURLToPath } from 'node:url';
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { TraceJson } from '../src/inspect/index.js';
+import { letters } from '../src/train/testing/base.js';
 import {
   CHROMIUM,
   type Look,
+  PATIENCE,
   seriousViolations,
   type Visit,
   visit,
@@ -18,6 +20,7 @@ import { build } from './testing/heddle.js';
 import { post, type Served, serve } from './testing/server.js';
 
 const MODEL = 'sotu-hybrid';
+const fixtures = fileURLToPath(new URL('./fixtures/hf', import.meta.url));
 const assets = fileURLToPath(new URL('../assets', import.meta.url));
 
 let here: string;
@@ -125,6 +128,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await page.locator('.composer summary').click();
   }
 
+  const waiting = { timeout: PATIENCE };
   const SETTINGS = { Seed: 3, 'Longest answer, tokens': 40 };
 
   test('an answer streams, and is what any client would have been given', async () => {
@@ -227,7 +231,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await page.locator('.turn').nth(1).waitFor();
     expect(await answers(page)).toEqual(before);
     await page.getByRole('button', { name: 'Begin anew' }).click();
-    await expect.poll(async () => (await states()).map(({ name }) => name)).toEqual(['the opening']);
+    await expect.poll(async () => (await states()).map(({ name }) => name), waiting).toEqual(['the opening']);
     expect(await answers(page)).toEqual([]);
     await page.getByRole('button', { name: 'Go on from the opening' }).click();
     await say(page, 'And the Treasury');
@@ -255,7 +259,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await settle(page, { 'Longest answer, tokens': 8000 });
     await composer(page).fill('The state of our Union is');
     await composer(page).press('Enter');
-    await expect.poll(async () => (await answers(page))[0]?.length ?? 0).toBeGreaterThan(5);
+    await expect.poll(async () => (await answers(page))[0]?.length ?? 0, waiting).toBeGreaterThan(5);
     await page.getByRole('button', { name: 'Stop' }).click();
     await finished(page);
     await settle(page, { 'Longest answer, tokens': 8 });
@@ -405,6 +409,34 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await page.locator('.samples').textContent()).toContain('It was a new day');
     expect(await page.locator('.live').count()).toBe(1);
     expect(await page.locator('.plot canvas').count()).toBe(4);
+  });
+
+  test('every family is looked into, whatever its layers are', async () => {
+    const families = ['falcon_h1', 'jamba', 'lfm2', 'qwen3_next', 'recurrent_gemma', 'zamba2'];
+    const folders = families.map((family) => join(here, family));
+    for (const [i, folder] of folders.entries()) {
+      cpSync(join(fixtures, families[i]!), folder, { recursive: true });
+      await letters.save(folder);
+    }
+    const server = await serve([...folders, '--data', join(here, 'families')]);
+    try {
+      visited = await visit(`${server.url}/#/inside`);
+      const { page } = visited;
+      for (const family of families) {
+        await page.getByLabel('Model', { exact: true }).selectOption(family);
+        await page.getByLabel('Text to look into').fill('the dog sat on the cat');
+        await page.locator('.source').getByRole('button', { name: 'Look inside' }).click();
+        await page.getByRole('heading', { name: `Layers ${family}` }).waitFor();
+        const layers = await page.locator('button.layer').all();
+        expect(layers.length, family).toBeGreaterThan(0);
+        for (const layer of layers) {
+          await layer.click();
+          await page.locator('.cells canvas').waitFor();
+        }
+      }
+    } finally {
+      await server.stop();
+    }
   });
 
   for (const width of [1280, 390]) {

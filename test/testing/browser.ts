@@ -24,6 +24,9 @@ const FLAGS = [
   '--disable-sync',
 ];
 
+/** How long something may be waited for, in milliseconds. */
+export const PATIENCE = 120_000;
+
 export interface Visit {
   readonly page: Page;
   /** Errors on the console, in scripts, and requests to elsewhere. */
@@ -50,6 +53,8 @@ export async function visit(
     colorScheme: dark ? 'dark' : 'light',
   });
   const page = context.pages()[0] ?? (await context.newPage());
+  // A test fails on what it sees, never on a slow machine: vitest ends one that waits for ever.
+  page.setDefaultTimeout(PATIENCE);
   const complaints: string[] = [];
   page.on('console', (message) => {
     if (['error', 'warning'].includes(message.type())) complaints.push(`console: ${message.text()}`);

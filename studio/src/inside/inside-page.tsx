@@ -50,7 +50,10 @@ export function TraceView() {
       <AttributionView />
       <section aria-labelledby="layers">
         <h2 id="layers">
-          Layers <span class="faint">{traced.model.pattern}</span>
+          Layers{' '}
+          <span class="faint">
+            {traced.model.type} {traced.model.pattern}
+          </span>
         </h2>
         <LayerStrip layers={traced.layers} shown={shown.value} onShow={show} />
         {layer.value && mixer.value && <MixerView />}

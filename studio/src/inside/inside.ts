@@ -17,6 +17,11 @@ export type Source =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'messages'; readonly messages: readonly Message[] };
 
+interface Subject {
+  readonly model: string;
+  readonly source: Source;
+}
+
 export type Layer = TracedLayerOf<EncodedValues>;
 export type Mixer = TracedMixerOf<EncodedValues>;
 export type Attribution = AttributionOf<EncodedValues>;
@@ -46,6 +51,9 @@ export const models = signal<readonly ModelInfo[]>([]);
 export const model = signal<string | undefined>(undefined);
 export const source = signal<Source>({ kind: 'text', text: OPENING });
 export const trace = signal<TraceJson | undefined>(undefined);
+/** What the trace is of, where more of it can be asked for; what stands in the form may be something else by now. */
+const subject = signal<Subject | undefined>(undefined);
+let latest: Subject | undefined;
 /** What is being fetched, in words. */
 export const working = signal<string | undefined>(undefined);
 
@@ -104,8 +112,16 @@ export function lookInside(wanted: string, what: Source): void {
 
 /** Traces the text: everything but matrices and attributions. */
 export async function look(): Promise<void> {
-  const result = await ask('reading the text', { matrices: false, lens: LENS_TOP });
-  if (result) reveal(result);
+  if (model.value === undefined) return;
+  const wanted = { model: model.value, source: source.value };
+  latest = wanted;
+  const result = await ask(wanted, 'reading the text', { matrices: false, lens: LENS_TOP });
+  // Something else may have been asked for meanwhile.
+  if (latest !== wanted) return;
+  batch(() => {
+    subject.value = wanted;
+    reveal(result);
+  });
 }
 
 /** Shows a trace. What it holds is not asked for again. */
@@ -151,10 +167,11 @@ async function fetchMatrices(): Promise<void> {
     matrices.value = new Map(matrices.value).set(key, { heads: asked, weights });
     return;
   }
-  const of = trace.value;
-  const result = await ask(`computing layer ${layer}`, { layers: [layer], heads: asked, lens: 0 });
-  const found = result?.layers[layer]?.mixers[place];
-  if (!found?.weights || trace.value !== of) return;
+  const of = subject.value;
+  if (!of) return;
+  const result = await ask(of, `computing layer ${layer}`, { layers: [layer], heads: asked, lens: 0 });
+  const found = result.layers[layer]?.mixers[place];
+  if (!found?.weights || subject.value !== of) return;
   matrices.value = new Map(matrices.value).set(key, {
     heads: found.heads,
     weights: tensorOf(found.weights),
@@ -166,33 +183,36 @@ export const known = computed(() => [...attributions.value.values()].sort((a, b)
 
 /** Whether it is known what a token drew on, or can be asked for. */
 export function canExplain(at: number): boolean {
-  return attributions.value.has(at) || (model.value !== undefined && at > 0);
+  return attributions.value.has(at) || (subject.value !== undefined && at > 0);
 }
 
 /** What a token drew on; the one behind the last is what the model would say next. */
 export async function explain(at: number): Promise<void> {
-  const of = trace.value;
+  const of = subject.value;
   if (!attributions.value.has(at)) {
-    const result = await ask('taking tokens away', { layers: [], matrices: false, lens: 0, attribute: [at] });
-    const found = result?.attributions[0];
-    if (!found || trace.value !== of) return;
+    if (!of) return;
+    const options = { layers: [], matrices: false, lens: 0, attribute: [at] };
+    const [found] = (await ask(of, 'taking tokens away', options)).attributions;
+    if (!found || subject.value !== of) return;
     attributions.value = new Map(attributions.value).set(at, found);
   }
   explained.value = at;
 }
 
-async function ask(what: string, options: TraceRequest['options']): Promise<TraceJson | undefined> {
-  if (model.value === undefined) return undefined;
-  const from = source.value;
+async function ask(
+  { model, source }: Subject,
+  what: string,
+  options: TraceRequest['options'],
+): Promise<TraceJson> {
   const request: TraceRequest = {
-    model: model.value,
-    ...(from.kind === 'text' ? { text: from.text } : { messages: from.messages }),
+    model,
+    ...(source.kind === 'text' ? { text: source.text } : { messages: source.messages }),
     options,
   };
   working.value = what;
   try {
     return await sendJson<TraceJson>('/studio/api/trace', 'POST', request);
   } finally {
-    working.value = undefined;
+    if (working.value === what) working.value = undefined;
   }
 }

@@ -68,7 +68,7 @@ export function Plot({
             ...axis,
             size: 46,
             gap: 6,
-            values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : format(tick))),
+            values: (_, ticks) => ticks.map((tick) => (Number.isFinite(tick) ? format(tick) : '')),
             ...(logarithmic && { grid: { ...axis.grid, filter: leading }, filter: leading }),
           },
         ],
