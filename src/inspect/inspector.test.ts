@@ -384,7 +384,7 @@ describe.each(referenceNames('hf'))('%s', async (name) => {
   const weights = await locateWeights(folder, model);
   const inspector = new Inspector({
     model,
-    device,
+    device: async () => device,
     weights: async () => weights,
     read: async () => expect.unreachable(),
     textOf: String,

@@ -38,7 +38,7 @@ export interface TraceOptions {
 /** The model that is looked into. */
 export interface Subject {
   readonly model: Model;
-  readonly device: Device;
+  readonly device: () => Promise<Device>;
   readonly weights: () => Promise<ReadonlyMap<string, Weight>>;
   readonly read: Reader;
   readonly textOf: (id: number) => string;
@@ -152,7 +152,7 @@ export class Inspector {
     const { model, device, weights } = this.subject;
     if (!this.tracing) {
       const { parts, program } = traceProgram(model, await weights());
-      this.tracing = { parts, executable: await device.compile(program) };
+      this.tracing = { parts, executable: await (await device()).compile(program) };
     }
     return this.tracing;
   }
@@ -167,7 +167,7 @@ export class Inspector {
         'the sources of a token are found through gradients, and there are none through quantized weights: trace the model that it was made from, or leave out `attribute`',
       );
     }
-    this.attributing = await device.compile(attributionProgram(model, weights));
+    this.attributing = await (await device()).compile(attributionProgram(model, weights));
     return this.attributing;
   }
 
