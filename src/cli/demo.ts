@@ -15,7 +15,7 @@ import { wholeNumber } from './options.js';
 /** The shipped model's folder. */
 export const SHIPPED_MODEL = fileURLToPath(new URL('../../assets/sotu-hybrid', import.meta.url));
 
-const PROMPT = 'The state of our Union is';
+export const DEMO_PROMPT = 'The state of our Union is';
 const CONTEXTS = [1024, 8192, 65_536];
 const PREFILL_TOKENS = 1024;
 
@@ -23,13 +23,13 @@ export function addDemoCommand(program: Command): void {
   program
     .command('demo')
     .description('the shipped model continues a text and shows what that costs')
-    .argument('[prompt...]', 'the text to continue', [PROMPT])
+    .argument('[prompt...]', 'the text to continue', [DEMO_PROMPT])
     .option('--seed <n>', 'the same seed writes the same text', wholeNumber, 3)
     .option('--max-tokens <n>', 'write at most this many tokens', wholeNumber, 160)
-    .action((words: string[], { seed, maxTokens }) => run(words.join(' '), seed, maxTokens));
+    .action((words: string[], { seed, maxTokens }) => runDemo(words.join(' '), seed, maxTokens));
 }
 
-async function run(prompt: string, seed: number, maxTokens: number): Promise<void> {
+export async function runDemo(prompt: string, seed: number, maxTokens: number): Promise<void> {
   const started = performance.now();
   const device = await openDevice('cpu');
   const hybrid = await loadModel(SHIPPED_MODEL, { device });

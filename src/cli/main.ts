@@ -16,14 +16,18 @@ import { addMergeCommand } from './merge.js';
 import { addPullCommand } from './pull.js';
 import { addQuantizeCommand } from './quantize.js';
 import { addReadCommand } from './read.js';
+import { addServeCommand } from './serve.js';
+import { addStartCommand } from './start.js';
 import { addTrainCommand } from './train.js';
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 const program = new Command('heddle').description('hybrid state-space + attention models').version(version);
+addStartCommand(program);
 addDemoCommand(program);
 addTrainCommand(program);
 addGenerateCommand(program);
 addReadCommand(program);
+addServeCommand(program);
 addChatCommand(program);
 addEvaluateCommand(program);
 addExplainCommand(program);

@@ -1,6 +1,7 @@
 /** Running language models. */
 export { Batching, type BatchingOptions } from './batching.js';
 export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
+export type { Choosing } from './choice.js';
 export { LanguageModel, type LoadOptions, type Logits, loadModel, PREFILL_CHUNK } from './language-model.js';
 export { PrefixCache, type PrefixCacheOptions } from './prefix-cache.js';
 export type { SamplingOptions } from './sampling.js';
@@ -17,3 +18,4 @@ export {
   type WrittenFork,
 } from './session.js';
 export { loadSnapshot, type Snapshot } from './snapshot.js';
+export { StopWatch } from './stop.js';

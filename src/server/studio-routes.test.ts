@@ -2,9 +2,11 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Hono } from 'hono';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
-import { studioRoutes } from './studio-routes.js';
+import type { App, Variables } from './http/context.js';
+import { addStudioPages } from './studio-routes.js';
 
 let here: string;
 let pages: string;
@@ -17,7 +19,11 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(here, { recursive: true, force: true }));
 
-const app = () => studioRoutes({ runs: [], pages, trace: (context) => context.json({ traced: true }) });
+function app(): App {
+  const made = new Hono<{ Variables: Variables }>();
+  addStudioPages(made, pages);
+  return made;
+}
 
 test('the page comes anew whenever it changed, and what is named by its content never', async () => {
   const page = await app().request('/');
@@ -54,13 +60,4 @@ test('only what was built is served', async () => {
 test('a studio that was not built is missed at once', () => {
   rmSync(join(pages, 'index.html'));
   expect(app).toThrow(ConfigError);
-});
-
-test('a run that there is not is not found, in words', async () => {
-  expect(await (await app().request('/studio/api/runs')).json()).toEqual({ object: 'list', data: [] });
-  const answer = await app().request('/studio/api/runs/none');
-  expect(answer.status).toBe(404);
-  expect(await answer.json()).toMatchObject({
-    error: { message: expect.stringMatching(/no such training run/) },
-  });
 });

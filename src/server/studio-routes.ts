@@ -6,19 +6,16 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { extname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
+import { z } from 'zod';
 import { ConfigError } from '../errors.js';
+import { ApiError } from './http/api-error.js';
+import { bodyOf } from './http/body.js';
+import { type App, type Deps, modelNamed, signalOf } from './http/context.js';
+import { templateMessage } from './http/requests.js';
+import { Message } from './http/schemas.js';
 import { findRuns, readRunLog } from './training-runs.js';
-
-export interface StudioDependencies {
-  /** Folders in which training runs are looked for. */
-  readonly runs: readonly string[];
-  /** Where the built pages are, if not where the build leaves them. */
-  readonly pages?: string;
-  /** Answers `POST /studio/api/trace`. */
-  readonly trace: (context: Context) => Response | Promise<Response>;
-}
 
 const BUILT_PAGES = fileURLToPath(new URL('../../dist/studio', import.meta.url));
 const INDEX = '/index.html';
@@ -34,18 +31,64 @@ const TYPES: Readonly<Record<string, string>> = {
   '.woff2': 'font/woff2',
 };
 
-/** Throws `ConfigError` where the pages were not built. */
-export function studioRoutes({ runs, pages = BUILT_PAGES, trace }: StudioDependencies): Hono {
-  const app = new Hono();
-  app.get('/studio/api/runs', async (c) => c.json({ object: 'list', data: await findRuns(runs) }));
-  app.get('/studio/api/runs/:id', async (c) => {
-    const log = await readRunLog(runs, c.req.param('id'), c.req.query('from'));
-    if (log) return c.json(log);
-    const message = 'there is no such training run: its folder may have been moved';
-    return c.json({ error: { message, type: 'invalid_request_error', param: 'id', code: 'not_found' } }, 404);
-  });
-  app.post('/studio/api/trace', trace);
+/** What a trace may take in memory, and as many bytes again and more as JSON. */
+const TRACE_BYTES = 200e6;
+const MANY = 1000;
 
+const Places = z.array(z.int().min(0)).max(MANY);
+const TraceBody = z
+  .strictObject({
+    model: z.string().max(200),
+    text: z.string().min(1).optional(),
+    messages: z.array(Message).min(1).max(MANY).optional(),
+    options: z.strictObject({
+      layers: Places.exactOptional(),
+      heads: Places.exactOptional(),
+      matrices: z.boolean().exactOptional(),
+      lens: z.int().min(0).max(100).exactOptional(),
+      attribute: Places.max(16).exactOptional(),
+    }),
+  })
+  .refine(({ text, messages }) => (text === undefined) !== (messages === undefined), {
+    message: 'give a text or messages, and not both',
+  });
+
+/** What the studio alone asks for. */
+export function addStudioApi(app: App, deps: Deps): void {
+  app.get('/studio/api/runs', async (context) => {
+    return context.json({ object: 'list', data: await findRuns(deps.runs) });
+  });
+  app.get('/studio/api/runs/:id', async (context) => {
+    const log = await readRunLog(deps.runs, context.req.param('id'), context.req.query('from'));
+    if (log) return context.json(log);
+    throw new ApiError(
+      404,
+      'run_not_found',
+      'there is no such training run: its folder may have been moved',
+      {
+        param: 'id',
+      },
+    );
+  });
+  app.post('/studio/api/trace', async (context) => {
+    const { model, text, messages, options } = await bodyOf(context, TraceBody);
+    const { id } = modelNamed(deps, model);
+    const signal = signalOf(context, deps);
+    context.get('finish').push(await deps.slots.take(1, signal));
+    const request = {
+      model: id,
+      prompt: messages
+        ? { kind: 'messages' as const, messages: messages.map(templateMessage) }
+        : { kind: 'text' as const, text: text! },
+      options: { ...options, maxBytes: TRACE_BYTES },
+    };
+    const trace = await deps.engine.call('trace', request, signal);
+    return context.body(trace, 200, { 'content-type': 'application/json' });
+  });
+}
+
+/** The studio's pages. Throws `ConfigError` where they were not built. */
+export function addStudioPages(app: App, pages = BUILT_PAGES): void {
   const none = ["'none'"];
   const own = ["'self'"];
   const secured = secureHeaders({
@@ -73,7 +116,6 @@ export function studioRoutes({ runs, pages = BUILT_PAGES, trace }: StudioDepende
     };
     app.get(path === INDEX ? '/' : path, secured, send);
   }
-  return app;
 }
 
 interface Page {

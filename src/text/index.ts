@@ -19,3 +19,4 @@ export { endOfTurnIds, type GenerationConfig, readGenerationConfig } from './gen
 export type { TokenStream } from './token-stream.js';
 export { Tokenizer } from './tokenizer.js';
 export { type TokenizerFiles, tokenizerFiles } from './tokenizer-json.js';
+export { Vocabulary } from './vocabulary.js';

@@ -10,6 +10,7 @@ const TokenizerJson = z.looseObject({
       id: z.int().nonnegative(),
       content: z.string().min(1),
       rstrip: z.boolean().optional(),
+      special: z.boolean().optional(),
     }),
   ),
   normalizer: component,

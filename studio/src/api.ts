@@ -1,4 +1,5 @@
 /** What the server is asked for. */
+import { eventsOf } from '../../src/server/sse-client.js';
 import type { RunLog, TrainingRun } from '../../src/server/studio-api.js';
 
 /** What the server says is wrong. */
@@ -20,6 +21,12 @@ export function keepKey(key: string): void {
 
 export interface ModelInfo {
   readonly id: string;
+  readonly heddle: {
+    readonly pattern: string;
+    readonly parameters: number;
+    /** Whether it has a chat template; another goes on from what is said. */
+    readonly chat: boolean;
+  };
 }
 
 /** A memory that the server holds. */
@@ -122,18 +129,6 @@ export async function chat(
     writtenTokens,
     finishReason,
   };
-}
-
-/** The data of server-sent events. */
-export async function* eventsOf(response: Response): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = '';
-  const reader = response.body!.getReader();
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    const lines = (rest + decoder.decode(part.value, { stream: true })).split('\n');
-    rest = lines.pop()!;
-    for (const line of lines) if (line.startsWith('data:')) yield line.slice(5).trim();
-  }
 }
 
 const json = (body: unknown): RequestInit => ({

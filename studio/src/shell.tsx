@@ -26,7 +26,7 @@ export function Shell() {
         Skip to the page
       </a>
       <header class="top">
-        <a class="brand" href="#/chat">
+        <a class="brand" href="#/chat" aria-label="Heddle studio">
           <img src={mark} alt="" width="26" height="26" />
           <span>
             Heddle <span class="faint">studio</span>

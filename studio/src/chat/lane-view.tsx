@@ -1,9 +1,9 @@
 /** One conversation, from its beginning to where it stands. */
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import { formatBytes, formatRate } from '../../../src/cli/format.js';
+import { formatBytes, formatCount, formatRate } from '../../../src/cli/format.js';
 import { lookInside } from '../inside/inside.js';
 import { reporting } from '../parts/status.js';
-import { again, fork, isWriting, type Lane, treeOf } from './chat.js';
+import { again, fork, isWriting, type Lane, models, treeOf } from './chat.js';
 import { messagesOf, pathTo, type Turn } from './conversation.js';
 
 interface LaneViewProps {
@@ -70,11 +70,18 @@ export function LaneView({ lane, alone, active, onChoose, onClose }: LaneViewPro
 }
 
 function Welcome({ model }: { model: string }) {
+  const about = models.value?.find(({ id }) => id === model)?.heddle;
   return (
     <div class="welcome">
       <p>
         <strong>{model}</strong> has read nothing yet.
       </p>
+      {about && (
+        <p>
+          {formatCount(about.parameters)} parameters, layers {about.pattern}.{' '}
+          {about.chat ? 'It answers what you say.' : 'It goes on from what you write.'}
+        </p>
+      )}
       <p class="faint">
         Every turn leaves a snapshot of its memory. Go back to any of them, and say something else from there.
       </p>

@@ -3,13 +3,18 @@ import { attribution, mixer, position, row, trace } from './inside.js';
 import { tensorOf } from './tensor.js';
 import { percent, wordOf } from './words.js';
 
+/** Whether attention with a fixed memory sees a token: since it is recent, since it was selected, or no more. */
+export type Mark = 'window' | 'selected' | 'forgotten' | undefined;
+
 export interface Colouring {
   readonly key: 'surprise' | 'row' | 'selection' | 'attribution';
   readonly name: string;
   /** What the numbers are, with their unit. */
   readonly meaning: string;
   readonly values: readonly (number | undefined)[];
-  readonly marks?: readonly ('selected' | 'window' | undefined)[];
+  /** What the colours are made of, where it is not the numbers themselves. */
+  readonly shades?: readonly number[];
+  readonly marks?: readonly Mark[];
   /** Of the token that is looked at. */
   readonly note?: string;
 }
@@ -46,9 +51,10 @@ export function colourings(): Colouring[] {
   if (selection) {
     const scores = selection.scores && tensorOf(selection.scores).data;
     const until = tensorOf(selection.seenUntil).data;
-    const marks = tokens.map((_, i) => {
-      if (i > at || until[i]! <= at) return undefined;
-      return at - i < selection.window ? ('window' as const) : ('selected' as const);
+    const marks = tokens.map((_, i): Mark => {
+      if (i > at) return undefined;
+      if (until[i]! <= at) return 'forgotten';
+      return at - i < selection.window ? 'window' : 'selected';
     });
     const count = marks.filter((mark) => mark === 'selected').length;
     found.push({
@@ -56,8 +62,10 @@ export function colourings(): Colouring[] {
       name: scores ? 'what this layer selects' : 'what this layer still sees',
       meaning: scores ? 'score' : 'seen until',
       values: [...(scores ?? until)],
+      // The layer weighs what it has selected by the logistic of the score.
+      shades: marks.map((mark, i) => (mark === 'selected' && scores ? 1 / (1 + Math.exp(-scores[i]!)) : 0)),
       marks,
-      note: `the layer sees the last ${Math.min(selection.window, at + 1)} tokens and ${count} older ones, which are underlined`,
+      note: `the layer sees the last ${Math.min(selection.window, at + 1)} tokens (dotted) and of the older ones the ${count} that it selected (underlined, the darker the higher their score); the grey ones it has forgotten`,
     });
   }
   const attributed = attribution.value;

@@ -150,6 +150,7 @@ function TextView() {
         tokens={traced.tokens}
         values={chosen.values}
         meaning={chosen.meaning}
+        {...(chosen.shades && { shades: chosen.shades })}
         {...(chosen.marks && { marks: chosen.marks })}
         position={position.value}
         onPosition={(at) => {

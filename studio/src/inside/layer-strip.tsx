@@ -36,12 +36,12 @@ export function LayerStrip({ layers, shown, onShow }: LayerStripProps) {
               type="button"
               class={`layer ${KINDS[letter] ?? 'ssm'}`}
               aria-pressed={index === shown.layer && i === shown.mixer}
-              aria-label={`Layer ${index}, ${name}`}
               title={`layer ${index}: ${name}`}
               onClick={() => onShow(index, i)}
             >
               {letter}
               <small>{index}</small>
+              <span class="hidden">: {name}</span>
             </button>
           ))
         ),

@@ -1,5 +1,6 @@
 /** The text, token by token, on the colours of some number that each has. */
 import type { TracedToken } from '../../../src/inspect/trace.js';
+import type { Mark } from './colourings.js';
 import { figure } from './heatmap.js';
 import { css, inkOn, scaleFor } from './scale.js';
 import { wordOf } from './words.js';
@@ -11,13 +12,23 @@ interface TokenRibbonProps {
   /** What the numbers are, with their unit. */
   readonly meaning: string;
   /** How a token stands out besides its colour. */
-  readonly marks?: readonly ('selected' | 'window' | undefined)[];
+  readonly shades?: readonly number[];
+  readonly marks?: readonly Mark[];
   readonly position: number;
   readonly onPosition: (position: number) => void;
 }
 
-export function TokenRibbon({ tokens, values, meaning, marks, position, onPosition }: TokenRibbonProps) {
-  const scale = scaleFor(values.map((value) => value ?? 0));
+export function TokenRibbon({
+  tokens,
+  values,
+  shades,
+  meaning,
+  marks,
+  position,
+  onPosition,
+}: TokenRibbonProps) {
+  const coloured = shades ?? values.map((value) => value ?? 0);
+  const scale = scaleFor(coloured);
   return (
     <div
       class="ribbon"
@@ -34,7 +45,7 @@ export function TokenRibbon({ tokens, values, meaning, marks, position, onPositi
     >
       {tokens.map((token, i) => {
         const value = values[i];
-        const rgb = scale.rgb(value ?? 0);
+        const rgb = scale.rgb(coloured[i]!);
         const mark = marks?.[i];
         const said = `${wordOf(token)}, ${i}: ${value === undefined ? 'none' : `${figure(value)} ${meaning}`}${mark ? `, ${mark}` : ''}`;
         return (
@@ -48,7 +59,7 @@ export function TokenRibbon({ tokens, values, meaning, marks, position, onPositi
             aria-selected={i === position}
             aria-label={said}
             title={said}
-            style={{ background: css(rgb), color: inkOn(rgb) }}
+            style={coloured[i] === 0 ? {} : { background: css(rgb), color: inkOn(rgb) }}
             onClick={() => onPosition(i)}
           >
             {token.text}

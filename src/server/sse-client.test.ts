@@ -1,6 +1,6 @@
 /** Server-sent events arrive in pieces that know nothing of lines or characters. */
 import { expect, test } from 'vitest';
-import { eventsOf } from './api.js';
+import { eventsOf } from './sse-client.js';
 
 test('events are whole however they were cut', async () => {
   const bytes = new TextEncoder().encode('data: {"text":"Größe"}\n\nid: 1\ndata:second\n\ndata: [DONE]\n\n');

@@ -1,0 +1,126 @@
+/** `heddle serve` and `heddle key`: models over HTTP. */
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { addKey, type RunningServer, startServer } from '../server/index.js';
+import { loadOptions } from './generation-options.js';
+import { adapterOption, wholeNumber } from './options.js';
+
+interface ServeFlags {
+  host: string;
+  port: number;
+  keys?: string;
+  data: string;
+  runs: string[];
+  states?: string;
+  context?: number;
+  cacheMemory: number;
+  answers: number;
+  waiting: number;
+  keyConcurrency: number;
+  keyRate: number;
+  maxBody: number;
+  timeout: number;
+  drain: number;
+  logTexts?: boolean;
+  threads?: number;
+  adapter?: string;
+}
+
+export function addServeCommand(program: Command): void {
+  program
+    .command('serve')
+    .description('serve models over HTTP, as OpenAI does, and keep their states')
+    .argument('<models...>', "models' folders; requests name them by the last part")
+    .option('--host <address>', 'address to listen on; other than loopback only with --keys', '127.0.0.1')
+    .option('--port <n>', 'port to listen on; 0 for any that is free', wholeNumber, 8080)
+    .option(
+      '--keys <file>',
+      "API keys, as 'heddle key' makes them; without it the server is for this machine alone",
+    )
+    .option(
+      '--data <folder>',
+      'where the prefix cache is kept, and states where nothing else is said',
+      'heddle-data',
+    )
+    .option(
+      '--states <place>',
+      'where states are kept: a folder, redis://host:port, or s3://bucket/prefix?endpoint=URL (default: in --data)',
+    )
+    .option('--runs <folders...>', 'where the studio looks for training runs', ['runs'])
+    .option(
+      '--context <n>',
+      'tokens of a prompt and its answer together (default: as the model was made)',
+      wholeNumber,
+    )
+    .option(
+      '--cache-memory <MB>',
+      'memory for states of what was read before, for each model',
+      wholeNumber,
+      512,
+    )
+    .option('--answers <n>', 'answers that are written at once; others wait', wholeNumber, 32)
+    .option('--waiting <n>', 'requests that may wait; more are refused', wholeNumber, 256)
+    .option('--key-concurrency <n>', 'requests of one key at once', wholeNumber, 64)
+    .option('--key-rate <n>', 'requests of one key a minute', wholeNumber, 6000)
+    .option('--max-body <MB>', 'size of a request', wholeNumber, 8)
+    .option('--timeout <s>', 'time for an answer', wholeNumber, 600)
+    .option('--drain <s>', 'time for running answers when the server is told to stop', wholeNumber, 30)
+    .option('--log-texts', 'log prompts and answers too')
+    .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
+    .addOption(adapterOption())
+    .action(run);
+
+  program
+    .command('key')
+    .description('make an API key; the file gets its hash, and the key is shown only now')
+    .argument('<file>', 'the file of keys, made if need be')
+    .argument('<name>', 'whose key it is: states belong to that name')
+    .action(async (file: string, name: string) => {
+      process.stdout.write(`${await addKey(file, name)}\n`);
+    });
+}
+
+const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+
+async function run(folders: string[], flags: ServeFlags): Promise<void> {
+  const server = await startServer(
+    {
+      host: flags.host,
+      port: flags.port,
+      ...(flags.keys !== undefined && { keys: flags.keys }),
+      keyLimits: { concurrency: flags.keyConcurrency, perMinute: flags.keyRate },
+      answers: flags.answers,
+      waiting: flags.waiting,
+      bodyBytes: flags.maxBody * 1e6,
+      seconds: flags.timeout,
+      drainSeconds: flags.drain,
+      runs: flags.runs,
+      logTexts: flags.logTexts === true,
+      log: (line) => process.stdout.write(line),
+      version,
+    },
+    {
+      folders,
+      load: loadOptions(flags),
+      states: flags.states ?? join(flags.data, 'states'),
+      cacheBytes: flags.cacheMemory * 1e6,
+      cacheFolder: join(flags.data, 'cache'),
+      ...(flags.context !== undefined && { context: flags.context }),
+    },
+  );
+  process.stderr.write(`${server.url} is the studio, and ${server.url}/v1 answers; Ctrl-C stops it\n`);
+  await untilStopped(server);
+}
+
+/** Serves until it is told to stop, or fails. */
+export async function untilStopped(server: RunningServer): Promise<void> {
+  const told = new Promise<'told'>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve('told'));
+  });
+  const reason = await Promise.race([told, server.failed]);
+  await server.stop();
+  if (reason === 'told') return;
+  process.stderr.write(`heddle: ${reason}: start the server again\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,324 @@
+/**
+ * What reads and writes. It lives in a thread of its own (worker.ts), since the runtime computes on the thread that calls it, and
+ * answers the calls of the server's (protocol.ts).
+ */
+import { basename, resolve } from 'node:path';
+import { ConfigError, TokenizerError } from '../../errors.js';
+import type { LoadOptions, Session, StopReason } from '../../generate/index.js';
+import { encodeTrace } from '../../inspect/index.js';
+import { ContextError, UnknownModelError } from '../errors.js';
+import { merged } from '../merged.js';
+import { StateLibrary } from '../states/library.js';
+import { openStore } from '../states/store.js';
+import type { Handlers } from './calls.js';
+import { describer, logprobsOf } from './logprobs.js';
+import type {
+  EngineCalls,
+  EngineFigures,
+  GenerateEvent,
+  GenerateRequest,
+  GenerateResult,
+  SaveRequest,
+  TraceCall,
+} from './protocol.js';
+import {
+  type Beginning,
+  END_OF_PARAGRAPH,
+  type PreparedPrompt,
+  type ReadPrompt,
+  ServedModel,
+} from './served-model.js';
+import { biased, penalized, type Steering, writeStepwise } from './stepwise.js';
+
+export interface EngineOptions {
+  /** The models' folders. Each is named after the last part of its path. */
+  readonly folders: readonly string[];
+  readonly load: LoadOptions;
+  /** Where states are saved: a folder, or the URL of a store. */
+  readonly states: string;
+  /** Memory for states of what was read before, in bytes, for each model. */
+  readonly cacheBytes: number;
+  readonly cacheFolder?: string;
+  /** Tokens that a prompt and its answer may have together; absent for what suits each model. */
+  readonly context?: number;
+}
+
+/** An answer has at most so many tokens where a request does not say how many. */
+const DEFAULT_ANSWER = 4096;
+
+export class Engine implements Handlers<EngineCalls> {
+  private active = 0;
+
+  private constructor(
+    private readonly served: ReadonlyMap<string, ServedModel>,
+    private readonly library: StateLibrary,
+  ) {}
+
+  /** Loads the models. Throws as `loadModel` does, and `ConfigError` for two of one name. */
+  static async open({
+    folders,
+    load,
+    states,
+    cacheBytes,
+    cacheFolder,
+    context,
+  }: EngineOptions): Promise<Engine> {
+    const served = new Map<string, ServedModel>();
+    for (const folder of folders) {
+      const id = basename(resolve(folder));
+      if (served.has(id)) {
+        throw new ConfigError(
+          `two models are named ${id}: requests could not tell them apart, rename a folder`,
+        );
+      }
+      served.set(id, await ServedModel.open(folder, { id, load, cacheBytes, cacheFolder, context }));
+    }
+    return new Engine(served, new StateLibrary(openStore(states)));
+  }
+
+  async models(): Promise<EngineCalls['models']['result']> {
+    return [...this.served.values()].map(({ info }) => info);
+  }
+
+  async figures(): Promise<EngineFigures> {
+    const caches = [...this.served.values()].map(({ cache }) => cache);
+    return {
+      active: this.active,
+      cacheBytes: caches.reduce((sum, { bytes }) => sum + bytes, 0),
+      cacheStates: caches.reduce((sum, { size }) => sum + size, 0),
+    };
+  }
+
+  async save(request: SaveRequest, signal: AbortSignal): Promise<EngineCalls['save']['result']> {
+    const served = this.named(request.model);
+    const beginning = await this.beginning(request, served);
+    const prompt = await served.prepare(request.prompt, beginning, { answers: false });
+    this.active++;
+    try {
+      const { session } = await served.read(prompt, beginning?.snapshot, signal);
+      try {
+        const { base, messages } = prompt;
+        const { model, owner, name, state = null } = request;
+        return await this.library.save(owner, await session.snapshot(), {
+          model,
+          name,
+          parent: state,
+          base,
+          messages: [...messages],
+        });
+      } finally {
+        session.dispose();
+      }
+    } finally {
+      this.active--;
+    }
+  }
+
+  async trace({ model, prompt, options }: TraceCall): Promise<string> {
+    const served = this.named(model);
+    const { ids } = await served.prepare(prompt, undefined, { answers: false });
+    return JSON.stringify(encodeTrace(await served.language.trace(ids, options)));
+  }
+
+  async *generate(
+    request: GenerateRequest,
+    signal: AbortSignal,
+  ): AsyncGenerator<GenerateEvent, GenerateResult> {
+    const served = this.named(request.model);
+    const beginning = await this.beginning(request, served);
+    const prompt = await served.prepare(request.prompt, beginning, { answers: true });
+    const maxTokens = answerLength(request.maxTokens, prompt.ids.length, served.info.context);
+    const sessions: Session[] = [];
+    this.active++;
+    try {
+      const stepwise = isStepwise(request);
+      const read = await served.read(prompt, beginning?.snapshot, signal, { logits: stepwise });
+      const { session, reusedTokens, readTokens } = read;
+      sessions.push(session);
+      while (sessions.length < request.n) sessions.push(await session.fork());
+      yield { kind: 'start', promptTokens: prompt.ids.length, reusedTokens, readTokens };
+      const settings = { ...request, maxTokens };
+      const answers = sessions.map((each, choice) =>
+        (stepwise ? this.writeSteered : this.write).call(this, served, each, choice, settings),
+      );
+      let text = '';
+      for await (const event of merged(answers, signal)) {
+        if (event.kind === 'piece') text += event.text;
+        yield event;
+      }
+      for (const each of sessions) await served.remember(await each.snapshot());
+      const stateBytes = sessions.reduce((sum, { bytes }) => sum + bytes, 0);
+      if (!request.save) return { stateBytes };
+      const state = await this.keep(request, served, prompt, read, text, signal);
+      return { stateBytes, state };
+    } finally {
+      for (const each of sessions) each.dispose();
+      this.active--;
+    }
+  }
+
+  async close(): Promise<null> {
+    for (const served of this.served.values()) await served.close();
+    await this.library.close();
+    return null;
+  }
+
+  private named(id: string): ServedModel {
+    const served = this.served.get(id);
+    if (served) return served;
+    throw new UnknownModelError(
+      `the model '${id}' is not served here: there are ${[...this.served.keys()].join(', ')}`,
+    );
+  }
+
+  /** The state that a request comes after, if it does. */
+  private async beginning(
+    { owner, state }: Pick<GenerateRequest, 'owner' | 'state'>,
+    { language }: ServedModel,
+  ): Promise<Beginning | undefined> {
+    return state === undefined ? undefined : this.library.load(owner, state, language);
+  }
+
+  private async *write(
+    served: ServedModel,
+    session: Session,
+    choice: number,
+    request: GenerateRequest & { maxTokens: number },
+  ): AsyncGenerator<GenerateEvent> {
+    const pieces = session.generate({
+      ...textOptions(served, request, choice),
+      stopTokens: [...served.ends],
+    });
+    let writtenTokens = 0;
+    let next = await pieces.next();
+    try {
+      for (; !next.done; next = await pieces.next()) {
+        const { id, text } = next.value;
+        if (id !== undefined) writtenTokens++;
+        yield { kind: 'piece', choice, text };
+      }
+    } finally {
+      await pieces.return('length');
+    }
+    yield { kind: 'end', choice, reason: next.value as StopReason, writtenTokens };
+  }
+
+  private async *writeSteered(
+    served: ServedModel,
+    session: Session,
+    choice: number,
+    request: GenerateRequest & { maxTokens: number },
+  ): AsyncGenerator<GenerateEvent> {
+    const { language } = served;
+    const { model, tokenizer } = language;
+    const { logprobs } = request;
+    const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
+    const ends = [...new Set([...served.ends, ...model.eosTokenIds, ...endOfText])];
+    const options = { ...textOptions(served, request, choice), ends };
+    const describe = describer(language, vocabularyOf(served));
+    const steps = writeStepwise(language, session, options, steeringOf(request));
+    let writtenTokens = 0;
+    let next = await steps.next();
+    try {
+      for (; !next.done; next = await steps.next()) {
+        const { id, text, logits } = next.value;
+        if (id !== undefined) writtenTokens++;
+        const told =
+          logprobs === undefined || id === undefined
+            ? {}
+            : { logprobs: [logprobsOf(logits!, id, logprobs, describe)] };
+        yield { kind: 'piece', choice, text, ...told };
+      }
+    } finally {
+      await steps.return('length');
+    }
+    yield { kind: 'end', choice, reason: next.value as StopReason, writtenTokens };
+  }
+
+  /** Saves the state at the end of an answer, as the conversation will be read later. */
+  private async keep(
+    { owner, model, save, state }: GenerateRequest,
+    served: ServedModel,
+    prompt: PreparedPrompt,
+    { session, mark }: ReadPrompt,
+    answer: string,
+    signal: AbortSignal,
+  ): Promise<EngineCalls['save']['result']> {
+    const { ids, base, messages } = await served.answered(prompt, answer);
+    const about = { model, name: save!.name, parent: state ?? null, base, messages: [...messages] };
+    const here = await session.snapshot();
+    if (here.begins(ids)) return this.library.save(owner, here, about);
+    // What was written would be read otherwise: it is read as it will be, from where the answer began.
+    const again = await served.read({ ids, boundary: ids.length, base, messages }, mark, signal);
+    try {
+      return await this.library.save(owner, await again.session.snapshot(), about);
+    } finally {
+      again.session.dispose();
+    }
+  }
+}
+
+/** Throws `ContextError` for more than the context has room for. */
+function answerLength(wanted: number | undefined, prompt: number, context: number): number {
+  const room = context - prompt;
+  if (wanted === undefined) return Math.min(room, DEFAULT_ANSWER);
+  if (wanted <= room) return wanted;
+  throw new ContextError(
+    `the prompt has ${prompt} tokens and up to ${wanted} are to be written, and the context holds ${context}: shorten the prompt, or ask for at most ${room}`,
+  );
+}
+
+/** Whether the tokens have to be chosen one by one. */
+function isStepwise({ logprobs, format, bias, frequencyPenalty, presencePenalty }: GenerateRequest): boolean {
+  return (
+    logprobs !== undefined ||
+    format !== undefined ||
+    Boolean(bias?.length || frequencyPenalty || presencePenalty)
+  );
+}
+
+function textOptions(
+  { sampling, info }: ServedModel,
+  {
+    prompt,
+    maxTokens,
+    temperature,
+    topP,
+    topK,
+    repetitionPenalty,
+    seed,
+    stop,
+  }: GenerateRequest & { maxTokens: number },
+  choice: number,
+) {
+  // A model without a template goes on for ever.
+  const ownStop = prompt.kind === 'messages' && !info.chat ? [END_OF_PARAGRAPH] : [];
+  return {
+    maxTokens,
+    temperature: temperature ?? sampling.temperature,
+    topP: topP ?? sampling.topP,
+    topK: topK ?? sampling.topK,
+    repetitionPenalty: repetitionPenalty ?? sampling.repetitionPenalty,
+    seed: seed + choice,
+    stop: [...stop, ...ownStop],
+  };
+}
+
+function steeringOf({ bias, frequencyPenalty = 0, presencePenalty = 0 }: GenerateRequest): Steering[] {
+  return [
+    ...(bias?.length ? [biased(bias)] : []),
+    ...(frequencyPenalty !== 0 || presencePenalty !== 0
+      ? [penalized(presencePenalty, frequencyPenalty)]
+      : []),
+  ];
+}
+
+/** Undefined where the tokenizer does not tell: log probabilities go without the bytes of partial characters then. */
+function vocabularyOf(served: ServedModel) {
+  try {
+    return served.vocabulary;
+  } catch (error) {
+    if (error instanceof TokenizerError) return undefined;
+    throw error;
+  }
+}

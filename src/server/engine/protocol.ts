@@ -1,0 +1,142 @@
+/** What the server's thread asks of the engine's. */
+import type { StopReason } from '../../generate/index.js';
+import type { TraceOptions } from '../../inspect/index.js';
+import type { ChatMessage } from '../../text/index.js';
+import type { StateRecord } from '../states/record.js';
+
+export interface ServedModelInfo {
+  /** By which requests name it. */
+  readonly id: string;
+  /** Seconds since 1970: when it was loaded. */
+  readonly created: number;
+  /** Short for its weights and config. */
+  readonly fingerprint: string;
+  readonly pattern: string;
+  readonly parameters: number;
+  readonly vocabulary: number;
+  /** Tokens that a prompt and its answer may have together. */
+  readonly context: number;
+  /** Whether it has a chat template; another goes on from what is said. */
+  readonly chat: boolean;
+  /** Whether its template tells it of tools, and it calls them in a form that is understood. */
+  readonly tools: boolean;
+}
+
+export type Prompt =
+  | {
+      readonly kind: 'messages';
+      readonly messages: readonly ChatMessage[];
+      readonly tools?: readonly unknown[];
+    }
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'tokens'; readonly ids: readonly number[] };
+
+/** What the text that is written must be. */
+export type Format =
+  | { readonly kind: 'json' }
+  | { readonly kind: 'schema'; readonly schema: unknown }
+  /** A call of one of these tools. */
+  | { readonly kind: 'call'; readonly tools: readonly { name: string; parameters: unknown }[] };
+
+/** Whose states are meant: those of an API key, or of everybody where there are no keys. */
+export type Owner = string;
+
+export interface GenerateRequest {
+  readonly model: string;
+  readonly owner: Owner;
+  readonly prompt: Prompt;
+  /** A state that the prompt comes after. */
+  readonly state?: string;
+  /** Keeps the state at the end; only where there is one answer. */
+  readonly save?: { readonly name: string | null };
+  /** How many answers. */
+  readonly n: number;
+  /** Of each answer; by default as many as the context has room for, within reason. */
+  readonly maxTokens?: number;
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly topK?: number;
+  readonly repetitionPenalty?: number;
+  readonly seed: number;
+  readonly stop: readonly string[];
+  /** Added to the logits of these tokens. */
+  readonly bias?: readonly (readonly [id: number, bias: number])[];
+  readonly frequencyPenalty?: number;
+  readonly presencePenalty?: number;
+  /** Gives log probabilities of each token and of so many of the likeliest. */
+  readonly logprobs?: number;
+  readonly format?: Format;
+}
+
+/** Natural logarithms, of the model's own probabilities. */
+export interface TokenLogprob {
+  readonly token: string;
+  readonly bytes: readonly number[];
+  readonly logprob: number;
+}
+
+export interface ChosenLogprob extends TokenLogprob {
+  readonly top: readonly TokenLogprob[];
+}
+
+export type GenerateEvent =
+  | {
+      readonly kind: 'start';
+      readonly promptTokens: number;
+      readonly reusedTokens: number;
+      readonly readTokens: number;
+    }
+  | {
+      readonly kind: 'piece';
+      /** Of which answer, counted from 0. */
+      readonly choice: number;
+      readonly text: string;
+      /** One for each token that the piece has. */
+      readonly logprobs?: readonly ChosenLogprob[];
+    }
+  | {
+      readonly kind: 'end';
+      readonly choice: number;
+      readonly reason: StopReason;
+      readonly writtenTokens: number;
+    };
+
+export interface GenerateResult {
+  /** Bytes of the states at the end, together. */
+  readonly stateBytes: number;
+  readonly state?: StateRecord;
+}
+
+export interface SaveRequest {
+  readonly model: string;
+  readonly owner: Owner;
+  readonly prompt: Prompt;
+  readonly state?: string;
+  readonly name: string | null;
+}
+
+export interface TraceCall {
+  readonly model: string;
+  readonly prompt: Prompt;
+  readonly options: TraceOptions;
+}
+
+/** What the engine is at; numbers that go up and down. */
+export interface EngineFigures {
+  /** Sequences that read or write. */
+  readonly active: number;
+  /** Bytes that the prefix caches hold in memory, and how many states those are. */
+  readonly cacheBytes: number;
+  readonly cacheStates: number;
+}
+
+export interface EngineCalls {
+  models: { request: null; piece: never; result: readonly ServedModelInfo[] };
+  generate: { request: GenerateRequest; piece: GenerateEvent; result: GenerateResult };
+  save: { request: SaveRequest; piece: never; result: StateRecord };
+  /** A trace as JSON text: it is long, and writing it would hold up whoever else is served. */
+  trace: { request: TraceCall; piece: never; result: string };
+  figures: { request: null; piece: never; result: EngineFigures };
+  /** Finishes what is being written to the disk, and frees the models. */
+  close: { request: null; piece: never; result: null };
+}

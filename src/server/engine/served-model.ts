@@ -1,0 +1,302 @@
+/** One of the models that a server has: how what is said to it becomes tokens, and reading them with all that is remembered. */
+import { join } from 'node:path';
+import { DataError, TokenizerError } from '../../errors.js';
+import {
+  GENERATE_DEFAULTS,
+  type LanguageModel,
+  type LoadOptions,
+  loadModel,
+  PREFILL_CHUNK,
+  PrefixCache,
+  type SamplingOptions,
+  type Session,
+  type Snapshot,
+} from '../../generate/index.js';
+import {
+  type ChatMessage,
+  ChatTemplate,
+  endOfTurnIds,
+  readGenerationConfig,
+  Vocabulary,
+} from '../../text/index.js';
+import { ContextError } from '../errors.js';
+import type { StateRecord } from '../states/record.js';
+import type { Prompt, ServedModelInfo } from './protocol.js';
+import { Turns } from './turns.js';
+
+/** Where a prompt begins, if not at nothing. */
+export interface Beginning {
+  readonly record: StateRecord;
+  readonly snapshot: Snapshot;
+}
+
+/** A prompt as it is read. */
+export interface PreparedPrompt {
+  readonly ids: readonly number[];
+  /** Where a chat's answer begins, before whatever the template puts in front of answers: the state there is worth keeping. */
+  readonly boundary: number;
+  /** What a state after it has to know: tokens before the first message, and the messages. */
+  readonly base: number;
+  readonly messages: readonly ChatMessage[];
+}
+
+export interface ReadPrompt {
+  readonly session: Session;
+  readonly reusedTokens: number;
+  readonly readTokens: number;
+  /** The state at the prompt's boundary, where this reading passed it. */
+  readonly mark: Snapshot | undefined;
+}
+
+export interface ServedModelOptions {
+  readonly id: string;
+  readonly load: LoadOptions;
+  /** Memory for states of what was read before, in bytes. */
+  readonly cacheBytes: number;
+  /** Where they are kept on the disk, if they are. */
+  readonly cacheFolder: string | undefined;
+  /** Tokens that a prompt and its answer may have together; absent for what suits the model. */
+  readonly context: number | undefined;
+}
+
+/** States are kept whenever so many tokens of a prompt were read. */
+const SNAPSHOT_EVERY = 2 * PREFILL_CHUNK;
+
+/** At which a text ends that goes on from what is said, as in `heddle chat`. */
+export const END_OF_PARAGRAPH = '\n\n';
+
+const PROBE = 'heddle_probe';
+
+export class ServedModel {
+  private readonly turns = new Turns();
+  private vocabularyMade: Vocabulary | undefined;
+  /** States on their way to the disk. */
+  private readonly putting = new Set<Promise<void>>();
+
+  private constructor(
+    readonly info: ServedModelInfo,
+    readonly language: LanguageModel,
+    readonly template: ChatTemplate | undefined,
+    /** Tokens at which an answer ends. */
+    readonly ends: readonly number[],
+    /** How the checkpoint says to sample, else as everywhere. */
+    readonly sampling: SamplingOptions,
+    readonly cache: PrefixCache,
+  ) {}
+
+  /** Loads the model in a folder. Throws as `loadModel` does. */
+  static async open(folder: string, options: ServedModelOptions): Promise<ServedModel> {
+    const { id, load, cacheBytes, cacheFolder } = options;
+    const language = await loadModel(folder, load);
+    const template = await ChatTemplate.load(folder);
+    const { model, tokenizer } = language;
+    const { temperature, topK, topP, repetitionPenalty } = {
+      ...GENERATE_DEFAULTS,
+      ...(await readGenerationConfig(folder)),
+    };
+    const info: ServedModelInfo = {
+      id,
+      created: Math.floor(Date.now() / 1000),
+      fingerprint: `fp_${language.fingerprint.hash.slice(0, 12)}`,
+      pattern: model.pattern,
+      parameters: language.parameters,
+      vocabulary: model.vocabSize,
+      context: options.context ?? contextOf(model),
+      chat: template !== undefined,
+      tools: template !== undefined && (await knowsTools(template)),
+    };
+    const cache = new PrefixCache(language, {
+      bytes: cacheBytes,
+      ...(cacheFolder !== undefined && { folder: join(cacheFolder, id) }),
+    });
+    const ends = await endOfTurnIds(folder, tokenizer);
+    return new ServedModel(
+      info,
+      language,
+      template,
+      ends,
+      { temperature, topK, topP, repetitionPenalty },
+      cache,
+    );
+  }
+
+  /** The bytes of each token. Throws `TokenizerError` for a tokenizer that does not tell. */
+  get vocabulary(): Vocabulary {
+    this.vocabularyMade ??= Vocabulary.of(this.language.tokenizer);
+    return this.vocabularyMade;
+  }
+
+  /**
+   * The tokens of a prompt, behind a beginning. Throws `DataError` or `TokenizerError` for what the template does not take, or
+   * where there is none; `ContextError` for more than the context holds.
+   */
+  async prepare(
+    prompt: Prompt,
+    beginning: Beginning | undefined,
+    { answers }: { answers: boolean },
+  ): Promise<PreparedPrompt> {
+    const prepared = await this.prepareAny(prompt, beginning, answers);
+    const { context } = this.info;
+    if (prepared.ids.length > context) {
+      throw new ContextError(
+        `the prompt has ${prepared.ids.length} tokens, and the context of ${this.info.id} holds ${context}: shorten it`,
+      );
+    }
+    if (prepared.ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
+    this.language.check(prepared.ids);
+    return prepared;
+  }
+
+  private async prepareAny(
+    prompt: Prompt,
+    beginning: Beginning | undefined,
+    answers: boolean,
+  ): Promise<PreparedPrompt> {
+    const { tokenizer } = this.language;
+    if (prompt.kind !== 'messages') {
+      const more = prompt.kind === 'text' ? tokenizer.encode(prompt.text) : prompt.ids;
+      const ids = [...(beginning?.snapshot.tokens ?? []), ...more];
+      return { ids, boundary: ids.length, base: ids.length, messages: [] };
+    }
+    const base = beginning?.record.base ?? 0;
+    const before = beginning?.snapshot.tokens.slice(0, base) ?? [];
+    const messages = [...(beginning?.record.messages ?? []), ...prompt.messages];
+    return this.rendered(before, messages, prompt.tools, answers);
+  }
+
+  /** A prompt and its answer, as a later turn will read them. */
+  async answered(prompt: PreparedPrompt, answer: string): Promise<PreparedPrompt> {
+    const { ids, base, messages } = prompt;
+    if (messages.length === 0) {
+      const all = [...ids, ...this.language.tokenizer.encode(answer)];
+      return { ids: all, boundary: all.length, base: all.length, messages };
+    }
+    return this.rendered(
+      ids.slice(0, base),
+      [...messages, { role: 'assistant', content: answer }],
+      undefined,
+      false,
+    );
+  }
+
+  private async rendered(
+    before: readonly number[],
+    messages: readonly ChatMessage[],
+    tools: readonly unknown[] | undefined,
+    answers: boolean,
+  ): Promise<PreparedPrompt> {
+    const base = before.length;
+    if (!this.template) {
+      const ids = [...before, ...this.continued(messages, base > 0)];
+      return { ids, boundary: ids.length, base, messages };
+    }
+    const encoded = async (addGenerationPrompt: boolean): Promise<number[]> => {
+      const text = await this.template!.render(messages, { addGenerationPrompt, ...(tools && { tools }) });
+      return [...before, ...this.language.tokenizer.encode(text)];
+    };
+    const said = await encoded(false);
+    const ids = answers ? await encoded(true) : said;
+    return { ids, boundary: sharedLength(said, ids), base, messages };
+  }
+
+  /** What a model without a template goes on from: each line as it is, as in `heddle chat`. */
+  private continued(messages: readonly ChatMessage[], after: boolean): number[] {
+    return messages.flatMap(({ role, content }, i) => {
+      if (role !== 'user' && role !== 'assistant') {
+        throw new DataError(
+          `${this.info.id} has no chat template, so it knows no messages of the role ${role}: it goes on from what is said; write that as the first user message`,
+        );
+      }
+      const isFirst = i === 0 && !after;
+      return this.language.tokenizer.encode(`${role === 'user' && !isFirst ? '\n' : ''}${String(content)}`);
+    });
+  }
+
+  /**
+   * A session that has read a prompt: it takes up the longest beginning that is known, of `beginning`, or any that was read
+   * before. With `logits` the last token is always read, so that what follows it is known. Throws the signal's reason soon after it is aborted.
+   */
+  async read(
+    { ids, boundary }: PreparedPrompt,
+    beginning: Snapshot | undefined,
+    signal: AbortSignal,
+    { logits = false } = {},
+  ): Promise<ReadPrompt> {
+    const usable = logits ? ids.slice(0, -1) : ids;
+    const cached = await this.cache.find(usable);
+    const own = beginning?.begins(usable) ? beginning : undefined;
+    const known = [cached, own].reduce((a, b) => ((b?.length ?? 0) > (a?.length ?? 0) ? b : a));
+    const session = this.language.session();
+    try {
+      if (known) session.restore(known);
+      const reusedTokens = known?.length ?? 0;
+      let mark = reusedTokens === boundary ? known : undefined;
+      for (let at = reusedTokens; at < ids.length; ) {
+        // At the same places whatever was known, as far as may be.
+        const next = (Math.floor(at / PREFILL_CHUNK) + 1) * PREFILL_CHUNK;
+        const end = Math.min(next, ids.length, at < boundary ? boundary : ids.length);
+        await this.turns.take(() => session.read(ids.slice(at, end)), signal);
+        at = end;
+        if (at % SNAPSHOT_EVERY !== 0 && at !== boundary && at !== ids.length) continue;
+        const snapshot = await session.snapshot();
+        if (at === boundary) mark = snapshot;
+        await this.remember(snapshot);
+      }
+      return { session, reusedTokens, readTokens: ids.length - reusedTokens, mark };
+    } catch (error) {
+      session.dispose();
+      throw error;
+    }
+  }
+
+  /** Has the cache keep a state, in memory at once and on the disk in a while. */
+  async remember(snapshot: Snapshot): Promise<void> {
+    const putting = this.cache.put(snapshot).finally(() => this.putting.delete(putting));
+    this.putting.add(putting);
+    // Whoever is faster than the disk waits for it.
+    if (this.putting.size > 4) await this.written();
+  }
+
+  /** When all states are on the disk. */
+  async written(): Promise<void> {
+    await Promise.all(this.putting);
+  }
+
+  async close(): Promise<void> {
+    await this.written();
+    this.template?.close();
+    await this.language.dispose();
+  }
+}
+
+/** As long as the model was made for; where nothing in it grows with the text, or its config does not say, as below. */
+function contextOf({ state, maxPositionEmbeddings }: LanguageModel['model']): number {
+  const grows = state.some((spec) => spec.grows !== undefined);
+  return grows ? (maxPositionEmbeddings ?? 32_768) : 131_072;
+}
+
+/**
+ * Whether a template tells the model of tools, and has it call them as Hermes does: JSON between `<tool_call>` and
+ * `</tool_call>`. Granite's, Qwen's and many others do.
+ */
+async function knowsTools(template: ChatTemplate): Promise<boolean> {
+  const tool = {
+    type: 'function',
+    function: { name: PROBE, description: PROBE, parameters: { type: 'object', properties: {} } },
+  };
+  try {
+    const text = await template.render([{ role: 'user', content: 'hello' }], { tools: [tool] });
+    return text.includes(PROBE) && text.includes('<tool_call>');
+  } catch (error) {
+    if (error instanceof TokenizerError) return false;
+    throw error;
+  }
+}
+
+/** How many entries two lists have in common before they differ. */
+function sharedLength(a: readonly number[], b: readonly number[]): number {
+  const end = Math.min(a.length, b.length);
+  let length = 0;
+  while (length < end && a[length] === b[length]) length++;
+  return length;
+}

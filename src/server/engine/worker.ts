@@ -1,0 +1,17 @@
+/** The thread that computes: loads the models, says that it is ready or what went wrong, and answers calls. */
+
+import type { MessagePort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
+import { failureOf } from '../errors.js';
+import { answerCalls } from './calls.js';
+import { Engine } from './engine.js';
+import type { EngineCalls } from './protocol.js';
+
+const { port, options } = workerData as { port: MessagePort; options: Parameters<typeof Engine.open>[0] };
+try {
+  answerCalls<EngineCalls>(port, await Engine.open(options));
+  parentPort!.postMessage('ready');
+} catch (error) {
+  parentPort!.postMessage(failureOf(error));
+  port.close();
+}

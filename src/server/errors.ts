@@ -1,0 +1,72 @@
+/** What can go wrong while serving, beside what can go wrong anywhere. Each crosses from thread to thread as what it is. */
+import * as general from '../errors.js';
+
+const { HeddleError } = general;
+
+/** A caller went away before its answer was complete. */
+export class CancelledError extends HeddleError {
+  constructor(message = 'the caller went away') {
+    super('cancelled', message);
+  }
+}
+
+/** The thread that answers has ended. */
+export class EngineEndedError extends HeddleError {
+  constructor(message: string) {
+    super('engine_ended', message);
+  }
+}
+
+/** No model of that name is served. */
+export class UnknownModelError extends HeddleError {
+  constructor(message: string) {
+    super('model_not_found', message);
+  }
+}
+
+/** There is no such state, or it is somebody else's. */
+export class UnknownStateError extends HeddleError {
+  constructor(message: string) {
+    super('state_not_found', message);
+  }
+}
+
+/** A prompt and what is to be written do not fit into the context. */
+export class ContextError extends HeddleError {
+  constructor(message: string) {
+    super('context_length_exceeded', message);
+  }
+}
+
+type ErrorClass = new (message: string) => Error;
+
+const { HeddleError: _, ...generalKinds } = general;
+const KINDS: ReadonlyMap<string, ErrorClass> = new Map(
+  [
+    ...(Object.values(generalKinds) as ErrorClass[]),
+    CancelledError,
+    EngineEndedError,
+    UnknownModelError,
+    UnknownStateError,
+    ContextError,
+  ].map((kind) => [kind.name, kind]),
+);
+
+/** An error as a plain value. */
+export interface Failure {
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+}
+
+export function failureOf(error: unknown): Failure {
+  const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
+  return { name, message, stack };
+}
+
+/** The error that a failure was. */
+export function errorOf({ name, message, stack }: Failure): Error {
+  const error = new (KINDS.get(name) ?? Error)(message);
+  if (stack !== undefined) error.stack = stack;
+  return error;
+}

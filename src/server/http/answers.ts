@@ -1,0 +1,251 @@
+/** What the engine gives, as chat and text completions: in pieces as they come, or whole. */
+import { randomBytes } from 'node:crypto';
+import type { z } from 'zod';
+import type {
+  ChosenLogprob,
+  GenerateEvent,
+  GenerateResult,
+  ServedModelInfo,
+  TokenLogprob,
+} from '../engine/protocol.js';
+import type { StateRecord } from '../states/record.js';
+import type {
+  ChatChunk,
+  ChatCompletion,
+  FinishReason,
+  HeddleUsage,
+  State,
+  TextCompletion,
+  TextLogprobs,
+  Usage,
+} from './schemas.js';
+import { type ToolCall, ToolCallReader } from './tool-calls.js';
+
+/** What belongs to every piece of an answer. */
+export interface Heading {
+  readonly id: string;
+  readonly created: number;
+  readonly model: string;
+  readonly system_fingerprint: string;
+}
+
+export function headingOf({ id, fingerprint }: ServedModelInfo, kind: 'chatcmpl' | 'cmpl'): Heading {
+  return {
+    id: `${kind}-${randomBytes(12).toString('hex')}`,
+    created: Math.floor(Date.now() / 1000),
+    model: id,
+    system_fingerprint: fingerprint,
+  };
+}
+
+/** What a request took, over all of its prompts. */
+export class Tally {
+  promptTokens = 0;
+  reusedTokens = 0;
+  readTokens = 0;
+  writtenTokens = 0;
+  private stateBytes = 0;
+  private state: StateRecord | undefined;
+
+  add(event: GenerateEvent): void {
+    if (event.kind === 'start') {
+      this.promptTokens += event.promptTokens;
+      this.reusedTokens += event.reusedTokens;
+      this.readTokens += event.readTokens;
+    } else if (event.kind === 'end') this.writtenTokens += event.writtenTokens;
+  }
+
+  end({ stateBytes, state }: GenerateResult): void {
+    this.stateBytes += stateBytes;
+    this.state = state;
+  }
+
+  get usage(): Usage {
+    return {
+      prompt_tokens: this.promptTokens,
+      completion_tokens: this.writtenTokens,
+      total_tokens: this.promptTokens + this.writtenTokens,
+      prompt_tokens_details: { cached_tokens: this.reusedTokens },
+    };
+  }
+
+  get heddle(): HeddleUsage {
+    return {
+      reused_tokens: this.reusedTokens,
+      read_tokens: this.readTokens,
+      state_bytes: this.stateBytes,
+      ...(this.state && { state: publicState(this.state) }),
+    };
+  }
+}
+
+/** A state without what was said in it. */
+export function publicState({ base: _, messages: __, ...state }: StateRecord): z.infer<typeof State> {
+  return state;
+}
+
+/** Events of one prompt, or of several whose answers were counted on. */
+export type Events = AsyncGenerator<GenerateEvent, void>;
+
+/** Chunks of a chat's answer, without usage. */
+export async function* chatChunks(
+  events: Events,
+  heading: Heading,
+  tools: boolean,
+): AsyncGenerator<ChatChunk> {
+  const readers = new Map<number, ToolCallReader>();
+  const calls = new Map<number, number>();
+  const begun = new Set<number>();
+  const chunk = (
+    index: number,
+    delta: ChatChunk['choices'][0]['delta'],
+    more: { logprobs?: readonly ChosenLogprob[] | undefined; finish?: FinishReason } = {},
+  ): ChatChunk => {
+    const first = begun.has(index) ? {} : { role: 'assistant' as const, content: '' };
+    begun.add(index);
+    const logprobs = more.logprobs ? chatLogprobs(more.logprobs) : null;
+    const choice = { index, delta: { ...first, ...delta }, logprobs, finish_reason: more.finish ?? null };
+    return { ...heading, object: 'chat.completion.chunk', choices: [choice] };
+  };
+  for await (const event of events) {
+    if (event.kind === 'start') continue;
+    const { choice } = event;
+    const reader = readers.get(choice) ?? new ToolCallReader();
+    readers.set(choice, reader);
+    const isEnd = event.kind === 'end';
+    const said = tools
+      ? isEnd
+        ? reader.end()
+        : reader.push(event.text)
+      : isEnd || event.text === ''
+        ? []
+        : [{ content: event.text }];
+    let logprobs = isEnd ? undefined : event.logprobs;
+    // What has no text yet may have probabilities.
+    if (said.length === 0 && logprobs) said.push({ content: '' });
+    for (const part of said) {
+      if ('call' in part) {
+        const index = calls.get(choice) ?? 0;
+        calls.set(choice, index + 1);
+        yield chunk(choice, { tool_calls: [{ index, ...part.call }] }, { logprobs });
+      } else yield chunk(choice, { content: part.content }, { logprobs });
+      logprobs = undefined;
+    }
+    if (isEnd) yield chunk(choice, {}, { finish: finishReason(event.reason, calls.has(choice)) });
+  }
+}
+
+/** A whole chat's answer. */
+export async function chatCompletion(
+  chunks: AsyncGenerator<ChatChunk>,
+  heading: Heading,
+  tally: Tally,
+): Promise<ChatCompletion> {
+  const choices: { content: string; calls: ToolCall[]; logprobs: ChatLogprobs[]; finish: FinishReason }[] =
+    [];
+  for await (const { choices: parts } of chunks) {
+    for (const { index, delta, logprobs, finish_reason: finish } of parts) {
+      choices[index] ??= { content: '', calls: [], logprobs: [], finish: 'length' };
+      const choice = choices[index];
+      choice.content += delta.content ?? '';
+      for (const { index: _, ...call } of delta.tool_calls ?? []) choice.calls.push(call);
+      if (logprobs) choice.logprobs.push(logprobs);
+      if (finish) choice.finish = finish;
+    }
+  }
+  return {
+    ...heading,
+    object: 'chat.completion',
+    choices: choices.map(({ content, calls, logprobs, finish }, index) => ({
+      index,
+      message: {
+        role: 'assistant',
+        content: content === '' && calls.length > 0 ? null : content,
+        refusal: null,
+        ...(calls.length > 0 && { tool_calls: calls }),
+      },
+      logprobs:
+        logprobs.length > 0 ? { content: logprobs.flatMap((part) => part.content), refusal: null } : null,
+      finish_reason: finish,
+    })),
+    usage: tally.usage,
+    heddle: tally.heddle,
+  };
+}
+
+/** Chunks of texts, without usage. */
+export async function* textChunks(events: Events, heading: Heading): AsyncGenerator<TextCompletion> {
+  const offsets = new Map<number, number>();
+  for await (const event of events) {
+    if (event.kind === 'start') continue;
+    const { choice } = event;
+    const isEnd = event.kind === 'end';
+    if (!isEnd && event.text === '' && !event.logprobs) continue;
+    const offset = offsets.get(choice) ?? 0;
+    const text = isEnd ? '' : event.text;
+    offsets.set(choice, offset + text.length);
+    const logprobs = !isEnd && event.logprobs ? textLogprobs(event.logprobs, offset) : null;
+    const finish = isEnd ? finishReason(event.reason, false) : null;
+    yield {
+      ...heading,
+      object: 'text_completion',
+      choices: [{ index: choice, text, logprobs, finish_reason: finish }],
+    };
+  }
+}
+
+/** Whole texts. */
+export async function textCompletion(
+  chunks: AsyncGenerator<TextCompletion>,
+  heading: Heading,
+  tally: Tally,
+): Promise<TextCompletion> {
+  const choices: TextCompletion['choices'] = [];
+  for await (const { choices: parts } of chunks) {
+    for (const part of parts) {
+      const { index, text, logprobs, finish_reason: finish } = part;
+      choices[index] ??= { index, text: '', logprobs: null, finish_reason: null };
+      const choice = choices[index];
+      choice.text += text;
+      choice.finish_reason = finish ?? choice.finish_reason;
+      choice.logprobs = joinedLogprobs(choice.logprobs, logprobs);
+    }
+  }
+  return { ...heading, object: 'text_completion', choices, usage: tally.usage, heddle: tally.heddle };
+}
+
+function finishReason(reason: 'token' | 'string' | 'length', called: boolean): FinishReason {
+  if (called && reason !== 'length') return 'tool_calls';
+  return reason === 'length' ? 'length' : 'stop';
+}
+
+type ChatLogprobs = NonNullable<ChatChunk['choices'][0]['logprobs']>;
+
+function chatLogprobs(tokens: readonly ChosenLogprob[]): ChatLogprobs {
+  const told = ({ token, bytes, logprob }: TokenLogprob) => ({ token, bytes: [...bytes], logprob });
+  return {
+    content: tokens.map((token) => ({ ...told(token), top_logprobs: token.top.map(told) })),
+    refusal: null,
+  };
+}
+
+function textLogprobs(tokens: readonly ChosenLogprob[], offset: number): TextLogprobs {
+  return {
+    tokens: tokens.map(({ token }) => token),
+    token_logprobs: tokens.map(({ logprob }) => logprob),
+    top_logprobs: tokens.map(({ top }) =>
+      Object.fromEntries(top.map(({ token, logprob }) => [token, logprob])),
+    ),
+    text_offset: tokens.map(() => offset),
+  };
+}
+
+function joinedLogprobs(a: TextLogprobs | null, b: TextLogprobs | null): TextLogprobs | null {
+  if (!a || !b) return a ?? b;
+  return {
+    tokens: [...a.tokens, ...b.tokens],
+    token_logprobs: [...a.token_logprobs, ...b.token_logprobs],
+    top_logprobs: [...a.top_logprobs, ...b.top_logprobs],
+    text_offset: [...a.text_offset, ...b.text_offset],
+  };
+}

@@ -1,0 +1,103 @@
+/** What is answered when something goes wrong, in the form in which OpenAI's interface says it. */
+import { z } from 'zod';
+import {
+  ConfigError,
+  DataError,
+  HeddleError,
+  InspectError,
+  SnapshotError,
+  StorageError,
+  TokenizerError,
+} from '../../errors.js';
+import {
+  CancelledError,
+  ContextError,
+  EngineEndedError,
+  UnknownModelError,
+  UnknownStateError,
+} from '../errors.js';
+
+export const ErrorBody = z.object({
+  error: z.object({
+    message: z.string(),
+    type: z.string(),
+    param: z.string().nullable(),
+    code: z.string().nullable(),
+  }),
+});
+export type ErrorBody = z.infer<typeof ErrorBody>;
+
+export type Status = 400 | 401 | 403 | 404 | 405 | 408 | 413 | 415 | 429 | 499 | 500 | 503;
+
+const TYPES: Readonly<Record<Status, string>> = {
+  400: 'invalid_request_error',
+  401: 'authentication_error',
+  403: 'permission_error',
+  404: 'invalid_request_error',
+  405: 'invalid_request_error',
+  408: 'timeout_error',
+  413: 'invalid_request_error',
+  415: 'invalid_request_error',
+  429: 'rate_limit_error',
+  499: 'cancelled',
+  500: 'server_error',
+  503: 'server_error',
+};
+
+/** An error with the status that it is answered with. */
+export class ApiError extends HeddleError {
+  constructor(
+    readonly status: Status,
+    code: string,
+    message: string,
+    /** The part of the request that is wrong, and headers that the answer has. */
+    readonly about: { param?: string; headers?: Readonly<Record<string, string>> } = {},
+  ) {
+    super(code, message);
+  }
+
+  get body(): ErrorBody {
+    const { status, code, message, about } = this;
+    return { error: { message, type: TYPES[status], param: about.param ?? null, code } };
+  }
+}
+
+/** Status and code of the errors that requests can cause. What is not here is the server's own fault. */
+const CAUSED = [
+  [UnknownModelError, 404, 'model_not_found'],
+  [UnknownStateError, 404, 'state_not_found'],
+  [ContextError, 400, 'context_length_exceeded'],
+  [DataError, 400, 'invalid_prompt'],
+  [TokenizerError, 400, 'invalid_messages'],
+  [ConfigError, 400, 'invalid_value'],
+  [InspectError, 400, 'invalid_value'],
+  [SnapshotError, 400, 'invalid_state'],
+  [CancelledError, 499, 'cancelled'],
+  [StorageError, 503, 'store_unavailable'],
+  [EngineEndedError, 503, 'engine_ended'],
+] as const;
+
+/** Any error as one that can be answered; what the server itself did wrong says nothing of how. */
+export function apiErrorOf(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  const found = CAUSED.find(([kind]) => error instanceof kind);
+  if (found) return new ApiError(found[1], found[2], (error as Error).message);
+  return new ApiError(500, 'internal_error', 'the server failed: its log says why');
+}
+
+/** The first thing that is wrong with a request. */
+export function invalid({ issues }: z.ZodError): ApiError {
+  const [issue] = issues;
+  const path = issue!.path.map(String);
+  if (issue!.code === 'unrecognized_keys') {
+    const param = [...path, issue!.keys[0]!].join('.');
+    return new ApiError(400, 'unknown_parameter', `'${param}' is not supported here: leave it out`, {
+      param,
+    });
+  }
+  const param = path.join('.');
+  const where = param === '' ? 'the request' : `'${param}'`;
+  return new ApiError(400, 'invalid_value', `${where} is not what it should be: ${issue!.message}`, {
+    param,
+  });
+}

@@ -1,0 +1,49 @@
+/** The body of a request, which may be anything. */
+import type { Context } from 'hono';
+import type { z } from 'zod';
+import { ApiError, invalid } from './api-error.js';
+
+/** No request needs more; deeper ones fill the stack of whoever walks through them. */
+const DEEPEST = 100;
+
+/** What a request says, as the schema has it. Throws `ApiError` for anything else. */
+export async function bodyOf<Schema extends z.ZodType>(
+  context: Context,
+  schema: Schema,
+): Promise<z.output<Schema>> {
+  const type = context.req.header('content-type') ?? '';
+  // A page from elsewhere can send other types without asking first.
+  if (!/^application\/json\s*(;|$)/i.test(type)) {
+    throw new ApiError(415, 'unsupported_media_type', 'send JSON, with content-type: application/json');
+  }
+  const text = await context.req.text();
+  if (depthOf(text) > DEEPEST) {
+    throw new ApiError(400, 'too_deep', `the body is nested deeper than ${DEEPEST} levels: flatten it`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new ApiError(400, 'invalid_json', `the body is no JSON: ${(error as Error).message}`);
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw invalid(result.error);
+}
+
+/** How deep a JSON text is nested. */
+function depthOf(text: string): number {
+  let depth = 0;
+  let deepest = 0;
+  let quoted = false;
+  for (let i = 0; i < text.length; i++) {
+    const sign = text[i]!;
+    if (quoted) {
+      if (sign === '\\') i++;
+      else if (sign === '"') quoted = false;
+    } else if (sign === '"') quoted = true;
+    else if (sign === '[' || sign === '{') deepest = Math.max(deepest, ++depth);
+    else if (sign === ']' || sign === '}') depth--;
+  }
+  return deepest;
+}

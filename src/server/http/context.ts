@@ -1,0 +1,204 @@
+/** What every request meets: who sent it, what it may take, and how it is answered when something goes wrong. */
+import { randomBytes } from 'node:crypto';
+import type { Context, Hono, MiddlewareHandler } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import type { Caller } from '../engine/calls.js';
+import type { EngineCalls, ServedModelInfo } from '../engine/protocol.js';
+import { CancelledError } from '../errors.js';
+import type { ApiKeys } from '../keys.js';
+import type { KeyAccounts, Slots } from '../limits.js';
+import type { Log } from '../log.js';
+import type { Metrics } from '../metrics.js';
+import type { StateLibrary } from '../states/library.js';
+import { ApiError, apiErrorOf } from './api-error.js';
+
+/** What the routes work with. */
+export interface Deps {
+  readonly engine: Caller<EngineCalls>;
+  readonly models: ReadonlyMap<string, ServedModelInfo>;
+  readonly library: StateLibrary;
+  /** Absent where everybody on this machine may ask. */
+  readonly keys: ApiKeys | undefined;
+  readonly accounts: KeyAccounts;
+  readonly slots: Slots;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  /** Folders in which training runs are looked for. */
+  readonly runs: readonly string[];
+  readonly limits: { readonly bodyBytes: number; readonly seconds: number };
+  /** 'draining' when no new requests are taken, 'failed' when the engine has ended. */
+  readonly status: () => 'ok' | 'draining' | 'failed';
+  /** Aborts what is still running when the server has waited long enough for it. */
+  readonly stopping: AbortSignal;
+}
+
+export interface Variables {
+  /** Whose states are meant, and who is counted. */
+  owner: string;
+  requestId: string;
+  /** What the log says of this request beside what it says of all. */
+  facts: Record<string, unknown>;
+  /** Resolves when the last byte of the answer is out, where that is later than the answer's beginning. */
+  streamed: Promise<void> | undefined;
+  /** What is done when the answer is complete, or nobody wants it any more. */
+  finish: (() => void)[];
+}
+
+export type App = Hono<{ Variables: Variables }>;
+export type RequestContext = Context<{ Variables: Variables }>;
+
+/** Where there are no keys. */
+const ANYONE = 'anyone';
+
+/** Answers errors, and logs and counts every request when its answer is complete. */
+export function observed(app: App, { log, metrics }: Deps): void {
+  app.use(async (context, next) => {
+    const began = performance.now();
+    const requestId = context.req.header('x-request-id')?.slice(0, 100) ?? randomBytes(8).toString('hex');
+    context.set('requestId', requestId);
+    context.set('facts', {});
+    context.set('finish', []);
+    context.header('x-request-id', requestId);
+    await next();
+    const route = context.req.routePath;
+    const done = (): void => {
+      for (const finish of context.get('finish')) finish();
+      const ms = performance.now() - began;
+      const { status } = context.res;
+      metrics.requests.inc({ route, status });
+      metrics.seconds.observe({ route }, ms / 1000);
+      log.write('request', {
+        id: requestId,
+        method: context.req.method,
+        path: context.req.path,
+        status,
+        ms: Math.round(ms),
+        ...(context.get('owner') !== undefined && { key: context.get('owner') }),
+        ...context.get('facts'),
+      });
+    };
+    const streamed = context.get('streamed');
+    if (streamed) void streamed.then(done);
+    else done();
+  });
+  app.onError((error, context) => {
+    const known = apiErrorOf(error);
+    const facts = (context as RequestContext).get('facts') as Record<string, unknown> | undefined;
+    if (facts) facts.code = known.code;
+    if (known.status === 500) log.write('failure', { error: String((error as Error).stack ?? error) });
+    for (const [name, value] of Object.entries(known.about.headers ?? {})) context.header(name, value);
+    return answered(context as RequestContext, known);
+  });
+  app.notFound((context) =>
+    answered(
+      context as RequestContext,
+      new ApiError(404, 'not_found', `there is nothing at ${context.req.path}: see /openapi.json`),
+    ),
+  );
+}
+
+function answered(context: RequestContext, error: ApiError): Response {
+  // Nobody is there to read it; a proxy's log may show it.
+  const status = error.status as 400;
+  return context.json(error.body, status);
+}
+
+/** Lets in whom the keys know; everybody where there are none, as long as they are on this machine. */
+export function authenticated({ keys }: Deps): MiddlewareHandler<{ Variables: Variables }> {
+  return async (context, next) => {
+    if (!keys) {
+      context.set('owner', ANYONE);
+      const { hostname } = new URL(context.req.url);
+      // A page from elsewhere may have given its name our address.
+      if (!['localhost', '127.0.0.1', '[::1]'].includes(hostname)) {
+        throw new ApiError(403, 'forbidden_host', 'without API keys this server answers to localhost alone');
+      }
+      return next();
+    }
+    const given = /^Bearer (\S+)$/.exec(context.req.header('authorization') ?? '')?.[1];
+    const owner = given === undefined ? undefined : keys.ownerOf(given);
+    if (owner === undefined) {
+      throw new ApiError(
+        401,
+        'invalid_api_key',
+        'an API key is needed: send it as Authorization: Bearer KEY',
+        {
+          headers: { 'www-authenticate': 'Bearer' },
+        },
+      );
+    }
+    context.set('owner', owner);
+    return next();
+  };
+}
+
+/** Refuses what comes after the server was told to stop, and what its key may not do. */
+export function admitted({ accounts, status }: Deps): MiddlewareHandler<{ Variables: Variables }> {
+  return async (context, next) => {
+    if (status() !== 'ok') {
+      throw new ApiError(503, 'stopping', 'this server is about to stop: try again soon', {
+        headers: { 'retry-after': '5' },
+      });
+    }
+    const { headers, release } = accounts.admit(context.get('owner'));
+    context.get('finish').push(release);
+    for (const [name, value] of Object.entries(headers)) context.header(name, value);
+    return next();
+  };
+}
+
+export function bodyLimited({ limits }: Deps): MiddlewareHandler {
+  return bodyLimit({
+    maxSize: limits.bodyBytes,
+    onError: () => {
+      throw new ApiError(
+        413,
+        'body_too_large',
+        `the body has more than ${limits.bodyBytes} bytes: send less`,
+        {
+          headers: { connection: 'close' },
+        },
+      );
+    },
+  });
+}
+
+/** Aborted when the client goes away, the time is up, or the server stops; each with the error that it is. */
+export function signalOf(context: RequestContext, { limits, stopping }: Deps): AbortSignal {
+  const controller = new AbortController();
+  const gone = (): void => controller.abort(new CancelledError());
+  const stop = (): void =>
+    controller.abort(new ApiError(503, 'stopping', 'this server is stopping: try again soon'));
+  const late = (): void =>
+    controller.abort(
+      new ApiError(
+        408,
+        'timeout',
+        `an answer may take ${limits.seconds} s on this server: ask for less, or try again later`,
+      ),
+    );
+  const client = context.req.raw.signal;
+  const timer = setTimeout(late, limits.seconds * 1000);
+  client.addEventListener('abort', gone);
+  stopping.addEventListener('abort', stop);
+  if (client.aborted) gone();
+  if (stopping.aborted) stop();
+  context.get('finish').push(() => {
+    clearTimeout(timer);
+    client.removeEventListener('abort', gone);
+    stopping.removeEventListener('abort', stop);
+  });
+  return controller.signal;
+}
+
+/** The model of that name. Throws `ApiError`. */
+export function modelNamed({ models }: Deps, id: string): ServedModelInfo {
+  const info = models.get(id);
+  if (info) return info;
+  throw new ApiError(
+    404,
+    'model_not_found',
+    `the model '${id}' is not served here: there are ${[...models.keys()].join(', ')}`,
+    { param: 'model' },
+  );
+}

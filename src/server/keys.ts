@@ -1,0 +1,71 @@
+/**
+ * API keys. A key is 256 random bits, so that its hash says nothing about it, however fast the hash is; only hashes are kept,
+ * in a JSON file.
+ */
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { writeFileAtomic } from '../checkpoint/index.js';
+import { ConfigError } from '../errors.js';
+
+const PREFIX = 'heddle-';
+
+const KeyEntry = z.strictObject({
+  /** Whose it is: states belong to this name. */
+  name: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/),
+  /** Of the key, in hexadecimal digits. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  created: z.iso.datetime(),
+});
+const KeyFile = z.strictObject({ keys: z.array(KeyEntry) });
+type KeyEntry = z.infer<typeof KeyEntry>;
+
+export class ApiKeys {
+  private constructor(private readonly entries: readonly KeyEntry[]) {}
+
+  /** Reads a file of keys. Throws `ConfigError` for one that is missing, damaged or empty. */
+  static async load(path: string): Promise<ApiKeys> {
+    const { keys } = (await readKeys(path)) ?? { keys: [] };
+    if (keys.length === 0) {
+      throw new ConfigError(`${path} has no keys: 'heddle key ${path} NAME' makes one`);
+    }
+    return new ApiKeys(keys);
+  }
+
+  /** Whose key this is; takes as long for every key, right or wrong. */
+  ownerOf(key: string): string | undefined {
+    const hash = hashOf(key);
+    let owner: string | undefined;
+    for (const { name, sha256 } of this.entries) {
+      if (timingSafeEqual(hash, Buffer.from(sha256, 'hex'))) owner = name;
+    }
+    return owner;
+  }
+}
+
+/** Makes a key for somebody and adds its hash to a file, which is made if need be. The key is told only now. */
+export async function addKey(path: string, name: string): Promise<string> {
+  const key = `${PREFIX}${randomBytes(32).toString('base64url')}`;
+  const entry = { name, sha256: hashOf(key).toString('hex'), created: new Date().toISOString() };
+  if (!KeyEntry.safeParse(entry).success) {
+    throw new ConfigError(
+      `'${name}' cannot be a key's name: expected up to 64 of a-z, 0-9, '.', '_' and '-'`,
+    );
+  }
+  const { keys } = (await readKeys(path)) ?? { keys: [] };
+  await writeFileAtomic(path, `${JSON.stringify({ keys: [...keys, entry] }, null, 2)}\n`);
+  return key;
+}
+
+async function readKeys(path: string): Promise<z.infer<typeof KeyFile> | undefined> {
+  try {
+    return KeyFile.parse(JSON.parse(await readFile(path, 'utf8')));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new ConfigError(`${path} is no file of keys: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function hashOf(key: string): Buffer {
+  return createHash('sha256').update(key).digest();
+}

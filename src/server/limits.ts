@@ -1,0 +1,150 @@
+/** How much is done at once: for everybody together, and for each key. */
+import { ApiError } from './http/api-error.js';
+
+/**
+ * Places for answers that are being written. Who finds none waits in line, as long as that is not too long. What an answer was admitted
+ * for must be given back by `release`, once.
+ */
+export class Slots {
+  private taken = 0;
+  private readonly line: { count: number; enter: () => void }[] = [];
+
+  constructor(
+    /** Answers at once. */
+    private readonly limit: number,
+    /** Requests that may wait. */
+    private readonly longest: number,
+  ) {}
+
+  get inUse(): number {
+    return this.taken;
+  }
+
+  get waiting(): number {
+    return this.line.length;
+  }
+
+  /** Takes so many places, in the order in which requests came. Throws `ApiError` when the line is too long, and the signal's reason. */
+  async take(count: number, signal: AbortSignal): Promise<() => void> {
+    if (count > this.limit) {
+      throw new ApiError(400, 'too_many_answers', `this server writes at most ${this.limit} answers at once`);
+    }
+    signal.throwIfAborted();
+    if (this.line.length > 0 || this.taken + count > this.limit) await this.wait(count, signal);
+    else this.taken += count;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      this.taken -= count;
+      this.admit();
+    };
+  }
+
+  private wait(count: number, signal: AbortSignal): Promise<void> {
+    if (this.line.length >= this.longest) {
+      throw new ApiError(503, 'overloaded', 'this server has as much to do as it takes on: try again soon', {
+        headers: { 'retry-after': '1' },
+      });
+    }
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        this.line.splice(this.line.indexOf(entry), 1);
+        this.admit();
+        reject(signal.reason);
+      };
+      const entry = {
+        count,
+        enter: () => {
+          signal.removeEventListener('abort', leave);
+          resolve();
+        },
+      };
+      this.line.push(entry);
+      signal.addEventListener('abort', leave, { once: true });
+    });
+  }
+
+  private admit(): void {
+    while (this.line.length > 0 && this.taken + this.line[0]!.count <= this.limit) {
+      const { count, enter } = this.line.shift()!;
+      this.taken += count;
+      enter();
+    }
+  }
+}
+
+export interface KeyLimits {
+  /** Requests at once. */
+  readonly concurrency: number;
+  /** Requests a minute, all of which may come together. */
+  readonly perMinute: number;
+}
+
+export interface Admission {
+  readonly headers: Readonly<Record<string, string>>;
+  release(): void;
+}
+
+interface Account {
+  running: number;
+  /** Requests that are left, at that time. */
+  left: number;
+  at: number;
+}
+
+/** What each key may do. */
+export class KeyAccounts {
+  private readonly accounts = new Map<string, Account>();
+
+  constructor(
+    private readonly limits: KeyLimits,
+    private readonly now: () => number = () => performance.now(),
+  ) {}
+
+  /** Lets a request in, which calls `release` at its end. Throws `ApiError` 429, which says when to come again. */
+  admit(owner: string): Admission {
+    const { concurrency, perMinute } = this.limits;
+    const now = this.now();
+    const account = this.accounts.get(owner) ?? { running: 0, left: perMinute, at: now };
+    this.accounts.set(owner, account);
+    account.left = Math.min(perMinute, account.left + ((now - account.at) * perMinute) / 60_000);
+    account.at = now;
+    const refuse = (code: string, message: string, seconds: number): never => {
+      throw new ApiError(429, code, message, {
+        headers: { ...this.headersOf(account), 'retry-after': String(Math.max(1, Math.ceil(seconds))) },
+      });
+    };
+    if (account.running >= concurrency) {
+      refuse(
+        'concurrency_limit_exceeded',
+        `this key has ${concurrency} requests running, as many as it may: wait for one of them`,
+        1,
+      );
+    }
+    if (account.left < 1) {
+      refuse(
+        'rate_limit_exceeded',
+        `this key may send ${perMinute} requests a minute: come again later`,
+        ((1 - account.left) * 60) / perMinute,
+      );
+    }
+    account.left -= 1;
+    account.running++;
+    let running = true;
+    return {
+      headers: this.headersOf(account),
+      release: () => {
+        if (running) account.running--;
+        running = false;
+      },
+    };
+  }
+
+  private headersOf({ left }: Account): Record<string, string> {
+    return {
+      'x-ratelimit-limit-requests': String(this.limits.perMinute),
+      'x-ratelimit-remaining-requests': String(Math.floor(left)),
+    };
+  }
+}

@@ -1,0 +1,152 @@
+/** Starts everything, listens, and stops in an orderly way. */
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createAdaptorServer } from '@hono/node-server';
+import { ConfigError } from '../errors.js';
+import { createApp } from './app.js';
+import type { EngineOptions } from './engine/engine.js';
+import { type RunningEngine, startEngine } from './engine/start.js';
+import { ApiKeys } from './keys.js';
+import { KeyAccounts, type KeyLimits, Slots } from './limits.js';
+import { Log } from './log.js';
+import { Metrics } from './metrics.js';
+import { StateLibrary } from './states/library.js';
+import { openStore } from './states/store.js';
+
+export interface ServerOptions {
+  readonly host: string;
+  /** 0 for any that is free. */
+  readonly port: number;
+  /** A file of API keys; without one the server is for this machine alone. */
+  readonly keys?: string;
+  readonly keyLimits: KeyLimits;
+  /** Answers that are written at once, and requests that may wait. */
+  readonly answers: number;
+  readonly waiting: number;
+  readonly bodyBytes: number;
+  /** How long an answer may take, and how long running ones have when the server is told to stop, in seconds. */
+  readonly seconds: number;
+  readonly drainSeconds: number;
+  /** Whether the log has prompts and answers. */
+  readonly logTexts: boolean;
+  /** Folders in which the studio looks for training runs. */
+  readonly runs: readonly string[];
+  readonly log: (line: string) => void;
+  readonly version: string;
+}
+
+export interface RunningServer {
+  readonly url: string;
+  /** Resolves to the reason when the server has failed. */
+  readonly failed: Promise<string>;
+  /** Takes no new requests, lets running ones end as long as there is time, and frees everything. */
+  stop(): Promise<void>;
+}
+
+/** How long a client may take to send its headers, and all of its request, in milliseconds. */
+const HEADERS_PATIENCE = 10_000;
+const REQUEST_PATIENCE = 60_000;
+
+const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
+
+/** Loads the models and listens. Throws `ConfigError` for another address than loopback without keys, and as `loadModel` does. */
+export async function startServer(
+  options: ServerOptions,
+  engineOptions: EngineOptions,
+): Promise<RunningServer> {
+  const keys = options.keys === undefined ? undefined : await ApiKeys.load(options.keys);
+  if (!keys && !LOOPBACK.has(options.host)) {
+    throw new ConfigError(
+      `without API keys the server listens on 127.0.0.1 alone, not on ${options.host}: make keys with 'heddle key FILE NAME' and give the file`,
+    );
+  }
+  const engine = await startEngine(engineOptions);
+  try {
+    return await listen(options, engineOptions, engine, keys);
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+}
+
+async function listen(
+  options: ServerOptions,
+  { states }: EngineOptions,
+  engine: RunningEngine,
+  keys: ApiKeys | undefined,
+): Promise<RunningServer> {
+  const models = await engine.calls.call('models', null);
+  const library = new StateLibrary(openStore(states));
+  const slots = new Slots(options.answers, options.waiting);
+  const log = new Log(options.log, options.logTexts);
+  const stopping = new AbortController();
+  let status: 'ok' | 'draining' | 'failed' = 'ok';
+  const metrics = new Metrics({
+    slots: () => slots,
+    async cache() {
+      const { cacheBytes, cacheStates } = await engine.calls.call('figures', null);
+      return { bytes: cacheBytes, states: cacheStates };
+    },
+  });
+  const app = createApp(
+    {
+      engine: engine.calls,
+      models: new Map(models.map((info) => [info.id, info])),
+      library,
+      keys,
+      accounts: new KeyAccounts(options.keyLimits),
+      slots,
+      metrics,
+      log,
+      runs: options.runs,
+      limits: { bodyBytes: options.bodyBytes, seconds: options.seconds },
+      status: () => status,
+      stopping: stopping.signal,
+    },
+    options.version,
+  );
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    serverOptions: {
+      headersTimeout: HEADERS_PATIENCE,
+      requestTimeout: REQUEST_PATIENCE,
+      connectionsCheckingInterval: 5_000,
+    },
+  }) as Server;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => {
+      const where = `${options.host}:${options.port}`;
+      const message = `the server cannot listen on ${where} (${error.message}): choose another --port`;
+      reject(new ConfigError(message, { cause: error }));
+    });
+    server.listen(options.port, options.host, resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`;
+  log.write('listening', { url, models: models.map(({ id }) => id), pid: process.pid });
+  const failed = engine.ended.then(() => {
+    if (status === 'ok') status = 'failed';
+    return 'the engine has ended';
+  });
+  return {
+    url,
+    failed,
+    async stop() {
+      status = 'draining';
+      log.write('draining', { running: slots.inUse, waiting: slots.waiting });
+      const closed = once(server, 'close');
+      server.close();
+      server.closeIdleConnections();
+      const timer = setTimeout(() => stopping.abort(), options.drainSeconds * 1000);
+      // What is kept alive without a request would hold the server open.
+      const sweep = setInterval(() => server.closeIdleConnections(), 100);
+      await closed;
+      clearTimeout(timer);
+      clearInterval(sweep);
+      await engine.close();
+      await library.close();
+      log.write('stopped');
+    },
+  };
+}

@@ -1,0 +1,75 @@
+/** States in a folder: each a file, written whole or not at all. */
+
+import { randomBytes } from 'node:crypto';
+import { copyFile, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { writeFileAtomic } from '../../checkpoint/index.js';
+import { StorageError } from '../../errors.js';
+import type { Store } from './store.js';
+
+export class FolderStore implements Store {
+  constructor(private readonly folder: string) {}
+
+  get(key: string): Promise<Uint8Array | undefined> {
+    return unlessAbsent(() => readFile(this.pathOf(key)));
+  }
+
+  async put(key: string, bytes: Uint8Array): Promise<void> {
+    await this.makeRoom(key);
+    await writeFileAtomic(this.pathOf(key), bytes);
+  }
+
+  async copy(from: string, to: string): Promise<boolean> {
+    await this.makeRoom(to);
+    const temporary = `${this.pathOf(to)}.${randomBytes(6).toString('hex')}.heddle-tmp`;
+    const copied = await unlessAbsent(async () => {
+      await copyFile(this.pathOf(from), temporary);
+      await rename(temporary, this.pathOf(to));
+      return true;
+    });
+    return copied === true;
+  }
+
+  async delete(key: string): Promise<boolean> {
+    const deleted = await unlessAbsent(async () => {
+      await rm(this.pathOf(key));
+      return true;
+    });
+    return deleted === true;
+  }
+
+  async list(prefix: string): Promise<string[]> {
+    const names = (await unlessAbsent(() => readdir(this.pathOf(prefix)))) ?? [];
+    return names.filter((name) => !name.endsWith('.heddle-tmp')).map((name) => `${prefix}${name}`);
+  }
+
+  async close(): Promise<void> {}
+
+  private pathOf(key: string): string {
+    return join(this.folder, ...key.split('/'));
+  }
+
+  /** What was said is nobody else's business. */
+  private async makeRoom(key: string): Promise<void> {
+    try {
+      await mkdir(dirname(this.pathOf(key)), { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw failed(error);
+    }
+  }
+}
+
+async function unlessAbsent<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw failed(error);
+  }
+}
+
+function failed(error: unknown): StorageError {
+  return new StorageError(`the folder of the states cannot be used: ${(error as Error).message}`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,139 @@
+/**
+ * Saved states by their ids. A state is a file, as `Snapshot.save` writes it, and a record of what it is; both lie in a
+ * store. The file is written before its record and deleted after it: what has a record is whole.
+ */
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SnapshotError, StorageError } from '../../errors.js';
+import { type LanguageModel, loadSnapshot, type Snapshot } from '../../generate/index.js';
+import { UnknownStateError } from '../errors.js';
+import { newStateId, StateRecord } from './record.js';
+import type { Store } from './store.js';
+
+/** What a new state is, apart from what follows from saving it. */
+export type NewState = Pick<StateRecord, 'model' | 'name' | 'parent' | 'base' | 'messages'>;
+
+export class StateLibrary {
+  constructor(private readonly store: Store) {}
+
+  /** Those of an owner, the newest first. */
+  async list(owner: string): Promise<StateRecord[]> {
+    const keys = await this.store.list(recordKey(owner, ''));
+    const found = await Promise.all(keys.map((key) => this.read(key)));
+    return found
+      .flatMap((record) => record ?? [])
+      .sort((a, b) => b.created - a.created || (a.id < b.id ? -1 : 1));
+  }
+
+  /** Throws `UnknownStateError`. */
+  async record(owner: string, id: string): Promise<StateRecord> {
+    const record = await this.read(recordKey(owner, id));
+    if (!record) throw unknown(id);
+    return record;
+  }
+
+  /** A state of the same content under another id. Throws `UnknownStateError`. */
+  async fork(owner: string, id: string, name: string | null): Promise<StateRecord> {
+    const record = await this.record(owner, id);
+    const fork = { ...record, id: newStateId(), created: now(), name, parent: id };
+    if (!(await this.store.copy(fileKey(owner, id), fileKey(owner, fork.id)))) throw unknown(id);
+    return this.write(owner, fork);
+  }
+
+  /** Throws `UnknownStateError`. */
+  async rename(owner: string, id: string, name: string | null): Promise<StateRecord> {
+    return this.write(owner, { ...(await this.record(owner, id)), name });
+  }
+
+  /** Throws `UnknownStateError`. */
+  async delete(owner: string, id: string): Promise<void> {
+    if (!(await this.store.delete(recordKey(owner, id)))) throw unknown(id);
+    await this.store.delete(fileKey(owner, id));
+  }
+
+  /** Keeps a snapshot; once this resolves, it is there for good. */
+  async save(owner: string, snapshot: Snapshot, state: NewState): Promise<StateRecord> {
+    const id = newStateId();
+    const bytes = await inFile(async (path) => {
+      await snapshot.save(path);
+      return readFile(path);
+    });
+    await this.store.put(fileKey(owner, id), bytes);
+    const tokens = snapshot.length;
+    return this.write(owner, {
+      id,
+      object: 'state',
+      created: now(),
+      tokens,
+      bytes: bytes.byteLength,
+      ...state,
+    });
+  }
+
+  /** Throws `UnknownStateError`; `SnapshotError` for one that is damaged or of another model. */
+  async load(
+    owner: string,
+    id: string,
+    model: LanguageModel,
+  ): Promise<{ record: StateRecord; snapshot: Snapshot }> {
+    const record = await this.record(owner, id);
+    const bytes = await this.store.get(fileKey(owner, id));
+    if (!bytes) throw unknown(id);
+    const snapshot = await inFile(async (path) => {
+      await writeFile(path, bytes);
+      return loadSnapshot(path, model);
+    }).catch((error: unknown) => {
+      if (!(error instanceof SnapshotError)) throw error;
+      throw new SnapshotError(`the state ${id} cannot be taken up: ${error.message}`, { cause: error });
+    });
+    return { record, snapshot };
+  }
+
+  close(): Promise<void> {
+    return this.store.close();
+  }
+
+  private async read(key: string): Promise<StateRecord | undefined> {
+    const bytes = await this.store.get(key);
+    if (!bytes) return undefined;
+    try {
+      return StateRecord.parse(JSON.parse(new TextDecoder().decode(bytes)));
+    } catch (error) {
+      throw new StorageError(`${key} in the store of the states is no record of one: delete it`, {
+        cause: error,
+      });
+    }
+  }
+
+  private async write(owner: string, record: StateRecord): Promise<StateRecord> {
+    await this.store.put(recordKey(owner, record.id), new TextEncoder().encode(JSON.stringify(record)));
+    return record;
+  }
+}
+
+function unknown(id: string): UnknownStateError {
+  return new UnknownStateError(`there is no state ${id}: GET /v1/states lists those that there are`);
+}
+
+function recordKey(owner: string, id: string): string {
+  return `records/${owner}/${id === '' ? '' : `${id}.json`}`;
+}
+
+function fileKey(owner: string, id: string): string {
+  return `files/${owner}/${id}.state`;
+}
+
+/** Does `work` with the path of a file that is gone afterwards. */
+async function inFile<T>(work: (path: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), 'heddle-state-'));
+  try {
+    return await work(join(folder, 'state'));
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function now(): number {
+  return Math.floor(Date.now() / 1000);
+}

@@ -1,0 +1,33 @@
+/** What is known of a saved state besides the state itself. */
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+
+const ID = /^state-[0-9a-f]{24}$/;
+
+export const StateId = z
+  .string()
+  .regex(ID, 'expected the id of a state, such as state-0123456789abcdef01234567');
+
+export const StateRecord = z.strictObject({
+  id: StateId,
+  object: z.literal('state'),
+  model: z.string(),
+  /** Seconds since 1970. */
+  created: z.int(),
+  /** How many it has read and written. */
+  tokens: z.int(),
+  /** Of the file with the state. */
+  bytes: z.int(),
+  name: z.string().nullable(),
+  /** The state that it went on from or is a fork of. */
+  parent: z.string().nullable(),
+  /** Tokens before the first message. */
+  base: z.int(),
+  /** The conversation that it is the state of, after those. */
+  messages: z.array(z.looseObject({ role: z.string() })),
+});
+export type StateRecord = z.infer<typeof StateRecord>;
+
+export function newStateId(): string {
+  return `state-${randomBytes(12).toString('hex')}`;
+}

@@ -1,0 +1,93 @@
+/** The training runs that the server finds, and the logs of those that are looked at, which it follows. */
+import { batch, signal } from '@preact/signals';
+import type { RunLog, TrainingRun } from '../../../src/server/studio-api.js';
+import { listRuns, readRun } from '../api.js';
+
+/** All of a log that was read so far. */
+export type Log = Pick<RunLog, 'steps' | 'evaluations' | 'samples'>;
+
+export const runs = signal<readonly TrainingRun[] | undefined>(undefined);
+export const logs = signal<Readonly<Record<string, Log>>>({});
+/** The runs that are compared, with the number of each one's colour. */
+export const compared = signal<ReadonlyMap<string, number>>(new Map());
+
+const COLOURS = 6;
+/** Compared at first. */
+const FIRST = 3;
+const MILLISECONDS = 2000;
+
+const cursors = new Map<string, string>();
+
+/** Follows the runs until it is ended by what it returns. `onError` gets what goes wrong, once. */
+export function follow(onError: (error: unknown) => void): () => void {
+  let ended = false;
+  let timer = 0;
+  const tick = async (): Promise<void> => {
+    if (!document.hidden) await refresh();
+    if (!ended) timer = setTimeout(() => tick().catch(onError), MILLISECONDS);
+  };
+  tick().catch(onError);
+  return () => {
+    ended = true;
+    clearTimeout(timer);
+  };
+}
+
+async function refresh(): Promise<void> {
+  const found = await listRuns();
+  const begun = runs.value === undefined;
+  batch(() => {
+    runs.value = found;
+    if (begun) for (const { id } of found.slice(0, FIRST)) compare(id, true);
+  });
+  await Promise.all([...compared.value.keys()].map(catchUp));
+}
+
+export function compare(id: string, wanted: boolean): void {
+  const chosen = new Map(compared.value);
+  const taken = new Set(chosen.values());
+  const free = Array.from({ length: COLOURS }, (_, i) => i).find((colour) => !taken.has(colour));
+  if (wanted && !chosen.has(id)) chosen.set(id, free ?? chosen.size % COLOURS);
+  if (!wanted) chosen.delete(id);
+  compared.value = chosen;
+}
+
+/** Reads what a log has grown by. */
+export async function catchUp(id: string): Promise<void> {
+  for (;;) {
+    const from = cursors.get(id);
+    const part = await readRun(id, from);
+    // Another call may have read the same meanwhile.
+    if (cursors.get(id) !== from) return;
+    cursors.set(id, part.next);
+    const known = part.anew ? undefined : logs.value[id];
+    const grown =
+      part.anew || !known || part.steps.step.length + part.evaluations.length + part.samples.length > 0;
+    if (grown) logs.value = { ...logs.value, [id]: known ? joined(known, part) : part };
+    if (!part.more) return;
+  }
+}
+
+function joined(a: Log, b: Log): Log {
+  return {
+    steps: {
+      step: a.steps.step.concat(b.steps.step),
+      loss: a.steps.loss.concat(b.steps.loss),
+      learningRate: a.steps.learningRate.concat(b.steps.learningRate),
+      tokensPerSecond: a.steps.tokensPerSecond.concat(b.steps.tokensPerSecond),
+    },
+    evaluations: a.evaluations.concat(b.evaluations),
+    samples: a.samples.concat(b.samples),
+  };
+}
+
+/** A mean over the last steps that weighs the nearest ones most, without a bias at the beginning. */
+export function smoothed(values: readonly number[], weight = 0.9): number[] {
+  let sum = 0;
+  let weights = 0;
+  return values.map((value) => {
+    sum = weight * sum + value;
+    weights = weight * weights + 1;
+    return sum / weights;
+  });
+}

@@ -1,0 +1,254 @@
+/** The server and clients as people use them: OpenAI's and Vercel's, unmodified. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
+import { generateObject, generateText, streamText } from 'ai';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { CHATML } from '../src/text/testing/chat-templates.js';
+import { build } from './testing/heddle.js';
+import { type Served, serve, writeTinyModel } from './testing/server.js';
+
+const root = mkdtempSync(join(tmpdir(), 'heddle-serve-clients-'));
+let served: Served;
+let openai: OpenAI;
+beforeAll(async () => {
+  build();
+  await writeTinyModel(join(root, 'tiny'), { template: CHATML });
+  await writeTinyModel(join(root, 'plain'), { seed: 2 });
+  served = await serve([
+    join(root, 'tiny'),
+    join(root, 'plain'),
+    '--data',
+    join(root, 'data'),
+    '--threads',
+    '1',
+  ]);
+  openai = new OpenAI({ baseURL: `${served.url}/v1`, apiKey: 'none', maxRetries: 0 });
+});
+afterAll(async () => {
+  expect(await served.stop()).toBe(0);
+  rmSync(root, { recursive: true, force: true });
+});
+
+const messages = [{ role: 'user' as const, content: 'the cat sat on the mat' }];
+const chat = { model: 'tiny', messages, seed: 3, max_tokens: 12 };
+
+describe('the openai package', () => {
+  test('lists and finds models', async () => {
+    const models = await openai.models.list();
+    expect(models.data.map(({ id }) => id)).toEqual(['tiny', 'plain']);
+    expect((await openai.models.retrieve('plain')).object).toBe('model');
+    await expect(openai.models.retrieve('none')).rejects.toMatchObject({
+      status: 404,
+      code: 'model_not_found',
+    });
+  });
+
+  test('streams what it answers whole, with usage at the end', async () => {
+    const whole = await openai.chat.completions.create(chat);
+    const stream = await openai.chat.completions.create({
+      ...chat,
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    let text = '';
+    let usage: OpenAI.CompletionUsage | null | undefined;
+    let finish: string | null = null;
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.delta.content ?? '';
+      finish = chunk.choices[0]?.finish_reason ?? finish;
+      usage = chunk.usage;
+    }
+    expect(text).toBe(whole.choices[0]!.message.content);
+    expect(finish).toBe(whole.choices[0]!.finish_reason);
+    expect(usage!.completion_tokens).toBe(whole.usage!.completion_tokens);
+    expect(usage!.total_tokens).toBe(usage!.prompt_tokens + usage!.completion_tokens);
+  });
+
+  test('the next turn reads only what is new', async () => {
+    const first = await openai.chat.completions.create({ ...chat, seed: 8 });
+    const answer = first.choices[0]!.message;
+    const next = [...messages, answer, { role: 'user' as const, content: 'the dog sat on the log' }];
+    const second = await openai.chat.completions.create({ ...chat, messages: next });
+    const { prompt_tokens, prompt_tokens_details } = second.usage!;
+    // All but the answer, at the least, was known.
+    expect(prompt_tokens_details!.cached_tokens).toBeGreaterThan(15);
+    expect(prompt_tokens_details!.cached_tokens).toBeLessThan(prompt_tokens);
+  });
+
+  test('several answers, each with a seed of its own', async () => {
+    const { choices } = await openai.chat.completions.create({ ...chat, n: 3, temperature: 1 });
+    const alone = await openai.chat.completions.create({ ...chat, seed: 4, temperature: 1 });
+    expect(choices.map(({ index }) => index)).toEqual([0, 1, 2]);
+    expect(choices[1]!.message.content).toBe(alone.choices[0]!.message.content);
+    expect(new Set(choices.map(({ message }) => message.content)).size).toBeGreaterThan(1);
+  });
+
+  test('log probabilities are of the tokens that were written', async () => {
+    const { choices } = await openai.chat.completions.create({
+      ...chat,
+      temperature: 0,
+      logprobs: true,
+      top_logprobs: 3,
+    });
+    const { content } = choices[0]!.logprobs!;
+    const bytes = content!.flatMap((token) => token.bytes!);
+    expect(new TextDecoder().decode(Uint8Array.from(bytes))).toBe(choices[0]!.message.content);
+    for (const { logprob, token, top_logprobs: top } of content!) {
+      expect(logprob).toBeLessThanOrEqual(0);
+      // The likeliest is what is taken.
+      expect(top[0]).toMatchObject({ token, logprob });
+      expect(top[1]!.logprob).toBeLessThanOrEqual(top[0]!.logprob);
+      expect(top).toHaveLength(3);
+    }
+  });
+
+  test('ends before a stop string', async () => {
+    const whole = await openai.chat.completions.create({ ...chat, max_tokens: 40 });
+    const text = whole.choices[0]!.message.content!;
+    const stop = text.slice(10, 13);
+    const cut = await openai.chat.completions.create({ ...chat, max_tokens: 40, stop });
+    expect(cut.choices[0]).toMatchObject({
+      message: { content: text.slice(0, text.indexOf(stop)) },
+      finish_reason: 'stop',
+    });
+  });
+
+  test('completions of several prompts, of text and of tokens', async () => {
+    const { choices, usage } = await openai.completions.create({
+      model: 'plain',
+      prompt: ['the cat', 'the dog'],
+      max_tokens: 5,
+      seed: 1,
+      n: 2,
+      logprobs: 2,
+    });
+    expect(choices.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+    expect(choices[0]!.logprobs!.tokens!.join('')).toBe(choices[0]!.text);
+    expect(usage!.completion_tokens).toBe(20);
+    const one = await openai.completions.create({
+      model: 'plain',
+      prompt: 'the dog',
+      max_tokens: 5,
+      seed: 1,
+    });
+    expect(one.choices[0]!.text).toBe(choices[2]!.text);
+    const ids = await openai.completions.create({ model: 'plain', prompt: [3, 4, 5], max_tokens: 2 });
+    expect(ids.usage!.prompt_tokens).toBe(3);
+  });
+
+  test('a model without a template goes on from what is said', async () => {
+    const said = await openai.chat.completions.create({ ...chat, model: 'plain', temperature: 0 });
+    const continued = await openai.completions.create({
+      model: 'plain',
+      prompt: messages[0]!.content,
+      max_tokens: 12,
+      temperature: 0,
+      stop: '\n\n',
+    });
+    expect(said.choices[0]!.message.content).toBe(continued.choices[0]!.text);
+    const system = openai.chat.completions.create({
+      ...chat,
+      model: 'plain',
+      messages: [{ role: 'system', content: 'be kind' }, ...messages],
+    });
+    await expect(system).rejects.toThrow(/no chat template/);
+  });
+
+  test('biases and penalties steer', async () => {
+    const { choices } = await openai.chat.completions.create({
+      ...chat,
+      temperature: 0,
+      logit_bias: { '40': 100 },
+      max_tokens: 3,
+      logprobs: true,
+    });
+    const [first, ...rest] = choices[0]!.logprobs!.content!.map(({ token }) => token);
+    expect(rest).toEqual([first, first]);
+    const penalized = await openai.chat.completions.create({
+      ...chat,
+      temperature: 0,
+      logit_bias: { '40': 100 },
+      frequency_penalty: 2,
+      max_tokens: 90,
+      logprobs: true,
+    });
+    const tokens = penalized.choices[0]!.logprobs!.content!.map(({ token }) => token);
+    expect(tokens[1]).toBe(first);
+    expect(new Set(tokens).size).toBeGreaterThan(1);
+  });
+
+  test.each([
+    ['an unknown parameter', { ...chat, best: 1 }, 'unknown_parameter', 'best'],
+    ['a temperature', { ...chat, temperature: 3 }, 'invalid_value', 'temperature'],
+    [
+      'an image',
+      { ...chat, messages: [{ role: 'user', content: [{ type: 'image_url' }] }] },
+      'invalid_value',
+      'messages.0.content',
+    ],
+    ['more than the context holds', { ...chat, max_tokens: 5000 }, 'context_length_exceeded', null],
+    [
+      'tools',
+      { ...chat, tools: [{ type: 'function', function: { name: 'f' } }] },
+      'tools_not_supported',
+      'tools',
+    ],
+    ['a state that is not there', { ...chat, state: `state-${'0'.repeat(24)}` }, 'state_not_found', null],
+  ])('refuses %s, and says so', async (_, body, code, param) => {
+    const failed = openai.chat.completions.create(body as OpenAI.ChatCompletionCreateParamsNonStreaming);
+    await expect(failed).rejects.toMatchObject({ code, param });
+  });
+});
+
+describe("Vercel's AI SDK", () => {
+  const model = () =>
+    createOpenAICompatible({
+      name: 'heddle',
+      baseURL: `${served.url}/v1`,
+      includeUsage: true,
+      supportsStructuredOutputs: true,
+    })('tiny');
+
+  test('streams text', async () => {
+    const result = streamText({
+      model: model(),
+      prompt: 'the cat',
+      maxOutputTokens: 12,
+      seed: 3,
+      maxRetries: 0,
+    });
+    let text = '';
+    for await (const piece of result.textStream) text += piece;
+    const whole = await generateText({
+      model: model(),
+      prompt: 'the cat',
+      maxOutputTokens: 12,
+      seed: 3,
+      maxRetries: 0,
+    });
+    expect(text).toBe(whole.text);
+    expect((await result.usage).outputTokens).toBe(whole.usage.outputTokens);
+    expect(whole.text.length).toBeGreaterThan(0);
+  });
+
+  test('gets an object of a schema', async () => {
+    const schema = z.object({
+      name: z.string().max(20),
+      age: z.number().int().min(0).max(120),
+      tags: z.array(z.enum(['a', 'b'])).max(3),
+    });
+    const { object } = await generateObject({
+      model: model(),
+      schema,
+      prompt: 'who is it?',
+      maxOutputTokens: 200,
+      seed: 2,
+      maxRetries: 0,
+    });
+    expect(schema.parse(object)).toEqual(object);
+  });
+});
