@@ -6,7 +6,14 @@ import { fileURLToPath } from 'node:url';
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { TraceJson } from '../src/inspect/index.js';
-import { CHROMIUM, type Look, seriousViolations, type Visit, visit } from './testing/browser.js';
+import {
+  CHROMIUM,
+  type Look,
+  seriousViolations,
+  type Visit,
+  visit,
+  WITHOUT_CHROMIUM,
+} from './testing/browser.js';
 import { build } from './testing/heddle.js';
 import { post, type Served, serve } from './testing/server.js';
 
@@ -74,362 +81,357 @@ test('a trace that cannot be made is refused in words', async () => {
   await refused({ text: 'a', options: { attribute: [5] } }, /.+/);
 });
 
-describe.skipIf(CHROMIUM === undefined)(
-  `in a browser${CHROMIUM === undefined ? ' (skipped: /usr/bin/chromium is not installed)' : ''}`,
-  () => {
-    let visited: Visit | undefined;
-    beforeEach(async () => {
-      for (const { id } of await states()) await fetch(`${served.url}/v1/states/${id}`, { method: 'DELETE' });
+describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () => {
+  let visited: Visit | undefined;
+  beforeEach(async () => {
+    for (const { id } of await states()) await fetch(`${served.url}/v1/states/${id}`, { method: 'DELETE' });
+  });
+  afterEach(async () => {
+    const complaints = visited?.complaints ?? [];
+    await visited?.close();
+    visited = undefined;
+    expect(complaints).toEqual([]);
+  });
+
+  async function open(path = '', look?: Look): Promise<Page> {
+    visited = await visit(`${served.url}/${path}`, look);
+    return visited.page;
+  }
+
+  const composer = (page: Page) => page.getByRole('textbox', { name: 'Say something' });
+  const snapshots = (page: Page) => page.locator('.tree button[data-turn]');
+  const answers = (page: Page) => page.locator('.answer').allTextContents();
+  const figure = async (page: Page, name: string): Promise<string | null> =>
+    page.locator(`[data-figure="${name}"]`).textContent();
+
+  /** Says something and waits for all answers. */
+  async function say(page: Page, text: string): Promise<void> {
+    await composer(page).fill(text);
+    await composer(page).press('Enter');
+    await finished(page);
+  }
+
+  async function finished(page: Page): Promise<void> {
+    await page.getByRole('button', { name: 'Send' }).waitFor();
+    await page.locator('.turn[data-status="writing"]').waitFor({ state: 'detached' });
+  }
+
+  async function settle(page: Page, settings: Readonly<Record<string, number>>): Promise<void> {
+    await page.locator('.composer summary').click();
+    for (const [label, value] of Object.entries(settings)) {
+      await page.getByLabel(label).fill(String(value));
+      await page.getByLabel(label).press('Tab');
+    }
+    await page.locator('.composer summary').click();
+  }
+
+  const SETTINGS = { Seed: 3, 'Longest answer, tokens': 40 };
+
+  test('an answer streams, and is what any client would have been given', async () => {
+    const page = await open();
+    await settle(page, SETTINGS);
+    await page.evaluate(() => {
+      const lengths = new Set<number>();
+      Object.assign(window, { lengths });
+      new MutationObserver(() => {
+        lengths.add(document.querySelector('.answer')?.textContent?.length ?? 0);
+      }).observe(document.body, { subtree: true, childList: true, characterData: true });
     });
-    afterEach(async () => {
-      const complaints = visited?.complaints ?? [];
-      await visited?.close();
-      visited = undefined;
-      expect(complaints).toEqual([]);
+    await say(page, 'The state of our Union is');
+    const lengths = await page.evaluate(() => [...(window as unknown as { lengths: Set<number> }).lengths]);
+    expect(lengths.length, `the answer had the lengths ${lengths}`).toBeGreaterThan(3);
+    const direct = await post(`${served.url}/v1/chat/completions`, {
+      model: MODEL,
+      messages: [{ role: 'user', content: 'The state of our Union is' }],
+      ...{ seed: 3, max_tokens: 40, temperature: 0.8, top_p: 0.95 },
     });
+    const { choices } = (await direct.json()) as { choices: { message: { content: string } }[] };
+    expect(await answers(page)).toEqual([choices[0]!.message.content.replace(/^ +/, '')]);
+  });
 
-    async function open(path = '', look?: Look): Promise<Page> {
-      visited = await visit(`${served.url}/${path}`, look);
-      return visited.page;
-    }
+  test('the memory beside a chat is that of the server', async () => {
+    const page = await open();
+    await settle(page, SETTINGS);
+    await say(page, 'My fellow citizens');
+    const [first] = await states();
+    expect(await figure(page, 'tokens')).toBe(String(first!.tokens));
+    expect(await figure(page, 'bytes')).toMatch(/^1\.6\d MB$/);
+    await say(page, 'And the Treasury');
+    const second = (await states()).find(({ parent }) => parent === first!.id)!;
+    expect(await figure(page, 'tokens')).toBe(String(second.tokens));
+    const [reused, read, written] = await Promise.all(
+      ['reused', 'read', 'written'].map(async (name) => Number(await figure(page, name))),
+    );
+    expect(reused).toBe(first!.tokens);
+    expect(reused! + read! + written!).toBe(second.tokens);
+  });
 
-    const composer = (page: Page) => page.getByRole('textbox', { name: 'Say something' });
-    const snapshots = (page: Page) => page.locator('.tree button[data-turn]');
-    const answers = (page: Page) => page.locator('.answer').allTextContents();
-    const figure = async (page: Page, name: string): Promise<string | null> =>
-      page.locator(`[data-figure="${name}"]`).textContent();
+  test('going back to a snapshot and saying the same gives the same, in a branch of its own', async () => {
+    const page = await open();
+    await settle(page, SETTINGS);
+    await say(page, 'My fellow citizens');
+    await say(page, 'And the Treasury');
+    const before = await answers(page);
+    await snapshots(page).first().click();
+    expect(await answers(page)).toEqual(before.slice(0, 1));
+    await say(page, 'And the Treasury');
+    expect(await answers(page)).toEqual(before);
+    expect(await snapshots(page).count()).toBe(3);
+    expect(await snapshots(page).nth(2).getAttribute('aria-current')).toBe('step');
+    await page.locator('.tree button').first().click();
+    expect(await answers(page)).toEqual([]);
+  });
 
-    /** Says something and waits for all answers. */
-    async function say(page: Page, text: string): Promise<void> {
-      await composer(page).fill(text);
-      await composer(page).press('Enter');
-      await finished(page);
-    }
+  test('a fork goes on beside where it was made, by itself', async () => {
+    const page = await open();
+    await settle(page, { ...SETTINGS, Temperature: 0 });
+    await say(page, 'My fellow citizens');
+    const [original] = await states();
+    await page.locator('.actions').getByRole('button', { name: 'Fork' }).click();
+    await page.locator('.lane').nth(1).waitFor();
+    expect((await states()).map(({ parent }) => parent)).toContain(original!.id);
+    await say(page, 'And the Treasury');
+    const [left, right] = await page.locator('.lane').all();
+    const answer = (lane: typeof left) => lane!.locator('.answer').last().textContent();
+    expect(await answer(left)).toBe(await answer(right));
+    await page
+      .getByRole('button', { name: `Close the lane of ${MODEL}` })
+      .last()
+      .click();
+    expect(await page.locator('.lane').count()).toBe(1);
+  });
 
-    async function finished(page: Page): Promise<void> {
-      await page.getByRole('button', { name: 'Send' }).waitFor();
-      await page.locator('.turn[data-status="writing"]').waitFor({ state: 'detached' });
-    }
+  test('several models answer the same words side by side', async () => {
+    const page = await open();
+    await settle(page, SETTINGS);
+    await page.getByRole('checkbox', { name: 'twin' }).check();
+    await say(page, 'My fellow citizens');
+    const [left, right] = await answers(page);
+    expect(left!.length).toBeGreaterThan(10);
+    // They have the same weights.
+    expect(right).toBe(left);
+    await page.getByRole('checkbox', { name: 'twin' }).uncheck();
+    expect(await page.locator('.lane').count()).toBe(1);
+  });
 
-    async function settle(page: Page, settings: Readonly<Record<string, number>>): Promise<void> {
-      await page.locator('.composer summary').click();
-      for (const [label, value] of Object.entries(settings)) {
-        await page.getByLabel(label).fill(String(value));
-        await page.getByLabel(label).press('Tab');
+  test('a snapshot with a name is kept when all else is given back, and can be gone on from', async () => {
+    const page = await open();
+    await settle(page, SETTINGS);
+    await say(page, 'My fellow citizens');
+    await page.getByLabel('Name of this snapshot').fill('the opening');
+    await page.getByRole('button', { name: 'Keep' }).click();
+    await page.getByRole('button', { name: 'Go on from the opening' }).waitFor();
+    await say(page, 'And the Treasury');
+    const before = await answers(page);
+    await page.reload();
+    await page.locator('.turn').nth(1).waitFor();
+    expect(await answers(page)).toEqual(before);
+    await page.getByRole('button', { name: 'Begin anew' }).click();
+    await expect.poll(async () => (await states()).map(({ name }) => name)).toEqual(['the opening']);
+    expect(await answers(page)).toEqual([]);
+    await page.getByRole('button', { name: 'Go on from the opening' }).click();
+    await say(page, 'And the Treasury');
+    expect(await answers(page)).toEqual(before.slice(1));
+    await page.getByRole('button', { name: 'Delete the opening' }).click();
+    await page.getByRole('heading', { name: 'Kept' }).waitFor({ state: 'detached' });
+  });
+
+  test('a memory that the server has lost is read again', async () => {
+    const page = await open();
+    await settle(page, SETTINGS);
+    await say(page, 'My fellow citizens');
+    const [lost] = await states();
+    await fetch(`${served.url}/v1/states/${lost!.id}`, { method: 'DELETE' });
+    await say(page, 'And the Treasury');
+    expect((await answers(page))[1]!.length).toBeGreaterThan(10);
+    expect(await snapshots(page).first().textContent()).toMatch(/not held any more/);
+    // The browser itself complains of the refused request.
+    expect(visited!.complaints).toEqual([expect.stringMatching(/404/)]);
+    (visited!.complaints as string[]).length = 0;
+  });
+
+  test('an answer can be stopped, and gone on from', async () => {
+    const page = await open();
+    await settle(page, { 'Longest answer, tokens': 8000 });
+    await composer(page).fill('The state of our Union is');
+    await composer(page).press('Enter');
+    await expect.poll(async () => (await answers(page))[0]?.length ?? 0).toBeGreaterThan(5);
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await finished(page);
+    await settle(page, { 'Longest answer, tokens': 8 });
+    await say(page, 'And the Treasury');
+    expect(await page.locator('.turn[data-status="done"]').count()).toBeGreaterThan(0);
+  });
+
+  test('all of it is reached with the keyboard', async () => {
+    const page = await open();
+    await page.getByText('has read nothing yet').waitFor();
+    const tabTo = async (wanted: string): Promise<void> => {
+      for (let i = 0; i < 40; i++) {
+        await page.keyboard.press('Tab');
+        const at = await page.evaluate((selector) => document.activeElement?.matches(selector), wanted);
+        if (at) return;
       }
-      await page.locator('.composer summary').click();
+      throw new Error(`the tab key does not lead to ${wanted}`);
+    };
+    await tabTo('.composer textarea');
+    await page.keyboard.type('My fellow citizens');
+    await page.keyboard.press('Enter');
+    await finished(page);
+    await tabTo('.tree button');
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('ArrowUp');
+    await page.keyboard.press('Enter');
+    expect(await answers(page)).toEqual([]);
+  });
+
+  test('a heatmap shows what the trace says', async () => {
+    const page = await open('#/inside');
+    await page.locator('.cells').waitFor();
+    await page
+      .getByLabel('Text to look into')
+      .fill('The people of the United States are at peace with all nations.');
+    await page.locator('.source').getByRole('button', { name: 'Look inside' }).click();
+    await page.getByRole('button', { name: /^M ?4 ?: Mamba-2/ }).click();
+    await page.getByRole('radio', { name: '3' }).check();
+    await page.locator('.cells[aria-label*="layer 4, head 3"]').waitFor();
+    const answer = await post(`${served.url}/studio/api/trace`, {
+      model: MODEL,
+      text: 'The people of the United States are at peace with all nations.',
+      options: { layers: [4], heads: [3] },
+    });
+    const trace = (await answer.json()) as TraceJson;
+    const { weights } = trace.layers[4]!.mixers[0]!;
+    const size = trace.tokens.length;
+    expect(weights!.dims).toEqual([1, size, size]);
+    const bytes = Buffer.from(weights!.data, 'base64');
+    const valueAt = (i: number, j: number): number => bytes.readFloatLE(4 * (i * size + j));
+
+    const pixels = await page.locator('.cells canvas').evaluate((element) => {
+      const canvas = element as HTMLCanvasElement;
+      return [...canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data];
+    });
+    expect(pixels.length).toBe(4 * size * size);
+    const ground = [0xf1, 0xf3, 0xf9];
+    const cells = Array.from({ length: size }, (_, i) =>
+      Array.from({ length: size }, (_, j) => {
+        const rgba = pixels.slice(4 * (i * size + j), 4 * (i * size + j) + 4);
+        const depth = ground.reduce((sum, value, k) => sum + Math.abs(value - rgba[k]!), 0);
+        return { i, j, rgba, depth, value: valueAt(i, j) };
+      }),
+    ).flat();
+    const below = cells.filter(({ i, j }) => j <= i);
+    for (const { i, j, rgba } of cells) expect(rgba[3], `${i}, ${j}`).toBe(j <= i ? 255 : 0);
+    for (const sign of [1, -1]) {
+      const own = below.filter(({ value }) => Math.sign(value) === sign);
+      expect(own.length).toBeGreaterThan(5);
+      // More red than blue, or the other way: the two signs have colours of their own.
+      for (const { rgba, depth } of own.filter(({ depth }) => depth > 60))
+        expect(Math.sign(rgba[2]! - rgba[0]!), String(depth)).toBe(sign);
+      const sorted = [...own].sort((a, b) => Math.abs(a.value) - Math.abs(b.value));
+      for (const [k, { depth }] of sorted.entries()) {
+        // Rounding of three channels.
+        if (k > 0) expect(depth).toBeGreaterThanOrEqual(sorted[k - 1]!.depth - 3);
+      }
     }
 
-    const SETTINGS = { Seed: 3, 'Longest answer, tokens': 40 };
+    // Walked with the keys, it says the numbers.
+    await page.locator('.cells').focus();
+    for (let i = 0; i < 3; i++) await page.keyboard.press('ArrowUp');
+    for (let j = 0; j < size; j++) await page.keyboard.press('ArrowLeft');
+    await page.keyboard.press('ArrowRight');
+    await page.keyboard.press('ArrowRight');
+    const told = await page.locator('.reading [data-value]').textContent();
+    expect(Number(told)).toBeCloseTo(Number(valueAt(size - 4, 2).toPrecision(3)), 12);
+  });
 
-    test('an answer streams, and is what any client would have been given', async () => {
-      const page = await open();
-      await settle(page, SETTINGS);
-      await page.evaluate(() => {
-        const lengths = new Set<number>();
-        Object.assign(window, { lengths });
-        new MutationObserver(() => {
-          lengths.add(document.querySelector('.answer')?.textContent?.length ?? 0);
-        }).observe(document.body, { subtree: true, childList: true, characterData: true });
-      });
-      await say(page, 'The state of our Union is');
-      const lengths = await page.evaluate(() => [...(window as unknown as { lengths: Set<number> }).lengths]);
-      expect(lengths.length, `the answer had the lengths ${lengths}`).toBeGreaterThan(3);
-      const direct = await post(`${served.url}/v1/chat/completions`, {
-        model: MODEL,
-        messages: [{ role: 'user', content: 'The state of our Union is' }],
-        ...{ seed: 3, max_tokens: 40, temperature: 0.8, top_p: 0.95 },
-      });
-      const { choices } = (await direct.json()) as { choices: { message: { content: string } }[] };
-      expect(await answers(page)).toEqual([choices[0]!.message.content.replace(/^ +/, '')]);
+  test('the tokens that a selective layer still sees are marked, and a token is traced to its sources', async () => {
+    const page = await open('#/inside');
+    await page.locator('.cells').waitFor();
+    const text = await page.getByLabel('Text to look into').inputValue();
+    const answer = await post(`${served.url}/studio/api/trace`, {
+      model: MODEL,
+      text,
+      options: { layers: [8], matrices: false, lens: 3 },
     });
+    const trace = (await answer.json()) as TraceJson;
+    const size = trace.tokens.length;
+    const { window, seenUntil } = trace.layers[8]!.mixers[0]!.selection!;
+    const until = Buffer.from(seenUntil.data, 'base64');
+    const seen = Array.from({ length: size }, (_, i) => i).filter((i) => until.readFloatLE(4 * i) > size - 1);
+    expect(seen.length).toBeLessThan(size);
+    const idsOf = (selector: string): Promise<number[]> =>
+      page.locator(selector).evaluateAll((all) => all.map(({ id }) => Number(id.replace('token-', ''))));
+    expect(await idsOf('.token.selected')).toEqual(seen.filter((i) => size - 1 - i >= window));
+    expect(await idsOf('.token.window')).toEqual(seen.filter((i) => size - 1 - i < window));
+    const last = Buffer.from(trace.lens!.ids.data, 'base64').readFloatLE(
+      4 * 3 * (trace.lens!.layers.length * size - 1),
+    );
+    const expected = trace.lens!.texts[last]!.trim();
+    expect(await page.locator('.lens tbody tr').last().locator('td').last().textContent()).toContain(
+      expected,
+    );
+    await page.getByRole('button', { name: 'What comes next, and why?' }).click();
+    const found = page.getByRole('region', { name: new RegExp(`What .*${expected}.* draws on`) });
+    await found.waitFor();
+    expect(await found.textContent()).toMatch(/it loses .* nats/);
+  });
 
-    test('the memory beside a chat is that of the server', async () => {
-      const page = await open();
-      await settle(page, SETTINGS);
-      await say(page, 'My fellow citizens');
-      const [first] = await states();
-      expect(await figure(page, 'tokens')).toBe(String(first!.tokens));
-      expect(await figure(page, 'bytes')).toMatch(/^1\.6\d MB$/);
-      await say(page, 'And the Treasury');
-      const second = (await states()).find(({ parent }) => parent === first!.id)!;
-      expect(await figure(page, 'tokens')).toBe(String(second.tokens));
-      const [reused, read, written] = await Promise.all(
-        ['reused', 'read', 'written'].map(async (name) => Number(await figure(page, name))),
-      );
-      expect(reused).toBe(first!.tokens);
-      expect(reused! + read! + written!).toBe(second.tokens);
-    });
+  test('an answer of the chat is looked into', async () => {
+    const page = await open();
+    await settle(page, SETTINGS);
+    await say(page, 'My fellow citizens');
+    const [answer] = await answers(page);
+    await page.getByRole('button', { name: 'Look inside' }).click();
+    await page.locator('.cells').waitFor();
+    const shown = (await page.locator('.token').allTextContents()).join('');
+    expect(shown).toContain('My fellow citizens');
+    expect(shown).toContain(answer!);
+  });
 
-    test('going back to a snapshot and saying the same gives the same, in a branch of its own', async () => {
-      const page = await open();
-      await settle(page, SETTINGS);
-      await say(page, 'My fellow citizens');
-      await say(page, 'And the Treasury');
-      const before = await answers(page);
-      await snapshots(page).first().click();
-      expect(await answers(page)).toEqual(before.slice(0, 1));
-      await say(page, 'And the Treasury');
-      expect(await answers(page)).toEqual(before);
-      expect(await snapshots(page).count()).toBe(3);
-      expect(await snapshots(page).nth(2).getAttribute('aria-current')).toBe('step');
-      await page.locator('.tree button').first().click();
-      expect(await answers(page)).toEqual([]);
-    });
+  test('a run is followed while it goes on', async () => {
+    const page = await open('#/runs');
+    const row = page.locator('.summary tbody tr');
+    await row.waitFor();
+    expect(await row.textContent()).toMatch(/ssm1,000.*33\.59/);
+    const log = join(here, 'runs', 'ssm', 'metrics.jsonl');
+    const line = (event: object): void => appendFileSync(log, `${JSON.stringify(event)}\n`);
+    const learning = { loss: 3.1, gradientNorm: 1, learningRate: 1e-4, tokensPerSecond: 1e4 };
+    line({ event: 'step', step: 1001, ...learning });
+    line({ event: 'evaluation', step: 1001, loss: 3.4, perplexity: 29.96, tokens: 1 });
+    line({ event: 'sample', step: 1001, prompt: 'It was', text: ' a new day' });
+    await page.getByRole('cell', { name: '1,001' }).waitFor();
+    expect(await row.textContent()).toMatch(/ssm1,001.*29\.96/);
+    expect(await page.locator('.samples').textContent()).toContain('It was a new day');
+    expect(await page.locator('.live').count()).toBe(1);
+    expect(await page.locator('.plot canvas').count()).toBe(4);
+  });
 
-    test('a fork goes on beside where it was made, by itself', async () => {
-      const page = await open();
-      await settle(page, { ...SETTINGS, Temperature: 0 });
-      await say(page, 'My fellow citizens');
-      const [original] = await states();
-      await page.locator('.actions').getByRole('button', { name: 'Fork' }).click();
-      await page.locator('.lane').nth(1).waitFor();
-      expect((await states()).map(({ parent }) => parent)).toContain(original!.id);
-      await say(page, 'And the Treasury');
-      const [left, right] = await page.locator('.lane').all();
-      const answer = (lane: typeof left) => lane!.locator('.answer').last().textContent();
-      expect(await answer(left)).toBe(await answer(right));
-      await page
-        .getByRole('button', { name: `Close the lane of ${MODEL}` })
-        .last()
-        .click();
-      expect(await page.locator('.lane').count()).toBe(1);
-    });
-
-    test('several models answer the same words side by side', async () => {
-      const page = await open();
-      await settle(page, SETTINGS);
-      await page.getByRole('checkbox', { name: 'twin' }).check();
-      await say(page, 'My fellow citizens');
-      const [left, right] = await answers(page);
-      expect(left!.length).toBeGreaterThan(10);
-      // They have the same weights.
-      expect(right).toBe(left);
-      await page.getByRole('checkbox', { name: 'twin' }).uncheck();
-      expect(await page.locator('.lane').count()).toBe(1);
-    });
-
-    test('a snapshot with a name is kept when all else is given back, and can be gone on from', async () => {
-      const page = await open();
-      await settle(page, SETTINGS);
-      await say(page, 'My fellow citizens');
-      await page.getByLabel('Name of this snapshot').fill('the opening');
-      await page.getByRole('button', { name: 'Keep' }).click();
-      await page.getByRole('button', { name: 'Go on from the opening' }).waitFor();
-      await say(page, 'And the Treasury');
-      const before = await answers(page);
-      await page.reload();
-      await page.locator('.turn').nth(1).waitFor();
-      expect(await answers(page)).toEqual(before);
-      await page.getByRole('button', { name: 'Begin anew' }).click();
-      await expect.poll(async () => (await states()).map(({ name }) => name)).toEqual(['the opening']);
-      expect(await answers(page)).toEqual([]);
-      await page.getByRole('button', { name: 'Go on from the opening' }).click();
-      await say(page, 'And the Treasury');
-      expect(await answers(page)).toEqual(before.slice(1));
-      await page.getByRole('button', { name: 'Delete the opening' }).click();
-      await page.getByRole('heading', { name: 'Kept' }).waitFor({ state: 'detached' });
-    });
-
-    test('a memory that the server has lost is read again', async () => {
-      const page = await open();
-      await settle(page, SETTINGS);
-      await say(page, 'My fellow citizens');
-      const [lost] = await states();
-      await fetch(`${served.url}/v1/states/${lost!.id}`, { method: 'DELETE' });
-      await say(page, 'And the Treasury');
-      expect((await answers(page))[1]!.length).toBeGreaterThan(10);
-      expect(await snapshots(page).first().textContent()).toMatch(/not held any more/);
-      // The browser itself complains of the refused request.
-      expect(visited!.complaints).toEqual([expect.stringMatching(/404/)]);
-      (visited!.complaints as string[]).length = 0;
-    });
-
-    test('an answer can be stopped, and gone on from', async () => {
-      const page = await open();
-      await settle(page, { 'Longest answer, tokens': 8000 });
-      await composer(page).fill('The state of our Union is');
-      await composer(page).press('Enter');
-      await expect.poll(async () => (await answers(page))[0]?.length ?? 0).toBeGreaterThan(5);
-      await page.getByRole('button', { name: 'Stop' }).click();
-      await finished(page);
-      await settle(page, { 'Longest answer, tokens': 8 });
-      await say(page, 'And the Treasury');
-      expect(await page.locator('.turn[data-status="done"]').count()).toBeGreaterThan(0);
-    });
-
-    test('all of it is reached with the keyboard', async () => {
-      const page = await open();
-      await page.getByText('has read nothing yet').waitFor();
-      const tabTo = async (wanted: string): Promise<void> => {
-        for (let i = 0; i < 40; i++) {
-          await page.keyboard.press('Tab');
-          const at = await page.evaluate((selector) => document.activeElement?.matches(selector), wanted);
-          if (at) return;
+  for (const width of [1280, 390]) {
+    for (const dark of [false, true]) {
+      test(`${width} pixels wide, ${dark ? 'dark' : 'light'}: axe finds nothing serious, and nothing sticks out`, async () => {
+        const page = await open('', { width, height: 844, dark });
+        await settle(page, SETTINGS);
+        await say(page, 'My fellow citizens');
+        await say(page, 'And the Treasury');
+        const check = async (): Promise<void> => {
+          expect(await seriousViolations(page)).toEqual([]);
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+          expect(wide).toBeLessThanOrEqual(width);
+        };
+        await check();
+        const memory = page.getByRole('button', { name: 'Memory', exact: true });
+        if (await memory.isVisible()) {
+          await memory.click();
+          await check();
         }
-        throw new Error(`the tab key does not lead to ${wanted}`);
-      };
-      await tabTo('.composer textarea');
-      await page.keyboard.type('My fellow citizens');
-      await page.keyboard.press('Enter');
-      await finished(page);
-      await tabTo('.tree button');
-      await page.keyboard.press('ArrowDown');
-      await page.keyboard.press('ArrowUp');
-      await page.keyboard.press('Enter');
-      expect(await answers(page)).toEqual([]);
-    });
-
-    test('a heatmap shows what the trace says', async () => {
-      const page = await open('#/inside');
-      await page.locator('.cells').waitFor();
-      await page
-        .getByLabel('Text to look into')
-        .fill('The people of the United States are at peace with all nations.');
-      await page.locator('.source').getByRole('button', { name: 'Look inside' }).click();
-      await page.getByRole('button', { name: /^M ?4 ?: Mamba-2/ }).click();
-      await page.getByRole('radio', { name: '3' }).check();
-      await page.locator('.cells[aria-label*="layer 4, head 3"]').waitFor();
-      const answer = await post(`${served.url}/studio/api/trace`, {
-        model: MODEL,
-        text: 'The people of the United States are at peace with all nations.',
-        options: { layers: [4], heads: [3] },
+        await page.getByRole('link', { name: 'Runs' }).click();
+        await page.locator('.summary tbody tr').waitFor();
+        await check();
+        await page.getByRole('link', { name: 'Look inside' }).click();
+        await page.locator('.cells').waitFor();
+        await check();
       });
-      const trace = (await answer.json()) as TraceJson;
-      const { weights } = trace.layers[4]!.mixers[0]!;
-      const size = trace.tokens.length;
-      expect(weights!.dims).toEqual([1, size, size]);
-      const bytes = Buffer.from(weights!.data, 'base64');
-      const valueAt = (i: number, j: number): number => bytes.readFloatLE(4 * (i * size + j));
-
-      const pixels = await page.locator('.cells canvas').evaluate((element) => {
-        const canvas = element as HTMLCanvasElement;
-        return [...canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data];
-      });
-      expect(pixels.length).toBe(4 * size * size);
-      const ground = [0xf1, 0xf3, 0xf9];
-      const cells = Array.from({ length: size }, (_, i) =>
-        Array.from({ length: size }, (_, j) => {
-          const rgba = pixels.slice(4 * (i * size + j), 4 * (i * size + j) + 4);
-          const depth = ground.reduce((sum, value, k) => sum + Math.abs(value - rgba[k]!), 0);
-          return { i, j, rgba, depth, value: valueAt(i, j) };
-        }),
-      ).flat();
-      const below = cells.filter(({ i, j }) => j <= i);
-      for (const { i, j, rgba } of cells) expect(rgba[3], `${i}, ${j}`).toBe(j <= i ? 255 : 0);
-      for (const sign of [1, -1]) {
-        const own = below.filter(({ value }) => Math.sign(value) === sign);
-        expect(own.length).toBeGreaterThan(5);
-        // More red than blue, or the other way: the two signs have colours of their own.
-        for (const { rgba, depth } of own.filter(({ depth }) => depth > 60))
-          expect(Math.sign(rgba[2]! - rgba[0]!), String(depth)).toBe(sign);
-        const sorted = [...own].sort((a, b) => Math.abs(a.value) - Math.abs(b.value));
-        for (const [k, { depth }] of sorted.entries()) {
-          // Rounding of three channels.
-          if (k > 0) expect(depth).toBeGreaterThanOrEqual(sorted[k - 1]!.depth - 3);
-        }
-      }
-
-      // Walked with the keys, it says the numbers.
-      await page.locator('.cells').focus();
-      for (let i = 0; i < 3; i++) await page.keyboard.press('ArrowUp');
-      for (let j = 0; j < size; j++) await page.keyboard.press('ArrowLeft');
-      await page.keyboard.press('ArrowRight');
-      await page.keyboard.press('ArrowRight');
-      const told = await page.locator('.reading [data-value]').textContent();
-      expect(Number(told)).toBeCloseTo(Number(valueAt(size - 4, 2).toPrecision(3)), 12);
-    });
-
-    test('the tokens that a selective layer still sees are marked, and a token is traced to its sources', async () => {
-      const page = await open('#/inside');
-      await page.locator('.cells').waitFor();
-      const text = await page.getByLabel('Text to look into').inputValue();
-      const answer = await post(`${served.url}/studio/api/trace`, {
-        model: MODEL,
-        text,
-        options: { layers: [8], matrices: false, lens: 3 },
-      });
-      const trace = (await answer.json()) as TraceJson;
-      const size = trace.tokens.length;
-      const { window, seenUntil } = trace.layers[8]!.mixers[0]!.selection!;
-      const until = Buffer.from(seenUntil.data, 'base64');
-      const seen = Array.from({ length: size }, (_, i) => i).filter(
-        (i) => until.readFloatLE(4 * i) > size - 1,
-      );
-      expect(seen.length).toBeLessThan(size);
-      const idsOf = (selector: string): Promise<number[]> =>
-        page.locator(selector).evaluateAll((all) => all.map(({ id }) => Number(id.replace('token-', ''))));
-      expect(await idsOf('.token.selected')).toEqual(seen.filter((i) => size - 1 - i >= window));
-      expect(await idsOf('.token.window')).toEqual(seen.filter((i) => size - 1 - i < window));
-      const last = Buffer.from(trace.lens!.ids.data, 'base64').readFloatLE(
-        4 * 3 * (trace.lens!.layers.length * size - 1),
-      );
-      const expected = trace.lens!.texts[last]!.trim();
-      expect(await page.locator('.lens tbody tr').last().locator('td').last().textContent()).toContain(
-        expected,
-      );
-      await page.getByRole('button', { name: 'What comes next, and why?' }).click();
-      const found = page.getByRole('region', { name: new RegExp(`What .*${expected}.* draws on`) });
-      await found.waitFor();
-      expect(await found.textContent()).toMatch(/it loses .* nats/);
-    });
-
-    test('an answer of the chat is looked into', async () => {
-      const page = await open();
-      await settle(page, SETTINGS);
-      await say(page, 'My fellow citizens');
-      const [answer] = await answers(page);
-      await page.getByRole('button', { name: 'Look inside' }).click();
-      await page.locator('.cells').waitFor();
-      const shown = (await page.locator('.token').allTextContents()).join('');
-      expect(shown).toContain('My fellow citizens');
-      expect(shown).toContain(answer!);
-    });
-
-    test('a run is followed while it goes on', async () => {
-      const page = await open('#/runs');
-      const row = page.locator('.summary tbody tr');
-      await row.waitFor();
-      expect(await row.textContent()).toMatch(/ssm1,000.*33\.59/);
-      const log = join(here, 'runs', 'ssm', 'metrics.jsonl');
-      const line = (event: object): void => appendFileSync(log, `${JSON.stringify(event)}\n`);
-      const learning = { loss: 3.1, gradientNorm: 1, learningRate: 1e-4, tokensPerSecond: 1e4 };
-      line({ event: 'step', step: 1001, ...learning });
-      line({ event: 'evaluation', step: 1001, loss: 3.4, perplexity: 29.96, tokens: 1 });
-      line({ event: 'sample', step: 1001, prompt: 'It was', text: ' a new day' });
-      await page.getByRole('cell', { name: '1,001' }).waitFor();
-      expect(await row.textContent()).toMatch(/ssm1,001.*29\.96/);
-      expect(await page.locator('.samples').textContent()).toContain('It was a new day');
-      expect(await page.locator('.live').count()).toBe(1);
-      expect(await page.locator('.plot canvas').count()).toBe(4);
-    });
-
-    for (const width of [1280, 390]) {
-      for (const dark of [false, true]) {
-        test(`${width} pixels wide, ${dark ? 'dark' : 'light'}: axe finds nothing serious, and nothing sticks out`, async () => {
-          const page = await open('', { width, height: 844, dark });
-          await settle(page, SETTINGS);
-          await say(page, 'My fellow citizens');
-          await say(page, 'And the Treasury');
-          const check = async (): Promise<void> => {
-            expect(await seriousViolations(page)).toEqual([]);
-            const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-            expect(wide).toBeLessThanOrEqual(width);
-          };
-          await check();
-          const memory = page.getByRole('button', { name: 'Memory', exact: true });
-          if (await memory.isVisible()) {
-            await memory.click();
-            await check();
-          }
-          await page.getByRole('link', { name: 'Runs' }).click();
-          await page.locator('.summary tbody tr').waitFor();
-          await check();
-          await page.getByRole('link', { name: 'Look inside' }).click();
-          await page.locator('.cells').waitFor();
-          await check();
-        });
-      }
     }
-  },
-);
+  }
+});

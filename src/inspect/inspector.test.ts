@@ -22,6 +22,7 @@ import {
 import { quantizeMatrix } from '../models/quantization.js';
 import { readReference, referenceNames } from '../models/testing/reference.js';
 import { ParameterRegistry } from '../nn/index.js';
+import { loadCorpus, splitCorpus } from '../text/index.js';
 import { attributionProgram, FIXED_SCALES } from './attribution.js';
 import { decodeTrace, encodeTrace, type Trace, type Values } from './index.js';
 import { Inspector } from './inspector.js';
@@ -478,5 +479,25 @@ test('the shipped model: its trace is the same as its logits', async () => {
       expect(at(lens!.probabilities, lens!.layers.length - 1, place, k)).toBeCloseTo(share, 5);
     }
   }
+  await model.dispose();
+});
+
+test('the shipped model: what its words draw on is what they lose most without', async () => {
+  const model = await loadModel('assets/sotu-hybrid', { threads: 1 });
+  const { validation } = splitCorpus(await loadCorpus('sotu'), { validationFraction: 0.05 });
+  const losses = { attributed: 0, random: 0 };
+  for (const { text } of validation.slice(0, 3)) {
+    const tokens = model.tokenizer.encode(text.slice(0, 2000)).slice(0, 64);
+    const options = { matrices: false, lens: 0, attribute: [32, 48, 64] };
+    const { attributions } = await model.trace(tokens, options);
+    for (const { deletion } of attributions) {
+      const { counts, attributed, random } = deletion!;
+      const [, draws] = random.dims as [number, number];
+      losses.attributed += total(counts.length, (i) => attributed.data[i]!) / counts.length;
+      losses.random += total(random.data.length, (i) => random.data[i]!) / counts.length / draws;
+    }
+  }
+  expect(losses.attributed / 9).toBeGreaterThan(0.5);
+  expect(losses.attributed).toBeGreaterThan(2 * losses.random);
   await model.dispose();
 });

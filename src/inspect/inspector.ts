@@ -236,7 +236,7 @@ function expectRoom(
   const bytes = kept + streams + Math.max(logits, ...inside);
   if (bytes <= maxBytes) return;
   throw new InspectError(
-    `a trace of ${tokens} tokens would take ${inBytes(bytes)}, more than the ${inBytes(maxBytes)} that are allowed (maxBytes): give fewer tokens, layers or heads, or do without matrices`,
+    `a trace of ${tokens} tokens would take ${inBytes(bytes)}, more than the ${inBytes(maxBytes)} that are allowed: give fewer tokens, layers or heads, do without matrices, or raise maxBytes`,
   );
 }
 

@@ -8,6 +8,10 @@ import { type BrowserContext, chromium, type Page } from 'playwright-core';
 /** Debian's Chromium; undefined where it is not installed. */
 export const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((path) => existsSync(path));
 
+/** For the names of tests that need it. */
+export const WITHOUT_CHROMIUM =
+  CHROMIUM === undefined ? ' (skipped: /usr/bin/chromium is not installed)' : '';
+
 const AXE = createRequire(import.meta.url)('axe-core') as { source: string };
 
 const FLAGS = [
@@ -53,8 +57,12 @@ export async function visit(
   page.on('pageerror', (error) => complaints.push(`script: ${error.message}`));
   page.on('request', (request) => {
     const { origin, protocol } = new URL(request.url());
-    if (protocol !== 'data:' && origin !== new URL(url).origin)
+    if (!['data:', 'blob:'].includes(protocol) && origin !== new URL(url).origin)
       complaints.push(`request to ${request.url()}`);
+  });
+  page.on('dialog', (dialog) => {
+    complaints.push(`dialog: ${dialog.message()}`);
+    return dialog.dismiss();
   });
   await page.goto(url);
   return {
