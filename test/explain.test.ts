@@ -126,7 +126,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       tab.locator('output.reading').textContent(),
       tab.locator('[data-value]').textContent(),
     ]);
-    const column = Number(/reads[^]*\((\d+)\)/.exec(reading!)![1]);
+    const column = Number(/reads.*\((\d+)\)/.exec(reading!)![1]);
     const value = weights!.data[(head * size + row) * size + column]!;
     expect(reading).toContain(`(${row})`);
     expect(value).not.toBe(0);
