@@ -75,19 +75,19 @@ function spread({ data }: Values): string {
   return `${least} to ${most} (median ${median})`;
 }
 
-/** What selective attention holds of the text when it ends. */
+/** What selective attention has kept of the text when it ends, where that is longer than its window. */
 function memories({ layers, tokens }: Trace): string {
   const lines = layers.flatMap(({ index, mixers }) =>
     mixers.flatMap(({ selection }) => {
-      if (!selection?.scores) return [];
-      const { scores, seenUntil, window } = selection;
-      const older = [...seenUntil.data.keys()].slice(0, Math.max(0, tokens.length - window));
-      const kept = older.filter((i) => seenUntil.data[i] === tokens.length);
-      const best = [...scores.data.keys()]
-        .sort((a, b) => scores.data[b]! - scores.data[a]!)
-        .slice(0, 2 * NAMED);
+      const older = selection ? tokens.length - selection.window : 0;
+      if (!selection?.scores || older <= 0) return [];
+      const { scores, seenUntil } = selection;
+      const kept = [...seenUntil.data.subarray(0, older).keys()].filter(
+        (i) => seenUntil.data[i] === tokens.length,
+      );
+      const best = kept.sort((a, b) => scores.data[b]! - scores.data[a]!).slice(0, 2 * NAMED);
       return [
-        `  layer ${index} scores highest ${best.map((i) => quoted(tokens[i]!)).join(' ')}${older.length > 0 ? `; it keeps ${kept.length} of the ${older.length} tokens before its window` : ''}`,
+        `  layer ${index} keeps ${kept.length} of the ${older} tokens before its window, before all ${best.map((i) => quoted(tokens[i]!)).join(' ')}`,
       ];
     }),
   );
@@ -117,23 +117,28 @@ function sources({ attributions, tokens }: Trace): string {
   if (attributions.length === 0) return '';
   const rows = attributions.map(({ token, logProbability, scores, deletion }) => {
     const most = [...scores.data.keys()].sort((a, b) => scores.data[b]! - scores.data[a]!).slice(0, NAMED);
-    const words = most.map((i) => `${quoted(tokens[i]!)} +${scores.data[i]!.toFixed(2)}`);
-    return [
-      `${quoted(token)} ${percent(Math.exp(logProbability))}`,
-      words.join('  '),
-      faithfulness(deletion),
-    ];
+    const words = most.map((i) => `${quoted(tokens[i]!)} ${signed(scores.data[i]!)}`);
+    return [`${quoted(token)} ${percent(Math.exp(logProbability))}`, words.join('  '), ...losses(deletion)];
   });
-  return `Where its words come from (gradient x input, nats), and what they lose without the ${NAMED} best, beside ${NAMED} drawn at random:\n${table(rows, 2)}`;
+  return `Where its words come from (gradient x input), and how many nats of log probability they lose with tokens taken away:\n${table(rows, 4)}`;
 }
 
-function faithfulness(deletion: AttributionOf<Values>['deletion']): string {
-  const at = deletion?.counts.indexOf(NAMED) ?? -1;
-  if (!deletion || at < 0) return '';
+/** Without those of the highest scores, the last token aside, and without as many others. */
+function losses(deletion: AttributionOf<Values>['deletion']): [string, string] {
+  const counts = deletion?.counts.filter((count) => count <= NAMED) ?? [];
+  if (!deletion || counts.length === 0) return ['', ''];
+  const at = counts.length - 1;
   const draws = deletion.random.dims[1]!;
   const random = deletion.random.data.subarray(at * draws, (at + 1) * draws);
   const mean = random.reduce((a, b) => a + b, 0) / draws;
-  return `${deletion.attributed.data[at]!.toFixed(2)} nats, at random ${mean.toFixed(2)}`;
+  return [
+    `the best ${counts[at]}: ${deletion.attributed.data[at]!.toFixed(2)}`,
+    `${counts[at]} at random: ${mean.toFixed(2)}`,
+  ];
+}
+
+function signed(value: number): string {
+  return `${value < 0 ? '' : '+'}${value.toFixed(2)}`;
 }
 
 function quoted({ text }: Pick<Token, 'text'>): string {

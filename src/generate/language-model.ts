@@ -320,8 +320,8 @@ export class LanguageModel {
   }
 
   /**
-   * What happens inside while the model reads `ids`: see `Trace` for what it holds. It runs on programs of its own, which take
-   * the weights' memory again until the model is disposed of. Throws `DataError` for no tokens or unknown ones, `InspectError`
+   * What happens inside while the model reads `ids`: see `Trace` for what it holds. It runs on the CPU, on programs of its own,
+   * which take the weights' memory again until the model is disposed of. Throws `DataError` for no tokens or unknown ones, `InspectError`
    * for layers, heads or places that there are not, for a trace that would take more than `maxBytes`, and where the sources
    * of a token are asked for of a quantized model; `CheckpointError` where the model's files have changed since.
    */
@@ -329,7 +329,8 @@ export class LanguageModel {
     this.check(ids);
     this.inspector ??= new Inspector({
       model: this.model,
-      device: this.device,
+      // WebGPU computes nothing of no elements, such as the matrices of layers that are not looked into.
+      device: async () => (this.device.name === 'cpu' ? this.device : openDevice('cpu')),
       weights: async () => {
         const weights = await this.reopen();
         if (fingerprintOf(this.model, weights).hash === this.fingerprint.hash) return weights;

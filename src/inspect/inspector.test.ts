@@ -3,7 +3,7 @@
  * differences; what is refused.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { float32, type HostTensor, int64, openDevice } from '../engine/index.js';
+import { float32, type HostTensor, int64, openDevice, type Weight } from '../engine/index.js';
 import { DataError, InspectError } from '../errors.js';
 import { LanguageModel, loadModel } from '../generate/index.js';
 import { type TinyModel, tinyModel } from '../generate/testing/tiny.js';
@@ -22,6 +22,7 @@ import {
 import { quantizeMatrix } from '../models/quantization.js';
 import { readReference, referenceNames } from '../models/testing/reference.js';
 import { ParameterRegistry } from '../nn/index.js';
+import { loadCorpus, splitCorpus } from '../text/index.js';
 import { attributionProgram, FIXED_SCALES } from './attribution.js';
 import { decodeTrace, encodeTrace, type Trace, type Values } from './index.js';
 import { Inspector } from './inspector.js';
@@ -247,6 +248,66 @@ describe('a tiny model with every kind of block', () => {
   });
 });
 
+/** d log p(target | before) / d f_j, where the embedding of token j is multiplied with f_j: gradient x input, by differences. */
+async function byDifferences(
+  model: Model,
+  weights: ReadonlyMap<string, Weight>,
+  before: readonly number[],
+  target: number,
+): Promise<number[]> {
+  const registry = new ParameterRegistry();
+  const factors = input('factors', 'float32', [1, before.length, 1]);
+  const scaled: Model = {
+    ...model,
+    layers: model.layers.map(({ letters, mixer }, i) => ({
+      letters,
+      mixer: {
+        state: [],
+        forward: (parameters, x, context) =>
+          mixer.forward(parameters, i === 0 ? multiply(x, factors) : x, {
+            ...context,
+            embeddings: multiply(context.embeddings!, factors),
+          }),
+      },
+    })),
+  };
+  const ids = input('ids', 'int64', [1, before.length]);
+  const { hidden } = forward(scaled, registry, ids, scalar(0, 'int64'));
+  const last = slice(reshape(hidden, [before.length, model.hiddenSize]), 0, before.length - 1, before.length);
+  const label = reshape(scalar(target, 'int64'), [1]);
+  const executable = await device.compile({
+    outputs: { y: sum(negate(crossEntropy(logitsOf(model, registry, last), label))) },
+    weights,
+  });
+  const y = async (place: number, factor: number): Promise<number> => {
+    const data = before.map((_, i) => (i === place ? factor : 1));
+    const feeds = { ids: int64(before, [1, before.length]), factors: float32(data, [1, before.length, 1]) };
+    return (await executable.run(feeds)).y!.data[0] as number;
+  };
+  const found: number[] = [];
+  const h = 2 ** -6;
+  for (const place of before.keys()) {
+    const near = (await y(place, 1 + h)) - (await y(place, 1 - h));
+    const far = (await y(place, 1 + 2 * h)) - (await y(place, 1 - 2 * h));
+    found.push((8 * near - far) / (12 * h));
+  }
+  await executable.dispose();
+  return found;
+}
+
+async function byGradient(
+  model: Model,
+  weights: ReadonlyMap<string, Weight>,
+  before: readonly number[],
+  target: number,
+): Promise<Float32Array> {
+  const executable = await device.compile(attributionProgram(model, weights, {}));
+  const feeds = { ids: int64(before, [1, before.length]), target: int64([target], [1]) };
+  const { scores } = await executable.run(feeds);
+  await executable.dispose();
+  return scores!.data as Float32Array;
+}
+
 describe('the sources of a token', () => {
   let tiny: TinyModel;
   beforeAll(async () => {
@@ -257,57 +318,9 @@ describe('the sources of a token', () => {
   test('gradient x input is what a small change of an embedding does', async () => {
     const { model, weights } = tiny;
     const before = ids.slice(0, 12);
-    const target = 77;
-    const program = await device.compile(attributionProgram(model, weights, {}));
-    const { scores } = await program.run({
-      ids: int64(before, [1, before.length]),
-      target: int64([target], [1]),
-    });
-    const registry = new ParameterRegistry();
-    const tokens = input('ids', 'int64', [1, before.length]);
-    const factors = input('factors', 'float32', [1, before.length, 1]);
-    const scaled: Model = {
-      ...model,
-      // Every embedding is multiplied with a factor of its own: the derivative by it is gradient x input.
-      layers: model.layers.map((layer, i) => ({
-        ...layer,
-        mixer:
-          i > 0
-            ? layer.mixer
-            : { ...layer.mixer, forward: (p, x, c) => layer.mixer.forward(p, multiply(x, factors), c) },
-      })),
-    };
-    const { hidden } = forward(scaled, registry, tokens, scalar(0, 'int64'));
-    const last = slice(
-      reshape(hidden, [before.length, model.hiddenSize]),
-      0,
-      before.length - 1,
-      before.length,
-    );
-    const label = reshape(scalar(target, 'int64'), [1]);
-    const executable = await device.compile({
-      outputs: { y: sum(negate(crossEntropy(logitsOf(model, registry, last), label))) },
-      weights,
-    });
-    const y = async (place: number, factor: number): Promise<number> => {
-      const data = before.map((_, i) => (i === place ? factor : 1));
-      const { y } = await executable.run({
-        ids: int64(before, [1, before.length]),
-        factors: float32(data, [1, before.length, 1]),
-      });
-      return y!.data[0] as number;
-    };
-    const h = 2 ** -5;
-    const expected: number[] = [];
-    for (const place of before.keys()) {
-      const near = (await y(place, 1 + h)) - (await y(place, 1 - h));
-      const far = (await y(place, 1 + 2 * h)) - (await y(place, 1 - 2 * h));
-      expected.push((8 * near - far) / (12 * h));
-    }
+    const expected = await byDifferences(model, weights, before, 77);
     expect(Math.hypot(...expected)).toBeGreaterThan(0.01);
-    expect(relativeError(scores!.data as Float32Array, expected)).toBeLessThan(2e-3);
-    await program.dispose();
-    await executable.dispose();
+    expect(relativeError(await byGradient(model, weights, before, 77), expected)).toBeLessThan(2e-3);
   });
 
   test('with the scales of norms held, a norm is a product', async () => {
@@ -384,12 +397,20 @@ describe.each(referenceNames('hf'))('%s', async (name) => {
   const weights = await locateWeights(folder, model);
   const inspector = new Inspector({
     model,
-    device,
+    device: async () => device,
     weights: async () => weights,
     read: async () => expect.unreachable(),
     textOf: String,
   });
   afterAll(() => inspector.dispose());
+
+  test('gradient x input is what a small change of an embedding does', async () => {
+    const before = rows[0]!.slice(0, 10);
+    const target = rows[0]![10]!;
+    const expected = await byDifferences(model, weights, before, target);
+    expect(Math.hypot(...expected)).toBeGreaterThan(1e-4);
+    expect(relativeError(await byGradient(model, weights, before, target), expected)).toBeLessThan(5e-3);
+  });
 
   test('every mixer of every layer shows itself, and the model stays what it is', async () => {
     const row = rows[0]!;
@@ -458,5 +479,25 @@ test('the shipped model: its trace is the same as its logits', async () => {
       expect(at(lens!.probabilities, lens!.layers.length - 1, place, k)).toBeCloseTo(share, 5);
     }
   }
+  await model.dispose();
+});
+
+test('the shipped model: what its words draw on is what they lose most without', async () => {
+  const model = await loadModel('assets/sotu-hybrid', { threads: 1 });
+  const { validation } = splitCorpus(await loadCorpus('sotu'), { validationFraction: 0.05 });
+  const losses = { attributed: 0, random: 0 };
+  for (const { text } of validation.slice(0, 3)) {
+    const tokens = model.tokenizer.encode(text.slice(0, 2000)).slice(0, 64);
+    const options = { matrices: false, lens: 0, attribute: [32, 48, 64] };
+    const { attributions } = await model.trace(tokens, options);
+    for (const { deletion } of attributions) {
+      const { counts, attributed, random } = deletion!;
+      const [, draws] = random.dims as [number, number];
+      losses.attributed += total(counts.length, (i) => attributed.data[i]!) / counts.length;
+      losses.random += total(random.data.length, (i) => random.data[i]!) / counts.length / draws;
+    }
+  }
+  expect(losses.attributed / 9).toBeGreaterThan(0.5);
+  expect(losses.attributed).toBeGreaterThan(2 * losses.random);
   await model.dispose();
 });

@@ -38,7 +38,7 @@ export interface TraceOptions {
 /** The model that is looked into. */
 export interface Subject {
   readonly model: Model;
-  readonly device: Device;
+  readonly device: () => Promise<Device>;
   readonly weights: () => Promise<ReadonlyMap<string, Weight>>;
   readonly read: Reader;
   readonly textOf: (id: number) => string;
@@ -152,7 +152,7 @@ export class Inspector {
     const { model, device, weights } = this.subject;
     if (!this.tracing) {
       const { parts, program } = traceProgram(model, await weights());
-      this.tracing = { parts, executable: await device.compile(program) };
+      this.tracing = { parts, executable: await (await device()).compile(program) };
     }
     return this.tracing;
   }
@@ -167,7 +167,7 @@ export class Inspector {
         'the sources of a token are found through gradients, and there are none through quantized weights: trace the model that it was made from, or leave out `attribute`',
       );
     }
-    this.attributing = await device.compile(attributionProgram(model, weights));
+    this.attributing = await (await device()).compile(attributionProgram(model, weights));
     return this.attributing;
   }
 
@@ -236,7 +236,7 @@ function expectRoom(
   const bytes = kept + streams + Math.max(logits, ...inside);
   if (bytes <= maxBytes) return;
   throw new InspectError(
-    `a trace of ${tokens} tokens would take ${inBytes(bytes)}, more than the ${inBytes(maxBytes)} that are allowed (maxBytes): give fewer tokens, layers or heads, or do without matrices`,
+    `a trace of ${tokens} tokens would take ${inBytes(bytes)}, more than the ${inBytes(maxBytes)} that are allowed: give fewer tokens, layers or heads, do without matrices, or raise maxBytes`,
   );
 }
 

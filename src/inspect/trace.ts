@@ -118,7 +118,8 @@ export interface AttributionOf<V> {
   /** Nats, given all tokens before it. */
   readonly logProbability: number;
   /**
-   * [position]: gradient x input of each token before it: what its embedding adds to the log probability, to first order.
+   * [position]: gradient x input of each token before it, with the scales of the norms held fixed: what its embedding adds to the
+   * log probability, to first order.
    */
   readonly scores: V;
   /** Absent where there are too few tokens to take any away. */

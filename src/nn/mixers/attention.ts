@@ -67,9 +67,8 @@ export function attention(config: AttentionConfig): Mixer {
         const bias = held ?? heldBias(state.key!.shape[2]!, position);
         parts.unshift({ keys: state.key!, values: state.value!, bias });
       }
-      const mixed = attend(heads.query, parts, scaleOf(config), (weights) =>
-        observe?.({ kind: 'attention', weights }),
-      );
+      const watch = observe && ((weights: Tensor) => observe({ kind: 'attention', weights }));
+      const mixed = attend(heads.query, parts, scaleOf(config), watch);
       return { output: projectOutput(parameters, mixed, heads, config), state: { key, value } };
     },
   };

@@ -90,13 +90,10 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
       const bias = causal
         ? causalBias(memory.scores, sequence, config, context.state !== undefined)
         : bidirectionalBias(memory.scores, config);
-      const heads = attend(fresh.heads.query, [{ ...memory, bias }], scaleOf(config), (weights) =>
-        context.observe?.({
-          kind: 'attention',
-          weights,
-          memory: { window, selected, scores: memory.scores },
-        }),
-      );
+      const { observe } = context;
+      const kept = { window, selected, scores: memory.scores };
+      const watch = observe && ((weights: Tensor) => observe({ kind: 'attention', weights, memory: kept }));
+      const heads = attend(fresh.heads.query, [{ ...memory, bias }], scaleOf(config), watch);
       const output = projectOutput(parameters, heads, fresh.heads, config);
       return { output, state: context.state ? keep(memory, config) : {} };
     },

@@ -1,7 +1,7 @@
 /** The numbers by which a text can be coloured. */
 import { attribution, mixer, position, row, trace } from './inside.js';
 import { tensorOf } from './tensor.js';
-import { wordOf } from './words.js';
+import { percent, wordOf } from './words.js';
 
 /** Whether attention with a fixed memory sees a token: since it is recent, since it was selected, or no more. */
 export type Mark = 'window' | 'selected' | 'forgotten' | undefined;
@@ -34,7 +34,7 @@ export function colourings(): Colouring[] {
       meaning: 'nats of surprise',
       values: surprises,
       ...(surprise !== undefined && {
-        note: `${surprise.toFixed(2)} nats of surprise, probability ${(100 * Math.exp(-surprise)).toPrecision(2)} %`,
+        note: `${surprise.toFixed(2)} nats of surprise, probability ${percent(Math.exp(-surprise))}`,
       }),
     },
   ];

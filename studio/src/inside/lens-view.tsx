@@ -2,7 +2,7 @@
 import { position, trace } from './inside.js';
 import { css, inkOn, scaleFor } from './scale.js';
 import { tensorOf } from './tensor.js';
-import { wordOf } from './words.js';
+import { percent, wordOf } from './words.js';
 
 /** Tokens that are shown on each side of the one that is looked at. */
 const AROUND = 7;
@@ -51,9 +51,7 @@ export function LensView() {
                 {columns.map((i) => {
                   const shares = probabilities.row(row, i);
                   const rgb = scale.rgb(shares[0]!);
-                  const all = [...ids.row(row, i)].map(
-                    (id, k) => `${word(id)} ${(100 * shares[k]!).toPrecision(2)} %`,
-                  );
+                  const all = [...ids.row(row, i)].map((id, k) => `${word(id)} ${percent(shares[k]!)}`);
                   return (
                     <td key={i} title={all.join('\n')} style={{ background: css(rgb), color: inkOn(rgb) }}>
                       {word(ids.row(row, i)[0]!)}
@@ -80,7 +78,7 @@ function Likeliest() {
     <p class="faint">
       Behind <b>{wordOf(tokens[position.value]!)}</b> the model expects{' '}
       {[...ids]
-        .map((id, k) => `${wordOf({ text: lens!.texts[id] ?? '' })} (${(100 * shares[k]!).toPrecision(2)} %)`)
+        .map((id, k) => `${wordOf({ text: lens!.texts[id] ?? '' })} (${percent(shares[k]!)})`)
         .join(', ')}
       .
     </p>
