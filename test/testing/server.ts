@@ -57,7 +57,11 @@ export function serve(args: readonly string[], environment: NodeJS.ProcessEnv = 
 /** Writes a model of a few thousand random parameters. */
 export async function writeTinyModel(
   folder: string,
-  { template, seed = 1, change = {} }: { template?: string; seed?: number; change?: Partial<ModelConfigInput> } = {},
+  {
+    template,
+    seed = 1,
+    change = {},
+  }: { template?: string; seed?: number; change?: Partial<ModelConfigInput> } = {},
 ): Promise<void> {
   mkdirSync(folder, { recursive: true });
   const model = hybridModel(tinyConfig({ maxPositionEmbeddings: 4096, ...change }));

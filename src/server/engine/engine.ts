@@ -4,6 +4,15 @@
  */
 import { basename, resolve } from 'node:path';
 import { ConfigError, TokenizerError } from '../../errors.js';
+import {
+  anyObject,
+  Constraint,
+  choice,
+  literal,
+  type Node,
+  schemaNode,
+  sequence,
+} from '../../generate/grammar/index.js';
 import type { LoadOptions, Session, StopReason } from '../../generate/index.js';
 import { ContextError, UnknownModelError } from '../errors.js';
 import { merged } from '../merged.js';
@@ -14,6 +23,7 @@ import { describer, logprobsOf } from './logprobs.js';
 import type {
   EngineCalls,
   EngineFigures,
+  Format,
   GenerateEvent,
   GenerateRequest,
   GenerateResult,
@@ -124,6 +134,11 @@ export class Engine implements Handlers<EngineCalls> {
     this.active++;
     try {
       const stepwise = isStepwise(request);
+      const ends = endsOf(served);
+      // What is wrong with a format is told before anything is read.
+      const steering = Array.from({ length: stepwise ? request.n : 0 }, () =>
+        steeringOf(request, served, ends),
+      );
       const read = await served.read(prompt, beginning?.snapshot, signal, { logits: stepwise });
       const { session, reusedTokens, readTokens } = read;
       sessions.push(session);
@@ -131,7 +146,9 @@ export class Engine implements Handlers<EngineCalls> {
       yield { kind: 'start', promptTokens: prompt.ids.length, reusedTokens, readTokens };
       const settings = { ...request, maxTokens };
       const answers = sessions.map((each, choice) =>
-        (stepwise ? this.writeSteered : this.write).call(this, served, each, choice, settings),
+        stepwise
+          ? this.writeSteered(served, each, choice, settings, steering[choice]!, ends)
+          : this.write(served, each, choice, settings),
       );
       let text = '';
       for await (const event of merged(answers, signal)) {
@@ -200,15 +217,14 @@ export class Engine implements Handlers<EngineCalls> {
     session: Session,
     choice: number,
     request: GenerateRequest & { maxTokens: number },
+    steering: readonly Steering[],
+    ends: readonly number[],
   ): AsyncGenerator<GenerateEvent> {
     const { language } = served;
-    const { model, tokenizer } = language;
     const { logprobs } = request;
-    const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
-    const ends = [...new Set([...served.ends, ...model.eosTokenIds, ...endOfText])];
     const options = { ...textOptions(served, request, choice), ends };
     const describe = describer(language, vocabularyOf(served));
-    const steps = writeStepwise(language, session, options, steeringOf(request));
+    const steps = writeStepwise(language, session, options, steering);
     let writtenTokens = 0;
     let next = await steps.next();
     try {
@@ -269,6 +285,12 @@ function isStepwise({ logprobs, format, bias, frequencyPenalty, presencePenalty 
   );
 }
 
+/** All tokens that end an answer. */
+function endsOf({ ends, language: { model, tokenizer } }: ServedModel): number[] {
+  const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
+  return [...new Set([...ends, ...model.eosTokenIds, ...endOfText])];
+}
+
 function textOptions(
   { sampling, info }: ServedModel,
   {
@@ -296,13 +318,38 @@ function textOptions(
   };
 }
 
-function steeringOf({ bias, frequencyPenalty = 0, presencePenalty = 0 }: GenerateRequest): Steering[] {
+function steeringOf(
+  { bias, frequencyPenalty = 0, presencePenalty = 0, format }: GenerateRequest,
+  served: ServedModel,
+  ends: readonly number[],
+): Steering[] {
   return [
     ...(bias?.length ? [biased(bias)] : []),
     ...(frequencyPenalty !== 0 || presencePenalty !== 0
       ? [penalized(presencePenalty, frequencyPenalty)]
       : []),
+    // What it leaves out must stay out: it comes last.
+    ...(format ? [new Constraint(grammarOf(format), served.tokenTree, ends)] : []),
   ];
+}
+
+function grammarOf(format: Format): Node {
+  switch (format.kind) {
+    case 'json':
+      return anyObject();
+    case 'schema':
+      return schemaNode(format.schema);
+    case 'call':
+      return choice(
+        ...format.tools.map(({ name, parameters }) =>
+          sequence(
+            literal(`<tool_call>\n{"name": ${JSON.stringify(name)}, "arguments": `),
+            schemaNode(parameters),
+            literal('}\n</tool_call>'),
+          ),
+        ),
+      );
+  }
 }
 
 /** Undefined where the tokenizer does not tell: log probabilities go without the bytes of partial characters then. */

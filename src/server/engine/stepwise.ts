@@ -45,15 +45,15 @@ export async function* writeStepwise(
   for (let count = 0; count < options.maxTokens && !watch.stopped && reason !== 'token'; count++) {
     const { logits } = await session.snapshot();
     const steered = logits!.slice();
-    for (const { steer } of steering) steer(steered, options.maxTokens - count);
-    const choosing = { ...options, occurred: [session.tokens] };
-    const id = (await language.choose(steered, [random.uniform()], choosing))[0]!;
+    for (const each of steering) each.steer(steered, options.maxTokens - count);
+    const choosing = { ...options, occurred: session.tokens };
+    const id = await language.choose(steered, random.uniform(), choosing);
     if (options.ends.includes(id)) {
       reason = 'token';
       break;
     }
     await session.read([id]);
-    if (steering.map(({ chosen }) => chosen(id)).includes(true)) reason = 'token';
+    if (steering.map((each) => each.chosen(id)).includes(true)) reason = 'token';
     yield { id, text: watch.push(text.push(id)), logits: logits! };
   }
   const rest = watch.push(text.end()) + watch.end();
