@@ -55,7 +55,7 @@ export interface EngineOptions {
 const DEFAULT_ANSWER = 4096;
 
 export class Engine implements Handlers<EngineCalls> {
-  private active = 0;
+  private sequences = 0;
 
   private constructor(
     private readonly served: ReadonlyMap<string, ServedModel>,
@@ -91,7 +91,7 @@ export class Engine implements Handlers<EngineCalls> {
   async figures(): Promise<EngineFigures> {
     const caches = [...this.served.values()].map(({ cache }) => cache);
     return {
-      active: this.active,
+      sequences: this.sequences,
       cacheBytes: caches.reduce((sum, { bytes }) => sum + bytes, 0),
       cacheStates: caches.reduce((sum, { size }) => sum + size, 0),
     };
@@ -101,7 +101,7 @@ export class Engine implements Handlers<EngineCalls> {
     const served = this.named(request.model);
     const beginning = await this.beginning(request, served);
     const prompt = await served.prepare(request.prompt, beginning, { answers: false });
-    this.active++;
+    this.sequences++;
     try {
       const { session } = await served.read(prompt, beginning?.snapshot, signal);
       try {
@@ -118,7 +118,7 @@ export class Engine implements Handlers<EngineCalls> {
         session.dispose();
       }
     } finally {
-      this.active--;
+      this.sequences--;
     }
   }
 
@@ -131,7 +131,7 @@ export class Engine implements Handlers<EngineCalls> {
     const prompt = await served.prepare(request.prompt, beginning, { answers: true });
     const maxTokens = answerLength(request.maxTokens, prompt.ids.length, served.info.context);
     const sessions: Session[] = [];
-    this.active++;
+    this.sequences += request.n;
     try {
       const stepwise = isStepwise(request);
       const ends = endsOf(served);
@@ -162,7 +162,7 @@ export class Engine implements Handlers<EngineCalls> {
       return { stateBytes, state };
     } finally {
       for (const each of sessions) each.dispose();
-      this.active--;
+      this.sequences -= request.n;
     }
   }
 
