@@ -181,7 +181,10 @@ describe('clients that leave', () => {
 describe('told to stop', () => {
   test('it lets running answers end, and takes no more', async () => {
     const server = await start();
-    const running = await post(`${server.url}/v1/completions`, body({ max_tokens: 3000, temperature: 0, stream: true }));
+    const running = await post(
+      `${server.url}/v1/completions`,
+      body({ max_tokens: 3000, temperature: 0, stream: true }),
+    );
     const reader = running.body!.getReader();
     await reader.read();
     const code = server.stop();
