@@ -30,6 +30,7 @@ export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
     'QuickGelu',
     'FastGelu',
     'CausalConvWithState',
+    'MatMulIntegerToFloat',
     'MoE',
     'NonZero',
     'SimplifiedLayerNormalization',
@@ -87,8 +88,13 @@ class OrtDevice implements Device {
       weights: plan.sources,
     });
     for (const type of model.weights) checkWeight(type, weights.get(type.name)!);
-    const session = await this.createSession(model, plan, carried);
-    return new OrtExecutable(session, model, program, this.name);
+    try {
+      await plan.prepare();
+      const session = await this.createSession(model, plan, carried);
+      return new OrtExecutable(session, model, program, this.name);
+    } finally {
+      await plan.release();
+    }
   }
 
   private async createSession(
@@ -111,9 +117,13 @@ class OrtDevice implements Device {
         enableMemPattern: false,
         ...(this.options.threads !== undefined && { intraOpNumThreads: this.options.threads }),
         ...(plan.handedOver.length > 0 && { externalData: plan.handedOver }),
-        ...(plan.root !== undefined && {
-          extra: { session: { model_external_initializers_file_folder_path: plan.root } },
-        }),
+        extra: {
+          session: {
+            // Products of 8-bit integers must not saturate where the processor has no instruction for them.
+            x64quantprecision: '1',
+            ...(plan.root !== undefined && { model_external_initializers_file_folder_path: plan.root }),
+          },
+        },
         ...(!this.copiesCarried && { preferredOutputLocation: Object.fromEntries(locations) }),
       });
     } catch (error) {

@@ -1,9 +1,14 @@
 /** Quantized constants: a product and a table of rows are what the numbers say that the codes stand for. */
-import { expect, test } from 'vitest';
+import { mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { DeviceError } from '../errors.js';
 import { gather, input, matmul } from '../graph/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
-import { int64, openDevice, type QuantizedTensor } from './index.js';
+import { type Executable, float32, int64, openDevice, type QuantizedTensor } from './index.js';
+import { integersOf } from './integers.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 const ROWS = 40;
@@ -64,3 +69,96 @@ for (const bits of [4, 8] as const) {
     });
   }
 }
+
+test('one token and many make the same product, up to the rounding of x', async () => {
+  const { tensor } = matrix(256, 4, 32);
+  const w = input('w', 'float32', [ROWS, 256]);
+  const x = uniform(3, [6, 256], -1, 1);
+  const product = async (dims: readonly (number | string)[], fed: readonly number[]) => {
+    const executable = await device.compile({
+      outputs: { y: matmul(input('x', 'float32', dims), w, { transposeB: true }) },
+      weights: new Map([['w', tensor]]),
+    });
+    const { y } = await executable.run({ x: { ...x, dims: fed } });
+    await executable.dispose();
+    return y!.data as Float32Array;
+  };
+  const many = await product(['batch', 'sequence', 256], [1, 6, 256]);
+  const single = await product(['batch', 1, 256], [6, 1, 256]);
+  expect(relativeError(many, single)).toBeLessThan(0.01);
+  // Each row has its own scale, so what stands beside it makes no difference.
+  const row = x.data.slice(0, 256) as Float32Array;
+  const data = x.data as Float32Array;
+  data.fill(1e6, 256);
+  const first = await product(['batch', 'sequence', 256], [1, 6, 256]);
+  expect(first.slice(0, ROWS)).toEqual(many.slice(0, ROWS));
+  data.set(row, 5 * 256);
+  const last = await product(['batch', 'sequence', 256], [1, 6, 256]);
+  expect(last.slice(5 * ROWS)).toEqual(many.slice(0, ROWS));
+});
+
+test('integers are off by half a step of their row at most', () => {
+  for (const block of [32, 64, 128] as const) {
+    const { tensor, valueAt } = matrix(256, 4, block);
+    const codes = tensor.codes as Uint8Array;
+    const scales = (tensor.scales as Float32Array).slice();
+    // One row of zeros.
+    scales.fill(0, 0, 256 / block);
+    const { values, scales: rowScales } = integersOf(codes, scales, [ROWS, 256], block);
+    for (let row = 0; row < ROWS; row++) {
+      for (let column = 0; column < 256; column++) {
+        const exact = row === 0 ? 0 : valueAt(row, column);
+        const found = values[column * ROWS + row]! * rowScales[row]!;
+        expect(Math.abs(found - exact)).toBeLessThanOrEqual(rowScales[row]! * 0.5001);
+      }
+    }
+  }
+});
+
+describe('the file of integers', () => {
+  const folder = mkdtempSync(join(realpathSync(tmpdir()), 'heddle-integers-'));
+  const path = join(folder, 'weights');
+  const temporary = join(folder, 'temporary');
+  const { tensor } = matrix(256, 4, 32);
+  const codes = tensor.codes as Uint8Array;
+  writeFileSync(path, codes);
+  const stored: QuantizedTensor = {
+    ...tensor,
+    codes: { path, byteOffset: 0, byteLength: codes.byteLength, dtype: 'uint8' },
+  };
+  afterEach(() => {
+    vi.unstubAllEnvs();
+    rmSync(temporary, { recursive: true, force: true });
+  });
+  const compile = (weight: QuantizedTensor): Promise<Executable> =>
+    device.compile({
+      outputs: {
+        y: matmul(input('x', 'float32', ['batch', 'sequence', 256]), input('w', 'float32', [ROWS, 256]), {
+          transposeB: true,
+        }),
+      },
+      weights: new Map([['w', weight]]),
+    });
+
+  test('is gone when the program is compiled, which computes the same as with weights in memory', async () => {
+    vi.stubEnv('TMPDIR', folder);
+    const [one, two] = [await compile(stored), await compile(tensor)];
+    expect(readdirSync(folder)).toEqual(['weights']);
+    const x = uniform(5, [1, 4, 256], -1, 1);
+    expect((await one.run({ x })).y!.data).toEqual((await two.run({ x })).y!.data);
+    await one.dispose();
+    await two.dispose();
+  });
+
+  test('needs a folder that can be written to', async () => {
+    vi.stubEnv('TMPDIR', temporary);
+    await expect(compile(stored)).rejects.toThrow(DeviceError);
+    await expect(compile(stored)).rejects.toThrow(/temporary cannot be read/);
+    // What needs no such file is not held up.
+    const executable = await compile(tensor);
+    await executable.run({ x: float32(new Float32Array(256), [1, 1, 256]) });
+    await executable.dispose();
+    vi.stubEnv('TMPDIR', '/proc/self');
+    await expect(compile(stored)).rejects.toThrow(/cannot be written.*TMPDIR names another folder/);
+  });
+});

@@ -3,19 +3,26 @@
  * nothing is read twice or held in JavaScript's memory. ONNX Runtime follows such names only below a folder that it is
  * told, and through no links: it is told the root, and gets the files' real paths. Where pieces cannot be mapped (on
  * several drives, or not on a multiple of their elements' size) all bytes are read and handed over.
+ *
+ * 4-bit matrices are wanted as 8-bit integers too. These are computed when a model is loaded, and handed over, or mapped like
+ * the others from a file that lives only so long.
  */
-import { open, realpath, stat } from 'node:fs/promises';
-import { parse } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { type FileHandle, open, realpath, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, parse } from 'node:path';
 import { DeviceError } from '../errors.js';
-import type { WeightPiece, WeightSource, WeightType } from '../graph/index.js';
+import type { QuantizedSource, WeightPiece, WeightSource, WeightType } from '../graph/index.js';
 import {
   isQuantized,
   isStored,
+  type QuantizedTensor,
   STORED_BYTES,
   type StoredPart,
   type TensorData,
   type Weight,
 } from './device.js';
+import { type Integers, integersOf } from './integers.js';
 
 export interface WeightPlan {
   readonly sources: ReadonlyMap<string, WeightSource>;
@@ -23,6 +30,10 @@ export interface WeightPlan {
   readonly root?: string;
   /** What is handed over, by location. */
   readonly handedOver: readonly { path: string; data: Uint8Array }[];
+  /** Makes what the sources were asked for; to be called when the model is encoded. */
+  prepare(): Promise<void>;
+  /** Removes what was made; to be called when the model is loaded, or could not be. */
+  release(): Promise<void>;
 }
 
 type Weights = ReadonlyMap<string, Weight>;
@@ -61,10 +72,12 @@ async function sourceOf(
   name: string,
   weight: Weight,
   place: (name: string, type: WeightType, part: Part) => WeightPiece | Promise<WeightPiece>,
+  ask: Ask | undefined,
 ): Promise<WeightSource> {
   if (isQuantized(weight)) {
     const { bits, block, codes, scales } = weight;
     return {
+      ...(ask && hasIntegers(weight) && { integers: () => ask(name, weight) }),
       bits,
       block,
       codes: await place(`${name}/codes`, 'uint8', codes),
@@ -73,6 +86,20 @@ async function sourceOf(
   }
   if (!isStored(weight)) return [await place(name, weight.dtype, weight.data)];
   return Promise.all(weight.parts.map(async (part, i) => place(`${name}/${i}`, part.dtype, part)));
+}
+
+type Ask = (name: string, weight: QuantizedTensor) => ReturnType<NonNullable<QuantizedSource['integers']>>;
+
+function hasIntegers(weight: Weight): weight is QuantizedTensor {
+  if (!isQuantized(weight)) return false;
+  const { bits, block, dims, scales } = weight;
+  const isPlain = !('path' in scales) || scales.dtype === 'float32';
+  return bits === 4 && dims[1] % block === 0 && isPlain;
+}
+
+async function integersFrom({ codes, scales, dims, block }: QuantizedTensor): Promise<Integers> {
+  const floats = 'path' in scales ? new Float32Array((await readPart(scales)).buffer) : scales;
+  return integersOf('path' in codes ? await readPart(codes) : codes, floats, dims, block);
 }
 
 /** The real paths of the files that hold these parts, which must be as long as the parts say. */
@@ -112,7 +139,86 @@ async function mapped(
     const { path, byteOffset, byteLength } = part;
     return { type, location: paths.get(path)!.slice(root.length), byteOffset, byteLength };
   };
-  return { sources: await placed(weights, place), root, handedOver: [] };
+  const store = [...weights.values()].some(hasIntegers) ? await IntegerFile.plan(root) : undefined;
+  const ask = store && ((_: string, weight: QuantizedTensor) => store.ask(weight));
+  return {
+    sources: await placed(weights, place, ask),
+    root,
+    handedOver: [],
+    prepare: async () => store?.write(),
+    release: async () => store?.remove(),
+  };
+}
+
+/** Matrices as integers, one after the other in a file: int8 values, then float32 scales. */
+class IntegerFile {
+  private readonly asked: { weight: QuantizedTensor; begin: number }[] = [];
+  private size = 0;
+
+  private constructor(
+    private readonly path: string,
+    private readonly location: string,
+  ) {}
+
+  /** Nothing where it could not be mapped, or not be removed while it is. */
+  static async plan(root: string): Promise<IntegerFile | undefined> {
+    if (process.platform === 'win32') return undefined;
+    const folder = await reading(`the folder ${tmpdir()}`, () => realpath(tmpdir()));
+    const path = join(folder, `heddle-${randomUUID()}.integers`);
+    return new IntegerFile(path, path.slice(root.length));
+  }
+
+  ask(weight: QuantizedTensor): ReturnType<Ask> {
+    const [rows, columns] = weight.dims;
+    const begin = this.size;
+    const place = (type: 'int8' | 'float32', byteLength: number): WeightPiece => {
+      const piece = { type, location: this.location, byteOffset: this.size, byteLength };
+      this.size = Math.ceil((this.size + byteLength) / ALIGNMENT) * ALIGNMENT;
+      return piece;
+    };
+    this.asked.push({ weight, begin });
+    return { values: place('int8', rows * columns), scales: place('float32', 4 * rows) };
+  }
+
+  async write(): Promise<void> {
+    if (this.asked.length === 0) return;
+    try {
+      const file = await open(this.path, 'wx', 0o600);
+      try {
+        for (const { weight, begin } of this.asked) {
+          const { values, scales } = await integersFrom(weight);
+          await writeWhole(file, bytesOf(values), begin);
+          await writeWhole(
+            file,
+            bytesOf(scales),
+            begin + Math.ceil(values.byteLength / ALIGNMENT) * ALIGNMENT,
+          );
+        }
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      if (error instanceof DeviceError) throw error;
+      throw new DeviceError(
+        `${this.path} cannot be written: ${(error as Error).message}. The weights need ${this.size} bytes there while they are loaded; TMPDIR names another folder.`,
+        { cause: error },
+      );
+    }
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.path, { force: true });
+  }
+}
+
+/** Bytes; what is mapped begins at multiples of it. */
+const ALIGNMENT = 64;
+
+async function writeWhole(file: FileHandle, bytes: Uint8Array, begin: number): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const { bytesWritten } = await file.write(bytes, done, undefined, begin + done);
+    done += bytesWritten;
+  }
 }
 
 async function handedOver(weights: Weights): Promise<WeightPlan> {
@@ -122,15 +228,36 @@ async function handedOver(weights: Weights): Promise<WeightPlan> {
     given.push({ path: name, data });
     return { type, location: name, byteLength: data.byteLength };
   };
-  return { sources: await placed(weights, place), handedOver: given };
+  const asked: { name: string; weight: QuantizedTensor }[] = [];
+  const ask: Ask = (name, weight) => {
+    const [rows, columns] = weight.dims;
+    asked.push({ name, weight });
+    return {
+      values: { type: 'int8', location: `${name}/integers`, byteLength: rows * columns },
+      scales: { type: 'float32', location: `${name}/row_scales`, byteLength: 4 * rows },
+    };
+  };
+  return {
+    sources: await placed(weights, place, ask),
+    handedOver: given,
+    prepare: async () => {
+      for (const { name, weight } of asked) {
+        const { values, scales } = await integersFrom(weight);
+        given.push({ path: `${name}/integers`, data: bytesOf(values) });
+        given.push({ path: `${name}/row_scales`, data: bytesOf(scales) });
+      }
+    },
+    release: async () => {},
+  };
 }
 
 async function placed(
   weights: Weights,
   place: (name: string, type: WeightType, part: Part) => WeightPiece | Promise<WeightPiece>,
+  ask: Ask | undefined,
 ): Promise<Map<string, WeightSource>> {
   const sources = new Map<string, WeightSource>();
-  for (const [name, weight] of weights) sources.set(name, await sourceOf(name, weight, place));
+  for (const [name, weight] of weights) sources.set(name, await sourceOf(name, weight, place, ask));
   return sources;
 }
 
@@ -152,6 +279,6 @@ async function readPart({ path, byteOffset, byteLength }: StoredPart): Promise<U
   });
 }
 
-function bytesOf(data: TensorData): Uint8Array {
+function bytesOf(data: TensorData | Int8Array): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }

@@ -5,9 +5,11 @@ import {
   concat,
   type Dim,
   divideDim,
+  gather,
   iota,
   less,
   lessOrEqual,
+  loop,
   matmul,
   multiply,
   reshape,
@@ -15,6 +17,7 @@ import {
   split,
   subtract,
   type Tensor,
+  transpose,
   where,
 } from '../graph/index.js';
 
@@ -49,7 +52,36 @@ export function attend(query: Tensor, parts: readonly MemoryPart[], scale: numbe
   const [batch, heads, sequence, headDim] = query.shape as [Dim, number, Dim, number];
   const keyValueHeads = parts[0]!.keys.shape[1] as number;
   const group = divideDim(heads, keyValueHeads) as number;
-  const rows = reshape(multiply(query, scale), [batch, keyValueHeads, -1, headDim]);
+  const scaled = multiply(query, scale);
+  if (parts.length === 1 || sequence === 1 || keyValueHeads === 1) return attendAll(scaled, parts);
+  // One key-value head after the other: the weights of many tokens over a long memory are the largest of all values.
+  const queries = headsFirst(reshape(scaled, [batch, keyValueHeads, group, sequence, headDim]));
+  const memory = parts.map((part) => ({
+    ...part,
+    keys: headsFirst(reshape(part.keys, [batch, keyValueHeads, 1, part.keys.shape[2]!, headDim])),
+    values: headsFirst(reshape(part.values, [batch, keyValueHeads, 1, part.values.shape[2]!, headDim])),
+  }));
+  const { stacked } = loop(keyValueHeads, [], (head) => {
+    const own = memory.map((part) => ({
+      ...part,
+      keys: gather(part.keys, head),
+      values: gather(part.values, head),
+    }));
+    return { carried: [], stacked: [attendAll(gather(queries, head), own)] };
+  });
+  return reshape(headsFirst(stacked[0]!), [batch, heads, sequence, headDim]);
+}
+
+/** Key-value heads before the batch, or the other way round. */
+function headsFirst(x: Tensor): Tensor {
+  return transpose(x, [1, 0, 2, 3, 4]);
+}
+
+function attendAll(query: Tensor, parts: readonly MemoryPart[]): Tensor {
+  const [batch, heads, sequence, headDim] = query.shape as [Dim, number, Dim, number];
+  const keyValueHeads = parts[0]!.keys.shape[1] as number;
+  const group = divideDim(heads, keyValueHeads) as number;
+  const rows = reshape(query, [batch, keyValueHeads, -1, headDim]);
   const logits = parts.map(({ keys, bias }) => {
     const entries = keys.shape[2]!;
     const raw = reshape(matmul(rows, keys, { transposeB: true }), [batch, heads, sequence, entries]);

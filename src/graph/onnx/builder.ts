@@ -41,6 +41,8 @@ export interface QuantizedOperand {
   codes(blocked: boolean): string;
   /** The name of the scales [rows, blocks]. */
   scales(): string;
+  /** The names of the transposed matrix [columns, rows] as int8 and of one scale for each row, where they can be had. */
+  integers(): { values: string; scales: string } | undefined;
 }
 
 export type SubgraphLowering = (outer: OnnxBuilder, body: LoopBody) => GraphProto;

@@ -40,6 +40,10 @@ export interface QuantizedSource {
   readonly block: number;
   readonly codes: WeightPiece;
   readonly scales: WeightPiece;
+  /**
+   * Asks for the same matrix transposed, int8 [columns, rows], with float32 scales [rows]; not there where it cannot be had.
+   */
+  readonly integers?: () => { readonly values: WeightPiece; readonly scales: WeightPiece };
 }
 
 /** A piece of a constant's elements: in the model itself, or in a file (or what is handed over under its name). */
@@ -50,10 +54,19 @@ export type WeightPiece = { readonly type: WeightType } & (
 
 export type WeightType = keyof typeof WEIGHT_BYTES;
 
-const WEIGHT_BYTES = { float32: 4, float16: 2, bfloat16: 2, int64: 8, int32: 4, bool: 1, uint8: 1 } as const;
+const WEIGHT_BYTES = {
+  float32: 4,
+  float16: 2,
+  bfloat16: 2,
+  int64: 8,
+  int32: 4,
+  bool: 1,
+  uint8: 1,
+  int8: 1,
+} as const;
 
 /** ONNX's numbers of the types that only weights have. */
-const STORED_TYPES = { ...ELEMENT_TYPES, float16: 10, bfloat16: 16, uint8: 2 } as const;
+const STORED_TYPES = { ...ELEMENT_TYPES, float16: 10, bfloat16: 16, uint8: 2, int8: 3 } as const;
 
 interface NamedType extends TensorType {
   readonly name: string;
@@ -198,6 +211,16 @@ class QuantizedMatrix implements QuantizedOperand {
 
   scales(): string {
     return this.declare('scales', [this.rows, this.blocks], this.source.scales);
+  }
+
+  integers(): { values: string; scales: string } | undefined {
+    const pieces = this.source.integers?.();
+    return (
+      pieces && {
+        values: this.declare('integers', [this.columns, this.rows], pieces.values),
+        scales: this.declare('row_scales', [this.rows], pieces.scales),
+      }
+    );
   }
 
   private declare(what: string, dims: readonly number[], piece: WeightPiece): string {

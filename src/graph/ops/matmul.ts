@@ -48,6 +48,11 @@ const matmulOperator = defineOperator<MatmulAttributes>({
   },
   lower(builder, [a, b], { attributes: { transposeA, transposeB }, inputs, outputs }) {
     const matrix = builder.quantized.get(b!);
+    const integers =
+      matrix && builder.fused.has('MatMulIntegerToFloat') && isLong(inputs[0]!.shape)
+        ? matrix.integers()
+        : undefined;
+    if (integers) return integerProduct(builder, a!, integers);
     if (matrix) {
       return builder.emit('MatMulNBits', [a!, matrix.codes(true), matrix.scales()], {
         domain: 'com.microsoft',
@@ -100,4 +105,30 @@ function swapLastTwo(builder: OnnxBuilder, x: string, rank: number): string {
 export function matmul(a: Tensor, b: Tensor, options: Partial<MatmulAttributes> = {}): Tensor {
   const { transposeA = false, transposeB = false } = options;
   return applyOne(matmulOperator, [a, b], { transposeA, transposeB });
+}
+
+/** Whether these are sequences of tokens, and not one token of each. */
+function isLong(shape: Shape): boolean {
+  return shape.length > 2 && shape.at(-2) !== 1;
+}
+
+/**
+ * x [..., columns] times a quantized matrix, both as 8-bit integers: x with one scale for each of its rows. Processors have
+ * instructions for whole tiles of such products, which need many rows.
+ */
+function integerProduct(
+  builder: OnnxBuilder,
+  x: string,
+  { values, scales }: { values: string; scales: string },
+): string[] {
+  const emit = (op: string, ...operands: string[]): string => builder.emit(op, operands)[0]!;
+  const largest = emit('ReduceMax', emit('Abs', x), builder.ints([-1]));
+  const scale = emit('Max', emit('Div', largest, builder.scalar(127)), builder.scalar(1e-30));
+  const one = builder.scalar(1);
+  const [zero] = builder.emit('Cast', [builder.scalar(128)], { attributes: { to: { int: 2 } } }) as [string];
+  const integers = emit('QuantizeLinear', emit('Div', x, scale), one, zero);
+  const [product] = builder.emit('MatMulIntegerToFloat', [integers, values, one, scales, zero], {
+    domain: 'com.microsoft',
+  });
+  return builder.emit('Mul', [product!, scale]);
 }
