@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateObject, generateText, streamText } from 'ai';
+import { Ajv } from 'ajv';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { CHATML } from '../src/text/testing/chat-templates.js';
+import { CHATML, TOOLS } from '../src/text/testing/chat-templates.js';
 import { build } from './testing/heddle.js';
 import { type Served, serve, writeTinyModel } from './testing/server.js';
 
@@ -18,9 +19,11 @@ beforeAll(async () => {
   build();
   await writeTinyModel(join(root, 'tiny'), { template: CHATML });
   await writeTinyModel(join(root, 'plain'), { seed: 2 });
+  await writeTinyModel(join(root, 'calling'), { seed: 3, template: TOOLS });
   served = await serve([
     join(root, 'tiny'),
     join(root, 'plain'),
+    join(root, 'calling'),
     '--data',
     join(root, 'data'),
     '--threads',
@@ -39,7 +42,7 @@ const chat = { model: 'tiny', messages, seed: 3, max_tokens: 12 };
 describe('the openai package', () => {
   test('lists and finds models', async () => {
     const models = await openai.models.list();
-    expect(models.data.map(({ id }) => id)).toEqual(['tiny', 'plain']);
+    expect(models.data.map(({ id }) => id)).toEqual(['tiny', 'plain', 'calling']);
     expect((await openai.models.retrieve('plain')).object).toBe('model');
     await expect(openai.models.retrieve('none')).rejects.toMatchObject({
       status: 404,
@@ -201,6 +204,89 @@ describe('the openai package', () => {
   ])('refuses %s, and says so', async (_, body, code, param) => {
     const failed = openai.chat.completions.create(body as OpenAI.ChatCompletionCreateParamsNonStreaming);
     await expect(failed).rejects.toMatchObject({ code, param });
+  });
+});
+
+describe('formats', () => {
+  const schema = {
+    type: 'object',
+    properties: {
+      city: { type: 'string', maxLength: 12 },
+      degrees: { type: 'integer', minimum: -40, maximum: 50 },
+    },
+    required: ['city', 'degrees'],
+    additionalProperties: false,
+  };
+  const validate = new Ajv().compile(schema);
+
+  test.each([1, 2, 3, 4, 5])('a JSON schema holds for what is written, seed %i', async (seed) => {
+    const { choices } = await openai.chat.completions.create({
+      ...chat,
+      seed,
+      temperature: 1.5,
+      max_tokens: 60,
+      response_format: { type: 'json_schema', json_schema: { name: 'weather', schema, strict: true } },
+    });
+    expect(choices[0]!.finish_reason).toBe('stop');
+    expect(validate(JSON.parse(choices[0]!.message.content!))).toBe(true);
+  });
+
+  test('a JSON object, streamed', async () => {
+    const stream = openai.chat.completions.stream({
+      ...chat,
+      model: 'plain',
+      n: 2,
+      max_tokens: 40,
+      response_format: { type: 'json_object' },
+    });
+    const { choices } = await stream.finalChatCompletion();
+    for (const { message } of choices) expect(typeof JSON.parse(message.content!)).toBe('object');
+  });
+
+  test('a schema that cannot be followed is refused before anything is written', async () => {
+    const refused = openai.chat.completions.create({
+      ...chat,
+      stream: true,
+      response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { not: {} } } },
+    });
+    await expect(refused).rejects.toMatchObject({ status: 400, message: expect.stringContaining('#/not') });
+  });
+
+  const tools = [{ type: 'function' as const, function: { name: 'look_up', parameters: schema } }];
+
+  test('a tool is called, and its result is read', async () => {
+    const asked = { ...chat, model: 'calling', tools, max_tokens: 120 };
+    const { choices } = await openai.chat.completions.create({ ...asked, tool_choice: 'required' });
+    const { message, finish_reason: reason } = choices[0]!;
+    const call = message.tool_calls![0] as OpenAI.ChatCompletionMessageFunctionToolCall;
+    expect(reason).toBe('tool_calls');
+    expect(message.content).toBeNull();
+    expect(call.function.name).toBe('look_up');
+    expect(validate(JSON.parse(call.function.arguments))).toBe(true);
+    const told = { role: 'tool' as const, tool_call_id: call.id, content: '21 degrees' };
+    const next = await openai.chat.completions.create({ ...asked, messages: [...messages, message, told] });
+    expect(next.usage!.prompt_tokens_details!.cached_tokens).toBeGreaterThan(50);
+  });
+
+  test('a call is streamed', async () => {
+    const stream = openai.chat.completions.stream({
+      ...chat,
+      model: 'calling',
+      tools,
+      tool_choice: { type: 'function', function: { name: 'look_up' } },
+      max_tokens: 120,
+    });
+    const { choices } = await stream.finalChatCompletion();
+    const [call] = choices[0]!.message.tool_calls!;
+    expect(
+      validate(JSON.parse((call as OpenAI.ChatCompletionMessageFunctionToolCall).function.arguments)),
+    ).toBe(true);
+  });
+
+  test('with tools, text is text', async () => {
+    const { choices } = await openai.chat.completions.create({ ...chat, model: 'calling', tools });
+    expect(choices[0]!.message.tool_calls).toBeUndefined();
+    expect(choices[0]!.message.content).not.toBe('');
   });
 });
 

@@ -1,12 +1,13 @@
 /** What Prometheus is told. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { EngineFigures } from './engine/protocol.js';
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
 export interface GaugeSources {
   /** Answers that are being written, and requests that wait to be. */
   slots(): { inUse: number; waiting: number };
-  cache(): Promise<{ bytes: number; states: number }>;
+  engine(): Promise<EngineFigures>;
 }
 
 export class Metrics {
@@ -69,6 +70,11 @@ export class Metrics {
         this.set(sources.slots().waiting);
       },
     });
+    const sequences = new Gauge({
+      name: 'heddle_sequences',
+      help: 'Sequences that the engine holds for requests.',
+      registers,
+    });
     const cacheStates = new Gauge({
       name: 'heddle_cache_states',
       help: 'States of what was read before that are in memory.',
@@ -79,9 +85,10 @@ export class Metrics {
       help: 'Bytes that they take.',
       registers,
       async collect() {
-        const { bytes, states } = await sources.cache();
-        this.set(bytes);
-        cacheStates.set(states);
+        const figures = await sources.engine();
+        this.set(figures.cacheBytes);
+        cacheStates.set(figures.cacheStates);
+        sequences.set(figures.sequences);
       },
     });
   }

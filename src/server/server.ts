@@ -84,10 +84,7 @@ async function listen(
   let status: 'ok' | 'draining' | 'failed' = 'ok';
   const metrics = new Metrics({
     slots: () => slots,
-    async cache() {
-      const { cacheBytes, cacheStates } = await engine.calls.call('figures', null);
-      return { bytes: cacheBytes, states: cacheStates };
-    },
+    engine: () => engine.calls.call('figures', null),
   });
   const app = createApp(
     {

@@ -4,6 +4,15 @@
  */
 import { basename, resolve } from 'node:path';
 import { ConfigError, TokenizerError } from '../../errors.js';
+import {
+  anyObject,
+  Constraint,
+  choice,
+  literal,
+  type Node,
+  schemaNode,
+  sequence,
+} from '../../generate/grammar/index.js';
 import type { LoadOptions, Session, StopReason } from '../../generate/index.js';
 import { encodeTrace } from '../../inspect/index.js';
 import { ContextError, UnknownModelError } from '../errors.js';
@@ -15,6 +24,7 @@ import { describer, logprobsOf } from './logprobs.js';
 import type {
   EngineCalls,
   EngineFigures,
+  Format,
   GenerateEvent,
   GenerateRequest,
   GenerateResult,
@@ -47,7 +57,7 @@ export interface EngineOptions {
 const DEFAULT_ANSWER = 4096;
 
 export class Engine implements Handlers<EngineCalls> {
-  private active = 0;
+  private sequences = 0;
 
   private constructor(
     private readonly served: ReadonlyMap<string, ServedModel>,
@@ -83,7 +93,7 @@ export class Engine implements Handlers<EngineCalls> {
   async figures(): Promise<EngineFigures> {
     const caches = [...this.served.values()].map(({ cache }) => cache);
     return {
-      active: this.active,
+      sequences: this.sequences,
       cacheBytes: caches.reduce((sum, { bytes }) => sum + bytes, 0),
       cacheStates: caches.reduce((sum, { size }) => sum + size, 0),
     };
@@ -93,7 +103,7 @@ export class Engine implements Handlers<EngineCalls> {
     const served = this.named(request.model);
     const beginning = await this.beginning(request, served);
     const prompt = await served.prepare(request.prompt, beginning, { answers: false });
-    this.active++;
+    this.sequences++;
     try {
       const { session } = await served.read(prompt, beginning?.snapshot, signal);
       try {
@@ -110,7 +120,7 @@ export class Engine implements Handlers<EngineCalls> {
         session.dispose();
       }
     } finally {
-      this.active--;
+      this.sequences--;
     }
   }
 
@@ -129,9 +139,14 @@ export class Engine implements Handlers<EngineCalls> {
     const prompt = await served.prepare(request.prompt, beginning, { answers: true });
     const maxTokens = answerLength(request.maxTokens, prompt.ids.length, served.info.context);
     const sessions: Session[] = [];
-    this.active++;
+    this.sequences += request.n;
     try {
       const stepwise = isStepwise(request);
+      const ends = endsOf(served);
+      // What is wrong with a format is told before anything is read.
+      const steering = Array.from({ length: stepwise ? request.n : 0 }, () =>
+        steeringOf(request, served, ends),
+      );
       const read = await served.read(prompt, beginning?.snapshot, signal, { logits: stepwise });
       const { session, reusedTokens, readTokens } = read;
       sessions.push(session);
@@ -139,7 +154,9 @@ export class Engine implements Handlers<EngineCalls> {
       yield { kind: 'start', promptTokens: prompt.ids.length, reusedTokens, readTokens };
       const settings = { ...request, maxTokens };
       const answers = sessions.map((each, choice) =>
-        (stepwise ? this.writeSteered : this.write).call(this, served, each, choice, settings),
+        stepwise
+          ? this.writeSteered(served, each, choice, settings, steering[choice]!, ends)
+          : this.write(served, each, choice, settings),
       );
       let text = '';
       for await (const event of merged(answers, signal)) {
@@ -153,7 +170,7 @@ export class Engine implements Handlers<EngineCalls> {
       return { stateBytes, state };
     } finally {
       for (const each of sessions) each.dispose();
-      this.active--;
+      this.sequences -= request.n;
     }
   }
 
@@ -208,15 +225,14 @@ export class Engine implements Handlers<EngineCalls> {
     session: Session,
     choice: number,
     request: GenerateRequest & { maxTokens: number },
+    steering: readonly Steering[],
+    ends: readonly number[],
   ): AsyncGenerator<GenerateEvent> {
     const { language } = served;
-    const { model, tokenizer } = language;
     const { logprobs } = request;
-    const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
-    const ends = [...new Set([...served.ends, ...model.eosTokenIds, ...endOfText])];
     const options = { ...textOptions(served, request, choice), ends };
     const describe = describer(language, vocabularyOf(served));
-    const steps = writeStepwise(language, session, options, steeringOf(request));
+    const steps = writeStepwise(language, session, options, steering);
     let writtenTokens = 0;
     let next = await steps.next();
     try {
@@ -277,6 +293,12 @@ function isStepwise({ logprobs, format, bias, frequencyPenalty, presencePenalty 
   );
 }
 
+/** All tokens that end an answer. */
+function endsOf({ ends, language: { model, tokenizer } }: ServedModel): number[] {
+  const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
+  return [...new Set([...ends, ...model.eosTokenIds, ...endOfText])];
+}
+
 function textOptions(
   { sampling, info }: ServedModel,
   {
@@ -304,13 +326,38 @@ function textOptions(
   };
 }
 
-function steeringOf({ bias, frequencyPenalty = 0, presencePenalty = 0 }: GenerateRequest): Steering[] {
+function steeringOf(
+  { bias, frequencyPenalty = 0, presencePenalty = 0, format }: GenerateRequest,
+  served: ServedModel,
+  ends: readonly number[],
+): Steering[] {
   return [
     ...(bias?.length ? [biased(bias)] : []),
     ...(frequencyPenalty !== 0 || presencePenalty !== 0
       ? [penalized(presencePenalty, frequencyPenalty)]
       : []),
+    // What it leaves out must stay out: it comes last.
+    ...(format ? [new Constraint(grammarOf(format), served.tokenTree, ends)] : []),
   ];
+}
+
+function grammarOf(format: Format): Node {
+  switch (format.kind) {
+    case 'json':
+      return anyObject();
+    case 'schema':
+      return schemaNode(format.schema);
+    case 'call':
+      return choice(
+        ...format.tools.map(({ name, parameters }) =>
+          sequence(
+            literal(`<tool_call>\n{"name": ${JSON.stringify(name)}, "arguments": `),
+            schemaNode(parameters),
+            literal('}\n</tool_call>'),
+          ),
+        ),
+      );
+  }
 }
 
 /** Undefined where the tokenizer does not tell: log probabilities go without the bytes of partial characters then. */

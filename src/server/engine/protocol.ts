@@ -123,8 +123,8 @@ export interface TraceCall {
 
 /** What the engine is at; numbers that go up and down. */
 export interface EngineFigures {
-  /** Sequences that read or write. */
-  readonly active: number;
+  /** Sequences that are held for requests. */
+  readonly sequences: number;
   /** Bytes that the prefix caches hold in memory, and how many states those are. */
   readonly cacheBytes: number;
   readonly cacheStates: number;

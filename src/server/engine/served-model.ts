@@ -1,7 +1,9 @@
 /** One of the models that a server has: how what is said to it becomes tokens, and reading them with all that is remembered. */
 import { join } from 'node:path';
 import { DataError, TokenizerError } from '../../errors.js';
+import { TokenTree } from '../../generate/grammar/index.js';
 import {
+  Batching,
   GENERATE_DEFAULTS,
   type LanguageModel,
   type LoadOptions,
@@ -69,7 +71,9 @@ const PROBE = 'heddle_probe';
 
 export class ServedModel {
   private readonly turns = new Turns();
+  private readonly batch: Batching;
   private vocabularyMade: Vocabulary | undefined;
+  private treeMade: TokenTree | undefined;
   /** States on their way to the disk. */
   private readonly putting = new Set<Promise<void>>();
 
@@ -82,7 +86,9 @@ export class ServedModel {
     /** How the checkpoint says to sample, else as everywhere. */
     readonly sampling: SamplingOptions,
     readonly cache: PrefixCache,
-  ) {}
+  ) {
+    this.batch = new Batching(language);
+  }
 
   /** Loads the model in a folder. Throws as `loadModel` does. */
   static async open(folder: string, options: ServedModelOptions): Promise<ServedModel> {
@@ -124,6 +130,12 @@ export class ServedModel {
   get vocabulary(): Vocabulary {
     this.vocabularyMade ??= Vocabulary.of(this.language.tokenizer);
     return this.vocabularyMade;
+  }
+
+  /** The tokens that texts consist of. Throws as `vocabulary` does. */
+  get tokenTree(): TokenTree {
+    this.treeMade ??= new TokenTree(this.vocabulary);
+    return this.treeMade;
   }
 
   /**
@@ -226,7 +238,7 @@ export class ServedModel {
     const cached = await this.cache.find(usable);
     const own = beginning?.begins(usable) ? beginning : undefined;
     const known = [cached, own].reduce((a, b) => ((b?.length ?? 0) > (a?.length ?? 0) ? b : a));
-    const session = this.language.session();
+    const session = this.language.session({ batch: this.batch });
     try {
       if (known) session.restore(known);
       const reusedTokens = known?.length ?? 0;

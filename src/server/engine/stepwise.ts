@@ -45,7 +45,7 @@ export async function* writeStepwise(
   for (let count = 0; count < options.maxTokens && !watch.stopped && reason !== 'token'; count++) {
     const { logits } = await session.snapshot();
     const steered = logits!.slice();
-    for (const { steer } of steering) steer(steered, options.maxTokens - count);
+    for (const each of steering) each.steer(steered, options.maxTokens - count);
     const choosing = { ...options, occurred: session.tokens };
     const id = await language.choose(steered, random.uniform(), choosing);
     if (options.ends.includes(id)) {
@@ -53,7 +53,7 @@ export async function* writeStepwise(
       break;
     }
     await session.read([id]);
-    if (steering.map(({ chosen }) => chosen(id)).includes(true)) reason = 'token';
+    if (steering.map((each) => each.chosen(id)).includes(true)) reason = 'token';
     yield { id, text: watch.push(text.push(id)), logits: logits! };
   }
   const rest = watch.push(text.end()) + watch.end();

@@ -1,0 +1,5 @@
+/** Texts that have to follow a grammar. */
+export { Constraint, TokenTree } from './constraint.js';
+export { anyObject, objectOf } from './json.js';
+export { schemaNode } from './json-schema.js';
+export { choice, literal, type Node, repeat, sequence } from './node.js';

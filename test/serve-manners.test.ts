@@ -1,0 +1,287 @@
+/** How the server behaves: who may ask for what, what happens when clients leave, and when it is told to stop. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Ajv2020 as Ajv } from 'ajv/dist/2020.js';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { build, heddle } from './testing/heddle.js';
+import { post, type Served, serve, writeTinyModel } from './testing/server.js';
+
+const root = mkdtempSync(join(tmpdir(), 'heddle-serve-manners-'));
+const model = join(root, 'tiny');
+const started: Served[] = [];
+beforeAll(async () => {
+  build();
+  // Large enough that an answer takes its time, and long enough that it does not end by itself.
+  await writeTinyModel(model, { change: { maxPositionEmbeddings: 100_000, eosTokenId: 299 } });
+});
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((server) => server.stop()));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+let folders = 0;
+async function start(...args: string[]): Promise<Served> {
+  const data = join(root, `data-${folders++}`);
+  const server = await serve([model, '--data', data, '--threads', '1', ...args]);
+  started.push(server);
+  return server;
+}
+
+const body = (more = {}) => ({ model: 'tiny', prompt: 'the cat', max_tokens: 4, seed: 1, ...more });
+/** So long that it never ends while a test lasts. */
+const endless = body({ max_tokens: 90_000, temperature: 0, stream: true });
+
+async function metric({ url }: Served, name: string, headers: Record<string, string> = {}): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`, { headers })).text();
+  return Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
+}
+
+const requestsOf = (server: Served) => server.log().filter(({ event }) => event === 'request');
+
+/** Waits until something is so. */
+const until = (check: () => Promise<void> | void) => vi.waitFor(check, { timeout: 60_000, interval: 20 });
+
+describe('keys', () => {
+  test('are needed where there are any, and states belong to them', async () => {
+    const keys = join(root, 'keys.json');
+    const [ada, ben] = await Promise.all([heddle(['key', keys, 'ada'])]).then(async ([first]) => [
+      first!.stdout.trim(),
+      (await heddle(['key', keys, 'ben'])).stdout.trim(),
+    ]);
+    expect(readFileSync(keys, 'utf8')).not.toContain(ada);
+    const server = await start('--keys', keys, '--host', '0.0.0.0');
+    const url = server.url.replace('0.0.0.0', '127.0.0.1');
+    const as = (key: string) => ({ authorization: `Bearer ${key}` });
+    for (const headers of [{}, as('wrong'), as(`${ada}x`), { authorization: `Basic ${ada}` }]) {
+      const refused = await post(`${url}/v1/completions`, body(), headers);
+      expect(refused.status).toBe(401);
+      expect(await refused.json()).toMatchObject({ error: { code: 'invalid_api_key' } });
+      expect((await fetch(`${url}/metrics`, { headers })).status).toBe(401);
+    }
+    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    const saved = await post(`${url}/v1/states`, { prompt: 'the cat' }, as(ada!));
+    expect(saved.status).toBe(201);
+    const { id } = (await saved.json()) as { id: string };
+    const seen = async (key: string) => (await fetch(`${url}/v1/states/${id}`, { headers: as(key) })).status;
+    expect([await seen(ada!), await seen(ben!)]).toEqual([200, 404]);
+    const taken = await post(`${url}/v1/completions`, body({ state: id }), as(ben!));
+    expect(taken.status).toBe(404);
+    expect(requestsOf(server).map(({ key }) => key)).toContain('ben');
+  });
+
+  test('without them, other addresses and other names than this machine are refused', async () => {
+    await expect(start('--host', '0.0.0.0')).rejects.toThrow(/heddle key/);
+    const { url } = await start();
+    const { port } = new URL(url);
+    const socket = connect(Number(port), '127.0.0.1');
+    socket.write('GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n');
+    let answer = '';
+    for await (const part of socket) answer += part;
+    expect(answer).toMatch(/^HTTP\/1.1 403 /);
+    expect(answer).toContain('forbidden_host');
+  });
+
+  test('may ask so often, and so much at once', async () => {
+    const server = await start('--key-rate', '4', '--key-concurrency', '1');
+    const running = new AbortController();
+    const stream = await fetch(`${server.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(endless),
+      signal: running.signal,
+    });
+    expect(stream.status).toBe(200);
+    expect(stream.headers.get('x-ratelimit-limit-requests')).toBe('4');
+    const second = await post(`${server.url}/v1/completions`, body());
+    expect(second.status).toBe(429);
+    expect(second.headers.get('retry-after')).toBe('1');
+    expect(await second.json()).toMatchObject({
+      error: { type: 'rate_limit_error', code: 'concurrency_limit_exceeded' },
+    });
+    running.abort();
+    await until(async () => expect(await metric(server, 'heddle_answers_running')).toBe(0));
+    const statuses = [];
+    for (let i = 0; i < 4; i++) statuses.push((await post(`${server.url}/v1/completions`, body())).status);
+    expect(statuses).toEqual([200, 200, 200, 429]);
+    const late = await post(`${server.url}/v1/completions`, body());
+    expect(await late.json()).toMatchObject({ error: { code: 'rate_limit_exceeded' } });
+    expect(Number(late.headers.get('retry-after'))).toBeGreaterThan(1);
+  });
+});
+
+describe('limits', () => {
+  test('of bodies, types and places', async () => {
+    const { url } = await start('--max-body', '1', '--answers', '2', '--waiting', '1', '--context', '200');
+    const large = await post(`${url}/v1/completions`, body({ prompt: 'x'.repeat(2e6) }));
+    expect([large.status, ((await large.json()) as { error: { code: string } }).error.code]).toEqual([
+      413,
+      'body_too_large',
+    ]);
+    const text = await fetch(`${url}/v1/completions`, { method: 'POST', body: JSON.stringify(body()) });
+    expect(text.status).toBe(415);
+    const long = await post(`${url}/v1/completions`, body({ prompt: 'the cat '.repeat(300) }));
+    expect(await long.json()).toMatchObject({ error: { code: 'context_length_exceeded' } });
+    const many = await post(`${url}/v1/completions`, body({ n: 3 }));
+    expect(await many.json()).toMatchObject({ error: { code: 'too_many_answers' } });
+    expect((await fetch(`${url}/nothing`)).status).toBe(404);
+  });
+
+  test('of the line: who waits is answered, more are refused', async () => {
+    const server = await start('--answers', '1', '--waiting', '1');
+    const running = new AbortController();
+    const first = await fetch(`${server.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(endless),
+      signal: running.signal,
+    });
+    expect(first.status).toBe(200);
+    const waiting = post(`${server.url}/v1/completions`, body());
+    await until(async () => expect(await metric(server, 'heddle_requests_waiting')).toBe(1));
+    const refused = await post(`${server.url}/v1/completions`, body());
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1']);
+    running.abort();
+    expect((await waiting).status).toBe(200);
+  });
+
+  test('of time: an answer that takes too long ends with an error', async () => {
+    const { url } = await start('--timeout', '1');
+    const whole = await post(`${url}/v1/completions`, { ...endless, stream: false });
+    expect([whole.status, await whole.json()]).toMatchObject([408, { error: { code: 'timeout' } }]);
+    const streamed = await (await post(`${url}/v1/completions`, endless)).text();
+    expect(streamed.trim().split('\n\n').at(-1)).toContain('"code":"timeout"');
+  });
+});
+
+describe('clients that leave', () => {
+  test.each(['streaming', 'waiting for all of it'])('free their places while %s', async (how) => {
+    const server = await start();
+    const leaving = Array.from({ length: 5 }, () => new AbortController());
+    const asked = leaving.map(({ signal }) =>
+      fetch(`${server.url}/v1/completions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ ...endless, stream: how === 'streaming' }),
+        signal,
+      }).catch(() => undefined),
+    );
+    await until(async () => expect(await metric(server, 'heddle_answers_running')).toBe(5));
+    if (how === 'streaming') await Promise.all(asked);
+    for (const each of leaving) each.abort();
+    await until(async () => expect(await metric(server, 'heddle_answers_running')).toBe(0));
+    // Nothing goes on in secret: the engine itself has nothing to do.
+    await until(async () => expect(await metric(server, 'heddle_sequences')).toBe(0));
+    const next = await post(`${server.url}/v1/completions`, body());
+    expect(next.status).toBe(200);
+  });
+});
+
+describe('told to stop', () => {
+  test('it lets running answers end, and takes no more', async () => {
+    const server = await start();
+    const running = await post(
+      `${server.url}/v1/completions`,
+      body({ max_tokens: 3000, temperature: 0, stream: true }),
+    );
+    const reader = running.body!.getReader();
+    await reader.read();
+    const code = server.stop();
+    await until(() => expect(server.log().map(({ event }) => event)).toContain('draining'));
+    let text = '';
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      text += new TextDecoder().decode(next.value);
+    }
+    expect(text).toContain('"finish_reason":"length"');
+    expect(text.trimEnd().endsWith('data: [DONE]')).toBe(true);
+    expect(await code).toBe(0);
+  });
+
+  test('it ends what takes longer than it waits', async () => {
+    const server = await start('--drain', '1');
+    const running = await post(`${server.url}/v1/completions`, endless);
+    const code = server.stop();
+    expect((await running.text()).trim().split('\n\n').at(-1)).toContain('"code":"stopping"');
+    expect(await code).toBe(0);
+  });
+
+  test('a port that is taken is said to be', async () => {
+    const { url } = await start();
+    await expect(start('--port', new URL(url).port)).rejects.toThrow(/cannot listen/);
+  });
+});
+
+describe('the log', () => {
+  test('tells what was done and not what was said', async () => {
+    const server = await start();
+    await post(`${server.url}/v1/completions`, body({ prompt: 'the dog sat on the log' }));
+    await until(() => expect(requestsOf(server)).toHaveLength(1));
+    const [entry] = requestsOf(server);
+    expect(entry).toMatchObject({
+      method: 'POST',
+      path: '/v1/completions',
+      status: 200,
+      model: 'tiny',
+      completion_tokens: 4,
+    });
+    expect(JSON.stringify(server.log())).not.toContain('dog');
+  });
+
+  test('tells it where that was asked for', async () => {
+    const server = await start('--log-texts');
+    const answer = await post(`${server.url}/v1/completions`, body({ prompt: 'the dog' }));
+    const { choices } = (await answer.json()) as { choices: { text: string }[] };
+    await until(() => expect(requestsOf(server)).toHaveLength(1));
+    expect(requestsOf(server)[0]).toMatchObject({
+      prompt: [{ kind: 'text', text: 'the dog' }],
+      answers: [choices[0]!.text],
+    });
+  });
+});
+
+describe('the OpenAPI document', () => {
+  test('holds for what is answered', async () => {
+    const { url } = await start();
+    const document = (await (await fetch(`${url}/openapi.json`)).json()) as {
+      openapi: string;
+      paths: Record<
+        string,
+        Record<string, { responses: Record<string, { content: Record<string, { schema: object }> }> }>
+      >;
+      components: object;
+    };
+    expect(document.openapi).toBe('3.1.0');
+    const ajv = new Ajv({ strict: false });
+    const check = async (path: string, method: string, answer: Response): Promise<void> => {
+      const { responses } = document.paths[path]![method]!;
+      const { schema } = (responses[answer.status] ?? responses.default)!.content['application/json']!;
+      const validate = ajv.compile({ ...schema, components: document.components });
+      const value = await answer.json();
+      expect([path, answer.status, validate(value), validate.errors]).toEqual([
+        path,
+        answer.status,
+        true,
+        null,
+      ]);
+    };
+    const chat = {
+      model: 'tiny',
+      messages: [{ role: 'user', content: 'the cat' }],
+      max_tokens: 3,
+      logprobs: true,
+      save_state: true,
+    };
+    await check('/v1/models', 'get', await fetch(`${url}/v1/models`));
+    await check('/v1/models/{model}', 'get', await fetch(`${url}/v1/models/tiny`));
+    await check('/v1/chat/completions', 'post', await post(`${url}/v1/chat/completions`, chat));
+    await check('/v1/chat/completions', 'post', await post(`${url}/v1/chat/completions`, {}));
+    await check('/v1/completions', 'post', await post(`${url}/v1/completions`, body({ logprobs: 1, n: 2 })));
+    await check('/v1/states', 'post', await post(`${url}/v1/states`, { prompt: 'the' }));
+    await check('/v1/states', 'get', await fetch(`${url}/v1/states`));
+    await check('/v1/states/{id}', 'get', await fetch(`${url}/v1/states/none`));
+    await check('/healthz', 'get', await fetch(`${url}/healthz`));
+    const sent = document.components as { schemas: Record<string, object> };
+    expect(ajv.compile({ ...sent.schemas.ChatRequest, components: document.components })(chat)).toBe(true);
+  });
+});
