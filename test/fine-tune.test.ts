@@ -86,6 +86,10 @@ test('adapters: trained, evaluated, generated with, resumed and merged', async (
     ],
   });
 
+  expect(readFileSync(join(at('lora'), 'metrics.jsonl'), 'utf8')).toMatch(
+    /"event":"sample","step":0,"prompt":"./,
+  );
+
   const plain = await perplexity(base, corpus);
   const adapted = await perplexity(base, corpus, '--adapter', adapter);
   expect(adapted).toBeLessThan(0.9 * plain);

@@ -68,6 +68,13 @@ test('trains, says how good the model is and where it lies', async () => {
   expect(stderr).toMatch(/step 16\/16 +loss \d/);
   expect(stderr).toMatch(/done: validation perplexity \d+\.\d+, model in /);
   expect(code).toBe(0);
+  const log = readFileSync(join(out(), 'metrics.jsonl'), 'utf8').trim().split('\n');
+  const samples = log.map((line) => JSON.parse(line)).filter(({ event }) => event === 'sample');
+  expect(samples.map(({ step }) => step)).toEqual([0, 16]);
+  for (const { prompt, text } of samples) {
+    expect(TEXT).toContain(prompt.trim());
+    expect(text.length).toBeGreaterThan(0);
+  }
   for (const name of ['config.json', 'model.safetensors', 'tokenizer.json', 'optimizer.safetensors']) {
     expect(existsSync(join(out(), 'checkpoint', name)), name).toBe(true);
   }

@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openDevice } from '../engine/index.js';
+import { type HostTensor, openDevice, type Weight } from '../engine/index.js';
 import { CheckpointError, ConfigError, DataError, StorageError, TrainingError } from '../errors.js';
 import { DESIGNS, hybridModel, preset, readModel, readWeights, writeModel } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
@@ -101,6 +101,32 @@ describe('learning', () => {
       'evaluation 24',
       'saved 24',
     ]);
+  });
+
+  test('after each evaluation it asks for a sample, with the weights of that moment', async () => {
+    const folder = at('run');
+    const seen: number[] = [];
+    let last: ReadonlyMap<string, Weight> = new Map();
+    await train(
+      tinyInput(folder, {
+        sample: async (model, weights) => {
+          seen.push(weights.size);
+          last = weights;
+          return { prompt: model.pattern, text: `sample ${seen.length}` };
+        },
+      }),
+    );
+    const samples = metrics(folder).flatMap((each) => (each.event === 'sample' ? [each] : []));
+    expect(samples.map(({ step, prompt, text }) => [step, prompt, text])).toEqual([
+      [0, 'M-S-', 'sample 1'],
+      [8, 'M-S-', 'sample 2'],
+      [16, 'M-S-', 'sample 3'],
+      [24, 'M-S-', 'sample 4'],
+    ]);
+    const checkpoint = join(folder, 'checkpoint');
+    const saved = await readWeights(checkpoint, await readModel(checkpoint));
+    expect(seen).toEqual(Array(4).fill(saved.size));
+    for (const [name, { data }] of saved) expect((last.get(name) as HostTensor).data, name).toEqual(data);
   });
 
   test('the checkpoint is a model that can be read, with its tokenizer', async () => {
