@@ -276,8 +276,9 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       visited = await visit(server.url);
       const { page } = visited;
       await page.getByLabel('This server wants a key').fill('wrong');
+      const again = page.waitForEvent('load');
       await page.getByRole('button', { name: 'Use it' }).click();
-      await page.waitForEvent('load');
+      await again;
       await page.getByLabel('This server wants a key').fill(made.stdout.trim());
       await page.getByRole('button', { name: 'Use it' }).click();
       await page.getByText('has read nothing yet').waitFor();
