@@ -112,7 +112,7 @@ class ServerProcess {
   static async start({ folder, threads }: ServePlan): Promise<ServerProcess> {
     const data = await mkdtemp(join(tmpdir(), 'heddle-bench-serve-'));
     const command = fileURLToPath(new URL('../cli/main.js', import.meta.url));
-    const limits = ['--answers', '128', '--key-concurrency', '1000', '--key-rate', '1000000'];
+    const limits = ['--answers', '128'];
     const place = ['--port', '0', '--data', data, '--threads', String(threads)];
     const child = spawn(process.execPath, [command, 'serve', folder, ...place, ...limits], {
       stdio: ['ignore', 'pipe', 'inherit'],
