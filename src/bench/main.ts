@@ -1,7 +1,4 @@
 /** `npm run bench`: how fast Heddle is on this machine, and how much memory it takes. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceName, openDevice } from '../engine/index.js';
@@ -11,6 +8,7 @@ import { type LoadResult, measureLoading } from './load-section.js';
 import { describeMachine } from './machine.js';
 import { measureBandwidth, measurePeak, type Peak } from './peak.js';
 import { FULL, QUICK, SECTIONS, type Section } from './plan.js';
+import { positive } from './positive.js';
 import {
   generationText,
   highest,
@@ -18,14 +16,13 @@ import {
   machineText,
   peakText,
   runtimeText,
-  servedText,
-  soakText,
+  streamText,
   trainText,
 } from './report.js';
 import { measureRuntimes } from './runtime-section.js';
-import { writeServedModel } from './serve-model.js';
-import { measureServing } from './serve-section.js';
+import { addServeCommand } from './serve-command.js';
 import { SHAPES, type ShapeName } from './shapes.js';
+import { measureStream, STREAMERS, type Streamer, type Stretch } from './stream-section.js';
 import { measureTraining, type TrainResult } from './train-section.js';
 
 interface Options {
@@ -78,13 +75,6 @@ function say(text: string): void {
   process.stdout.write(`${text}\n\n`);
 }
 
-function threadCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1)
-    throw new InvalidArgumentError('expected a whole number, 1 or more.');
-  return count;
-}
-
 function sections(text: string): Section[] {
   return text.split(',').map((name) => {
     const section = SECTIONS.find((known) => known === name);
@@ -97,7 +87,7 @@ const program = new Command('bench')
   .description('measures this machine: matrix products, the training step, prefill, decode and loading')
   // An option behind the name of a command is the command's.
   .enablePositionalOptions()
-  .option('--threads <n>', 'threads that compute', threadCount, 2)
+  .option('--threads <n>', 'threads that compute', positive, 2)
   .addOption(new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu']).default('cpu'))
   .addOption(
     new Option('--only <sections>', `some of ${SECTIONS.join(',')}; the peak is always measured`)
@@ -152,7 +142,7 @@ const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
 program
   .command('runtime')
   .description('reading and writing with quantized models of published shapes, beside a peer')
-  .option('--threads <n>', 'threads that compute', threadCount, 2)
+  .option('--threads <n>', 'threads that compute', positive, 2)
   .addOption(
     new Option('--shapes <names>', `some of ${SHAPE_NAMES.join(',')}`)
       .argParser(listOf(SHAPE_NAMES))
@@ -165,82 +155,43 @@ program
   )
   .addOption(
     new Option('--contexts <tokens>', 'tokens that come before those written')
-      .argParser((text) => text.split(',').map(threadCount))
+      .argParser((text) => text.split(',').map(positive))
       .default([128, 4096, 8192, 65_536], '128,4096,8192,65536'),
   )
-  .option('--rounds <n>', 'how often each task is done; the best counts', threadCount, 3)
+  .option('--rounds <n>', 'how often each task is done; the best counts', positive, 3)
   .option('--peer <folder>', 'a peer to race with, such as bench/peers/node-llama-cpp')
   .action((options: RuntimeOptions) => runRuntime(options));
 
-interface ServeOptions {
+interface StreamOptions {
+  tokens: number;
+  stretch: number;
   threads: number;
-  model: string;
-  shape?: ShapeName;
-  bits: number;
-  clients: readonly number[];
-  prompt: number;
-  answer: number;
-  rounds: number;
-  soak: number;
+  seconds: number;
 }
 
-async function runServe({
-  threads,
-  model,
-  shape,
-  bits,
-  clients,
-  prompt,
-  answer,
-  rounds,
-  soak,
-}: ServeOptions) {
-  say(machineText(describeMachine('cpu', threads)));
-  const made = shape === undefined ? undefined : await mkdtemp(join(tmpdir(), 'heddle-serve-'));
-  try {
-    const quantization = { bits: bits as 4 | 8, block: 128 as const };
-    const folder = made === undefined ? model : await writeServedModel(made, shape!, quantization);
-    const plan = {
-      folder,
-      threads,
-      clients,
-      promptTokens: prompt,
-      answerTokens: answer,
-      rounds,
-      soakSeconds: soak,
-    };
-    const results = await measureServing(plan, ({ clients: count, shared }) =>
-      process.stderr.write(
-        `${count} clients, ${shared ? 'one beginning' : 'beginnings of their own'}: done\n`,
-      ),
-    );
-    const what = shape === undefined ? model : `${shape}, ${bits} bits`;
-    say(servedText(`${what}, prompts of ${prompt} tokens, answers of up to ${answer}`, results.loads));
-    if (results.soak) say(soakText(results.soak));
-  } finally {
-    if (made !== undefined) await rm(made, { recursive: true, force: true });
+async function runStream(options: StreamOptions): Promise<void> {
+  say(machineText(describeMachine('cpu', options.threads)));
+  const streams = new Map<Streamer, Stretch[]>();
+  for (const streamer of STREAMERS) {
+    const stretches: Stretch[] = [];
+    for await (const stretch of measureStream(streamer, options)) stretches.push(stretch);
+    if (stretches.length > 0) streams.set(streamer, stretches);
   }
+  say(streamText(streams));
 }
 
 program
-  .command('serve')
-  .description('the server under load: clients that stream answers')
-  .option('--threads <n>', 'threads that compute', threadCount, 2)
-  .option('--model <folder>', 'the model to serve', 'assets/sotu-hybrid')
-  .addOption(
-    new Option('--shape <name>', `random weights of this shape in the place of a model`).choices(SHAPE_NAMES),
+  .command('stream')
+  .description(
+    'the shipped hybrid reads a stream into one state, and a transformer of its size as far as it gets',
   )
-  .option('--bits <n>', 'of the weights of a shape: 4 or 8', threadCount, 4)
-  .addOption(
-    new Option('--clients <numbers>', 'clients at once')
-      .argParser((text) => text.split(',').map(threadCount))
-      .default([1, 8, 32, 128], '1,8,32,128'),
-  )
-  .option('--prompt <tokens>', 'tokens of a prompt', threadCount, 256)
-  .option('--answer <tokens>', 'tokens of an answer', threadCount, 64)
-  .option('--rounds <n>', 'answers that each client asks for', threadCount, 2)
-  .option('--soak <seconds>', 'how long 8 clients go on without an end; 0 for not at all', Number, 0)
-  .action((options: ServeOptions) => runServe(options));
+  .option('--tokens <n>', 'tokens of the stream', positive, 1_000_000)
+  .option('--stretch <n>', 'tokens that are timed together', positive, 10_000)
+  .option('--threads <n>', 'threads that compute', positive, 2)
+  .option('--seconds <n>', 'stop each where it is after so long', positive, 180)
+  .action((options: StreamOptions) => runStream(options));
+
+addServeCommand(program);
 
 try {
   await program.parseAsync();

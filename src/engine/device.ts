@@ -71,10 +71,16 @@ export type Carry =
    */
   | { readonly kind: 'append'; readonly rows: Tensor; readonly axis: number };
 
-export interface Program {
+/** What a run gives back, and how it changes the memory. */
+export interface Part {
   readonly outputs: Readonly<Record<string, Tensor>>;
   /** By input name. */
   readonly carried?: Readonly<Record<string, Carry>>;
+}
+
+export interface Program extends Part {
+  /** What runs may give back instead, by a name of their own. They carry the same inputs, in the same ways. */
+  readonly others?: Readonly<Record<string, Part>>;
   /** Inputs that never change, by name: they become part of the compiled program. */
   readonly weights?: ReadonlyMap<string, Weight>;
   /** Inputs that set a size, and need not be used for anything else. */
@@ -128,9 +134,14 @@ export interface Executable {
   allocate(initial: ReadonlyMap<string, HostTensor>, length?: number): Memory;
   /**
    * Runs once. Inputs come from the feeds and from the memory, which another program may have allocated: what this one
-   * does not carry it only reads. Throws `DeviceError` for a feed that is missing, unknown, or of another type.
+   * does not carry it only reads. With the name of one of the program's `others` it gives back that. Throws `DeviceError` for a
+   * feed that is missing, unknown, or of another type.
    */
-  run(feeds: Readonly<Record<string, HostTensor>>, memory?: Memory): Promise<Record<string, HostTensor>>;
+  run(
+    feeds: Readonly<Record<string, HostTensor>>,
+    memory?: Memory,
+    other?: string,
+  ): Promise<Record<string, HostTensor>>;
   dispose(): Promise<void>;
 }
 

@@ -11,6 +11,7 @@ import type {
   Executable,
   HostTensor,
   Memory,
+  Part,
   Program,
   TensorData,
   Weight,
@@ -74,10 +75,13 @@ class OrtDevice implements Device {
   }
 
   async compile(program: Program): Promise<Executable> {
-    const carried = Object.entries(program.carried ?? {});
-    const outputs: Record<string, Tensor> = { ...program.outputs };
-    for (const [name, carry] of carried) {
-      outputs[carriedOutput(name)] = carry.kind === 'replace' ? carry.next : carry.rows;
+    const parts = partsOf(program);
+    const outputs: Record<string, Tensor> = {};
+    for (const [part, { outputs: given, carried = {} }] of parts) {
+      for (const [name, output] of Object.entries(given)) outputs[outputName(part, name)] = output;
+      for (const [name, carry] of Object.entries(carried)) {
+        outputs[carriedName(part, name)] = carry.kind === 'replace' ? carry.next : carry.rows;
+      }
     }
     const weights = program.weights ?? new Map<string, Weight>();
     const plan = await planWeights(weights);
@@ -90,20 +94,20 @@ class OrtDevice implements Device {
     for (const type of model.weights) checkWeight(type, weights.get(type.name)!);
     try {
       await plan.prepare();
-      const session = await this.createSession(model, plan, carried);
-      return new OrtExecutable(session, model, program, this.name);
+      const session = await this.createSession(model, plan, parts);
+      return new OrtExecutable(session, model, parts, this.name);
     } finally {
       await plan.release();
     }
   }
 
-  private async createSession(
-    model: OnnxModel,
-    plan: WeightPlan,
-    carried: readonly [string, Carry][],
-  ): Promise<InferenceSession> {
+  private async createSession(model: OnnxModel, plan: WeightPlan, parts: Parts): Promise<InferenceSession> {
     const staying = new Set(
-      carried.flatMap(([name, carry]) => (carry.kind === 'replace' ? [carriedOutput(name)] : [])),
+      [...parts].flatMap(([part, { carried = {} }]) =>
+        Object.entries(carried).flatMap(([name, { kind }]) =>
+          kind === 'replace' ? [carriedName(part, name)] : [],
+        ),
+      ),
     );
     const locations = model.outputs.map(
       ({ name }) => [name, staying.has(name) ? 'gpu-buffer' : 'cpu'] as const,
@@ -132,8 +136,19 @@ class OrtDevice implements Device {
   }
 }
 
-function carriedOutput(name: string): string {
-  return `carried/${name}`;
+/** What runs may give back, by name; the program's own first, under no name. */
+type Parts = ReadonlyMap<string, Part>;
+
+function partsOf({ outputs, carried = {}, others = {} }: Program): Parts {
+  return new Map([['', { outputs, carried }], ...Object.entries(others)]);
+}
+
+function outputName(part: string, name: string): string {
+  return part === '' ? name : `${part}/${name}`;
+}
+
+function carriedName(part: string, name: string): string {
+  return outputName(part, `carried/${name}`);
 }
 
 function deviceError(device: DeviceName, error: unknown): DeviceError {
@@ -159,25 +174,32 @@ class OrtExecutable implements Executable {
   readonly programBytes: number;
   readonly inputs: ReadonlySet<string>;
   private readonly types: ReadonlyMap<string, NamedType>;
-  private readonly outputs: readonly string[];
-  private readonly carried: Readonly<Record<string, Carry>>;
+  /** The names of what each part gives back, and how it changes the memory. */
+  private readonly parts: ReadonlyMap<
+    string,
+    { outputs: string[]; carried: Readonly<Record<string, Carry>> }
+  >;
 
   constructor(
     private readonly session: InferenceSession,
     model: OnnxModel,
-    // Its weights are the session's now: they must not be held twice.
-    { outputs, carried = {} }: Program,
+    parts: Parts,
     private readonly device: DeviceName,
   ) {
     this.programBytes = model.bytes.byteLength;
     this.types = new Map(model.inputs.map((type) => [type.name, type]));
     this.inputs = new Set(this.types.keys());
-    this.outputs = Object.keys(outputs);
-    this.carried = carried;
+    this.parts = new Map(
+      Array.from(parts, ([name, { outputs, carried = {} }]) => [
+        name,
+        { outputs: Object.keys(outputs), carried },
+      ]),
+    );
   }
 
   allocate(initial: ReadonlyMap<string, HostTensor>, length = 0): Memory {
-    for (const [name, carry] of Object.entries(this.carried)) {
+    const { carried } = this.part('');
+    for (const [name, carry] of Object.entries(carried)) {
       const value = initial.get(name);
       if (!value) throw new DeviceError(`the memory has no initial value for '${name}'`);
       this.check(name, value);
@@ -187,15 +209,18 @@ class OrtExecutable implements Executable {
         );
       }
     }
-    return allocateMemory(this.carried, initial, length, download);
+    return allocateMemory(carried, initial, length, download);
   }
 
   async run(
     feeds: Readonly<Record<string, HostTensor>>,
     memory?: Memory,
+    other = '',
   ): Promise<Record<string, HostTensor>> {
     const held = memory instanceof CarriedMemory ? memory : undefined;
-    const carried = Object.keys(this.carried);
+    const part = this.part(other);
+    const carried = Object.keys(part.carried);
+    const wanted = this.namesOf(other);
     if (carried.length > 0 && !held) {
       throw new DeviceError('this program carries values: run it with a memory that it allocated');
     }
@@ -215,19 +240,45 @@ class OrtExecutable implements Executable {
     }
     let results: InferenceSession.OnnxValueMapType;
     try {
-      results = await this.session.run(inputs as InferenceSession.FeedsType);
+      results = await this.session.run(inputs as InferenceSession.FeedsType, this.fetched(other));
     } catch (error) {
       throw deviceError(this.device, error);
     }
-    const left = carried.map((name) => [name, toCarried(results[carriedOutput(name)] as OrtTensor)] as const);
-    held?.advance(this.carried, new Map(left));
+    const left = carried.map(
+      (name) => [name, toCarried(results[carriedName(other, name)] as OrtTensor)] as const,
+    );
+    held?.advance(part.carried, new Map(left));
+    for (const [name, tensor] of Object.entries(results)) if (!wanted.has(name)) tensor.dispose();
     const outputs: Record<string, HostTensor> = {};
-    for (const name of this.outputs) outputs[name] = toHost(results[name] as OrtTensor);
+    for (const name of part.outputs) outputs[name] = toHost(results[outputName(other, name)] as OrtTensor);
     return outputs;
   }
 
   async dispose(): Promise<void> {
     await this.session.release();
+  }
+
+  /**
+   * What a run is to give back. Native WebGPU takes an output that was given back before, and is not asked for now, for one that is
+   * to be written in place (seen with onnxruntime-node 1.30): there all is.
+   */
+  private fetched(part: string): string[] {
+    const names = this.device === 'webgpu' ? [...this.parts.keys()] : [part];
+    return names.flatMap((name) => [...this.namesOf(name)]);
+  }
+
+  private namesOf(name: string): Set<string> {
+    const { outputs, carried } = this.part(name);
+    return new Set([
+      ...outputs.map((output) => outputName(name, output)),
+      ...Object.keys(carried).map((value) => carriedName(name, value)),
+    ]);
+  }
+
+  private part(name: string) {
+    const part = this.parts.get(name);
+    if (!part) throw new DeviceError(`the program gives back nothing under the name '${name}'`);
+    return part;
   }
 
   private check(name: string, tensor: HostTensor, sizes?: Map<string, number>): void {

@@ -263,7 +263,7 @@ export class LanguageModel {
     for (const row of ids) this.check(row);
     const batch = ids.length;
     const likeliest = ids.map(() => LIKELIEST);
-    const { read } = await this.run(
+    const { logits } = await this.run(
       {
         reading: hostZeros('float32', [1]),
         ids: int64(ids.flat(), [batch, ids[0]!.length]),
@@ -280,13 +280,18 @@ export class LanguageModel {
         ...choiceFeeds(likeliest, this.model.vocabSize),
       },
       memory,
+      'reading',
     );
-    return read!.data as Float32Array;
+    return logits!.data as Float32Array;
   }
 
   /** One run at a time, in the order in which they were asked for: runs side by side would take each other's threads. */
-  private run(feeds: Record<string, HostTensor>, memory: Memory): Promise<Record<string, HostTensor>> {
-    const result = this.turn.then(() => this.executable.run(feeds, memory));
+  private run(
+    feeds: Record<string, HostTensor>,
+    memory: Memory,
+    other?: 'reading',
+  ): Promise<Record<string, HostTensor>> {
+    const result = this.turn.then(() => this.executable.run(feeds, memory, other));
     this.turn = result.catch(() => undefined);
     return result;
   }

@@ -7,24 +7,26 @@
  * A growing state stays in its buffer, which no iteration changes; what the loop adds to it is kept beside it until the
  * end of the run. Sequences of a batch may be of different lengths: the entries of each end where the buffer's do.
  */
-import type { Program, Weight } from '../engine/index.js';
+import type { Carry, Program, Weight } from '../engine/index.js';
 import {
   add,
   cast,
   concat,
   type Dim,
+  either,
   equal,
   gather,
   greater,
   input,
+  type LoopSteps,
   less,
   loop,
   multiplyDims,
   reshape,
   type Shape,
+  slice,
   sum,
   type Tensor,
-  whenAll,
   where,
   zeros,
 } from '../graph/index.js';
@@ -32,19 +34,17 @@ import { forward, logitsOf, type Model, stateInputs } from '../models/index.js';
 import { heldBias, ParameterRegistry } from '../nn/index.js';
 import { choiceInputs, chooseTokens, withOccurred } from './choice.js';
 
-/** Names of sizes: tokens that the iterations before one read, and what came out of the chunk. */
+/** The name of a size: tokens that the iterations before one read. */
 const READ_BEFORE = 'read_before';
-const READ_FIRST = 'read_first';
 
 /**
- * Inputs: `reading` float32 [reading], one row to read or none; then `ids` int64 [batch, sequence] are read, which come
- * after `position` int64 [batch] others, and `places` int64 [places] say where in the flattened ids logits are wanted. `last`
+ * Inputs: `reading` float32 [reading], one row to read, none to write. To read, `ids` int64 [batch, sequence], which come
+ * after `position` int64 [batch] others, and `places` int64 [places], where in the flattened ids logits are wanted. To write, `last`
  * int64 [batch, 1], the tokens that writing begins with, which are read first; `random` [steps, batch] uniform numbers in
  * [0, 1), one for each token to write; `prescribed` int64 [steps, batch], tokens to take instead, or -1; `ends` int64
  * [batch, ends], the tokens that end each sequence, or -1; those of choice.ts; and the state, with `held` int64 [], how many
- * entries a growing one has. Outputs: `read` [places, vocabulary], the logits at the places; `tokens` int64
- * [steps, batch], those written, of which the last ones were not read; and `logits` [batch, vocabulary], from which those
- * were chosen.
+ * entries a growing one has. Outputs: `tokens` int64 [steps, batch], those written, of which the last ones were not read; and
+ * `logits` [batch, vocabulary], from which those were chosen. Of `reading`: `logits` [places, vocabulary] at the places.
  */
 export function generationProgram(model: Model, weights: ReadonlyMap<string, Weight>): Program {
   const { vocabSize, hiddenSize } = model;
@@ -65,27 +65,25 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   const grown = (shape: Shape, past: Dim): Dim[] => shape.map((dim) => (dim === 'past' ? past : dim));
   const registry = new ParameterRegistry();
 
-  /** What comes of reading: logits, fixed states, and what growing ones gain. */
   const stateNames = [...fixed, ...growing].map(({ name }) => name);
-  const varying = (past: Dim, at: number): Record<number, Shape> =>
-    Object.fromEntries(growing.map(({ shape }, i) => [at + fixed.length + i, grown(shape, past)]));
-
-  const [readLogits, ...read] = whenAll(
+  // Where nothing is read, none of this is computed, and nothing is given back.
+  const [readLogits, ...read] = either(
     'reading',
-    [
-      zeros(['places', vocabSize]),
-      ...fixed.map(({ name }) => states[name]!),
-      ...growing.map(({ shape }) => zeros(grown(shape, 0))),
-    ],
     () => {
       const result = forward(model, registry, ids, position, states, held && { held });
       const rows = reshape(result.hidden, [multiplyDims(['batch', 'sequence']), hiddenSize]);
-      return [
-        logitsOf(model, registry, gather(rows, places)),
-        ...stateNames.map((name) => result.state[name]!),
-      ];
+      const logits = logitsOf(model, registry, gather(rows, places));
+      return [logits, ...stateNames.map((name) => result.state[name]!)];
     },
-    varying(READ_FIRST, 1),
+    () => [
+      zeros([0, vocabSize]),
+      ...[...fixed, ...growing].map(({ shape, dtype }) =>
+        zeros(
+          shape.map(() => 0),
+          dtype,
+        ),
+      ),
+    ],
   ) as [Tensor, ...Tensor[]];
 
   const first = {
@@ -97,48 +95,60 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   };
   type Values = Record<string, Tensor> & Record<keyof typeof first, Tensor>;
   const names = [...Object.keys(first), ...stateNames];
-  const { carried, stacked } = loop(
-    'steps',
-    [...Object.values(first), ...read],
-    (step, values) => {
-      const now = Object.fromEntries(names.map((name, i) => [name, values[i]!])) as Values;
-      const recent = Object.fromEntries(growing.map(({ name }) => [name, now[name]!]));
-      const current = Object.fromEntries(fixed.map(({ name }) => [name, now[name]!]));
-      const all = { ...states, ...current };
-      const growth = held && { held, recent };
-      const result = forward(model, registry, now.last, now.position, all, growth);
-      const logits = logitsOf(model, registry, reshape(result.hidden, ['batch', hiddenSize]));
-      const chosen = reshape(chooseTokens(logits, gather(random, step), choice, now.occurred), ['batch']);
-      const given = gather(prescribed, step);
-      const next = where(less(given, 0), chosen, given);
-      const isEnd = sum(cast(equal(reshape(next, ['batch', 1]), ends), 'int64'), 1);
-      const ended = add(now.ended, isEnd);
-      return {
-        carried: [
-          reshape(next, ['batch', 1]),
-          add(now.position, 1),
-          logits,
-          ended,
-          withOccurred(now.occurred, next),
-          ...fixed.map(({ name }) => result.state[name]!),
-          ...growing.map(({ name, grows }) => concat([recent[name]!, result.state[name]!], grows!)),
-        ],
-        stacked: [next],
-        proceed: greater(sum(cast(less(ended, 1), 'int64')), 0),
-      };
-    },
-    varying(READ_BEFORE, Object.keys(first).length),
-  );
-  const final = (name: string): Tensor => carried[names.indexOf(name)]!;
-  return {
-    outputs: { read: readLogits, tokens: stacked[0]!, logits: final('logits') },
-    carried: Object.fromEntries([
-      ...fixed.map(({ name }) => [name, { kind: 'replace' as const, next: final(name) }]),
-      ...growing.map(({ name, grows }) => [
+  const step = (iteration: Tensor, values: readonly Tensor[]): LoopSteps => {
+    const now = Object.fromEntries(names.map((name, i) => [name, values[i]!])) as Values;
+    const recent = Object.fromEntries(growing.map(({ name }) => [name, now[name]!]));
+    const current = Object.fromEntries(fixed.map(({ name }) => [name, now[name]!]));
+    const all = { ...states, ...current };
+    const result = forward(model, registry, now.last, now.position, all, held && { held, recent });
+    const logits = logitsOf(model, registry, reshape(result.hidden, ['batch', hiddenSize]));
+    const chosen = reshape(chooseTokens(logits, gather(random, iteration), choice, now.occurred), ['batch']);
+    const given = gather(prescribed, iteration);
+    const next = where(less(given, 0), chosen, given);
+    const isEnd = sum(cast(equal(reshape(next, ['batch', 1]), ends), 'int64'), 1);
+    const ended = add(now.ended, isEnd);
+    return {
+      carried: [
+        reshape(next, ['batch', 1]),
+        add(now.position, 1),
+        logits,
+        ended,
+        withOccurred(now.occurred, next),
+        ...fixed.map(({ name }) => result.state[name]!),
+        ...growing.map(({ name, grows }) => concat([recent[name]!, result.state[name]!], grows!)),
+      ],
+      stacked: [next],
+      proceed: greater(sum(cast(less(ended, 1), 'int64')), 0),
+    };
+  };
+
+  const initial = [
+    ...Object.values(first),
+    ...fixed.map(({ name }) => states[name]!),
+    // Not none: WebGPU has no products of nothing.
+    ...growing.map(({ shape }) => zeros(grown(shape, 1))),
+  ];
+  const shapes = growing.map(({ shape }, i): [number, Shape] => [
+    initial.length - growing.length + i,
+    grown(shape, READ_BEFORE),
+  ]);
+  const { carried, stacked } = loop('steps', initial, step, Object.fromEntries(shapes));
+  const written = carried.slice(carried.length - stateNames.length).map((value, i) => {
+    const grows = growing[i - fixed.length]?.grows;
+    return grows === undefined ? value : slice(value, grows, 1, value.shape[grows]!);
+  });
+  const carries = (values: readonly Tensor[]): Record<string, Carry> =>
+    Object.fromEntries([
+      ...fixed.map(({ name }, i) => [name, { kind: 'replace', next: values[i]! }]),
+      ...growing.map(({ name, grows }, i) => [
         name,
-        { kind: 'append' as const, rows: final(name), axis: grows! },
+        { kind: 'append', rows: values[fixed.length + i]!, axis: grows! },
       ]),
-    ]),
+    ]);
+  return {
+    outputs: { tokens: stacked[0]!, logits: carried[names.indexOf('logits')]! },
+    carried: carries(written),
+    others: { reading: { outputs: { logits: readLogits }, carried: carries(read) } },
     sizes: [reading, choice.cut, choice.whole],
     weights,
   };

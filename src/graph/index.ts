@@ -12,11 +12,12 @@ export {
 export * from './ops/arithmetic.js';
 export * from './ops/constant.js';
 export * from './ops/convolution.js';
+export { either, when } from './ops/either.js';
 export * from './ops/elementwise.js';
 export * from './ops/experts.js';
 export * from './ops/indexing.js';
 export * from './ops/layout.js';
-export { type LoopSteps, loop, when, whenAll } from './ops/loop.js';
+export { type LoopSteps, loop } from './ops/loop.js';
 export * from './ops/matmul.js';
 export * from './ops/normalize.js';
 export * from './ops/recurrence.js';

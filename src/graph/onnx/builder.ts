@@ -1,6 +1,6 @@
 /** Collects ONNX nodes while a graph is lowered: names, constants, and the run-time values of symbolic dimensions. */
 import { ShapeError } from '../../errors.js';
-import type { LoopBody } from '../ops/loop.js';
+import type { Body } from '../ops/body.js';
 import { type Dim, dimTerms, evaluateDim, type Shape } from '../shape.js';
 import type { DType, Tensor, TensorType } from '../tensor.js';
 import {
@@ -45,7 +45,7 @@ export interface QuantizedOperand {
   integers(): { values: string; scales: string } | undefined;
 }
 
-export type SubgraphLowering = (outer: OnnxBuilder, body: LoopBody) => GraphProto;
+export type SubgraphLowering = (outer: OnnxBuilder, body: Body) => GraphProto;
 
 export class OnnxBuilder {
   readonly nodes: NodeProto[] = [];
@@ -70,8 +70,8 @@ export class OnnxBuilder {
     private readonly prefix = '',
   ) {}
 
-  /** The body of a loop; it refers to values of this graph by their names. */
-  subgraph(body: LoopBody): GraphProto {
+  /** A part that runs inside a node; it refers to values of this graph by their names. */
+  subgraph(body: Body): GraphProto {
     return this.lowerSubgraph(this, body);
   }
 

@@ -1,9 +1,7 @@
 /** A graph as an ONNX model. */
 import { HeddleError, ShapeError } from '../../errors.js';
-import type { LoopBody } from '../ops/loop.js';
-import type { Shape } from '../shape.js';
+import type { Body } from '../ops/body.js';
 import {
-  type DType,
   expansionOf,
   inputName,
   type Node,
@@ -301,39 +299,28 @@ function namesIn(graph: GraphProto): string[] {
 /** Lowerings of values that an inner graph may use: those of the graphs around it, by tensor. */
 const lowered = new WeakMap<OnnxBuilder, Map<Tensor, string>>();
 
-function lowerBody(outer: OnnxBuilder, body: LoopBody): GraphProto {
+function lowerBody(outer: OnnxBuilder, body: Body): GraphProto {
   const builder = outer.inner();
   const names = new Map(lowered.get(outer));
-  const placeholders = [body.iteration, ...body.carried];
-  for (const placeholder of placeholders) {
+  for (const placeholder of body.inputs) {
     const name = inputName(placeholder)!;
     names.set(placeholder, name);
     builder.input(name, placeholder);
   }
-  const results = [...body.results, ...body.stacked];
-  const all = body.proceed ? [...results, body.proceed] : results;
-  lowerAll(builder, body.nodes, all, names);
-
-  const prefix = inputName(body.iteration)!;
-  // ONNX's loop bodies take and return a condition.
-  const proceed = body.proceed ? names.get(body.proceed)! : builder.constant(new Uint8Array([1]), []);
-  const outputs = [
-    { name: `${prefix}.continue`, value: proceed, dtype: 'bool' as DType, shape: [] as Shape },
-    ...results.map((tensor, i) => ({
-      name: `${prefix}.result${i}`,
-      value: names.get(tensor)!,
-      dtype: tensor.dtype,
-      shape: tensor.shape.map((dim) => builder.resolve(dim)),
-    })),
-  ];
+  lowerAll(builder, body.nodes, body.results, names);
+  const outputs = body.results.map((tensor, i) => ({
+    name: `${body.name}.result${i}`,
+    value: names.get(tensor)!,
+    dtype: tensor.dtype,
+    shape: tensor.shape.map((dim) => builder.resolve(dim)),
+  }));
   fuse(builder, outputs, names);
   nameOutputs(builder, outputs);
-  const [iteration, ...carried] = builder.inputs;
   return {
-    name: prefix,
+    name: body.name,
     node: builder.nodes,
     initializer: builder.initializers,
-    input: [iteration!, valueInfo(`${prefix}.condition`, 'bool', []), ...carried],
+    input: builder.inputs,
     output: outputs.map(({ name, dtype, shape }) => valueInfo(name, dtype, shape)),
   };
 }

@@ -4,7 +4,7 @@ import { operators } from '../index.js';
 import { casesOf } from './testing/index.js';
 
 /** What has no value of its own to prove, or a test of its own. */
-const ELSEWHERE = ['input', 'detach', 'loop'];
+const ELSEWHERE = ['input', 'detach', 'loop', 'either'];
 
 test('every operator is proved by a case', () => {
   const missing = [...operators().keys()].filter((name) => casesOf(name).length === 0);

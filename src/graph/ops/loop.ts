@@ -3,33 +3,19 @@
  * What the body uses but does not change between iterations is computed once, outside.
  */
 import { ShapeError } from '../../errors.js';
-import { type Dim, dimTerms, formatShape, type Shape, sameShape } from '../shape.js';
-import {
-  apply,
-  defineOperator,
-  input,
-  type Node,
-  nextSerial,
-  type Tensor,
-  topologicalOrder,
-} from '../tensor.js';
-
-export interface LoopBody {
-  /** int64 [] */
-  readonly iteration: Tensor;
-  readonly carried: readonly Tensor[];
-  readonly results: readonly Tensor[];
-  /** Values of each iteration that are kept, stacked. */
-  readonly stacked: readonly Tensor[];
-  /** bool []: whether another iteration follows; always, without it. */
-  readonly proceed?: Tensor | undefined;
-  /** The nodes that depend on the iteration, in order. */
-  readonly nodes: readonly Node[];
-}
+import { valueInfo } from '../onnx/builder.js';
+import { type Dim, formatShape, type Shape, sameShape } from '../shape.js';
+import { apply, defineOperator, input, type Node, type Tensor } from '../tensor.js';
+import { type Body, bodyOf, symbolsOf } from './body.js';
+import { scalar } from './constant.js';
 
 interface LoopAttributes {
   readonly count: Dim;
-  readonly body: LoopBody;
+  /**
+   * It is given the iteration (int64 []) and the carried values, and makes their successors, what is stacked, and bool [],
+   * whether another iteration follows.
+   */
+  readonly body: Body;
   /** What the carried values are in the end, and how many iterations are stacked. */
   readonly final: readonly Shape[];
   readonly steps: Dim;
@@ -38,7 +24,7 @@ interface LoopAttributes {
 const loopOperator = defineOperator<LoopAttributes>({
   name: 'loop',
   infer(initial, { body, final, steps }) {
-    for (const [i, value] of body.carried.entries()) {
+    for (const [i, value] of body.inputs.slice(1).entries()) {
       const result = body.results[i]!;
       const varies = !sameShape(value.shape, initial[i]!.shape);
       const fits = varies ? value.shape.length === result.shape.length : sameShape(value.shape, result.shape);
@@ -48,18 +34,23 @@ const loopOperator = defineOperator<LoopAttributes>({
         );
       }
     }
+    const stacked = body.results.slice(final.length, -1);
     return [
-      ...body.carried.map((_, i) => ({ dtype: initial[i]!.dtype, shape: final[i]! })),
-      ...body.stacked.map(({ dtype, shape }) => ({ dtype, shape: [steps, ...shape] })),
+      ...final.map((shape, i) => ({ dtype: initial[i]!.dtype, shape })),
+      ...stacked.map(({ dtype, shape }) => ({ dtype, shape: [steps, ...shape] })),
     ];
   },
-  lower(builder, operands, { attributes: { count, body } }) {
-    const carried = body.carried.length;
-    const graph = builder.subgraph(body);
+  lower(builder, operands, { attributes: { count, body, final }, outputs }) {
+    const { input, output, ...rest } = builder.subgraph(body);
+    const graph = {
+      ...rest,
+      input: [input[0]!, valueInfo(`${body.name}.condition`, 'bool', []), ...input.slice(1)],
+      output: [output.at(-1)!, ...output.slice(0, -1)],
+    };
     const trips = builder.emit('Squeeze', [builder.dim(count)])[0]!;
-    return builder.emit('Loop', [trips, '', ...operands.slice(0, carried)], {
+    return builder.emit('Loop', [trips, '', ...operands.slice(0, final.length)], {
       attributes: { body: { graph } },
-      outputs: carried + body.stacked.length,
+      outputs: outputs.length,
     });
   },
 });
@@ -85,74 +76,26 @@ export function loop(
   body: (iteration: Tensor, carried: readonly Tensor[]) => LoopSteps,
   shapes: Readonly<Record<number, Shape>> = {},
 ): { carried: Tensor[]; stacked: Tensor[] } {
-  return build(count, initial, body, shapes, false);
-}
-
-/**
- * What `compute` makes where the size `flag` is 1, or `otherwise` where it is 0. Unlike in a loop, all that `compute`
- * builds is computed in that case alone.
- */
-export function when(flag: Dim, otherwise: Tensor, compute: () => Tensor): Tensor {
-  return whenAll(flag, [otherwise], () => [compute()])[0]!;
-}
-
-/** `when` for several values. One whose shape is another than that of `otherwise` has an entry in `shapes`, as in a loop. */
-export function whenAll(
-  flag: Dim,
-  otherwise: readonly Tensor[],
-  compute: () => readonly Tensor[],
-  shapes: Readonly<Record<number, Shape>> = {},
-): Tensor[] {
-  return build(flag, otherwise, () => ({ carried: compute(), stacked: [] }), shapes, true).carried;
-}
-
-function build(
-  count: Dim,
-  initial: readonly Tensor[],
-  body: (iteration: Tensor, carried: readonly Tensor[]) => LoopSteps,
-  shapes: Readonly<Record<number, Shape>>,
-  keepAll: boolean,
-): { carried: Tensor[]; stacked: Tensor[] } {
   const id = `loop${loops++}`;
   const iteration = input(`${id}.iteration`, 'int64', []);
   const carried = initial.map(({ dtype, shape }, i) => input(`${id}.carried${i}`, dtype, shapes[i] ?? shape));
-  const first = nextSerial();
   const built = body(iteration, carried);
-  const results = [...built.carried, ...built.stacked, ...(built.proceed ? [built.proceed] : [])];
+  const proceed = built.proceed ?? scalar(1, 'bool');
+  const results = [...built.carried, ...built.stacked, proceed];
 
   const known = new Set(initial.flatMap(({ shape }) => shape.flatMap(symbolsOf)));
   const local = new Set(
     Object.values(shapes).flatMap((shape) => shape.flatMap(symbolsOf).filter((symbol) => !known.has(symbol))),
   );
-  const inside = new Set<Node>([iteration, ...carried].map((tensor) => tensor.node));
-  const captured = new Set<Tensor>();
-  const nodes: Node[] = [];
-  const order = topologicalOrder(results);
-  for (const node of order) {
-    const depends =
-      (keepAll && node.serial >= first) ||
-      node.inputs.some((operand) => operand && inside.has(operand.node)) ||
-      dependsOnSizes(node, local);
-    if (inside.has(node) || !depends) continue;
-    inside.add(node);
-    nodes.push(node);
-  }
-  for (const node of nodes) {
-    for (const operand of node.inputs) if (operand && !inside.has(operand.node)) captured.add(operand);
-  }
-  // A result that no iteration changes is captured too.
-  for (const result of results) if (!inside.has(result.node)) captured.add(result);
-
-  const outputs = apply(loopOperator, [...initial, ...captured], {
+  const part = bodyOf(
+    id,
+    [iteration, ...carried],
+    results,
+    (node) => node === proceed.node || dependsOnSizes(node, local),
+  );
+  const outputs = apply(loopOperator, [...initial, ...part.captured], {
     count,
-    body: {
-      iteration,
-      carried,
-      results: built.carried,
-      stacked: built.stacked,
-      proceed: built.proceed,
-      nodes,
-    },
+    body: part.body,
     final: initial.map(
       ({ shape }, i) =>
         shapes[i]?.map((dim, axis) => (sameShape([dim], [shape[axis]!]) ? dim : `${id}_end${i}_${axis}`)) ??
@@ -161,10 +104,6 @@ function build(
     steps: built.proceed ? `${id}_steps` : count,
   });
   return { carried: outputs.slice(0, initial.length), stacked: outputs.slice(initial.length) };
-}
-
-function symbolsOf(dim: Dim): string[] {
-  return dimTerms(dim).flatMap(({ symbols }) => symbols);
 }
 
 /** Whether a node without operands, such as a range, is as large as something that only the body knows. */
