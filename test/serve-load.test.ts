@@ -1,4 +1,5 @@
 /** Many requests at once: each gets what it would get alone, none has to wait for a long one, and nothing stays. */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -120,6 +121,19 @@ test('a short request that comes late is answered while long prompts are read', 
   await ask('short', [5, 6, 7]);
   await Promise.all(long);
   expect(order[0]).toBe('short');
+});
+
+test('the benchmark measures a server and says what it found', () => {
+  const plan = ['--clients', '1,3', '--rounds', '2', '--prompt', '80', '--answer', '5', '--soak', '1'];
+  const model = join(root, 'tiny');
+  const command = ['dist/bench/main.js', 'serve', '--threads', '1', '--model', model, ...plan];
+  const { status, stdout } = spawnSync(process.execPath, command, { encoding: 'utf8' });
+  expect(status).toBe(0);
+  const rows = stdout.split('\n').filter((line) => /^ {2}[13] /.test(line));
+  expect(rows).toHaveLength(4);
+  // Only what begins alike is reused.
+  expect(rows.map((row) => !row.includes(' 0.0 %'))).toEqual([false, false, expect.any(Boolean), true]);
+  expect(stdout).toMatch(/soak: \d+ answers/);
 });
 
 test('the server answers while it computes, and does not grow', async () => {

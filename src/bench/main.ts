@@ -1,7 +1,4 @@
 /** `npm run bench`: how fast Heddle is on this machine, and how much memory it takes. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceName, openDevice } from '../engine/index.js';
@@ -11,6 +8,7 @@ import { type LoadResult, measureLoading } from './load-section.js';
 import { describeMachine } from './machine.js';
 import { measureBandwidth, measurePeak, type Peak } from './peak.js';
 import { FULL, QUICK, SECTIONS, type Section } from './plan.js';
+import { positive } from './positive.js';
 import {
   generationText,
   highest,
@@ -18,14 +16,11 @@ import {
   machineText,
   peakText,
   runtimeText,
-  servedText,
-  soakText,
   streamText,
   trainText,
 } from './report.js';
 import { measureRuntimes } from './runtime-section.js';
-import { writeServedModel } from './serve-model.js';
-import { measureServing } from './serve-section.js';
+import { addServeCommand } from './serve-command.js';
 import { SHAPES, type ShapeName } from './shapes.js';
 import { measureStream, STREAMERS, type Streamer, type Stretch } from './stream-section.js';
 import { measureTraining, type TrainResult } from './train-section.js';
@@ -78,13 +73,6 @@ async function run({ threads, device: deviceName, only, peer, quick, json }: Opt
 
 function say(text: string): void {
   process.stdout.write(`${text}\n\n`);
-}
-
-function positive(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1)
-    throw new InvalidArgumentError('expected a whole number, 1 or more.');
-  return count;
 }
 
 function sections(text: string): Section[] {
@@ -202,75 +190,8 @@ program
   .option('--threads <n>', 'threads that compute', positive, 2)
   .option('--seconds <n>', 'stop each where it is after so long', positive, 180)
   .action((options: StreamOptions) => runStream(options));
-interface ServeOptions {
-  threads: number;
-  model: string;
-  shape?: ShapeName;
-  bits: number;
-  clients: readonly number[];
-  prompt: number;
-  answer: number;
-  rounds: number;
-  soak: number;
-}
 
-async function runServe({
-  threads,
-  model,
-  shape,
-  bits,
-  clients,
-  prompt,
-  answer,
-  rounds,
-  soak,
-}: ServeOptions) {
-  say(machineText(describeMachine('cpu', threads)));
-  const made = shape === undefined ? undefined : await mkdtemp(join(tmpdir(), 'heddle-serve-'));
-  try {
-    const quantization = { bits: bits as 4 | 8, block: 128 as const };
-    const folder = made === undefined ? model : await writeServedModel(made, shape!, quantization);
-    const plan = {
-      folder,
-      threads,
-      clients,
-      promptTokens: prompt,
-      answerTokens: answer,
-      rounds,
-      soakSeconds: soak,
-    };
-    const results = await measureServing(plan, ({ clients: count, shared }) =>
-      process.stderr.write(
-        `${count} clients, ${shared ? 'one beginning' : 'beginnings of their own'}: done\n`,
-      ),
-    );
-    const what = shape === undefined ? model : `${shape}, ${bits} bits`;
-    say(servedText(`${what}, prompts of ${prompt} tokens, answers of up to ${answer}`, results.loads));
-    if (results.soak) say(soakText(results.soak));
-  } finally {
-    if (made !== undefined) await rm(made, { recursive: true, force: true });
-  }
-}
-
-program
-  .command('serve')
-  .description('the server under load: clients that stream answers')
-  .option('--threads <n>', 'threads that compute', positive, 2)
-  .option('--model <folder>', 'the model to serve', 'assets/sotu-hybrid')
-  .addOption(
-    new Option('--shape <name>', `random weights of this shape in the place of a model`).choices(SHAPE_NAMES),
-  )
-  .option('--bits <n>', 'of the weights of a shape: 4 or 8', positive, 4)
-  .addOption(
-    new Option('--clients <numbers>', 'clients at once')
-      .argParser((text) => text.split(',').map(positive))
-      .default([1, 8, 32, 128], '1,8,32,128'),
-  )
-  .option('--prompt <tokens>', 'tokens of a prompt', positive, 256)
-  .option('--answer <tokens>', 'tokens of an answer', positive, 64)
-  .option('--rounds <n>', 'answers that each client asks for', positive, 2)
-  .option('--soak <seconds>', 'how long 8 clients go on without an end; 0 for not at all', Number, 0)
-  .action((options: ServeOptions) => runServe(options));
+addServeCommand(program);
 
 try {
   await program.parseAsync();

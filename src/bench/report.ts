@@ -4,7 +4,6 @@ import type { LoadResult } from './load-section.js';
 import type { Machine } from './machine.js';
 import type { Peak } from './peak.js';
 import type { RuntimeResult, RuntimeTask } from './runtime-section.js';
-import type { LoadResult as ServedLoad, SoakResult } from './serve-section.js';
 import type { Streamer, Stretch } from './stream-section.js';
 import { decimal, gigaflops, megabytes, millions, milliseconds, percent, table } from './table.js';
 import type { StepTime, TrainResult } from './train-section.js';
@@ -178,47 +177,3 @@ export function streamText(streams: ReadonlyMap<Streamer, readonly Stretch[]>): 
 }
 
 const BAR = 30;
-function servedHeads(): string[] {
-  return [
-    'clients',
-    'prompts',
-    'tokens/s',
-    'of one',
-    'first token',
-    'p99',
-    'a token',
-    'p99',
-    'longest gap',
-    'reused',
-    'healthz p99',
-    'memory',
-  ];
-}
-
-/** `one` is the throughput of one client. */
-function servedRow(load: ServedLoad, one: number): string[] {
-  return [
-    String(load.clients),
-    load.shared ? 'begin alike' : 'differ',
-    decimal(load.tokensPerSecond),
-    `${(load.tokensPerSecond / one).toFixed(2)} x`,
-    milliseconds(load.firstToken.median),
-    milliseconds(load.firstToken.p99),
-    milliseconds(load.perToken.median),
-    milliseconds(load.perToken.p99),
-    milliseconds(load.longestGap.median),
-    percent(load.reused),
-    milliseconds(load.health.p99),
-    megabytes(load.residentBytes),
-  ];
-}
-
-export function servedText(name: string, loads: readonly ServedLoad[]): string {
-  const one = loads[0]!.tokensPerSecond;
-  return `serve: ${name}\n${table([servedHeads(), ...loads.map((load) => servedRow(load, one))])}`;
-}
-
-export function soakText({ seconds, answers, residentBytes }: SoakResult): string {
-  const memory = residentBytes.map((bytes) => decimal(bytes / 1e6)).join(', ');
-  return `soak: ${answers} answers in ${decimal(seconds)} s, memory of the server at every tenth of it: ${memory} MB`;
-}

@@ -3,10 +3,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { addKey, type RunningServer, startServer } from '../server/index.js';
-import { loadOptions } from './generation-options.js';
-import { adapterOption, wholeNumber } from './options.js';
+import { type GenerationFlags, loadOptions } from './generation-options.js';
+import { adapterOption, quantizeOption, wholeNumber } from './options.js';
 
-interface ServeFlags {
+interface ServeFlags extends Pick<GenerationFlags, 'threads' | 'adapter' | 'quantize'> {
   host: string;
   port: number;
   keys?: string;
@@ -23,8 +23,6 @@ interface ServeFlags {
   timeout: number;
   drain: number;
   logTexts?: boolean;
-  threads?: number;
-  adapter?: string;
 }
 
 /** What each key may do where nothing else is said, and everybody on this machine where there are none. */
@@ -80,6 +78,7 @@ export function addServeCommand(program: Command): void {
     .option('--drain <s>', 'time for running answers when the server is told to stop', wholeNumber, 30)
     .option('--log-texts', 'log prompts and answers too')
     .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
+    .addOption(quantizeOption())
     .addOption(adapterOption())
     .action(run);
 
