@@ -124,8 +124,9 @@ export async function look(): Promise<void> {
   });
 }
 
-/** Shows a trace. What it holds is not asked for again. */
+/** Shows a trace. What it holds is not asked for again; the head that is shown stays where the model does. */
 export function reveal(result: TraceJson): void {
+  const stays = trace.value?.model.pattern === result.model.pattern;
   const mixing = result.layers.findIndex(({ mixers }) => mixers.some(({ selection }) => selection));
   batch(() => {
     trace.value = result;
@@ -133,7 +134,13 @@ export function reveal(result: TraceJson): void {
     attributions.value = new Map(result.attributions.map((found) => [found.position, found]));
     explained.value = result.attributions.at(-1)?.position;
     position.value = result.tokens.length - 1;
-    show(mixing >= 0 ? mixing : result.layers.findIndex(({ mixers }) => mixers.length > 0));
+    if (stays) {
+      const place = available.value.indexOf(head.value);
+      firstHead.value = place - (place % headsAtOnce.value);
+      fetchMatrices().catch(report);
+    } else {
+      show(mixing >= 0 ? mixing : result.layers.findIndex(({ mixers }) => mixers.length > 0));
+    }
   });
 }
 
