@@ -6,6 +6,8 @@ export default defineConfig({
     emptyOutDir: true,
     // Nothing inline: the server's content security policy allows neither inline scripts nor fonts in data URLs.
     assetsInlineLimit: 0,
+    // Those of whoever's work is in the pages.
+    license: { fileName: 'licenses.txt' },
     modulePreload: { polyfill: false },
     target: 'es2023',
   },

@@ -16,7 +16,7 @@ import {
   visit,
   WITHOUT_CHROMIUM,
 } from './testing/browser.js';
-import { build } from './testing/heddle.js';
+import { build, heddle } from './testing/heddle.js';
 import { post, type Served, serve } from './testing/server.js';
 
 const MODEL = 'sotu-hybrid';
@@ -265,6 +265,31 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await settle(page, { 'Longest answer, tokens': 8 });
     await say(page, 'And the Treasury');
     expect(await page.locator('.turn[data-status="done"]').count()).toBeGreaterThan(0);
+  });
+
+  test('a server with keys is asked with the key that one gives', async () => {
+    const keys = join(here, 'keys.json');
+    const made = await heddle(['key', keys, 'me']);
+    const folder = join(here, 'twin');
+    const server = await serve([folder, '--keys', keys, '--data', join(here, 'locked')]);
+    try {
+      visited = await visit(server.url);
+      const { page } = visited;
+      await page.getByLabel('This server wants a key').fill('wrong');
+      const again = page.waitForEvent('load');
+      await page.getByRole('button', { name: 'Use it' }).click();
+      await again;
+      await page.getByLabel('This server wants a key').fill(made.stdout.trim());
+      await page.getByRole('button', { name: 'Use it' }).click();
+      await page.getByText('has read nothing yet').waitFor();
+      await say(page, 'My fellow citizens');
+      expect((await answers(page))[0]!.length).toBeGreaterThan(10);
+      // The browser itself complains of each request that was refused.
+      expect(new Set(visited.complaints)).toEqual(new Set([expect.stringMatching(/401/)]));
+      (visited.complaints as string[]).length = 0;
+    } finally {
+      await server.stop();
+    }
   });
 
   test('all of it is reached with the keyboard', async () => {

@@ -15,10 +15,12 @@ import {
   machineText,
   peakText,
   runtimeText,
+  streamText,
   trainText,
 } from './report.js';
 import { measureRuntimes } from './runtime-section.js';
 import { SHAPES, type ShapeName } from './shapes.js';
+import { measureStream, STREAMERS, type Streamer, type Stretch } from './stream-section.js';
 import { measureTraining, type TrainResult } from './train-section.js';
 
 interface Options {
@@ -71,7 +73,7 @@ function say(text: string): void {
   process.stdout.write(`${text}\n\n`);
 }
 
-function threadCount(text: string): number {
+function positive(text: string): number {
   const count = Number(text);
   if (!Number.isInteger(count) || count < 1)
     throw new InvalidArgumentError('expected a whole number, 1 or more.');
@@ -90,7 +92,7 @@ const program = new Command('bench')
   .description('measures this machine: matrix products, the training step, prefill, decode and loading')
   // An option behind the name of a command is the command's.
   .enablePositionalOptions()
-  .option('--threads <n>', 'threads that compute', threadCount, 2)
+  .option('--threads <n>', 'threads that compute', positive, 2)
   .addOption(new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu']).default('cpu'))
   .addOption(
     new Option('--only <sections>', `some of ${SECTIONS.join(',')}; the peak is always measured`)
@@ -145,7 +147,7 @@ const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
 program
   .command('runtime')
   .description('reading and writing with quantized models of published shapes, beside a peer')
-  .option('--threads <n>', 'threads that compute', threadCount, 2)
+  .option('--threads <n>', 'threads that compute', positive, 2)
   .addOption(
     new Option('--shapes <names>', `some of ${SHAPE_NAMES.join(',')}`)
       .argParser(listOf(SHAPE_NAMES))
@@ -158,12 +160,41 @@ program
   )
   .addOption(
     new Option('--contexts <tokens>', 'tokens that come before those written')
-      .argParser((text) => text.split(',').map(threadCount))
+      .argParser((text) => text.split(',').map(positive))
       .default([128, 4096, 8192, 65_536], '128,4096,8192,65536'),
   )
-  .option('--rounds <n>', 'how often each task is done; the best counts', threadCount, 3)
+  .option('--rounds <n>', 'how often each task is done; the best counts', positive, 3)
   .option('--peer <folder>', 'a peer to race with, such as bench/peers/node-llama-cpp')
   .action((options: RuntimeOptions) => runRuntime(options));
+
+interface StreamOptions {
+  tokens: number;
+  stretch: number;
+  threads: number;
+  seconds: number;
+}
+
+async function runStream(options: StreamOptions): Promise<void> {
+  say(machineText(describeMachine('cpu', options.threads)));
+  const streams = new Map<Streamer, Stretch[]>();
+  for (const streamer of STREAMERS) {
+    const stretches: Stretch[] = [];
+    for await (const stretch of measureStream(streamer, options)) stretches.push(stretch);
+    if (stretches.length > 0) streams.set(streamer, stretches);
+  }
+  say(streamText(streams));
+}
+
+program
+  .command('stream')
+  .description(
+    'the shipped hybrid reads a stream into one state, and a transformer of its size as far as it gets',
+  )
+  .option('--tokens <n>', 'tokens of the stream', positive, 1_000_000)
+  .option('--stretch <n>', 'tokens that are timed together', positive, 10_000)
+  .option('--threads <n>', 'threads that compute', positive, 2)
+  .option('--seconds <n>', 'stop each where it is after so long', positive, 180)
+  .action((options: StreamOptions) => runStream(options));
 
 try {
   await program.parseAsync();

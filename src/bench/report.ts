@@ -4,6 +4,7 @@ import type { LoadResult } from './load-section.js';
 import type { Machine } from './machine.js';
 import type { Peak } from './peak.js';
 import type { RuntimeResult, RuntimeTask } from './runtime-section.js';
+import type { Streamer, Stretch } from './stream-section.js';
 import { decimal, gigaflops, megabytes, millions, milliseconds, percent, table } from './table.js';
 import type { StepTime, TrainResult } from './train-section.js';
 
@@ -148,3 +149,31 @@ export function runtimeText(
     ]),
   ].join('\n');
 }
+
+/** The streams side by side: where 1, 2 and 5 times a power of ten were read, and at the end. */
+export function streamText(streams: ReadonlyMap<Streamer, readonly Stretch[]>): string {
+  const all = [...streams.values()].flat();
+  const fastest = Math.max(...all.map(({ tokensPerSecond }) => tokensPerSecond));
+  const parts = [...streams].map(([streamer, stretches]) => {
+    const [first, last] = [stretches[0]!, stretches.at(-1)!];
+    const shown = stretches.filter(
+      (stretch) =>
+        stretch === first || stretch === last || /^[125]0*$/.test(String(stretch.tokens / first.tokens)),
+    );
+    const rows = shown.map(({ tokens, tokensPerSecond, stateBytes, residentBytes }) => [
+      `  ${tokens.toLocaleString('en').padStart(9)}`,
+      decimal(tokensPerSecond),
+      '█'.repeat(Math.max(1, Math.round((BAR * tokensPerSecond) / fastest))).padEnd(BAR),
+      megabytes(stateBytes),
+      megabytes(residentBytes),
+    ]);
+    const ratio = (of: (stretch: Stretch) => number): string => (of(last) / of(first)).toFixed(2);
+    return [
+      table([[`  ${streamer}, tokens`, 'tokens/s', '', 'state', 'process'], ...rows]),
+      `  the last ${first.tokens.toLocaleString('en')} against the first: ${ratio((s) => s.tokensPerSecond)} of the speed, ${ratio((s) => s.residentBytes)} of the memory`,
+    ].join('\n');
+  });
+  return `stream: read into one state, without end\n${parts.join('\n\n')}`;
+}
+
+const BAR = 30;

@@ -12,7 +12,6 @@ import {
   type LanguageModel,
   loadModel,
   loadSnapshot,
-  type Session,
   type Snapshot,
 } from '../generate/index.js';
 import { endOfTurnIds, readGenerationConfig } from '../text/index.js';
@@ -34,9 +33,17 @@ interface ChatFlags extends GenerationFlags {
 interface Partner {
   /** What it does with a line. */
   readonly manner: string;
+  /** How many lines it has answered. */
+  readonly turns: number;
   /** Whether a line is something to answer. */
   takes(line: string): boolean;
-  answer(line: string): AsyncGenerator<GeneratedPiece, unknown>;
+  answer(line: string, options: GenerateOptions): AsyncGenerator<GeneratedPiece, unknown>;
+  /** Answers another line in the place of one of them (counted from 0), or the same one again; what came after is forgotten. */
+  answerAgain(
+    turn: number,
+    line: string | undefined,
+    options: GenerateOptions,
+  ): AsyncGenerator<GeneratedPiece, unknown>;
   /** Tokens that the last answer took, and the bytes of the state. */
   cost(): { reused: number; read: number; written: number; bytes: number };
   reset(): void;
@@ -59,10 +66,10 @@ async function run(folder: string, flags: ChatFlags): Promise<void> {
   const options = generationOptions(flags, await readGenerationConfig(folder));
   const model = await loadModel(folder, loadOptions(flags));
   const after = flags.state === undefined ? undefined : await loadSnapshot(flags.state, model);
-  const partner = await partnerFor(folder, model, options, { system: flags.system, after });
+  const partner = await partnerFor(folder, model, { system: flags.system, after });
   if (after) say(`(after the ${after.length.toLocaleString('en')} tokens of ${flags.state})`);
   say(
-    `${folder}: ${model.model.pattern}, seed ${options.seed}. ${partner.manner} Ctrl-C ends a turn, Ctrl-D the chat; /reset begins anew.`,
+    `${folder}: ${model.model.pattern}, seed ${options.seed}. ${partner.manner} Ctrl-C ends a turn, Ctrl-D the chat; /help tells what else there is.`,
   );
   const terminal = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' });
   let interrupted = false;
@@ -72,27 +79,56 @@ async function run(folder: string, flags: ChatFlags): Promise<void> {
   terminal.prompt();
   for await (const line of terminal) {
     interrupted = false;
-    if (line.trim() === '/reset') {
-      partner.reset();
-      say('(begun anew)');
-    } else if (partner.takes(line)) {
-      await turn(partner, line, options, () => interrupted);
-    }
+    const reply = replyTo(line, partner, options);
+    if (reply) await turn(partner, reply, options, () => interrupted);
     terminal.prompt();
   }
   partner.dispose();
   await model.dispose();
 }
 
+const COMMANDS: readonly (readonly [string, string])[] = [
+  ['/regenerate', 'another answer in the place of the last one'],
+  ['/edit <n> <text>', 'say something else in turn n, counted from 1; what came after is forgotten'],
+  ['/reset', 'begin anew'],
+];
+
+/** What to write for a line, if anything: an answer, or another one in the place of an earlier one. */
+function replyTo(
+  line: string,
+  partner: Partner,
+  options: GenerateOptions & { seed: number },
+): AsyncGenerator<GeneratedPiece, unknown> | undefined {
+  const [, command, rest = ''] = /^\s*(\/[a-z]+)(?:\s+(.*?))?\s*$/.exec(line) ?? [];
+  if (command === undefined) return partner.takes(line) ? partner.answer(line, options) : undefined;
+  const edit = /^(\d+)\s+(.+)$/.exec(rest);
+  if (command === '/regenerate' && partner.turns > 0) {
+    // The same seed would write the same answer.
+    options.seed++;
+    return partner.answerAgain(partner.turns - 1, undefined, options);
+  }
+  if (command === '/edit' && edit && Number(edit[1]) >= 1 && Number(edit[1]) <= partner.turns) {
+    return partner.answerAgain(Number(edit[1]) - 1, edit[2], options);
+  }
+  if (command === '/reset') {
+    partner.reset();
+    say('(begun anew)');
+  } else {
+    say(`Turns so far: ${partner.turns}. Commands:`);
+    for (const [name, what] of COMMANDS) say(`  ${name.padEnd(18)}${what}`);
+  }
+  return undefined;
+}
+
 async function turn(
   partner: Partner,
-  line: string,
+  reply: AsyncGenerator<GeneratedPiece, unknown>,
   { maxTokens }: { maxTokens: number },
   interrupted: () => boolean,
 ): Promise<void> {
   let began: number | undefined;
   try {
-    for await (const piece of partner.answer(line)) {
+    for await (const piece of reply) {
       began ??= performance.now();
       process.stdout.write(piece.text);
       if (interrupted()) break;
@@ -116,26 +152,30 @@ async function turn(
 async function partnerFor(
   folder: string,
   model: LanguageModel,
-  options: GenerateOptions,
   { system, after }: { system: string | undefined; after: Snapshot | undefined },
 ): Promise<Partner> {
   const context = { ...(system !== undefined && { system }), ...(after && { after }) };
   const chat = await ChatSession.open(model, folder, context);
-  if (chat) return answering(chat, options);
+  if (chat) return answering(chat);
   if (system !== undefined) {
     throw new ConfigError(
       `${folder} has no chat template, so its model knows no --system: leave it out, or write it as the first line`,
     );
   }
-  return continuing(model, { ...options, stopTokens: await endOfTurnIds(folder, model.tokenizer) }, after);
+  return continuing(model, await endOfTurnIds(folder, model.tokenizer), after);
 }
 
 /** A model with a chat template. */
-function answering(chat: ChatSession, options: GenerateOptions): Partner {
+function answering(chat: ChatSession): Partner {
   return {
     manner: 'It answers you.',
     takes: (line) => line.trim() !== '',
-    answer: (line) => chat.say(line, options),
+    get turns() {
+      return chat.turns;
+    },
+    answer: (line, options) => chat.say(line, options),
+    answerAgain: (turn, line, options) =>
+      line === undefined ? chat.regenerate(options) : chat.edit(turn, line, options),
     cost() {
       const { reusedTokens = 0, readTokens = 0, writtenTokens = 0 } = chat.turn ?? {};
       return { reused: reusedTokens, read: readTokens, written: writtenTokens, bytes: chat.bytes };
@@ -148,24 +188,40 @@ function answering(chat: ChatSession, options: GenerateOptions): Partner {
 const END_OF_TURN = '\n\n';
 
 /** A model without one. */
-function continuing(model: LanguageModel, options: GenerateOptions, after: Snapshot | undefined): Partner {
-  const settings = { ...options, stop: [...(options.stop ?? []), END_OF_TURN] };
-  const begin = (): Session => {
-    const session = model.session();
-    if (after) session.restore(after);
-    return session;
-  };
-  let session = begin();
+function continuing(
+  model: LanguageModel,
+  stopTokens: readonly number[],
+  after: Snapshot | undefined,
+): Partner {
+  const session = model.session();
+  let begin: Snapshot | undefined = after;
+  if (after) session.restore(after);
+  /** What was said, and where the session stood before. */
+  let said: { line: string; before: Snapshot }[] = [];
   let reused = 0;
   let prompted = 0;
+  async function* answer(line: string, options: GenerateOptions): AsyncGenerator<GeneratedPiece, unknown> {
+    const before = await session.snapshot();
+    begin ??= before;
+    reused = session.tokens.length;
+    await session.read(reused === 0 ? line : `\n${line}`);
+    prompted = session.tokens.length;
+    said.push({ line, before });
+    const stop = [...(options.stop ?? []), END_OF_TURN];
+    return yield* session.generate({ ...options, stop, stopTokens });
+  }
   return {
     manner: 'It goes on from what you write, up to an empty line.',
+    get turns() {
+      return said.length;
+    },
     takes: (line) => line !== '' || session.tokens.length > 0,
-    async *answer(line) {
-      reused = session.tokens.length;
-      await session.read(reused === 0 ? line : `\n${line}`);
-      prompted = session.tokens.length;
-      yield* session.generate(settings);
+    answer,
+    answerAgain(turn, line, options) {
+      const { line: old, before } = said[turn]!;
+      session.restore(before);
+      said = said.slice(0, turn);
+      return answer(line ?? old, options);
     },
     cost: () => ({
       reused,
@@ -174,8 +230,8 @@ function continuing(model: LanguageModel, options: GenerateOptions, after: Snaps
       bytes: session.bytes,
     }),
     reset() {
-      session.dispose();
-      session = begin();
+      if (begin) session.restore(begin);
+      said = [];
     },
     dispose: () => session.dispose(),
   };

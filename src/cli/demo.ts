@@ -1,5 +1,5 @@
 /**
- * `npm start`: the shipped model continues a text, and what that costs stands beside the cost of a transformer of the
+ * `heddle demo`: the shipped model continues a text, and what that costs stands beside the cost of a transformer of the
  * same size. The transformer's weights are random: its cost does not depend on them.
  */
 import { fileURLToPath } from 'node:url';
@@ -56,7 +56,8 @@ export async function runDemo(prompt: string, seed: number, maxTokens: number): 
 
   await compare(hybrid, device);
   say('\nWhere to go next');
-  say('  npm start -- "My fellow citizens"                    your own words');
+  say('  npm start                                            the studio, where there is a terminal');
+  say('  npm run -s heddle -- demo "My fellow citizens"       your own words');
   say('  npm run -s heddle -- chat assets/sotu-hybrid         turn by turn, the state kept between them');
   say(
     '  npm run -s heddle -- train my-text.txt --out my-run  a model of your own (a file, a folder, or: moby-dick)',

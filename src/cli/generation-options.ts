@@ -7,7 +7,7 @@ import {
   type LoadOptions,
   type SamplingOptions,
 } from '../generate/index.js';
-import { adapterOption, number, wholeNumber } from './options.js';
+import { adapterOption, number, quantizeOption, wholeNumber } from './options.js';
 
 /** What the person gave; the rest is absent. */
 export interface GenerationFlags {
@@ -20,6 +20,7 @@ export interface GenerationFlags {
   seed?: number;
   threads?: number;
   adapter?: string;
+  quantize?: 'int4' | 'int8';
 }
 
 export function addGenerationOptions(command: Command): Command {
@@ -45,7 +46,8 @@ export function addGenerationOptions(command: Command): Command {
     .option('--stop <text...>', 'end before this text (may be given several times)')
     .option('--seed <n>', 'the same seed writes the same text (default: a new one, printed)', wholeNumber)
     .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
-    .addOption(adapterOption());
+    .addOption(adapterOption())
+    .addOption(quantizeOption());
 }
 
 /** For a state that `heddle read` kept. */
@@ -70,6 +72,14 @@ export function generationOptions(
 }
 
 /** For `loadModel`. */
-export function loadOptions({ threads, adapter }: Pick<GenerationFlags, 'threads' | 'adapter'>): LoadOptions {
-  return { ...(threads !== undefined && { threads }), ...(adapter !== undefined && { adapter }) };
+export function loadOptions({
+  threads,
+  adapter,
+  quantize,
+}: Pick<GenerationFlags, 'threads' | 'adapter' | 'quantize'>): LoadOptions {
+  return {
+    ...(threads !== undefined && { threads }),
+    ...(adapter !== undefined && { adapter }),
+    ...(quantize !== undefined && { quantize }),
+  };
 }

@@ -22,6 +22,13 @@ export function adapterOption(): Option {
   );
 }
 
+export function quantizeOption(): Option {
+  return new Option('--quantize <type>', 'quantize the weights while they are read').choices([
+    'int4',
+    'int8',
+  ]);
+}
+
 export function choice<T extends string>(allowed: readonly T[]): (text: string) => T {
   return (text) => {
     if (!allowed.includes(text as T))

@@ -13,12 +13,13 @@ import { type CorpusDocument, loadCorpus } from '../text/index.js';
 import { formatBytes, formatCount, formatDuration, formatRate } from './format.js';
 import { loadOptions } from './generation-options.js';
 import { leavingNothing } from './interrupt.js';
-import { adapterOption, wholeNumber } from './options.js';
+import { adapterOption, quantizeOption, wholeNumber } from './options.js';
 
 interface ReadFlags {
   save: string;
   threads?: number;
   adapter?: string;
+  quantize?: 'int4' | 'int8';
 }
 
 export function addReadCommand(program: Command): void {
@@ -33,6 +34,7 @@ export function addReadCommand(program: Command): void {
     .requiredOption('--save <file>', 'where the state is kept, such as book.state')
     .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
     .addOption(adapterOption())
+    .addOption(quantizeOption())
     .action((folder: string, files: string[], flags: ReadFlags) =>
       leavingNothing(() => run(folder, files, flags)),
     );

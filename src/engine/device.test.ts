@@ -189,3 +189,21 @@ describe('devices', () => {
     await executable.dispose();
   });
 });
+
+test('a run gives back what is asked for, and changes the memory as that says', async () => {
+  const device = await openDevice('cpu', { threads: 1 });
+  const x = input('x', 'float32', []);
+  const total = input('total', 'float32', []);
+  const part = (factor: number) => {
+    const y = multiply(x, factor);
+    return { outputs: { y }, carried: { total: { kind: 'replace' as const, next: add(total, y) } } };
+  };
+  const executable = await device.compile({ ...part(1), others: { tenfold: part(10) } });
+  const memory = executable.allocate(new Map([['total', float32([0], [])]]));
+  const run = async (other?: string) =>
+    (await executable.run({ x: float32([2], []) }, memory, other)).y!.data[0];
+  expect([await run(), await run('tenfold'), await run()]).toEqual([2, 20, 2]);
+  expect((await memory.read()).get('total')!.data[0]).toBe(24);
+  await expect(run('elsewhere')).rejects.toThrow("nothing under the name 'elsewhere'");
+  await executable.dispose();
+});

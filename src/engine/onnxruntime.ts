@@ -220,6 +220,7 @@ class OrtExecutable implements Executable {
     const held = memory instanceof CarriedMemory ? memory : undefined;
     const part = this.part(other);
     const carried = Object.keys(part.carried);
+    const wanted = this.namesOf(other);
     if (carried.length > 0 && !held) {
       throw new DeviceError('this program carries values: run it with a memory that it allocated');
     }
@@ -239,10 +240,7 @@ class OrtExecutable implements Executable {
     }
     let results: InferenceSession.OnnxValueMapType;
     try {
-      results = await this.session.run(inputs as InferenceSession.FeedsType, [
-        ...part.outputs.map((name) => outputName(other, name)),
-        ...carried.map((name) => carriedName(other, name)),
-      ]);
+      results = await this.session.run(inputs as InferenceSession.FeedsType, this.fetched(other));
     } catch (error) {
       throw deviceError(this.device, error);
     }
@@ -250,6 +248,7 @@ class OrtExecutable implements Executable {
       (name) => [name, toCarried(results[carriedName(other, name)] as OrtTensor)] as const,
     );
     held?.advance(part.carried, new Map(left));
+    for (const [name, tensor] of Object.entries(results)) if (!wanted.has(name)) tensor.dispose();
     const outputs: Record<string, HostTensor> = {};
     for (const name of part.outputs) outputs[name] = toHost(results[outputName(other, name)] as OrtTensor);
     return outputs;
@@ -257,6 +256,23 @@ class OrtExecutable implements Executable {
 
   async dispose(): Promise<void> {
     await this.session.release();
+  }
+
+  /**
+   * What a run is to give back. Native WebGPU takes an output that was given back before, and is not asked for now, for one that is
+   * to be written in place (seen with onnxruntime-node 1.30): there all is.
+   */
+  private fetched(part: string): string[] {
+    const names = this.device === 'webgpu' ? [...this.parts.keys()] : [part];
+    return names.flatMap((name) => [...this.namesOf(name)]);
+  }
+
+  private namesOf(name: string): Set<string> {
+    const { outputs, carried } = this.part(name);
+    return new Set([
+      ...outputs.map((output) => outputName(name, output)),
+      ...Object.keys(carried).map((value) => carriedName(name, value)),
+    ]);
   }
 
   private part(name: string) {

@@ -24,6 +24,7 @@ import {
   multiplyDims,
   reshape,
   type Shape,
+  slice,
   sum,
   type Tensor,
   where,
@@ -124,14 +125,18 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   const initial = [
     ...Object.values(first),
     ...fixed.map(({ name }) => states[name]!),
-    ...growing.map(({ shape }) => zeros(grown(shape, 0))),
+    // Not none: WebGPU has no products of nothing.
+    ...growing.map(({ shape }) => zeros(grown(shape, 1))),
   ];
   const shapes = growing.map(({ shape }, i): [number, Shape] => [
     initial.length - growing.length + i,
     grown(shape, READ_BEFORE),
   ]);
   const { carried, stacked } = loop('steps', initial, step, Object.fromEntries(shapes));
-  const written = carried.slice(carried.length - stateNames.length);
+  const written = carried.slice(carried.length - stateNames.length).map((value, i) => {
+    const grows = growing[i - fixed.length]?.grows;
+    return grows === undefined ? value : slice(value, grows, 1, value.shape[grows]!);
+  });
   const carries = (values: readonly Tensor[]): Record<string, Carry> =>
     Object.fromEntries([
       ...fixed.map(({ name }, i) => [name, { kind: 'replace', next: values[i]! }]),

@@ -107,7 +107,7 @@ export interface ForwardResult {
 export interface Growth {
   /** As `MixerContext.held`. */
   readonly held: Tensor;
-  /** Entries that are not in their buffers yet, by the names of `Model.state`. */
+  /** As `MixerContext.recent`, by the names of `Model.state`. */
   readonly recent?: Readonly<Record<string, Tensor>>;
 }
 

@@ -31,7 +31,7 @@ export interface MixerContext {
    * come first.
    */
   readonly held?: Tensor | undefined;
-  /** Entries of growing states that came after those, by the states' names. */
+  /** Entries of growing states that came after those, by the states' names; before them stands one that is empty. */
   readonly recent?: State | undefined;
   /** The embeddings of x's tokens [batch, sequence, hidden], in a model: some layers read them again. */
   readonly embeddings?: Tensor | undefined;

@@ -130,6 +130,9 @@ interface SliceAttributes {
   readonly end: Dim;
 }
 
+/** Behind the end of any axis. */
+const BEYOND = Number.MAX_SAFE_INTEGER;
+
 const sliceOperator = defineOperator<SliceAttributes>({
   name: 'slice',
   infer([x], { axis, start, end }) {
@@ -143,8 +146,11 @@ const sliceOperator = defineOperator<SliceAttributes>({
   gradient({ inputs, attributes: { axis, start, end }, outputGradients: [g] }) {
     return [pad(g!, axis, start, addDims(inputs[0]!.shape[axis]!, negateDim(end)))];
   },
-  lower: (builder, [x], { attributes: { axis, start, end } }) =>
-    builder.emit('Slice', [x!, builder.dim(start), builder.dim(end), builder.ints([axis])]),
+  lower(builder, [x], { attributes: { axis, start, end }, inputs }) {
+    // Where a loop ended is not known as a dimension.
+    const last = end === inputs[0]!.shape[axis] ? builder.ints([BEYOND]) : builder.dim(end);
+    return builder.emit('Slice', [x!, builder.dim(start), last, builder.ints([axis])]);
+  },
 });
 
 function negateDim(dim: Dim): Dim {

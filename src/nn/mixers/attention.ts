@@ -6,6 +6,7 @@
 import {
   type Dim,
   iota,
+  less,
   lessOrEqual,
   multiply,
   reshape,
@@ -62,7 +63,10 @@ export function attention(config: AttentionConfig): Mixer {
       const heads = projectHeads(parameters, x, config, position);
       const { key, value } = heads;
       const parts: MemoryPart[] = [{ keys: key, values: value, bias: causalBias(x.shape[1]!) }];
-      if (recent) parts.unshift({ keys: recent.key!, values: recent.value! });
+      if (recent) {
+        const bias = restBias(recent.key!.shape[2]!);
+        parts.unshift({ keys: recent.key!, values: recent.value!, bias });
+      }
       if (state) {
         const bias = held ?? heldBias(state.key!.shape[2]!, position);
         parts.unshift({ keys: state.key!, values: state.value!, bias });
@@ -72,6 +76,11 @@ export function attention(config: AttentionConfig): Mixer {
       return { output: projectOutput(parameters, mixed, heads, config), state: { key, value } };
     },
   };
+}
+
+/** [entries]: hides the first of them. */
+function restBias(entries: Dim): Tensor {
+  return where(less(iota(entries), 1), MASKED, 0);
 }
 
 /** [sequence, sequence]: hides what comes after each token. */

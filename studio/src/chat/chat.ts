@@ -60,7 +60,13 @@ effect(() => {
   // While an answer comes in, the tree changes with every frame.
   if (busy.value) return;
   const kept: Kept = { trees: trees.value, lanes: lanes.value, sampling: sampling.value };
-  localStorage.setItem(STORED, JSON.stringify(kept));
+  try {
+    localStorage.setItem(STORED, JSON.stringify(kept));
+  } catch {
+    report(
+      new Error('The browser has no room for more: this conversation is gone with the page. Begin anew.'),
+    );
+  }
 });
 
 function restore(): Kept {
@@ -139,7 +145,6 @@ async function sayIn(lane: Lane, said: string): Promise<void> {
     trees.value = { ...trees.value, [lane.model]: [...treeOf(lane), turn] };
     rewind(lane, turn.id);
   });
-  const began = performance.now();
   try {
     const answer = new Answer(lane.model, turn.id);
     const outcome = await answered(lane, said, answer, controller.signal);
@@ -147,7 +152,7 @@ async function sayIn(lane: Lane, said: string): Promise<void> {
     const tokensPerSecond = outcome.writtenTokens / ((performance.now() - answer.began) / 1000);
     const state = outcome.state;
     update(lane.model, turn.id, { status: 'done', outcome, tokensPerSecond, ...(state && { state }) });
-    announce(`${lane.model} answered after ${((performance.now() - began) / 1000).toFixed(1)} seconds`);
+    announce(`${lane.model}: ${answer.text}`);
   } catch (error) {
     if (controller.signal.aborted) update(lane.model, turn.id, { status: 'stopped' });
     else {
@@ -188,7 +193,7 @@ async function answered(lane: Lane, said: string, answer: Answer, signal: AbortS
 class Answer {
   /** When the first of it came. */
   began = performance.now();
-  private text = '';
+  text = '';
   private frame = 0;
 
   constructor(

@@ -88,6 +88,11 @@ export function rowsOf(tree: Tree): TreeRow[] {
   return rows;
 }
 
+/** Bytes that the conversation takes after a turn; a memory that was kept takes a little more, with its tokens. */
+export function bytesAfter({ outcome, state }: Turn): number {
+  return outcome?.stateBytes ?? state?.bytes ?? 0;
+}
+
 /** What a turn is called where there is little room. */
 export function titleOf({ kind, said, state }: Turn): string {
   if (state?.name) return state.name;

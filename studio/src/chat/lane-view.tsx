@@ -78,7 +78,7 @@ function Welcome({ model }: { model: string }) {
       </p>
       {about && (
         <p>
-          {formatCount(about.parameters)} parameters, layers {about.pattern}.{' '}
+          {formatCount(about.parameters)} parameters, layers <span class="whole">{about.pattern}</span>.{' '}
           {about.chat ? 'It answers what you say.' : 'It goes on from what you write.'}
         </p>
       )}

@@ -14,7 +14,7 @@ import {
   rewind,
   treeOf,
 } from './chat.js';
-import { pathTo, type Turn } from './conversation.js';
+import { bytesAfter, pathTo, type Turn } from './conversation.js';
 import { SnapshotTree } from './snapshot-tree.js';
 
 export function MemoryPanel({ lane }: { lane: Lane }) {
@@ -40,7 +40,7 @@ export function MemoryPanel({ lane }: { lane: Lane }) {
 /** How much is held, and what of the last prompt had been read before. */
 function Held({ path }: { path: readonly Turn[] }) {
   const last = path.findLast(({ state, outcome }) => state ?? outcome);
-  const { reusedTokens = 0, readTokens = 0, writtenTokens = 0, stateBytes = 0 } = last?.outcome ?? {};
+  const { reusedTokens = 0, readTokens = 0, writtenTokens = 0 } = last?.outcome ?? {};
   const tokens = last?.state?.tokens ?? reusedTokens + readTokens + writtenTokens;
   const parts = [
     { name: 'reused', count: reusedTokens },
@@ -54,7 +54,7 @@ function Held({ path }: { path: readonly Turn[] }) {
       <dl class="figures">
         <div>
           <dt>held</dt>
-          <dd data-figure="bytes">{formatBytes(last?.state?.bytes ?? stateBytes)}</dd>
+          <dd data-figure="bytes">{formatBytes(last ? bytesAfter(last) : 0)}</dd>
         </div>
         <div>
           <dt>tokens in it</dt>
@@ -80,7 +80,9 @@ function Held({ path }: { path: readonly Turn[] }) {
 
 /** Bytes after each turn: the line of a memory that does not grow is flat. */
 function Growth({ path }: { path: readonly Turn[] }) {
-  const states = path.flatMap(({ state }) => state ?? []);
+  const states = path.flatMap((turn) =>
+    turn.state ? [{ tokens: turn.state.tokens, bytes: bytesAfter(turn) }] : [],
+  );
   if (states.length < 2) return null;
   const [width, height] = [300, 44];
   const lastTokens = states.at(-1)!.tokens;

@@ -1,7 +1,7 @@
 /** The snapshots of a conversation, drawn as threads: a bead for each, a new thread where one said something else. */
 import { formatBytes } from '../../../src/cli/format.js';
 import type { Lane } from './chat.js';
-import { pathTo, rowsOf, type Tree, type TreeRow, type Turn, titleOf } from './conversation.js';
+import { bytesAfter, pathTo, rowsOf, type Tree, type TreeRow, type Turn, titleOf } from './conversation.js';
 
 const ROW = 44;
 const COLUMN = 16;
@@ -71,8 +71,9 @@ export function SnapshotTree({ tree, lane, onChoose }: SnapshotTreeProps) {
   );
 }
 
-function held({ state, status }: Turn): string {
-  if (state) return `${state.tokens.toLocaleString('en')} tokens · ${formatBytes(state.bytes)}`;
+function held(turn: Turn): string {
+  const { state, status } = turn;
+  if (state) return `${state.tokens.toLocaleString('en')} tokens · ${formatBytes(bytesAfter(turn))}`;
   return { writing: 'writing…', stopped: 'stopped', failed: 'failed', done: 'not held any more' }[status];
 }
 

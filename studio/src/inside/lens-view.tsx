@@ -4,6 +4,8 @@ import { css, inkOn, scaleFor } from './scale.js';
 import { tensorOf } from './tensor.js';
 import { percent, wordOf } from './words.js';
 
+/** Of the colours, below the words. */
+const STRENGTH = 0.7;
 /** Tokens that are shown on each side of the one that is looked at. */
 const AROUND = 7;
 
@@ -13,7 +15,7 @@ export function LensView() {
   if (!lens) return null;
   const ids = tensorOf(lens.ids);
   const probabilities = tensorOf(lens.probabilities);
-  const scale = scaleFor([0, 1]);
+  const scale = scaleFor([0, 1], STRENGTH);
   const wide = Math.min(tokens.length, 2 * AROUND + 1);
   const start = Math.max(0, Math.min(tokens.length - wide, position.value - AROUND));
   const columns = Array.from({ length: wide }, (_, i) => start + i);

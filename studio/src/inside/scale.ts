@@ -10,7 +10,7 @@ export interface Scale {
 }
 
 /** The colours of the style sheet that scales are made of. */
-export function scaleColours(): { ground: Rgb; high: Rgb; low: Rgb } {
+function scaleColours(): { ground: Rgb; high: Rgb; low: Rgb } {
   // Whoever asks is drawn anew when the theme changes.
   void isDark.value;
   return {
@@ -20,8 +20,12 @@ export function scaleColours(): { ground: Rgb; high: Rgb; low: Rgb } {
   };
 }
 
-/** Up to the greatest size among the values. Small ones are lifted: the colour goes with the square root. */
-export function scaleFor(values: Iterable<number>, { ground, high, low } = scaleColours()): Scale {
+/**
+ * Up to the greatest size among the values, which is as strong as said: text is read on what is not too strong. Small ones
+ * are lifted: the colour goes with the square root.
+ */
+export function scaleFor(values: Iterable<number>, strength = 1): Scale {
+  const { ground, high, low } = scaleColours();
   let least = 0;
   let most = 0;
   for (const value of values) {
@@ -32,7 +36,7 @@ export function scaleFor(values: Iterable<number>, { ground, high, low } = scale
   return {
     range: [least, most],
     rgb(value) {
-      const share = Math.sqrt(Math.min(1, Math.abs(value) / size));
+      const share = strength * Math.sqrt(Math.min(1, Math.abs(value) / size));
       const towards = value < 0 ? low : high;
       return [0, 1, 2].map((i) =>
         Math.round(ground[i]! + (towards[i]! - ground[i]!) * share),

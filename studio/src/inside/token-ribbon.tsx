@@ -5,6 +5,9 @@ import { figure } from './heatmap.js';
 import { css, inkOn, scaleFor } from './scale.js';
 import { wordOf } from './words.js';
 
+/** Of the colours, below the text. */
+const STRENGTH = 0.5;
+
 interface TokenRibbonProps {
   readonly tokens: readonly TracedToken[];
   /** One for each token; undefined for one that has none. */
@@ -28,7 +31,7 @@ export function TokenRibbon({
   onPosition,
 }: TokenRibbonProps) {
   const coloured = shades ?? values.map((value) => value ?? 0);
-  const scale = scaleFor(coloured);
+  const scale = scaleFor(coloured, STRENGTH);
   return (
     <div
       class="ribbon"

@@ -18,15 +18,22 @@ const MILLISECONDS = 2000;
 
 const cursors = new Map<string, string>();
 
-/** Follows the runs until it is ended by what it returns. `onError` gets what goes wrong, once. */
+/** Follows the runs until it is ended by what it returns. `onError` gets what goes wrong, once until it goes well again. */
 export function follow(onError: (error: unknown) => void): () => void {
   let ended = false;
+  let failing = false;
   let timer = 0;
   const tick = async (): Promise<void> => {
-    if (!document.hidden) await refresh();
-    if (!ended) timer = setTimeout(() => tick().catch(onError), MILLISECONDS);
+    try {
+      if (!document.hidden) await refresh();
+      failing = false;
+    } catch (error) {
+      if (!failing) onError(error);
+      failing = true;
+    }
+    if (!ended) timer = setTimeout(tick, MILLISECONDS);
   };
-  tick().catch(onError);
+  void tick();
   return () => {
     ended = true;
     clearTimeout(timer);
