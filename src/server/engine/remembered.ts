@@ -7,6 +7,8 @@ import { PrefixFolder } from '../../generate/prefix-folder.js';
 
 /** The folder may take so many times the memory. */
 const FOLDER_FACTOR = 10;
+/** What waits to be written may take this part of it beside the cache, which lets go of states, too. */
+const UNWRITTEN_SHARE = 4;
 
 export class Remembered {
   private readonly cache: PrefixCache;
@@ -54,7 +56,7 @@ export class Remembered {
     // What is written too seldom is let go of: it must not take more memory than it may.
     let bytes = [...this.unwritten].reduce((sum, each) => sum + each.bytes, 0);
     for (const oldest of this.unwritten) {
-      if (bytes <= this.limit) break;
+      if (bytes <= this.limit / UNWRITTEN_SHARE) break;
       this.unwritten.delete(oldest);
       bytes -= oldest.bytes;
     }
