@@ -6,6 +6,8 @@ export default defineConfig({
     outDir: '../dist/explain',
     emptyOutDir: true,
     assetsInlineLimit: Number.POSITIVE_INFINITY,
+    // Those of whoever's work is in the pages.
+    license: { fileName: 'licenses.txt' },
     modulePreload: { polyfill: false },
     target: 'es2023',
     cssCodeSplit: false,
