@@ -44,5 +44,5 @@ export function servedText(name: string, loads: readonly LoadResult[]): string {
 
 export function soakText({ seconds, answers, residentBytes }: SoakResult): string {
   const memory = residentBytes.map((bytes) => decimal(bytes / 1e6)).join(', ');
-  return `soak: ${answers} answers in ${decimal(seconds)} s, memory of the server at every tenth of it: ${memory} MB`;
+  return `soak: ${answers} answers in ${decimal(seconds)} s, memory of the server beside its prefix cache, at every tenth of that: ${memory} MB`;
 }

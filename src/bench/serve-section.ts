@@ -54,7 +54,7 @@ export interface LoadResult {
 export interface SoakResult {
   readonly seconds: number;
   readonly answers: number;
-  /** Of the server, at every tenth of the time. */
+  /** Of the server at every tenth of the time, beside what its prefix cache holds, which fills up as far as it may. */
   readonly residentBytes: readonly number[];
 }
 
@@ -176,7 +176,7 @@ class ServerProcess {
         await this.ask(this.tokens(plan.promptTokens, random), plan.answerTokens, random.below(2 ** 31));
         answers++;
         if (elapsed() > (plan.soakSeconds * residentBytes.length) / 10) {
-          residentBytes.push(await this.residentBytes());
+          residentBytes.push((await this.residentBytes()) - (await this.figure('heddle_cache_bytes')));
         }
       }
     };
@@ -254,9 +254,13 @@ class ServerProcess {
     }
   }
 
-  private async residentBytes(): Promise<number> {
+  private residentBytes(): Promise<number> {
+    return this.figure('process_resident_memory_bytes');
+  }
+
+  private async figure(name: string): Promise<number> {
     const text = await (await fetch(`${this.url}/metrics`)).text();
-    return Number(/^process_resident_memory_bytes (\S+)/m.exec(text)![1]);
+    return Number(new RegExp(`^${name} (\\S+)`, 'm').exec(text)![1]);
   }
 }
 
