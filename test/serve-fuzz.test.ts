@@ -20,7 +20,7 @@ let served: Served;
 beforeAll(async () => {
   build();
   await writeTinyModel(join(root, 'tiny'), { template: CHATML });
-  const limits = ['--context', '64', '--max-body', String(BODY_LIMIT / 1e6), '--key-rate', '10000000'];
+  const limits = ['--context', '64', '--max-body', String(BODY_LIMIT / 1e6)];
   served = await serve([join(root, 'tiny'), '--data', join(root, 'data'), '--threads', '1', ...limits]);
 });
 afterAll(async () => {

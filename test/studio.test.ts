@@ -315,21 +315,22 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
   });
 
   test('a heatmap shows what the trace says', async () => {
-    const page = await open('#/inside');
-    await page.locator('.cells').waitFor();
-    await page
-      .getByLabel('Text to look into')
-      .fill('The people of the United States are at peace with all nations.');
-    await page.locator('.source').getByRole('button', { name: 'Look inside' }).click();
-    await page.getByRole('button', { name: /^M ?4 ?: Mamba-2/ }).click();
-    await page.getByRole('radio', { name: '3' }).check();
-    await page.locator('.cells[aria-label*="layer 4, head 3"]').waitFor();
+    const text = 'The people of the United States are at peace with all nations.';
     const answer = await post(`${served.url}/studio/api/trace`, {
       model: MODEL,
-      text: 'The people of the United States are at peace with all nations.',
+      text,
       options: { layers: [4], heads: [3] },
     });
     const trace = (await answer.json()) as TraceJson;
+    const page = await open('#/inside');
+    await page.locator('.cells').waitFor();
+    await page.getByRole('button', { name: /^M ?4 ?: Mamba-2/ }).click();
+    await page.getByRole('radio', { name: '3' }).check();
+    // Another text is looked into at the same place.
+    await page.getByLabel('Text to look into').fill(text);
+    await page.locator('.source').getByRole('button', { name: 'Look inside' }).click();
+    await expect.poll(() => page.locator('.token').count(), waiting).toBe(trace.tokens.length);
+    await page.locator('.cells[aria-label*="layer 4, head 3"]').waitFor();
     const { weights } = trace.layers[4]!.mixers[0]!;
     const size = trace.tokens.length;
     expect(weights!.dims).toEqual([1, size, size]);

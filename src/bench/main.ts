@@ -8,6 +8,7 @@ import { type LoadResult, measureLoading } from './load-section.js';
 import { describeMachine } from './machine.js';
 import { measureBandwidth, measurePeak, type Peak } from './peak.js';
 import { FULL, QUICK, SECTIONS, type Section } from './plan.js';
+import { positive } from './positive.js';
 import {
   generationText,
   highest,
@@ -19,6 +20,7 @@ import {
   trainText,
 } from './report.js';
 import { measureRuntimes } from './runtime-section.js';
+import { addServeCommand } from './serve-command.js';
 import { SHAPES, type ShapeName } from './shapes.js';
 import { measureStream, STREAMERS, type Streamer, type Stretch } from './stream-section.js';
 import { measureTraining, type TrainResult } from './train-section.js';
@@ -71,13 +73,6 @@ async function run({ threads, device: deviceName, only, peer, quick, json }: Opt
 
 function say(text: string): void {
   process.stdout.write(`${text}\n\n`);
-}
-
-function positive(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1)
-    throw new InvalidArgumentError('expected a whole number, 1 or more.');
-  return count;
 }
 
 function sections(text: string): Section[] {
@@ -195,6 +190,8 @@ program
   .option('--threads <n>', 'threads that compute', positive, 2)
   .option('--seconds <n>', 'stop each where it is after so long', positive, 180)
   .action((options: StreamOptions) => runStream(options));
+
+addServeCommand(program);
 
 try {
   await program.parseAsync();

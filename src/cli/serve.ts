@@ -3,10 +3,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { addKey, type RunningServer, startServer } from '../server/index.js';
-import { loadOptions } from './generation-options.js';
-import { adapterOption, wholeNumber } from './options.js';
+import { type GenerationFlags, loadOptions } from './generation-options.js';
+import { adapterOption, quantizeOption, wholeNumber } from './options.js';
 
-interface ServeFlags {
+interface ServeFlags extends Pick<GenerationFlags, 'threads' | 'adapter' | 'quantize'> {
   host: string;
   port: number;
   keys?: string;
@@ -17,15 +17,17 @@ interface ServeFlags {
   cacheMemory: number;
   answers: number;
   waiting: number;
-  keyConcurrency: number;
-  keyRate: number;
+  keyConcurrency?: number;
+  keyRate?: number;
   maxBody: number;
   timeout: number;
   drain: number;
   logTexts?: boolean;
-  threads?: number;
-  adapter?: string;
 }
+
+/** What each key may do where nothing else is said, and everybody on this machine where there are none. */
+const KEY_LIMITS = { concurrency: 64, perMinute: 6000 };
+const NO_LIMITS = { concurrency: Number.POSITIVE_INFINITY, perMinute: Number.POSITIVE_INFINITY };
 
 export function addServeCommand(program: Command): void {
   program
@@ -61,13 +63,22 @@ export function addServeCommand(program: Command): void {
     )
     .option('--answers <n>', 'answers that are written at once; others wait', wholeNumber, 32)
     .option('--waiting <n>', 'requests that may wait; more are refused', wholeNumber, 256)
-    .option('--key-concurrency <n>', 'requests of one key at once', wholeNumber, 64)
-    .option('--key-rate <n>', 'requests of one key a minute', wholeNumber, 6000)
+    .option(
+      '--key-concurrency <n>',
+      `requests of one key at once (default with --keys: ${KEY_LIMITS.concurrency})`,
+      wholeNumber,
+    )
+    .option(
+      '--key-rate <n>',
+      `requests of one key a minute (default with --keys: ${KEY_LIMITS.perMinute})`,
+      wholeNumber,
+    )
     .option('--max-body <MB>', 'size of a request', wholeNumber, 8)
     .option('--timeout <s>', 'time for an answer', wholeNumber, 600)
     .option('--drain <s>', 'time for running answers when the server is told to stop', wholeNumber, 30)
     .option('--log-texts', 'log prompts and answers too')
     .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
+    .addOption(quantizeOption())
     .addOption(adapterOption())
     .action(run);
 
@@ -84,12 +95,16 @@ export function addServeCommand(program: Command): void {
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
 async function run(folders: string[], flags: ServeFlags): Promise<void> {
+  const usual = flags.keys === undefined ? NO_LIMITS : KEY_LIMITS;
   const server = await startServer(
     {
       host: flags.host,
       port: flags.port,
       ...(flags.keys !== undefined && { keys: flags.keys }),
-      keyLimits: { concurrency: flags.keyConcurrency, perMinute: flags.keyRate },
+      keyLimits: {
+        concurrency: flags.keyConcurrency ?? usual.concurrency,
+        perMinute: flags.keyRate ?? usual.perMinute,
+      },
       answers: flags.answers,
       waiting: flags.waiting,
       bodyBytes: flags.maxBody * 1e6,

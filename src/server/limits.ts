@@ -77,7 +77,7 @@ export class Slots {
 export interface KeyLimits {
   /** Requests at once. */
   readonly concurrency: number;
-  /** Requests a minute, all of which may come together. */
+  /** Requests a minute, all of which may come together; infinite for as many as one likes. */
   readonly perMinute: number;
 }
 
@@ -108,7 +108,8 @@ export class KeyAccounts {
     const now = this.now();
     const account = this.accounts.get(owner) ?? { running: 0, left: perMinute, at: now };
     this.accounts.set(owner, account);
-    account.left = Math.min(perMinute, account.left + ((now - account.at) * perMinute) / 60_000);
+    const gained = now > account.at ? ((now - account.at) / 60_000) * perMinute : 0;
+    account.left = Math.min(perMinute, account.left + gained);
     account.at = now;
     const refuse = (code: string, message: string, seconds: number): never => {
       throw new ApiError(429, code, message, {
@@ -142,6 +143,7 @@ export class KeyAccounts {
   }
 
   private headersOf({ left }: Account): Record<string, string> {
+    if (this.limits.perMinute === Number.POSITIVE_INFINITY) return {};
     return {
       'x-ratelimit-limit-requests': String(this.limits.perMinute),
       'x-ratelimit-remaining-requests': String(Math.floor(left)),

@@ -1,5 +1,5 @@
 /** Starts everything, listens, and stops in an orderly way. */
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
@@ -81,6 +81,8 @@ async function listen(
   const slots = new Slots(options.answers, options.waiting);
   const log = new Log(options.log, options.logTexts);
   const stopping = new AbortController();
+  // Every request listens to it.
+  setMaxListeners(0, stopping.signal);
   let status: 'ok' | 'draining' | 'failed' = 'ok';
   const metrics = new Metrics({
     slots: () => slots,

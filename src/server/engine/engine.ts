@@ -91,7 +91,7 @@ export class Engine implements Handlers<EngineCalls> {
   }
 
   async figures(): Promise<EngineFigures> {
-    const caches = [...this.served.values()].map(({ cache }) => cache);
+    const caches = [...this.served.values()].map(({ remembered }) => remembered);
     return {
       sequences: this.sequences,
       cacheBytes: caches.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -104,6 +104,7 @@ export class Engine implements Handlers<EngineCalls> {
     const beginning = await this.beginning(request, served);
     const prompt = await served.prepare(request.prompt, beginning, { answers: false });
     this.sequences++;
+    served.remembered.begin();
     try {
       const { session } = await served.read(prompt, beginning?.snapshot, signal);
       try {
@@ -120,6 +121,7 @@ export class Engine implements Handlers<EngineCalls> {
         session.dispose();
       }
     } finally {
+      served.remembered.end();
       this.sequences--;
     }
   }
@@ -140,6 +142,7 @@ export class Engine implements Handlers<EngineCalls> {
     const maxTokens = answerLength(request.maxTokens, prompt.ids.length, served.info.context);
     const sessions: Session[] = [];
     this.sequences += request.n;
+    served.remembered.begin();
     try {
       const stepwise = isStepwise(request);
       const ends = endsOf(served);
@@ -163,13 +166,14 @@ export class Engine implements Handlers<EngineCalls> {
         if (event.kind === 'piece') text += event.text;
         yield event;
       }
-      for (const each of sessions) await served.remember(await each.snapshot());
+      for (const each of sessions) await served.remembered.keep(await each.snapshot());
       const stateBytes = sessions.reduce((sum, { bytes }) => sum + bytes, 0);
       if (!request.save) return { stateBytes };
       const state = await this.keep(request, served, prompt, read, text, signal);
       return { stateBytes, state };
     } finally {
       for (const each of sessions) each.dispose();
+      served.remembered.end();
       this.sequences -= request.n;
     }
   }

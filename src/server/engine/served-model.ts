@@ -9,7 +9,6 @@ import {
   type LoadOptions,
   loadModel,
   PREFILL_CHUNK,
-  PrefixCache,
   type SamplingOptions,
   type Session,
   type Snapshot,
@@ -23,7 +22,9 @@ import {
 } from '../../text/index.js';
 import { ContextError } from '../errors.js';
 import type { StateRecord } from '../states/record.js';
+import { Partings, sharedLength } from './partings.js';
 import type { Prompt, ServedModelInfo } from './protocol.js';
+import { Remembered } from './remembered.js';
 import { Turns } from './turns.js';
 
 /** Where a prompt begins, if not at nothing. */
@@ -72,11 +73,9 @@ const PROBE = 'heddle_probe';
 export class ServedModel {
   private readonly turns = new Turns();
   private readonly batch: Batching;
+  private readonly partings = new Partings();
   private vocabularyMade: Vocabulary | undefined;
   private treeMade: TokenTree | undefined;
-  /** States on their way to the disk. */
-  private readonly putting = new Set<Promise<void>>();
-
   private constructor(
     readonly info: ServedModelInfo,
     readonly language: LanguageModel,
@@ -85,7 +84,7 @@ export class ServedModel {
     readonly ends: readonly number[],
     /** How the checkpoint says to sample, else as everywhere. */
     readonly sampling: SamplingOptions,
-    readonly cache: PrefixCache,
+    readonly remembered: Remembered,
   ) {
     this.batch = new Batching(language);
   }
@@ -111,10 +110,8 @@ export class ServedModel {
       chat: template !== undefined,
       tools: template !== undefined && (await knowsTools(template)),
     };
-    const cache = new PrefixCache(language, {
-      bytes: cacheBytes,
-      ...(cacheFolder !== undefined && { folder: join(cacheFolder, id) }),
-    });
+    const keptIn = cacheFolder === undefined ? undefined : join(cacheFolder, id);
+    const remembered = new Remembered(language, cacheBytes, keptIn);
     const ends = await endOfTurnIds(folder, tokenizer);
     return new ServedModel(
       info,
@@ -122,7 +119,7 @@ export class ServedModel {
       template,
       ends,
       { temperature, topK, topP, repetitionPenalty },
-      cache,
+      remembered,
     );
   }
 
@@ -235,47 +232,45 @@ export class ServedModel {
     { logits = false } = {},
   ): Promise<ReadPrompt> {
     const usable = logits ? ids.slice(0, -1) : ids;
-    const cached = await this.cache.find(usable);
+    const cached = await this.remembered.find(usable);
     const own = beginning?.begins(usable) ? beginning : undefined;
     const known = [cached, own].reduce((a, b) => ((b?.length ?? 0) > (a?.length ?? 0) ? b : a));
+    const parting = Math.min(this.partings.add(ids), usable.length);
+    const stops = [boundary, parting, ids.length];
     const session = this.language.session({ batch: this.batch });
     try {
       if (known) session.restore(known);
-      const reusedTokens = known?.length ?? 0;
-      let mark = reusedTokens === boundary ? known : undefined;
-      for (let at = reusedTokens; at < ids.length; ) {
+      let mark = known?.length === boundary ? known : undefined;
+      let readTokens = 0;
+      const read = async (): Promise<void> => {
+        const at = session.tokens.length;
+        // Whoever read the same meanwhile has left its state.
+        const since = at < parting ? await this.remembered.held(ids.slice(0, parting)) : undefined;
+        if (since && since.length > at) {
+          session.restore(since);
+          if (since.length === boundary) mark = since;
+          return;
+        }
         // At the same places whatever was known, as far as may be.
         const next = (Math.floor(at / PREFILL_CHUNK) + 1) * PREFILL_CHUNK;
-        const end = Math.min(next, ids.length, at < boundary ? boundary : ids.length);
-        await this.turns.take(() => session.read(ids.slice(at, end)), signal);
-        at = end;
-        if (at % SNAPSHOT_EVERY !== 0 && at !== boundary && at !== ids.length) continue;
+        const end = Math.min(next, ...stops.filter((stop) => stop > at));
+        await session.read(ids.slice(at, end));
+        readTokens += end - at;
+        if (end % SNAPSHOT_EVERY !== 0 && !stops.includes(end)) return;
         const snapshot = await session.snapshot();
-        if (at === boundary) mark = snapshot;
-        await this.remember(snapshot);
-      }
-      return { session, reusedTokens, readTokens: ids.length - reusedTokens, mark };
+        if (end === boundary) mark = snapshot;
+        await this.remembered.keep(snapshot);
+      };
+      while (session.tokens.length < ids.length) await this.turns.take(read, signal);
+      return { session, reusedTokens: ids.length - readTokens, readTokens, mark };
     } catch (error) {
       session.dispose();
       throw error;
     }
   }
 
-  /** Has the cache keep a state, in memory at once and on the disk in a while. */
-  async remember(snapshot: Snapshot): Promise<void> {
-    const putting = this.cache.put(snapshot).finally(() => this.putting.delete(putting));
-    this.putting.add(putting);
-    // Whoever is faster than the disk waits for it.
-    if (this.putting.size > 4) await this.written();
-  }
-
-  /** When all states are on the disk. */
-  async written(): Promise<void> {
-    await Promise.all(this.putting);
-  }
-
   async close(): Promise<void> {
-    await this.written();
+    await this.remembered.close();
     this.template?.close();
     await this.language.dispose();
   }
@@ -303,12 +298,4 @@ async function knowsTools(template: ChatTemplate): Promise<boolean> {
     if (error instanceof TokenizerError) return false;
     throw error;
   }
-}
-
-/** How many entries two lists have in common before they differ. */
-function sharedLength(a: readonly number[], b: readonly number[]): number {
-  const end = Math.min(a.length, b.length);
-  let length = 0;
-  while (length < end && a[length] === b[length]) length++;
-  return length;
 }

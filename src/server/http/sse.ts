@@ -33,7 +33,8 @@ export function eventStream(values: AsyncGenerator<unknown>, signal: AbortSignal
         controller.close();
         void end();
       };
-      signal.addEventListener('abort', abort);
+      if (signal.aborted) abort();
+      else signal.addEventListener('abort', abort);
     },
     async pull(controller) {
       try {

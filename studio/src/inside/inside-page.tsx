@@ -29,7 +29,7 @@ import { wordOf } from './words.js';
 export function InsidePage() {
   useEffect(() => {
     openInside()
-      .then(() => (trace.value ? undefined : look()))
+      .then(() => (trace.value || working.value ? undefined : look()))
       .catch(report);
   }, []);
   return (

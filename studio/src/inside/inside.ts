@@ -124,9 +124,10 @@ export async function look(): Promise<void> {
   });
 }
 
-/** Shows a trace. What it holds is not asked for again; the head that is shown stays where the model does. */
+/** Shows a trace. What it holds is not asked for again. */
 export function reveal(result: TraceJson): void {
-  const stays = trace.value?.model.pattern === result.model.pattern;
+  const before = trace.value?.model;
+  const stays = before?.type === result.model.type && before.pattern === result.model.pattern;
   const mixing = result.layers.findIndex(({ mixers }) => mixers.some(({ selection }) => selection));
   batch(() => {
     trace.value = result;
@@ -134,21 +135,19 @@ export function reveal(result: TraceJson): void {
     attributions.value = new Map(result.attributions.map((found) => [found.position, found]));
     explained.value = result.attributions.at(-1)?.position;
     position.value = result.tokens.length - 1;
-    if (stays) {
-      const place = available.value.indexOf(head.value);
-      firstHead.value = place - (place % headsAtOnce.value);
-      fetchMatrices().catch(report);
-    } else {
-      show(mixing >= 0 ? mixing : result.layers.findIndex(({ mixers }) => mixers.length > 0));
-    }
+    // Who looks at a layer of a model goes on looking at it, in another text.
+    if (stays) show(shown.value.layer, shown.value.mixer, head.value);
+    else show(mixing >= 0 ? mixing : result.layers.findIndex(({ mixers }) => mixers.length > 0));
   });
 }
 
-export function show(layer: number, mixer = 0): void {
+/** Goes to a layer, and to one of its heads if it can be shown. */
+export function show(layer: number, mixer = 0, wanted?: number): void {
   batch(() => {
     shown.value = { layer: Math.max(0, layer), mixer };
-    firstHead.value = 0;
-    head.value = available.value[0] ?? 0;
+    const place = wanted === undefined ? 0 : Math.max(0, available.value.indexOf(wanted));
+    firstHead.value = place - (place % headsAtOnce.value);
+    head.value = available.value[place] ?? 0;
   });
   fetchMatrices().catch(report);
 }

@@ -1,0 +1,9 @@
+/** A reader of command-line values. */
+import { InvalidArgumentError } from 'commander';
+
+export function positive(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1)
+    throw new InvalidArgumentError('expected a whole number, 1 or more.');
+  return count;
+}

@@ -1,0 +1,29 @@
+/**
+ * Where prompts part. Many begin alike, with the same instructions or the same document, and go on in ways of their own: the
+ * state at the place where two parted is worth keeping, since others will part there too.
+ */
+
+/** Prompts that are remembered. */
+const REMEMBERED = 64;
+/** Fewer tokens in common are read again as fast as a state is found. */
+const WORTHWHILE = 32;
+
+export class Partings {
+  private readonly prompts: (readonly number[])[] = [];
+
+  /** Takes up a prompt; returns how many of its tokens an earlier one had too, 0 where that is not worth a state. */
+  add(ids: readonly number[]): number {
+    const shared = this.prompts.reduce((most, prompt) => Math.max(most, sharedLength(prompt, ids)), 0);
+    this.prompts.push(ids);
+    if (this.prompts.length > REMEMBERED) this.prompts.shift();
+    return shared >= WORTHWHILE ? shared : 0;
+  }
+}
+
+/** How many entries two lists have in common before they differ. */
+export function sharedLength(a: readonly number[], b: readonly number[]): number {
+  const end = Math.min(a.length, b.length);
+  let length = 0;
+  while (length < end && a[length] === b[length]) length++;
+  return length;
+}

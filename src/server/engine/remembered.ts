@@ -1,0 +1,89 @@
+/**
+ * States of what was read before: in memory at once, and in a folder, for after a restart, when there is nothing else to do. To
+ * check and write a state takes time of the thread that computes, and people wait for that.
+ */
+import { type LanguageModel, PrefixCache, type Snapshot } from '../../generate/index.js';
+import { PrefixFolder } from '../../generate/prefix-folder.js';
+
+/** The folder may take so many times the memory. */
+const FOLDER_FACTOR = 10;
+/** What waits to be written may take this part of it beside the cache, which lets go of states, too. */
+const UNWRITTEN_SHARE = 4;
+
+export class Remembered {
+  private readonly cache: PrefixCache;
+  private readonly folder: PrefixFolder | undefined;
+  /** Those that are not in the folder yet, the newest last. */
+  private readonly unwritten = new Set<Snapshot>();
+  private busy = 0;
+  private writing: Promise<void> | undefined;
+
+  /** `limit` is in bytes. */
+  constructor(
+    private readonly language: LanguageModel,
+    private readonly limit: number,
+    folder: string | undefined,
+  ) {
+    this.cache = new PrefixCache(language, { bytes: limit });
+    this.folder = folder === undefined ? undefined : new PrefixFolder(folder, FOLDER_FACTOR * limit);
+  }
+
+  get size(): number {
+    return this.cache.size;
+  }
+
+  get bytes(): number {
+    return this.cache.bytes;
+  }
+
+  /** The state after the longest beginning of these tokens that is known. */
+  async find(ids: readonly number[]): Promise<Snapshot | undefined> {
+    const held = await this.cache.find(ids);
+    const stored = await this.folder?.find(this.language, ids, held?.length ?? 0);
+    if (stored) await this.cache.put(stored);
+    return stored ?? held;
+  }
+
+  /** The same, of what is in memory. */
+  held(ids: readonly number[]): Promise<Snapshot | undefined> {
+    return this.cache.find(ids);
+  }
+
+  async keep(snapshot: Snapshot): Promise<void> {
+    await this.cache.put(snapshot);
+    if (!this.folder) return;
+    this.unwritten.add(snapshot);
+    // What is written too seldom is let go of: it must not take more memory than it may.
+    let bytes = [...this.unwritten].reduce((sum, each) => sum + each.bytes, 0);
+    for (const oldest of this.unwritten) {
+      if (bytes <= this.limit / UNWRITTEN_SHARE) break;
+      this.unwritten.delete(oldest);
+      bytes -= oldest.bytes;
+    }
+  }
+
+  /** Work begins; until it ends nothing is written. */
+  begin(): void {
+    this.busy++;
+  }
+
+  end(): void {
+    this.busy--;
+    if (this.busy === 0) this.writing ??= this.write(() => this.busy === 0);
+  }
+
+  /** Writes what is left. */
+  async close(): Promise<void> {
+    await this.writing;
+    await this.write(() => true);
+  }
+
+  private async write(goesOn: () => boolean): Promise<void> {
+    while (this.unwritten.size > 0 && goesOn()) {
+      const snapshot = [...this.unwritten].at(-1)!;
+      this.unwritten.delete(snapshot);
+      await this.folder!.put(snapshot);
+    }
+    this.writing = undefined;
+  }
+}
