@@ -10,7 +10,7 @@ import { explainPage } from './explain-page.js';
 import { explainSummary } from './explain-summary.js';
 import { formatBytes } from './format.js';
 import { loadOptions } from './generation-options.js';
-import { adapterOption, wholeNumber } from './options.js';
+import { adapterOption, quantizeOption, wholeNumber } from './options.js';
 
 interface ExplainFlags {
   text?: string;
@@ -20,6 +20,7 @@ interface ExplainFlags {
   json?: boolean;
   threads?: number;
   adapter?: string;
+  quantize?: 'int4' | 'int8';
 }
 
 /** Matrices are the most of a page: more than this no browser likes to open. */
@@ -42,6 +43,7 @@ export function addExplainCommand(program: Command): void {
     .option('--json', 'print the whole trace as JSON in the place of the summary')
     .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
     .addOption(adapterOption())
+    .addOption(quantizeOption())
     .action(run);
 }
 
@@ -56,7 +58,7 @@ async function run(folder: string, flags: ExplainFlags): Promise<void> {
   const read = model.tokenizer.encode(text);
   const ids = await continued(model, read, flags.write);
   const added = ids.slice(read.length).map((_, i) => read.length + i);
-  const hasGradients = model.model.quantization === undefined;
+  const hasGradients = model.fingerprint.quantization === 'none';
   const trace = await model.trace(ids, {
     ...(flags.layers && { layers: flags.layers }),
     attribute: hasGradients ? added : [],

@@ -100,11 +100,10 @@ const MOVES: Readonly<Record<string, readonly [number, number]>> = {
   ArrowRight: [0, 1],
 };
 
-/** Three significant digits. */
+/** Three significant digits, short also where the number is small. */
 export function figure(value: number): string {
-  if (value === 0) return '0';
-  const text = value.toPrecision(3);
-  return text.includes('e') ? text : String(Number(text));
+  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(2);
+  return String(Number(value.toPrecision(3)));
 }
 
 /** The first token reads itself alone: beside that of attention, which is 1, the others would be pale. */
