@@ -1,5 +1,5 @@
 /**
- * States of what was read before: in memory at once, and in a folder, for after a restart, when there is nothing else to do. To
+ * States of what was read before: in memory at once, and in a folder, for after a restart, when there has been nothing else to do for a while. To
  * check and write a state takes time of the thread that computes, and people wait for that.
  */
 import { type LanguageModel, PrefixCache, type Snapshot } from '../../generate/index.js';
@@ -9,6 +9,8 @@ import { PrefixFolder } from '../../generate/prefix-folder.js';
 const FOLDER_FACTOR = 10;
 /** What waits to be written may take this part of it beside the cache, which lets go of states, too. */
 const UNWRITTEN_SHARE = 4;
+/** Who has an answer often asks again at once: milliseconds without work before anything is written. */
+const PAUSE = 1000;
 
 export class Remembered {
   private readonly cache: PrefixCache;
@@ -17,6 +19,7 @@ export class Remembered {
   private readonly unwritten = new Set<Snapshot>();
   private busy = 0;
   private writing: Promise<void> | undefined;
+  private pause: NodeJS.Timeout | undefined;
 
   /** `limit` is in bytes. */
   constructor(
@@ -64,16 +67,23 @@ export class Remembered {
 
   /** Work begins; until it ends nothing is written. */
   begin(): void {
+    clearTimeout(this.pause);
     this.busy++;
   }
 
   end(): void {
     this.busy--;
-    if (this.busy === 0) this.writing ??= this.write(() => this.busy === 0);
+    if (this.busy > 0) return;
+    this.pause = setTimeout(() => {
+      this.writing ??= this.write(() => this.busy === 0).finally(() => {
+        this.writing = undefined;
+      });
+    }, PAUSE);
   }
 
   /** Writes what is left. */
   async close(): Promise<void> {
+    clearTimeout(this.pause);
     await this.writing;
     await this.write(() => true);
   }
@@ -84,6 +94,5 @@ export class Remembered {
       this.unwritten.delete(snapshot);
       await this.folder!.put(snapshot);
     }
-    this.writing = undefined;
   }
 }

@@ -71,7 +71,7 @@ export const END_OF_PARAGRAPH = '\n\n';
 const PROBE = 'heddle_probe';
 
 export class ServedModel {
-  private readonly turns = new Turns();
+  private readonly turns = new Turns(PREFILL_CHUNK);
   private readonly batch: Batching;
   private readonly partings = new Partings();
   private vocabularyMade: Vocabulary | undefined;
@@ -261,7 +261,10 @@ export class ServedModel {
         if (end === boundary) mark = snapshot;
         await this.remembered.keep(snapshot);
       };
-      while (session.tokens.length < ids.length) await this.turns.take(read, signal);
+      while (session.tokens.length < ids.length) {
+        const slice = Math.min(PREFILL_CHUNK, ids.length - session.tokens.length);
+        await this.turns.take(slice, read, signal);
+      }
       return { session, reusedTokens: ids.length - readTokens, readTokens, mark };
     } catch (error) {
       session.dispose();

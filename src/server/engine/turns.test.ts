@@ -7,14 +7,18 @@ import { Turns } from './turns.js';
 const never = new AbortController().signal;
 
 test('a short prompt waits for one slice of each long one', async () => {
-  const turns = new Turns();
+  const turns = new Turns(256);
   const order: string[] = [];
   const reader = async (name: string, slices: number): Promise<void> => {
     for (let i = 0; i < slices; i++) {
-      await turns.take(async () => {
-        order.push(name);
-        await new Promise(setImmediate);
-      }, never);
+      await turns.take(
+        256,
+        async () => {
+          order.push(name);
+          await new Promise(setImmediate);
+        },
+        never,
+      );
     }
   };
   await Promise.all([reader('long', 5), reader('also long', 5), reader('short', 1)]);
@@ -22,18 +26,44 @@ test('a short prompt waits for one slice of each long one', async () => {
   expect(order.slice(3, 7)).toEqual(['long', 'also long', 'long', 'also long']);
 });
 
+test('short prompts are read together, as many as make a slice', async () => {
+  const turns = new Turns(256);
+  let reading = 0;
+  let most = 0;
+  const read = (tokens: number): Promise<void> =>
+    turns.take(
+      tokens,
+      async () => {
+        reading += tokens;
+        most = Math.max(most, reading);
+        await new Promise(setImmediate);
+        reading -= tokens;
+      },
+      never,
+    );
+  await Promise.all([100, 100, 50, 100, 256, 1, 255].map(read));
+  expect(most).toBe(256);
+  // One that is larger than a slice is read alone.
+  await Promise.all([300, 300].map(read));
+  expect(most).toBe(300);
+});
+
 test('who went away takes no turn, and a failed one harms nobody', async () => {
-  const turns = new Turns();
+  const turns = new Turns(256);
   const gone = new AbortController();
   let taken = 0;
-  const failed = turns.take(async () => {
-    throw new Error('failed');
-  }, never);
-  const left = turns.take(async () => taken++, gone.signal);
+  const failed = turns.take(
+    256,
+    async () => {
+      throw new Error('failed');
+    },
+    never,
+  );
+  const left = turns.take(256, async () => taken++, gone.signal);
   gone.abort(new Error('gone'));
   await expect(failed).rejects.toThrow('failed');
   await expect(left).rejects.toThrow('gone');
-  expect(await turns.take(async () => ++taken, never)).toBe(1);
+  expect(await turns.take(256, async () => ++taken, never)).toBe(1);
 });
 
 test('prompts part where they differ', () => {

@@ -1,0 +1,71 @@
+/** What is remembered: at once in memory, and on the disk when there was nothing to do for a while, or at the end. */
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import type { LanguageModel, Snapshot } from '../../generate/index.js';
+import { tinyModel } from '../../generate/testing/tiny.js';
+import { Remembered } from './remembered.js';
+
+const root = mkdtempSync(join(tmpdir(), 'heddle-remembered-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+let language: LanguageModel;
+beforeAll(async () => {
+  ({ language } = await tinyModel());
+});
+
+async function stateOf(ids: number[]): Promise<Snapshot> {
+  const session = language.session();
+  await session.read(ids);
+  return session.snapshot();
+}
+
+const files = (folder: string): number => {
+  try {
+    return readdirSync(folder).length;
+  } catch {
+    return 0;
+  }
+};
+
+test('nothing is written while there is work, and all of it later', async () => {
+  const folder = join(root, 'later');
+  const remembered = new Remembered(language, 1e9, folder);
+  // Work that leaves nothing must not keep what comes later from the disk.
+  remembered.begin();
+  remembered.end();
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  remembered.begin();
+  await remembered.keep(await stateOf([1, 2, 3]));
+  await remembered.keep(await stateOf([4, 5, 6]));
+  expect((await remembered.find([1, 2, 3, 4]))!.length).toBe(3);
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  expect(files(folder)).toBe(0);
+  remembered.end();
+  await vi.waitFor(() => expect(files(folder)).toBe(2), 60_000);
+  await remembered.close();
+});
+
+test('what is left is written at the end, and found by the next', async () => {
+  const folder = join(root, 'end');
+  const remembered = new Remembered(language, 1e9, folder);
+  remembered.begin();
+  await remembered.keep(await stateOf([7, 8]));
+  await remembered.close();
+  const next = new Remembered(language, 1e9, folder);
+  expect(await next.held([7, 8, 9])).toBeUndefined();
+  expect((await next.find([7, 8, 9]))!.length).toBe(2);
+  expect((await next.held([7, 8, 9]))!.length).toBe(2);
+});
+
+test('what does not fit waits for nothing', async () => {
+  const folder = join(root, 'small');
+  const state = await stateOf([1, 2]);
+  const remembered = new Remembered(language, 5 * state.bytes, folder);
+  remembered.begin();
+  for (let id = 1; id <= 20; id++) await remembered.keep(await stateOf([id, 2]));
+  expect(remembered.size).toBeLessThan(20);
+  await remembered.close();
+  expect(files(folder)).toBe(1);
+});
