@@ -5,11 +5,11 @@
  * several drives, or not on a multiple of their elements' size) all bytes are read and handed over.
  *
  * 4-bit matrices are wanted as 8-bit integers too. These are computed when a model is loaded, and handed over, or mapped like
- * the others from a file that lives only so long.
+ * the others from a file that lives only so long; unless they would take too much of the machine's memory, or of its disk.
  */
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, open, realpath, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { type FileHandle, open, realpath, rm, stat, statfs } from 'node:fs/promises';
+import { tmpdir, totalmem } from 'node:os';
 import { join, parse } from 'node:path';
 import { DeviceError } from '../errors.js';
 import type { QuantizedSource, WeightPiece, WeightSource, WeightType } from '../graph/index.js';
@@ -97,6 +97,17 @@ function hasIntegers(weight: Weight): weight is QuantizedTensor {
   return bits === 4 && dims[1] % block === 0 && isPlain;
 }
 
+/** What integers would take, where there are any and they may. */
+function integerBytes(weights: Weights): number {
+  const bytes = [...weights.values()]
+    .filter(hasIntegers)
+    .reduce((sum, { dims: [rows, columns] }) => sum + rows * columns, 0);
+  return bytes > totalmem() / LEAST_REST ? 0 : bytes;
+}
+
+/** Of memory and disk this is the part that integers may take at most. */
+const LEAST_REST = 4;
+
 async function integersFrom({ codes, scales, dims, block }: QuantizedTensor): Promise<Integers> {
   const floats = 'path' in scales ? new Float32Array((await readPart(scales)).buffer) : scales;
   return integersOf('path' in codes ? await readPart(codes) : codes, floats, dims, block);
@@ -139,7 +150,7 @@ async function mapped(
     const { path, byteOffset, byteLength } = part;
     return { type, location: paths.get(path)!.slice(root.length), byteOffset, byteLength };
   };
-  const store = [...weights.values()].some(hasIntegers) ? await IntegerFile.plan(root) : undefined;
+  const store = await IntegerFile.plan(root, integerBytes(weights));
   const ask = store && ((_: string, weight: QuantizedTensor) => store.ask(weight));
   return {
     sources: await placed(weights, place, ask),
@@ -160,10 +171,13 @@ class IntegerFile {
     private readonly location: string,
   ) {}
 
-  /** Nothing where it could not be mapped, or not be removed while it is. */
-  static async plan(root: string): Promise<IntegerFile | undefined> {
-    if (process.platform === 'win32') return undefined;
-    const folder = await reading(`the folder ${tmpdir()}`, () => realpath(tmpdir()));
+  /** Nothing where it would be too large, could not be mapped, or not be removed while it is. */
+  static async plan(root: string, bytes: number): Promise<IntegerFile | undefined> {
+    if (process.platform === 'win32' || bytes === 0) return undefined;
+    const [folder, { bavail, bsize }] = await reading(`the folder ${tmpdir()}`, () =>
+      Promise.all([realpath(tmpdir()), statfs(tmpdir())]),
+    );
+    if (bytes > (bavail * bsize) / LEAST_REST) return undefined;
     const path = join(folder, `heddle-${randomUUID()}.integers`);
     return new IntegerFile(path, path.slice(root.length));
   }
@@ -238,7 +252,7 @@ async function handedOver(weights: Weights): Promise<WeightPlan> {
     };
   };
   return {
-    sources: await placed(weights, place, ask),
+    sources: await placed(weights, place, integerBytes(weights) > 0 ? ask : undefined),
     handedOver: given,
     prepare: async () => {
       for (const { name, weight } of asked) {
