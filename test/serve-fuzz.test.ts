@@ -219,7 +219,7 @@ test(`${REQUESTS} malformed requests are refused, and good ones between them ans
   expect((await figures()).resident! - before!.resident!).toBeLessThan(150e6);
 });
 
-test('what is cut off, too large or too slow leaves nothing behind', async () => {
+test('what is cut off or too large leaves nothing behind', async () => {
   const port = Number(new URL(served.url).port);
   const raw = (text: string, length: number, then: 'destroy' | 'end' | 'wait') =>
     new Promise<string>((resolve) => {
@@ -261,3 +261,26 @@ test('what is cut off, too large or too slow leaves nothing behind', async () =>
   }, 60_000);
   expect((await post(`${served.url}/v1/completions`, good)).status).toBe(200);
 });
+
+test('who sends a request too slowly is told so, and holds up nobody', async () => {
+  const port = Number(new URL(served.url).port);
+  const slow = Array.from(
+    { length: 30 },
+    () =>
+      new Promise<string>((resolve) => {
+        const socket = connect(port, '127.0.0.1', () =>
+          socket.write('POST /v1/completions HTTP/1.1\r\nHost: 127'),
+        );
+        let answer = '';
+        socket.on('data', (part) => {
+          answer += part;
+        });
+        socket.on('close', () => resolve(answer));
+      }),
+  );
+  expect((await post(`${served.url}/v1/completions`, good)).status).toBe(200);
+  for (const answer of await Promise.all(slow)) expect(answer).toMatch(/^HTTP\/1.1 408 /);
+  await vi.waitFor(async () => {
+    expect(await figures()).toMatchObject({ running: 0, waiting: 0, sequences: 0 });
+  }, 60_000);
+}, 120_000);
