@@ -1,5 +1,5 @@
 /** The yardstick: what the engine reaches in float32 matrix products alone. */
-import { type Device, float32 } from '../engine/index.js';
+import { type Device, float32, type QuantizedTensor } from '../engine/index.js';
 import { input, matmul, multiply, sum } from '../graph/index.js';
 import { Random } from '../nn/index.js';
 
@@ -64,4 +64,40 @@ export async function measureBandwidth(device: Device): Promise<number> {
   }
   await executable.dispose();
   return (4 * READ * READ) / best;
+}
+
+/** Rows and columns of the 4-bit matrix that several rows are multiplied with. */
+const WIDE = [65_536, 1024] as const;
+
+/**
+ * How many times as much is computed of a product with a 4-bit matrix, as decoding computes it, when `rows` rows are multiplied
+ * in the place of one: more than that a batch cannot gain by its products.
+ */
+export async function measureBatchGain(device: Device, rows: number): Promise<number> {
+  const [height, width] = WIDE;
+  const block = 128;
+  const matrix: QuantizedTensor = {
+    dims: WIDE,
+    bits: 4,
+    block,
+    codes: Uint8Array.from({ length: (height * width) / 2 }, (_, i) => (i * 151 + 7) & 255),
+    scales: new Float32Array((height * width) / block).fill(0.01),
+  };
+  const x = input('x', 'float32', ['rows', width]);
+  const product = matmul(x, input('matrix', 'float32', WIDE), { transposeB: true });
+  const executable = await device.compile({
+    outputs: { total: sum(product) },
+    weights: new Map([['matrix', matrix]]),
+  });
+  const best = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  for (let i = 0; i <= RUNS; i++) {
+    for (const [j, count] of [1, rows].entries()) {
+      const fed = float32(new Float32Array(count * width).fill(1), [count, width]);
+      const started = performance.now();
+      await executable.run({ x: fed });
+      if (i > 0) best[j] = Math.min(best[j]!, performance.now() - started);
+    }
+  }
+  await executable.dispose();
+  return (rows * best[0]!) / best[1]!;
 }

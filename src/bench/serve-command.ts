@@ -3,13 +3,18 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { openDevice } from '../engine/index.js';
 import { describeMachine } from './machine.js';
+import { measureBatchGain } from './peak.js';
 import { positive } from './positive.js';
 import { machineText } from './report.js';
 import { writeServedModel } from './serve-model.js';
-import { servedText, soakText } from './serve-report.js';
+import { gainText, servedText, soakText } from './serve-report.js';
 import { measureServing } from './serve-section.js';
 import { SHAPES, type ShapeName } from './shapes.js';
+
+/** The clients whose gain is held against what the products allow. */
+const BATCH = 8;
 
 interface ServeOptions {
   threads: number;
@@ -55,6 +60,10 @@ async function runServe({
     );
     const what = shape === undefined ? model : `${shape}, ${bits} bits`;
     print(servedText(`${what}, prompts of ${prompt} tokens, answers of up to ${answer}`, results.loads));
+    if (bits === 4 && shape !== undefined && clients.includes(1) && clients.includes(BATCH)) {
+      const device = await openDevice('cpu', { threads });
+      print(gainText(results.loads, BATCH, await measureBatchGain(device, BATCH)));
+    }
     if (results.soak) print(soakText(results.soak));
   } finally {
     if (made !== undefined) await rm(made, { recursive: true, force: true });

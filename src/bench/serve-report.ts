@@ -42,6 +42,13 @@ export function servedText(name: string, loads: readonly LoadResult[]): string {
   return `serve: ${name}\n${table([servedHeads(), ...loads.map((load) => servedRow(load, one))])}`;
 }
 
+/** What a batch gains, beside what its matrix products allow. */
+export function gainText(loads: readonly LoadResult[], clients: number, allowed: number): string {
+  const load = loads.find((each) => each.clients === clients && !each.shared)!;
+  const gain = load.tokensPerSecond / loads[0]!.tokensPerSecond;
+  return `${clients} clients: ${gain.toFixed(2)} x of one; 4-bit matrix products alone allow ${allowed.toFixed(2)} x, of which that is ${percent(gain / allowed)}`;
+}
+
 export function soakText({ seconds, answers, residentBytes }: SoakResult): string {
   const memory = residentBytes.map((bytes) => decimal(bytes / 1e6)).join(', ');
   return `soak: ${answers} answers in ${decimal(seconds)} s, memory of the server beside its prefix cache, at every tenth of that: ${memory} MB`;
