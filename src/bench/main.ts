@@ -75,14 +75,6 @@ function say(text: string): void {
   process.stdout.write(`${text}\n\n`);
 }
 
-function sections(text: string): Section[] {
-  return text.split(',').map((name) => {
-    const section = SECTIONS.find((known) => known === name);
-    if (!section) throw new InvalidArgumentError(`expected some of ${SECTIONS.join(',')}.`);
-    return section;
-  });
-}
-
 const program = new Command('bench')
   .description('measures this machine: matrix products, the training step, prefill, decode and loading')
   // An option behind the name of a command is the command's.
@@ -91,7 +83,7 @@ const program = new Command('bench')
   .addOption(new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu']).default('cpu'))
   .addOption(
     new Option('--only <sections>', `some of ${SECTIONS.join(',')}; the peak is always measured`)
-      .argParser(sections)
+      .argParser(listOf(SECTIONS))
       .default(SECTIONS, 'all'),
   )
   .option('--peer <python>', 'a Python with torch, to train the same model by turns with ours')

@@ -1,5 +1,11 @@
 /** The yardstick: what the engine reaches in float32 matrix products alone. */
-import { type Device, float32, type QuantizedTensor } from '../engine/index.js';
+import {
+  type Device,
+  type Executable,
+  float32,
+  type HostTensor,
+  type QuantizedTensor,
+} from '../engine/index.js';
 import { input, matmul, multiply, sum } from '../graph/index.js';
 import { Random } from '../nn/index.js';
 
@@ -12,6 +18,19 @@ export interface Peak {
 
 /** Runs from which the best is taken, after one to warm up. */
 const RUNS = 10;
+
+async function bestSeconds(
+  executable: Executable,
+  feeds: Readonly<Record<string, HostTensor>>,
+): Promise<number> {
+  let best = Number.POSITIVE_INFINITY;
+  for (let i = 0; i <= RUNS; i++) {
+    const started = performance.now();
+    await executable.run(feeds);
+    if (i > 0) best = Math.min(best, (performance.now() - started) / 1000);
+  }
+  return best;
+}
 
 /**
  * The rate of products of [size, size] matrices. They are chained inside one run that is fed a number and returns one, so
@@ -33,12 +52,7 @@ export async function measurePeak(device: Device, size: number): Promise<Peak> {
     outputs: { total: sum(product) },
     weights: new Map([['matrix', float32(values, [size, size])]]),
   });
-  let best = Number.POSITIVE_INFINITY;
-  for (let i = 0; i <= RUNS; i++) {
-    const started = performance.now();
-    await executable.run({ factor: float32([1], []) });
-    if (i > 0) best = Math.min(best, (performance.now() - started) / 1000);
-  }
+  const best = await bestSeconds(executable, { factor: float32([1], []) });
   await executable.dispose();
   return { size, flops: (chain * 2 * size ** 3) / best };
 }
@@ -56,12 +70,7 @@ export async function measureBandwidth(device: Device): Promise<number> {
     outputs: { y: matmul(x, matrix) },
     weights: new Map([['matrix', float32(values, [READ, READ])]]),
   });
-  let best = Number.POSITIVE_INFINITY;
-  for (let i = 0; i <= RUNS; i++) {
-    const started = performance.now();
-    await executable.run({ x: float32(new Float32Array(READ).fill(1), [1, READ]) });
-    if (i > 0) best = Math.min(best, (performance.now() - started) / 1000);
-  }
+  const best = await bestSeconds(executable, { x: float32(new Float32Array(READ).fill(1), [1, READ]) });
   await executable.dispose();
   return (4 * READ * READ) / best;
 }

@@ -107,10 +107,6 @@ export class CarriedMemory implements Memory {
     return held;
   }
 
-  private set contents(contents: Contents) {
-    this.held = contents;
-  }
-
   get bytes(): number {
     return [...holdings(this.contents.values).values()].reduce((a, b) => a + b, 0);
   }
@@ -153,7 +149,7 @@ export class CarriedMemory implements Memory {
       free(values.get(name)!);
       values.set(name, results.get(name)!);
     }
-    this.contents = { ...this.contents, length: length + added };
+    this.held = { ...this.contents, length: length + added };
   }
 
   read(names?: readonly string[]): Promise<Map<string, HostTensor>> {

@@ -163,7 +163,7 @@ async function mapped(
 
 /** Matrices as integers, one after the other in a file: int8 values, then float32 scales. */
 class IntegerFile {
-  private readonly asked: { weight: QuantizedTensor; begin: number }[] = [];
+  private readonly asked: { weight: QuantizedTensor; values: number; scales: number }[] = [];
   private size = 0;
 
   private constructor(
@@ -184,14 +184,14 @@ class IntegerFile {
 
   ask(weight: QuantizedTensor): ReturnType<Ask> {
     const [rows, columns] = weight.dims;
-    const begin = this.size;
-    const place = (type: 'int8' | 'float32', byteLength: number): WeightPiece => {
+    const place = (type: 'int8' | 'float32', byteLength: number) => {
       const piece = { type, location: this.location, byteOffset: this.size, byteLength };
       this.size = Math.ceil((this.size + byteLength) / ALIGNMENT) * ALIGNMENT;
       return piece;
     };
-    this.asked.push({ weight, begin });
-    return { values: place('int8', rows * columns), scales: place('float32', 4 * rows) };
+    const [values, scales] = [place('int8', rows * columns), place('float32', 4 * rows)];
+    this.asked.push({ weight, values: values.byteOffset, scales: scales.byteOffset });
+    return { values, scales };
   }
 
   async write(): Promise<void> {
@@ -199,14 +199,10 @@ class IntegerFile {
     try {
       const file = await open(this.path, 'wx', 0o600);
       try {
-        for (const { weight, begin } of this.asked) {
+        for (const { weight, ...begins } of this.asked) {
           const { values, scales } = await integersFrom(weight);
-          await writeWhole(file, bytesOf(values), begin);
-          await writeWhole(
-            file,
-            bytesOf(scales),
-            begin + Math.ceil(values.byteLength / ALIGNMENT) * ALIGNMENT,
-          );
+          await writeWhole(file, bytesOf(values), begins.values);
+          await writeWhole(file, bytesOf(scales), begins.scales);
         }
       } finally {
         await file.close();

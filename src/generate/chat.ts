@@ -14,6 +14,7 @@ import { type ChatMessage, type ChatRenderOptions, ChatTemplate, endOfTurnIds } 
 import type { LanguageModel } from './language-model.js';
 import { PrefixCache } from './prefix-cache.js';
 import type { GeneratedPiece, GenerateOptions, Session, StopReason } from './session.js';
+import { sharedLength } from './shared-length.js';
 import type { Snapshot } from './snapshot.js';
 
 /** What the template gets in every turn, and where an answer ends. */
@@ -240,12 +241,4 @@ export class ChatSession {
       this.#state = this.model.session({ cache: this.#cache });
     }
   }
-}
-
-/** How many entries two lists have in common before they differ. */
-function sharedLength(a: readonly number[], b: readonly number[]): number {
-  const end = Math.min(a.length, b.length);
-  let length = 0;
-  while (length < end && a[length] === b[length]) length++;
-  return length;
 }

@@ -5,6 +5,7 @@ import { Random } from '../nn/index.js';
 import { Batching } from './batching.js';
 import { type Choosing, checkChoice, LIKELIEST } from './choice.js';
 import { type Continuation, type LanguageModel, PREFILL_CHUNK } from './language-model.js';
+import { merged } from './merged.js';
 import type { PrefixCache } from './prefix-cache.js';
 import { checkSampling, type SamplingOptions } from './sampling.js';
 import { Snapshot } from './snapshot.js';
@@ -173,26 +174,23 @@ export class Session {
     const snapshot = await this.snapshot();
     const batch = this.batch ?? new Batching(this.model, { maxRows: n });
     const forks = Array.from({ length: n }, () => this.forkOf(snapshot, batch));
-    const writers = forks.map((fork, i) => fork.generateOne({ ...options, seed: seed + i }));
     const reasons: StopReason[] = [];
-    const nextOf = async (index: number) => ({ index, result: await writers[index]!.next() });
-    const pending = new Map(writers.map((_, index) => [index, nextOf(index)]));
+    const writers = forks.map(async function* (fork, index): AsyncGenerator<ForkPiece, void> {
+      const pieces = fork.generateOne({ ...options, seed: seed + index });
+      let next = await pieces.next();
+      try {
+        for (; !next.done; next = await pieces.next()) yield { ...next.value, index };
+        reasons[index] = next.value;
+      } finally {
+        await pieces.return('length');
+      }
+    });
+    let finished = false;
     try {
-      while (pending.size > 0) {
-        const { index, result } = await Promise.race(pending.values());
-        if (result.done) {
-          pending.delete(index);
-          reasons[index] = result.value;
-        } else {
-          pending.set(index, nextOf(index));
-          yield { ...result.value, index };
-        }
-      }
+      yield* merged(writers);
+      finished = true;
     } finally {
-      if (pending.size > 0) {
-        await Promise.allSettled([...pending.values(), ...writers.map((writer) => writer.return('length'))]);
-        for (const fork of forks) fork.dispose();
-      }
+      if (!finished) for (const fork of forks) fork.dispose();
     }
     return forks.map((session, i) => ({ session, reason: reasons[i]! }));
   }

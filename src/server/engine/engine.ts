@@ -13,10 +13,9 @@ import {
   schemaNode,
   sequence,
 } from '../../generate/grammar/index.js';
-import type { LoadOptions, Session, StopReason } from '../../generate/index.js';
+import { type LoadOptions, merged, type Session, type StopReason } from '../../generate/index.js';
 import { encodeTrace } from '../../inspect/index.js';
 import { ContextError, UnknownModelError } from '../errors.js';
-import { merged } from '../merged.js';
 import { StateLibrary } from '../states/library.js';
 import { openStore } from '../states/store.js';
 import type { Handlers } from './calls.js';

@@ -2,6 +2,7 @@
  * Where prompts part. Many begin alike, with the same instructions or the same document, and go on in ways of their own: the
  * state at the place where two parted is worth keeping, since others will part there too.
  */
+import { sharedLength } from '../../generate/index.js';
 
 /** Prompts that are remembered. */
 const REMEMBERED = 64;
@@ -18,12 +19,4 @@ export class Partings {
     if (this.prompts.length > REMEMBERED) this.prompts.shift();
     return shared >= WORTHWHILE ? shared : 0;
   }
-}
-
-/** How many entries two lists have in common before they differ. */
-export function sharedLength(a: readonly number[], b: readonly number[]): number {
-  const end = Math.min(a.length, b.length);
-  let length = 0;
-  while (length < end && a[length] === b[length]) length++;
-  return length;
 }

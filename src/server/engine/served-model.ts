@@ -12,6 +12,7 @@ import {
   type SamplingOptions,
   type Session,
   type Snapshot,
+  sharedLength,
 } from '../../generate/index.js';
 import {
   type ChatMessage,
@@ -22,7 +23,7 @@ import {
 } from '../../text/index.js';
 import { ContextError } from '../errors.js';
 import type { StateRecord } from '../states/record.js';
-import { Partings, sharedLength } from './partings.js';
+import { Partings } from './partings.js';
 import type { Prompt, ServedModelInfo } from './protocol.js';
 import { Remembered } from './remembered.js';
 import { Turns } from './turns.js';

@@ -1,6 +1,6 @@
 /** Who reads next, and streams put together. */
 import { expect, test } from 'vitest';
-import { merged } from '../merged.js';
+import { merged } from '../../generate/index.js';
 import { Partings } from './partings.js';
 import { Turns } from './turns.js';
 

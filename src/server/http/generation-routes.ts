@@ -1,6 +1,7 @@
 /** `/v1/chat/completions` and `/v1/completions`. */
+
+import { merged } from '../../generate/index.js';
 import type { GenerateEvent, GenerateRequest, ServedModelInfo } from '../engine/protocol.js';
-import { merged } from '../merged.js';
 import {
   chatChunks,
   chatCompletion,

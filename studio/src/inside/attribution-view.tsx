@@ -2,7 +2,8 @@
 import { Plot } from '../parts/plot.js';
 import { reporting } from '../parts/status.js';
 import { figure } from './heatmap.js';
-import { attribution, explain, known, trace } from './inside.js';
+import { attribution, explain, known } from './inside.js';
+import { Ranking } from './ranking.js';
 import { tensorOf } from './tensor.js';
 import { wordOf } from './words.js';
 
@@ -11,10 +12,7 @@ const SHOWN = 8;
 export function AttributionView() {
   const found = attribution.value;
   if (!found) return null;
-  const { tokens } = trace.value!;
   const scores = tensorOf(found.scores).data;
-  const most = [...scores.keys()].sort((a, b) => Math.abs(scores[b]!) - Math.abs(scores[a]!)).slice(0, SHOWN);
-  const size = Math.abs(scores[most[0]!] ?? 0) || 1;
   return (
     <section aria-labelledby="attribution">
       <h2 id="attribution">
@@ -41,21 +39,7 @@ export function AttributionView() {
       )}
       <div class="mixer">
         <section class="reads" aria-label="The tokens that count most">
-          <ol>
-            {most.map((i) => (
-              <li key={i}>
-                <span class="word">{wordOf(tokens[i]!)}</span>
-                <span class="faint">{i}</span>
-                <span class="measure" aria-hidden="true">
-                  <i
-                    class={scores[i]! < 0 ? 'low' : 'high'}
-                    style={{ width: `${(100 * Math.abs(scores[i]!)) / size}%` }}
-                  />
-                </span>
-                <span class="number">{figure(scores[i]!)}</span>
-              </li>
-            ))}
-          </ol>
+          <Ranking figures={scores} count={SHOWN} />
         </section>
         <div class="beside">
           <Deletion />

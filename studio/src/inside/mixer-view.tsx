@@ -14,6 +14,7 @@ import {
   showHeads,
   trace,
 } from './inside.js';
+import { Ranking } from './ranking.js';
 import { tensorOf } from './tensor.js';
 import { wordOf } from './words.js';
 
@@ -106,31 +107,12 @@ function Reads() {
   const { tokens } = trace.value!;
   const read = row.value;
   if (!read) return null;
-  const most = [...read.keys()]
-    .slice(0, position.value + 1)
-    .sort((a, b) => Math.abs(read[b]!) - Math.abs(read[a]!))
-    .slice(0, 6);
-  const size = Math.abs(read[most[0]!] ?? 0) || 1;
   return (
     <section class="reads" aria-labelledby="reads">
       <h4 id="reads">
         <b>{wordOf(tokens[position.value]!)}</b> reads most from
       </h4>
-      <ol>
-        {most.map((i) => (
-          <li key={i}>
-            <span class="word">{wordOf(tokens[i]!)}</span>
-            <span class="faint">{i}</span>
-            <span class="measure" aria-hidden="true">
-              <i
-                class={read[i]! < 0 ? 'low' : 'high'}
-                style={{ width: `${(100 * Math.abs(read[i]!)) / size}%` }}
-              />
-            </span>
-            <span class="number">{figure(read[i]!)}</span>
-          </li>
-        ))}
-      </ol>
+      <Ranking figures={read.subarray(0, position.value + 1)} count={6} />
     </section>
   );
 }

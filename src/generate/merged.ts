@@ -1,19 +1,19 @@
 /** Several streams as one. */
 
 /**
- * What several generators give, as it comes. Throws what one of them throws, and the signal's reason soon after it is aborted; all
+ * What several generators give, as it comes. Throws what one of them throws, and the signal's reason, if there is one, soon after it is aborted; all
  * are returned then, as they are when nobody takes any more.
  */
 export async function* merged<T>(
   streams: readonly AsyncGenerator<T>[],
-  signal: AbortSignal,
+  signal?: AbortSignal,
 ): AsyncGenerator<T> {
   const next = async (i: number) => ({ i, result: await streams[i]!.next() });
   const pending = new Map(streams.map((_, i) => [i, next(i)]));
   try {
     while (pending.size > 0) {
       const { i, result } = await Promise.race(pending.values());
-      signal.throwIfAborted();
+      signal?.throwIfAborted();
       if (result.done) {
         pending.delete(i);
         continue;
