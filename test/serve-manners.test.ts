@@ -186,12 +186,12 @@ describe('told to stop', () => {
       body({ max_tokens: 3000, temperature: 0, stream: true }),
     );
     const reader = running.body!.getReader();
-    await reader.read();
+    const decoder = new TextDecoder();
+    let text = decoder.decode((await reader.read()).value);
     const code = server.stop();
     await until(() => expect(server.log().map(({ event }) => event)).toContain('draining'));
-    let text = '';
     for (let next = await reader.read(); !next.done; next = await reader.read()) {
-      text += new TextDecoder().decode(next.value);
+      text += decoder.decode(next.value);
     }
     expect(text).toContain('"finish_reason":"length"');
     expect(text.trimEnd().endsWith('data: [DONE]')).toBe(true);

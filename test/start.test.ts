@@ -27,7 +27,8 @@ test('without a terminal the model writes, its costs are measured, and that is a
 test.skipIf(!terminal)('in a terminal it serves the studio until Ctrl-C', async () => {
   const here = mkdtempSync(join(tmpdir(), 'heddle-start-'));
   const { CI: _, ...environment } = process.env;
-  const command = `${process.execPath} ${main} start --no-open --port 0 --max-tokens 8`;
+  // A shell that stays between would say how it was ended itself.
+  const command = `exec ${process.execPath} ${main} start --no-open --port 0 --max-tokens 8`;
   const child = spawn(SCRIPT, ['-qfec', command, '/dev/null'], { cwd: here, env: environment });
   let said = '';
   const ended = new Promise<number | null>((resolve) => child.on('close', resolve));

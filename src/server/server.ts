@@ -1,10 +1,11 @@
 /** Starts everything, listens, and stops in an orderly way. */
-import { once, setMaxListeners } from 'node:events';
+import { setMaxListeners } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { ConfigError } from '../errors.js';
 import { createApp } from './app.js';
+import { drains } from './drain.js';
 import type { EngineOptions } from './engine/engine.js';
 import { type RunningEngine, startEngine } from './engine/start.js';
 import { ApiKeys } from './keys.js';
@@ -47,6 +48,9 @@ export interface RunningServer {
 /** How long a client may take to send its headers, and all of its request, in milliseconds. */
 const HEADERS_PATIENCE = 10_000;
 const REQUEST_PATIENCE = 60_000;
+
+/** How long what ends a stopped answer may take to reach its client, in milliseconds. */
+const LAST_WORDS = 1_000;
 
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
 
@@ -113,6 +117,7 @@ async function listen(
       connectionsCheckingInterval: 5_000,
     },
   }) as Server;
+  const drain = drains(server);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => {
       const where = `${options.host}:${options.port}`;
@@ -134,15 +139,9 @@ async function listen(
     async stop() {
       status = 'draining';
       log.write('draining', { running: slots.inUse, waiting: slots.waiting });
-      const closed = once(server, 'close');
-      server.close();
-      server.closeIdleConnections();
-      const timer = setTimeout(() => stopping.abort(), options.drainSeconds * 1000);
-      // What is kept alive without a request would hold the server open.
-      const sweep = setInterval(() => server.closeIdleConnections(), 100);
-      await closed;
-      clearTimeout(timer);
-      clearInterval(sweep);
+      const late = setTimeout(() => stopping.abort(), options.drainSeconds * 1000);
+      await drain(options.drainSeconds * 1000 + LAST_WORDS);
+      clearTimeout(late);
       await engine.close();
       await library.close();
       log.write('stopped');
