@@ -1,6 +1,7 @@
 /**
  * The race of runtimes: quantized models with random weights read and write, ours and a peer's by turns, each in a process of
- * its own. Both answer the same tasks; the best of the rounds counts, since whatever else the machine does only slows.
+ * its own. Both answer the same tasks; the best of the rounds counts, since whatever else the machine does only slows. Both have
+ * their memory in huge pages, as the `heddle` command has.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -9,6 +10,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { withHugePages } from '../engine/huge-pages.js';
 import {
   countParameters,
   parametersOf,
@@ -122,7 +124,10 @@ class Racer {
   ) {}
 
   static async start(name: string, args: readonly string[]): Promise<Racer> {
-    const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, args, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: withHugePages(process.env),
+    });
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     let complaints = '';
     child.stderr.on('data', (text: Buffer) => {
