@@ -4,18 +4,23 @@ import {
   and,
   concat,
   type Dim,
+  divide,
   divideDim,
+  exp,
   gather,
   iota,
   less,
   lessOrEqual,
   loop,
   matmul,
+  max,
+  maximum,
   multiply,
   reshape,
   softmax,
   split,
   subtract,
+  sum,
   type Tensor,
   transpose,
   where,
@@ -95,20 +100,36 @@ function attendAll(query: Tensor, parts: readonly MemoryPart[], watch?: (weights
     const raw = reshape(matmul(rows, keys, { transposeB: true }), [batch, heads, sequence, entries]);
     return bias ? add(raw, bias) : raw;
   });
-  const weights = softmax(concat(logits, -1));
-  watch?.(weights);
-  const shares =
-    parts.length === 1
-      ? [weights]
-      : split(
-          weights,
-          -1,
-          parts.map(({ keys }) => keys.shape[2]!),
-        );
+  const { shares, sums } =
+    sequence === 1 || parts.length === 1 || watch ? together(logits, watch) : apart(logits);
   const outputs = parts.map(({ values }, i) => {
     const entries = values.shape[2]!;
     return matmul(reshape(shares[i]!, [batch, keyValueHeads, -1, entries]), values);
   });
   const total = outputs.reduce((sum, part) => add(sum, part));
-  return group === 1 ? total : reshape(total, [batch, heads, sequence, headDim]);
+  const mixed = group === 1 ? total : reshape(total, [batch, heads, sequence, headDim]);
+  return sums ? divide(mixed, sums) : mixed;
+}
+
+interface Shares {
+  /** One of each part. */
+  readonly shares: readonly Tensor[];
+  /** [batch, heads, sequence, 1]: what they add up to, where that is not 1. */
+  readonly sums?: Tensor;
+}
+
+function together(logits: readonly Tensor[], watch?: (weights: Tensor) => void): Shares {
+  const weights = softmax(concat(logits, -1));
+  watch?.(weights);
+  const sizes = logits.map(({ shape }) => shape.at(-1)!);
+  return { shares: logits.length === 1 ? [weights] : split(weights, -1, sizes) };
+}
+
+/** The same in more operations, but without copies of the logits: over a long memory there is nothing larger. */
+function apart(logits: readonly Tensor[]): Shares {
+  const over = (reduce: typeof max, parts: readonly Tensor[]): Tensor[] =>
+    parts.map((part) => reduce(part, -1, { keepDims: true }));
+  const top = over(max, logits).reduce((a, b) => maximum(a, b));
+  const shares = logits.map((part) => exp(subtract(part, top)));
+  return { shares, sums: over(sum, shares).reduce((a, b) => add(a, b)) };
 }
