@@ -57,6 +57,32 @@ describe('a replaced value', () => {
     await executable.dispose();
   });
 
+  test('gives its bytes back when nobody holds it any more', async () => {
+    const size = 1e6;
+    const total = input('total', 'float32', [size]);
+    const next = add(total, input('x', 'float32', []));
+    const executable = await device.compile({
+      outputs: { y: sum(next) },
+      carried: { total: { kind: 'replace', next } },
+    });
+    const memory = executable.allocate(new Map([['total', hostZeros('float32', [size])]]));
+    const kept = await memory.snapshot();
+    const runs = 20;
+    const one = float32([1], []);
+    const before = process.memoryUsage().arrayBuffers;
+    for (let i = 0; i < runs; i++) {
+      const passing = await memory.snapshot();
+      await executable.run({ x: one }, memory);
+      passing.dispose();
+    }
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan((4 * size * runs) / 4);
+    const values = [memory, kept].map(async (each) => (await each.read()).get('total')!.data.at(-1));
+    expect(await Promise.all(values)).toEqual([runs, 0]);
+    memory.dispose();
+    expect((await kept.read()).get('total')!.data.length).toBe(size);
+    await executable.dispose();
+  });
+
   test('is read as a copy', async () => {
     const executable = await accumulator();
     const memory = executable.allocate(start());

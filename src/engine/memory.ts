@@ -8,6 +8,9 @@
  * copy of its own entries first, because what stands behind them is someone else's. So a snapshot and a fork cost nothing,
  * and the first run after one was left behind costs a copy of what has grown.
  *
+ * What a run left behind is held by its memory, and by the snapshots taken then. When the last of them lets go of it, its bytes are
+ * given back at once; JavaScript would find them late, and the next run has use for them.
+ *
  * Every run sees zeros behind a memory's entries, and room that follows from their number alone: whichever way a memory
  * came about, the same entries give the same bits.
  */
@@ -15,6 +18,7 @@ import { DeviceError } from '../errors.js';
 import { DTYPE_BYTES, type DType } from '../graph/index.js';
 import { type Carry, type HostTensor, hostZeros, type Memory, type MemorySnapshot } from './device.js';
 import { copyEntries, copyOf, sizeOf, slice, withDim, writeEntries } from './entries.js';
+import { release } from './release.js';
 
 /** A value that stays on the device. Whoever holds it disposes of it. */
 export interface DeviceTensor {
@@ -48,6 +52,39 @@ interface Contents<V extends Value = Value> {
   readonly begins?: readonly number[];
 }
 
+/** How many memories and snapshots hold a value. What others may hold too counts for ever, as do tensors that are theirs. */
+const holders = new WeakMap<Value, number>();
+
+function hold(value: Value): void {
+  holders.set(value, (holders.get(value) ?? 0) + 1);
+}
+
+function holdForEver(value: Value): void {
+  holders.set(value, Number.POSITIVE_INFINITY);
+}
+
+function letGo(value: Value): void {
+  const left = (holders.get(value) ?? 0) - 1;
+  holders.set(value, left);
+  if (left === 0) free(isBuffer(value) ? value.tensor : value);
+}
+
+function free(tensor: CarriedTensor): void {
+  if (isOnDevice(tensor)) tensor.dispose();
+  else if (holders.get(tensor) !== Number.POSITIVE_INFINITY) release(tensor.data);
+}
+
+/** The same in a map of its own, for one more who holds it. */
+function heldToo<H extends Contents | Row>(held: H): H {
+  if (held instanceof Row) return held;
+  for (const value of held.values.values()) hold(value);
+  return { ...held, values: new Map(held.values) };
+}
+
+function letGoOf(held: Contents | Row): void {
+  if (!(held instanceof Row)) for (const value of held.values.values()) letGo(value);
+}
+
 /** One row of a batch, which is taken out of it when somebody asks for its values. */
 class Row {
   private own: Contents<HostValue> | undefined;
@@ -56,14 +93,19 @@ class Row {
     readonly batch: Contents<HostValue>,
     readonly index: number,
     private readonly axes: BatchAxes,
-  ) {}
+  ) {
+    for (const value of batch.values.values()) holdForEver(value);
+  }
 
   get length(): number {
     return this.batch.length - this.batch.begins![this.index]!;
   }
 
   get contents(): Contents<HostValue> {
-    this.own ??= { values: this.take(), length: this.length };
+    if (!this.own) {
+      this.own = { values: this.take(), length: this.length };
+      for (const value of this.own.values.values()) holdForEver(value);
+    }
     return this.own;
   }
 
@@ -89,7 +131,7 @@ export class CarriedMemory implements Memory {
     held: Contents | Row,
     readonly download: Download,
   ) {
-    this.held = ownMap(held);
+    this.held = heldToo(held);
   }
 
   get length(): number {
@@ -102,7 +144,7 @@ export class CarriedMemory implements Memory {
 
   /** Takes a row out of the batch that it stands in. */
   private get contents(): Contents {
-    const held = this.held instanceof Row ? ownMap(this.held.contents) : this.held;
+    const held = this.held instanceof Row ? heldToo(this.held.contents) : this.held;
     this.held = held;
     return held;
   }
@@ -146,8 +188,7 @@ export class CarriedMemory implements Memory {
     }
     for (const [name, { kind }] of Object.entries(carries)) {
       if (kind === 'append') continue;
-      free(values.get(name)!);
-      values.set(name, results.get(name)!);
+      this.put(name, results.get(name)!);
     }
     this.held = { ...this.contents, length: length + added };
   }
@@ -184,8 +225,9 @@ export class CarriedMemory implements Memory {
 
   /** Holds this from now on. */
   take(held: Contents | Row): void {
-    if (!(this.held instanceof Row)) for (const value of this.held.values.values()) free(value);
-    this.held = ownMap(held);
+    const before = this.held;
+    this.held = heldToo(held);
+    letGoOf(before);
   }
 
   dispose(): void {
@@ -197,16 +239,27 @@ export class CarriedMemory implements Memory {
     if (buffer.written === length) return buffer;
     const { axis, tensor } = buffer;
     const own = { axis, tensor: withRoom(tensor, axis, length, length), written: length };
-    this.contents.values.set(name, own);
+    this.put(name, own);
     return own;
+  }
+
+  private put(name: string, value: Value): void {
+    const { values } = this.contents;
+    hold(value);
+    letGo(values.get(name)!);
+    values.set(name, value);
   }
 }
 
 class CarriedSnapshot implements MemorySnapshot {
+  private kept: Contents<HostValue> | Row | undefined;
+
   constructor(
-    private kept: Contents<HostValue> | Row | undefined,
+    held: Contents<HostValue> | Row,
     readonly download: Download,
-  ) {}
+  ) {
+    this.kept = heldToo(held);
+  }
 
   get length(): number {
     return this.held.length;
@@ -233,7 +286,7 @@ class CarriedSnapshot implements MemorySnapshot {
   private get contents(): Contents<HostValue> {
     const { held } = this;
     if (!(held instanceof Row)) return held;
-    this.kept = held.contents;
+    this.kept = heldToo(held.contents);
     return this.kept;
   }
 
@@ -246,6 +299,7 @@ class CarriedSnapshot implements MemorySnapshot {
   }
 
   dispose(): void {
+    if (this.kept) letGoOf(this.kept);
     this.kept = undefined;
   }
 }
@@ -263,6 +317,7 @@ export function allocateMemory(
   const values = new Map<string, Value>();
   for (const [name, carry] of Object.entries(carries)) {
     const tensor = initial.get(name)!;
+    holdForEver(tensor);
     values.set(name, carry.kind === 'replace' ? tensor : bufferOf(tensor, carry.axis, length));
   }
   return new CarriedMemory({ values, length }, download);
@@ -342,11 +397,6 @@ function carriedMemory(memory: Memory | undefined): CarriedMemory {
   );
 }
 
-/** A map of its own, which may change. */
-function ownMap<H extends Contents | Row>(held: H): H {
-  return held instanceof Row ? held : { ...held, values: new Map(held.values) };
-}
-
 function valuesOf(held: Contents | Row): ReadonlyMap<string, Value> {
   return held instanceof Row ? held.batch.values : held.values;
 }
@@ -362,10 +412,6 @@ function isBuffer(value: Value): value is GrowingBuffer {
 
 function isOnDevice(value: Value): value is DeviceTensor {
   return 'dispose' in value;
-}
-
-function free(value: Value): void {
-  if (isOnDevice(value)) value.dispose();
 }
 
 /** Bytes by what takes them. */
@@ -398,13 +444,13 @@ async function read(
     if (!value) throw new DeviceError(`the memory holds no '${name}'`);
     return [name, value];
   });
+  // At once: who asked may let go of them meanwhile.
+  const copies = wanted.map(([name, value]): [string, HostTensor | undefined] => {
+    if (isBuffer(value)) return [name, slice(value.tensor, value.axis, 0, length)];
+    return [name, isOnDevice(value) ? undefined : copyOf(value)];
+  });
   const fetched = await fetch(new Map(wanted), download);
-  return new Map(
-    wanted.map(([name, value]) => {
-      if (isBuffer(value)) return [name, slice(value.tensor, value.axis, 0, length)];
-      return [name, fetched.get(name) ?? copyOf(value as HostTensor)];
-    }),
-  );
+  return new Map(copies.map(([name, copy]) => [name, copy ?? fetched.get(name)!]));
 }
 
 /** Room grows in steps of an eighth, so that little is wasted and moving the entries costs O(1) for each added. */
@@ -427,7 +473,9 @@ function append(buffer: GrowingBuffer, rows: HostTensor): void {
   const { axis, written } = buffer;
   const length = written + rows.dims[axis]!;
   if (buffer.tensor.dims[axis] !== roomFor(length)) {
-    buffer.tensor = withRoom(buffer.tensor, axis, written, length);
+    const outgrown = buffer.tensor;
+    buffer.tensor = withRoom(outgrown, axis, written, length);
+    if (holders.get(buffer) === 1) free(outgrown);
   }
   writeEntries(buffer.tensor, rows, axis, written);
   buffer.written = length;
