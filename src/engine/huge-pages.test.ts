@@ -3,13 +3,12 @@ import { withHugePages } from './huge-pages.js';
 
 const linux = process.platform === 'linux';
 
+const ours = 'glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1048576';
+
 test.runIf(linux)('glibc is asked for huge pages, beside what it is asked for already', () => {
-  expect(withHugePages({ HOME: '/root' })).toEqual({
-    HOME: '/root',
-    GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1',
-  });
+  expect(withHugePages({ HOME: '/root' })).toEqual({ HOME: '/root', GLIBC_TUNABLES: ours });
   expect(withHugePages({ GLIBC_TUNABLES: 'glibc.malloc.arena_max=1' })).toEqual({
-    GLIBC_TUNABLES: 'glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1',
+    GLIBC_TUNABLES: `glibc.malloc.arena_max=1:${ours}`,
   });
 });
 
