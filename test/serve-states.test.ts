@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { CHATML } from '../src/text/testing/chat-templates.js';
 import { build } from './testing/heddle.js';
-import { post, type Served, serve, writeTinyModel } from './testing/server.js';
+import { post, type Served, type State, serve, writeTinyModel } from './testing/server.js';
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-serve-states-'));
 const started: Served[] = [];
@@ -33,13 +33,6 @@ async function start(
   return server;
 }
 
-interface State {
-  id: string;
-  tokens: number;
-  bytes: number;
-  name: string | null;
-  parent: string | null;
-}
 interface Answer {
   choices: { message: { content: string } }[];
   usage: { prompt_tokens: number; prompt_tokens_details: { cached_tokens: number } };

@@ -17,7 +17,7 @@ import {
   WITHOUT_CHROMIUM,
 } from './testing/browser.js';
 import { build, heddle } from './testing/heddle.js';
-import { post, type Served, serve } from './testing/server.js';
+import { post, type Served, type State, serve } from './testing/server.js';
 
 const MODEL = 'sotu-hybrid';
 const fixtures = fileURLToPath(new URL('./fixtures/hf', import.meta.url));
@@ -41,14 +41,6 @@ afterAll(async () => {
   await served?.stop();
   rmSync(here, { recursive: true, force: true });
 });
-
-interface State {
-  id: string;
-  tokens: number;
-  bytes: number;
-  name: string | null;
-  parent: string | null;
-}
 
 async function states(): Promise<State[]> {
   const answer = (await (await fetch(`${served.url}/v1/states`)).json()) as { data: State[] };

@@ -6,6 +6,7 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
+import { parseJson } from '../checkpoint/index.js';
 import { HeddleError } from '../errors.js';
 
 const readySchema = z.object({
@@ -83,14 +84,6 @@ export async function startContender(
   } catch (error) {
     stop();
     throw error;
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }
 

@@ -1,6 +1,7 @@
 /** How models are stored: safetensors, and files and folders that are written whole or not at all. */
 export { inWords, recoverFolder, streamFileAtomic, writeFileAtomic, writeFolderAtomic } from './atomic.js';
 export { makeFolder } from './make-folder.js';
+export { parseJson } from './parse-json.js';
 export { dequantizeBlocks, type QuantizedBlocks, quantizeBlocks } from './quantize.js';
 export * from './safetensors.js';
 export { shardsIn } from './shard-index.js';

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { z } from 'zod';
+import { parseJson } from '../checkpoint/index.js';
 import {
   CONFIG_FILE,
   countParameters,
@@ -79,7 +80,7 @@ function parseLog(text: string): Pick<RunLog, 'steps' | 'evaluations' | 'samples
     samples: [] as RunLog['samples'],
   };
   for (const line of text.split('\n')) {
-    const entry = lineSchema.safeParse(parsed(line)).data;
+    const entry = lineSchema.safeParse(parseJson(line)).data;
     if (entry?.event === 'step') {
       for (const key of ['step', 'loss', 'learningRate', 'tokensPerSecond'] as const) {
         log.steps[key].push(entry[key]);
@@ -91,15 +92,6 @@ function parseLog(text: string): Pick<RunLog, 'steps' | 'evaluations' | 'samples
     }
   }
   return log;
-}
-
-/** The value of a line; undefined for one that a crash cut off. */
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
 }
 
 /** The folders with a log, by the run's id. */

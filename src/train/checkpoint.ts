@@ -10,6 +10,7 @@ import { z } from 'zod';
 import {
   openSafetensors,
   openWeights,
+  parseJson,
   writeFileAtomic,
   writeFolderAtomic,
   writeSafetensors,
@@ -160,13 +161,4 @@ export async function readCheckpoint(
 /** Whether a checkpoint's config is that of the run's model; an adapter has none. */
 async function isOf(folder: string, { model, lora }: TrainingInput): Promise<boolean> {
   return lora !== undefined || formatConfig((await readModel(folder)).json) === formatConfig(model.json);
-}
-
-/** The value of a JSON text; undefined for any other. */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

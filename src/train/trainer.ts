@@ -6,7 +6,7 @@
 import { existsSync } from 'node:fs';
 import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { inWords, makeFolder, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
+import { inWords, makeFolder, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
 import {
   type Device,
   type Executable,
@@ -27,7 +27,7 @@ import {
 } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
 import { Batches } from './batches.js';
-import { CHECKPOINT, fingerprintOf, parseJson, readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import { CHECKPOINT, fingerprintOf, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import { evaluate, expectKnownTokens, heldOut } from './evaluate.js';
 import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';

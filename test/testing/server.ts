@@ -3,11 +3,16 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { z } from 'zod';
 import { hybridModel, type ModelConfigInput, writeModel } from '../../src/models/index.js';
 import { tinyConfig, tinyWeights } from '../../src/models/testing/tiny.js';
+import type { State as StateAnswer } from '../../src/server/http/schemas.js';
 import { tinyTokenizer } from '../../src/text/testing/tiny.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
+
+/** A saved state, as the server tells of it. */
+export type State = z.infer<typeof StateAnswer>;
 
 export interface Served {
   readonly url: string;
