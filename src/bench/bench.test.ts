@@ -74,8 +74,8 @@ describe('memory that a step needs', () => {
     expect(one.optimizer).toBe(2 * one.gradients);
     expect(one.total).toBe(one.parameters + one.gradients + one.optimizer + one.activations);
     expect(two.parameters).toBe(one.parameters);
-    // exp(A_log) and its negative, of 2 heads, are the same for all tokens.
-    const fixed = 2 * 2 * 4;
+    // exp(A_log) and its negative, of 2 heads, and D for each of 8 channels are the same for all tokens.
+    const fixed = (2 * 2 + 8) * 4;
     expect(two.activations - fixed).toBe(2 * (one.activations - fixed));
   });
 

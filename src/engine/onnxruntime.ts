@@ -22,7 +22,7 @@ import { planWeights, type WeightPlan } from './weights.js';
 /**
  * Fused operators beyond ONNX's own that each execution provider has a kernel for, and those of ONNX's own that not all
  * have right: the CPU's ScatterND adds equal indices from several threads at once, and loses some. Its LinearAttention is
- * slow where every channel is a head.
+ * slow where every channel is a head, and its convolution where it reads a single token, or does silu too.
  */
 export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
   cpu: new Set([
@@ -42,6 +42,8 @@ export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
   webgpu: new Set([
     'QuickGelu',
     'CausalConvWithState',
+    'CausalConvWithState+silu',
+    'CausalConvWithState+token',
     'LinearAttention',
     'ScatterND',
     'SimplifiedLayerNormalization',

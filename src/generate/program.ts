@@ -4,8 +4,8 @@
  * tokens are written in a run, and the state moves only once. It ends early when all sequences of the batch have come to an
  * end. Tokens may also be prescribed, so that what was written before is read again in exactly the same way.
  *
- * A growing state stays in its buffer, which no iteration changes; what the loop adds to it is kept beside it until the
- * end of the run. Sequences of a batch may be of different lengths: the entries of each end where the buffer's do.
+ * A growing state stays in its buffer, which no iteration changes, and so does a deferred one; what the loop adds to them is
+ * kept beside them until the end of the run. Sequences of a batch may be of different lengths: the entries of each end where the buffer's do.
  */
 import type { Carry, Program, Weight } from '../engine/index.js';
 import {
@@ -15,6 +15,7 @@ import {
   type Dim,
   either,
   equal,
+  fill,
   gather,
   greater,
   input,
@@ -31,7 +32,7 @@ import {
   zeros,
 } from '../graph/index.js';
 import { forward, logitsOf, type Model, stateInputs } from '../models/index.js';
-import { heldBias, ParameterRegistry } from '../nn/index.js';
+import { carriesOf, heldBias, ParameterRegistry, recentNames, type StateSpec, settle } from '../nn/index.js';
 import { choiceInputs, chooseTokens, withOccurred } from './choice.js';
 
 /** The name of a size: tokens that the iterations before one read. */
@@ -58,32 +59,21 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   const ends = input('ends', 'int64', ['batch', 'ends']);
   const choice = choiceInputs(vocabSize, 'batch');
   const states = stateInputs(model);
-  const growing = model.state.filter(({ grows }) => grows !== undefined);
-  const fixed = model.state.filter(({ grows }) => grows === undefined);
-  const [room] = growing.map(({ name, grows }) => states[name]!.shape[grows!]!);
-  const held = room !== undefined ? heldBias(room, input('held', 'int64', []), position) : undefined;
-  const grown = (shape: Shape, past: Dim): Dim[] => shape.map((dim) => (dim === 'past' ? past : dim));
+  const growing = model.state.find(({ grows }) => grows !== undefined);
+  const room = growing && states[growing.name]!.shape[growing.grows!]!;
+  const held = room === undefined ? undefined : heldBias(room, input('held', 'int64', []), position);
   const registry = new ParameterRegistry();
 
-  const stateNames = [...fixed, ...growing].map(({ name }) => name);
   // Where nothing is read, none of this is computed, and nothing is given back.
   const [readLogits, ...read] = either(
     'reading',
     () => {
-      const result = forward(model, registry, ids, position, states, held && { held });
+      const result = forward(model, registry, ids, position, states, { held });
       const rows = reshape(result.hidden, [multiplyDims(['batch', 'sequence']), hiddenSize]);
       const logits = logitsOf(model, registry, gather(rows, places));
-      return [logits, ...stateNames.map((name) => result.state[name]!)];
+      return [logits, ...model.state.map(({ name }) => result.state[name]!)];
     },
-    () => [
-      zeros([0, vocabSize]),
-      ...[...fixed, ...growing].map(({ shape, dtype }) =>
-        zeros(
-          shape.map(() => 0),
-          dtype,
-        ),
-      ),
-    ],
+    () => [zeros([0, vocabSize]), ...model.state.map(none)],
   ) as [Tensor, ...Tensor[]];
 
   const first = {
@@ -94,13 +84,16 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
     occurred: choice.occurred,
   };
   type Values = Record<string, Tensor> & Record<keyof typeof first, Tensor>;
-  const names = [...Object.keys(first), ...stateNames];
+  const kept = model.state.map((spec) => whileWriting(spec, states[spec.name]!));
+  const parts = kept.flatMap((state) => state.parts);
+  const names = [...Object.keys(first), ...parts.map(({ name }) => name)];
   const step = (iteration: Tensor, values: readonly Tensor[]): LoopSteps => {
     const now = Object.fromEntries(names.map((name, i) => [name, values[i]!])) as Values;
-    const recent = Object.fromEntries(growing.map(({ name }) => [name, now[name]!]));
-    const current = Object.fromEntries(fixed.map(({ name }) => [name, now[name]!]));
-    const all = { ...states, ...current };
-    const result = forward(model, registry, now.last, now.position, all, held && { held, recent });
+    // A part of a state's own name is the state, or what came after it.
+    const moving = model.state.filter((spec) => recentNames(spec).length === 0);
+    const current = Object.fromEntries(moving.map(({ name }) => [name, now[name]!]));
+    const since = { held, recent: now, step: iteration };
+    const result = forward(model, registry, now.last, now.position, { ...states, ...current }, since);
     const logits = logitsOf(model, registry, reshape(result.hidden, ['batch', hiddenSize]));
     const chosen = reshape(chooseTokens(logits, gather(random, iteration), choice, now.occurred), ['batch']);
     const given = gather(prescribed, iteration);
@@ -114,42 +107,80 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
         logits,
         ended,
         withOccurred(now.occurred, next),
-        ...fixed.map(({ name }) => result.state[name]!),
-        ...growing.map(({ name, grows }) => concat([recent[name]!, result.state[name]!], grows!)),
+        ...parts.map((part) => part.next(now[part.name]!, result.state[part.name]!)),
       ],
       stacked: [next],
       proceed: greater(sum(cast(less(ended, 1), 'int64')), 0),
     };
   };
 
-  const initial = [
-    ...Object.values(first),
-    ...fixed.map(({ name }) => states[name]!),
-    // Not none: WebGPU has no products of nothing.
-    ...growing.map(({ shape }) => zeros(grown(shape, 1))),
-  ];
-  const shapes = growing.map(({ shape }, i): [number, Shape] => [
-    initial.length - growing.length + i,
-    grown(shape, READ_BEFORE),
-  ]);
-  const { carried, stacked } = loop('steps', initial, step, Object.fromEntries(shapes));
-  const written = carried.slice(carried.length - stateNames.length).map((value, i) => {
-    const grows = growing[i - fixed.length]?.grows;
-    return grows === undefined ? value : slice(value, grows, 1, value.shape[grows]!);
-  });
-  const carries = (values: readonly Tensor[]): Record<string, Carry> =>
-    Object.fromEntries([
-      ...fixed.map(({ name }, i) => [name, { kind: 'replace', next: values[i]! }]),
-      ...growing.map(({ name, grows }, i) => [
-        name,
-        { kind: 'append', rows: values[fixed.length + i]!, axis: grows! },
-      ]),
-    ]);
+  const begin = Object.values(first);
+  const shapes = parts.flatMap(({ shape }, i) => (shape ? [[begin.length + i, shape] as const] : []));
+  const { carried, stacked } = loop(
+    'steps',
+    [...begin, ...parts.map(({ initial }) => initial)],
+    step,
+    Object.fromEntries(shapes),
+  );
+  const ended = new Map(names.map((name, i) => [name, carried[i]!]));
+  const written = kept.map(({ parts, settle }) => settle(parts.map(({ name }) => ended.get(name)!)));
+  const carriesOfAll = (values: readonly Tensor[]): Record<string, Carry> =>
+    carriesOf(model.state, Object.fromEntries(model.state.map(({ name }, i) => [name, values[i]!])));
   return {
-    outputs: { tokens: stacked[0]!, logits: carried[names.indexOf('logits')]! },
-    carried: carries(written),
-    others: { reading: { outputs: { logits: readLogits }, carried: carries(read) } },
+    outputs: { tokens: stacked[0]!, logits: ended.get('logits')! },
+    carried: carriesOfAll(written),
+    others: { reading: { outputs: { logits: readLogits }, carried: carriesOfAll(read) } },
     sizes: [reading, choice.cut, choice.whole],
     weights,
   };
+}
+
+/** What the loop carries of a state, and what the state is in the end. */
+interface Kept {
+  readonly parts: readonly {
+    readonly name: string;
+    readonly initial: Tensor;
+    /** Inside the loop, where it changes. */
+    readonly shape?: Shape;
+    readonly next: (now: Tensor, result: Tensor) => Tensor;
+  }[];
+  readonly settle: (values: readonly Tensor[]) => Tensor;
+}
+
+function whileWriting({ name, dtype, shape, grows, deferred }: StateSpec, state: Tensor): Kept {
+  const replaced = (_: Tensor, result: Tensor): Tensor => result;
+  if (grows !== undefined) {
+    const grown = (past: Dim): Dim[] => shape.map((dim) => (dim === 'past' ? past : dim));
+    const next = (now: Tensor, result: Tensor): Tensor => concat([now, result], grows);
+    return {
+      // Not none: WebGPU has no products of nothing.
+      parts: [{ name, initial: zeros(grown(1)), shape: grown(READ_BEFORE), next }],
+      settle: ([all]) => slice(all!, grows, 1, all!.shape[grows]!),
+    };
+  }
+  if (!deferred) {
+    return { parts: [{ name, initial: state, next: replaced }], settle: ([last]) => last! };
+  }
+  return {
+    parts: deferred.map((part) => ({
+      name: `${name}.${part.name}`,
+      initial: fill(part.shape, part.initial, part.dtype),
+      next: replaced,
+    })),
+    // A run that reads has no use for it.
+    settle: (values) =>
+      either(
+        'steps',
+        () => [settle(state, values)],
+        () => [none({ shape, dtype })],
+      )[0]!,
+  };
+}
+
+/** What is given back instead of a state that nobody wants. */
+function none({ shape, dtype }: Pick<StateSpec, 'shape' | 'dtype'>): Tensor {
+  return zeros(
+    shape.map(() => 0),
+    dtype,
+  );
 }

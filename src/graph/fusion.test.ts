@@ -17,7 +17,11 @@ interface Fusion {
 
 const FUSIONS: readonly Fusion[] = [
   { operator: 'silu', opType: 'QuickGelu', names: ['QuickGelu'] },
-  { operator: 'causalConvolution', opType: 'CausalConvWithState', names: ['CausalConvWithState'] },
+  {
+    operator: 'causalConvolution',
+    opType: 'CausalConvWithState',
+    names: ['CausalConvWithState', 'CausalConvWithState+token'],
+  },
   // Small enough for one thread: from several at once the CPU's ScatterND loses sums.
   { operator: 'scatterRows', opType: 'ScatterND', names: ['ScatterND'] },
   { operator: 'matmul', opType: 'FusedMatMul', names: ['FusedMatMul'] },

@@ -12,12 +12,14 @@ import {
   INITIAL_DEVIATION,
   linear,
   type Mixer,
+  type MixerContext,
   normal,
   ParameterRegistry,
   type ParameterSpec,
   type Parameters,
   project,
   type RmsNormOptions,
+  recentNames,
   rmsNorm,
   type Sight,
   type StateSpec,
@@ -103,11 +105,8 @@ export interface ForwardResult {
   readonly state: Readonly<Record<string, Tensor>>;
 }
 
-/** What growing states hold. */
-export interface Growth {
-  /** As `MixerContext.held`. */
-  readonly held: Tensor;
-  /** As `MixerContext.recent`, by the names of `Model.state`. */
+/** As in a mixer's context, by the names of `Model.state`. */
+export interface Since extends Pick<MixerContext, 'held' | 'step'> {
   readonly recent?: Readonly<Record<string, Tensor>>;
 }
 
@@ -121,7 +120,7 @@ export function forward(
   ids: Tensor,
   position: Tensor,
   state?: Readonly<Record<string, Tensor>>,
-  growth?: Growth,
+  { held, recent, step }: Since = {},
   observe?: (layer: number, sight: Sight) => void,
 ): ForwardResult {
   const { vocabSize, hiddenSize, names, embeddingFactor = 1 } = model;
@@ -131,24 +130,26 @@ export function forward(
   const residuals = [embeddings];
   const newState: Record<string, Tensor> = {};
   for (const [i, { mixer }] of model.layers.entries()) {
-    const own = (all: Readonly<Record<string, Tensor>> | undefined, specs: readonly StateSpec[]) =>
-      all && Object.fromEntries(specs.map(({ name }) => [name, all[stateName(i, name)]!]));
+    const own = (all: Readonly<Record<string, Tensor>> | undefined, names: readonly string[]) =>
+      all && Object.fromEntries(names.map((name) => [name, all[stateName(i, name)]!]));
     const context = {
       position,
       embeddings,
-      state: own(state, mixer.state),
-      held: growth?.held,
-      recent: own(
-        growth?.recent,
-        mixer.state.filter(({ grows }) => grows !== undefined),
+      state: own(
+        state,
+        mixer.state.map(({ name }) => name),
       ),
+      held,
+      recent: own(recent, mixer.state.flatMap(recentNames)),
+      step,
       observe: observe && ((sight: Sight) => observe(i, sight)),
     };
     const result = root.at(`${names.layers}.${i}`, (layer) =>
       mixer.forward(layer, residuals.at(-1)!, context),
     );
     residuals.push(result.output);
-    if (state) for (const { name } of mixer.state) newState[stateName(i, name)] = result.state[name]!;
+    if (!state) continue;
+    for (const [name, value] of Object.entries(result.state)) newState[stateName(i, name)] = value;
   }
   return { hidden: hiddenOf(model, registry, residuals.at(-1)!), residuals, state: newState };
 }

@@ -4,7 +4,7 @@
  */
 import { ConfigError } from '../errors.js';
 import { add, multiply, type Tensor } from '../graph/index.js';
-import type { Mixer, State, StateSpec } from './mixer.js';
+import { type Mixer, recentNames, type State, type StateSpec } from './mixer.js';
 import type { Parameters } from './parameters.js';
 
 /** A layer without a state. */
@@ -15,17 +15,19 @@ export function stateless(apply: (parameters: Parameters, x: Tensor) => Tensor):
 /** `mixer` one level down: its parameters are called `name.*`, and so is its state. */
 export function named(name: string, mixer: Mixer): Mixer {
   const full = (key: string): string => `${name}.${key}`;
-  const growing = mixer.state.filter(({ grows }) => grows !== undefined);
   return {
     state: mixer.state.map((spec): StateSpec => ({ ...spec, name: full(spec.name) })),
     forward(parameters, x, context) {
-      const own = (all: State | undefined, specs: readonly StateSpec[]): State | undefined =>
-        all && Object.fromEntries(specs.map((spec) => [spec.name, all[full(spec.name)]!]));
+      const own = (all: State | undefined, names: readonly string[]): State | undefined =>
+        all && Object.fromEntries(names.map((key) => [key, all[full(key)]!]));
       const result = parameters.within(name, (inner) =>
         mixer.forward(inner, x, {
           ...context,
-          state: own(context.state, mixer.state),
-          recent: own(context.recent, growing),
+          state: own(
+            context.state,
+            mixer.state.map((spec) => spec.name),
+          ),
+          recent: own(context.recent, mixer.state.flatMap(recentNames)),
         }),
       );
       const next = Object.entries(result.state).map(([key, value]) => [full(key), value]);

@@ -21,5 +21,6 @@ export { type ShortConvolutionConfig, shortConvolution } from './mixers/short-co
 export { type MixtureConfig, mixtureOfExperts } from './mixture.js';
 export * from './parameters.js';
 export { Random } from './random.js';
+export { settle } from './recurrence.js';
 export { type RopeConfig, ropeFrequencies, rotate } from './rope.js';
 export * from './sight.js';

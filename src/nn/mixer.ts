@@ -17,6 +17,11 @@ export interface StateSpec {
   readonly grows?: number;
   /** The value of every element before the first token. */
   readonly initial: number;
+  /**
+   * Where a run that writes leaves it as it is until the end: what is kept beside it instead, by names after its own. Shapes
+   * may have `steps`, the tokens that a run may write.
+   */
+  readonly deferred?: readonly StateSpec[];
 }
 
 export type State = Readonly<Record<string, Tensor>>;
@@ -31,8 +36,13 @@ export interface MixerContext {
    * come first.
    */
   readonly held?: Tensor | undefined;
-  /** Entries of growing states that came after those, by the states' names; before them stands one that is empty. */
+  /**
+   * What came after the state: entries of growing states, by the states' names, with one before them that is empty; and
+   * the parts of deferred ones.
+   */
   readonly recent?: State | undefined;
+  /** int64 []: how many steps came before, where there is something recent. */
+  readonly step?: Tensor | undefined;
   /** The embeddings of x's tokens [batch, sequence, hidden], in a model: some layers read them again. */
   readonly embeddings?: Tensor | undefined;
   /** Told what is inside, where somebody looks. */
@@ -42,7 +52,10 @@ export interface MixerContext {
 export interface MixerResult {
   /** [batch, sequence, hidden] */
   readonly output: Tensor;
-  /** Where a state was given: for each declared one its new value, or, if it grows, the entries to append. */
+  /**
+   * Where a state was given: for each declared one its new value, or, if it grows, the entries to append, or, if its parts
+   * were given, those.
+   */
   readonly state: State;
 }
 
@@ -50,6 +63,12 @@ export interface Mixer {
   readonly state: readonly StateSpec[];
   /** Mixes x [batch, sequence, hidden]. */
   forward(parameters: Parameters, x: Tensor, context: MixerContext): MixerResult;
+}
+
+/** The names in `MixerContext.recent` that belong to a state. */
+export function recentNames({ name, grows, deferred }: StateSpec): string[] {
+  if (grows !== undefined) return [name];
+  return deferred?.map((part) => `${name}.${part.name}`) ?? [];
 }
 
 /** How states change with a run of a program in which a mixer returned `results`. */

@@ -21,6 +21,7 @@ import { contains, runOnnx } from '../testing/run-onnx.js';
 const FUSED = new Set([
   'QuickGelu',
   'CausalConvWithState',
+  'CausalConvWithState+silu',
   'SimplifiedLayerNormalization',
   'SkipSimplifiedLayerNormalization',
 ]);

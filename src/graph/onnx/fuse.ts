@@ -21,7 +21,7 @@ export interface Surroundings {
 /** The nodes with neighbours fused. */
 export function fuseNodes(nodes: readonly NodeProto[], surroundings: Surroundings): NodeProto[] {
   const graph = new Nodes(nodes, surroundings);
-  if (surroundings.fused.has('CausalConvWithState'))
+  if (surroundings.fused.has('CausalConvWithState+silu'))
     for (const node of nodes) activateConvolution(graph, node);
   for (const node of nodes) scaleMatrix(graph, node);
   if (surroundings.fused.has('SkipSimplifiedLayerNormalization'))

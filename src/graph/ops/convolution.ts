@@ -4,7 +4,7 @@ import { addDims, type Dim, sameShape } from '../shape.js';
 import { apply, defineOperator, type Tensor } from '../tensor.js';
 import { add, multiply } from './arithmetic.js';
 import { zeros } from './constant.js';
-import { concat, pad, reshape, reverse, slice } from './layout.js';
+import { concat, pad, reshape, reverse, slice, transpose } from './layout.js';
 import { sum } from './reduce.js';
 
 const convolutionOperator = defineOperator<null>({
@@ -59,9 +59,10 @@ const convolutionOperator = defineOperator<null>({
       state && needs(3) ? slice(dPadded!, 1, 0, width - 1) : undefined,
     ];
   },
-  lower(builder, inputs, { inputs: [, weight] }) {
+  lower(builder, inputs, { inputs: [x, weight] }) {
     // Of width 1 it has no state, and an empty one makes WebGPU's kernel end the process.
     if (weight!.shape[2] === 1 || !builder.fused.has('CausalConvWithState')) return undefined;
+    if (x!.shape[1] === 1 && !builder.fused.has('CausalConvWithState+token')) return undefined;
     return builder.emit('CausalConvWithState', inputs, {
       domain: 'com.microsoft',
       attributes: { channels_last: { int: 1 } },
@@ -72,6 +73,11 @@ const convolutionOperator = defineOperator<null>({
     const width = weight!.shape[2] as number;
     const sequence = x!.shape[1]!;
     const padded = withPast(x!, state, width);
+    if (sequence === 1) {
+      const taps = transpose(reshape(weight!, [-1, width]), [1, 0]);
+      const mixed = sum(multiply(padded, taps), 1, { keepDims: true });
+      return [bias ? add(mixed, bias) : mixed, slice(padded, 1, 1, width)];
+    }
     const taps = Array.from({ length: width }, (_, k) =>
       multiply(slice(padded, 1, k, addDims(k, sequence)), reshape(slice(weight!, 2, k, k + 1), [-1])),
     );

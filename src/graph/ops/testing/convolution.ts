@@ -92,26 +92,32 @@ export function referenceConvolution(
   };
 }
 
-const SMALL: Sizes = { batch: 2, sequence: 3, channels: 2, width: 3 };
+const CASES = [3, 1].flatMap((sequence) =>
+  [true, false].map((full) => ({ sizes: { batch: 2, sequence, channels: 2, width: 3 }, full })),
+);
 
 export const convolutionCases: CaseTable = {
-  causalConvolution: [true, false].map((full) => {
-    const { x, weight, bias, state } = convolutionOperands(SMALL, full, full);
+  causalConvolution: CASES.map(({ sizes, full }) => {
+    const { batch, sequence, channels, width } = sizes;
+    const { x, weight, bias, state } = convolutionOperands(sizes, full, full);
     return {
-      name: `[2,3,2] by width 3${full ? ', with bias and state' : ''}`,
+      name: `[2,${sequence},2] by width 3${full ? ', with bias and state' : ''}`,
       operands: full ? [x, weight, bias!, state!] : [x, weight],
       build(...[input, taps, offset, past]: Tensor[]) {
         const results = causalConvolution(input!, taps!, offset, past);
         return [results.output, results.state];
       },
       expected() {
-        const operands = convolutionOperands(SMALL, full, full);
-        const zeros = new Float64Array(12);
-        const { output, finalState } = referenceConvolution(SMALL, operands, {
+        const operands = convolutionOperands(sizes, full, full);
+        const zeros = new Float64Array(batch * width * channels);
+        const { output, finalState } = referenceConvolution(sizes, operands, {
           output: zeros,
           finalState: zeros,
         });
-        return [new NdArray([2, 3, 2], output), new NdArray([2, 2, 2], finalState)];
+        return [
+          new NdArray([batch, sequence, channels], output),
+          new NdArray([batch, width - 1, channels], finalState),
+        ];
       },
     };
   }),
