@@ -15,6 +15,7 @@ import {
   cumulativeSum,
   type Dim,
   divide,
+  either,
   equal,
   exp,
   gatherElements,
@@ -71,12 +72,22 @@ export function choiceInputs(vocabSize: number, places: Dim): ChoiceInputs {
 
 /** The next tokens int64 [places] for logits [places, vocabulary] and uniform random numbers [places] in [0, 1). */
 export function chooseTokens(logits: Tensor, random: Tensor, inputs: ChoiceInputs, occurred: Tensor): Tensor {
-  const scores = penalized(logits, inputs.penalty, occurred);
-  const likeliest = reshape(topK(scores, 1, 1).indices, [-1]);
-  const amongSome = when('cut', likeliest, () => drawCut(scores, random, inputs));
+  // Made where they are needed: a choice between logits copies them, and they are many.
+  const scores = (): Tensor => when('penalized', logits, () => penalized(logits, inputs.penalty, occurred));
+  const likeliest = (of: Tensor): Tensor => reshape(topK(of, 1, 1).indices, [-1]);
+  const [amongSome] = either(
+    'cut',
+    () => [drawCut(scores(), random, inputs)],
+    () =>
+      either(
+        'penalized',
+        () => [likeliest(penalized(logits, inputs.penalty, occurred))],
+        () => [likeliest(logits)],
+      ),
+  ) as [Tensor];
   return when('whole', amongSome, () => {
     const isWhole = equal(reshape(inputs.topK, [-1]), 0);
-    return where(isWhole, drawWhole(scores, random, inputs.temperature), amongSome);
+    return where(isWhole, drawWhole(scores(), random, inputs.temperature), amongSome);
   });
 }
 
@@ -92,12 +103,10 @@ export function withOccurred(occurred: Tensor, tokens: Tensor): Tensor {
 
 /** Divides positive logits of tokens that occurred, and multiplies negative ones (Keskar et al., 2019). */
 function penalized(logits: Tensor, penalty: Tensor, occurred: Tensor): Tensor {
-  return when('penalized', logits, () => {
-    const [, batch, vocabulary] = occurred.shape as [Dim, Dim, Dim];
-    const present = reshape(slice(occurred, 0, 0, 1), [batch, vocabulary]);
-    const weaker = where(less(0, logits), divide(logits, penalty), multiply(logits, penalty));
-    return where(less(0.5, present), weaker, logits);
-  });
+  const [, batch, vocabulary] = occurred.shape as [Dim, Dim, Dim];
+  const present = reshape(slice(occurred, 0, 0, 1), [batch, vocabulary]);
+  const weaker = where(less(0, logits), divide(logits, penalty), multiply(logits, penalty));
+  return where(less(0.5, present), weaker, logits);
 }
 
 function drawCut(scores: Tensor, random: Tensor, { temperature, topP, topK: count }: ChoiceInputs): Tensor {

@@ -12,7 +12,7 @@ import {
 } from '../tensor.js';
 import { type FusedOperators, OnnxBuilder, type QuantizedOperand, valueInfo } from './builder.js';
 import { fuseNodes } from './fuse.js';
-import { ELEMENT_TYPES, encodeModel, type GraphProto } from './proto.js';
+import { ELEMENT_TYPES, encodeModel, type GraphProto, type NodeProto } from './proto.js';
 
 export interface OnnxOptions {
   /** Fused operators that the device has; none by default. */
@@ -242,22 +242,23 @@ function externalEntries(
 
 /**
  * Gives a value the name of an output. The node that makes it takes that name over; where that is not possible (an
- * input, a constant, a value that is two outputs or that an inner graph uses) it is copied.
+ * input, a constant, a value that is two outputs) it is copied.
  */
 function nameOutputs(builder: OnnxBuilder, outputs: readonly { value: string; name: string }[]): void {
   const produced = new Set(builder.nodes.flatMap(({ output }) => output));
-  const fixed = new Set(
-    builder.nodes.flatMap(({ attribute }) => attribute.flatMap(({ g }) => (g ? namesIn(g) : []))),
-  );
   const renamed = new Map<string, string>();
   for (const { value, name } of outputs) {
-    if (produced.has(value) && !fixed.has(value) && !renamed.has(value)) renamed.set(value, name);
+    if (produced.has(value) && !renamed.has(value)) renamed.set(value, name);
   }
   const current = (name: string): string => renamed.get(name) ?? name;
-  for (const node of builder.nodes) {
-    node.input = node.input.map(current);
-    node.output = node.output.map(current);
-  }
+  const rename = (nodes: readonly NodeProto[]): void => {
+    for (const node of nodes) {
+      node.input = node.input.map(current);
+      node.output = node.output.map(current);
+      for (const { g } of node.attribute) if (g) rename(g.node);
+    }
+  };
+  rename(builder.nodes);
   for (const { value, name } of outputs) {
     if (renamed.get(value) === name) continue;
     builder.nodes.push({
