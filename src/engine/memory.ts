@@ -453,9 +453,9 @@ async function read(
   return new Map(copies.map(([name, copy]) => [name, copy ?? fetched.get(name)!]));
 }
 
-/** Room grows in steps of an eighth, so that little is wasted and moving the entries costs O(1) for each added. */
+/** Room grows in steps of a sixteenth, so that little is wasted and moving the entries costs O(1) for each added. */
 function roomFor(length: number): number {
-  const step = Math.max(64, 2 ** Math.floor(Math.log2(Math.max(length, 1)) - 3));
+  const step = Math.max(64, 2 ** Math.floor(Math.log2(Math.max(length, 1)) - 4));
   return Math.max(step, Math.ceil(length / step) * step);
 }
 
