@@ -67,27 +67,31 @@ export function attend(
   if (watch || parts.length === 1 || sequence === 1 || keyValueHeads === 1) {
     return attendAll(scaled, parts, watch);
   }
-  // One key-value head after the other: the weights of many tokens over a long memory are the largest of all values.
-  const queries = headsFirst(reshape(scaled, [batch, keyValueHeads, group, sequence, headDim]));
+  // One head after the other: the weights of many tokens over a long memory are the largest of all values.
+  const grouped = reshape(scaled, [batch, keyValueHeads, group, 1, sequence, headDim]);
+  const queries = transpose(grouped, [1, 2, 0, 3, 4, 5]);
+  const headsFirst = (x: Tensor): Tensor =>
+    transpose(reshape(x, [batch, keyValueHeads, 1, x.shape[2]!, headDim]), [1, 0, 2, 3, 4]);
   const memory = parts.map((part) => ({
     ...part,
-    keys: headsFirst(reshape(part.keys, [batch, keyValueHeads, 1, part.keys.shape[2]!, headDim])),
-    values: headsFirst(reshape(part.values, [batch, keyValueHeads, 1, part.values.shape[2]!, headDim])),
+    keys: headsFirst(part.keys),
+    values: headsFirst(part.values),
   }));
-  const { stacked } = loop(keyValueHeads, [], (head) => {
+  const all = loopOver(keyValueHeads, (head) => {
     const own = memory.map((part) => ({
       ...part,
       keys: gather(part.keys, head),
       values: gather(part.values, head),
     }));
-    return { carried: [], stacked: [attendAll(gather(queries, head), own)] };
+    const sharing = gather(queries, head);
+    return loopOver(group, (member) => attendAll(gather(sharing, member), own));
   });
-  return reshape(headsFirst(stacked[0]!), [batch, heads, sequence, headDim]);
+  return reshape(transpose(all, [2, 0, 1, 3, 4, 5]), [batch, heads, sequence, headDim]);
 }
 
-/** Key-value heads before the batch, or the other way round. */
-function headsFirst(x: Tensor): Tensor {
-  return transpose(x, [1, 0, 2, 3, 4]);
+/** [count, ...]: what `body` makes of each index. */
+function loopOver(count: number, body: (index: Tensor) => Tensor): Tensor {
+  return loop(count, [], (index) => ({ carried: [], stacked: [body(index)] })).stacked[0]!;
 }
 
 function attendAll(query: Tensor, parts: readonly MemoryPart[], watch?: (weights: Tensor) => void): Tensor {
