@@ -163,6 +163,7 @@ describe('contenders', () => {
       ['-e', 'console.error("no torch"); process.exit(1)'],
       'x ended early: no torch',
     ],
+    ['that throws', process.execPath, ['-e', 'throw new Error("no file")'], 'x ended early: Error: no file'],
     ['that babbles', process.execPath, talker('hello'), 'x said what was not asked: hello'],
   ])('one %s is told', async (_, command, args, message) => {
     const started = startContender('x', command, args);

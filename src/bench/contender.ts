@@ -35,6 +35,13 @@ export class ContenderError extends HeddleError {
   }
 }
 
+/** That a process stopped answering, with why: the last line of its complaints that names an error, else the last one. */
+export function endedEarly(name: string, complaints: string): ContenderError {
+  const lines = complaints.trim().split('\n');
+  const reason = lines.filter((line) => /error:/i.test(line)).at(-1) ?? lines.at(-1);
+  return new ContenderError(`${name} ended early${reason ? `: ${reason.trim()}` : ''}`);
+}
+
 export interface Contender {
   readonly name: string;
   readonly ready: Ready;
@@ -62,10 +69,7 @@ export async function startContender(
 
   const hear = async <T>(schema: z.ZodType<T>): Promise<T> => {
     const { value, done } = await lines.next();
-    if (done) {
-      const reason = complaints.trim().split('\n').at(-1);
-      throw new ContenderError(`${name} ended early${reason ? `: ${reason}` : ''}`);
-    }
+    if (done) throw endedEarly(name, complaints);
     const result = schema.safeParse(parseJson(value));
     if (!result.success) throw new ContenderError(`${name} said what was not asked: ${value}`);
     return result.data;

@@ -19,7 +19,7 @@ import {
   weightBytes,
   writeQuantized,
 } from '../models/index.js';
-import { ContenderError } from './contender.js';
+import { endedEarly } from './contender.js';
 import { writeRandomCheckpoint } from './load-section.js';
 import { SHAPES, type ShapeName } from './shapes.js';
 
@@ -161,10 +161,7 @@ class Racer {
 
   private async hear<T>(schema: z.ZodType<T>): Promise<T> {
     const { value, done } = await this.lines.next();
-    if (done) {
-      const reason = this.complaints().trim().split('\n').at(-1);
-      throw new ContenderError(`${this.name} ended early${reason ? `: ${reason}` : ''}`);
-    }
+    if (done) throw endedEarly(this.name, this.complaints());
     return schema.parse(JSON.parse(value as string));
   }
 }

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { ContenderError } from './contender.js';
+import { endedEarly } from './contender.js';
 
 export const STREAMERS = ['hybrid', 'transformer'] as const;
 export type Streamer = (typeof STREAMERS)[number];
@@ -53,7 +53,7 @@ export async function* measureStream(
     }
     const [code, signal] = await ended;
     if (code !== 0 && signal !== 'SIGTERM') {
-      throw new ContenderError(`the ${streamer} ended early: ${complaints.trim().split('\n').at(-1)}`);
+      throw endedEarly(`the ${streamer}`, complaints);
     }
   } finally {
     clearTimeout(timer);

@@ -122,12 +122,12 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
     step,
     Object.fromEntries(shapes),
   );
-  const ended = new Map(names.map((name, i) => [name, carried[i]!]));
-  const written = kept.map(({ parts, settle }) => settle(parts.map(({ name }) => ended.get(name)!)));
+  const atEnd = new Map(names.map((name, i) => [name, carried[i]!]));
+  const written = kept.map(({ parts, settle }) => settle(parts.map(({ name }) => atEnd.get(name)!)));
   const carriesOfAll = (values: readonly Tensor[]): Record<string, Carry> =>
     carriesOf(model.state, Object.fromEntries(model.state.map(({ name }, i) => [name, values[i]!])));
   return {
-    outputs: { tokens: stacked[0]!, logits: ended.get('logits')! },
+    outputs: { tokens: stacked[0]!, logits: atEnd.get('logits')! },
     carried: carriesOfAll(written),
     others: { reading: { outputs: { logits: readLogits }, carried: carriesOfAll(read) } },
     sizes: [reading, choice.cut, choice.whole],

@@ -29,9 +29,10 @@ const GRANITE = {
 export function writeGguf(path, shape, bits) {
   const { metadata, tensors, vocabulary } = shape === 'smollm2-360m' ? llama() : granite(GRANITE[shape]);
   const weight = bits === 4 ? 'Q4_0' : 'Q8_0';
-  const embedding = bits === 4 ? 'Q6_K' : 'Q8_0';
+  // As llama.cpp's quantizer does: blocks of Q6_K must fill the rows.
+  const embedding = (width) => (bits === 4 && width % TYPES.Q6_K[1] === 0 ? 'Q6_K' : 'Q8_0');
   const typed = tensors.map(([name, dims, kind]) => {
-    const type = kind === 'matrix' ? weight : kind === 'embedding' ? embedding : 'F32';
+    const type = kind === 'matrix' ? weight : kind === 'embedding' ? embedding(dims[0]) : 'F32';
     const [number, block, bytes] = TYPES[type];
     const elements = dims.reduce((a, b) => a * b, 1);
     return { name, dims, kind, type, number, elements, bytes: (elements / block) * bytes };
