@@ -13,6 +13,7 @@ import { z } from 'zod';
 import { withHugePages } from '../engine/huge-pages.js';
 import {
   countParameters,
+  fittingBlocks,
   parametersOf,
   type Quantization,
   quantizeWeights,
@@ -66,15 +67,12 @@ export async function* measureRuntimes(plan: RuntimePlan): AsyncGenerator<Runtim
   }
 }
 
-async function measure(
-  plan: RuntimePlan,
-  shape: ShapeName,
-  quantization: Quantization,
-): Promise<RuntimeResult> {
+async function measure(plan: RuntimePlan, shape: ShapeName, asked: Quantization): Promise<RuntimeResult> {
   const folder = await mkdtemp(join(tmpdir(), 'heddle-runtime-'));
   const racers: Racer[] = [];
   try {
     const model = SHAPES[shape]();
+    const quantization = fittingBlocks(model, asked);
     const [source, quantized] = [join(folder, 'source'), join(folder, 'quantized')];
     for (const path of [source, quantized]) await mkdir(path);
     await writeRandomCheckpoint(source, model);

@@ -7,6 +7,7 @@ import { StorageError } from '../errors.js';
 import {
   copyCompanions,
   countParameters,
+  fittingBlocks,
   parametersOf,
   QUANTIZED_BITS,
   QUANTIZED_BLOCKS,
@@ -54,11 +55,17 @@ function names(numbers: readonly number[]): string[] {
 }
 
 async function run(folder: string, flags: QuantizeFlags): Promise<void> {
-  const quantization = { bits: Number(flags.bits), block: Number(flags.block) } as Quantization;
-  const out = flags.out ?? `${resolve(folder)}-int${quantization.bits}`;
+  const asked = { bits: Number(flags.bits), block: Number(flags.block) } as Quantization;
+  const out = flags.out ?? `${resolve(folder)}-int${asked.bits}`;
   if (existsSync(out))
     throw new StorageError(`${out} is there already: name a folder that is not with --out`);
   const model = await readModel(folder);
+  const quantization = fittingBlocks(model, asked);
+  if (quantization.block !== asked.block) {
+    process.stderr.write(
+      `blocks of ${quantization.block}: rows of ${model.hiddenSize} do not fill blocks of ${asked.block}\n`,
+    );
+  }
   const live = process.stderr.isTTY === true;
   const weights = await quantizeWeights(folder, model, quantization, (share) => {
     if (live) process.stderr.write(`\r\x1b[Kquantizing: ${Math.floor(100 * share)} %`);

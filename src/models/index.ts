@@ -22,6 +22,7 @@ export * from './model.js';
 export * from './pattern.js';
 export * from './presets.js';
 export {
+  fittingBlocks,
   QUANTIZED_BITS,
   QUANTIZED_BLOCKS,
   type Quantization,

@@ -9,6 +9,7 @@ import { CheckpointError, ConfigError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import {
   CONFIG_FILE,
+  fittingBlocks,
   hybridModel,
   locateWeights,
   modelConfig,
@@ -123,6 +124,17 @@ describe.each([
     expect(read.quantization).toEqual({ bits, block });
     expect(await logitsWith(await locateWeights(folder, read))).toEqual(expected);
   });
+});
+
+test.each([
+  [256, 128, 128],
+  [960, 128, 64],
+  [96, 128, 32],
+  [96, 32, 32],
+  [24, 64, 64],
+] as const)('a width of %i has blocks of %i as %i', (hiddenSize, asked, block) => {
+  const wide = { ...model, hiddenSize };
+  expect(fittingBlocks(wide, { bits: 4, block: asked })).toEqual({ bits: 4, block });
 });
 
 test('every family quantizes, and reads the same in any pieces', async () => {

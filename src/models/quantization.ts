@@ -47,6 +47,15 @@ export function quantizationJson({ bits, block }: Quantization): Record<string, 
   return { quant_method: METHOD, bits, block_size: block };
 }
 
+/**
+ * The largest blocks, up to those asked for, that rows of the model's width fill: others leave the embeddings as they are,
+ * and longer reads are slower. Those asked for where none does.
+ */
+export function fittingBlocks({ hiddenSize }: Model, asked: Quantization): Quantization {
+  const fitting = QUANTIZED_BLOCKS.filter((block) => block <= asked.block && hiddenSize % block === 0);
+  return { ...asked, block: fitting.at(-1) ?? asked.block };
+}
+
 /** Fewer rows than this are not worth it. */
 const FEWEST_ROWS = 32;
 
