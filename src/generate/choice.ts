@@ -73,7 +73,8 @@ export function choiceInputs(vocabSize: number, places: Dim): ChoiceInputs {
 /** The next tokens int64 [places] for logits [places, vocabulary] and uniform random numbers [places] in [0, 1). */
 export function chooseTokens(logits: Tensor, random: Tensor, inputs: ChoiceInputs, occurred: Tensor): Tensor {
   // Made where they are needed: a choice between logits copies them, and they are many.
-  const scores = (): Tensor => when('penalized', logits, () => penalized(logits, inputs.penalty, occurred));
+  const lessened = (): Tensor => penalized(logits, inputs.penalty, occurred);
+  const scores = (): Tensor => when('penalized', logits, lessened);
   const likeliest = (of: Tensor): Tensor => reshape(topK(of, 1, 1).indices, [-1]);
   const [amongSome] = either(
     'cut',
@@ -81,7 +82,7 @@ export function chooseTokens(logits: Tensor, random: Tensor, inputs: ChoiceInput
     () =>
       either(
         'penalized',
-        () => [likeliest(penalized(logits, inputs.penalty, occurred))],
+        () => [likeliest(lessened())],
         () => [likeliest(logits)],
       ),
   ) as [Tensor];

@@ -147,7 +147,8 @@ interface Kept {
   readonly settle: (values: readonly Tensor[]) => Tensor;
 }
 
-function whileWriting({ name, dtype, shape, grows, deferred }: StateSpec, state: Tensor): Kept {
+function whileWriting(spec: StateSpec, state: Tensor): Kept {
+  const { name, shape, grows, deferred } = spec;
   const replaced = (_: Tensor, result: Tensor): Tensor => result;
   if (grows !== undefined) {
     const grown = (past: Dim): Dim[] => shape.map((dim) => (dim === 'past' ? past : dim));
@@ -161,9 +162,10 @@ function whileWriting({ name, dtype, shape, grows, deferred }: StateSpec, state:
   if (!deferred) {
     return { parts: [{ name, initial: state, next: replaced }], settle: ([last]) => last! };
   }
+  const names = recentNames(spec);
   return {
-    parts: deferred.map((part) => ({
-      name: `${name}.${part.name}`,
+    parts: deferred.map((part, i) => ({
+      name: names[i]!,
       initial: fill(part.shape, part.initial, part.dtype),
       next: replaced,
     })),
@@ -172,13 +174,13 @@ function whileWriting({ name, dtype, shape, grows, deferred }: StateSpec, state:
       either(
         'steps',
         () => [settle(state, values)],
-        () => [none({ shape, dtype })],
+        () => [none(spec)],
       )[0]!,
   };
 }
 
 /** What is given back instead of a state that nobody wants. */
-function none({ shape, dtype }: Pick<StateSpec, 'shape' | 'dtype'>): Tensor {
+function none({ shape, dtype }: StateSpec): Tensor {
   return zeros(
     shape.map(() => 0),
     dtype,

@@ -26,7 +26,6 @@ import {
   reshape,
   type Tensor,
   where,
-  zeros,
 } from '../graph/index.js';
 import type { MixerContext, State, StateSpec } from './mixer.js';
 
@@ -90,20 +89,16 @@ export function recur(
   const { query, key, value, gate } = operands;
   const [batch, groups, keySize, steps] = keys.shape as [Dim, number, number, Dim];
   const [, count, , valueSize] = before.shape as [Dim, number, number, number];
+  const present = reshape(equal(iota(steps), step), [1, steps]);
   const unit = (times: number): Tensor =>
-    where(
-      reshape(equal(iota(steps), step), [1, steps]),
-      fill([batch, 1, times, 1], 1),
-      zeros([batch, 1, times, 1]),
-    );
-  const flat = (x: Tensor): Tensor => reshape(x, [batch, 1, multiplyDims(x.shape.slice(2))]);
+    reshape(where(present, fill([batch, 1, times, 1], 1), 0), [batch, 1, multiplyDims([times, steps])]);
 
   const written = linearRecurrence(
-    { query, key, value: flat(unit(groups)), state: keys },
+    { query, key, value: unit(groups), state: keys },
     { query: groups, key: groups, value: groups },
   );
   const since = linearRecurrence(
-    { query: written.output, key: flat(unit(1)), value, gate, state: values },
+    { query: written.output, key: unit(1), value, gate, state: values },
     { query: groups, key: 1, value: count },
   );
   const decayNow = multiply(decay, exp(gate));
