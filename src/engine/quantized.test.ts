@@ -115,6 +115,30 @@ test('integers are off by half a step of their row at most', () => {
   }
 });
 
+test('integers take a part of the memory that all codes do, and go to the first that ask', async () => {
+  const stacked = async (count: number) => {
+    const names = Array.from({ length: count }, (_, i) => `w${i}`);
+    const x = input('x', 'float32', ['batch', 'sequence', 256]);
+    const executable = await device.compile({
+      outputs: Object.fromEntries(
+        names.map((name) => [
+          `of ${name}`,
+          matmul(x, input(name, 'float32', [ROWS, 256]), { transposeB: true }),
+        ]),
+      ),
+      weights: new Map(names.map((name) => [name, matrix(256, 4, 32).tensor])),
+    });
+    const results = await executable.run({ x: uniform(5, [1, 4, 256], -1, 1) });
+    await executable.dispose();
+    return names.map((name) => Array.from(results[`of ${name}`]!.data as Float32Array));
+  };
+  const [integer] = await stacked(1);
+  const all = await stacked(8);
+  expect(all.slice(0, 3)).toEqual([integer, integer, integer]);
+  expect(all[3]).not.toEqual(integer);
+  expect(new Set(all.slice(3).map(String)).size).toBe(1);
+});
+
 describe('the file of integers', () => {
   const folder = mkdtempSync(join(realpathSync(tmpdir()), 'heddle-integers-'));
   const path = join(folder, 'weights');

@@ -4,8 +4,10 @@
  * told, and through no links: it is told the root, and gets the files' real paths. Where pieces cannot be mapped (on
  * several drives, or not on a multiple of their elements' size) all bytes are read and handed over.
  *
- * 4-bit matrices are wanted as 8-bit integers too. These are computed when a model is loaded, and handed over, or mapped like
- * the others from a file that lives only so long; unless they would take too much of the machine's memory, or of its disk.
+ * 4-bit matrices are wanted as 8-bit integers too: reading is twice as fast with these. They are computed when a model is
+ * loaded, and handed over, or mapped like the others from a file that lives only so long, unless the disk has no room. The
+ * first matrices that ask get them, as long as there is room; the others are read with their codes, which ONNX Runtime packs
+ * once for reading and writing.
  */
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, realpath, rm, stat, statfs } from 'node:fs/promises';
@@ -23,6 +25,7 @@ import {
   type Weight,
 } from './device.js';
 import { type Integers, integersOf } from './integers.js';
+import { release } from './release.js';
 
 export interface WeightPlan {
   readonly sources: ReadonlyMap<string, WeightSource>;
@@ -97,20 +100,41 @@ function hasIntegers(weight: Weight): weight is QuantizedTensor {
   return bits === 4 && dims[1] % block === 0 && isPlain;
 }
 
-/** What integers would take, where there are any and they may. */
-function integerBytes(weights: Weights): number {
-  const bytes = [...weights.values()]
-    .filter(hasIntegers)
-    .reduce((sum, { dims: [rows, columns] }) => sum + rows * columns, 0);
-  return bytes > totalmem() / LEAST_REST ? 0 : bytes;
+/** About how many bytes of integers there may be. */
+function roomForIntegers(weights: Weights): number {
+  const codes = [...weights.values()]
+    .filter(isQuantized)
+    .reduce((sum, { dims: [rows, columns], bits }) => sum + (rows * columns * bits) / 8, 0);
+  return Math.min(INTEGERS_PER_CODE * codes, totalmem() / LEAST_REST);
 }
+
+/**
+ * Bytes of integers for each byte of codes: all that a model has use for are about one and a half, which read faster and
+ * take more memory than llama.cpp does (`npm run bench -- runtime`).
+ */
+const INTEGERS_PER_CODE = 0.75;
 
 /** Of memory and disk this is the part that integers may take at most. */
 const LEAST_REST = 4;
 
+/** Grants what is asked for until the room is taken. */
+function rationed(ask: Ask, room: number): Ask {
+  let left = room;
+  return (name, weight) => {
+    if (left <= 0) return undefined;
+    const [rows, columns] = weight.dims;
+    left -= rows * columns;
+    return ask(name, weight);
+  };
+}
+
 async function integersFrom({ codes, scales, dims, block }: QuantizedTensor): Promise<Integers> {
   const floats = 'path' in scales ? new Float32Array((await readPart(scales)).buffer) : scales;
-  return integersOf('path' in codes ? await readPart(codes) : codes, floats, dims, block);
+  if (!('path' in codes)) return integersOf(codes, floats, dims, block);
+  const bytes = await readPart(codes);
+  const integers = integersOf(bytes, floats, dims, block);
+  release(bytes);
+  return integers;
 }
 
 /** The real paths of the files that hold these parts, which must be as long as the parts say. */
@@ -150,8 +174,9 @@ async function mapped(
     const { path, byteOffset, byteLength } = part;
     return { type, location: paths.get(path)!.slice(root.length), byteOffset, byteLength };
   };
-  const store = await IntegerFile.plan(root, integerBytes(weights));
-  const ask = store && ((_: string, weight: QuantizedTensor) => store.ask(weight));
+  const room = roomForIntegers(weights);
+  const store = await IntegerFile.plan(root, room);
+  const ask = store && rationed((_: string, weight: QuantizedTensor) => store.ask(weight), room);
   return {
     sources: await placed(weights, place, ask),
     root,
@@ -203,6 +228,7 @@ class IntegerFile {
           const { values, scales } = await integersFrom(weight);
           await writeWhole(file, bytesOf(values), begins.values);
           await writeWhole(file, bytesOf(scales), begins.scales);
+          release(values);
         }
       } finally {
         await file.close();
@@ -248,7 +274,7 @@ async function handedOver(weights: Weights): Promise<WeightPlan> {
     };
   };
   return {
-    sources: await placed(weights, place, integerBytes(weights) > 0 ? ask : undefined),
+    sources: await placed(weights, place, rationed(ask, roomForIntegers(weights))),
     handedOver: given,
     prepare: async () => {
       for (const { name, weight } of asked) {

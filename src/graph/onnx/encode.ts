@@ -41,7 +41,7 @@ export interface QuantizedSource {
   /**
    * Asks for the same matrix transposed, int8 [columns, rows], with float32 scales [rows]; not there where it cannot be had.
    */
-  readonly integers?: () => { readonly values: WeightPiece; readonly scales: WeightPiece };
+  readonly integers?: () => { readonly values: WeightPiece; readonly scales: WeightPiece } | undefined;
 }
 
 /** A piece of a constant's elements: in the model itself, or in a file (or what is handed over under its name). */
@@ -177,6 +177,8 @@ class QuantizedMatrix implements QuantizedOperand {
   readonly bits: 4 | 8;
   readonly block: number;
   private readonly declared = new Map<string, string>();
+  private asked = false;
+  private given: { values: string; scales: string } | undefined;
 
   constructor(
     private readonly builder: OnnxBuilder,
@@ -212,13 +214,16 @@ class QuantizedMatrix implements QuantizedOperand {
   }
 
   integers(): { values: string; scales: string } | undefined {
-    const pieces = this.source.integers?.();
-    return (
-      pieces && {
+    // Asked for once, however many products share the matrix.
+    if (!this.asked) {
+      this.asked = true;
+      const pieces = this.source.integers?.();
+      this.given = pieces && {
         values: this.declare('integers', [this.columns, this.rows], pieces.values),
         scales: this.declare('row_scales', [this.rows], pieces.scales),
-      }
-    );
+      };
+    }
+    return this.given;
   }
 
   private declare(what: string, dims: readonly number[], piece: WeightPiece): string {
