@@ -128,8 +128,8 @@ export interface Executable {
   /** The names of what it must be fed, carried values included. */
   readonly inputs: ReadonlySet<string>;
   /**
-   * A memory with these initial values, which it takes over: do not write to them afterwards. `length` says how many
-   * entries appended ones hold.
+   * A memory with these initial values, which it takes over: they are its own from now on, and are freed when they were
+   * replaced. `length` says how many entries appended ones hold.
    */
   allocate(initial: ReadonlyMap<string, HostTensor>, length?: number): Memory;
   /**

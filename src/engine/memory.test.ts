@@ -83,6 +83,16 @@ describe('a replaced value', () => {
     await executable.dispose();
   });
 
+  test('gives back what it was given to begin with, once that is replaced', async () => {
+    const executable = await accumulator();
+    const values = start();
+    const memory = executable.allocate(values);
+    await executable.run({ x: float32([1, 1], [2]) }, memory);
+    expect(values.get('total')!.data.length).toBe(0);
+    memory.dispose();
+    await executable.dispose();
+  });
+
   test('is read as a copy', async () => {
     const executable = await accumulator();
     const memory = executable.allocate(start());

@@ -317,7 +317,6 @@ export function allocateMemory(
   const values = new Map<string, Value>();
   for (const [name, carry] of Object.entries(carries)) {
     const tensor = initial.get(name)!;
-    holdForEver(tensor);
     values.set(name, carry.kind === 'replace' ? tensor : bufferOf(tensor, carry.axis, length));
   }
   return new CarriedMemory({ values, length }, download);

@@ -31,7 +31,16 @@ import {
   where,
   zeros,
 } from '../graph/index.js';
-import { forward, logitsOf, type Model, stateInputs } from '../models/index.js';
+import {
+  applyLayers,
+  embeddingsOf,
+  forward,
+  hiddenOf,
+  type LayersContext,
+  logitsOf,
+  type Model,
+  stateInputs,
+} from '../models/index.js';
 import { carriesOf, heldBias, ParameterRegistry, recentNames, type StateSpec, settle } from '../nn/index.js';
 import { choiceInputs, chooseTokens, withOccurred } from './choice.js';
 
@@ -64,17 +73,15 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   const held = room === undefined ? undefined : heldBias(room, input('held', 'int64', []), position);
   const registry = new ParameterRegistry();
 
-  // Where nothing is read, none of this is computed, and nothing is given back.
-  const [readLogits, ...read] = either(
+  const read = readLayers(model, registry, ids, { position, state: states, held });
+  const [readLogits] = either(
     'reading',
     () => {
-      const result = forward(model, registry, ids, position, states, { held });
-      const rows = reshape(result.hidden, [multiplyDims(['batch', 'sequence']), hiddenSize]);
-      const logits = logitsOf(model, registry, gather(rows, places));
-      return [logits, ...model.state.map(({ name }) => result.state[name]!)];
+      const rows = reshape(read.stream, [multiplyDims(['batch', 'sequence']), hiddenSize]);
+      return [logitsOf(model, registry, hiddenOf(model, registry, gather(rows, places)))];
     },
-    () => [zeros([0, vocabSize]), ...model.state.map(none)],
-  ) as [Tensor, ...Tensor[]];
+    () => [zeros([0, vocabSize])],
+  );
 
   const first = {
     last,
@@ -129,10 +136,50 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   return {
     outputs: { tokens: stacked[0]!, logits: atEnd.get('logits')! },
     carried: carriesOfAll(written),
-    others: { reading: { outputs: { logits: readLogits }, carried: carriesOfAll(read) } },
+    others: { reading: { outputs: { logits: readLogits! }, carried: carriesOfAll(read.state) } },
     sizes: [reading, choice.cut, choice.whole],
     weights,
   };
+}
+
+/** Layers that are read in a graph of their own. */
+const LAYERS_PER_GRAPH = 8;
+
+/**
+ * What reading leaves of the residual stream and of the states. Where nothing is read, none of it is computed, and no state is
+ * given back. It is made a few layers at a time, since ONNX Runtime holds the weights of a graph both as stored and as packed
+ * until it has packed them all.
+ */
+function readLayers(
+  model: Model,
+  registry: ParameterRegistry,
+  ids: Tensor,
+  context: LayersContext,
+): { stream: Tensor; state: readonly Tensor[] } {
+  const nothing = (): Tensor => zeros(['batch', 'sequence', model.hiddenSize]);
+  const [embeddings] = either(
+    'reading',
+    () => [embeddingsOf(model, registry, ids)],
+    () => [nothing()],
+  ) as [Tensor];
+  let stream = embeddings;
+  const state: Record<string, Tensor> = {};
+  for (let first = 0; first < model.layers.length; first += LAYERS_PER_GRAPH) {
+    const end = first + LAYERS_PER_GRAPH;
+    const names: string[] = [];
+    const [left, ...values] = either(
+      'reading',
+      () => {
+        const result = applyLayers(model, registry, stream, { ...context, embeddings }, first, end);
+        names.push(...Object.keys(result.state));
+        return [result.residuals.at(-1)!, ...Object.values(result.state)];
+      },
+      () => [nothing(), ...names.map((name) => none(model.state.find((spec) => spec.name === name)!))],
+    ) as [Tensor, ...Tensor[]];
+    stream = left;
+    for (const [i, name] of names.entries()) state[name] = values[i]!;
+  }
+  return { stream, state: model.state.map(({ name }) => state[name]!) };
 }
 
 /** What the loop carries of a state, and what the state is in the end. */

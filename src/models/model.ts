@@ -110,6 +110,13 @@ export interface Since extends Pick<MixerContext, 'held' | 'step'> {
   readonly recent?: Readonly<Record<string, Tensor>>;
 }
 
+export interface LayersContext extends Since, Pick<MixerContext, 'position' | 'embeddings'> {
+  /** What was kept from earlier tokens. */
+  readonly state?: Readonly<Record<string, Tensor>> | undefined;
+  /** Shown what each layer does inside. */
+  readonly observe?: ((layer: number, sight: Sight) => void) | undefined;
+}
+
 /**
  * The layers applied to int64 ids [batch, sequence]. `state` holds what was kept from earlier tokens; `observe` is shown
  * what each layer does inside.
@@ -120,38 +127,55 @@ export function forward(
   ids: Tensor,
   position: Tensor,
   state?: Readonly<Record<string, Tensor>>,
-  { held, recent, step }: Since = {},
+  since: Since = {},
   observe?: (layer: number, sight: Sight) => void,
 ): ForwardResult {
+  const embeddings = embeddingsOf(model, registry, ids);
+  const context = { ...since, position, embeddings, state, observe };
+  const { residuals, state: next } = applyLayers(model, registry, embeddings, context);
+  return { hidden: hiddenOf(model, registry, residuals.at(-1)!), residuals, state: next };
+}
+
+/** int64 ids [batch, sequence] -> [batch, sequence, hidden], where the residual stream begins. */
+export function embeddingsOf(model: Model, registry: ParameterRegistry, ids: Tensor): Tensor {
   const { vocabSize, hiddenSize, names, embeddingFactor = 1 } = model;
   const root = registry.root(model.adapters);
   const rows = root.at(names.embeddings, (p) => embedding(p, ids, vocabSize, hiddenSize));
-  const embeddings = embeddingFactor === 1 ? rows : multiply(rows, embeddingFactor);
-  const residuals = [embeddings];
-  const newState: Record<string, Tensor> = {};
-  for (const [i, { mixer }] of model.layers.entries()) {
+  return embeddingFactor === 1 ? rows : multiply(rows, embeddingFactor);
+}
+
+/** The layers from `first` to before `end` applied to a residual stream [batch, sequence, hidden], and what each leaves of it. */
+export function applyLayers(
+  model: Model,
+  registry: ParameterRegistry,
+  stream: Tensor,
+  { state, recent, observe, ...context }: LayersContext,
+  first = 0,
+  end = model.layers.length,
+): Pick<ForwardResult, 'residuals' | 'state'> {
+  const root = registry.root(model.adapters);
+  const residuals = [stream];
+  const next: Record<string, Tensor> = {};
+  for (const [j, { mixer }] of model.layers.slice(first, end).entries()) {
+    const i = first + j;
     const own = (all: Readonly<Record<string, Tensor>> | undefined, names: readonly string[]) =>
       all && Object.fromEntries(names.map((name) => [name, all[stateName(i, name)]!]));
-    const context = {
-      position,
-      embeddings,
-      state: own(
-        state,
-        mixer.state.map(({ name }) => name),
-      ),
-      held,
-      recent: own(recent, mixer.state.flatMap(recentNames)),
-      step,
-      observe: observe && ((sight: Sight) => observe(i, sight)),
-    };
-    const result = root.at(`${names.layers}.${i}`, (layer) =>
-      mixer.forward(layer, residuals.at(-1)!, context),
+    const result = root.at(`${model.names.layers}.${i}`, (layer) =>
+      mixer.forward(layer, residuals.at(-1)!, {
+        ...context,
+        state: own(
+          state,
+          mixer.state.map(({ name }) => name),
+        ),
+        recent: own(recent, mixer.state.flatMap(recentNames)),
+        observe: observe && ((sight: Sight) => observe(i, sight)),
+      }),
     );
     residuals.push(result.output);
     if (!state) continue;
-    for (const [name, value] of Object.entries(result.state)) newState[stateName(i, name)] = value;
+    for (const [name, value] of Object.entries(result.state)) next[stateName(i, name)] = value;
   }
-  return { hidden: hiddenOf(model, registry, residuals.at(-1)!), residuals, state: newState };
+  return { residuals, state: next };
 }
 
 /** The final norm of a residual stream [..., hidden]. */
