@@ -3,8 +3,9 @@ import { ShapeError } from '../../errors.js';
 import { addDims, type Dim, sameShape } from '../shape.js';
 import { apply, defineOperator, type Tensor } from '../tensor.js';
 import { add, multiply } from './arithmetic.js';
-import { zeros } from './constant.js';
+import { fill, zeros } from './constant.js';
 import { concat, pad, reshape, reverse, slice, transpose } from './layout.js';
+import { matmul } from './matmul.js';
 import { sum } from './reduce.js';
 
 const convolutionOperator = defineOperator<null>({
@@ -75,7 +76,8 @@ const convolutionOperator = defineOperator<null>({
     const padded = withPast(x!, state, width);
     if (sequence === 1) {
       const taps = transpose(reshape(weight!, [-1, width]), [1, 0]);
-      const mixed = sum(multiply(padded, taps), 1, { keepDims: true });
+      // A product with ones, which is faster than a sum over rows.
+      const mixed = matmul(fill([1, width], 1), multiply(padded, taps));
       return [bias ? add(mixed, bias) : mixed, slice(padded, 1, 1, width)];
     }
     const taps = Array.from({ length: width }, (_, k) =>
