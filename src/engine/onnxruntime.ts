@@ -138,11 +138,15 @@ class OrtDevice implements Device {
   }
 }
 
-/** What runs may give back, by name; the program's own first, under no name. */
+/** What runs may give back, by name; the program's own last, under no name. */
 type Parts = ReadonlyMap<string, Part>;
 
+/**
+ * Where there are few inner graphs, ONNX Runtime prepares the last first (seen with onnxruntime-node 1.30). Of weights that
+ * several graphs use, all of the own part's are then packed, and given back as stored, before the others' add to them.
+ */
 function partsOf({ outputs, carried = {}, others = {} }: Program): Parts {
-  return new Map([['', { outputs, carried }], ...Object.entries(others)]);
+  return new Map([...Object.entries(others), ['', { outputs, carried }]]);
 }
 
 function outputName(part: string, name: string): string {

@@ -115,7 +115,7 @@ test('integers are off by half a step of their row at most', () => {
   }
 });
 
-test('integers take a part of the memory that all codes do, and go to the first that ask', async () => {
+test('integers take as much memory as the codes of all matrices, and go to the first that ask', async () => {
   const stacked = async (count: number) => {
     const names = Array.from({ length: count }, (_, i) => `w${i}`);
     const x = input('x', 'float32', ['batch', 'sequence', 256]);
@@ -134,9 +134,9 @@ test('integers take a part of the memory that all codes do, and go to the first 
   };
   const [integer] = await stacked(1);
   const all = await stacked(8);
-  expect(all.slice(0, 3)).toEqual([integer, integer, integer]);
-  expect(all[3]).not.toEqual(integer);
-  expect(new Set(all.slice(3).map(String)).size).toBe(1);
+  expect(all.slice(0, 4)).toEqual([integer, integer, integer, integer]);
+  expect(all[4]).not.toEqual(integer);
+  expect(new Set(all.slice(4).map(String)).size).toBe(1);
 });
 
 describe('the file of integers', () => {

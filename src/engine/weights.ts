@@ -100,19 +100,16 @@ function hasIntegers(weight: Weight): weight is QuantizedTensor {
   return bits === 4 && dims[1] % block === 0 && isPlain;
 }
 
-/** About how many bytes of integers there may be. */
+/**
+ * About how many bytes of integers there may be: as many as there are of codes. All that a model has use for are half as many
+ * again, which read faster and take more memory than llama.cpp does (`npm run bench -- runtime`).
+ */
 function roomForIntegers(weights: Weights): number {
   const codes = [...weights.values()]
     .filter(isQuantized)
     .reduce((sum, { dims: [rows, columns], bits }) => sum + (rows * columns * bits) / 8, 0);
-  return Math.min(INTEGERS_PER_CODE * codes, totalmem() / LEAST_REST);
+  return Math.min(codes, totalmem() / LEAST_REST);
 }
-
-/**
- * Bytes of integers for each byte of codes: all that a model has use for are about one and a half, which read faster and
- * take more memory than llama.cpp does (`npm run bench -- runtime`).
- */
-const INTEGERS_PER_CODE = 0.75;
 
 /** Of memory and disk this is the part that integers may take at most. */
 const LEAST_REST = 4;

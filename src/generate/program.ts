@@ -130,7 +130,9 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
     Object.fromEntries(shapes),
   );
   const atEnd = new Map(names.map((name, i) => [name, carried[i]!]));
-  const written = kept.map(({ parts, settle }) => settle(parts.map(({ name }) => atEnd.get(name)!)));
+  const written = settled(
+    kept.map((state) => ({ ...state, last: state.parts.map(({ name }) => atEnd.get(name)!) })),
+  );
   const carriesOfAll = (values: readonly Tensor[]): Record<string, Carry> =>
     carriesOf(model.state, Object.fromEntries(model.state.map(({ name }, i) => [name, values[i]!])));
   return {
@@ -142,13 +144,13 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   };
 }
 
-/** Layers that are read in a graph of their own. */
-const LAYERS_PER_GRAPH = 8;
+/** Graphs in which the layers are read, each a part of them. */
+const READING_GRAPHS = 4;
 
 /**
  * What reading leaves of the residual stream and of the states. Where nothing is read, none of it is computed, and no state is
- * given back. It is made a few layers at a time, since ONNX Runtime holds the weights of a graph both as stored and as packed
- * until it has packed them all.
+ * given back. It is several graphs, since ONNX Runtime holds the weights of a graph both as stored and as packed until it has
+ * packed them all.
  */
 function readLayers(
   model: Model,
@@ -164,13 +166,13 @@ function readLayers(
   ) as [Tensor];
   let stream = embeddings;
   const state: Record<string, Tensor> = {};
-  for (let first = 0; first < model.layers.length; first += LAYERS_PER_GRAPH) {
-    const end = first + LAYERS_PER_GRAPH;
+  const count = Math.ceil(model.layers.length / READING_GRAPHS);
+  for (let first = 0; first < model.layers.length; first += count) {
     const names: string[] = [];
     const [left, ...values] = either(
       'reading',
       () => {
-        const result = applyLayers(model, registry, stream, { ...context, embeddings }, first, end);
+        const result = applyLayers(model, registry, stream, { ...context, embeddings }, first, first + count);
         names.push(...Object.keys(result.state));
         return [result.residuals.at(-1)!, ...Object.values(result.state)];
       },
@@ -192,6 +194,22 @@ interface Kept {
     readonly next: (now: Tensor, result: Tensor) => Tensor;
   }[];
   readonly settle: (values: readonly Tensor[]) => Tensor;
+  /** Where that is much work: what a run that only reads gives back instead. */
+  readonly unsettled?: () => Tensor;
+}
+
+/** The states in the end, of which those that are much work are made only where something was written. */
+function settled(states: readonly (Kept & { readonly last: readonly Tensor[] })[]): Tensor[] {
+  const isMuch = states.filter(({ unsettled }) => unsettled);
+  const made =
+    isMuch.length === 0
+      ? []
+      : either(
+          'steps',
+          () => isMuch.map(({ settle, last }) => settle(last)),
+          () => isMuch.map(({ unsettled }) => unsettled!()),
+        );
+  return states.map((state) => made[isMuch.indexOf(state)] ?? state.settle(state.last));
 }
 
 function whileWriting(spec: StateSpec, state: Tensor): Kept {
@@ -216,13 +234,8 @@ function whileWriting(spec: StateSpec, state: Tensor): Kept {
       initial: fill(part.shape, part.initial, part.dtype),
       next: replaced,
     })),
-    // A run that reads has no use for it.
-    settle: (values) =>
-      either(
-        'steps',
-        () => [settle(state, values)],
-        () => [none(spec)],
-      )[0]!,
+    settle: (values) => settle(state, values),
+    unsettled: () => none(spec),
   };
 }
 
