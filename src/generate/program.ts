@@ -145,7 +145,7 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
 }
 
 /** Graphs in which the layers are read, each a part of them. */
-const READING_GRAPHS = 4;
+const READING_GRAPHS = 6;
 
 /**
  * What reading leaves of the residual stream and of the states. Where nothing is read, none of it is computed, and no state is
