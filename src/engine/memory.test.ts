@@ -87,7 +87,7 @@ describe('a replaced value', () => {
     const executable = await accumulator();
     const values = start();
     const memory = executable.allocate(values);
-    await executable.run({ x: float32([1, 1], [2]) }, memory);
+    await executable.run({ x }, memory);
     expect(values.get('total')!.data.length).toBe(0);
     memory.dispose();
     await executable.dispose();

@@ -179,6 +179,13 @@ describe('the file of integers', () => {
     await expect(compile(stored)).rejects.toThrow(DeviceError);
     await expect(compile(stored)).rejects.toThrow(/temporary cannot be read/);
     // What needs no such file is not held up.
+    const wide = matrix(256, 8, 32).tensor;
+    const bytes = wide.codes as Uint8Array;
+    const file = join(folder, 'wide');
+    writeFileSync(file, bytes);
+    const part = { path: file, byteOffset: 0, byteLength: bytes.byteLength, dtype: 'uint8' } as const;
+    await (await compile({ ...wide, codes: part })).dispose();
+    rmSync(file);
     const executable = await compile(tensor);
     await executable.run({ x: float32(new Float32Array(256), [1, 1, 256]) });
     await executable.dispose();

@@ -101,13 +101,13 @@ function hasIntegers(weight: Weight): weight is QuantizedTensor {
 }
 
 /**
- * About how many bytes of integers there may be: as many as there are of codes. All that a model has use for are half as many
- * again, which read faster and take more memory than llama.cpp does (`npm run bench -- runtime`).
+ * About how many bytes of integers there may be: as many as their matrices have of codes. All that a model has use for are half
+ * as many again, which read faster and take more memory than llama.cpp does (`npm run bench -- runtime`).
  */
 function roomForIntegers(weights: Weights): number {
   const codes = [...weights.values()]
-    .filter(isQuantized)
-    .reduce((sum, { dims: [rows, columns], bits }) => sum + (rows * columns * bits) / 8, 0);
+    .filter(hasIntegers)
+    .reduce((sum, { dims: [rows, columns] }) => sum + (rows * columns) / 2, 0);
   return Math.min(codes, totalmem() / LEAST_REST);
 }
 

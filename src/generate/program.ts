@@ -28,6 +28,7 @@ import {
   slice,
   sum,
   type Tensor,
+  when,
   where,
   zeros,
 } from '../graph/index.js';
@@ -74,14 +75,10 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   const registry = new ParameterRegistry();
 
   const read = readLayers(model, registry, ids, { position, state: states, held });
-  const [readLogits] = either(
-    'reading',
-    () => {
-      const rows = reshape(read.stream, [multiplyDims(['batch', 'sequence']), hiddenSize]);
-      return [logitsOf(model, registry, hiddenOf(model, registry, gather(rows, places)))];
-    },
-    () => [zeros([0, vocabSize])],
-  );
+  const readLogits = when('reading', zeros([0, vocabSize]), () => {
+    const rows = reshape(read.stream, [multiplyDims(['batch', 'sequence']), hiddenSize]);
+    return logitsOf(model, registry, hiddenOf(model, registry, gather(rows, places)));
+  });
 
   const first = {
     last,
@@ -138,7 +135,7 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   return {
     outputs: { tokens: stacked[0]!, logits: atEnd.get('logits')! },
     carried: carriesOfAll(written),
-    others: { reading: { outputs: { logits: readLogits! }, carried: carriesOfAll(read.state) } },
+    others: { reading: { outputs: { logits: readLogits }, carried: carriesOfAll(read.state) } },
     sizes: [reading, choice.cut, choice.whole],
     weights,
   };
