@@ -23,6 +23,7 @@ import {
   loadOptions,
   stateOption,
 } from './generation-options.js';
+import { beyondTraining } from './trained-length.js';
 
 interface ChatFlags extends GenerationFlags {
   system?: string;
@@ -80,7 +81,7 @@ async function run(folder: string, flags: ChatFlags): Promise<void> {
   for await (const line of terminal) {
     interrupted = false;
     const reply = replyTo(line, partner, options);
-    if (reply) await turn(partner, reply, options, () => interrupted);
+    if (reply) await turn(model, partner, reply, options, () => interrupted);
     terminal.prompt();
   }
   partner.dispose();
@@ -121,6 +122,7 @@ function replyTo(
 }
 
 async function turn(
+  model: LanguageModel,
   partner: Partner,
   reply: AsyncGenerator<GeneratedPiece, unknown>,
   { maxTokens }: { maxTokens: number },
@@ -145,7 +147,7 @@ async function turn(
   const rate = began === undefined ? '' : ` at ${formatRate((written / (performance.now() - began)) * 1000)}`;
   const cut = written === maxTokens ? ', as many as --max-tokens allows' : '';
   say(
-    `(reused ${reused.toLocaleString('en')} tokens, read ${read.toLocaleString('en')} new ones, wrote ${written}${rate}${cut}, state ${formatBytes(bytes)})`,
+    `(reused ${reused.toLocaleString('en')} tokens, read ${read.toLocaleString('en')} new ones, wrote ${written}${rate}${cut}, state ${formatBytes(bytes)}${beyondTraining(model, reused + read + written)})`,
   );
 }
 

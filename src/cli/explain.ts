@@ -10,7 +10,7 @@ import { explainPage } from './explain-page.js';
 import { explainSummary } from './explain-summary.js';
 import { formatBytes } from './format.js';
 import { loadOptions } from './generation-options.js';
-import { adapterOption, quantizeOption, wholeNumber } from './options.js';
+import { adapterOption, quantizeOption, threadsOption, wholeNumber } from './options.js';
 
 interface ExplainFlags {
   text?: string;
@@ -41,7 +41,7 @@ export function addExplainCommand(program: Command): void {
     .option('--layers <numbers>', 'look into these layers alone, such as 0,8', numberList)
     .option('--out <file>', 'write a page that shows it all, to open in a browser')
     .option('--json', 'print the whole trace as JSON in the place of the summary')
-    .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
+    .addOption(threadsOption())
     .addOption(adapterOption())
     .addOption(quantizeOption())
     .action(run);

@@ -2,6 +2,7 @@
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { loadModel, loadSnapshot } from '../generate/index.js';
+import { readGenerationConfig } from '../text/index.js';
 import { formatBytes, formatRate } from './format.js';
 import {
   addGenerationOptions,
@@ -10,6 +11,7 @@ import {
   loadOptions,
   stateOption,
 } from './generation-options.js';
+import { beyondTraining } from './trained-length.js';
 
 interface GenerateFlags extends GenerationFlags {
   prompt?: string;
@@ -19,7 +21,9 @@ interface GenerateFlags extends GenerationFlags {
 export function addGenerateCommand(program: Command): void {
   const command = program
     .command('generate')
-    .description('continue a text with a trained model')
+    .description(
+      "continue a text with a trained model; its generation_config.json says how it samples where you don't",
+    )
     .argument('<model>', "a model's folder")
     .option('-p, --prompt <text>', 'the text to continue (default: what comes in on standard input)')
     .addOption(stateOption());
@@ -27,7 +31,8 @@ export function addGenerateCommand(program: Command): void {
 }
 
 async function run(folder: string, flags: GenerateFlags): Promise<void> {
-  const options = generationOptions(flags);
+  const { eosTokenIds: stopTokens, ...recommended } = await readGenerationConfig(folder);
+  const options = generationOptions(flags, recommended);
   const model = await loadModel(folder, loadOptions(flags));
   const session = model.session();
   if (flags.state !== undefined) session.restore(await loadSnapshot(flags.state, model));
@@ -40,12 +45,12 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   const readTime = performance.now() - started;
   const read = session.tokens.length - before;
   process.stdout.write(prompt);
-  for await (const piece of session.generate(options)) process.stdout.write(piece.text);
+  for await (const piece of session.generate({ ...options, stopTokens })) process.stdout.write(piece.text);
   process.stdout.write('\n');
   const written = session.tokens.length - before - read;
   const writeTime = performance.now() - started - readTime;
   process.stderr.write(
-    `${read === 0 ? '' : `read ${read} tokens (${formatRate((read / readTime) * 1000)}), `}wrote ${written} (${formatRate((written / writeTime) * 1000)}), state ${formatBytes(session.bytes)}, seed ${options.seed}\n`,
+    `${read === 0 ? '' : `read ${read} tokens (${formatRate((read / readTime) * 1000)}), `}wrote ${written} (${formatRate((written / writeTime) * 1000)}), state ${formatBytes(session.bytes)}, seed ${options.seed}${beyondTraining(model, session.tokens.length)}\n`,
   );
   session.dispose();
   await model.dispose();

@@ -7,7 +7,7 @@ import {
   type LoadOptions,
   type SamplingOptions,
 } from '../generate/index.js';
-import { adapterOption, number, quantizeOption, wholeNumber } from './options.js';
+import { adapterOption, number, quantizeOption, threadsOption, wholeNumber } from './options.js';
 
 /** What the person gave; the rest is absent. */
 export interface GenerationFlags {
@@ -45,7 +45,7 @@ export function addGenerationOptions(command: Command): Command {
     )
     .option('--stop <text...>', 'end before this text (may be given several times)')
     .option('--seed <n>', 'the same seed writes the same text (default: a new one, printed)', wholeNumber)
-    .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
+    .addOption(threadsOption())
     .addOption(adapterOption())
     .addOption(quantizeOption());
 }

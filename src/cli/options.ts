@@ -1,5 +1,6 @@
 /** Readers of command-line values; a wrong one is told with what was expected. */
 import { InvalidArgumentError, Option } from 'commander';
+import { positive } from '../bench/positive.js';
 
 export function wholeNumber(text: string): number {
   const value = Number(text);
@@ -20,6 +21,10 @@ export function adapterOption(): Option {
     '--adapter <folder>',
     'an adapter that was trained on the model (LoRA, as PEFT stores it)',
   );
+}
+
+export function threadsOption(): Option {
+  return new Option('--threads <n>', 'threads on the cpu (default: one a core)').argParser(positive);
 }
 
 export function quantizeOption(): Option {

@@ -13,7 +13,8 @@ import { type CorpusDocument, loadCorpus } from '../text/index.js';
 import { formatBytes, formatCount, formatDuration, formatRate } from './format.js';
 import { loadOptions } from './generation-options.js';
 import { leavingNothing } from './interrupt.js';
-import { adapterOption, quantizeOption, wholeNumber } from './options.js';
+import { adapterOption, quantizeOption, threadsOption } from './options.js';
+import { beyondTraining } from './trained-length.js';
 
 interface ReadFlags {
   save: string;
@@ -32,7 +33,7 @@ export function addReadCommand(program: Command): void {
       'text files, or folders with .txt and .md files, in the order in which they are read',
     )
     .requiredOption('--save <file>', 'where the state is kept, such as book.state')
-    .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
+    .addOption(threadsOption())
     .addOption(adapterOption())
     .addOption(quantizeOption())
     .action((folder: string, files: string[], flags: ReadFlags) =>
@@ -56,7 +57,7 @@ async function run(folder: string, files: readonly string[], flags: ReadFlags): 
   const read = session.tokens.length;
   const { size } = await stat(flags.save);
   say(
-    `read ${read.toLocaleString('en')} tokens of ${name} in ${formatDuration(seconds)} (${formatRate(read / seconds)}), state ${formatBytes(size)} in ${flags.save}`,
+    `read ${read.toLocaleString('en')} tokens of ${name} in ${formatDuration(seconds)} (${formatRate(read / seconds)}), state ${formatBytes(size)} in ${flags.save}${beyondTraining(model, read)}`,
   );
   say(`next:  heddle chat ${folder} --state ${flags.save}`);
   session.dispose();

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { addKey, type RunningServer, startServer } from '../server/index.js';
 import { type GenerationFlags, loadOptions } from './generation-options.js';
-import { adapterOption, quantizeOption, wholeNumber } from './options.js';
+import { adapterOption, quantizeOption, threadsOption, wholeNumber } from './options.js';
 
 interface ServeFlags extends Pick<GenerationFlags, 'threads' | 'adapter' | 'quantize'> {
   host: string;
@@ -77,7 +77,7 @@ export function addServeCommand(program: Command): void {
     .option('--timeout <s>', 'time for an answer', wholeNumber, 600)
     .option('--drain <s>', 'time for running answers when the server is told to stop', wholeNumber, 30)
     .option('--log-texts', 'log prompts and answers too')
-    .option('--threads <n>', 'threads (default: one a core)', wholeNumber)
+    .addOption(threadsOption())
     .addOption(quantizeOption())
     .addOption(adapterOption())
     .action(run);

@@ -158,6 +158,10 @@ describe('devices', () => {
   test('of another name there are none', () =>
     refuses(openDevice('nonsense' as DeviceName), "there is no device 'nonsense': use cpu or webgpu"));
 
+  test.each([0, -1, 1.5, Number.NaN])('do not compute with %s threads', (threads) =>
+    refuses(openDevice('cpu', { threads }), `threads is ${threads}: expected a whole number, 1 or more`),
+  );
+
   test('compute the same with any number of threads', async () => {
     const left = input('left', 'float32', [64, 64]);
     const outputs = { product: matmul(left, left) };

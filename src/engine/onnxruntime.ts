@@ -50,10 +50,14 @@ export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
   ]),
 };
 
-/** Opens a device. Throws `DeviceError` if this machine has none of that name. */
+/** Opens a device. Throws `DeviceError` if this machine has none of that name, and for a number of threads that cannot be. */
 export async function openDevice(name: DeviceName = 'cpu', options: DeviceOptions = {}): Promise<Device> {
   if (name !== 'cpu' && name !== 'webgpu') {
     throw new DeviceError(`there is no device '${name}': use cpu or webgpu`);
+  }
+  const { threads } = options;
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
+    throw new DeviceError(`threads is ${threads}: expected a whole number, 1 or more`);
   }
   const device = new OrtDevice(name, options);
   if (name === 'webgpu') await device.probe();
