@@ -1,10 +1,12 @@
 /** The measuring functions on tiny shapes: that they measure what they say, never how fast this machine is. */
 import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import { openDevice } from '../engine/index.js';
 import { input, matmul, reshape, silu, sum } from '../graph/index.js';
 import { hybridModel, modelConfig } from '../models/index.js';
-import { ContenderError, race, startContender } from './contender.js';
+import { race, startContender } from './contender.js';
 import { measureGeneration } from './generation-section.js';
+import { ContenderError, LineProcess } from './line-process.js';
 import { peakMemory } from './machine.js';
 import { activationBytes, trainingMemoryNeed } from './memory-need.js';
 import { measurePeak } from './peak.js';
@@ -170,6 +172,30 @@ describe('contenders', () => {
     await expect(started).rejects.toThrow(ContenderError);
     await expect(started).rejects.toThrow(message);
   });
+});
+
+describe('what a process says of its own accord', () => {
+  const number = z.number();
+  const heard = async (script: string, stopAt = Number.POSITIVE_INFINITY): Promise<number[]> => {
+    const child = new LineProcess('x', process.execPath, ['-e', script]);
+    const all: number[] = [];
+    for await (const value of child.hearAll(number)) {
+      all.push(value);
+      if (value === stopAt) child.stop();
+    }
+    return all;
+  };
+
+  test('is heard to the end', async () =>
+    expect(await heard('console.log(1); console.log(2)')).toEqual([1, 2]));
+
+  test('ends where it is stopped', async () =>
+    expect(await heard('let n = 0; setInterval(() => console.log(n < 3 ? ++n : n), 1)', 3)).toContain(3));
+
+  test('is not taken for whole where the process fails', () =>
+    expect(heard('console.log(1); process.exitCode = 1; console.error("no more")')).rejects.toThrow(
+      'x ended early: no more',
+    ));
 });
 
 describe('the report', () => {

@@ -1,13 +1,8 @@
 /** Loads a model in a process of its own: `node --expose-gc load-process.js <folder> <threads>`, a line of JSON back. */
+import { say } from './line-process.js';
+import type { LoadOutcome } from './load-section.js';
 import { peakMemory } from './machine.js';
 import { timedLoad } from './timed-load.js';
-
-export interface LoadOutcome {
-  seconds: number;
-  /** Resident at most while loading, and once a token was read. */
-  peakBytes: number;
-  heldBytes: number;
-}
 
 const { language, seconds } = await timedLoad();
 const peakBytes = peakMemory();
@@ -15,5 +10,4 @@ const memory = language.newMemory();
 await language.read([[1]], 0, memory);
 (globalThis as { gc?: () => void }).gc?.();
 const heldBytes = process.memoryUsage.rss();
-const outcome: LoadOutcome = { seconds, peakBytes, heldBytes };
-process.stdout.write(JSON.stringify(outcome));
+say({ seconds, peakBytes, heldBytes } satisfies LoadOutcome);

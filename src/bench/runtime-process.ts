@@ -4,6 +4,7 @@
  */
 import { createInterface } from 'node:readline';
 import { decodeCost, prefillRate } from './cost.js';
+import { say } from './line-process.js';
 import { peakMemory } from './machine.js';
 import type { RuntimeAnswer, RuntimeReady, RuntimeTask } from './runtime-section.js';
 import { timedLoad } from './timed-load.js';
@@ -11,7 +12,7 @@ import { timedLoad } from './timed-load.js';
 const DECODING_SECONDS = 1;
 
 const { language, seconds } = await timedLoad();
-say({ seconds, heldBytes: process.memoryUsage.rss() });
+say({ seconds, heldBytes: process.memoryUsage.rss() } satisfies RuntimeReady);
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { kind, tokens } = JSON.parse(line) as RuntimeTask;
@@ -19,10 +20,6 @@ for await (const line of createInterface({ input: process.stdin })) {
     kind === 'prefill'
       ? await prefillRate(language, tokens, 1)
       : (await decodeCost(language, tokens, DECODING_SECONDS)).tokensPerSecond;
-  say({ tokensPerSecond, peakBytes: peakMemory() });
+  say({ tokensPerSecond, peakBytes: peakMemory() } satisfies RuntimeAnswer);
 }
 await language.dispose();
-
-function say(line: RuntimeReady | RuntimeAnswer): void {
-  process.stdout.write(`${JSON.stringify(line)}\n`);
-}

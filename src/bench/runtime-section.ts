@@ -3,25 +3,15 @@
  * its own. Both answer the same tasks; the best of the rounds counts, since whatever else the machine does only slows. Both have
  * their memory in huge pages, as the `heddle` command has.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { withHugePages } from '../engine/huge-pages.js';
-import {
-  countParameters,
-  fittingBlocks,
-  parametersOf,
-  type Quantization,
-  quantizeWeights,
-  weightBytes,
-  writeQuantized,
-} from '../models/index.js';
-import { endedEarly } from './contender.js';
-import { writeRandomCheckpoint } from './load-section.js';
+import { countParameters, parametersOf, type Quantization } from '../models/index.js';
+import { LineProcess } from './line-process.js';
+import { writeRandomQuantized } from './random-checkpoint.js';
 import { SHAPES, type ShapeName } from './shapes.js';
 
 export interface RuntimeTask {
@@ -72,16 +62,9 @@ async function measure(plan: RuntimePlan, shape: ShapeName, asked: Quantization)
   const racers: Racer[] = [];
   try {
     const model = SHAPES[shape]();
-    const quantization = fittingBlocks(model, asked);
-    const [source, quantized] = [join(folder, 'source'), join(folder, 'quantized')];
-    for (const path of [source, quantized]) await mkdir(path);
-    await writeRandomCheckpoint(source, model);
-    const weights = await quantizeWeights(source, model, quantization);
-    const bytes = [...weights.values()].reduce((sum, weight) => sum + weightBytes(weight), 0);
-    await writeQuantized(quantized, model, quantization, weights);
-    weights.clear();
-    await rm(source, { recursive: true });
-
+    const quantized = join(folder, 'quantized');
+    await mkdir(quantized);
+    const { quantization, bytes } = await writeRandomQuantized(quantized, model, asked);
     const ours = fileURLToPath(new URL('./runtime-process.js', import.meta.url));
     racers.push(await Racer.start('heddle', [ours, quantized, String(plan.threads)]));
     if (plan.peer !== undefined) {
@@ -114,37 +97,23 @@ class Racer {
   private peakBytes = 0;
 
   private constructor(
-    private readonly name: string,
-    private readonly child: ChildProcess,
-    private readonly lines: AsyncIterator<string>,
-    private readonly complaints: () => string,
-    private ready: RuntimeReady,
+    private readonly process: LineProcess,
+    private readonly ready: RuntimeReady,
   ) {}
 
   static async start(name: string, args: readonly string[]): Promise<Racer> {
-    const child = spawn(process.execPath, args, {
-      stdio: ['pipe', 'pipe', 'pipe'],
-      env: withHugePages(process.env),
-    });
-    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-    let complaints = '';
-    child.stderr.on('data', (text: Buffer) => {
-      complaints = (complaints + text.toString()).slice(-2000);
-    });
-    child.stdin.on('error', () => {});
-    const racer = new Racer(name, child, lines, () => complaints, { seconds: 0, heldBytes: 0 });
+    const child = new LineProcess(name, process.execPath, args, withHugePages(process.env));
     try {
-      racer.ready = await racer.hear(readySchema);
+      return new Racer(child, await child.hear(readySchema));
     } catch (error) {
-      child.kill();
+      child.stop();
       throw error;
     }
-    return racer;
   }
 
   async run(index: number, task: RuntimeTask): Promise<void> {
-    this.child.stdin!.write(`${JSON.stringify(task)}\n`);
-    const { tokensPerSecond, peakBytes } = await this.hear(answerSchema);
+    this.process.tell(JSON.stringify(task));
+    const { tokensPerSecond, peakBytes } = await this.process.hear(answerSchema);
     this.rates[index] = Math.max(this.rates[index] ?? 0, tokensPerSecond);
     this.peakBytes = peakBytes;
   }
@@ -154,12 +123,6 @@ class Racer {
   }
 
   stop(): void {
-    this.child.kill();
-  }
-
-  private async hear<T>(schema: z.ZodType<T>): Promise<T> {
-    const { value, done } = await this.lines.next();
-    if (done) throw endedEarly(this.name, this.complaints());
-    return schema.parse(JSON.parse(value as string));
+    this.process.stop();
   }
 }

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Random } from '../nn/index.js';
-import { ContenderError } from './contender.js';
+import { ContenderError } from './line-process.js';
 
 export interface ServePlan {
   readonly folder: string;

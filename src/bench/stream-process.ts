@@ -8,6 +8,7 @@ import { LanguageModel, loadModel } from '../generate/index.js';
 import { hybridModel, parametersOf, preset } from '../models/index.js';
 import { encodeCorpus, loadCorpus } from '../text/index.js';
 import { initialWeights } from '../train/index.js';
+import { say } from './line-process.js';
 import type { Streamer, Stretch } from './stream-section.js';
 
 const [streamer, ...numbers] = process.argv.slice(2) as [Streamer, string, string, string];
@@ -32,7 +33,7 @@ for (let start = 0; start < total; start += length) {
     tokensPerSecond: (end - start) / seconds,
     stateBytes: session.bytes,
     residentBytes: process.memoryUsage.rss(),
-  });
+  } satisfies Stretch);
 }
 
 async function read(from: number, to: number): Promise<number> {
@@ -46,8 +47,4 @@ async function read(from: number, to: number): Promise<number> {
 async function transformer(): Promise<LanguageModel> {
   const plain = hybridModel(preset('transformer', 'small', shipped.model.vocabSize));
   return LanguageModel.compile(plain, initialWeights(parametersOf(plain), 1), shipped.tokenizer, device);
-}
-
-function say(stretch: Stretch): void {
-  process.stdout.write(`${JSON.stringify(stretch)}\n`);
 }

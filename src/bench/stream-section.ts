@@ -2,11 +2,9 @@
  * A stream without end: a model reads token after token into one state, and each stretch of the way is timed. The shipped
  * hybrid beside a transformer of its size, each in a process of its own.
  */
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { endedEarly } from './contender.js';
+import { LineProcess } from './line-process.js';
 
 export const STREAMERS = ['hybrid', 'transformer'] as const;
 export type Streamer = (typeof STREAMERS)[number];
@@ -38,25 +36,12 @@ export async function* measureStream(
 ): AsyncGenerator<Stretch> {
   const script = fileURLToPath(new URL('./stream-process.js', import.meta.url));
   const args = [script, streamer, ...[tokens, stretch, threads].map(String)];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let complaints = '';
-  child.stderr.on('data', (text: Buffer) => {
-    complaints = (complaints + text.toString()).slice(-2000);
-  });
-  const timer = setTimeout(() => child.kill(), seconds * 1000);
-  const ended = new Promise<[number | null, NodeJS.Signals | null]>((resolve) =>
-    child.on('close', (code, signal) => resolve([code, signal])),
-  );
+  const child = new LineProcess(`the ${streamer}`, process.execPath, args);
+  const timer = setTimeout(() => child.stop(), seconds * 1000);
   try {
-    for await (const line of createInterface({ input: child.stdout })) {
-      yield stretchSchema.parse(JSON.parse(line));
-    }
-    const [code, signal] = await ended;
-    if (code !== 0 && signal !== 'SIGTERM') {
-      throw endedEarly(`the ${streamer}`, complaints);
-    }
+    yield* child.hearAll(stretchSchema);
   } finally {
     clearTimeout(timer);
-    child.kill();
+    child.stop();
   }
 }

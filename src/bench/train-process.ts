@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline';
 import { type DeviceName, openDevice } from '../engine/index.js';
 import { countParameters } from '../models/index.js';
 import type { Ready, Round } from './contender.js';
+import { say } from './line-process.js';
 import { peakMemory } from './machine.js';
 import type { TrainingTask } from './plan.js';
 import { compileStep, startRun } from './training.js';
@@ -13,15 +14,11 @@ export interface TrainProcessInput {
   threads: number;
 }
 
-function say(line: Ready | Round): void {
-  process.stdout.write(`${JSON.stringify(line)}\n`);
-}
-
 const { task, device, threads } = JSON.parse(process.argv[2]!) as TrainProcessInput;
 const step = await compileStep(task, await openDevice(device, { threads }));
 const run = startRun(task, step);
-say({ parameters: countParameters(step.parameters), preparation: step.preparation });
+say({ parameters: countParameters(step.parameters), preparation: step.preparation } satisfies Ready);
 for await (const _ of createInterface({ input: process.stdin })) {
-  say({ ...(await run.round()), peakBytes: peakMemory() });
+  say({ ...(await run.round()), peakBytes: peakMemory() } satisfies Round);
 }
 await run.dispose();

@@ -2,7 +2,8 @@
 import { fileURLToPath } from 'node:url';
 import { type DeviceName, openDevice } from '../engine/index.js';
 import { hybridModel, parsePattern } from '../models/index.js';
-import { type Contender, ContenderError, type Round, race, startContender } from './contender.js';
+import { type Contender, type Round, race, startContender } from './contender.js';
+import { ContenderError } from './line-process.js';
 import { type MemoryNeed, trainingMemoryNeed } from './memory-need.js';
 import type { Plan, TrainingTask } from './plan.js';
 import type { TrainProcessInput } from './train-process.js';

@@ -19,7 +19,7 @@ import { ADAPTER_CONFIG_FILE, CONFIG_FILE, locateWeights, quantizeWeights, readM
 import { type Adapted, halvesOf, type LinearLayer, type LoraConfig, linearLayers } from './lora.js';
 import { type AdapterConfig, adapterConfigJson, parseAdapterConfig, peftName } from './lora-config.js';
 import type { Model } from './model.js';
-import type { Quantization } from './quantization.js';
+import { fittingBlocks, type Quantization } from './quantization.js';
 
 const ADAPTER_FILE = 'adapter_model.safetensors';
 
@@ -143,19 +143,20 @@ export async function writeAdapter(
 }
 
 /**
- * The model in a folder, with the adapter in another where one is named, and where its weights are. Throws as `readModel`,
- * `locateWeights` and `readAdapter` do.
+ * The model in a folder, with the adapter in another where one is named, and where its weights are; quantized while they are
+ * read where that is asked for, in blocks that fit. Throws as `readModel`, `locateWeights` and `readAdapter` do.
  */
 export async function openModel(
   folder: string,
   adapter?: string,
-  quantize?: Quantization,
+  asked?: Quantization,
 ): Promise<{ model: Model; weights: Map<string, Weight> }> {
   const model = await readModel(folder);
+  const quantization = asked && fittingBlocks(model, asked);
   const adapted = adapter === undefined ? undefined : await readAdapter(adapter, model);
-  const weights: Map<string, Weight> = quantize
-    ? await quantizeWeights(folder, model, quantize)
+  const weights: Map<string, Weight> = quantization
+    ? await quantizeWeights(folder, model, quantization)
     : await locateWeights(folder, model);
   for (const [name, weight] of adapted?.weights ?? []) weights.set(name, weight);
-  return { model: { ...(adapted?.model ?? model), ...(quantize && { quantization: quantize }) }, weights };
+  return { model: { ...(adapted?.model ?? model), ...(quantization && { quantization }) }, weights };
 }

@@ -13,6 +13,7 @@ import {
   hybridModel,
   locateWeights,
   modelConfig,
+  openModel,
   quantizable,
   quantizeWeights,
   readModel,
@@ -135,6 +136,13 @@ test.each([
 ] as const)('a width of %i has blocks of %i as %i', (hiddenSize, asked, block) => {
   const wide = { ...model, hiddenSize };
   expect(fittingBlocks(wide, { bits: 4, block: asked })).toEqual({ bits: 4, block });
+});
+
+test('a model that is quantized while it is read has blocks that fit too', async () => {
+  const opened = await openModel(folder, undefined, { bits: 4, block: 128 });
+  expect(opened.model.quantization).toEqual({ bits: 4, block: 64 });
+  const embedding = opened.weights.get('backbone.embeddings.weight')!;
+  expect(isQuantized(embedding) && embedding.block).toBe(64);
 });
 
 test('every family quantizes, and reads the same in any pieces', async () => {
