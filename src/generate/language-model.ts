@@ -24,7 +24,7 @@ import {
 } from '../models/index.js';
 import { Tokenizer } from '../text/index.js';
 import { type Choosing, checkChoice, choiceFeeds, choiceProgram, LIKELIEST } from './choice.js';
-import { generationProgram } from './program.js';
+import { generationProgram, readingProgram } from './program.js';
 import { Session, type SessionOptions } from './session.js';
 
 export interface LoadOptions extends DeviceOptions {
@@ -118,8 +118,11 @@ export class LanguageModel {
     device: Device,
     reopen: () => Promise<ReadonlyMap<string, Weight>> = async () => weights,
   ): Promise<LanguageModel> {
-    const executable = await device.compile(generationProgram(model, weights));
-    const chooser = await device.compile(choiceProgram(model.vocabSize));
+    const program = device.copiesCarried ? generationProgram : readingProgram;
+    const executable = await device.compile(program(model, weights));
+    // Logits come back to JavaScript: to choose among them elsewhere would send them there again.
+    const chooserDevice = device.name === 'cpu' ? device : await openDevice('cpu');
+    const chooser = await chooserDevice.compile(choiceProgram(model.vocabSize));
     const fingerprint = fingerprintOf(model, weights);
     return new LanguageModel(model, tokenizer, executable, chooser, fingerprint, device, reopen);
   }
@@ -153,7 +156,12 @@ export class LanguageModel {
         const places = held.flatMap((count, row) =>
           Array.from({ length: count }, (_, i) => row * (end - start) + i),
         );
-        const part = await this.readAt(chunk, start, places, memory);
+        const part = await this.readAt(
+          chunk,
+          ids.map(() => start),
+          places,
+          memory,
+        );
         let at = 0;
         for (const [row, count] of held.entries()) {
           const rows = part.subarray(at * vocabSize, (at + count) * vocabSize);
@@ -198,7 +206,12 @@ export class LanguageModel {
    * [batch, vocabulary] after the last tokens.
    */
   async read(ids: readonly (readonly number[])[], position: number, memory: Memory): Promise<Float32Array> {
-    return this.readAt(ids, position, endsOf(ids), memory);
+    return this.readAt(
+      ids,
+      ids.map(() => position),
+      endsOf(ids),
+      memory,
+    );
   }
 
   /**
@@ -206,10 +219,10 @@ export class LanguageModel {
    * one has then written more than was asked for.
    */
   async write(rows: readonly Continuation[], memory: Memory): Promise<Written[]> {
+    if (!this.device.copiesCarried) return this.writeByReading(rows, memory);
     const { vocabSize } = this.model;
     const batch = rows.length;
-    const longest = (lengths: readonly number[]): number => lengths.reduce((a, b) => Math.max(a, b), 0);
-    const steps = longest(rows.map(({ random }) => random.length));
+    const steps = stepsOf(rows);
     const ends = longest(rows.map(({ choosing }) => choosing.ends.length));
     const choices = rows.map(({ choosing }) => choosing);
     const at = <T>(count: number, pick: (row: Continuation, i: number) => T): T[] =>
@@ -220,10 +233,6 @@ export class LanguageModel {
       {
         reading: hostZeros('float32', [0]),
         ids: int64([], [batch, 0]),
-        position: int64(
-          rows.map(({ position }) => position),
-          [batch],
-        ),
         places: hostZeros('int64', [0]),
         last: int64(last, [batch, 1]),
         random: float32(
@@ -238,7 +247,10 @@ export class LanguageModel {
           choices.flatMap((choosing) => Array.from({ length: ends }, (_, i) => choosing.ends[i] ?? -1)),
           [batch, ends],
         ),
-        ...this.held(memory),
+        ...this.whereItStands(
+          rows.map(({ position }) => position),
+          memory,
+        ),
         ...choiceFeeds(choices, vocabSize),
       },
       memory,
@@ -251,43 +263,78 @@ export class LanguageModel {
     }));
   }
 
+  /** The same, a token in a run. */
+  private async writeByReading(rows: readonly Continuation[], memory: Memory): Promise<Written[]> {
+    const { vocabSize } = this.model;
+    const steps = stepsOf(rows);
+    const written = rows.map(() => [] as number[]);
+    const hasEnded = ({ choosing }: Continuation, i: number): boolean =>
+      written[i]!.some((token) => choosing.ends.includes(token));
+    let logits: Float32Array = new Float32Array();
+    for (let step = 0; step < steps && (step === 0 || !rows.every(hasEnded)); step++) {
+      const last = rows.map((row, i) => [written[i]!.at(-1) ?? row.last]);
+      const positions = rows.map(({ position }) => position + step);
+      logits = await this.readAt(last, positions, endsOf(last), memory);
+      const numbers = rows.map(({ random }) => random[step] ?? 0);
+      const chosen = await this.chooseEach(
+        logits,
+        numbers,
+        rows.map(({ choosing }, i) => ({ ...choosing, occurred: both(choosing.occurred, written[i]!) })),
+      );
+      for (const [i, { prescribed }] of rows.entries()) written[i]!.push(prescribed[step] ?? chosen[i]!);
+    }
+    return rows.map((_, row) => ({
+      tokens: written[row]!,
+      logits: logits.slice(row * vocabSize, (row + 1) * vocabSize),
+    }));
+  }
+
   /** The token that follows logits [vocabulary]. Throws `DataError` for logits that are no numbers. */
   async choose(logits: Float32Array, random: number, choosing: Choosing): Promise<number> {
-    const { vocabSize } = this.model;
-    const { tokens } = await this.chooser.run({
-      logits: float32(logits, [1, vocabSize]),
-      random: float32([random], [1]),
-      ...choiceFeeds([choosing], vocabSize),
-    });
-    const token = Number(tokens!.data[0]);
+    const [token] = (await this.chooseEach(logits, [random], [choosing])) as [number];
     checkChoice(token, logits);
     return token;
+  }
+
+  /** Those that follow logits [batch, vocabulary], each chosen in its own way. */
+  private async chooseEach(
+    logits: Float32Array,
+    random: readonly number[],
+    choosing: readonly Choosing[],
+  ): Promise<number[]> {
+    const { vocabSize } = this.model;
+    const { tokens } = await this.chooser.run({
+      logits: float32(logits, [random.length, vocabSize]),
+      random: float32(random, [random.length]),
+      ...choiceFeeds(choosing, vocabSize),
+    });
+    return Array.from(tokens!.data, Number);
   }
 
   /** Reads ids; returns the logits behind the given places in the flattened ids. */
   private async readAt(
     ids: readonly (readonly number[])[],
-    position: number,
+    positions: readonly number[],
     places: readonly number[],
     memory: Memory,
   ): Promise<Float32Array> {
     for (const row of ids) this.check(row);
     const batch = ids.length;
+    const asked = {
+      ids: int64(ids.flat(), [batch, ids[0]!.length]),
+      places: int64(places, [places.length]),
+      ...this.whereItStands(positions, memory),
+    };
+    if (!this.device.copiesCarried) return (await this.run(asked, memory)).logits!.data as Float32Array;
     const likeliest = ids.map(() => LIKELIEST);
     const { logits } = await this.run(
       {
+        ...asked,
         reading: hostZeros('float32', [1]),
-        ids: int64(ids.flat(), [batch, ids[0]!.length]),
-        position: int64(
-          ids.map(() => position),
-          [batch],
-        ),
-        places: int64(places, [places.length]),
         last: hostZeros('int64', [batch, 1]),
         random: hostZeros('float32', [0, batch]),
         prescribed: hostZeros('int64', [0, batch]),
         ends: hostZeros('int64', [batch, 0]),
-        ...this.held(memory),
         ...choiceFeeds(likeliest, this.model.vocabSize),
       },
       memory,
@@ -307,9 +354,10 @@ export class LanguageModel {
     return result;
   }
 
-  /** What the program is told of a memory, where anything in it grows. */
-  private held({ length }: Memory): Record<string, HostTensor> {
-    return this.executable.inputs.has('held') ? { held: int64([length], []) } : {};
+  /** What the program is told of where it reads and writes, as far as anything in it asks. */
+  private whereItStands(positions: readonly number[], memory: Memory): Record<string, HostTensor> {
+    const feeds = { position: int64(positions, [positions.length]), held: int64([memory.length], []) };
+    return Object.fromEntries(Object.entries(feeds).filter(([name]) => this.executable.inputs.has(name)));
   }
 
   /** Throws `DataError` for what is not a token of this model. */
@@ -367,6 +415,20 @@ export class LanguageModel {
     await this.executable.dispose();
     await this.chooser.dispose();
   }
+}
+
+function longest(lengths: readonly number[]): number {
+  return lengths.reduce((a, b) => Math.max(a, b), 0);
+}
+
+/** How many tokens are written for the row that asks for most. */
+function stepsOf(rows: readonly Continuation[]): number {
+  return longest(rows.map(({ random }) => random.length));
+}
+
+function* both<T>(first: Iterable<T>, second: Iterable<T>): Generator<T> {
+  yield* first;
+  yield* second;
 }
 
 /** Where each row of ids [batch][sequence] ends. */

@@ -69,9 +69,7 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
   const ends = input('ends', 'int64', ['batch', 'ends']);
   const choice = choiceInputs(vocabSize, 'batch');
   const states = stateInputs(model);
-  const growing = model.state.find(({ grows }) => grows !== undefined);
-  const room = growing && states[growing.name]!.shape[growing.grows!]!;
-  const held = room === undefined ? undefined : heldBias(room, input('held', 'int64', []), position);
+  const held = heldOf(model, states, position);
   const registry = new ParameterRegistry();
 
   const read = readLayers(model, registry, ids, { position, state: states, held });
@@ -139,6 +137,34 @@ export function generationProgram(model: Model, weights: ReadonlyMap<string, Wei
     sizes: [reading, choice.cut, choice.whole],
     weights,
   };
+}
+
+/**
+ * Reading alone: `ids`, `position`, `places` and the state in, `logits` out, as above. For devices where the state stays:
+ * a loop would have it all brought to the CPU and back for each token (seen with ONNX Runtime 1.30 on WebGPU).
+ */
+export function readingProgram(model: Model, weights: ReadonlyMap<string, Weight>): Program {
+  const ids = input('ids', 'int64', ['batch', 'sequence']);
+  const position = input('position', 'int64', ['batch']);
+  const states = stateInputs(model);
+  const registry = new ParameterRegistry();
+  const held = heldOf(model, states, position);
+  const since = { held, headsAtOnce: true };
+  const { hidden, state } = forward(model, registry, ids, position, states, since);
+  const rows = reshape(hidden, [multiplyDims(['batch', 'sequence']), model.hiddenSize]);
+  const logits = logitsOf(model, registry, gather(rows, input('places', 'int64', ['places'])));
+  return { outputs: { logits }, carried: carriesOf(model.state, state), weights };
+}
+
+/** What hides the room around the entries of growing states, of which `held` int64 [] says how many there are. */
+function heldOf(
+  model: Model,
+  states: Readonly<Record<string, Tensor>>,
+  position: Tensor,
+): Tensor | undefined {
+  const growing = model.state.find(({ grows }) => grows !== undefined);
+  const room = growing && states[growing.name]!.shape[growing.grows!]!;
+  return room === undefined ? undefined : heldBias(room, input('held', 'int64', []), position);
 }
 
 /** Graphs in which the layers are read, each a part of them. */

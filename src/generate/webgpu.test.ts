@@ -2,10 +2,49 @@
 import { expect, test } from 'vitest';
 import { openDevice } from '../engine/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
-import { LanguageModel } from './language-model.js';
+import { LIKELIEST } from './choice.js';
+import { LanguageModel, type Written } from './language-model.js';
 import { tinyModel, tokenizer } from './testing/tiny.js';
 
 const webgpu = await openDevice('webgpu').catch((error: unknown) => error as Error);
+
+test('rows of a batch are each written as asked, up to where all have ended', async ({ skip }) => {
+  if (webgpu instanceof Error) return skip(webgpu.message);
+  const { model, weights, language } = await tinyModel({ pattern: 'M-*W-S' });
+  const models = [language, await LanguageModel.compile(model, weights, tokenizer, webgpu)];
+  const random = [0.1, 0.7, 0.4, 0.9, 0.2, 0.6, 0.3, 0.8];
+  const warm = { temperature: 1, topK: 20, topP: 0.9, repetitionPenalty: 1.5, ends: [], occurred: [7] };
+  const write = async (each: LanguageModel, ends: readonly number[][]) => {
+    const memory = each.newMemory(2);
+    const rows = [
+      { last: 5, position: 0, random, prescribed: [9, 8], choosing: { ...warm, ends: ends[0]! } },
+      {
+        last: 6,
+        position: 0,
+        random: random.slice(2),
+        prescribed: [],
+        choosing: { ...LIKELIEST, ends: ends[1]! },
+      },
+    ];
+    const written = await each.write(rows, memory);
+    memory.dispose();
+    return written;
+  };
+  const [cpu, gpu] = (await Promise.all(models.map((each) => write(each, [[], []])))) as [
+    Written[],
+    Written[],
+  ];
+  expect(gpu.map(({ tokens }) => tokens)).toEqual(cpu.map(({ tokens }) => tokens));
+  expect(gpu[0]!.tokens).toHaveLength(random.length);
+  expect(gpu[0]!.tokens.slice(0, 2)).toEqual([9, 8]);
+  for (const [i, { logits }] of gpu.entries())
+    expect(relativeError(logits, cpu[i]!.logits)).toBeLessThan(1e-3);
+  const ends = [[gpu[0]!.tokens[3]!], [gpu[1]!.tokens[0]!]];
+  const ended = await Promise.all(models.map((each) => write(each, ends)));
+  expect(ended[1]!.map(({ tokens }) => tokens)).toEqual(ended[0]!.map(({ tokens }) => tokens));
+  expect(ended[1]![0]!.tokens.length).toBeLessThanOrEqual(4);
+  for (const each of models) await each.dispose();
+});
 
 for (const pattern of ['M-*W-S', 'M-', '*-', 'W-', 'S-']) {
   test(pattern, async ({ skip }) => {

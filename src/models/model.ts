@@ -106,7 +106,7 @@ export interface ForwardResult {
 }
 
 /** As in a mixer's context, by the names of `Model.state`. */
-export interface Since extends Pick<MixerContext, 'held' | 'step'> {
+export interface Since extends Pick<MixerContext, 'held' | 'step' | 'headsAtOnce'> {
   readonly recent?: Readonly<Record<string, Tensor>>;
 }
 

@@ -49,24 +49,30 @@ export function heldBias(room: Dim, length: Tensor, own?: Tensor): Tensor {
 /** Low enough that exp() of it is 0 in float32, without the NaN of infinity minus infinity. */
 export const MASKED = -1e30;
 
+export interface AttendOptions {
+  readonly watch?: ((weights: Tensor) => void) | undefined;
+  readonly headsAtOnce?: boolean | undefined;
+}
+
 /**
  * softmax(q k^T * scale + bias) v over all parts together: query [batch, heads, sequence, headDim], consecutive heads
  * sharing a key-value head where there are fewer of those -> [batch, heads, sequence, headDim]. `watch` is told the weights
- * [batch, heads, sequence, entries].
+ * [batch, heads, sequence, entries]; `headsAtOnce` is as in a mixer's context.
  */
 export function attend(
   query: Tensor,
   parts: readonly MemoryPart[],
   scale: number,
-  watch?: (weights: Tensor) => void,
+  { watch, headsAtOnce = false }: AttendOptions = {},
 ): Tensor {
   const [batch, heads, sequence, headDim] = query.shape as [Dim, number, Dim, number];
   const keyValueHeads = parts[0]!.keys.shape[1] as number;
   const group = divideDim(heads, keyValueHeads) as number;
   const scaled = multiply(query, scale);
-  if (watch || parts.length === 1 || sequence === 1 || keyValueHeads === 1) {
-    return attendAll(scaled, parts, watch);
+  if (watch || headsAtOnce || parts.length === 1 || sequence === 1) {
+    return attendAll(scaled, parts, (logits) => together(logits, watch));
   }
+  if (keyValueHeads === 1) return attendAll(scaled, parts, apart);
   // One head after the other: the weights of many tokens over a long memory are the largest of all values.
   const grouped = reshape(scaled, [batch, keyValueHeads, group, 1, sequence, headDim]);
   const queries = transpose(grouped, [1, 2, 0, 3, 4, 5]);
@@ -84,7 +90,7 @@ export function attend(
       values: gather(part.values, head),
     }));
     const sharing = gather(queries, head);
-    return loopOver(group, (member) => attendAll(gather(sharing, member), own));
+    return loopOver(group, (member) => attendAll(gather(sharing, member), own, apart));
   });
   return reshape(transpose(all, [2, 0, 1, 3, 4, 5]), [batch, heads, sequence, headDim]);
 }
@@ -94,7 +100,11 @@ function loopOver(count: number, body: (index: Tensor) => Tensor): Tensor {
   return loop(count, [], (index) => ({ carried: [], stacked: [body(index)] })).stacked[0]!;
 }
 
-function attendAll(query: Tensor, parts: readonly MemoryPart[], watch?: (weights: Tensor) => void): Tensor {
+function attendAll(
+  query: Tensor,
+  parts: readonly MemoryPart[],
+  share: (logits: readonly Tensor[]) => Shares,
+): Tensor {
   const [batch, heads, sequence, headDim] = query.shape as [Dim, number, Dim, number];
   const keyValueHeads = parts[0]!.keys.shape[1] as number;
   const group = divideDim(heads, keyValueHeads) as number;
@@ -104,8 +114,7 @@ function attendAll(query: Tensor, parts: readonly MemoryPart[], watch?: (weights
     const raw = reshape(matmul(rows, keys, { transposeB: true }), [batch, heads, sequence, entries]);
     return bias ? add(raw, bias) : raw;
   });
-  const { shares, sums } =
-    sequence === 1 || parts.length === 1 || watch ? together(logits, watch) : apart(logits);
+  const { shares, sums } = share(logits);
   const outputs = parts.map(({ values }, i) => {
     const entries = values.shape[2]!;
     return matmul(reshape(shares[i]!, [batch, keyValueHeads, -1, entries]), values);

@@ -59,7 +59,7 @@ export function attention(config: AttentionConfig): Mixer {
       { name: 'key', dtype: 'float32', shape, grows: 2, initial: 0 },
       { name: 'value', dtype: 'float32', shape, grows: 2, initial: 0 },
     ],
-    forward(parameters, x, { state, position, held, recent, observe }) {
+    forward(parameters, x, { state, position, held, recent, headsAtOnce, observe }) {
       const heads = projectHeads(parameters, x, config, position);
       const { key, value } = heads;
       const parts: MemoryPart[] = [{ keys: key, values: value, bias: causalBias(x.shape[1]!) }];
@@ -72,7 +72,7 @@ export function attention(config: AttentionConfig): Mixer {
         parts.unshift({ keys: state.key!, values: state.value!, bias });
       }
       const watch = observe && ((weights: Tensor) => observe({ kind: 'attention', weights }));
-      const mixed = attend(heads.query, parts, scaleOf(config), watch);
+      const mixed = attend(heads.query, parts, scaleOf(config), { watch, headsAtOnce });
       return { output: projectOutput(parameters, mixed, heads, config), state: { key, value } };
     },
   };

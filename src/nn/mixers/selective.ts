@@ -93,7 +93,7 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
       const { observe } = context;
       const kept = { window, selected, scores: memory.scores };
       const watch = observe && ((weights: Tensor) => observe({ kind: 'attention', weights, memory: kept }));
-      const heads = attend(fresh.heads.query, [{ ...memory, bias }], scaleOf(config), watch);
+      const heads = attend(fresh.heads.query, [{ ...memory, bias }], scaleOf(config), { watch });
       const output = projectOutput(parameters, heads, fresh.heads, config);
       return { output, state: context.state ? keep(memory, config) : {} };
     },
