@@ -17,6 +17,7 @@ import type {
   Weight,
 } from './device.js';
 import { allocateMemory, CarriedMemory, type CarriedTensor, type DeviceTensor } from './memory.js';
+import { NO_PACKING, type Packing, pack, packingOf, unpack } from './packing.js';
 import { planWeights, type WeightPlan } from './weights.js';
 
 /**
@@ -83,11 +84,20 @@ class OrtDevice implements Device {
   async compile(program: Program): Promise<Executable> {
     const parts = partsOf(program);
     const outputs: Record<string, Tensor> = {};
+    const packings = new Map<string, Packing>();
     for (const [part, { outputs: given, carried = {} }] of parts) {
-      for (const [name, output] of Object.entries(given)) outputs[outputName(part, name)] = output;
+      const values: Record<string, Tensor> = {};
+      const staying = new Set<string>();
+      for (const [name, output] of Object.entries(given)) values[outputName(part, name)] = output;
       for (const [name, carry] of Object.entries(carried)) {
-        outputs[carriedName(part, name)] = carry.kind === 'replace' ? carry.next : carry.rows;
+        values[carriedName(part, name)] = carry.kind === 'replace' ? carry.next : carry.rows;
+        if (carry.kind === 'replace') staying.add(carriedName(part, name));
       }
+      const isFed = (name: string): boolean => !(name in carried);
+      const { dims } = program;
+      const packing = this.copiesCarried ? NO_PACKING : packingOf(values, { isFed, dims, staying });
+      packings.set(part, packing);
+      Object.assign(outputs, pack(values, packing, packedName(part)));
     }
     const weights = program.weights ?? new Map<string, Weight>();
     const plan = await planWeights(weights);
@@ -101,7 +111,7 @@ class OrtDevice implements Device {
     try {
       await plan.prepare();
       const session = await this.createSession(model, plan, parts);
-      return new OrtExecutable(session, model, parts, this.name);
+      return new OrtExecutable(session, model, parts, packings, this.name);
     } finally {
       await plan.release();
     }
@@ -161,6 +171,10 @@ function carriedName(part: string, name: string): string {
   return outputName(part, `carried/${name}`);
 }
 
+function packedName(part: string): string {
+  return outputName(part, 'packed');
+}
+
 function deviceError(device: DeviceName, error: unknown): DeviceError {
   const message = error instanceof Error ? error.message : String(error);
   if (/failed to get a webgpu adapter|no supported adapters/i.test(message)) {
@@ -194,6 +208,8 @@ class OrtExecutable implements Executable {
     private readonly session: InferenceSession,
     model: OnnxModel,
     parts: Parts,
+    /** Of each part, what comes back as one. */
+    private readonly packings: ReadonlyMap<string, Packing>,
     private readonly device: DeviceName,
   ) {
     this.programBytes = model.bytes.byteLength;
@@ -254,13 +270,19 @@ class OrtExecutable implements Executable {
     } catch (error) {
       throw deviceError(this.device, error);
     }
-    const left = carried.map(
-      (name) => [name, toCarried(results[carriedName(other, name)] as OrtTensor)] as const,
-    );
+    const packed = results[packedName(other)] as OrtTensor | undefined;
+    const unpacked = unpack(packed && toHost(packed), this.packings.get(other)!, sizes);
+    const left = carried.map((name) => {
+      const key = carriedName(other, name);
+      return [name, unpacked.get(key) ?? toCarried(results[key] as OrtTensor)] as const;
+    });
     held?.advance(part.carried, new Map(left));
     for (const [name, tensor] of Object.entries(results)) if (!wanted.has(name)) tensor.dispose();
     const outputs: Record<string, HostTensor> = {};
-    for (const name of part.outputs) outputs[name] = toHost(results[outputName(other, name)] as OrtTensor);
+    for (const name of part.outputs) {
+      const key = outputName(other, name);
+      outputs[name] = unpacked.get(key) ?? toHost(results[key] as OrtTensor);
+    }
     return outputs;
   }
 
@@ -279,10 +301,12 @@ class OrtExecutable implements Executable {
 
   private namesOf(name: string): Set<string> {
     const { outputs, carried } = this.part(name);
-    return new Set([
+    const packing = this.packings.get(name)!;
+    const names = [
       ...outputs.map((output) => outputName(name, output)),
       ...Object.keys(carried).map((value) => carriedName(name, value)),
-    ]);
+    ];
+    return new Set(names.map((value) => (packing.has(value) ? packedName(name) : value)));
   }
 
   private part(name: string) {
@@ -321,12 +345,10 @@ class GpuTensor implements DeviceTensor {
  * tensor ends the process on native WebGPU (seen with onnxruntime-node 1.30 on an NVIDIA H200).
  */
 async function download(tensors: ReadonlyMap<string, DeviceTensor>): Promise<Map<string, HostTensor>> {
-  const passed = (name: string): string => `passed/${name}`;
-  const model = toOnnx(
-    Object.fromEntries(
-      [...tensors].map(([name, { dtype, dims }]) => [passed(name), input(name, dtype, dims)]),
-    ),
-  );
+  const inputs = [...tensors].map(([name, { dtype, dims }]) => [name, input(name, dtype, dims)] as const);
+  const passed = Object.fromEntries(inputs.map(([name, tensor]) => [passedName(name), tensor]));
+  const packing = packingOf(passed);
+  const model = toOnnx(pack(passed, packing, packedName('')));
   const session = await InferenceSession.create(model.bytes, {
     executionProviders: ['webgpu'],
     logSeverityLevel: 3,
@@ -334,7 +356,18 @@ async function download(tensors: ReadonlyMap<string, DeviceTensor>): Promise<Map
   const feeds = [...tensors].map(([name, tensor]) => [name, (tensor as GpuTensor).tensor]);
   const results = await session.run(Object.fromEntries(feeds));
   await session.release();
-  return new Map([...tensors.keys()].map((name) => [name, toHost(results[passed(name)] as OrtTensor)]));
+  const packed = results[packedName('')] as OrtTensor | undefined;
+  const unpacked = unpack(packed && toHost(packed), packing);
+  return new Map(
+    [...tensors.keys()].map((name) => {
+      const key = passedName(name);
+      return [name, unpacked.get(key) ?? toHost(results[key] as OrtTensor)];
+    }),
+  );
+}
+
+function passedName(name: string): string {
+  return `passed/${name}`;
 }
 
 function toOrt(value: CarriedTensor): OrtTensor {
