@@ -62,3 +62,13 @@ test.each(['0', '-1', '1.5', 'many'])('%s threads are refused', async (threads) 
   expect(code).not.toBe(0);
   expect(stderr).toContain('expected a whole number, 1 or more');
 });
+
+test('--device says what computes', async ({ skip }) => {
+  const cpu = await generate('growing', '--temperature', '0');
+  const webgpu = await generate('growing', '--temperature', '0', '--device', 'webgpu');
+  if (webgpu.stderr.includes('this machine has no WebGPU adapter')) {
+    expect(webgpu.code).not.toBe(0);
+    return skip('this machine has no WebGPU adapter');
+  }
+  expect(webgpu.stdout).toBe(cpu.stdout);
+});

@@ -5,7 +5,8 @@ import { openModel } from '../models/index.js';
 import { encodeCorpus, loadCorpus, splitCorpus, Tokenizer } from '../text/index.js';
 import { defaultSequence, evaluateModel } from '../train/index.js';
 import { formatCount } from './format.js';
-import { adapterOption, number, wholeNumber } from './options.js';
+import { adapterOption } from './loading-options.js';
+import { number, wholeNumber } from './options.js';
 
 export function addEvaluateCommand(program: Command): void {
   program

@@ -9,25 +9,22 @@ import { encodeTrace, type Trace } from '../inspect/index.js';
 import { explainPage } from './explain-page.js';
 import { explainSummary } from './explain-summary.js';
 import { formatBytes } from './format.js';
-import { loadOptions } from './generation-options.js';
-import { adapterOption, quantizeOption, threadsOption, wholeNumber } from './options.js';
+import { addLoadingOptions, type LoadingFlags, loadOptions } from './loading-options.js';
+import { wholeNumber } from './options.js';
 
-interface ExplainFlags {
+interface ExplainFlags extends LoadingFlags {
   text?: string;
   write: number;
   layers?: number[];
   out?: string;
   json?: boolean;
-  threads?: number;
-  adapter?: string;
-  quantize?: 'int4' | 'int8';
 }
 
 /** Matrices are the most of a page: more than this no browser likes to open. */
 const PAGE_BYTES = 400e6;
 
 export function addExplainCommand(program: Command): void {
-  program
+  const command = program
     .command('explain')
     .description('look inside a model while it reads a text and goes on with it')
     .argument('<model>', "a model's folder")
@@ -40,11 +37,8 @@ export function addExplainCommand(program: Command): void {
     )
     .option('--layers <numbers>', 'look into these layers alone, such as 0,8', numberList)
     .option('--out <file>', 'write a page that shows it all, to open in a browser')
-    .option('--json', 'print the whole trace as JSON in the place of the summary')
-    .addOption(threadsOption())
-    .addOption(adapterOption())
-    .addOption(quantizeOption())
-    .action(run);
+    .option('--json', 'print the whole trace as JSON in the place of the summary');
+  addLoadingOptions(command).action(run);
 }
 
 function numberList(value: string): number[] {

@@ -8,9 +8,9 @@ import {
   addGenerationOptions,
   type GenerationFlags,
   generationOptions,
-  loadOptions,
   stateOption,
 } from './generation-options.js';
+import { loadOptions } from './loading-options.js';
 import { beyondTraining } from './trained-length.js';
 
 interface GenerateFlags extends GenerationFlags {

@@ -4,13 +4,13 @@ import {
   checkGeneration,
   GENERATE_DEFAULTS,
   type GenerateOptions,
-  type LoadOptions,
   type SamplingOptions,
 } from '../generate/index.js';
-import { adapterOption, number, quantizeOption, threadsOption, wholeNumber } from './options.js';
+import { addLoadingOptions, deviceOption, type LoadingFlags } from './loading-options.js';
+import { number, wholeNumber } from './options.js';
 
 /** What the person gave; the rest is absent. */
-export interface GenerationFlags {
+export interface GenerationFlags extends LoadingFlags {
   maxTokens?: number;
   temperature?: number;
   topK?: number;
@@ -18,14 +18,11 @@ export interface GenerationFlags {
   repetitionPenalty?: number;
   stop?: string[];
   seed?: number;
-  threads?: number;
-  adapter?: string;
-  quantize?: 'int4' | 'int8';
 }
 
 export function addGenerationOptions(command: Command): Command {
   const d = GENERATE_DEFAULTS;
-  return command
+  const withOwn = command
     .option('--max-tokens <n>', `write at most this many tokens (default: ${d.maxTokens})`, wholeNumber)
     .option(
       '--temperature <t>',
@@ -45,9 +42,8 @@ export function addGenerationOptions(command: Command): Command {
     )
     .option('--stop <text...>', 'end before this text (may be given several times)')
     .option('--seed <n>', 'the same seed writes the same text (default: a new one, printed)', wholeNumber)
-    .addOption(threadsOption())
-    .addOption(adapterOption())
-    .addOption(quantizeOption());
+    .addOption(deviceOption());
+  return addLoadingOptions(withOwn);
 }
 
 /** For a state that `heddle read` kept. */
@@ -69,17 +65,4 @@ export function generationOptions(
   const options = { maxTokens, temperature, topK, topP, repetitionPenalty, stop, seed };
   checkGeneration(options);
   return options;
-}
-
-/** For `loadModel`. */
-export function loadOptions({
-  threads,
-  adapter,
-  quantize,
-}: Pick<GenerationFlags, 'threads' | 'adapter' | 'quantize'>): LoadOptions {
-  return {
-    ...(threads !== undefined && { threads }),
-    ...(adapter !== undefined && { adapter }),
-    ...(quantize !== undefined && { quantize }),
-  };
 }

@@ -1,6 +1,5 @@
 /** Readers of command-line values; a wrong one is told with what was expected. */
-import { InvalidArgumentError, Option } from 'commander';
-import { positive } from '../bench/positive.js';
+import { InvalidArgumentError } from 'commander';
 
 export function wholeNumber(text: string): number {
   const value = Number(text);
@@ -14,24 +13,6 @@ export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('expected a number.');
   return value;
-}
-
-export function adapterOption(): Option {
-  return new Option(
-    '--adapter <folder>',
-    'an adapter that was trained on the model (LoRA, as PEFT stores it)',
-  );
-}
-
-export function threadsOption(): Option {
-  return new Option('--threads <n>', 'threads on the cpu (default: one a core)').argParser(positive);
-}
-
-export function quantizeOption(): Option {
-  return new Option('--quantize <type>', 'quantize the weights while they are read').choices([
-    'int4',
-    'int8',
-  ]);
 }
 
 export function choice<T extends string>(allowed: readonly T[]): (text: string) => T {

@@ -11,20 +11,16 @@ import { StorageError } from '../errors.js';
 import { type LanguageModel, loadModel, PREFILL_CHUNK, type Session } from '../generate/index.js';
 import { type CorpusDocument, loadCorpus } from '../text/index.js';
 import { formatBytes, formatCount, formatDuration, formatRate } from './format.js';
-import { loadOptions } from './generation-options.js';
 import { leavingNothing } from './interrupt.js';
-import { adapterOption, quantizeOption, threadsOption } from './options.js';
+import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
 import { beyondTraining } from './trained-length.js';
 
-interface ReadFlags {
+interface ReadFlags extends LoadingFlags {
   save: string;
-  threads?: number;
-  adapter?: string;
-  quantize?: 'int4' | 'int8';
 }
 
 export function addReadCommand(program: Command): void {
-  program
+  const command = program
     .command('read')
     .description('read texts once and keep the state, for generate and chat to go on from with --state')
     .argument('<model>', "a model's folder")
@@ -33,12 +29,10 @@ export function addReadCommand(program: Command): void {
       'text files, or folders with .txt and .md files, in the order in which they are read',
     )
     .requiredOption('--save <file>', 'where the state is kept, such as book.state')
-    .addOption(threadsOption())
-    .addOption(adapterOption())
-    .addOption(quantizeOption())
-    .action((folder: string, files: string[], flags: ReadFlags) =>
-      leavingNothing(() => run(folder, files, flags)),
-    );
+    .addOption(deviceOption());
+  addLoadingOptions(command).action((folder: string, files: string[], flags: ReadFlags) =>
+    leavingNothing(() => run(folder, files, flags)),
+  );
 }
 
 async function run(folder: string, files: readonly string[], flags: ReadFlags): Promise<void> {

@@ -3,10 +3,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { addKey, type RunningServer, startServer } from '../server/index.js';
-import { type GenerationFlags, loadOptions } from './generation-options.js';
-import { adapterOption, quantizeOption, threadsOption, wholeNumber } from './options.js';
+import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
+import { wholeNumber } from './options.js';
 
-interface ServeFlags extends Pick<GenerationFlags, 'threads' | 'adapter' | 'quantize'> {
+interface ServeFlags extends LoadingFlags {
   host: string;
   port: number;
   keys?: string;
@@ -30,7 +30,7 @@ const KEY_LIMITS = { concurrency: 64, perMinute: 6000 };
 const NO_LIMITS = { concurrency: Number.POSITIVE_INFINITY, perMinute: Number.POSITIVE_INFINITY };
 
 export function addServeCommand(program: Command): void {
-  program
+  const command = program
     .command('serve')
     .description('serve models over HTTP, as OpenAI does, and keep their states')
     .argument('<models...>', "models' folders; requests name them by the last part")
@@ -77,10 +77,8 @@ export function addServeCommand(program: Command): void {
     .option('--timeout <s>', 'time for an answer', wholeNumber, 600)
     .option('--drain <s>', 'time for running answers when the server is told to stop', wholeNumber, 30)
     .option('--log-texts', 'log prompts and answers too')
-    .addOption(threadsOption())
-    .addOption(quantizeOption())
-    .addOption(adapterOption())
-    .action(run);
+    .addOption(deviceOption());
+  addLoadingOptions(command).action(run);
 
   program
     .command('key')

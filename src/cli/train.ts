@@ -42,7 +42,8 @@ import {
   train,
 } from '../train/index.js';
 import { formatCount, formatDuration, formatRate } from './format.js';
-import { choice, number, threadsOption, wholeNumber } from './options.js';
+import { deviceOption, threadsOption } from './loading-options.js';
+import { choice, number, wholeNumber } from './options.js';
 
 interface TrainOptions {
   out: string;
@@ -112,7 +113,7 @@ export function addTrainCommand(program: Command): void {
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)
     .option('--save-every <steps>', 'steps between checkpoints', wholeNumber, d.saveEvery)
     .option('--validation <fraction>', 'share of the documents that is held out', number, 0.05)
-    .option('--device <name>', 'cpu or webgpu', choice(['cpu', 'webgpu'] as const), 'cpu')
+    .addOption(deviceOption())
     .addOption(threadsOption())
     .option('--resume', 'go on from the checkpoint in the folder', false)
     .action((corpus: string, options: TrainOptions) => run(corpus, options));

@@ -1,6 +1,7 @@
 /** A loaded language model: logits of whole sequences, and sessions that read and write. */
 import {
   type Device,
+  type DeviceName,
   type DeviceOptions,
   type Executable,
   float32,
@@ -28,7 +29,8 @@ import { generationProgram, readingProgram } from './program.js';
 import { Session, type SessionOptions } from './session.js';
 
 export interface LoadOptions extends DeviceOptions {
-  device?: Device;
+  /** `cpu` by default. */
+  device?: Device | DeviceName;
   /** The folder of an adapter (LoRA) that was trained on the model. */
   adapter?: string;
   /** Quantizes the weights while they are read: as `int4` or `int8`, or as said. */
@@ -76,7 +78,8 @@ export const PREFILL_CHUNK = 256;
  * or does not fit together.
  */
 export async function loadModel(folder: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const { adapter, quantize } = options;
+  const { adapter, quantize, device: asked = 'cpu' } = options;
+  const device = typeof asked === 'string' ? await openDevice(asked, options) : asked;
   const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
   const { model, weights } = await openModel(folder, adapter, quantization);
   const tokenizer = await Tokenizer.load(folder);
@@ -85,7 +88,6 @@ export async function loadModel(folder: string, options: LoadOptions = {}): Prom
       `the tokenizer of ${folder} has ${tokenizer.vocabSize} tokens, but its model has ${model.vocabSize}: use the one that it was trained with`,
     );
   }
-  const device = options.device ?? (await openDevice('cpu', options));
   // What is quantized while it is read is not held twice.
   const reopen = async () => (await openModel(folder, adapter, quantization)).weights;
   return LanguageModel.compile(model, weights, tokenizer, device, reopen);

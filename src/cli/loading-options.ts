@@ -1,0 +1,47 @@
+/** Options of all commands that load a model to run it. */
+import { type Command, Option } from 'commander';
+import { positive } from '../bench/positive.js';
+import type { DeviceName } from '../engine/index.js';
+import type { LoadOptions } from '../generate/index.js';
+
+/** What the person gave; the rest is absent. */
+export interface LoadingFlags {
+  device?: DeviceName;
+  threads?: number;
+  adapter?: string;
+  quantize?: 'int4' | 'int8';
+}
+
+export function addLoadingOptions(command: Command): Command {
+  return command
+    .addOption(threadsOption())
+    .addOption(adapterOption())
+    .addOption(
+      new Option('--quantize <type>', 'quantize the weights while they are read').choices(['int4', 'int8']),
+    );
+}
+
+export function adapterOption(): Option {
+  return new Option(
+    '--adapter <folder>',
+    'an adapter that was trained on the model (LoRA, as PEFT stores it)',
+  );
+}
+
+export function deviceOption(): Option {
+  return new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu']).default('cpu');
+}
+
+export function threadsOption(): Option {
+  return new Option('--threads <n>', 'threads on the cpu (default: one a core)').argParser(positive);
+}
+
+/** For `loadModel`. */
+export function loadOptions({ device, threads, adapter, quantize }: LoadingFlags): LoadOptions {
+  return {
+    ...(device !== undefined && { device }),
+    ...(threads !== undefined && { threads }),
+    ...(adapter !== undefined && { adapter }),
+    ...(quantize !== undefined && { quantize }),
+  };
+}
