@@ -101,6 +101,8 @@ export interface Memory {
    * JavaScript's memory.
    */
   snapshot(): Promise<MemorySnapshot>;
+  /** The same for a while: on webgpu too nothing is copied, and the device's memory is taken until it is disposed of. */
+  hold(): MemorySnapshot;
   /** Makes it hold what a snapshot holds, of it or of another memory of the same program. Throws `DeviceError` for others. */
   restore(snapshot: MemorySnapshot): void;
   dispose(): void;

@@ -328,6 +328,23 @@ function rowsOf(values: readonly number[]): HostTensor {
   );
 }
 
+test('on webgpu what is held for a while stays on the device', async ({ skip }) => {
+  if (webgpu instanceof Error) skip(webgpu.message);
+  const on = await compile(webgpu as Device);
+  const memory = allocate([1, 2], on);
+  await write(memory, [3], on);
+  const held = memory.hold();
+  await write(memory, [4], on);
+  await write(memory, [5], on);
+  memory.restore(held);
+  held.dispose();
+  expect(await write(memory, [9], on)).toEqual([12, 64, 12]);
+  expect(await contents(memory)).toEqual([1, 2, 3, 9]);
+  expect(() => memory.restore(held)).toThrow(DeviceError);
+  memory.dispose();
+  await on.dispose();
+});
+
 test('on webgpu a snapshot is a copy, and is taken up as well', async ({ skip }) => {
   if (webgpu instanceof Error) skip(webgpu.message);
   const on = await compile(webgpu as Device);

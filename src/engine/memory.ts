@@ -201,6 +201,10 @@ export class CarriedMemory implements Memory {
     return new CarriedSnapshot(await this.hostContents(), this.download);
   }
 
+  hold(): MemorySnapshot {
+    return new CarriedSnapshot(this.held, this.download);
+  }
+
   /** What it holds, of which nothing is on the device. */
   async hostContents(): Promise<Contents<HostValue> | Row> {
     if (this.held instanceof Row) return this.held;
@@ -252,10 +256,10 @@ export class CarriedMemory implements Memory {
 }
 
 class CarriedSnapshot implements MemorySnapshot {
-  private kept: Contents<HostValue> | Row | undefined;
+  private kept: Contents | Row | undefined;
 
   constructor(
-    held: Contents<HostValue> | Row,
+    held: Contents | Row,
     readonly download: Download,
   ) {
     this.kept = heldToo(held);
@@ -277,13 +281,13 @@ class CarriedSnapshot implements MemorySnapshot {
     return this.kept ? holdings(this.contents.values) : new Map();
   }
 
-  get held(): Contents<HostValue> | Row {
+  get held(): Contents | Row {
     if (!this.kept) throw new DeviceError('the snapshot was disposed of: take it up before');
     return this.kept;
   }
 
   /** Takes a row out of the batch that it stands in. */
-  private get contents(): Contents<HostValue> {
+  private get contents(): Contents {
     const { held } = this;
     if (!(held instanceof Row)) return held;
     this.kept = heldToo(held.contents);

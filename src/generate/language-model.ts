@@ -265,24 +265,34 @@ export class LanguageModel {
     }));
   }
 
-  /** The same, a token in a run. */
+  /** The same, a token in a run; where one fails, the memory is as before the first. */
   private async writeByReading(rows: readonly Continuation[], memory: Memory): Promise<Written[]> {
+    const before = memory.hold();
+    try {
+      return await this.writeEach(rows, memory);
+    } catch (error) {
+      memory.restore(before);
+      throw error;
+    } finally {
+      before.dispose();
+    }
+  }
+
+  private async writeEach(rows: readonly Continuation[], memory: Memory): Promise<Written[]> {
     const { vocabSize } = this.model;
-    const steps = stepsOf(rows);
     const written = rows.map(() => [] as number[]);
     const hasEnded = ({ choosing }: Continuation, i: number): boolean =>
       written[i]!.some((token) => choosing.ends.includes(token));
     let logits: Float32Array = new Float32Array();
-    for (let step = 0; step < steps && (step === 0 || !rows.every(hasEnded)); step++) {
+    for (let step = 0; step < stepsOf(rows) && (step === 0 || !rows.every(hasEnded)); step++) {
       const last = rows.map((row, i) => [written[i]!.at(-1) ?? row.last]);
       const positions = rows.map(({ position }) => position + step);
       logits = await this.readAt(last, positions, endsOf(last), memory);
       const numbers = rows.map(({ random }) => random[step] ?? 0);
-      const chosen = await this.chooseEach(
-        logits,
-        numbers,
-        rows.map(({ choosing }, i) => ({ ...choosing, occurred: both(choosing.occurred, written[i]!) })),
-      );
+      const choices = rows.map(({ choosing }, i) => {
+        return { ...choosing, occurred: both(choosing.occurred, written[i]!) };
+      });
+      const chosen = await this.chooseEach(logits, numbers, choices);
       for (const [i, { prescribed }] of rows.entries()) written[i]!.push(prescribed[step] ?? chosen[i]!);
     }
     return rows.map((_, row) => ({

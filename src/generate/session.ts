@@ -244,12 +244,12 @@ export class Session {
           this.since.push(id);
         }
         if (run.chosen.length === 0) {
-          await this.leave(run);
+          this.leave(run);
           run = undefined;
         }
       }
     } finally {
-      if (run) await this.leave(run);
+      if (run) this.leave(run);
     }
     const rest = watch.push(text.end()) + watch.end();
     if (rest !== '') yield { id: undefined, text: rest };
@@ -270,21 +270,27 @@ export class Session {
     }
     const again = since.length - 1;
     const steps = Math.min(TOKENS_PER_RUN, again + wanted);
-    const before = await this.memory.snapshot();
     const numbers = Array.from({ length: steps }, (_, i) => (i < again ? 0 : random.uniform()));
     const continuation = this.continuation(numbers, choosing);
-    const { tokens, logits } = this.batch
-      ? await this.batch.write(continuation, this.memory)
-      : (await this.model.write([continuation], this.memory))[0]!;
-    checkChoice(tokens.at(-1)!, logits);
-    return { chosen: tokens.slice(again), before, whole: tokens.length === TOKENS_PER_RUN };
+    const before = this.memory.hold();
+    try {
+      const { tokens, logits } = this.batch
+        ? await this.batch.write(continuation, this.memory)
+        : (await this.model.write([continuation], this.memory))[0]!;
+      checkChoice(tokens.at(-1)!, logits);
+      return { chosen: tokens.slice(again), before, whole: tokens.length === TOKENS_PER_RUN };
+    } catch (error) {
+      this.memory.restore(before);
+      before.dispose();
+      throw error;
+    }
   }
 
   /** After a run whose tokens were taken, all or the first of them. */
-  private async leave({ before, chosen, whole }: Run): Promise<void> {
+  private leave({ before, chosen, whole }: Run): void {
     if (!before) return;
     if (whole && chosen.length === 0) this.since = this.since.slice(-1);
-    else await this.memory.restore(before);
+    else this.memory.restore(before);
     before.dispose();
   }
 

@@ -46,6 +46,24 @@ test('rows of a batch are each written as asked, up to where all have ended', as
   for (const each of models) await each.dispose();
 });
 
+test('writing that fails on the way leaves the memory as it was', async ({ skip }) => {
+  if (webgpu instanceof Error) return skip(webgpu.message);
+  const { model, weights } = await tinyModel({ pattern: 'M-*W-S' });
+  const language = await LanguageModel.compile(model, weights, tokenizer, webgpu);
+  const memory = language.newMemory();
+  await language.read([[5, 6, 7]], 0, memory);
+  const row = { last: 8, position: 3, random: [0, 0, 0], prescribed: [], choosing: LIKELIEST };
+  await expect(language.write([{ ...row, prescribed: [9, model.vocabSize] }], memory)).rejects.toThrow(
+    'is not one of the model',
+  );
+  const [after] = await language.write([row], memory);
+  const fresh = language.newMemory();
+  await language.read([[5, 6, 7]], 0, fresh);
+  expect(after).toEqual((await language.write([row], fresh))[0]);
+  for (const each of [memory, fresh]) each.dispose();
+  await language.dispose();
+});
+
 for (const pattern of ['M-*W-S', 'M-', '*-', 'W-', 'S-']) {
   test(pattern, async ({ skip }) => {
     if (webgpu instanceof Error) return skip(webgpu.message);
