@@ -220,39 +220,59 @@ describe('forks', () => {
     await replaces.dispose();
   });
 
-  // Whatever was done before: a run sees and leaves what it does with a memory made of these entries alone.
   test.each(range(0, 20))('any interleaving is as good as a fresh memory (seed %i)', async (seed) => {
-    const random = generator(seed);
-    const pick = (n: number): number => Math.floor(random() * n);
-    const memories = [{ memory: allocate(), held: [] as readonly number[] }];
-    const snapshots: { snapshot: MemorySnapshot; held: readonly number[] }[] = [];
-    for (let step = 0; step < 60; step++) {
-      const one = memories[pick(memories.length)]!;
-      const kind = pick(8);
-      if (kind < 4 || snapshots.length === 0) {
-        const values = range(0, [0, 1, 1, 3, 40, 90][pick(6)]!).map(() => pick(1000));
-        const fresh = allocate(one.held);
-        expect(await write(one.memory, values)).toEqual(await write(fresh, values));
-        one.held = [...one.held, ...values];
-      } else if (kind === 4) {
-        const { snapshot, held } = snapshots[pick(snapshots.length)]!;
-        memories.push({ memory: snapshot.memory(), held });
-      } else if (kind === 5) {
-        const { snapshot, held } = snapshots[pick(snapshots.length)]!;
-        one.memory.restore(snapshot);
-        one.held = held;
-      } else if (kind === 6 && memories.length > 1) {
-        one.memory.dispose();
-        memories.splice(memories.indexOf(one), 1);
-      }
-      if (pick(3) === 0 && memories.includes(one)) {
-        snapshots.push({ snapshot: await one.memory.snapshot(), held: one.held });
-      }
-    }
-    for (const { memory, held } of memories) expect(await contents(memory)).toEqual(held);
-    for (const { snapshot, held } of snapshots) expect(await contents(snapshot)).toEqual(held);
+    await interleave(seed, [0, 1, 1, 3, 40, 90]);
+  });
+
+  // WebGPU has no rows of nothing.
+  test.for(range(0, 5))('on webgpu too (seed %i)', async (seed, { skip }) => {
+    if (webgpu instanceof Error) return skip(webgpu.message);
+    const on = await compile(webgpu as Device);
+    await interleave(seed, [1, 1, 1, 3, 40, 90], on);
+    await on.dispose();
   });
 });
+
+/** Whatever was done before: a run sees and leaves what it does with a memory made of these entries alone. */
+async function interleave(seed: number, lengths: readonly number[], on = executable): Promise<void> {
+  const random = generator(seed);
+  const pick = (n: number): number => Math.floor(random() * n);
+  const memories = [{ memory: allocate([], on), held: [] as readonly number[] }];
+  const snapshots: { snapshot: MemorySnapshot; held: readonly number[] }[] = [];
+  for (let step = 0; step < 60; step++) {
+    const one = memories[pick(memories.length)]!;
+    const kind = pick(8);
+    if (kind < 4 || snapshots.length === 0) {
+      const values = range(0, lengths[pick(lengths.length)]!).map(() => pick(1000));
+      const fresh = allocate(one.held, on);
+      expect(await write(one.memory, values, on)).toEqual(await write(fresh, values, on));
+      fresh.dispose();
+      one.held = [...one.held, ...values];
+    } else if (kind === 4) {
+      const { snapshot, held } = snapshots[pick(snapshots.length)]!;
+      memories.push({ memory: snapshot.memory(), held });
+    } else if (kind === 5) {
+      const { snapshot, held } = snapshots[pick(snapshots.length)]!;
+      one.memory.restore(snapshot);
+      one.held = held;
+    } else if (kind === 6 && memories.length > 1) {
+      one.memory.dispose();
+      memories.splice(memories.indexOf(one), 1);
+    }
+    if (pick(3) === 0 && memories.includes(one)) {
+      const snapshot = pick(2) === 0 ? one.memory.hold() : await one.memory.snapshot();
+      snapshots.push({ snapshot, held: one.held });
+    }
+  }
+  for (const { memory, held } of memories) {
+    expect(await contents(memory)).toEqual(held);
+    memory.dispose();
+  }
+  for (const { snapshot, held } of snapshots) {
+    expect(await contents(snapshot)).toEqual(held);
+    snapshot.dispose();
+  }
+}
 
 describe('stacked', () => {
   const axes = new Map([
@@ -343,6 +363,23 @@ test('on webgpu what is held for a while stays on the device', async ({ skip }) 
   expect(() => memory.restore(held)).toThrow(DeviceError);
   memory.dispose();
   await on.dispose();
+});
+
+test('on webgpu what one program appends another sees', async ({ skip }) => {
+  if (webgpu instanceof Error) skip(webgpu.message);
+  const on = await compile(webgpu as Device);
+  const rows = input('rows', 'float32', ['batch', 'n', SIZE]);
+  const unseeing = await (webgpu as Device).compile({
+    outputs: { doubled: multiply(rows, 2) },
+    carried: { cache: { kind: 'append', rows: multiply(rows, 1), axis: 1 } },
+  });
+  const memory = allocate([1, 2], on);
+  await write(memory, [3], on);
+  await unseeing.run({ rows: entriesOf([50]) }, memory);
+  expect(await write(memory, [4], on)).toEqual([112, 64, 12]);
+  memory.dispose();
+  await on.dispose();
+  await unseeing.dispose();
 });
 
 test('on webgpu a snapshot is a copy, and is taken up as well', async ({ skip }) => {

@@ -39,6 +39,8 @@ interface GrowingBuffer {
   readonly axis: number;
   tensor: HostTensor;
   written: number;
+  /** The same on the device, where the last run has left it there. */
+  mirror?: DeviceTensor | undefined;
 }
 
 type Value = GrowingBuffer | CarriedTensor;
@@ -61,12 +63,21 @@ function hold(value: Value): void {
 
 function holdForEver(value: Value): void {
   holders.set(value, Number.POSITIVE_INFINITY);
+  // Nobody would free it.
+  if (isBuffer(value)) mirror(value, undefined);
 }
 
 function letGo(value: Value): void {
   const left = (holders.get(value) ?? 0) - 1;
   holders.set(value, left);
-  if (left === 0) free(isBuffer(value) ? value.tensor : value);
+  if (left > 0) return;
+  if (isBuffer(value)) mirror(value, undefined);
+  free(isBuffer(value) ? value.tensor : value);
+}
+
+function mirror(buffer: GrowingBuffer, by: GrowingBuffer['mirror']): void {
+  buffer.mirror?.dispose();
+  buffer.mirror = by;
 }
 
 function free(tensor: CarriedTensor): void {
@@ -159,13 +170,21 @@ export class CarriedMemory implements Memory {
     return new Map(
       [...values].map(([name, value]) => {
         if (!isBuffer(value)) return [name, value];
-        return [name, this.own(name, value, length).tensor];
+        const own = this.own(name, value, length);
+        return [name, own.mirror ?? own.tensor];
       }),
     );
   }
 
-  /** Takes over what a run left behind. Throws `DeviceError`, and stays as it was, where that does not fit. */
-  advance(carries: Carries, results: ReadonlyMap<string, CarriedTensor>): void {
+  /**
+   * Takes over what a run left behind, and of what grows also what it left on the device. Throws `DeviceError`, and stays as it
+   * was, where that does not fit.
+   */
+  advance(
+    carries: Carries,
+    results: ReadonlyMap<string, CarriedTensor>,
+    mirrors: ReadonlyMap<string, DeviceTensor> = new Map(),
+  ): void {
     const { values, length } = this.contents;
     const appended = Object.entries(carries).flatMap(([name, carry]) =>
       carry.kind === 'append' ? [[name, results.get(name) as HostTensor, carry.axis] as const] : [],
@@ -184,7 +203,12 @@ export class CarriedMemory implements Memory {
     }
     // These may need room that is not there, so they come first: entries beyond the length count for nothing yet.
     for (const [name, rows] of appended) {
-      append(this.own(name, values.get(name) as GrowingBuffer, length), rows);
+      const buffer = this.own(name, values.get(name) as GrowingBuffer, length);
+      append(buffer, rows);
+      const left = mirrors.get(name);
+      const fits = left?.dims[buffer.axis] === buffer.tensor.dims[buffer.axis];
+      mirror(buffer, fits ? left : undefined);
+      if (!fits) left?.dispose();
     }
     for (const [name, { kind }] of Object.entries(carries)) {
       if (kind === 'append') continue;

@@ -3,20 +3,22 @@ import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { DeviceError } from '../errors.js';
 import { input, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
 import { checkSizes, checkTensor, checkWeight, type NamedType } from './check.js';
-import type {
-  Carry,
-  Device,
-  DeviceName,
-  DeviceOptions,
-  Executable,
-  HostTensor,
-  Memory,
-  Part,
-  Program,
-  TensorData,
-  Weight,
+import {
+  type Carry,
+  type Device,
+  type DeviceName,
+  type DeviceOptions,
+  type Executable,
+  type HostTensor,
+  int64,
+  type Memory,
+  type Part,
+  type Program,
+  type TensorData,
+  type Weight,
 } from './device.js';
 import { allocateMemory, CarriedMemory, type CarriedTensor, type DeviceTensor } from './memory.js';
+import { MEMORY_LENGTH, mirrorsOf } from './mirror.js';
 import { NO_PACKING, type Packing, pack, packingOf, unpack } from './packing.js';
 import { planWeights, type WeightPlan } from './weights.js';
 
@@ -84,20 +86,26 @@ class OrtDevice implements Device {
   async compile(program: Program): Promise<Executable> {
     const parts = partsOf(program);
     const outputs: Record<string, Tensor> = {};
-    const packings = new Map<string, Packing>();
+    const returned = new Map<string, Returned>();
+    const staying = new Set<string>();
     for (const [part, { outputs: given, carried = {} }] of parts) {
       const values: Record<string, Tensor> = {};
-      const staying = new Set<string>();
       for (const [name, output] of Object.entries(given)) values[outputName(part, name)] = output;
       for (const [name, carry] of Object.entries(carried)) {
         values[carriedName(part, name)] = carry.kind === 'replace' ? carry.next : carry.rows;
         if (carry.kind === 'replace') staying.add(carriedName(part, name));
       }
+      const mirrors = this.copiesCarried ? new Map<string, Tensor>() : mirrorsOf(values, carried);
+      for (const [name, mirror] of mirrors) {
+        values[mirrorName(part, name)] = mirror;
+        staying.add(mirrorName(part, name));
+      }
       const isFed = (name: string): boolean => !(name in carried);
       const { dims } = program;
       const packing = this.copiesCarried ? NO_PACKING : packingOf(values, { isFed, dims, staying });
-      packings.set(part, packing);
-      Object.assign(outputs, pack(values, packing, packedName(part)));
+      const packed = pack(values, packing, packedName(part));
+      returned.set(part, { names: Object.keys(packed), packing, mirrored: [...mirrors.keys()] });
+      Object.assign(outputs, packed);
     }
     const weights = program.weights ?? new Map<string, Weight>();
     const plan = await planWeights(weights);
@@ -110,21 +118,19 @@ class OrtDevice implements Device {
     for (const type of model.weights) checkWeight(type, weights.get(type.name)!);
     try {
       await plan.prepare();
-      const session = await this.createSession(model, plan, parts);
-      return new OrtExecutable(session, model, parts, packings, this.name);
+      const session = await this.createSession(model, plan, staying);
+      return new OrtExecutable(session, model, parts, returned, this.name);
     } finally {
       await plan.release();
     }
   }
 
-  private async createSession(model: OnnxModel, plan: WeightPlan, parts: Parts): Promise<InferenceSession> {
-    const staying = new Set(
-      [...parts].flatMap(([part, { carried = {} }]) =>
-        Object.entries(carried).flatMap(([name, { kind }]) =>
-          kind === 'replace' ? [carriedName(part, name)] : [],
-        ),
-      ),
-    );
+  /** `staying` are the outputs that stay on the device. */
+  private async createSession(
+    model: OnnxModel,
+    plan: WeightPlan,
+    staying: ReadonlySet<string>,
+  ): Promise<InferenceSession> {
     const locations = model.outputs.map(
       ({ name }) => [name, staying.has(name) ? 'gpu-buffer' : 'cpu'] as const,
     );
@@ -155,6 +161,15 @@ class OrtDevice implements Device {
 /** What runs may give back, by name; the program's own last, under no name. */
 type Parts = ReadonlyMap<string, Part>;
 
+/** How a part's values come back. */
+interface Returned {
+  /** Of the model's outputs. */
+  readonly names: readonly string[];
+  readonly packing: Packing;
+  /** Names of appended values that are also left on the device. */
+  readonly mirrored: readonly string[];
+}
+
 /**
  * Where there are few inner graphs, ONNX Runtime prepares the last first (seen with onnxruntime-node 1.30). Of weights that
  * several graphs use, all of the own part's are then packed, and given back as stored, before the others' add to them.
@@ -169,6 +184,10 @@ function outputName(part: string, name: string): string {
 
 function carriedName(part: string, name: string): string {
   return outputName(part, `carried/${name}`);
+}
+
+function mirrorName(part: string, name: string): string {
+  return outputName(part, `mirrored/${name}`);
 }
 
 function packedName(part: string): string {
@@ -208,8 +227,7 @@ class OrtExecutable implements Executable {
     private readonly session: InferenceSession,
     model: OnnxModel,
     parts: Parts,
-    /** Of each part, what comes back as one. */
-    private readonly packings: ReadonlyMap<string, Packing>,
+    private readonly returned: ReadonlyMap<string, Returned>,
     private readonly device: DeviceName,
   ) {
     this.programBytes = model.bytes.byteLength;
@@ -246,7 +264,7 @@ class OrtExecutable implements Executable {
     const held = memory instanceof CarriedMemory ? memory : undefined;
     const part = this.part(other);
     const carried = Object.keys(part.carried);
-    const wanted = this.namesOf(other);
+    const { names, packing, mirrored } = this.returned.get(other)!;
     if (carried.length > 0 && !held) {
       throw new DeviceError('this program carries values: run it with a memory that it allocated');
     }
@@ -261,6 +279,7 @@ class OrtExecutable implements Executable {
       this.check(name, tensor, sizes);
       inputs[name] = toOrt(tensor);
     }
+    if (held && this.inputs.has(MEMORY_LENGTH)) inputs[MEMORY_LENGTH] = toOrt(int64([held.length], []));
     for (const name of this.inputs) {
       if (!inputs[name]) throw new DeviceError(`the input '${name}' was not fed`);
     }
@@ -271,13 +290,16 @@ class OrtExecutable implements Executable {
       throw deviceError(this.device, error);
     }
     const packed = results[packedName(other)] as OrtTensor | undefined;
-    const unpacked = unpack(packed && toHost(packed), this.packings.get(other)!, sizes);
+    const unpacked = unpack(packed && toHost(packed), packing, sizes);
     const left = carried.map((name) => {
       const key = carriedName(other, name);
       return [name, unpacked.get(key) ?? toCarried(results[key] as OrtTensor)] as const;
     });
-    held?.advance(part.carried, new Map(left));
-    for (const [name, tensor] of Object.entries(results)) if (!wanted.has(name)) tensor.dispose();
+    const mirrors = mirrored.map((name) => {
+      return [name, new GpuTensor(results[mirrorName(other, name)] as OrtTensor)] as const;
+    });
+    held?.advance(part.carried, new Map(left), new Map(mirrors));
+    for (const [name, tensor] of Object.entries(results)) if (!names.includes(name)) tensor.dispose();
     const outputs: Record<string, HostTensor> = {};
     for (const name of part.outputs) {
       const key = outputName(other, name);
@@ -295,18 +317,8 @@ class OrtExecutable implements Executable {
    * to be written in place (seen with onnxruntime-node 1.30): there all is.
    */
   private fetched(part: string): string[] {
-    const names = this.device === 'webgpu' ? [...this.parts.keys()] : [part];
-    return names.flatMap((name) => [...this.namesOf(name)]);
-  }
-
-  private namesOf(name: string): Set<string> {
-    const { outputs, carried } = this.part(name);
-    const packing = this.packings.get(name)!;
-    const names = [
-      ...outputs.map((output) => outputName(name, output)),
-      ...Object.keys(carried).map((value) => carriedName(name, value)),
-    ];
-    return new Set(names.map((value) => (packing.has(value) ? packedName(name) : value)));
+    const parts = this.device === 'webgpu' ? [...this.parts.keys()] : [part];
+    return parts.flatMap((name) => this.returned.get(name)!.names);
   }
 
   private part(name: string) {
