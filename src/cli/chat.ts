@@ -30,6 +30,8 @@ interface ChatFlags extends GenerationFlags {
   state?: string;
 }
 
+type ChatOptions = GenerateOptions & { seed: number; maxTokens: number };
+
 /** Who answers. */
 interface Partner {
   /** What it does with a line. */
@@ -64,7 +66,7 @@ export function addChatCommand(program: Command): void {
 }
 
 async function run(folder: string, flags: ChatFlags): Promise<void> {
-  const options = generationOptions(flags, await readGenerationConfig(folder));
+  const options: ChatOptions = generationOptions(flags, await readGenerationConfig(folder));
   const model = await loadModel(folder, loadOptions(flags));
   const after = flags.state === undefined ? undefined : await loadSnapshot(flags.state, model);
   const partner = await partnerFor(folder, model, { system: flags.system, after });
@@ -73,15 +75,14 @@ async function run(folder: string, flags: ChatFlags): Promise<void> {
     `${folder}: ${model.model.pattern}, seed ${options.seed}. ${partner.manner} Ctrl-C ends a turn, Ctrl-D the chat; /help tells what else there is.`,
   );
   const terminal = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' });
-  let interrupted = false;
-  terminal.on('SIGINT', () => {
-    interrupted = true;
-  });
+  let interrupt = new AbortController();
+  terminal.on('SIGINT', () => interrupt.abort());
   terminal.prompt();
   for await (const line of terminal) {
-    interrupted = false;
+    interrupt = new AbortController();
+    options.signal = interrupt.signal;
     const reply = replyTo(line, partner, options);
-    if (reply) await turn(model, partner, reply, options, () => interrupted);
+    if (reply) await turn(model, partner, reply, options);
     terminal.prompt();
   }
   partner.dispose();
@@ -98,7 +99,7 @@ const COMMANDS: readonly (readonly [string, string])[] = [
 function replyTo(
   line: string,
   partner: Partner,
-  options: GenerateOptions & { seed: number },
+  options: ChatOptions,
 ): AsyncGenerator<GeneratedPiece, unknown> | undefined {
   const [, command, rest = ''] = /^\s*(\/[a-z]+)(?:\s+(.*?))?\s*$/.exec(line) ?? [];
   if (command === undefined) return partner.takes(line) ? partner.answer(line, options) : undefined;
@@ -125,22 +126,26 @@ async function turn(
   model: LanguageModel,
   partner: Partner,
   reply: AsyncGenerator<GeneratedPiece, unknown>,
-  { maxTokens }: { maxTokens: number },
-  interrupted: () => boolean,
+  { maxTokens, signal }: ChatOptions,
 ): Promise<void> {
   let began: number | undefined;
   try {
     for await (const piece of reply) {
       began ??= performance.now();
       process.stdout.write(piece.text);
-      if (interrupted()) break;
     }
   } catch (error) {
-    // What is wrong with this line need not be wrong with the next one.
-    if (!(error instanceof DataError || error instanceof TokenizerError)) throw error;
-    say(`heddle: ${error.message}`);
-    process.exitCode = 1;
-    return;
+    if (!(signal?.aborted && error === signal.reason)) {
+      // What is wrong with this line need not be wrong with the next one.
+      if (!(error instanceof DataError || error instanceof TokenizerError)) throw error;
+      say(`heddle: ${error.message}`);
+      process.exitCode = 1;
+      return;
+    }
+    if (began === undefined) {
+      say('(interrupted)');
+      return;
+    }
   }
   process.stdout.write('\n');
   const { reused, read, written, bytes } = partner.cost();
@@ -206,7 +211,12 @@ function continuing(
     const before = await session.snapshot();
     begin ??= before;
     reused = session.tokens.length;
-    await session.read(reused === 0 ? line : `\n${line}`);
+    try {
+      await session.read(reused === 0 ? line : `\n${line}`, { signal: options.signal });
+    } catch (error) {
+      session.restore(before);
+      throw error;
+    }
     prompted = session.tokens.length;
     said.push({ line, before });
     const stop = [...(options.stop ?? []), END_OF_TURN];

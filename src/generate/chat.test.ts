@@ -193,6 +193,30 @@ describe('a conversation', () => {
     chat.dispose();
   });
 
+  test('is interrupted by a signal: what was written remains, and before that nothing was said', async () => {
+    const chat = chatOf(speller);
+    await turn(chat, 'Hi!', 'Hello.');
+    const messages = [...chat.messages];
+    const early = AbortSignal.abort(new Error('enough'));
+    await expect(heard(chat.say('And?', { signal: early }))).rejects.toBe(early.reason);
+    expect(chat.messages).toEqual(messages);
+    const controller = new AbortController();
+    let text = '';
+    const listen = async (): Promise<void> => {
+      script.push(...spelled.encode('Well then'));
+      for await (const piece of chat.say('And?', { signal: controller.signal })) {
+        text += piece.text;
+        if (text.length === 4) controller.abort(new Error('enough'));
+      }
+    };
+    await expect(listen()).rejects.toThrow('enough');
+    expect(text).toBe('Well');
+    expect(chat.messages.at(-1)).toEqual({ role: 'assistant', content: 'Well' });
+    expect(chat.turn!.stoppedBy).toBe('interrupt');
+    expect((await turn(chat, 'Sorry.', 'Never mind.')).text).toBe('Never mind.');
+    chat.dispose();
+  });
+
   test.each([0, 1e9])('with a cache of %d bytes reads at most its last answer again', async (bytes) => {
     let again = 0;
     for (let seed = 0; seed < 4; seed++) {

@@ -40,7 +40,7 @@ export interface ChatTurn {
   /** Tokens of the prompt that were read for this turn. */
   readonly readTokens: number;
   readonly writtenTokens: number;
-  /** 'interrupt' when the caller took no more of it. */
+  /** 'interrupt' when the caller took no more of it, or aborted it. */
   readonly stoppedBy: StopReason | 'interrupt';
 }
 
@@ -113,8 +113,8 @@ export class ChatSession {
 
   /**
    * Says something to the model and gives its answer as it is written; `turn` then tells what it took. Who stops
-   * listening interrupts it: what was written until then remains as the answer. When it fails, the conversation is as
-   * if nothing had been said. Throws `TokenizerError` when the template is broken or refuses the conversation,
+   * listening, or aborts the signal, interrupts it: what was written until then remains as the answer. When it fails, or is aborted before
+   * the answer begins, the conversation is as if nothing had been said. Throws the signal's reason after an abort; Throws `TokenizerError` when the template is broken or refuses the conversation,
    * `ConfigError` for an option outside its range, `DataError` while the last answer is being written.
    */
   say(text: string, options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
@@ -157,7 +157,7 @@ export class ChatSession {
     this.#busy = true;
     try {
       const messages = prompt();
-      const reusedTokens = await this.#read(messages);
+      const reusedTokens = await this.#read(messages, options.signal);
       const readTokens = this.tokens.length - reusedTokens;
       const stopTokens = [...this.#stopTokens, ...(options.stopTokens ?? [])];
       const pieces = this.#state.generate({ ...options, stopTokens });
@@ -173,7 +173,8 @@ export class ChatSession {
         }
         stoppedBy = next.value;
       } catch (error) {
-        stoppedBy = 'failure';
+        const isAbort = options.signal?.aborted && error === options.signal.reason;
+        if (!isAbort || writtenTokens === 0) stoppedBy = 'failure';
         throw error;
       } finally {
         // The caller may have left at the yield; then the state still reads what it was given last.
@@ -202,7 +203,7 @@ export class ChatSession {
   }
 
   /** Brings the state to the end of a prompt; returns how many of its tokens it had read before. */
-  async #read(messages: readonly ChatMessage[]): Promise<number> {
+  async #read(messages: readonly ChatMessage[], signal: AbortSignal | undefined): Promise<number> {
     const before = this.#after?.tokens ?? [];
     const render = async (addGenerationPrompt: boolean): Promise<number[]> => {
       const text = await this.template.render(messages, { ...this.#context, addGenerationPrompt });
@@ -214,7 +215,7 @@ export class ChatSession {
     let reused = this.tokens.length;
     const read = async (end: number): Promise<void> => {
       if (this.tokens.length >= end) return;
-      const { reusedTokens } = await this.#state.read(ids.slice(this.tokens.length, end));
+      const { reusedTokens } = await this.#state.read(ids.slice(this.tokens.length, end), { signal });
       reused += reusedTokens;
     };
     await read(beforeAnswer);

@@ -12,6 +12,7 @@ export {
   GENERATE_DEFAULTS,
   type GeneratedPiece,
   type GenerateOptions,
+  type ReadOptions,
   type ReadResult,
   type Session,
   type SessionOptions,

@@ -4,7 +4,7 @@ import { ConfigError, DataError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { Random, stateBytes } from '../nn/index.js';
 import { Tokenizer } from '../text/index.js';
-import { LanguageModel } from './language-model.js';
+import { LanguageModel, PREFILL_CHUNK } from './language-model.js';
 import { GENERATE_DEFAULTS, type GeneratedPiece, type GenerateOptions, type Session } from './session.js';
 import { device, type TinyModel, tinyModel, tokenizer } from './testing/tiny.js';
 
@@ -294,5 +294,82 @@ describe('writing', () => {
   test('the defaults are in range', () => {
     expect(GENERATE_DEFAULTS.maxTokens).toBeGreaterThan(0);
     expect(GENERATE_DEFAULTS.stop).toEqual([]);
+  });
+});
+
+describe('a signal', () => {
+  const reason = new Error('enough');
+
+  test('ends writing between two tokens, and the session stands behind the last one', async () => {
+    const ids = randomIds(30);
+    const patient = language.session();
+    await patient.read(ids);
+    const all = idsOf(await written(patient, greedy));
+    for (const count of [1, 3, 8, 9, 11]) {
+      const controller = new AbortController();
+      const session = language.session();
+      await session.read(ids);
+      const heard: number[] = [];
+      const listen = async (): Promise<void> => {
+        for await (const { id } of session.generate({ ...greedy, signal: controller.signal })) {
+          heard.push(id!);
+          if (heard.length === count) controller.abort(reason);
+        }
+      };
+      await expect(listen()).rejects.toBe(reason);
+      expect(heard).toEqual(all.slice(0, count));
+      expect(session.tokens).toEqual([...ids, ...heard]);
+      expect(idsOf(await written(session, { ...greedy, maxTokens: 20 - count }))).toEqual(all.slice(count));
+    }
+  });
+
+  test('comes through from a timer while the engine computes', async () => {
+    const session = language.session();
+    await session.read('the cat');
+    const signal = AbortSignal.timeout(20);
+    await expect(written(session, { temperature: 0, maxTokens: 1e6, signal })).rejects.toThrow(/timeout/);
+  });
+
+  test('ends reading between two chunks, of which those before were read', async () => {
+    const ids = randomIds(700);
+    const controller = new AbortController();
+    const session = language.session();
+    const read = vi.spyOn(language, 'read').mockImplementation(async function (this: LanguageModel, ...args) {
+      controller.abort(reason);
+      read.mockRestore();
+      return this.read(...args);
+    });
+    await expect(session.read(ids, { signal: controller.signal })).rejects.toBe(reason);
+    expect(session.tokens).toEqual(ids.slice(0, PREFILL_CHUNK));
+    await session.read(ids.slice(PREFILL_CHUNK));
+    const whole = language.session();
+    await whole.read(ids);
+    expect((await session.snapshot()).logits).toEqual((await whole.snapshot()).logits);
+  });
+
+  test('that is aborted before ends all at once', async () => {
+    const session = language.session();
+    const signal = AbortSignal.abort(reason);
+    await expect(session.read('the cat', { signal })).rejects.toBe(reason);
+    expect(session.tokens).toEqual([]);
+    await session.read('the cat');
+    const before = [...session.tokens];
+    await expect(written(session, { ...greedy, signal })).rejects.toBe(reason);
+    expect(session.tokens).toEqual(before);
+  });
+
+  test('ends all forks that write together, and leaves the session where it was', async () => {
+    const session = language.session();
+    await session.read('the cat');
+    const before = [...session.tokens];
+    const controller = new AbortController();
+    const listen = async (): Promise<void> => {
+      for await (const _ of session.generate({ ...greedy, n: 3, signal: controller.signal })) {
+        controller.abort(reason);
+      }
+    };
+    await expect(listen()).rejects.toBe(reason);
+    expect(session.tokens).toEqual(before);
+    expect(idsOf(await written(session, greedy)).length).toBe(20);
   });
 });

@@ -20,6 +20,8 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   stopTokens?: readonly number[];
   /** The same seed chooses the same tokens. */
   seed?: number;
+  /** Ends it between two tokens: the session then stands behind the last one that was given, and the signal's reason is thrown. */
+  signal?: AbortSignal;
 }
 
 export const GENERATE_DEFAULTS = {
@@ -32,7 +34,7 @@ export const GENERATE_DEFAULTS = {
   stopTokens: [] as readonly number[],
 } as const;
 
-type Settings = Required<Omit<GenerateOptions, 'seed'>> & { seed?: number };
+type Settings = Required<Omit<GenerateOptions, 'seed' | 'signal'>> & Pick<GenerateOptions, 'seed' | 'signal'>;
 
 /** Throws `ConfigError` for a value outside its range. */
 export function checkGeneration(
@@ -68,6 +70,11 @@ export interface SessionOptions {
   cache?: PrefixCache;
   /** Writes together with the other sessions that have it. */
   batch?: Batching;
+}
+
+export interface ReadOptions {
+  /** Ends it between two chunks: the session has then read those before, and the signal's reason is thrown. */
+  signal?: AbortSignal | undefined;
 }
 
 /** What reading took. */
@@ -128,9 +135,10 @@ export class Session {
 
   /**
    * Reads a text, or tokens, behind what was read before. A session that has read nothing takes the longest beginning of it
-   * that its cache holds. Throws `DataError` when there is nothing to read.
+   * that its cache holds. Throws `DataError` when there is nothing to read, and the signal's reason when it is aborted.
    */
-  async read(prompt: string | readonly number[]): Promise<ReadResult> {
+  async read(prompt: string | readonly number[], { signal }: ReadOptions = {}): Promise<ReadResult> {
+    signal?.throwIfAborted();
     const ids = typeof prompt === 'string' ? this.model.tokenizer.encode(prompt) : prompt;
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     // All of it at once: a prompt is read whole or not at all.
@@ -141,7 +149,7 @@ export class Session {
       if (known) this.takeUp(known);
       const reusedTokens = known?.length ?? 0;
       const readTokens = ids.length - reusedTokens;
-      if (readTokens > 0) await this.readOn(reusedTokens === 0 ? ids : ids.slice(reusedTokens));
+      if (readTokens > 0) await this.readOn(reusedTokens === 0 ? ids : ids.slice(reusedTokens), signal);
       return { reusedTokens, readTokens };
     } finally {
       this.busy = false;
@@ -151,7 +159,7 @@ export class Session {
   /**
    * Writes on, token by token, until the end of the text, a stop string or token, or `maxTokens`; returns which of them
    * it was. Throws `ConfigError` for an option outside its range, `DataError` before anything was read or while the
-   * session is at work.
+   * session is at work, and the signal's reason when it is aborted.
    *
    * With `n`, so many forks of this session write together, the i-th with the seed `seed` + i, and this one stays where it is.
    * Their pieces come as they are written; the forks are returned, each where it stands then. Who takes no more loses them.
@@ -229,6 +237,7 @@ export class Session {
     let run: Run | undefined;
     try {
       for (let count = 0; count < settings.maxTokens && !watch.stopped; count++) {
+        await checkSignal(settings.signal);
         run ??= await this.ahead({ ...settings, ends: [...ends] }, random, settings.maxTokens - count);
         const id = run.chosen[0]!;
         if (ends.has(id)) {
@@ -369,9 +378,10 @@ export class Session {
   }
 
   /** Reads at least one token. */
-  private async readOn(ids: readonly number[]): Promise<void> {
+  private async readOn(ids: readonly number[], signal: AbortSignal | undefined): Promise<void> {
     await this.settle();
     for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+      await checkSignal(signal);
       const chunk = ids.slice(start, start + PREFILL_CHUNK);
       this.logits = await this.model.read([chunk], this.all.length, this.memory);
       this.all.push(...chunk);
@@ -399,6 +409,16 @@ export class Session {
   dispose(): void {
     this.memory.dispose();
   }
+}
+
+/**
+ * Throws the signal's reason where it is aborted. The engine computes on this thread, so timers and other events that may abort it are let
+ * through first.
+ */
+async function checkSignal(signal: AbortSignal | undefined): Promise<void> {
+  if (!signal) return;
+  await new Promise(setImmediate);
+  signal.throwIfAborted();
 }
 
 /** Tokens that were chosen and not given out yet, and the memory from before they were. */
