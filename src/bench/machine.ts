@@ -1,8 +1,7 @@
 /** Where numbers were measured, and how much memory the process took. */
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { availableParallelism, cpus, release, totalmem, type } from 'node:os';
-import type { DeviceName } from '../engine/index.js';
+import { type DeviceName, onnxRuntimeVersion } from '../engine/index.js';
 
 export interface Machine {
   cpu: string;
@@ -17,7 +16,6 @@ export interface Machine {
 }
 
 export function describeMachine(device: DeviceName, threads: number): Machine {
-  const require = createRequire(import.meta.url);
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: availableParallelism(),
@@ -26,7 +24,7 @@ export function describeMachine(device: DeviceName, threads: number): Machine {
     device,
     threads,
     node: process.version,
-    onnxruntime: (require('onnxruntime-node/package.json') as { version: string }).version,
+    onnxruntime: onnxRuntimeVersion(),
   };
 }
 

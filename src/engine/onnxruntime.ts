@@ -1,5 +1,5 @@
 /** Devices on ONNX Runtime: its CPU and WebGPU execution providers. The only file that knows of it. */
-import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
 import { DeviceError } from '../errors.js';
 import { input, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
 import { checkSizes, checkTensor, checkWeight, type NamedType } from './check.js';
@@ -19,6 +19,7 @@ import {
 } from './device.js';
 import { allocateMemory, CarriedMemory, type CarriedTensor, type DeviceTensor } from './memory.js';
 import { MEMORY_LENGTH, mirrorsOf } from './mirror.js';
+import { loadOnnxRuntime, onnxRuntime } from './onnxruntime/load.js';
 import { NO_PACKING, type Packing, pack, packingOf, unpack } from './packing.js';
 import { planWeights, type WeightPlan } from './weights.js';
 
@@ -53,7 +54,10 @@ export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
   ]),
 };
 
-/** Opens a device. Throws `DeviceError` if this machine has none of that name, and for a number of threads that cannot be. */
+/**
+ * Opens a device. Throws `DeviceError` if this machine has none of that name, ONNX
+ * Runtime cannot be had, or the number of threads cannot be.
+ */
 export async function openDevice(name: DeviceName = 'cpu', options: DeviceOptions = {}): Promise<Device> {
   if (name !== 'cpu' && name !== 'webgpu') {
     throw new DeviceError(`there is no device '${name}': use cpu or webgpu`);
@@ -62,6 +66,7 @@ export async function openDevice(name: DeviceName = 'cpu', options: DeviceOption
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
     throw new DeviceError(`threads is ${threads}: expected a whole number, 1 or more`);
   }
+  await loadOnnxRuntime();
   const device = new OrtDevice(name, options);
   if (name === 'webgpu') await device.probe();
   return device;
@@ -135,7 +140,7 @@ class OrtDevice implements Device {
       ({ name }) => [name, staying.has(name) ? 'gpu-buffer' : 'cpu'] as const,
     );
     try {
-      return await InferenceSession.create(model.bytes, {
+      return await onnxRuntime().InferenceSession.create(model.bytes, {
         executionProviders: [this.name],
         logSeverityLevel: 4,
         // Memory planned ahead for a whole run is held beside what the arena already has: a fifth more at the peak of
@@ -361,7 +366,7 @@ async function download(tensors: ReadonlyMap<string, DeviceTensor>): Promise<Map
   const passed = Object.fromEntries(inputs.map(([name, tensor]) => [passedName(name), tensor]));
   const packing = packingOf(passed);
   const model = toOnnx(pack(passed, packing, packedName('')));
-  const session = await InferenceSession.create(model.bytes, {
+  const session = await onnxRuntime().InferenceSession.create(model.bytes, {
     executionProviders: ['webgpu'],
     logSeverityLevel: 3,
   });
@@ -385,7 +390,7 @@ function passedName(name: string): string {
 function toOrt(value: CarriedTensor): OrtTensor {
   if (value instanceof GpuTensor) return value.tensor;
   const { dtype, data, dims } = value as HostTensor;
-  return new OrtTensor(dtype as 'float32', data as Float32Array, dims);
+  return new (onnxRuntime().Tensor)(dtype as 'float32', data as Float32Array, dims);
 }
 
 function toHost(tensor: OrtTensor): HostTensor {

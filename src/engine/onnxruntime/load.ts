@@ -1,0 +1,83 @@
+/**
+ * Loads ONNX Runtime's Node.js package when the first device is opened: the one that the project has installed, if it is
+ * new enough, or else one that was fetched for us.
+ */
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { DeviceError } from '../../errors.js';
+import { fetchedFolder, fetchPackage, PACKAGE } from './fetch.js';
+
+type OnnxRuntime = typeof import('onnxruntime-common');
+
+const require = createRequire(import.meta.url);
+
+let loaded: OnnxRuntime | undefined;
+let loading: Promise<void> | undefined;
+
+/**
+ * Loads ONNX Runtime, and fetches it first if need be, which a line on standard error says. Throws `DeviceError` if it
+ * cannot be had, or not be loaded on this machine; the next call tries again.
+ */
+export async function loadOnnxRuntime(): Promise<void> {
+  loading ??= load().catch((error: unknown) => {
+    loading = undefined;
+    throw error;
+  });
+  await loading;
+}
+
+async function load(): Promise<void> {
+  let folder = availableFolder();
+  if (folder === undefined) {
+    process.stderr.write(
+      `fetching ONNX Runtime ${PACKAGE.version} from the npm registry (114 MB, once; it computes for Heddle)\n`,
+    );
+    folder = await fetchPackage();
+  }
+  try {
+    loaded = require(folder) as OnnxRuntime;
+  } catch (error) {
+    throw new DeviceError(
+      `ONNX Runtime in ${folder} cannot be loaded on ${process.platform}/${process.arch}: ${error instanceof Error ? error.message : error}. On Linux it needs glibc: Alpine has another C library.`,
+      { cause: error },
+    );
+  }
+}
+
+/** Has ONNX Runtime fetched where there is none yet. Throws `DeviceError` as `loadOnnxRuntime` does. */
+export async function ensureOnnxRuntime(): Promise<void> {
+  if (availableFolder() === undefined) await fetchPackage();
+}
+
+/** ONNX Runtime, once it is loaded: a device exists. */
+export function onnxRuntime(): OnnxRuntime {
+  if (!loaded) throw new DeviceError('ONNX Runtime is not loaded: open a device first');
+  return loaded;
+}
+
+/** The version of ONNX Runtime that computes here, or that would be fetched. */
+export function onnxRuntimeVersion(): string {
+  const folder = availableFolder();
+  return folder === undefined ? PACKAGE.version : versionIn(folder);
+}
+
+function availableFolder(): string | undefined {
+  return installedFolder() ?? fetchedFolder();
+}
+
+/** The folder of the package that the project has installed, if it is of the version that is needed, or a later minor one. */
+function installedFolder(): string | undefined {
+  let folder: string;
+  try {
+    folder = dirname(require.resolve(`${PACKAGE.name}/package.json`));
+  } catch {
+    return undefined;
+  }
+  const [major, minor] = versionIn(folder).split('.').map(Number);
+  const [neededMajor, neededMinor] = PACKAGE.version.split('.').map(Number);
+  return major === neededMajor && minor! >= neededMinor! ? folder : undefined;
+}
+
+function versionIn(folder: string): string {
+  return (require(join(folder, 'package.json')) as { version: string }).version;
+}
