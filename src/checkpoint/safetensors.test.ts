@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { CheckpointError, StorageError } from '../errors.js';
-import { float32ToBfloat16, float32ToFloat16 } from './half.js';
+import { float32ToBfloat16, float32ToFloat16 } from '../graph/index.js';
 import { openSafetensors, type TensorToWrite, writeSafetensors } from './safetensors.js';
 
 let here: string;

@@ -6,9 +6,9 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { CheckpointError } from '../errors.js';
+import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../graph/index.js';
 import { streamFileAtomic, type WriteBytes } from './atomic.js';
 import { openForReading, readExactly } from './file-reader.js';
-import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.js';
 import {
   arrayTypes,
   byteLengthOf,

@@ -5,24 +5,21 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { writeFolderAtomic } from '../checkpoint/index.js';
 import { StorageError } from '../errors.js';
+import { DTYPES } from '../graph/index.js';
 import {
   copyCompanions,
-  DTYPE_NAMES,
   EXPORT_FORMATS,
   type ExportFormat,
   type ExportPlan,
   formatConfig,
   parseConfigText,
   planExport,
-  type StoredDtype,
+  WEIGHT_DTYPES,
 } from '../models/index.js';
 import { Tokenizer } from '../text/index.js';
 import { formatBytes } from './format.js';
 import { leavingNothing } from './interrupt.js';
 import { choice } from './options.js';
-
-const DTYPES = Object.entries(DTYPE_NAMES) as [StoredDtype, string][];
-const NAMES = DTYPES.map(([, name]) => name);
 
 export function addExportCommand(program: Command): void {
   program
@@ -39,8 +36,8 @@ export function addExportCommand(program: Command): void {
     )
     .option(
       '--dtype <name>',
-      `how weights are stored: ${NAMES.join(', ')} (default: as they are)`,
-      choice(NAMES),
+      `how weights are stored: ${WEIGHT_DTYPES.join(', ')} (default: as they are)`,
+      choice(WEIGHT_DTYPES),
     )
     .addHelpText(
       'after',
@@ -58,10 +55,10 @@ const EXAMPLE = fileURLToPath(new URL('../../examples/onnx-generate.mjs', import
 async function run(
   folder: string,
   out: string,
-  { to, dtype }: { to?: ExportFormat; dtype?: string },
+  { to, dtype }: { to?: ExportFormat; dtype?: (typeof WEIGHT_DTYPES)[number] },
 ): Promise<void> {
   await requireApart(folder, out);
-  const plan = await planExport(folder, { to, dtype: DTYPES.find(([, name]) => name === dtype)?.[0] });
+  const plan = await planExport(folder, { to, dtype: dtype && DTYPES[dtype].safetensors });
   const tokenizer = (await readdir(folder)).includes('tokenizer.json')
     ? await Tokenizer.load(folder)
     : undefined;

@@ -1,7 +1,7 @@
 /** Whether tensors are what a program declares: an executor would read past the end of the others, or broadcast them. */
 import { DeviceError } from '../errors.js';
-import { formatShape, type OnnxModel } from '../graph/index.js';
-import { ARRAYS, type HostTensor, isQuantized, isStored, STORED_BYTES, type Weight } from './device.js';
+import { DTYPES, formatShape, type OnnxModel } from '../graph/index.js';
+import { type HostTensor, isQuantized, isStored, type Weight } from './device.js';
 
 export type NamedType = OnnxModel['inputs'][number];
 
@@ -20,9 +20,10 @@ export function checkTensor(
       `the ${what} '${name}' is ${dtype}${formatShape(shape)}, but ${given}${formatShape(dims)} was given`,
     );
   }
-  if (!(data instanceof ARRAYS[dtype])) {
+  const { array } = DTYPES[dtype];
+  if (!(data instanceof array)) {
     throw new DeviceError(
-      `the ${what} '${name}' is ${dtype}, whose data is a ${ARRAYS[dtype].name}, not a ${data.constructor.name}`,
+      `the ${what} '${name}' is ${dtype}, whose data is a ${array.name}, not a ${data.constructor.name}`,
     );
   }
   const size = dims.reduce((a, b) => a * b, 1);
@@ -43,7 +44,7 @@ export function checkWeight(type: NamedType, weight: Weight): void {
     );
   } else if (isStored(weight)) {
     const { dims, parts } = weight;
-    const stored = parts.reduce((sum, { byteLength, dtype }) => sum + byteLength / STORED_BYTES[dtype], 0);
+    const stored = parts.reduce((sum, { byteLength, dtype }) => sum + byteLength / DTYPES[dtype].bytes, 0);
     const size = dims.reduce((a, b) => a * b, 1);
     if (stored !== size) {
       throw new DeviceError(

@@ -3,17 +3,9 @@
  * device from run to run: parameters while training, a sequence's state while generating.
  */
 import { DeviceError } from '../errors.js';
-import type { DType, Tensor } from '../graph/index.js';
+import { DTYPES, type DType, type Tensor, type TensorData } from '../graph/index.js';
 
-export type TensorData = Float32Array | BigInt64Array | Int32Array | Uint8Array;
-
-/** What holds the data of each dtype. */
-export const ARRAYS = {
-  float32: Float32Array,
-  int64: BigInt64Array,
-  int32: Int32Array,
-  bool: Uint8Array,
-} as const;
+export type { TensorData } from '../graph/index.js';
 
 /** A tensor in JavaScript's memory. */
 export interface HostTensor {
@@ -37,9 +29,6 @@ export interface StoredPart {
   readonly byteLength: number;
   readonly dtype: 'float32' | 'float16' | 'bfloat16' | 'uint8';
 }
-
-/** Bytes that an element of a part takes. */
-export const STORED_BYTES = { float32: 4, float16: 2, bfloat16: 2, uint8: 1 } as const;
 
 /** A matrix [rows, columns] in blocks of few bits, in memory or in files; see `QuantizedSource` of the graph. */
 export interface QuantizedTensor {
@@ -173,7 +162,7 @@ export function int64(values: ArrayLike<number>, dims: readonly number[]): HostT
 export function hostZeros(dtype: DType, dims: readonly number[]): HostTensor {
   const size = dims.reduce((a, b) => a * b, 1);
   try {
-    return { dtype, dims, data: new ARRAYS[dtype](size) };
+    return { dtype, dims, data: new DTYPES[dtype].array(size) };
   } catch (error) {
     throw new DeviceError(`a tensor of [${dims.join(',')}] does not fit in memory`, { cause: error });
   }

@@ -15,7 +15,7 @@
  * came about, the same entries give the same bits.
  */
 import { DeviceError } from '../errors.js';
-import { DTYPE_BYTES, type DType } from '../graph/index.js';
+import { DTYPES, type DType } from '../graph/index.js';
 import { type Carry, type HostTensor, hostZeros, type Memory, type MemorySnapshot } from './device.js';
 import { copyEntries, copyOf, sizeOf, slice, withDim, writeEntries } from './entries.js';
 import { release } from './release.js';
@@ -297,7 +297,7 @@ class CarriedSnapshot implements MemorySnapshot {
     const { values, length } = this.contents;
     return [...values.values()].reduce((total, value) => {
       const { dims, dtype } = isBuffer(value) ? value.tensor : value;
-      return total + sizeOf(isBuffer(value) ? withDim(dims, value.axis, length) : dims) * DTYPE_BYTES[dtype];
+      return total + sizeOf(isBuffer(value) ? withDim(dims, value.axis, length) : dims) * DTYPES[dtype].bytes;
     }, 0);
   }
 
@@ -446,7 +446,7 @@ function holdings(values: ReadonlyMap<string, Value>): Map<object, number> {
   return new Map(
     [...values.values()].map((value) => {
       const { dims, dtype } = isBuffer(value) ? value.tensor : value;
-      return [value, sizeOf(dims) * DTYPE_BYTES[dtype]];
+      return [value, sizeOf(dims) * DTYPES[dtype].bytes];
     }),
   );
 }

@@ -12,6 +12,7 @@ import {
   gather,
   gradient,
   input,
+  isDifferentiable,
   linearRecurrence,
   matmul,
   mean,
@@ -69,10 +70,10 @@ async function expectEqual(
 }
 
 describe('operators', () => {
-  for (const [name, { gradient: rule, expand }] of operators()) {
+  for (const [name, operator] of operators()) {
     const [proof] = casesOf(name);
     if (!proof) continue;
-    const graph = graphOf(proof, rule !== undefined || expand !== undefined);
+    const graph = graphOf(proof, isDifferentiable(operator));
     onWebGpu(name, (device) => expectEqual(device, graph, feedsOf(proof)));
   }
 });

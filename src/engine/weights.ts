@@ -14,12 +14,17 @@ import { type FileHandle, open, realpath, rm, stat, statfs } from 'node:fs/promi
 import { tmpdir, totalmem } from 'node:os';
 import { join, parse } from 'node:path';
 import { DeviceError } from '../errors.js';
-import type { QuantizedSource, WeightPiece, WeightSource, WeightType } from '../graph/index.js';
+import {
+  DTYPES,
+  type DType,
+  type QuantizedSource,
+  type WeightPiece,
+  type WeightSource,
+} from '../graph/index.js';
 import {
   isQuantized,
   isStored,
   type QuantizedTensor,
-  STORED_BYTES,
   type StoredPart,
   type TensorData,
   type Weight,
@@ -50,7 +55,7 @@ export async function planWeights(weights: Weights): Promise<WeightPlan> {
   const paths = await realPaths(parts);
   const roots = new Set([...paths.values()].map((path) => parse(path).root));
   const [root] = roots;
-  const aligned = parts.every(({ byteOffset, dtype }) => byteOffset % STORED_BYTES[dtype] === 0);
+  const aligned = parts.every(({ byteOffset, dtype }) => byteOffset % DTYPES[dtype].bytes === 0);
   if (root === undefined || roots.size > 1 || !aligned || embeddedBytes(weights) > MOST_EMBEDDED) {
     return handedOver(weights);
   }
@@ -74,7 +79,7 @@ function partsOf(weight: Weight): readonly Part[] {
 async function sourceOf(
   name: string,
   weight: Weight,
-  place: (name: string, type: WeightType, part: Part) => WeightPiece | Promise<WeightPiece>,
+  place: (name: string, type: DType, part: Part) => WeightPiece | Promise<WeightPiece>,
   ask: Ask | undefined,
 ): Promise<WeightSource> {
   if (isQuantized(weight)) {
@@ -166,7 +171,7 @@ async function mapped(
   root: string,
   paths: ReadonlyMap<string, string>,
 ): Promise<WeightPlan> {
-  const place = (_: string, type: WeightType, part: Part): WeightPiece => {
+  const place = (_: string, type: DType, part: Part): WeightPiece => {
     if (!('path' in part)) return { type, bytes: bytesOf(part) };
     const { path, byteOffset, byteLength } = part;
     return { type, location: paths.get(path)!.slice(root.length), byteOffset, byteLength };
@@ -256,7 +261,7 @@ async function writeWhole(file: FileHandle, bytes: Uint8Array, begin: number): P
 
 async function handedOver(weights: Weights): Promise<WeightPlan> {
   const given: { path: string; data: Uint8Array }[] = [];
-  const place = async (name: string, type: WeightType, part: Part): Promise<WeightPiece> => {
+  const place = async (name: string, type: DType, part: Part): Promise<WeightPiece> => {
     const data = 'path' in part ? await readPart(part) : bytesOf(part);
     given.push({ path: name, data });
     return { type, location: name, byteLength: data.byteLength };
@@ -286,7 +291,7 @@ async function handedOver(weights: Weights): Promise<WeightPlan> {
 
 async function placed(
   weights: Weights,
-  place: (name: string, type: WeightType, part: Part) => WeightPiece | Promise<WeightPiece>,
+  place: (name: string, type: DType, part: Part) => WeightPiece | Promise<WeightPiece>,
   ask: Ask | undefined,
 ): Promise<Map<string, WeightSource>> {
   const sources = new Map<string, WeightSource>();

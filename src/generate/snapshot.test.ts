@@ -344,9 +344,9 @@ describe('a file is refused, with its path and the reason,', () => {
       [without(ssm), {}, `has no '${ssm}', and the model needs float32[`],
       [[...without(ssm), zeros(ssm, 3)], {}, `has '${ssm}' as float32[3], and the model needs float32[`],
       [
-        [...tensors, { name: 'x', dtype: 'I8', shape: [1], data: new Int8Array(1) }],
+        [...tensors, { name: 'x', dtype: 'I16', shape: [1], data: new Int16Array(1) }],
         {},
-        'the tensor x is I8',
+        'the tensor x is I16',
       ],
     ] as const) {
       const all = { ...metadata, ...said };

@@ -16,19 +16,13 @@ import {
 } from '../checkpoint/index.js';
 import type { HostTensor, MemorySnapshot } from '../engine/index.js';
 import { CheckpointError, SnapshotError } from '../errors.js';
-import type { DType } from '../graph/index.js';
+import { DTYPES, type DType, fromSafetensors } from '../graph/index.js';
 import type { LanguageModel } from './language-model.js';
 
 const FORMAT = 'heddle-state';
 const VERSION = 1;
 
 const SAVE_AGAIN = 'save the state again';
-
-/** How the state's dtypes are stored. */
-const STORED = { float32: 'F32', int64: 'I64', int32: 'I32', bool: 'BOOL' } as const satisfies Record<
-  DType,
-  string
->;
 
 export interface SnapshotParts {
   readonly model: LanguageModel;
@@ -110,7 +104,7 @@ export class Snapshot {
     const tensors: TensorToWrite[] = [
       ...layoutOf(model, tokens.length - since).map(({ name, dtype, dims }) => ({
         name,
-        dtype: STORED[dtype],
+        dtype: DTYPES[dtype].safetensors,
         shape: dims,
         data: async () => (await memory.read([name])).get(name)!.data,
       })),
@@ -256,7 +250,7 @@ function checkLayout(
 }
 
 function hostTensor(path: string, { name, dtype, shape, data }: TypedTensor & { name: string }): HostTensor {
-  const found = (Object.keys(STORED) as DType[]).find((key) => STORED[key] === dtype);
+  const found = fromSafetensors(dtype);
   if (found === undefined) {
     throw new SnapshotError(`${path}: the tensor ${name} is ${dtype}, which no state is: ${SAVE_AGAIN}`);
   }

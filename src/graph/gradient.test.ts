@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor } from '../engine/index.js';
 import { ShapeError } from '../errors.js';
 import { add, cast, detach, exp, fill, gradient, input, multiply, split, sum, type Tensor } from './index.js';
-import { applyOne, defineOperator } from './tensor.js';
+import { applyOne, defineComposite } from './tensor.js';
 import { cpu } from './testing/gradient-check.js';
 
 /** The values of scalars or vectors, by name. */
@@ -89,7 +89,7 @@ describe('with respect to a tensor inside the graph', () => {
 
 describe('a composite without a rule of its own', () => {
   // a^2 b + a, whose operands may depend on each other.
-  const composite = defineOperator<null>({
+  const composite = defineComposite<null>({
     name: 'composite for a test',
     infer: ([a]) => [{ dtype: 'float32', shape: a!.shape }],
     expand: ([a, b]) => [add(multiply(multiply(a!, a!), b!), a!)],
@@ -111,7 +111,7 @@ describe('a composite without a rule of its own', () => {
   });
 
   test('and may hand an operand through', async () => {
-    const through = defineOperator<null>({
+    const through = defineComposite<null>({
       name: 'operand handed through for a test',
       infer: ([a]) => [{ dtype: 'float32', shape: a!.shape }],
       expand: ([a]) => [a!],
@@ -123,7 +123,7 @@ describe('a composite without a rule of its own', () => {
 });
 
 test("other rules are taken instead of an operator's own, also inside composites", async () => {
-  const squared = defineOperator<null>({
+  const squared = defineComposite<null>({
     name: 'exp, squared, for a test',
     infer: ([a]) => [{ dtype: 'float32', shape: a!.shape }],
     expand: ([a]) => [multiply(exp(a!), exp(a!))],

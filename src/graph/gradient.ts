@@ -1,13 +1,13 @@
 /** Reverse-mode differentiation: walks the graph backwards and adds the gradient's nodes to it. */
 import { ShapeError } from '../errors.js';
-import { add } from './ops/arithmetic.js';
 import { fill } from './ops/constant.js';
+import { add } from './ops/elementwise.js';
 import { formatShape, sameShape } from './shape.js';
 import {
   expansionOf,
   type GradientContext,
+  isDifferentiable,
   type Node,
-  type Operator,
   scope,
   type Tensor,
   topologicalOrder,
@@ -62,7 +62,7 @@ function backpropagate(
   }
 
   for (const node of order.reverse()) {
-    if (!dependent.has(node) || boundary.has(node) || !isDifferentiable(node)) continue;
+    if (!dependent.has(node) || boundary.has(node) || !isDifferentiable(node.operator)) continue;
     const outputGradients = node.outputs.map((output) => gradients.get(output));
     if (outputGradients.every((g) => g === undefined)) continue;
     const inputGradients = scope('gradient', () =>
@@ -76,14 +76,13 @@ function backpropagate(
   return parameters.map((parameter) => gradients.get(parameter) ?? fill(parameter.shape, 0));
 }
 
-function isDifferentiable({ operator }: Node): boolean {
-  return operator.gradient !== undefined || operator.expand !== undefined;
-}
-
 function nodesDependingOn(order: readonly Node[], parameters: readonly Tensor[]): Set<Node> {
   const dependent = new Set<Node>(parameters.map((parameter) => parameter.node));
   for (const node of order) {
-    if (isDifferentiable(node) && node.inputs.some((operand) => operand && dependent.has(operand.node)))
+    if (
+      isDifferentiable(node.operator) &&
+      node.inputs.some((operand) => operand && dependent.has(operand.node))
+    )
       dependent.add(node);
   }
   return dependent;
@@ -92,7 +91,7 @@ function nodesDependingOn(order: readonly Node[], parameters: readonly Tensor[])
 type Rule = (outputGradients: (Tensor | undefined)[]) => (Tensor | undefined)[];
 
 function ruleOf(node: Node, dependent: ReadonlySet<Node>, rules: GradientRules): Rule {
-  const operator = node.operator as Operator;
+  const operator = node.operator;
   const needs = (i: number): boolean => {
     const operand = node.inputs[i];
     return operand !== undefined && dependent.has(operand.node);

@@ -1,5 +1,7 @@
 /** Symbolic tensors, their operators and gradients, and their encoding as ONNX. */
+export { DTYPES, type DType, fromSafetensors, type TensorData } from './dtype.js';
 export { type GradientRule, type GradientRules, gradient } from './gradient.js';
+export * from './half.js';
 export {
   type OnnxModel,
   type OnnxOptions,
@@ -7,9 +9,9 @@ export {
   toOnnx,
   type WeightPiece,
   type WeightSource,
-  type WeightType,
-} from './onnx/encode.js';
-export * from './ops/arithmetic.js';
+} from './lower/onnx/encode.js';
+export * from './ops/activation.js';
+export { broadcastTo, reshape, sum, sumTo } from './ops/broadcast.js';
 export * from './ops/constant.js';
 export * from './ops/convolution.js';
 export { either, when } from './ops/either.js';
@@ -25,10 +27,10 @@ export * from './ops/reduce.js';
 export * from './ops/selective-scan.js';
 export * from './shape.js';
 export {
-  DTYPE_BYTES,
-  type DType,
   input,
   inputName,
+  isComposite,
+  isDifferentiable,
   operators,
   scope,
   Tensor,

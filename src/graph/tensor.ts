@@ -1,18 +1,14 @@
 /**
  * Symbolic tensors: an edge of a graph, with its type and the node that makes it. Nothing is computed here.
  *
- * An operator is defined once, with its facets: the rule for its results' types, its gradient, and its ONNX
- * lowering. A *composite* has an expansion into other operators instead of a lowering of its own, and may name
- * one fused ONNX operator for the devices that have it.
+ * An operator is defined once, with its facets: the rule for its results' types, its gradient, and how every target gets
+ * it. Of a *primitive* each target has a lowering. A *composite* is an expansion into other operators, which serves every
+ * target; where a target has a better kernel, the composite names it.
  */
 import { HeddleError, ShapeError } from '../errors.js';
-import type { OnnxBuilder } from './onnx/builder.js';
+import type { DType } from './dtype.js';
+import type { OnnxLowering } from './lower/onnx/builder.js';
 import { canonicalShape, formatShape, normalizeAxis, type Shape } from './shape.js';
-
-export type DType = 'float32' | 'int64' | 'int32' | 'bool';
-
-/** Bytes that an element takes. */
-export const DTYPE_BYTES: Readonly<Record<DType, number>> = { float32: 4, int64: 8, int32: 4, bool: 1 };
 
 export interface TensorType {
   readonly dtype: DType;
@@ -57,29 +53,69 @@ export interface GradientContext<Attributes> {
   needs(input: number): boolean;
 }
 
+/** What primitives and composites share. On its own it is the operator of what is fed, which needs no lowering. */
 export interface Operator<Attributes = unknown> {
   readonly name: string;
   /** The results' types. Throws `ShapeError` (a plain message: the operator and operands are added). */
   infer(inputs: readonly (TensorType | undefined)[], attributes: Attributes): TensorType[];
-  /** dL/d(input) for each input; absent where no gradient flows (comparisons, indices). */
+  /**
+   * dL/d(input) for each input. Without it no gradient flows through a primitive (comparisons, indices), and that of a
+   * composite is its expansion's.
+   */
   gradient?(context: GradientContext<Attributes>): (Tensor | undefined)[];
-  /** Emits ONNX nodes and returns the outputs' names; undefined from a composite means: expand. */
-  lower?(
-    builder: OnnxBuilder,
-    inputs: readonly string[],
-    node: Node<Attributes>,
-  ): readonly string[] | undefined;
-  /** A composite in terms of other operators. */
-  expand?(inputs: Operands, attributes: Attributes): Tensor[];
+}
+
+/** The targets, and how each gets an operator. A new target is a line here: then no primitive compiles without it. */
+export interface Lowerings<Attributes> {
+  readonly onnx: OnnxLowering<Attributes>;
+}
+
+/** Kernels of the targets that have one; where one returns undefined, the composite is expanded. */
+export type Kernels<Attributes> = {
+  readonly [Target in keyof Lowerings<Attributes>]?: (
+    ...context: Parameters<Lowerings<Attributes>[Target]>
+  ) => ReturnType<Lowerings<Attributes>[Target]> | undefined;
+};
+
+export interface Primitive<Attributes = unknown> extends Operator<Attributes> {
+  readonly lower: Lowerings<Attributes>;
+}
+
+export interface Composite<Attributes = unknown> extends Operator<Attributes> {
+  /** The results in terms of other operators. */
+  expand(inputs: Operands, attributes: Attributes): Tensor[];
+  readonly kernels?: Kernels<Attributes>;
+}
+
+export function isPrimitive<A>(operator: Operator<A>): operator is Primitive<A> {
+  return 'lower' in operator;
+}
+
+export function isComposite<A>(operator: Operator<A>): operator is Composite<A> {
+  return 'expand' in operator;
+}
+
+/** Whether a gradient flows through an operator: by a rule of its own, or by that of its expansion. */
+export function isDifferentiable<A>(operator: Operator<A>): boolean {
+  return operator.gradient !== undefined || isComposite(operator);
 }
 
 const registry = new Map<string, Operator<never>>();
 
-/** Registers an operator under its name, which must be new. */
-export function defineOperator<Attributes>(operator: Operator<Attributes>): Operator<Attributes> {
+/** Registers a primitive under its name, which must be new. */
+export function definePrimitive<Attributes>(operator: Primitive<Attributes>): Primitive<Attributes> {
+  return register(operator);
+}
+
+/** Registers a composite under its name, which must be new. */
+export function defineComposite<Attributes>(operator: Composite<Attributes>): Composite<Attributes> {
+  return register(operator);
+}
+
+function register<Kind extends Operator<never>>(operator: Kind): Kind {
   if (registry.has(operator.name))
     throw new HeddleError('internal', `operator ${operator.name} is defined twice`);
-  registry.set(operator.name, operator as unknown as Operator<never>);
+  registry.set(operator.name, operator);
   return operator;
 }
 
@@ -107,8 +143,8 @@ export function scope<T>(name: string, build: () => T): T {
   }
 }
 
-/** Runs a rule about shapes; the `ShapeError` it throws is told the operator, its operands and the layer path. */
-export function explain<T>(operator: string, operands: Operands, rule: () => T): T {
+/** Runs a rule about shapes; to a `ShapeError` that it throws the operator, its operands and the layer path are added. */
+export function withShapeContext<T>(operator: string, operands: Operands, rule: () => T): T {
   try {
     return rule();
   } catch (error) {
@@ -123,7 +159,7 @@ export function explain<T>(operator: string, operands: Operands, rule: () => T):
 
 /** An axis of an operand, counted from the front; negative ones count from the back. */
 export function axisOf(operator: string, x: Tensor, axis: number): number {
-  return explain(operator, [x], () => normalizeAxis(axis, x.rank));
+  return withShapeContext(operator, [x], () => normalizeAxis(axis, x.rank));
 }
 
 /** Adds a node to the graph. Throws `ShapeError` naming the operator, its operands and the layer path. */
@@ -132,7 +168,7 @@ export function apply<Attributes>(
   inputs: Operands,
   attributes: Attributes,
 ): readonly Tensor[] {
-  const types = explain(operator.name, inputs, () =>
+  const types = withShapeContext(operator.name, inputs, () =>
     operator.infer(inputs, attributes).map(({ dtype, shape }) => ({ dtype, shape: canonicalShape(shape) })),
   );
   const outputs: Tensor[] = [];
@@ -163,7 +199,7 @@ interface InputAttributes extends TensorType {
   readonly name: string;
 }
 
-const inputOperator = defineOperator<InputAttributes>({
+const inputOperator = register<Operator<InputAttributes>>({
   name: 'input',
   infer: (_, { dtype, shape }) => [{ dtype, shape }],
 });
@@ -186,7 +222,8 @@ const expansions = new WeakMap<Node, readonly Tensor[]>();
 export function expansionOf(node: Node): readonly Tensor[] {
   let expansion = expansions.get(node);
   if (!expansion) {
-    expansion = scope(node.path, () => node.operator.expand!(node.inputs, node.attributes));
+    const composite = node.operator as Composite;
+    expansion = scope(node.path, () => composite.expand(node.inputs, node.attributes));
     expansions.set(node, expansion);
   }
   return expansion;

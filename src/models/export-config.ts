@@ -3,13 +3,8 @@
  * in which a key that it declares as float holds 1 instead of 1.0. So what is copied keeps its text, and where the fraction was
  * lost, it is put back.
  */
+import { fromSafetensors } from '../graph/index.js';
 import type { StoredDtype } from './folder.js';
-
-export const DTYPE_NAMES: Readonly<Record<StoredDtype, string>> = {
-  F32: 'float32',
-  F16: 'float16',
-  BF16: 'bfloat16',
-};
 
 /** Keys that transformers' configs declare as float, or as a list of such, and whose values are often whole. */
 const FLOATS =
@@ -26,5 +21,5 @@ export function withFractions(text: string): string {
 
 /** `text` with `dtype` and `torch_dtype` saying how the weights are stored. */
 export function withDtype(text: string, dtype: StoredDtype): string {
-  return text.replace(/("(?:torch_)?dtype"\s*:\s*)"\w+"/g, `$1"${DTYPE_NAMES[dtype]}"`);
+  return text.replace(/("(?:torch_)?dtype"\s*:\s*)"\w+"/g, `$1"${fromSafetensors(dtype)}"`);
 }

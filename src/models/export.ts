@@ -6,9 +6,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openWeights, writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
+import { fromSafetensors } from '../graph/index.js';
 import { parseConfig } from './config.js';
 import { formatConfig } from './config-file.js';
-import { DTYPE_NAMES, withDtype, withFractions } from './export-config.js';
+import { withDtype, withFractions } from './export-config.js';
 import { asKnownFamily, type ForeignModel } from './export-hf.js';
 import { writeOnnx } from './export-onnx.js';
 import { tensorsToWrite } from './export-weights.js';
@@ -108,5 +109,6 @@ function isPart({ stored, tieWordEmbeddings, names }: Model, name: string): bool
 
 /** Older readers know the second name only. */
 function dtypeKeys(dtype: StoredDtype): Record<string, string> {
-  return { dtype: DTYPE_NAMES[dtype], torch_dtype: DTYPE_NAMES[dtype] };
+  const name = fromSafetensors(dtype)!;
+  return { dtype: name, torch_dtype: name };
 }

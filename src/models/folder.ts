@@ -13,6 +13,7 @@ import {
 } from '../checkpoint/index.js';
 import type { HostTensor, QuantizedTensor, StoredPart, Weight } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
+import { DTYPES } from '../graph/index.js';
 import type { ParameterPart, ParameterSpec } from '../nn/index.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
 import { type Model, parametersOf } from './model.js';
@@ -29,15 +30,15 @@ export const WEIGHTS_FILE = 'model.safetensors';
 /** What an adapter's folder has in its place (lora-folder.ts). */
 export const ADAPTER_CONFIG_FILE = 'adapter_config.json';
 
-/** How weights are stored; they are float32 in memory. */
-export type StoredDtype = 'F32' | 'F16' | 'BF16';
+/** How weights may be stored so that a device reads them by itself; they are float32 in memory. */
+export const WEIGHT_DTYPES = ['float32', 'float16', 'bfloat16'] as const;
 
-/** Stored dtypes that a device reads by itself. */
-const MAPPED: Readonly<Record<string, StoredPart['dtype']>> = {
-  F32: 'float32',
-  F16: 'float16',
-  BF16: 'bfloat16',
-};
+/** The same, by their names in safetensors files. */
+export type StoredDtype = (typeof DTYPES)[(typeof WEIGHT_DTYPES)[number]]['safetensors'];
+
+function weightDtype(stored: string): (typeof WEIGHT_DTYPES)[number] | undefined {
+  return WEIGHT_DTYPES.find((dtype) => DTYPES[dtype].safetensors === stored);
+}
 
 /**
  * Reads and checks a folder's `config.json`; whoever reads a model begins here, so a folder that a crash left half
@@ -82,7 +83,7 @@ export async function locateWeights(folder: string, model: Model): Promise<Map<s
         continue;
       }
       const parts = places.map(({ path, byteOffset, byteLength, dtype }) => {
-        return { path, byteOffset, byteLength, dtype: MAPPED[dtype] };
+        return { path, byteOffset, byteLength, dtype: weightDtype(dtype) };
       });
       const mappable = parts.every((part) => part.dtype !== undefined);
       weights.set(
@@ -330,7 +331,7 @@ function checkedShape(place: Place, dtype: string, shape: readonly number[]): Pl
 
 function checked(places: Place[]): Place[] {
   for (const { path, name, dtype } of places) {
-    if (!(dtype in MAPPED) && dtype !== 'F64') {
+    if (!weightDtype(dtype) && dtype !== 'F64') {
       throw new CheckpointError(
         `${path}: the tensor ${name} is ${dtype}; weights must be F32, F16, BF16 or F64. Take the checkpoint before it was quantized.`,
       );

@@ -10,7 +10,6 @@ export {
   type ExportPlan,
   planExport,
 } from './export.js';
-export { DTYPE_NAMES } from './export-config.js';
 export { ONNX_DESCRIPTION_FILE, ONNX_FILE, type OnnxDescription } from './export-onnx.js';
 export { FAMILIES } from './families/index.js';
 export { type Fingerprint, fingerprintOf } from './fingerprint.js';

@@ -4,7 +4,7 @@
  * declaration.
  */
 import type { Carry } from '../engine/index.js';
-import { type Dim, DTYPE_BYTES, type DType, type Tensor } from '../graph/index.js';
+import { type Dim, DTYPES, type DType, type Tensor } from '../graph/index.js';
 import type { Parameters } from './parameters.js';
 import type { Observe } from './sight.js';
 
@@ -95,6 +95,6 @@ export function stateBytes(specs: readonly StateSpec[], length: number): number 
       (n, dim) => n * (dim === 'batch' ? 1 : dim === 'past' ? length : (dim as number)),
       1,
     );
-    return total + size * DTYPE_BYTES[dtype];
+    return total + size * DTYPES[dtype].bytes;
   }, 0);
 }

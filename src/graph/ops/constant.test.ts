@@ -4,8 +4,8 @@ import { input } from '../tensor.js';
 import { cpu } from '../testing/gradient-check.js';
 import { prove } from '../testing/prove.js';
 import { uniform } from '../testing/random.js';
+import { sum } from './broadcast.js';
 import { dimension, fill, iota } from './constant.js';
-import { sum } from './reduce.js';
 import { constantCases } from './testing/constant.js';
 
 prove(constantCases);

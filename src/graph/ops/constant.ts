@@ -1,12 +1,16 @@
 /** Values that a graph holds itself: literals, fills, ranges, and the sizes of symbolic dimensions. */
-import { type ConstantData, literal } from '../onnx/builder.js';
+import { type DType, literal, type TensorData } from '../dtype.js';
 import type { Dim, Shape } from '../shape.js';
-import { applyOne, type DType, defineOperator, type Tensor } from '../tensor.js';
+import { applyOne, definePrimitive, type Tensor } from '../tensor.js';
 
-const constantOperator = defineOperator<{ data: ConstantData; dtype: DType; shape: readonly number[] }>({
+const constantOperator = definePrimitive<{ data: TensorData; dtype: DType; shape: readonly number[] }>({
   name: 'constant',
   infer: (_, { dtype, shape }) => [{ dtype, shape }],
-  lower: (builder, _, { attributes }) => [builder.constant(attributes.data, attributes.shape)],
+  lower: {
+    onnx: (builder, _, { attributes }) => [
+      builder.constant(attributes.data, attributes.shape, attributes.dtype),
+    ],
+  },
 });
 
 /** A literal tensor. */
@@ -26,12 +30,14 @@ export function scalar(value: number, dtype: DType = 'float32'): Tensor {
   return applyOne(constantOperator, [], { data: literal(value, dtype), dtype, shape: [] });
 }
 
-const fillOperator = defineOperator<{ shape: Shape; value: number; dtype: DType }>({
+const fillOperator = definePrimitive<{ shape: Shape; value: number; dtype: DType }>({
   name: 'fill',
   infer: (_, { shape, dtype }) => [{ dtype, shape }],
-  lower(builder, _, { attributes: { shape, value, dtype } }) {
-    const element = builder.scalar(value, dtype);
-    return shape.length === 0 ? [element] : builder.emit('Expand', [element, builder.shape(shape)]);
+  lower: {
+    onnx(builder, _, { attributes: { shape, value, dtype } }) {
+      const element = builder.scalar(value, dtype);
+      return shape.length === 0 ? [element] : builder.emit('Expand', [element, builder.shape(shape)]);
+    },
   },
 });
 
@@ -45,14 +51,15 @@ export function zeros(shape: Shape, dtype: DType = 'float32'): Tensor {
   return fill(shape, 0, dtype);
 }
 
-const iotaOperator = defineOperator<{ size: Dim; dtype: 'int64' | 'int32' }>({
+const iotaOperator = definePrimitive<{ size: Dim; dtype: 'int64' | 'int32' }>({
   name: 'iota',
   infer: (_, { size, dtype }) => [{ dtype, shape: [size] }],
-  lower(builder, _, { attributes: { size, dtype } }) {
-    const end = builder.emit('Squeeze', [builder.dim(size)])[0]!;
-    const limit =
-      dtype === 'int64' ? end : builder.emit('Cast', [end], { attributes: { to: { int: 6 } } })[0]!;
-    return builder.emit('Range', [builder.scalar(0, dtype), limit, builder.scalar(1, dtype)]);
+  lower: {
+    onnx(builder, _, { attributes: { size, dtype } }) {
+      const end = builder.emit('Squeeze', [builder.dim(size)])[0]!;
+      const limit = dtype === 'int64' ? end : builder.cast(end, dtype);
+      return builder.emit('Range', [builder.scalar(0, dtype), limit, builder.scalar(1, dtype)]);
+    },
   },
 });
 
@@ -61,10 +68,12 @@ export function iota(size: Dim, dtype: 'int64' | 'int32' = 'int64'): Tensor {
   return applyOne(iotaOperator, [], { size, dtype });
 }
 
-const dimensionOperator = defineOperator<{ dim: Dim }>({
+const dimensionOperator = definePrimitive<{ dim: Dim }>({
   name: 'dimension',
   infer: () => [{ dtype: 'int64', shape: [] }],
-  lower: (builder, _, { attributes }) => builder.emit('Squeeze', [builder.dim(attributes.dim)]),
+  lower: {
+    onnx: (builder, _, { attributes }) => builder.emit('Squeeze', [builder.dim(attributes.dim)]),
+  },
 });
 
 /** The value of a dimension at run time, as an int64 scalar. */

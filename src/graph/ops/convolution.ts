@@ -1,14 +1,14 @@
 /** The causal depthwise convolution with which state-space layers mix neighbouring tokens, and its state. */
 import { ShapeError } from '../../errors.js';
 import { addDims, type Dim, sameShape } from '../shape.js';
-import { apply, defineOperator, type Tensor } from '../tensor.js';
-import { add, multiply } from './arithmetic.js';
+import { apply, defineComposite, type Tensor } from '../tensor.js';
+import { reshape, sum } from './broadcast.js';
 import { fill, zeros } from './constant.js';
-import { concat, pad, reshape, reverse, slice, transpose } from './layout.js';
+import { add, multiply } from './elementwise.js';
+import { concat, pad, reverse, slice, transpose } from './layout.js';
 import { matmul } from './matmul.js';
-import { sum } from './reduce.js';
 
-const convolutionOperator = defineOperator<null>({
+const convolutionOperator = defineComposite<null>({
   name: 'causalConvolution',
   infer([x, weight, bias, state]) {
     const [batch, sequence, channels] = x!.shape;
@@ -60,15 +60,17 @@ const convolutionOperator = defineOperator<null>({
       state && needs(3) ? slice(dPadded!, 1, 0, width - 1) : undefined,
     ];
   },
-  lower(builder, inputs, { inputs: [x, weight] }) {
-    // Of width 1 it has no state, and an empty one makes WebGPU's kernel end the process.
-    if (weight!.shape[2] === 1 || !builder.fused.has('CausalConvWithState')) return undefined;
-    if (x!.shape[1] === 1 && !builder.fused.has('CausalConvWithState+token')) return undefined;
-    return builder.emit('CausalConvWithState', inputs, {
-      domain: 'com.microsoft',
-      attributes: { channels_last: { int: 1 } },
-      outputs: 2,
-    });
+  kernels: {
+    onnx(builder, inputs, { inputs: [x, weight] }) {
+      // Of width 1 it has no state, and an empty one makes WebGPU's kernel end the process.
+      if (weight!.shape[2] === 1 || !builder.fused.has('CausalConvWithState')) return undefined;
+      if (x!.shape[1] === 1 && !builder.fused.has('CausalConvWithState+token')) return undefined;
+      return builder.emit('CausalConvWithState', inputs, {
+        domain: 'com.microsoft',
+        attributes: { channels_last: { int: 1 } },
+        outputs: 2,
+      });
+    },
   },
   expand([x, weight, bias, state]) {
     const width = weight!.shape[2] as number;

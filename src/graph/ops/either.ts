@@ -1,7 +1,7 @@
 /** One of two parts of the graph, of which only that one is computed. */
 import { ShapeError } from '../../errors.js';
 import { type Dim, type Shape, sameShape } from '../shape.js';
-import { apply, defineOperator, nextSerial, type Tensor } from '../tensor.js';
+import { apply, definePrimitive, nextSerial, type Tensor } from '../tensor.js';
 import { type Body, bodyOf } from './body.js';
 
 interface EitherAttributes {
@@ -10,7 +10,7 @@ interface EitherAttributes {
   readonly shapes: readonly Shape[];
 }
 
-const eitherOperator = defineOperator<EitherAttributes>({
+const eitherOperator = definePrimitive<EitherAttributes>({
   name: 'either',
   infer(_, { branches: [one, other], shapes }) {
     for (const [i, { dtype, shape }] of one.results.entries()) {
@@ -21,19 +21,18 @@ const eitherOperator = defineOperator<EitherAttributes>({
     }
     return one.results.map(({ dtype }, i) => ({ dtype, shape: shapes[i]! }));
   },
-  lower(builder, _, { attributes: { flag, branches } }) {
-    const [size] = builder.emit('Squeeze', [builder.dim(flag)]) as [string];
-    const [isSet] = builder.emit('Cast', [size], { attributes: { to: { int: BOOL } } }) as [string];
-    const [one, other] = branches.map((branch) => ({ graph: builder.subgraph(branch) }));
-    return builder.emit('If', [isSet], {
-      attributes: { then_branch: one!, else_branch: other! },
-      outputs: branches[0].results.length,
-    });
+  lower: {
+    onnx(builder, _, { attributes: { flag, branches } }) {
+      const [size] = builder.emit('Squeeze', [builder.dim(flag)]) as [string];
+      const isSet = builder.cast(size, 'bool');
+      const [one, other] = branches.map((branch) => ({ graph: builder.subgraph(branch) }));
+      return builder.emit('If', [isSet], {
+        attributes: { then_branch: one!, else_branch: other! },
+        outputs: branches[0].results.length,
+      });
+    },
   },
 });
-
-/** ONNX's number of the type. */
-const BOOL = 9;
 
 let built = 0;
 

@@ -1,16 +1,18 @@
-/** Operators of one operand: values, gradients, overflow, and where no gradient flows. */
+/** Element-wise operators: values, gradients, overflow, ties, and where no gradient flows. */
 import { describe, expect, test } from 'vitest';
 import { float32 } from '../../engine/index.js';
 import { gradient } from '../gradient.js';
 import { input, type Tensor } from '../tensor.js';
 import { cpu } from '../testing/gradient-check.js';
 import { prove } from '../testing/prove.js';
-import { add, multiply } from './arithmetic.js';
-import { absolute, cast, detach, sigmoid, silu, softplus } from './elementwise.js';
-import { sum } from './reduce.js';
-import { elementwiseCases } from './testing/elementwise.js';
+import { silu } from './activation.js';
+import { sum } from './broadcast.js';
+import { absolute, add, cast, detach, maximum, minimum, multiply, sigmoid, softplus } from './elementwise.js';
+import { binaryCases } from './testing/binary.js';
+import { unaryCases } from './testing/unary.js';
 
-prove(elementwiseCases);
+prove(binaryCases);
+prove(unaryCases);
 
 /** f(x) and df/dx at some points. */
 async function evaluate(f: (x: Tensor) => Tensor, points: readonly number[]) {
@@ -52,5 +54,22 @@ describe('where no gradient flows', () => {
 
   test('the derivative of |x| at 0 is 1', async () => {
     expect((await evaluate(absolute, [0])).slopes).toEqual([1]);
+  });
+});
+
+describe('ties', () => {
+  test.each([
+    ['maximum', maximum],
+    ['minimum', minimum],
+  ])('the gradient of %s goes to its first operand', async (_, operator) => {
+    const a = input('a', 'float32', [3]);
+    const b = input('b', 'float32', [3]);
+    const [da, db] = gradient(sum(operator(a, b)), [a, b]);
+    const executable = await (await cpu()).compile({ outputs: { da: da!, db: db! } });
+    const same = float32([-1, 0, 2], [3]);
+    const results = await executable.run({ a: same, b: same });
+    expect([...results.da!.data]).toEqual([1, 1, 1]);
+    expect([...results.db!.data]).toEqual([0, 0, 0]);
+    await executable.dispose();
   });
 });

@@ -1,60 +1,190 @@
-/** Element-wise operators of one operand. */
+/** Element-wise operators: of two operands with NumPy's broadcasting, of one, and choices between two. */
 import { ShapeError } from '../../errors.js';
-import { ELEMENT_TYPES } from '../onnx/proto.js';
+import type { DType } from '../dtype.js';
+import { onnxNode } from '../lower/onnx/builder.js';
+import { broadcastShapes, sameShape } from '../shape.js';
 import {
   applyOne,
-  type DType,
-  defineOperator,
-  expansionIsUsed,
-  type Node,
-  type Operator,
+  definePrimitive,
+  type Lowerings,
+  type Primitive,
   type Tensor,
   type TensorType,
 } from '../tensor.js';
-import { add, divide, less, maximum, multiply, subtract, where } from './arithmetic.js';
+import { sumTo } from './broadcast.js';
+import { lift } from './constant.js';
+import { floatOnly } from './infer.js';
+
+type Inputs = readonly (TensorType | undefined)[];
+type Partial = (
+  g: Tensor,
+  a: Tensor,
+  b: Tensor,
+  output: Tensor,
+) => [(() => Tensor) | undefined, (() => Tensor) | undefined];
+
+function binary(
+  name: string,
+  lower: Lowerings<null>,
+  result: DType | undefined,
+  partial?: Partial,
+): Primitive<null> {
+  return definePrimitive<null>({
+    name,
+    infer(inputs: Inputs) {
+      const [a, b] = inputs as [TensorType, TensorType];
+      if (a.dtype !== b.dtype) throw new ShapeError('both operands must have the same dtype');
+      const shape = broadcastShapes(a.shape, b.shape);
+      if (!shape) throw new ShapeError('the shapes do not broadcast');
+      return [{ dtype: result ?? a.dtype, shape }];
+    },
+    ...(partial && {
+      gradient({ inputs, outputs, outputGradients: [g], needs }) {
+        const [a, b] = inputs as [Tensor, Tensor];
+        const parts = partial(g!, a, b, outputs[0]!);
+        return [a, b].map((operand, i) => {
+          const part = needs(i) ? parts[i]?.() : undefined;
+          return part && !sameShape(part.shape, operand.shape) ? sumTo(part, operand.shape) : part;
+        });
+      },
+    }),
+    lower,
+  });
+}
+
+type Value = Tensor | number;
+
+function pair(operator: Primitive<null>): (a: Value, b: Value) => Tensor {
+  return (a, b) => applyOne(operator, [lift(a, b), lift(b, a)], null);
+}
+
+/** a + b */
+export const add = pair(binary('add', { onnx: onnxNode('Add') }, undefined, (g) => [() => g, () => g]));
+
+/** a - b */
+export const subtract = pair(
+  binary('subtract', { onnx: onnxNode('Sub') }, undefined, (g) => [() => g, () => negate(g)]),
+);
+
+/** a * b */
+export const multiply = pair(
+  binary('multiply', { onnx: onnxNode('Mul') }, undefined, (g, a, b) => [
+    () => multiply(g, b),
+    () => multiply(g, a),
+  ]),
+);
+
+/** a / b */
+export const divide = pair(
+  binary('divide', { onnx: onnxNode('Div') }, undefined, (g, _, b, y) => [
+    () => divide(g, b),
+    () => negate(divide(multiply(g, y), b)),
+  ]),
+);
+
+/** a ** b for a > 0 */
+export const power = pair(
+  binary('power', { onnx: onnxNode('Pow') }, undefined, (g, a, b, y) => [
+    () => multiply(g, multiply(b, power(a, subtract(b, 1)))),
+    () => multiply(g, multiply(y, log(a))),
+  ]),
+);
+
+/** The larger of a and b; where they are equal the gradient goes to a. */
+export const maximum = pair(
+  binary('maximum', { onnx: onnxNode('Max') }, undefined, (g, a, b) => [
+    () => where(greaterOrEqual(a, b), g, 0),
+    () => where(greaterOrEqual(a, b), 0, g),
+  ]),
+);
+
+/** The smaller of a and b; where they are equal the gradient goes to a. */
+export const minimum = pair(
+  binary('minimum', { onnx: onnxNode('Min') }, undefined, (g, a, b) => [
+    () => where(lessOrEqual(a, b), g, 0),
+    () => where(lessOrEqual(a, b), 0, g),
+  ]),
+);
+
+export const less = pair(binary('less', { onnx: onnxNode('Less') }, 'bool'));
+export const lessOrEqual = pair(binary('lessOrEqual', { onnx: onnxNode('LessOrEqual') }, 'bool'));
+export const equal = pair(binary('equal', { onnx: onnxNode('Equal') }, 'bool'));
+export const and = pair(binary('and', { onnx: onnxNode('And') }, 'bool'));
+export const or = pair(binary('or', { onnx: onnxNode('Or') }, 'bool'));
+/** a > b */
+export const greater = (a: Value, b: Value): Tensor => less(b, a);
+/** a >= b */
+export const greaterOrEqual = (a: Value, b: Value): Tensor => lessOrEqual(b, a);
 
 function unary(
   name: string,
-  onnx: string,
+  lower: Lowerings<null>,
   derivative: (g: Tensor, x: Tensor, y: Tensor) => Tensor,
 ): (x: Tensor) => Tensor {
-  const operator: Operator<null> = defineOperator<null>({
+  const operator: Primitive<null> = definePrimitive<null>({
     name,
     infer: floatOnly,
     gradient: ({ inputs, outputs, outputGradients: [g] }) => [derivative(g!, inputs[0]!, outputs[0]!)],
-    lower: (builder, inputs) => builder.emit(onnx, inputs),
+    lower,
   });
   return (x) => applyOne(operator, [x], null);
 }
 
-function floatOnly(inputs: readonly (TensorType | undefined)[]): TensorType[] {
-  const x = inputs[0]!;
-  if (x.dtype !== 'float32') throw new ShapeError('the operand must be float32');
-  return [{ dtype: x.dtype, shape: x.shape }];
-}
-
-export const negate = unary('negate', 'Neg', (g) => negate(g));
-export const exp = unary('exp', 'Exp', (g, _, y) => multiply(g, y));
-export const log = unary('log', 'Log', (g, x) => divide(g, x));
-export const sqrt = unary('sqrt', 'Sqrt', (g, _, y) => divide(multiply(g, 0.5), y));
-export const sin = unary('sin', 'Sin', (g, x) => multiply(g, cos(x)));
-export const cos = unary('cos', 'Cos', (g, x) => negate(multiply(g, sin(x))));
-export const tanh = unary('tanh', 'Tanh', (g, _, y) => multiply(g, subtract(1, multiply(y, y))));
+export const negate = unary('negate', { onnx: onnxNode('Neg') }, (g) => negate(g));
+export const exp = unary('exp', { onnx: onnxNode('Exp') }, (g, _, y) => multiply(g, y));
+export const log = unary('log', { onnx: onnxNode('Log') }, (g, x) => divide(g, x));
+export const sqrt = unary('sqrt', { onnx: onnxNode('Sqrt') }, (g, _, y) => divide(multiply(g, 0.5), y));
+export const sin = unary('sin', { onnx: onnxNode('Sin') }, (g, x) => multiply(g, cos(x)));
+export const cos = unary('cos', { onnx: onnxNode('Cos') }, (g, x) => negate(multiply(g, sin(x))));
+export const tanh = unary('tanh', { onnx: onnxNode('Tanh') }, (g, _, y) =>
+  multiply(g, subtract(1, multiply(y, y))),
+);
 /** 1 / (1 + exp(-x)) */
-export const sigmoid = unary('sigmoid', 'Sigmoid', (g, _, y) => multiply(g, subtract(y, multiply(y, y))));
+export const sigmoid = unary('sigmoid', { onnx: onnxNode('Sigmoid') }, (g, _, y) =>
+  multiply(g, subtract(y, multiply(y, y))),
+);
 /** log(1 + exp(x)) */
-export const softplus = unary('softplus', 'Softplus', (g, x) => multiply(g, sigmoid(x)));
+export const softplus = unary('softplus', { onnx: onnxNode('Softplus') }, (g, x) => multiply(g, sigmoid(x)));
 /** |x|; its derivative at 0 is taken as 1. */
-export const absolute = unary('absolute', 'Abs', (g, x) => where(less(x, 0), negate(g), g));
+export const absolute = unary('absolute', { onnx: onnxNode('Abs') }, (g, x) =>
+  where(less(x, 0), negate(g), g),
+);
 /** The error function. */
-export const erf = unary('erf', 'Erf', (g, x) =>
+export const erf = unary('erf', { onnx: onnxNode('Erf') }, (g, x) =>
   multiply(g, multiply(2 / Math.sqrt(Math.PI), exp(negate(multiply(x, x))))),
 );
 
-const notOperator = defineOperator<null>({
+const whereOperator = definePrimitive<null>({
+  name: 'where',
+  infer(inputs) {
+    const [condition, a, b] = inputs as [TensorType, TensorType, TensorType];
+    if (condition.dtype !== 'bool') throw new ShapeError('the condition must be bool');
+    if (a.dtype !== b.dtype) throw new ShapeError('both branches must have the same dtype');
+    const branches = broadcastShapes(a.shape, b.shape);
+    const shape = branches && broadcastShapes(condition.shape, branches);
+    if (!shape) throw new ShapeError('the shapes do not broadcast');
+    return [{ dtype: a.dtype, shape }];
+  },
+  gradient({ inputs, outputGradients: [g], needs }) {
+    const [condition, a, b] = inputs as [Tensor, Tensor, Tensor];
+    return [
+      undefined,
+      needs(1) ? sumTo(where(condition, g!, 0), a.shape) : undefined,
+      needs(2) ? sumTo(where(condition, 0, g!), b.shape) : undefined,
+    ];
+  },
+  lower: { onnx: onnxNode('Where') },
+});
+
+/** a where the condition holds, else b. */
+export function where(condition: Tensor, a: Value, b: Value): Tensor {
+  return applyOne(whereOperator, [condition, lift(a, b), lift(b, a)], null);
+}
+
+const notOperator = definePrimitive<null>({
   name: 'not',
   infer: ([x]) => [{ dtype: 'bool', shape: x!.shape }],
-  lower: (builder, inputs) => builder.emit('Not', inputs),
+  lower: { onnx: onnxNode('Not') },
 });
 
 /** Logical negation. */
@@ -62,11 +192,10 @@ export function not(x: Tensor): Tensor {
   return applyOne(notOperator, [x], null);
 }
 
-const castOperator = defineOperator<{ to: DType }>({
+const castOperator = definePrimitive<{ to: DType }>({
   name: 'cast',
   infer: ([x], { to }) => [{ dtype: to, shape: x!.shape }],
-  lower: (builder, inputs, { attributes }) =>
-    builder.emit('Cast', inputs, { attributes: { to: { int: ELEMENT_TYPES[attributes.to] } } }),
+  lower: { onnx: (builder, [x], { attributes }) => [builder.cast(x!, attributes.to)] },
 });
 
 /** Converts to another dtype. No gradient flows: integers and truth values have none. */
@@ -74,74 +203,13 @@ export function cast(x: Tensor, to: DType): Tensor {
   return x.dtype === to ? x : applyOne(castOperator, [x], { to });
 }
 
-const detachOperator = defineOperator<null>({
+const detachOperator = definePrimitive<null>({
   name: 'detach',
   infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
-  lower: (_, inputs) => inputs,
+  lower: { onnx: (_, inputs) => inputs },
 });
 
 /** x, through which no gradient flows. */
 export function detach(x: Tensor): Tensor {
   return applyOne(detachOperator, [x], null);
-}
-
-const siluOperator = defineOperator<null>({
-  name: 'silu',
-  infer: floatOnly,
-  gradient({ inputs, outputs, outputGradients: [g] }) {
-    // (x s)' = s + x s (1 - s) with s = sigmoid(x): what the output already holds is not computed again.
-    const s = sigmoid(inputs[0]!);
-    const y = outputs[0]!;
-    return [multiply(g!, add(s, subtract(y, multiply(y, s))))];
-  },
-  lower(builder, inputs) {
-    if (!builder.fused.has('QuickGelu')) return undefined;
-    return builder.emit('QuickGelu', inputs, {
-      domain: 'com.microsoft',
-      attributes: { alpha: { float: 1 } },
-    });
-  },
-  expand: ([x]) => [multiply(x!, sigmoid(x!))],
-});
-
-/** x * sigmoid(x) */
-export function silu(x: Tensor): Tensor {
-  return applyOne(siluOperator, [x], null);
-}
-
-/** max(x, 0); its derivative at 0 is taken as 1. */
-export function relu(x: Tensor): Tensor {
-  return maximum(x, 0);
-}
-
-/** max(x, 0)^2 (So et al., 2021) */
-export function relu2(x: Tensor): Tensor {
-  const positive = relu(x);
-  return multiply(positive, positive);
-}
-
-/** x * P(z < x) for a standard normal z (Hendrycks & Gimpel, 2016), exactly. */
-export function gelu(x: Tensor): Tensor {
-  // ONNX Runtime knows this form, and computes it in one pass.
-  return multiply(multiply(x, 0.5), add(erf(divide(x, Math.SQRT2)), 1));
-}
-
-const geluTanhOperator = defineOperator<null>({
-  name: 'geluTanh',
-  infer: floatOnly,
-  lower(builder, inputs, node) {
-    // The kernel takes no scalars.
-    const fits = builder.fused.has('FastGelu') && node.outputs[0]!.rank > 0;
-    if (!fits || expansionIsUsed(node as Node, builder.used)) return undefined;
-    return builder.emit('FastGelu', inputs, { domain: 'com.microsoft' });
-  },
-  expand([x]) {
-    const cubic = add(x!, multiply(multiply(x!, multiply(x!, x!)), 0.044715));
-    return [multiply(multiply(x!, 0.5), add(tanh(multiply(cubic, Math.sqrt(2 / Math.PI))), 1))];
-  },
-});
-
-/** `gelu` approximated with a tanh, as some checkpoints were trained. */
-export function geluTanh(x: Tensor): Tensor {
-  return applyOne(geluTanhOperator, [x], null);
 }

@@ -3,21 +3,21 @@
  * expert computes every token, which is what a gradient needs; the fused forms compute only what was chosen.
  */
 import { ShapeError } from '../../errors.js';
-import { type OnnxBuilder, valueInfo } from '../onnx/builder.js';
+import { type OnnxBuilder, valueInfo } from '../lower/onnx/builder.js';
 import { formatShape, type Shape, sameShape } from '../shape.js';
 import {
   applyOne,
-  defineOperator,
+  defineComposite,
   expansionIsUsed,
   type Node,
   type Tensor,
   type TensorType,
 } from '../tensor.js';
-import { multiply } from './arithmetic.js';
-import { relu2, silu } from './elementwise.js';
-import { reshape, split, transpose } from './layout.js';
+import { relu2, silu } from './activation.js';
+import { reshape, sum } from './broadcast.js';
+import { multiply } from './elementwise.js';
+import { split, transpose } from './layout.js';
 import { matmul } from './matmul.js';
-import { sum } from './reduce.js';
 
 /** `swiglu`: silu of the first half of `up`'s rows, times the second half. `relu2`: max(., 0)^2. */
 export type ExpertActivation = 'swiglu' | 'relu2';
@@ -28,7 +28,7 @@ export interface ExpertOptions {
   readonly perToken: number;
 }
 
-const expertsOperator = defineOperator<ExpertOptions>({
+const expertsOperator = defineComposite<ExpertOptions>({
   name: 'experts',
   infer(inputs, { activation, perToken }) {
     const [x, weights, up, down] = inputs as [TensorType, TensorType, TensorType, TensorType];
@@ -48,13 +48,15 @@ const expertsOperator = defineOperator<ExpertOptions>({
     }
     return [{ dtype: 'float32', shape: [tokens!, hidden!] }];
   },
-  lower(builder, inputs, node) {
-    // A gradient has every expert compute every token, and then there is nothing left to save.
-    if (expansionIsUsed(node as Node, builder.used)) return undefined;
-    if (node.attributes.activation === 'swiglu') {
-      return builder.fused.has('MoE') ? lowerToMoE(builder, inputs, node) : undefined;
-    }
-    return builder.fused.has('NonZero') ? lowerToLoop(builder, inputs, node) : undefined;
+  kernels: {
+    onnx(builder, inputs, node) {
+      // A gradient has every expert compute every token, and then there is nothing left to save.
+      if (expansionIsUsed(node as Node, builder.used)) return undefined;
+      if (node.attributes.activation === 'swiglu') {
+        return builder.fused.has('MoE') ? lowerToMoE(builder, inputs, node) : undefined;
+      }
+      return builder.fused.has('NonZero') ? lowerToLoop(builder, inputs, node) : undefined;
+    },
   },
   expand([x, weights, up, down], { activation }) {
     const [count, , size] = down!.shape as readonly [number, number, number];
@@ -81,7 +83,7 @@ function lowerToMoE(
   const rows = inputs[2]!.shape[1] as number;
   // It wants the rows of gate and value in turns. Of constant weights this leaves no more than another order.
   const turns = BigInt64Array.from({ length: rows }, (_, i) => BigInt((i % 2) * (rows / 2) + (i >> 1)));
-  const [interleaved] = builder.emit('Gather', [up!, builder.constant(turns, [rows])], {
+  const [interleaved] = builder.emit('Gather', [up!, builder.constant(turns, [rows], 'int64')], {
     attributes: { axis: { int: 1 } },
   });
   const [positive] = builder.emit('Max', [weights!, builder.scalar(1e-37)]);
@@ -98,8 +100,8 @@ function lowerToMoE(
     },
   });
   const [total] = builder.emit('ReduceSum', [weights!, builder.ints([1])]);
-  // Where nothing needs x any more, the kernel writes its result over it, and reads it after that: so x is needed here.
-  const never = builder.constant(new Uint8Array([0]), []);
+  // ORT's MoE may write its result into x's buffer while it still reads x, unless x is used later: this Where uses it.
+  const never = builder.scalar(0, 'bool');
   const [whole] = builder.emit('Where', [never, x!, mixed!]);
   return builder.emit('Mul', [whole!, total!]);
 }
@@ -120,7 +122,7 @@ function lowerToLoop(
 
   const body = builder.inner();
   const names = { iteration: `${used}/iteration`, condition: `${used}/condition`, sum: `${used}/sum` };
-  const proceed = body.constant(new Uint8Array([1]), []);
+  const proceed = body.scalar(1, 'bool');
   const [expert] = body.emit('Gather', [used!, names.iteration]);
   const ofExpert = (matrix: string): string => body.emit('Gather', [matrix, expert!])[0]!;
   const product = (rows: string, matrix: string): string =>

@@ -1,34 +1,43 @@
 /** Operators that pick elements by index, put them back, and find the largest. */
 import { ShapeError } from '../../errors.js';
-import { ELEMENT_TYPES } from '../onnx/proto.js';
 import { type Dim, formatShape, multiplyDims, type Shape, sameShape } from '../shape.js';
-import { apply, applyOne, axisOf, defineOperator, type Tensor, type TensorType } from '../tensor.js';
+import {
+  apply,
+  applyOne,
+  axisOf,
+  defineComposite,
+  definePrimitive,
+  type Tensor,
+  type TensorType,
+} from '../tensor.js';
+import { broadcastTo, reshape } from './broadcast.js';
 import { zeros } from './constant.js';
-import { broadcastTo, reshape } from './layout.js';
 
 function expectIndices({ dtype }: TensorType): void {
   if (dtype !== 'int64' && dtype !== 'int32') throw new ShapeError('the indices must be integers');
 }
 
-const gatherOperator = defineOperator<null>({
+const gatherOperator = definePrimitive<null>({
   name: 'gather',
   infer([table, indices]) {
     expectIndices(indices!);
     return [{ dtype: table!.dtype, shape: [...indices!.shape, ...table!.shape.slice(1)] }];
   },
   gradient: ({ inputs, outputGradients: [g] }) => [scatterRows(inputs[0]!.shape, inputs[1]!, g!), undefined],
-  lower(builder, inputs) {
-    const table = builder.quantized.get(inputs[0]!);
-    if (!table) return builder.emit('Gather', inputs, { attributes: { axis: { int: 0 } } });
-    return builder.emit('GatherBlockQuantized', [table.codes(false), inputs[1]!, table.scales()], {
-      domain: 'com.microsoft',
-      attributes: {
-        bits: { int: table.bits },
-        block_size: { int: table.block },
-        gather_axis: { int: 0 },
-        quantize_axis: { int: 1 },
-      },
-    });
+  lower: {
+    onnx(builder, inputs) {
+      const table = builder.quantized.get(inputs[0]!);
+      if (!table) return builder.emit('Gather', inputs, { attributes: { axis: { int: 0 } } });
+      return builder.emit('GatherBlockQuantized', [table.codes(false), inputs[1]!, table.scales()], {
+        domain: 'com.microsoft',
+        attributes: {
+          bits: { int: table.bits },
+          block_size: { int: table.block },
+          gather_axis: { int: 0 },
+          quantize_axis: { int: 1 },
+        },
+      });
+    },
   },
 });
 
@@ -37,7 +46,7 @@ export function gather(table: Tensor, indices: Tensor): Tensor {
   return applyOne(gatherOperator, [table, indices], null);
 }
 
-const scatterRowsOperator = defineOperator<{ shape: Shape }>({
+const scatterRowsOperator = defineComposite<{ shape: Shape }>({
   name: 'scatterRows',
   infer([indices, rows], { shape }) {
     expectIndices(indices!);
@@ -47,15 +56,17 @@ const scatterRowsOperator = defineOperator<{ shape: Shape }>({
     return [{ dtype: rows!.dtype, shape }];
   },
   gradient: ({ inputs, outputGradients: [g] }) => [undefined, gather(g!, inputs[0]!)],
-  lower(builder, [indices, rows], { attributes: { shape }, inputs }) {
-    if (!builder.fused.has('ScatterND')) return undefined;
-    const zero = builder.scalar(0, inputs[1]!.dtype);
-    const table = builder.emit('Expand', [zero, builder.shape(shape)])[0]!;
-    const places = builder.emit('Cast', [indices!], { attributes: { to: { int: ELEMENT_TYPES.int64 } } })[0]!;
-    const positions = builder.emit('Unsqueeze', [places, builder.ints([inputs[0]!.rank])])[0]!;
-    return builder.emit('ScatterND', [table, positions, rows!], {
-      attributes: { reduction: { string: 'add' } },
-    });
+  kernels: {
+    onnx(builder, [indices, rows], { attributes: { shape }, inputs }) {
+      if (!builder.fused.has('ScatterND')) return undefined;
+      const zero = builder.scalar(0, inputs[1]!.dtype);
+      const table = builder.emit('Expand', [zero, builder.shape(shape)])[0]!;
+      const places = builder.cast(indices!, 'int64');
+      const positions = builder.emit('Unsqueeze', [places, builder.ints([inputs[0]!.rank])])[0]!;
+      return builder.emit('ScatterND', [table, positions, rows!], {
+        attributes: { reduction: { string: 'add' } },
+      });
+    },
   },
   expand([indices, rows], { shape }) {
     const count = multiplyDims(indices!.shape);
@@ -71,7 +82,7 @@ export function scatterRows(shape: Shape, indices: Tensor, rows: Tensor): Tensor
   return applyOne(scatterRowsOperator, [indices, rows], { shape });
 }
 
-const gatherElementsOperator = defineOperator<{ axis: number }>({
+const gatherElementsOperator = definePrimitive<{ axis: number }>({
   name: 'gatherElements',
   infer([x, indices], { axis }) {
     expectIndices(indices!);
@@ -85,8 +96,10 @@ const gatherElementsOperator = defineOperator<{ axis: number }>({
     scatterElements(zeros(x!.shape), indices!, g!, axis),
     undefined,
   ],
-  lower: (builder, inputs, { attributes }) =>
-    builder.emit('GatherElements', inputs, { attributes: { axis: { int: attributes.axis } } }),
+  lower: {
+    onnx: (builder, inputs, { attributes }) =>
+      builder.emit('GatherElements', inputs, { attributes: { axis: { int: attributes.axis } } }),
+  },
 });
 
 /** y[..., i, ...] = x[..., indices[..., i, ...], ...] along `axis`; all other axes agree. */
@@ -94,7 +107,7 @@ export function gatherElements(x: Tensor, indices: Tensor, axis: number): Tensor
   return applyOne(gatherElementsOperator, [x, indices], { axis: axisOf('gatherElements', x, axis) });
 }
 
-const scatterElementsOperator = defineOperator<{ axis: number }>({
+const scatterElementsOperator = definePrimitive<{ axis: number }>({
   name: 'scatterElements',
   infer([x, indices, updates]) {
     expectIndices(indices!);
@@ -107,10 +120,12 @@ const scatterElementsOperator = defineOperator<{ axis: number }>({
     undefined,
     gatherElements(g!, indices!, axis),
   ],
-  lower: (builder, inputs, { attributes }) =>
-    builder.emit('ScatterElements', inputs, {
-      attributes: { axis: { int: attributes.axis }, reduction: { string: 'add' } },
-    }),
+  lower: {
+    onnx: (builder, inputs, { attributes }) =>
+      builder.emit('ScatterElements', inputs, {
+        attributes: { axis: { int: attributes.axis }, reduction: { string: 'add' } },
+      }),
+  },
 });
 
 /** `x` with `updates` added at `indices` along `axis`. */
@@ -120,7 +135,7 @@ export function scatterElements(x: Tensor, indices: Tensor, updates: Tensor, axi
   });
 }
 
-const topKOperator = defineOperator<{ k: Dim; axis: number }>({
+const topKOperator = definePrimitive<{ k: Dim; axis: number }>({
   name: 'topK',
   infer([x], { k, axis }) {
     const size = x!.shape[axis]!;
@@ -136,8 +151,10 @@ const topKOperator = defineOperator<{ k: Dim; axis: number }>({
   gradient: ({ inputs: [x], outputs, attributes: { axis }, outputGradients: [g] }) => [
     g && scatterElements(zeros(x!.shape), outputs[1]!, g, axis),
   ],
-  lower: (builder, [x], { attributes: { k, axis } }) =>
-    builder.emit('TopK', [x!, builder.dim(k)], { attributes: { axis: { int: axis } }, outputs: 2 }),
+  lower: {
+    onnx: (builder, [x], { attributes: { k, axis } }) =>
+      builder.emit('TopK', [x!, builder.dim(k)], { attributes: { axis: { int: axis } }, outputs: 2 }),
+  },
 });
 
 /** The k largest along `axis`, largest first, and their int64 indices; of equal ones the earlier comes first. */

@@ -1,57 +1,10 @@
-/** Operators that rearrange elements without computing: reshape, transpose, repeat, join, cut, mirror. */
+/** Operators that rearrange elements without computing: transpose, join, cut, mirror. */
 import { ShapeError } from '../../errors.js';
-import {
-  addDims,
-  broadcastShapes,
-  type Dim,
-  divideDim,
-  formatShape,
-  multiplyDims,
-  type Shape,
-  sameShape,
-} from '../shape.js';
-import { apply, applyOne, axisOf, defineOperator, explain, type Tensor, type TensorType } from '../tensor.js';
+import { addDims, type Dim, formatShape, multiplyDims } from '../shape.js';
+import { apply, applyOne, axisOf, definePrimitive, type Tensor, type TensorType } from '../tensor.js';
 import { zeros } from './constant.js';
-import { sumTo } from './reduce.js';
 
-const reshapeOperator = defineOperator<{ shape: Shape }>({
-  name: 'reshape',
-  infer([x], { shape }) {
-    if (multiplyDims(x!.shape) !== multiplyDims(shape)) {
-      throw new ShapeError(`${formatShape(shape)} has another number of elements`);
-    }
-    return [{ dtype: x!.dtype, shape }];
-  },
-  gradient: ({ inputs, outputGradients: [g] }) => [reshape(g!, inputs[0]!.shape)],
-  lower(builder, [x], { attributes: { shape }, inputs }) {
-    // 0 copies the operand's dimension at that place, and one -1 takes the rest: no run-time arithmetic then. But -1
-    // says nothing where a copied dimension turns out to be zero, and a 0 that is meant needs `allowzero`.
-    const source = inputs[0]!.shape;
-    const resolved = shape.map((dim) => builder.resolve(dim));
-    const literal = resolved.every((dim) => typeof dim === 'number');
-    const hints = resolved.map((dim, i) => (typeof dim === 'number' ? dim : shape[i] === source[i] ? 0 : -1));
-    const open = hints.filter((dim) => dim === -1).length;
-    if (!literal && !resolved.includes(0) && (open === 0 || (open === 1 && !hints.includes(0)))) {
-      return builder.emit('Reshape', [x!, builder.ints(hints)]);
-    }
-    return builder.emit('Reshape', [x!, builder.shape(shape)], { attributes: { allowzero: { int: 1 } } });
-  },
-});
-
-/** The same elements in another shape. One dimension may be -1: it takes what is left. */
-export function reshape(x: Tensor, shape: Shape): Tensor {
-  const open = shape.indexOf(-1);
-  if (open < 0) return sameShape(x.shape, shape) ? x : applyOne(reshapeOperator, [x], { shape });
-  const whole = explain('reshape', [x], () => {
-    const known = shape.filter((_, i) => i !== open);
-    const rest = known.includes(-1) ? undefined : divideDim(multiplyDims(x.shape), multiplyDims(known));
-    if (rest === undefined) throw new ShapeError(`${formatShape(shape)} leaves no whole dimension for -1`);
-    return shape.map((dim, i) => (i === open ? rest : dim));
-  });
-  return reshape(x, whole);
-}
-
-const transposeOperator = defineOperator<{ order: readonly number[] }>({
+const transposeOperator = definePrimitive<{ order: readonly number[] }>({
   name: 'transpose',
   infer([x], { order }) {
     const axes = x!.shape.map((_, axis) => axis);
@@ -66,8 +19,10 @@ const transposeOperator = defineOperator<{ order: readonly number[] }>({
       order.map((_, axis) => order.indexOf(axis)),
     ),
   ],
-  lower: (builder, inputs, { attributes }) =>
-    builder.emit('Transpose', inputs, { attributes: { perm: { ints: [...attributes.order] } } }),
+  lower: {
+    onnx: (builder, inputs, { attributes }) =>
+      builder.emit('Transpose', inputs, { attributes: { perm: { ints: [...attributes.order] } } }),
+  },
 });
 
 /** Axis i of the result is axis order[i] of the operand. */
@@ -75,24 +30,7 @@ export function transpose(x: Tensor, order: readonly number[]): Tensor {
   return applyOne(transposeOperator, [x], { order });
 }
 
-const broadcastOperator = defineOperator<{ shape: Shape }>({
-  name: 'broadcastTo',
-  infer([x], { shape }) {
-    const common = broadcastShapes(x!.shape, shape);
-    if (!common || !sameShape(common, shape))
-      throw new ShapeError(`does not broadcast to ${formatShape(shape)}`);
-    return [{ dtype: x!.dtype, shape }];
-  },
-  gradient: ({ inputs, outputGradients: [g] }) => [sumTo(g!, inputs[0]!.shape)],
-  lower: (builder, [x], { attributes }) => builder.emit('Expand', [x!, builder.shape(attributes.shape)]),
-});
-
-/** Repeats size-1 and missing leading dimensions up to `shape`. */
-export function broadcastTo(x: Tensor, shape: Shape): Tensor {
-  return sameShape(x.shape, shape) ? x : applyOne(broadcastOperator, [x], { shape });
-}
-
-const concatOperator = defineOperator<{ axis: number }>({
+const concatOperator = definePrimitive<{ axis: number }>({
   name: 'concat',
   infer(inputs, { axis }) {
     const [first, ...others] = inputs as TensorType[];
@@ -114,8 +52,10 @@ const concatOperator = defineOperator<{ axis: number }>({
       return part;
     });
   },
-  lower: (builder, inputs, { attributes }) =>
-    builder.emit('Concat', inputs, { attributes: { axis: { int: attributes.axis } } }),
+  lower: {
+    onnx: (builder, inputs, { attributes }) =>
+      builder.emit('Concat', inputs, { attributes: { axis: { int: attributes.axis } } }),
+  },
 });
 
 /** Joins tensors along an axis. */
@@ -133,7 +73,7 @@ interface SliceAttributes {
 /** Behind the end of any axis. */
 const BEYOND = Number.MAX_SAFE_INTEGER;
 
-const sliceOperator = defineOperator<SliceAttributes>({
+const sliceOperator = definePrimitive<SliceAttributes>({
   name: 'slice',
   infer([x], { axis, start, end }) {
     const size = addDims(end, negateDim(start));
@@ -146,10 +86,12 @@ const sliceOperator = defineOperator<SliceAttributes>({
   gradient({ inputs, attributes: { axis, start, end }, outputGradients: [g] }) {
     return [pad(g!, axis, start, addDims(inputs[0]!.shape[axis]!, negateDim(end)))];
   },
-  lower(builder, [x], { attributes: { axis, start, end }, inputs }) {
-    // Where a loop ended is not known as a dimension.
-    const last = end === inputs[0]!.shape[axis] ? builder.ints([BEYOND]) : builder.dim(end);
-    return builder.emit('Slice', [x!, builder.dim(start), last, builder.ints([axis])]);
+  lower: {
+    onnx(builder, [x], { attributes: { axis, start, end }, inputs }) {
+      // Where a loop ended is not known as a dimension.
+      const last = end === inputs[0]!.shape[axis] ? builder.ints([BEYOND]) : builder.dim(end);
+      return builder.emit('Slice', [x!, builder.dim(start), last, builder.ints([axis])]);
+    },
   },
 });
 
@@ -164,7 +106,7 @@ export function slice(x: Tensor, axis: number, start: Dim, end: Dim): Tensor {
   return applyOne(sliceOperator, [x], { axis: at, start, end });
 }
 
-const splitOperator = defineOperator<{ axis: number; sizes: readonly Dim[] }>({
+const splitOperator = definePrimitive<{ axis: number; sizes: readonly Dim[] }>({
   name: 'split',
   infer([x], { axis, sizes }) {
     if (addDims(...sizes) !== x!.shape[axis])
@@ -180,11 +122,13 @@ const splitOperator = defineOperator<{ axis: number; sizes: readonly Dim[] }>({
       axis,
     ),
   ],
-  lower: (builder, [x], { attributes: { axis, sizes } }) =>
-    builder.emit('Split', [x!, builder.shape(sizes)], {
-      attributes: { axis: { int: axis } },
-      outputs: sizes.length,
-    }),
+  lower: {
+    onnx: (builder, [x], { attributes: { axis, sizes } }) =>
+      builder.emit('Split', [x!, builder.shape(sizes)], {
+        attributes: { axis: { int: axis } },
+        outputs: sizes.length,
+      }),
+  },
 });
 
 /** Cuts a tensor along an axis into pieces of the given sizes, which must add up. */
@@ -207,19 +151,21 @@ export function pad(x: Tensor, axis: number, before: Dim, after: Dim): Tensor {
   return concat([...block(before), x, ...block(after)], at);
 }
 
-const reverseOperator = defineOperator<{ axis: number }>({
+const reverseOperator = definePrimitive<{ axis: number }>({
   name: 'reverse',
   infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
   gradient: ({ attributes: { axis }, outputGradients: [g] }) => [reverse(g!, axis)],
-  lower(builder, [x], { attributes: { axis } }) {
-    const beforeFirst = builder.ints([-(2 ** 31)]);
-    return builder.emit('Slice', [
-      x!,
-      builder.ints([-1]),
-      beforeFirst,
-      builder.ints([axis]),
-      builder.ints([-1]),
-    ]);
+  lower: {
+    onnx(builder, [x], { attributes: { axis } }) {
+      const beforeFirst = builder.ints([-(2 ** 31)]);
+      return builder.emit('Slice', [
+        x!,
+        builder.ints([-1]),
+        beforeFirst,
+        builder.ints([axis]),
+        builder.ints([-1]),
+      ]);
+    },
   },
 });
 

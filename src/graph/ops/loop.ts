@@ -3,9 +3,9 @@
  * What the body uses but does not change between iterations is computed once, outside.
  */
 import { ShapeError } from '../../errors.js';
-import { valueInfo } from '../onnx/builder.js';
+import { valueInfo } from '../lower/onnx/builder.js';
 import { type Dim, formatShape, type Shape, sameShape } from '../shape.js';
-import { apply, defineOperator, input, type Node, type Tensor } from '../tensor.js';
+import { apply, definePrimitive, input, type Node, type Tensor } from '../tensor.js';
 import { type Body, bodyOf, symbolsOf } from './body.js';
 import { scalar } from './constant.js';
 
@@ -21,7 +21,7 @@ interface LoopAttributes {
   readonly steps: Dim;
 }
 
-const loopOperator = defineOperator<LoopAttributes>({
+const loopOperator = definePrimitive<LoopAttributes>({
   name: 'loop',
   infer(initial, { body, final, steps }) {
     for (const [i, value] of body.inputs.slice(1).entries()) {
@@ -40,18 +40,20 @@ const loopOperator = defineOperator<LoopAttributes>({
       ...stacked.map(({ dtype, shape }) => ({ dtype, shape: [steps, ...shape] })),
     ];
   },
-  lower(builder, operands, { attributes: { count, body, final }, outputs }) {
-    const { input, output, ...rest } = builder.subgraph(body);
-    const graph = {
-      ...rest,
-      input: [input[0]!, valueInfo(`${body.name}.condition`, 'bool', []), ...input.slice(1)],
-      output: [output.at(-1)!, ...output.slice(0, -1)],
-    };
-    const trips = builder.emit('Squeeze', [builder.dim(count)])[0]!;
-    return builder.emit('Loop', [trips, '', ...operands.slice(0, final.length)], {
-      attributes: { body: { graph } },
-      outputs: outputs.length,
-    });
+  lower: {
+    onnx(builder, operands, { attributes: { count, body, final }, outputs }) {
+      const { input, output, ...rest } = builder.subgraph(body);
+      const graph = {
+        ...rest,
+        input: [input[0]!, valueInfo(`${body.name}.condition`, 'bool', []), ...input.slice(1)],
+        output: [output.at(-1)!, ...output.slice(0, -1)],
+      };
+      const trips = builder.emit('Squeeze', [builder.dim(count)])[0]!;
+      return builder.emit('Loop', [trips, '', ...operands.slice(0, final.length)], {
+        attributes: { body: { graph } },
+        outputs: outputs.length,
+      });
+    },
   },
 });
 

@@ -1,17 +1,16 @@
 /** Matrix products, of single matrices and of batches of them. */
 import { ShapeError } from '../../errors.js';
-import type { OnnxBuilder } from '../onnx/builder.js';
+import type { OnnxBuilder } from '../lower/onnx/builder.js';
 import { broadcastShapes, type Shape } from '../shape.js';
-import { applyOne, defineOperator, type Tensor } from '../tensor.js';
-import { reshape } from './layout.js';
-import { sumTo } from './reduce.js';
+import { applyOne, definePrimitive, type Tensor } from '../tensor.js';
+import { reshape, sumTo } from './broadcast.js';
 
 interface MatmulAttributes {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
 }
 
-const matmulOperator = defineOperator<MatmulAttributes>({
+const matmulOperator = definePrimitive<MatmulAttributes>({
   name: 'matmul',
   infer([a, b], { transposeA, transposeB }) {
     if (a!.dtype !== 'float32' || b!.dtype !== 'float32')
@@ -46,44 +45,46 @@ const matmulOperator = defineOperator<MatmulAttributes>({
       needs(1) ? sumTo(gradientB(), b.shape) : undefined,
     ];
   },
-  lower(builder, [a, b], { attributes: { transposeA, transposeB }, inputs, outputs }) {
-    const matrix = builder.quantized.get(b!);
-    const integers =
-      matrix && builder.fused.has('MatMulIntegerToFloat') && isLong(inputs[0]!.shape)
-        ? matrix.integers()
-        : undefined;
-    if (integers) return integerProduct(builder, a!, integers);
-    if (matrix) {
-      return builder.emit('MatMulNBits', [a!, matrix.codes(true), matrix.scales()], {
-        domain: 'com.microsoft',
-        attributes: {
-          K: { int: matrix.columns },
-          N: { int: matrix.rows },
-          bits: { int: matrix.bits },
-          block_size: { int: matrix.block },
-          // Products of 8-bit integers: several times faster than in float32.
-          accuracy_level: { int: 4 },
-        },
-      });
-    }
-    if (!transposeA && !transposeB) return builder.emit('MatMul', [a!, b!]);
-    const ranks = inputs.map((operand) => operand!.rank);
-    const flags = { transA: { int: Number(transposeA) }, transB: { int: Number(transposeB) } };
-    if (ranks[0] === 2 && ranks[1] === 2) return builder.emit('Gemm', [a!, b!], { attributes: flags });
-    if (builder.fused.has('FusedMatMul')) {
-      return builder.emit('FusedMatMul', [a!, b!], { domain: 'com.microsoft', attributes: flags });
-    }
-    if (ranks[1] === 2 && !transposeA) {
-      // All rows of the batch in one product.
-      const width = builder.resolve(inputs[0]!.shape.at(-1)!);
-      const rows = builder.emit('Reshape', [a!, builder.shape([-1, width])])[0]!;
-      const product = builder.emit('Gemm', [rows, b!], { attributes: flags })[0]!;
-      return builder.emit('Reshape', [product, builder.shape(outputs[0]!.shape)]);
-    }
-    return builder.emit('MatMul', [
-      transposeA ? swapLastTwo(builder, a!, ranks[0]!) : a!,
-      transposeB ? swapLastTwo(builder, b!, ranks[1]!) : b!,
-    ]);
+  lower: {
+    onnx(builder, [a, b], { attributes: { transposeA, transposeB }, inputs, outputs }) {
+      const matrix = builder.quantized.get(b!);
+      const integers =
+        matrix && builder.fused.has('MatMulIntegerToFloat') && isLong(inputs[0]!.shape)
+          ? matrix.integers()
+          : undefined;
+      if (integers) return integerProduct(builder, a!, integers);
+      if (matrix) {
+        return builder.emit('MatMulNBits', [a!, matrix.codes(true), matrix.scales()], {
+          domain: 'com.microsoft',
+          attributes: {
+            K: { int: matrix.columns },
+            N: { int: matrix.rows },
+            bits: { int: matrix.bits },
+            block_size: { int: matrix.block },
+            // Products of 8-bit integers: several times faster than in float32.
+            accuracy_level: { int: 4 },
+          },
+        });
+      }
+      if (!transposeA && !transposeB) return builder.emit('MatMul', [a!, b!]);
+      const ranks = inputs.map((operand) => operand!.rank);
+      const flags = { transA: { int: Number(transposeA) }, transB: { int: Number(transposeB) } };
+      if (ranks[0] === 2 && ranks[1] === 2) return builder.emit('Gemm', [a!, b!], { attributes: flags });
+      if (builder.fused.has('FusedMatMul')) {
+        return builder.emit('FusedMatMul', [a!, b!], { domain: 'com.microsoft', attributes: flags });
+      }
+      if (ranks[1] === 2 && !transposeA) {
+        // All rows of the batch in one product.
+        const width = builder.resolve(inputs[0]!.shape.at(-1)!);
+        const rows = builder.emit('Reshape', [a!, builder.shape([-1, width])])[0]!;
+        const product = builder.emit('Gemm', [rows, b!], { attributes: flags })[0]!;
+        return builder.emit('Reshape', [product, builder.shape(outputs[0]!.shape)]);
+      }
+      return builder.emit('MatMul', [
+        transposeA ? swapLastTwo(builder, a!, ranks[0]!) : a!,
+        transposeB ? swapLastTwo(builder, b!, ranks[1]!) : b!,
+      ]);
+    },
   },
 });
 
@@ -125,7 +126,7 @@ function integerProduct(
   const largest = emit('ReduceMax', emit('Abs', x), builder.ints([-1]));
   const scale = emit('Max', emit('Div', largest, builder.scalar(127)), builder.scalar(1e-30));
   const one = builder.scalar(1);
-  const [zero] = builder.emit('Cast', [builder.scalar(128)], { attributes: { to: { int: 2 } } }) as [string];
+  const zero = builder.scalar(128, 'uint8');
   const integers = emit('QuantizeLinear', emit('Div', x, scale), one, zero);
   const [product] = builder.emit('MatMulIntegerToFloat', [integers, values, one, scales, zero], {
     domain: 'com.microsoft',

@@ -5,8 +5,8 @@ import { gradient } from '../gradient.js';
 import { input } from '../tensor.js';
 import { cpu } from '../testing/gradient-check.js';
 import { prove } from '../testing/prove.js';
+import { sum } from './broadcast.js';
 import { crossEntropy, logSumExp, softmax } from './normalize.js';
-import { sum } from './reduce.js';
 import { normalizeCases } from './testing/normalize.js';
 
 prove(normalizeCases);

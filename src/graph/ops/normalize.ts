@@ -1,12 +1,18 @@
 /** Softmax, the cross-entropy loss and RMS normalisation: composites for which devices have fused operators. */
 import { ShapeError } from '../../errors.js';
-import { apply, applyOne, defineOperator, type Tensor, type TensorType } from '../tensor.js';
-import { add, divide, multiply, subtract } from './arithmetic.js';
-import { exp, log, negate, sqrt } from './elementwise.js';
+import {
+  apply,
+  applyOne,
+  defineComposite,
+  definePrimitive,
+  type Tensor,
+  type TensorType,
+} from '../tensor.js';
+import { reshape, sum } from './broadcast.js';
+import { add, divide, exp, log, multiply, negate, sqrt, subtract } from './elementwise.js';
 import { gatherElements, scatterElements } from './indexing.js';
-import { reshape } from './layout.js';
 import { matmul } from './matmul.js';
-import { max, mean, sum } from './reduce.js';
+import { max, mean } from './reduce.js';
 
 const lastAxis = { attributes: { axis: { int: -1 } } };
 
@@ -17,14 +23,16 @@ function sameType(inputs: readonly (TensorType | undefined)[]): TensorType[] {
   return [{ dtype: x.dtype, shape: x.shape }];
 }
 
-const softmaxOperator = defineOperator<null>({
+const softmaxOperator = definePrimitive<null>({
   name: 'softmax',
   infer: sameType,
   gradient({ outputs: [y], outputGradients: [g] }) {
     const weighted = multiply(g!, y!);
     return [subtract(weighted, multiply(y!, sum(weighted, -1, { keepDims: true })))];
   },
-  lower: (builder, inputs) => builder.emit('Softmax', inputs, lastAxis),
+  lower: {
+    onnx: (builder, inputs) => builder.emit('Softmax', inputs, lastAxis),
+  },
 });
 
 /** exp(x) / sum(exp(x)) along the last axis. */
@@ -32,14 +40,16 @@ export function softmax(x: Tensor): Tensor {
   return applyOne(softmaxOperator, [x], null);
 }
 
-const logSoftmaxOperator = defineOperator<null>({
+const logSoftmaxOperator = defineComposite<null>({
   name: 'logSoftmax',
   infer: sameType,
   gradient: ({ outputs: [y], outputGradients: [g] }) => [
     subtract(g!, multiply(exp(y!), sum(g!, -1, { keepDims: true }))),
   ],
-  lower: (builder, inputs) =>
-    builder.fused.has('LogSoftmax') ? builder.emit('LogSoftmax', inputs, lastAxis) : undefined,
+  kernels: {
+    onnx: (builder, inputs) =>
+      builder.fused.has('LogSoftmax') ? builder.emit('LogSoftmax', inputs, lastAxis) : undefined,
+  },
   expand: ([x]) => [subtract(x!, reshape(logSumExp(x!), [...x!.shape.slice(0, -1), 1]))],
 });
 
@@ -54,7 +64,7 @@ export function logSumExp(x: Tensor): Tensor {
   return add(log(sum(exp(subtract(x, largest)), -1)), reshape(largest, x.shape.slice(0, -1)));
 }
 
-const crossEntropyOperator = defineOperator<null>({
+const crossEntropyOperator = defineComposite<null>({
   name: 'crossEntropy',
   infer([logits, labels]) {
     const [rows, vocabulary] = logits!.shape;
@@ -84,7 +94,7 @@ export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
   return apply(crossEntropyOperator, [logits, labels], null)[0]!;
 }
 
-const rmsNormOperator = defineOperator<{ epsilon: number }>({
+const rmsNormOperator = defineComposite<{ epsilon: number }>({
   name: 'rmsNorm',
   infer([x, weight]) {
     if (weight!.shape.length !== 1 || weight!.shape[0] !== x!.shape.at(-1)) {
@@ -112,15 +122,17 @@ const rmsNormOperator = defineOperator<{ epsilon: number }>({
       reshape(matmul(reshape(inverse, [-1, 1]), rows, { transposeA: true }), [size]);
     return [needs(0) ? gradientX() : undefined, needs(1) ? gradientWeight() : undefined];
   },
-  lower(builder, inputs, { attributes: { epsilon }, outputs }) {
-    const name = builder.used.has(outputs[1]!)
-      ? 'SimplifiedLayerNormalization+inverse'
-      : 'SimplifiedLayerNormalization';
-    if (!builder.fused.has(name)) return undefined;
-    return builder.emit('SimplifiedLayerNormalization', inputs, {
-      attributes: { axis: { int: -1 }, epsilon: { float: epsilon }, stash_type: { int: 1 } },
-      outputs: builder.used.has(outputs[1]!) ? 2 : 1,
-    });
+  kernels: {
+    onnx(builder, inputs, { attributes: { epsilon }, outputs }) {
+      const name = builder.used.has(outputs[1]!)
+        ? 'SimplifiedLayerNormalization+inverse'
+        : 'SimplifiedLayerNormalization';
+      if (!builder.fused.has(name)) return undefined;
+      return builder.emit('SimplifiedLayerNormalization', inputs, {
+        attributes: { axis: { int: -1 }, epsilon: { float: epsilon }, stash_type: { int: 1 } },
+        outputs: builder.used.has(outputs[1]!) ? 2 : 1,
+      });
+    },
   },
   expand([x, weight], { epsilon }) {
     const inverse = divide(1, sqrt(add(mean(multiply(x!, x!), -1, { keepDims: true }), epsilon)));

@@ -16,12 +16,12 @@
  */
 import type { Dim } from '../shape.js';
 import type { GradientContext, Tensor } from '../tensor.js';
-import { add, multiply, subtract } from './arithmetic.js';
+import { broadcastTo, reshape, sum } from './broadcast.js';
 import { fill, zeros } from './constant.js';
-import { exp } from './elementwise.js';
-import { broadcastTo, concat, reshape, reverse, slice, transpose } from './layout.js';
+import { add, exp, multiply, subtract } from './elementwise.js';
+import { concat, reverse, slice, transpose } from './layout.js';
 import { type Heads, linearRecurrence } from './recurrence.js';
-import { cumulativeSum, sum } from './reduce.js';
+import { cumulativeSum } from './reduce.js';
 
 type RecurrenceOperands = readonly [
   query: Tensor,

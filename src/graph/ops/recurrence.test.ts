@@ -7,8 +7,9 @@ import { type NdArray, relativeError, tabulate, toArray } from '../testing/array
 import { cpu } from '../testing/gradient-check.js';
 import { prove } from '../testing/prove.js';
 import { uniform } from '../testing/random.js';
+import { reshape } from './broadcast.js';
 import { gather } from './indexing.js';
-import { reshape, transpose } from './layout.js';
+import { transpose } from './layout.js';
 import { loop } from './loop.js';
 import { linearRecurrence } from './recurrence.js';
 import {

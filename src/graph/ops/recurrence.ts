@@ -11,7 +11,7 @@
  */
 import { ShapeError } from '../../errors.js';
 import { type Dim, divideDim, multiplyDims } from '../shape.js';
-import { apply, defineOperator, type Tensor, type TensorType } from '../tensor.js';
+import { apply, definePrimitive, type Tensor, type TensorType } from '../tensor.js';
 import { recurrenceGradient } from './recurrence-gradient.js';
 
 /** How many heads the queries, keys and values have: the first two divide the last. */
@@ -21,7 +21,7 @@ export interface Heads {
   readonly value: number;
 }
 
-const recurrenceOperator = defineOperator<{ heads: Heads }>({
+const recurrenceOperator = definePrimitive<{ heads: Heads }>({
   name: 'linearRecurrence',
   infer([query, key, value, gate, state, beta], { heads }) {
     const { batch, sequence, keySize, valueSize } = sizes(query!, value!, heads);
@@ -53,18 +53,20 @@ const recurrenceOperator = defineOperator<{ heads: Heads }>({
     ];
   },
   gradient: recurrenceGradient,
-  lower: (builder, [query, key, value, gate, state, beta], { attributes: { heads } }) =>
-    builder.emit('LinearAttention', [query!, key!, value!, state!, gate!, beta!], {
-      domain: 'com.microsoft',
-      attributes: {
-        q_num_heads: { int: heads.query },
-        kv_num_heads: { int: heads.value },
-        update_rule: { string: updateRule(gate !== '', beta !== '') },
-        // 0 would mean 1/sqrt(keySize).
-        scale: { float: 1 },
-      },
-      outputs: 2,
-    }),
+  lower: {
+    onnx: (builder, [query, key, value, gate, state, beta], { attributes: { heads } }) =>
+      builder.emit('LinearAttention', [query!, key!, value!, state!, gate!, beta!], {
+        domain: 'com.microsoft',
+        attributes: {
+          q_num_heads: { int: heads.query },
+          kv_num_heads: { int: heads.value },
+          update_rule: { string: updateRule(gate !== '', beta !== '') },
+          // 0 would mean 1/sqrt(keySize).
+          scale: { float: 1 },
+        },
+        outputs: 2,
+      }),
+  },
 });
 
 function updateRule(gated: boolean, delta: boolean): string {

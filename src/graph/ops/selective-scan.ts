@@ -21,22 +21,22 @@ import { ShapeError } from '../../errors.js';
 import { type Dim, type Shape, sameShape } from '../shape.js';
 import {
   apply,
-  defineOperator,
+  defineComposite,
   type GradientContext,
   type Operands,
   type Tensor,
   type TensorType,
 } from '../tensor.js';
-import { add, multiply, subtract } from './arithmetic.js';
+import { reshape, sum } from './broadcast.js';
 import { dimension, zeros } from './constant.js';
-import { exp } from './elementwise.js';
+import { add, exp, multiply, subtract } from './elementwise.js';
 import { gather } from './indexing.js';
-import { reshape, reverse, transpose } from './layout.js';
+import { reverse, transpose } from './layout.js';
 import { loop } from './loop.js';
 import { matmul } from './matmul.js';
-import { cumulativeSum, sum } from './reduce.js';
+import { cumulativeSum } from './reduce.js';
 
-const scanOperator = defineOperator<null>({
+const scanOperator = defineComposite<null>({
   name: 'selectiveScan',
   infer([value, step, rate, key, query, state]) {
     const [batch, sequence, width] = value!.shape;
@@ -58,30 +58,32 @@ const scanOperator = defineOperator<null>({
     ];
   },
   gradient: (context) => scanGradient(context),
-  lower(builder, [value, step, rate, key, query, state], { inputs }) {
-    if (!builder.fused.has('LinearAttention')) return undefined;
-    const one = (operator: string, operands: string[], attributes = {}): string =>
-      builder.emit(operator, operands, { attributes })[0]!;
-    // Its state is [batch, width, size, 1].
-    const swapped = { perm: { ints: [0, 2, 1] } };
-    const gates = one('Mul', [one('Unsqueeze', [step!, builder.ints([3])]), rate!]);
-    const past = state && one('Unsqueeze', [one('Transpose', [state], swapped), builder.ints([3])]);
-    const [output, last] = builder.emit(
-      'LinearAttention',
-      [query!, key!, value!, past ?? '', one('Reshape', [gates, builder.ints([0, 0, -1])])],
-      {
-        domain: 'com.microsoft',
-        attributes: {
-          q_num_heads: { int: 1 },
-          kv_num_heads: { int: inputs[0]!.shape[2] as number },
-          update_rule: { string: 'gated' },
-          // 0 would mean 1/sqrt(size).
-          scale: { float: 1 },
+  kernels: {
+    onnx(builder, [value, step, rate, key, query, state], { inputs }) {
+      if (!builder.fused.has('LinearAttention')) return undefined;
+      const one = (operator: string, operands: string[], attributes = {}): string =>
+        builder.emit(operator, operands, { attributes })[0]!;
+      // Its state is [batch, width, size, 1].
+      const swapped = { perm: { ints: [0, 2, 1] } };
+      const gates = one('Mul', [one('Unsqueeze', [step!, builder.ints([3])]), rate!]);
+      const past = state && one('Unsqueeze', [one('Transpose', [state], swapped), builder.ints([3])]);
+      const [output, last] = builder.emit(
+        'LinearAttention',
+        [query!, key!, value!, past ?? '', one('Reshape', [gates, builder.ints([0, 0, -1])])],
+        {
+          domain: 'com.microsoft',
+          attributes: {
+            q_num_heads: { int: 1 },
+            kv_num_heads: { int: inputs[0]!.shape[2] as number },
+            update_rule: { string: 'gated' },
+            // 0 would mean 1/sqrt(size).
+            scale: { float: 1 },
+          },
+          outputs: 2,
         },
-        outputs: 2,
-      },
-    );
-    return [output!, one('Transpose', [one('Squeeze', [last!, builder.ints([3])])], swapped)];
+      );
+      return [output!, one('Transpose', [one('Squeeze', [last!, builder.ints([3])])], swapped)];
+    },
   },
   expand(operands) {
     const { sequence, initial, at, decay } = unrolled(operands);

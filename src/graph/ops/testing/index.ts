@@ -1,9 +1,8 @@
 /** All cases, for what must hold of every operator. */
 import type { OperatorCase } from '../../testing/gradient-check.js';
-import { arithmeticCases } from './arithmetic.js';
+import { binaryCases } from './binary.js';
 import { constantCases } from './constant.js';
 import { convolutionCases } from './convolution.js';
-import { elementwiseCases } from './elementwise.js';
 import { expertCases } from './experts.js';
 import { indexingCases } from './indexing.js';
 import { layoutCases } from './layout.js';
@@ -12,12 +11,12 @@ import { normalizeCases } from './normalize.js';
 import { recurrenceCases } from './recurrence.js';
 import { reduceCases } from './reduce.js';
 import { selectiveScanCases } from './selective-scan.js';
+import { unaryCases } from './unary.js';
 
 const TABLES = [
-  arithmeticCases,
+  binaryCases,
   constantCases,
   convolutionCases,
-  elementwiseCases,
   expertCases,
   indexingCases,
   layoutCases,
@@ -26,6 +25,7 @@ const TABLES = [
   recurrenceCases,
   reduceCases,
   selectiveScanCases,
+  unaryCases,
 ];
 
 /** The cases that prove an operator. */

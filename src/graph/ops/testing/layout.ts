@@ -2,7 +2,8 @@
 import { elementwise, tabulate } from '../../testing/arrays.js';
 import type { CaseTable } from '../../testing/gradient-check.js';
 import { coins, uniform } from '../../testing/random.js';
-import { broadcastTo, concat, pad, reshape, reverse, slice, split, transpose } from '../layout.js';
+import { broadcastTo, reshape } from '../broadcast.js';
+import { concat, pad, reverse, slice, split, transpose } from '../layout.js';
 
 export const layoutCases: CaseTable = {
   reshape: [

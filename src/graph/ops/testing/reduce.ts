@@ -4,7 +4,8 @@ import type { Tensor } from '../../tensor.js';
 import { elementwise, NdArray, tabulate } from '../../testing/arrays.js';
 import type { CaseTable, OperatorCase } from '../../testing/gradient-check.js';
 import { spaced, uniform } from '../../testing/random.js';
-import { cumulativeSum, max, mean, sum, sumOfSquares, sumTo } from '../reduce.js';
+import { sum, sumTo } from '../broadcast.js';
+import { cumulativeSum, max, mean, sumOfSquares } from '../reduce.js';
 
 /** Shapes, the axes to reduce (all if undefined), and whether they stay. */
 const REDUCTIONS: readonly [readonly number[], number | number[] | undefined, boolean][] = [

@@ -1,6 +1,6 @@
 /** What can be an output of a model, and what a model says about itself. */
 import { describe, expect, test } from 'vitest';
-import { ShapeError } from '../../errors.js';
+import { ShapeError } from '../../../errors.js';
 import {
   add,
   constant,
@@ -13,9 +13,9 @@ import {
   silu,
   type Tensor,
   toOnnx,
-} from '../index.js';
-import { uniform } from '../testing/random.js';
-import { contains, runOnnx } from '../testing/run-onnx.js';
+} from '../../index.js';
+import { uniform } from '../../testing/random.js';
+import { contains, runOnnx } from '../../testing/run-onnx.js';
 
 const x = input('x', 'float32', ['batch', 2]);
 const feeds = { x: uniform(1, [3, 2]) };

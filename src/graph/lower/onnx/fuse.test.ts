@@ -13,10 +13,10 @@ import {
   type Tensor,
   toOnnx,
   type WeightSource,
-} from '../index.js';
-import { relativeError } from '../testing/arrays.js';
-import { uniform } from '../testing/random.js';
-import { contains, runOnnx } from '../testing/run-onnx.js';
+} from '../../index.js';
+import { relativeError } from '../../testing/arrays.js';
+import { uniform } from '../../testing/random.js';
+import { contains, runOnnx } from '../../testing/run-onnx.js';
 
 const FUSED = new Set([
   'QuickGelu',

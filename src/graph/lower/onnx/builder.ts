@@ -1,12 +1,12 @@
 /** Collects ONNX nodes while a graph is lowered: names, constants, and the run-time values of symbolic dimensions. */
-import { ShapeError } from '../../errors.js';
-import type { Body } from '../ops/body.js';
-import { type Dim, dimTerms, evaluateDim, type Shape } from '../shape.js';
-import type { DType, Tensor, TensorType } from '../tensor.js';
+import { ShapeError } from '../../../errors.js';
+import { DTYPES, type DType, literal, type TensorData } from '../../dtype.js';
+import type { Body } from '../../ops/body.js';
+import { type Dim, dimTerms, evaluateDim, type Shape } from '../../shape.js';
+import type { Node, Tensor, TensorType } from '../../tensor.js';
 import {
   ATTRIBUTE_TYPES,
   type AttributeProto,
-  ELEMENT_TYPES,
   type GraphProto,
   type NodeProto,
   type TensorProto,
@@ -26,8 +26,6 @@ export interface EmitOptions {
   domain?: string;
 }
 
-export type ConstantData = Float32Array | BigInt64Array | Int32Array | Uint8Array;
-
 /** Names of the fused ONNX operators (beyond ONNX's own) that the executing device has a kernel for. */
 export type FusedOperators = ReadonlySet<string>;
 
@@ -43,6 +41,18 @@ export interface QuantizedOperand {
   scales(): string;
   /** The names of the transposed matrix [columns, rows] as int8 and of one scale for each row, where they can be had. */
   integers(): { values: string; scales: string } | undefined;
+}
+
+/** Emits the nodes that compute an operator, and returns the names of its outputs. */
+export type OnnxLowering<Attributes> = (
+  builder: OnnxBuilder,
+  inputs: readonly string[],
+  node: Node<Attributes>,
+) => readonly string[];
+
+/** The lowering of an operator that is one ONNX node with the same operands, and no attributes. */
+export function onnxNode(opType: string): OnnxLowering<unknown> {
+  return (builder, inputs) => builder.emit(opType, inputs);
 }
 
 export type SubgraphLowering = (outer: OnnxBuilder, body: Body) => GraphProto;
@@ -108,9 +118,8 @@ export class OnnxBuilder {
   }
 
   /** A constant of the given type; equal ones are stored once. */
-  constant(data: ConstantData, shape: readonly number[]): string {
+  constant(data: TensorData, shape: readonly number[], dtype: DType): string {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    const dtype = dtypeOf(data);
     // Large constants are tables made for one place; hashing them would cost more than it saves.
     const key = bytes.length <= 256 ? `constant:${dtype}:${shape}:${bytes}` : undefined;
     const known = key && this.cache.get(key);
@@ -119,7 +128,7 @@ export class OnnxBuilder {
     this.initializers.push({
       name,
       dims: [...shape],
-      dataType: ELEMENT_TYPES[dtype],
+      dataType: DTYPES[dtype].onnx,
       rawData: bytes,
     });
     if (key) this.cache.set(key, name);
@@ -127,13 +136,17 @@ export class OnnxBuilder {
   }
 
   scalar(value: number, dtype: DType = 'float32'): string {
-    return this.constant(literal(value, dtype), []);
+    return this.constant(literal(value, dtype), [], dtype);
   }
 
   ints(values: readonly number[]): string {
-    return this.constant(BigInt64Array.from(values.map((value) => BigInt(Math.trunc(value)))), [
-      values.length,
-    ]);
+    const data = BigInt64Array.from(values, (value) => BigInt(Math.trunc(value)));
+    return this.constant(data, [values.length], 'int64');
+  }
+
+  /** A value converted to another type. */
+  cast(name: string, to: DType): string {
+    return this.emit('Cast', [name], { attributes: { to: { int: DTYPES[to].onnx } } })[0]!;
   }
 
   /** Declares a graph input and the symbols that its shape binds. */
@@ -203,22 +216,9 @@ export class OnnxBuilder {
   }
 }
 
-/** One number as a constant's data. */
-export function literal(value: number, dtype: DType): ConstantData {
-  if (dtype === 'float32') return new Float32Array([value]);
-  if (dtype === 'int64') return new BigInt64Array([BigInt(value)]);
-  return dtype === 'int32' ? new Int32Array([value]) : new Uint8Array([value]);
-}
-
-function dtypeOf(data: ConstantData): DType {
-  if (data instanceof Float32Array) return 'float32';
-  if (data instanceof BigInt64Array) return 'int64';
-  return data instanceof Int32Array ? 'int32' : 'bool';
-}
-
 export function valueInfo(name: string, dtype: DType, shape: Shape): ValueInfoProto {
   const dim = shape.map((d) => (typeof d === 'number' ? { dimValue: d } : { dimParam: d }));
-  return { name, type: { tensorType: { elemType: ELEMENT_TYPES[dtype], shape: { dim } } } };
+  return { name, type: { tensorType: { elemType: DTYPES[dtype].onnx, shape: { dim } } } };
 }
 
 function encodeAttribute([name, value]: [string, AttributeValue]): AttributeProto {

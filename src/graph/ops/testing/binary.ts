@@ -20,7 +20,7 @@ import {
   power,
   subtract,
   where,
-} from '../arithmetic.js';
+} from '../elementwise.js';
 
 const PAIRS: readonly [readonly number[], readonly number[]][] = [
   [
@@ -110,7 +110,7 @@ function comparison(operator: Binary): OperatorCase[] {
 const holds = (relation: (a: number, b: number) => boolean) => (a: number, b: number) =>
   Number(relation(a, b));
 
-export const arithmeticCases: CaseTable = {
+export const binaryCases: CaseTable = {
   add: smooth({ build: add, of: (a, b) => a + b }),
   subtract: smooth({ build: subtract, of: (a, b) => a - b }),
   multiply: smooth({ build: multiply, of: (a, b) => a * b }),

@@ -1,24 +1,20 @@
-/** Cases for the operators of one operand. */
+/** Cases for the element-wise operators of one operand, activations among them. */
 import type { HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
 import { elementwise, total } from '../../testing/arrays.js';
 import type { CaseTable, OperatorCase } from '../../testing/gradient-check.js';
 import { coins, spaced, uniform } from '../../testing/random.js';
+import { gelu, geluTanh, relu, relu2, silu } from '../activation.js';
 import {
   absolute,
   cast,
   cos,
   erf,
   exp,
-  gelu,
-  geluTanh,
   log,
   negate,
   not,
-  relu,
-  relu2,
   sigmoid,
-  silu,
   sin,
   softplus,
   sqrt,
@@ -54,7 +50,7 @@ function errorFunction(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * series;
 }
 
-export const elementwiseCases: CaseTable = {
+export const unaryCases: CaseTable = {
   negate: unary(negate, (x) => -x, real),
   exp: unary(exp, Math.exp, real),
   log: unary(log, Math.log, positive),

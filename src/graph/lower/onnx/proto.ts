@@ -67,7 +67,6 @@ const root = protobuf.Root.fromJSON({
 
 const model = root.lookupType('Model');
 
-export const ELEMENT_TYPES = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
 export const ATTRIBUTE_TYPES = { float: 1, int: 2, string: 3, graph: 5, ints: 7 } as const;
 
 export interface TensorProto {

@@ -3,8 +3,8 @@
  * layers, such as the sum of a residual connection and the norm of the next block. What a node elsewhere or an inner graph
  * uses stays.
  */
-import type { Shape } from '../shape.js';
-import { sameShape } from '../shape.js';
+import type { Shape } from '../../shape.js';
+import { sameShape } from '../../shape.js';
 import type { FusedOperators } from './builder.js';
 import { ATTRIBUTE_TYPES, type NodeProto } from './proto.js';
 

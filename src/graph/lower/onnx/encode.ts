@@ -1,18 +1,20 @@
 /** A graph as an ONNX model. */
-import { HeddleError, ShapeError } from '../../errors.js';
-import type { Body } from '../ops/body.js';
+import { ShapeError } from '../../../errors.js';
+import { DTYPES, type DType } from '../../dtype.js';
+import type { Body } from '../../ops/body.js';
 import {
+  type Composite,
   expansionOf,
   inputName,
+  isPrimitive,
   type Node,
-  type Operator,
   type Tensor,
   type TensorType,
   topologicalOrder,
-} from '../tensor.js';
+} from '../../tensor.js';
 import { type FusedOperators, OnnxBuilder, type QuantizedOperand, valueInfo } from './builder.js';
 import { fuseNodes } from './fuse.js';
-import { ELEMENT_TYPES, encodeModel, type GraphProto, type NodeProto } from './proto.js';
+import { encodeModel, type GraphProto, type NodeProto } from './proto.js';
 
 export interface OnnxOptions {
   /** Fused operators that the device has; none by default. */
@@ -45,26 +47,10 @@ export interface QuantizedSource {
 }
 
 /** A piece of a constant's elements: in the model itself, or in a file (or what is handed over under its name). */
-export type WeightPiece = { readonly type: WeightType } & (
+export type WeightPiece = { readonly type: DType } & (
   | { readonly bytes: Uint8Array }
   | { readonly location: string; readonly byteOffset?: number; readonly byteLength?: number }
 );
-
-export type WeightType = keyof typeof WEIGHT_BYTES;
-
-const WEIGHT_BYTES = {
-  float32: 4,
-  float16: 2,
-  bfloat16: 2,
-  int64: 8,
-  int32: 4,
-  bool: 1,
-  uint8: 1,
-  int8: 1,
-} as const;
-
-/** ONNX's numbers of the types that only weights have. */
-const STORED_TYPES = { ...ELEMENT_TYPES, float16: 10, bfloat16: 16, uint8: 2, int8: 3 } as const;
 
 interface NamedType extends TensorType {
   readonly name: string;
@@ -148,12 +134,10 @@ function encodeWeight(
   const size = dims.reduce((a, b) => a * b, 1);
   const stored = pieces.map((piece, i) => {
     const bytes = 'location' in piece ? piece.byteLength : piece.bytes.byteLength;
-    const elements = bytes === undefined ? size : bytes / WEIGHT_BYTES[piece.type];
+    const elements = bytes === undefined ? size : bytes / DTYPES[piece.type].bytes;
     const id = whole ? name : `${name}/${i}`;
     declare(builder, id, whole ? dims : [elements], piece);
-    return piece.type === dtype
-      ? id
-      : builder.emit('Cast', [id], { attributes: { to: { int: ELEMENT_TYPES[dtype] } } })[0]!;
+    return piece.type === dtype ? id : builder.cast(id, dtype);
   });
   if (whole) return stored[0]!;
   const joined = builder.emit('Concat', stored, { attributes: { axis: { int: 0 } } })[0]!;
@@ -164,7 +148,7 @@ function declare(builder: OnnxBuilder, name: string, dims: readonly number[], pi
   builder.initializers.push({
     name,
     dims: [...dims],
-    dataType: STORED_TYPES[piece.type],
+    dataType: DTYPES[piece.type].onnx,
     ...('location' in piece
       ? { externalData: externalEntries(piece), dataLocation: 1 }
       : { rawData: piece.bytes }),
@@ -342,15 +326,15 @@ function lowerAll(
   for (const node of order) for (const operand of node.inputs) if (operand) builder.used.add(operand);
   for (const node of order) {
     if (names.has(node.outputs[0]!)) continue;
-    const operator = node.operator as Operator;
+    const { operator } = node;
     builder.path = node.path;
     const operands = node.inputs.map((operand) => (operand ? names.get(operand)! : ''));
-    const lowered = operator.lower?.(builder, operands, node);
+    const kernel = isPrimitive(operator) ? operator.lower.onnx : (operator as Composite).kernels?.onnx;
+    const lowered = kernel?.(builder, operands, node);
     if (lowered) {
       for (const [i, output] of node.outputs.entries()) names.set(output, lowered[i]!);
       continue;
     }
-    if (!operator.expand) throw new HeddleError('internal', `operator ${operator.name} has no ONNX lowering`);
     const expansion = expansionOf(node);
     const boundary = new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : [])));
     lowerAll(builder, topologicalOrder(expansion, boundary), expansion, names);
