@@ -42,6 +42,9 @@ export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
     'SimplifiedLayerNormalization',
     'SimplifiedLayerNormalization+inverse',
     'SkipSimplifiedLayerNormalization',
+    'Slice',
+    'Softmax',
+    'Split',
   ]),
   // Its norm has a second output, but does not write it.
   webgpu: new Set([
@@ -53,6 +56,9 @@ export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
     'ReduceSumSquare',
     'ScatterND',
     'SimplifiedLayerNormalization',
+    'Slice',
+    'Softmax',
+    'Split',
   ]),
 };
 

@@ -25,6 +25,9 @@ const FUSIONS: readonly Fusion[] = [
   // Small enough for one thread: from several at once the CPU's ScatterND loses sums.
   { operator: 'scatterRows', opType: 'ScatterND', names: ['ScatterND'] },
   { operator: 'matmul', opType: 'FusedMatMul', names: ['FusedMatMul'] },
+  { operator: 'split', opType: 'Split', names: ['Split'] },
+  { operator: 'reverse', opType: 'Slice', names: ['Slice'] },
+  { operator: 'softmax', opType: 'Softmax', names: ['Softmax'] },
   { operator: 'logSoftmax', opType: 'LogSoftmax', names: ['LogSoftmax'] },
   {
     operator: 'rmsNorm',

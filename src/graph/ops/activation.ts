@@ -40,10 +40,16 @@ export function relu2(x: Tensor): Tensor {
   return multiply(positive, positive);
 }
 
+const geluOperator = defineComposite<null>({
+  name: 'gelu',
+  infer: floatOnly,
+  // ONNX Runtime knows this form, and computes it in one pass.
+  expand: ([x]) => [multiply(multiply(x!, 0.5), add(erf(divide(x!, Math.SQRT2)), 1))],
+});
+
 /** x * P(z < x) for a standard normal z (Hendrycks & Gimpel, 2016), exactly. */
 export function gelu(x: Tensor): Tensor {
-  // ONNX Runtime knows this form, and computes it in one pass.
-  return multiply(multiply(x, 0.5), add(erf(divide(x, Math.SQRT2)), 1));
+  return applyOne(geluOperator, [x], null);
 }
 
 const geluTanhOperator = defineComposite<null>({

@@ -2,6 +2,7 @@
 import { type DType, literal, type TensorData } from '../dtype.js';
 import type { Dim, Shape } from '../shape.js';
 import { applyOne, definePrimitive, type Tensor } from '../tensor.js';
+import { broadcastTo } from './broadcast.js';
 
 const constantOperator = definePrimitive<{ data: TensorData; dtype: DType; shape: readonly number[] }>({
   name: 'constant',
@@ -30,20 +31,9 @@ export function scalar(value: number, dtype: DType = 'float32'): Tensor {
   return applyOne(constantOperator, [], { data: literal(value, dtype), dtype, shape: [] });
 }
 
-const fillOperator = definePrimitive<{ shape: Shape; value: number; dtype: DType }>({
-  name: 'fill',
-  infer: (_, { shape, dtype }) => [{ dtype, shape }],
-  lower: {
-    onnx(builder, _, { attributes: { shape, value, dtype } }) {
-      const element = builder.scalar(value, dtype);
-      return shape.length === 0 ? [element] : builder.emit('Expand', [element, builder.shape(shape)]);
-    },
-  },
-});
-
 /** A tensor of `shape` in which every element is `value`. */
 export function fill(shape: Shape, value: number, dtype: DType = 'float32'): Tensor {
-  return applyOne(fillOperator, [], { shape, value, dtype });
+  return broadcastTo(scalar(value, dtype), shape);
 }
 
 /** A tensor of zeros. */

@@ -1,8 +1,18 @@
 /** Operators that rearrange elements without computing: transpose, join, cut, mirror. */
 import { ShapeError } from '../../errors.js';
 import { addDims, type Dim, formatShape, multiplyDims } from '../shape.js';
-import { apply, applyOne, axisOf, definePrimitive, type Tensor, type TensorType } from '../tensor.js';
-import { zeros } from './constant.js';
+import {
+  apply,
+  applyOne,
+  axisOf,
+  defineComposite,
+  definePrimitive,
+  type Tensor,
+  type TensorType,
+} from '../tensor.js';
+import { dimension, iota, zeros } from './constant.js';
+import { subtract } from './elementwise.js';
+import { gather } from './indexing.js';
 
 const transposeOperator = definePrimitive<{ order: readonly number[] }>({
   name: 'transpose',
@@ -106,7 +116,7 @@ export function slice(x: Tensor, axis: number, start: Dim, end: Dim): Tensor {
   return applyOne(sliceOperator, [x], { axis: at, start, end });
 }
 
-const splitOperator = definePrimitive<{ axis: number; sizes: readonly Dim[] }>({
+const splitOperator = defineComposite<{ axis: number; sizes: readonly Dim[] }>({
   name: 'split',
   infer([x], { axis, sizes }) {
     if (addDims(...sizes) !== x!.shape[axis])
@@ -122,12 +132,23 @@ const splitOperator = definePrimitive<{ axis: number; sizes: readonly Dim[] }>({
       axis,
     ),
   ],
-  lower: {
+  expand([x], { axis, sizes }) {
+    let start: Dim = 0;
+    return sizes.map((size) => {
+      const end = addDims(start, size);
+      const piece = slice(x!, axis, start, end);
+      start = end;
+      return piece;
+    });
+  },
+  kernels: {
     onnx: (builder, [x], { attributes: { axis, sizes } }) =>
-      builder.emit('Split', [x!, builder.shape(sizes)], {
-        attributes: { axis: { int: axis } },
-        outputs: sizes.length,
-      }),
+      builder.fused.has('Split')
+        ? builder.emit('Split', [x!, builder.shape(sizes)], {
+            attributes: { axis: { int: axis } },
+            outputs: sizes.length,
+          })
+        : undefined,
   },
 });
 
@@ -151,20 +172,26 @@ export function pad(x: Tensor, axis: number, before: Dim, after: Dim): Tensor {
   return concat([...block(before), x, ...block(after)], at);
 }
 
-const reverseOperator = definePrimitive<{ axis: number }>({
+const reverseOperator = defineComposite<{ axis: number }>({
   name: 'reverse',
   infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
   gradient: ({ attributes: { axis }, outputGradients: [g] }) => [reverse(g!, axis)],
-  lower: {
+  expand([x], { axis }) {
+    const size = x!.shape[axis]!;
+    const order = [axis, ...x!.shape.keys()].filter((other, i) => i === 0 || other !== axis);
+    const backwards = subtract(subtract(dimension(size), 1), iota(size));
+    return [
+      transpose(
+        gather(transpose(x!, order), backwards),
+        order.map((_, i) => order.indexOf(i)),
+      ),
+    ];
+  },
+  kernels: {
     onnx(builder, [x], { attributes: { axis } }) {
-      const beforeFirst = builder.ints([-(2 ** 31)]);
-      return builder.emit('Slice', [
-        x!,
-        builder.ints([-1]),
-        beforeFirst,
-        builder.ints([axis]),
-        builder.ints([-1]),
-      ]);
+      if (!builder.fused.has('Slice')) return undefined;
+      const [last, backwards] = [builder.ints([-1]), builder.ints([-1])];
+      return builder.emit('Slice', [x!, last, builder.ints([-(2 ** 31)]), builder.ints([axis]), backwards]);
     },
   },
 });

@@ -108,9 +108,9 @@ export function loop(
   return { carried: outputs.slice(0, initial.length), stacked: outputs.slice(initial.length) };
 }
 
-/** Whether a node without operands, such as a range, is as large as something that only the body knows. */
+/** Whether a node's results, or the dimension that it tells, are of a size that only the body knows. */
 function dependsOnSizes(node: Node, local: ReadonlySet<string>): boolean {
-  if (local.size === 0 || node.inputs.some((operand) => operand)) return false;
+  if (local.size === 0) return false;
   const { dim } = node.attributes as { dim?: Dim };
   const dims = [...node.outputs.flatMap(({ shape }) => shape), ...(dim === undefined ? [] : [dim])];
   return dims.some((size) => symbolsOf(size).some((symbol) => local.has(symbol)));

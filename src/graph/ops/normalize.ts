@@ -1,13 +1,6 @@
 /** Softmax, the cross-entropy loss and RMS normalisation: composites for which devices have fused operators. */
 import { ShapeError } from '../../errors.js';
-import {
-  apply,
-  applyOne,
-  defineComposite,
-  definePrimitive,
-  type Tensor,
-  type TensorType,
-} from '../tensor.js';
+import { apply, applyOne, defineComposite, type Tensor, type TensorType } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { add, divide, exp, log, multiply, negate, sqrt, subtract } from './elementwise.js';
 import { gatherElements, scatterElements } from './indexing.js';
@@ -23,15 +16,20 @@ function sameType(inputs: readonly (TensorType | undefined)[]): TensorType[] {
   return [{ dtype: x.dtype, shape: x.shape }];
 }
 
-const softmaxOperator = definePrimitive<null>({
+const softmaxOperator = defineComposite<null>({
   name: 'softmax',
   infer: sameType,
   gradient({ outputs: [y], outputGradients: [g] }) {
     const weighted = multiply(g!, y!);
     return [subtract(weighted, multiply(y!, sum(weighted, -1, { keepDims: true })))];
   },
-  lower: {
-    onnx: (builder, inputs) => builder.emit('Softmax', inputs, lastAxis),
+  kernels: {
+    onnx: (builder, inputs) =>
+      builder.fused.has('Softmax') ? builder.emit('Softmax', inputs, lastAxis) : undefined,
+  },
+  expand([x]) {
+    const shares = exp(subtract(x!, max(x!, -1, { keepDims: true })));
+    return [divide(shares, sum(shares, -1, { keepDims: true }))];
   },
 });
 

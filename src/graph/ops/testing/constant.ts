@@ -35,10 +35,8 @@ export const constantCases: CaseTable = {
       build: () => [scalar(0.25), scalar(-7, 'int64'), scalar(-7, 'int32'), scalar(1, 'bool')],
       expected: () => [array([], [0.25]), array([], [-7]), array([], [-7]), array([], [1])],
     },
-  ],
-  fill: [
     {
-      name: 'every dtype, and a shape without elements',
+      name: 'fills of every dtype, and a shape without elements',
       operands: [],
       build: () => [
         fill([2, 3], 1.5),

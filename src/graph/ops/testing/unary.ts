@@ -61,10 +61,8 @@ export const unaryCases: CaseTable = {
   sigmoid: unary(sigmoid, logistic, real),
   softplus: unary(softplus, (x) => Math.log1p(Math.exp(x)), real),
   absolute: unary(absolute, Math.abs, offZero),
-  erf: [
-    ...unary(erf, errorFunction, real),
-    ...unary(gelu, (x) => (x / 2) * (1 + errorFunction(x / Math.SQRT2)), real),
-  ],
+  erf: unary(erf, errorFunction, real),
+  gelu: unary(gelu, (x) => (x / 2) * (1 + errorFunction(x / Math.SQRT2)), real),
   geluTanh: unary(
     geluTanh,
     (x) => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
