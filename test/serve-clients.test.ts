@@ -82,6 +82,16 @@ describe('the openai package', () => {
     expect(prompt_tokens_details!.cached_tokens).toBeLessThan(prompt_tokens);
   });
 
+  test('more tokens than there is room for are as many as there is', async () => {
+    const { choices, usage } = await openai.chat.completions.create({
+      ...chat,
+      max_tokens: 1e6,
+      stop: 'the',
+    });
+    expect(choices[0]!.message.content).toBeTypeOf('string');
+    expect(usage!.completion_tokens).toBeLessThan(4096);
+  });
+
   test('several answers, each with a seed of its own', async () => {
     const { choices } = await openai.chat.completions.create({ ...chat, n: 3, temperature: 1 });
     const alone = await openai.chat.completions.create({ ...chat, seed: 4, temperature: 1 });
@@ -185,15 +195,20 @@ describe('the openai package', () => {
   });
 
   test.each([
-    ['an unknown parameter', { ...chat, best: 1 }, 'unknown_parameter', 'best'],
+    ['a misspelled parameter', { ...chat, temprature: 1 }, 'unknown_parameter', 'temprature'],
     ['a temperature', { ...chat, temperature: 3 }, 'invalid_value', 'temperature'],
     [
       'an image',
       { ...chat, messages: [{ role: 'user', content: [{ type: 'image_url' }] }] },
       'invalid_value',
-      'messages.0.content',
+      'messages.0.content.0',
     ],
-    ['more than the context holds', { ...chat, max_tokens: 5000 }, 'context_length_exceeded', null],
+    [
+      'more than the context holds',
+      { ...chat, messages: [{ role: 'user', content: 'the cat '.repeat(3000) }] },
+      'context_length_exceeded',
+      null,
+    ],
     [
       'tools',
       { ...chat, tools: [{ type: 'function', function: { name: 'f' } }] },

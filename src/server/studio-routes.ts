@@ -13,8 +13,8 @@ import { ConfigError } from '../errors.js';
 import { ApiError } from './http/api-error.js';
 import { bodyOf } from './http/body.js';
 import { type App, type Deps, modelNamed, signalOf } from './http/context.js';
+import { Message } from './http/messages.js';
 import { templateMessage } from './http/requests.js';
-import { Message } from './http/schemas.js';
 import { findRuns, readRunLog } from './training-runs.js';
 
 const BUILT_PAGES = fileURLToPath(new URL('../../dist/studio', import.meta.url));

@@ -277,13 +277,12 @@ export class Engine implements Handlers<EngineCalls> {
   }
 }
 
-/** Throws `ContextError` for more than the context has room for. */
-function answerLength(wanted: number | undefined, prompt: number, context: number): number {
+/** As many tokens as are wanted and the context has room for. Throws `ContextError` where it has none at all. */
+function answerLength(wanted = DEFAULT_ANSWER, prompt: number, context: number): number {
   const room = context - prompt;
-  if (wanted === undefined) return Math.min(room, DEFAULT_ANSWER);
-  if (wanted <= room) return wanted;
+  if (room > 0 || wanted === 0) return Math.min(room, wanted);
   throw new ContextError(
-    `the prompt has ${prompt} tokens and up to ${wanted} are to be written, and the context holds ${context}: shorten the prompt, or ask for at most ${room}`,
+    `the prompt has ${prompt} tokens, and the context holds ${context}: nothing can be written behind it, shorten it`,
   );
 }
 

@@ -27,6 +27,8 @@ export type Prompt =
       readonly kind: 'messages';
       readonly messages: readonly ChatMessage[];
       readonly tools?: readonly unknown[];
+      /** What the template knows besides, such as `enable_thinking`. */
+      readonly variables?: Readonly<Record<string, unknown>>;
     }
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'tokens'; readonly ids: readonly number[] };
@@ -65,6 +67,8 @@ export interface GenerateRequest {
   readonly presencePenalty?: number;
   /** Gives log probabilities of each token and of so many of the likeliest. */
   readonly logprobs?: number;
+  /** Gives the prompt before the answer, with its log probabilities where those are asked for. */
+  readonly echo?: boolean;
   readonly format?: Format;
 }
 

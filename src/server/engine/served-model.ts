@@ -71,6 +71,8 @@ export const END_OF_PARAGRAPH = '\n\n';
 
 const PROBE = 'heddle_probe';
 
+type MessagesPrompt = Extract<Prompt, { kind: 'messages' }>;
+
 export class ServedModel {
   private readonly turns = new Turns(PREFILL_CHUNK);
   private readonly batch: Batching;
@@ -171,7 +173,7 @@ export class ServedModel {
     const base = beginning?.record.base ?? 0;
     const before = beginning?.snapshot.tokens.slice(0, base) ?? [];
     const messages = [...(beginning?.record.messages ?? []), ...prompt.messages];
-    return this.rendered(before, messages, prompt.tools, answers);
+    return this.rendered(before, messages, prompt, answers);
   }
 
   /** A prompt and its answer, as a later turn will read them. */
@@ -184,7 +186,7 @@ export class ServedModel {
     return this.rendered(
       ids.slice(0, base),
       [...messages, { role: 'assistant', content: answer }],
-      undefined,
+      {},
       false,
     );
   }
@@ -192,7 +194,7 @@ export class ServedModel {
   private async rendered(
     before: readonly number[],
     messages: readonly ChatMessage[],
-    tools: readonly unknown[] | undefined,
+    { tools, variables }: Pick<MessagesPrompt, 'tools' | 'variables'>,
     answers: boolean,
   ): Promise<PreparedPrompt> {
     const base = before.length;
@@ -201,7 +203,11 @@ export class ServedModel {
       return { ids, boundary: ids.length, base, messages };
     }
     const encoded = async (addGenerationPrompt: boolean): Promise<number[]> => {
-      const text = await this.template!.render(messages, { addGenerationPrompt, ...(tools && { tools }) });
+      const text = await this.template!.render(messages, {
+        addGenerationPrompt,
+        ...(tools && { tools }),
+        ...(variables && { variables }),
+      });
       return [...before, ...this.language.tokenizer.encode(text)];
     };
     const said = await encoded(false);

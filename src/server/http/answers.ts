@@ -19,7 +19,7 @@ import type {
   TextLogprobs,
   Usage,
 } from './schemas.js';
-import { type ToolCall, ToolCallReader } from './tool-calls.js';
+import { ToolCallReader } from './tool-calls.js';
 
 /** What belongs to every piece of an answer. */
 export interface Heading {
@@ -135,39 +135,68 @@ export async function* chatChunks(
   }
 }
 
+/** What the chunks of one choice say together. */
+class GatheredChoice {
+  content = '';
+  reasoning: string | undefined;
+  finish: FinishReason = 'length';
+  readonly logprobs: ChatLogprobs[] = [];
+  private readonly calls: { id: string; name: string; arguments: string }[] = [];
+
+  add({ delta, logprobs, finish_reason: finish }: ChatChunk['choices'][0]): void {
+    this.content += delta.content ?? '';
+    if (delta.reasoning_content !== undefined) {
+      this.reasoning = (this.reasoning ?? '') + delta.reasoning_content;
+    }
+    for (const { index, id = '', function: called } of delta.tool_calls ?? []) {
+      this.calls[index] ??= { id, name: called.name ?? '', arguments: '' };
+      this.calls[index].arguments += called.arguments;
+    }
+    if (logprobs) this.logprobs.push(logprobs);
+    if (finish) this.finish = finish;
+  }
+
+  /** As a whole answer has it. */
+  choice(index: number): ChatCompletion['choices'][0] {
+    const { content, reasoning, calls, logprobs, finish } = this;
+    const tool_calls = calls.map(({ id, ...called }) => ({
+      id,
+      type: 'function' as const,
+      function: called,
+    }));
+    return {
+      index,
+      message: {
+        role: 'assistant',
+        content: content === '' && calls.length > 0 ? null : content,
+        refusal: null,
+        ...(reasoning !== undefined && { reasoning_content: reasoning }),
+        ...(calls.length > 0 && { tool_calls }),
+      },
+      logprobs:
+        logprobs.length > 0 ? { content: logprobs.flatMap((part) => part.content), refusal: null } : null,
+      finish_reason: finish,
+    };
+  }
+}
+
 /** A whole chat's answer. */
 export async function chatCompletion(
   chunks: AsyncGenerator<ChatChunk>,
   heading: Heading,
   tally: Tally,
 ): Promise<ChatCompletion> {
-  const choices: { content: string; calls: ToolCall[]; logprobs: ChatLogprobs[]; finish: FinishReason }[] =
-    [];
+  const choices: GatheredChoice[] = [];
   for await (const { choices: parts } of chunks) {
-    for (const { index, delta, logprobs, finish_reason: finish } of parts) {
-      choices[index] ??= { content: '', calls: [], logprobs: [], finish: 'length' };
-      const choice = choices[index];
-      choice.content += delta.content ?? '';
-      for (const { index: _, ...call } of delta.tool_calls ?? []) choice.calls.push(call);
-      if (logprobs) choice.logprobs.push(logprobs);
-      if (finish) choice.finish = finish;
+    for (const part of parts) {
+      choices[part.index] ??= new GatheredChoice();
+      choices[part.index]!.add(part);
     }
   }
   return {
     ...heading,
     object: 'chat.completion',
-    choices: choices.map(({ content, calls, logprobs, finish }, index) => ({
-      index,
-      message: {
-        role: 'assistant',
-        content: content === '' && calls.length > 0 ? null : content,
-        refusal: null,
-        ...(calls.length > 0 && { tool_calls: calls }),
-      },
-      logprobs:
-        logprobs.length > 0 ? { content: logprobs.flatMap((part) => part.content), refusal: null } : null,
-      finish_reason: finish,
-    })),
+    choices: choices.map((choice, index) => choice.choice(index)),
     usage: tally.usage,
     heddle: tally.heddle,
   };

@@ -87,17 +87,26 @@ export function apiErrorOf(error: unknown): ApiError {
 
 /** The first thing that is wrong with a request. */
 export function invalid({ issues }: z.ZodError): ApiError {
-  const [issue] = issues;
-  const path = issue!.path.map(String);
-  if (issue!.code === 'unrecognized_keys') {
-    const param = [...path, issue!.keys[0]!].join('.');
-    return new ApiError(400, 'unknown_parameter', `'${param}' is not supported here: leave it out`, {
-      param,
-    });
-  }
-  const param = path.join('.');
+  const { code, path, message } = nearest(issues[0]!);
+  const param = path.map(String).join('.');
   const where = param === '' ? 'the request' : `'${param}'`;
-  return new ApiError(400, 'invalid_value', `${where} is not what it should be: ${issue!.message}`, {
-    param,
-  });
+  return new ApiError(400, code, `${where} is not what it should be: ${message}`, { param });
+}
+
+/** Of something that may be one thing or another, what is wrong with it as what it is most like. */
+function nearest(issue: z.core.$ZodIssue): { code: string; path: PropertyKey[]; message: string } {
+  const { path } = issue;
+  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+    const [best] = issue.errors
+      .map((branch) => nearest(branch[0]!))
+      .sort((a, b) => b.path.length - a.path.length || rank(a.message) - rank(b.message));
+    return { ...best!, path: [...path, ...best!.path] };
+  }
+  const known = issue.code === 'custom' ? (issue.params?.code as string | undefined) : undefined;
+  return { code: known ?? 'invalid_value', path, message: issue.message };
+}
+
+/** Another type altogether is the least like it. */
+function rank(message: string): number {
+  return Number(message.startsWith('Invalid input: expected'));
 }

@@ -191,10 +191,18 @@ export function signalOf(context: RequestContext, { limits, stopping }: Deps): A
   return controller.signal;
 }
 
-/** The model of that name. Throws `ApiError`. */
-export function modelNamed({ models }: Deps, id: string): ServedModelInfo {
-  const info = models.get(id);
+/** The model of that name; without one the only model there is. Throws `ApiError`. */
+export function modelNamed({ models }: Deps, id: string | undefined): ServedModelInfo {
+  const info = models.get(id ?? (models.size === 1 ? [...models.keys()][0]! : ''));
   if (info) return info;
+  if (id === undefined) {
+    throw new ApiError(
+      400,
+      'invalid_value',
+      `there are several models, ${[...models.keys()].join(', ')}: say which 'model'`,
+      { param: 'model' },
+    );
+  }
   throw new ApiError(
     404,
     'model_not_found',

@@ -34,7 +34,7 @@ export function addGenerationRoutes(app: App, deps: Deps): void {
   app.post('/v1/completions', async (context) => {
     const body = await bodyOf(context, CompletionRequest);
     const info = modelNamed(deps, body.model);
-    const requests = completionRequests(body, context.get('owner'));
+    const requests = completionRequests(body, info, context.get('owner'));
     const tally = new Tally();
     const { events, signal } = await begin(context, deps, info, requests, tally);
     const heading = headingOf(info, 'cmpl');

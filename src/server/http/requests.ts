@@ -2,19 +2,20 @@
 import type { ChatMessage } from '../../text/index.js';
 import type { Format, GenerateRequest, Owner, Prompt, ServedModelInfo } from '../engine/protocol.js';
 import { ApiError } from './api-error.js';
-import type { ChatRequest, CompletionRequest, Message } from './schemas.js';
+import type { Message, ToolCall } from './messages.js';
+import type { ChatRequest, CompletionRequest } from './schemas.js';
 
 /** An entry for each value that is there. */
 type Given<T> = { [Key in keyof T]?: Exclude<T[Key], undefined> };
 
-function given<T extends object>(values: T): Given<T> {
+export function given<T extends object>(values: T): Given<T> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Given<T>;
 }
 
 /** 0 means the likeliest token alone. */
 const NARROWEST = 1e-9;
 
-function common(body: ChatRequest | CompletionRequest, owner: Owner) {
+function common(body: ChatRequest | CompletionRequest, info: ServedModelInfo, owner: Owner) {
   const bias = Object.entries(body.logit_bias ?? {}).map(([id, amount]) => [Number(id), amount] as const);
   const topP = body.top_p === undefined ? undefined : Math.max(NARROWEST, body.top_p);
   const n = body.n ?? 1;
@@ -23,9 +24,9 @@ function common(body: ChatRequest | CompletionRequest, owner: Owner) {
   }
   return {
     owner,
-    model: body.model,
+    model: info.id,
     n,
-    seed: body.seed ?? Math.floor(Math.random() * 2 ** 31),
+    seed: seedOf(body.seed),
     stop: body.stop,
     ...given({
       state: body.state,
@@ -41,38 +42,60 @@ function common(body: ChatRequest | CompletionRequest, owner: Owner) {
   };
 }
 
+/** A random one where none is given. The sampler takes the last 32 bits. */
+export function seedOf(seed: number | undefined): number {
+  return seed === undefined ? Math.floor(Math.random() * 2 ** 31) : seed >>> 0;
+}
+
 export function chatRequest(body: ChatRequest, info: ServedModelInfo, owner: Owner): GenerateRequest {
-  if (body.top_logprobs !== undefined && !body.logprobs) {
+  const { logprobs } = body;
+  if (body.top_logprobs && !logprobs) {
     throw new ApiError(400, 'invalid_value', "'top_logprobs' needs 'logprobs': true", {
       param: 'top_logprobs',
     });
   }
   const tools = toolsOf(body, info);
   const format = formatOf(body, tools);
+  const variables = templateVariables(body);
   return {
-    ...common(body, owner),
+    ...common(body, info, owner),
     prompt: {
       kind: 'messages',
       messages: body.messages.map(templateMessage),
       ...(tools && { tools }),
+      ...(variables && { variables }),
     },
     ...given({
       maxTokens: body.max_completion_tokens ?? body.max_tokens,
-      logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
+      // Some name the number of alternatives here, as in /v1/completions.
+      logprobs: logprobs ? (body.top_logprobs ?? Number(logprobs === true ? 0 : logprobs)) : undefined,
       format,
     }),
   };
 }
 
 /** One for each prompt. */
-export function completionRequests(body: CompletionRequest, owner: Owner): GenerateRequest[] {
+export function completionRequests(
+  body: CompletionRequest,
+  info: ServedModelInfo,
+  owner: Owner,
+): GenerateRequest[] {
   const prompts = promptsOf(body.prompt);
   if (body.save_state && prompts.length > 1) {
     throw new ApiError(400, 'invalid_value', "'save_state' is for one prompt", { param: 'prompt' });
   }
+  const { best_of: best = 1 } = body;
+  if (best > (body.n ?? 1)) {
+    throw new ApiError(
+      400,
+      'invalid_value',
+      `'best_of' asks for ${best} answers to choose from, and all that are written are given here: ask for as many with 'n'`,
+      { param: 'best_of' },
+    );
+  }
   const shared = {
-    ...common(body, owner),
-    ...given({ maxTokens: body.max_tokens ?? DEFAULT_COMPLETION, logprobs: body.logprobs }),
+    ...common(body, info, owner),
+    ...given({ maxTokens: body.max_tokens ?? DEFAULT_COMPLETION, logprobs: body.logprobs, echo: body.echo }),
   };
   return prompts.map((prompt) => ({ ...shared, prompt }));
 }
@@ -89,44 +112,113 @@ function promptsOf(prompt: CompletionRequest['prompt']): Prompt[] {
 
 /** A message as templates know it. */
 export function templateMessage(message: Message): ChatMessage {
+  const name = given({ name: message.name });
   switch (message.role) {
     case 'developer':
-      return { role: 'system', content: message.content };
-    case 'assistant':
+      return { role: 'system', content: message.content, ...name };
+    case 'assistant': {
+      const { content, refusal, reasoning_content, reasoning, tool_calls, function_call } = message;
+      const calls = tool_calls?.length
+        ? tool_calls
+        : function_call
+          ? [{ id: undefined, function: function_call }]
+          : [];
+      const thoughts = [reasoning_content, reasoning].find((one) => typeof one === 'string' && one !== '');
       return {
         role: 'assistant',
-        content: message.content ?? '',
-        ...(message.tool_calls?.length && { tool_calls: message.tool_calls.map(templateCall) }),
+        content: content === '' ? (refusal ?? '') : content,
+        ...name,
+        ...(thoughts !== undefined && { reasoning_content: thoughts }),
+        ...(calls.length > 0 && { tool_calls: calls.map(templateCall) }),
       };
+    }
     case 'tool':
-      return { role: 'tool', content: message.content, tool_call_id: message.tool_call_id };
+      return {
+        role: 'tool',
+        content: message.content,
+        ...name,
+        ...given({ tool_call_id: message.tool_call_id }),
+      };
+    case 'function':
+      return { role: 'tool', content: message.content, ...name };
     default:
-      return { role: message.role, content: message.content };
+      return { role: message.role, content: message.content, ...name };
   }
 }
 
 /** Templates write arguments as JSON, so they get what that JSON says. */
-function templateCall(call: { id: string; type: string; function: { name: string; arguments: string } }) {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(call.function.arguments);
-  } catch {
-    throw new ApiError(400, 'invalid_value', `the arguments of the tool call ${call.id} are no JSON`, {
-      param: 'messages',
-    });
+function templateCall({ id, function: called }: Pick<ToolCall, 'id' | 'function'>, i: number) {
+  return {
+    id: id ?? `call_${i}`,
+    type: 'function',
+    function: { name: called.name, arguments: argumentsOf(called.arguments) },
+  };
+}
+
+/** An empty text is no arguments; of one that was cut off, what it says until there. */
+function argumentsOf(json: string): unknown {
+  for (const text of [json, ...closed(json)]) {
+    try {
+      const value: unknown = JSON.parse(text);
+      if (typeof value === 'object' && value !== null) return value;
+    } catch {}
   }
-  return { ...call, function: { name: call.function.name, arguments: parsed } };
+  return {};
+}
+
+/** A JSON text that was cut off, with what is open closed: at its end, and behind its last whole member. */
+export function closed(json: string): string[] {
+  const open: string[] = [];
+  let quoted = false;
+  let member = '';
+  for (let i = 0; i < json.length; i++) {
+    const sign = json[i]!;
+    if (quoted) {
+      if (sign === '\\') i++;
+      else if (sign === '"') quoted = false;
+    } else if (sign === '"') quoted = true;
+    else if (sign === '{' || sign === '[') open.unshift(sign === '{' ? '}' : ']');
+    else if (sign === '}' || sign === ']') open.shift();
+    else if (sign === ',') member = json.slice(0, i) + open.join('');
+  }
+  return [json + (quoted ? '"' : '') + open.join(''), member];
+}
+
+/** How the template is to have the model think: its own variables, and what other servers call them. */
+export function templateVariables(
+  body: Pick<
+    ChatRequest,
+    'chat_template_kwargs' | 'reasoning_effort' | 'enable_thinking' | 'think' | 'thinking' | 'reasoning'
+  >,
+): Readonly<Record<string, unknown>> | undefined {
+  const { chat_template_kwargs: own, think, thinking, reasoning } = body;
+  const effort =
+    body.reasoning_effort ?? reasoning?.effort ?? (typeof think === 'string' ? think : undefined);
+  const kind = thinking?.type;
+  const asked =
+    body.enable_thinking ??
+    reasoning?.enabled ??
+    (typeof think === 'boolean' ? think : undefined) ??
+    (kind === 'enabled' ? true : kind === 'disabled' ? false : undefined) ??
+    (effort === 'none' ? false : undefined);
+  const variables = {
+    // The two names that templates have for it.
+    ...(asked !== undefined && { enable_thinking: asked, thinking: asked }),
+    ...(effort !== undefined && effort !== 'none' && { reasoning_effort: effort }),
+    ...own,
+  };
+  return Object.keys(variables).length > 0 ? variables : undefined;
 }
 
 /** Those that the model may call. */
-function toolsOf({ tools, tool_choice }: ChatRequest, info: ServedModelInfo): ChatRequest['tools'] {
+function toolsOf({ tools, tool_choice: choice }: ChatRequest, info: ServedModelInfo): ChatRequest['tools'] {
   if (!tools || tools.length === 0) {
-    if (tool_choice !== undefined && tool_choice !== 'none' && tool_choice !== 'auto') {
+    if (choice?.mode === 'required') {
       throw new ApiError(400, 'invalid_value', "'tool_choice' needs 'tools'", { param: 'tool_choice' });
     }
     return undefined;
   }
-  if (tool_choice === 'none') return undefined;
+  if (choice?.mode === 'none') return undefined;
   if (!info.tools) {
     throw new ApiError(
       400,
@@ -135,23 +227,28 @@ function toolsOf({ tools, tool_choice }: ChatRequest, info: ServedModelInfo): Ch
       { param: 'tools' },
     );
   }
+  const unknown = choice?.names?.find((name) => !tools.some((tool) => tool.function.name === name));
+  if (unknown !== undefined) {
+    throw new ApiError(400, 'invalid_value', `'tool_choice' names ${unknown}, which is not among 'tools'`, {
+      param: 'tool_choice',
+    });
+  }
+  // One that must be called is told of beside the others; of those that may be, the model is told alone.
+  if (choice?.mode === 'auto' && choice.names) {
+    return tools.filter((tool) => choice.names!.includes(tool.function.name));
+  }
   return tools;
 }
 
 function formatOf(body: ChatRequest, tools: ChatRequest['tools']): Format | undefined {
   const { response_format: format, tool_choice: choice } = body;
-  if (tools && choice !== undefined && choice !== 'auto') {
-    const name = typeof choice === 'object' ? choice.function.name : undefined;
-    const chosen = tools
-      .map((tool) => ({
-        name: tool.function.name,
-        parameters: tool.function.parameters ?? { type: 'object' },
-      }))
-      .filter((tool) => name === undefined || tool.name === name);
-    if (chosen.length > 0) return { kind: 'call', tools: chosen };
-    throw new ApiError(400, 'invalid_value', `'tool_choice' names ${name}, which is not among 'tools'`, {
-      param: 'tool_choice',
-    });
+  if (tools && choice?.mode === 'required') {
+    return {
+      kind: 'call',
+      tools: tools
+        .map(({ function: { name, parameters } }) => ({ name, parameters: parameters ?? { type: 'object' } }))
+        .filter(({ name }) => choice.names?.includes(name) ?? true),
+    };
   }
   if (!format || format.type === 'text') return undefined;
   if (tools) {
@@ -159,6 +256,5 @@ function formatOf(body: ChatRequest, tools: ChatRequest['tools']): Format | unde
       param: 'response_format',
     });
   }
-  if (format.type === 'json_object') return { kind: 'json' };
-  return { kind: 'schema', schema: format.json_schema.schema };
+  return format.schema ? { kind: 'schema', schema: format.schema } : { kind: 'json' };
 }

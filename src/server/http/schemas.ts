@@ -1,159 +1,139 @@
 /**
- * What requests may say and what answers are: OpenAI's chat and text completions, with what is Heddle's own beside it. Whatever
- * is not here is refused. `null` is the same as absent, as it is there.
+ * What requests may say and what answers are: OpenAI's chat and text completions, with what is Heddle's own beside it. `null` is the
+ * same as absent; what is not here, parameters.ts ignores or refuses.
  */
 import { z } from 'zod';
 import { StateId, StateRecord } from '../states/record.js';
+import { JsonSchema, Message, optional, Tool, ToolChoice } from './messages.js';
+import { requestOf } from './parameters.js';
 
-/** A parameter that may be left out, or be null. */
-function optional<Schema extends z.ZodType>(schema: Schema) {
-  return schema.nullish().transform((value) => value ?? undefined);
-}
-
-/** How many answers, prompts and so on one request may ask for. */
-const MANY = 64;
+/** How many answers and prompts one request may ask for. */
+const MANY = 2048;
+const MOST_ANSWERS = 128;
 
 const Name = z.string().max(200).nullable().describe('What people call it.');
 
-const Text = z.strictObject({ type: z.literal('text'), text: z.string() });
-const Content = z.union([z.string(), z.array(Text).min(1)]).transform((content) => {
-  return typeof content === 'string' ? content : content.map(({ text }) => text).join('');
-});
+/** A parameter that is left out, is null, or -1, which many clients write for none. */
+function orNone<Schema extends z.ZodType>(schema: Schema) {
+  return z
+    .union([z.literal(-1).transform(() => undefined), schema])
+    .nullish()
+    .transform((value) => (value ?? undefined) as z.output<Schema> | undefined);
+}
 
-const ToolCall = z.strictObject({
-  id: z.string(),
-  type: z.literal('function'),
-  function: z.strictObject({ name: z.string(), arguments: z.string() }),
-});
+/** The JSON schema of an answer, where clients write it: OpenAI's, and those of llama.cpp, Together and TGI. */
+const ResponseFormat = z
+  .looseObject({
+    type: z.enum(['text', 'json_object', 'json_schema', 'json']),
+    json_schema: optional(
+      z.looseObject({
+        name: z.string().nullish(),
+        schema: JsonSchema.nullish(),
+        strict: z.boolean().nullish(),
+      }),
+    ),
+    schema: optional(JsonSchema).describe('The same as `json_schema.schema`.'),
+    value: optional(JsonSchema).describe('The same.'),
+  })
+  .transform(({ type, json_schema: named, schema, value }) => {
+    const bare =
+      named && ['type', 'properties', 'anyOf', '$ref'].some((key) => key in named) ? named : undefined;
+    return { type, schema: type === 'text' ? undefined : (named?.schema ?? bare ?? schema ?? value) };
+  });
 
-/** What clients send along with an answer that they were given, where it has nothing to say. */
-const nothing = z.union([z.null(), z.array(z.never())]).optional();
-
-export const Message = z.discriminatedUnion('role', [
-  z.strictObject({ role: z.literal('system'), content: Content, name: z.string().optional() }),
-  z.strictObject({ role: z.literal('developer'), content: Content, name: z.string().optional() }),
-  z.strictObject({ role: z.literal('user'), content: Content, name: z.string().optional() }),
-  z.strictObject({
-    role: z.literal('assistant'),
-    content: Content.nullish(),
-    name: z.string().optional(),
-    tool_calls: z.array(ToolCall).nullish(),
-    refusal: nothing,
-    audio: nothing,
-    function_call: nothing,
-    annotations: nothing,
-  }),
-  z.strictObject({ role: z.literal('tool'), content: Content, tool_call_id: z.string() }),
-]);
-export type Message = z.infer<typeof Message>;
-
-const JsonSchema = z.record(z.string(), z.unknown());
-
-const Tool = z.strictObject({
-  type: z.literal('function'),
-  function: z.strictObject({
-    name: z.string().regex(/^[\w-]{1,64}$/, 'expected 1 to 64 letters, digits, _ or -'),
-    description: z.string().nullish(),
-    parameters: JsonSchema.nullish(),
-    strict: z.boolean().nullish(),
-  }),
-});
-export type Tool = z.infer<typeof Tool>;
-
-const ToolChoice = z.union([
-  z.enum(['none', 'auto', 'required']),
-  z.strictObject({ type: z.literal('function'), function: z.strictObject({ name: z.string() }) }),
-]);
-
-const ResponseFormat = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('text') }),
-  z.strictObject({ type: z.literal('json_object') }),
-  z.strictObject({
-    type: z.literal('json_schema'),
-    json_schema: z.strictObject({
-      name: z.string(),
-      description: z.string().nullish(),
-      schema: JsonSchema,
-      strict: z.boolean().nullish(),
-    }),
-  }),
-]);
-
+/** Empty strings end nothing. */
 const stop = z
-  .union([
-    z
-      .string()
-      .min(1)
-      .transform((one) => [one]),
-    z.array(z.string().min(1).max(500)).max(16),
-  ])
+  .union([z.string().transform((one) => [one]), z.array(z.string().max(1000).nullable()).max(64)])
   .nullish()
-  .transform((value) => value ?? []);
+  .transform((value) => (value ?? []).filter((one) => one !== null && one !== '') as string[]);
 
 const logitBias = optional(
   z.record(z.string().regex(/^\d{1,9}$/, 'expected the id of a token'), z.number().min(-100).max(100)),
 );
 
+/** What many send and nothing here hangs on. */
+const noEffect = z.unknown().optional().describe('Has no effect.');
+
+const maxTokens = orNone(z.int().min(0)).describe(
+  'As many as there is room for, where it is more; -1 is the same as absent.',
+);
+
 const generation = {
-  model: z.string().max(200),
-  temperature: optional(z.number().min(0).max(2)),
-  top_p: optional(z.number().min(0).max(1)),
-  top_k: optional(z.int().min(0)).describe('Only so many of the likeliest tokens; 0 for all.'),
+  model: optional(z.string().max(200)).describe('By default the only model there is.'),
+  temperature: orNone(z.number().min(0).max(2)),
+  top_p: orNone(z.number().min(0).max(1)),
+  top_k: orNone(z.int().min(0)).describe('Only so many of the likeliest tokens; 0 and -1 for all.'),
   repetition_penalty: optional(z.number().min(0.01).max(100)).describe(
-    'Divides the positive logits of tokens that occurred.',
+    'Divides the positive logits of tokens that occurred. Also `repeat_penalty`.',
   ),
-  n: optional(z.int().min(1).max(16)),
-  max_tokens: optional(z.int().min(1)),
+  n: optional(z.int().min(1).max(MOST_ANSWERS)),
+  max_tokens: maxTokens,
   stop,
-  seed: optional(z.int().min(0)),
+  // -1 is any seed; other negative ones are seeds.
+  seed: orNone(z.int()),
   stream: optional(z.boolean()),
-  stream_options: optional(
-    z.strictObject({
-      include_usage: z.boolean().nullish(),
-      include_obfuscation: z.literal(false).nullish(),
-    }),
-  ),
+  stream_options: optional(z.looseObject({ include_usage: z.boolean().nullish() })),
   frequency_penalty: optional(z.number().min(-2).max(2)),
   presence_penalty: optional(z.number().min(-2).max(2)),
   logit_bias: logitBias,
-  user: z.string().nullish().describe('Has no effect.'),
+  user: noEffect,
   state: optional(StateId).describe('Goes on from a saved state: the prompt is what comes after it.'),
   save_state: optional(z.boolean()).describe('Saves the state at the end; the answer says its id.'),
   state_name: optional(Name).describe('Of the state that is saved.'),
 };
 
-export const ChatRequest = z.strictObject({
+/** How a model may be told to think or not to: each is what some server takes. */
+export const thinking = {
+  chat_template_kwargs: optional(z.record(z.string(), z.unknown())).describe(
+    'Variables of the chat template, such as `enable_thinking`.',
+  ),
+  reasoning_effort: optional(z.string()).describe(
+    '`none` switches thinking off; the template is given others.',
+  ),
+  enable_thinking: optional(z.boolean()),
+  think: optional(z.union([z.boolean(), z.string()])),
+  thinking: optional(z.looseObject({ type: z.string().nullish() })),
+  reasoning: optional(z.looseObject({ effort: z.string().nullish(), enabled: z.boolean().nullish() })),
+};
+
+export const ChatRequest = requestOf({
   ...generation,
+  ...thinking,
   messages: z.array(Message).min(1).max(10_000),
-  max_completion_tokens: optional(z.int().min(1)),
-  logprobs: optional(z.boolean()),
-  top_logprobs: optional(z.int().min(0).max(20)),
+  max_completion_tokens: maxTokens,
+  logprobs: optional(z.union([z.boolean(), z.int().min(0).max(20)])),
+  top_logprobs: orNone(z.int().min(0).max(20)),
   response_format: optional(ResponseFormat),
-  tools: optional(z.array(Tool).max(128)),
+  tools: optional(z.array(Tool).max(1024)),
   tool_choice: optional(ToolChoice),
-  parallel_tool_calls: z.boolean().nullish().describe('Has no effect: a model calls as many as it likes.'),
-  metadata: z.record(z.string(), z.string()).nullish().describe('Has no effect.'),
-  store: z.literal(false).nullish(),
-  service_tier: z.enum(['auto', 'default']).nullish(),
-  safety_identifier: z.string().nullish().describe('Has no effect.'),
-  prompt_cache_key: z.string().nullish().describe('Has no effect: what was read before is always reused.'),
+  parallel_tool_calls: noEffect,
+  metadata: noEffect,
+  store: noEffect,
+  service_tier: noEffect,
+  safety_identifier: noEffect,
+  prompt_cache_key: noEffect,
 });
 export type ChatRequest = z.infer<typeof ChatRequest>;
 
 const Tokens = z.array(z.int().min(0)).min(1);
 
-export const CompletionRequest = z.strictObject({
+export const CompletionRequest = requestOf({
   ...generation,
   prompt: z.union([
     z.string(),
     Tokens,
-    z.array(z.string()).min(1).max(MANY),
-    z.array(Tokens).min(1).max(MANY),
+    z
+      .array(z.union([z.string(), Tokens]))
+      .min(1)
+      .max(MANY),
   ]),
-  logprobs: optional(z.int().min(0).max(20)),
-  echo: z.literal(false).nullish(),
-  suffix: z.null().optional(),
-  best_of: z.literal(1).nullish(),
+  logprobs: optional(z.union([z.literal(false), z.literal(true), orNone(z.int().min(0).max(20))])).transform(
+    (value) => (value === false ? undefined : value === true ? 0 : value),
+  ),
+  echo: optional(z.boolean()).describe(
+    'Begins with the prompt, and its log probabilities where they are asked for.',
+  ),
+  best_of: optional(z.int()),
 });
 export type CompletionRequest = z.infer<typeof CompletionRequest>;
 
@@ -202,6 +182,20 @@ const Logprobs = z.object({
   refusal: z.null(),
 });
 
+/** A call as it is answered. */
+const WrittenCall = z.object({
+  id: z.string(),
+  type: z.literal('function'),
+  function: z.object({ name: z.string(), arguments: z.string() }),
+});
+/** A part of one, while it is streamed: the first has all but the rest of the arguments. */
+const CallDelta = z.object({
+  index: z.int(),
+  id: z.string().optional(),
+  type: z.literal('function').optional(),
+  function: z.object({ name: z.string().optional(), arguments: z.string() }),
+});
+
 const FinishReason = z.enum(['stop', 'length', 'tool_calls']);
 export type FinishReason = z.infer<typeof FinishReason>;
 
@@ -222,7 +216,8 @@ export const ChatCompletion = z.object({
         role: z.literal('assistant'),
         content: z.string().nullable(),
         refusal: z.null(),
-        tool_calls: z.array(ToolCall).optional(),
+        reasoning_content: z.string().optional().describe('What the model thought before its answer.'),
+        tool_calls: z.array(WrittenCall).optional(),
       }),
       logprobs: Logprobs.nullable(),
       finish_reason: FinishReason,
@@ -242,7 +237,8 @@ export const ChatChunk = z.object({
       delta: z.object({
         role: z.literal('assistant').optional(),
         content: z.string().optional(),
-        tool_calls: z.array(ToolCall.extend({ index: z.int() })).optional(),
+        reasoning_content: z.string().optional(),
+        tool_calls: z.array(CallDelta).optional(),
       }),
       logprobs: Logprobs.nullable(),
       finish_reason: FinishReason.nullable(),
@@ -256,8 +252,8 @@ export type ChatChunk = z.infer<typeof ChatChunk>;
 /** Of completions: as lists, and with texts for keys. */
 const TextLogprobs = z.object({
   tokens: z.array(z.string()),
-  token_logprobs: z.array(z.number()),
-  top_logprobs: z.array(z.record(z.string(), z.number())),
+  token_logprobs: z.array(z.number().nullable()).describe('null for the first token of a prompt.'),
+  top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),
   text_offset: z.array(z.int()),
 });
 export type TextLogprobs = z.infer<typeof TextLogprobs>;
@@ -295,4 +291,4 @@ export const ModelCard = z.object({
 export type ModelCard = z.infer<typeof ModelCard>;
 export const ModelList = z.object({ object: z.literal('list'), data: z.array(ModelCard) });
 
-export const Health = z.object({ status: z.enum(['ok', 'draining', 'failed']) });
+export const Health = z.object({ status: z.enum(['ok', 'draining', 'unresponsive', 'failed']) });

@@ -22,7 +22,7 @@ export function addStateRoutes(app: App, deps: Deps): void {
       return context.json(publicState(await library.fork(owner, from, name)), 201);
     }
     const parent = from === undefined ? undefined : await library.record(owner, from);
-    const info = modelNamed(deps, model ?? parent?.model ?? onlyModel(deps));
+    const info = modelNamed(deps, model ?? parent?.model);
     const signal = signalOf(context, deps);
     context.get('finish').push(await slots.take(1, signal));
     const state = await engine.call(
@@ -69,14 +69,4 @@ function idOf(context: RequestContext): string {
   throw new ApiError(404, 'state_not_found', 'a state has an id such as state-0123456789abcdef01234567', {
     param: 'id',
   });
-}
-
-function onlyModel({ models }: Deps): string {
-  if (models.size === 1) return [...models.keys()][0]!;
-  throw new ApiError(
-    400,
-    'invalid_value',
-    `there are several models, ${[...models.keys()].join(', ')}: say which 'model'`,
-    { param: 'model' },
-  );
 }

@@ -1,0 +1,169 @@
+/**
+ * Messages, calls and tools as clients send them. Clients send back what they were given, by this server or by another, and with
+ * marks that are meant for others: what says nothing here is ignored. What a model cannot read is refused by name.
+ */
+import { z } from 'zod';
+
+/** A parameter that may be left out, or be null. */
+export function optional<Schema extends z.ZodType>(schema: Schema) {
+  return schema.nullish().transform((value) => value ?? undefined);
+}
+
+/** What a part of a message that is no text is called in a refusal. */
+const KINDS: readonly (readonly [RegExp, string])[] = [
+  [/image/, 'an image'],
+  [/audio/, 'audio'],
+  [/video/, 'a video'],
+  [/file|document/, 'a file'],
+];
+
+const Part = z
+  .looseObject({
+    type: z.string().nullish(),
+    text: z.string().nullish(),
+    refusal: z.string().nullish(),
+  })
+  .transform((part, context) => {
+    const { type } = part;
+    // The second and third are those of /v1/responses.
+    if (!type || ['text', 'input_text', 'output_text'].includes(type)) return part.text ?? '';
+    if (type === 'refusal') return part.refusal ?? '';
+    // What was thought before an earlier answer stands in `reasoning_content`, if anywhere.
+    if (['thinking', 'redacted_thinking', 'reasoning'].includes(type)) return '';
+    const kind = KINDS.find(([pattern]) => pattern.test(type))?.[1] ?? `of the type '${type}'`;
+    context.addIssue({ code: 'custom', message: `it is ${kind}, and the models here read text alone` });
+    return z.NEVER;
+  });
+
+/** A text, or parts that are joined. Absent, null and an empty list are an empty text. */
+export const Content = z
+  .union([z.string(), z.array(z.union([z.string(), Part]))])
+  .nullish()
+  .transform((content) => (typeof content === 'string' ? content : (content ?? []).join('')));
+
+/** A call's arguments: a JSON text, or what that text says. */
+const Arguments = z
+  .union([z.string(), z.record(z.string(), z.unknown())])
+  .nullish()
+  .transform((value) => (typeof value === 'string' ? value : JSON.stringify(value ?? {})));
+
+const Called = z.looseObject({ name: z.string(), arguments: Arguments });
+
+const ToolCall = z.looseObject({
+  id: optional(z.string()),
+  type: z.literal('function').nullish(),
+  function: Called,
+});
+export type ToolCall = z.infer<typeof ToolCall>;
+
+/** What cannot be read, with a value that says nothing. */
+const nothing = z.union([z.null(), z.array(z.never())]).optional();
+
+const name = optional(z.string()).describe('Given to the chat template.');
+const text = { content: Content, name };
+
+export const Message = z.discriminatedUnion(
+  'role',
+  [
+    z.looseObject({ role: z.literal('system'), ...text }),
+    z.looseObject({ role: z.literal('developer'), ...text }),
+    z.looseObject({ role: z.literal('user'), ...text }),
+    z.looseObject({
+      role: z.literal('assistant'),
+      ...text,
+      tool_calls: z.array(ToolCall).nullish(),
+      function_call: optional(Called).describe('A call, as it was written before there were `tool_calls`.'),
+      reasoning_content: z.unknown().optional().describe('Thoughts, as text, for the chat template.'),
+      reasoning: z.unknown().optional().describe('The same.'),
+      refusal: optional(z.string()).describe('Read where there is no content.'),
+      audio: nothing,
+      prefix: z.literal(false, 'an answer cannot be begun here').nullish(),
+      partial: z.literal(false, 'an answer cannot be begun here').nullish(),
+    }),
+    z.looseObject({ role: z.literal('tool'), ...text, tool_call_id: optional(z.string()) }),
+    z.looseObject({ role: z.literal('function'), ...text }),
+  ],
+  { error: 'expected one of system, developer, user, assistant, tool and function' },
+);
+export type Message = z.infer<typeof Message>;
+
+export const JsonSchema = z.record(z.string(), z.unknown());
+
+const Declared = z.looseObject({
+  name: z.string().regex(/^[\w.:/-]{1,128}$/, 'expected 1 to 128 letters, digits, or one of _ - . : and /'),
+  description: optional(z.string()),
+  parameters: optional(JsonSchema),
+});
+
+/** A function, with what it is in `function` or, as /v1/responses has it, beside `type`. */
+export const Tool = z
+  .looseObject({ type: z.string().nullish(), function: optional(z.unknown()) })
+  .transform((tool, context) => {
+    if (tool.type && tool.type !== 'function') {
+      const message = `it is of the type '${tool.type}', and only functions can be called here`;
+      context.addIssue({ code: 'custom', path: ['type'], message });
+      return z.NEVER;
+    }
+    const nested = tool.function !== undefined;
+    const result = Declared.safeParse(nested ? tool.function : tool);
+    if (!result.success) {
+      for (const { path, message } of result.error.issues) {
+        context.addIssue({ code: 'custom', path: nested ? ['function', ...path] : path, message });
+      }
+      return z.NEVER;
+    }
+    const { name: called, description, parameters } = result.data;
+    // In the order in which templates were trained to print them.
+    return {
+      type: 'function' as const,
+      function: {
+        name: called,
+        ...(description !== undefined && { description }),
+        ...(parameters !== undefined && { parameters }),
+      },
+    };
+  });
+export type Tool = z.infer<typeof Tool>;
+
+const Allowed = z.looseObject({
+  mode: z.enum(['auto', 'required']),
+  tools: z.array(
+    z.looseObject({ name: z.string().optional(), function: z.looseObject({ name: z.string() }).optional() }),
+  ),
+});
+
+/** What a model must or may call: one function, one of some, or as it likes. */
+export interface Choice {
+  readonly mode: 'none' | 'auto' | 'required';
+  /** The only ones that may be called; by default all. */
+  readonly names?: readonly string[];
+}
+
+/** `any` is Mistral's word for `required`; a function may be named in `function` or, as in /v1/responses, beside `type`. */
+export const ToolChoice = z
+  .union([
+    z.enum(['none', 'auto', 'required', 'any']),
+    z.looseObject({
+      type: z.enum(['function', 'tool', 'allowed_tools', 'none', 'auto', 'required', 'any']),
+      name: z.string().nullish(),
+      function: z.looseObject({ name: z.string() }).nullish(),
+      allowed_tools: Allowed.nullish(),
+    }),
+  ])
+  .transform((choice, context): Choice => {
+    const { type, ...more } = typeof choice === 'string' ? { type: choice } : choice;
+    const named = more.function?.name ?? more.name ?? undefined;
+    if (type === 'allowed_tools') {
+      const { data, error } = Allowed.safeParse(more.allowed_tools ?? more);
+      if (data)
+        return { mode: data.mode, names: data.tools.map((tool) => tool.function?.name ?? tool.name ?? '') };
+      context.addIssue({ code: 'custom', message: error.issues[0]!.message, path: error.issues[0]!.path });
+      return z.NEVER;
+    }
+    if (type === 'function' || type === 'tool') {
+      if (named !== undefined) return { mode: 'required', names: [named] };
+      context.addIssue({ code: 'custom', message: 'it names no function' });
+      return z.NEVER;
+    }
+    return { mode: type === 'any' ? 'required' : type };
+  });
