@@ -14,6 +14,7 @@ import {
   loadSnapshot,
   type Snapshot,
 } from '../generate/index.js';
+import { modelFolder } from '../models/index.js';
 import { endOfTurnIds, readGenerationConfig } from '../text/index.js';
 import { formatBytes, formatRate } from './format.js';
 import {
@@ -22,7 +23,7 @@ import {
   generationOptions,
   stateOption,
 } from './generation-options.js';
-import { loadOptions } from './loading-options.js';
+import { loadOptions, MODEL_HELP } from './loading-options.js';
 import { beyondTraining } from './trained-length.js';
 
 interface ChatFlags extends GenerationFlags {
@@ -59,14 +60,14 @@ export function addChatCommand(program: Command): void {
     .description(
       "talk with a model, turn by turn; its state is kept between turns, and its generation_config.json says how it samples where you don't",
     )
-    .argument('<model>', "a model's folder")
+    .argument('<model>', MODEL_HELP)
     .option('--system <text>', 'tell the model first how to answer')
     .addOption(stateOption());
   addGenerationOptions(command).action((folder: string, flags: ChatFlags) => run(folder, flags));
 }
 
 async function run(folder: string, flags: ChatFlags): Promise<void> {
-  const options: ChatOptions = generationOptions(flags, await readGenerationConfig(folder));
+  const options: ChatOptions = generationOptions(flags, await readGenerationConfig(modelFolder(folder)));
   const model = await loadModel(folder, loadOptions(flags));
   const after = flags.state === undefined ? undefined : await loadSnapshot(flags.state, model);
   const partner = await partnerFor(folder, model, { system: flags.system, after });

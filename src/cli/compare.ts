@@ -1,14 +1,12 @@
 /** `heddle compare`: runs side by side, by what they learned and by what their sequences cost. */
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { CheckpointError } from '../errors.js';
-import { CONFIG_FILE, countParameters, type Model, parametersOf, readModel } from '../models/index.js';
+import { checkpointFolder, countParameters, type Model, parametersOf, readModel } from '../models/index.js';
 import { stateBytes } from '../nn/index.js';
-import { CHECKPOINT } from '../train/index.js';
 import { formatBytes, formatCount, table } from './format.js';
 
 /** The logs of the shipped model and of its two siblings, trained on the same tokens. */
@@ -79,7 +77,6 @@ async function summary(folder: string): Promise<RunSummary> {
   const evaluations = text.split('\n').flatMap((line) => evaluationOf(line) ?? []);
   const last = evaluations.at(-1);
   if (!last) throw new CheckpointError(`${path} has no evaluation yet`);
-  const ownConfig = existsSync(join(folder, CONFIG_FILE));
-  const model = await readModel(ownConfig ? folder : join(folder, CHECKPOINT));
+  const model = await readModel(checkpointFolder(folder));
   return { name: basename(folder), model, step: last.step, perplexity: last.perplexity };
 }

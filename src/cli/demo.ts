@@ -2,18 +2,14 @@
  * `heddle demo`: the shipped model continues a text, and what that costs stands beside the cost of a transformer of the
  * same size. The transformer's weights are random: its cost does not depend on them.
  */
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { decodeCost, prefillRate } from '../bench/cost.js';
 import { type Device, openDevice } from '../engine/index.js';
 import { LanguageModel, loadModel } from '../generate/index.js';
-import { hybridModel, parametersOf, preset } from '../models/index.js';
+import { hybridModel, parametersOf, preset, SHIPPED_MODEL } from '../models/index.js';
 import { initialWeights } from '../train/index.js';
 import { formatBytes, formatCount, formatRate, table } from './format.js';
 import { wholeNumber } from './options.js';
-
-/** The shipped model's folder. */
-export const SHIPPED_MODEL = fileURLToPath(new URL('../../assets/sotu-hybrid', import.meta.url));
 
 export const DEMO_PROMPT = 'The state of our Union is';
 const CONTEXTS = [1024, 8192, 65_536];

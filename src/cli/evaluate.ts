@@ -1,18 +1,18 @@
 /** `heddle evaluate`: a model's perplexity on the documents that training held out. */
 import type { Command } from 'commander';
 import { openDevice } from '../engine/index.js';
-import { openModel } from '../models/index.js';
+import { modelFolder, openModel } from '../models/index.js';
 import { encodeCorpus, loadCorpus, splitCorpus, Tokenizer } from '../text/index.js';
 import { defaultSequence, evaluateModel } from '../train/index.js';
 import { formatCount } from './format.js';
-import { adapterOption } from './loading-options.js';
+import { adapterFolder, adapterOption, MODEL_HELP } from './loading-options.js';
 import { number, wholeNumber } from './options.js';
 
 export function addEvaluateCommand(program: Command): void {
   program
     .command('evaluate')
     .description('perplexity of a model on the documents of a corpus that training holds out')
-    .argument('<model>', "a model's folder")
+    .argument('<model>', MODEL_HELP)
     .argument('<corpus>', 'a text file, a folder, or a shipped corpus (sotu, moby-dick)')
     .option(
       '--validation <fraction>',
@@ -26,11 +26,12 @@ export function addEvaluateCommand(program: Command): void {
 }
 
 async function run(
-  folder: string,
+  name: string,
   source: string,
   flags: { validation: number; sequence?: number; adapter?: string },
 ): Promise<void> {
-  const { model, weights } = await openModel(folder, flags.adapter);
+  const folder = modelFolder(name);
+  const { model, weights } = await openModel(folder, adapterFolder(flags));
   const tokenizer = await Tokenizer.load(folder);
   const { validation } = splitCorpus(await loadCorpus(source), { validationFraction: flags.validation });
   const tokens = encodeCorpus(tokenizer, validation);

@@ -1,15 +1,15 @@
 /** `heddle explain`: what a model does inside while it reads a text, and where the words that it adds come from. */
 
-import { basename, resolve } from 'node:path';
 import { text as textOf } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { type LanguageModel, loadModel } from '../generate/index.js';
 import { encodeTrace, type Trace } from '../inspect/index.js';
+import { modelName } from '../models/index.js';
 import { explainPage } from './explain-page.js';
 import { explainSummary } from './explain-summary.js';
 import { formatBytes } from './format.js';
-import { addLoadingOptions, type LoadingFlags, loadOptions } from './loading-options.js';
+import { addLoadingOptions, type LoadingFlags, loadOptions, MODEL_HELP } from './loading-options.js';
 import { wholeNumber } from './options.js';
 
 interface ExplainFlags extends LoadingFlags {
@@ -27,7 +27,7 @@ export function addExplainCommand(program: Command): void {
   const command = program
     .command('explain')
     .description('look inside a model while it reads a text and goes on with it')
-    .argument('<model>', "a model's folder")
+    .argument('<model>', MODEL_HELP)
     .option('-t, --text <text>', 'the text to read (default: what comes in on standard input)')
     .option(
       '-w, --write <n>',
@@ -60,7 +60,7 @@ async function run(folder: string, flags: ExplainFlags): Promise<void> {
     maxBytes: PAGE_BYTES,
   });
   await model.dispose();
-  const name = basename(resolve(folder));
+  const name = modelName(folder);
   if (flags.json) process.stdout.write(`${JSON.stringify(encodeTrace(trace))}\n`);
   else process.stdout.write(`${explainSummary(name, trace, read.length)}\n`);
   if (!hasGradients && added.length > 0) {

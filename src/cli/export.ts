@@ -12,6 +12,7 @@ import {
   type ExportFormat,
   type ExportPlan,
   formatConfig,
+  modelFolder,
   parseConfigText,
   planExport,
   WEIGHT_DTYPES,
@@ -19,6 +20,7 @@ import {
 import { Tokenizer } from '../text/index.js';
 import { formatBytes } from './format.js';
 import { leavingNothing } from './interrupt.js';
+import { MODEL_HELP } from './loading-options.js';
 import { choice } from './options.js';
 
 export function addExportCommand(program: Command): void {
@@ -27,7 +29,7 @@ export function addExportCommand(program: Command): void {
     .description(
       "write a model and its tokenizer into a folder of its own, for Heddle, for transformers and what reads its checkpoints, or for onnxruntime alone; without the optimizer's state",
     )
-    .argument('<folder>', "a model's folder")
+    .argument('<model>', MODEL_HELP)
     .argument('<out>', 'where to')
     .option(
       '--to <format>',
@@ -53,10 +55,11 @@ llama.cpp's converter reads hf too; it asks to be told of a vocabulary that it h
 const EXAMPLE = fileURLToPath(new URL('../../examples/onnx-generate.mjs', import.meta.url));
 
 async function run(
-  folder: string,
+  name: string,
   out: string,
   { to, dtype }: { to?: ExportFormat; dtype?: (typeof WEIGHT_DTYPES)[number] },
 ): Promise<void> {
+  const folder = modelFolder(name);
   await requireApart(folder, out);
   const plan = await planExport(folder, { to, dtype: dtype && DTYPES[dtype].safetensors });
   const tokenizer = (await readdir(folder)).includes('tokenizer.json')

@@ -2,6 +2,7 @@
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { loadModel, loadSnapshot } from '../generate/index.js';
+import { modelFolder } from '../models/index.js';
 import { readGenerationConfig } from '../text/index.js';
 import { formatBytes, formatRate } from './format.js';
 import {
@@ -10,7 +11,7 @@ import {
   generationOptions,
   stateOption,
 } from './generation-options.js';
-import { loadOptions } from './loading-options.js';
+import { loadOptions, MODEL_HELP } from './loading-options.js';
 import { beyondTraining } from './trained-length.js';
 
 interface GenerateFlags extends GenerationFlags {
@@ -24,14 +25,14 @@ export function addGenerateCommand(program: Command): void {
     .description(
       "continue a text with a trained model; its generation_config.json says how it samples where you don't",
     )
-    .argument('<model>', "a model's folder")
+    .argument('<model>', MODEL_HELP)
     .option('-p, --prompt <text>', 'the text to continue (default: what comes in on standard input)')
     .addOption(stateOption());
   addGenerationOptions(command).action((folder: string, flags: GenerateFlags) => run(folder, flags));
 }
 
 async function run(folder: string, flags: GenerateFlags): Promise<void> {
-  const { eosTokenIds: stopTokens, ...recommended } = await readGenerationConfig(folder);
+  const { eosTokenIds: stopTokens, ...recommended } = await readGenerationConfig(modelFolder(folder));
   const options = generationOptions(flags, recommended);
   const model = await loadModel(folder, loadOptions(flags));
   const session = model.session();

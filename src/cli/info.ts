@@ -6,24 +6,27 @@ import {
   LAYER_NAMES,
   locateWeights,
   type Model,
+  modelFolder,
   parametersOf,
   readModel,
 } from '../models/index.js';
 import { stateBytes } from '../nn/index.js';
 import { formatBytes, formatCount, table } from './format.js';
+import { MODEL_HELP } from './loading-options.js';
 
 export function addInfoCommand(program: Command): void {
   program
     .command('info')
     .description("a model's layers, size, and the memory that it takes; its weights are not loaded")
-    .argument('<model>', "a model's folder")
+    .argument('<model>', MODEL_HELP)
     .action(run);
 }
 
 const LENGTHS = [1_000, 32_000, 128_000, 1_000_000];
 const STRIP_WIDTH = 100;
 
-async function run(folder: string): Promise<void> {
+async function run(name: string): Promise<void> {
+  const folder = modelFolder(name);
   const model = await readModel(folder);
   // Held against the config, as when the model is loaded.
   await locateWeights(folder, model);
@@ -32,7 +35,7 @@ async function run(folder: string): Promise<void> {
   const loaded = 4 * parameters;
   const available = process.availableMemory();
   const lines = [
-    `${folder}: ${model.modelType}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize.toLocaleString('en')}${trainedOn(model)}`,
+    `${name}: ${model.modelType}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize.toLocaleString('en')}${trainedOn(model)}`,
     '',
     `layers   ${model.pattern}`,
     ...strip(model),

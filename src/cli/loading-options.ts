@@ -3,6 +3,10 @@ import { type Command, Option } from 'commander';
 import { positive } from '../bench/positive.js';
 import type { DeviceName } from '../engine/index.js';
 import type { LoadOptions } from '../generate/index.js';
+import { checkpointFolder, SHIPPED_MODEL } from '../models/index.js';
+
+/** What the argument `<model>` of every command takes, for its help. */
+export const MODEL_HELP = `a model's folder, that of a training run, or ${SHIPPED_MODEL}, which comes along`;
 
 /** What the person gave; the rest is absent. */
 export interface LoadingFlags {
@@ -24,7 +28,7 @@ export function addLoadingOptions(command: Command): Command {
 export function adapterOption(): Option {
   return new Option(
     '--adapter <folder>',
-    'an adapter that was trained on the model (LoRA, as PEFT stores it)',
+    'an adapter that was trained on the model (LoRA, as PEFT stores it), or the run that trained it',
   );
 }
 
@@ -34,6 +38,11 @@ export function deviceOption(): Option {
 
 export function threadsOption(): Option {
   return new Option('--threads <n>', 'threads on the cpu (default: one a core)').argParser(positive);
+}
+
+/** The folder of the adapter that was named. */
+export function adapterFolder({ adapter }: Pick<LoadingFlags, 'adapter'>): string | undefined {
+  return adapter === undefined ? undefined : checkpointFolder(adapter);
 }
 
 /** For `loadModel`. */

@@ -4,8 +4,10 @@ import type { Command } from 'commander';
 import { writeFolderAtomic } from '../checkpoint/index.js';
 import { StorageError } from '../errors.js';
 import {
+  checkpointFolder,
   copyCompanions,
   mergeAdapter,
+  modelFolder,
   readAdapter,
   readModel,
   readWeights,
@@ -17,17 +19,18 @@ export function addMergeCommand(program: Command): void {
   program
     .command('merge')
     .description('write a model with an adapter (LoRA) merged into its weights into a folder of its own')
-    .argument('<model>', 'the folder of the model that the adapter was trained on')
-    .argument('<adapter>', "the adapter's folder")
+    .argument('<model>', 'the model that the adapter was trained on: its folder, or as for other commands')
+    .argument('<adapter>', "the adapter's folder, or that of the training run")
     .argument('<out>', 'where to')
     .action(run);
 }
 
-async function run(folder: string, adapterFolder: string, out: string): Promise<void> {
+async function run(name: string, adapterName: string, out: string): Promise<void> {
   // Writing replaces a folder as a whole, and this one may be that of the model.
   if (existsSync(out)) throw new StorageError(`${out} is there already: name a folder that is not`);
+  const folder = modelFolder(name);
   const model = await readModel(folder);
-  const adapter = await readAdapter(adapterFolder, model);
+  const adapter = await readAdapter(checkpointFolder(adapterName), model);
   const weights = mergeAdapter(await readWeights(folder, model), adapter);
   await leavingNothing(() =>
     writeFolderAtomic(out, async (temporary) => {
@@ -35,5 +38,5 @@ async function run(folder: string, adapterFolder: string, out: string): Promise<
       await copyCompanions(folder, temporary);
     }),
   );
-  process.stderr.write(`${out}: the model of ${folder} with the adapter of ${adapterFolder}, in float32\n`);
+  process.stderr.write(`${out}: the model of ${name} with the adapter of ${adapterName}, in float32\n`);
 }

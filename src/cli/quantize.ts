@@ -8,6 +8,8 @@ import {
   copyCompanions,
   countParameters,
   fittingBlocks,
+  modelFolder,
+  modelName,
   parametersOf,
   QUANTIZED_BITS,
   QUANTIZED_BLOCKS,
@@ -19,6 +21,7 @@ import {
 } from '../models/index.js';
 import { formatBytes, formatCount } from './format.js';
 import { leavingNothing } from './interrupt.js';
+import { MODEL_HELP } from './loading-options.js';
 import { choice } from './options.js';
 
 interface QuantizeFlags {
@@ -33,7 +36,7 @@ export function addQuantizeCommand(program: Command): void {
     .description(
       'write a model with its matrices in blocks of 4 or 8 bits: smaller, and faster to write with',
     )
-    .argument('<model>', "a model's folder")
+    .argument('<model>', MODEL_HELP)
     .option(
       '--bits <n>',
       `bits of a number: ${QUANTIZED_BITS.join(', ')}`,
@@ -50,15 +53,21 @@ export function addQuantizeCommand(program: Command): void {
     .action(run);
 }
 
+/** A folder beside the one that was named; for the model that comes along, whose folder is not the person's, one here. */
+function besides(name: string, what: string): string {
+  return existsSync(name) ? `${resolve(name)}-${what}` : `${modelName(name)}-${what}`;
+}
+
 function names(numbers: readonly number[]): string[] {
   return numbers.map(String);
 }
 
-async function run(folder: string, flags: QuantizeFlags): Promise<void> {
+async function run(name: string, flags: QuantizeFlags): Promise<void> {
   const asked = { bits: Number(flags.bits), block: Number(flags.block) } as Quantization;
-  const out = flags.out ?? `${resolve(folder)}-int${asked.bits}`;
+  const out = flags.out ?? besides(name, `int${asked.bits}`);
   if (existsSync(out))
     throw new StorageError(`${out} is there already: name a folder that is not with --out`);
+  const folder = modelFolder(name);
   const model = await readModel(folder);
   const quantization = fittingBlocks(model, asked);
   if (quantization.block !== asked.block) {

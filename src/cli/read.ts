@@ -12,7 +12,13 @@ import { type LanguageModel, loadModel, PREFILL_CHUNK, type Session } from '../g
 import { type CorpusDocument, loadCorpus } from '../text/index.js';
 import { formatBytes, formatCount, formatDuration, formatRate } from './format.js';
 import { leavingNothing } from './interrupt.js';
-import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
+import {
+  addLoadingOptions,
+  deviceOption,
+  type LoadingFlags,
+  loadOptions,
+  MODEL_HELP,
+} from './loading-options.js';
 import { beyondTraining } from './trained-length.js';
 
 interface ReadFlags extends LoadingFlags {
@@ -23,7 +29,7 @@ export function addReadCommand(program: Command): void {
   const command = program
     .command('read')
     .description('read texts once and keep the state, for generate and chat to go on from with --state')
-    .argument('<model>', "a model's folder")
+    .argument('<model>', MODEL_HELP)
     .argument(
       '<files...>',
       'text files, or folders with .txt and .md files, in the order in which they are read',

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { namedModel } from '../models/index.js';
 import { addKey, type RunningServer, startServer } from '../server/index.js';
 import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
 import { wholeNumber } from './options.js';
@@ -33,7 +34,10 @@ export function addServeCommand(program: Command): void {
   const command = program
     .command('serve')
     .description('serve models over HTTP, as OpenAI does, and keep their states')
-    .argument('<models...>', "models' folders; requests name them by the last part")
+    .argument(
+      '<models...>',
+      "models' folders, or those of training runs; requests name them by the last part, or as in name=folder",
+    )
     .option('--host <address>', 'address to listen on; other than loopback only with --keys', '127.0.0.1')
     .option('--port <n>', 'port to listen on; 0 for any that is free', wholeNumber, 8080)
     .option(
@@ -92,7 +96,7 @@ export function addServeCommand(program: Command): void {
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
-async function run(folders: string[], flags: ServeFlags): Promise<void> {
+async function run(models: string[], flags: ServeFlags): Promise<void> {
   const usual = flags.keys === undefined ? NO_LIMITS : KEY_LIMITS;
   const server = await startServer(
     {
@@ -114,7 +118,7 @@ async function run(folders: string[], flags: ServeFlags): Promise<void> {
       version,
     },
     {
-      folders,
+      models: models.map(namedModel),
       load: loadOptions(flags),
       states: flags.states ?? join(flags.data, 'states'),
       cacheBytes: flags.cacheMemory * 1e6,

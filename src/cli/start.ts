@@ -5,19 +5,19 @@
  */
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { ConfigError } from '../errors.js';
+import { namedModel, SHIPPED_MODEL } from '../models/index.js';
 import { type RunningServer, startServer } from '../server/index.js';
 import { eventsOf } from '../server/sse-client.js';
-import { DEMO_PROMPT, runDemo, SHIPPED_MODEL } from './demo.js';
+import { DEMO_PROMPT, runDemo } from './demo.js';
 import { formatBytes, formatRate } from './format.js';
 import { wholeNumber } from './options.js';
 import { untilStopped } from './serve.js';
 
 const SHIPPED_RUNS = fileURLToPath(new URL('../../assets/sotu-runs', import.meta.url));
-const MODEL = basename(SHIPPED_MODEL);
 const PORT = 8080;
 const DATA = 'heddle-data';
 
@@ -57,7 +57,7 @@ async function run(prompt: string, flags: StartFlags): Promise<void> {
   say(`The studio is at ${server.url}${opened ? ', and should be open in your browser' : ''}.\n`);
   say('The same model answers any client of the OpenAI interface:\n');
   say(`  curl ${server.url}/v1/completions -H 'content-type: application/json' \\`);
-  say(`    -d '${JSON.stringify({ model: MODEL, prompt: 'My fellow citizens', max_tokens: 40 })}'\n`);
+  say(`    -d '${JSON.stringify({ model: SHIPPED_MODEL, prompt: 'My fellow citizens', max_tokens: 40 })}'\n`);
   say('Trained on two centuries of speeches to the United States Congress, it goes on from your words:\n');
   await goOn(server.url, prompt, flags, leaving.signal).catch((error: unknown) => {
     if (!leaving.signal.aborted) throw error;
@@ -89,7 +89,7 @@ async function listen(port: number | undefined): Promise<RunningServer> {
         version,
       },
       {
-        folders: [SHIPPED_MODEL],
+        models: [namedModel(SHIPPED_MODEL)],
         load: {},
         states: join(DATA, 'states'),
         cacheBytes: 512e6,
@@ -116,7 +116,7 @@ async function goOn(
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({
-      model: MODEL,
+      model: SHIPPED_MODEL,
       prompt,
       seed,
       max_tokens: maxTokens,

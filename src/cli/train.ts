@@ -6,12 +6,14 @@ import { type Device, type DeviceName, openDevice } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { LanguageModel } from '../generate/index.js';
 import {
+  CHECKPOINT,
   countParameters,
   DESIGNS,
   type Design,
   hybridModel,
   type LoraConfig,
   type Model,
+  modelFolder,
   modelFromConfig,
   parametersOf,
   parseConfigText,
@@ -31,7 +33,6 @@ import {
   trainBpe,
 } from '../text/index.js';
 import {
-  CHECKPOINT,
   defaultSequence,
   expectNoRun,
   FINE_TUNING_RATES,
@@ -82,7 +83,7 @@ export function addTrainCommand(program: Command): void {
     .addOption(
       new Option(
         '--from <folder>',
-        'train the model in this folder further, with its own tokenizer, instead of a new one',
+        'train this model further (its folder, or as for other commands), with its own tokenizer, instead of a new one',
       ).conflicts(['design', 'size', 'config', 'vocab', 'tokenizer']),
     )
     .option(
@@ -120,7 +121,8 @@ export function addTrainCommand(program: Command): void {
 }
 
 async function run(source: string, options: TrainOptions): Promise<void> {
-  const { from } = options;
+  const { from: named } = options;
+  const from = named === undefined ? undefined : modelFolder(named);
   const lora = loraOf(options);
   if (!options.resume) expectNoRun(options.out);
   const base = from === undefined ? undefined : await readModel(from);
@@ -195,7 +197,7 @@ async function run(source: string, options: TrainOptions): Promise<void> {
   }
   const trained = lora ? 'adapter' : 'model';
   say(`done: validation perplexity ${result.perplexity?.toFixed(2)}, ${trained} in ${checkpoint}`);
-  say(`next:  heddle generate ${lora ? `${from} --adapter ${checkpoint}` : checkpoint} --prompt "..."`);
+  say(`next:  heddle generate ${lora ? `${named} --adapter ${options.out}` : options.out} --prompt "..."`);
 }
 
 /** Tokens of the held-out text that a sample goes on from, and tokens that it has. */
@@ -249,13 +251,13 @@ function say(line: string): void {
 }
 
 async function tokenizerFor(documents: readonly CorpusDocument[], options: TrainOptions): Promise<Tokenizer> {
-  if (options.from !== undefined) return Tokenizer.load(options.from);
+  if (options.from !== undefined) return Tokenizer.load(modelFolder(options.from));
   if (options.resume) {
     // Reading the config first puts back a checkpoint whose last save was cut off, and says so where there is none.
     await readModel(join(options.out, CHECKPOINT));
     return Tokenizer.load(join(options.out, CHECKPOINT));
   }
-  if (options.tokenizer !== undefined) return Tokenizer.load(options.tokenizer);
+  if (options.tokenizer !== undefined) return Tokenizer.load(modelFolder(options.tokenizer));
   const texts = documents.map(({ text }) => text);
   return new Tokenizer(tokenizerFiles(trainBpe(texts, { vocabSize: options.vocab })));
 }

@@ -15,10 +15,12 @@ import {
 import { CheckpointError, DataError, TokenizerError } from '../errors.js';
 import { Inspector, type Trace, type TraceOptions } from '../inspect/index.js';
 import {
+  checkpointFolder,
   countParameters,
   type Fingerprint,
   fingerprintOf,
   type Model,
+  modelFolder,
   openModel,
   parametersOf,
   type Quantization,
@@ -31,7 +33,7 @@ import { Session, type SessionOptions } from './session.js';
 export interface LoadOptions extends DeviceOptions {
   /** `cpu` by default. */
   device?: Device | DeviceName;
-  /** The folder of an adapter (LoRA) that was trained on the model. */
+  /** The folder of an adapter (LoRA) that was trained on the model, or of the training run that made it. */
   adapter?: string;
   /** Quantizes the weights while they are read: as `int4` or `int8`, or as said. */
   quantize?: 'int4' | 'int8' | Quantization;
@@ -74,11 +76,13 @@ export interface Written {
 export const PREFILL_CHUNK = 256;
 
 /**
- * Loads the model in a folder. Throws `CheckpointError`, `ConfigError` or `TokenizerError` for what is missing, damaged
+ * Loads a model: of a folder, of a training run by the run's folder, or the shipped one by its name, `sotu-hybrid`. Throws `CheckpointError`, `ConfigError` or `TokenizerError` for what is missing, damaged
  * or does not fit together.
  */
-export async function loadModel(folder: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const { adapter, quantize, device: asked = 'cpu' } = options;
+export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
+  const folder = modelFolder(name);
+  const { quantize, device: asked = 'cpu' } = options;
+  const adapter = options.adapter === undefined ? undefined : checkpointFolder(options.adapter);
   const device = typeof asked === 'string' ? await openDevice(asked, options) : asked;
   const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
   const { model, weights } = await openModel(folder, adapter, quantization);

@@ -1,6 +1,7 @@
 /** A model's folder, laid out as Hugging Face's: `config.json`, and weights in safetensors files. */
+import { existsSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import {
   openWeights,
   type QuantizedBlocks,
@@ -16,6 +17,7 @@ import { CheckpointError } from '../errors.js';
 import { DTYPES } from '../graph/index.js';
 import type { ParameterPart, ParameterSpec } from '../nn/index.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
+import { checkpointFolder, SHIPPED_MODEL } from './locate.js';
 import { type Model, parametersOf } from './model.js';
 import {
   codedShapes,
@@ -51,7 +53,12 @@ export async function readModel(folder: string): Promise<Model> {
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    throw new CheckpointError(`${folder} is ${await otherThanModel(folder)}`, { cause: error });
+    const run = dirname(folder);
+    const isBegun = folder === checkpointFolder(run) && !existsSync(folder);
+    const what = isBegun
+      ? `${run} has no checkpoint yet: its training is under way, or ended before its first one`
+      : `${folder} is ${await otherThanModel(folder)}`;
+    throw new CheckpointError(what, { cause: error });
   }
   return modelFromConfig(parseConfigText(text, path), path);
 }
@@ -60,14 +67,14 @@ export async function readModel(folder: string): Promise<Model> {
 async function otherThanModel(folder: string): Promise<string> {
   const there = await stat(folder).catch(() => undefined);
   if (there === undefined) {
-    return "not a model: there is no such folder. Name a model's folder; 'heddle pull <owner/name>' downloads one.";
+    return `not a model: there is no such folder. Name a model's folder, that of a training run, or ${SHIPPED_MODEL}, which comes with Heddle; 'heddle pull <owner/name>' downloads others.`;
   }
   if (!there.isDirectory()) return "a file, not a model: name the folder that holds the model's files";
   const names = await readdir(folder).catch((): string[] => []);
   if (names.includes(ADAPTER_CONFIG_FILE)) {
     return 'an adapter, not a model: name the model that it was trained on, and the adapter with --adapter';
   }
-  return `not a model: it has no readable ${CONFIG_FILE}. Name a model's folder; a run of 'heddle train' has it in 'checkpoint'.`;
+  return `not a model: it has no readable ${CONFIG_FILE}. Name a model's folder, or that of a training run.`;
 }
 
 /**

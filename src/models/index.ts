@@ -15,6 +15,7 @@ export { FAMILIES } from './families/index.js';
 export { type Fingerprint, fingerprintOf } from './fingerprint.js';
 export * from './folder.js';
 export * from './hybrid.js';
+export * from './locate.js';
 export { type Adapted, type LoraConfig, linearLayers, mergeAdapter, withLora } from './lora.js';
 export { openModel, readAdapter, writeAdapter } from './lora-folder.js';
 export * from './model.js';

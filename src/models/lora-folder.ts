@@ -54,7 +54,7 @@ async function readAdapterConfig(folder: string): Promise<AdapterConfig> {
     const names = await readdir(folder).catch((): string[] => []);
     const what = names.includes(CONFIG_FILE) ? 'is a model, not an adapter' : 'is not an adapter';
     throw new CheckpointError(
-      `${folder} ${what}: it has no readable ${ADAPTER_CONFIG_FILE}. Name an adapter's folder; a run of 'heddle train --lora' has it in 'checkpoint'.`,
+      `${folder} ${what}: it has no readable ${ADAPTER_CONFIG_FILE}. Name an adapter's folder, or that of a training run with --lora.`,
       { cause: error },
     );
   });

@@ -5,14 +5,15 @@ import { join, relative } from 'node:path';
 import { z } from 'zod';
 import { parseJson } from '../checkpoint/index.js';
 import {
+  CHECKPOINT,
   CONFIG_FILE,
   countParameters,
+  METRICS,
   type Model,
   modelFromConfig,
   parametersOf,
   parseConfigText,
 } from '../models/index.js';
-import { CHECKPOINT, METRICS } from '../train/index.js';
 import type { RunLog, TrainingRun } from './studio-api.js';
 
 const LIVE_MILLISECONDS = 120_000;

@@ -18,6 +18,7 @@ import {
 import { float32, type HostTensor } from '../engine/index.js';
 import { CheckpointError, TrainingError } from '../errors.js';
 import {
+  CHECKPOINT,
   copyCompanions,
   formatConfig,
   type Model,
@@ -32,8 +33,6 @@ import type { ParameterSpec } from '../nn/index.js';
 import type { TrainingInput } from './input.js';
 import { firstMoment, secondMoment } from './program.js';
 
-/** The checkpoint's folder inside a run's. */
-export const CHECKPOINT = 'checkpoint';
 const OPTIMIZER = 'optimizer.safetensors';
 const PROGRESS = 'training.json';
 

@@ -10,11 +10,9 @@ export {
   type TrainingSettings,
 } from './settings.js';
 export {
-  CHECKPOINT,
   expectNoRun,
   initialMemory,
   initialWeights,
-  METRICS,
   type Sample,
   stepsPerRunOn,
   type TrainingEvent,

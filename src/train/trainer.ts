@@ -18,8 +18,10 @@ import {
 } from '../engine/index.js';
 import { ConfigError, DataError, StorageError, TrainingError } from '../errors.js';
 import {
+  CHECKPOINT,
   countParameters,
   locateWeights,
+  METRICS,
   type Model,
   parametersOf,
   readWeights,
@@ -27,7 +29,7 @@ import {
 } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
 import { Batches } from './batches.js';
-import { CHECKPOINT, fingerprintOf, readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import { fingerprintOf, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import { evaluate, expectKnownTokens, heldOut } from './evaluate.js';
 import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
@@ -35,11 +37,8 @@ import { evaluationProgram, firstMoment, secondMoment, trainingProgram } from '.
 import { learningRateAt } from './schedule.js';
 import { checkSettings } from './settings.js';
 
-export { CHECKPOINT } from './checkpoint.js';
 export type { Sample, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 
-/** The log's file in a run's folder: a line of JSON for each event, with its time. */
-export const METRICS = 'metrics.jsonl';
 /** Evaluation reads at most this many batches: it must not outweigh training. */
 const EVALUATION_BATCHES = 64;
 /** Where a device copies its memory back after each run, one run does several steps, as long as this is not much work. */

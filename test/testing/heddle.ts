@@ -54,10 +54,12 @@ export interface Outcome {
 export function heddle(
   args: readonly string[],
   watch: (stderr: string, process: ChildProcess) => void = () => {},
+  cwd?: string,
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [`${root}dist/cli/main.js`, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      cwd,
     });
     let stdout = '';
     let stderr = '';

@@ -2,7 +2,6 @@
  * What reads and writes. It lives in a thread of its own (worker.ts), since the runtime computes on the thread that calls it, and
  * answers the calls of the server's (protocol.ts).
  */
-import { basename, resolve } from 'node:path';
 import { ConfigError, TokenizerError } from '../../errors.js';
 import {
   anyObject,
@@ -15,6 +14,7 @@ import {
 } from '../../generate/grammar/index.js';
 import { type LoadOptions, merged, type Session, type StopReason } from '../../generate/index.js';
 import { encodeTrace } from '../../inspect/index.js';
+import type { NamedModel } from '../../models/index.js';
 import { ContextError, UnknownModelError } from '../errors.js';
 import { StateLibrary } from '../states/library.js';
 import { openStore } from '../states/store.js';
@@ -40,8 +40,7 @@ import {
 import { biased, penalized, type Steering, writeStepwise } from './stepwise.js';
 
 export interface EngineOptions {
-  /** The models' folders. Each is named after the last part of its path. */
-  readonly folders: readonly string[];
+  readonly models: readonly NamedModel[];
   readonly load: LoadOptions;
   /** Where states are saved: a folder, or the URL of a store. */
   readonly states: string;
@@ -65,7 +64,7 @@ export class Engine implements Handlers<EngineCalls> {
 
   /** Loads the models. Throws as `loadModel` does, and `ConfigError` for two of one name. */
   static async open({
-    folders,
+    models,
     load,
     states,
     cacheBytes,
@@ -73,11 +72,10 @@ export class Engine implements Handlers<EngineCalls> {
     context,
   }: EngineOptions): Promise<Engine> {
     const served = new Map<string, ServedModel>();
-    for (const folder of folders) {
-      const id = basename(resolve(folder));
+    for (const { name: id, folder } of models) {
       if (served.has(id)) {
         throw new ConfigError(
-          `two models are named ${id}: requests could not tell them apart, rename a folder`,
+          `two models are named ${id}: requests could not tell them apart. Name one as in other=${folder}`,
         );
       }
       served.set(id, await ServedModel.open(folder, { id, load, cacheBytes, cacheFolder, context }));

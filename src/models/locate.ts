@@ -1,0 +1,55 @@
+/**
+ * Finds a model by what a person calls it: its own folder, the folder of the training run that made it, or the name of the
+ * model that comes with Heddle. A folder goes before that name.
+ */
+import { existsSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The folder of a training run's model, or of its adapter, inside the run's own. */
+export const CHECKPOINT = 'checkpoint';
+
+/** The log of a training run, in its folder: a line of JSON for each event. */
+export const METRICS = 'metrics.jsonl';
+
+/** The model that comes with Heddle, by its name. */
+export const SHIPPED_MODEL = 'sotu-hybrid';
+
+const SHIPPED_FOLDER = fileURLToPath(new URL(`../../assets/${SHIPPED_MODEL}`, import.meta.url));
+
+/** `sotu` is short for it: no other model comes along. */
+const SHIPPED_NAMES = [SHIPPED_MODEL, 'sotu'];
+
+/** The folder of a model's files. A name that means nothing comes back as it is, for whoever opens it to refuse. */
+export function modelFolder(name: string): string {
+  if (!existsSync(name) && SHIPPED_NAMES.includes(name)) return SHIPPED_FOLDER;
+  return checkpointFolder(name);
+}
+
+/** For the folder of a training run that of its checkpoint, a model or an adapter; any other as it is. */
+export function checkpointFolder(folder: string): string {
+  const has = (name: string): boolean => existsSync(join(folder, name));
+  const isRun = (has(METRICS) || has(CHECKPOINT)) && !has('config.json') && !has('adapter_config.json');
+  return isRun ? join(folder, CHECKPOINT) : folder;
+}
+
+/** What a model is called where nobody says it: as its folder, or as the training run whose checkpoint it is. */
+export function modelName(name: string): string {
+  const folder = resolve(modelFolder(name));
+  const parent = dirname(folder);
+  const isCheckpoint = basename(folder) === CHECKPOINT && existsSync(join(parent, METRICS));
+  return basename(isCheckpoint ? parent : folder);
+}
+
+/** A model to be served: what requests call it, and the folder of its files. */
+export interface NamedModel {
+  readonly name: string;
+  readonly folder: string;
+}
+
+/** Reads `name=model`, or a model alone, which has the name that `modelName` gives. */
+export function namedModel(text: string): NamedModel {
+  const [, name, model] = /^([^=/\\]+)=(.+)$/s.exec(text) ?? [];
+  if (name === undefined || existsSync(text)) return { name: modelName(text), folder: modelFolder(text) };
+  return { name, folder: modelFolder(model!) };
+}
