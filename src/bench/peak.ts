@@ -49,6 +49,7 @@ export async function measurePeak(device: Device, size: number): Promise<Peak> {
   const bound = Math.sqrt(3 / size);
   const values = Float32Array.from({ length: size * size }, () => bound * (2 * random.uniform() - 1));
   const executable = await device.compile({
+    inputs: [factor],
     outputs: { total: sum(product) },
     weights: new Map([['matrix', float32(values, [size, size])]]),
   });
@@ -67,6 +68,7 @@ export async function measureBandwidth(device: Device): Promise<number> {
   const random = new Random(2);
   const values = Float32Array.from({ length: READ * READ }, () => random.uint32() / 2 ** 32);
   const executable = await device.compile({
+    inputs: [x],
     outputs: { y: matmul(x, matrix) },
     weights: new Map([['matrix', float32(values, [READ, READ])]]),
   });
@@ -95,6 +97,7 @@ export async function measureBatchGain(device: Device, rows: number): Promise<nu
   const x = input('x', 'float32', ['rows', width]);
   const product = matmul(x, input('matrix', 'float32', WIDE), { transposeB: true });
   const executable = await device.compile({
+    inputs: [x],
     outputs: { total: sum(product) },
     weights: new Map([['matrix', matrix]]),
   });

@@ -49,7 +49,7 @@ export interface TrainingRun {
 /** A run from new weights on random tokens, which it sees again and again. */
 export function startRun(task: TrainingTask, step: CompiledStep): TrainingRun {
   const { executable, parameters, stepsPerRun } = step;
-  const memory = executable.allocate(initialMemory(parameters, 1));
+  const state = executable.newState(initialMemory(parameters, 1));
   const tokens = randomTokens(task, stepsPerRun);
   let done = 0;
   return {
@@ -62,13 +62,13 @@ export function startRun(task: TrainingTask, step: CompiledStep): TrainingRun {
           scalars.set(stepScalars(ADAMW_DEFAULTS, ++done, LEARNING_RATE), s * STEP_SCALARS);
         }
         const feeds = { tokens, scalars: float32(scalars, [stepsPerRun, STEP_SCALARS]) };
-        const outputs = await executable.run(feeds, memory);
+        const outputs = await executable.run(feeds, [state]);
         loss = outputs.loss!.data[stepsPerRun - 1] as number;
       }
       return { seconds: (performance.now() - started) / 1000 / STEPS_PER_ROUND, loss };
     },
     async dispose() {
-      memory.dispose();
+      state.dispose();
       await executable.dispose();
     },
   };

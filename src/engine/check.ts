@@ -1,13 +1,15 @@
-/** Whether tensors are what a program declares: an executor would read past the end of the others, or broadcast them. */
+/** Checks dtype, shape and length of tensors against what a program declares, since executors do not. */
 import { DeviceError } from '../errors.js';
-import { DTYPES, formatShape, type OnnxModel } from '../graph/index.js';
-import { type HostTensor, isQuantized, isStored, type Weight } from './device.js';
+import { DTYPES, formatShape, type TensorType } from '../graph/index.js';
+import { type HostTensor, isQuantized, isStored, type Weight } from './tensors.js';
 
-export type NamedType = OnnxModel['inputs'][number];
+export interface NamedType extends TensorType {
+  readonly name: string;
+}
 
 /** Throws `DeviceError` unless a tensor has the declared type, and as much data as its own shape says. */
 export function checkTensor(
-  what: 'input' | 'weight',
+  what: 'input' | 'state' | 'weight',
   { name, dtype, shape }: NamedType,
   { dtype: given, dims, data }: HostTensor,
 ): void {

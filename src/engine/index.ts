@@ -1,5 +1,6 @@
 /** Devices that run graphs. */
-export * from './device.js';
-export { joinMemories, splitMemory, takeOut } from './memory.js';
+export { openDevice } from './devices.js';
+export { FUSED } from './onnxruntime/device.js';
 export { onnxRuntimeVersion } from './onnxruntime/load.js';
-export { FUSED, openDevice } from './onnxruntime.js';
+export * from './program.js';
+export * from './tensors.js';

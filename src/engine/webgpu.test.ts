@@ -2,6 +2,7 @@
  * The webgpu device gives what the cpu device gives. Without a GPU these tests run in software, on the Vulkan driver that
  * Debian's chromium brings (with libvulkan1): `VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json`.
  */
+
 import { describe, expect, test } from 'vitest';
 import { DeviceError } from '../errors.js';
 import {
@@ -30,7 +31,8 @@ import { casesOf } from '../graph/ops/testing/index.js';
 import { relativeError, toArray } from '../graph/testing/arrays.js';
 import { cpu, feedsOf, graphOf } from '../graph/testing/gradient-check.js';
 import { uniform } from '../graph/testing/random.js';
-import { type Device, type HostTensor, hostZeros, int64, openDevice } from './index.js';
+import { type Device, type HostTensor, int64, openDevice, type State } from './index.js';
+import { withInputs } from './testing/with-inputs.js';
 
 const opened = await openDevice('webgpu').catch((error: unknown) => error);
 
@@ -56,8 +58,8 @@ async function expectEqual(
   outputs: Readonly<Record<string, Tensor>>,
   ...runs: readonly Readonly<Record<string, HostTensor>>[]
 ): Promise<void> {
-  const expected = await (await cpu()).compile({ outputs });
-  const actual = await device.compile({ outputs });
+  const expected = await (await cpu()).compile(withInputs({ outputs }));
+  const actual = await device.compile(withInputs({ outputs }));
   for (const feeds of runs) {
     const values = await actual.run(feeds);
     for (const [name, value] of Object.entries(await expected.run(feeds))) {
@@ -148,46 +150,50 @@ describe('convolutions whose kernel the device brings', () => {
   }
 });
 
-describe('a memory', () => {
-  onWebGpu('carries replaced and appended values', async (device) => {
+describe('a state', () => {
+  onWebGpu('is replaced and grows', async (device) => {
     const total = input('total', 'float32', [2]);
-    const buffer = input('cache', 'float32', ['room', 2]);
+    const cache = input('cache', 'float32', ['room', 2]);
     const x = input('x', 'float32', ['n', 2]);
     const executable = await device.compile({
-      outputs: { y: add(total, mean(buffer, 0)) },
-      carried: {
-        total: { kind: 'replace', next: add(total, mean(x, 0)) },
-        cache: { kind: 'append', rows: multiply(x, 2), axis: 0 },
-      },
+      inputs: [x],
+      outputs: { y: add(total, mean(cache, 0)) },
+      state: [
+        {
+          spec: { name: 'total', dtype: 'float32', shape: [2], initial: 0 },
+          before: total,
+          after: add(total, mean(x, 0)),
+        },
+        {
+          spec: { name: 'cache', dtype: 'float32', shape: ['past', 2], grows: 0, initial: 0 },
+          before: cache,
+          after: multiply(x, 2),
+        },
+      ],
     });
-    const memory = executable.allocate(
-      new Map([
-        ['total', hostZeros('float32', [2])],
-        ['cache', hostZeros('float32', [0, 2])],
-      ]),
-    );
+    const state = executable.newState();
     const rows = (count: number, value: number): HostTensor => ({
       dtype: 'float32',
       dims: [count, 2],
       data: new Float32Array(2 * count).fill(value),
     });
-    await executable.run({ x: rows(2, 1) }, memory);
-    const copy = (await memory.snapshot()).memory();
-    await executable.run({ x: rows(1, 2) }, memory);
-    await executable.run({ x: rows(1, 5) }, copy);
-    const read = async (from: typeof memory): Promise<number[][]> =>
+    await executable.run({ x: rows(2, 1) }, [state]);
+    const fork = state.fork();
+    await executable.run({ x: rows(1, 2) }, [state]);
+    await executable.run({ x: rows(1, 5) }, [fork]);
+    const read = async (from: State): Promise<number[][]> =>
       [...(await from.read()).values()].map(({ data }) => Array.from(data, Number));
-    expect(await read(memory)).toEqual([
+    expect(await read(state)).toEqual([
       [3, 3],
       [2, 2, 2, 2, 4, 4],
     ]);
-    expect(await read(copy)).toEqual([
+    expect(await read(fork)).toEqual([
       [6, 6],
       [2, 2, 2, 2, 10, 10],
     ]);
-    expect([memory.length, copy.length]).toEqual([3, 3]);
-    memory.dispose();
-    copy.dispose();
+    expect([state.length, fork.length]).toEqual([3, 3]);
+    state.dispose();
+    fork.dispose();
     await executable.dispose();
   });
 });

@@ -3,7 +3,7 @@
  * one. They come and go between runs. Whoever waits when a run begins takes part in it; their memories are joined, and
  * stay joined as long as the same ones go on.
  */
-import { joinMemories, type Memory, splitMemory } from '../engine/index.js';
+import { joinMemories, type Memory, splitMemory } from '../engine/loop/index.js';
 import type { Continuation, LanguageModel, Written } from './language-model.js';
 
 export interface BatchingOptions {

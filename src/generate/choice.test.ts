@@ -1,6 +1,7 @@
 /** From logits to a token: what each setting leaves out, how often the rest is chosen, and that a seed decides. */
 import { describe, expect, test } from 'vitest';
 import { float32, openDevice } from '../engine/index.js';
+import { loopDevice } from '../engine/loop/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
 import { checkChoice, choiceFeeds, choiceProgram } from './choice.js';
@@ -19,7 +20,7 @@ async function choose(
   seen: ReadonlySet<number> = nothing,
 ): Promise<number[]> {
   const count = numbers.length;
-  const executable = await device.compile(choiceProgram(logits.length));
+  const executable = await loopDevice(device).compile(choiceProgram(logits.length));
   const rows = float32(Array.from({ length: count }, () => logits).flat(), [count, logits.length]);
   const choosing = { ...plain, ...options, ends: [], occurred: seen };
   const { tokens } = await executable.run({
@@ -183,7 +184,7 @@ test('each place of a batch is chosen as it is alone', async () => {
     { temperature: 0, repetitionPenalty: 1.5 },
   ];
   const seen = new Set([1, 5]);
-  const executable = await device.compile(choiceProgram(logits.length));
+  const executable = await loopDevice(device).compile(choiceProgram(logits.length));
   for (const number of [0, 0.2, 0.4, 0.6, 0.8, 1 - 2 ** -24]) {
     const choosing = ways.map((options) => ({ ...plain, ...options, ends: [], occurred: seen }));
     const { tokens } = await executable.run({

@@ -6,7 +6,8 @@
  * equal ones the lower token), and the first is taken whose share of the probability, added to those before it, exceeds the
  * random number. Uncut, they are in the vocabulary's order.
  */
-import { float32, type HostTensor, hostZeros, int64, type Program } from '../engine/index.js';
+import { float32, type HostTensor, hostZeros, int64 } from '../engine/index.js';
+import type { Program } from '../engine/loop/index.js';
 import { DataError } from '../errors.js';
 import {
   add,

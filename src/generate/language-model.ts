@@ -3,15 +3,14 @@ import {
   type Device,
   type DeviceName,
   type DeviceOptions,
-  type Executable,
   float32,
   type HostTensor,
   hostZeros,
   int64,
-  type Memory,
   openDevice,
   type Weight,
 } from '../engine/index.js';
+import { type Executable, loopDevice, type Memory } from '../engine/loop/index.js';
 import { CheckpointError, DataError, TokenizerError } from '../errors.js';
 import { Inspector, type Trace, type TraceOptions } from '../inspect/index.js';
 import {
@@ -124,11 +123,11 @@ export class LanguageModel {
     device: Device,
     reopen: () => Promise<ReadonlyMap<string, Weight>> = async () => weights,
   ): Promise<LanguageModel> {
-    const program = device.copiesCarried ? generationProgram : readingProgram;
-    const executable = await device.compile(program(model, weights));
+    const program = device.name === 'cpu' ? generationProgram : readingProgram;
+    const executable = await loopDevice(device).compile(program(model, weights));
     // Logits come back to JavaScript: to choose among them elsewhere would send them there again.
     const chooserDevice = device.name === 'cpu' ? device : await openDevice('cpu');
-    const chooser = await chooserDevice.compile(choiceProgram(model.vocabSize));
+    const chooser = await loopDevice(chooserDevice).compile(choiceProgram(model.vocabSize));
     const fingerprint = fingerprintOf(model, weights);
     return new LanguageModel(model, tokenizer, executable, chooser, fingerprint, device, reopen);
   }
@@ -225,7 +224,7 @@ export class LanguageModel {
    * one has then written more than was asked for.
    */
   async write(rows: readonly Continuation[], memory: Memory): Promise<Written[]> {
-    if (!this.device.copiesCarried) return this.writeByReading(rows, memory);
+    if (this.device.name !== 'cpu') return this.writeByReading(rows, memory);
     const { vocabSize } = this.model;
     const batch = rows.length;
     const steps = stepsOf(rows);
@@ -341,7 +340,7 @@ export class LanguageModel {
       places: int64(places, [places.length]),
       ...this.whereItStands(positions, memory),
     };
-    if (!this.device.copiesCarried) return (await this.run(asked, memory)).logits!.data as Float32Array;
+    if (this.device.name !== 'cpu') return (await this.run(asked, memory)).logits!.data as Float32Array;
     const likeliest = ids.map(() => LIKELIEST);
     const { logits } = await this.run(
       {

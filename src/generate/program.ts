@@ -7,7 +7,8 @@
  * A growing state stays in its buffer, which no iteration changes, and so does a deferred one; what the loop adds to them is
  * kept beside them until the end of the run. Sequences of a batch may be of different lengths: the entries of each end where the buffer's do.
  */
-import type { Carry, Program, Weight } from '../engine/index.js';
+import type { Weight } from '../engine/index.js';
+import type { Carry, Program } from '../engine/loop/index.js';
 import {
   add,
   cast,
@@ -42,7 +43,7 @@ import {
   type Model,
   stateInputs,
 } from '../models/index.js';
-import { carriesOf, heldBias, ParameterRegistry, recentNames, type StateSpec, settle } from '../nn/index.js';
+import { heldBias, ParameterRegistry, recentNames, type StateSpec, settle } from '../nn/index.js';
 import { choiceInputs, chooseTokens, withOccurred } from './choice.js';
 
 /** The name of a size: tokens that the iterations before one read. */
@@ -267,5 +268,20 @@ function none({ shape, dtype }: StateSpec): Tensor {
   return zeros(
     shape.map(() => 0),
     dtype,
+  );
+}
+
+/** How states change with a run of a program that makes `results` of them. */
+function carriesOf(
+  specs: readonly StateSpec[],
+  results: Readonly<Record<string, Tensor>>,
+): Record<string, Carry> {
+  return Object.fromEntries(
+    specs.map(({ name, grows }): [string, Carry] => [
+      name,
+      grows === undefined
+        ? { kind: 'replace', next: results[name]! }
+        : { kind: 'append', rows: results[name]!, axis: grows },
+    ]),
   );
 }

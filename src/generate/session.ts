@@ -1,5 +1,5 @@
 /** One sequence: what was read and written so far, and the state that it left. */
-import { type Memory, type MemorySnapshot, takeOut } from '../engine/index.js';
+import { type Memory, type MemorySnapshot, takeOut } from '../engine/loop/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
 import { Batching } from './batching.js';

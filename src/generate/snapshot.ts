@@ -14,7 +14,8 @@ import {
   type TypedTensor,
   writeSafetensors,
 } from '../checkpoint/index.js';
-import type { HostTensor, MemorySnapshot } from '../engine/index.js';
+import type { HostTensor } from '../engine/index.js';
+import type { MemorySnapshot } from '../engine/loop/index.js';
 import { CheckpointError, SnapshotError } from '../errors.js';
 import { DTYPES, type DType, fromSafetensors } from '../graph/index.js';
 import type { LanguageModel } from './language-model.js';

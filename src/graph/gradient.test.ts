@@ -1,6 +1,8 @@
 /** The backward walk itself: which parts are summed, where they stop, and composites without a rule. */
+
 import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { ShapeError } from '../errors.js';
 import { add, cast, detach, exp, fill, gradient, input, multiply, split, sum, type Tensor } from './index.js';
 import { applyOne, defineComposite } from './tensor.js';
@@ -11,7 +13,7 @@ async function run(
   outputs: Record<string, Tensor>,
   feeds: Record<string, HostTensor>,
 ): Promise<Record<string, number[]>> {
-  const executable = await (await cpu()).compile({ outputs });
+  const executable = await (await cpu()).compile(withInputs({ outputs }));
   const results = await executable.run(feeds);
   await executable.dispose();
   return Object.fromEntries(

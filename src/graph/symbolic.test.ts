@@ -1,6 +1,8 @@
 /** Programs with open dimensions compute at run time what programs with fixed ones are planned for. */
+
 import { describe, expect, test } from 'vitest';
 import type { HostTensor } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { ShapeError } from '../errors.js';
 import {
   add,
@@ -143,12 +145,12 @@ describe.each(Object.keys(PROGRAMS))('%s', (name) => {
 
   test('open, fixed and partly fixed dimensions agree', async () => {
     const device = await cpu();
-    const open = await device.compile({ outputs });
+    const open = await device.compile(withInputs({ outputs }));
     for (const size of SIZES) {
       const expected = await open.run(feeds(size));
       expect(expected.dx!.dims).toEqual([size.batch, size.sequence, HEADS * SIZE]);
       for (const dims of [size, { sequence: size.sequence }]) {
-        const fixed = await device.compile({ outputs, dims });
+        const fixed = await device.compile(withInputs({ outputs, dims }));
         const actual = await fixed.run(feeds(size));
         for (const key of Object.keys(outputs)) expect(actual[key]).toEqual(expected[key]);
         await fixed.dispose();
@@ -165,10 +167,12 @@ describe('dimensions without a value', () => {
   });
 
   test('unless it is fixed', async () => {
-    const executable = await (await cpu()).compile({
-      outputs: { y: zeros([addDims('width', 1)]) },
-      dims: { width: 2 },
-    });
+    const executable = await (await cpu()).compile(
+      withInputs({
+        outputs: { y: zeros([addDims('width', 1)]) },
+        dims: { width: 2 },
+      }),
+    );
     expect((await executable.run({})).y!.dims).toEqual([3]);
     await executable.dispose();
   });

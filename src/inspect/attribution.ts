@@ -48,5 +48,9 @@ export function attributionProgram(
   const embeddings = residuals[0]!;
   const [gradients] = gradient(sum(logProbability), [embeddings], undefined, rules);
   const scores = sum(multiply(embeddings, gradients!), -1);
-  return { outputs: { logProbability, scores: reshape(scores, ['tokens']) }, weights };
+  return {
+    inputs: [ids, target],
+    outputs: { logProbability, scores: reshape(scores, ['tokens']) },
+    weights,
+  };
 }

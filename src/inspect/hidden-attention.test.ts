@@ -2,8 +2,10 @@
  * Hidden attention: that a layer is its matrices times its inner inputs and nothing else along the sequence, that they are
  * what their definition says in float64, and the same of what is written and kept.
  */
+
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Device, type HostTensor, openDevice } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import {
   add,
   causalConvolution,
@@ -200,10 +202,12 @@ async function seen(
   });
   expect(sights).toHaveLength(1);
   const made = Object.entries(outputs(sights[0]!, u, registry.root())).filter(([, tensor]) => tensor);
-  const executable = await device.compile({
-    outputs: { y: output, ...(Object.fromEntries(made) as Record<string, Tensor>) },
-    weights: randomWeights(registry.specs.values()),
-  });
+  const executable = await device.compile(
+    withInputs({
+      outputs: { y: output, ...(Object.fromEntries(made) as Record<string, Tensor>) },
+      weights: randomWeights(registry.specs.values()),
+    }),
+  );
   const values = await executable.run({ u: uniform(5, [1, tokens, hiddenSize], -2, 2) });
   await executable.dispose();
   return { values, y: values.y!.data as Float32Array };

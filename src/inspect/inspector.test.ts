@@ -2,8 +2,10 @@
  * Traces of whole models: of every family and kind of block, against the plain model, direct computation, and finite
  * differences; what is refused.
  */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { float32, type HostTensor, int64, openDevice, type Weight } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { DataError, InspectError } from '../errors.js';
 import { LanguageModel, loadModel } from '../generate/index.js';
 import { type TinyModel, tinyModel } from '../generate/testing/tiny.js';
@@ -133,7 +135,7 @@ describe('a tiny model with every kind of block', () => {
     outputs: Record<string, ReturnType<typeof scalar>>,
   ): Promise<Record<string, HostTensor>> {
     const weights = new Map([...registry.tensors.keys()].map((name) => [name, tiny.weights.get(name)!]));
-    const executable = await device.compile({ outputs, weights });
+    const executable = await device.compile(withInputs({ outputs, weights }));
     const result = await executable.run({ ids: int64(ids, [1, ids.length]) });
     await executable.dispose();
     return result;
@@ -275,10 +277,12 @@ async function byDifferences(
   const { hidden } = forward(scaled, registry, ids, scalar(0, 'int64'));
   const last = slice(reshape(hidden, [before.length, model.hiddenSize]), 0, before.length - 1, before.length);
   const label = reshape(scalar(target, 'int64'), [1]);
-  const executable = await device.compile({
-    outputs: { y: sum(negate(crossEntropy(logitsOf(model, registry, last), label))) },
-    weights,
-  });
+  const executable = await device.compile(
+    withInputs({
+      outputs: { y: sum(negate(crossEntropy(logitsOf(model, registry, last), label))) },
+      weights,
+    }),
+  );
   const y = async (place: number, factor: number): Promise<number> => {
     const data = before.map((_, i) => (i === place ? factor : 1));
     const feeds = { ids: int64(before, [1, before.length]), factors: float32(data, [1, before.length, 1]) };
@@ -340,7 +344,7 @@ describe('the sources of a token', () => {
         dims,
       );
     const feeds = { scale: random(1, [2, 1]), weight: random(2, [6]), g: random(3, [2, 6]) };
-    const executable = await device.compile({ outputs: { dx: dx! } });
+    const executable = await device.compile(withInputs({ outputs: { dx: dx! } }));
     const { dx: found } = await executable.run(feeds);
     const expected = tabulate(
       [2, 6],

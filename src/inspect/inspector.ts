@@ -95,9 +95,7 @@ export class Inspector {
     const wanted = this.wanted(ids, options);
     const { parts, executable } = await this.compiled();
     expectRoom(model, parts, wanted, ids.length, options.maxBytes ?? MAX_BYTES);
-    const feeds = Object.entries(feedsOf(ids, parts, wanted));
-    const needed = feeds.filter(([name]) => executable.inputs.has(name));
-    const values = await executable.run(Object.fromEntries(needed));
+    const values = await executable.run(feedsOf(ids, parts, wanted));
     const logProbabilities = values.logProbabilities!.data as Float32Array;
     const attributions: AttributionOf<Values>[] = [];
     for (const place of wanted.attribute) attributions.push(await this.attribution(ids, place));

@@ -53,6 +53,7 @@ export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>)
   const layers = input('lens', 'int64', ['lens']);
   const top = input('top', 'float32', ['top']);
   const outputs: Record<string, Tensor> = {};
+  const asked: Tensor[] = [];
   const parts: MixerPart[] = [];
   const observe = (layer: number, sight: Sight): void => {
     const index = parts.filter((part) => part.layer === layer).length;
@@ -66,7 +67,11 @@ export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>)
       numHeads: headsOf(sight),
       memory: memory && { window: memory.window, selected: memory.selected },
     });
-    const chosen = (what: string): Tensor => input(`${name}.${what}`, 'int64', [`${name}_${what}`]);
+    const chosen = (what: string): Tensor => {
+      const heads = input(`${name}.${what}`, 'int64', [`${name}_${what}`]);
+      asked.push(heads);
+      return heads;
+    };
     const shown = {
       weights: matricesOf(sight, chosen('matrices')),
       ...gatesOf(sight, chosen('gates')),
@@ -90,7 +95,7 @@ export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>)
   });
   outputs['lens.ids'] = stacked[0]!;
   outputs['lens.probabilities'] = stacked[1]!;
-  return { program: { outputs, weights, sizes: [top] }, parts };
+  return { program: { inputs: [ids, next, layers, top, ...asked], outputs, weights }, parts };
 }
 
 /** The letters of those that mix along the sequence, in the order in which they are observed. */

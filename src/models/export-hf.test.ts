@@ -58,7 +58,7 @@ async function logitsOfFolder(path: string): Promise<Float32Array> {
   const model = await readModel(path);
   const read = await reader(device, model, await locateWeights(path, model));
   const rows = [0, 1].map((row) => Array.from({ length: 23 }, (_, i) => (7 + 31 * row + 13 * i * i) % 300));
-  const logits = await read.step(rows, 0, read.newMemory(2));
+  const logits = await read.step(rows, 0, read.newStates(2));
   await read.dispose();
   return logits;
 }

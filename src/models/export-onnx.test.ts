@@ -105,7 +105,7 @@ describe('a model of ours with every kind of layer', () => {
     const model = hybridModel(tinyConfig(rope));
     await writeModel(from, model, tinyWeights(model));
     const read = await reader(await openDevice('cpu', { threads: 1 }), model, tinyWeights(model));
-    const expected = await read.step(ids, 0, read.newMemory(2));
+    const expected = await read.step(ids, 0, read.newStates(2));
     await read.dispose();
     return { model, expected, from };
   }
@@ -164,7 +164,7 @@ describe('a model of ours with every kind of layer', () => {
     ]);
     const model = await readModel(folder);
     const read = await reader(await openDevice('cpu'), model, await locateWeights(folder, model));
-    const expected = await read.step(ids, 0, read.newMemory(2));
+    const expected = await read.step(ids, 0, read.newStates(2));
     await read.dispose();
     expect(relativeError(await readInPieces(folder, ids, [29]), expected)).toBeLessThan(1e-5);
     // Rounding did something: these are not the float32 weights from elsewhere.

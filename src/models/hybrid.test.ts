@@ -1,6 +1,8 @@
 /** The whole model: what it consists of, how it starts, and that a new one knows nothing. */
+
 import { describe, expect, test } from 'vitest';
 import { int64, openDevice } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { crossEntropy, input, mean, reshape, scalar } from '../graph/index.js';
 import { INITIAL_DEVIATION, ParameterRegistry, Random } from '../nn/index.js';
 import { hybridModel } from './hybrid.js';
@@ -141,7 +143,7 @@ describe('how it starts', () => {
         }),
       );
       const device = await openDevice('cpu', { threads: 1 });
-      const executable = await device.compile({ outputs: { loss }, weights });
+      const executable = await device.compile(withInputs({ outputs: { loss }, weights }));
       const random = new Random(3);
       const tokens = () =>
         int64(

@@ -2,8 +2,10 @@
  * LoRA in a model: which layers have adapters, that their gradients are those of W + scale B A, by finite differences and by
  * the gradient of the whole weight, and that merging them is the same model.
  */
+
 import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor, int64, openDevice } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { ConfigError } from '../errors.js';
 import { gradient, input, type Tensor } from '../graph/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
@@ -60,7 +62,7 @@ async function lossAndGradients(
   );
   const outputs: Record<string, Tensor> = { loss };
   for (const [i, name] of names.entries()) outputs[`d ${name}`] = parts[i]!;
-  const executable = await device.compile({ outputs, weights });
+  const executable = await device.compile(withInputs({ outputs, weights }));
   const values = await executable.run({ tokens: int64(ids(model, 24), [2, 12]) });
   await executable.dispose();
   return {
@@ -233,7 +235,7 @@ describe('gradients', () => {
     const { gradients } = await lossAndGradients(model, new Map([...weights, ...halves.weights]), names);
     const registry = new ParameterRegistry();
     const loss = meanLoss(model, registry, input('tokens', 'int64', [2, 12]));
-    const executable = await device.compile({ outputs: { loss }, weights });
+    const executable = await device.compile(withInputs({ outputs: { loss }, weights }));
     const tokens = int64(ids(model, 24), [2, 12]);
     const random = new Random(11);
     const quotients: number[] = [];

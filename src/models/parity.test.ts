@@ -3,8 +3,10 @@
  * every hidden state, the logits, the loss, its gradients, greedy decoding, and that it does not matter in what
  * pieces a text is read.
  */
+
 import { describe, expect, test } from 'vitest';
-import { type HostTensor, int64, openDevice } from '../engine/index.js';
+import { int64, openDevice } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { gradient, input, scalar, type Tensor } from '../graph/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { ParameterRegistry } from '../nn/index.js';
@@ -43,15 +45,19 @@ describe.each(references)('%s', async (name, kind) => {
   test('hidden states and logits', async () => {
     const registry = new ParameterRegistry();
     const tokens = input('ids', 'int64', ['batch', 'sequence']);
-    const result = forward(model, registry, tokens, input('position', 'int64', []));
+    const position = input('position', 'int64', []);
+    const result = forward(model, registry, tokens, position);
     const seen = [...result.residuals.slice(0, -1), result.hidden];
     const expected = WITHOUT_EMBEDDINGS.includes(name) ? [...result.residuals.slice(1), result.hidden] : seen;
     if (kind === 'hf') expect(reference.hiddenStates.length).toBe(expected.length);
     const outputs: Record<string, Tensor> = { logits: logitsOf(model, registry, result.hidden) };
     for (const [i, state] of expected.entries()) outputs[`state${i}`] = state;
-    const executable = await device.compile({ outputs, weights: await locateWeights(folder, model) });
-    const feeds: Record<string, HostTensor> = { ids: int64(ids.flat(), [batch, sequence]) };
-    if (executable.inputs.has('position')) feeds.position = int64([0], []);
+    const executable = await device.compile({
+      inputs: [tokens, position],
+      outputs,
+      weights: await locateWeights(folder, model),
+    });
+    const feeds = { ids: int64(ids.flat(), [batch, sequence]), position: int64([0], []) };
     const values = await executable.run(feeds);
     for (const [i, state] of reference.hiddenStates.entries()) {
       const error = relativeError(values[`state${i}`]!.data as Float32Array, state);
@@ -65,11 +71,13 @@ describe.each(references)('%s', async (name, kind) => {
     const registry = new ParameterRegistry();
     const tokens = input('ids', 'int64', ['batch', 'sequence']);
     const { hidden } = forward(model, registry, tokens, scalar(0, 'int64'));
-    const executable = await device.compile({
-      outputs: { logits: logitsOf(model, registry, hidden) },
-      weights: await locateWeights(folder, model),
-      dims: { batch, sequence },
-    });
+    const executable = await device.compile(
+      withInputs({
+        outputs: { logits: logitsOf(model, registry, hidden) },
+        weights: await locateWeights(folder, model),
+        dims: { batch, sequence },
+      }),
+    );
     const { logits } = await executable.run({ ids: int64(ids.flat(), [batch, sequence]) });
     expect(relativeError(logits!.data as Float32Array, reference.logits)).toBeLessThan(2e-5);
     await executable.dispose();
@@ -86,7 +94,7 @@ describe.each(references)('%s', async (name, kind) => {
     );
     const outputs: Record<string, Tensor> = { loss };
     for (const [i, [parameter]] of parameters.entries()) outputs[`d ${parameter}`] = parts[i]!;
-    const executable = await device.compile({ outputs });
+    const executable = await device.compile(withInputs({ outputs }));
     const values = await executable.run({
       ...Object.fromEntries(await readWeights(folder, model)),
       tokens: int64(ids.flat(), [batch, sequence]),
@@ -113,14 +121,14 @@ describe.each(references)('%s', async (name, kind) => {
   test('the same continuation, and the same logits in any pieces', async () => {
     const read = await reader(device, model, await locateWeights(folder, model));
     const written: number[] = [];
-    const memory = read.newMemory(1);
-    let logits = await read.step([reference.prompt], 0, memory);
+    const states = read.newStates(1);
+    let logits = await read.step([reference.prompt], 0, states);
     for (const expected of reference.greedy) {
       const last = logits.slice(-model.vocabSize);
       const id = last.indexOf(last.reduce((a, b) => Math.max(a, b)));
       written.push(id);
       expect(id).toBe(expected);
-      logits = await read.step([[id]], reference.prompt.length + written.length - 1, memory);
+      logits = await read.step([[id]], reference.prompt.length + written.length - 1, states);
     }
     for (const sizes of [[sequence], [1], [5, 1, 11, 2, 18]]) {
       const output = await read.inPieces(ids, sizes);

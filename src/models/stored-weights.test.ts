@@ -2,12 +2,14 @@
  * How checkpoints store weights: under other names, each expert on its own or all in one, in one file or several. It is
  * all the same to the model; and what does not fit it is told, with the file and the tensor.
  */
+
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openWeights, type TensorToWrite, writeSafetensors } from '../checkpoint/index.js';
 import { type HostTensor, openDevice } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { CheckpointError } from '../errors.js';
 import { input, multiply } from '../graph/index.js';
 import { CONFIG_FILE, locateWeights, readModel, readWeights, WEIGHTS_FILE } from './folder.js';
@@ -68,7 +70,7 @@ async function readBoth(path: string): Promise<Map<string, HostTensor>> {
       multiply(input(name, 'float32', shape), 1),
     ]),
   );
-  const executable = await device.compile({ outputs, weights: located });
+  const executable = await device.compile(withInputs({ outputs, weights: located }));
   const values = await executable.run({});
   for (const [name, { dims, data }] of read) {
     expect(values[`copy/${name}`]!.dims, name).toEqual(dims);

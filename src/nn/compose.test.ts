@@ -1,6 +1,8 @@
 /** How layers are joined: what the whole computes, and that every layer in it has parameters and a state of its own. */
+
 import { describe, expect, test } from 'vitest';
 import { float32, openDevice } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { ConfigError } from '../errors.js';
 import { type Dim, input, multiply, type Tensor } from '../graph/index.js';
 import { type NdArray, tabulate, total } from '../graph/testing/arrays.js';
@@ -188,8 +190,8 @@ describe('the law holds for what is joined', () => {
   test('states that are shared by mistake would be seen: each layer moves its own', async () => {
     const mixer = chain(named('a', convolution(3)), named('b', convolution(3)));
     const runs = await compileMixer(device, mixer, hiddenSize, randomWeights);
-    const { memory } = await runs.inPieces(uniform(5, [1, 4, hiddenSize], -2, 2), [4]);
-    const held = await memory.read();
+    const { states } = await runs.inPieces(uniform(5, [1, 4, hiddenSize], -2, 2), [4]);
+    const held = await states[0]!.read();
     expect([...held.keys()].sort()).toEqual(['a.conv', 'b.conv']);
     expect(held.get('a.conv')!.data).not.toEqual(held.get('b.conv')!.data);
   });
@@ -268,9 +270,11 @@ describe('what a layer is told', () => {
       'b.growing': input('b.growing', 'float32', [1]),
     };
     const result = mixer.forward(new ParameterRegistry().root(), x, { position, state });
-    const executable = await device.compile({
-      outputs: { a: result.state['a.fixed']!, b: result.state['b.fixed']! },
-    });
+    const executable = await device.compile(
+      withInputs({
+        outputs: { a: result.state['a.fixed']!, b: result.state['b.fixed']! },
+      }),
+    );
     const values = await executable.run({
       'a.fixed': float32([1, 2, 3], [3]),
       'b.fixed': float32([4, 5, 6], [3]),

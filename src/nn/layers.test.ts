@@ -1,6 +1,8 @@
 /** The layers that act on each token alone: their values against their definitions, and their gradients. */
+
 import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor, int64, openDevice } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { input, relu2, type Tensor } from '../graph/index.js';
 import { type NdArray, relativeError, tabulate, toArray, total } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
@@ -38,7 +40,7 @@ async function checkValues(
   );
   const y = build(registry.root(), leaves);
   const weights = randomWeights(registry.specs.values());
-  const executable = await device.compile({ outputs: { y }, weights });
+  const executable = await device.compile(withInputs({ outputs: { y }, weights }));
   const actual = (await executable.run(inputs)).y!;
   const arrays = Object.entries({ ...inputs, ...Object.fromEntries(weights) });
   const reference = expected(Object.fromEntries(arrays.map(([name, value]) => [name, toArray(value)])));
@@ -222,7 +224,7 @@ test('a new norm passes on a vector whose root mean square is 1', async () => {
   const y = rmsNorm(registry.root(), input('x', 'float32', [1, 4]), { epsilon: 1e-6 });
   const weights = new Map([['weight', float32([1, 1, 1, 1], [4])]]);
   expect(registry.specs.get('weight')!.decay).toBe(false);
-  const executable = await device.compile({ outputs: { y }, weights });
+  const executable = await device.compile(withInputs({ outputs: { y }, weights }));
   const { data } = (await executable.run({ x: float32([1, -1, 1, -1], [1, 4]) })).y!;
   for (const [i, value] of [1, -1, 1, -1].entries()) expect(data[i]).toBeCloseTo(value, 5);
 });

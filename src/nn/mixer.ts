@@ -3,20 +3,12 @@
  * token), and the state that it carries is declared: memory estimates, saving, batching and inspection read that
  * declaration.
  */
-import type { Carry } from '../engine/index.js';
-import { type Dim, DTYPES, type DType, type Tensor } from '../graph/index.js';
+import type { StateSpec as EngineStateSpec } from '../engine/index.js';
+import { DTYPES, type Tensor } from '../graph/index.js';
 import type { Parameters } from './parameters.js';
 import type { Observe } from './sight.js';
 
-export interface StateSpec {
-  readonly name: string;
-  readonly dtype: DType;
-  /** With the symbol `batch`, and `past` along the growing axis. */
-  readonly shape: readonly Dim[];
-  /** The axis along which it grows by one entry a token; without one its size is fixed. */
-  readonly grows?: number;
-  /** The value of every element before the first token. */
-  readonly initial: number;
+export interface StateSpec extends EngineStateSpec {
   /**
    * Where a run that writes leaves it as it is until the end: what is kept beside it instead, by names after its own. Shapes
    * may have `steps`, the tokens that a run may write.
@@ -74,18 +66,6 @@ export interface Mixer {
 export function recentNames({ name, grows, deferred }: StateSpec): string[] {
   if (grows !== undefined) return [name];
   return deferred?.map((part) => `${name}.${part.name}`) ?? [];
-}
-
-/** How states change with a run of a program in which a mixer returned `results`. */
-export function carriesOf(specs: readonly StateSpec[], results: State): Record<string, Carry> {
-  return Object.fromEntries(
-    specs.map(({ name, grows }): [string, Carry] => [
-      name,
-      grows === undefined
-        ? { kind: 'replace', next: results[name]! }
-        : { kind: 'append', rows: results[name]!, axis: grows },
-    ]),
-  );
 }
 
 /** Bytes that a state takes for one sequence after `length` tokens. */

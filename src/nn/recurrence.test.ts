@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Device, float32, type HostTensor, openDevice } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { fill, gather, input, linearRecurrence, loop, reshape, transpose } from '../graph/index.js';
 import { Random } from './random.js';
 import { recur, recurrenceState, settle } from './recurrence.js';
@@ -67,9 +68,11 @@ describe.each([1, 2, 4])('%i groups of heads', (groups) => {
     };
     const whole = linearRecurrence({ ...operands, state }, counts);
     const pieces = deferred(room);
-    const executable = await device.compile({
-      outputs: { whole: whole.output, end: whole.state, pieces: pieces.output, settled: pieces.state },
-    });
+    const executable = await device.compile(
+      withInputs({
+        outputs: { whole: whole.output, end: whole.state, pieces: pieces.output, settled: pieces.state },
+      }),
+    );
     const results = await executable.run(feeds);
     await executable.dispose();
     const close = (a: HostTensor, b: HostTensor): void => {

@@ -1,5 +1,5 @@
 /** Loss and perplexity on held-out text. */
-import type { Device, Executable, HostTensor, Memory, Program } from '../engine/index.js';
+import type { Device, Executable, HostTensor, Program, State } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { Model } from '../models/index.js';
 import { consecutive } from './batches.js';
@@ -18,7 +18,7 @@ export async function evaluate(
   executable: Executable,
   sequences: readonly BigInt64Array[],
   batch: number,
-  memory?: Memory,
+  state?: State,
 ): Promise<Evaluation> {
   const width = sequences[0]!.length;
   let total = 0;
@@ -27,7 +27,7 @@ export async function evaluate(
     const data = new BigInt64Array(group.length * width);
     for (const [i, row] of group.entries()) data.set(row, i * width);
     const tokens: HostTensor = { dtype: 'int64', dims: [group.length, width], data };
-    const outputs = await executable.run({ tokens }, memory);
+    const outputs = await executable.run({ tokens }, state && [state]);
     total += outputs.loss!.data[0] as number;
   }
   const count = sequences.length * (width - 1);

@@ -1,6 +1,8 @@
 /** AdamW against its textbook form in float64: steps on made-up gradients, clipped and not, decayed and not. */
+
 import { describe, expect, test } from 'vitest';
 import { float32, openDevice } from '../engine/index.js';
+import { withInputs } from '../engine/testing/with-inputs.js';
 import { input } from '../graph/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
@@ -38,7 +40,7 @@ async function stepProgram(config: AdamWConfig) {
       [`next second.${name}`, next.moments.second],
     ] as const;
   });
-  return device.compile({ outputs: { norm, clip, ...Object.fromEntries(outputs) } });
+  return device.compile(withInputs({ outputs: { norm, clip, ...Object.fromEntries(outputs) } }));
 }
 
 const cases: [string, AdamWConfig, number][] = [

@@ -2,8 +2,10 @@
  * The training step as a program: one step of a whole model against AdamW in float64, batches that are accumulated
  * against one batch, several steps a run against one, and the loss itself.
  */
+
 import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor, hostZeros, int64, openDevice } from '../engine/index.js';
+import { only, withInputs } from '../engine/testing/with-inputs.js';
 import { gradient, input } from '../graph/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { hybridModel, type Model } from '../models/index.js';
@@ -29,7 +31,7 @@ function randomTokens(count: number, seed: number): number[] {
   return Array.from({ length: count * (sequence + 1) }, () => random.below(300));
 }
 
-/** A program and a memory with random weights and no moments. */
+/** A program and a state with random weights and no moments. */
 async function started(shape: Partial<TrainingShape>, optimizer: AdamWConfig = ADAMW_DEFAULTS) {
   const whole = { batch: 4, sequence, accumulate: 1, stepsPerRun: 1, ...shape };
   const { program, parameters } = trainingProgram(model, optimizer, whole);
@@ -39,7 +41,7 @@ async function started(shape: Partial<TrainingShape>, optimizer: AdamWConfig = A
     values.set(firstMoment(name), hostZeros('float32', dims));
     values.set(secondMoment(name), hostZeros('float32', dims));
   }
-  const memory = executable.allocate(values);
+  const state = executable.newState(values);
   const { stepsPerRun, accumulate, batch } = whole;
   const run = async (ids: readonly number[], firstStep: number, learningRate: number) => {
     const scalars = Array.from({ length: stepsPerRun }, (_, i) =>
@@ -50,14 +52,14 @@ async function started(shape: Partial<TrainingShape>, optimizer: AdamWConfig = A
         tokens: int64(ids, [stepsPerRun, accumulate, batch, sequence + 1]),
         scalars: float32(scalars, [stepsPerRun, 3]),
       },
-      memory,
+      [state],
     );
     return { loss: [...(loss!.data as Float32Array)], norm: [...(norm!.data as Float32Array)] };
   };
-  return { parameters, memory, run };
+  return { parameters, state, run };
 }
 
-/** All carried values as one row. */
+/** All values of a state as one row. */
 function flat(values: ReadonlyMap<string, HostTensor>, names: Iterable<string> = values.keys()): number[] {
   return [...names].flatMap((name) => [...(values.get(name)!.data as Float32Array)]);
 }
@@ -76,10 +78,11 @@ async function gradientsAt(
   );
   const names = [...registry.tensors.keys()];
   const parts = gradient(loss, [...registry.tensors.values()]);
-  const executable = await device.compile({
+  const program = withInputs({
     outputs: Object.fromEntries(names.map((name, i) => [`d ${name}`, parts[i]!])),
   });
-  const feeds = Object.fromEntries([...weights].filter(([name]) => executable.inputs.has(name)));
+  const executable = await device.compile(program);
+  const feeds = only(program, Object.fromEntries(weights));
   const results = await executable.run({
     ...feeds,
     tokens: int64(ids, [ids.length / (sequence + 1), sequence + 1]),
@@ -96,7 +99,7 @@ describe('a step of a whole model is AdamW', () => {
     test(`${name}, without decay of norms, biases and time scales`, async () => {
       // An epsilon far above the rounding of a gradient: without it, Adam makes a whole step of the smallest difference.
       const config = { ...ADAMW_DEFAULTS, maxGradientNorm, epsilon: 1e-4, weightDecay: 0.5 };
-      const { memory, run, parameters } = await started({}, config);
+      const { state, run, parameters } = await started({}, config);
       const names = parameters.map((spec) => spec.name);
       for (const exempt of ['norm.weight', 'bias', 'A_log', 'dt_bias', '.D', 'conv1d.bias']) {
         expect(
@@ -106,7 +109,7 @@ describe('a step of a whole model is AdamW', () => {
       }
       for (let step = 1; step <= 3; step++) {
         const ids = randomTokens(4, step);
-        const before = await memory.read();
+        const before = await state.read();
         const gradients = await gradientsAt(model, before, ids);
         const doubles = (key: string): Float64Array =>
           Float64Array.from(before.get(key)!.data as Float32Array);
@@ -118,7 +121,7 @@ describe('a step of a whole model is AdamW', () => {
         );
         const expected = adamWReference(config, states, gradients, step, 0.02, (key) => !noDecay.test(key));
         const { norm } = await run(ids, step, 0.02);
-        const after = await memory.read();
+        const after = await state.read();
         expect(norm[0]! > maxGradientNorm).toBe(name === 'clipped');
         for (const [key, { parameter, first, second }] of expected) {
           const error = (of: string, reference: Float64Array): number =>
@@ -141,7 +144,7 @@ describe('accumulation', () => {
       expect(b.loss[0]).toBeCloseTo(a.loss[0]!, 5);
       expect(b.norm[0]! / a.norm[0]!).toBeCloseTo(1, 5);
     }
-    const [a, b] = [await whole.memory.read(), await parts.memory.read()];
+    const [a, b] = [await whole.state.read(), await parts.state.read()];
     const moments = whole.parameters.flatMap(({ name }) => [firstMoment(name), secondMoment(name)]);
     expect(relativeError(flat(b, moments), flat(a, moments))).toBeLessThan(1e-4);
     expect(relativeError(flat(b), flat(a))).toBeLessThan(1e-5);
@@ -177,7 +180,7 @@ describe('several steps a run', () => {
       expect(together.loss).toEqual(losses);
       expect(together.norm).toEqual(norms);
       expect(new Set(losses).size).toBe(steps);
-      expect(await several.memory.read()).toEqual(await single.memory.read());
+      expect(await several.state.read()).toEqual(await single.state.read());
     });
   }
 });
@@ -203,7 +206,7 @@ describe('the loss', () => {
     const registry = new ParameterRegistry();
     const tokens = input('tokens', 'int64', [1, sequence + 1]);
     const loss = languageModelLoss(model, registry, tokens);
-    const executable = await device.compile({ outputs: { loss }, weights });
+    const executable = await device.compile(withInputs({ outputs: { loss }, weights }));
     const ids = randomTokens(1, 4);
     // Over all values of the last token, exp(-term) is a distribution: it sums to 1 if the term before it is fixed.
     let mass = 0;
@@ -225,7 +228,7 @@ describe('the loss', () => {
     const weights = tinyWeights(model);
     const ids = randomTokens(2, 7);
     const gradients = await gradientsAt(model, weights, ids);
-    const executable = await device.compile(evaluationProgram(model, sequence));
+    const executable = await device.compile(withInputs(evaluationProgram(model, sequence)));
     const random = new Random(11);
     // One random direction for each parameter; all of them together are the gradient's projections.
     const quotients: number[] = [];

@@ -1,8 +1,8 @@
 /**
- * The training step as a program: loss, gradients and update in one graph, with parameters and optimizer state carried
- * from run to run. Where a device copies carried values back after each run, several steps go into one.
+ * The training step as a program: loss, gradients and update in one graph, with parameters and optimizer state as its
+ * states. Where a run copies them, several steps go into one.
  */
-import type { Program } from '../engine/index.js';
+import { type Program, type StateSpec, stateChanges } from '../engine/index.js';
 import {
   add,
   crossEntropy,
@@ -71,11 +71,8 @@ export function trainingProgram(model: Model, optimizer: AdamWConfig, shape: Tra
   const tokens = input('tokens', 'int64', [stepsPerRun, accumulate, batch, sequence + 1]);
   const scalars = input('scalars', 'float32', [stepsPerRun, STEP_SCALARS]);
   const specs = parametersOf(model).filter(({ adapts }) => !model.adapters || adapts !== undefined);
-  const carriedInputs = specs.flatMap(({ name, shape: dims }) => [
-    input(name, 'float32', dims),
-    input(firstMoment(name), 'float32', dims),
-    input(secondMoment(name), 'float32', dims),
-  ]);
+  const states = specs.flatMap(trainingStates);
+  const before = states.map(({ name, dtype, shape: dims }) => input(name, dtype, dims));
 
   const step = (index: Tensor, carried: readonly Tensor[]) => {
     const inStep = new ParameterRegistry();
@@ -99,18 +96,30 @@ export function trainingProgram(model: Model, optimizer: AdamWConfig, shape: Tra
     return { carried: next, stacked: [loss, norm] };
   };
   const once = () => {
-    const { carried, stacked } = step(scalar(0, 'int64'), carriedInputs);
+    const { carried, stacked } = step(scalar(0, 'int64'), before);
     return { carried: [...carried], stacked: stacked.map((value) => reshape(value, [1])) };
   };
-  const { carried, stacked } = stepsPerRun === 1 ? once() : loop(stepsPerRun, carriedInputs, step);
-  const names = specs.flatMap(({ name }) => [name, firstMoment(name), secondMoment(name)]);
+  const { carried, stacked } = stepsPerRun === 1 ? once() : loop(stepsPerRun, before, step);
+  const byName = (tensors: readonly Tensor[]): Record<string, Tensor> =>
+    Object.fromEntries(states.map(({ name }, i) => [name, tensors[i]!]));
   return {
     parameters: specs,
     program: {
+      inputs: [tokens, scalars],
       outputs: { loss: stacked[0]!, norm: stacked[1]! },
-      carried: Object.fromEntries(names.map((name, i) => [name, { kind: 'replace', next: carried[i]! }])),
+      state: stateChanges(states, byName(before), byName(carried)),
     },
   };
+}
+
+/** What is kept of a parameter from step to step: its value, and its moments. */
+function trainingStates({ name, shape }: ParameterSpec): StateSpec[] {
+  return [name, firstMoment(name), secondMoment(name)].map((each) => ({
+    name: each,
+    dtype: 'float32',
+    shape,
+    initial: 0,
+  }));
 }
 
 /** Loss and gradients, averaged over the rows of tokens [accumulate, batch, sequence + 1]. */
@@ -134,11 +143,18 @@ function averaged(
 }
 
 /**
- * The sum of the losses over tokens int64 [batch, sequence + 1], in nats, as `loss` []. Parameters are inputs, so that it
- * can run on a training program's memory.
+ * The sum of the losses over tokens int64 [batch, sequence + 1], in nats, as `loss` []. It reads the parameters of a training program's
+ * state, if they are named; the others are weights.
  */
-export function evaluationProgram(model: Model, sequence: number): Program {
+export function evaluationProgram(
+  model: Model,
+  sequence: number,
+  trained: readonly ParameterSpec[] = [],
+): Program {
   const registry = new ParameterRegistry();
   const tokens = input('tokens', 'int64', ['batch', sequence + 1]);
-  return { outputs: { loss: sum(tokenLosses(model, registry, tokens)) } };
+  const loss = sum(tokenLosses(model, registry, tokens));
+  const parameters = Object.fromEntries(registry.tensors);
+  const specs = trained.flatMap((spec) => trainingStates(spec).slice(0, 1));
+  return { inputs: [tokens], outputs: { loss }, state: stateChanges(specs, parameters, parameters) };
 }

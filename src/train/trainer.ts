@@ -13,7 +13,7 @@ import {
   float32,
   type HostTensor,
   hostZeros,
-  type Memory,
+  type State,
   type Weight,
 } from '../engine/index.js';
 import { ConfigError, DataError, StorageError, TrainingError } from '../errors.js';
@@ -41,7 +41,7 @@ export type { Sample, TrainingEvent, TrainingInput, TrainingResult } from './inp
 
 /** Evaluation reads at most this many batches: it must not outweigh training. */
 const EVALUATION_BATCHES = 64;
-/** Where a device copies its memory back after each run, one run does several steps, as long as this is not much work. */
+/** Where a device prefers long runs, one does several steps, as long as this is not much work. */
 const MOST_STEPS_PER_RUN = 8;
 const FLOPS_PER_RUN = 1e11;
 
@@ -79,7 +79,7 @@ export function initialWeights(parameters: readonly ParameterSpec[], seed: numbe
  * run should take a second or so. 6 FLOPs a parameter and token (Kaplan et al., 2020).
  */
 export function stepsPerRunOn(device: Device, model: Model, tokensPerStep: number): number {
-  if (!device.copiesCarried) return 1;
+  if (!device.prefersLongRuns) return 1;
   const flops = 6 * countParameters(parametersOf(model)) * tokensPerStep;
   return Math.min(MOST_STEPS_PER_RUN, Math.max(1, Math.floor(FLOPS_PER_RUN / flops)));
 }
@@ -123,7 +123,8 @@ interface Equipment {
   stepsPerRun: number;
   training: Executable;
   evaluation: Executable;
-  memory: Memory;
+  /** Parameters and moments. */
+  state: State;
 }
 
 class Run {
@@ -162,16 +163,19 @@ class Run {
       ? { step: 0, values: initial }
       : await readCheckpoint(input, parameters, fingerprint);
     const training = await device.compile({ ...program, weights: frozen });
-    const evaluation = await device.compile({ ...evaluationProgram(model, sequence), weights: frozen });
-    const memory = training.allocate(start.values);
+    const evaluation = await device.compile({
+      ...evaluationProgram(model, sequence, parameters),
+      weights: frozen,
+    });
+    const state = training.newState(start.values);
     await trimMetrics(join(folder, METRICS), start.step);
-    const programs = { stepsPerRun, training, evaluation, memory };
+    const programs = { stepsPerRun, training, evaluation, state };
     return new Run(input, { model, parameters, frozen, fingerprint, batches, held, ...programs }, start.step);
   }
 
   async close(): Promise<void> {
-    const { memory, training, evaluation } = this.equipment;
-    memory.dispose();
+    const { state, training, evaluation } = this.equipment;
+    state.dispose();
     await training.dispose();
     await evaluation.dispose();
   }
@@ -200,7 +204,7 @@ class Run {
    */
   private async advance(): Promise<void> {
     const { settings } = this.input;
-    const { stepsPerRun: count, batches, training, memory } = this.equipment;
+    const { stepsPerRun: count, batches, training, state } = this.equipment;
     const { batch, sequence, accumulate } = settings;
     const scalars = new Float32Array(count * STEP_SCALARS);
     const rates: number[] = [];
@@ -217,7 +221,8 @@ class Run {
       data: batches.take(this.step * perStep, count * perStep),
     };
     const started = performance.now();
-    const outputs = await training.run({ tokens, scalars: float32(scalars, [count, STEP_SCALARS]) }, memory);
+    const feeds = { tokens, scalars: float32(scalars, [count, STEP_SCALARS]) };
+    const outputs = await training.run(feeds, [state]);
     const seconds = (performance.now() - started) / 1000;
     const real = Math.min(count, settings.steps - this.step);
     for (let i = 0; i < real; i++) {
@@ -241,9 +246,9 @@ class Run {
   /** Loss and perplexity on held-out text, and what the model writes now. */
   private async evaluate(): Promise<void> {
     const { batch } = this.input.settings;
-    const { evaluation, held, memory } = this.equipment;
+    const { evaluation, held, state } = this.equipment;
     const sequences = held.slice(0, EVALUATION_BATCHES * batch);
-    const result = await evaluate(evaluation, sequences, batch, memory);
+    const result = await evaluate(evaluation, sequences, batch, state);
     if (!Number.isFinite(result.loss))
       throw this.diverged(`the validation loss became ${result.loss}`, this.step);
     this.perplexity = result.perplexity;
@@ -251,14 +256,14 @@ class Run {
     const { sample } = this.input;
     if (!sample) return;
     const { model, parameters, frozen } = this.equipment;
-    const trained = await memory.read(parameters.map(({ name }) => name));
+    const trained = await state.read(parameters.map(({ name }) => name));
     const written = await sample(model, new Map([...frozen, ...trained]));
     await this.report({ event: 'sample', step: this.step, ...written });
   }
 
   private async save(): Promise<void> {
-    const { model, parameters, fingerprint, memory } = this.equipment;
-    const values = await memory.read();
+    const { model, parameters, fingerprint, state } = this.equipment;
+    const values = await state.read();
     for (const { name } of parameters) {
       if (!(values.get(name)!.data as Float32Array).every(Number.isFinite))
         throw this.diverged(`${name} has values that are no numbers`, this.step);

@@ -32,7 +32,7 @@ async function losses(device: Device, design: Design): Promise<number[]> {
   const shape = { batch, sequence, accumulate: 1, stepsPerRun: 1 };
   const { program, parameters } = trainingProgram(model, ADAMW_DEFAULTS, shape);
   const executable = await device.compile(program);
-  const memory = executable.allocate(initialMemory(parameters, 1));
+  const state = executable.newState(initialMemory(parameters, 1));
   const random = new Random(2);
   const seen: number[] = [];
   for (let step = 1; step <= STEPS; step++) {
@@ -43,11 +43,11 @@ async function losses(device: Device, design: Design): Promise<number[]> {
         tokens: int64(ids, [1, 1, batch, sequence + 1]),
         scalars: float32(stepScalars(ADAMW_DEFAULTS, step, 3e-3), [1, 3]),
       },
-      memory,
+      [state],
     );
     seen.push(loss!.data[0] as number);
   }
-  memory.dispose();
+  state.dispose();
   await executable.dispose();
   return seen;
 }

@@ -1,6 +1,8 @@
 /** Branches inside the graph: which one runs, what it sees, and what it is not asked for. */
+
 import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor, hostZeros, int64 } from '../../engine/index.js';
+import { withInputs } from '../../engine/testing/with-inputs.js';
 import { ShapeError } from '../../errors.js';
 import { add, either, exp, gather, input, loop, multiply, type Tensor, when, zeros } from '../index.js';
 import { cpu } from '../testing/gradient-check.js';
@@ -14,7 +16,7 @@ async function run(
   values: readonly number[],
   feeds: Record<string, HostTensor> = {},
 ): Promise<Record<string, HostTensor>> {
-  const executable = await (await cpu()).compile({ outputs, sizes: [flag] });
+  const executable = await (await cpu()).compile(withInputs({ outputs }, [flag]));
   const results = await executable.run({
     flag: hostZeros('float32', [set ? 1 : 0]),
     x: float32(values, [values.length]),

@@ -1,6 +1,7 @@
 /** Element-wise operators: values, gradients, overflow, ties, and where no gradient flows. */
 import { describe, expect, test } from 'vitest';
 import { float32 } from '../../engine/index.js';
+import { withInputs } from '../../engine/testing/with-inputs.js';
 import { gradient } from '../gradient.js';
 import { input, type Tensor } from '../tensor.js';
 import { cpu } from '../testing/gradient-check.js';
@@ -18,7 +19,9 @@ prove(unaryCases);
 async function evaluate(f: (x: Tensor) => Tensor, points: readonly number[]) {
   const x = input('x', 'float32', [points.length]);
   const y = f(x);
-  const executable = await (await cpu()).compile({ outputs: { y, dx: gradient(sum(y), [x])[0]! } });
+  const executable = await (await cpu()).compile(
+    withInputs({ outputs: { y, dx: gradient(sum(y), [x])[0]! } }),
+  );
   const { y: values, dx } = await executable.run({ x: float32(points, [points.length]) });
   await executable.dispose();
   return { values: [...values!.data], slopes: [...dx!.data] };
@@ -65,7 +68,7 @@ describe('ties', () => {
     const a = input('a', 'float32', [3]);
     const b = input('b', 'float32', [3]);
     const [da, db] = gradient(sum(operator(a, b)), [a, b]);
-    const executable = await (await cpu()).compile({ outputs: { da: da!, db: db! } });
+    const executable = await (await cpu()).compile(withInputs({ outputs: { da: da!, db: db! } }));
     const same = float32([-1, 0, 2], [3]);
     const results = await executable.run({ a: same, b: same });
     expect([...results.da!.data]).toEqual([1, 1, 1]);

@@ -1,6 +1,8 @@
 /** Mixtures of experts: values and gradients, and what a device computes that has them fused. */
+
 import { describe, expect, test } from 'vitest';
 import type { HostTensor } from '../../engine/index.js';
+import { withInputs } from '../../engine/testing/with-inputs.js';
 import { input } from '../tensor.js';
 import { elementwise, relativeError, toArray } from '../testing/arrays.js';
 import { cpu } from '../testing/gradient-check.js';
@@ -54,7 +56,7 @@ describe.each(['swiglu', 'relu2'] as const)('%s', (activation) => {
     const { x, weights: shares, up, down } = symbols(activation);
     const flat = { x: reshape(x, [-1, HIDDEN]), weights: reshape(shares, [-1, COUNT]), up, down };
     const y = reshape(experts(flat, { activation, perToken: PER_TOKEN }), x.shape);
-    const executable = await (await cpu()).compile({ outputs: { y }, weights });
+    const executable = await (await cpu()).compile(withInputs({ outputs: { y }, weights }));
     for (const [batch, sequence] of [
       [1, 1],
       [2, 1],
@@ -80,7 +82,7 @@ describe.each(['swiglu', 'relu2'] as const)('%s', (activation) => {
       { x: tokens, weights: shares!, up: up!, down: down! },
       { activation, perToken: PER_TOKEN },
     );
-    const executable = await (await cpu()).compile({ outputs: { y } });
+    const executable = await (await cpu()).compile(withInputs({ outputs: { y } }));
     const results = await executable.run(Object.fromEntries(operands.map((value, i) => [`${i}`, value])));
     const [first, ...others] = operands.map(toArray);
     const scaled = elementwise((value) => 1.5 * value!, first!);
@@ -102,10 +104,12 @@ describe.each(['swiglu', 'relu2'] as const)('%s', (activation) => {
       return add(h, multiply(y, 0.25));
     };
     const looped = loop(3, [x], (_, [h]) => ({ carried: [step(h!)], stacked: [] })).carried[0]!;
-    const executable = await (await cpu()).compile({
-      outputs: { looped, unrolled: step(step(step(x))) },
-      weights,
-    });
+    const executable = await (await cpu()).compile(
+      withInputs({
+        outputs: { looped, unrolled: step(step(step(x))) },
+        weights,
+      }),
+    );
     const { looped: actual, unrolled } = await executable.run({
       x: uniform(1, [5, HIDDEN]),
       router: uniform(2, [COUNT, HIDDEN], -0.25, 0.25),

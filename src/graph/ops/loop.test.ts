@@ -1,6 +1,8 @@
 /** Loops inside the graph: what is carried, stacked, captured and hoisted. */
+
 import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor } from '../../engine/index.js';
+import { withInputs } from '../../engine/testing/with-inputs.js';
 import { ShapeError } from '../../errors.js';
 import {
   add,
@@ -34,7 +36,7 @@ async function run(
   feeds: Record<string, HostTensor>,
   dims: Record<string, number> = {},
 ): Promise<Record<string, HostTensor>> {
-  const executable = await (await cpu()).compile({ outputs, dims });
+  const executable = await (await cpu()).compile(withInputs({ outputs, dims }));
   const results = await executable.run(feeds);
   await executable.dispose();
   return results;

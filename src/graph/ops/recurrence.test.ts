@@ -1,6 +1,8 @@
 /** The linear recurrence and its gradient against loops in float64, whole and in pieces. */
+
 import { describe, expect, test } from 'vitest';
 import type { Executable } from '../../engine/index.js';
+import { withInputs } from '../../engine/testing/with-inputs.js';
 import { input, type Tensor } from '../tensor.js';
 import { compileWithGradients, expectReference, seedsFor } from '../testing/against-reference.js';
 import { type NdArray, relativeError, tabulate, toArray } from '../testing/arrays.js';
@@ -231,7 +233,7 @@ test('token by token in the body of a loop, with open sizes, equals the whole', 
     looped: transpose(stacked[0]!, [1, 0, 2]),
     loopedState: carried[0]!,
   };
-  const executable = await (await cpu()).compile({ outputs });
+  const executable = await (await cpu()).compile(withInputs({ outputs }));
   const results = await executable.run({ ...sequences, state: first! });
   const error = (actual: string, expected: string): number =>
     relativeError(toArray(results[actual]!).data, toArray(results[expected]!).data);

@@ -1,6 +1,8 @@
 /** The selective scan and its gradient against loops in float64, whole and in pieces. */
+
 import { describe, expect, test } from 'vitest';
 import { type Executable, float32, type HostTensor } from '../../engine/index.js';
+import { withInputs } from '../../engine/testing/with-inputs.js';
 import { ShapeError } from '../../errors.js';
 import { gradient } from '../gradient.js';
 import { input } from '../tensor.js';
@@ -94,7 +96,7 @@ test('in pieces it gives what it gives whole', async () => {
   const { width, size } = SMALL;
   const operands = scanOperands(SMALL, 2, 9);
   const { output, state } = selectiveScan(leaves(SMALL));
-  const executable = await (await cpu()).compile({ outputs: { output, finalState: state } });
+  const executable = await (await cpu()).compile(withInputs({ outputs: { output, finalState: state } }));
   const whole = await executable.run(operands);
   let held: HostTensor = operands.state;
   for (const [from, to] of [
@@ -130,14 +132,16 @@ test('inside a loop it goes on from step to step, and so does its gradient', asy
     sum = add(sum, gradient([output], [held], [output])[0]!);
     held = next;
   }
-  const executable = await (await cpu()).compile({
-    outputs: {
-      repeated: repeated.carried[0]!,
-      repeatedSum: repeated.carried[1]!,
-      unrolled: held,
-      unrolledSum: sum,
-    },
-  });
+  const executable = await (await cpu()).compile(
+    withInputs({
+      outputs: {
+        repeated: repeated.carried[0]!,
+        repeatedSum: repeated.carried[1]!,
+        unrolled: held,
+        unrolledSum: sum,
+      },
+    }),
+  );
   const results = await executable.run(scanOperands(SMALL, 2, 5));
   expect(results.repeated!.data).toEqual(results.unrolled!.data);
   expect(results.repeatedSum!.data).toEqual(results.unrolledSum!.data);

@@ -1,6 +1,8 @@
 /** Compares an operator's results and gradients, computed in one program, with a reference that loops in float64. */
+
 import { expect } from 'vitest';
 import type { Executable, HostTensor } from '../../engine/index.js';
+import { withInputs } from '../../engine/testing/with-inputs.js';
 import { gradient, input, type Tensor } from '../index.js';
 import { relativeError } from './arrays.js';
 import { cpu } from './gradient-check.js';
@@ -22,7 +24,7 @@ export async function compileWithGradients(
   );
   const outputs: Record<string, Tensor> = { ...results };
   for (const [i, name] of Object.keys(operands).entries()) outputs[`d-${name}`] = parts[i]!;
-  return (await cpu()).compile({ outputs });
+  return (await cpu()).compile(withInputs({ outputs }));
 }
 
 /** A seed for each result: random for those in `through`, zero for the others. */

@@ -9,8 +9,10 @@
  * for each element of each operand. The fourth-order quotient allows a step so large (1/32) that float32's rounding
  * contributes about 1e-5 and the truncation less. L is summed in float64.
  */
+
 import { expect } from 'vitest';
 import { type Device, type HostTensor, openDevice } from '../../engine/index.js';
+import { withInputs } from '../../engine/testing/with-inputs.js';
 import {
   constant,
   gradient,
@@ -71,7 +73,7 @@ export async function checkOperator(operator: string, proof: OperatorCase): Prom
   const built = topologicalOrder(Object.values(graph)).map((node) => node.operator.name);
   expect(built, 'the case builds its operator').toContain(operator);
 
-  const executable = await (await cpu()).compile({ outputs: graph });
+  const executable = await (await cpu()).compile(withInputs({ outputs: graph }));
   const feeds = feedsOf(proof);
   const results = await executable.run(feeds);
   const expected = [proof.expected(...proof.operands.map(toArray))].flat() as NdArray[];

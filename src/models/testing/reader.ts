@@ -1,14 +1,8 @@
 /** A model that reads in pieces, with a memory, and its loss; for tests. */
-import {
-  type Device,
-  type HostTensor,
-  hostZeros,
-  int64,
-  type Memory,
-  type Weight,
-} from '../../engine/index.js';
+
+import { type Device, int64, type State, stateChanges, type Weight } from '../../engine/index.js';
 import { crossEntropy, input, mean, reshape, scalar, slice, type Tensor } from '../../graph/index.js';
-import { carriesOf, ParameterRegistry } from '../../nn/index.js';
+import { ParameterRegistry } from '../../nn/index.js';
 import { forward, logitsOf, type Model, stateInputs } from '../index.js';
 
 /** The mean loss of each next token in ids [batch, sequence], as transformers defines it. */
@@ -22,34 +16,25 @@ export function meanLoss(model: Model, registry: ParameterRegistry, ids: Tensor)
 export async function reader(device: Device, model: Model, weights: ReadonlyMap<string, Weight>) {
   const registry = new ParameterRegistry();
   const ids = input('ids', 'int64', ['batch', 'sequence']);
-  const result = forward(model, registry, ids, input('position', 'int64', []), stateInputs(model));
+  const position = input('position', 'int64', []);
+  const before = stateInputs(model);
+  const result = forward(model, registry, ids, position, before);
   const executable = await device.compile({
+    inputs: [ids, position],
     outputs: { logits: logitsOf(model, registry, result.hidden) },
-    carried: carriesOf(model.state, result.state),
+    state: stateChanges(model.state, before, result.state),
     weights,
   });
-  const newMemory = (batch: number): Memory =>
-    executable.allocate(
-      new Map(
-        model.state.map(({ name, dtype, shape, initial }) => {
-          const value = hostZeros(
-            dtype,
-            shape.map((dim) => (dim === 'batch' ? batch : dim === 'past' ? 0 : (dim as number))),
-          );
-          (value.data as Float32Array).fill(initial);
-          return [name, value];
-        }),
-      ),
-    );
-  /** Logits [batch, sequence, vocabulary] of ids that come after `position` others. */
+  /** New states for the rows of a batch. */
+  const newStates = (batch: number): State[] => Array.from({ length: batch }, () => executable.newState());
+  /** Logits [batch, sequence, vocabulary] of ids that come after `at` others. */
   const step = async (
     rows: readonly (readonly number[])[],
-    position: number,
-    memory: Memory,
+    at: number,
+    states: readonly State[],
   ): Promise<Float32Array> => {
-    const feeds: Record<string, HostTensor> = { ids: int64(rows.flat(), [rows.length, rows[0]!.length]) };
-    if (executable.inputs.has('position')) feeds.position = int64([position], []);
-    return (await executable.run(feeds, memory)).logits!.data as Float32Array;
+    const feeds = { ids: int64(rows.flat(), [rows.length, rows[0]!.length]), position: int64([at], []) };
+    return (await executable.run(feeds, states)).logits!.data as Float32Array;
   };
   /** The same in pieces of the given sizes, over and over. */
   const inPieces = async (
@@ -57,14 +42,14 @@ export async function reader(device: Device, model: Model, weights: ReadonlyMap<
     sizes: readonly number[],
   ): Promise<Float32Array> => {
     const sequence = rows[0]!.length;
-    const memory = newMemory(rows.length);
+    const states = newStates(rows.length);
     const output = new Float32Array(rows.length * sequence * model.vocabSize);
     for (let at = 0, piece = 0; at < sequence; piece++) {
       const end = Math.min(sequence, at + sizes[piece % sizes.length]!);
       const part = await step(
         rows.map((row) => row.slice(at, end)),
         at,
-        memory,
+        states,
       );
       const width = (end - at) * model.vocabSize;
       for (let b = 0; b < rows.length; b++) {
@@ -74,5 +59,5 @@ export async function reader(device: Device, model: Model, weights: ReadonlyMap<
     }
     return output;
   };
-  return { newMemory, step, inPieces, dispose: () => executable.dispose() };
+  return { newStates, step, inPieces, dispose: () => executable.dispose() };
 }

@@ -1,6 +1,8 @@
 /** Griffin's recurrent block: its definition in float64, the law, gradients, and where its root would break. */
+
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Device, openDevice } from '../../engine/index.js';
+import { withInputs } from '../../engine/testing/with-inputs.js';
 import { ConfigError } from '../../errors.js';
 import { constant, gradient, input, scalar } from '../../graph/index.js';
 import { type NdArray, tabulate, total } from '../../graph/testing/arrays.js';
@@ -117,10 +119,12 @@ test('the first position has no root, wherever a sequence goes on the others hav
   const x = input('x', 'float32', ['batch', 'sequence', hiddenSize]);
   const position = input('position', 'int64', []);
   const { output } = mixer.forward(registry.root(), x, { position });
-  const executable = await device.compile({
-    outputs: { output },
-    weights: randomWeights(registry.specs.values()),
-  });
+  const executable = await device.compile(
+    withInputs({
+      outputs: { output },
+      weights: randomWeights(registry.specs.values()),
+    }),
+  );
   const run = async (from: bigint) => {
     const fed = { dtype: 'int64' as const, dims: [], data: BigInt64Array.of(from) };
     const results = await executable.run({ x: uniform(4, [1, 3, hiddenSize]), position: fed });
@@ -141,10 +145,12 @@ test('where all is remembered, values and gradients are finite', async () => {
   const given = { 'rg_lru.recurrent_gate_bias': Array<number>(6).fill(-40) };
   const names = [...registry.tensors.keys()];
   const parts = gradient([output], [...registry.tensors.values()], [output]);
-  const executable = await device.compile({
-    outputs: { output, ...Object.fromEntries(names.map((name, i) => [`d ${name}`, parts[i]!])) },
-    weights: randomWeights(registry.specs.values(), { given }),
-  });
+  const executable = await device.compile(
+    withInputs({
+      outputs: { output, ...Object.fromEntries(names.map((name, i) => [`d ${name}`, parts[i]!])) },
+      weights: randomWeights(registry.specs.values(), { given }),
+    }),
+  );
   for (const [name, { data }] of Object.entries(await executable.run({}))) {
     expect((data as Float32Array).every(Number.isFinite), name).toBe(true);
   }

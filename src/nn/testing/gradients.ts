@@ -6,8 +6,10 @@
  *
  * of fourth order, whose step is so large that float32's rounding does not matter. L is summed in float64.
  */
+
 import { expect } from 'vitest';
 import type { Device, HostTensor } from '../../engine/index.js';
+import { only, withInputs } from '../../engine/testing/with-inputs.js';
 import { constant, gradient, input, type Tensor } from '../../graph/index.js';
 import { relativeError } from '../../graph/testing/arrays.js';
 import { uniform } from '../../graph/testing/random.js';
@@ -46,14 +48,16 @@ export async function checkGradients(
 
   const seed = uniform(77, y.shape as number[]).data as Float32Array;
   const parts = gradient([y], [...wanted.values()], [constant(seed, y.shape as number[])]);
-  const gradients = await device.compile({
+  const gradientsProgram = withInputs({
     outputs: Object.fromEntries([...wanted.keys()].map((name, i) => [`d ${name}`, parts[i]!])),
   });
-  const analytic = await gradients.run(only(feeds, gradients.inputs));
-  const values = await device.compile({ outputs: { y } });
+  const gradients = await device.compile(gradientsProgram);
+  const analytic = await gradients.run(only(gradientsProgram, feeds));
+  const valuesProgram = withInputs({ outputs: { y } });
+  const values = await device.compile(valuesProgram);
 
   const projected = async (moved: Readonly<Record<string, HostTensor>>): Promise<number> => {
-    const result = (await values.run({ ...only(feeds, values.inputs), ...moved })).y!.data as Float32Array;
+    const result = (await values.run({ ...only(valuesProgram, feeds), ...moved })).y!.data as Float32Array;
     return result.reduce((sum, value, i) => sum + value * seed[i]!, 0);
   };
   const found = new Map<string, Float32Array>();
@@ -77,11 +81,4 @@ export async function checkGradients(
   await gradients.dispose();
   await values.dispose();
   return found;
-}
-
-function only(
-  feeds: Readonly<Record<string, HostTensor>>,
-  names: ReadonlySet<string>,
-): Record<string, HostTensor> {
-  return Object.fromEntries(Object.entries(feeds).filter(([name]) => names.has(name)));
 }

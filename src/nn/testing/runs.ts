@@ -1,14 +1,15 @@
 /** A mixer with weights, compiled both ways: the whole sequence at once, and piece by piece with a memory. */
+
 import {
   type Device,
   type Executable,
   type HostTensor,
-  hostZeros,
   int64,
-  type Memory,
+  type State,
+  stateChanges,
 } from '../../engine/index.js';
 import { input, type Tensor } from '../../graph/index.js';
-import { carriesOf, type Mixer, type StateSpec } from '../mixer.js';
+import type { Mixer } from '../mixer.js';
 import { ParameterRegistry, type ParameterSpec } from '../parameters.js';
 
 export interface MixerRuns {
@@ -20,21 +21,8 @@ export interface MixerRuns {
 
 export interface PiecewiseRun {
   readonly output: Float32Array;
-  /** What is left after the last token. */
-  readonly memory: Memory;
-}
-
-export function initialState(specs: readonly StateSpec[], batch: number): Map<string, HostTensor> {
-  return new Map(
-    specs.map(({ name, dtype, shape, initial }) => {
-      const value = hostZeros(
-        dtype,
-        shape.map((dim) => (dim === 'batch' ? batch : dim === 'past' ? 1 : (dim as number))),
-      );
-      (value.data as Float32Array).fill(initial);
-      return [name, value];
-    }),
-  );
+  /** What is left of each row after the last token. */
+  readonly states: readonly State[];
 }
 
 function stateInputsOf(mixer: Mixer): Record<string, Tensor> {
@@ -59,38 +47,39 @@ export async function compileMixer(
   const registry = new ParameterRegistry();
   const x = input('x', 'float32', ['batch', 'sequence', hiddenSize]);
   const position = input('position', 'int64', []);
-  const streaming = mixer.forward(registry.root(), x, { state: stateInputsOf(mixer), position });
+  const before = stateInputsOf(mixer);
+  const streaming = mixer.forward(registry.root(), x, { state: before, position });
   const masked = mixer.forward(registry.root(), x, { position });
   const weights = weightsOf(registry.specs.values());
-  const carried = carriesOf(mixer.state, streaming.state);
-  const streamed = await device.compile({ outputs: { y: streaming.output }, carried, weights });
-  const parallel = await device.compile({ outputs: { y: masked.output }, weights });
-  const step = async (executable: Executable, rows: HostTensor, position: number, memory?: Memory) => {
-    const feeds: Record<string, HostTensor> = { x: rows };
-    if (executable.inputs.has('position')) feeds.position = int64([position], []);
-    return (await executable.run(feeds, memory)).y!.data as Float32Array;
-  };
+  const inputs = [x, position];
+  const state = stateChanges(mixer.state, before, streaming.state);
+  const streamed = await device.compile({ inputs, outputs: { y: streaming.output }, state, weights });
+  const parallel = await device.compile({ inputs, outputs: { y: masked.output }, weights });
+  const step = async (executable: Executable, rows: HostTensor, at: number, states: readonly State[] = []) =>
+    (await executable.run({ x: rows, position: int64([at], []) }, states)).y!.data as Float32Array;
   return {
     whole: (x) => step(parallel, x, 0),
     async inPieces(x, sizes, restoreAt = Number.POSITIVE_INFINITY) {
       const [batch, sequence] = x.dims as [number, number];
-      let memory = streamed.allocate(initialState(mixer.state, batch));
+      let states = Array.from({ length: batch }, () => streamed.newState());
       let restored = false;
       const output = new Float32Array(x.data.length);
       for (let at = 0, piece = 0; at < sequence; piece++) {
         const end = Math.min(sequence, at + sizes[piece % sizes.length]!);
         if (at >= restoreAt && !restored) {
-          memory = streamed.allocate(await memory.read(), at);
+          states = await Promise.all(
+            states.map(async (state) => streamed.newState(await state.read(), state.length)),
+          );
           restored = true;
         }
-        const y = await step(streamed, rowsOf(x, at, end), at, memory);
+        const y = await step(streamed, rowsOf(x, at, end), at, states);
         const width = (end - at) * hiddenSize;
         for (let b = 0; b < batch; b++) {
           output.set(y.subarray(b * width, (b + 1) * width), (b * sequence + at) * hiddenSize);
         }
         at = end;
       }
-      return { output, memory };
+      return { output, states };
     },
   };
 }

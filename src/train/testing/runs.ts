@@ -11,11 +11,12 @@ import { type TrainingEvent, type TrainingInput, type TrainingResult, train } fr
 
 const device = await openDevice('cpu', { threads: 1 });
 
-/** The same, as a device whose memory stays where it is: there the trainer takes one step in a run of the program. */
+/** The same, as a device that takes one step in a run of the program. */
 export const stepByStep: Device = {
   name: 'cpu',
-  copiesCarried: false,
+  prefersLongRuns: false,
   compile: (program) => device.compile(program),
+  dispose: () => device.dispose(),
 };
 
 /** The text behind the corpora below. */

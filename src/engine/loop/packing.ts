@@ -10,9 +10,9 @@ import {
   type Shape,
   type Tensor,
   topologicalOrder,
-} from '../graph/index.js';
-import type { HostTensor } from './device.js';
-import { sizeOf } from './entries.js';
+} from '../../graph/index.js';
+import { sizeOf } from '../onnxruntime/entries.js';
+import type { HostTensor } from '../tensors.js';
 
 /** The values of a pack by name, in its order, and their shapes. */
 export type Packing = ReadonlyMap<string, Shape>;

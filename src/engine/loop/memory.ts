@@ -14,11 +14,12 @@
  * Every run sees zeros behind a memory's entries, and room that follows from their number alone: whichever way a memory
  * came about, the same entries give the same bits.
  */
-import { DeviceError } from '../errors.js';
-import { DTYPES, type DType } from '../graph/index.js';
-import { type Carry, type HostTensor, hostZeros, type Memory, type MemorySnapshot } from './device.js';
-import { copyEntries, copyOf, sizeOf, slice, withDim, writeEntries } from './entries.js';
-import { release } from './release.js';
+import { DeviceError } from '../../errors.js';
+import { DTYPES, type DType } from '../../graph/index.js';
+import { copyEntries, copyOf, sizeOf, slice, withDim, writeEntries } from '../onnxruntime/entries.js';
+import { release } from '../onnxruntime/release.js';
+import { type HostTensor, hostZeros } from '../tensors.js';
+import type { Carry, Memory, MemorySnapshot } from './device.js';
 
 /** A value that stays on the device. Whoever holds it disposes of it. */
 export interface DeviceTensor {

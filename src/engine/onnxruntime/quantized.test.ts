@@ -1,13 +1,15 @@
 /** Quantized constants: a product and a table of rows are what the numbers say that the codes stand for. */
+
 import { mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { DeviceError } from '../errors.js';
-import { gather, input, matmul } from '../graph/index.js';
-import { relativeError } from '../graph/testing/arrays.js';
-import { uniform } from '../graph/testing/random.js';
-import { type Executable, float32, int64, openDevice, type QuantizedTensor } from './index.js';
+import { DeviceError } from '../../errors.js';
+import { gather, input, matmul } from '../../graph/index.js';
+import { relativeError } from '../../graph/testing/arrays.js';
+import { uniform } from '../../graph/testing/random.js';
+import { type Executable, float32, int64, openDevice, type QuantizedTensor } from '../index.js';
+import { withInputs } from '../testing/with-inputs.js';
 import { integersOf } from './integers.js';
 
 const device = await openDevice('cpu', { threads: 1 });
@@ -35,12 +37,14 @@ for (const bits of [4, 8] as const) {
       const { tensor, valueAt } = matrix(columns, bits, block);
       const w = input('w', 'float32', [ROWS, columns]);
       const x = uniform(3, [2, 3, columns], -1, 1);
-      const executable = await device.compile({
-        outputs: {
-          y: matmul(input('x', 'float32', ['batch', 'sequence', columns]), w, { transposeB: true }),
-        },
-        weights: new Map([['w', tensor]]),
-      });
+      const executable = await device.compile(
+        withInputs({
+          outputs: {
+            y: matmul(input('x', 'float32', ['batch', 'sequence', columns]), w, { transposeB: true }),
+          },
+          weights: new Map([['w', tensor]]),
+        }),
+      );
       const { y } = await executable.run({ x });
       const expected = Float32Array.from({ length: 6 * ROWS }, (_, i) => {
         let sum = 0;
@@ -58,10 +62,12 @@ for (const bits of [4, 8] as const) {
     test(`a table of rows, ${bits} bits in blocks of ${block}`, async () => {
       const { tensor, valueAt } = matrix(256, bits, block);
       const w = input('w', 'float32', [ROWS, 256]);
-      const executable = await device.compile({
-        outputs: { rows: gather(w, input('ids', 'int64', ['n'])) },
-        weights: new Map([['w', tensor]]),
-      });
+      const executable = await device.compile(
+        withInputs({
+          outputs: { rows: gather(w, input('ids', 'int64', ['n'])) },
+          weights: new Map([['w', tensor]]),
+        }),
+      );
       const { rows } = await executable.run({ ids: int64([0, 39, 7], [3]) });
       const expected = [0, 39, 7].flatMap((row) => Array.from({ length: 256 }, (_, c) => valueAt(row, c)));
       expect(relativeError(rows!.data as Float32Array, Float32Array.from(expected))).toBeLessThan(1e-6);
@@ -75,10 +81,12 @@ test('one token and many make the same product, up to the rounding of x', async 
   const w = input('w', 'float32', [ROWS, 256]);
   const x = uniform(3, [6, 256], -1, 1);
   const product = async (dims: readonly (number | string)[], fed: readonly number[]) => {
-    const executable = await device.compile({
-      outputs: { y: matmul(input('x', 'float32', dims), w, { transposeB: true }) },
-      weights: new Map([['w', tensor]]),
-    });
+    const executable = await device.compile(
+      withInputs({
+        outputs: { y: matmul(input('x', 'float32', dims), w, { transposeB: true }) },
+        weights: new Map([['w', tensor]]),
+      }),
+    );
     const { y } = await executable.run({ x: { ...x, dims: fed } });
     await executable.dispose();
     return y!.data as Float32Array;
@@ -119,15 +127,17 @@ test('integers take as much memory as the codes of all matrices, and go to the f
   const stacked = async (count: number) => {
     const names = Array.from({ length: count }, (_, i) => `w${i}`);
     const x = input('x', 'float32', ['batch', 'sequence', 256]);
-    const executable = await device.compile({
-      outputs: Object.fromEntries(
-        names.map((name) => [
-          `of ${name}`,
-          matmul(x, input(name, 'float32', [ROWS, 256]), { transposeB: true }),
-        ]),
-      ),
-      weights: new Map(names.map((name) => [name, matrix(256, 4, 32).tensor])),
-    });
+    const executable = await device.compile(
+      withInputs({
+        outputs: Object.fromEntries(
+          names.map((name) => [
+            `of ${name}`,
+            matmul(x, input(name, 'float32', [ROWS, 256]), { transposeB: true }),
+          ]),
+        ),
+        weights: new Map(names.map((name) => [name, matrix(256, 4, 32).tensor])),
+      }),
+    );
     const results = await executable.run({ x: uniform(5, [1, 4, 256], -1, 1) });
     await executable.dispose();
     return names.map((name) => Array.from(results[`of ${name}`]!.data as Float32Array));
@@ -155,14 +165,16 @@ describe('the file of integers', () => {
     rmSync(temporary, { recursive: true, force: true });
   });
   const compile = (weight: QuantizedTensor): Promise<Executable> =>
-    device.compile({
-      outputs: {
-        y: matmul(input('x', 'float32', ['batch', 'sequence', 256]), input('w', 'float32', [ROWS, 256]), {
-          transposeB: true,
-        }),
-      },
-      weights: new Map([['w', weight]]),
-    });
+    device.compile(
+      withInputs({
+        outputs: {
+          y: matmul(input('x', 'float32', ['batch', 'sequence', 256]), input('w', 'float32', [ROWS, 256]), {
+            transposeB: true,
+          }),
+        },
+        weights: new Map([['w', weight]]),
+      }),
+    );
 
   test('is gone when the program is compiled, which computes the same as with weights in memory', async () => {
     vi.stubEnv('TMPDIR', folder);

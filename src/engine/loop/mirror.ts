@@ -18,7 +18,7 @@ import {
   topologicalOrder,
   transpose,
   where,
-} from '../graph/index.js';
+} from '../../graph/index.js';
 import type { Carry } from './device.js';
 
 /** The name of an input: how many entries the memory holds, int64 []. */

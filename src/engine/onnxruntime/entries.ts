@@ -1,5 +1,5 @@
 /** Host tensors as rows of entries along one of their axes, which can be taken out and written. */
-import { type HostTensor, hostZeros } from './device.js';
+import { type HostTensor, hostZeros } from '../tensors.js';
 
 /** Copies of the entries `from` to `to` - 1 along `axis`. */
 export function slice(tensor: HostTensor, axis: number, from: number, to: number): HostTensor {
@@ -31,6 +31,14 @@ export function copyEntries(
     const first = i * sourceStride + from * inner;
     written.set(read.subarray(first, first + count * inner), i * targetStride + to * inner);
   }
+}
+
+/** Row `row` of a tensor whose first axis has `rows`: a view of it. What has one row is that row, whatever its axes are. */
+export function rowOf(tensor: HostTensor, row: number, rows: number): HostTensor {
+  if (rows === 1) return tensor;
+  const size = tensor.data.length / rows;
+  const data = tensor.data.subarray(row * size, (row + 1) * size) as HostTensor['data'];
+  return { dtype: tensor.dtype, dims: withDim(tensor.dims, 0, 1), data };
 }
 
 /** A tensor with data of its own. */

@@ -1,86 +1,27 @@
 /** Devices on ONNX Runtime: its CPU and WebGPU execution providers. The only file that knows of it. */
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
-import { DeviceError } from '../errors.js';
-import { input, type OnnxModel, scalar, type Tensor, toOnnx } from '../graph/index.js';
-import { checkSizes, checkTensor, checkWeight, type NamedType } from './check.js';
-import {
-  type Carry,
-  type Device,
-  type DeviceName,
-  type DeviceOptions,
-  type Executable,
-  type HostTensor,
-  int64,
-  type Memory,
-  type Part,
-  type Program,
-  type TensorData,
-  type Weight,
+import { DeviceError } from '../../errors.js';
+import { input, type OnnxModel, type Tensor, toOnnx } from '../../graph/index.js';
+import { checkSizes, checkTensor, checkWeight, type NamedType } from '../check.js';
+import { FUSED } from '../onnxruntime/device.js';
+import { onnxRuntime } from '../onnxruntime/load.js';
+import { planWeights, type WeightPlan } from '../onnxruntime/weights.js';
+import { type HostTensor, int64, type TensorData, type Weight } from '../tensors.js';
+import type {
+  Carry,
+  Device,
+  DeviceName,
+  DeviceOptions,
+  Executable,
+  Memory,
+  Part,
+  Program,
 } from './device.js';
 import { allocateMemory, CarriedMemory, type CarriedTensor, type DeviceTensor } from './memory.js';
 import { MEMORY_LENGTH, mirrorsOf } from './mirror.js';
-import { loadOnnxRuntime, onnxRuntime } from './onnxruntime/load.js';
 import { NO_PACKING, type Packing, pack, packingOf, unpack } from './packing.js';
-import { planWeights, type WeightPlan } from './weights.js';
 
-/**
- * Fused operators beyond ONNX's own that each execution provider has a kernel for, and those of ONNX's own that not all
- * have right: the CPU's ScatterND adds equal indices from several threads at once, and loses some. Its LinearAttention is
- * slow where every channel is a head, and its convolution where it reads a single token, or does silu too.
- */
-export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
-  cpu: new Set([
-    'FusedMatMul',
-    'LogSoftmax',
-    'QuickGelu',
-    'FastGelu',
-    'CausalConvWithState',
-    'MatMulIntegerToFloat',
-    'MoE',
-    'NonZero',
-    'ReduceSumSquare',
-    'SimplifiedLayerNormalization',
-    'SimplifiedLayerNormalization+inverse',
-    'SkipSimplifiedLayerNormalization',
-    'Slice',
-    'Softmax',
-    'Split',
-  ]),
-  // Its norm has a second output, but does not write it.
-  webgpu: new Set([
-    'QuickGelu',
-    'CausalConvWithState',
-    'CausalConvWithState+silu',
-    'CausalConvWithState+token',
-    'LinearAttention',
-    'ReduceSumSquare',
-    'ScatterND',
-    'SimplifiedLayerNormalization',
-    'Slice',
-    'Softmax',
-    'Split',
-  ]),
-};
-
-/**
- * Opens a device. Throws `DeviceError` if this machine has none of that name, ONNX
- * Runtime cannot be had, or the number of threads cannot be.
- */
-export async function openDevice(name: DeviceName = 'cpu', options: DeviceOptions = {}): Promise<Device> {
-  if (name !== 'cpu' && name !== 'webgpu') {
-    throw new DeviceError(`there is no device '${name}': use cpu or webgpu`);
-  }
-  const { threads } = options;
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
-    throw new DeviceError(`threads is ${threads}: expected a whole number, 1 or more`);
-  }
-  await loadOnnxRuntime();
-  const device = new OrtDevice(name, options);
-  if (name === 'webgpu') await device.probe();
-  return device;
-}
-
-class OrtDevice implements Device {
+export class LoopDevice implements Device {
   readonly copiesCarried: boolean;
 
   constructor(
@@ -88,12 +29,6 @@ class OrtDevice implements Device {
     private readonly options: DeviceOptions,
   ) {
     this.copiesCarried = name === 'cpu';
-  }
-
-  /** Fails early, with words, where there is no adapter. */
-  async probe(): Promise<void> {
-    const executable = await this.compile({ outputs: { one: scalar(1) } });
-    await executable.dispose();
   }
 
   async compile(program: Program): Promise<Executable> {

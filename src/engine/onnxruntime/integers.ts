@@ -2,7 +2,7 @@
  * 4-bit matrices as 8-bit integers, for products of many rows: processors multiply whole tiles of these at once. Decoding
  * keeps the 4 bits, of which there is less to read.
  */
-import type { QuantizedSource } from '../graph/index.js';
+import type { QuantizedSource } from '../../graph/index.js';
 
 /** int8 [columns, rows], and float32 scales, one for each row of the matrix. */
 export interface Integers {

@@ -1,54 +1,9 @@
-/**
- * What runs graphs. A device compiles a program; a program's *carried* inputs live in a memory that stays with the
- * device from run to run: parameters while training, a sequence's state while generating.
- */
-import { DeviceError } from '../errors.js';
-import { DTYPES, type DType, type Tensor, type TensorData } from '../graph/index.js';
+/** What still writes by a loop in the graph, until tokens are written one a call. */
+import type { Tensor } from '../../graph/index.js';
+import type { DeviceName, DeviceOptions } from '../program.js';
+import type { HostTensor, Weight } from '../tensors.js';
 
-export type { TensorData } from '../graph/index.js';
-
-/** A tensor in JavaScript's memory. */
-export interface HostTensor {
-  readonly dtype: DType;
-  readonly dims: readonly number[];
-  readonly data: TensorData;
-}
-
-/**
- * A float32 tensor in files: the elements of its parts, one after the other. A device reads it by itself, without a copy
- * in JavaScript's memory; halves are widened.
- */
-export interface StoredTensor {
-  readonly dims: readonly number[];
-  readonly parts: readonly StoredPart[];
-}
-
-export interface StoredPart {
-  readonly path: string;
-  readonly byteOffset: number;
-  readonly byteLength: number;
-  readonly dtype: 'float32' | 'float16' | 'bfloat16' | 'uint8';
-}
-
-/** A matrix [rows, columns] in blocks of few bits, in memory or in files; see `QuantizedSource` of the graph. */
-export interface QuantizedTensor {
-  readonly dims: readonly [rows: number, columns: number];
-  readonly bits: 4 | 8;
-  readonly block: number;
-  readonly codes: Uint8Array | StoredPart;
-  readonly scales: Float32Array | StoredPart;
-}
-
-/** What a program's constant may be given as. */
-export type Weight = HostTensor | StoredTensor | QuantizedTensor;
-
-export function isQuantized(weight: Weight): weight is QuantizedTensor {
-  return 'codes' in weight;
-}
-
-export function isStored(tensor: Weight): tensor is StoredTensor {
-  return 'parts' in tensor;
-}
+export type { DeviceName, DeviceOptions };
 
 /** How a carried input changes with a run. */
 export type Carry =
@@ -136,34 +91,9 @@ export interface Executable {
   dispose(): Promise<void>;
 }
 
-export type DeviceName = 'cpu' | 'webgpu';
-
 export interface Device {
   readonly name: DeviceName;
   /** Carried values come back to JavaScript after each run, so it pays to do several steps in one. */
   readonly copiesCarried: boolean;
   compile(program: Program): Promise<Executable>;
-}
-
-export interface DeviceOptions {
-  /** Threads that compute; by default one for each physical core. */
-  threads?: number;
-}
-
-export function float32(data: ArrayLike<number> | Float32Array, dims: readonly number[]): HostTensor {
-  return { dtype: 'float32', dims, data: data instanceof Float32Array ? data : Float32Array.from(data) };
-}
-
-export function int64(values: ArrayLike<number>, dims: readonly number[]): HostTensor {
-  return { dtype: 'int64', dims, data: BigInt64Array.from(Array.from(values), BigInt) };
-}
-
-/** A tensor of zeros of the given type. Throws `DeviceError` for one that does not fit in memory. */
-export function hostZeros(dtype: DType, dims: readonly number[]): HostTensor {
-  const size = dims.reduce((a, b) => a * b, 1);
-  try {
-    return { dtype, dims, data: new DTYPES[dtype].array(size) };
-  } catch (error) {
-    throw new DeviceError(`a tensor of [${dims.join(',')}] does not fit in memory`, { cause: error });
-  }
 }

@@ -13,14 +13,14 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, realpath, rm, stat, statfs } from 'node:fs/promises';
 import { tmpdir, totalmem } from 'node:os';
 import { join, parse } from 'node:path';
-import { DeviceError } from '../errors.js';
+import { DeviceError } from '../../errors.js';
 import {
   DTYPES,
   type DType,
   type QuantizedSource,
   type WeightPiece,
   type WeightSource,
-} from '../graph/index.js';
+} from '../../graph/index.js';
 import {
   isQuantized,
   isStored,
@@ -28,7 +28,7 @@ import {
   type StoredPart,
   type TensorData,
   type Weight,
-} from './device.js';
+} from '../tensors.js';
 import { type Integers, integersOf } from './integers.js';
 import { release } from './release.js';
 

@@ -1,0 +1,164 @@
+/** Devices on ONNX Runtime: its CPU and WebGPU execution providers. */
+import type { InferenceSession } from 'onnxruntime-common';
+import { DeviceError } from '../../errors.js';
+import { input, inputName, type OnnxModel, scalar, type Tensor, toOnnx } from '../../graph/index.js';
+import { checkWeight } from '../check.js';
+import type { Device, DeviceName, DeviceOptions, Executable, Program } from '../program.js';
+import type { Weight } from '../tensors.js';
+import { deviceError } from './errors.js';
+import { type Layout, OrtExecutable } from './executable.js';
+import { onnxRuntime } from './load.js';
+import { mirrorsOf } from './mirror.js';
+import { NO_PACKING, pack, packingOf } from './packing.js';
+import { planWeights, type WeightPlan } from './weights.js';
+
+/**
+ * Fused operators beyond ONNX's own that each execution provider has a kernel for, and those of ONNX's own that not all
+ * have right: the CPU's ScatterND adds equal indices from several threads at once, and loses some. Its LinearAttention is
+ * slow where every channel is a head, and its convolution where it reads a single token, or does silu too.
+ */
+export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
+  cpu: new Set([
+    'FusedMatMul',
+    'LogSoftmax',
+    'QuickGelu',
+    'FastGelu',
+    'CausalConvWithState',
+    'MatMulIntegerToFloat',
+    'MoE',
+    'NonZero',
+    'ReduceSumSquare',
+    'SimplifiedLayerNormalization',
+    'SimplifiedLayerNormalization+inverse',
+    'SkipSimplifiedLayerNormalization',
+    'Slice',
+    'Softmax',
+    'Split',
+  ]),
+  // Its norm has a second output, but does not write it.
+  webgpu: new Set([
+    'QuickGelu',
+    'CausalConvWithState',
+    'CausalConvWithState+silu',
+    'CausalConvWithState+token',
+    'LinearAttention',
+    'ReduceSumSquare',
+    'ScatterND',
+    'SimplifiedLayerNormalization',
+    'Slice',
+    'Softmax',
+    'Split',
+  ]),
+};
+
+/** Names of a model's outputs besides the program's own. */
+const STATE = 'state/';
+const MIRROR = 'mirror/';
+const PACKED = 'packed';
+/** The name of the entries that each row holds, where the program itself does not ask for them. */
+const LENGTHS = 'state/lengths';
+
+export class OrtDevice implements Device {
+  /** On the CPU each run copies its states to JavaScript's memory and back. */
+  readonly prefersLongRuns: boolean;
+
+  constructor(
+    readonly name: DeviceName,
+    readonly options: DeviceOptions,
+  ) {
+    this.prefersLongRuns = name === 'cpu';
+  }
+
+  /** Fails early, with words, where there is no adapter. */
+  async probe(): Promise<void> {
+    const executable = await this.compile({ inputs: [], outputs: { one: scalar(1) } });
+    await executable.dispose();
+  }
+
+  async compile(program: Program): Promise<Executable> {
+    const { inputs, outputs, state = [], dims = {}, weights = new Map<string, Weight>() } = program;
+    const onGpu = this.name === 'webgpu';
+    const { lengths = input(LENGTHS, 'int64', ['batch']) } = program;
+    const moving = state.filter(({ before, after }) => before !== after);
+    const values: Record<string, Tensor> = { ...outputs };
+    const staying = new Set<string>();
+    for (const { spec, after } of moving) {
+      values[STATE + spec.name] = after;
+      if (spec.grows === undefined) staying.add(STATE + spec.name);
+    }
+    const mirrors = onGpu ? mirrorsOf(values, moving, lengths) : new Map<string, Tensor>();
+    for (const [name, mirror] of mirrors) {
+      values[MIRROR + name] = mirror;
+      staying.add(MIRROR + name);
+    }
+    const packing = onGpu ? packingOf(values, { inputs, dims, staying }) : NO_PACKING;
+    const returned = pack(values, packing, PACKED);
+    const plan = await planWeights(weights);
+    const model = toOnnx(returned, { fused: FUSED[this.name], dims, sizes: inputs, weights: plan.sources });
+    for (const type of model.weights) checkWeight(type, weights.get(type.name)!);
+    const layout: Layout = {
+      inputs: fedInputs(model, program, lengths),
+      outputs: Object.keys(outputs),
+      state: state.map(({ spec, before, after }) => ({
+        spec,
+        resolved: before.shape.map((dim) => dims[dim] ?? dim),
+        ...(before !== after && { output: STATE + spec.name }),
+        ...(mirrors.has(spec.name) && { mirror: MIRROR + spec.name }),
+      })),
+      lengths: inputName(lengths)!,
+      packing,
+      packed: PACKED,
+    };
+    try {
+      await plan.prepare();
+      const session = await this.createSession(model, plan, onGpu ? staying : undefined);
+      return new OrtExecutable(session, model, layout, this);
+    } finally {
+      await plan.release();
+    }
+  }
+
+  async dispose(): Promise<void> {}
+
+  /** `staying` are the outputs that stay on the GPU, if there is one. */
+  private async createSession(
+    model: OnnxModel,
+    plan: WeightPlan,
+    staying: ReadonlySet<string> | undefined,
+  ): Promise<InferenceSession> {
+    const locations = model.outputs.map(
+      ({ name }) => [name, staying?.has(name) ? 'gpu-buffer' : 'cpu'] as const,
+    );
+    try {
+      return await onnxRuntime().InferenceSession.create(model.bytes, {
+        executionProviders: [this.name],
+        logSeverityLevel: 4,
+        // Memory planned ahead for a whole run is held beside what the arena already has: a fifth more at the peak of
+        // a training step, and no faster.
+        enableMemPattern: false,
+        ...(this.options.threads !== undefined && { intraOpNumThreads: this.options.threads }),
+        ...(plan.handedOver.length > 0 && { externalData: plan.handedOver }),
+        extra: {
+          session: {
+            // Products of 8-bit integers must not saturate where the processor has no instruction for them.
+            x64quantprecision: '1',
+            ...(plan.root !== undefined && { model_external_initializers_file_folder_path: plan.root }),
+          },
+        },
+        ...(staying && { preferredOutputLocation: Object.fromEntries(locations) }),
+      });
+    } catch (error) {
+      throw deviceError(this.name, error);
+    }
+  }
+}
+
+/** The inputs that feeds have to give. Throws `DeviceError` where the graph has one that the program does not declare. */
+function fedInputs(model: OnnxModel, { inputs, state = [] }: Program, lengths: Tensor): ReadonlySet<string> {
+  const fed = new Set(inputs.map((tensor) => inputName(tensor)!));
+  const own = new Set([...state.map(({ before }) => before), lengths].map((tensor) => inputName(tensor)!));
+  const undeclared = model.inputs.find(({ name }) => !fed.has(name) && !own.has(name));
+  if (undeclared)
+    throw new DeviceError(`the program uses an input '${undeclared.name}' that it does not declare`);
+  return fed;
+}

@@ -1,0 +1,359 @@
+/**
+ * States on ONNX Runtime. Its runs return new arrays, so a value that a run replaces is never written to, and forks share it. A growing
+ * value lies in a buffer with room behind its entries, which forks share too. The buffer knows how many entries were written to it: a
+ * state that holds exactly so many may write behind them, and one that holds fewer takes a copy of its own entries first. So a
+ * fork costs nothing, and the first run of one that was left behind costs a copy of what has grown.
+ *
+ * States that run together are the rows of one batch, and stay so while the same ones run together.
+ *
+ * Values are reference counted. When the last state lets go of one, its memory is given back at once: the garbage collector would
+ * find it late, and the next run has use for it.
+ *
+ * Every run sees zeros behind the entries, and room that follows from their number alone: however a state came about, the same entries
+ * give the same bits.
+ */
+import { DeviceError } from '../../errors.js';
+import { DTYPES, type DType } from '../../graph/index.js';
+import type { State } from '../program.js';
+import { type HostTensor, hostZeros } from '../tensors.js';
+import { copyEntries, copyOf, rowOf, sizeOf, slice, withDim, writeEntries } from './entries.js';
+import { release } from './release.js';
+
+/** A value in a GPU's memory. Whoever holds it disposes of it. */
+export interface DeviceTensor {
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+  dispose(): void;
+}
+
+export type StateTensor = HostTensor | DeviceTensor;
+
+/** Brings values into JavaScript's memory, as arrays of their own. */
+export type Download = (tensors: ReadonlyMap<string, DeviceTensor>) => Promise<Map<string, HostTensor>>;
+
+/** What a run makes of a value: a new one, or entries to append along `axis`. */
+export type Change = { readonly value: StateTensor } | AppendedEntries;
+
+interface AppendedEntries {
+  readonly entries: HostTensor;
+  readonly axis: number;
+  /** The buffer on the device as it is with these entries. */
+  readonly mirror?: DeviceTensor | undefined;
+}
+
+/** Entries of each row of a batch; `tensor` has room behind them, for as many as `roomFor` the most written says. */
+interface GrowingBuffer {
+  readonly axis: number;
+  tensor: HostTensor;
+  /** For each row how many entries were written. */
+  written: readonly number[];
+  /** The same on the device, where the last run has left it there. */
+  mirror?: DeviceTensor | undefined;
+}
+
+type Value = GrowingBuffer | StateTensor;
+
+/** The values of the states that run together, and how many entries the growing ones of each hold. It never changes, but its buffers grow. */
+export interface Batch {
+  readonly values: ReadonlyMap<string, Value>;
+  readonly lengths: readonly number[];
+}
+
+/** How many states hold a value. */
+const holders = new WeakMap<Value, number>();
+
+function hold(value: Value): void {
+  holders.set(value, (holders.get(value) ?? 0) + 1);
+}
+
+function letGo(value: Value): void {
+  const left = (holders.get(value) ?? 0) - 1;
+  holders.set(value, left);
+  if (left > 0) return;
+  if (isBuffer(value)) setMirror(value, undefined);
+  free(isBuffer(value) ? value.tensor : value);
+}
+
+function setMirror(buffer: GrowingBuffer, mirror: DeviceTensor | undefined): void {
+  buffer.mirror?.dispose();
+  buffer.mirror = mirror;
+}
+
+function free(tensor: StateTensor): void {
+  if (isOnDevice(tensor)) tensor.dispose();
+  else release(tensor.data);
+}
+
+/** One row of a batch. */
+export class OrtState implements State {
+  private held: Batch | undefined;
+
+  constructor(
+    /** The device that its values live on. */
+    readonly device: object,
+    private readonly download: Download,
+    batch: Batch,
+    private row = 0,
+  ) {
+    this.held = batch;
+    for (const value of batch.values.values()) hold(value);
+  }
+
+  get length(): number {
+    return this.batch.lengths[this.row]!;
+  }
+
+  get bytes(): number {
+    return [...this.holdings.values()].reduce((a, b) => a + b, 0);
+  }
+
+  get holdings(): ReadonlyMap<object, number> {
+    if (!this.held) return new Map();
+    const { values, lengths } = this.held;
+    const bytes = [...values.values()].map((value) => [value, bytesOf(value)] as const);
+    if (lengths.length === 1) return new Map(bytes);
+    return new Map([[this, bytes.reduce((sum, [, count]) => sum + count, 0) / lengths.length]]);
+  }
+
+  /** The batch that it is a row of. */
+  get batch(): Batch {
+    if (!this.held) throw new DeviceError('the state was disposed of: fork it before');
+    return this.held;
+  }
+
+  get index(): number {
+    return this.row;
+  }
+
+  fork(): State {
+    const { batch, row } = this;
+    // A fork may be kept for long: it does not keep the other rows, unless to take it out would need a download.
+    const stays = batch.lengths.length === 1 || [...batch.values.values()].some(isOnDevice);
+    return stays
+      ? new OrtState(this.device, this.download, batch, row)
+      : new OrtState(this.device, this.download, rowsOf([this]));
+  }
+
+  async read(names = [...this.batch.values.keys()]): Promise<Map<string, HostTensor>> {
+    const { values, lengths } = this.batch;
+    const row = this.row;
+    const wanted = names.map((name): [string, Value] => {
+      const value = values.get(name);
+      if (!value) throw new DeviceError(`the state has no '${name}'`);
+      return [name, value];
+    });
+    const rowIn = (tensor: HostTensor): HostTensor => rowOf(tensor, row, lengths.length);
+    // Copied before anything is awaited: whoever asked may let go of the values meanwhile.
+    const copies = wanted.map(([name, value]): [string, HostTensor | undefined] => {
+      if (isBuffer(value)) return [name, slice(rowIn(value.tensor), value.axis, 0, lengths[row]!)];
+      return [name, isOnDevice(value) ? undefined : copyOf(rowIn(value))];
+    });
+    const fetched = await fetch(new Map(wanted), this.download);
+    return new Map(copies.map(([name, copy]) => [name, copy ?? rowIn(fetched.get(name)!)]));
+  }
+
+  /** Holds a row of another batch from now on. */
+  moveTo(batch: Batch, row: number): void {
+    const before = this.held;
+    this.held = batch;
+    this.row = row;
+    for (const value of batch.values.values()) hold(value);
+    for (const value of before?.values.values() ?? []) letGo(value);
+  }
+
+  /** Brings what is on the device into JavaScript's memory, which takes it out of its batch. */
+  async bringHome(): Promise<void> {
+    if (![...this.batch.values.values()].some(isOnDevice)) return;
+    const fetched = await fetch(this.batch.values, this.download);
+    const values = [...this.batch.values].map(([name, value]) => [name, fetched.get(name) ?? value] as const);
+    this.moveTo({ values: new Map(values), lengths: this.batch.lengths }, this.row);
+  }
+
+  dispose(): void {
+    for (const value of this.held?.values.values() ?? []) letGo(value);
+    this.held = undefined;
+  }
+}
+
+/** A batch of one row with these values. The growing ones, by their axes, hold `length` entries, and may have room for more. */
+export function newBatch(
+  values: ReadonlyMap<string, HostTensor>,
+  axes: ReadonlyMap<string, number>,
+  length: number,
+): Batch {
+  const made = [...values].map(([name, tensor]): [string, Value] => {
+    const axis = axes.get(name);
+    if (axis === undefined) return [name, tensor];
+    const fits = tensor.dims[axis] === roomFor(length);
+    const roomy = fits ? tensor : withRoom({ axis, tensor }, [length], length);
+    return [name, { axis, tensor: roomy, written: [length] }];
+  });
+  return { values: new Map(made), lengths: [length] };
+}
+
+/** The batch whose rows these states are: the one that they are the rows of already, or a copy of their rows. */
+export async function joined(states: readonly OrtState[]): Promise<Batch> {
+  const { batch } = states[0]!;
+  const isWhole =
+    states.length === batch.lengths.length &&
+    states.every((state, i) => state.batch === batch && state.index === i);
+  if (isWhole) return batch;
+  for (const state of states) await state.bringHome();
+  return rowsOf(states);
+}
+
+/** A copy of the rows, which have nothing on the device. */
+function rowsOf(states: readonly OrtState[]): Batch {
+  const lengths = states.map(({ length }) => length);
+  const values = new Map<string, Value>();
+  for (const [name, first] of states[0]!.batch.values) {
+    const rows = states.map(({ batch, index }) => {
+      const value = batch.values.get(name);
+      if (!value) throw new DeviceError(`a state has no '${name}': it is of another program`);
+      const tensor = isBuffer(value) ? value.tensor : (value as HostTensor);
+      return rowOf(tensor, index, batch.lengths.length);
+    });
+    if (!isBuffer(first)) {
+      values.set(name, concatenate(name, rows));
+      continue;
+    }
+    const { dtype, dims } = rows[0]!;
+    const roomy = withDim(withDim(dims, first.axis, roomFor(Math.max(...lengths))), 0, rows.length);
+    const tensor = hostZeros(dtype, rows.length === 1 ? withDim(roomy, 0, dims[0]!) : roomy);
+    for (const [i, row] of rows.entries()) {
+      copyEntries(row, 0, rowOf(tensor, i, rows.length), 0, first.axis, lengths[i]!);
+    }
+    values.set(name, { axis: first.axis, tensor, written: lengths });
+  }
+  return { values, lengths };
+}
+
+function concatenate(name: string, rows: readonly HostTensor[]): HostTensor {
+  const [{ dtype, dims }] = rows as [HostTensor];
+  if (rows.length === 1) return copyOf(rows[0]!);
+  const whole = hostZeros(dtype, withDim(dims, 0, rows.length));
+  for (const [i, row] of rows.entries()) {
+    if (row.dims.join() !== dims.join() || row.dtype !== dtype) {
+      throw new DeviceError(`'${name}' is [${row.dims}] in one state, and [${dims}] in another`);
+    }
+    writeEntries(whole, row, 0, i);
+  }
+  return whole;
+}
+
+/** The same with buffers that these rows may append to: their own ones, or copies where others have written behind their entries. */
+export function owned({ values, lengths }: Batch): Batch {
+  return {
+    lengths,
+    values: new Map(
+      [...values].map(([name, value]) => [name, isBuffer(value) ? own(value, lengths) : value]),
+    ),
+  };
+}
+
+function own(buffer: GrowingBuffer, lengths: readonly number[]): GrowingBuffer {
+  if (buffer.written.every((count, row) => count === lengths[row])) return buffer;
+  const tensor = withRoom(buffer, lengths, Math.max(...lengths));
+  return { axis: buffer.axis, tensor, written: lengths };
+}
+
+/** What a run is fed of a batch. */
+export function tensorsOf({ values }: Batch): Map<string, StateTensor> {
+  return new Map(
+    [...values].map(([name, value]) => [name, isBuffer(value) ? (value.mirror ?? value.tensor) : value]),
+  );
+}
+
+/**
+ * The batch after a run with these changes. Throws `DeviceError` where they do not fit; the batch is as it was then: entries beyond its
+ * lengths count for nothing.
+ */
+export function changed(batch: Batch, changes: ReadonlyMap<string, Change>): Batch {
+  const appended = [...changes].flatMap(([name, change]) =>
+    'entries' in change ? [[name, change] as const] : [],
+  );
+  const growth = appended.map(([, { entries, axis }]) => entries.dims[axis]!);
+  const added = growth[0] ?? 0;
+  if (growth.some((count) => count !== added)) {
+    throw new DeviceError(`the growing states grew by different numbers of entries: ${growth}`);
+  }
+  const values = new Map(batch.values);
+  for (const [name, change] of changes) {
+    if (isBuffer(values.get(name)!) !== 'entries' in change) {
+      throw new DeviceError(
+        `'${name}' grows in one program, and is replaced in another: they share no states`,
+      );
+    }
+    if ('value' in change) values.set(name, change.value);
+  }
+  for (const [name, { entries, mirror }] of appended) {
+    const buffer = own(values.get(name) as GrowingBuffer, batch.lengths);
+    append(buffer, entries);
+    const fits = mirror?.dims[buffer.axis] === buffer.tensor.dims[buffer.axis];
+    setMirror(buffer, fits ? mirror : undefined);
+    if (!fits) mirror?.dispose();
+    values.set(name, buffer);
+  }
+  return { values, lengths: batch.lengths.map((length) => length + added) };
+}
+
+/**
+ * Writes entries behind those of a buffer's rows. Where it has no room for them it gets a larger tensor, which all who share it then
+ * hold: theirs are its first entries.
+ */
+function append(buffer: GrowingBuffer, entries: HostTensor): void {
+  const { axis, written } = buffer;
+  const lengths = written.map((count) => count + entries.dims[axis]!);
+  const most = Math.max(...lengths);
+  if (buffer.tensor.dims[axis] !== roomFor(most)) {
+    const outgrown = buffer.tensor;
+    buffer.tensor = withRoom(buffer, written, most);
+    // The states that hold the buffer are the rows that run.
+    if (holders.get(buffer) === written.length) free(outgrown);
+  }
+  for (const [row, count] of written.entries()) {
+    writeEntries(rowOf(buffer.tensor, row, written.length), rowOf(entries, row, written.length), axis, count);
+  }
+  buffer.written = lengths;
+}
+
+/** A copy of the first entries of each row, with the room that `needed` entries get. */
+function withRoom(
+  { axis, tensor }: Pick<GrowingBuffer, 'axis' | 'tensor'>,
+  lengths: readonly number[],
+  needed: number,
+): HostTensor {
+  const roomy = hostZeros(tensor.dtype, withDim(tensor.dims, axis, roomFor(needed)));
+  for (const [row, length] of lengths.entries()) {
+    copyEntries(rowOf(tensor, row, lengths.length), 0, rowOf(roomy, row, lengths.length), 0, axis, length);
+  }
+  return roomy;
+}
+
+/** Room grows in steps of a sixteenth, so that little is wasted and moving the entries costs O(1) for each added. */
+function roomFor(length: number): number {
+  const step = Math.max(64, 2 ** Math.floor(Math.log2(Math.max(length, 1)) - 4));
+  return Math.max(step, Math.ceil(length / step) * step);
+}
+
+function isBuffer(value: Value): value is GrowingBuffer {
+  return 'written' in value;
+}
+
+function isOnDevice(value: Value): value is DeviceTensor {
+  return 'dispose' in value;
+}
+
+function bytesOf(value: Value): number {
+  const { dims, dtype } = isBuffer(value) ? value.tensor : value;
+  return sizeOf(dims) * DTYPES[dtype].bytes;
+}
+
+/** Those of the values that are on the device. */
+async function fetch(
+  values: ReadonlyMap<string, Value>,
+  download: Download,
+): Promise<ReadonlyMap<string, HostTensor>> {
+  const onDevice = [...values].filter((entry): entry is [string, DeviceTensor] => isOnDevice(entry[1]));
+  return onDevice.length > 0 ? download(new Map(onDevice)) : new Map();
+}

@@ -1,0 +1,110 @@
+/**
+ * What runs graphs: a device compiles a program into an executable, and what the program keeps between runs lives in states.
+ * How it lives there is the executor's own business: nobody above this interface knows.
+ */
+import type { Dim, DType, Tensor } from '../graph/index.js';
+import type { HostTensor, Weight } from './tensors.js';
+
+/** Something that a program keeps from run to run. */
+export interface StateSpec {
+  readonly name: string;
+  readonly dtype: DType;
+  /** With the symbol `batch` as the first axis where there is a row of it for each sequence, and `past` on the growing axis. */
+  readonly shape: readonly Dim[];
+  /** The axis along which a run appends entries; without one a run replaces the whole value. */
+  readonly grows?: number;
+  /** The value of every element of a new state. */
+  readonly initial: number;
+}
+
+/** One state of a program: the tensor that a run is given, and what the run makes of it. */
+export interface StateChange {
+  readonly spec: StateSpec;
+  /**
+   * An input under the spec's name. A growing one has room on its growing axis: the entries of row i lie at [0, lengths[i]), and what
+   * lies behind them is to be masked.
+   */
+  readonly before: Tensor;
+  /** The new value; of a growing state the entries to append. `before` itself leaves it as it is. */
+  readonly after: Tensor;
+}
+
+export interface Program {
+  /** All inputs that are fed. Some may serve for their sizes alone. */
+  readonly inputs: readonly Tensor[];
+  readonly outputs: Readonly<Record<string, Tensor>>;
+  readonly state?: readonly StateChange[];
+  /** int64 [batch], an input that the executable feeds by itself: how many entries the growing states of each row hold before the run. */
+  readonly lengths?: Tensor;
+  /** Inputs that never change, by name: they become part of the compiled program. */
+  readonly weights?: ReadonlyMap<string, Weight>;
+  /** Symbolic dimensions that are fixed: what follows from them is computed once, when the program is compiled. */
+  readonly dims?: Readonly<Record<string, number>>;
+}
+
+export type DeviceName = 'cpu' | 'webgpu';
+
+export interface DeviceOptions {
+  /** Threads that compute; by default one for each physical core. */
+  threads?: number;
+}
+
+export interface Device {
+  readonly name: DeviceName;
+  /** Whether a run costs time beside what it computes, in proportion to the states: it pays to do several steps in one. */
+  readonly prefersLongRuns: boolean;
+  /**
+   * Throws `DeviceError` for an input that the program does not declare, for weights that do not fit, and for what the device cannot hold or
+   * compute.
+   */
+  compile(program: Program): Promise<Executable>;
+  dispose(): Promise<void>;
+}
+
+export interface Executable {
+  /**
+   * A state of these values by name, those of one row; what is not given has the spec's initial value. Growing ones hold `length` entries.
+   * The values' arrays belong to the state from now on. Throws `DeviceError` for values that do not fit.
+   */
+  newState(initial?: ReadonlyMap<string, HostTensor>, length?: number): State;
+  /**
+   * Runs once, and moves the states on: row i of the batch belongs to rows[i]. A program whose states have no batch axis takes one row. A
+   * state may come from another executable of the same device, if it has all that this program names; what it has besides stays. Throws
+   * `DeviceError` for a feed that is missing, unknown, or of another type. Where it throws, all rows are as before.
+   */
+  run(
+    feeds: Readonly<Record<string, HostTensor>>,
+    rows?: readonly State[],
+  ): Promise<Record<string, HostTensor>>;
+  dispose(): Promise<void>;
+}
+
+/** What a program keeps of one row. */
+export interface State {
+  /** Entries that its growing values hold. */
+  readonly length: number;
+  /** Bytes that its values take, room for more entries included, and what it shares with forks too. */
+  readonly bytes: number;
+  /** Bytes by what takes them: what two states share is one key in both. */
+  readonly holdings: ReadonlyMap<object, number>;
+  /** Another state that holds the same; each goes on by itself. Nothing that is large is copied before one of them changes it. */
+  fork(): State;
+  /** Copies of the values by name (of `names`, or all), the growing ones with their entries alone. */
+  read(names?: readonly string[]): Promise<Map<string, HostTensor>>;
+  /** Lets go of the values. A disposed state cannot be run, read or forked. */
+  dispose(): void;
+}
+
+/** How states change with a run that is given `before` and makes `after`, both by the specs' names. */
+export function stateChanges(
+  specs: readonly StateSpec[],
+  before: Readonly<Record<string, Tensor>>,
+  after: Readonly<Record<string, Tensor>>,
+): StateChange[] {
+  return specs.map((spec) => ({ spec, before: before[spec.name]!, after: after[spec.name]! }));
+}
+
+/** The dimensions of a state of one row that holds `length` entries where it grows. */
+export function stateDims({ shape }: StateSpec, length: number): number[] {
+  return shape.map((dim) => (dim === 'batch' ? 1 : dim === 'past' ? length : (dim as number)));
+}

@@ -1,0 +1,66 @@
+/** Tensors in JavaScript's memory and in files: what programs are fed, what they return, and their weights. */
+import { DeviceError } from '../errors.js';
+import { DTYPES, type DType, type TensorData } from '../graph/index.js';
+
+export type { TensorData } from '../graph/index.js';
+
+/** A tensor in JavaScript's memory. */
+export interface HostTensor {
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+  readonly data: TensorData;
+}
+
+/**
+ * A float32 tensor in files: the elements of its parts, one after the other. A device reads it by itself, without a copy
+ * in JavaScript's memory; halves are widened.
+ */
+export interface StoredTensor {
+  readonly dims: readonly number[];
+  readonly parts: readonly StoredPart[];
+}
+
+export interface StoredPart {
+  readonly path: string;
+  readonly byteOffset: number;
+  readonly byteLength: number;
+  readonly dtype: 'float32' | 'float16' | 'bfloat16' | 'uint8';
+}
+
+/** A matrix [rows, columns] in blocks of few bits, in memory or in files; see `QuantizedSource` of the graph. */
+export interface QuantizedTensor {
+  readonly dims: readonly [rows: number, columns: number];
+  readonly bits: 4 | 8;
+  readonly block: number;
+  readonly codes: Uint8Array | StoredPart;
+  readonly scales: Float32Array | StoredPart;
+}
+
+/** What a program's weight may be given as. */
+export type Weight = HostTensor | StoredTensor | QuantizedTensor;
+
+export function isQuantized(weight: Weight): weight is QuantizedTensor {
+  return 'codes' in weight;
+}
+
+export function isStored(tensor: Weight): tensor is StoredTensor {
+  return 'parts' in tensor;
+}
+
+export function float32(data: ArrayLike<number> | Float32Array, dims: readonly number[]): HostTensor {
+  return { dtype: 'float32', dims, data: data instanceof Float32Array ? data : Float32Array.from(data) };
+}
+
+export function int64(values: ArrayLike<number>, dims: readonly number[]): HostTensor {
+  return { dtype: 'int64', dims, data: BigInt64Array.from(Array.from(values), BigInt) };
+}
+
+/** A tensor of zeros of the given type. Throws `DeviceError` for one that does not fit in memory. */
+export function hostZeros(dtype: DType, dims: readonly number[]): HostTensor {
+  const size = dims.reduce((a, b) => a * b, 1);
+  try {
+    return { dtype, dims, data: new DTYPES[dtype].array(size) };
+  } catch (error) {
+    throw new DeviceError(`a tensor of [${dims.join(',')}] does not fit in memory`, { cause: error });
+  }
+}
