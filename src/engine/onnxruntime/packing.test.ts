@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { input, multiply, scalar } from '../../graph/index.js';
+import { openDevice } from '../devices.js';
 import { float32 } from '../tensors.js';
-import { OrtDevice } from './device.js';
 import { NO_PACKING, pack, packingOf, unpack } from './packing.js';
 
 const x = input('x', 'float32', ['batch', 3]);
@@ -21,7 +21,7 @@ test('what comes back together has sizes that are known', () => {
 });
 
 test('what was packed is unpacked into arrays of their own', async () => {
-  const device = new OrtDevice('cpu', {});
+  const device = await openDevice('cpu');
   const outputs = pack({ one: values.one, twice: values.twice }, packing, 'all');
   expect(Object.keys(outputs)).toEqual(['all']);
   const executable = await device.compile({ inputs: [x], outputs });
