@@ -123,8 +123,16 @@ describe('limits', () => {
     expect(text.status).toBe(415);
     const long = await post(`${url}/v1/completions`, body({ prompt: 'the cat '.repeat(300) }));
     expect(await long.json()).toMatchObject({ error: { code: 'context_length_exceeded' } });
-    const many = await post(`${url}/v1/completions`, body({ n: 3 }));
-    expect(await many.json()).toMatchObject({ error: { code: 'too_many_answers' } });
+    // More answers than are written at once are written in turns, each with the seed that it would have otherwise.
+    const many = await post(`${url}/v1/completions`, body({ n: 3, temperature: 1 }));
+    const third = await post(`${url}/v1/completions`, body({ temperature: 1, seed: 3 }));
+    const [{ choices }, alone] = (await Promise.all([many.json(), third.json()])) as {
+      choices: { text: string }[];
+    }[] as [{ choices: { text: string }[] }, { choices: { text: string }[] }];
+    expect(choices).toHaveLength(3);
+    expect(choices[2]!.text).toBe(alone.choices[0]!.text);
+    const batch = await post(`${url}/v1/completions`, body({ prompt: Array(40).fill('the cat') }));
+    expect(((await batch.json()) as { choices: unknown[] }).choices).toHaveLength(40);
     expect((await fetch(`${url}/nothing`)).status).toBe(404);
   });
 
@@ -146,6 +154,39 @@ describe('limits', () => {
     expect((await waiting).status).toBe(200);
   });
 
+  test('of the line: a stream has its headers while it waits, unless it is refused', async () => {
+    const server = await start('--answers', '1', '--waiting', '1');
+    const running = new AbortController();
+    const asked = (signal: AbortSignal) =>
+      fetch(`${server.url}/v1/completions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(endless),
+        signal,
+      });
+    expect((await asked(running.signal)).status).toBe(200);
+    const waiting = new AbortController();
+    expect((await asked(waiting.signal)).status).toBe(200);
+    expect(await metric(server, 'heddle_requests_waiting')).toBe(1);
+    expect((await asked(new AbortController().signal)).status).toBe(503);
+    waiting.abort();
+    await until(async () => expect(await metric(server, 'heddle_requests_waiting')).toBe(0));
+    running.abort();
+    await until(async () => expect(await metric(server, 'heddle_sequences')).toBe(0));
+  });
+
+  test('of a batch: a prompt that is wrong ends it all, and nothing goes on', async () => {
+    const server = await start('--answers', '2', '--context', '50');
+    const prompt = [...Array(9).fill('the cat'), 'the cat '.repeat(300), ...Array(9).fill('the cat')];
+    const refused = await post(`${server.url}/v1/completions`, body({ prompt }));
+    expect([refused.status, await refused.json()]).toMatchObject([
+      400,
+      { error: { code: 'context_length_exceeded' } },
+    ]);
+    await until(async () => expect(await metric(server, 'heddle_sequences')).toBe(0));
+    expect(await metric(server, 'heddle_requests_waiting')).toBe(0);
+  });
+
   test('of time: an answer that takes too long ends with an error', async () => {
     const { url } = await start('--timeout', '1');
     const whole = await post(`${url}/v1/completions`, { ...endless, stream: false });
@@ -156,26 +197,33 @@ describe('limits', () => {
 });
 
 describe('clients that leave', () => {
-  test.each(['streaming', 'waiting for all of it'])('free their places while %s', async (how) => {
-    const server = await start();
-    const leaving = Array.from({ length: 5 }, () => new AbortController());
-    const asked = leaving.map(({ signal }) =>
-      fetch(`${server.url}/v1/completions`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ ...endless, stream: how === 'streaming' }),
-        signal,
-      }).catch(() => undefined),
-    );
-    await until(async () => expect(await metric(server, 'heddle_answers_running')).toBe(5));
-    if (how === 'streaming') await Promise.all(asked);
-    for (const each of leaving) each.abort();
-    await until(async () => expect(await metric(server, 'heddle_answers_running')).toBe(0));
-    // Nothing goes on in secret: the engine itself has nothing to do.
-    await until(async () => expect(await metric(server, 'heddle_sequences')).toBe(0));
-    const next = await post(`${server.url}/v1/completions`, body());
-    expect(next.status).toBe(200);
-  });
+  test.each(['streaming', 'waiting for all of it', 'choosing token by token'])(
+    'free their places while %s',
+    async (how) => {
+      const server = await start();
+      const leaving = Array.from({ length: 5 }, () => new AbortController());
+      const asked = leaving.map(({ signal }) =>
+        fetch(`${server.url}/v1/completions`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({
+            ...endless,
+            stream: how === 'streaming',
+            ...(how.startsWith('choosing') && { frequency_penalty: 1 }),
+          }),
+          signal,
+        }).catch(() => undefined),
+      );
+      await until(async () => expect(await metric(server, 'heddle_answers_running')).toBe(5));
+      if (how === 'streaming') await Promise.all(asked);
+      for (const each of leaving) each.abort();
+      await until(async () => expect(await metric(server, 'heddle_answers_running')).toBe(0));
+      // Nothing goes on in secret: the engine itself has nothing to do.
+      await until(async () => expect(await metric(server, 'heddle_sequences')).toBe(0));
+      const next = await post(`${server.url}/v1/completions`, body());
+      expect(next.status).toBe(200);
+    },
+  );
 });
 
 describe('told to stop', () => {

@@ -107,8 +107,6 @@ async function run(models: string[], flags: ServeFlags): Promise<void> {
         concurrency: flags.keyConcurrency ?? usual.concurrency,
         perMinute: flags.keyRate ?? usual.perMinute,
       },
-      answers: flags.answers,
-      waiting: flags.waiting,
       bodyBytes: flags.maxBody * 1e6,
       seconds: flags.timeout,
       drainSeconds: flags.drain,
@@ -120,6 +118,8 @@ async function run(models: string[], flags: ServeFlags): Promise<void> {
     {
       models: models.map(namedModel),
       load: loadOptions(flags),
+      answers: flags.answers,
+      waiting: flags.waiting,
       states: flags.states ?? join(flags.data, 'states'),
       cacheBytes: flags.cacheMemory * 1e6,
       cacheFolder: join(flags.data, 'cache'),

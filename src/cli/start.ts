@@ -75,8 +75,6 @@ async function listen(port: number | undefined): Promise<RunningServer> {
         host: '127.0.0.1',
         port,
         keyLimits: { concurrency: 64, perMinute: 6000 },
-        answers: 32,
-        waiting: 256,
         bodyBytes: 8e6,
         seconds: 600,
         drainSeconds: 2,
@@ -91,6 +89,8 @@ async function listen(port: number | undefined): Promise<RunningServer> {
       {
         models: [namedModel(SHIPPED_MODEL)],
         load: {},
+        answers: 32,
+        waiting: 256,
         states: join(DATA, 'states'),
         cacheBytes: 512e6,
         cacheFolder: join(DATA, 'cache'),

@@ -12,6 +12,7 @@ import {
   type Variables,
 } from './http/context.js';
 import { addGenerationRoutes } from './http/generation-routes.js';
+import { healthOf } from './http/health.js';
 import { openApiDocument } from './http/openapi.js';
 import type { ModelCard } from './http/schemas.js';
 import { addStateRoutes } from './http/state-routes.js';
@@ -20,8 +21,8 @@ import { addStudioApi, addStudioPages } from './studio-routes.js';
 export function createApp(deps: Deps, version: string): App {
   const app: App = new Hono<{ Variables: Variables }>();
   observed(app, deps);
-  app.get('/healthz', (context) => {
-    const status = deps.status();
+  app.get('/healthz', async (context) => {
+    const status = await healthOf(deps);
     return context.json({ status }, status === 'ok' ? 200 : 503);
   });
   const document = openApiDocument(version);

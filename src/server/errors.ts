@@ -31,6 +31,13 @@ export class UnknownStateError extends HeddleError {
   }
 }
 
+/** There is more to do than is taken on. */
+export class OverloadedError extends HeddleError {
+  constructor(message: string) {
+    super('overloaded', message);
+  }
+}
+
 /** A prompt and what is to be written do not fit into the context. */
 export class ContextError extends HeddleError {
   constructor(message: string) {
@@ -46,6 +53,7 @@ const KINDS: ReadonlyMap<string, ErrorClass> = new Map(
     ...(Object.values(generalKinds) as ErrorClass[]),
     CancelledError,
     EngineEndedError,
+    OverloadedError,
     UnknownModelError,
     UnknownStateError,
     ContextError,

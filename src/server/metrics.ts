@@ -5,8 +5,6 @@ import type { EngineFigures } from './engine/protocol.js';
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
 export interface GaugeSources {
-  /** Answers that are being written, and requests that wait to be. */
-  slots(): { inUse: number; waiting: number };
   engine(): Promise<EngineFigures>;
 }
 
@@ -54,42 +52,24 @@ export class Metrics {
       labelNames: ['model', 'kind'],
       registers,
     });
-    new Gauge({
-      name: 'heddle_answers_running',
-      help: 'Answers that are being written.',
-      registers,
-      collect() {
-        this.set(sources.slots().inUse);
-      },
-    });
-    new Gauge({
-      name: 'heddle_requests_waiting',
-      help: 'Requests that wait for their turn.',
-      registers,
-      collect() {
-        this.set(sources.slots().waiting);
-      },
-    });
-    const sequences = new Gauge({
-      name: 'heddle_sequences',
-      help: 'Sequences that the engine holds for requests.',
-      registers,
-    });
-    const cacheStates = new Gauge({
-      name: 'heddle_cache_states',
-      help: 'States of what was read before that are in memory.',
-      registers,
-    });
-    new Gauge({
-      name: 'heddle_cache_bytes',
-      help: 'Bytes that they take.',
-      registers,
-      async collect() {
-        const figures = await sources.engine();
-        this.set(figures.cacheBytes);
-        cacheStates.set(figures.cacheStates);
-        sequences.set(figures.sequences);
-      },
-    });
+    const gauge = (name: string, help: string, value: (figures: EngineFigures) => number): void => {
+      new Gauge({
+        name,
+        help,
+        registers,
+        async collect() {
+          this.set(value(await sources.engine()));
+        },
+      });
+    };
+    gauge('heddle_answers_running', 'Answers that are being written.', ({ running }) => running);
+    gauge('heddle_requests_waiting', 'Requests that wait for their turn.', ({ waiting }) => waiting);
+    gauge('heddle_sequences', 'Sequences that the engine holds for requests.', ({ sequences }) => sequences);
+    gauge(
+      'heddle_cache_states',
+      'States of what was read before that are in memory.',
+      ({ cacheStates }) => cacheStates,
+    );
+    gauge('heddle_cache_bytes', 'Bytes that they take.', ({ cacheBytes }) => cacheBytes);
   }
 }

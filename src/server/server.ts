@@ -9,7 +9,7 @@ import { drains } from './drain.js';
 import type { EngineOptions } from './engine/engine.js';
 import { type RunningEngine, startEngine } from './engine/start.js';
 import { ApiKeys } from './keys.js';
-import { KeyAccounts, type KeyLimits, Slots } from './limits.js';
+import { KeyAccounts, type KeyLimits } from './limits.js';
 import { Log } from './log.js';
 import { Metrics } from './metrics.js';
 import { StateLibrary } from './states/library.js';
@@ -22,9 +22,6 @@ export interface ServerOptions {
   /** A file of API keys; without one the server is for this machine alone. */
   readonly keys?: string;
   readonly keyLimits: KeyLimits;
-  /** Answers that are written at once, and requests that may wait. */
-  readonly answers: number;
-  readonly waiting: number;
   readonly bodyBytes: number;
   /** How long an answer may take, and how long running ones have when the server is told to stop, in seconds. */
   readonly seconds: number;
@@ -76,20 +73,18 @@ export async function startServer(
 
 async function listen(
   options: ServerOptions,
-  { states }: EngineOptions,
+  { states, answers }: EngineOptions,
   engine: RunningEngine,
   keys: ApiKeys | undefined,
 ): Promise<RunningServer> {
   const models = await engine.calls.call('models', null);
   const library = new StateLibrary(openStore(states));
-  const slots = new Slots(options.answers, options.waiting);
   const log = new Log(options.log, options.logTexts);
   const stopping = new AbortController();
   // Every request listens to it.
   setMaxListeners(0, stopping.signal);
   let status: 'ok' | 'draining' | 'failed' = 'ok';
   const metrics = new Metrics({
-    slots: () => slots,
     engine: () => engine.calls.call('figures', null),
   });
   const app = createApp(
@@ -99,11 +94,10 @@ async function listen(
       library,
       keys,
       accounts: new KeyAccounts(options.keyLimits),
-      slots,
       metrics,
       log,
       runs: options.runs,
-      limits: { bodyBytes: options.bodyBytes, seconds: options.seconds },
+      limits: { bodyBytes: options.bodyBytes, seconds: options.seconds, answers },
       status: () => status,
       stopping: stopping.signal,
     },
@@ -138,7 +132,7 @@ async function listen(
     failed,
     async stop() {
       status = 'draining';
-      log.write('draining', { running: slots.inUse, waiting: slots.waiting });
+      log.write('draining');
       const late = setTimeout(() => stopping.abort(), options.drainSeconds * 1000);
       await drain(options.drainSeconds * 1000 + LAST_WORDS);
       clearTimeout(late);

@@ -74,7 +74,6 @@ export function addStudioApi(app: App, deps: Deps): void {
     const { model, text, messages, options } = await bodyOf(context, TraceBody);
     const { id } = modelNamed(deps, model);
     const signal = signalOf(context, deps);
-    context.get('finish').push(await deps.slots.take(1, signal));
     const request = {
       model: id,
       prompt: messages

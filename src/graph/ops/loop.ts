@@ -111,7 +111,7 @@ export function loop(
 /** Whether a node's results, or the dimension that it tells, are of a size that only the body knows. */
 function dependsOnSizes(node: Node, local: ReadonlySet<string>): boolean {
   if (local.size === 0) return false;
-  const { dim } = node.attributes as { dim?: Dim };
+  const { dim } = (node.attributes ?? {}) as { dim?: Dim };
   const dims = [...node.outputs.flatMap(({ shape }) => shape), ...(dim === undefined ? [] : [dim])];
   return dims.some((size) => symbolsOf(size).some((symbol) => local.has(symbol)));
 }

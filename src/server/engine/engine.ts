@@ -37,6 +37,7 @@ import {
   type ReadPrompt,
   ServedModel,
 } from './served-model.js';
+import { Slots } from './slots.js';
 import { biased, penalized, type Steering, writeStepwise } from './stepwise.js';
 
 export interface EngineOptions {
@@ -49,6 +50,9 @@ export interface EngineOptions {
   readonly cacheFolder?: string;
   /** Tokens that a prompt and its answer may have together; absent for what suits each model. */
   readonly context?: number;
+  /** Answers that are written at once, and requests that may wait. */
+  readonly answers: number;
+  readonly waiting: number;
 }
 
 /** An answer has at most so many tokens where a request does not say how many. */
@@ -60,6 +64,7 @@ export class Engine implements Handlers<EngineCalls> {
   private constructor(
     private readonly served: ReadonlyMap<string, ServedModel>,
     private readonly library: StateLibrary,
+    private readonly slots: Slots,
   ) {}
 
   /** Loads the models. Throws as `loadModel` does, and `ConfigError` for two of one name. */
@@ -70,6 +75,8 @@ export class Engine implements Handlers<EngineCalls> {
     cacheBytes,
     cacheFolder,
     context,
+    answers,
+    waiting,
   }: EngineOptions): Promise<Engine> {
     const served = new Map<string, ServedModel>();
     for (const { name: id, folder } of models) {
@@ -80,7 +87,7 @@ export class Engine implements Handlers<EngineCalls> {
       }
       served.set(id, await ServedModel.open(folder, { id, load, cacheBytes, cacheFolder, context }));
     }
-    return new Engine(served, new StateLibrary(openStore(states)));
+    return new Engine(served, new StateLibrary(openStore(states)), new Slots(answers, waiting));
   }
 
   async models(): Promise<EngineCalls['models']['result']> {
@@ -91,6 +98,8 @@ export class Engine implements Handlers<EngineCalls> {
     const caches = [...this.served.values()].map(({ remembered }) => remembered);
     return {
       sequences: this.sequences,
+      running: this.slots.inUse,
+      waiting: this.slots.waiting,
       cacheBytes: caches.reduce((sum, { bytes }) => sum + bytes, 0),
       cacheStates: caches.reduce((sum, { size }) => sum + size, 0),
     };
@@ -100,6 +109,7 @@ export class Engine implements Handlers<EngineCalls> {
     const served = this.named(request.model);
     const beginning = await this.beginning(request, served);
     const prompt = await served.prepare(request.prompt, beginning, { answers: false });
+    const release = await this.slots.take(1, signal);
     this.sequences++;
     served.remembered.begin();
     try {
@@ -120,13 +130,19 @@ export class Engine implements Handlers<EngineCalls> {
     } finally {
       served.remembered.end();
       this.sequences--;
+      release();
     }
   }
 
-  async trace({ model, prompt, options }: TraceCall): Promise<string> {
+  async trace({ model, prompt, options }: TraceCall, signal: AbortSignal): Promise<string> {
     const served = this.named(model);
     const { ids } = await served.prepare(prompt, undefined, { answers: false });
-    return JSON.stringify(encodeTrace(await served.language.trace(ids, options)));
+    const release = await this.slots.take(1, signal);
+    try {
+      return JSON.stringify(encodeTrace(await served.language.trace(ids, options)));
+    } finally {
+      release();
+    }
   }
 
   async *generate(
@@ -137,16 +153,22 @@ export class Engine implements Handlers<EngineCalls> {
     const beginning = await this.beginning(request, served);
     const prompt = await served.prepare(request.prompt, beginning, { answers: true });
     const maxTokens = answerLength(request.maxTokens, prompt.ids.length, served.info.context);
+    const stepwise = isStepwise(request);
+    const ends = endsOf(served);
+    // What is wrong with a format is told before anything is read.
+    const steering = Array.from({ length: stepwise ? request.n : 0 }, () =>
+      steeringOf(request, served, ends),
+    );
+    const place = this.slots.take(request.n, signal);
     const sessions: Session[] = [];
-    this.sequences += request.n;
-    served.remembered.begin();
+    let begun = false;
     try {
-      const stepwise = isStepwise(request);
-      const ends = endsOf(served);
-      // What is wrong with a format is told before anything is read.
-      const steering = Array.from({ length: stepwise ? request.n : 0 }, () =>
-        steeringOf(request, served, ends),
-      );
+      yield { kind: 'prepared' };
+      await place;
+      begun = true;
+      this.sequences += request.n;
+      served.remembered.begin();
+      yield { kind: 'admitted' };
       const read = await served.read(prompt, beginning?.snapshot, signal, { logits: stepwise });
       const { session, reusedTokens, readTokens } = read;
       sessions.push(session);
@@ -170,8 +192,14 @@ export class Engine implements Handlers<EngineCalls> {
       return { stateBytes, state };
     } finally {
       for (const each of sessions) each.dispose();
-      served.remembered.end();
-      this.sequences -= request.n;
+      if (begun) {
+        served.remembered.end();
+        this.sequences -= request.n;
+      }
+      void place.then(
+        (release) => release(),
+        () => {},
+      );
     }
   }
 

@@ -84,6 +84,9 @@ export interface ChosenLogprob extends TokenLogprob {
 }
 
 export type GenerateEvent =
+  /** What is asked can be done; it waits for its place, and then it has it. */
+  | { readonly kind: 'prepared' }
+  | { readonly kind: 'admitted' }
   | {
       readonly kind: 'start';
       readonly promptTokens: number;
@@ -129,6 +132,9 @@ export interface TraceCall {
 export interface EngineFigures {
   /** Sequences that are held for requests. */
   readonly sequences: number;
+  /** Answers that are being written, and requests that wait for that. */
+  readonly running: number;
+  readonly waiting: number;
   /** Bytes that the prefix caches hold in memory, and how many states those are. */
   readonly cacheBytes: number;
   readonly cacheStates: number;

@@ -108,7 +108,7 @@ export async function* chatChunks(
     return { ...heading, object: 'chat.completion.chunk', choices: [choice] };
   };
   for await (const event of events) {
-    if (event.kind === 'start') continue;
+    if (!('choice' in event)) continue;
     const { choice } = event;
     const reader = readers.get(choice) ?? new ToolCallReader();
     readers.set(choice, reader);
@@ -206,7 +206,7 @@ export async function chatCompletion(
 export async function* textChunks(events: Events, heading: Heading): AsyncGenerator<TextCompletion> {
   const offsets = new Map<number, number>();
   for await (const event of events) {
-    if (event.kind === 'start') continue;
+    if (!('choice' in event)) continue;
     const { choice } = event;
     const isEnd = event.kind === 'end';
     if (!isEnd && event.text === '' && !event.logprobs) continue;

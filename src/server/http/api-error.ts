@@ -13,6 +13,7 @@ import {
   CancelledError,
   ContextError,
   EngineEndedError,
+  OverloadedError,
   UnknownModelError,
   UnknownStateError,
 } from '../errors.js';
@@ -75,13 +76,17 @@ const CAUSED = [
   [CancelledError, 499, 'cancelled'],
   [StorageError, 503, 'store_unavailable'],
   [EngineEndedError, 503, 'engine_ended'],
+  [OverloadedError, 503, 'overloaded', { 'retry-after': '1' }],
 ] as const;
 
 /** Any error as one that can be answered; what the server itself did wrong says nothing of how. */
 export function apiErrorOf(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   const found = CAUSED.find(([kind]) => error instanceof kind);
-  if (found) return new ApiError(found[1], found[2], (error as Error).message);
+  if (found) {
+    const [, status, code, headers] = found;
+    return new ApiError(status, code, (error as Error).message, headers && { headers });
+  }
   return new ApiError(500, 'internal_error', 'the server failed: its log says why');
 }
 

@@ -6,11 +6,12 @@ import type { Caller } from '../engine/calls.js';
 import type { EngineCalls, ServedModelInfo } from '../engine/protocol.js';
 import { CancelledError } from '../errors.js';
 import type { ApiKeys } from '../keys.js';
-import type { KeyAccounts, Slots } from '../limits.js';
+import type { KeyAccounts } from '../limits.js';
 import type { Log } from '../log.js';
 import type { Metrics } from '../metrics.js';
 import type { StateLibrary } from '../states/library.js';
 import { ApiError, apiErrorOf } from './api-error.js';
+import type { Health } from './schemas.js';
 
 /** What the routes work with. */
 export interface Deps {
@@ -20,14 +21,18 @@ export interface Deps {
   /** Absent where everybody on this machine may ask. */
   readonly keys: ApiKeys | undefined;
   readonly accounts: KeyAccounts;
-  readonly slots: Slots;
   readonly metrics: Metrics;
   readonly log: Log;
   /** Folders in which training runs are looked for. */
   readonly runs: readonly string[];
-  readonly limits: { readonly bodyBytes: number; readonly seconds: number };
+  readonly limits: {
+    readonly bodyBytes: number;
+    readonly seconds: number;
+    /** That are written at once. */
+    readonly answers: number;
+  };
   /** 'draining' when no new requests are taken, 'failed' when the engine has ended. */
-  readonly status: () => 'ok' | 'draining' | 'failed';
+  readonly status: () => Exclude<Health, 'unresponsive'>;
   /** Aborts what is still running when the server has waited long enough for it. */
   readonly stopping: AbortSignal;
 }

@@ -1,7 +1,7 @@
 /** `/v1/chat/completions` and `/v1/completions`. */
 
 import { merged } from '../../generate/index.js';
-import type { GenerateEvent, GenerateRequest, ServedModelInfo } from '../engine/protocol.js';
+import type { GenerateEvent, GenerateRequest } from '../engine/protocol.js';
 import {
   chatChunks,
   chatCompletion,
@@ -15,7 +15,7 @@ import { bodyOf } from './body.js';
 import { type App, type Deps, modelNamed, type RequestContext, signalOf } from './context.js';
 import { chatRequest, completionRequests } from './requests.js';
 import { type ChatChunk, ChatRequest, CompletionRequest, type TextCompletion } from './schemas.js';
-import { eventStream } from './sse.js';
+import { CHUNKS, type EventForm, eventStream } from './sse.js';
 
 export function addGenerationRoutes(app: App, deps: Deps): void {
   app.post('/v1/chat/completions', async (context) => {
@@ -23,12 +23,12 @@ export function addGenerationRoutes(app: App, deps: Deps): void {
     const info = modelNamed(deps, body.model);
     const request = chatRequest(body, info, context.get('owner'));
     const tally = new Tally();
-    const { events, signal } = await begin(context, deps, info, [request], tally);
+    const { events, signal } = await begin(context, deps, [request], tally, body);
     const heading = headingOf(info, 'chatcmpl');
     const tools = request.prompt.kind === 'messages' && request.prompt.tools !== undefined;
     const chunks = chatChunks(events, heading, tools);
     if (!body.stream) return context.json(await chatCompletion(chunks, heading, tally));
-    return streamed(context, withUsage(chunks, body, tally), signal);
+    return streamed(context, withUsage(chunks, body, tally), signal, CHUNKS);
   });
 
   app.post('/v1/completions', async (context) => {
@@ -36,17 +36,22 @@ export function addGenerationRoutes(app: App, deps: Deps): void {
     const info = modelNamed(deps, body.model);
     const requests = completionRequests(body, info, context.get('owner'));
     const tally = new Tally();
-    const { events, signal } = await begin(context, deps, info, requests, tally);
+    const { events, signal } = await begin(context, deps, requests, tally, body);
     const heading = headingOf(info, 'cmpl');
     const chunks = textChunks(events, heading);
     if (!body.stream) return context.json(await textCompletion(chunks, heading, tally));
-    return streamed(context, withUsage(chunks, body, tally), signal);
+    return streamed(context, withUsage(chunks, body, tally), signal, CHUNKS);
   });
 }
 
-/** Sends chunks as they come. */
-function streamed(context: RequestContext, chunks: AsyncGenerator<unknown>, signal: AbortSignal): Response {
-  const { body, done } = eventStream(chunks, signal);
+/** Sends values as events as they come. */
+export function streamed<Value>(
+  context: RequestContext,
+  values: AsyncGenerator<Value>,
+  signal: AbortSignal,
+  form: EventForm<Value>,
+): Response {
+  const { body, done } = eventStream(values, signal, form);
   context.set('streamed', done);
   context.header('content-type', 'text/event-stream; charset=utf-8');
   context.header('cache-control', 'no-cache');
@@ -55,27 +60,29 @@ function streamed(context: RequestContext, chunks: AsyncGenerator<unknown>, sign
   return context.body(body);
 }
 
+/** How long a client that streams waits to be told with a status what is wrong with its request, in milliseconds. */
+const STATUS_PATIENCE = 1000;
+
 /**
- * Has the engine answer, once there is room for it. When this resolves all prompts are read, so that what is wrong with them was
- * thrown. `tally` tells what it took when the events are at their end.
+ * Has the engine answer, each request when there is room for it. When this resolves all that was wrong with the first was thrown;
+ * but where the answer is streamed its headers go out in time, whatever the engine is busy with: what is wrong is an event then.
+ * `tally` tells what it took when the events are at their end.
  */
-async function begin(
+export async function begin(
   context: RequestContext,
   deps: Deps,
-  { id: model }: ServedModelInfo,
   requests: readonly GenerateRequest[],
   tally: Tally,
+  { stream }: { stream?: boolean | undefined },
 ): Promise<{ events: Events; signal: AbortSignal }> {
-  const { engine, slots, log } = deps;
+  const { engine, log, limits } = deps;
   const began = performance.now();
   const signal = signalOf(context, deps);
-  const answers = requests.reduce((sum, { n }) => sum + n, 0);
+  const [{ model }] = requests as [GenerateRequest];
   const facts = context.get('facts');
   if (log.texts) facts.prompt = requests.map(({ prompt }) => prompt);
   facts.model = model;
-  const release = await slots.take(answers, signal);
   context.get('finish').push(() => {
-    release();
     deps.metrics.tokens.inc({ model, kind: 'read' }, tally.readTokens);
     deps.metrics.tokens.inc({ model, kind: 'reused' }, tally.reusedTokens);
     deps.metrics.tokens.inc({ model, kind: 'written' }, tally.writtenTokens);
@@ -83,22 +90,85 @@ async function begin(
     facts.reused_tokens = tally.reusedTokens;
     facts.completion_tokens = tally.writtenTokens;
   });
-  facts.waited_ms = Math.round(performance.now() - began);
-  const streams = requests.map(async (request, i) => {
-    const stream = engine.stream('generate', request, signal);
-    const first = await stream.next();
-    return (async function* (): Events {
-      for (let next = first; ; next = await stream.next()) {
-        if (next.done) return tally.end(next.value);
-        tally.add(next.value);
-        yield 'choice' in next.value
-          ? { ...next.value, choice: i * request.n + next.value.choice }
-          : next.value;
-      }
-    })();
+  const calls = requests.flatMap((request, i) =>
+    portionsOf(request, limits.answers).map(
+      ({ first, portion }) =>
+        async function* (admitted: () => void): Events {
+          const stream = engine.stream('generate', portion, signal);
+          for (let next = await stream.next(); ; next = await stream.next()) {
+            if (next.done) return tally.end(next.value);
+            if (next.value.kind === 'admitted') admitted();
+            tally.add(next.value);
+            yield 'choice' in next.value
+              ? { ...next.value, choice: i * request.n + first + next.value.choice }
+              : next.value;
+          }
+        },
+    ),
+  );
+  const events = timedEvents(inTurn(calls, signal), deps, model, began, facts);
+  const prepared = events.next();
+  const patience = new Promise((resolve) => {
+    if (stream) setTimeout(resolve, STATUS_PATIENCE).unref();
   });
-  const timed = timedEvents(merged(await Promise.all(streams), signal), deps, model, began, facts);
-  return { events: timed, signal };
+  await Promise.race([prepared, patience]);
+  const all = async function* (): Events {
+    try {
+      const first = await prepared;
+      if (first.done) return;
+      yield first.value;
+      yield* events;
+    } finally {
+      await events.return();
+    }
+  };
+  return { events: all(), signal };
+}
+
+/** A request for more answers than are written at once, as several. */
+function portionsOf(request: GenerateRequest, most: number): { first: number; portion: GenerateRequest }[] {
+  return Array.from({ length: Math.ceil(request.n / most) }, (_, i) => {
+    const first = i * most;
+    const portion = { ...request, seed: request.seed + first, n: Math.min(most, request.n - first) };
+    return { first, portion };
+  });
+}
+
+/**
+ * The events of calls, each of which asks for its place once the one before has its own: a request with many prompts takes one
+ * place in the line.
+ */
+async function* inTurn(calls: readonly ((admitted: () => void) => Events)[], signal: AbortSignal): Events {
+  let over = false;
+  const gates = calls.map(() => {
+    let open = (): void => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    return { open, opened };
+  });
+  const stop = (): void => {
+    over = true;
+    for (const { open } of gates) open();
+  };
+  signal.addEventListener('abort', stop, { once: true });
+  gates[0]!.open();
+  const turns = calls.map(async function* (call, i): Events {
+    await gates[i]!.opened;
+    if (over) return;
+    try {
+      yield* call(() => gates[i + 1]?.open());
+    } catch (error) {
+      stop();
+      throw error;
+    }
+  });
+  try {
+    yield* merged(turns, signal);
+  } finally {
+    stop();
+    signal.removeEventListener('abort', stop);
+  }
 }
 
 /** The same events; what people wait for is measured. */

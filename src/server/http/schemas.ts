@@ -292,3 +292,4 @@ export type ModelCard = z.infer<typeof ModelCard>;
 export const ModelList = z.object({ object: z.literal('list'), data: z.array(ModelCard) });
 
 export const Health = z.object({ status: z.enum(['ok', 'draining', 'unresponsive', 'failed']) });
+export type Health = z.infer<typeof Health>['status'];

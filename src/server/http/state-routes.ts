@@ -8,7 +8,7 @@ import { templateMessage } from './requests.js';
 import { ForkRequest, NewStateRequest, RenameRequest } from './schemas.js';
 
 export function addStateRoutes(app: App, deps: Deps): void {
-  const { engine, library, slots } = deps;
+  const { engine, library } = deps;
 
   app.get('/v1/states', async (context) => {
     const states = await library.list(context.get('owner'));
@@ -24,7 +24,6 @@ export function addStateRoutes(app: App, deps: Deps): void {
     const parent = from === undefined ? undefined : await library.record(owner, from);
     const info = modelNamed(deps, model ?? parent?.model);
     const signal = signalOf(context, deps);
-    context.get('finish').push(await slots.take(1, signal));
     const state = await engine.call(
       'save',
       {
