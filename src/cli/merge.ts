@@ -30,11 +30,11 @@ async function run(name: string, adapterName: string, out: string): Promise<void
   if (existsSync(out)) throw new StorageError(`${out} is there already: name a folder that is not`);
   const folder = modelFolder(name);
   const model = await readModel(folder);
-  const adapter = await readAdapter(checkpointFolder(adapterName), model);
+  const adapter = await readAdapter(checkpointFolder(adapterName), model, folder);
   const weights = mergeAdapter(await readWeights(folder, model), adapter);
   await leavingNothing(() =>
     writeFolderAtomic(out, async (temporary) => {
-      await writeModelLike(folder, temporary, model, weights);
+      await writeModelLike(folder, temporary, { ...adapter.model, adapters: () => undefined }, weights);
       await copyCompanions(folder, temporary);
     }),
   );

@@ -18,7 +18,7 @@ import {
   type Weight,
 } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
-import { halvesOf } from './lora.js';
+import { adapterNames } from './lora.js';
 import type { Model } from './model.js';
 
 export interface Fingerprint {
@@ -123,7 +123,7 @@ class Files {
 
 /** What an adapter does beyond its weights. */
 function adapterOf(model: Model, name: string): unknown {
-  const { a } = halvesOf('');
+  const { a } = adapterNames('');
   return name.endsWith(a) ? model.adapters?.(name.slice(0, -a.length)) : undefined;
 }
 

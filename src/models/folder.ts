@@ -107,15 +107,27 @@ export async function locateWeights(folder: string, model: Model): Promise<Map<s
  * ones.
  */
 export async function readWeights(folder: string, model: Model): Promise<Map<string, HostTensor>> {
+  const weights = new Map<string, HostTensor>();
+  await forEachWeight(folder, model, (name, weight) => weights.set(name, weight));
+  return weights;
+}
+
+/**
+ * Reads a model's weights as float32 one after the other, all or those that are `wanted`. Throws as `readWeights` does.
+ */
+export async function forEachWeight(
+  folder: string,
+  model: Model,
+  use: (name: string, weight: HostTensor) => void,
+  wanted: (name: string) => boolean = () => true,
+): Promise<void> {
   if (model.quantization) {
     throw new CheckpointError(`${folder} is quantized: take the model that it was made from`);
   }
-  return withWeights(folder, model, async (files, located) => {
-    const weights = new Map<string, HostTensor>();
+  await withWeights(folder, model, async (files, located) => {
     for (const [{ name, shape }, places] of located) {
-      weights.set(name, await readParts(files, shape, places));
+      if (wanted(name)) use(name, await readParts(files, shape, places));
     }
-    return weights;
   });
 }
 
@@ -135,7 +147,8 @@ export async function writeModel(
 
 /**
  * Writes a model in float32 as the folder `like` stores it: under the same names, and with what that has besides, such as
- * the part of a model that sees images. Left out is what is made from the weights, or repeats them.
+ * the part of a model that sees images. Left out is what is made from the weights, or repeats them. Parameters that `like`
+ * does not have, such as a head that it shares with the embedding, get their own names.
  */
 export async function writeModelLike(
   like: string,
@@ -144,8 +157,13 @@ export async function writeModelLike(
   weights: ReadonlyMap<string, HostTensor>,
 ): Promise<void> {
   await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(model.json));
-  await withWeights(like, model, async (files, located) => {
-    const own = located.flatMap(([{ name }, places]) => cut(weights.get(name)!, places, 'F32'));
+  await withWeights(like, await readModel(like), async (files, located) => {
+    const stored = new Set(located.map(([{ name }]) => name));
+    const added = parametersOf(model).filter(({ name }) => !stored.has(name));
+    const own = [
+      ...located.flatMap(([{ name }, places]) => cut(weights.get(name)!, places, 'F32')),
+      ...added.flatMap((spec) => cut(weights.get(spec.name)!, [spec], 'F32')),
+    ];
     const used = new Set(own.map(({ name }) => name));
     const { layers, head } = model.names;
     const others = [...files.tensors].filter(

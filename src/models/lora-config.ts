@@ -20,7 +20,12 @@ const schema = z.looseObject({
   rank_pattern: patterns,
   alpha_pattern: patterns,
   use_rslora: z.boolean().nullish(),
-  bias: z.string().nullish(),
+  use_dora: z.boolean().nullish(),
+  ensure_weight_tying: z.boolean().nullish(),
+  modules_to_save: z.array(z.string()).nullish(),
+  trainable_token_indices: z
+    .union([z.array(z.number().int()), z.record(z.string(), z.array(z.number().int()))])
+    .nullish(),
   init_lora_weights: z.union([z.boolean(), z.string()]).nullish(),
 });
 
@@ -30,6 +35,14 @@ export interface AdapterConfig {
   rankOf(module: string): number;
   /** What multiplies B A. */
   scaleOf(module: string): number;
+  /** Whether the rows of W + scale B A are brought to lengths of their own (DoRA). */
+  readonly usesDora: boolean;
+  /** The modules, by the ends of their names, that were trained as a whole. */
+  readonly wholeModules: readonly string[];
+  /** Whether a head that shares the embedding's weight follows it where it was trained as a whole. */
+  readonly keepsTies: boolean;
+  /** The rows of an embedding of this name that were trained as a whole, if any. */
+  tokenRowsOf(module: string): readonly number[] | undefined;
 }
 
 /** Keys that say nothing about what an adapter computes, once it is trained, or are read by the schema. */
@@ -37,10 +50,13 @@ const INERT = new Set([
   ...Object.keys(schema.shape),
   'auto_mapping',
   'base_model_name_or_path',
+  // Biases that were trained are in the file as a whole.
+  'bias',
   'corda_config',
-  'ensure_weight_tying',
   'eva_config',
   'exclude_modules',
+  // It is meant for layers that store their weights the other way round, of which these models have none: PEFT resets it.
+  'fan_in_fan_out',
   'inference_mode',
   'layers_pattern',
   'layers_to_transform',
@@ -58,20 +74,16 @@ const INERT = new Set([
 /** What a key that is not inert means, where that helps a person. */
 const MEANINGS: Readonly<Record<string, string>> = {
   alora_invocation_tokens: 'an adapter that begins to act at certain tokens',
-  fan_in_fan_out: 'weights that are stored the other way round',
   layer_replication: 'layers that are repeated',
   lora_bias: 'biases beside B',
-  modules_to_save: 'modules that were trained as a whole',
   target_parameters: 'adapters of parameters outside linear layers, such as experts',
-  trainable_token_indices: 'embeddings that were trained as a whole',
-  use_dora: 'DoRA, which also scales the weights',
   use_qalora: 'QALoRA, which pools its inputs',
 };
 
 /** Initialisations that leave the model's own weights; the others are adapters of changed ones. */
 const INITIALISATIONS = [true, false, 'gaussian', 'eva', 'orthogonal'];
 
-/** Reads the object of an `adapter_config.json`; `path` is for messages. Throws `ConfigError` for what is not plain LoRA. */
+/** Reads the object of an `adapter_config.json`; `path` is for messages. Throws `ConfigError` for what is neither LoRA nor DoRA. */
 export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path: string): AdapterConfig {
   const parsed = schema.safeParse(json);
   if (!parsed.success) {
@@ -84,7 +96,6 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
     );
   };
   if (config.peft_type !== 'LORA') refuse(`the peft_type ${quote(config.peft_type)}, and not LORA`);
-  if ((config.bias ?? 'none') !== 'none') refuse(`bias ${quote(config.bias)}, biases that were trained too`);
   const initialisation = config.init_lora_weights ?? true;
   if (!INITIALISATIONS.includes(initialisation)) {
     refuse(`init_lora_weights ${quote(initialisation)}, which also changes the model's own weights`);
@@ -101,6 +112,15 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
     scaleOf: (module) => {
       const rank = rankOf(module);
       return alphaOf(module) / (config.use_rslora ? Math.sqrt(rank) : rank);
+    },
+    usesDora: config.use_dora ?? false,
+    wholeModules: config.modules_to_save ?? [],
+    keepsTies: config.ensure_weight_tying ?? false,
+    tokenRowsOf: (module) => {
+      const rows = config.trainable_token_indices ?? {};
+      // A list is of the input embedding.
+      if (Array.isArray(rows)) return rows;
+      return Object.entries(rows).find(([name]) => endsWith(module, name))?.[1];
     },
   };
 }
@@ -129,7 +149,12 @@ function targeted(target: string | readonly string[] | undefined, path: string):
     const pattern = expression(`^(?:${target})$`, target, path);
     return (module) => pattern.test(module);
   }
-  return (module) => target.some((name) => module === name || module.endsWith(`.${name}`));
+  return (module) => target.some((name) => endsWith(module, name));
+}
+
+/** Whether a module's name is this one, or ends in it. */
+export function endsWith(module: string, name: string): boolean {
+  return module === name || module.endsWith(`.${name}`);
 }
 
 function expression(source: string, written: string, path: string): RegExp {

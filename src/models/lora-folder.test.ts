@@ -68,7 +68,7 @@ describe('written', () => {
     const model = await readModel(base);
     const adapted = adapters(model);
     await writeAdapter(folder, adapted, { rank: 2, alpha: 4 }, 'ibm/some-granite');
-    const read = await readAdapter(folder, model);
+    const read = await readAdapter(folder, model, base);
     expect([...read.weights.keys()].sort()).toEqual([...adapted.weights.keys()].sort());
     for (const [name, { dims, data }] of adapted.weights) {
       expect(read.weights.get(name)!.dims).toEqual(dims);
@@ -89,7 +89,6 @@ describe('written', () => {
         'in_proj',
         'k_proj',
         'o_proj',
-        'out_proj',
         'q_proj',
         'shared_mlp.input_linear',
         'shared_mlp.output_linear',
@@ -129,7 +128,7 @@ describe('written', () => {
       }),
     );
     expect(new Set([...known].filter(matches).map((own) => `base_model.model.${own}`))).toEqual(modules);
-    expect(await readAdapter(folder, model)).toMatchObject({ weights: adapted.weights });
+    expect(await readAdapter(folder, model, base)).toMatchObject({ weights: adapted.weights });
   });
 });
 
@@ -216,7 +215,7 @@ describe("PEFT's own", () => {
       await written({ r: 2, lora_alpha: 2, target_modules: ['q_proj'] }, [
         [module, layer.inputs, layer.outputs, 2],
       ]);
-      const { weights } = await readAdapter(folder, model);
+      const { weights } = await readAdapter(folder, model, base);
       expect([...weights.keys()]).toEqual(['A', 'B'].map((half) => `${layer.module}.lora_${half}.weight`));
       seen.push(...weights.values());
     }
@@ -232,19 +231,14 @@ describe("PEFT's own", () => {
       const model = await readModel(base);
       const { inputs, outputs } = linearLayers(model).find((layer) => layer.module === q)!;
       await written({ ...plain, ...config }, [[module, ...(sizes ?? [inputs, outputs]), 2] as const]);
-      return refusal(readAdapter(folder, model));
+      return refusal(readAdapter(folder, model, base));
     }
 
     test.each<[string, Record<string, unknown>, RegExp]>([
       ['another method', { peft_type: 'LOHA' }, /peft_type "LOHA"/],
-      ['DoRA', { use_dora: true }, /use_dora.*DoRA/],
-      ['whole modules', { modules_to_save: ['lm_head'] }, /modules_to_save.*as a whole/],
-      ['biases', { bias: 'lora_only' }, /bias "lora_only"/],
       ['biases of B', { lora_bias: true }, /lora_bias/],
       ['experts', { target_parameters: ['mlp.experts.gate_up_proj'] }, /target_parameters.*experts/],
       ['activated LoRA', { alora_invocation_tokens: [1, 2] }, /alora_invocation_tokens/],
-      ['token rows', { trainable_token_indices: [1] }, /trainable_token_indices/],
-      ['transposed weights', { fan_in_fan_out: true }, /fan_in_fan_out/],
       ['repeated layers', { layer_replication: [[0, 2]] }, /layer_replication/],
       ['changed weights', { init_lora_weights: 'pissa_niter_16' }, /init_lora_weights "pissa_niter_16"/],
       ['what is not known', { use_next_years_idea: true }, /use_next_years_idea.*not known/],
@@ -258,12 +252,25 @@ describe("PEFT's own", () => {
     });
 
     test.each<[string, string, [number, number] | undefined, Record<string, unknown>, RegExp]>([
-      ['the head', 'lm_head', undefined, {}, /lm_head\.lora_A\.weight, adapters of the embedding and of the/],
-      ['the embedding', 'model.embed_tokens', undefined, {}, /adapters of the embedding and of the head/],
+      [
+        'the embedding as a linear layer',
+        'model.embed_tokens',
+        undefined,
+        {},
+        /embed_tokens is no linear layer/,
+      ],
       ['a module of another model', 'model.layers.9.self_attn.q_proj', undefined, {}, /no linear layer/],
       ['another size', q, [8, 8], {}, /q_proj\.lora_A\.weight is \[2,8\], but .* make it \[2,32\]/],
       ['another rank', q, undefined, { r: 3 }, /make it \[3,32\]/],
       ['a module without a target', q, undefined, { target_modules: ['k_proj'] }, /do not name that module/],
+      ['DoRA without lengths', q, undefined, { use_dora: true }, /lacks the lora_magnitude_vector of/],
+      [
+        'a whole head that is not there',
+        q,
+        undefined,
+        { modules_to_save: ['lm_head'] },
+        /lacks lm_head\.weight/,
+      ],
     ])('%s', async (_, module, sizes, config, message) => {
       const error = await refused(config, module, sizes);
       expect(error).toBeInstanceOf(CheckpointError);
@@ -277,20 +284,31 @@ describe("PEFT's own", () => {
       writeFileSync(join(folder, 'adapter_config.json'), JSON.stringify({ peft_type: 'LORA', ...plain }));
       const path = join(folder, 'adapter_model.safetensors');
       const half = { dtype: 'F32' as const, shape: [2, 32], data: new Float32Array(64) };
+      const A = { ...half, name: `base_model.model.${q}.lora_A.weight` };
       for (const [tensors, message] of [
-        [[{ ...half, name: `base_model.model.${q}.lora_A.weight` }], /only one of the two halves/],
+        [[A], /only one of the two halves/],
         [[], /is empty/],
-        [[{ ...half, name: `base_model.model.${q}.lora_magnitude_vector` }], /no half of a low-rank adapter/],
-        [[{ ...half, name: 'base_model.model.model.embed_tokens.lora_embedding_A' }], /of the embedding/],
+        [[{ ...half, name: `base_model.model.${q}.lora_magnitude_vector` }], /is \[2,32\], but .* \[32\]/],
+        [
+          [{ ...half, name: `base_model.model.${q}.lora_something` }],
+          /neither half of a low-rank adapter nor/,
+        ],
+        [[{ ...half, name: 'base_model.model.lm_head.weight' }], /lm_head\.weight is \[2,32\]/],
+        [
+          [A, { ...A, name: A.name.replace('_A', '_B.other') }],
+          /several adapters, one without a name and other/,
+        ],
       ] as const) {
         await writeSafetensors(path, tensors);
-        const error = await refusal(readAdapter(folder, model));
+        const error = await refusal(readAdapter(folder, model, base));
         expect(error).toBeInstanceOf(CheckpointError);
         expect(error.message).toMatch(message);
       }
       rmSync(path);
       writeFileSync(join(folder, 'adapter_model.bin'), '');
-      expect((await refusal(readAdapter(folder, model))).message).toMatch(/adapter_model\.bin, a format/);
+      expect((await refusal(readAdapter(folder, model, base))).message).toMatch(
+        /adapter_model\.bin, a format/,
+      );
     });
   });
 });

@@ -4,20 +4,15 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  openSafetensors,
-  recoverFolder,
-  type SafetensorsFile,
-  writeFileAtomic,
-  writeSafetensors,
-} from '../checkpoint/index.js';
-import { float32, type HostTensor, type Weight } from '../engine/index.js';
+import { openSafetensors, recoverFolder, writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
+import type { Weight } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
-import type { LowRank } from '../nn/index.js';
 import { formatConfig, parseConfigText } from './config-file.js';
 import { ADAPTER_CONFIG_FILE, CONFIG_FILE, locateWeights, quantizeWeights, readModel } from './folder.js';
-import { type Adapted, halvesOf, type LinearLayer, type LoraConfig, linearLayers } from './lora.js';
+import type { Adapted, LoraConfig } from './lora.js';
+import { withBase } from './lora-base.js';
 import { type AdapterConfig, adapterConfigJson, parseAdapterConfig, peftName } from './lora-config.js';
+import { type AdapterParts, readParts } from './lora-parts.js';
 import type { Model } from './model.js';
 import { fittingBlocks, type Quantization } from './quantization.js';
 
@@ -26,10 +21,11 @@ const ADAPTER_FILE = 'adapter_model.safetensors';
 const PREFIX = 'base_model.model.';
 
 /**
- * Reads the adapter in a folder, for this model. Throws `CheckpointError` for a folder that holds none, and for tensors
- * that do not belong to the model's linear layers; `ConfigError` for an adapter that is more than LoRA.
+ * Reads the adapter in a folder, for the model in the folder `base`, whose weights are read where the adapter needs them
+ * (the lengths of rows in DoRA, adapters of the embedding and of the head). Throws `CheckpointError` for a folder that
+ * holds none, and for tensors that do not belong to the model; `ConfigError` for an adapter that is more than LoRA or DoRA.
  */
-export async function readAdapter(folder: string, model: Model): Promise<Adapted> {
+export async function readAdapter(folder: string, model: Model, base: string): Promise<Adapted> {
   await recoverFolder(folder);
   const config = await readAdapterConfig(folder);
   const path = join(folder, ADAPTER_FILE);
@@ -41,11 +37,13 @@ export async function readAdapter(folder: string, model: Model): Promise<Adapted
       { cause: error },
     );
   });
+  let parts: AdapterParts;
   try {
-    return await readHalves(file, path, model, config);
+    parts = await readParts(file, path, model, config);
   } finally {
     await file.close();
   }
+  return withBase(parts, model, base);
 }
 
 async function readAdapterConfig(folder: string): Promise<AdapterConfig> {
@@ -59,69 +57,6 @@ async function readAdapterConfig(folder: string): Promise<AdapterConfig> {
     );
   });
   return parseAdapterConfig(parseConfigText(text, path), path);
-}
-
-async function readHalves(
-  file: SafetensorsFile,
-  path: string,
-  model: Model,
-  config: AdapterConfig,
-): Promise<Adapted> {
-  const layers = layersByName(model);
-  const weights = new Map<string, HostTensor>();
-  const adapters = new Map<string, LowRank>();
-  for (const [tensor, { shape }] of file.tensors) {
-    const [, name, half] = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/.exec(tensor) ?? [];
-    const layer = layers.get(name ?? '');
-    if (!layer) throw foreign(path, tensor, model, name);
-    if (!config.has(name!)) {
-      throw new CheckpointError(
-        `${path} has the tensor ${tensor}, but the target_modules of its ${ADAPTER_CONFIG_FILE} do not name that module: they are not of one adapter`,
-      );
-    }
-    const rank = config.rankOf(name!);
-    const expected = half === 'A' ? [rank, layer.inputs] : [layer.outputs, rank];
-    if (shape.join() !== expected.join()) {
-      throw new CheckpointError(
-        `${path}: the tensor ${tensor} is [${shape}], but the model and ${ADAPTER_CONFIG_FILE} make it [${expected}]: use the model that it was trained on`,
-      );
-    }
-    const { a, b } = halvesOf(layer.module);
-    weights.set(half === 'A' ? a : b, float32(await file.readFloat32(tensor), shape));
-    adapters.set(layer.module, { rank, scale: config.scaleOf(name!) });
-  }
-  for (const module of adapters.keys()) {
-    const { a, b } = halvesOf(module);
-    if (weights.has(a) && weights.has(b)) continue;
-    throw new CheckpointError(`${path} has only one of the two halves of ${module}: save the adapter again`);
-  }
-  if (adapters.size === 0) throw new CheckpointError(`${path} is empty: save the adapter again`);
-  return { model: { ...model, adapters: (module) => adapters.get(module) }, weights };
-}
-
-/** Linear layers by the names that PEFT may have for them: transformers' own, and those that checkpoints use. */
-function layersByName(model: Model): Map<string, LinearLayer> {
-  const layers = new Map<string, LinearLayer>();
-  for (const layer of linearLayers(model)) {
-    const weight = `${layer.module}.weight`;
-    const stored = (model.stored?.aliases?.(weight) ?? []).filter((name) => name.endsWith('.weight'));
-    for (const name of stored) layers.set(name.slice(0, -'.weight'.length), layer);
-    layers.set(layer.module, layer);
-    layers.set(peftName(model, layer.module), layer);
-  }
-  return layers;
-}
-
-function foreign(path: string, tensor: string, model: Model, module: string | undefined): CheckpointError {
-  const { names } = model;
-  const what =
-    [names.head, peftName(model, names.embeddings)].includes(module ?? '') ||
-    /\.lora_embedding_[AB]$/.test(tensor)
-      ? 'adapters of the embedding and of the head are not read. Merge it into its model where it was made'
-      : module === undefined
-        ? 'which is no half of a low-rank adapter. Merge it into its model where it was made'
-        : `but ${module} is no linear layer of this ${model.modelType} model: use the model that it was trained on, or merge it where it was made`;
-  return new CheckpointError(`${path} has the tensor ${tensor}, ${what}`);
 }
 
 /** Writes the adapter of a model `withLora` into a folder that exists; `base` is the folder or the name of its model. */
@@ -153,7 +88,7 @@ export async function openModel(
 ): Promise<{ model: Model; weights: Map<string, Weight> }> {
   const model = await readModel(folder);
   const quantization = asked && fittingBlocks(model, asked);
-  const adapted = adapter === undefined ? undefined : await readAdapter(adapter, model);
+  const adapted = adapter === undefined ? undefined : await readAdapter(adapter, model, folder);
   const weights: Map<string, Weight> = quantization
     ? await quantizeWeights(folder, model, quantization)
     : await locateWeights(folder, model);

@@ -14,9 +14,10 @@ export interface LoraConfig {
   readonly alpha: number;
 }
 
-/** A model whose linear layers have adapters, and the adapters' weights by name. */
+/** A model whose linear layers have adapters. */
 export interface Adapted {
   readonly model: Model;
+  /** By name: the adapters' own, and those of the model that the adapter replaces as a whole. */
   readonly weights: ReadonlyMap<string, HostTensor>;
 }
 
@@ -32,14 +33,18 @@ export interface LinearLayer {
 
 const A = '.lora_A.weight';
 const B = '.lora_B.weight';
+const FACTORS = '.lora_factors';
 
-/** The names of an adapter's halves. */
-export function halvesOf(module: string): { a: string; b: string } {
-  return { a: module + A, b: module + B };
+/** The names of an adapter's parameters: its halves, and the factors of its rows where it has them. */
+export function adapterNames(module: string): { a: string; b: string; factors: string } {
+  return { a: module + A, b: module + B, factors: module + FACTORS };
 }
 
-/** Families of which PEFT refuses an adapter on out_proj: transformers hands that weight to a fused kernel. */
-const FUSED_OUTPUT = ['falcon_h1', 'falcon_mamba', 'mamba', 'mamba2', 'nemotron_h'];
+/**
+ * The output projection of a Mamba layer. PEFT refuses adapters on it in models of several Mamba families, since
+ * transformers hands that weight to a fused kernel.
+ */
+const FUSED_OUTPUT = /\.(?:mamba|mixer)\.out_proj$/;
 
 /**
  * The model with an adapter on every linear layer in its layers, except those that PEFT could not read back. Throws
@@ -52,9 +57,8 @@ export function withLora(model: Model, { rank, alpha }: LoraConfig): Model {
   if (!(alpha > 0 && Number.isFinite(alpha))) {
     throw new ConfigError(`alpha of the adapters is ${alpha}: expected more than 0`);
   }
-  const skipped = FUSED_OUTPUT.includes(model.modelType) ? /\.out_proj$/ : undefined;
   const one = { rank, scale: alpha / rank };
-  return { ...model, adapters: (module) => (skipped?.test(module) ? undefined : one) };
+  return { ...model, adapters: (module) => (FUSED_OUTPUT.test(module) ? undefined : one) };
 }
 
 /** All linear layers that can have adapters, in order. */
@@ -68,15 +72,23 @@ export function linearLayers(model: Model): LinearLayer[] {
   });
 }
 
+/** The parameters of a model that an adapter replaces as a whole, by name. */
+export function replacedWeights({ model, weights }: Adapted): Map<string, HostTensor> {
+  const own = new Set(parametersOf({ ...model, adapters: () => undefined }).map(({ name }) => name));
+  return new Map([...weights].filter(([name]) => own.has(name)));
+}
+
 /**
- * The weights with the adapters in them: W + scale B A, rounded once. Those without an adapter are passed on as they
- * are. Throws `ConfigError` where layers share a weight, but have adapters of their own.
+ * The weights with the adapters in them: W + scale B A, rounded once, its rows multiplied by their factors. Those without
+ * an adapter are passed on as they are, or replaced where the adapter does so. Throws `ConfigError` where layers share a
+ * weight, but have adapters of their own.
  */
 export function mergeAdapter(
   weights: ReadonlyMap<string, HostTensor>,
-  { model, weights: halves }: Adapted,
+  adapted: Adapted,
 ): Map<string, HostTensor> {
-  const merged = new Map(weights);
+  const { model, weights: parts } = adapted;
+  const merged = new Map([...weights, ...replacedWeights(adapted)]);
   for (const { module, weight } of linearLayers(model)) {
     const adapter = model.adapters?.(module);
     if (!adapter) continue;
@@ -86,14 +98,24 @@ export function mergeAdapter(
         `the adapter of ${module} cannot be merged: another layer has the same weight, but an adapter of its own. Use the adapter beside the model instead.`,
       );
     }
-    const { a, b } = halvesOf(module);
-    merged.set(weight, plusProduct(old, halves.get(b)!, halves.get(a)!, adapter.scale));
+    const { a, b, factors } = adapterNames(module);
+    const sum = plusProduct(old, parts.get(b)!, parts.get(a)!, adapter.scale);
+    merged.set(weight, adapter.hasFactors ? scaledRows(sum, parts.get(factors)!) : sum);
   }
   return merged;
 }
 
-/** W + scale B A. */
-function plusProduct(w: HostTensor, b: HostTensor, a: HostTensor, scale: number): HostTensor {
+/** W [rows, columns] with each row multiplied by its factor. */
+function scaledRows({ dims, ...w }: HostTensor, factors: HostTensor): HostTensor {
+  const columns = dims[1]!;
+  const data = (w.data as Float32Array).map(
+    (value, i) => value * (factors.data as Float32Array)[Math.floor(i / columns)]!,
+  );
+  return { ...w, dims, data };
+}
+
+/** W [outputs, inputs] + scale B A, with A [rank, inputs] and B [outputs, rank]; sums in float64, rounded once. */
+export function plusProduct(w: HostTensor, b: HostTensor, a: HostTensor, scale: number): HostTensor {
   const [rank, inputs] = a.dims as [number, number];
   const [left, right] = [b.data as Float32Array, a.data as Float32Array];
   const data = Float32Array.from(w.data as Float32Array);

@@ -26,8 +26,8 @@ export interface LinearOptions {
 }
 
 /**
- * x W^T + b with `weight` [outputs, inputs]: x [..., inputs] -> [..., outputs]. With an adapter W + scale B A stands for
- * W (LoRA: Hu et al., 2021), without being made.
+ * x W^T + b with `weight` [outputs, inputs]: x [..., inputs] -> [..., outputs]. With an adapter W + scale B A takes the
+ * place of W (LoRA: Hu et al., 2021) without being computed, and its rows are multiplied by the adapter's factors, if any.
  */
 export function linear(
   parameters: Parameters,
@@ -39,9 +39,10 @@ export function linear(
   const weight = parameters.get('weight', [outputs, inputs], options.initialize ?? normal(INITIAL_DEVIATION));
   const plain = project(x, weight);
   const adapter = parameters.adapter(inputs, outputs);
-  const product = adapter
+  const sum = adapter
     ? add(plain, project(multiply(project(x, adapter.A), adapter.scale), adapter.B))
     : plain;
+  const product = adapter?.factors ? multiply(sum, adapter.factors) : sum;
   return options.bias ? add(product, parameters.get('bias', [outputs], constantly(0))) : product;
 }
 

@@ -39,6 +39,8 @@ export interface ParameterOptions {
 export interface LowRank {
   readonly rank: number;
   readonly scale: number;
+  /** Each row of the sum is then multiplied by a factor of its own, as DoRA (Liu et al., 2024, arXiv 2402.09353) does. */
+  readonly hasFactors?: boolean;
 }
 
 /** The adapter of the linear layer at a place in the tree of names, if it has one. */
@@ -117,21 +119,25 @@ export class Parameters {
    * The adapter of the linear layer here, if it has one, as PEFT names and initialises it: B is zero, so that a new one
    * changes nothing. It does not decay.
    */
-  adapter(inputs: number, outputs: number): { A: Tensor; B: Tensor; scale: number } | undefined {
+  adapter(
+    inputs: number,
+    outputs: number,
+  ): { A: Tensor; B: Tensor; scale: number; factors: Tensor | undefined } | undefined {
     const found = this.adapters?.(this.own.slice(0, -1));
     if (!found) return undefined;
-    const half = (name: string, shape: readonly number[], initialize: Initializer): Tensor =>
+    const part = (name: string, shape: readonly number[], initialize: Initializer): Tensor =>
       this.registry.tensor({
-        name: `${this.own}${name}.weight`,
+        name: `${this.own}${name}`,
         shape,
         initialize,
         decay: false,
         adapts: `${this.prefix}weight`,
       });
     return {
-      A: half('lora_A', [found.rank, inputs], uniform(1 / Math.sqrt(inputs))),
-      B: half('lora_B', [outputs, found.rank], constantly(0)),
+      A: part('lora_A.weight', [found.rank, inputs], uniform(1 / Math.sqrt(inputs))),
+      B: part('lora_B.weight', [outputs, found.rank], constantly(0)),
       scale: found.scale,
+      factors: found.hasFactors ? part('lora_factors', [outputs], constantly(1)) : undefined,
     };
   }
 }

@@ -140,7 +140,7 @@ export async function readCheckpoint(
     );
   }
   const values = input.lora
-    ? new Map((await readAdapter(folder, input.model)).weights)
+    ? new Map((await readAdapter(folder, input.model, input.from!)).weights)
     : await readWeights(folder, input.model);
   const file = await openSafetensors(join(folder, OPTIMIZER));
   try {
