@@ -74,16 +74,7 @@ test('adapters: trained, evaluated, generated with, resumed and merged', async (
     base_model_name_or_path: base,
     r: 8,
     lora_alpha: 16,
-    target_modules: [
-      'in_proj',
-      'input_linear',
-      'k_proj',
-      'o_proj',
-      'out_proj',
-      'output_linear',
-      'q_proj',
-      'v_proj',
-    ],
+    target_modules: ['in_proj', 'input_linear', 'k_proj', 'o_proj', 'output_linear', 'q_proj', 'v_proj'],
   });
 
   expect(readFileSync(join(at('lora'), 'metrics.jsonl'), 'utf8')).toMatch(

@@ -2,9 +2,11 @@
  * The weights in a model's folder, however many files they are in.
  *
  * Hugging Face's layout has two forms: `model.safetensors` alone, or shards and the `model.safetensors.index.json` that says
- * which of them holds which tensor. Where both are, the single file counts, as it does for transformers. All headers are read and
- * held against the index when the folder is opened: a download that stopped half-way, or shards of two models in one
- * folder, are found before anything is computed with them.
+ * which of them holds which tensor. Where both are, the single file counts, as it does for transformers. All headers are read
+ * when the folder is opened, so that shards of two models in one folder are found before anything is computed with them.
+ *
+ * Index and shards need not list the same tensors: conversions leave helper tensors in either. What the index promises and no
+ * shard holds is `absent`, which matters only to those who need it; what the index leaves out is there all the same.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -28,6 +30,8 @@ export interface WeightFiles extends TensorReader {
   readonly path: string;
   /** The tensors of all files by name. */
   readonly tensors: ReadonlyMap<string, WeightInfo>;
+  /** Why a tensor that the index promises is not there, for a person, by name. */
+  readonly absent: ReadonlyMap<string, string>;
 }
 
 /**
@@ -40,20 +44,20 @@ export async function openWeights(folder: string): Promise<WeightFiles> {
   if (names.has(SINGLE)) {
     const path = join(folder, SINGLE);
     const file = await openSafetensors(path);
-    return new OpenWeights(path, new Map([[path, file]]), union([[path, file]]));
+    return new OpenWeights(path, new Map([[path, file]]), union([[path, file]]), new Map());
   }
   if (!names.has(INDEX)) throw noWeights(folder, [...names]);
 
   const path = join(folder, INDEX);
   const shardOf = await readShardIndex(path);
   const shards = [...new Set(shardOf.values())].sort();
-  requireShards(folder, path, shards, names, shardOf);
+  const present = shards.filter((shard) => names.has(shard));
+  if (present.length === 0) throw new CheckpointError(missingShard(folder, path, shards[0]!, shardOf));
   const files = new Map<string, SafetensorsFile>();
   try {
-    for (const shard of shards) files.set(join(folder, shard), await openSafetensors(join(folder, shard)));
+    for (const shard of present) files.set(join(folder, shard), await openSafetensors(join(folder, shard)));
     const tensors = union(files);
-    requireAgreement(folder, path, shardOf, tensors);
-    return new OpenWeights(path, files, tensors);
+    return new OpenWeights(path, files, tensors, absentTensors(folder, path, names, shardOf, tensors));
   } catch (error) {
     await closeAll(files);
     throw error;
@@ -63,16 +67,19 @@ export async function openWeights(folder: string): Promise<WeightFiles> {
 class OpenWeights implements WeightFiles {
   readonly path: string;
   readonly tensors: ReadonlyMap<string, WeightInfo>;
+  readonly absent: ReadonlyMap<string, string>;
   readonly #files: ReadonlyMap<string, SafetensorsFile>;
 
   constructor(
     path: string,
     files: ReadonlyMap<string, SafetensorsFile>,
     tensors: ReadonlyMap<string, WeightInfo>,
+    absent: ReadonlyMap<string, string>,
   ) {
     this.path = path;
     this.#files = files;
     this.tensors = tensors;
+    this.absent = absent;
   }
 
   async read(name: string): Promise<TypedTensor> {
@@ -128,44 +135,33 @@ function union(files: Iterable<readonly [path: string, SafetensorsFile]>): Map<s
   return tensors;
 }
 
-function requireShards(
+/** The tensors that the index promises and no shard holds, and why not. */
+function absentTensors(
   folder: string,
   indexPath: string,
-  shards: readonly string[],
   names: ReadonlySet<string>,
   shardOf: ReadonlyMap<string, string>,
-): void {
-  const missing = shards.filter((shard) => !names.has(shard));
-  const first = missing[0];
-  if (first === undefined) return;
-  const tensor = [...shardOf].find(([, shard]) => shard === first)![0];
-  const others = missing.length > 1 ? `, as ${missing.length} of ${shards.length} shards are` : '';
-  throw new CheckpointError(
-    `${join(folder, first)} is missing${others}: ${indexPath} puts the tensor ${quote(tensor)} into it. Download what is missing into the folder.`,
-  );
+  tensors: ReadonlyMap<string, WeightInfo>,
+): Map<string, string> {
+  const absent = new Map<string, string>();
+  for (const [name, shard] of shardOf) {
+    if (tensors.has(name)) continue;
+    const reason = names.has(shard)
+      ? `${indexPath} puts the tensor ${quote(name)} into ${quote(shard)}, which does not hold it. Index and shards are not of one model: download or save them again.`
+      : missingShard(folder, indexPath, shard, shardOf, name);
+    absent.set(name, reason);
+  }
+  return absent;
 }
 
-/** The index must mention all tensors that the shards hold, in the right place, and no others. */
-function requireAgreement(
+function missingShard(
   folder: string,
   indexPath: string,
+  shard: string,
   shardOf: ReadonlyMap<string, string>,
-  tensors: ReadonlyMap<string, WeightInfo>,
-): void {
-  const remedy = 'Index and shards are not of one model: download or save them again.';
-  for (const [name, shard] of shardOf) {
-    const holder = tensors.get(name)?.path;
-    if (holder === join(folder, shard)) continue;
-    throw new CheckpointError(
-      `${indexPath} puts the tensor ${quote(name)} into ${quote(shard)}, which does not hold it${holder === undefined ? '' : `: ${holder} does`}. ${remedy}`,
-    );
-  }
-  for (const [name, { path }] of tensors) {
-    if (shardOf.has(name)) continue;
-    throw new CheckpointError(
-      `${path} holds the tensor ${quote(name)}, which ${indexPath} does not mention. ${remedy}`,
-    );
-  }
+  tensor = [...shardOf].find(([, holder]) => holder === shard)![0],
+): string {
+  return `${join(folder, shard)} is missing: ${indexPath} puts the tensor ${quote(tensor)} into it. Download what is missing into the folder.`;
 }
 
 /** Why a folder has no weights that can be read, as far as the names in it tell. */

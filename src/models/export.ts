@@ -13,7 +13,14 @@ import { withDtype, withFractions } from './export-config.js';
 import { asKnownFamily, type ForeignModel } from './export-hf.js';
 import { writeOnnx } from './export-onnx.js';
 import { tensorsToWrite } from './export-weights.js';
-import { CONFIG_FILE, locateWeights, readModel, type StoredDtype, WEIGHTS_FILE } from './folder.js';
+import {
+  CONFIG_FILE,
+  locateWeights,
+  readModel,
+  type StoredDtype,
+  usedTensors,
+  WEIGHTS_FILE,
+} from './folder.js';
 import type { Model } from './model.js';
 
 export const EXPORT_FORMATS = ['heddle', 'hf', 'onnx'] as const;
@@ -88,7 +95,8 @@ async function writeWeights(
   const isOurs = model.modelType === 'heddle' && !foreign;
   const files = await openWeights(folder);
   try {
-    const names = [...files.tensors.keys()].filter((name) => format === 'hf' || isPart(model, name));
+    const used = usedTensors(files, model);
+    const names = [...files.tensors.keys()].filter((name) => format === 'hf' || used.has(name));
     const tensors = tensorsToWrite(files, names, { ...foreign, dtype });
     const text = foreign
       ? formatConfig({ ...foreign.json, ...dtypeKeys(tensors[0]!.dtype as StoredDtype) })
@@ -99,12 +107,6 @@ async function writeWeights(
   } finally {
     await files.close();
   }
-}
-
-/** Whether a stored tensor is one that the model computes with: others, such as an image encoder, are only kept. */
-function isPart({ stored, tieWordEmbeddings, names }: Model, name: string): boolean {
-  if (tieWordEmbeddings && name === `${names.head}.weight`) return false;
-  return !(stored?.ignored ?? []).some((pattern) => pattern.test(name));
 }
 
 /** Older readers know the second name only. */

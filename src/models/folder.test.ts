@@ -1,5 +1,5 @@
 /** A model's folder: written and read back bit for bit, and every way in which it can be damaged is told. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -27,6 +27,27 @@ async function refusal(run: Promise<unknown>): Promise<Error> {
   expect(error, 'something was refused').toBeDefined();
   return error!;
 }
+
+test('tensors that do not decide what the model writes are passed over', async () => {
+  const others = [
+    'mtp.layers.0.norm.weight',
+    'score.weight',
+    'vision_tower.patch.bias',
+    'backbone.layers.0.rotary_emb.inv_freq',
+  ];
+  const tensors = [...tinyWeights(model), ...others.map((name) => [name, float32([1], [1])] as const)];
+  await writeSafetensors(
+    join(folder, WEIGHTS_FILE),
+    tensors.map(([name, { dims, data }]) => ({
+      name,
+      dtype: 'F32' as const,
+      shape: dims,
+      data: data as Float32Array,
+    })),
+  );
+  const read = await readWeights(folder, model);
+  expect([...read.keys()].sort()).toEqual([...tinyWeights(model).keys()].sort());
+});
 
 describe('there and back', () => {
   test('float32 weights and the config are bit for bit the same', async () => {
@@ -147,11 +168,14 @@ describe('what is wrong with weights', () => {
     expect(error.message).toContain(join(folder, WEIGHTS_FILE));
   });
 
-  test('a tensor too many', async () => {
-    const error = await readingAfter((weights) => weights.set('lm_tail.weight', float32([1], [1])));
-    expect(error).toBeInstanceOf(CheckpointError);
-    expect(error.message).toMatch(/has the tensor lm_tail\.weight, which .* does not have/);
-  });
+  test.each(['backbone.layers.0.mixer.in_proj.bias', 'backbone.layers.9.norm.weight', 'lm_head.bias'])(
+    'one too many that the model would compute with: %s',
+    async (surplus) => {
+      const error = await readingAfter((weights) => weights.set(surplus, float32([1], [1])));
+      expect(error).toBeInstanceOf(CheckpointError);
+      expect(error.message).toContain(`has the tensor ${surplus}, which`);
+    },
+  );
 
   test('a tensor of another shape', async () => {
     const error = await readingAfter((weights) => {
@@ -187,6 +211,23 @@ describe('what is wrong with weights', () => {
     }
     writeFileSync(path, Buffer.concat([whole, Buffer.alloc(4)]));
     expect(await refusal(readWeights(folder, model))).toBeInstanceOf(CheckpointError);
+  });
+
+  test('a shard, or a tensor of a shard, that the index promises', async () => {
+    const index = { weight_map: { [name]: 'model-00002-of-00002.safetensors' } };
+    const weights = tinyWeights(model);
+    for (const key of weights.keys()) {
+      if (key !== name) Object.assign(index.weight_map, { [key]: 'model-00001-of-00002.safetensors' });
+    }
+    weights.delete(name);
+    await writeTensors(weights);
+    renameSync(join(folder, WEIGHTS_FILE), join(folder, 'model-00001-of-00002.safetensors'));
+    writeFileSync(join(folder, `${WEIGHTS_FILE}.index.json`), JSON.stringify(index));
+    const error = await refusal(readWeights(folder, model));
+    expect(error).toBeInstanceOf(CheckpointError);
+    expect(error.message).toMatch(
+      /model-00002-of-00002\.safetensors is missing: .* in_proj\.weight" into it/,
+    );
   });
 
   test('weights of another design', async () => {

@@ -260,6 +260,11 @@ async function withWeights<T>(
   }
 }
 
+/** The names of the stored tensors that a model computes with; others, such as an image encoder's, are only kept. */
+export function usedTensors(files: WeightFiles, model: Model): Set<string> {
+  return new Set(locate(files, model).flatMap(([, places]) => places.map(({ name }) => name)));
+}
+
 function locate(files: WeightFiles, model: Model): Located {
   const specs = parametersOf(model);
   const left = new Set(files.tensors.keys());
@@ -268,18 +273,31 @@ function locate(files: WeightFiles, model: Model): Located {
     for (const { name } of places) left.delete(name);
     return [spec, places] as const;
   });
-  const { ignored = [] } = model.stored ?? {};
-  const surplus = [...left].find(
-    (name) =>
-      !ignored.some((pattern) => pattern.test(name)) &&
-      !(model.tieWordEmbeddings && name === `${model.names.head}.weight`),
-  );
+  const surplus = [...left].find((name) => wouldBeLost(model, name));
   if (surplus !== undefined) {
     throw new CheckpointError(
       `${files.path} has the tensor ${surplus}, which the model of its ${CONFIG_FILE} does not have`,
     );
   }
   return located;
+}
+
+/** Buffers that old conversions saved, and the model computes itself. */
+const BUFFERS = /\.(?:inv_freq|masked_bias|num_batches_tracked|position_ids|cos_cached|sin_cached)$/;
+
+/**
+ * Whether a tensor that the model does not ask for is one of those that decide what it computes: something in its layers,
+ * such as a bias that its config does not mention, or a whole layer too many; or beside its embedding, final norm or head.
+ * What lies elsewhere (the heads of other tasks, draft models, encoders of images) is not needed to write text.
+ */
+function wouldBeLost({ names, stored, tieWordEmbeddings }: Model, name: string): boolean {
+  if (BUFFERS.test(name) || stored?.ignored?.some((pattern) => pattern.test(name))) return false;
+  if (tieWordEmbeddings && name === `${names.head}.weight`) return false;
+  const aliases = (place: string): string[] =>
+    (stored?.aliases?.(`${place}.weight`) ?? []).map((alias) => alias.replace(/\.weight$/, ''));
+  return [names.layers, names.embeddings, names.finalNorm, names.head]
+    .flatMap((place) => [place, ...aliases(place)])
+    .some((place) => name.startsWith(`${place}.`));
 }
 
 function placesOf(files: WeightFiles, model: Model, { name, shape, parts }: ParameterSpec): Place[] {
@@ -325,6 +343,9 @@ function placesOf(files: WeightFiles, model: Model, { name, shape, parts }: Para
   return checked(places);
 
   function missing(tensor: string): CheckpointError {
+    const reason =
+      files.absent.get(tensor) ?? (parts ?? []).map((part) => files.absent.get(part.name)).find(Boolean);
+    if (reason) return new CheckpointError(reason);
     return new CheckpointError(
       `${files.path} lacks the tensor ${tensor}: it does not belong to its ${CONFIG_FILE}`,
     );

@@ -60,16 +60,28 @@ test('-1 is no token', async () => {
   expect(await read({ bos_token_id: -1, eos_token_id: [-1, 4] })).toEqual({ eosTokenIds: [4] });
 });
 
+test('top_k of -1 is all tokens, and what is outside its range says nothing', async () => {
+  expect(await read({ top_k: -1, top_p: 1, do_sample: true })).toEqual({ eosTokenIds: [], topK: 0, topP: 1 });
+  for (const careless of [
+    { temperature: -1 },
+    { top_p: 0 },
+    { top_p: 1.5 },
+    { repetition_penalty: 0 },
+    { top_k: null },
+    { top_k: 2.5 },
+  ]) {
+    expect(await read(careless), JSON.stringify(careless)).toEqual({ eosTokenIds: [] });
+  }
+});
+
 test('what is damaged is refused with its path', async () => {
   for (const wrong of [
     '{"eos_token_id": 2',
     '[]',
     { eos_token_id: '</s>' },
     { eos_token_id: 1.5 },
-    { temperature: -1 },
-    { top_k: -1 },
-    { top_p: 0 },
-    { repetition_penalty: 0 },
+    { temperature: 'warm' },
+    { top_k: [1] },
     { do_sample: 'no' },
   ]) {
     const reading = read(wrong);

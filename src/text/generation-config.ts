@@ -27,14 +27,23 @@ const ids = z
   .nullish()
   .transform((value) => [value ?? []].flat().filter((id) => id >= 0));
 
+/** A number; one outside its range says nothing, so that a careless default does not make a checkpoint useless. */
+function within(isInRange: (value: number) => boolean) {
+  return z
+    .number()
+    .nullish()
+    .transform((value) => (value != null && isInRange(value) ? value : undefined));
+}
+
 const schema = z.looseObject({
   bos_token_id: ids,
   eos_token_id: ids,
   do_sample: z.boolean().nullish(),
-  temperature: z.number().nonnegative().nullish(),
-  top_k: z.int().nonnegative().nullish(),
-  top_p: z.number().positive().max(1).nullish(),
-  repetition_penalty: z.number().positive().nullish(),
+  temperature: within((value) => value >= 0),
+  // -1 and 0 both say: all tokens.
+  top_k: within(Number.isInteger).transform((value) => (value === undefined ? value : Math.max(0, value))),
+  top_p: within((value) => value > 0 && value <= 1),
+  repetition_penalty: within((value) => value > 0),
 });
 
 const endsOnly = z.looseObject({ eos_token_id: ids });

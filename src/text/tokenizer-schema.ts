@@ -2,6 +2,16 @@
 import { z } from 'zod';
 import { TokenizerError } from '../errors.js';
 
+/** Ids by token. `z.record` would lose a token named `__proto__`. */
+const ids = z.custom<Readonly<Record<string, number>>>(
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((id) => Number.isInteger(id) && id >= 0),
+  'expected whole numbers by token',
+);
+
 const component = z.looseObject({ type: z.string() }).nullable();
 
 const TokenizerJson = z.looseObject({
@@ -19,7 +29,7 @@ const TokenizerJson = z.looseObject({
   decoder: component,
   model: z.looseObject({
     type: z.string().optional(),
-    vocab: z.union([z.record(z.string(), z.int().nonnegative()), z.array(z.tuple([z.string(), z.number()]))]),
+    vocab: z.union([ids, z.array(z.tuple([z.string(), z.number()]))]),
     merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])).optional(),
     fuse_unk: z.boolean().nullish(),
   }),

@@ -24,7 +24,7 @@ export function defineFamily<Schema extends z.ZodType>(
   return {
     modelTypes,
     read(json, path) {
-      const result = schema.safeParse(json);
+      const result = parseGenerously(schema, json);
       if (!result.success) {
         throw new ConfigError(`${path} is not a ${modelTypes[0]}: ${problemsIn(result.error)}`);
       }
@@ -36,6 +36,38 @@ export function defineFamily<Schema extends z.ZodType>(
       }
     },
   };
+}
+
+/** Parses a config; a null where the schema takes none is as good as absent, as it is for those who write one for a default. */
+function parseGenerously<Schema extends z.ZodType>(schema: Schema, json: Readonly<Record<string, unknown>>) {
+  const result = schema.safeParse(json);
+  if (result.success) return result;
+  const refused = result.error.issues.map(({ path }) => path).filter((path) => valueAt(json, path) === null);
+  if (refused.length === 0) return result;
+  return schema.safeParse(refused.reduce<unknown>((config, path) => without(config, path), json));
+}
+
+type Path = readonly PropertyKey[];
+
+function valueAt(value: unknown, path: Path): unknown {
+  return path.reduce<unknown>(
+    (inner, key) => (inner as Record<PropertyKey, unknown> | undefined)?.[key],
+    value,
+  );
+}
+
+/** A copy of nested objects and lists without what stands at a path; an entry of a list stays. */
+function without(value: unknown, [key, ...rest]: Path): unknown {
+  if (typeof value !== 'object' || value === null || key === undefined) return value;
+  if (Array.isArray(value)) {
+    return rest.length === 0 ? value : value.map((entry, i) => (i === key ? without(entry, rest) : entry));
+  }
+  const entries = Object.entries(value);
+  return Object.fromEntries(
+    rest.length === 0
+      ? entries.filter(([name]) => name !== key)
+      : entries.map(([name, entry]) => [name, name === key ? without(entry, rest) : entry]),
+  );
 }
 
 /** Throws `ConfigError` unless it holds. */

@@ -124,7 +124,6 @@ function build(config: LlamaKeys, json: Readonly<Record<string, unknown>>) {
     }),
     finalNorm: normOptions,
     tieWordEmbeddings: config.tie_word_embeddings,
-    stored: { ignored: [/\.rotary_emb\.inv_freq$/] },
   });
 }
 

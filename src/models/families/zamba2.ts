@@ -126,7 +126,7 @@ export const zamba2 = defineFamily(['zamba2'], schema, (config, json) => {
     tieWordEmbeddings: config.tie_word_embeddings,
     // Files may repeat a shared block in every layer that uses it.
     stored: {
-      ignored: [/\.rotary_emb\.inv_freq$/, ...repeated(kinds, owners)],
+      ignored: repeated(kinds, owners),
     },
   });
 });
