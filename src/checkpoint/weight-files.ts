@@ -5,8 +5,8 @@
  * which of them holds which tensor. Where both are, the single file counts, as it does for transformers. All headers are read
  * when the folder is opened, so that shards of two models in one folder are found before anything is computed with them.
  *
- * Index and shards need not list the same tensors: conversions leave helper tensors in either. What the index promises and no
- * shard holds is `absent`, which matters only to those who need it; what the index leaves out is there all the same.
+ * Index and shards need not list the same tensors: conversions leave helper tensors in either. What the index promises and its
+ * shard does not hold is `absent`, which matters only to those who need it; what the index leaves out is there all the same.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -57,7 +57,9 @@ export async function openWeights(folder: string): Promise<WeightFiles> {
   try {
     for (const shard of present) files.set(join(folder, shard), await openSafetensors(join(folder, shard)));
     const tensors = union(files);
-    return new OpenWeights(path, files, tensors, absentTensors(folder, path, names, shardOf, tensors));
+    const absent = absentTensors(folder, path, names, shardOf, tensors);
+    for (const name of absent.keys()) tensors.delete(name);
+    return new OpenWeights(path, files, tensors, absent);
   } catch (error) {
     await closeAll(files);
     throw error;
@@ -135,7 +137,7 @@ function union(files: Iterable<readonly [path: string, SafetensorsFile]>): Map<s
   return tensors;
 }
 
-/** The tensors that the index promises and no shard holds, and why not. */
+/** The tensors that are not in the shard that the index promises, and why not. */
 function absentTensors(
   folder: string,
   indexPath: string,
@@ -145,9 +147,10 @@ function absentTensors(
 ): Map<string, string> {
   const absent = new Map<string, string>();
   for (const [name, shard] of shardOf) {
-    if (tensors.has(name)) continue;
+    const holder = tensors.get(name)?.path;
+    if (holder === join(folder, shard)) continue;
     const reason = names.has(shard)
-      ? `${indexPath} puts the tensor ${quote(name)} into ${quote(shard)}, which does not hold it. Index and shards are not of one model: download or save them again.`
+      ? `${indexPath} puts the tensor ${quote(name)} into ${quote(shard)}, which does not hold it${holder === undefined ? '' : `: ${holder} does`}. Index and shards are not of one model: download or save them again.`
       : missingShard(folder, indexPath, shard, shardOf, name);
     absent.set(name, reason);
   }

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
 import { FAMILIES } from './families/index.js';
-import type { Model } from './model.js';
+import { type Model, parametersOf } from './model.js';
 import { fixtureFolder, referenceNames } from './testing/reference.js';
 
 type Json = Record<string, unknown>;
@@ -116,6 +116,29 @@ function changed(json: Json, change: Json): Model {
   const entries = Object.entries({ ...json, ...change }).filter(([, value]) => value !== undefined);
   return modelFromConfig(Object.fromEntries(entries), 'there/config.json');
 }
+
+test('a null where a value is expected stands for the default', async () => {
+  const json = JSON.parse(readFileSync(join(fixtureFolder('hf', 'llama'), 'config.json'), 'utf8'));
+  const absent = { ...json };
+  const keys = [
+    'mlp_bias',
+    'attention_bias',
+    'tie_word_embeddings',
+    'hidden_act',
+    'rms_norm_eps',
+    'eos_token_id',
+  ];
+  for (const key of keys) delete absent[key];
+  const expected = parametersOf(modelFromConfig(absent, 'config.json')).map(({ name, shape }) => [
+    name,
+    shape,
+  ]);
+  const nulls = { ...absent, ...Object.fromEntries(keys.map((key) => [key, null])) };
+  const found = modelFromConfig(nulls, 'config.json');
+  expect(parametersOf(found).map(({ name, shape }) => [name, shape])).toEqual(expected);
+  // What has no default is asked for all the same.
+  expect(() => modelFromConfig({ ...json, hidden_size: null }, 'config.json')).toThrow(/hidden_size/);
+});
 
 describe.each(referenceNames('hf'))('%s', (name) => {
   const json = fixture('hf', name);

@@ -225,9 +225,7 @@ describe('what is wrong with weights', () => {
     writeFileSync(join(folder, `${WEIGHTS_FILE}.index.json`), JSON.stringify(index));
     const error = await refusal(readWeights(folder, model));
     expect(error).toBeInstanceOf(CheckpointError);
-    expect(error.message).toMatch(
-      /model-00002-of-00002\.safetensors is missing: .* in_proj\.weight" into it/,
-    );
+    expect(error.message).toMatch(/model-00002-of-00002\.safetensors is missing: .*in_proj\.weight" into it/);
   });
 
   test('weights of another design', async () => {

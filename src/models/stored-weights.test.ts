@@ -328,11 +328,18 @@ describe('tensors beside the parameters', () => {
     );
   });
 
-  test('that the model does not have are told', async () => {
+  test('that lie outside what writes text are left out', async () => {
+    const before = await original('hf', 'llama');
+    for (const name of ['mtp.x', 'score.weight', 'visual.patch_embed.bias']) {
+      expect(await rewritten('hf', 'llama', extra(name, [32])), name).toEqual(before);
+    }
+  });
+
+  test('in its layers, or beside its head, are told', async () => {
     for (const name of [
       'model.layers.0.self_attn.q_proj.bias',
       'model.layers.9.mlp.up_proj.weight',
-      'mtp.x',
+      'lm_head.bias',
     ]) {
       const message = await refusal(rewritten('hf', 'llama', extra(name, [32])));
       expect(message).toContain(`${join(folder, WEIGHTS_FILE)} has the tensor ${name}, which the model`);
