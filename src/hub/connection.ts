@@ -8,6 +8,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
+import { fetchThroughProxies } from './proxy.js';
 
 /** A hub: the address of Hugging Face's, or of one that speaks its protocol. */
 export interface Hub {
@@ -159,7 +160,8 @@ export class Connection {
         if (from > 0) headers.set('range', `bytes=${from}-`);
         const isHub = at.origin === this.#origin;
         if (isHub && this.hub.token !== undefined) headers.set('authorization', `Bearer ${this.hub.token}`);
-        const response = await fetch(at, { headers, signal, redirect: 'manual' });
+        const send = await fetchThroughProxies();
+        const response = await send(at, { headers, signal, redirect: 'manual' });
         this.#reached = true;
         watch.refresh();
         if (isHub) etag = response.headers.get('x-linked-etag') ?? etag ?? ownEtag(response);
@@ -274,7 +276,7 @@ function cut(host: string, what: string, cause: unknown): Transient {
 /** The error for a status that says nothing about the repository. */
 function statusError(host: string, { status, headers }: Response): Error {
   const passing = status === 408 || status === 429 || status >= 500;
-  const wait = passing ? retryAfter(headers) : undefined;
+  const wait = passing ? (retryAfter(headers) ?? rateLimitReset(headers)) : undefined;
   const again =
     wait !== undefined && wait > LONGEST_WAIT ? `in ${Math.ceil(wait / 60)} min, as it asks` : 'later';
   const given = new HubError(
@@ -292,6 +294,25 @@ function retryAfter(headers: Headers): number | undefined {
   if (value === null) return undefined;
   const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
   return Number.isNaN(seconds) ? undefined : Math.max(0, seconds);
+}
+
+/**
+ * What is left of a rate limit's window in seconds, as `RateLimit: "resolvers";r=0;t=55` says it (IETF draft "RateLimit
+ * header fields for HTTP", and Hugging Face's hub), or `RateLimit-Reset: 55`, as earlier drafts did. Of several limits the
+ * longest counts of those that are used up. The servers' seconds are whole, so a little is added.
+ */
+function rateLimitReset(headers: Headers): number | undefined {
+  const limits = (headers.get('ratelimit') ?? '').split(',').map((limit) => {
+    const value = (name: string): number | undefined => {
+      const found = new RegExp(`;\\s*${name}\\s*=\\s*(\\d+)`).exec(limit)?.[1];
+      return found === undefined ? undefined : Number(found);
+    };
+    return { left: value('r'), reset: value('t') };
+  });
+  const waits = limits.flatMap(({ left, reset }) => (reset === undefined || (left ?? 0) > 0 ? [] : [reset]));
+  const earlier = headers.get('ratelimit-reset') ?? '';
+  if (waits.length === 0 && /^\d+$/.test(earlier)) waits.push(Number(earlier));
+  return waits.length === 0 ? undefined : Math.max(...waits) + 0.5;
 }
 
 /** A redirect's own ETag is not its target's. */

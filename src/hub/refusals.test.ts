@@ -180,6 +180,23 @@ test('a hub that is overloaded for a moment is asked again, when it says', async
   );
 });
 
+test.each<[string, Record<string, string>]>([
+  ['RateLimit', { ratelimit: '"resolvers";r=0;t=1', 'ratelimit-policy': '"resolvers";q=5000;w=300' }],
+  ['one of several RateLimits', { ratelimit: '"api";r=7;t=290, "pages";r=0;t=1' }],
+  ['RateLimit-Reset', { 'ratelimit-remaining': '0', 'ratelimit-reset': '1' }],
+])('a hub that says in %s when to come back is asked then, and not before', async (_, headers) => {
+  let left = 1;
+  server.onRequest = (_, response) => {
+    if (left-- <= 0) return false;
+    response.writeHead(429, headers).end('too many');
+    return true;
+  };
+  const { downloaded, events } = await pullFrom(server, folder, { patience: { ...QUICK, backoff: 3600 } });
+  expect(downloaded).toBe(5);
+  const waits = events.filter(({ event }) => event === 'waiting');
+  expect(waits).toEqual([{ event: 'waiting', seconds: 1.5, reason: expect.stringMatching(/status 429/) }]);
+});
+
 test('gated: says where the terms are, and what the token lacks', async () => {
   // The list is public, the files are not.
   server.onRequest = ({ file }, response) => {
