@@ -117,6 +117,11 @@ export class ChatTemplate {
     throw new TokenizerError(`${this.origin}: the chat template ${this.#complaint(answer)}`);
   }
 
+  /** Whether a text stands anywhere in the template. */
+  mentions(text: string): boolean {
+    return Object.values(this.#sources).some((source) => source.includes(text));
+  }
+
   /** Ends the process that renders; another rendering would start another. */
   close(): void {
     this.#process.close();

@@ -1,0 +1,268 @@
+/**
+ * Learns from a chat template how its model writes calls and thoughts: the template is given answers that have some, and what it writes
+ * is taken apart. The model was trained on such texts, so it writes the same.
+ */
+import { TokenizerError } from '../../errors.js';
+import type { ChatMessage, ChatTemplate } from '../chat-template.js';
+import {
+  type AnswerForm,
+  type CallForm,
+  type ElementForm,
+  HERMES,
+  ID_PLACE,
+  KNOWN_CALLS,
+  KNOWN_THOUGHTS,
+  THINK,
+  type ThoughtForm,
+} from './form.js';
+
+const ONE = 'heddle_probe_one';
+const TWO = 'heddle_probe_two';
+const TEXT = 'probed text';
+const NUMBER = 73_911;
+const PONDERED = 'heddle pondered';
+const SAID = 'heddle said';
+const USER: ChatMessage = { role: 'user', content: 'hello' };
+/** Other than this, some templates refuse an id. */
+const LONG_ID = `call_${ID_PLACE}`;
+
+const TOOLS = [ONE, TWO].map((name) => ({
+  type: 'function',
+  function: {
+    name,
+    description: name,
+    parameters: {
+      type: 'object',
+      properties: { alpha: { type: 'string' }, beta: { type: 'integer' } },
+      required: ['alpha', 'beta'],
+    },
+  },
+}));
+
+/** Names of tokens in the vocabulary: marks that a template does not write may be among them. */
+type HasToken = (name: string) => boolean;
+
+/** Renders a conversation; undefined where the template refuses it. */
+type Render = (
+  messages: readonly ChatMessage[],
+  options?: { prompt?: boolean; tools?: boolean },
+) => Promise<string | undefined>;
+
+/** How the model of a template answers. Throws `TokenizerError` for a template that cannot be rendered within its limits. */
+export async function learnAnswerForm(
+  template: ChatTemplate,
+  hasToken: HasToken = () => false,
+): Promise<AnswerForm> {
+  const render: Render = async (messages, { prompt = false, tools = false } = {}) => {
+    try {
+      return await template.render(messages, { addGenerationPrompt: prompt, ...(tools && { tools: TOOLS }) });
+    } catch (error) {
+      if (error instanceof TokenizerError) return undefined;
+      throw error;
+    }
+  };
+  const shown = await learnThought(render);
+  const known = KNOWN_THOUGHTS.filter(({ open }) => template.mentions(open) || hasToken(open));
+  const thoughts = [...(shown ? [shown] : []), ...known, THINK];
+  const distinct = thoughts.filter(({ open }, i) => thoughts.findIndex((each) => each.open === open) === i);
+  const prompt = await render([USER], { tools: true });
+  const told = prompt?.includes(ONE) ?? false;
+  const { calls, argumentsAsText, shortIds } = await learnCalls(render, distinct);
+  const spokenOf = KNOWN_CALLS.find(
+    ([evidence]) => template.mentions(evidence) || prompt?.includes(evidence) || hasToken(evidence),
+  )?.[1];
+  return {
+    calls: told ? withPythonTag(calls ?? spokenOf ?? HERMES, template) : undefined,
+    thoughts: distinct,
+    thinks: shown !== undefined || known.length > 0 || template.mentions(THINK.open),
+    history: { argumentsAsText, shortIds },
+  };
+}
+
+/** The thought that a generation prompt leaves open. */
+export function openThought(prompt: string, { thoughts }: AnswerForm): ThoughtForm | undefined {
+  return thoughts.find(({ open, close }) => prompt.lastIndexOf(open) > prompt.lastIndexOf(close));
+}
+
+/** Llama 3 may mark a call, or not. */
+function withPythonTag(form: CallForm, template: ChatTemplate): CallForm {
+  const mark = '<|python_tag|>';
+  if (form.opens.length > 0 || !template.mentions(mark)) return form;
+  return { ...form, marks: [mark] };
+}
+
+async function learnThought(render: Render): Promise<ThoughtForm | undefined> {
+  const answer = { role: 'assistant', content: SAID };
+  const thought = { reasoning_content: PONDERED, reasoning: PONDERED, thinking: PONDERED };
+  const text = await render([USER, { ...answer, ...thought }]);
+  const at = text?.indexOf(PONDERED) ?? -1;
+  if (text === undefined || at < 0) return undefined;
+  const open = tagsOf(text.slice(0, at)).at(-1);
+  const close = tagsOf(text.slice(at)).at(0);
+  // The marks stand right beside it.
+  if (!open || !text.slice(0, at).trimEnd().endsWith(open)) return undefined;
+  if (
+    !close ||
+    !text
+      .slice(at + PONDERED.length)
+      .trimStart()
+      .startsWith(close)
+  )
+    return undefined;
+  return { open, close };
+}
+
+interface LearnedCalls {
+  readonly calls: CallForm | undefined;
+  readonly argumentsAsText: boolean;
+  readonly shortIds: boolean;
+}
+
+/** Tries what templates differ in, the most common first: several calls or one, arguments as an object or as text, long ids or short. */
+async function learnCalls(render: Render, thoughts: readonly ThoughtForm[]): Promise<LearnedCalls> {
+  const plain = (await render([USER, { role: 'assistant', content: 'zeta' }], { tools: true })) ?? '';
+  for (const shortIds of [false, true]) {
+    for (const argumentsAsText of [false, true]) {
+      for (const names of [[ONE, TWO], [ONE]]) {
+        const tool_calls = names.map((name) => probe(name, { shortIds, argumentsAsText }));
+        const text = await render([USER, { role: 'assistant', content: '', tool_calls }], { tools: true });
+        const calls = text === undefined ? undefined : callFormOf(text, plain, names.length, thoughts);
+        if (calls) return { calls, argumentsAsText, shortIds };
+      }
+    }
+  }
+  return { calls: undefined, argumentsAsText: false, shortIds: false };
+}
+
+function probe(name: string, { shortIds, argumentsAsText }: { shortIds: boolean; argumentsAsText: boolean }) {
+  const given = { alpha: TEXT, beta: NUMBER };
+  return {
+    id: shortIds ? ID_PLACE : LONG_ID,
+    type: 'function',
+    function: { name, arguments: argumentsAsText ? JSON.stringify(given) : given },
+  };
+}
+
+/** Takes apart a text that ends with calls; `plain` ends with the answer `zeta` in their place. Undefined where no form is seen. */
+function callFormOf(
+  rendered: string,
+  plain: string,
+  count: number,
+  thoughts: readonly ThoughtForm[],
+): CallForm | undefined {
+  const text = rendered.replaceAll(LONG_ID, ID_PLACE);
+  const start = answerStart(text, plain);
+  const one = text.indexOf(ONE, start);
+  if (one < 0) return undefined;
+  const first = withoutThoughts(text.slice(start, one), thoughts);
+  const afterName = text.slice(one + ONE.length);
+  const body = argumentsOf(afterName);
+  if (!body) return undefined;
+  const { between, end } = body;
+  const rest = afterName.slice(end);
+  const tail = sharedTail(text, plain);
+  const two = count > 1 ? rest.indexOf(TWO) : -1;
+  if (count > 1 && two < 0) return undefined;
+  const next = two < 0 ? undefined : rest.slice(0, two);
+  const afterTwo = two < 0 ? rest : rest.slice(two + TWO.length);
+  const lastFrom = two < 0 ? 0 : argumentsOf(afterTwo)?.end;
+  if (lastFrom === undefined) return undefined;
+  const last = afterTwo.slice(lastFrom, Math.max(lastFrom, afterTwo.length - tail));
+  const marks = {
+    opens: tagsOf(first),
+    closes: [...new Set(tagsOf(last))].filter((tag) => !tagsOf(first).includes(tag)),
+  };
+  const spelled = { first, between, next, last };
+  if (body.elements) return elementForm(body.elements, marks, spelled);
+  if (/"(?:tool_)?name"\s*:\s*"$/.test(first)) return { style: 'object', ...marks, ...spelled };
+  if (body.python) return { style: 'python', ...marks, ...spelled };
+  // Without any mark a name could be any word.
+  const begin = /<[^<>\s]*$/.exec(first)?.[0];
+  const opens = marks.opens.length > 0 ? marks.opens : begin ? [begin] : [];
+  if (opens.length === 0) return undefined;
+  return { style: 'named', ...marks, opens, ...spelled };
+}
+
+function elementForm(
+  elements: Omit<ElementForm, 'head' | 'end'>,
+  { opens, closes }: Pick<CallForm, 'opens' | 'closes'>,
+  spelled: Pick<CallForm, 'first' | 'between' | 'next' | 'last'>,
+): CallForm {
+  const head = /<[^<>]*$/.exec(spelled.first)?.[0] ?? '';
+  const end = head === '' ? '' : (closes[0] ?? '');
+  return {
+    style: 'elements',
+    opens,
+    closes: closes.filter((mark) => mark !== end),
+    ...spelled,
+    elements: { ...elements, head, end },
+  };
+}
+
+/** Where the arguments lie behind a name, and in which style. */
+function argumentsOf(text: string):
+  | {
+      between: string;
+      /** Behind the arguments. */
+      end: number;
+      elements?: Omit<ElementForm, 'head' | 'end'>;
+      python?: boolean;
+    }
+  | undefined {
+  const json = /\{\s*"alpha"\s*:\s*"probed text"\s*,\s*"beta"\s*:\s*73911\s*\}/.exec(text);
+  const key = text.indexOf('alpha');
+  if (key < 0) return undefined;
+  if (json && json.index < key)
+    return { between: text.slice(0, json.index), end: json.index + json[0].length };
+  const python = /^\s*\(\s*alpha\s*=\s*["']probed text["']\s*,\s*beta\s*=\s*73911/.exec(text);
+  if (python) return { between: '(', end: python[0].length, python: true };
+  const value = text.indexOf(TEXT, key);
+  const second = text.indexOf('beta', value);
+  const number = text.indexOf(String(NUMBER), second);
+  if (value < 0 || second < 0 || number < 0) return undefined;
+  const before = text.slice(0, key);
+  const begin = before.lastIndexOf('<');
+  const keyMark = before.slice(begin);
+  const keyEnd = text.slice(key + 'alpha'.length, value);
+  const gap = text.slice(value + TEXT.length, second);
+  const numberEnd = number + String(NUMBER).length;
+  if (begin < 0 || !keyEnd.trim() || !gap.endsWith(keyMark)) return undefined;
+  const valueEnd = gap.slice(0, -keyMark.length);
+  if (!valueEnd.includes('<') || !text.startsWith(valueEnd.trimEnd(), numberEnd)) return undefined;
+  const end = text.startsWith(valueEnd, numberEnd) ? valueEnd : valueEnd.trimEnd();
+  return {
+    between: before.slice(0, begin),
+    end: numberEnd + end.length,
+    elements: { key: keyMark, keyEnd, valueEnd },
+  };
+}
+
+/** Where an answer begins: the first place where two renderings differ, or the mark that they differ in. */
+function answerStart(text: string, plain: string): number {
+  let at = 0;
+  while (at < text.length && text[at] === plain[at]) at++;
+  const mark = text.lastIndexOf('<', at - 1);
+  return mark >= 0 && text.indexOf('>', mark) >= at ? mark : at;
+}
+
+/** How long the end is that two renderings share, from the first whole mark in it. */
+function sharedTail(text: string, plain: string): number {
+  let length = 0;
+  while (length < text.length && text.at(-1 - length) === plain.at(-1 - length)) length++;
+  const from = text.length - length;
+  const mark = text.lastIndexOf('<', from - 1);
+  const end = mark < 0 ? -1 : text.indexOf('>', mark);
+  return end >= from ? text.length - end - 1 : length;
+}
+
+/** What a template writes of a thought that there is not. */
+function withoutThoughts(text: string, thoughts: readonly ThoughtForm[]): string {
+  const rest = text.trimStart();
+  const mark = thoughts.flatMap(({ open, close }) => [open, close]).find((each) => rest.startsWith(each));
+  return mark === undefined ? rest : withoutThoughts(rest.slice(mark.length), thoughts);
+}
+
+/** Whole marks in a text: `<tool_call>`, `</tool_call>`, `<|python_tag|>`, `[TOOL_CALLS]`. */
+function tagsOf(text: string): string[] {
+  return text.match(/<[^<>\s"=]+>|\[\/?[A-Z][A-Z_]+\]|◁[^▷\s]+▷/g) ?? [];
+}

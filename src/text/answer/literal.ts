@@ -1,0 +1,205 @@
+/**
+ * Values as models write them, as JSON text. What is JSON stays as it is, byte for byte: `1.0`, a number of 20 digits, the order of
+ * keys, the white space. What Python writes for the same (`None`, `'text'`, a tuple), and the faults that models make most often (a
+ * raw line break in a string, a comma before a bracket, an unknown escape), become the JSON that was meant.
+ */
+import type { Characters, Step } from './characters.js';
+
+/** 'broken' where a character comes that no value has, and brackets that were open are closed then; 'cut' where the text ends. */
+export type LiteralEnd = 'whole' | 'broken' | 'cut';
+
+const CLOSERS: Readonly<Record<string, string>> = { '{': '}', '[': ']', '(': ')' };
+const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
+const WORDS: Readonly<Record<string, string>> = {
+  true: 'true',
+  false: 'false',
+  null: 'null',
+  True: 'true',
+  False: 'false',
+  None: 'null',
+  // JSON has no name for these.
+  NaN: 'null',
+  nan: 'null',
+  Infinity: 'null',
+  '-Infinity': 'null',
+  inf: 'null',
+};
+
+/**
+ * Reads one value and hands on its JSON in pieces. `marks` are texts that no value goes beyond unless they stand in a string, such as
+ * `</tool_call>`.
+ */
+export function* literal(
+  chars: Characters,
+  emit: (json: string) => void,
+  marks: readonly string[] = [],
+): Step<LiteralEnd> {
+  const closers: string[] = [];
+  /** A comma and the white space behind it: JSON has none before a closing bracket. */
+  let comma: { space: string } | undefined;
+  const say = (json: string): void => {
+    if (comma) emit(`,${comma.space}`);
+    comma = undefined;
+    emit(json);
+  };
+  const close = (): string => (closers.pop() === '}' ? '}' : ']');
+  const broken = (): LiteralEnd => {
+    comma = undefined;
+    while (closers.length > 0) emit(close());
+    return 'broken';
+  };
+  for (;;) {
+    const next = yield* chars.peek();
+    if (next === undefined) return 'cut';
+    if (/\s/.test(next)) {
+      if (closers.length === 0) return broken();
+      chars.take();
+      if (comma) comma.space += next;
+      else emit(next);
+    } else if (next === '"' || next === "'") {
+      if ((yield* string(chars, say, marks, false)) === 'cut') return 'cut';
+      if (closers.length === 0) return 'whole';
+    } else if (Object.hasOwn(CLOSERS, next)) {
+      chars.take();
+      closers.push(CLOSERS[next]!);
+      say(next === '{' ? '{' : '[');
+    } else if (closers.includes(next)) {
+      chars.take();
+      if (comma) emit(comma.space);
+      comma = undefined;
+      // What stands open within is closed with it.
+      for (let closed = ''; closed !== next; ) {
+        closed = closers.at(-1)!;
+        emit(close());
+      }
+      if (closers.length === 0) return 'whole';
+    } else if (next === ',' && closers.length > 0) {
+      chars.take();
+      comma = { space: '' };
+    } else if (next === ':' && closers.length > 0) {
+      say(chars.take());
+    } else if (/[\w.+-]/.test(next)) {
+      const word = yield* wordOf(chars);
+      const quote = yield* chars.peek();
+      if ((quote === '"' || quote === "'") && /^[rbfu]{1,2}$/i.test(word)) {
+        if ((yield* string(chars, say, marks, /r/i.test(word))) === 'cut') return 'cut';
+      } else {
+        // A number that the text ends in may not be whole.
+        say(quote === undefined ? word : jsonOf(word));
+        if (quote === undefined) return 'cut';
+      }
+      if (closers.length === 0) return 'whole';
+    } else return broken();
+  }
+}
+
+/** A whole value; undefined for what is none. */
+export function* wholeLiteral(chars: Characters, marks: readonly string[] = []): Step<string | undefined> {
+  let json = '';
+  const end = yield* literal(
+    chars,
+    (piece) => {
+      json += piece;
+    },
+    marks,
+  );
+  return end === 'whole' ? json : undefined;
+}
+
+function* wordOf(chars: Characters): Step<string> {
+  let word = '';
+  for (;;) {
+    const next = yield* chars.peek();
+    if (next === undefined || !/[\w.+-]/.test(next)) return word;
+    word += chars.take();
+  }
+}
+
+/** A word outside of strings as JSON: as it is where it is a number, else what Python means by it, else a string. */
+function jsonOf(word: string): string {
+  if (NUMBER.test(word)) return word;
+  if (Object.hasOwn(WORDS, word)) return WORDS[word]!;
+  const plain = word
+    .replace(/(?<=\d)_(?=\d)/g, '')
+    .replace(/^\+/, '')
+    .replace(/^(-?)\./, '$10.')
+    .replace(/\.(?=$|[eE])/, '.0');
+  if (NUMBER.test(plain)) return plain;
+  if (/^0(?:x[\da-f]+|o[0-7]+|b[01]+)$/i.test(plain)) return String(BigInt(plain));
+  return JSON.stringify(word);
+}
+
+function* string(
+  chars: Characters,
+  emit: (json: string) => void,
+  marks: readonly string[],
+  raw: boolean,
+): Step<'whole' | 'cut'> {
+  const quote = (yield* chars.peek())!;
+  const isTriple = yield* chars.startsWith(quote.repeat(3));
+  const end = isTriple ? quote.repeat(3) : quote;
+  chars.take(end.length);
+  emit('"');
+  for (;;) {
+    const next = yield* chars.peek();
+    if (next === undefined) return 'cut';
+    if (next === quote && (yield* chars.startsWith(end)) && (yield* endsString(chars, end.length, marks))) {
+      chars.take(end.length);
+      emit('"');
+      return 'whole';
+    }
+    if (next === '\\') {
+      const written = yield* escapeOf(chars, raw);
+      if (written === undefined) return 'cut';
+      emit(written);
+    } else if (next === '"') emit(`\\${chars.take()}`);
+    // JSON has no raw control characters in strings; models write line breaks so.
+    else if (next < ' ') emit(JSON.stringify(chars.take()).slice(1, -1));
+    else emit(chars.take() + chars.takeUntil(/["'\\\p{Cc}]/u));
+  }
+}
+
+/**
+ * Whether a quote ends its string: in JSON and in Python a comma, a colon, a closing bracket or nothing comes behind it. Before
+ * anything else it is a quote that the model forgot to escape, as in `'it's'`.
+ */
+function* endsString(chars: Characters, length: number, marks: readonly string[]): Step<boolean> {
+  const after = length + (yield* chars.space(length));
+  const next = yield* chars.peek(after);
+  return next === undefined || ',:)]}'.includes(next) || (yield* chars.oneOf(marks, after)) !== undefined;
+}
+
+const PYTHON_ESCAPES: Readonly<Record<string, string>> = {
+  "'": "'",
+  '\n': '',
+  a: '\\u0007',
+  v: '\\u000b',
+  '0': '\\u0000',
+};
+
+/** An escape as JSON writes it; undefined where the text ends in it. */
+function* escapeOf(chars: Characters, raw: boolean): Step<string | undefined> {
+  const sign = yield* chars.peek(1);
+  if (sign === undefined) return undefined;
+  if (raw) {
+    chars.take(2);
+    return `\\\\${JSON.stringify(sign).slice(1, -1)}`;
+  }
+  const digits = sign === 'u' ? 4 : sign === 'x' ? 2 : sign === 'U' ? 8 : 0;
+  if (digits > 0) {
+    let hex = '';
+    for (let i = 0; i < digits; i++) {
+      const digit = yield* chars.peek(2 + i);
+      if (digit === undefined) return undefined;
+      hex += digit;
+    }
+    const point = /^[\da-f]+$/i.test(hex) ? Number.parseInt(hex, 16) : Number.NaN;
+    if (point <= 0x10ffff) {
+      const written = chars.take(2 + digits);
+      return sign === 'u' ? written : JSON.stringify(String.fromCodePoint(point)).slice(1, -1);
+    }
+  }
+  chars.take(2);
+  if ('"\\/bfnrt'.includes(sign)) return `\\${sign}`;
+  return PYTHON_ESCAPES[sign] ?? `\\\\${JSON.stringify(sign).slice(1, -1)}`;
+}

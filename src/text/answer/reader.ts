@@ -1,0 +1,237 @@
+/**
+ * Parts what a model writes into thoughts, content and calls of tools, as it comes. A part is handed on as soon as it is certain what it
+ * is, and what parts there are does not depend on how the text was cut into pieces.
+ *
+ * A call within a thought is a thought; what only looks like a call is content; white space around thoughts and calls belongs to them.
+ */
+import { randomBytes } from 'node:crypto';
+import { type CallScope, call, skip } from './call-bodies.js';
+import { Characters, type Step } from './characters.js';
+import { type AnswerForm, type CallForm, type ThoughtForm, trimmed } from './form.js';
+import type { CallableTool } from './typed-value.js';
+
+export type AnswerPart =
+  | { readonly kind: 'content'; readonly text: string }
+  | { readonly kind: 'thought'; readonly text: string }
+  /** A call begins; calls are counted from 0. */
+  | { readonly kind: 'call'; readonly index: number; readonly id: string; readonly name: string }
+  /** JSON text of a call's arguments, in pieces. */
+  | { readonly kind: 'arguments'; readonly index: number; readonly text: string };
+
+export interface Reading {
+  readonly form: AnswerForm;
+  /** The tools that may be called; without them nothing is a call. */
+  readonly tools?: readonly CallableTool[];
+  /** The thought that the prompt opened, if it did: the text begins within it. */
+  readonly thinking?: ThoughtForm | undefined;
+}
+
+export class AnswerReader {
+  private readonly chars = new Characters();
+  private readonly parser: Step<void>;
+  private parts: AnswerPart[] = [];
+  private calls = 0;
+  /** White space that is content if more content follows. */
+  private space = '';
+  /** Whether a thought or a call stands before that white space, with no content since. */
+  private besideMarkup = false;
+  private hasContent = false;
+  private hasThought = false;
+
+  constructor(private readonly reading: Reading) {
+    this.parser = this.answer();
+  }
+
+  /** Takes the next piece of the text; returns what is certain with it. */
+  push(piece: string): AnswerPart[] {
+    this.chars.add(piece);
+    this.parser.next();
+    return this.taken();
+  }
+
+  /** What was held back, once no more text comes. */
+  end(): AnswerPart[] {
+    this.chars.end();
+    this.parser.next();
+    return this.taken();
+  }
+
+  private taken(): AnswerPart[] {
+    const { parts } = this;
+    this.parts = [];
+    return parts;
+  }
+
+  private *answer(): Step<void> {
+    const { chars, reading } = this;
+    const { thinking, form } = reading;
+    if (thinking) {
+      yield* chars.skipSpace();
+      // Some open it once more.
+      if (yield* chars.startsWith(thinking.open)) chars.take(thinking.open.length);
+      yield* this.thought(thinking);
+    }
+    const marks = reading.tools && form.calls ? marksOf(form.calls) : [];
+    const stops = stopsOf(marks);
+    for (;;) {
+      const next = yield* chars.peek();
+      if (next === undefined) break;
+      if (/\s/.test(next)) {
+        this.space += chars.take();
+        // Where no call can follow, white space within content is content.
+        if (marks.length === 0 && !this.isEdge) this.content('');
+      } else if (this.isEdge && (yield* this.thoughtAtEdge())) this.besideMarkup = true;
+      else if (yield* this.calling(marks)) this.besideMarkup = true;
+      else this.content(chars.take() + chars.takeUntil(stops));
+    }
+    // Between a call and the end it is nobody's.
+    if (!this.besideMarkup) this.say('content', this.space);
+  }
+
+  /** Whether there is nothing but white space since the beginning, or since a thought or a call. */
+  private get isEdge(): boolean {
+    return this.besideMarkup || !this.hasContent;
+  }
+
+  private *thoughtAtEdge(): Step<boolean> {
+    const { chars, reading } = this;
+    for (const thought of reading.form.thoughts) {
+      if (yield* chars.startsWith(thought.open)) {
+        chars.take(thought.open.length);
+        yield* this.thought(thought);
+        return true;
+      }
+      // Closed twice, or closed where none was opened: some models begin so when they are told not to think.
+      if (yield* chars.startsWith(thought.close)) {
+        chars.take(thought.close.length);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** A thought up to the mark that closes it, which need not come. */
+  private *thought({ close }: ThoughtForm): Step<void> {
+    const { chars } = this;
+    this.besideMarkup = true;
+    const stops = stopsOf([close]);
+    yield* chars.skipSpace();
+    let space = this.hasThought ? '\n\n' : '';
+    for (;;) {
+      const next = yield* chars.peek();
+      if (next === undefined) return;
+      if (/\s/.test(next)) space += chars.take();
+      else if (yield* chars.startsWith(close)) {
+        chars.take(close.length);
+        return;
+      } else {
+        this.say('thought', space + chars.take() + chars.takeUntil(stops));
+        this.hasThought = true;
+        space = '';
+      }
+    }
+  }
+
+  /** Reads calls, if they begin here. */
+  private *calling(marks: readonly string[]): Step<boolean> {
+    const { chars, reading } = this;
+    const { tools } = reading;
+    const form = reading.form.calls;
+    if (!tools || !form) return false;
+    const mark = yield* chars.oneOf(marks);
+    const isClosing = mark !== undefined && form.closes.includes(mark);
+    if (isClosing) {
+      // The mark that closes all calls behind that which closes the last.
+      if (this.calls === 0 || !this.besideMarkup) return false;
+      chars.take(mark.length);
+      return true;
+    }
+    const isMarked = mark !== undefined && (form.opens.includes(mark) || form.marks?.includes(mark) === true);
+    if (mark === undefined && !(form.opens.length === 0 && this.isEdge)) return false;
+    chars.keep();
+    if (isMarked) chars.take(mark.length);
+    if (yield* this.section({ form, tools, unmarked: !isMarked })) return true;
+    chars.back();
+    return false;
+  }
+
+  /** One call or several behind a mark, and the mark that closes them; false where there is none. */
+  private *section(scope: CallScope): Step<boolean> {
+    const { chars } = this;
+    const { opens, closes } = scope.form;
+    let any = false;
+    for (;;) {
+      yield* skip(chars, any ? ',;[]})' : '[', opens);
+      const close = any ? yield* chars.oneOf(closes) : undefined;
+      if (close !== undefined) {
+        chars.take(close.length);
+        chars.letGo();
+        return true;
+      }
+      const open = yield* chars.oneOf(opens);
+      if (open !== undefined) chars.take(open.length);
+      else {
+        if (any) chars.keep();
+        const end = yield* call(chars, this.sink, scope);
+        if (end === 'none') {
+          // What follows the calls is content.
+          if (any) chars.back();
+          return any;
+        }
+        chars.letGo();
+        any = true;
+        if (end === 'cut') {
+          chars.takeUntil(/(?!)/);
+          return true;
+        }
+      }
+    }
+  }
+
+  private readonly sink = {
+    begin: (name: string, id?: string): void => {
+      this.chars.letGo();
+      const index = this.calls++;
+      this.parts.push({ kind: 'call', index, id: id ?? newCallId(this.reading.form.history.shortIds), name });
+    },
+    arguments: (text: string): void => this.say('arguments', text),
+  };
+
+  private content(text: string): void {
+    // Behind a thought white space is its end; between calls and content it stays between what was said before and after.
+    const space = this.hasContent || !this.besideMarkup ? this.space : '';
+    this.say('content', space + text);
+    this.space = '';
+    this.hasContent = true;
+    this.besideMarkup = false;
+  }
+
+  private say(kind: 'content' | 'thought' | 'arguments', text: string): void {
+    if (text === '') return;
+    const last = this.parts.at(-1);
+    const index = this.calls - 1;
+    if (last?.kind === kind) {
+      this.parts[this.parts.length - 1] = { ...last, text: last.text + text };
+    } else this.parts.push(kind === 'arguments' ? { kind, index, text } : { kind, text });
+  }
+}
+
+/** All marks that calls have, the longer of two that begin alike first. */
+function marksOf({ opens, marks: optional = [], closes, elements }: CallForm): string[] {
+  const head = elements ? trimmed(elements.head) : '';
+  const marks = new Set([...opens, ...optional, ...closes, ...(head === '' ? [] : [head])]);
+  return [...marks].sort((a, b) => b.length - a.length);
+}
+
+/** What content or a thought may not be taken over at once: white space, and what a mark begins with. */
+function stopsOf(marks: readonly string[]): RegExp {
+  const signs = [...new Set(marks.map((mark) => mark[0]!))];
+  return new RegExp(`[\\s${signs.map((sign) => `\\u{${sign.codePointAt(0)!.toString(16)}}`).join('')}]`, 'u');
+}
+
+const ID_SIGNS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
+
+function newCallId(short: boolean): string {
+  if (!short) return `call_${randomBytes(12).toString('hex')}`;
+  return Array.from(randomBytes(9), (byte) => ID_SIGNS[byte % ID_SIGNS.length]).join('');
+}

@@ -1,0 +1,121 @@
+/** What the text of an argument means that stands in an element: a string, or the JSON of whatever else the tool's schema asks for. */
+import { Characters } from './characters.js';
+import { wholeLiteral } from './literal.js';
+
+type Schema = Readonly<Record<string, unknown>>;
+
+/** A tool that a model may call. */
+export interface CallableTool {
+  readonly name: string;
+  /** A JSON schema of an object. */
+  readonly parameters?: unknown;
+}
+
+/** The types of values that the schema of a tool's argument lets through; undefined where it does not say. */
+export function argumentTypes(tool: CallableTool | undefined, key: string): ReadonlySet<string> | undefined {
+  const root = tool?.parameters;
+  if (!isSchema(root)) return undefined;
+  const properties = resolved(root, root)?.properties;
+  if (!isSchema(properties) || !Object.hasOwn(properties, key)) return undefined;
+  return typesOf(properties[key], root, 0);
+}
+
+/** Circles of references end here. */
+const DEEPEST = 20;
+
+function typesOf(schema: unknown, root: Schema, depth: number): ReadonlySet<string> | undefined {
+  const given = depth < DEEPEST ? resolved(schema, root) : undefined;
+  if (!given) return undefined;
+  if (given.type !== undefined) {
+    return new Set([given.type, given.nullable === true ? 'null' : []].flat().map(String));
+  }
+  if ('const' in given) return new Set([typeOf(given.const)]);
+  if (Array.isArray(given.enum)) return new Set(given.enum.map(typeOf));
+  for (const key of ['anyOf', 'oneOf'] as const) {
+    if (!Array.isArray(given[key])) continue;
+    const types = given[key].map((each: unknown) => typesOf(each, root, depth + 1));
+    return types.includes(undefined) ? undefined : new Set(types.flatMap((each) => [...each!]));
+  }
+  if (Array.isArray(given.allOf)) {
+    for (const each of given.allOf) {
+      const types = typesOf(each, root, depth + 1);
+      if (types) return types;
+    }
+  }
+  if ('properties' in given) return new Set(['object']);
+  if ('items' in given) return new Set(['array']);
+  return undefined;
+}
+
+function resolved(schema: unknown, root: Schema): Schema | undefined {
+  let now = schema;
+  for (let hops = 0; isSchema(now) && typeof now.$ref === 'string'; hops++) {
+    if (hops > DEEPEST || !now.$ref.startsWith('#')) return undefined;
+    now = now.$ref
+      .slice(1)
+      .split('/')
+      .filter((part) => part !== '')
+      .map((part) => decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~'))
+      .reduce<unknown>(
+        (value, part) => (isSchema(value) && Object.hasOwn(value, part) ? value[part] : undefined),
+        root,
+      );
+  }
+  return isSchema(now) ? now : undefined;
+}
+
+function isSchema(value: unknown): value is Schema {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function typeOf(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'array';
+  if (typeof value === 'number') return Number.isInteger(value) ? 'integer' : 'number';
+  return typeof value;
+}
+
+/** Whether a value can be nothing but a string, so that its text need not be whole to be handed on. */
+export function isStringAlone(types: ReadonlySet<string> | undefined): boolean {
+  return types?.size === 1 && types.has('string');
+}
+
+/**
+ * The JSON of an argument's text. It is what the text says, read as JSON or as Python, where the schema lets that type through; a text
+ * that says nothing of the kind is a string.
+ */
+export function typedValue(text: string, types: ReadonlySet<string> | undefined): string {
+  if (isStringAlone(types)) return JSON.stringify(text);
+  const json = valueIn(text.trim());
+  if (json === undefined) return JSON.stringify(text);
+  const type = typeOf(JSON.parse(json));
+  const fits =
+    types === undefined || types.has('any') || types.has(type) || (type === 'integer' && types.has('number'));
+  if (fits) return json;
+  // Python's names for numbers and truth in other letters are what is asked for; everything else may be a string.
+  return types.has('string') || type === 'string' ? JSON.stringify(text) : json;
+}
+
+/** The JSON of a text that is one value and nothing else. */
+function valueIn(text: string): string | undefined {
+  const word = /^(?:true|false|null|none)$/i.exec(text)?.[0].toLowerCase();
+  if (word) return word === 'none' ? 'null' : word;
+  // Whatever else is no number, no string and no brackets is a text.
+  if (!/^(?:["'{[(]|[-+.]?\d)/.test(text)) return undefined;
+  const chars = new Characters();
+  // A value that ends with the text could go on: behind a line break it cannot.
+  chars.add(`${text}\n`);
+  chars.end();
+  const step = wholeLiteral(chars).next();
+  if (!step.done || step.value === undefined) return undefined;
+  const rest = chars.peek().next();
+  if (!(rest.done && rest.value === '\n') || chars.takeUntil(/\S/).trim() !== '') return undefined;
+  const isNumber = /^[-+.]?\d/.test(text);
+  if (isNumber && step.value.startsWith('"')) return undefined;
+  try {
+    JSON.parse(step.value);
+    return step.value;
+  } catch {
+    return undefined;
+  }
+}
