@@ -1,4 +1,5 @@
 /** Text and ids: corpora, vocabularies learned from them, and tokenizers read from the Hugging Face world. */
+export * from './answer/index.js';
 export { type BpeOptions, END_OF_TEXT, type TrainedBpe, trainBpe } from './bpe.js';
 export {
   type ChatMessage,

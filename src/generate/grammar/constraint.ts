@@ -82,9 +82,14 @@ interface Branch {
 export class TokenTree {
   private readonly root: Branch = { branches: new Map(), ids: [] };
 
-  constructor(private readonly vocabulary: Vocabulary) {
-    for (const [id, bytes] of vocabulary.bytes.entries()) {
-      if (!bytes || bytes.length === 0 || vocabulary.special.has(id)) continue;
+  /** `marks` are special tokens that are a part of texts all the same, such as the one that opens a call. */
+  constructor(
+    private readonly vocabulary: Vocabulary,
+    private readonly marks: ReadonlySet<number> = new Set(),
+  ) {
+    for (const id of vocabulary.bytes.keys()) {
+      const bytes = this.bytesOf(id);
+      if (!bytes) continue;
       let branch = this.root;
       for (const byte of bytes) {
         let next = branch.branches.get(byte);
@@ -101,7 +106,8 @@ export class TokenTree {
   /** Undefined for what is no part of a text. */
   bytesOf(id: number): Uint8Array | undefined {
     const bytes = this.vocabulary.bytes[id];
-    return bytes && bytes.length > 0 && !this.vocabulary.special.has(id) ? bytes : undefined;
+    const isText = !this.vocabulary.special.has(id) || this.marks.has(id);
+    return bytes && bytes.length > 0 && isText ? bytes : undefined;
   }
 
   /** All tokens that may come after a state. */

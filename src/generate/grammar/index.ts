@@ -1,4 +1,5 @@
 /** Texts that have to follow a grammar. */
+export { afterThought, callNode, maybeAfterThought } from './answer.js';
 export { Constraint, TokenTree } from './constraint.js';
 export { anyObject, objectOf } from './json.js';
 export { schemaNode } from './json-schema.js';

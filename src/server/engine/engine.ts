@@ -3,27 +3,19 @@
  * answers the calls of the server's (protocol.ts).
  */
 import { ConfigError, TokenizerError } from '../../errors.js';
-import {
-  anyObject,
-  Constraint,
-  choice,
-  literal,
-  type Node,
-  schemaNode,
-  sequence,
-} from '../../generate/grammar/index.js';
+import { Constraint } from '../../generate/grammar/index.js';
 import { type LoadOptions, merged, type Session, type StopReason } from '../../generate/index.js';
 import { encodeTrace } from '../../inspect/index.js';
 import type { NamedModel } from '../../models/index.js';
 import { ContextError, UnknownModelError } from '../errors.js';
 import { StateLibrary } from '../states/library.js';
 import { openStore } from '../states/store.js';
+import { answerGrammar } from './answer-grammar.js';
 import type { Handlers } from './calls.js';
 import { describer, logprobsOf } from './logprobs.js';
 import type {
   EngineCalls,
   EngineFigures,
-  Format,
   GenerateEvent,
   GenerateRequest,
   GenerateResult,
@@ -157,7 +149,7 @@ export class Engine implements Handlers<EngineCalls> {
     const ends = endsOf(served);
     // What is wrong with a format is told before anything is read.
     const steering = Array.from({ length: stepwise ? request.n : 0 }, () =>
-      steeringOf(request, served, ends),
+      steeringOf(request, served, prompt, ends),
     );
     const place = this.slots.take(request.n, signal);
     const sessions: Session[] = [];
@@ -173,7 +165,14 @@ export class Engine implements Handlers<EngineCalls> {
       const { session, reusedTokens, readTokens } = read;
       sessions.push(session);
       while (sessions.length < request.n) sessions.push(await session.fork());
-      yield { kind: 'start', promptTokens: prompt.ids.length, reusedTokens, readTokens };
+      const { thinking } = prompt;
+      yield {
+        kind: 'start',
+        promptTokens: prompt.ids.length,
+        reusedTokens,
+        readTokens,
+        ...(thinking && { thinking }),
+      };
       const settings = { ...request, maxTokens };
       const answers = sessions.map((each, choice) =>
         stepwise
@@ -313,10 +312,18 @@ function answerLength(wanted = DEFAULT_ANSWER, prompt: number, context: number):
 }
 
 /** Whether the tokens have to be chosen one by one. */
-function isStepwise({ logprobs, format, bias, frequencyPenalty, presencePenalty }: GenerateRequest): boolean {
+function isStepwise({
+  logprobs,
+  format,
+  calls,
+  bias,
+  frequencyPenalty,
+  presencePenalty,
+}: GenerateRequest): boolean {
   return (
     logprobs !== undefined ||
     format !== undefined ||
+    calls?.demanded === true ||
     Boolean(bias?.length || frequencyPenalty || presencePenalty)
   );
 }
@@ -355,37 +362,21 @@ function textOptions(
 }
 
 function steeringOf(
-  { bias, frequencyPenalty = 0, presencePenalty = 0, format }: GenerateRequest,
+  request: GenerateRequest,
   served: ServedModel,
+  prompt: PreparedPrompt,
   ends: readonly number[],
 ): Steering[] {
+  const { bias, frequencyPenalty = 0, presencePenalty = 0 } = request;
+  const grammar = answerGrammar(request, served.info.form, prompt);
   return [
     ...(bias?.length ? [biased(bias)] : []),
     ...(frequencyPenalty !== 0 || presencePenalty !== 0
       ? [penalized(presencePenalty, frequencyPenalty)]
       : []),
     // What it leaves out must stay out: it comes last.
-    ...(format ? [new Constraint(grammarOf(format), served.tokenTree, ends)] : []),
+    ...(grammar ? [new Constraint(grammar, served.tokenTree, ends)] : []),
   ];
-}
-
-function grammarOf(format: Format): Node {
-  switch (format.kind) {
-    case 'json':
-      return anyObject();
-    case 'schema':
-      return schemaNode(format.schema);
-    case 'call':
-      return choice(
-        ...format.tools.map(({ name, parameters }) =>
-          sequence(
-            literal(`<tool_call>\n{"name": ${JSON.stringify(name)}, "arguments": `),
-            schemaNode(parameters),
-            literal('}\n</tool_call>'),
-          ),
-        ),
-      );
-  }
 }
 
 /** Undefined where the tokenizer does not tell: log probabilities go without the bytes of partial characters then. */

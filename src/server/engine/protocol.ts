@@ -1,7 +1,7 @@
 /** What the server's thread asks of the engine's. */
 import type { StopReason } from '../../generate/index.js';
 import type { TraceOptions } from '../../inspect/index.js';
-import type { ChatMessage } from '../../text/index.js';
+import type { AnswerForm, CallableTool, ChatMessage, ThoughtForm } from '../../text/index.js';
 import type { StateRecord } from '../states/record.js';
 
 export interface ServedModelInfo {
@@ -18,8 +18,10 @@ export interface ServedModelInfo {
   readonly context: number;
   /** Whether it has a chat template; another goes on from what is said. */
   readonly chat: boolean;
-  /** Whether its template tells it of tools, and it calls them in a form that is understood. */
+  /** Whether its template tells it of tools. */
   readonly tools: boolean;
+  /** How it writes calls and thoughts. */
+  readonly form: AnswerForm;
 }
 
 export type Prompt =
@@ -34,11 +36,13 @@ export type Prompt =
   | { readonly kind: 'tokens'; readonly ids: readonly number[] };
 
 /** What the text that is written must be. */
-export type Format =
-  | { readonly kind: 'json' }
-  | { readonly kind: 'schema'; readonly schema: unknown }
-  /** A call of one of these tools. */
-  | { readonly kind: 'call'; readonly tools: readonly { name: string; parameters: unknown }[] };
+export type Format = { readonly kind: 'json' } | { readonly kind: 'schema'; readonly schema: unknown };
+
+/** A call of one of these tools, which an answer must be; or may be where it must else have a format. */
+export interface Calls {
+  readonly tools: readonly CallableTool[];
+  readonly demanded: boolean;
+}
 
 /** Whose states are meant: those of an API key, or of everybody where there are no keys. */
 export type Owner = string;
@@ -70,6 +74,7 @@ export interface GenerateRequest {
   /** Gives the prompt before the answer, with its log probabilities where those are asked for. */
   readonly echo?: boolean;
   readonly format?: Format;
+  readonly calls?: Calls;
 }
 
 /** Natural logarithms, of the model's own probabilities. */
@@ -92,6 +97,8 @@ export type GenerateEvent =
       readonly promptTokens: number;
       readonly reusedTokens: number;
       readonly readTokens: number;
+      /** The thought that the prompt opened: the answer begins within it. */
+      readonly thinking?: ThoughtForm;
     }
   | {
       readonly kind: 'piece';

@@ -1,6 +1,6 @@
 /** One of the models that a server has: how what is said to it becomes tokens, and reading them with all that is remembered. */
 import { join } from 'node:path';
-import { DataError, TokenizerError } from '../../errors.js';
+import { DataError } from '../../errors.js';
 import { TokenTree } from '../../generate/grammar/index.js';
 import {
   Batching,
@@ -15,10 +15,18 @@ import {
   sharedLength,
 } from '../../generate/index.js';
 import {
+  type AnswerForm,
+  answerMessage,
+  type CallableTool,
   type ChatMessage,
   ChatTemplate,
   endOfTurnIds,
+  learnAnswerForm,
+  marksIn,
+  openThought,
+  type Reading,
   readGenerationConfig,
+  type ThoughtForm,
   Vocabulary,
 } from '../../text/index.js';
 import { ContextError } from '../errors.js';
@@ -42,6 +50,12 @@ export interface PreparedPrompt {
   /** What a state after it has to know: tokens before the first message, and the messages. */
   readonly base: number;
   readonly messages: readonly ChatMessage[];
+  /** What the template puts in front of an answer; absent where there is none. */
+  readonly generationPrompt?: string;
+  /** The thought that it opens. */
+  readonly thinking?: ThoughtForm;
+  /** Tools that were told of. */
+  readonly tools?: readonly unknown[];
 }
 
 export interface ReadPrompt {
@@ -68,8 +82,6 @@ const SNAPSHOT_EVERY = 2 * PREFILL_CHUNK;
 
 /** At which a text ends that goes on from what is said, as in `heddle chat`. */
 export const END_OF_PARAGRAPH = '\n\n';
-
-const PROBE = 'heddle_probe';
 
 type MessagesPrompt = Extract<Prompt, { kind: 'messages' }>;
 
@@ -102,6 +114,8 @@ export class ServedModel {
       ...GENERATE_DEFAULTS,
       ...(await readGenerationConfig(folder)),
     };
+    const form =
+      template && (await learnAnswerForm(template, (name) => tokenizer.tokenToId(name) !== undefined));
     const info: ServedModelInfo = {
       id,
       created: Math.floor(Date.now() / 1000),
@@ -111,7 +125,8 @@ export class ServedModel {
       vocabulary: model.vocabSize,
       context: options.context ?? contextOf(model),
       chat: template !== undefined,
-      tools: template !== undefined && (await knowsTools(template)),
+      tools: form?.calls !== undefined,
+      form: form ?? NO_FORM,
     };
     const keptIn = cacheFolder === undefined ? undefined : join(cacheFolder, id);
     const remembered = new Remembered(language, cacheBytes, keptIn);
@@ -134,7 +149,8 @@ export class ServedModel {
 
   /** The tokens that texts consist of. Throws as `vocabulary` does. */
   get tokenTree(): TokenTree {
-    this.treeMade ??= new TokenTree(this.vocabulary);
+    const marks = marksIn(this.info.form).map((mark) => this.language.tokenizer.tokenToId(mark));
+    this.treeMade ??= new TokenTree(this.vocabulary, new Set(marks.filter((id) => id !== undefined)));
     return this.treeMade;
   }
 
@@ -185,10 +201,16 @@ export class ServedModel {
     }
     return this.rendered(
       ids.slice(0, base),
-      [...messages, { role: 'assistant', content: answer }],
+      [...messages, answerMessage(answer, this.reading(prompt))],
       {},
       false,
     );
+  }
+
+  /** How an answer to a prompt is to be read. */
+  private reading({ thinking, tools }: PreparedPrompt): Reading {
+    const callable = tools?.flatMap((tool) => (tool as { function?: CallableTool }).function ?? []);
+    return { form: this.info.form, thinking, ...(callable && { tools: callable }) };
   }
 
   private async rendered(
@@ -202,17 +224,29 @@ export class ServedModel {
       const ids = [...before, ...this.continued(messages, base > 0)];
       return { ids, boundary: ids.length, base, messages };
     }
-    const encoded = async (addGenerationPrompt: boolean): Promise<number[]> => {
-      const text = await this.template!.render(messages, {
+    const written = (addGenerationPrompt: boolean): Promise<string> =>
+      this.template!.render(messages, {
         addGenerationPrompt,
         ...(tools && { tools }),
         ...(variables && { variables }),
       });
-      return [...before, ...this.language.tokenizer.encode(text)];
+    const encoded = (text: string): number[] => [...before, ...this.language.tokenizer.encode(text)];
+    const text = await written(false);
+    const said = encoded(text);
+    if (!answers) return { ids: said, boundary: said.length, base, messages };
+    const prompt = await written(true);
+    const ids = encoded(prompt);
+    const generationPrompt = prompt.slice(sharedText(text, prompt));
+    const thinking = openThought(generationPrompt, this.info.form);
+    return {
+      ids,
+      boundary: sharedLength(said, ids),
+      base,
+      messages,
+      generationPrompt,
+      ...(thinking && { thinking }),
+      ...(tools && { tools }),
     };
-    const said = await encoded(false);
-    const ids = answers ? await encoded(true) : said;
-    return { ids, boundary: sharedLength(said, ids), base, messages };
   }
 
   /** What a model without a template goes on from: each line as it is, as in `heddle chat`. */
@@ -292,20 +326,17 @@ function contextOf({ state, maxPositionEmbeddings }: LanguageModel['model']): nu
   return grows ? (maxPositionEmbeddings ?? 32_768) : 131_072;
 }
 
-/**
- * Whether a template tells the model of tools, and has it call them as Hermes does: JSON between `<tool_call>` and
- * `</tool_call>`. Granite's, Qwen's and many others do.
- */
-async function knowsTools(template: ChatTemplate): Promise<boolean> {
-  const tool = {
-    type: 'function',
-    function: { name: PROBE, description: PROBE, parameters: { type: 'object', properties: {} } },
-  };
-  try {
-    const text = await template.render([{ role: 'user', content: 'hello' }], { tools: [tool] });
-    return text.includes(PROBE) && text.includes('<tool_call>');
-  } catch (error) {
-    if (error instanceof TokenizerError) return false;
-    throw error;
-  }
+/** Of a model without a template. */
+const NO_FORM: AnswerForm = {
+  calls: undefined,
+  thoughts: [],
+  thinks: false,
+  history: { argumentsAsText: false, shortIds: false },
+};
+
+/** How many characters two texts have in common at their beginnings. */
+function sharedText(a: string, b: string): number {
+  let at = 0;
+  while (at < a.length && a[at] === b[at]) at++;
+  return at;
 }

@@ -1,6 +1,7 @@
 /** What the engine gives, as chat and text completions: in pieces as they come, or whole. */
 import { randomBytes } from 'node:crypto';
 import type { z } from 'zod';
+import { type AnswerPart, AnswerReader, type Reading, type ThoughtForm } from '../../text/index.js';
 import type {
   ChosenLogprob,
   GenerateEvent,
@@ -19,7 +20,6 @@ import type {
   TextLogprobs,
   Usage,
 } from './schemas.js';
-import { ToolCallReader } from './tool-calls.js';
 
 /** What belongs to every piece of an answer. */
 export interface Heading {
@@ -91,11 +91,12 @@ export type Events = AsyncGenerator<GenerateEvent, void>;
 export async function* chatChunks(
   events: Events,
   heading: Heading,
-  tools: boolean,
+  reading: Omit<Reading, 'thinking'>,
 ): AsyncGenerator<ChatChunk> {
-  const readers = new Map<number, ToolCallReader>();
-  const calls = new Map<number, number>();
+  const readers = new Map<number, AnswerReader>();
+  const called = new Set<number>();
   const begun = new Set<number>();
+  let thinking: ThoughtForm | undefined;
   const chunk = (
     index: number,
     delta: ChatChunk['choices'][0]['delta'],
@@ -108,30 +109,37 @@ export async function* chatChunks(
     return { ...heading, object: 'chat.completion.chunk', choices: [choice] };
   };
   for await (const event of events) {
+    if (event.kind === 'start') ({ thinking } = event);
     if (!('choice' in event)) continue;
     const { choice } = event;
-    const reader = readers.get(choice) ?? new ToolCallReader();
+    const reader = readers.get(choice) ?? new AnswerReader({ ...reading, thinking });
     readers.set(choice, reader);
     const isEnd = event.kind === 'end';
-    const said = tools
-      ? isEnd
-        ? reader.end()
-        : reader.push(event.text)
-      : isEnd || event.text === ''
-        ? []
-        : [{ content: event.text }];
+    const parts = isEnd ? reader.end() : reader.push(event.text);
     let logprobs = isEnd ? undefined : event.logprobs;
-    // What has no text yet may have probabilities.
-    if (said.length === 0 && logprobs) said.push({ content: '' });
-    for (const part of said) {
-      if ('call' in part) {
-        const index = calls.get(choice) ?? 0;
-        calls.set(choice, index + 1);
-        yield chunk(choice, { tool_calls: [{ index, ...part.call }] }, { logprobs });
-      } else yield chunk(choice, { content: part.content }, { logprobs });
+    for (const part of parts) {
+      if (part.kind === 'call') called.add(choice);
+      yield chunk(choice, deltaOf(part), { logprobs });
       logprobs = undefined;
     }
-    if (isEnd) yield chunk(choice, {}, { finish: finishReason(event.reason, calls.has(choice)) });
+    // What has no text yet may have probabilities.
+    if (logprobs) yield chunk(choice, { content: '' }, { logprobs });
+    if (isEnd) yield chunk(choice, {}, { finish: finishReason(event.reason, called.has(choice)) });
+  }
+}
+
+function deltaOf(part: AnswerPart): ChatChunk['choices'][0]['delta'] {
+  switch (part.kind) {
+    case 'content':
+      return { content: part.text };
+    case 'thought':
+      return { reasoning_content: part.text };
+    case 'call': {
+      const { index, id, name } = part;
+      return { tool_calls: [{ index, id, type: 'function', function: { name, arguments: '' } }] };
+    }
+    case 'arguments':
+      return { tool_calls: [{ index: part.index, function: { arguments: part.text } }] };
   }
 }
 

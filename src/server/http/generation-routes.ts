@@ -25,8 +25,8 @@ export function addGenerationRoutes(app: App, deps: Deps): void {
     const tally = new Tally();
     const { events, signal } = await begin(context, deps, [request], tally, body);
     const heading = headingOf(info, 'chatcmpl');
-    const tools = request.prompt.kind === 'messages' && request.prompt.tools !== undefined;
-    const chunks = chatChunks(events, heading, tools);
+    const reading = { form: info.form, ...(request.calls && { tools: request.calls.tools }) };
+    const chunks = chatChunks(events, heading, reading);
     if (!body.stream) return context.json(await chatCompletion(chunks, heading, tally));
     return streamed(context, withUsage(chunks, body, tally), signal, CHUNKS);
   });

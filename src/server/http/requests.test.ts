@@ -15,6 +15,12 @@ const info: ServedModelInfo = {
   context: 4096,
   chat: true,
   tools: true,
+  form: {
+    calls: undefined,
+    thoughts: [],
+    thinks: false,
+    history: { argumentsAsText: false, shortIds: false },
+  },
 };
 
 function chat(body: object) {
@@ -194,8 +200,8 @@ describe('parameters', () => {
     ['text as a format', { response_format: { type: 'text', schema: null } }, { format: undefined }],
     ['no tools', { tools: [], tool_choice: 'none' }, { format: undefined }],
     ['tools, none of which may be called', { tools: [tool], tool_choice: 'none' }, { format: undefined }],
-    ["Mistral's word for required", { tools: [tool], tool_choice: 'any' }, { format: { kind: 'call', tools: [{ name: 'w', parameters: { type: 'object' } }] } }],
-    ['one that must be called', { tools: [tool, { type: 'function', function: { name: 'v' } }], tool_choice: { type: 'function', function: { name: 'v' } } }, { format: { kind: 'call', tools: [{ name: 'v', parameters: { type: 'object' } }] } }],
+    ["Mistral's word for required", { tools: [tool], tool_choice: 'any' }, { calls: { demanded: true, tools: [{ name: 'w', parameters: { type: 'object' } }] } }],
+    ['one that must be called', { tools: [tool, { type: 'function', function: { name: 'v' } }], tool_choice: { type: 'function', function: { name: 'v' } } }, { calls: { demanded: true, tools: [{ name: 'v', parameters: { type: 'object' } }] } }],
     ['some that may be called', { tools: [tool, { type: 'function', function: { name: 'v' } }], tool_choice: { type: 'allowed_tools', allowed_tools: { mode: 'auto', tools: [{ type: 'function', function: { name: 'w' } }] } } }, { prompt: { tools: [tool] } }],
     ['a tool without type, parameters null', { tools: [{ function: { name: 'w', description: null, parameters: null, strict: null } }] }, { prompt: { tools: [{ type: 'function', function: { name: 'w' } }] } }],
     ['a tool of an MCP server', { tools: [{ type: 'function', function: { name: 'files.read:v2' }, cache_control: { type: 'ephemeral' } }] }, { prompt: { tools: [{ type: 'function', function: { name: 'files.read:v2' } }] } }],

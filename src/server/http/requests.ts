@@ -1,6 +1,6 @@
 /** What clients ask for, as the engine is asked. */
 import type { ChatMessage } from '../../text/index.js';
-import type { Format, GenerateRequest, Owner, Prompt, ServedModelInfo } from '../engine/protocol.js';
+import type { Calls, Format, GenerateRequest, Owner, Prompt, ServedModelInfo } from '../engine/protocol.js';
 import { ApiError } from './api-error.js';
 import type { Message, ToolCall } from './messages.js';
 import type { ChatRequest, CompletionRequest } from './schemas.js';
@@ -55,7 +55,8 @@ export function chatRequest(body: ChatRequest, info: ServedModelInfo, owner: Own
     });
   }
   const tools = toolsOf(body, info);
-  const format = formatOf(body, tools);
+  const format = formatOf(body);
+  const calls = callsOf(body, tools);
   const variables = templateVariables(body);
   return {
     ...common(body, info, owner),
@@ -70,6 +71,7 @@ export function chatRequest(body: ChatRequest, info: ServedModelInfo, owner: Own
       // Some name the number of alternatives here, as in /v1/completions.
       logprobs: logprobs ? (body.top_logprobs ?? Number(logprobs === true ? 0 : logprobs)) : undefined,
       format,
+      calls,
     }),
   };
 }
@@ -223,7 +225,7 @@ function toolsOf({ tools, tool_choice: choice }: ChatRequest, info: ServedModelI
     throw new ApiError(
       400,
       'tools_not_supported',
-      `${info.id} has no chat template that tells it of tools in a form that is understood here: leave 'tools' out`,
+      `${info.id} has no chat template that tells it of tools: leave 'tools' out`,
       { param: 'tools' },
     );
   }
@@ -240,21 +242,17 @@ function toolsOf({ tools, tool_choice: choice }: ChatRequest, info: ServedModelI
   return tools;
 }
 
-function formatOf(body: ChatRequest, tools: ChatRequest['tools']): Format | undefined {
-  const { response_format: format, tool_choice: choice } = body;
-  if (tools && choice?.mode === 'required') {
-    return {
-      kind: 'call',
-      tools: tools
-        .map(({ function: { name, parameters } }) => ({ name, parameters: parameters ?? { type: 'object' } }))
-        .filter(({ name }) => choice.names?.includes(name) ?? true),
-    };
-  }
+function formatOf({ response_format: format }: ChatRequest): Format | undefined {
   if (!format || format.type === 'text') return undefined;
-  if (tools) {
-    throw new ApiError(400, 'invalid_value', "'response_format' and 'tools' exclude each other: choose one", {
-      param: 'response_format',
-    });
-  }
   return format.schema ? { kind: 'schema', schema: format.schema } : { kind: 'json' };
+}
+
+/** Which tools may be called, and whether one must be. */
+function callsOf({ tool_choice: choice }: ChatRequest, tools: ChatRequest['tools']): Calls | undefined {
+  if (!tools) return undefined;
+  const demanded = choice?.mode === 'required';
+  const callable = tools
+    .map(({ function: { name, parameters } }) => ({ name, parameters: parameters ?? { type: 'object' } }))
+    .filter(({ name }) => !demanded || (choice.names?.includes(name) ?? true));
+  return { tools: callable, demanded };
 }

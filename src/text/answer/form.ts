@@ -153,6 +153,21 @@ export const KNOWN_CALLS: readonly (readonly [evidence: string, form: CallForm])
   ],
 ];
 
+/** Whole marks in a text: `<tool_call>`, `</tool_call>`, `<|python_tag|>`, `[TOOL_CALLS]`. */
+export function tagsOf(text: string): string[] {
+  return text.match(/<[^<>\s"=]+>|\[\/?[A-Z][A-Z_]+\]|◁[^▷\s]+▷/g) ?? [];
+}
+
+/** All marks that an answer in this form may have. */
+export function marksIn({ calls, thoughts }: AnswerForm): string[] {
+  const spelled = calls ? [calls.first, calls.between, calls.next ?? '', calls.last] : [];
+  return [
+    ...thoughts.flatMap(({ open, close }) => [open, close]),
+    ...(calls ? [...calls.opens, ...(calls.marks ?? []), ...calls.closes] : []),
+    ...spelled.flatMap(tagsOf),
+  ];
+}
+
 /** The text of a form's mark as reading looks for it: white space around it is not heeded. */
 export function trimmed(mark: string): string {
   return mark.trim();

@@ -14,6 +14,7 @@ import {
   KNOWN_THOUGHTS,
   THINK,
   type ThoughtForm,
+  tagsOf,
 } from './form.js';
 
 const ONE = 'heddle_probe_one';
@@ -39,13 +40,19 @@ const TOOLS = [ONE, TWO].map((name) => ({
   },
 }));
 
+/** The same without arguments: some templates want more of an argument than it has. */
+const BARE_TOOLS = TOOLS.map(({ type, function: { name, description } }) => ({
+  type,
+  function: { name, description, parameters: { type: 'object', properties: {} } },
+}));
+
 /** Names of tokens in the vocabulary: marks that a template does not write may be among them. */
 type HasToken = (name: string) => boolean;
 
 /** Renders a conversation; undefined where the template refuses it. */
 type Render = (
   messages: readonly ChatMessage[],
-  options?: { prompt?: boolean; tools?: boolean },
+  options?: { prompt?: boolean; tools?: readonly unknown[] },
 ) => Promise<string | undefined>;
 
 /** How the model of a template answers. Throws `TokenizerError` for a template that cannot be rendered within its limits. */
@@ -53,9 +60,9 @@ export async function learnAnswerForm(
   template: ChatTemplate,
   hasToken: HasToken = () => false,
 ): Promise<AnswerForm> {
-  const render: Render = async (messages, { prompt = false, tools = false } = {}) => {
+  const render: Render = async (messages, { prompt = false, tools } = {}) => {
     try {
-      return await template.render(messages, { addGenerationPrompt: prompt, ...(tools && { tools: TOOLS }) });
+      return await template.render(messages, { addGenerationPrompt: prompt, ...(tools && { tools }) });
     } catch (error) {
       if (error instanceof TokenizerError) return undefined;
       throw error;
@@ -65,7 +72,8 @@ export async function learnAnswerForm(
   const known = KNOWN_THOUGHTS.filter(({ open }) => template.mentions(open) || hasToken(open));
   const thoughts = [...(shown ? [shown] : []), ...known, THINK];
   const distinct = thoughts.filter(({ open }, i) => thoughts.findIndex((each) => each.open === open) === i);
-  const prompt = await render([USER], { tools: true });
+  const ask = (tools: readonly unknown[]) => render([USER], { prompt: true, tools });
+  const prompt = (await ask(TOOLS)) ?? (await ask(BARE_TOOLS));
   const told = prompt?.includes(ONE) ?? false;
   const { calls, argumentsAsText, shortIds } = await learnCalls(render, distinct);
   const spokenOf = KNOWN_CALLS.find(
@@ -120,12 +128,12 @@ interface LearnedCalls {
 
 /** Tries what templates differ in, the most common first: several calls or one, arguments as an object or as text, long ids or short. */
 async function learnCalls(render: Render, thoughts: readonly ThoughtForm[]): Promise<LearnedCalls> {
-  const plain = (await render([USER, { role: 'assistant', content: 'zeta' }], { tools: true })) ?? '';
+  const plain = (await render([USER, { role: 'assistant', content: 'zeta' }], { tools: TOOLS })) ?? '';
   for (const shortIds of [false, true]) {
     for (const argumentsAsText of [false, true]) {
       for (const names of [[ONE, TWO], [ONE]]) {
         const tool_calls = names.map((name) => probe(name, { shortIds, argumentsAsText }));
-        const text = await render([USER, { role: 'assistant', content: '', tool_calls }], { tools: true });
+        const text = await render([USER, { role: 'assistant', content: '', tool_calls }], { tools: TOOLS });
         const calls = text === undefined ? undefined : callFormOf(text, plain, names.length, thoughts);
         if (calls) return { calls, argumentsAsText, shortIds };
       }
@@ -260,9 +268,4 @@ function withoutThoughts(text: string, thoughts: readonly ThoughtForm[]): string
   const rest = text.trimStart();
   const mark = thoughts.flatMap(({ open, close }) => [open, close]).find((each) => rest.startsWith(each));
   return mark === undefined ? rest : withoutThoughts(rest.slice(mark.length), thoughts);
-}
-
-/** Whole marks in a text: `<tool_call>`, `</tool_call>`, `<|python_tag|>`, `[TOOL_CALLS]`. */
-function tagsOf(text: string): string[] {
-  return text.match(/<[^<>\s"=]+>|\[\/?[A-Z][A-Z_]+\]|◁[^▷\s]+▷/g) ?? [];
 }

@@ -20,6 +20,31 @@ export function argumentTypes(tool: CallableTool | undefined, key: string): Read
   return typesOf(properties[key], root, 0);
 }
 
+export interface Argument {
+  readonly name: string;
+  /** A schema of its own: what it refers to goes with it. */
+  readonly schema: unknown;
+  readonly required: boolean;
+  readonly types: ReadonlySet<string> | undefined;
+}
+
+/** The arguments that a tool's schema names, in its order. */
+export function argumentsOf(tool: CallableTool): Argument[] {
+  const root = tool.parameters;
+  const given = isSchema(root) ? resolved(root, root) : undefined;
+  if (!isSchema(root) || !isSchema(given?.properties)) return [];
+  const required = Array.isArray(given.required) ? given.required : [];
+  const { $defs, definitions } = root;
+  return Object.entries(given.properties).map(([name, schema]) => ({
+    name,
+    schema: isSchema(schema)
+      ? { ...schema, ...($defs ? { $defs } : {}), ...(definitions ? { definitions } : {}) }
+      : schema,
+    required: required.includes(name),
+    types: typesOf(schema, root, 0),
+  }));
+}
+
 /** Circles of references end here. */
 const DEEPEST = 20;
 

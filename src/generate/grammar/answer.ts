@@ -1,0 +1,124 @@
+/** Grammars of whole answers: a thought if the model thinks, then what was asked for: a value in a format, calls of tools, or either. */
+import {
+  type Argument,
+  argumentsOf,
+  type CallableTool,
+  type CallForm,
+  type ElementForm,
+  ID_PLACE,
+  isStringAlone,
+  type ThoughtForm,
+} from '../../text/index.js';
+import { schemaNode } from './json-schema.js';
+import { bytesOf, choice, literal, type Node, reference, repeat, sequence } from './node.js';
+
+/** White space between a thought and what follows it. */
+const GAP = repeat(choice(literal('\n'), literal(' ')), 0, 4);
+
+/** One call of one of these tools, as the template writes calls. Throws `ConfigError` for a schema that cannot be promised. */
+export function callNode(tools: readonly CallableTool[], form: CallForm): Node {
+  return choice(
+    ...tools.map((tool) =>
+      sequence(
+        spelled(form.first),
+        literal(JSON.stringify(tool.name).slice(1, -1)),
+        spelled(form.between),
+        argumentsNode(tool, form),
+        spelled(form.last),
+      ),
+    ),
+  );
+}
+
+/** An answer after the thought that the prompt opened. */
+export function afterThought(answer: Node, { close }: ThoughtForm): Node {
+  return sequence(until(close), GAP, answer);
+}
+
+/** An answer with a thought before it, or without one. */
+export function maybeAfterThought(answer: Node, thought: ThoughtForm): Node {
+  return choice(answer, sequence(literal(thought.open), afterThought(answer, thought)));
+}
+
+const ID = repeat(bytesOf([0x30, 0x39], [0x41, 0x5a], [0x61, 0x7a]), ID_PLACE.length, ID_PLACE.length);
+
+/** Text that a template writes around calls, with an id where one stands in it. */
+function spelled(text: string): Node {
+  return sequence(
+    ...text.split(ID_PLACE).flatMap((part, i) => (i === 0 ? [literal(part)] : [ID, literal(part)])),
+  );
+}
+
+function argumentsNode(tool: CallableTool, form: CallForm): Node {
+  const { elements } = form;
+  if (form.style === 'elements' && elements) {
+    const parts = argumentsOf(tool).map((argument) => {
+      const node = elementNode(argument, elements);
+      return argument.required ? node : repeat(node, 0, 1);
+    });
+    return sequence(literal(''), ...parts);
+  }
+  if (form.style === 'python') {
+    return listed(
+      argumentsOf(tool).map(({ name, schema, required }) => ({
+        node: sequence(literal(`${name}=`), schemaNode(schema)),
+        required,
+      })),
+    );
+  }
+  return schemaNode(tool.parameters ?? { type: 'object', properties: {} });
+}
+
+/** A string stands in an element as it is, so that of its schema only an enumeration can be held to; everything else is JSON. */
+function elementNode({ name, schema, types }: Argument, { key, keyEnd, valueEnd }: ElementForm): Node {
+  const begin = literal(`${key}${name}${keyEnd}`);
+  const { enum: listing, const: only } = schema as { enum?: unknown; const?: unknown };
+  const values = Array.isArray(listing) ? listing : only === undefined ? [] : [only];
+  if (values.length > 0 && values.every((value) => typeof value === 'string')) {
+    return sequence(begin, choice(...values.map((value) => literal(value))), literal(valueEnd));
+  }
+  if (isStringAlone(types) || types === undefined) return sequence(begin, until(valueEnd));
+  return sequence(begin, schemaNode(schema), literal(valueEnd));
+}
+
+/** Parts in their order with a comma between two, without some that need not be there. */
+function listed(parts: readonly { node: Node; required: boolean }[]): Node {
+  let first = literal('');
+  let more = literal('');
+  for (const { node, required } of [...parts].reverse()) {
+    const begun = sequence(node, more);
+    const gone = sequence(literal(', '), node, more);
+    first = required ? begun : choice(begun, first);
+    more = required ? gone : choice(gone, more);
+  }
+  return first;
+}
+
+/** Any text up to the first place where a mark stands, and the mark. A state for each number of its bytes that were met (Knuth, Morris and Pratt, 1977). */
+function until(mark: string): Node {
+  const bytes = Array.from(new TextEncoder().encode(mark));
+  const met = (count: number, byte: number): number => {
+    const seen = [...bytes.slice(0, count), byte];
+    for (let length = seen.length; length > 0; length--) {
+      if (seen.slice(seen.length - length).every((each, i) => each === bytes[i])) return length;
+    }
+    return 0;
+  };
+  const states: Node[] = bytes.map((_, count) =>
+    reference(() => {
+      const targets = new Map<number, [number, number][]>();
+      for (let byte = 0; byte < 256; byte++) {
+        // Of control characters texts have tabs and line ends alone.
+        if (byte < 0x20 && ![0x09, 0x0a, 0x0d].includes(byte) && byte !== bytes[count]) continue;
+        const target = met(count, byte);
+        targets.set(target, [...(targets.get(target) ?? []), [byte, byte]]);
+      }
+      return choice(
+        ...[...targets].map(([target, ranges]) =>
+          target === bytes.length ? bytesOf(...ranges) : sequence(bytesOf(...ranges), states[target]!),
+        ),
+      );
+    }),
+  );
+  return states[0]!;
+}
