@@ -57,7 +57,7 @@ describe('one line says what is wrong:', () => {
     for (const command of ['info', 'chat', 'generate']) {
       await expectRefusal(
         [command, at('nowhere')],
-        /nowhere is not a model: there is no such folder.*heddle pull/,
+        /nowhere is not a model: there is no such folder.*main\.js pull/,
       );
       await expectRefusal([command, at('file')], /file is a file, not a model: name the folder/);
     }

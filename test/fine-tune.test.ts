@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { build, heddle, type Outcome } from './testing/heddle.js';
+import { build, HEDDLE, heddle, type Outcome } from './testing/heddle.js';
 
 const OLD = 'The heddle lifts the chosen threads, and the weft goes under them. ';
 const NEW = 'Zebras juggle quartz, and nobody asks why they do; every vexed wizard jumps. ';
@@ -67,7 +67,7 @@ test('adapters: trained, evaluated, generated with, resumed and merged', async (
   expect(stderr).toMatch(/adapters +[\d.]+k? parameters of rank 8, which alone are trained/);
   const adapter = join(at('lora'), 'checkpoint');
   expect(stderr).toContain(`adapter in ${adapter}`);
-  expect(stderr).toContain(`next:  heddle generate ${base} --adapter ${at('lora')} --prompt`);
+  expect(stderr).toContain(`next:  ${HEDDLE} generate ${base} --adapter ${at('lora')} --prompt`);
   expect(readFileSync(join(base, 'model.safetensors')).equals(before)).toBe(true);
   expect(JSON.parse(readFileSync(join(adapter, 'adapter_config.json'), 'utf8'))).toMatchObject({
     peft_type: 'LORA',

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { HubServer, refuse } from '../src/hub/testing/hub-server.js';
 import { namesIn, partPath, stopAfter } from '../src/hub/testing/pulling.js';
-import { build, heddle, type Outcome } from './testing/heddle.js';
+import { build, HEDDLE, heddle, type Outcome } from './testing/heddle.js';
 
 const TOKEN = 'hf_secretsecretsecret';
 
@@ -69,8 +69,8 @@ test('downloads a model, says how much, and what to do next; a second time there
   expect(first.stderr.trimEnd().split('\n')).toEqual([
     `weavers/loom-1b (main): 5 files, 305 kB, into ${folder}`,
     `done: 5 files, 305 kB in ${folder}, with the hub's checksums`,
-    `next:  heddle info ${folder}`,
-    `       heddle chat ${folder}`,
+    `next:  ${HEDDLE} info ${folder}`,
+    `       ${HEDDLE} chat ${folder}`,
   ]);
   expect(first.code).toBe(0);
   expectWhole();

@@ -72,7 +72,7 @@ describe('keys', () => {
   });
 
   test('without them, other addresses and other names than this machine are refused', async () => {
-    await expect(start('--host', '0.0.0.0')).rejects.toThrow(/heddle key/);
+    await expect(start('--host', '0.0.0.0')).rejects.toThrow(/main\.js key/);
     const { url } = await start();
     const { port } = new URL(url);
     const socket = connect(Number(port), '127.0.0.1');

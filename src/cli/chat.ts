@@ -54,12 +54,8 @@ interface Partner {
   dispose(): void;
 }
 
-export function addChatCommand(program: Command): void {
-  const command = program
-    .command('chat')
-    .description(
-      "talk with a model, turn by turn; its state is kept between turns, and its generation_config.json says how it samples where you don't",
-    )
+export function configure(command: Command): void {
+  command
     .argument('<model>', MODEL_HELP)
     .option('--system <text>', 'tell the model first how to answer')
     .addOption(stateOption());

@@ -16,13 +16,9 @@ const SHIPPED_RUNS = ['hybrid', 'transformer', 'ssm'].map((design) =>
 
 const CONTEXTS = [1024, 65_536];
 
-export function addCompareCommand(program: Command): void {
-  program
-    .command('compare')
-    .description(
-      'validation perplexity and memory of training runs side by side (default: the shipped model and its siblings)',
-    )
-    .argument('[runs...]', 'folders that `heddle train` wrote')
+export function configure(command: Command): void {
+  command
+    .argument('[runs...]', 'folders that the command train wrote')
     .action((folders: readonly string[]) => run(folders.length > 0 ? folders : SHIPPED_RUNS));
 }
 

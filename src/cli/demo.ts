@@ -4,6 +4,7 @@
  */
 import type { Command } from 'commander';
 import { decodeCost, prefillRate } from '../bench/cost.js';
+import { heddleCall, heddleCommand } from '../command-line.js';
 import { type Device, openDevice } from '../engine/index.js';
 import { LanguageModel, loadModel } from '../generate/index.js';
 import { hybridModel, parametersOf, preset, SHIPPED_MODEL } from '../models/index.js';
@@ -15,10 +16,8 @@ export const DEMO_PROMPT = 'The state of our Union is';
 const CONTEXTS = [1024, 8192, 65_536];
 const PREFILL_TOKENS = 1024;
 
-export function addDemoCommand(program: Command): void {
-  program
-    .command('demo')
-    .description('the shipped model continues a text and shows what that costs')
+export function configure(command: Command): void {
+  command
     .argument('[prompt...]', 'the text to continue', [DEMO_PROMPT])
     .option('--seed <n>', 'the same seed writes the same text', wholeNumber, 3)
     .option('--max-tokens <n>', 'write at most this many tokens', wholeNumber, 160)
@@ -52,14 +51,15 @@ export async function runDemo(prompt: string, seed: number, maxTokens: number): 
 
   await compare(hybrid, device);
   say('\nWhere to go next');
-  say('  npm start                                            the studio, where there is a terminal');
-  say('  npm run -s heddle -- demo "My fellow citizens"       your own words');
-  say('  npm run -s heddle -- chat assets/sotu-hybrid         turn by turn, the state kept between them');
-  say(
-    '  npm run -s heddle -- train my-text.txt --out my-run  a model of your own (a file, a folder, or: moby-dick)',
-  );
-  say('  npm run -s heddle -- compare                         the three siblings: perplexity and memory');
-  say('  npm run bench                                        how fast this machine trains and runs');
+  const next = [
+    [heddleCall('start'), 'the studio, where there is a terminal'],
+    [`${heddleCommand()} demo "My fellow citizens"`, 'your own words'],
+    [heddleCall('chat', SHIPPED_MODEL), 'turn by turn, the state kept between them'],
+    [heddleCall('train', 'my-text.txt', '--out', 'my-run'), 'a model of your own, of a file or a folder'],
+    [heddleCall('compare'), 'the three siblings: perplexity and memory'],
+  ] as const;
+  const width = Math.max(...next.map(([call]) => call.length));
+  for (const [call, what] of next) say(`  ${call.padEnd(width)}  ${what}`);
   await hybrid.dispose();
 }
 

@@ -8,10 +8,8 @@ import { formatCount } from './format.js';
 import { adapterFolder, adapterOption, MODEL_HELP } from './loading-options.js';
 import { number, wholeNumber } from './options.js';
 
-export function addEvaluateCommand(program: Command): void {
-  program
-    .command('evaluate')
-    .description('perplexity of a model on the documents of a corpus that training holds out')
+export function configure(command: Command): void {
+  command
     .argument('<model>', MODEL_HELP)
     .argument('<corpus>', 'a text file, a folder, or a shipped corpus (sotu, moby-dick)')
     .option(

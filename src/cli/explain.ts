@@ -23,10 +23,8 @@ interface ExplainFlags extends LoadingFlags {
 /** Matrices are the most of a page: more than this no browser likes to open. */
 const PAGE_BYTES = 400e6;
 
-export function addExplainCommand(program: Command): void {
-  const command = program
-    .command('explain')
-    .description('look inside a model while it reads a text and goes on with it')
+export function configure(command: Command): void {
+  command
     .argument('<model>', MODEL_HELP)
     .option('-t, --text <text>', 'the text to read (default: what comes in on standard input)')
     .option(

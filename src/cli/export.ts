@@ -4,6 +4,7 @@ import { isAbsolute, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { writeFolderAtomic } from '../checkpoint/index.js';
+import { heddleCall, quoted } from '../command-line.js';
 import { StorageError } from '../errors.js';
 import { DTYPES } from '../graph/index.js';
 import {
@@ -23,12 +24,8 @@ import { leavingNothing } from './interrupt.js';
 import { MODEL_HELP } from './loading-options.js';
 import { choice } from './options.js';
 
-export function addExportCommand(program: Command): void {
-  program
-    .command('export')
-    .description(
-      "write a model and its tokenizer into a folder of its own, for Heddle, for transformers and what reads its checkpoints, or for onnxruntime alone; without the optimizer's state",
-    )
+export function configure(command: Command): void {
+  command
     .argument('<model>', MODEL_HELP)
     .argument('<out>', 'where to')
     .option(
@@ -84,11 +81,11 @@ async function run(
 function usage({ format }: ExportPlan, out: string): string {
   switch (format) {
     case 'heddle':
-      return `use it: heddle chat ${out}`;
+      return `next:  ${heddleCall('chat', out)}`;
     case 'hf':
-      return `use it: AutoModelForCausalLM.from_pretrained("${out}") in transformers, or vllm serve ${out}`;
+      return `use it: AutoModelForCausalLM.from_pretrained(${JSON.stringify(out)}) in transformers, or vllm serve ${quoted(out)}`;
     case 'onnx':
-      return `use it: node ${EXAMPLE} ${out} <how many tokens> <id> <id> ... (30 lines to start from)`;
+      return `use it: node ${quoted(EXAMPLE)} ${quoted(out)} <how many tokens> <id> <id> ... (30 lines to start from; they need the package onnxruntime-node)`;
   }
 }
 

@@ -19,12 +19,8 @@ interface GenerateFlags extends GenerationFlags {
   state?: string;
 }
 
-export function addGenerateCommand(program: Command): void {
-  const command = program
-    .command('generate')
-    .description(
-      "continue a text with a trained model; its generation_config.json says how it samples where you don't",
-    )
+export function configure(command: Command): void {
+  command
     .argument('<model>', MODEL_HELP)
     .option('-p, --prompt <text>', 'the text to continue (default: what comes in on standard input)')
     .addOption(stateOption());

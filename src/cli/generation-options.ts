@@ -48,7 +48,10 @@ export function addGenerationOptions(command: Command): Command {
 
 /** For a state that `heddle read` kept. */
 export function stateOption(): Option {
-  return new Option('--state <file>', "go on from a state that 'heddle read' kept, in the place of its text");
+  return new Option(
+    '--state <file>',
+    'continue from a state that the command read saved, in the place of its text',
+  );
 }
 
 /** What the person gave, else what the model recommends, else the defaults. With the seed that is used. */

@@ -14,12 +14,8 @@ import { stateBytes } from '../nn/index.js';
 import { formatBytes, formatCount, table } from './format.js';
 import { MODEL_HELP } from './loading-options.js';
 
-export function addInfoCommand(program: Command): void {
-  program
-    .command('info')
-    .description("a model's layers, size, and the memory that it takes; its weights are not loaded")
-    .argument('<model>', MODEL_HELP)
-    .action(run);
+export function configure(command: Command): void {
+  command.argument('<model>', MODEL_HELP).action(run);
 }
 
 const LENGTHS = [1_000, 32_000, 128_000, 1_000_000];

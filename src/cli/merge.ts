@@ -15,10 +15,8 @@ import {
 } from '../models/index.js';
 import { leavingNothing } from './interrupt.js';
 
-export function addMergeCommand(program: Command): void {
-  program
-    .command('merge')
-    .description('write a model with an adapter (LoRA) merged into its weights into a folder of its own')
+export function configure(command: Command): void {
+  command
     .argument('<model>', 'the model that the adapter was trained on: its folder, or as for other commands')
     .argument('<adapter>', "the adapter's folder, or that of the training run")
     .argument('<out>', 'where to')

@@ -1,6 +1,7 @@
 /** `heddle pull`: from a repository on a model hub to a model in a folder. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { heddleCall } from '../command-line.js';
 import { hubFromEnvironment, type PullEvent, pull } from '../hub/index.js';
 import { formatBytes, formatDuration } from './format.js';
 
@@ -9,12 +10,8 @@ interface PullOptions {
   revision: string;
 }
 
-export function addPullCommand(program: Command): void {
-  program
-    .command('pull')
-    .description(
-      'download a model from the Hugging Face hub, or from the one that HF_ENDPOINT names; HF_TOKEN opens gated and private ones',
-    )
+export function configure(command: Command): void {
+  command
     .argument('<owner/name>', "the model, as the hub's page names it")
     .option('-o, --out <folder>', 'where the model goes (default: models/<owner>/<name>)')
     .option('--revision <name>', 'a branch, a tag or a commit', 'main')
@@ -51,9 +48,8 @@ async function run(repo: string, options: PullOptions): Promise<void> {
     } else {
       say(`done: ${files} files, ${formatBytes(bytes)} in ${folder}, with the hub's checksums`);
     }
-    const name = /^[\w@%+=:,./-]+$/.test(folder) ? folder : `'${folder.replaceAll("'", "'\\''")}'`;
-    say(`next:  heddle info ${name}`);
-    say(`       heddle chat ${name}`);
+    say(`next:  ${heddleCall('info', folder)}`);
+    say(`       ${heddleCall('chat', folder)}`);
   } catch (error) {
     progress.end();
     if (!interrupt.signal.aborted) throw error;

@@ -30,12 +30,8 @@ interface QuantizeFlags {
   out?: string;
 }
 
-export function addQuantizeCommand(program: Command): void {
-  program
-    .command('quantize')
-    .description(
-      'write a model with its matrices in blocks of 4 or 8 bits: smaller, and faster to write with',
-    )
+export function configure(command: Command): void {
+  command
     .argument('<model>', MODEL_HELP)
     .option(
       '--bits <n>',

@@ -7,6 +7,7 @@ import { access, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import { inWords } from '../checkpoint/index.js';
+import { heddleCall } from '../command-line.js';
 import { StorageError } from '../errors.js';
 import { type LanguageModel, loadModel, PREFILL_CHUNK, type Session } from '../generate/index.js';
 import { type CorpusDocument, loadCorpus } from '../text/index.js';
@@ -25,10 +26,8 @@ interface ReadFlags extends LoadingFlags {
   save: string;
 }
 
-export function addReadCommand(program: Command): void {
-  const command = program
-    .command('read')
-    .description('read texts once and keep the state, for generate and chat to go on from with --state')
+export function configure(command: Command): void {
+  command
     .argument('<model>', MODEL_HELP)
     .argument(
       '<files...>',
@@ -59,7 +58,7 @@ async function run(folder: string, files: readonly string[], flags: ReadFlags): 
   say(
     `read ${read.toLocaleString('en')} tokens of ${name} in ${formatDuration(seconds)} (${formatRate(read / seconds)}), state ${formatBytes(size)} in ${flags.save}${beyondTraining(model, read)}`,
   );
-  say(`next:  heddle chat ${folder} --state ${flags.save}`);
+  say(`next:  ${heddleCall('chat', folder, '--state', flags.save)}`);
   session.dispose();
   await model.dispose();
 }

@@ -1,9 +1,9 @@
-/** `heddle serve` and `heddle key`: models over HTTP. */
+/** `heddle serve`: models over HTTP. */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { namedModel } from '../models/index.js';
-import { addKey, type RunningServer, startServer } from '../server/index.js';
+import { type RunningServer, startServer } from '../server/index.js';
 import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
 import { wholeNumber } from './options.js';
 
@@ -30,10 +30,8 @@ interface ServeFlags extends LoadingFlags {
 const KEY_LIMITS = { concurrency: 64, perMinute: 6000 };
 const NO_LIMITS = { concurrency: Number.POSITIVE_INFINITY, perMinute: Number.POSITIVE_INFINITY };
 
-export function addServeCommand(program: Command): void {
-  const command = program
-    .command('serve')
-    .description('serve models over HTTP, as OpenAI does, and keep their states')
+export function configure(command: Command): void {
+  command
     .argument(
       '<models...>',
       "models' folders, or those of training runs; requests name them by the last part, or as in name=folder",
@@ -42,7 +40,7 @@ export function addServeCommand(program: Command): void {
     .option('--port <n>', 'port to listen on; 0 for any that is free', wholeNumber, 8080)
     .option(
       '--keys <file>',
-      "API keys, as 'heddle key' makes them; without it the server is for this machine alone",
+      'API keys, as the command key makes them; without it the server is for this machine alone',
     )
     .option(
       '--data <folder>',
@@ -83,15 +81,6 @@ export function addServeCommand(program: Command): void {
     .option('--log-texts', 'log prompts and answers too')
     .addOption(deviceOption());
   addLoadingOptions(command).action(run);
-
-  program
-    .command('key')
-    .description('make an API key; the file gets its hash, and the key is shown only now')
-    .argument('<file>', 'the file of keys, made if need be')
-    .argument('<name>', 'whose key it is: states belong to that name')
-    .action(async (file: string, name: string) => {
-      process.stdout.write(`${await addKey(file, name)}\n`);
-    });
 }
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };

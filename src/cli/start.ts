@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
+import { heddleCommand } from '../command-line.js';
 import { ConfigError } from '../errors.js';
 import { namedModel, SHIPPED_MODEL } from '../models/index.js';
 import { type RunningServer, startServer } from '../server/index.js';
@@ -29,12 +30,8 @@ interface StartFlags {
   maxTokens: number;
 }
 
-export function addStartCommand(program: Command): void {
-  program
-    .command('start')
-    .description(
-      'serve the shipped model and open the studio; ends at once, after what demo shows, where there is no terminal',
-    )
+export function configure(command: Command): void {
+  command
     .argument('[prompt...]', 'the text that the model goes on from meanwhile', [DEMO_PROMPT])
     .option('--port <n>', `port to listen on (default: ${PORT}, or any other that is free)`, wholeNumber)
     .option('--no-open', 'leave the browser alone')
@@ -62,8 +59,10 @@ async function run(prompt: string, flags: StartFlags): Promise<void> {
   await goOn(server.url, prompt, flags, leaving.signal).catch((error: unknown) => {
     if (!leaving.signal.aborted) throw error;
   });
-  say('\nCtrl-C ends the server. Elsewhere: heddle serve <model...> serves any checkpoint, heddle demo');
-  say('measures what a sequence costs here, heddle train trains a model that the studio follows.');
+  say('\nCtrl-C ends the server. In another terminal:\n');
+  say(`  ${heddleCommand()} serve <model...>   serves other models`);
+  say(`  ${heddleCommand()} demo               measures what a sequence costs on this machine`);
+  say(`  ${heddleCommand()} train <text>       trains a model, which the studio follows`);
   await ended;
 }
 

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { heddleCall } from '../command-line.js';
 import { type Device, type DeviceName, openDevice } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { LanguageModel } from '../generate/index.js';
@@ -71,13 +72,9 @@ interface TrainOptions {
   resume: boolean;
 }
 
-export function addTrainCommand(program: Command): void {
+export function configure(command: Command): void {
   const d = TRAINING_DEFAULTS;
-  program
-    .command('train')
-    .description(
-      'train a model, or another one further, on a text file, a folder of .txt and .md files, or a shipped corpus (sotu, moby-dick)',
-    )
+  command
     .argument('<corpus>', 'the text to learn from')
     .requiredOption('-o, --out <folder>', 'where the run goes: <folder>/checkpoint is the model')
     .addOption(
@@ -197,7 +194,8 @@ async function run(source: string, options: TrainOptions): Promise<void> {
   }
   const trained = lora ? 'adapter' : 'model';
   say(`done: validation perplexity ${result.perplexity?.toFixed(2)}, ${trained} in ${checkpoint}`);
-  say(`next:  heddle generate ${lora ? `${named} --adapter ${options.out}` : options.out} --prompt "..."`);
+  const made = lora ? [named!, '--adapter', options.out] : [options.out];
+  say(`next:  ${heddleCall('generate', ...made)} --prompt "..."`);
 }
 
 /** Tokens of the held-out text that a sample goes on from, and tokens that it has. */

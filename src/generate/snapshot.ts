@@ -14,6 +14,7 @@ import {
   type TypedTensor,
   writeSafetensors,
 } from '../checkpoint/index.js';
+import { heddleCommand } from '../command-line.js';
 import type { HostTensor } from '../engine/index.js';
 import type { MemorySnapshot } from '../engine/loop/index.js';
 import { CheckpointError, SnapshotError } from '../errors.js';
@@ -152,7 +153,7 @@ async function read(path: string, file: SafetensorsFile, model: LanguageModel): 
   const { checksum, ...metadata } = file.metadata;
   if (metadata.format !== FORMAT) {
     throw new SnapshotError(
-      `${path} is no saved state: 'heddle read' and a session's snapshot write such files`,
+      `${path} is no saved state: '${heddleCommand()} read' and a session's snapshot write such files`,
     );
   }
   if (metadata.version !== String(VERSION)) {

@@ -12,6 +12,7 @@ import {
   writeFileAtomic,
   writeSafetensors,
 } from '../checkpoint/index.js';
+import { heddleCommand } from '../command-line.js';
 import type { HostTensor, QuantizedTensor, StoredPart, Weight } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
 import { DTYPES } from '../graph/index.js';
@@ -67,7 +68,7 @@ export async function readModel(folder: string): Promise<Model> {
 async function otherThanModel(folder: string): Promise<string> {
   const there = await stat(folder).catch(() => undefined);
   if (there === undefined) {
-    return `not a model: there is no such folder. Name a model's folder, that of a training run, or ${SHIPPED_MODEL}, which comes with Heddle; 'heddle pull <owner/name>' downloads others.`;
+    return `not a model: there is no such folder. Name a model's folder, that of a training run, or ${SHIPPED_MODEL}, which comes with Heddle; '${heddleCommand()} pull <owner/name>' downloads others.`;
   }
   if (!there.isDirectory()) return "a file, not a model: name the folder that holds the model's files";
   const names = await readdir(folder).catch((): string[] => []);

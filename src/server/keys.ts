@@ -6,6 +6,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { writeFileAtomic } from '../checkpoint/index.js';
+import { heddleCall } from '../command-line.js';
 import { ConfigError } from '../errors.js';
 
 const PREFIX = 'heddle-';
@@ -27,7 +28,7 @@ export class ApiKeys {
   static async load(path: string): Promise<ApiKeys> {
     const { keys } = (await readKeys(path)) ?? { keys: [] };
     if (keys.length === 0) {
-      throw new ConfigError(`${path} has no keys: 'heddle key ${path} NAME' makes one`);
+      throw new ConfigError(`${path} has no keys: ${heddleCall('key', path, 'NAME')} makes one`);
     }
     return new ApiKeys(keys);
   }

@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
+import { heddleCommand } from '../command-line.js';
 import { ConfigError } from '../errors.js';
 import { createApp } from './app.js';
 import { drains } from './drain.js';
@@ -59,7 +60,7 @@ export async function startServer(
   const keys = options.keys === undefined ? undefined : await ApiKeys.load(options.keys);
   if (!keys && !LOOPBACK.has(options.host)) {
     throw new ConfigError(
-      `without API keys the server listens on 127.0.0.1 alone, not on ${options.host}: make keys with 'heddle key FILE NAME' and give the file`,
+      `without API keys the server listens on 127.0.0.1 alone, not on ${options.host}: make keys with '${heddleCommand()} key FILE NAME' and give the file with --keys`,
     );
   }
   const engine = await startEngine(engineOptions);

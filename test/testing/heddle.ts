@@ -43,6 +43,9 @@ function isFirst(folder: string): boolean {
   }
 }
 
+/** How hints name the command where a test runs it: the folder it runs in is ours, unless a test names another. */
+export const HEDDLE = 'node dist/cli/main.js';
+
 export interface Outcome {
   /** The exit code; null where a signal ended the process. */
   code: number | null;

@@ -2,6 +2,7 @@
  * What reads and writes. It lives in a thread of its own (worker.ts), since the runtime computes on the thread that calls it, and
  * answers the calls of the server's (protocol.ts).
  */
+import { quoted } from '../../command-line.js';
 import { ConfigError, TokenizerError } from '../../errors.js';
 import { Constraint } from '../../generate/grammar/index.js';
 import { type LoadOptions, merged, type Session, type StopReason } from '../../generate/index.js';
@@ -74,7 +75,7 @@ export class Engine implements Handlers<EngineCalls> {
     for (const { name: id, folder } of models) {
       if (served.has(id)) {
         throw new ConfigError(
-          `two models are named ${id}: requests could not tell them apart. Name one as in other=${folder}`,
+          `two models are named ${id}: requests could not tell them apart. Name one as in ${quoted(`other=${folder}`)}`,
         );
       }
       served.set(id, await ServedModel.open(folder, { id, load, cacheBytes, cacheFolder, context }));

@@ -1,0 +1,65 @@
+/** The `heddle` command itself: its help, its version, and what it says to a wrong call. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { beforeAll, expect, test } from 'vitest';
+import { build, heddle } from './testing/heddle.js';
+
+beforeAll(build);
+
+const source = readFileSync(new URL('../src/cli/program.ts', import.meta.url), 'utf8');
+const COMMANDS = [...source.matchAll(/^ {4}name: '(\w+)'/gm)].map(([, name]) => name!);
+
+test.each([[], ['--help'], ['-h'], ['help'], ['help', 'help']])(
+  'heddle %s lists the commands',
+  async (...args) => {
+    const { code, stdout, stderr } = await heddle(args);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^Usage: node dist\/cli\/main\.js \[options\] \[command\]/);
+    for (const name of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${name} `, 'm'));
+  },
+);
+
+test('every command has a module that configures it', () => {
+  const loaded = [...source.matchAll(/import\('\.\/(\w+)\.js'\)/g)].map(([, name]) => name!);
+  expect(loaded).toEqual(COMMANDS);
+  const modules = readdirSync(new URL('../src/cli', import.meta.url)).filter((name) =>
+    readFileSync(new URL(`../src/cli/${name}`, import.meta.url), 'utf8').includes(
+      'export function configure(',
+    ),
+  );
+  expect(modules.sort()).toEqual(COMMANDS.map((name) => `${name}.ts`).sort());
+});
+
+test.each(COMMANDS)('help %s and %s --help tell its arguments and options', async (name) => {
+  const [help, option] = await Promise.all([heddle(['help', name]), heddle([name, '--help'])]);
+  expect({ code: help.code, stderr: help.stderr }).toEqual({ code: 0, stderr: '' });
+  expect(option).toEqual(help);
+  expect(help.stdout).toMatch(new RegExp(`^Usage: node dist/cli/main\\.js ${name} `));
+  expect(help.stdout).toMatch(/Arguments:/);
+});
+
+test('the version, without loading what it does not need', async () => {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  expect(await heddle(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
+  const imports = [...source.matchAll(/^import .* from '(.*)';$/gm)].map(([, from]) => from);
+  expect(imports).toEqual([
+    'node:module',
+    'commander',
+    '../checkpoint/wording.js',
+    '../command-line.js',
+    '../errors.js',
+  ]);
+});
+
+test('a wrong call is told in the same voice as everything else', async () => {
+  const unknown = await heddle(['chta']);
+  expect(unknown.code).toBe(1);
+  expect(unknown.stderr).toBe("heddle: unknown command 'chta'\n(Did you mean chat?)\n");
+  const option = await heddle(['chat', 'sotu-hybrid', '--sed', '3']);
+  expect(option.code).toBe(1);
+  expect(option.stderr).toBe("heddle: unknown option '--sed'\n(Did you mean --seed?)\n");
+  const missing = await heddle(['quantize']);
+  expect(missing.code).toBe(1);
+  expect(missing.stderr).toBe("heddle: missing required argument 'model'\n");
+});
