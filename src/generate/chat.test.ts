@@ -179,6 +179,9 @@ describe('a conversation', () => {
       expect(chat.tokens).toEqual([...prompt, ...spelled.encode(answer)]);
       expect(result).toEqual({
         text: answer,
+        content: answer,
+        thought: '',
+        calls: [],
         reusedTokens: before,
         readTokens: prompt.length - before,
         writtenTokens: answer.length,
@@ -528,5 +531,55 @@ describe('a folder', () => {
       '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi!<|im_end|>\n<|im_start|>assistant\nHello.',
     );
     chat.template.close();
+  });
+});
+
+describe('thoughts and calls', () => {
+  const tools = [
+    {
+      type: 'function',
+      function: { name: 'add', parameters: { type: 'object', properties: { a: { type: 'number' } } } },
+    },
+  ];
+  const CALLING = `{%- for t in tools or [] %}{{- (t | tojson) + '\\n' }}{%- endfor %}
+{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' }}
+{%- if m.reasoning_content %}{{- '<think>\\n' + m.reasoning_content + '\\n</think>\\n' }}{%- endif %}{{- m.content }}
+{%- for c in m.tool_calls or [] %}{{- '<tool_call>\\n{"name": "' + c.function.name + '", "arguments": ' + c.function.arguments | tojson + '}\\n</tool_call>' }}{%- endfor %}
+{{- '<|im_end|>\\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}`;
+  const calling = new ChatTemplate({ sources: { default: CALLING }, origin: 'calling.jinja' });
+
+  test('come apart from the content, a call is answered, and the conversation has them as templates take them', async () => {
+    const chat = new ChatSession(speller, calling, { stopTokens: [END], tools });
+    const text =
+      'I add.\n</think>\n\nWell.\n<tool_call>\n{"name": "add", "arguments": {"a": 1.0}}\n</tool_call>';
+    const { content, thought, calls } = await turn(chat, 'Add!', text);
+    expect({ content, thought }).toEqual({ content: 'Well.', thought: 'I add.' });
+    expect(calls).toEqual([{ id: expect.any(String), name: 'add', arguments: '{"a": 1.0}' }]);
+    script.push(...spelled.encode('Done.\n</think>\n\n1'), END);
+    const parts = [];
+    for await (const piece of chat.tell([{ id: calls[0]!.id, content: '1' }])) parts.push(...piece.parts);
+    expect(parts.map(({ kind }) => kind)).toContain('thought');
+    expect(chat.turn!.content).toBe('1');
+    const { id, ...called } = calls[0]!;
+    expect(chat.messages).toEqual([
+      { role: 'user', content: 'Add!' },
+      {
+        role: 'assistant',
+        content: 'Well.',
+        reasoning_content: 'I add.',
+        tool_calls: [{ id, type: 'function', function: called }],
+      },
+      { role: 'tool', tool_call_id: id, name: 'add', content: '1' },
+      { role: 'assistant', content: '1', reasoning_content: 'Done.' },
+    ]);
+    expect(chat.turns).toBe(1);
+    await expect(heard(chat.tell([{ id, content: '1' }]))).rejects.toThrow(DataError);
+    await turn(chat, 'Again!', 'No.\n</think>\n\n2');
+    expect(chat.turns).toBe(2);
+    script.push(...spelled.encode('x</think>3'), END);
+    expect(await heard(chat.edit(1, 'Anew!'))).toBe('x</think>3');
+    expect(chat.messages.map(({ content }) => content)).toEqual(['Add!', 'Well.', '1', '1', 'Anew!', '3']);
+    chat.dispose();
   });
 });

@@ -10,7 +10,22 @@
  * earlier turn is said otherwise.
  */
 import { DataError } from '../errors.js';
-import { type ChatMessage, type ChatRenderOptions, ChatTemplate, endOfTurnIds } from '../text/index.js';
+import {
+  type AnswerForm,
+  type AnswerPart,
+  AnswerReader,
+  type ChatMessage,
+  type ChatRenderOptions,
+  ChatTemplate,
+  callableTool,
+  endOfTurnIds,
+  generationPromptOf,
+  type JoinedAnswer,
+  joinedParts,
+  learnAnswerForm,
+  messageOf,
+  openThought,
+} from '../text/index.js';
 import type { LanguageModel } from './language-model.js';
 import { PrefixCache } from './prefix-cache.js';
 import type { GeneratedPiece, GenerateOptions, Session, StopReason } from './session.js';
@@ -31,9 +46,21 @@ export interface ChatOptions extends Omit<ChatRenderOptions, 'addGenerationPromp
 
 const OWN_CACHE_BYTES = 512e6;
 
-/** What an answer took. */
-export interface ChatTurn {
-  /** The answer. */
+/** A piece of an answer: the text as the model wrote it, and what is certain with it about thoughts, content and calls of tools. */
+export interface ChatPiece extends GeneratedPiece {
+  readonly parts: readonly AnswerPart[];
+}
+
+/** What a tool gave. */
+export interface ToolResult {
+  /** The id of the call that it answers. */
+  readonly id: string;
+  readonly content: string;
+}
+
+/** An answer, and what it took. */
+export interface ChatTurn extends JoinedAnswer {
+  /** The answer as the model wrote it; `content`, `thought` and `calls` are what it says. */
   readonly text: string;
   /** Tokens of the prompt that the state had read before. */
   readonly reusedTokens: number;
@@ -56,6 +83,7 @@ export class ChatSession {
   readonly #cache: PrefixCache;
   readonly #after: Snapshot | undefined;
   #turn: ChatTurn | undefined;
+  #form: AnswerForm | undefined;
   #busy = false;
 
   constructor(
@@ -117,12 +145,29 @@ export class ChatSession {
    * the answer begins, the conversation is as if nothing had been said. Throws the signal's reason after an abort; Throws `TokenizerError` when the template is broken or refuses the conversation,
    * `ConfigError` for an option outside its range, `DataError` while the last answer is being written.
    */
-  say(text: string, options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
+  say(text: string, options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
     return this.#answer(() => [...this.#messages, { role: 'user', content: text }], options);
   }
 
+  /**
+   * Tells the model what the tools gave that it called in the last answer, and gives the answer to that, as `say` does. Throws `DataError`
+   * for a result of no call in the last answer.
+   */
+  tell(results: readonly ToolResult[], options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
+    return this.#answer(() => {
+      const calls = this.#messages.at(-1)?.role === 'assistant' ? (this.#turn?.calls ?? []) : [];
+      const told = results.map(({ id, content }) => {
+        const call = calls.find((each) => each.id === id);
+        if (!call)
+          throw new DataError(`the last answer has no call with the id ${id}: its calls are in turn.calls`);
+        return { role: 'tool', tool_call_id: id, name: call.name, content };
+      });
+      return [...this.#messages, ...told];
+    }, options);
+  }
+
   /** Gives another answer in the place of the last one, as `say` does. Throws `DataError` before there was one. */
-  regenerate(options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
+  regenerate(options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
     return this.#answer(() => {
       if (this.turns === 0) throw new DataError('there is no answer yet: say something first');
       return this.#messages.slice(0, -1);
@@ -133,44 +178,51 @@ export class ChatSession {
    * Says something else in an earlier turn, counted from 0, and gives the answer, as `say` does; what came after goes. Throws
    * `DataError` for a turn that there was not.
    */
-  edit(turn: number, text: string, options: GenerateOptions = {}): AsyncGenerator<GeneratedPiece, void> {
+  edit(turn: number, text: string, options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
     return this.#answer(() => {
       if (!(Number.isInteger(turn) && turn >= 0 && turn < this.turns)) {
         throw new DataError(`there is no turn ${turn}: the conversation has ${this.turns}, counted from 0`);
       }
-      const before = this.#messages.slice(0, this.#beginning.length + 2 * turn);
-      return [...before, { role: 'user', content: text }];
+      const said = [...this.#messages.keys()].filter((i) => this.#messages[i]!.role === 'user');
+      return [...this.#messages.slice(0, said[turn]), { role: 'user', content: text }];
     }, options);
   }
 
   /** How many turns the conversation has. */
   get turns(): number {
-    return (this.#messages.length - this.#beginning.length) / 2;
+    return this.#messages.filter(({ role }) => role === 'user').length;
   }
 
   /** The answer to a conversation, which then is this one. */
   async *#answer(
     prompt: () => readonly ChatMessage[],
     options: GenerateOptions,
-  ): AsyncGenerator<GeneratedPiece, void> {
+  ): AsyncGenerator<ChatPiece, void> {
     if (this.#busy) throw new DataError('the last answer is being written: wait until it is done');
     this.#busy = true;
     try {
       const messages = prompt();
-      const reusedTokens = await this.#read(messages, options.signal);
+      const { reusedTokens, reader } = await this.#read(messages, options.signal);
       const readTokens = this.tokens.length - reusedTokens;
       const stopTokens = [...this.#stopTokens, ...(options.stopTokens ?? [])];
       const pieces = this.#state.generate({ ...options, stopTokens });
       let answer = '';
+      const parts: AnswerPart[] = [];
+      const read = (piece: GeneratedPiece, said: readonly AnswerPart[]): ChatPiece => {
+        answer += piece.text;
+        parts.push(...said);
+        return { ...piece, parts: said };
+      };
       let writtenTokens = 0;
       let stoppedBy: ChatTurn['stoppedBy'] | 'failure' = 'interrupt';
       try {
         let next = await pieces.next();
         for (; !next.done; next = await pieces.next()) {
-          answer += next.value.text;
           if (next.value.id !== undefined) writtenTokens++;
-          yield next.value;
+          yield read(next.value, reader.push(next.value.text));
         }
+        const rest = reader.end();
+        if (rest.length > 0) yield read({ id: undefined, text: '' }, rest);
         stoppedBy = next.value;
       } catch (error) {
         const isAbort = options.signal?.aborted && error === options.signal.reason;
@@ -180,8 +232,10 @@ export class ChatSession {
         // The caller may have left at the yield; then the state still reads what it was given last.
         await pieces.return('length');
         if (stoppedBy !== 'failure') {
-          this.#messages = [...messages, { role: 'assistant', content: answer }];
-          this.#turn = { text: answer, reusedTokens, readTokens, writtenTokens, stoppedBy };
+          parts.push(...reader.end());
+          const said = joinedParts(parts);
+          this.#messages = [...messages, messageOf(said)];
+          this.#turn = { text: answer, ...said, reusedTokens, readTokens, writtenTokens, stoppedBy };
         }
       }
     } finally {
@@ -202,15 +256,20 @@ export class ChatSession {
     this.#mark?.dispose();
   }
 
-  /** Brings the state to the end of a prompt; returns how many of its tokens it had read before. */
-  async #read(messages: readonly ChatMessage[], signal: AbortSignal | undefined): Promise<number> {
+  /** Brings the state to the end of a prompt; returns how many of its tokens it had read before, and what reads the answer. */
+  async #read(
+    messages: readonly ChatMessage[],
+    signal: AbortSignal | undefined,
+  ): Promise<{ reusedTokens: number; reader: AnswerReader }> {
     const before = this.#after?.tokens ?? [];
-    const render = async (addGenerationPrompt: boolean): Promise<number[]> => {
-      const text = await this.template.render(messages, { ...this.#context, addGenerationPrompt });
-      return [...before, ...this.model.tokenizer.encode(text)];
-    };
-    const ids = await render(true);
-    const beforeAnswer = sharedLength(ids, await render(false));
+    const render = (addGenerationPrompt: boolean): Promise<string> =>
+      this.template.render(messages, { ...this.#context, addGenerationPrompt });
+    const encode = (text: string): number[] => [...before, ...this.model.tokenizer.encode(text)];
+    const prompt = await render(true);
+    const said = await render(false);
+    const reader = await this.#reader(generationPromptOf(said, prompt));
+    const ids = encode(prompt);
+    const beforeAnswer = sharedLength(ids, encode(said));
     await this.#takeUp(ids, beforeAnswer);
     let reused = this.tokens.length;
     const read = async (end: number): Promise<void> => {
@@ -225,7 +284,15 @@ export class ChatSession {
       this.#mark = mark;
     }
     await read(ids.length);
-    return reused;
+    return { reusedTokens: reused, reader };
+  }
+
+  async #reader(generationPrompt: string): Promise<AnswerReader> {
+    const { tokenizer } = this.model;
+    this.#form ??= await learnAnswerForm(this.template, (name) => tokenizer.tokenToId(name) !== undefined);
+    const tools = this.#context.tools?.flatMap((tool) => callableTool(tool) ?? []);
+    const thinking = openThought(generationPrompt, this.#form);
+    return new AnswerReader({ form: this.#form, thinking, ...(tools && { tools }) });
   }
 
   /** Makes the state one whose tokens begin these: it stays if it does, else it is the longest known from before the answer. */

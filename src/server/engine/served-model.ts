@@ -15,14 +15,15 @@ import {
   sharedLength,
 } from '../../generate/index.js';
 import {
-  type AnswerForm,
   answerMessage,
-  type CallableTool,
   type ChatMessage,
   ChatTemplate,
+  callableTool,
   endOfTurnIds,
+  generationPromptOf,
   learnAnswerForm,
   marksIn,
+  NO_FORM,
   openThought,
   type Reading,
   readGenerationConfig,
@@ -209,7 +210,7 @@ export class ServedModel {
 
   /** How an answer to a prompt is to be read. */
   private reading({ thinking, tools }: PreparedPrompt): Reading {
-    const callable = tools?.flatMap((tool) => (tool as { function?: CallableTool }).function ?? []);
+    const callable = tools?.flatMap((tool) => callableTool(tool) ?? []);
     return { form: this.info.form, thinking, ...(callable && { tools: callable }) };
   }
 
@@ -236,7 +237,7 @@ export class ServedModel {
     if (!answers) return { ids: said, boundary: said.length, base, messages };
     const prompt = await written(true);
     const ids = encoded(prompt);
-    const generationPrompt = prompt.slice(sharedText(text, prompt));
+    const generationPrompt = generationPromptOf(text, prompt);
     const thinking = openThought(generationPrompt, this.info.form);
     return {
       ids,
@@ -324,19 +325,4 @@ export class ServedModel {
 function contextOf({ state, maxPositionEmbeddings }: LanguageModel['model']): number {
   const grows = state.some((spec) => spec.grows !== undefined);
   return grows ? (maxPositionEmbeddings ?? 32_768) : 131_072;
-}
-
-/** Of a model without a template. */
-const NO_FORM: AnswerForm = {
-  calls: undefined,
-  thoughts: [],
-  thinks: false,
-  history: { argumentsAsText: false, shortIds: false },
-};
-
-/** How many characters two texts have in common at their beginnings. */
-function sharedText(a: string, b: string): number {
-  let at = 0;
-  while (at < a.length && a[at] === b[at]) at++;
-  return at;
 }

@@ -60,6 +60,14 @@ export interface AnswerForm {
   };
 }
 
+/** Of a model of which nothing is known. */
+export const NO_FORM: AnswerForm = {
+  calls: undefined,
+  thoughts: [],
+  thinks: false,
+  history: { argumentsAsText: false, shortIds: false },
+};
+
 /** Stands in learned forms where an id of a call stands. */
 export const ID_PLACE = 'idofcall0';
 

@@ -1,7 +1,7 @@
 /** What models write, taken apart: thoughts, content and calls of tools. */
 export type { AnswerForm, CallForm, ElementForm, ThoughtForm } from './form.js';
-export { ID_PLACE, marksIn } from './form.js';
-export { learnAnswerForm, openThought } from './learn.js';
+export { ID_PLACE, marksIn, NO_FORM } from './form.js';
+export { generationPromptOf, learnAnswerForm, openThought } from './learn.js';
 export { answerMessage, type JoinedAnswer, joinedParts, messageOf, type WrittenCall } from './message.js';
 export { type AnswerPart, AnswerReader, type Reading } from './reader.js';
-export { type Argument, argumentsOf, type CallableTool, isStringAlone } from './typed-value.js';
+export { type Argument, argumentsOf, type CallableTool, callableTool, isStringAlone } from './typed-value.js';

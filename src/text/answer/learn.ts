@@ -12,6 +12,7 @@ import {
   ID_PLACE,
   KNOWN_CALLS,
   KNOWN_THOUGHTS,
+  NO_FORM,
   THINK,
   type ThoughtForm,
   tagsOf,
@@ -68,6 +69,8 @@ export async function learnAnswerForm(
       throw error;
     }
   };
+  // One that does not render this renders nothing.
+  if ((await render([USER])) === undefined) return NO_FORM;
   const shown = await learnThought(render);
   const known = KNOWN_THOUGHTS.filter(({ open }) => template.mentions(open) || hasToken(open));
   const thoughts = [...(shown ? [shown] : []), ...known, THINK];
@@ -75,7 +78,7 @@ export async function learnAnswerForm(
   const ask = (tools: readonly unknown[]) => render([USER], { prompt: true, tools });
   const prompt = (await ask(TOOLS)) ?? (await ask(BARE_TOOLS));
   const told = prompt?.includes(ONE) ?? false;
-  const { calls, argumentsAsText, shortIds } = await learnCalls(render, distinct);
+  const { calls, argumentsAsText, shortIds } = told ? await learnCalls(render, distinct) : NOT_LEARNED;
   const spokenOf = KNOWN_CALLS.find(
     ([evidence]) => template.mentions(evidence) || prompt?.includes(evidence) || hasToken(evidence),
   )?.[1];
@@ -85,6 +88,13 @@ export async function learnAnswerForm(
     thinks: shown !== undefined || known.length > 0 || template.mentions(THINK.open),
     history: { argumentsAsText, shortIds },
   };
+}
+
+/** What a template puts in front of an answer: by it, the text that it writes with one differs from that without. */
+export function generationPromptOf(without: string, withPrompt: string): string {
+  let at = 0;
+  while (at < without.length && without[at] === withPrompt[at]) at++;
+  return withPrompt.slice(at);
 }
 
 /** The thought that a generation prompt leaves open. */
@@ -126,6 +136,8 @@ interface LearnedCalls {
   readonly shortIds: boolean;
 }
 
+const NOT_LEARNED: LearnedCalls = { calls: undefined, argumentsAsText: false, shortIds: false };
+
 /** Tries what templates differ in, the most common first: several calls or one, arguments as an object or as text, long ids or short. */
 async function learnCalls(render: Render, thoughts: readonly ThoughtForm[]): Promise<LearnedCalls> {
   const plain = (await render([USER, { role: 'assistant', content: 'zeta' }], { tools: TOOLS })) ?? '';
@@ -139,7 +151,7 @@ async function learnCalls(render: Render, thoughts: readonly ThoughtForm[]): Pro
       }
     }
   }
-  return { calls: undefined, argumentsAsText: false, shortIds: false };
+  return NOT_LEARNED;
 }
 
 function probe(name: string, { shortIds, argumentsAsText }: { shortIds: boolean; argumentsAsText: boolean }) {

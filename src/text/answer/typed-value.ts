@@ -11,6 +11,13 @@ export interface CallableTool {
   readonly parameters?: unknown;
 }
 
+/** A tool as clients tell of it, `{type: 'function', function: {name, parameters}}` or that within; undefined for what is none. */
+export function callableTool(tool: unknown): CallableTool | undefined {
+  const given = isSchema(tool) && isSchema(tool.function) ? tool.function : tool;
+  if (!isSchema(given) || typeof given.name !== 'string') return undefined;
+  return { name: given.name, parameters: given.parameters };
+}
+
 /** The types of values that the schema of a tool's argument lets through; undefined where it does not say. */
 export function argumentTypes(tool: CallableTool | undefined, key: string): ReadonlySet<string> | undefined {
   const root = tool?.parameters;
