@@ -14,6 +14,7 @@ import {
 import { addGenerationRoutes } from './http/generation-routes.js';
 import { healthOf } from './http/health.js';
 import { openApiDocument } from './http/openapi.js';
+import { addResponsesRoutes } from './http/responses/routes.js';
 import type { ModelCard } from './http/schemas.js';
 import { addStateRoutes } from './http/state-routes.js';
 import { addStudioApi, addStudioPages } from './studio-routes.js';
@@ -42,6 +43,7 @@ export function createApp(deps: Deps, version: string): App {
     context.json(modelCard(modelNamed(deps, context.req.param('model')))),
   );
   addGenerationRoutes(app, deps);
+  addResponsesRoutes(app, deps);
   addStateRoutes(app, deps);
   addStudioApi(app, deps);
   addStudioPages(app);

@@ -42,7 +42,7 @@ export const Content = z
   .transform((content) => (typeof content === 'string' ? content : (content ?? []).join('')));
 
 /** A call's arguments: a JSON text, or what that text says. */
-const Arguments = z
+export const Arguments = z
   .union([z.string(), z.record(z.string(), z.unknown())])
   .nullish()
   .transform((value) => (typeof value === 'string' ? value : JSON.stringify(value ?? {})));

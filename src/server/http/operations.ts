@@ -1,6 +1,13 @@
 /** What can be asked for, as data: the OpenAPI document is made of it. */
 import type { z } from 'zod';
 import {
+  DeletedResponse,
+  InputItemList,
+  ModelResponse,
+  ResponseEvent,
+  ResponsesRequest,
+} from './responses/schemas.js';
+import {
   ChatChunk,
   ChatCompletion,
   ChatRequest,
@@ -65,6 +72,36 @@ export const OPERATIONS: readonly Operation[] = [
     status: 200,
     answer: ['TextCompletion', TextCompletion],
     events: ['TextCompletion', TextCompletion],
+  },
+  {
+    method: 'post',
+    path: '/v1/responses',
+    summary: 'Answers a conversation, as a list of items: what was thought, said and called.',
+    body: ['ResponsesRequest', ResponsesRequest],
+    status: 200,
+    answer: ['Response', ModelResponse],
+    events: ['ResponseEvent', ResponseEvent],
+  },
+  {
+    method: 'get',
+    path: '/v1/responses/{id}',
+    summary: 'A response, as long as it is kept.',
+    status: 200,
+    answer: ['Response', ModelResponse],
+  },
+  {
+    method: 'get',
+    path: '/v1/responses/{id}/input_items',
+    summary: 'What was new in its request, the last first unless `order` is `asc`.',
+    status: 200,
+    answer: ['InputItemList', InputItemList],
+  },
+  {
+    method: 'delete',
+    path: '/v1/responses/{id}',
+    summary: 'Forgets a response.',
+    status: 200,
+    answer: ['DeletedResponse', DeletedResponse],
   },
   {
     method: 'post',

@@ -14,7 +14,7 @@ const MOST_ANSWERS = 128;
 const Name = z.string().max(200).nullable().describe('What people call it.');
 
 /** A parameter that is left out, is null, or -1, which many clients write for none. */
-function orNone<Schema extends z.ZodType>(schema: Schema) {
+export function orNone<Schema extends z.ZodType>(schema: Schema) {
   return z
     .union([z.literal(-1).transform(() => undefined), schema])
     .nullish()
@@ -22,7 +22,7 @@ function orNone<Schema extends z.ZodType>(schema: Schema) {
 }
 
 /** The JSON schema of an answer, where clients write it: OpenAI's, and those of llama.cpp, Together and TGI. */
-const ResponseFormat = z
+export const ResponseFormat = z
   .looseObject({
     type: z.enum(['text', 'json_object', 'json_schema', 'json']),
     json_schema: optional(
@@ -52,13 +52,13 @@ const logitBias = optional(
 );
 
 /** What many send and nothing here hangs on. */
-const noEffect = z.unknown().optional().describe('Has no effect.');
+export const noEffect = z.unknown().optional().describe('Has no effect.');
 
-const maxTokens = orNone(z.int().min(0)).describe(
+export const maxTokens = orNone(z.int().min(0)).describe(
   'As many as there is room for, where it is more; -1 is the same as absent.',
 );
 
-const generation = {
+export const generation = {
   model: optional(z.string().max(200)).describe('By default the only model there is.'),
   temperature: orNone(z.number().min(0).max(2)),
   top_p: orNone(z.number().min(0).max(1)),
@@ -168,7 +168,7 @@ const Usage = z.object({
 });
 export type Usage = z.infer<typeof Usage>;
 
-const HeddleUsage = z.object({
+export const HeddleUsage = z.object({
   reused_tokens: z.int().describe('Tokens of the prompt whose state was known.'),
   read_tokens: z.int().describe('Tokens of the prompt that were read.'),
   state_bytes: z.int().describe('What the sequence holds at its end.'),

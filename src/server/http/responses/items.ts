@@ -1,0 +1,149 @@
+/**
+ * The items of /v1/responses: what was said, called, answered and thought, one after the other. Clients send them back as they were
+ * given them, or name them by their ids.
+ */
+import { z } from 'zod';
+import { Arguments, Content, type Message, optional } from '../messages.js';
+import { given } from '../requests.js';
+
+const id = optional(z.string());
+const Texts = z.array(z.looseObject({ text: z.string() })).nullish();
+
+/** Whatever an item is, its type may be left out where it is plain from the rest. */
+function withType(item: unknown): unknown {
+  if (typeof item !== 'object' || item === null || Array.isArray(item)) return item;
+  const { type, role } = item as { type?: unknown; role?: unknown };
+  if (type !== undefined && type !== null) return item;
+  return { ...item, type: role === undefined ? 'item_reference' : 'message' };
+}
+
+export const InputItem = z.preprocess(
+  withType,
+  z.discriminatedUnion(
+    'type',
+    [
+      z.looseObject({
+        type: z.literal('message'),
+        role: z.enum(['system', 'developer', 'user', 'assistant']),
+        content: Content,
+        id,
+      }),
+      z.looseObject({
+        type: z.literal('function_call'),
+        call_id: z.string(),
+        name: z.string(),
+        arguments: Arguments,
+        id,
+      }),
+      z.looseObject({ type: z.literal('function_call_output'), call_id: z.string(), output: Content, id }),
+      z.looseObject({ type: z.literal('reasoning'), summary: Texts, content: Texts, id }),
+      z.looseObject({ type: z.literal('item_reference'), id: z.string() }),
+    ],
+    {
+      error: ({ input }) =>
+        `it is of the type '${(input as { type?: unknown } | null)?.type}', and the models here know messages, function calls and their outputs, and reasoning alone`,
+    },
+  ),
+);
+export type InputItem = z.infer<typeof InputItem>;
+/** An item that is not only named. */
+export type Item = Exclude<InputItem, { type: 'item_reference' }>;
+
+const Logprob = z.object({ token: z.string(), bytes: z.array(z.int()), logprob: z.number() });
+
+const Status = z.enum(['in_progress', 'completed', 'incomplete']);
+const OutputText = z.object({
+  type: z.literal('output_text'),
+  text: z.string(),
+  annotations: z.array(z.never()),
+  logprobs: z.array(Logprob.extend({ top_logprobs: z.array(Logprob) })),
+});
+export type OutputText = z.infer<typeof OutputText>;
+
+export const OutputItem = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('message'),
+    id: z.string(),
+    role: z.literal('assistant'),
+    status: Status,
+    content: z.array(OutputText),
+  }),
+  z.object({
+    type: z.literal('function_call'),
+    id: z.string(),
+    call_id: z.string(),
+    name: z.string(),
+    arguments: z.string(),
+    status: Status,
+  }),
+  z.object({
+    type: z.literal('reasoning'),
+    id: z.string(),
+    summary: z.array(z.object({ type: z.literal('summary_text'), text: z.string() })),
+    content: z.array(z.object({ type: z.literal('reasoning_text'), text: z.string() })),
+    status: Status,
+  }),
+]);
+export type OutputItem = z.infer<typeof OutputItem>;
+
+type AssistantMessage = Extract<Message, { role: 'assistant' }>;
+
+/** The messages that items are, as chats have them: an answer with its thoughts and its calls is one. */
+export function messagesOf(items: readonly Item[], instructions?: string): Message[] {
+  const messages: Message[] = [];
+  const names = new Map<string, string>();
+  let thoughts: string | undefined;
+  /** The answer that the next call belongs to. */
+  let answer: AssistantMessage | undefined;
+  const answered = (content: string): AssistantMessage => {
+    const message = {
+      role: 'assistant' as const,
+      content,
+      ...given({ reasoning_content: thoughts }),
+    } as AssistantMessage;
+    thoughts = undefined;
+    messages.push(message);
+    return message;
+  };
+  for (const item of items) {
+    switch (item.type) {
+      case 'reasoning':
+        thoughts = textOf(item.content) ?? textOf(item.summary);
+        answer = undefined;
+        break;
+      case 'function_call': {
+        answer ??= answered('');
+        names.set(item.call_id, item.name);
+        answer.tool_calls = [
+          ...(answer.tool_calls ?? []),
+          { id: item.call_id, type: 'function', function: { name: item.name, arguments: item.arguments } },
+        ];
+        break;
+      }
+      case 'function_call_output':
+        answer = undefined;
+        messages.push({
+          role: 'tool',
+          content: item.output,
+          tool_call_id: item.call_id,
+          name: names.get(item.call_id),
+        });
+        break;
+      default:
+        answer = undefined;
+        if (item.role === 'assistant') answer = answered(item.content);
+        else messages.push({ role: item.role, content: item.content, name: undefined });
+    }
+  }
+  if (instructions === undefined) return messages;
+  // Many templates know one system message alone.
+  const [first, ...rest] = messages;
+  const isSystem = first?.role === 'system' || first?.role === 'developer';
+  const content = isSystem ? `${instructions}\n\n${first.content}` : instructions;
+  return [{ role: 'system', content, name: undefined }, ...(isSystem ? rest : messages)];
+}
+
+function textOf(parts: z.infer<typeof Texts>): string | undefined {
+  const text = (parts ?? []).map((part) => part.text).join('\n');
+  return text === '' ? undefined : text;
+}
