@@ -44,6 +44,8 @@ export class Tally {
   reusedTokens = 0;
   readTokens = 0;
   writtenTokens = 0;
+  /** Those of them that only thoughts came of. */
+  thoughtTokens = 0;
   private stateBytes = 0;
   private state: StateRecord | undefined;
 
@@ -66,6 +68,7 @@ export class Tally {
       completion_tokens: this.writtenTokens,
       total_tokens: this.promptTokens + this.writtenTokens,
       prompt_tokens_details: { cached_tokens: this.reusedTokens },
+      completion_tokens_details: { reasoning_tokens: this.thoughtTokens },
     };
   }
 
@@ -92,6 +95,7 @@ export async function* chatChunks(
   events: Events,
   heading: Heading,
   reading: Omit<Reading, 'thinking'>,
+  tally: Tally,
 ): AsyncGenerator<ChatChunk> {
   const readers = new Map<number, AnswerReader>();
   const called = new Set<number>();
@@ -117,6 +121,7 @@ export async function* chatChunks(
     const isEnd = event.kind === 'end';
     const parts = isEnd ? reader.end() : reader.push(event.text);
     let logprobs = isEnd ? undefined : event.logprobs;
+    if (!isEnd && parts.length > 0 && parts.every(({ kind }) => kind === 'thought')) tally.thoughtTokens++;
     for (const part of parts) {
       if (part.kind === 'call') called.add(choice);
       yield chunk(choice, deltaOf(part), { logprobs });

@@ -1,11 +1,12 @@
 /** `/v1/chat/completions` and `/v1/completions`. */
 
 import { merged } from '../../generate/index.js';
-import type { GenerateEvent, GenerateRequest } from '../engine/protocol.js';
+import type { GenerateEvent, GenerateRequest, ServedModelInfo } from '../engine/protocol.js';
 import {
   chatChunks,
   chatCompletion,
   type Events,
+  type Heading,
   headingOf,
   Tally,
   textChunks,
@@ -23,10 +24,8 @@ export function addGenerationRoutes(app: App, deps: Deps): void {
     const info = modelNamed(deps, body.model);
     const request = chatRequest(body, info, context.get('owner'));
     const tally = new Tally();
-    const { events, signal } = await begin(context, deps, [request], tally, body);
     const heading = headingOf(info, 'chatcmpl');
-    const reading = { form: info.form, ...(request.calls && { tools: request.calls.tools }) };
-    const chunks = chatChunks(events, heading, reading);
+    const { chunks, signal } = await beginChat(context, deps, { info, request, heading, tally, ...body });
     if (!body.stream) return context.json(await chatCompletion(chunks, heading, tally));
     return streamed(context, withUsage(chunks, body, tally), signal, CHUNKS);
   });
@@ -36,12 +35,35 @@ export function addGenerationRoutes(app: App, deps: Deps): void {
     const info = modelNamed(deps, body.model);
     const requests = completionRequests(body, info, context.get('owner'));
     const tally = new Tally();
-    const { events, signal } = await begin(context, deps, requests, tally, body);
+    const { events, signal } = await begin(context, deps, { requests, tally, ...body });
     const heading = headingOf(info, 'cmpl');
     const chunks = textChunks(events, heading);
     if (!body.stream) return context.json(await textCompletion(chunks, heading, tally));
     return streamed(context, withUsage(chunks, body, tally), signal, CHUNKS);
   });
+}
+
+/** Has the engine answer a chat; as `begin` below. */
+export async function beginChat(
+  context: RequestContext,
+  deps: Deps,
+  {
+    info,
+    request,
+    heading,
+    tally,
+    stream,
+  }: {
+    info: ServedModelInfo;
+    request: GenerateRequest;
+    heading: Heading;
+    tally: Tally;
+    stream?: boolean | undefined;
+  },
+): Promise<{ chunks: AsyncGenerator<ChatChunk>; signal: AbortSignal }> {
+  const { events, signal } = await begin(context, deps, { requests: [request], tally, stream });
+  const reading = { form: info.form, ...(request.calls && { tools: request.calls.tools }) };
+  return { chunks: chatChunks(events, heading, reading, tally), signal };
 }
 
 /** Sends values as events as they come. */
@@ -68,12 +90,14 @@ const STATUS_PATIENCE = 1000;
  * but where the answer is streamed its headers go out in time, whatever the engine is busy with: what is wrong is an event then.
  * `tally` tells what it took when the events are at their end.
  */
-export async function begin(
+async function begin(
   context: RequestContext,
   deps: Deps,
-  requests: readonly GenerateRequest[],
-  tally: Tally,
-  { stream }: { stream?: boolean | undefined },
+  {
+    requests,
+    tally,
+    stream,
+  }: { requests: readonly GenerateRequest[]; tally: Tally; stream?: boolean | undefined },
 ): Promise<{ events: Events; signal: AbortSignal }> {
   const { engine, log, limits } = deps;
   const began = performance.now();

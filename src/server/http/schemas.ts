@@ -165,6 +165,7 @@ const Usage = z.object({
   completion_tokens: z.int(),
   total_tokens: z.int(),
   prompt_tokens_details: z.object({ cached_tokens: z.int() }),
+  completion_tokens_details: z.object({ reasoning_tokens: z.int() }),
 });
 export type Usage = z.infer<typeof Usage>;
 

@@ -52,7 +52,10 @@ export class ResponseWriter {
     for await (const { choices } of chunks) {
       for (const { delta, logprobs, finish_reason: reason } of choices) {
         if (delta.reasoning_content) this.think(delta.reasoning_content);
-        if (delta.content || logprobs) this.say(delta.content ?? '', logprobs?.content ?? []);
+        // What has no text yet may have probabilities.
+        if (delta.content || (delta.content === '' && logprobs && this.item?.type === 'message')) {
+          this.say(delta.content, logprobs?.content ?? []);
+        }
         for (const { index, id = '', function: called } of delta.tool_calls ?? []) {
           if (index !== this.call) this.beginCall(index, id, called.name ?? '');
           this.argue(called.arguments);

@@ -1,10 +1,10 @@
 /** `/v1/responses`: OpenAI's newer interface, in which an answer is a list of items. */
 import { randomBytes } from 'node:crypto';
-import { chatChunks, headingOf, Tally } from '../answers.js';
+import { headingOf, Tally } from '../answers.js';
 import { ApiError } from '../api-error.js';
 import { bodyOf } from '../body.js';
 import { type App, type Deps, modelNamed, type RequestContext } from '../context.js';
-import { begin, streamed } from '../generation-routes.js';
+import { beginChat, streamed } from '../generation-routes.js';
 import type { Choice } from '../messages.js';
 import { chatRequest } from '../requests.js';
 import type { ChatRequest } from '../schemas.js';
@@ -53,9 +53,8 @@ export function addResponsesRoutes(app: App, deps: Deps): void {
     }
     const request = chatRequest(chatOf(body, items), info, owner);
     const tally = new Tally();
-    const { events, signal } = await begin(context, deps, [request], tally, body);
     const heading = headingOf(info, 'chatcmpl');
-    const tools = request.prompt.kind === 'messages' && request.prompt.tools !== undefined;
+    const { chunks, signal } = await beginChat(context, deps, { info, request, heading, tally, ...body });
     const writer = new ResponseWriter(begun(body, info.id), {
       summary: Boolean(body.reasoning?.summary),
       usage: () => ({ usage: usageOf(tally), heddle: tally.heddle }),
@@ -66,7 +65,7 @@ export function addResponsesRoutes(app: App, deps: Deps): void {
         kept.put(owner, { response, input, items: [...items, ...output] });
       },
     });
-    const all = writer.events(chatChunks(events, heading, tools));
+    const all = writer.events(chunks);
     if (body.stream) return streamed(context, all, signal, writer.form);
     for await (const _ of all);
     return context.json(writer.response);
@@ -178,7 +177,7 @@ function usageOf({ usage }: Tally): ModelResponse['usage'] {
     input_tokens: usage.prompt_tokens,
     input_tokens_details: usage.prompt_tokens_details,
     output_tokens: usage.completion_tokens,
-    output_tokens_details: { reasoning_tokens: 0 },
+    output_tokens_details: usage.completion_tokens_details,
     total_tokens: usage.total_tokens,
   };
 }
