@@ -31,7 +31,9 @@ async function run(
   const folder = modelFolder(name);
   const { model, weights } = await openModel(folder, adapterFolder(flags));
   const tokenizer = await Tokenizer.load(folder);
-  const { validation } = splitCorpus(await loadCorpus(source), { validationFraction: flags.validation });
+  const corpus = await loadCorpus(source);
+  for (const path of corpus.leftOut) process.stderr.write(`left out ${path}\n`);
+  const { validation } = splitCorpus(corpus, { validationFraction: flags.validation });
   const tokens = encodeCorpus(tokenizer, validation);
   const sequence = flags.sequence ?? defaultSequence(model);
   const result = await evaluateModel(model, weights, tokens, sequence, await openDevice('cpu'));

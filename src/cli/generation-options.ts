@@ -7,7 +7,7 @@ import {
   type SamplingOptions,
 } from '../generate/index.js';
 import { addLoadingOptions, deviceOption, type LoadingFlags } from './loading-options.js';
-import { number, wholeNumber } from './options.js';
+import { each, number, wholeNumber } from './options.js';
 
 /** What the person gave; the rest is absent. */
 export interface GenerationFlags extends LoadingFlags {
@@ -40,7 +40,7 @@ export function addGenerationOptions(command: Command): Command {
       `make tokens that occurred less likely; 1 for none (default: ${d.repetitionPenalty})`,
       number,
     )
-    .option('--stop <text...>', 'end before this text (may be given several times)')
+    .option('--stop <text>', 'end before this text (may be given several times)', each)
     .option('--seed <n>', 'the same seed writes the same text (default: a new one, printed)', wholeNumber)
     .addOption(deviceOption());
   return addLoadingOptions(withOwn);

@@ -22,3 +22,8 @@ export function choice<T extends string>(allowed: readonly T[]): (text: string) 
     return text as T;
   };
 }
+
+/** Collects an option that may be given several times; it takes one value each time, so that it never takes a folder's name. */
+export function each(value: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}

@@ -43,7 +43,11 @@ export function configure(command: Command): void {
 async function run(folder: string, files: readonly string[], flags: ReadFlags): Promise<void> {
   await expectWritable(flags.save);
   const documents: CorpusDocument[] = [];
-  for (const file of files) documents.push(...(await loadCorpus(file)).documents);
+  for (const file of files) {
+    const corpus = await loadCorpus(file);
+    for (const path of corpus.leftOut) say(`left out ${path}`);
+    documents.push(...corpus.documents);
+  }
   const model = await loadModel(folder, loadOptions(flags));
   const name = documents.length === 1 ? documents[0]!.name : `${documents.length} texts`;
   const characters = documents.reduce((sum, { text }) => sum + text.length, 0);
@@ -72,8 +76,8 @@ async function readAll(
 ): Promise<void> {
   let before = 0;
   try {
-    for (const [i, { text }] of documents.entries()) {
-      const ids = tokenizer.encode(i === 0 ? text : `\n\n${text}`);
+    for (const [i, { text, continues }] of documents.entries()) {
+      const ids = tokenizer.encode(i === 0 || continues ? text : `\n\n${text}`);
       for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
         const piece = ids.slice(start, start + PREFILL_CHUNK);
         await session.read(piece);

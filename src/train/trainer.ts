@@ -29,7 +29,7 @@ import {
 } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
 import { Batches } from './batches.js';
-import { fingerprintOf, readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import { identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import { evaluate, expectKnownTokens, heldOut } from './evaluate.js';
 import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
@@ -117,7 +117,7 @@ interface Equipment {
   parameters: readonly ParameterSpec[];
   /** The weights that are not trained. */
   frozen: ReadonlyMap<string, Weight>;
-  fingerprint: string;
+  identity: RunIdentity;
   batches: Batches;
   held: readonly BigInt64Array[];
   stepsPerRun: number;
@@ -158,10 +158,8 @@ class Run {
     });
     await recoverFolder(join(folder, CHECKPOINT));
     if (!input.resume) expectNoRun(folder);
-    const fingerprint = await fingerprintOf(input);
-    const start = initial
-      ? { step: 0, values: initial }
-      : await readCheckpoint(input, parameters, fingerprint);
+    const identity = await identityOf(input);
+    const start = initial ? { step: 0, values: initial } : await readCheckpoint(input, parameters, identity);
     const training = await device.compile({ ...program, weights: frozen });
     const evaluation = await device.compile({
       ...evaluationProgram(model, sequence, parameters),
@@ -170,7 +168,7 @@ class Run {
     const state = training.newState(start.values);
     await trimMetrics(join(folder, METRICS), start.step);
     const programs = { stepsPerRun, training, evaluation, state };
-    return new Run(input, { model, parameters, frozen, fingerprint, batches, held, ...programs }, start.step);
+    return new Run(input, { model, parameters, frozen, identity, batches, held, ...programs }, start.step);
   }
 
   async close(): Promise<void> {
@@ -200,7 +198,7 @@ class Run {
 
   /**
    * One run of the program. Steps beyond the last one of the schedule leave the parameters: their step size is 0. The
-   * moments move on, but nobody steps by them again.
+   * moments move on by those batches' gradients; only a run that is resumed for longer steps by them again.
    */
   private async advance(): Promise<void> {
     const { settings } = this.input;
@@ -262,13 +260,13 @@ class Run {
   }
 
   private async save(): Promise<void> {
-    const { model, parameters, fingerprint, state } = this.equipment;
+    const { model, parameters, identity, state } = this.equipment;
     const values = await state.read();
     for (const { name } of parameters) {
       if (!(values.get(name)!.data as Float32Array).every(Number.isFinite))
         throw this.diverged(`${name} has values that are no numbers`, this.step);
     }
-    await writeCheckpoint(this.input, model, parameters, values, { step: this.step, fingerprint });
+    await writeCheckpoint(this.input, model, parameters, values, { step: this.step, run: identity });
     this.savedStep = this.step;
     await this.report({ event: 'saved', step: this.step });
   }
