@@ -100,9 +100,6 @@ const templates = Object.fromEntries(
     }),
   ]),
 ) as Record<'chatml' | 'thinking' | 'alternating', ChatTemplate>;
-afterAll(() => {
-  for (const template of Object.values(templates)) template.close();
-});
 afterEach(() => {
   vi.restoreAllMocks();
   script.length = 0;
@@ -530,7 +527,6 @@ describe('a folder', () => {
     expect(spelled.decode(chat.tokens)).toBe(
       '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi!<|im_end|>\n<|im_start|>assistant\nHello.',
     );
-    chat.template.close();
   });
 });
 

@@ -26,27 +26,18 @@ async function folderWith(files: Record<string, unknown>): Promise<string> {
 
 const SPECIAL = { bos_token: '<s>', eos_token: '</s>' };
 
-const templates: ChatTemplate[] = [];
-afterAll(() => {
-  for (const template of templates) template.close();
-});
-
 /** Of the source itself. */
 function templateOf(source: string): ChatTemplate {
-  const template = new ChatTemplate({
+  return new ChatTemplate({
     sources: { default: source },
     origin: 'models/some/chat_template.jinja',
     variables: SPECIAL,
   });
-  templates.push(template);
-  return template;
 }
 
 /** Of a folder with these files. */
 async function loaded(files: Record<string, unknown>): Promise<ChatTemplate> {
-  const template = (await ChatTemplate.load(await folderWith(files)))!;
-  templates.push(template);
-  return template;
+  return (await ChatTemplate.load(await folderWith(files)))!;
 }
 
 const user = (content: string): ChatMessage => ({ role: 'user', content });
@@ -180,14 +171,14 @@ describe('what templates write', () => {
       `{% for i in range(messages[0].content) %}{% if loop.last %}{{ i }}{% endif %}{% endfor %} {{ range(7, 1, -2) | join(',') }} {{ range(3, 3) | length }}`,
     );
     expect(await range.render([{ role: 'user', content: 100_000 }])).toBe('99999 7,5,3 0');
-    await expect(range.render([{ role: 'user', content: 100_001 }])).rejects.toThrow(/range\(\) of 100001/);
+    await expect(range.render([{ role: 'user', content: 100_001 }])).rejects.toThrow(/Range too big/);
   });
 
   test('absent tools and documents are none, as are tokens that there are not', async () => {
     const probe = templateOf(
       '{{ tools is none }} {{ documents is none }} {{ pad_token is defined }} {{ bos_token is defined }}',
     );
-    expect(await probe.render([])).toBe('true true false true');
+    expect(await probe.render([])).toBe('True True False True');
   });
 
   test('variables win over special tokens, and nothing wins over the messages', async () => {
@@ -202,9 +193,9 @@ describe('what templates write', () => {
     expect(texts).toEqual(['a', 'b', 'c'].map((text) => `<|im_start|>user\n${text}<|im_end|>\n`));
   });
 
-  test('messages that are no JSON are refused', async () => {
+  test('messages that are no data are refused', async () => {
     const chatml = templateOf(CHATML);
-    await expect(chatml.render([{ role: 'user', content: 1n }])).rejects.toBeInstanceOf(DataError);
+    await expect(chatml.render([{ role: 'user', content: () => 1 }])).rejects.toBeInstanceOf(DataError);
     expect(await chatml.render([user('a')])).toBe('<|im_start|>user\na<|im_end|>\n');
   });
 });
@@ -257,7 +248,7 @@ describe('where templates are found', () => {
     const source =
       "{{ bos_token }}{{ eos_token }}{{ image_token }}{{ additional_special_tokens | join('') }}{{ pad_token is defined }}{{ add_bos_token is defined }}";
     expect(await render({ 'chat_template.jinja': source, 'tokenizer_config.json': config })).toBe(
-      '<s></s><image><a><b>falsefalse',
+      '<s></s><image><a><b>FalseFalse',
     );
   });
 
@@ -271,7 +262,7 @@ describe('where templates are found', () => {
       ['tokenizer_config.json', { chat_template: [{ name: 'default' }] }],
       ['chat_template.json', '[1,'],
       ['chat_template.json', { chat_template: {} }],
-      ['chat_template.jinja', 'x'.repeat(2 ** 22 + 1)],
+      ['chat_template.jinja', 'x'.repeat(2 ** 20 + 1)],
     ] as const) {
       const loading = load({ [name]: contents });
       await expect(loading).rejects.toBeInstanceOf(TokenizerError);

@@ -2,16 +2,18 @@
  * A checkpoint's chat template: the program, in Jinja, that writes a conversation as the text that the model was trained
  * on. It is looked for where `transformers` looks, and gets what `transformers` gives it.
  *
- * A template is not trusted; where it is rendered, and within which limits, stands in chat-template-process.ts.
+ * A template is not trusted: it reaches nothing but what it is given, and its work is bounded (see jinja/budget.ts).
  */
 import { z } from 'zod';
 import { DataError, TokenizerError } from '../errors.js';
+import { readExactJson } from './exact-json.js';
 import {
   TEMPLATE_LIMITS,
-  type TemplateAnswer,
+  Template,
+  TemplateError,
   type TemplateLimits,
-  TemplateProcess,
-} from './chat-template-process.js';
+  type Variables,
+} from './jinja/index.js';
 import { readJson, TOKENIZER_CONFIG } from './tokenizer-json.js';
 import { checkTokenizerConfig } from './tokenizer-schema.js';
 
@@ -26,6 +28,10 @@ export interface ChatMessage {
   readonly [key: string]: unknown;
 }
 
+/**
+ * What goes with the messages. Values may hold what `readExactJson` gives, so that numbers and the order of keys are those
+ * of the text that they come from.
+ */
 export interface ChatRenderOptions {
   /** Ends with what precedes an answer. */
   addGenerationPrompt?: boolean;
@@ -34,7 +40,7 @@ export interface ChatRenderOptions {
   /** Documents to answer from. */
   documents?: readonly unknown[];
   /** What the template knows besides, such as `enable_thinking`. */
-  variables?: Readonly<Record<string, unknown>>;
+  variables?: Variables;
 }
 
 /** Templates by name: `default`, and `tool_use` where there is one for conversations with tools. */
@@ -55,14 +61,14 @@ export class ChatTemplate {
   readonly #sources: Sources;
   readonly #variables: Readonly<Record<string, unknown>>;
   readonly #limits: TemplateLimits;
-  readonly #process: TemplateProcess;
+  /** Those that were parsed, by their source. */
+  readonly #parsed = new Map<string, Template>();
 
   constructor({ sources, origin, variables = {}, limits = {} }: ChatTemplateParts) {
     this.origin = origin;
     this.#sources = sources;
     this.#variables = variables;
     this.#limits = { ...TEMPLATE_LIMITS, ...limits };
-    this.#process = new TemplateProcess(this.#limits);
   }
 
   /**
@@ -89,32 +95,36 @@ export class ChatTemplate {
   }
 
   /**
-   * The conversation as text, special tokens by their names. Throws `TokenizerError`, which names the file, when the
-   * template is broken, refuses the messages, or does not end within the limits; `DataError` for messages that are no
-   * plain JSON.
+   * The conversation as text, special tokens by their names. Arguments of calls that are JSON text, as clients and models
+   * write them, are given to the template as the values that they say, else, to one that fails on these, as that text. Throws
+   * `TokenizerError`, which names the file, when the template is broken, refuses the messages, or does not end within the
+   * limits; `DataError` for messages that are no plain data.
    */
   async render(messages: readonly ChatMessage[], options: ChatRenderOptions = {}): Promise<string> {
+    const template = this.#template(options.tools !== undefined);
+    const read = messages.map(withReadArguments);
+    try {
+      return this.#rendered(template, read, options);
+    } catch (error) {
+      const isTextWanted = error instanceof TemplateError && error.failure === 'failed';
+      if (!isTextWanted || read.every((message, i) => message === messages[i])) throw this.#complaint(error);
+    }
+    try {
+      return this.#rendered(template, messages, options);
+    } catch (error) {
+      throw this.#complaint(error);
+    }
+  }
+
+  #rendered(template: Template, messages: readonly ChatMessage[], options: ChatRenderOptions): string {
     const { addGenerationPrompt = false, tools, documents, variables } = options;
-    const source = this.#sourceFor(tools !== undefined);
-    const all = {
-      ...this.#variables,
-      ...variables,
+    const own = {
       messages,
       tools: tools ?? null,
       documents: documents ?? null,
       add_generation_prompt: addGenerationPrompt,
     };
-    let rendering: Promise<TemplateAnswer>;
-    try {
-      rendering = this.#process.render(source, all);
-    } catch (error) {
-      throw new DataError(`the messages, or what goes with them, are no plain JSON: ${String(error)}`, {
-        cause: error,
-      });
-    }
-    const answer = await rendering;
-    if ('text' in answer) return answer.text;
-    throw new TokenizerError(`${this.origin}: the chat template ${this.#complaint(answer)}`);
+    return template.render([this.#variables, variables ?? {}, own], this.#limits);
   }
 
   /** Whether a text stands anywhere in the template. */
@@ -122,21 +132,35 @@ export class ChatTemplate {
     return Object.values(this.#sources).some((source) => source.includes(text));
   }
 
-  /** Ends the process that renders; another rendering would start another. */
-  close(): void {
-    this.#process.close();
+  #template(forTools: boolean): Template {
+    const source = (forTools ? this.#sources.tool_use : undefined) ?? this.#sources.default;
+    if (source === undefined) {
+      throw new TokenizerError(
+        `${this.origin} has chat templates named ${Object.keys(this.#sources).join(', ')}, but none named default, which is the one that is needed`,
+      );
+    }
+    try {
+      const template = this.#parsed.get(source) ?? new Template(source);
+      this.#parsed.set(source, template);
+      return template;
+    } catch (error) {
+      throw this.#complaint(error);
+    }
   }
 
-  #sourceFor(tools: boolean): string {
-    const source = (tools ? this.#sources.tool_use : undefined) ?? this.#sources.default;
-    if (source !== undefined) return source;
-    throw new TokenizerError(
-      `${this.origin} has chat templates named ${Object.keys(this.#sources).join(', ')}, but none named default, which is the one that is needed`,
-    );
+  /** What is wrong, as the caller is told. */
+  #complaint(error: unknown): Error {
+    if (error instanceof TemplateError) {
+      return new TokenizerError(`${this.origin}: the chat template ${this.#wording(error)}`, {
+        cause: error,
+      });
+    }
+    if (!(error instanceof TypeError || error instanceof RangeError)) return error as Error;
+    const message = `the messages, or what goes with them, are no plain data: ${error.message}`;
+    return new DataError(message, { cause: error });
   }
 
-  #complaint({ failure, message }: Exclude<TemplateAnswer, { text: string }>): string {
-    const { time, memory, length } = this.#limits;
+  #wording({ failure, message }: TemplateError): string {
     const advice = 'look at what it does, or fetch the model from where you trust it';
     switch (failure) {
       case 'syntax':
@@ -145,20 +169,41 @@ export class ChatTemplate {
         return `refuses these messages: ${message}`;
       case 'failed':
         return `fails on these messages: ${message}`;
-      case 'time':
-        return `did not end within ${time / 1000} s, so it was stopped; ${advice}`;
+      case 'steps':
+        return `did not end within ${this.#limits.steps} steps, so it was stopped; ${advice}`;
       case 'length':
-        return `made ${message} of these messages, more than the ${length} that are allowed; ${advice}`;
-      case 'ended':
-        return `ended the process that renders it (${message}), which may take ${memory} MB; ${advice}`;
-      case 'unstartable':
-        return `is rendered in a process of its own, which cannot be started: ${message}`;
+        return `made ${message} of these messages, more than the ${this.#limits.length} characters that are allowed; ${advice}`;
     }
   }
 }
 
+interface Call {
+  readonly function?: { readonly arguments?: unknown } | null;
+}
+
+/** The same message, or one whose calls have values for the JSON texts of their arguments. */
+function withReadArguments(message: ChatMessage): ChatMessage {
+  const { tool_calls: calls } = message;
+  if (!Array.isArray(calls)) return message;
+  const read = calls.map((call: Call | null) => (call?.function ? withArguments(call) : call));
+  return read.every((call, i) => call === calls[i]) ? message : { ...message, tool_calls: read };
+}
+
+function withArguments(call: Call): Call {
+  const given = call.function?.arguments;
+  if (typeof given !== 'string') return call;
+  try {
+    // Several clients send an empty text for a call without arguments.
+    const read = readExactJson(given.trim() === '' ? '{}' : given);
+    return { ...call, function: { ...call.function, arguments: read } };
+  } catch {
+    // What is no JSON, such as a text that was cut off, is for the template to take or not.
+    return call;
+  }
+}
+
 /** A longer one is no template. */
-const MAX_BYTES = 2 ** 22;
+const MAX_BYTES = 2 ** 20;
 
 /** The file's text, or undefined where there is none. */
 async function readTemplate(path: string): Promise<string | undefined> {

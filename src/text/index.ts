@@ -7,7 +7,6 @@ export {
   ChatTemplate,
   type ChatTemplateParts,
 } from './chat-template.js';
-export { TEMPLATE_LIMITS, type TemplateLimits } from './chat-template-process.js';
 export {
   type Corpus,
   type CorpusDocument,
@@ -16,7 +15,9 @@ export {
   loadCorpus,
   splitCorpus,
 } from './corpus.js';
+export { type ExactJson, readExactJson } from './exact-json.js';
 export { endOfTurnIds, type GenerationConfig, readGenerationConfig } from './generation-config.js';
+export { TEMPLATE_LIMITS, type TemplateLimits } from './jinja/index.js';
 export type { TokenStream } from './token-stream.js';
 export { Tokenizer } from './tokenizer.js';
 export { type TokenizerFiles, tokenizerFiles } from './tokenizer-json.js';

@@ -316,7 +316,6 @@ export class ServedModel {
 
   async close(): Promise<void> {
     await this.remembered.close();
-    this.template?.close();
     await this.language.dispose();
   }
 }

@@ -50,11 +50,12 @@ const messagesOf = (body: object): unknown[] => {
 };
 
 const call = { id: 'c1', type: 'function', function: { name: 'w', arguments: '{"t":"x"}' } };
+/** A call with these arguments, whose JSON text is as `JSON.stringify` writes it. */
 const called = (args: unknown, id = 'c1') => [
   {
     role: 'assistant',
     content: '',
-    tool_calls: [{ id, type: 'function', function: { name: 'w', arguments: args } }],
+    tool_calls: [{ id, type: 'function', function: { name: 'w', arguments: JSON.stringify(args) } }],
   },
 ];
 
@@ -89,7 +90,7 @@ describe('messages that are sent back', () => {
     ['arguments null', [{ role: 'assistant', content: null, tool_calls: [{ ...call, function: { name: 'w', arguments: null } }] }], called({})],
     ['arguments that are missing', [{ role: 'assistant', tool_calls: [{ ...call, function: { name: 'w' } }] }], called({})],
     ['arguments that are empty', [{ role: 'assistant', content: null, tool_calls: [{ ...call, function: { name: 'w', arguments: '' } }] }], called({})],
-    ['arguments that were cut off', [{ role: 'assistant', content: null, tool_calls: [{ ...call, function: { name: 'w', arguments: '{"t": ["x", "y' } }] }], called({ t: ['x', 'y'] })],
+    ['arguments that were cut off', [{ role: 'assistant', content: null, tool_calls: [{ ...call, function: { name: 'w', arguments: '{"t":["x","y' } }] }], called({ t: ['x', 'y'] })],
     [
       'the call of an old client, and its result',
       [

@@ -148,7 +148,7 @@ export function templateMessage(message: Message): ChatMessage {
   }
 }
 
-/** Templates write arguments as JSON, so they get what that JSON says. */
+/** The arguments stay JSON text, which the template is given as what it says: `JSON.parse` would lose numbers such as 1.0. */
 function templateCall({ id, function: called }: Pick<ToolCall, 'id' | 'function'>, i: number) {
   return {
     id: id ?? `call_${i}`,
@@ -157,15 +157,15 @@ function templateCall({ id, function: called }: Pick<ToolCall, 'id' | 'function'
   };
 }
 
-/** An empty text is no arguments; of one that was cut off, what it says until there. */
-function argumentsOf(json: string): unknown {
+/** An object as JSON text. An empty text is no arguments; of one that was cut off, what it says until there. */
+function argumentsOf(json: string): string {
   for (const text of [json, ...closed(json)]) {
     try {
       const value: unknown = JSON.parse(text);
-      if (typeof value === 'object' && value !== null) return value;
+      if (typeof value === 'object' && value !== null) return text;
     } catch {}
   }
-  return {};
+  return '{}';
 }
 
 /** A JSON text that was cut off, with what is open closed: at its end, and behind its last whole member. */

@@ -1,0 +1,110 @@
+/**
+ * JSON read without loss. `JSON.parse` makes 1.0 the number 1, rounds integers beyond 2^53 and puts keys that look like
+ * numbers first; a prompt that is written from such values is another than the one that a model wrote or was trained on.
+ */
+
+/**
+ * A JSON value: an integer is a bigint, a number with a point or an exponent is a number, an object is a map in the order
+ * of its keys. It can be sent to a worker as it is.
+ */
+export type ExactJson =
+  | null
+  | boolean
+  | string
+  | bigint
+  | number
+  | readonly ExactJson[]
+  | ReadonlyMap<string, ExactJson>;
+
+/** As many as Python reads. */
+const MOST_DIGITS = 4300;
+
+/** Objects and lists may stand so deep inside one another. */
+const DEEPEST = 200;
+
+const BLANKS = /[ \t\n\r]*/y;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?/y;
+const STRING = /"[^"\\]*(?:\\.[^"\\]*)*"/sy;
+const WORD = /true|false|null/y;
+const WORDS: Readonly<Record<string, ExactJson>> = { true: true, false: false, null: null };
+
+/**
+ * The value that a JSON text says. Of equal keys the last one counts.
+ *
+ * @throws SyntaxError for a text that is not JSON, nested more than 200 deep, or with an integer of more than 4,300 digits
+ */
+export function readExactJson(text: string): ExactJson {
+  let at = 0;
+  const taken = (pattern: RegExp): string | undefined => {
+    pattern.lastIndex = at;
+    const found = pattern.exec(text)?.[0];
+    at += found?.length ?? 0;
+    return found;
+  };
+  const wrong = (): SyntaxError => {
+    const found = at < text.length ? JSON.stringify(text[at]) : 'its end';
+    return new SyntaxError(`not JSON: unexpected ${found} at character ${at}`);
+  };
+  const skipTo = (sign: string): boolean => {
+    taken(BLANKS);
+    if (text[at] !== sign) return false;
+    at++;
+    return true;
+  };
+  const string = (): string => {
+    const start = at;
+    const found = taken(STRING);
+    if (found === undefined) throw wrong();
+    try {
+      return JSON.parse(found) as string;
+    } catch {
+      at = start;
+      throw wrong();
+    }
+  };
+  const value = (depth: number): ExactJson => {
+    if (depth > DEEPEST) throw new SyntaxError(`nested more than ${DEEPEST} deep`);
+    taken(BLANKS);
+    const sign = text[at];
+    if (sign === '"') return string();
+    if (sign === '{') return object(depth);
+    if (sign === '[') return list(depth);
+    const number = taken(NUMBER);
+    if (number !== undefined) return numberOf(number);
+    const word = taken(WORD);
+    if (word === undefined) throw wrong();
+    return WORDS[word]!;
+  };
+  const list = (depth: number): ExactJson[] => {
+    at++;
+    const items: ExactJson[] = [];
+    if (skipTo(']')) return items;
+    do items.push(value(depth + 1));
+    while (skipTo(','));
+    if (!skipTo(']')) throw wrong();
+    return items;
+  };
+  const object = (depth: number): Map<string, ExactJson> => {
+    at++;
+    const entries = new Map<string, ExactJson>();
+    if (skipTo('}')) return entries;
+    do {
+      taken(BLANKS);
+      const key = string();
+      if (!skipTo(':')) throw wrong();
+      entries.set(key, value(depth + 1));
+    } while (skipTo(','));
+    if (!skipTo('}')) throw wrong();
+    return entries;
+  };
+  const all = value(0);
+  taken(BLANKS);
+  if (at < text.length) throw wrong();
+  return all;
+}
+
+function numberOf(text: string): bigint | number {
+  if (/[.eE]/.test(text)) return Number(text);
+  if (text.length > MOST_DIGITS) throw new SyntaxError(`an integer of more than ${MOST_DIGITS} digits`);
+  return BigInt(text);
+}

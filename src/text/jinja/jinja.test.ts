@@ -1,0 +1,46 @@
+/** Snippets against what Jinja 3.1 makes of them: `test/fixtures/jinja/results.json`, which a script beside it writes. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { readExactJson } from '../exact-json.js';
+import { TEMPLATE_LIMITS, Template, TemplateError } from './index.js';
+
+interface Result {
+  readonly kind: string;
+  readonly template: string;
+  readonly text?: string;
+  readonly error?: string;
+}
+
+const FIXTURE = new URL('../../../test/fixtures/jinja/results.json', import.meta.url);
+const { variables, results } = JSON.parse(readFileSync(FIXTURE, 'utf8')) as {
+  variables: string;
+  results: readonly Result[];
+};
+const VALUES = readExactJson(variables) as Map<string, unknown>;
+
+function rendered(template: string): string | TemplateError {
+  try {
+    return new Template(template).render([VALUES], TEMPLATE_LIMITS);
+  } catch (error) {
+    if (error instanceof TemplateError) return error;
+    throw error;
+  }
+}
+
+/** The failure that an error of Jinja's is here. */
+function failureOf(error: string): string {
+  if (error.startsWith('TemplateSyntaxError')) return 'syntax';
+  return error.startsWith('TemplateError') ? 'raised' : 'failed';
+}
+
+describe.each([...new Set(results.map(({ kind }) => kind))])('%s', (kind) => {
+  test.each(results.filter((result) => result.kind === kind))('$template', ({ template, text, error }) => {
+    const answer = rendered(template);
+    if (text !== undefined) {
+      expect(answer instanceof TemplateError ? answer.message : answer).toBe(text);
+    } else {
+      expect(answer).toBeInstanceOf(TemplateError);
+      expect((answer as TemplateError).failure).toBe(failureOf(error!));
+    }
+  });
+});

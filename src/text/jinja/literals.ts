@@ -1,0 +1,50 @@
+/** How Python writes floats and quotes texts. */
+import { spend, spendText } from './budget.js';
+
+/** A float: the fewest digits that give it back, at least one behind the point, an exponent from 1e16 and below 1e-4. */
+export function floatText(value: number): string {
+  if (Number.isNaN(value)) return 'nan';
+  if (!Number.isFinite(value)) return value > 0 ? 'inf' : '-inf';
+  if (value === 0) return Object.is(value, -0) ? '-0.0' : '0.0';
+  const [mantissa, exponent] = value.toExponential().split('e') as [string, string];
+  const power = Number(exponent);
+  if (power < -4 || power >= 16) return `${mantissa}e${exponentText(power)}`;
+  const text =
+    power < 0 ? value.toFixed(Math.max(0, mantissa.replace(/[-.]/g, '').length - 1 - power)) : String(value);
+  return text.includes('.') ? text : `${text}.0`;
+}
+
+/** At least two digits, and always a sign. */
+export function exponentText(power: number): string {
+  return `${power < 0 ? '-' : '+'}${String(Math.abs(power)).padStart(2, '0')}`;
+}
+
+const UNPRINTABLE = /[\\\p{C}\p{Z}]/gu;
+const ESCAPES = new Map([
+  ['\\', '\\\\'],
+  ['\n', '\\n'],
+  ['\r', '\\r'],
+  ['\t', '\\t'],
+  [' ', ' '],
+]);
+
+/** A text in quotes: single ones, unless it has such and no double ones. */
+export function quoted(text: string): string {
+  spendText(text.length);
+  const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
+  const inside = text.replace(UNPRINTABLE, (character) => ESCAPES.get(character) ?? escaped(character));
+  return `${quote}${quote === "'" ? inside.replaceAll("'", "\\'") : inside}${quote}`;
+}
+
+/** What is not ASCII as escapes too, as Python's `ascii` does. */
+export function asciiOnly(text: string): string {
+  spendText(text.length);
+  return text.replace(/[^\0-\x7f]/gu, escaped);
+}
+
+function escaped(character: string): string {
+  spend(4);
+  const code = character.codePointAt(0)!;
+  const [letter, width] = code < 0x100 ? ['x', 2] : code < 0x10000 ? ['u', 4] : ['U', 8];
+  return `\\${letter}${code.toString(16).padStart(width as number, '0')}`;
+}
