@@ -319,6 +319,7 @@ function* elementValue(
   };
   if (streams) sink.arguments('"');
   const lines = /\n/.test(elements.keyEnd);
+  const plain = stopsOf([trimmed(elements.valueEnd)], '<\\r\\n');
   if (lines) {
     const crlf = yield* chars.startsWith('\r\n');
     if (crlf || (yield* chars.peek()) === '\n') chars.take(crlf ? 2 : 1);
@@ -341,7 +342,7 @@ function* elementValue(
       put(held);
       held = chars.take(2);
     } else {
-      put(held + chars.take());
+      put(held + chars.take() + chars.takeUntil(plain));
       held = '';
     }
   }
@@ -450,6 +451,12 @@ function* textValue(chars: Characters, marks: readonly string[]): Step<string | 
   if (next !== '"' && next !== "'") return undefined;
   const json = yield* wholeLiteral(chars, marks);
   return json === undefined ? undefined : (JSON.parse(json) as string);
+}
+
+/** What text may not be taken over at once: what a mark begins with, and other signs of a class of characters. */
+export function stopsOf(marks: readonly string[], signs: string): RegExp {
+  const first = [...new Set(marks.map((mark) => mark.codePointAt(0)!))];
+  return new RegExp(`[${signs}${first.map((point) => `\\u{${point.toString(16)}}`).join('')}]`, 'u');
 }
 
 /** Takes white space and these signs, up to a mark. */

@@ -6,23 +6,32 @@
 /** A part of a parser: yields while it waits for more text. */
 export type Step<Result> = Generator<void, Result, void>;
 
+/** More white space is not looked across: what stands behind it belongs to nothing before it. */
+const LONGEST_GAP = 100;
+
 export class Characters {
+  /** What has come and was not taken when the last piece came: to join more than that at each piece would take long. */
   private text = '';
   private at = 0;
-  /** Everything from here on is kept, so that a parser can go back to it. */
-  private kept: number | undefined;
+  /** Pieces that were taken since `keep`, for `back`; undefined where nothing is kept. */
+  private kept: string[] | undefined;
+  private keptFrom = 0;
   private ended = false;
 
   add(piece: string): void {
-    const from = this.kept ?? this.at;
-    this.text = this.text.slice(from) + piece;
-    this.at -= from;
-    if (this.kept !== undefined) this.kept = 0;
+    this.kept?.push(this.text.slice(this.keptFrom, this.at));
+    this.text = this.text.slice(this.at) + piece;
+    this.at = 0;
+    this.keptFrom = 0;
   }
 
   /** No more text comes. */
   end(): void {
     this.ended = true;
+  }
+
+  get isEnded(): boolean {
+    return this.ended;
   }
 
   /** The character that is so many ahead, without taking it; undefined behind the end of the text. */
@@ -62,26 +71,31 @@ export class Characters {
     return undefined;
   }
 
-  /** How many characters of white space come next, so many characters ahead. */
-  *space(ahead = 0): Step<number> {
-    for (let count = 0; ; count++) {
+  /** How many characters of white space come next, so many characters ahead; of more than 100, 100. */
+  *space(ahead: number): Step<number> {
+    for (let count = 0; count < LONGEST_GAP; count++) {
       const next = yield* this.peek(ahead + count);
       if (next === undefined || !/\s/.test(next)) return count;
     }
+    return LONGEST_GAP;
   }
 
   *skipSpace(): Step<void> {
-    this.take(yield* this.space());
+    for (let next = yield* this.peek(); next !== undefined && /\s/.test(next); next = yield* this.peek()) {
+      this.take();
+    }
   }
 
   /** Keeps the text from here on, for `back`. */
   keep(): void {
-    this.kept = this.at;
+    this.kept = [];
+    this.keptFrom = this.at;
   }
 
   /** Goes back to where the text was last kept. */
   back(): void {
-    this.at = this.kept!;
+    this.text = this.kept!.join('') + this.text.slice(this.keptFrom);
+    this.at = 0;
     this.kept = undefined;
   }
 

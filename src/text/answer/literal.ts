@@ -166,7 +166,7 @@ function* string(
 function* endsString(chars: Characters, length: number, marks: readonly string[]): Step<boolean> {
   const after = length + (yield* chars.space(length));
   const next = yield* chars.peek(after);
-  return next === undefined || ',:)]}'.includes(next) || (yield* chars.oneOf(marks, after)) !== undefined;
+  return next === undefined || /[,:)\]}\s]/.test(next) || (yield* chars.oneOf(marks, after)) !== undefined;
 }
 
 const PYTHON_ESCAPES: Readonly<Record<string, string>> = {

@@ -5,7 +5,7 @@
  * A call within a thought is a thought; what only looks like a call is content; white space around thoughts and calls belongs to them.
  */
 import { randomBytes } from 'node:crypto';
-import { type CallScope, call, skip } from './call-bodies.js';
+import { type CallScope, call, skip, stopsOf } from './call-bodies.js';
 import { Characters, type Step } from './characters.js';
 import { type AnswerForm, type CallForm, type ThoughtForm, trimmed } from './form.js';
 import type { CallableTool } from './typed-value.js';
@@ -26,6 +26,9 @@ export interface Reading {
   readonly thinking?: ThoughtForm | undefined;
 }
 
+/** Marks after which no call came are looked at again when the text has ended; beyond so many the rest is content. */
+const MOST_FAILURES = 16;
+
 export class AnswerReader {
   private readonly chars = new Characters();
   private readonly parser: Step<void>;
@@ -37,6 +40,8 @@ export class AnswerReader {
   private besideMarkup = false;
   private hasContent = false;
   private hasThought = false;
+  /** Attempts to read a call that failed after the text had ended: each may have gone to its end. */
+  private failures = 0;
 
   constructor(private readonly reading: Reading) {
     this.parser = this.answer();
@@ -72,7 +77,7 @@ export class AnswerReader {
       yield* this.thought(thinking);
     }
     const marks = reading.tools && form.calls ? marksOf(form.calls) : [];
-    const stops = stopsOf(marks);
+    const stops = stopsOf(marks, '\\s');
     for (;;) {
       const next = yield* chars.peek();
       if (next === undefined) break;
@@ -114,7 +119,7 @@ export class AnswerReader {
   private *thought({ close }: ThoughtForm): Step<void> {
     const { chars } = this;
     this.besideMarkup = true;
-    const stops = stopsOf([close]);
+    const stops = stopsOf([close], '\\s');
     yield* chars.skipSpace();
     let space = this.hasThought ? '\n\n' : '';
     for (;;) {
@@ -138,6 +143,7 @@ export class AnswerReader {
     const { tools } = reading;
     const form = reading.form.calls;
     if (!tools || !form) return false;
+    if (this.failures > MOST_FAILURES) return false;
     const mark = yield* chars.oneOf(marks);
     const isClosing = mark !== undefined && form.closes.includes(mark);
     if (isClosing) {
@@ -152,6 +158,7 @@ export class AnswerReader {
     if (isMarked) chars.take(mark.length);
     if (yield* this.section({ form, tools, unmarked: !isMarked })) return true;
     chars.back();
+    if (chars.isEnded) this.failures++;
     return false;
   }
 
@@ -160,6 +167,7 @@ export class AnswerReader {
     const { chars } = this;
     const { opens, closes } = scope.form;
     let any = false;
+    let marks = 0;
     for (;;) {
       yield* skip(chars, any ? ',;[]})' : '[', opens);
       const close = any ? yield* chars.oneOf(closes) : undefined;
@@ -169,8 +177,11 @@ export class AnswerReader {
         return true;
       }
       const open = yield* chars.oneOf(opens);
-      if (open !== undefined) chars.take(open.length);
-      else {
+      if (open !== undefined) {
+        // All calls have a mark, and each of them may have one: more of them are none.
+        if (++marks > opens.length) return any;
+        chars.take(open.length);
+      } else {
         if (any) chars.keep();
         const end = yield* call(chars, this.sink, scope);
         if (end === 'none') {
@@ -179,6 +190,7 @@ export class AnswerReader {
           return any;
         }
         chars.letGo();
+        marks = 0;
         any = true;
         if (end === 'cut') {
           chars.takeUntil(/(?!)/);
@@ -221,12 +233,6 @@ function marksOf({ opens, marks: optional = [], closes, elements }: CallForm): s
   const head = elements ? trimmed(elements.head) : '';
   const marks = new Set([...opens, ...optional, ...closes, ...(head === '' ? [] : [head])]);
   return [...marks].sort((a, b) => b.length - a.length);
-}
-
-/** What content or a thought may not be taken over at once: white space, and what a mark begins with. */
-function stopsOf(marks: readonly string[]): RegExp {
-  const signs = [...new Set(marks.map((mark) => mark[0]!))];
-  return new RegExp(`[\\s${signs.map((sign) => `\\u{${sign.codePointAt(0)!.toString(16)}}`).join('')}]`, 'u');
 }
 
 const ID_SIGNS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
