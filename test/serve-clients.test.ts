@@ -153,6 +153,77 @@ describe('the openai package', () => {
     expect(ids.usage!.prompt_tokens).toBe(3);
   });
 
+  test('a prompt is echoed, with its log probabilities', async () => {
+    const said = 'the cat sat on the mat, ünïcödé';
+    const echoed = { model: 'plain', max_tokens: 0, echo: true, logprobs: 2 };
+    const { choices, usage } = await openai.completions.create({ ...echoed, prompt: said });
+    const [echo] = choices as [OpenAI.CompletionChoice];
+    expect([echo.text, echo.finish_reason, usage!.completion_tokens]).toEqual([said, 'length', 0]);
+    const { tokens, token_logprobs, top_logprobs, text_offset } = echo.logprobs!;
+    expect([token_logprobs![0], top_logprobs![0]]).toEqual([null, null]);
+    expect(Object.keys(top_logprobs![1]!)).toHaveLength(2);
+    for (const [i, token] of tokens!.entries()) {
+      if (!token.includes('\ufffd')) expect(said.slice(text_offset![i]).startsWith(token)).toBe(true);
+    }
+    // A token is as likely when it is read as when it was written there.
+    const ids = Array.from({ length: 50 }, (_, i) => (i * 37 + 9) % 250);
+    const [read] = (await openai.completions.create({ ...echoed, prompt: [...ids, 40] })).choices;
+    const [written] = (
+      await openai.completions.create({
+        model: 'plain',
+        prompt: ids,
+        max_tokens: 1,
+        logprobs: 0,
+        temperature: 0,
+        logit_bias: { '40': 100 },
+      })
+    ).choices;
+    expect(read!.logprobs!.token_logprobs!.at(-1)).toBeCloseTo(written!.logprobs!.token_logprobs![0]!, 4);
+    const [goesOn] = (await openai.completions.create({ ...echoed, prompt: [3, 4, 5], n: 2, max_tokens: 4 }))
+      .choices;
+    expect(goesOn!.logprobs!.tokens).toHaveLength(7);
+    const stream = await openai.completions.create({
+      model: 'plain',
+      prompt: 'the cat',
+      echo: true,
+      max_tokens: 3,
+      temperature: 0,
+      stream: true,
+    });
+    const pieces = [];
+    for await (const chunk of stream) pieces.push(chunk.choices[0]!.text);
+    expect(pieces[0]).toBe('the cat');
+  });
+
+  test('texts are embedded: of unit length, alone or in a batch, as numbers or bytes', async () => {
+    const input = ['the cat sat', 'the dog sat on the log '.repeat(60), 'the cat sat'];
+    // The client asks for base64 by default, and decodes it.
+    const batch = await openai.embeddings.create({ model: 'tiny', input });
+    const one = await openai.embeddings.create({ model: 'tiny', input: input[1]!, encoding_format: 'float' });
+    expect(batch.data.map(({ index }) => index)).toEqual([0, 1, 2]);
+    const [first, second, third] = batch.data.map(({ embedding }) => embedding);
+    expect(first).toEqual(third);
+    expect(one.data[0]!.embedding).toEqual(Array.from(second!, Math.fround));
+    for (const vector of [first!, second!]) {
+      expect(Math.hypot(...vector)).toBeCloseTo(1, 5);
+    }
+    expect(first).not.toEqual(second);
+    const { usage } = await openai.embeddings.create({ model: 'tiny', input: [[3, 4, 5], [6]] });
+    expect(usage).toEqual({ prompt_tokens: 4, total_tokens: 4 });
+    for (const [body, param] of [
+      [{ input: '' }, 'input'],
+      [{ input: [] }, 'input'],
+      [{ input: 'a', dimensions: 3 }, 'dimensions'],
+      [{ input: ['a', ''] }, 'input.1'],
+    ] as const) {
+      const refused = openai.embeddings.create({ model: 'tiny', ...body } as OpenAI.EmbeddingCreateParams);
+      await expect(refused).rejects.toMatchObject({ status: 400, param });
+    }
+    await expect(openai.embeddings.create({ model: 'tiny', input: [[9999]] })).rejects.toMatchObject({
+      status: 400,
+    });
+  });
+
   test('a model without a template goes on from what is said', async () => {
     const said = await openai.chat.completions.create({ ...chat, model: 'plain', temperature: 0 });
     const continued = await openai.completions.create({

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { TOOLS } from '../src/text/testing/chat-templates.js';
 import { build } from './testing/heddle.js';
 import { writeScriptedModel } from './testing/scripted-model.js';
-import { post, type Served, serve } from './testing/server.js';
+import { post, type Served, type State, serve } from './testing/server.js';
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-serve-responses-'));
 let served: Served;
@@ -21,10 +21,21 @@ const SCRIPTS = {
   tool: 'Es regnet in Wien: 9 °C 🌧, they say.',
 };
 
+/** Wants a user to have said something, as many templates do. */
+const ASKED = `
+{%- set ns = namespace(asked=false) %}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}{% set ns.asked = true %}{% endif %}
+    {{- '[' + message.role + ']' + message.content + '\\n' }}
+{%- endfor %}
+{%- if not ns.asked %}{{- raise_exception('nobody asks anything') }}{% endif %}`;
+
 beforeAll(async () => {
   build();
   await writeScriptedModel(join(root, 'calling'), SCRIPTS, TOOLS);
-  served = await serve([join(root, 'calling'), '--data', join(root, 'data'), '--threads', '1']);
+  await writeScriptedModel(join(root, 'strict'), { user: 'I obey.' }, ASKED);
+  const folders = [join(root, 'calling'), join(root, 'strict')];
+  served = await serve([...folders, '--data', join(root, 'data'), '--threads', '1']);
   openai = new OpenAI({ baseURL: `${served.url}/v1`, apiKey: 'none', maxRetries: 0 });
 });
 afterAll(async () => {
@@ -341,4 +352,29 @@ test.each<[string, object]>([
 ])('%s is taken', async (_, body) => {
   const answer = await post(`${served.url}/v1/responses`, { model: 'calling', input: 'q', ...body });
   expect([answer.status, await answer.json()]).toMatchObject([200, { status: 'completed' }]);
+});
+
+test('instructions alone are a state, where the template wants more than them', async () => {
+  const instructions = { role: 'system', content: 'Obey. '.repeat(100) };
+  const made = await post(`${served.url}/v1/states`, { model: 'strict', messages: [instructions] });
+  const state = (await made.json()) as State;
+  expect([made.status, state.tokens]).toEqual([201, expect.any(Number)]);
+  expect(state.tokens).toBeGreaterThan(600);
+  const asked = {
+    model: 'strict',
+    state: state.id,
+    messages: [{ role: 'user', content: 'well?' }],
+    temperature: 0,
+  };
+  const answer = (await (
+    await post(`${served.url}/v1/chat/completions`, asked)
+  ).json()) as OpenAI.ChatCompletion;
+  expect(answer.choices[0]!.message.content).toBe('I obey.');
+  expect(answer.usage!.prompt_tokens_details!.cached_tokens).toBe(state.tokens);
+  const alone = { model: 'strict', messages: [instructions] };
+  const refused = await post(`${served.url}/v1/chat/completions`, alone);
+  expect([refused.status, await refused.text()]).toEqual([
+    400,
+    expect.stringContaining('nobody asks anything'),
+  ]);
 });

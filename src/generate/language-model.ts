@@ -26,6 +26,7 @@ import {
 } from '../models/index.js';
 import { Tokenizer } from '../text/index.js';
 import { type Choosing, checkChoice, choiceFeeds, choiceProgram, LIKELIEST } from './choice.js';
+import { Embedder } from './embedder.js';
 import { generationProgram, readingProgram } from './program.js';
 import { Session, type SessionOptions } from './session.js';
 
@@ -98,6 +99,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 
 export class LanguageModel {
   private inspector: Inspector | undefined;
+  private embedding: Promise<Embedder> | undefined;
   /** Ends with the last run that was asked for. */
   private turn: Promise<unknown> = Promise.resolve();
 
@@ -215,6 +217,16 @@ export class LanguageModel {
       ids,
       ids.map(() => position),
       endsOf(ids),
+      memory,
+    );
+  }
+
+  /** The same for one sequence, with the logits [sequence, vocabulary] after each of its tokens. */
+  async readEach(ids: readonly number[], position: number, memory: Memory): Promise<Float32Array> {
+    return this.readAt(
+      [ids],
+      [position],
+      ids.map((_, i) => i),
       memory,
     );
   }
@@ -394,15 +406,48 @@ export class LanguageModel {
       model: this.model,
       // WebGPU computes nothing of no elements, such as the matrices of layers that are not looked into.
       device: async () => (this.device.name === 'cpu' ? this.device : openDevice('cpu')),
-      weights: async () => {
-        const weights = await this.reopen();
-        if (fingerprintOf(this.model, weights).hash === this.fingerprint.hash) return weights;
-        throw new CheckpointError("the model's files have changed since it was loaded: load it again");
-      },
+      weights: () => this.sameWeights(),
       read: (rows) => this.readWhole(rows),
       textOf: (id) => this.textOf(id),
     });
     return this.inspector.trace(ids, options);
+  }
+
+  /** The weights again. Throws `CheckpointError` where they are others by now. */
+  private async sameWeights(): Promise<ReadonlyMap<string, Weight>> {
+    const weights = await this.reopen();
+    if (fingerprintOf(this.model, weights).hash === this.fingerprint.hash) return weights;
+    throw new CheckpointError("the model's files have changed since it was loaded: load it again");
+  }
+
+  /**
+   * A text, or tokens, as a vector [hidden]: the mean of the hidden states after the final norm, at unit length, so that the product of
+   * two is the cosine of their angle. Throws `DataError` for no tokens or unknown ones.
+   */
+  async embed(prompt: string | readonly number[]): Promise<Float32Array> {
+    const ids = typeof prompt === 'string' ? this.tokenizer.encode(prompt) : prompt;
+    if (ids.length === 0) throw new DataError('there are no tokens: give some text to embed');
+    this.check(ids);
+    const text = (await this.embedder()).begin();
+    try {
+      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+        await text.read(ids.slice(start, start + PREFILL_CHUNK));
+      }
+      return text.vector();
+    } finally {
+      text.dispose();
+    }
+  }
+
+  /** What embeds texts, made when it is first asked for: it takes the weights' memory again until the model is disposed of. */
+  embedder(): Promise<Embedder> {
+    this.embedding ??= this.sameWeights()
+      .then((weights) => Embedder.compile(this.model, weights, this.device))
+      .catch((error: unknown) => {
+        this.embedding = undefined;
+        throw error;
+      });
+    return this.embedding;
   }
 
   /** Logits [batch, vocabulary] after the last tokens of ids [batch][tokens], all of one length. */
@@ -427,6 +472,7 @@ export class LanguageModel {
 
   async dispose(): Promise<void> {
     await this.inspector?.dispose();
+    await (await this.embedding?.catch(() => undefined))?.dispose();
     await this.executable.dispose();
     await this.chooser.dispose();
   }

@@ -157,6 +157,25 @@ export class Session {
   }
 
   /**
+   * Reads tokens, at most a chunk, behind what was read before; returns the logits [tokens, vocabulary] after each of them. Throws as
+   * `read`.
+   */
+  async readEach(ids: readonly number[]): Promise<Float32Array> {
+    if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
+    this.model.check(ids);
+    this.begin();
+    try {
+      await this.settle();
+      const logits = await this.model.readEach(ids, this.all.length, this.memory);
+      this.logits = logits.slice(-this.model.model.vocabSize);
+      this.all.push(...ids);
+      return logits;
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /**
    * Writes on, token by token, until the end of the text, a stop string or token, or `maxTokens`; returns which of them
    * it was. Throws `ConfigError` for an option outside its range, `DataError` before anything was read or while the
    * session is at work, and the signal's reason when it is aborted.

@@ -11,6 +11,7 @@ import {
   observed,
   type Variables,
 } from './http/context.js';
+import { addEmbeddingsRoute } from './http/embeddings.js';
 import { addGenerationRoutes } from './http/generation-routes.js';
 import { healthOf } from './http/health.js';
 import { openApiDocument } from './http/openapi.js';
@@ -44,6 +45,7 @@ export function createApp(deps: Deps, version: string): App {
   );
   addGenerationRoutes(app, deps);
   addResponsesRoutes(app, deps);
+  addEmbeddingsRoute(app, deps);
   addStateRoutes(app, deps);
   addStudioApi(app, deps);
   addStudioPages(app);

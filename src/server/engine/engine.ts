@@ -3,7 +3,7 @@
  * answers the calls of the server's (protocol.ts).
  */
 import { quoted } from '../../command-line.js';
-import { ConfigError, TokenizerError } from '../../errors.js';
+import { ConfigError } from '../../errors.js';
 import { Constraint } from '../../generate/grammar/index.js';
 import { type LoadOptions, merged, type Session, type StopReason } from '../../generate/index.js';
 import { encodeTrace } from '../../inspect/index.js';
@@ -15,6 +15,8 @@ import { answerGrammar } from './answer-grammar.js';
 import type { Handlers } from './calls.js';
 import { describer, logprobsOf } from './logprobs.js';
 import type {
+  EmbedRequest,
+  EmbedResult,
   EngineCalls,
   EngineFigures,
   GenerateEvent,
@@ -127,6 +129,25 @@ export class Engine implements Handlers<EngineCalls> {
     }
   }
 
+  async embed({ model, inputs }: EmbedRequest, signal: AbortSignal): Promise<EmbedResult> {
+    const served = this.named(model);
+    const prompts: PreparedPrompt[] = [];
+    for (const input of inputs) {
+      signal.throwIfAborted();
+      prompts.push(await served.prepare(input, undefined, { answers: false }));
+    }
+    const release = await this.slots.take(1, signal);
+    served.remembered.begin();
+    try {
+      const vectors: Float32Array[] = [];
+      for (const { ids } of prompts) vectors.push(await served.embed(ids, signal));
+      return { vectors, tokens: prompts.reduce((total, { ids }) => total + ids.length, 0) };
+    } finally {
+      served.remembered.end();
+      release();
+    }
+  }
+
   async trace({ model, prompt, options }: TraceCall, signal: AbortSignal): Promise<string> {
     const served = this.named(model);
     const { ids } = await served.prepare(prompt, undefined, { answers: false });
@@ -162,7 +183,13 @@ export class Engine implements Handlers<EngineCalls> {
       this.sequences += request.n;
       served.remembered.begin();
       yield { kind: 'admitted' };
-      const read = await served.read(prompt, beginning?.snapshot, signal, { logits: stepwise });
+      const echoed = request.echo && request.logprobs !== undefined;
+      const { read, tokens } = echoed
+        ? await served.readEchoed(prompt, beginning?.snapshot, request.logprobs!, signal)
+        : {
+            read: await served.read(prompt, beginning?.snapshot, signal, { logits: stepwise }),
+            tokens: undefined,
+          };
       const { session, reusedTokens, readTokens } = read;
       sessions.push(session);
       while (sessions.length < request.n) sessions.push(await session.fork());
@@ -174,6 +201,10 @@ export class Engine implements Handlers<EngineCalls> {
         readTokens,
         ...(thinking && { thinking }),
       };
+      if (request.echo) {
+        const text = served.textOf(request.prompt);
+        for (const choice of sessions.keys()) yield { kind: 'echo', choice, text, ...(tokens && { tokens }) };
+      }
       const settings = { ...request, maxTokens };
       const answers = sessions.map((each, choice) =>
         stepwise
@@ -260,7 +291,7 @@ export class Engine implements Handlers<EngineCalls> {
     const { language } = served;
     const { logprobs } = request;
     const options = { ...textOptions(served, request, choice), ends };
-    const describe = describer(language, vocabularyOf(served));
+    const describe = describer(language, served.vocabularyIfTold);
     const steps = writeStepwise(language, session, options, steering);
     let writtenTokens = 0;
     let next = await steps.next();
@@ -378,14 +409,4 @@ function steeringOf(
     // What it leaves out must stay out: it comes last.
     ...(grammar ? [new Constraint(grammar, served.tokenTree, ends)] : []),
   ];
-}
-
-/** Undefined where the tokenizer does not tell: log probabilities go without the bytes of partial characters then. */
-function vocabularyOf(served: ServedModel) {
-  try {
-    return served.vocabulary;
-  } catch (error) {
-    if (error instanceof TokenizerError) return undefined;
-    throw error;
-  }
 }

@@ -88,7 +88,22 @@ export interface ChosenLogprob extends TokenLogprob {
   readonly top: readonly TokenLogprob[];
 }
 
+/** A token of a prompt; nothing is known of the first, which nothing came before. */
+export interface EchoedToken {
+  readonly logprob: ChosenLogprob | undefined;
+  readonly token: string;
+  /** Where its text begins in the prompt's. */
+  readonly offset: number;
+}
+
 export type GenerateEvent =
+  /** The prompt of an answer, before the answer itself; `tokens` where log probabilities are asked for. */
+  | {
+      readonly kind: 'echo';
+      readonly choice: number;
+      readonly text: string;
+      readonly tokens?: readonly EchoedToken[];
+    }
   /** What is asked can be done; it waits for its place, and then it has it. */
   | { readonly kind: 'prepared' }
   | { readonly kind: 'admitted' }
@@ -135,6 +150,17 @@ export interface TraceCall {
   readonly options: TraceOptions;
 }
 
+export interface EmbedRequest {
+  readonly model: string;
+  readonly inputs: readonly Prompt[];
+}
+
+export interface EmbedResult {
+  /** [hidden] for each input, of length 1. */
+  readonly vectors: readonly Float32Array[];
+  readonly tokens: number;
+}
+
 /** What the engine is at; numbers that go up and down. */
 export interface EngineFigures {
   /** Sequences that are held for requests. */
@@ -151,6 +177,7 @@ export interface EngineCalls {
   models: { request: null; piece: never; result: readonly ServedModelInfo[] };
   generate: { request: GenerateRequest; piece: GenerateEvent; result: GenerateResult };
   save: { request: SaveRequest; piece: never; result: StateRecord };
+  embed: { request: EmbedRequest; piece: never; result: EmbedResult };
   /** A trace as JSON text: it is long, and writing it would hold up whoever else is served. */
   trace: { request: TraceCall; piece: never; result: string };
   figures: { request: null; piece: never; result: EngineFigures };

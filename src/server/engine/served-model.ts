@@ -1,6 +1,6 @@
 /** One of the models that a server has: how what is said to it becomes tokens, and reading them with all that is remembered. */
 import { join } from 'node:path';
-import { DataError } from '../../errors.js';
+import { DataError, TokenizerError } from '../../errors.js';
 import { TokenTree } from '../../generate/grammar/index.js';
 import {
   Batching,
@@ -32,8 +32,9 @@ import {
 } from '../../text/index.js';
 import { ContextError } from '../errors.js';
 import type { StateRecord } from '../states/record.js';
+import { describer, logprobsOf } from './logprobs.js';
 import { Partings } from './partings.js';
-import type { Prompt, ServedModelInfo } from './protocol.js';
+import type { EchoedToken, Prompt, ServedModelInfo } from './protocol.js';
 import { Remembered } from './remembered.js';
 import { Turns } from './turns.js';
 
@@ -80,6 +81,9 @@ export interface ServedModelOptions {
 
 /** States are kept whenever so many tokens of a prompt were read. */
 const SNAPSHOT_EVERY = 2 * PREFILL_CHUNK;
+
+/** Tokens of which all logits are held at once. */
+const ECHO_CHUNK = 32;
 
 /** At which a text ends that goes on from what is said, as in `heddle chat`. */
 export const END_OF_PARAGRAPH = '\n\n';
@@ -148,6 +152,16 @@ export class ServedModel {
     return this.vocabularyMade;
   }
 
+  /** The same; undefined where the tokenizer does not tell: log probabilities go without the bytes of partial characters then. */
+  get vocabularyIfTold(): Vocabulary | undefined {
+    try {
+      return this.vocabulary;
+    } catch (error) {
+      if (error instanceof TokenizerError) return undefined;
+      throw error;
+    }
+  }
+
   /** The tokens that texts consist of. Throws as `vocabulary` does. */
   get tokenTree(): TokenTree {
     const marks = marksIn(this.info.form).map((mark) => this.language.tokenizer.tokenToId(mark));
@@ -190,7 +204,33 @@ export class ServedModel {
     const base = beginning?.record.base ?? 0;
     const before = beginning?.snapshot.tokens.slice(0, base) ?? [];
     const messages = [...(beginning?.record.messages ?? []), ...prompt.messages];
-    return this.rendered(before, messages, prompt, answers);
+    if (answers) return this.rendered(before, messages, prompt, answers);
+    try {
+      return await this.rendered(before, messages, prompt, answers);
+    } catch (error) {
+      if (!(error instanceof TokenizerError)) throw error;
+      return this.instructed(before, messages, prompt, error);
+    }
+  }
+
+  /**
+   * What conversations that begin with these messages have in common, where the template refuses the messages alone: many want a
+   * user's among them. Throws `refusal` where they are refused with one, too.
+   */
+  private async instructed(
+    before: readonly number[],
+    messages: readonly ChatMessage[],
+    prompt: MessagesPrompt,
+    refusal: TokenizerError,
+  ): Promise<PreparedPrompt> {
+    const asked = (content: string): Promise<PreparedPrompt> =>
+      this.rendered(before, [...messages, { role: 'user', content }], prompt, false);
+    const [one, other] = await Promise.all(['one', '2'].map(asked)).catch(() => {
+      throw refusal;
+    });
+    const shared = sharedLength(one!.ids, other!.ids);
+    if (shared <= before.length) throw refusal;
+    return { ids: one!.ids.slice(0, shared), boundary: shared, base: before.length, messages };
   }
 
   /** A prompt and its answer, as a later turn will read them. */
@@ -248,6 +288,12 @@ export class ServedModel {
       ...(thinking && { thinking }),
       ...(tools && { tools }),
     };
+  }
+
+  /** What a prompt says, as far as it is no conversation. */
+  textOf(prompt: Prompt): string {
+    if (prompt.kind === 'text') return prompt.text;
+    return prompt.kind === 'tokens' ? this.language.tokenizer.decode(prompt.ids) : '';
   }
 
   /** What a model without a template goes on from: each line as it is, as in `heddle chat`. */
@@ -311,6 +357,61 @@ export class ServedModel {
     } catch (error) {
       session.dispose();
       throw error;
+    }
+  }
+
+  /**
+   * A session that has read a prompt, and the log probabilities of its tokens that come after `beginning`, each with so many of the
+   * likeliest. Nothing that was read before is of use.
+   */
+  async readEchoed(
+    { ids }: PreparedPrompt,
+    beginning: Snapshot | undefined,
+    top: number,
+    signal: AbortSignal,
+  ): Promise<{ read: ReadPrompt; tokens: EchoedToken[] }> {
+    const { language } = this;
+    const describe = describer(language, this.vocabularyIfTold);
+    const session = language.session({ batch: this.batch });
+    const tokens: EchoedToken[] = [];
+    const text = language.tokenizer.stream();
+    let offset = 0;
+    const add = (id: number, logprob: EchoedToken['logprob']): void => {
+      tokens.push({ token: describe(id).token, logprob, offset });
+      offset += text.push(id).length;
+    };
+    try {
+      if (beginning) session.restore(beginning);
+      const first = beginning?.length ?? 0;
+      const { vocabSize } = language.model;
+      for (let start = first; start < ids.length; start += ECHO_CHUNK) {
+        const chunk = ids.slice(start, start + ECHO_CHUNK);
+        const logits = await this.turns.take(chunk.length, () => session.readEach(chunk), signal);
+        if (start === first) add(chunk[0]!, undefined);
+        for (let i = 0; i < chunk.length && start + i + 1 < ids.length; i++) {
+          const id = ids[start + i + 1]!;
+          add(id, logprobsOf(logits.subarray(i * vocabSize, (i + 1) * vocabSize), id, top, describe));
+        }
+      }
+      const readTokens = ids.length - first;
+      return { read: { session, reusedTokens: first, readTokens, mark: undefined }, tokens };
+    } catch (error) {
+      session.dispose();
+      throw error;
+    }
+  }
+
+  /** Tokens as a vector, in turns with whoever else reads. Throws the signal's reason soon after it is aborted. */
+  async embed(ids: readonly number[], signal: AbortSignal): Promise<Float32Array> {
+    const text = (await this.language.embedder()).begin();
+    try {
+      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+        const chunk = ids.slice(start, start + PREFILL_CHUNK);
+        await this.turns.take(chunk.length, () => text.read(chunk), signal);
+      }
+      return text.vector();
+    } finally {
+      text.dispose();
     }
   }
 

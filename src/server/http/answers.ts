@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { type AnswerPart, AnswerReader, type Reading, type ThoughtForm } from '../../text/index.js';
 import type {
   ChosenLogprob,
+  EchoedToken,
   GenerateEvent,
   GenerateResult,
   ServedModelInfo,
@@ -114,7 +115,7 @@ export async function* chatChunks(
   };
   for await (const event of events) {
     if (event.kind === 'start') ({ thinking } = event);
-    if (!('choice' in event)) continue;
+    if (!('choice' in event) || event.kind === 'echo') continue;
     const { choice } = event;
     const reader = readers.get(choice) ?? new AnswerReader({ ...reading, thinking });
     readers.set(choice, reader);
@@ -222,6 +223,17 @@ export async function* textChunks(events: Events, heading: Heading): AsyncGenera
     if (!('choice' in event)) continue;
     const { choice } = event;
     const isEnd = event.kind === 'end';
+    if (event.kind === 'echo') {
+      const { text, tokens } = event;
+      offsets.set(choice, text.length);
+      const logprobs = tokens ? echoedLogprobs(tokens) : null;
+      yield {
+        ...heading,
+        object: 'text_completion',
+        choices: [{ index: choice, text, logprobs, finish_reason: null }],
+      };
+      continue;
+    }
     if (!isEnd && event.text === '' && !event.logprobs) continue;
     const offset = offsets.get(choice) ?? 0;
     const text = isEnd ? '' : event.text;
@@ -279,6 +291,17 @@ function textLogprobs(tokens: readonly ChosenLogprob[], offset: number): TextLog
       Object.fromEntries(top.map(({ token, logprob }) => [token, logprob])),
     ),
     text_offset: tokens.map(() => offset),
+  };
+}
+
+function echoedLogprobs(tokens: readonly EchoedToken[]): TextLogprobs {
+  return {
+    tokens: tokens.map(({ token }) => token),
+    token_logprobs: tokens.map(({ logprob }) => logprob?.logprob ?? null),
+    top_logprobs: tokens.map(({ logprob }) =>
+      logprob ? Object.fromEntries(logprob.top.map((one) => [one.token, one.logprob])) : null,
+    ),
+    text_offset: tokens.map(({ offset }) => offset),
   };
 }
 

@@ -1,5 +1,6 @@
 /** What can be asked for, as data: the OpenAPI document is made of it. */
 import type { z } from 'zod';
+import { Embeddings, EmbeddingsRequest } from './embeddings.js';
 import {
   DeletedResponse,
   InputItemList,
@@ -102,6 +103,14 @@ export const OPERATIONS: readonly Operation[] = [
     summary: 'Forgets a response.',
     status: 200,
     answer: ['DeletedResponse', DeletedResponse],
+  },
+  {
+    method: 'post',
+    path: '/v1/embeddings',
+    summary: 'Texts as vectors: the mean of the hidden states of their tokens, at unit length.',
+    body: ['EmbeddingsRequest', EmbeddingsRequest],
+    status: 200,
+    answer: ['Embeddings', Embeddings],
   },
   {
     method: 'post',

@@ -105,7 +105,8 @@ export function completionRequests(
 /** As OpenAI's. */
 const DEFAULT_COMPLETION = 16;
 
-function promptsOf(prompt: CompletionRequest['prompt']): Prompt[] {
+/** Texts and lists of tokens, one or many. */
+export function promptsOf(prompt: CompletionRequest['prompt']): Prompt[] {
   const one = (single: string | number[]): Prompt =>
     typeof single === 'string' ? { kind: 'text', text: single } : { kind: 'tokens', ids: single };
   if (typeof prompt === 'string' || typeof prompt[0] === 'number') return [one(prompt as string | number[])];

@@ -1,0 +1,87 @@
+/** Texts as vectors: the mean of a language model's hidden states over a text's tokens, at unit length. */
+import {
+  type Device,
+  type Executable,
+  int64,
+  type State,
+  stateChanges,
+  type Weight,
+} from '../engine/index.js';
+import { input, sum } from '../graph/index.js';
+import { forward, type Model, stateInputs } from '../models/index.js';
+import { heldBias, ParameterRegistry } from '../nn/index.js';
+
+export class Embedder {
+  private constructor(
+    private readonly model: Model,
+    private readonly executable: Executable,
+  ) {}
+
+  /** It takes the weights' memory again until it is disposed of. */
+  static async compile(
+    model: Model,
+    weights: ReadonlyMap<string, Weight>,
+    device: Device,
+  ): Promise<Embedder> {
+    const ids = input('ids', 'int64', ['batch', 'sequence']);
+    const position = input('position', 'int64', []);
+    const lengths = input('lengths', 'int64', ['batch']);
+    const before = stateInputs(model);
+    const growing = model.state.find(({ grows }) => grows !== undefined);
+    const held = growing && heldBias(before[growing.name]!.shape[growing.grows!]!, lengths);
+    const registry = new ParameterRegistry();
+    const { hidden, state } = forward(model, registry, ids, position, before, { held });
+    const executable = await device.compile({
+      inputs: [ids, position],
+      outputs: { sum: sum(hidden, 1) },
+      state: stateChanges(model.state, before, state),
+      lengths,
+      weights,
+    });
+    return new Embedder(model, executable);
+  }
+
+  /** A text of which nothing is read yet. */
+  begin(): EmbeddedText {
+    const run = async (ids: readonly number[], position: number, state: State): Promise<Float32Array> => {
+      const feeds = { ids: int64(ids, [1, ids.length]), position: int64([position], []) };
+      return (await this.executable.run(feeds, [state])).sum!.data as Float32Array;
+    };
+    return new EmbeddedText(run, this.executable.newState(), this.model.hiddenSize);
+  }
+
+  dispose(): Promise<void> {
+    return this.executable.dispose();
+  }
+}
+
+/** A text that is read in pieces. */
+export class EmbeddedText {
+  private readonly total: Float64Array;
+  private position = 0;
+
+  constructor(
+    private readonly run: (ids: readonly number[], position: number, state: State) => Promise<Float32Array>,
+    private readonly state: State,
+    size: number,
+  ) {
+    this.total = new Float64Array(size);
+  }
+
+  /** Reads the next tokens, at least one. */
+  async read(ids: readonly number[]): Promise<void> {
+    const sums = await this.run(ids, this.position, this.state);
+    for (const [i, value] of sums.entries()) this.total[i]! += value;
+    this.position += ids.length;
+  }
+
+  /** [hidden] of what was read, of length 1. The length of the sum does not matter, so that it is as good as the mean. */
+  vector(): Float32Array {
+    const norm = Math.hypot(...this.total);
+    return Float32Array.from(this.total, (value) => (norm === 0 ? 0 : value / norm));
+  }
+
+  dispose(): void {
+    this.state.dispose();
+  }
+}
