@@ -47,7 +47,7 @@ async function run(folder: string, flags: ExplainFlags): Promise<void> {
   const model = await loadModel(folder, loadOptions(flags));
   // The newline that ends a file is no part of its text.
   const text = flags.text ?? (await textOf(process.stdin)).replace(/\n$/, '');
-  const read = model.tokenizer.encode(text);
+  const read = model.tokenizer.encodeFromStart(text);
   const ids = await continued(model, read, flags.write);
   const added = ids.slice(read.length).map((_, i) => read.length + i);
   const hasGradients = model.fingerprint.quantization === 'none';

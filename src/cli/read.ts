@@ -77,7 +77,8 @@ async function readAll(
   let before = 0;
   try {
     for (const [i, { text, continues }] of documents.entries()) {
-      const ids = tokenizer.encode(i === 0 || continues ? text : `\n\n${text}`);
+      const ids =
+        i === 0 ? tokenizer.encodeFromStart(text) : tokenizer.encode(continues ? text : `\n\n${text}`);
       for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
         const piece = ids.slice(start, start + PREFILL_CHUNK);
         await session.read(piece);

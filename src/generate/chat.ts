@@ -20,6 +20,7 @@ import {
   callableTool,
   endOfTurnIds,
   generationPromptOf,
+  guardControlTokens,
   type JoinedAnswer,
   joinedParts,
   learnAnswerForm,
@@ -262,9 +263,11 @@ export class ChatSession {
     signal: AbortSignal | undefined,
   ): Promise<{ reusedTokens: number; reader: AnswerReader }> {
     const before = this.#after?.tokens ?? [];
+    const guarded = guardControlTokens(this.model.tokenizer, { messages, tools: this.#context.tools });
+    const tools = guarded.tools && { tools: guarded.tools };
     const render = (addGenerationPrompt: boolean): Promise<string> =>
-      this.template.render(messages, { ...this.#context, addGenerationPrompt });
-    const encode = (text: string): number[] => [...before, ...this.model.tokenizer.encode(text)];
+      this.template.render(guarded.messages, { ...this.#context, ...tools, addGenerationPrompt });
+    const encode = (text: string): number[] => [...before, ...guarded.encode(text)];
     const prompt = await render(true);
     const said = await render(false);
     const reader = await this.#reader(generationPromptOf(said, prompt));

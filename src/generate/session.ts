@@ -139,7 +139,10 @@ export class Session {
    */
   async read(prompt: string | readonly number[], { signal }: ReadOptions = {}): Promise<ReadResult> {
     signal?.throwIfAborted();
-    const ids = typeof prompt === 'string' ? this.model.tokenizer.encode(prompt) : prompt;
+    const { tokenizer } = this.model;
+    const encode = (text: string): number[] =>
+      this.all.length === 0 ? tokenizer.encodeFromStart(text) : tokenizer.encode(text);
+    const ids = typeof prompt === 'string' ? encode(prompt) : prompt;
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     // All of it at once: a prompt is read whole or not at all.
     this.model.check(ids);

@@ -218,7 +218,7 @@ function wordStartNear(text: string, position: number): number {
 }
 
 /**
- * The ids of all documents in one row, an end of text between each two.
+ * The ids of all documents in one row, an end of text between each two; each begins as the tokenizer begins a text.
  *
  * Throws `TokenizerError` when there are several documents and the tokenizer has no end of text.
  */
@@ -229,7 +229,9 @@ export function encodeCorpus(tokenizer: Tokenizer, documents: readonly CorpusDoc
       'the tokenizer has no end-of-text token to put between documents; name one as eos_token in its tokenizer_config.json',
     );
   }
-  const encoded = documents.map(({ text }) => Int32Array.from(tokenizer.encode(text)));
+  const encoded = documents.map(({ text, continues }) =>
+    Int32Array.from(continues ? tokenizer.encode(text) : tokenizer.encodeFromStart(text)),
+  );
   const separators = Math.max(documents.length - 1, 0);
   const ids = new Int32Array(encoded.reduce((length, part) => length + part.length, separators));
   let offset = 0;

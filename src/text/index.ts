@@ -7,6 +7,7 @@ export {
   ChatTemplate,
   type ChatTemplateParts,
 } from './chat-template.js';
+export { type GuardedPrompt, guardControlTokens, type PromptParts } from './control-tokens.js';
 export {
   type Corpus,
   type CorpusDocument,
@@ -15,9 +16,7 @@ export {
   loadCorpus,
   splitCorpus,
 } from './corpus.js';
-export { type ExactJson, readExactJson } from './exact-json.js';
 export { endOfTurnIds, type GenerationConfig, readGenerationConfig } from './generation-config.js';
-export { TEMPLATE_LIMITS, type TemplateLimits } from './jinja/index.js';
 export type { TokenStream } from './token-stream.js';
 export { Tokenizer } from './tokenizer.js';
 export { type TokenizerFiles, tokenizerFiles } from './tokenizer-json.js';

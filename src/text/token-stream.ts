@@ -1,32 +1,59 @@
 /**
- * Text out of tokens as they are generated. A token may hold half of a character, and how a token reads may depend
- * on the ones before it, so tokens wait until their text is whole, and are decoded together with those that came
- * just before. An unfinished character decodes to U+FFFD at the end, and only there: that is the sign to wait for.
+ * Text out of tokens as they are generated. A token may hold a part of a character, which waits for the rest of it: at most
+ * three bytes are held back. What can never become a character is U+FFFD at once.
  */
+
+/** Made by `Tokenizer.stream()` for tokens that go on from others: a space that the first of them begins with is kept. */
+export interface TokenStream {
+  /** Takes the next token; returns the text that is complete with it, often a word, sometimes nothing yet. */
+  push(id: number): string;
+  /** What was held back, a character that never became whole as U+FFFD. The stream then starts anew. */
+  end(): string;
+}
+
+/** For tokens whose bytes are known. */
+export class ByteStream implements TokenStream {
+  // A byte order mark is text like any other.
+  readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
+  /** `bytesOf` gives undefined for an id without a token, which says nothing. */
+  constructor(private readonly bytesOf: (id: number) => Uint8Array | undefined) {}
+
+  push(id: number): string {
+    return this.#decoder.decode(this.bytesOf(id), { stream: true });
+  }
+
+  end(): string {
+    return this.#decoder.decode();
+  }
+}
+
 const REPLACEMENT = '\uFFFD';
 
-/** Made by `Tokenizer.stream()`. All that it returns, joined, is what `decode` makes of all ids at once. */
-export class TokenStream {
-  readonly #decode: (ids: Iterable<number>) => string;
+/** Tokens that may wait for the rest of a character, each of which holds a byte of it or more. */
+const MOST_WAITING = 3;
+
+/**
+ * For tokens of which only `decode` tells how they read, perhaps by those before them: each is decoded together with those
+ * that came just before. An unfinished character decodes to U+FFFD at the end, and only there: that is the sign to wait.
+ */
+export class DecodedStream implements TokenStream {
   /** The last tokens whose text went out, for the next ones to be read in their light. */
   #said: number[] = [];
   #waiting: number[] = [];
 
-  constructor(decode: (ids: Iterable<number>) => string) {
-    this.#decode = decode;
-  }
+  constructor(private readonly decode: (ids: Iterable<number>) => string) {}
 
-  /** Takes the next token; returns the text that is complete with it, often a word, sometimes nothing yet. */
   push(id: number): string {
     this.#waiting.push(id);
     const text = this.#waitingText();
-    if (text === '' || text.endsWith(REPLACEMENT)) return '';
+    if (text === '') return '';
+    if (text.endsWith(REPLACEMENT) && this.#waiting.length <= MOST_WAITING) return '';
     this.#said = this.#waiting;
     this.#waiting = [];
     return text;
   }
 
-  /** What was held back, a character that never became whole as U+FFFD. The stream then starts anew. */
   end(): string {
     const text = this.#waitingText();
     this.#said = [];
@@ -35,6 +62,6 @@ export class TokenStream {
   }
 
   #waitingText(): string {
-    return this.#decode([...this.#said, ...this.#waiting]).slice(this.#decode(this.#said).length);
+    return this.decode([...this.#said, ...this.#waiting]).slice(this.decode(this.#said).length);
   }
 }

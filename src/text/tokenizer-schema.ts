@@ -37,7 +37,9 @@ const TokenizerJson = z.looseObject({
 export type TokenizerJson = z.infer<typeof TokenizerJson>;
 
 const TokenizerConfig = z.looseObject({
+  bos_token: z.union([z.string(), z.looseObject({ content: z.string() })]).nullish(),
   eos_token: z.union([z.string(), z.looseObject({ content: z.string() })]).nullish(),
+  add_bos_token: z.boolean().nullish(),
   remove_space: z.boolean().nullish(),
   do_lowercase_and_remove_accent: z.boolean().nullish(),
 });

@@ -212,3 +212,57 @@ test('a normalizer that the library does not know is named', () => {
     /models\/odd\/tokenizer\.json.*Strange/,
   );
 });
+
+describe('the beginning of a sequence', () => {
+  const bos = { id: 260, content: '<s>', special: true };
+  const eos = { id: 261, content: '</s>', special: true };
+  const base = tokenizerFiles(trainBpe(['of whales'], { vocabSize: 260 }));
+  const special = (...ids: string[]) => ids.map((id) => ({ SpecialToken: { id, type_id: 0 } }));
+  const sequence = { Sequence: { id: 'A', type_id: 0 } };
+  const made = (post_processor: unknown, config: object = {}): Tokenizer =>
+    new Tokenizer({
+      tokenizer: { ...base.tokenizer, added_tokens: [bos, eos], post_processor },
+      config: { bos_token: '<s>', ...config },
+    });
+  const template = (...single: unknown[]) => ({
+    type: 'TemplateProcessing',
+    single,
+    pair: single,
+    special_tokens: {},
+  });
+
+  test.each<[string, Tokenizer, number[]]>([
+    ['of a template', made(template(...special('<s>'), sequence)), [260]],
+    [
+      'of a template that also ends it',
+      made(template(...special('<s>'), sequence, ...special('</s>'))),
+      [260],
+    ],
+    [
+      'of a template in a row',
+      made({ type: 'Sequence', processors: [{ type: 'ByteLevel' }, template(...special('<s>'), sequence)] }),
+      [260],
+    ],
+    ['that the config asks for', made(null, { add_bos_token: true, bos_token: { content: '<s>' } }), [260]],
+    ['that the config forbids', made(template(...special('<s>'), sequence), { add_bos_token: false }), []],
+    ['of none', made(null), []],
+    ['of one that only ends it', made(template(sequence, ...special('</s>'))), []],
+  ])('%s', (_, tokenizer, beginning) => {
+    expect(tokenizer.beginning).toEqual(beginning);
+    const plain = tokenizer.encode('of whales');
+    expect(tokenizer.encodeFromStart('of whales')).toEqual([...beginning, ...plain]);
+    // Said by the text itself, it does not stand there twice.
+    expect(tokenizer.encodeFromStart('<s>of whales')).toEqual([260, ...plain]);
+    expect(tokenizer.encodeFromStart('')).toEqual(beginning);
+  });
+});
+
+test('a token by itself: behind others, and by its bytes where it holds a part of a character', () => {
+  const tokenizer = new Tokenizer(tokenizerFiles(trainBpe(['of whales'], { vocabSize: 260 })));
+  expect(
+    tokenizer
+      .encode(' é')
+      .map((id) => tokenizer.textOf(id))
+      .join(''),
+  ).toBe(' bytes:\\xc3bytes:\\xa9');
+});

@@ -9,7 +9,7 @@
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { TokenizerError } from '../errors.js';
 import { END_OF_TEXT } from './bpe.js';
-import { TokenStream } from './token-stream.js';
+import { ByteStream, DecodedStream, type TokenStream } from './token-stream.js';
 import {
   readTokenizerFiles,
   TOKENIZER_CONFIG,
@@ -23,6 +23,7 @@ import {
   type TokenizerConfig,
   type TokenizerJson,
 } from './tokenizer-schema.js';
+import { Vocabulary } from './vocabulary.js';
 
 /** Distinct pieces to remember; a corpus of 10 MB has some 70,000 of them. */
 const CACHED_PIECES = 100_000;
@@ -34,6 +35,11 @@ export class Tokenizer {
   readonly vocabSize: number;
   /** The id that ends a text and separates documents: the config's `eos_token`, else `<|endoftext|>`, if there is one. */
   readonly endOfText: number | undefined;
+  /** The ids that stand before a text that begins a sequence, such as `<s>`: those that the model was trained to see there. */
+  readonly beginning: readonly number[];
+  /** The names of tokens with a meaning of their own, which are no part of a text. */
+  readonly controlTokens: readonly string[];
+  #vocabulary: Vocabulary | null | undefined;
   readonly #library: LibraryTokenizer;
   /** The ids of pieces seen before; undefined when text must not be cut. */
   readonly #pieces: Map<string, readonly number[]> | undefined;
@@ -57,7 +63,9 @@ export class Tokenizer {
     }
     this.files = files;
     this.vocabSize = highestId(json) + 1;
-    this.endOfText = this.tokenToId(endOfTextName(config));
+    this.endOfText = this.tokenToId(nameOf(config.eos_token) ?? END_OF_TEXT);
+    this.beginning = this.#beginningOf(config);
+    this.controlTokens = json.added_tokens.flatMap(({ content, special }) => (special ? [content] : []));
     this.#pieces = canBeCut(json, config) ? new Map() : undefined;
   }
 
@@ -88,6 +96,25 @@ export class Tokenizer {
     return ids;
   }
 
+  /** The ids of a text that begins a sequence: `beginning`, unless the text says it itself, and those of the text. */
+  encodeFromStart(text: string): number[] {
+    const ids = this.encode(text);
+    const { beginning } = this;
+    return beginning.every((id, i) => ids[i] === id) ? ids : [...beginning, ...ids];
+  }
+
+  /** What the tokenizer puts before the first token of a text, as far as its files say. */
+  #beginningOf({ add_bos_token: adds, bos_token: bos }: TokenizerConfig): number[] {
+    if (adds === false) return [];
+    const probe = 'a';
+    const plain = this.#encodeWhole(probe);
+    const whole: number[] = this.#library.encode(probe, { add_special_tokens: true }).ids;
+    const at = whole.findIndex((_, i) => plain.every((id, j) => whole[i + j] === id));
+    if (at > 0) return whole.slice(0, at);
+    const id = adds ? this.tokenToId(nameOf(bos) ?? '') : undefined;
+    return id === undefined ? [] : [id];
+  }
+
   /** The text of ids exactly as the model wrote it, special tokens by their names. An id without a token (a padding row) says nothing. */
   decode(ids: Iterable<number>): string {
     const known = Array.from(ids).filter((id) => this.#library.id_to_token(id) !== undefined);
@@ -95,9 +122,38 @@ export class Tokenizer {
     return known.length === 0 ? '' : this.#library.decode(known, { clean_up_tokenization_spaces: false });
   }
 
-  /** Decodes token by token, never half a character. */
+  /** Decodes tokens that go on from others, one by one, never half a character. */
   stream(): TokenStream {
-    return new TokenStream((ids) => this.decode(ids));
+    const vocabulary = this.#knownVocabulary();
+    return vocabulary
+      ? new ByteStream((id) => vocabulary.bytes[id])
+      : new DecodedStream((ids) => this.decode(ids));
+  }
+
+  /**
+   * What a token says behind others. One that holds a part of a character is told by its bytes, as `bytes:\\xe9\\xaf`, which
+   * is how OpenAI's interface tells it.
+   */
+  textOf(id: number): string {
+    const bytes = this.#knownVocabulary()?.bytes[id];
+    if (!bytes) return this.decode([id]);
+    try {
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    } catch {
+      return `bytes:${Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')}`;
+    }
+  }
+
+  /** The bytes of each token, where the tokenizer is of a kind that tells them. */
+  #knownVocabulary(): Vocabulary | null {
+    if (this.#vocabulary !== undefined) return this.#vocabulary;
+    try {
+      this.#vocabulary = Vocabulary.of(this);
+    } catch (error) {
+      if (!(error instanceof TokenizerError)) throw error;
+      this.#vocabulary = null;
+    }
+    return this.#vocabulary;
   }
 
   /** The id of a token as the vocabulary spells it, special tokens included. */
@@ -157,6 +213,6 @@ function highestId({ model: { vocab }, added_tokens: addedTokens }: TokenizerJso
   return highest;
 }
 
-function endOfTextName({ eos_token: token }: TokenizerConfig): string {
-  return (typeof token === 'object' ? token?.content : token) ?? END_OF_TEXT;
+function nameOf(token: TokenizerConfig['eos_token']): string | undefined {
+  return (typeof token === 'object' ? token?.content : token) ?? undefined;
 }

@@ -21,6 +21,7 @@ import {
   callableTool,
   endOfTurnIds,
   generationPromptOf,
+  guardControlTokens,
   learnAnswerForm,
   marksIn,
   NO_FORM,
@@ -197,7 +198,9 @@ export class ServedModel {
   ): Promise<PreparedPrompt> {
     const { tokenizer } = this.language;
     if (prompt.kind !== 'messages') {
-      const more = prompt.kind === 'text' ? tokenizer.encode(prompt.text) : prompt.ids;
+      const encode = (text: string): number[] =>
+        beginning ? tokenizer.encode(text) : tokenizer.encodeFromStart(text);
+      const more = prompt.kind === 'text' ? encode(prompt.text) : prompt.ids;
       const ids = [...(beginning?.snapshot.tokens ?? []), ...more];
       return { ids, boundary: ids.length, base: ids.length, messages: [] };
     }
@@ -265,13 +268,14 @@ export class ServedModel {
       const ids = [...before, ...this.continued(messages, base > 0)];
       return { ids, boundary: ids.length, base, messages };
     }
+    const guarded = guardControlTokens(this.language.tokenizer, { messages, tools });
     const written = (addGenerationPrompt: boolean): Promise<string> =>
-      this.template!.render(messages, {
+      this.template!.render(guarded.messages, {
         addGenerationPrompt,
-        ...(tools && { tools }),
+        ...(guarded.tools && { tools: guarded.tools }),
         ...(variables && { variables }),
       });
-    const encoded = (text: string): number[] => [...before, ...this.language.tokenizer.encode(text)];
+    const encoded = (text: string): number[] => [...before, ...guarded.encode(text)];
     const text = await written(false);
     const said = encoded(text);
     if (!answers) return { ids: said, boundary: said.length, base, messages };
@@ -298,6 +302,7 @@ export class ServedModel {
 
   /** What a model without a template goes on from: each line as it is, as in `heddle chat`. */
   private continued(messages: readonly ChatMessage[], after: boolean): number[] {
+    const { tokenizer } = this.language;
     return messages.flatMap(({ role, content }, i) => {
       if (role !== 'user' && role !== 'assistant') {
         throw new DataError(
@@ -305,7 +310,8 @@ export class ServedModel {
         );
       }
       const isFirst = i === 0 && !after;
-      return this.language.tokenizer.encode(`${role === 'user' && !isFirst ? '\n' : ''}${String(content)}`);
+      const text = `${role === 'user' && !isFirst ? '\n' : ''}${String(content)}`;
+      return isFirst ? tokenizer.encodeFromStart(text) : tokenizer.encode(text);
     });
   }
 
