@@ -19,7 +19,7 @@ const { PATH, HOME } = process.env;
 /** Runs a command; throws with what it said. What npm downloaded before is taken from its cache. */
 function run(command: string, args: readonly string[], cwd: string): string {
   const env = { PATH, HOME, npm_config_prefer_offline: 'true' };
-  return execFileSync(command, args, { cwd, env, encoding: 'utf8', maxBuffer: 1e8 });
+  return execFileSync(command, args, { cwd, env, encoding: 'utf8', maxBuffer: 1e8, stdio: 'pipe' });
 }
 
 beforeAll(() => {

@@ -10,6 +10,7 @@
  * earlier turn is said otherwise.
  */
 import { DataError } from '../errors.js';
+import { modelFolder } from '../models/index.js';
 import {
   type AnswerForm,
   type AnswerPart,
@@ -103,14 +104,16 @@ export class ChatSession {
   }
 
   /**
-   * A conversation by the template and the end-of-turn tokens in the model's folder; undefined when it has no template.
+   * A conversation by the template and the end-of-turn tokens in the model's folder, or what `loadModel` takes in its place;
+   * undefined when it has no template.
    * Throws `TokenizerError`, with the file's path, for a file that is damaged.
    */
   static async open(
     model: LanguageModel,
-    folder: string,
+    name: string,
     options: ChatOptions = {},
   ): Promise<ChatSession | undefined> {
+    const folder = modelFolder(name);
     const template = await ChatTemplate.load(folder);
     if (!template) return undefined;
     const ends = await endOfTurnIds(folder, model.tokenizer);

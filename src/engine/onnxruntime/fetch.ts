@@ -140,7 +140,13 @@ async function download(folder: string): Promise<void> {
   }).catch((error: unknown) => {
     throw failure('npm cannot be started', error);
   });
-  if (code !== 0) throw failure(`npm says: ${said.replaceAll(/npm (error|ERR!) ?/g, '').trim()}`);
+  if (code !== 0) throw failure(`npm says: ${inBrief(said)}`);
+}
+
+/** What npm said, in a line: without its marks, where in its code it happened, and where its log is. */
+function inBrief(said: string): string {
+  const lines = said.split('\n').map((line) => line.replace(/^npm (error|ERR!)/, '').trim());
+  return lines.filter((line) => line !== '' && !/^(at .*:\d+|A complete log)/.test(line)).join(', ');
 }
 
 /** The command that starts npm: the npm that started us, the one beside this Node.js, or any. */
