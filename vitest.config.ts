@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'studio/src/**/*.test.ts', 'test/**/*.test.ts'],
-    globalSetup: 'test/testing/run.ts',
+    globalSetup: ['scripts/kernels.mjs', 'test/testing/run.ts'],
     // Machines differ by an order of magnitude: a test fails on a wrong answer, never on a slow one.
     testTimeout: 600_000,
     hookTimeout: 600_000,

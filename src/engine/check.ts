@@ -1,6 +1,7 @@
 /** Checks dtype, shape and length of tensors against what a program declares, since executors do not. */
 import { DeviceError } from '../errors.js';
 import { DTYPES, formatShape, type TensorType } from '../graph/index.js';
+import { type StateSpec, stateDims } from './program.js';
 import { type HostTensor, isQuantized, isStored, type Weight } from './tensors.js';
 
 export interface NamedType extends TensorType {
@@ -72,5 +73,17 @@ export function checkSizes(
       );
     }
     sizes.set(dim, size);
+  }
+}
+
+/** Throws `DeviceError` for a value that is not of the declared type, or has not the entries that are to be held. */
+export function checkState(spec: StateSpec, value: HostTensor, length: number): void {
+  const { name, dtype, grows } = spec;
+  const shape = stateDims(spec, length).map((dim, i) => (i === grows ? 'past' : dim));
+  checkTensor('state', { name, dtype, shape }, value);
+  if (grows !== undefined && length > value.dims[grows]!) {
+    throw new DeviceError(
+      `the state '${name}' has ${value.dims[grows]} entries, but ${length} are to be held`,
+    );
   }
 }

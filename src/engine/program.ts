@@ -42,7 +42,11 @@ export interface Program {
   readonly dims?: Readonly<Record<string, number>>;
 }
 
-export type DeviceName = 'cpu' | 'webgpu';
+/** `cpu` and `webgpu` are ONNX Runtime's; `wasm` has kernels of our own. */
+export type DeviceName = OrtName | 'wasm';
+
+/** The devices of ONNX Runtime. */
+export type OrtName = 'cpu' | 'webgpu';
 
 export interface DeviceOptions {
   /** Threads that compute; by default one for each physical core. */

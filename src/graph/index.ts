@@ -10,6 +10,10 @@ export {
   type WeightPiece,
   type WeightSource,
 } from './lower/onnx/encode.js';
+export { Element } from './lower/wasm/codes.js';
+export { LENGTHS, type Lowered, lowerToWasm } from './lower/wasm/lower.js';
+export type { Step, Word } from './lower/wasm/step.js';
+export type { Buffer, HeldWeight } from './lower/wasm/value.js';
 export * from './ops/activation.js';
 export { broadcastTo, reshape, sum, sumTo } from './ops/broadcast.js';
 export * from './ops/constant.js';

@@ -8,6 +8,7 @@
 import { HeddleError, ShapeError } from '../errors.js';
 import type { DType } from './dtype.js';
 import type { OnnxLowering } from './lower/onnx/builder.js';
+import type { WasmLowering } from './lower/wasm/builder.js';
 import { canonicalShape, formatShape, normalizeAxis, type Shape } from './shape.js';
 
 export interface TensorType {
@@ -68,6 +69,7 @@ export interface Operator<Attributes = unknown> {
 /** The targets, and how each gets an operator. A new target is a line here: then no primitive compiles without it. */
 export interface Lowerings<Attributes> {
   readonly onnx: OnnxLowering<Attributes>;
+  readonly wasm: WasmLowering<Attributes>;
 }
 
 /** Kernels of the targets that have one; where one returns undefined, the composite is expanded. */

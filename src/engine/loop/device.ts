@@ -1,6 +1,6 @@
 /** What still writes by a loop in the graph, until tokens are written one a call. */
 import type { Tensor } from '../../graph/index.js';
-import type { DeviceName, DeviceOptions } from '../program.js';
+import type { OrtName as DeviceName, DeviceOptions } from '../program.js';
 import type { HostTensor, Weight } from '../tensors.js';
 
 export type { DeviceName, DeviceOptions };

@@ -9,5 +9,7 @@ export { joinMemories, splitMemory, takeOut } from './memory.js';
 
 /** The same device, for programs with a loop. */
 export function loopDevice(device: Opened): Device {
-  return new LoopDevice(device.name, device instanceof OrtDevice ? device.options : {});
+  return device instanceof OrtDevice
+    ? new LoopDevice(device.name, device.options)
+    : new LoopDevice('cpu', {});
 }

@@ -3,7 +3,7 @@ import type { InferenceSession } from 'onnxruntime-common';
 import { DeviceError } from '../../errors.js';
 import { input, inputName, type OnnxModel, scalar, type Tensor, toOnnx } from '../../graph/index.js';
 import { checkWeight } from '../check.js';
-import type { Device, DeviceName, DeviceOptions, Executable, Program } from '../program.js';
+import type { Device, DeviceOptions, Executable, OrtName, Program } from '../program.js';
 import type { Weight } from '../tensors.js';
 import { deviceError } from './errors.js';
 import { type Layout, OrtExecutable } from './executable.js';
@@ -17,7 +17,7 @@ import { planWeights, type WeightPlan } from './weights.js';
  * have right: the CPU's ScatterND adds equal indices from several threads at once, and loses some. Its LinearAttention is
  * slow where every channel is a head, and its convolution where it reads a single token, or does silu too.
  */
-export const FUSED: Record<DeviceName, ReadonlySet<string>> = {
+export const FUSED: Record<OrtName, ReadonlySet<string>> = {
   cpu: new Set([
     'FusedMatMul',
     'LogSoftmax',
@@ -63,7 +63,7 @@ export class OrtDevice implements Device {
   readonly prefersLongRuns: boolean;
 
   constructor(
-    readonly name: DeviceName,
+    readonly name: OrtName,
     readonly options: DeviceOptions,
   ) {
     this.prefersLongRuns = name === 'cpu';

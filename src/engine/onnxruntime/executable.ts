@@ -2,7 +2,7 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
 import { DeviceError } from '../../errors.js';
 import { input, type OnnxModel, type Shape, toOnnx } from '../../graph/index.js';
-import { checkSizes, checkTensor, type NamedType } from '../check.js';
+import { checkSizes, checkState, checkTensor, type NamedType } from '../check.js';
 import { type Executable, type State, type StateSpec, stateDims } from '../program.js';
 import { type HostTensor, hostZeros, int64, type TensorData } from '../tensors.js';
 import type { OrtDevice } from './device.js';
@@ -181,18 +181,6 @@ function initialValue(spec: StateSpec, length: number): HostTensor {
   const value = hostZeros(spec.dtype, stateDims(spec, length));
   if (spec.initial !== 0) (value.data as Float32Array).fill(spec.initial);
   return value;
-}
-
-/** Throws `DeviceError` for a value that is not of the declared type, or has not the entries that are to be held. */
-function checkState(spec: StateSpec, value: HostTensor, length: number): void {
-  const { name, dtype, grows } = spec;
-  const shape = stateDims(spec, length).map((dim, i) => (i === grows ? 'past' : dim));
-  checkTensor('state', { name, dtype, shape }, value);
-  if (grows !== undefined && length > value.dims[grows]!) {
-    throw new DeviceError(
-      `the state '${name}' has ${value.dims[grows]} entries, but ${length} are to be held`,
-    );
-  }
 }
 
 /** A value in the memory of the GPU. */

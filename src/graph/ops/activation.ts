@@ -1,4 +1,5 @@
 /** Activations of neural networks, composed of element-wise operators. */
+import { Instruction } from '../lower/wasm/codes.js';
 import { applyOne, defineComposite, expansionIsUsed, type Node, type Tensor } from '../tensor.js';
 import { add, divide, erf, maximum, multiply, sigmoid, subtract, tanh } from './elementwise.js';
 import { floatOnly } from './infer.js';
@@ -20,6 +21,7 @@ const siluOperator = defineComposite<null>({
         attributes: { alpha: { float: 1 } },
       });
     },
+    wasm: (builder, [x]) => [builder.map(Instruction.siluF, 'float32', [x!])],
   },
   expand: ([x]) => [multiply(x!, sigmoid(x!))],
 });

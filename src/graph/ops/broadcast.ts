@@ -1,6 +1,10 @@
 /** Broadcasting and its transpose, the sum: each is the other's gradient, and both need reshape. */
+
 import { ShapeError } from '../../errors.js';
 import type { OnnxBuilder, OnnxLowering } from '../lower/onnx/builder.js';
+import { Reduction } from '../lower/wasm/codes.js';
+import { reshapedOrCopied, wasmReduction } from '../lower/wasm/operators.js';
+import { broadcast } from '../lower/wasm/value.js';
 import { broadcastShapes, divideDim, formatShape, multiplyDims, type Shape, sameShape } from '../shape.js';
 import {
   applyOne,
@@ -21,7 +25,10 @@ const reshapeOperator = definePrimitive<{ shape: Shape }>({
     return [{ dtype: x!.dtype, shape }];
   },
   gradient: ({ inputs, outputGradients: [g] }) => [reshape(g!, inputs[0]!.shape)],
-  lower: { onnx: reshapeInOnnx },
+  lower: {
+    onnx: reshapeInOnnx,
+    wasm: (builder, [x], { attributes: { shape } }) => [reshapedOrCopied(builder, x!, builder.dims(shape))],
+  },
 });
 function reshapeInOnnx(
   builder: OnnxBuilder,
@@ -65,6 +72,7 @@ const broadcastOperator = definePrimitive<{ shape: Shape }>({
   gradient: ({ inputs, outputGradients: [g] }) => [sumTo(g!, inputs[0]!.shape)],
   lower: {
     onnx: (builder, [x], { attributes }) => builder.emit('Expand', [x!, builder.shape(attributes.shape)]),
+    wasm: (builder, [x], { attributes: { shape } }) => [broadcast(builder.view(x!), builder.dims(shape))],
   },
 });
 
@@ -111,7 +119,7 @@ const sumOperator = definePrimitive<ReduceAttributes>({
   gradient: ({ inputs, attributes, outputGradients: [g] }) => [
     broadcastTo(restoreAxes(g!, inputs[0]!, attributes), inputs[0]!.shape),
   ],
-  lower: { onnx: onnxReduction('ReduceSum') },
+  lower: { onnx: onnxReduction('ReduceSum'), wasm: wasmReduction(Reduction.sum) },
 });
 
 /** The attributes of a reduction along `axes` (all by default). */

@@ -11,6 +11,9 @@ const constantOperator = definePrimitive<{ data: TensorData; dtype: DType; shape
     onnx: (builder, _, { attributes }) => [
       builder.constant(attributes.data, attributes.shape, attributes.dtype),
     ],
+    wasm: (builder, _, { attributes: { data, shape, dtype } }) => [
+      builder.constant(data, shape, dtype, builder.key),
+    ],
   },
 });
 
@@ -50,6 +53,14 @@ const iotaOperator = definePrimitive<{ size: Dim; dtype: 'int64' | 'int32' }>({
       const limit = dtype === 'int64' ? end : builder.cast(end, dtype);
       return builder.emit('Range', [builder.scalar(0, dtype), limit, builder.scalar(1, dtype)]);
     },
+    wasm(builder, _, { attributes: { size, dtype } }) {
+      const count = builder.resolve(size);
+      const data =
+        dtype === 'int64'
+          ? BigInt64Array.from({ length: count }, (_, i) => BigInt(i))
+          : Int32Array.from({ length: count }, (_, i) => i);
+      return [builder.constant(data, [count], dtype, builder.key)];
+    },
   },
 });
 
@@ -63,6 +74,9 @@ const dimensionOperator = definePrimitive<{ dim: Dim }>({
   infer: () => [{ dtype: 'int64', shape: [] }],
   lower: {
     onnx: (builder, _, { attributes }) => builder.emit('Squeeze', [builder.dim(attributes.dim)]),
+    wasm: (builder, _, { attributes: { dim } }) => [
+      builder.constant(literal(builder.resolve(dim), 'int64'), [], 'int64', builder.key),
+    ],
   },
 });
 

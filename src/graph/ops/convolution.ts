@@ -1,5 +1,7 @@
 /** The causal depthwise convolution with which state-space layers mix neighbouring tokens, and its state. */
+
 import { ShapeError } from '../../errors.js';
+import { convolutionInWasm } from '../lower/wasm/layers.js';
 import { addDims, type Dim, sameShape } from '../shape.js';
 import { apply, defineComposite, type Tensor } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
@@ -71,6 +73,7 @@ const convolutionOperator = defineComposite<null>({
         outputs: 2,
       });
     },
+    wasm: convolutionInWasm,
   },
   expand([x, weight, bias, state]) {
     const width = weight!.shape[2] as number;

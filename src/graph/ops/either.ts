@@ -1,5 +1,7 @@
 /** One of two parts of the graph, of which only that one is computed. */
+
 import { ShapeError } from '../../errors.js';
+import { eitherInWasm } from '../lower/wasm/bodies.js';
 import { type Dim, type Shape, sameShape } from '../shape.js';
 import { apply, definePrimitive, nextSerial, type Tensor } from '../tensor.js';
 import { type Body, bodyOf } from './body.js';
@@ -31,6 +33,7 @@ const eitherOperator = definePrimitive<EitherAttributes>({
         outputs: branches[0].results.length,
       });
     },
+    wasm: (builder, _, node) => eitherInWasm(builder, node, node.attributes.flag, node.attributes.branches),
   },
 });
 

@@ -1,7 +1,9 @@
 /** Element-wise operators: of two operands with NumPy's broadcasting, of one, and choices between two. */
+
 import { ShapeError } from '../../errors.js';
 import type { DType } from '../dtype.js';
 import { onnxNode } from '../lower/onnx/builder.js';
+import { castInWasm, wasmMap } from '../lower/wasm/operators.js';
 import { broadcastShapes, sameShape } from '../shape.js';
 import {
   applyOne,
@@ -59,16 +61,21 @@ function pair(operator: Primitive<null>): (a: Value, b: Value) => Tensor {
 }
 
 /** a + b */
-export const add = pair(binary('add', { onnx: onnxNode('Add') }, undefined, (g) => [() => g, () => g]));
+export const add = pair(
+  binary('add', { onnx: onnxNode('Add'), wasm: wasmMap('add') }, undefined, (g) => [() => g, () => g]),
+);
 
 /** a - b */
 export const subtract = pair(
-  binary('subtract', { onnx: onnxNode('Sub') }, undefined, (g) => [() => g, () => negate(g)]),
+  binary('subtract', { onnx: onnxNode('Sub'), wasm: wasmMap('subtract') }, undefined, (g) => [
+    () => g,
+    () => negate(g),
+  ]),
 );
 
 /** a * b */
 export const multiply = pair(
-  binary('multiply', { onnx: onnxNode('Mul') }, undefined, (g, a, b) => [
+  binary('multiply', { onnx: onnxNode('Mul'), wasm: wasmMap('multiply') }, undefined, (g, a, b) => [
     () => multiply(g, b),
     () => multiply(g, a),
   ]),
@@ -76,7 +83,7 @@ export const multiply = pair(
 
 /** a / b */
 export const divide = pair(
-  binary('divide', { onnx: onnxNode('Div') }, undefined, (g, _, b, y) => [
+  binary('divide', { onnx: onnxNode('Div'), wasm: wasmMap('divide') }, undefined, (g, _, b, y) => [
     () => divide(g, b),
     () => negate(divide(multiply(g, y), b)),
   ]),
@@ -84,7 +91,7 @@ export const divide = pair(
 
 /** a ** b for a > 0 */
 export const power = pair(
-  binary('power', { onnx: onnxNode('Pow') }, undefined, (g, a, b, y) => [
+  binary('power', { onnx: onnxNode('Pow'), wasm: wasmMap('power') }, undefined, (g, a, b, y) => [
     () => multiply(g, multiply(b, power(a, subtract(b, 1)))),
     () => multiply(g, multiply(y, log(a))),
   ]),
@@ -92,7 +99,7 @@ export const power = pair(
 
 /** The larger of a and b; where they are equal the gradient goes to a. */
 export const maximum = pair(
-  binary('maximum', { onnx: onnxNode('Max') }, undefined, (g, a, b) => [
+  binary('maximum', { onnx: onnxNode('Max'), wasm: wasmMap('maximum') }, undefined, (g, a, b) => [
     () => where(greaterOrEqual(a, b), g, 0),
     () => where(greaterOrEqual(a, b), 0, g),
   ]),
@@ -100,17 +107,21 @@ export const maximum = pair(
 
 /** The smaller of a and b; where they are equal the gradient goes to a. */
 export const minimum = pair(
-  binary('minimum', { onnx: onnxNode('Min') }, undefined, (g, a, b) => [
+  binary('minimum', { onnx: onnxNode('Min'), wasm: wasmMap('minimum') }, undefined, (g, a, b) => [
     () => where(lessOrEqual(a, b), g, 0),
     () => where(lessOrEqual(a, b), 0, g),
   ]),
 );
 
-export const less = pair(binary('less', { onnx: onnxNode('Less') }, 'bool'));
-export const lessOrEqual = pair(binary('lessOrEqual', { onnx: onnxNode('LessOrEqual') }, 'bool'));
-export const equal = pair(binary('equal', { onnx: onnxNode('Equal') }, 'bool'));
-export const and = pair(binary('and', { onnx: onnxNode('And') }, 'bool'));
-export const or = pair(binary('or', { onnx: onnxNode('Or') }, 'bool'));
+export const less = pair(binary('less', { onnx: onnxNode('Less'), wasm: wasmMap('less', 'bool') }, 'bool'));
+export const lessOrEqual = pair(
+  binary('lessOrEqual', { onnx: onnxNode('LessOrEqual'), wasm: wasmMap('lessOrEqual', 'bool') }, 'bool'),
+);
+export const equal = pair(
+  binary('equal', { onnx: onnxNode('Equal'), wasm: wasmMap('equal', 'bool') }, 'bool'),
+);
+export const and = pair(binary('and', { onnx: onnxNode('And'), wasm: wasmMap('and') }, 'bool'));
+export const or = pair(binary('or', { onnx: onnxNode('Or'), wasm: wasmMap('or') }, 'bool'));
 /** a > b */
 export const greater = (a: Value, b: Value): Tensor => less(b, a);
 /** a >= b */
@@ -130,27 +141,35 @@ function unary(
   return (x) => applyOne(operator, [x], null);
 }
 
-export const negate = unary('negate', { onnx: onnxNode('Neg') }, (g) => negate(g));
-export const exp = unary('exp', { onnx: onnxNode('Exp') }, (g, _, y) => multiply(g, y));
-export const log = unary('log', { onnx: onnxNode('Log') }, (g, x) => divide(g, x));
-export const sqrt = unary('sqrt', { onnx: onnxNode('Sqrt') }, (g, _, y) => divide(multiply(g, 0.5), y));
-export const sin = unary('sin', { onnx: onnxNode('Sin') }, (g, x) => multiply(g, cos(x)));
-export const cos = unary('cos', { onnx: onnxNode('Cos') }, (g, x) => negate(multiply(g, sin(x))));
-export const tanh = unary('tanh', { onnx: onnxNode('Tanh') }, (g, _, y) =>
+export const negate = unary('negate', { onnx: onnxNode('Neg'), wasm: wasmMap('negate') }, (g) => negate(g));
+export const exp = unary('exp', { onnx: onnxNode('Exp'), wasm: wasmMap('exp') }, (g, _, y) => multiply(g, y));
+export const log = unary('log', { onnx: onnxNode('Log'), wasm: wasmMap('log') }, (g, x) => divide(g, x));
+export const sqrt = unary('sqrt', { onnx: onnxNode('Sqrt'), wasm: wasmMap('sqrt') }, (g, _, y) =>
+  divide(multiply(g, 0.5), y),
+);
+export const sin = unary('sin', { onnx: onnxNode('Sin'), wasm: wasmMap('sin') }, (g, x) =>
+  multiply(g, cos(x)),
+);
+export const cos = unary('cos', { onnx: onnxNode('Cos'), wasm: wasmMap('cos') }, (g, x) =>
+  negate(multiply(g, sin(x))),
+);
+export const tanh = unary('tanh', { onnx: onnxNode('Tanh'), wasm: wasmMap('tanh') }, (g, _, y) =>
   multiply(g, subtract(1, multiply(y, y))),
 );
 /** 1 / (1 + exp(-x)) */
-export const sigmoid = unary('sigmoid', { onnx: onnxNode('Sigmoid') }, (g, _, y) =>
+export const sigmoid = unary('sigmoid', { onnx: onnxNode('Sigmoid'), wasm: wasmMap('sigmoid') }, (g, _, y) =>
   multiply(g, subtract(y, multiply(y, y))),
 );
 /** log(1 + exp(x)) */
-export const softplus = unary('softplus', { onnx: onnxNode('Softplus') }, (g, x) => multiply(g, sigmoid(x)));
+export const softplus = unary('softplus', { onnx: onnxNode('Softplus'), wasm: wasmMap('softplus') }, (g, x) =>
+  multiply(g, sigmoid(x)),
+);
 /** |x|; its derivative at 0 is taken as 1. */
-export const absolute = unary('absolute', { onnx: onnxNode('Abs') }, (g, x) =>
+export const absolute = unary('absolute', { onnx: onnxNode('Abs'), wasm: wasmMap('absolute') }, (g, x) =>
   where(less(x, 0), negate(g), g),
 );
 /** The error function. */
-export const erf = unary('erf', { onnx: onnxNode('Erf') }, (g, x) =>
+export const erf = unary('erf', { onnx: onnxNode('Erf'), wasm: wasmMap('erf') }, (g, x) =>
   multiply(g, multiply(2 / Math.sqrt(Math.PI), exp(negate(multiply(x, x))))),
 );
 
@@ -173,7 +192,7 @@ const whereOperator = definePrimitive<null>({
       needs(2) ? sumTo(where(condition, 0, g!), b.shape) : undefined,
     ];
   },
-  lower: { onnx: onnxNode('Where') },
+  lower: { onnx: onnxNode('Where'), wasm: wasmMap('where') },
 });
 
 /** a where the condition holds, else b. */
@@ -184,7 +203,7 @@ export function where(condition: Tensor, a: Value, b: Value): Tensor {
 const notOperator = definePrimitive<null>({
   name: 'not',
   infer: ([x]) => [{ dtype: 'bool', shape: x!.shape }],
-  lower: { onnx: onnxNode('Not') },
+  lower: { onnx: onnxNode('Not'), wasm: wasmMap('not') },
 });
 
 /** Logical negation. */
@@ -195,7 +214,10 @@ export function not(x: Tensor): Tensor {
 const castOperator = definePrimitive<{ to: DType }>({
   name: 'cast',
   infer: ([x], { to }) => [{ dtype: to, shape: x!.shape }],
-  lower: { onnx: (builder, [x], { attributes }) => [builder.cast(x!, attributes.to)] },
+  lower: {
+    onnx: (builder, [x], { attributes }) => [builder.cast(x!, attributes.to)],
+    wasm: (builder, [x], { attributes }) => [castInWasm(builder, x!, attributes.to)],
+  },
 });
 
 /** Converts to another dtype. No gradient flows: integers and truth values have none. */
@@ -206,7 +228,7 @@ export function cast(x: Tensor, to: DType): Tensor {
 const detachOperator = definePrimitive<null>({
   name: 'detach',
   infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
-  lower: { onnx: (_, inputs) => inputs },
+  lower: { onnx: (_, inputs) => inputs, wasm: (_, [x]) => [x!] },
 });
 
 /** x, through which no gradient flows. */

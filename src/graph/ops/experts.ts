@@ -2,8 +2,10 @@
  * A mixture of expert MLPs (Shazeer et al., 2017): of many, each token uses a few. As composed of other operators every
  * expert computes every token, which is what a gradient needs; the fused forms compute only what was chosen.
  */
+
 import { ShapeError } from '../../errors.js';
 import { type OnnxBuilder, valueInfo } from '../lower/onnx/builder.js';
+import { expertsInWasm } from '../lower/wasm/layers.js';
 import { formatShape, type Shape, sameShape } from '../shape.js';
 import {
   applyOne,
@@ -57,6 +59,10 @@ const expertsOperator = defineComposite<ExpertOptions>({
       }
       return builder.fused.has('NonZero') ? lowerToLoop(builder, inputs, node) : undefined;
     },
+    wasm: (builder, inputs, node) =>
+      expansionIsUsed(node as Node, builder.used)
+        ? undefined
+        : expertsInWasm(builder, inputs, node.attributes),
   },
   expand([x, weights, up, down], { activation }) {
     const [count, , size] = down!.shape as readonly [number, number, number];

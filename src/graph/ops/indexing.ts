@@ -1,5 +1,8 @@
 /** Operators that pick elements by index, put them back, and find the largest. */
+
 import { ShapeError } from '../../errors.js';
+import { gatherElementsInWasm, scatterElementsInWasm, topKInWasm } from '../lower/wasm/layers.js';
+import { gatherInWasm } from '../lower/wasm/operators.js';
 import { type Dim, formatShape, multiplyDims, type Shape, sameShape } from '../shape.js';
 import {
   apply,
@@ -38,6 +41,7 @@ const gatherOperator = definePrimitive<null>({
         },
       });
     },
+    wasm: (builder, [table, indices]) => [gatherInWasm(builder, table!, indices!)],
   },
 });
 
@@ -99,6 +103,9 @@ const gatherElementsOperator = definePrimitive<{ axis: number }>({
   lower: {
     onnx: (builder, inputs, { attributes }) =>
       builder.emit('GatherElements', inputs, { attributes: { axis: { int: attributes.axis } } }),
+    wasm: (builder, [x, indices], { attributes }) => [
+      gatherElementsInWasm(builder, x!, indices!, attributes.axis),
+    ],
   },
 });
 
@@ -125,6 +132,9 @@ const scatterElementsOperator = definePrimitive<{ axis: number }>({
       builder.emit('ScatterElements', inputs, {
         attributes: { axis: { int: attributes.axis }, reduction: { string: 'add' } },
       }),
+    wasm: (builder, [x, indices, updates], { attributes }) => [
+      scatterElementsInWasm(builder, [x!, indices!, updates!], attributes.axis),
+    ],
   },
 });
 
@@ -154,6 +164,7 @@ const topKOperator = definePrimitive<{ k: Dim; axis: number }>({
   lower: {
     onnx: (builder, [x], { attributes: { k, axis } }) =>
       builder.emit('TopK', [x!, builder.dim(k)], { attributes: { axis: { int: axis } }, outputs: 2 }),
+    wasm: (builder, [x], { attributes: { k, axis } }) => topKInWasm(builder, x!, builder.resolve(k), axis),
   },
 });
 

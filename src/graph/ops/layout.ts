@@ -1,5 +1,8 @@
 /** Operators that rearrange elements without computing: transpose, join, cut, mirror. */
+
 import { ShapeError } from '../../errors.js';
+import { concatInWasm, part, reversed, transposed } from '../lower/wasm/operators.js';
+import type { Value } from '../lower/wasm/value.js';
 import { addDims, type Dim, formatShape, multiplyDims } from '../shape.js';
 import {
   apply,
@@ -32,6 +35,7 @@ const transposeOperator = definePrimitive<{ order: readonly number[] }>({
   lower: {
     onnx: (builder, inputs, { attributes }) =>
       builder.emit('Transpose', inputs, { attributes: { perm: { ints: [...attributes.order] } } }),
+    wasm: (builder, [x], { attributes }) => [transposed(builder.view(x!), attributes.order)],
   },
 });
 
@@ -65,6 +69,7 @@ const concatOperator = definePrimitive<{ axis: number }>({
   lower: {
     onnx: (builder, inputs, { attributes }) =>
       builder.emit('Concat', inputs, { attributes: { axis: { int: attributes.axis } } }),
+    wasm: (builder, inputs, { attributes }) => [concatInWasm(builder, inputs as Value[], attributes.axis)],
   },
 });
 
@@ -101,6 +106,10 @@ const sliceOperator = definePrimitive<SliceAttributes>({
       // Where a loop ended is not known as a dimension.
       const last = end === inputs[0]!.shape[axis] ? builder.ints([BEYOND]) : builder.dim(end);
       return builder.emit('Slice', [x!, builder.dim(start), last, builder.ints([axis])]);
+    },
+    wasm(builder, [x], { attributes: { axis, start }, outputs }) {
+      const size = builder.resolve(outputs[0]!.shape[axis]!);
+      return [part(builder.view(x!), axis, builder.resolve(start), size)];
     },
   },
 });
@@ -193,6 +202,7 @@ const reverseOperator = defineComposite<{ axis: number }>({
       const [last, backwards] = [builder.ints([-1]), builder.ints([-1])];
       return builder.emit('Slice', [x!, last, builder.ints([-(2 ** 31)]), builder.ints([axis]), backwards]);
     },
+    wasm: (builder, [x], { attributes: { axis } }) => [reversed(builder.view(x!), axis)],
   },
 });
 

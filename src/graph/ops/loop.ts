@@ -2,8 +2,10 @@
  * A loop inside the graph: the body runs `count` times with carried values, without leaving the engine.
  * What the body uses but does not change between iterations is computed once, outside.
  */
+
 import { ShapeError } from '../../errors.js';
 import { valueInfo } from '../lower/onnx/builder.js';
+import { loopInWasm } from '../lower/wasm/bodies.js';
 import { type Dim, formatShape, type Shape, sameShape } from '../shape.js';
 import { apply, definePrimitive, input, type Node, type Tensor } from '../tensor.js';
 import { type Body, bodyOf, symbolsOf } from './body.js';
@@ -54,6 +56,7 @@ const loopOperator = definePrimitive<LoopAttributes>({
         outputs: outputs.length,
       });
     },
+    wasm: (builder, operands, node) => loopInWasm(builder, operands, node, node.attributes),
   },
 });
 

@@ -1,6 +1,8 @@
 /** Matrix products, of single matrices and of batches of them. */
+
 import { ShapeError } from '../../errors.js';
 import type { OnnxBuilder } from '../lower/onnx/builder.js';
+import { matmulInWasm } from '../lower/wasm/operators.js';
 import { broadcastShapes, type Shape } from '../shape.js';
 import { applyOne, definePrimitive, type Tensor } from '../tensor.js';
 import { reshape, sumTo } from './broadcast.js';
@@ -85,6 +87,7 @@ const matmulOperator = definePrimitive<MatmulAttributes>({
         transposeB ? swapLastTwo(builder, b!, ranks[1]!) : b!,
       ]);
     },
+    wasm: (builder, [a, b], { attributes }) => [matmulInWasm(builder, a!, b!, attributes)],
   },
 });
 

@@ -1,5 +1,7 @@
 /** Softmax, the cross-entropy loss and RMS normalisation: composites for which devices have fused operators. */
+
 import { ShapeError } from '../../errors.js';
+import { softmaxInWasm } from '../lower/wasm/layers.js';
 import { apply, applyOne, defineComposite, type Tensor, type TensorType } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { add, divide, exp, log, multiply, negate, sqrt, subtract } from './elementwise.js';
@@ -26,6 +28,7 @@ const softmaxOperator = defineComposite<null>({
   kernels: {
     onnx: (builder, inputs) =>
       builder.fused.has('Softmax') ? builder.emit('Softmax', inputs, lastAxis) : undefined,
+    wasm: (builder, [x]) => [softmaxInWasm(builder, x!, false)],
   },
   expand([x]) {
     const shares = exp(subtract(x!, max(x!, -1, { keepDims: true })));
@@ -47,6 +50,7 @@ const logSoftmaxOperator = defineComposite<null>({
   kernels: {
     onnx: (builder, inputs) =>
       builder.fused.has('LogSoftmax') ? builder.emit('LogSoftmax', inputs, lastAxis) : undefined,
+    wasm: (builder, [x]) => [softmaxInWasm(builder, x!, true)],
   },
   expand: ([x]) => [subtract(x!, reshape(logSumExp(x!), [...x!.shape.slice(0, -1), 1]))],
 });
@@ -131,6 +135,8 @@ const rmsNormOperator = defineComposite<{ epsilon: number }>({
         outputs: builder.used.has(outputs[1]!) ? 2 : 1,
       });
     },
+    wasm: (builder, [x, weight], { attributes: { epsilon }, outputs }) =>
+      builder.rmsNorm(x!, weight!, epsilon, builder.used.has(outputs[1]!)),
   },
   expand([x, weight], { epsilon }) {
     const inverse = divide(1, sqrt(add(mean(multiply(x!, x!), -1, { keepDims: true }), epsilon)));

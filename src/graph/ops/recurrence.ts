@@ -9,7 +9,9 @@
  *
  *     S_t = D_t + k_t (beta_t (v_t - D_t^T k_t))^T    D_t = diag(exp(g_t)) S_(t-1)
  */
+
 import { ShapeError } from '../../errors.js';
+import { recurrenceInWasm } from '../lower/wasm/layers.js';
 import { type Dim, divideDim, multiplyDims } from '../shape.js';
 import { apply, definePrimitive, type Tensor, type TensorType } from '../tensor.js';
 import { recurrenceGradient } from './recurrence-gradient.js';
@@ -66,6 +68,7 @@ const recurrenceOperator = definePrimitive<{ heads: Heads }>({
         },
         outputs: 2,
       }),
+    wasm: (builder, operands, node) => recurrenceInWasm(builder, operands, node, node.attributes.heads),
   },
 });
 

@@ -1,5 +1,9 @@
 /** The other operators that reduce along axes, and running sums. */
+
 import { ShapeError } from '../../errors.js';
+import { Reduction } from '../lower/wasm/codes.js';
+import { cumulativeInWasm } from '../lower/wasm/layers.js';
+import { wasmReduction } from '../lower/wasm/operators.js';
 import { type Dim, multiplyDims } from '../shape.js';
 import { applyOne, axisOf, defineComposite, definePrimitive, type Tensor } from '../tensor.js';
 import {
@@ -22,7 +26,7 @@ const maxOperator = definePrimitive<ReduceAttributes>({
     const share = divide(isMax, sum(isMax, attributes.axes, { keepDims: true }));
     return [multiply(share, restoreAxes(g!, x, attributes))];
   },
-  lower: { onnx: onnxReduction('ReduceMax') },
+  lower: { onnx: onnxReduction('ReduceMax'), wasm: wasmReduction(Reduction.max) },
 });
 
 const sumOfSquaresOperator = defineComposite<null>({
@@ -77,6 +81,7 @@ const cumulativeSumOperator = definePrimitive<CumulativeAttributes>({
       builder.emit('CumSum', [x!, builder.scalar(axis, 'int64')], {
         attributes: { reverse: { int: reverse ? 1 : 0 } },
       }),
+    wasm: (builder, [x], { attributes: { axis, reverse } }) => [cumulativeInWasm(builder, x!, axis, reverse)],
   },
 });
 

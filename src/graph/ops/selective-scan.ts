@@ -17,7 +17,9 @@
  * either end of step t, what reaches the exponent, x_t = G_t exp(s_t A) h_(t-1), is a running sum back through time:
  * x_t = x_(t+1) + q_t g_t h_t - G_t k_t v_t, of which ds_t = A . x_t.
  */
+
 import { ShapeError } from '../../errors.js';
+import { scanInWasm } from '../lower/wasm/layers.js';
 import { type Dim, type Shape, sameShape } from '../shape.js';
 import {
   apply,
@@ -84,6 +86,7 @@ const scanOperator = defineComposite<null>({
       );
       return [output!, one('Transpose', [one('Squeeze', [last!, builder.ints([3])])], swapped)];
     },
+    wasm: scanInWasm,
   },
   expand(operands) {
     const { sequence, initial, at, decay } = unrolled(operands);

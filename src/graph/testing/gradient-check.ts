@@ -11,7 +11,7 @@
  */
 
 import { expect } from 'vitest';
-import { type Device, type HostTensor, openDevice } from '../../engine/index.js';
+import { type Device, type DeviceName, type HostTensor, openDevice } from '../../engine/index.js';
 import { withInputs } from '../../engine/testing/with-inputs.js';
 import {
   constant,
@@ -67,13 +67,13 @@ export function feedsOf({ operands }: OperatorCase): Record<string, HostTensor> 
   return Object.fromEntries(operands.map((operand, i) => [`operand${i}`, operand]));
 }
 
-/** Proves one case of an operator on the CPU. */
-export async function checkOperator(operator: string, proof: OperatorCase): Promise<void> {
+/** Proves one case of an operator on a device. */
+export async function checkOperator(operator: string, proof: OperatorCase, device: Device): Promise<void> {
   const graph = graphOf(proof, isDifferentiable(operators().get(operator)!));
   const built = topologicalOrder(Object.values(graph)).map((node) => node.operator.name);
   expect(built, 'the case builds its operator').toContain(operator);
 
-  const executable = await (await cpu()).compile(withInputs({ outputs: graph }));
+  const executable = await device.compile(withInputs({ outputs: graph }));
   const feeds = feedsOf(proof);
   const results = await executable.run(feeds);
   const expected = [proof.expected(...proof.operands.map(toArray))].flat() as NdArray[];
@@ -130,10 +130,20 @@ async function differenceQuotient(
   return quotient;
 }
 
-let device: Promise<Device> | undefined;
+const devices = new Map<DeviceName, Promise<Device>>();
 
-/** The CPU with one thread: these graphs are far too small for more. */
+/** ONNX Runtime's CPU with one thread: these graphs are far too small for more. */
 export function cpu(): Promise<Device> {
-  device ??= openDevice('cpu', { threads: 1 });
+  return opened('cpu', 1);
+}
+
+/** Kernels of our own, with two threads: what they do together is to be proved too. */
+export function wasm(): Promise<Device> {
+  return opened('wasm', 2);
+}
+
+function opened(name: DeviceName, threads: number): Promise<Device> {
+  const device = devices.get(name) ?? openDevice(name, { threads });
+  devices.set(name, device);
   return device;
 }

@@ -1,11 +1,14 @@
-/** Turns a table of cases into tests, one a case. */
+/** Turns a table of cases into tests: one a case for each executor. */
 import { describe, test } from 'vitest';
-import { type CaseTable, checkOperator } from './gradient-check.js';
+import { type CaseTable, checkOperator, cpu, wasm } from './gradient-check.js';
 
 export function prove(table: CaseTable): void {
   for (const [operator, cases] of Object.entries(table)) {
     describe(operator, () => {
-      for (const proof of cases) test(proof.name, () => checkOperator(operator, proof));
+      for (const proof of cases) {
+        test(proof.name, async () => checkOperator(operator, proof, await cpu()));
+        test(`${proof.name}, on wasm`, async () => checkOperator(operator, proof, await wasm()));
+      }
     });
   }
 }

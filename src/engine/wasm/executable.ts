@@ -1,0 +1,472 @@
+/** A compiled program: a schedule for each set of dimensions that it was run with. */
+import { DeviceError, ShapeError } from '../../errors.js';
+import {
+  type Buffer,
+  DTYPES,
+  inputName,
+  LENGTHS,
+  type Lowered,
+  lowerToWasm,
+  type Step,
+  type Tensor,
+  type TensorData,
+} from '../../graph/index.js';
+import { checkSizes, checkState, checkTensor, type NamedType } from '../check.js';
+import type { Executable, Program, State, StateSpec } from '../program.js';
+import { type HostTensor, int64 } from '../tensors.js';
+import type { WasmDevice } from './device.js';
+import { type PlannedStep, planMemory, type Schedule, stagesOf, writeSchedule } from './schedule.js';
+import { Block, type KeptValue, newValue, PAGE_ENTRIES, pageBytes, WasmState } from './state.js';
+import type { PlacedWeight } from './weights.js';
+
+/** Schedules that an executable keeps: those that were used last. */
+const MOST_SCHEDULES = 16;
+
+interface ProgramState {
+  readonly spec: StateSpec;
+  readonly before: Tensor;
+  readonly after: Tensor;
+}
+
+export class WasmExecutable implements Executable {
+  private readonly types: ReadonlyMap<string, NamedType>;
+  private readonly states: readonly ProgramState[];
+  private readonly isBatched: boolean;
+  private readonly lengths: string;
+  private readonly variants = new Map<string, Variant>();
+  /** Whether schedules depend on the room of growing states: not where kernels read their pages. */
+  private needsRoom = false;
+  /** Constants by what they are computed from. */
+  private readonly constants = new Map<string, number>();
+  private isDisposed = false;
+
+  constructor(
+    private readonly device: WasmDevice,
+    private readonly program: Program,
+    private readonly weights: ReadonlyMap<string, PlacedWeight>,
+  ) {
+    const { inputs, state = [], lengths } = program;
+    const dims = new Map(Object.entries(program.dims ?? {}));
+    this.types = new Map(
+      inputs.map(({ node, dtype, shape }) => {
+        const name = inputName(node.outputs[0]!)!;
+        return [name, { name, dtype, shape: shape.map((dim) => dims.get(String(dim)) ?? dim) }];
+      }),
+    );
+    this.states = state;
+    this.isBatched = state.every(({ spec }) => spec.shape[0] === 'batch');
+    this.lengths = lengths ? inputName(lengths)! : LENGTHS;
+  }
+
+  newState(initial: ReadonlyMap<string, HostTensor> = new Map(), length = 0): State {
+    const unknown = [...initial.keys()].find((name) => !this.states.some(({ spec }) => spec.name === name));
+    if (unknown !== undefined) throw new DeviceError(`the program has no state '${unknown}'`);
+    const values = new Map<string, KeptValue>();
+    const { memory } = this.device;
+    const grows = this.states.some(({ spec }) => spec.grows !== undefined);
+    const state = new WasmState(memory, values, grows ? length : 0);
+    try {
+      for (const { spec } of this.states) {
+        const value = initial.get(spec.name);
+        if (value) checkState(spec, value, length);
+        values.set(spec.name, newValue(memory, spec, value, length));
+      }
+    } catch (error) {
+      state.dispose();
+      throw error;
+    }
+    return state;
+  }
+
+  async run(
+    feeds: Readonly<Record<string, HostTensor>>,
+    rows: readonly State[] = [],
+  ): Promise<Record<string, HostTensor>> {
+    if (this.isDisposed) throw new DeviceError('this program was disposed of');
+    const sizes = new Map(Object.entries(this.program.dims ?? {}));
+    this.checkFeeds(feeds, sizes);
+    const states = this.expectStates(rows, sizes);
+    return this.device.exclusively(async () => {
+      const variant = await this.variant(sizes, states);
+      const { memory, threads } = this.device;
+      const changes = variant.prepare(states);
+      try {
+        for (const [name, { dtype, data }] of Object.entries(feeds)) variant.feed(name, dtype, data);
+        if (states.length > 0) {
+          const { data } = int64(
+            states.map(({ length }) => length),
+            [states.length],
+          );
+          variant.feed(this.lengths, 'int64', data);
+        }
+        await threads.run(variant.schedule.start, variant.schedule.end);
+      } catch (error) {
+        for (const change of changes) change.undo();
+        throw error;
+      }
+      for (const change of changes) change.keep();
+      for (const state of states) state.length += variant.appended;
+      return variant.read(memory.memory.buffer);
+    });
+  }
+
+  async dispose(): Promise<void> {
+    if (this.isDisposed) return;
+    this.isDisposed = true;
+    await this.device.exclusively(async () => {
+      for (const variant of this.variants.values()) variant.dispose();
+      for (const address of this.constants.values()) this.device.memory.release(address);
+      this.device.weights.release(this.program.weights?.values() ?? []);
+    });
+  }
+
+  /**
+   * The schedule for these sizes, and the milliseconds that each of its steps took in the last of `rounds` runs: for people
+   * who want to know where the time goes.
+   */
+  async profile(
+    feeds: Readonly<Record<string, HostTensor>>,
+    rows: readonly State[],
+    rounds: number,
+  ): Promise<{ step: Step; stage: number; milliseconds: number }[]> {
+    const sizes = new Map(Object.entries(this.program.dims ?? {}));
+    this.checkFeeds(feeds, sizes);
+    const states = this.expectStates(rows, sizes);
+    for (let i = 0; i < rounds; i++) await this.run(feeds, rows);
+    return this.device.exclusively(async () => {
+      const variant = await this.variant(sizes, states);
+      const { memory, threads } = this.device;
+      const { steps } = variant;
+      const times = memory.allocate(8 * steps.length);
+      const totals = new Float64Array(steps.length);
+      for (let round = 0; round < rounds; round++) {
+        const changes = variant.prepare(states);
+        const begin = performance.now();
+        await threads.run(variant.schedule.start, variant.schedule.end, false, times);
+        const ends = new Float64Array(memory.memory.buffer, times, steps.length);
+        for (let i = 0; i < steps.length; i++)
+          totals[i]! += (ends[i]! - (i === 0 ? begin : ends[i - 1]!)) / rounds;
+        for (const change of changes) change.undo();
+      }
+      memory.release(times);
+      return steps.map((planned, i) => ({ ...planned, milliseconds: totals[i]! }));
+    });
+  }
+
+  private checkFeeds(feeds: Readonly<Record<string, HostTensor>>, sizes: Map<string, number>): void {
+    for (const [name, tensor] of Object.entries(feeds)) {
+      const type = this.types.get(name);
+      if (!type) throw new DeviceError(`the program has no input '${name}'`);
+      checkTensor('input', type, tensor);
+      checkSizes(type, tensor, sizes);
+    }
+    for (const name of this.types.keys()) {
+      if (!(name in feeds)) throw new DeviceError(`the input '${name}' was not fed`);
+    }
+  }
+
+  private expectStates(rows: readonly State[], sizes: Map<string, number>): WasmState[] {
+    if (this.states.length === 0) return [];
+    const count = this.isBatched ? (sizes.get('batch') ?? Math.max(1, rows.length)) : 1;
+    if (rows.length !== count) {
+      throw new DeviceError(
+        `this program keeps states: a run of ${count} row${count === 1 ? '' : 's'} takes as many, and ${rows.length} were given`,
+      );
+    }
+    if (new Set(rows).size < rows.length) {
+      throw new DeviceError('a state is given for two rows of a batch: fork it');
+    }
+    if (this.isBatched) sizes.set('batch', count);
+    return rows.map((row) => {
+      if (!(row instanceof WasmState) || row.memory !== this.device.memory) {
+        throw new DeviceError(
+          'the state is another device’s: read it, and make a state of this device from that',
+        );
+      }
+      row.expectAlive();
+      for (const { spec } of this.states) {
+        const value = row.values.get(spec.name);
+        if (!value) throw new DeviceError(`the state holds no '${spec.name}'`);
+        if (value.spec.shape.join() !== spec.shape.join() || value.spec.dtype !== spec.dtype) {
+          throw new DeviceError(`the state's '${spec.name}' is not what this program keeps under that name`);
+        }
+      }
+      return row;
+    });
+  }
+
+  private async variant(sizes: ReadonlyMap<string, number>, states: readonly WasmState[]): Promise<Variant> {
+    const longest = Math.max(0, ...states.map(({ length }) => length));
+    const room = PAGE_ENTRIES * 2 ** Math.ceil(Math.log2(Math.max(1, longest / PAGE_ENTRIES)));
+    const keyOf = (): string =>
+      JSON.stringify([[...sizes].sort(), states.length, this.needsRoom ? room : undefined]);
+    const known = this.variants.get(keyOf());
+    if (known) {
+      this.variants.delete(keyOf());
+      this.variants.set(keyOf(), known);
+      return known;
+    }
+    const variant = await this.compile(sizes, states.length, room);
+    this.variants.set(keyOf(), variant);
+    const [oldest] = this.variants;
+    if (this.variants.size > MOST_SCHEDULES) {
+      this.variants.delete(oldest![0]);
+      oldest![1].dispose();
+    }
+    return variant;
+  }
+
+  private async compile(sizes: ReadonlyMap<string, number>, rows: number, room: number): Promise<Variant> {
+    const { outputs, lengths } = this.program;
+    const rooms = new Set(
+      this.states.flatMap(({ spec, before }) =>
+        spec.grows === undefined ? [] : [before.shape[spec.grows]!],
+      ),
+    );
+    const { memory, threads } = this.device;
+    const lowered = lowerToWasm({
+      outputs,
+      states: this.states.map(({ spec, before, after }) => ({
+        before,
+        after,
+        grows: spec.grows,
+        isBatched: spec.shape[0] === 'batch',
+      })),
+      lengths,
+      rows,
+      weights: new Map(Array.from(this.weights, ([name, { held }]) => [name, held])),
+      sizes: (symbol) => {
+        const size = sizes.get(symbol);
+        if (size !== undefined) return size;
+        if (!rooms.has(symbol)) throw new ShapeError(`the dimension '${symbol}' has no value`);
+        this.needsRoom = true;
+        return room;
+      },
+      threads: threads.count,
+    });
+    const owned: number[] = [];
+    try {
+      return await this.write(lowered, rows, owned);
+    } catch (error) {
+      for (const address of owned) memory.release(address);
+      throw error;
+    }
+  }
+
+  /** Places a schedule's memory, computes its constants and writes it. `owned` collects what belongs to it alone. */
+  private async write(lowered: Lowered, rows: number, owned: number[]): Promise<Variant> {
+    const { memory, threads } = this.device;
+    const own = (bytes: number): number => {
+      const address = memory.allocate(bytes);
+      owned.push(address);
+      return address;
+    };
+    const places = new Map<Buffer, number>();
+    const fresh = new Set<Buffer>();
+    const constantAt = (buffer: Buffer): number => {
+      let address =
+        places.get(buffer) ?? (buffer.key === undefined ? undefined : this.constants.get(buffer.key));
+      if (address === undefined) {
+        const { source } = buffer;
+        if (source?.kind === 'weight') address = this.weights.get(source.name)!.at[source.part]!;
+        else {
+          fresh.add(buffer);
+          address = buffer.key === undefined ? own(buffer.bytes) : memory.allocate(buffer.bytes);
+          if (buffer.key !== undefined) this.constants.set(buffer.key, address);
+          if (source?.kind === 'constant') copyIn(memory.bytes, address, source.data);
+        }
+      }
+      places.set(buffer, address);
+      return address;
+    };
+    for (const { writes } of lowered.once) for (const buffer of writes) constantAt(buffer);
+    const once = stagesOf(lowered.once.filter(({ writes }) => writes.some((buffer) => fresh.has(buffer))));
+    if (once.length > 0) {
+      const preparation = writeSchedule(memory, once, threads.count, constantAt, () => 0);
+      try {
+        await threads.run(preparation.start, preparation.end);
+      } finally {
+        memory.release(preparation.block);
+      }
+    }
+
+    const steps = stagesOf(lowered.steps);
+    const { offsets, bytes } = planMemory(steps, lowered);
+    const workspace = own(bytes);
+    const tables = own(Math.max(1, this.states.length * 2 * rows) * 4);
+    const addressOf = (buffer: Buffer): number =>
+      buffer.isConstant ? constantAt(buffer) : workspace + (offsets.get(buffer) ?? 0);
+    const tableOf = (state: number, side: 'before' | 'after'): number =>
+      tables + (state * 2 + (side === 'before' ? 0 : 1)) * rows * 4;
+    const schedule = writeSchedule(memory, steps, threads.count, addressOf, tableOf);
+    owned.push(schedule.block);
+    return new Variant(this.device, this.states, lowered, steps, schedule, addressOf, tables, rows, owned);
+  }
+}
+
+/** What a run changes of a row's value, until it is known whether the run succeeds. */
+interface Change {
+  keep(): void;
+  undo(): void;
+}
+
+/** A schedule in memory, and where its inputs, outputs and states are. */
+class Variant {
+  /** Entries that a run appends to growing states. */
+  readonly appended: number;
+  private readonly inputs: ReadonlyMap<string, number>;
+  /** Tables of pages of growing states, by row, and how many pages each has room for. */
+  private readonly pageTables = new Map<string, { address: number; room: number }>();
+
+  constructor(
+    private readonly device: WasmDevice,
+    private readonly states: readonly ProgramState[],
+    private readonly lowered: Lowered,
+    readonly steps: readonly PlannedStep[],
+    readonly schedule: Schedule,
+    private readonly addressOf: (buffer: Buffer) => number,
+    private readonly tables: number,
+    private readonly rows: number,
+    private readonly owned: readonly number[],
+  ) {
+    this.inputs = new Map(Array.from(lowered.inputs, ([name, buffer]) => [name, addressOf(buffer)]));
+    const counts = new Set(lowered.appended.filter((count) => count !== undefined));
+    if (counts.size > 1) {
+      throw new DeviceError(`the growing states grew by different numbers of entries: ${[...counts]}`);
+    }
+    this.appended = [...counts][0] ?? 0;
+  }
+
+  dispose(): void {
+    const { memory } = this.device;
+    for (const address of this.owned) memory.release(address);
+    for (const { address } of this.pageTables.values()) memory.release(address);
+  }
+
+  feed(name: string, dtype: keyof typeof DTYPES, data: TensorData): void {
+    const address = this.inputs.get(name);
+    if (address === undefined) return;
+    const { memory } = this.device.memory;
+    const target = new DTYPES[dtype].array(memory.buffer as ArrayBuffer, address, data.length);
+    (target as Float32Array).set(data as Float32Array);
+  }
+
+  read(buffer: ArrayBufferLike): Record<string, HostTensor> {
+    return Object.fromEntries(
+      Array.from(this.lowered.outputs, ([name, { buffer: from, offset, dims, dtype }]) => {
+        const { array, bytes } = DTYPES[dtype];
+        const size = dims.reduce((a, b) => a * b, 1);
+        const at = this.addressOf(from) + offset * bytes;
+        return [
+          name,
+          { dtype, dims, data: new array(buffer as ArrayBuffer, at, size).slice() as TensorData },
+        ];
+      }),
+    );
+  }
+
+  /** Gives the rows' values places before and after a run. Throws `DeviceError`, and changes nothing, where there is no room. */
+  prepare(rows: readonly WasmState[]): Change[] {
+    const changes: Change[] = [];
+    try {
+      for (const [index, state] of this.states.entries()) {
+        for (const [row, { values, length }] of rows.entries()) {
+          const value = values.get(state.spec.name)!;
+          const isKept = state.before === state.after;
+          if (state.spec.grows === undefined) changes.push(...this.replace(index, row, value, isKept));
+          else changes.push(...this.append(index, row, value, isKept ? 0 : this.appended, length));
+        }
+      }
+    } catch (error) {
+      for (const change of changes) change.undo();
+      throw error;
+    }
+    return changes;
+  }
+
+  private setTables(index: number, row: number, before: number, after: number): void {
+    const words = this.device.memory.int32(this.tables, this.states.length * 2 * this.rows);
+    words[index * 2 * this.rows + row] = before;
+    words[(index * 2 + 1) * this.rows + row] = after;
+  }
+
+  private replace(index: number, row: number, value: KeptValue, isKept: boolean): Change[] {
+    const before = value.blocks[0]!;
+    if (isKept) {
+      this.setTables(index, row, before.address, before.address);
+      return [];
+    }
+    const after = new Block(this.device.memory, before.bytes);
+    this.setTables(index, row, before.address, after.address);
+    return [
+      {
+        keep: () => {
+          value.blocks = [after];
+          before.release();
+        },
+        undo: () => after.release(),
+      },
+    ];
+  }
+
+  /** Room for `count` entries more, in pages that no other state sees. */
+  private append(index: number, row: number, value: KeptValue, count: number, length: number): Change[] {
+    const { memory } = this.device;
+    const blocks = [...value.blocks];
+    const fresh: Block[] = [];
+    const replaced: Block[] = [];
+    const undo = (): void => {
+      for (const block of fresh) block.release();
+    };
+    try {
+      const last = Math.floor(length / PAGE_ENTRIES);
+      const partial = blocks[last];
+      if (count > 0 && partial?.isShared) {
+        const copy = partial.copy();
+        fresh.push(copy);
+        replaced.push(partial);
+        blocks[last] = copy;
+      }
+      while (blocks.length * PAGE_ENTRIES < length + count) {
+        const block = new Block(memory, pageBytes(value.spec));
+        fresh.push(block);
+        blocks.push(block);
+      }
+      const table = this.pageTable(`${index}/${row}`, blocks.length);
+      memory.int32(table, blocks.length).set(blocks.map(({ address }) => address));
+      this.setTables(index, row, table, table);
+    } catch (error) {
+      undo();
+      throw error;
+    }
+    if (fresh.length === 0) return [];
+    return [
+      {
+        keep: () => {
+          value.blocks = blocks;
+          for (const block of replaced) block.release();
+        },
+        undo,
+      },
+    ];
+  }
+
+  private pageTable(key: string, pages: number): number {
+    const { memory } = this.device;
+    let table = this.pageTables.get(key);
+    if (!table || table.room < pages) {
+      if (table) memory.release(table.address);
+      this.pageTables.delete(key);
+      const room = Math.max(16, 2 ** Math.ceil(Math.log2(pages)));
+      table = { address: memory.allocate(4 * room), room };
+      this.pageTables.set(key, table);
+    }
+    return table.address;
+  }
+}
+
+function copyIn(bytes: Uint8Array, address: number, data: TensorData): void {
+  bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), address);
+}
+
+export type { StateSpec };

@@ -1,0 +1,54 @@
+// What every kernel shares: its thread's scratch memory, how work is cut, and how errors are reported.
+
+/** Where this thread's scratch memory begins. */
+export let scratch: usize = 0;
+/** Where the control block begins, which all threads share. */
+export let control: usize = 0;
+
+export function place(controlAt: usize, scratchAt: usize): void {
+  control = controlAt;
+  scratch = scratchAt;
+}
+
+/** Byte offsets in the control block: a cache line for each word that threads wait for. */
+export const ARRIVED: usize = 0;
+export const GENERATION: usize = 64;
+export const SLEEPERS: usize = 128;
+export const JOB: usize = 192;
+export const JOB_SLEEPERS: usize = 256;
+export const JOB_START: usize = 320;
+export const JOB_END: usize = 324;
+export const JOB_THREADS: usize = 328;
+export const FAILURE: usize = 384;
+
+/** What can be wrong with values that only a run knows. */
+export const INDEX_OUT_OF_RANGE: i32 = 1;
+
+export function fail(what: i32): void {
+  atomic.store<i32>(control, what, FAILURE);
+}
+
+// @ts-ignore: decorator
+@inline
+export function word(a: usize, i: i32): i32 {
+  return load<i32>(a + (<usize>i << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+export function address(a: usize, i: i32): usize {
+  return <usize>load<u32>(a + (<usize>i << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+export function float(a: usize, i: i32): f32 {
+  return load<f32>(a + (<usize>i << 2));
+}
+
+/** The first of `count` units that thread t of T does; those of t + 1 begin where its own end. */
+// @ts-ignore: decorator
+@inline
+export function cut(count: i32, t: i32, T: i32): i32 {
+  return <i32>((<i64>count * t) / T);
+}

@@ -1,0 +1,337 @@
+// What state-space layers do with a token: the linear recurrence in all its rules, Mamba's scan, and the convolution.
+// States of a run are read from one place and written to another, so that a run that fails leaves them as they were, and
+// rows of a batch lie where a table says.
+import { exp4, silu4, splat } from './math';
+import { address, cut, scratch, word } from './memory';
+
+/** An address in a table of rows. */
+// @ts-ignore: decorator
+@inline
+function rowOf(table: usize, i: i32): usize {
+  return <usize>load<u32>(table + (<usize>i << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+function exp1(x: f32): f32 {
+  return f32x4.extract_lane(exp4(splat(x)), 0);
+}
+
+/** Bytes to a row and a token of an operand: its address, bytes between rows and between tokens are words i, i + 1, i + 2. */
+// @ts-ignore: decorator
+@inline
+function tokenAt(a: usize, i: i32, row: i32, token: i32): usize {
+  return address(a, i) + <usize>row * address(a, i + 1) + <usize>token * address(a, i + 2);
+}
+
+/**
+ * words: batch, sequence, heads, query heads, key heads, key size, value size, gates (0 none, 1 a head, 2 a key), then
+ * query, key, value, gate, beta with 3 words each (beta's address 0 without it), states before (a table, or 0), states
+ * after, y, and whether gates of heads are there.
+ */
+export function recurrence(a: usize, t: i32, T: i32): void {
+  const batch = word(a, 0);
+  const sequence = word(a, 1);
+  const heads = word(a, 2);
+  const queryHeads = word(a, 3);
+  const keyHeads = word(a, 4);
+  const keySize = word(a, 5);
+  const valueSize = word(a, 6);
+  const gates = word(a, 7);
+  const before = address(a, 23);
+  const after = address(a, 24);
+  const y = address(a, 25);
+  const hasBeta = address(a, 20) != 0;
+  const area = <usize>(keySize * valueSize) << 2;
+  const units = batch * heads;
+  const decays = scratch;
+  for (let unit = cut(units, t, T), end = cut(units, t + 1, T); unit < end; unit++) {
+    const row = unit / heads;
+    const h = unit % heads;
+    const to = rowOf(after, row) + <usize>h * area;
+    let from = to;
+    if (before) from = rowOf(before, row) + <usize>h * area;
+    else memory.fill(to, 0, area);
+    const queryHead = (h * queryHeads) / heads;
+    const keyHead = (h * keyHeads) / heads;
+    for (let token = 0; token < sequence; token++) {
+      const q = tokenAt(a, 8, row, token) + (<usize>(queryHead * keySize) << 2);
+      const k = tokenAt(a, 11, row, token) + (<usize>(keyHead * keySize) << 2);
+      const v = tokenAt(a, 14, row, token) + (<usize>(h * valueSize) << 2);
+      const out = y + (<usize>(((row * sequence + token) * heads + h) * valueSize) << 2);
+      const beta = hasBeta ? load<f32>(tokenAt(a, 20, row, token) + (<usize>h << 2)) : 0;
+      let decay: f32 = 1;
+      if (gates == 1) decay = exp1(load<f32>(tokenAt(a, 17, row, token) + (<usize>h << 2)));
+      if (gates == 2) {
+        const g = tokenAt(a, 17, row, token) + (<usize>(h * keySize) << 2);
+        for (let i = 0; i < keySize; i++) store<f32>(decays + (<usize>i << 2), exp1(load<f32>(g + (<usize>i << 2))));
+      } else if (hasBeta || valueSize < 16 || (valueSize & 15) != 0) {
+        for (let i = 0; i < keySize; i++) store<f32>(decays + (<usize>i << 2), decay);
+      }
+      let column = 0;
+      const stride = <usize>valueSize << 2;
+      if (!hasBeta && gates != 2) {
+        for (; column + 16 <= valueSize; column += 16) {
+          const c = <usize>column << 2;
+          plain16(from + c, to + c, stride, keySize, k, q, v + c, out + c, decay);
+        }
+      }
+      for (; column + 4 <= valueSize; column += 4) {
+        const c = <usize>column << 2;
+        columns4(from + c, to + c, stride, keySize, k, q, v + c, out + c, decays, hasBeta, beta);
+      }
+      for (; column < valueSize; column++) {
+        const c = <usize>column << 2;
+        column1(from + c, to + c, stride, keySize, k, q, v + c, out + c, decays, hasBeta, beta);
+      }
+      from = to;
+    }
+  }
+}
+
+/** 16 columns of S = decay S + k v^T and y = S^T q. */
+function plain16(
+  from: usize,
+  to: usize,
+  stride: usize,
+  keySize: i32,
+  k: usize,
+  q: usize,
+  v: usize,
+  out: usize,
+  decay: f32,
+): void {
+  const g = splat(decay);
+  const v0 = v128.load(v);
+  const v1 = v128.load(v, 16);
+  const v2 = v128.load(v, 32);
+  const v3 = v128.load(v, 48);
+  let y0 = splat(0);
+  let y1 = y0;
+  let y2 = y0;
+  let y3 = y0;
+  for (let i = 0; i < keySize; i++) {
+    const kk = v128.load32_splat(k);
+    const qq = v128.load32_splat(q);
+    const s0 = f32x4.add(f32x4.mul(v128.load(from), g), f32x4.mul(kk, v0));
+    const s1 = f32x4.add(f32x4.mul(v128.load(from, 16), g), f32x4.mul(kk, v1));
+    const s2 = f32x4.add(f32x4.mul(v128.load(from, 32), g), f32x4.mul(kk, v2));
+    const s3 = f32x4.add(f32x4.mul(v128.load(from, 48), g), f32x4.mul(kk, v3));
+    v128.store(to, s0);
+    v128.store(to, s1, 16);
+    v128.store(to, s2, 32);
+    v128.store(to, s3, 48);
+    y0 = f32x4.add(y0, f32x4.mul(s0, qq));
+    y1 = f32x4.add(y1, f32x4.mul(s1, qq));
+    y2 = f32x4.add(y2, f32x4.mul(s2, qq));
+    y3 = f32x4.add(y3, f32x4.mul(s3, qq));
+    from += stride;
+    to += stride;
+    k += 4;
+    q += 4;
+  }
+  v128.store(out, y0);
+  v128.store(out, y1, 16);
+  v128.store(out, y2, 32);
+  v128.store(out, y3, 48);
+}
+
+/** 4 columns by any rule: what the key finds in the decayed state is taken out of the value under the delta rule. */
+function columns4(
+  from: usize,
+  to: usize,
+  stride: usize,
+  keySize: i32,
+  k: usize,
+  q: usize,
+  v: usize,
+  out: usize,
+  decays: usize,
+  hasBeta: bool,
+  beta: f32,
+): void {
+  let written = v128.load(v);
+  if (hasBeta) {
+    let found = splat(0);
+    let p = from;
+    for (let i: usize = 0, e = <usize>keySize << 2; i < e; i += 4) {
+      const d = f32x4.mul(v128.load(p), v128.load32_splat(decays + i));
+      found = f32x4.add(found, f32x4.mul(d, v128.load32_splat(k + i)));
+      p += stride;
+    }
+    written = f32x4.mul(f32x4.sub(written, found), splat(beta));
+  }
+  let y = splat(0);
+  for (let i: usize = 0, e = <usize>keySize << 2; i < e; i += 4) {
+    const s = f32x4.add(
+      f32x4.mul(v128.load(from), v128.load32_splat(decays + i)),
+      f32x4.mul(v128.load32_splat(k + i), written),
+    );
+    v128.store(to, s);
+    y = f32x4.add(y, f32x4.mul(s, v128.load32_splat(q + i)));
+    from += stride;
+    to += stride;
+  }
+  v128.store(out, y);
+}
+
+function column1(
+  from: usize,
+  to: usize,
+  stride: usize,
+  keySize: i32,
+  k: usize,
+  q: usize,
+  v: usize,
+  out: usize,
+  decays: usize,
+  hasBeta: bool,
+  beta: f32,
+): void {
+  let written = load<f32>(v);
+  if (hasBeta) {
+    let found: f32 = 0;
+    let p = from;
+    for (let i: usize = 0, e = <usize>keySize << 2; i < e; i += 4) {
+      found += load<f32>(p) * load<f32>(decays + i) * load<f32>(k + i);
+      p += stride;
+    }
+    written = (written - found) * beta;
+  }
+  let y: f32 = 0;
+  for (let i: usize = 0, e = <usize>keySize << 2; i < e; i += 4) {
+    const s = load<f32>(from) * load<f32>(decays + i) + load<f32>(k + i) * written;
+    store<f32>(to, s);
+    y += s * load<f32>(q + i);
+    from += stride;
+    to += stride;
+  }
+  store<f32>(out, y);
+}
+
+/**
+ * h = exp(step rate) h + key value, y = query . h, each channel on its own. words: batch, sequence, width, size, then
+ * value, step, key, query with 3 words each, rates [size, width], states before (a table, or 0), states after, y.
+ */
+export function scan(a: usize, t: i32, T: i32): void {
+  const batch = word(a, 0);
+  const sequence = word(a, 1);
+  const width = word(a, 2);
+  const size = word(a, 3);
+  const rates = address(a, 16);
+  const before = address(a, 17);
+  const after = address(a, 18);
+  const y = address(a, 19);
+  const chunks = (width + 15) >> 4;
+  const units = batch * chunks;
+  const stride = <usize>width << 2;
+  for (let unit = cut(units, t, T), end = cut(units, t + 1, T); unit < end; unit++) {
+    const row = unit / chunks;
+    const first = (unit % chunks) << 4;
+    const count = min(16, width - first);
+    const c = <usize>first << 2;
+    const to = rowOf(after, row) + c;
+    let from = to;
+    if (before) from = rowOf(before, row) + c;
+    else for (let i = 0; i < size; i++) memory.fill(to + <usize>i * stride, 0, <usize>count << 2);
+    for (let token = 0; token < sequence; token++) {
+      const v = tokenAt(a, 4, row, token) + c;
+      const s = tokenAt(a, 7, row, token) + c;
+      const k = tokenAt(a, 10, row, token);
+      const q = tokenAt(a, 13, row, token);
+      const out = y + (<usize>((row * sequence + token) * width) << 2) + c;
+      let done = 0;
+      for (; done + 4 <= count; done += 4) {
+        const d = <usize>done << 2;
+        const value = v128.load(v + d);
+        const step = v128.load(s + d);
+        let sum = splat(0);
+        for (let i = 0; i < size; i++) {
+          const p = <usize>i * stride + d;
+          const decay = exp4(f32x4.mul(step, v128.load(rates + c + p)));
+          const h = f32x4.add(
+            f32x4.mul(decay, v128.load(from + p)),
+            f32x4.mul(v128.load32_splat(k + (<usize>i << 2)), value),
+          );
+          v128.store(to + p, h);
+          sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(q + (<usize>i << 2)), h));
+        }
+        v128.store(out + d, sum);
+      }
+      for (; done < count; done++) {
+        const d = <usize>done << 2;
+        let sum: f32 = 0;
+        for (let i = 0; i < size; i++) {
+          const p = <usize>i * stride + d;
+          const decay = exp1(load<f32>(s + d) * load<f32>(rates + c + p));
+          const h = decay * load<f32>(from + p) + load<f32>(k + (<usize>i << 2)) * load<f32>(v + d);
+          store<f32>(to + p, h);
+          sum += load<f32>(q + (<usize>i << 2)) * h;
+        }
+        store<f32>(out + d, sum);
+      }
+      from = to;
+    }
+  }
+}
+
+/**
+ * The causal convolution of each channel. words: batch, sequence, channels, width, x with 3 words, taps [width, channels],
+ * bias or 0, states before (a table, or 0), states after (a table, or 0), y, whether silu follows.
+ */
+export function convolution(a: usize, t: i32, T: i32): void {
+  const batch = word(a, 0);
+  const sequence = word(a, 1);
+  const channels = word(a, 2);
+  const width = word(a, 3);
+  const taps = address(a, 7);
+  const bias = address(a, 8);
+  const before = address(a, 9);
+  const after = address(a, 10);
+  const y = address(a, 11);
+  const withSilu = word(a, 12) != 0;
+  const chunks = (channels + 15) >> 4;
+  const units = batch * chunks;
+  const stride = <usize>channels << 2;
+  for (let unit = cut(units, t, T), end = cut(units, t + 1, T); unit < end; unit++) {
+    const row = unit / chunks;
+    const first = (unit % chunks) << 4;
+    const count = min(16, channels - first);
+    const past = before ? rowOf(before, row) : 0;
+    for (let token = 0; token < sequence; token++) {
+      const out = y + (<usize>((row * sequence + token) * channels) << 2);
+      let done = first;
+      for (; done + 4 <= first + count; done += 4) {
+        const d = <usize>done << 2;
+        let sum = bias ? v128.load(bias + d) : splat(0);
+        for (let i = 0; i < width; i++) {
+          const from = token - width + 1 + i;
+          if (from < 0 && !past) continue;
+          const x = from < 0 ? past + <usize>(from + width - 1) * stride : tokenAt(a, 4, row, from);
+          sum = f32x4.add(sum, f32x4.mul(v128.load(x + d), v128.load(taps + <usize>i * stride + d)));
+        }
+        v128.store(out + d, withSilu ? silu4(sum) : sum);
+      }
+      for (; done < first + count; done++) {
+        const d = <usize>done << 2;
+        let sum: f32 = bias ? load<f32>(bias + d) : 0;
+        for (let i = 0; i < width; i++) {
+          const from = token - width + 1 + i;
+          if (from < 0 && !past) continue;
+          const x = from < 0 ? past + <usize>(from + width - 1) * stride : tokenAt(a, 4, row, from);
+          sum += load<f32>(x + d) * load<f32>(taps + <usize>i * stride + d);
+        }
+        store<f32>(out + d, withSilu ? f32x4.extract_lane(silu4(splat(sum)), 0) : sum);
+      }
+    }
+    if (!after) continue;
+    const c = <usize>first << 2;
+    for (let i = 0; i < width - 1; i++) {
+      const from = sequence - width + 1 + i;
+      const to = rowOf(after, row) + <usize>i * stride + c;
+      if (from >= 0) memory.copy(to, tokenAt(a, 4, row, from) + c, <usize>count << 2);
+      else if (past) memory.copy(to, past + <usize>(from + width - 1) * stride + c, <usize>count << 2);
+      else memory.fill(to, 0, <usize>count << 2);
+    }
+  }
+}

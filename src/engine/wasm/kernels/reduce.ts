@@ -1,0 +1,187 @@
+// Sums and maxima along axes, and running sums. Every result is one thread's, in one order.
+import { Element, Reduction } from '../../../graph/lower/wasm/codes';
+import { exp4, lanesSum, splat } from './math';
+import { address, cut, word } from './memory';
+
+/** words: what, element, x, y, elements of y, rank and dims of y with x's strides, rank and dims reduced with x's strides. */
+export function reduce(a: usize, t: i32, T: i32): void {
+  const what = word(a, 0);
+  const kind = word(a, 1);
+  const x = address(a, 2);
+  const y = address(a, 3);
+  const count = word(a, 4);
+  const rank = word(a, 5);
+  const dims = a + 24;
+  const strides = dims + (<usize>rank << 2);
+  const over = strides + (<usize>rank << 2);
+  const overRank = load<i32>(over);
+  const overDims = over + 4;
+  const overStrides = overDims + (<usize>overRank << 2);
+  const last = overRank > 0 ? word(overDims, overRank - 1) : 1;
+  const step = overRank > 0 ? word(overStrides, overRank - 1) : 0;
+  let lines = 1;
+  for (let d = 0; d < overRank - 1; d++) lines *= word(overDims, d);
+  const isEmpty = last == 0 || lines == 0;
+  for (let i = cut(count, t, T), end = cut(count, t + 1, T); i < end; i++) {
+    let base = 0;
+    let rest = i;
+    for (let d = rank - 1; d >= 0; d--) {
+      const size = word(dims, d);
+      base += (rest % size) * word(strides, d);
+      rest = rest / size;
+    }
+    let total: f64 = what == Reduction.max ? -Infinity : 0;
+    let whole: i64 = what == Reduction.max ? i64.MIN_VALUE : 0;
+    for (let line = 0; line < lines && !isEmpty; line++) {
+      let offset = base;
+      let left = line;
+      for (let d = overRank - 2; d >= 0; d--) {
+        const size = word(overDims, d);
+        offset += (left % size) * word(overStrides, d);
+        left = left / size;
+      }
+      if (kind == Element.float32) {
+        let p = x + (<isize>offset << 2);
+        if (what == Reduction.sum) {
+          for (let j = 0; j < last; j++, p += <isize>step << 2) total += load<f32>(p);
+        } else {
+          for (let j = 0; j < last; j++, p += <isize>step << 2) total = max<f64>(total, load<f32>(p));
+        }
+      } else if (kind == Element.int64 || kind == Element.int32) {
+        for (let j = 0; j < last; j++, offset += step) {
+          const value: i64 =
+            kind == Element.int64 ? load<i64>(x + (<isize>offset << 3)) : load<i32>(x + (<isize>offset << 2));
+          whole = what == Reduction.sum ? whole + value : max(whole, value);
+        }
+      } else {
+        for (let j = 0; j < last; j++, offset += step) whole = max<i64>(whole, load<u8>(x + <isize>offset));
+      }
+    }
+    if (kind == Element.float32) store<f32>(y + (<usize>i << 2), <f32>total);
+    else if (kind == Element.int64) store<i64>(y + (<usize>i << 3), whole);
+    else if (kind == Element.int32) store<i32>(y + (<usize>i << 2), <i32>whole);
+    else store<u8>(y + <usize>i, <u8>whole);
+  }
+}
+
+/** words: element, x, y, outer, size, inner, reverse; x and y contiguous [outer, size, inner]. */
+export function cumulative(a: usize, t: i32, T: i32): void {
+  const kind = word(a, 0);
+  const x = address(a, 1);
+  const y = address(a, 2);
+  const size = word(a, 4);
+  const inner = word(a, 5);
+  const isReverse = word(a, 6) != 0;
+  const lines = word(a, 3) * inner;
+  for (let line = cut(lines, t, T), end = cut(lines, t + 1, T); line < end; line++) {
+    const start = (line / inner) * size * inner + (line % inner);
+    let total: f64 = 0;
+    let whole: i64 = 0;
+    for (let i = 0; i < size; i++) {
+      const at = <usize>(start + (isReverse ? size - 1 - i : i) * inner);
+      if (kind == Element.float32) {
+        total += load<f32>(x + (at << 2));
+        store<f32>(y + (at << 2), <f32>total);
+      } else if (kind == Element.int64) {
+        whole += load<i64>(x + (at << 3));
+        store<i64>(y + (at << 3), whole);
+      } else {
+        whole += load<i32>(x + (at << 2));
+        store<i32>(y + (at << 2), <i32>whole);
+      }
+    }
+  }
+}
+
+/** words: rows, size, x, y, whether logarithms are wanted; along the last axis. */
+export function softmax(a: usize, t: i32, T: i32): void {
+  const rows = word(a, 0);
+  const size = word(a, 1);
+  const isLog = word(a, 4) != 0;
+  for (let row = cut(rows, t, T), end = cut(rows, t + 1, T); row < end; row++) {
+    const x = address(a, 2) + <usize>row * (<usize>size << 2);
+    const y = address(a, 3) + <usize>row * (<usize>size << 2);
+    softmaxRow(x, y, size, isLog);
+  }
+}
+
+function softmaxRow(x: usize, y: usize, size: i32, isLog: bool): void {
+  const bytes = <usize>size << 2;
+  const whole = bytes & ~15;
+  let most = splat(-Infinity);
+  for (let i: usize = 0; i < whole; i += 16) most = f32x4.max(most, v128.load(x + i));
+  let largest = max(
+    max(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1)),
+    max(f32x4.extract_lane(most, 2), f32x4.extract_lane(most, 3)),
+  );
+  for (let i = whole; i < bytes; i += 4) largest = max(largest, load<f32>(x + i));
+  const shift = splat(largest);
+  let sums = splat(0);
+  for (let i: usize = 0; i < whole; i += 16) {
+    const e = exp4(f32x4.sub(v128.load(x + i), shift));
+    sums = f32x4.add(sums, e);
+    if (!isLog) v128.store(y + i, e);
+  }
+  let sum = lanesSum(sums);
+  for (let i = whole; i < bytes; i += 4) {
+    const e = f32x4.extract_lane(exp4(splat(load<f32>(x + i) - largest)), 0);
+    sum += e;
+    if (!isLog) store<f32>(y + i, e);
+  }
+  if (isLog) {
+    const off = largest + Mathf.log(sum);
+    for (let i: usize = 0; i < whole; i += 16) v128.store(y + i, f32x4.sub(v128.load(x + i), splat(off)));
+    for (let i = whole; i < bytes; i += 4) store<f32>(y + i, load<f32>(x + i) - off);
+  } else {
+    const by = splat(<f32>1 / sum);
+    for (let i: usize = 0; i < whole; i += 16) v128.store(y + i, f32x4.mul(v128.load(y + i), by));
+    for (let i = whole; i < bytes; i += 4) store<f32>(y + i, load<f32>(y + i) * (<f32>1 / sum));
+  }
+}
+
+/** 1 / sqrt(mean(x^2) + epsilon) of a row. */
+export function inverseRootMeanSquare(x: usize, size: i32, epsilon: f32): f32 {
+  const bytes = <usize>size << 2;
+  const pairs = bytes & ~31;
+  let s0 = splat(0);
+  let s1 = splat(0);
+  let i: usize = 0;
+  for (; i < pairs; i += 32) {
+    const u = v128.load(x + i);
+    const v = v128.load(x + i, 16);
+    s0 = f32x4.add(s0, f32x4.mul(u, u));
+    s1 = f32x4.add(s1, f32x4.mul(v, v));
+  }
+  let sum = lanesSum(f32x4.add(s0, s1));
+  for (; i < bytes; i += 4) {
+    const v = load<f32>(x + i);
+    sum += v * v;
+  }
+  return <f32>1 / sqrt<f32>(sum / <f32>size + epsilon);
+}
+
+/** words: rows, size, x, bytes between its rows, weight, epsilon, y, inverses or 0. */
+export function rmsNorm(a: usize, t: i32, T: i32): void {
+  const rows = word(a, 0);
+  const size = word(a, 1);
+  const weight = address(a, 4);
+  const inverses = address(a, 7);
+  for (let row = cut(rows, t, T), end = cut(rows, t + 1, T); row < end; row++) {
+    const x = address(a, 2) + <usize>row * address(a, 3);
+    const y = address(a, 6) + <usize>row * (<usize>size << 2);
+    const inverse = inverseRootMeanSquare(x, size, load<f32>(a, 20));
+    if (inverses) store<f32>(inverses + (<usize>row << 2), inverse);
+    normalize(x, weight, y, size, inverse);
+  }
+}
+
+/** y = x * inverse * weight */
+export function normalize(x: usize, weight: usize, y: usize, size: i32, inverse: f32): void {
+  const bytes = <usize>size << 2;
+  const whole = bytes & ~15;
+  const by = splat(inverse);
+  let i: usize = 0;
+  for (; i < whole; i += 16)
+    v128.store(y + i, f32x4.mul(f32x4.mul(v128.load(x + i), by), v128.load(weight + i)));
+  for (; i < bytes; i += 4) store<f32>(y + i, load<f32>(x + i) * inverse * load<f32>(weight + i));
+}

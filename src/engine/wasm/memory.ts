@@ -1,0 +1,128 @@
+/** The one memory that kernels compute in, shared by all threads: weights, states, and what is in between. */
+import { DeviceError } from '../../errors.js';
+
+const PAGE = 65536;
+/** 4 GiB: what addresses of 32 bits reach. */
+const MOST_PAGES = 65536;
+/** What the kernels' own constants take at the beginning. */
+const RESERVED = 2 * PAGE;
+const FIRST_PAGES = 16;
+/** Blocks begin at multiples of a cache line. */
+const ALIGNMENT = 64;
+
+export class SharedMemory {
+  readonly memory: WebAssembly.Memory;
+  /** Free blocks by their beginning: none touches the next. */
+  private free: { start: number; end: number }[] = [{ start: RESERVED, end: FIRST_PAGES * PAGE }];
+  private readonly sizes = new Map<number, number>();
+  private view = new Uint8Array();
+
+  constructor() {
+    try {
+      this.memory = new WebAssembly.Memory({ initial: FIRST_PAGES, maximum: MOST_PAGES, shared: true });
+    } catch (error) {
+      throw new DeviceError(
+        'this process cannot have a shared memory of up to 4 GiB for the wasm device: allow it more virtual memory, or use the cpu device',
+        { cause: error },
+      );
+    }
+  }
+
+  /** All of it, as far as it has grown. */
+  get bytes(): Uint8Array {
+    if (this.view.buffer !== this.memory.buffer) this.view = new Uint8Array(this.memory.buffer);
+    return this.view;
+  }
+
+  int32(address: number, length: number): Int32Array {
+    return new Int32Array(this.memory.buffer, address, length);
+  }
+
+  /** Bytes that are taken. */
+  get taken(): number {
+    let total = 0;
+    for (const size of this.sizes.values()) total += size;
+    return total;
+  }
+
+  /** A block of so many bytes, whatever they held before. Throws `DeviceError` where there is no room. */
+  allocate(bytes: number): number {
+    const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
+    let at = this.fitting(size);
+    if (at < 0) {
+      this.grow(size);
+      at = this.fitting(size);
+    }
+    const block = this.free[at]!;
+    const { start } = block;
+    block.start += size;
+    if (block.start === block.end) this.free.splice(at, 1);
+    this.sizes.set(start, size);
+    return start;
+  }
+
+  release(address: number): void {
+    const size = this.sizes.get(address);
+    if (size === undefined) return;
+    this.sizes.delete(address);
+    this.insert(address, address + size);
+  }
+
+  /** The smallest free block that is large enough. */
+  private fitting(size: number): number {
+    let best = -1;
+    let least = Number.POSITIVE_INFINITY;
+    for (const [i, { start, end }] of this.free.entries()) {
+      const room = end - start;
+      if (room >= size && room < least) {
+        best = i;
+        least = room;
+      }
+    }
+    return best;
+  }
+
+  private insert(start: number, end: number): void {
+    let low = 0;
+    let high = this.free.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.free[middle]!.start < start) low = middle + 1;
+      else high = middle;
+    }
+    const before = this.free[low - 1];
+    const after = this.free[low];
+    const joinsBefore = before?.end === start;
+    const joinsAfter = after?.start === end;
+    if (joinsBefore && joinsAfter) {
+      before.end = after.end;
+      this.free.splice(low, 1);
+    } else if (joinsBefore) before.end = end;
+    else if (joinsAfter) after.start = start;
+    else this.free.splice(low, 0, { start, end });
+  }
+
+  private grow(size: number): void {
+    const end = this.memory.buffer.byteLength;
+    const last = this.free.at(-1);
+    const missing = size - (last?.end === end ? last.end - last.start : 0);
+    // A little more than is asked for: each growth has the system map memory.
+    const least = Math.ceil(missing / PAGE);
+    const left = MOST_PAGES - end / PAGE;
+    const wanted = Math.min(left, Math.max(least, 256));
+    try {
+      if (least > left) throw new RangeError('beyond the largest address');
+      this.memory.grow(wanted);
+    } catch (error) {
+      throw new DeviceError(
+        `the wasm device is out of memory: it has ${megabytes(this.taken)} MB in use and needs ${megabytes(size)} MB more, of at most 4,295 MB. Use a smaller model, fewer bits or fewer sequences, or the cpu device`,
+        { cause: error },
+      );
+    }
+    this.insert(end, end + wanted * PAGE);
+  }
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toLocaleString('en', { maximumFractionDigits: 0 });
+}

@@ -1,0 +1,190 @@
+/**
+ * States in the shared memory. A value that a run replaces lies in a block of its own; the run writes its successor to
+ * another, so that one that fails leaves it as it was, and forks share it until then. One that grows lies in pages of 64
+ * entries, which forks share too: what a run appends is written behind the entries, in a copy of the last page where that is
+ * shared.
+ */
+import { DeviceError } from '../../errors.js';
+import { DTYPES } from '../../graph/index.js';
+import { type State, type StateSpec, stateDims } from '../program.js';
+import type { HostTensor, TensorData } from '../tensors.js';
+import type { SharedMemory } from './memory.js';
+
+/** Entries of a page; see kernels/states.ts. */
+export const PAGE_ENTRIES = 64;
+
+/** A block that values of several states may share. */
+export class Block {
+  private users = 1;
+
+  constructor(
+    private readonly memory: SharedMemory,
+    readonly bytes: number,
+    readonly address = memory.allocate(bytes),
+  ) {}
+
+  get isShared(): boolean {
+    return this.users > 1;
+  }
+
+  share(): this {
+    this.users++;
+    return this;
+  }
+
+  release(): void {
+    if (--this.users === 0) this.memory.release(this.address);
+  }
+
+  copy(): Block {
+    const copy = new Block(this.memory, this.bytes);
+    this.memory.bytes.copyWithin(copy.address, this.address, this.address + this.bytes);
+    return copy;
+  }
+}
+
+/** A value of one row: one block, or pages of entries. */
+export interface KeptValue {
+  readonly spec: StateSpec;
+  blocks: Block[];
+}
+
+/** How the entries of a growing value lie in its pages: [outer, 64, inner] in each. */
+export function entrySizes(spec: StateSpec): { outer: number; bytes: number } {
+  const dims = stateDims(spec, 1);
+  const size = (part: readonly number[]): number => part.reduce((a, b) => a * b, 1);
+  return {
+    outer: size(dims.slice(0, spec.grows!)),
+    bytes: size(dims.slice(spec.grows! + 1)) * DTYPES[spec.dtype].bytes,
+  };
+}
+
+export function pageBytes(spec: StateSpec): number {
+  const { outer, bytes } = entrySizes(spec);
+  return outer * bytes * PAGE_ENTRIES;
+}
+
+export class WasmState implements State {
+  private isDisposed = false;
+
+  constructor(
+    /** The memory in which it lies: only its own device can run it. */
+    readonly memory: SharedMemory,
+    readonly values: ReadonlyMap<string, KeptValue>,
+    public length: number,
+  ) {}
+
+  get bytes(): number {
+    let total = 0;
+    for (const bytes of this.holdings.values()) total += bytes;
+    return total;
+  }
+
+  get holdings(): ReadonlyMap<object, number> {
+    const all = [...this.values.values()].flatMap(({ blocks }) => blocks);
+    return new Map(all.map((block) => [block, block.bytes]));
+  }
+
+  fork(): State {
+    this.expectAlive();
+    const values = Array.from(this.values, ([name, { spec, blocks }]) => {
+      return [name, { spec, blocks: blocks.map((block) => block.share()) }] as const;
+    });
+    return new WasmState(this.memory, new Map(values), this.length);
+  }
+
+  async read(names: readonly string[] = [...this.values.keys()]): Promise<Map<string, HostTensor>> {
+    this.expectAlive();
+    return new Map(
+      names.map((name) => {
+        const value = this.values.get(name);
+        if (!value) throw new DeviceError(`the state holds no '${name}'`);
+        return [name, this.copyOf(value)];
+      }),
+    );
+  }
+
+  dispose(): void {
+    if (this.isDisposed) return;
+    this.isDisposed = true;
+    for (const { blocks } of this.values.values()) for (const block of blocks) block.release();
+  }
+
+  /** Throws `DeviceError` where it was disposed of. */
+  expectAlive(): void {
+    if (this.isDisposed) throw new DeviceError('this state was disposed of');
+  }
+
+  private copyOf({ spec, blocks }: KeptValue): HostTensor {
+    const dims = stateDims(spec, this.length);
+    const { bytes: all } = this.memory;
+    const bytes = new Uint8Array(dims.reduce((a, b) => a * b, 1) * DTYPES[spec.dtype].bytes);
+    if (spec.grows === undefined) {
+      const { address } = blocks[0]!;
+      bytes.set(all.subarray(address, address + bytes.length));
+    } else {
+      const { outer, bytes: entry } = entrySizes(spec);
+      for (const [i, { address }] of blocks.entries()) {
+        const first = i * PAGE_ENTRIES;
+        const count = Math.min(PAGE_ENTRIES, this.length - first);
+        if (count <= 0) break;
+        for (let j = 0; j < outer; j++) {
+          const from = address + j * PAGE_ENTRIES * entry;
+          bytes.set(all.subarray(from, from + count * entry), (j * this.length + first) * entry);
+        }
+      }
+    }
+    const data = new DTYPES[spec.dtype].array(bytes.buffer) as TensorData;
+    return { dtype: spec.dtype, dims, data };
+  }
+}
+
+/** A value from a tensor of one row, of which a growing one holds `length` entries and maybe room for more; or its initial one. */
+export function newValue(
+  memory: SharedMemory,
+  spec: StateSpec,
+  initial: HostTensor | undefined,
+  length: number,
+): KeptValue {
+  const given =
+    initial && new Uint8Array(initial.data.buffer, initial.data.byteOffset, initial.data.byteLength);
+  if (spec.grows === undefined) {
+    const dims = stateDims(spec, 0);
+    const size = dims.reduce((a, b) => a * b, 1);
+    const block = new Block(memory, size * DTYPES[spec.dtype].bytes);
+    if (given) memory.bytes.set(given, block.address);
+    else fill(memory, block.address, spec, size);
+    return { spec, blocks: [block] };
+  }
+  const { outer, bytes } = entrySizes(spec);
+  const blocks: Block[] = [];
+  try {
+    for (let first = 0; first < length; first += PAGE_ENTRIES) {
+      const block = new Block(memory, outer * bytes * PAGE_ENTRIES);
+      blocks.push(block);
+      if (!given) {
+        fill(memory, block.address, spec, block.bytes / DTYPES[spec.dtype].bytes);
+        continue;
+      }
+      const room = initial!.dims[spec.grows]!;
+      const count = Math.min(PAGE_ENTRIES, length - first);
+      for (let j = 0; j < outer; j++) {
+        const from = (j * room + first) * bytes;
+        memory.bytes.set(
+          given.subarray(from, from + count * bytes),
+          block.address + j * PAGE_ENTRIES * bytes,
+        );
+      }
+    }
+  } catch (error) {
+    for (const block of blocks) block.release();
+    throw error;
+  }
+  return { spec, blocks };
+}
+
+function fill(memory: SharedMemory, address: number, { dtype, initial }: StateSpec, size: number): void {
+  const array = new DTYPES[dtype].array(memory.memory.buffer as ArrayBuffer, address, size);
+  if (array instanceof BigInt64Array) array.fill(BigInt(initial));
+  else array.fill(initial);
+}

@@ -1,0 +1,421 @@
+/** Collects the steps of a schedule while a graph is lowered, all of whose dimensions are numbers by then. */
+import { DTYPES, type DType, type TensorData } from '../../dtype.js';
+import { type Dim, evaluateDim, type Shape } from '../../shape.js';
+import type { Node, Tensor } from '../../tensor.js';
+import { Element, Instruction, Kernel } from './codes.js';
+import { type Expression, type MapStep, type Register, registerOf } from './map.js';
+import { floatBits, type Step, type Word } from './step.js';
+import {
+  Buffer,
+  broadcast,
+  broadcastDims,
+  contiguousStrides,
+  count,
+  ELEMENT_BYTES,
+  ELEMENTS,
+  idOf,
+  isContiguous,
+  type Kept,
+  type Packed,
+  reshaped,
+  type Value,
+  type View,
+} from './value.js';
+
+/** Emits the steps that compute an operator, and returns its results. */
+export type WasmLowering<Attributes> = (
+  builder: WasmBuilder,
+  inputs: readonly (Value | undefined)[],
+  node: Node<Attributes>,
+) => readonly Value[];
+
+/** How an operand of rows lies: bytes from one to the next, in a buffer. */
+export interface Rows {
+  readonly buffer: Buffer;
+  /** Where the first begins. */
+  readonly bytes: number;
+  readonly stride: number;
+}
+
+/** Rows that each thread quantizes for itself: for more, it pays to share the work and to wait for it. */
+const MOST_OWN_ROWS = 2;
+
+export class WasmBuilder {
+  /** What is done in every run, and what is done once, since its operands never change. */
+  readonly steps: (Step | MapStep)[] = [];
+  readonly once: (Step | MapStep)[] = [];
+  /** Tensors that some other node uses. */
+  readonly used = new Set<Tensor>();
+  path = '';
+  /** What the node that is being lowered is called among constants; see `Buffer.key`. */
+  key: string | undefined;
+  private made = 0;
+  private readonly bound = new Map<string, number>();
+  private readonly norms = new Map<
+    Buffer,
+    { x: Rows; weight: Buffer; weightBytes: number; epsilon: number }
+  >();
+  private readonly quantized = new Map<string, Buffer>();
+
+  constructor(
+    private readonly sizes: (symbol: string) => number,
+    readonly threads: number,
+    /** The state that a tensor is the successor of, where a kernel may write that itself. */
+    readonly stateAfter: (tensor: Tensor) => number | undefined,
+    /** The input that holds how many entries each row's growing states have. */
+    readonly lengths: Buffer | undefined,
+  ) {}
+
+  resolve(dim: Dim): number {
+    if (typeof dim === 'number') return dim;
+    return evaluateDim(dim, {
+      get: (symbol: string) => this.bound.get(symbol) ?? this.sizes(symbol),
+    } as ReadonlyMap<string, number>);
+  }
+
+  dims(shape: Shape): number[] {
+    return shape.map((dim) => this.resolve(dim));
+  }
+
+  /** Whether a symbol's size is known outside the graph. */
+  knows(symbol: string): boolean {
+    try {
+      return this.sizes(symbol) !== undefined;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Says what a symbol is that came about inside the graph. */
+  bind(symbol: string, size: number): void {
+    this.bound.set(symbol, size);
+  }
+
+  constant(data: TensorData, dims: readonly number[], dtype: DType, key?: string): View {
+    const buffer = new Buffer(data.byteLength, { kind: 'constant', data }, true, key);
+    return this.viewOf(buffer, dims, dtype);
+  }
+
+  viewOf(buffer: Buffer, dims: readonly number[], dtype: DType, element = ELEMENTS[dtype]): View {
+    return { kind: 'view', dtype, dims, buffer, element, strides: contiguousStrides(dims), offset: 0 };
+  }
+
+  /** Memory for a result, which is as constant as the operands that it is made from. */
+  allocate(dims: readonly number[], dtype: DType, from: readonly Buffer[]): View {
+    const bytes = count(dims) * DTYPES[dtype].bytes;
+    const isConstant = from.every((buffer) => buffer.isConstant);
+    const key = isConstant && this.key !== undefined ? `${this.key}#${this.made++}` : undefined;
+    return this.viewOf(new Buffer(bytes, undefined, isConstant, key), dims, dtype);
+  }
+
+  /** Sets the name of the next node's constants. */
+  begin(path: string, key: string | undefined): void {
+    this.path = path;
+    this.key = key;
+    this.made = 0;
+  }
+
+  /** Adds a step. One that reads nothing but what never changes is done once. */
+  step(
+    kernel: Kernel,
+    words: readonly Word[],
+    operands: {
+      reads: readonly Buffer[];
+      writes: readonly Buffer[];
+      readsStates?: readonly number[];
+      writesStates?: readonly number[];
+      label?: string;
+      weightBytes?: number;
+    },
+  ): void {
+    const { label = Kernel[kernel], weightBytes = 0, ...rest } = operands;
+    const isOnce =
+      !operands.readsStates && !operands.writesStates && operands.writes.every((buffer) => buffer.isConstant);
+    (isOnce ? this.once : this.steps).push({ kernel, words, ...rest, path: this.path, label, weightBytes });
+  }
+
+  /** An operand as memory: a state's rows are put together, codes become numbers. */
+  view(value: Value): View {
+    if (value.kind === 'view') return value;
+    return value.kind === 'packed' ? this.unpacked(value) : this.loaded(value);
+  }
+
+  /** An operand whose elements lie one after the other, in its own type. */
+  contiguous(value: Value): View {
+    const view = this.view(value);
+    return isContiguous(view) && view.element === ELEMENTS[view.dtype] ? view : this.copy(view);
+  }
+
+  /** An operand whose last axis is contiguous. */
+  withRows(value: Value): View {
+    const view = this.view(value);
+    const isPlain = view.element === ELEMENTS[view.dtype];
+    return isPlain && (view.strides.at(-1) === 1 || view.dims.at(-1) === 1) ? view : this.copy(view);
+  }
+
+  /** An operand [..., size] as rows at one distance from each other. */
+  rows(value: Value): Rows {
+    const given = this.withRows(value);
+    const size = given.dims.at(-1)!;
+    const flat = reshaped(given, [count(given.dims.slice(0, -1)), size]);
+    const view = flat ?? reshaped(this.copy(given), [count(given.dims.slice(0, -1)), size])!;
+    return {
+      buffer: view.buffer,
+      bytes: 4 * view.offset,
+      stride: 4 * (view.dims[0] === 1 ? size : view.strides[0]!),
+    };
+  }
+
+  at(view: View): Word {
+    return { buffer: view.buffer, bytes: view.offset * ELEMENT_BYTES[view.element] };
+  }
+
+  /** An operand [batch, sequence, size]: its address, and bytes from row to row and from token to token. */
+  tokens(view: View): Word[] {
+    return [this.at(view), 4 * view.strides[0]!, 4 * view.strides[1]!];
+  }
+
+  copy(view: View): View {
+    const to = this.allocate(view.dims, view.dtype, [view.buffer]);
+    this.store(to, view, 'copy');
+    return to;
+  }
+
+  /** Copies elements to a place of the same dimensions. */
+  store(to: View, from: View, label: string): void {
+    if (count(to.dims) === 0) return;
+    this.addMap({
+      kernel: Kernel.map,
+      dims: to.dims,
+      stores: [{ view: to, value: { kind: 'load', view: from } }],
+      path: this.path,
+      label,
+    });
+  }
+
+  /** An instruction on every element of operands that broadcast with each other. */
+  map(
+    instruction: Instruction,
+    dtype: DType,
+    inputs: readonly Value[],
+    label = Instruction[instruction],
+  ): View {
+    const views = inputs.map((input) => this.view(input));
+    const dims = broadcastDims(views.map((view) => view.dims));
+    const to = this.allocate(
+      dims,
+      dtype,
+      views.map(({ buffer }) => buffer),
+    );
+    if (count(dims) === 0) return to;
+    this.addMap({
+      kernel: Kernel.map,
+      dims,
+      stores: [
+        {
+          view: to,
+          value: {
+            kind: 'compute',
+            instruction,
+            operands: views.map((view) => operandOf(broadcast(view, dims))),
+          },
+        },
+      ],
+      path: this.path,
+      label: label.replace(/[FIB]$/, ''),
+    });
+    return to;
+  }
+
+  private addMap(step: MapStep): void {
+    const isOnce = step.stores.every(({ view }) => view.buffer.isConstant);
+    (isOnce ? this.once : this.steps).push(step);
+  }
+
+  /** The word that names a table of an operand's rows, of which each state of a batch is one. */
+  rowsOf(value: Value): { word: Word; reads: Buffer[]; readsStates?: number[] } {
+    if (value.kind === 'state') {
+      return { word: { state: value.index, side: 'before' }, reads: [], readsStates: [value.index] };
+    }
+    const view = this.contiguous(value);
+    return { word: this.table(view), reads: [view.buffer] };
+  }
+
+  /** The same for a result: the place of the state that it is, or new memory. */
+  rowsTo(
+    tensor: Tensor,
+    from: readonly Buffer[],
+  ): { word: Word; value: View; writes: Buffer[]; writesStates?: number[] } {
+    const state = this.stateAfter(tensor);
+    const dims = this.dims(tensor.shape);
+    if (state !== undefined) {
+      // Nothing else reads it: it has no memory of its own.
+      const value = this.viewOf(new Buffer(0), dims, tensor.dtype);
+      return { word: { state, side: 'after' }, value, writes: [], writesStates: [state] };
+    }
+    const value = this.allocate(dims, tensor.dtype, from);
+    return { word: this.table(value), value, writes: [value.buffer] };
+  }
+
+  private table(view: View): Word {
+    const rows = view.dims[0] ?? 1;
+    const stride = rows === 0 ? 0 : (count(view.dims) / rows) * ELEMENT_BYTES[view.element];
+    return { table: view.buffer, bytes: view.offset * ELEMENT_BYTES[view.element], rows, stride };
+  }
+
+  private unpacked({ bits, block, codes, scales, dims }: Packed): View {
+    const [rows, columns] = dims as [number, number];
+    const every = Int32Array.from({ length: rows }, (_, i) => i);
+    const indices = this.constant(every, [rows], 'int32', `rows ${rows}`);
+    const to = this.allocate(dims, 'float32', [codes, scales]);
+    this.step(
+      Kernel.gatherPacked,
+      [
+        bits,
+        block,
+        columns,
+        rows,
+        this.at(indices),
+        Element.int32,
+        rows,
+        { buffer: codes, bytes: 0 },
+        { buffer: scales, bytes: 0 },
+        this.at(to),
+      ],
+      { reads: [indices.buffer, codes, scales], writes: [to.buffer], label: 'unpack' },
+    );
+    return to;
+  }
+
+  private readonly loads = new Map<number, View>();
+
+  private loaded({ index, dims, dtype, grows, isBatched }: Kept): View {
+    const known = this.loads.get(index);
+    if (known) return known;
+    const to = this.viewOf(new Buffer(count(dims) * DTYPES[dtype].bytes), dims, dtype);
+    this.loads.set(index, to);
+    const table: Word = { state: index, side: 'before' };
+    const rows = isBatched ? dims[0]! : 1;
+    const size = (rows === 0 ? 0 : count(dims) / rows) * DTYPES[dtype].bytes;
+    const operands = { writes: [to.buffer], readsStates: [index] };
+    if (grows === undefined) {
+      this.step(Kernel.loadRows, [table, rows, size, this.at(to)], { ...operands, reads: [] });
+    } else {
+      const outer = count(dims.slice(isBatched ? 1 : 0, grows));
+      const entry = count(dims.slice(grows + 1)) * DTYPES[dtype].bytes;
+      this.step(
+        Kernel.loadEntries,
+        [table, { buffer: this.lengths!, bytes: 0 }, rows, outer, entry, dims[grows]!, this.at(to)],
+        { ...operands, reads: [this.lengths!] },
+      );
+    }
+    return to;
+  }
+
+  /** x / rms(x) * weight along the last axis, and with `inverse` what it multiplies by. */
+  rmsNorm(input: Value, weight: Value, epsilon: number, withInverse: boolean): View[] {
+    const x = this.rows(input);
+    const by = this.contiguous(weight);
+    const { dims } = input;
+    const size = dims.at(-1)!;
+    const to = this.allocate(dims, 'float32', [x.buffer, by.buffer]);
+    const inverse = withInverse
+      ? this.allocate([...dims.slice(0, -1), 1], 'float32', [x.buffer, by.buffer])
+      : undefined;
+    const rows = count(dims) / Math.max(1, size);
+    this.step(
+      Kernel.rmsNorm,
+      [
+        rows,
+        size,
+        { buffer: x.buffer, bytes: x.bytes },
+        x.stride,
+        this.at(by),
+        floatBits(epsilon),
+        this.at(to),
+        inverse ? this.at(inverse) : 0,
+      ],
+      { reads: [x.buffer, by.buffer], writes: [to.buffer, ...(inverse ? [inverse.buffer] : [])] },
+    );
+    this.norms.set(to.buffer, { x, weight: by.buffer, weightBytes: 4 * by.offset, epsilon });
+    return inverse ? [to, inverse] : [to];
+  }
+
+  /** x [..., k] times the rows of a packed matrix [n, k]: [..., n]. A norm before it is done along with quantizing x. */
+  packedMatmul(input: Value, matrix: Packed): View {
+    const { bits, block, codes, scales } = matrix;
+    const [n, k] = matrix.dims as [number, number];
+    const dims = [...input.dims.slice(0, -1), n];
+    const m = count(dims.slice(0, -1));
+    const view = input.kind === 'view' && isContiguous(input) && input.offset === 0 ? input : undefined;
+    const norm = view && count(view.dims) * 4 === view.buffer.bytes ? this.norms.get(view.buffer) : undefined;
+    const x = norm?.x ?? this.rows(input);
+    const blocks = Math.ceil(k / block);
+    const rowBytes = (blocks * block * 2 + blocks * 8 + 15) & ~15;
+    const isOwn = m <= MOST_OWN_ROWS;
+    const weight = norm ? { buffer: norm.weight, bytes: norm.weightBytes } : 0;
+    const head: Word[] = [
+      m,
+      k,
+      bits,
+      block,
+      { buffer: x.buffer, bytes: x.bytes },
+      x.stride,
+      weight,
+      floatBits(norm?.epsilon ?? 0),
+    ];
+    const from = [x.buffer, ...(norm ? [norm.weight] : [])];
+    let rows: Buffer;
+    if (isOwn) {
+      rows = new Buffer(this.threads * m * rowBytes);
+    } else {
+      const key = JSON.stringify([
+        idOf(x.buffer),
+        x.bytes,
+        x.stride,
+        m,
+        k,
+        bits,
+        block,
+        norm && idOf(norm.weight),
+      ]);
+      const known = this.quantized.get(key);
+      rows = known ?? new Buffer(m * rowBytes);
+      if (!known) {
+        this.quantized.set(key, rows);
+        this.step(Kernel.quantize, [...head, { buffer: rows, bytes: 0 }], { reads: from, writes: [rows] });
+      }
+    }
+    const to = this.allocate(dims, 'float32', [...from, codes]);
+    this.step(
+      Kernel.packedMatmul,
+      [
+        ...head,
+        { buffer: rows, bytes: 0 },
+        isOwn ? m * rowBytes : 0,
+        n,
+        { buffer: codes, bytes: 0 },
+        { buffer: scales, bytes: 0 },
+        this.at(to),
+      ],
+      {
+        reads: [...from, ...(isOwn ? [] : [rows]), codes, scales],
+        writes: [to.buffer, ...(isOwn ? [rows] : [])],
+        label: `${norm ? 'rmsNorm ' : ''}matmul [${n},${k}] ${bits} bits`,
+        weightBytes: codes.bytes + scales.bytes,
+      },
+    );
+    return to;
+  }
+}
+
+/** A load, or the number itself where a constant has only one. */
+function operandOf(view: View): Expression {
+  const { source } = view.buffer;
+  const isOne = view.strides.every((stride, i) => stride === 0 || view.dims[i] === 1);
+  if (source?.kind !== 'constant' || !isOne) return { kind: 'load', view };
+  const register: Register = registerOf(view.dtype);
+  const value = source.data[view.offset]!;
+  if (view.dtype === 'bfloat16' || view.dtype === 'float16') return { kind: 'load', view };
+  return { kind: 'constant', register, value };
+}

@@ -1,0 +1,283 @@
+/** Lowerings of what layers are made of, for which this target has kernels of its own. */
+import type { Node, Tensor } from '../../tensor.js';
+import type { WasmBuilder } from './builder.js';
+import { Element, Kernel } from './codes.js';
+import { around, transposed } from './operators.js';
+import type { Word } from './step.js';
+import { type Buffer, count, isContiguous, reshaped, type Value, type View } from './value.js';
+
+/** Along the last axis. */
+export function softmaxInWasm(builder: WasmBuilder, input: Value, isLog: boolean): View {
+  const x = builder.contiguous(input);
+  const to = builder.allocate(x.dims, 'float32', [x.buffer]);
+  const size = x.dims.at(-1)!;
+  if (count(x.dims) === 0) return to;
+  const words = [count(x.dims) / size, size, builder.at(x), builder.at(to), isLog ? 1 : 0];
+  builder.step(Kernel.softmax, words, { reads: [x.buffer], writes: [to.buffer] });
+  return to;
+}
+
+/** Running sums along an axis. */
+export function cumulativeInWasm(builder: WasmBuilder, input: Value, axis: number, isReverse: boolean): View {
+  const x = builder.contiguous(input);
+  const to = builder.allocate(x.dims, x.dtype, [x.buffer]);
+  const words = [x.element, builder.at(x), builder.at(to), ...around(x.dims, axis), isReverse ? 1 : 0];
+  if (count(x.dims) > 0) builder.step(Kernel.cumulative, words, { reads: [x.buffer], writes: [to.buffer] });
+  return to;
+}
+
+export function gatherElementsInWasm(builder: WasmBuilder, input: Value, indices: Value, axis: number): View {
+  const x = builder.contiguous(input);
+  const places = builder.contiguous(indices);
+  const to = builder.allocate(places.dims, x.dtype, [x.buffer, places.buffer]);
+  if (count(to.dims) === 0) return to;
+  const [outer, size, inner] = around(x.dims, axis);
+  const bytes = x.element === Element.int64 ? 8 : x.element === Element.bool ? 1 : 4;
+  builder.step(
+    Kernel.gatherElements,
+    [
+      bytes,
+      builder.at(x),
+      builder.at(places),
+      places.element,
+      builder.at(to),
+      outer,
+      size,
+      places.dims[axis]!,
+      inner,
+    ],
+    { reads: [x.buffer, places.buffer], writes: [to.buffer] },
+  );
+  return to;
+}
+
+export function scatterElementsInWasm(
+  builder: WasmBuilder,
+  [input, indices, updates]: readonly [Value, Value, Value],
+  axis: number,
+): View {
+  const [x, places, added] = [input, indices, updates].map((value) => builder.contiguous(value)) as [
+    View,
+    View,
+    View,
+  ];
+  const reads = [x.buffer, places.buffer, added.buffer];
+  const to = builder.allocate(x.dims, x.dtype, reads);
+  if (count(to.dims) === 0) return to;
+  const [outer, size, inner] = around(x.dims, axis);
+  builder.step(
+    Kernel.scatterElements,
+    [
+      x.element,
+      builder.at(x),
+      builder.at(places),
+      places.element,
+      builder.at(added),
+      builder.at(to),
+      outer,
+      size,
+      places.dims[axis]!,
+      inner,
+    ],
+    { reads, writes: [to.buffer] },
+  );
+  return to;
+}
+
+export function topKInWasm(builder: WasmBuilder, input: Value, k: number, axis: number): View[] {
+  const x = builder.contiguous(input);
+  const dims = x.dims.map((dim, i) => (i === axis ? k : dim));
+  const values = builder.allocate(dims, 'float32', [x.buffer]);
+  const indices = builder.allocate(dims, 'int64', [x.buffer]);
+  if (count(dims) === 0) return [values, indices];
+  const heaps = builder.allocate([builder.threads, k, 2], 'float32', [x.buffer]);
+  const words = [
+    builder.at(x),
+    builder.at(values),
+    builder.at(indices),
+    ...around(x.dims, axis),
+    k,
+    builder.at(heaps),
+    8 * k,
+  ];
+  const writes = [values.buffer, indices.buffer, heaps.buffer];
+  builder.step(Kernel.topK, words, { reads: [x.buffer], writes });
+  return [values, indices];
+}
+
+/** Operands [batch, sequence, size] as words, and the buffers that they read. */
+function tokenOperands(builder: WasmBuilder, values: readonly (Value | undefined)[]) {
+  const views = values.map((value) => value && builder.withRows(value));
+  return {
+    words: views.flatMap((view): Word[] => (view ? builder.tokens(view) : [0, 0, 0])),
+    reads: views.flatMap((view) => (view ? [view.buffer] : [])),
+  };
+}
+
+/** The state before, if there is one, as a table of rows. */
+function statesBefore(builder: WasmBuilder, state: Value | undefined) {
+  return state ? builder.rowsOf(state) : { word: 0, reads: [] as Buffer[] };
+}
+
+/** The linear recurrence by any rule, token after token. */
+export function recurrenceInWasm(
+  builder: WasmBuilder,
+  [query, key, value, gate, state, beta]: readonly (Value | undefined)[],
+  { outputs }: Node<unknown>,
+  heads: { query: number; key: number; value: number },
+): Value[] {
+  const [output, after] = outputs as readonly [Tensor, Tensor];
+  const [batch, sequence] = value!.dims as [number, number];
+  const keySize = query!.dims[2]! / heads.query;
+  const valueSize = value!.dims[2]! / heads.value;
+  const operands = tokenOperands(builder, [query, key, value, gate, beta]);
+  const before = statesBefore(builder, state);
+  const reads = [...operands.reads, ...before.reads];
+  const to = builder.rowsTo(after, reads);
+  const y = builder.allocate(builder.dims(output.shape), 'float32', reads);
+  const gates = gate ? (gate.dims[2] === heads.value ? 1 : 2) : 0;
+  builder.step(
+    Kernel.recurrence,
+    [
+      batch,
+      sequence,
+      heads.value,
+      heads.query,
+      heads.key,
+      keySize,
+      valueSize,
+      gates,
+      ...operands.words,
+      before.word,
+      to.word,
+      builder.at(y),
+    ],
+    { reads, writes: [y.buffer, ...to.writes], ...stateUse(before, to) },
+  );
+  return [y, to.value];
+}
+
+function stateUse(before: { readsStates?: number[] }, to: { writesStates?: number[] }) {
+  return {
+    ...(before.readsStates && { readsStates: before.readsStates }),
+    ...(to.writesStates && { writesStates: to.writesStates }),
+  };
+}
+
+/** Mamba's scan, token after token. */
+export function scanInWasm(
+  builder: WasmBuilder,
+  [value, step, rate, key, query, state]: readonly (Value | undefined)[],
+  { outputs }: Node<unknown>,
+): Value[] {
+  const [output, after] = outputs as readonly [Tensor, Tensor];
+  const [batch, sequence, width] = value!.dims as [number, number, number];
+  const operands = tokenOperands(builder, [value, step, key, query]);
+  const rates = builder.contiguous(transposed(builder.view(rate!), [1, 0]));
+  const before = statesBefore(builder, state);
+  const reads = [...operands.reads, rates.buffer, ...before.reads];
+  const to = builder.rowsTo(after, reads);
+  const y = builder.allocate(builder.dims(output.shape), 'float32', reads);
+  builder.step(
+    Kernel.scan,
+    [
+      batch,
+      sequence,
+      width,
+      rates.dims[0]!,
+      ...operands.words,
+      builder.at(rates),
+      before.word,
+      to.word,
+      builder.at(y),
+    ],
+    { reads, writes: [y.buffer, ...to.writes], ...stateUse(before, to) },
+  );
+  return [y, to.value];
+}
+
+/** The causal convolution, and the last inputs as its state. */
+export function convolutionInWasm(
+  builder: WasmBuilder,
+  [x, weight, bias, state]: readonly (Value | undefined)[],
+  { outputs }: Node<unknown>,
+): Value[] {
+  const [output, after] = outputs as readonly [Tensor, Tensor];
+  const [batch, sequence, channels] = x!.dims as [number, number, number];
+  const width = weight!.dims[2]!;
+  const operands = tokenOperands(builder, [x]);
+  const flat = reshaped(builder.contiguous(weight!), [channels, width])!;
+  const taps = builder.contiguous(transposed(flat, [1, 0]));
+  const shift = bias && builder.contiguous(bias);
+  const before = statesBefore(builder, state);
+  const reads = [...operands.reads, taps.buffer, ...(shift ? [shift.buffer] : []), ...before.reads];
+  const isKept = builder.used.has(after) && width > 1;
+  const to = isKept
+    ? builder.rowsTo(after, reads)
+    : { word: 0, writes: [], value: builder.allocate(builder.dims(after.shape), 'float32', reads) };
+  const y = builder.allocate(builder.dims(output.shape), 'float32', reads);
+  builder.step(
+    Kernel.convolution,
+    [
+      batch,
+      sequence,
+      channels,
+      width,
+      ...operands.words,
+      builder.at(taps),
+      shift ? builder.at(shift) : 0,
+      before.word,
+      to.word,
+      builder.at(y),
+      0,
+    ],
+    { reads, writes: [y.buffer, ...to.writes], ...stateUse(before, to) },
+  );
+  return [y, to.value];
+}
+
+/** A mixture of experts: of the matrices only those of the experts that a token uses are read. */
+export function expertsInWasm(
+  builder: WasmBuilder,
+  [x, weights, up, down]: readonly (Value | undefined)[],
+  { activation, perToken }: { activation: 'swiglu' | 'relu2'; perToken: number },
+): View[] {
+  const rows = builder.contiguous(x!);
+  const shares = builder.contiguous(weights!);
+  const matrices = [up!, down!].map((matrix) => {
+    const view = builder.view(matrix);
+    const isRows =
+      isContiguous(view) && (view.element === Element.float32 || view.element === Element.bfloat16);
+    return isRows ? view : builder.contiguous(view);
+  }) as [View, View];
+  // One word says how both lie.
+  const isMixed = matrices[0].element !== matrices[1].element;
+  const [raise, lower] = isMixed
+    ? (matrices.map((matrix) => builder.contiguous(matrix)) as [View, View])
+    : matrices;
+  const [tokens, hidden] = rows.dims as [number, number];
+  const [experts, , inner] = lower.dims as [number, number, number];
+  const head = [raise.element, tokens, experts, perToken, hidden, inner];
+  const from = [rows.buffer, shares.buffer, raise.buffer];
+  const raised = builder.allocate([tokens, perToken, inner], 'float32', from);
+  const y = builder.allocate([tokens, hidden], 'float32', [...from, lower.buffer]);
+  if (tokens === 0) return [y];
+  builder.step(
+    Kernel.expertsUp,
+    [
+      ...head,
+      activation === 'swiglu' ? 1 : 0,
+      builder.at(rows),
+      builder.at(shares),
+      builder.at(raise),
+      builder.at(raised),
+    ],
+    { reads: from, writes: [raised.buffer] },
+  );
+  builder.step(
+    Kernel.expertsDown,
+    [...head, builder.at(shares), builder.at(raised), builder.at(lower), builder.at(y)],
+    { reads: [shares.buffer, raised.buffer, lower.buffer], writes: [y.buffer] },
+  );
+  return [y];
+}
