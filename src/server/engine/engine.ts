@@ -34,6 +34,7 @@ import {
 } from './served-model.js';
 import { Slots } from './slots.js';
 import { biased, penalized, type Steering, writeStepwise } from './stepwise.js';
+import { ToldTokens } from './told-tokens.js';
 
 export interface EngineOptions {
   readonly models: readonly NamedModel[];
@@ -292,6 +293,7 @@ export class Engine implements Handlers<EngineCalls> {
     const { logprobs } = request;
     const options = { ...textOptions(served, request, choice), ends };
     const describe = describer(language, served.vocabularyIfTold);
+    const told = new ToldTokens(language.tokenizer.stream());
     const steps = writeStepwise(language, session, options, steering);
     let writtenTokens = 0;
     let next = await steps.next();
@@ -299,12 +301,16 @@ export class Engine implements Handlers<EngineCalls> {
       for (; !next.done; next = await steps.next()) {
         const { id, text, logits } = next.value;
         if (id !== undefined) writtenTokens++;
-        const told =
-          logprobs === undefined || id === undefined
-            ? {}
-            : { logprobs: [logprobsOf(logits!, id, logprobs, describe)] };
-        yield { kind: 'piece', choice, text, ...told };
+        const known =
+          logprobs === undefined
+            ? []
+            : id === undefined
+              ? told.give(text)
+              : told.push(logprobsOf(logits!, id, logprobs, describe), text);
+        yield { kind: 'piece', choice, text, ...(known.length > 0 && { logprobs: known }) };
       }
+      const rest = next.value === 'string' ? [] : told.rest();
+      if (rest.length > 0) yield { kind: 'piece', choice, text: '', logprobs: rest };
     } finally {
       await steps.return('length');
     }

@@ -13,7 +13,11 @@ export function logprobsOf(
   const largest = logits.reduce((a, b) => Math.max(a, b));
   const total = logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0);
   const shift = largest + Math.log(total);
-  const told = (token: number): TokenLogprob => ({ ...describe(token), logprob: logits[token]! - shift });
+  const told = (token: number): TokenLogprob => ({
+    id: token,
+    ...describe(token),
+    logprob: logits[token]! - shift,
+  });
   return { ...told(id), top: likeliest(logits, top).map(told) };
 }
 
@@ -35,7 +39,7 @@ export function describer(
   vocabulary: Vocabulary | undefined,
 ): (id: number) => Pick<TokenLogprob, 'token' | 'bytes'> {
   return (id) => {
-    const token = tokenizer.decode([id]);
+    const token = tokenizer.textOf(id);
     return { token, bytes: Array.from(vocabulary?.bytes[id] ?? new TextEncoder().encode(token)) };
   };
 }

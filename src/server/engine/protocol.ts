@@ -79,13 +79,21 @@ export interface GenerateRequest {
 
 /** Natural logarithms, of the model's own probabilities. */
 export interface TokenLogprob {
+  readonly id: number;
   readonly token: string;
   readonly bytes: readonly number[];
   readonly logprob: number;
 }
 
 export interface ChosenLogprob extends TokenLogprob {
+  /** The likeliest tokens, likeliest first. */
   readonly top: readonly TokenLogprob[];
+}
+
+/** A token of an answer. */
+export interface ToldToken extends ChosenLogprob {
+  /** Characters of the answer before its text. */
+  readonly offset: number;
 }
 
 /** A token of a prompt; nothing is known of the first, which nothing came before. */
@@ -120,8 +128,8 @@ export type GenerateEvent =
       /** Of which answer, counted from 0. */
       readonly choice: number;
       readonly text: string;
-      /** One for each token that the piece has. */
-      readonly logprobs?: readonly ChosenLogprob[];
+      /** Of the tokens that are certain to be in the answer with this piece. */
+      readonly logprobs?: readonly ToldToken[];
     }
   | {
       readonly kind: 'end';

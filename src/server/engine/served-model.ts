@@ -37,6 +37,7 @@ import { describer, logprobsOf } from './logprobs.js';
 import { Partings } from './partings.js';
 import type { EchoedToken, Prompt, ServedModelInfo } from './protocol.js';
 import { Remembered } from './remembered.js';
+import { countCharacters } from './told-tokens.js';
 import { Turns } from './turns.js';
 
 /** Where a prompt begins, if not at nothing. */
@@ -384,7 +385,7 @@ export class ServedModel {
     let offset = 0;
     const add = (id: number, logprob: EchoedToken['logprob']): void => {
       tokens.push({ token: describe(id).token, logprob, offset });
-      offset += text.push(id).length;
+      offset += countCharacters(text.push(id));
     };
     try {
       if (beginning) session.restore(beginning);

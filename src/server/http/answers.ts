@@ -9,7 +9,9 @@ import type {
   GenerateResult,
   ServedModelInfo,
   TokenLogprob,
+  ToldToken,
 } from '../engine/protocol.js';
+import { countCharacters } from '../engine/told-tokens.js';
 import type { StateRecord } from '../states/record.js';
 import type {
   ChatChunk,
@@ -105,7 +107,7 @@ export async function* chatChunks(
   const chunk = (
     index: number,
     delta: ChatChunk['choices'][0]['delta'],
-    more: { logprobs?: readonly ChosenLogprob[] | undefined; finish?: FinishReason } = {},
+    more: { logprobs?: readonly ToldToken[] | undefined; finish?: FinishReason } = {},
   ): ChatChunk => {
     const first = begun.has(index) ? {} : { role: 'assistant' as const, content: '' };
     begun.add(index);
@@ -218,6 +220,7 @@ export async function chatCompletion(
 
 /** Chunks of texts, without usage. */
 export async function* textChunks(events: Events, heading: Heading): AsyncGenerator<TextCompletion> {
+  // Where answers begin, behind prompts that are echoed.
   const offsets = new Map<number, number>();
   for await (const event of events) {
     if (!('choice' in event)) continue;
@@ -225,7 +228,7 @@ export async function* textChunks(events: Events, heading: Heading): AsyncGenera
     const isEnd = event.kind === 'end';
     if (event.kind === 'echo') {
       const { text, tokens } = event;
-      offsets.set(choice, text.length);
+      offsets.set(choice, countCharacters(text));
       const logprobs = tokens ? echoedLogprobs(tokens) : null;
       yield {
         ...heading,
@@ -237,7 +240,6 @@ export async function* textChunks(events: Events, heading: Heading): AsyncGenera
     if (!isEnd && event.text === '' && !event.logprobs) continue;
     const offset = offsets.get(choice) ?? 0;
     const text = isEnd ? '' : event.text;
-    offsets.set(choice, offset + text.length);
     const logprobs = !isEnd && event.logprobs ? textLogprobs(event.logprobs, offset) : null;
     const finish = isEnd ? finishReason(event.reason, false) : null;
     yield {
@@ -275,32 +277,41 @@ function finishReason(reason: 'token' | 'string' | 'length', called: boolean): F
 
 type ChatLogprobs = NonNullable<ChatChunk['choices'][0]['logprobs']>;
 
-function chatLogprobs(tokens: readonly ChosenLogprob[]): ChatLogprobs {
-  const told = ({ token, bytes, logprob }: TokenLogprob) => ({ token, bytes: [...bytes], logprob });
+/** Chats tell a part of a character by its bytes alone, `\\xe9`, texts with `bytes:` before them. */
+function chatLogprobs(tokens: readonly ToldToken[]): ChatLogprobs {
+  const told = ({ token, bytes, logprob }: TokenLogprob) => ({
+    token: token.replace(/^bytes:(?=(?:\\x[0-9a-f]{2})+$)/, ''),
+    bytes: [...bytes],
+    logprob,
+  });
   return {
     content: tokens.map((token) => ({ ...told(token), top_logprobs: token.top.map(told) })),
     refusal: null,
   };
 }
 
-function textLogprobs(tokens: readonly ChosenLogprob[], offset: number): TextLogprobs {
+/** `offset` is that of the answer. */
+function textLogprobs(tokens: readonly ToldToken[], offset: number): TextLogprobs {
   return {
     tokens: tokens.map(({ token }) => token),
     token_logprobs: tokens.map(({ logprob }) => logprob),
-    top_logprobs: tokens.map(({ top }) =>
-      Object.fromEntries(top.map(({ token, logprob }) => [token, logprob])),
-    ),
-    text_offset: tokens.map(() => offset),
+    top_logprobs: tokens.map(byText),
+    text_offset: tokens.map((token) => offset + token.offset),
   };
+}
+
+/** The likeliest tokens by their texts; of several with one text the likeliest has it, and the others are told by their ids. */
+function byText({ top }: ChosenLogprob): Record<string, number> {
+  const found = new Map<string, number>();
+  for (const { id, token, logprob } of top) found.set(found.has(token) ? `token_id:${id}` : token, logprob);
+  return Object.fromEntries(found);
 }
 
 function echoedLogprobs(tokens: readonly EchoedToken[]): TextLogprobs {
   return {
     tokens: tokens.map(({ token }) => token),
     token_logprobs: tokens.map(({ logprob }) => logprob?.logprob ?? null),
-    top_logprobs: tokens.map(({ logprob }) =>
-      logprob ? Object.fromEntries(logprob.top.map((one) => [one.token, one.logprob])) : null,
-    ),
+    top_logprobs: tokens.map(({ logprob }) => (logprob ? byText(logprob) : null)),
     text_offset: tokens.map(({ offset }) => offset),
   };
 }
