@@ -9,21 +9,24 @@ import {
   isStringAlone,
   type ThoughtForm,
 } from '../../text/index.js';
-import { schemaNode } from './json-schema.js';
 import { bytesOf, choice, literal, type Node, reference, repeat, sequence } from './node.js';
+import { schemaNode } from './schema/compiler.js';
+import { Work } from './work.js';
 
 /** White space between a thought and what follows it. */
 const GAP = repeat(choice(literal('\n'), literal(' ')), 0, 4);
 
 /** One call of one of these tools, as the template writes calls. Throws `ConfigError` for a schema that cannot be promised. */
 export function callNode(tools: readonly CallableTool[], form: CallForm): Node {
+  // All of them are one request's.
+  const work = new Work();
   return choice(
     ...tools.map((tool) =>
       sequence(
         spelled(form.first),
         literal(JSON.stringify(tool.name).slice(1, -1)),
         spelled(form.between),
-        argumentsNode(tool, form),
+        argumentsNode(tool, form, work),
         spelled(form.last),
       ),
     ),
@@ -49,11 +52,11 @@ function spelled(text: string): Node {
   );
 }
 
-function argumentsNode(tool: CallableTool, form: CallForm): Node {
+function argumentsNode(tool: CallableTool, form: CallForm, work: Work): Node {
   const { elements } = form;
   if (form.style === 'elements' && elements) {
     const parts = argumentsOf(tool).map((argument) => {
-      const node = elementNode(argument, elements);
+      const node = elementNode(argument, elements, work);
       return argument.required ? node : repeat(node, 0, 1);
     });
     return sequence(literal(''), ...parts);
@@ -61,16 +64,16 @@ function argumentsNode(tool: CallableTool, form: CallForm): Node {
   if (form.style === 'python') {
     return listed(
       argumentsOf(tool).map(({ name, schema, required }) => ({
-        node: sequence(literal(`${name}=`), schemaNode(schema)),
+        node: sequence(literal(`${name}=`), schemaNode(schema, work)),
         required,
       })),
     );
   }
-  return schemaNode(tool.parameters ?? { type: 'object', properties: {} });
+  return schemaNode(tool.parameters ?? { type: 'object', properties: {} }, work);
 }
 
 /** A string stands in an element as it is, so that of its schema only an enumeration can be held to; everything else is JSON. */
-function elementNode({ name, schema, types }: Argument, { key, keyEnd, valueEnd }: ElementForm): Node {
+function elementNode({ name, schema, types }: Argument, { key, keyEnd, valueEnd }: ElementForm, work: Work): Node {
   const begin = literal(`${key}${name}${keyEnd}`);
   const { enum: listing, const: only } = schema as { enum?: unknown; const?: unknown };
   const values = Array.isArray(listing) ? listing : only === undefined ? [] : [only];
@@ -78,7 +81,7 @@ function elementNode({ name, schema, types }: Argument, { key, keyEnd, valueEnd 
     return sequence(begin, choice(...values.map((value) => literal(value))), literal(valueEnd));
   }
   if (isStringAlone(types) || types === undefined) return sequence(begin, until(valueEnd));
-  return sequence(begin, schemaNode(schema), literal(valueEnd));
+  return sequence(begin, schemaNode(schema, work), literal(valueEnd));
 }
 
 /** Parts in their order with a comma between two, without some that need not be there. */

@@ -1,13 +1,15 @@
 /**
  * Holds what a model writes to a grammar: of the tokens only those may be chosen whose bytes can come next, and of those only such
- * that the rest can still be written with the tokens that are left. Looked at are the likeliest tokens first; only where none of
- * them fits, all of them.
+ * that the rest can still be written with the tokens that are left.
+ *
+ * A constraint is where a text has got to: `allows` and `allowed` say what may come next, `advance` goes on. `steer` and `chosen`
+ * are the same for whoever chooses from an array of logits.
  */
 import { DataError } from '../../errors.js';
-import type { Vocabulary } from '../../text/index.js';
 import { CANDIDATES } from '../sampling.js';
 import { Matcher, type MatchState } from './matcher.js';
 import type { Node } from './node.js';
+import type { TokenTree } from './token-tree.js';
 
 /** While more tokens than that are left, no beginning is too long to be finished. */
 const PLENTY = 1024;
@@ -17,7 +19,7 @@ export class Constraint {
   private state: MatchState;
   private readonly plans = new Map<MatchState, readonly number[] | undefined>();
 
-  /** `ends` are the tokens that end a text. */
+  /** `ends` are the tokens that end a text. Throws `ConfigError` for a grammar that no text follows. */
   constructor(
     grammar: Node,
     private readonly vocabulary: TokenTree,
@@ -27,30 +29,59 @@ export class Constraint {
     this.state = this.matcher.start;
   }
 
-  /** Leaves of logits [vocabulary] only those of tokens that may come, while `left` tokens may. Throws `DataError` where none may. */
+  /** Whether a token may come next, while `left` tokens may be written, this one included. */
+  allows(id: number, left: number): boolean {
+    if (this.state.accepts && this.ends.includes(id)) return true;
+    const plan = this.urgent(left);
+    return plan ? id === plan[0] : this.fits(id, left);
+  }
+
+  /** All tokens that may come next, in no order. Looks through the whole vocabulary: `allows` is faster for a few of them. */
+  allowed(left: number): Set<number> {
+    const found = new Set<number>(this.state.accepts ? this.ends : []);
+    const plan = this.urgent(left);
+    if (plan) return found.add(plan[0]!);
+    for (const id of this.vocabulary.after(this.matcher, this.state)) if (this.fits(id, left)) found.add(id);
+    if (found.size > 0) return found;
+    const [next] = this.planOf(this.state) ?? [];
+    return next === undefined ? found : found.add(next);
+  }
+
+  /** Takes a token up, which must be allowed. Returns whether the text is complete with it, so that nothing can follow. */
+  advance(id: number): boolean {
+    this.plans.clear();
+    this.state = this.matcher.run(this.state, this.vocabulary.bytesOf(id)!)!;
+    return this.state.final;
+  }
+
+  /**
+   * Leaves of logits [vocabulary] only those of tokens that may come, while `left` tokens may: of the likeliest ones, and only
+   * where none of them may, of all. Throws `DataError` where none may.
+   */
   steer(logits: Float32Array, left: number): void {
-    const { state } = this;
-    const allowed = new Set<number>();
-    if (state.accepts) for (const end of this.ends) allowed.add(end);
-    const plan = this.planOf(state);
-    if (plan && plan.length >= left && plan.length > 0) allowed.add(plan[0]!);
-    else {
-      for (const id of likeliest(logits, CANDIDATES)) if (this.fits(id, left)) allowed.add(id);
-      if (allowed.size === 0) {
-        for (const id of this.vocabulary.after(this.matcher, state)) if (this.fits(id, left)) allowed.add(id);
-      }
-      if (allowed.size === 0 && plan) allowed.add(plan[0]!);
-    }
+    let allowed = new Set<number>(this.state.accepts ? this.ends : []);
+    const plan = this.urgent(left);
+    if (plan) allowed.add(plan[0]!);
+    else for (const id of likeliest(logits, CANDIDATES)) if (this.fits(id, left)) allowed.add(id);
+    if (allowed.size === 0) allowed = this.allowed(left);
     if (allowed.size === 0) {
       throw new DataError('no token of this model can go on as the format demands: ask for another format');
     }
     for (let id = 0; id < logits.length; id++) if (!allowed.has(id)) logits[id] = Number.NEGATIVE_INFINITY;
   }
 
-  /** Takes a token up; whether the text is complete with it. */
+  /** As `advance`. */
   chosen(id: number): boolean {
-    this.state = this.matcher.run(this.state, this.vocabulary.bytesOf(id)!)!;
-    return this.state.final;
+    return this.advance(id);
+  }
+
+  /** The tokens with which the text has to end now if it is to end in time; undefined while there is a choice. */
+  private urgent(left: number): readonly number[] | undefined {
+    if (left >= PLENTY) return undefined;
+    const cost = this.matcher.leastCost(this.state);
+    if (cost !== undefined && cost < left && this.vocabulary.spellsAll) return undefined;
+    const plan = this.planOf(this.state);
+    return plan && plan.length >= left && plan.length > 0 ? plan : undefined;
   }
 
   private fits(id: number, left: number): boolean {
@@ -58,6 +89,12 @@ export class Constraint {
     const next = bytes && this.matcher.run(this.state, bytes);
     if (!next) return false;
     if (left >= PLENTY) return true;
+    const cost = this.matcher.leastCost(next);
+    if (cost !== undefined) {
+      // A token has a byte at least, and at most so many.
+      if (cost < left && this.vocabulary.spellsAll) return true;
+      if (cost >= left * this.vocabulary.longest) return false;
+    }
     const plan = this.planOf(next);
     return plan !== undefined && plan.length < left;
   }
@@ -69,71 +106,6 @@ export class Constraint {
       this.plans.set(state, bytes && this.vocabulary.spell(bytes));
     }
     return this.plans.get(state);
-  }
-}
-
-interface Branch {
-  readonly branches: Map<number, Branch>;
-  /** Tokens that end here. */
-  readonly ids: number[];
-}
-
-/** The tokens of a vocabulary by their bytes, without those that are no part of a text. Made once for a model. */
-export class TokenTree {
-  private readonly root: Branch = { branches: new Map(), ids: [] };
-
-  /** `marks` are special tokens that are a part of texts all the same, such as the one that opens a call. */
-  constructor(
-    private readonly vocabulary: Vocabulary,
-    private readonly marks: ReadonlySet<number> = new Set(),
-  ) {
-    for (const id of vocabulary.bytes.keys()) {
-      const bytes = this.bytesOf(id);
-      if (!bytes) continue;
-      let branch = this.root;
-      for (const byte of bytes) {
-        let next = branch.branches.get(byte);
-        if (!next) {
-          next = { branches: new Map(), ids: [] };
-          branch.branches.set(byte, next);
-        }
-        branch = next;
-      }
-      branch.ids.push(id);
-    }
-  }
-
-  /** Undefined for what is no part of a text. */
-  bytesOf(id: number): Uint8Array | undefined {
-    const bytes = this.vocabulary.bytes[id];
-    const isText = !this.vocabulary.special.has(id) || this.marks.has(id);
-    return bytes && bytes.length > 0 && isText ? bytes : undefined;
-  }
-
-  /** All tokens that may come after a state. */
-  *after(matcher: Matcher, state: MatchState, branch: Branch = this.root): Generator<number> {
-    yield* branch.ids;
-    for (const [byte, next] of branch.branches) {
-      const reached = matcher.step(state, byte);
-      if (reached) yield* this.after(matcher, reached, next);
-    }
-  }
-
-  /** Bytes as tokens, always the longest that fits; undefined where there is none for some byte. */
-  spell(bytes: Uint8Array): readonly number[] | undefined {
-    const ids: number[] = [];
-    for (let at = 0; at < bytes.length; ) {
-      let branch: Branch | undefined = this.root;
-      let best: { id: number; end: number } | undefined;
-      for (let end = at; branch; end++) {
-        if (branch.ids.length > 0) best = { id: branch.ids[0]!, end };
-        branch = end < bytes.length ? branch.branches.get(bytes[end]!) : undefined;
-      }
-      if (!best) return undefined;
-      ids.push(best.id);
-      at = best.end;
-    }
-    return ids;
   }
 }
 

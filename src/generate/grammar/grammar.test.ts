@@ -7,13 +7,13 @@ import { ConfigError } from '../../errors.js';
 import { Random } from '../../nn/index.js';
 import { Vocabulary } from '../../text/index.js';
 import { tinyTokenizer } from '../../text/testing/tiny.js';
-import { Constraint, TokenTree } from './constraint.js';
+import { Constraint } from './constraint.js';
 import { anyObject } from './json.js';
-import { schemaNode } from './json-schema.js';
 import { Matcher } from './matcher.js';
 import type { Node } from './node.js';
 import { NumberRange } from './number.js';
-import { patternNode } from './pattern.js';
+import { schemaNode } from './schema/compiler.js';
+import { TokenTree } from './token-tree.js';
 
 const vocabulary = Vocabulary.of(tinyTokenizer);
 const tree = new TokenTree(vocabulary);

@@ -1,6 +1,8 @@
 /** Texts that have to follow a grammar. */
 export { afterThought, callNode, maybeAfterThought } from './answer.js';
-export { Constraint, TokenTree } from './constraint.js';
-export { anyObject, objectOf } from './json.js';
-export { schemaNode } from './json-schema.js';
+export { Constraint } from './constraint.js';
+export { anyObject } from './json.js';
 export { choice, literal, type Node, repeat, sequence } from './node.js';
+export { schemaNode } from './schema/compiler.js';
+export { TokenTree } from './token-tree.js';
+export { Work } from './work.js';

@@ -1,69 +1,52 @@
 /** The pieces that texts in JSON consist of. */
-import { bytesOf, choice, literal, maybe, type Node, numberIn, reference, repeat, sequence } from './node.js';
+import { choice, literal, maybe, type Node, reference, repeat, sequence, terminal } from './node.js';
 import { NumberRange } from './number.js';
+import type { Terminal } from './terminal.js';
+import { textOfLength } from './text.js';
 
 /** The most that a model may indent. */
 const INDENT = 32;
 
 /** Between two signs: nothing, a space, or a new line. */
-export const SPACE = maybe(choice(literal(' '), sequence(literal('\n'), repeat(literal(' '), 0, INDENT))));
+const SPACE = maybe(choice(literal(' '), sequence(literal('\n'), repeat(literal(' '), 0, INDENT))));
 
-const HEX = bytesOf([0x30, 0x39], [0x41, 0x46], [0x61, 0x66]);
-const CONTINUATION = bytesOf([0x80, 0xbf]);
+const COMMA = sequence(SPACE, literal(','), SPACE);
 
-/** A character beyond ASCII, in UTF-8: the shortest form, and no halves of surrogate pairs. */
-const WIDE = choice(
-  sequence(bytesOf([0xc2, 0xdf]), CONTINUATION),
-  sequence(oneByte(0xe0), bytesOf([0xa0, 0xbf]), CONTINUATION),
-  sequence(bytesOf([0xe1, 0xec], [0xee, 0xef]), CONTINUATION, CONTINUATION),
-  sequence(oneByte(0xed), bytesOf([0x80, 0x9f]), CONTINUATION),
-  sequence(oneByte(0xf0), bytesOf([0x90, 0xbf]), CONTINUATION, CONTINUATION),
-  sequence(bytesOf([0xf1, 0xf3]), CONTINUATION, CONTINUATION, CONTINUATION),
-  sequence(oneByte(0xf4), bytesOf([0x80, 0x8f]), CONTINUATION, CONTINUATION),
-);
-
-/** One character of a string. */
-export const CHARACTER = choice(
-  bytesOf([0x20, 0x21], [0x23, 0x5b], [0x5d, 0x7f]),
-  WIDE,
-  sequence(
-    literal('\\'),
-    choice(
-      choice(...[...'"\\/bfnrt'].map(literal)),
-      sequence(
-        literal('u'),
-        bytesOf([0x30, 0x39], [0x41, 0x43], [0x45, 0x46], [0x61, 0x63], [0x65, 0x66]),
-        HEX,
-        HEX,
-        HEX,
-      ),
-      sequence(literal('u'), bytesOf([0x44, 0x44], [0x64, 0x64]), bytesOf([0x30, 0x37]), HEX, HEX),
-    ),
-  ),
-);
-
-export function stringOf(least = 0, most = Number.POSITIVE_INFINITY): Node {
-  return quoted(repeat(CHARACTER, least, most));
+/** A string whose content a terminal reads. */
+export function stringOf(content: Terminal = ANY_TEXT, captured = false): Node {
+  return sequence(literal('"'), terminal(content, captured), literal('"'));
 }
 
-export function quoted(content: Node): Node {
-  return sequence(literal('"'), content, literal('"'));
+const ANY_TEXT = textOfLength(0, Number.POSITIVE_INFINITY);
+
+export interface ArrayParts {
+  /** The first items. */
+  readonly first: readonly Node[];
+  /** All further ones; undefined where there are none. */
+  readonly rest: Node | undefined;
+  readonly least: number;
+  readonly most: number;
+  /** As `repeat` has it, where the items differ; then `first` is empty. */
+  readonly distinct?: readonly Terminal[];
 }
 
-/** `[`, values, `]`: the first ones as `first` says, then so many as `rest` says. */
-export function arrayOf(first: readonly Node[], rest: Node | undefined, least: number, most: number): Node {
-  const comma = sequence(SPACE, literal(','), SPACE);
-  const others = (from: number): Node => {
-    const parts = first.slice(from).flatMap((node) => [comma, node]);
-    const more = most - first.length;
-    if (!rest || more <= 0) return sequence(...parts, literal(''));
-    const count = Math.max(from, first.length);
-    return sequence(...parts, repeat(sequence(comma, rest), Math.max(0, least - count), most - count));
+/** `[`, values, `]`: the first ones as `first` says, any number of them, then so many as `rest` says. */
+export function arrayOf({ first, rest, least, most, distinct }: ArrayParts): Node {
+  const after = (count: number): Node => {
+    const more = most - count;
+    if (!rest || more <= 0) return literal('');
+    const left = Math.max(0, least - count);
+    if (count > 0) return repeat(sequence(COMMA, rest), left, more);
+    return repeat(rest, left, more, { separator: COMMA, ...(distinct && { distinct }) });
   };
-  const one = first[0] ?? rest;
-  const begins = one === undefined || most === 0 ? literal('') : sequence(one, others(1));
-  const all = least === 0 && first.length === 0 && one !== undefined ? maybe(begins) : begins;
-  return sequence(literal('['), SPACE, all, SPACE, literal(']'));
+  const given = Math.min(first.length, most);
+  // From the last item to the first: an array may end before each that it does not have to have.
+  let items = after(given);
+  for (let i = given - 1; i >= 0; i--) {
+    const item = i === 0 ? sequence(first[i]!, items) : sequence(COMMA, first[i]!, items);
+    items = i >= least ? maybe(item) : item;
+  }
+  return sequence(literal('['), SPACE, items, SPACE, literal(']'));
 }
 
 export interface Member {
@@ -72,39 +55,61 @@ export interface Member {
   readonly required: boolean;
 }
 
-/** `{`, members in this order, `}`. */
-export function objectOf(members: readonly Member[]): Node {
-  const comma = sequence(SPACE, literal(','), SPACE);
-  let first = literal('');
-  let more = literal('');
-  for (const { name, value, required } of [...members].reverse()) {
-    const member = sequence(literal(JSON.stringify(name)), SPACE, literal(':'), SPACE, value);
-    const [later, laterMore] = [first, more];
-    const begun = sequence(member, laterMore);
-    const gone = sequence(comma, member, laterMore);
-    first = required ? begun : choice(begun, later);
-    more = required ? gone : choice(gone, laterMore);
-  }
-  return sequence(literal('{'), SPACE, first, SPACE, literal('}'));
+export interface ObjectParts {
+  readonly members: readonly Member[];
+  /** One member more, with a name of its own; undefined where there are none. */
+  readonly more?: Node | undefined;
+  readonly least?: number;
+  readonly most?: number;
+  /** As `repeat` has it, where the names of further members must differ. */
+  readonly distinct?: readonly Terminal[] | undefined;
 }
 
-/** `{`, so many members of any names, `}`. */
-export function mapOf(value: Node, most: number): Node {
-  const member = sequence(stringOf(), SPACE, literal(':'), SPACE, value);
-  const more = repeat(sequence(SPACE, literal(','), SPACE, member), 0, most - 1);
-  const members = most === 0 ? literal('') : maybe(sequence(member, more));
-  return sequence(literal('{'), SPACE, members, SPACE, literal('}'));
+/** `{`, members in this order and then others, `}`. Undefined where no object has so many members. */
+export function objectOf({ members, more, least = 0, most = Infinity, distinct }: ObjectParts): Node | undefined {
+  const required = members.filter((member) => member.required).length;
+  const counts = least > required || most < (more ? Infinity : members.length);
+  // Without a limit it matters only whether there was a member before.
+  const top = counts ? Math.max(1, Math.min(members.length, most === Infinity ? least : most)) : 1;
+  const end = (count: number): Node | undefined => {
+    const left = counts ? Math.max(0, least - count) : 0;
+    const room = counts ? most - count : Infinity;
+    if (!more || room <= 0) return left === 0 ? literal('') : undefined;
+    const others = repeat(more, Math.max(1, left), room, { separator: COMMA, ...(distinct && { distinct }) });
+    const behind = count > 0 ? sequence(COMMA, others) : others;
+    return left === 0 ? maybe(behind) : behind;
+  };
+  let after = Array.from({ length: top + 1 }, (_, count) => end(count));
+  for (const { name, value, required: must } of [...members].reverse()) {
+    const member = sequence(literal(JSON.stringify(name)), SPACE, literal(':'), SPACE, value);
+    after = after.map((without, count) => {
+      const next = after[Math.min(count + 1, top)];
+      const ways: Node[] = [];
+      if (next && (!counts || count < most)) {
+        ways.push(count > 0 ? sequence(COMMA, member, next) : sequence(member, next));
+      }
+      if (without && !must) ways.push(without);
+      return ways.length > 0 ? choice(...ways) : undefined;
+    });
+  }
+  const [content] = after;
+  return content && sequence(literal('{'), SPACE, content, SPACE, literal('}'));
+}
+
+/** A member of any name that a terminal reads. */
+export function memberOf(name: Terminal, value: Node, captured = false): Node {
+  return sequence(stringOf(name, captured), SPACE, literal(':'), SPACE, value);
 }
 
 export function anyNumber(): Node {
-  return numberIn(new NumberRange({ integer: false }));
+  return terminal(new NumberRange({ integer: false }));
 }
 
 /** Any value. */
 export const VALUE: Node = reference(() =>
   choice(
     anyObject(),
-    arrayOf([], VALUE, 0, Number.POSITIVE_INFINITY),
+    arrayOf({ first: [], rest: VALUE, least: 0, most: Infinity }),
     stringOf(),
     anyNumber(),
     literal('true'),
@@ -114,9 +119,5 @@ export const VALUE: Node = reference(() =>
 );
 
 export function anyObject(): Node {
-  return mapOf(VALUE, Number.POSITIVE_INFINITY);
-}
-
-function oneByte(byte: number): Node {
-  return bytesOf([byte, byte]);
+  return objectOf({ members: [], more: memberOf(ANY_TEXT, VALUE) })!;
 }

@@ -2,15 +2,34 @@
  * Which bytes may come next. A state is all the ways in which a grammar can go on after what was written, each a stack of what is
  * still to come. Stacks and states that are equal are the same object, so that what is known of one is found again.
  */
-import type { Node } from './node.js';
+import { ConfigError } from '../../errors.js';
+import { type Costs, costFrom, costsOf } from './costs.js';
+import type { Node, RepeatNode } from './node.js';
+import type { Terminal } from './terminal.js';
+
+/** Texts that must not come again. */
+interface Seen {
+  readonly id: number;
+  readonly texts: ReadonlySet<string>;
+  /** What follows this one, by the text that was added. */
+  readonly more: Map<string, Seen>;
+}
 
 /** A node that is partly done, and what comes after it. */
 interface Frame {
   readonly id: number;
   readonly node: Node;
-  /** Bytes, nodes or repetitions that are done; the text of a number so far. */
+  /** Bytes, nodes or repetitions that are done; the state of a terminal. */
   readonly at: number | string;
   readonly rest: Frame | undefined;
+  /** Of a repetition of distinct nodes, and of the captured terminals in it. */
+  readonly seen: Seen | undefined;
+  /** What a captured terminal has written, a character a byte. */
+  readonly text: string;
+  /** The fewest bytes to the end. */
+  readonly cost: number;
+  /** Whether there may be more of them, because something must differ from what was written before. */
+  readonly isInexact: boolean;
 }
 
 export interface MatchState {
@@ -18,7 +37,7 @@ export interface MatchState {
   readonly accepts: boolean;
   /** Whether it must: nothing can follow. */
   readonly final: boolean;
-  /** Whose tops are bytes, sets and numbers. */
+  /** Whose tops are bytes and terminals. */
   readonly frames: readonly Frame[];
   readonly steps: Map<number, MatchState | undefined>;
 }
@@ -31,21 +50,26 @@ interface Expanded {
 
 /** Beyond this, what is known is forgotten: a text of many states is rare, and they take memory. */
 const MANY_STATES = 20_000;
+const MANY_FRAMES = 200_000;
+/** Ways to go on that a state keeps. Each can be completed, so that what is left out only narrows what may be written. */
+const MANY_WAYS = 2048;
 /** A longer end is none that anybody waits for. */
-const LONGEST_END = 2 ** 16;
-/** What is written where any character would do. */
-const LETTER = 0x61;
+export const LONGEST_END = 2 ** 16;
 
 export class Matcher {
   readonly start: MatchState;
+  private readonly costs: Costs;
   private readonly known = new Map<string, Frame>();
   private readonly states = new Map<string, MatchState>();
-  private readonly costs = new Map<Node, number>();
+  private readonly nothing: Seen = { id: 0, texts: new Set(), more: new Map() };
   private frames = 0;
+  private seens = 0;
 
-  constructor(private readonly root: Node) {
-    this.findCosts();
-    this.start = this.stateOf(this.expand(this.frame(this.root, 0, undefined)));
+  /** Throws `ConfigError` for a grammar that no text follows. */
+  constructor(root: Node) {
+    this.costs = costsOf(root);
+    if (this.costs.get(root) === Infinity) throw new ConfigError('no text follows this grammar');
+    this.start = this.stateOf(this.expand([this.begin(root, undefined)]));
   }
 
   /** The state after a byte; undefined where it must not come. */
@@ -53,12 +77,13 @@ export class Matcher {
     const { steps } = state;
     if (steps.has(byte)) return steps.get(byte);
     if (this.states.size > MANY_STATES) this.states.clear();
-    const after = state.frames.map((frame) => this.advance(frame, byte));
-    const frames = after.flatMap((expanded) => expanded?.frames ?? []);
-    const accepts = after.some((expanded) => expanded?.accepts);
-    const next = frames.length > 0 || accepts ? this.stateOf({ frames, accepts }) : undefined;
-    steps.set(byte, next);
-    return next;
+    if (this.known.size > MANY_FRAMES) this.known.clear();
+    const after: (Frame | undefined)[] = [];
+    for (const frame of state.frames) this.advance(frame, byte, after);
+    const next = after.length > 0 ? this.stateOf(this.expand(after)) : undefined;
+    const alive = next && (next.accepts || next.frames.length > 0) ? next : undefined;
+    steps.set(byte, alive);
+    return alive;
   }
 
   /** The state after bytes. */
@@ -71,22 +96,63 @@ export class Matcher {
     return now;
   }
 
-  /** The fewest bytes with which the text can end; undefined where the grammar has no end, or none that is near. */
-  completion(state: MatchState): Uint8Array | undefined {
-    if (state.accepts) return new Uint8Array(0);
-    const ways = state.frames.map((frame) => [frame, this.costFrom(frame)] as const);
-    const [frame, cost] = ways.reduce((a, b) => (b[1] < a[1] ? b : a));
-    return cost <= LONGEST_END ? Uint8Array.from(this.bytesFrom(frame)) : undefined;
+  /** How many bytes the text needs at least to end; undefined where that cannot be told without writing them. */
+  leastCost(state: MatchState): number | undefined {
+    if (state.accepts) return 0;
+    const frame = this.cheapestOf(state);
+    return frame.isInexact ? undefined : frame.cost;
   }
 
-  private frame(node: Node, at: number | string, rest: Frame | undefined): Frame {
-    // The text '0' is not the beginning.
-    const key = `${node.id} ${JSON.stringify(at)} ${rest?.id ?? 0}`;
+  /** Few bytes with which the text can end, if not the fewest; undefined where the grammar has no end that is near. */
+  completion(state: MatchState): Uint8Array | undefined {
+    if (state.accepts) return new Uint8Array(0);
+    const frame = this.cheapestOf(state);
+    return frame.cost <= LONGEST_END ? Uint8Array.from(this.bytesFrom(frame)) : undefined;
+  }
+
+  private cheapestOf({ frames }: MatchState): Frame {
+    return frames.reduce((a, b) => (b.cost < a.cost ? b : a));
+  }
+
+  private frame(
+    node: Node,
+    at: number | string,
+    rest: Frame | undefined,
+    seen?: Seen,
+    text = '',
+  ): Frame {
+    // The text '0' is not the number.
+    const place = typeof at === 'string' ? `"${at}` : at;
+    const key = `${node.id} ${place} ${rest?.id ?? 0}${seen ? ` ${seen.id} ${text}` : ''}`;
     const found = this.known.get(key);
     if (found) return found;
-    const frame = { id: ++this.frames, node, at, rest };
+    const own =
+      node.kind === 'terminal'
+        ? node.terminal.completion(at).length
+        : at === 0
+          ? this.costs.get(node)!
+          : costFrom(node, at as number, this.costs);
+    const isInexact =
+      (rest?.isInexact ?? false) ||
+      (seen !== undefined && (node.kind === 'repeat' ? (at as number) < node.least : isLike(seen.texts, text)));
+    const cost = own + (rest?.cost ?? 0);
+    const frame = { id: ++this.frames, node, at, rest, seen, text, cost, isInexact };
     this.known.set(key, frame);
     return frame;
+  }
+
+  /** A node from its beginning. Undefined where it cannot be completed. */
+  private begin(node: Node, rest: Frame | undefined): Frame | undefined {
+    if (this.costs.get(node) === Infinity) return undefined;
+    if (node.kind !== 'terminal') return this.frame(node, 0, rest, distinctOf(node) && this.nothing);
+    const { terminal } = node;
+    if (!node.captured) return this.frame(node, terminal.start, rest);
+    let around = rest;
+    while (around && !distinctOf(around.node)) around = around.rest;
+    const seen = around?.seen ?? this.nothing;
+    return hasOther(terminal, terminal.start, '', seen.texts)
+      ? this.frame(node, terminal.start, rest, seen)
+      : undefined;
   }
 
   private stateOf({ frames, accepts }: Expanded): MatchState {
@@ -99,134 +165,137 @@ export class Matcher {
     return state;
   }
 
-  private advance({ node, at, rest }: Frame, byte: number): Expanded | undefined {
-    switch (node.kind) {
-      case 'bytes': {
-        const done = at as number;
-        if (node.bytes[done] !== byte) return undefined;
-        return done + 1 === node.bytes.length
-          ? this.expand(rest)
-          : { frames: [this.frame(node, done + 1, rest)], accepts: false };
+  /** Adds what a frame becomes with a byte. */
+  private advance({ node, at, rest, seen, text }: Frame, byte: number, after: (Frame | undefined)[]): void {
+    if (node.kind === 'bytes') {
+      const done = at as number;
+      if (node.bytes[done] !== byte) return;
+      after.push(done + 1 === node.bytes.length ? rest : this.frame(node, done + 1, rest));
+    } else if (node.kind === 'terminal') {
+      const next = node.terminal.step(at, byte);
+      if (next === undefined) return;
+      if (!seen) after.push(this.frame(node, next, rest));
+      else {
+        const longer = text + String.fromCharCode(byte);
+        if (hasOther(node.terminal, next, longer, seen.texts)) after.push(this.frame(node, next, rest, seen, longer));
       }
-      case 'set':
-        return node.has[byte] ? this.expand(rest) : undefined;
-      case 'number': {
-        const text = `${at === 0 ? '' : at}${String.fromCharCode(byte)}`;
-        return node.range.isBeginning(text) ? this.expand(this.frame(node, text, rest)) : undefined;
-      }
-      default:
-        return undefined;
     }
   }
 
-  private expand(frame: Frame | undefined): Expanded {
+  private expand(from: readonly (Frame | undefined)[]): Expanded {
     const frames: Frame[] = [];
     const seen = new Set<Frame>();
     let accepts = false;
-    const todo = [frame];
-    while (todo.length > 0) {
+    const todo = [...from];
+    while (todo.length > 0 && frames.length < MANY_WAYS && seen.size < 8 * MANY_WAYS) {
       const now = todo.pop();
       if (now === undefined) accepts = true;
       else if (!seen.has(now)) {
         seen.add(now);
         if (takesByte(now)) frames.push(now);
-        todo.push(...this.within(now));
+        this.within(now, todo);
       }
     }
     return { frames, accepts };
   }
 
-  /** What a frame stands for where it takes no byte itself. */
-  private within({ node, at, rest }: Frame): readonly (Frame | undefined)[] {
+  /** Adds what a frame stands for where it takes no byte itself. */
+  private within({ node, at, rest, seen, text }: Frame, to: (Frame | undefined)[]): void {
+    const begin = (child: Node, after: Frame | undefined): void => {
+      const frame = this.begin(child, after);
+      if (frame) to.push(frame);
+    };
     switch (node.kind) {
       case 'bytes':
-        return node.bytes.length === 0 ? [rest] : [];
-      case 'set':
-        return [];
-      case 'number':
-        return at !== 0 && node.range.isWhole(at as string) ? [rest] : [];
+        if (node.bytes.length === 0) to.push(rest);
+        return;
+      case 'terminal':
+        if (!node.terminal.accepts(at)) return;
+        if (!seen) to.push(rest);
+        else if (!seen.texts.has(text)) to.push(this.withSeen(rest, text));
+        return;
       case 'sequence': {
         const i = at as number;
-        if (i === node.nodes.length) return [rest];
-        const isLast = i + 1 === node.nodes.length;
-        return [this.frame(node.nodes[i]!, 0, isLast ? rest : this.frame(node, i + 1, rest))];
+        if (i === node.nodes.length) to.push(rest);
+        else begin(node.nodes[i]!, i + 1 === node.nodes.length ? rest : this.frame(node, i + 1, rest));
+        return;
       }
       case 'choice':
-        return node.nodes.map((each) => this.frame(each, 0, rest));
+        // The last one is looked at first.
+        for (let i = node.nodes.length - 1; i >= 0; i--) begin(node.nodes[i]!, rest);
+        return;
       case 'repeat': {
         const count = at as number;
-        // Beyond the least, and without a most, the count does not matter.
-        const next = node.most === Number.POSITIVE_INFINITY ? Math.min(count + 1, node.least) : count + 1;
-        const again = count < node.most ? [this.frame(node.node, 0, this.frame(node, next, rest))] : [];
-        return count >= node.least ? [rest, ...again] : again;
+        if (count >= node.least) to.push(rest);
+        if (count >= node.most) return;
+        if (node.distinct && !node.distinct.some((each) => hasOther(each, each.start, '', seen!.texts))) return;
+        // Beyond the least, and without a most, the count does not matter, but for whether a separator comes.
+        const enough = Math.max(node.least, 1);
+        const next = node.most === Infinity ? Math.min(count + 1, enough) : count + 1;
+        const after = this.frame(node, next, rest, seen);
+        begin(count === 0 ? node.node : node.again, after);
+        return;
       }
       case 'reference':
-        return [this.frame(node.get(), 0, rest)];
+        begin(node.get(), rest);
     }
   }
 
-  /** The fewest bytes of each node, by going over all until nothing changes. */
-  private findCosts(): void {
-    const nodes: Node[] = [];
-    const todo = [this.root];
-    while (todo.length > 0) {
-      const node = todo.pop()!;
-      if (this.costs.has(node)) continue;
-      this.costs.set(node, Number.POSITIVE_INFINITY);
-      nodes.push(node);
-      todo.push(...childrenOf(node));
+  /** The same stack, in which the nearest repetition of distinct nodes knows of one text more. */
+  private withSeen(rest: Frame | undefined, text: string): Frame | undefined {
+    if (!rest) return undefined;
+    const { node, at } = rest;
+    if (!distinctOf(node)) return this.frame(node, at, this.withSeen(rest.rest, text), rest.seen, rest.text);
+    const seen = rest.seen!;
+    let more = seen.more.get(text);
+    if (!more) {
+      more = { id: ++this.seens, texts: new Set(seen.texts).add(text), more: new Map() };
+      seen.more.set(text, more);
     }
-    nodes.reverse();
-    for (let changed = true; changed; ) {
-      changed = false;
-      for (const node of nodes) {
-        const cost = this.costOf(node, 0);
-        if (cost < this.costs.get(node)!) {
-          this.costs.set(node, cost);
-          changed = true;
-        }
-      }
-    }
-  }
-
-  private costOf(node: Node, at: number | string): number {
-    const cost = (child: Node): number => this.costs.get(child)!;
-    switch (node.kind) {
-      case 'bytes':
-        return node.bytes.length - (at as number);
-      case 'set':
-        return 1;
-      case 'number':
-        return node.range.completion(at === 0 ? '' : (at as string)).length;
-      case 'sequence':
-        return node.nodes.slice(at as number).reduce((sum, child) => sum + cost(child), 0);
-      case 'choice':
-        return Math.min(...node.nodes.map(cost));
-      case 'repeat': {
-        const left = node.least - (at as number);
-        return left > 0 ? left * cost(node.node) : 0;
-      }
-      case 'reference':
-        return cost(node.get());
-    }
-  }
-
-  private costFrom(frame: Frame | undefined): number {
-    let cost = 0;
-    for (let now = frame; now; now = now.rest) cost += this.costOf(now.node, now.at);
-    return cost;
+    return this.frame(node, at, rest.rest, more);
   }
 
   private *bytesFrom(frame: Frame): Generator<number> {
+    // What was captured, until the repetition that it belongs to.
+    let captured: string[] = [];
     for (let now: Frame | undefined = frame; now; now = now.rest) {
-      const todo: [Node, number | string][] = [[now.node, now.at]];
-      while (todo.length > 0) {
-        const [node, at] = todo.pop()!;
-        if (node.kind === 'bytes') yield* node.bytes.subarray(at as number);
-        else if (node.kind === 'set') yield node.has.indexOf(1, node.has[LETTER] ? LETTER : 0);
-        else if (node.kind === 'number')
-          yield* Buffer.from(node.range.completion(at === 0 ? '' : (at as string)));
-        else for (const child of this.cheapest(node, at as number).reverse()) todo.push([child, 0]);
+      const { node, at, seen, text } = now;
+      if (node.kind === 'bytes') yield* node.bytes.subarray(at as number);
+      else if (node.kind === 'terminal') {
+        if (!seen) yield* node.terminal.completion(at);
+        else {
+          const end = otherEnd(node.terminal, at, text, seen.texts);
+          captured.push(text + end);
+          for (const sign of end) yield sign.charCodeAt(0);
+        }
+      } else {
+        const texts = new Set([...(seen?.texts ?? []), ...captured]);
+        const isDistinct = distinctOf(node);
+        yield* this.bytesOf(node, at as number, isDistinct ? texts : undefined);
+        if (isDistinct) captured = [];
+      }
+    }
+  }
+
+  /** A node's fewest bytes. `seen` are texts from which what it captures must differ, and is added to. */
+  private *bytesOf(root: Node, from: number, around: Set<string> | undefined): Generator<number> {
+    const todo: { node: Node; at: number; seen: Set<string> | undefined }[] = [
+      { node: root, at: from, seen: around },
+    ];
+    while (todo.length > 0) {
+      const { node, at, seen } = todo.pop()!;
+      if (node.kind === 'bytes') yield* node.bytes.subarray(at);
+      else if (node.kind === 'terminal') {
+        const { terminal, captured } = node;
+        if (!captured || !seen) yield* terminal.completion(terminal.start);
+        else {
+          const word = otherEnd(terminal, terminal.start, '', seen);
+          seen.add(word);
+          for (const sign of word) yield sign.charCodeAt(0);
+        }
+      } else {
+        const inner = distinctOf(node) && node !== root ? new Set<string>() : seen;
+        for (const child of this.cheapest(node, at).reverse()) todo.push({ node: child, at: 0, seen: inner });
       }
     }
   }
@@ -238,56 +307,67 @@ export class Matcher {
         return node.nodes.slice(at);
       case 'choice':
         return [node.nodes.reduce((a, b) => (this.costs.get(b)! < this.costs.get(a)! ? b : a))];
-      case 'repeat':
-        return Array.from({ length: Math.max(0, node.least - at) }, () => node.node);
+      case 'repeat': {
+        const nodes: Node[] = [];
+        for (let count = at; count < node.least; count++) nodes.push(count === 0 ? node.node : node.again);
+        return nodes;
+      }
+      case 'reference':
+        return [node.get()];
       default:
-        return [...childrenOf(node)];
+        return [];
     }
   }
 }
 
-/** More pairs of states are not looked at. */
-const MANY_PAIRS = 5_000;
-
-/** Whether all that one grammar lets through, another does too; false also where that takes too long to say. */
-export function isWithin(inner: Node, outer: Node): boolean {
-  const a = new Matcher(inner);
-  const b = new Matcher(outer);
-  const seen = new Map<MatchState, Set<MatchState>>();
-  const todo: [MatchState, MatchState][] = [[a.start, b.start]];
-  for (let pairs = 0; todo.length > 0; pairs++) {
-    const [one, other] = todo.pop()!;
-    if (pairs > MANY_PAIRS || (one.accepts && !other.accepts)) return false;
-    for (let byte = 0; byte < 256; byte++) {
-      const next = a.step(one, byte);
-      if (!next) continue;
-      const also = b.step(other, byte);
-      if (!also) return false;
-      const met = seen.get(next) ?? new Set();
-      if (met.has(also)) continue;
-      seen.set(next, met.add(also));
-      todo.push([next, also]);
-    }
-  }
-  return true;
+function distinctOf(node: Node): RepeatNode['distinct'] {
+  return node.kind === 'repeat' ? node.distinct : undefined;
 }
 
 function takesByte({ node, at }: Frame): boolean {
   if (node.kind === 'bytes') return node.bytes.length > 0;
-  if (node.kind === 'number') return at === 0 || node.range.next(at as string).length > 0;
-  return node.kind === 'set';
+  return node.kind === 'terminal' && node.terminal.goesOn(at);
 }
 
-function childrenOf(node: Node): readonly Node[] {
-  switch (node.kind) {
-    case 'sequence':
-    case 'choice':
-      return node.nodes;
-    case 'repeat':
-      return [node.node];
-    case 'reference':
-      return [node.get()];
-    default:
-      return [];
+/** Whether one of these texts begins so. */
+function isLike(seen: ReadonlySet<string>, text: string): boolean {
+  for (const each of seen) if (each.startsWith(text)) return true;
+  return false;
+}
+
+/** Whether from a state, behind a text, a terminal can end with a text that is none of these. */
+function hasOther(
+  terminal: Terminal,
+  state: number | string,
+  text: string,
+  seen: ReadonlySet<string>,
+): boolean {
+  // Without any that begins so, whatever comes differs.
+  const alike = [...seen].filter((each) => each.startsWith(text));
+  if (alike.length === 0 || (terminal.accepts(state) && !seen.has(text))) return true;
+  if (!terminal.goesOn(state)) return false;
+  const left = new Set(alike);
+  for (let byte = 0; byte < 256; byte++) {
+    const next = terminal.step(state, byte);
+    if (next !== undefined && hasOther(terminal, next, text + String.fromCharCode(byte), left)) return true;
   }
+  return false;
+}
+
+/** The shortest end of such a text, a character a byte. There must be one. */
+function otherEnd(terminal: Terminal, state: number | string, text: string, seen: ReadonlySet<string>): string {
+  const todo: { state: number | string; end: string }[] = [{ state, end: '' }];
+  for (let i = 0; i < todo.length; i++) {
+    const { state: now, end } = todo[i]!;
+    const written = text + end;
+    if (terminal.accepts(now) && !seen.has(written)) return end;
+    if (![...seen].some((each) => each.startsWith(written))) {
+      return end + String.fromCharCode(...terminal.completion(now));
+    }
+    for (let byte = 0; byte < 256; byte++) {
+      const next = terminal.step(now, byte);
+      if (next !== undefined) todo.push({ state: next, end: end + String.fromCharCode(byte) });
+    }
+  }
+  throw new ConfigError('no text differs from those before');
 }

@@ -1,21 +1,26 @@
 /** Grammars of bytes: what a text may be, put together from few kinds of nodes. They may refer to each other in circles. */
-import type { NumberRange } from './number.js';
+import { OneByte, type Terminal } from './terminal.js';
 
 export type Node =
   | { readonly kind: 'bytes'; readonly id: number; readonly bytes: Uint8Array }
-  /** One byte: `has[byte]` is 1 for those that it may be. */
-  | { readonly kind: 'set'; readonly id: number; readonly has: Uint8Array }
+  /** `captured`: what is written for it must differ from what was written for it before, within the nearest repetition of distinct nodes. */
+  | { readonly kind: 'terminal'; readonly id: number; readonly terminal: Terminal; readonly captured: boolean }
   | { readonly kind: 'sequence'; readonly id: number; readonly nodes: readonly Node[] }
   | { readonly kind: 'choice'; readonly id: number; readonly nodes: readonly Node[] }
-  | {
-      readonly kind: 'repeat';
-      readonly id: number;
-      readonly node: Node;
-      readonly least: number;
-      readonly most: number;
-    }
-  | { readonly kind: 'reference'; readonly id: number; readonly get: () => Node }
-  | { readonly kind: 'number'; readonly id: number; readonly range: NumberRange };
+  | RepeatNode
+  | { readonly kind: 'reference'; readonly id: number; readonly get: () => Node };
+
+export interface RepeatNode {
+  readonly kind: 'repeat';
+  readonly id: number;
+  readonly node: Node;
+  readonly least: number;
+  readonly most: number;
+  /** The node behind another one: with what separates them. */
+  readonly again: Node;
+  /** The captured terminals within, one of which each repetition goes through: they keep repetitions apart. */
+  readonly distinct: readonly Terminal[] | undefined;
+}
 
 let last = 0;
 const utf8 = new TextEncoder();
@@ -24,11 +29,13 @@ export function literal(text: string): Node {
   return { kind: 'bytes', id: ++last, bytes: utf8.encode(text) };
 }
 
+export function terminal(of: Terminal, captured = false): Node {
+  return { kind: 'terminal', id: ++last, terminal: of, captured };
+}
+
 /** One byte out of these ranges, ends included. */
 export function bytesOf(...ranges: readonly (readonly [from: number, to: number])[]): Node {
-  const has = new Uint8Array(256);
-  for (const [from, to] of ranges) has.fill(1, from, to + 1);
-  return { kind: 'set', id: ++last, has };
+  return terminal(new OneByte(ranges));
 }
 
 export function sequence(...nodes: readonly Node[]): Node {
@@ -39,9 +46,15 @@ export function choice(...nodes: readonly Node[]): Node {
   return nodes.length === 1 ? nodes[0]! : { kind: 'choice', id: ++last, nodes };
 }
 
-/** So many times, at most Infinity. The node must not match nothing. */
-export function repeat(node: Node, least: number, most = Number.POSITIVE_INFINITY): Node {
-  return { kind: 'repeat', id: ++last, node, least, most };
+/** So many times, at most Infinity, with `separator` between two. The node must not match nothing. */
+export function repeat(
+  node: Node,
+  least: number,
+  most = Number.POSITIVE_INFINITY,
+  { separator, distinct }: { separator?: Node; distinct?: readonly Terminal[] } = {},
+): Node {
+  const again = separator ? sequence(separator, node) : node;
+  return { kind: 'repeat', id: ++last, node, least, most, again, distinct };
 }
 
 export function maybe(node: Node): Node {
@@ -61,6 +74,16 @@ export function reference(make: () => Node): Node {
   };
 }
 
-export function numberIn(range: NumberRange): Node {
-  return { kind: 'number', id: ++last, range };
+export function childrenOf(node: Node): readonly Node[] {
+  switch (node.kind) {
+    case 'sequence':
+    case 'choice':
+      return node.nodes;
+    case 'repeat':
+      return [node.node, node.again];
+    case 'reference':
+      return [node.get()];
+    default:
+      return [];
+  }
 }

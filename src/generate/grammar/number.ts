@@ -3,8 +3,10 @@
  * whether it can become one. Exponents are not written, nor more digits than a double tells apart.
  *
  * All is counted in units of the last digit there may be, in whole numbers, so that nothing is rounded: a decimal of 15 digits is
- * above or below a double exactly as the double that it is read as.
+ * above or below a double exactly as the double that it is read as. Multiples alone are rounded, by those who check them:
+ * 0.07 / 0.01 is no whole number in doubles, so 0.07 counts as no multiple of 0.01.
  */
+import type { Terminal } from './terminal.js';
 
 const DIGITS = 15;
 const FRACTION_DIGITS = 9;
@@ -18,22 +20,51 @@ export interface NumberBounds {
   /** Whether the bound itself is excluded. */
   readonly aboveLeast?: boolean;
   readonly belowMost?: boolean;
+  /** What the number must be a multiple of, each more than 0. */
+  readonly multiplesOf?: readonly number[];
+  /** Whether each number is written in one way alone, without zeros at the end of a fraction. */
+  readonly plain?: boolean;
 }
 
+/** Beyond this, what is known is forgotten. */
+const MANY_TEXTS = 10_000;
 const PARTS = /^(-?)(0|[1-9]\d*)?(?:(\.)(\d*))?$/;
 const SIGNS = '0123456789-.';
 
-export class NumberRange {
+export class NumberRange implements Terminal {
+  readonly start = '';
   private readonly integer: boolean;
   /** In units, both included. */
   private readonly low: bigint;
   private readonly high: bigint;
+  private readonly factors: readonly number[];
+  /** Of what all numbers are multiples, in units. */
+  private readonly factor: bigint;
+  /** How many digits behind the point make a multiple of all factors. */
+  private readonly fraction: number;
   private readonly known = new Map<string, boolean>();
 
-  constructor({ integer, least, most, aboveLeast = false, belowMost = false }: NumberBounds) {
+  constructor(private readonly bounds: NumberBounds) {
+    const { integer, least, most, aboveLeast = false, belowMost = false, multiplesOf = [] } = bounds;
     this.integer = integer;
     this.low = least === undefined ? -LARGEST : atLeast(least, aboveLeast);
     this.high = most === undefined ? LARGEST : -atLeast(-most, belowMost);
+    this.factors = multiplesOf.filter((factor) => !(integer && factor === 1));
+    this.factor = this.factors.map(unitsOfFactor).reduce(leastCommonMultiple, 1n);
+    // All decimals are multiples of what has more digits than they may have, and of others with as many digits.
+    const digits = this.factors.map((factor) => fractionDigitsOf(factor));
+    this.fraction = Math.min(FRACTION_DIGITS, ...digits);
+  }
+
+  /** The same numbers, each of them written in one way alone. */
+  plain(): NumberRange {
+    return new NumberRange({ ...this.bounds, plain: true });
+  }
+
+  size(limit: number): number {
+    const step = leastCommonMultiple(this.integer ? UNIT : 1n, this.factor);
+    const count = (this.high - roundedUp(this.low, step)) / step + 1n;
+    return count < BigInt(limit) ? Number(count) : limit;
   }
 
   /** Whether any number is within the bounds. */
@@ -45,16 +76,36 @@ export class NumberRange {
   isWhole(text: string): boolean {
     const [, sign, whole, dot, fraction = ''] = PARTS.exec(text) ?? [];
     if (!whole || (dot && (this.integer || fraction === ''))) return false;
+    if (this.bounds.plain && fraction.endsWith('0')) return false;
     const value = unitsOf(whole, fraction);
-    if (sign === '-') return value > 0n && this.holds(-value);
-    return this.holds(value);
+    if (sign === '-' && value === 0n) return false;
+    return this.holds(sign === '-' ? -value : value) && this.isMultiple(Number(text));
+  }
+
+  /** Whether a number is a multiple of all factors, as it is checked in doubles. */
+  private isMultiple(value: number): boolean {
+    return this.factors.every((factor) => Number.isInteger(value / factor));
+  }
+
+  step(state: string, byte: number): string | undefined {
+    const text = state + String.fromCharCode(byte);
+    return this.isBeginning(text) ? text : undefined;
+  }
+
+  accepts(state: string): boolean {
+    return this.isWhole(state);
+  }
+
+  goesOn(state: string): boolean {
+    return this.next(state).length > 0;
   }
 
   /** Whether a text can become one, or is one. */
   isBeginning(text: string): boolean {
     let answer = this.known.get(text);
     if (answer === undefined) {
-      answer = this.canBegin(text);
+      if (this.known.size > MANY_TEXTS) this.known.clear();
+      answer = this.canBegin(text) && (this.factors.length === 0 || this.canBecomeMultiple(text));
       this.known.set(text, answer);
     }
     return answer;
@@ -66,13 +117,20 @@ export class NumberRange {
   }
 
   /** Something short that makes a beginning whole. */
-  completion(text: string): string {
+  completion(text: string): Uint8Array {
     let way = '';
     while (!this.isWhole(text + way)) {
       const signs = this.next(text + way);
       way += signs.find((sign) => this.isWhole(text + way + sign)) ?? signs[0]!;
     }
-    return way;
+    return new TextEncoder().encode(way);
+  }
+
+  /** Whether a beginning has an end that is a multiple in doubles, too: nearly always the first that is tried. */
+  private canBecomeMultiple(text: string): boolean {
+    if (this.isWhole(text)) return true;
+    if (text.includes('.') && text.length - text.indexOf('.') > this.fraction) return false;
+    return [...SIGNS].some((sign) => this.isBeginning(text + sign));
   }
 
   private canBegin(text: string): boolean {
@@ -84,8 +142,10 @@ export class NumberRange {
     if (dot !== undefined) {
       const digits = this.fractionDigits(whole.length);
       if (digits === 0 || fraction.length > digits) return false;
-      const from = unitsOf(whole, fraction);
-      return this.meets(negative, from, from + 10n ** BigInt(FRACTION_DIGITS - fraction.length), digits);
+      const start = unitsOf(whole, fraction);
+      // A fraction that ends with a zero has to go on.
+      const from = this.bounds.plain && (fraction === '' || fraction.endsWith('0')) ? start + 1n : start;
+      return this.meets(negative, from, start + 10n ** BigInt(FRACTION_DIGITS - fraction.length), digits);
     }
     // All that have these digits first.
     const more = whole === '0' ? 0 : DIGITS - whole.length;
@@ -104,16 +164,16 @@ export class NumberRange {
 
   /** Whether a number of so many digits behind the point, of those from `from` to below `to`, is within the bounds. */
   private meets(negative: boolean, from: bigint, to: bigint, digits: number): boolean {
-    const step = 10n ** BigInt(FRACTION_DIGITS - digits);
+    const step = leastCommonMultiple(10n ** BigInt(FRACTION_DIGITS - digits), this.factor);
     const [low, high] = negative ? [-this.high, -this.low] : [this.low, this.high];
     const least = negative && from === 0n ? step : from;
     const first = least > low ? least : low;
-    const last = to - step < high ? to - step : high;
+    const last = to - 1n < high ? to - 1n : high;
     return roundedUp(first, step) <= last;
   }
 
   private holds(value: bigint): boolean {
-    return value >= this.low && value <= this.high;
+    return value >= this.low && value <= this.high && value % this.factor === 0n;
   }
 }
 
@@ -121,17 +181,44 @@ function unitsOf(whole: string, fraction: string): bigint {
   return BigInt(whole + fraction.padEnd(FRACTION_DIGITS, '0'));
 }
 
+/** The digits of a double, and how many of them stand behind the point: fewer than none where zeros follow. */
+function decimalOf(value: number): { readonly digits: bigint; readonly fraction: number } {
+  const [, sign, whole, fraction = '', exponent = '0'] = /^(-?)(\d+)(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(
+    String(value),
+  ) as unknown as [string, string, string, string | undefined, string | undefined];
+  return { digits: BigInt(`${sign}${whole}${fraction}`), fraction: fraction.length - Number(exponent) };
+}
+
 /** The first number of units that is at least a bound, or above it. */
 function atLeast(bound: number, above: boolean): bigint {
-  const [, sign, whole, fraction = '', exponent = '0'] = /^(-?)(\d+)(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(
-    String(bound),
-  ) as unknown as [string, string, string, string | undefined, string | undefined];
-  const digits = BigInt(`${sign}${whole}${fraction}`);
-  const shift = Number(exponent) - fraction.length + FRACTION_DIGITS;
+  const { digits, fraction } = decimalOf(bound);
+  const shift = FRACTION_DIGITS - fraction;
   if (shift >= 0) return digits * 10n ** BigInt(shift) + (above ? 1n : 0n);
   const divisor = 10n ** BigInt(-shift);
   const isBetween = digits % divisor !== 0n;
   return roundedUp(digits, divisor) / divisor + (above && !isBetween ? 1n : 0n);
+}
+
+/** The least number of units above 0 that is a multiple of a number. */
+function unitsOfFactor(factor: number): bigint {
+  const { digits, fraction } = decimalOf(factor);
+  const shift = FRACTION_DIGITS - fraction;
+  if (shift >= 0) return digits * 10n ** BigInt(shift);
+  return digits / greatestCommonDivisor(digits, 10n ** BigInt(-shift));
+}
+
+function fractionDigitsOf(factor: number): number {
+  return Math.max(0, decimalOf(factor).fraction);
+}
+
+function greatestCommonDivisor(a: bigint, b: bigint): bigint {
+  let [x, y] = [a, b];
+  while (y !== 0n) [x, y] = [y, x % y];
+  return x;
+}
+
+function leastCommonMultiple(a: bigint, b: bigint): bigint {
+  return (a / greatestCommonDivisor(a, b)) * b;
 }
 
 /** The first multiple of a step that is not below. */

@@ -1,274 +1,392 @@
 /**
- * Regular expressions, as `pattern` has them in JSON Schema, as grammars of what stands between the quotes of a JSON string. Taken are
- * literals, classes, groups, alternatives and counts, and `^` and `$` at the ends; of what else there is nothing can be promised.
+ * Automata of regular expressions. A pattern becomes a program of nodes, as Thompson's construction has it, and sets of its threads
+ * become states. A look ahead is an automaton of its own, which a thread takes along until it is known whether it holds.
  */
-import { ConfigError } from '../../errors.js';
-import { CHARACTER } from './json.js';
-import { bytesOf, choice, literal, type Node, repeat, sequence } from './node.js';
+import { type Automaton, DEAD, trimmed } from './automaton.js';
+import { ALL, type Alphabet, type Characters, WORD } from './characters.js';
+import type { Tree } from './pattern-syntax.js';
+import { Work, WorkError } from './work.js';
 
-type Range = readonly [from: number, to: number];
+type Op =
+  | { readonly kind: 'accept' }
+  | { readonly kind: 'set'; readonly set: Characters; readonly to: number }
+  | { readonly kind: 'split'; readonly to: readonly number[] }
+  | { readonly kind: 'begin' | 'end' | 'edge' | 'inside'; readonly to: number }
+  | { readonly kind: 'ahead'; readonly look: Look; readonly negated: boolean; readonly to: number };
 
-const LAST = 0x10ffff;
-const DIGITS: readonly Range[] = [[0x30, 0x39]];
-const WORD: readonly Range[] = [...DIGITS, [0x41, 0x5a], [0x5f, 0x5f], [0x61, 0x7a]];
-const BLANK: readonly Range[] = [
-  [0x09, 0x0d],
-  [0x20, 0x20],
-];
-const CLASSES: Readonly<Record<string, readonly Range[]>> = {
-  d: DIGITS,
-  D: complement(DIGITS),
-  w: WORD,
-  W: complement(WORD),
-  s: BLANK,
-  S: complement([
-    ...BLANK,
-    [0xa0, 0xa0],
-    [0x1680, 0x1680],
-    [0x2000, 0x200a],
-    [0x2028, 0x2029],
-    [0x202f, 0x202f],
-    [0x205f, 0x205f],
-    [0x3000, 0x3000],
-    [0xfeff, 0xfeff],
-  ]),
-};
-const CONTROL: Readonly<Record<string, number>> = { n: 0x0a, r: 0x0d, t: 0x09, f: 0x0c, v: 0x0b };
-/** A count above this is no count that a person wrote. */
-const MOST = 10_000;
-
-/** No person wrote a longer one. */
-const LONGEST = 2000;
-
-/** The grammar of strings that a pattern matches. Throws `ConfigError` for a pattern that is not understood. */
-export function patternNode(pattern: string): Node {
-  if (pattern.length > LONGEST) throw new ConfigError(`it has more than ${LONGEST} characters`);
-  const open = pattern.startsWith('^');
-  const closed = /(?:^|[^\\])(?:\\\\)*\$$/.test(pattern);
-  const body = pattern.slice(open ? 1 : 0, closed ? -1 : pattern.length);
-  const parser = new Parser(body, pattern);
-  const node = parser.all();
-  // An end belongs to one alternative alone.
-  if ((open || closed) && parser.alternatives)
-    throw parser.refusal("'^' or '$' beside alternatives without a group");
-  return sequence(...(open ? [] : [repeat(CHARACTER, 0)]), node, ...(closed ? [] : [repeat(CHARACTER, 0)]));
+interface Program {
+  readonly ops: readonly Op[];
+  readonly start: number;
 }
 
-class Parser {
-  private at = 0;
-  /** Whether there is a `|` outside of all groups. */
-  alternatives = false;
+/** What stands before a place. */
+const START = 0;
+const IN_WORD = 1;
+const OUTSIDE = 2;
+/** What stands behind it, where it is no character. */
+const END = 3;
+
+/** A pattern that must match, or must not match, from some place on, whatever follows. */
+interface Look {
+  readonly id: number;
+  readonly automaton: Automaton;
+  /** [what stands before]: the state in which it begins. */
+  readonly starts: readonly number[];
+  /** [state]: whether it holds whatever follows. */
+  readonly holds: readonly boolean[];
+  readonly usesEdges: boolean;
+}
+
+/** A look that is not decided yet. */
+interface Pending {
+  readonly look: Look;
+  readonly negated: boolean;
+  readonly state: number;
+}
+
+const MANY_OPS = 20_000;
+/** Steps to find the exact automaton in; a pattern with counts in counts would have too large a one. */
+const EXACT_STEPS = 300_000;
+/** How far counts may go beyond their least where a pattern is too large otherwise. */
+const SLACKS = [Infinity, 1000, 100, 10] as const;
+
+/** All sets of characters that a pattern tells apart. */
+export function setsOf(tree: Tree): Characters[] {
+  switch (tree.kind) {
+    case 'set':
+      return [tree.set];
+    case 'series':
+      return tree.parts.flatMap(setsOf);
+    case 'ways':
+      return tree.ways.flatMap(setsOf);
+    case 'count':
+    case 'ahead':
+      return setsOf(tree.tree);
+    case 'edge':
+    case 'inside':
+      return [WORD];
+    default:
+      return [];
+  }
+}
+
+/**
+ * The automaton of strings in which a pattern matches somewhere. Where it would be too large, one that accepts only some of those
+ * strings: first with fewer threads in a state, those that take as much as they can, then with smaller counts. `exact` refuses
+ * instead. `alphabet` must be made from `setsOf` the pattern and maybe others. Undefined where nothing matches. Throws `ConfigError`.
+ */
+export function patternAutomaton(tree: Tree, alphabet: Alphabet, work: Work, exact = false): Automaton | undefined {
+  const attempts = exact ? [Infinity] : [Infinity, 4, 1];
+  let refusal: unknown;
+  for (const slack of exact ? [Infinity] : SLACKS) {
+    for (const threads of attempts) {
+      const own = threads === 1 || exact ? work : new Work(EXACT_STEPS);
+      try {
+        const program = new Assembler(alphabet, own, slack).assemble(tree);
+        const built = new Determinizer(program, alphabet, own, threads).build([START]);
+        work.spend(built.automaton.next.length);
+        const useful = trimmed(built.automaton);
+        if (useful || threads === Infinity) return useful;
+      } catch (error) {
+        if (!(error instanceof WorkError)) throw error;
+        refusal = error;
+        if (error instanceof TooLarge) break;
+      }
+    }
+  }
+  throw refusal ?? new WorkError('the pattern is too large');
+}
+
+class TooLarge extends WorkError {}
+
+/** Makes programs, from their ends to their beginnings. */
+class Assembler {
+  private ops: Op[] = [];
+  private looks = 0;
 
   constructor(
-    private readonly text: string,
-    private readonly whole: string,
+    private readonly alphabet: Alphabet,
+    private readonly work: Work,
+    private readonly slack: number,
   ) {}
 
-  refusal(what: string): ConfigError {
-    return new ConfigError(`the pattern ${JSON.stringify(this.whole)} has ${what}, which is not supported`);
+  assemble(tree: Tree): Program {
+    const accept = this.add({ kind: 'accept' });
+    const begin = this.emit(tree, accept);
+    if (beginsOnly(tree)) return { ops: this.ops, start: begin };
+    const start = this.add({ kind: 'split', to: [] });
+    const skip = this.add({ kind: 'set', set: ALL, to: start });
+    this.ops[start] = { kind: 'split', to: [begin, skip] };
+    return { ops: this.ops, start };
   }
 
-  all(): Node {
-    const node = this.alternation(true);
-    if (this.at < this.text.length) throw this.refusal("a ')' too many");
-    return node;
+  private add(op: Op): number {
+    if (this.ops.length >= MANY_OPS) throw new TooLarge('the pattern is too large: use smaller counts');
+    this.work.spend(1);
+    return this.ops.push(op) - 1;
   }
 
-  private alternation(outermost: boolean): Node {
-    const ways = [this.series()];
-    while (this.text[this.at] === '|') {
-      this.at++;
-      if (outermost) this.alternatives = true;
-      ways.push(this.series());
+  private emit(tree: Tree, to: number): number {
+    switch (tree.kind) {
+      case 'set':
+        return this.add({ kind: 'set', set: tree.set, to });
+      case 'series':
+        return tree.parts.reduceRight((next, part) => this.emit(part, next), to);
+      case 'ways':
+        return this.add({ kind: 'split', to: tree.ways.map((way) => this.emit(way, to)) });
+      case 'count':
+        return this.count(tree, to);
+      case 'ahead':
+        return this.add({ kind: 'ahead', look: this.look(tree.tree), negated: tree.negated, to });
+      default:
+        return this.add({ kind: tree.kind, to });
     }
-    return choice(...ways);
   }
 
-  private series(): Node {
-    const parts: Node[] = [literal('')];
-    while (this.at < this.text.length && !'|)'.includes(this.text[this.at]!)) parts.push(this.counted());
-    return sequence(...parts);
-  }
-
-  private counted(): Node {
-    const node = this.one();
-    const rest = this.text.slice(this.at);
-    const found = /^(?:([*+?])|\{(\d+)(,)?(\d+)?\})/.exec(rest);
-    if (!found) return node;
-    this.at += found[0].length;
-    // Greedy or not, the same strings match.
-    if (this.text[this.at] === '?') this.at++;
-    const [, sign, least, comma, most] = found;
-    const [from, to] =
-      sign === '*'
-        ? [0, Infinity]
-        : sign === '+'
-          ? [1, Infinity]
-          : sign === '?'
-            ? [0, 1]
-            : [Number(least), most === undefined ? (comma ? Infinity : Number(least)) : Number(most)];
-    if (from > MOST || (to !== Infinity && to > MOST) || from > to)
-      throw this.refusal(`the count ${found[0]}`);
-    if (to > 1 && canBeEmpty(node)) throw this.refusal(`the count ${found[0]} of what may be nothing`);
-    return repeat(node, from, to);
-  }
-
-  private one(): Node {
-    const sign = this.text[this.at]!;
-    if (sign === '(') return this.group();
-    if (sign === '[') return charactersOf(this.bracket());
-    if (sign === '.') {
-      this.at++;
-      return charactersOf(
-        complement([
-          [0x0a, 0x0a],
-          [0x0d, 0x0d],
-          [0x2028, 0x2029],
-        ]),
-      );
+  private count({ tree, least, most }: Tree & { kind: 'count' }, to: number): number {
+    let next = to;
+    if (most === Infinity) {
+      next = this.add({ kind: 'split', to: [] });
+      this.ops[next] = { kind: 'split', to: [this.emit(tree, next), to] };
     }
-    if ('^$*+?{}'.includes(sign)) throw this.refusal(`'${sign}' where it stands`);
-    return charactersOf(this.character());
+    const more = most === Infinity ? 0 : Math.min(most - least, this.slack);
+    for (let i = 0; i < more; i++) next = this.add({ kind: 'split', to: [this.emit(tree, next), to] });
+    for (let i = 0; i < least; i++) next = this.emit(tree, next);
+    return next;
   }
 
-  private group(): Node {
-    const begin = /^\((?:\?(?:(:)|<[A-Za-z_]\w*>))?/.exec(this.text.slice(this.at))!;
-    if (this.text[this.at + begin[0].length] === '?') throw this.refusal('a look around or a flag');
-    this.at += begin[0].length;
-    const node = this.alternation(false);
-    if (this.text[this.at] !== ')') throw this.refusal("a '(' that is not closed");
-    this.at++;
-    return node;
-  }
-
-  /** A character, or a class such as `\d`. */
-  private character(): readonly Range[] {
-    const point = this.text.codePointAt(this.at)!;
-    this.at += String.fromCodePoint(point).length;
-    if (point !== 0x5c) return [[point, point]];
-    const sign = this.text[this.at++];
-    if (sign === undefined) throw this.refusal("a '\\' at its end");
-    const known = CLASSES[sign];
-    if (known) return known;
-    const control = CONTROL[sign];
-    if (control !== undefined) return [[control, control]];
-    const hex = /^(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\})/.exec(
-      this.text.slice(this.at - 1),
-    );
-    if (hex) {
-      this.at += hex[0].length - 1;
-      const value = Number.parseInt((hex[1] ?? hex[2] ?? hex[3])!, 16);
-      return [[value, value]];
-    }
-    if (/[a-zA-Z0-9]/.test(sign)) throw this.refusal(`'\\${sign}'`);
-    const own = sign.codePointAt(0)!;
-    return [[own, own]];
-  }
-
-  private bracket(): readonly Range[] {
-    this.at++;
-    const negated = this.text[this.at] === '^';
-    if (negated) this.at++;
-    const ranges: Range[] = [];
-    while (this.text[this.at] !== ']') {
-      if (this.at >= this.text.length) throw this.refusal("a '[' that is not closed");
-      const from = this.character();
-      const isRange = this.text[this.at] === '-' && this.text[this.at + 1] !== ']';
-      if (!isRange || from.length !== 1 || from[0]![0] !== from[0]![1]) {
-        ranges.push(...from);
-        continue;
+  private look(tree: Tree): Look {
+    const outer = this.ops;
+    this.ops = [];
+    const accept = this.add({ kind: 'accept' });
+    const program = { ops: this.ops, start: this.emit(tree, accept) };
+    this.ops = outer;
+    // What it must not match has to be known exactly, and of what it must match less would do; few are large.
+    const determinizer = new Determinizer(program, this.alphabet, this.work, Infinity);
+    const { usesEdges } = determinizer;
+    const { automaton, starts } = determinizer.build([START, IN_WORD, OUTSIDE]);
+    const classes = this.alphabet.classes.length;
+    const holds = Array.from(automaton.accepts, (accepts, state) => {
+      if (accepts !== 1) return false;
+      for (let symbol = 0; symbol < classes; symbol++) {
+        if (automaton.next[state * classes + symbol] !== state) return false;
       }
-      this.at++;
-      const to = this.character();
-      if (to.length !== 1 || to[0]![1] < from[0]![0])
-        throw this.refusal('a range that ends before it begins');
-      ranges.push([from[0]![0], to[0]![1]]);
-    }
-    this.at++;
-    return negated ? complement(ranges) : ranges;
+      return true;
+    });
+    return { id: this.looks++, automaton, starts, holds, usesEdges };
   }
 }
 
-/** Whether a node of a pattern lets nothing through, too. */
-function canBeEmpty(node: Node): boolean {
-  switch (node.kind) {
-    case 'bytes':
-      return node.bytes.length === 0;
-    case 'sequence':
-      return node.nodes.every(canBeEmpty);
-    case 'choice':
-      return node.nodes.some(canBeEmpty);
-    case 'repeat':
-      return node.least === 0 || canBeEmpty(node.node);
+/** Whether a pattern matches at the beginning of a string only. */
+function beginsOnly(tree: Tree): boolean {
+  switch (tree.kind) {
+    case 'begin':
+      return true;
+    case 'series': {
+      const first = tree.parts.find((part) => part.kind !== 'ahead');
+      return first !== undefined && beginsOnly(first);
+    }
+    case 'ways':
+      return tree.ways.every(beginsOnly);
+    case 'count':
+      return tree.least > 0 && beginsOnly(tree.tree);
     default:
       return false;
   }
 }
 
-/** All characters that are not in these ranges. */
-function complement(ranges: readonly Range[]): Range[] {
-  const others: Range[] = [];
-  let next = 0;
-  for (const [from, to] of [...ranges].sort((a, b) => a[0] - b[0])) {
-    if (from > next) others.push([next, from - 1]);
-    next = Math.max(next, to + 1);
+/** Makes automata of programs. */
+class Determinizer {
+  /** [set's class list]: which classes a set has. */
+  private readonly members = new Map<Characters, Uint8Array>();
+  private readonly kinds: readonly number[];
+  private readonly pendings: (readonly Pending[])[] = [[]];
+  private readonly pendingIds = new Map<string, number>([['', 0]]);
+  private readonly usesStart: boolean;
+  /** Whether it matters what stands before a place, beyond that it is the beginning. */
+  readonly usesEdges: boolean;
+
+  constructor(
+    private readonly program: Program,
+    private readonly alphabet: Alphabet,
+    private readonly work: Work,
+    /** In one state; those that come first are kept. */
+    private readonly mostThreads: number,
+  ) {
+    const { ops } = program;
+    this.usesEdges = ops.some((op) => (op.kind === 'ahead' ? op.look.usesEdges : 'edge inside'.includes(op.kind)));
+    this.usesStart = this.usesEdges || ops.some(({ kind }) => kind === 'begin' || kind === 'ahead');
+    this.kinds = alphabet.classes.map((set) => {
+      const [from] = set[0]!;
+      return this.usesEdges && WORD.some(([a, b]) => from >= a && from <= b) ? IN_WORD : OUTSIDE;
+    });
   }
-  if (next <= LAST) others.push([next, LAST]);
-  return others;
-}
 
-const ESCAPES: readonly (readonly [point: number, escape: string])[] = [
-  [0x22, '\\"'],
-  [0x5c, '\\\\'],
-  [0x08, '\\b'],
-  [0x09, '\\t'],
-  [0x0a, '\\n'],
-  [0x0c, '\\f'],
-  [0x0d, '\\r'],
-];
-
-/** One of these characters, as JSON writes it. Control characters that have no short escape are left out. */
-function charactersOf(ranges: readonly Range[]): Node {
-  const has = (point: number): boolean => ranges.some(([from, to]) => point >= from && point <= to);
-  const plain: Range[] = [];
-  for (let point = 0x20; point < 0x80; point++) {
-    if (has(point) && point !== 0x22 && point !== 0x5c) plain.push([point, point]);
+  build(befores: readonly number[]): { automaton: Automaton; starts: number[] } {
+    const { alphabet, work } = this;
+    const classes = alphabet.classes.length;
+    const ids = new Map<string, number>();
+    const states: { threads: readonly number[]; before: number }[] = [];
+    const idOf = (threads: readonly number[], place: number): number => {
+      // Where all is accepted, nothing matters any more.
+      const before = threads.length === 1 && this.program.ops[threads[0]!]?.kind === 'accept' ? OUTSIDE : place;
+      const key = `${before}:${(this.mostThreads === Infinity ? [...threads].sort((a, b) => a - b) : threads).join(',')}`;
+      let id = ids.get(key);
+      if (id === undefined) {
+        id = states.push({ threads, before }) - 1;
+        ids.set(key, id);
+      }
+      return id;
+    };
+    const starts = befores.map((before) => {
+      const edge = before === IN_WORD && !this.usesEdges ? OUTSIDE : before;
+      return idOf([this.program.start], this.usesStart ? edge : OUTSIDE);
+    });
+    const next: number[] = [];
+    const accepts: number[] = [];
+    for (let id = 0; id < states.length; id++) {
+      const { threads, before } = states[id]!;
+      const closed = new Map<number, readonly number[]>();
+      const closure = (after: number): readonly number[] => {
+        const kind = this.usesEdges || after === END ? after : OUTSIDE;
+        let found = closed.get(kind);
+        if (!found) {
+          found = this.closure(threads, before, kind);
+          closed.set(kind, found);
+        }
+        return found;
+      };
+      accepts.push(closure(END).some((thread) => this.mayEnd(thread)) ? 1 : 0);
+      for (let symbol = 0; symbol < classes; symbol++) {
+        const kind = this.kinds[symbol]!;
+        const from = closure(kind);
+        work.spend(1 + from.length);
+        const to = this.step(from, symbol);
+        next.push(to.length === 0 ? DEAD : idOf(to, kind));
+      }
+    }
+    return { automaton: { alphabet, next, accepts }, starts };
   }
-  const escaped = ESCAPES.filter(([point]) => has(point)).map(([, written]) => literal(written));
-  const wide = ranges.flatMap(([from, to]) => [
-    ...utf8Ranges(Math.max(from, 0x80), Math.min(to, 0xd7ff)),
-    ...utf8Ranges(Math.max(from, 0xe000), to),
-  ]);
-  const ways = [...(plain.length > 0 ? [bytesOf(...plain)] : []), ...escaped, ...wide];
-  if (ways.length === 0) throw new ConfigError('a class of the pattern has no characters that JSON can show');
-  return choice(...ways);
+
+  private opOf(thread: number): Op {
+    return this.program.ops[thread % this.program.ops.length]!;
+  }
+
+  private pendingOf(thread: number): number {
+    return Math.floor(thread / this.program.ops.length);
+  }
+
+  /** The threads that take a character, or are at the end of the program, in the order of their priority. */
+  private closure(threads: readonly number[], before: number, after: number): readonly number[] {
+    const { ops } = this.program;
+    const seen = new Set<number>();
+    const found: number[] = [];
+    const todo = [...threads].reverse();
+    while (todo.length > 0) {
+      const thread = todo.pop()!;
+      if (seen.has(thread)) continue;
+      seen.add(thread);
+      this.work.spend(1);
+      const op = this.opOf(thread);
+      const pending = this.pendingOf(thread) * ops.length;
+      switch (op.kind) {
+        case 'accept':
+        case 'set':
+          found.push(thread);
+          break;
+        case 'split':
+          for (let i = op.to.length - 1; i >= 0; i--) todo.push(pending + op.to[i]!);
+          break;
+        case 'ahead': {
+          const with_ = this.withPending(this.pendings[this.pendingOf(thread)]!, {
+            look: op.look,
+            negated: op.negated,
+            state: op.look.starts[before]!,
+          });
+          if (with_ !== undefined) todo.push(with_ * ops.length + op.to);
+          break;
+        }
+        default:
+          if (passes(op.kind, before, after)) todo.push(pending + op.to);
+      }
+    }
+    return found;
+  }
+
+  private step(closed: readonly number[], symbol: number): readonly number[] {
+    const { ops } = this.program;
+    const found = new Set<number>();
+    for (const thread of closed) {
+      const op = this.opOf(thread);
+      const pending = this.stepped(this.pendingOf(thread), symbol);
+      if (pending === undefined) continue;
+      if (op.kind === 'accept') {
+        // Nothing is left to look at: whatever follows is accepted, so no other thread matters.
+        if (pending === 0) return [thread % ops.length];
+        found.add(pending * ops.length + (thread % ops.length));
+      } else if (op.kind === 'set' && this.membersOf(op.set)[symbol] === 1) {
+        found.add(pending * ops.length + op.to);
+      }
+      if (found.size >= this.mostThreads) break;
+    }
+    return [...found];
+  }
+
+  private membersOf(set: Characters): Uint8Array {
+    let members = this.members.get(set);
+    if (!members) {
+      members = new Uint8Array(this.alphabet.classes.length);
+      for (const symbol of set === ALL ? members.keys() : this.alphabet.classesOf(set)) members[symbol] = 1;
+      this.members.set(set, members);
+    }
+    return members;
+  }
+
+  /** The looks of a thread after a character; undefined where one of them fails. */
+  private stepped(pending: number, symbol: number): number | undefined {
+    if (pending === 0) return 0;
+    let now: number | undefined = 0;
+    for (const { look, negated, state } of this.pendings[pending]!) {
+      const to = look.automaton.next[state * this.alphabet.classes.length + symbol]!;
+      now = this.withPending(this.pendings[now!]!, { look, negated, state: to });
+      if (now === undefined) return undefined;
+    }
+    return now;
+  }
+
+  /** One look more, unless it is decided; undefined where it fails. */
+  private withPending(list: readonly Pending[], { look, negated, state }: Pending): number | undefined {
+    const holds = state !== DEAD && look.holds[state]!;
+    if (state === DEAD || holds) return holds === negated ? undefined : this.idOf(list);
+    if (list.some((each) => each.look === look && each.state === state && each.negated === negated)) {
+      return this.idOf(list);
+    }
+    const more = [...list, { look, negated, state }];
+    return this.idOf(more.sort((a, b) => a.look.id - b.look.id || a.state - b.state));
+  }
+
+  private idOf(list: readonly Pending[]): number {
+    const key = list.map(({ look, state, negated }) => `${look.id}${negated ? '!' : '='}${state}`).join(' ');
+    let id = this.pendingIds.get(key);
+    if (id === undefined) {
+      id = this.pendings.push(list) - 1;
+      this.pendingIds.set(key, id);
+    }
+    return id;
+  }
+
+  private mayEnd(thread: number): boolean {
+    return (
+      this.opOf(thread).kind === 'accept' &&
+      this.pendings[this.pendingOf(thread)]!.every(
+        ({ look, negated, state }) => (look.automaton.accepts[state] === 1) !== negated,
+      )
+    );
+  }
 }
 
-/** The UTF-8 of all characters in a range beyond ASCII. */
-function utf8Ranges(from: number, to: number): Node[] {
-  if (from > to) return [];
-  const border = [0x7ff, 0xffff].find((last) => from <= last && to > last);
-  if (border !== undefined) return [...utf8Ranges(from, border), ...utf8Ranges(border + 1, to)];
-  const low = encoded(from);
-  const high = encoded(to);
-  return bytesBetween(low, high);
-}
-
-function encoded(point: number): number[] {
-  return Array.from(new TextEncoder().encode(String.fromCodePoint(point)));
-}
-
-/** All sequences of bytes between two of equal length, whose later bytes continue a character. */
-function bytesBetween(low: readonly number[], high: readonly number[]): Node[] {
-  const [a, ...lows] = low as [number, ...number[]];
-  const [b, ...highs] = high as [number, ...number[]];
-  if (lows.length === 0) return [bytesOf([a, b])];
-  const first = (byte: number): Node => bytesOf([byte, byte]);
-  const after = (byte: number, from: readonly number[], to: readonly number[]): Node =>
-    sequence(first(byte), choice(...bytesBetween(from, to)));
-  if (a === b) return [after(a, lows, highs)];
-  const least = lows.map(() => 0x80);
-  const most = lows.map(() => 0xbf);
-  const between = b - a > 1 ? [sequence(bytesOf([a + 1, b - 1]), choice(...bytesBetween(least, most)))] : [];
-  return [after(a, lows, most), ...between, after(b, least, highs)];
+function passes(kind: 'begin' | 'end' | 'edge' | 'inside', before: number, after: number): boolean {
+  if (kind === 'begin') return before === START;
+  if (kind === 'end') return after === END;
+  return ((before === IN_WORD) !== (after === IN_WORD)) === (kind === 'edge');
 }

@@ -4,7 +4,7 @@
  */
 import { quoted } from '../../command-line.js';
 import { ConfigError } from '../../errors.js';
-import { Constraint } from '../../generate/grammar/index.js';
+import { Constraint, type Node } from '../../generate/grammar/index.js';
 import { type LoadOptions, merged, type Session, type StopReason } from '../../generate/index.js';
 import { encodeTrace } from '../../inspect/index.js';
 import type { NamedModel } from '../../models/index.js';
@@ -171,8 +171,9 @@ export class Engine implements Handlers<EngineCalls> {
     const stepwise = isStepwise(request);
     const ends = endsOf(served);
     // What is wrong with a format is told before anything is read.
+    const grammar = answerGrammar(request, served.info.form, prompt);
     const steering = Array.from({ length: stepwise ? request.n : 0 }, () =>
-      steeringOf(request, served, prompt, ends),
+      steeringOf(request, served, grammar, ends),
     );
     const place = this.slots.take(request.n, signal);
     const sessions: Session[] = [];
@@ -402,11 +403,10 @@ function textOptions(
 function steeringOf(
   request: GenerateRequest,
   served: ServedModel,
-  prompt: PreparedPrompt,
+  grammar: Node | undefined,
   ends: readonly number[],
 ): Steering[] {
   const { bias, frequencyPenalty = 0, presencePenalty = 0 } = request;
-  const grammar = answerGrammar(request, served.info.form, prompt);
   return [
     ...(bias?.length ? [biased(bias)] : []),
     ...(frequencyPenalty !== 0 || presencePenalty !== 0

@@ -1,0 +1,56 @@
+/** What strings have to be. */
+import { stringOf } from '../json.js';
+import type { Node } from '../node.js';
+import type { Terminal } from '../terminal.js';
+import { keyword, limitOf, type Place, type Schema, unfollowable } from './document.js';
+import { patternsOfFormat } from './formats.js';
+import type { Strings } from './strings.js';
+
+export function stringNode(places: readonly Place[], words: readonly string[], path: string, strings: Strings): Node {
+  return stringOf(stringTerminal(places, { words, path, strings }));
+}
+
+export interface MoreOfStrings {
+  /** Strings that it must not be. */
+  readonly words: readonly string[];
+  readonly path: string;
+  readonly strings: Strings;
+  /** Patterns that must match too, or must not. */
+  readonly patterns?: readonly string[];
+  readonly refused?: readonly string[];
+}
+
+/** Strings that satisfy all schemas. Formats that are not known are remarks. Throws `Unfollowable` and `Impossible`. */
+export function stringTerminal(
+  places: readonly Place[],
+  { words, path, strings, patterns: more = [], refused: out = [] }: MoreOfStrings,
+): Terminal {
+  let [least, most] = [0, Number.POSITIVE_INFINITY];
+  const patterns = new Set(more);
+  const refused = new Set(out);
+  const formats: (readonly string[])[] = [];
+  for (const place of places) {
+    const { schema } = place;
+    least = Math.max(least, limitOf(place, 'minLength') ?? 0);
+    most = Math.min(most, limitOf(place, 'maxLength') ?? Number.POSITIVE_INFINITY);
+    const pattern = keyword(schema, 'pattern');
+    if (pattern !== undefined) patterns.add(textOf(pattern, `${place.path}/pattern`));
+    const not = keyword(keyword(schema, 'not') as Schema, 'pattern');
+    if (not !== undefined) refused.add(textOf(not, `${place.path}/not/pattern`));
+    const format = keyword(schema, 'format');
+    const ways = typeof format === 'string' ? patternsOfFormat(format) : undefined;
+    if (ways && !formats.includes(ways)) formats.push(ways);
+  }
+  const bounds = { least, most, patterns: [...patterns], refused: [...refused], words, formats };
+  return strings.terminal(bounds, path);
+}
+
+/** The strings among values. */
+export function stringWords(values: readonly unknown[]): string[] {
+  return values.filter((value) => typeof value === 'string');
+}
+
+function textOf(value: unknown, path: string): string {
+  if (typeof value === 'string') return value;
+  throw unfollowable(path, 'it is no text');
+}

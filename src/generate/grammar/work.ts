@@ -1,0 +1,22 @@
+/** How much a request may have computed for it before it is admitted, counted in steps so that it is the same on every machine. */
+import { ConfigError } from '../../errors.js';
+
+/** About a quarter of a second: a step is a transition of an automaton, a node of a grammar, or something as small. */
+const STEPS = 2_000_000;
+
+export class Work {
+  private left: number;
+
+  constructor(steps = STEPS) {
+    this.left = steps;
+  }
+
+  /** Takes steps from what is left. Throws `WorkError` when there are none. */
+  spend(steps: number): void {
+    this.left -= steps;
+    if (this.left < 0) throw new WorkError('it takes too much work to follow: make it simpler');
+  }
+}
+
+/** More work than one request may cause. */
+export class WorkError extends ConfigError {}
