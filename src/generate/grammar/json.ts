@@ -66,7 +66,13 @@ export interface ObjectParts {
 }
 
 /** `{`, members in this order and then others, `}`. Undefined where no object has so many members. */
-export function objectOf({ members, more, least = 0, most = Infinity, distinct }: ObjectParts): Node | undefined {
+export function objectOf({
+  members,
+  more,
+  least = 0,
+  most = Infinity,
+  distinct,
+}: ObjectParts): Node | undefined {
   const required = members.filter((member) => member.required).length;
   const counts = least > required || most < (more ? Infinity : members.length);
   // Without a limit it matters only whether there was a member before.

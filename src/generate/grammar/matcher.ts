@@ -114,13 +114,7 @@ export class Matcher {
     return frames.reduce((a, b) => (b.cost < a.cost ? b : a));
   }
 
-  private frame(
-    node: Node,
-    at: number | string,
-    rest: Frame | undefined,
-    seen?: Seen,
-    text = '',
-  ): Frame {
+  private frame(node: Node, at: number | string, rest: Frame | undefined, seen?: Seen, text = ''): Frame {
     // The text '0' is not the number.
     const place = typeof at === 'string' ? `"${at}` : at;
     const key = `${node.id} ${place} ${rest?.id ?? 0}${seen ? ` ${seen.id} ${text}` : ''}`;
@@ -134,7 +128,8 @@ export class Matcher {
           : costFrom(node, at as number, this.costs);
     const isInexact =
       (rest?.isInexact ?? false) ||
-      (seen !== undefined && (node.kind === 'repeat' ? (at as number) < node.least : isLike(seen.texts, text)));
+      (seen !== undefined &&
+        (node.kind === 'repeat' ? (at as number) < node.least : isLike(seen.texts, text)));
     const cost = own + (rest?.cost ?? 0);
     const frame = { id: ++this.frames, node, at, rest, seen, text, cost, isInexact };
     this.known.set(key, frame);
@@ -177,7 +172,8 @@ export class Matcher {
       if (!seen) after.push(this.frame(node, next, rest));
       else {
         const longer = text + String.fromCharCode(byte);
-        if (hasOther(node.terminal, next, longer, seen.texts)) after.push(this.frame(node, next, rest, seen, longer));
+        if (hasOther(node.terminal, next, longer, seen.texts))
+          after.push(this.frame(node, next, rest, seen, longer));
       }
     }
   }
@@ -228,7 +224,8 @@ export class Matcher {
         const count = at as number;
         if (count >= node.least) to.push(rest);
         if (count >= node.most) return;
-        if (node.distinct && !node.distinct.some((each) => hasOther(each, each.start, '', seen!.texts))) return;
+        if (node.distinct && !node.distinct.some((each) => hasOther(each, each.start, '', seen!.texts)))
+          return;
         // Beyond the least, and without a most, the count does not matter, but for whether a separator comes.
         const enough = Math.max(node.least, 1);
         const next = node.most === Infinity ? Math.min(count + 1, enough) : count + 1;
@@ -355,7 +352,12 @@ function hasOther(
 }
 
 /** The shortest end of such a text, a character a byte. There must be one. */
-function otherEnd(terminal: Terminal, state: number | string, text: string, seen: ReadonlySet<string>): string {
+function otherEnd(
+  terminal: Terminal,
+  state: number | string,
+  text: string,
+  seen: ReadonlySet<string>,
+): string {
   const todo: { state: number | string; end: string }[] = [{ state, end: '' }];
   for (let i = 0; i < todo.length; i++) {
     const { state: now, end } = todo[i]!;

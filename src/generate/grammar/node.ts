@@ -4,7 +4,12 @@ import { OneByte, type Terminal } from './terminal.js';
 export type Node =
   | { readonly kind: 'bytes'; readonly id: number; readonly bytes: Uint8Array }
   /** `captured`: what is written for it must differ from what was written for it before, within the nearest repetition of distinct nodes. */
-  | { readonly kind: 'terminal'; readonly id: number; readonly terminal: Terminal; readonly captured: boolean }
+  | {
+      readonly kind: 'terminal';
+      readonly id: number;
+      readonly terminal: Terminal;
+      readonly captured: boolean;
+    }
   | { readonly kind: 'sequence'; readonly id: number; readonly nodes: readonly Node[] }
   | { readonly kind: 'choice'; readonly id: number; readonly nodes: readonly Node[] }
   | RepeatNode

@@ -107,7 +107,8 @@ class Parser {
     const found = this.match(/([*+?])|\{(\d+)(,)?(\d+)?\}/y);
     if (!found || !tree) return tree;
     // Greedy or not, the same strings match.
-    if (!this.takes('?') && '+*'.includes(this.text[this.at] ?? ' ')) throw this.refusal('a count of a count');
+    if (!this.takes('?') && '+*'.includes(this.text[this.at] ?? ' '))
+      throw this.refusal('a count of a count');
     const [, sign, least, comma, most] = found;
     const [from, to] =
       sign === '*'
@@ -135,7 +136,8 @@ class Parser {
     if ('*+?'.includes(sign)) throw this.refusal(`'${sign}' where it stands`);
     if (sign === '\\') {
       const edge = this.match(/\\(?:([bB])|([A])|([zZ]))/y);
-      if (edge) return { kind: edge[1] === 'b' ? 'edge' : edge[1] === 'B' ? 'inside' : edge[2] ? 'begin' : 'end' };
+      if (edge)
+        return { kind: edge[1] === 'b' ? 'edge' : edge[1] === 'B' ? 'inside' : edge[2] ? 'begin' : 'end' };
     }
     return { kind: 'set', set: this.cased(this.character(false)) };
   }
@@ -215,7 +217,9 @@ class Parser {
       const whole = String.fromCharCode(Number.parseInt(pair[1]!, 16), Number.parseInt(pair[2]!, 16));
       return single(whole.codePointAt(0)!);
     }
-    const hex = this.match(/x([0-9a-fA-F]{2})|x\{([0-9a-fA-F]{1,6})\}|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}/y);
+    const hex = this.match(
+      /x([0-9a-fA-F]{2})|x\{([0-9a-fA-F]{1,6})\}|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}/y,
+    );
     if (hex) return single(Number.parseInt((hex[1] ?? hex[2] ?? hex[3] ?? hex[4])!, 16));
     const control = this.match(/c([A-Za-z])/y);
     if (control) return single(control[1]!.charCodeAt(0) % 32);
@@ -266,7 +270,8 @@ class Parser {
         const sign = String.fromCodePoint(point);
         for (const other of [sign.toLowerCase(), sign.toUpperCase()]) {
           const value = other.codePointAt(0)!;
-          if (other.length === String.fromCodePoint(value).length && value !== point) others.push([value, value]);
+          if (other.length === String.fromCodePoint(value).length && value !== point)
+            others.push([value, value]);
         }
       }
     }

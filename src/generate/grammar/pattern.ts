@@ -45,10 +45,21 @@ interface Pending {
 }
 
 const MANY_OPS = 20_000;
-/** Steps to find the exact automaton in; a pattern with counts in counts would have too large a one. */
-const EXACT_STEPS = 300_000;
-/** How far counts may go beyond their least where a pattern is too large otherwise. */
-const SLACKS = [Infinity, 1000, 100, 10] as const;
+/** Steps that an attempt may take; for a pattern with counts in counts the first ones need more. */
+const STEPS = 100_000;
+/**
+ * What is tried one after the other: how many threads a state may have, and how far counts may go beyond their least. Threads that
+ * take as much as they can come first, so that one thread is what is left of a pattern that everything else is too much for.
+ */
+const ATTEMPTS = [
+  { threads: Infinity, slack: Infinity },
+  { threads: 4, slack: Infinity },
+  { threads: 4, slack: 64 },
+  { threads: 4, slack: 12 },
+  { threads: 1, slack: Infinity },
+  { threads: 1, slack: 64 },
+  { threads: 1, slack: 12 },
+] as const;
 
 /** All sets of characters that a pattern tells apart. */
 export function setsOf(tree: Tree): Characters[] {
@@ -72,32 +83,31 @@ export function setsOf(tree: Tree): Characters[] {
 
 /**
  * The automaton of strings in which a pattern matches somewhere. Where it would be too large, one that accepts only some of those
- * strings: first with fewer threads in a state, those that take as much as they can, then with smaller counts. `exact` refuses
- * instead. `alphabet` must be made from `setsOf` the pattern and maybe others. Undefined where nothing matches. Throws `ConfigError`.
+ * strings; `exact` refuses instead. `alphabet` must be made from `setsOf` the pattern and maybe others. Undefined where nothing
+ * matches. Throws `WorkError`.
  */
-export function patternAutomaton(tree: Tree, alphabet: Alphabet, work: Work, exact = false): Automaton | undefined {
-  const attempts = exact ? [Infinity] : [Infinity, 4, 1];
+export function patternAutomaton(
+  tree: Tree,
+  alphabet: Alphabet,
+  work: Work,
+  exact = false,
+): Automaton | undefined {
   let refusal: unknown;
-  for (const slack of exact ? [Infinity] : SLACKS) {
-    for (const threads of attempts) {
-      const own = threads === 1 || exact ? work : new Work(EXACT_STEPS);
-      try {
-        const program = new Assembler(alphabet, own, slack).assemble(tree);
-        const built = new Determinizer(program, alphabet, own, threads).build([START]);
-        work.spend(built.automaton.next.length);
-        const useful = trimmed(built.automaton);
-        if (useful || threads === Infinity) return useful;
-      } catch (error) {
-        if (!(error instanceof WorkError)) throw error;
-        refusal = error;
-        if (error instanceof TooLarge) break;
-      }
+  for (const { threads, slack } of exact ? ATTEMPTS.slice(0, 1) : ATTEMPTS) {
+    const own = new Work(STEPS);
+    try {
+      const program = new Assembler(alphabet, own, slack).assemble(tree);
+      const useful = trimmed(new Determinizer(program, alphabet, own, threads).build([START]).automaton);
+      if (useful || threads === Infinity) return useful;
+    } catch (error) {
+      if (!(error instanceof WorkError)) throw error;
+      refusal = error;
+    } finally {
+      work.spend(own.spent);
     }
   }
   throw refusal ?? new WorkError('the pattern is too large');
 }
-
-class TooLarge extends WorkError {}
 
 /** Makes programs, from their ends to their beginnings. */
 class Assembler {
@@ -107,7 +117,7 @@ class Assembler {
   constructor(
     private readonly alphabet: Alphabet,
     private readonly work: Work,
-    private readonly slack: number,
+    private slack: number,
   ) {}
 
   assemble(tree: Tree): Program {
@@ -121,7 +131,7 @@ class Assembler {
   }
 
   private add(op: Op): number {
-    if (this.ops.length >= MANY_OPS) throw new TooLarge('the pattern is too large: use smaller counts');
+    if (this.ops.length >= MANY_OPS) throw new WorkError('the pattern is too large: use smaller counts');
     this.work.spend(1);
     return this.ops.push(op) - 1;
   }
@@ -137,7 +147,12 @@ class Assembler {
       case 'count':
         return this.count(tree, to);
       case 'ahead':
-        return this.add({ kind: 'ahead', look: this.look(tree.tree), negated: tree.negated, to });
+        return this.add({
+          kind: 'ahead',
+          look: this.look(tree.tree, tree.negated),
+          negated: tree.negated,
+          to,
+        });
       default:
         return this.add({ kind: tree.kind, to });
     }
@@ -155,13 +170,15 @@ class Assembler {
     return next;
   }
 
-  private look(tree: Tree): Look {
-    const outer = this.ops;
+  private look(tree: Tree, negated: boolean): Look {
+    const { ops: outer, slack } = this;
     this.ops = [];
+    // Of what must not match nothing may be left out.
+    if (negated) this.slack = Infinity;
     const accept = this.add({ kind: 'accept' });
     const program = { ops: this.ops, start: this.emit(tree, accept) };
     this.ops = outer;
-    // What it must not match has to be known exactly, and of what it must match less would do; few are large.
+    this.slack = slack;
     const determinizer = new Determinizer(program, this.alphabet, this.work, Infinity);
     const { usesEdges } = determinizer;
     const { automaton, starts } = determinizer.build([START, IN_WORD, OUTSIDE]);
@@ -214,7 +231,9 @@ class Determinizer {
     private readonly mostThreads: number,
   ) {
     const { ops } = program;
-    this.usesEdges = ops.some((op) => (op.kind === 'ahead' ? op.look.usesEdges : 'edge inside'.includes(op.kind)));
+    this.usesEdges = ops.some((op) =>
+      op.kind === 'ahead' ? op.look.usesEdges : 'edge inside'.includes(op.kind),
+    );
     this.usesStart = this.usesEdges || ops.some(({ kind }) => kind === 'begin' || kind === 'ahead');
     this.kinds = alphabet.classes.map((set) => {
       const [from] = set[0]!;
@@ -229,7 +248,8 @@ class Determinizer {
     const states: { threads: readonly number[]; before: number }[] = [];
     const idOf = (threads: readonly number[], place: number): number => {
       // Where all is accepted, nothing matters any more.
-      const before = threads.length === 1 && this.program.ops[threads[0]!]?.kind === 'accept' ? OUTSIDE : place;
+      const before =
+        threads.length === 1 && this.program.ops[threads[0]!]?.kind === 'accept' ? OUTSIDE : place;
       const key = `${before}:${(this.mostThreads === Infinity ? [...threads].sort((a, b) => a - b) : threads).join(',')}`;
       let id = ids.get(key);
       if (id === undefined) {

@@ -109,14 +109,22 @@ function* spellingsOf(from: number, to: number, plain: boolean, few: boolean): G
     const bytes = { from: Math.max(from, first), to: Math.min(to, last) };
     if (bytes.from <= bytes.to) yield [bytes];
   }
-  for (const sequence of utf8Ranges(Math.max(from, 0x80), to)) yield sequence.map(([a, b]) => ({ from: a, to: b }));
+  for (const sequence of utf8Ranges(Math.max(from, 0x80), to))
+    yield sequence.map(([a, b]) => ({ from: a, to: b }));
   for (const [point, sign] of ESCAPES) {
-    if (point >= from && point <= to && !(plain && point === 0x2f)) yield [one(0x5c), one(sign.charCodeAt(0))];
+    if (point >= from && point <= to && !(plain && point === 0x2f))
+      yield [one(0x5c), one(sign.charCodeAt(0))];
   }
   // Control characters have no other form, but those with an escape of their own.
   const escaped: Range[] = [[from, Math.min(to, few || plain ? 0x1f : 0xffff)]];
   if (few && !plain) escaped.push([Math.max(from, 0x7f), Math.min(to, 0xffff)]);
-  const ranges = plain ? escaped.flatMap(([a, b]) => numbersIn(a, b).filter(hasNoEscape).map((at): Range => [at, at])) : escaped;
+  const ranges = plain
+    ? escaped.flatMap(([a, b]) =>
+        numbersIn(a, b)
+          .filter(hasNoEscape)
+          .map((at): Range => [at, at]),
+      )
+    : escaped;
   for (const [first, last] of ranges) {
     if (first > last) continue;
     const digits = (point: number): number[] => [12, 8, 4, 0].map((shift) => (point >> shift) & 15);
@@ -209,7 +217,8 @@ function courseOf(automaton: Automaton, plain: boolean): Course {
     next: (state, symbol) => next[state * classes + symbol]!,
     accepts: (state) => accepts[state] === 1,
     goesOn: (state) => {
-      for (let symbol = 0; symbol < classes; symbol++) if (next[state * classes + symbol] !== DEAD) return true;
+      for (let symbol = 0; symbol < classes; symbol++)
+        if (next[state * classes + symbol] !== DEAD) return true;
       return false;
     },
     toward: (state) => toward[state]!,
@@ -264,7 +273,9 @@ class Text implements Terminal {
       const from: Branch = branch;
       const byte = numbersIn(0, 255).find((each) => {
         const to = spelling.step(from, each);
-        return typeof to === 'number' ? course.next(at, to) !== DEAD : to !== undefined && this.isOpen(at, to);
+        return typeof to === 'number'
+          ? course.next(at, to) !== DEAD
+          : to !== undefined && this.isOpen(at, to);
       })!;
       bytes.push(byte);
       const reached = spelling.step(from, byte)!;
@@ -281,7 +292,9 @@ class Text implements Terminal {
 
   size(limit: number): number {
     const { course } = this;
-    const widths = course.alphabet.classes.map((set) => set.reduce((sum, [from, to]) => sum + to - from + 1, 0));
+    const widths = course.alphabet.classes.map((set) =>
+      set.reduce((sum, [from, to]) => sum + to - from + 1, 0),
+    );
     let size = 0;
     // By length: how many strings lead to a state.
     let counts = new Map([[0, 1]]);
@@ -311,8 +324,11 @@ class Text implements Terminal {
 function exampleOf(characters: Characters): Uint8Array {
   const has = (point: number): boolean => characters.some(([from, to]) => point >= from && point <= to);
   const nice = [0x61, 0x41, 0x30, 0x20].find(has);
-  const letters = Array.from({ length: 0x5f }, (_, i) => 0x20 + i).filter((point) => point !== 0x22 && point !== 0x5c);
-  const point = nice ?? letters.find((each) => each > 0x60 && has(each)) ?? letters.find(has) ?? characters[0]![0];
+  const letters = Array.from({ length: 0x5f }, (_, i) => 0x20 + i).filter(
+    (point) => point !== 0x22 && point !== 0x5c,
+  );
+  const point =
+    nice ?? letters.find((each) => each > 0x60 && has(each)) ?? letters.find(has) ?? characters[0]![0];
   const text = JSON.stringify(String.fromCodePoint(point));
   return new TextEncoder().encode(text.slice(1, -1));
 }
@@ -344,7 +360,12 @@ function encoded(point: number): number[] {
 }
 
 /** All sequences between two of equal length, whose later places go from `first` to `last`. */
-function sequencesBetween(low: readonly number[], high: readonly number[], first: number, last: number): Range[][] {
+function sequencesBetween(
+  low: readonly number[],
+  high: readonly number[],
+  first: number,
+  last: number,
+): Range[][] {
   const [a, ...lows] = low as [number, ...number[]];
   const [b, ...highs] = high as [number, ...number[]];
   if (lows.length === 0) return [[[a, b]]];

@@ -5,16 +5,14 @@ import { ConfigError } from '../../errors.js';
 const STEPS = 2_000_000;
 
 export class Work {
-  private left: number;
+  spent = 0;
 
-  constructor(steps = STEPS) {
-    this.left = steps;
-  }
+  constructor(private readonly steps = STEPS) {}
 
-  /** Takes steps from what is left. Throws `WorkError` when there are none. */
+  /** Adds to what is spent. Throws `WorkError` when that is too much. */
   spend(steps: number): void {
-    this.left -= steps;
-    if (this.left < 0) throw new WorkError('it takes too much work to follow: make it simpler');
+    this.spent += steps;
+    if (this.spent > this.steps) throw new WorkError('it takes too much work to follow: make it simpler');
   }
 }
 

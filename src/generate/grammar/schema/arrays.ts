@@ -3,7 +3,16 @@ import { arrayOf } from '../json.js';
 import type { Node } from '../node.js';
 import type { Compiler } from './compiler.js';
 import { distinctNode } from './distinct.js';
-import { Impossible, impossible, keyword, limitOf, listOf, type Place, placeOf, unfollowable } from './document.js';
+import {
+  Impossible,
+  impossible,
+  keyword,
+  limitOf,
+  listOf,
+  type Place,
+  placeOf,
+  unfollowable,
+} from './document.js';
 
 /** What one schema says of items. */
 interface Items {
@@ -36,7 +45,8 @@ export function arrayNode(places: readonly Place[], path: string, compiler: Comp
     if (node) first.push(node);
     else most = i;
   }
-  const isOpen = told === 0 || least > length || all.some(({ first: own, rest }) => own.length < length && rest);
+  const isOpen =
+    told === 0 || least > length || all.some(({ first: own, rest }) => own.length < length && rest);
   const rest =
     most > length && (isOpen || all.some((items) => items.rest))
       ? attempt(() => compiler.node(placesAt(Infinity), `${path}/items`))
@@ -49,11 +59,23 @@ export function arrayNode(places: readonly Place[], path: string, compiler: Comp
 }
 
 /** An array whose items differ. */
-function setOf(first: readonly Node[], rest: Node | undefined, least: number, most: number, path: string): Node {
+function setOf(
+  first: readonly Node[],
+  rest: Node | undefined,
+  least: number,
+  most: number,
+  path: string,
+): Node {
   const distinct = first.length === 0 && rest ? distinctNode(rest) : undefined;
   if (distinct && distinct.size >= Math.min(least, 100)) {
     const { node, terminals } = distinct;
-    return arrayOf({ first: [], rest: node, least, most: Math.min(most, MANY_DISTINCT), distinct: terminals });
+    return arrayOf({
+      first: [],
+      rest: node,
+      least,
+      most: Math.min(most, MANY_DISTINCT),
+      distinct: terminals,
+    });
   }
   if (distinct) throw impossible(path, `there are no ${least} different items`);
   // One item differs from all others.
@@ -72,7 +94,10 @@ function itemsOf(place: Place): Items {
 }
 
 /** Items that `contains` asks for come first; what must not come more often is none of the others. */
-function wantedItems(places: readonly Place[]): { places: readonly (readonly Place[])[]; others: readonly Place[] } {
+function wantedItems(places: readonly Place[]): {
+  places: readonly (readonly Place[])[];
+  others: readonly Place[];
+} {
   const wanted: Place[][] = [];
   const others: Place[] = [];
   for (const place of places) {

@@ -45,7 +45,8 @@ export function satisfies(value: unknown, place: Place, checker: Checker, depth 
   if (typeof value === 'number') return isWithin(value, place);
   if (typeof value === 'string') {
     const { length } = [...value];
-    if (length < (limitOf(place, 'minLength') ?? 0) || length > (limitOf(place, 'maxLength') ?? Infinity)) return false;
+    if (length < (limitOf(place, 'minLength') ?? 0) || length > (limitOf(place, 'maxLength') ?? Infinity))
+      return false;
     const pattern = get('pattern');
     return pattern === undefined || checker.strings.matches(pattern, value, `${path}/pattern`);
   }
@@ -80,7 +81,8 @@ function isArray(value: readonly unknown[], place: Place, holds: Holds): boolean
   const items = keyword(place.schema, 'items');
   const first = listOf(place, 'prefixItems') ?? (Array.isArray(items) ? listOf(place, 'items')! : []);
   const rest = placeOf(place, Array.isArray(items) ? 'additionalItems' : 'items');
-  if (!value.every((each, i) => (first[i] ? holds(each, first[i]) : !rest || holds(each, rest)))) return false;
+  if (!value.every((each, i) => (first[i] ? holds(each, first[i]) : !rest || holds(each, rest))))
+    return false;
   const contains = placeOf(place, 'contains');
   if (contains) {
     const count = value.filter((each) => holds(each, contains)).length;
@@ -101,7 +103,9 @@ function isObject(value: Json, place: Place, { strings }: Checker, holds: Holds)
   return names.every((name) => {
     if (ofNames && !holds(name, ofNames)) return false;
     const own = properties.get(name);
-    const fitting = [...patterns].filter(([pattern]) => strings.matches(pattern, name, place.path)).map(([, each]) => each);
+    const fitting = [...patterns]
+      .filter(([pattern]) => strings.matches(pattern, name, place.path))
+      .map(([, each]) => each);
     if (own) fitting.push(own);
     if (fitting.length === 0 && more) fitting.push(more);
     return fitting.every((each) => holds(value[name], each));

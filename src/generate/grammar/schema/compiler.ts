@@ -3,7 +3,7 @@
  * need not be: members come in the order in which the schema names them, and those that it does not name come only where it says
  * what they are. A keyword of which that cannot be promised is refused, but for one way among several, which is left out.
  */
-import { ConfigError } from '../../../errors.js';
+import type { ConfigError } from '../../../errors.js';
 import { costsOf } from '../costs.js';
 import { VALUE } from '../json.js';
 import { LONGEST_END } from '../matcher.js';
@@ -12,8 +12,26 @@ import { Words } from '../terminal.js';
 import { Work } from '../work.js';
 import { arrayNode } from './arrays.js';
 import { type Checker, satisfies } from './check.js';
-import { areApart, type Conjunction, Conjunctions, listedValues, type Type, typesOf, type Union, type Way } from './conjunction.js';
-import { Impossible, impossible, keyword, type Place, type Schema, SchemaDocument, Unfollowable, unfollowable } from './document.js';
+import {
+  areApart,
+  type Conjunction,
+  Conjunctions,
+  listedValues,
+  type Type,
+  typesOf,
+  type Union,
+  type Way,
+} from './conjunction.js';
+import {
+  Impossible,
+  impossible,
+  keyword,
+  type Place,
+  type Schema,
+  SchemaDocument,
+  Unfollowable,
+  unfollowable,
+} from './document.js';
 import { numberNode } from './numbers.js';
 import { memberLookup, objectNode } from './objects.js';
 import { stringNode, stringWords } from './string-node.js';
@@ -28,7 +46,8 @@ export function schemaNode(schema: unknown, work = new Work()): Node {
   const compiler = new Compiler(document, work);
   const node = compiler.node([{ schema: schema as Schema, path: '#' }], '#');
   const cost = costsOf(node, work).get(node)!;
-  if (cost === Infinity) throw impossible('#', 'no value of it has an end: it refers to itself in all of its ways');
+  if (cost === Infinity)
+    throw impossible('#', 'no value of it has an end: it refers to itself in all of its ways');
   if (cost > LONGEST_END) throw unfollowable('#', `its shortest value has ${cost} characters`);
   return node;
 }
@@ -206,7 +225,9 @@ export class Compiler implements Checker {
   private typed(type: Type, places: readonly Place[], path: string): Node {
     const refused = refusedValues(places);
     // Only a string does not match a pattern.
-    const isPattern = places.some(({ schema }) => keyword(keyword(schema, 'not') as Schema, 'pattern') !== undefined);
+    const isPattern = places.some(
+      ({ schema }) => keyword(keyword(schema, 'not') as Schema, 'pattern') !== undefined,
+    );
     if (isPattern && type !== 'string') throw impossible(path, 'only strings do not match a pattern');
     switch (type) {
       case 'object':
@@ -221,7 +242,12 @@ export class Compiler implements Checker {
         return stringNode(places, stringWords(refused), path, this.strings);
       case 'number':
       case 'integer':
-        return numberNode(type, places, refused.filter((value) => typeof value === 'number'), path);
+        return numberNode(
+          type,
+          places,
+          refused.filter((value) => typeof value === 'number'),
+          path,
+        );
       case 'boolean':
       case 'null': {
         const values = (type === 'null' ? [null] : [true, false]).filter((value) => !refused.includes(value));
@@ -252,7 +278,10 @@ function refusedValues(places: readonly Place[]): unknown[] {
 function withoutChoices({ schema, path }: Place): Place {
   if (typeof schema === 'boolean') return { schema, path };
   const left = Object.entries(schema).filter(
-    ([key]) => !['$ref', '$dynamicRef', '$recursiveRef', 'allOf', 'anyOf', 'oneOf', 'if', 'then', 'else'].includes(key),
+    ([key]) =>
+      !['$ref', '$dynamicRef', '$recursiveRef', 'allOf', 'anyOf', 'oneOf', 'if', 'then', 'else'].includes(
+        key,
+      ),
   );
   return { schema: Object.fromEntries(left), path };
 }

@@ -50,6 +50,8 @@ export class Conjunctions {
     const unions = new Set(before?.unions);
     const excluded = new Set(before?.excluded);
     const active = new Set<Keywords>();
+    // A schema that was there before is looked at again: of its choices a way may have been taken that leads back to it.
+    const seen = new Set<Place>();
     const add = (place: Place): void => {
       const { schema, path } = place;
       if (schema === true) return;
@@ -61,8 +63,9 @@ export class Conjunctions {
       if (active.size > 300) throw unfollowable(path, 'it refers to others too often');
       active.add(schema);
       const own = this.placeOf(schema, path);
-      if (!bases.has(own)) {
-        bases.add(own);
+      bases.add(own);
+      if (!seen.has(own)) {
+        seen.add(own);
         for (const key of ['$ref', '$dynamicRef', '$recursiveRef']) {
           const reference = keyword(schema, key);
           if (reference !== undefined) add(this.document.resolve(reference, `${path}/${key}`));
@@ -140,7 +143,9 @@ export class Conjunctions {
       if (given === undefined) continue;
       for (const [name, then] of Object.entries(given as Keywords)) {
         const at = `${path}/${key}/${name}`;
-        const wanted = Array.isArray(then) ? { required: [name, ...then] } : { required: [name], allOf: [then] };
+        const wanted = Array.isArray(then)
+          ? { required: [name, ...then] }
+          : { required: [name], allOf: [then] };
         yield {
           path: at,
           ways: [
@@ -162,7 +167,10 @@ export function listedValues(bases: Iterable<Place>): Map<string, unknown> | und
   let found: Map<string, unknown> | undefined;
   for (const { schema } of bases) {
     if (typeof schema === 'boolean') continue;
-    for (const values of [Object.hasOwn(schema, 'const') ? [schema.const] : undefined, keyword(schema, 'enum')]) {
+    for (const values of [
+      Object.hasOwn(schema, 'const') ? [schema.const] : undefined,
+      keyword(schema, 'enum'),
+    ]) {
       if (!Array.isArray(values)) continue;
       const own = new Map(values.map((value) => [canonical(value), value]));
       found = found ? new Map([...found].filter(([key]) => own.has(key))) : own;
@@ -177,7 +185,9 @@ export type Type = (typeof TYPES)[number];
 /** What keywords say what kind of value is meant, where no type is told. */
 const MEANT: Readonly<Record<string, readonly string[]>> = {
   object:
-    'properties required additionalProperties patternProperties propertyNames minProperties maxProperties unevaluatedProperties'.split(' '),
+    'properties required additionalProperties patternProperties propertyNames minProperties maxProperties unevaluatedProperties'.split(
+      ' ',
+    ),
   array: 'items prefixItems additionalItems contains minItems maxItems uniqueItems'.split(' '),
   string: ['minLength', 'maxLength', 'pattern', 'format'],
   number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'],
@@ -198,7 +208,8 @@ export function typesOf(bases: Iterable<Place>): Set<Type> | undefined {
     }
     const own = new Set([given].flat() as Type[]);
     for (const type of own) {
-      if (!TYPES.includes(type)) throw unfollowable(`${path}/type`, `the type ${JSON.stringify(type)} is not known`);
+      if (!TYPES.includes(type))
+        throw unfollowable(`${path}/type`, `the type ${JSON.stringify(type)} is not known`);
     }
     // OpenAPI 3.0 says so where JSON Schema has a type for it.
     if (keyword(schema, 'nullable') === true) own.add('null');
@@ -235,7 +246,8 @@ export function areApart(
   depth = 0,
 ): boolean {
   if (depth > 4) return false;
-  const again = (from: Iterable<Place>, to: Conjunction): boolean => areApart(from, to, members, join, depth + 1);
+  const again = (from: Iterable<Place>, to: Conjunction): boolean =>
+    areApart(from, to, members, join, depth + 1);
   for (const union of other.unions) {
     if (union.ways.every(({ places }) => again(bases, join(places)))) return true;
   }
@@ -257,7 +269,8 @@ export function areApart(
     if (!a.isOpen && !a.names.has(name)) return true;
   }
   const closed = [...other.bases].some(
-    ({ schema }) => keyword(schema, 'additionalProperties') === false && keyword(schema, 'patternProperties') === undefined,
+    ({ schema }) =>
+      keyword(schema, 'additionalProperties') === false && keyword(schema, 'patternProperties') === undefined,
   );
   for (const name of a.required) if (closed && !b.names.has(name)) return true;
   for (const name of a.names) {
@@ -275,7 +288,11 @@ function typeOfValue(value: unknown): Type {
 }
 
 /** The names that a schema and those that it is joined with speak of, for what it says of all others. */
-export function evaluatedNames(place: Place, document: SchemaDocument, seen = new Set<unknown>()): Set<string> {
+export function evaluatedNames(
+  place: Place,
+  document: SchemaDocument,
+  seen = new Set<unknown>(),
+): Set<string> {
   const names = new Set<string>();
   const { schema } = place;
   if (typeof schema !== 'object' || schema === null || seen.has(schema)) return names;

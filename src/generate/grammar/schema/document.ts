@@ -31,7 +31,8 @@ const LONGEST = 2 ** 18;
 const DEEPEST = 200;
 
 /** Keywords under which there is a schema, a list of schemas, or schemas by name. */
-const ONE = 'items additionalItems contains additionalProperties propertyNames not if then else unevaluatedItems unevaluatedProperties';
+const ONE =
+  'items additionalItems contains additionalProperties propertyNames not if then else unevaluatedItems unevaluatedProperties';
 const LISTS = 'allOf anyOf oneOf prefixItems items';
 const NAMED = '$defs definitions properties patternProperties dependentSchemas';
 
@@ -97,11 +98,13 @@ export class SchemaDocument {
       this.named.set(`${own}#${anchor}`, place);
     }
     for (const key of ONE.split(' ')) this.index(schema[key], `${path}/${key}`, own);
-    for (const key of LISTS.split(' ')) if (Array.isArray(schema[key])) this.index(schema[key], `${path}/${key}`, own);
+    for (const key of LISTS.split(' '))
+      if (Array.isArray(schema[key])) this.index(schema[key], `${path}/${key}`, own);
     for (const key of NAMED.split(' ')) {
       const inner = schema[key];
       if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) continue;
-      for (const [name, each] of Object.entries(inner)) this.index(each, `${path}/${key}/${escaped(name)}`, own);
+      for (const [name, each] of Object.entries(inner))
+        this.index(each, `${path}/${key}/${escaped(name)}`, own);
     }
   }
 }

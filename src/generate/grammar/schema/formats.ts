@@ -1,7 +1,8 @@
 /** What strings of a known format look like, as patterns: what matches certainly has the format, if not the other way round. */
 
 /** Days that each month has in any year. */
-const DAY = '(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|02-(?:0[1-9]|1\\d|2[0-8]))';
+const DAY =
+  '(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|02-(?:0[1-9]|1\\d|2[0-8]))';
 const DATE = `[12]\\d{3}-${DAY}`;
 const CLOCK = '(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,9})?';
 const ZONE = '(?:Z|[+-](?:0\\d|1[0-3]):[0-5]\\d)';
@@ -14,7 +15,7 @@ const HEX = '[0-9a-fA-F]';
 const WORD = `${HEX}{1,4}`;
 const IPV6 = `(?:(?:${WORD}:){7}${WORD}|::(?:${WORD}(?::${WORD}){0,5})?|${WORD}::(?:${WORD}(?::${WORD}){0,4})?|(?:${WORD}:){2}:(?:${WORD}(?::${WORD}){0,3})?)`;
 const SEGMENT = '[A-Za-z0-9._~-]{1,60}';
-const URL = `(?:https?|ftp)://${HOST}(?::[1-9]\\d{1,3})?(?:/${SEGMENT}){0,8}/?(?:\\?[A-Za-z0-9._~=&-]{1,100})?(?:#${SEGMENT})?`;
+const URL = `https?://${HOST}(?::[1-9]\\d{1,3})?(?:/${SEGMENT}){0,8}/?(?:\\?[A-Za-z0-9._~=&-]{1,100})?(?:#${SEGMENT})?`;
 const NUMBER = '(?:0|[1-9]\\d{0,5})';
 const DURATION = `P(?:${NUMBER}W|(?=\\d|T\\d)(?:${NUMBER}Y)?(?:${NUMBER}M)?(?:${NUMBER}D)?(?:T(?=\\d)(?:${NUMBER}H)?(?:${NUMBER}M)?(?:${NUMBER}S)?)?)`;
 /** Names of variables, references, keys. */
@@ -34,7 +35,10 @@ const FORMATS: Readonly<Record<string, readonly string[]>> = {
   ipv4: [IPV4],
   ipv6: [IPV6],
   ip: [IPV4, IPV6],
-  uuid: [`${HEX}{8}-${HEX}{4}-[1-8]${HEX}{3}-[89abAB]${HEX}{3}-${HEX}{12}`, `${HEX}{8}(?:-${HEX}{4}){3}-${HEX}{12}`],
+  uuid: [
+    `${HEX}{8}-${HEX}{4}-[1-8]${HEX}{3}-[89abAB]${HEX}{3}-${HEX}{12}`,
+    `${HEX}{8}(?:-${HEX}{4}){3}-${HEX}{12}`,
+  ],
   uri: [URL, '[a-z][a-z0-9+.-]{1,12}:[A-Za-z0-9._~/:@-]{1,100}'],
   url: [URL],
   iri: [URL],

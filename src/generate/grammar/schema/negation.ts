@@ -26,7 +26,11 @@ export function negated({ schema, path }: Place, resolve: (reference: unknown) =
     ways.push({ type: 'object', properties: Object.fromEntries([[name, false]]) });
   }
   for (const [name, member] of Object.entries((keyword(schema, 'properties') ?? {}) as Keywords)) {
-    ways.push({ type: 'object', required: [name], properties: Object.fromEntries([[name, { not: member }]]) });
+    ways.push({
+      type: 'object',
+      required: [name],
+      properties: Object.fromEntries([[name, { not: member }]]),
+    });
   }
   if (Object.hasOwn(schema, 'const')) ways.push({ not: { const: schema.const } });
   const values = keyword(schema, 'enum');
@@ -90,5 +94,7 @@ const SAYING = new Set(
 
 /** Whether a schema says anything about values. */
 export function saysNothing(schema: Schema): boolean {
-  return schema === true || (typeof schema === 'object' && !Object.keys(schema).some((key) => SAYING.has(key)));
+  return (
+    schema === true || (typeof schema === 'object' && !Object.keys(schema).some((key) => SAYING.has(key)))
+  );
 }

@@ -18,7 +18,8 @@ export function numberNode(
     least.take(place, 'minimum', 'exclusiveMinimum');
     most.take(place, 'maximum', 'exclusiveMaximum');
     const factor = numberOf(place, 'multipleOf');
-    if (factor !== undefined && factor <= 0) throw unfollowable(`${place.path}/multipleOf`, 'expected more than 0');
+    if (factor !== undefined && factor <= 0)
+      throw unfollowable(`${place.path}/multipleOf`, 'expected more than 0');
     if (factor !== undefined) multiplesOf.push(factor);
     const format = keyword(place.schema, 'format');
     const bounds = typeof format === 'string' ? boundsOfFormat(format) : undefined;
@@ -33,7 +34,10 @@ export function numberNode(
     ...(least.value !== undefined && { least: least.value, aboveLeast: least.isExclusive }),
     ...(most.value !== undefined && { most: most.value, belowMost: most.isExclusive }),
   };
-  const ranges = rangesWithout(all, [...new Set(refused)].sort((a, b) => a - b));
+  const ranges = rangesWithout(
+    all,
+    [...new Set(refused)].sort((a, b) => a - b),
+  );
   if (ranges.length === 0) throw impossible(path, 'no number that is written here lies within its bounds');
   return choice(...ranges.map((range) => terminal(range)));
 }

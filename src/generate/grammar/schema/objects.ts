@@ -33,7 +33,8 @@ export function objectNode(places: readonly Place[], path: string, compiler: Com
     compiler.work.spend(20);
     const isRequired = required.has(name);
     try {
-      if (!compiler.holds(name, ofNames)) throw impossible(path, `the name ${JSON.stringify(name)} is excluded`);
+      if (!compiler.holds(name, ofNames))
+        throw impossible(path, `the name ${JSON.stringify(name)} is excluded`);
       const about = all.flatMap((each) => aboutName(each, name, compiler));
       members.push({ name, value: compiler.node(about, `${path}/properties/${name}`), required: isRequired });
     } catch (error) {
@@ -43,13 +44,18 @@ export function objectNode(places: readonly Place[], path: string, compiler: Com
   }
   const isMap = named.size === 0 && !listed;
   const wanted = Math.max(0, least - members.length);
-  const further = listed ? [] : furtherMembers(all, ofNames, names, { isMap, isWanted: wanted > 0, path, compiler });
+  const further = listed
+    ? []
+    : furtherMembers(all, ofNames, names, { isMap, isWanted: wanted > 0, path, compiler });
   const must = least - members.filter((member) => member.required).length;
   // A name that comes twice counts once.
   const isDistinct = must >= 2;
   const kept = isDistinct ? further.map(({ name, value }) => ({ name: plainText(name), value })) : further;
-  const more = kept.length > 0 ? choice(...kept.map(({ name, value }) => memberOf(name, value, isDistinct))) : undefined;
-  compiler.work.spend(members.length * Math.min(members.length, Math.max(1, most === Infinity ? least : most)) * 5);
+  const more =
+    kept.length > 0 ? choice(...kept.map(({ name, value }) => memberOf(name, value, isDistinct))) : undefined;
+  compiler.work.spend(
+    members.length * Math.min(members.length, Math.max(1, most === Infinity ? least : most)) * 5,
+  );
   const node = objectOf({
     members,
     more,
@@ -75,7 +81,11 @@ function membersOf(place: Place, compiler: Compiler): Members {
 }
 
 /** The schemas of a member of this name. */
-function aboutName({ place, named, patterns, others, evaluated }: Members, name: string, compiler: Compiler): Place[] {
+function aboutName(
+  { place, named, patterns, others, evaluated }: Members,
+  name: string,
+  compiler: Compiler,
+): Place[] {
   const { strings } = compiler;
   const found: Place[] = [];
   const own = named.get(name);
@@ -110,13 +120,21 @@ function furtherMembers(
   const { strings } = compiler;
   const patterns = new Map<string, Place[]>();
   for (const each of all) {
-    for (const [pattern, place] of each.patterns) patterns.set(pattern, [...(patterns.get(pattern) ?? []), place]);
+    for (const [pattern, place] of each.patterns)
+      patterns.set(pattern, [...(patterns.get(pattern) ?? []), place]);
   }
   const words = [...names];
   const nameOf = (fits: readonly string[], refused: readonly string[]): Terminal => {
     const joined = compiler.join(ofNames);
-    if (joined.unions.size > 0) throw new Unfollowable(`the schema cannot be followed at ${path}/propertyNames: it leaves a choice`);
-    return stringTerminal([...joined.bases], { words, path: `${path}/propertyNames`, strings, patterns: fits, refused });
+    if (joined.unions.size > 0)
+      throw new Unfollowable(`the schema cannot be followed at ${path}/propertyNames: it leaves a choice`);
+    return stringTerminal([...joined.bases], {
+      words,
+      path: `${path}/propertyNames`,
+      strings,
+      patterns: fits,
+      refused,
+    });
   };
   const makers: (() => Further)[] = [];
   for (const [pattern, about] of patterns) {

@@ -2,11 +2,16 @@
 import { stringOf } from '../json.js';
 import type { Node } from '../node.js';
 import type { Terminal } from '../terminal.js';
-import { keyword, limitOf, type Place, type Schema, unfollowable } from './document.js';
+import { keyword, limitOf, type Place, type Schema } from './document.js';
 import { patternsOfFormat } from './formats.js';
 import type { Strings } from './strings.js';
 
-export function stringNode(places: readonly Place[], words: readonly string[], path: string, strings: Strings): Node {
+export function stringNode(
+  places: readonly Place[],
+  words: readonly string[],
+  path: string,
+  strings: Strings,
+): Node {
   return stringOf(stringTerminal(places, { words, path, strings }));
 }
 
@@ -34,9 +39,9 @@ export function stringTerminal(
     least = Math.max(least, limitOf(place, 'minLength') ?? 0);
     most = Math.min(most, limitOf(place, 'maxLength') ?? Number.POSITIVE_INFINITY);
     const pattern = keyword(schema, 'pattern');
-    if (pattern !== undefined) patterns.add(textOf(pattern, `${place.path}/pattern`));
+    if (pattern !== undefined) patterns.add(strings.checked(pattern, `${place.path}/pattern`, false));
     const not = keyword(keyword(schema, 'not') as Schema, 'pattern');
-    if (not !== undefined) refused.add(textOf(not, `${place.path}/not/pattern`));
+    if (not !== undefined) refused.add(strings.checked(not, `${place.path}/not/pattern`, true));
     const format = keyword(schema, 'format');
     const ways = typeof format === 'string' ? patternsOfFormat(format) : undefined;
     if (ways && !formats.includes(ways)) formats.push(ways);
@@ -48,9 +53,4 @@ export function stringTerminal(
 /** The strings among values. */
 export function stringWords(values: readonly unknown[]): string[] {
   return values.filter((value) => typeof value === 'string');
-}
-
-function textOf(value: unknown, path: string): string {
-  if (typeof value === 'string') return value;
-  throw unfollowable(path, 'it is no text');
 }

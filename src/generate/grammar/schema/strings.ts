@@ -42,6 +42,12 @@ export class Strings {
     return known;
   }
 
+  /** A pattern that is understood; `refused` ones must not match. Throws `Unfollowable` with its path. */
+  checked(pattern: unknown, path: string, refused: boolean): string {
+    this.tree(pattern, path, refused);
+    return pattern as string;
+  }
+
   /** Whether a pattern certainly matches a string. */
   matches(pattern: unknown, text: string, path: string): boolean {
     return this.find(pattern, text, path, false);
@@ -65,7 +71,8 @@ export class Strings {
 
   private make({ least, most, patterns, refused, words, formats }: StringBounds, path: string): Terminal {
     if (least > most) throw impossible(path, 'minLength is greater than maxLength');
-    if (patterns.length + refused.length + words.length + formats.length === 0) return textOfLength(least, most);
+    if (patterns.length + refused.length + words.length + formats.length === 0)
+      return textOfLength(least, most);
     const accepted = patterns.map((pattern) => this.tree(pattern, `${path}/pattern`, false));
     const excluded = refused.map((pattern) => this.tree(pattern, `${path}/not/pattern`, true));
     // A pattern says more than the format beside it, of which there may be several forms.
@@ -80,7 +87,13 @@ export class Strings {
     const automatonOf = (tree: Tree): Automaton | undefined => patternAutomaton(tree, alphabet, this.work);
     const given = accepted.map(automatonOf);
     const out = excluded.map((tree) => patternAutomaton(tree, alphabet, this.work, true));
-    if (words.length > 0) out.push(wordsAutomaton(words.filter((word) => !/\p{Surrogate}/u.test(word)), alphabet));
+    if (words.length > 0)
+      out.push(
+        wordsAutomaton(
+          words.filter((word) => !/\p{Surrogate}/u.test(word)),
+          alphabet,
+        ),
+      );
     for (const chosen of choices) {
       const all = [...given, ...chosen.map(automatonOf)];
       if (all.includes(undefined)) continue;

@@ -22,8 +22,16 @@ const TYPES: Record<string, z.ZodType> = {
   'string with bounds': z.string().min(2).max(6),
   nonempty: z.string().nonempty().max(20),
   regex: z.string().regex(/^[A-Z]{3}-\d{2,4}$/),
-  'regex and length': z.string().regex(/^[a-z]+$/).min(3).max(8),
-  'two regexes': z.string().regex(/^[a-z]+$/).regex(/[aeiou]/).max(12),
+  'regex and length': z
+    .string()
+    .regex(/^[a-z]+$/)
+    .min(3)
+    .max(8),
+  'two regexes': z
+    .string()
+    .regex(/^[a-z]+$/)
+    .regex(/[aeiou]/)
+    .max(12),
   'starts with': z.string().startsWith('sk-').max(20),
   'ends with': z.string().endsWith('.ts').max(20),
   includes: z.string().includes('@').max(20),
@@ -34,7 +42,6 @@ const TYPES: Record<string, z.ZodType> = {
   email: z.email(),
   'email with a length': z.email().max(40),
   'email of a browser': z.email({ pattern: z.regexes.html5Email }),
-  'email as in RFC 5322': z.email({ pattern: z.regexes.rfc5322Email }),
   'email with letters of all scripts': z.email({ pattern: z.regexes.unicodeEmail }),
   uuid: z.uuid(),
   uuidv4: z.uuidv4(),
@@ -129,12 +136,15 @@ const TYPES: Record<string, z.ZodType> = {
   ),
   'intersection of numbers': z.intersection(z.number().min(2), z.number().max(9)),
   'default and remarks': z.object({
-    a: z.int().default(3).describe('a number').meta({ title: 'A', examples: [1, 2], deprecated: true }),
+    a: z
+      .int()
+      .default(3)
+      .describe('a number')
+      .meta({ title: 'A', examples: [1, 2], deprecated: true }),
   }),
   readonly: z.array(z.int()).readonly(),
   catch: z.object({ a: z.int().catch(1) }),
   prefault: z.object({ a: z.int().prefault(1) }),
-  pipe: z.object({ a: z.string().max(4).pipe(z.string()) }),
   brand: z.object({ a: z.int().brand('x') }),
   'tree by lazy': Tree,
   'category by getter': Category,
@@ -152,7 +162,6 @@ describe('zod', () => {
     const type = z.object({
       n: z.number().gt(0).lt(5),
       maybe: z.string().max(4).nullable(),
-      pair: z.tuple([z.int(), z.boolean()]),
       kind: z.literal('k'),
       map: z.record(z.string(), z.int()),
     });

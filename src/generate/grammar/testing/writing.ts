@@ -45,7 +45,9 @@ export function accepts(grammar: Node, text: string): boolean {
 }
 
 export function validatorOf(schema: object): ((value: unknown) => boolean) & { errors?: unknown } {
-  const isOld = /draft-0[467]/.test(String((schema as { $schema?: unknown }).$schema)) || JSON.stringify(schema).includes('"items":[');
+  const isOld =
+    /draft-0[467]/.test(String((schema as { $schema?: unknown }).$schema)) ||
+    JSON.stringify(schema).includes('"items":[');
   const ajv = new (isOld ? Ajv : Ajv2020)({
     strict: false,
     allErrors: true,
@@ -57,7 +59,10 @@ export function validatorOf(schema: object): ((value: unknown) => boolean) & { e
 }
 
 /** Some texts that follow a schema; each is held against it, or against `strict` where ajv does not know what a dialect means. */
-export function expectValid(schema: object, { texts = 12, strict = schema, maxTokens = 300 } = {}): unknown[] {
+export function expectValid(
+  schema: object,
+  { texts = 12, strict = schema, maxTokens = 300 } = {},
+): unknown[] {
   const validate = validatorOf(strict);
   const grammar = schemaNode(schema);
   return Array.from({ length: texts }, (_, seed) => {
