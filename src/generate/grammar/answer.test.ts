@@ -6,9 +6,10 @@ import { FUNCTION_ELEMENTS, HERMES, KNOWN_CALLS, THINK } from '../../text/answer
 import { type AnswerForm, AnswerReader, type CallForm, joinedParts, Vocabulary } from '../../text/index.js';
 import { tinyTokenizer } from '../../text/testing/tiny.js';
 import { afterThought, callNode, maybeAfterThought } from './answer.js';
-import { Constraint, TokenTree } from './constraint.js';
-import { schemaNode } from './json-schema.js';
+import { Constraint } from './constraint.js';
 import { choice, type Node } from './node.js';
+import { schemaNode } from './schema/compiler.js';
+import { TokenTree } from './token-tree.js';
 
 const vocabulary = Vocabulary.of(tinyTokenizer);
 const tree = new TokenTree(vocabulary);

@@ -73,7 +73,11 @@ function argumentsNode(tool: CallableTool, form: CallForm, work: Work): Node {
 }
 
 /** A string stands in an element as it is, so that of its schema only an enumeration can be held to; everything else is JSON. */
-function elementNode({ name, schema, types }: Argument, { key, keyEnd, valueEnd }: ElementForm, work: Work): Node {
+function elementNode(
+  { name, schema, types }: Argument,
+  { key, keyEnd, valueEnd }: ElementForm,
+  work: Work,
+): Node {
   const begin = literal(`${key}${name}${keyEnd}`);
   const { enum: listing, const: only } = schema as { enum?: unknown; const?: unknown };
   const values = Array.isArray(listing) ? listing : only === undefined ? [] : [only];
