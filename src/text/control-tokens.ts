@@ -18,6 +18,8 @@ export interface PromptParts {
 }
 
 export interface GuardedPrompt extends PromptParts {
+  /** What the template made of the parts, cut where a name must not be found: its ids are those of the pieces, each by itself. */
+  piecesOf(text: string): string[];
   /** The ids of what the template made of the parts. */
   encode(text: string): number[];
 }
@@ -27,7 +29,12 @@ export interface GuardedPrompt extends PromptParts {
  * control tokens, such as those around a call, and what it wrote is read again as the same tokens.
  */
 export function guardControlTokens(tokenizer: Tokenizer, { messages, tools }: PromptParts): GuardedPrompt {
-  const plain = { messages, tools, encode: (text: string): number[] => tokenizer.encode(text) };
+  const plain = {
+    messages,
+    tools,
+    piecesOf: (text: string): string[] => [text],
+    encode: (text: string): number[] => tokenizer.encode(text),
+  };
   const names = tokenizer.controlTokens.filter((name) => name.length > 1);
   if (names.length === 0) return plain;
   // Of names that begin alike the longer one is meant.
@@ -45,6 +52,7 @@ export function guardControlTokens(tokenizer: Tokenizer, { messages, tools }: Pr
   return {
     messages: messages.map((message) => (isGuarded(message) ? mapTexts(message, marked) : message)),
     tools: mapTexts(tools, marked),
+    piecesOf: (text) => text.split(mark),
     encode: (text) => text.split(mark).flatMap((part) => tokenizer.encode(part)),
   };
 }

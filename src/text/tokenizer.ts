@@ -9,6 +9,7 @@
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { TokenizerError } from '../errors.js';
 import { END_OF_TEXT } from './bpe.js';
+import { LONG_TEXT, LongTexts } from './long-texts.js';
 import { ByteStream, DecodedStream, type TokenStream } from './token-stream.js';
 import {
   readTokenizerFiles,
@@ -43,6 +44,8 @@ export class Tokenizer {
   readonly #library: LibraryTokenizer;
   /** The ids of pieces seen before; undefined when text must not be cut. */
   readonly #pieces: Map<string, readonly number[]> | undefined;
+  #longTexts: LongTexts | undefined;
+  #longestToken: number | undefined;
 
   /**
    * From parsed files, such as `tokenizerFiles` makes of a trained vocabulary. `folder` is what an error names.
@@ -98,7 +101,11 @@ export class Tokenizer {
 
   /** The ids of a text that begins a sequence: `beginning`, unless the text says it itself, and those of the text. */
   encodeFromStart(text: string): number[] {
-    const ids = this.encode(text);
+    return this.fromStart(this.encode(text));
+  }
+
+  /** Ids that begin a sequence: `beginning`, unless they begin with it, and they themselves. */
+  fromStart(ids: number[]): number[] {
     const { beginning } = this;
     return beginning.every((id, i) => ids[i] === id) ? ids : [...beginning, ...ids];
   }
@@ -113,6 +120,20 @@ export class Tokenizer {
     if (at > 0) return whole.slice(0, at);
     const id = adds ? this.tokenToId(nameOf(bos) ?? '') : undefined;
     return id === undefined ? [] : [id];
+  }
+
+  /** As `encode`; a long text leaves this thread free meanwhile. Throws the signal's reason soon after it is aborted. */
+  async encodeApart(text: string, signal?: AbortSignal): Promise<number[]> {
+    if (text.length <= LONG_TEXT) return this.encode(text);
+    this.#longTexts ??= new LongTexts(this.files);
+    return this.#longTexts.encode(text, signal);
+  }
+
+  /** How many tokens a text has at least, without looking into it; 0 where that cannot be told. */
+  leastTokens(text: string): number {
+    this.#longestToken ??= longestToken(this.files.tokenizer as TokenizerJson);
+    // A character has a byte at least.
+    return Math.ceil(text.length / this.#longestToken);
   }
 
   /** The text of ids exactly as the model wrote it, special tokens by their names. An id without a token (a padding row) says nothing. */
@@ -211,6 +232,18 @@ function highestId({ model: { vocab }, added_tokens: addedTokens }: TokenizerJso
   if (!Array.isArray(vocab)) for (const id of Object.values(vocab)) highest = Math.max(highest, id);
   for (const { id } of addedTokens) highest = Math.max(highest, id);
   return highest;
+}
+
+/** In bytes, or Infinity where a token may stand for more than its own text: only bytes that are taken as they are keep their number. */
+function longestToken({ model, normalizer, pre_tokenizer: pre, added_tokens: added }: TokenizerJson): number {
+  const isPlain = model.type === 'BPE' && normalizer === null && pre?.type === 'ByteLevel' && !model.fuse_unk;
+  if (!isPlain || Array.isArray(model.vocab) || added.some(({ lstrip, rstrip }) => lstrip || rstrip))
+    return Infinity;
+  let longest = 1;
+  // Each byte is one symbol.
+  for (const token of Object.keys(model.vocab)) longest = Math.max(longest, token.length);
+  for (const { content } of added) longest = Math.max(longest, content.length);
+  return longest;
 }
 
 function nameOf(token: TokenizerConfig['eos_token']): string | undefined {

@@ -104,7 +104,7 @@ export class Engine implements Handlers<EngineCalls> {
   async save(request: SaveRequest, signal: AbortSignal): Promise<EngineCalls['save']['result']> {
     const served = this.named(request.model);
     const beginning = await this.beginning(request, served);
-    const prompt = await served.prepare(request.prompt, beginning, { answers: false });
+    const prompt = await served.prepare(request.prompt, beginning, { answers: false, signal });
     const release = await this.slots.take(1, signal);
     this.sequences++;
     served.remembered.begin();
@@ -166,7 +166,7 @@ export class Engine implements Handlers<EngineCalls> {
   ): AsyncGenerator<GenerateEvent, GenerateResult> {
     const served = this.named(request.model);
     const beginning = await this.beginning(request, served);
-    const prompt = await served.prepare(request.prompt, beginning, { answers: true });
+    const prompt = await served.prepare(request.prompt, beginning, { answers: true, signal });
     const maxTokens = answerLength(request.maxTokens, prompt.ids.length, served.info.context);
     const stepwise = isStepwise(request);
     const ends = endsOf(served);

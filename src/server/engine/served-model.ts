@@ -178,9 +178,9 @@ export class ServedModel {
   async prepare(
     prompt: Prompt,
     beginning: Beginning | undefined,
-    { answers }: { answers: boolean },
+    { answers, signal }: { answers: boolean; signal?: AbortSignal },
   ): Promise<PreparedPrompt> {
-    const prepared = await this.prepareAny(prompt, beginning, answers);
+    const prepared = await this.prepareAny(prompt, beginning, answers, signal);
     const { context } = this.info;
     if (prepared.ids.length > context) {
       throw new ContextError(
@@ -196,24 +196,26 @@ export class ServedModel {
     prompt: Prompt,
     beginning: Beginning | undefined,
     answers: boolean,
+    signal: AbortSignal | undefined,
   ): Promise<PreparedPrompt> {
-    const { tokenizer } = this.language;
     if (prompt.kind !== 'messages') {
-      const encode = (text: string): number[] =>
-        beginning ? tokenizer.encode(text) : tokenizer.encodeFromStart(text);
-      const more = prompt.kind === 'text' ? encode(prompt.text) : prompt.ids;
+      const encode = async (text: string): Promise<number[]> => {
+        const ids = await this.encoded([text], signal);
+        return beginning ? ids : this.language.tokenizer.fromStart(ids);
+      };
+      const more = prompt.kind === 'text' ? await encode(prompt.text) : prompt.ids;
       const ids = [...(beginning?.snapshot.tokens ?? []), ...more];
       return { ids, boundary: ids.length, base: ids.length, messages: [] };
     }
     const base = beginning?.record.base ?? 0;
     const before = beginning?.snapshot.tokens.slice(0, base) ?? [];
     const messages = [...(beginning?.record.messages ?? []), ...prompt.messages];
-    if (answers) return this.rendered(before, messages, prompt, answers);
+    if (answers) return this.rendered(before, messages, prompt, answers, signal);
     try {
-      return await this.rendered(before, messages, prompt, answers);
+      return await this.rendered(before, messages, prompt, answers, signal);
     } catch (error) {
       if (!(error instanceof TokenizerError)) throw error;
-      return this.instructed(before, messages, prompt, error);
+      return this.instructed(before, messages, prompt, error, signal);
     }
   }
 
@@ -226,15 +228,31 @@ export class ServedModel {
     messages: readonly ChatMessage[],
     prompt: MessagesPrompt,
     refusal: TokenizerError,
+    signal: AbortSignal | undefined,
   ): Promise<PreparedPrompt> {
     const asked = (content: string): Promise<PreparedPrompt> =>
-      this.rendered(before, [...messages, { role: 'user', content }], prompt, false);
+      this.rendered(before, [...messages, { role: 'user', content }], prompt, false, signal);
     const [one, other] = await Promise.all(['one', '2'].map(asked)).catch(() => {
       throw refusal;
     });
     const shared = sharedLength(one!.ids, other!.ids);
     if (shared <= before.length) throw refusal;
     return { ids: one!.ids.slice(0, shared), boundary: shared, base: before.length, messages };
+  }
+
+  /** The tokens of pieces of text. Throws `ContextError` where they are more than the context holds for certain. */
+  private async encoded(pieces: readonly string[], signal: AbortSignal | undefined): Promise<number[]> {
+    const { tokenizer } = this.language;
+    const { id, context } = this.info;
+    const least = pieces.reduce((sum, piece) => sum + tokenizer.leastTokens(piece), 0);
+    if (least > context) {
+      throw new ContextError(
+        `the prompt has at least ${least} tokens, and the context of ${id} holds ${context}: shorten it`,
+      );
+    }
+    const ids: number[][] = [];
+    for (const piece of pieces) ids.push(await tokenizer.encodeApart(piece, signal));
+    return ids.length === 1 ? ids[0]! : ids.flat();
   }
 
   /** A prompt and its answer, as a later turn will read them. */
@@ -263,10 +281,11 @@ export class ServedModel {
     messages: readonly ChatMessage[],
     { tools, variables }: Pick<MessagesPrompt, 'tools' | 'variables'>,
     answers: boolean,
+    signal?: AbortSignal,
   ): Promise<PreparedPrompt> {
     const base = before.length;
     if (!this.template) {
-      const ids = [...before, ...this.continued(messages, base > 0)];
+      const ids = [...before, ...(await this.continued(messages, base > 0, signal))];
       return { ids, boundary: ids.length, base, messages };
     }
     const guarded = guardControlTokens(this.language.tokenizer, { messages, tools });
@@ -276,12 +295,15 @@ export class ServedModel {
         ...(guarded.tools && { tools: guarded.tools }),
         ...(variables && { variables }),
       });
-    const encoded = (text: string): number[] => [...before, ...guarded.encode(text)];
+    const encoded = async (text: string): Promise<number[]> => [
+      ...before,
+      ...(await this.encoded(guarded.piecesOf(text), signal)),
+    ];
     const text = await written(false);
-    const said = encoded(text);
+    const said = await encoded(text);
     if (!answers) return { ids: said, boundary: said.length, base, messages };
     const prompt = await written(true);
-    const ids = encoded(prompt);
+    const ids = await encoded(prompt);
     const generationPrompt = generationPromptOf(text, prompt);
     const thinking = openThought(generationPrompt, this.info.form);
     return {
@@ -302,9 +324,13 @@ export class ServedModel {
   }
 
   /** What a model without a template goes on from: each line as it is, as in `heddle chat`. */
-  private continued(messages: readonly ChatMessage[], after: boolean): number[] {
-    const { tokenizer } = this.language;
-    return messages.flatMap(({ role, content }, i) => {
+  private async continued(
+    messages: readonly ChatMessage[],
+    after: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<number[]> {
+    const ids: number[][] = [];
+    for (const [i, { role, content }] of messages.entries()) {
       if (role !== 'user' && role !== 'assistant') {
         throw new DataError(
           `${this.info.id} has no chat template, so it knows no messages of the role ${role}: it goes on from what is said; write that as the first user message`,
@@ -312,8 +338,10 @@ export class ServedModel {
       }
       const isFirst = i === 0 && !after;
       const text = `${role === 'user' && !isFirst ? '\n' : ''}${String(content)}`;
-      return isFirst ? tokenizer.encodeFromStart(text) : tokenizer.encode(text);
-    });
+      const own = await this.encoded([text], signal);
+      ids.push(isFirst ? this.language.tokenizer.fromStart(own) : own);
+    }
+    return ids.flat();
   }
 
   /**
