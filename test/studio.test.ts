@@ -16,7 +16,7 @@ import {
   visit,
   WITHOUT_CHROMIUM,
 } from './testing/browser.js';
-import { build, heddle } from './testing/heddle.js';
+import { build, HEDDLE, heddle } from './testing/heddle.js';
 import { post, type Served, type State, serve } from './testing/server.js';
 
 const MODEL = 'sotu-hybrid';
@@ -427,6 +427,20 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     expect(await page.locator('.samples').textContent()).toContain('It was a new day');
     expect(await page.locator('.live').count()).toBe(1);
     expect(await page.locator('.plot canvas').count()).toBe(4);
+  });
+
+  test('where there are no runs, the page tells how one begins', async () => {
+    const folder = join(here, 'twin');
+    const server = await serve([folder, '--data', join(here, 'none'), '--runs', join(here, 'my runs')]);
+    try {
+      visited = await visit(`${server.url}/#/runs`);
+      const { page } = visited;
+      await page.getByText('There are no training runs yet').waitFor();
+      const command = `${HEDDLE} train my-text.txt --out '${join(here, 'my runs', 'mine')}'`;
+      expect(await page.locator('pre').textContent()).toBe(command);
+    } finally {
+      await server.stop();
+    }
   });
 
   test('every family is looked into, whatever its layers are', async () => {

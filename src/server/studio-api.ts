@@ -15,6 +15,13 @@ export interface TrainingRun {
   readonly live: boolean;
 }
 
+/** What `GET /studio/api/runs` answers. */
+export interface TrainingRuns {
+  readonly data: readonly TrainingRun[];
+  /** A command that begins another run, as it is called where the server was started. */
+  readonly begin: string;
+}
+
 /** The next lines of a run's log, as columns. */
 export interface RunLog {
   /** Where to go on reading. */

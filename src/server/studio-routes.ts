@@ -9,12 +9,14 @@ import { fileURLToPath } from 'node:url';
 import type { Context } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
 import { z } from 'zod';
+import { heddleCall } from '../command-line.js';
 import { ConfigError } from '../errors.js';
 import { ApiError } from './http/api-error.js';
 import { bodyOf } from './http/body.js';
 import { type App, type Deps, modelNamed, signalOf } from './http/context.js';
 import { Message } from './http/messages.js';
 import { templateMessage } from './http/requests.js';
+import type { TrainingRuns } from './studio-api.js';
 import { findRuns, readRunLog } from './training-runs.js';
 
 const BUILT_PAGES = fileURLToPath(new URL('../../dist/studio', import.meta.url));
@@ -56,7 +58,8 @@ const TraceBody = z
 /** What the studio alone asks for. */
 export function addStudioApi(app: App, deps: Deps): void {
   app.get('/studio/api/runs', async (context) => {
-    return context.json({ object: 'list', data: await findRuns(deps.runs) });
+    const begin = heddleCall('train', 'my-text.txt', '--out', join(deps.runs[0] ?? 'runs', 'mine'));
+    return context.json({ data: await findRuns(deps.runs), begin } satisfies TrainingRuns);
   });
   app.get('/studio/api/runs/:id', async (context) => {
     const log = await readRunLog(deps.runs, context.req.param('id'), context.req.query('from'));

@@ -1,6 +1,6 @@
 /** What the server is asked for. */
 import { eventsOf } from '../../src/server/sse-client.js';
-import type { RunLog, TrainingRun } from '../../src/server/studio-api.js';
+import type { RunLog, TrainingRuns } from '../../src/server/studio-api.js';
 
 /** What the server says is wrong. */
 export class ApiError extends Error {
@@ -82,8 +82,7 @@ export const deleteState = async (id: string): Promise<void> => {
   await send(`/v1/states/${encodeURIComponent(id)}`, { method: 'DELETE' });
 };
 
-export const listRuns = async (): Promise<readonly TrainingRun[]> =>
-  (await getJson<{ data: TrainingRun[] }>('/studio/api/runs')).data;
+export const listRuns = (): Promise<TrainingRuns> => getJson('/studio/api/runs');
 
 export const readRun = (id: string, from: string | undefined): Promise<RunLog> =>
   getJson(`/studio/api/runs/${id}${from === undefined ? '' : `?from=${from}`}`);

@@ -5,7 +5,7 @@ import { formatCount, formatRate } from '../../../src/cli/format.js';
 import type { TrainingRun } from '../../../src/server/studio-api.js';
 import { compact, type Line, Plot } from '../parts/plot.js';
 import { report } from '../parts/status.js';
-import { catchUp, compare, compared, follow, type Log, logs, runs, smoothed } from './runs.js';
+import { beginning, catchUp, compare, compared, follow, type Log, logs, runs, smoothed } from './runs.js';
 
 interface Shown {
   readonly run: TrainingRun;
@@ -40,7 +40,7 @@ function NoRuns() {
   return (
     <div class="page">
       <p>There are no training runs yet. One begins in a terminal, and shows up here within seconds:</p>
-      <pre>heddle train my-text.txt --out runs/mine</pre>
+      <pre>{beginning.value}</pre>
     </div>
   );
 }

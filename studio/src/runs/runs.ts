@@ -7,6 +7,8 @@ import { listRuns, readRun } from '../api.js';
 export type Log = Pick<RunLog, 'steps' | 'evaluations' | 'samples'>;
 
 export const runs = signal<readonly TrainingRun[] | undefined>(undefined);
+/** The command that begins a run. */
+export const beginning = signal('');
 export const logs = signal<Readonly<Record<string, Log>>>({});
 /** The runs that are compared, with the number of each one's colour. */
 export const compared = signal<ReadonlyMap<string, number>>(new Map());
@@ -41,10 +43,11 @@ export function follow(onError: (error: unknown) => void): () => void {
 }
 
 async function refresh(): Promise<void> {
-  const found = await listRuns();
+  const { data: found, begin } = await listRuns();
   const begun = runs.value === undefined;
   batch(() => {
     runs.value = found;
+    beginning.value = begin;
     if (begun) for (const { id } of found.slice(0, FIRST)) compare(id, true);
   });
   await Promise.all([...compared.value.keys()].map(catchUp));
