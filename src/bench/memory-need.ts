@@ -1,5 +1,14 @@
 /** How much memory a training step cannot do without, to hold the process's peak against. */
-import { gradient, input, type Tensor, topologicalOrder } from '../graph/index.js';
+import {
+  expansionOf,
+  gradient,
+  input,
+  inputName,
+  isComposite,
+  type Node,
+  type Tensor,
+  topologicalOrder,
+} from '../graph/index.js';
 import { hybridModel } from '../models/index.js';
 import { ParameterRegistry, stateBytes } from '../nn/index.js';
 import { languageModelLoss } from '../train/index.js';
@@ -33,20 +42,39 @@ export function trainingMemoryNeed({ config, batch, sequence }: TrainingTask): M
 
 /**
  * Bytes of what the forward pass computes and the backward pass reads again. A node is backward if the gradients depend
- * on it and the loss does not. A reshaped tensor is the same memory; what is fed (parameters, tokens) and constants were
- * there before. All of it is alive at once when the backward pass begins.
+ * on it and the loss does not. A reshaped tensor is the same memory; what is fed (parameters, tokens) and what depends on
+ * nothing that is fed were there before. All of it is alive at once when the backward pass begins.
  */
 export function activationBytes(loss: Tensor, parameters: readonly Tensor[]): number {
-  const forward = new Set(topologicalOrder([loss]));
+  const gradients = gradient(loss, parameters);
+  const forward = forwardNodes([loss]);
   const kept = new Set<Tensor>();
-  for (const node of topologicalOrder(gradient(loss, parameters))) {
+  for (const node of topologicalOrder(gradients)) {
     if (forward.has(node)) continue;
     for (const operand of node.inputs) {
       if (operand && forward.has(operand.node)) kept.add(storageOf(operand));
     }
   }
-  const computed = [...kept].filter(({ node }) => node.inputs.length > 0);
+  const fed = new Set<Node>();
+  for (const node of forward) {
+    if (inputName(node.outputs[0]!) ?? node.inputs.some((operand) => operand && fed.has(operand.node)))
+      fed.add(node);
+  }
+  const computed = [...kept].filter(({ node }) => inputName(node.outputs[0]!) === undefined && fed.has(node));
   return computed.reduce((total, tensor) => total + bytesOf(tensor), 0);
+}
+
+/** What `roots` depend on, in order, with the insides of composites whose gradient is that of their expansion. */
+function forwardNodes(roots: readonly Tensor[], boundary?: ReadonlySet<Node>): Set<Node> {
+  const nodes = new Set<Node>();
+  for (const node of topologicalOrder(roots, boundary)) {
+    if (isComposite(node.operator) && !node.operator.gradient && !boundary?.has(node)) {
+      const operands = new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : [])));
+      for (const inside of forwardNodes(expansionOf(node), operands)) nodes.add(inside);
+    }
+    nodes.add(node);
+  }
+  return nodes;
 }
 
 /** The tensor whose memory this one is. */

@@ -36,7 +36,13 @@ const FUSIONS: readonly Fusion[] = [
   },
   { operator: 'sumOfSquares', opType: 'ReduceSumSquare', names: ['ReduceSumSquare'] },
   { operator: 'geluTanh', opType: 'FastGelu', names: ['FastGelu'], withoutGradient: true },
-  { operator: 'selectiveScan', opType: 'LinearAttention', names: ['LinearAttention'] },
+  {
+    operator: 'linearRecurrence',
+    opType: 'LinearAttention',
+    names: ['LinearAttention'],
+    withoutGradient: true,
+  },
+  { operator: 'selectiveScan', opType: 'LinearAttention', names: ['LinearAttention+channels'] },
   { operator: 'experts', opType: 'MoE', names: ['MoE'], withoutGradient: true },
   { operator: 'experts', opType: 'NonZero', names: ['NonZero'], withoutGradient: true },
 ];

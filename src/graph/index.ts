@@ -28,13 +28,16 @@ export * from './ops/matmul.js';
 export * from './ops/normalize.js';
 export * from './ops/recurrence.js';
 export * from './ops/reduce.js';
+export { type ScanAttributes, scan } from './ops/scan.js';
 export * from './ops/selective-scan.js';
 export * from './shape.js';
 export {
+  expansionOf,
   input,
   inputName,
   isComposite,
   isDifferentiable,
+  type Node,
   operators,
   scope,
   Tensor,

@@ -4,12 +4,15 @@ import { ShapeError } from '../errors.js';
 import {
   addDims,
   broadcastShapes,
+  canonicalShape,
   type Dim,
   dimTerms,
   divideDim,
+  divideDimUp,
   evaluateDim,
   formatShape,
   multiplyDims,
+  namesIn,
   normalizeAxis,
   sameShape,
 } from './shape.js';
@@ -78,6 +81,27 @@ describe('quotients', () => {
   });
 });
 
+describe('quotients that are rounded up', () => {
+  test.each<[Dim, number, Dim]>([
+    [12, 5, 3],
+    [0, 5, 0],
+    ['6*batch', 3, '2*batch'],
+    ['sequence', 64, 'ceil(sequence/64)'],
+    ['sequence+past', 64, 'ceil(past+sequence/64)'],
+    ['ceil(sequence/64)', 2, 'ceil(ceil(sequence/64)/2)'],
+  ])('of %s by %s is %s', (dim, divisor, quotient) => {
+    expect(divideDimUp(dim, divisor)).toBe(quotient);
+  });
+
+  test('add, multiply and divide as names do', () => {
+    const pieces = divideDimUp('sequence-past', 4);
+    expect(addDims(multiplyDims([pieces, 4]), '-sequence')).toBe('4*ceil(-past+sequence/4)-sequence');
+    expect(divideDim(multiplyDims([pieces, 'batch', pieces]), pieces)).toBe('batch*ceil(-past+sequence/4)');
+    expect(canonicalShape(['ceil(2+sequence+1/4)'])).toEqual(['ceil(sequence+3/4)']);
+    expect(namesIn(multiplyDims([pieces, 'batch']))).toEqual(['batch', 'past', 'sequence']);
+  });
+});
+
 test('what is composed in another order has the same form', () => {
   const sums = [addDims('a', 'b', 'c'), addDims('c', 'a', 'b'), addDims(addDims('b', 'c'), 'a')];
   expect(new Set(sums)).toEqual(new Set(['a+b+c']));
@@ -87,6 +111,10 @@ test('what is composed in another order has the same form', () => {
 
 test('dimensions compute as their values do', () => {
   const dims: Dim[] = [0, 4, 'batch', 'past+sequence', '2*batch*sequence-3', 'sequence*sequence', '-past+9'];
+  for (const dim of dims)
+    for (const by of [1, 3, 64]) {
+      expect(evaluateDim(divideDimUp(dim, by), WHERE)).toBe(Math.ceil(evaluateDim(dim, WHERE) / by));
+    }
   const value = (dim: Dim): number => evaluateDim(dim, WHERE);
   for (const a of dims) {
     for (const b of dims) {
@@ -104,7 +132,19 @@ test('the terms of a dimension', () => {
   ]);
 });
 
-test.each(['3 apples', 'a/b', 'batch*', '2*-a', '(a+b)', '1.5'])("'%s' is no dimension", (text) => {
+test.each([
+  '3 apples',
+  'a/b',
+  'batch*',
+  '2*-a',
+  '(a+b)',
+  '1.5',
+  'ceil(a)',
+  'ceil(a/b)',
+  'ceil(/2)',
+  'ceil(a/2)b',
+  'ceil(a/0)',
+])("'%s' is no dimension", (text) => {
   expect(() => addDims(text, 1)).toThrow(ShapeError);
   expect(() => addDims(text, 1)).toThrow(`'${text}' is not a dimension`);
 });

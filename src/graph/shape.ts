@@ -1,6 +1,7 @@
 /**
  * Dimensions and shapes. A dimension is a number, or a name such as `batch`; names add and multiply, so a
- * dimension may also be a sum of products in canonical form: `past+sequence`, `2*batch*sequence`.
+ * dimension may also be a sum of products in canonical form: `past+sequence`, `2*batch*sequence`. In place of a name may
+ * stand a quotient that is rounded up, `ceil(sequence/64)`: how many pieces a sequence is cut into.
  */
 import { ShapeError } from '../errors.js';
 
@@ -10,22 +11,43 @@ export type Shape = readonly Dim[];
 /** A sum of products: the symbols of each product (joined by `*`, `''` for the constant) and its coefficient. */
 type Sum = Map<string, number>;
 
+const NAME = /^[A-Za-z_]\w*$/;
+const QUOTIENT = /^ceil\((.+)\/([1-9]\d*)\)$/;
+
 function parse(dim: Dim): Sum {
   if (typeof dim === 'number') return new Map(dim === 0 ? [] : [['', dim]]);
   const sum: Sum = new Map();
-  for (const term of dim.replaceAll('-', '+-').split('+')) {
+  for (const piece of cutBefore('+-', dim)) {
+    const term = piece.replace(/^[+-]/, '');
     if (term === '') continue;
-    const negative = term.startsWith('-');
-    let coefficient = negative ? -1 : 1;
+    let coefficient = piece.startsWith('-') ? -1 : 1;
     const symbols: string[] = [];
-    for (const factor of (negative ? term.slice(1) : term).split('*')) {
+    for (const factor of factorsOf(term)) {
+      const quotient = QUOTIENT.exec(factor);
       if (/^\d+$/.test(factor)) coefficient *= Number(factor);
-      else if (/^[A-Za-z_]\w*$/.test(factor)) symbols.push(factor);
+      else if (NAME.test(factor)) symbols.push(factor);
+      else if (quotient) symbols.push(`ceil(${format(parse(quotient[1]!))}/${quotient[2]})`);
       else throw new ShapeError(`'${dim}' is not a dimension: expected names and numbers joined by + - *`);
     }
     addTerm(sum, symbols.sort().join('*'), coefficient);
   }
   return sum;
+}
+
+/** `text` cut before each of `marks` that stands outside of parentheses. */
+function cutBefore(marks: string, text: string): string[] {
+  const pieces = [''];
+  let depth = 0;
+  for (const char of text) {
+    depth += char === '(' ? 1 : char === ')' ? -1 : 0;
+    if (depth === 0 && marks.includes(char)) pieces.push('');
+    pieces[pieces.length - 1] += char;
+  }
+  return pieces;
+}
+
+function factorsOf(product: string): string[] {
+  return product === '' ? [] : cutBefore('*', product).map((piece) => piece.replace(/^\*/, ''));
 }
 
 function addTerm(sum: Sum, product: string, coefficient: number): void {
@@ -90,20 +112,16 @@ export function divideDim(dim: Dim, divisor: Dim): Dim | undefined {
 
 /** The term with the most symbols; of several, the first in alphabetical order. */
 function leadingTerm(sum: Sum): [string, number] | undefined {
-  return [...sum].sort(([a], [b]) => symbolsOf(b).length - symbolsOf(a).length || (a < b ? -1 : 1))[0];
-}
-
-function symbolsOf(product: string): string[] {
-  return product === '' ? [] : product.split('*');
+  return [...sum].sort(([a], [b]) => factorsOf(b).length - factorsOf(a).length || (a < b ? -1 : 1))[0];
 }
 
 function multiplyProducts(a: string, b: string): string {
-  return [...symbolsOf(a), ...symbolsOf(b)].sort().join('*');
+  return [...factorsOf(a), ...factorsOf(b)].sort().join('*');
 }
 
 function divideProduct(product: string, divisor: string): string | undefined {
-  const symbols = symbolsOf(product);
-  for (const symbol of symbolsOf(divisor)) {
+  const symbols = factorsOf(product);
+  for (const symbol of factorsOf(divisor)) {
     const at = symbols.indexOf(symbol);
     if (at < 0) return undefined;
     symbols.splice(at, 1);
@@ -111,21 +129,46 @@ function divideProduct(product: string, divisor: string): string | undefined {
   return symbols.join('*');
 }
 
+/** How many pieces of size `divisor` hold `dim` elements: the quotient rounded up. */
+export function divideDimUp(dim: Dim, divisor: number): Dim {
+  if (typeof dim === 'number') return Math.ceil(dim / divisor);
+  return divideDim(dim, divisor) ?? `ceil(${format(parse(dim))}/${divisor})`;
+}
+
+/** What a symbol of a dimension's terms divides, where it is a quotient and no name. */
+export function quotientOf(symbol: string): { dim: Dim; divisor: number } | undefined {
+  const quotient = QUOTIENT.exec(symbol);
+  return quotient ? { dim: quotient[1]!, divisor: Number(quotient[2]) } : undefined;
+}
+
 /** The terms of a dimension, for whoever must compute its value: symbols (repeated for powers) and a coefficient. */
 export function dimTerms(dim: Dim): { symbols: string[]; coefficient: number }[] {
   return [...parse(dim)].map(([product, coefficient]) => ({
-    symbols: symbolsOf(product),
+    symbols: factorsOf(product),
     coefficient,
   }));
 }
 
-/** The value of a dimension once its symbols are known. Throws `ShapeError` for a symbol that is not. */
+/** The names on which a dimension's value depends. */
+export function namesIn(dim: Dim): string[] {
+  return dimTerms(dim).flatMap(({ symbols }) =>
+    symbols.flatMap((symbol) => {
+      const quotient = quotientOf(symbol);
+      return quotient ? namesIn(quotient.dim) : [symbol];
+    }),
+  );
+}
+
+/** The value of a dimension once its names are known. Throws `ShapeError` for one that is not. */
 export function evaluateDim(dim: Dim, values: ReadonlyMap<string, number>): number {
   let total = 0;
   for (const { symbols, coefficient } of dimTerms(dim)) {
     let product = coefficient;
     for (const symbol of symbols) {
-      const value = values.get(symbol);
+      const quotient = quotientOf(symbol);
+      const value = quotient
+        ? Math.ceil(evaluateDim(quotient.dim, values) / quotient.divisor)
+        : values.get(symbol);
       if (value === undefined) throw new ShapeError(`the dimension '${symbol}' has no value`);
       product *= value;
     }
@@ -141,7 +184,7 @@ export function sameShape(a: Shape, b: Shape): boolean {
 /** `shape` in canonical form. Throws `ShapeError` for a dimension that is neither a size nor a sum of products. */
 export function canonicalShape(shape: Shape): Shape {
   return shape.map((dim) => {
-    if (typeof dim === 'string') return /^[A-Za-z_]\w*$/.test(dim) ? dim : format(parse(dim));
+    if (typeof dim === 'string') return NAME.test(dim) ? dim : format(parse(dim));
     if (Number.isInteger(dim) && dim >= 0) return dim;
     throw new ShapeError(`${dim} is not a dimension: expected a whole number, 0 or more`);
   });

@@ -233,6 +233,7 @@ export function expansionOf(node: Node): readonly Tensor[] {
 
 /** Whether `used` holds a value inside a composite's expansion, as it does where a gradient is taken through that. */
 export function expansionIsUsed(node: Node, used: ReadonlySet<Tensor>): boolean {
+  if (!expansions.has(node)) return false;
   const operands = new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : [])));
   return topologicalOrder(expansionOf(node), operands).some(
     (inside) => !operands.has(inside) && inside.outputs.some((output) => used.has(output)),

@@ -1,6 +1,4 @@
 /** Parts of a graph that run inside a node: the body of a loop, or a branch. They may use values from outside. */
-import type { Dim } from '../shape.js';
-import { dimTerms } from '../shape.js';
 import { type Node, type Tensor, topologicalOrder } from '../tensor.js';
 
 export interface Body {
@@ -35,8 +33,4 @@ export function bodyOf(
   // A result that comes from outside is captured too.
   for (const result of results) if (!inside.has(result.node)) captured.add(result);
   return { body: { name, inputs, results, nodes }, captured: [...captured] };
-}
-
-export function symbolsOf(dim: Dim): string[] {
-  return dimTerms(dim).flatMap(({ symbols }) => symbols);
 }

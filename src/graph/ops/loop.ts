@@ -6,9 +6,9 @@
 import { ShapeError } from '../../errors.js';
 import { valueInfo } from '../lower/onnx/builder.js';
 import { loopInWasm } from '../lower/wasm/bodies.js';
-import { type Dim, formatShape, type Shape, sameShape } from '../shape.js';
+import { type Dim, formatShape, namesIn, type Shape, sameShape } from '../shape.js';
 import { apply, definePrimitive, input, type Node, type Tensor } from '../tensor.js';
-import { type Body, bodyOf, symbolsOf } from './body.js';
+import { type Body, bodyOf } from './body.js';
 import { scalar } from './constant.js';
 
 interface LoopAttributes {
@@ -88,9 +88,9 @@ export function loop(
   const proceed = built.proceed ?? scalar(1, 'bool');
   const results = [...built.carried, ...built.stacked, proceed];
 
-  const known = new Set(initial.flatMap(({ shape }) => shape.flatMap(symbolsOf)));
+  const known = new Set(initial.flatMap(({ shape }) => shape.flatMap(namesIn)));
   const local = new Set(
-    Object.values(shapes).flatMap((shape) => shape.flatMap(symbolsOf).filter((symbol) => !known.has(symbol))),
+    Object.values(shapes).flatMap((shape) => shape.flatMap(namesIn).filter((symbol) => !known.has(symbol))),
   );
   const part = bodyOf(
     id,
@@ -116,5 +116,5 @@ function dependsOnSizes(node: Node, local: ReadonlySet<string>): boolean {
   if (local.size === 0) return false;
   const { dim } = (node.attributes ?? {}) as { dim?: Dim };
   const dims = [...node.outputs.flatMap(({ shape }) => shape), ...(dim === undefined ? [] : [dim])];
-  return dims.some((size) => symbolsOf(size).some((symbol) => local.has(symbol)));
+  return dims.some((size) => namesIn(size).some((symbol) => local.has(symbol)));
 }

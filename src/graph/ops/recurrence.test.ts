@@ -13,7 +13,7 @@ import { reshape } from './broadcast.js';
 import { gather } from './indexing.js';
 import { transpose } from './layout.js';
 import { loop } from './loop.js';
-import { linearRecurrence } from './recurrence.js';
+import { linearRecurrence, type RecurrenceInputs } from './recurrence.js';
 import {
   type Gating,
   type Options,
@@ -242,26 +242,53 @@ test('token by token in the body of a loop, with open sizes, equals the whole', 
   await executable.dispose();
 });
 
-test('under the delta rule, queries of any length', async () => {
-  // The gradient hides a plain write in a scaled one, which must be nothing beside the rest.
-  const [batch, sequence] = [1, 64];
-  const given = recurrenceOperands(SMALL, [batch, sequence], {
-    gating: 'none',
-    withState: true,
-    delta: true,
-  });
-  const seeds = seedsFor(
-    {
-      output: [batch, sequence, SMALL.heads.value * SMALL.valueSize],
-      finalState: [batch, SMALL.heads.value, SMALL.keySize, SMALL.valueSize],
-    },
-    RESULTS,
-  );
-  const executable = await compile(SMALL, { gating: 'none', withState: true, delta: true });
-  for (const length of [2 ** -10, 2 ** 10]) {
-    const operands = { ...given, query: uniform(11, given.query.dims, -length, length) };
+describe('several chunks, the last one not whole', () => {
+  for (const delta of [false, true]) {
+    for (const gating of GATINGS) {
+      test(`decay of ${gating}${delta ? ', delta rule' : ''}`, () =>
+        compare(SMALL, { gating, withState: true, delta }, [
+          [1, 64],
+          [1, 65],
+          [2, 150],
+        ]));
+    }
+  }
+});
+
+test('a sequence whose length the graph knows is cut into chunks no longer than that', async () => {
+  const { heads } = SMALL;
+  for (const sequence of [1, 2, 5, 64, 100]) {
+    const operands = recurrenceOperands(SMALL, [2, sequence], {
+      gating: 'row',
+      withState: true,
+      delta: true,
+    });
+    const leaves = Object.fromEntries(
+      Object.entries(operands).map(([name, { dims }]) => [name, input(name, 'float32', dims)]),
+    ) as Record<keyof typeof operands, Tensor>;
+    const { output, state } = linearRecurrence(leaves as RecurrenceInputs, heads);
+    const executable = await compileWithGradients(leaves, { output, finalState: state });
+    const dims = { output: [2, sequence, heads.value * SMALL.valueSize], finalState: operands.state!.dims };
+    const seeds = seedsFor(dims, RESULTS);
     const expected = referenceRecurrence(SMALL, operands, seeds.values);
     await expectReference(executable, { ...operands, ...seeds.feeds }, expected, 1e-5);
+    await executable.dispose();
   }
-  await executable.dispose();
+});
+
+test('no steps leave the state as it was', async () => {
+  const { heads, keySize, valueSize } = SMALL;
+  const state = uniform(1, [2, heads.value, keySize, valueSize]);
+  for (const delta of [false, true]) {
+    const executable = await compile(SMALL, { gating: 'head', withState: true, delta }, []);
+    const { state: _, ...none } = recurrenceOperands(SMALL, [2, 0], {
+      gating: 'head',
+      withState: true,
+      delta,
+    });
+    const results = await executable.run({ ...none, state });
+    expect(results.output!.dims).toEqual([2, 0, heads.value * valueSize]);
+    expect(results.finalState!.data).toEqual(state.data);
+    await executable.dispose();
+  }
 });

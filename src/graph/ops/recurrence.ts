@@ -13,8 +13,15 @@
 import { ShapeError } from '../../errors.js';
 import { recurrenceInWasm } from '../lower/wasm/layers.js';
 import { type Dim, divideDim, multiplyDims } from '../shape.js';
-import { apply, definePrimitive, type Tensor, type TensorType } from '../tensor.js';
-import { recurrenceGradient } from './recurrence-gradient.js';
+import {
+  apply,
+  defineComposite,
+  expansionIsUsed,
+  type Node,
+  type Tensor,
+  type TensorType,
+} from '../tensor.js';
+import { recurrenceInChunks } from './recurrence-chunks.js';
 
 /** How many heads the queries, keys and values have: the first two divide the last. */
 export interface Heads {
@@ -23,7 +30,7 @@ export interface Heads {
   readonly value: number;
 }
 
-const recurrenceOperator = definePrimitive<{ heads: Heads }>({
+const recurrenceOperator = defineComposite<{ heads: Heads }>({
   name: 'linearRecurrence',
   infer([query, key, value, gate, state, beta], { heads }) {
     const { batch, sequence, keySize, valueSize } = sizes(query!, value!, heads);
@@ -54,21 +61,27 @@ const recurrenceOperator = definePrimitive<{ heads: Heads }>({
       { dtype: 'float32', shape: stateShape },
     ];
   },
-  gradient: recurrenceGradient,
-  lower: {
-    onnx: (builder, [query, key, value, gate, state, beta], { attributes: { heads } }) =>
-      builder.emit('LinearAttention', [query!, key!, value!, state!, gate!, beta!], {
+  expand: (operands, { heads }) => recurrenceInChunks(operands, heads),
+  kernels: {
+    onnx(builder, [query, key, value, gate, state, beta], node) {
+      if (!builder.fused.has('LinearAttention') || expansionIsUsed(node as Node, builder.used))
+        return undefined;
+      return builder.emit('LinearAttention', [query!, key!, value!, state!, gate!, beta!], {
         domain: 'com.microsoft',
         attributes: {
-          q_num_heads: { int: heads.query },
-          kv_num_heads: { int: heads.value },
+          q_num_heads: { int: node.attributes.heads.query },
+          kv_num_heads: { int: node.attributes.heads.value },
           update_rule: { string: updateRule(gate !== '', beta !== '') },
           // 0 would mean 1/sqrt(keySize).
           scale: { float: 1 },
         },
         outputs: 2,
-      }),
-    wasm: (builder, operands, node) => recurrenceInWasm(builder, operands, node, node.attributes.heads),
+      });
+    },
+    wasm: (builder, operands, node) =>
+      expansionIsUsed(node as Node, builder.used)
+        ? undefined
+        : recurrenceInWasm(builder, operands, node, node.attributes.heads),
   },
 });
 

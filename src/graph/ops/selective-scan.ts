@@ -62,7 +62,7 @@ const scanOperator = defineComposite<null>({
   gradient: (context) => scanGradient(context),
   kernels: {
     onnx(builder, [value, step, rate, key, query, state], { inputs }) {
-      if (!builder.fused.has('LinearAttention')) return undefined;
+      if (!builder.fused.has('LinearAttention+channels')) return undefined;
       const one = (operator: string, operands: string[], attributes = {}): string =>
         builder.emit(operator, operands, { attributes })[0]!;
       // Its state is [batch, width, size, 1].

@@ -2,7 +2,7 @@
 import { ShapeError } from '../../../errors.js';
 import { DTYPES, type DType, literal, type TensorData } from '../../dtype.js';
 import type { Body } from '../../ops/body.js';
-import { type Dim, dimTerms, evaluateDim, type Shape } from '../../shape.js';
+import { type Dim, dimTerms, evaluateDim, namesIn, quotientOf, type Shape } from '../../shape.js';
 import type { Node, Tensor, TensorType } from '../../tensor.js';
 import {
   ATTRIBUTE_TYPES,
@@ -163,8 +163,7 @@ export class OnnxBuilder {
   /** `dim` with the bound symbols replaced: a number if all are. */
   resolve(dim: Dim): Dim {
     if (typeof dim === 'number') return dim;
-    const symbols = dimTerms(dim).flatMap((term) => term.symbols);
-    return symbols.every((symbol) => this.bound.has(symbol)) ? evaluateDim(dim, this.bound) : dim;
+    return namesIn(dim).every((name) => this.bound.has(name)) ? evaluateDim(dim, this.bound) : dim;
   }
 
   /** The name of an int64 tensor [1] that holds a dimension's value at run time. */
@@ -191,6 +190,14 @@ export class OnnxBuilder {
     if (value !== undefined) return this.ints([value]);
     const known = this.cache.get(`symbol:${symbol}`);
     if (known) return known;
+    const quotient = quotientOf(symbol);
+    if (quotient) {
+      const { dim, divisor } = quotient;
+      const [roundedUp] = this.emit('Add', [this.dim(dim), this.ints([divisor - 1])]);
+      const [pieces] = this.emit('Div', [roundedUp!, this.ints([divisor])]);
+      this.cache.set(`symbol:${symbol}`, pieces!);
+      return pieces!;
+    }
     const source = this.symbolSources.get(symbol);
     if (!source)
       throw new ShapeError(`no input of the graph has the dimension '${symbol}', and 'dims' does not fix it`);

@@ -1,8 +1,8 @@
 /** Lowerings of what layers are made of, for which this target has kernels of its own. */
 import type { Node, Tensor } from '../../tensor.js';
 import type { WasmBuilder } from './builder.js';
-import { Element, Kernel } from './codes.js';
-import { around, transposed } from './operators.js';
+import { Element, Instruction, Kernel } from './codes.js';
+import { around, matmulInWasm, part, transposed } from './operators.js';
 import type { Word } from './step.js';
 import { type Buffer, count, isContiguous, reshaped, type Value, type View } from './value.js';
 
@@ -162,6 +162,35 @@ function stateUse(before: { readsStates?: number[] }, to: { writesStates?: numbe
     ...(before.readsStates && { readsStates: before.readsStates }),
     ...(to.writesStates && { writesStates: to.writesStates }),
   };
+}
+
+/** The linear scan over states, all of whose steps are lowered, one after the other. */
+export function linearScanInWasm(
+  builder: WasmBuilder,
+  [transition, added, initial]: readonly (Value | undefined)[],
+  { product, reverse }: { product: 'elements' | 'matrix' | 'transposed'; reverse: boolean },
+): View[] {
+  const [a, b] = [builder.view(transition!), builder.view(added!)];
+  const steps = b.dims[0]!;
+  const states = builder.allocate(b.dims, 'float32', [a.buffer, b.buffer]);
+  let state = builder.view(initial!);
+  for (let i = 0; i < steps; i++) {
+    const n = reverse ? steps - 1 - i : i;
+    const [moving, entering, place] = [a, b, states].map((view): View => {
+      const { dims, strides, ...step } = part(view, 0, n, 1);
+      return { ...step, dims: dims.slice(1), strides: strides.slice(1) };
+    }) as [View, View, View];
+    builder.store(place, state, 'scan');
+    const moved =
+      product === 'elements'
+        ? builder.map(Instruction.multiplyF, 'float32', [moving, state])
+        : matmulInWasm(builder, moving, state, {
+            transposeA: product === 'transposed',
+            transposeB: false,
+          });
+    state = builder.map(Instruction.addF, 'float32', [moved, entering]);
+  }
+  return [states, state];
 }
 
 /** Mamba's scan, token after token. */

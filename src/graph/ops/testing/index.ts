@@ -10,7 +10,9 @@ import { matmulCases } from './matmul.js';
 import { normalizeCases } from './normalize.js';
 import { recurrenceCases } from './recurrence.js';
 import { reduceCases } from './reduce.js';
+import { scanCases } from './scan.js';
 import { selectiveScanCases } from './selective-scan.js';
+import { triangularCases } from './triangular.js';
 import { unaryCases } from './unary.js';
 
 const TABLES = [
@@ -24,7 +26,9 @@ const TABLES = [
   normalizeCases,
   recurrenceCases,
   reduceCases,
+  scanCases,
   selectiveScanCases,
+  triangularCases,
   unaryCases,
 ];
 

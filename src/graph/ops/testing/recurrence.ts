@@ -1,6 +1,6 @@
 /**
  * The gated linear recurrence and its gradient in float64: one loop forward through time, which keeps every state, and
- * one back, which carries G = dL/dS. Nothing here knows of the identities by which the operator avoids those loops.
+ * one back, which carries G = dL/dS. Nothing here knows of the chunks in which the operator computes.
  */
 import { float32, type HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';

@@ -1,0 +1,198 @@
+/**
+ * The linear recurrence in chunks, as matrix products (Yang et al., 2024, arXiv 2312.06635 and 2406.06484; Dao & Gu, 2024,
+ * arXiv 2405.21060). In a chunk that begins with the state S, let c_i be the sum of the gates up to step i, and u_i what step i
+ * writes: v_i, or under the delta rule beta_i (v_i - D_i^T k_i). With products that decay over the steps between,
+ *
+ *     (x . y)_ij = sum over d of x_id y_jd exp(c_id - c_jd)    for j <= i, else 0,
+ *
+ * all steps of a chunk are
+ *
+ *     o = (q exp(c)) S + (q . k) u        S' = diag(exp(c_last)) S + (k exp(c_last - c))^T u
+ *
+ * and the delta rule, whose writes depend on each other, is solved for them: with A the part of beta (k . k) below the diagonal,
+ *
+ *     u = (I + A)^-1 (beta v - beta (k exp(c)) S)
+ *
+ * so that S' is a matrix times S, plus what is added. A scan carries S from chunk to chunk.
+ *
+ * Every exponent is a difference that is at most 0, so decays may underflow and nothing overflows. A gate for each head
+ * multiplies a whole product of rows. With a gate for each key, a product is a sum over the sizes of blocks, 1, 2, 4, ... steps:
+ * for a step i in the block behind a boundary b and a step j before it, exp(c_i - c_j) = exp(c_i - c_b) exp(c_b - c_j).
+ */
+import { addDims, type Dim, divideDim, divideDimUp, multiplyDims } from '../shape.js';
+import type { Operands, Tensor } from '../tensor.js';
+import { broadcastTo, reshape, sum } from './broadcast.js';
+import { constant, fill, iota, zeros } from './constant.js';
+import { add, cast, exp, lessOrEqual, multiply, subtract, where } from './elementwise.js';
+import { concat, slice, transpose } from './layout.js';
+import { matmul } from './matmul.js';
+import { cumulativeSum } from './reduce.js';
+import { scan } from './scan.js';
+import { blockSizes, identity, pairMask, unitTriangularInverse } from './triangular.js';
+
+/** Steps of a chunk, a power of two; fewer where the sequence is known to be shorter. */
+const CHUNK = 64;
+
+/** exp() of it is 0. */
+const NEVER = -1e30;
+
+/**
+ * Output and final state of `linearRecurrence`, by the same operands. Inside, operands are [rows, members, steps, size]: a row is
+ * a chunk of a group of heads that share queries and keys, and those have 1 member.
+ */
+export function recurrenceInChunks(
+  [query, key, value, gate, state, beta]: Operands,
+  heads: { readonly query: number; readonly key: number; readonly value: number },
+): [Tensor, Tensor] {
+  const [batch, sequence] = value!.shape as [Dim, Dim, Dim];
+  const groups = leastCommonMultiple(heads.query, heads.key);
+  const members = heads.value / groups;
+  const keySize = divideDim(query!.shape[2]!, heads.query)!;
+  const steps =
+    typeof sequence === 'number' ? Math.min(CHUNK, 2 ** Math.ceil(Math.log2(Math.max(sequence, 1)))) : CHUNK;
+  const chunks = divideDimUp(sequence, steps);
+  const rows = multiplyDims([chunks, batch, groups]);
+
+  /** [batch, sequence, count * size] -> [rows, count / groups, steps, size], filled up with steps of zeros, which do nothing. */
+  const inChunks = (x: Tensor, count: number): Tensor => {
+    const rest = addDims(multiplyDims([chunks, steps]), multiplyDims([sequence, -1]));
+    const whole = rest === 0 ? x : concat([x, zeros([batch, rest, x.shape[2]!])], 1);
+    const each = [batch, chunks, steps, groups, count / groups, -1];
+    return reshape(transpose(reshape(whole, each), [1, 0, 3, 4, 2, 5]), [rows, count / groups, steps, -1]);
+  };
+  const shared = (x: Tensor, count: number): Tensor => inChunks(spread(x, count, groups), groups);
+  const q = shared(query!, heads.query);
+  const k = shared(key!, heads.key);
+  const v = inChunks(value!, heads.value);
+  const decay = gate && new Decay(inChunks(gate, heads.value));
+
+  const written: Written = beta ? solveDelta(k, v, inChunks(beta, heads.value), decay) : { own: v };
+  const added = decay ? decay.untilEnd(k, written.own) : matmul(k, written.own, { transposeA: true });
+  const states = [rows, members, keySize, added.shape[3]!];
+  const first = state ?? zeros([batch, heads.value, keySize, states[3]!]);
+  const byChunk = (x: Tensor): Tensor =>
+    reshape(x, [chunks, multiplyDims([batch, groups]), ...x.shape.slice(1)]);
+  const carried = scan(
+    byChunk(transitionOf(k, written, decay)),
+    byChunk(added),
+    reshape(first, [multiplyDims([batch, groups]), ...states.slice(1)]),
+    { product: written.perState ? 'matrix' : 'elements', reverse: false },
+  );
+  const before = reshape(carried.states, states);
+
+  const u = written.perState ? subtract(written.own, matmul(written.perState, before)) : written.own;
+  const within = decay ? decay.product(q, k) : multiply(matmul(q, k, { transposeB: true }), causal(steps));
+  const output = add(decay ? decay.fromStart(q, before) : matmul(q, before), matmul(within, u));
+  const inTime = transpose(reshape(output, [chunks, batch, groups, members, steps, -1]), [1, 0, 4, 2, 3, 5]);
+  const joined = reshape(inTime, [batch, multiplyDims([chunks, steps]), value!.shape[2]!]);
+  return [slice(joined, 1, 0, sequence), reshape(carried.last, first.shape)];
+}
+
+/** What the steps of a chunk write is `own`, less `perState` times the state before the chunk. */
+interface Written {
+  readonly own: Tensor;
+  readonly perState?: Tensor;
+}
+
+/** The writes of the delta rule: u = own - perState S. */
+function solveDelta(k: Tensor, v: Tensor, beta: Tensor, decay: Decay | undefined): Required<Written> {
+  const weighed = multiply(k, beta);
+  const products = decay ? decay.product(weighed, k) : matmul(weighed, k, { transposeB: true });
+  const inverse = unitTriangularInverse(products);
+  return {
+    own: matmul(inverse, multiply(v, beta)),
+    perState: matmul(inverse, decay ? multiply(weighed, exp(decay.sums)) : weighed),
+  };
+}
+
+/** What a chunk makes of the state before it: a factor of each number, or a matrix [rows, members, keySize, keySize]. */
+function transitionOf(k: Tensor, { perState }: Written, decay: Decay | undefined): Tensor {
+  const kept = decay ? decay.whole() : fill([k.shape[0]!, 1, 1, 1], 1);
+  if (!perState) return kept;
+  const taken = decay ? decay.untilEnd(k, perState) : matmul(k, perState, { transposeA: true });
+  return subtract(multiply(identity(k.shape[3]!), kept), taken);
+}
+
+/** Decay within chunks: gates [rows, members, steps, 1 or keySize]. */
+class Decay {
+  /** The sum of the gates up to each step, its own included. */
+  readonly sums: Tensor;
+  private readonly perKey: boolean;
+  private readonly last: Tensor;
+
+  constructor(gates: Tensor) {
+    const steps = gates.shape[2] as number;
+    this.sums = cumulativeSum(gates, 2);
+    this.perKey = gates.shape[3] !== 1;
+    this.last = slice(this.sums, 2, steps - 1, steps);
+  }
+
+  /** The decay over a whole chunk, as a factor of the state's rows: [rows, members, 1 or keySize, 1]. */
+  whole(): Tensor {
+    return exp(transpose(this.last, [0, 1, 3, 2]));
+  }
+
+  /** (q exp(c)) S */
+  fromStart(q: Tensor, states: Tensor): Tensor {
+    const factors = exp(this.sums);
+    return this.perKey ? matmul(multiply(q, factors), states) : multiply(matmul(q, states), factors);
+  }
+
+  /** (k exp(c_last - c))^T x */
+  untilEnd(k: Tensor, x: Tensor): Tensor {
+    const factors = exp(subtract(this.last, this.sums));
+    return this.perKey
+      ? matmul(multiply(k, factors), x, { transposeA: true })
+      : matmul(k, multiply(x, factors), { transposeA: true });
+  }
+
+  /** x . y of [rows, members, steps, keySize]: [rows, members, steps, steps]. */
+  product(x: Tensor, y: Tensor): Tensor {
+    const steps = this.sums.shape[2] as number;
+    if (this.perKey) {
+      const diagonal = multiply(sum(multiply(x, y), -1, { keepDims: true }), identity(steps));
+      return blockSizes(steps).reduce((total, size) => {
+        const factors = this.fromBoundary(size);
+        const between = matmul(multiply(x, factors), multiply(y, factors), { transposeB: true });
+        return add(total, multiply(between, pairMask(steps, size)));
+      }, diagonal);
+    }
+    const between = subtract(this.sums, transpose(this.sums, [0, 1, 3, 2]));
+    const factors = exp(where(causal(steps, 'bool'), between, NEVER));
+    return multiply(matmul(x, y, { transposeB: true }), factors);
+  }
+
+  /** The decay between each step and the boundary in the middle of its pair of blocks. */
+  private fromBoundary(size: number): Tensor {
+    const [rows, members, steps, keySize] = this.sums.shape as [Dim, Dim, number, Dim];
+    const pairs = reshape(this.sums, [rows, members, steps / size / 2, 2 * size, keySize]);
+    const side = constant(
+      Float32Array.from({ length: 2 * size }, (_, i) => (i < size ? -1 : 1)),
+      [2 * size, 1],
+    );
+    const boundary = slice(pairs, 3, size - 1, size);
+    return reshape(exp(multiply(subtract(pairs, boundary), side)), this.sums.shape);
+  }
+}
+
+/** [steps, steps]: whether a step comes no later than another, as 1 or as true. */
+function causal(steps: number, dtype: 'float32' | 'bool' = 'float32'): Tensor {
+  const places = iota(steps);
+  return cast(lessOrEqual(places, reshape(places, [-1, 1])), dtype);
+}
+
+/** [batch, sequence, count * size] with each of `count` heads repeated, to make `heads`. */
+function spread(x: Tensor, count: number, heads: number): Tensor {
+  if (count === heads) return x;
+  const [batch, sequence] = x.shape as [Dim, Dim, number];
+  const grouped = reshape(x, [batch, sequence, count, 1, -1]);
+  const size = grouped.shape[4]!;
+  const repeated = broadcastTo(grouped, [batch, sequence, count, heads / count, size]);
+  return reshape(repeated, [batch, sequence, multiplyDims([heads, size])]);
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  let multiple = Math.max(a, b);
+  while (multiple % a !== 0 || multiple % b !== 0) multiple += Math.max(a, b);
+  return multiple;
+}

@@ -1,0 +1,71 @@
+/** Lower triangular matrices, and the pairs of blocks of which one is put together. */
+import { ShapeError } from '../../errors.js';
+import type { Dim } from '../shape.js';
+import { applyOne, defineComposite, type Tensor } from '../tensor.js';
+import { reshape } from './broadcast.js';
+import { constant, iota } from './constant.js';
+import { cast, equal, less, multiply, negate, subtract } from './elementwise.js';
+import { matmul } from './matmul.js';
+
+/** Sizes of the blocks that a matrix of `size` rows has below its diagonal: 1, 2, 4, ... */
+export function blockSizes(size: number): number[] {
+  const sizes: number[] = [];
+  for (let block = 1; block < size; block *= 2) sizes.push(block);
+  return sizes;
+}
+
+/**
+ * Cuts rows and columns into blocks of `block`, and takes them in pairs. Of the matrix [size, size] it is 1 where the row is in
+ * the second block of a pair and the column in the first, else 0. Over all of `blockSizes` these cover what is below the
+ * diagonal, each place once.
+ */
+export function pairMask(size: number, block: number): Tensor {
+  // Row and column of a pair have its number, and the others numbers that equal no other.
+  const pairs = (isSecond: boolean): Tensor =>
+    constant(
+      Int32Array.from({ length: size }, (_, i) =>
+        i % (2 * block) >= block === isSecond ? Math.floor(i / (2 * block)) : isSecond ? -1 : -2,
+      ),
+      [size],
+    );
+  return cast(equal(reshape(pairs(true), [size, 1]), pairs(false)), 'float32');
+}
+
+/** The matrix [size, size] that is 1 on the diagonal, else 0. */
+export function identity(size: Dim): Tensor {
+  const places = iota(size, 'int32');
+  return cast(equal(reshape(places, [size, 1]), places), 'float32');
+}
+
+const inverseOperator = defineComposite<null>({
+  name: 'unitTriangularInverse',
+  infer([a]) {
+    const size = a!.shape.at(-1);
+    if (a!.dtype !== 'float32' || typeof size !== 'number' || a!.shape.at(-2) !== size) {
+      throw new ShapeError('expected square float32 matrices of a size that is a number');
+    }
+    return [{ dtype: 'float32', shape: a!.shape }];
+  },
+  gradient({ inputs: [a], outputs: [inverse], outputGradients: [g] }) {
+    // d(T) = -T d(A) T
+    const through = matmul(matmul(inverse!, g!, { transposeA: true }), inverse!, { transposeB: true });
+    const places = iota(a!.shape.at(-1)!, 'int32');
+    const below = cast(less(places, reshape(places, [-1, 1])), 'float32');
+    return [negate(multiply(through, below))];
+  },
+  expand([a]) {
+    // The inverse of [[T, 0], [B, U]] is [[T', 0], [-U' B T', U']]: from blocks on the diagonal to those of twice their size.
+    const size = a!.shape.at(-1) as number;
+    return [
+      blockSizes(size).reduce<Tensor>((inverse, block) => {
+        const between = multiply(a!, pairMask(size, block));
+        return subtract(inverse, block === 1 ? between : matmul(matmul(inverse, between), inverse));
+      }, identity(size)),
+    ];
+  },
+});
+
+/** The inverse of I + A for A [..., size, size], of which only what is below the diagonal counts. */
+export function unitTriangularInverse(a: Tensor): Tensor {
+  return applyOne(inverseOperator, [a], null);
+}
