@@ -225,7 +225,13 @@ export function expansionOf(node: Node): readonly Tensor[] {
   let expansion = expansions.get(node);
   if (!expansion) {
     const composite = node.operator as Composite;
-    expansion = scope(node.path, () => composite.expand(node.inputs, node.attributes));
+    // Wherever it is asked for, such as inside of a gradient, it belongs to the composite's layer.
+    const place = path.splice(0);
+    try {
+      expansion = scope(node.path, () => composite.expand(node.inputs, node.attributes));
+    } finally {
+      path.push(...place);
+    }
     expansions.set(node, expansion);
   }
   return expansion;
