@@ -13,7 +13,7 @@ prove(triangularCases);
 test('the pairs of all sizes cover what is below the diagonal once', async () => {
   for (const size of [1, 2, 6, 8]) {
     const covered = blockSizes(size).reduce((sum, block) => add(sum, pairMask(size, block)), identity(size));
-    const executable = await (await cpu()).compile({ outputs: { covered } });
+    const executable = await (await cpu()).compile({ inputs: [], outputs: { covered } });
     const { covered: found } = await executable.run({});
     const lower = Array.from({ length: size * size }, (_, i) => Number(i % size <= Math.floor(i / size)));
     expect([...found!.data]).toEqual(lower);
