@@ -172,8 +172,8 @@ export function linearScanInWasm(
 ): View[] {
   const [a, b] = [builder.view(transition!), builder.view(added!)];
   const steps = b.dims[0]!;
-  const states = builder.allocate(b.dims, 'float32', [a.buffer, b.buffer]);
   let state = builder.view(initial!);
+  const states = builder.allocate(b.dims, 'float32', [a.buffer, b.buffer, state.buffer]);
   for (let i = 0; i < steps; i++) {
     const n = reverse ? steps - 1 - i : i;
     const [moving, entering, place] = [a, b, states].map((view): View => {
