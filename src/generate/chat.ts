@@ -22,6 +22,7 @@ import {
   endOfTurnIds,
   generationPromptOf,
   guardControlTokens,
+  historyMessages,
   type JoinedAnswer,
   joinedParts,
   learnAnswerForm,
@@ -266,14 +267,17 @@ export class ChatSession {
     signal: AbortSignal | undefined,
   ): Promise<{ reusedTokens: number; reader: AnswerReader }> {
     const before = this.#after?.tokens ?? [];
-    const guarded = guardControlTokens(this.model.tokenizer, { messages, tools: this.#context.tools });
+    const { tokenizer } = this.model;
+    this.#form ??= await learnAnswerForm(this.template, (name) => tokenizer.tokenToId(name) !== undefined);
+    const history = historyMessages(messages, this.#form);
+    const guarded = guardControlTokens(tokenizer, { messages: history, tools: this.#context.tools });
     const tools = guarded.tools && { tools: guarded.tools };
     const render = (addGenerationPrompt: boolean): Promise<string> =>
       this.template.render(guarded.messages, { ...this.#context, ...tools, addGenerationPrompt });
     const encode = (text: string): number[] => [...before, ...guarded.encode(text)];
     const prompt = await render(true);
     const said = await render(false);
-    const reader = await this.#reader(generationPromptOf(said, prompt));
+    const reader = this.#reader(this.#form, generationPromptOf(said, prompt));
     const ids = encode(prompt);
     const beforeAnswer = sharedLength(ids, encode(said));
     await this.#takeUp(ids, beforeAnswer);
@@ -293,12 +297,10 @@ export class ChatSession {
     return { reusedTokens: reused, reader };
   }
 
-  async #reader(generationPrompt: string): Promise<AnswerReader> {
-    const { tokenizer } = this.model;
-    this.#form ??= await learnAnswerForm(this.template, (name) => tokenizer.tokenToId(name) !== undefined);
+  #reader(form: AnswerForm, generationPrompt: string): AnswerReader {
     const tools = this.#context.tools?.flatMap((tool) => callableTool(tool) ?? []);
-    const thinking = openThought(generationPrompt, this.#form);
-    return new AnswerReader({ form: this.#form, thinking, ...(tools && { tools }) });
+    const thinking = openThought(generationPrompt, form);
+    return new AnswerReader({ form, thinking, ...(tools && { tools }) });
   }
 
   /** Makes the state one whose tokens begin these: it stays if it does, else it is the longest known from before the answer. */

@@ -22,6 +22,7 @@ import {
   endOfTurnIds,
   generationPromptOf,
   guardControlTokens,
+  historyMessages,
   learnAnswerForm,
   marksIn,
   NO_FORM,
@@ -288,7 +289,8 @@ export class ServedModel {
       const ids = [...before, ...(await this.continued(messages, base > 0, signal))];
       return { ids, boundary: ids.length, base, messages };
     }
-    const guarded = guardControlTokens(this.language.tokenizer, { messages, tools });
+    const history = historyMessages(messages, this.info.form);
+    const guarded = guardControlTokens(this.language.tokenizer, { messages: history, tools });
     const written = (addGenerationPrompt: boolean): Promise<string> =>
       this.template!.render(guarded.messages, {
         addGenerationPrompt,

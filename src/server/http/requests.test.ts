@@ -19,7 +19,7 @@ const info: ServedModelInfo = {
     calls: undefined,
     thoughts: [],
     thinks: false,
-    history: { argumentsAsText: false, shortIds: false },
+    history: { takesText: false, shortIds: false, thoughtKey: 'reasoning_content' },
   },
 };
 

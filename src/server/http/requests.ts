@@ -158,7 +158,7 @@ function templateCall({ id, function: called }: Pick<ToolCall, 'id' | 'function'
   };
 }
 
-/** An object as JSON text. An empty text is no arguments; of one that was cut off, what it says until there. */
+/** An object as JSON text: an empty text is no arguments, of one that was cut off what it says until there; else the text as it is. */
 function argumentsOf(json: string): string {
   for (const text of [json, ...closed(json)]) {
     try {
@@ -166,7 +166,7 @@ function argumentsOf(json: string): string {
       if (typeof value === 'object' && value !== null) return text;
     } catch {}
   }
-  return '{}';
+  return /^\s*(?:null\s*)?$/.test(json) ? '{}' : json;
 }
 
 /** A JSON text that was cut off, with what is open closed: at its end, and behind its last whole member. */

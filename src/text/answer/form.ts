@@ -53,10 +53,12 @@ export interface AnswerForm {
   readonly thinks: boolean;
   /** What templates ask of calls in earlier turns. */
   readonly history: {
-    /** Whether arguments go to the template as a text: others take them as what that text says. */
-    readonly argumentsAsText: boolean;
+    /** Whether arguments may be a text that is no JSON: templates that go through them one by one fail on it. */
+    readonly takesText: boolean;
     /** Whether ids must be 9 letters and digits, as Mistral's templates ask. */
     readonly shortIds: boolean;
+    /** Under which name a message has its thought. */
+    readonly thoughtKey: string;
   };
 }
 
@@ -65,7 +67,7 @@ export const NO_FORM: AnswerForm = {
   calls: undefined,
   thoughts: [],
   thinks: false,
-  history: { argumentsAsText: false, shortIds: false },
+  history: { takesText: false, shortIds: false, thoughtKey: 'reasoning_content' },
 };
 
 /** Stands in learned forms where an id of a call stands. */

@@ -92,6 +92,11 @@ describe('calls', () => {
     });
   });
 
+  test('arguments that are no JSON are for templates that do not go through them', async () => {
+    expect((await learn(chatml(hermes))).history.takesText).toBe(true);
+    expect((await learn(chatml(elements))).history.takesText).toBe(false);
+  });
+
   test("Mistral's ids have nine signs", async () => {
     const { calls: learned, history } = await learn(chatml(mistral));
     expect(history.shortIds).toBe(true);
@@ -154,6 +159,12 @@ describe('thoughts', () => {
       open: '[THINK]',
       close: '[/THINK]',
     });
+  });
+
+  test('stand under the name that the template looks for', async () => {
+    expect((await learn(chatml(thinking))).history.thoughtKey).toBe('reasoning_content');
+    const other = await learn(chatml(thinking.replace('m.reasoning_content', 'm.thinking')));
+    expect(other).toMatchObject({ thoughts: [THINK], history: { thoughtKey: 'thinking' } });
   });
 
   test('may be opened by the generation prompt', async () => {

@@ -70,15 +70,17 @@ export async function learnAnswerForm(
     }
   };
   // One that does not render this renders nothing.
-  if ((await render([USER])) === undefined) return NO_FORM;
+  const rendersNothing =
+    (await render([USER])) === undefined && (await render([USER], { tools: TOOLS })) === undefined;
+  if (rendersNothing) return NO_FORM;
   const shown = await learnThought(render);
   const known = KNOWN_THOUGHTS.filter(({ open }) => template.mentions(open) || hasToken(open));
-  const thoughts = [...(shown ? [shown] : []), ...known, THINK];
+  const thoughts = [...(shown ? [shown.thought] : []), ...known, THINK];
   const distinct = thoughts.filter(({ open }, i) => thoughts.findIndex((each) => each.open === open) === i);
   const ask = (tools: readonly unknown[]) => render([USER], { prompt: true, tools });
   const prompt = (await ask(TOOLS)) ?? (await ask(BARE_TOOLS));
   const told = prompt?.includes(ONE) ?? false;
-  const { calls, argumentsAsText, shortIds } = told ? await learnCalls(render, distinct) : NOT_LEARNED;
+  const { calls, takesText, shortIds } = told ? await learnCalls(render, distinct) : NOT_LEARNED;
   const spokenOf = KNOWN_CALLS.find(
     ([evidence]) => template.mentions(evidence) || prompt?.includes(evidence) || hasToken(evidence),
   )?.[1];
@@ -86,7 +88,7 @@ export async function learnAnswerForm(
     calls: told ? withPythonTag(calls ?? spokenOf ?? HERMES, template) : undefined,
     thoughts: distinct,
     thinks: shown !== undefined || known.length > 0 || template.mentions(THINK.open),
-    history: { argumentsAsText, shortIds },
+    history: { takesText, shortIds, thoughtKey: shown?.key ?? NO_FORM.history.thoughtKey },
   };
 }
 
@@ -109,12 +111,21 @@ function withPythonTag(form: CallForm, template: ChatTemplate): CallForm {
   return { ...form, marks: [mark] };
 }
 
-async function learnThought(render: Render): Promise<ThoughtForm | undefined> {
-  const answer = { role: 'assistant', content: SAID };
-  const thought = { reasoning_content: PONDERED, reasoning: PONDERED, thinking: PONDERED };
-  const text = await render([USER, { ...answer, ...thought }]);
-  const at = text?.indexOf(PONDERED) ?? -1;
-  if (text === undefined || at < 0) return undefined;
+/** Names under which templates look for the thought of a message, the most common first. */
+const THOUGHT_KEYS = ['reasoning_content', 'thinking', 'reasoning'];
+
+async function learnThought(render: Render): Promise<{ thought: ThoughtForm; key: string } | undefined> {
+  for (const key of THOUGHT_KEYS) {
+    const text = await render([USER, { role: 'assistant', content: SAID, [key]: PONDERED }]);
+    const thought = text === undefined ? undefined : thoughtFormOf(text);
+    if (thought) return { thought, key };
+  }
+  return undefined;
+}
+
+function thoughtFormOf(text: string): ThoughtForm | undefined {
+  const at = text.indexOf(PONDERED);
+  if (at < 0) return undefined;
   const open = tagsOf(text.slice(0, at)).at(-1);
   const close = tagsOf(text.slice(at)).at(0);
   // The marks stand right beside it.
@@ -132,34 +143,36 @@ async function learnThought(render: Render): Promise<ThoughtForm | undefined> {
 
 interface LearnedCalls {
   readonly calls: CallForm | undefined;
-  readonly argumentsAsText: boolean;
+  readonly takesText: boolean;
   readonly shortIds: boolean;
 }
 
-const NOT_LEARNED: LearnedCalls = { calls: undefined, argumentsAsText: false, shortIds: false };
+const NOT_LEARNED: LearnedCalls = { calls: undefined, takesText: false, shortIds: false };
 
-/** Tries what templates differ in, the most common first: several calls or one, arguments as an object or as text, long ids or short. */
+/** Tries what templates differ in, the most common first: long ids or short, several calls or one. */
 async function learnCalls(render: Render, thoughts: readonly ThoughtForm[]): Promise<LearnedCalls> {
-  const plain = (await render([USER, { role: 'assistant', content: 'zeta' }], { tools: TOOLS })) ?? '';
+  const answered = (answer: object) => render([USER, { role: 'assistant', ...answer }], { tools: TOOLS });
+  const plain = (await answered({ content: 'zeta' })) ?? '';
   for (const shortIds of [false, true]) {
-    for (const argumentsAsText of [false, true]) {
-      for (const names of [[ONE, TWO], [ONE]]) {
-        const tool_calls = names.map((name) => probe(name, { shortIds, argumentsAsText }));
-        const text = await render([USER, { role: 'assistant', content: '', tool_calls }], { tools: TOOLS });
-        const calls = text === undefined ? undefined : callFormOf(text, plain, names.length, thoughts);
-        if (calls) return { calls, argumentsAsText, shortIds };
-      }
+    for (const names of [[ONE, TWO], [ONE]]) {
+      const tool_calls = names.map((name) => probe(name, shortIds, ARGUMENTS));
+      const text = await answered({ content: '', tool_calls });
+      const calls = text === undefined ? undefined : callFormOf(text, plain, names.length, thoughts);
+      if (!calls) continue;
+      const unread = await answered({ content: '', tool_calls: [probe(ONE, shortIds, PONDERED)] });
+      return { calls, takesText: unread?.includes(PONDERED) ?? false, shortIds };
     }
   }
   return NOT_LEARNED;
 }
 
-function probe(name: string, { shortIds, argumentsAsText }: { shortIds: boolean; argumentsAsText: boolean }) {
-  const given = { alpha: TEXT, beta: NUMBER };
+const ARGUMENTS = JSON.stringify({ alpha: TEXT, beta: NUMBER });
+
+function probe(name: string, shortIds: boolean, given: string) {
   return {
     id: shortIds ? ID_PLACE : LONG_ID,
     type: 'function',
-    function: { name, arguments: argumentsAsText ? JSON.stringify(given) : given },
+    function: { name, arguments: given },
   };
 }
 
