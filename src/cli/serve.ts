@@ -1,7 +1,7 @@
 /** `heddle serve`: models over HTTP. */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { namedModel } from '../models/index.js';
 import { type RunningServer, startServer } from '../server/index.js';
 import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
@@ -23,6 +23,7 @@ interface ServeFlags extends LoadingFlags {
   maxBody: number;
   timeout: number;
   drain: number;
+  cors?: string[];
   logTexts?: boolean;
 }
 
@@ -57,6 +58,11 @@ export function configure(command: Command): void {
       each,
     )
     .option(
+      '--cors <origin>',
+      "lets pages of another origin ask, such as http://localhost:3000, or '*' for all (may be given several times)",
+      origin,
+    )
+    .option(
       '--context <n>',
       'tokens of a prompt and its answer together (default: as the model was made)',
       wholeNumber,
@@ -89,6 +95,15 @@ export function configure(command: Command): void {
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
+/** An origin as browsers send it, beside those before it. Throws `InvalidArgumentError` for what is none. */
+function origin(value: string, before: readonly string[] | undefined): string[] {
+  if (value === '*') return each(value, before);
+  const parsed = URL.canParse(value) ? new URL(value) : undefined;
+  if (parsed && parsed.origin !== 'null' && parsed.href === `${parsed.origin}/`)
+    return each(parsed.origin, before);
+  throw new InvalidArgumentError('expected an origin such as http://localhost:3000, without a path.');
+}
+
 async function run(models: string[], flags: ServeFlags): Promise<void> {
   const usual = flags.keys === undefined ? NO_LIMITS : KEY_LIMITS;
   const server = await startServer(
@@ -104,6 +119,7 @@ async function run(models: string[], flags: ServeFlags): Promise<void> {
       seconds: flags.timeout,
       drainSeconds: flags.drain,
       runs: flags.runs ?? ['runs'],
+      cors: flags.cors ?? [],
       logTexts: flags.logTexts === true,
       log: (line) => process.stdout.write(line),
       version,

@@ -78,6 +78,7 @@ async function listen(port: number | undefined): Promise<RunningServer> {
         seconds: 600,
         drainSeconds: 2,
         logTexts: false,
+        cors: [],
         runs: ['runs', SHIPPED_RUNS],
         // A person looks at the terminal: of the log, what went wrong is for them.
         log: (line) => {

@@ -1,57 +1,123 @@
-/** All routes of the server. */
-import { Hono } from 'hono';
-import type { ServedModelInfo } from './engine/protocol.js';
-import {
-  type App,
-  admitted,
-  authenticated,
-  bodyLimited,
-  type Deps,
-  modelNamed,
-  observed,
-  type Variables,
-} from './http/context.js';
-import { addEmbeddingsRoute } from './http/embeddings.js';
-import { addGenerationRoutes } from './http/generation-routes.js';
-import { healthOf } from './http/health.js';
-import { openApiDocument } from './http/openapi.js';
-import { addResponsesRoutes } from './http/responses/routes.js';
-import type { ModelCard } from './http/schemas.js';
-import { addStateRoutes } from './http/state-routes.js';
-import { addStudioApi, addStudioPages } from './studio-routes.js';
+/** Serving models inside another program: a fetch handler that Hono, Express, Next and others take. */
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { namedModel } from '../models/index.js';
+import type { EngineOptions } from './engine/engine.js';
+import { startEngine } from './engine/start.js';
+import { ApiError, type ErrorBody } from './http/api-error.js';
+import { ApiKeys } from './keys.js';
+import type { KeyLimits } from './limits.js';
+import { Log } from './log.js';
+import { type Assembled, assemble } from './routes.js';
 
-export function createApp(deps: Deps, version: string): App {
-  const app: App = new Hono<{ Variables: Variables }>();
-  observed(app, deps);
-  app.get('/healthz', async (context) => {
-    const status = await healthOf(deps);
-    return context.json({ status }, status === 'ok' ? 200 : 503);
-  });
-  const document = openApiDocument(version);
-  app.get('/openapi.json', (context) => context.json(document));
-  app.use('/metrics', authenticated(deps));
-  app.get('/metrics', async (context) => {
-    const { registry } = deps.metrics;
-    return context.text(await registry.metrics(), 200, { 'content-type': registry.contentType });
-  });
-  for (const path of ['/v1/*', '/studio/api/*']) {
-    app.use(path, authenticated(deps), admitted(deps), bodyLimited(deps));
-  }
-  app.get('/v1/models', (context) =>
-    context.json({ object: 'list', data: [...deps.models.values()].map(modelCard) }),
-  );
-  app.get('/v1/models/:model', (context) =>
-    context.json(modelCard(modelNamed(deps, context.req.param('model')))),
-  );
-  addGenerationRoutes(app, deps);
-  addResponsesRoutes(app, deps);
-  addEmbeddingsRoute(app, deps);
-  addStateRoutes(app, deps);
-  addStudioApi(app, deps);
-  addStudioPages(app);
-  return app;
+export interface AppOptions extends Partial<Omit<EngineOptions, 'models'>> {
+  /** The path that it is mounted at, such as `/api/ai`, where the program around it leaves that in the requests' paths, as Next does. */
+  readonly basePath?: string;
+  /** Where the prefix cache and saved states are kept; `heddle-data` by default. */
+  readonly data?: string;
+  /** A file of API keys. Without one whoever reaches the app may ask: keeping others out is left to the program around it. */
+  readonly keys?: string;
+  readonly keyLimits?: KeyLimits;
+  /** Origins whose pages may ask, or `*` for all. */
+  readonly cors?: readonly string[];
+  /** Bytes that a request may have, and seconds that an answer may take. */
+  readonly bodyBytes?: number;
+  readonly seconds?: number;
+  /** Is given a line of JSON for each request. */
+  readonly log?: (line: string) => void;
 }
 
-function modelCard({ id, created, fingerprint: _, ...heddle }: ServedModelInfo): ModelCard {
-  return { id, object: 'model', created, owned_by: 'heddle', heddle };
+/** Answers requests of OpenAI's interface; its paths are those of `heddle serve`, without the studio. */
+export interface HeddleApp {
+  (request: Request): Promise<Response>;
+  readonly fetch: (request: Request) => Promise<Response>;
+  /** Resolves when the models are loaded. Throws what went wrong with them; requests are answered with 503 then. */
+  readonly ready: Promise<void>;
+  /** Ends what is running, and frees the models. */
+  close(): Promise<void>;
+}
+
+export const APP_DEFAULTS = {
+  load: {},
+  cacheBytes: 512e6,
+  answers: 32,
+  waiting: 256,
+  bodyBytes: 8e6,
+  seconds: 600,
+} as const;
+
+const NO_LIMITS: KeyLimits = {
+  concurrency: Number.POSITIVE_INFINITY,
+  perMinute: Number.POSITIVE_INFINITY,
+};
+
+const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+
+/**
+ * Loads models, in a thread of their own, and serves them. `models` are folders, runs or names, as `heddle serve` takes them, such as
+ * `sotu-hybrid` or `mine=runs/mine`. It returns at once; requests wait until the models are loaded.
+ */
+export function createApp(models: string | readonly string[], options: AppOptions = {}): HeddleApp {
+  const opened = open([models].flat(), options);
+  const ready = opened.then(() => {});
+  ready.catch(() => {});
+  const fetch = async (request: Request): Promise<Response> => {
+    let running: Awaited<typeof opened>;
+    try {
+      running = await opened;
+    } catch (error) {
+      const { status, body } = new ApiError(503, 'models_not_loaded', (error as Error).message);
+      return Response.json(body satisfies ErrorBody, { status });
+    }
+    return running.assembled.app.fetch(request);
+  };
+  const close = async (): Promise<void> => {
+    const running = await opened.catch(() => undefined);
+    await running?.close();
+  };
+  return Object.assign(fetch, { fetch, ready, close });
+}
+
+async function open(
+  names: readonly string[],
+  options: AppOptions,
+): Promise<{ assembled: Assembled; close: () => Promise<void> }> {
+  const {
+    data = 'heddle-data',
+    keys,
+    keyLimits = NO_LIMITS,
+    cors = [],
+    basePath,
+    log = () => {},
+    ...more
+  } = options;
+  const { bodyBytes, seconds, ...engine } = { ...APP_DEFAULTS, ...more };
+  const engineOptions: EngineOptions = {
+    models: names.map(namedModel),
+    states: join(data, 'states'),
+    cacheFolder: join(data, 'cache'),
+    ...engine,
+  };
+  const known = keys === undefined ? undefined : await ApiKeys.load(keys);
+  const running = await startEngine(engineOptions);
+  const assembled = await assemble(running, engineOptions, {
+    keys: known,
+    keyLimits,
+    cors,
+    basePath,
+    bodyBytes,
+    seconds,
+    runs: [],
+    log: new Log(log, false),
+    version,
+    mounted: true,
+  });
+  return {
+    assembled,
+    async close() {
+      assembled.stop();
+      await running.close();
+      await assembled.library.close();
+    },
+  };
 }

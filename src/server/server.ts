@@ -1,20 +1,16 @@
 /** Starts everything, listens, and stops in an orderly way. */
-import { setMaxListeners } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { heddleCommand } from '../command-line.js';
 import { ConfigError } from '../errors.js';
-import { createApp } from './app.js';
 import { drains } from './drain.js';
 import type { EngineOptions } from './engine/engine.js';
 import { type RunningEngine, startEngine } from './engine/start.js';
 import { ApiKeys } from './keys.js';
-import { KeyAccounts, type KeyLimits } from './limits.js';
+import type { KeyLimits } from './limits.js';
 import { Log } from './log.js';
-import { Metrics } from './metrics.js';
-import { StateLibrary } from './states/library.js';
-import { openStore } from './states/store.js';
+import { assemble } from './routes.js';
 
 export interface ServerOptions {
   readonly host: string;
@@ -23,6 +19,8 @@ export interface ServerOptions {
   /** A file of API keys; without one the server is for this machine alone. */
   readonly keys?: string;
   readonly keyLimits: KeyLimits;
+  /** Origins whose pages may ask, such as `http://localhost:3000`; `*` for all. */
+  readonly cors: readonly string[];
   readonly bodyBytes: number;
   /** How long an answer may take, and how long running ones have when the server is told to stop, in seconds. */
   readonly seconds: number;
@@ -74,36 +72,14 @@ export async function startServer(
 
 async function listen(
   options: ServerOptions,
-  { states, answers }: EngineOptions,
+  engineOptions: EngineOptions,
   engine: RunningEngine,
   keys: ApiKeys | undefined,
 ): Promise<RunningServer> {
-  const models = await engine.calls.call('models', null);
-  const library = new StateLibrary(openStore(states));
   const log = new Log(options.log, options.logTexts);
-  const stopping = new AbortController();
-  // Every request listens to it.
-  setMaxListeners(0, stopping.signal);
-  let status: 'ok' | 'draining' | 'failed' = 'ok';
-  const metrics = new Metrics({
-    engine: () => engine.calls.call('figures', null),
-  });
-  const app = createApp(
-    {
-      engine: engine.calls,
-      models: new Map(models.map((info) => [info.id, info])),
-      library,
-      keys,
-      accounts: new KeyAccounts(options.keyLimits),
-      metrics,
-      log,
-      runs: options.runs,
-      limits: { bodyBytes: options.bodyBytes, seconds: options.seconds, answers },
-      status: () => status,
-      stopping: stopping.signal,
-    },
-    options.version,
-  );
+  const assembled = await assemble(engine, engineOptions, { ...options, keys, log, mounted: false });
+  const { app, models, library } = assembled;
+  const origins = options.cors.length > 0 ? { cors: options.cors } : {};
   const server = createAdaptorServer({
     fetch: app.fetch,
     serverOptions: {
@@ -123,18 +99,15 @@ async function listen(
   });
   const { port } = server.address() as AddressInfo;
   const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`;
-  log.write('listening', { url, models: models.map(({ id }) => id), pid: process.pid });
-  const failed = engine.ended.then(() => {
-    if (status === 'ok') status = 'failed';
-    return 'the engine has ended';
-  });
+  log.write('listening', { url, models: models.map(({ id }) => id), pid: process.pid, ...origins });
+  const failed = engine.ended.then(() => 'the engine has ended');
   return {
     url,
     failed,
     async stop() {
-      status = 'draining';
+      assembled.drain();
       log.write('draining');
-      const late = setTimeout(() => stopping.abort(), options.drainSeconds * 1000);
+      const late = setTimeout(() => assembled.stop(), options.drainSeconds * 1000);
       await drain(options.drainSeconds * 1000 + LAST_WORDS);
       clearTimeout(late);
       await engine.close();

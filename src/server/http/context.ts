@@ -31,6 +31,8 @@ export interface Deps {
     /** That are written at once. */
     readonly answers: number;
   };
+  /** Whether another program decides who reaches it. */
+  readonly mounted: boolean;
   /** 'draining' when no new requests are taken, 'failed' when the engine has ended. */
   readonly status: () => Exclude<Health, 'unresponsive'>;
   /** Aborts what is still running when the server has waited long enough for it. */
@@ -109,10 +111,11 @@ function answered(context: RequestContext, error: ApiError): Response {
 }
 
 /** Lets in whom the keys know; everybody where there are none, as long as they are on this machine. */
-export function authenticated({ keys }: Deps): MiddlewareHandler<{ Variables: Variables }> {
+export function authenticated({ keys, mounted }: Deps): MiddlewareHandler<{ Variables: Variables }> {
   return async (context, next) => {
     if (!keys) {
       context.set('owner', ANYONE);
+      if (mounted) return next();
       const { hostname } = new URL(context.req.url);
       // A page from elsewhere may have given its name our address.
       if (!['localhost', '127.0.0.1', '[::1]'].includes(hostname)) {
