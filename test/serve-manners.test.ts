@@ -325,6 +325,12 @@ describe('the OpenAPI document', () => {
     await check('/v1/chat/completions', 'post', await post(`${url}/v1/chat/completions`, chat));
     await check('/v1/chat/completions', 'post', await post(`${url}/v1/chat/completions`, {}));
     await check('/v1/completions', 'post', await post(`${url}/v1/completions`, body({ logprobs: 1, n: 2 })));
+    await check('/v1/embeddings', 'post', await post(`${url}/v1/embeddings`, { input: 'the cat' }));
+    const asked = { input: 'the cat', max_output_tokens: 3, temperature: 1, metadata: { a: 1 } };
+    await check('/v1/responses', 'post', await post(`${url}/v1/responses`, asked));
+    await check('/v1/responses', 'post', await post(`${url}/v1/responses`, { input: 3 }));
+    const echoed = body({ echo: true, logprobs: 1, max_tokens: 0 });
+    await check('/v1/completions', 'post', await post(`${url}/v1/completions`, echoed));
     await check('/v1/states', 'post', await post(`${url}/v1/states`, { prompt: 'the' }));
     await check('/v1/states', 'get', await fetch(`${url}/v1/states`));
     await check('/v1/states/{id}', 'get', await fetch(`${url}/v1/states/none`));

@@ -152,6 +152,6 @@ function routes(
   return app;
 }
 
-function modelCard({ id, created, fingerprint: _, ...heddle }: ServedModelInfo): ModelCard {
+function modelCard({ id, created, fingerprint: _, form: __, ...heddle }: ServedModelInfo): ModelCard {
   return { id, object: 'model', created, owned_by: 'heddle', heddle };
 }
