@@ -140,7 +140,9 @@ describe('the openai package', () => {
       logprobs: 2,
     });
     expect(choices.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
-    expect(choices[0]!.logprobs!.tokens!.join('')).toBe(choices[0]!.text);
+    // Bytes that are no character are told as they are.
+    const told = choices[0]!.logprobs!.tokens!.join('').replace(/bytes:\\x[0-9a-f]{2}/g, '\ufffd');
+    expect(told).toBe(choices[0]!.text);
     expect(usage!.completion_tokens).toBe(20);
     const one = await openai.completions.create({
       model: 'plain',
@@ -163,7 +165,7 @@ describe('the openai package', () => {
     expect([token_logprobs![0], top_logprobs![0]]).toEqual([null, null]);
     expect(Object.keys(top_logprobs![1]!)).toHaveLength(2);
     for (const [i, token] of tokens!.entries()) {
-      if (!token.includes('\ufffd')) expect(said.slice(text_offset![i]).startsWith(token)).toBe(true);
+      if (!token.startsWith('bytes:')) expect(said.slice(text_offset![i]).startsWith(token)).toBe(true);
     }
     // A token is as likely when it is read as when it was written there.
     const ids = Array.from({ length: 50 }, (_, i) => (i * 37 + 9) % 250);

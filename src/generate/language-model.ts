@@ -24,7 +24,7 @@ import {
   parametersOf,
   type Quantization,
 } from '../models/index.js';
-import { Tokenizer } from '../text/index.js';
+import { loadTokenizerOrIds, type Tokenizer } from '../text/index.js';
 import { type Choosing, checkChoice, choiceFeeds, choiceProgram, LIKELIEST } from './choice.js';
 import { Embedder } from './embedder.js';
 import { generationProgram, readingProgram } from './program.js';
@@ -86,7 +86,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   const device = typeof asked === 'string' ? await openDevice(asked, options) : asked;
   const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
   const { model, weights } = await openModel(folder, adapter, quantization);
-  const tokenizer = await Tokenizer.load(folder);
+  const tokenizer = await loadTokenizerOrIds(folder, model.vocabSize);
   if (tokenizer.vocabSize > model.vocabSize) {
     throw new TokenizerError(
       `the tokenizer of ${folder} has ${tokenizer.vocabSize} tokens, but its model has ${model.vocabSize}: use the one that it was trained with`,

@@ -17,6 +17,7 @@ export {
   splitCorpus,
 } from './corpus.js';
 export { endOfTurnIds, type GenerationConfig, readGenerationConfig } from './generation-config.js';
+export { idTokenizer, loadTokenizerOrIds } from './id-tokenizer.js';
 export type { TokenStream } from './token-stream.js';
 export { Tokenizer } from './tokenizer.js';
 export { type TokenizerFiles, tokenizerFiles } from './tokenizer-json.js';

@@ -45,6 +45,8 @@ export class DecodedStream implements TokenStream {
   constructor(private readonly decode: (ids: Iterable<number>) => string) {}
 
   push(id: number): string {
+    // Behind no token of which anything is known, the first reads as it does behind itself: as a word that goes on a text.
+    if (this.#said.length === 0) this.#said = [id];
     this.#waiting.push(id);
     const text = this.#waitingText();
     if (text === '') return '';

@@ -48,11 +48,16 @@ export class Tokenizer {
   #longestToken: number | undefined;
 
   /**
-   * From parsed files, such as `tokenizerFiles` makes of a trained vocabulary. `folder` is what an error names.
+   * From parsed files, such as `tokenizerFiles` makes of a trained vocabulary. `folder` is what an error names, `hint` what
+   * is said about a text that has no tokens.
    *
    * Throws `TokenizerError` when they are not those of a tokenizer, or of none that can be read here.
    */
-  constructor(files: TokenizerFiles, folder?: string) {
+  constructor(
+    files: TokenizerFiles,
+    folder?: string,
+    private readonly hint?: string,
+  ) {
     const pathOf = (name: string): string => (folder === undefined ? name : `${folder}/${name}`);
     const json = checkTokenizerJson(files.tokenizer, pathOf(TOKENIZER_JSON));
     const config = checkTokenizerConfig(files.config, pathOf(TOKENIZER_CONFIG));
@@ -67,7 +72,7 @@ export class Tokenizer {
     this.files = files;
     this.vocabSize = highestId(json) + 1;
     this.endOfText = this.tokenToId(nameOf(config.eos_token) ?? END_OF_TEXT);
-    this.beginning = this.#beginningOf(config);
+    this.beginning = this.#beginningOf(config, json.post_processor !== null);
     this.controlTokens = json.added_tokens.flatMap(({ content, special }) => (special ? [content] : []));
     this.#pieces = canBeCut(json, config) ? new Map() : undefined;
   }
@@ -111,8 +116,11 @@ export class Tokenizer {
   }
 
   /** What the tokenizer puts before the first token of a text, as far as its files say. */
-  #beginningOf({ add_bos_token: adds, bos_token: bos }: TokenizerConfig): number[] {
-    if (adds === false) return [];
+  #beginningOf(
+    { add_bos_token: adds, bos_token: bos }: TokenizerConfig,
+    hasPostProcessor: boolean,
+  ): number[] {
+    if (adds === false || (!adds && !hasPostProcessor)) return [];
     const probe = 'a';
     const plain = this.#encodeWhole(probe);
     const whole: number[] = this.#library.encode(probe, { add_special_tokens: true }).ids;
@@ -183,7 +191,12 @@ export class Tokenizer {
   }
 
   #encodeWhole(text: string): number[] {
-    return this.#library.encode(text, { add_special_tokens: false }).ids;
+    const { ids, tokens } = this.#library.encode(text, { add_special_tokens: false });
+    // The library gives no id for what is not in a vocabulary without a token for the unknown.
+    const unknown = (ids as readonly unknown[]).indexOf(undefined);
+    if (unknown < 0) return ids;
+    const why = this.hint ?? 'the tokenizer has no token for it and none for what is unknown';
+    throw new TokenizerError(`${JSON.stringify(tokens[unknown])} cannot be read: ${why}`);
   }
 
   #encodePiece(piece: string, cache: Map<string, readonly number[]>): readonly number[] {

@@ -1,0 +1,33 @@
+/** For a checkpoint without a tokenizer: its texts are the ids themselves, as numbers with spaces between them. */
+import { readdir } from 'node:fs/promises';
+import { Tokenizer } from './tokenizer.js';
+import { TOKENIZER_JSON } from './tokenizer-json.js';
+
+/** Files of tokenizers in other forms: with one of these, texts are what people expect. */
+const OTHER_FORMS =
+  /^(?:tokenizer(?:_config)?\.(?:model|json)|.*\.tiktoken|spiece\.model|vocab\.(?:json|txt)|merges\.txt)$/;
+
+/**
+ * The tokenizer of a folder, or, where there is none in any form, one that reads and writes the ids of a vocabulary of this
+ * size: `3 14 15`. Throws as `Tokenizer.load` does.
+ */
+export async function loadTokenizerOrIds(folder: string, vocabSize: number): Promise<Tokenizer> {
+  const names = await readdir(folder).catch((): string[] => []);
+  if (names.length === 0 || names.some((name) => OTHER_FORMS.test(name))) return Tokenizer.load(folder);
+  return idTokenizer(vocabSize, `${folder} has no ${TOKENIZER_JSON}`);
+}
+
+/** `why` begins what is said about a text that is no list of ids. */
+export function idTokenizer(vocabSize: number, why: string): Tokenizer {
+  const vocab = Object.fromEntries(Array.from({ length: vocabSize }, (_, id) => [String(id), id]));
+  const tokenizer = {
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: { type: 'WhitespaceSplit' },
+    post_processor: null,
+    decoder: null,
+    model: { type: 'WordLevel', vocab },
+  };
+  const hint = `${why}, so its texts are token ids from 0 to ${vocabSize - 1} with spaces between them, such as 3 14 15`;
+  return new Tokenizer({ tokenizer, config: {} }, undefined, hint);
+}
