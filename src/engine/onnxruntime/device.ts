@@ -19,6 +19,7 @@ import { planWeights, type WeightPlan } from './weights.js';
  */
 export const FUSED: Record<OrtName, ReadonlySet<string>> = {
   cpu: new Set([
+    'AttentionByHeads',
     'FusedMatMul',
     'LogSoftmax',
     'QuickGelu',

@@ -5,6 +5,7 @@
  */
 import {
   type Dim,
+  attention as dotProductAttention,
   iota,
   less,
   lessOrEqual,
@@ -61,7 +62,15 @@ export function attention(config: AttentionConfig): Mixer {
     ],
     forward(parameters, x, { state, position, held, recent, headsAtOnce, observe }) {
       const heads = projectHeads(parameters, x, config, position);
-      const { key, value } = heads;
+      const { query, key, value } = heads;
+      const output = (mixed: Tensor): Tensor => projectOutput(parameters, mixed, heads, config);
+      if (!held && !recent) {
+        const past = state && { key: state.key!, value: state.value!, lengths: position };
+        const options = { scale: scaleOf(config), causal: true };
+        const { output: mixed, weights } = dotProductAttention({ query, key, value, past }, options);
+        observe?.({ kind: 'attention', weights });
+        return { output: output(mixed), state: { key, value } };
+      }
       const parts: MemoryPart[] = [{ keys: key, values: value, bias: causalBias(x.shape[1]!) }];
       if (recent) {
         const bias = restBias(recent.key!.shape[2]!);
@@ -72,8 +81,8 @@ export function attention(config: AttentionConfig): Mixer {
         parts.unshift({ keys: state.key!, values: state.value!, bias });
       }
       const watch = observe && ((weights: Tensor) => observe({ kind: 'attention', weights }));
-      const mixed = attend(heads.query, parts, scaleOf(config), { watch, headsAtOnce });
-      return { output: projectOutput(parameters, mixed, heads, config), state: { key, value } };
+      const mixed = attend(query, parts, scaleOf(config), { watch, headsAtOnce });
+      return { output: output(mixed), state: { key, value } };
     },
   };
 }

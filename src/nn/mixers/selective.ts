@@ -18,6 +18,7 @@ import {
   add,
   addDims,
   and,
+  attention,
   broadcastTo,
   cast,
   concat,
@@ -43,7 +44,7 @@ import {
   where,
   zeros,
 } from '../../graph/index.js';
-import { attend, MASKED } from '../attend.js';
+import { MASKED } from '../attend.js';
 import { linear } from '../layers.js';
 import type { Mixer, MixerContext, State, StateSpec } from '../mixer.js';
 import type { Parameters } from '../parameters.js';
@@ -92,9 +93,12 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
         : bidirectionalBias(memory.scores, config);
       const { observe } = context;
       const kept = { window, selected, scores: memory.scores };
-      const watch = observe && ((weights: Tensor) => observe({ kind: 'attention', weights, memory: kept }));
-      const heads = attend(fresh.heads.query, [{ ...memory, bias }], scaleOf(config), { watch });
-      const output = projectOutput(parameters, heads, fresh.heads, config);
+      const { output: mixed, weights } = attention(
+        { query: fresh.heads.query, key: memory.keys, value: memory.values, bias },
+        { scale: scaleOf(config), causal: false },
+      );
+      observe?.({ kind: 'attention', weights, memory: kept });
+      const output = projectOutput(parameters, mixed, fresh.heads, config);
       return { output, state: context.state ? keep(memory, config) : {} };
     },
   };

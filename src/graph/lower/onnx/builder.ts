@@ -3,7 +3,7 @@ import { ShapeError } from '../../../errors.js';
 import { DTYPES, type DType, literal, type TensorData } from '../../dtype.js';
 import type { Body } from '../../ops/body.js';
 import { type Dim, dimTerms, evaluateDim, namesIn, quotientOf, type Shape } from '../../shape.js';
-import type { Node, Tensor, TensorType } from '../../tensor.js';
+import type { Node, Operands, Tensor, TensorType } from '../../tensor.js';
 import {
   ATTRIBUTE_TYPES,
   type AttributeProto,
@@ -55,7 +55,11 @@ export function onnxNode(opType: string): OnnxLowering<unknown> {
   return (builder, inputs) => builder.emit(opType, inputs);
 }
 
-export type SubgraphLowering = (outer: OnnxBuilder, body: Body) => GraphProto;
+/** What lowers parts of a graph: those that run inside a node, and those that take a node's place. */
+export interface PartLowering {
+  subgraph(outer: OnnxBuilder, body: Body): GraphProto;
+  inline(builder: OnnxBuilder, results: readonly Tensor[], operands: Operands): string[];
+}
 
 export class OnnxBuilder {
   readonly nodes: NodeProto[] = [];
@@ -75,14 +79,19 @@ export class OnnxBuilder {
   constructor(
     readonly fused: FusedOperators,
     readonly bound: ReadonlyMap<string, number>,
-    private readonly lowerSubgraph: SubgraphLowering,
+    private readonly parts: PartLowering,
     /** Sets a subgraph's names apart from those of the graphs around it. */
     private readonly prefix = '',
   ) {}
 
   /** A part that runs inside a node; it refers to values of this graph by their names. */
   subgraph(body: Body): GraphProto {
-    return this.lowerSubgraph(this, body);
+    return this.parts.subgraph(this, body);
+  }
+
+  /** Lowers another expansion of a node with these operands, for a kernel that is made of operators; returns its results' names. */
+  inline(results: readonly Tensor[], operands: Operands): string[] {
+    return this.parts.inline(this, results, operands);
   }
 
   /** A builder for a subgraph of this one: it sees the same symbols. */
@@ -90,7 +99,7 @@ export class OnnxBuilder {
     const inner = new OnnxBuilder(
       this.fused,
       this.bound,
-      this.lowerSubgraph,
+      this.parts,
       `${this.prefix}body${this.nodes.length}/`,
     );
     for (const [symbol, source] of this.symbolSources) inner.symbolSources.set(symbol, source);

@@ -8,6 +8,7 @@ import {
   inputName,
   isPrimitive,
   type Node,
+  type Operands,
   type Tensor,
   type TensorType,
   topologicalOrder,
@@ -66,11 +67,10 @@ export interface OnnxModel {
 
 /** Encodes what `outputs` depend on. Inputs keep their names. Throws `ShapeError` where two things have one name. */
 export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxOptions = {}): OnnxModel {
-  const builder = new OnnxBuilder(
-    options.fused ?? new Set(),
-    new Map(Object.entries(options.dims ?? {})),
-    lowerBody,
-  );
+  const builder = new OnnxBuilder(options.fused ?? new Set(), new Map(Object.entries(options.dims ?? {})), {
+    subgraph: lowerBody,
+    inline: lowerInline,
+  });
   const names = new Map<Tensor, string>();
   const inputs: NamedType[] = [];
   const weights: NamedType[] = [];
@@ -313,6 +313,13 @@ function lowerBody(outer: OnnxBuilder, body: Body): GraphProto {
     input: builder.inputs,
     output: outputs.map(({ name, dtype, shape }) => valueInfo(name, dtype, shape)),
   };
+}
+
+function lowerInline(builder: OnnxBuilder, results: readonly Tensor[], operands: Operands): string[] {
+  const names = lowered.get(builder)!;
+  const boundary = new Set(operands.flatMap((operand) => (operand ? [operand.node] : [])));
+  lowerAll(builder, topologicalOrder(results, boundary), results, names);
+  return results.map((result) => names.get(result)!);
 }
 
 function lowerAll(

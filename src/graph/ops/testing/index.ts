@@ -1,5 +1,6 @@
 /** All cases, for what must hold of every operator. */
 import type { OperatorCase } from '../../testing/gradient-check.js';
+import { attentionCases } from './attention.js';
 import { binaryCases } from './binary.js';
 import { constantCases } from './constant.js';
 import { convolutionCases } from './convolution.js';
@@ -16,6 +17,7 @@ import { triangularCases } from './triangular.js';
 import { unaryCases } from './unary.js';
 
 const TABLES = [
+  attentionCases,
   binaryCases,
   constantCases,
   convolutionCases,

@@ -1,0 +1,59 @@
+/** Attention: values and gradients, one head after the other, and shapes that do not fit. */
+import { expect, test } from 'vitest';
+import { ShapeError } from '../../errors.js';
+import { type Dim, input } from '../index.js';
+import { toOnnx } from '../lower/onnx/encode.js';
+import { relativeError } from '../testing/arrays.js';
+import { feedsOf } from '../testing/gradient-check.js';
+import { prove } from '../testing/prove.js';
+import { contains, runOnnx } from '../testing/run-onnx.js';
+import { type AttentionInputs, type AttentionOptions, attention } from './attention.js';
+import { attentionCases } from './testing/attention.js';
+
+prove(attentionCases);
+
+test('over a past it may take one head after the other, unless somebody reads the weights', async () => {
+  const fused = new Set(['AttentionByHeads']);
+  let looped = 0;
+  for (const proof of attentionCases.attention!) {
+    const leaves = proof.operands.map(({ dtype, dims }, i) => input(`operand${i}`, dtype, dims));
+    const [output, weights] = proof.build(...leaves) as readonly [(typeof leaves)[0], (typeof leaves)[0]];
+    const byHeads = toOnnx({ output: output! }, { fused });
+    looped += Number(contains(byHeads, 'Loop'));
+    expect(contains(toOnnx({ output: output!, weights: weights! }, { fused }), 'Loop')).toBe(false);
+    const actual = await runOnnx(byHeads, feedsOf(proof));
+    const expected = await runOnnx(toOnnx({ output: output! }), feedsOf(proof));
+    expect(actual.output!.dims).toEqual(expected.output!.dims);
+    expect(relativeError(actual.output!.data, expected.output!.data), proof.name).toBeLessThan(1e-5);
+  }
+  expect(looped).toBeGreaterThan(0);
+});
+
+test('shapes that do not fit are refused', () => {
+  const of = (...shape: Dim[]) => input('x', 'float32', shape);
+  const good = { query: of(1, 4, 3, 2), key: of(1, 2, 3, 2), value: of(1, 2, 3, 5) };
+  const past = { key: of(1, 2, 6, 2), value: of(1, 2, 6, 5), lengths: input('l', 'int64', [1]) };
+  const causal = { scale: 1, causal: true };
+  const cases: [Partial<AttentionInputs>, AttentionOptions, string][] = [
+    [{ query: of(1, 4, 3) }, causal, 'expected a query [batch, heads, sequence, headDim]'],
+    [{ key: of(1, 2, 4, 2) }, causal, 'the key must be [1,2,3,2]'],
+    [{ key: of(1, 2, 3, 1) }, causal, 'the key must be [1,2,3,2]'],
+    [{ value: of(1, 1, 3, 5) }, causal, 'the value must be [1,2,3,5]'],
+    [{ key: of(1, 3, 3, 2), value: of(1, 3, 3, 5) }, causal, '4 heads cannot share 3 keys evenly'],
+    [{ bias: of(2, 3) }, causal, 'the bias does not broadcast to [1,4,3,3]'],
+    [{}, { ...causal, window: 0 }, 'a window is a whole number, 1 or more, of causal attention'],
+    [
+      {},
+      { scale: 1, causal: false, window: 2 },
+      'a window is a whole number, 1 or more, of causal attention',
+    ],
+    [{ past: { ...past, key: of(1, 1, 6, 2) } }, causal, 'the past key must be [1,2,6,2]'],
+    [{ past: { ...past, value: of(1, 2, 5, 5) } }, causal, 'the past value must be [1,2,6,5]'],
+    [{ past: { ...past, lengths: of(1) } }, causal, 'the lengths of what is past must be int64'],
+  ];
+  for (const [others, options, message] of cases) {
+    expect(() => attention({ ...good, ...others }, options), message).toThrow(ShapeError);
+    expect(() => attention({ ...good, ...others }, options)).toThrow(message);
+  }
+  expect(attention({ ...good, past }, causal).weights.shape).toEqual([1, 4, 3, 9]);
+});

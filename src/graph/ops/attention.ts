@@ -1,0 +1,155 @@
+/** Softmax attention of new tokens over themselves, and over what a growing state holds of those before. */
+import { ShapeError } from '../../errors.js';
+import { attentionByHeads, logitsOf, type MemoryPart } from '../lower/onnx/attention.js';
+import {
+  addDims,
+  broadcastShapes,
+  type Dim,
+  divideDim,
+  formatShape,
+  type Shape,
+  sameShape,
+} from '../shape.js';
+import { apply, defineComposite, expansionIsUsed, type Node, type Operands, type Tensor } from '../tensor.js';
+import { reshape } from './broadcast.js';
+import { iota } from './constant.js';
+import { add, and, less, lessOrEqual, multiply, subtract, where } from './elementwise.js';
+import { concat, slice } from './layout.js';
+import { matmul } from './matmul.js';
+import { softmax } from './normalize.js';
+
+/** Hides an entry: exp() of it is 0 in float32, without the NaN of infinity minus infinity. */
+const HIDDEN = -1e30;
+
+export interface AttentionOptions {
+  /** Multiplies the products of queries and keys. */
+  readonly scale: number;
+  /** Hides from each token the keys of those after it. Query i then belongs to key i. */
+  readonly causal: boolean;
+  /** With `causal`, how many keys a token sees at most: its own, and those of the tokens just before it. */
+  readonly window?: number | undefined;
+}
+
+const attentionOperator = defineComposite<AttentionOptions>({
+  name: 'attention',
+  infer([query, key, value, bias, pastKey, pastValue, lengths], { causal, window }) {
+    const [batch, heads, sequence, headDim] = query!.shape;
+    if (query!.shape.length !== 4 || key!.shape.length !== 4) {
+      throw new ShapeError('expected a query [batch, heads, sequence, headDim] and keys of the same rank');
+    }
+    const [, keyValueHeads, entries] = key!.shape;
+    const expectShape = (what: string, shape: Shape | undefined, wanted: Shape): void => {
+      if (!shape || !sameShape(shape, wanted))
+        throw new ShapeError(`the ${what} must be ${formatShape(wanted)}`);
+    };
+    expectShape('key', key!.shape, [batch!, keyValueHeads!, causal ? sequence! : entries!, headDim!]);
+    expectShape('value', value!.shape, [...key!.shape.slice(0, 3), value!.shape.at(-1)!]);
+    if (typeof divideDim(heads!, keyValueHeads!) !== 'number') {
+      throw new ShapeError(`${heads} heads cannot share ${keyValueHeads} keys evenly`);
+    }
+    if (window !== undefined && !(causal && Number.isInteger(window) && window >= 1)) {
+      throw new ShapeError('a window is a whole number, 1 or more, of causal attention');
+    }
+    if (pastKey) {
+      const room = pastKey.shape[2]!;
+      expectShape('past key', pastKey.shape, [batch!, keyValueHeads!, room, headDim!]);
+      expectShape('past value', pastValue?.shape, [batch!, keyValueHeads!, room, value!.shape[3]!]);
+      if (lengths?.dtype !== 'int64' || lengths.shape.length > 1) {
+        throw new ShapeError('the lengths of what is past must be int64, [batch] or []');
+      }
+    }
+    const own: Shape = [batch!, heads!, sequence!, entries!];
+    if (bias && !sameShape(broadcastShapes(bias.shape, own) ?? [], own)) {
+      throw new ShapeError(`the bias does not broadcast to ${formatShape(own)}`);
+    }
+    const all = pastKey ? addDims(pastKey.shape[2]!, entries!) : entries!;
+    return [
+      { dtype: 'float32', shape: [batch!, heads!, sequence!, value!.shape[3]!] },
+      { dtype: 'float32', shape: [batch!, heads!, sequence!, all] },
+    ];
+  },
+  expand(inputs, options) {
+    const [query, , value] = inputs as [Tensor, Tensor, Tensor];
+    const parts = partsOf(inputs, options);
+    const logits = parts.map((part) => logitsOf(multiply(query, options.scale), part));
+    const weights = softmax(concat(logits, -1));
+    const [batch, heads, sequence] = query.shape as [Dim, number, Dim, number];
+    const keyValueHeads = value.shape[1]!;
+    let start: Dim = 0;
+    const mixed = parts.map(({ values }) => {
+      const end = addDims(start, values.shape[2]!);
+      const shares = slice(weights, -1, start, end);
+      start = end;
+      return matmul(reshape(shares, [batch, keyValueHeads, -1, values.shape[2]!]), values);
+    });
+    const output = mixed.reduce((sum, part) => add(sum, part));
+    return [reshape(output, [batch, heads, sequence, value.shape[3]!]), weights];
+  },
+  kernels: {
+    onnx(builder, _, node) {
+      const { inputs, outputs, attributes } = node;
+      // Only over a long memory are the weights of all heads at once too much.
+      const isLong = inputs[4] !== undefined && inputs[0]!.shape[2] !== 1;
+      if (!isLong || !builder.fused.has('AttentionByHeads') || builder.used.has(outputs[1]!))
+        return undefined;
+      if (expansionIsUsed(node as Node, builder.used)) return undefined;
+      const output = attentionByHeads(multiply(inputs[0]!, attributes.scale), partsOf(inputs, attributes));
+      return [...builder.inline([output], inputs), ''];
+    },
+  },
+});
+
+/** What is past, if anything, and what is new: keys and values, and what is added to their logits. */
+function partsOf(
+  [query, key, value, bias, pastKey, pastValue, lengths]: Operands,
+  { causal, window }: AttentionOptions,
+): MemoryPart[] {
+  const sequence = query!.shape[2]!;
+  const index = iota(sequence);
+  const own = reshape(index, [-1, 1]);
+  const isEarlier = lessOrEqual(index, own);
+  const isOwnNear = window === undefined ? isEarlier : and(isEarlier, less(subtract(own, index), window));
+  const hidden = causal ? hide(isOwnNear) : undefined;
+  const part = { keys: key!, values: value!, bias: hidden && bias ? add(hidden, bias) : (hidden ?? bias) };
+  if (!pastKey) return [part];
+  const place = iota(pastKey.shape[2]!);
+  const end = reshape(lengths!, [-1, 1, 1, 1]);
+  const isHeld = less(place, end);
+  const isNear = window === undefined ? undefined : less(subtract(add(end, own), place), window);
+  const held = { keys: pastKey, values: pastValue!, bias: hide(isNear ? and(isHeld, isNear) : isHeld) };
+  return [held, part];
+}
+
+function hide(isVisible: Tensor): Tensor {
+  return where(isVisible, 0, HIDDEN);
+}
+
+export interface AttentionInputs {
+  /** [batch, heads, sequence, headDim] */
+  readonly query: Tensor;
+  /** [batch, keyValueHeads, entries, headDim]: consecutive heads share them where there are fewer. */
+  readonly key: Tensor;
+  /** [batch, keyValueHeads, entries, valueDim] */
+  readonly value: Tensor;
+  /** Added to the logits of `key`: broadcasts to [batch, heads, sequence, entries]. */
+  readonly bias?: Tensor | undefined;
+  /**
+   * Keys and values of tokens before the sequence, with room for more: [batch, keyValueHeads, room, size]. Of each row the first
+   * `lengths` entries count, int64 [batch] or [].
+   */
+  readonly past?: { readonly key: Tensor; readonly value: Tensor; readonly lengths: Tensor } | undefined;
+}
+
+/**
+ * softmax(q k^T * scale + bias) v over what is past and what is new: `output` [batch, heads, sequence, valueDim] and
+ * `weights` [batch, heads, sequence, room + entries]. With a window, query i sees entry j of the past only if less than
+ * `window` tokens later. Throws `ShapeError` where shapes do not fit.
+ */
+export function attention(
+  { query, key, value, bias, past }: AttentionInputs,
+  options: AttentionOptions,
+): { output: Tensor; weights: Tensor } {
+  const operands = [query, key, value, bias, past?.key, past?.value, past?.lengths];
+  const [output, weights] = apply(attentionOperator, operands, options);
+  return { output: output!, weights: weights! };
+}
