@@ -164,6 +164,7 @@ export function stripped(text: string, drop: string | null, sides: 'both' | 'lef
     if (!isDropped(text.slice(end - length, end))) break;
     end -= length;
   }
+  spend((start + text.length - end) / 4);
   return text.slice(start, end);
 }
 

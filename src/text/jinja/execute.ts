@@ -103,6 +103,7 @@ function loop(definition: Loop, over: Value, depth: number, scope: Scope, out: W
   let isEmpty = true;
   for (let next = state.next(); !next.done; next = state.next()) {
     isEmpty = false;
+    spend(3);
     const inner = scope.inner();
     inner.set('loop', state);
     assign(target, next.value, inner);

@@ -1,4 +1,5 @@
 /** What every template can name: Jinja's globals, and those that `transformers` adds. */
+import { spend } from './budget.js';
 import { failed, TemplateError } from './errors.js';
 import { type Native, NativeFunction, native } from './native.js';
 import { strftime } from './strftime.js';
@@ -70,6 +71,7 @@ function dictOf(args: Tuple, named: Dict): Dict {
 function* pairsIn(value: Value): Generator<readonly [Value, Value]> {
   let i = 0;
   for (const pair of elements(value)) {
+    spend(4);
     const items = Array.from(elements(pair));
     if (items.length !== 2) {
       throw failed(`dictionary update sequence element #${i} has length ${items.length}; 2 is required`);

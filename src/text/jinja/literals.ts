@@ -30,7 +30,7 @@ const ESCAPES = new Map([
 
 /** A text in quotes: single ones, unless it has such and no double ones. */
 export function quoted(text: string): string {
-  spendText(text.length);
+  spendText(text.length, 4);
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
   const inside = text.replace(UNPRINTABLE, (character) => ESCAPES.get(character) ?? escaped(character));
   return `${quote}${quote === "'" ? inside.replaceAll("'", "\\'") : inside}${quote}`;
@@ -38,7 +38,7 @@ export function quoted(text: string): string {
 
 /** What is not ASCII as escapes too, as Python's `ascii` does. */
 export function asciiOnly(text: string): string {
-  spendText(text.length);
+  spendText(text.length, 4);
   return text.replace(/[^\0-\x7f]/gu, escaped);
 }
 

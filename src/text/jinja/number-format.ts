@@ -1,5 +1,5 @@
 /** Numbers as Python's formats write them: rounded from their exact values, halves to the even digit. */
-import { spendText } from './budget.js';
+import { spend, spendText } from './budget.js';
 import { failed } from './errors.js';
 import { exponentText, floatText } from './literals.js';
 
@@ -20,6 +20,8 @@ function fraction(value: number): { numerator: bigint; denominator: bigint } {
 
 /** |value| times 10^power, rounded to an integer. */
 function scaledInteger(value: number, power: number): bigint {
+  // Numbers far from 1, and many digits of them, are long divisions.
+  spend(10 + Math.abs(power) / 4 + Math.abs(Math.log2(Math.abs(value) || 1)) / 16);
   const { numerator, denominator } = fraction(Math.abs(value));
   const [over, under] =
     power >= 0

@@ -72,7 +72,7 @@ const DIRECTIVES: ReadonlyMap<string, (at: Date) => string> = new Map<string, (a
 
 /** `%-d` is `%d` without what fills it in front, `%_d` has blanks there, `%^a` is in upper case. What is unknown stays. */
 export function strftime(at: Date, format: string): string {
-  spendText(format.length);
+  spendText(format.length, 32);
   return format.replace(/%([-_^]?)([a-zA-Z%])/g, (whole: string, flag: string, letter: string) => {
     spend(16);
     const text = DIRECTIVES.get(letter)?.(at);

@@ -80,7 +80,7 @@ const ESCAPES = new Map([
 ]);
 
 function jsonString(text: string, ascii: boolean): string {
-  spendText(text.length);
+  spendText(text.length, 4);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what JSON escapes.
   const escaped = ascii ? /["\\\0-\x1f\x7f-\uffff]/g : /["\\\0-\x1f]/g;
   return `"${text.replace(escaped, escapeOf)}"`;
