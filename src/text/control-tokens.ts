@@ -75,7 +75,9 @@ function mapTexts<T>(value: T, change: (text: string) => string): T {
     if (typeof inner === 'string') return change(inner);
     if (Array.isArray(inner)) return inner.map(map);
     if (typeof inner !== 'object' || inner === null) return inner;
-    // Other objects, such as numbers that keep their text, are values of their own.
+    // As `readExactJson` gives objects.
+    if (inner instanceof Map) return new Map(Array.from(inner, ([key, entry]) => [key, map(entry)]));
+    // Other objects are values of their own.
     const prototype: unknown = Object.getPrototypeOf(inner);
     if (prototype !== Object.prototype && prototype !== null) return inner;
     return Object.fromEntries(Object.entries(inner).map(([key, entry]) => [key, map(entry)]));

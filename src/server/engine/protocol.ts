@@ -1,7 +1,13 @@
 /** What the server's thread asks of the engine's. */
 import type { StopReason } from '../../generate/index.js';
 import type { TraceOptions } from '../../inspect/index.js';
-import type { AnswerForm, CallableTool, ChatMessage, ThoughtForm } from '../../text/index.js';
+import type {
+  AnswerForm,
+  CallableTool,
+  ChatMessage,
+  TemplateVariables,
+  ThoughtForm,
+} from '../../text/index.js';
 import type { StateRecord } from '../states/record.js';
 
 export interface ServedModelInfo {
@@ -29,8 +35,10 @@ export type Prompt =
       readonly kind: 'messages';
       readonly messages: readonly ChatMessage[];
       readonly tools?: readonly unknown[];
+      /** The same for the template, with parameters whose numbers and order of keys are those of the request's text. */
+      readonly exactTools?: readonly unknown[];
       /** What the template knows besides, such as `enable_thinking`. */
-      readonly variables?: Readonly<Record<string, unknown>>;
+      readonly variables?: TemplateVariables;
     }
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'tokens'; readonly ids: readonly number[] };

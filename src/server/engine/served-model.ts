@@ -280,7 +280,7 @@ export class ServedModel {
   private async rendered(
     before: readonly number[],
     messages: readonly ChatMessage[],
-    { tools, variables }: Pick<MessagesPrompt, 'tools' | 'variables'>,
+    { tools, exactTools = tools, variables }: Pick<MessagesPrompt, 'tools' | 'exactTools' | 'variables'>,
     answers: boolean,
     signal?: AbortSignal,
   ): Promise<PreparedPrompt> {
@@ -290,7 +290,7 @@ export class ServedModel {
       return { ids, boundary: ids.length, base, messages };
     }
     const history = historyMessages(messages, this.info.form);
-    const guarded = guardControlTokens(this.language.tokenizer, { messages: history, tools });
+    const guarded = guardControlTokens(this.language.tokenizer, { messages: history, tools: exactTools });
     const written = (addGenerationPrompt: boolean): Promise<string> =>
       this.template!.render(guarded.messages, {
         addGenerationPrompt,

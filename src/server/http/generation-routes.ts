@@ -14,6 +14,7 @@ import {
 } from './answers.js';
 import { bodyOf } from './body.js';
 import { type App, type Deps, modelNamed, type RequestContext, signalOf } from './context.js';
+import { exactBodyOf } from './exact-body.js';
 import { chatRequest, completionRequests } from './requests.js';
 import { type ChatChunk, ChatRequest, CompletionRequest, type TextCompletion } from './schemas.js';
 import { CHUNKS, type EventForm, eventStream } from './sse.js';
@@ -22,7 +23,7 @@ export function addGenerationRoutes(app: App, deps: Deps): void {
   app.post('/v1/chat/completions', async (context) => {
     const body = await bodyOf(context, ChatRequest);
     const info = modelNamed(deps, body.model);
-    const request = chatRequest(body, info, context.get('owner'));
+    const request = chatRequest(body, info, context.get('owner'), await exactBodyOf(context, body));
     const tally = new Tally();
     const heading = headingOf(info, 'chatcmpl');
     const { chunks, signal } = await beginChat(context, deps, { info, request, heading, tally, ...body });

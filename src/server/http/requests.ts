@@ -1,7 +1,8 @@
 /** What clients ask for, as the engine is asked. */
-import type { ChatMessage } from '../../text/index.js';
+import type { ChatMessage, ExactJson } from '../../text/index.js';
 import type { Calls, Format, GenerateRequest, Owner, Prompt, ServedModelInfo } from '../engine/protocol.js';
 import { ApiError } from './api-error.js';
+import { exactTools, exactVariables } from './exact-body.js';
 import type { Message, ToolCall } from './messages.js';
 import type { ChatRequest, CompletionRequest } from './schemas.js';
 
@@ -47,7 +48,13 @@ export function seedOf(seed: number | undefined): number {
   return seed === undefined ? Math.floor(Math.random() * 2 ** 31) : seed >>> 0;
 }
 
-export function chatRequest(body: ChatRequest, info: ServedModelInfo, owner: Owner): GenerateRequest {
+/** `exact` is the body as `exactBodyOf` reads it. */
+export function chatRequest(
+  body: ChatRequest,
+  info: ServedModelInfo,
+  owner: Owner,
+  exact: ReadonlyMap<string, ExactJson> = new Map(),
+): GenerateRequest {
   const { logprobs } = body;
   if (body.top_logprobs && !logprobs) {
     throw new ApiError(400, 'invalid_value', "'top_logprobs' needs 'logprobs': true", {
@@ -63,8 +70,8 @@ export function chatRequest(body: ChatRequest, info: ServedModelInfo, owner: Own
     prompt: {
       kind: 'messages',
       messages: body.messages.map(templateMessage),
-      ...(tools && { tools }),
-      ...(variables && { variables }),
+      ...(tools && { tools, exactTools: exactTools(tools, exact) }),
+      ...(variables && { variables: exactVariables(variables, exact) }),
     },
     ...given({
       maxTokens: body.max_completion_tokens ?? body.max_tokens,

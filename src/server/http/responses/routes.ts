@@ -4,6 +4,7 @@ import { headingOf, Tally } from '../answers.js';
 import { ApiError } from '../api-error.js';
 import { bodyOf } from '../body.js';
 import { type App, type Deps, modelNamed, type RequestContext } from '../context.js';
+import { exactBodyOf } from '../exact-body.js';
 import { beginChat, streamed } from '../generation-routes.js';
 import type { Choice } from '../messages.js';
 import { chatRequest } from '../requests.js';
@@ -51,7 +52,7 @@ export function addResponsesRoutes(app: App, deps: Deps): void {
         param: 'input',
       });
     }
-    const request = chatRequest(chatOf(body, items), info, owner);
+    const request = chatRequest(chatOf(body, items), info, owner, await exactBodyOf(context, body));
     const tally = new Tally();
     const heading = headingOf(info, 'chatcmpl');
     const { chunks, signal } = await beginChat(context, deps, { info, request, heading, tally, ...body });
