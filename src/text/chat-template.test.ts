@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DataError, TokenizerError } from '../errors.js';
 import { type ChatMessage, type ChatRenderOptions, ChatTemplate } from './chat-template.js';
+import { readExactJson } from './exact-json.js';
 import { ALTERNATING, CHATML, DOCUMENTS, HEADERS, THINKING } from './testing/chat-templates.js';
 
 let folder: string;
@@ -185,6 +186,47 @@ describe('what templates write', () => {
     const variables = { bos_token: '<b>', messages: [user('no')], range: 'r' };
     const probe = templateOf('{{ bos_token }}{{ eos_token }}{{ messages[0].content }}{{ range }}');
     expect(await probe.render([user('yes')], { variables })).toBe('<b></s>yesr');
+  });
+
+  describe('arguments of calls', () => {
+    const calling = (args: unknown): ChatMessage => ({
+      role: 'assistant',
+      content: '',
+      tool_calls: [{ id: 'c', type: 'function', function: { name: 'w', arguments: args } }],
+    });
+    const each = templateOf(
+      '{% for m in messages %}{% for c in m.tool_calls %}{% for k, v in c.function.arguments | items %}{{ k }}={{ v }};{% endfor %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}',
+    );
+    const joined = templateOf(
+      "{% for m in messages %}{% for c in m.tool_calls %}{{ 'args: ' + c.function.arguments }}{% endfor %}{% endfor %}",
+    );
+
+    test('as JSON text are what it says, with its numbers and the order of its keys', async () => {
+      expect(await each.render([calling('{"2": 1.0, "1": 2512292042121000001, "a": null}')])).toBe(
+        '2=1.0;1=2512292042121000001;a=None;{"2": 1.0, "1": 2512292042121000001, "a": null}',
+      );
+      expect(await each.render([calling(' ')])).toBe('{}');
+    });
+
+    test('as objects are these', async () => {
+      expect(await each.render([calling({ b: 1, a: [1.5, true] })])).toBe(
+        'b=1;a=[1.5, True];{"b": 1, "a": [1.5, true]}',
+      );
+    });
+
+    test('stay text for a template that fails on anything else, and where they are no JSON', async () => {
+      expect(await joined.render([calling('{"a":  1.0}')])).toBe('args: {"a":  1.0}');
+      expect(await joined.render([calling('{"a": ')])).toBe('args: {"a": ');
+      await expect(joined.render([calling({ a: 1 })])).rejects.toThrow(/can only concatenate str/);
+    });
+  });
+
+  test('tools and variables that were read without loss', async () => {
+    const tools = readExactJson('[{"2": 1.0, "1": 12345678901234567890}]') as unknown[];
+    const variables = readExactJson('{"ratio": 2.0}') as Map<string, unknown>;
+    expect(
+      await templateOf('{{ tools | tojson }} {{ ratio }} {{ eos_token }}').render([], { tools, variables }),
+    ).toBe('[{"2": 1.0, "1": 12345678901234567890}] 2.0 </s>');
   });
 
   test('renderings asked for at once come out each its own', async () => {
