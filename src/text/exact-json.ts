@@ -22,9 +22,9 @@ const MOST_DIGITS = 4300;
 /** Objects and lists may stand so deep inside one another. */
 const DEEPEST = 200;
 
-const BLANKS = /[ \t\n\r]*/y;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?/y;
-const STRING = /"[^"\\]*(?:\\.[^"\\]*)*"/sy;
 const WORD = /true|false|null/y;
 const WORDS: Readonly<Record<string, ExactJson>> = { true: true, false: false, null: null };
 
@@ -45,18 +45,32 @@ export function readExactJson(text: string): ExactJson {
     const found = at < text.length ? JSON.stringify(text[at]) : 'its end';
     return new SyntaxError(`not JSON: unexpected ${found} at character ${at}`);
   };
+  const skipBlanks = (): void => {
+    while (isBlank(text.charCodeAt(at))) at++;
+  };
   const skipTo = (sign: string): boolean => {
-    taken(BLANKS);
+    skipBlanks();
     if (text[at] !== sign) return false;
     at++;
     return true;
   };
   const string = (): string => {
+    if (text[at] !== '"') throw wrong();
     const start = at;
-    const found = taken(STRING);
-    if (found === undefined) throw wrong();
+    let isPlain = true;
+    for (at++; ; at++) {
+      const code = text.charCodeAt(at);
+      if (code === QUOTE) break;
+      // Behind the text's end it is NaN.
+      if (!(code >= 0x20)) throw wrong();
+      if (code !== BACKSLASH) continue;
+      isPlain = false;
+      at++;
+    }
+    at++;
+    if (isPlain) return text.slice(start + 1, at - 1);
     try {
-      return JSON.parse(found) as string;
+      return JSON.parse(text.slice(start, at)) as string;
     } catch {
       at = start;
       throw wrong();
@@ -64,7 +78,7 @@ export function readExactJson(text: string): ExactJson {
   };
   const value = (depth: number): ExactJson => {
     if (depth > DEEPEST) throw new SyntaxError(`nested more than ${DEEPEST} deep`);
-    taken(BLANKS);
+    skipBlanks();
     const sign = text[at];
     if (sign === '"') return string();
     if (sign === '{') return object(depth);
@@ -89,7 +103,7 @@ export function readExactJson(text: string): ExactJson {
     const entries = new Map<string, ExactJson>();
     if (skipTo('}')) return entries;
     do {
-      taken(BLANKS);
+      skipBlanks();
       const key = string();
       if (!skipTo(':')) throw wrong();
       entries.set(key, value(depth + 1));
@@ -98,7 +112,7 @@ export function readExactJson(text: string): ExactJson {
     return entries;
   };
   const all = value(0);
-  taken(BLANKS);
+  skipBlanks();
   if (at < text.length) throw wrong();
   return all;
 }
@@ -108,3 +122,5 @@ function numberOf(text: string): bigint | number {
   if (text.length > MOST_DIGITS) throw new SyntaxError(`an integer of more than ${MOST_DIGITS} digits`);
   return BigInt(text);
 }
+
+const isBlank = (code: number): boolean => code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;

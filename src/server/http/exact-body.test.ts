@@ -10,7 +10,7 @@ const exact = new Map<string, unknown>([
   ['type', 'object'],
   [
     'properties',
-    new Map([
+    new Map<string, unknown>([
       ['2', new Map([['default', 1]])],
       ['1', new Map([['maximum', 9007199254740993n]])],
     ]),

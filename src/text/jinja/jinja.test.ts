@@ -12,15 +12,16 @@ interface Result {
 }
 
 const FIXTURE = new URL('../../../test/fixtures/jinja/results.json', import.meta.url);
-const { variables, results } = JSON.parse(readFileSync(FIXTURE, 'utf8')) as {
+const { variables, results, conversation, conversations } = JSON.parse(readFileSync(FIXTURE, 'utf8')) as {
   variables: string;
   results: readonly Result[];
+  conversation: string;
+  conversations: readonly Result[];
 };
-const VALUES = readExactJson(variables) as Map<string, unknown>;
 
-function rendered(template: string): string | TemplateError {
+function rendered(template: string, values: string): string | TemplateError {
   try {
-    return new Template(template).render([VALUES], TEMPLATE_LIMITS);
+    return new Template(template).render([readExactJson(values) as Map<string, unknown>], TEMPLATE_LIMITS);
   } catch (error) {
     if (error instanceof TemplateError) return error;
     throw error;
@@ -35,7 +36,7 @@ function failureOf(error: string): string {
 
 describe.each([...new Set(results.map(({ kind }) => kind))])('%s', (kind) => {
   test.each(results.filter((result) => result.kind === kind))('$template', ({ template, text, error }) => {
-    const answer = rendered(template);
+    const answer = rendered(template, variables);
     if (text !== undefined) {
       expect(answer instanceof TemplateError ? answer.message : answer).toBe(text);
     } else {
@@ -43,4 +44,8 @@ describe.each([...new Set(results.map(({ kind }) => kind))])('%s', (kind) => {
       expect((answer as TemplateError).failure).toBe(failureOf(error!));
     }
   });
+});
+
+test.each(conversations)('a conversation: $kind', ({ template, text }) => {
+  expect(rendered(template, conversation)).toBe(text);
 });
