@@ -86,7 +86,7 @@ function product(
   };
   idOf([...parts.map(() => 0), 0]);
   for (let id = 0; id < states.length; id++) {
-    work.spend(classes);
+    work.spend(classes * (1 + parts.length));
     const state = states[id]!;
     const fits = parts.every(({ accepts: ends }, i) => {
       const at = state[i]!;

@@ -52,7 +52,7 @@ interface Expanded {
 const MANY_STATES = 20_000;
 const MANY_FRAMES = 200_000;
 /** Ways to go on that a state keeps. Each can be completed, so that what is left out only narrows what may be written. */
-const MANY_WAYS = 2048;
+const MANY_WAYS = 512;
 /** A longer end is none that anybody waits for. */
 export const LONGEST_END = 2 ** 16;
 
@@ -183,7 +183,7 @@ export class Matcher {
     const seen = new Set<Frame>();
     let accepts = false;
     const todo = [...from];
-    while (todo.length > 0 && frames.length < MANY_WAYS && seen.size < 8 * MANY_WAYS) {
+    while (todo.length > 0 && frames.length < MANY_WAYS && seen.size < 32 * MANY_WAYS) {
       const now = todo.pop();
       if (now === undefined) accepts = true;
       else if (!seen.has(now)) {

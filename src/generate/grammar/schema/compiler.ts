@@ -93,8 +93,9 @@ export class Compiler implements Checker {
   }
 
   join(places: readonly Place[], before?: Conjunction): Conjunction {
-    this.work.spend(10);
-    return this.conjunctions.join(places, before);
+    const joined = this.conjunctions.join(places, before);
+    this.work.spend(100 + 10 * (joined.bases.size + joined.unions.size + joined.excluded.size));
+    return joined;
   }
 
   private conjunction(conjunction: Conjunction, path: string): Node {
@@ -104,9 +105,10 @@ export class Compiler implements Checker {
     if (known) return known.node ?? known.placeholder;
     const made: Made = { placeholder: reference(() => made.node!) };
     this.made.set(key, made);
-    if (++this.depth > DEEPEST) throw unfollowable(path, `it is nested more than ${DEEPEST} levels deep`);
-    this.work.spend(50);
+    this.depth++;
     try {
+      if (this.depth > DEEPEST) throw unfollowable(path, `it is nested more than ${DEEPEST} levels deep`);
+      this.work.spend(50);
       made.node = this.make(conjunction, path);
     } catch (error) {
       made.error = error;

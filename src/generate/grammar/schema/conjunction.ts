@@ -15,7 +15,7 @@ import {
   type SchemaDocument,
   unfollowable,
 } from './document.js';
-import { isPlainNot, negated, saysNothing } from './negation.js';
+import { isPlainNot, negated, saysItself, saysNothing } from './negation.js';
 
 /** One of several conjunctions of schemas, whose ways were told from one keyword. */
 export interface Union {
@@ -63,7 +63,8 @@ export class Conjunctions {
       if (active.size > 300) throw unfollowable(path, 'it refers to others too often');
       active.add(schema);
       const own = this.placeOf(schema, path);
-      bases.add(own);
+      // What only refers to others makes no difference.
+      if (saysItself(schema)) bases.add(own);
       if (!seen.has(own)) {
         seen.add(own);
         for (const key of ['$ref', '$dynamicRef', '$recursiveRef']) {

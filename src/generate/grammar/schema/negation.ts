@@ -98,3 +98,20 @@ export function saysNothing(schema: Schema): boolean {
     schema === true || (typeof schema === 'object' && !Object.keys(schema).some((key) => SAYING.has(key)))
   );
 }
+
+/** Keywords that say something by other schemas alone, which the same value has to satisfy. */
+const BY_OTHERS = new Set(
+  '$ref $dynamicRef allOf anyOf oneOf if then else dependentRequired dependentSchemas dependencies'.split(
+    ' ',
+  ),
+);
+
+/** Whether a schema says anything about values beside what it refers to. */
+export function saysItself(schema: Keywords): boolean {
+  return Object.keys(schema).some(
+    (key) =>
+      SAYING.has(key) &&
+      !BY_OTHERS.has(key) &&
+      !(key === 'not' && !isPlainNot((schema.not ?? true) as Schema)),
+  );
+}
