@@ -78,8 +78,7 @@ export class Constraint {
   /** The tokens with which the text has to end now if it is to end in time; undefined while there is a choice. */
   private urgent(left: number): readonly number[] | undefined {
     if (left >= PLENTY) return undefined;
-    const cost = this.matcher.leastCost(this.state);
-    if (cost !== undefined && cost < left && this.vocabulary.spellsAll) return undefined;
+    if (this.matcher.costToEnd(this.state).enough < left && this.vocabulary.spellsAll) return undefined;
     const plan = this.planOf(this.state);
     return plan && plan.length >= left && plan.length > 0 ? plan : undefined;
   }
@@ -89,12 +88,10 @@ export class Constraint {
     const next = bytes && this.matcher.run(this.state, bytes);
     if (!next) return false;
     if (left >= PLENTY) return true;
-    const cost = this.matcher.leastCost(next);
-    if (cost !== undefined) {
-      // A token has a byte at least, and at most so many.
-      if (cost < left && this.vocabulary.spellsAll) return true;
-      if (cost >= left * this.vocabulary.longest) return false;
-    }
+    // A token has a byte at least, and at most so many.
+    const { least, enough } = this.matcher.costToEnd(next);
+    if (enough < left && this.vocabulary.spellsAll) return true;
+    if (least >= left * this.vocabulary.longest) return false;
     const plan = this.planOf(next);
     return plan !== undefined && plan.length < left;
   }

@@ -28,8 +28,8 @@ interface Frame {
   readonly text: string;
   /** The fewest bytes to the end. */
   readonly cost: number;
-  /** Whether there may be more of them, because something must differ from what was written before. */
-  readonly isInexact: boolean;
+  /** How many more there may be, because something must differ from what was written before. */
+  readonly more: number;
 }
 
 export interface MatchState {
@@ -53,6 +53,8 @@ const MANY_STATES = 20_000;
 const MANY_FRAMES = 200_000;
 /** Ways to go on that a state keeps. Each can be completed, so that what is left out only narrows what may be written. */
 const MANY_WAYS = 512;
+/** Bytes by which a part may have to be longer to differ from others. */
+const DIFFERENCE = 16;
 /** A longer end is none that anybody waits for. */
 export const LONGEST_END = 2 ** 16;
 
@@ -96,11 +98,11 @@ export class Matcher {
     return now;
   }
 
-  /** How many bytes the text needs at least to end; undefined where that cannot be told without writing them. */
-  leastCost(state: MatchState): number | undefined {
-    if (state.accepts) return 0;
-    const frame = this.cheapestOf(state);
-    return frame.isInexact ? undefined : frame.cost;
+  /** How many bytes the text needs at least to end, and with how many it certainly can. */
+  costToEnd(state: MatchState): { readonly least: number; readonly enough: number } {
+    if (state.accepts) return { least: 0, enough: 0 };
+    const { cost, more } = this.cheapestOf(state);
+    return { least: cost, enough: cost + more };
   }
 
   /** Few bytes with which the text can end, if not the fewest; undefined where the grammar has no end that is near. */
@@ -126,12 +128,9 @@ export class Matcher {
         : at === 0
           ? this.costs.get(node)!
           : costFrom(node, at as number, this.costs);
-    const isInexact =
-      (rest?.isInexact ?? false) ||
-      (seen !== undefined &&
-        (node.kind === 'repeat' ? (at as number) < node.least : isLike(seen.texts, text)));
     const cost = own + (rest?.cost ?? 0);
-    const frame = { id: ++this.frames, node, at, rest, seen, text, cost, isInexact };
+    const more = (rest?.more ?? 0) + (seen ? DIFFERENCE * pendingOf(node, at, seen, text) : 0);
+    const frame = { id: ++this.frames, node, at, rest, seen, text, cost, more };
     this.known.set(key, frame);
     return frame;
   }
@@ -326,10 +325,11 @@ function takesByte({ node, at }: Frame): boolean {
   return node.kind === 'terminal' && node.terminal.goesOn(at);
 }
 
-/** Whether one of these texts begins so. */
-function isLike(seen: ReadonlySet<string>, text: string): boolean {
-  for (const each of seen) if (each.startsWith(text)) return true;
-  return false;
+/** How many parts are still to come that must differ from others. */
+function pendingOf(node: Node, at: number | string, { texts }: Seen, text: string): number {
+  if (node.kind === 'repeat') return Math.max(0, node.least - (at as number));
+  for (const each of texts) if (each.startsWith(text)) return 1;
+  return 0;
 }
 
 /** Whether from a state, behind a text, a terminal can end with a text that is none of these. */

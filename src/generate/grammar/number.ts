@@ -43,6 +43,7 @@ export class NumberRange implements Terminal {
   /** How many digits behind the point make a multiple of all factors. */
   private readonly fraction: number;
   private readonly known = new Map<string, boolean>();
+  private readonly completions = new Map<string, Uint8Array>();
 
   constructor(private readonly bounds: NumberBounds) {
     const { integer, least, most, aboveLeast = false, belowMost = false, multiplesOf = [] } = bounds;
@@ -118,6 +119,16 @@ export class NumberRange implements Terminal {
 
   /** Something short that makes a beginning whole. */
   completion(text: string): Uint8Array {
+    let known = this.completions.get(text);
+    if (!known) {
+      if (this.completions.size > MANY_TEXTS) this.completions.clear();
+      known = this.complete(text);
+      this.completions.set(text, known);
+    }
+    return known;
+  }
+
+  private complete(text: string): Uint8Array {
     let way = '';
     while (!this.isWhole(text + way)) {
       const signs = this.next(text + way);

@@ -225,12 +225,15 @@ function courseOf(automaton: Automaton, plain: boolean): Course {
   };
 }
 
+/** Beyond this, what is known is forgotten. */
+const MANY_COMPLETIONS = 10_000;
 /** More than a spelling has places. */
 const PLACES = 2 ** 20;
 
 /** A state is that of the course, and the place that is reached within a character. */
 class Text implements Terminal {
   readonly start = 0;
+  private readonly completions = new Map<number, Uint8Array>();
 
   constructor(
     private readonly course: Course,
@@ -263,6 +266,16 @@ class Text implements Terminal {
   }
 
   completion(state: number): Uint8Array {
+    let known = this.completions.get(state);
+    if (!known) {
+      if (this.completions.size > MANY_COMPLETIONS) this.completions.clear();
+      known = this.complete(state);
+      this.completions.set(state, known);
+    }
+    return known;
+  }
+
+  private complete(state: number): Uint8Array {
     const { course } = this;
     const { spelling } = course;
     const bytes: number[] = [];
