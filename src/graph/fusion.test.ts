@@ -43,12 +43,13 @@ const FUSIONS: readonly Fusion[] = [
     withoutGradient: true,
   },
   { operator: 'selectiveScan', opType: 'LinearAttention', names: ['LinearAttention+channels'] },
+  { operator: 'selectiveScan', opType: 'Loop', names: ['SelectiveScanLoop'] },
   { operator: 'experts', opType: 'MoE', names: ['MoE'], withoutGradient: true },
   { operator: 'experts', opType: 'NonZero', names: ['NonZero'], withoutGradient: true },
 ];
 
-/** Proved beside the operator: its cases read a result that the kernel does not have. */
-const ELSEWHERE = ['attention'];
+/** Attention is proved beside its operator, since its cases read a result that the kernel does not have, and a gradient with what it is of. */
+const ELSEWHERE = ['attention', 'selectiveScanGradient'];
 
 test('every composite with a lowering of its own is here', () => {
   const composites = [...operators().values()].filter(

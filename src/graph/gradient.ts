@@ -34,6 +34,15 @@ export function gradient(
   return backpropagate(targets, parameters, seeds, rules);
 }
 
+/** The same for results made from `operands`, behind which nothing is looked at: an operator's gradient, by its expansion. */
+export function gradientInside(
+  roots: readonly Tensor[],
+  operands: readonly Tensor[],
+  seeds: readonly Tensor[],
+): Tensor[] {
+  return backpropagate(roots, operands, seeds, {}, new Set(operands.map(({ node }) => node)));
+}
+
 /** `boundary` nodes are taken as leaves: what lies before them is somebody else's. */
 function backpropagate(
   targets: readonly Tensor[],

@@ -30,6 +30,7 @@ export const FUSED: Record<OrtName, ReadonlySet<string>> = {
     'MoE',
     'NonZero',
     'ReduceSumSquare',
+    'SelectiveScanLoop',
     'SimplifiedLayerNormalization',
     'SimplifiedLayerNormalization+inverse',
     'SkipSimplifiedLayerNormalization',

@@ -5,10 +5,9 @@
  *     h_t = exp(s_t A) h_(t-1) + k_t v_t        y_t = q_t . h_t
  *
  * (h [size, width]; s and v are rows over the channels, k and q columns that all channels share). It is
- * `linearRecurrence` with a head for each channel, and WebGPU runs it as that. The CPU's kernel takes one exponential
- * after the other, where a loop over the tokens, each step a few operators on the whole state, takes them together.
- *
- * The gradient takes one loop forward and one back, and keeps no state of the past. With G_t = dL/dh_t,
+ * `linearRecurrence` with a head for each channel, and WebGPU runs it as that. The expansion is a scan that holds the states of all
+ * tokens. ONNX Runtime's CPU instead takes a loop over the tokens, each step a few operators on the whole state, and for the
+ * gradient one loop forward and one back, which keep no state of the past. With G_t = dL/dh_t,
  *
  *     G_t = q_t g_t + R_t        R_(t-1) = exp(s_t A) G_t        dv_t = k_t . G_t        dk_t = G_t . v_t
  *
@@ -19,24 +18,19 @@
  */
 
 import { ShapeError } from '../../errors.js';
+import { gradientInside } from '../gradient.js';
 import { scanInWasm } from '../lower/wasm/layers.js';
 import { type Dim, type Shape, sameShape } from '../shape.js';
-import {
-  apply,
-  defineComposite,
-  type GradientContext,
-  type Operands,
-  type Tensor,
-  type TensorType,
-} from '../tensor.js';
+import { apply, defineComposite, type Operands, type Tensor, type TensorType } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { dimension, zeros } from './constant.js';
-import { add, exp, multiply, subtract } from './elementwise.js';
+import { add, detach, exp, multiply, subtract } from './elementwise.js';
 import { gather } from './indexing.js';
 import { reverse, transpose } from './layout.js';
 import { loop } from './loop.js';
 import { matmul } from './matmul.js';
 import { cumulativeSum } from './reduce.js';
+import { scan } from './scan.js';
 
 const scanOperator = defineComposite<null>({
   name: 'selectiveScan',
@@ -59,9 +53,15 @@ const scanOperator = defineComposite<null>({
       { dtype: 'float32', shape: stateShape },
     ];
   },
-  gradient: (context) => scanGradient(context),
+  gradient({ inputs, outputs, outputGradients: [g, lastGradient] }) {
+    const [output, last] = outputs as [Tensor, Tensor];
+    const seeds = [g ?? zeros(output.shape), lastGradient ?? zeros(last.shape)];
+    const parts = apply(gradientOperator, [...inputs, ...seeds, last], null);
+    return inputs.map((operand, i) => operand && parts[i]);
+  },
   kernels: {
     onnx(builder, [value, step, rate, key, query, state], { inputs }) {
+      if (builder.fused.has('SelectiveScanLoop')) return builder.inline(scanByLoop(inputs), inputs);
       if (!builder.fused.has('LinearAttention+channels')) return undefined;
       const one = (operator: string, operands: string[], attributes = {}): string =>
         builder.emit(operator, operands, { attributes })[0]!;
@@ -88,16 +88,50 @@ const scanOperator = defineComposite<null>({
     },
     wasm: scanInWasm,
   },
-  expand(operands) {
-    const { sequence, initial, at, decay } = unrolled(operands);
-    const { carried, stacked } = loop(sequence, [initial], (t, [h]) => {
-      const { value, step, key, query } = at(t);
-      const next = add(multiply(decay(step), h!), multiply(key, value));
-      return { carried: [next], stacked: [over(query, next)] };
-    });
-    return [tokens(stacked[0]!), carried[0]!];
+  expand: (operands) => scanStates(operands),
+});
+
+/** The gradient: operands, the gradients of both results, and the final state -> the operands' gradients, the state's last. */
+const gradientOperator = defineComposite<null>({
+  name: 'selectiveScanGradient',
+  infer: (inputs) => [
+    ...inputs.slice(0, 5).map((x) => ({ dtype: 'float32' as const, shape: x!.shape })),
+    { dtype: 'float32', shape: inputs[8]!.shape },
+  ],
+  kernels: {
+    onnx: (builder, _, { inputs }) =>
+      builder.fused.has('SelectiveScanLoop') ? builder.inline(gradientByLoops(inputs), inputs) : undefined,
+  },
+  expand(inputs) {
+    const seeds = inputs.slice(6, 8) as Tensor[];
+    const operands = [...inputs.slice(0, 5), inputs[5] ?? zeros(seeds[1]!.shape)] as Tensor[];
+    // An operand that is given twice is two here: each place has a gradient of its own.
+    const own = operands.map((operand) => detach(operand));
+    return gradientInside(scanStates(own), own, seeds);
   },
 });
+
+/** All states at once, by a scan over the tokens. */
+function scanStates([value, step, rate, key, query, state]: Operands): [Tensor, Tensor] {
+  const [batch, , width] = value!.shape as [Dim, Dim, Dim];
+  const transition = exp(multiply(rows(step!), transpose(rate!, [1, 0])));
+  const added = multiply(columns(key!), rows(value!));
+  const initial = state ?? zeros([batch, rate!.shape[1]!, width]);
+  const { states, last } = scan(transition, added, initial, { product: 'elements', reverse: false });
+  const after = add(multiply(transition, states), added);
+  return [tokens(over(columns(query!), after)), last];
+}
+
+/** One token after the other: on ONNX Runtime's CPU this is fastest, and it keeps no state but the last. */
+function scanByLoop(operands: Operands): [Tensor, Tensor] {
+  const { sequence, initial, at, decay } = unrolled(operands);
+  const { carried, stacked } = loop(sequence, [initial], (t, [h]) => {
+    const { value, step, key, query } = at(t);
+    const next = add(multiply(decay(step), h!), multiply(key, value));
+    return { carried: [next], stacked: [over(query, next)] };
+  });
+  return [tokens(stacked[0]!), carried[0]!];
+}
 
 /** The operands as loops over the tokens want them: at each, rows [batch, 1, width] and columns [batch, size, 1]. */
 function unrolled([value, step, rate, key, query, state]: Operands) {
@@ -146,12 +180,12 @@ function across(row: Tensor, h: Tensor): Tensor {
   return matmul(row, h, { transposeB: true });
 }
 
-function scanGradient({ inputs, outputs, outputGradients }: GradientContext<null>): (Tensor | undefined)[] {
+/** The same for the gradient, with two loops: see above. */
+function gradientByLoops(inputs: Operands): Tensor[] {
   const value = inputs[0]!;
   const { sequence, rates, initial, at, decay } = unrolled(inputs);
-  const g = outputGradients[0] ?? zeros(value.shape);
+  const [g, lastGradient, last] = inputs.slice(6) as [Tensor, Tensor, Tensor];
   const gradients = rows(g);
-  const lastGradient = outputGradients[1] ?? zeros(initial.shape);
   const none = zeros(initial.shape);
 
   const forward = loop(sequence, [initial, none, none], (t, [h, dh, dA]) => {
@@ -185,10 +219,10 @@ function scanGradient({ inputs, outputs, outputGradients }: GradientContext<null
   ];
 
   const inflow = subtract(multiply(g, read), multiply(value, written));
-  const atEnd = sum(multiply(rates, multiply(lastGradient, outputs[1]!)), 1, { keepDims: true });
+  const atEnd = sum(multiply(rates, multiply(lastGradient, last)), 1, { keepDims: true });
   const dStep = add(cumulativeSum(inflow, 1, { reverse: true }), atEnd);
   const dRate = transpose(sum(add(dA, multiply(lastGradient, dh)), 0), [1, 0]);
-  return [dValue, dStep, dRate, dKey, dQuery, inputs[5] && backward.carried[0]];
+  return [dValue, dStep, dRate, dKey, dQuery, backward.carried[0]!];
 }
 
 export interface ScanInputs {
