@@ -3,7 +3,7 @@
  * need not be: members come in the order in which the schema names them, and those that it does not name come only where it says
  * what they are. A keyword of which that cannot be promised is refused, but for one way among several, which is left out.
  */
-import type { ConfigError } from '../../../errors.js';
+import { ConfigError } from '../../../errors.js';
 import { costsOf } from '../costs.js';
 import { VALUE } from '../json.js';
 import { LONGEST_END } from '../matcher.js';
@@ -42,6 +42,15 @@ import { Strings } from './strings.js';
  * promised, and for what would take too much work.
  */
 export function schemaNode(schema: unknown, work = new Work()): Node {
+  try {
+    return compiled(schema, work);
+  } catch (error) {
+    // The kinds of refusals are told apart in here alone; the server knows an error by its class.
+    throw error instanceof ConfigError ? new ConfigError(error.message) : error;
+  }
+}
+
+function compiled(schema: unknown, work: Work): Node {
   const document = new SchemaDocument(schema, work);
   const compiler = new Compiler(document, work);
   const node = compiler.node([{ schema: schema as Schema, path: '#' }], '#');

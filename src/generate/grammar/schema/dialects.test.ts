@@ -517,6 +517,15 @@ function withoutNulls(schema: object): object {
   ) as object;
 }
 
+function refusalOf(schema: unknown): Error | undefined {
+  try {
+    schemaNode(schema);
+    return undefined;
+  } catch (error) {
+    return error as Error;
+  }
+}
+
 describe('what is refused', () => {
   const secret = { type: 'string', pattern: '^(?<!x)a$' };
   test.each([
@@ -570,7 +579,8 @@ describe('what is refused', () => {
     ['properties that are a list', { type: 'object', properties: [] }, '#/properties'],
     ['required that is a text', { type: 'object', required: 'a' }, '#/required'],
   ])('%s', (_, schema, words) => {
-    expect(() => schemaNode(schema)).toThrow(ConfigError);
-    expect(() => schemaNode(schema)).toThrow(words);
+    const refusal = refusalOf(schema);
+    // The server knows an error by its class.
+    expect([refusal?.constructor, refusal?.message]).toEqual([ConfigError, expect.stringContaining(words)]);
   });
 });
