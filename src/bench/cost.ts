@@ -1,7 +1,5 @@
 /** What a sequence costs: memory that is really allocated, and speed measured at a given length. */
-import { LIKELIEST } from '../generate/choice.js';
 import type { LanguageModel } from '../generate/index.js';
-import { TOKENS_PER_RUN } from '../generate/session.js';
 
 export interface DecodeCost {
   /** Tokens that came before. */
@@ -12,33 +10,32 @@ export interface DecodeCost {
 }
 
 /**
- * Decodes behind `context` tokens for at least so long, as a session does: several tokens a run, the likeliest ones. The
+ * Decodes behind `context` tokens for at least so long, as a session does: one token a call, the likeliest one. The
  * tokens before are allocated as if they had been read: what grows with length is filled with zeros, since the cost does
  * not depend on the values.
  */
 export async function decodeCost(model: LanguageModel, context: number, seconds = 0.5): Promise<DecodeCost> {
-  const memory = model.newMemory(1, context);
-  const { bytes } = memory;
-  const random = Array.from({ length: TOKENS_PER_RUN }, () => 0);
+  const state = model.newState(undefined, context);
   let position = context;
   let last = 1;
-  const run = async (): Promise<void> => {
-    const continuation = { last, position, random, prescribed: [], choosing: LIKELIEST };
-    const [written] = await model.write([continuation], memory);
-    last = written!.tokens.at(-1)!;
-    position += TOKENS_PER_RUN;
+  const step = async (): Promise<void> => {
+    const logits = await model.read({ ids: [last], position, state });
+    position++;
+    last = 0;
+    for (let id = 1; id < logits.length; id++) if (logits[id]! > logits[last]!) last = id;
   };
-  // The first run touches fresh memory.
-  await run();
+  // The first calls touch fresh memory.
+  for (let i = 0; i < 8; i++) await step();
+  const { bytes } = state;
   const started = performance.now();
   let count = 0;
   let spent = 0;
   while (spent < seconds) {
-    await run();
-    count += TOKENS_PER_RUN;
+    await step();
+    count++;
     spent = (performance.now() - started) / 1000;
   }
-  memory.dispose();
+  state.dispose();
   return { context, bytes, tokensPerSecond: count / spent };
 }
 

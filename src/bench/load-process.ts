@@ -6,8 +6,9 @@ import { timedLoad } from './timed-load.js';
 
 const { language, seconds } = await timedLoad();
 const peakBytes = peakMemory();
-const memory = language.newMemory();
-await language.read([[1]], 0, memory);
+const state = language.newState();
+await language.read({ ids: [1], position: 0, state });
+await language.read({ ids: [2, 3], position: 1, state });
 (globalThis as { gc?: () => void }).gc?.();
 const heldBytes = process.memoryUsage.rss();
 say({ seconds, peakBytes, heldBytes } satisfies LoadOutcome);

@@ -1,9 +1,21 @@
-/** Which executor a device is, and what each is used for. */
+/**
+ * Which executor does what. On the CPU ONNX Runtime trains and reads many tokens at once, and kernels of our own (`wasm`) write token by
+ * token, where the model fits their memory. A GPU by WebGPU, and `wasm` alone, do everything.
+ */
 import { availableParallelism } from 'node:os';
 import { DeviceError } from '../errors.js';
 import { OrtDevice } from './onnxruntime/device.js';
 import { loadOnnxRuntime } from './onnxruntime/load.js';
-import type { Device, DeviceName, DeviceOptions } from './program.js';
+import type {
+  Decoder,
+  DecoderPrograms,
+  Device,
+  DeviceName,
+  DeviceOptions,
+  Executable,
+  Program,
+} from './program.js';
+import { relay } from './relay.js';
 import { WasmDevice } from './wasm/device.js';
 
 /**
@@ -18,9 +30,59 @@ export async function openDevice(name: DeviceName = 'cpu', options: DeviceOption
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
     throw new DeviceError(`threads is ${threads}: expected a whole number, 1 or more`);
   }
-  if (name === 'wasm') return new WasmDevice({ threads: threads ?? availableParallelism() });
+  if (name === 'wasm') return openWasm(options);
   await loadOnnxRuntime();
   const device = new OrtDevice(name, options);
-  if (name === 'webgpu') await device.probe();
+  if (name === 'cpu') return new CpuDevice(device, options);
+  await device.probe();
   return device;
+}
+
+function openWasm({ threads = availableParallelism() }: DeviceOptions): WasmDevice {
+  return new WasmDevice({ threads });
+}
+
+class CpuDevice implements Device {
+  readonly name = 'cpu';
+  readonly prefersLongRuns: boolean;
+  /** Opened for the first model that is to write. */
+  private wasm: WasmDevice | undefined;
+
+  constructor(
+    private readonly ort: OrtDevice,
+    private readonly options: DeviceOptions,
+  ) {
+    this.prefersLongRuns = ort.prefersLongRuns;
+  }
+
+  compile(program: Program): Promise<Executable> {
+    return this.ort.compile(program);
+  }
+
+  async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
+    const writer = await this.writer(programs.write);
+    if (!writer) return this.ort.compileDecoder(programs);
+    try {
+      return relay(await this.ort.compile(programs.read), writer);
+    } catch (error) {
+      await writer.dispose();
+      throw error;
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await this.wasm?.dispose();
+    await this.ort.dispose();
+  }
+
+  /** Nothing where the kernels cannot run here, or the model does not fit their memory. */
+  private async writer(program: Program): Promise<Executable | undefined> {
+    try {
+      this.wasm ??= openWasm(this.options);
+      return await this.wasm.compile(program);
+    } catch (error) {
+      if (error instanceof DeviceError) return undefined;
+      throw error;
+    }
+  }
 }

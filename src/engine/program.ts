@@ -62,7 +62,23 @@ export interface Device {
    * compute.
    */
   compile(program: Program): Promise<Executable>;
+  /**
+   * Compiles two programs with the same states and weights: one reads many tokens at once, and one writes token by token. Throws as
+   * `compile` does.
+   */
+  compileDecoder(programs: DecoderPrograms): Promise<Decoder>;
   dispose(): Promise<void>;
+}
+
+export interface DecoderPrograms {
+  readonly read: Program;
+  /** The same for one token of each row, with the same inputs. */
+  readonly write: Program;
+}
+
+export interface Decoder {
+  readonly reader: Executable;
+  readonly writer: Executable;
 }
 
 export interface Executable {
@@ -73,7 +89,8 @@ export interface Executable {
   newState(initial?: ReadonlyMap<string, HostTensor>, length?: number): State;
   /**
    * Runs once, and moves the states on: row i of the batch belongs to rows[i]. A program whose states have no batch axis takes one row. A
-   * state may come from another executable of the same device, if it has all that this program names; what it has besides stays. Throws
+   * state may come from another executable of the same device, if it has all that this program names; what it has besides stays. The
+   * outputs' arrays are the caller's. Throws
    * `DeviceError` for a feed that is missing, unknown, or of another type. Where it throws, all rows are as before.
    */
   run(

@@ -19,9 +19,9 @@ import { type ChatMessage, ChatTemplate, Tokenizer, tokenizerFiles, trainBpe } f
 import { ALTERNATING, CHATML, THINKING } from '../text/testing/chat-templates.js';
 import { TINY_TEXT } from '../text/testing/tiny.js';
 import { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
-import { LIKELIEST } from './choice.js';
-import { LanguageModel } from './language-model.js';
+import type { LanguageModel } from './language-model.js';
 import { PrefixCache } from './prefix-cache.js';
+import { Sampler } from './sampler.js';
 import type { GeneratedPiece, GenerateOptions } from './session.js';
 import { tinyModel } from './testing/tiny.js';
 
@@ -29,26 +29,9 @@ import { tinyModel } from './testing/tiny.js';
 const script: number[] = [];
 
 beforeEach(() => {
-  const { choose, write } = LanguageModel.prototype;
-  vi.spyOn(LanguageModel.prototype, 'choose').mockImplementation(async function (
-    this: LanguageModel,
-    ...args
-  ) {
-    const next = script.shift();
-    return next === undefined ? choose.apply(this, args) : next;
-  });
-  vi.spyOn(LanguageModel.prototype, 'write').mockImplementation(async function (
-    this: LanguageModel,
-    [row],
-    memory,
-  ) {
-    const { random, prescribed, choosing } = row!;
-    // What only reads says nothing.
-    const said = choosing === LIKELIEST ? [] : script.slice(0, random.length - prescribed.length);
-    const scripted = { ...row!, prescribed: [...prescribed, ...said] };
-    const [written] = await write.call(this, [scripted], memory);
-    script.splice(0, Math.min(said.length, written!.tokens.length - prescribed.length));
-    return [written!];
+  const { choose } = Sampler.prototype;
+  vi.spyOn(Sampler.prototype, 'choose').mockImplementation(function (this: Sampler, ...args) {
+    return script.shift() ?? choose.apply(this, args);
   });
 });
 
@@ -336,7 +319,7 @@ describe('a turn', () => {
     await turn(chat, 'the cat', undefined, wild);
     const { text } = await turn(chat, 'a dog', undefined, wild);
     const { tokens } = chat;
-    const state = async (): Promise<Map<string, unknown>> => (await cache.find(chat.tokens))!.memory.read();
+    const state = async (): Promise<Map<string, unknown>> => (await cache.find(chat.tokens))!.state.read();
     const before = await state();
     const asked = chat.messages.slice(0, -1);
     cache.clear();
@@ -470,22 +453,28 @@ describe('an answer', () => {
       expect(chat.messages).toBe(messages);
       expect(chat.turn).toBe(before);
     };
-    // While reading what was written, then the question, then what comes before an answer, and while writing.
+    // While reading what was written, the question, what comes before an answer, and the answer; and while choosing.
     for (const [name, good] of [
-      ['write', 0],
       ['read', 0],
       ['read', 1],
+      ['read', 2],
+      ['read', 3],
       ['choose', 0],
-      ['write', 1],
+      ['choose', 2],
     ] as const) {
       const chat = chatOf(speller);
       await turn(chat, 'Hi!', 'Hello.');
-      const step = vi.spyOn(speller, name) as unknown as MockInstance<(...args: unknown[]) => unknown>;
+      const subject = name === 'read' ? speller : Sampler.prototype;
+      const step = vi.spyOn(subject as typeof speller, name as 'read') as unknown as MockInstance<
+        (...args: unknown[]) => unknown
+      >;
       const real = step.getMockImplementation()!;
       for (let i = 0; i < good; i++) step.mockImplementationOnce(real);
-      step.mockRejectedValueOnce(new DeviceError('no more memory'));
+      step.mockImplementationOnce(() => {
+        throw new DeviceError('no more memory');
+      });
       await fails(chat, {}, DeviceError);
-      delete (speller as Partial<Record<typeof name, unknown>>)[name];
+      if (name === 'read') delete (speller as Partial<Record<typeof name, unknown>>)[name];
       await fails(chat, { temperature: -1 }, ConfigError);
       await fails(chat, { stop: [''] }, ConfigError);
       await turn(chat, 'So?', 'So.');

@@ -6,7 +6,8 @@ import { forward, hybridModel } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { ParameterRegistry } from '../nn/index.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
-import { LanguageModel, PREFILL_CHUNK } from './language-model.js';
+import { LanguageModel } from './language-model.js';
+import { PREFILL_CHUNK } from './runner.js';
 
 let device: Device;
 beforeAll(async () => {

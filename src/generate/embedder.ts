@@ -9,7 +9,7 @@ import {
 } from '../engine/index.js';
 import { input, sum } from '../graph/index.js';
 import { forward, type Model, stateInputs } from '../models/index.js';
-import { heldBias, ParameterRegistry } from '../nn/index.js';
+import { ParameterRegistry } from '../nn/index.js';
 
 export class Embedder {
   private constructor(
@@ -27,10 +27,8 @@ export class Embedder {
     const position = input('position', 'int64', []);
     const lengths = input('lengths', 'int64', ['batch']);
     const before = stateInputs(model);
-    const growing = model.state.find(({ grows }) => grows !== undefined);
-    const held = growing && heldBias(before[growing.name]!.shape[growing.grows!]!, lengths);
     const registry = new ParameterRegistry();
-    const { hidden, state } = forward(model, registry, ids, position, before, { held });
+    const { hidden, state } = forward(model, registry, ids, position, { state: before, lengths });
     const executable = await device.compile({
       inputs: [ids, position],
       outputs: { sum: sum(hidden, 1) },

@@ -1,11 +1,11 @@
 /** Running language models. */
-export { Batching, type BatchingOptions } from './batching.js';
 export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
-export type { Choosing } from './choice.js';
-export { LanguageModel, type LoadOptions, type Logits, loadModel, PREFILL_CHUNK } from './language-model.js';
+export { LanguageModel, type LoadOptions, type Logits, loadModel } from './language-model.js';
+export { logprobsOf, type TokenLogprobs } from './logprobs.js';
 export { merged } from './merged.js';
 export { PrefixCache, type PrefixCacheOptions } from './prefix-cache.js';
-export type { SamplingOptions } from './sampling.js';
+export { PREFILL_CHUNK } from './runner.js';
+export { SAMPLING_DEFAULTS, type SamplingOptions, type Steering } from './sampler.js';
 export {
   checkGeneration,
   type ForkPiece,
@@ -21,4 +21,4 @@ export {
 } from './session.js';
 export { sharedLength } from './shared-length.js';
 export { loadSnapshot, type Snapshot } from './snapshot.js';
-export { StopWatch } from './stop.js';
+export { StopStrings } from './stop.js';

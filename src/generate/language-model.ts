@@ -3,14 +3,12 @@ import {
   type Device,
   type DeviceName,
   type DeviceOptions,
-  float32,
   type HostTensor,
   hostZeros,
-  int64,
   openDevice,
+  type State,
   type Weight,
 } from '../engine/index.js';
-import { type Executable, loopDevice, type Memory } from '../engine/loop/index.js';
 import { CheckpointError, DataError, TokenizerError } from '../errors.js';
 import { Inspector, type Trace, type TraceOptions } from '../inspect/index.js';
 import {
@@ -25,9 +23,9 @@ import {
   type Quantization,
 } from '../models/index.js';
 import { loadTokenizerOrIds, type Tokenizer } from '../text/index.js';
-import { type Choosing, checkChoice, choiceFeeds, choiceProgram, LIKELIEST } from './choice.js';
 import { Embedder } from './embedder.js';
-import { generationProgram, readingProgram } from './program.js';
+import { decoderPrograms } from './program.js';
+import { PREFILL_CHUNK, type Row, Runner } from './runner.js';
 import { Session, type SessionOptions } from './session.js';
 
 export interface LoadOptions extends DeviceOptions {
@@ -51,29 +49,6 @@ export interface Logits {
   /** [batch, sequence, vocabulary] */
   readonly dims: readonly [number, number, number];
 }
-
-/** How one sequence goes on. */
-export interface Continuation {
-  /** The last token, which is read first. */
-  readonly last: number;
-  /** How many tokens came before it. */
-  readonly position: number;
-  /** A uniform number in [0, 1) for each token to write. */
-  readonly random: readonly number[];
-  /** The first of them, where they are known. */
-  readonly prescribed: readonly number[];
-  readonly choosing: Choosing;
-}
-
-export interface Written {
-  /** Those that were chosen, fewer than were asked for at the end of the sequence; the last one was not read. */
-  readonly tokens: readonly number[];
-  /** [vocabulary]: those that it was chosen from. */
-  readonly logits: Float32Array;
-}
-
-/** Tokens that are read at once; more would only take more memory. */
-export const PREFILL_CHUNK = 256;
 
 /**
  * Loads a model: of a folder, of a training run by the run's folder, or the shipped one by its name, `sotu-hybrid`. Throws `CheckpointError`, `ConfigError` or `TokenizerError` for what is missing, damaged
@@ -100,14 +75,11 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 export class LanguageModel {
   private inspector: Inspector | undefined;
   private embedding: Promise<Embedder> | undefined;
-  /** Ends with the last run that was asked for. */
-  private turn: Promise<unknown> = Promise.resolve();
 
   private constructor(
     readonly model: Model,
     readonly tokenizer: Tokenizer,
-    private readonly executable: Executable,
-    private readonly chooser: Executable,
+    private readonly runner: Runner,
     /** What tells it from other models. */
     readonly fingerprint: Fingerprint,
     private readonly device: Device,
@@ -125,13 +97,10 @@ export class LanguageModel {
     device: Device,
     reopen: () => Promise<ReadonlyMap<string, Weight>> = async () => weights,
   ): Promise<LanguageModel> {
-    const program = device.name === 'cpu' ? generationProgram : readingProgram;
-    const executable = await loopDevice(device).compile(program(model, weights));
-    // Logits come back to JavaScript: to choose among them elsewhere would send them there again.
-    const chooserDevice = device.name === 'cpu' ? device : await openDevice('cpu');
-    const chooser = await loopDevice(chooserDevice).compile(choiceProgram(model.vocabSize));
+    const decoder = await device.compileDecoder(decoderPrograms(model, weights, device.name !== 'cpu'));
     const fingerprint = fingerprintOf(model, weights);
-    return new LanguageModel(model, tokenizer, executable, chooser, fingerprint, device, reopen);
+    const runner = new Runner(decoder, model.vocabSize);
+    return new LanguageModel(model, tokenizer, runner, fingerprint, device, reopen);
   }
 
   /** The number of parameters. */
@@ -150,10 +119,11 @@ export class LanguageModel {
       throw new DataError('there are no tokens: give at least one sequence, and one token in each');
     }
     const sequence = lengths.reduce((a, b) => Math.max(a, b));
+    for (const row of ids) this.check(row);
     const { vocabSize } = this.model;
     const dims = [batch, sequence, vocabSize] as const;
     const data = hostZeros('float32', dims).data as Float32Array;
-    const memory = this.newMemory(batch);
+    const states = ids.map(() => this.newState());
     try {
       for (let start = 0; start < sequence; start += PREFILL_CHUNK) {
         const end = Math.min(sequence, start + PREFILL_CHUNK);
@@ -163,12 +133,8 @@ export class LanguageModel {
         const places = held.flatMap((count, row) =>
           Array.from({ length: count }, (_, i) => row * (end - start) + i),
         );
-        const part = await this.readAt(
-          chunk,
-          ids.map(() => start),
-          places,
-          memory,
-        );
+        const rows = chunk.map((row, i) => ({ ids: row, position: start, state: states[i]! }));
+        const part = await this.runner.readBatch(rows, places);
         let at = 0;
         for (const [row, count] of held.entries()) {
           const rows = part.subarray(at * vocabSize, (at + count) * vocabSize);
@@ -177,7 +143,7 @@ export class LanguageModel {
         }
       }
     } finally {
-      memory.dispose();
+      for (const state of states) state.dispose();
     }
     return { data, dims };
   }
@@ -187,204 +153,30 @@ export class LanguageModel {
     return new Session(this, options);
   }
 
-  /** The state before the first token; or one of `length` tokens whose growing parts are zeros, to measure with. */
-  newMemory(batch = 1, length = 0): Memory {
-    const initial = new Map(
-      this.model.state.map(({ name, dtype, shape, initial: value }) => {
-        const dims = shape.map((dim) =>
-          dim === 'batch' ? batch : dim === 'past' ? length : (dim as number),
-        );
-        const tensor = hostZeros(dtype, dims);
-        if (value !== 0) (tensor.data as Float32Array).fill(value);
-        return [name, tensor];
-      }),
-    );
-    return this.executable.allocate(initial, length);
-  }
-
-  /** A memory of these values by the names of `Model.state`, after `position` tokens. It takes them over. */
-  memoryOf(values: ReadonlyMap<string, HostTensor>, position: number): Memory {
-    const grows = this.model.state.some((spec) => spec.grows !== undefined);
-    return this.executable.allocate(values, grows ? position : 0);
+  /**
+   * The state before the first token, or one of these values by the names of `Model.state` after `length` tokens, which it takes over;
+   * what is not given has its initial value.
+   */
+  newState(values?: ReadonlyMap<string, HostTensor>, length?: number): State {
+    return this.runner.newState(values, length);
   }
 
   /**
-   * Reads ids [batch][sequence], which come after `position` others, and moves the memory on. Returns the logits
-   * [batch, vocabulary] after the last tokens.
+   * Reads tokens of one sequence, and moves its state on; those of sequences that read one token at the same time are read together.
+   * Returns the logits [vocabulary] behind the last one.
    */
-  async read(ids: readonly (readonly number[])[], position: number, memory: Memory): Promise<Float32Array> {
-    return this.readAt(
-      ids,
-      ids.map(() => position),
-      endsOf(ids),
-      memory,
+  async read(row: Row): Promise<Float32Array> {
+    this.check(row.ids);
+    return this.runner.read(row);
+  }
+
+  /** The same with the logits [tokens, vocabulary] behind each of them. */
+  async readEach(row: Row): Promise<Float32Array> {
+    this.check(row.ids);
+    return this.runner.readBatch(
+      [row],
+      row.ids.map((_, i) => i),
     );
-  }
-
-  /** The same for one sequence, with the logits [sequence, vocabulary] after each of its tokens. */
-  async readEach(ids: readonly number[], position: number, memory: Memory): Promise<Float32Array> {
-    return this.readAt(
-      [ids],
-      [position],
-      ids.map((_, i) => i),
-      memory,
-    );
-  }
-
-  /**
-   * Writes on, each sequence of a batch as is said for it; the memory moves on by as many steps as the longest takes. A shorter
-   * one has then written more than was asked for.
-   */
-  async write(rows: readonly Continuation[], memory: Memory): Promise<Written[]> {
-    if (this.device.name !== 'cpu') return this.writeByReading(rows, memory);
-    const { vocabSize } = this.model;
-    const batch = rows.length;
-    const steps = stepsOf(rows);
-    const ends = longest(rows.map(({ choosing }) => choosing.ends.length));
-    const choices = rows.map(({ choosing }) => choosing);
-    const at = <T>(count: number, pick: (row: Continuation, i: number) => T): T[] =>
-      Array.from({ length: count }, (_, i) => rows.map((row) => pick(row, i))).flat();
-    const last = rows.map((row) => row.last);
-    this.check(last);
-    const { tokens, logits } = await this.run(
-      {
-        reading: hostZeros('float32', [0]),
-        ids: int64([], [batch, 0]),
-        places: hostZeros('int64', [0]),
-        last: int64(last, [batch, 1]),
-        random: float32(
-          at(steps, ({ random }, i) => random[i] ?? 0),
-          [steps, batch],
-        ),
-        prescribed: int64(
-          at(steps, ({ prescribed }, i) => prescribed[i] ?? -1),
-          [steps, batch],
-        ),
-        ends: int64(
-          choices.flatMap((choosing) => Array.from({ length: ends }, (_, i) => choosing.ends[i] ?? -1)),
-          [batch, ends],
-        ),
-        ...this.whereItStands(
-          rows.map(({ position }) => position),
-          memory,
-        ),
-        ...choiceFeeds(choices, vocabSize),
-      },
-      memory,
-    );
-    const chosen = Array.from(tokens!.data, Number);
-    const scores = logits!.data as Float32Array;
-    return rows.map((_, row) => ({
-      tokens: chosen.filter((_, i) => i % batch === row),
-      logits: scores.slice(row * vocabSize, (row + 1) * vocabSize),
-    }));
-  }
-
-  /** The same, a token in a run; where one fails, the memory is as before the first. */
-  private async writeByReading(rows: readonly Continuation[], memory: Memory): Promise<Written[]> {
-    const before = memory.hold();
-    try {
-      return await this.writeEach(rows, memory);
-    } catch (error) {
-      memory.restore(before);
-      throw error;
-    } finally {
-      before.dispose();
-    }
-  }
-
-  private async writeEach(rows: readonly Continuation[], memory: Memory): Promise<Written[]> {
-    const { vocabSize } = this.model;
-    const written = rows.map(() => [] as number[]);
-    const hasEnded = ({ choosing }: Continuation, i: number): boolean =>
-      written[i]!.some((token) => choosing.ends.includes(token));
-    let logits: Float32Array = new Float32Array();
-    for (let step = 0; step < stepsOf(rows) && (step === 0 || !rows.every(hasEnded)); step++) {
-      const last = rows.map((row, i) => [written[i]!.at(-1) ?? row.last]);
-      const positions = rows.map(({ position }) => position + step);
-      logits = await this.readAt(last, positions, endsOf(last), memory);
-      const numbers = rows.map(({ random }) => random[step] ?? 0);
-      const choices = rows.map(({ choosing }, i) => {
-        return { ...choosing, occurred: both(choosing.occurred, written[i]!) };
-      });
-      const chosen = await this.chooseEach(logits, numbers, choices);
-      for (const [i, { prescribed }] of rows.entries()) written[i]!.push(prescribed[step] ?? chosen[i]!);
-    }
-    return rows.map((_, row) => ({
-      tokens: written[row]!,
-      logits: logits.slice(row * vocabSize, (row + 1) * vocabSize),
-    }));
-  }
-
-  /** The token that follows logits [vocabulary]. Throws `DataError` for logits that are no numbers. */
-  async choose(logits: Float32Array, random: number, choosing: Choosing): Promise<number> {
-    const [token] = (await this.chooseEach(logits, [random], [choosing])) as [number];
-    checkChoice(token, logits);
-    return token;
-  }
-
-  /** Those that follow logits [batch, vocabulary], each chosen in its own way. */
-  private async chooseEach(
-    logits: Float32Array,
-    random: readonly number[],
-    choosing: readonly Choosing[],
-  ): Promise<number[]> {
-    const { vocabSize } = this.model;
-    const { tokens } = await this.chooser.run({
-      logits: float32(logits, [random.length, vocabSize]),
-      random: float32(random, [random.length]),
-      ...choiceFeeds(choosing, vocabSize),
-    });
-    return Array.from(tokens!.data, Number);
-  }
-
-  /** Reads ids; returns the logits behind the given places in the flattened ids. */
-  private async readAt(
-    ids: readonly (readonly number[])[],
-    positions: readonly number[],
-    places: readonly number[],
-    memory: Memory,
-  ): Promise<Float32Array> {
-    for (const row of ids) this.check(row);
-    const batch = ids.length;
-    const asked = {
-      ids: int64(ids.flat(), [batch, ids[0]!.length]),
-      places: int64(places, [places.length]),
-      ...this.whereItStands(positions, memory),
-    };
-    if (this.device.name !== 'cpu') return (await this.run(asked, memory)).logits!.data as Float32Array;
-    const likeliest = ids.map(() => LIKELIEST);
-    const { logits } = await this.run(
-      {
-        ...asked,
-        reading: hostZeros('float32', [1]),
-        last: hostZeros('int64', [batch, 1]),
-        random: hostZeros('float32', [0, batch]),
-        prescribed: hostZeros('int64', [0, batch]),
-        ends: hostZeros('int64', [batch, 0]),
-        ...choiceFeeds(likeliest, this.model.vocabSize),
-      },
-      memory,
-      'reading',
-    );
-    return logits!.data as Float32Array;
-  }
-
-  /** One run at a time, in the order in which they were asked for: runs side by side would take each other's threads. */
-  private run(
-    feeds: Record<string, HostTensor>,
-    memory: Memory,
-    other?: 'reading',
-  ): Promise<Record<string, HostTensor>> {
-    const result = this.turn.then(() => this.executable.run(feeds, memory, other));
-    this.turn = result.catch(() => undefined);
-    return result;
-  }
-
-  /** What the program is told of where it reads and writes, as far as anything in it asks. */
-  private whereItStands(positions: readonly number[], memory: Memory): Record<string, HostTensor> {
-    const feeds = { position: int64(positions, [positions.length]), held: int64([memory.length], []) };
-    return Object.fromEntries(Object.entries(feeds).filter(([name]) => this.executable.inputs.has(name)));
   }
 
   /** Throws `DataError` for what is not a token of this model. */
@@ -452,15 +244,23 @@ export class LanguageModel {
 
   /** Logits [batch, vocabulary] after the last tokens of ids [batch][tokens], all of one length. */
   private async readWhole(ids: readonly (readonly number[])[]): Promise<Float32Array> {
-    const memory = this.newMemory(ids.length);
+    const states = ids.map(() => this.newState());
     try {
       for (let start = 0; ; start += PREFILL_CHUNK) {
-        const chunk = ids.map((row) => row.slice(start, start + PREFILL_CHUNK));
-        const logits = await this.read(chunk, start, memory);
+        const rows = ids.map((row, i) => ({
+          ids: row.slice(start, start + PREFILL_CHUNK),
+          position: start,
+          state: states[i]!,
+        }));
+        const count = rows[0]!.ids.length;
+        const logits = await this.runner.readBatch(
+          rows,
+          rows.map((_, i) => (i + 1) * count - 1),
+        );
         if (start + PREFILL_CHUNK >= ids[0]!.length) return logits;
       }
     } finally {
-      memory.dispose();
+      for (const state of states) state.dispose();
     }
   }
 
@@ -473,26 +273,6 @@ export class LanguageModel {
   async dispose(): Promise<void> {
     await this.inspector?.dispose();
     await (await this.embedding?.catch(() => undefined))?.dispose();
-    await this.executable.dispose();
-    await this.chooser.dispose();
+    await this.runner.dispose();
   }
-}
-
-function longest(lengths: readonly number[]): number {
-  return lengths.reduce((a, b) => Math.max(a, b), 0);
-}
-
-/** How many tokens are written for the row that asks for most. */
-function stepsOf(rows: readonly Continuation[]): number {
-  return longest(rows.map(({ random }) => random.length));
-}
-
-function* both<T>(first: Iterable<T>, second: Iterable<T>): Generator<T> {
-  yield* first;
-  yield* second;
-}
-
-/** Where each row of ids [batch][sequence] ends. */
-function endsOf(ids: readonly (readonly number[])[]): number[] {
-  return ids.map((row, i) => (i + 1) * row.length - 1);
 }

@@ -134,7 +134,7 @@ describe('a session with a cache', () => {
     for await (const _ of session.generate(greedy)) if (session.tokens.length === 22) break;
     expect((await cache.find(session.tokens))?.tokens).toEqual(session.tokens);
     const { size } = cache;
-    vi.spyOn(language, 'write').mockRejectedValueOnce(new Error('no'));
+    vi.spyOn(language, 'read').mockRejectedValueOnce(new Error('no'));
     await expect(written(session)).rejects.toThrow('no');
     vi.restoreAllMocks();
     expect(cache.size).toBe(size);

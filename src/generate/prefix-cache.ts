@@ -55,35 +55,35 @@ export class PrefixCache {
     return this.folder?.problem;
   }
 
-  /** The state after the longest beginning of these tokens that is known. */
+  /** The state after the longest beginning of these tokens that is known, to be disposed of by the caller. */
   async find(ids: readonly number[]): Promise<Snapshot | undefined> {
     const held = [...this.snapshots]
       .filter(({ length }) => length <= ids.length)
       .sort((a, b) => b.length - a.length)
       .find((snapshot) => snapshot.begins(ids));
     const stored = await this.folder?.find(this.model, ids, held?.length ?? 0);
-    const found = stored ?? held;
-    if (found) this.hold(found);
+    const found = stored ?? held?.copy();
+    if (found) this.hold(found.copy());
     return found;
   }
 
-  /** Keeps a state. Throws `SnapshotError` for one of another model. */
+  /** Keeps a copy of a state. Throws `SnapshotError` for one of another model. */
   async put(snapshot: Snapshot): Promise<void> {
     snapshot.checkModel(this.model);
     if (snapshot.length === 0) return;
-    this.hold(snapshot);
+    this.hold(snapshot.copy());
     await this.folder?.put(snapshot);
   }
 
   /** Forgets what is in memory. */
   clear(): void {
-    this.snapshots.clear();
+    for (const snapshot of this.snapshots) this.letGo(snapshot);
   }
 
   private hold(snapshot: Snapshot): void {
     const ids = snapshot.tokens;
     for (const other of this.snapshots) {
-      if (other.length === snapshot.length && other.begins(ids)) this.snapshots.delete(other);
+      if (other.length === snapshot.length && other.begins(ids)) this.letGo(other);
     }
     this.snapshots.add(snapshot);
     this.shrink();
@@ -95,13 +95,18 @@ export class PrefixCache {
     let total = sum([...holdings.values()].map(({ bytes }) => bytes));
     for (const snapshot of this.snapshots) {
       if (total <= this.limit) return;
-      this.snapshots.delete(snapshot);
       for (const key of snapshot.holdings.keys()) {
         const holding = holdings.get(key)!;
         holding.holders--;
         if (holding.holders === 0) total -= holding.bytes;
       }
+      this.letGo(snapshot);
     }
+  }
+
+  private letGo(snapshot: Snapshot): void {
+    this.snapshots.delete(snapshot);
+    snapshot.dispose();
   }
 
   /** What takes memory, and how many states hold it. */

@@ -1,15 +1,14 @@
 /** One sequence: what was read and written so far, and the state that it left. */
-import { type Memory, type MemorySnapshot, takeOut } from '../engine/loop/index.js';
+import type { State } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import { Random } from '../nn/index.js';
-import { Batching } from './batching.js';
-import { type Choosing, checkChoice, LIKELIEST } from './choice.js';
-import { type Continuation, type LanguageModel, PREFILL_CHUNK } from './language-model.js';
+import type { LanguageModel } from './language-model.js';
+import { logprobsOf, type TokenLogprobs } from './logprobs.js';
 import { merged } from './merged.js';
 import type { PrefixCache } from './prefix-cache.js';
-import { checkSampling, type SamplingOptions } from './sampling.js';
+import { PREFILL_CHUNK } from './runner.js';
+import { checkSampling, SAMPLING_DEFAULTS, Sampler, type SamplingOptions, type Steering } from './sampler.js';
 import { Snapshot } from './snapshot.js';
-import { StopWatch } from './stop.js';
+import { StopStrings } from './stop.js';
 
 export interface GenerateOptions extends Partial<SamplingOptions> {
   /** At most this many tokens. */
@@ -20,28 +19,32 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   stopTokens?: readonly number[];
   /** The same seed chooses the same tokens. */
   seed?: number;
+  /** Added to the logits of tokens. */
+  bias?: ReadonlyMap<number, number>;
+  /** Changes logits before a token is chosen, and may end the text. */
+  steering?: readonly Steering[];
+  /** Tells the log probability of each token, and those of so many of the likeliest ones. */
+  logprobs?: number;
   /** Ends it between two tokens: the session then stands behind the last one that was given, and the signal's reason is thrown. */
   signal?: AbortSignal;
 }
 
 export const GENERATE_DEFAULTS = {
+  ...SAMPLING_DEFAULTS,
   maxTokens: 256,
-  temperature: 0.8,
-  topK: 0,
-  topP: 0.95,
-  repetitionPenalty: 1,
   stop: [] as readonly string[],
   stopTokens: [] as readonly number[],
+  bias: new Map() as ReadonlyMap<number, number>,
+  steering: [] as readonly Steering[],
 } as const;
 
-type Settings = Required<Omit<GenerateOptions, 'seed' | 'signal'>> & Pick<GenerateOptions, 'seed' | 'signal'>;
+type Unset = 'seed' | 'signal' | 'logprobs';
+type Settings = Required<Omit<GenerateOptions, Unset>> & Pick<GenerateOptions, Unset>;
 
 /** Throws `ConfigError` for a value outside its range. */
-export function checkGeneration(
-  options: SamplingOptions & Pick<GenerateOptions, 'maxTokens' | 'seed'>,
-): void {
-  checkSampling(options);
-  for (const key of ['maxTokens', 'seed'] as const) {
+export function checkGeneration(options: Partial<SamplingOptions> & GenerateOptions): void {
+  checkSampling({ ...SAMPLING_DEFAULTS, ...options });
+  for (const key of ['maxTokens', 'seed', 'logprobs'] as const) {
     const value = options[key];
     if (value !== undefined && !(Number.isSafeInteger(value) && value >= 0)) {
       throw new ConfigError(`${key} is ${value}: expected a whole number, 0 or more`);
@@ -53,6 +56,8 @@ export function checkGeneration(
 export interface GeneratedPiece {
   readonly id: number | undefined;
   readonly text: string;
+  /** Where they were asked for. */
+  readonly logprobs?: TokenLogprobs;
 }
 
 /** A piece of the fork with this index. */
@@ -68,8 +73,6 @@ export interface WrittenFork {
 export interface SessionOptions {
   /** Where to look for a beginning that was read before, and to keep what is read here. */
   cache?: PrefixCache;
-  /** Writes together with the other sessions that have it. */
-  batch?: Batching;
 }
 
 export interface ReadOptions {
@@ -88,39 +91,30 @@ export interface ReadResult {
 /** Why a text ended: with a token that ends it, before a stop string, or because it had its length. */
 export type StopReason = 'token' | 'string' | 'length';
 
-/**
- * Tokens that one run writes. A session's memory stands at the end of what was read, or whole runs behind it; what was
- * written since is read again by the run that goes on. So it does not matter, to the last bit, where a text was
- * interrupted, or whether its tokens were asked for one by one.
- */
-export const TOKENS_PER_RUN = 8;
-
 /** With a cache, the state is kept whenever so many chunks of a prompt were read. */
 const CHUNKS_PER_SNAPSHOT = 2;
 
 export class Session {
   private all: number[] = [];
-  /** The last of them, which are not in the memory yet: at most a run's. */
-  private since: number[] = [];
-  /** Those after the last token in the memory, where none came since. */
+  /** The last of them, which are not in the state yet: the one that was written last. */
+  private pending: readonly number[] = [];
+  /** Those after the last token in the state, where none is pending. */
   private logits: Float32Array | undefined;
   private busy = false;
+  /** Whether the state is one of another model that is the same. */
+  private foreign = false;
 
   private readonly cache: PrefixCache | undefined;
-  private readonly batch: Batching | undefined;
 
   constructor(
     private readonly model: LanguageModel,
-    { cache, batch }: SessionOptions = {},
-    private readonly memory: Memory = model.newMemory(),
+    { cache }: SessionOptions = {},
+    private state: State = model.newState(),
   ) {
-    for (const [what, shared] of Object.entries({ cache, batch })) {
-      if (shared && shared.model !== model) {
-        throw new ConfigError(`the ${what} is of another model: make one for each model`);
-      }
+    if (cache && cache.model !== model) {
+      throw new ConfigError('the cache is of another model: make one for each model');
     }
     this.cache = cache;
-    this.batch = batch;
   }
 
   /** All tokens read and written. */
@@ -130,7 +124,7 @@ export class Session {
 
   /** Bytes that this sequence's state takes. */
   get bytes(): number {
-    return this.memory.bytes;
+    return this.state.bytes;
   }
 
   /**
@@ -150,6 +144,7 @@ export class Session {
     try {
       const known = this.all.length === 0 ? await this.cache?.find(ids) : undefined;
       if (known) this.takeUp(known);
+      known?.dispose();
       const reusedTokens = known?.length ?? 0;
       const readTokens = ids.length - reusedTokens;
       if (readTokens > 0) await this.readOn(reusedTokens === 0 ? ids : ids.slice(reusedTokens), signal);
@@ -169,7 +164,8 @@ export class Session {
     this.begin();
     try {
       await this.settle();
-      const logits = await this.model.readEach(ids, this.all.length, this.memory);
+      await this.adopt();
+      const logits = await this.model.readEach({ ids, position: this.all.length, state: this.state });
       this.logits = logits.slice(-this.model.model.vocabSize);
       this.all.push(...ids);
       return logits;
@@ -202,8 +198,8 @@ export class Session {
     if (!(Number.isSafeInteger(n) && n >= 1)) throw new ConfigError(`n is ${n}: expected 1 or more`);
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31);
     const snapshot = await this.snapshot();
-    const batch = this.batch ?? new Batching(this.model, { maxRows: n });
-    const forks = Array.from({ length: n }, () => this.forkOf(snapshot, batch));
+    const forks = Array.from({ length: n }, () => this.forkOf(snapshot));
+    snapshot.dispose();
     const reasons: StopReason[] = [];
     const writers = forks.map(async function* (fork, index): AsyncGenerator<ForkPiece, void> {
       const pieces = fork.generateOne({ ...options, seed: seed + index });
@@ -240,7 +236,6 @@ export class Session {
       try {
         // Also when the caller takes no more.
         if (!failed) await this.keep();
-        if (this.batch) takeOut(this.memory);
       } finally {
         this.busy = false;
       }
@@ -250,106 +245,68 @@ export class Session {
   private async *write(settings: Settings): AsyncGenerator<GeneratedPiece, StopReason> {
     if (this.tokens.length === 0) throw new DataError('the session has read nothing: read a prompt first');
     const { model, tokenizer } = this.model;
-    const random = new Random(settings.seed ?? Math.floor(Math.random() * 2 ** 32));
     const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
     const ends = new Set([...endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
+    const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32);
+    const sampler = new Sampler({ ...settings, seed }, this.all);
     const text = tokenizer.stream();
-    const watch = new StopWatch(settings.stop);
+    const stops = new StopStrings(settings.stop);
     let reason: StopReason = 'length';
-    let run: Run | undefined;
-    try {
-      for (let count = 0; count < settings.maxTokens && !watch.stopped; count++) {
-        await checkSignal(settings.signal);
-        run ??= await this.ahead({ ...settings, ends: [...ends] }, random, settings.maxTokens - count);
-        const id = run.chosen[0]!;
-        if (ends.has(id)) {
-          reason = 'token';
-          break;
-        }
-        run.chosen.shift();
-        try {
-          yield { id, text: watch.push(text.push(id)) };
-        } finally {
-          // Also when the caller takes no more: what it was given, the session has written.
-          this.all.push(id);
-          this.since.push(id);
-        }
-        if (run.chosen.length === 0) {
-          this.leave(run);
-          run = undefined;
-        }
+    for (let count = 0; count < settings.maxTokens && !stops.stopped && reason !== 'token'; count++) {
+      await checkSignal(settings.signal);
+      const logits = await this.settle();
+      const id = sampler.choose(logits, settings.maxTokens - count);
+      if (ends.has(id)) {
+        reason = 'token';
+        break;
       }
-    } finally {
-      if (run) this.leave(run);
+      if (sampler.accept(id)) reason = 'token';
+      const told =
+        settings.logprobs === undefined ? {} : { logprobs: logprobsOf(logits, id, settings.logprobs) };
+      try {
+        yield { id, text: stops.push(text.push(id)), ...told };
+      } finally {
+        // Also when the caller takes no more: what it was given, the session has written.
+        this.all.push(id);
+        this.pending = [id];
+      }
     }
-    const rest = watch.push(text.end()) + watch.end();
+    const rest = stops.push(text.end()) + stops.end();
     if (rest !== '') yield { id: undefined, text: rest };
-    return watch.stopped ? 'string' : reason;
+    return stops.stopped ? 'string' : reason;
   }
 
-  /** Chooses the tokens that come next, at most `wanted`. */
-  private async ahead(
-    settings: Settings & { ends: readonly number[] },
-    random: Random,
-    wanted: number,
-  ): Promise<Run> {
-    const choosing = { ...settings, occurred: this.tokens };
-    const { since } = this;
-    if (since.length === 0) {
-      const first = await this.model.choose(this.logits!, random.uniform(), choosing);
-      return { chosen: [first], whole: false };
+  /** Has the state read what is pending. Returns the logits [vocabulary] behind the last token. */
+  private async settle(): Promise<Float32Array> {
+    // One by one, as they were written: it does not matter, to the last bit, where a text was interrupted.
+    while (this.pending.length > 0) {
+      const [id, ...rest] = this.pending as [number, ...number[]];
+      this.logits = await this.run([id], this.all.length - this.pending.length);
+      this.pending = rest;
     }
-    const again = since.length - 1;
-    const steps = Math.min(TOKENS_PER_RUN, again + wanted);
-    const numbers = Array.from({ length: steps }, (_, i) => (i < again ? 0 : random.uniform()));
-    const continuation = this.continuation(numbers, choosing);
-    const before = this.memory.hold();
-    try {
-      const { tokens, logits } = this.batch
-        ? await this.batch.write(continuation, this.memory)
-        : (await this.model.write([continuation], this.memory))[0]!;
-      checkChoice(tokens.at(-1)!, logits);
-      return { chosen: tokens.slice(again), before, whole: tokens.length === TOKENS_PER_RUN };
-    } catch (error) {
-      this.memory.restore(before);
-      before.dispose();
-      throw error;
-    }
+    return this.logits!;
   }
 
-  /** After a run whose tokens were taken, all or the first of them. */
-  private leave({ before, chosen, whole }: Run): void {
-    if (!before) return;
-    if (whole && chosen.length === 0) this.since = this.since.slice(-1);
-    else this.memory.restore(before);
-    before.dispose();
+  private async run(ids: readonly number[], position: number): Promise<Float32Array> {
+    await this.adopt();
+    return this.model.read({ ids, position, state: this.state });
   }
 
-  /** Has the memory read what was written since. */
-  private async settle(): Promise<void> {
-    const { since } = this;
-    if (since.length === 0) return;
-    // Alone: in a batch the memory would move on as far as the others'.
-    const continuation = this.continuation(
-      since.map(() => 0),
-      LIKELIEST,
-    );
-    const [written] = await this.model.write([continuation], this.memory);
-    this.logits = written!.logits;
-    this.since = [];
-  }
-
-  /** Reads what was written since, and writes as many tokens in all as there are random numbers. */
-  private continuation(random: readonly number[], choosing: Choosing): Continuation {
-    const [last, ...prescribed] = this.since as [number, ...number[]];
-    return { last, position: this.tokens.length - this.since.length, random, prescribed, choosing };
+  /** Makes the state one of this model's, if it is not. */
+  private async adopt(): Promise<void> {
+    if (!this.foreign) return;
+    const { state } = this;
+    this.state = this.model.newState(await state.read(), state.length);
+    this.foreign = false;
+    state.dispose();
   }
 
   /** What this session is now, to take up again. Throws `DataError` while it is at work. */
   async snapshot(): Promise<Snapshot> {
     this.begin();
     try {
-      return await this.standing();
+      await this.adopt();
+      return this.standing();
     } finally {
       this.busy = false;
     }
@@ -371,31 +328,37 @@ export class Session {
   /** Another session that stands where this one does; each goes its own way. Throws `DataError` while this one is at work. */
   async fork(): Promise<Session> {
     const snapshot = await this.snapshot();
-    return this.forkOf(snapshot, this.batch);
+    try {
+      return this.forkOf(snapshot);
+    } finally {
+      snapshot.dispose();
+    }
   }
 
-  private forkOf(snapshot: Snapshot, batch: Batching | undefined): Session {
-    const options = { ...(this.cache && { cache: this.cache }), ...(batch && { batch }) };
-    const fork = new Session(this.model, options, snapshot.memory.memory());
+  private forkOf(snapshot: Snapshot): Session {
+    const fork = new Session(this.model, this.cache && { cache: this.cache });
     fork.takeUp(snapshot);
     return fork;
   }
 
-  private async standing(): Promise<Snapshot> {
+  private standing(): Snapshot {
     return new Snapshot({
       model: this.model,
-      memory: await this.memory.snapshot(),
+      state: this.state.fork(),
       tokens: Int32Array.from(this.all),
-      since: this.since.length,
-      logits: this.since.length === 0 ? this.logits : undefined,
+      pending: this.pending.length,
+      logits: this.pending.length === 0 ? this.logits : undefined,
     });
   }
 
   private takeUp(snapshot: Snapshot): void {
     snapshot.checkModel(this.model);
-    this.memory.restore(snapshot.memory);
+    const state = snapshot.state.fork();
+    this.state.dispose();
+    this.state = state;
+    this.foreign = snapshot.model !== this.model;
     this.all = snapshot.tokens;
-    this.since = this.all.slice(this.all.length - snapshot.since);
+    this.pending = this.all.slice(this.all.length - snapshot.pending);
     this.logits = snapshot.logits;
   }
 
@@ -405,7 +368,7 @@ export class Session {
     for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
       await checkSignal(signal);
       const chunk = ids.slice(start, start + PREFILL_CHUNK);
-      this.logits = await this.model.read([chunk], this.all.length, this.memory);
+      this.logits = await this.run(chunk, this.all.length);
       this.all.push(...chunk);
       const chunks = start / PREFILL_CHUNK + 1;
       if (chunks % CHUNKS_PER_SNAPSHOT === 0 || start + PREFILL_CHUNK >= ids.length) await this.keep();
@@ -414,7 +377,11 @@ export class Session {
 
   /** Has the cache keep where this session stands. */
   private async keep(): Promise<void> {
-    await this.cache?.put(await this.standing());
+    if (!this.cache) return;
+    await this.adopt();
+    const snapshot = this.standing();
+    await this.cache.put(snapshot);
+    snapshot.dispose();
   }
 
   /** A sequence has one end: two that read or write at once would mix their tokens. */
@@ -429,7 +396,7 @@ export class Session {
 
   /** Frees the state. */
   dispose(): void {
-    this.memory.dispose();
+    this.state.dispose();
   }
 }
 
@@ -441,12 +408,4 @@ async function checkSignal(signal: AbortSignal | undefined): Promise<void> {
   if (!signal) return;
   await new Promise(setImmediate);
   signal.throwIfAborted();
-}
-
-/** Tokens that were chosen and not given out yet, and the memory from before they were. */
-interface Run {
-  readonly chosen: number[];
-  readonly before?: MemorySnapshot;
-  /** Whether it wrote as many tokens as a run does. */
-  readonly whole: boolean;
 }

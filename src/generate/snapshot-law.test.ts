@@ -6,13 +6,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import type { HostTensor } from '../engine/index.js';
-import type { Memory } from '../engine/loop/index.js';
+import type { HostTensor, State } from '../engine/index.js';
 import { openModel } from '../models/index.js';
 import { fixtureFolder, referenceNames } from '../models/testing/reference.js';
 import { Random } from '../nn/index.js';
-import { LIKELIEST } from './choice.js';
-import { LanguageModel, PREFILL_CHUNK } from './language-model.js';
+import { LanguageModel } from './language-model.js';
+import { PREFILL_CHUNK } from './runner.js';
 import type { Session } from './session.js';
 import { loadSnapshot, type Snapshot } from './snapshot.js';
 import { device, tinyModel, tokenizer } from './testing/tiny.js';
@@ -23,45 +22,25 @@ afterAll(() => rm(folder, { recursive: true }));
 /** What a session did: read tokens in one piece, or written one after the other. */
 type History = readonly { readonly did: 'read' | 'write'; readonly ids: readonly number[] }[];
 
-/** Tokens that a run writes, besides the one that it begins with. */
-const RUN = 8;
-
 /** The state and the logits after a history and one more piece, computed from the beginning. */
 async function recomputed(model: LanguageModel, history: History): Promise<Map<string, HostTensor>> {
-  const memory = model.newMemory();
+  const state = model.newState();
   let position = 0;
-  let unread: number[] = [];
   let logits = new Float32Array();
-  const run = async (count: number, next: readonly number[]): Promise<void> => {
-    const prescribed = [...unread.slice(1, count), ...next];
-    const random = Array.from({ length: count }, () => 0);
-    const continuation = { last: unread[0]!, position, random, prescribed, choosing: LIKELIEST };
-    const [written] = await model.write([continuation], memory);
-    logits = written!.logits as typeof logits;
-    position += count;
-    unread = unread.slice(count);
-  };
   for (const { did, ids } of history) {
-    if (did === 'read') {
-      if (unread.length > 0) await run(unread.length, []);
-      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
-        const chunk = ids.slice(start, start + PREFILL_CHUNK);
-        logits = (await model.read([chunk], position, memory)) as typeof logits;
-        position += chunk.length;
-      }
-    } else {
-      for (const id of ids) {
-        unread.push(id);
-        if (unread.length > RUN) await run(RUN, [id]);
-      }
+    const size = did === 'read' ? PREFILL_CHUNK : 1;
+    for (let start = 0; start < ids.length; start += size) {
+      const chunk = ids.slice(start, start + size);
+      logits = (await model.read({ ids: chunk, position, state })) as typeof logits;
+      position += chunk.length;
     }
   }
-  return stateOf(memory, logits);
+  return valuesOf(state, logits);
 }
 
-async function stateOf(memory: Pick<Memory, 'read'>, logits: Float32Array): Promise<Map<string, HostTensor>> {
-  const state = await memory.read();
-  return state.set('logits', { dtype: 'float32', dims: [logits.length], data: logits });
+async function valuesOf(state: State, logits: Float32Array): Promise<Map<string, HostTensor>> {
+  const values = await state.read();
+  return values.set('logits', { dtype: 'float32', dims: [logits.length], data: logits });
 }
 
 interface Held<T> {
@@ -148,9 +127,9 @@ class Play {
     for (const { session, history } of await Promise.all(all)) {
       expect(session.tokens).toEqual(history.flatMap(({ ids }) => ids));
       await session.read(probe.ids);
-      const { memory, logits } = await session.snapshot();
+      const { state, logits } = await session.snapshot();
       const expected = await recomputed(this.model, [...history, probe]);
-      const actual = await stateOf(memory, logits!);
+      const actual = await valuesOf(state, logits!);
       expect([...actual.keys()].sort()).toEqual([...expected.keys()].sort());
       for (const [name, { data, dims }] of expected) {
         const found = actual.get(name)!;

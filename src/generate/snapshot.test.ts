@@ -58,8 +58,8 @@ function sessionAt(snapshot: Snapshot, model = language): Session {
 
 /** All that a snapshot holds, to compare. */
 async function contents(snapshot: Snapshot): Promise<unknown> {
-  const { tokens, since, logits } = snapshot;
-  return { tokens, since, logits, state: await snapshot.memory.read() };
+  const { tokens, pending, logits } = snapshot;
+  return { tokens, pending, logits, state: await snapshot.state.read() };
 }
 
 async function refusal(attempt: Promise<unknown>): Promise<string> {
@@ -82,7 +82,7 @@ describe('a session', () => {
     expect(session.tokens).toEqual(PROMPT);
     expect(await written(session)).toEqual(first);
     expect(snapshot.tokens).toEqual(PROMPT);
-    expect([snapshot.length, snapshot.since]).toEqual([30, 0]);
+    expect([snapshot.length, snapshot.pending]).toEqual([30, 0]);
     expect(snapshot.logits).toHaveLength(300);
   });
 
@@ -147,8 +147,8 @@ describe('a session', () => {
     const two = await session.snapshot();
     const shared = [...one.holdings.keys()].filter((key) => two.holdings.has(key));
     expect(shared).toHaveLength(2);
-    // Keys and values of two heads of four, the logits and the tokens.
-    expect(one.bytes).toBe(2 * 2 * 4 * 30 * 4 + 300 * 4 + 30 * 4);
+    // Keys and values of two heads of four in their room, the logits and the tokens.
+    expect(one.bytes).toBe(2 * 2 * 4 * 64 * 4 + 300 * 4 + 30 * 4);
     await language.dispose();
   });
 });

@@ -15,8 +15,7 @@ import {
   writeSafetensors,
 } from '../checkpoint/index.js';
 import { heddleCommand } from '../command-line.js';
-import type { HostTensor } from '../engine/index.js';
-import type { MemorySnapshot } from '../engine/loop/index.js';
+import { type HostTensor, type State, stateDims } from '../engine/index.js';
 import { CheckpointError, SnapshotError } from '../errors.js';
 import { DTYPES, type DType, fromSafetensors } from '../graph/index.js';
 import type { LanguageModel } from './language-model.js';
@@ -28,13 +27,13 @@ const SAVE_AGAIN = 'save the state again';
 
 export interface SnapshotParts {
   readonly model: LanguageModel;
-  /** The state after all tokens but the last `since`. */
-  readonly memory: MemorySnapshot;
+  /** The state after all tokens but the pending ones. The snapshot disposes of it. */
+  readonly state: State;
   /** All tokens read and written. */
   readonly tokens: Int32Array;
-  /** How many of them are not in the memory yet. */
-  readonly since: number;
-  /** [vocabulary], after the last token; absent where some are not in the memory. */
+  /** How many of the last ones are not in the state yet. */
+  readonly pending: number;
+  /** [vocabulary], after the last token; absent where some are pending. */
   readonly logits: Float32Array | undefined;
 }
 
@@ -45,8 +44,8 @@ export class Snapshot {
     return this.parts.model;
   }
 
-  get memory(): MemorySnapshot {
-    return this.parts.memory;
+  get state(): State {
+    return this.parts.state;
   }
 
   /** All tokens read and written, a copy. */
@@ -59,30 +58,35 @@ export class Snapshot {
     return this.parts.tokens.length;
   }
 
-  /** How many of the last ones are not in the memory yet: whoever goes on reads them again. */
-  get since(): number {
-    return this.parts.since;
+  /** How many of the last ones are not in the state yet: whoever goes on reads them first. */
+  get pending(): number {
+    return this.parts.pending;
   }
 
-  /** [vocabulary], those after the last token: not to be written to. Undefined where some tokens are not in the memory yet. */
+  /** [vocabulary], those after the last token: not to be written to. Undefined where some tokens are pending. */
   get logits(): Float32Array | undefined {
     return this.parts.logits;
   }
 
   /** Bytes that it takes, some of which it may share. */
   get bytes(): number {
-    const { memory, tokens, logits } = this.parts;
-    return memory.bytes + tokens.byteLength + (logits?.byteLength ?? 0);
+    const { state, tokens, logits } = this.parts;
+    return state.bytes + tokens.byteLength + (logits?.byteLength ?? 0);
   }
 
   /** Bytes by what takes them: that which two snapshots share is one key in both. */
   get holdings(): ReadonlyMap<object, number> {
-    const { memory, tokens, logits } = this.parts;
+    const { state, tokens, logits } = this.parts;
     const own: [object, number][] = [tokens, ...(logits ? [logits] : [])].map((data) => [
       data,
       data.byteLength,
     ]);
-    return new Map([...memory.holdings, ...own]);
+    return new Map([...state.holdings, ...own]);
+  }
+
+  /** The same again, to be disposed of by itself. */
+  copy(): Snapshot {
+    return new Snapshot({ ...this.parts, state: this.parts.state.fork() });
   }
 
   /** Whether a text that begins with these tokens can go on from here. */
@@ -102,13 +106,13 @@ export class Snapshot {
 
   /** Writes it as one file, whole or not at all. Throws `StorageError` when that cannot be. */
   async save(path: string): Promise<void> {
-    const { model, memory, tokens, since, logits } = this.parts;
+    const { model, state, tokens, pending, logits } = this.parts;
     const tensors: TensorToWrite[] = [
-      ...layoutOf(model, tokens.length - since).map(({ name, dtype, dims }) => ({
+      ...layoutOf(model, tokens.length - pending).map(({ name, dtype, dims }) => ({
         name,
         dtype: DTYPES[dtype].safetensors,
         shape: dims,
-        data: async () => (await memory.read([name])).get(name)!.data,
+        data: async () => (await state.read([name])).get(name)!.data,
       })),
       { name: 'tokens', dtype: 'I32', shape: [tokens.length], data: tokens },
       ...(logits ? [{ name: 'logits', dtype: 'F32' as const, shape: [logits.length], data: logits }] : []),
@@ -119,7 +123,7 @@ export class Snapshot {
       model: model.model.modelType,
       fingerprint: model.fingerprint.hash,
       quantization: model.fingerprint.quantization,
-      position: String(tokens.length - since),
+      position: String(tokens.length - pending),
       tokens: createHash('sha256').update(tokens).digest('hex'),
     };
     await writeSafetensors(path, tensors, { ...metadata, checksum: await checksumOf(tensors, metadata) });
@@ -127,7 +131,7 @@ export class Snapshot {
 
   /** Lets go of the state; what others share stays. */
   dispose(): void {
-    this.parts.memory.dispose();
+    this.parts.state.dispose();
   }
 }
 
@@ -171,11 +175,12 @@ async function read(path: string, file: SafetensorsFile, model: LanguageModel): 
   const values = new Map(tensors.map((tensor) => [tensor.name, hostTensor(path, tensor)]));
   checkModel(path, metadata, model);
   const { tokens, position } = tokensOf(path, metadata, values);
-  const since = tokens.length - position;
-  checkLayout(path, values, layoutOf(model, position));
-  const logits = logitsOf(path, values, model, tokens.length > 0 && since === 0);
-  const memory = await model.memoryOf(values, position).snapshot();
-  return new Snapshot({ model, memory, tokens, since, logits });
+  const pending = tokens.length - position;
+  const layout = layoutOf(model, position);
+  checkLayout(path, values, layout);
+  const logits = logitsOf(path, values, model, tokens.length > 0 && pending === 0);
+  const state = model.newState(new Map(layout.map(({ name }) => [name, values.get(name)!])), position);
+  return new Snapshot({ model, state, tokens, pending, logits });
 }
 
 function checkModel(path: string, metadata: Readonly<Record<string, string>>, model: LanguageModel): void {
@@ -232,9 +237,8 @@ function layoutOf(
   { model }: LanguageModel,
   position: number,
 ): { name: string; dtype: DType; dims: number[] }[] {
-  return model.state.map(({ name, dtype, shape }) => {
-    const dims = shape.map((dim) => (dim === 'batch' ? 1 : dim === 'past' ? position : (dim as number)));
-    return { name, dtype, dims };
+  return model.state.map((spec) => {
+    return { name: spec.name, dtype: spec.dtype, dims: stateDims(spec, position) };
   });
 }
 

@@ -1,11 +1,11 @@
 /** Stop strings in a stream: found wherever the pieces are cut, and nothing held back that need not be. */
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
-import { StopWatch } from './stop.js';
+import { StopStrings } from './stop.js';
 
 /** What comes out of each piece, and at the end. */
 function through(stops: readonly string[], pieces: readonly string[]): { out: string[]; stopped: boolean } {
-  const watch = new StopWatch(stops);
+  const watch = new StopStrings(stops);
   const out = pieces.map((piece) => watch.push(piece));
   return { out: [...out, watch.end()], stopped: watch.stopped };
 }
@@ -38,7 +38,7 @@ describe('a stop string', () => {
   });
 
   test('an empty one is refused', () => {
-    expect(() => new StopWatch(['END', ''])).toThrow(ConfigError);
+    expect(() => new StopStrings(['END', ''])).toThrow(ConfigError);
   });
 });
 

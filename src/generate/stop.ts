@@ -1,7 +1,7 @@
-/** Watches streamed text for stop strings, which may come in pieces. */
+/** Stop strings in a text that is streamed: one may come in pieces. */
 import { ConfigError } from '../errors.js';
 
-export class StopWatch {
+export class StopStrings {
   private held = '';
   /** Whether a stop string has come; nothing more is let through then. */
   stopped = false;

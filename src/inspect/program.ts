@@ -81,7 +81,7 @@ export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>)
     for (const [what, tensor] of Object.entries(shown)) if (tensor) outputs[`${name}.${what}`] = tensor;
   };
   const start = scalar(0, 'int64');
-  const { hidden, residuals } = forward(model, registry, ids, start, undefined, undefined, observe);
+  const { hidden, residuals } = forward(model, registry, ids, start, { observe });
   const logits = logitsOf(model, registry, reshape(hidden, ['tokens', model.hiddenSize]));
   outputs.logProbabilities = negate(crossEntropy(logits, next));
 

@@ -71,7 +71,8 @@ function encodeStep(model: Model, weights: ReadonlyMap<string, Weight>) {
   const held = model.state.map((spec) => {
     return { ...spec, tensor: input(spec.name, spec.dtype, spec.shape), output: `next.${spec.name}` };
   });
-  const step = stepOf(model, Object.fromEntries(held.map(({ name, tensor }) => [name, tensor])));
+  const state = Object.fromEntries(held.map(({ name, tensor }) => [name, tensor]));
+  const { inputs, ...step } = stepOf(model, { state });
   const position = {
     dtype: 'int64',
     shape: [],
@@ -81,7 +82,7 @@ function encodeStep(model: Model, weights: ReadonlyMap<string, Weight>) {
   } as const;
   const outputs: Record<string, Tensor> = {
     logits: step.logits,
-    [position.output]: add(step.position, dimension('sequence')),
+    [position.output]: add(inputs[1], dimension('sequence')),
   };
   for (const { name, tensor, output, grows } of held) {
     const result = step.state[name]!;

@@ -57,13 +57,9 @@ describe('what it consists of', () => {
   test('a forward pass over a state gives every state its successor', () => {
     const model = hybridModel(tinyConfig());
     const ids = input('ids', 'int64', ['batch', 'sequence']);
-    const result = forward(
-      model,
-      new ParameterRegistry(),
-      ids,
-      input('position', 'int64', []),
-      stateInputs(model),
-    );
+    const position = input('position', 'int64', []);
+    const state = stateInputs(model);
+    const result = forward(model, new ParameterRegistry(), ids, position, { state });
     expect(Object.keys(result.state).sort()).toEqual(model.state.map(({ name }) => name).sort());
     expect(forward(model, new ParameterRegistry(), ids, scalar(0, 'int64')).state).toEqual({});
   });

@@ -19,7 +19,6 @@ import {
   type Parameters,
   project,
   type RmsNormOptions,
-  recentNames,
   rmsNorm,
   type Sight,
   type StateSpec,
@@ -105,69 +104,34 @@ export interface ForwardResult {
   readonly state: Readonly<Record<string, Tensor>>;
 }
 
-/** As in a mixer's context, by the names of `Model.state`. */
-export interface Since extends Pick<MixerContext, 'held' | 'step' | 'headsAtOnce'> {
-  readonly recent?: Readonly<Record<string, Tensor>>;
-}
-
-export interface LayersContext extends Since, Pick<MixerContext, 'position' | 'embeddings'> {
-  /** What was kept from earlier tokens. */
+export interface ForwardContext extends Pick<MixerContext, 'lengths' | 'headsAtOnce'> {
+  /** What was kept from earlier tokens, by the names of `Model.state`. */
   readonly state?: Readonly<Record<string, Tensor>> | undefined;
   /** Shown what each layer does inside. */
   readonly observe?: ((layer: number, sight: Sight) => void) | undefined;
 }
 
-/**
- * The layers applied to int64 ids [batch, sequence]. `state` holds what was kept from earlier tokens; `observe` is shown
- * what each layer does inside.
- */
+/** The layers applied to int64 ids [batch, sequence], before which there were `position` tokens (int64 [] or [batch]). */
 export function forward(
   model: Model,
   registry: ParameterRegistry,
   ids: Tensor,
   position: Tensor,
-  state?: Readonly<Record<string, Tensor>>,
-  since: Since = {},
-  observe?: (layer: number, sight: Sight) => void,
+  { state, observe, ...context }: ForwardContext = {},
 ): ForwardResult {
+  const root = registry.root(model.adapters);
   const embeddings = embeddingsOf(model, registry, ids);
-  const context = { ...since, position, embeddings, state, observe };
-  const { residuals, state: next } = applyLayers(model, registry, embeddings, context);
-  return { hidden: hiddenOf(model, registry, residuals.at(-1)!), residuals, state: next };
-}
-
-/** int64 ids [batch, sequence] -> [batch, sequence, hidden], where the residual stream begins. */
-export function embeddingsOf(model: Model, registry: ParameterRegistry, ids: Tensor): Tensor {
-  const { vocabSize, hiddenSize, names, embeddingFactor = 1 } = model;
-  const root = registry.root(model.adapters);
-  const rows = root.at(names.embeddings, (p) => embedding(p, ids, vocabSize, hiddenSize));
-  return embeddingFactor === 1 ? rows : multiply(rows, embeddingFactor);
-}
-
-/** The layers from `first` to before `end` applied to a residual stream [batch, sequence, hidden], and what each leaves of it. */
-export function applyLayers(
-  model: Model,
-  registry: ParameterRegistry,
-  stream: Tensor,
-  { state, recent, observe, ...context }: LayersContext,
-  first = 0,
-  end = model.layers.length,
-): Pick<ForwardResult, 'residuals' | 'state'> {
-  const root = registry.root(model.adapters);
-  const residuals = [stream];
+  const residuals = [embeddings];
   const next: Record<string, Tensor> = {};
-  for (const [j, { mixer }] of model.layers.slice(first, end).entries()) {
-    const i = first + j;
-    const own = (all: Readonly<Record<string, Tensor>> | undefined, names: readonly string[]) =>
-      all && Object.fromEntries(names.map((name) => [name, all[stateName(i, name)]!]));
+  for (const [i, { mixer }] of model.layers.entries()) {
+    const own =
+      state && Object.fromEntries(mixer.state.map(({ name }) => [name, state[stateName(i, name)]!]));
     const result = root.at(`${model.names.layers}.${i}`, (layer) =>
       mixer.forward(layer, residuals.at(-1)!, {
         ...context,
-        state: own(
-          state,
-          mixer.state.map(({ name }) => name),
-        ),
-        recent: own(recent, mixer.state.flatMap(recentNames)),
+        position,
+        embeddings,
+        state: own,
         observe: observe && ((sight: Sight) => observe(i, sight)),
       }),
     );
@@ -175,7 +139,15 @@ export function applyLayers(
     if (!state) continue;
     for (const [name, value] of Object.entries(result.state)) next[stateName(i, name)] = value;
   }
-  return { residuals, state: next };
+  return { hidden: hiddenOf(model, registry, residuals.at(-1)!), residuals, state: next };
+}
+
+/** int64 ids [batch, sequence] -> [batch, sequence, hidden], where the residual stream begins. */
+function embeddingsOf(model: Model, registry: ParameterRegistry, ids: Tensor): Tensor {
+  const { vocabSize, hiddenSize, names, embeddingFactor = 1 } = model;
+  const root = registry.root(model.adapters);
+  const rows = root.at(names.embeddings, (p) => embedding(p, ids, vocabSize, hiddenSize));
+  return embeddingFactor === 1 ? rows : multiply(rows, embeddingFactor);
 }
 
 /** The final norm of a residual stream [..., hidden]. */

@@ -1,7 +1,6 @@
 /** Softmax attention over a memory in parts: what was kept before, and what is new. */
 import {
   add,
-  and,
   concat,
   type Dim,
   divide,
@@ -10,7 +9,6 @@ import {
   gather,
   iota,
   less,
-  lessOrEqual,
   loop,
   matmul,
   max,
@@ -34,16 +32,10 @@ export interface MemoryPart {
   readonly bias?: Tensor | undefined;
 }
 
-/**
- * Hides the room around the entries that a growing state of room for `room` holds: float32 [batch or 1, 1, 1, room]. It holds
- * `length` (int64 [] or [batch]), of which the last `own` (int64 [batch]) are each row's; by default all are.
- */
-export function heldBias(room: Dim, length: Tensor, own?: Tensor): Tensor {
-  const place = reshape(iota(room), [1, room]);
-  const end = reshape(length, [-1, 1]);
-  const isHeld = less(place, end);
-  const held = own ? and(isHeld, lessOrEqual(subtract(end, reshape(own, [-1, 1])), place)) : isHeld;
-  return where(reshape(held, [-1, 1, 1, room]), 0, MASKED);
+/** Hides the room behind the `lengths` (int64 [] or [batch]) entries that a growing state holds: float32 [batch or 1, 1, 1, room]. */
+export function heldBias(room: Dim, lengths: Tensor): Tensor {
+  const isHeld = less(reshape(iota(room), [1, room]), reshape(lengths, [-1, 1]));
+  return where(reshape(isHeld, [-1, 1, 1, room]), 0, MASKED);
 }
 
 /** Low enough that exp() of it is 0 in float32, without the NaN of infinity minus infinity. */

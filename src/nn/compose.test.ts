@@ -9,7 +9,7 @@ import { type NdArray, tabulate, total } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
 import { chain, named, placed, residual, scale, stateless, together } from './compose.js';
 import { linear, norm } from './layers.js';
-import type { Mixer, MixerContext, State } from './mixer.js';
+import type { Mixer, MixerContext, StateTensors } from './mixer.js';
 import { attention } from './mixers/attention.js';
 import { mamba2 } from './mixers/mamba2.js';
 import { shortConvolution } from './mixers/short-convolution.js';
@@ -222,28 +222,25 @@ describe('what a layer is told', () => {
   const x = input('x', 'float32', ['batch', 'sequence', 4]);
   const position = input('position', 'int64', []);
 
-  test('it gets its own state, and the recent entries of what grows; all get the same of the rest', () => {
+  test('it gets its own state; all get the same of the rest', () => {
     const seen: MixerContext[] = [];
     const mixer = residual([named('a', probe(seen)), named('b', named('c', probe(seen)))]);
     const names = ['a.fixed', 'a.growing', 'b.c.fixed', 'b.c.growing'];
     expect(stateNames(mixer)).toEqual(names);
-    const all = (prefix: string, wanted: readonly string[]): State =>
+    const all = (prefix: string, wanted: readonly string[]): StateTensors =>
       Object.fromEntries(wanted.map((name) => [name, symbol(`${prefix} ${name}`)]));
     const state = all('state', names);
-    const recent = all('recent', ['a.growing', 'b.c.growing']);
-    const held = input('held', 'int64', []);
+    const lengths = input('lengths', 'int64', ['batch']);
     const embeddings = input('embeddings', 'float32', ['batch', 'sequence', 4]);
-    const context = { position, held, embeddings, state, recent };
+    const context = { position, lengths, embeddings, state };
     const result = mixer.forward(new ParameterRegistry().root(), x, context);
 
     for (const [i, path] of ['a', 'b.c'].entries()) {
       expect(Object.keys(seen[i]!.state!)).toEqual(['fixed', 'growing']);
       expect(seen[i]!.state!.fixed).toBe(state[`${path}.fixed`]);
       expect(seen[i]!.state!.growing).toBe(state[`${path}.growing`]);
-      expect(Object.keys(seen[i]!.recent!)).toEqual(['growing']);
-      expect(seen[i]!.recent!.growing).toBe(recent[`${path}.growing`]);
       expect(seen[i]!.position).toBe(position);
-      expect(seen[i]!.held).toBe(held);
+      expect(seen[i]!.lengths).toBe(lengths);
       expect(seen[i]!.embeddings).toBe(embeddings);
     }
     expect(Object.keys(result.state)).toEqual(names);
@@ -254,10 +251,7 @@ describe('what a layer is told', () => {
     const seen: MixerContext[] = [];
     const mixer = together(named('a', probe(seen)), named('b', placed('there', probe(seen))));
     const result = mixer.forward(new ParameterRegistry().root(), x, { position });
-    expect(seen.map(({ state, recent }) => [state, recent])).toEqual([
-      [undefined, undefined],
-      [undefined, undefined],
-    ]);
+    expect(seen.map(({ state }) => state)).toEqual([undefined, undefined]);
     expect(result.state).toEqual({});
   });
 

@@ -4,7 +4,7 @@
  */
 import { ConfigError } from '../errors.js';
 import { add, multiply, type Tensor } from '../graph/index.js';
-import { type Mixer, recentNames, type State, type StateSpec } from './mixer.js';
+import type { Mixer, StateSpec, StateTensors } from './mixer.js';
 import type { Parameters } from './parameters.js';
 
 /** A layer without a state. */
@@ -18,20 +18,12 @@ export function named(name: string, mixer: Mixer): Mixer {
   return {
     state: mixer.state.map((spec): StateSpec => ({ ...spec, name: full(spec.name) })),
     forward(parameters, x, context) {
-      const own = (all: State | undefined, names: readonly string[]): State | undefined =>
-        all && Object.fromEntries(names.map((key) => [key, all[full(key)]!]));
-      const result = parameters.within(name, (inner) =>
-        mixer.forward(inner, x, {
-          ...context,
-          state: own(
-            context.state,
-            mixer.state.map((spec) => spec.name),
-          ),
-          recent: own(context.recent, mixer.state.flatMap(recentNames)),
-        }),
-      );
+      const { state } = context;
+      const own =
+        state && Object.fromEntries(mixer.state.map((spec) => [spec.name, state[full(spec.name)]!]));
+      const result = parameters.within(name, (inner) => mixer.forward(inner, x, { ...context, state: own }));
       const next = Object.entries(result.state).map(([key, value]) => [full(key), value]);
-      return { output: result.output, state: Object.fromEntries(next) as State };
+      return { output: result.output, state: Object.fromEntries(next) as StateTensors };
     },
   };
 }
@@ -80,7 +72,7 @@ export function together(...mixers: readonly Mixer[]): Mixer {
       const results = mixers.map((mixer) => mixer.forward(parameters, x, context));
       return {
         output: results.map(({ output }) => output).reduce((a, b) => add(a, b)),
-        state: Object.assign({}, ...results.map(({ state }) => state)) as State,
+        state: Object.assign({}, ...results.map(({ state }) => state)) as StateTensors,
       };
     },
   };

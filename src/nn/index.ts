@@ -1,5 +1,5 @@
 /** Layers and mixers, each declaring its own state. */
-export { attend, heldBias, MASKED } from './attend.js';
+export { attend, MASKED } from './attend.js';
 export * from './compose.js';
 export * from './layers.js';
 export * from './mixer.js';
@@ -21,6 +21,5 @@ export { type ShortConvolutionConfig, shortConvolution } from './mixers/short-co
 export { type MixtureConfig, mixtureOfExperts } from './mixture.js';
 export * from './parameters.js';
 export { Random } from './random.js';
-export { settle } from './recurrence.js';
 export { type RopeConfig, ropeFrequencies, rotate } from './rope.js';
 export * from './sight.js';

@@ -3,8 +3,16 @@ import type { InferenceSession } from 'onnxruntime-common';
 import { DeviceError } from '../../errors.js';
 import { input, inputName, type OnnxModel, scalar, type Tensor, toOnnx } from '../../graph/index.js';
 import { checkWeight } from '../check.js';
-import type { Device, DeviceOptions, Executable, OrtName, Program } from '../program.js';
-import type { Weight } from '../tensors.js';
+import type {
+  Decoder,
+  DecoderPrograms,
+  Device,
+  DeviceOptions,
+  Executable,
+  OrtName,
+  Program,
+} from '../program.js';
+import { isQuantized, type Weight } from '../tensors.js';
 import { deviceError } from './errors.js';
 import { type Layout, OrtExecutable } from './executable.js';
 import { onnxRuntime } from './load.js';
@@ -120,6 +128,16 @@ export class OrtDevice implements Device {
     } finally {
       await plan.release();
     }
+  }
+
+  /**
+   * One session for both, so that the weights are held once. But many tokens are read with 8-bit integers in the place of 4-bit codes,
+   * and one is written with the codes, of which there is less to read: where there are such weights each has a session of its own.
+   */
+  async compileDecoder({ read, write }: DecoderPrograms): Promise<Decoder> {
+    const reader = await this.compile(read);
+    const hasTwoForms = this.name === 'cpu' && [...(read.weights?.values() ?? [])].some(isQuantized);
+    return { reader, writer: hasTwoForms ? await this.compile(write) : reader };
   }
 
   async dispose(): Promise<void> {}

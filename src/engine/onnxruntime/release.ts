@@ -1,11 +1,10 @@
 /**
- * Memory back at once. JavaScript frees an array when it gets round to it, and by then many that a run replaced may have piled
- * up beside what is held.
+ * Frees arrays at once. The garbage collector frees them late, and until then those that runs replaced pile up beside what is held.
  */
 import { MessageChannel } from 'node:worker_threads';
 
 const { port1, port2 } = new MessageChannel();
-// What is sent to nobody is freed.
+// Transferring a buffer to a closed port frees it at once.
 port2.close();
 
 /** Frees an array that fills its buffer, which nobody may use any more. */

@@ -59,7 +59,7 @@ export interface Batch {
   readonly lengths: readonly number[];
 }
 
-/** How many states hold a value. */
+/** Reference counts: how many states hold each value. */
 const holders = new WeakMap<Value, number>();
 
 function hold(value: Value): void {

@@ -113,11 +113,11 @@ function roomForIntegers(weights: Weights): number {
   const codes = [...weights.values()]
     .filter(hasIntegers)
     .reduce((sum, { dims: [rows, columns] }) => sum + (rows * columns) / 2, 0);
-  return Math.min(codes, totalmem() / LEAST_REST);
+  return Math.min(codes, totalmem() * MAX_SHARE);
 }
 
-/** Of memory and disk this is the part that integers may take at most. */
-const LEAST_REST = 4;
+/** The share of the machine's memory, and of the disk's free space, that integers may take. */
+const MAX_SHARE = 1 / 4;
 
 /** Grants what is asked for until the room is taken. */
 function rationed(ask: Ask, room: number): Ask {
@@ -204,7 +204,7 @@ class IntegerFile {
     const [folder, { bavail, bsize }] = await reading(`the folder ${tmpdir()}`, () =>
       Promise.all([realpath(tmpdir()), statfs(tmpdir())]),
     );
-    if (bytes > (bavail * bsize) / LEAST_REST) return undefined;
+    if (bytes > bavail * bsize * MAX_SHARE) return undefined;
     const path = join(folder, `heddle-${randomUUID()}.integers`);
     return new IntegerFile(path, path.slice(root.length));
   }

@@ -2,7 +2,7 @@
 import { DeviceError } from '../../errors.js';
 import { inputName, topologicalOrder } from '../../graph/index.js';
 import { checkWeight } from '../check.js';
-import type { Device, Executable, Program } from '../program.js';
+import type { Decoder, DecoderPrograms, Device, Executable, Program } from '../program.js';
 import { WasmExecutable } from './executable.js';
 import { SharedMemory } from './memory.js';
 import { type Simd, Threads } from './threads.js';
@@ -47,6 +47,10 @@ export class WasmDevice implements Device {
     }
     const placed = await this.weights.load(weights);
     return new WasmExecutable(this, program, placed);
+  }
+
+  async compileDecoder({ read, write }: DecoderPrograms): Promise<Decoder> {
+    return { reader: await this.compile(read), writer: await this.compile(write) };
   }
 
   /** Runs one thing after the other: all programs share the threads. */

@@ -64,6 +64,13 @@ export function pageBytes(spec: StateSpec): number {
   return outer * bytes * PAGE_ENTRIES;
 }
 
+function release(values: ReadonlyMap<string, KeptValue>): void {
+  for (const { blocks } of values.values()) for (const block of blocks) block.release();
+}
+
+/** Whoever drops a state and does not dispose of it leaves its memory to the garbage collector. */
+const dropped = new FinalizationRegistry(release);
+
 export class WasmState implements State {
   private isDisposed = false;
 
@@ -72,7 +79,9 @@ export class WasmState implements State {
     readonly memory: SharedMemory,
     readonly values: ReadonlyMap<string, KeptValue>,
     public length: number,
-  ) {}
+  ) {
+    dropped.register(this, values, this);
+  }
 
   get bytes(): number {
     let total = 0;
@@ -81,6 +90,7 @@ export class WasmState implements State {
   }
 
   get holdings(): ReadonlyMap<object, number> {
+    if (this.isDisposed) return new Map();
     const all = [...this.values.values()].flatMap(({ blocks }) => blocks);
     return new Map(all.map((block) => [block, block.bytes]));
   }
@@ -107,7 +117,8 @@ export class WasmState implements State {
   dispose(): void {
     if (this.isDisposed) return;
     this.isDisposed = true;
-    for (const { blocks } of this.values.values()) for (const block of blocks) block.release();
+    dropped.unregister(this);
+    release(this.values);
   }
 
   /** Throws `DeviceError` where it was disposed of. */

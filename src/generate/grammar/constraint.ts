@@ -6,7 +6,8 @@
  * are the same for whoever chooses from an array of logits.
  */
 import { DataError } from '../../errors.js';
-import { CANDIDATES } from '../sampling.js';
+import { likeliest } from '../likeliest.js';
+import { CANDIDATES, type Steering } from '../sampler.js';
 import { Matcher, type MatchState } from './matcher.js';
 import type { Node } from './node.js';
 import type { TokenTree } from './token-tree.js';
@@ -14,7 +15,7 @@ import type { TokenTree } from './token-tree.js';
 /** While more tokens than that are left, no beginning is too long to be finished. */
 const PLENTY = 1024;
 
-export class Constraint {
+export class Constraint implements Steering {
   private readonly matcher: Matcher;
   private state: MatchState;
   private readonly plans = new Map<MatchState, readonly number[] | undefined>();
@@ -67,7 +68,9 @@ export class Constraint {
     if (allowed.size === 0) {
       throw new DataError('no token of this model can go on as the format demands: ask for another format');
     }
-    for (let id = 0; id < logits.length; id++) if (!allowed.has(id)) logits[id] = Number.NEGATIVE_INFINITY;
+    const kept = Array.from(allowed, (id) => [id, logits[id]!] as const);
+    logits.fill(Number.NEGATIVE_INFINITY);
+    for (const [id, logit] of kept) logits[id] = logit;
   }
 
   /** As `advance`. */
@@ -104,15 +107,4 @@ export class Constraint {
     }
     return this.plans.get(state);
   }
-}
-
-/** The likeliest `count` tokens, in no order. */
-function likeliest(logits: Float32Array, count: number): number[] {
-  if (logits.length <= count) return Array.from(logits.keys());
-  const threshold = logits.slice().sort()[logits.length - count]!;
-  const found: number[] = [];
-  for (let id = 0; id < logits.length && found.length < count; id++) {
-    if (logits[id]! >= threshold) found.push(id);
-  }
-  return found;
 }

@@ -18,7 +18,7 @@ export async function reader(device: Device, model: Model, weights: ReadonlyMap<
   const ids = input('ids', 'int64', ['batch', 'sequence']);
   const position = input('position', 'int64', []);
   const before = stateInputs(model);
-  const result = forward(model, registry, ids, position, before);
+  const result = forward(model, registry, ids, position, { state: before });
   const executable = await device.compile({
     inputs: [ids, position],
     outputs: { logits: logitsOf(model, registry, result.hidden) },

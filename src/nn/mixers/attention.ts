@@ -7,7 +7,6 @@ import {
   type Dim,
   attention as dotProductAttention,
   iota,
-  less,
   lessOrEqual,
   multiply,
   reshape,
@@ -60,7 +59,7 @@ export function attention(config: AttentionConfig): Mixer {
       { name: 'key', dtype: 'float32', shape, grows: 2, initial: 0 },
       { name: 'value', dtype: 'float32', shape, grows: 2, initial: 0 },
     ],
-    forward(parameters, x, { state, position, held, recent, headsAtOnce, observe }) {
+    forward(parameters, x, { state, position, lengths = position, headsAtOnce, observe }) {
       const heads = projectHeads(parameters, x, config, position);
       const { query, key, value } = heads;
       const output = (mixed: Tensor): Tensor => projectOutput(parameters, mixed, heads, config);
@@ -72,12 +71,8 @@ export function attention(config: AttentionConfig): Mixer {
         return { output: output(mixed), state: { key, value } };
       }
       const parts: MemoryPart[] = [{ keys: key, values: value, bias: causalBias(x.shape[1]!) }];
-      if (recent) {
-        const bias = restBias(recent.key!.shape[2]!);
-        parts.unshift({ keys: recent.key!, values: recent.value!, bias });
-      }
       if (state) {
-        const bias = held ?? heldBias(state.key!.shape[2]!, position);
+        const bias = heldBias(state.key!.shape[2]!, lengths);
         parts.unshift({ keys: state.key!, values: state.value!, bias });
       }
       const watch = observe && ((weights: Tensor) => observe({ kind: 'attention', weights }));
@@ -85,11 +80,6 @@ export function attention(config: AttentionConfig): Mixer {
       return { output: output(mixed), state: { key, value } };
     },
   };
-}
-
-/** [entries]: hides the first of them. */
-function restBias(entries: Dim): Tensor {
-  return where(less(iota(entries), 1), MASKED, 0);
 }
 
 /** [sequence, sequence]: hides what comes after each token. */

@@ -13,6 +13,7 @@ import {
   type Dim,
   exp,
   fill,
+  linearRecurrence,
   maximum,
   minimum,
   multiply,
@@ -26,7 +27,6 @@ import {
 import { linear, rmsNorm } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { constantly, fillWith, type Initializer, normal, type Parameters, uniform } from '../parameters.js';
-import { recur, recurrenceState } from '../recurrence.js';
 
 export interface Mamba2Config {
   hiddenSize: number;
@@ -72,15 +72,9 @@ export function mamba2(config: Mamba2Config): Mixer {
   return {
     state: [
       { name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, channels], initial: 0 },
-      recurrenceState('ssm', {
-        heads: numHeads,
-        groups: numGroups,
-        keySize: stateSize,
-        valueSize: headDim,
-      }),
+      { name: 'ssm', dtype: 'float32', shape: ['batch', numHeads, stateSize, headDim], initial: 0 },
     ],
-    forward(parameters, u, context) {
-      const { state, observe } = context;
+    forward(parameters, u, { state, observe }) {
       const [batch, sequence] = u.shape as [Dim, Dim, Dim];
       const input = factor(u, config.inputFactor);
       const projected = parameters.within('in_proj', (p) =>
@@ -115,15 +109,11 @@ export function mamba2(config: Mamba2Config): Mixer {
         key: B,
         value: reshape(multiply(heads, perHead(dt)), [batch, sequence, inner]),
         gate: multiply(dt, A),
+        state: state?.ssm,
       };
       const counts = { query: numGroups, key: numGroups, value: numHeads };
-      observe?.({
-        kind: 'recurrence',
-        operands: { ...operands, state: state?.ssm },
-        heads: counts,
-        factor: dt,
-      });
-      const recurrence = recur('ssm', operands, counts, context);
+      observe?.({ kind: 'recurrence', operands, heads: counts, factor: dt });
+      const recurrence = linearRecurrence(operands, counts);
       const D = perHead(parameters.get('D', [numHeads], constantly(1), { decay: false }));
       const skip = multiply(x, reshape(multiply(fill([headDim], 1), D), [inner]));
       const y = add(recurrence.output, skip);
@@ -134,7 +124,7 @@ export function mamba2(config: Mamba2Config): Mixer {
           initialize: normal(config.outputDeviation),
         }),
       );
-      return { output, state: { conv: convolution.state, ...recurrence.state } };
+      return { output, state: { conv: convolution.state, ssm: recurrence.state } };
     },
   };
 }

@@ -46,7 +46,7 @@ import {
 } from '../../graph/index.js';
 import { MASKED } from '../attend.js';
 import { linear } from '../layers.js';
-import type { Mixer, MixerContext, State, StateSpec } from '../mixer.js';
+import type { Mixer, MixerContext, StateSpec, StateTensors } from '../mixer.js';
 import type { Parameters } from '../parameters.js';
 import { type AttentionConfig, projectHeads, projectOutput, scaleOf } from './attention.js';
 
@@ -136,7 +136,7 @@ function tokensOf(
   return { heads, tokens: { keys: heads.key, values: heads.value, scores } };
 }
 
-function remembered(state: State): Tokens[] {
+function remembered(state: StateTensors): Tokens[] {
   return ['selected', 'window'].flatMap((name) => {
     const keys = state[`${name}_key`];
     return keys ? [{ keys, values: state[`${name}_value`]!, scores: state[`${name}_score`]! }] : [];
@@ -170,7 +170,7 @@ function from({ keys, values, scores }: Tokens, start: Dim, end: Dim): Tokens {
 }
 
 /** What stays after x: the last W - 1 tokens and the K highest of the others. */
-function keep(memory: Tokens, { selected, window }: SelectiveAttentionConfig): State {
+function keep(memory: Tokens, { selected, window }: SelectiveAttentionConfig): StateTensors {
   const total = memory.scores.shape[1]!;
   const boundary = addDims(total, 1 - window);
   const state: Record<string, Tensor> = {};

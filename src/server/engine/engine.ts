@@ -5,7 +5,14 @@
 import { quoted } from '../../command-line.js';
 import { ConfigError } from '../../errors.js';
 import { Constraint, type Node } from '../../generate/grammar/index.js';
-import { type LoadOptions, merged, type Session, type StopReason } from '../../generate/index.js';
+import {
+  type GenerateOptions,
+  type LoadOptions,
+  merged,
+  type Session,
+  type Steering,
+  type StopReason,
+} from '../../generate/index.js';
 import { encodeTrace } from '../../inspect/index.js';
 import type { NamedModel } from '../../models/index.js';
 import { ContextError, UnknownModelError } from '../errors.js';
@@ -13,7 +20,7 @@ import { StateLibrary } from '../states/library.js';
 import { openStore } from '../states/store.js';
 import { answerGrammar } from './answer-grammar.js';
 import type { Handlers } from './calls.js';
-import { describer, logprobsOf } from './logprobs.js';
+import { chosenLogprob, describer } from './logprobs.js';
 import type {
   EmbedRequest,
   EmbedResult,
@@ -33,7 +40,6 @@ import {
   ServedModel,
 } from './served-model.js';
 import { Slots } from './slots.js';
-import { biased, penalized, type Steering, writeStepwise } from './stepwise.js';
 import { ToldTokens } from './told-tokens.js';
 
 export interface EngineOptions {
@@ -91,7 +97,7 @@ export class Engine implements Handlers<EngineCalls> {
   }
 
   async figures(): Promise<EngineFigures> {
-    const caches = [...this.served.values()].map(({ remembered }) => remembered);
+    const caches = [...this.served.values()].map(({ states }) => states);
     return {
       sequences: this.sequences,
       running: this.slots.inUse,
@@ -107,7 +113,7 @@ export class Engine implements Handlers<EngineCalls> {
     const prompt = await served.prepare(request.prompt, beginning, { answers: false, signal });
     const release = await this.slots.take(1, signal);
     this.sequences++;
-    served.remembered.begin();
+    served.states.begin();
     try {
       const { session } = await served.read(prompt, beginning?.snapshot, signal);
       try {
@@ -124,7 +130,7 @@ export class Engine implements Handlers<EngineCalls> {
         session.dispose();
       }
     } finally {
-      served.remembered.end();
+      served.states.end();
       this.sequences--;
       release();
     }
@@ -138,13 +144,13 @@ export class Engine implements Handlers<EngineCalls> {
       prompts.push(await served.prepare(input, undefined, { answers: false }));
     }
     const release = await this.slots.take(1, signal);
-    served.remembered.begin();
+    served.states.begin();
     try {
       const vectors: Float32Array[] = [];
       for (const { ids } of prompts) vectors.push(await served.embed(ids, signal));
       return { vectors, tokens: prompts.reduce((total, { ids }) => total + ids.length, 0) };
     } finally {
-      served.remembered.end();
+      served.states.end();
       release();
     }
   }
@@ -168,30 +174,26 @@ export class Engine implements Handlers<EngineCalls> {
     const beginning = await this.beginning(request, served);
     const prompt = await served.prepare(request.prompt, beginning, { answers: true, signal });
     const maxTokens = answerLength(request.maxTokens, prompt.ids.length, served.info.context);
-    const stepwise = isStepwise(request);
-    const ends = endsOf(served);
     // What is wrong with a format is told before anything is read.
     const grammar = answerGrammar(request, served.info.form, prompt);
-    const steering = Array.from({ length: stepwise ? request.n : 0 }, () =>
-      steeringOf(request, served, grammar, ends),
-    );
+    const steering = Array.from({ length: request.n }, () => steeringOf(served, grammar));
     const place = this.slots.take(request.n, signal);
     const sessions: Session[] = [];
+    let read: ReadPrompt | undefined;
     let begun = false;
     try {
       yield { kind: 'prepared' };
       await place;
       begun = true;
       this.sequences += request.n;
-      served.remembered.begin();
+      served.states.begin();
       yield { kind: 'admitted' };
       const echoed = request.echo && request.logprobs !== undefined;
-      const { read, tokens } = echoed
+      const reading = echoed
         ? await served.readEchoed(prompt, beginning?.snapshot, request.logprobs!, signal)
-        : {
-            read: await served.read(prompt, beginning?.snapshot, signal, { logits: stepwise }),
-            tokens: undefined,
-          };
+        : { read: await served.read(prompt, beginning?.snapshot, signal) };
+      read = reading.read;
+      const tokens = 'tokens' in reading ? reading.tokens : undefined;
       const { session, reusedTokens, readTokens } = read;
       sessions.push(session);
       while (sessions.length < request.n) sessions.push(await session.fork());
@@ -209,24 +211,23 @@ export class Engine implements Handlers<EngineCalls> {
       }
       const settings = { ...request, maxTokens };
       const answers = sessions.map((each, choice) =>
-        stepwise
-          ? this.writeSteered(served, each, choice, settings, steering[choice]!, ends)
-          : this.write(served, each, choice, settings),
+        this.write(served, each, choice, settings, steering[choice]!),
       );
       let text = '';
       for await (const event of merged(answers, signal)) {
         if (event.kind === 'piece') text += event.text;
         yield event;
       }
-      for (const each of sessions) await served.remembered.keep(await each.snapshot());
+      for (const each of sessions) await served.states.keep(await each.snapshot());
       const stateBytes = sessions.reduce((sum, { bytes }) => sum + bytes, 0);
       if (!request.save) return { stateBytes };
       const state = await this.keep(request, served, prompt, read, text, signal);
       return { stateBytes, state };
     } finally {
       for (const each of sessions) each.dispose();
+      read?.mark?.dispose();
       if (begun) {
-        served.remembered.end();
+        served.states.end();
         this.sequences -= request.n;
       }
       void place.then(
@@ -263,57 +264,29 @@ export class Engine implements Handlers<EngineCalls> {
     session: Session,
     choice: number,
     request: GenerateRequest & { maxTokens: number },
+    steering: readonly Steering[],
   ): AsyncGenerator<GenerateEvent> {
-    const pieces = session.generate({
-      ...textOptions(served, request, choice),
-      stopTokens: [...served.ends],
-    });
+    const pieces = session.generate({ ...textOptions(served, request, choice), steering });
+    const describe = describer(served.language, served.vocabularyIfTold);
+    const told = new ToldTokens(served.language.tokenizer.stream());
     let writtenTokens = 0;
     let next = await pieces.next();
     try {
       for (; !next.done; next = await pieces.next()) {
-        const { id, text } = next.value;
-        if (id !== undefined) writtenTokens++;
-        yield { kind: 'piece', choice, text };
-      }
-    } finally {
-      await pieces.return('length');
-    }
-    yield { kind: 'end', choice, reason: next.value as StopReason, writtenTokens };
-  }
-
-  private async *writeSteered(
-    served: ServedModel,
-    session: Session,
-    choice: number,
-    request: GenerateRequest & { maxTokens: number },
-    steering: readonly Steering[],
-    ends: readonly number[],
-  ): AsyncGenerator<GenerateEvent> {
-    const { language } = served;
-    const { logprobs } = request;
-    const options = { ...textOptions(served, request, choice), ends };
-    const describe = describer(language, served.vocabularyIfTold);
-    const told = new ToldTokens(language.tokenizer.stream());
-    const steps = writeStepwise(language, session, options, steering);
-    let writtenTokens = 0;
-    let next = await steps.next();
-    try {
-      for (; !next.done; next = await steps.next()) {
-        const { id, text, logits } = next.value;
+        const { id, text, logprobs } = next.value;
         if (id !== undefined) writtenTokens++;
         const known =
-          logprobs === undefined
+          request.logprobs === undefined
             ? []
-            : id === undefined
-              ? told.give(text)
-              : told.push(logprobsOf(logits!, id, logprobs, describe), text);
+            : logprobs
+              ? told.push(chosenLogprob(id!, logprobs, describe), text)
+              : told.give(text);
         yield { kind: 'piece', choice, text, ...(known.length > 0 && { logprobs: known }) };
       }
       const rest = next.value === 'string' ? [] : told.rest();
       if (rest.length > 0) yield { kind: 'piece', choice, text: '', logprobs: rest };
     } finally {
-      await steps.return('length');
+      await pieces.return('length');
     }
     yield { kind: 'end', choice, reason: next.value as StopReason, writtenTokens };
   }
@@ -330,13 +303,18 @@ export class Engine implements Handlers<EngineCalls> {
     const { ids, base, messages } = await served.answered(prompt, answer);
     const about = { model, name: save!.name, parent: state ?? null, base, messages: [...messages] };
     const here = await session.snapshot();
-    if (here.begins(ids)) return this.library.save(owner, here, about);
+    try {
+      if (here.begins(ids)) return await this.library.save(owner, here, about);
+    } finally {
+      here.dispose();
+    }
     // What was written would be read otherwise: it is read as it will be, from where the answer began.
     const again = await served.read({ ids, boundary: ids.length, base, messages }, mark, signal);
     try {
       return await this.library.save(owner, await again.session.snapshot(), about);
     } finally {
       again.session.dispose();
+      again.mark?.dispose();
     }
   }
 }
@@ -350,23 +328,6 @@ function answerLength(wanted = DEFAULT_ANSWER, prompt: number, context: number):
   );
 }
 
-/** Whether the tokens have to be chosen one by one. */
-function isStepwise({
-  logprobs,
-  format,
-  calls,
-  bias,
-  frequencyPenalty,
-  presencePenalty,
-}: GenerateRequest): boolean {
-  return (
-    logprobs !== undefined ||
-    format !== undefined ||
-    calls?.demanded === true ||
-    Boolean(bias?.length || frequencyPenalty || presencePenalty)
-  );
-}
-
 /** All tokens that end an answer. */
 function endsOf({ ends, language: { model, tokenizer } }: ServedModel): number[] {
   const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
@@ -374,45 +335,30 @@ function endsOf({ ends, language: { model, tokenizer } }: ServedModel): number[]
 }
 
 function textOptions(
-  { sampling, info }: ServedModel,
-  {
-    prompt,
-    maxTokens,
-    temperature,
-    topP,
-    topK,
-    repetitionPenalty,
-    seed,
-    stop,
-  }: GenerateRequest & { maxTokens: number },
+  { sampling, info, ends }: ServedModel,
+  request: GenerateRequest & { maxTokens: number },
   choice: number,
-) {
+): GenerateOptions {
+  const { prompt, maxTokens, seed, stop, bias = [], logprobs } = request;
   // A model without a template goes on for ever.
   const ownStop = prompt.kind === 'messages' && !info.chat ? [END_OF_PARAGRAPH] : [];
   return {
     maxTokens,
-    temperature: temperature ?? sampling.temperature,
-    topP: topP ?? sampling.topP,
-    topK: topK ?? sampling.topK,
-    repetitionPenalty: repetitionPenalty ?? sampling.repetitionPenalty,
+    temperature: request.temperature ?? sampling.temperature,
+    topP: request.topP ?? sampling.topP,
+    topK: request.topK ?? sampling.topK,
+    minP: sampling.minP,
+    repetitionPenalty: request.repetitionPenalty ?? sampling.repetitionPenalty,
+    presencePenalty: request.presencePenalty ?? sampling.presencePenalty,
+    frequencyPenalty: request.frequencyPenalty ?? sampling.frequencyPenalty,
     seed: seed + choice,
     stop: [...stop, ...ownStop],
+    stopTokens: ends,
+    bias: new Map(bias),
+    ...(logprobs !== undefined && { logprobs }),
   };
 }
 
-function steeringOf(
-  request: GenerateRequest,
-  served: ServedModel,
-  grammar: Node | undefined,
-  ends: readonly number[],
-): Steering[] {
-  const { bias, frequencyPenalty = 0, presencePenalty = 0 } = request;
-  return [
-    ...(bias?.length ? [biased(bias)] : []),
-    ...(frequencyPenalty !== 0 || presencePenalty !== 0
-      ? [penalized(presencePenalty, frequencyPenalty)]
-      : []),
-    // What it leaves out must stay out: it comes last.
-    ...(grammar ? [new Constraint(grammar, served.tokenTree, ends)] : []),
-  ];
+function steeringOf(served: ServedModel, grammar: Node | undefined): Steering[] {
+  return grammar ? [new Constraint(grammar, served.tokenTree, endsOf(served))] : [];
 }

@@ -1,14 +1,14 @@
-/** One of the models that a server has: how what is said to it becomes tokens, and reading them with all that is remembered. */
+/** One of the models that a server has: how what is said to it becomes tokens, and reading them from what was read before. */
 import { join } from 'node:path';
 import { DataError, TokenizerError } from '../../errors.js';
 import { TokenTree } from '../../generate/grammar/index.js';
 import {
-  Batching,
-  GENERATE_DEFAULTS,
   type LanguageModel,
   type LoadOptions,
   loadModel,
+  logprobsOf,
   PREFILL_CHUNK,
+  SAMPLING_DEFAULTS,
   type SamplingOptions,
   type Session,
   type Snapshot,
@@ -34,12 +34,12 @@ import {
 } from '../../text/index.js';
 import { ContextError } from '../errors.js';
 import type { StateRecord } from '../states/record.js';
-import { describer, logprobsOf } from './logprobs.js';
-import { Partings } from './partings.js';
+import { chosenLogprob, describer } from './logprobs.js';
+import { PrefillQueue } from './prefill-queue.js';
 import type { EchoedToken, Prompt, ServedModelInfo } from './protocol.js';
-import { Remembered } from './remembered.js';
+import { SharedPrefixes } from './shared-prefixes.js';
+import { StateCache } from './state-cache.js';
 import { countCharacters } from './told-tokens.js';
-import { Turns } from './turns.js';
 
 /** Where a prompt begins, if not at nothing. */
 export interface Beginning {
@@ -94,9 +94,8 @@ export const END_OF_PARAGRAPH = '\n\n';
 type MessagesPrompt = Extract<Prompt, { kind: 'messages' }>;
 
 export class ServedModel {
-  private readonly turns = new Turns(PREFILL_CHUNK);
-  private readonly batch: Batching;
-  private readonly partings = new Partings();
+  private readonly prefill = new PrefillQueue(PREFILL_CHUNK);
+  private readonly prefixes = new SharedPrefixes();
   private vocabularyMade: Vocabulary | undefined;
   private treeMade: TokenTree | undefined;
   private constructor(
@@ -107,10 +106,8 @@ export class ServedModel {
     readonly ends: readonly number[],
     /** How the checkpoint says to sample, else as everywhere. */
     readonly sampling: SamplingOptions,
-    readonly remembered: Remembered,
-  ) {
-    this.batch = new Batching(language);
-  }
+    readonly states: StateCache,
+  ) {}
 
   /** Loads the model in a folder. Throws as `loadModel` does. */
   static async open(folder: string, options: ServedModelOptions): Promise<ServedModel> {
@@ -118,10 +115,7 @@ export class ServedModel {
     const language = await loadModel(folder, load);
     const template = await ChatTemplate.load(folder);
     const { model, tokenizer } = language;
-    const { temperature, topK, topP, repetitionPenalty } = {
-      ...GENERATE_DEFAULTS,
-      ...(await readGenerationConfig(folder)),
-    };
+    const sampling = { ...SAMPLING_DEFAULTS, ...(await readGenerationConfig(folder)) };
     const form =
       template && (await learnAnswerForm(template, (name) => tokenizer.tokenToId(name) !== undefined));
     const info: ServedModelInfo = {
@@ -137,16 +131,9 @@ export class ServedModel {
       form: form ?? NO_FORM,
     };
     const keptIn = cacheFolder === undefined ? undefined : join(cacheFolder, id);
-    const remembered = new Remembered(language, cacheBytes, keptIn);
+    const states = new StateCache(language, cacheBytes, keptIn);
     const ends = await endOfTurnIds(folder, tokenizer);
-    return new ServedModel(
-      info,
-      language,
-      template,
-      ends,
-      { temperature, topK, topP, repetitionPenalty },
-      remembered,
-    );
+    return new ServedModel(info, language, template, ends, sampling, states);
   }
 
   /** The bytes of each token. Throws `TokenizerError` for a tokenizer that does not tell. */
@@ -348,34 +335,43 @@ export class ServedModel {
 
   /**
    * A session that has read a prompt: it takes up the longest beginning that is known, of `beginning`, or any that was read
-   * before. With `logits` the last token is always read, so that what follows it is known. Throws the signal's reason soon after it is aborted.
+   * before. Throws the signal's reason soon after it is aborted.
    */
   async read(
     { ids, boundary }: PreparedPrompt,
     beginning: Snapshot | undefined,
     signal: AbortSignal,
-    { logits = false } = {},
   ): Promise<ReadPrompt> {
-    const usable = logits ? ids.slice(0, -1) : ids;
-    const cached = await this.remembered.find(usable);
-    const own = beginning?.begins(usable) ? beginning : undefined;
+    const cached = await this.states.find(ids);
+    const own = beginning?.begins(ids) ? beginning : undefined;
     const known = [cached, own].reduce((a, b) => ((b?.length ?? 0) > (a?.length ?? 0) ? b : a));
-    const parting = Math.min(this.partings.add(ids), usable.length);
-    const stops = [boundary, parting, ids.length];
-    const session = this.language.session({ batch: this.batch });
+    const shared = Math.min(this.prefixes.add(ids), ids.length);
+    const stops = [boundary, shared, ids.length];
+    const session = this.language.session();
+    let mark: Snapshot | undefined;
+    const passed = (snapshot: Snapshot): void => {
+      if (snapshot.length !== boundary) return;
+      mark?.dispose();
+      mark = snapshot.copy();
+    };
     try {
-      if (known) session.restore(known);
-      let mark = known?.length === boundary ? known : undefined;
+      if (known) {
+        session.restore(known);
+        passed(known);
+      }
+      cached?.dispose();
       let readTokens = 0;
       const read = async (): Promise<void> => {
         const at = session.tokens.length;
         // Whoever read the same meanwhile has left its state.
-        const since = at < parting ? await this.remembered.held(ids.slice(0, parting)) : undefined;
-        if (since && since.length > at) {
-          session.restore(since);
-          if (since.length === boundary) mark = since;
+        const left = at < shared ? await this.states.held(ids.slice(0, shared)) : undefined;
+        if (left && left.length > at) {
+          session.restore(left);
+          passed(left);
+          left.dispose();
           return;
         }
+        left?.dispose();
         // At the same places whatever was known, as far as may be.
         const next = (Math.floor(at / PREFILL_CHUNK) + 1) * PREFILL_CHUNK;
         const end = Math.min(next, ...stops.filter((stop) => stop > at));
@@ -383,16 +379,17 @@ export class ServedModel {
         readTokens += end - at;
         if (end % SNAPSHOT_EVERY !== 0 && !stops.includes(end)) return;
         const snapshot = await session.snapshot();
-        if (end === boundary) mark = snapshot;
-        await this.remembered.keep(snapshot);
+        passed(snapshot);
+        await this.states.keep(snapshot);
       };
       while (session.tokens.length < ids.length) {
         const slice = Math.min(PREFILL_CHUNK, ids.length - session.tokens.length);
-        await this.turns.take(slice, read, signal);
+        await this.prefill.take(slice, read, signal);
       }
       return { session, reusedTokens: ids.length - readTokens, readTokens, mark };
     } catch (error) {
       session.dispose();
+      mark?.dispose();
       throw error;
     }
   }
@@ -409,7 +406,7 @@ export class ServedModel {
   ): Promise<{ read: ReadPrompt; tokens: EchoedToken[] }> {
     const { language } = this;
     const describe = describer(language, this.vocabularyIfTold);
-    const session = language.session({ batch: this.batch });
+    const session = language.session();
     const tokens: EchoedToken[] = [];
     const text = language.tokenizer.stream();
     let offset = 0;
@@ -423,11 +420,12 @@ export class ServedModel {
       const { vocabSize } = language.model;
       for (let start = first; start < ids.length; start += ECHO_CHUNK) {
         const chunk = ids.slice(start, start + ECHO_CHUNK);
-        const logits = await this.turns.take(chunk.length, () => session.readEach(chunk), signal);
+        const logits = await this.prefill.take(chunk.length, () => session.readEach(chunk), signal);
         if (start === first) add(chunk[0]!, undefined);
         for (let i = 0; i < chunk.length && start + i + 1 < ids.length; i++) {
           const id = ids[start + i + 1]!;
-          add(id, logprobsOf(logits.subarray(i * vocabSize, (i + 1) * vocabSize), id, top, describe));
+          const after = logits.subarray(i * vocabSize, (i + 1) * vocabSize);
+          add(id, chosenLogprob(id, logprobsOf(after, id, top), describe));
         }
       }
       const readTokens = ids.length - first;
@@ -444,7 +442,7 @@ export class ServedModel {
     try {
       for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
         const chunk = ids.slice(start, start + PREFILL_CHUNK);
-        await this.turns.take(chunk.length, () => text.read(chunk), signal);
+        await this.prefill.take(chunk.length, () => text.read(chunk), signal);
       }
       return text.vector();
     } finally {
@@ -453,7 +451,7 @@ export class ServedModel {
   }
 
   async close(): Promise<void> {
-    await this.remembered.close();
+    await this.states.close();
     await this.language.dispose();
   }
 }

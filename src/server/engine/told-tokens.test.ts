@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { StopWatch } from '../../generate/index.js';
+import { StopStrings } from '../../generate/index.js';
 import { ToldTokens } from './told-tokens.js';
 
 /** Tells the tokens of texts, with stop strings; as [token, offset] where they are told. */
 function told(tokens: readonly string[], stops: readonly string[]) {
   const stream = { push: (id: number) => tokens[id]!, end: () => '' };
   const teller = new ToldTokens(stream);
-  const watch = new StopWatch(stops);
+  const watch = new StopStrings(stops);
   const steps: [string, number][][] = [];
   let text = '';
   const add = (some: readonly { token: string; offset: number }[], more: string): void => {

@@ -16,6 +16,7 @@ export const stepByStep: Device = {
   name: 'cpu',
   prefersLongRuns: false,
   compile: (program) => device.compile(program),
+  compileDecoder: (programs) => device.compileDecoder(programs),
   dispose: () => device.dispose(),
 };
 

@@ -57,6 +57,9 @@ export class WasmBuilder {
   >();
   private readonly quantized = new Map<string, Buffer>();
 
+  /** The states that kernels write themselves. */
+  readonly written = new Set<number>();
+
   constructor(
     private readonly sizes: (symbol: string) => number,
     readonly threads: number,
@@ -247,6 +250,7 @@ export class WasmBuilder {
     from: readonly Buffer[],
   ): { word: Word; value: View; writes: Buffer[]; writesStates?: number[] } {
     const state = this.stateAfter(tensor);
+    if (state !== undefined) this.written.add(state);
     const dims = this.dims(tensor.shape);
     if (state !== undefined) {
       // Nothing else reads it: it has no memory of its own.

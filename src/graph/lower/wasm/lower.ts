@@ -80,23 +80,15 @@ export function lowerToWasm(graph: WasmGraph): Lowered {
         : [],
     ),
   );
-  const written = new Set<number>();
-  const lengths = graph.lengths ? fed(graph.lengths) : ownLengths();
-  const builder = new WasmBuilder(
-    graph.sizes,
-    graph.threads,
-    (tensor) => {
-      const index = successors.get(tensor);
-      if (index !== undefined) written.add(index);
-      return index;
-    },
-    lengths,
-  );
+  const lengths = lengthsBuffer();
+  const builder = new WasmBuilder(graph.sizes, graph.threads, (tensor) => successors.get(tensor), lengths);
 
-  function ownLengths(): Buffer | undefined {
+  /** Fed by the executable itself, under the program's own name for it, if it has one. */
+  function lengthsBuffer(): Buffer | undefined {
     if (!states.some(({ grows }) => grows !== undefined)) return undefined;
-    const buffer = new Buffer(8 * graph.rows, { kind: 'fed', name: LENGTHS });
-    inputs.set(LENGTHS, buffer);
+    const name = graph.lengths ? inputName(graph.lengths)! : LENGTHS;
+    const buffer = new Buffer(8 * graph.rows, { kind: 'fed', name });
+    inputs.set(name, buffer);
     return buffer;
   }
 
@@ -126,7 +118,7 @@ export function lowerToWasm(graph: WasmGraph): Lowered {
   lowerAll(builder, order, roots, values);
 
   for (const { after, index } of changed) {
-    if (written.has(index)) continue;
+    if (builder.written.has(index)) continue;
     builder.begin('', undefined);
     storeState(builder, values.get(after)!, index, states[index]!);
   }

@@ -3,7 +3,7 @@
  * meanwhile, so that a short prompt waits for a slice of each long one, and never for all of it; and before the next slices
  * those who write have their run.
  */
-export class Turns {
+export class PrefillQueue {
   private reading = 0;
   private readonly line: { readonly tokens: number; readonly enter: () => void }[] = [];
 

@@ -1,10 +1,10 @@
 /** Sessions that write together: each writes what it writes alone, whoever comes and goes beside it. */
 import { describe, expect, test, vi } from 'vitest';
+import type { Decoder } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { openModel } from '../models/index.js';
 import { fixtureFolder, referenceNames } from '../models/testing/reference.js';
 import { Random } from '../nn/index.js';
-import { Batching } from './batching.js';
 import { LanguageModel } from './language-model.js';
 import type { GenerateOptions, Session } from './session.js';
 import { device, tinyModel, tokenizer } from './testing/tiny.js';
@@ -24,11 +24,17 @@ const WAYS: readonly GenerateOptions[] = [
   { temperature: 0.8, stopTokens: [3, 4, 5, 6, 7, 8, 9, 10, 11, 12] },
 ];
 
+/** How many rows each call of the programs has had so far. */
+function spiedRows(model: LanguageModel): () => number[] {
+  const { decoder } = (model as unknown as { runner: { decoder: Decoder } }).runner;
+  const spies = [...new Set([decoder.reader, decoder.writer])].map((each) => vi.spyOn(each, 'run'));
+  return () => spies.flatMap(({ mock }) => mock.calls.map(([, states]) => states!.length));
+}
+
 /** Many sessions that begin at different times, read different amounts, and write once or twice. */
 async function crowd(model: LanguageModel, count: number): Promise<void> {
   const random = new Random(11);
-  const batch = new Batching(model);
-  const write = vi.spyOn(model, 'write');
+  const rows = spiedRows(model);
   const members = Array.from({ length: count }, (_, i) => ({
     wait: random.below(6),
     prompts: [1, 2].map((base) =>
@@ -48,11 +54,10 @@ async function crowd(model: LanguageModel, count: number): Promise<void> {
   const together = await Promise.all(
     members.map(async (member) => {
       for (let i = 0; i < member.wait; i++) await new Promise(setImmediate);
-      return live(member, model.session({ batch }));
+      return live(member, model.session());
     }),
   );
-  expect(Math.max(...write.mock.calls.map(([rows]) => rows.length))).toBeGreaterThan(1);
-  write.mockRestore();
+  expect(Math.max(...rows())).toBeGreaterThan(1);
   for (const [i, member] of members.entries()) {
     expect(together[i], `session ${i}`).toEqual(await live(member, model.session()));
   }
@@ -73,15 +78,14 @@ describe('each writes what it writes alone', () => {
   });
 });
 
-test('no more rows than are allowed take part in a run', async () => {
-  const { language } = await tinyModel();
-  const batch = new Batching(language, { maxRows: 2 });
-  const write = vi.spyOn(language, 'write');
-  const sessions = Array.from({ length: 5 }, () => language.session({ batch }));
+test('no more rows than are allowed take part in a call', async () => {
+  const { language } = await tinyModel({ pattern: 'M-' });
+  const sessions = Array.from({ length: 19 }, () => language.session());
   await Promise.all(sessions.map((session, i) => session.read([i + 1, 2])));
-  const options = { maxTokens: 20, temperature: 0 };
+  const rows = spiedRows(language);
+  const options = { maxTokens: 4, temperature: 0 };
   const all = await Promise.all(sessions.map((session) => written(session, options)));
-  expect(Math.max(...write.mock.calls.map(([rows]) => rows.length))).toBe(2);
+  expect(Math.max(...rows())).toBe(16);
   for (const [i, ids] of all.entries()) {
     const alone = language.session();
     await alone.read([i + 1, 2]);
@@ -90,25 +94,20 @@ test('no more rows than are allowed take part in a run', async () => {
   await language.dispose();
 });
 
-test('a batch is of one model', async () => {
-  const [one, two] = [await tinyModel(), await tinyModel()];
-  const batch = new Batching(one.language);
-  expect(() => two.language.session({ batch })).toThrow(ConfigError);
-});
-
 test('what fails in a run fails for all in it, and for nobody after', async () => {
   const { language } = await tinyModel();
-  const batch = new Batching(language);
-  const sessions = [language.session({ batch }), language.session({ batch })];
+  const sessions = [language.session(), language.session()];
   await Promise.all(sessions.map((session) => session.read([5, 6])));
   const twin = await sessions[0]!.fork();
   const options = { maxTokens: 12, temperature: 1, seed: 4 };
-  const write = vi.spyOn(language, 'write').mockRejectedValueOnce(new DataError('the disk is on fire'));
+  const { decoder } = (language as unknown as { runner: { decoder: Decoder } }).runner;
+  const run = vi.spyOn(decoder.writer, 'run').mockRejectedValueOnce(new DataError('the disk is on fire'));
   for (const result of await Promise.allSettled(sessions.map((session) => written(session, options)))) {
     expect(result).toMatchObject({ status: 'rejected', reason: { message: 'the disk is on fire' } });
   }
-  write.mockRestore();
-  // The first token was chosen, and given, before the run.
+  run.mockRestore();
+  // The first token was chosen, and given, before the call.
+  expect(sessions[0]!.tokens).toHaveLength(3);
   const rest = await written(sessions[0]!, { ...options, temperature: 0 });
   await twin.read(sessions[0]!.tokens.slice(2, 3));
   expect(await written(twin, { ...options, temperature: 0 })).toEqual(rest);
@@ -125,7 +124,7 @@ describe('n forks', () => {
     const expected: number[][] = [];
     for (let i = 0; i < 4; i++)
       expected.push(await written(await session.fork(), { ...options, seed: 40 + i }));
-    const write = vi.spyOn(language, 'write');
+    const rows = spiedRows(language);
     const forks = session.generate({ ...options, n: 4 });
     const ids: number[][] = [[], [], [], []];
     let result = await forks.next();
@@ -133,7 +132,7 @@ describe('n forks', () => {
       if (result.value.id !== undefined) ids[result.value.index]!.push(result.value.id);
     }
     expect(ids).toEqual(expected);
-    expect(write.mock.calls.every(([rows]) => rows.length === 4)).toBe(true);
+    expect(rows().every((count) => count === 4)).toBe(true);
     expect(session.tokens).toEqual([7, 8, 9]);
     for (const [i, { session: fork, reason }] of result.value.entries()) {
       expect(reason).toBe('length');

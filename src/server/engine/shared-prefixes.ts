@@ -9,7 +9,7 @@ const REMEMBERED = 64;
 /** Fewer tokens in common are read again as fast as a state is found. */
 const WORTHWHILE = 32;
 
-export class Partings {
+export class SharedPrefixes {
   private readonly prompts: (readonly number[])[] = [];
 
   /** Takes up a prompt; returns how many of its tokens an earlier one had too, 0 where that is not worth a state. */

@@ -12,7 +12,7 @@ const UNWRITTEN_SHARE = 4;
 /** Who has an answer often asks again at once: milliseconds without work before anything is written. */
 const PAUSE = 1000;
 
-export class Remembered {
+export class StateCache {
   private readonly cache: PrefixCache;
   private readonly folder: PrefixFolder | undefined;
   /** Those that are not in the folder yet, the newest last. */
@@ -39,12 +39,14 @@ export class Remembered {
     return this.cache.bytes;
   }
 
-  /** The state after the longest beginning of these tokens that is known. */
+  /** The state after the longest beginning of these tokens that is known, to be disposed of by the caller. */
   async find(ids: readonly number[]): Promise<Snapshot | undefined> {
     const held = await this.cache.find(ids);
     const stored = await this.folder?.find(this.language, ids, held?.length ?? 0);
-    if (stored) await this.cache.put(stored);
-    return stored ?? held;
+    if (!stored) return held;
+    held?.dispose();
+    await this.cache.put(stored);
+    return stored;
   }
 
   /** The same, of what is in memory. */
@@ -52,9 +54,13 @@ export class Remembered {
     return this.cache.find(ids);
   }
 
+  /** Takes a snapshot over, to keep it. */
   async keep(snapshot: Snapshot): Promise<void> {
     await this.cache.put(snapshot);
-    if (!this.folder) return;
+    if (!this.folder) {
+      snapshot.dispose();
+      return;
+    }
     this.unwritten.add(snapshot);
     // What is written too seldom is let go of: it must not take more memory than it may.
     let bytes = [...this.unwritten].reduce((sum, each) => sum + each.bytes, 0);
@@ -62,6 +68,7 @@ export class Remembered {
       if (bytes <= this.limit / UNWRITTEN_SHARE) break;
       this.unwritten.delete(oldest);
       bytes -= oldest.bytes;
+      oldest.dispose();
     }
   }
 
@@ -93,6 +100,7 @@ export class Remembered {
       const snapshot = [...this.unwritten].at(-1)!;
       this.unwritten.delete(snapshot);
       await this.folder!.put(snapshot);
+      snapshot.dispose();
     }
   }
 }

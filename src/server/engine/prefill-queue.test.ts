@@ -1,13 +1,13 @@
 /** Who reads next, and streams put together. */
 import { expect, test } from 'vitest';
 import { merged } from '../../generate/index.js';
-import { Partings } from './partings.js';
-import { Turns } from './turns.js';
+import { PrefillQueue } from './prefill-queue.js';
+import { SharedPrefixes } from './shared-prefixes.js';
 
 const never = new AbortController().signal;
 
 test('a short prompt waits for one slice of each long one', async () => {
-  const turns = new Turns(256);
+  const turns = new PrefillQueue(256);
   const order: string[] = [];
   const reader = async (name: string, slices: number): Promise<void> => {
     for (let i = 0; i < slices; i++) {
@@ -27,7 +27,7 @@ test('a short prompt waits for one slice of each long one', async () => {
 });
 
 test('short prompts are read together, as many as make a slice', async () => {
-  const turns = new Turns(256);
+  const turns = new PrefillQueue(256);
   let reading = 0;
   let most = 0;
   const read = (tokens: number): Promise<void> =>
@@ -49,7 +49,7 @@ test('short prompts are read together, as many as make a slice', async () => {
 });
 
 test('who went away takes no turn, and a failed one harms nobody', async () => {
-  const turns = new Turns(256);
+  const turns = new PrefillQueue(256);
   const gone = new AbortController();
   let taken = 0;
   const failed = turns.take(
@@ -67,7 +67,7 @@ test('who went away takes no turn, and a failed one harms nobody', async () => {
 });
 
 test('prompts part where they differ', () => {
-  const partings = new Partings();
+  const partings = new SharedPrefixes();
   const beginning = Array.from({ length: 40 }, (_, i) => i);
   expect(partings.add([...beginning, 100])).toBe(0);
   expect(partings.add([...beginning, 101, 102])).toBe(40);

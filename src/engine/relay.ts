@@ -1,0 +1,104 @@
+/**
+ * A decoder that reads on one executor and writes on another. A state lives on the one that ran it last, and is carried over when the
+ * other one runs it: after a prompt was read, and when a text that was written is read on.
+ */
+import { DeviceError } from '../errors.js';
+import type { Decoder, Executable, State } from './program.js';
+import type { HostTensor } from './tensors.js';
+
+/** One decoder of two executables with the same states. */
+export function relay(reader: Executable, writer: Executable): Decoder {
+  const sides = { reader, writer } as const;
+  return {
+    reader: new RelayExecutable(sides, 'reader'),
+    writer: new RelayExecutable(sides, 'writer'),
+  };
+}
+
+type Sides = Readonly<Record<'reader' | 'writer', Executable>>;
+
+class RelayExecutable implements Executable {
+  constructor(
+    private readonly sides: Sides,
+    private readonly side: keyof Sides,
+  ) {}
+
+  newState(initial?: ReadonlyMap<string, HostTensor>, length?: number): State {
+    return new RelayState(this.sides, this.sides[this.side].newState(initial, length), this.side);
+  }
+
+  async run(
+    feeds: Readonly<Record<string, HostTensor>>,
+    rows: readonly State[] = [],
+  ): Promise<Record<string, HostTensor>> {
+    const { sides, side } = this;
+    const states = rows.map((row) => {
+      if (row instanceof RelayState && row.sides === sides) return row;
+      throw new DeviceError('a state is of another device: read it, and make one of its values here');
+    });
+    const here: State[] = [];
+    const moved: State[] = [];
+    try {
+      for (const state of states) {
+        const held = await state.on(side);
+        here.push(held);
+        if (held !== state.held) moved.push(held);
+      }
+      const outputs = await sides[side].run(feeds, here);
+      for (const [i, state] of states.entries()) state.moveTo(here[i]!, side);
+      return outputs;
+    } catch (error) {
+      for (const state of moved) state.dispose();
+      throw error;
+    }
+  }
+
+  dispose(): Promise<void> {
+    return this.sides[this.side].dispose();
+  }
+}
+
+class RelayState implements State {
+  constructor(
+    readonly sides: Sides,
+    /** The state of the executor that it lives on. */
+    public held: State,
+    private side: keyof Sides,
+  ) {}
+
+  get length(): number {
+    return this.held.length;
+  }
+
+  get bytes(): number {
+    return this.held.bytes;
+  }
+
+  get holdings(): ReadonlyMap<object, number> {
+    return this.held.holdings;
+  }
+
+  fork(): State {
+    return new RelayState(this.sides, this.held.fork(), this.side);
+  }
+
+  read(names?: readonly string[]): Promise<Map<string, HostTensor>> {
+    return this.held.read(names);
+  }
+
+  dispose(): void {
+    this.held.dispose();
+  }
+
+  /** The same state on this side: itself, or a copy that the caller disposes of or moves to. */
+  async on(side: keyof Sides): Promise<State> {
+    if (side === this.side) return this.held;
+    return this.sides[side].newState(await this.held.read(), this.held.length);
+  }
+
+  moveTo(state: State, side: keyof Sides): void {
+    if (state !== this.held) this.held.dispose();
+    this.held = state;
+    this.side = side;
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * Runs a model's programs, one call at a time. A token that is written is one call, which reads it and gives the logits behind it; those
+ * who write at the same time are the rows of one batch, since a matrix product of several rows costs hardly more than of one. They
+ * come and go between calls.
+ */
+import { type Decoder, int64, type State } from '../engine/index.js';
+
+/** Tokens that one sequence reads. */
+export interface Row {
+  readonly ids: readonly number[];
+  /** How many tokens came before them. */
+  readonly position: number;
+  readonly state: State;
+}
+
+/** Tokens that are read at once; more would only take more memory. */
+export const PREFILL_CHUNK = 256;
+
+/** More rows have their states read from memory as often as fewer, so they gain little. */
+const MAX_ROWS = 16;
+
+interface Waiting extends Row {
+  readonly done: (logits: Float32Array) => void;
+  readonly failed: (error: unknown) => void;
+}
+
+export class Runner {
+  /** Those who wait for a call of their own, or, with one token, for one together. */
+  private readonly waiting: (Waiting | (() => Promise<void>))[] = [];
+  private running = false;
+  /** The states of the last batch, in the order of its rows. */
+  private rows: readonly State[] = [];
+
+  constructor(
+    private readonly decoder: Decoder,
+    private readonly vocabSize: number,
+  ) {}
+
+  /** Reads tokens, and moves the state on. Returns the logits [vocabulary] behind the last one. */
+  read(row: Row): Promise<Float32Array> {
+    return new Promise((done, failed) => {
+      this.enqueue({ ...row, done, failed });
+    });
+  }
+
+  /** The same for the rows of a batch, of as many tokens each. Returns logits [places, vocabulary] at `places` in the flattened ids. */
+  readBatch(rows: readonly Row[], places: readonly number[]): Promise<Float32Array> {
+    return new Promise((done, failed) => {
+      this.enqueue(() => this.run(rows, places).then(done, failed));
+    });
+  }
+
+  /** A new state: it has read nothing. */
+  newState(...initial: Parameters<Decoder['writer']['newState']>): State {
+    return this.decoder.reader.newState(...initial);
+  }
+
+  async dispose(): Promise<void> {
+    const { reader, writer } = this.decoder;
+    await reader.dispose();
+    if (writer !== reader) await writer.dispose();
+  }
+
+  private enqueue(task: Runner['waiting'][number]): void {
+    this.waiting.push(task);
+    if (this.running) return;
+    this.running = true;
+    void this.runAll();
+  }
+
+  private async runAll(): Promise<void> {
+    for (;;) {
+      // Those who took part in a call get to ask for the next one.
+      await new Promise(setImmediate);
+      const first = this.waiting[0];
+      if (!first) break;
+      if (typeof first === 'function') {
+        this.waiting.shift();
+        await first();
+      } else {
+        await this.runTogether(this.takeBatch(first));
+      }
+    }
+    this.rows = [];
+    this.running = false;
+  }
+
+  /** The first who waits, and all who can run with it. */
+  private takeBatch(first: Waiting): Waiting[] {
+    const isToken = (task: Runner['waiting'][number]): task is Waiting =>
+      typeof task !== 'function' && task.ids.length === 1;
+    const batch = isToken(first) ? this.waiting.filter(isToken).slice(0, MAX_ROWS) : [first];
+    for (const task of batch) this.waiting.splice(this.waiting.indexOf(task), 1);
+    // In the order of the last call: rows that stand side by side already need not be moved.
+    const seat = ({ state }: Waiting): number => this.rows.indexOf(state) + 1 || this.rows.length + 1;
+    return batch.sort((a, b) => seat(a) - seat(b));
+  }
+
+  private async runTogether(batch: readonly Waiting[]): Promise<void> {
+    const { vocabSize } = this;
+    this.rows = batch.map(({ state }) => state);
+    try {
+      const logits = await this.run(
+        batch,
+        batch.map(({ ids }, i) => (i + 1) * ids.length - 1),
+      );
+      for (const [i, { done }] of batch.entries()) {
+        done(batch.length === 1 ? logits : logits.slice(i * vocabSize, (i + 1) * vocabSize));
+      }
+    } catch (error) {
+      for (const { failed } of batch) failed(error);
+    }
+  }
+
+  private async run(rows: readonly Row[], places: readonly number[]): Promise<Float32Array> {
+    const { reader, writer } = this.decoder;
+    const sequence = rows[0]!.ids.length;
+    const feeds = {
+      ids: int64(
+        rows.flatMap(({ ids }) => ids),
+        [rows.length, sequence],
+      ),
+      position: int64(
+        rows.map(({ position }) => position),
+        [rows.length],
+      ),
+      places: int64(places, [places.length]),
+    };
+    const states = rows.map(({ state }) => state);
+    const { logits } = await (sequence === 1 ? writer : reader).run(feeds, states);
+    return logits!.data as Float32Array;
+  }
+}

@@ -1,0 +1,136 @@
+/** The house: a room imports only from the rooms below it, and no files need each other's values in a circle. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+/** From the top down. Rooms of one row do not know each other. */
+const ROWS = [
+  ['cli'],
+  ['server'],
+  ['bench', 'archive'],
+  ['tasks'],
+  ['train', 'generate'],
+  ['inspect'],
+  ['models', 'hub'],
+  ['checkpoint', 'text'],
+  ['nn'],
+  ['engine'],
+  ['graph'],
+];
+
+/** What all rooms may use: files beside the rooms. */
+const EVERYWHERE = ['command-line.ts', 'errors.ts'];
+
+const root = fileURLToPath(new URL('../src/', import.meta.url));
+
+interface Import {
+  readonly from: string;
+  /** A file of ours, or a package's name. */
+  readonly to: string;
+  readonly isType: boolean;
+}
+
+/** Files by their paths from `src`, without tests and what only they use. */
+const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  .map((path) => path.split(sep).join('/'))
+  .filter((path) => /\.tsx?$/.test(path) && !/\.(test|d)\.ts$|(^|\/)testing\//.test(path));
+
+const imports = files.flatMap(importsOf);
+
+/** The formatter leaves statements in one form only. What is imported when it is needed makes no circle of files that load. */
+function importsOf(from: string): Import[] {
+  const source = readFileSync(join(root, from), 'utf8');
+  const statements = [...source.matchAll(/^(?:import|export) (type )?([^'";]*?) ?from '([^']+)';$/gms)];
+  const later = [...source.matchAll(/\bimport\('([^']+)'\)/g)];
+  return [
+    ...statements.map(([, type, names, to]) => ({
+      from,
+      to: resolved(from, to!),
+      isType: type !== undefined || namesTypesAlone(names!),
+    })),
+    ...later.map(([, to]) => ({ from, to: resolved(from, to!), isType: true })),
+  ];
+}
+
+/** Of `{ type A, type B }`. */
+function namesTypesAlone(names: string): boolean {
+  const listed = /^\{(.*)\}$/s
+    .exec(names)?.[1]
+    ?.split(',')
+    .map((name) => name.trim());
+  return listed?.every((name) => name === '' || name.startsWith('type ')) ?? false;
+}
+
+function resolved(from: string, specifier: string): string {
+  if (!specifier.startsWith('.')) return specifier;
+  const path = relative(root, join(root, dirname(from), specifier))
+    .split(sep)
+    .join('/');
+  const source = path.replace(/\.js$/, '.ts');
+  return existsSync(join(root, source)) ? source : path;
+}
+
+function roomOf(path: string): string | undefined {
+  return path.includes('/') ? path.slice(0, path.indexOf('/')) : undefined;
+}
+
+test('the house is seen whole', () => {
+  expect(files.length).toBeGreaterThan(200);
+  expect(imports.length).toBeGreaterThan(1000);
+  expect(imports.find(({ from, to }) => from === 'nn/mixer.ts' && to === 'engine/index.ts')).toBeDefined();
+});
+
+test('every room has its place', () => {
+  const rooms = [...new Set(files.flatMap((path) => roomOf(path) ?? []))];
+  expect(rooms.filter((room) => !ROWS.flat().includes(room))).toEqual([]);
+  const beside = files.filter((path) => roomOf(path) === undefined && path !== 'index.ts');
+  expect(beside.sort()).toEqual(EVERYWHERE);
+});
+
+test('a room imports only from rows below it', () => {
+  const row = (room: string): number => ROWS.findIndex((rooms) => rooms.includes(room));
+  const wrong = imports.filter(({ from, to }) => {
+    const [room, other] = [roomOf(from), files.includes(to) ? roomOf(to) : undefined];
+    return room !== undefined && other !== undefined && room !== other && row(other) <= row(room);
+  });
+  expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
+});
+
+test('what all rooms use uses none of them', () => {
+  const wrong = imports.filter(({ from, to }) => EVERYWHERE.includes(from) && files.includes(to));
+  expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
+});
+
+test('nothing outside the engine knows an executor', () => {
+  const isExecutor = (path: string): boolean => /^engine\/(onnxruntime|wasm|xla)\//.test(path);
+  const wrong = imports.filter(
+    ({ from, to }) =>
+      (isExecutor(to) && !from.startsWith('engine/')) ||
+      (/^onnxruntime-/.test(to) && !from.startsWith('engine/onnxruntime/')),
+  );
+  expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
+});
+
+test('no files need values of each other in a circle', () => {
+  const needs = new Map<string, string[]>();
+  for (const { from, to, isType } of imports) {
+    if (!isType && files.includes(to)) needs.set(from, [...(needs.get(from) ?? []), to]);
+  }
+  const done = new Set<string>();
+  const way: string[] = [];
+  const circles: string[] = [];
+  const visit = (file: string): void => {
+    if (way.includes(file)) {
+      circles.push([...way.slice(way.indexOf(file)), file].join(' -> '));
+      return;
+    }
+    if (done.has(file)) return;
+    way.push(file);
+    for (const next of needs.get(file) ?? []) visit(next);
+    way.pop();
+    done.add(file);
+  };
+  for (const file of files) visit(file);
+  expect(circles).toEqual([]);
+});
