@@ -97,7 +97,7 @@ export class LanguageModel {
     device: Device,
     reopen: () => Promise<ReadonlyMap<string, Weight>> = async () => weights,
   ): Promise<LanguageModel> {
-    const decoder = await device.compileDecoder(decoderPrograms(model, weights, device.name !== 'cpu'));
+    const decoder = await device.compileDecoder(decoderPrograms(model, weights));
     const fingerprint = fingerprintOf(model, weights);
     const runner = new Runner(decoder, model.vocabSize);
     return new LanguageModel(model, tokenizer, runner, fingerprint, device, reopen);

@@ -104,7 +104,7 @@ export interface ForwardResult {
   readonly state: Readonly<Record<string, Tensor>>;
 }
 
-export interface ForwardContext extends Pick<MixerContext, 'lengths' | 'headsAtOnce'> {
+export interface ForwardContext extends Pick<MixerContext, 'lengths'> {
   /** What was kept from earlier tokens, by the names of `Model.state`. */
   readonly state?: Readonly<Record<string, Tensor>> | undefined;
   /** Shown what each layer does inside. */

@@ -1,5 +1,4 @@
 /** Layers and mixers, each declaring its own state. */
-export { attend, MASKED } from './attend.js';
 export * from './compose.js';
 export * from './layers.js';
 export * from './mixer.js';

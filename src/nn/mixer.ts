@@ -20,11 +20,6 @@ export interface MixerContext {
   readonly position: Tensor;
   /** int64 [batch]: how many entries each row's growing states hold, `position` by default. */
   readonly lengths?: Tensor | undefined;
-  /**
-   * Whether attention takes all heads at once, over a memory too. One after the other takes less memory, but is a loop, which
-   * ONNX Runtime runs on the CPU: on a GPU its values go to and fro.
-   */
-  readonly headsAtOnce?: boolean | undefined;
   /** The embeddings of x's tokens [batch, sequence, hidden], in a model: some layers read them again. */
   readonly embeddings?: Tensor | undefined;
   /** Told what is inside, where somebody looks. */

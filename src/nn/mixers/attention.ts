@@ -6,16 +6,12 @@
 import {
   type Dim,
   attention as dotProductAttention,
-  iota,
-  lessOrEqual,
   multiply,
   reshape,
   sigmoid,
   split,
   type Tensor,
-  where,
 } from '../../graph/index.js';
-import { attend, heldBias, MASKED, type MemoryPart } from '../attend.js';
 import { linear, mergeHeads, type RmsNormOptions, rmsNorm, splitHeads } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { normal, type Parameters } from '../parameters.js';
@@ -59,33 +55,16 @@ export function attention(config: AttentionConfig): Mixer {
       { name: 'key', dtype: 'float32', shape, grows: 2, initial: 0 },
       { name: 'value', dtype: 'float32', shape, grows: 2, initial: 0 },
     ],
-    forward(parameters, x, { state, position, lengths = position, headsAtOnce, observe }) {
+    forward(parameters, x, { state, position, lengths = position, observe }) {
       const heads = projectHeads(parameters, x, config, position);
       const { query, key, value } = heads;
-      const output = (mixed: Tensor): Tensor => projectOutput(parameters, mixed, heads, config);
-      if (!held && !recent) {
-        const past = state && { key: state.key!, value: state.value!, lengths: position };
-        const options = { scale: scaleOf(config), causal: true };
-        const { output: mixed, weights } = dotProductAttention({ query, key, value, past }, options);
-        observe?.({ kind: 'attention', weights });
-        return { output: output(mixed), state: { key, value } };
-      }
-      const parts: MemoryPart[] = [{ keys: key, values: value, bias: causalBias(x.shape[1]!) }];
-      if (state) {
-        const bias = heldBias(state.key!.shape[2]!, lengths);
-        parts.unshift({ keys: state.key!, values: state.value!, bias });
-      }
-      const watch = observe && ((weights: Tensor) => observe({ kind: 'attention', weights }));
-      const mixed = attend(query, parts, scaleOf(config), { watch, headsAtOnce });
-      return { output: output(mixed), state: { key, value } };
+      const past = state && { key: state.key!, value: state.value!, lengths };
+      const options = { scale: scaleOf(config), causal: true };
+      const { output, weights } = dotProductAttention({ query, key, value, past }, options);
+      observe?.({ kind: 'attention', weights });
+      return { output: projectOutput(parameters, output, heads, config), state: { key, value } };
     },
   };
-}
-
-/** [sequence, sequence]: hides what comes after each token. */
-function causalBias(sequence: Dim): Tensor {
-  const index = iota(sequence);
-  return where(lessOrEqual(reshape(index, [1, -1]), reshape(index, [-1, 1])), 0, MASKED);
 }
 
 export function scaleOf({ headDim, scale }: { headDim: number; scale?: number }): number {

@@ -44,11 +44,13 @@ import {
   where,
   zeros,
 } from '../../graph/index.js';
-import { MASKED } from '../attend.js';
 import { linear } from '../layers.js';
 import type { Mixer, MixerContext, StateSpec, StateTensors } from '../mixer.js';
 import type { Parameters } from '../parameters.js';
 import { type AttentionConfig, projectHeads, projectOutput, scaleOf } from './attention.js';
+
+/** Low enough that exp() of it is 0 in float32, without the NaN of infinity minus infinity. */
+const MASKED = -1e30;
 
 export interface SelectiveAttentionConfig extends AttentionConfig {
   /** W: how many of the last tokens are seen, the present one included. */
