@@ -19,7 +19,6 @@ export * from './ops/attention.js';
 export { broadcastTo, reshape, sum, sumTo } from './ops/broadcast.js';
 export * from './ops/constant.js';
 export * from './ops/convolution.js';
-export { either, when } from './ops/either.js';
 export * from './ops/elementwise.js';
 export * from './ops/experts.js';
 export * from './ops/indexing.js';

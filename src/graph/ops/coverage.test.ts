@@ -4,7 +4,7 @@ import { isDifferentiable, operators } from '../index.js';
 import { casesOf } from './testing/index.js';
 
 /** What has no value of its own to prove, or a test of its own. */
-const ELSEWHERE = ['input', 'detach', 'loop', 'either'];
+const ELSEWHERE = ['input', 'detach', 'loop'];
 /** What is nothing but another operator's gradient, and is proved as that. */
 const GRADIENTS = ['selectiveScanGradient'];
 

@@ -4,7 +4,7 @@ import { characterAt, countCharacters } from './characters.js';
 import { COLLECTION_METHODS, FORBIDDEN } from './collection-methods.js';
 import { failed } from './errors.js';
 import { NativeFunction } from './native.js';
-import { TEXT_METHODS } from './text-methods.js';
+import { textMethods } from './text-methods.js';
 import {
   integerOf,
   isList,
@@ -17,6 +17,8 @@ import {
   Undefined,
   type Value,
 } from './values.js';
+
+const TEXT_METHODS = textMethods({ attributeOf, itemOf });
 
 /** `value.name`: an attribute or method, else the element of that name, else Undefined. */
 export function attributeOf(value: Value, name: string): Value {

@@ -1,6 +1,5 @@
 /** `text.format(...)`: fields in braces, each with Python's format specification. */
 
-import { attributeOf, itemOf } from './access.js';
 import { checkLength, spend } from './budget.js';
 import { countCharacters, repeated, substring } from './characters.js';
 import { failed } from './errors.js';
@@ -8,8 +7,18 @@ import { asciiOnly, floatText } from './literals.js';
 import { type FloatStyle, unsignedFloat, unsignedInteger } from './number-format.js';
 import { type Arguments, integerOf, reprOf, textOf, typeOf, type Value } from './values.js';
 
+/** How attributes and elements of values are found. */
+export interface Lookup {
+  attributeOf(value: Value, name: string): Value;
+  itemOf(value: Value, key: Value): Value;
+}
+
+interface Given extends Arguments {
+  readonly lookup: Lookup;
+}
+
 /** Throws for a field that names nothing, or a specification that does not fit its value. */
-export function formatText(format: string, given: Arguments): string {
+export function formatText(format: string, given: Given): string {
   const counter = { next: 0, numbered: false };
   return filled(format, given, counter, 2);
 }
@@ -19,7 +28,7 @@ interface Counter {
   numbered: boolean;
 }
 
-function filled(format: string, given: Arguments, counter: Counter, levels: number): string {
+function filled(format: string, given: Given, counter: Counter, levels: number): string {
   if (levels === 0) throw failed('Max string recursion exceeded');
   let text = '';
   let i = 0;
@@ -59,7 +68,7 @@ function endOfField(format: string, start: number): number {
 
 const FIELD = /^([^!:]*)(?:!([^:]*))?(?::(.*))?$/s;
 
-function field(source: string, given: Arguments, counter: Counter, levels: number): string {
+function field(source: string, given: Given, counter: Counter, levels: number): string {
   const [, name = '', conversion, spec = ''] = FIELD.exec(source) ?? [];
   let value = fieldValue(name, given, counter);
   if (conversion === 's') value = textOf(value);
@@ -70,7 +79,7 @@ function field(source: string, given: Arguments, counter: Counter, levels: numbe
 }
 
 /** What a field names: an argument, and what stands behind its dots and brackets. */
-function fieldValue(name: string, given: Arguments, counter: Counter): Value {
+function fieldValue(name: string, given: Given, counter: Counter): Value {
   const first = /^[^.[]*/.exec(name)![0];
   let value: Value | undefined;
   if (first === '' || /^\d+$/.test(first)) {
@@ -87,8 +96,8 @@ function fieldValue(name: string, given: Arguments, counter: Counter): Value {
     if (value === undefined) throw failed(`KeyError: ${reprOf(first)}`);
   }
   for (const [, attribute, item] of name.slice(first.length).matchAll(/\.([^.[]+)|\[([^\]]*)\]/g)) {
-    if (attribute !== undefined) value = attributeOf(value, attribute);
-    else value = itemOf(value, /^\d+$/.test(item!) ? BigInt(item!) : item!);
+    if (attribute !== undefined) value = given.lookup.attributeOf(value, attribute);
+    else value = given.lookup.itemOf(value, /^\d+$/.test(item!) ? BigInt(item!) : item!);
   }
   return value;
 }

@@ -19,7 +19,7 @@ import {
 } from './characters.js';
 import { failed } from './errors.js';
 import { byName, type Native, native } from './native.js';
-import { formatText } from './text-format.js';
+import { formatText, type Lookup } from './text-format.js';
 import { Dict, elements, integerOf, Tuple, typeOf, type Value } from './values.js';
 
 /** Throws for what is no text. */
@@ -231,7 +231,7 @@ function expandedTabs(text: string, size: number): string {
 
 const UPPER = /\p{Uppercase}|\p{Lt}/u;
 
-export const TEXT_METHODS: ReadonlyMap<string, Native> = byName([
+const METHODS: readonly Native[] = [
   native('capitalize', 'self', capitalized as (self: string) => string),
   changed('casefold', 8, (text) => text.toLowerCase().replaceAll('ß', 'ss').replaceAll('ς', 'σ')),
   changed('lower', 2, (text) => text.toLowerCase()),
@@ -297,13 +297,6 @@ export const TEXT_METHODS: ReadonlyMap<string, Native> = byName([
     const limit = asNumber(most);
     return replaced(self, asText(old, 'old'), asText(by, 'new'), limit < 0 ? Infinity : limit);
   }),
-  native('format', 'self, *args, **kwargs', (self: string, args: Tuple, named: Dict) =>
-    formatText(self, { positional: args.items, named: namesOf(named) }),
-  ),
-  native('format_map', 'self, mapping', (self: string, mapping: Value) => {
-    if (!(mapping instanceof Dict)) throw failed('format_map() takes a mapping');
-    return formatText(self, { positional: [], named: namesOf(mapping) });
-  }),
   allOf('isalnum', /^[\p{L}\p{N}]+$/u),
   allOf('isalpha', /^\p{L}+$/u),
   allOf('isdecimal', /^\p{Nd}+$/u),
@@ -319,7 +312,21 @@ export const TEXT_METHODS: ReadonlyMap<string, Native> = byName([
     spendText(self.length, 32);
     return /\p{Cased}/u.test(self) && titled(self) === self;
   }),
-]);
+];
+
+/** The methods of texts by name. */
+export function textMethods(lookup: Lookup): ReadonlyMap<string, Native> {
+  return byName([
+    ...METHODS,
+    native('format', 'self, *args, **kwargs', (self: string, args: Tuple, named: Dict) =>
+      formatText(self, { positional: args.items, named: namesOf(named), lookup }),
+    ),
+    native('format_map', 'self, mapping', (self: string, mapping: Value) => {
+      if (!(mapping instanceof Dict)) throw failed('format_map() takes a mapping');
+      return formatText(self, { positional: [], named: namesOf(mapping), lookup });
+    }),
+  ]);
+}
 
 export const isLower = (text: string): boolean => isCase(text, /\p{Lowercase}/u, /[\p{Uppercase}\p{Lt}]/u);
 export const isUpper = (text: string): boolean => isCase(text, /\p{Uppercase}/u, /[\p{Lowercase}\p{Lt}]/u);

@@ -1,4 +1,4 @@
-/** Parts of a graph that run inside a node: sizes are numbers by now, so branches are chosen and loops are unrolled. */
+/** Parts of a graph that run inside a node: sizes are numbers by now, so loops are unrolled. */
 import { DeviceError } from '../../../errors.js';
 import type { Body } from '../../ops/body.js';
 import type { Dim, Shape } from '../../shape.js';
@@ -7,21 +7,6 @@ import type { WasmBuilder } from './builder.js';
 import { lowerAll, valuesAround } from './lower.js';
 import { concatInWasm, reshapedOrCopied } from './operators.js';
 import type { Value } from './value.js';
-
-/** One of two branches, by a size that is 1 or 0. */
-export function eitherInWasm(
-  builder: WasmBuilder,
-  { outputs }: Node<unknown>,
-  flag: Dim,
-  branches: readonly [Body, Body],
-): Value[] {
-  const body = branches[builder.resolve(flag) === 1 ? 0 : 1];
-  const values = valuesAround(builder);
-  lowerAll(builder, body.nodes, body.results, values);
-  const results = body.results.map((tensor) => values.get(tensor)!);
-  bindSizes(builder, outputs, results);
-  return results;
-}
 
 /** A loop whose iterations are all lowered, one after the other. */
 export function loopInWasm(
