@@ -1,6 +1,7 @@
 /** Softmax attention of new tokens over themselves, and over what a growing state holds of those before. */
 import { ShapeError } from '../../errors.js';
 import { attentionByHeads, logitsOf, type MemoryPart } from '../lower/onnx/attention.js';
+import { attentionInWasm } from '../lower/wasm/layers.js';
 import {
   addDims,
   broadcastShapes,
@@ -96,6 +97,8 @@ const attentionOperator = defineComposite<AttentionOptions>({
       const output = attentionByHeads(multiply(inputs[0]!, attributes.scale), partsOf(inputs, attributes));
       return [...builder.inline([output], inputs), ''];
     },
+    wasm: (builder, operands, { outputs, attributes }) =>
+      builder.used.has(outputs[1]!) ? undefined : attentionInWasm(builder, operands, attributes),
   },
 });
 

@@ -1,6 +1,7 @@
 // The executor of schedules: every thread walks the same steps and does its part of each. A barrier stands where the
 // schedule says so, and nothing else is between the steps.
 import { Kernel } from '../../../graph/lower/wasm/codes';
+import { attention } from './attention';
 import { convolution, recurrence, scan } from './recurrence';
 import { expertsDown, expertsUp } from './experts';
 import { map } from './map';
@@ -91,6 +92,9 @@ function execute(kernel: i32, a: usize, t: i32, T: i32): void {
       break;
     case Kernel.convolution:
       convolution(a, t, T);
+      break;
+    case Kernel.attention:
+      attention(a, t, T);
       break;
     case Kernel.expertsUp:
       expertsUp(a, t, T);

@@ -222,22 +222,24 @@ function one(bits: i32, block: i32, c: usize, s: usize, q: usize, apart: usize, 
   return row8(c, s, q, xs, blocks, block);
 }
 
-/** Adds the products of 32 numbers with 16 bytes of 4-bit codes. */
+/**
+ * The products of 32 numbers with 16 bytes of 4-bit codes, and of 16 numbers with 16 8-bit codes, as sums that can be added
+ * up over a block: with relaxed SIMD in int16, where the sum of 8 products of pairs fits, else in int32.
+ */
 // @ts-ignore: decorator
 @inline
-function add4(v: v128, x: usize, sum: v128): v128 {
+function products4(v: v128, x: usize): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) {
     const mask = i8x16.splat(0x0f);
-    return i32x4.relaxed_dot_i8x16_i7x16_add_s(
-      v128.load(x, 16),
-      v128.and(i16x8.shr_u(v, 4), mask),
-      i32x4.relaxed_dot_i8x16_i7x16_add_s(v128.load(x), v128.and(v, mask), sum),
+    return i16x8.add(
+      i16x8.relaxed_dot_i8x16_i7x16_s(v128.load(x), v128.and(v, mask)),
+      i16x8.relaxed_dot_i8x16_i7x16_s(v128.load(x, 16), v128.and(i16x8.shr_u(v, 4), mask)),
     );
   } else {
     const mask = i16x8.splat(0x0f);
     return i32x4.add(
       i32x4.add(
-        i32x4.add(sum, i32x4.dot_i16x8_s(v128.load(x), v128.and(v, mask))),
+        i32x4.dot_i16x8_s(v128.load(x), v128.and(v, mask)),
         i32x4.dot_i16x8_s(v128.load(x, 16), v128.and(i16x8.shr_u(v, 4), mask)),
       ),
       i32x4.add(
@@ -248,24 +250,50 @@ function add4(v: v128, x: usize, sum: v128): v128 {
   }
 }
 
-/** Adds the products of 16 numbers with 16 8-bit codes. */
 // @ts-ignore: decorator
 @inline
-function add8(v: v128, x: usize, sum: v128): v128 {
+function upper8(v: v128, x: usize): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) {
-    const mask = i8x16.splat(0x0f);
-    const u = v128.load(x);
-    const upper = i32x4.relaxed_dot_i8x16_i7x16_add_s(u, v128.and(i16x8.shr_u(v, 4), mask), i32x4.splat(0));
-    return i32x4.add(
-      i32x4.relaxed_dot_i8x16_i7x16_add_s(u, v128.and(v, mask), sum),
-      i32x4.shl(upper, 4),
-    );
+    return i16x8.relaxed_dot_i8x16_i7x16_s(v128.load(x), v128.and(i16x8.shr_u(v, 4), i8x16.splat(0x0f)));
   } else {
-    return i32x4.add(
-      i32x4.add(sum, i32x4.dot_i16x8_s(v128.load(x), v128.and(v, i16x8.splat(0xff)))),
-      i32x4.dot_i16x8_s(v128.load(x, 16), i16x8.shr_u(v, 8)),
-    );
+    return i32x4.dot_i16x8_s(v128.load(x, 16), i16x8.shr_u(v, 8));
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function lower8(v: v128, x: usize): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    return i16x8.relaxed_dot_i8x16_i7x16_s(v128.load(x), v128.and(v, i8x16.splat(0x0f)));
+  } else {
+    return i32x4.dot_i16x8_s(v128.load(x), v128.and(v, i16x8.splat(0xff)));
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function plus(a: v128, b: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? i16x8.add(a, b) : i32x4.add(a, b);
+}
+
+/** A block's sums in int32, with what the codes' middle contributes. */
+// @ts-ignore: decorator
+@inline
+function whole4(sum: v128, shift: usize): v128 {
+  const wide = ASC_FEATURE_RELAXED_SIMD ? i32x4.extadd_pairwise_i16x8_s(sum) : sum;
+  return i32x4.add(wide, v128.load32_zero(shift));
+}
+
+// @ts-ignore: decorator
+@inline
+function whole8(lower: v128, upper: v128, shift: usize): v128 {
+  const wide = ASC_FEATURE_RELAXED_SIMD
+    ? i32x4.add(
+        i32x4.extadd_pairwise_i16x8_s(lower),
+        i32x4.shl(i32x4.extadd_pairwise_i16x8_s(upper), 4),
+      )
+    : i32x4.add(lower, upper);
+  return i32x4.add(wide, v128.load32_zero(shift));
 }
 
 /** A block's product, in float32. */
@@ -279,12 +307,11 @@ function row4x128(c: usize, s: usize, q: usize, xs: usize, blocks: i32): f32 {
   let f = splat(0);
   const shifts = <usize>blocks << 2;
   for (let b = 0; b < blocks; b++) {
-    let a0 = v128.load32_zero(xs + shifts);
-    a0 = add4(v128.load(c), q, a0);
-    let a1 = add4(v128.load(c, 16), q + 32 * BYTES, i32x4.splat(0));
-    a0 = add4(v128.load(c, 32), q + 64 * BYTES, a0);
-    a1 = add4(v128.load(c, 48), q + 96 * BYTES, a1);
-    f = f32x4.add(f, scaled(i32x4.add(a0, a1), s, xs));
+    const sum = plus(
+      plus(products4(v128.load(c), q), products4(v128.load(c, 16), q + 32 * BYTES)),
+      plus(products4(v128.load(c, 32), q + 64 * BYTES), products4(v128.load(c, 48), q + 96 * BYTES)),
+    );
+    f = f32x4.add(f, scaled(whole4(sum, xs + shifts), s, xs));
     c += 64;
     q += 128 * BYTES;
     s += 4;
@@ -297,9 +324,8 @@ function row4x64(c: usize, s: usize, q: usize, xs: usize, blocks: i32): f32 {
   let f = splat(0);
   const shifts = <usize>blocks << 2;
   for (let b = 0; b < blocks; b++) {
-    const a0 = add4(v128.load(c), q, v128.load32_zero(xs + shifts));
-    const a1 = add4(v128.load(c, 16), q + 32 * BYTES, i32x4.splat(0));
-    f = f32x4.add(f, scaled(i32x4.add(a0, a1), s, xs));
+    const sum = plus(products4(v128.load(c), q), products4(v128.load(c, 16), q + 32 * BYTES));
+    f = f32x4.add(f, scaled(whole4(sum, xs + shifts), s, xs));
     c += 32;
     q += 64 * BYTES;
     s += 4;
@@ -312,7 +338,7 @@ function row4x32(c: usize, s: usize, q: usize, xs: usize, blocks: i32): f32 {
   let f = splat(0);
   const shifts = <usize>blocks << 2;
   for (let b = 0; b < blocks; b++) {
-    f = f32x4.add(f, scaled(add4(v128.load(c), q, v128.load32_zero(xs + shifts)), s, xs));
+    f = f32x4.add(f, scaled(whole4(products4(v128.load(c), q), xs + shifts), s, xs));
     c += 16;
     q += 32 * BYTES;
     s += 4;
@@ -325,14 +351,17 @@ function row8(c: usize, s: usize, q: usize, xs: usize, blocks: i32, block: i32):
   let f = splat(0);
   const shifts = <usize>blocks << 2;
   for (let b = 0; b < blocks; b++) {
-    let a = v128.load32_zero(xs + shifts);
+    let lower = i32x4.splat(0);
+    let upper = lower;
     for (let i = 0; i < block; i += 32) {
-      a = add8(v128.load(c), q, a);
-      a = add8(v128.load(c, 16), q + 16 * BYTES, a);
+      const v = v128.load(c);
+      const w = v128.load(c, 16);
+      lower = plus(lower, plus(lower8(v, q), lower8(w, q + 16 * BYTES)));
+      upper = plus(upper, plus(upper8(v, q), upper8(w, q + 16 * BYTES)));
       c += 32;
       q += 32 * BYTES;
     }
-    f = f32x4.add(f, scaled(a, s, xs));
+    f = f32x4.add(f, scaled(whole8(lower, upper, xs + shifts), s, xs));
     s += 4;
     xs += 4;
   }
@@ -365,24 +394,32 @@ function four(
   let x2 = q2 + apart;
   let x3 = q3 + apart;
   for (let b = 0; b < blocks; b++) {
-    let a0 = v128.load32_zero(x0 + shifts);
-    let a1 = v128.load32_zero(x1 + shifts);
-    let a2 = v128.load32_zero(x2 + shifts);
-    let a3 = v128.load32_zero(x3 + shifts);
+    let a0 = i32x4.splat(0);
+    let a1 = a0;
+    let a2 = a0;
+    let a3 = a0;
+    let b0 = a0;
+    let b1 = a0;
+    let b2 = a0;
+    let b3 = a0;
     for (let i = 0; i < block; i += 32) {
       const v = v128.load(c);
       if (bits == 4) {
-        a0 = add4(v, q, a0);
-        a1 = add4(v, q1, a1);
-        a2 = add4(v, q2, a2);
-        a3 = add4(v, q3, a3);
+        a0 = plus(a0, products4(v, q));
+        a1 = plus(a1, products4(v, q1));
+        a2 = plus(a2, products4(v, q2));
+        a3 = plus(a3, products4(v, q3));
         c += 16;
       } else {
         const w = v128.load(c, 16);
-        a0 = add8(w, q + 16 * BYTES, add8(v, q, a0));
-        a1 = add8(w, q1 + 16 * BYTES, add8(v, q1, a1));
-        a2 = add8(w, q2 + 16 * BYTES, add8(v, q2, a2));
-        a3 = add8(w, q3 + 16 * BYTES, add8(v, q3, a3));
+        a0 = plus(a0, plus(lower8(v, q), lower8(w, q + 16 * BYTES)));
+        b0 = plus(b0, plus(upper8(v, q), upper8(w, q + 16 * BYTES)));
+        a1 = plus(a1, plus(lower8(v, q1), lower8(w, q1 + 16 * BYTES)));
+        b1 = plus(b1, plus(upper8(v, q1), upper8(w, q1 + 16 * BYTES)));
+        a2 = plus(a2, plus(lower8(v, q2), lower8(w, q2 + 16 * BYTES)));
+        b2 = plus(b2, plus(upper8(v, q2), upper8(w, q2 + 16 * BYTES)));
+        a3 = plus(a3, plus(lower8(v, q3), lower8(w, q3 + 16 * BYTES)));
+        b3 = plus(b3, plus(upper8(v, q3), upper8(w, q3 + 16 * BYTES)));
         c += 32;
       }
       q += 32 * BYTES;
@@ -390,10 +427,11 @@ function four(
       q2 += 32 * BYTES;
       q3 += 32 * BYTES;
     }
-    f0 = f32x4.add(f0, scaled(a0, s, x0));
-    f1 = f32x4.add(f1, scaled(a1, s, x1));
-    f2 = f32x4.add(f2, scaled(a2, s, x2));
-    f3 = f32x4.add(f3, scaled(a3, s, x3));
+    // The upper halves of 4-bit codes are among the others.
+    f0 = f32x4.add(f0, scaled(bits == 4 ? whole4(a0, x0 + shifts) : whole8(a0, b0, x0 + shifts), s, x0));
+    f1 = f32x4.add(f1, scaled(bits == 4 ? whole4(a1, x1 + shifts) : whole8(a1, b1, x1 + shifts), s, x1));
+    f2 = f32x4.add(f2, scaled(bits == 4 ? whole4(a2, x2 + shifts) : whole8(a2, b2, x2 + shifts), s, x2));
+    f3 = f32x4.add(f3, scaled(bits == 4 ? whole4(a3, x3 + shifts) : whole8(a3, b3, x3 + shifts), s, x3));
     s += 4;
     x0 += 4;
     x1 += 4;

@@ -44,6 +44,8 @@ export class WasmBuilder {
   /** What is done in every run, and what is done once, since its operands never change. */
   readonly steps: (Step | MapStep)[] = [];
   readonly once: (Step | MapStep)[] = [];
+  /** States whose successors kernels have written to their places. */
+  readonly written = new Set<number>();
   /** Tensors that some other node uses. */
   readonly used = new Set<Tensor>();
   path = '';
@@ -57,14 +59,11 @@ export class WasmBuilder {
   >();
   private readonly quantized = new Map<string, Buffer>();
 
-  /** The states that kernels write themselves. */
-  readonly written = new Set<number>();
-
   constructor(
     private readonly sizes: (symbol: string) => number,
     readonly threads: number,
-    /** The state that a tensor is the successor of, where a kernel may write that itself. */
-    readonly stateAfter: (tensor: Tensor) => number | undefined,
+    /** The states that tensors are the successors of, where a kernel may write that itself. */
+    readonly successors: ReadonlyMap<Tensor, number>,
     /** The input that holds how many entries each row's growing states have. */
     readonly lengths: Buffer | undefined,
   ) {}
@@ -249,11 +248,11 @@ export class WasmBuilder {
     tensor: Tensor,
     from: readonly Buffer[],
   ): { word: Word; value: View; writes: Buffer[]; writesStates?: number[] } {
-    const state = this.stateAfter(tensor);
-    if (state !== undefined) this.written.add(state);
+    const state = this.successors.get(tensor);
     const dims = this.dims(tensor.shape);
     if (state !== undefined) {
       // Nothing else reads it: it has no memory of its own.
+      this.written.add(state);
       const value = this.viewOf(new Buffer(0), dims, tensor.dtype);
       return { word: { state, side: 'after' }, value, writes: [], writesStates: [state] };
     }

@@ -3,7 +3,7 @@ import type { Node, Tensor } from '../../tensor.js';
 import type { WasmBuilder } from './builder.js';
 import { Element, Instruction, Kernel } from './codes.js';
 import { around, matmulInWasm, part, transposed } from './operators.js';
-import type { Word } from './step.js';
+import { floatBits, type Word } from './step.js';
 import { type Buffer, count, isContiguous, reshaped, type Value, type View } from './value.js';
 
 /** Along the last axis. */
@@ -307,6 +307,55 @@ export function expertsInWasm(
     Kernel.expertsDown,
     [...head, builder.at(shares), builder.at(raised), builder.at(lower), builder.at(y)],
     { reads: [shares.buffer, raised.buffer, lower.buffer], writes: [y.buffer] },
+  );
+  return [y];
+}
+
+/**
+ * Causal attention of new tokens over the pages of growing states and over themselves. Undefined where what came before is no
+ * such state, and for what the kernel does not know.
+ */
+export function attentionInWasm(
+  builder: WasmBuilder,
+  [query, key, value, bias, pastKeys, pastValues, lengths]: readonly (Value | undefined)[],
+  { scale, causal, window = 0 }: { scale: number; causal: boolean; window?: number | undefined },
+): View[] | undefined {
+  if (bias || !causal || value!.dims[3] !== query!.dims[3]) return undefined;
+  for (const past of [pastKeys, pastValues]) {
+    if (past && !(past.kind === 'state' && past.grows === 2 && past.isBatched)) return undefined;
+  }
+  const [batch, heads, sequence, headDim] = query!.dims as [number, number, number, number];
+  const groups = key!.dims[1]!;
+  const fresh = [query, key, value].map((operand) => builder.withRows(operand!)) as [View, View, View];
+  const held = lengths && builder.contiguous(lengths);
+  const reads = [...fresh.map(({ buffer }) => buffer), ...(held ? [held.buffer] : [])];
+  // Heads of a token lie together, since they are joined next.
+  const joined = builder.allocate([batch, sequence, heads, headDim], 'float32', reads);
+  const y = transposed(joined, [0, 2, 1, 3]);
+  const apart = (view: View): Word[] => view.strides.slice(0, 3).map((stride) => 4 * stride);
+  const tables = [pastKeys, pastValues].map(
+    (past): Word => (past?.kind === 'state' ? { state: past.index, side: 'before' } : 0),
+  );
+  const states = [pastKeys, pastValues].flatMap((past) => (past?.kind === 'state' ? [past.index] : []));
+  if (count(joined.dims) === 0) return [y];
+  builder.step(
+    Kernel.attention,
+    [
+      batch,
+      heads,
+      groups,
+      sequence,
+      headDim,
+      floatBits(scale),
+      ...fresh.flatMap((view) => [builder.at(view), ...apart(view)]),
+      ...tables,
+      held ? builder.at(held) : 0,
+      held && count(held.dims) > 1 ? 8 : 0,
+      builder.at(y),
+      ...apart(y),
+      window,
+    ],
+    { reads, writes: [joined.buffer], ...(states.length > 0 && { readsStates: states }) },
   );
   return [y];
 }

@@ -81,11 +81,11 @@ export function lowerToWasm(graph: WasmGraph): Lowered {
     ),
   );
   const lengths = lengthsBuffer();
-  const builder = new WasmBuilder(graph.sizes, graph.threads, (tensor) => successors.get(tensor), lengths);
+  const builder = new WasmBuilder(graph.sizes, graph.threads, successors, lengths);
 
   /** Fed by the executable itself, under the program's own name for it, if it has one. */
   function lengthsBuffer(): Buffer | undefined {
-    if (!states.some(({ grows }) => grows !== undefined)) return undefined;
+    if (!graph.lengths && !states.some(({ grows }) => grows !== undefined)) return undefined;
     const name = graph.lengths ? inputName(graph.lengths)! : LENGTHS;
     const buffer = new Buffer(8 * graph.rows, { kind: 'fed', name });
     inputs.set(name, buffer);
@@ -281,7 +281,7 @@ function keyOf(
   node: Node,
   operands: readonly (Value | undefined)[],
 ): string | undefined {
-  if (node.outputs.some((output) => builder.stateAfter(output) !== undefined)) return undefined;
+  if (node.outputs.some((output) => builder.successors.has(output))) return undefined;
   const attributes = attributesKey(builder, node.attributes);
   if (attributes === undefined) return undefined;
   const dims = node.outputs.map(({ shape }) => `[${builder.dims(shape)}]`).join('');

@@ -1,0 +1,170 @@
+// Attention of new tokens over a memory that lies in pages, and over themselves. Entries are taken in blocks that begin at
+// multiples of 64 positions, wherever they lie: the order of sums is the same however a text was cut.
+import { exp4, lanesSum, splat } from './math';
+import { address, cut, float, scratch, word } from './memory';
+import { PAGE } from './states';
+
+/** Places in scratch memory: the weights of a block, then what has been summed for each head of a group. */
+const WEIGHTS: usize = 0;
+const SUMS: usize = 512;
+
+function dotRows(q: usize, k: usize, d: i32): f32 {
+  let s0 = splat(0);
+  let s1 = s0;
+  let s2 = s0;
+  let s3 = s0;
+  const bytes = <usize>d << 2;
+  let i: usize = 0;
+  for (const whole = bytes & ~63; i < whole; i += 64) {
+    s0 = f32x4.add(s0, f32x4.mul(v128.load(q + i), v128.load(k + i)));
+    s1 = f32x4.add(s1, f32x4.mul(v128.load(q + i, 16), v128.load(k + i, 16)));
+    s2 = f32x4.add(s2, f32x4.mul(v128.load(q + i, 32), v128.load(k + i, 32)));
+    s3 = f32x4.add(s3, f32x4.mul(v128.load(q + i, 48), v128.load(k + i, 48)));
+  }
+  for (const whole = bytes & ~15; i < whole; i += 16)
+    s0 = f32x4.add(s0, f32x4.mul(v128.load(q + i), v128.load(k + i)));
+  let sum = lanesSum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
+  for (; i < bytes; i += 4) sum += load<f32>(q + i) * load<f32>(k + i);
+  return sum;
+}
+
+/**
+ * words: batch, heads, key-value heads, sequence, head size, scale, then query, keys and values of the new tokens, each its
+ * address and bytes between rows, heads and tokens; tables of the rows' pages of keys and of values, or 0; lengths (int64),
+ * bytes between them; y, and bytes between its rows, heads and tokens; how many entries a token sees at most, or 0.
+ */
+export function attention(a: usize, t: i32, T: i32): void {
+  const heads = word(a, 1);
+  const groups = word(a, 2);
+  const sequence = word(a, 3);
+  const d = word(a, 4);
+  const scale = float(a, 5);
+  const members = heads / groups;
+  const bytes = <usize>d << 2;
+  const units = word(a, 0) * groups * sequence;
+  const keyPages = address(a, 18);
+  const valuePages = address(a, 19);
+  const weights = scratch + WEIGHTS;
+  for (let unit = cut(units, t, T), end = cut(units, t + 1, T); unit < end; unit++) {
+    const token = unit % sequence;
+    const group = (unit / sequence) % groups;
+    const row = unit / sequence / groups;
+    const length = keyPages ? <i32>load<i64>(address(a, 20) + <usize>row * address(a, 21)) : 0;
+    const kPages = keyPages ? <usize>load<u32>(keyPages + (<usize>row << 2)) : 0;
+    const vPages = keyPages ? <usize>load<u32>(valuePages + (<usize>row << 2)) : 0;
+    const inPage = <usize>(group * PAGE) * bytes;
+    const kFresh = address(a, 10) + <usize>row * address(a, 11) + <usize>group * address(a, 12);
+    const vFresh = address(a, 14) + <usize>row * address(a, 15) + <usize>group * address(a, 16);
+    const kStep = address(a, 13);
+    const vStep = address(a, 17);
+    const q = address(a, 6) + <usize>row * address(a, 7) + <usize>token * address(a, 9);
+    const y = address(a, 22) + <usize>row * address(a, 23) + <usize>token * address(a, 25);
+    const count = length + token + 1;
+    // Of each head: the largest logit so far, the sum of weights relative to it.
+    const state = scratch + SUMS;
+    for (let member = 0; member < members; member++) {
+      store<f32>(state + (<usize>member << 3), -Infinity);
+      store<f32>(state + (<usize>member << 3), 0, 4);
+      memory.fill(y + <usize>(group * members + member) * address(a, 24), 0, bytes);
+    }
+    const window = word(a, 26);
+    const oldest = window > 0 ? max(0, count - window) : 0;
+    for (let first = oldest - (oldest % PAGE); first < count; first += PAGE) {
+      const block = min(PAGE, count - first);
+      // Those that were there before lie in a page, the others among the new ones.
+      const held = min(block, max(0, length - first));
+      const kPage = held > 0 ? pageAt(kPages, first) + inPage : 0;
+      const vPage = held > 0 ? pageAt(vPages, first) + inPage : 0;
+      const kNew = kFresh + <usize>(first + held - length) * kStep;
+      const vNew = vFresh + <usize>(first + held - length) * vStep;
+      for (let member = 0; member < members; member++) {
+        const head = group * members + member;
+        const query = q + <usize>head * address(a, 8);
+        const out = y + <usize>head * address(a, 24);
+        const own = state + (<usize>member << 3);
+        let largest: f32 = -Infinity;
+        let k = kPage;
+        for (let i = 0; i < block; i++) {
+          if (i == held) k = kNew;
+          const logit: f32 = first + i < oldest ? -Infinity : dotRows(query, k, d) * scale;
+          store<f32>(weights + (<usize>i << 2), logit);
+          largest = max(largest, logit);
+          k += i < held ? bytes : kStep;
+        }
+        for (let i = block; i & 3; i++) store<f32>(weights + (<usize>i << 2), -Infinity);
+        const before = load<f32>(own);
+        const now = max(before, largest);
+        const shift = splat(now);
+        let sums = splat(0);
+        for (let i: usize = 0; i < <usize>block << 2; i += 16) {
+          const e = exp4(f32x4.sub(v128.load(weights + i), shift));
+          v128.store(weights + i, e);
+          sums = f32x4.add(sums, e);
+        }
+        const keep = f32x4.extract_lane(exp4(splat(before - now)), 0);
+        store<f32>(own, now);
+        store<f32>(own, load<f32>(own, 4) * keep + lanesSum(sums), 4);
+        addValues(out, keep, bytes, weights, vPage, held, vNew, block, vStep);
+      }
+    }
+    for (let member = 0; member < members; member++) {
+      const out = y + <usize>(group * members + member) * address(a, 24);
+      const by: f32 = <f32>1 / load<f32>(state + (<usize>member << 3), 4);
+      let i: usize = 0;
+      for (const whole = bytes & ~15; i < whole; i += 16) v128.store(out + i, f32x4.mul(v128.load(out + i), splat(by)));
+      for (; i < bytes; i += 4) store<f32>(out + i, load<f32>(out + i) * by);
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function pageAt(pages: usize, first: i32): usize {
+  return <usize>load<u32>(pages + (<usize>(first / PAGE) << 2));
+}
+
+/** out = keep out + the sum of weights times values of a block, of which the first `held` lie in a page. */
+function addValues(
+  out: usize,
+  keep: f32,
+  bytes: usize,
+  weights: usize,
+  page: usize,
+  held: i32,
+  fresh: usize,
+  block: i32,
+  step: usize,
+): void {
+  const by = splat(keep);
+  let i: usize = 0;
+  for (const whole = bytes & ~63; i < whole; i += 64) {
+    let s0 = f32x4.mul(v128.load(out + i), by);
+    let s1 = f32x4.mul(v128.load(out + i, 16), by);
+    let s2 = f32x4.mul(v128.load(out + i, 32), by);
+    let s3 = f32x4.mul(v128.load(out + i, 48), by);
+    let v = page + i;
+    for (let j = 0; j < block; j++) {
+      if (j == held) v = fresh + i;
+      const w = v128.load32_splat(weights + (<usize>j << 2));
+      s0 = f32x4.add(s0, f32x4.mul(w, v128.load(v)));
+      s1 = f32x4.add(s1, f32x4.mul(w, v128.load(v, 16)));
+      s2 = f32x4.add(s2, f32x4.mul(w, v128.load(v, 32)));
+      s3 = f32x4.add(s3, f32x4.mul(w, v128.load(v, 48)));
+      v += j < held ? bytes : step;
+    }
+    v128.store(out + i, s0);
+    v128.store(out + i, s1, 16);
+    v128.store(out + i, s2, 32);
+    v128.store(out + i, s3, 48);
+  }
+  for (; i < bytes; i += 4) {
+    let s = load<f32>(out + i) * keep;
+    let v = page + i;
+    for (let j = 0; j < block; j++) {
+      if (j == held) v = fresh + i;
+      s += load<f32>(weights + (<usize>j << 2)) * load<f32>(v);
+      v += j < held ? bytes : step;
+    }
+    store<f32>(out + i, s);
+  }
+}

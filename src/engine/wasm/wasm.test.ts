@@ -1,0 +1,225 @@
+/** What is the wasm executor's own: threads, builds, weights in few bits, and what happens where something gives out. */
+import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { DeviceError } from '../../errors.js';
+import { add, gather, input, matmul, type Tensor } from '../../graph/index.js';
+import { relativeError } from '../../graph/testing/arrays.js';
+import { uniform } from '../../graph/testing/random.js';
+import type { Program } from '../program.js';
+import { float32, type HostTensor, int64, type QuantizedTensor, type Weight } from '../tensors.js';
+import { WasmDevice } from './device.js';
+import { SharedMemory } from './memory.js';
+
+const folder = await mkdtemp(join(tmpdir(), 'heddle-wasm-'));
+afterAll(() => rm(folder, { recursive: true }));
+
+/** A matrix of random codes and scales. */
+function packed(rows: number, columns: number, bits: 4 | 8, block: number): QuantizedTensor {
+  const blocks = rows * Math.ceil(columns / block);
+  const numbers = uniform(bits + block, [(blocks * block * bits) / 8], 0, 255).data as Float32Array;
+  return {
+    dims: [rows, columns],
+    bits,
+    block,
+    codes: Uint8Array.from(numbers),
+    scales: uniform(7, [blocks], -0.1, 0.1).data as Float32Array,
+  };
+}
+
+function product(rows: number, columns: number, weight: Weight): Program {
+  const x = input('x', 'float32', ['tokens', columns]);
+  const w = input('w', 'float32', [rows, columns]);
+  return {
+    inputs: [x],
+    outputs: { y: matmul(x, w, { transposeB: true }) },
+    weights: new Map([['w', weight]]),
+  };
+}
+
+async function run(
+  device: WasmDevice,
+  program: Program,
+  feeds: Record<string, HostTensor>,
+): Promise<Float32Array> {
+  const executable = await device.compile(program);
+  const { y } = await executable.run(feeds);
+  await executable.dispose();
+  return y!.data as Float32Array;
+}
+
+/** The values that codes stand for. */
+function values({ dims: [rows, columns], bits, block, codes, scales }: QuantizedTensor): Float32Array {
+  const blocks = Math.ceil(columns / block);
+  return Float32Array.from({ length: rows * columns }, (_, i) => {
+    const [row, column] = [Math.floor(i / columns), i % columns];
+    const at = row * blocks * block + column;
+    const all = codes as Uint8Array;
+    const code = bits === 8 ? all[at]! : (all[at >> 1]! >> (4 * (at & 1))) & 15;
+    return (scales as Float32Array)[row * blocks + Math.floor(column / block)]! * (code - 2 ** (bits - 1));
+  });
+}
+
+const shapes = [
+  [4, 32, 96],
+  [4, 64, 128],
+  [4, 128, 256],
+  [4, 128, 200],
+  [8, 32, 64],
+  [8, 128, 300],
+] as const;
+
+describe.each(shapes)(
+  'a product with a matrix of %i bits in blocks of %i, %i columns',
+  (bits, block, columns) => {
+    const ROWS = 37;
+    const weight = packed(ROWS, columns, bits, block);
+    const program = product(ROWS, columns, weight);
+    const x = (tokens: number): HostTensor => uniform(3, [tokens, columns]);
+
+    test('is near the product with the numbers that the codes stand for', async () => {
+      const device = new WasmDevice({ threads: 2 });
+      const w = values(weight);
+      const given = x(6);
+      const expected = Float32Array.from({ length: 6 * ROWS }, (_, i) => {
+        let sum = 0;
+        for (let k = 0; k < columns; k++) {
+          sum += (given.data[Math.floor(i / ROWS) * columns + k] as number) * w[(i % ROWS) * columns + k]!;
+        }
+        return sum;
+      });
+      expect(relativeError(await run(device, program, { x: given }), expected)).toBeLessThan(0.01);
+      await device.dispose();
+    });
+
+    test('has the same bits in both builds, by any number of threads, and beside any other rows', async () => {
+      const devices = [
+        new WasmDevice({ threads: 1, simd: 'plain' }),
+        new WasmDevice({ threads: 1, simd: 'relaxed' }),
+        new WasmDevice({ threads: 3, simd: 'relaxed' }),
+      ];
+      const all = await Promise.all(devices.map((device) => run(device, program, { x: x(7) })));
+      expect(all[1]).toEqual(all[0]);
+      expect(all[2]).toEqual(all[0]);
+      for (let token = 0; token < 7; token++) {
+        const row = float32((x(7).data as Float32Array).slice(token * columns, (token + 1) * columns), [
+          1,
+          columns,
+        ]);
+        const alone = await run(devices[token % 3]!, program, { x: row });
+        expect(alone).toEqual(all[0]!.slice(token * ROWS, (token + 1) * ROWS));
+      }
+      await Promise.all(devices.map((device) => device.dispose()));
+    });
+  },
+);
+
+describe('bfloat16', () => {
+  const device = new WasmDevice({ threads: 2 });
+  const [rows, columns] = [19, 45];
+  const halves = Uint16Array.from(uniform(5, [rows * columns], 0x3c00, 0x3f80).data, Number);
+  const file = join(folder, 'halves.bin');
+  const stored: Weight = {
+    dims: [rows, columns],
+    parts: [{ path: file, byteOffset: 0, byteLength: halves.byteLength, dtype: 'bfloat16' }],
+  };
+  const wide = float32(new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer), [
+    rows,
+    columns,
+  ]);
+
+  test('is read from its file, and computes what float32 does', async () => {
+    await writeFile(file, halves);
+    const x = uniform(2, [3, columns]);
+    const expected = await run(device, product(rows, columns, wide), { x });
+    expect(relativeError(await run(device, product(rows, columns, stored), { x }), expected)).toBeLessThan(
+      1e-6,
+    );
+  });
+
+  test('is widened where it is a table, or added', async () => {
+    const table = input('w', 'float32', [rows, columns]);
+    const ids = input('ids', 'int64', ['n']);
+    const program = (y: Tensor, weight: Weight): Program => ({
+      inputs: [ids],
+      outputs: { y },
+      weights: new Map([['w', weight]]),
+    });
+    const feeds = { ids: int64([3, 18, 0], [3]) };
+    for (const y of [gather(table, ids), add(table, gather(table, ids).shape.length)]) {
+      expect(await run(device, program(y, stored), feeds)).toEqual(
+        await run(device, program(y, wide), feeds),
+      );
+    }
+  });
+
+  test('in a file that was cut off is refused, and leaves nothing behind', async () => {
+    const taken = device.memory.taken;
+    await truncate(file, 100);
+    await expect(device.compile(product(rows, columns, stored))).rejects.toThrow(
+      /has 100 bytes, but its weights go to byte/,
+    );
+    expect(device.memory.taken).toBe(taken);
+  });
+});
+
+test('an index outside of a table is an error, and the device goes on', async () => {
+  const device = new WasmDevice({ threads: 2 });
+  const table = input('w', 'float32', [4, 2]);
+  const ids = input('ids', 'int64', [1]);
+  const weights = new Map([['w', uniform(1, [4, 2])]]);
+  const executable = await device.compile({ inputs: [ids], outputs: { y: gather(table, ids) }, weights });
+  await expect(executable.run({ ids: int64([4], [1]) })).rejects.toThrow(DeviceError);
+  expect((await executable.run({ ids: int64([3], [1]) })).y!.data).toEqual(
+    (weights.get('w')!.data as Float32Array).slice(6),
+  );
+  await device.dispose();
+});
+
+test('a thread that dies in the middle of a run leaves the states as they were, and another takes its place', async () => {
+  const device = new WasmDevice({ threads: 2 });
+  const total = input('total', 'float32', ['batch', 64]);
+  const x = input('x', 'float32', [64]);
+  const after = add(total, x);
+  const executable = await device.compile({
+    inputs: [x],
+    outputs: { y: after },
+    state: [
+      { spec: { name: 'total', dtype: 'float32', shape: ['batch', 64], initial: 0 }, before: total, after },
+    ],
+  });
+  const state = executable.newState();
+  const one = { x: float32(new Float32Array(64).fill(1), [64]) };
+  await executable.run(one, [state]);
+  const [worker] = device.threads.running;
+  // The run begins before anybody hears of its end.
+  const ending = worker!.terminate();
+  await expect(executable.run(one, [state])).rejects.toThrow(/a thread of the wasm device died/);
+  await ending;
+  expect((await state.read()).get('total')!.data[0]).toBe(1);
+  await executable.run(one, [state]);
+  expect((await state.read()).get('total')!.data[0]).toBe(2);
+  await device.dispose();
+});
+
+describe('memory', () => {
+  test('that nobody holds any more is given out again, joined with what is beside it', () => {
+    const memory = new SharedMemory();
+    const blocks = Array.from({ length: 10 }, (_, i) => memory.allocate(1000 * (i + 1)));
+    expect(new Set(blocks).size).toBe(10);
+    for (const i of [3, 1, 2]) memory.release(blocks[i]!);
+    expect(memory.allocate(9000)).toBe(blocks[1]);
+    for (const block of blocks) memory.release(block);
+  });
+
+  test('beyond 4 GiB is refused in words, and what there is stays', () => {
+    const memory = new SharedMemory();
+    const block = memory.allocate(100);
+    const { taken } = memory;
+    expect(() => memory.allocate(5e9)).toThrow(DeviceError);
+    expect(() => memory.allocate(5e9)).toThrow(/out of memory: it has .* of at most 4,295 MB/);
+    expect(memory.taken).toBe(taken);
+    memory.release(block);
+  });
+});
