@@ -59,13 +59,14 @@ class CpuDevice implements Device {
     return this.ort.compile(program);
   }
 
+  /** The reader first: while ONNX Runtime packs weights it takes more memory than later, and the writer's need not be there yet. */
   async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
-    const writer = await this.writer(programs.write);
-    if (!writer) return this.ort.compileDecoder(programs);
+    const reader = await this.ort.compile(programs.read);
     try {
-      return relay(await this.ort.compile(programs.read), writer);
+      const writer = await this.writer(programs.write);
+      return writer ? relay(reader, writer) : await this.ort.decoderOf(reader, programs);
     } catch (error) {
-      await writer.dispose();
+      await reader.dispose();
       throw error;
     }
   }

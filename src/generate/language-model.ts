@@ -69,7 +69,8 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   }
   // What is quantized while it is read is not held twice.
   const reopen = async () => (await openModel(folder, adapter, quantization)).weights;
-  return LanguageModel.compile(model, weights, tokenizer, device, reopen);
+  const ownsDevice = typeof asked === 'string';
+  return LanguageModel.compile(model, weights, tokenizer, device, { reopen, ownsDevice });
 }
 
 export class LanguageModel {
@@ -84,23 +85,27 @@ export class LanguageModel {
     readonly fingerprint: Fingerprint,
     private readonly device: Device,
     private readonly reopen: () => Promise<ReadonlyMap<string, Weight>>,
+    private readonly ownsDevice: boolean,
   ) {}
 
   /**
    * Makes a model of layers and weights, such as new ones. `reopen` gives the weights again when somebody looks inside; by
-   * default they are held.
+   * default they are held. With `ownsDevice` the device is disposed of with the model.
    */
   static async compile(
     model: Model,
     weights: ReadonlyMap<string, Weight>,
     tokenizer: Tokenizer,
     device: Device,
-    reopen: () => Promise<ReadonlyMap<string, Weight>> = async () => weights,
+    {
+      reopen = async () => weights,
+      ownsDevice = false,
+    }: { reopen?: () => Promise<ReadonlyMap<string, Weight>>; ownsDevice?: boolean } = {},
   ): Promise<LanguageModel> {
     const decoder = await device.compileDecoder(decoderPrograms(model, weights));
     const fingerprint = fingerprintOf(model, weights);
     const runner = new Runner(decoder, model.vocabSize);
-    return new LanguageModel(model, tokenizer, runner, fingerprint, device, reopen);
+    return new LanguageModel(model, tokenizer, runner, fingerprint, device, reopen, ownsDevice);
   }
 
   /** The number of parameters. */
@@ -274,5 +279,6 @@ export class LanguageModel {
     await this.inspector?.dispose();
     await (await this.embedding?.catch(() => undefined))?.dispose();
     await this.runner.dispose();
+    if (this.ownsDevice) await this.device.dispose();
   }
 }

@@ -130,12 +130,16 @@ export class OrtDevice implements Device {
     }
   }
 
+  async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
+    return this.decoderOf(await this.compile(programs.read), programs);
+  }
+
   /**
-   * One session for both, so that the weights are held once. But many tokens are read with 8-bit integers in the place of 4-bit codes,
-   * and one is written with the codes, of which there is less to read: where there are such weights each has a session of its own.
+   * The reader writes too, so that the weights are held once. But on the CPU many tokens are read with 8-bit integers in the place of 4-bit
+   * codes, and one is written with the codes, of which there is less to read: where there are such weights the writer is a session of its
+   * own.
    */
-  async compileDecoder({ read, write }: DecoderPrograms): Promise<Decoder> {
-    const reader = await this.compile(read);
+  async decoderOf(reader: Executable, { read, write }: DecoderPrograms): Promise<Decoder> {
     const hasTwoForms = this.name === 'cpu' && [...(read.weights?.values() ?? [])].some(isQuantized);
     return { reader, writer: hasTwoForms ? await this.compile(write) : reader };
   }
