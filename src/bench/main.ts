@@ -6,6 +6,7 @@ import { HeddleError } from '../errors.js';
 import { measureGeneration } from './generation-section.js';
 import { type LoadResult, measureLoading } from './load-section.js';
 import { describeMachine } from './machine.js';
+import { addOpsCommand } from './ops-command.js';
 import { measureBandwidth, measurePeak, type Peak } from './peak.js';
 import { FULL, QUICK, SECTIONS, type Section } from './plan.js';
 import { positive } from './positive.js';
@@ -184,6 +185,7 @@ program
   .action((options: StreamOptions) => runStream(options));
 
 addServeCommand(program);
+addOpsCommand(program);
 
 try {
   await program.parseAsync();

@@ -12,7 +12,7 @@ export function machineText(machine: Machine): string {
   const { cpu, cores, memoryBytes, system, device, threads, node, onnxruntime } = machine;
   return [
     `machine: ${cpu}, ${cores} cores, ${decimal(memoryBytes / 1e9)} GB of memory, ${system}`,
-    `engine: onnxruntime ${onnxruntime} on ${device}, ${threads} threads, Node ${node}`,
+    `engine: ${device === 'wasm' ? 'our kernels' : `onnxruntime ${onnxruntime}`} on ${device}, ${threads} threads, Node ${node}`,
   ].join('\n');
 }
 

@@ -4,3 +4,4 @@ export { FUSED } from './onnxruntime/device.js';
 export { onnxRuntimeVersion } from './onnxruntime/load.js';
 export * from './program.js';
 export * from './tensors.js';
+export { type StepTime, stepTimes } from './wasm/step-times.js';

@@ -4,6 +4,7 @@ export { LanguageModel, type LoadOptions, type Logits, loadModel } from './langu
 export { logprobsOf, type TokenLogprobs } from './logprobs.js';
 export { merged } from './merged.js';
 export { PrefixCache, type PrefixCacheOptions } from './prefix-cache.js';
+export { decoderPrograms } from './program.js';
 export { PREFILL_CHUNK } from './runner.js';
 export { SAMPLING_DEFAULTS, type SamplingOptions, type Steering } from './sampler.js';
 export {

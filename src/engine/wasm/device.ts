@@ -2,7 +2,7 @@
 import { DeviceError } from '../../errors.js';
 import { inputName, topologicalOrder } from '../../graph/index.js';
 import { checkWeight } from '../check.js';
-import type { Decoder, DecoderPrograms, Device, Executable, Program } from '../program.js';
+import type { Decoder, DecoderPrograms, Device, Program } from '../program.js';
 import { WasmExecutable } from './executable.js';
 import { SharedMemory } from './memory.js';
 import { type Simd, Threads } from './threads.js';
@@ -28,7 +28,7 @@ export class WasmDevice implements Device {
     this.threads = new Threads(this.memory, threads, simd);
   }
 
-  async compile(program: Program): Promise<Executable> {
+  async compile(program: Program): Promise<WasmExecutable> {
     const { weights = new Map(), state = [], lengths } = program;
     const declared = new Set([
       ...program.inputs,

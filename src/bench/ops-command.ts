@@ -1,0 +1,121 @@
+/** `npm run bench -- ops`: the schedule by which a token is written on the wasm device, with the times of its steps. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { int64, type StepTime, stepTimes } from '../engine/index.js';
+import { decoderPrograms } from '../generate/index.js';
+import { locateWeights, readModel } from '../models/index.js';
+import { describeMachine } from './machine.js';
+import { positive } from './positive.js';
+import { machineText } from './report.js';
+import { writeServedModel } from './serve-model.js';
+import { SHAPES, type ShapeName } from './shapes.js';
+import { decimal, percent, table } from './table.js';
+
+interface OpsOptions {
+  threads: number;
+  shape?: ShapeName;
+  bits: number;
+  after: number;
+  rows: number;
+  rounds: number;
+  steps?: boolean;
+}
+
+async function runOps(model: string, options: OpsOptions): Promise<void> {
+  const { threads, shape, bits, after, rows, rounds } = options;
+  print(machineText(describeMachine('wasm', threads)));
+  const made = shape === undefined ? undefined : await mkdtemp(join(tmpdir(), 'heddle-ops-'));
+  try {
+    const quantization = { bits: bits as 4 | 8, block: 128 as const };
+    const folder = made === undefined ? model : await writeServedModel(made, shape!, quantization);
+    const read = await readModel(folder);
+    const { write } = decoderPrograms(read, await locateWeights(folder, read));
+    const each = (value: (row: number) => number) => Array.from({ length: rows }, (_, row) => value(row));
+    const feeds = {
+      ids: int64(
+        each((row) => row),
+        [rows, 1],
+      ),
+      position: int64(
+        each(() => after),
+        [rows],
+      ),
+      places: int64(
+        each((row) => row),
+        [rows],
+      ),
+    };
+    const times = await stepTimes(write, feeds, { threads, rows, length: after, rounds });
+    const total = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+    const stages = new Set(times.map(({ stage }) => stage)).size;
+    const what = shape === undefined ? model : `${shape}, ${bits} bits`;
+    print(
+      `A token of ${rows === 1 ? 'one sequence' : `each of ${rows} sequences`} after ${after}, ${what}: ${times.length} steps in ${stages} stages, ${decimal(total)} ms`,
+    );
+    print(options.steps ? stepsText(times) : operatorsText(times, total));
+  } finally {
+    if (made !== undefined) await rm(made, { recursive: true, force: true });
+  }
+}
+
+/** Steps that do the same, together, the longest first. */
+function operatorsText(times: readonly StepTime[], total: number): string {
+  const groups = new Map<string, { count: number; milliseconds: number; bytes: number }>();
+  for (const { label, milliseconds, weightBytes } of times) {
+    const group = groups.get(label) ?? { count: 0, milliseconds: 0, bytes: 0 };
+    group.count++;
+    group.milliseconds += milliseconds;
+    group.bytes += weightBytes;
+    groups.set(label, group);
+  }
+  const rows = [...groups]
+    .sort(([, a], [, b]) => b.milliseconds - a.milliseconds)
+    .map(([label, { count, milliseconds, bytes }]) => [
+      label,
+      String(count),
+      milliseconds.toFixed(3),
+      percent(milliseconds / total),
+      rate(bytes, milliseconds),
+    ]);
+  return table([['steps', 'times', 'ms', 'share', 'weights'], ...rows]);
+}
+
+function stepsText(times: readonly StepTime[]): string {
+  const rows = times.map(({ label, path, stage, milliseconds, weightBytes }) => [
+    label,
+    path,
+    String(stage),
+    milliseconds.toFixed(3),
+    rate(weightBytes, milliseconds),
+  ]);
+  return table([['step', 'layer', 'stage', 'ms', 'weights'], ...rows]);
+}
+
+function rate(bytes: number, milliseconds: number): string {
+  return bytes === 0 || milliseconds === 0 ? '' : `${decimal(bytes / milliseconds / 1e6)} GB/s`;
+}
+
+export function addOpsCommand(program: Command): void {
+  program
+    .command('ops')
+    .description('the steps by which the wasm device writes a token, with their times')
+    .argument('[model]', 'folder of the model', 'assets/sotu-hybrid')
+    .option('--threads <n>', 'threads that compute', positive, 2)
+    .addOption(
+      new Option('--shape <name>', 'random weights of this shape in the place of a model').choices(
+        Object.keys(SHAPES),
+      ),
+    )
+    .option('--bits <n>', 'of the weights of a shape: 4 or 8', positive, 4)
+    .option('--after <tokens>', 'tokens that came before', positive, 128)
+    .option('--rows <n>', 'sequences that are written at once', positive, 1)
+    .option('--rounds <n>', 'runs, of which the least time of each step is told', positive, 30)
+    .option('--steps', 'every step by itself, in order')
+    .action((model: string, options: OpsOptions) => runOps(model, options));
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n\n`);
+}

@@ -1,0 +1,36 @@
+/** Where the time of a program goes on the wasm device. */
+import type { Program } from '../program.js';
+import type { HostTensor } from '../tensors.js';
+import { WasmDevice } from './device.js';
+
+export interface StepTime {
+  /** What it computes, and the layer in which it stands. */
+  readonly label: string;
+  readonly path: string;
+  /** Steps of one stage run at the same time; between stages all threads wait for each other. */
+  readonly stage: number;
+  /** The least of all rounds. Steps of one stage that follow each other share what they wait for. */
+  readonly milliseconds: number;
+  /** Bytes of weights that it reads. */
+  readonly weightBytes: number;
+}
+
+/** The steps of a program's schedule, in order, for new states that hold `length` entries. Throws `DeviceError`. */
+export async function stepTimes(
+  program: Program,
+  feeds: Readonly<Record<string, HostTensor>>,
+  options: { threads: number; rows: number; length: number; rounds: number },
+): Promise<StepTime[]> {
+  const { threads, rows, length, rounds } = options;
+  const device = new WasmDevice({ threads });
+  try {
+    const executable = await device.compile(program);
+    const states = Array.from({ length: rows }, () => executable.newState(new Map(), length));
+    const steps = await executable.profile(feeds, states, rounds);
+    return steps.map(({ step: { label, path, weightBytes }, stage, milliseconds }) => {
+      return { label, path, stage, milliseconds, weightBytes };
+    });
+  } finally {
+    await device.dispose();
+  }
+}
