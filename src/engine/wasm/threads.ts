@@ -28,9 +28,12 @@ function moduleOf(simd: Simd): WebAssembly.Module {
   let module = modules.get(simd);
   if (!module) {
     try {
-      // Engines before V8 11.4 have relaxed SIMD behind this flag, which may be set as long as nothing needs it.
-      if (simd === 'relaxed') setFlagsFromString('--experimental-wasm-relaxed-simd');
-      module = new WebAssembly.Module(Buffer.from(BINARIES[simd], 'base64'));
+      const binary = Buffer.from(BINARIES[simd], 'base64');
+      // Node 20 has relaxed SIMD behind this flag, which later versions do not know.
+      if (simd === 'relaxed' && !WebAssembly.validate(binary)) {
+        setFlagsFromString('--experimental-wasm-relaxed-simd');
+      }
+      module = new WebAssembly.Module(binary);
     } catch (error) {
       throw new DeviceError(
         `this JavaScript engine cannot compile the kernels of the wasm device, which need WebAssembly with SIMD and threads: use Node 20.19 or later, or the cpu device`,
