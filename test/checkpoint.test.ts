@@ -62,8 +62,8 @@ describe('one line says what is wrong:', () => {
       await expectRefusal([command, at('file')], /file is a file, not a model: name the folder/);
     }
     await expectRefusal(
-      ['chat', SHARDED],
-      /there is no .*tokenizer\.json.*put the model's tokenizer\.json there/,
+      ['generate', SHARDED, '--prompt', 'hello'],
+      /"hello" cannot be read: .*has no tokenizer\.json, so its texts are token ids from 0 to 127/,
     );
   });
 
