@@ -39,7 +39,9 @@ test("a model's folder is itself, and named as its last part", () => {
   expect(modelFolder(model)).toBe(model);
   expect(modelFolder(`${model}/`)).toBe(`${model}/`);
   expect(modelName(`${model}/`)).toBe('mine');
-  expect(modelName(folder('models/checkpoint', 'config.json'))).toBe('checkpoint');
+  // A checkpoint that was copied without its run's log is still the run's.
+  expect(modelName(folder('models/first/checkpoint', 'config.json'))).toBe('first');
+  expect(modelName('/checkpoint')).toBe('checkpoint');
 });
 
 test("a run's folder stands for its checkpoint, which is named after the run", () => {

@@ -33,12 +33,12 @@ export function checkpointFolder(folder: string): string {
   return isRun ? join(folder, CHECKPOINT) : folder;
 }
 
-/** What a model is called where nobody says it: as its folder, or as the training run whose checkpoint it is. */
+/** What a model is called where nobody says it: as its folder, or for one named `checkpoint` as the folder around it. */
 export function modelName(name: string): string {
   const folder = resolve(modelFolder(name));
   const parent = dirname(folder);
-  const isCheckpoint = basename(folder) === CHECKPOINT && existsSync(join(parent, METRICS));
-  return basename(isCheckpoint ? parent : folder);
+  // Every run's checkpoint has the same name, which tells nobody anything.
+  return (basename(folder) === CHECKPOINT && basename(parent)) || basename(folder);
 }
 
 /** A model to be served: what requests call it, and the folder of its files. */
