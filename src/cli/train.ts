@@ -195,7 +195,7 @@ async function run(source: string, options: TrainOptions): Promise<void> {
   }
   const trained = lora ? 'adapter' : 'model';
   say(`done: validation perplexity ${result.perplexity?.toFixed(2)}, ${trained} in ${checkpoint}`);
-  const made = lora ? [named!, '--adapter', options.out] : [options.out];
+  const made = lora ? [named!, '--adapter', options.out] : [checkpoint];
   say(`next:  ${heddleCall('generate', ...made)} --prompt "..."`);
 }
 
