@@ -288,12 +288,12 @@ function statusError(host: string, { status, headers }: Response): Error {
     : given;
 }
 
-/** `Retry-After` in seconds: it is a number of them, or a date. */
+/** `Retry-After` in seconds: it is a number of them, or a date. One that has passed says nothing: clocks differ. */
 function retryAfter(headers: Headers): number | undefined {
   const value = headers.get('retry-after');
   if (value === null) return undefined;
   const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
-  return Number.isNaN(seconds) ? undefined : Math.max(0, seconds);
+  return seconds >= 0 ? seconds : undefined;
 }
 
 /**

@@ -180,6 +180,19 @@ test('a hub that is overloaded for a moment is asked again, when it says', async
   );
 });
 
+test('a time to come back that has passed is none, so that each wait is longer than the one before', async () => {
+  let left = 2;
+  server.onRequest = (_, response) => {
+    if (left-- <= 0) return false;
+    response.writeHead(503, { 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' }).end('busy');
+    return true;
+  };
+  const { downloaded, events } = await pullFrom(server, folder, { patience: QUICK });
+  expect(downloaded).toBe(5);
+  const waits = events.flatMap((event) => (event.event === 'waiting' ? [event.seconds] : []));
+  expect(waits).toEqual([QUICK.backoff, 2 * QUICK.backoff]);
+});
+
 test.each<[string, Record<string, string>]>([
   ['RateLimit', { ratelimit: '"resolvers";r=0;t=1', 'ratelimit-policy': '"resolvers";q=5000;w=300' }],
   ['one of several RateLimits', { ratelimit: '"api";r=7;t=290, "pages";r=0;t=1' }],
