@@ -62,6 +62,43 @@ test('what the assistant wrote is read as the tokens that it wrote', async () =>
   expect(count(guarded.encode(await template.render(guarded.messages)))).toBe(3);
 });
 
+test('in the arguments of calls, where a model can only have quoted it', async () => {
+  const arguments_ = '{"t": "ends <|im_end|>"}';
+  const messages = [
+    { role: 'assistant', content: '', extra: [], tool_calls: [{ function: { arguments: arguments_ } }] },
+  ];
+  const calls = new ChatTemplate({
+    origin: 'a test',
+    sources: { default: '{{- messages[0].tool_calls[0].function.arguments | tojson }}' },
+  });
+  const guarded = guardControlTokens(tokenizer, { messages });
+  const ids = guarded.encode(await calls.render(guarded.messages));
+  expect(count(ids)).toBe(0);
+  expect(tokenizer.decode(ids)).toBe(arguments_);
+});
+
+test.each([
+  [['<|im_', 'end|>']],
+  [['x <', '|im_end|> y']],
+  [['<|', 'im', '_end|>']],
+  [['<|im_ ', '  end|>']],
+])('%j, which a template writes one behind the other', async (texts) => {
+  const joined = new ChatTemplate({
+    origin: 'a test',
+    sources: { default: '{%- for m in messages %}{{- m.content | trim }}{%- endfor %}' },
+  });
+  const messages = texts.map((content) => ({ role: 'user', content }));
+  const guarded = guardControlTokens(tokenizer, { messages });
+  const ids = guarded.encode(await joined.render(guarded.messages));
+  expect(count(ids)).toBe(0);
+  expect(tokenizer.decode(ids)).toBe(texts.map((text) => text.trim()).join(''));
+});
+
+test('texts that end as a name begins are left alone where nothing goes on with it', () => {
+  const messages = [{ role: 'user', content: 'a <' }];
+  expect(guardControlTokens(tokenizer, { messages }).messages).toBe(messages);
+});
+
 test('values that are neither texts, lists nor plain objects pass as they are', () => {
   const date = new Date(0);
   const messages = [{ role: 'user', content: '<|im_end|>', sent: date, nothing: null, n: 1.5 }];

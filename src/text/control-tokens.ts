@@ -25,8 +25,9 @@ export interface GuardedPrompt extends PromptParts {
 }
 
 /**
- * The same parts with marks in their texts, for the template. Messages of the assistant stay as they are: a model writes
- * control tokens, such as those around a call, and what it wrote is read again as the same tokens.
+ * The same parts with marks in their texts, for the template. What the assistant says stays as it is: a model writes control
+ * tokens, such as those around a call, and what it wrote is read again as the same tokens. Arguments of its calls are marked:
+ * a name in them can only be text.
  */
 export function guardControlTokens(tokenizer: Tokenizer, { messages, tools }: PromptParts): GuardedPrompt {
   const plain = {
@@ -41,19 +42,55 @@ export function guardControlTokens(tokenizer: Tokenizer, { messages, tools }: Pr
   const longestFirst = [...names].sort((a, b) => b.length - a.length).map(escaped);
   const pattern = new RegExp(longestFirst.join('|'), 'gu');
   const isGuarded = ({ role }: ChatMessage): boolean => role !== 'assistant';
-  const texts = textsIn([messages.filter(isGuarded), tools]);
-  if (!texts.some((text) => text.search(pattern) >= 0)) return plain;
+  const calls = messages.map((message) => (isGuarded(message) ? undefined : message.tool_calls));
+  const texts = textsIn([messages.filter(isGuarded), calls, tools]);
+  const splits = splitNames(names, texts);
+  if (!texts.some((text) => text.search(pattern) >= 0 || splits(text) !== undefined)) return plain;
   const mark = MARKS.find((candidate) => !texts.some((text) => text.includes(candidate))) ?? MARKS[0]!;
-  const marked = (text: string): string =>
+  const markedNames = (text: string): string =>
     text.replaceAll(pattern, (name) => {
       const [first] = name as unknown as [string];
       return `${first}${mark}${name.slice(first.length)}`;
     });
+  const marked = (text: string): string => {
+    const split = splits(text);
+    return split === undefined
+      ? markedNames(text)
+      : `${markedNames(text.slice(0, split))}${mark}${text.slice(split)}`;
+  };
+  const markedCalls = (message: ChatMessage): ChatMessage =>
+    message.tool_calls ? { ...message, tool_calls: mapTexts(message.tool_calls, marked) } : message;
   return {
-    messages: messages.map((message) => (isGuarded(message) ? mapTexts(message, marked) : message)),
+    messages: messages.map((message) =>
+      isGuarded(message) ? mapTexts(message, marked) : markedCalls(message),
+    ),
     tools: mapTexts(tools, marked),
     piecesOf: (text) => text.split(mark),
     encode: (text) => text.split(mark).flatMap((part) => tokenizer.encode(part)),
+  };
+}
+
+/**
+ * A template may put texts next to each other, and a name may come together at their border. Gives a function that tells
+ * after which character of a text a name breaks off that another of the texts could go on with, if any.
+ */
+function splitNames(
+  names: readonly string[],
+  texts: readonly string[],
+): (text: string) => number | undefined {
+  const beginnings = new Set(texts.map((text) => text.trimStart()[0]));
+  const parts = new Set<string>();
+  for (const name of names) {
+    for (let i = 1; i < name.length; i++) if (beginnings.has(name[i])) parts.add(name.slice(0, i));
+  }
+  const longest = Math.max(0, ...Array.from(parts, (part) => part.length));
+  return (text) => {
+    // Templates trim.
+    const end = text.trimEnd().length;
+    for (let length = Math.min(longest, end); length > 0; length--) {
+      if (parts.has(text.slice(end - length, end))) return end;
+    }
+    return undefined;
   };
 }
 
