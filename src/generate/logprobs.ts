@@ -11,9 +11,9 @@ export interface TokenLogprobs {
 /** Of the chosen token and of the `top` likeliest ones, from logits [vocabulary]. */
 export function logprobsOf(logits: Float32Array, id: number, top: number): TokenLogprobs {
   let largest = Number.NEGATIVE_INFINITY;
-  for (const logit of logits) if (logit > largest) largest = logit;
+  for (let i = 0; i < logits.length; i++) if (logits[i]! > largest) largest = logits[i]!;
   let total = 0;
-  for (const logit of logits) total += Math.exp(logit - largest);
+  for (let i = 0; i < logits.length; i++) total += Math.exp(logits[i]! - largest);
   const shift = largest + Math.log(total);
   const of = (token: number): number => logits[token]! - shift;
   return {

@@ -176,15 +176,18 @@ function largestOf(scores: Float32Array): number {
 /** In the vocabulary's order. */
 function drawnFromAll(scores: Float32Array, temperature: number, uniform: number): number {
   const top = scores[largestOf(scores)]!;
+  const shares = new Float64Array(scores.length);
   let total = 0;
-  for (const score of scores) total += Math.exp((score - top) / temperature);
+  for (let id = 0; id < scores.length; id++) {
+    shares[id] = Math.exp((scores[id]! - top) / temperature);
+    total += shares[id]!;
+  }
   const wanted = uniform * total;
   let running = 0;
   let last = 0;
   for (let id = 0; id < scores.length; id++) {
-    const share = Math.exp((scores[id]! - top) / temperature);
-    if (share === 0) continue;
-    running += share;
+    if (shares[id] === 0) continue;
+    running += shares[id]!;
     last = id;
     if (running > wanted) return id;
   }
