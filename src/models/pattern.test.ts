@@ -1,7 +1,7 @@
 /** Layer patterns: repetition, nesting, and errors that show the pattern and say what is wrong with it. */
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
-import { BLOCKS, parsePattern } from './pattern.js';
+import { BLOCKS, countLayers, parsePattern } from './pattern.js';
 
 describe('patterns', () => {
   const cases: Record<string, string> = {
@@ -19,6 +19,27 @@ describe('patterns', () => {
   for (const [pattern, letters] of Object.entries(cases)) {
     test(JSON.stringify(pattern), () => expect(parsePattern(pattern).join('')).toBe(letters));
   }
+});
+
+describe('counted', () => {
+  const cases: Record<string, string> = {
+    M: '1 Mamba-2',
+    '(M-M-M-M-S-)x2': '8 Mamba-2, 10 MLP, 2 selective attention',
+    'M(S(-)x2)x2W': '1 Mamba-2, 2 selective attention, 4 MLP, 1 sliding-window attention',
+    '([M*]-)x3': '3 Mamba-2 + attention, 3 MLP',
+    'C- C- *E': '2 short convolution, 2 MLP, 1 attention, 1 mixture of experts',
+    '(GE)x2': '2 gated delta net, 2 mixture of experts',
+  };
+  for (const [pattern, words] of Object.entries(cases)) {
+    test(JSON.stringify(pattern), () => {
+      const counts = countLayers(pattern);
+      expect(counts.map(({ count, name }) => `${count} ${name}`).join(', ')).toBe(words);
+    });
+  }
+});
+
+test('kinds of layers are told by their letters, too', () => {
+  expect(countLayers('([M*]-)x3').map(({ letters }) => letters)).toEqual(['M*', '-']);
 });
 
 describe('errors', () => {

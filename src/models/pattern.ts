@@ -73,3 +73,33 @@ export function foldPattern(layers: readonly string[]): string {
   const unit = layers.slice(0, period).join('');
   return period === count ? unit : `(${unit})x${count / period}`;
 }
+
+/** A kind of layer, by its letters in a pattern and by its name, and how many there are. */
+export interface LayerCount {
+  /** Without brackets: `M*` for Mamba-2 and attention side by side. */
+  readonly letters: string;
+  readonly name: string;
+  readonly count: number;
+}
+
+/**
+ * The kinds of layers in a pattern, in the order in which they first occur: `(M-M-M-M-S-)x2` has 8 Mamba-2, 10 MLP and 2 selective
+ * attention. Takes the patterns of all families.
+ */
+export function countLayers(pattern: string): LayerCount[] {
+  const innermost = /\(([^()]*)\)x(\d+)/;
+  let layers = pattern.replace(/\s+/g, '');
+  for (let found = innermost.exec(layers); found; found = innermost.exec(layers)) {
+    layers = layers.replace(found[0], () => found![1]!.repeat(Number(found![2])));
+  }
+  const counts = new Map<string, number>();
+  for (const [layer] of layers.matchAll(/\[[^\]]*\]|[^[\]]/gu)) {
+    const letters = layer.replace(/[[\]]/g, '');
+    counts.set(letters, (counts.get(letters) ?? 0) + 1);
+  }
+  const names: Readonly<Record<string, string>> = LAYER_NAMES;
+  return [...counts].map(([letters, count]) => {
+    const name = [...letters].map((letter) => names[letter] ?? letter).join(' + ');
+    return { letters, name, count };
+  });
+}
