@@ -1,8 +1,9 @@
 /** What the server is asked for. */
 import { eventsOf } from '../../src/server/sse-client.js';
 import type { RunLog, TrainingRuns } from '../../src/server/studio-api.js';
+import { connectionLost } from './parts/connection.js';
 
-/** What the server says is wrong. */
+/** What the server says is wrong; the status is 0 where it does not answer at all. */
 export class ApiError extends Error {
   constructor(
     message: string,
@@ -24,6 +25,8 @@ export interface ModelInfo {
   readonly heddle: {
     readonly pattern: string;
     readonly parameters: number;
+    /** Tokens that a conversation may have. */
+    readonly context: number;
     /** Whether it has a chat template; another goes on from what is said. */
     readonly chat: boolean;
   };
@@ -41,8 +44,10 @@ export interface StoredState {
 }
 
 export interface Message {
-  readonly role: 'user' | 'assistant';
+  readonly role: 'system' | 'user' | 'assistant';
   readonly content: string;
+  /** What an assistant thought before it answered. */
+  readonly reasoning_content?: string;
 }
 
 export interface ChatRequest {
@@ -50,8 +55,9 @@ export interface ChatRequest {
   readonly messages: readonly Message[];
   /** What was read and written before the messages. */
   readonly state?: string;
-  readonly temperature: number;
-  readonly top_p: number;
+  /** The model's own where they are absent. */
+  readonly temperature?: number;
+  readonly top_p?: number;
   readonly max_tokens: number;
   readonly seed?: number;
 }
@@ -87,8 +93,13 @@ export const listRuns = (): Promise<TrainingRuns> => getJson('/studio/api/runs')
 export const readRun = (id: string, from: string | undefined): Promise<RunLog> =>
   getJson(`/studio/api/runs/${id}${from === undefined ? '' : `?from=${from}`}`);
 
+interface Delta {
+  readonly content?: string | null;
+  readonly reasoning_content?: string | null;
+}
+
 interface ChatChunk {
-  readonly choices?: readonly { delta?: { content?: string | null }; finish_reason?: string | null }[];
+  readonly choices?: readonly { delta?: Delta; finish_reason?: string | null }[];
   readonly usage?: { completion_tokens: number } | null;
   readonly heddle?: {
     state?: StoredState;
@@ -99,10 +110,10 @@ interface ChatChunk {
   readonly error?: { message: string };
 }
 
-/** Asks for an answer, which `onText` gets as it is written, and has the memory after it kept. */
+/** Asks for an answer, which `onPart` gets as it is written, text and thoughts, and has the memory after it kept. */
 export async function chat(
   request: ChatRequest,
-  onText: (text: string) => void,
+  onPart: (text: string, thoughts: string) => void,
   signal: AbortSignal,
 ): Promise<ChatOutcome> {
   const body = { ...request, stream: true, stream_options: { include_usage: true }, save_state: true };
@@ -110,12 +121,13 @@ export async function chat(
   let finishReason = 'stop';
   let writtenTokens = 0;
   let held: ChatChunk['heddle'];
-  for await (const data of eventsOf(response)) {
+  for await (const data of receiving(eventsOf(response))) {
     if (data === '[DONE]') break;
     const chunk = JSON.parse(data) as ChatChunk;
     if (chunk.error) throw new ApiError(chunk.error.message, 500);
     const [choice] = chunk.choices ?? [];
-    if (choice?.delta?.content) onText(choice.delta.content);
+    const { content, reasoning_content: thoughts } = choice?.delta ?? {};
+    if (content || thoughts) onPart(content ?? '', thoughts ?? '');
     if (choice?.finish_reason) finishReason = choice.finish_reason;
     if (chunk.usage) writtenTokens = chunk.usage.completion_tokens;
     if (chunk.heddle) held = chunk.heddle;
@@ -154,11 +166,23 @@ async function send(path: string, init: RequestInit): Promise<Response> {
   const key = sessionStorage.getItem(KEY);
   const headers = new Headers(init.headers);
   if (key !== null) headers.set('authorization', `Bearer ${key}`);
-  const response = await fetch(path, { ...init, headers }).catch((error: Error) => {
-    if (error.name === 'AbortError') throw error;
-    throw new ApiError('The server does not answer: is it still running?', 0);
-  });
+  const response = await fetch(path, { ...init, headers }).catch(unreachable);
   if (response.ok) return response;
   const problem = (await response.json().catch(() => undefined)) as ChatChunk | undefined;
   throw new ApiError(problem?.error?.message ?? `The server answered ${response.status}`, response.status);
+}
+
+/** The same events; a connection that breaks between them is told of as one that was never there. */
+async function* receiving(events: AsyncGenerator<string>): AsyncGenerator<string> {
+  try {
+    yield* events;
+  } catch (error) {
+    unreachable(error as Error);
+  }
+}
+
+function unreachable(error: Error): never {
+  if (error.name === 'AbortError') throw error;
+  connectionLost();
+  throw new ApiError('no connection to the server', 0);
 }

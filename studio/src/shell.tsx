@@ -4,8 +4,11 @@ import { keepKey } from './api.js';
 import { ChatPage } from './chat/chat-page.js';
 import mark from './heddle.svg';
 import { InsidePage } from './inside/inside-page.js';
+import { announcement } from './parts/announcement.js';
+import { Confirmation } from './parts/confirmation.js';
+import { connected, tryAgain, trying } from './parts/connection.js';
 import { page } from './parts/route.js';
-import { announcement, locked, problem } from './parts/status.js';
+import { locked, problem } from './parts/status.js';
 import { ThemeButton } from './parts/theme-button.js';
 import { RunsPage } from './runs/runs-page.js';
 
@@ -41,6 +44,7 @@ export function Shell() {
         </nav>
         <ThemeButton />
       </header>
+      <Notices />
       <main id="main" tabIndex={-1}>
         <h1 class="hidden">{name}</h1>
         <Page />
@@ -48,6 +52,23 @@ export function Shell() {
       <div class="hidden" role="status">
         {announcement.value}
       </div>
+      <Confirmation />
+    </>
+  );
+}
+
+/** What the person must know, above the page, so that nothing of it is covered. */
+function Notices() {
+  return (
+    <>
+      {!connected.value && (
+        <div class="problem" role="alert">
+          <span>No connection to the server: trying again…</span>
+          <button type="button" disabled={trying.value} onClick={tryAgain}>
+            Retry
+          </button>
+        </div>
+      )}
       {problem.value !== undefined && (
         <div class="problem" role="alert">
           <span>{problem.value}</span>

@@ -38,17 +38,19 @@ export interface Look {
   readonly width?: number;
   readonly height?: number;
   readonly dark?: boolean;
+  /** A name by which this machine is reached, as over a local network: pages from there are not in a secure context. */
+  readonly host?: string;
 }
 
 /** Opens an address with nothing remembered. */
 export async function visit(
   url: string,
-  { width = 1280, height = 800, dark = false }: Look = {},
+  { width = 1280, height = 800, dark = false, host }: Look = {},
 ): Promise<Visit> {
   const profile = mkdtempSync(join(tmpdir(), 'heddle-chromium-'));
   const context: BrowserContext = await chromium.launchPersistentContext(profile, {
     executablePath: CHROMIUM!,
-    args: FLAGS,
+    args: host === undefined ? FLAGS : [...FLAGS, `--host-resolver-rules=MAP ${host} 127.0.0.1`],
     viewport: { width, height },
     colorScheme: dark ? 'dark' : 'light',
   });

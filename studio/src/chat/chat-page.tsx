@@ -1,10 +1,26 @@
 /** The chat: lanes side by side, what is said to all of them, and the memory of one beside it. */
 import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
+import { formatBytes } from '../../../src/cli/format.js';
+import { confirmed } from '../parts/confirmation.js';
+import { connected } from '../parts/connection.js';
 import { report, reporting } from '../parts/status.js';
-import { activeLane, addLane, chosenLane, clear, closeLane, lanes, models, open, trees } from './chat.js';
+import { clear, closeLane, open } from './chat.js';
 import { Composer } from './composer.js';
+import { bytesAfter, pathTo } from './conversation.js';
 import { LaneView } from './lane-view.js';
+import {
+  activeLane,
+  addLane,
+  chosenLane,
+  keptStates,
+  type Lane,
+  laneName,
+  lanes,
+  models,
+  treeOf,
+  trees,
+} from './lanes.js';
 import { MemoryPanel } from './memory-panel.js';
 
 /** On a narrow screen the memory is shown in the place of the conversation. */
@@ -12,16 +28,16 @@ const memoryShown = signal(false);
 
 export function ChatPage() {
   useEffect(() => {
-    open().catch(report);
-  }, []);
+    if (connected.value) open().catch(report);
+  }, [connected.value]);
   const empty = Object.values(trees.value).every((tree) => tree.length === 0);
   return (
     <div class={`chat ${memoryShown.value ? 'memory-shown' : ''}`}>
       <div class="bar">
         <ModelPicker />
         <span class="grow" />
-        <button type="button" disabled={empty} onClick={reporting(clear)}>
-          Begin anew
+        <button type="button" disabled={empty} onClick={reporting(newChat)}>
+          New chat
         </button>
         <button
           type="button"
@@ -46,7 +62,7 @@ export function ChatPage() {
               onChoose={() => {
                 chosenLane.value = lane.id;
               }}
-              onClose={() => closeLane(lane)}
+              onClose={reporting(() => closeAfterAsking([lane]))}
             />
           ))}
         </div>
@@ -59,10 +75,49 @@ export function ChatPage() {
   );
 }
 
+async function newChat(): Promise<void> {
+  const turns = Object.values(trees.value).flat();
+  const said = turns.filter(({ kind }) => kind === 'turn').length;
+  const unnamed = turns.filter(({ state }) => state && !state.name);
+  const bytes = unnamed.reduce((sum, turn) => sum + bytesAfter(turn), 0);
+  const lost = [
+    counted(said, 'turn'),
+    ...(unnamed.length > 0
+      ? [`${counted(unnamed.length, 'snapshot')} of memory (${formatBytes(bytes)})`]
+      : []),
+  ];
+  const saved = keptStates.value.length;
+  const text = `${lost.join(' and ')} will be deleted, in all branches. ${
+    saved > 0
+      ? `The ${counted(saved, 'saved memory', 'saved memories')} will stay.`
+      : 'A memory that you save under a name would stay.'
+  }`;
+  if (await confirmed({ title: 'Start a new chat?', text, action: 'New chat' })) await clear();
+}
+
+/** Asks before lanes that stand anywhere but at the beginning are closed. */
+async function closeAfterAsking(closing: readonly Lane[]): Promise<void> {
+  const names = closing.map(laneName).join(', ');
+  const turns = closing.reduce(
+    (sum, lane) => sum + pathTo(treeOf(lane), lane.head).filter(({ kind }) => kind === 'turn').length,
+    0,
+  );
+  const question = {
+    title: `Close ${names}?`,
+    text: `Its conversation of ${counted(turns, 'turn')} leaves the screen, and an answer that is being written is stopped. Its snapshots stay in the tree of the model.`,
+    action: 'Close',
+  };
+  if (turns === 0 || (await confirmed(question))) closing.forEach(closeLane);
+}
+
+function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
+}
+
 /** Which models answer. */
 function ModelPicker() {
   const found = models.value;
-  if (!found) return <p class="faint">Looking for models…</p>;
+  if (!found) return <p class="faint">{connected.value ? 'Looking for models…' : ''}</p>;
   if (found.length === 0) return <p>This server has no models.</p>;
   return (
     <fieldset class="chips">
@@ -78,7 +133,11 @@ function ModelPicker() {
               disabled={open.length > 0 && open.length === lanes.value.length}
               onChange={(event) => {
                 if (event.currentTarget.checked) addLane(id);
-                else open.forEach(closeLane);
+                else {
+                  // It stays checked until the person has agreed.
+                  event.currentTarget.checked = true;
+                  reporting(() => closeAfterAsking(open))();
+                }
               }}
             />
             {id}

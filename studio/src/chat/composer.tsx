@@ -1,7 +1,9 @@
 /** Where one writes, and how the models choose their words. */
-import { useRef } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { reporting } from '../parts/status.js';
-import { busy, lanes, type Sampling, sampling, say, stop } from './chat.js';
+import { busy, say, stop } from './answering.js';
+import { lanes, models, sampling } from './lanes.js';
+import type { Sampling } from './stored-chat.js';
 
 export function Composer() {
   const field = useRef<HTMLTextAreaElement>(null);
@@ -12,6 +14,10 @@ export function Composer() {
     fitToText(field.current!);
     reporting(() => say(said))();
   };
+  useEffect(() => {
+    addEventListener('keydown', stopByEscape);
+    return () => removeEventListener('keydown', stopByEscape);
+  }, []);
   return (
     <form
       class="composer"
@@ -33,39 +39,83 @@ export function Composer() {
             send();
           }}
         />
+        {/* Two buttons: one that became the other in the middle of a click would send the draft. */}
         {busy.value ? (
-          <button type="button" class="main" onClick={stop}>
+          <button
+            key="stop"
+            type="button"
+            class="main"
+            title="Stop (Esc)"
+            onClick={() => {
+              stop();
+              field.current?.focus();
+            }}
+          >
             Stop
           </button>
         ) : (
-          <button type="submit" class="main" disabled={lanes.value.length === 0}>
+          <button key="send" type="submit" class="main" disabled={lanes.value.length === 0}>
             Send
           </button>
         )}
       </div>
-      <details>
-        <summary>
-          Temperature {sampling.value.temperature}, up to {sampling.value.maxTokens} tokens
-          {sampling.value.seed === undefined ? '' : `, seed ${sampling.value.seed}`}
-        </summary>
-        <div class="settings">
-          <Setting label="Temperature" name="temperature" min={0} max={2} step={0.1} />
-          <Setting label="Top p" name="topP" min={0.05} max={1} step={0.05} />
-          <Setting label="Longest answer, tokens" name="maxTokens" min={1} max={8192} step={1} />
-          <Setting label="Seed" name="seed" min={0} max={2 ** 31 - 1} step={1} />
-        </div>
-      </details>
+      <Settings />
     </form>
   );
 }
 
+/** Escape ends the answers, unless it closes a dialog. */
+function stopByEscape(event: KeyboardEvent): void {
+  if (event.key === 'Escape' && busy.value && !document.querySelector('dialog[open]')) stop();
+}
+
+function Settings() {
+  const { temperature, topP, maxTokens, seed, system } = sampling.value;
+  const open = new Set(lanes.value.map(({ model }) => model));
+  const chats = models.value?.some(({ id, heddle }) => open.has(id) && heddle.chat);
+  const told = [
+    ...(temperature === undefined ? [] : [`temperature ${temperature}`]),
+    ...(topP === undefined ? [] : [`top p ${topP}`]),
+    `up to ${maxTokens.toLocaleString('en')} tokens`,
+    ...(seed === undefined ? [] : [`seed ${seed}`]),
+    ...(chats && system.trim() !== '' ? ['with a system prompt'] : []),
+  ];
+  return (
+    <details>
+      <summary>Settings: {told.join(', ')}</summary>
+      <div class="settings">
+        <Setting label="Temperature" name="temperature" empty="default" min={0} max={2} step={0.1} />
+        <Setting label="Top p" name="topP" empty="default" min={0.05} max={1} step={0.05} />
+        <Setting label="Longest answer, tokens" name="maxTokens" min={1} max={131072} step={1} />
+        <Setting label="Seed" name="seed" empty="any" min={0} max={2 ** 31 - 1} step={1} />
+        {chats && (
+          <label class="system">
+            System prompt
+            <textarea
+              rows={2}
+              placeholder="What the model is told before a conversation begins"
+              value={system}
+              onChange={({ currentTarget }) => {
+                sampling.value = { ...sampling.value, system: currentTarget.value };
+              }}
+            />
+          </label>
+        )}
+      </div>
+    </details>
+  );
+}
+
+/** A number; with `empty`, which says what that means, it may be left empty. */
 function Setting({
   label,
   name,
+  empty,
   ...range
 }: {
   label: string;
-  name: keyof Sampling;
+  name: Exclude<keyof Sampling, 'system'>;
+  empty?: string;
   min: number;
   max: number;
   step: number;
@@ -76,12 +126,12 @@ function Setting({
       <input
         type="number"
         value={sampling.value[name] ?? ''}
-        placeholder={name === 'seed' ? 'any' : ''}
+        placeholder={empty ?? ''}
+        title={empty === 'default' ? "Empty: the model's own" : undefined}
         {...range}
         onChange={({ currentTarget }) => {
           const value = currentTarget.valueAsNumber;
-          // An empty seed is any seed; everything else keeps its value when it is given none.
-          if (Number.isNaN(value) ? name === 'seed' : currentTarget.checkValidity()) {
+          if (Number.isNaN(value) ? empty !== undefined : currentTarget.checkValidity()) {
             sampling.value = { ...sampling.value, [name]: Number.isNaN(value) ? undefined : value };
           } else currentTarget.value = String(sampling.value[name] ?? '');
         }}

@@ -1,7 +1,7 @@
 /** A conversation as a tree: what is sent to go on from a turn, and where its rows are drawn. */
 import { expect, test } from 'vitest';
 import type { StoredState } from '../api.js';
-import { continuation, messagesOf, pathTo, rowsOf, type Turn, titleOf } from './conversation.js';
+import { messagesOf, pathTo, requestFor, rowsOf, standOf, type Turn, titleOf } from './conversation.js';
 
 const stateOf = (id: string): StoredState => ({
   id: `state-${id}`,
@@ -25,23 +25,25 @@ const turn = (id: string, parent: string | undefined, change: Partial<Turn> = {}
 /** The same turn without a memory. */
 const { state: _, ...stopped } = turn('c', 'b', { status: 'stopped' });
 
+/** A turn that is to be answered. */
+const { state: __, ...next } = turn('n', undefined, { said: 'next', answer: '', status: 'writing' });
+
 test('goes on from the memory after a turn, with what is said alone', () => {
-  expect(continuation([turn('a', undefined), turn('b', 'a')], 'b', 'next')).toEqual({
+  const tree = [turn('a', undefined), turn('b', 'a')];
+  expect(requestFor(tree, { ...next, parent: 'b' })).toEqual({
     state: 'state-b',
     messages: [{ role: 'user', content: 'next' }],
   });
 });
 
 test('goes on from the beginning without a memory', () => {
-  expect(continuation([turn('a', undefined)], undefined, 'first')).toEqual({
-    messages: [{ role: 'user', content: 'first' }],
-  });
+  expect(requestFor([turn('a', undefined)], next)).toEqual({ messages: [{ role: 'user', content: 'next' }] });
 });
 
 test('says again what came since the nearest memory, and nothing of a turn that failed', () => {
   const { state: _, ...failed } = turn('d', 'c', { status: 'failed' });
   const tree = [turn('a', undefined), turn('b', 'a'), stopped, failed];
-  expect(continuation(tree, 'd', 'next')).toEqual({
+  expect(requestFor(tree, { ...next, parent: 'd' })).toEqual({
     state: 'state-b',
     messages: [
       { role: 'user', content: 'say c' },
@@ -53,7 +55,7 @@ test('says again what came since the nearest memory, and nothing of a turn that 
 
 test('goes on from a fork without the messages of the turns before it', () => {
   const tree = [turn('a', undefined), turn('f', 'a', { kind: 'fork', said: '', answer: '' })];
-  expect(continuation(tree, 'f', 'next')).toEqual({
+  expect(requestFor(tree, { ...next, parent: 'f' })).toEqual({
     state: 'state-f',
     messages: [{ role: 'user', content: 'next' }],
   });
@@ -61,6 +63,46 @@ test('goes on from a fork without the messages of the turns before it', () => {
     { role: 'user', content: 'say a' },
     { role: 'assistant', content: 'answer a' },
   ]);
+});
+
+test('an answer that goes on is sent as far as it came, behind the memory before its turn', () => {
+  const tree = [turn('a', undefined), turn('b', 'a')];
+  expect(requestFor(tree, tree[1]!, 'answer b')).toEqual({
+    state: 'state-a',
+    messages: [
+      { role: 'user', content: 'say b' },
+      { role: 'assistant', content: 'answer b' },
+    ],
+  });
+});
+
+test('a system prompt and thoughts are said again with their turns', () => {
+  const { state: _, ...first } = turn('a', undefined, { system: 'Be brief.', thoughts: 'Hm.' });
+  expect(requestFor([first], { ...next, parent: 'a' })).toEqual({
+    messages: [
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: 'say a' },
+      { role: 'assistant', content: 'answer a', reasoning_content: 'Hm.' },
+      { role: 'user', content: 'next' },
+    ],
+  });
+});
+
+test('what is said behind a turn that failed, or that was stopped before an answer came, follows the one before', () => {
+  const tree = [
+    turn('a', undefined),
+    turn('b', 'a', { status: 'failed' }),
+    turn('c', 'a', { status: 'stopped', answer: '' }),
+    turn('d', 'a', { status: 'stopped', answer: 'half' }),
+  ];
+  expect(['a', 'b', 'c', 'd', undefined].map((head) => standOf(tree, head))).toEqual([
+    'a',
+    'a',
+    'a',
+    'd',
+    undefined,
+  ]);
+  expect(standOf([turn('a', undefined, { status: 'failed' })], 'a')).toBeUndefined();
 });
 
 test('draws the first branch in the column of its parent, and every other in one of its own', () => {

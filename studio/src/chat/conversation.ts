@@ -9,9 +9,17 @@ export interface Turn {
   readonly parent: string | undefined;
   /** `kept` begins with a memory that was kept, `fork` is a copy of its parent's; nothing is said in either. */
   readonly kind: 'turn' | 'fork' | 'kept';
+  /** What the model is told before it, where the conversation begins. */
+  readonly system?: string;
   readonly said: string;
+  /** What the model thought before it answered. */
+  readonly thoughts?: string;
   readonly answer: string;
   readonly status: 'writing' | 'done' | 'stopped' | 'failed';
+  /** When the answer was asked for, in milliseconds since 1970. */
+  readonly began?: number;
+  /** Characters that were sent for it. */
+  readonly sent?: number;
   /** What went wrong. */
   readonly problem?: string;
   /** The memory after the turn, unless it was not kept. */
@@ -35,16 +43,15 @@ export function pathTo(tree: Tree, head: string | undefined): Turn[] {
   return path;
 }
 
-/** What to send to go on behind a turn: the nearest memory before it, and what came since. */
-export function continuation(
-  tree: Tree,
-  head: string | undefined,
-  said: string,
-): { state?: string; messages: Message[] } {
-  const path = pathTo(tree, head);
+/**
+ * What to send to have a turn answered: the nearest memory before it, and what came since. With `begun`, the beginning of the
+ * answer, a model without a chat template goes on behind that.
+ */
+export function requestFor(tree: Tree, turn: Turn, begun = ''): { state?: string; messages: Message[] } {
+  const path = pathTo(tree, turn.parent);
   const last = path.findLastIndex(({ state }) => state !== undefined);
-  const messages = path.slice(last + 1).flatMap(saidAndAnswered);
-  messages.push({ role: 'user', content: said });
+  const messages = [...path.slice(last + 1).flatMap(saidAndAnswered), ...said(turn)];
+  if (begun !== '') messages.push({ role: 'assistant', content: begun });
   const state = path[last]?.state?.id;
   return { ...(state !== undefined && { state }), messages };
 }
@@ -54,12 +61,26 @@ export function messagesOf(tree: Tree, head: string | undefined): Message[] {
   return pathTo(tree, head).flatMap(saidAndAnswered);
 }
 
-function saidAndAnswered({ kind, status, said, answer }: Turn): Message[] {
-  if (kind !== 'turn' || status === 'failed') return [];
+/** The turn that the next one follows: one that failed, or was stopped before anything came, is on nobody's way. */
+export function standOf(tree: Tree, head: string | undefined): string | undefined {
+  return pathTo(tree, head).findLast(isOnTheWay)?.id;
+}
+
+function isOnTheWay({ status, answer }: Turn): boolean {
+  return status !== 'failed' && !(status === 'stopped' && answer === '');
+}
+
+function saidAndAnswered(turn: Turn): Message[] {
+  if (turn.kind !== 'turn' || !isOnTheWay(turn)) return [];
+  const { answer, thoughts } = turn;
   return [
-    { role: 'user', content: said },
-    { role: 'assistant', content: answer },
+    ...said(turn),
+    { role: 'assistant', content: answer, ...(thoughts && { reasoning_content: thoughts }) },
   ];
+}
+
+function said({ system, said }: Turn): Message[] {
+  return [...(system ? [{ role: 'system', content: system } as const] : []), { role: 'user', content: said }];
 }
 
 /** A row of the tree as it is drawn: branches side by side, children below their parents. */

@@ -1,20 +1,13 @@
 /** What a conversation holds: what its last turn took, its snapshots as a tree, and the memories that were kept. */
 import { formatBytes } from '../../../src/cli/format.js';
 import type { StoredState } from '../api.js';
+import { confirmed } from '../parts/confirmation.js';
 import { reporting } from '../parts/status.js';
-import {
-  beginWith,
-  discard,
-  fork,
-  isWriting,
-  keptStates,
-  type Lane,
-  models,
-  name,
-  rewind,
-  treeOf,
-} from './chat.js';
+import { isWriting } from './answering.js';
+import { beginWith, discard, fork, name } from './chat.js';
 import { bytesAfter, pathTo, type Turn } from './conversation.js';
+import { Elapsed } from './elapsed.js';
+import { keptStates, type Lane, laneName, lanes, models, rewind, treeOf } from './lanes.js';
 import { SnapshotTree } from './snapshot-tree.js';
 
 export function MemoryPanel({ lane }: { lane: Lane }) {
@@ -22,7 +15,7 @@ export function MemoryPanel({ lane }: { lane: Lane }) {
   const head = tree.find(({ id }) => id === lane.head);
   return (
     <>
-      <Held path={pathTo(tree, lane.head)} />
+      <Held path={pathTo(tree, lane.head)} of={lanes.value.length > 1 ? laneName(lane) : undefined} />
       <section aria-labelledby="snapshots">
         <h2 id="snapshots">Snapshots</h2>
         {tree.length === 0 ? (
@@ -38,7 +31,8 @@ export function MemoryPanel({ lane }: { lane: Lane }) {
 }
 
 /** How much is held, and what of the last prompt had been read before. */
-function Held({ path }: { path: readonly Turn[] }) {
+function Held({ path, of }: { path: readonly Turn[]; of: string | undefined }) {
+  const now = path.at(-1);
   const last = path.findLast(({ state, outcome }) => state ?? outcome);
   const { reusedTokens = 0, readTokens = 0, writtenTokens = 0 } = last?.outcome ?? {};
   const tokens = last?.state?.tokens ?? reusedTokens + readTokens + writtenTokens;
@@ -47,32 +41,47 @@ function Held({ path }: { path: readonly Turn[] }) {
     { name: 'read', count: readTokens },
     { name: 'written', count: writtenTokens },
   ];
+  // Nothing is known of a memory before its first answer is there.
+  const isFirst = !last && now?.status === 'writing';
   const most = Math.max(1, reusedTokens + readTokens + writtenTokens);
   return (
     <section aria-labelledby="held">
-      <h2 id="held">Memory</h2>
+      <h2 id="held">Memory{of !== undefined && <span class="faint"> of {of}</span>}</h2>
+      {now?.status === 'writing' && (
+        <p class="now">
+          {now.answer === '' && !now.thoughts
+            ? `reading ${(now.sent ?? 0).toLocaleString('en')} characters`
+            : 'writing'}
+          … <Elapsed since={now.began} />
+        </p>
+      )}
       <dl class="figures">
         <div>
           <dt>held</dt>
-          <dd data-figure="bytes">{formatBytes(last ? bytesAfter(last) : 0)}</dd>
+          <dd data-figure="bytes">{isFirst ? '…' : formatBytes(last ? bytesAfter(last) : 0)}</dd>
         </div>
         <div>
           <dt>tokens in it</dt>
-          <dd data-figure="tokens">{tokens.toLocaleString('en')}</dd>
+          <dd data-figure="tokens">{isFirst ? '…' : tokens.toLocaleString('en')}</dd>
         </div>
       </dl>
-      <div class="shares" aria-hidden="true">
-        {parts.map(({ name, count }) => (
-          <span key={name} class={name} style={{ flexGrow: count / most }} />
-        ))}
-      </div>
-      <ul class="legend">
-        {parts.map(({ name, count }) => (
-          <li key={name} class={name}>
-            <strong data-figure={name}>{count.toLocaleString('en')}</strong> {name}
-          </li>
-        ))}
-      </ul>
+      {last?.outcome && (
+        <>
+          <h3 class="faint">Tokens of the last answer</h3>
+          <div class="shares" aria-hidden="true">
+            {parts.map(({ name, count }) => (
+              <span key={name} class={name} style={{ flexGrow: count / most }} />
+            ))}
+          </div>
+          <ul class="legend">
+            {parts.map(({ name, count }) => (
+              <li key={name} class={name}>
+                <strong data-figure={name}>{count.toLocaleString('en')}</strong> {name}
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
       <Growth path={path} />
     </section>
   );
@@ -128,7 +137,7 @@ function Actions({ lane, turn }: { lane: Lane; turn: Turn }) {
         maxLength={80}
         required
       />
-      <button type="submit">{turn.state?.name ? 'Rename' : 'Keep'}</button>
+      <button type="submit">{turn.state?.name ? 'Rename' : 'Save memory'}</button>
       <button type="button" disabled={isWriting(lane)} onClick={reporting(() => fork(lane))}>
         Fork
       </button>
@@ -141,7 +150,7 @@ function Kept() {
   const served = new Set(models.value?.map(({ id }) => id));
   return (
     <section aria-labelledby="kept">
-      <h2 id="kept">Kept</h2>
+      <h2 id="kept">Saved memories</h2>
       <ul class="kept">
         {keptStates.value.map((state) => (
           <KeptState key={state.id} state={state} served={served.has(state.model)} />
@@ -149,6 +158,15 @@ function Kept() {
       </ul>
     </section>
   );
+}
+
+async function discardAfterAsking(state: StoredState): Promise<void> {
+  const question = {
+    title: `Delete ${state.name}?`,
+    text: `The memory of ${state.tokens.toLocaleString('en')} tokens that ${state.model} has read and written (${formatBytes(state.bytes)}) will be deleted from the server.`,
+    action: 'Delete',
+  };
+  if (await confirmed(question)) await discard(state);
 }
 
 function KeptState({ state, served }: { state: StoredState; served: boolean }) {
@@ -164,14 +182,14 @@ function KeptState({ state, served }: { state: StoredState; served: boolean }) {
         type="button"
         disabled={!served}
         onClick={() => beginWith(state)}
-        aria-label={`Go on from ${state.name}`}
+        aria-label={`Resume ${state.name}`}
       >
-        Go on
+        Resume
       </button>
       <button
         type="button"
         class="plain"
-        onClick={reporting(() => discard(state))}
+        onClick={reporting(() => discardAfterAsking(state))}
         aria-label={`Delete ${state.name}`}
       >
         ✕

@@ -1,7 +1,7 @@
 /** The snapshots of a conversation, drawn as threads: a bead for each, a new thread where one said something else. */
 import { formatBytes } from '../../../src/cli/format.js';
-import type { Lane } from './chat.js';
 import { bytesAfter, pathTo, rowsOf, type Tree, type TreeRow, type Turn, titleOf } from './conversation.js';
+import type { Lane } from './lanes.js';
 
 const ROW = 44;
 const COLUMN = 16;
@@ -74,7 +74,12 @@ export function SnapshotTree({ tree, lane, onChoose }: SnapshotTreeProps) {
 function held(turn: Turn): string {
   const { state, status } = turn;
   if (state) return `${state.tokens.toLocaleString('en')} tokens · ${formatBytes(bytesAfter(turn))}`;
-  return { writing: 'writing…', stopped: 'stopped', failed: 'failed', done: 'not held any more' }[status];
+  return {
+    writing: turn.answer === '' && !turn.thoughts ? 'reading…' : 'writing…',
+    stopped: 'stopped',
+    failed: 'failed',
+    done: 'not held any more',
+  }[status];
 }
 
 const x = (column: number): number => 10 + Math.min(column, MOST_COLUMNS - 1) * COLUMN;

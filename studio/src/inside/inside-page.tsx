@@ -1,6 +1,8 @@
 /** What a model does between the tokens of a text. */
 import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
+import { connected } from '../parts/connection.js';
+import { Layers } from '../parts/layers.js';
 import { report, reporting } from '../parts/status.js';
 import { AttributionView } from './attribution-view.js';
 import { type Colouring, colourings } from './colourings.js';
@@ -28,10 +30,11 @@ import { wordOf } from './words.js';
 
 export function InsidePage() {
   useEffect(() => {
+    if (!connected.value) return;
     openInside()
       .then(() => (trace.value || working.value ? undefined : look()))
       .catch(report);
-  }, []);
+  }, [connected.value]);
   return (
     <div class="inside">
       <SourceForm />
@@ -52,7 +55,7 @@ export function TraceView() {
         <h2 id="layers">
           Layers{' '}
           <span class="faint">
-            {traced.model.type} {traced.model.pattern}
+            {traced.model.type}: <Layers pattern={traced.model.pattern} letters />
           </span>
         </h2>
         <LayerStrip layers={traced.layers} shown={shown.value} onShow={show} />

@@ -3,6 +3,8 @@ import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { formatCount, formatRate } from '../../../src/cli/format.js';
 import type { TrainingRun } from '../../../src/server/studio-api.js';
+import { connected } from '../parts/connection.js';
+import { Layers } from '../parts/layers.js';
 import { compact, type Line, Plot } from '../parts/plot.js';
 import { report } from '../parts/status.js';
 import { beginning, catchUp, compare, compared, follow, type Log, logs, runs, smoothed } from './runs.js';
@@ -17,7 +19,7 @@ interface Shown {
 export function RunsPage() {
   useEffect(() => follow(report), []);
   const found = runs.value;
-  if (!found) return <p class="page faint">Looking for runs…</p>;
+  if (!found) return <p class="page faint">{connected.value ? 'Looking for runs…' : ''}</p>;
   if (found.length === 0) return <NoRuns />;
   const shown = found.flatMap((run): Shown[] => {
     const colour = compared.value.get(run.id);
@@ -65,7 +67,7 @@ function RunList({ found }: { found: readonly TrainingRun[] }) {
               <strong>{name}</strong>
               {live && <span class="live">live</span>}
               <span class="sub">
-                {pattern ?? 'no checkpoint yet'}
+                {pattern === undefined ? 'no checkpoint yet' : <Layers pattern={pattern} />}
                 {parameters === undefined ? '' : ` · ${formatCount(parameters)} parameters`}
               </span>
             </span>

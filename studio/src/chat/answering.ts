@@ -1,0 +1,203 @@
+/** What is said, and how models answer it. */
+import { batch, computed, effect, signal } from '@preact/signals';
+import { ApiError, type ChatRequest, chat, deleteState } from '../api.js';
+import { newId } from '../parts/new-id.js';
+import { report } from '../parts/status.js';
+import { pathTo, requestFor, standOf, type Turn } from './conversation.js';
+import {
+  addTurn,
+  forget,
+  type Lane,
+  lanes,
+  modelOf,
+  refreshKept,
+  replaceTurn,
+  rewind,
+  sampling,
+  treeOf,
+  trees,
+  updateTurn,
+} from './lanes.js';
+import { type StoredChat, storeChat } from './stored-chat.js';
+
+/** What ends the answers that are being written, by lane. */
+const writing = signal<ReadonlyMap<string, AbortController>>(new Map());
+export const busy = computed(() => writing.value.size > 0);
+
+export const isWriting = (lane: Lane): boolean => writing.value.has(lane.id);
+
+/** While an answer comes in, the tree changes with every frame; it is stored so often, in milliseconds. */
+const STORING = 500;
+let storedAt = 0;
+
+function store(chat: StoredChat): void {
+  storedAt = performance.now();
+  storeChat(chat);
+}
+
+const present = (): StoredChat => ({ trees: trees.value, lanes: lanes.value, sampling: sampling.value });
+
+effect(() => {
+  // Read whether or not it is stored now: the effect runs again when any of it changes.
+  const chat = present();
+  if (!busy.value || performance.now() - storedAt >= STORING) store(chat);
+});
+/** Whether the page is about to go, which breaks its connections before its scripts end. */
+let leaving = false;
+addEventListener('beforeunload', () => {
+  leaving = true;
+});
+// What came since is stored when the page is left.
+addEventListener('pagehide', () => store(present()));
+
+/** Says something in every lane at once. */
+export async function say(said: string): Promise<void> {
+  await Promise.all(lanes.value.map((lane) => sayIn(lane, said)));
+}
+
+/** Says what the last turn of a lane said once more: in a branch beside it, or where it failed, in its place. */
+export async function regenerate(lane: Lane): Promise<void> {
+  const last = lastTurn(lane);
+  if (!last || isWriting(lane)) return;
+  if (last.status === 'failed') await answerIn(lane, last);
+  else await sayIn({ ...lane, head: last.parent }, last.said);
+}
+
+/**
+ * Has the last answer of a lane go on where it was cut or stopped. A model without a chat template reads it as far as it came, and
+ * writes on. A template closes every answer, so a model with one is asked to go on, in a turn of its own.
+ */
+export async function goOn(lane: Lane): Promise<void> {
+  const last = lastTurn(lane);
+  if (!last || isWriting(lane)) return;
+  if (modelOf(lane)?.chat) return sayIn(lane, 'Continue');
+  // What others come after, or a name is for, stays as it is.
+  const isFree = !last.state?.name && !treeOf(lane).some(({ parent }) => parent === last.id);
+  if (isFree) return answerIn(lane, last, last.answer);
+  const { state: _, ...copy } = last;
+  const beside = { ...copy, id: newId() };
+  batch(() => {
+    addTurn(lane.model, beside);
+    rewind(lane, beside.id);
+  });
+  return answerIn(lane, beside, last.answer);
+}
+
+/** Ends the answers of all lanes, or of one. */
+export function stop(lane?: Lane): void {
+  if (lane) writing.value.get(lane.id)?.abort();
+  else for (const controller of writing.value.values()) controller.abort();
+}
+
+function lastTurn(lane: Lane): Turn | undefined {
+  const last = pathTo(treeOf(lane), lane.head).at(-1);
+  return last?.kind === 'turn' ? last : undefined;
+}
+
+async function sayIn(lane: Lane, said: string): Promise<void> {
+  if (isWriting(lane)) return;
+  const parent = standOf(treeOf(lane), lane.head);
+  const system = parent === undefined && modelOf(lane)?.chat ? sampling.value.system.trim() : '';
+  const turn: Turn = {
+    ...{ id: newId(), parent, kind: 'turn', said, answer: '', status: 'writing' },
+    ...(system !== '' && { system }),
+  };
+  batch(() => {
+    addTurn(lane.model, turn);
+    rewind(lane, turn.id);
+  });
+  await answerIn(lane, turn);
+}
+
+/** Has a turn answered; with `begun` the answer goes on behind that. */
+async function answerIn(lane: Lane, turn: Turn, begun = ''): Promise<void> {
+  const { model } = lane;
+  const { state: before, outcome: _, problem: __, tokensPerSecond: ___, thoughts, ...asked } = turn;
+  leaving = false;
+  const controller = new AbortController();
+  const answer = new Answer(model, turn.id, begun);
+  batch(() => {
+    writing.value = new Map(writing.value).set(lane.id, controller);
+    replaceTurn(model, {
+      ...asked,
+      ...(begun !== '' && thoughts !== undefined && { thoughts }),
+      ...{ answer: begun, status: 'writing', began: Date.now() },
+    });
+  });
+  try {
+    const outcome = await answered(lane, asked, answer, begun, controller.signal);
+    answer.flush();
+    const tokensPerSecond = outcome.writtenTokens / ((performance.now() - answer.began) / 1000);
+    const { state } = outcome;
+    updateTurn(model, turn.id, { status: 'done', outcome, tokensPerSecond, ...(state && { state }) });
+    // The memory after the longer answer is in its place; one that is gone already is no loss.
+    if (before && !before.name) deleteState(before.id).catch(() => {});
+  } catch (error) {
+    answer.flush();
+    const { aborted } = controller.signal;
+    if (begun !== '' && answer.text === begun) replaceTurn(model, turn);
+    else if (aborted || leaving) updateTurn(model, turn.id, { status: 'stopped' });
+    else updateTurn(model, turn.id, { status: 'failed', problem: (error as Error).message });
+    if (!aborted) report(error);
+  } finally {
+    const left = new Map(writing.value);
+    left.delete(lane.id);
+    writing.value = left;
+  }
+}
+
+/** An answer; where the server no longer has a memory on the way, it is read again from what is known before it. */
+async function answered(lane: Lane, turn: Turn, answer: Answer, begun: string, signal: AbortSignal) {
+  const { temperature, topP, maxTokens, seed } = sampling.value;
+  for (;;) {
+    const { state, messages } = requestFor(treeOf(lane), turn, begun);
+    const request: ChatRequest = {
+      model: lane.model,
+      messages,
+      max_tokens: maxTokens,
+      ...(state !== undefined && { state }),
+      ...(temperature !== undefined && { temperature }),
+      ...(topP !== undefined && { top_p: topP }),
+      ...(seed !== undefined && { seed }),
+    };
+    const sent = messages.reduce((sum, { content }) => sum + content.length, 0);
+    updateTurn(lane.model, turn.id, { sent });
+    try {
+      return await chat(request, (text, thoughts) => answer.add(text, thoughts), signal);
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 404 && state !== undefined)) throw error;
+      forget(state);
+      await refreshKept();
+    }
+  }
+}
+
+/** An answer as it comes in, put into the tree as often as it can be seen. */
+class Answer {
+  /** When the first of it came. */
+  began = performance.now();
+  private hasBegun = false;
+  private thoughts = '';
+  private frame = 0;
+
+  constructor(
+    private readonly model: string,
+    private readonly turn: string,
+    public text: string,
+  ) {}
+
+  add(text: string, thoughts: string): void {
+    if (!this.hasBegun) this.began = performance.now();
+    this.hasBegun = true;
+    this.text += text;
+    this.thoughts += thoughts;
+    this.frame ||= requestAnimationFrame(() => this.flush());
+  }
+
+  flush(): void {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    const { text: answer, thoughts } = this;
+    updateTurn(this.model, this.turn, { answer, ...(thoughts !== '' && { thoughts }) });
+  }
+}

@@ -1,0 +1,77 @@
+/** The lanes, side by side, and the trees of turns that they stand in: one tree a model. */
+import { batch, computed, signal } from '@preact/signals';
+import { listStates, type ModelInfo, type StoredState } from '../api.js';
+import { newId } from '../parts/new-id.js';
+import type { Tree, Turn } from './conversation.js';
+import { type Lane, restoreChat } from './stored-chat.js';
+
+export type { Lane } from './stored-chat.js';
+
+const stored = restoreChat();
+export const trees = signal(stored.trees);
+export const lanes = signal(stored.lanes);
+export const sampling = signal(stored.sampling);
+export const models = signal<readonly ModelInfo[] | undefined>(undefined);
+/** The memories that have a name. */
+export const keptStates = signal<readonly StoredState[]>([]);
+/** The lane whose memory is shown. */
+export const chosenLane = signal(stored.lanes[0]?.id);
+export const activeLane = computed(
+  () => lanes.value.find(({ id }) => id === chosenLane.value) ?? lanes.value[0],
+);
+
+export const treeOf = (lane: Lane): Tree => trees.value[lane.model] ?? [];
+
+export const modelOf = (lane: Lane): ModelInfo['heddle'] | undefined =>
+  models.value?.find(({ id }) => id === lane.model)?.heddle;
+
+/** The lane's model, and which of its lanes this is where there are several. */
+export function laneName({ id, model }: Lane): string {
+  const same = lanes.value.filter((lane) => lane.model === model);
+  return same.length > 1 ? `${model} ${1 + same.findIndex((lane) => lane.id === id)}` : model;
+}
+
+export function addLane(model: string, head?: string): Lane {
+  const lane: Lane = { id: newId(), model, head };
+  batch(() => {
+    lanes.value = [...lanes.value, lane];
+    chosenLane.value = lane.id;
+  });
+  return lane;
+}
+
+/** Goes to a turn: what is said next comes behind it. */
+export function rewind(lane: Lane, head: string | undefined): void {
+  lanes.value = lanes.value.map((each) => (each.id === lane.id ? { ...each, head } : each));
+}
+
+export function addTurn(model: string, turn: Turn): void {
+  trees.value = { ...trees.value, [model]: [...(trees.value[model] ?? []), turn] };
+}
+
+/** A turn as it is now, in the place of the one with its id. */
+export function replaceTurn(model: string, turn: Turn): void {
+  changeTurn(model, turn.id, () => turn);
+}
+
+export function updateTurn(model: string, id: string, change: Partial<Turn>): void {
+  changeTurn(model, id, (turn) => ({ ...turn, ...change }));
+}
+
+function changeTurn(model: string, id: string, changed: (turn: Turn) => Turn): void {
+  const tree = trees.value[model] ?? [];
+  trees.value = { ...trees.value, [model]: tree.map((turn) => (turn.id === id ? changed(turn) : turn)) };
+}
+
+/** Takes a memory that is gone off the turns. */
+export function forget(state: string): void {
+  const without = ({ state: own, ...turn }: Turn): Turn =>
+    own && own.id !== state ? { ...turn, state: own } : turn;
+  trees.value = Object.fromEntries(
+    Object.entries(trees.value).map(([model, tree]) => [model, tree.map(without)]),
+  );
+}
+
+export async function refreshKept(): Promise<void> {
+  keptStates.value = (await listStates()).filter(({ name }) => name);
+}

@@ -1,0 +1,146 @@
+/** A turn of a conversation: what was said, what came of it and what it took, and what can be done with it. */
+import { formatBytes, formatRate } from '../../../src/cli/format.js';
+import { lookInside } from '../inside/inside.js';
+import { reporting } from '../parts/status.js';
+import { goOn, isWriting, regenerate } from './answering.js';
+import { fork } from './chat.js';
+import { messagesOf, type Turn } from './conversation.js';
+import { Elapsed } from './elapsed.js';
+import { type Lane, modelOf, treeOf } from './lanes.js';
+
+interface TurnViewProps {
+  turn: Turn;
+  lane: Lane;
+  /** Where the lane stands. */
+  isLast: boolean;
+}
+
+export function TurnView({ turn, lane, isLast }: TurnViewProps) {
+  if (turn.kind !== 'turn') {
+    const { tokens = 0, name } = turn.state ?? {};
+    const what = turn.kind === 'fork' ? 'Forked here' : `Begins with ${name ?? 'a saved memory'}`;
+    return (
+      <p class="joint">
+        {what}: {tokens.toLocaleString('en')} tokens held
+      </p>
+    );
+  }
+  const { status, thoughts } = turn;
+  const answer = turn.answer.replace(/^ +/, '');
+  const isWriting = status === 'writing';
+  const isReading = isWriting && answer === '' && thoughts === undefined;
+  return (
+    <div class="turn" data-turn={turn.id} data-status={status}>
+      {turn.system && (
+        <details class="thoughts">
+          <summary>System prompt</summary>
+          <p>{turn.system}</p>
+        </details>
+      )}
+      <p class="said">{turn.said}</p>
+      {thoughts !== undefined && (
+        <details class="thoughts">
+          <summary>{isWriting && answer === '' ? 'Thinking…' : 'Thoughts'}</summary>
+          <p>{thoughts.trim()}</p>
+        </details>
+      )}
+      {isReading ? (
+        <p class="reading-now">
+          Reading {(turn.sent ?? 0).toLocaleString('en')} characters… <Elapsed since={turn.began} />
+        </p>
+      ) : (
+        (answer !== '' || isWriting) && (
+          <p class="answer">
+            {answer}
+            {isWriting && <span class="caret" aria-hidden="true" />}
+          </p>
+        )
+      )}
+      <Ending turn={turn} lane={lane} />
+      <div class="after">
+        <Cost turn={turn} />
+        <Choices turn={turn} lane={lane} isLast={isLast} />
+      </div>
+    </div>
+  );
+}
+
+/** Why an answer ends where it does, where that is not because all was said. */
+function Ending({ turn: { status, answer, problem, outcome }, lane }: { turn: Turn; lane: Lane }) {
+  if (status === 'failed') return <p class="failed">This turn failed: {problem}.</p>;
+  if (status === 'stopped') return <p class="failed">Stopped: this turn left no snapshot.</p>;
+  if (status !== 'done' || !outcome) return null;
+  if (isFull(outcome, lane)) return <p class="ending">Cut: the model's context is full.</p>;
+  if (outcome.finishReason === 'length') {
+    return <p class="ending">Cut at {outcome.writtenTokens.toLocaleString('en')} tokens.</p>;
+  }
+  return answer === '' ? <p class="ending">The model ended the text at once.</p> : null;
+}
+
+/** Whether an answer was cut since nothing more could be read or written behind it. */
+function isFull(
+  { finishReason, reusedTokens, readTokens, writtenTokens }: NonNullable<Turn['outcome']>,
+  lane: Lane,
+): boolean {
+  const { context = Infinity } = modelOf(lane) ?? {};
+  return finishReason === 'length' && reusedTokens + readTokens + writtenTokens >= context;
+}
+
+function Choices({ turn, lane, isLast }: TurnViewProps) {
+  if (turn.status === 'writing') return null;
+  const { status, outcome, answer } = turn;
+  const wasCut =
+    answer !== '' && (status === 'stopped' || (outcome?.finishReason === 'length' && !isFull(outcome, lane)));
+  const isFree = isLast && !isWriting(lane);
+  return (
+    <>
+      {isFree && wasCut && (
+        <button
+          type="button"
+          class="plain"
+          title={
+            modelOf(lane)?.chat
+              ? "Says 'Continue' in a turn of its own: the chat template of this model has closed the answer"
+              : 'Goes on with the text from where it ends'
+          }
+          onClick={reporting(() => goOn(lane))}
+        >
+          Continue
+        </button>
+      )}
+      {isFree && (
+        <button type="button" class="plain" onClick={reporting(() => regenerate(lane))}>
+          {status === 'failed' ? 'Retry' : 'Regenerate'}
+        </button>
+      )}
+      {isFree && turn.state && (
+        <button type="button" class="plain" onClick={reporting(() => fork(lane))}>
+          Fork
+        </button>
+      )}
+      {answer !== '' && status !== 'failed' && (
+        <button
+          type="button"
+          class="plain"
+          onClick={() =>
+            lookInside(lane.model, { kind: 'messages', messages: messagesOf(treeOf(lane), turn.id) })
+          }
+        >
+          Look inside
+        </button>
+      )}
+    </>
+  );
+}
+
+function Cost({ turn: { outcome, tokensPerSecond = 0 } }: { turn: Turn }) {
+  if (!outcome) return null;
+  const { reusedTokens, readTokens, writtenTokens, stateBytes } = outcome;
+  return (
+    <span class="cost">
+      reused {reusedTokens.toLocaleString('en')} tokens · read {readTokens.toLocaleString('en')} · wrote{' '}
+      {writtenTokens.toLocaleString('en')} {writtenTokens > 1 ? `at ${formatRate(tokensPerSecond)} ` : ''}·
+      memory {formatBytes(stateBytes)}
+    </span>
+  );
+}

@@ -1,0 +1,56 @@
+/** A question before something is done that cannot be undone. */
+import { signal } from '@preact/signals';
+import { useEffect, useRef } from 'preact/hooks';
+
+interface Question {
+  readonly title: string;
+  /** What is lost, and what is not. */
+  readonly text: string;
+  /** What the button that does it says. */
+  readonly action: string;
+}
+
+const asked = signal<(Question & { readonly answer: (yes: boolean) => void }) | undefined>(undefined);
+
+/** Whether the person wants it done. */
+export function confirmed(question: Question): Promise<boolean> {
+  asked.value?.answer(false);
+  return new Promise((resolve) => {
+    const answer = (yes: boolean): void => {
+      asked.value = undefined;
+      resolve(yes);
+    };
+    asked.value = { ...question, answer };
+  });
+}
+
+/** Where the question is shown. */
+export function Confirmation() {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const question = asked.value;
+  useEffect(() => {
+    if (question && !dialog.current!.open) dialog.current!.showModal();
+  }, [question]);
+  if (!question) return null;
+  const { title, text, action, answer } = question;
+  return (
+    <dialog
+      ref={dialog}
+      class="confirmation"
+      aria-labelledby="confirmation-title"
+      aria-describedby="confirmation-text"
+      onClose={() => answer(false)}
+    >
+      <h2 id="confirmation-title">{title}</h2>
+      <p id="confirmation-text">{text}</p>
+      <div class="choices">
+        <button type="button" onClick={() => answer(false)}>
+          Cancel
+        </button>
+        <button type="button" class="main" onClick={() => answer(true)}>
+          {action}
+        </button>
+      </div>
+    </dialog>
+  );
+}
