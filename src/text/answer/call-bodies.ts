@@ -214,6 +214,11 @@ function* elementCall(
   const tool = tools.find((each) => each.name === name);
   const key = trimmed(elements.key);
   const end = trimmed(elements.end);
+  if (scope.unmarked) {
+    // An answer may speak of such a mark: only what goes on as a call is one.
+    const goesOn = [key, '{', ...(end === '' ? [] : [end]), ...form.closes];
+    if ((yield* chars.oneOf(goesOn, yield* chars.space(0))) === undefined) return 'none';
+  }
   sink.begin(name);
   yield* chars.skipSpace();
   // Some write the arguments as JSON all the same.

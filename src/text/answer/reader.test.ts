@@ -260,6 +260,8 @@ describe('elements', () => {
     ['<tool_call>\n<function=w', [], '<tool_call>\n<function=w'],
     // No calls.
     ['A <function=foo> is no tool.', [], 'A <function=foo> is no tool.'],
+    ['Write <function=w> there, and it is called.', [], 'Write <function=w> there, and it is called.'],
+    ['It begins with <function=w>', [], 'It begins with <function=w>'],
     ['Use <tool_call> and <function=NAME>.', [], 'Use <tool_call> and <function=NAME>.'],
   ]);
 });
