@@ -47,8 +47,8 @@ export interface Variables {
   facts: Record<string, unknown>;
   /** Resolves when the last byte of the answer is out, where that is later than the answer's beginning. */
   streamed: Promise<void> | undefined;
-  /** What is done when the answer is complete, or nobody wants it any more. */
-  finish: (() => void)[];
+  /** Run once, when the response was sent or the client has gone. */
+  cleanups: (() => void)[];
 }
 
 export type App = Hono<{ Variables: Variables }>;
@@ -64,12 +64,12 @@ export function observed(app: App, { log, metrics }: Deps): void {
     const requestId = context.req.header('x-request-id')?.slice(0, 100) ?? randomBytes(8).toString('hex');
     context.set('requestId', requestId);
     context.set('facts', {});
-    context.set('finish', []);
+    context.set('cleanups', []);
     context.header('x-request-id', requestId);
     await next();
     const route = context.req.routePath;
     const done = (): void => {
-      for (const finish of context.get('finish')) finish();
+      for (const cleanup of context.get('cleanups')) cleanup();
       const ms = performance.now() - began;
       const { status } = context.res;
       metrics.requests.inc({ route, status });
@@ -149,7 +149,7 @@ export function admitted({ accounts, status }: Deps): MiddlewareHandler<{ Variab
       });
     }
     const { headers, release } = accounts.admit(context.get('owner'));
-    context.get('finish').push(release);
+    context.get('cleanups').push(release);
     for (const [name, value] of Object.entries(headers)) context.header(name, value);
     return next();
   };
@@ -191,7 +191,7 @@ export function signalOf(context: RequestContext, { limits, stopping }: Deps): A
   stopping.addEventListener('abort', stop);
   if (client.aborted) gone();
   if (stopping.aborted) stop();
-  context.get('finish').push(() => {
+  context.get('cleanups').push(() => {
     clearTimeout(timer);
     client.removeEventListener('abort', gone);
     stopping.removeEventListener('abort', stop);

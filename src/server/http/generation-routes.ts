@@ -107,7 +107,7 @@ async function begin(
   const facts = context.get('facts');
   if (log.texts) facts.prompt = requests.map(({ prompt }) => prompt);
   facts.model = model;
-  context.get('finish').push(() => {
+  context.get('cleanups').push(() => {
     deps.metrics.tokens.inc({ model, kind: 'read' }, tally.readTokens);
     deps.metrics.tokens.inc({ model, kind: 'reused' }, tally.reusedTokens);
     deps.metrics.tokens.inc({ model, kind: 'written' }, tally.writtenTokens);
