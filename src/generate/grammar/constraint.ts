@@ -14,6 +14,11 @@ import type { TokenTree } from './token-tree.js';
 
 /** While more tokens than that are left, no beginning is too long to be finished. */
 const PLENTY = 1024;
+/**
+ * How much one choice may cost, as `Matcher.spent` counts: some hundredths of a second. When it is spent, the tokens that were not looked
+ * at are left out, which narrows what may be written and lets nothing through that must not be.
+ */
+const EFFORT = 50_000;
 
 export class Constraint implements Steering {
   private readonly matcher: Matcher;
@@ -37,12 +42,16 @@ export class Constraint implements Steering {
     return plan ? id === plan[0] : this.fits(id, left);
   }
 
-  /** All tokens that may come next, in no order. Looks through the whole vocabulary: `allows` is faster for a few of them. */
+  /** The tokens that may come next, in no order: all, or where there are too many those that were found first. `allows` is faster for a few of them. */
   allowed(left: number): Set<number> {
     const found = new Set<number>(this.state.accepts ? this.ends : []);
     const plan = this.urgent(left);
     if (plan) return found.add(plan[0]!);
-    for (const id of this.vocabulary.after(this.matcher, this.state)) if (this.fits(id, left)) found.add(id);
+    const enough = this.matcher.spent + EFFORT;
+    for (const id of this.vocabulary.after(this.matcher, this.state)) {
+      if (this.fits(id, left)) found.add(id);
+      if (this.matcher.spent > enough) break;
+    }
     if (found.size > 0) return found;
     const [next] = this.planOf(this.state) ?? [];
     return next === undefined ? found : found.add(next);
@@ -50,8 +59,10 @@ export class Constraint implements Steering {
 
   /** Takes a token up, which must be allowed. Returns whether the text is complete with it, so that nothing can follow. */
   advance(id: number): boolean {
+    const [planned, ...rest] = this.plans.get(this.state) ?? [];
     this.plans.clear();
     this.state = this.matcher.run(this.state, this.vocabulary.bytesOf(id)!)!;
+    if (id === planned) this.plans.set(this.state, rest);
     return this.state.final;
   }
 
@@ -63,7 +74,13 @@ export class Constraint implements Steering {
     let allowed = new Set<number>(this.state.accepts ? this.ends : []);
     const plan = this.urgent(left);
     if (plan) allowed.add(plan[0]!);
-    else for (const id of likeliest(logits, CANDIDATES)) if (this.fits(id, left)) allowed.add(id);
+    else {
+      const enough = this.matcher.spent + EFFORT;
+      for (const id of likeliest(logits, CANDIDATES)) {
+        if (this.fits(id, left)) allowed.add(id);
+        if (this.matcher.spent > enough) break;
+      }
+    }
     if (allowed.size === 0) allowed = this.allowed(left);
     if (allowed.size === 0) {
       throw new DataError('no token of this model can go on as the format demands: ask for another format');
@@ -80,23 +97,24 @@ export class Constraint implements Steering {
 
   /** The tokens with which the text has to end now if it is to end in time; undefined while there is a choice. */
   private urgent(left: number): readonly number[] | undefined {
-    if (left >= PLENTY) return undefined;
-    if (this.matcher.costToEnd(this.state).enough < left && this.vocabulary.spellsAll) return undefined;
+    if (left >= PLENTY || this.isShort(this.state.cost, left)) return undefined;
     const plan = this.planOf(this.state);
     return plan && plan.length >= left && plan.length > 0 ? plan : undefined;
   }
 
   private fits(id: number, left: number): boolean {
     const bytes = this.vocabulary.bytesOf(id);
-    const next = bytes && this.matcher.run(this.state, bytes);
-    if (!next) return false;
-    if (left >= PLENTY) return true;
-    // A token has a byte at least, and at most so many.
-    const { least, enough } = this.matcher.costToEnd(next);
-    if (enough < left && this.vocabulary.spellsAll) return true;
-    if (least >= left * this.vocabulary.longest) return false;
-    const plan = this.planOf(next);
+    const cost = bytes && this.matcher.costAfter(this.state, bytes);
+    if (cost === undefined) return false;
+    if (left >= PLENTY || this.isShort(cost, left)) return true;
+    // It takes fewer tokens than bytes.
+    const plan = this.planOf(this.matcher.run(this.state, bytes!)!);
     return plan !== undefined && plan.length < left;
+  }
+
+  /** Whether so many bytes can be written after a token, if this is one of `left`: a byte is a token at most. */
+  private isShort(bytes: number, left: number): boolean {
+    return bytes < left && this.vocabulary.spellsAll;
   }
 
   /** Tokens with which the text can end from here, few if not the fewest. */

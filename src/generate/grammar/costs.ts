@@ -1,5 +1,7 @@
 /** The fewest bytes that a node of a grammar takes; Infinity where it has no end. */
-import { childrenOf, type Node } from './node.js';
+import { childrenOf, type Node, type RepeatNode } from './node.js';
+import { type Seen, shortTexts } from './seen.js';
+import type { Terminal } from './terminal.js';
 import type { Work } from './work.js';
 
 export type Costs = ReadonlyMap<Node, number>;
@@ -34,11 +36,68 @@ export function costFrom(node: Node, at: number, costs: Costs): number {
     case 'repeat': {
       const left = node.least - at;
       if (left <= 0) return 0;
+      if (node.distinct) return costsOfDistinct(node, costs)[at]!;
       return at === 0 ? cost(node.node) + (left - 1) * cost(node.again) : left * cost(node.again);
     }
     case 'reference':
       return cost(node.get());
   }
+}
+
+/** [how many are done]: what the others of a repetition of distinct nodes cost at most, up to its least, whatever was captured before. */
+export function costsOfDistinct({ node, again, least }: RepeatNode, costs: Costs): Float64Array {
+  const left = new Float64Array(least + 1);
+  for (let i = least - 1; i >= 0; i--) {
+    const child = i === 0 ? node : again;
+    // Of more texts than there are before one is another. Where no part has so many, one that is left may be the longest.
+    const texts = (of: Terminal): readonly string[] => shortTexts(of, i + 1);
+    let cost = costDiffering(child, costs, (of) => texts(of)[i]?.length ?? Infinity);
+    if (cost === Infinity) {
+      cost = costDiffering(child, costs, (of) => texts(of).at(-1)!.length, Math.max);
+    }
+    left[i] = left[i + 1]! + cost;
+  }
+  return left;
+}
+
+/** What a node costs whose captured part must be none of some texts; Infinity where it cannot. */
+export function costBeside(node: Node, seen: Seen, costs: Costs): number {
+  return costDiffering(node, costs, (of) => seen.other(of)?.length ?? Infinity);
+}
+
+/** What a node costs in which a captured terminal costs something else. */
+function costDiffering(
+  node: Node,
+  costs: Costs,
+  captured: (terminal: Terminal) => number,
+  pick: (a: number, b: number) => number = Math.min,
+): number {
+  if (!captures(node)) return costs.get(node)!;
+  const cost = (child: Node): number => costDiffering(child, costs, captured, pick);
+  switch (node.kind) {
+    case 'terminal':
+      return captured(node.terminal);
+    case 'sequence':
+      return node.nodes.reduce((sum, child) => sum + cost(child), 0);
+    case 'choice':
+      return node.nodes.map(cost).reduce((a, b) => pick(a, b));
+    default:
+      return costs.get(node)!;
+  }
+}
+
+const capturing = new WeakMap<Node, boolean>();
+
+/** Whether a part of a node is captured, for the nearest repetition of distinct nodes around it. */
+export function captures(node: Node): boolean {
+  if (node.kind === 'terminal') return node.captured;
+  if (node.kind !== 'sequence' && node.kind !== 'choice') return false;
+  let answer = capturing.get(node);
+  if (answer === undefined) {
+    answer = node.nodes.some(captures);
+    capturing.set(node, answer);
+  }
+  return answer;
 }
 
 function findCosts(root: Node, work: Work | undefined): Costs {
@@ -65,7 +124,7 @@ function findCosts(root: Node, work: Work | undefined): Costs {
   for (let i = 0; i < todo.length; i++) {
     const node = todo[i]!;
     waits.delete(node);
-    work?.spend(1 + (node.kind === 'sequence' || node.kind === 'choice' ? node.nodes.length : 1));
+    work?.spend(1 + effort(node));
     const cost = costFrom(node, 0, costs);
     // Nothing times Infinity is no number.
     if (Number.isNaN(cost) || cost >= costs.get(node)!) continue;
@@ -77,4 +136,9 @@ function findCosts(root: Node, work: Work | undefined): Costs {
     }
   }
   return costs;
+}
+
+function effort(node: Node): number {
+  if (node.kind === 'sequence' || node.kind === 'choice') return node.nodes.length;
+  return node.kind === 'repeat' && node.distinct ? 10 * node.least : 1;
 }

@@ -27,17 +27,17 @@ export interface ArrayParts {
   readonly least: number;
   readonly most: number;
   /** As `repeat` has it, where the items differ; then `first` is empty. */
-  readonly distinct?: readonly Terminal[];
+  readonly distinct?: boolean;
 }
 
 /** `[`, values, `]`: the first ones as `first` says, any number of them, then so many as `rest` says. */
-export function arrayOf({ first, rest, least, most, distinct }: ArrayParts): Node {
+export function arrayOf({ first, rest, least, most, distinct = false }: ArrayParts): Node {
   const after = (count: number): Node => {
     const more = most - count;
     if (!rest || more <= 0) return literal('');
     const left = Math.max(0, least - count);
     if (count > 0) return repeat(sequence(COMMA, rest), left, more);
-    return repeat(rest, left, more, { separator: COMMA, ...(distinct && { distinct }) });
+    return repeat(rest, left, more, { separator: COMMA, distinct });
   };
   const given = Math.min(first.length, most);
   // From the last item to the first: an array may end before each that it does not have to have.
@@ -61,8 +61,8 @@ export interface ObjectParts {
   readonly more?: Node | undefined;
   readonly least?: number;
   readonly most?: number;
-  /** As `repeat` has it, where the names of further members must differ. */
-  readonly distinct?: readonly Terminal[] | undefined;
+  /** Further members have different names, of which there are so many; undefined where names may come again. */
+  readonly names?: number | undefined;
 }
 
 /** `{`, members in this order and then others, `}`. Undefined where no object has so many members. */
@@ -71,7 +71,7 @@ export function objectOf({
   more,
   least = 0,
   most = Infinity,
-  distinct,
+  names,
 }: ObjectParts): Node | undefined {
   const required = members.filter((member) => member.required).length;
   const counts = least > required || most < (more ? Infinity : members.length);
@@ -79,9 +79,13 @@ export function objectOf({
   const top = counts ? Math.max(1, Math.min(members.length, most === Infinity ? least : most)) : 1;
   const end = (count: number): Node | undefined => {
     const left = counts ? Math.max(0, least - count) : 0;
-    const room = counts ? most - count : Infinity;
+    const room = Math.min(counts ? most - count : Infinity, names ?? Infinity);
+    if (left > room) return undefined;
     if (!more || room <= 0) return left === 0 ? literal('') : undefined;
-    const others = repeat(more, Math.max(1, left), room, { separator: COMMA, ...(distinct && { distinct }) });
+    const others = repeat(more, Math.max(1, left), room, {
+      separator: COMMA,
+      distinct: names !== undefined,
+    });
     const behind = count > 0 ? sequence(COMMA, others) : others;
     return left === 0 ? maybe(behind) : behind;
   };

@@ -1,19 +1,12 @@
 /**
  * Which bytes may come next. A state is all the ways in which a grammar can go on after what was written, each a stack of what is
- * still to come. Stacks and states that are equal are the same object, so that what is known of one is found again.
+ * still to come. Stacks and states that are equal are the same object, so that what is known of one is found again; but those
+ * that hold a text that must differ from others are each one of a kind.
  */
 import { ConfigError } from '../../errors.js';
-import { type Costs, costFrom, costsOf } from './costs.js';
+import { type Costs, captures, costBeside, costFrom, costsOf, costsOfDistinct } from './costs.js';
 import type { Node, RepeatNode } from './node.js';
-import type { Terminal } from './terminal.js';
-
-/** Texts that must not come again. */
-interface Seen {
-  readonly id: number;
-  readonly texts: ReadonlySet<string>;
-  /** What follows this one, by the text that was added. */
-  readonly more: Map<string, Seen>;
-}
+import { type Branch, otherEnd, Seen } from './seen.js';
 
 /** A node that is partly done, and what comes after it. */
 interface Frame {
@@ -22,14 +15,20 @@ interface Frame {
   /** Bytes, nodes or repetitions that are done; the state of a terminal. */
   readonly at: number | string;
   readonly rest: Frame | undefined;
-  /** Of a repetition of distinct nodes, and of the captured terminals in it. */
+  /** What was captured in the nearest repetition of distinct nodes, which is this one or around it. */
   readonly seen: Seen | undefined;
-  /** What a captured terminal has written, a character a byte. */
-  readonly text: string;
-  /** The fewest bytes to the end. */
+  /** Of a captured terminal. */
+  readonly capture: Capture | undefined;
+  /** With so many bytes the text can end from here. */
   readonly cost: number;
-  /** How many more there may be, because something must differ from what was written before. */
-  readonly more: number;
+}
+
+/** What a captured terminal has written. */
+interface Capture {
+  /** A character a byte. */
+  readonly text: string;
+  /** The texts before that begin so; undefined where none does, so that whatever follows differs. */
+  readonly alike: Branch | undefined;
 }
 
 export interface MatchState {
@@ -39,6 +38,8 @@ export interface MatchState {
   readonly final: boolean;
   /** Whose tops are bytes and terminals. */
   readonly frames: readonly Frame[];
+  /** With so many bytes the text can end from here: one of the bytes that may come leads to a state from which one fewer will do. */
+  readonly cost: number;
   readonly steps: Map<number, MatchState | undefined>;
 }
 
@@ -48,24 +49,23 @@ interface Expanded {
   readonly accepts: boolean;
 }
 
-/** Beyond this, what is known is forgotten: a text of many states is rare, and they take memory. */
-const MANY_STATES = 20_000;
-const MANY_FRAMES = 200_000;
-/** Ways to go on that a state keeps. Each can be completed, so that what is left out only narrows what may be written. */
+/** Beyond this, what is known is forgotten: a text of many states is rare, and they take memory. States count by their frames. */
+const MANY = 200_000;
+/** Ways to go on that a state keeps, the cheapest among them. Each can be completed, so that what is left out only narrows what may be written. */
 const MANY_WAYS = 512;
-/** Bytes by which a part may have to be longer to differ from others. */
-const DIFFERENCE = 16;
 /** A longer end is none that anybody waits for. */
 export const LONGEST_END = 2 ** 16;
 
 export class Matcher {
   readonly start: MatchState;
+  /** How much was done so far, counted in frames that were looked at and bytes that were spelled. What is known costs nothing. */
+  spent = 0;
   private readonly costs: Costs;
+  private readonly costsOfRepeats = new Map<RepeatNode, Float64Array>();
   private readonly known = new Map<string, Frame>();
   private readonly states = new Map<string, MatchState>();
-  private readonly nothing: Seen = { id: 0, texts: new Set(), more: new Map() };
+  private framesOfStates = 0;
   private frames = 0;
-  private seens = 0;
 
   /** Throws `ConfigError` for a grammar that no text follows. */
   constructor(root: Node) {
@@ -78,10 +78,9 @@ export class Matcher {
   step(state: MatchState, byte: number): MatchState | undefined {
     const { steps } = state;
     if (steps.has(byte)) return steps.get(byte);
-    if (this.states.size > MANY_STATES) this.states.clear();
-    if (this.known.size > MANY_FRAMES) this.known.clear();
     const after: (Frame | undefined)[] = [];
     for (const frame of state.frames) this.advance(frame, byte, after);
+    this.spent += 1 + (state.frames.length >> 3);
     const next = after.length > 0 ? this.stateOf(this.expand(after)) : undefined;
     const alive = next && (next.accepts || next.frames.length > 0) ? next : undefined;
     steps.set(byte, alive);
@@ -98,69 +97,115 @@ export class Matcher {
     return now;
   }
 
-  /** How many bytes the text needs at least to end, and with how many it certainly can. */
-  costToEnd(state: MatchState): { readonly least: number; readonly enough: number } {
-    if (state.accepts) return { least: 0, enough: 0 };
-    const { cost, more } = this.cheapestOf(state);
-    return { least: cost, enough: cost + more };
+  /**
+   * With how many bytes the text can end after these; undefined where they must not come. As `run` says, but for bytes that stay within
+   * a captured text no states are made, which nobody would ask for again.
+   */
+  costAfter({ frames, ...state }: MatchState, bytes: Uint8Array): number | undefined {
+    const free = frames.find(({ capture }) => capture && !capture.alike);
+    if (free?.node.kind === 'terminal') {
+      const { terminal } = free.node;
+      let at: Frame['at'] | undefined = free.at;
+      for (let i = 0; i < bytes.length && at !== undefined; i++) at = terminal.step(at, bytes[i]!);
+      if (at !== undefined) return terminal.completion(at).length + (free.rest?.cost ?? 0);
+    }
+    return this.run({ frames, ...state }, bytes)?.cost;
   }
 
   /** Few bytes with which the text can end, if not the fewest; undefined where the grammar has no end that is near. */
   completion(state: MatchState): Uint8Array | undefined {
     if (state.accepts) return new Uint8Array(0);
-    const frame = this.cheapestOf(state);
-    return frame.cost <= LONGEST_END ? Uint8Array.from(this.bytesFrom(frame)) : undefined;
+    const frame = state.frames.reduce(cheaper);
+    if (frame.cost > LONGEST_END) return undefined;
+    const bytes: number[] = [];
+    this.spell(frame, bytes);
+    this.spent += bytes.length;
+    return Uint8Array.from(bytes);
   }
 
-  private cheapestOf({ frames }: MatchState): Frame {
-    return frames.reduce((a, b) => (b.cost < a.cost ? b : a));
-  }
-
-  private frame(node: Node, at: number | string, rest: Frame | undefined, seen?: Seen, text = ''): Frame {
+  /** The only frame of a node at a place, with what comes after it. */
+  private frame(node: Node, at: number | string, rest: Frame | undefined, own?: Seen): Frame {
     // The text '0' is not the number.
-    const place = typeof at === 'string' ? `"${at}` : at;
-    const key = `${node.id} ${place} ${rest?.id ?? 0}${seen ? ` ${seen.id} ${text}` : ''}`;
-    const found = this.known.get(key);
-    if (found) return found;
-    const own =
-      node.kind === 'terminal'
-        ? node.terminal.completion(at).length
-        : at === 0
-          ? this.costs.get(node)!
-          : costFrom(node, at as number, this.costs);
-    const cost = own + (rest?.cost ?? 0);
-    const more = (rest?.more ?? 0) + (seen ? DIFFERENCE * pendingOf(node, at, seen, text) : 0);
-    const frame = { id: ++this.frames, node, at, rest, seen, text, cost, more };
-    this.known.set(key, frame);
+    const key = `${node.id} ${typeof at === 'string' ? `"${at}` : at} ${rest?.id ?? 0} ${own?.id ?? 0}`;
+    let frame = this.known.get(key);
+    if (!frame) {
+      if (this.known.size > MANY) this.known.clear();
+      const seen = own ?? rest?.seen;
+      const cost = this.costOf(node, at, seen) + (rest?.cost ?? 0);
+      frame = { id: ++this.frames, node, at, rest, seen, capture: undefined, cost };
+      this.known.set(key, frame);
+    }
     return frame;
+  }
+
+  private costOf(node: Node, at: number | string, seen: Seen | undefined): number {
+    if (node.kind === 'terminal') return node.terminal.completion(at).length;
+    if (node.kind === 'repeat' && node.distinct) return this.costsOfDistinct(node)[at as number] ?? 0;
+    if (node.kind === 'sequence' && seen && captures(node)) {
+      let sum = 0;
+      for (const child of node.nodes.slice(at as number)) sum += this.costBeside(child, seen);
+      return sum;
+    }
+    if (at === 0) return this.costBeside(node, seen);
+    return costFrom(node, at as number, this.costs);
+  }
+
+  private costBeside(node: Node, seen: Seen | undefined): number {
+    return seen ? costBeside(node, seen, this.costs) : this.costs.get(node)!;
+  }
+
+  private costsOfDistinct(node: RepeatNode): Float64Array {
+    let costs = this.costsOfRepeats.get(node);
+    if (!costs) {
+      costs = costsOfDistinct(node, this.costs);
+      this.costsOfRepeats.set(node, costs);
+    }
+    return costs;
+  }
+
+  /** A captured terminal's frame. Undefined where nothing that it can become differs from what was captured before. */
+  private capturing(
+    node: Node & { kind: 'terminal' },
+    at: number | string,
+    rest: Frame | undefined,
+    capture: Capture,
+  ): Frame | undefined {
+    const end = capture.alike
+      ? otherEnd(node.terminal, at, capture.alike)?.length
+      : node.terminal.completion(at).length;
+    if (end === undefined) return undefined;
+    const cost = end + (rest?.cost ?? 0);
+    return { id: ++this.frames, node, at, rest, seen: rest?.seen, capture, cost };
   }
 
   /** A node from its beginning. Undefined where it cannot be completed. */
   private begin(node: Node, rest: Frame | undefined): Frame | undefined {
-    if (this.costs.get(node) === Infinity) return undefined;
-    if (node.kind !== 'terminal') return this.frame(node, 0, rest, distinctOf(node) && this.nothing);
+    if (this.costBeside(node, rest?.seen) === Infinity) return undefined;
+    if (node.kind !== 'terminal') return this.frame(node, 0, rest, isDistinct(node) ? Seen.none : undefined);
     const { terminal } = node;
     if (!node.captured) return this.frame(node, terminal.start, rest);
-    let around = rest;
-    while (around && !distinctOf(around.node)) around = around.rest;
-    const seen = around?.seen ?? this.nothing;
-    return hasOther(terminal, terminal.start, '', seen.texts)
-      ? this.frame(node, terminal.start, rest, seen)
-      : undefined;
+    return this.capturing(node, terminal.start, rest, { text: '', alike: rest?.seen?.root });
   }
 
   private stateOf({ frames, accepts }: Expanded): MatchState {
-    const distinct = [...new Set(frames)].sort((a, b) => a.id - b.id);
-    const key = `${accepts} ${distinct.map(({ id }) => id).join(' ')}`;
+    const cost = accepts ? 0 : frames.reduce((least, frame) => Math.min(least, frame.cost), Infinity);
+    const state = { accepts, final: accepts && frames.length === 0, frames, cost, steps: new Map() };
+    if (frames.some(({ capture }) => capture)) return state;
+    const ids = frames.map(({ id }) => id).sort((a, b) => a - b);
+    const key = `${accepts} ${ids.join(' ')}`;
     const found = this.states.get(key);
     if (found) return found;
-    const state = { accepts, final: accepts && distinct.length === 0, frames: distinct, steps: new Map() };
+    this.framesOfStates += frames.length;
+    if (this.framesOfStates > MANY) {
+      this.states.clear();
+      this.framesOfStates = frames.length;
+    }
     this.states.set(key, state);
     return state;
   }
 
   /** Adds what a frame becomes with a byte. */
-  private advance({ node, at, rest, seen, text }: Frame, byte: number, after: (Frame | undefined)[]): void {
+  private advance({ node, at, rest, capture }: Frame, byte: number, after: (Frame | undefined)[]): void {
     if (node.kind === 'bytes') {
       const done = at as number;
       if (node.bytes[done] !== byte) return;
@@ -168,11 +213,11 @@ export class Matcher {
     } else if (node.kind === 'terminal') {
       const next = node.terminal.step(at, byte);
       if (next === undefined) return;
-      if (!seen) after.push(this.frame(node, next, rest));
+      if (!capture) after.push(this.frame(node, next, rest));
       else {
-        const longer = text + String.fromCharCode(byte);
-        if (hasOther(node.terminal, next, longer, seen.texts))
-          after.push(this.frame(node, next, rest, seen, longer));
+        const text = capture.text + String.fromCharCode(byte);
+        const frame = this.capturing(node, next, rest, { text, alike: capture.alike?.branches.get(byte) });
+        if (frame) after.push(frame);
       }
     }
   }
@@ -182,7 +227,11 @@ export class Matcher {
     const seen = new Set<Frame>();
     let accepts = false;
     const todo = [...from];
-    while (todo.length > 0 && frames.length < MANY_WAYS && seen.size < 32 * MANY_WAYS) {
+    lastIsCheapest(todo, (frame) => frame?.cost ?? 0);
+    // The cheapest way is looked at first, and kept however long it is.
+    const isEnough = (): boolean =>
+      (accepts || frames.length > 0) && (frames.length >= MANY_WAYS || seen.size >= 8 * MANY_WAYS);
+    while (todo.length > 0 && !isEnough()) {
       const now = todo.pop();
       if (now === undefined) accepts = true;
       else if (!seen.has(now)) {
@@ -191,11 +240,12 @@ export class Matcher {
         this.within(now, todo);
       }
     }
+    this.spent += seen.size;
     return { frames, accepts };
   }
 
-  /** Adds what a frame stands for where it takes no byte itself. */
-  private within({ node, at, rest, seen, text }: Frame, to: (Frame | undefined)[]): void {
+  /** Adds what a frame stands for where it takes no byte itself. What costs least comes last, and is looked at first. */
+  private within({ node, at, rest, seen, capture }: Frame, to: (Frame | undefined)[]): void {
     const begin = (child: Node, after: Frame | undefined): void => {
       const frame = this.begin(child, after);
       if (frame) to.push(frame);
@@ -206,8 +256,8 @@ export class Matcher {
         return;
       case 'terminal':
         if (!node.terminal.accepts(at)) return;
-        if (!seen) to.push(rest);
-        else if (!seen.texts.has(text)) to.push(this.withSeen(rest, text));
+        if (!capture) to.push(rest);
+        else if (!capture.alike?.ends) to.push(this.withSeen(rest, capture.text));
         return;
       case 'sequence': {
         const i = at as number;
@@ -215,21 +265,29 @@ export class Matcher {
         else begin(node.nodes[i]!, i + 1 === node.nodes.length ? rest : this.frame(node, i + 1, rest));
         return;
       }
-      case 'choice':
-        // The last one is looked at first.
-        for (let i = node.nodes.length - 1; i >= 0; i--) begin(node.nodes[i]!, rest);
+      case 'choice': {
+        const ways: Frame[] = [];
+        for (const child of node.nodes) {
+          const frame = this.begin(child, rest);
+          if (frame) ways.push(frame);
+        }
+        this.spent += ways.length >> 2;
+        lastIsCheapest(ways, ({ cost }) => cost);
+        for (const way of ways) to.push(way);
         return;
+      }
       case 'repeat': {
         const count = at as number;
+        if (count < node.most) {
+          // Beyond the least, and without a most, the count does not matter, but for whether a separator comes.
+          const isCounted = node.distinct || node.most < Infinity;
+          const next = isCounted ? count + 1 : Math.min(count + 1, Math.max(node.least, 1));
+          begin(
+            count === 0 ? node.node : node.again,
+            this.frame(node, next, rest, node.distinct ? seen : undefined),
+          );
+        }
         if (count >= node.least) to.push(rest);
-        if (count >= node.most) return;
-        if (node.distinct && !node.distinct.some((each) => hasOther(each, each.start, '', seen!.texts)))
-          return;
-        // Beyond the least, and without a most, the count does not matter, but for whether a separator comes.
-        const enough = Math.max(node.least, 1);
-        const next = node.most === Infinity ? Math.min(count + 1, enough) : count + 1;
-        const after = this.frame(node, next, rest, seen);
-        begin(count === 0 ? node.node : node.again, after);
         return;
       }
       case 'reference':
@@ -241,68 +299,63 @@ export class Matcher {
   private withSeen(rest: Frame | undefined, text: string): Frame | undefined {
     if (!rest) return undefined;
     const { node, at } = rest;
-    if (!distinctOf(node)) return this.frame(node, at, this.withSeen(rest.rest, text), rest.seen, rest.text);
-    const seen = rest.seen!;
-    let more = seen.more.get(text);
-    if (!more) {
-      more = { id: ++this.seens, texts: new Set(seen.texts).add(text), more: new Map() };
-      seen.more.set(text, more);
-    }
-    return this.frame(node, at, rest.rest, more);
+    return isDistinct(node)
+      ? this.frame(node, at, rest.rest, rest.seen!.with(text))
+      : this.frame(node, at, this.withSeen(rest.rest, text));
   }
 
-  private *bytesFrom(frame: Frame): Generator<number> {
-    // What was captured, until the repetition that it belongs to.
-    let captured: string[] = [];
-    for (let now: Frame | undefined = frame; now; now = now.rest) {
-      const { node, at, seen, text } = now;
-      if (node.kind === 'bytes') yield* node.bytes.subarray(at as number);
-      else if (node.kind === 'terminal') {
-        if (!seen) yield* node.terminal.completion(at);
-        else {
-          const end = otherEnd(node.terminal, at, text, seen.texts);
-          captured.push(text + end);
-          for (const sign of end) yield sign.charCodeAt(0);
-        }
-      } else {
-        const texts = new Set([...(seen?.texts ?? []), ...captured]);
-        const isDistinct = distinctOf(node);
-        yield* this.bytesOf(node, at as number, isDistinct ? texts : undefined);
-        if (isDistinct) captured = [];
+  /** Adds the bytes with which a text can end from a frame, as many as it costs. */
+  private spell(from: Frame, to: number[]): void {
+    // What was captured in the nearest repetition of distinct nodes around a frame.
+    let seen = from.seen;
+    for (let now: Frame | undefined = from; now; now = now.rest) {
+      const { node, at, capture } = now;
+      if (node.kind === 'bytes') for (const byte of node.bytes.subarray(at as number)) to.push(byte);
+      else if (node.kind !== 'terminal') seen = this.spellNode(node, at as number, seen, to);
+      else if (!capture) for (const byte of node.terminal.completion(at)) to.push(byte);
+      else {
+        const end = otherEnd(node.terminal, at, capture.alike)!;
+        for (const sign of end) to.push(sign.charCodeAt(0));
+        seen = seen?.with(capture.text + end);
       }
+      if (isDistinct(node)) seen = now.rest?.seen;
     }
   }
 
-  /** A node's fewest bytes. `seen` are texts from which what it captures must differ, and is added to. */
-  private *bytesOf(root: Node, from: number, around: Set<string> | undefined): Generator<number> {
-    const todo: { node: Node; at: number; seen: Set<string> | undefined }[] = [
-      { node: root, at: from, seen: around },
-    ];
+  /** Adds a node's bytes from a place on. Returns what was captured with them, in the repetition that this is or that is around it. */
+  private spellNode(root: Node, from: number, around: Seen | undefined, to: number[]): Seen | undefined {
+    const outer = { seen: around };
+    const todo = [{ node: root, at: from, within: outer }];
     while (todo.length > 0) {
-      const { node, at, seen } = todo.pop()!;
-      if (node.kind === 'bytes') yield* node.bytes.subarray(at);
+      const { node, at, within } = todo.pop()!;
+      if (node.kind === 'bytes') for (const byte of node.bytes.subarray(at)) to.push(byte);
       else if (node.kind === 'terminal') {
         const { terminal, captured } = node;
-        if (!captured || !seen) yield* terminal.completion(terminal.start);
+        if (!captured || !within.seen) for (const byte of terminal.completion(terminal.start)) to.push(byte);
         else {
-          const word = otherEnd(terminal, terminal.start, '', seen);
-          seen.add(word);
-          for (const sign of word) yield sign.charCodeAt(0);
+          const text = within.seen.other(terminal)!;
+          within.seen = within.seen.with(text);
+          for (const sign of text) to.push(sign.charCodeAt(0));
         }
       } else {
-        const inner = distinctOf(node) && node !== root ? new Set<string>() : seen;
-        for (const child of this.cheapest(node, at).reverse()) todo.push({ node: child, at: 0, seen: inner });
+        const inner = isDistinct(node) && node !== root ? { seen: Seen.none as Seen | undefined } : within;
+        for (const child of this.cheapest(node, at, within.seen).reverse()) {
+          todo.push({ node: child, at: 0, within: inner });
+        }
       }
     }
+    return outer.seen;
   }
 
   /** The nodes that a node's fewest bytes are those of. */
-  private cheapest(node: Node, at: number): Node[] {
+  private cheapest(node: Node, at: number, seen: Seen | undefined): Node[] {
     switch (node.kind) {
       case 'sequence':
         return node.nodes.slice(at);
-      case 'choice':
-        return [node.nodes.reduce((a, b) => (this.costs.get(b)! < this.costs.get(a)! ? b : a))];
+      case 'choice': {
+        const cost = (child: Node): number => this.costBeside(child, seen);
+        return [node.nodes.reduce((a, b) => (cost(b) < cost(a) ? b : a))];
+      }
       case 'repeat': {
         const nodes: Node[] = [];
         for (let count = at; count < node.least; count++) nodes.push(count === 0 ? node.node : node.again);
@@ -316,60 +369,23 @@ export class Matcher {
   }
 }
 
-function distinctOf(node: Node): RepeatNode['distinct'] {
-  return node.kind === 'repeat' ? node.distinct : undefined;
+function cheaper(a: Frame, b: Frame): Frame {
+  return b.cost < a.cost ? b : a;
+}
+
+/** Exchanges the last one and the first of those that cost least. */
+function lastIsCheapest<T>(list: T[], cost: (item: T) => number): void {
+  const last = list.length - 1;
+  let best = 0;
+  for (let i = 1; i <= last; i++) if (cost(list[i]!) < cost(list[best]!)) best = i;
+  if (last >= 0) [list[best], list[last]] = [list[last]!, list[best]!];
+}
+
+function isDistinct(node: Node): boolean {
+  return node.kind === 'repeat' && node.distinct;
 }
 
 function takesByte({ node, at }: Frame): boolean {
   if (node.kind === 'bytes') return node.bytes.length > 0;
   return node.kind === 'terminal' && node.terminal.goesOn(at);
-}
-
-/** How many parts are still to come that must differ from others. */
-function pendingOf(node: Node, at: number | string, { texts }: Seen, text: string): number {
-  if (node.kind === 'repeat') return Math.max(0, node.least - (at as number));
-  for (const each of texts) if (each.startsWith(text)) return 1;
-  return 0;
-}
-
-/** Whether from a state, behind a text, a terminal can end with a text that is none of these. */
-function hasOther(
-  terminal: Terminal,
-  state: number | string,
-  text: string,
-  seen: ReadonlySet<string>,
-): boolean {
-  // Without any that begins so, whatever comes differs.
-  const alike = [...seen].filter((each) => each.startsWith(text));
-  if (alike.length === 0 || (terminal.accepts(state) && !seen.has(text))) return true;
-  if (!terminal.goesOn(state)) return false;
-  const left = new Set(alike);
-  for (let byte = 0; byte < 256; byte++) {
-    const next = terminal.step(state, byte);
-    if (next !== undefined && hasOther(terminal, next, text + String.fromCharCode(byte), left)) return true;
-  }
-  return false;
-}
-
-/** The shortest end of such a text, a character a byte. There must be one. */
-function otherEnd(
-  terminal: Terminal,
-  state: number | string,
-  text: string,
-  seen: ReadonlySet<string>,
-): string {
-  const todo: { state: number | string; end: string }[] = [{ state, end: '' }];
-  for (let i = 0; i < todo.length; i++) {
-    const { state: now, end } = todo[i]!;
-    const written = text + end;
-    if (terminal.accepts(now) && !seen.has(written)) return end;
-    if (![...seen].some((each) => each.startsWith(written))) {
-      return end + String.fromCharCode(...terminal.completion(now));
-    }
-    for (let byte = 0; byte < 256; byte++) {
-      const next = terminal.step(now, byte);
-      if (next !== undefined) todo.push({ state: next, end: end + String.fromCharCode(byte) });
-    }
-  }
-  throw new ConfigError('no text differs from those before');
 }

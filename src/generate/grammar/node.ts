@@ -23,8 +23,8 @@ export interface RepeatNode {
   readonly most: number;
   /** The node behind another one: with what separates them. */
   readonly again: Node;
-  /** The captured terminals within, one of which each repetition goes through: they keep repetitions apart. */
-  readonly distinct: readonly Terminal[] | undefined;
+  /** Whether each repetition goes through one captured terminal, and they must differ in what is written for it. */
+  readonly distinct: boolean;
 }
 
 let last = 0;
@@ -56,7 +56,7 @@ export function repeat(
   node: Node,
   least: number,
   most = Number.POSITIVE_INFINITY,
-  { separator, distinct }: { separator?: Node; distinct?: readonly Terminal[] } = {},
+  { separator, distinct = false }: { separator?: Node; distinct?: boolean } = {},
 ): Node {
   const again = separator ? sequence(separator, node) : node;
   return { kind: 'repeat', id: ++last, node, least, most, again, distinct };

@@ -62,12 +62,6 @@ export class NumberRange implements Terminal {
     return new NumberRange({ ...this.bounds, plain: true });
   }
 
-  size(limit: number): number {
-    const step = leastCommonMultiple(this.integer ? UNIT : 1n, this.factor);
-    const count = (this.high - roundedUp(this.low, step)) / step + 1n;
-    return count < BigInt(limit) ? Number(count) : limit;
-  }
-
   /** Whether any number is within the bounds. */
   get possible(): boolean {
     return this.isBeginning('');
@@ -89,7 +83,9 @@ export class NumberRange implements Terminal {
   }
 
   step(state: string, byte: number): string | undefined {
-    const text = state + String.fromCharCode(byte);
+    const sign = String.fromCharCode(byte);
+    if (!SIGNS.includes(sign)) return undefined;
+    const text = state + sign;
     return this.isBeginning(text) ? text : undefined;
   }
 

@@ -13,8 +13,6 @@ export interface Terminal {
   goesOn(state: number | string): boolean;
   /** Bytes with which it can end from here, few if not the fewest. */
   completion(state: number | string): Uint8Array;
-  /** How many texts it lets through, counted up to a limit; fewer where they are long. */
-  size(limit: number): number;
 }
 
 const utf8 = new TextEncoder();
@@ -45,13 +43,6 @@ export class OneByte implements Terminal {
   completion(state: number): Uint8Array {
     // A letter where any byte would do.
     return state === 1 ? NONE : Uint8Array.of(this.has.indexOf(1, this.has[0x61] ? 0x61 : 0));
-  }
-
-  size(limit: number): number {
-    return Math.min(
-      limit,
-      this.has.reduce((sum, has) => sum + has, 0),
-    );
   }
 }
 
@@ -86,10 +77,6 @@ export class Words implements Terminal {
       const length = this.ways[state]!.length + 1;
       if (length < this.ways[parent]!.length) this.ways[parent] = { byte, length };
     }
-  }
-
-  size(limit: number): number {
-    return Math.min(limit, this.words.length);
   }
 
   step(state: number, byte: number): number | undefined {

@@ -303,29 +303,6 @@ class Text implements Terminal {
     return Uint8Array.from(bytes);
   }
 
-  size(limit: number): number {
-    const { course } = this;
-    const widths = course.alphabet.classes.map((set) =>
-      set.reduce((sum, [from, to]) => sum + to - from + 1, 0),
-    );
-    let size = 0;
-    // By length: how many strings lead to a state.
-    let counts = new Map([[0, 1]]);
-    for (let length = 0; length <= limit && counts.size > 0; length++) {
-      const longer = new Map<number, number>();
-      for (const [state, count] of counts) {
-        if (course.accepts(state)) size += count;
-        for (const [symbol, width] of widths.entries()) {
-          const to = course.next(state, symbol);
-          if (to !== DEAD) longer.set(to, Math.min(limit, (longer.get(to) ?? 0) + count * width));
-        }
-      }
-      if (size >= limit) return limit;
-      counts = longer;
-    }
-    return size;
-  }
-
   /** Whether a character whose bytes led to a branch may come. */
   private isOpen(at: number, { classes }: Branch): boolean {
     for (const symbol of classes) if (this.course.next(at, symbol) !== DEAD) return true;

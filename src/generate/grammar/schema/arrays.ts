@@ -1,5 +1,5 @@
 /** What arrays have to be. */
-import { arrayOf } from '../json.js';
+import { type ArrayParts, arrayOf } from '../json.js';
 import type { Node } from '../node.js';
 import type { Compiler } from './compiler.js';
 import { distinctNode } from './distinct.js';
@@ -21,7 +21,7 @@ interface Items {
 }
 
 /** Of different items there are at most so many, since each is held against all others. */
-const MANY_DISTINCT = 1000;
+export const MANY_DISTINCT = 1000;
 
 export function arrayNode(places: readonly Place[], path: string, compiler: Compiler): Node {
   const all = places.map(itemsOf);
@@ -55,29 +55,25 @@ export function arrayNode(places: readonly Place[], path: string, compiler: Comp
   if (most < least) throw impossible(path, 'no array has as many items as it asks for');
   const isSet = places.some(({ schema }) => keyword(schema, 'uniqueItems') === true);
   if (!isSet || most <= 1) return arrayOf({ first, rest, least, most });
-  return setOf(first, rest, least, most, path);
+  return setOf({ first, rest, least, most }, path, compiler);
 }
 
 /** An array whose items differ. */
-function setOf(
-  first: readonly Node[],
-  rest: Node | undefined,
-  least: number,
-  most: number,
-  path: string,
-): Node {
-  const distinct = first.length === 0 && rest ? distinctNode(rest) : undefined;
-  if (distinct && distinct.size >= Math.min(least, 100)) {
-    const { node, terminals } = distinct;
+function setOf({ first, rest, least, most }: ArrayParts, path: string, { work }: Compiler): Node {
+  if (least > MANY_DISTINCT) {
+    throw unfollowable(`${path}/uniqueItems`, `it asks for more than ${MANY_DISTINCT} different items`);
+  }
+  const distinct = first.length === 0 && rest ? distinctNode(rest, least, work) : undefined;
+  if (distinct) {
+    if (distinct.texts.size < least) throw impossible(path, `there are no ${least} different items`);
     return arrayOf({
-      first: [],
-      rest: node,
+      first,
+      rest: distinct.node,
       least,
       most: Math.min(most, MANY_DISTINCT),
-      distinct: terminals,
+      distinct: true,
     });
   }
-  if (distinct) throw impossible(path, `there are no ${least} different items`);
   // One item differs from all others.
   if (least <= 1) return arrayOf({ first: first.slice(0, 1), rest, least, most: 1 });
   throw unfollowable(`${path}/uniqueItems`, 'it cannot be promised that items of this kind differ');

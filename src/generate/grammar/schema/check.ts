@@ -35,9 +35,9 @@ export function satisfies(value: unknown, place: Place, checker: Checker, depth 
     const then = placeOf(place, holds(value, when) ? 'then' : 'else');
     if (then && !holds(value, then)) return false;
   }
-  if (Object.hasOwn(schema, 'const') && !same(value, schema.const)) return false;
+  if (Object.hasOwn(schema, 'const') && canonical(value) !== canonical(schema.const)) return false;
   const values = get('enum');
-  if (Array.isArray(values) && !values.some((each) => same(value, each))) return false;
+  if (Array.isArray(values) && !canonicals(values).has(canonical(value))) return false;
   const type = get('type');
   if (type !== undefined && !(value === null && get('nullable') === true)) {
     if (![type].flat().some((each) => isOf(value, each))) return false;
@@ -136,6 +136,14 @@ export function canonical(value: unknown): string {
   );
 }
 
-function same(a: unknown, b: unknown): boolean {
-  return canonical(a) === canonical(b);
+const listed = new WeakMap<readonly unknown[], ReadonlySet<string>>();
+
+/** Of all values of a list, found once: each of them is held against the whole list. */
+function canonicals(values: readonly unknown[]): ReadonlySet<string> {
+  let texts = listed.get(values);
+  if (!texts) {
+    texts = new Set(values.map(canonical));
+    listed.set(values, texts);
+  }
+  return texts;
 }

@@ -1,8 +1,10 @@
 /** What objects have to be. */
 import { type Member, memberOf, objectOf } from '../json.js';
 import { choice, type Node } from '../node.js';
+import { shortTexts } from '../seen.js';
 import type { Terminal } from '../terminal.js';
 import { plainText } from '../text.js';
+import { MANY_DISTINCT } from './arrays.js';
 import type { Compiler } from './compiler.js';
 import { evaluatedNames, listedValues, type MemberLookup, requiredNames } from './conjunction.js';
 import { Impossible, impossible, limitOf, namedOf, type Place, placeOf, Unfollowable } from './document.js';
@@ -61,7 +63,7 @@ export function objectNode(places: readonly Place[], path: string, compiler: Com
     more,
     least,
     most,
-    ...(isDistinct && { distinct: kept.map(({ name }) => name) }),
+    ...(isDistinct && { names: countNames(kept, must, compiler) }),
   });
   if (!node) throw impossible(path, 'no object has as many members as it asks for');
   return node;
@@ -165,6 +167,13 @@ function furtherMembers(
     }
   }
   return found;
+}
+
+/** How many different names there are, up to a limit; `wanted` of them may be needed. */
+function countNames(further: readonly Further[], wanted: number, { work }: Compiler): number {
+  const count = Math.min(wanted, MANY_DISTINCT);
+  const names = new Set(further.flatMap(({ name }) => shortTexts(name, count, (steps) => work.spend(steps))));
+  return names.size < count ? names.size : MANY_DISTINCT;
 }
 
 /** All names that there may be, if they are listed. */
