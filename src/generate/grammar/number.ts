@@ -28,6 +28,8 @@ export interface NumberBounds {
 
 /** Beyond this, what is known is forgotten. */
 const MANY_TEXTS = 10_000;
+/** Beginnings that are looked at to find one multiple: where none is found, none is promised. */
+const MANY_TRIES = 500;
 const PARTS = /^(-?)(0|[1-9]\d*)?(?:(\.)(\d*))?$/;
 const SIGNS = '0123456789-.';
 
@@ -44,13 +46,20 @@ export class NumberRange implements Terminal {
   private readonly fraction: number;
   private readonly known = new Map<string, boolean>();
   private readonly completions = new Map<string, Uint8Array>();
+  /** Beginnings that were looked at for the one that was asked for. */
+  private tries = 0;
 
   constructor(private readonly bounds: NumberBounds) {
     const { integer, least, most, aboveLeast = false, belowMost = false, multiplesOf = [] } = bounds;
     this.integer = integer;
-    this.low = least === undefined ? -LARGEST : atLeast(least, aboveLeast);
-    this.high = most === undefined ? LARGEST : -atLeast(-most, belowMost);
     this.factors = multiplesOf.filter((factor) => !(integer && factor === 1));
+    const low = least === undefined ? -LARGEST : atLeast(least, aboveLeast);
+    const high = most === undefined ? LARGEST : -atLeast(-most, belowMost);
+    // Of a tiny factor a large number is no multiple in doubles, but Infinity times as much.
+    const reach = Math.min(...this.factors.map((factor) => 0.9 * Number.MAX_VALUE * factor));
+    const farthest = reach < 10 ** DIGITS ? -atLeast(-reach, false) : LARGEST;
+    this.low = low > -farthest ? low : -farthest;
+    this.high = high < farthest ? high : farthest;
     this.factor = this.factors.map(unitsOfFactor).reduce(leastCommonMultiple, 1n);
     // All decimals are multiples of what has more digits than they may have, and of others with as many digits.
     const digits = this.factors.map((factor) => fractionDigitsOf(factor));
@@ -102,8 +111,15 @@ export class NumberRange implements Terminal {
     let answer = this.known.get(text);
     if (answer === undefined) {
       if (this.known.size > MANY_TEXTS) this.known.clear();
-      answer = this.canBegin(text) && (this.factors.length === 0 || this.canBecomeMultiple(text));
-      this.known.set(text, answer);
+      const isFirst = this.tries === 0;
+      this.tries++;
+      answer =
+        this.tries <= MANY_TRIES &&
+        this.canBegin(text) &&
+        (this.factors.length === 0 || this.canBecomeMultiple(text));
+      // What was given up on the way says nothing of a beginning by itself.
+      if (answer || isFirst || this.tries <= MANY_TRIES) this.known.set(text, answer);
+      if (isFirst) this.tries = 0;
     }
     return answer;
   }

@@ -376,6 +376,7 @@ class Determinizer {
 
   /** One look more, unless it is decided; undefined where it fails. */
   private withPending(list: readonly Pending[], { look, negated, state }: Pending): number | undefined {
+    this.work.spend(1 + list.length);
     const holds = state !== DEAD && look.holds[state]!;
     if (state === DEAD || holds) return holds === negated ? undefined : this.idOf(list);
     if (list.some((each) => each.look === look && each.state === state && each.negated === negated)) {

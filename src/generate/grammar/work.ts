@@ -2,7 +2,7 @@
 import { ConfigError } from '../../errors.js';
 
 /** About a quarter of a second: a step is a transition of an automaton, a node of a grammar, or something as small. */
-const STEPS = 2_000_000;
+const STEPS = 1_200_000;
 
 export class Work {
   spent = 0;

@@ -140,7 +140,7 @@ export class Compiler implements Checker {
       return id;
     };
     const all = [bases, unions, excluded].map((set) => [...set].map(idOf).sort((a, b) => a - b));
-    this.work.spend(bases.size + unions.size + excluded.size);
+    this.work.spend(4 * (bases.size + unions.size + excluded.size));
     return all.map((ids) => ids.join(' ')).join('|');
   }
 

@@ -68,6 +68,12 @@ const PYDANTIC: Record<string, object> = {
     minItems: 3,
     $defs: { C: { enum: ['a', 'b', 1] } },
   },
+  'set of all of several kinds': {
+    type: 'array',
+    items: { anyOf: [{ enum: [1, 2] }, { enum: [2, 300000] }, { type: 'boolean' }] },
+    uniqueItems: true,
+    minItems: 5,
+  },
   'set of booleans': { type: 'array', items: { type: 'boolean' }, uniqueItems: true },
   'set of few numbers': {
     type: 'array',
@@ -566,6 +572,26 @@ describe('what is refused', () => {
       'more different items than there are',
       { type: 'array', items: { enum: [1, 2] }, uniqueItems: true, minItems: 3 },
       'different',
+    ],
+    [
+      'more different items than there are of several kinds',
+      {
+        type: 'array',
+        items: { anyOf: [{ enum: [1, 2] }, { enum: [2, 3] }] },
+        uniqueItems: true,
+        minItems: 4,
+      },
+      'different',
+    ],
+    [
+      'more different names than there are',
+      {
+        type: 'object',
+        patternProperties: { '^[ab]$': {} },
+        additionalProperties: false,
+        minProperties: 3,
+      },
+      'members',
     ],
     [
       'different items of any kind',

@@ -83,7 +83,8 @@ export class Strings {
     }
     const sets = [ALL, ...[...accepted, ...excluded, ...choices.flat()].flatMap(setsOf), ...lettersOf(words)];
     const alphabet = new Alphabet(sets);
-    this.work.spend(sets.length + alphabet.classes.length * 8);
+    // The bytes of all characters are found for each alphabet.
+    this.work.spend(4_000 + sets.length + alphabet.classes.length * 100);
     const automatonOf = (tree: Tree): Automaton | undefined => patternAutomaton(tree, alphabet, this.work);
     const given = accepted.map(automatonOf);
     const out = excluded.map((tree) => patternAutomaton(tree, alphabet, this.work, true));
