@@ -52,7 +52,7 @@ async function runOps(model: string, options: OpsOptions): Promise<void> {
     const stages = new Set(times.map(({ stage }) => stage)).size;
     const what = shape === undefined ? model : `${shape}, ${bits} bits`;
     print(
-      `A token of ${rows === 1 ? 'one sequence' : `each of ${rows} sequences`} after ${after}, ${what}: ${times.length} steps in ${stages} stages, ${decimal(total)} ms`,
+      `A token of ${rows === 1 ? 'one sequence' : `each of ${rows} sequences`} after ${after}, ${what}: ${times.length} steps in ${stages} stages; the least times of all steps add up to ${decimal(total)} ms`,
     );
     print(options.steps ? stepsText(times) : operatorsText(times, total));
   } finally {

@@ -29,9 +29,9 @@ export { place } from './memory';
 @external('env', 'now')
 declare function now(): f64;
 
-/** Looks at a word that other threads change before a thread goes to sleep: about a tenth of a millisecond. */
-const SPINS: i32 = 20000;
-/** Idle threads look for longer, since the next token comes soon. */
+/** Looks at a word that other threads change before a thread goes to sleep: about a millisecond, since waking costs more than most steps. */
+const SPINS: i32 = 200000;
+/** Idle threads look as long, since the next token comes soon. */
 const IDLE_SPINS: i32 = 200000;
 /** Nanoseconds after which the calling thread looks whether all others are still alive. */
 const PATIENCE: i64 = 200000000;
