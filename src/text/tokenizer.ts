@@ -153,7 +153,7 @@ export class Tokenizer {
 
   /** Decodes tokens that go on from others, one by one, never half a character. */
   stream(): TokenStream {
-    const vocabulary = this.#knownVocabulary();
+    const vocabulary = this.vocabularyIfTold;
     return vocabulary
       ? new ByteStream((id) => vocabulary.bytes[id])
       : new DecodedStream((ids) => this.decode(ids));
@@ -164,7 +164,7 @@ export class Tokenizer {
    * is how OpenAI's interface tells it.
    */
   textOf(id: number): string {
-    const bytes = this.#knownVocabulary()?.bytes[id];
+    const bytes = this.vocabularyIfTold?.bytes[id];
     if (!bytes) return this.decode([id]);
     try {
       return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -173,16 +173,16 @@ export class Tokenizer {
     }
   }
 
-  /** The bytes of each token, where the tokenizer is of a kind that tells them. */
-  #knownVocabulary(): Vocabulary | null {
-    if (this.#vocabulary !== undefined) return this.#vocabulary;
+  /** The bytes of each token, where the tokenizer is of a kind that tells them; made once, when it is first asked for. */
+  get vocabularyIfTold(): Vocabulary | undefined {
+    if (this.#vocabulary !== undefined) return this.#vocabulary ?? undefined;
     try {
       this.#vocabulary = Vocabulary.of(this);
     } catch (error) {
       if (!(error instanceof TokenizerError)) throw error;
       this.#vocabulary = null;
     }
-    return this.#vocabulary;
+    return this.#vocabulary ?? undefined;
   }
 
   /** The id of a token as the vocabulary spells it, special tokens included. */

@@ -267,7 +267,7 @@ export class Engine implements Handlers<EngineCalls> {
     steering: readonly Steering[],
   ): AsyncGenerator<GenerateEvent> {
     const pieces = session.generate({ ...textOptions(served, request, choice), steering });
-    const describe = describer(served.language, served.vocabularyIfTold);
+    const describe = describer(served.language);
     const told = new ToldTokens(served.language.tokenizer.stream());
     let writtenTokens = 0;
     let next = await pieces.next();

@@ -1,12 +1,12 @@
 /** Log probabilities with what the tokens say. */
 import type { LanguageModel, TokenLogprobs } from '../../generate/index.js';
-import type { Vocabulary } from '../../text/index.js';
 import type { ChosenLogprob, TokenLogprob } from './protocol.js';
 
 type Describe = (id: number) => Pick<TokenLogprob, 'token' | 'bytes'>;
 
 /** What a token says: its text, and its bytes where the tokenizer tells them. */
-export function describer({ tokenizer }: LanguageModel, vocabulary: Vocabulary | undefined): Describe {
+export function describer({ tokenizer }: LanguageModel): Describe {
+  const vocabulary = tokenizer.vocabularyIfTold;
   return (id) => {
     const token = tokenizer.textOf(id);
     return { token, bytes: Array.from(vocabulary?.bytes[id] ?? new TextEncoder().encode(token)) };

@@ -96,7 +96,6 @@ type MessagesPrompt = Extract<Prompt, { kind: 'messages' }>;
 export class ServedModel {
   private readonly prefill = new PrefillQueue(PREFILL_CHUNK);
   private readonly prefixes = new SharedPrefixes();
-  private vocabularyMade: Vocabulary | undefined;
   private treeMade: TokenTree | undefined;
   private constructor(
     readonly info: ServedModelInfo,
@@ -138,18 +137,8 @@ export class ServedModel {
 
   /** The bytes of each token. Throws `TokenizerError` for a tokenizer that does not tell. */
   get vocabulary(): Vocabulary {
-    this.vocabularyMade ??= Vocabulary.of(this.language.tokenizer);
-    return this.vocabularyMade;
-  }
-
-  /** The same; undefined where the tokenizer does not tell: log probabilities go without the bytes of partial characters then. */
-  get vocabularyIfTold(): Vocabulary | undefined {
-    try {
-      return this.vocabulary;
-    } catch (error) {
-      if (error instanceof TokenizerError) return undefined;
-      throw error;
-    }
+    const { tokenizer } = this.language;
+    return tokenizer.vocabularyIfTold ?? Vocabulary.of(tokenizer);
   }
 
   /** The tokens that texts consist of. Throws as `vocabulary` does. */
@@ -405,7 +394,7 @@ export class ServedModel {
     signal: AbortSignal,
   ): Promise<{ read: ReadPrompt; tokens: EchoedToken[] }> {
     const { language } = this;
-    const describe = describer(language, this.vocabularyIfTold);
+    const describe = describer(language);
     const session = language.session();
     const tokens: EchoedToken[] = [];
     const text = language.tokenizer.stream();
