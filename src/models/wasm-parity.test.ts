@@ -12,9 +12,6 @@ import { readReference, referenceNames } from './testing/reference.js';
 const one = await openDevice('wasm', { threads: 1 });
 const three = await openDevice('wasm', { threads: 3 });
 
-/** Their windows are masks over what is kept, which stands elsewhere in other cuts. */
-const WINDOWED = ['recurrent_gemma', 'recurrent_gemma-wide', 'qwen3-sliding'];
-
 /** How many numbers are not the same bits. */
 function differing(a: Float32Array, b: Float32Array): number {
   return a.reduce((count, x, i) => count + Number(!Object.is(x, b[i])), 0);
@@ -37,11 +34,9 @@ describe.each(references)('%s', async (name, kind) => {
     expect(relativeError(pieces, logits)).toBeLessThan(2e-5);
     const alone = await read.inPieces([ids[0]!], [1]);
     expect(differing(alone, token.subarray(0, alone.length))).toBe(0);
-    if (!WINDOWED.includes(name)) {
-      expect(differing(pieces, token)).toBe(0);
-      const whole = await read.inPieces([ids[0]!], [ids[0]!.length]);
-      expect(differing(whole, alone)).toBe(0);
-    }
+    expect(differing(pieces, token)).toBe(0);
+    const whole = await read.inPieces([ids[0]!], [ids[0]!.length]);
+    expect(differing(whole, alone)).toBe(0);
     await read.dispose();
 
     const together = await reader(three, model, weights);

@@ -2,6 +2,7 @@
 import { ShapeError } from '../../errors.js';
 import { attentionByHeads, logitsOf, type MemoryPart } from '../lower/onnx/attention.js';
 import { attentionInWasm } from '../lower/wasm/layers.js';
+import { maskedAttentionInWasm } from '../lower/wasm/masked-attention.js';
 import {
   addDims,
   broadcastShapes,
@@ -97,8 +98,12 @@ const attentionOperator = defineComposite<AttentionOptions>({
       const output = attentionByHeads(multiply(inputs[0]!, attributes.scale), partsOf(inputs, attributes));
       return [...builder.inline([output], inputs), ''];
     },
-    wasm: (builder, operands, { outputs, attributes }) =>
-      builder.used.has(outputs[1]!) ? undefined : attentionInWasm(builder, operands, attributes),
+    wasm(builder, operands, { outputs, attributes }) {
+      if (builder.used.has(outputs[1]!)) return undefined;
+      const [query, key, value, bias, past] = operands;
+      if (!bias || attributes.causal || past) return attentionInWasm(builder, operands, attributes);
+      return maskedAttentionInWasm(builder, [query!, key!, value!, bias], attributes.scale);
+    },
   },
 });
 

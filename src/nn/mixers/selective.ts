@@ -182,8 +182,12 @@ function keep(memory: Tokens, { selected, window }: SelectiveAttentionConfig): S
   if (window > 1) store('window', from(memory, boundary, total));
   if (selected > 0) {
     const older = from(memory, 0, boundary);
-    // Of equal scores topK takes the one that stands first, which is the earlier: also among those selected before.
-    const { values: scores, indices } = topK(detach(older.scores), selected, 1);
+    // Of equal scores topK takes the one that stands first, which is the earlier.
+    const { indices: highest } = topK(detach(older.scores), selected, 1);
+    // They stay in the order of their age: what a token sees is summed in the same order however a text is cut.
+    const { values: negated } = topK(negate(cast(highest, 'float32')), selected, 1);
+    const indices = cast(negate(negated), 'int64');
+    const scores = gatherElements(detach(older.scores), indices, 1);
     const [batch, heads, , size] = older.keys.shape as [Dim, Dim, Dim, Dim];
     const places = broadcastTo(reshape(indices, [batch, 1, selected, 1]), [batch, heads, selected, size]);
     const pick = (x: Tensor): Tensor => gatherElements(x, places, 2);

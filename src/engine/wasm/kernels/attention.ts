@@ -8,7 +8,8 @@ import { PAGE } from './states';
 const WEIGHTS: usize = 0;
 const SUMS: usize = 512;
 
-function dotRows(q: usize, k: usize, d: i32): f32 {
+/** The product of a query and a key. */
+export function dotRows(q: usize, k: usize, d: i32): f32 {
   let s0 = splat(0);
   let s1 = s0;
   let s2 = s0;

@@ -5,6 +5,7 @@ import { attention } from './attention';
 import { convolution, recurrence, scan } from './recurrence';
 import { expertsDown, expertsUp } from './experts';
 import { map } from './map';
+import { maskedAttention } from './masked-attention';
 import { matmul, rowsMatmul } from './matmul';
 import {
   ARRIVED,
@@ -95,6 +96,9 @@ function execute(kernel: i32, a: usize, t: i32, T: i32): void {
       break;
     case Kernel.attention:
       attention(a, t, T);
+      break;
+    case Kernel.maskedAttention:
+      maskedAttention(a, t, T);
       break;
     case Kernel.expertsUp:
       expertsUp(a, t, T);

@@ -28,6 +28,7 @@ export enum Kernel {
   storeRows = 21,
   loadEntries = 22,
   appendEntries = 23,
+  maskedAttention = 24,
 }
 
 /** How elements lie in memory. */
