@@ -90,7 +90,8 @@ export class OrtDevice implements Device {
   async compile(program: Program): Promise<Executable> {
     const { inputs, outputs, state = [], dims = {}, weights = new Map<string, Weight>() } = program;
     const onGpu = this.name === 'webgpu';
-    const { lengths = input(LENGTHS, 'int64', ['batch']) } = program;
+    const rows = state.every(({ spec }) => spec.shape[0] === 'batch') ? 'batch' : 1;
+    const { lengths = input(LENGTHS, 'int64', [rows]) } = program;
     const moving = state.filter(({ before, after }) => before !== after);
     const values: Record<string, Tensor> = { ...outputs };
     const staying = new Set<string>();
