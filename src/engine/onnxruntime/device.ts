@@ -18,6 +18,7 @@ import { type Layout, OrtExecutable } from './executable.js';
 import { onnxRuntime } from './load.js';
 import { mirrorsOf } from './mirror.js';
 import { NO_PACKING, pack, packingOf } from './packing.js';
+import { integerProductsSaturate } from './saturation.js';
 import { planWeights, type WeightPlan } from './weights.js';
 
 /**
@@ -156,6 +157,7 @@ export class OrtDevice implements Device {
     const locations = model.outputs.map(
       ({ name }) => [name, staying?.has(name) ? 'gpu-buffer' : 'cpu'] as const,
     );
+    const hasIntegers = [...plan.sources.values()].some((source) => 'integers' in source);
     try {
       return await onnxRuntime().InferenceSession.create(model.bytes, {
         executionProviders: [this.name],
@@ -167,8 +169,7 @@ export class OrtDevice implements Device {
         ...(plan.handedOver.length > 0 && { externalData: plan.handedOver }),
         extra: {
           session: {
-            // Products of 8-bit integers must not saturate where the processor has no instruction for them.
-            x64quantprecision: '1',
+            ...(hasIntegers && (await integerProductsSaturate()) && { x64quantprecision: '1' }),
             ...(plan.root !== undefined && { model_external_initializers_file_folder_path: plan.root }),
           },
         },

@@ -123,6 +123,25 @@ test('integers are off by half a step of their row at most', () => {
   }
 });
 
+test('the largest integers do not saturate', async () => {
+  // All codes are 15: 7 * scale, and with them pairs of uint8 * int8 are the largest that there are.
+  const codes = new Uint8Array((ROWS * 256) / 2).fill(0xff);
+  const scales = new Float32Array(ROWS * 8).fill(0.01);
+  const executable = await device.compile(
+    withInputs({
+      outputs: {
+        y: matmul(input('x', 'float32', ['batch', 'sequence', 256]), input('w', 'float32', [ROWS, 256]), {
+          transposeB: true,
+        }),
+      },
+      weights: new Map([['w', { dims: [ROWS, 256], bits: 4, block: 32, codes, scales } as QuantizedTensor]]),
+    }),
+  );
+  const { y } = await executable.run({ x: float32(new Float32Array(4 * 256).fill(1), [1, 4, 256]) });
+  for (const value of y!.data) expect(value).toBeCloseTo(256 * 0.07, 1);
+  await executable.dispose();
+});
+
 test('integers take as much memory as the codes of all matrices, and go to the first that ask', async () => {
   const stacked = async (count: number) => {
     const names = Array.from({ length: count }, (_, i) => `w${i}`);
