@@ -289,7 +289,8 @@ async function byDifferences(
     return (await executable.run(feeds)).y!.data[0] as number;
   };
   const found: number[] = [];
-  const h = 2 ** -6;
+  // Within so small a change no mixture of experts chooses others.
+  const h = 2 ** -8;
   for (const place of before.keys()) {
     const near = (await y(place, 1 + h)) - (await y(place, 1 - h));
     const far = (await y(place, 1 + 2 * h)) - (await y(place, 1 - 2 * h));

@@ -300,6 +300,8 @@ const contradictions: [Kind, string, Json, RegExp][] = [
     /block_ffn_dim_multiplier \(1e\+300\).*make a size/,
   ],
   ['hf', 'lfm2', { conv_L_cache: 0 }, /conv_L_cache/],
+  ['hf', 'lfm2_moe', { num_experts_per_tok: 5 }, /num_experts_per_tok \(5\) must be 1 to num_experts \(4\)/],
+  ['hf', 'qwen3_5_moe', { num_experts: 0 }, /num_experts/],
 
   ['hf', 'qwen3_next', { num_experts_per_tok: 99 }, /num_experts_per_tok \(99\) must be 1 to num_experts/],
   [

@@ -44,8 +44,9 @@ export interface MixtureConfig {
 export interface Routing {
   /** How the router's logits become scores. */
   scores: 'softmax' | 'sigmoid';
-  /** The scores of the chosen experts are divided by their sum. */
+  /** The scores of the chosen experts are divided by their sum, to which `epsilon` (1e-20 by default) is added. */
   normalized: boolean;
+  epsilon?: number;
   /** Multiplies the weights. */
   factor?: number;
   /** A bias, so called, that counts in the choice alone. */
@@ -125,7 +126,7 @@ function route(parameters: Parameters, x: Tensor, tokens: Dim, config: MixtureCo
   const choice = routing.groups ? withinBestGroups(biased, tokens, numExperts, routing.groups) : biased;
   const chosen = multiply(scores, chosenOf(choice, expertsPerToken));
   const weights = routing.normalized
-    ? divide(chosen, add(sum(chosen, -1, { keepDims: true }), 1e-20))
+    ? divide(chosen, add(sum(chosen, -1, { keepDims: true }), routing.epsilon ?? 1e-20))
     : chosen;
   const { factor = 1 } = routing;
   return factor === 1 ? weights : multiply(weights, factor);

@@ -192,14 +192,20 @@ export const MAMBA_NAMES = {
 };
 
 /** Names of the experts' matrices, where files have those of each expert on their own. */
-export const SWIGLU_EXPERTS = {
-  input: 'experts.gate_up_proj',
-  output: 'experts.down_proj',
-  expert: (index: number) => ({
-    inputs: [`experts.${index}.gate_proj.weight`, `experts.${index}.up_proj.weight`],
-    output: `experts.${index}.down_proj.weight`,
-  }),
-};
+export const SWIGLU_EXPERTS = swigluExperts('gate_proj', 'up_proj', 'down_proj');
+/** The same after Mixtral, whose matrices are numbered. */
+export const NUMBERED_EXPERTS = swigluExperts('w1', 'w3', 'w2');
+
+function swigluExperts(gate: string, value: string, output: string) {
+  return {
+    input: 'experts.gate_up_proj',
+    output: 'experts.down_proj',
+    expert: (index: number) => ({
+      inputs: [`experts.${index}.${gate}.weight`, `experts.${index}.${value}.weight`],
+      output: `experts.${index}.${output}.weight`,
+    }),
+  };
+}
 
 /** Of new weights that end a residual branch. */
 export function outputDeviation(branches: number): number {

@@ -5,13 +5,13 @@ import { falconH1 } from './falcon-h1.js';
 import type { Family } from './family.js';
 import { granitemoehybrid } from './granite.js';
 import { jamba } from './jamba.js';
-import { lfm2 } from './lfm2.js';
+import { lfm2, lfm2Moe } from './lfm2.js';
 import { llama, qwen3 } from './llama.js';
 import { falconMamba, mamba } from './mamba.js';
 import { mamba2 } from './mamba2.js';
 import { nemotronH } from './nemotron-h.js';
 import { olmoHybrid } from './olmo-hybrid.js';
-import { qwen3Next, qwen35, qwen35Multimodal } from './qwen3-next.js';
+import { qwen3Next, qwen35, qwen35Moe, qwen35MoeMultimodal, qwen35Multimodal } from './qwen3-next.js';
 import { recurrentGemma } from './recurrent-gemma.js';
 import { zamba2 } from './zamba2.js';
 
@@ -27,9 +27,12 @@ export const FAMILIES: readonly Family[] = [
   falconH1,
   zamba2,
   lfm2,
+  lfm2Moe,
   qwen3Next,
   qwen35,
   qwen35Multimodal,
+  qwen35Moe,
+  qwen35MoeMultimodal,
   olmoHybrid,
   recurrentGemma,
   llama,

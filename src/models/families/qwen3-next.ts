@@ -1,8 +1,8 @@
 /**
- * `qwen3_next` and `qwen3_5_text`: gated delta nets with every fourth layer of gated attention, which rotates a quarter
- * of each head. Norms multiply by 1 + weight. Qwen3-Next has mixtures of experts with one expert for all tokens and
- * interleaves its delta net's projections; Qwen3.5 has plain MLPs. State of a delta net: `recurrent`
- * [valueHeads, keyHeadDim, valueHeadDim] and `conv` [convKernel - 1, channels].
+ * `qwen3_next`, `qwen3_5_text` and `qwen3_5_moe_text`: gated delta nets with every fourth layer of gated attention, which
+ * rotates a quarter of each head. Norms multiply by 1 + weight. Qwen3-Next has mixtures of experts with one expert for all
+ * tokens and interleaves its delta net's projections; Qwen3.5 does not, and has plain MLPs or such mixtures. State of a
+ * delta net: `recurrent` [valueHeads, keyHeadDim, valueHeadDim] and `conv` [convKernel - 1, channels].
  */
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
@@ -29,6 +29,7 @@ import {
   epsilon,
   expectExperts,
   expectSharedHeads,
+  type Family,
   headCount,
   headSize,
   LINEAR_OR_FULL,
@@ -48,9 +49,10 @@ import { attentionFrom, attentionKeys } from './llama.js';
 const keys = {
   ...common,
   ...attentionKeys,
+  num_attention_heads: headCount.default(16),
+  num_key_value_heads: headCount.nullable().default(2),
   num_hidden_layers: layerCount,
   head_dim: headSize.default(256),
-  intermediate_size: size,
   hidden_act: siluOnly,
   rms_norm_eps: epsilon.default(1e-6),
   linear_conv_kernel_dim: headSize.default(4),
@@ -126,12 +128,17 @@ function mlpOf(config: Keys, intermediateSize: number, deviation: number): Mixer
   });
 }
 
-const nextSchema = z.looseObject({
-  ...keys,
-  num_experts: headCount.or(z.literal(0)).default(512),
+const mixtureKeys = {
   num_experts_per_tok: headCount.default(10),
   moe_intermediate_size: size.default(512),
   shared_expert_intermediate_size: size.default(512),
+};
+
+const nextSchema = z.looseObject({
+  ...keys,
+  ...mixtureKeys,
+  intermediate_size: size.default(5632),
+  num_experts: headCount.or(z.literal(0)).default(512),
   norm_topk_prob: z.boolean().default(true),
   decoder_sparse_step: layerCount.default(1),
   mlp_only_layers: z.array(z.number()).nullish(),
@@ -155,7 +162,12 @@ export const qwen3Next = defineFamily(['qwen3_next'], nextSchema, (config, json)
   ),
 );
 
-function mixtureOf(config: z.output<typeof nextSchema>, deviation: number): Mixer {
+interface MixtureKeys extends Keys, z.output<z.ZodObject<typeof mixtureKeys>> {
+  num_experts: number;
+  norm_topk_prob: boolean;
+}
+
+function mixtureOf(config: MixtureKeys, deviation: number): Mixer {
   const { num_experts: numExperts, num_experts_per_tok: expertsPerToken } = config;
   expectExperts(numExperts, expertsPerToken, config.num_hidden_layers, 'num_experts');
   const routed = mixtureOfExperts({
@@ -179,29 +191,59 @@ function mixtureOf(config: z.output<typeof nextSchema>, deviation: number): Mixe
   });
 }
 
-export const qwen35 = defineFamily(['qwen3_5_text'], z.looseObject(keys), (config, json) =>
+/** Checkpoints that also see images keep the language model a level down. */
+const STORED_35: StoredNames = {
+  aliases: (name) => [name.replace(/^model\./, 'model.language_model.')],
+  ignored: [/^mtp\./, /^model\.visual\./],
+};
+
+const denseSchema = z.looseObject({
+  ...keys,
+  num_key_value_heads: headCount.nullable().default(4),
+  intermediate_size: size.default(12_288),
+});
+
+export const qwen35 = defineFamily(['qwen3_5_text'], denseSchema, (config, json) =>
   build(
     config,
     json,
     'joined',
     (_, deviation) => ({ letter: '-', mixer: mlpOf(config, config.intermediate_size, deviation) }),
-    {
-      // Checkpoints that also see images keep the language model a level down.
-      aliases: (name) => [name.replace(/^model\./, 'model.language_model.')],
-      ignored: [/^mtp\./, /^model\.visual\./],
-    },
+    STORED_35,
   ),
 );
 
-/** `qwen3_5`: the language model of a checkpoint that also sees images. */
-export const qwen35Multimodal = {
-  modelTypes: ['qwen3_5'],
-  read(json: Readonly<Record<string, unknown>>, path: string) {
-    const { text_config: text } = json;
-    if (typeof text !== 'object' || text === null) {
-      throw new ConfigError(`${path} has no text_config: that of the language model`);
-    }
-    const model = qwen35.read({ tie_word_embeddings: json.tie_word_embeddings, ...text }, path);
-    return { ...model, modelType: 'qwen3_5', json };
-  },
-};
+const sparseSchema = z.looseObject({
+  ...keys,
+  ...mixtureKeys,
+  num_experts_per_tok: headCount.default(8),
+  num_experts: headCount.default(256),
+});
+
+export const qwen35Moe = defineFamily(['qwen3_5_moe_text'], sparseSchema, (config, json) =>
+  build(
+    config,
+    json,
+    'joined',
+    (_, deviation) => ({ letter: 'E', mixer: mixtureOf({ ...config, norm_topk_prob: true }, deviation) }),
+    STORED_35,
+  ),
+);
+
+/** The language model of a checkpoint that also sees images. */
+function languageModelOf(modelType: string, family: Family): Family {
+  return {
+    modelTypes: [modelType],
+    read(json, path) {
+      const { text_config: text } = json;
+      if (typeof text !== 'object' || text === null) {
+        throw new ConfigError(`${path} has no text_config: that of the language model`);
+      }
+      const model = family.read({ tie_word_embeddings: json.tie_word_embeddings, ...text }, path);
+      return { ...model, modelType, json };
+    },
+  };
+}
+
+export const qwen35Multimodal = languageModelOf('qwen3_5', qwen35);
+export const qwen35MoeMultimodal = languageModelOf('qwen3_5_moe', qwen35Moe);
