@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ConfigError } from '../errors.js';
 import { parsePattern } from './pattern.js';
+import { recurrentKeys } from './recurrent.js';
 
 /** Bounds that no model comes near keep a slip from costing memory. */
 const size = z
@@ -55,6 +56,7 @@ const schema = z.strictObject({
   attentionWindow: length.default(64),
   /** K of selective attention. */
   attentionSelected: length.default(64),
+  ...recurrentKeys,
 });
 
 export type ModelConfig = z.output<typeof schema>;

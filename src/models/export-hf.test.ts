@@ -211,7 +211,8 @@ describe('refuses, and says what would fit:', () => {
   const what = /What others read: M- and \*- in any order, or M alone\. ONNX takes every pattern\.$/;
 
   test.each([
-    ['(M-S-)x2', /the pattern \(M-S-\)x2 has selective attention \(S\), which no family/],
+    ['(M-S-)x2', /the pattern \(M-S-\)x2 has selective attention \(S\), which neither llama/],
+    ['K-*-', /the pattern K-\*- has Kimi delta attention \(K\), which neither llama/],
     ['M-W-', /has sliding-window attention \(W\)/],
     ['M-M*-', /block 4 is \* where an MLP \(-\) must be/],
     ['M*', /block 2 is \* where an MLP/],

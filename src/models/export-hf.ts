@@ -35,8 +35,12 @@ export function asKnownFamily(config: ModelConfig): ForeignModel {
 
 /** The mixers of a pattern of pairs. */
 function mixersOf(pattern: string, letters: readonly BlockLetter[]): MixerLetter[] {
-  const unknown = letters.find((letter) => letter === 'S' || letter === 'W');
-  if (unknown) throw misfit(pattern, `${BLOCKS[unknown]} (${unknown}), which no family of transformers has`);
+  const unknown = letters.find((letter) => !'M*-'.includes(letter));
+  if (unknown)
+    throw misfit(
+      pattern,
+      `${BLOCKS[unknown]} (${unknown}), which neither llama, granitemoehybrid nor mamba2 has`,
+    );
   const wrong = letters.findIndex((letter, i) => (letter === '-') !== (i % 2 === 1));
   if (wrong >= 0 || letters.length % 2 === 1) {
     const at = wrong >= 0 ? wrong : letters.length;

@@ -19,6 +19,7 @@ import { configJson, type ModelConfig, parseConfig } from './config.js';
 import { type Family, MAMBA_NAMES } from './families/family.js';
 import { defineModel, type Model } from './model.js';
 import { type BlockLetter, parsePattern } from './pattern.js';
+import { recurrentMixer } from './recurrent.js';
 
 /** How our own config.json is read. */
 export const hybridFamily: Family = {
@@ -39,16 +40,19 @@ export function hybridModel(config: ModelConfig): Model {
     maxPositionEmbeddings: config.maxPositionEmbeddings,
     eosTokenIds: config.eosTokenId === undefined ? [] : [config.eosTokenId],
     names: MAMBA_NAMES,
-    layers: letters.map((letter) => ({
+    layers: letters.map((letter, index) => ({
       letters: letter,
-      mixer: residual([norm('norm', { epsilon }), named('mixer', mixerOf(letter, config, letters.length))]),
+      mixer: residual([
+        norm('norm', { epsilon }),
+        named('mixer', mixerOf(letter, config, index, letters.length)),
+      ]),
     })),
     finalNorm: { epsilon },
     tieWordEmbeddings: config.tieWordEmbeddings,
   });
 }
 
-function mixerOf(letter: BlockLetter, config: ModelConfig, numBlocks: number): Mixer {
+function mixerOf(letter: BlockLetter, config: ModelConfig, index: number, numBlocks: number): Mixer {
   const { hiddenSize } = config;
   // Every block adds to the residual stream; their outputs start out small enough for the sum to stay in scale.
   const outputDeviation = INITIAL_DEVIATION / Math.sqrt(numBlocks);
@@ -91,5 +95,7 @@ function mixerOf(letter: BlockLetter, config: ModelConfig, numBlocks: number): M
       });
     case '-':
       return mlp({ hiddenSize, intermediateSize: config.intermediateSize, outputDeviation });
+    default:
+      return recurrentMixer(letter, config, { index, count: numBlocks, outputDeviation });
   }
 }

@@ -29,6 +29,7 @@ describe('counted', () => {
     '([M*]-)x3': '3 Mamba-2 + attention, 3 MLP',
     'C- C- *E': '2 short convolution, 2 MLP, 1 attention, 1 mixture of experts',
     '(GE)x2': '2 gated delta net, 2 mixture of experts',
+    'K-K-K-L-': '3 Kimi delta attention, 4 MLP, 1 lightning attention',
   };
   for (const [pattern, words] of Object.entries(cases)) {
     test(JSON.stringify(pattern), () => {
@@ -45,7 +46,8 @@ test('kinds of layers are told by their letters, too', () => {
 describe('errors', () => {
   const cases: Record<string, RegExp> = {
     MXM: /'MXM' has the letter 'X'; known are M \(Mamba-2\), \* \(attention\)/,
-    m: /letter 'm'/,
+    q: /letter 'q'/,
+    M2: /letter '2'/,
     'M💥': /the letter/,
     Mx2: /letter 'x'/,
     '(M-': /'\(' without '\)x' and a number/,

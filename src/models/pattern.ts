@@ -1,24 +1,27 @@
 /**
- * Layer patterns: a letter a block, after Megatron's. `M` Mamba-2, `*` attention, `W` sliding-window attention,
- * `S` selective attention, `-` MLP. A part in parentheses may repeat: `(M-M-M-M-S-)x2`.
+ * Layer patterns: a letter a block, after Megatron's. A part in parentheses may repeat: `(M-M-M-M-S-)x2` has Mamba-2,
+ * selective attention, and an MLP after each.
  */
 import { ConfigError } from '../errors.js';
 
+/** The letters of our own patterns. A digit cannot be one: it would be read as part of a number of repetitions. */
 export const BLOCKS = {
   M: 'Mamba-2',
   '*': 'attention',
   W: 'sliding-window attention',
   S: 'selective attention',
   '-': 'MLP',
-} as const;
-
-/** What the letters of other families' layers mean; `[M*]` stands for mixers side by side. */
-export const LAYER_NAMES = {
-  ...BLOCKS,
   m: 'Mamba',
   G: 'gated delta net',
+  K: 'Kimi delta attention',
+  L: 'lightning attention',
   R: 'gated linear recurrent unit',
   C: 'short convolution',
+} as const;
+
+/** What the letters of all families' layers mean; `[M*]` stands for mixers side by side. */
+export const LAYER_NAMES = {
+  ...BLOCKS,
   E: 'mixture of experts',
 } as const;
 

@@ -8,6 +8,8 @@ export {
   type GatedDeltaNetLayout,
   gatedDeltaNet,
 } from './mixers/gated-delta-net.js';
+export { type KimiDeltaConfig, kimiDeltaAttention, type Projection } from './mixers/kda.js';
+export { type LightningConfig, lightningAttention, lightningSlopes } from './mixers/lightning.js';
 export { type Mamba1Config, mamba1 } from './mixers/mamba1.js';
 export { type Mamba2Config, mamba2 } from './mixers/mamba2.js';
 export { type RecurrentBlockConfig, recurrentBlock } from './mixers/rg-lru.js';

@@ -17,15 +17,12 @@
 import { ConfigError } from '../../errors.js';
 import {
   add,
-  causalConvolution,
   concat,
   type Dim,
   exp,
-  fill,
   linearRecurrence,
   multiply,
   negate,
-  rmsNorm as normalize,
   reshape,
   sigmoid,
   silu,
@@ -33,9 +30,16 @@ import {
   split,
   type Tensor,
 } from '../../graph/index.js';
-import { linear, rmsNorm } from '../layers.js';
+import { linear } from '../layers.js';
 import type { Mixer } from '../mixer.js';
-import { fillWith, type Initializer, normal, type Parameters, uniform } from '../parameters.js';
+import { fillWith, type Initializer, normal, type Parameters } from '../parameters.js';
+import {
+  type ConvolutionParts,
+  convolvedHeads,
+  normalizedHeads,
+  SEPARATE_CONVOLUTIONS,
+  withLength,
+} from './delta-net.js';
 import { initialTimeStep } from './mamba2.js';
 
 export interface GatedDeltaNetConfig {
@@ -68,8 +72,7 @@ interface Layout {
   readonly project: (parameters: Parameters, x: Tensor, config: GatedDeltaNetConfig) => Projections;
   readonly norm: string;
   readonly output: string;
-  /** Names under which the convolution's weight is stored in parts: of the queries, the keys and the values. */
-  readonly convolutionParts?: readonly [string, string, string];
+  readonly convolutionParts?: ConvolutionParts;
 }
 
 /**
@@ -84,14 +87,11 @@ const LAYOUTS = {
     project: separate,
     norm: 'o_norm',
     output: 'o_proj',
-    convolutionParts: ['q_conv1d.weight', 'k_conv1d.weight', 'v_conv1d.weight'],
+    convolutionParts: SEPARATE_CONVOLUTIONS,
   },
 } satisfies Record<string, Layout>;
 
 export type GatedDeltaNetLayout = keyof typeof LAYOUTS;
-
-/** Added to the squared length of a query or key: one of zeros stays so. */
-const LENGTH_EPSILON = 1e-6;
 
 /** A uniform in (0, 16], kept as its logarithm. */
 const initialDecay: Initializer = (random, shape) =>
@@ -106,7 +106,7 @@ export function gatedDeltaNet(config: GatedDeltaNetConfig): Mixer {
     );
   }
   const { keys, values, channels } = widths(config);
-  const widthsOfQkv = [keys, keys, values];
+  const widthsOfQkv = [keys, keys, values] as const;
   const layout: Layout = LAYOUTS[config.layout];
   return {
     state: [
@@ -119,30 +119,22 @@ export function gatedDeltaNet(config: GatedDeltaNetConfig): Mixer {
       },
     ],
     forward(parameters, x, { state, observe }) {
-      const [batch, sequence] = x.shape as [Dim, Dim, Dim];
       const { qkv, z, b, a } = layout.project(parameters, x, config);
-
-      const weight = parameters.get(
-        'conv1d.weight',
-        [channels, 1, convKernel],
-        uniform(1 / Math.sqrt(convKernel)),
-        layout.convolutionParts && {
-          parts: layout.convolutionParts.map((name, i) => ({
-            name,
-            shape: [widthsOfQkv[i]!, 1, convKernel],
-          })),
-        },
+      const { query, key, value, ...convolution } = convolvedHeads(
+        parameters,
+        qkv,
+        widthsOfQkv,
+        { convKernel, parts: layout.convolutionParts },
+        state?.conv,
       );
-      const convolution = causalConvolution(qkv, weight, undefined, state?.conv);
-      const [q, k, v] = split(silu(convolution.output), -1, widthsOfQkv) as [Tensor, Tensor, Tensor];
 
       const beta = sigmoid(b);
       const timeStep = softplus(add(a, parameters.get('dt_bias', [numValueHeads], initialTimeStep)));
       const A = negate(exp(parameters.get('A_log', [numValueHeads], initialDecay)));
       const operands = {
-        query: withLength(q, keyHeadDim, 1 / Math.sqrt(keyHeadDim)),
-        key: withLength(k, keyHeadDim, 1),
-        value: v,
+        query: withLength(query, keyHeadDim, 1 / Math.sqrt(keyHeadDim)),
+        key: withLength(key, keyHeadDim, 1),
+        value,
         gate: multiply(timeStep, A),
         beta: config.negativeEigenvalues ? multiply(beta, 2) : beta,
         state: state?.recurrent,
@@ -151,11 +143,10 @@ export function gatedDeltaNet(config: GatedDeltaNetConfig): Mixer {
       observe?.({ kind: 'recurrence', operands, heads: counts });
       const recurrence = linearRecurrence(operands, counts);
 
-      const heads = reshape(recurrence.output, [batch, sequence, numValueHeads, valueHeadDim]);
       const normalized = parameters.within(layout.norm, (p) =>
-        rmsNorm(p, heads, { epsilon: config.normEpsilon }),
+        normalizedHeads(p, recurrence.output, valueHeadDim, config.normEpsilon),
       );
-      const gated = multiply(reshape(normalized, [batch, sequence, values]), silu(z));
+      const gated = multiply(normalized, silu(z));
       const output = parameters.within(layout.output, (p) =>
         linear(p, gated, hiddenSize, { initialize: normal(config.outputDeviation) }),
       );
@@ -168,14 +159,6 @@ function widths({ numKeyHeads, numValueHeads, keyHeadDim, valueHeadDim }: GatedD
   const keys = numKeyHeads * keyHeadDim;
   const values = numValueHeads * valueHeadDim;
   return { keys, values, channels: 2 * keys + values };
-}
-
-/** Each head of x [batch, sequence, heads * size] scaled to the given length: RMS normalisation in other units. */
-function withLength(x: Tensor, size: number, length: number): Tensor {
-  const [batch, sequence, width] = x.shape as [Dim, Dim, number];
-  const heads = reshape(x, [batch, sequence, width / size, size]);
-  const scaled = normalize(heads, fill([size], length / Math.sqrt(size)), LENGTH_EPSILON / size);
-  return reshape(scaled, x.shape);
 }
 
 function interleaved(parameters: Parameters, x: Tensor, config: GatedDeltaNetConfig): Projections {

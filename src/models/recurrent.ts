@@ -1,0 +1,136 @@
+/**
+ * The recurrent layers of our own family beyond Mamba-2: the keys of a config that shape them, and the mixer of each letter.
+ * A key that a config leaves out is not written either, so that a model stays the same when new kinds of layers are added.
+ */
+import { z } from 'zod';
+import {
+  gatedDeltaNet,
+  kimiDeltaAttention,
+  lightningAttention,
+  lightningSlopes,
+  type Mixer,
+  mamba1,
+  recurrentBlock,
+  shortConvolution,
+} from '../nn/index.js';
+
+const size = z
+  .number()
+  .int()
+  .positive()
+  .max(2 ** 16);
+
+export const recurrentKeys = {
+  /** Heads of delta nets and lightning attention; as many as fill the hidden size by default. */
+  linearNumHeads: size.optional(),
+  /** Of a head's queries and keys, 64 by default (the hidden size where that is less), and of its values, the same by default. */
+  linearKeyHeadDim: size.optional(),
+  linearValueHeadDim: size.optional(),
+  /** Delta rules with beta up to 2, which can change the sign of what stands under a key. */
+  negativeEigenvalues: z.boolean().optional(),
+  /** The least log decay of a token under KDA's safe gate, such as -5; without it KDA has its first gate. */
+  kdaLowerBound: z.number().negative().optional(),
+};
+
+type RecurrentKeys = z.output<z.ZodObject<typeof recurrentKeys>>;
+
+/** What the letters below read of a config. */
+interface RecurrentConfig extends RecurrentKeys {
+  readonly hiddenSize: number;
+  readonly normEpsilon: number;
+  readonly convKernel: number;
+  readonly useConvBias: boolean;
+  readonly mambaNumHeads: number;
+  readonly mambaHeadDim: number;
+  readonly ssmStateSize: number;
+}
+
+/** Where a layer stands, and how its output starts out. */
+export interface LayerPlace {
+  readonly index: number;
+  readonly count: number;
+  readonly outputDeviation: number;
+}
+
+type Build = (config: RecurrentConfig, place: LayerPlace) => Mixer;
+
+const MIXERS = {
+  m: (config, { outputDeviation }) =>
+    mamba1({
+      hiddenSize: config.hiddenSize,
+      innerSize: config.mambaNumHeads * config.mambaHeadDim,
+      stateSize: config.ssmStateSize,
+      timeStepRank: Math.ceil(config.hiddenSize / 16),
+      convKernel: config.convKernel,
+      convBias: config.useConvBias,
+      projectionBias: false,
+      outputDeviation,
+    }),
+  G: (config, { outputDeviation }) => {
+    const { numHeads, ...heads } = headsOf(config);
+    return gatedDeltaNet({
+      hiddenSize: config.hiddenSize,
+      numKeyHeads: numHeads,
+      numValueHeads: numHeads,
+      ...heads,
+      convKernel: config.convKernel,
+      layout: 'joined',
+      negativeEigenvalues: config.negativeEigenvalues ?? false,
+      normEpsilon: config.normEpsilon,
+      outputDeviation,
+    });
+  },
+  K: (config, { outputDeviation }) => {
+    const heads = headsOf(config);
+    return kimiDeltaAttention({
+      hiddenSize: config.hiddenSize,
+      ...heads,
+      convKernel: config.convKernel,
+      decay: { rank: heads.valueHeadDim },
+      outputGate: { per: 'channel', rank: heads.valueHeadDim },
+      lowerBound: config.kdaLowerBound,
+      negativeEigenvalues: config.negativeEigenvalues ?? false,
+      normEpsilon: config.normEpsilon,
+      outputDeviation,
+    });
+  },
+  L: (config, { index, count, outputDeviation }) => {
+    const { numHeads, keyHeadDim } = headsOf(config);
+    return lightningAttention({
+      hiddenSize: config.hiddenSize,
+      headDim: keyHeadDim,
+      slopes: lightningSlopes(numHeads, index, count),
+      normEpsilon: config.normEpsilon,
+      outputDeviation,
+    });
+  },
+  R: ({ hiddenSize, convKernel, ...config }, { outputDeviation }) => {
+    const { numHeads } = headsOf({ hiddenSize, convKernel, ...config });
+    return recurrentBlock({
+      hiddenSize,
+      lruWidth: hiddenSize,
+      numBlocks: numHeads,
+      convKernel,
+      outputDeviation,
+    });
+  },
+  C: ({ hiddenSize, convKernel, useConvBias }, { outputDeviation }) =>
+    shortConvolution({ hiddenSize, convKernel, bias: useConvBias, outputDeviation }),
+} satisfies Record<string, Build>;
+
+export type RecurrentLetter = keyof typeof MIXERS;
+
+/** The mixer of a recurrent letter at its place in a model. Throws `ConfigError` where sizes do not fit. */
+export function recurrentMixer(letter: RecurrentLetter, config: RecurrentConfig, place: LayerPlace): Mixer {
+  const build: Build = MIXERS[letter];
+  return build(config, place);
+}
+
+function headsOf({
+  hiddenSize,
+  linearKeyHeadDim: keyHeadDim = Math.min(64, hiddenSize),
+  linearValueHeadDim: valueHeadDim = keyHeadDim,
+  linearNumHeads: numHeads = Math.max(1, Math.floor(hiddenSize / keyHeadDim)),
+}: RecurrentConfig): { numHeads: number; keyHeadDim: number; valueHeadDim: number } {
+  return { numHeads, keyHeadDim, valueHeadDim };
+}

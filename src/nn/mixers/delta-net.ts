@@ -1,0 +1,75 @@
+/**
+ * What the delta nets share (gated delta net, KDA and their kin): queries, keys and values pass through one short causal
+ * convolution and SiLU; queries and keys of each head are scaled to a fixed length, so that the delta rule neither
+ * overshoots nor falls short; and what a head has read is normalised on its own.
+ */
+import {
+  broadcastTo,
+  causalConvolution,
+  type Dim,
+  fill,
+  rmsNorm as normalize,
+  reshape,
+  silu,
+  split,
+  type Tensor,
+} from '../../graph/index.js';
+import { rmsNorm } from '../layers.js';
+import { type Parameters, uniform } from '../parameters.js';
+
+/** Names under which the convolution's weight is stored in parts: of the queries, the keys and the values. */
+export type ConvolutionParts = readonly [string, string, string];
+
+export const SEPARATE_CONVOLUTIONS: ConvolutionParts = [
+  'q_conv1d.weight',
+  'k_conv1d.weight',
+  'v_conv1d.weight',
+];
+
+/**
+ * Queries, keys and values of the given widths from `qkv` [batch, sequence, channels], in which they stand in this order,
+ * after the convolution and SiLU; `state` is the convolution's. The weight is called `conv1d.weight`.
+ */
+export function convolvedHeads(
+  parameters: Parameters,
+  qkv: Tensor,
+  widths: readonly [number, number, number],
+  { convKernel, parts }: { convKernel: number; parts?: ConvolutionParts | undefined },
+  state: Tensor | undefined,
+): { query: Tensor; key: Tensor; value: Tensor; state: Tensor } {
+  const weight = parameters.get(
+    'conv1d.weight',
+    [qkv.shape[2] as number, 1, convKernel],
+    uniform(1 / Math.sqrt(convKernel)),
+    parts && { parts: parts.map((name, i) => ({ name, shape: [widths[i]!, 1, convKernel] })) },
+  );
+  const convolution = causalConvolution(qkv, weight, undefined, state);
+  const [query, key, value] = split(silu(convolution.output), -1, widths) as [Tensor, Tensor, Tensor];
+  return { query, key, value, state: convolution.state };
+}
+
+/** Added to the squared length of a query or key: one of zeros stays so. */
+const LENGTH_EPSILON = 1e-6;
+
+/** Each head of x [batch, sequence, heads * size] scaled to the given length: RMS normalisation in other units. */
+export function withLength(x: Tensor, size: number, length: number): Tensor {
+  const [batch, sequence, width] = x.shape as [Dim, Dim, number];
+  const heads = reshape(x, [batch, sequence, width / size, size]);
+  const scaled = normalize(heads, fill([size], length / Math.sqrt(size)), LENGTH_EPSILON / size);
+  return reshape(scaled, x.shape);
+}
+
+/** Each head of x [batch, sequence, heads * size] normalised on its own, with one weight [size] for all. */
+export function normalizedHeads(parameters: Parameters, x: Tensor, size: number, epsilon: number): Tensor {
+  const [batch, sequence, width] = x.shape as [Dim, Dim, number];
+  const heads = reshape(x, [batch, sequence, width / size, size]);
+  return reshape(rmsNorm(parameters, heads, { epsilon }), x.shape);
+}
+
+/** A number for each head, [..., heads], repeated for each of its `size` channels: [..., heads * size]. */
+export function perChannel(x: Tensor, size: number): Tensor {
+  return reshape(broadcastTo(reshape(x, [...x.shape, 1]), [...x.shape, size]), [
+    ...x.shape.slice(0, -1),
+    (x.shape.at(-1) as number) * size,
+  ]);
+}
