@@ -1,0 +1,129 @@
+/** What programs are compiled with, and clients made with, in the forms that plugins take. */
+import protobuf from 'protobufjs';
+import { DeviceError } from '../../../errors.js';
+import { NAMED_VALUE, STRUCTS, Struct } from './abi.js';
+import type { PjrtApi } from './api.js';
+
+export interface CompileOptions {
+  /** Devices that the program is spread over by its sharding annotations (Shardy). */
+  readonly partitions?: number;
+  /** The same bits in every run, at the cost of speed. */
+  readonly deterministic?: boolean;
+  /** XLA's debug options by name (`xla_gpu_…`). */
+  readonly flags?: Readonly<Record<string, boolean | number | string>>;
+}
+
+/** The numbers of the fields in `CompileOptionsProto` and what it holds (xla/pjrt/proto/compile_options.proto). */
+const FIELD = {
+  executableBuildOptions: 3,
+  envOptionOverrides: 7,
+  numReplicas: 4,
+  numPartitions: 5,
+  useSpmdPartitioning: 6,
+  deviceAssignment: 9,
+  useShardyPartitioner: 19,
+} as const;
+
+/** A serialized `CompileOptionsProto`. Throws `DeviceError` for partitions that are no number of devices. */
+export function compileOptions({
+  partitions = 1,
+  deterministic = false,
+  flags = {},
+}: CompileOptions = {}): Uint8Array {
+  if (!Number.isInteger(partitions) || partitions < 1) {
+    throw new DeviceError(`partitions is ${partitions}: expected a whole number, 1 or more`);
+  }
+  const writer = protobuf.Writer.create();
+  writer.uint32(lengthDelimited(FIELD.executableBuildOptions)).fork();
+  writer.uint32(varint(FIELD.numReplicas)).int64(1);
+  writer.uint32(varint(FIELD.numPartitions)).int64(partitions);
+  if (partitions > 1) {
+    writer.uint32(varint(FIELD.useSpmdPartitioning)).bool(true);
+    assignment(writer.uint32(lengthDelimited(FIELD.deviceAssignment)), partitions);
+    writer.uint32(varint(FIELD.useShardyPartitioner)).bool(true);
+  }
+  writer.ldelim();
+  const overrides = { ...(deterministic ? { xla_gpu_deterministic_ops: true } : {}), ...flags };
+  for (const [name, value] of Object.entries(overrides)) {
+    writer.uint32(lengthDelimited(FIELD.envOptionOverrides)).fork();
+    writer.uint32(lengthDelimited(1)).string(name);
+    override(writer.uint32(lengthDelimited(2)), value);
+    writer.ldelim();
+  }
+  return writer.finish();
+}
+
+/** `DeviceAssignmentProto`: one replica, of which partition i runs on device i. */
+function assignment(writer: protobuf.Writer, partitions: number): void {
+  writer.fork().uint32(varint(1)).int32(1).uint32(varint(2)).int32(partitions);
+  for (let device = 0; device < partitions; device++) {
+    writer
+      .uint32(lengthDelimited(3))
+      .fork()
+      .uint32(lengthDelimited(1))
+      .fork()
+      .int64(device)
+      .ldelim()
+      .ldelim();
+  }
+  writer.ldelim();
+}
+
+/** `OptionOverrideProto`. */
+function override(writer: protobuf.Writer, value: boolean | number | string): void {
+  writer.fork();
+  if (typeof value === 'string') writer.uint32(lengthDelimited(1)).string(value);
+  else if (typeof value === 'boolean') writer.uint32(varint(2)).bool(value);
+  else if (Number.isInteger(value)) writer.uint32(varint(3)).int64(value);
+  else writer.uint32((4 << 3) | 1).double(value);
+  writer.ldelim();
+}
+
+function varint(field: number): number {
+  return field << 3;
+}
+
+function lengthDelimited(field: number): number {
+  return (field << 3) | 2;
+}
+
+/** Options of a client, by the names that XLA's CUDA plugin has. */
+export interface ClientOptions {
+  /** How much of a GPU's memory the client may take, as a fraction of all of it. */
+  readonly memoryFraction?: number;
+  /** Whether it takes that at once (faster), or as it is needed. */
+  readonly preallocate?: boolean;
+}
+
+/** An array of `PJRT_NamedValue`, and all that it points to. */
+export interface NamedValues {
+  readonly bytes: Buffer;
+  readonly count: number;
+  /** To be referenced as long as the array is used. */
+  readonly kept: readonly object[];
+}
+
+export function clientOptions(api: PjrtApi, { memoryFraction, preallocate }: ClientOptions): NamedValues {
+  const kept: object[] = [];
+  const values: Buffer[] = [];
+  const add = (name: string, type: number, write: (bytes: Buffer, at: number) => void) => {
+    const text = Buffer.from(name);
+    const value = new Struct(STRUCTS.namedValue, {
+      name: api.address(text),
+      nameSize: text.length,
+      type,
+      valueSize: 1,
+    });
+    write(value.bytes, STRUCTS.namedValue.offsets.value);
+    kept.push(text, value);
+    values.push(value.bytes.subarray(0, STRUCTS.namedValue.size));
+  };
+  if (memoryFraction !== undefined) {
+    add('memory_fraction', NAMED_VALUE.float, (bytes, at) => bytes.writeFloatLE(memoryFraction, at));
+  }
+  if (preallocate !== undefined) {
+    add('preallocate', NAMED_VALUE.bool, (bytes, at) => bytes.writeUInt8(preallocate ? 1 : 0, at));
+  }
+  const bytes = Buffer.concat(values);
+  return { bytes, count: values.length, kept };
+}

@@ -1,0 +1,26 @@
+/** Something that the plugin made for us: it is freed once, by whoever is first. */
+export class Resource {
+  private freed = false;
+
+  constructor(
+    private readonly all: Set<Resource>,
+    readonly handle: bigint,
+    private readonly release: () => void,
+  ) {
+    all.add(this);
+  }
+
+  get alive(): boolean {
+    return !this.freed;
+  }
+
+  free(): void {
+    if (this.freed) return;
+    this.freed = true;
+    this.all.delete(this);
+    this.release();
+  }
+}
+
+/** Frees what was dropped without being disposed. */
+export const dropped = new FinalizationRegistry<Resource>((resource) => resource.free());
