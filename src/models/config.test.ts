@@ -51,6 +51,7 @@ describe('checks', () => {
     ['a negative size', { vocabSize: -1 }, /vocabSize/],
     ['half a layer', { intermediateSize: 1.5 }, /intermediateSize/],
     ['a number as text', { hiddenSize: '8' }, /hiddenSize.*number/],
+    ['a shared key whose halves cannot rotate', { qkRopeHeadDim: 3 }, /qkRopeHeadDim.*even/],
     ['no pattern', { pattern: undefined }, /pattern/],
     ['an unknown letter', { pattern: 'MQ' }, /'MQ' has the letter 'Q'/],
     ['another model', { modelType: 'llama' }, /modelType/],

@@ -1,6 +1,7 @@
 /** The config of a hybrid language model: plain data, kept as `config.json` with snake_case keys. */
 import { z } from 'zod';
 import { ConfigError } from '../errors.js';
+import { attentiveKeys } from './attentive.js';
 import { parsePattern } from './pattern.js';
 import { recurrentKeys } from './recurrent.js';
 
@@ -57,6 +58,7 @@ const schema = z.strictObject({
   /** K of selective attention. */
   attentionSelected: length.default(64),
   ...recurrentKeys,
+  ...attentiveKeys,
 });
 
 export type ModelConfig = z.output<typeof schema>;

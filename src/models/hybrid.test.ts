@@ -39,6 +39,23 @@ describe('what it consists of', () => {
     ]);
   });
 
+  test('latent attention has the names of DeepSeek, and the sizes of its keys', () => {
+    const sizes = { kvLoraRank: 6, qkNopeHeadDim: 4, qkRopeHeadDim: 2, vHeadDim: 3 };
+    const shapes = (change: object) =>
+      parametersOf(hybridModel(tinyConfig({ pattern: 'A', ...sizes, ...change }))).map(
+        ({ name, shape }) => `${name.replace('backbone.layers.0.mixer.', '')} ${shape}`,
+      );
+    const latent = [
+      'kv_a_proj_with_mqa.weight 8,16',
+      'kv_a_layernorm.weight 6',
+      'kv_b_proj.weight 28,6',
+      'o_proj.weight 16,12',
+    ];
+    expect(shapes({}).slice(2, -1)).toEqual(['q_proj.weight 24,16', ...latent]);
+    const queries = ['q_a_proj.weight 5,16', 'q_a_layernorm.weight 5', 'q_b_proj.weight 24,5'];
+    expect(shapes({ qLoraRank: 5 }).slice(2, -1)).toEqual([...queries, ...latent]);
+  });
+
   test('an untied model has a head of its own', () => {
     const specs = parametersOf(hybridModel(tinyConfig({ tieWordEmbeddings: false })));
     expect(specs.at(-1)).toMatchObject({ name: 'lm_head.weight', shape: [300, 16] });

@@ -11,10 +11,10 @@ import {
   named,
   norm,
   residual,
-  ropeFrequencies,
   selectiveAttention,
   slidingWindowAttention,
 } from '../nn/index.js';
+import { attentiveMixer, isAttentive, ropeOf } from './attentive.js';
 import { configJson, type ModelConfig, parseConfig } from './config.js';
 import { type Family, MAMBA_NAMES } from './families/family.js';
 import { defineModel, type Model } from './model.js';
@@ -61,12 +61,11 @@ function mixerOf(letter: BlockLetter, config: ModelConfig, index: number, numBlo
     numHeads: config.numAttentionHeads,
     numKeyValueHeads: config.numKeyValueHeads,
     headDim: config.headDim,
-    rope:
-      config.ropeTheta === null
-        ? undefined
-        : { frequencies: ropeFrequencies(config.ropeTheta, config.headDim) },
+    rope: ropeOf(config, config.headDim),
     outputDeviation,
   };
+  const place = { index, count: numBlocks, outputDeviation };
+  if (isAttentive(letter)) return attentiveMixer(letter, config, place);
   switch (letter) {
     case 'M':
       return mamba2({
@@ -96,6 +95,6 @@ function mixerOf(letter: BlockLetter, config: ModelConfig, index: number, numBlo
     case '-':
       return mlp({ hiddenSize, intermediateSize: config.intermediateSize, outputDeviation });
     default:
-      return recurrentMixer(letter, config, { index, count: numBlocks, outputDeviation });
+      return recurrentMixer(letter, config, place);
   }
 }

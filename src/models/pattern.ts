@@ -10,6 +10,7 @@ export const BLOCKS = {
   '*': 'attention',
   W: 'sliding-window attention',
   S: 'selective attention',
+  A: 'latent attention',
   '-': 'MLP',
   m: 'Mamba',
   G: 'gated delta net',

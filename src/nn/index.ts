@@ -9,6 +9,7 @@ export {
   gatedDeltaNet,
 } from './mixers/gated-delta-net.js';
 export { type KimiDeltaConfig, kimiDeltaAttention, type Projection } from './mixers/kda.js';
+export { type LatentAttentionConfig, latentAttention } from './mixers/latent-attention.js';
 export { type LightningConfig, lightningAttention, lightningSlopes } from './mixers/lightning.js';
 export { type Mamba1Config, mamba1 } from './mixers/mamba1.js';
 export { type Mamba2Config, mamba2 } from './mixers/mamba2.js';

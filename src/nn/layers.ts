@@ -23,6 +23,8 @@ export const INITIAL_DEVIATION = 0.02;
 export interface LinearOptions {
   bias?: boolean;
   initialize?: Initializer;
+  /** It is not quantized; see `ParameterSpec`. */
+  precise?: boolean;
 }
 
 /**
@@ -36,14 +38,39 @@ export function linear(
   options: LinearOptions = {},
 ): Tensor {
   const inputs = x.shape.at(-1) as number;
-  const weight = parameters.get('weight', [outputs, inputs], options.initialize ?? normal(INITIAL_DEVIATION));
-  const plain = project(x, weight);
+  const plain = project(x, storedWeight(parameters, inputs, outputs, options));
   const adapter = parameters.adapter(inputs, outputs);
   const sum = adapter
     ? add(plain, project(multiply(project(x, adapter.A), adapter.scale), adapter.B))
     : plain;
   const product = adapter?.factors ? multiply(sum, adapter.factors) : sum;
   return options.bias ? add(product, parameters.get('bias', [outputs], constantly(0))) : product;
+}
+
+/**
+ * The matrix [outputs, inputs] that `linear` multiplies with, its adapter included, for layers that take it apart. It is
+ * read as numbers, so it has to be `precise`.
+ */
+export function linearWeight(
+  parameters: Parameters,
+  inputs: number,
+  outputs: number,
+  options: LinearOptions & { precise: true },
+): Tensor {
+  const weight = storedWeight(parameters, inputs, outputs, options);
+  const adapter = parameters.adapter(inputs, outputs);
+  if (!adapter) return weight;
+  const sum = add(weight, multiply(matmul(adapter.B, adapter.A), adapter.scale));
+  return adapter.factors ? multiply(sum, reshape(adapter.factors, [outputs, 1])) : sum;
+}
+
+function storedWeight(
+  parameters: Parameters,
+  inputs: number,
+  outputs: number,
+  { initialize = normal(INITIAL_DEVIATION), precise = false }: LinearOptions,
+): Tensor {
+  return parameters.get('weight', [outputs, inputs], initialize, { precise });
 }
 
 /** x W^T: x [..., inputs], weight [outputs, inputs] -> [..., outputs]. */

@@ -111,6 +111,7 @@ export class Parameters {
       shape,
       initialize,
       decay: options.decay ?? shape.length >= 2,
+      ...(options.precise && { precise: true }),
       ...(parts && { parts }),
     });
   }

@@ -41,6 +41,9 @@ test('shapes that do not fit are refused', () => {
     [{ value: of(1, 1, 3, 5) }, causal, 'the value must be [1,2,3,5]'],
     [{ key: of(1, 3, 3, 2), value: of(1, 3, 3, 5) }, causal, '4 heads cannot share 3 keys evenly'],
     [{ bias: of(2, 3) }, causal, 'the bias does not broadcast to [1,4,3,3]'],
+    [{ value: undefined }, causal, 'the value must be [1,2,3,2]'],
+    [{}, { ...causal, valueSize: 2 }, 'values are given, or are the first numbers of the keys'],
+    [{ value: undefined }, { ...causal, valueSize: 3 }, 'of which there are enough'],
     [{}, { ...causal, window: 0 }, 'a window is a whole number, 1 or more, of causal attention'],
     [
       {},

@@ -30,11 +30,14 @@ export interface AttentionOptions {
   readonly causal: boolean;
   /** With `causal`, how many keys a token sees at most: its own, and those of the tokens just before it. */
   readonly window?: number | undefined;
+  /** Values are not given: they are the first so many numbers of the keys, as of a latent that all heads share. */
+  readonly valueSize?: number | undefined;
 }
 
 const attentionOperator = defineComposite<AttentionOptions>({
   name: 'attention',
-  infer([query, key, value, bias, pastKey, pastValue, lengths], { causal, window }) {
+  infer([query, key, value, bias, pastKey, pastValue, lengths], options) {
+    const { causal, window, valueSize } = options;
     const [batch, heads, sequence, headDim] = query!.shape;
     if (query!.shape.length !== 4 || key!.shape.length !== 4) {
       throw new ShapeError('expected a query [batch, heads, sequence, headDim] and keys of the same rank');
@@ -45,7 +48,14 @@ const attentionOperator = defineComposite<AttentionOptions>({
         throw new ShapeError(`the ${what} must be ${formatShape(wanted)}`);
     };
     expectShape('key', key!.shape, [batch!, keyValueHeads!, causal ? sequence! : entries!, headDim!]);
-    expectShape('value', value!.shape, [...key!.shape.slice(0, 3), value!.shape.at(-1)!]);
+    if (valueSize === undefined) {
+      expectShape('value', value?.shape, [...key!.shape.slice(0, 3), value?.shape.at(-1) ?? headDim!]);
+    } else if (value || pastValue || !isSizeWithin(valueSize, headDim!)) {
+      throw new ShapeError(
+        'values are given, or are the first numbers of the keys, of which there are enough',
+      );
+    }
+    const width = valueSize ?? value!.shape[3]!;
     if (typeof divideDim(heads!, keyValueHeads!) !== 'number') {
       throw new ShapeError(`${heads} heads cannot share ${keyValueHeads} keys evenly`);
     }
@@ -55,7 +65,7 @@ const attentionOperator = defineComposite<AttentionOptions>({
     if (pastKey) {
       const room = pastKey.shape[2]!;
       expectShape('past key', pastKey.shape, [batch!, keyValueHeads!, room, headDim!]);
-      expectShape('past value', pastValue?.shape, [batch!, keyValueHeads!, room, value!.shape[3]!]);
+      if (value) expectShape('past value', pastValue?.shape, [batch!, keyValueHeads!, room, width]);
       if (lengths?.dtype !== 'int64' || lengths.shape.length > 1) {
         throw new ShapeError('the lengths of what is past must be int64, [batch] or []');
       }
@@ -66,17 +76,17 @@ const attentionOperator = defineComposite<AttentionOptions>({
     }
     const all = pastKey ? addDims(pastKey.shape[2]!, entries!) : entries!;
     return [
-      { dtype: 'float32', shape: [batch!, heads!, sequence!, value!.shape[3]!] },
+      { dtype: 'float32', shape: [batch!, heads!, sequence!, width] },
       { dtype: 'float32', shape: [batch!, heads!, sequence!, all] },
     ];
   },
   expand(inputs, options) {
-    const [query, , value] = inputs as [Tensor, Tensor, Tensor];
+    const query = inputs[0]!;
     const parts = partsOf(inputs, options);
     const logits = parts.map((part) => logitsOf(multiply(query, options.scale), part));
     const weights = softmax(concat(logits, -1));
     const [batch, heads, sequence] = query.shape as [Dim, number, Dim, number];
-    const keyValueHeads = value.shape[1]!;
+    const keyValueHeads = parts[0]!.keys.shape[1]!;
     let start: Dim = 0;
     const mixed = parts.map(({ values }) => {
       const end = addDims(start, values.shape[2]!);
@@ -85,7 +95,7 @@ const attentionOperator = defineComposite<AttentionOptions>({
       return matmul(reshape(shares, [batch, keyValueHeads, -1, values.shape[2]!]), values);
     });
     const output = mixed.reduce((sum, part) => add(sum, part));
-    return [reshape(output, [batch, heads, sequence, value.shape[3]!]), weights];
+    return [withValueSize(reshape(output, [batch, heads, sequence, output.shape[3]!]), options), weights];
   },
   kernels: {
     onnx(builder, _, node) {
@@ -96,16 +106,25 @@ const attentionOperator = defineComposite<AttentionOptions>({
         return undefined;
       if (expansionIsUsed(node as Node, builder.used)) return undefined;
       const output = attentionByHeads(multiply(inputs[0]!, attributes.scale), partsOf(inputs, attributes));
-      return [...builder.inline([output], inputs), ''];
+      return [...builder.inline([withValueSize(output, attributes)], inputs), ''];
     },
     wasm(builder, operands, { outputs, attributes }) {
       if (builder.used.has(outputs[1]!)) return undefined;
       const [query, key, value, bias, past] = operands;
-      if (!bias || attributes.causal || past) return attentionInWasm(builder, operands, attributes);
-      return maskedAttentionInWasm(builder, [query!, key!, value!, bias], attributes.scale);
+      if (!bias || attributes.causal || past || !value) return attentionInWasm(builder, operands, attributes);
+      return maskedAttentionInWasm(builder, [query!, key!, value, bias], attributes.scale);
     },
   },
 });
+
+function isSizeWithin(size: number, all: Dim): boolean {
+  return Number.isInteger(size) && size >= 1 && typeof all === 'number' && size <= all;
+}
+
+/** What was mixed of whole keys, of which only a part is values. */
+function withValueSize(mixed: Tensor, { valueSize }: AttentionOptions): Tensor {
+  return valueSize === undefined ? mixed : slice(mixed, -1, 0, valueSize);
+}
 
 /** What is past, if anything, and what is new: keys and values, and what is added to their logits. */
 function partsOf(
@@ -118,13 +137,22 @@ function partsOf(
   const isEarlier = lessOrEqual(index, own);
   const isOwnNear = window === undefined ? isEarlier : and(isEarlier, less(subtract(own, index), window));
   const hidden = causal ? hide(isOwnNear) : undefined;
-  const part = { keys: key!, values: value!, bias: hidden && bias ? add(hidden, bias) : (hidden ?? bias) };
+  // Mixing whole keys costs less than a copy of the part of them that is values.
+  const part = {
+    keys: key!,
+    values: value ?? key!,
+    bias: hidden && bias ? add(hidden, bias) : (hidden ?? bias),
+  };
   if (!pastKey) return [part];
   const place = iota(pastKey.shape[2]!);
   const end = reshape(lengths!, [-1, 1, 1, 1]);
   const isHeld = less(place, end);
   const isNear = window === undefined ? undefined : less(subtract(add(end, own), place), window);
-  const held = { keys: pastKey, values: pastValue!, bias: hide(isNear ? and(isHeld, isNear) : isHeld) };
+  const held = {
+    keys: pastKey,
+    values: pastValue ?? pastKey,
+    bias: hide(isNear ? and(isHeld, isNear) : isHeld),
+  };
   return [held, part];
 }
 
@@ -137,15 +165,15 @@ export interface AttentionInputs {
   readonly query: Tensor;
   /** [batch, keyValueHeads, entries, headDim]: consecutive heads share them where there are fewer. */
   readonly key: Tensor;
-  /** [batch, keyValueHeads, entries, valueDim] */
-  readonly value: Tensor;
+  /** [batch, keyValueHeads, entries, valueDim]; without it the option `valueSize` says which part of the keys it is. */
+  readonly value?: Tensor | undefined;
   /** Added to the logits of `key`: broadcasts to [batch, heads, sequence, entries]. */
   readonly bias?: Tensor | undefined;
   /**
    * Keys and values of tokens before the sequence, with room for more: [batch, keyValueHeads, room, size]. Of each row the first
    * `lengths` entries count, int64 [batch] or [].
    */
-  readonly past?: { readonly key: Tensor; readonly value: Tensor; readonly lengths: Tensor } | undefined;
+  readonly past?: { readonly key: Tensor; readonly value?: Tensor; readonly lengths: Tensor } | undefined;
 }
 
 /**

@@ -32,7 +32,9 @@ export function dotRows(q: usize, k: usize, d: i32): f32 {
 /**
  * words: batch, heads, key-value heads, sequence, head size, scale, then query, keys and values of the new tokens, each its
  * address and bytes between rows, heads and tokens; tables of the rows' pages of keys and of values, or 0; lengths (int64),
- * bytes between them; y, and bytes between its rows, heads and tokens; how many entries a token sees at most, or 0.
+ * bytes between them; y, and bytes between its rows, heads and tokens; how many entries a token sees at most, or 0; the
+ * size of a value, and how many numbers lie between values in a page. Where there are fewer tokens and groups than threads, these
+ * share the heads of a group.
  */
 export function attention(a: usize, t: i32, T: i32): void {
   const heads = word(a, 1);
@@ -42,18 +44,24 @@ export function attention(a: usize, t: i32, T: i32): void {
   const scale = float(a, 5);
   const members = heads / groups;
   const bytes = <usize>d << 2;
-  const units = word(a, 0) * groups * sequence;
+  const valueBytes = <usize>word(a, 27) << 2;
+  const valueStep = <usize>word(a, 28) << 2;
+  const whole = word(a, 0) * groups * sequence;
+  const parts = whole >= T ? 1 : min(members, (T + whole - 1) / max(1, whole));
+  const units = whole * parts;
   const keyPages = address(a, 18);
   const valuePages = address(a, 19);
   const weights = scratch + WEIGHTS;
   for (let unit = cut(units, t, T), end = cut(units, t + 1, T); unit < end; unit++) {
-    const token = unit % sequence;
-    const group = (unit / sequence) % groups;
-    const row = unit / sequence / groups;
+    const part = unit % parts;
+    const token = (unit / parts) % sequence;
+    const group = (unit / parts / sequence) % groups;
+    const row = unit / parts / sequence / groups;
+    const begin = cut(members, part, parts);
+    const stop = cut(members, part + 1, parts);
     const length = keyPages ? <i32>load<i64>(address(a, 20) + <usize>row * address(a, 21)) : 0;
     const kPages = keyPages ? <usize>load<u32>(keyPages + (<usize>row << 2)) : 0;
     const vPages = keyPages ? <usize>load<u32>(valuePages + (<usize>row << 2)) : 0;
-    const inPage = <usize>(group * PAGE) * bytes;
     const kFresh = address(a, 10) + <usize>row * address(a, 11) + <usize>group * address(a, 12);
     const vFresh = address(a, 14) + <usize>row * address(a, 15) + <usize>group * address(a, 16);
     const kStep = address(a, 13);
@@ -63,10 +71,10 @@ export function attention(a: usize, t: i32, T: i32): void {
     const count = length + token + 1;
     // Of each head: the largest logit so far, the sum of weights relative to it.
     const state = scratch + SUMS;
-    for (let member = 0; member < members; member++) {
+    for (let member = begin; member < stop; member++) {
       store<f32>(state + (<usize>member << 3), -Infinity);
       store<f32>(state + (<usize>member << 3), 0, 4);
-      memory.fill(y + <usize>(group * members + member) * address(a, 24), 0, bytes);
+      memory.fill(y + <usize>(group * members + member) * address(a, 24), 0, valueBytes);
     }
     const window = word(a, 26);
     const oldest = window > 0 ? max(0, count - window) : 0;
@@ -74,11 +82,11 @@ export function attention(a: usize, t: i32, T: i32): void {
       const block = min(PAGE, count - first);
       // Those that were there before lie in a page, the others among the new ones.
       const held = min(block, max(0, length - first));
-      const kPage = held > 0 ? pageAt(kPages, first) + inPage : 0;
-      const vPage = held > 0 ? pageAt(vPages, first) + inPage : 0;
+      const kPage = held > 0 ? pageAt(kPages, first) + <usize>(group * PAGE) * bytes : 0;
+      const vPage = held > 0 ? pageAt(vPages, first) + <usize>(group * PAGE) * valueStep : 0;
       const kNew = kFresh + <usize>(first + held - length) * kStep;
       const vNew = vFresh + <usize>(first + held - length) * vStep;
-      for (let member = 0; member < members; member++) {
+      for (let member = begin; member < stop; member++) {
         const head = group * members + member;
         const query = q + <usize>head * address(a, 8);
         const out = y + <usize>head * address(a, 24);
@@ -105,15 +113,16 @@ export function attention(a: usize, t: i32, T: i32): void {
         const keep = f32x4.extract_lane(exp4(splat(before - now)), 0);
         store<f32>(own, now);
         store<f32>(own, load<f32>(own, 4) * keep + lanesSum(sums), 4);
-        addValues(out, keep, bytes, weights, vPage, held, vNew, block, vStep);
+        addValues(out, keep, valueBytes, weights, vPage, held, valueStep, vNew, block, vStep);
       }
     }
-    for (let member = 0; member < members; member++) {
+    for (let member = begin; member < stop; member++) {
       const out = y + <usize>(group * members + member) * address(a, 24);
       const by: f32 = <f32>1 / load<f32>(state + (<usize>member << 3), 4);
       let i: usize = 0;
-      for (const whole = bytes & ~15; i < whole; i += 16) v128.store(out + i, f32x4.mul(v128.load(out + i), splat(by)));
-      for (; i < bytes; i += 4) store<f32>(out + i, load<f32>(out + i) * by);
+      for (const vectors = valueBytes & ~15; i < vectors; i += 16)
+        v128.store(out + i, f32x4.mul(v128.load(out + i), splat(by)));
+      for (; i < valueBytes; i += 4) store<f32>(out + i, load<f32>(out + i) * by);
     }
   }
 }
@@ -132,6 +141,7 @@ function addValues(
   weights: usize,
   page: usize,
   held: i32,
+  pageStep: usize,
   fresh: usize,
   block: i32,
   step: usize,
@@ -151,7 +161,7 @@ function addValues(
       s1 = f32x4.add(s1, f32x4.mul(w, v128.load(v, 16)));
       s2 = f32x4.add(s2, f32x4.mul(w, v128.load(v, 32)));
       s3 = f32x4.add(s3, f32x4.mul(w, v128.load(v, 48)));
-      v += j < held ? bytes : step;
+      v += j < held ? pageStep : step;
     }
     v128.store(out + i, s0);
     v128.store(out + i, s1, 16);
@@ -164,7 +174,7 @@ function addValues(
     for (let j = 0; j < block; j++) {
       if (j == held) v = fresh + i;
       s += load<f32>(weights + (<usize>j << 2)) * load<f32>(v);
-      v += j < held ? bytes : step;
+      v += j < held ? pageStep : step;
     }
     store<f32>(out + i, s);
   }

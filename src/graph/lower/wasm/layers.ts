@@ -1,4 +1,5 @@
 /** Lowerings of what layers are made of, for which this target has kernels of its own. */
+import type { AttentionOptions } from '../../ops/attention.js';
 import type { Node, Tensor } from '../../tensor.js';
 import type { WasmBuilder } from './builder.js';
 import { Element, Instruction, Kernel } from './codes.js';
@@ -318,25 +319,27 @@ export function expertsInWasm(
 export function attentionInWasm(
   builder: WasmBuilder,
   [query, key, value, bias, pastKeys, pastValues, lengths]: readonly (Value | undefined)[],
-  { scale, causal, window = 0 }: { scale: number; causal: boolean; window?: number | undefined },
+  { scale, causal, window = 0, valueSize }: AttentionOptions,
 ): View[] | undefined {
-  if (bias || !causal || value!.dims[3] !== query!.dims[3]) return undefined;
-  for (const past of [pastKeys, pastValues]) {
+  if (bias || !causal) return undefined;
+  const pasts = [pastKeys, valueSize === undefined ? pastValues : pastKeys];
+  for (const past of pasts) {
     if (past && !(past.kind === 'state' && past.grows === 2 && past.isBatched)) return undefined;
   }
   const [batch, heads, sequence, headDim] = query!.dims as [number, number, number, number];
   const groups = key!.dims[1]!;
-  const fresh = [query, key, value].map((operand) => builder.withRows(operand!)) as [View, View, View];
+  const fresh = [query, key, value ?? key].map((operand) => builder.withRows(operand!)) as [View, View, View];
   const held = lengths && builder.contiguous(lengths);
   const reads = [...fresh.map(({ buffer }) => buffer), ...(held ? [held.buffer] : [])];
   // Heads of a token lie together, since they are joined next.
-  const joined = builder.allocate([batch, sequence, heads, headDim], 'float32', reads);
+  const width = valueSize ?? value!.dims[3]!;
+  const joined = builder.allocate([batch, sequence, heads, width], 'float32', reads);
   const y = transposed(joined, [0, 2, 1, 3]);
   const apart = (view: View): Word[] => view.strides.slice(0, 3).map((stride) => 4 * stride);
-  const tables = [pastKeys, pastValues].map(
+  const tables = pasts.map(
     (past): Word => (past?.kind === 'state' ? { state: past.index, side: 'before' } : 0),
   );
-  const states = [pastKeys, pastValues].flatMap((past) => (past?.kind === 'state' ? [past.index] : []));
+  const states = pasts.flatMap((past) => (past?.kind === 'state' ? [past.index] : []));
   if (count(joined.dims) === 0) return [y];
   builder.step(
     Kernel.attention,
@@ -354,6 +357,8 @@ export function attentionInWasm(
       builder.at(y),
       ...apart(y),
       window,
+      width,
+      valueSize === undefined ? width : headDim,
     ],
     { reads, writes: [joined.buffer], ...(states.length > 0 && { readsStates: states }) },
   );

@@ -21,15 +21,16 @@ const VALUE_DIM = 2;
 
 function proof(name: string, shape: Shape, options: AttentionOptions): OperatorCase {
   const { heads, keyValueHeads, sequence, entries = sequence, bias, past } = shape;
+  const isShared = options.valueSize !== undefined;
   const operands: HostTensor[] = [
     uniform(1, [BATCH, heads, sequence, HEAD_DIM]),
     uniform(2, [BATCH, keyValueHeads, entries, HEAD_DIM]),
-    uniform(3, [BATCH, keyValueHeads, entries, VALUE_DIM]),
   ];
+  if (!isShared) operands.push(uniform(3, [BATCH, keyValueHeads, entries, VALUE_DIM]));
   if (bias) operands.push(uniform(4, bias));
   if (past) {
     operands.push(uniform(5, [BATCH, keyValueHeads, past.room, HEAD_DIM]));
-    operands.push(uniform(6, [BATCH, keyValueHeads, past.room, VALUE_DIM]));
+    if (!isShared) operands.push(uniform(6, [BATCH, keyValueHeads, past.room, VALUE_DIM]));
     const data = BigInt64Array.from(past.lengths, BigInt);
     operands.push({ dtype: 'int64', dims: past.dims ?? [BATCH], data });
   }
@@ -37,24 +38,28 @@ function proof(name: string, shape: Shape, options: AttentionOptions): OperatorC
   return {
     name,
     operands,
-    build(query, key, value, ...rest) {
+    build(query, key, ...rest) {
+      const value = isShared ? undefined : rest.shift()!;
       const ownBias = bias ? rest.shift() : undefined;
-      const [pastKey, pastValue, lengths] = rest;
+      const [pastKey, pastValue] = isShared ? [rest[0]] : rest;
+      const lengths = rest.at(-1);
       const { output, weights } = attention(
         {
           query: query!,
           key: key!,
-          value: value!,
+          value,
           bias: ownBias,
-          past: pastKey && { key: pastKey, value: pastValue!, lengths: lengths! },
+          past: pastKey && { key: pastKey, ...(pastValue && { value: pastValue }), lengths: lengths! },
         },
         options,
       );
       return [output, weights];
     },
-    expected(query, key, value, ...rest) {
+    expected(query, key, ...rest) {
+      const value = isShared ? key : rest.shift()!;
       const ownBias = bias ? rest.shift() : undefined;
-      const [pastKey, pastValue] = rest;
+      const pastKey = rest[0];
+      const pastValue = isShared ? pastKey : rest[1];
       const heldBy = (b: number): number => past?.lengths[past.lengths.length === 1 ? 0 : b] ?? 0;
       const biasAt = (...index: number[]): number =>
         ownBias ? ownBias.at(...index.slice(4 - ownBias.dims.length)) : 0;
@@ -126,6 +131,16 @@ export const attentionCases: CaseTable = {
       'over room that holds nothing yet',
       { heads: 2, keyValueHeads: 1, sequence: 2, past: { room: 2, lengths: [0, 0] } },
       causal,
+    ),
+    proof(
+      'values that are part of the keys',
+      { heads: 4, keyValueHeads: 2, sequence: 3 },
+      { ...causal, valueSize: VALUE_DIM },
+    ),
+    proof(
+      'values that are part of the keys, over a past',
+      { heads: 4, keyValueHeads: 1, sequence: 2, past: { room: 3, lengths: [3, 1] } },
+      { ...causal, valueSize: VALUE_DIM },
     ),
   ],
 };

@@ -1,0 +1,187 @@
+/**
+ * Multi-head latent attention (DeepSeek-V2, 2024, arXiv 2405.04434, section 2.1), as transformers' modeling_deepseek_v3.py
+ * and modeling_kimi_linear.py have it. Keys and values of all heads are made from one latent c of a token, and all heads
+ * share a rotary key r:
+ *
+ *     q = q_proj(x), or q_b_proj(norm(q_a_proj(x)))          for each head [qn | qr]
+ *     [c | r] = kv_a_proj_with_mqa(x)                        c is normed; qr and r are rotated, where there are positions
+ *     [kn | v] = kv_b_proj(c)                                for each head
+ *     o = o_proj(softmax((qn . kn + qr . r) * scale) v)      scale = 1/sqrt(keyDim + rotaryDim)
+ *
+ * A whole sequence is computed so. After a state the projections of keys and values move to the other side (the *absorbed*
+ * form): with kv_b_proj = [K; V] for each head, qn . K c = (K^T qn) . c, and the mean of V c is V times the mean of c. So
+ * nothing but [c | r] is kept, and keys and values of the tokens before are never made.
+ *
+ * State for one sequence: `latent` [1, past, latentSize + rotaryDim], which grows with every token.
+ */
+import {
+  broadcastTo,
+  concat,
+  type Dim,
+  attention as dotProductAttention,
+  matmul,
+  reshape,
+  split,
+  type Tensor,
+  transpose,
+} from '../../graph/index.js';
+import { linear, linearWeight, mergeHeads, project, rmsNorm, splitHeads } from '../layers.js';
+import type { Mixer } from '../mixer.js';
+import { normal, type Parameters } from '../parameters.js';
+import { type RopeConfig, rotate } from '../rope.js';
+
+export interface LatentAttentionConfig {
+  hiddenSize: number;
+  numHeads: number;
+  /** Of what keys and values are made from: `kv_lora_rank`. */
+  latentSize: number;
+  /** Of a head's key, as far as it is made from the latent: `qk_nope_head_dim`. */
+  keyDim: number;
+  /** Of the key that all heads share: `qk_rope_head_dim`; may be 0. */
+  rotaryDim: number;
+  valueDim: number;
+  /** `q_lora_rank`: queries are made from a latent, too. */
+  queryLatentSize?: number | undefined;
+  /** No positions without it; rotates rotaryDim numbers. */
+  rope?: RopeConfig | undefined;
+  /** Neighbours rotate with each other, instead of the halves (DeepSeek's `rope_interleave`). */
+  ropeInterleaved?: boolean;
+  /** Multiplies the logits; 1/sqrt(keyDim + rotaryDim) by default. */
+  scale?: number;
+  /** Of q_a_proj, kv_a_proj_with_mqa and o_proj. */
+  bias?: boolean;
+  normEpsilon: number;
+  outputDeviation: number;
+}
+
+export function latentAttention(config: LatentAttentionConfig): Mixer {
+  const { hiddenSize, latentSize, rotaryDim, bias = false, outputDeviation } = config;
+  const shape = ['batch', 1, 'past', latentSize + rotaryDim];
+  return {
+    state: [{ name: 'latent', dtype: 'float32', shape, grows: 2, initial: 0 }],
+    forward(parameters, x, { state, position, lengths = position, observe }) {
+      const query = queriesOf(parameters, x, position, config);
+      const entry = entriesOf(parameters, x, position, config);
+      const past = state && { key: state.latent!, lengths };
+      const mix = past ? absorbed : expanded;
+      const { output: heads, weights } = mix(matrixOf(parameters, config), query, entry, config, past);
+      observe?.({ kind: 'attention', weights });
+      const output = parameters.within('o_proj', (p) =>
+        linear(p, mergeHeads(heads), hiddenSize, { bias, initialize: normal(outputDeviation) }),
+      );
+      return { output, state: { latent: joined(entry) } };
+    },
+  };
+}
+
+/** Of queries [batch, heads, sequence, .], or of what is kept of tokens [batch, 1, sequence, .]. */
+interface Parts {
+  /** What meets the latent, or the latent itself. */
+  readonly content: Tensor;
+  /** Absent where it has no numbers. */
+  readonly rotary: Tensor | undefined;
+}
+
+function joined({ content, rotary }: Parts): Tensor {
+  return rotary ? concat([content, rotary], -1) : content;
+}
+
+function queriesOf(
+  parameters: Parameters,
+  x: Tensor,
+  position: Tensor,
+  config: LatentAttentionConfig,
+): Parts {
+  const { numHeads, keyDim, rotaryDim, queryLatentSize, bias = false } = config;
+  const width = numHeads * (keyDim + rotaryDim);
+  const to = (name: string, from: Tensor, outputs: number, isBiased: boolean): Tensor =>
+    parameters.within(name, (p) => linear(p, from, outputs, { bias: isBiased }));
+  const flat =
+    queryLatentSize === undefined
+      ? to('q_proj', x, width, false)
+      : to(
+          'q_b_proj',
+          normed(parameters, 'q_a_layernorm', to('q_a_proj', x, queryLatentSize, bias), config),
+          width,
+          false,
+        );
+  return rotated(splitHeads(flat, numHeads), keyDim, position, config);
+}
+
+/** What is kept of each token. */
+function entriesOf(
+  parameters: Parameters,
+  x: Tensor,
+  position: Tensor,
+  config: LatentAttentionConfig,
+): Parts {
+  const { latentSize, rotaryDim, bias = false } = config;
+  const flat = parameters.within('kv_a_proj_with_mqa', (p) => linear(p, x, latentSize + rotaryDim, { bias }));
+  const { content, rotary } = rotated(splitHeads(flat, 1), latentSize, position, config);
+  return { content: normed(parameters, 'kv_a_layernorm', content, config), rotary };
+}
+
+function normed(parameters: Parameters, name: string, x: Tensor, config: LatentAttentionConfig): Tensor {
+  return parameters.within(name, (p) => rmsNorm(p, x, { epsilon: config.normEpsilon }));
+}
+
+/** x [batch, heads, sequence, content + rotaryDim] in its parts, the second one rotated if asked. */
+function rotated(x: Tensor, content: number, position: Tensor, config: LatentAttentionConfig): Parts {
+  const { rotaryDim, rope, ropeInterleaved = false } = config;
+  if (rotaryDim === 0) return { content: x, rotary: undefined };
+  const [first, second] = split(x, -1, [content, rotaryDim]) as [Tensor, Tensor];
+  if (!rope) return { content: first, rotary: second };
+  return { content: first, rotary: rotate(ropeInterleaved ? halves(second) : second, position, rope) };
+}
+
+/** Neighbours [a0, b0, a1, b1, ...] as halves [a0, a1, ..., b0, b1, ...]: products of queries and keys stay as they are. */
+function halves(x: Tensor): Tensor {
+  const [batch, heads, sequence, size] = x.shape as [Dim, Dim, Dim, number];
+  const pairs = reshape(x, [batch, heads, sequence, size / 2, 2]);
+  return reshape(transpose(pairs, [0, 1, 2, 4, 3]), x.shape);
+}
+
+/** [heads * (keyDim + valueDim), latentSize] */
+function matrixOf(parameters: Parameters, { numHeads, latentSize, keyDim, valueDim }: LatentAttentionConfig) {
+  return parameters.within('kv_b_proj', (p) =>
+    linearWeight(p, latentSize, numHeads * (keyDim + valueDim), { precise: true }),
+  );
+}
+
+interface Mixed {
+  /** [batch, heads, sequence, valueDim] */
+  readonly output: Tensor;
+  readonly weights: Tensor;
+}
+
+/** Keys and values of all heads are made: the cheaper form for a whole sequence. */
+function expanded(matrix: Tensor, query: Parts, entry: Parts, config: LatentAttentionConfig): Mixed {
+  const { numHeads, keyDim, rotaryDim, valueDim } = config;
+  const [batch, , sequence, latentSize] = entry.content.shape as [Dim, Dim, Dim, Dim];
+  const made = splitHeads(project(reshape(entry.content, [batch, sequence, latentSize]), matrix), numHeads);
+  const [content, value] = split(made, -1, [keyDim, valueDim]) as [Tensor, Tensor];
+  const rotary = entry.rotary && broadcastTo(entry.rotary, [batch, numHeads, sequence, rotaryDim]);
+  const inputs = { query: joined(query), key: joined({ content, rotary }), value };
+  return dotProductAttention(inputs, { scale: scaleOf(config), causal: true });
+}
+
+/** Queries meet the latents themselves, and so does what is read: the cheaper form after a state. */
+function absorbed(
+  matrix: Tensor,
+  query: Parts,
+  entry: Parts,
+  config: LatentAttentionConfig,
+  past: { key: Tensor; lengths: Tensor } | undefined,
+): Mixed {
+  const { numHeads, keyDim, valueDim, latentSize } = config;
+  const matrices = reshape(matrix, [numHeads, keyDim + valueDim, latentSize]);
+  const [K, V] = split(matrices, 1, [keyDim, valueDim]) as [Tensor, Tensor];
+  const inputs = { query: joined({ ...query, content: matmul(query.content, K) }), key: joined(entry), past };
+  const options = { scale: scaleOf(config), causal: true, valueSize: latentSize };
+  const { output, weights } = dotProductAttention(inputs, options);
+  return { output: matmul(output, V, { transposeB: true }), weights };
+}
+
+function scaleOf({ keyDim, rotaryDim, scale }: LatentAttentionConfig): number {
+  return scale ?? 1 / Math.sqrt(keyDim + rotaryDim);
+}
