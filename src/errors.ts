@@ -54,6 +54,9 @@ export class DeviceError extends HeddleError {
   }
 }
 
+/** A device cannot run on this machine, or has no room for more: another one may do. What it held is as it was. */
+export class DeviceLimitError extends DeviceError {}
+
 /** Training cannot go on: the loss is not a number, or a run was resumed with other settings. */
 export class TrainingError extends HeddleError {
   constructor(message: string, options?: ErrorOptions) {

@@ -1,13 +1,25 @@
 /** Files opened for reading, any part of them at a time, with the system's refusals in words. */
 import { type FileHandle, open, stat } from 'node:fs/promises';
+import { fileVersion } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
 
-/** Opens a file, and tells its size in bytes. Throws CheckpointError when there is none, or it may not be read. */
-export async function openForReading(path: string): Promise<{ handle: FileHandle; fileBytes: number }> {
+/** A file that is open, how many bytes it has, and what tells it from another under its name; see `fileVersion`. */
+export interface OpenedFile {
+  readonly handle: FileHandle;
+  readonly fileBytes: number;
+  readonly version: string;
+}
+
+/** Opens a file. Throws CheckpointError when there is none, or it may not be read. */
+export async function openForReading(path: string): Promise<OpenedFile> {
   try {
     // Opening a pipe would wait for its writer.
     const found = await stat(path);
-    if (found.isFile()) return { handle: await open(path, 'r'), fileBytes: found.size };
+    if (found.isFile()) {
+      const handle = await open(path, 'r');
+      const stats = await handle.stat({ bigint: true });
+      return { handle, fileBytes: Number(stats.size), version: fileVersion(stats) };
+    }
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
     throw new CheckpointError(

@@ -60,6 +60,8 @@ export interface SafetensorsFile extends TensorReader {
   /** The tensors by name, in the order of their bytes. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
+  /** The file that was opened; see `fileVersion`. */
+  readonly version: string;
 }
 
 /**
@@ -83,14 +85,14 @@ const CHUNK_BYTES = 2 ** 20;
  * @throws CheckpointError when there is no such file, or it is not a whole safetensors file
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
-  const { handle, fileBytes } = await openForReading(path);
+  const { handle, fileBytes, version } = await openForReading(path);
   try {
     const start = new Uint8Array(Math.min(fileBytes, LENGTH_BYTES));
     await readExactly(path, handle, start, 0);
     const header = new Uint8Array(parseHeaderLength(path, start, fileBytes));
     await readExactly(path, handle, header, LENGTH_BYTES);
     const { tensors, metadata } = parseHeader(path, header, fileBytes);
-    return new OpenFile(path, handle, tensors, metadata);
+    return new OpenFile(path, handle, tensors, metadata, version);
   } catch (error) {
     await handle.close();
     throw error;
@@ -144,17 +146,20 @@ class OpenFile implements SafetensorsFile {
   readonly #handle: FileHandle;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
+  readonly version: string;
 
   constructor(
     path: string,
     handle: FileHandle,
     tensors: ReadonlyMap<string, TensorInfo>,
     metadata: Readonly<Record<string, string>>,
+    version: string,
   ) {
     this.#path = path;
     this.#handle = handle;
     this.tensors = tensors;
     this.metadata = metadata;
+    this.version = version;
   }
 
   async read(name: string): Promise<TypedTensor> {

@@ -19,9 +19,10 @@ import { quote } from './wording.js';
 const SINGLE = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
-/** Where a tensor is: `path` is the file that holds it. */
+/** Where a tensor is: `path` is the file that holds it, and `version` what that was when it was opened. */
 export interface WeightInfo extends TensorInfo {
   readonly path: string;
+  readonly version: string;
 }
 
 /** The open weights of a model. */
@@ -131,7 +132,7 @@ function union(files: Iterable<readonly [path: string, SafetensorsFile]>): Map<s
           `The tensor ${quote(name)} is both in ${other.path} and in ${path}. The shards are not of one model: download or save them again.`,
         );
       }
-      tensors.set(name, { ...info, path });
+      tensors.set(name, { ...info, path, version: file.version });
     }
   }
   return tensors;

@@ -10,7 +10,6 @@ import {
   type GeneratedPiece,
   type GenerateOptions,
   type LanguageModel,
-  loadModel,
   loadSnapshot,
   type Snapshot,
 } from '../generate/index.js';
@@ -23,7 +22,7 @@ import {
   generationOptions,
   stateOption,
 } from './generation-options.js';
-import { loadOptions, MODEL_HELP } from './loading-options.js';
+import { loadAsAsked, MODEL_HELP } from './loading-options.js';
 import { beyondTraining } from './trained-length.js';
 
 interface ChatFlags extends GenerationFlags {
@@ -64,7 +63,7 @@ export function configure(command: Command): void {
 
 async function run(folder: string, flags: ChatFlags): Promise<void> {
   const options: ChatOptions = generationOptions(flags, await readGenerationConfig(modelFolder(folder)));
-  const model = await loadModel(folder, loadOptions(flags));
+  const model = await loadAsAsked(folder, flags);
   const after = flags.state === undefined ? undefined : await loadSnapshot(flags.state, model);
   const partner = await partnerFor(folder, model, { system: flags.system, after });
   if (after) say(`(after the ${after.length.toLocaleString('en')} tokens of ${flags.state})`);

@@ -3,13 +3,13 @@
 import { text as textOf } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
-import { type LanguageModel, loadModel } from '../generate/index.js';
+import type { LanguageModel } from '../generate/index.js';
 import { encodeTrace, type Trace } from '../inspect/index.js';
 import { modelName } from '../models/index.js';
 import { explainPage } from './explain-page.js';
 import { explainSummary } from './explain-summary.js';
 import { formatBytes } from './format.js';
-import { addLoadingOptions, type LoadingFlags, loadOptions, MODEL_HELP } from './loading-options.js';
+import { addLoadingOptions, type LoadingFlags, loadAsAsked, MODEL_HELP } from './loading-options.js';
 import { wholeNumber } from './options.js';
 
 interface ExplainFlags extends LoadingFlags {
@@ -44,7 +44,7 @@ function numberList(value: string): number[] {
 }
 
 async function run(folder: string, flags: ExplainFlags): Promise<void> {
-  const model = await loadModel(folder, loadOptions(flags));
+  const model = await loadAsAsked(folder, flags);
   // The newline that ends a file is no part of its text.
   const text = flags.text ?? (await textOf(process.stdin)).replace(/\n$/, '');
   const read = model.tokenizer.encodeFromStart(text);

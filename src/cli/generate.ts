@@ -1,7 +1,7 @@
 /** `heddle generate`: continues a text. */
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
-import { loadModel, loadSnapshot } from '../generate/index.js';
+import { loadSnapshot } from '../generate/index.js';
 import { modelFolder } from '../models/index.js';
 import { readGenerationConfig } from '../text/index.js';
 import { formatBytes, formatRate } from './format.js';
@@ -11,7 +11,7 @@ import {
   generationOptions,
   stateOption,
 } from './generation-options.js';
-import { loadOptions, MODEL_HELP } from './loading-options.js';
+import { loadAsAsked, MODEL_HELP } from './loading-options.js';
 import { beyondTraining } from './trained-length.js';
 
 interface GenerateFlags extends GenerationFlags {
@@ -30,7 +30,7 @@ export function configure(command: Command): void {
 async function run(folder: string, flags: GenerateFlags): Promise<void> {
   const { eosTokenIds: stopTokens, ...recommended } = await readGenerationConfig(modelFolder(folder));
   const options = generationOptions(flags, recommended);
-  const model = await loadModel(folder, loadOptions(flags));
+  const model = await loadAsAsked(folder, flags);
   const session = model.session();
   if (flags.state !== undefined) session.restore(await loadSnapshot(flags.state, model));
   const before = session.tokens.length;

@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import { positive } from '../bench/positive.js';
 import type { DeviceName } from '../engine/index.js';
-import type { LoadOptions } from '../generate/index.js';
+import { type LanguageModel, type LoadOptions, loadModel } from '../generate/index.js';
 import { checkpointFolder, SHIPPED_MODEL } from '../models/index.js';
 
 /** What the argument `<model>` of every command takes, for its help. */
@@ -45,7 +45,13 @@ export function adapterFolder({ adapter }: Pick<LoadingFlags, 'adapter'>): strin
   return adapter === undefined ? undefined : checkpointFolder(adapter);
 }
 
-/** For `loadModel`. */
+/** Loads a model as the person wants it; what it cannot do as well as it might is told. Throws as `loadModel` does. */
+export function loadAsAsked(folder: string, flags: LoadingFlags): Promise<LanguageModel> {
+  const notice = (text: string): void => void process.stderr.write(`${text}\n`);
+  return loadModel(folder, { ...loadOptions(flags), notice });
+}
+
+/** For `loadModel`, here or in another thread. */
 export function loadOptions({ device, threads, adapter, quantize }: LoadingFlags): LoadOptions {
   return {
     ...(device !== undefined && { device }),

@@ -9,7 +9,7 @@ import type { Command } from 'commander';
 import { inWords } from '../checkpoint/index.js';
 import { heddleCall } from '../command-line.js';
 import { StorageError } from '../errors.js';
-import { type LanguageModel, loadModel, PREFILL_CHUNK, type Session } from '../generate/index.js';
+import { type LanguageModel, PREFILL_CHUNK, type Session } from '../generate/index.js';
 import { type CorpusDocument, loadCorpus } from '../text/index.js';
 import { formatBytes, formatCount, formatDuration, formatRate } from './format.js';
 import { leavingNothing } from './interrupt.js';
@@ -17,7 +17,7 @@ import {
   addLoadingOptions,
   deviceOption,
   type LoadingFlags,
-  loadOptions,
+  loadAsAsked,
   MODEL_HELP,
 } from './loading-options.js';
 import { beyondTraining } from './trained-length.js';
@@ -48,7 +48,7 @@ async function run(folder: string, files: readonly string[], flags: ReadFlags): 
     for (const path of corpus.leftOut) say(`left out ${path}`);
     documents.push(...corpus.documents);
   }
-  const model = await loadModel(folder, loadOptions(flags));
+  const model = await loadAsAsked(folder, flags);
   const name = documents.length === 1 ? documents[0]!.name : `${documents.length} texts`;
   const characters = documents.reduce((sum, { text }) => sum + text.length, 0);
   say(`reading ${name}, ${formatCount(characters)} characters`);

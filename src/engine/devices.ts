@@ -3,7 +3,7 @@
  * token, where the model fits their memory. A GPU by WebGPU, and `wasm` alone, do everything.
  */
 import { availableParallelism } from 'node:os';
-import { DeviceError } from '../errors.js';
+import { DeviceError, DeviceLimitError } from '../errors.js';
 import { OrtDevice } from './onnxruntime/device.js';
 import { loadOnnxRuntime } from './onnxruntime/load.js';
 import type {
@@ -47,6 +47,7 @@ class CpuDevice implements Device {
   readonly prefersLongRuns: boolean;
   /** Opened for the first model that is to write. */
   private wasm: WasmDevice | undefined;
+  private told = false;
 
   constructor(
     private readonly ort: OrtDevice,
@@ -76,14 +77,31 @@ class CpuDevice implements Device {
     await this.ort.dispose();
   }
 
-  /** Nothing where the kernels cannot run here, or the model does not fit their memory. */
+  /** Nothing where the kernels cannot run here, or the model does not fit their memory; then somebody is told. */
   private async writer(program: Program): Promise<Executable | undefined> {
+    const before = this.wasm;
     try {
       this.wasm ??= openWasm(this.options);
       return await this.wasm.compile(program);
     } catch (error) {
-      if (error instanceof DeviceError) return undefined;
-      throw error;
+      // Memory that has grown is given back with the device alone.
+      if (!before) {
+        await this.wasm?.dispose();
+        this.wasm = undefined;
+      }
+      if (!(error instanceof DeviceLimitError)) throw error;
+      this.tell(`ONNX Runtime writes, more slowly than kernels of our own would: ${error.message}`);
+      return undefined;
     }
   }
+
+  private tell(text: string): void {
+    const { notice = warn } = this.options;
+    if (!this.told) notice(text);
+    this.told = true;
+  }
+}
+
+function warn(text: string): void {
+  process.emitWarning(text, 'HeddleWarning');
 }

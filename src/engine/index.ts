@@ -3,5 +3,6 @@ export { openDevice } from './devices.js';
 export { FUSED } from './onnxruntime/device.js';
 export { onnxRuntimeVersion } from './onnxruntime/load.js';
 export * from './program.js';
+export { fileVersion } from './stored-files.js';
 export * from './tensors.js';
 export { type StepTime, stepTimes } from './wasm/step-times.js';

@@ -51,6 +51,11 @@ export type OrtName = 'cpu' | 'webgpu';
 export interface DeviceOptions {
   /** Threads that compute; by default one for each physical core. */
   threads?: number;
+  /**
+   * Told, once, where less is done than could be: a model that the kernels of our own have no room for is written by ONNX Runtime. By
+   * default it becomes a warning of the process.
+   */
+  notice?: ((text: string) => void) | undefined;
 }
 
 export interface Device {

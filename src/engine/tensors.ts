@@ -25,6 +25,8 @@ export interface StoredPart {
   readonly byteOffset: number;
   readonly byteLength: number;
   readonly dtype: 'float32' | 'float16' | 'bfloat16' | 'uint8';
+  /** The file as it was when its header was read (`fileVersion`): a device refuses to read another. */
+  readonly version?: string | undefined;
 }
 
 /** A matrix [rows, columns] in blocks of few bits, in memory or in files; see `QuantizedSource` of the graph. */

@@ -90,8 +90,8 @@ export async function locateWeights(folder: string, model: Model): Promise<Map<s
         weights.set(name, quantizedTensor(model.quantization!, shape, places));
         continue;
       }
-      const parts = places.map(({ path, byteOffset, byteLength, dtype }) => {
-        return { path, byteOffset, byteLength, dtype: weightDtype(dtype) };
+      const parts = places.map(({ path, byteOffset, byteLength, dtype, version }) => {
+        return { path, byteOffset, byteLength, dtype: weightDtype(dtype), version };
       });
       const mappable = parts.every((part) => part.dtype !== undefined);
       weights.set(
@@ -363,8 +363,8 @@ function quantizedTensor(
   shape: readonly number[],
   places: readonly Place[],
 ): QuantizedTensor {
-  const [codes, scales] = places.map(({ path, byteOffset, byteLength }, i): StoredPart => {
-    return { path, byteOffset, byteLength, dtype: i === 0 ? 'uint8' : 'float32' };
+  const [codes, scales] = places.map(({ path, byteOffset, byteLength, version }, i): StoredPart => {
+    return { path, byteOffset, byteLength, dtype: i === 0 ? 'uint8' : 'float32', version };
   }) as [StoredPart, StoredPart];
   return { dims: shape as readonly [number, number], bits, block, codes, scales };
 }

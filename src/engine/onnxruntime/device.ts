@@ -12,6 +12,7 @@ import type {
   OrtName,
   Program,
 } from '../program.js';
+import { StoredFiles } from '../stored-files.js';
 import { isQuantized, type Weight } from '../tensors.js';
 import { deviceError } from './errors.js';
 import { type Layout, OrtExecutable } from './executable.js';
@@ -107,6 +108,7 @@ export class OrtDevice implements Device {
     }
     const packing = onGpu ? packingOf(values, { inputs, dims, staying }) : NO_PACKING;
     const returned = pack(values, packing, PACKED);
+    const files = await StoredFiles.open(weights.values());
     const plan = await planWeights(weights);
     const model = toOnnx(returned, { fused: FUSED[this.name], dims, sizes: inputs, weights: plan.sources });
     for (const type of model.weights) checkWeight(type, weights.get(type.name)!);
@@ -126,6 +128,12 @@ export class OrtDevice implements Device {
     try {
       await plan.prepare();
       const session = await this.createSession(model, plan, onGpu ? staying : undefined);
+      try {
+        await files.expectUnchanged();
+      } catch (error) {
+        await session.release();
+        throw error;
+      }
       return new OrtExecutable(session, model, layout, this);
     } finally {
       await plan.release();

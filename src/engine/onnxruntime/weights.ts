@@ -10,7 +10,7 @@
  * once for reading and writing.
  */
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, open, realpath, rm, stat, statfs } from 'node:fs/promises';
+import { type FileHandle, open, realpath, rm, statfs } from 'node:fs/promises';
 import { tmpdir, totalmem } from 'node:os';
 import { join, parse } from 'node:path';
 import { DeviceError } from '../../errors.js';
@@ -49,7 +49,7 @@ type Weights = ReadonlyMap<string, Weight>;
 /** A part of a weight: in memory, or in a file. */
 type Part = TensorData | StoredPart;
 
-/** Decides how these weights are loaded. Throws `DeviceError` for a file that is missing or too short. */
+/** Decides how these weights are loaded. Throws `DeviceError` for a file that cannot be read. */
 export async function planWeights(weights: Weights): Promise<WeightPlan> {
   const parts = [...weights.values()].flatMap(partsOf).filter((part) => 'path' in part);
   const paths = await realPaths(parts);
@@ -139,21 +139,11 @@ async function integersFrom({ codes, scales, dims, block }: QuantizedTensor): Pr
   return integers;
 }
 
-/** The real paths of the files that hold these parts, which must be as long as the parts say. */
+/** The real paths of the files that hold these parts. */
 async function realPaths(parts: readonly StoredPart[]): Promise<Map<string, string>> {
-  const ends = new Map<string, number>();
-  for (const { path, byteOffset, byteLength } of parts) {
-    ends.set(path, Math.max(ends.get(path) ?? 0, byteOffset + byteLength));
-  }
   const paths = new Map<string, string>();
-  for (const [path, end] of ends) {
-    const [real, { size }] = await reading(path, () => Promise.all([realpath(path), stat(path)]));
-    if (size < end) {
-      throw new DeviceError(
-        `${path} has ${size} bytes, but its weights go to byte ${end}: it was cut off. Download or save it again.`,
-      );
-    }
-    paths.set(path, real);
+  for (const path of new Set(parts.map((part) => part.path))) {
+    paths.set(path, await reading(path, () => realpath(path)));
   }
   return paths;
 }

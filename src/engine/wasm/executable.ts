@@ -272,16 +272,19 @@ export class WasmExecutable implements Executable {
     };
     const places = new Map<Buffer, number>();
     const fresh = new Set<Buffer>();
+    /** Constants that are other schedules' too as soon as they have been computed. */
+    const shared = new Map<string, number>();
     const constantAt = (buffer: Buffer): number => {
+      const { key } = buffer;
       let address =
-        places.get(buffer) ?? (buffer.key === undefined ? undefined : this.constants.get(buffer.key));
+        places.get(buffer) ?? (key === undefined ? undefined : (shared.get(key) ?? this.constants.get(key)));
       if (address === undefined) {
         const { source } = buffer;
         if (source?.kind === 'weight') address = this.weights.get(source.name)!.at[source.part]!;
         else {
           fresh.add(buffer);
-          address = buffer.key === undefined ? own(buffer.bytes) : memory.allocate(buffer.bytes);
-          if (buffer.key !== undefined) this.constants.set(buffer.key, address);
+          address = own(buffer.bytes);
+          if (key !== undefined) shared.set(key, address);
           if (source?.kind === 'constant') copyIn(memory.bytes, address, source.data);
         }
       }
@@ -309,7 +312,10 @@ export class WasmExecutable implements Executable {
       tables + (state * 2 + (side === 'before' ? 0 : 1)) * rows * 4;
     const schedule = writeSchedule(memory, steps, threads.count, addressOf, tableOf);
     owned.push(schedule.block);
-    return new Variant(this.device, this.states, lowered, steps, schedule, addressOf, tables, rows, owned);
+    for (const [key, address] of shared) this.constants.set(key, address);
+    const constants = new Set(shared.values());
+    const rest = owned.filter((address) => !constants.has(address));
+    return new Variant(this.device, this.states, lowered, steps, schedule, addressOf, tables, rows, rest);
   }
 }
 

@@ -1,5 +1,5 @@
 /** The one memory that kernels compute in, shared by all threads: weights, states, and what is in between. */
-import { DeviceError } from '../../errors.js';
+import { DeviceLimitError } from '../../errors.js';
 
 const PAGE = 65536;
 /** 4 GiB: what addresses of 32 bits reach. */
@@ -21,7 +21,7 @@ export class SharedMemory {
     try {
       this.memory = new WebAssembly.Memory({ initial: FIRST_PAGES, maximum: MOST_PAGES, shared: true });
     } catch (error) {
-      throw new DeviceError(
+      throw new DeviceLimitError(
         'this process cannot have a shared memory of up to 4 GiB for the wasm device: allow it more virtual memory, or use the cpu device',
         { cause: error },
       );
@@ -45,7 +45,7 @@ export class SharedMemory {
     return total;
   }
 
-  /** A block of so many bytes, whatever they held before. Throws `DeviceError` where there is no room. */
+  /** A block of so many bytes, whatever they held before. Throws `DeviceLimitError` where there is no room. */
   allocate(bytes: number): number {
     const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
     let at = this.fitting(size);
@@ -102,6 +102,11 @@ export class SharedMemory {
     else this.free.splice(low, 0, { start, end });
   }
 
+  /** Throws `DeviceLimitError` where so many bytes more are beyond the largest address, before anybody fills a part of them. */
+  expectRoom(bytes: number): void {
+    if (this.taken + bytes > MOST_PAGES * PAGE - RESERVED) throw this.outOfMemory(bytes);
+  }
+
   private grow(size: number): void {
     const end = this.memory.buffer.byteLength;
     const last = this.free.at(-1);
@@ -114,12 +119,16 @@ export class SharedMemory {
       if (least > left) throw new RangeError('beyond the largest address');
       this.memory.grow(wanted);
     } catch (error) {
-      throw new DeviceError(
-        `the wasm device is out of memory: it has ${megabytes(this.taken)} MB in use and needs ${megabytes(size)} MB more, of at most 4,295 MB. Use a smaller model, fewer bits or fewer sequences, or the cpu device`,
-        { cause: error },
-      );
+      throw this.outOfMemory(size, error);
     }
     this.insert(end, end + wanted * PAGE);
+  }
+
+  private outOfMemory(bytes: number, cause?: unknown): DeviceLimitError {
+    return new DeviceLimitError(
+      `the wasm device is out of memory: it has ${megabytes(this.taken)} MB in use and needs ${megabytes(bytes)} MB more, of at most 4,295 MB. Use a smaller model, fewer bits or fewer sequences, or the cpu device`,
+      { cause },
+    );
   }
 }
 

@@ -113,16 +113,21 @@ export function writeSchedule(
     return block + 4 * first;
   };
   let turn = 0;
-  for (const [i, { step, stage }] of planned.entries()) {
-    const isLast = planned[i + 1]?.stage !== stage;
-    const next = at + HEADER + step.words.length;
-    words[at] = step.kernel;
-    words[at + 1] = 4 * (next - at);
-    words[at + 2] = isLast ? 1 : 0;
-    words[at + 3] = turn;
-    turn = isLast ? 0 : (turn + 1) % threads;
-    for (const [j, word] of step.words.entries()) words[at + HEADER + j] = resolve(word);
-    at = next;
+  try {
+    for (const [i, { step, stage }] of planned.entries()) {
+      const isLast = planned[i + 1]?.stage !== stage;
+      const next = at + HEADER + step.words.length;
+      words[at] = step.kernel;
+      words[at + 1] = 4 * (next - at);
+      words[at + 2] = isLast ? 1 : 0;
+      words[at + 3] = turn;
+      turn = isLast ? 0 : (turn + 1) % threads;
+      for (const [j, word] of step.words.entries()) words[at + HEADER + j] = resolve(word);
+      at = next;
+    }
+  } catch (error) {
+    memory.release(block);
+    throw error;
   }
   return { start: block, end: block + 4 * length, block };
 }

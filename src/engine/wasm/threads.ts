@@ -1,7 +1,7 @@
 /** Threads that run a schedule together: the calling one and workers, each with an instance of the kernels. */
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
-import { DeviceError } from '../../errors.js';
+import { DeviceError, DeviceLimitError } from '../../errors.js';
 import { BINARIES } from './binary.js';
 import type { SharedMemory } from './memory.js';
 
@@ -23,7 +23,7 @@ const FAILURE = 384 / 4;
 
 const modules = new Map<Simd, WebAssembly.Module>();
 
-/** The compiled kernels of a build. Throws `DeviceError` where this engine has no SIMD or no threads. */
+/** The compiled kernels of a build. Throws `DeviceLimitError` where this engine has no SIMD or no threads. */
 function moduleOf(simd: Simd): WebAssembly.Module {
   let module = modules.get(simd);
   if (!module) {
@@ -35,7 +35,7 @@ function moduleOf(simd: Simd): WebAssembly.Module {
       }
       module = new WebAssembly.Module(binary);
     } catch (error) {
-      throw new DeviceError(
+      throw new DeviceLimitError(
         `this JavaScript engine cannot compile the kernels of the wasm device, which need WebAssembly with SIMD and threads: use Node 20.19 or later, or the cpu device`,
         { cause: error },
       );

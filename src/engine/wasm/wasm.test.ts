@@ -3,7 +3,7 @@ import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { DeviceError } from '../../errors.js';
+import { DeviceError, DeviceLimitError } from '../../errors.js';
 import { add, gather, input, matmul, type Tensor } from '../../graph/index.js';
 import { relativeError } from '../../graph/testing/arrays.js';
 import { uniform } from '../../graph/testing/random.js';
@@ -213,11 +213,30 @@ describe('memory', () => {
     for (const block of blocks) memory.release(block);
   });
 
+  test('for weights beyond 4 GiB is not even begun to be filled', async () => {
+    const file = join(folder, 'vast.bin');
+    await writeFile(file, '');
+    await truncate(file, 5e9);
+    const device = new WasmDevice({ threads: 1 });
+    const { taken } = device.memory;
+    const dims = [1250, 1e6];
+    const weight: Weight = {
+      dims,
+      parts: [{ path: file, byteOffset: 0, byteLength: 5e9, dtype: 'float32' }],
+    };
+    const attempt = device.compile(product(dims[0]!, dims[1]!, weight));
+    await expect(attempt).rejects.toThrow(DeviceLimitError);
+    await expect(attempt).rejects.toThrow(/needs 5,000 MB more, of at most 4,295 MB/);
+    expect(device.memory.taken).toBe(taken);
+    expect(device.memory.bytes.length).toBeLessThan(1e8);
+    await device.dispose();
+  });
+
   test('beyond 4 GiB is refused in words, and what there is stays', () => {
     const memory = new SharedMemory();
     const block = memory.allocate(100);
     const { taken } = memory;
-    expect(() => memory.allocate(5e9)).toThrow(DeviceError);
+    expect(() => memory.allocate(5e9)).toThrow(DeviceLimitError);
     expect(() => memory.allocate(5e9)).toThrow(/out of memory: it has .* of at most 4,295 MB/);
     expect(memory.taken).toBe(taken);
     memory.release(block);

@@ -2,7 +2,15 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { DeviceError } from '../../errors.js';
 import { DTYPES, Element, float16ToFloat32, type HeldWeight } from '../../graph/index.js';
-import { type HostTensor, isQuantized, isStored, type StoredPart, type Weight } from '../tensors.js';
+import { StoredFiles } from '../stored-files.js';
+import {
+  type HostTensor,
+  isQuantized,
+  isStored,
+  type StoredPart,
+  type StoredTensor,
+  type Weight,
+} from '../tensors.js';
 import type { SharedMemory } from './memory.js';
 
 /** A weight, and where its parts lie. */
@@ -17,10 +25,13 @@ export class Weights {
 
   constructor(private readonly memory: SharedMemory) {}
 
-  /** Loads what is not there yet. Throws `DeviceError` for a file that is missing or too short, and where there is no room. */
+  /** Loads what is not there yet. Throws `DeviceError` for a file that is missing, too short or changed, and `DeviceLimitError` where there is no room. */
   async load(weights: ReadonlyMap<string, Weight>): Promise<Map<string, PlacedWeight>> {
     const loaded: Weight[] = [];
     const files = new Files();
+    const missing = new Set([...weights.values()].filter((weight) => !this.placed.has(weight)));
+    this.memory.expectRoom([...missing].reduce((sum, weight) => sum + bytesOf(weight), 0));
+    const stored = await StoredFiles.open(missing);
     try {
       const all = new Map<string, PlacedWeight>();
       for (const [name, weight] of weights) {
@@ -33,6 +44,7 @@ export class Weights {
         loaded.push(weight);
         all.set(name, entry.weight);
       }
+      await stored.expectUnchanged();
       return all;
     } catch (error) {
       this.release(loaded);
@@ -53,43 +65,25 @@ export class Weights {
   }
 
   private async place(weight: Weight, files: Files): Promise<PlacedWeight> {
-    if (isQuantized(weight)) {
-      const { bits, block } = weight;
-      const codes = await this.fill([weight.codes], files, false);
-      try {
-        const scales = await this.fill([weight.scales], files, true);
-        return { held: { kind: 'packed', bits, block }, at: { codes, scales } };
-      } catch (error) {
-        this.memory.release(codes);
-        throw error;
+    const at: Partial<Record<Piece, number>> = {};
+    try {
+      for (const [name, piece] of Object.entries(piecesOf(weight)) as [Piece, Values][]) {
+        at[name] = await this.fill(piece, files);
       }
+    } catch (error) {
+      for (const address of Object.values(at)) this.memory.release(address);
+      throw error;
     }
-    if (!isStored(weight)) {
-      const values = await this.fill([weight.data], files, false);
-      return { held: { kind: 'numbers', element: Element[weight.dtype] }, at: { values } };
-    }
-    // bfloat16 is kept as it is: what computes with it widens it.
-    const isHalf = weight.parts.every(({ dtype }) => dtype === 'bfloat16');
-    const values = await this.fill(weight.parts, files, !isHalf);
-    return {
-      held: { kind: 'numbers', element: isHalf ? Element.bfloat16 : Element.float32 },
-      at: { values },
-    };
+    return { held: heldAs(weight), at };
   }
 
-  /** Memory with these parts one after the other, widened to float32 where asked. */
-  private async fill(
-    parts: readonly (StoredPart | HostTensor['data'])[],
-    files: Files,
-    isFloat32: boolean,
-  ): Promise<number> {
-    const bytesOf = (part: StoredPart | HostTensor['data']): number =>
-      isFloat32 && 'path' in part ? (part.byteLength / DTYPES[part.dtype].bytes) * 4 : part.byteLength;
-    const address = this.memory.allocate(parts.reduce((sum, part) => sum + bytesOf(part), 0));
+  /** Memory with the parts of a piece one after the other. */
+  private async fill({ parts, isFloat32 }: Values, files: Files): Promise<number> {
+    const address = this.memory.allocate(sizeOf({ parts, isFloat32 }));
     try {
       let at = address;
       for (const part of parts) {
-        const size = bytesOf(part);
+        const size = sizeOf({ parts: [part], isFloat32 });
         if (!('path' in part)) {
           this.memory.bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), at);
         } else if (size === part.byteLength) {
@@ -107,6 +101,48 @@ export class Weights {
     }
     return address;
   }
+}
+
+/** What a weight is put into memory as. */
+type Piece = keyof PlacedWeight['at'];
+
+/** Parts that lie one after the other, widened to float32 where that is asked. */
+interface Values {
+  readonly parts: readonly (StoredPart | HostTensor['data'])[];
+  readonly isFloat32: boolean;
+}
+
+function piecesOf(weight: Weight): Partial<Record<Piece, Values>> {
+  if (isQuantized(weight)) {
+    return {
+      codes: { parts: [weight.codes], isFloat32: false },
+      scales: { parts: [weight.scales], isFloat32: true },
+    };
+  }
+  const parts = isStored(weight) ? weight.parts : [weight.data];
+  return { values: { parts, isFloat32: isStored(weight) && !staysHalf(weight) } };
+}
+
+function heldAs(weight: Weight): HeldWeight {
+  if (isQuantized(weight)) return { kind: 'packed', bits: weight.bits, block: weight.block };
+  if (!isStored(weight)) return { kind: 'numbers', element: Element[weight.dtype] };
+  return { kind: 'numbers', element: staysHalf(weight) ? Element.bfloat16 : Element.float32 };
+}
+
+/** bfloat16 is kept as it is: what computes with it widens it. */
+function staysHalf({ parts }: StoredTensor): boolean {
+  return parts.every(({ dtype }) => dtype === 'bfloat16');
+}
+
+function sizeOf({ parts, isFloat32 }: Values): number {
+  const sizes = parts.map((part) =>
+    isFloat32 && 'path' in part ? (part.byteLength / DTYPES[part.dtype].bytes) * 4 : part.byteLength,
+  );
+  return sizes.reduce((a, b) => a + b, 0);
+}
+
+function bytesOf(weight: Weight): number {
+  return Object.values(piecesOf(weight)).reduce((sum, piece) => sum + sizeOf(piece), 0);
 }
 
 function widened(bytes: Uint8Array, dtype: StoredPart['dtype']): Float32Array {
@@ -131,16 +167,10 @@ class Files {
       for (let done = 0; done < byteLength; ) {
         const length = Math.min(byteLength - done, 2 ** 30);
         const { bytesRead } = await handle.read(to, done, length, byteOffset + done);
-        if (bytesRead === 0) {
-          const { size } = await handle.stat();
-          throw new DeviceError(
-            `${path} has ${size} bytes, but its weights go to byte ${byteOffset + byteLength}: it was cut off. Download or save it again.`,
-          );
-        }
+        if (bytesRead === 0) throw new Error(`it ends at byte ${byteOffset + done}`);
         done += bytesRead;
       }
     } catch (error) {
-      if (error instanceof DeviceError) throw error;
       throw new DeviceError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
     }
   }

@@ -9,7 +9,8 @@ import type { EngineCalls } from './protocol.js';
 
 const { port, options } = workerData as { port: MessagePort; options: Parameters<typeof Engine.open>[0] };
 try {
-  answerCalls<EngineCalls>(port, await Engine.open(options));
+  const notice = (text: string): void => void process.stderr.write(`${text}\n`);
+  answerCalls<EngineCalls>(port, await Engine.open({ ...options, load: { ...options.load, notice } }));
   parentPort!.postMessage('ready');
 } catch (error) {
   parentPort!.postMessage(failureOf(error));

@@ -1,0 +1,72 @@
+/**
+ * Files of weights while a device reads them. They are read piece by piece, long after their headers were: whoever replaces a file
+ * meanwhile, as a training run does with its checkpoint, would give a model of two halves.
+ */
+import type { BigIntStats } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { DeviceError } from '../errors.js';
+import { isQuantized, isStored, type StoredPart, type Weight } from './tensors.js';
+
+/** What tells a file from what it was, or is, at another time: its inode, its size, and when it was changed last. */
+export function fileVersion({ ino, size, mtimeNs }: BigIntStats): string {
+  return `${ino}-${size}-${mtimeNs}`;
+}
+
+/** The files that a set of weights lies in. */
+export class StoredFiles {
+  private constructor(private readonly versions: ReadonlyMap<string, string>) {}
+
+  /** Throws `DeviceError` for a file that cannot be read, ends too early, or is another than that whose header was read. */
+  static async open(weights: Iterable<Weight>): Promise<StoredFiles> {
+    const versions = new Map<string, string>();
+    for (const [path, parts] of byPath(weights)) {
+      const stats = await statOf(path);
+      const end = Math.max(...parts.map(({ byteOffset, byteLength }) => byteOffset + byteLength));
+      if (stats.size < end) {
+        throw new DeviceError(
+          `${path} has ${stats.size} bytes, but its weights go to byte ${end}: it was cut off. Download or save it again.`,
+        );
+      }
+      const version = fileVersion(stats);
+      if (parts.some((part) => part.version !== undefined && part.version !== version)) throw changed(path);
+      versions.set(path, version);
+    }
+    return new StoredFiles(versions);
+  }
+
+  /** To be called when all is read. Throws `DeviceError` where a file has changed. */
+  async expectUnchanged(): Promise<void> {
+    for (const [path, version] of this.versions) {
+      if (fileVersion(await statOf(path)) !== version) throw changed(path);
+    }
+  }
+}
+
+function byPath(weights: Iterable<Weight>): Map<string, StoredPart[]> {
+  const files = new Map<string, StoredPart[]>();
+  for (const weight of weights) {
+    for (const part of storedParts(weight)) {
+      const parts = files.get(part.path);
+      if (parts) parts.push(part);
+      else files.set(part.path, [part]);
+    }
+  }
+  return files;
+}
+
+function storedParts(weight: Weight): readonly StoredPart[] {
+  if (isStored(weight)) return weight.parts;
+  return isQuantized(weight) ? [weight.codes, weight.scales].filter((part) => 'path' in part) : [];
+}
+
+async function statOf(path: string): Promise<BigIntStats> {
+  try {
+    return await stat(path, { bigint: true });
+  } catch (error) {
+    throw new DeviceError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function changed(path: string): DeviceError {
+  return new DeviceError(`${path} was changed while it was being loaded: load the model again`);
+}
