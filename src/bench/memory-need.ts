@@ -5,13 +5,14 @@ import {
   input,
   inputName,
   isComposite,
+  mean,
   type Node,
   type Tensor,
   topologicalOrder,
 } from '../graph/index.js';
 import { hybridModel } from '../models/index.js';
 import { ParameterRegistry, stateBytes } from '../nn/index.js';
-import { languageModelLoss } from '../train/index.js';
+import { tokenLosses } from '../train/index.js';
 import type { TrainingTask } from './plan.js';
 
 /** Bytes each. */
@@ -27,7 +28,7 @@ export interface MemoryNeed {
 export function trainingMemoryNeed({ config, batch, sequence }: TrainingTask): MemoryNeed {
   const registry = new ParameterRegistry();
   const tokens = input('tokens', 'int64', [batch, sequence + 1]);
-  const loss = languageModelLoss(hybridModel(config), registry, tokens);
+  const loss = mean(tokenLosses(hybridModel(config), registry, tokens));
   const tensors = [...registry.tensors.values()];
   const parameters = tensors.reduce((total, tensor) => total + bytesOf(tensor), 0);
   const activations = activationBytes(loss, tensors);

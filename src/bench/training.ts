@@ -2,7 +2,7 @@
 import { type Device, type Executable, float32, type HostTensor } from '../engine/index.js';
 import { hybridModel } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
-import { ADAMW_DEFAULTS, initialMemory, stepsPerRunOn, trainingProgram } from '../train/index.js';
+import { ADAMW_DEFAULTS, initialMemory, nextTokens, stepsPerRunOn, trainingProgram } from '../train/index.js';
 import { STEP_SCALARS, stepScalars } from '../train/optimizer.js';
 import type { TrainingTask } from './plan.js';
 
@@ -30,9 +30,9 @@ export async function compileStep(task: TrainingTask, device: Device): Promise<C
   const { config, batch, sequence } = task;
   const model = hybridModel(config);
   const stepsPerRun = stepsPerRunOn(device, model, batch * sequence);
-  const shape = { batch, sequence, accumulate: 1, stepsPerRun };
+  const shape = { batch, accumulate: 1, stepsPerRun };
   const started = performance.now();
-  const { program, parameters } = trainingProgram(model, ADAMW_DEFAULTS, shape);
+  const { program, parameters } = trainingProgram(model, nextTokens(sequence), ADAMW_DEFAULTS, shape);
   const built = performance.now();
   const executable = await device.compile(program);
   const compiled = performance.now();

@@ -1,7 +1,7 @@
 /** `heddle train`: from a corpus to a model in a folder, or from a model to one that knows the corpus too. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { heddleCall } from '../command-line.js';
 import { type Device, type DeviceName, openDevice } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
@@ -41,6 +41,7 @@ import {
   type TrainingEvent,
   type TrainingInput,
   type TrainingSettings,
+  textData,
   train,
 } from '../train/index.js';
 import { formatCount, formatDuration, formatRate } from './format.js';
@@ -62,6 +63,7 @@ interface TrainOptions {
   sequence?: number;
   accumulate: number;
   learningRate?: number;
+  rate?: Record<string, number>;
   warmup: number;
   seed: number;
   evaluateEvery: number;
@@ -106,6 +108,11 @@ export function configure(command: Command): void {
       `highest learning rate (default: ${d.learningRate}; with --from ${FINE_TUNING_RATES.whole}, with --lora ${FINE_TUNING_RATES.lora})`,
       number,
     )
+    .option(
+      '--rate <pattern=factor>',
+      'multiply the learning rate of the parameters with such names, as in `*.mixer.*=0.1` (0 leaves them as they are); may be given several times, and the last that fits decides',
+      rateFactor,
+    )
     .option('--warmup <steps>', 'steps until the highest learning rate', wholeNumber, d.warmupSteps)
     .option('--seed <n>', 'seed of all randomness', wholeNumber, d.seed)
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)
@@ -139,6 +146,7 @@ async function run(source: string, options: TrainOptions): Promise<void> {
     seed: options.seed,
     evaluateEvery: options.evaluateEvery,
     saveEvery: options.saveEvery,
+    ...(options.rate && { rates: options.rate }),
   };
   const training = encodeCorpus(tokenizer, split.training);
   const validation = encodeCorpus(tokenizer, split.validation);
@@ -177,8 +185,7 @@ async function run(source: string, options: TrainOptions): Promise<void> {
     ...(from !== undefined && { from }),
     ...(lora && { lora }),
     tokenizer,
-    training,
-    validation,
+    data: textData(training, validation),
     settings,
     device,
     folder: options.out,
@@ -238,6 +245,13 @@ function loraOf({ from, lora: rank, loraAlpha }: TrainOptions): LoraConfig | und
     );
   }
   return { rank, alpha: loraAlpha ?? 2 * rank };
+}
+
+/** `pattern=factor`, beside those given before. */
+function rateFactor(text: string, before: Record<string, number> = {}): Record<string, number> {
+  const at = text.lastIndexOf('=');
+  if (at < 1) throw new InvalidArgumentError('expected a pattern of names and a factor, as in *.mixer.*=0.1');
+  return { ...before, [text.slice(0, at)]: number(text.slice(at + 1)) };
 }
 
 function defaultRate({ from, lora }: TrainOptions): number {

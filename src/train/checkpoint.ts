@@ -22,6 +22,7 @@ import {
   copyCompanions,
   formatConfig,
   type Model,
+  parametersOf,
   readAdapter,
   readModel,
   readWeights,
@@ -30,6 +31,7 @@ import {
   writeModelLike,
 } from '../models/index.js';
 import type { ParameterSpec } from '../nn/index.js';
+import type { TrainingData } from './data.js';
 import type { TrainingInput } from './input.js';
 import { firstMoment, secondMoment } from './program.js';
 
@@ -50,22 +52,15 @@ export type Progress = z.output<typeof progressSchema>;
  * What a resumed run must agree on with the one that it continues. How many steps it has is free: to go on for longer
  * is to resume with more of them.
  */
-export async function identityOf(input: TrainingInput): Promise<RunIdentity> {
-  const { model, from, lora, training, validation, settings } = input;
-  const { evaluateEvery: _, saveEvery: __, steps: ___, optimizer, ...decisive } = settings;
-  const digest = (...parts: (string | Uint8Array)[]): string => {
-    const hash = createHash('sha256');
-    for (const part of parts) hash.update(part);
-    return hash.digest('hex');
-  };
-  const bytesOf = (tokens: Int32Array): Uint8Array =>
-    new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength);
+export async function identityOf(input: TrainingInput, data: TrainingData): Promise<RunIdentity> {
+  const { model, from, lora, settings } = input;
+  const { evaluateEvery: _, saveEvery: __, steps: ___, optimizer, rates, ...decisive } = settings;
   return {
-    model: digest(formatConfig(model.json)),
-    'held-out text': digest(bytesOf(validation)),
-    corpus: digest(bytesOf(training)),
+    model: createHash('sha256').update(formatConfig(model.json)).digest('hex'),
+    ...data.identity,
     ...decisive,
     ...optimizer,
+    ...(rates && { rates: JSON.stringify(rates) }),
     ...(lora && { rank: lora.rank, alpha: lora.alpha }),
     ...(from !== undefined && {
       'weights that it starts from': (await digestOfWeights(from)).toString('hex'),
@@ -115,7 +110,8 @@ export async function writeCheckpoint(
   progress: Progress,
 ): Promise<void> {
   const { from, lora, tokenizer } = input;
-  const weights = new Map(parameters.map(({ name }) => [name, values.get(name)!]));
+  const stored = lora ? parameters : parametersOf(model);
+  const weights = new Map(stored.map(({ name }) => [name, values.get(name)!]));
   const moments = parameters.flatMap(({ name, shape }) =>
     [firstMoment(name), secondMoment(name)].map((key) => ({
       name: key,
@@ -130,7 +126,7 @@ export async function writeCheckpoint(
     } else {
       if (from === undefined) await writeModel(temporary, model, weights);
       else await writeModelLike(from, temporary, model, weights);
-      await tokenizer.save(temporary);
+      await tokenizer?.save(temporary);
       if (from !== undefined) await copyCompanions(from, temporary);
     }
     await writeSafetensors(join(temporary, OPTIMIZER), moments);

@@ -1,38 +1,61 @@
-/** Loss and perplexity on held-out text. */
+/** Loss and perplexity on held-out examples. */
 import type { Device, Executable, HostTensor, Program, State } from '../engine/index.js';
-import { ConfigError, DataError } from '../errors.js';
 import type { Model } from '../models/index.js';
-import { consecutive } from './batches.js';
+import type { FiniteExamples, Objective } from './data.js';
 import { evaluationProgram } from './program.js';
+import { expectKnownTokens, heldOut, nextTokens } from './text.js';
 
 export interface Evaluation {
-  /** Nats a token. */
+  /** Nats a token; or what else the objective counts. */
   loss: number;
   perplexity: number;
   /** Tokens that were predicted. */
   tokens: number;
+  /** What the objective measures besides, each as a mean: `accuracy`, say. */
+  measures?: Record<string, number>;
 }
 
-/** A program of `evaluationProgram` run over sequences [sequence + 1], `batch` at a time. */
+/** A program of `evaluationProgram` run over the first `limit` examples, `batch` at a time. */
 export async function evaluate(
   executable: Executable,
-  sequences: readonly BigInt64Array[],
+  objective: Objective,
+  examples: FiniteExamples,
   batch: number,
-  state?: State,
+  { state, limit = examples.count }: { state?: State; limit?: number } = {},
 ): Promise<Evaluation> {
-  const width = sequences[0]!.length;
-  let total = 0;
-  for (let first = 0; first < sequences.length; first += batch) {
-    const group = sequences.slice(first, first + batch);
-    const data = new BigInt64Array(group.length * width);
-    for (const [i, row] of group.entries()) data.set(row, i * width);
-    const tokens: HostTensor = { dtype: 'int64', dims: [group.length, width], data };
-    const outputs = await executable.run({ tokens }, state && [state]);
-    total += outputs.loss!.data[0] as number;
+  const sums: Record<string, number> = {};
+  const last = Math.min(limit, examples.count);
+  for (let first = 0; first < last; first += batch) {
+    const count = Math.min(batch, last - first);
+    const outputs = await executable.run(
+      feedsOf(objective, examples.take(first, count), [count]),
+      state && [state],
+    );
+    for (const [name, { data }] of Object.entries(outputs)) sums[name] = (sums[name] ?? 0) + Number(data[0]);
   }
-  const count = sequences.length * (width - 1);
+  const { loss: total, count, ...measured } = sums as { loss: number; count: number };
   const loss = total / count;
-  return { loss, perplexity: Math.exp(loss), tokens: count };
+  const measures = Object.entries<number>(measured).map(([name, value]) => [name, value / count]);
+  return {
+    loss,
+    perplexity: Math.exp(loss),
+    tokens: count,
+    ...(measures.length > 0 && { measures: Object.fromEntries(measures) }),
+  };
+}
+
+/** Values of examples as feeds [...leading, ...shape]. */
+export function feedsOf(
+  { inputs }: Objective,
+  values: ReturnType<FiniteExamples['take']>,
+  leading: readonly number[],
+): Record<string, HostTensor> {
+  return Object.fromEntries(
+    inputs.map(({ name, dtype, shape }) => [
+      name,
+      { dtype, dims: [...leading, ...shape], data: values[name]! },
+    ]),
+  );
 }
 
 /** The same for a model with these weights, over all of `tokens` in sequences of the given length. */
@@ -44,33 +67,12 @@ export async function evaluateModel(
   device: Device,
 ): Promise<Evaluation> {
   expectKnownTokens(tokens, model);
-  const sequences = heldOut(tokens, sequence);
-  const executable = await device.compile({ ...evaluationProgram(model, sequence), weights });
+  const examples = heldOut(tokens, sequence);
+  const objective = nextTokens(sequence);
+  const executable = await device.compile({ ...evaluationProgram(model, objective), weights });
   try {
-    return await evaluate(executable, sequences, 8);
+    return await evaluate(executable, objective, examples, 8);
   } finally {
     await executable.dispose();
   }
-}
-
-/** Throws `DataError` for a token that the model does not have. */
-export function expectKnownTokens(tokens: Int32Array, { vocabSize }: Model): void {
-  const highest = tokens.reduce((a, b) => Math.max(a, b), 0);
-  if (highest < vocabSize) return;
-  throw new DataError(
-    `the tokenizer gives the id ${highest}, but the model has ${vocabSize} tokens: use the tokenizer that it was made for`,
-  );
-}
-
-/** Held-out tokens in consecutive sequences. Throws `DataError` where they do not fill one, `ConfigError` for no length. */
-export function heldOut(tokens: Int32Array, sequence: number): BigInt64Array[] {
-  if (!(Number.isInteger(sequence) && sequence >= 1))
-    throw new ConfigError(`sequence is ${sequence}: expected a whole number, 1 or more`);
-  const sequences = consecutive(tokens, sequence);
-  if (sequences.length === 0) {
-    throw new DataError(
-      `the validation text has ${tokens.length} tokens, fewer than one sequence of ${sequence} and its last target: use more text or a shorter --sequence`,
-    );
-  }
-  return sequences;
 }

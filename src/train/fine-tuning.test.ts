@@ -21,6 +21,7 @@ import { trainingProgram } from './program.js';
 import { TRAINING_DEFAULTS, type TrainingSettings } from './settings.js';
 import { COMPANIONS, letters, makeBase } from './testing/base.js';
 import { metrics } from './testing/runs.js';
+import { nextTokens, textData } from './text.js';
 import { train } from './trainer.js';
 
 const device = await openDevice('cpu', { threads: 1 });
@@ -56,8 +57,7 @@ async function input(folder: string, change: Change = {}): Promise<TrainingInput
     model: await readModel(from),
     from,
     tokenizer: letters,
-    training,
-    validation,
+    data: textData(training, validation),
     device,
     folder,
     ...change,
@@ -142,7 +142,7 @@ describe.each(FAMILIES)('%s', (name) => {
 });
 
 describe('the program that trains adapters', () => {
-  const shape = { batch: 2, sequence: 7, accumulate: 1, stepsPerRun: 1 };
+  const shape = { batch: 2, accumulate: 1, stepsPerRun: 1 };
 
   /** The shapes of all values that the gradients consist of. */
   function gradientShapes({ outputs, state = [] }: Program): Set<string> {
@@ -155,10 +155,10 @@ describe('the program that trains adapters', () => {
   test.each(FAMILIES)('%s: carries nothing else, and computes no other gradient', async (name) => {
     await makeBase(at('base'), name);
     const model = await readModel(at('base'));
-    const whole = trainingProgram(model, ADAMW_DEFAULTS, shape);
+    const whole = trainingProgram(model, nextTokens(7), ADAMW_DEFAULTS, shape);
     // A rank that no size of the model is.
     const adapted = withLora(model, { rank: 5, alpha: 10 });
-    const { program, parameters } = trainingProgram(adapted, ADAMW_DEFAULTS, shape);
+    const { program, parameters } = trainingProgram(adapted, nextTokens(7), ADAMW_DEFAULTS, shape);
     const names = parametersOf(adapted)
       .filter(({ adapts }) => adapts !== undefined)
       .map((spec) => spec.name);

@@ -1,14 +1,25 @@
 /** Training language models. */
 
+export {
+  type BatchLoss,
+  type DataSource,
+  type ExampleInput,
+  type Examples,
+  elements,
+  type FiniteExamples,
+  type Objective,
+  type TrainingData,
+} from './data.js';
 export { type Evaluation, evaluateModel } from './evaluate.js';
 export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
-export { evaluationProgram, languageModelLoss, type TrainingShape, trainingProgram } from './program.js';
+export { evaluationProgram, type TrainingShape, trainingProgram } from './program.js';
 export {
   defaultSequence,
   FINE_TUNING_RATES,
   TRAINING_DEFAULTS,
   type TrainingSettings,
 } from './settings.js';
+export { nextTokens, textData, tokenLosses } from './text.js';
 export {
   expectNoRun,
   initialMemory,

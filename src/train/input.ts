@@ -2,6 +2,8 @@
 import type { Device, Weight } from '../engine/index.js';
 import type { LoraConfig, Model } from '../models/index.js';
 import type { Tokenizer } from '../text/index.js';
+import type { DataSource } from './data.js';
+import type { Evaluation } from './evaluate.js';
 import type { TrainingSettings } from './settings.js';
 
 /** What happened; the lines of `metrics.jsonl`. */
@@ -15,7 +17,7 @@ export type TrainingEvent =
       learningRate: number;
       tokensPerSecond: number;
     }
-  | { event: 'evaluation'; step: number; loss: number; perplexity: number; tokens: number }
+  | ({ event: 'evaluation'; step: number } & Evaluation)
   | ({ event: 'sample'; step: number } & Sample)
   | { event: 'saved'; step: number };
 
@@ -31,10 +33,9 @@ export interface TrainingInput {
   from?: string;
   /** Trains adapters of this kind, and leaves the weights of `from` as they are. */
   lora?: LoraConfig;
-  tokenizer: Tokenizer;
-  /** Token ids. */
-  training: Int32Array;
-  validation: Int32Array;
+  /** Written beside the model, where its tokens are those of texts. */
+  tokenizer?: Tokenizer;
+  data: DataSource;
   settings: TrainingSettings;
   device: Device;
   /** The run's folder. */

@@ -82,6 +82,18 @@ export function stepFactors(config: AdamWConfig, numbers: Tensor, clip: Tensor):
   };
 }
 
+/** The factors of a parameter whose learning rate is `rate` times that of the others. */
+export function scaled(factors: StepFactors, rate: number): StepFactors {
+  if (rate === 1) return factors;
+  const { stepSize, kept } = factors;
+  // kept = 1 - learning rate * weight decay.
+  return {
+    ...factors,
+    stepSize: multiply(stepSize, rate),
+    kept: subtract(1, multiply(subtract(1, kept), rate)),
+  };
+}
+
 /** One parameter's step: the new parameter and its new moments. The gradient comes unclipped. */
 export function adamW(
   config: AdamWConfig,

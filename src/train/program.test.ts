@@ -6,7 +6,7 @@
 import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor, hostZeros, int64, openDevice } from '../engine/index.js';
 import { only, withInputs } from '../engine/testing/with-inputs.js';
-import { gradient, input } from '../graph/index.js';
+import { gradient, input, mean } from '../graph/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { hybridModel, type Model } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
@@ -15,12 +15,12 @@ import { ADAMW_DEFAULTS, type AdamWConfig, stepScalars } from './optimizer.js';
 import {
   evaluationProgram,
   firstMoment,
-  languageModelLoss,
   secondMoment,
   type TrainingShape,
   trainingProgram,
 } from './program.js';
 import { type AdamWState, adamWReference } from './testing/adamw.js';
+import { nextTokens, tokenLosses } from './text.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 const model = hybridModel(tinyConfig());
@@ -33,8 +33,8 @@ function randomTokens(count: number, seed: number): number[] {
 
 /** A program and a state with random weights and no moments. */
 async function started(shape: Partial<TrainingShape>, optimizer: AdamWConfig = ADAMW_DEFAULTS) {
-  const whole = { batch: 4, sequence, accumulate: 1, stepsPerRun: 1, ...shape };
-  const { program, parameters } = trainingProgram(model, optimizer, whole);
+  const whole = { batch: 4, accumulate: 1, stepsPerRun: 1, ...shape };
+  const { program, parameters } = trainingProgram(model, nextTokens(sequence), optimizer, whole);
   const executable = await device.compile(program);
   const values = tinyWeights(model);
   for (const { name, shape: dims } of parameters) {
@@ -71,10 +71,8 @@ async function gradientsAt(
   ids: readonly number[],
 ): Promise<Map<string, Float32Array>> {
   const registry = new ParameterRegistry();
-  const loss = languageModelLoss(
-    model,
-    registry,
-    input('tokens', 'int64', [ids.length / (sequence + 1), sequence + 1]),
+  const loss = mean(
+    tokenLosses(model, registry, input('tokens', 'int64', [ids.length / (sequence + 1), sequence + 1])),
   );
   const names = [...registry.tensors.keys()];
   const parts = gradient(loss, [...registry.tensors.values()]);
@@ -185,10 +183,58 @@ describe('several steps a run', () => {
   }
 });
 
+describe('rates by name', () => {
+  test('a frozen parameter is a weight, the others step as with all of them; a factor scales the step', async () => {
+    // Without clipping and decay the step of one parameter does not depend on the others' gradients.
+    const optimizer = { ...ADAMW_DEFAULTS, maxGradientNorm: 1e9 };
+    const shape = { batch: 2, accumulate: 1, stepsPerRun: 1 };
+    const ids = randomTokens(2, 3);
+    const step = async (rates: Record<string, number>, rate: number) => {
+      const { program, parameters } = trainingProgram(model, nextTokens(sequence), optimizer, shape, rates);
+      const names = parameters.map(({ name }) => name);
+      const weights = tinyWeights(model);
+      const frozen = new Map([...weights].filter(([name]) => !names.includes(name)));
+      const executable = await device.compile({ ...program, weights: frozen });
+      const state = executable.newState(new Map(names.map((name) => [name, weights.get(name)!])));
+      const tokens = int64(ids, [1, 1, 2, sequence + 1]);
+      const scalars = float32(stepScalars(optimizer, 1, rate), [1, 3]);
+      await executable.run({ tokens, scalars }, [state]);
+      return { names, values: await state.read(names) };
+    };
+    const all = await step({}, 1e-2);
+    const half = await step({}, 5e-3);
+    const some = await step({ 'backbone.layers.*': 0, '*.norm.weight': 0.5 }, 1e-2);
+    expect(some.names).toEqual(
+      all.names.filter((name) => !/^backbone\.layers/.test(name) || /\.norm\.weight$/.test(name)),
+    );
+    expect(some.names.length).toBeLessThan(all.names.length);
+    for (const name of some.names) {
+      const expected = (name.endsWith('.norm.weight') ? half : all).values.get(name)!;
+      expect(
+        relativeError(flat(some.values, [name]), [...(expected.data as Float32Array)]),
+        name,
+      ).toBeLessThan(1e-6);
+    }
+  });
+
+  test('a pattern that fits nothing, and nothing left to train, are refused', () => {
+    const build = (rates: Record<string, number>) => () =>
+      trainingProgram(
+        model,
+        nextTokens(sequence),
+        ADAMW_DEFAULTS,
+        { batch: 1, accumulate: 1, stepsPerRun: 1 },
+        rates,
+      );
+    expect(build({ 'layers.*.attention': 0 })).toThrow(/no parameter that is trained has a name like layers/);
+    expect(build({ '*': 0 })).toThrow(/nothing is trained/);
+  });
+});
+
 describe('the loss', () => {
   test('is that of the next token, and what is evaluated is its sum', async () => {
     const weights = tinyWeights(model);
-    const executable = await device.compile({ ...evaluationProgram(model, sequence), weights });
+    const executable = await device.compile({ ...evaluationProgram(model, nextTokens(sequence)), weights });
     const lossOf = async (ids: readonly number[]): Promise<number> => {
       const tokens = int64(ids, [ids.length / (sequence + 1), sequence + 1]);
       return (await executable.run({ tokens })).loss!.data[0] as number;
@@ -205,7 +251,7 @@ describe('the loss', () => {
     const weights = tinyWeights(model);
     const registry = new ParameterRegistry();
     const tokens = input('tokens', 'int64', [1, sequence + 1]);
-    const loss = languageModelLoss(model, registry, tokens);
+    const loss = mean(tokenLosses(model, registry, tokens));
     const executable = await device.compile(withInputs({ outputs: { loss }, weights }));
     const ids = randomTokens(1, 4);
     // Over all values of the last token, exp(-term) is a distribution: it sums to 1 if the term before it is fixed.
@@ -218,7 +264,7 @@ describe('the loss', () => {
       losses.push(sequence * (value!.data[0] as number));
       least = Math.min(least, losses.at(-1)!);
     }
-    const shorter = await device.compile({ ...evaluationProgram(model, sequence - 1), weights });
+    const shorter = await device.compile({ ...evaluationProgram(model, nextTokens(sequence - 1)), weights });
     const { loss: rest } = await shorter.run({ tokens: int64(ids.slice(0, -1), [1, sequence]) });
     for (const value of losses) mass += Math.exp((rest!.data[0] as number) - value);
     expect(mass).toBeCloseTo(1, 3);
@@ -228,7 +274,7 @@ describe('the loss', () => {
     const weights = tinyWeights(model);
     const ids = randomTokens(2, 7);
     const gradients = await gradientsAt(model, weights, ids);
-    const executable = await device.compile(withInputs(evaluationProgram(model, sequence)));
+    const executable = await device.compile(withInputs(evaluationProgram(model, nextTokens(sequence))));
     const random = new Random(11);
     // One random direction for each parameter; all of them together are the gradient's projections.
     const quotients: number[] = [];

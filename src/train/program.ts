@@ -3,32 +3,38 @@
  * states. Where a run copies them, several steps go into one.
  */
 import { type Program, type StateSpec, stateChanges } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
 import {
   add,
-  crossEntropy,
+  divide,
   fill,
   gather,
   gradient,
   input,
   loop,
-  mean,
   multiply,
   reshape,
   scalar,
-  slice,
-  sum,
   type Tensor,
   zeros,
 } from '../graph/index.js';
-import { forward, logitsOf, type Model, parametersOf } from '../models/index.js';
+import { type Model, parametersOf } from '../models/index.js';
 import { ParameterRegistry, type ParameterSpec } from '../nn/index.js';
-import { type AdamWConfig, adamW, clipFactor, globalNorm, STEP_SCALARS, stepFactors } from './optimizer.js';
+import type { Objective } from './data.js';
+import {
+  type AdamWConfig,
+  adamW,
+  clipFactor,
+  globalNorm,
+  STEP_SCALARS,
+  scaled,
+  stepFactors,
+} from './optimizer.js';
+import type { TrainingSettings } from './settings.js';
 
 export interface TrainingShape {
   /** Sequences in a batch. */
   batch: number;
-  /** Tokens in a sequence. */
-  sequence: number;
   /** Batches whose gradients are averaged for one step. */
   accumulate: number;
   /** Optimizer steps in one run of the program. */
@@ -37,12 +43,12 @@ export interface TrainingShape {
 
 export interface TrainingProgram {
   /**
-   * Feeds `tokens` int64 [stepsPerRun, accumulate, batch, sequence + 1] and `scalars` float32 [stepsPerRun, 3]; returns
-   * `loss` (nats a token) and `norm` (of the gradient before clipping), float32 [stepsPerRun] each. Parameters that are
+   * Feeds the objective's inputs [stepsPerRun, accumulate, batch, ...] and `scalars` float32 [stepsPerRun, 3]; returns
+   * `loss` (the mean, in nats) and `norm` (of the gradient before clipping), float32 [stepsPerRun] each. Parameters that are
    * not trained are inputs: give them as the program's weights.
    */
   readonly program: Program;
-  /** Those that are trained: the adapters of a model that has them, else all. */
+  /** Those that are trained: the adapters of a model that has them, else all whose rate is not 0. */
   readonly parameters: readonly ParameterSpec[];
 }
 
@@ -54,23 +60,19 @@ export function secondMoment(name: string): string {
   return `adam.second/${name}`;
 }
 
-/** Mean negative log-likelihood of each next token in tokens [batch, sequence + 1]. */
-export function languageModelLoss(model: Model, registry: ParameterRegistry, tokens: Tensor): Tensor {
-  return mean(tokenLosses(model, registry, tokens));
-}
-
-function tokenLosses(model: Model, registry: ParameterRegistry, tokens: Tensor): Tensor {
-  const length = tokens.shape[1] as number;
-  const { hidden } = forward(model, registry, slice(tokens, 1, 0, length - 1), scalar(0, 'int64'));
-  const rows = reshape(hidden, [-1, hidden.shape.at(-1)!]);
-  return crossEntropy(logitsOf(model, registry, rows), reshape(slice(tokens, 1, 1, length), [-1]));
-}
-
-export function trainingProgram(model: Model, optimizer: AdamWConfig, shape: TrainingShape): TrainingProgram {
-  const { batch, sequence, accumulate, stepsPerRun } = shape;
-  const tokens = input('tokens', 'int64', [stepsPerRun, accumulate, batch, sequence + 1]);
+export function trainingProgram(
+  model: Model,
+  objective: Objective,
+  optimizer: AdamWConfig,
+  shape: TrainingShape,
+  rates: TrainingSettings['rates'] = {},
+): TrainingProgram {
+  const { batch, accumulate, stepsPerRun } = shape;
+  const examples = objective.inputs.map(({ name, dtype, shape: each }) =>
+    input(name, dtype, [stepsPerRun, accumulate, batch, ...each]),
+  );
   const scalars = input('scalars', 'float32', [stepsPerRun, STEP_SCALARS]);
-  const specs = parametersOf(model).filter(({ adapts }) => !model.adapters || adapts !== undefined);
+  const specs = trainedOf(model, rates);
   const states = specs.flatMap(trainingStates);
   const before = states.map(({ name, dtype, shape: dims }) => input(name, dtype, dims));
 
@@ -80,8 +82,9 @@ export function trainingProgram(model: Model, optimizer: AdamWConfig, shape: Tra
       inStep.specs.set(spec.name, spec);
       inStep.tensors.set(spec.name, carried[3 * i]!);
     }
-    const { loss, gradients } = averaged(gather(tokens, index), accumulate, (rows) => {
-      const value = languageModelLoss(model, inStep, rows);
+    const own = examples.map((each) => gather(each, index));
+    const { loss, gradients } = averaged(own, accumulate, (batches) => {
+      const value = meanLoss(model, inStep, objective, batches);
       const parameters = specs.map(({ name }) => inStep.tensors.get(name)!);
       return { loss: value, gradients: gradient(value, parameters) };
     });
@@ -90,7 +93,8 @@ export function trainingProgram(model: Model, optimizer: AdamWConfig, shape: Tra
     const factors = stepFactors(optimizer, gather(scalars, index), clip);
     const next = specs.flatMap((spec, i) => {
       const moments = { first: carried[3 * i + 1]!, second: carried[3 * i + 2]! };
-      const result = adamW(optimizer, carried[3 * i]!, gradients[i]!, moments, factors, spec.decay);
+      const own = scaled(factors, rateOf(spec.name, rates));
+      const result = adamW(optimizer, carried[3 * i]!, gradients[i]!, moments, own, spec.decay);
       return [result.parameter, result.moments.first, result.moments.second];
     });
     return { carried: next, stacked: [loss, norm] };
@@ -105,7 +109,7 @@ export function trainingProgram(model: Model, optimizer: AdamWConfig, shape: Tra
   return {
     parameters: specs,
     program: {
-      inputs: [tokens, scalars],
+      inputs: [...examples, scalars],
       outputs: { loss: stacked[0]!, norm: stacked[1]! },
       state: stateChanges(states, byName(before), byName(carried)),
     },
@@ -122,17 +126,18 @@ function trainingStates({ name, shape }: ParameterSpec): StateSpec[] {
   }));
 }
 
-/** Loss and gradients, averaged over the rows of tokens [accumulate, batch, sequence + 1]. */
+/** Loss and gradients, averaged over the rows of examples [accumulate, batch, ...]. */
 function averaged(
-  tokens: Tensor,
+  examples: readonly Tensor[],
   accumulate: number,
-  one: (rows: Tensor) => { loss: Tensor; gradients: Tensor[] },
+  one: (batch: readonly Tensor[]) => { loss: Tensor; gradients: Tensor[] },
 ): { loss: Tensor; gradients: Tensor[] } {
-  if (accumulate === 1) return one(reshape(tokens, tokens.shape.slice(1)));
-  const shapes = one(zeros(tokens.shape.slice(1), 'int64')).gradients.map(({ shape }) => shape);
+  if (accumulate === 1) return one(examples.map((each) => reshape(each, each.shape.slice(1))));
+  const example = examples.map(({ shape, dtype }) => zeros(shape.slice(1), dtype));
+  const shapes = one(example).gradients.map(({ shape }) => shape);
   const initial = [fill([], 0), ...shapes.map((shape) => zeros(shape))];
   const { carried } = loop(accumulate, initial, (index, sums) => {
-    const { loss, gradients } = one(gather(tokens, index));
+    const { loss, gradients } = one(examples.map((each) => gather(each, index)));
     return { carried: [loss, ...gradients].map((value, i) => add(sums[i]!, value)), stacked: [] };
   });
   const [loss, ...gradients] = carried.map((total) => multiply(total, 1 / accumulate)) as [
@@ -143,18 +148,65 @@ function averaged(
 }
 
 /**
- * The sum of the losses over tokens int64 [batch, sequence + 1], in nats, as `loss` []. It reads the parameters of a training program's
- * state, if they are named; the others are weights.
+ * Sums over a batch of any number of examples, as float32 []: `loss`, `count`, and the objective's measures. It reads the
+ * parameters of a training program's state, if they are named; the others are weights.
  */
 export function evaluationProgram(
   model: Model,
-  sequence: number,
+  objective: Objective,
   trained: readonly ParameterSpec[] = [],
 ): Program {
   const registry = new ParameterRegistry();
-  const tokens = input('tokens', 'int64', ['batch', sequence + 1]);
-  const loss = sum(tokenLosses(model, registry, tokens));
+  const inputs = objective.inputs.map(({ name, dtype, shape }) => input(name, dtype, ['batch', ...shape]));
+  const { total, count, measures } = objective.loss(model, registry, named(objective, inputs));
   const parameters = Object.fromEntries(registry.tensors);
   const specs = trained.flatMap((spec) => trainingStates(spec).slice(0, 1));
-  return { inputs: [tokens], outputs: { loss }, state: stateChanges(specs, parameters, parameters) };
+  return {
+    inputs,
+    outputs: { ...measures, loss: total, count },
+    state: stateChanges(specs, parameters, parameters),
+  };
+}
+
+function meanLoss(
+  model: Model,
+  registry: ParameterRegistry,
+  objective: Objective,
+  inputs: readonly Tensor[],
+): Tensor {
+  const { total, count } = objective.loss(model, registry, named(objective, inputs));
+  return divide(total, count);
+}
+
+function named({ inputs }: Objective, tensors: readonly Tensor[]): Record<string, Tensor> {
+  return Object.fromEntries(inputs.map(({ name }, i) => [name, tensors[i]!]));
+}
+
+/** Throws `ConfigError` where nothing is left to train, or a pattern fits no parameter. */
+function trainedOf(model: Model, rates: NonNullable<TrainingSettings['rates']>): ParameterSpec[] {
+  const specs = parametersOf(model).filter(({ adapts }) => !model.adapters || adapts !== undefined);
+  for (const pattern of Object.keys(rates)) {
+    if (specs.some(({ name }) => fits(pattern, name))) continue;
+    throw new ConfigError(
+      `no parameter that is trained has a name like ${pattern}; there are ${specs
+        .slice(0, 3)
+        .map(({ name }) => name)
+        .join(', ')} and so on`,
+    );
+  }
+  const trained = specs.filter(({ name }) => rateOf(name, rates) > 0);
+  if (trained.length === 0)
+    throw new ConfigError('all parameters have a learning rate of 0: nothing is trained');
+  return trained;
+}
+
+/** The factor of a parameter's learning rate: that of the last pattern that fits its name. */
+function rateOf(name: string, rates: NonNullable<TrainingSettings['rates']>): number {
+  const fitting = Object.entries(rates).filter(([pattern]) => fits(pattern, name));
+  return fitting.at(-1)?.[1] ?? 1;
+}
+
+function fits(pattern: string, name: string): boolean {
+  const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`).test(name);
 }

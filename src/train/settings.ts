@@ -18,6 +18,11 @@ export interface TrainingSettings {
   evaluateEvery: number;
   saveEvery: number;
   optimizer: AdamWConfig;
+  /**
+   * Factors of the learning rate by patterns of parameter names, where `*` stands for any letters; the last that fits
+   * decides, and a parameter that none fits has 1. One with 0 stays as it is, and costs no gradient and no moments.
+   */
+  rates?: Readonly<Record<string, number>>;
 }
 
 export const TRAINING_DEFAULTS: TrainingSettings = {
@@ -43,6 +48,12 @@ export function defaultSequence({ maxPositionEmbeddings }: Model): number {
 
 const LONGEST_DEFAULT = 1024;
 
+/** Throws `ConfigError` where this is no number of tokens. */
+export function checkSequence(sequence: number): void {
+  if (!(Number.isInteger(sequence) && sequence >= 1))
+    throw new ConfigError(`sequence is ${sequence}: expected a whole number, 1 or more`);
+}
+
 /** Throws `ConfigError` for a value outside its range. */
 export function checkSettings(settings: TrainingSettings): void {
   const whole = (key: keyof TrainingSettings, least: number): void => {
@@ -54,4 +65,8 @@ export function checkSettings(settings: TrainingSettings): void {
   for (const key of ['steps', 'warmupSteps', 'seed', 'evaluateEvery', 'saveEvery'] as const) whole(key, 0);
   if (!(settings.learningRate > 0 && Number.isFinite(settings.learningRate)))
     throw new ConfigError(`learningRate is ${settings.learningRate}: expected more than 0`);
+  for (const [pattern, factor] of Object.entries(settings.rates ?? {})) {
+    if (!(factor >= 0 && Number.isFinite(factor)))
+      throw new ConfigError(`the learning rate's factor of ${pattern} is ${factor}: expected 0 or more`);
+  }
 }

@@ -16,10 +16,20 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type HostTensor, openDevice, type Weight } from '../engine/index.js';
 import { CheckpointError, ConfigError, DataError, StorageError, TrainingError } from '../errors.js';
-import { DESIGNS, hybridModel, preset, readModel, readWeights, writeModel } from '../models/index.js';
+import { multiply, reshape, sum } from '../graph/index.js';
+import {
+  DESIGNS,
+  hybridModel,
+  parametersOf,
+  preset,
+  readModel,
+  readWeights,
+  writeModel,
+} from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
 import { Tokenizer } from '../text/index.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
+import type { DataSource } from './data.js';
 import {
   digests,
   interruptedAfter,
@@ -27,10 +37,12 @@ import {
   type RunOptions,
   stepByStep,
   tinyInput,
+  tinySettings,
   trainingTokens,
   validationTokens,
 } from './testing/runs.js';
-import { type TrainingEvent, train } from './trainer.js';
+import { tokenLosses } from './text.js';
+import { initialWeights, type TrainingEvent, train } from './trainer.js';
 
 let here: string;
 beforeEach(() => {
@@ -376,6 +388,75 @@ describe('a loss that is no number', () => {
       /weight has values that are no numbers at step 1; the checkpoint of step 0/,
     );
     expect(digests(at('run'))).toEqual(before);
+  });
+});
+
+describe('parameters that are left as they are', () => {
+  const frozen = { settings: { rates: { 'backbone.layers.0.*': 0 } } };
+
+  test('are those of the beginning in the checkpoint, also of a resumed run, which ends with the same bytes', async () => {
+    await train(tinyInput(at('once'), frozen));
+    await interruptedAfter(8, at('twice'), frozen);
+    await train(tinyInput(at('twice'), { ...frozen, resume: true }));
+    expect(digests(at('twice'))).toEqual(digests(at('once')));
+    const { model } = tinyInput('');
+    const [trained, initial] = [
+      await readWeights(join(at('once'), 'checkpoint'), model),
+      initialWeights(parametersOf(model), tinyInput('').settings.seed),
+    ];
+    for (const [name, { data }] of initial) {
+      const equal = Buffer.from((trained.get(name)!.data as Float32Array).buffer).equals(
+        Buffer.from((data as Float32Array).buffer),
+      );
+      expect(equal, name).toBe(name.startsWith('backbone.layers.0.'));
+    }
+  });
+
+  test('others than before are refused', async () => {
+    await interruptedAfter(8, at('run'), frozen);
+    const error = await refusal(train(tinyInput(at('run'), { resume: true })));
+    expect(error.message).toMatch(/differs in rates/);
+  });
+});
+
+describe('examples of another kind', () => {
+  /** Copies of one token, of which only the second half counts; the held-out ones are of other tokens. */
+  const copies: DataSource = (_, { sequence }) => {
+    const take = (first: number, count: number) => {
+      const tokens = new BigInt64Array(count * (sequence + 1));
+      const counted = new Float32Array(count * sequence);
+      for (let i = 0; i < count; i++) {
+        tokens.fill(BigInt(5 + ((first + i) % 7)), i * (sequence + 1), (i + 1) * (sequence + 1));
+        counted.fill(1, i * sequence + sequence / 2, (i + 1) * sequence);
+      }
+      return { tokens, counted };
+    };
+    return {
+      objective: {
+        inputs: [
+          { name: 'tokens', dtype: 'int64', shape: [sequence + 1] },
+          { name: 'counted', dtype: 'float32', shape: [sequence] },
+        ],
+        loss(model, registry, { tokens, counted }) {
+          const flat = reshape(counted!, [-1]);
+          const losses = multiply(tokenLosses(model, registry, tokens!), flat);
+          return { total: sum(losses), count: sum(flat), measures: { half: multiply(sum(flat), 0.5) } };
+        },
+      },
+      training: { take },
+      validation: { count: 3, take },
+      identity: { copies: sequence },
+    };
+  };
+
+  test('are learned, evaluated with their own measures, and saved without a tokenizer', async () => {
+    const { tokenizer: _, ...input } = tinyInput(at('run'), { data: copies });
+    await train(input);
+    const found = metrics(at('run')).flatMap((event) => (event.event === 'evaluation' ? [event] : []));
+    expect(found.at(-1)!.tokens).toBe((3 * tinySettings.sequence) / 2);
+    expect(found.at(-1)!.measures).toEqual({ half: 0.5 });
+    expect(found.at(-1)!.loss).toBeLessThan(found[0]!.loss - 1);
+    expect(existsSync(join(at('run'), 'checkpoint', 'tokenizer.json'))).toBe(false);
   });
 });
 

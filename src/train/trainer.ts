@@ -16,7 +16,7 @@ import {
   type State,
   type Weight,
 } from '../engine/index.js';
-import { ConfigError, DataError, StorageError, TrainingError } from '../errors.js';
+import { ConfigError, StorageError, TrainingError } from '../errors.js';
 import {
   CHECKPOINT,
   countParameters,
@@ -28,9 +28,9 @@ import {
   withLora,
 } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
-import { Batches } from './batches.js';
 import { identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
-import { evaluate, expectKnownTokens, heldOut } from './evaluate.js';
+import type { TrainingData } from './data.js';
+import { evaluate, feedsOf } from './evaluate.js';
 import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
 import { evaluationProgram, firstMoment, secondMoment, trainingProgram } from './program.js';
@@ -54,11 +54,7 @@ export async function train(input: TrainingInput): Promise<TrainingResult> {
       'adapters are trained beside the weights of a model: name the folder that it starts from',
     );
   }
-  if (input.training.length === 0) throw new DataError('the corpus is empty: there is nothing to learn from');
-  for (const tokens of [input.training, input.validation]) expectKnownTokens(tokens, input.model);
-  const batches = new Batches(input.training, settings.sequence, settings.seed);
-  const held = heldOut(input.validation, settings.sequence);
-  const run = await Run.open(input, batches, held);
+  const run = await Run.open(input, input.data(input.model, settings));
   try {
     return await run.loop();
   } finally {
@@ -117,9 +113,10 @@ interface Equipment {
   parameters: readonly ParameterSpec[];
   /** The weights that are not trained. */
   frozen: ReadonlyMap<string, Weight>;
+  /** Those of them that are saved with the model: none where adapters are trained beside it. */
+  untrained: ReadonlyMap<string, HostTensor>;
   identity: RunIdentity;
-  batches: Batches;
-  held: readonly BigInt64Array[];
+  data: TrainingData;
   stepsPerRun: number;
   training: Executable;
   evaluation: Executable;
@@ -142,33 +139,42 @@ class Run {
     this.savedStep = input.resume ? step : undefined;
   }
 
-  static async open(input: TrainingInput, batches: Batches, held: readonly BigInt64Array[]): Promise<Run> {
+  static async open(input: TrainingInput, data: TrainingData): Promise<Run> {
     const { settings, device, from, lora, folder } = input;
     const model = lora ? withLora(input.model, lora) : input.model;
     const { batch, sequence, accumulate } = settings;
     const stepsPerRun = stepsPerRunOn(device, model, batch * sequence * accumulate);
-    const shape = { batch, sequence, accumulate, stepsPerRun };
-    const { program, parameters } = trainingProgram(model, settings.optimizer, shape);
+    const { objective } = data;
+    const shape = { batch, accumulate, stepsPerRun };
+    const { program, parameters } = trainingProgram(
+      model,
+      objective,
+      settings.optimizer,
+      shape,
+      settings.rates,
+    );
     // Nothing is written before it is sure that there is something to start from.
     const initial = input.resume ? undefined : await fresh(input, parameters);
     // What adapters are trained beside is read from its files as it is needed, and has no gradients and no moments.
-    const frozen = lora && from !== undefined ? await locateWeights(from, input.model) : new Map();
+    const adapted = lora && from !== undefined ? await locateWeights(from, input.model) : undefined;
     await makeFolder(folder).catch((error: unknown) => {
       throw inWords(folder, error);
     });
     await recoverFolder(join(folder, CHECKPOINT));
     if (!input.resume) expectNoRun(folder);
-    const identity = await identityOf(input);
+    const identity = await identityOf(input, data);
     const start = initial ? { step: 0, values: initial } : await readCheckpoint(input, parameters, identity);
+    const untrained = lora ? new Map<string, HostTensor>() : takeUntrained(start.values, model, parameters);
+    const frozen = adapted ?? untrained;
     const training = await device.compile({ ...program, weights: frozen });
     const evaluation = await device.compile({
-      ...evaluationProgram(model, sequence, parameters),
+      ...evaluationProgram(model, objective, parameters),
       weights: frozen,
     });
     const state = training.newState(start.values);
     await trimMetrics(join(folder, METRICS), start.step);
     const programs = { stepsPerRun, training, evaluation, state };
-    return new Run(input, { model, parameters, frozen, identity, batches, held, ...programs }, start.step);
+    return new Run(input, { model, parameters, frozen, untrained, identity, data, ...programs }, start.step);
   }
 
   async close(): Promise<void> {
@@ -202,7 +208,7 @@ class Run {
    */
   private async advance(): Promise<void> {
     const { settings } = this.input;
-    const { stepsPerRun: count, batches, training, state } = this.equipment;
+    const { stepsPerRun: count, data, training, state } = this.equipment;
     const { batch, sequence, accumulate } = settings;
     const scalars = new Float32Array(count * STEP_SCALARS);
     const rates: number[] = [];
@@ -213,13 +219,12 @@ class Run {
       scalars.set(stepScalars(settings.optimizer, step, rate), i * STEP_SCALARS);
     }
     const perStep = batch * accumulate;
-    const tokens: HostTensor = {
-      dtype: 'int64',
-      dims: [count, accumulate, batch, sequence + 1],
-      data: batches.take(this.step * perStep, count * perStep),
-    };
+    const examples = data.training.take(this.step * perStep, count * perStep);
     const started = performance.now();
-    const feeds = { tokens, scalars: float32(scalars, [count, STEP_SCALARS]) };
+    const feeds = {
+      ...feedsOf(data.objective, examples, [count, accumulate, batch]),
+      scalars: float32(scalars, [count, STEP_SCALARS]),
+    };
     const outputs = await training.run(feeds, [state]);
     const seconds = (performance.now() - started) / 1000;
     const real = Math.min(count, settings.steps - this.step);
@@ -244,9 +249,9 @@ class Run {
   /** Loss and perplexity on held-out text, and what the model writes now. */
   private async evaluate(): Promise<void> {
     const { batch } = this.input.settings;
-    const { evaluation, held, state } = this.equipment;
-    const sequences = held.slice(0, EVALUATION_BATCHES * batch);
-    const result = await evaluate(evaluation, sequences, batch, state);
+    const { evaluation, data, state } = this.equipment;
+    const limit = EVALUATION_BATCHES * batch;
+    const result = await evaluate(evaluation, data.objective, data.validation, batch, { state, limit });
     if (!Number.isFinite(result.loss))
       throw this.diverged(`the validation loss became ${result.loss}`, this.step);
     this.perplexity = result.perplexity;
@@ -260,8 +265,8 @@ class Run {
   }
 
   private async save(): Promise<void> {
-    const { model, parameters, identity, state } = this.equipment;
-    const values = await state.read();
+    const { model, parameters, untrained, identity, state } = this.equipment;
+    const values = new Map([...untrained, ...(await state.read())]);
     for (const { name } of parameters) {
       if (!(values.get(name)!.data as Float32Array).every(Number.isFinite))
         throw this.diverged(`${name} has values that are no numbers`, this.step);
@@ -298,11 +303,29 @@ async function trimMetrics(path: string, step: number): Promise<void> {
   await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
 }
 
-/** The parameters of a new run and their moments: of new weights or adapters, or of another checkpoint's weights. */
+/** Takes what is not trained out of a model's values. */
+function takeUntrained(
+  values: Map<string, HostTensor>,
+  model: Model,
+  trained: readonly ParameterSpec[],
+): Map<string, HostTensor> {
+  const names = new Set(trained.map(({ name }) => name));
+  const others = parametersOf(model).filter(({ name }) => !names.has(name));
+  return new Map(
+    others.map(({ name }) => {
+      const value = values.get(name)!;
+      values.delete(name);
+      return [name, value];
+    }),
+  );
+}
+
+/** All values of a new run, and the moments of the parameters that are trained: of new weights or adapters, or of another checkpoint's weights. */
 async function fresh(
   { model, from, lora, settings }: TrainingInput,
   parameters: readonly ParameterSpec[],
 ): Promise<Map<string, HostTensor>> {
-  if (lora || from === undefined) return initialMemory(parameters, settings.seed);
+  if (lora) return initialMemory(parameters, settings.seed);
+  if (from === undefined) return withMoments(initialWeights(parametersOf(model), settings.seed), parameters);
   return withMoments(await readWeights(from, model), parameters);
 }

@@ -5,6 +5,7 @@ import { DESIGNS, type Design, hybridModel, modelConfig, preset } from '../model
 import { Random } from '../nn/index.js';
 import { ADAMW_DEFAULTS, stepScalars } from './optimizer.js';
 import { trainingProgram } from './program.js';
+import { nextTokens } from './text.js';
 import { initialMemory } from './trainer.js';
 
 const webgpu = await openDevice('webgpu').catch((error: Error) => error);
@@ -29,8 +30,8 @@ async function losses(device: Device, design: Design): Promise<number[]> {
     attentionSelected: 4,
   };
   const model = hybridModel(modelConfig(small));
-  const shape = { batch, sequence, accumulate: 1, stepsPerRun: 1 };
-  const { program, parameters } = trainingProgram(model, ADAMW_DEFAULTS, shape);
+  const shape = { batch, accumulate: 1, stepsPerRun: 1 };
+  const { program, parameters } = trainingProgram(model, nextTokens(sequence), ADAMW_DEFAULTS, shape);
   const executable = await device.compile(program);
   const state = executable.newState(initialMemory(parameters, 1));
   const random = new Random(2);

@@ -7,6 +7,7 @@ import { hybridModel } from '../../models/index.js';
 import { tinyConfig } from '../../models/testing/tiny.js';
 import { TINY_TEXT, tinyTokenizer } from '../../text/testing/tiny.js';
 import { TRAINING_DEFAULTS, type TrainingSettings } from '../settings.js';
+import { textData } from '../text.js';
 import { type TrainingEvent, type TrainingInput, type TrainingResult, train } from '../trainer.js';
 
 const device = await openDevice('cpu', { threads: 1 });
@@ -37,15 +38,20 @@ export const tinySettings: TrainingSettings = {
 
 export interface RunOptions extends Partial<Omit<TrainingInput, 'settings' | 'folder'>> {
   settings?: Partial<TrainingSettings>;
+  /** Token ids. */
+  training?: Int32Array;
+  validation?: Int32Array;
 }
 
 /** An input of `train` into a folder. */
-export function tinyInput(folder: string, { settings = {}, ...rest }: RunOptions = {}): TrainingInput {
+export function tinyInput(
+  folder: string,
+  { settings = {}, training = trainingTokens, validation = validationTokens, ...rest }: RunOptions = {},
+): TrainingInput {
   return {
     model: hybridModel(tinyConfig({ pattern: 'M-S-' })),
     tokenizer: tinyTokenizer,
-    training: trainingTokens,
-    validation: validationTokens,
+    data: textData(training, validation),
     device,
     folder,
     settings: { ...tinySettings, ...settings },

@@ -1,0 +1,61 @@
+/**
+ * What a run learns: how one example looks, where examples come from, and how wrong a model is about them. The trainer
+ * knows nothing else of its data, so that texts, series, images and made-up tasks are trained by the same code.
+ */
+import type { TensorData } from '../engine/index.js';
+import { cast, type Dim, type DType, dimension, fill, multiplyDims, type Tensor } from '../graph/index.js';
+import type { Model } from '../models/index.js';
+import type { ParameterRegistry } from '../nn/index.js';
+import type { TrainingSettings } from './settings.js';
+
+/** An input of the loss, for one example: tokens int64 [sequence + 1], or pixels float32 [height, width, channels]. */
+export interface ExampleInput {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+/** Examples by their number. The same number is always the same example, so that a resumed run sees what it would have seen. */
+export interface Examples {
+  /** Examples `first` to `first + count - 1`, as values [count, ...shape] by the input's name, flat. */
+  take(first: number, count: number): Readonly<Record<string, TensorData>>;
+}
+
+/** A fixed number of examples. */
+export interface FiniteExamples extends Examples {
+  readonly count: number;
+}
+
+/** Sums over a batch, each a float32 scalar. */
+export interface BatchLoss {
+  /** Of the losses, in nats. */
+  readonly total: Tensor;
+  /** How many losses there are. */
+  readonly count: Tensor;
+  /** What evaluation tells beside the loss, as sums over the same `count`: `accuracy` is how many answers were right. */
+  readonly measures?: Readonly<Record<string, Tensor>>;
+}
+
+export interface Objective {
+  readonly inputs: readonly ExampleInput[];
+  /** The losses of a batch of examples; `inputs` are [batch, ...shape] by name. */
+  loss(model: Model, registry: ParameterRegistry, inputs: Readonly<Record<string, Tensor>>): BatchLoss;
+}
+
+export interface TrainingData {
+  readonly objective: Objective;
+  /** Without end: after the last example the first comes again, or a new one is made. */
+  readonly training: Examples;
+  readonly validation: FiniteExamples;
+  /** What a resumed run must find the same, by its name for a person: digests of the data, say. */
+  readonly identity: Readonly<Record<string, string | number>>;
+}
+
+/** Data for a model that is trained in a certain way. Throws `DataError` where they do not fit each other. */
+export type DataSource = (model: Model, settings: TrainingSettings) => TrainingData;
+
+/** How many elements these dimensions have, as a float32 scalar. */
+export function elements(dims: readonly Dim[]): Tensor {
+  const count = multiplyDims(dims);
+  return typeof count === 'number' ? fill([], count) : cast(dimension(count), 'float32');
+}
