@@ -10,13 +10,13 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { createGunzip } from 'node:zlib';
 import { unpackTar } from 'modern-tar/fs';
 import { DeviceError } from '../../errors.js';
+import { userCache } from '../user-cache.js';
 
 /** The package that is fetched, and the checksum of its tarball. */
 export const PACKAGE = {
@@ -34,14 +34,7 @@ const PLATFORMS = ['linux/x64', 'linux/arm64', 'darwin/arm64', 'win32/x64', 'win
  * cache where that folder is read-only.
  */
 function places(): string[] {
-  return [fileURLToPath(new URL('../../../.onnxruntime', import.meta.url)), join(userCache(), 'heddle')];
-}
-
-function userCache(): string {
-  const { env, platform } = process;
-  if (platform === 'win32') return env.LOCALAPPDATA ?? join(homedir(), 'AppData', 'Local');
-  if (platform === 'darwin') return join(homedir(), 'Library', 'Caches');
-  return env.XDG_CACHE_HOME || join(homedir(), '.cache');
+  return [fileURLToPath(new URL('../../../.onnxruntime', import.meta.url)), userCache()];
 }
 
 /** The package's folder below a place. The version and the platform are in its path: a place may be shared. */

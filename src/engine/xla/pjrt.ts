@@ -4,12 +4,14 @@
  */
 import { DeviceError } from '../../errors.js';
 import type { DType, TensorData } from '../../graph/dtype.js';
+import { findDriver } from './driver.js';
 import { FUNCTIONS, Struct } from './pjrt/abi.js';
 import { PjrtApi } from './pjrt/api.js';
 import { Client } from './pjrt/client.js';
 import type { MemoryUse } from './pjrt/errors.js';
-import { loadKoffi } from './pjrt/koffi.js';
+import { type Koffi, loadKoffi } from './pjrt/koffi.js';
 import { type ClientOptions, type CompileOptions, clientOptions } from './pjrt/options.js';
+import { type FoundPlugin, prepare } from './plugin.js';
 
 export { type MemoryUse, OutOfDeviceMemory } from './pjrt/errors.js';
 export type { ClientOptions, CompileOptions } from './pjrt/options.js';
@@ -79,13 +81,18 @@ interface OpenClient {
 const clients = new Map<string, OpenClient>();
 
 /**
- * Loads a plugin and makes its client, which takes seconds on a GPU. A second call gives the same client, whose options are the first
- * one's; it lives until each was disposed. Throws `DeviceError`.
+ * Loads a plugin, found (`findPlugin`) or by its path alone, and makes its client, which takes seconds on a GPU. A second call gives the
+ * same client, whose options are the first one's; it lives until each was disposed. Throws `DeviceError`.
  */
-export async function openClient(path: string, options: ClientOptions = {}): Promise<PjrtClient> {
+export async function openClient(
+  plugin: FoundPlugin | string,
+  options: ClientOptions = {},
+): Promise<PjrtClient> {
+  const found = typeof plugin === 'string' ? { path: plugin, from: 'its path', libraries: [] } : plugin;
+  const { path } = found;
   let open = clients.get(path);
   if (!open) {
-    open = { client: createClient(path, options), users: 0 };
+    open = { client: createClient(found, options), users: 0 };
     clients.set(path, open);
   }
   open.users++;
@@ -103,8 +110,30 @@ export async function openClient(path: string, options: ClientOptions = {}): Pro
   }
 }
 
-async function createClient(path: string, options: ClientOptions): Promise<Client> {
-  const api = PjrtApi.load(await loadKoffi(), path);
+async function createClient(plugin: FoundPlugin, options: ClientOptions): Promise<Client> {
+  const koffi = await loadKoffi();
+  if (plugin.cudaMajor !== undefined) expectDriver(koffi, plugin.cudaMajor);
+  const missing = prepare(koffi, plugin);
+  try {
+    return await startClient(PjrtApi.load(koffi, plugin.path), options);
+  } catch (error) {
+    if (missing.length === 0 || !(error instanceof DeviceError)) throw error;
+    throw new DeviceError(`${error.message}. Besides, ${missing.join('; ')}`, { cause: error });
+  }
+}
+
+/** Throws `DeviceError` where NVIDIA's driver is missing, or too old for a plugin: XLA would say so in riddles. */
+function expectDriver(koffi: Koffi, cudaMajor: number): void {
+  const driver = findDriver(koffi);
+  if ('why' in driver)
+    throw new DeviceError(`the cuda device cannot be used: ${driver.why}. Next: ${driver.todo}.`);
+  if (Number.parseInt(driver.cuda, 10) >= cudaMajor) return;
+  throw new DeviceError(
+    `NVIDIA's driver here is for CUDA ${driver.cuda}, and the XLA plugin needs one for CUDA ${cudaMajor}: update the driver${cudaMajor === 13 ? ' to 580 or newer' : ''}.`,
+  );
+}
+
+async function startClient(api: PjrtApi, options: ClientOptions): Promise<Client> {
   api.call(FUNCTIONS.pluginInitialize, new Struct(FUNCTIONS.pluginInitialize), 'starting');
   const named = clientOptions(api, options);
   const args = new Struct(FUNCTIONS.clientCreate, {

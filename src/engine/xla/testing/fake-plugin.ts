@@ -1,13 +1,11 @@
-/** Builds the plugin of `plugin.c`, for tests, where a C compiler is. */
+/** Builds the libraries of `plugin.c` and `driver.c`, for tests, where a C compiler is. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const SOURCE = fileURLToPath(new URL('plugin.c', import.meta.url));
-
-/** Whether this machine can build it. */
+/** Whether this machine can build them. */
 export const canBuild = (() => {
   try {
     execFileSync('cc', ['--version'], { stdio: 'ignore' });
@@ -17,10 +15,19 @@ export const canBuild = (() => {
   }
 })();
 
-/** A new shared library, built with these definitions (`MINOR=40`), with what it counts. */
+/** A new PJRT plugin, built with these definitions (`MINOR=40`). */
 export function buildPlugin(...definitions: string[]): string {
-  const path = join(mkdtempSync(join(tmpdir(), 'heddle-plugin-')), 'plugin.so');
+  return build('plugin.c', definitions);
+}
+
+/** A library that answers as NVIDIA's driver does. */
+export function buildDriver(...definitions: string[]): string {
+  return build('driver.c', definitions);
+}
+
+function build(source: string, definitions: readonly string[]): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'heddle-library-')), 'library.so');
   const flags = ['-shared', '-fPIC', '-O1', '-o', path, ...definitions.map((text) => `-D${text}`)];
-  execFileSync('cc', [...flags, SOURCE, '-lpthread']);
+  execFileSync('cc', [...flags, fileURLToPath(new URL(source, import.meta.url)), '-lpthread']);
   return path;
 }

@@ -1,0 +1,103 @@
+/** NVIDIA's driver on this machine, asked without CUDA or XLA: what can be used, and why not what cannot. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Koffi, loadLibrary } from './pjrt/koffi.js';
+
+export interface Driver {
+  /** The newest CUDA that it can run, such as 13.0. */
+  readonly cuda: string;
+  /** The names of its GPUs. */
+  readonly gpus: readonly string[];
+}
+
+/** Why there is no NVIDIA GPU to be used here, as a clause. */
+export interface NoDriver {
+  readonly why: string;
+  readonly todo: string;
+}
+
+/** What `cuInit` and others answer (`CUresult` of cuda.h). */
+const NO_DEVICE = 100;
+
+/** Looks for the driver's library, under the name that it has everywhere, and for its GPUs. */
+export function findDriver(koffi: Koffi, name = 'libcuda.so.1'): Driver | NoDriver {
+  let library: ReturnType<Koffi['load']>;
+  try {
+    library = loadLibrary(koffi, name);
+  } catch {
+    return withoutDriver();
+  }
+  try {
+    const number = new Int32Array(new ArrayBuffer(4));
+    const ask = (prototype: string, ...args: unknown[]): number => library.func(prototype)(...args) as number;
+    const init = ask('int cuInit(uint32_t flags)', 0);
+    ask('int cuDriverGetVersion(void *version)', number);
+    const cuda = `${Math.floor(number[0]! / 1000)}.${Math.floor((number[0]! % 1000) / 10)}`;
+    if (init === NO_DEVICE) return noGpu();
+    if (init !== 0) {
+      return {
+        why: `NVIDIA's driver (for CUDA ${cuda}) does not start (cuInit answers ${init})`,
+        todo: 'look at what nvidia-smi says; after an update of the driver a restart helps, and in a container the GPU must be passed in',
+      };
+    }
+    ask('int cuDeviceGetCount(void *count)', number);
+    const gpus = Array.from({ length: number[0]! }, (_, device) => {
+      const name = Buffer.alloc(256);
+      ask('int cuDeviceGetName(void *name, int length, int device)', name, name.length, device);
+      return name.toString('utf8', 0, name.indexOf(0));
+    });
+    return gpus.length === 0 ? noGpu() : { cuda, gpus };
+  } catch (error) {
+    return {
+      why: `NVIDIA's driver cannot be asked: ${error instanceof Error ? error.message : error}`,
+      todo: 'install the driver anew',
+    };
+  }
+}
+
+function noGpu(): NoDriver {
+  return {
+    why: "NVIDIA's driver is here, and sees no GPU",
+    todo: 'look at what nvidia-smi says, and at CUDA_VISIBLE_DEVICES; in a container the GPU must be passed in (docker run --gpus all)',
+  };
+}
+
+/** PCI's numbers of those who make GPUs. */
+const VENDORS: Readonly<Record<string, string>> = {
+  '0x10de': 'NVIDIA',
+  '0x1002': 'AMD',
+  '0x8086': 'Intel',
+};
+
+function withoutDriver(): NoDriver {
+  const vendors = gpuVendors();
+  if (vendors.includes('NVIDIA')) {
+    return {
+      why: "this machine has an NVIDIA GPU, and NVIDIA's driver (libcuda.so.1) is not installed",
+      todo: 'install the driver, 580 or newer; in a container pass the GPU in (docker run --gpus all)',
+    };
+  }
+  const others = vendors.length > 0 ? `its GPU is ${vendors.join(' and ')}'s` : 'there is none';
+  return {
+    why: `cuda needs an NVIDIA GPU and its driver (libcuda.so.1), and ${others}`,
+    todo: vendors.length > 0 ? 'use --device webgpu' : 'use --device cpu',
+  };
+}
+
+/** Who made this machine's GPUs, as far as Linux tells. */
+function gpuVendors(): string[] {
+  const cards = '/sys/class/drm';
+  try {
+    const found = readdirSync(cards).flatMap((card) => {
+      if (!/^card\d+$/.test(card)) return [];
+      try {
+        return [VENDORS[readFileSync(join(cards, card, 'device', 'vendor'), 'utf8').trim()] ?? 'unknown'];
+      } catch {
+        return [];
+      }
+    });
+    return [...new Set(found)];
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,189 @@
+/**
+ * The PJRT plugin of this machine and the CUDA libraries beside it: named by a person, installed in Python, or unpacked by
+ * `heddle setup cuda`. JAX's wheels lay all of them out in the same way, below one folder or several:
+ *
+ *   jax_plugins/xla_cuda13/xla_cuda_plugin.so
+ *   nvidia/cu13/{lib,bin,nvvm}, nvidia/{cudnn,nccl,nvshmem}/lib
+ */
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { delimiter, dirname, join, resolve } from 'node:path';
+import { DeviceError } from '../../errors.js';
+import { userCache } from '../user-cache.js';
+import { type Koffi, loadLibrary } from './pjrt/koffi.js';
+
+export interface FoundPlugin {
+  /** The shared library. */
+  readonly path: string;
+  /** Who has it, for people: `HEDDLE_PJRT_PLUGIN`, a Python, or Heddle's own folder. */
+  readonly from: string;
+  /** CUDA libraries that are loaded first, so that the plugin finds these and no others. */
+  readonly libraries: readonly string[];
+  /** The folder that has CUDA's assembler and libdevice, if there is one. */
+  readonly cuda?: string;
+  /** The CUDA version that it was built for, such as 13. */
+  readonly cudaMajor?: number;
+}
+
+/** The folder that `heddle setup cuda` fills: each set of libraries has one in it. */
+export function setupFolder(): string {
+  return join(userCache(), 'cuda');
+}
+
+/**
+ * The plugin of `HEDDLE_PJRT_PLUGIN`, else of the first Python on the PATH that has one, else of Heddle's own folder. Throws `DeviceError`,
+ * which says where it was looked for and what to do.
+ */
+export async function findPlugin(environment: NodeJS.ProcessEnv = process.env): Promise<FoundPlugin> {
+  const named = environment.HEDDLE_PJRT_PLUGIN?.trim();
+  if (named) return namedPlugin(named);
+  const pythons = pythonsOn(environment.PATH ?? '');
+  for (const python of pythons) {
+    const found = pluginIn(await pathsOf(python, environment), `Python ${python}`);
+    if (found) return found;
+  }
+  for (const folder of setups()) {
+    const found = pluginIn([folder], 'heddle setup cuda');
+    if (found) return found;
+  }
+  const looked =
+    pythons.length === 0
+      ? 'there is no Python on the PATH'
+      : `none of ${pythons.join(', ')} has JAX's plugin`;
+  throw new DeviceError(
+    `there is no XLA plugin for CUDA: HEDDLE_PJRT_PLUGIN is not set, ${looked}, and ${setupFolder()} is empty. Get one with heddle setup cuda (about 2 GB), or set HEDDLE_PJRT_PLUGIN to a PJRT plugin's path.`,
+  );
+}
+
+/** What `heddle setup cuda` has unpacked, the newest first. What begins with a dot is being written. */
+function setups(): string[] {
+  const names = list(setupFolder()).filter((name) => !name.startsWith('.'));
+  names.sort((a, b) => b.localeCompare(a, 'en', { numeric: true }));
+  return names.map((name) => join(setupFolder(), name));
+}
+
+/** The plugin that a person named, with the libraries that lie around it as in JAX's wheels, if they do. */
+function namedPlugin(named: string): FoundPlugin {
+  const path = resolve(named);
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) {
+    throw new DeviceError(
+      `HEDDLE_PJRT_PLUGIN is ${path}, and there is no such file: name a PJRT plugin, or unset it`,
+    );
+  }
+  const root = dirname(dirname(dirname(realpathSync(path))));
+  const around = pluginIn([root], 'HEDDLE_PJRT_PLUGIN');
+  return around?.path === realpathSync(path) ? around : { path, from: 'HEDDLE_PJRT_PLUGIN', libraries: [] };
+}
+
+/** The plugin for the newest CUDA below some folders, with its libraries. */
+export function pluginIn(roots: readonly string[], from: string): FoundPlugin | undefined {
+  const plugins = roots.flatMap((root) =>
+    list(join(root, 'jax_plugins')).flatMap((name) => {
+      const version = Number(/^xla_cuda(\d+)$/.exec(name)?.[1]);
+      const path = join(root, 'jax_plugins', name, 'xla_cuda_plugin.so');
+      return version > 0 && existsSync(path) ? [{ version, path }] : [];
+    }),
+  );
+  const [newest] = plugins.sort((a, b) => b.version - a.version);
+  if (!newest) return undefined;
+  const { version, path } = newest;
+  const cuda = roots
+    .map((root) => join(root, 'nvidia', version >= 13 ? `cu${version}` : 'cuda_nvcc'))
+    .find((folder) => existsSync(folder));
+  const libraries = LIBRARIES.flatMap(({ name, package: own }) => {
+    const folders = version >= 13 ? [`cu${version}`, own] : [own];
+    const found = folders
+      .flatMap((folder) => roots.map((root) => join(root, 'nvidia', folder, 'lib')))
+      .flatMap((folder) =>
+        list(folder).flatMap((file) => (isVersionOf(file, name) ? [join(folder, file)] : [])),
+      );
+    return found.slice(0, 1);
+  });
+  return { path, from, libraries, cudaMajor: version, ...(cuda === undefined ? {} : { cuda }) };
+}
+
+/**
+ * What the plugin opens by name, each after what it needs itself, as JAX loads them; and the folder that it has a package of its own
+ * in: all of them for CUDA 12, some for later versions.
+ */
+const LIBRARIES = [
+  { name: 'libcudart', package: 'cuda_runtime' },
+  { name: 'libnvrtc', package: 'cuda_nvrtc' },
+  { name: 'libnvJitLink', package: 'nvjitlink' },
+  { name: 'libcublasLt', package: 'cublas' },
+  { name: 'libcublas', package: 'cublas' },
+  { name: 'libnccl', package: 'nccl' },
+  { name: 'libcupti', package: 'cuda_cupti' },
+  { name: 'libcusparse', package: 'cusparse' },
+  { name: 'libcusolver', package: 'cusolver' },
+  { name: 'libcufft', package: 'cufft' },
+  { name: 'libnvshmem_host', package: 'nvshmem' },
+  { name: 'libcudnn', package: 'cudnn' },
+] as const;
+
+/** `libcudart.so.13`, and not `libcudart.so` or `libcudart.so.13.0.96`. */
+function isVersionOf(file: string, name: string): boolean {
+  return file.startsWith(`${name}.so.`) && /^\d+$/.test(file.slice(name.length + 4));
+}
+
+function list(folder: string): string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch {
+    return [];
+  }
+}
+
+/** The Python interpreters of a PATH, each once. */
+function pythonsOn(path: string): string[] {
+  const found = new Map<string, string>();
+  for (const folder of path.split(delimiter)) {
+    for (const name of ['python3', 'python']) {
+      const file = join(folder, name);
+      if (folder !== '' && existsSync(file)) {
+        // Of a virtual environment the interpreter is a link to another's: the folder tells them apart.
+        const key = `${dirname(file)} ${realpathSync(file)}`;
+        if (!found.has(key)) found.set(key, file);
+      }
+    }
+  }
+  return [...found.values()];
+}
+
+/** Where a Python looks for packages. It is asked, since only it knows about virtual environments and `.pth` files; nothing is imported. */
+function pathsOf(python: string, environment: NodeJS.ProcessEnv): Promise<string[]> {
+  const script = 'import sys, json; print(json.dumps([p for p in sys.path if p]))';
+  return new Promise((found) => {
+    execFile(python, ['-c', script], { env: environment, timeout: 10_000 }, (error, output) => {
+      try {
+        found(error ? [] : (JSON.parse(output) as string[]));
+      } catch {
+        found([]);
+      }
+    });
+  });
+}
+
+/**
+ * Makes a plugin's libraries known to the linker and its folders to XLA, so that no variable need be set. Returns what is to be said of
+ * libraries that could not be loaded, should the plugin miss them.
+ */
+export function prepare(koffi: Koffi, { libraries, cuda }: FoundPlugin): string[] {
+  const { TF_CPP_MIN_LOG_LEVEL: level = '1', XLA_FLAGS: flags = '' } = process.env;
+  // XLA's notes about the machine are left out; its warnings and errors are told.
+  const environment: Record<string, string> = { TF_CPP_MIN_LOG_LEVEL: level };
+  if (cuda !== undefined && !flags.includes('xla_gpu_cuda_data_dir')) {
+    environment.XLA_FLAGS = `${flags} --xla_gpu_cuda_data_dir=${cuda}`.trim();
+  }
+  // In a worker thread process.env is a copy that C does not see.
+  const setenv = koffi.load(null).func('int setenv(const char *name, const char *value, int overwrite)');
+  for (const [name, value] of Object.entries(environment)) setenv(name, value, 1);
+  return libraries.flatMap((library) => {
+    try {
+      loadLibrary(koffi, library, { global: true });
+      return [];
+    } catch (error) {
+      return [`${library} cannot be loaded: ${error instanceof Error ? error.message : error}`];
+    }
+  });
+}
