@@ -330,10 +330,10 @@ describe('compile options', () => {
     expect(hex(compileOptions({ deterministic: true, flags: { a: 2, b: 'x', c: 0.5 } }))).toBe(
       [
         '1a0420012801',
-        `3a1f0a19${Buffer.from('xla_gpu_deterministic_ops').toString('hex')}12021001`,
         '3a070a016112021802',
         '3a080a016212030a0178',
         '3a0e0a0163120921000000000000e03f',
+        `3a1f0a19${Buffer.from('xla_gpu_deterministic_ops').toString('hex')}12021001`,
       ].join(''),
     );
   });

@@ -62,6 +62,7 @@ export class Client implements Omit<PjrtClient, 'dispose'> {
       api.attributes(),
       this.devices.map(({ kind }) => kind),
       fileIdentity(api.path),
+      process.env.XLA_FLAGS,
     ]);
   }
 

@@ -44,7 +44,7 @@ export function compileOptions({
   }
   writer.ldelim();
   const overrides = { ...(deterministic ? { xla_gpu_deterministic_ops: true } : {}), ...flags };
-  for (const [name, value] of Object.entries(overrides)) {
+  for (const [name, value] of Object.entries(overrides).sort()) {
     writer.uint32(lengthDelimited(FIELD.envOptionOverrides)).fork();
     writer.uint32(lengthDelimited(1)).string(name);
     override(writer.uint32(lengthDelimited(2)), value);
