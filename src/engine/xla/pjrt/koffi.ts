@@ -1,20 +1,33 @@
 /** Loads koffi, which calls C functions from Node.js: only where a PJRT plugin is asked for. */
 import { createRequire } from 'node:module';
 import { DeviceError } from '../../../errors.js';
+import { fetchedKoffi, fetchKoffi, KOFFI } from './fetch-koffi.js';
 
 export type Koffi = typeof import('koffi');
 
 /** XLA compiles deep programs recursively. koffi runs calls on stacks of its own, of 128 kB in threads if nothing is said. */
 const STACK_BYTES = 16 * 2 ** 20;
 
-let loaded: Koffi | undefined;
+const require = createRequire(import.meta.url);
+
+let loading: Promise<Koffi> | undefined;
 /** koffi unloads a library whose handle is collected, and XLA cannot be unloaded. */
 const libraries = new Map<string, ReturnType<Koffi['load']>>();
 
-/** Throws `DeviceError` where koffi is not installed or does not run here. */
+/**
+ * koffi: the one that the project has installed, or else one that was fetched for us, or is fetched now, which a line on standard error
+ * says. Throws `DeviceError` where it cannot be had or does not run here.
+ */
 export async function loadKoffi(): Promise<Koffi> {
-  if (loaded) return loaded;
-  const koffi = load();
+  loading ??= load().catch((error: unknown) => {
+    loading = undefined;
+    throw error;
+  });
+  return loading;
+}
+
+async function load(): Promise<Koffi> {
+  const koffi = installed() ?? from(fetchedKoffi() ?? (await fetchNow()));
   try {
     koffi.config({
       sync_stack_size: STACK_BYTES,
@@ -24,16 +37,33 @@ export async function loadKoffi(): Promise<Koffi> {
   } catch {
     // Someone else in this process has called C before: their sizes stay.
   }
-  loaded = koffi;
   return koffi;
 }
 
-function load(): Koffi {
+function installed(): Koffi | undefined {
   try {
-    return createRequire(import.meta.url)('koffi') as Koffi;
+    require.resolve('koffi');
+  } catch {
+    return undefined;
+  }
+  const koffi = from('koffi');
+  // Pointers were no numbers before.
+  return Number.parseInt(koffi.version, 10) >= 3 ? koffi : undefined;
+}
+
+async function fetchNow(): Promise<string> {
+  process.stderr.write(
+    `fetching koffi ${KOFFI.version} from the npm registry (3 MB, once; it calls XLA for Heddle)\n`,
+  );
+  return fetchKoffi();
+}
+
+function from(path: string): Koffi {
+  try {
+    return require(path) as Koffi;
   } catch (error) {
     throw new DeviceError(
-      'koffi, which calls XLA, is not installed: add it to your project with npm install koffi@3',
+      `koffi in ${path} cannot be loaded on ${process.platform}/${process.arch}: ${error instanceof Error ? error.message : error}`,
       { cause: error },
     );
   }
