@@ -12,8 +12,10 @@ const size = z
   .positive()
   .max(2 ** 16);
 
-/** Sizes of latent attention, by DeepSeek's names; 64 by default, and 32 of the key that rotates. */
+/** Scores of selective attention, and sizes of latent attention, by DeepSeek's names; 64 by default, and 32 of the key that rotates. */
 export const attentiveKeys = {
+  /** `linear` by default; see selective-score.ts. */
+  attentionScore: z.enum(['linear', 'convolution']).optional(),
   kvLoraRank: size.optional(),
   /** Of the latent that queries are made from; without it they are made from the hidden state. */
   qLoraRank: size.optional(),

@@ -91,6 +91,7 @@ function mixerOf(letter: BlockLetter, config: ModelConfig, index: number, numBlo
         ...attentionConfig,
         window: config.attentionWindow,
         selected: config.attentionSelected,
+        ...(config.attentionScore && { score: config.attentionScore }),
       });
     case '-':
       return mlp({ hiddenSize, intermediateSize: config.intermediateSize, outputDeviation });

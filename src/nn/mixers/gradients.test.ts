@@ -129,6 +129,14 @@ describe('selective attention', () => {
     });
   }
 
+  test('scores of a convolution, all selected', async () => {
+    const mixer = selectiveAttention({ ...grouped, window: 2, selected: sequence, score: 'convolution' });
+    const gradients = await gradientsOf(mixer);
+    for (const name of ['score.weight', 'score.bias', 'score.conv.weight', 'score.conv.bias']) {
+      expect(norm(gradients.get(name)), name).toBeGreaterThan(1e-4);
+    }
+  });
+
   test('a bidirectional sliding window', () =>
     gradientsOf(selectiveAttention({ ...heads, window: 3, selected: 0, causal: false })));
 });

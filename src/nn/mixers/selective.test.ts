@@ -1,7 +1,7 @@
 /**
  * Selective attention against its definition, in float64 and with loops:
  *
- * token j gets a score r_j = w.h_j + b. At position i a head sees the last W tokens (itself included) and, of the older
+ * token j gets a score r_j = w.h_j + b, or w.silu(C [h_(j-3) .. h_j] + c) + b. At position i a head sees the last W tokens (itself included) and, of the older
  * ones, the K with the highest scores so far, of equal ones the earlier; log sigmoid(r_j) is added to the logits of
  * those. The bidirectional form sees all |i - j| < W and the K highest of the whole sequence.
  */
@@ -13,6 +13,7 @@ import { generator, uniform } from '../../graph/testing/random.js';
 import { stateBytes } from '../mixer.js';
 import type { ParameterSpec } from '../parameters.js';
 import { ropeFrequencies } from '../rope.js';
+import { silu } from '../testing/definition.js';
 import { compileMixer } from '../testing/runs.js';
 import { randomWeights } from '../testing/weights.js';
 import { mamba2 } from './mamba2.js';
@@ -56,8 +57,18 @@ function reference(
     const tokens = Array.from({ length }, (_, t) => t);
     const scores = tokens.map((t) => {
       if (selected === 0) return 0;
+      const weighed = (feature: (k: number) => number): number =>
+        total(hiddenSize, (k) => matrix('score.weight').at(0, k) * feature(k));
+      const mixed = (k: number): number =>
+        matrix('score.conv.bias').at(k) +
+        total(4 * hiddenSize, (i) => {
+          const token = t - 3 + Math.floor(i / hiddenSize);
+          return token < 0 ? 0 : matrix('score.conv.weight').at(k, i) * h.at(b, token, i % hiddenSize);
+        });
+      const features =
+        config.score === 'convolution' ? (k: number) => silu(mixed(k)) : (k: number) => h.at(b, t, k);
       // In float32, as anyone computes scores: which of two is higher must not depend on digits that do not exist.
-      return Math.fround(projected('score.weight', 0, t) + matrix('score.bias').at(0));
+      return Math.fround(weighed(features) + matrix('score.bias').at(0));
     });
     const all = (name: string, heads: number, rotated: boolean): number[][][] =>
       Array.from({ length: heads }, (_, head) => tokens.map((t) => headAt(name, head, t, rotated)));
@@ -119,6 +130,7 @@ const random: Inputs = { x: uniform(4, [2, sequence, hiddenSize], -2, 2) };
 const cases: [string, Omit<SelectiveAttentionConfig, keyof typeof base>, Inputs][] = [
   ['random scores', { window: 5, selected: 6 }, random],
   ['rope', { window: 4, selected: 3, rope: { frequencies: ropeFrequencies(100, 4) } }, random],
+  ['scores of a convolution', { window: 5, selected: 6, score: 'convolution' }, random],
   ['a window of one', { window: 1, selected: 4 }, random],
   ['one selected', { window: 3, selected: 1 }, random],
   ['more room than tokens', { window: 3, selected: 50 }, random],

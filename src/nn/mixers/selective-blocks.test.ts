@@ -1,0 +1,104 @@
+/** Blocks say what seeing all tokens and masking says, and so do their gradients, on every device that runs here. */
+import { describe, expect, test } from 'vitest';
+import { openDevice } from '../../engine/index.js';
+import { only, withInputs } from '../../engine/testing/with-inputs.js';
+import { attention, constant, gradient, input } from '../../graph/index.js';
+import { relativeError } from '../../graph/testing/arrays.js';
+import { generator, uniform } from '../../graph/testing/random.js';
+import { attendInBlocks, blockLength } from './selective-blocks.js';
+import { causalBias } from './selective-memory.js';
+
+const devices = {
+  onnxruntime: await openDevice('cpu', { threads: 1 }),
+  wasm: await openDevice('wasm', { threads: 2 }),
+};
+const [batch, heads, groups, headDim] = [2, 4, 2, 3];
+
+interface Case {
+  readonly length: number;
+  readonly window: number;
+  readonly selected: number;
+  readonly block: number;
+  /** Different scores that there are; any by default. */
+  readonly levels?: number;
+}
+
+const cases: Record<string, Case> = {
+  'blocks that fill the sequence': { length: 40, window: 4, selected: 5, block: 8 },
+  'a last block that is not full': { length: 37, window: 4, selected: 6, block: 8 },
+  'blocks as long as the window': { length: 29, window: 6, selected: 3, block: 6 },
+  'a window of one': { length: 30, window: 1, selected: 4, block: 4 },
+  'one selected, blocks of one': { length: 12, window: 1, selected: 1, block: 1 },
+  'more selected than there are tokens': { length: 20, window: 3, selected: 50, block: 5 },
+  'fewer tokens than a block': { length: 5, window: 3, selected: 2, block: 9 },
+  'none selected': { length: 33, window: 7, selected: 0, block: 8 },
+  'scores of which many are equal': { length: 40, window: 4, selected: 5, block: 8, levels: 3 },
+  'scores that are all equal': { length: 40, window: 2, selected: 7, block: 4, levels: 1 },
+};
+
+for (const [engine, device] of Object.entries(devices)) {
+  describe(engine, () => {
+    for (const [name, { length, window, selected, block, levels }] of Object.entries(cases)) {
+      test(name, async () => {
+        const operands = {
+          query: uniform(1, [batch, heads, length, headDim], -2, 2),
+          keys: uniform(2, [batch, groups, length, headDim], -2, 2),
+          values: uniform(3, [batch, groups, length, headDim], -2, 2),
+          scores: uniform(4, [batch, length], -2, 2),
+        };
+        const next = generator(5);
+        if (levels)
+          for (const i of operands.scores.data.keys()) operands.scores.data[i] = Math.floor(levels * next());
+        const [query, keys, values, scores] = Object.entries(operands).map(([key, { dims }]) =>
+          input(key, 'float32', dims),
+        ) as [
+          ReturnType<typeof input>,
+          ReturnType<typeof input>,
+          ReturnType<typeof input>,
+          ReturnType<typeof input>,
+        ];
+        const size = { window, selected };
+        const blocks = attendInBlocks(query, { keys, values, scores }, size, block, 0.5);
+        const masked = attention(
+          { query, key: keys, value: values, bias: causalBias(scores, length, size, false) },
+          { scale: 0.5, causal: false },
+        ).output;
+        const seed = constant(
+          uniform(6, blocks.shape as number[]).data as Float32Array,
+          blocks.shape as number[],
+        );
+        const wanted = [query, keys, values, scores];
+        const [ours, theirs] = [blocks, masked].map((y) => gradient([y], wanted, [seed]));
+        const outputs = Object.fromEntries([
+          ['blocks', blocks],
+          ['masked', masked],
+          ...wanted.flatMap((_, i) => [
+            [`blocks ${i}`, ours![i]!],
+            [`masked ${i}`, theirs![i]!],
+          ]),
+        ]);
+        const program = withInputs({ outputs });
+        const executable = await device.compile(program);
+        const results = await executable.run(only(program, operands));
+        for (const part of ['', ' 0', ' 1', ' 2', ' 3']) {
+          const [a, b] = ['blocks', 'masked'].map(
+            (form) => results[`${form}${part}`]!.data as Float32Array,
+          ) as [Float32Array, Float32Array];
+          expect(a.length).toBe(b.length);
+          // Without selection, scores matter to nothing.
+          if (part === ' 3' && selected === 0) expect(Math.max(...a)).toBe(0);
+          else expect(relativeError(a, b), `gradient${part}`).toBeLessThan(1e-5);
+        }
+        await executable.dispose();
+      });
+    }
+  });
+}
+
+test('blocks are for known lengths at which they see less', () => {
+  expect(blockLength('sequence', { window: 16, selected: 16 })).toBeUndefined();
+  expect(blockLength(60, { window: 16, selected: 16 })).toBeUndefined();
+  expect(blockLength(4096, { window: 16, selected: 16 })).toBe(32);
+  expect(blockLength(4096, { window: 200, selected: 16 })).toBe(200);
+  expect(blockLength(4096, { window: 200, selected: 4000 })).toBeUndefined();
+});

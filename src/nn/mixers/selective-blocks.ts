@@ -1,0 +1,169 @@
+/**
+ * Selective attention over a whole sequence of known length in O(n (W + K)), the form that trains: blocks of tokens beside each
+ * other, each with what the streaming form would hold before it, the K highest of all tokens older than its window and the last
+ * W - 1. A loop over the blocks finds the places of the K highest, from scores alone; no gradient flows through that choice.
+ */
+import {
+  add,
+  attention,
+  broadcastTo,
+  concat,
+  type Dim,
+  detach,
+  fill,
+  gather,
+  gatherElements,
+  greater,
+  iota,
+  loop,
+  maximum,
+  multiply,
+  multiplyDims,
+  pad,
+  reshape,
+  slice,
+  split,
+  type Tensor,
+  transpose,
+  where,
+  zeros,
+} from '../../graph/index.js';
+import { causalBias, EMPTY, from, highest, join, type MemorySize, type Tokens } from './selective-memory.js';
+
+/** Tokens of a block, at least: below it products get small and the loop long. */
+const FEWEST = 32;
+/** More than this many others a block needs not amortize. */
+const MOST_AMORTIZED = 128;
+
+/** The tokens of a block for a sequence of this length; undefined where seeing all tokens and masking costs less. */
+export function blockLength(length: Dim, { window, selected }: MemorySize): number | undefined {
+  if (typeof length !== 'number') return undefined;
+  const block = Math.max(FEWEST, window, Math.min(selected, MOST_AMORTIZED));
+  return length > block + selected + window ? block : undefined;
+}
+
+/** A sequence, filled up to `count` blocks of `block` tokens. */
+interface Grid {
+  readonly batch: Dim;
+  readonly count: number;
+  readonly block: number;
+}
+
+/** What every query [batch, heads, sequence, headDim] reads of the tokens that it sees: [batch, heads, sequence, valueDim]. */
+export function attendInBlocks(
+  query: Tensor,
+  tokens: Tokens,
+  size: MemorySize,
+  block: number,
+  scale: number,
+): Tensor {
+  const [batch, heads, length] = query.shape as [Dim, Dim, number];
+  const grid = { batch, count: Math.ceil(length / block), block };
+  const filling = grid.count * block - length;
+  const all = filled(tokens, 0, filling);
+  const memory = join([
+    ...(size.selected > 0 ? [selectedBefore(all, grid, size)] : []),
+    ...(size.window > 1 ? [windowBefore(all, grid, size)] : []),
+    inBlocks(all, grid),
+  ]);
+  const { output } = attention(
+    {
+      query: headsInBlocks(pad(query, 2, 0, filling), grid),
+      key: memory.keys,
+      value: memory.values,
+      bias: causalBias(memory.scores, block, size, true),
+    },
+    { scale, causal: false },
+  );
+  const width = output.shape[3]!;
+  const apart = transpose(reshape(output, [batch, grid.count, heads, block, width]), [0, 2, 1, 3, 4]);
+  return slice(reshape(apart, [batch, heads, grid.count * block, width]), 2, 0, length);
+}
+
+/** x [batch, heads, count * block, size] -> [batch * count, heads, block, size] */
+function headsInBlocks(x: Tensor, { batch, count, block }: Grid): Tensor {
+  const [, heads, , size] = x.shape as [Dim, Dim, Dim, Dim];
+  const apart = transpose(reshape(x, [batch, heads, count, block, size]), [0, 2, 1, 3, 4]);
+  return reshape(apart, [multiplyDims([batch, count]), heads, block, size]);
+}
+
+function inBlocks({ keys, values, scores }: Tokens, grid: Grid): Tokens {
+  return {
+    keys: headsInBlocks(keys, grid),
+    values: headsInBlocks(values, grid),
+    scores: reshape(scores, [-1, grid.block]),
+  };
+}
+
+/** With so many empty places before and after. */
+function filled({ keys, values, scores }: Tokens, before: number, after: number): Tokens {
+  return {
+    keys: pad(keys, 2, before, after),
+    values: pad(values, 2, before, after),
+    scores: withEmpty(scores, before, after),
+  };
+}
+
+function withEmpty(scores: Tensor, before: number, after: number): Tensor {
+  const empty = (count: number): Tensor[] => (count > 0 ? [fill([scores.shape[0]!, count], EMPTY)] : []);
+  return concat([...empty(before), scores, ...empty(after)], 1);
+}
+
+/** The W - 1 tokens before each block, which is no shorter. */
+function windowBefore(all: Tokens, grid: Grid, { window }: MemorySize): Tokens {
+  const { block, count } = grid;
+  const shifted = filled(all, block, 0);
+  const before = inBlocks(from(shifted, 0, count * block), grid);
+  return from(before, block - window + 1, block);
+}
+
+/** The K highest of all tokens that have left the window when each block begins. */
+function selectedBefore(all: Tokens, grid: Grid, size: MemorySize): Tokens {
+  const { batch } = grid;
+  const { selected } = size;
+  const chosen = placesBefore(all.scores, grid, size);
+  const [, heads, tokens, keyDim] = all.keys.shape as [Dim, number, number, number];
+  const valueDim = all.values.shape[3] as number;
+  // A token's keys, values and score as one row of a table.
+  const rowsOf = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]);
+  const scores = reshape(all.scores, [batch, tokens, 1]);
+  const flat = (x: Tensor, width: number): Tensor => reshape(rowsOf(x), [batch, tokens, heads * width]);
+  const row = heads * (keyDim + valueDim) + 1;
+  const table = reshape(concat([flat(all.keys, keyDim), flat(all.values, valueDim), scores], -1), [-1, row]);
+  const start = multiply(reshape(iota(batch), [-1, 1, 1]), tokens);
+  const found = reshape(gather(table, add(chosen.places, start)), [-1, selected, row]);
+  const [keys, values, score] = split(found, -1, [heads * keyDim, heads * valueDim, 1]) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
+  const apart = (x: Tensor, width: number): Tensor =>
+    transpose(reshape(x, [-1, selected, heads, width]), [0, 2, 1, 3]);
+  return {
+    keys: apart(keys, keyDim),
+    values: apart(values, valueDim),
+    scores: where(reshape(chosen.isHeld, [-1, selected]), reshape(score, [-1, selected]), EMPTY),
+  };
+}
+
+/**
+ * For each block, int64 [batch, count, K], in the order of their age: the places of the K highest of the tokens that are older than
+ * the window of its first token. `isHeld` tells them from empty places, which say 0.
+ */
+function placesBefore(scores: Tensor, { batch, count, block }: Grid, { window, selected }: MemorySize) {
+  // Between the starts of two blocks, as many tokens leave the window as a block has.
+  const lead = block + window - 1;
+  const leaving = slice(withEmpty(detach(scores), lead, 0), 1, 0, count * block);
+  const byBlock = transpose(reshape(leaving, [batch, count, block]), [1, 0, 2]);
+  const initial = [fill([batch, selected], EMPTY), zeros([batch, selected], 'int64')];
+  const { stacked } = loop(count, initial, (index, [held, places]) => {
+    const first = add(multiply(index, block), -lead);
+    const fresh = broadcastTo(reshape(maximum(add(iota(block), first), 0), [1, block]), [batch, block]);
+    const candidates = concat([held!, gather(byBlock, index)], 1);
+    const best = highest(candidates, selected);
+    const next = [gatherElements(candidates, best, 1), gatherElements(concat([places!, fresh], 1), best, 1)];
+    return { carried: next, stacked: next };
+  });
+  const [held, places] = stacked.map((x) => transpose(x, [1, 0, 2])) as [Tensor, Tensor];
+  return { places, isHeld: greater(held, EMPTY / 2) };
+}
