@@ -4,17 +4,17 @@ import { float32ToBfloat16, float32ToFloat16 } from './half.js';
 /**
  * By the names that ONNX Runtime and PyTorch use too: the bytes of an element, the array that holds elements in JavaScript
  * (float16 and bfloat16 as their 16 bits, see `half.ts`; bool as 0 and 1), ONNX's number of the type
- * (`TensorProto.DataType` in onnx.proto), and the name in safetensors files.
+ * (`TensorProto.DataType` in onnx.proto), and the names in safetensors files and in StableHLO.
  */
 export const DTYPES = {
-  float32: { bytes: 4, array: Float32Array, onnx: 1, safetensors: 'F32' },
-  float16: { bytes: 2, array: Uint16Array, onnx: 10, safetensors: 'F16' },
-  bfloat16: { bytes: 2, array: Uint16Array, onnx: 16, safetensors: 'BF16' },
-  int64: { bytes: 8, array: BigInt64Array, onnx: 7, safetensors: 'I64' },
-  int32: { bytes: 4, array: Int32Array, onnx: 6, safetensors: 'I32' },
-  int8: { bytes: 1, array: Int8Array, onnx: 3, safetensors: 'I8' },
-  uint8: { bytes: 1, array: Uint8Array, onnx: 2, safetensors: 'U8' },
-  bool: { bytes: 1, array: Uint8Array, onnx: 9, safetensors: 'BOOL' },
+  float32: { bytes: 4, array: Float32Array, onnx: 1, safetensors: 'F32', stablehlo: 'f32' },
+  float16: { bytes: 2, array: Uint16Array, onnx: 10, safetensors: 'F16', stablehlo: 'f16' },
+  bfloat16: { bytes: 2, array: Uint16Array, onnx: 16, safetensors: 'BF16', stablehlo: 'bf16' },
+  int64: { bytes: 8, array: BigInt64Array, onnx: 7, safetensors: 'I64', stablehlo: 'i64' },
+  int32: { bytes: 4, array: Int32Array, onnx: 6, safetensors: 'I32', stablehlo: 'i32' },
+  int8: { bytes: 1, array: Int8Array, onnx: 3, safetensors: 'I8', stablehlo: 'i8' },
+  uint8: { bytes: 1, array: Uint8Array, onnx: 2, safetensors: 'U8', stablehlo: 'ui8' },
+  bool: { bytes: 1, array: Uint8Array, onnx: 9, safetensors: 'BOOL', stablehlo: 'i1' },
 } as const;
 
 export type DType = keyof typeof DTYPES;

@@ -8,6 +8,7 @@
 import { HeddleError, ShapeError } from '../errors.js';
 import type { DType } from './dtype.js';
 import type { OnnxLowering } from './lower/onnx/builder.js';
+import type { StableHloLowering } from './lower/stablehlo/builder.js';
 import type { WasmLowering } from './lower/wasm/builder.js';
 import { canonicalShape, formatShape, normalizeAxis, type Shape } from './shape.js';
 
@@ -70,6 +71,7 @@ export interface Operator<Attributes = unknown> {
 export interface Lowerings<Attributes> {
   readonly onnx: OnnxLowering<Attributes>;
   readonly wasm: WasmLowering<Attributes>;
+  readonly stablehlo: StableHloLowering<Attributes>;
 }
 
 /** Kernels of the targets that have one; where one returns undefined, the composite is expanded. */

@@ -1,4 +1,5 @@
 /** Activations of neural networks, composed of element-wise operators. */
+import { hloFunction } from '../lower/stablehlo/elementwise.js';
 import { Instruction } from '../lower/wasm/codes.js';
 import { applyOne, defineComposite, expansionIsUsed, type Node, type Tensor } from '../tensor.js';
 import { add, divide, erf, maximum, multiply, sigmoid, subtract, tanh } from './elementwise.js';
@@ -22,6 +23,7 @@ const siluOperator = defineComposite<null>({
       });
     },
     wasm: (builder, [x]) => [builder.map(Instruction.siluF, 'float32', [x!])],
+    stablehlo: hloFunction((builder, x) => builder.binary('multiply', x, builder.unary('logistic', x))),
   },
   expand: ([x]) => [multiply(x!, sigmoid(x!))],
 });

@@ -1,6 +1,7 @@
 /** Softmax attention of new tokens over themselves, and over what a growing state holds of those before. */
 import { ShapeError } from '../../errors.js';
 import { attentionByHeads, logitsOf, type MemoryPart } from '../lower/onnx/attention.js';
+import { attention as attentionInHlo } from '../lower/stablehlo/attention.js';
 import { attentionInWasm } from '../lower/wasm/layers.js';
 import { maskedAttentionInWasm } from '../lower/wasm/masked-attention.js';
 import {
@@ -113,6 +114,10 @@ const attentionOperator = defineComposite<AttentionOptions>({
       const [query, key, value, bias, past] = operands;
       if (!bias || attributes.causal || past || !value) return attentionInWasm(builder, operands, attributes);
       return maskedAttentionInWasm(builder, [query!, key!, value, bias], attributes.scale);
+    },
+    stablehlo(builder, operands, node) {
+      if (builder.used.has(node.outputs[1]!) || expansionIsUsed(node as Node, builder.used)) return undefined;
+      return [attentionInHlo(builder, operands, node.attributes)];
     },
   },
 });

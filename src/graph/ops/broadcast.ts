@@ -2,6 +2,7 @@
 
 import { ShapeError } from '../../errors.js';
 import type { OnnxBuilder, OnnxLowering } from '../lower/onnx/builder.js';
+import { hloSum } from '../lower/stablehlo/reduce.js';
 import { Reduction } from '../lower/wasm/codes.js';
 import { reshapedOrCopied, wasmReduction } from '../lower/wasm/operators.js';
 import { broadcast } from '../lower/wasm/value.js';
@@ -28,6 +29,9 @@ const reshapeOperator = definePrimitive<{ shape: Shape }>({
   lower: {
     onnx: reshapeInOnnx,
     wasm: (builder, [x], { attributes: { shape } }) => [reshapedOrCopied(builder, x!, builder.dims(shape))],
+    stablehlo: (builder, [x], { attributes: { shape } }) => [
+      builder.reshape(builder.plain(x!), builder.dims(shape)),
+    ],
   },
 });
 function reshapeInOnnx(
@@ -73,6 +77,9 @@ const broadcastOperator = definePrimitive<{ shape: Shape }>({
   lower: {
     onnx: (builder, [x], { attributes }) => builder.emit('Expand', [x!, builder.shape(attributes.shape)]),
     wasm: (builder, [x], { attributes: { shape } }) => [broadcast(builder.view(x!), builder.dims(shape))],
+    stablehlo: (builder, [x], { attributes: { shape } }) => [
+      builder.broadcast(builder.plain(x!), builder.dims(shape)),
+    ],
   },
 });
 
@@ -119,7 +126,7 @@ const sumOperator = definePrimitive<ReduceAttributes>({
   gradient: ({ inputs, attributes, outputGradients: [g] }) => [
     broadcastTo(restoreAxes(g!, inputs[0]!, attributes), inputs[0]!.shape),
   ],
-  lower: { onnx: onnxReduction('ReduceSum'), wasm: wasmReduction(Reduction.sum) },
+  lower: { onnx: onnxReduction('ReduceSum'), wasm: wasmReduction(Reduction.sum), stablehlo: hloSum },
 });
 
 /** The attributes of a reduction along `axes` (all by default). */

@@ -1,5 +1,6 @@
 /** Values that a graph holds itself: literals, fills, ranges, and the sizes of symbolic dimensions. */
 import { type DType, literal, type TensorData } from '../dtype.js';
+import { elementOf } from '../lower/stablehlo/value.js';
 import type { Dim, Shape } from '../shape.js';
 import { applyOne, definePrimitive, type Tensor } from '../tensor.js';
 import { broadcastTo } from './broadcast.js';
@@ -13,6 +14,9 @@ const constantOperator = definePrimitive<{ data: TensorData; dtype: DType; shape
     ],
     wasm: (builder, _, { attributes: { data, shape, dtype } }) => [
       builder.constant(data, shape, dtype, builder.key),
+    ],
+    stablehlo: (builder, _, { attributes: { data, shape, dtype } }) => [
+      builder.constant(data, elementOf(dtype), shape),
     ],
   },
 });
@@ -61,6 +65,9 @@ const iotaOperator = definePrimitive<{ size: Dim; dtype: 'int64' | 'int32' }>({
           : Int32Array.from({ length: count }, (_, i) => i);
       return [builder.constant(data, [count], dtype, builder.key)];
     },
+    stablehlo: (builder, _, { attributes: { size, dtype } }) => [
+      builder.iota([builder.resolve(size)], 0, elementOf(dtype)),
+    ],
   },
 });
 
@@ -77,6 +84,7 @@ const dimensionOperator = definePrimitive<{ dim: Dim }>({
     wasm: (builder, _, { attributes: { dim } }) => [
       builder.constant(literal(builder.resolve(dim), 'int64'), [], 'int64', builder.key),
     ],
+    stablehlo: (builder, _, { attributes: { dim } }) => [builder.splat(builder.resolve(dim), 'i64')],
   },
 });
 

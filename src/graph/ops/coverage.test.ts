@@ -6,7 +6,12 @@ import { casesOf } from './testing/index.js';
 /** What has no value of its own to prove, or a test of its own. */
 const ELSEWHERE = ['input', 'detach', 'loop'];
 /** What is nothing but another operator's gradient, and is proved as that. */
-const GRADIENTS = ['selectiveScanGradient'];
+const GRADIENTS = [
+  'selectiveScanGradient',
+  'crossEntropyGradient',
+  'rmsNormGradient',
+  'rmsNormWeightGradient',
+];
 
 test('every operator is proved by a case', () => {
   const missing = [...operators().keys()].filter((name) => casesOf(name).length === 0);

@@ -3,6 +3,16 @@
 import { ShapeError } from '../../errors.js';
 import type { DType } from '../dtype.js';
 import { onnxNode } from '../lower/onnx/builder.js';
+import {
+  erf as erfInHlo,
+  hloBinary,
+  hloCast,
+  hloComparison,
+  hloFunction,
+  hloUnary,
+  hloWhere,
+  softplus as softplusInHlo,
+} from '../lower/stablehlo/elementwise.js';
 import { castInWasm, wasmMap } from '../lower/wasm/operators.js';
 import { broadcastShapes, sameShape } from '../shape.js';
 import {
@@ -62,66 +72,104 @@ function pair(operator: Primitive<null>): (a: Value, b: Value) => Tensor {
 
 /** a + b */
 export const add = pair(
-  binary('add', { onnx: onnxNode('Add'), wasm: wasmMap('add') }, undefined, (g) => [() => g, () => g]),
+  binary(
+    'add',
+    { onnx: onnxNode('Add'), wasm: wasmMap('add'), stablehlo: hloBinary('add') },
+    undefined,
+    (g) => [() => g, () => g],
+  ),
 );
 
 /** a - b */
 export const subtract = pair(
-  binary('subtract', { onnx: onnxNode('Sub'), wasm: wasmMap('subtract') }, undefined, (g) => [
-    () => g,
-    () => negate(g),
-  ]),
+  binary(
+    'subtract',
+    { onnx: onnxNode('Sub'), wasm: wasmMap('subtract'), stablehlo: hloBinary('subtract') },
+    undefined,
+    (g) => [() => g, () => negate(g)],
+  ),
 );
 
 /** a * b */
 export const multiply = pair(
-  binary('multiply', { onnx: onnxNode('Mul'), wasm: wasmMap('multiply') }, undefined, (g, a, b) => [
-    () => multiply(g, b),
-    () => multiply(g, a),
-  ]),
+  binary(
+    'multiply',
+    { onnx: onnxNode('Mul'), wasm: wasmMap('multiply'), stablehlo: hloBinary('multiply') },
+    undefined,
+    (g, a, b) => [() => multiply(g, b), () => multiply(g, a)],
+  ),
 );
 
 /** a / b */
 export const divide = pair(
-  binary('divide', { onnx: onnxNode('Div'), wasm: wasmMap('divide') }, undefined, (g, _, b, y) => [
-    () => divide(g, b),
-    () => negate(divide(multiply(g, y), b)),
-  ]),
+  binary(
+    'divide',
+    { onnx: onnxNode('Div'), wasm: wasmMap('divide'), stablehlo: hloBinary('divide') },
+    undefined,
+    (g, _, b, y) => [() => divide(g, b), () => negate(divide(multiply(g, y), b))],
+  ),
 );
 
 /** a ** b for a > 0 */
 export const power = pair(
-  binary('power', { onnx: onnxNode('Pow'), wasm: wasmMap('power') }, undefined, (g, a, b, y) => [
-    () => multiply(g, multiply(b, power(a, subtract(b, 1)))),
-    () => multiply(g, multiply(y, log(a))),
-  ]),
+  binary(
+    'power',
+    { onnx: onnxNode('Pow'), wasm: wasmMap('power'), stablehlo: hloBinary('power') },
+    undefined,
+    (g, a, b, y) => [
+      () => multiply(g, multiply(b, power(a, subtract(b, 1)))),
+      () => multiply(g, multiply(y, log(a))),
+    ],
+  ),
 );
 
 /** The larger of a and b; where they are equal the gradient goes to a. */
 export const maximum = pair(
-  binary('maximum', { onnx: onnxNode('Max'), wasm: wasmMap('maximum') }, undefined, (g, a, b) => [
-    () => where(greaterOrEqual(a, b), g, 0),
-    () => where(greaterOrEqual(a, b), 0, g),
-  ]),
+  binary(
+    'maximum',
+    { onnx: onnxNode('Max'), wasm: wasmMap('maximum'), stablehlo: hloBinary('maximum') },
+    undefined,
+    (g, a, b) => [() => where(greaterOrEqual(a, b), g, 0), () => where(greaterOrEqual(a, b), 0, g)],
+  ),
 );
 
 /** The smaller of a and b; where they are equal the gradient goes to a. */
 export const minimum = pair(
-  binary('minimum', { onnx: onnxNode('Min'), wasm: wasmMap('minimum') }, undefined, (g, a, b) => [
-    () => where(lessOrEqual(a, b), g, 0),
-    () => where(lessOrEqual(a, b), 0, g),
-  ]),
+  binary(
+    'minimum',
+    { onnx: onnxNode('Min'), wasm: wasmMap('minimum'), stablehlo: hloBinary('minimum') },
+    undefined,
+    (g, a, b) => [() => where(lessOrEqual(a, b), g, 0), () => where(lessOrEqual(a, b), 0, g)],
+  ),
 );
 
-export const less = pair(binary('less', { onnx: onnxNode('Less'), wasm: wasmMap('less', 'bool') }, 'bool'));
+export const less = pair(
+  binary(
+    'less',
+    { onnx: onnxNode('Less'), wasm: wasmMap('less', 'bool'), stablehlo: hloComparison('LT') },
+    'bool',
+  ),
+);
 export const lessOrEqual = pair(
-  binary('lessOrEqual', { onnx: onnxNode('LessOrEqual'), wasm: wasmMap('lessOrEqual', 'bool') }, 'bool'),
+  binary(
+    'lessOrEqual',
+    { onnx: onnxNode('LessOrEqual'), wasm: wasmMap('lessOrEqual', 'bool'), stablehlo: hloComparison('LE') },
+    'bool',
+  ),
 );
 export const equal = pair(
-  binary('equal', { onnx: onnxNode('Equal'), wasm: wasmMap('equal', 'bool') }, 'bool'),
+  binary(
+    'equal',
+    { onnx: onnxNode('Equal'), wasm: wasmMap('equal', 'bool'), stablehlo: hloComparison('EQ') },
+    'bool',
+  ),
 );
-export const and = pair(binary('and', { onnx: onnxNode('And'), wasm: wasmMap('and') }, 'bool'));
-export const or = pair(binary('or', { onnx: onnxNode('Or'), wasm: wasmMap('or') }, 'bool'));
+export const and = pair(
+  binary('and', { onnx: onnxNode('And'), wasm: wasmMap('and'), stablehlo: hloBinary('and') }, 'bool'),
+);
+export const or = pair(
+  binary('or', { onnx: onnxNode('Or'), wasm: wasmMap('or'), stablehlo: hloBinary('or') }, 'bool'),
+);
 /** a > b */
 export const greater = (a: Value, b: Value): Tensor => less(b, a);
 /** a >= b */
@@ -141,36 +189,64 @@ function unary(
   return (x) => applyOne(operator, [x], null);
 }
 
-export const negate = unary('negate', { onnx: onnxNode('Neg'), wasm: wasmMap('negate') }, (g) => negate(g));
-export const exp = unary('exp', { onnx: onnxNode('Exp'), wasm: wasmMap('exp') }, (g, _, y) => multiply(g, y));
-export const log = unary('log', { onnx: onnxNode('Log'), wasm: wasmMap('log') }, (g, x) => divide(g, x));
-export const sqrt = unary('sqrt', { onnx: onnxNode('Sqrt'), wasm: wasmMap('sqrt') }, (g, _, y) =>
-  divide(multiply(g, 0.5), y),
+export const negate = unary(
+  'negate',
+  { onnx: onnxNode('Neg'), wasm: wasmMap('negate'), stablehlo: hloUnary('negate') },
+  (g) => negate(g),
 );
-export const sin = unary('sin', { onnx: onnxNode('Sin'), wasm: wasmMap('sin') }, (g, x) =>
-  multiply(g, cos(x)),
+export const exp = unary(
+  'exp',
+  { onnx: onnxNode('Exp'), wasm: wasmMap('exp'), stablehlo: hloFunction('exponential', true) },
+  (g, _, y) => multiply(g, y),
 );
-export const cos = unary('cos', { onnx: onnxNode('Cos'), wasm: wasmMap('cos') }, (g, x) =>
-  negate(multiply(g, sin(x))),
+export const log = unary(
+  'log',
+  { onnx: onnxNode('Log'), wasm: wasmMap('log'), stablehlo: hloFunction('log', true) },
+  (g, x) => divide(g, x),
 );
-export const tanh = unary('tanh', { onnx: onnxNode('Tanh'), wasm: wasmMap('tanh') }, (g, _, y) =>
-  multiply(g, subtract(1, multiply(y, y))),
+export const sqrt = unary(
+  'sqrt',
+  { onnx: onnxNode('Sqrt'), wasm: wasmMap('sqrt'), stablehlo: hloFunction('sqrt') },
+  (g, _, y) => divide(multiply(g, 0.5), y),
+);
+export const sin = unary(
+  'sin',
+  { onnx: onnxNode('Sin'), wasm: wasmMap('sin'), stablehlo: hloFunction('sine') },
+  (g, x) => multiply(g, cos(x)),
+);
+export const cos = unary(
+  'cos',
+  { onnx: onnxNode('Cos'), wasm: wasmMap('cos'), stablehlo: hloFunction('cosine') },
+  (g, x) => negate(multiply(g, sin(x))),
+);
+export const tanh = unary(
+  'tanh',
+  { onnx: onnxNode('Tanh'), wasm: wasmMap('tanh'), stablehlo: hloFunction('tanh') },
+  (g, _, y) => multiply(g, subtract(1, multiply(y, y))),
 );
 /** 1 / (1 + exp(-x)) */
-export const sigmoid = unary('sigmoid', { onnx: onnxNode('Sigmoid'), wasm: wasmMap('sigmoid') }, (g, _, y) =>
-  multiply(g, subtract(y, multiply(y, y))),
+export const sigmoid = unary(
+  'sigmoid',
+  { onnx: onnxNode('Sigmoid'), wasm: wasmMap('sigmoid'), stablehlo: hloFunction('logistic') },
+  (g, _, y) => multiply(g, subtract(y, multiply(y, y))),
 );
 /** log(1 + exp(x)) */
-export const softplus = unary('softplus', { onnx: onnxNode('Softplus'), wasm: wasmMap('softplus') }, (g, x) =>
-  multiply(g, sigmoid(x)),
+export const softplus = unary(
+  'softplus',
+  { onnx: onnxNode('Softplus'), wasm: wasmMap('softplus'), stablehlo: hloFunction(softplusInHlo, true) },
+  (g, x) => multiply(g, sigmoid(x)),
 );
 /** |x|; its derivative at 0 is taken as 1. */
-export const absolute = unary('absolute', { onnx: onnxNode('Abs'), wasm: wasmMap('absolute') }, (g, x) =>
-  where(less(x, 0), negate(g), g),
+export const absolute = unary(
+  'absolute',
+  { onnx: onnxNode('Abs'), wasm: wasmMap('absolute'), stablehlo: hloUnary('abs') },
+  (g, x) => where(less(x, 0), negate(g), g),
 );
 /** The error function. */
-export const erf = unary('erf', { onnx: onnxNode('Erf'), wasm: wasmMap('erf') }, (g, x) =>
-  multiply(g, multiply(2 / Math.sqrt(Math.PI), exp(negate(multiply(x, x))))),
+export const erf = unary(
+  'erf',
+  { onnx: onnxNode('Erf'), wasm: wasmMap('erf'), stablehlo: hloFunction(erfInHlo) },
+  (g, x) => multiply(g, multiply(2 / Math.sqrt(Math.PI), exp(negate(multiply(x, x))))),
 );
 
 const whereOperator = definePrimitive<null>({
@@ -192,7 +268,7 @@ const whereOperator = definePrimitive<null>({
       needs(2) ? sumTo(where(condition, 0, g!), b.shape) : undefined,
     ];
   },
-  lower: { onnx: onnxNode('Where'), wasm: wasmMap('where') },
+  lower: { onnx: onnxNode('Where'), wasm: wasmMap('where'), stablehlo: hloWhere },
 });
 
 /** a where the condition holds, else b. */
@@ -203,7 +279,7 @@ export function where(condition: Tensor, a: Value, b: Value): Tensor {
 const notOperator = definePrimitive<null>({
   name: 'not',
   infer: ([x]) => [{ dtype: 'bool', shape: x!.shape }],
-  lower: { onnx: onnxNode('Not'), wasm: wasmMap('not') },
+  lower: { onnx: onnxNode('Not'), wasm: wasmMap('not'), stablehlo: hloUnary('not') },
 });
 
 /** Logical negation. */
@@ -217,6 +293,7 @@ const castOperator = definePrimitive<{ to: DType }>({
   lower: {
     onnx: (builder, [x], { attributes }) => [builder.cast(x!, attributes.to)],
     wasm: (builder, [x], { attributes }) => [castInWasm(builder, x!, attributes.to)],
+    stablehlo: (builder, [x], { attributes }) => [hloCast(builder, x!, attributes.to)],
   },
 });
 
@@ -228,10 +305,31 @@ export function cast(x: Tensor, to: DType): Tensor {
 const detachOperator = definePrimitive<null>({
   name: 'detach',
   infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
-  lower: { onnx: (_, inputs) => inputs, wasm: (_, [x]) => [x!] },
+  lower: { onnx: (_, inputs) => inputs, wasm: (_, [x]) => [x!], stablehlo: (_, [x]) => [x!] },
 });
 
 /** x, through which no gradient flows. */
 export function detach(x: Tensor): Tensor {
   return applyOne(detachOperator, [x], null);
 }
+
+/** The same number in another precision, where a device computes in two: only there does it do anything. */
+function precision(name: 'wide' | 'narrow', other: () => (x: Tensor) => Tensor): (x: Tensor) => Tensor {
+  const operator = definePrimitive<null>({
+    name,
+    infer: floatOnly,
+    gradient: ({ outputGradients: [g] }) => [other()(g!)],
+    lower: {
+      onnx: (_, inputs) => inputs,
+      wasm: (_, [x]) => [x!],
+      stablehlo: (builder, [x]) => [{ ...builder[name](x!), isWeak: false }],
+    },
+  });
+  return (x) => applyOne(operator, [x], null);
+}
+
+/** x in float32: for what must be precise though it comes out of a product, such as the length of a time step. */
+export const wide: (x: Tensor) => Tensor = precision('wide', () => narrow);
+
+/** x in the precision of products: for what is large, and is multiplied next. */
+export const narrow: (x: Tensor) => Tensor = precision('narrow', () => wide);

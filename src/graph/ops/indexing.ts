@@ -1,6 +1,7 @@
 /** Operators that pick elements by index, put them back, and find the largest. */
 
 import { ShapeError } from '../../errors.js';
+import * as hlo from '../lower/stablehlo/indexing.js';
 import { gatherElementsInWasm, scatterElementsInWasm, topKInWasm } from '../lower/wasm/layers.js';
 import { gatherInWasm } from '../lower/wasm/operators.js';
 import { type Dim, formatShape, multiplyDims, type Shape, sameShape } from '../shape.js';
@@ -42,6 +43,7 @@ const gatherOperator = definePrimitive<null>({
       });
     },
     wasm: (builder, [table, indices]) => [gatherInWasm(builder, table!, indices!)],
+    stablehlo: (builder, [table, indices]) => [hlo.gatherRows(builder, table!, indices!)],
   },
 });
 
@@ -71,6 +73,9 @@ const scatterRowsOperator = defineComposite<{ shape: Shape }>({
         attributes: { reduction: { string: 'add' } },
       });
     },
+    stablehlo: (builder, [indices, rows], { attributes: { shape } }) => [
+      hlo.scatterRows(builder, indices!, rows!, builder.dims(shape)),
+    ],
   },
   expand([indices, rows], { shape }) {
     const count = multiplyDims(indices!.shape);
@@ -106,6 +111,9 @@ const gatherElementsOperator = definePrimitive<{ axis: number }>({
     wasm: (builder, [x, indices], { attributes }) => [
       gatherElementsInWasm(builder, x!, indices!, attributes.axis),
     ],
+    stablehlo: (builder, [x, indices], { attributes }) => [
+      hlo.gatherElements(builder, x!, indices!, attributes.axis),
+    ],
   },
 });
 
@@ -134,6 +142,9 @@ const scatterElementsOperator = definePrimitive<{ axis: number }>({
       }),
     wasm: (builder, [x, indices, updates], { attributes }) => [
       scatterElementsInWasm(builder, [x!, indices!, updates!], attributes.axis),
+    ],
+    stablehlo: (builder, [x, indices, updates], { attributes }) => [
+      hlo.scatterElements(builder, [x!, indices!, updates!], attributes.axis),
     ],
   },
 });
@@ -165,6 +176,7 @@ const topKOperator = definePrimitive<{ k: Dim; axis: number }>({
     onnx: (builder, [x], { attributes: { k, axis } }) =>
       builder.emit('TopK', [x!, builder.dim(k)], { attributes: { axis: { int: axis } }, outputs: 2 }),
     wasm: (builder, [x], { attributes: { k, axis } }) => topKInWasm(builder, x!, builder.resolve(k), axis),
+    stablehlo: (builder, [x], { attributes: { k, axis } }) => hlo.topK(builder, x!, builder.resolve(k), axis),
   },
 });
 

@@ -1,6 +1,7 @@
 /** Operators that rearrange elements without computing: transpose, join, cut, mirror. */
 
 import { ShapeError } from '../../errors.js';
+import type { Value as HloValue } from '../lower/stablehlo/value.js';
 import { concatInWasm, part, reversed, transposed } from '../lower/wasm/operators.js';
 import type { Value } from '../lower/wasm/value.js';
 import { addDims, type Dim, formatShape, multiplyDims } from '../shape.js';
@@ -36,6 +37,7 @@ const transposeOperator = definePrimitive<{ order: readonly number[] }>({
     onnx: (builder, inputs, { attributes }) =>
       builder.emit('Transpose', inputs, { attributes: { perm: { ints: [...attributes.order] } } }),
     wasm: (builder, [x], { attributes }) => [transposed(builder.view(x!), attributes.order)],
+    stablehlo: (builder, [x], { attributes }) => [builder.transpose(builder.plain(x!), attributes.order)],
   },
 });
 
@@ -70,6 +72,9 @@ const concatOperator = definePrimitive<{ axis: number }>({
     onnx: (builder, inputs, { attributes }) =>
       builder.emit('Concat', inputs, { attributes: { axis: { int: attributes.axis } } }),
     wasm: (builder, inputs, { attributes }) => [concatInWasm(builder, inputs as Value[], attributes.axis)],
+    stablehlo: (builder, inputs, { attributes }) => [
+      builder.concat(builder.alike(inputs as HloValue[]), attributes.axis),
+    ],
   },
 });
 
@@ -110,6 +115,10 @@ const sliceOperator = definePrimitive<SliceAttributes>({
     wasm(builder, [x], { attributes: { axis, start }, outputs }) {
       const size = builder.resolve(outputs[0]!.shape[axis]!);
       return [part(builder.view(x!), axis, builder.resolve(start), size)];
+    },
+    stablehlo(builder, [x], { attributes: { axis, start }, outputs }) {
+      const from = builder.resolve(start);
+      return [builder.slice(builder.plain(x!), axis, from, from + builder.resolve(outputs[0]!.shape[axis]!))];
     },
   },
 });
@@ -203,6 +212,7 @@ const reverseOperator = defineComposite<{ axis: number }>({
       return builder.emit('Slice', [x!, last, builder.ints([-(2 ** 31)]), builder.ints([axis]), backwards]);
     },
     wasm: (builder, [x], { attributes: { axis } }) => [reversed(builder.view(x!), axis)],
+    stablehlo: (builder, [x], { attributes: { axis } }) => [builder.reverse(builder.plain(x!), axis)],
   },
 });
 

@@ -5,6 +5,7 @@
 
 import { ShapeError } from '../../errors.js';
 import { valueInfo } from '../lower/onnx/builder.js';
+import { hloLoop } from '../lower/stablehlo/loops.js';
 import { loopInWasm } from '../lower/wasm/bodies.js';
 import { type Dim, formatShape, namesIn, type Shape, sameShape } from '../shape.js';
 import { apply, definePrimitive, input, type Node, type Tensor } from '../tensor.js';
@@ -57,6 +58,7 @@ const loopOperator = definePrimitive<LoopAttributes>({
       });
     },
     wasm: (builder, operands, node) => loopInWasm(builder, operands, node, node.attributes),
+    stablehlo: (builder, operands, node) => hloLoop(builder, operands, node, node.attributes),
   },
 });
 

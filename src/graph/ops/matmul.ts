@@ -2,6 +2,7 @@
 
 import { ShapeError } from '../../errors.js';
 import type { OnnxBuilder } from '../lower/onnx/builder.js';
+import { hloMatmul } from '../lower/stablehlo/matmul.js';
 import { matmulInWasm } from '../lower/wasm/operators.js';
 import { broadcastShapes, type Shape } from '../shape.js';
 import { applyOne, definePrimitive, type Tensor } from '../tensor.js';
@@ -10,6 +11,8 @@ import { reshape, sumTo } from './broadcast.js';
 interface MatmulAttributes {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
+  /** In float32 also where a device computes products in fewer bits. */
+  readonly wide?: boolean;
 }
 
 const matmulOperator = definePrimitive<MatmulAttributes>({
@@ -26,21 +29,26 @@ const matmulOperator = definePrimitive<MatmulAttributes>({
     if (!batch) throw new ShapeError('the batch dimensions do not broadcast');
     return [{ dtype: 'float32', shape: [...batch, m!, n!] }];
   },
-  gradient({ inputs, attributes: { transposeA, transposeB }, outputGradients: [gradient], needs }) {
+  gradient({
+    inputs,
+    attributes: { transposeA, transposeB, wide = false },
+    outputGradients: [gradient],
+    needs,
+  }) {
     const [a, b] = inputs as [Tensor, Tensor];
     const g = gradient!;
     const gradientA = (): Tensor =>
       transposeA
-        ? matmul(b, g, { transposeA: transposeB, transposeB: true })
-        : matmul(g, b, { transposeB: !transposeB });
+        ? matmul(b, g, { transposeA: transposeB, transposeB: true, wide })
+        : matmul(g, b, { transposeB: !transposeB, wide });
     const gradientB = (): Tensor => {
       // One product over all rows of the batch, instead of a product each and their sum.
       const flat = b.rank === 2 && !transposeA;
       const rows = flat ? reshape(a, [-1, a.shape.at(-1)!]) : a;
       const rowGradients = flat ? reshape(g, [-1, g.shape.at(-1)!]) : g;
       return transposeB
-        ? matmul(rowGradients, rows, { transposeA: true, transposeB: transposeA })
-        : matmul(rows, rowGradients, { transposeA: !transposeA });
+        ? matmul(rowGradients, rows, { transposeA: true, transposeB: transposeA, wide })
+        : matmul(rows, rowGradients, { transposeA: !transposeA, wide });
     };
     return [
       needs(0) ? sumTo(gradientA(), a.shape) : undefined,
@@ -88,6 +96,7 @@ const matmulOperator = definePrimitive<MatmulAttributes>({
       ]);
     },
     wasm: (builder, [a, b], { attributes }) => [matmulInWasm(builder, a!, b!, attributes)],
+    stablehlo: hloMatmul,
   },
 });
 
@@ -107,8 +116,8 @@ function swapLastTwo(builder: OnnxBuilder, x: string, rank: number): string {
  * `transposeA` and `transposeB` swap an operand's last two axes first.
  */
 export function matmul(a: Tensor, b: Tensor, options: Partial<MatmulAttributes> = {}): Tensor {
-  const { transposeA = false, transposeB = false } = options;
-  return applyOne(matmulOperator, [a, b], { transposeA, transposeB });
+  const { transposeA = false, transposeB = false, wide = false } = options;
+  return applyOne(matmulOperator, [a, b], { transposeA, transposeB, ...(wide && { wide }) });
 }
 
 /** Whether these are sequences of tokens, and not one token of each. */

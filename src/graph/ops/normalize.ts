@@ -1,6 +1,7 @@
 /** Softmax, the cross-entropy loss and RMS normalisation: composites for which devices have fused operators. */
 
 import { ShapeError } from '../../errors.js';
+import * as hlo from '../lower/stablehlo/layers.js';
 import { softmaxInWasm } from '../lower/wasm/layers.js';
 import { apply, applyOne, defineComposite, type Tensor, type TensorType } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
@@ -29,6 +30,7 @@ const softmaxOperator = defineComposite<null>({
     onnx: (builder, inputs) =>
       builder.fused.has('Softmax') ? builder.emit('Softmax', inputs, lastAxis) : undefined,
     wasm: (builder, [x]) => [softmaxInWasm(builder, x!, false)],
+    stablehlo: (builder, [x]) => [hlo.softmax(builder, x!)],
   },
   expand([x]) {
     const shares = exp(subtract(x!, max(x!, -1, { keepDims: true })));
@@ -51,6 +53,7 @@ const logSoftmaxOperator = defineComposite<null>({
     onnx: (builder, inputs) =>
       builder.fused.has('LogSoftmax') ? builder.emit('LogSoftmax', inputs, lastAxis) : undefined,
     wasm: (builder, [x]) => [softmaxInWasm(builder, x!, true)],
+    stablehlo: (builder, [x]) => [hlo.logSoftmax(builder, x!)],
   },
   expand: ([x]) => [subtract(x!, reshape(logSumExp(x!), [...x!.shape.slice(0, -1), 1]))],
 });
@@ -79,15 +82,26 @@ const crossEntropyOperator = defineComposite<null>({
     ];
   },
   gradient({ inputs: [, labels], outputs: [, logProbabilities], outputGradients: [g] }) {
-    // (softmax - one-hot) g in three passes over the logits; they are the largest tensor of a training step.
-    const column = reshape(g!, [-1, 1]);
-    const probabilities = multiply(exp(logProbabilities!), column);
-    return [scatterElements(probabilities, reshape(labels!, [-1, 1]), negate(column), 1), undefined];
+    return [applyOne(crossEntropyGradientOperator, [logProbabilities, labels, g], null), undefined];
   },
+  kernels: { stablehlo: (builder, inputs) => hlo.crossEntropy(builder, inputs) },
   expand([logits, labels]) {
     const logProbabilities = logSoftmax(logits!);
     const picked = gatherElements(logProbabilities, reshape(labels!, [-1, 1]), 1);
     return [negate(reshape(picked, [-1])), logProbabilities];
+  },
+});
+
+/** (softmax - one-hot) g, from log probabilities, labels and g. */
+const crossEntropyGradientOperator = defineComposite<null>({
+  name: 'crossEntropyGradient',
+  infer: ([logProbabilities]) => [{ dtype: 'float32', shape: logProbabilities!.shape }],
+  kernels: { stablehlo: (builder, inputs) => [hlo.crossEntropyGradient(builder, inputs)] },
+  expand([logProbabilities, labels, g]) {
+    // Three passes over the logits; they are the largest tensor of a training step.
+    const column = reshape(g!, [-1, 1]);
+    const probabilities = multiply(exp(logProbabilities!), column);
+    return [scatterElements(probabilities, reshape(labels!, [-1, 1]), negate(column), 1)];
   },
 });
 
@@ -108,21 +122,14 @@ const rmsNormOperator = defineComposite<{ epsilon: number }>({
     ];
   },
   gradient({ inputs, outputs, outputGradients: [g], needs }) {
-    // Rows and columns are summed as matrix products: they read what the sums would first have to write.
     const [x, weight] = inputs as [Tensor, Tensor];
-    const size = weight.shape[0] as number;
     const inverse = outputs[1]!;
+    // Both gradients use it.
     const product = multiply(g!, x);
-    const rows = reshape(product, [-1, size]);
-    const gradientX = (): Tensor => {
-      const projection = reshape(matmul(rows, reshape(weight, [size, 1])), inverse.shape);
-      const cubed = multiply(multiply(inverse, inverse), multiply(inverse, 1 / size));
-      const along = multiply(x, multiply(projection, cubed));
-      return subtract(multiply(multiply(g!, weight), inverse), along);
-    };
-    const gradientWeight = (): Tensor =>
-      reshape(matmul(reshape(inverse, [-1, 1]), rows, { transposeA: true }), [size]);
-    return [needs(0) ? gradientX() : undefined, needs(1) ? gradientWeight() : undefined];
+    return [
+      needs(0) ? applyOne(rmsNormGradientOperator, [x, weight, inverse, g, product], null) : undefined,
+      needs(1) ? applyOne(rmsNormWeightGradientOperator, [x, inverse, g, product], null) : undefined,
+    ];
   },
   kernels: {
     onnx(builder, inputs, { attributes: { epsilon }, outputs }) {
@@ -137,10 +144,40 @@ const rmsNormOperator = defineComposite<{ epsilon: number }>({
     },
     wasm: (builder, [x, weight], { attributes: { epsilon }, outputs }) =>
       builder.rmsNorm(x!, weight!, epsilon, builder.used.has(outputs[1]!)),
+    stablehlo: (builder, inputs, { attributes: { epsilon } }) => hlo.rmsNorm(builder, inputs, epsilon),
   },
   expand([x, weight], { epsilon }) {
     const inverse = divide(1, sqrt(add(mean(multiply(x!, x!), -1, { keepDims: true }), epsilon)));
     return [multiply(multiply(x!, inverse), weight!), inverse];
+  },
+});
+
+/** dL/dx, from x, the weight, the inverse, g = dL/dy, and g x. Rows are summed as matrix products: these read what the sums would first have to write. */
+const rmsNormGradientOperator = defineComposite<null>({
+  name: 'rmsNormGradient',
+  infer: ([x]) => [{ dtype: 'float32', shape: x!.shape }],
+  kernels: { stablehlo: (builder, inputs) => [hlo.rmsNormGradient(builder, inputs.slice(0, 4))] },
+  expand(inputs) {
+    const [x, weight, inverse, g, product] = inputs as [Tensor, Tensor, Tensor, Tensor, Tensor];
+    const size = weight.shape[0] as number;
+    const rows = reshape(product, [-1, size]);
+    const projection = reshape(matmul(rows, reshape(weight, [size, 1])), inverse.shape);
+    const cubed = multiply(multiply(inverse, inverse), multiply(inverse, 1 / size));
+    const along = multiply(x, multiply(projection, cubed));
+    return [subtract(multiply(multiply(g, weight), inverse), along)];
+  },
+});
+
+/** dL/d(weight), from x, the inverse, g and g x: columns are summed in the same way. */
+const rmsNormWeightGradientOperator = defineComposite<null>({
+  name: 'rmsNormWeightGradient',
+  infer: ([x]) => [{ dtype: 'float32', shape: [x!.shape.at(-1)!] }],
+  kernels: { stablehlo: (builder, inputs) => [hlo.rmsNormWeightGradient(builder, inputs.slice(0, 3))] },
+  expand(inputs) {
+    const [x, inverse, , product] = inputs as [Tensor, Tensor, Tensor, Tensor];
+    const size = x.shape.at(-1)!;
+    const rows = reshape(product, [-1, size]);
+    return [reshape(matmul(reshape(inverse, [-1, 1]), rows, { transposeA: true }), [size])];
   },
 });
 

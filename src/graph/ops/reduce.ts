@@ -1,6 +1,7 @@
 /** The other operators that reduce along axes, and running sums. */
 
 import { ShapeError } from '../../errors.js';
+import { cumulativeSum as cumulativeInHlo, hloMax } from '../lower/stablehlo/reduce.js';
 import { Reduction } from '../lower/wasm/codes.js';
 import { cumulativeInWasm } from '../lower/wasm/layers.js';
 import { wasmReduction } from '../lower/wasm/operators.js';
@@ -15,7 +16,7 @@ import {
   sum,
 } from './broadcast.js';
 import { dimension } from './constant.js';
-import { cast, divide, equal, multiply } from './elementwise.js';
+import { cast, divide, equal, multiply, wide } from './elementwise.js';
 
 const maxOperator = definePrimitive<ReduceAttributes>({
   name: 'max',
@@ -26,14 +27,14 @@ const maxOperator = definePrimitive<ReduceAttributes>({
     const share = divide(isMax, sum(isMax, attributes.axes, { keepDims: true }));
     return [multiply(share, restoreAxes(g!, x, attributes))];
   },
-  lower: { onnx: onnxReduction('ReduceMax'), wasm: wasmReduction(Reduction.max) },
+  lower: { onnx: onnxReduction('ReduceMax'), wasm: wasmReduction(Reduction.max), stablehlo: hloMax },
 });
 
 const sumOfSquaresOperator = defineComposite<null>({
   name: 'sumOfSquares',
   infer: ([x]) => [{ dtype: x!.dtype, shape: [] }],
   gradient: ({ inputs: [x], outputGradients: [g] }) => [multiply(multiply(x!, 2), g!)],
-  expand: ([x]) => [sum(multiply(x!, x!))],
+  expand: ([x]) => [sum(multiply(wide(x!), wide(x!)))],
   kernels: {
     onnx: (builder, inputs) =>
       builder.fused.has('ReduceSumSquare')
@@ -82,6 +83,9 @@ const cumulativeSumOperator = definePrimitive<CumulativeAttributes>({
         attributes: { reverse: { int: reverse ? 1 : 0 } },
       }),
     wasm: (builder, [x], { attributes: { axis, reverse } }) => [cumulativeInWasm(builder, x!, axis, reverse)],
+    stablehlo: (builder, [x], { attributes: { axis, reverse } }) => [
+      cumulativeInHlo(builder, x!, axis, reverse),
+    ],
   },
 });
 

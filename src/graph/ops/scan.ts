@@ -4,6 +4,7 @@
  */
 import { ShapeError } from '../../errors.js';
 import { type OnnxBuilder, valueInfo } from '../lower/onnx/builder.js';
+import { hloScan } from '../lower/stablehlo/loops.js';
 import { linearScanInWasm } from '../lower/wasm/layers.js';
 import { broadcastShapes, formatShape, sameShape } from '../shape.js';
 import { apply, definePrimitive, type Node, type Tensor, type TensorType } from '../tensor.js';
@@ -59,6 +60,7 @@ const scanOperator = definePrimitive<ScanAttributes>({
   lower: {
     onnx: scanInOnnx,
     wasm: (builder, inputs, { attributes }) => linearScanInWasm(builder, inputs, attributes),
+    stablehlo: hloScan,
   },
 });
 

@@ -1,0 +1,524 @@
+/**
+ * Prints StableHLO, one instruction a line, in the form in which JAX prints it (or MLIR's generic form where that is older).
+ * https://openxla.org/stablehlo/spec says what each means. Only instructions are used that have been there unchanged since StableHLO 1.0,
+ * since the text is read by whatever version a plugin was built with.
+ */
+import { DeviceError } from '../../../errors.js';
+import type { DType, TensorData } from '../../dtype.js';
+import { bfloat16ToFloat32, float16ToFloat32 } from '../../half.js';
+import { type Dim, evaluateDim, type Shape } from '../../shape.js';
+import type { Node, Tensor } from '../../tensor.js';
+import {
+  count,
+  type Element,
+  elementOf,
+  isFloat,
+  type Packed,
+  type Plain,
+  type Precision,
+  typeText,
+  type Value,
+} from './value.js';
+
+/** Prints the instructions that compute an operator, and returns its results. */
+export type StableHloLowering<Attributes> = (
+  builder: StableHloBuilder,
+  inputs: readonly (Value | undefined)[],
+  node: Node<Attributes>,
+) => readonly Value[];
+
+export type Comparison = 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE';
+
+/** Of `dot`: which axes of the operands are paired, and which are multiplied out. The result has the pairs, then a's other axes, then b's. */
+export interface DotAxes {
+  readonly batch: readonly (readonly [a: number, b: number])[];
+  readonly contract: readonly (readonly [a: number, b: number])[];
+}
+
+/** Instructions of a region, with what was computed there by its text. */
+interface Region {
+  readonly lines: string[];
+  readonly known: Map<string, Plain>;
+}
+
+export class StableHloBuilder {
+  /** Tensors that some other node uses. */
+  readonly used = new Set<Tensor>();
+  /** What nodes in regions may use: the values of the graph around them. */
+  values = new Map<Tensor, Value>();
+  private readonly regions: Region[] = [{ lines: [], known: new Map() }];
+  private names = 0;
+
+  constructor(
+    private readonly sizes: (symbol: string) => number,
+    readonly precision: Precision,
+  ) {}
+
+  /** The instructions of the outermost region. */
+  get lines(): readonly string[] {
+    return this.regions[0]!.lines;
+  }
+
+  /** The element in which products are computed. */
+  get narrowElement(): Element {
+    return this.precision === 'bfloat16' ? 'bf16' : 'f32';
+  }
+
+  resolve(dim: Dim): number {
+    if (typeof dim === 'number') return dim;
+    return evaluateDim(dim, { get: this.sizes } as unknown as ReadonlyMap<string, number>);
+  }
+
+  dims(shape: Shape): number[] {
+    return shape.map((dim) => this.resolve(dim));
+  }
+
+  /** An argument, or a value that a region is given. */
+  argument(element: Element, dims: readonly number[], isWeak = false, id = this.name()): Plain {
+    return { kind: 'plain', id, element, dims, isWeak };
+  }
+
+  name(): string {
+    return `%${this.names++}`;
+  }
+
+  /** Adds an instruction with one result. The same one is not computed twice. */
+  emit(instruction: string, element: Element, dims: readonly number[], isWeak = false): Plain {
+    for (const { known } of this.regions) {
+      const same = known.get(instruction);
+      if (same) return same;
+    }
+    const value = this.argument(element, dims, isWeak);
+    const { lines, known } = this.regions.at(-1)!;
+    lines.push(`${value.id} = ${instruction}`);
+    known.set(instruction, value);
+    return value;
+  }
+
+  /** Adds an instruction with several results of these types. */
+  emitAll(instruction: string, types: readonly Pick<Plain, 'element' | 'dims'>[]): Plain[] {
+    const id = this.name();
+    this.regions.at(-1)!.lines.push(`${id}:${types.length} = ${instruction}`);
+    return types.map(({ element, dims }, i) => this.argument(element, dims, false, `${id}#${i}`));
+  }
+
+  /** The instructions that `build` adds, as the text of a region that returns its results. */
+  region(build: () => readonly Plain[]): string {
+    this.regions.push({ lines: [], known: new Map() });
+    try {
+      const results = build();
+      const { lines } = this.regions.at(-1)!;
+      return [
+        ...lines,
+        `stablehlo.return ${results.map(({ id }) => id).join(', ')} : ${results.map(typeOf).join(', ')}`,
+      ]
+        .map((line) => `${line}\n`)
+        .join('');
+    } finally {
+      this.regions.pop();
+    }
+  }
+
+  /** A matrix of few bits as numbers; everything else as it is. */
+  plain(value: Value): Plain {
+    return value.kind === 'plain' ? value : this.widened(value, this.narrowElement);
+  }
+
+  // Precision: every operator computes narrow, wide, or as its operands do.
+
+  /** In the precision of products. */
+  narrow(value: Value): Plain {
+    return value.kind === 'packed'
+      ? this.widened(value, this.narrowElement)
+      : this.as(value, this.narrowElement);
+  }
+
+  /** In float32. */
+  wide(value: Value): Plain {
+    return value.kind === 'packed' ? this.widened(value, 'f32') : this.as(value, 'f32');
+  }
+
+  /** Operands in one type: the widest that one of them has which is not weak. */
+  alike(values: readonly Value[]): Plain[] {
+    const all = values.map((value) => this.plain(value));
+    const element = commonElement(all);
+    return all.map((value) => this.as(value, element));
+  }
+
+  /** The same number in another type. */
+  as(value: Plain, element: Element): Plain {
+    if (value.element === element) return value;
+    if (value.literal !== undefined) return this.splat(value.literal, element, value.dims);
+    return this.emit(
+      `stablehlo.convert ${value.id} : (${typeOf(value)}) -> ${typeText(element, value.dims)}`,
+      element,
+      value.dims,
+      value.isWeak,
+    );
+  }
+
+  // Constants.
+
+  splat(literal: number, element: Element, dims: readonly number[] = []): Plain {
+    const value = this.emit(
+      `stablehlo.constant dense<${literalText(literal, element)}> : ${typeText(element, dims)}`,
+      element,
+      dims,
+      true,
+    );
+    return { ...value, literal };
+  }
+
+  zeros(dtype: DType, dims: readonly number[]): Plain {
+    return this.splat(0, elementOf(dtype), dims);
+  }
+
+  constant(data: TensorData, element: Element, dims: readonly number[]): Plain {
+    const numbers = numbersOf(data, element);
+    const [first] = numbers;
+    if (numbers.length > 0 && numbers.every((value) => Object.is(value, first)))
+      return this.splat(first!, element, dims);
+    const text = nested(
+      numbers.map((value) => literalText(value, element)),
+      dims,
+    );
+    return this.emit(`stablehlo.constant dense<${text}> : ${typeText(element, dims)}`, element, dims, true);
+  }
+
+  /** The index along an axis. */
+  iota(dims: readonly number[], axis: number, element: Element): Plain {
+    return this.emit(`stablehlo.iota dim = ${axis} : ${typeText(element, dims)}`, element, dims);
+  }
+
+  // Element by element.
+
+  /** An instruction on one operand, with a result of its type. */
+  unary(name: string, x: Plain): Plain {
+    return this.emit(`stablehlo.${name} ${x.id} : ${typeOf(x)}`, x.element, x.dims, x.isWeak);
+  }
+
+  /** An instruction on two operands of one element type, which are broadcast to each other. */
+  binary(name: string, a: Plain, b: Plain): Plain {
+    const [x, y] = this.broadcastTogether([a, b]) as [Plain, Plain];
+    return this.emit(
+      `stablehlo.${name} ${x.id}, ${y.id} : ${typeOf(x)}`,
+      x.element,
+      x.dims,
+      x.isWeak && y.isWeak,
+    );
+  }
+
+  compare(how: Comparison, a: Plain, b: Plain): Plain {
+    const [x, y] = this.broadcastTogether([a, b]) as [Plain, Plain];
+    const kind = isFloat(x.element)
+      ? 'FLOAT'
+      : x.element === 'i1' || x.element === 'ui8'
+        ? 'UNSIGNED'
+        : 'SIGNED';
+    return this.emit(
+      `stablehlo.compare ${how}, ${x.id}, ${y.id}, ${kind} : (${typeOf(x)}, ${typeOf(y)}) -> ${typeText('i1', x.dims)}`,
+      'i1',
+      x.dims,
+    );
+  }
+
+  select(condition: Plain, a: Plain, b: Plain): Plain {
+    const [p, x, y] = this.broadcastTogether([condition, a, b]) as [Plain, Plain, Plain];
+    return this.emit(
+      `stablehlo.select ${p.id}, ${x.id}, ${y.id} : ${typeOf(p)}, ${typeOf(x)}`,
+      x.element,
+      x.dims,
+      x.isWeak && y.isWeak,
+    );
+  }
+
+  private broadcastTogether(values: readonly Plain[]): Plain[] {
+    const rank = Math.max(...values.map(({ dims }) => dims.length));
+    const dims = Array.from({ length: rank }, (_, axis) => {
+      const sizes = values.map((value) => value.dims[value.dims.length - rank + axis] ?? 1);
+      return sizes.find((size) => size !== 1) ?? 1;
+    });
+    return values.map((value) => this.broadcast(value, dims));
+  }
+
+  // Layout.
+
+  /** Repeats size-1 and missing leading axes. */
+  broadcast(x: Plain, dims: readonly number[]): Plain {
+    const lead = dims.length - x.dims.length;
+    return this.broadcastInDim(
+      x,
+      x.dims.map((_, axis) => lead + axis),
+      dims,
+    );
+  }
+
+  /** Axis i of the operand becomes axis axes[i] of the result. */
+  broadcastInDim(x: Plain, axes: readonly number[], dims: readonly number[]): Plain {
+    if (x.dims.length === dims.length && x.dims.every((size, i) => size === dims[i])) return x;
+    if (x.literal !== undefined) return this.splat(x.literal, x.element, dims);
+    return this.emit(
+      `stablehlo.broadcast_in_dim ${x.id}, dims = [${axes.join(', ')}] : (${typeOf(x)}) -> ${typeText(x.element, dims)}`,
+      x.element,
+      dims,
+      x.isWeak,
+    );
+  }
+
+  reshape(x: Plain, dims: readonly number[]): Plain {
+    if (x.dims.length === dims.length && x.dims.every((size, i) => size === dims[i])) return x;
+    if (x.literal !== undefined) return this.splat(x.literal, x.element, dims);
+    return this.emit(
+      `stablehlo.reshape ${x.id} : (${typeOf(x)}) -> ${typeText(x.element, dims)}`,
+      x.element,
+      dims,
+      x.isWeak,
+    );
+  }
+
+  transpose(x: Plain, order: readonly number[]): Plain {
+    if (order.every((axis, i) => axis === i)) return x;
+    const dims = order.map((axis) => x.dims[axis]!);
+    return this.emit(
+      `stablehlo.transpose ${x.id}, dims = [${order.join(', ')}] : (${typeOf(x)}) -> ${typeText(x.element, dims)}`,
+      x.element,
+      dims,
+      x.isWeak,
+    );
+  }
+
+  slice(x: Plain, axis: number, start: number, end: number): Plain {
+    if (start === 0 && end === x.dims[axis]) return x;
+    const dims = replaced(x.dims, axis, end - start);
+    const ranges = x.dims.map((size, i) => (i === axis ? `${start}:${end}` : `0:${size}`));
+    return this.emit(
+      `stablehlo.slice ${x.id} [${ranges.join(', ')}] : (${typeOf(x)}) -> ${typeText(x.element, dims)}`,
+      x.element,
+      dims,
+      x.isWeak,
+    );
+  }
+
+  /** Joins operands of one element type. */
+  concat(parts: readonly Plain[], axis: number): Plain {
+    if (parts.length === 1) return parts[0]!;
+    const [first] = parts as [Plain];
+    const dims = replaced(
+      first.dims,
+      axis,
+      parts.reduce((sum, part) => sum + part.dims[axis]!, 0),
+    );
+    const types = parts.map(typeOf).join(', ');
+    return this.emit(
+      `stablehlo.concatenate ${parts.map(({ id }) => id).join(', ')}, dim = ${axis} : (${types}) -> ${typeText(first.element, dims)}`,
+      first.element,
+      dims,
+      parts.every(({ isWeak }) => isWeak),
+    );
+  }
+
+  /** Adds `before` and `after` elements of `value` along an axis. */
+  pad(x: Plain, axis: number, before: number, after: number, value = 0): Plain {
+    const dims = replaced(x.dims, axis, before + x.dims[axis]! + after);
+    const filler = this.splat(value, x.element);
+    const amounts = (size: number): string => x.dims.map((_, i) => (i === axis ? size : 0)).join(', ');
+    return this.emit(
+      `stablehlo.pad ${x.id}, ${filler.id}, low = [${amounts(before)}], high = [${amounts(after)}], interior = [${amounts(0)}] : (${typeOf(x)}, ${typeOf(filler)}) -> ${typeText(x.element, dims)}`,
+      x.element,
+      dims,
+      x.isWeak,
+    );
+  }
+
+  reverse(x: Plain, axis: number): Plain {
+    return this.emit(
+      `stablehlo.reverse ${x.id}, dims = [${axis}] : ${typeOf(x)}`,
+      x.element,
+      x.dims,
+      x.isWeak,
+    );
+  }
+
+  /** `size` elements along an axis from a start that is computed; at its ends the start is moved so that they fit. */
+  dynamicSlice(x: Plain, axis: number, start: Plain, size: number): Plain {
+    const starts = this.startsOf(x, axis, start);
+    const dims = replaced(x.dims, axis, size);
+    return this.emit(
+      `stablehlo.dynamic_slice ${x.id}, ${starts.map(({ id }) => id).join(', ')}, sizes = [${dims.join(', ')}] : (${[x, ...starts].map(typeOf).join(', ')}) -> ${typeText(x.element, dims)}`,
+      x.element,
+      dims,
+      x.isWeak,
+    );
+  }
+
+  /** x with `part` in place of what stands from a start along an axis on. */
+  dynamicUpdateSlice(x: Plain, part: Plain, axis: number, start: Plain): Plain {
+    return this.updateAt(x, part, this.startsOf(x, axis, start));
+  }
+
+  updateAt(x: Plain, part: Plain, starts: readonly Plain[]): Plain {
+    return this.emit(
+      `stablehlo.dynamic_update_slice ${[x, part, ...starts].map(({ id }) => id).join(', ')} : (${[x, part, ...starts].map(typeOf).join(', ')}) -> ${typeOf(x)}`,
+      x.element,
+      x.dims,
+    );
+  }
+
+  private startsOf(x: Plain, axis: number, start: Plain): Plain[] {
+    const zero = this.splat(0, start.element);
+    return x.dims.map((_, i) => (i === axis ? start : zero));
+  }
+
+  // Sums and products.
+
+  /** A reduction along axes, which go. */
+  reduce(what: 'add' | 'maximum' | 'and', x: Plain, axes: readonly number[]): Plain {
+    if (axes.length === 0) return x;
+    const start = what === 'add' ? 0 : what === 'and' ? 1 : lowest(x.element);
+    const initial = this.splat(start, x.element);
+    const dims = x.dims.filter((_, axis) => !axes.includes(axis));
+    return this.emit(
+      `stablehlo.reduce(${x.id} init: ${initial.id}) applies stablehlo.${what} across dimensions = [${[...axes].sort((a, b) => a - b).join(', ')}] : (${typeOf(x)}, ${typeOf(initial)}) -> ${typeText(x.element, dims)}`,
+      x.element,
+      dims,
+    );
+  }
+
+  /**
+   * A product of operands in one type, summed in float32. Products of float32 are computed as such where that is the precision
+   * asked for, or where `isExact`, and else may be rounded to TensorFloat-32's 10 bits.
+   */
+  dot(
+    a: Plain,
+    b: Plain,
+    axes: DotAxes,
+    element: Element = a.element,
+    isExact = this.precision === 'float32',
+  ): Plain {
+    const side = (which: 0 | 1, pairs: DotAxes['batch']): string =>
+      `[${pairs.map((pair) => pair[which]).join(', ')}]`;
+    const free = (x: Plain, which: 0 | 1): number[] =>
+      x.dims.filter((_, axis) => ![...axes.batch, ...axes.contract].some((pair) => pair[which] === axis));
+    const dims = [...axes.batch.map(([axis]) => a.dims[axis]!), ...free(a, 0), ...free(b, 1)];
+    const pairs = (name: string, list: DotAxes['batch']): string =>
+      `${name} = ${side(0, list)} x ${side(1, list)}`;
+    const batching = axes.batch.length === 0 ? '' : `${pairs('batching_dims', axes.batch)}, `;
+    const precision = a.element === 'f32' && isExact ? 'HIGHEST' : 'DEFAULT';
+    return this.emit(
+      `stablehlo.dot_general ${a.id}, ${b.id}, ${batching}${pairs('contracting_dims', axes.contract)}, precision = [${precision}, ${precision}] : (${typeOf(a)}, ${typeOf(b)}) -> ${typeText(element, dims)}`,
+      element,
+      dims,
+    );
+  }
+
+  /** Runs `body` with the carried values while an index, from 0 on, is less than `trips`. Returns the carried values at the end. */
+  loop(
+    trips: number,
+    initial: readonly Plain[],
+    body: (index: Plain, carried: readonly Plain[]) => readonly Plain[],
+  ): Plain[] {
+    const index = this.argument('i32', []);
+    const carried = initial.map(({ element, dims }) => this.argument(element, dims));
+    const all = [index, ...carried];
+    const condition = this.region(() => [this.compare('LT', index, this.splat(trips, 'i32'))]);
+    const step = this.region(() => {
+      const results = body(index, carried);
+      for (const [i, result] of results.entries()) {
+        if (typeOf(result) !== typeOf(carried[i]!))
+          throw new DeviceError(
+            `a loop carries ${typeOf(carried[i]!)}, but its body makes ${typeOf(result)}`,
+          );
+      }
+      return [this.binary('add', index, this.splat(1, 'i32')), ...results];
+    });
+    const starts = [this.splat(0, 'i32'), ...initial];
+    const header = all.map(({ id }, i) => `${id} = ${starts[i]!.id}`).join(', ');
+    const results = this.emitAll(
+      `stablehlo.while(${header}) : ${all.map(typeOf).join(', ')}\ncond {\n${condition}} do {\n${step}}`,
+      all,
+    );
+    return results.slice(1);
+  }
+
+  /** The numbers of a matrix in few bits: scale * (code - 2^(bits - 1)). XLA does this where it loads them for a product. */
+  private widened({ dims: [rows, columns], bits, block, codes, scales }: Packed, element: Element): Plain {
+    const stored = codes.dims[1]!;
+    let numbers: Plain;
+    if (bits === 8) numbers = this.as(codes, element);
+    else {
+      const low = this.binary('and', codes, this.splat(15, 'ui8'));
+      const high = this.binary('shift_right_logical', codes, this.splat(4, 'ui8'));
+      const pair = [low, high].map((half) => this.reshape(half, [rows, stored, 1]));
+      numbers = this.as(this.reshape(this.concat(pair, 2), [rows, 2 * stored]), element);
+    }
+    const blocks = scales.dims[1]!;
+    const shifted = this.binary('subtract', numbers, this.splat(2 ** (bits - 1), element));
+    const scale = this.reshape(this.as(scales, element), [rows, blocks, 1]);
+    const whole = this.binary('multiply', this.reshape(shifted, [rows, blocks, block]), scale);
+    return this.slice(this.reshape(whole, [rows, blocks * block]), 1, 0, columns);
+  }
+}
+
+export function typeOf({ element, dims }: Pick<Plain, 'element' | 'dims'>): string {
+  return typeText(element, dims);
+}
+
+/** The type in which operands meet. */
+export function commonElement(values: readonly Plain[]): Element {
+  const { element } = values[0]!;
+  if (!isFloat(element)) return element;
+  const strong = values.filter(({ isWeak }) => !isWeak);
+  if (strong.length === 0) return 'f32';
+  return strong.every((value) => value.element === 'bf16') ? 'bf16' : 'f32';
+}
+
+export function replaced(dims: readonly number[], axis: number, size: number): number[] {
+  return dims.map((dim, i) => (i === axis ? size : dim));
+}
+
+/** The least number of a type: where a maximum starts. */
+function lowest(element: Element): number {
+  if (isFloat(element)) return Number.NEGATIVE_INFINITY;
+  if (element === 'i64') return Number.MIN_SAFE_INTEGER;
+  return element === 'i32' ? -(2 ** 31) : element === 'i8' ? -128 : 0;
+}
+
+function literalText(value: number, element: Element): string {
+  if (element === 'i1') return value === 0 ? 'false' : 'true';
+  if (!isFloat(element)) return String(value);
+  if (Number.isFinite(value)) return floatText(value);
+  // MLIR writes what is no number as the bits of it.
+  const isWide = element === 'f32';
+  const [infinity, negative, notANumber] = isWide
+    ? ['0x7F800000', '0xFF800000', '0x7FC00000']
+    : element === 'bf16'
+      ? ['0x7F80', '0xFF80', '0x7FC0']
+      : ['0x7C00', '0xFC00', '0x7E00'];
+  if (Number.isNaN(value)) return notANumber!;
+  return value > 0 ? infinity! : negative!;
+}
+
+/** A decimal with a point, as MLIR wants it. */
+function floatText(value: number): string {
+  const text = Object.is(value, -0) ? '-0' : String(value);
+  const [mantissa, exponent] = text.split('e') as [string, string | undefined];
+  const pointed = mantissa.includes('.') ? mantissa : `${mantissa}.0`;
+  return exponent === undefined ? pointed : `${pointed}e${exponent}`;
+}
+
+function numbersOf(data: TensorData, element: Element): number[] {
+  if (element === 'bf16') return Array.from(bfloat16ToFloat32(data as Uint16Array));
+  if (element === 'f16') return Array.from(float16ToFloat32(data as Uint16Array));
+  return Array.from(data as ArrayLike<number | bigint>, Number);
+}
+
+/** `[[1, 2], [3, 4]]` */
+function nested(items: readonly string[], dims: readonly number[]): string {
+  if (dims.length === 0) return items[0]!;
+  if (items.length === 0) return '';
+  const size = count(dims.slice(1));
+  const parts = Array.from({ length: dims[0]! }, (_, i) =>
+    nested(items.slice(i * size, (i + 1) * size), dims.slice(1)),
+  );
+  return `[${parts.join(', ')}]`;
+}

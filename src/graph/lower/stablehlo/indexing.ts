@@ -1,0 +1,131 @@
+/** Operators that pick elements by index, put them back, and find the largest. */
+import type { StableHloBuilder } from './builder.js';
+import { typeOf } from './builder.js';
+import { count, type Element, type Packed, type Plain, typeText, type Value } from './value.js';
+
+/**
+ * Rows of a table by indices. Those of a parameter are activations from then on, in the precision of these; of a matrix in few bits only the
+ * rows that are asked for are widened.
+ */
+export function gatherRows(builder: StableHloBuilder, table: Value, indices: Value): Plain {
+  const at = builder.plain(indices);
+  if (table.kind === 'plain') {
+    const rows = take(builder, table, at);
+    return table.isWeak ? { ...builder.narrow(rows), isWeak: false } : rows;
+  }
+  const flat = builder.reshape(at, [count(at.dims)]);
+  const rows: Packed = {
+    ...table,
+    dims: [flat.dims[0]!, table.dims[1]],
+    codes: take(builder, table.codes, flat),
+    scales: take(builder, table.scales, flat),
+  };
+  return { ...builder.reshape(builder.narrow(rows), [...at.dims, table.dims[1]]), isWeak: false };
+}
+
+function take(builder: StableHloBuilder, table: Plain, indices: Plain): Plain {
+  const [, ...row] = table.dims;
+  const dims = [...indices.dims, ...row];
+  const offsets = row.map((_, i) => indices.dims.length + i);
+  const numbers = `#stablehlo.gather<offset_dims = [${offsets.join(', ')}], collapsed_slice_dims = [0], start_index_map = [0], index_vector_dim = ${indices.dims.length}>`;
+  const text = `"stablehlo.gather"(${table.id}, ${indices.id}) <{dimension_numbers = ${numbers}, indices_are_sorted = false, slice_sizes = ${sizesText([1, ...row])}}>`;
+  return builder.emit(
+    `${text} : (${typeOf(table)}, ${typeOf(indices)}) -> ${typeText(table.element, dims)}`,
+    table.element,
+    dims,
+    table.isWeak,
+  );
+}
+
+/** The places [..., rank] of elements whose index along an axis is given. */
+function placesOf(builder: StableHloBuilder, indices: Plain, axis: number): Plain {
+  const columns = indices.dims.map((_, i) => {
+    const along = i === axis ? indices : builder.iota(indices.dims, i, indices.element);
+    return builder.reshape(along, [...indices.dims, 1]);
+  });
+  return builder.concat(columns, indices.dims.length);
+}
+
+/** y[..., i, ...] = x[..., indices[..., i, ...], ...] */
+export function gatherElements(builder: StableHloBuilder, value: Value, indices: Value, axis: number): Plain {
+  const x = builder.plain(value);
+  const places = placesOf(builder, builder.plain(indices), axis);
+  const dims = places.dims.slice(0, -1);
+  const axes = x.dims.map((_, i) => i).join(', ');
+  const numbers = `#stablehlo.gather<collapsed_slice_dims = [${axes}], start_index_map = [${axes}], index_vector_dim = ${dims.length}>`;
+  const text = `"stablehlo.gather"(${x.id}, ${places.id}) <{dimension_numbers = ${numbers}, indices_are_sorted = false, slice_sizes = ${sizesText(x.dims.map(() => 1))}}>`;
+  return builder.emit(
+    `${text} : (${typeOf(x)}, ${typeOf(places)}) -> ${typeText(x.element, dims)}`,
+    x.element,
+    dims,
+  );
+}
+
+/** x with updates added where their index along an axis says. */
+export function scatterElements(builder: StableHloBuilder, operands: readonly Value[], axis: number): Plain {
+  const [x, updates] = builder.alike([operands[0]!, operands[2]!]) as [Plain, Plain];
+  const places = placesOf(builder, builder.plain(operands[1]!), axis);
+  const axes = x.dims.map((_, i) => i).join(', ');
+  const numbers = `inserted_window_dims = [${axes}], scatter_dims_to_operand_dims = [${axes}], index_vector_dim = ${x.dims.length}`;
+  return scatterAdd(builder, x, places, updates, numbers);
+}
+
+/** A table of zeros to which rows [...indices, ...row] are added at their index. */
+export function scatterRows(
+  builder: StableHloBuilder,
+  indices: Value,
+  rows: Value,
+  dims: readonly number[],
+): Plain {
+  const at = builder.plain(indices);
+  const given = builder.plain(rows);
+  // Many rows may be added to one: their sum is wide.
+  const updates = given.element === 'bf16' ? builder.wide(given) : given;
+  const window = dims.slice(1).map((_, i) => at.dims.length + i);
+  const numbers = `update_window_dims = [${window.join(', ')}], inserted_window_dims = [0], scatter_dims_to_operand_dims = [0], index_vector_dim = ${at.dims.length}`;
+  return scatterAdd(builder, builder.splat(0, updates.element, dims), at, updates, numbers);
+}
+
+function scatterAdd(
+  builder: StableHloBuilder,
+  x: Plain,
+  places: Plain,
+  updates: Plain,
+  numbers: string,
+): Plain {
+  const [a, b] = [builder.argument(x.element, []), builder.argument(x.element, [])];
+  const body = builder.region(() => [builder.binary('add', a, b)]);
+  return builder.emit(
+    `"stablehlo.scatter"(${x.id}, ${places.id}, ${updates.id}) <{indices_are_sorted = false, scatter_dimension_numbers = #stablehlo.scatter<${numbers}>, unique_indices = false}> ({\n^bb0(${a.id}: ${typeOf(a)}, ${b.id}: ${typeOf(b)}):\n${body}}) : (${[x, places, updates].map(typeOf).join(', ')}) -> ${typeOf(x)}`,
+    x.element,
+    x.dims,
+  );
+}
+
+/** The k largest along an axis, largest first, and their places; of equal ones the earlier comes first. */
+export function topK(
+  builder: StableHloBuilder,
+  value: Value,
+  k: number,
+  axis: number,
+  places: Element = 'i64',
+): [Plain, Plain] {
+  const x = builder.plain(value);
+  const index = builder.iota(x.dims, axis, 'i32');
+  const operands = [x, index];
+  const given = operands.flatMap((operand) => [
+    builder.argument(operand.element, []),
+    builder.argument(operand.element, []),
+  ]);
+  const order = builder.region(() => [builder.compare('GT', given[0]!, given[1]!)]);
+  const types = operands.map(typeOf).join(', ');
+  const [sorted, from] = builder.emitAll(
+    `"stablehlo.sort"(${operands.map(({ id }) => id).join(', ')}) <{dimension = ${axis} : i64, is_stable = true}> ({\n^bb0(${given.map((argument) => `${argument.id}: ${typeOf(argument)}`).join(', ')}):\n${order}}) : (${types}) -> (${types})`,
+    operands,
+  ) as [Plain, Plain];
+  return [builder.slice(sorted, axis, 0, k), builder.as(builder.slice(from, axis, 0, k), places)];
+}
+
+function sizesText(sizes: readonly number[]): string {
+  return `array<i64${sizes.length > 0 ? `: ${sizes.join(', ')}` : ''}>`;
+}

@@ -1,0 +1,80 @@
+/** What passes step by step: scans over states, and the graph's own loops. */
+import { DeviceError } from '../../../errors.js';
+import type { Body } from '../../ops/body.js';
+import type { ScanAttributes } from '../../ops/scan.js';
+import type { Dim, Shape } from '../../shape.js';
+import type { Node } from '../../tensor.js';
+import type { StableHloBuilder, StableHloLowering } from './builder.js';
+import { lowerAll } from './lower.js';
+import { matmul } from './matmul.js';
+import type { Plain, Value } from './value.js';
+
+/**
+ * The state before each step, and the last: see the operator. It is carried in float32; the states are stacked in the type of what is
+ * added to them.
+ */
+export const hloScan: StableHloLowering<ScanAttributes> = (
+  builder,
+  inputs,
+  { attributes: { product, reverse } },
+) => {
+  const [transition, added, initial] = inputs.map((x) => builder.plain(x!)) as [Plain, Plain, Plain];
+  const steps = added.dims[0]!;
+  const state = added.dims.slice(1);
+  const stacked = builder.splat(0, added.element, added.dims);
+  const first = builder.broadcast(builder.wide(initial), state);
+  const at = (x: Plain, index: Plain): Plain =>
+    builder.reshape(builder.dynamicSlice(x, 0, index, 1), x.dims.slice(1));
+  const [last, states] = builder.loop(steps, [first, stacked], (index, [before, all]) => {
+    const place = reverse ? builder.binary('subtract', builder.splat(steps - 1, 'i32'), index) : index;
+    const row = builder.reshape(builder.as(before!, added.element), [1, ...state]);
+    const factor = builder.wide(at(transition, place));
+    const moved =
+      product === 'elements'
+        ? builder.binary('multiply', builder.broadcast(factor, state), before!)
+        : matmul(builder, factor, before!, { transposeA: product === 'transposed', wide: true });
+    const next = builder.binary('add', moved, builder.wide(at(added, place)));
+    return [next, builder.dynamicUpdateSlice(all!, row, 0, place)];
+  }) as [Plain, Plain];
+  return [states, last];
+};
+
+/** A loop of the graph, whose end is known beforehand. */
+export function hloLoop(
+  builder: StableHloBuilder,
+  operands: readonly (Value | undefined)[],
+  { outputs }: Node<unknown>,
+  { count, body, final }: { readonly count: Dim; readonly body: Body; readonly final: readonly Shape[] },
+): Value[] {
+  const around = builder.values;
+  const steps = builder.resolve(count);
+  const carried = operands.slice(0, final.length).map((value) => builder.plain(value!));
+  const stacks = outputs.slice(final.length);
+  const inside = (index: Plain, values: readonly Plain[]): Plain[] => {
+    const [iteration, ...placeholders] = body.inputs;
+    const scope = new Map(around);
+    scope.set(iteration!, builder.as(index, 'i64'));
+    for (const [i, tensor] of placeholders.entries()) scope.set(tensor, values[i]!);
+    lowerAll(builder, body.nodes, body.results, scope);
+    const results = body.results.map((tensor) => builder.plain(scope.get(tensor)!));
+    if (results.at(-1)!.literal !== 1) {
+      throw new DeviceError(
+        'this device has no loops that end early: their results have no size that is known beforehand',
+      );
+    }
+    builder.values = around;
+    return results.slice(0, -1);
+  };
+  const initial = [
+    ...carried,
+    ...stacks.map(({ dtype, shape }) => builder.zeros(dtype, builder.dims(shape))),
+  ];
+  return builder.loop(steps, initial, (index, values) => {
+    const results = inside(index, values.slice(0, final.length));
+    return results.map((result, i) => {
+      const value = builder.as(result, initial[i]!.element);
+      if (i < final.length) return value;
+      return builder.dynamicUpdateSlice(values[i]!, builder.reshape(value, [1, ...value.dims]), 0, index);
+    });
+  });
+}

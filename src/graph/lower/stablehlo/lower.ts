@@ -1,0 +1,225 @@
+/** A graph as the text of a StableHLO module, for given dimensions. */
+import { ShapeError } from '../../../errors.js';
+import {
+  type Composite,
+  expansionOf,
+  inputName,
+  isComposite,
+  isPrimitive,
+  type Node,
+  type Primitive,
+  type Tensor,
+  topologicalOrder,
+} from '../../tensor.js';
+import { StableHloBuilder, typeOf } from './builder.js';
+import { appended } from './states.js';
+import { type Element, elementOf, type Plain, type Precision, type Value } from './value.js';
+
+/** A graph whose states an executor keeps on the device. */
+export interface StableHloGraph {
+  readonly outputs: Readonly<Record<string, Tensor>>;
+  readonly states: readonly {
+    readonly before: Tensor;
+    readonly after: Tensor;
+    /** The axis along which `after` is written behind the entries that each row holds. */
+    readonly grows: number | undefined;
+    readonly isBatched: boolean;
+    /** It is a parameter, which is used in whatever precision activations have. */
+    readonly isParameter: boolean;
+  }[];
+  /** int64 [batch]: entries that the growing states of each row hold. */
+  readonly lengths: Tensor | undefined;
+  readonly inputs: readonly Tensor[];
+  readonly weights: ReadonlyMap<string, HeldMatrix>;
+  /** The value of a named dimension. */
+  readonly sizes: (symbol: string) => number;
+  readonly precision: Precision;
+  /** How arguments are spread over several devices; one device by default. */
+  readonly mesh?: Mesh;
+}
+
+/** How a weight lies on the device. */
+export type HeldMatrix =
+  | { readonly kind: 'numbers'; readonly element: Element }
+  | { readonly kind: 'packed'; readonly bits: 4 | 8; readonly block: number };
+
+/** Devices in a row, and along which axis (if any) each argument is cut into as many pieces. */
+export interface Mesh {
+  readonly devices: number;
+  readonly axisOf: (name: string, dims: readonly number[]) => number | undefined;
+}
+
+/** What a program is given, in order. */
+export interface HloArgument {
+  readonly name: string;
+  readonly kind: 'weight' | 'codes' | 'scales' | 'state' | 'input' | 'lengths';
+  readonly element: Element;
+  readonly dims: readonly number[];
+  /** Along which it is cut over a mesh. */
+  readonly axis?: number;
+}
+
+/** What a program makes, in order: the changed states, in the memory of what they were, and the outputs. */
+export interface HloResult {
+  readonly name: string;
+  readonly kind: 'state' | 'output';
+  readonly element: Element;
+  readonly dims: readonly number[];
+}
+
+export interface LoweredToHlo {
+  readonly text: string;
+  readonly arguments: readonly HloArgument[];
+  readonly results: readonly HloResult[];
+}
+
+/** The name of lengths that no graph asks for. */
+const LENGTHS = 'state/lengths';
+
+/** Throws `DeviceError` for what this target cannot do, and `ShapeError` for a dimension that is not known. */
+export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
+  const { outputs, states, weights, mesh } = graph;
+  const builder = new StableHloBuilder(graph.sizes, graph.precision);
+  const values = new Map<Tensor, Value>();
+  const parameters: (HloArgument & { readonly id: string })[] = [];
+  const add = (
+    name: string,
+    kind: HloArgument['kind'],
+    element: Element,
+    dims: readonly number[],
+    isWeak = false,
+  ): Plain => {
+    const id = `%arg${parameters.length}`;
+    const axis = mesh?.axisOf(name, dims);
+    parameters.push({ id, name, kind, element, dims, ...(axis !== undefined && { axis }) });
+    return builder.argument(element, dims, isWeak, id);
+  };
+
+  const changed = states.filter(({ before, after }) => before !== after);
+  const roots = [...Object.values(outputs), ...changed.map(({ after }) => after)];
+  const order = topologicalOrder(roots);
+  for (const { before, isParameter } of states) {
+    const dims = builder.dims(before.shape);
+    values.set(before, add(inputName(before)!, 'state', elementOf(before.dtype), dims, isParameter));
+  }
+  for (const input of graph.inputs) {
+    values.set(input, add(inputName(input)!, 'input', elementOf(input.dtype), builder.dims(input.shape)));
+  }
+  let lengths: Plain | undefined;
+  if (graph.lengths || changed.some(({ grows }) => grows !== undefined)) {
+    const name = graph.lengths ? inputName(graph.lengths)! : LENGTHS;
+    const growing = changed.find(({ grows }) => grows !== undefined);
+    const dims = graph.lengths
+      ? builder.dims(graph.lengths.shape)
+      : [builder.dims(growing!.before.shape)[0]!];
+    lengths = add(name, 'lengths', 'i64', dims);
+    if (graph.lengths) values.set(graph.lengths, lengths);
+  }
+  for (const node of order) {
+    const tensor = node.outputs[0]!;
+    const name = inputName(tensor);
+    const weight = name === undefined ? undefined : weights.get(name);
+    if (name === undefined || !weight || values.has(tensor)) continue;
+    const dims = builder.dims(tensor.shape);
+    if (weight.kind === 'numbers') {
+      values.set(tensor, add(name, 'weight', weight.element, dims, true));
+      continue;
+    }
+    const { bits, block } = weight;
+    const [rows, columns] = dims as [number, number];
+    const blocks = Math.ceil(columns / block);
+    const codes = add(name, 'codes', 'ui8', [rows, (blocks * block * bits) / 8]);
+    const scales = add(name, 'scales', 'f32', [rows, blocks], true);
+    values.set(tensor, { kind: 'packed', dims: [rows, columns], bits, block, codes, scales });
+  }
+
+  lowerAll(builder, order, roots, values);
+
+  const results: (HloResult & { readonly value: Plain; readonly axis: number | undefined })[] = [];
+  const donated = new Map<string, number>();
+  for (const { before, after, grows, isBatched } of changed) {
+    const name = inputName(before)!;
+    const old = values.get(before) as Plain;
+    const made = builder.as(builder.plain(values.get(after)!), old.element);
+    const value = grows === undefined ? made : appended(builder, old, made, grows, lengths!, isBatched);
+    donated.set(name, results.length);
+    const { axis } = parameters.find((parameter) => parameter.id === old.id)!;
+    results.push({ name, kind: 'state', element: value.element, dims: value.dims, value, axis });
+  }
+  for (const [name, tensor] of Object.entries(outputs)) {
+    const value = builder.as(builder.plain(values.get(tensor)!), elementOf(tensor.dtype));
+    results.push({ name, kind: 'output', element: value.element, dims: value.dims, value, axis: undefined });
+  }
+
+  const signature = parameters.map((parameter) => {
+    const attributes: string[] = [];
+    const result = parameter.kind === 'state' ? donated.get(parameter.name) : undefined;
+    if (result !== undefined) attributes.push(`tf.aliasing_output = ${result} : i32`);
+    if (mesh) attributes.push(shardingOf(parameter.dims, parameter.axis));
+    return `${parameter.id}: ${typeOf(parameter)}${attributes.length > 0 ? ` {${attributes.join(', ')}}` : ''}`;
+  });
+  const types = results.map(({ value, axis }) =>
+    mesh ? `${typeOf(value)} {${shardingOf(value.dims, axis)}}` : typeOf(value),
+  );
+  const devices = mesh?.devices ?? 1;
+  const body = [
+    ...builder.lines,
+    `return ${results.map(({ value }) => value.id).join(', ')} : ${results.map(({ value }) => typeOf(value)).join(', ')}`,
+  ];
+  const text = [
+    `module @heddle attributes {mhlo.num_partitions = ${devices} : i32, mhlo.num_replicas = 1 : i32} {`,
+    ...(mesh ? [`sdy.mesh @mesh = <["devices"=${devices}]>`] : []),
+    `func.func public @main(${signature.join(', ')}) -> (${types.join(', ')}) {`,
+    ...body,
+    '}',
+    '}',
+  ].join('\n');
+  return {
+    text: `${text}\n`,
+    arguments: parameters.map(({ id: _, ...argument }) => argument),
+    results: results.map(({ value: _, axis: __, ...result }) => result),
+  };
+}
+
+/** How the Shardy dialect says along which axis a tensor is cut over the mesh. */
+function shardingOf(dims: readonly number[], axis: number | undefined): string {
+  const axes = dims.map((_, i) => (i === axis ? '{"devices"}' : '{}'));
+  return `sdy.sharding = #sdy.sharding<@mesh, [${axes.join(', ')}]>`;
+}
+
+/** Lowers nodes in order. */
+export function lowerAll(
+  builder: StableHloBuilder,
+  order: readonly Node[],
+  roots: readonly Tensor[],
+  values: Map<Tensor, Value>,
+): void {
+  for (const tensor of roots) builder.used.add(tensor);
+  for (const node of order) for (const operand of node.inputs) if (operand) builder.used.add(operand);
+  for (const node of order) {
+    if (values.has(node.outputs[0]!)) continue;
+    const operands = node.inputs.map((operand) => (operand ? values.get(operand)! : undefined));
+    const made = lowerNode(builder, node, operands, values);
+    for (const [i, tensor] of node.outputs.entries()) if (made[i]) values.set(tensor, made[i]);
+  }
+}
+
+function lowerNode(
+  builder: StableHloBuilder,
+  node: Node,
+  operands: readonly (Value | undefined)[],
+  values: Map<Tensor, Value>,
+): readonly (Value | undefined)[] {
+  const { operator } = node;
+  builder.values = values;
+  if (isPrimitive(operator)) return (operator as Primitive).lower.stablehlo(builder, operands, node);
+  if (!isComposite(operator)) {
+    throw new ShapeError(`the input '${inputName(node.outputs[0]!)}' is not one of the program's`);
+  }
+  const made = (operator as Composite).kernels?.stablehlo?.(builder, operands, node);
+  if (made) return made;
+  const expansion = expansionOf(node);
+  const boundary = new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : [])));
+  lowerAll(builder, topologicalOrder(expansion, boundary), expansion, values);
+  return expansion.map((tensor) => values.get(tensor)!);
+}

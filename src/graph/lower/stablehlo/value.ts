@@ -1,0 +1,57 @@
+/** What operators are lowered to on this target: named results of instructions, with their types. */
+import { DTYPES, type DType } from '../../dtype.js';
+
+/** The type of an element, by its name in StableHLO. */
+export type Element = (typeof DTYPES)[DType]['stablehlo'];
+
+/** A result of an instruction, or an argument. */
+export interface Plain {
+  readonly kind: 'plain';
+  /** Its name in the text. */
+  readonly id: string;
+  /** May be narrower than the graph's type: see `Precision`. */
+  readonly element: Element;
+  readonly dims: readonly number[];
+  /**
+   * It has no say in how precisely an operator computes that goes by its operands: a literal, or a parameter, which are kept in float32
+   * and used in whatever the activations have.
+   */
+  readonly isWeak: boolean;
+  /** The number that every element is, where it is a literal. */
+  readonly literal?: number;
+}
+
+/** A matrix [rows, columns] in blocks of few bits, which is widened where it is used. */
+export interface Packed {
+  readonly kind: 'packed';
+  readonly dims: readonly [rows: number, columns: number];
+  readonly bits: 4 | 8;
+  readonly block: number;
+  /** ui8 [rows, bytes] */
+  readonly codes: Plain;
+  /** f32 [rows, blocks] */
+  readonly scales: Plain;
+}
+
+export type Value = Plain | Packed;
+
+/** The floats in which activations are kept and products are computed; sums of products are float32. */
+export type Precision = 'float32' | 'bfloat16';
+
+export function elementOf(dtype: DType): Element {
+  return DTYPES[dtype].stablehlo;
+}
+
+export function isFloat(element: Element): boolean {
+  return element === 'f32' || element === 'bf16' || element === 'f16';
+}
+
+/** `tensor<2x3xf32>` */
+export function typeText(element: Element, dims: readonly number[]): string {
+  return `tensor<${dims.map((dim) => `${dim}x`).join('')}${element}>`;
+}
+
+/** The number of elements. */
+export function count(dims: readonly number[]): number {
+  return dims.reduce((a, b) => a * b, 1);
+}
