@@ -1,7 +1,7 @@
 /** Checks dtype, shape and length of tensors against what a program declares, since executors do not. */
 import { DeviceError } from '../errors.js';
-import { DTYPES, formatShape, type TensorType } from '../graph/index.js';
-import { type StateSpec, stateDims } from './program.js';
+import { DTYPES, formatShape, inputName, type TensorType, topologicalOrder } from '../graph/index.js';
+import { type Program, type StateSpec, stateDims } from './program.js';
 import { type HostTensor, isQuantized, isStored, type Weight } from './tensors.js';
 
 export interface NamedType extends TensorType {
@@ -85,5 +85,26 @@ export function checkState(spec: StateSpec, value: HostTensor, length: number): 
     throw new DeviceError(
       `the state '${name}' has ${value.dims[grows]} entries, but ${length} are to be held`,
     );
+  }
+}
+
+/** Throws `DeviceError` for what a program depends on without declaring it, and for weights that do not fit. */
+export function checkProgram({
+  inputs,
+  outputs,
+  state = [],
+  lengths,
+  weights = new Map(),
+  dims = {},
+}: Program): void {
+  const declared = new Set([...inputs, ...state.map(({ before }) => before), ...(lengths ? [lengths] : [])]);
+  const roots = [...Object.values(outputs), ...state.map(({ after }) => after)];
+  for (const { outputs: made } of topologicalOrder(roots)) {
+    const tensor = made[0]!;
+    const name = inputName(tensor);
+    if (name === undefined || declared.has(tensor)) continue;
+    const weight = weights.get(name);
+    if (!weight) throw new DeviceError(`the program depends on '${name}', which it does not declare`);
+    checkWeight({ name, dtype: tensor.dtype, shape: tensor.shape.map((dim) => dims[dim] ?? dim) }, weight);
   }
 }

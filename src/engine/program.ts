@@ -38,12 +38,14 @@ export interface Program {
   readonly lengths?: Tensor;
   /** Inputs that never change, by name: they become part of the compiled program. */
   readonly weights?: ReadonlyMap<string, Weight>;
+  /** Along which axis inputs may be cut where several devices compute together, by their names: each then computes a part of the batch. */
+  readonly spread?: Readonly<Record<string, number>>;
   /** Symbolic dimensions that are fixed: what follows from them is computed once, when the program is compiled. */
   readonly dims?: Readonly<Record<string, number>>;
 }
 
-/** `cpu` and `webgpu` are ONNX Runtime's; `wasm` has kernels of our own. */
-export type DeviceName = OrtName | 'wasm';
+/** `cpu` and `webgpu` are ONNX Runtime's; `wasm` has kernels of our own; `cuda` is XLA's. */
+export type DeviceName = OrtName | 'wasm' | 'cuda';
 
 /** The devices of ONNX Runtime. */
 export type OrtName = 'cpu' | 'webgpu';

@@ -10,6 +10,20 @@ export {
   type WeightPiece,
   type WeightSource,
 } from './lower/onnx/encode.js';
+export {
+  type HloArgument,
+  type HloResult,
+  type HloWeight,
+  type LoweredToHlo,
+  lowerToStableHlo,
+  type Mesh,
+} from './lower/stablehlo/lower.js';
+export { joinRows, type RowValue, rowDims, takeRow } from './lower/stablehlo/rows.js';
+export {
+  type Element as HloElement,
+  elementOf as elementOfHlo,
+  type Precision,
+} from './lower/stablehlo/value.js';
 export { Element } from './lower/wasm/codes.js';
 export { LENGTHS, type Lowered, lowerToWasm } from './lower/wasm/lower.js';
 export type { Step, Word } from './lower/wasm/step.js';

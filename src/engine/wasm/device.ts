@@ -1,7 +1,5 @@
 /** The executor `wasm`: kernels of our own in WebAssembly, run by threads over one shared memory. */
-import { DeviceError } from '../../errors.js';
-import { inputName, topologicalOrder } from '../../graph/index.js';
-import { checkWeight } from '../check.js';
+import { checkProgram } from '../check.js';
 import type { Decoder, DecoderPrograms, Device, Program } from '../program.js';
 import { WasmExecutable } from './executable.js';
 import { SharedMemory } from './memory.js';
@@ -29,23 +27,8 @@ export class WasmDevice implements Device {
   }
 
   async compile(program: Program): Promise<WasmExecutable> {
-    const { weights = new Map(), state = [], lengths } = program;
-    const declared = new Set([
-      ...program.inputs,
-      ...state.map(({ before }) => before),
-      ...(lengths ? [lengths] : []),
-    ]);
-    const roots = [...Object.values(program.outputs), ...state.map(({ after }) => after)];
-    const fixed = program.dims ?? {};
-    for (const { outputs } of topologicalOrder(roots)) {
-      const tensor = outputs[0]!;
-      const name = inputName(tensor);
-      if (name === undefined || declared.has(tensor)) continue;
-      const weight = weights.get(name);
-      if (!weight) throw new DeviceError(`the program depends on '${name}', which it does not declare`);
-      checkWeight({ name, dtype: tensor.dtype, shape: tensor.shape.map((dim) => fixed[dim] ?? dim) }, weight);
-    }
-    const placed = await this.weights.load(weights);
+    checkProgram(program);
+    const placed = await this.weights.load(program.weights ?? new Map());
     return new WasmExecutable(this, program, placed);
   }
 

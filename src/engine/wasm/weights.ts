@@ -1,7 +1,5 @@
 /** Weights in the shared memory, read straight from their files; programs that use the same ones share them. */
-import { type FileHandle, open } from 'node:fs/promises';
-import { DeviceError } from '../../errors.js';
-import { DTYPES, Element, float16ToFloat32, type HeldWeight } from '../../graph/index.js';
+import { DTYPES, Element, type HeldWeight } from '../../graph/index.js';
 import { StoredFiles } from '../stored-files.js';
 import {
   type HostTensor,
@@ -11,6 +9,7 @@ import {
   type StoredTensor,
   type Weight,
 } from '../tensors.js';
+import { WeightFiles, widened } from '../weight-files.js';
 import type { SharedMemory } from './memory.js';
 
 /** A weight, and where its parts lie. */
@@ -28,7 +27,7 @@ export class Weights {
   /** Loads what is not there yet. Throws `DeviceError` for a file that is missing, too short or changed, and `DeviceLimitError` where there is no room. */
   async load(weights: ReadonlyMap<string, Weight>): Promise<Map<string, PlacedWeight>> {
     const loaded: Weight[] = [];
-    const files = new Files();
+    const files = new WeightFiles();
     const missing = new Set([...weights.values()].filter((weight) => !this.placed.has(weight)));
     this.memory.expectRoom([...missing].reduce((sum, weight) => sum + bytesOf(weight), 0));
     const stored = await StoredFiles.open(missing);
@@ -64,7 +63,7 @@ export class Weights {
     }
   }
 
-  private async place(weight: Weight, files: Files): Promise<PlacedWeight> {
+  private async place(weight: Weight, files: WeightFiles): Promise<PlacedWeight> {
     const at: Partial<Record<Piece, number>> = {};
     try {
       for (const [name, piece] of Object.entries(piecesOf(weight)) as [Piece, Values][]) {
@@ -78,7 +77,7 @@ export class Weights {
   }
 
   /** Memory with the parts of a piece one after the other. */
-  private async fill({ parts, isFloat32 }: Values, files: Files): Promise<number> {
+  private async fill({ parts, isFloat32 }: Values, files: WeightFiles): Promise<number> {
     const address = this.memory.allocate(sizeOf({ parts, isFloat32 }));
     try {
       let at = address;
@@ -143,39 +142,4 @@ function sizeOf({ parts, isFloat32 }: Values): number {
 
 function bytesOf(weight: Weight): number {
   return Object.values(piecesOf(weight)).reduce((sum, piece) => sum + sizeOf(piece), 0);
-}
-
-function widened(bytes: Uint8Array, dtype: StoredPart['dtype']): Float32Array {
-  const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
-  if (dtype === 'float16') return float16ToFloat32(halves);
-  const widened = new Uint32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) widened[i] = halves[i]! << 16;
-  return new Float32Array(widened.buffer);
-}
-
-/** Files that are open while weights are read. */
-class Files {
-  private readonly handles = new Map<string, FileHandle>();
-
-  async read({ path, byteOffset, byteLength }: StoredPart, to: Uint8Array): Promise<void> {
-    try {
-      let handle = this.handles.get(path);
-      if (!handle) {
-        handle = await open(path, 'r');
-        this.handles.set(path, handle);
-      }
-      for (let done = 0; done < byteLength; ) {
-        const length = Math.min(byteLength - done, 2 ** 30);
-        const { bytesRead } = await handle.read(to, done, length, byteOffset + done);
-        if (bytesRead === 0) throw new Error(`it ends at byte ${byteOffset + done}`);
-        done += bytesRead;
-      }
-    } catch (error) {
-      throw new DeviceError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
-    }
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([...this.handles.values()].map((handle) => handle.close()));
-  }
 }

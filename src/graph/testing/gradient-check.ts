@@ -13,6 +13,8 @@
 import { expect } from 'vitest';
 import { type Device, type DeviceName, type HostTensor, openDevice } from '../../engine/index.js';
 import { withInputs } from '../../engine/testing/with-inputs.js';
+import { XlaDevice } from '../../engine/xla/device.js';
+import { EvaluatorClient } from '../../engine/xla/testing/evaluator-client.js';
 import {
   constant,
   gradient,
@@ -140,6 +142,11 @@ export function cpu(): Promise<Device> {
 /** Kernels of our own, with two threads: what they do together is to be proved too. */
 export function wasm(): Promise<Device> {
   return opened('wasm', 2);
+}
+
+/** StableHLO, evaluated on this machine: a proof of what is printed for XLA. */
+export async function stablehlo(): Promise<Device> {
+  return new XlaDevice(new EvaluatorClient(), { precision: 'float32' });
 }
 
 function opened(name: DeviceName, threads: number): Promise<Device> {

@@ -1,6 +1,6 @@
 /** Turns a table of cases into tests: one a case for each executor. */
 import { describe, test } from 'vitest';
-import { type CaseTable, checkOperator, cpu, wasm } from './gradient-check.js';
+import { type CaseTable, checkOperator, cpu, stablehlo, wasm } from './gradient-check.js';
 
 export function prove(table: CaseTable): void {
   for (const [operator, cases] of Object.entries(table)) {
@@ -8,6 +8,7 @@ export function prove(table: CaseTable): void {
       for (const proof of cases) {
         test(proof.name, async () => checkOperator(operator, proof, await cpu()));
         test(`${proof.name}, on wasm`, async () => checkOperator(operator, proof, await wasm()));
+        test(`${proof.name}, as StableHLO`, async () => checkOperator(operator, proof, await stablehlo()));
       }
     });
   }

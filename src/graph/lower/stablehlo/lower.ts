@@ -30,7 +30,7 @@ export interface StableHloGraph {
   /** int64 [batch]: entries that the growing states of each row hold. */
   readonly lengths: Tensor | undefined;
   readonly inputs: readonly Tensor[];
-  readonly weights: ReadonlyMap<string, HeldMatrix>;
+  readonly weights: ReadonlyMap<string, HloWeight>;
   /** The value of a named dimension. */
   readonly sizes: (symbol: string) => number;
   readonly precision: Precision;
@@ -39,7 +39,7 @@ export interface StableHloGraph {
 }
 
 /** How a weight lies on the device. */
-export type HeldMatrix =
+export type HloWeight =
   | { readonly kind: 'numbers'; readonly element: Element }
   | { readonly kind: 'packed'; readonly bits: 4 | 8; readonly block: number };
 
@@ -81,7 +81,7 @@ export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
   const { outputs, states, weights, mesh } = graph;
   const builder = new StableHloBuilder(graph.sizes, graph.precision);
   const values = new Map<Tensor, Value>();
-  const parameters: (HloArgument & { readonly id: string })[] = [];
+  const parameters: Parameter[] = [];
   const add = (
     name: string,
     kind: HloArgument['kind'],
@@ -135,7 +135,7 @@ export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
 
   lowerAll(builder, order, roots, values);
 
-  const results: (HloResult & { readonly value: Plain; readonly axis: number | undefined })[] = [];
+  const results: Result[] = [];
   const donated = new Map<string, number>();
   for (const { before, after, grows, isBatched } of changed) {
     const name = inputName(before)!;
@@ -151,6 +151,28 @@ export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
     results.push({ name, kind: 'output', element: value.element, dims: value.dims, value, axis: undefined });
   }
 
+  return moduleOf(builder, parameters, results, donated, mesh);
+}
+
+/** An argument under its name in the text. */
+export interface Parameter extends HloArgument {
+  readonly id: string;
+}
+
+export interface Result extends HloResult {
+  readonly value: Plain;
+  /** Along which it is cut over a mesh. */
+  readonly axis: number | undefined;
+}
+
+/** The module of a function with these arguments and results; `donated` says which result takes a state's memory. */
+export function moduleOf(
+  builder: StableHloBuilder,
+  parameters: readonly Parameter[],
+  results: readonly Result[],
+  donated: ReadonlyMap<string, number>,
+  mesh: Mesh | undefined,
+): LoweredToHlo {
   const signature = parameters.map((parameter) => {
     const attributes: string[] = [];
     const result = parameter.kind === 'state' ? donated.get(parameter.name) : undefined;
@@ -161,16 +183,15 @@ export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
   const types = results.map(({ value, axis }) =>
     mesh ? `${typeOf(value)} {${shardingOf(value.dims, axis)}}` : typeOf(value),
   );
-  const devices = mesh?.devices ?? 1;
-  const body = [
-    ...builder.lines,
-    `return ${results.map(({ value }) => value.id).join(', ')} : ${results.map(({ value }) => typeOf(value)).join(', ')}`,
-  ];
+  const ids = results.map(({ value }) => value.id).join(', ');
   const text = [
-    `module @heddle attributes {mhlo.num_partitions = ${devices} : i32, mhlo.num_replicas = 1 : i32} {`,
-    ...(mesh ? [`sdy.mesh @mesh = <["devices"=${devices}]>`] : []),
+    `module @heddle attributes {mhlo.num_partitions = ${mesh?.devices ?? 1} : i32, mhlo.num_replicas = 1 : i32} {`,
+    ...(mesh ? [`sdy.mesh @mesh = <["devices"=${mesh.devices}]>`] : []),
     `func.func public @main(${signature.join(', ')}) -> (${types.join(', ')}) {`,
-    ...body,
+    ...builder.lines,
+    results.length === 0
+      ? 'return'
+      : `return ${ids} : ${results.map(({ value }) => typeOf(value)).join(', ')}`,
     '}',
     '}',
   ].join('\n');

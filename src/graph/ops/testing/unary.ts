@@ -12,6 +12,7 @@ import {
   erf,
   exp,
   log,
+  narrow,
   negate,
   not,
   sigmoid,
@@ -19,6 +20,7 @@ import {
   softplus,
   sqrt,
   tanh,
+  wide,
 } from '../elementwise.js';
 
 type Unary = (x: Tensor) => Tensor;
@@ -73,6 +75,8 @@ export const unaryCases: CaseTable = {
     ...unary(relu, (x) => Math.max(x, 0), offZero),
     ...unary(relu2, (x) => Math.max(x, 0) ** 2, offZero),
   ],
+  wide: unary(wide, (x) => x, real),
+  narrow: unary(narrow, (x) => x, real),
   not: unary(not, (x) => 1 - x, [coins(4, []), coins(5, [3, 2])]),
   cast: [
     ...unary((x) => cast(x, 'int64'), Math.trunc, real),

@@ -101,6 +101,7 @@ class Parser {
     while (!this.peek(end)) instructions.push(this.instruction());
     this.expect(end);
     const returns = this.ids();
+    if (returns.length === 0) return { instructions, returns, returnTypes: [] };
     this.expect(':');
     return { instructions, returns, returnTypes: this.list(() => this.type()) };
   }

@@ -1,0 +1,148 @@
+/**
+ * Reading and writing by programs of few sizes, since each is compiled for itself: tokens are read in pieces, of which the last ones are
+ * short, and rows are filled up to a power of two with states that nobody uses.
+ */
+import type { Decoder, Executable, State } from '../program.js';
+import { type HostTensor, int64 } from '../tensors.js';
+
+/** Tokens that are read at once; what is left is written, one by one. */
+const PIECES = [4096, 256, 16, 1];
+
+type Feeds = Readonly<Record<string, HostTensor>>;
+
+/** A decoder of two executables of one device, with inputs `ids` [batch, sequence], `position` [batch] and `places`. */
+export function decoderOf(reader: Executable, writer: Executable): Decoder {
+  const spare = new Spare(() => writer.newState());
+  const run = async (feeds: Feeds, rows: readonly State[] = []): Promise<Record<string, HostTensor>> => {
+    const { ids, position, places } = feeds as Record<'ids' | 'position' | 'places', HostTensor>;
+    const sequence = ids.dims[1]!;
+    const pieces = piecesOf(sequence);
+    const fillers = spare.of(2 ** Math.ceil(Math.log2(rows.length)) - rows.length);
+    // Where a later piece fails, the rows are as before the first one.
+    const before = pieces.length > 1 ? rows.map((row) => row.fork()) : [];
+    try {
+      const logits = new Logits(places);
+      let start = 0;
+      for (const size of pieces) {
+        const wanted = logits.within(start, size, sequence);
+        const outputs = await (size === 1 ? writer : reader).run(
+          {
+            ids: filledIds(ids, start, size, rows.length + fillers.length),
+            position: filledPositions(position, start, rows.length + fillers.length),
+            places: int64(wanted.places, [wanted.places.length]),
+          },
+          [...rows, ...fillers],
+        );
+        logits.put(wanted.indices, outputs.logits!);
+        start += size;
+      }
+      return { logits: logits.tensor };
+    } catch (error) {
+      for (const [i, saved] of before.entries()) (rows[i] as Restorable).restore(saved);
+      throw error;
+    } finally {
+      for (const state of before) state.dispose();
+    }
+  };
+  const side = (executable: Executable): Executable => ({
+    newState: (...initial) => executable.newState(...initial),
+    run,
+    async dispose() {
+      spare.dispose();
+      await executable.dispose();
+    },
+  });
+  return { reader: side(reader), writer: side(writer) };
+}
+
+interface Restorable extends State {
+  restore(saved: State): void;
+}
+
+/** States that fill up batches. They stay the same ones, so that a batch stays one. */
+class Spare {
+  private readonly states: (State & { length: number })[] = [];
+
+  constructor(private readonly make: () => State) {}
+
+  of(count: number): readonly State[] {
+    while (this.states.length < count) this.states.push(this.make());
+    const used = this.states.slice(0, count);
+    // What they hold is nobody's: it need not grow.
+    for (const state of used) state.length = 0;
+    return used;
+  }
+
+  dispose(): void {
+    for (const state of this.states.splice(0)) state.dispose();
+  }
+}
+
+function piecesOf(tokens: number): number[] {
+  const pieces: number[] = [];
+  let left = tokens;
+  for (const size of PIECES) for (; left >= size; left -= size) pieces.push(size);
+  return pieces;
+}
+
+/** Logits at places of the flattened ids, put together from those of pieces. */
+class Logits {
+  private data: Float32Array = new Float32Array();
+  private size = 0;
+  private readonly places: readonly number[];
+
+  constructor(places: HostTensor) {
+    this.places = Array.from(places.data as BigInt64Array, Number);
+  }
+
+  /** Which of the places lie in a piece, and where there. XLA is given at least one, and a power of two of them. */
+  within(start: number, size: number, sequence: number): { indices: number[]; places: number[] } {
+    const indices: number[] = [];
+    const places: number[] = [];
+    for (const [i, place] of this.places.entries()) {
+      const at = (place % sequence) - start;
+      if (at < 0 || at >= size) continue;
+      indices.push(i);
+      places.push(Math.floor(place / sequence) * size + at);
+    }
+    const count = 2 ** Math.ceil(Math.log2(Math.max(1, places.length)));
+    while (places.length < count) places.push(0);
+    return { indices, places };
+  }
+
+  put(indices: readonly number[], { dims, data }: HostTensor): void {
+    const width = dims[1]!;
+    if (this.size === 0 && indices.length === this.places.length && dims[0] === indices.length) {
+      // All of them at once, in order.
+      this.size = width;
+      this.data = data as Float32Array;
+      return;
+    }
+    if (this.size === 0) {
+      this.size = width;
+      this.data = new Float32Array(width * this.places.length);
+    }
+    for (const [row, index] of indices.entries())
+      this.data.set((data as Float32Array).subarray(row * width, (row + 1) * width), index * width);
+  }
+
+  get tensor(): HostTensor {
+    return { dtype: 'float32', dims: [this.places.length, this.size], data: this.data };
+  }
+}
+
+function filledIds({ dims, data }: HostTensor, start: number, size: number, rows: number): HostTensor {
+  const [given, sequence] = dims as [number, number];
+  const ids = new BigInt64Array(rows * size);
+  for (let row = 0; row < given; row++) {
+    const from = row * sequence + start;
+    ids.set((data as BigInt64Array).subarray(from, from + size), row * size);
+  }
+  return { dtype: 'int64', dims: [rows, size], data: ids };
+}
+
+function filledPositions({ data }: HostTensor, start: number, rows: number): HostTensor {
+  const positions = new BigInt64Array(rows);
+  for (const [row, position] of (data as BigInt64Array).entries()) positions[row] = position + BigInt(start);
+  return { dtype: 'int64', dims: [rows], data: positions };
+}

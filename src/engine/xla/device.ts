@@ -1,0 +1,268 @@
+/** The executor `xla`: programs in StableHLO, compiled and run by XLA on one device or on several as one. */
+import { DeviceError } from '../../errors.js';
+import {
+  DTYPES,
+  type DType,
+  joinRows,
+  type LoweredToHlo,
+  type Mesh,
+  type Precision,
+  rowDims,
+  type TensorData,
+  takeRow,
+} from '../../graph/index.js';
+import { checkProgram } from '../check.js';
+import type { Decoder, DecoderPrograms, Device, Program } from '../program.js';
+import { hostZeros } from '../tensors.js';
+import { decoderOf } from './decoder.js';
+import { XlaExecutable } from './executable.js';
+import type { CompileOptions, PjrtBuffer, PjrtClient, PjrtExecutable } from './pjrt.js';
+import { Batch, type KeptValue, type XlaState } from './state.js';
+import { Weights } from './weights.js';
+
+export interface XlaOptions {
+  /** In which products are computed. */
+  precision: Precision;
+  /** The same bits in every run, at the cost of speed. */
+  deterministic?: boolean;
+  /** Devices that train as one; 1 by default. */
+  devices?: number;
+  /** Whether several devices share the data alone, or parameters and what is kept of them too. */
+  shard?: 'data' | 'full';
+  /** Compiles a module, or finds it on disk. */
+  compile?: (client: PjrtClient, text: string, options: CompileOptions) => Promise<PjrtExecutable>;
+}
+
+export class XlaDevice implements Device {
+  readonly name = 'cuda';
+  readonly prefersLongRuns = true;
+  readonly precision: Precision;
+  readonly weights: Weights;
+  /** Devices that run each program. */
+  readonly count: number;
+  private readonly mesh: Mesh | undefined;
+  private readonly helpers = new Map<
+    string,
+    Promise<{ lowered: LoweredToHlo; executable: PjrtExecutable }>
+  >();
+  private last: Promise<unknown> = Promise.resolve();
+
+  /** Throws `DeviceError` where there are fewer devices. */
+  constructor(
+    private readonly client: PjrtClient,
+    private readonly options: XlaOptions,
+  ) {
+    const { precision, devices = 1, shard } = options;
+    if (devices > client.devices.length) {
+      throw new DeviceError(
+        `${devices} devices were asked for, and there ${client.devices.length === 1 ? 'is' : 'are'} ${client.devices.length}`,
+      );
+    }
+    this.precision = precision;
+    this.count = devices;
+    if (shard !== undefined || devices > 1) {
+      const axisOf = (_: string, dims: readonly number[]): number | undefined =>
+        shard === 'full' ? longestWhole(dims, devices) : undefined;
+      this.mesh = { devices, axisOf };
+    }
+    this.weights = new Weights((data, dtype, dims) => this.upload(data, dtype, dims, undefined), precision);
+  }
+
+  async compile(program: Program): Promise<XlaExecutable> {
+    checkProgram(program);
+    const placed = await this.weights.load(program.weights ?? new Map());
+    return new XlaExecutable(this, program, placed);
+  }
+
+  async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
+    const reader = await this.compile(programs.read);
+    try {
+      return decoderOf(reader, await this.compile(programs.write));
+    } catch (error) {
+      await reader.dispose();
+      throw error;
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await this.exclusively(async () => this.client.dispose());
+  }
+
+  /** Compiles a module, or takes it from disk. */
+  load(text: string): Promise<PjrtExecutable> {
+    const { deterministic = false, compile = (client, code, options) => client.compile(code, options) } =
+      this.options;
+    return compile(this.client, text, { partitions: this.count, deterministic });
+  }
+
+  /** Along which axis a state is cut over the devices. */
+  axisOf(name: string, dims: readonly number[]): number | undefined {
+    return this.mesh?.axisOf(name, dims);
+  }
+
+  /** How a program's arguments are spread: states as this device keeps them, and inputs as the program allows. */
+  meshFor({ spread = {}, state = [] }: Program): { mesh?: Mesh } {
+    const { mesh } = this;
+    if (!mesh) return {};
+    const kept = new Set(state.map(({ spec }) => spec.name));
+    const axisOf = (name: string, dims: readonly number[]): number | undefined => {
+      if (kept.has(name)) return mesh.axisOf(name, dims);
+      const axis = spread[name];
+      return axis !== undefined && dims[axis]! % mesh.devices === 0 ? axis : undefined;
+    };
+    return { mesh: { ...mesh, axisOf } };
+  }
+
+  /** Copies an array to all devices, or a part of it along an axis to each. */
+  upload(data: TensorData, dtype: DType, dims: readonly number[], axis: number | undefined): PjrtBuffer[] {
+    const devices = this.client.devices.slice(0, this.count);
+    const made: PjrtBuffer[] = [];
+    try {
+      for (const [i, device] of devices.entries()) {
+        if (axis === undefined) made.push(this.client.upload(data, dtype, dims, device));
+        else
+          made.push(
+            this.client.upload(
+              partOf(data, dtype, dims, axis, i, this.count),
+              dtype,
+              cut(dims, axis, this.count),
+              device,
+            ),
+          );
+      }
+    } catch (error) {
+      for (const buffer of made) buffer.dispose();
+      throw error;
+    }
+    return made;
+  }
+
+  /** A value of a state, as one array. */
+  async download({ row, spec, buffers, axis }: KeptValue): Promise<TensorData> {
+    const { data } = hostZeros(spec.dtype, row.dims);
+    if (axis === undefined) {
+      await buffers[0]!.download(data);
+      return data;
+    }
+    const dims = cut(row.dims, axis, this.count);
+    const parts = await Promise.all(
+      buffers.map(async (buffer) => {
+        const part = hostZeros(spec.dtype, dims).data;
+        await buffer.download(part);
+        return part;
+      }),
+    );
+    const inner = dims.slice(axis).reduce((a, b) => a * b, 1);
+    for (const [i, part] of parts.entries()) {
+      for (let from = 0; from < part.length; from += inner)
+        data.set(part.subarray(from, from + inner) as never, from * this.count + i * inner);
+    }
+    return data;
+  }
+
+  /** The rows of these states as a batch of their own with this room, of which they are the holders from now on. */
+  async gather(states: readonly XlaState[], room: number): Promise<Batch> {
+    const made: PjrtBuffer[][] = [];
+    const taken: KeptValue[][] = [];
+    try {
+      for (const { batch, row } of states) {
+        const values = [...batch.values.values()];
+        const arguments_ = values.map(({ buffers }) => buffers);
+        const own = await this.helper(`take ${room}`, values, (rows) => takeRow(rows, room, this.mesh));
+        const index = this.upload(BigInt64Array.of(BigInt(row)), 'int64', [], undefined);
+        const results = this.runHelper(own.executable, [...arguments_, index]);
+        for (const buffer of index) buffer.dispose();
+        made.push(...results);
+        taken.push(values.map((value, i) => withRow(value, results[i]!, 1, room)));
+      }
+      const batch = states.length === 1 ? taken[0]! : await this.joined(taken, room);
+      if (states.length > 1) for (const buffers of made) for (const buffer of buffers) buffer.dispose();
+      const whole = new Batch(states.length, room, new Map(batch.map((value) => [value.spec.name, value])));
+      for (const [i, state] of states.entries()) state.moveTo(whole, i);
+      return whole;
+    } catch (error) {
+      for (const buffers of made) for (const buffer of buffers) buffer.dispose();
+      throw error;
+    }
+  }
+
+  private async joined(rows: readonly (readonly KeptValue[])[], room: number): Promise<KeptValue[]> {
+    const names = rows[0]!.map(({ spec }) => spec.name).join();
+    if (rows.some((row) => row.map(({ spec }) => spec.name).join() !== names)) {
+      throw new DeviceError('states that run together must hold the same values');
+    }
+    const { executable } = await this.helper(`join ${rows.length}`, rows[0]!, (values) =>
+      joinRows(values, rows.length),
+    );
+    const results = this.runHelper(
+      executable,
+      rows.flatMap((row) => row.map(({ buffers }) => buffers)),
+    );
+    return rows[0]!.map((value, i) => withRow(value, results[i]!, rows.length, room));
+  }
+
+  private runHelper(executable: PjrtExecutable, args: readonly (readonly PjrtBuffer[])[]): PjrtBuffer[][] {
+    const made = executable.run(
+      Array.from({ length: this.count }, (_, device) => args.map((buffers) => buffers[device]!)),
+    );
+    return made[0]!.map((_, i) => made.map((results) => results[i]!));
+  }
+
+  private helper(
+    what: string,
+    values: readonly KeptValue[],
+    lower: (rows: readonly KeptValue['row'][]) => LoweredToHlo,
+  ): Promise<{ lowered: LoweredToHlo; executable: PjrtExecutable }> {
+    const rows = values.map(({ row }) => row);
+    const key = JSON.stringify([what, rows]);
+    let helper = this.helpers.get(key);
+    if (!helper) {
+      const lowered = lower(rows);
+      helper = this.load(lowered.text).then((executable) => ({ lowered, executable }));
+      this.helpers.set(key, helper);
+      helper.catch(() => this.helpers.delete(key));
+    }
+    return helper;
+  }
+
+  /** Starts one run after the other. What runs is not waited for. */
+  exclusively<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.last.then(run);
+    this.last = result.catch(() => undefined);
+    return result;
+  }
+}
+
+function withRow(value: KeptValue, buffers: readonly PjrtBuffer[], rows: number, room: number): KeptValue {
+  return { ...value, buffers, row: { ...value.row, dims: rowDims(value.row, rows, room) } };
+}
+
+/** The longest axis that can be cut into as many equal parts. */
+function longestWhole(dims: readonly number[], parts: number): number | undefined {
+  let best: number | undefined;
+  for (const [axis, size] of dims.entries()) {
+    if (size > 0 && size % parts === 0 && (best === undefined || size > dims[best]!)) best = axis;
+  }
+  return best;
+}
+
+function cut(dims: readonly number[], axis: number, parts: number): number[] {
+  return dims.map((size, i) => (i === axis ? size / parts : size));
+}
+
+function partOf(
+  data: TensorData,
+  dtype: DType,
+  dims: readonly number[],
+  axis: number,
+  part: number,
+  parts: number,
+): TensorData {
+  const inner = dims.slice(axis).reduce((a, b) => a * b, 1) / parts;
+  const piece = new DTYPES[dtype].array(data.length / parts) as TensorData;
+  for (let to = 0; to < piece.length; to += inner) {
+    const from = to * parts + part * inner;
+    piece.set(data.subarray(from, from + inner) as never, to);
+  }
+  return piece;
+}

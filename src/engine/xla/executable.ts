@@ -1,0 +1,343 @@
+/** A compiled program: one executable of XLA for each set of sizes that it was run with. */
+import { DeviceError, ShapeError } from '../../errors.js';
+import {
+  elementOfHlo,
+  evaluateDim,
+  type HloArgument,
+  inputName,
+  type LoweredToHlo,
+  lowerToStableHlo,
+  type RowValue,
+  type TensorData,
+} from '../../graph/index.js';
+import { checkSizes, checkState, checkTensor, type NamedType } from '../check.js';
+import type { Executable, Program, State, StateChange, StateSpec } from '../program.js';
+import { stateDims } from '../program.js';
+import { type HostTensor, hostZeros, int64 } from '../tensors.js';
+import type { XlaDevice } from './device.js';
+import type { PjrtBuffer, PjrtExecutable } from './pjrt.js';
+import { Batch, type KeptValue, ownBatch, XlaState } from './state.js';
+import type { PlacedWeight } from './weights.js';
+
+/** Entries that growing states have room for at least; more in powers of two. */
+const LEAST_ROOM = 256;
+
+interface Variant {
+  readonly lowered: LoweredToHlo;
+  readonly executable: PjrtExecutable;
+}
+
+type Feeds = Readonly<Record<string, HostTensor>>;
+
+export class XlaExecutable implements Executable {
+  private readonly types: ReadonlyMap<string, NamedType>;
+  private readonly states: readonly StateChange[];
+  private readonly isBatched: boolean;
+  /** The names of the dimensions that are rooms of growing states. */
+  private readonly rooms: ReadonlySet<string>;
+  private readonly variants = new Map<string, Promise<Variant>>();
+  /** The state before the first run, which new ones are forks of. */
+  private fresh: XlaState | undefined;
+  private isDisposed = false;
+
+  constructor(
+    private readonly device: XlaDevice,
+    private readonly program: Program,
+    private readonly weights: ReadonlyMap<string, PlacedWeight>,
+  ) {
+    const { inputs, state = [], dims = {} } = program;
+    this.types = new Map(
+      inputs.map((tensor) => {
+        const name = inputName(tensor)!;
+        return [name, { name, dtype: tensor.dtype, shape: tensor.shape.map((dim) => dims[dim] ?? dim) }];
+      }),
+    );
+    this.states = state;
+    this.isBatched = state.every(({ spec }) => spec.shape[0] === 'batch');
+    this.rooms = new Set(
+      state.flatMap(({ spec, before }) =>
+        spec.grows === undefined ? [] : [String(before.shape[spec.grows]!)],
+      ),
+    );
+  }
+
+  newState(initial: ReadonlyMap<string, HostTensor> = new Map(), length = 0): State {
+    this.expectAlive();
+    const unknown = [...initial.keys()].find((name) => !this.states.some(({ spec }) => spec.name === name));
+    if (unknown !== undefined) throw new DeviceError(`the program has no state '${unknown}'`);
+    const isGrowing = this.rooms.size > 0;
+    if (initial.size === 0 && (length === 0 || !isGrowing)) {
+      this.fresh ??= this.stateOf(initial, 0);
+      return this.fresh.fork();
+    }
+    return this.stateOf(initial, isGrowing ? length : 0);
+  }
+
+  private stateOf(initial: ReadonlyMap<string, HostTensor>, length: number): XlaState {
+    const room = this.roomFor(length);
+    const values = new Map<string, KeptValue>();
+    try {
+      for (const { spec } of this.states) {
+        const given = initial.get(spec.name);
+        if (given) checkState(spec, given, length);
+        const dims = stateDims(spec, room);
+        const { dtype, grows } = spec;
+        const row: RowValue = {
+          name: spec.name,
+          element: elementOfHlo(dtype),
+          dims,
+          isBatched: spec.shape[0] === 'batch',
+          grows,
+        };
+        const axis = this.device.axisOf(spec.name, dims);
+        values.set(spec.name, {
+          spec,
+          row,
+          axis,
+          buffers: this.device.upload(withRoom(spec, given, length, dims), dtype, dims, axis),
+        });
+      }
+    } catch (error) {
+      for (const { buffers } of values.values()) for (const buffer of buffers) buffer.dispose();
+      throw error;
+    }
+    return new XlaState(
+      this.device,
+      (value) => this.device.download(value),
+      new Batch(1, room, values),
+      0,
+      length,
+    );
+  }
+
+  async run(feeds: Feeds, rows: readonly State[] = []): Promise<Record<string, HostTensor>> {
+    this.expectAlive();
+    const sizes = new Map(Object.entries(this.program.dims ?? {}));
+    this.checkFeeds(feeds, sizes);
+    const states = this.expectStates(rows, sizes);
+    const { variant, outputs } = await this.device.exclusively(() => this.start(feeds, states, sizes));
+    const results: Record<string, HostTensor> = {};
+    try {
+      const made = variant.lowered.results.filter(({ kind }) => kind === 'output');
+      await Promise.all(
+        made.map(async ({ name, dims }, i) => {
+          const { dtype } = this.program.outputs[name]!;
+          const tensor = hostZeros(dtype, dims);
+          await outputs[i]!.download(tensor.data);
+          results[name] = tensor;
+        }),
+      );
+    } finally {
+      for (const buffer of outputs) buffer.dispose();
+    }
+    return results;
+  }
+
+  async dispose(): Promise<void> {
+    if (this.isDisposed) return;
+    this.isDisposed = true;
+    await this.device.exclusively(async () => {
+      this.fresh?.dispose();
+      for (const variant of this.variants.values())
+        await variant.then(
+          ({ executable }) => executable.dispose(),
+          () => undefined,
+        );
+      this.device.weights.release(this.program.weights?.values() ?? []);
+    });
+  }
+
+  /** Enqueues a run and moves the states on. Returns the outputs, as they lie on the first device. */
+  private async start(
+    feeds: Feeds,
+    states: readonly XlaState[],
+    sizes: ReadonlyMap<string, number>,
+  ): Promise<{ variant: Variant; outputs: PjrtBuffer[] }> {
+    const appended = this.appendedIn(sizes);
+    const needed = Math.max(0, ...states.map(({ length }) => length)) + appended;
+    const changes = this.states.some(({ before, after }) => before !== after);
+    const batch = states.length === 0 ? undefined : await this.batchOf(states, needed, changes);
+    const variant = await this.variant(sizes, batch);
+    const { lowered, executable } = variant;
+    const uploaded: PjrtBuffer[] = [];
+    try {
+      const perArgument = lowered.arguments.map((argument) => {
+        const known = this.heldBuffers(argument, batch);
+        if (known) return known;
+        const { dtype, data } =
+          argument.kind === 'lengths'
+            ? int64(
+                states.map(({ length }) => length),
+                argument.dims,
+              )
+            : feeds[argument.name]!;
+        const buffers = this.device.upload(data, dtype, argument.dims, argument.axis);
+        uploaded.push(...buffers);
+        return buffers;
+      });
+      const devices = this.device.count;
+      const made = executable.run(
+        Array.from({ length: devices }, (_, device) => perArgument.map((buffers) => buffers[device]!)),
+      );
+      this.moveOn(variant, made, batch);
+      for (const state of states) state.length += appended;
+      const outputs = lowered.results.flatMap(({ kind }, i) => (kind === 'output' ? [i] : []));
+      for (const other of made.slice(1)) for (const i of outputs) other[i]!.dispose();
+      return { variant, outputs: outputs.map((i) => made[0]![i]!) };
+    } finally {
+      for (const buffer of uploaded) buffer.dispose();
+    }
+  }
+
+  private heldBuffers(
+    { name, kind }: HloArgument,
+    batch: Batch | undefined,
+  ): readonly PjrtBuffer[] | undefined {
+    if (kind === 'state') return batch!.values.get(name)!.buffers;
+    if (kind === 'weight' || kind === 'codes' || kind === 'scales')
+      return this.weights.get(name)!.parts[kind]!;
+    return undefined;
+  }
+
+  /** The arrays that a run has made take the place of those that it used up. */
+  private moveOn(
+    { lowered }: Variant,
+    made: readonly (readonly PjrtBuffer[])[],
+    batch: Batch | undefined,
+  ): void {
+    const values = new Map(batch?.values);
+    for (const [i, { name, kind }] of lowered.results.entries()) {
+      if (kind !== 'state') continue;
+      const old = values.get(name)!;
+      for (const buffer of old.buffers) buffer.dispose();
+      values.set(name, { ...old, buffers: made.map((results) => results[i]!) });
+    }
+    if (batch) batch.values = values;
+  }
+
+  private checkFeeds(feeds: Feeds, sizes: Map<string, number>): void {
+    for (const [name, tensor] of Object.entries(feeds)) {
+      const type = this.types.get(name);
+      if (!type) throw new DeviceError(`the program has no input '${name}'`);
+      checkTensor('input', type, tensor);
+      checkSizes(type, tensor, sizes);
+    }
+    for (const name of this.types.keys()) {
+      if (!(name in feeds)) throw new DeviceError(`the input '${name}' was not fed`);
+    }
+  }
+
+  private expectStates(rows: readonly State[], sizes: Map<string, number>): XlaState[] {
+    if (this.states.length === 0) return [];
+    const count = this.isBatched ? (sizes.get('batch') ?? Math.max(1, rows.length)) : 1;
+    if (rows.length !== count) {
+      throw new DeviceError(
+        `this program keeps states: a run of ${count} row${count === 1 ? '' : 's'} takes as many, and ${rows.length} were given`,
+      );
+    }
+    if (new Set(rows).size < rows.length) {
+      throw new DeviceError('a state is given for two rows of a batch: fork it');
+    }
+    if (this.isBatched) sizes.set('batch', count);
+    return rows.map((row) => {
+      if (!(row instanceof XlaState) || row.device !== this.device) {
+        throw new DeviceError(
+          'the state is another device’s: read it, and make a state of this device from that',
+        );
+      }
+      for (const { spec } of this.states) {
+        const value = row.batch.values.get(spec.name);
+        if (!value) throw new DeviceError(`the state holds no '${spec.name}'`);
+        if (value.spec.shape.join() !== spec.shape.join() || value.spec.dtype !== spec.dtype) {
+          throw new DeviceError(`the state's '${spec.name}' is not what this program keeps under that name`);
+        }
+      }
+      return row;
+    });
+  }
+
+  /** Entries that a run of these sizes appends. */
+  private appendedIn(sizes: ReadonlyMap<string, number>): number {
+    const growing = this.states.find(
+      ({ spec, before, after }) => spec.grows !== undefined && before !== after,
+    );
+    return growing ? evaluateDim(growing.after.shape[growing.spec.grows!]!, sizes) : 0;
+  }
+
+  private roomFor(entries: number): number {
+    return this.rooms.size === 0 ? 0 : Math.max(LEAST_ROOM, 2 ** Math.ceil(Math.log2(Math.max(1, entries))));
+  }
+
+  /** The states as one batch that has this much room; theirs alone, if the run is to change it. */
+  private async batchOf(states: readonly XlaState[], needed: number, changes: boolean): Promise<Batch> {
+    const own = ownBatch(states);
+    const first = states[0]!.batch;
+    if (own && own.room >= needed) return own;
+    if (!changes && states.length === 1 && first.rows === 1 && first.room >= needed) return first;
+    const room = Math.max(this.roomFor(needed), ...states.map(({ batch }) => batch.room));
+    return this.device.gather(states, room);
+  }
+
+  private async variant(sizes: ReadonlyMap<string, number>, batch: Batch | undefined): Promise<Variant> {
+    const key = JSON.stringify([[...sizes].sort(), batch?.rows, batch?.room]);
+    let variant = this.variants.get(key);
+    if (!variant) {
+      variant = this.compile(sizes, batch);
+      this.variants.set(key, variant);
+      variant.catch(() => this.variants.delete(key));
+    }
+    return variant;
+  }
+
+  private async compile(sizes: ReadonlyMap<string, number>, batch: Batch | undefined): Promise<Variant> {
+    const { outputs, inputs, lengths } = this.program;
+    const lowered = lowerToStableHlo({
+      outputs,
+      inputs,
+      lengths,
+      states: this.states.map(({ spec, before, after }) => ({
+        before,
+        after,
+        grows: spec.grows,
+        isBatched: spec.shape[0] === 'batch',
+        isParameter: spec.shape[0] !== 'batch',
+      })),
+      weights: new Map(Array.from(this.weights, ([name, { held }]) => [name, held])),
+      sizes: (symbol) => {
+        const size = sizes.get(symbol) ?? (this.rooms.has(symbol) ? batch?.room : undefined);
+        if (size === undefined) throw new ShapeError(`the dimension '${symbol}' has no value`);
+        return size;
+      },
+      precision: this.device.precision,
+      ...this.device.meshFor(this.program),
+    });
+    return { lowered, executable: await this.device.load(lowered.text) };
+  }
+
+  private expectAlive(): void {
+    if (this.isDisposed) throw new DeviceError('this program was disposed of');
+  }
+}
+
+/** A state's value with room for entries, or its initial one. */
+function withRoom(
+  spec: StateSpec,
+  given: HostTensor | undefined,
+  length: number,
+  dims: readonly number[],
+): TensorData {
+  const { dtype, grows, initial } = spec;
+  if (given && grows === undefined) return given.data;
+  const { data } = hostZeros(dtype, dims);
+  if (initial !== 0 && data instanceof BigInt64Array) data.fill(BigInt(initial));
+  else if (initial !== 0) (data as Float32Array).fill(initial);
+  if (!given || grows === undefined) return data;
+  const inner = dims.slice(grows + 1).reduce((a, b) => a * b, 1);
+  const outer = dims.slice(0, grows).reduce((a, b) => a * b, 1);
+  const held = given.dims[grows]!;
+  for (let i = 0; i < outer; i++) {
+    const from = i * held * inner;
+    data.set(given.data.subarray(from, from + length * inner) as never, i * dims[grows]! * inner);
+  }
+  return data;
+}

@@ -1,0 +1,184 @@
+/**
+ * States on XLA's devices. What runs together is one batch, whose values lie in one array each, and runs give the arrays' memory to the
+ * arrays that they make. So a batch moves on in place while the same states run together and nobody else holds one of them; else rows are
+ * taken out of their batches and joined to a new one first. A fork is another holder of its row, and costs nothing until one of both moves.
+ */
+import { DeviceError } from '../../errors.js';
+import { DTYPES, type RowValue } from '../../graph/index.js';
+import { type State, type StateSpec, stateDims } from '../program.js';
+import type { HostTensor, TensorData } from '../tensors.js';
+import type { PjrtBuffer } from './pjrt.js';
+
+/** A value of a batch: an array on each device, of all of it or of a part. */
+export interface KeptValue {
+  readonly spec: StateSpec;
+  readonly row: RowValue;
+  readonly buffers: readonly PjrtBuffer[];
+  /** The axis along which the devices hold parts of it. */
+  readonly axis: number | undefined;
+}
+
+/** Copies a value to the host, as one array [rows, ...] with its room. */
+export type Download = (value: KeptValue) => Promise<TensorData>;
+
+/** The values of states that run together. */
+export class Batch {
+  constructor(
+    readonly rows: number,
+    /** Entries that growing values have room for. */
+    readonly room: number,
+    public values: ReadonlyMap<string, KeptValue>,
+  ) {}
+
+  get bytes(): number {
+    let total = 0;
+    for (const { buffers } of this.values.values()) for (const { bytes } of buffers) total += bytes;
+    return total;
+  }
+
+  free(): void {
+    for (const { buffers } of this.values.values()) for (const buffer of buffers) buffer.dispose();
+  }
+}
+
+/** Whoever drops a state and does not dispose of it leaves its memory to the garbage collector. */
+const dropped = new FinalizationRegistry<Holding>((holding) => holding.letGo());
+
+/** What a state holds, apart from the state, so that it outlives it. */
+class Holding {
+  batch: Batch | undefined;
+  row = 0;
+
+  take(batch: Batch, row: number): void {
+    this.batch = batch;
+    this.row = row;
+    users.set(batch, (users.get(batch) ?? 0) + 1);
+  }
+
+  letGo(): void {
+    const { batch } = this;
+    this.batch = undefined;
+    if (!batch) return;
+    const left = users.get(batch)! - 1;
+    users.set(batch, left);
+    if (left === 0) batch.free();
+  }
+}
+
+/** How many states hold rows of a batch. */
+const users = new WeakMap<Batch, number>();
+
+export class XlaState implements State {
+  private readonly holding = new Holding();
+
+  constructor(
+    /** The device whose programs can run it. */
+    readonly device: object,
+    private readonly download: Download,
+    batch: Batch,
+    row: number,
+    public length: number,
+  ) {
+    this.holding.take(batch, row);
+    dropped.register(this, this.holding, this);
+  }
+
+  /** The batch that it is a row of. Throws `DeviceError` where it was disposed of. */
+  get batch(): Batch {
+    if (!this.holding.batch) throw new DeviceError('this state was disposed of');
+    return this.holding.batch;
+  }
+
+  get row(): number {
+    return this.holding.row;
+  }
+
+  get bytes(): number {
+    return [...this.holdings.values()].reduce((a, b) => a + b, 0);
+  }
+
+  get holdings(): ReadonlyMap<object, number> {
+    const { batch } = this.holding;
+    if (!batch) return new Map();
+    // Forks of a row share what the row takes.
+    return new Map([[keyOf(batch, this.row), batch.bytes / batch.rows]]);
+  }
+
+  fork(): State {
+    return new XlaState(this.device, this.download, this.batch, this.row, this.length);
+  }
+
+  async read(names: readonly string[] = [...this.batch.values.keys()]): Promise<Map<string, HostTensor>> {
+    const { batch, row, length } = this;
+    const read = new Map<string, HostTensor>();
+    for (const name of names) {
+      const value = batch.values.get(name);
+      if (!value) throw new DeviceError(`the state holds no '${name}'`);
+      read.set(name, copyOf(value.spec, await this.download(value), batch, row, length));
+    }
+    return read;
+  }
+
+  dispose(): void {
+    dropped.unregister(this);
+    this.holding.letGo();
+  }
+
+  /** Is what `saved`, a fork of it from before, still is. */
+  restore(saved: State): void {
+    const { batch, row, length } = saved as XlaState;
+    this.moveTo(batch, row);
+    this.length = length;
+  }
+
+  /** Becomes a row of another batch. */
+  moveTo(batch: Batch, row: number): void {
+    const { batch: old } = this.holding;
+    if (old === batch) {
+      this.holding.row = row;
+      return;
+    }
+    this.holding.letGo();
+    this.holding.take(batch, row);
+  }
+}
+
+/** Whether these states are the rows of one batch, in order, and nobody else holds one of them. */
+export function ownBatch(states: readonly XlaState[]): Batch | undefined {
+  const { batch } = states[0]!;
+  const isWhole = batch.rows === states.length && users.get(batch) === states.length;
+  return isWhole && states.every((state, i) => state.batch === batch && state.row === i) ? batch : undefined;
+}
+
+const keys = new WeakMap<Batch, object[]>();
+
+function keyOf(batch: Batch, row: number): object {
+  let own = keys.get(batch);
+  if (!own) {
+    own = Array.from({ length: batch.rows }, () => ({}));
+    keys.set(batch, own);
+  }
+  return own[row]!;
+}
+
+/** One row of a downloaded value, growing ones with their entries alone. */
+function copyOf(spec: StateSpec, data: TensorData, batch: Batch, row: number, length: number): HostTensor {
+  const dims = stateDims(spec, length);
+  const { array } = DTYPES[spec.dtype];
+  const kept = stateDims(spec, batch.room);
+  const size = (part: readonly number[]): number => part.reduce((a, b) => a * b, 1);
+  const from = spec.shape[0] === 'batch' ? row * size(kept) : 0;
+  if (spec.grows === undefined) {
+    const whole = new array(size(kept)) as TensorData;
+    whole.set(data.subarray(from, from + size(kept)) as never);
+    return { dtype: spec.dtype, dims, data: whole };
+  }
+  const copy = new array(size(dims)) as TensorData;
+  const inner = size(dims.slice(spec.grows + 1));
+  const outer = size(dims.slice(0, spec.grows));
+  for (let i = 0; i < outer; i++) {
+    const start = from + i * batch.room * inner;
+    copy.set(data.subarray(start, start + length * inner) as never, i * length * inner);
+  }
+  return { dtype: spec.dtype, dims, data: copy };
+}

@@ -1,0 +1,149 @@
+/** Weights in the devices' memory, once for all programs that use them. */
+import { DeviceError } from '../../errors.js';
+import {
+  DTYPES,
+  type DType,
+  float32ToBfloat16,
+  type HloWeight,
+  type Precision,
+  type TensorData,
+} from '../../graph/index.js';
+import { StoredFiles } from '../stored-files.js';
+import { type HostTensor, isQuantized, isStored, type StoredPart, type Weight } from '../tensors.js';
+import { WeightFiles, widened } from '../weight-files.js';
+import type { PjrtBuffer } from './pjrt.js';
+
+/** A weight, and its parts on each device. */
+export interface PlacedWeight {
+  readonly held: HloWeight;
+  readonly parts: Readonly<Partial<Record<'weight' | 'codes' | 'scales', readonly PjrtBuffer[]>>>;
+}
+
+/** Copies an array to all devices. */
+export type Place = (data: TensorData, dtype: DType, dims: readonly number[]) => PjrtBuffer[];
+
+export class Weights {
+  /** By the object that gives them, with how many programs use them. */
+  private readonly placed = new Map<Weight, { weight: PlacedWeight; users: number }>();
+
+  /** With products in bfloat16 matrices are kept in that: nothing else reads them. */
+  constructor(
+    private readonly place: Place,
+    private readonly precision: Precision,
+  ) {}
+
+  /** Loads what is not there yet. Throws `DeviceError` for a file that is missing or too short, and where there is no room. */
+  async load(weights: ReadonlyMap<string, Weight>): Promise<Map<string, PlacedWeight>> {
+    const loaded: Weight[] = [];
+    const files = new WeightFiles();
+    const stored = await StoredFiles.open([...weights.values()].filter((weight) => !this.placed.has(weight)));
+    try {
+      const all = new Map<string, PlacedWeight>();
+      for (const [name, weight] of weights) {
+        let entry = this.placed.get(weight);
+        if (!entry) {
+          entry = { weight: await this.upload(name, weight, files), users: 0 };
+          this.placed.set(weight, entry);
+        }
+        entry.users++;
+        loaded.push(weight);
+        all.set(name, entry.weight);
+      }
+      await stored.expectUnchanged();
+      return all;
+    } catch (error) {
+      this.release(loaded);
+      throw error;
+    } finally {
+      await files.close();
+    }
+  }
+
+  /** Lets go of weights that a program used. */
+  release(weights: Iterable<Weight>): void {
+    for (const weight of weights) {
+      const entry = this.placed.get(weight);
+      if (!entry || --entry.users > 0) continue;
+      this.placed.delete(weight);
+      for (const buffers of Object.values(entry.weight.parts)) for (const buffer of buffers) buffer.dispose();
+    }
+  }
+
+  private async upload(name: string, weight: Weight, files: WeightFiles): Promise<PlacedWeight> {
+    if (isQuantized(weight)) {
+      const { bits, block, dims } = weight;
+      const [rows, columns] = dims;
+      const blocks = Math.ceil(columns / block);
+      const codes = await bytesOf(weight.codes, files);
+      const scales = await float32Of(weight.scales, files);
+      const shared = this.place(codes, 'uint8', [rows, (blocks * block * bits) / 8]);
+      return {
+        held: { kind: 'packed', bits, block },
+        parts: { codes: shared, scales: this.place(scales, 'float32', [rows, blocks]) },
+      };
+    }
+    const { dims } = weight;
+    const isMatrix = dims.length >= 2 && this.precision === 'bfloat16';
+    if (!isStored(weight)) {
+      const { dtype, data } = weight;
+      if (dtype !== 'float32')
+        throw new DeviceError(`the weight '${name}' is ${dtype}: this device takes float32`);
+      return this.numbers(data as Float32Array, dims, isMatrix);
+    }
+    if (isMatrix && weight.parts.every(({ dtype }) => dtype === 'bfloat16')) {
+      const halves = await Promise.all(weight.parts.map((part) => bytesOf(part, files)));
+      const bytes = joined(halves);
+      return this.halves(new Uint16Array(bytes.buffer, 0, bytes.byteLength / 2), dims);
+    }
+    const size = dims.reduce((a, b) => a * b, 1);
+    const data = new Float32Array(size);
+    let at = 0;
+    for (const part of weight.parts) {
+      const numbers = await float32Of(part, files);
+      data.set(numbers, at);
+      at += numbers.length;
+    }
+    return this.numbers(data, dims, isMatrix);
+  }
+
+  private numbers(data: Float32Array, dims: readonly number[], isMatrix: boolean): PlacedWeight {
+    if (isMatrix) return this.halves(float32ToBfloat16(data), dims);
+    return {
+      held: { kind: 'numbers', element: 'f32' },
+      parts: { weight: this.place(data, 'float32', dims) },
+    };
+  }
+
+  private halves(data: Uint16Array, dims: readonly number[]): PlacedWeight {
+    return {
+      held: { kind: 'numbers', element: 'bf16' },
+      parts: { weight: this.place(data, 'bfloat16', dims) },
+    };
+  }
+}
+
+async function bytesOf(part: StoredPart | Uint8Array, files: WeightFiles): Promise<Uint8Array> {
+  if (!('path' in part)) return part;
+  const bytes = new Uint8Array(part.byteLength);
+  await files.read(part, bytes);
+  return bytes;
+}
+
+async function float32Of(part: StoredPart | HostTensor['data'], files: WeightFiles): Promise<Float32Array> {
+  if (!('path' in part)) return part as Float32Array;
+  const bytes = await bytesOf(part, files);
+  if (part.dtype === 'float32')
+    return new Float32Array(bytes.buffer, 0, bytes.byteLength / DTYPES.float32.bytes);
+  return widened(bytes, part.dtype);
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0]!;
+  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}

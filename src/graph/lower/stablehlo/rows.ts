@@ -1,0 +1,67 @@
+/** Programs that move states between batches: one takes a row out, one joins rows. */
+import { replaced, StableHloBuilder } from './builder.js';
+import { type LoweredToHlo, type Mesh, moduleOf, type Parameter, type Result } from './lower.js';
+import type { Element, Plain } from './value.js';
+
+/** A value of a state, as it is kept for the rows of a batch. */
+export interface RowValue {
+  readonly name: string;
+  readonly element: Element;
+  /** With the rows as axis 0, where it `isBatched`. */
+  readonly dims: readonly number[];
+  readonly isBatched: boolean;
+  /** The axis along which it has room. */
+  readonly grows: number | undefined;
+}
+
+/** Row `row` (i64 [], the last argument) of each value, with this room: as much more is added behind, or less left. */
+export function takeRow(values: readonly RowValue[], room: number, mesh?: Mesh): LoweredToHlo {
+  const { builder, parameters, argument } = begin(mesh);
+  const given = values.map((value) => argument(value, value.dims));
+  const row = builder.argument('i64', [], false, `%arg${parameters.length}`);
+  parameters.push({ id: row.id, name: 'row', kind: 'input', element: 'i64', dims: [] });
+  const results = values.map((value, i): Result => {
+    const own = value.isBatched ? builder.dynamicSlice(given[i]!, 0, row, 1) : given[i]!;
+    return resultOf(value, withRoom(builder, own, value.grows, room), parameters[i]!.axis);
+  });
+  return moduleOf(builder, parameters, results, new Map(), mesh);
+}
+
+/** Rows of one each, of which all values are given one row after the other, as one batch. */
+export function joinRows(values: readonly RowValue[], rows: number): LoweredToHlo {
+  const { builder, parameters, argument } = begin(undefined);
+  const given = Array.from({ length: rows }, () => values.map((value) => argument(value, value.dims)));
+  const results = values.map((value, i) => {
+    const parts = given.map((row) => row[i]!);
+    return resultOf(value, builder.concat(parts, 0), undefined);
+  });
+  return moduleOf(builder, parameters, results, new Map(), undefined);
+}
+
+function begin(mesh: Mesh | undefined) {
+  const builder = new StableHloBuilder(() => 0, 'float32');
+  const parameters: Parameter[] = [];
+  const argument = ({ name, element }: RowValue, dims: readonly number[]): Plain => {
+    const id = `%arg${parameters.length}`;
+    const axis = mesh?.axisOf(name, dims);
+    parameters.push({ id, name, kind: 'state', element, dims, ...(axis !== undefined && { axis }) });
+    return builder.argument(element, dims, false, id);
+  };
+  return { builder, parameters, argument };
+}
+
+function resultOf({ name, element }: RowValue, value: Plain, axis: number | undefined): Result {
+  return { name, kind: 'state', element, dims: value.dims, value, axis };
+}
+
+function withRoom(builder: StableHloBuilder, x: Plain, axis: number | undefined, room: number): Plain {
+  if (axis === undefined) return x;
+  const size = x.dims[axis]!;
+  return room > size ? builder.pad(x, axis, 0, room - size) : builder.slice(x, axis, 0, room);
+}
+
+/** The dimensions of a value of a state with this many rows and this room. */
+export function rowDims({ dims, isBatched, grows }: RowValue, rows: number, room: number): number[] {
+  const own = isBatched ? replaced(dims, 0, rows) : [...dims];
+  return grows === undefined ? own : replaced(own, grows, room);
+}
