@@ -413,25 +413,31 @@ describe.each(referenceNames('hf'))('%s', async (name) => {
     const before = rows[0]!.slice(0, 10);
     const target = rows[0]![10]!;
     const expected = await byDifferences(model, weights, before, target);
+    const found = await byGradient(model, weights, before, target);
+    if (name === 'minimax') {
+      // The stream itself begins with a norm: what multiplies an embedding has no effect.
+      for (const values of [expected, found]) expect(Math.hypot(...values)).toBeLessThan(5e-3);
+      return;
+    }
     expect(Math.hypot(...expected)).toBeGreaterThan(1e-4);
-    expect(relativeError(await byGradient(model, weights, before, target), expected)).toBeLessThan(5e-3);
+    expect(relativeError(found, expected)).toBeLessThan(5e-3);
   });
 
   test('every mixer of every layer shows itself, and the model stays what it is', async () => {
     const row = rows[0]!;
     const trace = await inspector.trace(row, { lens: 1 });
     for (const { letters, mixers } of trace.layers) {
-      const mixing = [...letters].filter((letter) => /[M*WSmGRC]/.test(letter));
+      const mixing = [...letters].filter((letter) => /[^E-]/.test(letter));
       expect(mixers.map(({ letter }) => letter)).toEqual(mixing);
       for (const { letter, kind, name, numHeads, heads, weights, write, keep, horizon } of mixers) {
-        expect(kind).toBe(/[*WS]/.test(letter) ? 'attention' : 'hidden attention');
+        expect(kind).toBe(/[*WSA]/.test(letter) ? 'attention' : 'hidden attention');
         expect(name).toBe(LAYER_NAMES[letter as keyof typeof LAYER_NAMES]);
         expect(weights!.dims).toEqual([heads.length, row.length, row.length]);
         expect(weights!.data.every(Number.isFinite)).toBe(true);
-        const gated = /[MmGR]/.test(letter);
-        for (const gate of [write, keep]) {
-          expect(gate?.dims).toEqual(gated ? [heads.length, row.length] : undefined);
-        }
+        const gated = /[MmGRKL]/.test(letter);
+        expect(keep?.dims).toEqual(gated ? [heads.length, row.length] : undefined);
+        // Lightning attention writes all tokens as they are.
+        expect(write?.dims).toEqual(gated && letter !== 'L' ? [heads.length, row.length] : undefined);
         expect(horizon?.dims).toEqual(gated ? [numHeads] : undefined);
         expect(heads.length).toBe(numHeads > 64 ? 16 : numHeads);
       }

@@ -302,6 +302,17 @@ const contradictions: [Kind, string, Json, RegExp][] = [
   ['hf', 'lfm2', { conv_L_cache: 0 }, /conv_L_cache/],
   ['hf', 'lfm2_moe', { num_experts_per_tok: 5 }, /num_experts_per_tok \(5\) must be 1 to num_experts \(4\)/],
   ['hf', 'qwen3_5_moe', { num_experts: 0 }, /num_experts/],
+  ['hf', 'minimax', { num_experts_per_tok: 5 }, /num_experts_per_tok \(5\) must be 1 to num_local_experts/],
+  ['hf', 'kimi_linear', { num_key_value_heads: 2 }, /num_key_value_heads \(2\) must be num_attention_heads/],
+  ['hf', 'kimi_linear', { num_expert_group: 3 }, /num_experts \(4\) must be a multiple of n_group \(3\)/],
+  ['hf', 'kimi_linear', { mlp_layer_types: ['dense'] }, /mlp_layer_types has 1 entries/],
+  ['hf', 'kimi_linear', { mla_use_output_gate: true }, /mla_use_output_gate/],
+  [
+    'hf',
+    'kimi_linear',
+    { layer_types: null, linear_attn_config: { kda_layers: [1, 2], full_attn_layers: [4] } },
+    /linear_attn_config names layer 3 neither in kda_layers nor in full_attn_layers/,
+  ],
 
   ['hf', 'qwen3_next', { num_experts_per_tok: 99 }, /num_experts_per_tok \(99\) must be 1 to num_experts/],
   [

@@ -169,8 +169,8 @@ function expression(source: string, written: string, path: string): RegExp {
 }
 
 /** The name of a module in transformers' memory, by which PEFT finds it. */
-export function peftName({ modelType }: Model, module: string): string {
-  return modelType === 'nemotron_h' ? module.replace(/^backbone\./, 'model.') : module;
+export function peftName({ stored }: Model, module: string): string {
+  return stored?.loaded?.(module) ?? module;
 }
 
 /** The `adapter_config.json` of a model `withLora`; `base` says which model it belongs to. */

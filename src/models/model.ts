@@ -70,6 +70,8 @@ export interface StoredNames {
   readonly aliases?: (name: string) => readonly string[];
   /** Tensors that a checkpoint may have beside the parameters. */
   readonly ignored?: readonly RegExp[];
+  /** What transformers calls a parameter or a module that it has loaded, where it renames it: adapters go by these names. */
+  readonly loaded?: (name: string) => string;
 }
 
 export interface Model extends ModelParts {

@@ -21,8 +21,7 @@ const WITHOUT_EMBEDDINGS = ['mamba', 'mamba2', 'falcon_mamba'];
 
 /** Our names, where transformers has the parameter under another in memory than in the file. */
 function nameInMemory(model: Model, name: string): string {
-  if (model.modelType === 'nemotron_h') return name.replace(/^backbone\./, 'model.');
-  return name
+  return (model.stored?.loaded?.(name) ?? name)
     .replace('block_sparse_moe.input_linear.weight', 'block_sparse_moe.experts.gate_up_proj')
     .replace('block_sparse_moe.output_linear.weight', 'block_sparse_moe.experts.down_proj')
     .replace('block_sparse_moe.router.layer.weight', 'block_sparse_moe.router.weight');

@@ -78,14 +78,14 @@ export function together(...mixers: readonly Mixer[]): Mixer {
   };
 }
 
-/** x + factor * (what the mixers, one after the other, make of x). */
-export function residual(mixers: readonly Mixer[], factor = 1): Mixer {
+/** kept * x + factor * (what the mixers, one after the other, make of x). */
+export function residual(mixers: readonly Mixer[], factor = 1, kept = 1): Mixer {
   const branch = chain(...mixers);
   return {
     state: branch.state,
     forward(parameters, x, context) {
       const { output, state } = branch.forward(parameters, x, context);
-      return { output: add(x, scaled(output, factor)), state };
+      return { output: add(scaled(x, kept), scaled(output, factor)), state };
     },
   };
 }

@@ -99,6 +99,11 @@ const tokens = z
   .nullish()
   .transform((ids) => (ids == null ? [] : Array.isArray(ids) ? ids : [ids]));
 
+/** The tokens that end a text, of a family that has one where its config does not say; null says that there is none. */
+export function eosTokens(otherwise: number) {
+  return tokens.prefault(otherwise);
+}
+
 /** [low, high] of a time step; high may be infinite. */
 export const timeStepLimit = z
   .tuple([z.number(), z.number().or(z.literal(Number.POSITIVE_INFINITY)).or(z.null())])

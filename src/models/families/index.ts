@@ -5,10 +5,12 @@ import { falconH1 } from './falcon-h1.js';
 import type { Family } from './family.js';
 import { granitemoehybrid } from './granite.js';
 import { jamba } from './jamba.js';
+import { kimiLinear } from './kimi-linear.js';
 import { lfm2, lfm2Moe } from './lfm2.js';
 import { llama, qwen3 } from './llama.js';
 import { falconMamba, mamba } from './mamba.js';
 import { mamba2 } from './mamba2.js';
+import { minimax } from './minimax.js';
 import { nemotronH } from './nemotron-h.js';
 import { olmoHybrid } from './olmo-hybrid.js';
 import { qwen3Next, qwen35, qwen35Moe, qwen35MoeMultimodal, qwen35Multimodal } from './qwen3-next.js';
@@ -35,6 +37,8 @@ export const FAMILIES: readonly Family[] = [
   qwen35MoeMultimodal,
   olmoHybrid,
   recurrentGemma,
+  minimax,
+  kimiLinear,
   llama,
   qwen3,
 ];

@@ -37,6 +37,7 @@ import {
   size,
   timeStepLimit,
 } from './family.js';
+import { groupedRouting, groupedRoutingKeys } from './grouped-routing.js';
 import { attentionFrom } from './llama.js';
 
 const schema = z.looseObject({
@@ -72,10 +73,7 @@ const schema = z.looseObject({
   moe_intermediate_size: size.default(7688),
   moe_shared_expert_intermediate_size: size.default(7688),
   moe_latent_size: size.nullish(),
-  routed_scaling_factor: z.number().positive().default(1),
-  norm_topk_prob: z.boolean().default(true),
-  n_group: headCount.default(1),
-  topk_group: headCount.default(1),
+  ...groupedRoutingKeys,
 });
 
 type Config = z.output<typeof schema>;
@@ -110,6 +108,7 @@ export const nemotronH = defineFamily(['nemotron_h'], schema, (config, json): Mo
     stored: {
       aliases: (name) => [name.replace(/^backbone\./, 'model.')],
       ignored: [/^mtp\./],
+      loaded: (name) => name.replace(/^backbone\./, 'model.'),
     },
   });
 });
@@ -175,16 +174,6 @@ function mixtureOf(config: Config, layers: number, deviation: number): Mixer {
   const { hidden_size: hiddenSize, n_routed_experts: numExperts, moe_latent_size: latent } = config;
   expectConfig(config.mlp_hidden_act === relu2, 'mlp_hidden_act of experts must be relu2');
   expectExperts(numExperts, config.num_experts_per_tok, layers, 'n_routed_experts');
-  const { n_group: groups, topk_group: chosenGroups } = config;
-  const each = numExperts / groups;
-  expectConfig(
-    Number.isInteger(each) && (groups === 1 || each >= 2),
-    `n_routed_experts (${numExperts}) must be a multiple of n_group (${groups}), with at least 2 in each group`,
-  );
-  expectConfig(
-    chosenGroups <= groups && config.num_experts_per_tok <= chosenGroups * each,
-    `topk_group (${chosenGroups}) must be at most n_group (${groups}), and hold num_experts_per_tok (${config.num_experts_per_tok}) experts`,
-  );
   const routed = mixtureOfExperts({
     hiddenSize,
     ...(latent && {
@@ -194,13 +183,7 @@ function mixtureOf(config: Config, layers: number, deviation: number): Mixer {
     numExperts,
     expertsPerToken: config.num_experts_per_tok,
     activation: 'relu2',
-    routing: {
-      scores: 'sigmoid',
-      normalized: config.norm_topk_prob,
-      factor: config.routed_scaling_factor,
-      choiceBias: 'gate.e_score_correction_bias',
-      groups: { count: groups, chosen: chosenGroups },
-    },
+    routing: groupedRouting(config, ['n_routed_experts', numExperts], config.num_experts_per_tok),
     names: {
       router: 'gate.weight',
       input: 'experts.up_proj',

@@ -1,0 +1,43 @@
+/**
+ * Routing as DeepSeek-V3 has it (2024, arXiv 2412.19437): sigmoid scores, a bias that counts in the choice alone, and groups
+ * of experts of which the best are chosen first. Nemotron-H, Kimi-Linear and Ling route so.
+ */
+import { z } from 'zod';
+import type { MixtureConfig } from '../../nn/index.js';
+import { expectConfig, headCount } from './family.js';
+
+export const groupedRoutingKeys = {
+  routed_scaling_factor: z.number().positive().default(1),
+  norm_topk_prob: z.boolean().default(true),
+  n_group: headCount.default(1),
+  topk_group: headCount.default(1),
+};
+
+type Keys = z.output<z.ZodObject<typeof groupedRoutingKeys>>;
+
+/**
+ * The routing among `count` experts, whose key is `key`, of which a token uses `perToken`. Throws `ConfigError` for groups
+ * that they cannot be in.
+ */
+export function groupedRouting(
+  { n_group: groups, topk_group: chosen, norm_topk_prob: normalized, routed_scaling_factor: factor }: Keys,
+  [key, count]: readonly [key: string, count: number],
+  perToken: number,
+): MixtureConfig['routing'] {
+  const each = count / groups;
+  expectConfig(
+    Number.isInteger(each) && (groups === 1 || each >= 2),
+    `${key} (${count}) must be a multiple of n_group (${groups}), with at least 2 in each group`,
+  );
+  expectConfig(
+    chosen <= groups && perToken <= chosen * each,
+    `topk_group (${chosen}) must be at most n_group (${groups}), and hold num_experts_per_tok (${perToken}) experts`,
+  );
+  return {
+    scores: 'sigmoid',
+    normalized,
+    factor,
+    choiceBias: 'gate.e_score_correction_bias',
+    groups: { count: groups, chosen },
+  };
+}
