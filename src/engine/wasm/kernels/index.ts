@@ -19,7 +19,8 @@ import {
   JOB_THREADS,
   SLEEPERS,
 } from './memory';
-import { packedMatmul, quantize } from './packed';
+import { packedMatmul } from './packed';
+import { quantize } from './quantize';
 import { cumulative, reduce, rmsNorm, softmax } from './reduce';
 import { gather, gatherElements, gatherPacked, scatterElements, topK } from './select';
 import { appendEntries, loadEntries, loadRows, storeRows } from './states';

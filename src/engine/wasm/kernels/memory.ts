@@ -52,3 +52,10 @@ export function float(a: usize, i: i32): f32 {
 export function cut(count: i32, t: i32, T: i32): i32 {
   return <i32>((<i64>count * t) / T);
 }
+
+/** The first element of thread t's share of a line of `count`, which threads take in units of so many. */
+// @ts-ignore: decorator
+@inline
+export function share(count: i32, unit: i32, t: i32, T: i32): i32 {
+  return min(count, cut((count + unit - 1) / unit, t, T) * unit);
+}

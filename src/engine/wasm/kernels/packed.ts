@@ -1,179 +1,20 @@
-// Products with weights in blocks of 4 or 8 bits: value = scale * (code - 2^(bits - 1)). Rows of x are quantized to 8 bits
-// with a scale for each block of the weights, so that blocks are multiplied in integers, exactly, and only the products
-// of blocks are summed in float32, in one order.
+// Products with weights in blocks of 4 or 8 bits: value = scale * (code - 2^(bits - 1)). Blocks are multiplied with quantized
+// rows of x in integers, exactly, and the products of blocks are summed in float32 in their order, each with the scale of the
+// weights times that of x. A result's bits thus depend on nothing but its row of weights and its row of x.
 //
-// The order of x in memory follows that of the codes. Of two 4-bit codes the first is in the lower half of its byte.
-// With relaxed SIMD, whose instruction multiplies 16 pairs of bytes, 32 numbers lie as 16 even and then 16 odd ones;
-// without it, where 8 pairs of int16 are multiplied, as 4 times 8, of which each group has every fourth number. 8-bit
-// codes are multiplied as their upper and lower halves, since one operand must have at most 7 bits for all engines to agree;
-// x lies as it is, or as 8 even and 8 odd numbers. A lane then sums the same numbers in both builds.
-import { lanesMax, lanesSum, splat } from './math';
-import { address, cut, float, scratch, word } from './memory';
-import { inverseRootMeanSquare } from './reduce';
+// Four products are made at once, one in each lane: of one row of x with four rows of weights, or of four rows of x with one.
+// The rows of weights stand a quarter of the matrix apart: a processor waits less for memory that it reads in several places at
+// once, each from page to page, than where one place follows the other.
+//
+// The innermost loops are short: what V8 compiles reads everything that a loop's body reads first, and keeps it all.
+import { address, float, scratch, share, word } from './memory';
+import { quantizeRows, rowBytes } from './quantize';
 
-/** Bytes that a quantized number of x takes. */
-// @ts-ignore: decorator
-@inline
-const BYTES: usize = ASC_FEATURE_RELAXED_SIMD ? 1 : 2;
+/** Rows of weights that a thread takes at once from each quarter; see `ROWS` of graph/lower/wasm/share.ts. */
+const UNIT: i32 = 4;
 
-// @ts-ignore: decorator
-@inline
-function rounded(p: usize, by: v128): v128 {
-  return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(p), by)));
-}
-
-/**
- * Quantizes a row of k numbers, normalized first where there is a weight: to q its numbers, padded with zeros to whole
- * blocks; to `scales` a float32 a block; to `shifts` what the codes' middle contributes, an int32 a block.
- */
-function quantizeRow(
-  x: usize,
-  k: i32,
-  bits: i32,
-  block: i32,
-  weight: usize,
-  epsilon: f32,
-  q: usize,
-  scales: usize,
-  shifts: usize,
-  own: usize,
-): void {
-  const inverse = weight ? inverseRootMeanSquare(x, k, epsilon) : <f32>1;
-  const by = splat(inverse);
-  const middle = bits == 4 ? -8 : -128;
-  for (let start = 0; start < k; start += block) {
-    // The block as it is to be quantized, padded with zeros.
-    const count = min(block, k - start);
-    let p = x + (<usize>start << 2);
-    if (weight || count < block) {
-      const bytes = <usize>count << 2;
-      const whole = bytes & ~15;
-      const w = weight + (<usize>start << 2);
-      let i: usize = 0;
-      if (weight) {
-        for (; i < whole; i += 16)
-          v128.store(own + i, f32x4.mul(f32x4.mul(v128.load(p + i), by), v128.load(w + i)));
-        for (; i < bytes; i += 4) store<f32>(own + i, load<f32>(p + i) * inverse * load<f32>(w + i));
-      } else {
-        for (; i < bytes; i += 4) store<f32>(own + i, load<f32>(p + i));
-      }
-      for (; i < <usize>block << 2; i += 4) store<f32>(own + i, 0);
-      p = own;
-    }
-    let most = splat(0);
-    for (let i: usize = 0; i < <usize>block << 2; i += 16) most = f32x4.max(most, f32x4.abs(v128.load(p + i)));
-    const largest = lanesMax(most);
-    const factor = splat(largest > 0 ? <f32>127 / largest : 0);
-    let sums = i32x4.splat(0);
-    for (let i = 0; i < block; i += 32) {
-      const v = p + (<usize>i << 2);
-      const i0 = rounded(v, factor);
-      const i1 = rounded(v + 16, factor);
-      const i2 = rounded(v + 32, factor);
-      const i3 = rounded(v + 48, factor);
-      const i4 = rounded(v + 64, factor);
-      const i5 = rounded(v + 80, factor);
-      const i6 = rounded(v + 96, factor);
-      const i7 = rounded(v + 112, factor);
-      sums = i32x4.add(
-        sums,
-        i32x4.add(
-          i32x4.add(i32x4.add(i0, i1), i32x4.add(i2, i3)),
-          i32x4.add(i32x4.add(i4, i5), i32x4.add(i6, i7)),
-        ),
-      );
-      const h0 = i16x8.narrow_i32x4_s(i0, i1);
-      const h1 = i16x8.narrow_i32x4_s(i2, i3);
-      const h2 = i16x8.narrow_i32x4_s(i4, i5);
-      const h3 = i16x8.narrow_i32x4_s(i6, i7);
-      const to = q + <usize>(start + i) * BYTES;
-      if (ASC_FEATURE_RELAXED_SIMD) {
-        const b0 = i8x16.narrow_i16x8_s(h0, h1);
-        const b1 = i8x16.narrow_i16x8_s(h2, h3);
-        if (bits == 4) {
-          v128.store(to, v128.shuffle<i8>(b0, b1, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30));
-          v128.store(to, v128.shuffle<i8>(b0, b1, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), 16);
-        } else {
-          v128.store(to, b0);
-          v128.store(to, b1, 16);
-        }
-      } else {
-        const e0 = v128.shuffle<i16>(h0, h1, 0, 2, 4, 6, 8, 10, 12, 14);
-        const o0 = v128.shuffle<i16>(h0, h1, 1, 3, 5, 7, 9, 11, 13, 15);
-        const e1 = v128.shuffle<i16>(h2, h3, 0, 2, 4, 6, 8, 10, 12, 14);
-        const o1 = v128.shuffle<i16>(h2, h3, 1, 3, 5, 7, 9, 11, 13, 15);
-        if (bits == 4) {
-          v128.store(to, v128.shuffle<i16>(e0, e1, 0, 2, 4, 6, 8, 10, 12, 14));
-          v128.store(to, v128.shuffle<i16>(o0, o1, 0, 2, 4, 6, 8, 10, 12, 14), 16);
-          v128.store(to, v128.shuffle<i16>(e0, e1, 1, 3, 5, 7, 9, 11, 13, 15), 32);
-          v128.store(to, v128.shuffle<i16>(o0, o1, 1, 3, 5, 7, 9, 11, 13, 15), 48);
-        } else {
-          v128.store(to, e0);
-          v128.store(to, o0, 16);
-          v128.store(to, e1, 32);
-          v128.store(to, o1, 48);
-        }
-      }
-    }
-    store<f32>(scales, largest / <f32>127);
-    const sum =
-      i32x4.extract_lane(sums, 0) +
-      i32x4.extract_lane(sums, 1) +
-      i32x4.extract_lane(sums, 2) +
-      i32x4.extract_lane(sums, 3);
-    store<i32>(shifts, middle * sum);
-    scales += 4;
-    shifts += 4;
-  }
-}
-
-/** Bytes of a quantized row: the numbers (as many as the larger build needs), then scales and shifts. */
-// @ts-ignore: decorator
-@inline
-function rowBytes(k: i32, block: i32): usize {
-  const blocks = (k + block - 1) / block;
-  return (<usize>(blocks * block) * 2 + <usize>blocks * 8 + 15) & ~15;
-}
-
-function quantizeRows(
-  first: i32,
-  end: i32,
-  k: i32,
-  bits: i32,
-  block: i32,
-  x: usize,
-  xRow: usize,
-  weight: usize,
-  epsilon: f32,
-  to: usize,
-  own: usize,
-): void {
-  const blocks = (k + block - 1) / block;
-  const bytes = rowBytes(k, block);
-  for (let row = first; row < end; row++) {
-    const q = to + <usize>row * bytes;
-    const scales = q + <usize>(blocks * block) * 2;
-    quantizeRow(x + <usize>row * xRow, k, bits, block, weight, epsilon, q, scales, scales + (<usize>blocks << 2), own);
-  }
-}
-
-/** words: m, k, bits, block, x, bytes between its rows, weight of a norm or 0, its epsilon, where to. */
-export function quantize(a: usize, t: i32, T: i32): void {
-  const m = word(a, 0);
-  quantizeRows(
-    cut(m, t, T),
-    cut(m, t + 1, T),
-    word(a, 1),
-    word(a, 2),
-    word(a, 3),
-    address(a, 4),
-    address(a, 5),
-    address(a, 6),
-    float(a, 7),
-    address(a, 8),
-    scratch,
-  );
-}
+/** 16 times 15, in memory: a constant is made anew in every turn of a loop. */
+const HALVES: usize = memory.data<u8>([15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15], 16);
 
 /**
  * words: m, k, bits, block, x, bytes between its rows, weight of a norm or 0, its epsilon, quantized rows, bytes between
@@ -188,260 +29,273 @@ export function packedMatmul(a: usize, t: i32, T: i32): void {
   const apart = address(a, 9);
   const q = address(a, 8) + <usize>t * apart;
   const n = word(a, 10);
-  const first = cut(n, t, T);
-  const end = cut(n, t + 1, T);
-  if (first == end) return;
+  const quarter = n >> 2;
+  const first = share(quarter, UNIT, t, T);
+  const end = share(quarter, UNIT, t + 1, T);
+  // What four does not divide is the last thread's.
+  const rest = t == T - 1 ? n & 3 : 0;
+  if (first == end && rest == 0) return;
   if (apart) {
     quantizeRows(0, m, k, bits, block, address(a, 4), address(a, 5), address(a, 6), float(a, 7), q, scratch);
   }
   const blocks = (k + block - 1) / block;
-  const bytes = rowBytes(k, block);
-  const y = address(a, 13);
+  const xRow = rowBytes(k, block);
+  const xScales = <usize>(blocks * block) << 1;
   const codeRow = (<usize>(blocks * block) * <usize>bits) >> 3;
+  const scaleRow = <usize>blocks << 2;
   const codes = address(a, 11);
   const scales = address(a, 12);
-  const apartScales = <usize>(blocks * block) * 2;
+  const y = address(a, 13);
+  const codesApart = <usize>quarter * codeRow;
+  const scalesApart = <usize>quarter * scaleRow;
   for (let j = first; j < end; j++) {
-    const c = codes + <usize>j * codeRow;
-    const s = scales + <usize>j * (<usize>blocks << 2);
     let i = 0;
-    for (; i + 4 <= m; i += 4) four(bits, block, c, s, q + <usize>i * bytes, bytes, apartScales, blocks, y + (<usize>(i * n + j) << 2), <usize>n << 2);
+    for (; i + 4 <= m; i += 4) {
+      const x = q + <usize>i * xRow;
+      for (let row = j; row < n - (n & 3); row += quarter) {
+        const c = codes + <usize>row * codeRow;
+        const s = scales + <usize>row * scaleRow;
+        const sums = bits == 4 ? tokens4(c, s, x, xRow, x + xScales, block, blocks) : tokens8(c, s, x, xRow, x + xScales, block, blocks);
+        storeLanes(y + (<usize>(i * n + row) << 2), <usize>n << 2, sums);
+      }
+    }
     for (; i < m; i++) {
-      store<f32>(y + (<usize>(i * n + j) << 2), one(bits, block, c, s, q + <usize>i * bytes, apartScales, blocks));
+      const x = q + <usize>i * xRow;
+      const sums = rows(bits, codes + <usize>j * codeRow, codesApart, scales + <usize>j * scaleRow, scalesApart, x, x + xScales, block, blocks);
+      storeLanes(y + (<usize>(i * n + j) << 2), <usize>quarter << 2, sums);
+    }
+  }
+  for (let row = n - rest; row < n; row++) {
+    for (let i = 0; i < m; i++) {
+      const x = q + <usize>i * xRow;
+      const sums = rows(bits, codes + <usize>row * codeRow, 0, scales + <usize>row * scaleRow, 0, x, x + xScales, block, blocks);
+      store<f32>(y + (<usize>(i * n + row) << 2), f32x4.extract_lane(sums, 0));
     }
   }
 }
 
-function one(bits: i32, block: i32, c: usize, s: usize, q: usize, apart: usize, blocks: i32): f32 {
-  const xs = q + apart;
-  if (bits == 4) {
-    if (block == 128) return row4x128(c, s, q, xs, blocks);
-    if (block == 64) return row4x64(c, s, q, xs, blocks);
-    return row4x32(c, s, q, xs, blocks);
-  }
-  return row8(c, s, q, xs, blocks, block);
-}
-
-/**
- * The products of 32 numbers with 16 bytes of 4-bit codes, and of 16 numbers with 16 8-bit codes, as sums that can be added
- * up over a block: with relaxed SIMD in int16, where the sum of 8 products of pairs fits, else in int32.
- */
 // @ts-ignore: decorator
 @inline
-function products4(v: v128, x: usize): v128 {
+function storeLanes(to: usize, apart: usize, lanes: v128): void {
+  store<f32>(to, f32x4.extract_lane(lanes, 0));
+  store<f32>(to + apart, f32x4.extract_lane(lanes, 1));
+  store<f32>(to + 2 * apart, f32x4.extract_lane(lanes, 2));
+  store<f32>(to + 3 * apart, f32x4.extract_lane(lanes, 3));
+}
+
+// @ts-ignore: decorator
+@inline
+function rows(bits: i32, c: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: usize, block: i32, blocks: i32): v128 {
+  return bits == 4 ? rows4(c, cApart, s, sApart, q, xs, block, blocks) : rows8(c, cApart, s, sApart, q, xs, block, blocks);
+}
+
+/** Four float32 or int32 numbers that lie apart. */
+// @ts-ignore: decorator
+@inline
+function gathered(p: usize, apart: usize): v128 {
+  return v128.load32_lane(
+    p + 3 * apart,
+    v128.load32_lane(p + 2 * apart, v128.load32_lane(p + apart, v128.load32_zero(p), 1), 2),
+    3,
+  );
+}
+
+/** The sum of each vector's int32 lanes, in one lane for each. */
+// @ts-ignore: decorator
+@inline
+function lanesOf(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = i32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
+  const cd = i32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
+  return i32x4.add(v128.shuffle<i64>(ab, cd, 0, 2), v128.shuffle<i64>(ab, cd, 1, 3));
+}
+
+/** With relaxed SIMD a block's 4-bit products are summed in int16, where those of 128 numbers fit; else in int32. */
+// @ts-ignore: decorator
+@inline
+function wide(sum: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? i32x4.extadd_pairwise_i16x8_s(sum) : sum;
+}
+
+/** sum + the product of 32 numbers, which lie in two vectors or four, with 16 bytes of 4-bit codes. */
+// @ts-ignore: decorator
+@inline
+function plus4(sum: v128, v: v128, halves: v128, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) {
-    const mask = i8x16.splat(0x0f);
-    return i16x8.add(
-      i16x8.relaxed_dot_i8x16_i7x16_s(v128.load(x), v128.and(v, mask)),
-      i16x8.relaxed_dot_i8x16_i7x16_s(v128.load(x, 16), v128.and(i16x8.shr_u(v, 4), mask)),
-    );
+    const low = i16x8.relaxed_dot_i8x16_i7x16_s(x0, v128.and(v, halves));
+    const high = i16x8.relaxed_dot_i8x16_i7x16_s(x1, v128.and(i16x8.shr_u(v, 4), halves));
+    return i16x8.add(sum, i16x8.add(low, high));
   } else {
-    const mask = i16x8.splat(0x0f);
-    return i32x4.add(
-      i32x4.add(
-        i32x4.dot_i16x8_s(v128.load(x), v128.and(v, mask)),
-        i32x4.dot_i16x8_s(v128.load(x, 16), v128.and(i16x8.shr_u(v, 4), mask)),
-      ),
-      i32x4.add(
-        i32x4.dot_i16x8_s(v128.load(x, 32), v128.and(i16x8.shr_u(v, 8), mask)),
-        i32x4.dot_i16x8_s(v128.load(x, 48), i16x8.shr_u(v, 12)),
-      ),
-    );
+    const first = i32x4.dot_i16x8_s(x0, v128.and(v, halves));
+    const second = i32x4.dot_i16x8_s(x1, v128.and(i16x8.shr_u(v, 4), halves));
+    const third = i32x4.dot_i16x8_s(x2, v128.and(i16x8.shr_u(v, 8), halves));
+    const fourth = i32x4.dot_i16x8_s(x3, i16x8.shr_u(v, 12));
+    return i32x4.add(sum, i32x4.add(i32x4.add(first, second), i32x4.add(third, fourth)));
   }
 }
 
+/** The masks for halves of bytes, or for the lowest quarter of 16 bits. */
 // @ts-ignore: decorator
 @inline
-function upper8(v: v128, x: usize): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) {
-    return i16x8.relaxed_dot_i8x16_i7x16_s(v128.load(x), v128.and(i16x8.shr_u(v, 4), i8x16.splat(0x0f)));
-  } else {
-    return i32x4.dot_i16x8_s(v128.load(x, 16), i16x8.shr_u(v, 8));
-  }
+function halvesMask(): v128 {
+  const all = v128.load(HALVES);
+  return ASC_FEATURE_RELAXED_SIMD ? all : i16x8.shr_u(all, 8);
 }
 
 // @ts-ignore: decorator
 @inline
-function lower8(v: v128, x: usize): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) {
-    return i16x8.relaxed_dot_i8x16_i7x16_s(v128.load(x), v128.and(v, i8x16.splat(0x0f)));
-  } else {
-    return i32x4.dot_i16x8_s(v128.load(x), v128.and(v, i16x8.splat(0xff)));
-  }
+function third(x: usize, first: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? first : v128.load(x, 32);
 }
 
 // @ts-ignore: decorator
 @inline
-function plus(a: v128, b: v128): v128 {
-  return ASC_FEATURE_RELAXED_SIMD ? i16x8.add(a, b) : i32x4.add(a, b);
+function fourth(x: usize, first: v128): v128 {
+  return ASC_FEATURE_RELAXED_SIMD ? first : v128.load(x, 48);
 }
 
-/** A block's sums in int32, with what the codes' middle contributes. */
+/** Bytes of x beside a byte of 4-bit codes, as a shift. */
 // @ts-ignore: decorator
 @inline
-function whole4(sum: v128, shift: usize): v128 {
-  const wide = ASC_FEATURE_RELAXED_SIMD ? i32x4.extadd_pairwise_i16x8_s(sum) : sum;
-  return i32x4.add(wide, v128.load32_zero(shift));
-}
+const BYTES4: usize = ASC_FEATURE_RELAXED_SIMD ? 1 : 2;
 
-// @ts-ignore: decorator
-@inline
-function whole8(lower: v128, upper: v128, shift: usize): v128 {
-  const wide = ASC_FEATURE_RELAXED_SIMD
-    ? i32x4.add(
-        i32x4.extadd_pairwise_i16x8_s(lower),
-        i32x4.shl(i32x4.extadd_pairwise_i16x8_s(upper), 4),
-      )
-    : i32x4.add(lower, upper);
-  return i32x4.add(wide, v128.load32_zero(shift));
-}
-
-/** A block's product, in float32. */
-// @ts-ignore: decorator
-@inline
-function scaled(sum: v128, s: usize, xs: usize): v128 {
-  return f32x4.mul(f32x4.convert_i32x4_s(sum), splat(load<f32>(s) * load<f32>(xs)));
-}
-
-function row4x128(c: usize, s: usize, q: usize, xs: usize, blocks: i32): f32 {
-  let f = splat(0);
+/** Four rows of 4-bit codes times one of x. */
+function rows4(c0: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: usize, block: i32, blocks: i32): v128 {
+  const halves = halvesMask();
+  const c1 = c0 + cApart;
+  const c2 = c1 + cApart;
+  const c3 = c2 + cApart;
   const shifts = <usize>blocks << 2;
-  for (let b = 0; b < blocks; b++) {
-    const sum = plus(
-      plus(products4(v128.load(c), q), products4(v128.load(c, 16), q + 32 * BYTES)),
-      plus(products4(v128.load(c, 32), q + 64 * BYTES), products4(v128.load(c, 48), q + 96 * BYTES)),
-    );
-    f = f32x4.add(f, scaled(whole4(sum, xs + shifts), s, xs));
-    c += 64;
-    q += 128 * BYTES;
-    s += 4;
-    xs += 4;
-  }
-  return lanesSum(f);
-}
-
-function row4x64(c: usize, s: usize, q: usize, xs: usize, blocks: i32): f32 {
-  let f = splat(0);
-  const shifts = <usize>blocks << 2;
-  for (let b = 0; b < blocks; b++) {
-    const sum = plus(products4(v128.load(c), q), products4(v128.load(c, 16), q + 32 * BYTES));
-    f = f32x4.add(f, scaled(whole4(sum, xs + shifts), s, xs));
-    c += 32;
-    q += 64 * BYTES;
-    s += 4;
-    xs += 4;
-  }
-  return lanesSum(f);
-}
-
-function row4x32(c: usize, s: usize, q: usize, xs: usize, blocks: i32): f32 {
-  let f = splat(0);
-  const shifts = <usize>blocks << 2;
-  for (let b = 0; b < blocks; b++) {
-    f = f32x4.add(f, scaled(whole4(products4(v128.load(c), q), xs + shifts), s, xs));
-    c += 16;
-    q += 32 * BYTES;
-    s += 4;
-    xs += 4;
-  }
-  return lanesSum(f);
-}
-
-function row8(c: usize, s: usize, q: usize, xs: usize, blocks: i32, block: i32): f32 {
-  let f = splat(0);
-  const shifts = <usize>blocks << 2;
-  for (let b = 0; b < blocks; b++) {
-    let lower = i32x4.splat(0);
-    let upper = lower;
-    for (let i = 0; i < block; i += 32) {
-      const v = v128.load(c);
-      const w = v128.load(c, 16);
-      lower = plus(lower, plus(lower8(v, q), lower8(w, q + 16 * BYTES)));
-      upper = plus(upper, plus(upper8(v, q), upper8(w, q + 16 * BYTES)));
-      c += 32;
-      q += 32 * BYTES;
-    }
-    f = f32x4.add(f, scaled(whole8(lower, upper, xs + shifts), s, xs));
-    s += 4;
-    xs += 4;
-  }
-  return lanesSum(f);
-}
-
-/** Four rows of x with a row of weights, which is read and unpacked once. */
-function four(
-  bits: i32,
-  block: i32,
-  c: usize,
-  s: usize,
-  q: usize,
-  bytes: usize,
-  apart: usize,
-  blocks: i32,
-  y: usize,
-  yRow: usize,
-): void {
-  let f0 = splat(0);
-  let f1 = f0;
-  let f2 = f0;
-  let f3 = f0;
-  const shifts = <usize>blocks << 2;
-  let q1 = q + bytes;
-  let q2 = q1 + bytes;
-  let q3 = q2 + bytes;
-  let x0 = q + apart;
-  let x1 = q1 + apart;
-  let x2 = q2 + apart;
-  let x3 = q3 + apart;
-  for (let b = 0; b < blocks; b++) {
+  let total = f32x4.splat(0);
+  let i: usize = 0;
+  for (let b: usize = 0; b < shifts; b += 4) {
     let a0 = i32x4.splat(0);
     let a1 = a0;
     let a2 = a0;
     let a3 = a0;
-    let b0 = a0;
-    let b1 = a0;
-    let b2 = a0;
-    let b3 = a0;
-    for (let i = 0; i < block; i += 32) {
-      const v = v128.load(c);
-      if (bits == 4) {
-        a0 = plus(a0, products4(v, q));
-        a1 = plus(a1, products4(v, q1));
-        a2 = plus(a2, products4(v, q2));
-        a3 = plus(a3, products4(v, q3));
-        c += 16;
-      } else {
-        const w = v128.load(c, 16);
-        a0 = plus(a0, plus(lower8(v, q), lower8(w, q + 16 * BYTES)));
-        b0 = plus(b0, plus(upper8(v, q), upper8(w, q + 16 * BYTES)));
-        a1 = plus(a1, plus(lower8(v, q1), lower8(w, q1 + 16 * BYTES)));
-        b1 = plus(b1, plus(upper8(v, q1), upper8(w, q1 + 16 * BYTES)));
-        a2 = plus(a2, plus(lower8(v, q2), lower8(w, q2 + 16 * BYTES)));
-        b2 = plus(b2, plus(upper8(v, q2), upper8(w, q2 + 16 * BYTES)));
-        a3 = plus(a3, plus(lower8(v, q3), lower8(w, q3 + 16 * BYTES)));
-        b3 = plus(b3, plus(upper8(v, q3), upper8(w, q3 + 16 * BYTES)));
-        c += 32;
-      }
-      q += 32 * BYTES;
-      q1 += 32 * BYTES;
-      q2 += 32 * BYTES;
-      q3 += 32 * BYTES;
+    for (const end = i + (<usize>block >> 1); i < end; i += 16) {
+      const x = q + (i << BYTES4);
+      const x0 = v128.load(x);
+      const x1 = v128.load(x, 16);
+      const x2 = third(x, x0);
+      const x3 = fourth(x, x0);
+      a0 = plus4(a0, v128.load(c0 + i), halves, x0, x1, x2, x3);
+      a1 = plus4(a1, v128.load(c1 + i), halves, x0, x1, x2, x3);
+      a2 = plus4(a2, v128.load(c2 + i), halves, x0, x1, x2, x3);
+      a3 = plus4(a3, v128.load(c3 + i), halves, x0, x1, x2, x3);
     }
-    // The upper halves of 4-bit codes are among the others.
-    f0 = f32x4.add(f0, scaled(bits == 4 ? whole4(a0, x0 + shifts) : whole8(a0, b0, x0 + shifts), s, x0));
-    f1 = f32x4.add(f1, scaled(bits == 4 ? whole4(a1, x1 + shifts) : whole8(a1, b1, x1 + shifts), s, x1));
-    f2 = f32x4.add(f2, scaled(bits == 4 ? whole4(a2, x2 + shifts) : whole8(a2, b2, x2 + shifts), s, x2));
-    f3 = f32x4.add(f3, scaled(bits == 4 ? whole4(a3, x3 + shifts) : whole8(a3, b3, x3 + shifts), s, x3));
-    s += 4;
-    x0 += 4;
-    x1 += 4;
-    x2 += 4;
-    x3 += 4;
+    const sums = i32x4.add(lanesOf(wide(a0), wide(a1), wide(a2), wide(a3)), v128.load32_splat(xs + shifts + b));
+    const by = f32x4.mul(gathered(s + b, sApart), v128.load32_splat(xs + b));
+    total = f32x4.add(total, f32x4.mul(f32x4.convert_i32x4_s(sums), by));
   }
-  store<f32>(y, lanesSum(f0));
-  store<f32>(y + yRow, lanesSum(f1));
-  store<f32>(y + 2 * yRow, lanesSum(f2));
-  store<f32>(y + 3 * yRow, lanesSum(f3));
+  return total;
+}
+
+/** One row of 4-bit codes times four of x. */
+function tokens4(c: usize, s: usize, q0: usize, xRow: usize, xs: usize, block: i32, blocks: i32): v128 {
+  const halves = halvesMask();
+  const q1 = q0 + xRow;
+  const q2 = q1 + xRow;
+  const q3 = q2 + xRow;
+  const shifts = <usize>blocks << 2;
+  let total = f32x4.splat(0);
+  let i: usize = 0;
+  for (let b: usize = 0; b < shifts; b += 4) {
+    let a0 = i32x4.splat(0);
+    let a1 = a0;
+    let a2 = a0;
+    let a3 = a0;
+    for (const end = i + (<usize>block >> 1); i < end; i += 16) {
+      const v = v128.load(c + i);
+      const at = i << BYTES4;
+      a0 = tokenPlus4(a0, v, halves, q0 + at);
+      a1 = tokenPlus4(a1, v, halves, q1 + at);
+      a2 = tokenPlus4(a2, v, halves, q2 + at);
+      a3 = tokenPlus4(a3, v, halves, q3 + at);
+    }
+    const sums = i32x4.add(lanesOf(wide(a0), wide(a1), wide(a2), wide(a3)), gathered(xs + shifts + b, xRow));
+    const by = f32x4.mul(v128.load32_splat(s + b), gathered(xs + b, xRow));
+    total = f32x4.add(total, f32x4.mul(f32x4.convert_i32x4_s(sums), by));
+  }
+  return total;
+}
+
+// @ts-ignore: decorator
+@inline
+function tokenPlus4(sum: v128, v: v128, halves: v128, x: usize): v128 {
+  const x0 = v128.load(x);
+  return plus4(sum, v, halves, x0, v128.load(x, 16), third(x, x0), fourth(x, x0));
+}
+
+/** sum + the product of 16 numbers with 16 8-bit codes. */
+// @ts-ignore: decorator
+@inline
+function plus8(sum: v128, c: usize, x0: v128, x1: v128): v128 {
+  const low = i32x4.dot_i16x8_s(v128.load8x8_u(c), x0);
+  const high = i32x4.dot_i16x8_s(v128.load8x8_u(c, 8), x1);
+  return i32x4.add(sum, i32x4.add(low, high));
+}
+
+/** Four rows of 8-bit codes times one of x. */
+function rows8(c0: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: usize, block: i32, blocks: i32): v128 {
+  const c1 = c0 + cApart;
+  const c2 = c1 + cApart;
+  const c3 = c2 + cApart;
+  const shifts = <usize>blocks << 2;
+  let total = f32x4.splat(0);
+  let i: usize = 0;
+  for (let b: usize = 0; b < shifts; b += 4) {
+    let a0 = i32x4.splat(0);
+    let a1 = a0;
+    let a2 = a0;
+    let a3 = a0;
+    for (const end = i + <usize>block; i < end; i += 16) {
+      const x0 = v128.load(q + (i << 1));
+      const x1 = v128.load(q + (i << 1), 16);
+      a0 = plus8(a0, c0 + i, x0, x1);
+      a1 = plus8(a1, c1 + i, x0, x1);
+      a2 = plus8(a2, c2 + i, x0, x1);
+      a3 = plus8(a3, c3 + i, x0, x1);
+    }
+    const sums = i32x4.add(lanesOf(a0, a1, a2, a3), v128.load32_splat(xs + shifts + b));
+    const by = f32x4.mul(gathered(s + b, sApart), v128.load32_splat(xs + b));
+    total = f32x4.add(total, f32x4.mul(f32x4.convert_i32x4_s(sums), by));
+  }
+  return total;
+}
+
+/** One row of 8-bit codes times four of x. */
+function tokens8(c: usize, s: usize, q0: usize, xRow: usize, xs: usize, block: i32, blocks: i32): v128 {
+  const q1 = q0 + xRow;
+  const q2 = q1 + xRow;
+  const q3 = q2 + xRow;
+  const shifts = <usize>blocks << 2;
+  let total = f32x4.splat(0);
+  let i: usize = 0;
+  for (let b: usize = 0; b < shifts; b += 4) {
+    let a0 = i32x4.splat(0);
+    let a1 = a0;
+    let a2 = a0;
+    let a3 = a0;
+    for (const end = i + <usize>block; i < end; i += 16) {
+      const low = v128.load8x8_u(c + i);
+      const high = v128.load8x8_u(c + i, 8);
+      const at = i << 1;
+      a0 = tokenPlus8(a0, low, high, q0 + at);
+      a1 = tokenPlus8(a1, low, high, q1 + at);
+      a2 = tokenPlus8(a2, low, high, q2 + at);
+      a3 = tokenPlus8(a3, low, high, q3 + at);
+    }
+    const sums = i32x4.add(lanesOf(a0, a1, a2, a3), gathered(xs + shifts + b, xRow));
+    const by = f32x4.mul(v128.load32_splat(s + b), gathered(xs + b, xRow));
+    total = f32x4.add(total, f32x4.mul(f32x4.convert_i32x4_s(sums), by));
+  }
+  return total;
+}
+
+// @ts-ignore: decorator
+@inline
+function tokenPlus8(sum: v128, low: v128, high: v128, x: usize): v128 {
+  return i32x4.add(sum, i32x4.add(i32x4.dot_i16x8_s(low, v128.load(x)), i32x4.dot_i16x8_s(high, v128.load(x, 16))));
 }
 
 /** The numbers that a packed row stands for. */
