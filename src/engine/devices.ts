@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { DeviceError, DeviceLimitError } from '../errors.js';
+import { chain } from './chain.js';
 import { OrtDevice } from './onnxruntime/device.js';
 import { loadOnnxRuntime } from './onnxruntime/load.js';
 import type {
@@ -60,16 +61,24 @@ class CpuDevice implements Device {
     return this.ort.compile(program);
   }
 
-  /** The reader first: while ONNX Runtime packs weights it takes more memory than later, and the writer's need not be there yet. */
+  /**
+   * The layers that read first: while ONNX Runtime packs weights it takes more memory than later, and the writer's need not be there yet.
+   * The writer's device computes the logits of both, so that the weights of the head are held once.
+   */
   async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
-    const reader = await this.ort.compile(programs.read);
+    const { write } = programs;
+    const fits = await this.attempt((wasm) => wasm.expectRoom(write));
+    if (!fits) return this.ort.compileDecoder(programs);
+    const layers = await this.ort.compile(programs.layers);
     try {
-      const writer = await this.writer(programs.write);
-      return writer ? relay(reader, writer) : await this.ort.decoderOf(reader, programs);
+      const writer = await this.attempt((wasm) => wasm.compile(write));
+      if (writer) return relay(chain(layers, await this.wasm!.compile(programs.head)), writer);
     } catch (error) {
-      await reader.dispose();
+      await layers.dispose();
       throw error;
     }
+    await layers.dispose();
+    return this.ort.compileDecoder(programs);
   }
 
   async dispose(): Promise<void> {
@@ -77,12 +86,12 @@ class CpuDevice implements Device {
     await this.ort.dispose();
   }
 
-  /** Nothing where the kernels cannot run here, or the model does not fit their memory; then somebody is told. */
-  private async writer(program: Program): Promise<Executable | undefined> {
+  /** Nothing where the kernels cannot run here, or have no room for the model; then somebody is told. */
+  private async attempt<T>(use: (wasm: WasmDevice) => T | Promise<T>): Promise<T | undefined> {
     const before = this.wasm;
     try {
       this.wasm ??= openWasm(this.options);
-      return await this.wasm.compile(program);
+      return await use(this.wasm);
     } catch (error) {
       // Memory that has grown is given back with the device alone.
       if (!before) {

@@ -69,18 +69,23 @@ export interface Device {
    * compute.
    */
   compile(program: Program): Promise<Executable>;
-  /**
-   * Compiles two programs with the same states and weights: one reads many tokens at once, and one writes token by token. Throws as
-   * `compile` does.
-   */
+  /** Compiles a model that reads and writes. Throws as `compile` does. */
   compileDecoder(programs: DecoderPrograms): Promise<Decoder>;
   dispose(): Promise<void>;
 }
 
+/** Programs with the same states and weights. */
 export interface DecoderPrograms {
+  /** Reads many tokens at once. */
   readonly read: Program;
   /** The same for one token of each row, with the same inputs. */
   readonly write: Program;
+  /**
+   * `read` as two programs: the second has no states, and what it is fed are the outputs of the first. They serve a device that reads and
+   * writes with different executors, so that the weights of the last step are held by one of them alone.
+   */
+  readonly layers: Program;
+  readonly head: Program;
 }
 
 export interface Decoder {

@@ -1,6 +1,7 @@
 /** Two executors as one decoder: wherever a state lives, each goes on from what the other left. */
 import { describe, expect, test, vi } from 'vitest';
 import { add, input, multiply, sum } from '../graph/index.js';
+import { chain } from './chain.js';
 import { float32, openDevice, type Program, type State } from './index.js';
 import { relay } from './relay.js';
 
@@ -74,6 +75,22 @@ describe('a state', () => {
     expect(await totalOf(state)).toBe(6);
     await reader.dispose();
     await writer.dispose();
+  });
+
+  test('stays where it was when the last step of reading fails', async () => {
+    const { reading, writing } = await sides();
+    const head = { ...writing, run: vi.fn().mockRejectedValueOnce(new Error('no memory')) };
+    head.run.mockImplementation(async (outputs) => outputs);
+    const { reader, writer } = relay(chain(reading, head), writing);
+    const state = reader.newState();
+    await expect(reader.run(fed(1), [state])).rejects.toThrow('no memory');
+    expect(await totalOf(state)).toBe(0);
+    const { seen } = await reader.run(fed(2), [state]);
+    expect([...seen!.data]).toEqual([0]);
+    expect((await writer.run(fed(3), [state])).seen!.data[0]).toBe(4);
+    state.dispose();
+    await reading.dispose();
+    await writing.dispose();
   });
 
   test('of another decoder is refused', async () => {

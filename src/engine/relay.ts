@@ -90,9 +90,10 @@ class RelayState implements State {
     this.held.dispose();
   }
 
-  /** The same state on this side: itself, or a copy that the caller disposes of or moves to. */
+  /** The same state on this side: itself, or another one that the caller disposes of or moves to. */
   async on(side: keyof Sides): Promise<State> {
-    if (side === this.side) return this.held;
+    // The reader may be a chain, which moves states on before its last step: it is given a fork.
+    if (side === this.side) return side === 'reader' ? this.held.fork() : this.held;
     return this.sides[side].newState(await this.held.read(), this.held.length);
   }
 

@@ -1,30 +1,50 @@
 /** What runs when a model reads and writes. */
 import { type DecoderPrograms, type Program, stateChanges, type Weight } from '../engine/index.js';
 import { type Dim, input } from '../graph/index.js';
-import { type Model, stateInputs, stepOf } from '../models/index.js';
+import { logitsOf, type Model, stateInputs, stepOf } from '../models/index.js';
+import { ParameterRegistry } from '../nn/index.js';
+
+type Weights = ReadonlyMap<string, Weight>;
 
 /**
  * Inputs: `ids` int64 [batch, sequence], which come after `position` int64 [batch] others, and `places` int64 [places], where in the
- * flattened ids logits are wanted. Output: `logits` [places, vocabulary]. States: those of the model.
+ * flattened ids outputs are wanted: `logits` [places, vocabulary], or what they are made of, `hidden` [places, hidden]. States: those of
+ * the model.
  */
-function stepProgram(model: Model, weights: ReadonlyMap<string, Weight>, sequence: Dim): Program {
+function stepProgram(model: Model, weights: Weights, sequence: Dim, output: 'logits' | 'hidden'): Program {
   const before = stateInputs(model);
   const grows = model.state.some((spec) => spec.grows !== undefined);
   const lengths = grows ? input('lengths', 'int64', ['batch']) : undefined;
   const step = stepOf(model, { sequence, state: before, position: ['batch'], lengths });
   return {
     inputs: step.inputs,
-    outputs: { logits: step.logits },
+    outputs: { [output]: step[output] },
     state: stateChanges(model.state, before, step.state),
     ...(lengths && { lengths }),
     weights,
   };
 }
 
-/** Reading takes many tokens at once, writing one of each sequence. */
-export function decoderPrograms(model: Model, weights: ReadonlyMap<string, Weight>): DecoderPrograms {
+/** Logits [places, vocabulary] of `hidden` [places, hidden]. */
+function headProgram(model: Model, weights: Weights): Program {
+  const hidden = input('hidden', 'float32', ['places', model.hiddenSize]);
+  return { inputs: [hidden], outputs: { logits: logitsOf(model, new ParameterRegistry(), hidden) }, weights };
+}
+
+/** Reading takes many tokens at once, writing one of each sequence. Each program is built when it is asked for. */
+export function decoderPrograms(model: Model, weights: Weights): DecoderPrograms {
   return {
-    read: stepProgram(model, weights, 'sequence'),
-    write: stepProgram(model, weights, 1),
+    get read() {
+      return stepProgram(model, weights, 'sequence', 'logits');
+    },
+    get write() {
+      return stepProgram(model, weights, 1, 'logits');
+    },
+    get layers() {
+      return stepProgram(model, weights, 'sequence', 'hidden');
+    },
+    get head() {
+      return headProgram(model, weights);
+    },
   };
 }

@@ -9,7 +9,8 @@ import { type ForwardContext, forward, logitsOf, type Model } from './model.js';
 export interface Step {
   /** The inputs `ids`, `position` and `places`. */
   readonly inputs: readonly [ids: Tensor, position: Tensor, places: Tensor];
-  /** [places, vocabulary] */
+  /** [places, hidden], and what the head makes of it: [places, vocabulary]. */
+  readonly hidden: Tensor;
   readonly logits: Tensor;
   /** What forward() makes of the state, by the names of `Model.state`. */
   readonly state: Readonly<Record<string, Tensor>>;
@@ -37,6 +38,7 @@ export function stepOf(
   const places = input('places', 'int64', ['places']);
   const result = forward(model, registry, ids, position, context);
   const rows = reshape(result.hidden, [multiplyDims(['batch', sequence]), model.hiddenSize]);
-  const logits = logitsOf(model, registry, gather(rows, places));
-  return { inputs: [ids, position, places], logits, state: result.state };
+  const hidden = gather(rows, places);
+  const logits = logitsOf(model, registry, hidden);
+  return { inputs: [ids, position, places], hidden, logits, state: result.state };
 }

@@ -1,7 +1,15 @@
 /** Devices on ONNX Runtime: its CPU and WebGPU execution providers. */
 import type { InferenceSession } from 'onnxruntime-common';
 import { DeviceError } from '../../errors.js';
-import { input, inputName, type OnnxModel, scalar, type Tensor, toOnnx } from '../../graph/index.js';
+import {
+  input,
+  inputName,
+  type OnnxModel,
+  scalar,
+  type Tensor,
+  toOnnx,
+  topologicalOrder,
+} from '../../graph/index.js';
 import { checkWeight } from '../check.js';
 import type {
   Decoder,
@@ -108,8 +116,9 @@ export class OrtDevice implements Device {
     }
     const packing = onGpu ? packingOf(values, { inputs, dims, staying }) : NO_PACKING;
     const returned = pack(values, packing, PACKED);
-    const files = await StoredFiles.open(weights.values());
-    const plan = await planWeights(weights);
+    const used = usedBy(Object.values(returned), weights);
+    const files = await StoredFiles.open(used.values());
+    const plan = await planWeights(used);
     const model = toOnnx(returned, { fused: FUSED[this.name], dims, sizes: inputs, weights: plan.sources });
     for (const type of model.weights) checkWeight(type, weights.get(type.name)!);
     const layout: Layout = {
@@ -140,16 +149,13 @@ export class OrtDevice implements Device {
     }
   }
 
-  async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
-    return this.decoderOf(await this.compile(programs.read), programs);
-  }
-
   /**
    * The reader writes too, so that the weights are held once. But on the CPU many tokens are read with 8-bit integers in the place of 4-bit
    * codes, and one is written with the codes, of which there is less to read: where there are such weights the writer is a session of its
    * own.
    */
-  async decoderOf(reader: Executable, { read, write }: DecoderPrograms): Promise<Decoder> {
+  async compileDecoder({ read, write }: DecoderPrograms): Promise<Decoder> {
+    const reader = await this.compile(read);
     const hasTwoForms = this.name === 'cpu' && [...(read.weights?.values() ?? [])].some(isQuantized);
     return { reader, writer: hasTwoForms ? await this.compile(write) : reader };
   }
@@ -187,6 +193,12 @@ export class OrtDevice implements Device {
       throw deviceError(this.name, error);
     }
   }
+}
+
+/** Those of the weights that results depend on. */
+function usedBy(results: readonly Tensor[], weights: ReadonlyMap<string, Weight>): Map<string, Weight> {
+  const names = new Set(topologicalOrder(results).map(({ outputs }) => inputName(outputs[0]!)));
+  return new Map([...weights].filter(([name]) => names.has(name)));
 }
 
 /** The inputs that feeds have to give. Throws `DeviceError` where the graph has one that the program does not declare. */

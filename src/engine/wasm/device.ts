@@ -32,6 +32,12 @@ export class WasmDevice implements Device {
     return new WasmExecutable(this, program, placed);
   }
 
+  /** Throws `DeviceLimitError` where there is no room for the weights of a program; else it is true. */
+  expectRoom({ weights = new Map() }: Program): true {
+    this.weights.expectRoom(weights);
+    return true;
+  }
+
   async compileDecoder({ read, write }: DecoderPrograms): Promise<Decoder> {
     return { reader: await this.compile(read), writer: await this.compile(write) };
   }

@@ -28,9 +28,8 @@ export class Weights {
   async load(weights: ReadonlyMap<string, Weight>): Promise<Map<string, PlacedWeight>> {
     const loaded: Weight[] = [];
     const files = new WeightFiles();
-    const missing = new Set([...weights.values()].filter((weight) => !this.placed.has(weight)));
-    this.memory.expectRoom([...missing].reduce((sum, weight) => sum + bytesOf(weight), 0));
-    const stored = await StoredFiles.open(missing);
+    this.expectRoom(weights);
+    const stored = await StoredFiles.open(this.missing(weights));
     try {
       const all = new Map<string, PlacedWeight>();
       for (const [name, weight] of weights) {
@@ -51,6 +50,15 @@ export class Weights {
     } finally {
       await files.close();
     }
+  }
+
+  /** Throws `DeviceLimitError` where there is no room for what is not there yet. */
+  expectRoom(weights: ReadonlyMap<string, Weight>): void {
+    this.memory.expectRoom([...this.missing(weights)].reduce((sum, weight) => sum + bytesOf(weight), 0));
+  }
+
+  private missing(weights: ReadonlyMap<string, Weight>): Set<Weight> {
+    return new Set([...weights.values()].filter((weight) => !this.placed.has(weight)));
   }
 
   /** Lets go of weights that a program used. */
