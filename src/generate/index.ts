@@ -1,5 +1,6 @@
 /** Running language models. */
 export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
+export { type Forecast, Forecaster, loadForecaster, SeriesSession } from './forecaster.js';
 export { LanguageModel, type LoadOptions, type Logits, loadModel } from './language-model.js';
 export { logprobsOf, type TokenLogprobs } from './logprobs.js';
 export { merged } from './merged.js';
@@ -21,5 +22,6 @@ export {
   type WrittenFork,
 } from './session.js';
 export { sharedLength } from './shared-length.js';
+export { loadSignalModel, SignalModel, SignalSession } from './signal-model.js';
 export { loadSnapshot, type Snapshot } from './snapshot.js';
 export { StopStrings } from './stop.js';

@@ -18,6 +18,7 @@ import { heddleCommand } from '../command-line.js';
 import { type HostTensor, type State, stateDims } from '../engine/index.js';
 import { CheckpointError, SnapshotError } from '../errors.js';
 import { DTYPES, type DType, fromSafetensors } from '../graph/index.js';
+import type { Fingerprint, Model } from '../models/index.js';
 import type { LanguageModel } from './language-model.js';
 
 const FORMAT = 'heddle-state';
@@ -108,31 +109,48 @@ export class Snapshot {
   async save(path: string): Promise<void> {
     const { model, state, tokens, pending, logits } = this.parts;
     const tensors: TensorToWrite[] = [
-      ...layoutOf(model, tokens.length - pending).map(({ name, dtype, dims }) => ({
-        name,
-        dtype: DTYPES[dtype].safetensors,
-        shape: dims,
-        data: async () => (await state.read([name])).get(name)!.data,
-      })),
+      ...stateTensors(model, state, tokens.length - pending),
       { name: 'tokens', dtype: 'I32', shape: [tokens.length], data: tokens },
       ...(logits ? [{ name: 'logits', dtype: 'F32' as const, shape: [logits.length], data: logits }] : []),
     ];
-    const metadata = {
-      format: FORMAT,
-      version: String(VERSION),
-      model: model.model.modelType,
-      fingerprint: model.fingerprint.hash,
-      quantization: model.fingerprint.quantization,
+    await writeStateFile(path, model, tensors, {
       position: String(tokens.length - pending),
       tokens: createHash('sha256').update(tokens).digest('hex'),
-    };
-    await writeSafetensors(path, tensors, { ...metadata, checksum: await checksumOf(tensors, metadata) });
+    });
   }
 
   /** Lets go of the state; what others share stays. */
   dispose(): void {
     this.parts.state.dispose();
   }
+}
+
+/** Writes a state of `owner` and what belongs to it as one file, whole or not at all. */
+export async function writeStateFile(
+  path: string,
+  { model, fingerprint }: StateOwner,
+  tensors: readonly TensorToWrite[],
+  facts: Readonly<Record<string, string>>,
+): Promise<void> {
+  const metadata = {
+    format: FORMAT,
+    version: String(VERSION),
+    model: model.modelType,
+    fingerprint: fingerprint.hash,
+    quantization: fingerprint.quantization,
+    ...facts,
+  };
+  await writeSafetensors(path, tensors, { ...metadata, checksum: await checksumOf(tensors, metadata) });
+}
+
+/** The values of a state after `position` tokens as tensors to write, each read when it is written. */
+export function stateTensors(owner: StateOwner, state: State, position: number): TensorToWrite[] {
+  return layoutOf(owner, position).map(({ name, dtype, dims }) => ({
+    name,
+    dtype: DTYPES[dtype].safetensors,
+    shape: dims,
+    data: async () => (await state.read([name])).get(name)!.data,
+  }));
 }
 
 /**
@@ -153,7 +171,18 @@ export async function loadSnapshot(path: string, model: LanguageModel): Promise<
   }
 }
 
-async function read(path: string, file: SafetensorsFile, model: LanguageModel): Promise<Snapshot> {
+/** What a state belongs to. */
+export interface StateOwner {
+  readonly model: Model;
+  readonly fingerprint: Fingerprint;
+}
+
+/** A file's metadata and tensors, when they are those that were saved, by `owner`. Throws `SnapshotError`. */
+export async function readStateFile(
+  path: string,
+  file: SafetensorsFile,
+  owner: StateOwner,
+): Promise<{ metadata: Readonly<Record<string, string>>; values: Map<string, HostTensor> }> {
   const { checksum, ...metadata } = file.metadata;
   if (metadata.format !== FORMAT) {
     throw new SnapshotError(
@@ -173,7 +202,12 @@ async function read(path: string, file: SafetensorsFile, model: LanguageModel): 
     );
   }
   const values = new Map(tensors.map((tensor) => [tensor.name, hostTensor(path, tensor)]));
-  checkModel(path, metadata, model);
+  checkModel(path, metadata, owner);
+  return { metadata, values };
+}
+
+async function read(path: string, file: SafetensorsFile, model: LanguageModel): Promise<Snapshot> {
+  const { metadata, values } = await readStateFile(path, file, model);
   const { tokens, position } = tokensOf(path, metadata, values);
   const pending = tokens.length - position;
   const layout = layoutOf(model, position);
@@ -183,11 +217,11 @@ async function read(path: string, file: SafetensorsFile, model: LanguageModel): 
   return new Snapshot({ model, state, tokens, pending, logits });
 }
 
-function checkModel(path: string, metadata: Readonly<Record<string, string>>, model: LanguageModel): void {
-  const { hash, quantization } = model.fingerprint;
-  if (metadata.model !== model.model.modelType) {
+function checkModel(path: string, metadata: Readonly<Record<string, string>>, owner: StateOwner): void {
+  const { hash, quantization } = owner.fingerprint;
+  if (metadata.model !== owner.model.modelType) {
     throw new SnapshotError(
-      `${path} is the state of a ${metadata.model} model, and this one is a ${model.model.modelType}: use the model that read the text`,
+      `${path} is the state of a ${metadata.model} model, and this one is a ${owner.model.modelType}: use the model that read the text`,
     );
   }
   if (metadata.quantization !== quantization) {
@@ -233,8 +267,8 @@ function logitsOf(
 }
 
 /** Names and shapes of a model's state for one sequence after `position` tokens. */
-function layoutOf(
-  { model }: LanguageModel,
+export function layoutOf(
+  { model }: StateOwner,
   position: number,
 ): { name: string; dtype: DType; dims: number[] }[] {
   return model.state.map((spec) => {
@@ -242,7 +276,7 @@ function layoutOf(
   });
 }
 
-function checkLayout(
+export function checkLayout(
   path: string,
   values: ReadonlyMap<string, HostTensor>,
   layout: ReturnType<typeof layoutOf>,

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ConfigError } from '../errors.js';
 import { attentiveKeys } from './attentive.js';
+import { modalitySchema } from './modalities/index.js';
 import { parsePattern } from './pattern.js';
 import { recurrentKeys } from './recurrent.js';
 
@@ -23,11 +24,15 @@ const length = z
 const schema = z.strictObject({
   modelType: z.literal('heddle'),
   architectures: z.array(z.string()).optional(),
+  /** Left out where the model is of something other than text. */
   vocabSize: z
     .number()
     .int()
-    .positive()
-    .max(2 ** 24),
+    .nonnegative()
+    .max(2 ** 24)
+    .default(0),
+  /** What the model is of, where that is not text. */
+  input: modalitySchema.optional(),
   hiddenSize: size,
   /** Layers; see pattern.ts. */
   pattern: z.string(),
@@ -90,6 +95,12 @@ function parse(value: unknown, source: string, named: (key: string) => string): 
       (config[a] as number) % (config[b] as number) === 0,
       `${said(a)} must be a multiple of ${said(b)}`,
     );
+  expect(
+    (config.vocabSize === 0) === (config.input !== undefined),
+    config.input
+      ? `${named('vocabSize')} is of a model of text, and 'input' of one of ${config.input.kind}: leave one out`
+      : `${named('vocabSize')} must be more than 0`,
+  );
   divides('numAttentionHeads', 'numKeyValueHeads');
   divides('mambaNumHeads', 'nGroups');
   expect(
@@ -99,7 +110,10 @@ function parse(value: unknown, source: string, named: (key: string) => string): 
   const [low, high] = config.timeStepLimit;
   expect(high === null || low < high, `${said('timeStepLimit')} must be a lower and a higher bound`);
   for (const key of ['bosTokenId', 'eosTokenId'] as const) {
-    expect((config[key] ?? 0) < config.vocabSize, `${said(key)} must be less than ${said('vocabSize')}`);
+    expect(
+      config[key] === undefined || config[key] < config.vocabSize,
+      `${said(key)} must be less than ${said('vocabSize')}`,
+    );
   }
   return config;
 }

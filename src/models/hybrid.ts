@@ -17,6 +17,7 @@ import {
 import { attentiveMixer, isAttentive, ropeOf } from './attentive.js';
 import { configJson, type ModelConfig, parseConfig } from './config.js';
 import { type Family, MAMBA_NAMES } from './families/family.js';
+import { modalityOf } from './modalities/index.js';
 import { defineModel, type Model } from './model.js';
 import { type BlockLetter, parsePattern } from './pattern.js';
 import { recurrentMixer } from './recurrent.js';
@@ -36,6 +37,7 @@ export function hybridModel(config: ModelConfig): Model {
     json: configJson(config),
     pattern: config.pattern,
     vocabSize: config.vocabSize,
+    modality: config.input && modalityOf(config.input, config.hiddenSize),
     hiddenSize: config.hiddenSize,
     maxPositionEmbeddings: config.maxPositionEmbeddings,
     eosTokenIds: config.eosTokenId === undefined ? [] : [config.eosTokenId],

@@ -18,6 +18,7 @@ export * from './hybrid.js';
 export * from './locate.js';
 export { type Adapted, type LoraConfig, linearLayers, mergeAdapter, withLora } from './lora.js';
 export { openModel, readAdapter, writeAdapter } from './lora-folder.js';
+export * from './modalities/index.js';
 export * from './model.js';
 export * from './pattern.js';
 export * from './presets.js';

@@ -3,6 +3,7 @@
  * differently lies in their layers; what is left is the data below. A layer is a mixer that returns the whole residual
  * stream, its norms and residual connections included.
  */
+import { ConfigError } from '../errors.js';
 import { add, type Dim, input, multiply, scalar, type Tensor } from '../graph/index.js';
 import {
   type Adapters,
@@ -23,6 +24,7 @@ import {
   type Sight,
   type StateSpec,
 } from '../nn/index.js';
+import type { Modality } from './modalities/modality.js';
 import { foldPattern } from './pattern.js';
 import type { Quantization } from './quantization.js';
 
@@ -37,7 +39,10 @@ export interface ModelParts {
   readonly modelType: string;
   /** All that its config.json holds, to write it back. */
   readonly json: Readonly<Record<string, unknown>>;
+  /** 0 for a model of something other than text. */
   readonly vocabSize: number;
+  /** What it is of, where that is not text. */
+  readonly modality?: Modality | undefined;
   readonly hiddenSize: number;
   /** Tokens that it was trained to read, where its config says so. */
   readonly maxPositionEmbeddings?: number | undefined;
@@ -86,15 +91,22 @@ export interface Model extends ModelParts {
 
 /** A model of these parts, without weights. */
 export function defineModel(parts: ModelParts): Model {
-  const state = parts.layers.flatMap(({ mixer }, i) =>
-    mixer.state.map((spec) => ({ ...spec, name: stateName(i, spec.name) })),
-  );
+  const state = [
+    ...(parts.modality?.state ?? []).map((spec) => ({ ...spec, name: modalityState(spec.name) })),
+    ...parts.layers.flatMap(({ mixer }, i) =>
+      mixer.state.map((spec) => ({ ...spec, name: stateName(i, spec.name) })),
+    ),
+  ];
   const pattern = parts.pattern ?? foldPattern(parts.layers.map(({ letters }) => letters));
   return { ...parts, pattern, state };
 }
 
 function stateName(layer: number, name: string): string {
   return `layers.${layer}.${name}`;
+}
+
+function modalityState(name: string): string {
+  return `input.${name}`;
 }
 
 export interface ForwardResult {
@@ -119,10 +131,46 @@ export function forward(
   registry: ParameterRegistry,
   ids: Tensor,
   position: Tensor,
-  { state, observe, ...context }: ForwardContext = {},
+  context: ForwardContext = {},
+): ForwardResult {
+  return throughLayers(model, registry, embeddingsOf(model, registry, ids), position, context);
+}
+
+/**
+ * What a model of something other than text says of `inputs` ([batch, ...shape] by the names of its modality), before which
+ * there were `position` positions; and its state as `forward` gives it.
+ */
+export function perceive(
+  model: Model,
+  registry: ParameterRegistry,
+  inputs: Readonly<Record<string, Tensor>>,
+  position: Tensor,
+  context: ForwardContext = {},
+): ForwardResult & { readonly said: Readonly<Record<string, Tensor>> } {
+  const { modality } = model;
+  if (!modality) throw new ConfigError('this is a model of text: it reads token ids');
+  const root = registry.root(model.adapters);
+  const { state } = context;
+  const own =
+    state && Object.fromEntries(modality.state.map(({ name }) => [name, state[modalityState(name)]!]));
+  const entered = modality.enter(root, inputs, own);
+  const result = throughLayers(model, registry, entered.stream, position, context);
+  const next = Object.entries(entered.state).map(([name, value]) => [modalityState(name), value]);
+  return {
+    ...result,
+    state: { ...Object.fromEntries(next), ...result.state },
+    said: modality.leave(root, result.hidden, entered.kept),
+  };
+}
+
+function throughLayers(
+  model: Model,
+  registry: ParameterRegistry,
+  embeddings: Tensor,
+  position: Tensor,
+  { state, observe, ...context }: ForwardContext,
 ): ForwardResult {
   const root = registry.root(model.adapters);
-  const embeddings = embeddingsOf(model, registry, ids);
   const residuals = [embeddings];
   const next: Record<string, Tensor> = {};
   for (const [i, { mixer }] of model.layers.entries()) {
@@ -179,6 +227,13 @@ export function logitsOf(model: Model, registry: ParameterRegistry, hidden: Tens
   }
 }
 
+/** Graph inputs for what a model of something other than text reads, by name. */
+export function modalityInputs({ inputs }: Modality, batch: Dim = 'batch'): Record<string, Tensor> {
+  return Object.fromEntries(
+    inputs.map(({ name, dtype, shape }) => [name, input(name, dtype, [batch, ...shape])]),
+  );
+}
+
 /** Graph inputs for a model's state, by name. */
 export function stateInputs(model: Model, batch: Dim = 'batch'): Record<string, Tensor> {
   return Object.fromEntries(
@@ -189,11 +244,20 @@ export function stateInputs(model: Model, batch: Dim = 'batch'): Record<string, 
   );
 }
 
+/** What a model says of a whole example, fed as `ids` [batch, sequence] or its modality's inputs. */
+export function wholeOf(model: Model, registry: ParameterRegistry): Tensor[] {
+  const position = scalar(0, 'int64');
+  if (model.modality) {
+    return Object.values(perceive(model, registry, modalityInputs(model.modality), position).said);
+  }
+  const ids = input('ids', 'int64', ['batch', 'sequence']);
+  return [logitsOf(model, registry, forward(model, registry, ids, position).hidden)];
+}
+
 /** What a model consists of, in the order of its layers. */
 export function parametersOf(model: Model): ParameterSpec[] {
   const registry = new ParameterRegistry();
-  const ids = input('ids', 'int64', ['batch', 'sequence']);
-  logitsOf(model, registry, forward(model, registry, ids, scalar(0, 'int64')).hidden);
+  wholeOf(model, registry);
   return [...registry.specs.values()];
 }
 

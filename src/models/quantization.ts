@@ -11,9 +11,9 @@ import { z } from 'zod';
 import { type QuantizedBlocks, quantizeBlocks } from '../checkpoint/index.js';
 import { type HostTensor, isQuantized, type QuantizedTensor, type Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
-import { input, scalar, topologicalOrder } from '../graph/index.js';
+import { topologicalOrder } from '../graph/index.js';
 import { ParameterRegistry } from '../nn/index.js';
-import { forward, logitsOf, type Model } from './model.js';
+import { type Model, wholeOf } from './model.js';
 
 export const QUANTIZED_BITS = [4, 8] as const;
 export const QUANTIZED_BLOCKS = [32, 64, 128] as const;
@@ -62,8 +62,7 @@ const FEWEST_ROWS = 32;
 /** The names of the parameters that quantization concerns. */
 export function quantizable(model: Model, { block }: Quantization): Set<string> {
   const registry = new ParameterRegistry();
-  const ids = input('ids', 'int64', ['batch', 'sequence']);
-  const logits = logitsOf(model, registry, forward(model, registry, ids, scalar(0, 'int64')).hidden);
+  const whole = wholeOf(model, registry);
   const names = new Map([...registry.tensors].map(([name, tensor]) => [tensor, name]));
   const fits = new Set(
     [...registry.specs.values()].flatMap(({ name, shape, precise }) =>
@@ -71,7 +70,7 @@ export function quantizable(model: Model, { block }: Quantization): Set<string> 
     ),
   );
   // Only as what the engine has kernels for: the transposed factor of a product, and a table of rows.
-  for (const { operator, inputs, attributes } of topologicalOrder([logits])) {
+  for (const { operator, inputs, attributes } of topologicalOrder(whole)) {
     for (const [place, operand] of inputs.entries()) {
       const name = operand && names.get(operand);
       if (name === undefined) continue;

@@ -13,6 +13,7 @@ export {
 export { type Evaluation, evaluateModel } from './evaluate.js';
 export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
 export { evaluationProgram, type TrainingShape, trainingProgram } from './program.js';
+export { quantileObjective, type SeriesRows, seriesData } from './series.js';
 export {
   defaultSequence,
   FINE_TUNING_RATES,

@@ -1,0 +1,197 @@
+/** Forecasting series: values are pushed as they come, and at any time the model says how the targets go on. */
+import { float32, type HostTensor } from '../engine/index.js';
+import { ConfigError, DataError } from '../errors.js';
+import type { SeriesConfig } from '../models/index.js';
+import type { LoadOptions } from './language-model.js';
+import { loadSignalModel, type SignalModel, type SignalSession } from './signal-model.js';
+
+export interface Forecast {
+  /** Names of the columns. */
+  readonly targets: readonly string[];
+  /** Which quantiles are said, ascending. */
+  readonly quantiles: readonly number[];
+  /** By step, target and quantile, in the targets' own units. */
+  readonly values: readonly (readonly (readonly number[])[])[];
+}
+
+/** Loads a model of series. Throws `ConfigError` for another model, else as `loadModel` does. */
+export async function loadForecaster(name: string, options: LoadOptions = {}): Promise<Forecaster> {
+  return new Forecaster(await loadSignalModel(name, options));
+}
+
+export class Forecaster {
+  readonly config: SeriesConfig;
+
+  /** Throws `ConfigError` for a model of something other than series. */
+  constructor(readonly signal: SignalModel) {
+    const { input } = signal.model.json as { input: SeriesConfig };
+    if (input.kind !== 'series') throw new ConfigError(`this is a model of ${input.kind}, not of series`);
+    this.config = input;
+  }
+
+  /** A series of which nothing was read. */
+  session(): SeriesSession {
+    return new SeriesSession(this, this.signal.session(), []);
+  }
+
+  /** A series as it was saved. Throws `SnapshotError` for a file that is damaged or of another model. */
+  async restore(path: string): Promise<SeriesSession> {
+    const { session, extra } = await this.signal.restore(path);
+    const { data, dims } = extra.get('pending') ?? float32([], [0, this.config.channels.length]);
+    const width = dims[1]!;
+    const rows = Array.from({ length: dims[0]! }, (_, i) =>
+      Array.from((data as Float32Array).subarray(i * width, (i + 1) * width)),
+    );
+    return new SeriesSession(this, session, rows, extra.get('said'));
+  }
+
+  dispose(): Promise<void> {
+    return this.signal.dispose();
+  }
+}
+
+/** Values that one run of the model reads at most. */
+const MOST_POSITIONS = 1024;
+
+export class SeriesSession {
+  /** What the model said after the last position. */
+  private said: Forecast['values'] | undefined;
+
+  constructor(
+    private readonly forecaster: Forecaster,
+    private readonly session: SignalSession,
+    /** Rows that do not fill a patch yet. */
+    private pending: number[][],
+    said?: HostTensor,
+  ) {
+    this.said = said && this.unflatten(said.data as Float32Array);
+  }
+
+  /** Rows that were pushed. */
+  get length(): number {
+    return this.session.position * this.forecaster.config.patch + this.pending.length;
+  }
+
+  /** Bytes of what is kept. */
+  get bytes(): number {
+    return this.session.bytes;
+  }
+
+  /**
+   * Reads rows of values in the order of the model's channels; NaN stands for a value that is missing. Throws `DataError` for a row of
+   * another length or with an infinite value; then nothing was read.
+   */
+  async push(rows: readonly (readonly number[])[]): Promise<void> {
+    const { patch, channels } = this.forecaster.config;
+    const width = channels.length;
+    for (const [i, row] of rows.entries()) {
+      if (row.length !== width)
+        throw new DataError(
+          `row ${i + 1} has ${row.length} values, and the model reads ${width}: ${channels.join(', ')}`,
+        );
+      const infinite = row.findIndex((value) => Math.abs(value) === Number.POSITIVE_INFINITY);
+      if (infinite !== -1) throw new DataError(`row ${i + 1} has an infinite value of ${channels[infinite]}`);
+    }
+    const all = [...this.pending, ...rows.map((row) => [...row])];
+    const count = Math.floor(all.length / patch);
+    let done = 0;
+    while (done < count) {
+      const size = Math.min(MOST_POSITIONS, count - done);
+      const part = all.slice(done * patch, (done + size) * patch).flat();
+      const dims = [1, size, patch, width];
+      const said = await this.session.read(
+        {
+          values: float32(
+            part.map((value) => (Number.isNaN(value) ? 0 : value)),
+            dims,
+          ),
+          observed: float32(
+            part.map((value) => (Number.isNaN(value) ? 0 : 1)),
+            dims,
+          ),
+        },
+        size,
+      );
+      done += size;
+      this.said = this.lastOf(said);
+      this.pending = all.slice(done * patch);
+    }
+    this.pending = all.slice(count * patch);
+  }
+
+  /**
+   * How the targets go on from the last row, `steps` rows far. Beyond the model's horizon it goes on from its own medians. Throws
+   * `DataError` where fewer rows were read than one patch has, and where other channels than the targets would have to be known.
+   */
+  async forecast(steps: number): Promise<Forecast> {
+    const { targets, quantiles, patch, horizon, channels } = this.forecaster.config;
+    if (!(Number.isSafeInteger(steps) && steps >= 1))
+      throw new ConfigError(`${steps} steps cannot be forecast: expected a whole number, 1 or more`);
+    if (!this.said) throw new DataError(`${this.length} rows were read: a forecast needs ${patch} at least`);
+    const values = this.said.slice(this.pending.length, this.pending.length + steps);
+    if (values.length < steps) {
+      if (targets.length < channels.length) {
+        throw new DataError(
+          `${steps} steps are beyond the model's horizon of ${horizon}, and it reads channels that it does not forecast: ask for ${values.length} at most`,
+        );
+      }
+      const median = quantiles.indexOf(0.5);
+      // What the model reads on is in the order of its channels.
+      const order = channels.map((name) => targets.indexOf(name));
+      const fork = this.fork();
+      try {
+        await fork.push(values.map((row) => order.map((target) => row[target]![median]!)));
+        values.push(...(await fork.forecast(steps - values.length)).values);
+      } finally {
+        fork.dispose();
+      }
+    }
+    return { targets, quantiles, values };
+  }
+
+  /** Another session that read the same. */
+  fork(): SeriesSession {
+    const { forecaster, session, pending, said } = this;
+    const copy = new SeriesSession(forecaster, session.fork(), [...pending]);
+    copy.said = said;
+    return copy;
+  }
+
+  /** Writes all that is known of the series as one file, for `Forecaster.restore`. Throws `StorageError`. */
+  async save(path: string): Promise<void> {
+    const width = this.forecaster.config.channels.length;
+    const extra = new Map([['pending', float32(this.pending.flat(), [this.pending.length, width])]]);
+    if (this.said) {
+      const flat = this.said.flat(2);
+      extra.set('said', float32(flat, [flat.length]));
+    }
+    await this.session.save(path, extra);
+  }
+
+  dispose(): void {
+    this.session.dispose();
+  }
+
+  /** What was said after the last position, scaled back, with quantiles in order. */
+  private lastOf({ scaled, center, spread }: Record<string, HostTensor>): Forecast['values'] {
+    const { targets } = this.forecaster.config;
+    const last = ({ data }: HostTensor, size: number): Float32Array => (data as Float32Array).subarray(-size);
+    const size = scaled!.dims.slice(2).reduce((a, b) => a * b, 1);
+    const [centers, spreads] = [last(center!, targets.length), last(spread!, targets.length)];
+    return this.unflatten(last(scaled!, size)).map((row) =>
+      row.map((values, i) =>
+        values.map((value) => Math.fround(value * spreads[i]! + centers[i]!)).sort((a, b) => a - b),
+      ),
+    );
+  }
+
+  private unflatten(flat: Float32Array): number[][][] {
+    const { horizon, targets, quantiles } = this.forecaster.config;
+    return Array.from({ length: horizon }, (_, step) =>
+      targets.map((_, target) => {
+        const at = (step * targets.length + target) * quantiles.length;
+        return Array.from(flat.subarray(at, at + quantiles.length));
+      }),
+    );
+  }
+}

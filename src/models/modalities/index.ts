@@ -1,0 +1,20 @@
+/** Models of other things than text: each kind is a schema of its keys in a config's `input`, and a modality made of them. */
+import { z } from 'zod';
+import type { Modality } from './modality.js';
+import { series, seriesSchema } from './series.js';
+
+export type { Entered, Modality, ModalityInput } from './modality.js';
+export type { SeriesConfig } from './series.js';
+
+/** The key `input` of a config. */
+export const modalitySchema = z.discriminatedUnion('kind', [seriesSchema]);
+
+export type ModalityConfig = z.output<typeof modalitySchema>;
+
+/** Throws `ConfigError` where the keys contradict each other. */
+export function modalityOf(config: ModalityConfig, hiddenSize: number): Modality {
+  switch (config.kind) {
+    case 'series':
+      return series(config, hiddenSize);
+  }
+}

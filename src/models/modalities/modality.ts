@@ -1,0 +1,37 @@
+/**
+ * What a model is of, where that is not text: how it comes in, and what the model says about it. The layers between are
+ * the same. A modality keeps a state as a mixer does, so that a stream can be read piece by piece.
+ */
+import type { Dim, DType, Tensor } from '../../graph/index.js';
+import type { Parameters, StateSpec, StateTensors } from '../../nn/index.js';
+
+export interface ModalityInput {
+  readonly name: string;
+  readonly dtype: DType;
+  /** Of one row of a batch; `sequence` stands for any number of positions. */
+  readonly shape: readonly Dim[];
+}
+
+export interface Entered {
+  /** Where the residual stream begins: [batch, positions, hidden]. */
+  readonly stream: Tensor;
+  /** As a mixer's: the new values, where a state was given. */
+  readonly state: StateTensors;
+  /** What `leave` needs of it, by name. */
+  readonly kept: Readonly<Record<string, Tensor>>;
+}
+
+export interface Modality {
+  /** What one calls it: `series`, `images`. */
+  readonly kind: string;
+  readonly inputs: readonly ModalityInput[];
+  readonly state: readonly StateSpec[];
+  /** `inputs` are [batch, ...shape] by name; `state` is what was kept of the positions before. */
+  enter(parameters: Parameters, inputs: Readonly<Record<string, Tensor>>, state?: StateTensors): Entered;
+  /** hidden [batch, positions, hidden], after the final norm -> what the model says, by name. */
+  leave(
+    parameters: Parameters,
+    hidden: Tensor,
+    kept: Readonly<Record<string, Tensor>>,
+  ): Readonly<Record<string, Tensor>>;
+}

@@ -1,0 +1,153 @@
+/**
+ * Series of numbers: several channels, read in patches of values in a row, with gaps; after each patch the model says how
+ * the targets go on, as quantiles.
+ *
+ * A patch is scaled by the mean and the deviation of all that was read up to it, per channel, as Toto does (Cohen et al.,
+ * 2024, arXiv 2407.07874): nothing later is looked at, so that reading in pieces is reading at once, and what the model says
+ * is scaled back. That all positions are trained at once, each for the values that follow it, is TimesFM's form (Das et
+ * al., 2023, arXiv 2310.10688).
+ */
+import { z } from 'zod';
+import { ConfigError } from '../../errors.js';
+import {
+  add,
+  addDims,
+  concat,
+  constant,
+  cumulativeSum,
+  divide,
+  log,
+  maximum,
+  multiply,
+  reshape,
+  slice,
+  sqrt,
+  subtract,
+  sum,
+  type Tensor,
+} from '../../graph/index.js';
+import { linear, type StateSpec } from '../../nn/index.js';
+import type { Modality } from './modality.js';
+
+const names = z.array(z.string().min(1)).min(1).max(1024);
+const positive = (most: number) => z.number().int().positive().max(most);
+
+export const seriesSchema = z.strictObject({
+  kind: z.literal('series'),
+  /** Names of the columns that are read, in order. */
+  channels: names,
+  /** Those of them that are forecast. */
+  targets: names,
+  /** Values in a row that are one position. */
+  patch: positive(4096).default(1),
+  /** Values that are forecast after each position. */
+  horizon: positive(4096),
+  /** Which quantiles are said, ascending; 0.5 is among them. */
+  quantiles: z
+    .array(z.number().gt(0).lt(1))
+    .min(1)
+    .max(99)
+    .default([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]),
+  /** What is taken off each channel, and what it is then divided by: of the data that the model was made for. */
+  offset: z.array(z.number()),
+  scale: z.array(z.number().positive()),
+});
+
+export type SeriesConfig = z.output<typeof seriesSchema>;
+
+/** Below this share of a channel's own scale, a window counts as constant. */
+const LEAST_DEVIATION = 0.05;
+
+/** Throws `ConfigError` where the keys contradict each other. */
+export function series(config: SeriesConfig, hiddenSize: number): Modality {
+  const { channels, targets, patch, horizon, quantiles, offset, scale } = config;
+  const width = channels.length;
+  const expect = (holds: boolean, text: string): void => {
+    if (!holds) throw new ConfigError(`input: ${text}`);
+  };
+  expect(new Set(channels).size === width, 'two channels have one name');
+  const places = targets.map((name) => channels.indexOf(name));
+  expect(!places.includes(-1), `targets must be among the channels (${channels.join(', ')})`);
+  expect(new Set(targets).size === targets.length, 'a target is named twice');
+  expect(
+    offset.length === width && scale.length === width,
+    `offset and scale must have a number for each of the ${width} channels`,
+  );
+  expect(quantiles.includes(0.5), 'quantiles must have 0.5');
+  expect(
+    quantiles.every((q, i) => i === 0 || q > quantiles[i - 1]!),
+    'quantiles must ascend',
+  );
+  const offsets = constant(Float32Array.from(offset), [width]);
+  const scales = constant(Float32Array.from(scale), [width]);
+  /** Of a tensor [..., channels], the targets. */
+  const targetsOf = (x: Tensor): Tensor => {
+    if (places.every((place, i) => place === i) && places.length === width) return x;
+    return concat(
+      places.map((place) => slice(x, -1, place, place + 1)),
+      -1,
+    );
+  };
+  const state = ['count', 'sum', 'squares'].map(
+    (name): StateSpec => ({ name, dtype: 'float32', shape: ['batch', width], initial: 0 }),
+  );
+  return {
+    kind: 'series',
+    inputs: ['values', 'observed'].map((name) => ({
+      name,
+      dtype: 'float32',
+      shape: ['sequence', patch, width],
+    })),
+    state,
+    enter(parameters, { values, observed }, before) {
+      const [batch, sequence] = values!.shape;
+      const x = multiply(divide(subtract(values!, offsets), scales), observed!);
+      const running = (name: string, each: Tensor): Tensor => {
+        const total = cumulativeSum(sum(each, 2), 1);
+        return before ? add(total, reshape(before[name]!, [batch!, 1, width])) : total;
+      };
+      const totals: Record<string, Tensor> = {
+        count: running('count', observed!),
+        sum: running('sum', x),
+        squares: running('squares', multiply(x, x)),
+      };
+      const seen = maximum(totals.count!, 1);
+      const center = divide(totals.sum!, seen);
+      const variance = maximum(
+        subtract(divide(totals.squares!, seen), multiply(center, center)),
+        LEAST_DEVIATION ** 2,
+      );
+      const deviation = sqrt(variance);
+      const wide = (each: Tensor): Tensor => reshape(each, [batch!, sequence!, 1, width]);
+      const scaled = multiply(divide(subtract(x, wide(center)), wide(deviation)), observed!);
+      const flat = (each: Tensor): Tensor => reshape(each, [batch!, sequence!, patch * width]);
+      const features = concat([flat(scaled), flat(observed!), center, log(deviation)], -1);
+      const last = (each: Tensor): Tensor =>
+        reshape(slice(each, 1, addDims(sequence!, -1), sequence!), [batch!, width]);
+      return {
+        stream: parameters.within('input', (p) =>
+          linear(p, features, hiddenSize, { bias: true, precise: true }),
+        ),
+        state: before
+          ? Object.fromEntries(Object.entries(totals).map(([name, each]) => [name, last(each)]))
+          : {},
+        kept: {
+          center: targetsOf(add(multiply(center, scales), offsets)),
+          spread: targetsOf(multiply(deviation, scales)),
+        },
+      };
+    },
+    leave(parameters, hidden, { center, spread }) {
+      const [batch, positions] = hidden.shape;
+      const size = horizon * targets.length * quantiles.length;
+      const flat = parameters.within('output', (p) => linear(p, hidden, size, { bias: true, precise: true }));
+      return {
+        /** In deviations from the mean of what was read: [batch, positions, horizon, targets, quantiles]. */
+        scaled: reshape(flat, [batch!, positions!, horizon, targets.length, quantiles.length]),
+        /** [batch, positions, targets], in the targets' own units. */
+        center: center!,
+        spread: spread!,
+      };
+    },
+  };
+}

@@ -1,0 +1,154 @@
+/** Learning to forecast series: after each patch of a window, the quantiles of the values that follow. */
+import { createHash } from 'node:crypto';
+import { ConfigError, DataError } from '../errors.js';
+import { constant, divide, maximum, multiply, reshape, scalar, subtract, sum } from '../graph/index.js';
+import { perceive, type SeriesConfig } from '../models/index.js';
+import { Random } from '../nn/index.js';
+import type { DataSource, Examples, FiniteExamples, Objective } from './data.js';
+
+/** Rows of values in the order of a model's channels, one after the other; NaN where one is missing. */
+export interface SeriesRows {
+  readonly values: Float32Array;
+  readonly channels: readonly string[];
+}
+
+/**
+ * The quantile loss (Koenker & Bassett, 1978), twice the mean over quantiles, of each value that was observed, in deviations
+ * of the window that was read: for the median alone it is the absolute error.
+ */
+export function quantileObjective(
+  { channels, targets, patch, horizon, quantiles }: SeriesConfig,
+  sequence: number,
+): Objective {
+  const read = [sequence, patch, channels.length];
+  const said = [sequence, horizon, targets.length];
+  return {
+    inputs: [
+      { name: 'values', dtype: 'float32', shape: read },
+      { name: 'observed', dtype: 'float32', shape: read },
+      { name: 'future', dtype: 'float32', shape: said },
+      { name: 'known', dtype: 'float32', shape: said },
+    ],
+    loss(model, registry, { values, observed, future, known }) {
+      const result = perceive(
+        model,
+        registry,
+        { values: values!, observed: observed! },
+        scalar(0, 'int64'),
+      ).said;
+      const { scaled, center, spread } = result as Record<
+        'scaled' | 'center' | 'spread',
+        typeof values & object
+      >;
+      const [batch] = future!.shape;
+      const alone = (x: typeof center) => reshape(x, [batch!, sequence, 1, targets.length]);
+      const target = divide(subtract(future!, alone(center)), alone(spread));
+      const error = subtract(reshape(target, [batch!, ...said, 1]), scaled);
+      const levels = constant(Float32Array.from(quantiles), [quantiles.length]);
+      const pinball = maximum(multiply(error, levels), multiply(error, subtract(levels, 1)));
+      const each = multiply(sum(pinball, -1), multiply(known!, 2 / quantiles.length));
+      return { total: sum(each), count: maximum(sum(known!), 1) };
+    },
+  };
+}
+
+/**
+ * Windows of `settings.sequence` patches of a series: random ones of `training`, and of `validation` one after the other. A window
+ * needs one row to forecast; where fewer than the horizon follow, the rest is unknown. Throws `DataError` for rows too few,
+ * `ConfigError` for a model of something else.
+ */
+export function seriesData(training: SeriesRows, validation: SeriesRows): DataSource {
+  return (model, { sequence, seed }) => {
+    const config = (model.json as { input?: SeriesConfig }).input;
+    if (config?.kind !== 'series') throw new ConfigError('this is no model of series');
+    const windows = [training, validation].map((rows) => new Windows(rows, config, sequence));
+    const [learned, held] = windows as [Windows, Windows];
+    const digest = ({ values }: SeriesRows): string =>
+      createHash('sha256')
+        .update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+        .digest('hex');
+    return {
+      objective: quantileObjective(config, sequence),
+      training: learned.random(seed),
+      validation: held.consecutive(),
+      identity: { series: digest(training), 'held-out series': digest(validation) },
+    };
+  };
+}
+
+class Windows {
+  private readonly width: number;
+  private readonly rows: number;
+  private readonly columns: readonly number[];
+  /** Rows that a window reads. */
+  private readonly span: number;
+
+  constructor(
+    private readonly series: SeriesRows,
+    private readonly config: SeriesConfig,
+    private readonly sequence: number,
+  ) {
+    this.width = series.channels.length;
+    this.rows = series.values.length / this.width;
+    this.span = sequence * config.patch;
+    this.columns = config.targets.map((name) => config.channels.indexOf(name));
+    if (config.channels.join() !== series.channels.join()) {
+      throw new DataError(
+        `the series has the columns ${series.channels.join(', ')}, and the model reads ${config.channels.join(', ')}`,
+      );
+    }
+    if (this.rows <= this.span) {
+      throw new DataError(
+        `the series has ${this.rows} rows, and a window of ${sequence} x ${config.patch} needs ${this.span + 1} at least: use more rows or a shorter --sequence`,
+      );
+    }
+  }
+
+  /** Example number i begins at a random row, by the seed and i. */
+  random(seed: number): Examples {
+    const starts = this.rows - this.span;
+    return {
+      take: (first, count) =>
+        this.take(
+          Array.from({ length: count }, (_, i) => new Random(seed * 1_000_003 + first + i).below(starts)),
+        ),
+    };
+  }
+
+  consecutive(): FiniteExamples {
+    const step = Math.max(1, Math.min(this.span, this.config.horizon));
+    const count = Math.floor((this.rows - this.span - 1) / step) + 1;
+    return {
+      count,
+      take: (first, many) => this.take(Array.from({ length: many }, (_, i) => (first + i) * step)),
+    };
+  }
+
+  private take(starts: readonly number[]): Record<string, Float32Array> {
+    const { width, span, columns, sequence } = this;
+    const { patch, horizon } = this.config;
+    const { values: all } = this.series;
+    const read = span * width;
+    const said = sequence * horizon * columns.length;
+    const values = new Float32Array(starts.length * read);
+    const observed = new Float32Array(starts.length * read);
+    const future = new Float32Array(starts.length * said);
+    const known = new Float32Array(starts.length * said);
+    const put = (value: number | undefined, at: number, into: Float32Array, mask: Float32Array): void => {
+      if (value === undefined || Number.isNaN(value)) return;
+      into[at] = value;
+      mask[at] = 1;
+    };
+    for (const [i, start] of starts.entries()) {
+      for (let j = 0; j < read; j++) put(all[start * width + j], i * read + j, values, observed);
+      let at = i * said;
+      for (let position = 0; position < sequence; position++) {
+        for (let step = 0; step < horizon; step++) {
+          const row = start + (position + 1) * patch + step;
+          for (const column of columns) put(all[row * width + column], at++, future, known);
+        }
+      }
+    }
+    return { values, observed, future, known };
+  }
+}
