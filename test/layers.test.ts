@@ -1,0 +1,99 @@
+/**
+ * Every letter of a pattern does all that a model does: it trains, writes token by token what it reads as a whole on each
+ * device, comes back from a saved snapshot, is quantized, and shows its inside.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { openDevice } from '../src/engine/index.js';
+import { LanguageModel, loadSnapshot } from '../src/generate/index.js';
+import { relativeError } from '../src/graph/testing/arrays.js';
+import {
+  BLOCKS,
+  hybridModel,
+  LAYER_NAMES,
+  openModel,
+  quantizeWeights,
+  writeModel,
+} from '../src/models/index.js';
+import { reader } from '../src/models/testing/reader.js';
+import { tinyConfig, tinyWeights } from '../src/models/testing/tiny.js';
+import { tinyTokenizer } from '../src/text/testing/tiny.js';
+import { metrics, tinyInput } from '../src/train/testing/runs.js';
+import { train } from '../src/train/trainer.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'heddle-layers-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const cpu = await openDevice('cpu', { threads: 1 });
+const wasm = await openDevice('wasm', { threads: 2 });
+
+const ids = Array.from({ length: 21 }, (_, i) => (i * 37 + 5) % 300);
+
+describe.each(Object.entries(BLOCKS))('%s %s', (letter, name) => {
+  const pattern = letter === '-' ? 'M-' : `${letter}-`;
+  const model = hybridModel(tinyConfig({ pattern, hiddenSize: 32, mambaHeadDim: 16 }));
+  const here = join(folder, `${letter.codePointAt(0)}`);
+
+  test('learns a tiny text', async () => {
+    await train(tinyInput(here, { model, settings: { steps: 24, evaluateEvery: 24, saveEvery: 24 } }));
+    const [before, after] = metrics(here).flatMap((event) => (event.event === 'evaluation' ? [event] : []));
+    expect(after!.loss).toBeLessThan(before!.loss - 1);
+  });
+
+  test('writes what it reads, on both devices', async () => {
+    const weights = tinyWeights(model);
+    const runs = await Promise.all([cpu, wasm].map((device) => reader(device, model, weights)));
+    const [whole, ...others] = [
+      await runs[0]!.inPieces([ids], [ids.length]),
+      await runs[0]!.inPieces([ids], [1]),
+      await runs[1]!.inPieces([ids], [ids.length]),
+      await runs[1]!.inPieces([ids], [1, 4]),
+    ];
+    for (const other of others) expect(relativeError(other, whole!)).toBeLessThan(2e-5);
+    for (const run of runs) await run.dispose();
+  });
+
+  test('comes back from a snapshot that was saved', async () => {
+    const language = await LanguageModel.compile(model, tinyWeights(model), tinyTokenizer, cpu);
+    const session = language.session();
+    await session.read(ids);
+    const path = join(folder, `${letter.codePointAt(0)}.state`);
+    await (await session.snapshot()).save(path);
+    const other = language.session();
+    other.restore(await loadSnapshot(path, language));
+    for (const one of [session, other]) await one.read([7, 8]);
+    expect((await other.snapshot()).logits).toEqual((await session.snapshot()).logits);
+    await language.dispose();
+  });
+
+  test('is quantized', async () => {
+    const at = join(folder, `${letter.codePointAt(0)}-whole`);
+    mkdirSync(at);
+    await writeModel(at, model, tinyWeights(model));
+    const { weights } = await openModel(at);
+    const runs = [
+      await reader(cpu, model, weights),
+      await reader(cpu, model, await quantizeWeights(at, model, { bits: 8, block: 32 })),
+    ];
+    const [exact, coarse] = [
+      await runs[0]!.inPieces([ids], [ids.length]),
+      await runs[1]!.inPieces([ids], [ids.length]),
+    ];
+    const error = relativeError(coarse, exact);
+    expect(error).toBeGreaterThan(0);
+    expect(error).toBeLessThan(0.1);
+    for (const run of runs) await run.dispose();
+  });
+
+  test('shows its inside', async () => {
+    const language = await LanguageModel.compile(model, tinyWeights(model), tinyTokenizer, cpu);
+    const trace = await language.trace(ids);
+    const mixer = trace.layers[0]!.mixers[0]!;
+    expect(mixer.name).toBe(letter === '-' ? LAYER_NAMES.M : name);
+    expect(mixer.weights!.dims).toEqual([mixer.heads.length, ids.length, ids.length]);
+    expect(Math.hypot(...mixer.weights!.data)).toBeGreaterThan(0);
+    await language.dispose();
+  });
+});
