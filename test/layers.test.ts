@@ -13,6 +13,7 @@ import {
   BLOCKS,
   hybridModel,
   LAYER_NAMES,
+  type ModelConfigInput,
   openModel,
   quantizeWeights,
   writeModel,
@@ -31,14 +32,23 @@ const wasm = await openDevice('wasm', { threads: 2 });
 
 const ids = Array.from({ length: 21 }, (_, i) => (i * 37 + 5) % 300);
 
-describe.each(Object.entries(BLOCKS))('%s %s', (letter, name) => {
+/** Every letter as it is without keys of its own, and in its other forms. */
+const cases: [string, string, Partial<ModelConfigInput>][] = [
+  ...Object.entries(BLOCKS).map(([letter, name]): [string, string, object] => [letter, name, {}]),
+  ['K', 'Kimi delta attention', { kdaLowerBound: -5, negativeEigenvalues: true }],
+  ['I', 'time-invariant state space', { ltiMatrix: 'full', ltiDiscretization: 'bilinear' }],
+  ['I', 'time-invariant state space', { ltiMatrix: 'block-tridiagonal', ltiBlockSize: 2 }],
+];
+
+describe.each(cases)('%s %s %j', (letter, name, change) => {
   const pattern = letter === '-' ? 'M-' : `${letter}-`;
-  const model = hybridModel(tinyConfig({ pattern, hiddenSize: 32, mambaHeadDim: 16 }));
-  const here = join(folder, `${letter.codePointAt(0)}`);
+  const model = hybridModel(tinyConfig({ pattern, hiddenSize: 32, mambaHeadDim: 16, ...change }));
+  const here = mkdtempSync(join(folder, 'case-'));
 
   test('learns a tiny text', async () => {
-    await train(tinyInput(here, { model, settings: { steps: 24, evaluateEvery: 24, saveEvery: 24 } }));
-    const [before, after] = metrics(here).flatMap((event) => (event.event === 'evaluation' ? [event] : []));
+    const run = join(here, 'run');
+    await train(tinyInput(run, { model, settings: { steps: 24, evaluateEvery: 24, saveEvery: 24 } }));
+    const [before, after] = metrics(run).flatMap((event) => (event.event === 'evaluation' ? [event] : []));
     expect(after!.loss).toBeLessThan(before!.loss - 1);
   });
 
@@ -59,7 +69,7 @@ describe.each(Object.entries(BLOCKS))('%s %s', (letter, name) => {
     const language = await LanguageModel.compile(model, tinyWeights(model), tinyTokenizer, cpu);
     const session = language.session();
     await session.read(ids);
-    const path = join(folder, `${letter.codePointAt(0)}.state`);
+    const path = join(here, 'a.state');
     await (await session.snapshot()).save(path);
     const other = language.session();
     other.restore(await loadSnapshot(path, language));
@@ -69,7 +79,7 @@ describe.each(Object.entries(BLOCKS))('%s %s', (letter, name) => {
   });
 
   test('is quantized', async () => {
-    const at = join(folder, `${letter.codePointAt(0)}-whole`);
+    const at = join(here, 'whole');
     mkdirSync(at);
     await writeModel(at, model, tinyWeights(model));
     const { weights } = await openModel(at);

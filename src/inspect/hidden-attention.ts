@@ -11,6 +11,7 @@ import {
   broadcastTo,
   cast,
   causalConvolution,
+  channelSystem,
   type Dim,
   divide,
   divideDim,
@@ -19,14 +20,25 @@ import {
   gather,
   iota,
   linearRecurrence,
+  log,
+  matmul,
   mean,
   multiply,
   negate,
   reshape,
+  stateSystem,
+  sum,
   type Tensor,
   transpose,
 } from '../graph/index.js';
-import type { ConvolutionSight, RecurrenceSight, ScanSight, Sight } from '../nn/index.js';
+import type {
+  ChannelSystemSight,
+  ConvolutionSight,
+  RecurrenceSight,
+  ScanSight,
+  Sight,
+  StateSystemSight,
+} from '../nn/index.js';
 
 /** The heads that a sight has; where every channel mixes on its own it is one. */
 export function headsOf(sight: Sight): number {
@@ -39,6 +51,10 @@ export function headsOf(sight: Sight): number {
       return sight.operands.rate.shape[0] as number;
     case 'convolution':
       return sight.weight.shape[0] as number;
+    case 'channel system':
+      return sight.operands.transition.shape[1] as number;
+    case 'state system':
+      return sight.readout.shape[0] as number;
   }
 }
 
@@ -49,6 +65,10 @@ export function matricesOf(sight: Sight, heads: Tensor): Tensor {
       return gather(reshape(sight.weights, sight.weights.shape.slice(1)), heads);
     case 'convolution':
       return convolutionMatrices(sight, heads);
+    case 'channel system':
+      return channelMatrices(sight, heads);
+    case 'state system':
+      return contributions(sight, heads);
     default: {
       const { query, key, gate, beta, factor } = recurrenceOf(sight, heads);
       const [count, tokens] = query.shape as [Dim, Dim];
@@ -62,7 +82,7 @@ export function matricesOf(sight: Sight, heads: Tensor): Tensor {
 
 /** What a head writes and keeps of each token, [heads, tokens] each; undefined for what has no such thing. */
 export function gatesOf(sight: Sight, heads: Tensor): { write?: Tensor; keep?: Tensor } {
-  if (sight.kind === 'attention' || sight.kind === 'convolution') return {};
+  if (sight.kind !== 'recurrence' && sight.kind !== 'scan') return {};
   const { gate, beta, factor } = recurrenceOf(sight, heads);
   const write = factor ?? beta;
   return {
@@ -76,6 +96,10 @@ export function decaysOf(sight: Sight): Tensor | undefined {
   if (sight.kind === 'scan') {
     const { step, rate } = sight.operands;
     return negate(multiply(transpose(mean(step, 1), [1, 0]), rate));
+  }
+  if (sight.kind === 'channel system') {
+    const { transition } = sight.operands;
+    return multiply(log(sum(multiply(transition, transition), 0)), -0.5);
   }
   if (sight.kind !== 'recurrence' || !sight.operands.gate) return undefined;
   return negate(reshape(mean(sight.operands.gate, 1), [sight.heads.value, -1]));
@@ -127,6 +151,32 @@ function convolutionMatrices({ weight, before, after }: ConvolutionSight, heads:
   const { output } = causalConvolution(flat, reshape(weights, [-1, 1, kernel]));
   const responses = transpose(reshape(output, [tokens, count, tokens]), [1, 0, 2]);
   return multiply(responses, perHead(after, channels, heads));
+}
+
+/** Impulses are sequences of a batch here. */
+function channelMatrices({ operands }: ChannelSystemSight, heads: Tensor): Tensor {
+  const { input, transition, readout } = operands;
+  const tokens = input.shape[1]!;
+  const some = (x: Tensor): Tensor => transpose(gather(transpose(x, [1, 0, 2]), heads), [1, 0, 2]);
+  const impulses = broadcastTo(reshape(identity(tokens), [tokens, tokens, 1]), [
+    tokens,
+    tokens,
+    heads.shape[0]!,
+  ]);
+  const { output } = channelSystem({
+    input: impulses,
+    transition: some(transition),
+    readout: some(readout),
+  });
+  return transpose(output, [2, 1, 0]);
+}
+
+/** What each token adds to each output channel: a system that mixes channels has no matrix for a channel of its own. */
+function contributions({ input, transition, readout }: StateSystemSight, heads: Tensor): Tensor {
+  const [, tokens, size] = input.shape as [Dim, Dim, Dim];
+  const alone = multiply(reshape(identity(tokens), [tokens, tokens, 1]), reshape(input, [1, tokens, size]));
+  const { states } = stateSystem(alone, transition);
+  return transpose(matmul(states, gather(readout, heads), { transposeB: true }), [2, 1, 0]);
 }
 
 /** Some heads of x [1, tokens, count * size]: [heads, tokens, size]. */

@@ -17,6 +17,7 @@ export const BLOCKS = {
   K: 'Kimi delta attention',
   L: 'lightning attention',
   R: 'gated linear recurrent unit',
+  I: 'time-invariant state space',
   C: 'short convolution',
 } as const;
 

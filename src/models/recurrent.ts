@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import {
+  DISCRETIZATIONS,
   gatedDeltaNet,
   kimiDeltaAttention,
   lightningAttention,
@@ -11,7 +12,9 @@ import {
   type Mixer,
   mamba1,
   recurrentBlock,
+  type StateMatrix,
   shortConvolution,
+  timeInvariant,
 } from '../nn/index.js';
 
 const size = z
@@ -28,6 +31,11 @@ export const recurrentKeys = {
   linearValueHeadDim: size.optional(),
   /** Delta rules with beta up to 2, which can change the sign of what stands under a key. */
   negativeEigenvalues: z.boolean().optional(),
+  /** The state matrix of time-invariant layers, S4D-Lin's diagonal by default, whose state has ssmStateSize numbers. */
+  ltiMatrix: z.enum(['s4d-lin', 's4d-inv', 's4d-real', 'block-tridiagonal', 'full']).optional(),
+  /** Rows of a block of a block-tridiagonal matrix; 4 by default. */
+  ltiBlockSize: size.optional(),
+  ltiDiscretization: z.enum(DISCRETIZATIONS).optional(),
   /** The least log decay of a token under KDA's safe gate, such as -5; without it KDA has its first gate. */
   kdaLowerBound: z.number().negative().optional(),
 };
@@ -114,6 +122,14 @@ const MIXERS = {
       outputDeviation,
     });
   },
+  I: (config, { outputDeviation }) =>
+    timeInvariant({
+      hiddenSize: config.hiddenSize,
+      matrix: stateMatrixOf(config),
+      stateSize: config.ssmStateSize,
+      discretization: config.ltiDiscretization ?? 'zero-order hold',
+      outputDeviation,
+    }),
   C: ({ hiddenSize, convKernel, useConvBias }, { outputDeviation }) =>
     shortConvolution({ hiddenSize, convKernel, bias: useConvBias, outputDeviation }),
 } satisfies Record<string, Build>;
@@ -124,6 +140,17 @@ export type RecurrentLetter = keyof typeof MIXERS;
 export function recurrentMixer(letter: RecurrentLetter, config: RecurrentConfig, place: LayerPlace): Mixer {
   const build: Build = MIXERS[letter];
   return build(config, place);
+}
+
+function stateMatrixOf({ ltiMatrix = 's4d-lin', ltiBlockSize = 4 }: RecurrentConfig): StateMatrix {
+  switch (ltiMatrix) {
+    case 'full':
+      return { kind: 'full' };
+    case 'block-tridiagonal':
+      return { kind: 'block-tridiagonal', blockSize: ltiBlockSize };
+    default:
+      return { kind: 'diagonal', initial: ltiMatrix.slice(4) as 'lin' | 'inv' | 'real' };
+  }
 }
 
 function headsOf({

@@ -11,6 +11,13 @@ export {
 export { type KimiDeltaConfig, kimiDeltaAttention, type Projection } from './mixers/kda.js';
 export { type LatentAttentionConfig, latentAttention } from './mixers/latent-attention.js';
 export { type LightningConfig, lightningAttention, lightningSlopes } from './mixers/lightning.js';
+export {
+  DISCRETIZATIONS,
+  type Discretization,
+  type StateMatrix,
+  type TimeInvariantConfig,
+  timeInvariant,
+} from './mixers/lti.js';
 export { type Mamba1Config, mamba1 } from './mixers/mamba1.js';
 export { type Mamba2Config, mamba2 } from './mixers/mamba2.js';
 export { type RecurrentBlockConfig, recurrentBlock } from './mixers/rg-lru.js';

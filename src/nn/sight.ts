@@ -2,11 +2,17 @@
  * What a mixer shows of how it mixes, to those who look inside (inspect/): the tensors that it has anyway. A mixer that is
  * given `observe` calls it once for each thing below that it does; without it nothing of this is computed.
  */
-import type { Heads, RecurrenceInputs, ScanInputs, Tensor } from '../graph/index.js';
+import type { ChannelSystemInputs, Heads, RecurrenceInputs, ScanInputs, Tensor } from '../graph/index.js';
 
 export type Observe = (sight: Sight) => void;
 
-export type Sight = AttentionSight | RecurrenceSight | ScanSight | ConvolutionSight;
+export type Sight =
+  | AttentionSight
+  | RecurrenceSight
+  | ScanSight
+  | ConvolutionSight
+  | ChannelSystemSight
+  | StateSystemSight;
 
 /** Softmax attention. */
 export interface AttentionSight {
@@ -47,4 +53,21 @@ export interface ConvolutionSight {
   /** [batch, sequence, channels] */
   readonly before: Tensor;
   readonly after: Tensor;
+}
+
+/** A linear system for each channel, each of which is a head. */
+export interface ChannelSystemSight {
+  readonly kind: 'channel system';
+  readonly operands: ChannelSystemInputs;
+}
+
+/** One linear system for all channels, of whose outputs each is a head. */
+export interface StateSystemSight {
+  readonly kind: 'state system';
+  /** What enters the state: [batch, sequence, size]. */
+  readonly input: Tensor;
+  /** [size, size] */
+  readonly transition: Tensor;
+  /** [channels, size] */
+  readonly readout: Tensor;
 }

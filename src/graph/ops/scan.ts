@@ -10,12 +10,16 @@ import { broadcastShapes, formatShape, sameShape } from '../shape.js';
 import { apply, definePrimitive, type Node, type Tensor, type TensorType } from '../tensor.js';
 import { sumTo } from './broadcast.js';
 import { zeros } from './constant.js';
-import { multiply } from './elementwise.js';
+import { add, multiply, negate, subtract } from './elementwise.js';
+import { concat, split } from './layout.js';
 import { matmul } from './matmul.js';
 
 export interface ScanAttributes {
-  /** How a step's transition acts on the state: number by number, or as a matrix from the left, transposed or not. */
-  readonly product: 'elements' | 'matrix' | 'transposed';
+  /**
+   * How a step's transition acts on the state: number by number; as complex numbers, whose real and imaginary parts stand along
+   * the state's first axis, of size 2; or as a matrix from the left, transposed or not.
+   */
+  readonly product: 'elements' | 'complex' | 'matrix' | 'transposed';
   /** From the last step to the first. */
   readonly reverse: boolean;
 }
@@ -28,8 +32,9 @@ const scanOperator = definePrimitive<ScanAttributes>({
     const { shape } = transition as TensorType;
     const rows = state.at(-2)!;
     const fits =
-      product === 'elements'
-        ? sameShape(broadcastShapes(shape, added!.shape) ?? [], added!.shape)
+      product === 'elements' || product === 'complex'
+        ? (product === 'elements' || (shape[1] === 2 && state[0] === 2)) &&
+          sameShape(broadcastShapes(shape, added!.shape) ?? [], added!.shape)
         : sameShape(shape, [steps!, ...state.slice(0, -1), rows]);
     if (!fits || shape[0] !== steps || shape.length !== added!.shape.length) {
       throw new ShapeError(`the transitions do not fit ${formatShape(added!.shape)}`);
@@ -41,9 +46,9 @@ const scanOperator = definePrimitive<ScanAttributes>({
   },
   gradient({ inputs, outputs, attributes: { product, reverse }, outputGradients, needs }) {
     const [transition, added, initial] = inputs as [Tensor, Tensor, Tensor];
-    const back = product === 'elements' ? product : product === 'matrix' ? 'transposed' : 'matrix';
+    const back = product === 'matrix' ? 'transposed' : product === 'transposed' ? 'matrix' : product;
     const { states: dAdded, last } = scan(
-      transition,
+      product === 'complex' ? conjugate(transition) : transition,
       outputGradients[0] ?? zeros(added.shape),
       outputGradients[1] ?? zeros(initial.shape),
       { product: back, reverse: !reverse },
@@ -51,6 +56,7 @@ const scanOperator = definePrimitive<ScanAttributes>({
     const before = outputs[0]!;
     const dTransition = (): Tensor => {
       if (product === 'elements') return sumTo(multiply(dAdded, before), transition.shape);
+      if (product === 'complex') return sumTo(complexProduct(conjugate(before), dAdded), transition.shape);
       return product === 'matrix'
         ? matmul(dAdded, before, { transposeB: true })
         : matmul(before, dAdded, { transposeB: true });
@@ -63,6 +69,22 @@ const scanOperator = definePrimitive<ScanAttributes>({
     stablehlo: hloScan,
   },
 });
+
+/** [steps, 2, ...]: of each number the imaginary part is negated. */
+function conjugate(x: Tensor): Tensor {
+  const [re, im] = split(x, 1, [1, 1]) as [Tensor, Tensor];
+  return concat([re, negate(im)], 1);
+}
+
+/** [steps, 2, ...] */
+function complexProduct(a: Tensor, b: Tensor): Tensor {
+  const [aRe, aIm] = split(a, 1, [1, 1]) as [Tensor, Tensor];
+  const [bRe, bIm] = split(b, 1, [1, 1]) as [Tensor, Tensor];
+  return concat(
+    [subtract(multiply(aRe, bRe), multiply(aIm, bIm)), add(multiply(aRe, bIm), multiply(aIm, bRe))],
+    1,
+  );
+}
 
 function scanInOnnx(
   builder: OnnxBuilder,
@@ -84,6 +106,7 @@ function scanInOnnx(
   ];
   const act = (): string => {
     if (product === 'elements') return body.emit('Mul', [transition, state])[0]!;
+    if (product === 'complex') return complexInOnnx(body, transition, state);
     const rank = outputs[1]!.rank;
     const swapped = [...Array(rank - 2).keys(), rank - 1, rank - 2];
     const matrix =
@@ -113,6 +136,19 @@ function scanInOnnx(
     outputs: 2,
   });
   return [states!, end!];
+}
+
+function complexInOnnx(body: OnnxBuilder, a: string, b: string): string {
+  const one = (operator: string, operands: string[], attributes = {}): string =>
+    body.emit(operator, operands, { attributes })[0]!;
+  const axis = { axis: { int: 0 } };
+  const halves = (x: string) =>
+    body.emit('Split', [x, body.ints([1, 1])], { attributes: axis, outputs: 2 }) as [string, string];
+  const [aRe, aIm] = halves(a);
+  const [bRe, bIm] = halves(b);
+  const re = one('Sub', [one('Mul', [aRe, bRe]), one('Mul', [aIm, bIm])]);
+  const im = one('Add', [one('Mul', [aRe, bIm]), one('Mul', [aIm, bRe])]);
+  return one('Concat', [re, im], axis);
 }
 
 /**

@@ -24,6 +24,7 @@ import { quantize } from './quantize';
 import { cumulative, reduce, rmsNorm, softmax } from './reduce';
 import { gather, gatherElements, gatherPacked, scatterElements, topK } from './select';
 import { appendEntries, loadEntries, loadRows, storeRows } from './states';
+import { channelSystem } from './system';
 
 export { place } from './memory';
 
@@ -91,6 +92,9 @@ function execute(kernel: i32, a: usize, t: i32, T: i32): void {
       break;
     case Kernel.scan:
       scan(a, t, T);
+      break;
+    case Kernel.channelSystem:
+      channelSystem(a, t, T);
       break;
     case Kernel.convolution:
       convolution(a, t, T);

@@ -7,7 +7,7 @@ import { address, cut, scratch, word } from './memory';
 /** An address in a table of rows. */
 // @ts-ignore: decorator
 @inline
-function rowOf(table: usize, i: i32): usize {
+export function rowOf(table: usize, i: i32): usize {
   return <usize>load<u32>(table + (<usize>i << 2));
 }
 
@@ -20,7 +20,7 @@ function exp1(x: f32): f32 {
 /** Bytes to a row and a token of an operand: its address, bytes between rows and between tokens are words i, i + 1, i + 2. */
 // @ts-ignore: decorator
 @inline
-function tokenAt(a: usize, i: i32, row: i32, token: i32): usize {
+export function tokenAt(a: usize, i: i32, row: i32, token: i32): usize {
   return address(a, i) + <usize>row * address(a, i + 1) + <usize>token * address(a, i + 2);
 }
 

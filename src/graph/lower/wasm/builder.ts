@@ -106,7 +106,7 @@ export class WasmBuilder {
   allocate(dims: readonly number[], dtype: DType, from: readonly Buffer[]): View {
     const bytes = count(dims) * DTYPES[dtype].bytes;
     const isConstant = from.every((buffer) => buffer.isConstant);
-    const key = isConstant && this.key !== undefined ? `${this.key}#${this.made++}` : undefined;
+    const key = isConstant && this.key !== undefined ? shortKey(`${this.key}#${this.made++}`) : undefined;
     return this.viewOf(new Buffer(bytes, undefined, isConstant, key), dims, dtype);
   }
 
@@ -421,4 +421,15 @@ function operandOf(view: View): Expression {
   const value = source.data[view.offset]!;
   if (view.dtype === 'bfloat16' || view.dtype === 'float16') return { kind: 'load', view };
   return { kind: 'constant', register, value };
+}
+
+const shortKeys = new Map<string, string>();
+
+/** A short name for what a constant is computed from, the same for the same text: written out, names double with each square. */
+function shortKey(text: string): string {
+  const known = shortKeys.get(text);
+  if (known !== undefined) return known;
+  const key = `constant ${shortKeys.size}`;
+  shortKeys.set(text, key);
+  return key;
 }

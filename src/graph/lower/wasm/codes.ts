@@ -29,6 +29,7 @@ export enum Kernel {
   loadEntries = 22,
   appendEntries = 23,
   maskedAttention = 24,
+  channelSystem = 25,
 }
 
 /** How elements lie in memory. */

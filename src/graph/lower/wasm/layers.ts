@@ -3,7 +3,7 @@ import type { AttentionOptions } from '../../ops/attention.js';
 import type { Node, Tensor } from '../../tensor.js';
 import type { WasmBuilder } from './builder.js';
 import { Element, Instruction, Kernel } from './codes.js';
-import { around, matmulInWasm, part, transposed } from './operators.js';
+import { around, concatInWasm, matmulInWasm, part, transposed } from './operators.js';
 import { floatBits, type Word } from './step.js';
 import { type Buffer, count, isContiguous, reshaped, type Value, type View } from './value.js';
 
@@ -107,7 +107,7 @@ export function topKInWasm(builder: WasmBuilder, input: Value, k: number, axis: 
 }
 
 /** Operands [batch, sequence, size] as words, and the buffers that they read. */
-function tokenOperands(builder: WasmBuilder, values: readonly (Value | undefined)[]) {
+export function tokenOperands(builder: WasmBuilder, values: readonly (Value | undefined)[]) {
   const views = values.map((value) => value && builder.withRows(value));
   return {
     words: views.flatMap((view): Word[] => (view ? builder.tokens(view) : [0, 0, 0])),
@@ -116,7 +116,7 @@ function tokenOperands(builder: WasmBuilder, values: readonly (Value | undefined
 }
 
 /** The state before, if there is one, as a table of rows. */
-function statesBefore(builder: WasmBuilder, state: Value | undefined) {
+export function statesBefore(builder: WasmBuilder, state: Value | undefined) {
   return state ? builder.rowsOf(state) : { word: 0, reads: [] as Buffer[] };
 }
 
@@ -158,7 +158,7 @@ export function recurrenceInWasm(
   return [y, to.value];
 }
 
-function stateUse(before: { readsStates?: number[] }, to: { writesStates?: number[] }) {
+export function stateUse(before: { readsStates?: number[] }, to: { writesStates?: number[] }) {
   return {
     ...(before.readsStates && { readsStates: before.readsStates }),
     ...(to.writesStates && { writesStates: to.writesStates }),
@@ -169,7 +169,7 @@ function stateUse(before: { readsStates?: number[] }, to: { writesStates?: numbe
 export function linearScanInWasm(
   builder: WasmBuilder,
   [transition, added, initial]: readonly (Value | undefined)[],
-  { product, reverse }: { product: 'elements' | 'matrix' | 'transposed'; reverse: boolean },
+  { product, reverse }: { product: 'elements' | 'complex' | 'matrix' | 'transposed'; reverse: boolean },
 ): View[] {
   const [a, b] = [builder.view(transition!), builder.view(added!)];
   const steps = b.dims[0]!;
@@ -185,13 +185,26 @@ export function linearScanInWasm(
     const moved =
       product === 'elements'
         ? builder.map(Instruction.multiplyF, 'float32', [moving, state])
-        : matmulInWasm(builder, moving, state, {
-            transposeA: product === 'transposed',
-            transposeB: false,
-          });
+        : product === 'complex'
+          ? complexInWasm(builder, moving, state)
+          : matmulInWasm(builder, moving, state, {
+              transposeA: product === 'transposed',
+              transposeB: false,
+            });
     state = builder.map(Instruction.addF, 'float32', [moved, entering]);
   }
   return [states, state];
+}
+
+/** The product of complex numbers whose two parts stand along the first axis. */
+function complexInWasm(builder: WasmBuilder, a: View, b: View): View {
+  const [aRe, aIm, bRe, bIm] = [part(a, 0, 0, 1), part(a, 0, 1, 1), part(b, 0, 0, 1), part(b, 0, 1, 1)];
+  const of = (instruction: Instruction, ...operands: View[]): View =>
+    builder.map(instruction, 'float32', operands);
+  const { multiplyF, subtractF, addF } = Instruction;
+  const re = of(subtractF, of(multiplyF, aRe, bRe), of(multiplyF, aIm, bIm));
+  const im = of(addF, of(multiplyF, aRe, bIm), of(multiplyF, aIm, bRe));
+  return concatInWasm(builder, [re, im], 0);
 }
 
 /** Mamba's scan, token after token. */

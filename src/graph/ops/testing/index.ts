@@ -6,7 +6,9 @@ import { constantCases } from './constant.js';
 import { convolutionCases } from './convolution.js';
 import { expertCases } from './experts.js';
 import { indexingCases } from './indexing.js';
+import { inverseCases } from './inverse.js';
 import { layoutCases } from './layout.js';
+import { linearSystemCases } from './linear-system.js';
 import { matmulCases } from './matmul.js';
 import { normalizeCases } from './normalize.js';
 import { recurrenceCases } from './recurrence.js';
@@ -23,7 +25,9 @@ const TABLES = [
   convolutionCases,
   expertCases,
   indexingCases,
+  inverseCases,
   layoutCases,
+  linearSystemCases,
   matmulCases,
   normalizeCases,
   recurrenceCases,

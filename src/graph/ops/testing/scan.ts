@@ -20,13 +20,16 @@ function expected(
     states.set(state, n * rows * columns);
     state = state.map((value, place) => {
       const [i, j] = [Math.floor(place / columns), place % columns];
+      const other = state[(1 - i) * columns + j]!;
       const moved =
         product === 'elements'
           ? transition.at(n, i, j) * value
-          : total(rows, (k) => {
-              const weight = product === 'matrix' ? transition.at(n, i, k) : transition.at(n, k, i);
-              return weight * state[k * columns + j]!;
-            });
+          : product === 'complex'
+            ? transition.at(n, 0, j) * value + (i === 0 ? -1 : 1) * transition.at(n, 1, j) * other
+            : total(rows, (k) => {
+                const weight = product === 'matrix' ? transition.at(n, i, k) : transition.at(n, k, i);
+                return weight * state[k * columns + j]!;
+              });
       return moved + added.at(n, i, j);
     });
   }
@@ -54,6 +57,10 @@ export const scanCases: CaseTable = {
       [3, 1, 1],
       [1, 1, 3],
     ].map((dims) => proof({ product: 'elements', reverse }, uniform(1, dims))),
+    ...[
+      [4, 2, 3],
+      [3, 2, 1],
+    ].map((dims) => proof({ product: 'complex', reverse }, uniform(1, dims))),
     ...(['matrix', 'transposed'] as const).map((product) =>
       proof({ product, reverse }, uniform(1, [4, 2, 2])),
     ),

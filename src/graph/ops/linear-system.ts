@@ -1,0 +1,259 @@
+/**
+ * Linear systems that do not change in time, with a state of their own for each channel (S4D: Gu et al., 2022, arXiv 2206.11893)
+ * or one for all of them. Nothing of a step depends on its token, so that a sequence is a convolution, and all steps of a chunk are
+ * computed together, as matrix products. A scan carries states from chunk to chunk.
+ */
+import { ShapeError } from '../../errors.js';
+import { channelSystemInWasm, stateSystemInWasm } from '../lower/wasm/systems.js';
+import { addDims, type Dim, divideDimUp, multiplyDims, type Shape, sameShape } from '../shape.js';
+import { apply, defineComposite, type Operands, type Tensor, type TensorType } from '../tensor.js';
+import { broadcastTo, reshape, sum } from './broadcast.js';
+import { dimension, fill, iota, zeros } from './constant.js';
+import { add, equal, multiply, negate, subtract, where } from './elementwise.js';
+import { concat, reverse, slice, split, transpose } from './layout.js';
+import { matmul } from './matmul.js';
+import { scan } from './scan.js';
+
+/** Steps of a chunk, a power of two; fewer where the sequence is known to be shorter. */
+const CHUNK = 64;
+
+function chunksOf(sequence: Dim): { steps: number; chunks: Dim; rest: Dim } {
+  const steps =
+    typeof sequence === 'number' ? Math.min(CHUNK, 2 ** Math.ceil(Math.log2(Math.max(sequence, 1)))) : CHUNK;
+  const chunks = divideDimUp(sequence, steps);
+  return { steps, chunks, rest: addDims(multiplyDims([chunks, steps]), multiplyDims([sequence, -1])) };
+}
+
+function expectShape(what: string, x: TensorType | undefined, shape: Shape): void {
+  if (x && !sameShape(x.shape, shape)) throw new ShapeError(`the ${what} must be [${shape}]`);
+}
+
+const channelOperator = defineComposite<null>({
+  name: 'channelSystem',
+  infer([input, transition, readout, state]) {
+    const [batch, , channels] = input!.shape;
+    const [parts, , size] = transition!.shape;
+    if (input!.shape.length !== 3) throw new ShapeError('the input must be [batch, sequence, channels]');
+    if (transition!.shape.length !== 3 || (parts !== 1 && parts !== 2)) {
+      throw new ShapeError('the transition must be [1 or 2, channels, size]');
+    }
+    expectShape('transition', transition, [parts, channels!, size!]);
+    expectShape('readout', readout, [parts, channels!, size!]);
+    const stateShape = [batch!, parts, channels!, size!];
+    expectShape('state', state, stateShape);
+    return [
+      { dtype: 'float32', shape: input!.shape },
+      { dtype: 'float32', shape: stateShape },
+    ];
+  },
+  expand: channelsInChunks,
+  kernels: { wasm: channelSystemInWasm },
+});
+
+/** Numbers by their parts: the real one, and the imaginary one where they have one. */
+type Parts = readonly [re: Tensor, im?: Tensor];
+
+function partsOf(x: Tensor, axis: number): Parts {
+  const parts = x.shape[axis] === 2 ? split(x, axis, [1, 1]) : [x];
+  const rest = x.shape.filter((_, i) => i !== axis);
+  return parts.map((part) => reshape(part, rest)) as unknown as Parts;
+}
+
+function product([aRe, aIm]: Parts, [bRe, bIm]: Parts): Parts {
+  if (!aIm || !bIm) return [multiply(aRe, bRe)];
+  return [subtract(multiply(aRe, bRe), multiply(aIm, bIm)), add(multiply(aRe, bIm), multiply(aIm, bRe))];
+}
+
+function each(parts: Parts, f: (part: Tensor) => Tensor): Parts {
+  return parts.map((part) => f(part!)) as unknown as Parts;
+}
+
+/** Real and imaginary parts one after the other along an axis. */
+function joined(parts: Parts, axis: number): Tensor {
+  return concat(parts as readonly Tensor[], axis);
+}
+
+/**
+ * With P_l the transition's powers [channels, size, steps], and U the inputs of all chunks [channels, steps, chunks * batch]:
+ * within a chunk the output is a Toeplitz matrix of the kernel Re sum_n w P_l times U; what a chunk leaves is the powers backwards
+ * times U; and what was there before the chunk is read by w P_(t+1).
+ */
+function channelsInChunks([input, transition, readout, state]: Operands): Tensor[] {
+  const [batch, sequence, channels] = input!.shape as [Dim, Dim, number];
+  const [parts, , size] = transition!.shape as [number, number, number];
+  const { steps, chunks, rest } = chunksOf(sequence);
+  const columns = multiplyDims([chunks, batch]);
+  const whole = rest === 0 ? input! : concat([input!, zeros([batch, rest, channels])], 1);
+  const u = reshape(transpose(reshape(whole, [batch, chunks, steps, channels]), [3, 2, 1, 0]), [
+    channels,
+    steps,
+    columns,
+  ]);
+
+  // P_0 to P_steps.
+  const single = each(partsOf(transition!, 0), (part) => reshape(part, [channels, size, 1]));
+  const one = fill([channels, size, 1], 1);
+  let powers: Parts = single.length === 2 ? [one, zeros(one.shape)] : [one];
+  for (let last = single; (powers[0].shape[2] as number) < steps; last = product(last, last)) {
+    const next = product(powers, last);
+    powers = powers.map((part, i) => concat([part!, next[i]!], 2)) as unknown as Parts;
+  }
+  const after = product(powers, single);
+  const atEnd = each(after, (part) => slice(part, 2, steps - 1, steps));
+
+  const weights = each(partsOf(readout!, 0), (part) => reshape(part, [channels, size, 1]));
+  const kernel = sum(product(weights, powers)[0], 1);
+  const within = matmul(toeplitz(kernel), u);
+
+  const backwards = each(powers, (part) => reverse(part, 2));
+  /** [chunks, parts, channels, size, batch]: what `reader`, a power for each step of a chunk, leaves of the inputs. */
+  const left = (reader: Parts): Tensor =>
+    transpose(reshape(matmul(joined(reader, 1), u), [channels, parts, size, chunks, batch]), [3, 1, 0, 2, 4]);
+  // The last chunk may be shorter than the others: its state is that after its own last step.
+  const isLast = reshape(equal(iota(chunks), subtract(dimension(chunks), 1)), [-1, 1, 1, 1, 1]);
+  const moved = (power: Parts): Tensor =>
+    reshape(
+      joined(
+        each(power, (part) => reshape(part, [1, channels, size, 1])),
+        0,
+      ),
+      [1, parts, channels, size, 1],
+    );
+  const full = broadcastTo(moved(atEnd), [chunks, parts, channels, size, 1]);
+  const short = addDims(steps, multiplyDims([rest, -1]));
+  const upToEnd = powers.map((part, i) => concat([part!, atEnd[i]!], 2)) as unknown as Parts;
+  const transitions =
+    rest === 0
+      ? full
+      : where(isLast, moved(each(upToEnd, (part) => slice(part, 2, short, addDims(short, 1)))), full);
+  const added =
+    rest === 0
+      ? left(backwards)
+      : where(
+          isLast,
+          left(
+            each(backwards, (part) =>
+              slice(concat([part, zeros(part.shape)], 2), 2, rest, addDims(rest, steps)),
+            ),
+          ),
+          left(backwards),
+        );
+  const initial = transpose(state ?? zeros([batch, parts, channels, size]), [1, 2, 3, 0]);
+  const carried = scan(transitions, added, initial, {
+    product: parts === 2 ? 'complex' : 'elements',
+    reverse: false,
+  });
+
+  const before = reshape(transpose(carried.states, [2, 1, 3, 0, 4]), [channels, parts * size, columns]);
+  const [readRe, readIm] = product(weights, after);
+  const reading = transpose(joined(readIm ? [readRe, negate(readIm)] : [readRe], 1), [0, 2, 1]);
+  const output = add(within, matmul(reading, before));
+  const inTime = transpose(reshape(output, [channels, steps, chunks, batch]), [3, 2, 1, 0]);
+  return [
+    slice(reshape(inTime, [batch, multiplyDims([chunks, steps]), channels]), 1, 0, sequence),
+    transpose(carried.last, [3, 0, 1, 2]),
+  ];
+}
+
+/** [channels, steps, steps] with kernel[i - j] at row i and column j, and 0 above the diagonal, of a kernel [channels, steps]. */
+function toeplitz(kernel: Tensor): Tensor {
+  const [channels, steps] = kernel.shape as [Dim, number];
+  // Rows of 2 steps - 1 cut out of a repeated row of 2 steps begin one place earlier each.
+  const first = slice(kernel, 1, 0, 1);
+  const others = reverse(slice(kernel, 1, 1, steps), 1);
+  const row = concat([first, zeros([channels, steps]), others], 1);
+  const repeated = reshape(
+    broadcastTo(reshape(row, [channels, 1, 2 * steps]), [channels, steps, 2 * steps]),
+    [channels, 2 * steps * steps],
+  );
+  const rows = reshape(slice(repeated, 1, 0, (2 * steps - 1) * steps), [channels, steps, 2 * steps - 1]);
+  return slice(rows, 2, 0, steps);
+}
+
+export interface ChannelSystemInputs {
+  /** u: [batch, sequence, channels] */
+  input: Tensor;
+  /** a, of absolute values up to 1: [2, channels, size] real and imaginary parts, or [1, channels, size] for real numbers. */
+  transition: Tensor;
+  /** w, of the same shape. */
+  readout: Tensor;
+  /** h before the first step: [batch, parts, channels, size]; zeros by default. */
+  state?: Tensor | undefined;
+}
+
+/**
+ * h_t = a h_(t-1) + u_t for each channel with `size` numbers of a state, and y_t = Re sum_n w_n h_(t,n). Returns `output`
+ * [batch, sequence, channels] and the final `state` [batch, parts, channels, size]. Throws `ShapeError` where shapes do not fit.
+ */
+export function channelSystem({ input, transition, readout, state }: ChannelSystemInputs): {
+  output: Tensor;
+  state: Tensor;
+} {
+  const [output, finalState] = apply(channelOperator, [input, transition, readout, state], null);
+  return { output: output!, state: finalState! };
+}
+
+const stateOperator = defineComposite<null>({
+  name: 'stateSystem',
+  infer([input, transition, state]) {
+    if (input!.shape.length !== 3) throw new ShapeError('the input must be [batch, sequence, size]');
+    const [batch, , size] = input!.shape;
+    expectShape('transition', transition, [size!, size!]);
+    expectShape('state', state, [batch!, size!]);
+    return [
+      { dtype: 'float32', shape: input!.shape },
+      { dtype: 'float32', shape: [batch!, size!] },
+    ];
+  },
+  expand: statesInChunks,
+  kernels: { wasm: stateSystemInWasm },
+});
+
+/**
+ * In a chunk the states that its own inputs make are summed by doubling: to each step that of 1, 2, 4, ... steps before is added, times
+ * the same power of A. What was there before the chunk is added likewise, from 1, 2, 4, ... steps after it to the next as many.
+ */
+function statesInChunks([input, transition, state]: Operands): Tensor[] {
+  const [batch, sequence, size] = input!.shape as [Dim, Dim, number];
+  const { steps, chunks, rest } = chunksOf(sequence);
+  const whole = rest === 0 ? input! : concat([input!, zeros([batch, rest, size])], 1);
+  const rows = multiplyDims([batch, chunks]);
+  let own = reshape(whole, [rows, steps, size]);
+  // Rows are states, so that a step multiplies by the transposed matrix from the right: A^1, A^2, A^4, ...
+  const powers = [transition!];
+  for (let length = 1; length < steps; length *= 2) {
+    const power = powers.at(-1)!;
+    const earlier = concat([zeros([rows, length, size]), slice(own, 1, 0, steps - length)], 1);
+    own = add(own, matmul(earlier, power, { transposeB: true }));
+    powers.push(matmul(power, power));
+  }
+  const first = state ?? zeros([batch, size]);
+  const ends = reshape(slice(own, 1, steps - 1, steps), [batch, chunks, size]);
+  const carried = scan(
+    broadcastTo(reshape(powers.at(-1)!, [1, size, size]), [chunks, size, size]),
+    transpose(ends, [1, 2, 0]),
+    transpose(first, [1, 0]),
+    { product: 'matrix', reverse: false },
+  );
+  const before = reshape(transpose(carried.states, [2, 0, 1]), [rows, 1, size]);
+  let kept = matmul(before, transition!, { transposeB: true });
+  for (const power of powers.slice(0, -1)) {
+    kept = concat([kept, matmul(kept, power, { transposeB: true })], 1);
+  }
+  const all = reshape(add(own, kept), [batch, multiplyDims([chunks, steps]), size]);
+  const states = slice(all, 1, 0, sequence);
+  return [states, reshape(slice(states, 1, addDims(sequence, -1), sequence), [batch, size])];
+}
+
+/**
+ * h_t = A h_(t-1) + x_t for x [batch, sequence, size] and A [size, size], from `state` [batch, size] on (zeros by default). Returns
+ * the `states` [batch, sequence, size] after each step, and the last `state`. Throws `ShapeError` where shapes do not fit.
+ */
+export function stateSystem(
+  input: Tensor,
+  transition: Tensor,
+  state?: Tensor,
+): { states: Tensor; state: Tensor } {
+  const [states, last] = apply(stateOperator, [input, transition, state], null);
+  return { states: states!, state: last! };
+}
