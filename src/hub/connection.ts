@@ -1,20 +1,28 @@
 /**
- * Talking to a hub over HTTP: who gets the token, what is tried again, and what a refusal means.
+ * Talking to a hub or a package index over HTTP: who gets the token, and what is tried again.
  *
- * The token goes to the hub's own origin (scheme, host and port) and nowhere else: large files come from another host, to
- * which the hub redirects, so redirects are followed here, one by one. What may pass (a cut connection, an overloaded server)
- * is a `Transient`, and `persist` tries again; everything else is a `HubError` at once.
+ * The token goes to the source's own origin and nowhere else: large files come from another host, to which the source
+ * redirects, so redirects are followed here, one by one. What may pass (a cut connection, an overloaded server) is a
+ * `Transient`, and `persist` tries again; everything else is a `HubError` at once.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
 import { fetchThroughProxies } from './proxy.js';
 
-/** A hub: the address of Hugging Face's, or of one that speaks its protocol. */
-export interface Hub {
-  /** Without a slash at its end. */
+/** Where things come from over HTTP. */
+export interface Source {
+  /** Its address, without a slash at its end. */
   readonly endpoint: string;
-  readonly token?: string;
+  /** The header that lets us in. It goes to the endpoint's origin (scheme, host and port) and nowhere else. */
+  readonly authorization?: string;
+  /** What is asked for (`Accept`), if not anything. */
+  readonly accept?: string;
+  /** The setting that names the endpoint, for people. */
+  readonly setting: string;
+  /** What else can be done where it cannot be reached, as a sentence. */
+  readonly otherwise: string;
+  /** What it means by an answer that is no success, if that is more than its status says. */
+  refusal(response: Response): Error | undefined;
 }
 
 /** How long to bear with a bad line. */
@@ -37,24 +45,6 @@ const WORTHWHILE = 2 ** 20;
 
 const MOST_REDIRECTS = 10;
 
-/** The hub of `HF_ENDPOINT` (or Hugging Face's), with the token of `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN`, if any. Throws `HubError`. */
-export function hubFromEnvironment(environment: NodeJS.ProcessEnv = process.env): Hub {
-  const given = environment.HF_ENDPOINT?.trim() || 'https://huggingface.co';
-  const url = URL.canParse(given) ? new URL(given) : undefined;
-  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
-    throw new HubError(
-      'HF_ENDPOINT is not the address of a hub. Expected one such as https://huggingface.co, without a name or a password in it.',
-    );
-  }
-  const endpoint = `${url.origin}${url.pathname}`.replace(/\/+$/, '');
-  const token = (environment.HF_TOKEN?.trim() || environment.HUGGING_FACE_HUB_TOKEN?.trim()) ?? '';
-  // What is sent wrong would be shown in an error, so it is not sent.
-  if (!/^[\x21-\x7e]*$/.test(token)) {
-    throw new HubError('HF_TOKEN holds characters that no token has. Copy it again from the hub.');
-  }
-  return token === '' ? { endpoint } : { endpoint, token };
-}
-
 /** What may be over after a while; `given` is the error when it is not. */
 export class Transient extends Error {
   constructor(
@@ -68,14 +58,11 @@ export class Transient extends Error {
   }
 }
 
-/** The repository has other files than it listed. */
-export class Changed extends Error {}
-
 /** The answer to a request that has succeeded. */
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
-  /** The checksum that the hub gave for the file on the way here, as it wrote it. */
+  /** The checksum that the source gave for the file on the way here, as it wrote it. */
   readonly etag: string | undefined;
   /** The host that answered at last. */
   readonly host: string;
@@ -84,23 +71,21 @@ export interface Answer {
   discard(): void;
 }
 
-/** Requests about one revision of one repository. */
+/** Requests to one source. */
 export class Connection {
-  /** The hub's name, for people. */
+  /** The source's name, for people. */
   readonly host: string;
   readonly #origin: string;
   /** Whether anything has ever answered: before that, there is probably no network, and no use in trying again. */
   #reached = false;
 
   constructor(
-    readonly hub: Hub,
-    readonly repo: string,
-    readonly revision: string,
+    private readonly source: Source,
     private readonly patience: Patience,
     private readonly signal: AbortSignal | undefined,
     private readonly onWait: (seconds: number, reason: string) => void,
   ) {
-    const { host, origin } = new URL(hub.endpoint);
+    const { host, origin } = new URL(source.endpoint);
     this.host = host;
     this.#origin = origin;
   }
@@ -146,7 +131,7 @@ export class Connection {
   /**
    * One attempt to get a URL, whole or from byte `from` on; the answer's status is then 200, 206 or 416.
    *
-   * @throws Transient, HubError, Changed; and the signal's reason when that is aborted
+   * @throws Transient, HubError, what the source's `refusal` gives; and the signal's reason when that is aborted
    */
   async get(url: string, from = 0): Promise<Answer> {
     const silence = new AbortController();
@@ -156,15 +141,16 @@ export class Connection {
     let etag: string | undefined;
     try {
       for (let redirects = 0; ; redirects++) {
-        const headers = new Headers({ accept: '*/*', 'accept-encoding': 'identity' });
+        const headers = new Headers({ accept: this.source.accept ?? '*/*', 'accept-encoding': 'identity' });
         if (from > 0) headers.set('range', `bytes=${from}-`);
-        const isHub = at.origin === this.#origin;
-        if (isHub && this.hub.token !== undefined) headers.set('authorization', `Bearer ${this.hub.token}`);
+        const isSource = at.origin === this.#origin;
+        const { authorization } = this.source;
+        if (isSource && authorization !== undefined) headers.set('authorization', authorization);
         const send = await fetchThroughProxies();
         const response = await send(at, { headers, signal, redirect: 'manual' });
         this.#reached = true;
         watch.refresh();
-        if (isHub) etag = response.headers.get('x-linked-etag') ?? etag ?? ownEtag(response);
+        if (isSource) etag = response.headers.get('x-linked-etag') ?? etag ?? ownEtag(response);
         if (response.ok || response.status === 416) {
           const { status, headers } = response;
           const body = this.#bytesOf(response, at, watch, silence.signal);
@@ -172,7 +158,7 @@ export class Connection {
         }
         abandon(response);
         if (![301, 302, 303, 307, 308].includes(response.status)) {
-          throw isHub ? this.#refusal(response) : statusError(at.host, response);
+          throw (isSource ? this.source.refusal(response) : undefined) ?? statusError(at.host, response);
         }
         at = this.#redirected(at, response, redirects);
       }
@@ -206,42 +192,8 @@ export class Connection {
     const fine = next !== undefined && /^https?:$/.test(next.protocol) && redirects < MOST_REDIRECTS;
     if (fine) return next;
     throw new HubError(
-      `${at.host} redirects ${redirects < MOST_REDIRECTS ? 'to nowhere' : 'in circles'}. Check HF_ENDPOINT, or try again later.`,
+      `${at.host} redirects ${redirects < MOST_REDIRECTS ? 'to nowhere' : 'in circles'}. Check ${this.source.setting}, or try again later.`,
     );
-  }
-
-  /** What the hub means by an answer that is no success. */
-  #refusal(response: Response): Error {
-    const { status, headers } = response;
-    const { repo, host, hub } = this;
-    const code = headers.get('x-error-code');
-    if (code === 'EntryNotFound') return new Changed();
-    if (code === 'RevisionNotFound') {
-      return new HubError(
-        `${repo} has no revision ${quote(this.revision)}. Name a branch, a tag or a commit of it.`,
-      );
-    }
-    const terms = `accept its terms at ${hub.endpoint}/${repo}`;
-    if (code === 'GatedRepo') {
-      return new HubError(
-        hub.token === undefined
-          ? `${repo} is gated: ${terms}, and set HF_TOKEN to a token of your account.`
-          : `${repo} is gated, and the account of HF_TOKEN has no access to it: ${terms} (some owners then decide), and check that the token may read gated models.`,
-      );
-    }
-    if (status === 404 || code === 'RepoNotFound') {
-      return new HubError(
-        `${host} has no model ${repo} with a revision ${quote(this.revision)} (${status}). Check the spelling, also of upper and lower case; if it is private or gated, ${terms}, and set HF_TOKEN.`,
-      );
-    }
-    if (status === 401 || status === 403) {
-      return new HubError(
-        hub.token === undefined
-          ? `${host} does not give ${repo} to everyone (${status}). Check the spelling; if it is private or gated, ${terms}, and set HF_TOKEN to a token of your account.`
-          : `${host} does not give ${repo} to the account of HF_TOKEN (${status}). Check the spelling and that the token is valid and may read it; if it is gated, ${terms}.`,
-      );
-    }
-    return statusError(host, response);
   }
 
   #inWords(error: unknown, at: URL, silence: AbortSignal): unknown {
@@ -256,7 +208,7 @@ export class Connection {
     return new Transient(
       `${at.host} ${unreachable}`,
       new HubError(
-        `${at.host} ${unreachable}. Check the network, and run the same command again. A model can also be copied by hand: put its config, tokenizer and safetensors files into a folder.`,
+        `${at.host} ${unreachable}. Check the network, and run the same command again. ${this.source.otherwise}`,
         { cause: error },
       ),
     );
@@ -273,7 +225,7 @@ function cut(host: string, what: string, cause: unknown): Transient {
   );
 }
 
-/** The error for a status that says nothing about the repository. */
+/** The error for a status that says nothing more. */
 function statusError(host: string, { status, headers }: Response): Error {
   const passing = status === 408 || status === 429 || status >= 500;
   const wait = passing ? (retryAfter(headers) ?? rateLimitReset(headers)) : undefined;
@@ -282,7 +234,7 @@ function statusError(host: string, { status, headers }: Response): Error {
   const given = new HubError(
     `${host} answered with status ${status}${status === 429 ? ' (too many requests)' : ''}. What was downloaded is kept: run the same command ${again}.`,
   );
-  // A link that the hub gave may have run out; the next attempt gets a new one.
+  // A link that the source gave may have run out; the next attempt gets a new one.
   return passing || status === 403
     ? new Transient(`${host} answered with status ${status}`, given, wait)
     : given;

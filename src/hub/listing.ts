@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
 import type { Connection } from './connection.js';
+import type { Hub } from './hub.js';
 import type { Entry } from './selection.js';
 import type { RemoteFile } from './sums.js';
 
@@ -20,15 +21,23 @@ const Listed = z.looseObject({ type: z.string(), path: z.string().min(1) });
 const MOST_PAGES = 1000;
 const LARGEST_PAGE = 2 ** 25;
 
+export interface ListedRepository {
+  readonly hub: Hub;
+  readonly repo: string;
+  readonly revision: string;
+}
+
 /** Lists a repository's root. Throws `HubError` when the hub refuses, or answers with something else. */
-export async function listRepository(connection: Connection): Promise<Entry[]> {
-  const { repo, revision, hub } = connection;
+export async function listRepository(
+  connection: Connection,
+  { hub, repo, revision }: ListedRepository,
+): Promise<Entry[]> {
   let pages = 0;
   const fetchPage: typeof fetch = async (input) => {
-    if (++pages > MOST_PAGES) throw unexpected(connection, `more than ${MOST_PAGES} pages`);
+    if (++pages > MOST_PAGES) throw unexpected(connection, repo, `more than ${MOST_PAGES} pages`);
     const url = input instanceof Request ? input.url : String(input);
     const { text, headers } = await connection.persist(() => connection.text(url, LARGEST_PAGE));
-    if (!isJsonArray(text)) throw unexpected(connection, quote(headers.get('content-type') ?? text));
+    if (!isJsonArray(text)) throw unexpected(connection, repo, quote(headers.get('content-type') ?? text));
     return new Response(text, { headers });
   };
   const entries: Entry[] = [];
@@ -39,18 +48,18 @@ export async function listRepository(connection: Connection): Promise<Entry[]> {
     hubUrl: hub.endpoint,
     fetch: fetchPage,
   })) {
-    entries.push(entryOf(connection, item));
+    entries.push(entryOf(connection, repo, item));
   }
   return entries;
 }
 
-function entryOf(connection: Connection, item: unknown): Entry {
+function entryOf(connection: Connection, repo: string, item: unknown): Entry {
   const listed = Listed.safeParse(item);
-  if (!listed.success) throw unexpected(connection, 'entries without a path');
+  if (!listed.success) throw unexpected(connection, repo, 'entries without a path');
   const { type, path } = listed.data;
   if (type !== 'file') return { path };
   const file = ListedFile.safeParse(item);
-  if (!file.success) throw unexpected(connection, `${quote(path)} without a size and a checksum`);
+  if (!file.success) throw unexpected(connection, repo, `${quote(path)} without a size and a checksum`);
   const { size, oid, lfs } = file.data;
   const remote: RemoteFile =
     lfs === undefined
@@ -67,7 +76,7 @@ function isJsonArray(text: string): boolean {
   }
 }
 
-function unexpected({ host, repo }: Connection, what: string): HubError {
+function unexpected({ host }: Connection, repo: string, what: string): HubError {
   return new HubError(
     `${host} answered with ${what}, expected the list of the files of ${repo}. A network's login page or a wrong HF_ENDPOINT does that: look at it in a browser.`,
   );

@@ -10,21 +10,14 @@
  * downloads cannot go on from a part, and where a file is stored in chunks (Xet) they take another protocol.
  */
 import { readFile, statfs } from 'node:fs/promises';
-import { quote } from '../checkpoint/index.js';
 import { HubError, StorageError } from '../errors.js';
-import {
-  type Answer,
-  Changed,
-  Connection,
-  type Hub,
-  PATIENCE,
-  type Patience,
-  Transient,
-} from './connection.js';
+import { type Answer, Connection, PATIENCE, type Patience } from './connection.js';
+import { fetchFile } from './download.js';
 import { expectFolder, PullFolder, type Standing } from './folder.js';
+import { Changed, type Hub, sourceOf } from './hub.js';
 import { listRepository } from './listing.js';
 import { checkRepo, checkRevision } from './names.js';
-import { Part } from './part.js';
+import type { Part } from './part.js';
 import { type Entry, INDEX, selectFiles, shardsOf, TOKENIZER } from './selection.js';
 import type { RemoteFile } from './sums.js';
 
@@ -117,14 +110,14 @@ class Pull {
     this.#request = request;
     this.#emit = request.onEvent ?? (() => {});
     const { hub, repo, revision, patience = PATIENCE, signal } = request;
-    this.#connection = new Connection(hub, repo, revision, patience, signal, (seconds, reason) =>
+    this.#connection = new Connection(sourceOf(hub, repo, revision), patience, signal, (seconds, reason) =>
       this.#emit({ event: 'waiting', seconds, reason }),
     );
   }
 
   async run(): Promise<PullResult> {
     const { repo, signal } = this.#request;
-    const entries = await listRepository(this.#connection);
+    const entries = await listRepository(this.#connection, this.#request);
     const { config, small, weights } = selectFiles(repo, entries);
     const folder = await PullFolder.claim(this.#request.folder, repo);
     try {
@@ -190,60 +183,23 @@ class Pull {
   }
 
   /** All of a file's bytes, checked. Throws `HubError` when they are wrong twice. */
-  async #fetch(folder: PullFolder, file: RemoteFile): Promise<Part> {
-    const { name, size, sum } = file;
-    const { signal } = this.#request;
-    const part = await Part.open(folder.partOf(file), file, signal, (done) =>
-      this.#emit({ event: 'checking', name, done, total: size }),
-    );
-    try {
-      for (let mismatches = 0; ; mismatches++) {
-        await this.#fill(part, file);
-        if (part.isRight) return part;
-        const got = part.sum;
-        await part.restart();
-        if (mismatches === 1) {
-          throw new HubError(
-            `${name} came with the wrong bytes twice: the hub lists the ${sum.kind === 'git' ? 'git id' : 'SHA-256'} ${sum.hex}, and they have ${got}. They were deleted. Try again later, or over another network.`,
-          );
-        }
-        this.#emit({ event: 'mismatch', name });
-      }
-    } catch (error) {
-      await part.close();
-      throw error;
-    }
-  }
-
-  /** Appends to a part until it has all of its bytes, over as many connections as that takes. */
-  async #fill(part: Part, file: RemoteFile): Promise<void> {
-    const { hub, repo, revision } = this.#request;
-    const url = `${hub.endpoint}/${repo}/resolve/${encodeURIComponent(revision)}/${encodeURIComponent(file.name)}`;
-    // How far any attempt has come: where a server can only begin anew, the same bytes again are no gain.
-    let farthest = part.bytes;
-    const attempt = async (): Promise<void> => {
-      if (part.bytes === file.size) return;
-      const answer = await this.#connection.get(url, part.bytes);
-      try {
-        expectSameFile(answer, file);
-        await goOnOrRestart(answer, part, file);
-      } catch (error) {
-        answer.discard();
-        throw error;
-      }
-      for await (const chunk of answer.body) {
-        if (part.bytes + chunk.byteLength > file.size) {
-          await part.restart();
-          throw wrongSize(answer, file, `more than ${file.size}`);
-        }
-        await part.append(chunk);
-        farthest = Math.max(farthest, part.bytes);
-        this.#received += chunk.byteLength;
-        this.#announce(file, this.#placed + part.bytes);
-      }
-      if (part.bytes < file.size) throw ended(answer, file);
-    };
-    await this.#connection.persist(attempt, () => farthest);
+  #fetch(folder: PullFolder, file: RemoteFile): Promise<Part> {
+    const { hub, repo, revision, signal } = this.#request;
+    const { name, size } = file;
+    return fetchFile(this.#connection, file, {
+      url: `${hub.endpoint}/${repo}/resolve/${encodeURIComponent(revision)}/${encodeURIComponent(name)}`,
+      part: folder.partOf(file),
+      listedBy: 'the hub',
+      setting: 'HF_ENDPOINT',
+      signal,
+      onAnswer: (answer) => expectSameFile(answer, file),
+      onChecking: (done) => this.#emit({ event: 'checking', name, done, total: size }),
+      onMismatch: () => this.#emit({ event: 'mismatch', name }),
+      onBytes: (received, done) => {
+        this.#received += received;
+        this.#announce(file, this.#placed + done);
+      },
+    });
   }
 
   #announce({ name }: RemoteFile, done: number): void {
@@ -258,45 +214,6 @@ function expectSameFile({ etag }: Answer, { sum }: RemoteFile): void {
   const given = /^(?:W\/)?"?([0-9a-f]+)"?$/.exec(etag ?? '')?.[1];
   // Anything else than a checksum of this kind is an ETag of some server on the way, and says nothing.
   if (given?.length === sum.hex.length && given !== sum.hex) throw new Changed();
-}
-
-/** Leaves a part as it is when the answer goes on where it ends, and empties it when the answer begins anew. */
-async function goOnOrRestart(answer: Answer, part: Part, file: RemoteFile): Promise<void> {
-  const { status, headers } = answer;
-  const encoded = (headers.get('content-encoding') ?? 'identity') !== 'identity';
-  if (status === 200) {
-    const length = headers.get('content-length');
-    if (!encoded && length !== null && Number(length) !== file.size) throw wrongSize(answer, file, length);
-    if (part.bytes > 0) await part.restart();
-    return;
-  }
-  const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers.get('content-range') ?? '');
-  const fits =
-    range !== null && Number(range[1]) === part.bytes && [String(file.size), '*'].includes(range[2]!);
-  if (status === 206 && fits && !encoded) return;
-  await part.restart();
-  throw new Transient(
-    `${answer.host} does not go on from the middle of ${file.name}`,
-    new HubError(
-      `${answer.host} does not give ${file.name}: it answers ${status} with another range than was asked for. Try again later.`,
-    ),
-  );
-}
-
-function wrongSize({ host, headers }: Answer, { name, size }: RemoteFile, got: string): HubError {
-  const type = quote(headers.get('content-type') ?? 'no type');
-  return new HubError(
-    `${host} answered with ${got} bytes of ${type} instead of the ${size} bytes of ${name}. A network's login page or a wrong HF_ENDPOINT does that: look at it in a browser.`,
-  );
-}
-
-function ended({ host }: Answer, { name }: RemoteFile): Transient {
-  return new Transient(
-    `${host} ended ${name} too early`,
-    new HubError(
-      `${host} ends ${name} too early, again and again. What was downloaded is kept: run the same command later to go on.`,
-    ),
-  );
 }
 
 function sizeOf(files: readonly RemoteFile[]): number {
