@@ -58,6 +58,16 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./pull.js'),
   },
   {
+    name: 'devices',
+    description: 'what this machine can compute on, and why not on the rest',
+    load: () => import('./devices.js'),
+  },
+  {
+    name: 'setup',
+    description: 'get what a device needs: setup cuda downloads XLA and the CUDA libraries (about 2 GB)',
+    load: () => import('./setup.js'),
+  },
+  {
     name: 'info',
     description: "a model's layers, size and memory; its weights are not loaded",
     load: () => import('./info.js'),

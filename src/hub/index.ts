@@ -1,4 +1,12 @@
-/** Models from a hub: Hugging Face's, or any that speaks its protocol. */
+/** What comes from elsewhere: models from a hub (Hugging Face's, or any that speaks its protocol), and CUDA's libraries. */
 export type { Patience } from './connection.js';
+export { indexSource } from './cuda/package-index.js';
+export {
+  type CudaPlan,
+  type CudaSetup,
+  type CudaSetupEvent,
+  type CudaSetupResult,
+  setupCuda,
+} from './cuda/setup.js';
 export { type Hub, hubFromEnvironment } from './hub.js';
 export { type PullEvent, type PullRequest, type PullResult, pull } from './pull.js';

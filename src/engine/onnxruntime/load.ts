@@ -55,10 +55,15 @@ export function onnxRuntime(): OnnxRuntime {
   return loaded;
 }
 
+/** The version of ONNX Runtime that is on this machine, if one is. */
+export function availableOnnxRuntime(): string | undefined {
+  const folder = availableFolder();
+  return folder === undefined ? undefined : versionIn(folder);
+}
+
 /** The version of ONNX Runtime that computes here, or that would be fetched. */
 export function onnxRuntimeVersion(): string {
-  const folder = availableFolder();
-  return folder === undefined ? PACKAGE.version : versionIn(folder);
+  return availableOnnxRuntime() ?? PACKAGE.version;
 }
 
 function availableFolder(): string | undefined {

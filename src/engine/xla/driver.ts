@@ -1,5 +1,5 @@
 /** NVIDIA's driver on this machine, asked without CUDA or XLA: what can be used, and why not what cannot. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Koffi, loadLibrary } from './pjrt/koffi.js';
 
@@ -53,6 +53,19 @@ export function findDriver(koffi: Koffi, name = 'libcuda.so.1'): Driver | NoDriv
       todo: 'install the driver anew',
     };
   }
+}
+
+/** Why there is no driver, where that can be told from the device files alone, without calling C; nothing where there may be one. */
+export function missingDriver(): NoDriver | undefined {
+  if (process.platform !== 'linux') {
+    return {
+      why: `cuda runs on Linux, and this is ${process.platform}`,
+      todo: process.platform === 'win32' ? 'use WSL 2, or --device webgpu' : 'use --device webgpu',
+    };
+  }
+  // The last one is the GPU of Windows in WSL 2.
+  const files = ['/dev/nvidiactl', '/dev/nvidia0', '/proc/driver/nvidia/version', '/dev/dxg'];
+  return files.some((file) => existsSync(file)) ? undefined : withoutDriver();
 }
 
 function noGpu(): NoDriver {

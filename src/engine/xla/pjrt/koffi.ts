@@ -51,6 +51,11 @@ function installed(): Koffi | undefined {
   return Number.parseInt(koffi.version, 10) >= 3 ? koffi : undefined;
 }
 
+/** Has koffi fetched where there is none yet. Throws `DeviceError` as `loadKoffi` does. */
+export async function ensureKoffi(): Promise<void> {
+  if (!installed() && !fetchedKoffi()) await fetchKoffi();
+}
+
 async function fetchNow(): Promise<string> {
   process.stderr.write(
     `fetching koffi ${KOFFI.version} from the npm registry (3 MB, once; it calls XLA for Heddle)\n`,

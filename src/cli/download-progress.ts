@@ -1,0 +1,95 @@
+/** What a person sees while large files are downloaded. */
+import { formatBytes, formatDuration } from './format.js';
+
+export type DownloadEvent =
+  /** Bytes on disk are read and compared, or unpacked: `done` of its `total`. */
+  | {
+      readonly event: 'checking' | 'unpacking';
+      readonly name: string;
+      readonly done: number;
+      readonly total: number;
+    }
+  /** Bytes come: `done` of all files' `total` are here, `received` of them in this call. */
+  | {
+      readonly event: 'downloading';
+      readonly name: string;
+      readonly done: number;
+      readonly total: number;
+      readonly received: number;
+    }
+  /** Bytes that came were wrong, and are fetched once more. */
+  | { readonly event: 'mismatch'; readonly name: string }
+  | { readonly event: 'waiting'; readonly seconds: number; readonly reason: string };
+
+/** A line for a person, beside what the command prints. */
+export function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+/** The rate shown is that of the last moments, in seconds. */
+const RATE_OVER = 10;
+
+/** A live line on a terminal, a plain line every ten seconds elsewhere. */
+export class DownloadProgress {
+  readonly #live = process.stderr.isTTY === true;
+  readonly #timer = setInterval(() => this.#draw(), this.#live ? 200 : 10_000).unref();
+  /** What is going on at this moment. */
+  #now: (DownloadEvent & { event: 'checking' | 'downloading' | 'unpacking' }) | undefined;
+  #samples: { at: number; received: number }[] = [];
+
+  show(event: DownloadEvent): void {
+    if (event.event === 'mismatch') {
+      this.tell(`${event.name} came with the wrong checksum: downloading it once more`);
+    } else if (event.event === 'waiting') {
+      this.tell(`${event.reason}: trying again in ${formatDuration(event.seconds)}`);
+    } else {
+      if (this.#samples.length === 0 && event.event === 'downloading') this.#sample(0);
+      this.#now = event;
+    }
+  }
+
+  /** A line that stays. */
+  tell(line: string): void {
+    this.clear();
+    say(line);
+  }
+
+  /** Wipes the live line. */
+  clear(): void {
+    if (this.#live) process.stderr.write('\r\x1b[K');
+  }
+
+  /** Nothing more will be shown. */
+  end(): void {
+    clearInterval(this.#timer);
+    this.clear();
+  }
+
+  #draw(): void {
+    if (this.#now === undefined) return;
+    const { event, name, done, total } = this.#now;
+    let line = `${event} ${name}: ${formatBytes(done)} of ${formatBytes(total)}`;
+    if (event === 'downloading') {
+      this.#sample(this.#now.received);
+      line = `${formatBytes(done)} of ${formatBytes(total)}  ${this.#pace(total - done)}  ${name}`;
+    }
+    if (this.#live) process.stderr.write(`\r\x1b[K${line.slice(0, (process.stderr.columns || 80) - 1)}`);
+    else say(line);
+  }
+
+  #sample(received: number): void {
+    const at = performance.now() / 1000;
+    this.#samples.push({ at, received });
+    // One older than the span is kept to measure from.
+    while (this.#samples.length > 2 && this.#samples[1]!.at < at - RATE_OVER) this.#samples.shift();
+  }
+
+  /** Rate and remaining time. */
+  #pace(bytesLeft: number): string {
+    const first = this.#samples[0]!;
+    const last = this.#samples.at(-1)!;
+    const rate = Math.round((last.received - first.received) / (last.at - first.at));
+    if (!(rate > 0)) return 'nothing comes at the moment';
+    return `${formatBytes(rate)}/s  ${formatDuration(bytesLeft / rate)} left`;
+  }
+}

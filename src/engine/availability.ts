@@ -1,0 +1,89 @@
+/** What this machine can compute on, and why not on the rest. */
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import { DeviceError } from '../errors.js';
+import { openDevice } from './devices.js';
+import { availableOnnxRuntime } from './onnxruntime/load.js';
+import { findDriver, missingDriver } from './xla/driver.js';
+import { loadKoffi } from './xla/pjrt/koffi.js';
+import { openClient } from './xla/pjrt.js';
+import { findPlugin } from './xla/plugin.js';
+
+export interface Availability {
+  readonly name: 'cpu' | 'wasm' | 'webgpu' | 'cuda';
+  readonly usable: boolean;
+  /** What computes there; or why it does not. */
+  readonly detail: string;
+  /** What to do where it is not usable. */
+  readonly next?: string;
+}
+
+/** Looks at all devices. Nothing is downloaded for it, except koffi (3 MB) where there is an NVIDIA GPU. */
+export async function deviceAvailability(): Promise<Availability[]> {
+  const cores = availableParallelism();
+  const memory = `${gigabytes(totalmem())} of memory`;
+  const runtime = availableOnnxRuntime();
+  return [
+    {
+      name: 'cpu',
+      usable: true,
+      detail: `${cpus()[0]?.model.trim() ?? process.arch}, ${cores} threads, ${memory}; ONNX Runtime ${runtime ?? 'is fetched when it first computes'}`,
+    },
+    { name: 'wasm', usable: true, detail: `the same in kernels of Heddle's own, up to 4 GB a model` },
+    await webgpu(runtime),
+    await cuda(),
+  ];
+}
+
+async function webgpu(runtime: string | undefined): Promise<Availability> {
+  const name = 'webgpu';
+  if (runtime === undefined) {
+    return {
+      name,
+      usable: false,
+      detail: 'not known before ONNX Runtime is there',
+      next: 'compute something on the cpu first, which fetches it',
+    };
+  }
+  try {
+    const device = await openDevice(name);
+    await device.dispose();
+    return { name, usable: true, detail: `the GPU by Vulkan, Metal or Direct3D 12; ONNX Runtime ${runtime}` };
+  } catch (error) {
+    return { name, usable: false, ...explained(error) };
+  }
+}
+
+async function cuda(): Promise<Availability> {
+  const name = 'cuda';
+  const missing = missingDriver();
+  if (missing) return { name, usable: false, detail: missing.why, next: missing.todo };
+  try {
+    const driver = findDriver(await loadKoffi());
+    if ('why' in driver) return { name, usable: false, detail: driver.why, next: driver.todo };
+    const plugin = await findPlugin();
+    const client = await openClient(plugin, { preallocate: false });
+    const gpus = client.devices.map((device) => {
+      const memory = device.memory();
+      return memory ? `${device.kind} (${gigabytes(memory.limit)} for Heddle)` : device.kind;
+    });
+    const { version } = client;
+    client.dispose();
+    return {
+      name,
+      usable: true,
+      detail: `${gpus.join(', ')}; driver for CUDA ${driver.cuda}, XLA (${version}) of ${plugin.from}`,
+    };
+  } catch (error) {
+    return { name, usable: false, ...explained(error) };
+  }
+}
+
+/** Our own errors say what to do after a colon or in a last sentence; they are shown whole. */
+function explained(error: unknown): { detail: string } {
+  if (!(error instanceof DeviceError)) throw error;
+  return { detail: error.message };
+}
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toPrecision(3)} GB`;
+}

@@ -1,0 +1,183 @@
+/**
+ * Python's package index, as pip asks it (PEP 503 and 691): for one version of a package the file that fits this machine.
+ * Wheels' names are those of PEP 427 and 600.
+ */
+import { z } from 'zod';
+import { quote } from '../../checkpoint/index.js';
+import { HubError } from '../../errors.js';
+import type { Connection, Source } from '../connection.js';
+import type { RemoteFile } from '../sums.js';
+
+/** pip's own default. */
+const DEFAULT_INDEX = 'https://pypi.org/simple';
+
+const LARGEST_PAGE = 2 ** 26;
+
+/** A machine as wheels name it: its processor, and the C library's version below which it must have been built. */
+export interface Platform {
+  readonly machine: string;
+  readonly glibc: readonly [major: number, minor: number];
+}
+
+export interface Wheel extends RemoteFile {
+  readonly url: string;
+}
+
+/** The index of an option or of `PIP_INDEX_URL`, or pip's default; a name and a password in it are sent to it alone. Throws `HubError`. */
+export function indexSource(given: string | undefined, environment: NodeJS.ProcessEnv = process.env): Source {
+  const address = given?.trim() || environment.PIP_INDEX_URL?.trim() || DEFAULT_INDEX;
+  const setting = given === undefined ? 'PIP_INDEX_URL' : '--index-url';
+  const url = URL.canParse(address) ? new URL(address) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    throw new HubError(
+      `${setting} is not the address of a package index. Expected one such as ${DEFAULT_INDEX}, as pip takes it.`,
+    );
+  }
+  const { username, password } = url;
+  const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return {
+    endpoint: `${url.origin}${url.pathname}`.replace(/\/+$/, ''),
+    ...(login === ':' ? {} : { authorization: `Basic ${Buffer.from(login).toString('base64')}` }),
+    accept: 'application/vnd.pypi.simple.v1+json, text/html;q=0.2, */*;q=0.1',
+    setting,
+    otherwise: `Another index can be named by ${setting}, and a proxy by HTTPS_PROXY.`,
+    refusal: ({ status, url: asked }) => {
+      if (status === 401 || status === 403) {
+        return new HubError(
+          `${url.host} does not let us in (${status}): put the name and the password into ${setting}, as pip takes them.`,
+        );
+      }
+      // Pages of packages; a file's link may pass.
+      return status === 404
+        ? new HubError(`${url.host} has no ${asked} (404). Name another index by ${setting}.`)
+        : undefined;
+    },
+  };
+}
+
+const Page = z.looseObject({
+  files: z.array(
+    z.looseObject({
+      filename: z.string(),
+      url: z.string(),
+      hashes: z.looseObject({ sha256: z.string().optional() }),
+      size: z.int().nonnegative().nullish(),
+    }),
+  ),
+});
+
+interface Listed {
+  readonly filename: string;
+  readonly url: string;
+  readonly sha256: string | undefined;
+  readonly size: number | undefined;
+}
+
+/** The wheel of one version of a package for a platform. Throws `HubError` where the index has none, or says something else. */
+export async function findWheel(
+  connection: Connection,
+  { endpoint, setting }: Source,
+  [name, version]: readonly [string, string],
+  platform: Platform,
+): Promise<Wheel> {
+  const page = `${endpoint}/${name}/`;
+  const { text, headers } = await connection.persist(() => connection.text(page, LARGEST_PAGE));
+  const listed = readPage(text, headers, page);
+  if (!listed) {
+    throw new HubError(
+      `${connection.host} answered with ${quote(headers.get('content-type') ?? text)}, expected the list of the files of ${name}. A network's login page or a wrong ${setting} does that: look at ${page} in a browser.`,
+    );
+  }
+  const fitting = listed
+    .flatMap((file) => {
+      const rank = rankOf(file.filename, name, version, platform);
+      return rank === undefined ? [] : [{ file, rank }];
+    })
+    .sort((a, b) => b.rank - a.rank);
+  const found = fitting[0]?.file;
+  if (!found) {
+    throw new HubError(
+      `${connection.host} has no file of ${name} ${version} for Linux on ${platform.machine} with glibc ${platform.glibc.join('.')}. Name another index by ${setting}, or install JAX's plugin by hand and set HEDDLE_PJRT_PLUGIN.`,
+    );
+  }
+  const { filename, url, sha256 } = found;
+  if (sha256 === undefined || !/^[0-9a-f]{64}$/.test(sha256)) {
+    throw new HubError(
+      `${connection.host} gives no SHA-256 for ${filename}, and what cannot be checked is not taken. Name another index by ${setting}.`,
+    );
+  }
+  const size = found.size ?? (await sizeOf(connection, url));
+  return { name: filename, url, size, sum: { kind: 'sha256', hex: sha256 } };
+}
+
+/** The files of a page in JSON, or in HTML as older indexes have it. */
+function readPage(text: string, headers: Headers, page: string): Listed[] | undefined {
+  const absolute = (url: string): string => (URL.canParse(url, page) ? new URL(url, page).href : page);
+  try {
+    return Page.parse(JSON.parse(text)).files.map(({ filename, url, hashes, size }) => ({
+      filename,
+      url: absolute(url),
+      sha256: hashes.sha256?.toLowerCase(),
+      size: size ?? undefined,
+    }));
+  } catch {
+    if (!/html/.test(headers.get('content-type') ?? '')) return undefined;
+  }
+  const links = [...text.matchAll(/<a\s[^>]*?href\s*=\s*["']([^"']+)["'][^>]*>([^<]*)<\/a>/gi)];
+  const files = links.map(([, href, label]) => {
+    const url = new URL(absolute(href!.replaceAll('&amp;', '&')));
+    const sha256 = /^#sha256=([0-9a-f]{64})$/i.exec(url.hash)?.[1]?.toLowerCase();
+    url.hash = '';
+    return { filename: label!.trim(), url: url.href, sha256, size: undefined };
+  });
+  // A login page has links too.
+  return files.some(({ filename }) => /\.(whl|tar\.gz|zip)$/.test(filename)) ? files : undefined;
+}
+
+/** A file's size, where the index does not say it. */
+async function sizeOf(connection: Connection, url: string): Promise<number> {
+  const answer = await connection.persist(() => connection.get(url));
+  answer.discard();
+  const length = Number(answer.headers.get('content-length') ?? Number.NaN);
+  if (Number.isSafeInteger(length)) return length;
+  throw new HubError(
+    `${answer.host} does not say how large ${url} is. Try again later, or name another index.`,
+  );
+}
+
+/** How well a file fits: higher for a newer C library. Nothing where it is another package, version or platform, or no wheel for every Python 3. */
+function rankOf(filename: string, name: string, version: string, platform: Platform): number | undefined {
+  const parts = /^(.+?)-(.+?)(?:-\d[^-]*)?-([^-]+)-([^-]+)-([^-]+)\.whl$/.exec(filename);
+  if (!parts) return undefined;
+  const [, itsName, itsVersion, python, abi, tags] = parts as unknown as string[];
+  if (normal(itsName!) !== normal(name) || itsVersion !== version) return undefined;
+  if (!python!.split('.').includes('py3') || abi !== 'none') return undefined;
+  const ranks = tags!.split('.').flatMap((tag) => {
+    const glibc = glibcOf(tag, platform.machine);
+    return glibc === undefined || glibc > versionNumber(platform.glibc) ? [] : [glibc];
+  });
+  return ranks.length === 0 ? undefined : Math.max(...ranks);
+}
+
+/** The C library that a tag asks for, as a number; 0 for none. Nothing where the tag is of another platform. */
+function glibcOf(tag: string, machine: string): number | undefined {
+  if (tag === 'any' || tag === `linux_${machine}`) return 0;
+  if (!tag.endsWith(`_${machine}`)) return undefined;
+  const kind = tag.slice(0, -machine.length - 1);
+  const [, major, minor] = /^manylinux_(\d+)_(\d+)$/.exec(ALIASES[kind] ?? kind) ?? [];
+  return major === undefined ? undefined : versionNumber([Number(major), Number(minor)]);
+}
+
+const ALIASES: Readonly<Record<string, string>> = {
+  manylinux1: 'manylinux_2_5',
+  manylinux2010: 'manylinux_2_12',
+  manylinux2014: 'manylinux_2_17',
+};
+
+function versionNumber([major, minor]: readonly [number, number]): number {
+  return major * 1000 + minor;
+}
+
+function normal(name: string): string {
+  return name.toLowerCase().replace(/[-_.]+/g, '-');
+}
