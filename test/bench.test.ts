@@ -1,8 +1,8 @@
-/** `npm run bench -- stream` on a short stream: that it measures what it says, never how fast this machine is. */
+/** Benchmarks on little: that they measure what they say, never how fast this machine is. */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, test } from 'vitest';
-import { build } from './testing/heddle.js';
+import { build, heddle } from './testing/heddle.js';
 
 beforeAll(() => build());
 
@@ -21,4 +21,30 @@ test('a state stays as large as it is, and one that keeps every token grows', ()
   const sizes = states(transformer).map((line) => Number(line.split(' ')[1]));
   expect(sizes).toHaveLength(3);
   expect(sizes[2]! / sizes[0]!).toBeGreaterThan(2);
+});
+
+test('bench ops tells the steps of a token, and that their times add up', async () => {
+  const { code, stdout, stderr } = await heddle([
+    'bench',
+    'ops',
+    'sotu-hybrid',
+    '--rounds',
+    '2',
+    '--threads',
+    '1',
+  ]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  const [, count, sum] = /sotu-hybrid: ([\d,]+) steps .* add up to ([\d.,]+) ms/.exec(stdout)!;
+  const rows = [...stdout.matchAll(/^ {2}(\S.*?) {2,}(\d+) +([\d.]+) +[\d.]+ %/gm)];
+  const total = (column: number): number => rows.reduce((all, row) => all + Number(row[column]), 0);
+  expect(total(2)).toBe(Number(count));
+  expect(Math.abs(total(3) - Number(sum))).toBeLessThan(0.1 + 0.01 * Number(sum));
+  // The shipped model's eight Mamba-2 layers have a step each.
+  expect(rows.find(([, label]) => label === 'recurrence')?.[2]).toBe('8');
+});
+
+test('bench ops says what is no model before it measures', async () => {
+  const { code, stdout, stderr } = await heddle(['bench', 'ops', 'nosuch']);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr).toMatch(/^heddle: nosuch is not a model: there is no such folder/);
 });

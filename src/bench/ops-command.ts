@@ -1,11 +1,11 @@
-/** `npm run bench -- ops`: the schedule by which a token is written on the wasm device, with the times of its steps. */
+/** `heddle bench ops`, and `npm run bench -- ops`: the schedule by which a token is written on the wasm device, with the times of its steps. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { int64, type StepTime, stepTimes } from '../engine/index.js';
 import { decoderPrograms } from '../generate/index.js';
-import { locateWeights, readModel } from '../models/index.js';
+import { locateWeights, modelFolder, readModel, SHIPPED_MODEL } from '../models/index.js';
 import { describeMachine } from './machine.js';
 import { positive } from './positive.js';
 import { machineText } from './report.js';
@@ -25,11 +25,11 @@ interface OpsOptions {
 
 async function runOps(model: string, options: OpsOptions): Promise<void> {
   const { threads, shape, bits, after, rows, rounds } = options;
-  print(machineText(describeMachine('wasm', threads)));
   const made = shape === undefined ? undefined : await mkdtemp(join(tmpdir(), 'heddle-ops-'));
   try {
     const quantization = { bits: bits as 4 | 8, block: 128 as const };
-    const folder = made === undefined ? model : await writeServedModel(made, shape!, quantization);
+    const folder =
+      made === undefined ? modelFolder(model) : await writeServedModel(made, shape!, quantization);
     const read = await readModel(folder);
     const { write } = decoderPrograms(read, await locateWeights(folder, read));
     const each = (value: (row: number) => number) => Array.from({ length: rows }, (_, row) => value(row));
@@ -47,6 +47,7 @@ async function runOps(model: string, options: OpsOptions): Promise<void> {
         [rows],
       ),
     };
+    print(machineText(describeMachine('wasm', threads)));
     const times = await stepTimes(write, feeds, { threads, rows, length: after, rounds });
     const total = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
     const stages = new Set(times.map(({ stage }) => stage)).size;
@@ -101,7 +102,7 @@ export function addOpsCommand(program: Command): void {
   program
     .command('ops')
     .description('the steps by which the wasm device writes a token, with their times')
-    .argument('[model]', 'folder of the model', 'assets/sotu-hybrid')
+    .argument('[model]', `a model's folder, or that of a training run`, SHIPPED_MODEL)
     .option('--threads <n>', 'threads that compute', positive, 2)
     .addOption(
       new Option('--shape <name>', 'random weights of this shape in the place of a model').choices(

@@ -107,6 +107,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./export.js'),
   },
   {
+    name: 'bench',
+    description:
+      'where the time goes when a model writes a token: `bench ops <model>` prints its schedule with times',
+    load: () => import('./bench.js'),
+  },
+  {
     name: 'explain',
     description: 'look inside a model while it reads a text and continues it',
     load: () => import('./explain.js'),

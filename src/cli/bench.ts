@@ -1,0 +1,7 @@
+/** `heddle bench`: what a model's tokens cost here. The benchmarks of Heddle itself are `npm run bench` of a clone. */
+import type { Command } from 'commander';
+import { addOpsCommand } from '../bench/ops-command.js';
+
+export function configure(command: Command): void {
+  addOpsCommand(command);
+}
