@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceName, openDevice } from '../engine/index.js';
 import { HeddleError } from '../errors.js';
+import { addAnswersCommand } from './answers-command.js';
 import { measureGeneration } from './generation-section.js';
 import { type LoadResult, measureLoading } from './load-section.js';
 import { describeMachine } from './machine.js';
@@ -186,6 +187,7 @@ program
 
 addServeCommand(program);
 addOpsCommand(program);
+addAnswersCommand(program);
 
 try {
   await program.parseAsync();

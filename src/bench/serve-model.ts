@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Quantization } from '../models/index.js';
-import { Tokenizer, tokenizerFiles } from '../text/index.js';
+import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
 import { writeRandomQuantized } from './random-checkpoint.js';
 import { SHAPES, type ShapeName } from './shapes.js';
 
@@ -15,7 +15,10 @@ export async function writeServedModel(
   const target = join(folder, shape);
   await mkdir(target);
   await writeRandomQuantized(target, model, quantization);
-  const vocab = new Map(Array.from({ length: model.vocabSize }, (_, id) => [`w${id.toString(36)}`, id]));
+  // Every byte, so that any text can be written, then words.
+  const { vocab: bytes } = trainBpe(['heddle'], { vocabSize: 256, specialTokens: [] });
+  const words = Array.from({ length: model.vocabSize - bytes.size }, (_, i) => `w${i.toString(36)}`);
+  const vocab = new Map([...bytes.keys(), ...words].map((text, id) => [text, id]));
   await new Tokenizer(tokenizerFiles({ vocab, merges: [], specialTokens: [] })).save(target);
   return target;
 }

@@ -39,3 +39,17 @@ export function likeliest(
   }
   return found.sort((a, b) => scores[b]! - scores[a]! || a - b).subarray(0, count);
 }
+
+/** The same of the places `among`, which are few. */
+export function likeliestOf(
+  among: readonly number[],
+  scores: Float32Array,
+  count: number,
+  within: number = Number.POSITIVE_INFINITY,
+): Uint32Array {
+  const sorted = Uint32Array.from(among).sort((a, b) => scores[b]! - scores[a]! || a - b);
+  const least = Math.max(scores[sorted[0]!]! - within, -Number.MAX_VALUE);
+  let size = 0;
+  while (size < Math.min(count, sorted.length) && scores[sorted[size]!]! >= least) size++;
+  return sorted.subarray(0, size);
+}

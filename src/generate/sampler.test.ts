@@ -232,6 +232,31 @@ test('among many tokens those that a cut leaves are found, whatever their order'
   expect(firsts).toEqual(order.slice(0, 40));
 });
 
+test('a steering that names its candidates chooses as one that does not', () => {
+  const random = new Random(4);
+  const many = Array.from({ length: 300 }, () => Math.round(random.normal() * 20) / 10);
+  const candidates = [...many.keys()].filter((id) => id % 7 === 3).reverse();
+  const steer = (scores: Float32Array): void => {
+    for (const id of scores.keys()) if (!candidates.includes(id)) scores[id] = Number.NEGATIVE_INFINITY;
+  };
+  const chosen = () => false;
+  const numbers = Array.from({ length: 200 }, () => random.uniform());
+  for (const options of [{ topP: 0.9 }, { topK: 5 }, { minP: 0.05, temperature: 1.3 }, { topK: 1 }, {}]) {
+    const plainly = choose(many, { ...options, steering: [{ steer, chosen }] }, numbers);
+    expect(choose(many, { ...options, steering: [{ steer, chosen, candidates }] }, numbers)).toEqual(plainly);
+    expect(plainly.every((id) => candidates.includes(id))).toBe(true);
+  }
+});
+
+test('log probabilities of many tokens, some of them hopeless, are those of the softmax', () => {
+  const random = new Random(6);
+  const many = Array.from({ length: 4000 }, (_, i) => (i % 9 === 0 ? -1000 : random.normal() * 12));
+  const expected = softmax(many.map((logit) => logit - Math.max(...many))).map(Math.log);
+  for (const id of [1, 2, 3, 1234]) {
+    expect(logprobsOf(Float32Array.from(many), id, 0).logprob).toBeCloseTo(expected[id]!, 4);
+  }
+});
+
 test('log probabilities are those of the softmax', () => {
   const expected = softmax(logits).map(Math.log);
   const { logprob, top } = logprobsOf(Float32Array.from(logits), 3, 3);

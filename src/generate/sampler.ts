@@ -4,7 +4,7 @@
  */
 import { ConfigError, DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
-import { likeliest } from './likeliest.js';
+import { likeliest, likeliestOf } from './likeliest.js';
 
 export interface SamplingOptions {
   /** 0 takes the most likely token; higher values flatten the distribution. */
@@ -37,6 +37,8 @@ export const SAMPLING_DEFAULTS: Readonly<SamplingOptions> = {
 export interface Steering {
   /** Changes logits in place, -Infinity for what must not be chosen. `left` tokens may be written, this one included. */
   steer(logits: Float32Array, left: number): void;
+  /** The tokens that `steer` left the last time, if those are few: then no others are looked at. */
+  readonly candidates?: readonly number[] | undefined;
   /** A token was chosen. Returns whether the text is complete with it. */
   chosen(id: number): boolean;
 }
@@ -100,7 +102,8 @@ export class Sampler {
    */
   choose(logits: Float32Array, left: number): number {
     const uniform = this.random.uniform();
-    const id = this.drawn(this.adjusted(logits, left), uniform);
+    const { scores, ids } = this.adjusted(logits, left);
+    const id = this.drawn(scores, uniform, ids);
     if (!Number.isFinite(logits[id])) {
       throw new DataError(
         `the logit of the chosen token is ${logits[id]}: the model's weights are damaged, or diverged`,
@@ -116,10 +119,14 @@ export class Sampler {
     return this.options.steering.map((each) => each.chosen(id)).includes(true);
   }
 
-  private adjusted(logits: Float32Array, left: number): Float32Array {
+  /** What to choose by, and among which tokens if not all. */
+  private adjusted(
+    logits: Float32Array,
+    left: number,
+  ): { scores: Float32Array; ids?: readonly number[] | undefined } {
     const { bias, steering, repetitionPenalty, presencePenalty, frequencyPenalty } = this.options;
     const { occurred, written } = this;
-    if (bias.size === 0 && steering.length === 0 && !occurred && !written) return logits;
+    if (bias.size === 0 && steering.length === 0 && !occurred && !written) return { scores: logits };
     if (this.scratch.length !== logits.length) this.scratch = new Float32Array(logits.length);
     const scores = this.scratch;
     scores.set(logits);
@@ -129,24 +136,36 @@ export class Sampler {
       scores[id] = scores[id]! > 0 ? scores[id]! / repetitionPenalty : scores[id]! * repetitionPenalty;
     }
     // What steering leaves out must stay out: it comes last.
-    for (const each of steering) each.steer(scores, left);
-    return scores;
+    let ids: readonly number[] | undefined;
+    for (const each of steering) {
+      each.steer(scores, left);
+      ids = each.candidates ?? ids;
+    }
+    return { scores, ids };
   }
 
-  private drawn(scores: Float32Array, uniform: number): number {
+  private drawn(scores: Float32Array, uniform: number, among: readonly number[] | undefined): number {
     const { temperature, topK, topP, minP } = this.options;
     if (temperature === 0 || topK === 1) return largestOf(scores);
     const cuts = topK > 0 || topP < 1 || minP > 0;
-    return cuts ? this.drawnFromLikeliest(scores, uniform) : drawnFromAll(scores, temperature, uniform);
+    return cuts
+      ? this.drawnFromLikeliest(scores, uniform, among)
+      : drawnFromAll(scores, temperature, uniform);
   }
 
   /**
    * The candidates are in order, likeliest first (of equal ones the lower token); the first is taken whose share, added to
    * those before it, exceeds the random number.
    */
-  private drawnFromLikeliest(scores: Float32Array, uniform: number): number {
+  private drawnFromLikeliest(
+    scores: Float32Array,
+    uniform: number,
+    among: readonly number[] | undefined,
+  ): number {
     const { temperature, topK, topP, minP } = this.options;
-    const ids = likeliest(scores, topK > 0 ? topK : CANDIDATES, SMALLEST_SHARE * temperature);
+    const most = topK > 0 ? topK : CANDIDATES;
+    const within = SMALLEST_SHARE * temperature;
+    const ids = among ? likeliestOf(among, scores, most, within) : likeliest(scores, most, within);
     const top = scores[ids[0]!]!;
     const shares = Float64Array.from(ids, (id) => Math.exp((scores[id]! - top) / temperature));
     const enough = topP * shares.reduce((a, b) => a + b, 0);

@@ -23,6 +23,8 @@ const EFFORT = 50_000;
 export class Constraint implements Steering {
   private readonly matcher: Matcher;
   private state: MatchState;
+  /** The tokens that `steer` left the last time. */
+  candidates: readonly number[] = [];
   private readonly plans = new Map<MatchState, readonly number[] | undefined>();
 
   /** `ends` are the tokens that end a text. Throws `ConfigError` for a grammar that no text follows. */
@@ -85,9 +87,11 @@ export class Constraint implements Steering {
     if (allowed.size === 0) {
       throw new DataError('no token of this model can go on as the format demands: ask for another format');
     }
-    const kept = Array.from(allowed, (id) => [id, logits[id]!] as const);
+    const ids = [...allowed];
+    const kept = ids.map((id) => logits[id]!);
     logits.fill(Number.NEGATIVE_INFINITY);
-    for (const [id, logit] of kept) logits[id] = logit;
+    for (const [i, id] of ids.entries()) logits[id] = kept[i]!;
+    this.candidates = ids;
   }
 
   /** As `advance`. */
