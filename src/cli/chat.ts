@@ -7,6 +7,7 @@ import type { Command } from 'commander';
 import { ConfigError, DataError, TokenizerError } from '../errors.js';
 import {
   ChatSession,
+  END_OF_PARAGRAPH,
   type GeneratedPiece,
   type GenerateOptions,
   type LanguageModel,
@@ -188,8 +189,6 @@ function answering(chat: ChatSession): Partner {
   };
 }
 
-const END_OF_TURN = '\n\n';
-
 /** A model without one. */
 function continuing(
   model: LanguageModel,
@@ -215,7 +214,7 @@ function continuing(
     }
     prompted = session.tokens.length;
     said.push({ line, before });
-    const stop = [...(options.stop ?? []), END_OF_TURN];
+    const stop = [...(options.stop ?? []), END_OF_PARAGRAPH];
     return yield* session.generate({ ...options, stop, stopTokens });
   }
   return {

@@ -12,28 +12,22 @@
 import { DataError } from '../errors.js';
 import { modelFolder } from '../models/index.js';
 import {
-  type AnswerForm,
   type AnswerPart,
   AnswerReader,
   type ChatMessage,
   type ChatRenderOptions,
   ChatTemplate,
-  callableTool,
   endOfTurnIds,
-  generationPromptOf,
-  guardControlTokens,
-  historyMessages,
   type JoinedAnswer,
   joinedParts,
-  learnAnswerForm,
   messageOf,
-  openThought,
 } from '../text/index.js';
+import { ConversationFormat } from './conversation.js';
 import type { LanguageModel } from './language-model.js';
 import { PrefixCache } from './prefix-cache.js';
 import type { GeneratedPiece, GenerateOptions, Session, StopReason } from './session.js';
 import { sharedLength } from './shared-length.js';
-import type { Snapshot } from './snapshot.js';
+import { longestBeginning, type Snapshot } from './snapshot.js';
 
 /** What the template gets in every turn, and where an answer ends. */
 export interface ChatOptions extends Omit<ChatRenderOptions, 'addGenerationPrompt'> {
@@ -86,7 +80,7 @@ export class ChatSession {
   readonly #cache: PrefixCache;
   readonly #after: Snapshot | undefined;
   #turn: ChatTurn | undefined;
-  #form: AnswerForm | undefined;
+  #format: ConversationFormat | undefined;
   #busy = false;
 
   constructor(
@@ -266,20 +260,13 @@ export class ChatSession {
     messages: readonly ChatMessage[],
     signal: AbortSignal | undefined,
   ): Promise<{ reusedTokens: number; reader: AnswerReader }> {
-    const before = this.#after?.tokens ?? [];
-    const { tokenizer } = this.model;
-    this.#form ??= await learnAnswerForm(this.template, (name) => tokenizer.tokenToId(name) !== undefined);
-    const history = historyMessages(messages, this.#form);
-    const guarded = guardControlTokens(tokenizer, { messages: history, tools: this.#context.tools });
-    const tools = guarded.tools && { tools: guarded.tools };
-    const render = (addGenerationPrompt: boolean): Promise<string> =>
-      this.template.render(guarded.messages, { ...this.#context, ...tools, addGenerationPrompt });
-    const encode = (text: string): number[] => [...before, ...guarded.encode(text)];
-    const prompt = await render(true);
-    const said = await render(false);
-    const reader = this.#reader(this.#form, generationPromptOf(said, prompt));
-    const ids = encode(prompt);
-    const beforeAnswer = sharedLength(ids, encode(said));
+    this.#format ??= await ConversationFormat.learn(this.template, this.model.tokenizer);
+    const {
+      ids,
+      boundary: beforeAnswer,
+      thinking,
+    } = await this.#format.withAnswer(messages, { ...this.#context, before: this.#after?.tokens ?? [] });
+    const reader = new AnswerReader(this.#format.reading(thinking, this.#context.tools));
     await this.#takeUp(ids, beforeAnswer);
     let reused = this.tokens.length;
     const read = async (end: number): Promise<void> => {
@@ -297,24 +284,18 @@ export class ChatSession {
     return { reusedTokens: reused, reader };
   }
 
-  #reader(form: AnswerForm, generationPrompt: string): AnswerReader {
-    const tools = this.#context.tools?.flatMap((tool) => callableTool(tool) ?? []);
-    const thinking = openThought(generationPrompt, form);
-    return new AnswerReader({ form, thinking, ...(tools && { tools }) });
-  }
-
   /** Makes the state one whose tokens begin these: it stays if it does, else it is the longest known from before the answer. */
   async #takeUp(ids: readonly number[], beforeAnswer: number): Promise<void> {
     if (sharedLength(this.tokens, ids) === this.tokens.length) return;
     const asked = ids.slice(0, beforeAnswer);
-    const known = [this.#mark, await this.#cache.find(asked), this.#after].flatMap((snapshot) =>
-      snapshot?.begins(asked) ? [snapshot] : [],
-    );
-    if (known.length > 0) {
-      this.#state.restore(known.reduce((a, b) => (b.length > a.length ? b : a)));
+    const cached = await this.#cache.find(asked);
+    const known = longestBeginning(asked, [this.#mark, cached, this.#after]);
+    if (known) {
+      this.#state.restore(known);
     } else {
       this.#state.dispose();
       this.#state = this.model.session({ cache: this.#cache });
     }
+    cached?.dispose();
   }
 }

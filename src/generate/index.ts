@@ -1,5 +1,11 @@
 /** Running language models. */
 export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
+export {
+  ConversationFormat,
+  type ConversationOptions,
+  END_OF_PARAGRAPH,
+  type ReadableConversation,
+} from './conversation.js';
 export { type Forecast, Forecaster, loadForecaster, SeriesSession } from './forecaster.js';
 export { LanguageModel, type LoadOptions, type Logits, loadModel } from './language-model.js';
 export { logprobsOf, type TokenLogprobs } from './logprobs.js';
@@ -23,5 +29,5 @@ export {
 } from './session.js';
 export { sharedLength } from './shared-length.js';
 export { loadSignalModel, SignalModel, SignalSession } from './signal-model.js';
-export { loadSnapshot, type Snapshot } from './snapshot.js';
+export { loadSnapshot, longestBeginning, type Snapshot } from './snapshot.js';
 export { StopStrings } from './stop.js';

@@ -10,7 +10,7 @@
 import { ConfigError, type HeddleError } from '../errors.js';
 import type { LanguageModel } from './language-model.js';
 import { PrefixFolder } from './prefix-folder.js';
-import type { Snapshot } from './snapshot.js';
+import { longestBeginning, type Snapshot } from './snapshot.js';
 
 export interface PrefixCacheOptions {
   /** Memory that the states may take. */
@@ -57,10 +57,7 @@ export class PrefixCache {
 
   /** The state after the longest beginning of these tokens that is known, to be disposed of by the caller. */
   async find(ids: readonly number[]): Promise<Snapshot | undefined> {
-    const held = [...this.snapshots]
-      .filter(({ length }) => length <= ids.length)
-      .sort((a, b) => b.length - a.length)
-      .find((snapshot) => snapshot.begins(ids));
+    const held = longestBeginning(ids, this.snapshots);
     const stored = await this.folder?.find(this.model, ids, held?.length ?? 0);
     const found = stored ?? held?.copy();
     if (found) this.hold(found.copy());

@@ -314,3 +314,15 @@ export async function checksumOf(
   }
   return hash.digest('hex');
 }
+
+/** Of states after some tokens, which the caller has, that after the longest beginning of these. */
+export function longestBeginning(
+  ids: readonly number[],
+  snapshots: Iterable<Snapshot | undefined>,
+): Snapshot | undefined {
+  let longest: Snapshot | undefined;
+  for (const snapshot of snapshots) {
+    if (snapshot && snapshot.length > (longest?.length ?? 0) && snapshot.begins(ids)) longest = snapshot;
+  }
+  return longest;
+}

@@ -9,8 +9,8 @@ import {
   schemaNode,
 } from '../../generate/grammar/index.js';
 import type { AnswerForm } from '../../text/index.js';
+import type { PreparedPrompt } from './prompts.js';
 import type { Format, GenerateRequest } from './protocol.js';
-import type { PreparedPrompt } from './served-model.js';
 
 /** Undefined where any text will do. Throws `ConfigError` for a schema that cannot be promised. */
 export function answerGrammar(

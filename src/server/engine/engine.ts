@@ -6,6 +6,7 @@ import { quoted } from '../../command-line.js';
 import { ConfigError } from '../../errors.js';
 import { Constraint, type Node } from '../../generate/grammar/index.js';
 import {
+  END_OF_PARAGRAPH,
   type GenerateOptions,
   type LoadOptions,
   merged,
@@ -21,6 +22,7 @@ import { openStore } from '../states/store.js';
 import { answerGrammar } from './answer-grammar.js';
 import type { Handlers } from './calls.js';
 import { chosenLogprob, describer } from './logprobs.js';
+import type { Beginning, PreparedPrompt } from './prompts.js';
 import type {
   EmbedRequest,
   EmbedResult,
@@ -32,13 +34,7 @@ import type {
   SaveRequest,
   TraceCall,
 } from './protocol.js';
-import {
-  type Beginning,
-  END_OF_PARAGRAPH,
-  type PreparedPrompt,
-  type ReadPrompt,
-  ServedModel,
-} from './served-model.js';
+import { type ReadPrompt, ServedModel } from './served-model.js';
 import { Slots } from './slots.js';
 import { ToldTokens } from './told-tokens.js';
 
@@ -110,7 +106,7 @@ export class Engine implements Handlers<EngineCalls> {
   async save(request: SaveRequest, signal: AbortSignal): Promise<EngineCalls['save']['result']> {
     const served = this.named(request.model);
     const beginning = await this.beginning(request, served);
-    const prompt = await served.prepare(request.prompt, beginning, { answers: false, signal });
+    const prompt = await served.prompts.prepare(request.prompt, beginning, { answers: false, signal });
     const release = await this.slots.take(1, signal);
     this.sequences++;
     served.states.begin();
@@ -141,7 +137,7 @@ export class Engine implements Handlers<EngineCalls> {
     const prompts: PreparedPrompt[] = [];
     for (const input of inputs) {
       signal.throwIfAborted();
-      prompts.push(await served.prepare(input, undefined, { answers: false }));
+      prompts.push(await served.prompts.prepare(input, undefined, { answers: false }));
     }
     const release = await this.slots.take(1, signal);
     served.states.begin();
@@ -157,7 +153,7 @@ export class Engine implements Handlers<EngineCalls> {
 
   async trace({ model, prompt, options }: TraceCall, signal: AbortSignal): Promise<string> {
     const served = this.named(model);
-    const { ids } = await served.prepare(prompt, undefined, { answers: false });
+    const { ids } = await served.prompts.prepare(prompt, undefined, { answers: false });
     const release = await this.slots.take(1, signal);
     try {
       return JSON.stringify(encodeTrace(await served.language.trace(ids, options)));
@@ -172,7 +168,7 @@ export class Engine implements Handlers<EngineCalls> {
   ): AsyncGenerator<GenerateEvent, GenerateResult> {
     const served = this.named(request.model);
     const beginning = await this.beginning(request, served);
-    const prompt = await served.prepare(request.prompt, beginning, { answers: true, signal });
+    const prompt = await served.prompts.prepare(request.prompt, beginning, { answers: true, signal });
     const maxTokens = answerLength(request.maxTokens, prompt.ids.length, served.info.context);
     // What is wrong with a format is told before anything is read.
     const grammar = answerGrammar(request, served.info.form, prompt);
@@ -206,7 +202,7 @@ export class Engine implements Handlers<EngineCalls> {
         ...(thinking && { thinking }),
       };
       if (request.echo) {
-        const text = served.textOf(request.prompt);
+        const text = served.prompts.textOf(request.prompt);
         for (const choice of sessions.keys()) yield { kind: 'echo', choice, text, ...(tokens && { tokens }) };
       }
       const settings = { ...request, maxTokens };
@@ -300,7 +296,7 @@ export class Engine implements Handlers<EngineCalls> {
     answer: string,
     signal: AbortSignal,
   ): Promise<EngineCalls['save']['result']> {
-    const { ids, base, messages } = await served.answered(prompt, answer);
+    const { ids, base, messages } = await served.prompts.answered(prompt, answer);
     const about = { model, name: save!.name, parent: state ?? null, base, messages: [...messages] };
     const here = await session.snapshot();
     try {
