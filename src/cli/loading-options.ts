@@ -4,6 +4,7 @@ import { positive } from '../bench/positive.js';
 import type { DeviceName } from '../engine/index.js';
 import { type LanguageModel, type LoadOptions, loadModel } from '../generate/index.js';
 import { checkpointFolder, SHIPPED_MODEL } from '../models/index.js';
+import { CACHE_FORMS, type CacheForm } from '../nn/index.js';
 
 /** What the argument `<model>` of every command takes, for its help. */
 export const MODEL_HELP = `a model's folder, that of a training run, or ${SHIPPED_MODEL}, which comes along`;
@@ -14,6 +15,7 @@ export interface LoadingFlags {
   threads?: number;
   adapter?: string;
   quantize?: 'int4' | 'int8';
+  cache?: CacheForm;
 }
 
 export function addLoadingOptions(command: Command): Command {
@@ -22,6 +24,11 @@ export function addLoadingOptions(command: Command): Command {
     .addOption(adapterOption())
     .addOption(
       new Option('--quantize <type>', 'quantize the weights while they are read').choices(['int4', 'int8']),
+    )
+    .addOption(
+      new Option('--cache <type>', 'keep keys and values in 16 or 8 bits a number, instead of 32').choices(
+        CACHE_FORMS,
+      ),
     );
 }
 
@@ -52,11 +59,12 @@ export function loadAsAsked(folder: string, flags: LoadingFlags): Promise<Langua
 }
 
 /** For `loadModel`, here or in another thread. */
-export function loadOptions({ device, threads, adapter, quantize }: LoadingFlags): LoadOptions {
+export function loadOptions({ device, threads, adapter, quantize, cache }: LoadingFlags): LoadOptions {
   return {
     ...(device !== undefined && { device }),
     ...(threads !== undefined && { threads }),
     ...(adapter !== undefined && { adapter }),
     ...(quantize !== undefined && { quantize }),
+    ...(cache !== undefined && { cache }),
   };
 }

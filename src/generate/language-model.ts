@@ -21,7 +21,9 @@ import {
   openModel,
   parametersOf,
   type Quantization,
+  withModelCache,
 } from '../models/index.js';
+import type { CacheForm } from '../nn/index.js';
 import { loadTokenizerOrIds, type Tokenizer } from '../text/index.js';
 import { Embedder } from './embedder.js';
 import { decoderPrograms } from './program.js';
@@ -35,6 +37,8 @@ export interface LoadOptions extends DeviceOptions {
   adapter?: string;
   /** Quantizes the weights while they are read: as `int4` or `int8`, or as said. */
   quantize?: 'int4' | 'int8' | Quantization;
+  /** Keeps what grows with a text, keys and values, in 16 or 8 bits a number instead of 32. */
+  cache?: CacheForm;
 }
 
 /** What the names stand for. */
@@ -56,7 +60,7 @@ export interface Logits {
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   const folder = modelFolder(name);
-  const { quantize, device: asked = 'cpu' } = options;
+  const { quantize, cache, device: asked = 'cpu' } = options;
   const adapter = options.adapter === undefined ? undefined : checkpointFolder(options.adapter);
   const device = typeof asked === 'string' ? await openDevice(asked, options) : asked;
   const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
@@ -70,7 +74,11 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   // What is quantized while it is read is not held twice.
   const reopen = async () => (await openModel(folder, adapter, quantization)).weights;
   const ownsDevice = typeof asked === 'string';
-  return LanguageModel.compile(model, weights, tokenizer, device, { reopen, ownsDevice });
+  return LanguageModel.compile(model, weights, tokenizer, device, {
+    reopen,
+    ownsDevice,
+    ...(cache && { cache }),
+  });
 }
 
 export class LanguageModel {
@@ -79,6 +87,8 @@ export class LanguageModel {
 
   private constructor(
     readonly model: Model,
+    /** The model with a cache of 32 bits: rounding has no gradients. */
+    private readonly inspected: Model,
     readonly tokenizer: Tokenizer,
     private readonly runner: Runner,
     /** What tells it from other models. */
@@ -90,7 +100,7 @@ export class LanguageModel {
 
   /**
    * Makes a model of layers and weights, such as new ones. `reopen` gives the weights again when somebody looks inside; by
-   * default they are held. With `ownsDevice` the device is disposed of with the model.
+   * default they are held. With `ownsDevice` the device is disposed of with the model. `cache` is `LoadOptions.cache`.
    */
   static async compile(
     model: Model,
@@ -100,12 +110,18 @@ export class LanguageModel {
     {
       reopen = async () => weights,
       ownsDevice = false,
-    }: { reopen?: () => Promise<ReadonlyMap<string, Weight>>; ownsDevice?: boolean } = {},
+      cache,
+    }: {
+      reopen?: () => Promise<ReadonlyMap<string, Weight>>;
+      ownsDevice?: boolean;
+      cache?: CacheForm;
+    } = {},
   ): Promise<LanguageModel> {
-    const decoder = await device.compileDecoder(decoderPrograms(model, weights));
-    const fingerprint = fingerprintOf(model, weights);
+    const kept = cache ? withModelCache(model, cache) : model;
+    const decoder = await device.compileDecoder(decoderPrograms(kept, weights));
+    const fingerprint = fingerprintOf(kept, weights);
     const runner = new Runner(decoder, model.vocabSize);
-    return new LanguageModel(model, tokenizer, runner, fingerprint, device, reopen, ownsDevice);
+    return new LanguageModel(kept, model, tokenizer, runner, fingerprint, device, reopen, ownsDevice);
   }
 
   /** The number of parameters. */
@@ -200,7 +216,7 @@ export class LanguageModel {
   async trace(ids: readonly number[], options: TraceOptions = {}): Promise<Trace> {
     this.check(ids);
     this.inspector ??= new Inspector({
-      model: this.model,
+      model: this.inspected,
       // WebGPU computes nothing of no elements, such as the matrices of layers that are not looked into.
       device: async () => (this.device.name === 'cpu' ? this.device : openDevice('cpu')),
       weights: () => this.sameWeights(),
@@ -239,7 +255,7 @@ export class LanguageModel {
   /** What embeds texts, made when it is first asked for: it takes the weights' memory again until the model is disposed of. */
   embedder(): Promise<Embedder> {
     this.embedding ??= this.sameWeights()
-      .then((weights) => Embedder.compile(this.model, weights, this.device))
+      .then((weights) => Embedder.compile(this.inspected, weights, this.device))
       .catch((error: unknown) => {
         this.embedding = undefined;
         throw error;

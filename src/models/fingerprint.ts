@@ -24,7 +24,7 @@ import type { Model } from './model.js';
 export interface Fingerprint {
   /** A SHA-256 in hexadecimal digits. */
   readonly hash: string;
-  /** How the weights are quantized, in words: 'none', or such as '4 bits in blocks of 32'. */
+  /** How the weights are quantized, in words: 'none', or such as '4 bits in blocks of 32, with a cache in int8'. */
   readonly quantization: string;
 }
 
@@ -49,7 +49,7 @@ export function fingerprintOf(model: Model, weights: ReadonlyMap<string, Weight>
   } finally {
     files.close();
   }
-  return { hash: hash.digest('hex'), quantization: quantizationOf(weights.values()) };
+  return { hash: hash.digest('hex'), quantization: quantizationOf(model, weights.values()) };
 }
 
 function hashWeight(hash: Hash, say: (...facts: unknown[]) => void, weight: Weight, files: Files): void {
@@ -127,13 +127,14 @@ function adapterOf(model: Model, name: string): unknown {
   return name.endsWith(a) ? model.adapters?.(name.slice(0, -a.length)) : undefined;
 }
 
-function quantizationOf(weights: Iterable<Weight>): string {
+function quantizationOf({ cache }: Model, weights: Iterable<Weight>): string {
   const kinds = new Set(
     [...weights]
       .filter(isQuantized)
       .map(({ bits, block }: QuantizedTensor) => `${bits} bits in blocks of ${block}`),
   );
-  return kinds.size === 0 ? 'none' : [...kinds].sort().join(' and ');
+  const words = kinds.size === 0 ? 'none' : [...kinds].sort().join(' and ');
+  return cache ? `${words}, with a cache in ${cache}` : words;
 }
 
 /** The same value with the keys of all objects in order, as a config may be written in any. */

@@ -7,6 +7,7 @@ import { ConfigError } from '../errors.js';
 import { add, type Dim, input, multiply, scalar, type Tensor } from '../graph/index.js';
 import {
   type Adapters,
+  type CacheForm,
   constantly,
   embedding,
   embeddingTable,
@@ -23,6 +24,7 @@ import {
   rmsNorm,
   type Sight,
   type StateSpec,
+  withCache,
 } from '../nn/index.js';
 import type { Modality } from './modalities/modality.js';
 import { foldPattern } from './pattern.js';
@@ -83,6 +85,8 @@ export interface Model extends ModelParts {
   readonly pattern: string;
   /** How its stored weights are quantized. */
   readonly quantization?: Quantization;
+  /** How what grows of its state is kept, if not in 32 bits. */
+  readonly cache?: CacheForm;
   /** Of all layers; names are prefixed by `layers.N.`. */
   readonly state: readonly StateSpec[];
   /** Of the linear layers in its layers (lora.ts). */
@@ -99,6 +103,12 @@ export function defineModel(parts: ModelParts): Model {
   ];
   const pattern = parts.pattern ?? foldPattern(parts.layers.map(({ letters }) => letters));
   return { ...parts, pattern, state };
+}
+
+/** The same model, with what grows of its state in few bits. */
+export function withModelCache(model: Model, form: CacheForm): Model {
+  const layers = model.layers.map((layer) => ({ ...layer, mixer: withCache(layer.mixer, form) }));
+  return { ...defineModel({ ...model, layers }), cache: form };
 }
 
 function stateName(layer: number, name: string): string {

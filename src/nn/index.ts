@@ -1,4 +1,5 @@
 /** Layers and mixers, each declaring its own state. */
+export { CACHE_FORMS, type CacheForm, withCache } from './cache.js';
 export * from './compose.js';
 export * from './layers.js';
 export * from './mixer.js';

@@ -20,6 +20,8 @@ export interface MixerContext {
   readonly position: Tensor;
   /** int64 [batch]: how many entries each row's growing states hold, `position` by default. */
   readonly lengths?: Tensor | undefined;
+  /** What is read of new entries of growing states: they as they will be kept. All of them, without it. */
+  readonly entries?: ((kept: Tensor) => Tensor) | undefined;
   /** The embeddings of x's tokens [batch, sequence, hidden], in a model: some layers read them again. */
   readonly embeddings?: Tensor | undefined;
   /** Told what is inside, where somebody looks. */

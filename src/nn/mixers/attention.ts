@@ -55,9 +55,11 @@ export function attention(config: AttentionConfig): Mixer {
       { name: 'key', dtype: 'float32', shape, grows: 2, initial: 0 },
       { name: 'value', dtype: 'float32', shape, grows: 2, initial: 0 },
     ],
-    forward(parameters, x, { state, position, lengths = position, observe }) {
+    forward(parameters, x, { state, position, lengths = position, entries = (kept) => kept, observe }) {
       const heads = projectHeads(parameters, x, config, position);
-      const { query, key, value } = heads;
+      const { query } = heads;
+      const key = entries(heads.key);
+      const value = entries(heads.value);
       const past = state && { key: state.key!, value: state.value!, lengths };
       const options = { scale: scaleOf(config), causal: true };
       const { output, weights } = dotProductAttention({ query, key, value, past }, options);

@@ -59,9 +59,10 @@ export function latentAttention(config: LatentAttentionConfig): Mixer {
   const shape = ['batch', 1, 'past', latentSize + rotaryDim];
   return {
     state: [{ name: 'latent', dtype: 'float32', shape, grows: 2, initial: 0 }],
-    forward(parameters, x, { state, position, lengths = position, observe }) {
+    forward(parameters, x, { state, position, lengths = position, entries, observe }) {
       const query = queriesOf(parameters, x, position, config);
-      const entry = entriesOf(parameters, x, position, config);
+      const fresh = entriesOf(parameters, x, position, config);
+      const entry = entries ? apart(entries(joined(fresh)), config) : fresh;
       const past = state && { key: state.latent!, lengths };
       const mix = past ? absorbed : expanded;
       const { output: heads, weights } = mix(matrixOf(parameters, config), query, entry, config, past);
@@ -84,6 +85,12 @@ interface Parts {
 
 function joined({ content, rotary }: Parts): Tensor {
   return rotary ? concat([content, rotary], -1) : content;
+}
+
+function apart(entry: Tensor, { latentSize, rotaryDim }: LatentAttentionConfig): Parts {
+  if (rotaryDim === 0) return { content: entry, rotary: undefined };
+  const [content, rotary] = split(entry, -1, [latentSize, rotaryDim]) as [Tensor, Tensor];
+  return { content, rotary };
 }
 
 function queriesOf(

@@ -3,7 +3,7 @@
  * written to memory.
  */
 import type { DType } from '../../dtype.js';
-import { Instruction, Kernel } from './codes.js';
+import { Element, Instruction, Kernel } from './codes.js';
 import { floatBits, type Step, type Word } from './step.js';
 import { type Buffer, count, ELEMENT_BYTES, idOf, isContiguous, type View } from './value.js';
 
@@ -29,6 +29,14 @@ export interface MapStep {
   readonly path: string;
   label: string;
 }
+
+/** Elements of fewer bits than a register. */
+const ROUNDED: ReadonlySet<Element> = new Set([
+  Element.bfloat16,
+  Element.float16,
+  Element.int8,
+  Element.uint8,
+]);
 
 /** Registers that a thread has. */
 const REGISTERS = 24;
@@ -69,6 +77,8 @@ export function merged(
     count(view.dims) === size &&
     view.element === made.get(view.buffer)!.view.element;
   if (!loads.every((view) => isWhole(view) && isWhole(made.get(view.buffer)!.view))) return undefined;
+  // A register does not round: what is stored in fewer bits has to be read from there.
+  if (loads.some((view) => ROUNDED.has(view.element))) return undefined;
   // Both orders of elements are the same, so the finer of the two shapes serves both.
   const dims = commonDims(producer.dims, consumer.dims);
   if (!dims) return undefined;
