@@ -410,8 +410,9 @@ describe.each(referenceNames('hf'))('%s', async (name) => {
   afterAll(() => inspector.dispose());
 
   test('gradient x input is what a small change of an embedding does', async () => {
-    const before = rows[0]!.slice(0, 10);
-    const target = rows[0]![10]!;
+    // In the first row one of the differences reaches over to another expert.
+    const row = rows[name === 'zaya' ? 1 : 0]!;
+    const [before, target] = [row.slice(0, 10), row[10]!];
     const expected = await byDifferences(model, weights, before, target);
     const found = await byGradient(model, weights, before, target);
     if (name === 'minimax') {
@@ -427,7 +428,7 @@ describe.each(referenceNames('hf'))('%s', async (name) => {
     const row = rows[0]!;
     const trace = await inspector.trace(row, { lens: 1 });
     for (const { letters, mixers } of trace.layers) {
-      const mixing = [...letters].filter((letter) => /[^E-]/.test(letter));
+      const mixing = [...letters].filter((letter) => /[^E[\]-]/.test(letter));
       expect(mixers.map(({ letter }) => letter)).toEqual(mixing);
       for (const { letter, kind, name, numHeads, heads, weights, write, keep, horizon } of mixers) {
         expect(kind).toBe(/[*WSA]/.test(letter) ? 'attention' : 'hidden attention');

@@ -64,6 +64,8 @@ export interface ModelParts {
   readonly tieWordEmbeddings: boolean;
   /** Multiplies the embeddings. */
   readonly embeddingFactor?: number;
+  /** What is done to the embeddings, with parameters that are named from the root. */
+  readonly finishEmbeddings?: (parameters: Parameters, embeddings: Tensor) => Tensor;
   /** Whether the projection onto the vocabulary has a bias. */
   readonly headBias?: boolean;
   /** What is done to the logits at the end. */
@@ -183,6 +185,7 @@ function throughLayers(
   const root = registry.root(model.adapters);
   const residuals = [embeddings];
   const next: Record<string, Tensor> = {};
+  const carried = new Map<string, Tensor>();
   for (const [i, { mixer }] of model.layers.entries()) {
     const own =
       state && Object.fromEntries(mixer.state.map(({ name }) => [name, state[stateName(i, name)]!]));
@@ -191,6 +194,7 @@ function throughLayers(
         ...context,
         position,
         embeddings,
+        carried,
         state: own,
         observe: observe && ((sight: Sight) => observe(i, sight)),
       }),
@@ -207,7 +211,8 @@ function embeddingsOf(model: Model, registry: ParameterRegistry, ids: Tensor): T
   const { vocabSize, hiddenSize, names, embeddingFactor = 1 } = model;
   const root = registry.root(model.adapters);
   const rows = root.at(names.embeddings, (p) => embedding(p, ids, vocabSize, hiddenSize));
-  return embeddingFactor === 1 ? rows : multiply(rows, embeddingFactor);
+  const scaled = embeddingFactor === 1 ? rows : multiply(rows, embeddingFactor);
+  return model.finishEmbeddings?.(root, scaled) ?? scaled;
 }
 
 /** The final norm of a residual stream [..., hidden]. */

@@ -3,7 +3,8 @@ export { CACHE_FORMS, type CacheForm, withCache } from './cache.js';
 export * from './compose.js';
 export * from './layers.js';
 export * from './mixer.js';
-export { type AttentionConfig, attention, type HeadNorm } from './mixers/attention.js';
+export { type AttentionConfig, attention, type HeadMaker, type HeadNorm } from './mixers/attention.js';
+export { type ConvolvedHeadsConfig, convolvedHeads } from './mixers/convolved-heads.js';
 export {
   type GatedDeltaNetConfig,
   type GatedDeltaNetLayout,
@@ -28,7 +29,7 @@ export {
   slidingWindowAttention,
 } from './mixers/selective.js';
 export { type ShortConvolutionConfig, shortConvolution } from './mixers/short-convolution.js';
-export { type MixtureConfig, mixtureOfExperts } from './mixture.js';
+export { chosenOf, type MixtureConfig, mixtureOfExperts, type Router } from './mixture.js';
 export * from './parameters.js';
 export { Random } from './random.js';
 export { type RopeConfig, ropeFrequencies, rotate } from './rope.js';

@@ -24,6 +24,8 @@ export interface MixerContext {
   readonly entries?: ((kept: Tensor) => Tensor) | undefined;
   /** The embeddings of x's tokens [batch, sequence, hidden], in a model: some layers read them again. */
   readonly embeddings?: Tensor | undefined;
+  /** What layers leave to later ones, about the tokens of x, in a model: by a name that they agree on. */
+  readonly carried?: Map<string, Tensor> | undefined;
   /** Told what is inside, where somebody looks. */
   readonly observe?: Observe | undefined;
 }

@@ -7,7 +7,7 @@ import { openDevice } from '../engine/index.js';
 import { scalar } from '../graph/index.js';
 import { type NdArray, tabulate, total } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
-import { type MixtureConfig, mixtureOfExperts, type Routing } from './mixture.js';
+import { type MixtureConfig as AnyMixtureConfig, mixtureOfExperts, type Routing } from './mixture.js';
 import { checkDefinition, parametersOf, sigmoid, silu } from './testing/definition.js';
 import { checkGradients } from './testing/gradients.js';
 import { checkLaw } from './testing/law.js';
@@ -17,6 +17,12 @@ const device = await openDevice('cpu', { threads: 1 });
 const hiddenSize = 6;
 const intermediateSize = 3;
 const names = { router: 'gate.weight', input: 'experts.up', output: 'experts.down' };
+/** Whose routing is data. */
+interface MixtureConfig extends AnyMixtureConfig {
+  routing: Routing;
+  names: AnyMixtureConfig['names'] & { router: string };
+}
+
 const base: MixtureConfig = {
   hiddenSize,
   intermediateSize,

@@ -22,9 +22,8 @@ import {
   where,
   zeros,
 } from '../graph/index.js';
-import { stateless } from './compose.js';
 import { INITIAL_DEVIATION, linear } from './layers.js';
-import type { Mixer } from './mixer.js';
+import type { Mixer, MixerContext } from './mixer.js';
 import { constantly, normal, type ParameterPart, type Parameters } from './parameters.js';
 
 export interface MixtureConfig {
@@ -36,10 +35,13 @@ export interface MixtureConfig {
   activation: 'swiglu' | 'relu2';
   /** The experts work in a space of this size; projections of these names lead there and back. */
   latent?: { size: number; bias: boolean; input: string; output: string };
-  routing: Routing;
+  routing: Routing | Router;
   names: MixtureNames;
   outputDeviation: number;
 }
+
+/** Gives the experts' weights [tokens, experts] for x [tokens, hidden]: 0 for those that are not chosen. */
+export type Router = (parameters: Parameters, x: Tensor, context: MixerContext) => Tensor;
 
 export interface Routing {
   /** How the router's logits become scores. */
@@ -56,8 +58,8 @@ export interface Routing {
 }
 
 export interface MixtureNames {
-  /** Of the router's matrix. */
-  router: string;
+  /** Of the router's matrix; `gate.weight` by default. */
+  router?: string;
   /** Of the experts' matrices [experts, ., .]. */
   input: string;
   output: string;
@@ -69,55 +71,74 @@ export function mixtureOfExperts(config: MixtureConfig): Mixer {
   const { hiddenSize, intermediateSize, numExperts, expertsPerToken, activation, names, latent } = config;
   const width = latent?.size ?? hiddenSize;
   const inputRows = activation === 'swiglu' ? 2 * intermediateSize : intermediateSize;
-  return stateless((parameters, x) => {
-    const tokens = multiplyDims(x.shape.slice(0, -1));
-    const flat = reshape(x, [tokens, hiddenSize]);
-    const each = names.expert && Array.from({ length: numExperts }, (_, i) => names.expert!(i));
-    const stack = (
-      name: string,
-      rows: number,
-      columns: number,
-      deviation: number,
-      parts?: string[],
-    ): Tensor => {
-      const count = parts && parts.length / numExperts;
-      const stored = parts?.map((part): ParameterPart => ({ name: part, shape: [rows / count!, columns] }));
-      return parameters.get(
-        name,
-        [numExperts, rows, columns],
-        normal(deviation),
-        stored ? { parts: stored } : {},
+  return {
+    state: [],
+    forward(parameters, x, context) {
+      const tokens = multiplyDims(x.shape.slice(0, -1));
+      const flat = reshape(x, [tokens, hiddenSize]);
+      const each = names.expert && Array.from({ length: numExperts }, (_, i) => names.expert!(i));
+      const stack = (
+        name: string,
+        rows: number,
+        columns: number,
+        deviation: number,
+        parts?: string[],
+      ): Tensor => {
+        const count = parts && parts.length / numExperts;
+        const stored = parts?.map((part): ParameterPart => ({ name: part, shape: [rows / count!, columns] }));
+        return parameters.get(
+          name,
+          [numExperts, rows, columns],
+          normal(deviation),
+          stored ? { parts: stored } : {},
+        );
+      };
+      const up = stack(
+        names.input,
+        inputRows,
+        width,
+        INITIAL_DEVIATION,
+        each?.flatMap(({ inputs }) => inputs),
       );
-    };
-    const up = stack(
-      names.input,
-      inputRows,
-      width,
-      INITIAL_DEVIATION,
-      each?.flatMap(({ inputs }) => inputs),
-    );
-    const down = stack(
-      names.output,
-      width,
-      intermediateSize,
-      config.outputDeviation,
-      each?.map(({ output }) => output),
-    );
-    const weights = route(parameters, flat, tokens, config);
-    const project = (name: string, input: Tensor, outputs: number): Tensor =>
-      parameters.within(name, (p) => linear(p, input, outputs, { bias: latent!.bias }));
-    const inner = latent ? project(latent.input, flat, width) : flat;
-    const mixed = experts({ x: inner, weights, up, down }, { activation, perToken: expertsPerToken });
-    return reshape(latent ? project(latent.output, mixed, hiddenSize) : mixed, x.shape);
-  });
+      const down = stack(
+        names.output,
+        width,
+        intermediateSize,
+        config.outputDeviation,
+        each?.map(({ output }) => output),
+      );
+      const { routing } = config;
+      const weights =
+        typeof routing === 'function'
+          ? routing(parameters, flat, context)
+          : route(parameters, flat, tokens, config, routing);
+      const project = (name: string, input: Tensor, outputs: number): Tensor =>
+        parameters.within(name, (p) => linear(p, input, outputs, { bias: latent!.bias }));
+      const inner = latent ? project(latent.input, flat, width) : flat;
+      const mixed = experts({ x: inner, weights, up, down }, { activation, perToken: expertsPerToken });
+      const output = reshape(latent ? project(latent.output, mixed, hiddenSize) : mixed, x.shape);
+      return { output, state: {} };
+    },
+  };
 }
 
 /** The experts' weights [tokens, experts] for x [tokens, hidden]: 0 for those not chosen. */
-function route(parameters: Parameters, x: Tensor, tokens: Dim, config: MixtureConfig): Tensor {
-  const { numExperts, expertsPerToken, hiddenSize, names, routing } = config;
-  const router = parameters.get(names.router, [numExperts, hiddenSize], normal(INITIAL_DEVIATION), {
-    precise: true,
-  });
+function route(
+  parameters: Parameters,
+  x: Tensor,
+  tokens: Dim,
+  config: MixtureConfig,
+  routing: Routing,
+): Tensor {
+  const { numExperts, expertsPerToken, hiddenSize, names } = config;
+  const router = parameters.get(
+    names.router ?? 'gate.weight',
+    [numExperts, hiddenSize],
+    normal(INITIAL_DEVIATION),
+    {
+      precise: true,
+    },
+  );
   const logits = matmul(x, router, { transposeB: true });
   const scores = routing.scores === 'softmax' ? softmax(logits) : sigmoid(logits);
   const biased = routing.choiceBias
@@ -133,7 +154,7 @@ function route(parameters: Parameters, x: Tensor, tokens: Dim, config: MixtureCo
 }
 
 /** 1 at the k highest of each row, 0 elsewhere. */
-function chosenOf(values: Tensor, k: number): Tensor {
+export function chosenOf(values: Tensor, k: number): Tensor {
   const { indices } = topK(values, k, -1);
   return scatterElements(zeros(values.shape), indices, fill(indices.shape, 1), -1);
 }

@@ -16,6 +16,7 @@ import { olmoHybrid } from './olmo-hybrid.js';
 import { qwen3Next, qwen35, qwen35Moe, qwen35MoeMultimodal, qwen35Multimodal } from './qwen3-next.js';
 import { recurrentGemma } from './recurrent-gemma.js';
 import { zamba2 } from './zamba2.js';
+import { zaya } from './zaya.js';
 
 export const FAMILIES: readonly Family[] = [
   hybridFamily,
@@ -39,6 +40,7 @@ export const FAMILIES: readonly Family[] = [
   recurrentGemma,
   minimax,
   kimiLinear,
+  zaya,
   llama,
   qwen3,
 ];

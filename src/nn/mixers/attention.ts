@@ -13,7 +13,7 @@ import {
   type Tensor,
 } from '../../graph/index.js';
 import { linear, mergeHeads, type RmsNormOptions, rmsNorm, splitHeads } from '../layers.js';
-import type { Mixer } from '../mixer.js';
+import type { Mixer, MixerContext, StateSpec, StateTensors } from '../mixer.js';
 import { normal, type Parameters } from '../parameters.js';
 import { type RopeConfig, rotate } from '../rope.js';
 
@@ -38,9 +38,32 @@ export interface AttentionConfig {
   gated?: boolean;
   /** Adds to what the projection `name` makes of x, such as Zamba2's adapters do. */
   adapt?: (parameters: Parameters, name: string, x: Tensor, projected: Tensor) => Tensor;
+  /** Makes queries, keys and values; by default they are linear in x, as this config says. */
+  heads?: HeadMaker;
   /** `o_proj` by default. */
   outputName?: string;
   outputDeviation: number;
+}
+
+/** How queries, keys and values are made of x, with what that takes to remember. */
+export interface HeadMaker {
+  readonly state: readonly StateSpec[];
+  make(
+    parameters: Parameters,
+    x: Tensor,
+    context: Pick<MixerContext, 'state' | 'position'>,
+  ): Heads & { readonly state: StateTensors };
+}
+
+/** Queries, keys and values by the config's maker of heads, or linear in x. */
+export function makeHeads(
+  parameters: Parameters,
+  x: Tensor,
+  config: AttentionConfig,
+  context: Pick<MixerContext, 'state' | 'position'>,
+): Heads & { readonly state: StateTensors } {
+  if (config.heads) return config.heads.make(parameters, x, context);
+  return { ...projectHeads(parameters, x, config, context.position), state: {} };
 }
 
 export interface HeadNorm extends RmsNormOptions {
@@ -52,11 +75,12 @@ export function attention(config: AttentionConfig): Mixer {
   const shape = ['batch', config.numKeyValueHeads, 'past', config.headDim];
   return {
     state: [
+      ...(config.heads?.state ?? []),
       { name: 'key', dtype: 'float32', shape, grows: 2, initial: 0 },
       { name: 'value', dtype: 'float32', shape, grows: 2, initial: 0 },
     ],
     forward(parameters, x, { state, position, lengths = position, entries = (kept) => kept, observe }) {
-      const heads = projectHeads(parameters, x, config, position);
+      const heads = makeHeads(parameters, x, config, { state, position });
       const { query } = heads;
       const key = entries(heads.key);
       const value = entries(heads.value);
@@ -64,7 +88,10 @@ export function attention(config: AttentionConfig): Mixer {
       const options = { scale: scaleOf(config), causal: true };
       const { output, weights } = dotProductAttention({ query, key, value, past }, options);
       observe?.({ kind: 'attention', weights });
-      return { output: projectOutput(parameters, output, heads, config), state: { key, value } };
+      return {
+        output: projectOutput(parameters, output, heads, config),
+        state: { ...heads.state, key, value },
+      };
     },
   };
 }

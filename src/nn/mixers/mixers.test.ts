@@ -5,6 +5,7 @@ import type { Mixer } from '../mixer.js';
 import { ropeFrequencies } from '../rope.js';
 import { checkLaw } from '../testing/law.js';
 import { attention } from './attention.js';
+import { convolvedHeads } from './convolved-heads.js';
 import { type Mamba2Config, mamba2 } from './mamba2.js';
 import { selectiveAttention, slidingWindowAttention } from './selective.js';
 
@@ -31,6 +32,13 @@ const mamba: Mamba2Config = {
 const heads = { hiddenSize, numHeads: 4, numKeyValueHeads: 2, headDim: 6, outputDeviation: 0.02 };
 const rope = { frequencies: ropeFrequencies(10_000, 6) };
 
+const convolved = {
+  ...heads,
+  rope,
+  inputBias: true,
+  heads: convolvedHeads({ ...heads, rope, inputBias: true, depthwiseKernel: 3, groupedKernel: 2 }),
+};
+
 const cases: [string, () => Mixer][] = [
   ['mamba2', () => mamba2(mamba)],
   [
@@ -48,6 +56,8 @@ const cases: [string, () => Mixer][] = [
   ['mamba2 with a convolution over one token', () => mamba2({ ...mamba, convKernel: 1 })],
   ['attention', () => attention(heads)],
   ['attention with rope and a head for each query', () => attention({ ...heads, numKeyValueHeads: 4, rope })],
+  ['attention with convolved heads', () => attention(convolved)],
+  ['sliding window with convolved heads', () => slidingWindowAttention({ ...convolved, window: 7 })],
   ['sliding window', () => slidingWindowAttention({ ...heads, window: 7 })],
   ['sliding window of one', () => slidingWindowAttention({ ...heads, window: 1, rope })],
   ['selective', () => selectiveAttention({ ...heads, window: 5, selected: 6 })],

@@ -17,7 +17,7 @@
 import { ConfigError } from '../../errors.js';
 import { addDims, attention, type Dim, type Tensor, zeros } from '../../graph/index.js';
 import type { Mixer, StateSpec, StateTensors } from '../mixer.js';
-import { type AttentionConfig, projectHeads, projectOutput, scaleOf } from './attention.js';
+import { type AttentionConfig, makeHeads, projectOutput, scaleOf } from './attention.js';
 import { attendInBlocks, blockLength } from './selective-blocks.js';
 import {
   bidirectionalBias,
@@ -63,10 +63,17 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
   };
   const inputs = selected > 0 ? scoreState(score, hiddenSize) : [];
   return {
-    state: causal ? [...entries('selected', selected), ...entries('window', window - 1), ...inputs] : [],
+    state: causal
+      ? [
+          ...(config.heads?.state ?? []),
+          ...entries('selected', selected),
+          ...entries('window', window - 1),
+          ...inputs,
+        ]
+      : [],
     forward(parameters, x, { state, position, observe }) {
       const [batch, sequence] = x.shape as [Dim, Dim, Dim];
-      const heads = projectHeads(parameters, x, config, position);
+      const heads = makeHeads(parameters, x, config, { state, position });
       const scored =
         selected > 0
           ? scoresOf(parameters, x, score, state)
@@ -87,7 +94,7 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
       );
       observe?.({ kind: 'attention', weights, memory: { window, selected, scores: memory.scores } });
       const output = projectOutput(parameters, mixed, heads, config);
-      return { output, state: state ? { ...keep(memory, config), ...scored.state } : {} };
+      return { output, state: state ? { ...heads.state, ...keep(memory, config), ...scored.state } : {} };
     },
   };
 }
