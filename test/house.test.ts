@@ -13,7 +13,7 @@ const ROWS = [
   ['train', 'generate'],
   ['inspect'],
   ['models', 'hub'],
-  ['checkpoint', 'text'],
+  ['checkpoint', 'text', 'signals'],
   ['nn'],
   ['engine'],
   ['graph'],

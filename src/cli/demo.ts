@@ -77,7 +77,7 @@ async function compare(hybrid: LanguageModel, device: Device): Promise<void> {
   ] as const;
   rows.push([
     `reading ${PREFILL_TOKENS.toLocaleString('en')} tokens`,
-    ...rates.map(formatRate),
+    ...rates.map((rate) => formatRate(rate)),
     ratio(rates[0], rates[1], 'faster', 'slower'),
   ]);
   for (const context of CONTEXTS) {

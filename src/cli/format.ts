@@ -27,9 +27,9 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, '0')} min`;
 }
 
-/** Tokens a second. */
-export function formatRate(tokensPerSecond: number): string {
-  return `${tokensPerSecond >= 100 ? Math.round(tokensPerSecond).toLocaleString('en') : significant(tokensPerSecond)} tokens/s`;
+/** How many of them there are in a second. */
+export function formatRate(perSecond: number, unit = 'tokens'): string {
+  return `${perSecond >= 100 ? Math.round(perSecond).toLocaleString('en') : significant(perSecond)} ${unit}/s`;
 }
 
 /** Three significant digits. */

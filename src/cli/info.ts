@@ -31,7 +31,7 @@ async function run(name: string): Promise<void> {
   const loaded = 4 * parameters;
   const available = process.availableMemory();
   const lines = [
-    `${name}: ${model.modelType}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize.toLocaleString('en')}${trainedOn(model)}`,
+    `${name}: ${model.modelType}, ${formatCount(parameters)} parameters, ${model.modality?.about ?? `vocabulary ${model.vocabSize.toLocaleString('en')}${trainedOn(model)}`}`,
     '',
     `layers   ${model.pattern}`,
     ...strip(model),

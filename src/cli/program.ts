@@ -81,8 +81,13 @@ const COMMANDS: readonly Entry[] = [
   {
     name: 'train',
     description:
-      'train a new model, or one that exists further, on a text file, a folder of .txt and .md files, or a shipped corpus (sotu, moby-dick)',
+      'train a new model, or one that exists further, on a text file, a folder of .txt and .md files, or a shipped corpus (sotu, moby-dick); or one that forecasts a table',
     load: () => import('./train.js'),
+  },
+  {
+    name: 'forecast',
+    description: 'how a table goes on, by a model that was trained on one (train table.csv --target column)',
+    load: () => import('./forecast.js'),
   },
   {
     name: 'evaluate',

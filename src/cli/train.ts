@@ -3,14 +3,13 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { heddleCall } from '../command-line.js';
-import { type Device, type DeviceName, openDevice } from '../engine/index.js';
+import type { Device } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { LanguageModel } from '../generate/index.js';
 import {
   CHECKPOINT,
   countParameters,
   DESIGNS,
-  type Design,
   hybridModel,
   type LoraConfig,
   type Model,
@@ -21,7 +20,6 @@ import {
   preset,
   readModel,
   SIZES,
-  type Size,
   withLora,
 } from '../models/index.js';
 import {
@@ -38,40 +36,22 @@ import {
   expectNoRun,
   FINE_TUNING_RATES,
   TRAINING_DEFAULTS,
-  type TrainingEvent,
   type TrainingInput,
-  type TrainingSettings,
   textData,
-  train,
 } from '../train/index.js';
-import { formatCount, formatDuration, formatRate } from './format.js';
+import { followRun, say } from './follow-run.js';
+import { formatCount } from './format.js';
 import { deviceOption, threadsOption } from './loading-options.js';
-import { choice, number, wholeNumber } from './options.js';
+import { choice, each, number, wholeNumber } from './options.js';
+import { type RunFlags, settingsOf } from './run-flags.js';
+import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
 
-interface TrainOptions {
-  out: string;
+interface TrainOptions extends RunFlags, Partial<SeriesFlags> {
   from?: string;
   lora?: number;
   loraAlpha?: number;
-  design: Design;
-  size: Size;
-  config?: string;
   tokenizer?: string;
   vocab: number;
-  steps: number;
-  batch: number;
-  sequence?: number;
-  accumulate: number;
-  learningRate?: number;
-  rate?: Record<string, number>;
-  warmup: number;
-  seed: number;
-  evaluateEvery: number;
-  saveEvery: number;
-  validation: number;
-  device: DeviceName;
-  threads?: number;
-  resume: boolean;
 }
 
 export function configure(command: Command): void {
@@ -99,6 +79,18 @@ export function configure(command: Command): void {
       'use the tokenizer in this folder; otherwise one is trained on the corpus',
     )
     .option('--vocab <tokens>', 'vocabulary of a new tokenizer', wholeNumber, 4096)
+    .option(
+      '--target <column>',
+      'the corpus is a table (.csv, .tsv): learn to forecast this column; may be given several times',
+      each,
+    )
+    .option(
+      '--channel <column>',
+      'a column that is read besides; may be given several times (default: all columns of numbers)',
+      each,
+    )
+    .option('--horizon <rows>', 'rows that are forecast at once', wholeNumber, 24)
+    .option('--patch <rows>', 'rows in a row that are read as one', wholeNumber, 1)
     .option('--steps <n>', 'optimizer steps', wholeNumber, d.steps)
     .option('--batch <sequences>', 'sequences in a batch', wholeNumber, d.batch)
     .option('--sequence <tokens>', "tokens in a sequence (default: the model's)", wholeNumber)
@@ -121,10 +113,16 @@ export function configure(command: Command): void {
     .addOption(deviceOption())
     .addOption(threadsOption())
     .option('--resume', 'go on from the checkpoint in the folder', false)
-    .action((corpus: string, options: TrainOptions) => run(corpus, options));
+    .action(run);
 }
 
-async function run(source: string, options: TrainOptions): Promise<void> {
+async function run(source: string, options: TrainOptions, command: Command): Promise<void> {
+  if (options.target) return trainSeries(source, { ...options, target: options.target }, command);
+  if (isTable(source)) {
+    throw new ConfigError(
+      `${source} is a table: name the columns to forecast with --target, or give a text file to learn from its words`,
+    );
+  }
   const { from: named } = options;
   const from = named === undefined ? undefined : modelFolder(named);
   const lora = loraOf(options);
@@ -135,19 +133,7 @@ async function run(source: string, options: TrainOptions): Promise<void> {
   const split = splitCorpus(corpus, { validationFraction: options.validation });
   const tokenizer = await tokenizerFor(split.training, options);
   const model = base ?? (await modelFor(options, tokenizer));
-  const settings: TrainingSettings = {
-    ...TRAINING_DEFAULTS,
-    steps: options.steps,
-    batch: options.batch,
-    sequence: options.sequence ?? defaultSequence(model),
-    accumulate: options.accumulate,
-    learningRate: options.learningRate ?? defaultRate(options),
-    warmupSteps: options.warmup,
-    seed: options.seed,
-    evaluateEvery: options.evaluateEvery,
-    saveEvery: options.saveEvery,
-    ...(options.rate && { rates: options.rate }),
-  };
+  const settings = settingsOf(options, options.sequence ?? defaultSequence(model), defaultRate(options));
   const training = encodeCorpus(tokenizer, split.training);
   const validation = encodeCorpus(tokenizer, split.validation);
   const parameters = countParameters(parametersOf(model));
@@ -163,47 +149,29 @@ async function run(source: string, options: TrainOptions): Promise<void> {
     `run         ${settings.steps} steps of ${formatCount(perStep)} tokens (${((settings.steps * perStep) / training.length).toFixed(1)} epochs), seed ${settings.seed}, on ${options.device}`,
   );
 
-  const device = await openDevice(
-    options.device,
-    options.threads === undefined ? {} : { threads: options.threads },
+  const made = lora ? [named!, '--adapter', options.out] : [join(options.out, CHECKPOINT)];
+  await followRun(
+    {
+      model,
+      ...(from !== undefined && { from }),
+      ...(lora && { lora }),
+      tokenizer,
+      data: textData(training, validation),
+      settings,
+      folder: options.out,
+      resume: options.resume,
+      sampler: (writer) => sampler(tokenizer, validation, settings.seed, writer),
+    },
+    options,
+    {
+      quality: ({ loss, perplexity }) =>
+        `validation loss ${loss.toFixed(4)} nats/token, perplexity ${perplexity.toFixed(2)}`,
+      result: ({ perplexity }) => `validation perplexity ${perplexity.toFixed(2)}`,
+      made: lora ? 'adapter' : 'model',
+      next: `${heddleCall('generate', ...made)} --prompt "..."`,
+      unit: 'tokens',
+    },
   );
-  const interrupt = new AbortController();
-  let interruptedAt = 0;
-  const onSignal = (): void => {
-    // Whoever stops a whole group of processes may signal this one twice at once; that is not an impatient person.
-    if (interrupt.signal.aborted && performance.now() - interruptedAt > 1000) process.exit(130);
-    if (interrupt.signal.aborted) return;
-    interruptedAt = performance.now();
-    say('\ninterrupted: saving when the present steps are done');
-    interrupt.abort();
-  };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  const writer = options.device === 'cpu' ? device : await openDevice('cpu');
-  const progress = new Progress(settings.steps, perStep);
-  const result = await train({
-    model,
-    ...(from !== undefined && { from }),
-    ...(lora && { lora }),
-    tokenizer,
-    data: textData(training, validation),
-    settings,
-    device,
-    folder: options.out,
-    resume: options.resume,
-    sample: sampler(tokenizer, validation, settings.seed, writer),
-    onEvent: (event) => progress.show(event),
-    signal: interrupt.signal,
-  }).finally(() => progress.clear());
-  const checkpoint = join(options.out, CHECKPOINT);
-  if (!result.completed) {
-    say(`stopped after step ${result.step}. Go on with the same command and --resume.`);
-    process.exitCode = 130;
-    return;
-  }
-  const trained = lora ? 'adapter' : 'model';
-  say(`done: validation perplexity ${result.perplexity?.toFixed(2)}, ${trained} in ${checkpoint}`);
-  const made = lora ? [named!, '--adapter', options.out] : [checkpoint];
-  say(`next:  ${heddleCall('generate', ...made)} --prompt "..."`);
 }
 
 /** Tokens of the held-out text that a sample goes on from, and tokens that it has. */
@@ -259,10 +227,6 @@ function defaultRate({ from, lora }: TrainOptions): number {
   return from === undefined ? TRAINING_DEFAULTS.learningRate : FINE_TUNING_RATES.whole;
 }
 
-function say(line: string): void {
-  process.stderr.write(`${line}\n`);
-}
-
 async function tokenizerFor(documents: readonly CorpusDocument[], options: TrainOptions): Promise<Tokenizer> {
   if (options.from !== undefined) return Tokenizer.load(modelFolder(options.from));
   if (options.resume) {
@@ -284,36 +248,4 @@ async function modelFor(options: TrainOptions, tokenizer: Tokenizer): Promise<Mo
     throw new ConfigError(`${options.config} cannot be read: ${error.message}`, { cause: error });
   });
   return modelFromConfig(parseConfigText(text, options.config), options.config);
-}
-
-/** A live line on a terminal, plain lines elsewhere. */
-class Progress {
-  private readonly live = process.stderr.isTTY === true;
-  private lastLine = 0;
-
-  constructor(
-    private readonly steps: number,
-    private readonly tokensPerStep: number,
-  ) {}
-
-  show(event: TrainingEvent): void {
-    if (event.event === 'evaluation') {
-      this.clear();
-      say(
-        `step ${event.step}: validation loss ${event.loss.toFixed(4)} nats/token, perplexity ${event.perplexity.toFixed(2)}`,
-      );
-    } else if (event.event === 'step') {
-      const left = formatDuration(((this.steps - event.step) * this.tokensPerStep) / event.tokensPerSecond);
-      const line = `step ${event.step}/${this.steps}  loss ${event.loss.toFixed(4)}  ${formatRate(event.tokensPerSecond)}  ${left} left`;
-      if (this.live) process.stderr.write(`\r\x1b[K${line}`);
-      else if (event.step === this.steps || performance.now() - this.lastLine > 10_000) {
-        this.lastLine = performance.now();
-        say(line);
-      }
-    }
-  }
-
-  clear(): void {
-    if (this.live) process.stderr.write('\r\x1b[K');
-  }
 }

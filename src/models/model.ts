@@ -208,7 +208,12 @@ function throughLayers(
 
 /** int64 ids [batch, sequence] -> [batch, sequence, hidden], where the residual stream begins. */
 function embeddingsOf(model: Model, registry: ParameterRegistry, ids: Tensor): Tensor {
-  const { vocabSize, hiddenSize, names, embeddingFactor = 1 } = model;
+  const { vocabSize, hiddenSize, names, modality, embeddingFactor = 1 } = model;
+  if (modality) {
+    throw new ConfigError(
+      `this is a model of ${modality.kind}, which reads no text: 'heddle forecast' and the like run it`,
+    );
+  }
   const root = registry.root(model.adapters);
   const rows = root.at(names.embeddings, (p) => embedding(p, ids, vocabSize, hiddenSize));
   const scaled = embeddingFactor === 1 ? rows : multiply(rows, embeddingFactor);

@@ -5,6 +5,7 @@
  */
 import { ConfigError } from '../errors.js';
 import { type ModelConfig, modelConfig } from './config.js';
+import type { ModalityConfig } from './modalities/index.js';
 
 export const DESIGNS = ['transformer', 'ssm', 'hybrid'] as const;
 export const SIZES = ['nano', 'small', 'base'] as const;
@@ -84,4 +85,16 @@ export function preset(design: Design, size: Size, vocabSize: number): ModelConf
     attentionWindow: scale.window,
     attentionSelected: scale.selected,
   });
+}
+
+/** The same for a model of something other than text. */
+export function presetOf(design: Design, size: Size, input: ModalityConfig): ModelConfig {
+  const {
+    vocabSize: _,
+    bosTokenId: __,
+    eosTokenId: ___,
+    architectures: ____,
+    ...layers
+  } = preset(design, size, 1);
+  return modelConfig({ ...layers, input });
 }

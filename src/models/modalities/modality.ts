@@ -24,6 +24,8 @@ export interface Entered {
 export interface Modality {
   /** What one calls it: `series`, `images`. */
   readonly kind: string;
+  /** What it reads and says, in a line for a person. */
+  readonly about: string;
   readonly inputs: readonly ModalityInput[];
   readonly state: readonly StateSpec[];
   /** `inputs` are [batch, ...shape] by name; `state` is what was kept of the positions before. */

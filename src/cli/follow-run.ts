@@ -1,0 +1,104 @@
+/** A training run that a person watches: progress, Ctrl-C, and what came out. */
+import { join } from 'node:path';
+import { type Device, type DeviceName, openDevice } from '../engine/index.js';
+import { CHECKPOINT } from '../models/index.js';
+import { type Evaluation, type TrainingEvent, type TrainingInput, train } from '../train/index.js';
+import { formatDuration, formatRate } from './format.js';
+
+export interface RunToFollow extends Omit<TrainingInput, 'device' | 'sample' | 'onEvent' | 'signal'> {
+  /** Writes a sample on the device that it is given. */
+  readonly sampler?: (writer: Device) => NonNullable<TrainingInput['sample']>;
+}
+
+export interface RunWording {
+  /** How good the model is on what was held out: in the lines between, and at the end. */
+  readonly quality: (evaluation: Evaluation) => string;
+  readonly result: (evaluation: Evaluation) => string;
+  /** What is made, and the command that uses it. */
+  readonly made: string;
+  readonly next: string;
+  /** What there are so and so many of in a second: `tokens`. */
+  readonly unit: string;
+}
+
+/** Trains on the device that is asked for. An interrupted run saves, and ends the process with status 130. */
+export async function followRun(
+  { sampler, ...input }: RunToFollow,
+  options: { device: DeviceName; threads?: number },
+  wording: RunWording,
+): Promise<void> {
+  const device = await openDevice(
+    options.device,
+    options.threads === undefined ? {} : { threads: options.threads },
+  );
+  const interrupt = new AbortController();
+  let interruptedAt = 0;
+  const onSignal = (): void => {
+    // Whoever stops a whole group of processes may signal this one twice at once; that is not an impatient person.
+    if (interrupt.signal.aborted && performance.now() - interruptedAt > 1000) process.exit(130);
+    if (interrupt.signal.aborted) return;
+    interruptedAt = performance.now();
+    say('\ninterrupted: saving when the present steps are done');
+    interrupt.abort();
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const writer = sampler && (options.device === 'cpu' ? device : await openDevice('cpu'));
+  const progress = new Progress(input.settings, wording);
+  const result = await train({
+    ...input,
+    device,
+    ...(sampler && { sample: sampler(writer!) }),
+    onEvent: (event) => progress.show(event),
+    signal: interrupt.signal,
+  }).finally(() => progress.clear());
+  if (!result.completed) {
+    say(`stopped after step ${result.step}. Go on with the same command and --resume.`);
+    process.exitCode = 130;
+    return;
+  }
+  say(`done: ${wording.result(progress.last!)}, ${wording.made} in ${join(input.folder, CHECKPOINT)}`);
+  say(`next:  ${wording.next}`);
+}
+
+/** For a person: standard output is for what a command makes. */
+export function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+/** A live line on a terminal, plain lines elsewhere. */
+class Progress {
+  private readonly live = process.stderr.isTTY === true;
+  private readonly tokensPerStep: number;
+  private lastLine = 0;
+  /** What was last evaluated. */
+  last: Evaluation | undefined;
+
+  constructor(
+    private readonly settings: TrainingInput['settings'],
+    private readonly wording: RunWording,
+  ) {
+    this.tokensPerStep = settings.batch * settings.accumulate * settings.sequence;
+  }
+
+  show(event: TrainingEvent): void {
+    const { steps } = this.settings;
+    if (event.event === 'evaluation') {
+      this.clear();
+      this.last = event;
+      say(`step ${event.step}: ${this.wording.quality(event)}`);
+    } else if (event.event === 'step') {
+      const left = formatDuration(((steps - event.step) * this.tokensPerStep) / event.tokensPerSecond);
+      const rate = formatRate(event.tokensPerSecond, this.wording.unit);
+      const line = `step ${event.step}/${steps}  loss ${event.loss.toFixed(4)}  ${rate}  ${left} left`;
+      if (this.live) process.stderr.write(`\r\x1b[K${line}`);
+      else if (event.step === steps || performance.now() - this.lastLine > 10_000) {
+        this.lastLine = performance.now();
+        say(line);
+      }
+    }
+  }
+
+  clear(): void {
+    if (this.live) process.stderr.write('\r\x1b[K');
+  }
+}

@@ -1,0 +1,66 @@
+/** `heddle forecast`: reads a table, and says how it goes on. */
+import { type Command, Option } from 'commander';
+import type { DeviceName } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
+import { type Forecaster, loadForecaster } from '../generate/index.js';
+import { readNumberTable } from '../signals/index.js';
+import { formatBytes } from './format.js';
+import { deviceOption, threadsOption } from './loading-options.js';
+import { wholeNumber } from './options.js';
+
+interface ForecastFlags {
+  steps?: number;
+  state?: string;
+  saveState?: string;
+  device: DeviceName;
+  threads?: number;
+}
+
+export function configure(command: Command): void {
+  command
+    .argument('<model>', 'the folder of a model of series, or of its training run')
+    .argument('[table]', 'what came before: a CSV or TSV file that has the columns which the model reads')
+    .option('--steps <rows>', "rows that are forecast (default: the model's horizon)", wholeNumber)
+    .addOption(new Option('--state <file>', 'go on from this state, which --save-state wrote'))
+    .option('--save-state <file>', 'save what was read, to go on from when more is there')
+    .addOption(deviceOption())
+    .addOption(threadsOption())
+    .action(run);
+}
+
+/** Writes CSV to standard output: a line a step and target, with its quantiles. */
+async function run(folder: string, path: string | undefined, flags: ForecastFlags): Promise<void> {
+  if (path === undefined && flags.state === undefined)
+    throw new ConfigError('name a table to go on from, or a state with --state');
+  const forecaster: Forecaster = await loadForecaster(folder, {
+    device: flags.device,
+    ...(flags.threads !== undefined && { threads: flags.threads }),
+  });
+  const { channels, horizon } = forecaster.config;
+  const session = flags.state === undefined ? forecaster.session() : await forecaster.restore(flags.state);
+  if (path !== undefined) {
+    const { values, rows } = await readNumberTable(path, channels);
+    const width = channels.length;
+    await session.push(
+      Array.from({ length: rows }, (_, i) => Array.from(values.subarray(i * width, (i + 1) * width))),
+    );
+  }
+  const { targets, quantiles, values } = await session.forecast(flags.steps ?? horizon);
+  if (flags.saveState !== undefined) await session.save(flags.saveState);
+  const lines = values.flatMap((row, step) =>
+    row.map((said, i) =>
+      [step + 1, quote(targets[i]!), ...said.map((value) => Number(value.toPrecision(7)))].join(','),
+    ),
+  );
+  const header = ['step', 'target', ...quantiles.map((level) => `q${Math.round(level * 1000) / 10}`)].join(
+    ',',
+  );
+  process.stdout.write(`${[header, ...lines].join('\n')}\n`);
+  process.stderr.write(`read ${session.length} rows, state ${formatBytes(session.bytes)}\n`);
+  session.dispose();
+  await forecaster.dispose();
+}
+
+function quote(name: string): string {
+  return /[",\n\r]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name;
+}

@@ -1,0 +1,120 @@
+/** `heddle train series.csv --target y`: from a table to a model that forecasts. */
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { heddleCall } from '../command-line.js';
+import { ConfigError, DataError } from '../errors.js';
+import {
+  CHECKPOINT,
+  countParameters,
+  hybridModel,
+  type Model,
+  parametersOf,
+  presetOf,
+  readModel,
+  type SeriesConfig,
+} from '../models/index.js';
+import { type NumberTable, readNumberTable, standardization } from '../signals/index.js';
+import { expectNoRun, seriesData, TRAINING_DEFAULTS } from '../train/index.js';
+import { followRun, say } from './follow-run.js';
+import { formatCount } from './format.js';
+import { type RunFlags, settingsOf } from './run-flags.js';
+
+export interface SeriesFlags {
+  target: string[];
+  channel: string[];
+  horizon: number;
+  patch: number;
+}
+
+export function isTable(path: string): boolean {
+  return /\.(csv|tsv)$/i.test(path);
+}
+
+/** Positions that a window has, where there are rows for several. */
+const LONGEST_WINDOW = 256;
+
+export async function trainSeries(
+  path: string,
+  flags: RunFlags & Partial<SeriesFlags> & Pick<SeriesFlags, 'target'>,
+  command: Command,
+): Promise<void> {
+  for (const key of ['from', 'lora', 'tokenizer', 'vocab', 'config'] as const) {
+    if (command.getOptionValueSource(key) === 'cli')
+      throw new ConfigError(`--${key} is for models of text: leave it out with --target`);
+  }
+  if (!flags.resume) expectNoRun(flags.out);
+  const { target, channel, horizon = 24, patch = 1 } = flags;
+  const wanted = channel && [...new Set([...channel, ...target])];
+  const table = await readNumberTable(path, wanted);
+  const unknown = target.find((name) => !table.columns.includes(name));
+  // It is there, but of something other than numbers: reading it by name says in which line.
+  if (unknown !== undefined) await readNumberTable(path, [unknown]);
+  const { training, validation } = split(path, table, flags.validation);
+  const size = command.getOptionValueSource('size') === 'cli' ? flags.size : 'nano';
+  const model = flags.resume
+    ? await readModel(join(flags.out, CHECKPOINT))
+    : hybridModel(
+        presetOf(flags.design, size, {
+          kind: 'series',
+          channels: [...table.columns],
+          targets: target,
+          patch,
+          horizon,
+          quantiles: QUANTILES,
+          ...standardization(training),
+        }),
+      );
+  const sequence = flags.sequence ?? windowFor(validation.values.length / table.columns.length, model);
+  const settings = settingsOf(flags, sequence, flags.learningRate ?? TRAINING_DEFAULTS.learningRate);
+  const gaps = table.values.reduce((count, value) => count + (Number.isNaN(value) ? 1 : 0), 0);
+  say(
+    `table       ${table.name}: ${table.rows} rows of ${table.columns.join(', ')}${gaps > 0 ? `, ${gaps} values missing` : ''}; the last ${validation.values.length / table.columns.length} rows are held out`,
+  );
+  if (table.leftOut.length > 0) say(`left out    ${table.leftOut.join(', ')}`);
+  say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
+  say(
+    `run         ${settings.steps} steps of ${settings.batch} windows of ${sequence * patch} rows, seed ${settings.seed}, on ${flags.device}`,
+  );
+  await followRun(
+    { model, data: seriesData(training, validation), settings, folder: flags.out, resume: flags.resume },
+    flags,
+    {
+      quality: ({ loss }) => `validation quantile loss ${loss.toFixed(4)} (in deviations of each window)`,
+      result: ({ loss }) => `validation quantile loss ${loss.toFixed(4)}`,
+      made: 'model',
+      next: heddleCall('forecast', flags.out, path, '--steps', String(horizon)),
+      unit: 'positions',
+    },
+  );
+}
+
+const QUANTILES: SeriesConfig['quantiles'] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+
+/** The last rows are held out, in the order of time. */
+function split(
+  path: string,
+  table: NumberTable,
+  fraction: number,
+): Record<
+  'training' | 'validation',
+  { channels: readonly string[]; columns: readonly string[]; values: Float32Array }
+> {
+  const { columns, values, rows } = table;
+  if (!(fraction > 0 && fraction < 1))
+    throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);
+  const held = Math.max(Math.round(rows * fraction), Math.min(rows >> 1, 2));
+  const first = (rows - held) * columns.length;
+  if (first < 2 * columns.length) throw new DataError(`${path} has ${rows} rows: too few to learn from`);
+  const part = (from: number, to?: number) => ({
+    channels: columns,
+    columns,
+    values: values.subarray(from, to),
+  });
+  return { training: part(0, first), validation: part(first) };
+}
+
+/** As many positions as the held-out rows have room for, with a row to forecast. */
+function windowFor(rows: number, model: Model): number {
+  const { patch } = (model.json as { input: SeriesConfig }).input;
+  return Math.max(1, Math.min(LONGEST_WINDOW, Math.floor((rows - 1) / patch)));
+}

@@ -1,0 +1,107 @@
+/** Series from the command line: a table becomes a model, which says how the table goes on; what cannot be read is told. */
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { build, heddle } from './testing/heddle.js';
+
+const here = mkdtempSync(join(tmpdir(), 'heddle-series-command-'));
+beforeAll(build);
+afterAll(() => rmSync(here, { recursive: true, force: true }));
+
+const at = (name: string): string => join(here, name);
+const row = (i: number): string =>
+  `day ${i},${i % 19 === 4 ? '' : (10 + 3 * Math.sin(i / 3)).toFixed(3)},${i % 5}`;
+const table = (name: string, from: number, to: number): string => {
+  const rows = Array.from({ length: to - from }, (_, i) => row(from + i));
+  writeFileSync(at(name), `when,load,weekday\n${rows.join('\n')}\n`);
+  return at(name);
+};
+const train = (...args: string[]) =>
+  heddle([
+    'train',
+    ...args,
+    '--steps',
+    '120',
+    '--warmup',
+    '5',
+    '--batch',
+    '2',
+    '--sequence',
+    '24',
+    '--threads',
+    '1',
+    '--horizon',
+    '6',
+  ]);
+
+test('a table is learned, forecast, and gone on from', async () => {
+  const whole = table('all.csv', 0, 300);
+  const { code, stderr } = await train(whole, '--target', 'load', '--out', at('run'), '--validation', '0.2');
+  expect(stderr).toMatch(
+    /all\.csv: 300 rows of load, weekday, 16 values missing; the last 60 rows are held out/,
+  );
+  expect(stderr).toMatch(/left out +when/);
+  const losses = [...stderr.matchAll(/validation quantile loss ([\d.]+) \(/g)].map(([, loss]) =>
+    Number(loss),
+  );
+  expect(losses.at(-1)!).toBeLessThan(losses[0]! / 2);
+  expect(code).toBe(0);
+
+  const once = await heddle(['forecast', at('run'), whole, '--steps', '4']);
+  const lines = once.stdout.trim().split('\n');
+  expect(lines[0]).toBe('step,target,q10,q20,q30,q40,q50,q60,q70,q80,q90');
+  expect(lines.length).toBe(5);
+  for (const [i, line] of lines.slice(1).entries()) {
+    const [step, target, ...said] = line.split(',');
+    expect([step, target]).toEqual([String(i + 1), 'load']);
+    expect(Math.abs(Number(said[4]) - (10 + 3 * Math.sin((300 + i) / 3)))).toBeLessThan(2);
+  }
+  const state = at('state');
+  await heddle(['forecast', at('run'), table('early.csv', 0, 200), '--save-state', state]);
+  const later = await heddle([
+    'forecast',
+    at('run'),
+    table('late.csv', 200, 300),
+    '--state',
+    state,
+    '--steps',
+    '4',
+  ]);
+  expect(later.stderr).toMatch(/read 300 rows/);
+  const numbers = (text: string): number[] => text.match(/\d+\.\d+/g)!.map(Number);
+  for (const [i, value] of numbers(later.stdout).entries())
+    expect(value).toBeCloseTo(numbers(once.stdout)[i]!, 2);
+
+  const info = await heddle(['info', at('run')]);
+  expect(info.stdout).toMatch(
+    /reads series of load, weekday in patches of 1 and forecasts load, 6 rows at once/,
+  );
+  const text = await heddle(['generate', at('run'), '-p', 'x']);
+  expect(text.stderr).toMatch(/^heddle: this is a model of series, which reads no text/);
+  const resumed = await train(
+    whole,
+    '--target',
+    'load',
+    '--out',
+    at('run'),
+    '--validation',
+    '0.2',
+    '--resume',
+  );
+  expect(resumed.stderr).toMatch(/done: validation quantile loss/);
+});
+
+test.each([
+  [['--target', 'wind'], /no column 'wind'; there are when, load, weekday/],
+  [['--target', 'when'], /line 2: the column 'when' has 'day 0', which is no number/],
+  [['--target', 'load', '--lora', '4'], /--lora is for models of text/],
+  [['--target', 'load', '--validation', '0'], /--validation is 0/],
+  [['--target', 'load', '--validation', '0.05'], /needs 25 at least: use more rows or a shorter --sequence/],
+  [[], /is a table: name the columns to forecast with --target/],
+])('train %j is refused, and writes nothing', async (args, message) => {
+  const { code, stderr } = await train(table('small.csv', 0, 300), ...args, '--out', at('none'));
+  expect(stderr.trim().split('\n').at(-1)).toMatch(message);
+  expect(code).toBe(1);
+  expect(existsSync(at('none'))).toBe(false);
+});
