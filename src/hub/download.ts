@@ -5,7 +5,7 @@
 import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
 import { type Answer, type Connection, Transient } from './connection.js';
-import { Part } from './part.js';
+import { PartialFile } from './partial-file.js';
 import type { RemoteFile } from './sums.js';
 
 export interface Download {
@@ -27,9 +27,13 @@ export interface Download {
 }
 
 /** All of a file's bytes, checked; the part is open. Throws `HubError` when they are wrong twice, and what connections throw. */
-export async function fetchFile(connection: Connection, file: RemoteFile, download: Download): Promise<Part> {
+export async function fetchFile(
+  connection: Connection,
+  file: RemoteFile,
+  download: Download,
+): Promise<PartialFile> {
   const { name, sum } = file;
-  const part = await Part.open(download.part, file, download.signal, download.onChecking);
+  const part = await PartialFile.open(download.part, file, download.signal, download.onChecking);
   try {
     for (let mismatches = 0; ; mismatches++) {
       await fill(part, connection, file, download);
@@ -51,7 +55,7 @@ export async function fetchFile(connection: Connection, file: RemoteFile, downlo
 
 /** Appends to a part until it has all of its bytes, over as many connections as that takes. */
 async function fill(
-  part: Part,
+  part: PartialFile,
   connection: Connection,
   file: RemoteFile,
   { url, setting, onAnswer, onBytes }: Download,
@@ -83,7 +87,12 @@ async function fill(
 }
 
 /** Leaves a part as it is when the answer goes on where it ends, and empties it when the answer begins anew. */
-async function goOnOrRestart(answer: Answer, part: Part, file: RemoteFile, setting: string): Promise<void> {
+async function goOnOrRestart(
+  answer: Answer,
+  part: PartialFile,
+  file: RemoteFile,
+  setting: string,
+): Promise<void> {
   const { status, headers } = answer;
   const encoded = (headers.get('content-encoding') ?? 'identity') !== 'identity';
   if (status === 200) {

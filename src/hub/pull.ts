@@ -17,7 +17,7 @@ import { expectFolder, PullFolder, type Standing } from './folder.js';
 import { Changed, type Hub, sourceOf } from './hub.js';
 import { listRepository } from './listing.js';
 import { checkRepo, checkRevision } from './names.js';
-import type { Part } from './part.js';
+import type { PartialFile } from './partial-file.js';
 import { type Entry, INDEX, selectFiles, shardsOf, TOKENIZER } from './selection.js';
 import type { RemoteFile } from './sums.js';
 
@@ -183,7 +183,7 @@ class Pull {
   }
 
   /** All of a file's bytes, checked. Throws `HubError` when they are wrong twice. */
-  #fetch(folder: PullFolder, file: RemoteFile): Promise<Part> {
+  #fetch(folder: PullFolder, file: RemoteFile): Promise<PartialFile> {
     const { hub, repo, revision, signal } = this.#request;
     const { name, size } = file;
     return fetchFile(this.#connection, file, {

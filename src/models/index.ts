@@ -30,4 +30,4 @@ export {
   quantizable,
   weightBytes,
 } from './quantization.js';
-export { type Step, stepOf } from './step.js';
+export { type ModelStep, stepOf } from './step.js';

@@ -6,7 +6,7 @@ import { type Dim, gather, input, multiplyDims, reshape, type Tensor } from '../
 import { ParameterRegistry } from '../nn/index.js';
 import { type ForwardContext, forward, logitsOf, type Model } from './model.js';
 
-export interface Step {
+export interface ModelStep {
   /** The inputs `ids`, `position` and `places`. */
   readonly inputs: readonly [ids: Tensor, position: Tensor, places: Tensor];
   /** [places, hidden], and what the head makes of it: [places, vocabulary]. */
@@ -31,7 +31,7 @@ export interface StepOptions extends ForwardContext {
 export function stepOf(
   model: Model,
   { sequence = 'sequence', position: shape = [], ...context }: StepOptions,
-): Step {
+): ModelStep {
   const registry = new ParameterRegistry();
   const ids = input('ids', 'int64', ['batch', sequence]);
   const position = input('position', 'int64', shape);

@@ -47,7 +47,7 @@ export interface WeightPlan {
 type Weights = ReadonlyMap<string, Weight>;
 
 /** A part of a weight: in memory, or in a file. */
-type Part = TensorData | StoredPart;
+type WeightData = TensorData | StoredPart;
 
 /** Decides how these weights are loaded. Throws `DeviceError` for a file that cannot be read. */
 export async function planWeights(weights: Weights): Promise<WeightPlan> {
@@ -70,7 +70,7 @@ function embeddedBytes(weights: Weights): number {
   return parts.reduce((sum, part) => sum + ('path' in part ? 0 : part.byteLength), 0);
 }
 
-function partsOf(weight: Weight): readonly Part[] {
+function partsOf(weight: Weight): readonly WeightData[] {
   if (isStored(weight)) return weight.parts;
   return isQuantized(weight) ? [weight.codes, weight.scales] : [weight.data];
 }
@@ -79,7 +79,7 @@ function partsOf(weight: Weight): readonly Part[] {
 async function sourceOf(
   name: string,
   weight: Weight,
-  place: (name: string, type: DType, part: Part) => WeightPiece | Promise<WeightPiece>,
+  place: (name: string, type: DType, part: WeightData) => WeightPiece | Promise<WeightPiece>,
   ask: Ask | undefined,
 ): Promise<WeightSource> {
   if (isQuantized(weight)) {
@@ -161,7 +161,7 @@ async function mapped(
   root: string,
   paths: ReadonlyMap<string, string>,
 ): Promise<WeightPlan> {
-  const place = (_: string, type: DType, part: Part): WeightPiece => {
+  const place = (_: string, type: DType, part: WeightData): WeightPiece => {
     if (!('path' in part)) return { type, bytes: bytesOf(part) };
     const { path, byteOffset, byteLength } = part;
     return { type, location: paths.get(path)!.slice(root.length), byteOffset, byteLength };
@@ -251,7 +251,7 @@ async function writeWhole(file: FileHandle, bytes: Uint8Array, begin: number): P
 
 async function handedOver(weights: Weights): Promise<WeightPlan> {
   const given: { path: string; data: Uint8Array }[] = [];
-  const place = async (name: string, type: DType, part: Part): Promise<WeightPiece> => {
+  const place = async (name: string, type: DType, part: WeightData): Promise<WeightPiece> => {
     const data = 'path' in part ? await readPart(part) : bytesOf(part);
     given.push({ path: name, data });
     return { type, location: name, byteLength: data.byteLength };
@@ -281,7 +281,7 @@ async function handedOver(weights: Weights): Promise<WeightPlan> {
 
 async function placed(
   weights: Weights,
-  place: (name: string, type: DType, part: Part) => WeightPiece | Promise<WeightPiece>,
+  place: (name: string, type: DType, part: WeightData) => WeightPiece | Promise<WeightPiece>,
   ask: Ask | undefined,
 ): Promise<Map<string, WeightSource>> {
   const sources = new Map<string, WeightSource>();

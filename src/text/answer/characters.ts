@@ -4,7 +4,7 @@
  */
 
 /** A part of a parser: yields while it waits for more text. */
-export type Step<Result> = Generator<void, Result, void>;
+export type Parser<Result> = Generator<void, Result, void>;
 
 /** More white space is not looked across: what stands behind it belongs to nothing before it. */
 const LONGEST_GAP = 100;
@@ -35,7 +35,7 @@ export class Characters {
   }
 
   /** The character that is so many ahead, without taking it; undefined behind the end of the text. */
-  *peek(ahead = 0): Step<string | undefined> {
+  *peek(ahead = 0): Parser<string | undefined> {
     while (this.at + ahead >= this.text.length) {
       if (this.ended) return undefined;
       yield;
@@ -58,7 +58,7 @@ export class Characters {
   }
 
   /** Whether this word comes next, so many characters ahead. */
-  *startsWith(word: string, ahead = 0): Step<boolean> {
+  *startsWith(word: string, ahead = 0): Parser<boolean> {
     for (let i = 0; i < word.length; i++) {
       if ((yield* this.peek(ahead + i)) !== word[i]) return false;
     }
@@ -66,13 +66,13 @@ export class Characters {
   }
 
   /** The first of these words that comes next, so many characters ahead; of two that begin alike, the longer should stand first. */
-  *oneOf(words: readonly string[], ahead = 0): Step<string | undefined> {
+  *oneOf(words: readonly string[], ahead = 0): Parser<string | undefined> {
     for (const word of words) if (yield* this.startsWith(word, ahead)) return word;
     return undefined;
   }
 
   /** How many characters of white space come next, so many characters ahead; of more than 100, 100. */
-  *space(ahead: number): Step<number> {
+  *space(ahead: number): Parser<number> {
     for (let count = 0; count < LONGEST_GAP; count++) {
       const next = yield* this.peek(ahead + count);
       if (next === undefined || !/\s/.test(next)) return count;
@@ -80,7 +80,7 @@ export class Characters {
     return LONGEST_GAP;
   }
 
-  *skipSpace(): Step<void> {
+  *skipSpace(): Parser<void> {
     for (let next = yield* this.peek(); next !== undefined && /\s/.test(next); next = yield* this.peek()) {
       this.take();
     }
@@ -102,5 +102,21 @@ export class Characters {
   /** The kept text is needed no more. */
   letGo(): void {
     this.kept = undefined;
+  }
+}
+
+/** What text may not be taken over at once: what a mark begins with, and other signs of a class of characters. */
+export function stopsOf(marks: readonly string[], signs: string): RegExp {
+  const first = [...new Set(marks.map((mark) => mark.codePointAt(0)!))];
+  return new RegExp(`[${signs}${first.map((point) => `\\u{${point.toString(16)}}`).join('')}]`, 'u');
+}
+
+/** Takes white space and these signs, up to a mark. */
+export function* skip(chars: Characters, signs: string, marks: readonly string[] = []): Parser<void> {
+  for (;;) {
+    const next = yield* chars.peek();
+    if (next === undefined || !(/\s/.test(next) || signs.includes(next))) return;
+    if ((yield* chars.oneOf(marks)) !== undefined) return;
+    chars.take();
   }
 }

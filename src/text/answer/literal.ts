@@ -3,7 +3,7 @@
  * keys, the white space. What Python writes for the same (`None`, `'text'`, a tuple), and the faults that models make most often (a
  * raw line break in a string, a comma before a bracket, an unknown escape), become the JSON that was meant.
  */
-import type { Characters, Step } from './characters.js';
+import type { Characters, Parser } from './characters.js';
 
 /** 'broken' where a character comes that no value has, and brackets that were open are closed then; 'cut' where the text ends. */
 export type LiteralEnd = 'whole' | 'broken' | 'cut';
@@ -33,7 +33,7 @@ export function* literal(
   chars: Characters,
   emit: (json: string) => void,
   marks: readonly string[] = [],
-): Step<LiteralEnd> {
+): Parser<LiteralEnd> {
   const closers: string[] = [];
   /** A comma and the white space behind it: JSON has none before a closing bracket. */
   let comma: { space: string } | undefined;
@@ -94,7 +94,7 @@ export function* literal(
 }
 
 /** A whole value; undefined for what is none. */
-export function* wholeLiteral(chars: Characters, marks: readonly string[] = []): Step<string | undefined> {
+export function* wholeLiteral(chars: Characters, marks: readonly string[] = []): Parser<string | undefined> {
   let json = '';
   const end = yield* literal(
     chars,
@@ -106,7 +106,7 @@ export function* wholeLiteral(chars: Characters, marks: readonly string[] = []):
   return end === 'whole' ? json : undefined;
 }
 
-function* wordOf(chars: Characters): Step<string> {
+function* wordOf(chars: Characters): Parser<string> {
   let word = '';
   for (;;) {
     const next = yield* chars.peek();
@@ -134,7 +134,7 @@ function* string(
   emit: (json: string) => void,
   marks: readonly string[],
   raw: boolean,
-): Step<'whole' | 'cut'> {
+): Parser<'whole' | 'cut'> {
   const quote = (yield* chars.peek())!;
   const isTriple = yield* chars.startsWith(quote.repeat(3));
   const end = isTriple ? quote.repeat(3) : quote;
@@ -163,7 +163,7 @@ function* string(
  * Whether a quote ends its string: in JSON and in Python a comma, a colon, a closing bracket or nothing comes behind it. Before
  * anything else it is a quote that the model forgot to escape, as in `'it's'`.
  */
-function* endsString(chars: Characters, length: number, marks: readonly string[]): Step<boolean> {
+function* endsString(chars: Characters, length: number, marks: readonly string[]): Parser<boolean> {
   const after = length + (yield* chars.space(length));
   const next = yield* chars.peek(after);
   return next === undefined || /[,:)\]}\s]/.test(next) || (yield* chars.oneOf(marks, after)) !== undefined;
@@ -178,7 +178,7 @@ const PYTHON_ESCAPES: Readonly<Record<string, string>> = {
 };
 
 /** An escape as JSON writes it; undefined where the text ends in it. */
-function* escapeOf(chars: Characters, raw: boolean): Step<string | undefined> {
+function* escapeOf(chars: Characters, raw: boolean): Parser<string | undefined> {
   const sign = yield* chars.peek(1);
   if (sign === undefined) return undefined;
   if (raw) {

@@ -5,8 +5,9 @@
  * A call within a thought is a thought; what only looks like a call is content; white space around thoughts and calls belongs to them.
  */
 import { randomBytes } from 'node:crypto';
-import { type CallScope, call, skip, stopsOf } from './call-bodies.js';
-import { Characters, type Step } from './characters.js';
+import { call } from './call.js';
+import type { CallScope } from './call-scope.js';
+import { Characters, type Parser, skip, stopsOf } from './characters.js';
 import { type AnswerForm, type CallForm, type ThoughtForm, trimmed } from './form.js';
 import type { CallableTool } from './typed-value.js';
 
@@ -31,7 +32,7 @@ const MOST_FAILURES = 16;
 
 export class AnswerReader {
   private readonly chars = new Characters();
-  private readonly parser: Step<void>;
+  private readonly parser: Parser<void>;
   private parts: AnswerPart[] = [];
   private calls = 0;
   /** White space that is content if more content follows. */
@@ -67,7 +68,7 @@ export class AnswerReader {
     return parts;
   }
 
-  private *answer(): Step<void> {
+  private *answer(): Parser<void> {
     const { chars, reading } = this;
     const { thinking, form } = reading;
     if (thinking) {
@@ -98,7 +99,7 @@ export class AnswerReader {
     return this.besideMarkup || !this.hasContent;
   }
 
-  private *thoughtAtEdge(): Step<boolean> {
+  private *thoughtAtEdge(): Parser<boolean> {
     const { chars, reading } = this;
     for (const thought of reading.form.thoughts) {
       if (yield* chars.startsWith(thought.open)) {
@@ -116,7 +117,7 @@ export class AnswerReader {
   }
 
   /** A thought up to the mark that closes it, which need not come. */
-  private *thought({ close }: ThoughtForm): Step<void> {
+  private *thought({ close }: ThoughtForm): Parser<void> {
     const { chars } = this;
     this.besideMarkup = true;
     const stops = stopsOf([close], '\\s');
@@ -138,7 +139,7 @@ export class AnswerReader {
   }
 
   /** Reads calls, if they begin here. */
-  private *calling(marks: readonly string[]): Step<boolean> {
+  private *calling(marks: readonly string[]): Parser<boolean> {
     const { chars, reading } = this;
     const { tools } = reading;
     const form = reading.form.calls;
@@ -163,7 +164,7 @@ export class AnswerReader {
   }
 
   /** One call or several behind a mark, and the mark that closes them; false where there is none. */
-  private *section(scope: CallScope): Step<boolean> {
+  private *section(scope: CallScope): Parser<boolean> {
     const { chars } = this;
     const { opens, closes } = scope.form;
     let any = false;

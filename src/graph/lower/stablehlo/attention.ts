@@ -13,7 +13,7 @@ const BLOCK_BYTES = 2 ** 28;
 const HIDDEN = -1e30;
 
 /** Keys and values [batch, keyValueHeads, entries, size], and for queries from a place on what their logits become. */
-interface Part {
+interface MaskedEntries {
   readonly keys: Plain;
   readonly values: Plain;
   readonly masked: (logits: Plain, start: Plain | undefined) => Plain;
@@ -37,7 +37,7 @@ export function attention(
   );
   const grouped = builder.reshape(scaled, [batch, keyValueHeads, group, sequence, headDim]);
 
-  const parts: Part[] = [{ keys, values, masked: ownMask(builder, bias, options, group) }];
+  const parts: MaskedEntries[] = [{ keys, values, masked: ownMask(builder, bias, options, group) }];
   if (pastKey) {
     parts.unshift({
       keys: builder.narrow(pastKey),
@@ -65,7 +65,7 @@ export function attention(
 function inBlocks(
   builder: StableHloBuilder,
   query: Plain,
-  parts: readonly Part[],
+  parts: readonly MaskedEntries[],
   blocks: number,
   dims: readonly number[],
 ): Plain {
@@ -82,7 +82,7 @@ function inBlocks(
 function attend(
   builder: StableHloBuilder,
   query: Plain,
-  parts: readonly Part[],
+  parts: readonly MaskedEntries[],
   start: Plain | undefined,
 ): Plain {
   const pairs = [
@@ -116,7 +116,7 @@ function ownMask(
   bias: Value | undefined,
   { causal, window }: AttentionOptions,
   group: number,
-): Part['masked'] {
+): MaskedEntries['masked'] {
   return (logits, start) => {
     const [rows, entries] = logits.dims.slice(-2) as [number, number];
     let result = logits;
@@ -144,7 +144,11 @@ function ownMask(
   };
 }
 
-function pastMask(builder: StableHloBuilder, lengths: Plain, { window }: AttentionOptions): Part['masked'] {
+function pastMask(
+  builder: StableHloBuilder,
+  lengths: Plain,
+  { window }: AttentionOptions,
+): MaskedEntries['masked'] {
   const end = builder.reshape(builder.as(lengths, 'i32'), [count(lengths.dims), 1, 1]);
   return (logits, start) => {
     const [rows, room] = logits.dims.slice(-2) as [number, number];

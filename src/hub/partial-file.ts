@@ -11,7 +11,7 @@ import { inWords } from '../checkpoint/index.js';
 import { hasherFor, hashFile, type RemoteFile } from './sums.js';
 
 /** An open part: one writer, bytes appended in order. All that fails on the disk throws `StorageError`. */
-export class Part {
+export class PartialFile {
   readonly path: string;
   readonly #file: RemoteFile;
   readonly #handle: FileHandle;
@@ -31,10 +31,10 @@ export class Part {
     file: RemoteFile,
     signal: AbortSignal | undefined,
     onBytes: (done: number) => void,
-  ): Promise<Part> {
+  ): Promise<PartialFile> {
     try {
       const handle = await open(path, constants.O_RDWR | constants.O_CREAT);
-      const part = new Part(path, file, handle, hasherFor(file));
+      const part = new PartialFile(path, file, handle, hasherFor(file));
       try {
         const { size } = await handle.stat();
         if (size > file.size) {
