@@ -32,12 +32,28 @@ export const hloScan: StableHloLowering<ScanAttributes> = (
     const moved =
       product === 'elements'
         ? builder.binary('multiply', builder.broadcast(factor, state), before!)
-        : matmul(builder, factor, before!, { transposeA: product === 'transposed', wide: true });
+        : product === 'complex'
+          ? complexProduct(builder, builder.broadcast(factor, state), before!)
+          : matmul(builder, factor, before!, { transposeA: product === 'transposed', wide: true });
     const next = builder.binary('add', moved, builder.wide(at(added, place)));
     return [next, builder.dynamicUpdateSlice(all!, row, 0, place)];
   }) as [Plain, Plain];
   return [states, last];
 };
+
+/** The product of complex numbers whose two parts stand along the first axis. */
+function complexProduct(builder: StableHloBuilder, a: Plain, b: Plain): Plain {
+  const [aRe, aIm, bRe, bIm] = [a, b].flatMap((x) => [0, 1].map((i) => builder.slice(x, 0, i, i + 1))) as [
+    Plain,
+    Plain,
+    Plain,
+    Plain,
+  ];
+  const times = (x: Plain, y: Plain): Plain => builder.binary('multiply', x, y);
+  const re = builder.binary('subtract', times(aRe, bRe), times(aIm, bIm));
+  const im = builder.binary('add', times(aRe, bIm), times(aIm, bRe));
+  return builder.concat([re, im], 0);
+}
 
 /** A loop of the graph, whose end is known beforehand. */
 export function hloLoop(
