@@ -36,6 +36,7 @@ const ids = Array.from({ length: 21 }, (_, i) => (i * 37 + 5) % 300);
 const cases: [string, string, Partial<ModelConfigInput>][] = [
   ...Object.entries(BLOCKS).map(([letter, name]): [string, string, object] => [letter, name, {}]),
   ['K', 'Kimi delta attention', { kdaLowerBound: -5, negativeEigenvalues: true }],
+  ['N', 'Mamba-3', { mamba3MimoRank: 2, mamba3RopeFraction: 1 }],
   ['I', 'time-invariant state space', { ltiMatrix: 'full', ltiDiscretization: 'bilinear' }],
   ['I', 'time-invariant state space', { ltiMatrix: 'block-tridiagonal', ltiBlockSize: 2 }],
 ];

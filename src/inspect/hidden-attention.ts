@@ -8,6 +8,7 @@
  * the program runs.
  */
 import {
+  add,
   broadcastTo,
   cast,
   causalConvolution,
@@ -70,12 +71,13 @@ export function matricesOf(sight: Sight, heads: Tensor): Tensor {
     case 'state system':
       return contributions(sight, heads);
     default: {
-      const { query, key, gate, beta, factor } = recurrenceOf(sight, heads);
+      const { query, key, gate, beta, factor, own } = recurrenceOf(sight, heads);
       const [count, tokens] = query.shape as [Dim, Dim];
-      const impulses = identity(tokens);
+      const impulses = own ? pairs(tokens, 1) : identity(tokens);
       const value = factor ? multiply(impulses, factor) : broadcastTo(impulses, [count, tokens, tokens]);
       // A head is a sequence of its own here.
-      return linearRecurrence({ query, key, value, gate, beta }, { query: 1, key: 1, value: 1 }).output;
+      const read = linearRecurrence({ query, key, value, gate, beta }, { query: 1, key: 1, value: 1 }).output;
+      return own ? add(read, multiply(identity(tokens), own)) : read;
     }
   }
 }
@@ -112,6 +114,8 @@ interface Recurrence {
   readonly gate: Tensor | undefined;
   readonly beta?: Tensor | undefined;
   readonly factor: Tensor | undefined;
+  /** Of values that are delayed: what a token reads of its own. */
+  readonly own?: Tensor | undefined;
 }
 
 function recurrenceOf(sight: RecurrenceSight | ScanSight, heads: Tensor): Recurrence {
@@ -128,7 +132,7 @@ function recurrenceOf(sight: RecurrenceSight | ScanSight, heads: Tensor): Recurr
       factor: perHead(sight.factor, channels, heads),
     };
   }
-  const { operands, heads: counts, factor } = sight;
+  const { operands, heads: counts, factor, delayed } = sight;
   // Consecutive heads share a query or a key.
   const shared = (x: Tensor, count: number): Tensor => perHead(x, count, divide(heads, counts.value / count));
   return {
@@ -137,6 +141,7 @@ function recurrenceOf(sight: RecurrenceSight | ScanSight, heads: Tensor): Recurr
     gate: operands.gate && perHead(operands.gate, counts.value, heads),
     beta: operands.beta && perHead(operands.beta, counts.value, heads),
     factor: factor && perHead(factor, counts.value, heads),
+    own: delayed && perHead(delayed.own, counts.value, heads),
   };
 }
 
@@ -188,5 +193,11 @@ function perHead(x: Tensor, count: number, heads: Tensor): Tensor {
 
 /** [size, size] */
 function identity(size: Dim): Tensor {
-  return cast(equal(reshape(iota(size), [-1, 1]), reshape(iota(size), [1, -1])), 'float32');
+  return pairs(size, 0);
+}
+
+/** [size, size]: 1 where the row is so many places behind the column, else 0. */
+function pairs(size: Dim, behind: number): Tensor {
+  const columns = add(reshape(iota(size), [1, -1]), behind);
+  return cast(equal(reshape(iota(size), [-1, 1]), columns), 'float32');
 }

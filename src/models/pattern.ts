@@ -13,6 +13,7 @@ export const BLOCKS = {
   A: 'latent attention',
   '-': 'MLP',
   m: 'Mamba',
+  N: 'Mamba-3',
   G: 'gated delta net',
   K: 'Kimi delta attention',
   L: 'lightning attention',

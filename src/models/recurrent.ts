@@ -11,6 +11,7 @@ import {
   lightningSlopes,
   type Mixer,
   mamba1,
+  mamba3,
   recurrentBlock,
   type StateMatrix,
   shortConvolution,
@@ -31,6 +32,9 @@ export const recurrentKeys = {
   linearValueHeadDim: size.optional(),
   /** Delta rules with beta up to 2, which can change the sign of what stands under a key. */
   negativeEigenvalues: z.boolean().optional(),
+  /** The part of a key that turns in Mamba-3, a half by default; and its inputs a token, where that are several. */
+  mamba3RopeFraction: z.literal([0.5, 1]).optional(),
+  mamba3MimoRank: size.max(64).optional(),
   /** The state matrix of time-invariant layers, S4D-Lin's diagonal by default, whose state has ssmStateSize numbers. */
   ltiMatrix: z.enum(['s4d-lin', 's4d-inv', 's4d-real', 'block-tridiagonal', 'full']).optional(),
   /** Rows of a block of a block-tridiagonal matrix; 4 by default. */
@@ -48,6 +52,7 @@ interface RecurrentConfig extends RecurrentKeys {
   readonly normEpsilon: number;
   readonly convKernel: number;
   readonly useConvBias: boolean;
+  readonly nGroups: number;
   readonly mambaNumHeads: number;
   readonly mambaHeadDim: number;
   readonly ssmStateSize: number;
@@ -122,6 +127,17 @@ const MIXERS = {
       outputDeviation,
     });
   },
+  N: (config, { outputDeviation }) =>
+    mamba3({
+      hiddenSize: config.hiddenSize,
+      numHeads: config.mambaNumHeads,
+      headDim: config.mambaHeadDim,
+      stateSize: config.ssmStateSize,
+      numGroups: config.nGroups,
+      ropeFraction: config.mamba3RopeFraction ?? 0.5,
+      mimoRank: config.mamba3MimoRank,
+      outputDeviation,
+    }),
   I: (config, { outputDeviation }) =>
     timeInvariant({
       hiddenSize: config.hiddenSize,
