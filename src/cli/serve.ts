@@ -6,6 +6,7 @@ import { namedModel } from '../models/index.js';
 import { type RunningServer, startServer } from '../server/index.js';
 import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
 import { each, wholeNumber } from './options.js';
+import { isSupervised, supervise } from './supervise.js';
 
 interface ServeFlags extends LoadingFlags {
   host: string;
@@ -105,6 +106,14 @@ function origin(value: string, before: readonly string[] | undefined): string[] 
 }
 
 async function run(models: string[], flags: ServeFlags): Promise<void> {
+  // As text: which devices there are is the engine's business.
+  if ((flags.device as string | undefined) === 'cuda' && !isSupervised()) {
+    process.exitCode = await supervise({
+      command: [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+      say: (line) => process.stderr.write(`heddle: ${line}\n`),
+    });
+    return;
+  }
   const usual = flags.keys === undefined ? NO_LIMITS : KEY_LIMITS;
   const server = await startServer(
     {

@@ -28,13 +28,16 @@ async function run(_device: string, options: SetupOptions): Promise<void> {
   const signal = abortedByPerson();
   const index = indexSource(options.indexUrl);
   const progress = new DownloadProgress();
+  let asked = false;
   try {
-    say(`asking ${new URL(index.endpoint).host} for XLA and the CUDA libraries`);
     const { outcome, folder } = await setupCuda({
       index,
       signal,
       onEvent: (event) => {
         if (event.event !== 'asking') progress.show(event);
+        else if (!asked)
+          progress.tell(`asking ${new URL(index.endpoint).host} for XLA and the CUDA libraries`);
+        asked = true;
       },
       confirm: async ({ wheels, bytes, missingBytes, folder }) => {
         progress.tell(

@@ -1,0 +1,89 @@
+/**
+ * A command in a process of its own, which is begun anew when it crashes: a GPU's libraries can take the whole process with
+ * them, and no JavaScript can catch that. Requests that were being answered are lost; states that were saved are not.
+ */
+import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Tells a process that it is the supervised one. */
+const SUPERVISED = 'HEDDLE_SUPERVISED';
+/** How processes end that nobody has ended. SIGKILL is the kernel's where memory runs out, and a person's. */
+const CRASHES: readonly string[] = ['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGILL', 'SIGFPE'];
+const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+export interface Supervision {
+  readonly command: readonly string[];
+  readonly say: (line: string) => void;
+  /** Crashes within `window` milliseconds that are borne. */
+  readonly crashes?: number;
+  readonly window?: number;
+  /** Milliseconds before the second start; doubled for each one after it. */
+  readonly delay?: number;
+}
+
+/** Whether this process is a supervised one. It then stops, as by SIGTERM, when the one that supervises it is gone. */
+export function isSupervised(): boolean {
+  if (process.env[SUPERVISED] === undefined) return false;
+  process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
+  // Having nothing else to do, the process shall end.
+  process.channel?.unref();
+  return true;
+}
+
+/** Runs a command until it ends by itself, is told to end, or has crashed too often. Returns its exit code. */
+export async function supervise({
+  command: [program, ...args],
+  say,
+  crashes: most = 5,
+  window = 600_000,
+  delay = 1000,
+}: Supervision): Promise<number> {
+  const crashed: number[] = [];
+  let told = false;
+  for (;;) {
+    const { code, signal } = await runOnce(program!, args, () => {
+      told = true;
+    });
+    if (signal === null || told || !CRASHES.includes(signal)) return code ?? 128;
+    const now = Date.now();
+    crashed.push(now);
+    const recent = crashed.filter((at) => at > now - window).length;
+    if (recent > most) {
+      say(`the server crashed ${recent} times (${signal}): it is not started again`);
+      return 1;
+    }
+    say(`the server crashed (${signal}), most likely in the GPU's libraries: starting it again`);
+    await sleep(delay * 2 ** (recent - 1));
+  }
+}
+
+function runOnce(
+  program: string,
+  args: readonly string[],
+  onTold: () => void,
+): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, {
+      // A terminal's Ctrl-C comes to this process alone, which passes it on once.
+      detached: true,
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      env: { ...process.env, [SUPERVISED]: '1' },
+    });
+    const forward = (signal: NodeJS.Signals): void => {
+      onTold();
+      child.kill(signal);
+    };
+    for (const signal of FORWARDED) process.on(signal, forward);
+    const done = (): void => {
+      for (const signal of FORWARDED) process.off(signal, forward);
+    };
+    child.once('error', (error) => {
+      done();
+      reject(error);
+    });
+    child.once('exit', (code, signal) => {
+      done();
+      resolve({ code, signal });
+    });
+  });
+}
