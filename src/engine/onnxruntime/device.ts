@@ -37,7 +37,7 @@ import { planWeights, type WeightPlan } from './weights.js';
  */
 export const FUSED: Record<OrtName, ReadonlySet<string>> = {
   cpu: new Set([
-    'AttentionByHeads',
+    'AttentionInBlocks',
     'FusedMatMul',
     'LogSoftmax',
     'QuickGelu',

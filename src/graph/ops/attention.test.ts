@@ -1,4 +1,4 @@
-/** Attention: values and gradients, one head after the other, and shapes that do not fit. */
+/** Attention: values and gradients, one block of queries after the other, and shapes that do not fit. */
 import { expect, test } from 'vitest';
 import { ShapeError } from '../../errors.js';
 import { type Dim, input } from '../index.js';
@@ -12,16 +12,16 @@ import { attentionCases } from './testing/attention.js';
 
 prove(attentionCases);
 
-test('over a past it may take one head after the other, unless somebody reads the weights', async () => {
-  const fused = new Set(['AttentionByHeads']);
+test('over a past it may take one block of queries after the other, unless somebody reads the weights', async () => {
+  const fused = new Set(['AttentionInBlocks']);
   let looped = 0;
   for (const proof of attentionCases.attention!) {
     const leaves = proof.operands.map(({ dtype, dims }, i) => input(`operand${i}`, dtype, dims));
     const [output, weights] = proof.build(...leaves) as readonly [(typeof leaves)[0], (typeof leaves)[0]];
-    const byHeads = toOnnx({ output: output! }, { fused });
-    looped += Number(contains(byHeads, 'Loop'));
+    const inBlocks = toOnnx({ output: output! }, { fused });
+    looped += Number(contains(inBlocks, 'Loop'));
     expect(contains(toOnnx({ output: output!, weights: weights! }, { fused }), 'Loop')).toBe(false);
-    const actual = await runOnnx(byHeads, feedsOf(proof));
+    const actual = await runOnnx(inBlocks, feedsOf(proof));
     const expected = await runOnnx(toOnnx({ output: output! }), feedsOf(proof));
     expect(actual.output!.dims).toEqual(expected.output!.dims);
     expect(relativeError(actual.output!.data, expected.output!.data), proof.name).toBeLessThan(1e-5);

@@ -1,6 +1,6 @@
 /** Softmax attention of new tokens over themselves, and over what a growing state holds of those before. */
 import { ShapeError } from '../../errors.js';
-import { attentionByHeads, logitsOf, type MemoryPart } from '../lower/onnx/attention.js';
+import { attentionInBlocks, logitsOf, type MemoryPart } from '../lower/onnx/attention.js';
 import { attention as attentionInHlo } from '../lower/stablehlo/attention.js';
 import { attentionInWasm } from '../lower/wasm/layers.js';
 import { maskedAttentionInWasm } from '../lower/wasm/masked-attention.js';
@@ -101,12 +101,12 @@ const attentionOperator = defineComposite<AttentionOptions>({
   kernels: {
     onnx(builder, _, node) {
       const { inputs, outputs, attributes } = node;
-      // Only over a long memory are the weights of all heads at once too much.
+      // Only over a long memory are all weights at once too much.
       const isLong = inputs[4] !== undefined && inputs[0]!.shape[2] !== 1;
-      if (!isLong || !builder.fused.has('AttentionByHeads') || builder.used.has(outputs[1]!))
+      if (!isLong || !builder.fused.has('AttentionInBlocks') || builder.used.has(outputs[1]!))
         return undefined;
       if (expansionIsUsed(node as Node, builder.used)) return undefined;
-      const output = attentionByHeads(multiply(inputs[0]!, attributes.scale), partsOf(inputs, attributes));
+      const output = attentionInBlocks(multiply(inputs[0]!, attributes.scale), partsOf(inputs, attributes));
       return [...builder.inline([withValueSize(output, attributes)], inputs), ''];
     },
     wasm(builder, operands, { outputs, attributes }) {

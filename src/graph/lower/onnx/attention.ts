@@ -1,15 +1,16 @@
 /**
- * Attention over a long memory on ONNX Runtime's CPU: one head after the other, since the weights of many tokens over all
+ * Attention over a long memory on ONNX Runtime's CPU: one block of queries after the other, since the weights of many tokens over all
  * entries are the largest of all values.
  */
 import { reshape, sum } from '../../ops/broadcast.js';
+import { zeros } from '../../ops/constant.js';
 import { add, divide, exp, maximum, subtract } from '../../ops/elementwise.js';
 import { gather } from '../../ops/indexing.js';
-import { transpose } from '../../ops/layout.js';
+import { concat, slice, transpose } from '../../ops/layout.js';
 import { loop } from '../../ops/loop.js';
 import { matmul } from '../../ops/matmul.js';
 import { max } from '../../ops/reduce.js';
-import type { Dim } from '../../shape.js';
+import { addDims, type Dim, divideDimUp, multiplyDims } from '../../shape.js';
 import type { Tensor } from '../../tensor.js';
 
 /** Keys and values [batch, keyValueHeads, entries, size], and what is added to their logits. */
@@ -27,41 +28,51 @@ export function logitsOf(query: Tensor, { keys, bias }: MemoryPart): Tensor {
   return bias ? add(raw, bias) : raw;
 }
 
-/** softmax(q k^T + bias) v over all parts together, for scaled queries: [batch, heads, sequence, valueDim]. */
-export function attentionByHeads(query: Tensor, parts: readonly MemoryPart[]): Tensor {
-  const [batch, heads, sequence, headDim] = query.shape as [Dim, number, Dim, Dim];
-  const keyValueHeads = parts[0]!.keys.shape[1] as number;
-  const group = heads / keyValueHeads;
-  const grouped = reshape(query, [batch, keyValueHeads, group, 1, sequence, headDim]);
-  const queries = transpose(grouped, [1, 2, 0, 3, 4, 5]);
-  const headsFirst = (x: Tensor): Tensor =>
-    transpose(reshape(x, [batch, keyValueHeads, 1, x.shape[2]!, x.shape[3]!]), [1, 0, 2, 3, 4]);
-  const memory = parts.map(({ keys, values, ...part }) => {
-    return { ...part, keys: headsFirst(keys), values: headsFirst(values) };
-  });
-  const all = loopOver(keyValueHeads, (head) => {
-    const own = memory.map((part) => {
-      return { ...part, keys: gather(part.keys, head), values: gather(part.values, head) };
-    });
-    const sharing = gather(queries, head);
-    return loopOver(group, (member) => attendApart(gather(sharing, member), own));
-  });
-  return reshape(transpose(all, [2, 0, 1, 3, 4, 5]), [batch, heads, sequence, all.shape[5]!]);
-}
+/** How many heads attend at once to the whole memory without the weights being too many. */
+const HEADS_AT_ONCE = 2;
 
-/** [count, ...]: what `body` makes of each index. */
-function loopOver(count: number, body: (index: Tensor) => Tensor): Tensor {
-  return loop(count, [], (index) => ({ carried: [], stacked: [body(index)] })).stacked[0]!;
+/** softmax(q k^T + bias) v over all parts together, for scaled queries: [batch, heads, sequence, valueDim]. */
+export function attentionInBlocks(query: Tensor, parts: readonly MemoryPart[]): Tensor {
+  const [batch, heads, sequence] = query.shape as [Dim, number, Dim, Dim];
+  const blocks = Math.ceil(heads / HEADS_AT_ONCE);
+  const rows = divideDimUp(sequence, blocks);
+  const rest = addDims(multiplyDims([blocks, rows]), multiplyDims([sequence, -1]));
+  /** [..., sequence, size] -> [blocks, ..., rows, size], filled up with zeros. */
+  const inBlocks = (x: Tensor): Tensor => {
+    const outer = x.shape.slice(0, -2);
+    const size = x.shape.at(-1)!;
+    const axis = outer.length;
+    const whole = rest === 0 ? x : concat([x, zeros([...outer, rest, size])], axis);
+    const cut = reshape(whole, [...outer, blocks, rows, size]);
+    return transpose(cut, [axis, ...outer.keys(), axis + 1, axis + 2]);
+  };
+  const queries = inBlocks(query);
+  const biases = parts.map(({ bias }) => (bias && bias.shape.at(-2) !== 1 ? inBlocks(bias) : undefined));
+  const { stacked } = loop(blocks, [], (block) => {
+    const own = parts.map((part, i) => ({ ...part, bias: biases[i] ? gather(biases[i], block) : part.bias }));
+    return { carried: [], stacked: [attendApart(gather(queries, block), own)] };
+  });
+  const inOrder = transpose(stacked[0]!, [1, 2, 0, 3, 4]);
+  const padded = reshape(inOrder, [batch, heads, multiplyDims([blocks, rows]), inOrder.shape[4]!]);
+  return slice(padded, 2, 0, sequence);
 }
 
 /** The softmax over all parts in more operations, but without copies of the logits. */
 function attendApart(query: Tensor, parts: readonly MemoryPart[]): Tensor {
+  const [batch, heads, rows] = query.shape as [Dim, number, Dim, Dim];
   const logits = parts.map((part) => logitsOf(query, part));
   const over = (reduce: typeof max, x: readonly Tensor[]): Tensor[] =>
     x.map((part) => reduce(part, -1, { keepDims: true }));
   const top = over(max, logits).reduce((a, b) => maximum(a, b));
   const shares = logits.map((part) => exp(subtract(part, top)));
   const total = over(sum, shares).reduce((a, b) => add(a, b));
-  const mixed = parts.map(({ values }, i) => matmul(shares[i]!, values)).reduce((a, b) => add(a, b));
-  return divide(mixed, total);
+  const mixed = parts.map(({ values }, i) => {
+    const [, keyValueHeads, entries] = values.shape as [Dim, number, Dim, Dim];
+    return matmul(reshape(shares[i]!, [batch, keyValueHeads, -1, entries]), values);
+  });
+  const output = reshape(
+    mixed.reduce((a, b) => add(a, b)),
+    [batch, heads, rows, mixed[0]!.shape[3]!],
+  );
+  return divide(output, total);
 }
