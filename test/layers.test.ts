@@ -1,5 +1,5 @@
 /**
- * Every letter of a pattern does all that a model does: it trains, writes token by token what it reads as a whole on each
+ * Every letter of a pattern, and every way of joining layers, does all that a model does: it trains, writes token by token what it reads as a whole on each
  * device, comes back from a saved snapshot, is quantized, and shows its inside.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -32,17 +32,29 @@ const wasm = await openDevice('wasm', { threads: 2 });
 
 const ids = Array.from({ length: 21 }, (_, i) => (i * 37 + 5) % 300);
 
-/** Every letter as it is without keys of its own, and in its other forms. */
+const withMixer: Readonly<Record<string, string>> = { '-': 'M-', E: 'ME' };
+
+/** What a pattern is, and its first mixer: every letter as it is without keys of its own and in its other forms, and designs. */
 const cases: [string, string, Partial<ModelConfigInput>][] = [
-  ...Object.entries(BLOCKS).map(([letter, name]): [string, string, object] => [letter, name, {}]),
-  ['K', 'Kimi delta attention', { kdaLowerBound: -5, negativeEigenvalues: true }],
-  ['N', 'Mamba-3', { mamba3MimoRank: 2, mamba3RopeFraction: 1 }],
-  ['I', 'time-invariant state space', { ltiMatrix: 'full', ltiDiscretization: 'bilinear' }],
-  ['I', 'time-invariant state space', { ltiMatrix: 'block-tridiagonal', ltiBlockSize: 2 }],
+  ...Object.entries(BLOCKS).map(([letter, name]): [string, string, object] =>
+    letter in withMixer ? [withMixer[letter]!, LAYER_NAMES.M, {}] : [`${letter}-`, name, {}],
+  ),
+  ['S-', 'selective attention', { attentionScore: 'convolution' }],
+  ['(MMM*)x1-', 'Mamba-2', {}],
+  ['[M*]-', 'Mamba-2', {}],
+  ['[GSC]E', 'gated delta net', {}],
+  ['(M{*-})x2', 'Mamba-2', {}],
+  ['({A})x3', 'latent attention', {}],
+  ['(*-)x2(M-)x2', 'attention', {}],
+  ['M-M-S-', 'Mamba-2', {}],
+  ['ME*E', 'Mamba-2', { numExperts: 4, moeIntermediateSize: 8 }],
+  ['K-', 'Kimi delta attention', { kdaLowerBound: -5, negativeEigenvalues: true }],
+  ['N-', 'Mamba-3', { mamba3MimoRank: 2, mamba3RopeFraction: 1 }],
+  ['I-', 'time-invariant state space', { ltiMatrix: 'full', ltiDiscretization: 'bilinear' }],
+  ['I-', 'time-invariant state space', { ltiMatrix: 'block-tridiagonal', ltiBlockSize: 2 }],
 ];
 
-describe.each(cases)('%s %s %j', (letter, name, change) => {
-  const pattern = letter === '-' ? 'M-' : `${letter}-`;
+describe.each(cases)('%s, %s first, %j', (pattern, name, change) => {
   const model = hybridModel(tinyConfig({ pattern, hiddenSize: 32, mambaHeadDim: 16, ...change }));
   const here = mkdtempSync(join(folder, 'case-'));
 
@@ -94,7 +106,8 @@ describe.each(cases)('%s %s %j', (letter, name, change) => {
     ];
     const error = relativeError(coarse, exact);
     expect(error).toBeGreaterThan(0);
-    expect(error).toBeLessThan(0.1);
+    // A router may choose other experts.
+    expect(error).toBeLessThan(pattern.includes('E') ? 0.5 : 0.1);
     for (const run of runs) await run.dispose();
   });
 
@@ -102,7 +115,7 @@ describe.each(cases)('%s %s %j', (letter, name, change) => {
     const language = await LanguageModel.compile(model, tinyWeights(model), tinyTokenizer, cpu);
     const trace = await language.trace(ids);
     const mixer = trace.layers[0]!.mixers[0]!;
-    expect(mixer.name).toBe(letter === '-' ? LAYER_NAMES.M : name);
+    expect(mixer.name).toBe(name);
     expect(mixer.weights!.dims).toEqual([mixer.heads.length, ids.length, ids.length]);
     expect(Math.hypot(...mixer.weights!.data)).toBeGreaterThan(0);
     await language.dispose();

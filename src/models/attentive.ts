@@ -16,6 +16,9 @@ const size = z
 export const attentiveKeys = {
   /** `linear` by default; see selective-score.ts. */
   attentionScore: z.enum(['linear', 'convolution']).optional(),
+  /** The share of tokens that query-selecting attention shall select, 0.15 by default, and how much a miss adds to the loss, 0.01. */
+  attentionCapacity: z.number().min(0).max(1).optional(),
+  attentionCapacityWeight: z.number().nonnegative().optional(),
   kvLoraRank: size.optional(),
   /** Of the latent that queries are made from; without it they are made from the hidden state. */
   qLoraRank: size.optional(),

@@ -52,8 +52,18 @@ describe('checks', () => {
     ['half a layer', { intermediateSize: 1.5 }, /intermediateSize/],
     ['a number as text', { hiddenSize: '8' }, /hiddenSize.*number/],
     ['a shared key whose halves cannot rotate', { qkRopeHeadDim: 3 }, /qkRopeHeadDim.*even/],
+    [
+      'a selection without a window',
+      { attentionWindow: 0, attentionSelected: 8 },
+      /attentionWindow.*1 or more/,
+    ],
+    [
+      'more experts for a token than there are',
+      { numExperts: 2, numExpertsPerTok: 3 },
+      /numExpertsPerTok \(3\).*numExperts \(2\)/,
+    ],
     ['no pattern', { pattern: undefined }, /pattern/],
-    ['an unknown letter', { pattern: 'MQ' }, /'MQ' has the letter 'Q'/],
+    ['an unknown letter', { pattern: 'MX' }, /'MX' has the letter 'X'/],
     ['another model', { modelType: 'llama' }, /modelType/],
     [
       'heads that do not share keys evenly',

@@ -59,9 +59,18 @@ const schema = z.strictObject({
   /** Base of the rotary wavelengths; null for attention without positions. */
   ropeTheta: z.number().gt(1).nullable().default(null),
   /** W of selective and of sliding-window attention. */
-  attentionWindow: length.default(64),
+  attentionWindow: z
+    .number()
+    .int()
+    .min(1, 'is 1 or more: the present token is always seen, and K tokens are selected beside a window')
+    .max(2 ** 31)
+    .default(64),
   /** K of selective attention. */
   attentionSelected: length.default(64),
+  /** Of mixtures of experts: 8 experts, of which a token uses 2, as wide as the MLPs by default. */
+  numExperts: size.max(2 ** 12).optional(),
+  numExpertsPerTok: size.max(2 ** 12).optional(),
+  moeIntermediateSize: size.optional(),
   ...recurrentKeys,
   ...attentiveKeys,
 });
@@ -106,6 +115,11 @@ function parse(value: unknown, source: string, named: (key: string) => string): 
   expect(
     config.ropeTheta === null || config.headDim % 2 === 0,
     `${said('headDim')} must be even, since ${named('ropeTheta')} rotates halves of a head`,
+  );
+  const { numExperts = 8, numExpertsPerTok = Math.min(2, numExperts) } = config;
+  expect(
+    numExpertsPerTok <= numExperts,
+    `${named('numExpertsPerTok')} (${numExpertsPerTok}) must be at most ${named('numExperts')} (${numExperts})`,
   );
   const [low, high] = config.timeStepLimit;
   expect(high === null || low < high, `${said('timeStepLimit')} must be a lower and a higher bound`);

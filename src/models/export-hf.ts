@@ -8,7 +8,7 @@
  */
 import { ConfigError } from '../errors.js';
 import type { ModelConfig } from './config.js';
-import { BLOCKS, type BlockLetter, parsePattern } from './pattern.js';
+import { countLayers, layerLetters, parsePattern } from './pattern.js';
 
 export interface ForeignModel {
   /** What its `config.json` holds, dtype aside. */
@@ -24,7 +24,10 @@ type MixerLetter = 'M' | '*';
 
 /** A model of ours as one of a family that others know. Throws `ConfigError` for one that none of them can express. */
 export function asKnownFamily(config: ModelConfig): ForeignModel {
-  const letters = parsePattern(config.pattern);
+  const parsed = parsePattern(config.pattern);
+  if (parsed.some(({ shares }) => shares !== undefined))
+    throw misfit(config.pattern, 'layers that share their weights, which none of these families has');
+  const letters = parsed.map(layerLetters);
   if (letters.every((letter) => letter === 'M')) return asMamba2(config, letters.length);
   const layers = mixersOf(config.pattern, letters);
   const rotates = config.ropeTheta !== null;
@@ -34,12 +37,12 @@ export function asKnownFamily(config: ModelConfig): ForeignModel {
 }
 
 /** The mixers of a pattern of pairs. */
-function mixersOf(pattern: string, letters: readonly BlockLetter[]): MixerLetter[] {
+function mixersOf(pattern: string, letters: readonly string[]): MixerLetter[] {
   const unknown = letters.find((letter) => !'M*-'.includes(letter));
   if (unknown)
     throw misfit(
       pattern,
-      `${BLOCKS[unknown]} (${unknown}), which neither llama, granitemoehybrid nor mamba2 has`,
+      `${countLayers(unknown)[0]!.name} (${unknown}), which neither llama, granitemoehybrid nor mamba2 has`,
     );
   const wrong = letters.findIndex((letter, i) => (letter === '-') !== (i % 2 === 1));
   if (wrong >= 0 || letters.length % 2 === 1) {

@@ -1,17 +1,22 @@
 /**
  * Our own family: residual blocks x + mixer(norm(x)) in the order of a pattern. Tensor names:
- * `backbone.{embeddings, layers.N.{norm, mixer}, norm_f}` and `lm_head`.
+ * `backbone.{embeddings, layers.N.{norm, mixer}, norm_f}` and `lm_head`; mixers side by side are `mixer.mixers.N`, normed by
+ * `mixer.norms.N`, and layers that share their weights have the names of the first of them.
  */
 import {
   attention,
   INITIAL_DEVIATION,
   type Mixer,
   mamba2,
+  mixtureOfExperts,
   mlp,
   named,
   norm,
+  placed,
+  querySelection,
   residual,
   selectiveAttention,
+  sideBySide,
   slidingWindowAttention,
 } from '../nn/index.js';
 import { attentiveMixer, isAttentive, ropeOf } from './attentive.js';
@@ -19,8 +24,8 @@ import { configJson, type ModelConfig, parseConfig } from './config.js';
 import { type Family, MAMBA_NAMES } from './families/family.js';
 import { modalityOf } from './modalities/index.js';
 import { defineModel, type Model } from './model.js';
-import { type BlockLetter, parsePattern } from './pattern.js';
-import { recurrentMixer } from './recurrent.js';
+import { type BlockLetter, layerLetters, parsePattern } from './pattern.js';
+import { type LayerPlace, recurrentMixer } from './recurrent.js';
 
 /** How our own config.json is read. */
 export const hybridFamily: Family = {
@@ -30,7 +35,7 @@ export const hybridFamily: Family = {
 
 /** The model of a config, without weights. */
 export function hybridModel(config: ModelConfig): Model {
-  const letters = parsePattern(config.pattern);
+  const layers = parsePattern(config.pattern);
   const epsilon = config.normEpsilon;
   return defineModel({
     modelType: config.modelType,
@@ -42,22 +47,32 @@ export function hybridModel(config: ModelConfig): Model {
     maxPositionEmbeddings: config.maxPositionEmbeddings,
     eosTokenIds: config.eosTokenId === undefined ? [] : [config.eosTokenId],
     names: MAMBA_NAMES,
-    layers: letters.map((letter, index) => ({
-      letters: letter,
-      mixer: residual([
+    layers: layers.map((layer, index) => {
+      const block = residual([
         norm('norm', { epsilon }),
-        named('mixer', mixerOf(letter, config, index, letters.length)),
-      ]),
-    })),
+        named('mixer', layerOf(layer.letters, config, index, layers.length)),
+      ]);
+      const mixer =
+        layer.shares === undefined ? block : placed(`${MAMBA_NAMES.layers}.${layer.shares}`, block);
+      return { letters: layerLetters(layer), mixer };
+    }),
     finalNorm: { epsilon },
     tieWordEmbeddings: config.tieWordEmbeddings,
   });
 }
 
-function mixerOf(letter: BlockLetter, config: ModelConfig, index: number, numBlocks: number): Mixer {
-  const { hiddenSize } = config;
+function layerOf(letters: readonly BlockLetter[], config: ModelConfig, index: number, count: number): Mixer {
   // Every block adds to the residual stream; their outputs start out small enough for the sum to stay in scale.
-  const outputDeviation = INITIAL_DEVIATION / Math.sqrt(numBlocks);
+  const outputDeviation = INITIAL_DEVIATION / Math.sqrt(count);
+  const mixers = letters.map((letter) => mixerOf(letter, config, { index, count, outputDeviation }));
+  if (mixers.length === 1) return mixers[0]!;
+  const initial = outputDeviation * Math.sqrt(config.hiddenSize);
+  return sideBySide(mixers, { epsilon: config.normEpsilon, initial });
+}
+
+function mixerOf(letter: BlockLetter, config: ModelConfig, place: LayerPlace): Mixer {
+  const { hiddenSize } = config;
+  const { outputDeviation } = place;
   const attentionConfig = {
     hiddenSize,
     numHeads: config.numAttentionHeads,
@@ -66,7 +81,6 @@ function mixerOf(letter: BlockLetter, config: ModelConfig, index: number, numBlo
     rope: ropeOf(config, config.headDim),
     outputDeviation,
   };
-  const place = { index, count: numBlocks, outputDeviation };
   if (isAttentive(letter)) return attentiveMixer(letter, config, place);
   switch (letter) {
     case 'M':
@@ -94,6 +108,24 @@ function mixerOf(letter: BlockLetter, config: ModelConfig, index: number, numBlo
         window: config.attentionWindow,
         selected: config.attentionSelected,
         ...(config.attentionScore && { score: config.attentionScore }),
+      });
+    case 'Q':
+      return querySelection({
+        ...attentionConfig,
+        window: config.attentionWindow,
+        capacity: config.attentionCapacity ?? 0.15,
+        capacityWeight: config.attentionCapacityWeight ?? 0.01,
+      });
+    case 'E':
+      return mixtureOfExperts({
+        hiddenSize,
+        intermediateSize: config.moeIntermediateSize ?? config.intermediateSize,
+        numExperts: config.numExperts ?? 8,
+        expertsPerToken: config.numExpertsPerTok ?? Math.min(2, config.numExperts ?? 8),
+        activation: 'swiglu',
+        routing: { scores: 'softmax', normalized: true },
+        names: { router: 'router.weight', input: 'experts.input', output: 'experts.output' },
+        outputDeviation,
       });
     case '-':
       return mlp({ hiddenSize, intermediateSize: config.intermediateSize, outputDeviation });

@@ -1,7 +1,14 @@
 /** Layer patterns: repetition, nesting, and errors that show the pattern and say what is wrong with it. */
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
-import { BLOCKS, countLayers, parsePattern } from './pattern.js';
+import { BLOCKS, countLayers, layerLetters, parsePattern } from './pattern.js';
+
+/** The layers, of which one that shares weights is followed by the number of the layer whose they are. */
+function written(pattern: string): string {
+  return parsePattern(pattern)
+    .map((layer) => layerLetters(layer) + (layer.shares ?? ''))
+    .join('');
+}
 
 describe('patterns', () => {
   const cases: Record<string, string> = {
@@ -15,9 +22,16 @@ describe('patterns', () => {
     '(M)x12': 'MMMMMMMMMMMM',
     ' ( M - ) x2\n*': 'M-M-*',
     'M(S)x0': 'M',
+    '[M*]-': '[M*]-',
+    '([M*]-)x2G': '[M*]-[M*]-G',
+    '(M{*-})x3': 'M*-M*1-2M*1-2',
+    '({M})x3': 'MM0M0',
+    '{*}M{*}{*-}': '*M*0*-',
+    '{(M)x2}{(M)x2}': 'MMM0M1',
+    '({[M*]}-)x2': '[M*]-[M*]0-',
   };
   for (const [pattern, letters] of Object.entries(cases)) {
-    test(JSON.stringify(pattern), () => expect(parsePattern(pattern).join('')).toBe(letters));
+    test(JSON.stringify(pattern), () => expect(written(pattern)).toBe(letters));
   }
 });
 
@@ -28,6 +42,7 @@ describe('counted', () => {
     'M(S(-)x2)x2W': '1 Mamba-2, 2 selective attention, 4 MLP, 1 sliding-window attention',
     '([M*]-)x3': '3 Mamba-2 + attention, 3 MLP',
     'C- C- *E': '2 short convolution, 2 MLP, 1 attention, 1 mixture of experts',
+    '(M{*-})x2': '2 Mamba-2, 2 attention, 2 MLP',
     '(GE)x2': '2 gated delta net, 2 mixture of experts',
     'K-K-K-L-': '3 Kimi delta attention, 4 MLP, 1 lightning attention',
   };
@@ -58,6 +73,16 @@ describe('errors', () => {
     '((M)x2': /'\(' without '\)x' and a number/,
     'M)': /'\)' too many/,
     '(M)x2)x2': /'\)' too many/,
+    '[M]': /less than two mixers side by side/,
+    '[M*': /'\[' without '\]'/,
+    '[M(*)x2]': /letter '\('/,
+    'M]': /'\]' too many/,
+    '{M': /'\{' without '\}'/,
+    'M}': /'\}' too many/,
+    '{M(*}': /'\(' without '\)x'/,
+    '{M{*}}': /'\{' inside of another/,
+    'M{}': /nothing in it/,
+    toString: /letter 't'/,
     '': /no layers/,
     ' ': /no layers/,
     '(M)x0': /no layers/,

@@ -1,6 +1,6 @@
 /**
- * Layer patterns: a letter a block, after Megatron's. A part in parentheses may repeat: `(M-M-M-M-S-)x2` has Mamba-2,
- * selective attention, and an MLP after each.
+ * Layer patterns: a letter a layer, after Megatron's. `(M-M-M-M-S-)x2` repeats a part; `[M*]` has mixers side by side in one layer;
+ * all parts `{*-}` of the same letters in braces share their weights, each with a state of its own.
  */
 import { ConfigError } from '../errors.js';
 
@@ -11,7 +11,9 @@ export const BLOCKS = {
   W: 'sliding-window attention',
   S: 'selective attention',
   A: 'latent attention',
+  Q: 'query-selecting attention',
   '-': 'MLP',
+  E: 'mixture of experts',
   m: 'Mamba',
   N: 'Mamba-3',
   G: 'gated delta net',
@@ -23,50 +25,118 @@ export const BLOCKS = {
 } as const;
 
 /** What the letters of all families' layers mean; `[M*]` stands for mixers side by side. */
-export const LAYER_NAMES = {
-  ...BLOCKS,
-  E: 'mixture of experts',
-} as const;
+export const LAYER_NAMES = BLOCKS;
 
 export type BlockLetter = keyof typeof BLOCKS;
 
 /** Far beyond any model; a slip in a number must not fill the memory. */
 const MAX_LAYERS = 10_000;
 
-/** The letters of a pattern, repetitions written out. Throws `ConfigError` for a letter that means nothing. */
-export function parsePattern(pattern: string): BlockLetter[] {
-  const tokens = pattern.replace(/\s+/g, '');
-  if (tokens.length > MAX_LAYERS) throw new ConfigError(`the pattern has more than ${MAX_LAYERS} characters`);
-  let at = 0;
-  const sequence = (depth: number): BlockLetter[] => {
-    const letters: BlockLetter[] = [];
-    while (at < tokens.length && tokens[at] !== ')') {
-      const character = tokens[at++]!;
-      if (character === '(') {
-        const part = sequence(depth + 1);
-        const times = /^\)x(\d+)/.exec(tokens.slice(at));
-        if (!times) throw new ConfigError(`the pattern '${pattern}' has a '(' without ')x' and a number`);
-        at += times[0].length;
-        const count = Number(times[1]);
-        if (letters.length + count * Math.max(part.length, 1) > MAX_LAYERS)
-          throw new ConfigError(`the pattern '${pattern}' has more than ${MAX_LAYERS} layers`);
-        for (let i = 0; i < count; i++) letters.push(...part);
-      } else if (character in BLOCKS) {
-        letters.push(character as BlockLetter);
-      } else {
-        const known = Object.entries(BLOCKS).map(([letter, name]) => `${letter} (${name})`);
-        throw new ConfigError(
-          `the pattern '${pattern}' has the letter '${character}'; known are ${known.join(', ')}`,
-        );
-      }
+export interface PatternLayer {
+  /** One, or those of mixers side by side. */
+  readonly letters: readonly BlockLetter[];
+  /** The earlier layer whose weights this one uses, too. */
+  readonly shares?: number;
+}
+
+/** A layer as a pattern has it: `M`, or `[M*]`. */
+export function layerLetters({ letters }: PatternLayer): string {
+  return letters.length === 1 ? letters[0]! : `[${letters.join('')}]`;
+}
+
+/** The layers of a pattern, repetitions written out. Throws `ConfigError` for a letter that means nothing. */
+export function parsePattern(pattern: string): PatternLayer[] {
+  const parts = new Parser(pattern).parse();
+  const first = new Map<string, number>();
+  return parts.map(({ letters, shared }, index) => {
+    if (shared === undefined) return { letters };
+    const owner = first.get(shared) ?? index;
+    first.set(shared, owner);
+    return owner === index ? { letters } : { letters, shares: owner };
+  });
+}
+
+interface Part {
+  readonly letters: readonly BlockLetter[];
+  /** The same for all layers that share their weights. */
+  readonly shared?: string;
+}
+
+class Parser {
+  private readonly tokens: string;
+  private at = 0;
+
+  constructor(private readonly pattern: string) {
+    this.tokens = pattern.replace(/\s+/g, '');
+    if (this.tokens.length > MAX_LAYERS)
+      throw new ConfigError(`the pattern has more than ${MAX_LAYERS} characters`);
+  }
+
+  parse(): Part[] {
+    const parts = this.sequence('');
+    if (this.at < this.tokens.length) throw this.wrong(`has a '${this.tokens[this.at]}' too many`);
+    if (parts.length === 0) throw new ConfigError('the pattern has no layers');
+    return parts;
+  }
+
+  /** Parts up to a closing character; `within` are the brackets around them. */
+  private sequence(within: string): Part[] {
+    const parts: Part[] = [];
+    while (this.at < this.tokens.length && !')}]'.includes(this.tokens[this.at]!)) {
+      const character = this.tokens[this.at++]!;
+      if (character === '(') parts.push(...this.repeated(parts.length, within));
+      else if (character === '[') parts.push(this.sideBySide());
+      else if (character === '{') parts.push(...this.sharing(within));
+      else parts.push({ letters: [this.letter(character)] });
     }
-    if (depth === 0 && at < tokens.length)
-      throw new ConfigError(`the pattern '${pattern}' has a ')' too many`);
-    return letters;
-  };
-  const letters = sequence(0);
-  if (letters.length === 0) throw new ConfigError('the pattern has no layers');
-  return letters;
+    return parts;
+  }
+
+  private repeated(before: number, within: string): Part[] {
+    const part = this.sequence(`${within}(`);
+    const times = /^\)x(\d+)/.exec(this.tokens.slice(this.at));
+    if (!times) throw this.wrong("has a '(' without ')x' and a number");
+    this.at += times[0].length;
+    const count = Number(times[1]);
+    if (before + count * Math.max(part.length, 1) > MAX_LAYERS)
+      throw this.wrong(`has more than ${MAX_LAYERS} layers`);
+    return Array.from({ length: count }, () => part).flat();
+  }
+
+  private sideBySide(): Part {
+    const letters: BlockLetter[] = [];
+    while (this.at < this.tokens.length && this.tokens[this.at] !== ']') {
+      letters.push(this.letter(this.tokens[this.at++]!));
+    }
+    this.close(']');
+    if (letters.length < 2) throw this.wrong("has a '[' with less than two mixers side by side");
+    return { letters };
+  }
+
+  private sharing(within: string): Part[] {
+    if (within.includes('{')) throw this.wrong("has a '{' inside of another");
+    const start = this.at;
+    const parts = this.sequence(`${within}{`);
+    this.close('}');
+    const name = this.tokens.slice(start, this.at - 1);
+    if (parts.length === 0) throw this.wrong("has a '{' with nothing in it");
+    return parts.map(({ letters }, i) => ({ letters, shared: `${name} ${i}` }));
+  }
+
+  private close(character: ']' | '}'): void {
+    const opening = character === ']' ? '[' : '{';
+    if (this.tokens[this.at++] !== character) throw this.wrong(`has a '${opening}' without '${character}'`);
+  }
+
+  private letter(character: string): BlockLetter {
+    if (Object.hasOwn(BLOCKS, character)) return character as BlockLetter;
+    const known = Object.entries(BLOCKS).map(([letter, name]) => `${letter} (${name})`);
+    throw this.wrong(`has the letter '${character}'; known are ${known.join(', ')}`);
+  }
+
+  private wrong(what: string): ConfigError {
+    return new ConfigError(`the pattern '${this.pattern}' ${what}`);
+  }
 }
 
 /** Layers as a pattern; where all of them repeat, `(...)xN`. */
@@ -94,7 +164,7 @@ export interface LayerCount {
  */
 export function countLayers(pattern: string): LayerCount[] {
   const innermost = /\(([^()]*)\)x(\d+)/;
-  let layers = pattern.replace(/\s+/g, '');
+  let layers = pattern.replace(/[\s{}]+/g, '');
   for (let found = innermost.exec(layers); found; found = innermost.exec(layers)) {
     layers = layers.replace(found[0], () => found![1]!.repeat(Number(found![2])));
   }

@@ -23,6 +23,7 @@ export {
 export { type Mamba1Config, mamba1 } from './mixers/mamba1.js';
 export { type Mamba2Config, mamba2 } from './mixers/mamba2.js';
 export { type Mamba3Config, mamba3 } from './mixers/mamba3.js';
+export { type QuerySelectionConfig, querySelection } from './mixers/query-selection.js';
 export { type RecurrentBlockConfig, recurrentBlock } from './mixers/rg-lru.js';
 export {
   type SelectiveAttentionConfig,

@@ -13,7 +13,7 @@ import {
   type Tensor,
   transpose,
 } from '../graph/index.js';
-import { named, stateless } from './compose.js';
+import { chain, named, scale, stateless, together } from './compose.js';
 import type { Mixer } from './mixer.js';
 import { constantly, type Initializer, normal, type Parameters } from './parameters.js';
 
@@ -94,16 +94,18 @@ export interface RmsNormOptions {
   groups?: number;
   /** Multiplies by 1 + weight, as Gemma does: weights decay towards 1. */
   zeroCentered?: boolean;
+  /** What new weights multiply by; 1 by default. */
+  initial?: number;
 }
 
 /** x / rms(x) * weight over the last axis. */
 export function rmsNorm(
   parameters: Parameters,
   x: Tensor,
-  { epsilon, groups = 1, zeroCentered = false }: RmsNormOptions,
+  { epsilon, groups = 1, zeroCentered = false, initial = 1 }: RmsNormOptions,
 ): Tensor {
   const size = x.shape.at(-1) as number;
-  const stored = parameters.get('weight', [size], constantly(zeroCentered ? 0 : 1));
+  const stored = parameters.get('weight', [size], constantly(zeroCentered ? initial - 1 : initial));
   const weight = zeroCentered ? add(stored, 1) : stored;
   if (groups === 1) return normalize(x, weight, epsilon);
   const parts = reshape(x, [...x.shape.slice(0, -1), groups, size / groups]);
@@ -116,6 +118,15 @@ export function norm(name: string, options: RmsNormOptions): Mixer {
     name,
     stateless((parameters, x) => rmsNorm(parameters, x, options)),
   );
+}
+
+/**
+ * Mixers side by side in one layer (Hymba: Dong et al., 2024, arXiv 2411.13676): the mean of what each makes of x, normed each on its
+ * own, so that none drowns out the others. They are called `mixers.N`, and their norms `norms.N`.
+ */
+export function sideBySide(mixers: readonly Mixer[], options: RmsNormOptions): Mixer {
+  const branches = mixers.map((mixer, i) => chain(named(`mixers.${i}`, mixer), norm(`norms.${i}`, options)));
+  return chain(together(...branches), scale(1 / mixers.length));
 }
 
 /** What MLPs have between their projections. */

@@ -50,6 +50,8 @@ export type Adapters = (module: string) => LowRank | undefined;
 export class ParameterRegistry {
   readonly specs = new Map<string, ParameterSpec>();
   readonly tensors = new Map<string, Tensor>();
+  /** Scalars that training adds to the loss: what layers want beside being right. */
+  readonly penalties: Tensor[] = [];
 
   /** The parameter of this spec; asked for again it is the same tensor, so that layers can share it. */
   tensor(spec: ParameterSpec): Tensor {
@@ -96,6 +98,11 @@ export class Parameters {
 
   private below<T>(step: string, prefix: string, own: string, build: (parameters: Parameters) => T): T {
     return scope(step, () => build(new Parameters(this.registry, prefix, own, this.adapters)));
+  }
+
+  /** Adds a float32 scalar to the loss of whoever trains. */
+  penalize(penalty: Tensor): void {
+    this.registry.penalties.push(penalty);
   }
 
   /** The parameter `name` here; asked for again it is the same tensor, so that layers can share it. */

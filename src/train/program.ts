@@ -84,9 +84,11 @@ export function trainingProgram(
     }
     const own = examples.map((each) => gather(each, index));
     const { loss, gradients } = averaged(own, accumulate, (batches) => {
+      inStep.penalties.splice(0);
       const value = meanLoss(model, inStep, objective, batches);
+      const minimized = inStep.penalties.reduce((sum, penalty) => add(sum, penalty), value);
       const parameters = specs.map(({ name }) => inStep.tensors.get(name)!);
-      return { loss: value, gradients: gradient(value, parameters) };
+      return { loss: value, gradients: gradient(minimized, parameters) };
     });
     const norm = globalNorm(gradients);
     const clip = clipFactor(norm, optimizer.maxGradientNorm);
