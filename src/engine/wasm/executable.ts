@@ -294,7 +294,7 @@ export class WasmExecutable implements Executable {
     for (const { writes } of lowered.once) for (const buffer of writes) constantAt(buffer);
     const once = stagesOf(lowered.once.filter(({ writes }) => writes.some((buffer) => fresh.has(buffer))));
     if (once.length > 0) {
-      const preparation = writeSchedule(memory, once, threads.count, constantAt, () => 0);
+      const preparation = writeSchedule(memory, once, constantAt, () => 0);
       try {
         await threads.run(preparation.start, preparation.end);
       } finally {
@@ -310,7 +310,7 @@ export class WasmExecutable implements Executable {
       buffer.isConstant ? constantAt(buffer) : workspace + (offsets.get(buffer) ?? 0);
     const tableOf = (state: number, side: 'before' | 'after'): number =>
       tables + (state * 2 + (side === 'before' ? 0 : 1)) * rows * 4;
-    const schedule = writeSchedule(memory, steps, threads.count, addressOf, tableOf);
+    const schedule = writeSchedule(memory, steps, addressOf, tableOf);
     owned.push(schedule.block);
     for (const [key, address] of shared) this.constants.set(key, address);
     const constants = new Set(shared.values());

@@ -1,13 +1,13 @@
 /**
- * A schedule in the shared memory: which steps run at the same time, where their results lie, and the words that kernels
- * read. Steps that do not need each other stand in one stage; between stages all threads wait for each other. A result's
- * memory is another's as soon as the last stage that reads it is over.
+ * A schedule in the shared memory: which steps run without a barrier in between, where their results lie, and the words that
+ * kernels read. Steps stand in one stage where none needs what another thread does in it; between stages all threads wait for
+ * each other. A result's memory is another's as soon as the last stage that reads it is over.
  */
 import type { Buffer, Lowered, Step, Word } from '../../graph/index.js';
 import type { SharedMemory } from './memory.js';
 
-/** Words before a step's own: its kernel, bytes to the next step, whether a barrier follows, and by how much threads take turns. */
-const HEADER = 4;
+/** Words before a step's own: its kernel, bytes to the next step, whether a barrier follows. */
+const HEADER = 3;
 const ALIGNMENT = 64;
 
 export interface PlannedStep {
@@ -21,7 +21,9 @@ export function stagesOf(steps: readonly Step[]): PlannedStep[] {
   const changed = new Map<number, number>();
   const planned = steps.map((step) => {
     let stage = 0;
-    for (const buffer of step.reads) stage = Math.max(stage, (made.get(buffer) ?? -1) + 1);
+    for (const buffer of step.reads) {
+      stage = Math.max(stage, (made.get(buffer) ?? -1) + (step.own?.has(buffer) ? 0 : 1));
+    }
     for (const state of step.readsStates ?? []) stage = Math.max(stage, (changed.get(state) ?? -1) + 1);
     for (const buffer of step.writes) made.set(buffer, Math.max(stage, made.get(buffer) ?? 0));
     for (const state of step.writesStates ?? []) changed.set(state, Math.max(stage, changed.get(state) ?? 0));
@@ -90,7 +92,6 @@ export interface Schedule {
 export function writeSchedule(
   memory: SharedMemory,
   planned: readonly PlannedStep[],
-  threads: number,
   addressOf: (buffer: Buffer) => number,
   tableOf: (state: number, side: 'before' | 'after') => number,
 ): Schedule {
@@ -112,7 +113,6 @@ export function writeSchedule(
     for (let i = 0; i < word.rows; i++) words[table++] = addressOf(word.table) + word.bytes + i * word.stride;
     return block + 4 * first;
   };
-  let turn = 0;
   try {
     for (const [i, { step, stage }] of planned.entries()) {
       const isLast = planned[i + 1]?.stage !== stage;
@@ -120,8 +120,6 @@ export function writeSchedule(
       words[at] = step.kernel;
       words[at + 1] = 4 * (next - at);
       words[at + 2] = isLast ? 1 : 0;
-      words[at + 3] = turn;
-      turn = isLast ? 0 : (turn + 1) % threads;
       for (const [j, word] of step.words.entries()) words[at + HEADER + j] = resolve(word);
       at = next;
     }

@@ -39,8 +39,8 @@ const IDLE_SPINS: i32 = 200000;
 /** Nanoseconds after which the calling thread looks whether all others are still alive. */
 const PATIENCE: i64 = 200000000;
 
-/** A step's words: its kernel, bytes to the next step, flags, turn; then the kernel's own. */
-const HEADER: usize = 16;
+/** A step's words: its kernel, bytes to the next step, flags; then the kernel's own. */
+const HEADER: usize = 12;
 const BARRIER: i32 = 1;
 
 function execute(kernel: i32, a: usize, t: i32, T: i32): void {
@@ -168,7 +168,7 @@ export function run(start: usize, end: usize, T: i32): usize {
   while (p < end) {
     const next = p + address(p, 1);
     if (pending != p) {
-      execute(load<i32>(p), p + HEADER, load<i32>(p, 12) % T, T);
+      execute(load<i32>(p), p + HEADER, 0, T);
       if (load<i32>(p, 8) & BARRIER && T > 1) {
         arrive(T);
         pending = p;
@@ -215,8 +215,7 @@ export function work(t: i32, seen: i32): void {
     for (let p = <usize>atomic.load<u32>(control + JOB_START); p < end; p = next) {
       // Behind the last barrier the words may already be another schedule's.
       next = p + address(p, 1);
-      // Steps of few units give them to other threads each.
-      execute(load<i32>(p), p + HEADER, (t + load<i32>(p, 12)) % T, T);
+      execute(load<i32>(p), p + HEADER, t, T);
       if (load<i32>(p, 8) & BARRIER) {
         arrive(T);
         while (!wait(-1)) {}

@@ -15,7 +15,7 @@ import {
   toBfloat16,
   toFloat16,
 } from './math';
-import { address, scratch, word } from './memory';
+import { address, scratch, share, word } from './memory';
 
 /** Elements of a block, and bytes of a register. */
 const BLOCK: i32 = 128;
@@ -27,16 +27,22 @@ function register(i: i32): usize {
   return scratch + <usize>i * REGISTER;
 }
 
-/** words: rank, dims[rank], elements, instructions, then 5 words each, then strides. */
+/** words: rank, dims[rank], elements, length and unit of a share's lines, instructions, then 5 words each, then strides. */
 export function map(a: usize, t: i32, T: i32): void {
   const rank = word(a, 0);
-  const dims = a + 4;
   const elements = word(a, rank + 1);
-  const count = word(a, rank + 2);
-  const program = a + (<usize>(rank + 3) << 2);
-  const units = (elements + 15) >> 4;
-  let at = <i32>((<i64>units * t) / T) << 4;
-  const end = min(elements, <i32>((<i64>units * (t + 1)) / T) << 4);
+  const length = word(a, rank + 2);
+  const unit = word(a, rank + 3);
+  const from = share(length, unit, t, T);
+  const to = share(length, unit, t + 1, T);
+  for (let line = 0; line < elements; line += length) blocks(a, rank, line + from, line + to);
+}
+
+/** The elements from one to before another, block by block. */
+function blocks(a: usize, rank: i32, at: i32, end: i32): void {
+  const dims = a + 4;
+  const count = word(a, rank + 4);
+  const program = a + (<usize>(rank + 5) << 2);
   const inner = rank > 0 ? word(dims, rank - 1) : 1;
   while (at < end) {
     const first = at % inner;

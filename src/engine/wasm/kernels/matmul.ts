@@ -2,7 +2,7 @@
 // a result is summed over k in one order, which depends on nothing but k and how the second operand lies.
 import { Element } from '../../../graph/lower/wasm/codes';
 import { lanesSum, splat } from './math';
-import { address, cut, word } from './memory';
+import { address, cut, share, word } from './memory';
 
 const COLUMNS: i32 = 16;
 
@@ -141,6 +141,9 @@ export function dotOf(kind: i32, x: usize, w: usize, k: i32): f32 {
   return kind == Element.bfloat16 ? dotHalf(x, w, k) : dot(x, w, k);
 }
 
+/** Rows of weights that a thread takes at once; see graph/lower/wasm/share.ts. */
+const UNIT: i32 = 4;
+
 /** words: element of the weights, m, n, k, x, bytes between its rows, weights [n, k], y [m, n]. */
 export function rowsMatmul(a: usize, t: i32, T: i32): void {
   const kind = word(a, 0);
@@ -151,7 +154,7 @@ export function rowsMatmul(a: usize, t: i32, T: i32): void {
   const xRow = address(a, 5);
   const wRow = <usize>k << (kind == Element.bfloat16 ? 1 : 2);
   const y = address(a, 7);
-  for (let j = cut(n, t, T), end = cut(n, t + 1, T); j < end; j++) {
+  for (let j = share(n, UNIT, t, T), end = share(n, UNIT, t + 1, T); j < end; j++) {
     // A row of weights stays in the first-level cache for all rows of x.
     const w = address(a, 6) + <usize>j * wRow;
     for (let i = 0; i < m; i++)

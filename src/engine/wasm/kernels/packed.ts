@@ -10,7 +10,7 @@
 import { address, float, scratch, share, word } from './memory';
 import { quantizeRows, rowBytes } from './quantize';
 
-/** Rows of weights that a thread takes at once from each quarter; see `ROWS` of graph/lower/wasm/share.ts. */
+/** Rows of weights that a thread takes at once from each quarter; see graph/lower/wasm/share.ts. */
 const UNIT: i32 = 4;
 
 /** 16 times 15, in memory: a constant is made anew in every turn of a loop. */

@@ -1,7 +1,7 @@
 // What state-space layers do with a token: the linear recurrence in all its rules, Mamba's scan, and the convolution.
 // States of a run are read from one place and written to another, so that a run that fails leaves them as they were, and
 // rows of a batch lie where a table says.
-import { exp4, silu4, splat } from './math';
+import { exp4, splat } from './math';
 import { address, cut, scratch, word } from './memory';
 
 /** An address in a table of rows. */
@@ -277,7 +277,7 @@ export function scan(a: usize, t: i32, T: i32): void {
 
 /**
  * The causal convolution of each channel. words: batch, sequence, channels, width, x with 3 words, taps [width, channels],
- * bias or 0, states before (a table, or 0), states after (a table, or 0), y, whether silu follows.
+ * bias or 0, states before (a table, or 0), states after (a table, or 0), y.
  */
 export function convolution(a: usize, t: i32, T: i32): void {
   const batch = word(a, 0);
@@ -289,7 +289,6 @@ export function convolution(a: usize, t: i32, T: i32): void {
   const before = address(a, 9);
   const after = address(a, 10);
   const y = address(a, 11);
-  const withSilu = word(a, 12) != 0;
   const chunks = (channels + 15) >> 4;
   const units = batch * chunks;
   const stride = <usize>channels << 2;
@@ -310,7 +309,7 @@ export function convolution(a: usize, t: i32, T: i32): void {
           const x = from < 0 ? past + <usize>(from + width - 1) * stride : tokenAt(a, 4, row, from);
           sum = f32x4.add(sum, f32x4.mul(v128.load(x + d), v128.load(taps + <usize>i * stride + d)));
         }
-        v128.store(out + d, withSilu ? silu4(sum) : sum);
+        v128.store(out + d, sum);
       }
       for (; done < first + count; done++) {
         const d = <usize>done << 2;
@@ -321,7 +320,7 @@ export function convolution(a: usize, t: i32, T: i32): void {
           const x = from < 0 ? past + <usize>(from + width - 1) * stride : tokenAt(a, 4, row, from);
           sum += load<f32>(x + d) * load<f32>(taps + <usize>i * stride + d);
         }
-        store<f32>(out + d, withSilu ? f32x4.extract_lane(silu4(splat(sum)), 0) : sum);
+        store<f32>(out + d, sum);
       }
     }
     if (!after) continue;

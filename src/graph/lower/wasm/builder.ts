@@ -4,6 +4,7 @@ import { type Dim, evaluateDim, type Shape } from '../../shape.js';
 import type { Node, Tensor } from '../../tensor.js';
 import { Element, Instruction, Kernel } from './codes.js';
 import { type Expression, type MapStep, type Register, registerOf } from './map.js';
+import { PRODUCT_UNIT } from './share.js';
 import { floatBits, type Step, type Word } from './step.js';
 import {
   Buffer,
@@ -126,6 +127,7 @@ export class WasmBuilder {
       writes: readonly Buffer[];
       readsStates?: readonly number[];
       writesStates?: readonly number[];
+      share?: Step['share'];
       label?: string;
       weightBytes?: number;
     },
@@ -406,6 +408,8 @@ export class WasmBuilder {
         writes: [to.buffer, ...(isOwn ? [rows] : [])],
         label: `${norm ? 'rmsNorm ' : ''}matmul [${n},${k}] ${bits} bits`,
         weightBytes: codes.bytes + scales.bytes,
+        // Each thread does its part of every quarter of the rows.
+        ...(n % (4 * PRODUCT_UNIT) === 0 && { share: { length: n / 4, unit: PRODUCT_UNIT, along: [] } }),
       },
     );
     return to;

@@ -110,6 +110,7 @@ export function topKInWasm(builder: WasmBuilder, input: Value, k: number, axis: 
 export function tokenOperands(builder: WasmBuilder, values: readonly (Value | undefined)[]) {
   const views = values.map((value) => value && builder.withRows(value));
   return {
+    views,
     words: views.flatMap((view): Word[] => (view ? builder.tokens(view) : [0, 0, 0])),
     reads: views.flatMap((view) => (view ? [view.buffer] : [])),
   };
@@ -153,7 +154,14 @@ export function recurrenceInWasm(
       to.word,
       builder.at(y),
     ],
-    { reads, writes: [y.buffer, ...to.writes], ...stateUse(before, to) },
+    {
+      reads,
+      writes: [y.buffer, ...to.writes],
+      ...stateUse(before, to),
+      ...(sequence === 1 && {
+        share: { length: count(y.dims), unit: valueSize, along: [operands.views[2]!] },
+      }),
+    },
   );
   return [y, to.value];
 }
@@ -163,6 +171,15 @@ export function stateUse(before: { readsStates?: number[] }, to: { writesStates?
     ...(before.readsStates && { readsStates: before.readsStates }),
     ...(to.writesStates && { writesStates: to.writesStates }),
   };
+}
+
+/** Channels that a thread takes at once; see kernels/recurrence.ts. */
+const CHANNELS = 16;
+
+/** How threads divide [batch, sequence, channels] for one token of each row. */
+function channelShare(y: View, along: readonly View[]) {
+  const isEven = y.dims[1] === 1 && y.dims[2]! % CHANNELS === 0;
+  return isEven ? { share: { length: count(y.dims), unit: CHANNELS, along } } : {};
 }
 
 /** The linear scan over states, all of whose steps are lowered, one after the other. */
@@ -234,7 +251,12 @@ export function scanInWasm(
       to.word,
       builder.at(y),
     ],
-    { reads, writes: [y.buffer, ...to.writes], ...stateUse(before, to) },
+    {
+      reads,
+      writes: [y.buffer, ...to.writes],
+      ...stateUse(before, to),
+      ...channelShare(y, [operands.views[0]!, operands.views[1]!]),
+    },
   );
   return [y, to.value];
 }
@@ -272,9 +294,8 @@ export function convolutionInWasm(
       before.word,
       to.word,
       builder.at(y),
-      0,
     ],
-    { reads, writes: [y.buffer, ...to.writes], ...stateUse(before, to) },
+    { reads, writes: [y.buffer, ...to.writes], ...stateUse(before, to), ...channelShare(y, []) },
   );
   return [y, to.value];
 }

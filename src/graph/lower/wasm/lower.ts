@@ -14,7 +14,8 @@ import {
 } from '../../tensor.js';
 import { WasmBuilder } from './builder.js';
 import { Element, Kernel } from './codes.js';
-import { encodeMap, loadsOf, type MapStep, merged } from './map.js';
+import { loadsOf, type MapStep, merged, readsOf, writesOf } from './map.js';
+import { divided } from './share.js';
 import type { Step } from './step.js';
 import {
   Buffer,
@@ -328,17 +329,12 @@ function finished(steps: readonly (Step | MapStep)[], isKept: (buffer: Buffer) =
   const alive: (Step | MapStep)[] = [];
   for (const step of [...steps].reverse()) {
     const isMap = 'stores' in step;
-    const writes = isMap ? step.stores.map(({ view }) => view.buffer) : step.writes;
-    const isUsed = writes.some((buffer) => needed.has(buffer) || isKept(buffer));
+    const isUsed = writesOf(step).some((buffer) => needed.has(buffer) || isKept(buffer));
     if (!isUsed && !(!isMap && step.writesStates)) continue;
     for (const buffer of isMap ? loadsOf(step).map((view) => view.buffer) : step.reads) needed.add(buffer);
     alive.push(step);
   }
-  return fused(alive.reverse(), isKept).map((step) => ('stores' in step ? encodeMap(step) : step));
-}
-
-function readsOf(step: Step | MapStep): readonly Buffer[] {
-  return 'stores' in step ? loadsOf(step).map(({ buffer }) => buffer) : step.reads;
+  return divided(fused(alive.reverse(), isKept));
 }
 
 /** Each element-wise step takes in those before it whose results nobody reads in between. */
@@ -351,8 +347,7 @@ function fused(given: readonly (Step | MapStep)[], isKept: (buffer: Buffer) => b
       const all = readers.get(buffer) ?? new Set();
       readers.set(buffer, all.add(i));
     }
-    const writes = 'stores' in step ? step.stores.map(({ view }) => view.buffer) : step.writes;
-    for (const buffer of writes) writers.set(buffer, [...(writers.get(buffer) ?? []), i]);
+    for (const buffer of writesOf(step)) writers.set(buffer, [...(writers.get(buffer) ?? []), i]);
   }
   for (let i = 0; i < steps.length; i++) {
     let step = steps[i];

@@ -4,7 +4,7 @@
  */
 import type { DType } from '../../dtype.js';
 import { Element, Instruction, Kernel } from './codes.js';
-import { floatBits, type Step, type Word } from './step.js';
+import { floatBits, type Share, type Step, type Word } from './step.js';
 import { type Buffer, count, ELEMENT_BYTES, idOf, isContiguous, type View } from './value.js';
 
 /** What a register holds: float32 numbers, int64 numbers, truth values. */
@@ -49,6 +49,14 @@ export function loadsOf(step: MapStep): View[] {
     });
   }
   return [...views];
+}
+
+export function readsOf(step: Step | MapStep): readonly Buffer[] {
+  return 'stores' in step ? loadsOf(step).map(({ buffer }) => buffer) : step.reads;
+}
+
+export function writesOf(step: Step | MapStep): readonly Buffer[] {
+  return 'stores' in step ? step.stores.map(({ view }) => view.buffer) : step.writes;
 }
 
 function walk(expression: Expression, visit: (e: Expression) => void, seen = new Set<Expression>()): void {
@@ -252,15 +260,15 @@ function codeOf(expression: Expression): Instruction {
   return expression.register === 'I' ? Instruction.constantI : Instruction.constantB;
 }
 
-/** The step as the kernel takes it. */
-export function encodeMap(step: MapStep): Step {
+/** The step as the kernel takes it, divided between threads in this way. */
+export function encodeMap(step: MapStep, { length, unit }: Share): Step {
   const { instructions } = compile(step);
   const views = instructions.flatMap(({ expression, store }) =>
     store ? [store] : expression.kind === 'load' ? [expression.view] : [],
   );
   const { dims, strides } = collapsed(step.dims, views);
   const elements = count(step.dims);
-  const head = [dims.length, ...dims, elements, instructions.length];
+  const head = [dims.length, ...dims, elements, length, unit, instructions.length];
   const stridesAt = head.length + instructions.length * 5;
   const words: Word[] = [...head];
   let next = 0;

@@ -3,6 +3,7 @@ import type { DType } from '../../dtype.js';
 import type { WasmBuilder, WasmLowering } from './builder.js';
 import { Element, Instruction, Kernel, Reduction } from './codes.js';
 import { registerOf } from './map.js';
+import { PRODUCT_UNIT } from './share.js';
 import type { Word } from './step.js';
 import { count, ELEMENT_BYTES, isContiguous, type Packed, reshaped, type Value, type View } from './value.js';
 
@@ -149,6 +150,7 @@ function rowsProduct(builder: WasmBuilder, a: Value, b: View): View | undefined 
       writes: [to.buffer],
       label: `matmul [${n},${k}] ${Element[b.element]}`,
       weightBytes: b.buffer.isConstant ? n * k * ELEMENT_BYTES[b.element] : 0,
+      share: { length: n, unit: PRODUCT_UNIT, along: [] },
     },
   );
   return to;
