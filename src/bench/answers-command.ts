@@ -2,25 +2,19 @@
  * `npm run bench -- answers`: what it costs an answer to be steered or told of in detail, and how evenly its tokens come. All kinds of answers
  * are written by turns in one process, behind the same prompt and with the same seed.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { Constraint, schemaNode, TokenTree } from '../generate/grammar/index.js';
 import { type GenerateOptions, type LanguageModel, loadModel, type Snapshot } from '../generate/index.js';
 import { SHIPPED_MODEL } from '../models/index.js';
 import { Vocabulary } from '../text/index.js';
 import { describeMachine } from './machine.js';
+import { addShapeOptions, type ShapeOptions, withMeasuredModel } from './measured-model.js';
 import { positive } from './positive.js';
 import { machineText } from './report.js';
-import { writeServedModel } from './serve-model.js';
-import { SHAPES, type ShapeName } from './shapes.js';
 import { decimal, table } from './table.js';
 
-interface AnswersOptions {
+interface AnswersOptions extends ShapeOptions {
   threads: number;
-  shape?: ShapeName;
-  bits: number;
   prompt: number;
   tokens: number;
   rounds: number;
@@ -77,12 +71,9 @@ async function gapsOf(
   return gaps;
 }
 
-async function runAnswers(name: string, options: AnswersOptions): Promise<void> {
-  const { threads, shape, bits, prompt: length, tokens, rounds } = options;
-  const made = shape === undefined ? undefined : await mkdtemp(join(tmpdir(), 'heddle-answers-'));
-  try {
-    const quantization = { bits: bits as 4 | 8, block: 128 as const };
-    const folder = made === undefined ? name : await writeServedModel(made, shape!, quantization);
+async function runAnswers(model: string, options: AnswersOptions): Promise<void> {
+  const { threads, prompt: length, tokens, rounds } = options;
+  await withMeasuredModel(model, options, async (folder, name) => {
     const language = await loadModel(folder, { threads });
     print(machineText(describeMachine('cpu', threads)));
     const session = language.session();
@@ -99,13 +90,11 @@ async function runAnswers(name: string, options: AnswersOptions): Promise<void> 
       }
     }
     print(
-      `answers: ${shape ?? name}, ${tokens} tokens behind ${length}, ${rounds} rounds by turns\n${answersText(kinds, gaps)}`,
+      `answers: ${name}, ${tokens} tokens behind ${length}, ${rounds} rounds by turns\n${answersText(kinds, gaps)}`,
     );
     prompt.dispose();
     await language.dispose();
-  } finally {
-    if (made !== undefined) await rm(made, { recursive: true, force: true });
-  }
+  });
 }
 
 /** `gaps` are the milliseconds between tokens by kind and round. */
@@ -139,18 +128,12 @@ function quantile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]!;
 }
 
+/** Adds the command `answers`. */
 export function addAnswersCommand(program: Command): void {
-  program
-    .command('answers')
+  addShapeOptions(program.command('answers'))
     .description('writing with a JSON schema, penalties or log probabilities beside writing without')
     .argument('[model]', 'a model with its tokenizer', SHIPPED_MODEL)
     .option('--threads <n>', 'threads that compute', positive, 2)
-    .addOption(
-      new Option('--shape <name>', 'random weights of this shape in the place of a model').choices(
-        Object.keys(SHAPES),
-      ),
-    )
-    .option('--bits <n>', 'of the weights of a shape: 4 or 8', positive, 4)
     .option('--prompt <tokens>', 'tokens that come before', positive, 128)
     .option('--tokens <n>', 'tokens of an answer that are timed', positive, 48)
     .option('--rounds <n>', 'how often each kind is written', positive, 7)

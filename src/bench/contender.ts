@@ -21,9 +21,12 @@ const roundSchema = z.object({
   peakBytes: z.number().positive(),
 });
 
+/** A contender has compiled its step. */
 export type Ready = z.output<typeof readySchema>;
+/** What a round of steps took. */
 export type Round = z.output<typeof roundSchema>;
 
+/** A process that takes part in a race of training steps. */
 export interface Contender {
   readonly name: string;
   readonly ready: Ready;

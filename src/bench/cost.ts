@@ -1,6 +1,7 @@
 /** What a sequence costs: memory that is really allocated, and speed measured at a given length. */
 import type { LanguageModel } from '../generate/index.js';
 
+/** What a token costs behind so many others. */
 export interface DecodeCost {
   /** Tokens that came before. */
   context: number;

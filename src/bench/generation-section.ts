@@ -9,6 +9,7 @@ import { decodeCost, prefillRate } from './cost.js';
 import type { Plan } from './plan.js';
 import { countWork, decodeFlops, prefillFlops } from './work.js';
 
+/** How fast a model reads or writes at one length. */
 export interface GenerationRate {
   design: Design;
   parameters: number;
@@ -21,6 +22,7 @@ export interface GenerationRate {
   stateBytes: number;
 }
 
+/** The rates of all designs and lengths. */
 export interface GenerationResult {
   prefill: GenerationRate[];
   decode: GenerationRate[];

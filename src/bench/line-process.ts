@@ -16,6 +16,7 @@ export class ContenderError extends HeddleError {
   }
 }
 
+/** A child that is talked with in lines of JSON. */
 export class LineProcess {
   private readonly child: ChildProcessWithoutNullStreams;
   private readonly lines: AsyncIterator<string>;

@@ -17,8 +17,10 @@ const outcomeSchema = z.object({
   peakBytes: z.number().positive(),
   heldBytes: z.number().positive(),
 });
+/** What a process that loads a model says of it: seconds and bytes. */
 export type LoadOutcome = z.output<typeof outcomeSchema>;
 
+/** The same, with what was loaded. */
 export interface LoadResult extends LoadOutcome {
   name: string;
   parameters: number;

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, release, totalmem, type } from 'node:os';
 import { type DeviceName, onnxRuntimeVersion } from '../engine/index.js';
 
+/** The machine that figures are of. */
 export interface Machine {
   cpu: string;
   cores: number;
@@ -15,6 +16,7 @@ export interface Machine {
   onnxruntime: string;
 }
 
+/** This machine, and what computes on it. */
 export function describeMachine(device: DeviceName, threads: number): Machine {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',

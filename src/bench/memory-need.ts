@@ -25,6 +25,7 @@ export interface MemoryNeed {
   total: number;
 }
 
+/** Bytes that a training step cannot do without, by what they hold. */
 export function trainingMemoryNeed({ config, batch, sequence }: TrainingTask): MemoryNeed {
   const registry = new ParameterRegistry();
   const tokens = input('tokens', 'int64', [batch, sequence + 1]);

@@ -1,22 +1,16 @@
 /** `heddle bench ops`, and `npm run bench -- ops`: the schedule by which a token is written on the wasm device, with the times of its steps. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { int64, type StepTime, stepTimes } from '../engine/index.js';
 import { decoderPrograms } from '../generate/index.js';
-import { locateWeights, modelFolder, readModel, SHIPPED_MODEL } from '../models/index.js';
+import { locateWeights, readModel, SHIPPED_MODEL } from '../models/index.js';
 import { describeMachine } from './machine.js';
+import { addShapeOptions, type ShapeOptions, withMeasuredModel } from './measured-model.js';
 import { positive } from './positive.js';
 import { machineText } from './report.js';
-import { writeServedModel } from './serve-model.js';
-import { SHAPES, type ShapeName } from './shapes.js';
 import { decimal, percent, table } from './table.js';
 
-interface OpsOptions {
+interface OpsOptions extends ShapeOptions {
   threads: number;
-  shape?: ShapeName;
-  bits: number;
   after: number;
   rows: number;
   rounds: number;
@@ -24,12 +18,8 @@ interface OpsOptions {
 }
 
 async function runOps(model: string, options: OpsOptions): Promise<void> {
-  const { threads, shape, bits, after, rows, rounds } = options;
-  const made = shape === undefined ? undefined : await mkdtemp(join(tmpdir(), 'heddle-ops-'));
-  try {
-    const quantization = { bits: bits as 4 | 8, block: 128 as const };
-    const folder =
-      made === undefined ? modelFolder(model) : await writeServedModel(made, shape!, quantization);
+  const { threads, after, rows, rounds } = options;
+  await withMeasuredModel(model, options, async (folder, name) => {
     const read = await readModel(folder);
     const { write } = decoderPrograms(read, await locateWeights(folder, read));
     const each = (value: (row: number) => number) => Array.from({ length: rows }, (_, row) => value(row));
@@ -51,14 +41,11 @@ async function runOps(model: string, options: OpsOptions): Promise<void> {
     const times = await stepTimes(write, feeds, { threads, rows, length: after, rounds });
     const total = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
     const stages = new Set(times.map(({ stage }) => stage)).size;
-    const what = shape === undefined ? model : `${shape}, ${bits} bits`;
     print(
-      `A token of ${rows === 1 ? 'one sequence' : `each of ${rows} sequences`} after ${after}, ${what}: ${times.length} steps in ${stages} stages; the least times of all steps add up to ${decimal(total)} ms`,
+      `A token of ${rows === 1 ? 'one sequence' : `each of ${rows} sequences`} after ${after}, ${name}: ${times.length} steps in ${stages} stages; the least times of all steps add up to ${decimal(total)} ms`,
     );
     print(options.steps ? stepsText(times) : operatorsText(times, total));
-  } finally {
-    if (made !== undefined) await rm(made, { recursive: true, force: true });
-  }
+  });
 }
 
 /** Steps that do the same, together, the longest first. */
@@ -98,18 +85,12 @@ function rate(bytes: number, milliseconds: number): string {
   return bytes === 0 || milliseconds === 0 ? '' : `${decimal(bytes / milliseconds / 1e6)} GB/s`;
 }
 
+/** Adds the command `ops`. */
 export function addOpsCommand(program: Command): void {
-  program
-    .command('ops')
+  addShapeOptions(program.command('ops'))
     .description('the steps by which the wasm device writes a token, with their times')
     .argument('[model]', `a model's folder, or that of a training run`, SHIPPED_MODEL)
     .option('--threads <n>', 'threads that compute', positive, 2)
-    .addOption(
-      new Option('--shape <name>', 'random weights of this shape in the place of a model').choices(
-        Object.keys(SHAPES),
-      ),
-    )
-    .option('--bits <n>', 'of the weights of a shape: 4 or 8', positive, 4)
     .option('--after <tokens>', 'tokens that came before', positive, 128)
     .option('--rows <n>', 'sequences that are written at once', positive, 1)
     .option('--rounds <n>', 'runs, of which the least time of each step is told', positive, 30)

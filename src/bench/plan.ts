@@ -10,7 +10,9 @@ import {
 } from '../models/index.js';
 import { GRANITE_1B, graniteModel } from './shapes.js';
 
+/** What `npm run bench` measures. */
 export const SECTIONS = ['peak', 'train', 'prefill', 'decode', 'load'] as const;
+/** One of them. */
 export type Section = (typeof SECTIONS)[number];
 
 /** A training step: one batch of random tokens through loss, gradient and update. */
@@ -23,6 +25,7 @@ export interface TrainingTask {
   sequence: number;
 }
 
+/** What is measured, and how often. */
 export interface Plan {
   /** Sizes n of the square matrices whose product is the yardstick. */
   peak: readonly number[];
@@ -59,6 +62,7 @@ function presetTask(design: Design, size: Size, vocabSize: number): TrainingTask
   return { name: `${design} ${size}`, config, batch: 4, sequence: config.maxPositionEmbeddings };
 }
 
+/** What tells how fast a machine is. */
 export const FULL: Plan = {
   peak: [1024, 2048],
   training: { name: 'Mamba-2 + SwiGLU, 6 layers', config: stack(384, 6, 4096), batch: 4, sequence: 256 },

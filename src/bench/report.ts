@@ -8,6 +8,7 @@ import type { Streamer, Stretch } from './stream-section.js';
 import { decimal, gigaflops, megabytes, millions, milliseconds, percent, table } from './table.js';
 import type { StepTime, TrainResult } from './train-section.js';
 
+/** The machine, in words. */
 export function machineText(machine: Machine): string {
   const { cpu, cores, memoryBytes, system, device, threads, node, onnxruntime } = machine;
   return [
@@ -21,11 +22,13 @@ export function highest(peaks: readonly Peak[]): number {
   return Math.max(...peaks.map(({ flops }) => flops));
 }
 
+/** The products of matrices that rates are held against. */
 export function peakText(peaks: readonly Peak[]): string {
   const rows = peaks.map(({ size, flops }) => [`${size} x ${size}`, gigaflops(flops)]);
   return `peak: float32 matrix products through the engine\n${table(rows)}`;
 }
 
+/** A table of training steps, of ours and of a peer. */
 export function trainText(result: TrainResult, peak: number): string {
   const { name, parameters, batch, sequence, ours, need, peers, failures, preparations } = result;
   const step = (time: StepTime): string[] => [
@@ -68,6 +71,7 @@ export function trainText(result: TrainResult, peak: number): string {
   ].join('\n');
 }
 
+/** A table of reading and writing. */
 export function generationText(
   verb: 'prefill' | 'decode',
   rates: readonly GenerationRate[],
@@ -91,6 +95,7 @@ export function generationText(
   return `${verb}: ${what}, the ${size} presets with new weights\n${table([heads, ...rows])}`;
 }
 
+/** What loading took. */
 export function loadText(result: LoadResult): string {
   const { name, parameters, storedBytes, seconds, peakBytes, heldBytes } = result;
   return [

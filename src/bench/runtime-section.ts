@@ -14,6 +14,7 @@ import { LineProcess } from './line-process.js';
 import { writeRandomQuantized } from './random-checkpoint.js';
 import { SHAPES, type ShapeName } from './shapes.js';
 
+/** What a contender is asked to do. */
 export interface RuntimeTask {
   readonly kind: 'prefill' | 'decode';
   /** To read, or that came before those written. */
@@ -22,9 +23,12 @@ export interface RuntimeTask {
 
 const readySchema = z.object({ seconds: z.number().positive(), heldBytes: z.number().positive() });
 const answerSchema = z.object({ tokensPerSecond: z.number().positive(), peakBytes: z.number().positive() });
+/** A contender has loaded its model: seconds, and bytes that it holds then. */
 export type RuntimeReady = z.output<typeof readySchema>;
+/** What a task took, and the most bytes that were held until then. */
 export type RuntimeAnswer = z.output<typeof answerSchema>;
 
+/** Which models race, in what, and how often. */
 export interface RuntimePlan {
   readonly shapes: readonly ShapeName[];
   readonly quantizations: readonly Quantization[];
@@ -35,6 +39,7 @@ export interface RuntimePlan {
   readonly peer?: string | undefined;
 }
 
+/** One model in one quantization, ours and maybe a peer's. */
 export interface RuntimeResult {
   readonly shape: ShapeName;
   readonly quantization: Quantization;
@@ -44,6 +49,7 @@ export interface RuntimeResult {
   readonly peer?: Measured;
 }
 
+/** What a contender did in all rounds. */
 export interface Measured extends RuntimeReady {
   /** The best of the rounds, for each task. */
   readonly rates: readonly number[];

@@ -1,26 +1,21 @@
 /** `npm run bench -- serve`: the server under load. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { openDevice } from '../engine/index.js';
+import { SHIPPED_MODEL } from '../models/index.js';
 import { describeMachine } from './machine.js';
+import { addShapeOptions, type ShapeOptions, withMeasuredModel } from './measured-model.js';
 import { measureBatchGain } from './peak.js';
 import { positive } from './positive.js';
 import { machineText } from './report.js';
-import { writeServedModel } from './serve-model.js';
 import { gainText, servedText, soakText } from './serve-report.js';
 import { measureServing } from './serve-section.js';
-import { SHAPES, type ShapeName } from './shapes.js';
 
 /** The clients whose gain is held against what the products allow. */
 const BATCH = 8;
 
-interface ServeOptions {
+interface ServeOptions extends ShapeOptions {
   threads: number;
   model: string;
-  shape?: ShapeName;
-  bits: number;
   clients: readonly number[];
   prompt: number;
   answer: number;
@@ -28,22 +23,10 @@ interface ServeOptions {
   soak: number;
 }
 
-async function runServe({
-  threads,
-  model,
-  shape,
-  bits,
-  clients,
-  prompt,
-  answer,
-  rounds,
-  soak,
-}: ServeOptions) {
+async function runServe(options: ServeOptions): Promise<void> {
+  const { threads, model, shape, bits, clients, prompt, answer, rounds, soak } = options;
   print(machineText(describeMachine('cpu', threads)));
-  const made = shape === undefined ? undefined : await mkdtemp(join(tmpdir(), 'heddle-serve-'));
-  try {
-    const quantization = { bits: bits as 4 | 8, block: 128 as const };
-    const folder = made === undefined ? model : await writeServedModel(made, shape!, quantization);
+  await withMeasuredModel(model, options, async (folder, name) => {
     const plan = {
       folder,
       threads,
@@ -58,30 +41,21 @@ async function runServe({
         `${count} clients, ${shared ? 'one beginning' : 'beginnings of their own'}: done\n`,
       ),
     );
-    const what = shape === undefined ? model : `${shape}, ${bits} bits`;
-    print(servedText(`${what}, prompts of ${prompt} tokens, answers of up to ${answer}`, results.loads));
+    print(servedText(`${name}, prompts of ${prompt} tokens, answers of up to ${answer}`, results.loads));
     if (bits === 4 && shape !== undefined && clients.includes(1) && clients.includes(BATCH)) {
       const device = await openDevice('cpu', { threads });
       print(gainText(results.loads, BATCH, await measureBatchGain(device, BATCH)));
     }
     if (results.soak) print(soakText(results.soak));
-  } finally {
-    if (made !== undefined) await rm(made, { recursive: true, force: true });
-  }
+  });
 }
 
+/** Adds the command `serve`. */
 export function addServeCommand(program: Command): void {
-  program
-    .command('serve')
+  addShapeOptions(program.command('serve'))
     .description('the server under load: clients that stream answers')
     .option('--threads <n>', 'threads that compute', positive, 2)
-    .option('--model <folder>', 'the model to serve', 'assets/sotu-hybrid')
-    .addOption(
-      new Option('--shape <name>', 'random weights of this shape in the place of a model').choices(
-        Object.keys(SHAPES),
-      ),
-    )
-    .option('--bits <n>', 'of the weights of a shape: 4 or 8', positive, 4)
+    .option('--model <folder>', 'the model to serve', SHIPPED_MODEL)
     .addOption(
       new Option('--clients <numbers>', 'clients at once')
         .argParser((text) => text.split(',').map(positive))

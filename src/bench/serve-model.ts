@@ -6,6 +6,7 @@ import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
 import { writeRandomQuantized } from './random-checkpoint.js';
 import { SHAPES, type ShapeName } from './shapes.js';
 
+/** Writes it into a folder inside of this one, which it returns. */
 export async function writeServedModel(
   folder: string,
   shape: ShapeName,

@@ -37,6 +37,7 @@ function servedRow(load: LoadResult, one: number): string[] {
   ];
 }
 
+/** A table of loads: rates, delays and memory. */
 export function servedText(name: string, loads: readonly LoadResult[]): string {
   const one = loads[0]!.tokensPerSecond;
   return `serve: ${name}\n${table([servedHeads(), ...loads.map((load) => servedRow(load, one))])}`;
@@ -49,6 +50,7 @@ export function gainText(loads: readonly LoadResult[], clients: number, allowed:
   return `${clients} clients: ${gain.toFixed(2)} x of one; 4-bit matrix products alone allow ${allowed.toFixed(2)} x, of which that is ${percent(gain / allowed)}`;
 }
 
+/** How memory went while clients went on and on. */
 export function soakText({ seconds, answers, residentBytes }: SoakResult): string {
   const memory = residentBytes.map((bytes) => decimal(bytes / 1e6)).join(', ');
   return `soak: ${answers} answers in ${decimal(seconds)} s, memory of the server beside its prefix cache, at every tenth of that: ${memory} MB`;

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { Random } from '../nn/index.js';
 import { ContenderError } from './line-process.js';
 
+/** What the server is asked for, and by how many. */
 export interface ServePlan {
   readonly folder: string;
   readonly threads: number;
@@ -32,6 +33,7 @@ export interface Spread {
   readonly p99: number;
 }
 
+/** What so many clients at once got. */
 export interface LoadResult {
   readonly clients: number;
   /** Whether the prompts begin alike, all but the last 16 tokens. */
@@ -51,6 +53,7 @@ export interface LoadResult {
   readonly residentBytes: number;
 }
 
+/** What a long time of load left. */
 export interface SoakResult {
   readonly seconds: number;
   readonly answers: number;
@@ -58,6 +61,7 @@ export interface SoakResult {
   readonly residentBytes: readonly number[];
 }
 
+/** All loads, and the long one if it was asked for. */
 export interface ServeResults {
   readonly loads: readonly LoadResult[];
   readonly soak: SoakResult | undefined;

@@ -12,6 +12,7 @@ interface Shape {
   vocabSize: number;
 }
 
+/** Granite 4.0-H 350M. */
 export const GRANITE_350M: Shape = {
   hiddenSize: 768,
   layers: 32,
@@ -23,6 +24,7 @@ export const GRANITE_350M: Shape = {
   vocabSize: 100_352,
 };
 
+/** Granite 4.0-H 1B. */
 export const GRANITE_1B: Shape = {
   hiddenSize: 1536,
   layers: 40,
@@ -34,6 +36,7 @@ export const GRANITE_1B: Shape = {
   vocabSize: 100_352,
 };
 
+/** A model of such a shape, without weights. */
 export function graniteModel(shape: Shape): Model {
   const numHeads = shape.hiddenSize / shape.headDim;
   return modelFromConfig(
@@ -98,4 +101,5 @@ export const SHAPES = {
   'smollm2-360m': smolModel,
 } as const;
 
+/** The name of a published shape. */
 export type ShapeName = keyof typeof SHAPES;

@@ -6,7 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { LineProcess } from './line-process.js';
 
+/** Who reads the stream. */
 export const STREAMERS = ['hybrid', 'transformer'] as const;
+/** One of them. */
 export type Streamer = (typeof STREAMERS)[number];
 
 const stretchSchema = z.object({
@@ -18,8 +20,10 @@ const stretchSchema = z.object({
   stateBytes: z.number().nonnegative(),
   residentBytes: z.number().positive(),
 });
+/** What so many tokens took, and what was held behind them. */
 export type Stretch = z.output<typeof stretchSchema>;
 
+/** How long the stream is, and how often it is timed. */
 export interface StreamTask {
   tokens: number;
   /** Tokens of a stretch. */

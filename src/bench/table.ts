@@ -17,22 +17,27 @@ export function decimal(value: number): string {
   return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
+/** Operations a second, in words. */
 export function gigaflops(flops: number): string {
   return `${decimal(flops / 1e9)} GFLOP/s`;
 }
 
+/** Bytes, in words. */
 export function megabytes(bytes: number): string {
   return `${decimal(bytes / 1e6)} MB`;
 }
 
+/** Seconds, in words. */
 export function milliseconds(seconds: number): string {
   return `${decimal(seconds * 1000)} ms`;
 }
 
+/** A count, in words. */
 export function millions(count: number): string {
   return `${decimal(count / 1e6)} M`;
 }
 
+/** A share, in words. */
 export function percent(share: number): string {
   return `${decimal(100 * share)} %`;
 }

@@ -4,6 +4,7 @@ import { LanguageModel } from '../generate/index.js';
 import { locateWeights, readModel } from '../models/index.js';
 import { bytesTokenizer } from './generation-section.js';
 
+/** The model, ready to run, and how long that took. */
 export async function timedLoad(): Promise<{ language: LanguageModel; seconds: number }> {
   const [folder, threads] = process.argv.slice(2) as [string, string];
   const started = performance.now();

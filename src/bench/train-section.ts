@@ -10,6 +10,7 @@ import type { TrainProcessInput } from './train-process.js';
 import { compileStep, type Preparation, STEPS_PER_ROUND } from './training.js';
 import { countWork, type ParameterCount, trainingFlops } from './work.js';
 
+/** What a training step took. */
 export interface StepTime {
   name: string;
   /** A step, in the fastest round and in the middle one. */
@@ -22,11 +23,13 @@ export interface StepTime {
   peakBytes: number;
 }
 
+/** What a peer's step took. */
 export interface PeerTime extends StepTime {
   /** How many times as long as ours its best step took. */
   ratio: number;
 }
 
+/** What preparing a large step took. */
 export interface PreparationResult extends Preparation {
   name: string;
   parameters: number;
@@ -34,6 +37,7 @@ export interface PreparationResult extends Preparation {
   sequence: number;
 }
 
+/** The steps of ours and of the peer, if there is one. */
 export interface TrainResult {
   name: string;
   parameters: ParameterCount;
@@ -48,6 +52,7 @@ export interface TrainResult {
   failures: string[];
 }
 
+/** On what the steps are run, and beside which peer. */
 export interface TrainOptions {
   device: DeviceName;
   threads: number;
@@ -55,6 +60,7 @@ export interface TrainOptions {
   peer?: string | undefined;
 }
 
+/** Trains by turns with the peer, and prepares a larger step. */
 export async function measureTraining(
   { training: task, rounds, preparation: larger }: Plan,
   options: TrainOptions,

@@ -18,6 +18,7 @@ export interface Preparation {
   compile: number;
 }
 
+/** A training step, ready to run. */
 export interface CompiledStep {
   readonly executable: Executable;
   readonly parameters: readonly ParameterSpec[];
@@ -40,6 +41,7 @@ export async function compileStep(task: TrainingTask, device: Device): Promise<C
   return { executable, parameters, preparation, stepsPerRun };
 }
 
+/** Steps that are taken one after the other. */
 export interface TrainingRun {
   /** Does STEPS_PER_ROUND steps; returns the seconds a step, and the loss (nats a token) of the last one. */
   round(): Promise<{ seconds: number; loss: number }>;

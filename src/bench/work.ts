@@ -5,6 +5,7 @@
  */
 import { countParameters, type Model, parametersOf } from '../models/index.js';
 
+/** The parameters of a model, by what is computed with them. */
 export interface ParameterCount {
   /** All of them. */
   total: number;
@@ -14,6 +15,7 @@ export interface ParameterCount {
   head: number;
 }
 
+/** Counts them. */
 export function countWork(model: Model): ParameterCount {
   const { vocabSize, hiddenSize, tieWordEmbeddings } = model;
   const total = countParameters(parametersOf(model));

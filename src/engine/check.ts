@@ -4,6 +4,7 @@ import { DTYPES, formatShape, inputName, type TensorType, topologicalOrder } fro
 import { type Program, type StateSpec, stateDims } from './program.js';
 import { type HostTensor, isQuantized, isStored, type Weight } from './tensors.js';
 
+/** The type of an input or a weight, with its name for messages. */
 export interface NamedType extends TensorType {
   readonly name: string;
 }

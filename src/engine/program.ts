@@ -29,6 +29,7 @@ export interface StateChange {
   readonly after: Tensor;
 }
 
+/** A graph to run: what it is fed, what it returns, and what it keeps. The executor computes nothing else. */
 export interface Program {
   /** All inputs that are fed. Some may serve for their sizes alone. */
   readonly inputs: readonly Tensor[];
@@ -50,6 +51,7 @@ export type DeviceName = OrtName | 'wasm' | 'cuda';
 /** The devices of ONNX Runtime. */
 export type OrtName = 'cpu' | 'webgpu';
 
+/** How a device is opened. */
 export interface DeviceOptions {
   /** Threads that compute; by default one for each physical core. */
   threads?: number;
@@ -60,6 +62,7 @@ export interface DeviceOptions {
   notice?: ((text: string) => void) | undefined;
 }
 
+/** What compiles programs. Those of one device share the memory of their weights, and may share states. */
 export interface Device {
   readonly name: DeviceName;
   /** Whether a run costs time beside what it computes, in proportion to the states: it pays to do several steps in one. */
@@ -88,11 +91,13 @@ export interface DecoderPrograms {
   readonly head: Program;
 }
 
+/** Two executables whose states are each other's: one reads many tokens at once, one writes token by token. */
 export interface Decoder {
   readonly reader: Executable;
   readonly writer: Executable;
 }
 
+/** A compiled program. */
 export interface Executable {
   /**
    * A state of these values by name, those of one row; what is not given has the spec's initial value. Growing ones hold `length` entries.

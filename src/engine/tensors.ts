@@ -20,6 +20,7 @@ export interface StoredTensor {
   readonly parts: readonly StoredPart[];
 }
 
+/** Elements that lie together in a file. */
 export interface StoredPart {
   readonly path: string;
   readonly byteOffset: number;
@@ -41,18 +42,22 @@ export interface QuantizedTensor {
 /** What a program's weight may be given as. */
 export type Weight = HostTensor | StoredTensor | QuantizedTensor;
 
+/** Whether a weight is a matrix in few bits. */
 export function isQuantized(weight: Weight): weight is QuantizedTensor {
   return 'codes' in weight;
 }
 
+/** Whether a weight is to be read from files as it is. */
 export function isStored(tensor: Weight): tensor is StoredTensor {
   return 'parts' in tensor;
 }
 
+/** A float32 tensor of these values, which it takes over where they are a Float32Array. */
 export function float32(data: ArrayLike<number> | Float32Array, dims: readonly number[]): HostTensor {
   return { dtype: 'float32', dims, data: data instanceof Float32Array ? data : Float32Array.from(data) };
 }
 
+/** An int64 tensor of these whole numbers. */
 export function int64(values: ArrayLike<number>, dims: readonly number[]): HostTensor {
   return { dtype: 'int64', dims, data: BigInt64Array.from(Array.from(values), BigInt) };
 }

@@ -2,6 +2,7 @@
 import { DeviceError } from '../../errors.js';
 import type { DeviceName } from '../program.js';
 
+/** What ONNX Runtime threw, as a `DeviceError` that says what to do. */
 export function deviceError(device: DeviceName, error: unknown): DeviceError {
   const message = error instanceof Error ? error.message : String(error);
   if (/failed to get a webgpu adapter|no supported adapters/i.test(message)) {

@@ -26,6 +26,7 @@ export interface DeviceTensor {
   dispose(): void;
 }
 
+/** A value of a state: in JavaScript memory, or on the device. */
 export type StateTensor = HostTensor | DeviceTensor;
 
 /** Brings values into JavaScript's memory, as arrays of their own. */

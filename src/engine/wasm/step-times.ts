@@ -3,6 +3,7 @@ import type { Program } from '../program.js';
 import type { HostTensor } from '../tensors.js';
 import { WasmDevice } from './device.js';
 
+/** What one step of a schedule took. */
 export interface StepTime {
   /** What it computes, and the layer in which it stands. */
   readonly label: string;

@@ -1,0 +1,42 @@
+/** The model that a command measures: one that there is, or random weights of a published shape. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { modelFolder } from '../models/index.js';
+import { positive } from './positive.js';
+import { writeServedModel } from './serve-model.js';
+import { SHAPES, type ShapeName } from './shapes.js';
+
+/** What `addShapeOptions` reads. */
+export interface ShapeOptions {
+  readonly shape?: ShapeName;
+  readonly bits: number;
+}
+
+/** Options for random weights in the place of a model. */
+export function addShapeOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--shape <name>', 'random weights of this shape in the place of a model').choices(
+        Object.keys(SHAPES),
+      ),
+    )
+    .option('--bits <n>', 'of the weights of a shape: 4 or 8', positive, 4);
+}
+
+/** Gives `use` the folder of the model, and what it is called; one of random weights lives only so long. */
+export async function withMeasuredModel<T>(
+  model: string,
+  { shape, bits }: ShapeOptions,
+  use: (folder: string, name: string) => Promise<T>,
+): Promise<T> {
+  if (shape === undefined) return use(modelFolder(model), model);
+  const made = await mkdtemp(join(tmpdir(), 'heddle-bench-'));
+  try {
+    const folder = await writeServedModel(made, shape, { bits: bits as 4 | 8, block: 128 });
+    return await use(folder, `${shape}, ${bits} bits`);
+  } finally {
+    await rm(made, { recursive: true, force: true });
+  }
+}
