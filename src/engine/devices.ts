@@ -1,6 +1,6 @@
 /**
  * Which executor does what. On the CPU ONNX Runtime trains and reads many tokens at once, and kernels of our own (`wasm`) write token by
- * token, where the model fits their memory. A GPU by WebGPU, and `wasm` alone, do everything.
+ * token, where the model fits their memory. A GPU, by WebGPU or XLA, and `wasm` alone, do everything.
  */
 import { availableParallelism } from 'node:os';
 import { DeviceError, DeviceLimitError } from '../errors.js';
@@ -18,25 +18,51 @@ import type {
 } from './program.js';
 import { relay } from './relay.js';
 import { WasmDevice } from './wasm/device.js';
+import { XlaDevice } from './xla/device.js';
+import { openClient } from './xla/pjrt.js';
+import { findPlugin } from './xla/plugin.js';
+import { compileCached } from './xla/program-cache.js';
 
 /**
  * Opens a device. Throws `DeviceError` if this machine has none of that name, ONNX Runtime cannot be had, or the number of threads cannot
  * be.
  */
 export async function openDevice(name: DeviceName = 'cpu', options: DeviceOptions = {}): Promise<Device> {
-  if (name !== 'cpu' && name !== 'webgpu' && name !== 'wasm') {
-    throw new DeviceError(`there is no device '${name}': use cpu, wasm or webgpu`);
+  if (!DEVICES.includes(name)) {
+    throw new DeviceError(`there is no device '${name}': use ${DEVICES.join(', ')}`);
   }
   const { threads } = options;
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
     throw new DeviceError(`threads is ${threads}: expected a whole number, 1 or more`);
   }
   if (name === 'wasm') return openWasm(options);
+  if (name === 'cuda') return openCuda(options);
   await loadOnnxRuntime();
   const device = new OrtDevice(name, options);
   if (name === 'cpu') return new CpuDevice(device, options);
   await device.probe();
   return device;
+}
+
+const DEVICES: readonly DeviceName[] = ['cpu', 'wasm', 'webgpu', 'cuda'];
+
+/** XLA's plugin for NVIDIA GPUs; compiled programs are kept on disk. */
+async function openCuda({
+  precision = 'bfloat16',
+  onCompile,
+  ...options
+}: DeviceOptions): Promise<XlaDevice> {
+  const client = await openClient(await findPlugin());
+  try {
+    return new XlaDevice(client, {
+      ...options,
+      precision,
+      compile: (on, text, how) => compileCached(on, text, how, onCompile && { onCompile }),
+    });
+  } catch (error) {
+    client.dispose();
+    throw error;
+  }
 }
 
 function openWasm({ threads = availableParallelism() }: DeviceOptions): WasmDevice {

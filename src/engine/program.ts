@@ -2,7 +2,7 @@
  * What runs graphs: a device compiles a program into an executable, and what the program keeps between runs lives in states.
  * How it lives there is the executor's own business: nobody above this interface knows.
  */
-import type { Dim, DType, Tensor } from '../graph/index.js';
+import type { Dim, DType, Precision, Tensor } from '../graph/index.js';
 import type { HostTensor, Weight } from './tensors.js';
 
 /** Something that a program keeps from run to run. */
@@ -60,6 +60,16 @@ export interface DeviceOptions {
    * default it becomes a warning of the process.
    */
   notice?: ((text: string) => void) | undefined;
+  /** In which `cuda` computes products; `bfloat16` by default. */
+  precision?: Precision;
+  /** GPUs of `cuda` that train as one; 1 by default. */
+  devices?: number;
+  /** What several GPUs share: the batch alone (by default), or parameters and the optimizer's moments too. */
+  shard?: 'data' | 'full';
+  /** The same bits in every run on `cuda`, at the cost of speed. */
+  deterministic?: boolean;
+  /** Told of each program that `cuda` has to compile, which takes seconds. */
+  onCompile?: () => void;
 }
 
 /** What compiles programs. Those of one device share the memory of their weights, and may share states. */

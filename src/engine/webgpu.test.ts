@@ -29,7 +29,8 @@ import {
 } from '../graph/index.js';
 import { casesOf } from '../graph/ops/testing/index.js';
 import { relativeError, toArray } from '../graph/testing/arrays.js';
-import { cpu, feedsOf, graphOf } from '../graph/testing/gradient-check.js';
+import { cpu } from '../graph/testing/gradient-check.js';
+import { feedsOf, graphOf } from '../graph/testing/operator-case.js';
 import { uniform } from '../graph/testing/random.js';
 import { type Device, type HostTensor, int64, openDevice, type State } from './index.js';
 import { withInputs } from './testing/with-inputs.js';

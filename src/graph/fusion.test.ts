@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { isComposite, operators, toOnnx } from './index.js';
 import { casesOf } from './ops/testing/index.js';
 import { relativeError } from './testing/arrays.js';
-import { feedsOf, graphOf } from './testing/gradient-check.js';
+import { feedsOf, graphOf } from './testing/operator-case.js';
 import { contains, runOnnx } from './testing/run-onnx.js';
 
 interface Fusion {

@@ -12,6 +12,7 @@ import {
   subtract,
   sumOfSquares,
   type Tensor,
+  wide,
 } from '../graph/index.js';
 
 export interface AdamWConfig {
@@ -103,9 +104,10 @@ export function adamW(
   factors: StepFactors,
   decay: boolean,
 ): { parameter: Tensor; moments: Moments } {
+  const g = wide(gradient);
   // The clip factor comes in with the mixing: one pass less over every parameter.
-  const first = add(multiply(moments.first, config.beta1), multiply(gradient, factors.gradient));
-  const squares = multiply(multiply(gradient, gradient), factors.squared);
+  const first = add(multiply(moments.first, config.beta1), multiply(g, factors.gradient));
+  const squares = multiply(multiply(g, g), factors.squared);
   const second = add(multiply(moments.second, config.beta2), squares);
   const update = multiply(divide(first, add(sqrt(second), factors.epsilon)), factors.stepSize);
   const shrunk = decay ? multiply(parameter, factors.kept) : parameter;

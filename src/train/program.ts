@@ -112,6 +112,7 @@ export function trainingProgram(
     parameters: specs,
     program: {
       inputs: [...examples, scalars],
+      spread: Object.fromEntries(objective.inputs.map(({ name }) => [name, 2])),
       outputs: { loss: stacked[0]!, norm: stacked[1]! },
       state: stateChanges(states, byName(before), byName(carried)),
     },
@@ -165,6 +166,7 @@ export function evaluationProgram(
   const specs = trained.flatMap((spec) => trainingStates(spec).slice(0, 1));
   return {
     inputs,
+    spread: Object.fromEntries(objective.inputs.map(({ name }) => [name, 0])),
     outputs: { ...measures, loss: total, count },
     state: stateChanges(specs, parameters, parameters),
   };

@@ -4,7 +4,7 @@ import { ShapeError } from '../../errors.js';
 import { type Dim, input } from '../index.js';
 import { toOnnx } from '../lower/onnx/encode.js';
 import { relativeError } from '../testing/arrays.js';
-import { feedsOf } from '../testing/gradient-check.js';
+import { feedsOf } from '../testing/operator-case.js';
 import { prove } from '../testing/prove.js';
 import { contains, runOnnx } from '../testing/run-onnx.js';
 import { type AttentionInputs, type AttentionOptions, attention } from './attention.js';

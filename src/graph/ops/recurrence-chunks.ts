@@ -23,7 +23,7 @@ import { addDims, type Dim, divideDim, divideDimUp, multiplyDims } from '../shap
 import type { Operands, Tensor } from '../tensor.js';
 import { broadcastTo, reshape, sum } from './broadcast.js';
 import { constant, fill, iota, zeros } from './constant.js';
-import { add, cast, exp, lessOrEqual, multiply, subtract, where } from './elementwise.js';
+import { add, cast, exp, lessOrEqual, multiply, narrow, subtract, where } from './elementwise.js';
 import { concat, slice, transpose } from './layout.js';
 import { matmul } from './matmul.js';
 import { cumulativeSum } from './reduce.js';
@@ -134,13 +134,13 @@ class Decay {
 
   /** (q exp(c)) S */
   fromStart(q: Tensor, states: Tensor): Tensor {
-    const factors = exp(this.sums);
+    const factors = narrow(exp(this.sums));
     return this.perKey ? matmul(multiply(q, factors), states) : multiply(matmul(q, states), factors);
   }
 
   /** (k exp(c_last - c))^T x */
   untilEnd(k: Tensor, x: Tensor): Tensor {
-    const factors = exp(subtract(this.last, this.sums));
+    const factors = narrow(exp(subtract(this.last, this.sums)));
     return this.perKey
       ? matmul(multiply(k, factors), x, { transposeA: true })
       : matmul(k, multiply(x, factors), { transposeA: true });
@@ -158,7 +158,7 @@ class Decay {
       }, diagonal);
     }
     const between = subtract(this.sums, transpose(this.sums, [0, 1, 3, 2]));
-    const factors = exp(where(causal(steps, 'bool'), between, NEVER));
+    const factors = narrow(exp(where(causal(steps, 'bool'), between, NEVER)));
     return multiply(matmul(x, y, { transposeB: true }), factors);
   }
 
@@ -171,7 +171,7 @@ class Decay {
       [2 * size, 1],
     );
     const boundary = slice(pairs, 3, size - 1, size);
-    return reshape(exp(multiply(subtract(pairs, boundary), side)), this.sums.shape);
+    return reshape(narrow(exp(multiply(subtract(pairs, boundary), side))), this.sums.shape);
   }
 }
 

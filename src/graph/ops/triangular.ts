@@ -48,7 +48,8 @@ const inverseOperator = defineComposite<null>({
   },
   gradient({ inputs: [a], outputs: [inverse], outputGradients: [g] }) {
     // d(T) = -T d(A) T
-    const through = matmul(matmul(inverse!, g!, { transposeA: true }), inverse!, { transposeB: true });
+    const left = matmul(inverse!, g!, { transposeA: true, wide: true });
+    const through = matmul(left, inverse!, { transposeB: true, wide: true });
     const places = iota(a!.shape.at(-1)!, 'int32');
     const below = cast(less(places, reshape(places, [-1, 1])), 'float32');
     return [negate(multiply(through, below))];
@@ -59,7 +60,10 @@ const inverseOperator = defineComposite<null>({
     return [
       blockSizes(size).reduce<Tensor>((inverse, block) => {
         const between = multiply(a!, pairMask(size, block));
-        return subtract(inverse, block === 1 ? between : matmul(matmul(inverse, between), inverse));
+        return subtract(
+          inverse,
+          block === 1 ? between : matmul(matmul(inverse, between, { wide: true }), inverse, { wide: true }),
+        );
       }, identity(size)),
     ];
   },

@@ -15,59 +15,14 @@ import { type Device, type DeviceName, type HostTensor, openDevice } from '../..
 import { withInputs } from '../../engine/testing/with-inputs.js';
 import { XlaDevice } from '../../engine/xla/device.js';
 import { EvaluatorClient } from '../../engine/xla/testing/evaluator-client.js';
-import {
-  constant,
-  gradient,
-  input,
-  isDifferentiable,
-  operators,
-  type Tensor,
-  topologicalOrder,
-} from '../index.js';
+import { isDifferentiable, operators, topologicalOrder } from '../index.js';
 import { type NdArray, relativeError, toArray } from './arrays.js';
+import { feedsOf, graphOf, type OperatorCase } from './operator-case.js';
 import { uniform } from './random.js';
 
 const STEP = 2 ** -5;
 const VALUE_TOLERANCE = 1e-5;
 const GRADIENT_TOLERANCE = 1e-3;
-
-export interface OperatorCase {
-  readonly name: string;
-  readonly operands: readonly HostTensor[];
-  build(...operands: Tensor[]): Tensor | readonly Tensor[];
-  /** What `build` means, in float64. */
-  expected(...operands: NdArray[]): NdArray | readonly NdArray[];
-}
-
-/** Cases by the name of the operator that they prove. */
-export type CaseTable = Readonly<Record<string, readonly OperatorCase[]>>;
-
-/** A case's graph: operands named `operand0`, results `value0` and, if wanted, gradients `gradient0`. */
-export function graphOf({ operands, build }: OperatorCase, withGradients: boolean): Record<string, Tensor> {
-  const leaves = operands.map(({ dtype, dims }, i) => input(`operand${i}`, dtype, dims));
-  const results = [build(...leaves)].flat() as Tensor[];
-  const graph: Record<string, Tensor> = {};
-  for (const [i, result] of results.entries()) graph[`value${i}`] = result;
-  if (!withGradients) return graph;
-  const smooth = results.filter(({ dtype }) => dtype === 'float32');
-  const seeds = smooth.map(({ shape }, i) => {
-    const dims = shape as readonly number[];
-    return constant(uniform(1000 + i, dims).data as Float32Array, dims);
-  });
-  const parts = gradient(
-    smooth,
-    leaves.filter(({ dtype }) => dtype === 'float32'),
-    seeds,
-  );
-  for (const [i, leaf] of leaves.entries()) {
-    if (leaf.dtype === 'float32') graph[`gradient${i}`] = parts.shift()!;
-  }
-  return graph;
-}
-
-export function feedsOf({ operands }: OperatorCase): Record<string, HostTensor> {
-  return Object.fromEntries(operands.map((operand, i) => [`operand${i}`, operand]));
-}
 
 /** Proves one case of an operator on a device. */
 export async function checkOperator(operator: string, proof: OperatorCase, device: Device): Promise<void> {

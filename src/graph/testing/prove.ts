@@ -1,6 +1,7 @@
 /** Turns a table of cases into tests: one a case for each executor. */
 import { describe, test } from 'vitest';
-import { type CaseTable, checkOperator, cpu, stablehlo, wasm } from './gradient-check.js';
+import { checkOperator, cpu, stablehlo, wasm } from './gradient-check.js';
+import type { CaseTable } from './operator-case.js';
 
 export function prove(table: CaseTable): void {
   for (const [operator, cases] of Object.entries(table)) {

@@ -23,6 +23,7 @@ import {
   softplus,
   split,
   type Tensor,
+  wide,
 } from '../../graph/index.js';
 import { linear, rmsNorm } from '../layers.js';
 import type { Mixer } from '../mixer.js';
@@ -98,7 +99,7 @@ export function mamba2(config: Mamba2Config): Mixer {
       ];
 
       const dt = clamp(
-        softplus(add(dtRaw, parameters.get('dt_bias', [numHeads], initialTimeStep, { decay: false }))),
+        softplus(add(wide(dtRaw), parameters.get('dt_bias', [numHeads], initialTimeStep, { decay: false }))),
         config.timeStepLimit,
       );
       const A = negate(exp(parameters.get('A_log', [numHeads], initialDecay, { decay: false })));

@@ -418,7 +418,10 @@ export class StableHloBuilder {
     body: (index: Plain, carried: readonly Plain[]) => readonly Plain[],
   ): Plain[] {
     const index = this.argument('i32', []);
-    const carried = initial.map(({ element, dims }) => this.argument(element, dims));
+    // A parameter stays one in a loop; a literal from which a sum starts is no literal after the first step.
+    const carried = initial.map(({ element, dims, isWeak, literal }) =>
+      this.argument(element, dims, isWeak && literal === undefined),
+    );
     const all = [index, ...carried];
     const condition = this.region(() => [this.compare('LT', index, this.splat(trips, 'i32'))]);
     const step = this.region(() => {

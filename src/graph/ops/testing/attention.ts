@@ -1,7 +1,7 @@
 /** Cases for attention, with what it means in float64. */
 import type { HostTensor } from '../../../engine/index.js';
 import { type NdArray, tabulate, total } from '../../testing/arrays.js';
-import type { CaseTable, OperatorCase } from '../../testing/gradient-check.js';
+import type { CaseTable, OperatorCase } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { type AttentionOptions, attention } from '../attention.js';
 

@@ -1,6 +1,6 @@
 /** Cases for the values that a graph holds itself. None has an operand, so none has a gradient. */
 import { NdArray, tabulate } from '../../testing/arrays.js';
-import type { CaseTable } from '../../testing/gradient-check.js';
+import type { CaseTable } from '../../testing/operator-case.js';
 import { constant, dimension, fill, iota, scalar, zeros } from '../constant.js';
 
 const array = (dims: readonly number[], values: readonly number[]) =>

@@ -2,7 +2,7 @@
 import type { HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
 import { NdArray, toArray } from '../../testing/arrays.js';
-import type { CaseTable } from '../../testing/gradient-check.js';
+import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { causalConvolution } from '../convolution.js';
 

@@ -2,7 +2,7 @@
 import { float32, type HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
 import { type NdArray, tabulate, total } from '../../testing/arrays.js';
-import type { CaseTable } from '../../testing/gradient-check.js';
+import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { type ExpertActivation, experts } from '../experts.js';
 

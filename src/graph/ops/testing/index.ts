@@ -1,5 +1,5 @@
 /** All cases, for what must hold of every operator. */
-import type { OperatorCase } from '../../testing/gradient-check.js';
+import type { OperatorCase } from '../../testing/operator-case.js';
 import { attentionCases } from './attention.js';
 import { binaryCases } from './binary.js';
 import { constantCases } from './constant.js';
@@ -41,4 +41,15 @@ const TABLES = [
 /** The cases that prove an operator. */
 export function casesOf(operator: string): readonly OperatorCase[] {
   return TABLES.flatMap((table) => table[operator] ?? []);
+}
+
+/** All cases by the operator that they prove. */
+export function allCases(): ReadonlyMap<string, readonly OperatorCase[]> {
+  const all = new Map<string, OperatorCase[]>();
+  for (const table of TABLES) {
+    for (const [operator, cases] of Object.entries(table)) {
+      all.set(operator, [...(all.get(operator) ?? []), ...cases]);
+    }
+  }
+  return all;
 }

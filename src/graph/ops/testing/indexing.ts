@@ -2,7 +2,7 @@
 import type { HostTensor } from '../../../engine/index.js';
 import { int64 } from '../../../engine/index.js';
 import { tabulate } from '../../testing/arrays.js';
-import type { CaseTable } from '../../testing/gradient-check.js';
+import type { CaseTable } from '../../testing/operator-case.js';
 import { spaced, uniform } from '../../testing/random.js';
 import { gather, gatherElements, scatterElements, scatterRows, topK } from '../indexing.js';
 

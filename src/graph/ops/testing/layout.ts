@@ -1,6 +1,6 @@
 /** Cases for the operators that rearrange elements. */
 import { elementwise, tabulate } from '../../testing/arrays.js';
-import type { CaseTable } from '../../testing/gradient-check.js';
+import type { CaseTable } from '../../testing/operator-case.js';
 import { coins, uniform } from '../../testing/random.js';
 import { broadcastTo, reshape } from '../broadcast.js';
 import { concat, pad, reverse, slice, split, transpose } from '../layout.js';

@@ -1,7 +1,7 @@
 /** Cases for the matrix product: each pair of shapes with either operand transposed or not. */
 import type { Tensor } from '../../tensor.js';
 import { type NdArray, tabulate, total } from '../../testing/arrays.js';
-import type { CaseTable, OperatorCase } from '../../testing/gradient-check.js';
+import type { CaseTable, OperatorCase } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { matmul } from '../matmul.js';
 

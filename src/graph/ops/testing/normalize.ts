@@ -2,7 +2,7 @@
 import { int64 } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
 import { type NdArray, tabulate, total } from '../../testing/arrays.js';
-import type { CaseTable } from '../../testing/gradient-check.js';
+import type { CaseTable } from '../../testing/operator-case.js';
 import { spaced, uniform } from '../../testing/random.js';
 import { crossEntropy, logSoftmax, logSumExp, rmsNorm, softmax } from '../normalize.js';
 

@@ -5,7 +5,7 @@
 import { float32, type HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
 import { NdArray, tabulate, toArray, total } from '../../testing/arrays.js';
-import type { CaseTable } from '../../testing/gradient-check.js';
+import type { CaseTable } from '../../testing/operator-case.js';
 import { GRID, uniform } from '../../testing/random.js';
 import { linearRecurrence } from '../recurrence.js';
 

@@ -2,7 +2,7 @@
 import type { HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
 import { elementwise, NdArray, tabulate } from '../../testing/arrays.js';
-import type { CaseTable, OperatorCase } from '../../testing/gradient-check.js';
+import type { CaseTable, OperatorCase } from '../../testing/operator-case.js';
 import { spaced, uniform } from '../../testing/random.js';
 import { sum, sumTo } from '../broadcast.js';
 import { cumulativeSum, max, mean, sumOfSquares } from '../reduce.js';

@@ -1,7 +1,7 @@
 /** Cases for the scan over states. */
 import type { HostTensor } from '../../../engine/index.js';
 import { NdArray, total } from '../../testing/arrays.js';
-import type { CaseTable, OperatorCase } from '../../testing/gradient-check.js';
+import type { CaseTable, OperatorCase } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { type ScanAttributes, scan } from '../scan.js';
 

@@ -1,6 +1,6 @@
 /** Cases for inverses of triangular matrices. */
 import { NdArray } from '../../testing/arrays.js';
-import type { CaseTable } from '../../testing/gradient-check.js';
+import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { unitTriangularInverse } from '../triangular.js';
 

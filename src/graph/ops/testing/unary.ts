@@ -2,7 +2,7 @@
 import type { HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
 import { elementwise, total } from '../../testing/arrays.js';
-import type { CaseTable, OperatorCase } from '../../testing/gradient-check.js';
+import type { CaseTable, OperatorCase } from '../../testing/operator-case.js';
 import { coins, spaced, uniform } from '../../testing/random.js';
 import { gelu, geluTanh, relu, relu2, silu } from '../activation.js';
 import {

@@ -1,0 +1,12 @@
+/** Bundles the tests for a machine with a GPU into one file each, which need nothing but Node.js and koffi. */
+import { defineConfig } from 'vite';
+
+export default defineConfig({
+  build: {
+    ssr: true,
+    outDir: 'dist-gpu',
+    target: 'node20',
+    rollupOptions: { input: { operators: 'test/gpu/operators.ts', scratch: 'test/gpu/scratch.ts' } },
+  },
+  ssr: { noExternal: true, external: ['koffi', 'onnxruntime-node'] },
+});
