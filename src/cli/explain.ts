@@ -9,7 +9,13 @@ import { modelName } from '../models/index.js';
 import { explainPage } from './explain-page.js';
 import { explainSummary } from './explain-summary.js';
 import { formatBytes } from './format.js';
-import { addLoadingOptions, type LoadingFlags, loadAsAsked, MODEL_HELP } from './loading-options.js';
+import {
+  addLoadingOptions,
+  deviceOption,
+  type LoadingFlags,
+  loadAsAsked,
+  MODEL_HELP,
+} from './loading-options.js';
 import { wholeNumber } from './options.js';
 
 interface ExplainFlags extends LoadingFlags {
@@ -36,7 +42,7 @@ export function configure(command: Command): void {
     .option('--layers <numbers>', 'look into these layers alone, such as 0,8', numberList)
     .option('--out <file>', 'write a page that shows it all, to open in a browser')
     .option('--json', 'print the whole trace as JSON in the place of the summary');
-  addLoadingOptions(command).action(run);
+  addLoadingOptions(command.addOption(deviceOption())).action(run);
 }
 
 function numberList(value: string): number[] {

@@ -1,9 +1,10 @@
 /** A training run that a person watches: progress, Ctrl-C, and what came out. */
 import { join } from 'node:path';
-import { type Device, type DeviceName, openDevice } from '../engine/index.js';
+import { type Device, openDevice } from '../engine/index.js';
 import { CHECKPOINT } from '../models/index.js';
 import { type Evaluation, type TrainingEvent, type TrainingInput, train } from '../train/index.js';
 import { formatDuration, formatRate } from './format.js';
+import { type DeviceFlags, deviceOptionsOf } from './run-flags.js';
 
 export interface RunToFollow extends Omit<TrainingInput, 'device' | 'sample' | 'onEvent' | 'signal'> {
   /** Writes a sample on the device that it is given. */
@@ -24,13 +25,10 @@ export interface RunWording {
 /** Trains on the device that is asked for. An interrupted run saves, and ends the process with status 130. */
 export async function followRun(
   { sampler, ...input }: RunToFollow,
-  options: { device: DeviceName; threads?: number },
+  options: DeviceFlags,
   wording: RunWording,
 ): Promise<void> {
-  const device = await openDevice(
-    options.device,
-    options.threads === undefined ? {} : { threads: options.threads },
-  );
+  const device = await openDevice(options.device, deviceOptionsOf(options));
   const interrupt = new AbortController();
   let interruptedAt = 0;
   const onSignal = (): void => {

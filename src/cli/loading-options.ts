@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { positive } from '../bench/positive.js';
 import type { DeviceName } from '../engine/index.js';
 import { type LanguageModel, type LoadOptions, loadModel } from '../generate/index.js';
+import type { Precision } from '../graph/index.js';
 import { checkpointFolder, SHIPPED_MODEL } from '../models/index.js';
 import { CACHE_FORMS, type CacheForm } from '../nn/index.js';
 
@@ -13,6 +14,7 @@ export const MODEL_HELP = `a model's folder, that of a training run, or ${SHIPPE
 export interface LoadingFlags {
   device?: DeviceName;
   threads?: number;
+  precision?: Precision;
   adapter?: string;
   quantize?: 'int4' | 'int8';
   cache?: CacheForm;
@@ -21,6 +23,7 @@ export interface LoadingFlags {
 export function addLoadingOptions(command: Command): Command {
   return command
     .addOption(threadsOption())
+    .addOption(precisionOption())
     .addOption(adapterOption())
     .addOption(
       new Option('--quantize <type>', 'quantize the weights while they are read').choices(['int4', 'int8']),
@@ -40,7 +43,14 @@ export function adapterOption(): Option {
 }
 
 export function deviceOption(): Option {
-  return new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu']).default('cpu');
+  return new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu', 'cuda']).default('cpu');
+}
+
+export function precisionOption(): Option {
+  return new Option('--precision <type>', 'in which cuda computes products (default: bfloat16)').choices([
+    'bfloat16',
+    'float32',
+  ]);
 }
 
 export function threadsOption(): Option {
@@ -52,17 +62,35 @@ export function adapterFolder({ adapter }: Pick<LoadingFlags, 'adapter'>): strin
   return adapter === undefined ? undefined : checkpointFolder(adapter);
 }
 
+/** Tells once that a GPU's programs are compiled: they are kept on disk, so that it is told the first time alone. */
+export function compilingLine(): () => void {
+  let told = false;
+  return () => {
+    if (!told)
+      process.stderr.write('compiling for the GPU: seconds for each program, the first time alone\n');
+    told = true;
+  };
+}
+
 /** Loads a model as the person wants it; what it cannot do as well as it might is told. Throws as `loadModel` does. */
 export function loadAsAsked(folder: string, flags: LoadingFlags): Promise<LanguageModel> {
   const notice = (text: string): void => void process.stderr.write(`${text}\n`);
-  return loadModel(folder, { ...loadOptions(flags), notice });
+  return loadModel(folder, { ...loadOptions(flags), notice, onCompile: compilingLine() });
 }
 
 /** For `loadModel`, here or in another thread. */
-export function loadOptions({ device, threads, adapter, quantize, cache }: LoadingFlags): LoadOptions {
+export function loadOptions({
+  device,
+  threads,
+  precision,
+  adapter,
+  quantize,
+  cache,
+}: LoadingFlags): LoadOptions {
   return {
     ...(device !== undefined && { device }),
     ...(threads !== undefined && { threads }),
+    ...(precision !== undefined && { precision }),
     ...(adapter !== undefined && { adapter }),
     ...(quantize !== undefined && { quantize }),
     ...(cache !== undefined && { cache }),

@@ -9,7 +9,7 @@ import type { Command } from 'commander';
 import { inWords } from '../checkpoint/index.js';
 import { heddleCall } from '../command-line.js';
 import { StorageError } from '../errors.js';
-import { type LanguageModel, PREFILL_CHUNK, type Session } from '../generate/index.js';
+import type { LanguageModel, Session } from '../generate/index.js';
 import { type CorpusDocument, loadCorpus } from '../text/index.js';
 import { formatBytes, formatCount, formatDuration, formatRate } from './format.js';
 import { leavingNothing } from './interrupt.js';
@@ -69,7 +69,7 @@ async function run(folder: string, files: readonly string[], flags: ReadFlags): 
 
 /** Reads texts one after the other, a blank line between each two, and tells how far it is. */
 async function readAll(
-  { tokenizer }: LanguageModel,
+  { tokenizer, chunk }: LanguageModel,
   session: Session,
   documents: readonly CorpusDocument[],
   progress: Progress,
@@ -79,8 +79,8 @@ async function readAll(
     for (const [i, { text, continues }] of documents.entries()) {
       const ids =
         i === 0 ? tokenizer.encodeFromStart(text) : tokenizer.encode(continues ? text : `\n\n${text}`);
-      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
-        const piece = ids.slice(start, start + PREFILL_CHUNK);
+      for (let start = 0; start < ids.length; start += chunk) {
+        const piece = ids.slice(start, start + chunk);
         await session.read(piece);
         progress.show(before + (text.length * (start + piece.length)) / ids.length, session.tokens.length);
       }

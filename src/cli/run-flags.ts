@@ -1,7 +1,10 @@
 /** What every training run is told on the command line. */
-import type { DeviceName } from '../engine/index.js';
+import type { DeviceName, DeviceOptions } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
+import type { Precision } from '../graph/index.js';
 import type { Design, Size } from '../models/index.js';
 import { TRAINING_DEFAULTS, type TrainingSettings } from '../train/index.js';
+import { compilingLine } from './loading-options.js';
 
 export interface RunFlags {
   out: string;
@@ -21,7 +24,35 @@ export interface RunFlags {
   validation: number;
   device: DeviceName;
   threads?: number;
+  precision?: Precision;
+  devices?: number;
+  shard?: 'data' | 'full';
+  deterministic: boolean;
   resume: boolean;
+}
+
+/** The flags that are about the device. */
+export type DeviceFlags = Pick<
+  RunFlags,
+  'device' | 'threads' | 'precision' | 'devices' | 'shard' | 'deterministic' | 'batch'
+>;
+
+/** How the device is opened. Throws `ConfigError` for GPUs that cannot share a batch. */
+export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {
+  const { threads, precision, devices, shard, deterministic, batch } = flags;
+  if (devices !== undefined && batch % devices !== 0) {
+    throw new ConfigError(
+      `--batch ${batch} cannot be shared by ${devices} GPUs: give a multiple of ${devices}`,
+    );
+  }
+  return {
+    ...(threads !== undefined && { threads }),
+    ...(precision !== undefined && { precision }),
+    ...(devices !== undefined && { devices }),
+    ...(shard !== undefined && { shard }),
+    deterministic,
+    onCompile: compilingLine(),
+  };
 }
 
 /** The settings that these flags stand for. */

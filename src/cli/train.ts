@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { positive } from '../bench/positive.js';
 import { heddleCall } from '../command-line.js';
 import type { Device } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
@@ -41,7 +42,7 @@ import {
 } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
-import { deviceOption, threadsOption } from './loading-options.js';
+import { deviceOption, precisionOption, threadsOption } from './loading-options.js';
 import { choice, each, number, wholeNumber } from './options.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
@@ -112,6 +113,15 @@ export function configure(command: Command): void {
     .option('--validation <fraction>', 'share of the documents that is held out', number, 0.05)
     .addOption(deviceOption())
     .addOption(threadsOption())
+    .addOption(precisionOption())
+    .option('--devices <n>', 'GPUs that cuda trains on as one (default: 1)', positive)
+    .addOption(
+      new Option(
+        '--shard <what>',
+        "what several GPUs share: the batch (data), or parameters and the optimizer's moments too (full)",
+      ).choices(['data', 'full']),
+    )
+    .option('--deterministic', 'the same bits in every run on cuda, at the cost of speed', false)
     .option('--resume', 'go on from the checkpoint in the folder', false)
     .action(run);
 }

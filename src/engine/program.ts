@@ -105,6 +105,8 @@ export interface DecoderPrograms {
 export interface Decoder {
   readonly reader: Executable;
   readonly writer: Executable;
+  /** Tokens of a long text that the reader takes best at once, where it says so. */
+  readonly chunk?: number;
 }
 
 /** A compiled program. */

@@ -27,7 +27,7 @@ import type { CacheForm } from '../nn/index.js';
 import { loadTokenizerOrIds, type Tokenizer } from '../text/index.js';
 import { Embedder } from './embedder.js';
 import { decoderPrograms } from './program.js';
-import { PREFILL_CHUNK, type Row, Runner } from './runner.js';
+import { type Row, Runner } from './runner.js';
 import { Session, type SessionOptions } from './session.js';
 
 export interface LoadOptions extends DeviceOptions {
@@ -124,6 +124,11 @@ export class LanguageModel {
     return new LanguageModel(kept, model, tokenizer, runner, fingerprint, device, reopen, ownsDevice);
   }
 
+  /** Tokens of a long text that are read at once. */
+  get chunk(): number {
+    return this.runner.chunk;
+  }
+
   /** The number of parameters. */
   get parameters(): number {
     return countParameters(parametersOf(this.model));
@@ -146,8 +151,8 @@ export class LanguageModel {
     const data = hostZeros('float32', dims).data as Float32Array;
     const states = ids.map(() => this.newState());
     try {
-      for (let start = 0; start < sequence; start += PREFILL_CHUNK) {
-        const end = Math.min(sequence, start + PREFILL_CHUNK);
+      for (let start = 0; start < sequence; start += this.chunk) {
+        const end = Math.min(sequence, start + this.chunk);
         // What stands behind a sequence's end does not reach back into it.
         const chunk = ids.map((row) => Array.from({ length: end - start }, (_, i) => row[start + i] ?? 0));
         const held = lengths.map((length) => Math.max(0, Math.min(end, length) - start));
@@ -208,8 +213,8 @@ export class LanguageModel {
   }
 
   /**
-   * What happens inside while the model reads `ids`: see `Trace` for what it holds. It runs on the CPU, on programs of its own,
-   * which take the weights' memory again until the model is disposed of. Throws `DataError` for no tokens or unknown ones, `InspectError`
+   * What happens inside while the model reads `ids`: see `Trace` for what it holds. It runs on programs of its own (of a model on
+   * WebGPU on the CPU), which take the weights' memory again until the model is disposed of. Throws `DataError` for no tokens or unknown ones, `InspectError`
    * for layers, heads or places that there are not, for a trace that would take more than `maxBytes`, and where the sources
    * of a token are asked for of a quantized model; `CheckpointError` where the model's files have changed since.
    */
@@ -218,7 +223,7 @@ export class LanguageModel {
     this.inspector ??= new Inspector({
       model: this.inspected,
       // WebGPU computes nothing of no elements, such as the matrices of layers that are not looked into.
-      device: async () => (this.device.name === 'cpu' ? this.device : openDevice('cpu')),
+      device: async () => (this.device.name === 'webgpu' ? openDevice('cpu') : this.device),
       weights: () => this.sameWeights(),
       read: (rows) => this.readWhole(rows),
       textOf: (id) => this.textOf(id),
@@ -243,8 +248,8 @@ export class LanguageModel {
     this.check(ids);
     const text = (await this.embedder()).begin();
     try {
-      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
-        await text.read(ids.slice(start, start + PREFILL_CHUNK));
+      for (let start = 0; start < ids.length; start += this.chunk) {
+        await text.read(ids.slice(start, start + this.chunk));
       }
       return text.vector();
     } finally {
@@ -267,9 +272,9 @@ export class LanguageModel {
   private async readWhole(ids: readonly (readonly number[])[]): Promise<Float32Array> {
     const states = ids.map(() => this.newState());
     try {
-      for (let start = 0; ; start += PREFILL_CHUNK) {
+      for (let start = 0; ; start += this.chunk) {
         const rows = ids.map((row, i) => ({
-          ids: row.slice(start, start + PREFILL_CHUNK),
+          ids: row.slice(start, start + this.chunk),
           position: start,
           state: states[i]!,
         }));
@@ -278,7 +283,7 @@ export class LanguageModel {
           rows,
           rows.map((_, i) => (i + 1) * count - 1),
         );
-        if (start + PREFILL_CHUNK >= ids[0]!.length) return logits;
+        if (start + this.chunk >= ids[0]!.length) return logits;
       }
     } finally {
       for (const state of states) state.dispose();

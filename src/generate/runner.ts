@@ -13,7 +13,7 @@ export interface Row {
   readonly state: State;
 }
 
-/** Tokens that are read at once; more would only take more memory. */
+/** Tokens that are read at once where the device does not say; more would only take more memory. */
 export const PREFILL_CHUNK = 256;
 
 /** More rows have their states read from memory as often as fewer, so they gain little. */
@@ -35,6 +35,11 @@ export class Runner {
     private readonly decoder: Decoder,
     private readonly vocabSize: number,
   ) {}
+
+  /** Tokens of a long text that are read at once. */
+  get chunk(): number {
+    return this.decoder.chunk ?? PREFILL_CHUNK;
+  }
 
   /** Reads tokens, and moves the state on. Returns the logits [vocabulary] behind the last one. */
   read(row: Row): Promise<Float32Array> {

@@ -5,7 +5,6 @@ import type { LanguageModel } from './language-model.js';
 import { logprobsOf, type TokenLogprobs } from './logprobs.js';
 import { merged } from './merged.js';
 import type { PrefixCache } from './prefix-cache.js';
-import { PREFILL_CHUNK } from './runner.js';
 import { checkSampling, SAMPLING_DEFAULTS, Sampler, type SamplingOptions, type Steering } from './sampler.js';
 import { Snapshot } from './snapshot.js';
 import { StopStrings } from './stop.js';
@@ -365,13 +364,13 @@ export class Session {
   /** Reads at least one token. */
   private async readOn(ids: readonly number[], signal: AbortSignal | undefined): Promise<void> {
     await this.settle();
-    for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
+    for (let start = 0; start < ids.length; start += this.model.chunk) {
       await checkSignal(signal);
-      const chunk = ids.slice(start, start + PREFILL_CHUNK);
+      const chunk = ids.slice(start, start + this.model.chunk);
       this.logits = await this.run(chunk, this.all.length);
       this.all.push(...chunk);
-      const chunks = start / PREFILL_CHUNK + 1;
-      if (chunks % CHUNKS_PER_SNAPSHOT === 0 || start + PREFILL_CHUNK >= ids.length) await this.keep();
+      const chunks = start / this.model.chunk + 1;
+      if (chunks % CHUNKS_PER_SNAPSHOT === 0 || start + this.model.chunk >= ids.length) await this.keep();
     }
   }
 

@@ -6,7 +6,7 @@ export default defineConfig({
     ssr: true,
     outDir: 'dist-gpu',
     target: 'node20',
-    rollupOptions: { input: { operators: 'test/gpu/operators.ts', scratch: 'test/gpu/scratch.ts' } },
+    rollupOptions: { input: { operators: 'test/gpu/operators.ts' } },
   },
   ssr: { noExternal: true, external: ['koffi', 'onnxruntime-node'] },
 });

@@ -5,8 +5,10 @@
 import type { Decoder, Executable, State } from '../program.js';
 import { type HostTensor, int64 } from '../tensors.js';
 
-/** Tokens that are read at once; what is left is written, one by one. */
-const PIECES = [4096, 256, 16, 1];
+/** Tokens of a long text that are read at once. */
+const CHUNK = 4096;
+/** Tokens of the pieces that a text is read in; what is left is written, one by one. */
+const PIECES = [CHUNK, 256, 16, 1];
 
 type Feeds = Readonly<Record<string, HostTensor>>;
 
@@ -52,7 +54,7 @@ export function decoderOf(reader: Executable, writer: Executable): Decoder {
       await executable.dispose();
     },
   });
-  return { reader: side(reader), writer: side(writer) };
+  return { reader: side(reader), writer: side(writer), chunk: CHUNK };
 }
 
 interface Restorable extends State {

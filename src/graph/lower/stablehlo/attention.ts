@@ -6,9 +6,6 @@ import type { AttentionOptions } from '../../ops/attention.js';
 import type { StableHloBuilder } from './builder.js';
 import { count, type Plain, type Value } from './value.js';
 
-/** Bytes of float32 logits that exist at once. */
-const BLOCK_BYTES = 2 ** 28;
-
 /** exp() of it is 0 in float32, without the NaN of infinity minus infinity. */
 const HIDDEN = -1e30;
 
@@ -48,7 +45,7 @@ export function attention(
   const entries = parts.reduce((sum, part) => sum + part.keys.dims[2]!, 0);
   let blocks = 1;
   while (
-    (count([batch, heads, sequence, entries]) * 4) / blocks > BLOCK_BYTES &&
+    (count([batch, heads, sequence, entries]) * 4) / blocks > builder.logitBytes &&
     sequence % (2 * blocks) === 0
   ) {
     blocks *= 2;

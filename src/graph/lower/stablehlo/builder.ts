@@ -52,6 +52,8 @@ export class StableHloBuilder {
   constructor(
     private readonly sizes: (symbol: string) => number,
     readonly precision: Precision,
+    /** Bytes of float32 logits that attention has at once. */
+    readonly logitBytes = 2 ** 28,
   ) {}
 
   /** The instructions of the outermost region. */

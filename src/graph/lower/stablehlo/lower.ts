@@ -34,6 +34,8 @@ export interface StableHloGraph {
   /** The value of a named dimension. */
   readonly sizes: (symbol: string) => number;
   readonly precision: Precision;
+  /** Bytes of float32 logits that attention has at once; 256 MB by default. */
+  readonly logitBytes?: number;
   /** How arguments are spread over several devices; one device by default. */
   readonly mesh?: Mesh;
 }
@@ -79,7 +81,7 @@ const LENGTHS = 'state/lengths';
 /** Throws `DeviceError` for what this target cannot do, and `ShapeError` for a dimension that is not known. */
 export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
   const { outputs, states, weights, mesh } = graph;
-  const builder = new StableHloBuilder(graph.sizes, graph.precision);
+  const builder = new StableHloBuilder(graph.sizes, graph.precision, graph.logitBytes);
   const values = new Map<Tensor, Value>();
   const parameters: Parameter[] = [];
   const add = (

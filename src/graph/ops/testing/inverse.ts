@@ -1,6 +1,6 @@
 /** Cases for inverses of matrices. */
 import { NdArray, toArray } from '../../testing/arrays.js';
-import type { CaseTable } from '../../testing/gradient-check.js';
+import type { CaseTable } from '../../testing/operator-case.js';
 import { GRID, uniform } from '../../testing/random.js';
 import { inverse } from '../inverse.js';
 

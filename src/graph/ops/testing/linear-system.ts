@@ -1,6 +1,6 @@
 /** Cases for linear systems that do not change in time: their definitions in float64, step by step. */
 import { NdArray } from '../../testing/arrays.js';
-import type { CaseTable } from '../../testing/gradient-check.js';
+import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { channelSystem, stateSystem } from '../linear-system.js';
 

@@ -1,0 +1,226 @@
+/** States, batches, weights and several devices of the executor `xla`, on the evaluator of StableHLO. */
+import { expect, test } from 'vitest';
+import { DeviceError } from '../../errors.js';
+import {
+  add,
+  concat,
+  gather,
+  input,
+  matmul,
+  multiply,
+  reshape,
+  scalar,
+  sum,
+  type Tensor,
+} from '../../graph/index.js';
+import { relativeError } from '../../graph/testing/arrays.js';
+import { uniform } from '../../graph/testing/random.js';
+import { type Program, stateChanges } from '../program.js';
+import { float32, int64, type QuantizedTensor } from '../tensors.js';
+import { XlaDevice } from './device.js';
+import { EvaluatorClient } from './testing/evaluator-client.js';
+
+const WIDTH = 3;
+
+/** A sum that is replaced, and entries that grow: rows [batch, sequence, 3] are added to both. */
+function memoryProgram(): Program {
+  const x = input('x', 'float32', ['batch', 'sequence', WIDTH]);
+  const before = {
+    total: input('total', 'float32', ['batch', WIDTH]),
+    seen: input('seen', 'float32', ['batch', 'room', WIDTH]),
+  };
+  const lengths = input('lengths', 'int64', ['batch']);
+  const total = add(before.total, sum(x, 1));
+  const specs = [
+    { name: 'total', dtype: 'float32', shape: ['batch', WIDTH], initial: 1 },
+    { name: 'seen', dtype: 'float32', shape: ['batch', 'past', WIDTH], grows: 1, initial: 0 },
+  ] as const;
+  return {
+    inputs: [x],
+    outputs: { total, first: gather(reshape(before.seen, [-1, WIDTH]), scalar(0, 'int64')) },
+    state: stateChanges(specs, before, { total, seen: x }),
+    lengths,
+  };
+}
+
+async function memory(client = new EvaluatorClient()) {
+  const device = new XlaDevice(client, { precision: 'float32' });
+  const executable = await device.compile(memoryProgram());
+  const feed = (...rows: number[][]) => ({
+    x: float32(rows.flat(), [rows.length, rows[0]!.length / WIDTH, WIDTH]),
+  });
+  return { client, device, executable, feed };
+}
+
+const numbers = (data: ArrayLike<number | bigint>): number[] => Array.from(data, Number);
+
+test('a state starts with its initial values, moves on, and is read without its room', async () => {
+  const { executable, feed } = await memory();
+  const state = executable.newState();
+  await executable.run(feed([1, 2, 3, 4, 5, 6]), [state]);
+  const { total } = await executable.run(feed([1, 1, 1]), [state]);
+  expect(numbers(total!.data)).toEqual([7, 9, 11]);
+  expect(state.length).toBe(3);
+  const read = await state.read();
+  expect(read.get('seen')!.dims).toEqual([1, 3, 3]);
+  expect(numbers(read.get('seen')!.data)).toEqual([1, 2, 3, 4, 5, 6, 1, 1, 1]);
+});
+
+test('rows of different lengths run as one batch, apart, and in another order', async () => {
+  const { executable, feed } = await memory();
+  const [a, b] = [executable.newState(), executable.newState()];
+  await executable.run(feed([1, 0, 0]), [a]);
+  await executable.run(feed([2, 0, 0], [3, 0, 0]), [a, b]);
+  await executable.run(feed([4, 0, 0], [5, 0, 0]), [b, a]);
+  await executable.run(feed([6, 0, 0]), [b]);
+  const firsts = async (state: typeof a) =>
+    numbers((await state.read(['seen'])).get('seen')!.data).filter((_, i) => i % 3 === 0);
+  expect(await firsts(a)).toEqual([1, 2, 5]);
+  expect(await firsts(b)).toEqual([3, 4, 6]);
+});
+
+test('a batch that stays together moves on in place, and room is added as it is needed', async () => {
+  const { client, executable, feed } = await memory();
+  const states = [executable.newState(), executable.newState()];
+  await executable.run(feed([1, 0, 0], [2, 0, 0]), states);
+  const compiled = client.texts.length;
+  for (let i = 0; i < 3; i++) await executable.run(feed([1, 0, 0], [2, 0, 0]), states);
+  expect(client.texts.length).toBe(compiled);
+  const long = Array(3 * 300).fill(1);
+  await executable.run(feed(long, long), states);
+  expect(states.map(({ length }) => length)).toEqual([304, 304]);
+  expect((await states[0]!.read()).get('seen')!.dims).toEqual([1, 304, 3]);
+});
+
+test('a fork goes its own way', async () => {
+  const { executable, feed } = await memory();
+  const state = executable.newState();
+  await executable.run(feed([1, 1, 1]), [state]);
+  const fork = state.fork();
+  await executable.run(feed([5, 5, 5]), [fork]);
+  await executable.run(feed([7, 7, 7]), [state]);
+  expect(numbers((await fork.read()).get('total')!.data)).toEqual([7, 7, 7]);
+  expect(numbers((await state.read()).get('total')!.data)).toEqual([9, 9, 9]);
+});
+
+test('what was read is a state again', async () => {
+  const { executable, feed } = await memory();
+  const state = executable.newState();
+  await executable.run(feed([1, 2, 3, 4, 5, 6]), [state]);
+  const again = executable.newState(await state.read(), state.length);
+  for (const each of [state, again]) await executable.run(feed([1, 1, 1]), [each]);
+  expect(await again.read()).toEqual(await state.read());
+});
+
+test('a run that fails leaves its rows as they were', async () => {
+  const { client, executable, feed } = await memory();
+  const state = executable.newState();
+  await executable.run(feed([1, 1, 1]), [state]);
+  client.failure = new DeviceError('out of memory');
+  await expect(executable.run(feed([5, 5, 5]), [state])).rejects.toThrow('out of memory');
+  const { total } = await executable.run(feed([1, 1, 1]), [state]);
+  expect(numbers(total!.data)).toEqual([3, 3, 3]);
+  expect(state.length).toBe(2);
+});
+
+test('what is disposed of leaves nothing on the device', async () => {
+  const { client, executable, feed } = await memory();
+  const states = [executable.newState(), executable.newState()];
+  await executable.run(feed([1, 0, 0], [2, 0, 0]), states);
+  for (const state of [states[0]!.fork(), ...states]) state.dispose();
+  await executable.dispose();
+  expect([...client.buffers]).toEqual([]);
+});
+
+test('states of others, rows that are missing and feeds that do not fit are refused', async () => {
+  const { executable, feed } = await memory();
+  const other = await memory();
+  const state = executable.newState();
+  await expect(executable.run(feed([1, 1, 1]), [other.executable.newState()])).rejects.toThrow(DeviceError);
+  await expect(executable.run(feed([1, 1, 1]), [])).rejects.toThrow('takes as many');
+  await expect(executable.run(feed([1, 1, 1], [1, 1, 1]), [state, state])).rejects.toThrow('fork it');
+  await expect(executable.run({}, [state])).rejects.toThrow("'x' was not fed");
+  state.dispose();
+  await expect(executable.run(feed([1, 1, 1]), [state])).rejects.toThrow('disposed');
+});
+
+test.each([4, 8] as const)(
+  'weights of %i bits stay packed, and are widened in products and tables',
+  async (bits) => {
+    const [rows, columns, block] = [5, 10, 4];
+    const blocks = rows * Math.ceil(columns / block);
+    const codes = Uint8Array.from(uniform(1, [(blocks * block * bits) / 8], 0, 255).data as Float32Array);
+    const scales = uniform(2, [blocks], -0.5, 0.5).data as Float32Array;
+    const weight: QuantizedTensor = { dims: [rows, columns], bits, block, codes, scales };
+    const stored = (blocks / rows) * block;
+    const values = Float32Array.from({ length: rows * columns }, (_, i) => {
+      const at = Math.floor(i / columns) * stored + (i % columns);
+      const code = bits === 8 ? codes[at]! : (codes[at >> 1]! >> (4 * (at & 1))) & 15;
+      return scales[Math.floor(at / block)]! * (code - 2 ** (bits - 1));
+    });
+    const w = input('w', 'float32', [rows, columns]);
+    const x = input('x', 'float32', ['tokens', columns]);
+    const ids = input('ids', 'int64', ['some']);
+    const outputs = { product: matmul(x, w, { transposeB: true }), rows: gather(w, ids) };
+    const feeds = { x: uniform(3, [2, columns]), ids: int64([4, 0, 4], [3]) };
+    const client = new EvaluatorClient();
+    const device = new XlaDevice(client, { precision: 'float32' });
+    const run = async (given: QuantizedTensor | ReturnType<typeof float32>) =>
+      (await device.compile({ inputs: [x, ids], outputs, weights: new Map([['w', given]]) })).run(feeds);
+    const [packed, plain] = [await run(weight), await run(float32(values, [rows, columns]))];
+    for (const name of ['product', 'rows']) {
+      expect(
+        relativeError(packed[name]!.data as Float32Array, plain[name]!.data as Float32Array),
+      ).toBeLessThan(1e-6);
+    }
+    expect(client.texts[0]).toContain(`tensor<${rows}x${(stored * bits) / 8}xui8>`);
+  },
+);
+
+/** Two steps of x <- x + sum over the batch of (batch rows w), a stand-in for training. */
+function spreadProgram(): Program {
+  const rows = input('rows', 'float32', [4, 6]);
+  const w = input('w', 'float32', [6, 2]);
+  const after: Tensor = add(w, matmul(multiply(rows, 0.5), matmul(rows, w), { transposeA: true }));
+  const specs = [{ name: 'w', dtype: 'float32', shape: [6, 2], initial: 1 }] as const;
+  return {
+    inputs: [rows],
+    outputs: { size: sum(concat([after, w], 0)) },
+    state: stateChanges(specs, { w }, { w: after }),
+    spread: { rows: 0 },
+  };
+}
+
+test.each([
+  ['data', 1],
+  ['data', 2],
+  ['full', 2],
+] as const)('shared by %s over %i devices, a program makes the same', async (shard, devices) => {
+  const client = new EvaluatorClient(devices);
+  const device = new XlaDevice(client, { precision: 'float32', devices, shard });
+  const alone = new XlaDevice(new EvaluatorClient(), { precision: 'float32' });
+  const feeds = { rows: uniform(1, [4, 6]) };
+  const results = await Promise.all(
+    [device, alone].map(async (each) => {
+      const executable = await each.compile(spreadProgram());
+      const state = executable.newState(new Map([['w', uniform(2, [6, 2])]]));
+      await executable.run(feeds, [state]);
+      const { size } = await executable.run(feeds, [state.fork()]);
+      return { size: size!.data, w: (await state.read()).get('w')!.data };
+    }),
+  );
+  expect(results[0]).toEqual(results[1]);
+  const text = client.texts[0]!;
+  expect(text).toContain(`sdy.mesh @mesh = <["devices"=${devices}]>`);
+  expect(text).toContain('%arg1: tensor<4x6xf32> {sdy.sharding = #sdy.sharding<@mesh, [{"devices"}, {}]>}');
+  const kept = shard === 'full' ? '[{"devices"}, {}]' : '[{}, {}]';
+  expect(text).toContain(
+    `%arg0: tensor<6x2xf32> {tf.aliasing_output = 0 : i32, sdy.sharding = #sdy.sharding<@mesh, ${kept}>}`,
+  );
+});
+
+test('more devices than there are are refused', () => {
+  expect(() => new XlaDevice(new EvaluatorClient(1), { precision: 'float32', devices: 2 })).toThrow(
+    DeviceError,
+  );
+});

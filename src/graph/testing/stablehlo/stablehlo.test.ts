@@ -1,0 +1,149 @@
+/** What the evaluator refuses, and what is printed for XLA beyond the operators' own cases. */
+import { describe, expect, test } from 'vitest';
+import { XlaDevice } from '../../../engine/xla/device.js';
+import { EvaluatorClient } from '../../../engine/xla/testing/evaluator-client.js';
+import { attention, input, loop, lowerToStableHlo, multiply, scalar, sum, type Tensor } from '../../index.js';
+import { casesOf } from '../../ops/testing/index.js';
+import { type NdArray, relativeError, toArray } from '../arrays.js';
+import { uniform } from '../random.js';
+import { compileText } from './evaluate.js';
+
+const module = (body: string, signature = '%arg0: tensor<2x3xf32>', result = 'tensor<2x3xf32>'): string =>
+  `module @m attributes {} {\nfunc.func public @main(${signature}) -> (${result}) {\n${body}\n}\n}\n`;
+
+describe('types', () => {
+  test.each([
+    [
+      'an operand of another type than is said',
+      '%0 = stablehlo.add %arg0, %arg0 : tensor<2x3xbf16>',
+      'is f32[2,3]',
+    ],
+    ['a value that is not there', '%0 = stablehlo.add %arg0, %arg1 : tensor<2x3xf32>', 'there is no %arg1'],
+    [
+      'a result of another shape',
+      '%0 = stablehlo.transpose %arg0, dims = [1, 0] : (tensor<2x3xf32>) -> tensor<2x3xf32>',
+      'it makes f32[3,2]',
+    ],
+    [
+      'a broadcast of another size',
+      '%0 = stablehlo.broadcast_in_dim %arg0, dims = [0, 1] : (tensor<2x3xf32>) -> tensor<2x4xf32>',
+      'axis 1',
+    ],
+    [
+      'a comparison of floats as integers',
+      '%0 = stablehlo.compare LT, %arg0, %arg0, SIGNED : (tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xi1>',
+      'compared as SIGNED',
+    ],
+    [
+      'a slice beyond the end',
+      '%0 = stablehlo.slice %arg0 [0:2, 0:4] : (tensor<2x3xf32>) -> tensor<2x4xf32>',
+      'the range 0:4',
+    ],
+    [
+      'a product of sizes that differ',
+      '%0 = stablehlo.dot_general %arg0, %arg0, contracting_dims = [1] x [0], precision = [DEFAULT, DEFAULT] : (tensor<2x3xf32>, tensor<2x3xf32>) -> tensor<2x3xf32>',
+      'summed over',
+    ],
+    ['an integer for a float', '%0 = stablehlo.constant dense<1> : tensor<2x3xf32>', '1 is no f32'],
+    [
+      'an instruction that we do not print',
+      '%0 = stablehlo.cholesky %arg0 : tensor<2x3xf32>',
+      'an instruction that we print',
+    ],
+  ])('%s', (_, instruction, message) => {
+    const last = /-> (.*)$/.exec(instruction)?.[1] ?? /: ([^:]*)$/.exec(instruction)![1]!;
+    const text = module(`${instruction}\nreturn %0 : ${last}`, undefined, last);
+    expect(() => compileText(text)).toThrow(message);
+  });
+
+  test('a reduction of bfloat16 is rounded to bfloat16, and a product with a float32 result is not', () => {
+    const { run } = compileText(
+      module(
+        `%0 = stablehlo.dot_general %arg0, %arg0, contracting_dims = [0] x [0], precision = [DEFAULT, DEFAULT] : (tensor<2xbf16>, tensor<2xbf16>) -> tensor<f32>
+         return %0 : tensor<f32>`,
+        '%arg0: tensor<2xbf16>',
+        'tensor<f32>',
+      ),
+    );
+    const [result] = run([{ type: { element: 'bf16', dims: [2] }, data: Float64Array.of(1, 2 ** -6) }]);
+    expect(result!.data[0]).toBe(1 + 2 ** -12);
+  });
+});
+
+describe('attention without its weights', () => {
+  for (const proof of casesOf('attention')) {
+    test.each([1, 2 ** 28])(`${proof.name}, %i bytes of logits at once`, (logitBytes) => {
+      const leaves = proof.operands.map(({ dtype, dims }, i) => input(`operand${i}`, dtype, dims));
+      const [output] = [proof.build(...leaves)].flat() as [Tensor];
+      const { text, arguments: given } = lowerToStableHlo({
+        outputs: { output },
+        inputs: leaves,
+        states: [],
+        lengths: undefined,
+        weights: new Map(),
+        sizes: () => 0,
+        precision: 'float32',
+        logitBytes,
+      });
+      const operands = given.map(({ element, dims }, i) => ({
+        type: { element, dims },
+        data: toArray(proof.operands[i]!).data,
+      }));
+      const [actual] = compileText(text).run(operands);
+      const [expected] = [proof.expected(...proof.operands.map(toArray))].flat() as [NdArray];
+      expect(relativeError(actual!.data, expected.data)).toBeLessThan(1e-5);
+      if (logitBytes === 1 && leaves[0]!.shape[2] === 4) expect(text).toContain('stablehlo.while');
+    });
+  }
+
+  test('is computed in blocks of queries where its logits are many', async () => {
+    const [heads, sequence, room] = [2, 64, 2 ** 20];
+    const query = input('query', 'float32', [1, heads, sequence, 2]);
+    const key = input('key', 'float32', [1, 1, sequence, 2]);
+    const past = input('past', 'float32', [1, 1, room, 2]);
+    const lengths = input('lengths', 'int64', [1]);
+    const { output } = attention(
+      { query, key, value: key, past: { key: past, value: past, lengths } },
+      { scale: 1, causal: true },
+    );
+    const { text } = lowerToStableHlo({
+      outputs: { output },
+      inputs: [query, key, past, lengths],
+      states: [],
+      lengths: undefined,
+      weights: new Map(),
+      sizes: () => 0,
+      precision: 'bfloat16',
+    });
+    expect(text).toContain('stablehlo.while');
+    expect(text).not.toContain(`x${sequence}x${room}xf32`);
+    compileText(text);
+  });
+});
+
+test('a loop carries values, stacks them and uses those around it', async () => {
+  const x = input('x', 'float32', [2]);
+  const { carried, stacked } = loop(4, [x], (step, [value]) => {
+    const next = multiply(value!, sum(x));
+    return { carried: [next], stacked: [next, step] };
+  });
+  const device = new XlaDevice(new EvaluatorClient(), { precision: 'float32' });
+  const outputs = { last: carried[0]!, all: stacked[0]!, steps: stacked[1]! };
+  const results = await (await device.compile({ inputs: [x], outputs })).run({ x: uniform(1, [2]) });
+  const [a, b] = uniform(1, [2]).data as Float32Array;
+  expect(results.last!.data[0]).toBeCloseTo(a! * (a! + b!) ** 4, 5);
+  expect(results.all!.dims).toEqual([4, 2]);
+  expect(Array.from(results.steps!.data, Number)).toEqual([0, 1, 2, 3]);
+});
+
+test('a loop that ends early is refused', async () => {
+  const x = input('x', 'float32', []);
+  const { carried } = loop(3, [x], (_, [value]) => ({
+    carried: [value!],
+    stacked: [],
+    proceed: scalar(0, 'bool'),
+  }));
+  const device = new XlaDevice(new EvaluatorClient(), { precision: 'float32' });
+  const executable = await device.compile({ inputs: [x], outputs: { last: carried[0]! } });
+  await expect(executable.run({ x: uniform(1, []) })).rejects.toThrow('end early');
+});
