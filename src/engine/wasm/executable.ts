@@ -92,7 +92,7 @@ export class WasmExecutable implements Executable {
       const changes = variant.prepare(states);
       try {
         this.feed(variant, feeds, states);
-        await threads.run(variant.schedule.start, variant.schedule.end);
+        await threads.run(variant.schedule);
       } catch (error) {
         for (const change of changes) change.undo();
         throw error;
@@ -135,12 +135,9 @@ export class WasmExecutable implements Executable {
       for (let round = 0; round < rounds; round++) {
         const changes = variant.prepare(states);
         this.feed(variant, feeds, states);
-        const begin = performance.now();
-        await threads.run(variant.schedule.start, variant.schedule.end, false, times);
-        const ends = new Float64Array(memory.memory.buffer, times, steps.length);
-        for (let i = 0; i < steps.length; i++) {
-          least[i] = Math.min(least[i]!, ends[i]! - (i === 0 ? begin : ends[i - 1]!));
-        }
+        const spent = new Float64Array(memory.memory.buffer, times, steps.length).fill(0);
+        await threads.run(variant.schedule, times);
+        for (let i = 0; i < steps.length; i++) least[i] = Math.min(least[i]!, spent[i]!);
         for (const change of changes) change.undo();
       }
       memory.release(times);
@@ -296,7 +293,7 @@ export class WasmExecutable implements Executable {
     if (once.length > 0) {
       const preparation = writeSchedule(memory, once, constantAt, () => 0);
       try {
-        await threads.run(preparation.start, preparation.end);
+        await threads.run(preparation);
       } finally {
         memory.release(preparation.block);
       }

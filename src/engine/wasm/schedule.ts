@@ -6,8 +6,11 @@
 import type { Buffer, Lowered, Step, Word } from '../../graph/index.js';
 import type { SharedMemory } from './memory.js';
 
-/** Words before a step's own: its kernel, bytes to the next step, whether a barrier follows. */
-const HEADER = 3;
+/** Words before a stage's steps, and before a step's own; see kernels/index.ts. */
+const STAGE = 2;
+const STEP = 2;
+/** Bytes of a stage's counters: a cache line. */
+const COUNTERS = 64;
 const ALIGNMENT = 64;
 
 export interface PlannedStep {
@@ -82,10 +85,11 @@ function placed(lives: ReadonlyMap<Buffer, { from: number; to: number }>) {
 }
 
 export interface Schedule {
+  /** The block in which it lies, which begins with the stages' counters. */
+  readonly block: number;
+  /** Where its stages begin, and end. */
   readonly start: number;
   readonly end: number;
-  /** The block in which it lies. */
-  readonly block: number;
 }
 
 /** Writes steps into the shared memory. `addressOf` says where buffers are, `tableOf` where the tables of states are. */
@@ -95,14 +99,18 @@ export function writeSchedule(
   addressOf: (buffer: Buffer) => number,
   tableOf: (state: number, side: 'before' | 'after') => number,
 ): Schedule {
-  let length = 0;
+  const stages = [...new Set(planned.map(({ stage }) => stage))].map((stage) =>
+    planned.flatMap((entry) => (entry.stage === stage ? [entry.step] : [])),
+  );
+  let length = stages.length * STAGE;
   let rows = 0;
   for (const { step } of planned) {
-    length += HEADER + step.words.length;
+    length += STEP + step.words.length;
     for (const word of step.words) if (typeof word !== 'number' && 'table' in word) rows += word.rows;
   }
-  const block = memory.allocate(4 * (length + rows));
-  const words = memory.int32(block, length + rows);
+  const block = memory.allocate(stages.length * COUNTERS + 4 * (length + rows));
+  const start = block + stages.length * COUNTERS;
+  const words = memory.int32(start, length + rows);
   let at = 0;
   let table = length;
   const resolve = (word: Word): number => {
@@ -111,21 +119,16 @@ export function writeSchedule(
     if ('state' in word) return tableOf(word.state, word.side);
     const first = table;
     for (let i = 0; i < word.rows; i++) words[table++] = addressOf(word.table) + word.bytes + i * word.stride;
-    return block + 4 * first;
+    return start + 4 * first;
   };
-  try {
-    for (const [i, { step, stage }] of planned.entries()) {
-      const isLast = planned[i + 1]?.stage !== stage;
-      const next = at + HEADER + step.words.length;
-      words[at] = step.kernel;
-      words[at + 1] = 4 * (next - at);
-      words[at + 2] = isLast ? 1 : 0;
-      for (const [j, word] of step.words.entries()) words[at + HEADER + j] = resolve(word);
-      at = next;
+  for (const [i, steps] of stages.entries()) {
+    const size = steps.reduce((sum, step) => sum + STEP + step.words.length, STAGE);
+    words.set([4 * size, block + i * COUNTERS], at);
+    at += STAGE;
+    for (const step of steps) {
+      words.set([step.kernel, 4 * (STEP + step.words.length), ...step.words.map(resolve)], at);
+      at += STEP + step.words.length;
     }
-  } catch (error) {
-    memory.release(block);
-    throw error;
   }
-  return { start: block, end: block + 4 * length, block };
+  return { block, start, end: start + 4 * length };
 }

@@ -4,13 +4,14 @@ import { Worker } from 'node:worker_threads';
 import { DeviceError, DeviceLimitError } from '../../errors.js';
 import { BINARIES } from './binary.js';
 import type { SharedMemory } from './memory.js';
+import type { Schedule } from './schedule.js';
 
 /** Which build of the kernels runs; both compute the same bits. */
 export type Simd = keyof typeof BINARIES;
 
 interface Kernels {
-  place(control: number, scratch: number): void;
-  begin(start: number, end: number, threads: number, times: number): void;
+  place(control: number, scratch: number, thread: number): void;
+  begin(counters: number, start: number, end: number, threads: number, times: number): void;
   run(start: number, end: number, threads: number): number;
 }
 
@@ -61,9 +62,9 @@ const { parentPort, workerData } = require('node:worker_threads');
 const { module, memory, control, scratch, thread, seen } = workerData;
 const env = { memory, now: () => performance.now(), abort: () => { throw new Error('a kernel gave up'); } };
 const { exports } = new WebAssembly.Instance(module, { env });
-exports.place(control, scratch);
+exports.place(control, scratch, thread);
 parentPort.postMessage('ready');
-exports.work(thread, seen);
+exports.work(seen);
 `;
 
 export class Threads {
@@ -92,7 +93,7 @@ export class Threads {
       },
     };
     this.kernels = new WebAssembly.Instance(this.module, { env }).exports as unknown as Kernels;
-    this.kernels.place(this.control, this.scratch);
+    this.kernels.place(this.control, this.scratch, 0);
   }
 
   /** Starts the workers. Throws `DeviceError` where that fails. */
@@ -148,14 +149,14 @@ export class Threads {
   }
 
   /**
-   * Runs the steps between two addresses, with all threads or by the calling one alone. `times` is where the time after each step
-   * goes (float64), or 0. Throws `DeviceError` where a worker died or values were not what a kernel can take.
+   * Runs a schedule. `times` is where the milliseconds of each step are added (float64), or 0. Throws `DeviceError` where a
+   * worker died or values were not what a kernel can take.
    */
-  async run(start: number, end: number, isAlone = false, times = 0): Promise<void> {
+  async run({ block, start, end }: Schedule, times = 0): Promise<void> {
     if (start === end) return;
-    const threads = isAlone ? 1 : this.count;
+    const threads = this.count;
     if (threads > 1) await this.start();
-    this.kernels.begin(start, end, threads, times);
+    this.kernels.begin(block, start, end, threads, times);
     for (let at = await this.advance(start, end, threads); at !== 0; ) {
       // The others have been silent for long. News of a worker's end comes between turns of the event loop.
       await new Promise((resolve) => setImmediate(resolve));

@@ -1,5 +1,6 @@
-// The executor of schedules: every thread walks the same steps and does its part of each. A barrier stands where the
-// schedule says so, and nothing else is between the steps.
+// The executor of schedules. Every thread walks the same stages and takes parts of each as long as there are any; the next
+// stage begins when all parts are done. A thread that the system holds up so keeps the others from nothing but the part that it
+// has taken.
 import { Kernel } from '../../../graph/lower/wasm/codes';
 import { attention } from './attention';
 import { convolution, recurrence, scan } from './recurrence';
@@ -8,18 +9,17 @@ import { map } from './map';
 import { maskedAttention } from './masked-attention';
 import { matmul, rowsMatmul } from './matmul';
 import {
-  ARRIVED,
   address,
   control,
-  GENERATION,
   JOB,
   JOB_END,
   JOB_SLEEPERS,
   JOB_START,
   JOB_THREADS,
+  LEFT,
   SLEEPERS,
 } from './memory';
-import { packedMatmul } from './packed';
+import { forgetRows, packedMatmul } from './packed';
 import { quantize } from './quantize';
 import { cumulative, reduce, rmsNorm, softmax } from './reduce';
 import { gather, gatherElements, gatherPacked, scatterElements, topK } from './select';
@@ -39,9 +39,15 @@ const IDLE_SPINS: i32 = 200000;
 /** Nanoseconds after which the calling thread looks whether all others are still alive. */
 const PATIENCE: i64 = 200000000;
 
-/** A step's words: its kernel, bytes to the next step, flags; then the kernel's own. */
-const HEADER: usize = 12;
-const BARRIER: i32 = 1;
+/** Parts of a stage for each thread: more of them even out what threads lose to others, and cost more each. */
+const PARTS: i32 = 2;
+
+/** A stage's words: bytes to the next stage, the address of its counters; then its steps. */
+const STAGE: usize = 8;
+/** A step's words: its kernel, bytes to the next step; then the kernel's own. */
+const STEP: usize = 8;
+/** Counters of a stage: parts that were taken, and parts that are done. */
+const DONE: usize = 4;
 
 function execute(kernel: i32, a: usize, t: i32, T: i32): void {
   switch (kernel) {
@@ -128,69 +134,83 @@ function execute(kernel: i32, a: usize, t: i32, T: i32): void {
   }
 }
 
-/** The generation of the barrier at which this thread waits. */
-let awaited: i32 = 0;
-/** The step behind which the calling thread waits, or 0. */
-let pending: usize = 0;
-
-/** Says that this thread has done its part; the last one lets all go on. */
-function arrive(T: i32): void {
-  awaited = atomic.load<i32>(control + GENERATION);
-  if (atomic.add<i32>(control + ARRIVED, 1) == T - 1) {
-    atomic.store<i32>(control + ARRIVED, 0);
-    atomic.store<i32>(control + GENERATION, awaited + 1);
-    if (atomic.load<i32>(control + SLEEPERS) > 0) atomic.notify(control + GENERATION, -1);
-  }
-}
-
-/** Waits for the others; false where they take very long. */
-function wait(patience: i64): bool {
+/** Waits until a counter has reached a number; false where that takes very long. */
+function reaches(counter: usize, wanted: i32, patience: i64): bool {
   // No early return: V8 11's first compiler makes an endless loop of one that is inlined.
-  for (let i = 0; i < SPINS && atomic.load<i32>(control + GENERATION) == awaited; i++) {}
-  if (atomic.load<i32>(control + GENERATION) == awaited) {
+  for (let i = 0; i < SPINS && atomic.load<i32>(counter) < wanted; i++) {}
+  if (atomic.load<i32>(counter) < wanted) {
     atomic.add<i32>(control + SLEEPERS, 1);
-    if (atomic.load<i32>(control + GENERATION) == awaited)
-      atomic.wait<i32>(control + GENERATION, awaited, patience);
+    const seen = atomic.load<i32>(counter);
+    if (seen < wanted) atomic.wait<i32>(counter, seen, patience);
     atomic.sub<i32>(control + SLEEPERS, 1);
   }
-  return atomic.load<i32>(control + GENERATION) != awaited;
+  return atomic.load<i32>(counter) >= wanted;
 }
 
-/** Where the time after the next step goes, or 0. */
+/** Counts one up, and wakes those who wait for the number that this makes. */
+function countUp(counter: usize, wanted: i32): void {
+  if (atomic.add<i32>(counter, 1) + 1 == wanted && atomic.load<i32>(control + SLEEPERS) > 0) atomic.notify(counter, -1);
+}
+
+// @ts-ignore: decorator
+@inline
+function partsFor(T: i32): i32 {
+  return T == 1 ? 1 : T * PARTS;
+}
+
+/** Where the milliseconds of the stage's steps are added up, or 0. */
 let times: usize = 0;
 
-/**
- * Runs the steps from `start` to `end` as thread 0 of T. Returns 0 when all is done, else where to go on: the others have
- * been silent for long, and the caller is to see whether they live.
- */
-export function run(start: usize, end: usize, T: i32): usize {
-  let p = start;
-  while (p < end) {
-    const next = p + address(p, 1);
-    if (pending != p) {
-      execute(load<i32>(p), p + HEADER, 0, T);
-      if (load<i32>(p, 8) & BARRIER && T > 1) {
-        arrive(T);
-        pending = p;
+/** Takes parts of a stage and does its steps for them, until all are taken. */
+function takeParts(stage: usize, T: i32): void {
+  const parts = partsFor(T);
+  const end = stage + address(stage, 0);
+  const counters = address(stage, 1);
+  for (let part = atomic.add<i32>(counters, 1); part < parts; part = atomic.add<i32>(counters, 1)) {
+    let at = times;
+    for (let p = stage + STAGE; p < end; p += address(p, 1)) {
+      const begun = at ? now() : 0;
+      execute(load<i32>(p), p + STEP, part, parts);
+      if (at) {
+        store<f64>(at, load<f64>(at) + (now() - begun));
+        at += 8;
       }
     }
-    if (pending == p) {
-      if (!wait(PATIENCE)) return p;
-      pending = 0;
-    }
-    if (times) {
-      store<f64>(times, now());
-      times += 8;
-    }
-    p = next;
+    countUp(counters + DONE, parts);
   }
+}
+
+/** Puts what the calling thread waited for down to the stage's last step, and goes on to the next stage's times. */
+function countWaiting(stage: usize, begun: f64): void {
+  const end = stage + address(stage, 0);
+  for (let p = stage + STAGE; p < end; p += address(p, 1)) times += 8;
+  store<f64>(times - 8, load<f64>(times - 8) + (now() - begun));
+}
+
+/**
+ * Runs the stages from `start` to `end` as thread 0 of T. Returns 0 when all is done and the other threads have left, else
+ * where to go on: the others have been silent for long, and the caller is to see whether they live.
+ */
+export function run(start: usize, end: usize, T: i32): usize {
+  for (let stage = start; stage < end; stage += address(stage, 0)) {
+    takeParts(stage, T);
+    const begun = times ? now() : 0;
+    if (!reaches(address(stage, 1) + DONE, partsFor(T), PATIENCE)) return stage;
+    if (times) countWaiting(stage, begun);
+  }
+  // The stages' memory may be another's when this returns.
+  if (T > 1 && !reaches(control + LEFT, atomic.load<i32>(control + JOB) * (T - 1), PATIENCE)) return end;
   return 0;
 }
 
-/** Gives the other threads the steps; `run` follows. Where `timesAt` is not 0, the time after each step is written there. */
-export function begin(start: usize, end: usize, T: i32, timesAt: usize): void {
-  pending = 0;
+/**
+ * Gives the other threads the stages from `start` to `end`, whose counters begin at `counters`; `run` follows. Where
+ * `timesAt` is not 0, the milliseconds of the steps are added there.
+ */
+export function begin(counters: usize, start: usize, end: usize, T: i32, timesAt: usize): void {
   times = timesAt;
+  forgetRows();
+  memory.fill(counters, 0, start - counters);
   if (T == 1) return;
   atomic.store<i32>(control + JOB_START, <i32>start);
   atomic.store<i32>(control + JOB_END, <i32>end);
@@ -199,8 +219,8 @@ export function begin(start: usize, end: usize, T: i32, timesAt: usize): void {
   if (atomic.load<i32>(control + JOB_SLEEPERS) > 0) atomic.notify(control + JOB, -1);
 }
 
-/** What thread t does from its beginning to its end: it waits for steps and runs them. */
-export function work(t: i32, seen: i32): void {
+/** What a thread other than the calling one does from its beginning to its end: it waits for stages and runs them. */
+export function work(seen: i32): void {
   for (;;) {
     for (let i = 0; i < IDLE_SPINS && atomic.load<i32>(control + JOB) == seen; i++) {}
     while (atomic.load<i32>(control + JOB) == seen) {
@@ -209,17 +229,13 @@ export function work(t: i32, seen: i32): void {
       atomic.sub<i32>(control + JOB_SLEEPERS, 1);
     }
     seen++;
+    forgetRows();
     const end = <usize>atomic.load<u32>(control + JOB_END);
     const T = atomic.load<i32>(control + JOB_THREADS);
-    let next: usize = 0;
-    for (let p = <usize>atomic.load<u32>(control + JOB_START); p < end; p = next) {
-      // Behind the last barrier the words may already be another schedule's.
-      next = p + address(p, 1);
-      execute(load<i32>(p), p + HEADER, t, T);
-      if (load<i32>(p, 8) & BARRIER) {
-        arrive(T);
-        while (!wait(-1)) {}
-      }
+    for (let stage = <usize>atomic.load<u32>(control + JOB_START); stage < end; stage += address(stage, 0)) {
+      takeParts(stage, T);
+      while (!reaches(address(stage, 1) + DONE, partsFor(T), -1)) {}
     }
+    countUp(control + LEFT, seen * (T - 1));
   }
 }

@@ -4,15 +4,17 @@
 export let scratch: usize = 0;
 /** Where the control block begins, which all threads share. */
 export let control: usize = 0;
+/** This thread's number. What a kernel is given as `t` is the part of its work that the thread has taken. */
+export let thread: i32 = 0;
 
-export function place(controlAt: usize, scratchAt: usize): void {
+export function place(controlAt: usize, scratchAt: usize, number: i32): void {
   control = controlAt;
   scratch = scratchAt;
+  thread = number;
 }
 
 /** Byte offsets in the control block: a cache line for each word that threads wait for. */
-export const ARRIVED: usize = 0;
-export const GENERATION: usize = 64;
+export const LEFT: usize = 0;
 export const SLEEPERS: usize = 128;
 export const JOB: usize = 192;
 export const JOB_SLEEPERS: usize = 256;
@@ -46,14 +48,14 @@ export function float(a: usize, i: i32): f32 {
   return load<f32>(a + (<usize>i << 2));
 }
 
-/** The first of `count` units that thread t of T does; those of t + 1 begin where its own end. */
+/** The first of `count` units of part t of T; those of t + 1 begin where its own end. */
 // @ts-ignore: decorator
 @inline
 export function cut(count: i32, t: i32, T: i32): i32 {
   return <i32>((<i64>count * t) / T);
 }
 
-/** The first element of thread t's share of a line of `count`, which threads take in units of so many. */
+/** The first element of part t's share of a line of `count`, which is cut in units of so many. */
 // @ts-ignore: decorator
 @inline
 export function share(count: i32, unit: i32, t: i32, T: i32): i32 {

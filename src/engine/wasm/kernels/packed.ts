@@ -7,7 +7,7 @@
 // once, each from page to page, than where one place follows the other.
 //
 // The innermost loops are short: what V8 compiles reads everything that a loop's body reads first, and keeps it all.
-import { address, float, scratch, share, word } from './memory';
+import { address, float, scratch, share, thread, word } from './memory';
 import { quantizeRows, rowBytes } from './quantize';
 
 /** Rows of weights that a thread takes at once from each quarter; see graph/lower/wasm/share.ts. */
@@ -15,6 +15,14 @@ const UNIT: i32 = 4;
 
 /** 16 times 15, in memory: a constant is made anew in every turn of a loop. */
 const HALVES: usize = memory.data<u8>([15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15], 16);
+
+/** The step for which this thread has quantized rows of its own. */
+let quantizedFor: usize = 0;
+
+/** Rows are quantized anew in the next run. */
+export function forgetRows(): void {
+  quantizedFor = 0;
+}
 
 /**
  * words: m, k, bits, block, x, bytes between its rows, weight of a norm or 0, its epsilon, quantized rows, bytes between
@@ -27,15 +35,16 @@ export function packedMatmul(a: usize, t: i32, T: i32): void {
   const bits = word(a, 2);
   const block = word(a, 3);
   const apart = address(a, 9);
-  const q = address(a, 8) + <usize>t * apart;
+  const q = address(a, 8) + <usize>thread * apart;
   const n = word(a, 10);
   const quarter = n >> 2;
   const first = share(quarter, UNIT, t, T);
   const end = share(quarter, UNIT, t + 1, T);
-  // What four does not divide is the last thread's.
+  // What four does not divide belongs to the last part.
   const rest = t == T - 1 ? n & 3 : 0;
   if (first == end && rest == 0) return;
-  if (apart) {
+  if (apart && quantizedFor != a) {
+    quantizedFor = a;
     quantizeRows(0, m, k, bits, block, address(a, 4), address(a, 5), address(a, 6), float(a, 7), q, scratch);
   }
   const blocks = (k + block - 1) / block;

@@ -1,6 +1,6 @@
 // Rows and elements by index, and the largest of many.
 import { Element } from '../../../graph/lower/wasm/codes';
-import { address, cut, fail, INDEX_OUT_OF_RANGE, word } from './memory';
+import { INDEX_OUT_OF_RANGE, address, cut, fail, thread, word } from './memory';
 import { unpackRow } from './packed';
 
 /** An index of int64 or int32; negative ones count from the end. -1 and a failure where there is no such place. */
@@ -135,7 +135,7 @@ export function topK(a: usize, t: i32, T: i32): void {
   const inner = word(a, 5);
   const k = word(a, 6);
   const lines = word(a, 3) * inner;
-  const heap = address(a, 7) + <usize>t * address(a, 8);
+  const heap = address(a, 7) + <usize>thread * address(a, 8);
   for (let line = cut(lines, t, T), end = cut(lines, t + 1, T); line < end; line++) {
     const x = address(a, 0) + (<usize>((line / inner) * size * inner + (line % inner)) << 2);
     const step = <usize>inner << 2;
