@@ -20,6 +20,7 @@ export {
   type TimeInvariantConfig,
   timeInvariant,
 } from './mixers/lti.js';
+export { type MambaVisionConfig, mambaVision } from './mixers/mamba-vision.js';
 export { type Mamba1Config, mamba1 } from './mixers/mamba1.js';
 export { type Mamba2Config, mamba2 } from './mixers/mamba2.js';
 export { type Mamba3Config, mamba3 } from './mixers/mamba3.js';
@@ -30,6 +31,7 @@ export {
   selectiveAttention,
   slidingWindowAttention,
 } from './mixers/selective.js';
+export { type SeparableAttentionConfig, separableAttention } from './mixers/separable-attention.js';
 export { type ShortConvolutionConfig, shortConvolution } from './mixers/short-convolution.js';
 export { chosenOf, type MixtureConfig, mixtureOfExperts, type Router } from './mixture.js';
 export * from './parameters.js';

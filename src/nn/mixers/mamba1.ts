@@ -26,6 +26,7 @@ import {
 import { linear, project, rmsNorm } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { constantly, fillWith, type Initializer, normal, type Parameters, uniform } from '../parameters.js';
+import type { Observe } from '../sight.js';
 import { initialTimeStep } from './mamba2.js';
 import { convolve } from './short-convolution.js';
 
@@ -50,7 +51,7 @@ const initialDecay: Initializer = (_, shape) => {
 };
 
 export function mamba1(config: Mamba1Config): Mixer {
-  const { hiddenSize, innerSize, stateSize, timeStepRank, convKernel } = config;
+  const { hiddenSize, innerSize, stateSize, convKernel } = config;
   return {
     state: [
       { name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, innerSize], initial: 0 },
@@ -64,31 +65,9 @@ export function mamba1(config: Mamba1Config): Mixer {
       const convolution = parameters.within('conv1d', (p) => convolve(p, xRaw, config, state?.conv));
       const x = silu(convolution.output);
 
-      const selected = parameters.within('x_proj', (p) => linear(p, x, timeStepRank + 2 * stateSize));
-      const [dtRaw, B, C] = split(selected, -1, [timeStepRank, stateSize, stateSize]).map((part, i) =>
-        normalized(parameters, (['dt', 'b', 'c'] as const)[i]!, part, config),
-      ) as [Tensor, Tensor, Tensor];
-      const dt = parameters.within('dt_proj', (p) => {
-        const weight = p.get('weight', [innerSize, timeStepRank], uniform(1 / Math.sqrt(timeStepRank)));
-        return softplus(add(project(dtRaw, weight), p.get('bias', [innerSize], initialTimeStep)));
-      });
-      const A = negate(exp(parameters.get('A_log', [innerSize, stateSize], initialDecay, { decay: false })));
-      const operands = {
-        value: multiply(dt, x),
-        step: dt,
-        rate: A,
-        key: B,
-        query: C,
-        state: state?.ssm,
-      };
-      observe?.({ kind: 'scan', operands, factor: dt });
-      const scan = selectiveScan(operands);
-      const y = add(
-        scan.output,
-        multiply(x, parameters.get('D', [innerSize], constantly(1), { decay: false })),
-      );
+      const scan = selectiveStateSpace(parameters, x, config, { state: state?.ssm, observe });
       const output = parameters.within('out_proj', (p) =>
-        linear(p, multiply(y, silu(z)), hiddenSize, {
+        linear(p, multiply(scan.output, silu(z)), hiddenSize, {
           bias: config.projectionBias,
           initialize: normal(config.outputDeviation),
         }),
@@ -98,11 +77,45 @@ export function mamba1(config: Mamba1Config): Mixer {
   };
 }
 
+/**
+ * What is selective in Mamba: x [batch, sequence, innerSize], from which dt, B and C are made, through the state space, and past it
+ * by D. The state that follows is [batch, stateSize, innerSize].
+ */
+export function selectiveStateSpace(
+  parameters: Parameters,
+  x: Tensor,
+  config: Pick<Mamba1Config, 'innerSize' | 'stateSize' | 'timeStepRank' | 'norm'>,
+  { state, observe }: { state?: Tensor | undefined; observe?: Observe | undefined } = {},
+): { output: Tensor; state: Tensor } {
+  const { innerSize, stateSize, timeStepRank } = config;
+  const selected = parameters.within('x_proj', (p) => linear(p, x, timeStepRank + 2 * stateSize));
+  const [dtRaw, B, C] = split(selected, -1, [timeStepRank, stateSize, stateSize]).map((part, i) =>
+    normalized(parameters, (['dt', 'b', 'c'] as const)[i]!, part, config),
+  ) as [Tensor, Tensor, Tensor];
+  const dt = parameters.within('dt_proj', (p) => {
+    const weight = p.get('weight', [innerSize, timeStepRank], uniform(1 / Math.sqrt(timeStepRank)));
+    return softplus(add(project(dtRaw, weight), p.get('bias', [innerSize], initialTimeStep)));
+  });
+  const A = negate(exp(parameters.get('A_log', [innerSize, stateSize], initialDecay, { decay: false })));
+  const operands = {
+    value: multiply(dt, x),
+    step: dt,
+    rate: A,
+    key: B,
+    query: C,
+    state,
+  };
+  observe?.({ kind: 'scan', operands, factor: dt });
+  const scan = selectiveScan(operands);
+  const D = parameters.get('D', [innerSize], constantly(1), { decay: false });
+  return { output: add(scan.output, multiply(x, D)), state: scan.state };
+}
+
 function normalized(
   parameters: Parameters,
   name: 'dt' | 'b' | 'c',
   x: Tensor,
-  { norm }: Mamba1Config,
+  { norm }: Pick<Mamba1Config, 'norm'>,
 ): Tensor {
   if (!norm) return x;
   if (!norm.weights) return normalize(x, fill([x.shape.at(-1)!], 1), norm.epsilon);
