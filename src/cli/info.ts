@@ -1,4 +1,5 @@
 /** `heddle info`: what a model is and what it costs, from its config and the headers of its weights alone. */
+import { readdir } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { openWeights } from '../checkpoint/index.js';
 import {
@@ -24,10 +25,8 @@ const STRIP_WIDTH = 100;
 async function run(name: string): Promise<void> {
   const folder = modelFolder(name);
   const model = await readModel(folder);
-  // Held against the config, as when the model is loaded.
-  await locateWeights(folder, model);
-  const stored = await storedBytes(folder);
   const parameters = countParameters(parametersOf(model));
+  const stored = (await hasWeights(folder)) ? await storedBytes(folder, model) : undefined;
   const loaded = 4 * parameters;
   const available = process.availableMemory();
   const lines = [
@@ -37,7 +36,9 @@ async function run(name: string): Promise<void> {
     ...strip(model),
     ...legend(model),
     '',
-    `weights  ${formatBytes(stored.bytes)} of ${stored.dtypes.join(', ')} in ${stored.files} ${stored.files === 1 ? 'file' : 'files'}; ${formatBytes(loaded)} loaded as float32`,
+    stored
+      ? `weights  ${formatBytes(stored.bytes)} of ${stored.dtypes.join(', ')} in ${stored.files} ${stored.files === 1 ? 'file' : 'files'}; ${formatBytes(loaded)} loaded as float32`
+      : `weights  none beside the config; they would take ${formatBytes(2 * parameters)} in bfloat16, ${formatBytes(loaded)} loaded as float32`,
     '',
     'state of one sequence',
     stateTable(model),
@@ -47,7 +48,17 @@ async function run(name: string): Promise<void> {
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-async function storedBytes(folder: string): Promise<{ bytes: number; dtypes: string[]; files: number }> {
+/** Whether there is more than a config, which alone tells what a model would cost. */
+async function hasWeights(folder: string): Promise<boolean> {
+  return (await readdir(folder)).some((name) => /\.(?:safetensors(?:\.index\.json)?|bin|pth?)$/.test(name));
+}
+
+async function storedBytes(
+  folder: string,
+  model: Model,
+): Promise<{ bytes: number; dtypes: string[]; files: number }> {
+  // Held against the config, as when the model is loaded.
+  await locateWeights(folder, model);
   const files = await openWeights(folder);
   try {
     const tensors = [...files.tensors.values()];

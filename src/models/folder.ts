@@ -319,7 +319,9 @@ function placesOf(files: WeightFiles, model: Model, { name, shape, parts }: Para
   }
   const whole = find(name);
   if (whole) {
-    if (whole.shape.join() !== shape.join()) {
+    // An axis of one entry changes nothing.
+    const sizes = (dims: readonly number[]): string => dims.filter((size) => size !== 1).join();
+    if (sizes(whole.shape) !== sizes(shape)) {
       throw new CheckpointError(
         `${whole.path}: the tensor ${whole.name} is [${whole.shape}], but its ${CONFIG_FILE} makes it [${shape}]`,
       );

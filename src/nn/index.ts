@@ -33,7 +33,7 @@ export {
 } from './mixers/selective.js';
 export { type SeparableAttentionConfig, separableAttention } from './mixers/separable-attention.js';
 export { type ShortConvolutionConfig, shortConvolution } from './mixers/short-convolution.js';
-export { chosenOf, type MixtureConfig, mixtureOfExperts, type Router } from './mixture.js';
+export { chosenOf, type MixtureConfig, mixtureOfExperts, type Router, type Routing } from './mixture.js';
 export * from './parameters.js';
 export { Random } from './random.js';
 export { type RopeConfig, ropeFrequencies, rotate } from './rope.js';

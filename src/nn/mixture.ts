@@ -52,7 +52,7 @@ export interface Routing {
   /** Multiplies the weights. */
   factor?: number;
   /** A bias, so called, that counts in the choice alone. */
-  choiceBias?: string;
+  choiceBias?: string | undefined;
   /** Experts are chosen within the best `chosen` of `count` groups; a group is as good as its two best experts. */
   groups?: { count: number; chosen: number };
 }

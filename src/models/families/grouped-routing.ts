@@ -3,7 +3,7 @@
  * of experts of which the best are chosen first. Nemotron-H, Kimi-Linear and Ling route so.
  */
 import { z } from 'zod';
-import type { MixtureConfig } from '../../nn/index.js';
+import type { Routing } from '../../nn/index.js';
 import { expectConfig, headCount } from './family.js';
 
 export const groupedRoutingKeys = {
@@ -23,7 +23,7 @@ export function groupedRouting(
   { n_group: groups, topk_group: chosen, norm_topk_prob: normalized, routed_scaling_factor: factor }: Keys,
   [key, count]: readonly [key: string, count: number],
   perToken: number,
-): MixtureConfig['routing'] {
+): Routing {
   const each = count / groups;
   expectConfig(
     Number.isInteger(each) && (groups === 1 || each >= 2),

@@ -1,5 +1,6 @@
 /** The families of checkpoints that are read: a file each. */
 import { hybridFamily } from '../hybrid.js';
+import { bailingV3 } from './bailing-v3.js';
 import { bamba } from './bamba.js';
 import { falconH1 } from './falcon-h1.js';
 import type { Family } from './family.js';
@@ -41,6 +42,7 @@ export const FAMILIES: readonly Family[] = [
   minimax,
   kimiLinear,
   zaya,
+  bailingV3,
   llama,
   qwen3,
 ];

@@ -20,7 +20,9 @@ import {
   type Dim,
   attention as dotProductAttention,
   matmul,
+  multiply,
   reshape,
+  sigmoid,
   split,
   type Tensor,
   transpose,
@@ -29,6 +31,7 @@ import { linear, linearWeight, mergeHeads, project, rmsNorm, splitHeads } from '
 import type { Mixer } from '../mixer.js';
 import { normal, type Parameters } from '../parameters.js';
 import { type RopeConfig, rotate } from '../rope.js';
+import { perChannel } from './delta-net.js';
 
 export interface LatentAttentionConfig {
   hiddenSize: number;
@@ -48,6 +51,10 @@ export interface LatentAttentionConfig {
   ropeInterleaved?: boolean;
   /** Multiplies the logits; 1/sqrt(keyDim + rotaryDim) by default. */
   scale?: number;
+  /** The sigmoid of g_proj(x) multiplies the output: a number for each channel, or one for a whole head (Ling-3.0). */
+  outputGate?: 'channel' | 'head' | undefined;
+  /** `o_proj` by default. */
+  outputName?: string;
   /** Of q_a_proj, kv_a_proj_with_mqa and o_proj. */
   bias?: boolean;
   normEpsilon: number;
@@ -67,12 +74,27 @@ export function latentAttention(config: LatentAttentionConfig): Mixer {
       const mix = past ? absorbed : expanded;
       const { output: heads, weights } = mix(matrixOf(parameters, config), query, entry, config, past);
       observe?.({ kind: 'attention', weights });
-      const output = parameters.within('o_proj', (p) =>
-        linear(p, mergeHeads(heads), hiddenSize, { bias, initialize: normal(outputDeviation) }),
+      const gated = gatedOutput(parameters, x, mergeHeads(heads), config);
+      const output = parameters.within(config.outputName ?? 'o_proj', (p) =>
+        linear(p, gated, hiddenSize, { bias, initialize: normal(outputDeviation) }),
       );
       return { output, state: { latent: joined(entry) } };
     },
   };
+}
+
+/** The heads side by side [batch, sequence, numHeads * valueDim], gated if asked. */
+function gatedOutput(
+  parameters: Parameters,
+  x: Tensor,
+  heads: Tensor,
+  config: LatentAttentionConfig,
+): Tensor {
+  const { outputGate, numHeads, valueDim } = config;
+  if (!outputGate) return heads;
+  const width = outputGate === 'head' ? numHeads : numHeads * valueDim;
+  const open = sigmoid(parameters.within('g_proj', (p) => linear(p, x, width)));
+  return multiply(heads, outputGate === 'head' ? perChannel(open, valueDim) : open);
 }
 
 /** Of queries [batch, heads, sequence, .], or of what is kept of tokens [batch, 1, sequence, .]. */
