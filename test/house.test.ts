@@ -20,7 +20,7 @@ const ROWS = [
 ];
 
 /** What all rooms may use: files beside the rooms. */
-const EVERYWHERE = ['command-line.ts', 'errors.ts'];
+const EVERYWHERE = ['command-line.ts', 'errors.ts', 'gguf.ts'];
 
 const root = fileURLToPath(new URL('../src/', import.meta.url));
 
@@ -98,7 +98,9 @@ test('a room imports only from rows below it', () => {
 });
 
 test('what all rooms use uses none of them', () => {
-  const wrong = imports.filter(({ from, to }) => EVERYWHERE.includes(from) && files.includes(to));
+  const wrong = imports.filter(
+    ({ from, to }) => EVERYWHERE.includes(from) && files.includes(to) && !EVERYWHERE.includes(to),
+  );
   expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
 });
 

@@ -1,7 +1,8 @@
 /** `heddle info`: what a model is and what it costs, from its config and the headers of its weights alone. */
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { openWeights } from '../checkpoint/index.js';
+import { isGguf, readGguf } from '../gguf.js';
 import {
   countParameters,
   LAYER_NAMES,
@@ -50,6 +51,7 @@ async function run(name: string): Promise<void> {
 
 /** Whether there is more than a config, which alone tells what a model would cost. */
 async function hasWeights(folder: string): Promise<boolean> {
+  if (isGguf(folder)) return true;
   return (await readdir(folder)).some((name) => /\.(?:safetensors(?:\.index\.json)?|bin|pth?)$/.test(name));
 }
 
@@ -59,6 +61,16 @@ async function storedBytes(
 ): Promise<{ bytes: number; dtypes: string[]; files: number }> {
   // Held against the config, as when the model is loaded.
   await locateWeights(folder, model);
+  if (isGguf(folder)) {
+    const tensors = [...(await readGguf(folder)).tensors.values()];
+    const files = new Set(tensors.map(({ path }) => path));
+    const sizes = await Promise.all([...files].map(async (path) => (await stat(path)).size));
+    return {
+      bytes: sizes.reduce((a, b) => a + b, 0),
+      dtypes: [...new Set(tensors.map(({ type }) => type))],
+      files: files.size,
+    };
+  }
   const files = await openWeights(folder);
   try {
     const tensors = [...files.tensors.values()];

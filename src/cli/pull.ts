@@ -14,19 +14,21 @@ interface PullOptions {
 
 export function configure(command: Command): void {
   command
-    .argument('<owner/name>', "the model, as the hub's page names it")
+    .argument('<owner/name>', "the model, as the hub's page names it; owner/name:Q4_K_M takes a GGUF file")
     .option('-o, --out <folder>', 'where the model goes (default: models/<owner>/<name>)')
     .option('--revision <name>', 'a branch, a tag or a commit', 'main')
     .action(run);
 }
 
-async function run(repo: string, options: PullOptions): Promise<void> {
-  const folder = options.out ?? join('models', ...repo.split('/'));
+async function run(model: string, options: PullOptions): Promise<void> {
+  const [repo = model, format] = model.split(':', 2);
+  const folder = options.out ?? join('models', ...repo.split('/')) + (format ? `-${format}` : '');
   const signal = abortedByPerson();
   const progress = new DownloadProgress();
   try {
     const { files, bytes, downloaded } = await pull({
       repo,
+      ...(format !== undefined && { format }),
       revision: options.revision,
       folder,
       hub: hubFromEnvironment(),

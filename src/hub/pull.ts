@@ -24,6 +24,8 @@ import type { RemoteFile } from './sums.js';
 export interface PullRequest {
   /** `owner/name`. */
   readonly repo: string;
+  /** Of a GGUF file, such as `Q4_K_M`; without it the model as safetensors. */
+  readonly format?: string;
   /** A branch, a tag or a commit. */
   readonly revision: string;
   /** Where the model goes; made where it is missing. */
@@ -116,22 +118,23 @@ class Pull {
   }
 
   async run(): Promise<PullResult> {
-    const { repo, signal } = this.#request;
+    const { repo, signal, format } = this.#request;
     const entries = await listRepository(this.#connection, this.#request);
-    const { config, small, weights } = selectFiles(repo, entries);
+    const { config, small, weights, parts = [] } = selectFiles(repo, entries, format);
+    const last = config ? [config] : [];
     const folder = await PullFolder.claim(this.#request.folder, repo);
     try {
       const look = (files: readonly RemoteFile[]): Promise<Standing> =>
         folder.compare(files, signal, ({ name, size }, done) =>
           this.#emit({ event: 'checking', name, done, total: size }),
         );
-      let shards: RemoteFile[] = [];
+      let shards = parts;
       if (weights.name === INDEX) {
         // Before anything is written, what is in the way shall be known.
-        await look([...small, weights, config]);
+        await look([...small, weights, ...last]);
         shards = await this.#shards(folder, weights, entries);
       }
-      const files = [...small, weights, ...shards, config];
+      const files = [...small, weights, ...shards, ...last];
       const { missing, replaced } = await look(files);
       const missingBytes = (await this.#expectRoom(folder, missing)) + this.#received;
       const bytes = sizeOf(files);
@@ -144,7 +147,7 @@ class Pull {
         missingFiles: missing.length,
         missingBytes,
         replaced: replaced.map(({ name }) => name),
-        hasTokenizer: small.some(({ name }) => name === TOKENIZER),
+        hasTokenizer: config === undefined || small.some(({ name }) => name === TOKENIZER),
       });
       await folder.begin(files);
       for (const file of missing) {

@@ -78,7 +78,7 @@ describe('refuses, and leaves nothing behind,', () => {
     server.files.delete('model.safetensors');
     server.put('pytorch_model.bin', 'x');
     server.extraEntries.push({ type: 'directory', path: 'original' });
-    await expectHubError(/safetensors only.*"pytorch_model\.bin", "original\/"/);
+    await expectHubError(/no GGUF file.*"pytorch_model\.bin", "original\/"/);
     server.files.clear();
     server.extraEntries.length = 0;
     await expectHubError(/It has nothing at all/);

@@ -4,6 +4,7 @@
  *
  * Weights are `model.safetensors`, or else the shards that `model.safetensors.index.json` names; a repository often holds the same
  * weights several times, in other formats, other frameworks' layouts or folders of their own, and none of that is taken.
+ * A GGUF file, which has all of it inside, is taken when it is asked for by the name of its format, such as Q4_K_M.
  */
 import { quote, shardsIn } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
@@ -17,11 +18,13 @@ export interface Entry {
 }
 
 export interface Selection {
-  readonly config: RemoteFile;
+  readonly config?: RemoteFile;
   /** Tokenizer, chat template, license, and the like. */
   readonly small: readonly RemoteFile[];
   /** The weights, or the index that names their shards. */
   readonly weights: RemoteFile;
+  /** The other parts of a GGUF file. */
+  readonly parts?: readonly RemoteFile[];
 }
 
 const CONFIG = 'config.json';
@@ -42,13 +45,16 @@ const SMALL: ReadonlySet<string> = new Set([
 const LARGEST_TEXT = 2 ** 20;
 
 /** Chooses the files to download. Throws `HubError`, which says what there is, when they are no model that Heddle can read. */
-export function selectFiles(repo: string, entries: readonly Entry[]): Selection {
+export function selectFiles(repo: string, entries: readonly Entry[], format?: string): Selection {
   const files = new Map<string, RemoteFile>();
   for (const { path, file } of entries) if (file !== undefined && isPlainName(path)) files.set(path, file);
+  if (format !== undefined) return selectGguf(repo, files, format);
   const weights = files.get(SINGLE) ?? files.get(INDEX);
   if (weights === undefined) {
     throw new HubError(
-      `${repo} has no ${SINGLE} and no ${INDEX}, and Heddle reads weights from safetensors only. It has ${listOf(entries)}. Look for another repository of the same model that has them.`,
+      formatsOf(files).length > 0
+        ? `${repo} has GGUF files: name the format that you want, as ${repo}:${formatsOf(files)[0]}. It has ${formatsOf(files).join(', ')}.`
+        : `${repo} has no ${SINGLE} and no ${INDEX}, and no GGUF file in its place. It has ${listOf(entries)}. Look for another repository of the same model that has them.`,
     );
   }
   const config = files.get(CONFIG);
@@ -57,10 +63,41 @@ export function selectFiles(repo: string, entries: readonly Entry[]): Selection 
       `${repo} has no ${CONFIG}, so nothing says what its weights mean. It has ${listOf(entries)}. Check that it is a whole model.`,
     );
   }
-  const small = [...files.values()].filter(({ name, size }) => {
-    return SMALL.has(name) || ((name.startsWith('LICENSE') || name === 'README.md') && size <= LARGEST_TEXT);
-  });
+  const small = [...files.values()].filter((file) => SMALL.has(file.name) || tellsWhatItIs(file));
   return { config, small, weights };
+}
+
+function tellsWhatItIs({ name, size }: RemoteFile): boolean {
+  return (name.startsWith('LICENSE') || name === 'README.md') && size <= LARGEST_TEXT;
+}
+
+/** `NAME-Q4_K_M.gguf`, or `NAME-Q4_K_M-00001-of-00003.gguf`: models, and no encoders of images beside them. */
+const GGUF_NAME =
+  /^(?!mmproj).*?[-._](?<format>(?:UD-)?(?:I?Q\d\w*|T?Q\d_\d|BF16|F16|F32|MXFP4\w*))(?<part>-\d{5}-of-\d{5})?\.gguf$/i;
+
+function formatOf(name: string): string | undefined {
+  return GGUF_NAME.exec(name)?.groups?.format?.toUpperCase();
+}
+
+function formatsOf(files: ReadonlyMap<string, RemoteFile>): string[] {
+  return [...new Set([...files.keys()].flatMap((name) => formatOf(name) ?? []))];
+}
+
+function selectGguf(repo: string, files: ReadonlyMap<string, RemoteFile>, format: string): Selection {
+  const found = [...files.values()].filter(({ name }) => formatOf(name) === format.toUpperCase());
+  const [weights, ...parts] = found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  if (weights === undefined) {
+    const known = formatsOf(files).join(', ');
+    throw new HubError(
+      `${repo} has no GGUF file in ${quote(format)}. It has ${known === '' ? 'no GGUF files: leave the format out' : known}.`,
+    );
+  }
+  if (parts.length > 0 && !GGUF_NAME.exec(weights.name)?.groups?.part) {
+    throw new HubError(
+      `${repo} has several GGUF files in ${quote(format)}: ${found.map(({ name }) => name).join(', ')}. Download the one that you want with a browser.`,
+    );
+  }
+  return { small: [...files.values()].filter(tellsWhatItIs), weights, parts };
 }
 
 /**

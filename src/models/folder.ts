@@ -15,9 +15,12 @@ import {
 import { heddleCommand } from '../command-line.js';
 import type { HostTensor, QuantizedTensor, StoredPart, Weight } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
+import { isGguf, readGguf } from '../gguf.js';
 import { DTYPES } from '../graph/index.js';
 import type { ParameterPart, ParameterSpec } from '../nn/index.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
+import { ggufConfig } from './gguf/config.js';
+import { ggufWeights } from './gguf/weights.js';
 import { checkpointFolder, SHIPPED_MODEL } from './locate.js';
 import { type Model, parametersOf } from './model.js';
 import {
@@ -48,6 +51,7 @@ function weightDtype(stored: string): (typeof WEIGHT_DTYPES)[number] | undefined
  * replaced is put back first. Throws `CheckpointError` where there is none, `ConfigError` for a wrong one.
  */
 export async function readModel(folder: string): Promise<Model> {
+  if (isGguf(folder)) return modelFromConfig(await ggufConfig(await readGguf(folder)), folder);
   await recoverFolder(folder);
   const path = join(folder, CONFIG_FILE);
   let text: string;
@@ -83,6 +87,11 @@ async function otherThanModel(folder: string): Promise<string> {
  * `CheckpointError` for one that is missing, too many, misshapen, or not of a floating-point dtype.
  */
 export async function locateWeights(folder: string, model: Model): Promise<Map<string, Weight>> {
+  if (isGguf(folder)) {
+    const weights = new Map<string, Weight>();
+    for await (const [name, weight] of ggufWeights(folder, model, true)) weights.set(name, weight);
+    return weights;
+  }
   return withWeights(folder, model, async (files, located) => {
     const weights = new Map<string, Weight>();
     for (const [{ name, shape }, places] of located) {
@@ -124,6 +133,12 @@ export async function forEachWeight(
 ): Promise<void> {
   if (model.quantization) {
     throw new CheckpointError(`${folder} is quantized: take the model that it was made from`);
+  }
+  if (isGguf(folder)) {
+    for await (const [name, weight] of ggufWeights(folder, model, false)) {
+      if (wanted(name)) use(name, weight as HostTensor);
+    }
+    return;
   }
   await withWeights(folder, model, async (files, located) => {
     for (const [{ name, shape }, places] of located) {
@@ -197,6 +212,15 @@ export async function quantizeWeights(
 ): Promise<Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>> {
   if (model.quantization) throw new CheckpointError(`${folder} is quantized already`);
   const chosen = quantizable(model, quantization);
+  if (isGguf(folder)) {
+    const weights = new Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>();
+    for await (const [name, weight] of ggufWeights(folder, model, false)) {
+      const read = weight as HostTensor;
+      weights.set(name, chosen.has(name) ? quantizeMatrix(read, quantization) : read);
+      onProgress(weights.size / parametersOf(model).length);
+    }
+    return weights;
+  }
   return withWeights(folder, model, async (files, located) => {
     const weights = new Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>();
     const sizeOf = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);

@@ -1,8 +1,8 @@
 /**
- * Finds a model by what a person calls it: its own folder, the folder of the training run that made it, or the name of the
- * model that comes with Heddle. A folder goes before that name.
+ * Finds a model by what a person calls it: its own folder, a GGUF file, the folder of the training run that made it, or the
+ * name of the model that comes with Heddle. A folder goes before that name.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -23,7 +23,19 @@ const SHIPPED_NAMES = [SHIPPED_MODEL, 'sotu'];
 /** The folder of a model's files. A name that means nothing comes back as it is, for whoever opens it to refuse. */
 export function modelFolder(name: string): string {
   if (!existsSync(name) && SHIPPED_NAMES.includes(name)) return SHIPPED_FOLDER;
-  return checkpointFolder(name);
+  const folder = checkpointFolder(name);
+  return ggufIn(folder) ?? folder;
+}
+
+/** The GGUF file of a folder that has no other model: of one in several parts the first. */
+function ggufIn(folder: string): string | undefined {
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return undefined;
+  const names = readdirSync(folder);
+  if (names.some((file) => file === 'config.json' || file.endsWith('.safetensors'))) return undefined;
+  const found = names.filter(
+    (file) => /\.gguf$/i.test(file) && !/-(?!00001)\d{5}-of-\d{5}\.gguf$/i.test(file),
+  );
+  return found.length === 1 ? join(folder, found[0]!) : undefined;
 }
 
 /** For the folder of a training run that of its checkpoint, a model or an adapter; any other as it is. */
@@ -38,7 +50,7 @@ export function modelName(name: string): string {
   const folder = resolve(modelFolder(name));
   const parent = dirname(folder);
   // Every run's checkpoint has the same name, which tells nobody anything.
-  return (basename(folder) === CHECKPOINT && basename(parent)) || basename(folder);
+  return (basename(folder) === CHECKPOINT && basename(parent)) || basename(folder).replace(/\.gguf$/i, '');
 }
 
 /** A model to be served: what requests call it, and the folder of its files. */

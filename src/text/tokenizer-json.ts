@@ -95,8 +95,14 @@ export async function writeTokenizerFiles(
 
 const ABSENT: ReadonlySet<unknown> = new Set(['ENOENT', 'ENOTDIR']);
 
-/** The parsed file, or undefined where there is none. */
+/** The parsed file, or undefined where there is none. A GGUF file is as a folder that has what its metadata says. */
 export async function readJson(path: string): Promise<object | undefined> {
+  const [, file, name] = /^(.*\.gguf)[\\/]([^\\/]+)$/i.exec(path) ?? [];
+  if (file !== undefined) {
+    const { isGguf, readGguf } = await import('../gguf.js');
+    const { ggufCompanion } = await import('./gguf-tokenizer.js');
+    if (isGguf(file)) return ggufCompanion(await readGguf(file), name!);
+  }
   // Imported here, for the room to be of use in a browser too.
   const { readFile } = await import('node:fs/promises');
   let text: string;

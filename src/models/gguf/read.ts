@@ -1,0 +1,34 @@
+/** Tensors of a GGUF file, as bytes and as numbers. */
+import { open } from 'node:fs/promises';
+import { ggufRowBytes, widenGguf } from '../../checkpoint/index.js';
+import { CheckpointError } from '../../errors.js';
+import type { Gguf, GgufTensor } from '../../gguf.js';
+
+/** The bytes of a tensor. Throws `CheckpointError` for a format that is not read, and a file that ends before. */
+export async function readGgufBytes(
+  { path, byteOffset, type, shape }: GgufTensor,
+  name: string,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const rows = shape.slice(0, -1).reduce((a, b) => a * b, 1);
+  const bytes = new Uint8Array(ggufRowBytes(type, shape.at(-1) ?? 1, `${path}: ${name}`) * rows);
+  const file = await open(path);
+  try {
+    for (let done = 0; done < bytes.length; ) {
+      const rest = Math.min(bytes.length - done, 2 ** 30);
+      const { bytesRead } = await file.read(bytes, done, rest, byteOffset + done);
+      if (bytesRead === 0) {
+        throw new CheckpointError(`${path} ends within ${name}: it was cut off. Download it again.`);
+      }
+      done += bytesRead;
+    }
+  } finally {
+    await file.close();
+  }
+  return bytes;
+}
+
+/** A tensor of the file, which has it, in float32. */
+export async function readGgufTensor(gguf: Gguf, name: string): Promise<Float32Array> {
+  const tensor = gguf.tensors.get(name)!;
+  return widenGguf(tensor.type, await readGgufBytes(tensor, name));
+}

@@ -1,0 +1,88 @@
+/** The metadata of a GGUF file by the keys of its architecture. */
+import { ConfigError } from '../../errors.js';
+import type { Gguf } from '../../gguf.js';
+
+export class GgufValues {
+  /** The layers of the model itself; those that draft tokens stand behind them. */
+  readonly layers: readonly number[];
+
+  constructor(
+    readonly gguf: Gguf,
+    private readonly architecture: string,
+  ) {
+    const count = this.number('block_count') - this.number('nextn_predict_layers', 0);
+    if (!(Number.isInteger(count) && count >= 1 && count <= 1000)) throw this.refused(`block_count ${count}`);
+    this.layers = Array.from({ length: count }, (_, i) => i);
+  }
+
+  /** Throws `ConfigError` for a number that is missing where there is no other, or none. */
+  number(key: string, otherwise?: number): number {
+    return this.numbers(key, otherwise)[0]!;
+  }
+
+  /** One for each layer, or one for all. */
+  numbers(key: string, otherwise?: number): number[] {
+    const value = this.value(key) ?? otherwise;
+    const all = (Array.isArray(value) ? value : [value]).map((entry) =>
+      typeof entry === 'bigint' ? Number(entry) : entry,
+    );
+    if (all.length === 0 || !all.every((entry) => typeof entry === 'number')) {
+      throw new ConfigError(
+        `${this.gguf.path} has no number under ${this.full(key)}: convert the model again with a newer llama.cpp`,
+      );
+    }
+    return all as number[];
+  }
+
+  boolean(key: string, otherwise: boolean): boolean {
+    const value = this.value(key);
+    return typeof value === 'boolean' ? value : otherwise;
+  }
+
+  text(key: string, otherwise: string): string {
+    const value = this.value(key);
+    return typeof value === 'string' ? value : otherwise;
+  }
+
+  /** Heads of keys and values in a layer; a layer without attention has none. */
+  kvHeads(layer: number): number {
+    const all = this.numbers('attention.head_count_kv', this.number('attention.head_count', 0));
+    return all.length === 1 ? all[0]! : (all[layer] ?? 0);
+  }
+
+  get headDim(): number {
+    const heads = Math.max(1, ...this.numbers('attention.head_count'));
+    return this.number('attention.key_length', this.number('embedding_length') / heads);
+  }
+
+  /** A float32 as the short number that it was: 0.00001 instead of 0.000009999999747. */
+  get epsilon(): number {
+    return Number(this.number('attention.layer_norm_rms_epsilon', 1e-5).toPrecision(6));
+  }
+
+  has(tensor: string): boolean {
+    return this.gguf.tensors.has(tensor);
+  }
+
+  /** Whether some layer has this tensor. */
+  hasSome(name: string): boolean {
+    return this.layers.some((i) => this.has(`blk.${i}.${name}`));
+  }
+
+  /** Of a matrix, whose tensor is there. */
+  rows(tensor: string): number {
+    return this.gguf.tensors.get(tensor)!.shape[0]!;
+  }
+
+  refused(what: string): ConfigError {
+    return new ConfigError(`${this.gguf.path} has ${what}, which is not read (${this.architecture})`);
+  }
+
+  private value(key: string): unknown {
+    return this.gguf.metadata[this.full(key)];
+  }
+
+  private full(key: string): string {
+    return `${this.architecture}.${key}`;
+  }
+}

@@ -1,0 +1,268 @@
+/**
+ * The tokenizer in a GGUF file's metadata, as the files that Hugging Face keeps one in. llama.cpp names the way in which a text
+ * is cut before its tokens are sought (`tokenizer.ggml.pre`); the patterns below are those of the models' own tokenizer.json.
+ */
+import { TokenizerError } from '../errors.js';
+import type { Gguf, GgufMetadata } from '../gguf.js';
+import type { TokenizerFiles } from './tokenizer-json.js';
+
+/** Kinds of tokens, by llama.cpp's numbers. */
+const [CONTROL, USER_DEFINED, UNUSED] = [3, 4, 5];
+
+const CONTRACTIONS = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
+const END = '\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
+const LLAMA3 = `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${END}`;
+const QWEN2 = LLAMA3.replace('\\p{N}{1,3}', '\\p{N}');
+const QWEN35 = QWEN2.replace('?\\p{L}+|', '?[\\p{L}\\p{M}]+|').replace(
+  '[^\\s\\p{L}\\p{N}]',
+  '[^\\s\\p{L}\\p{M}\\p{N}]',
+);
+const [UPPER, LOWER] = ['[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]', '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]'];
+const words = (upper: string, lower: string, ending: string): string =>
+  `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+${ending}|[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*${ending}`;
+const TEKKEN = `${words(UPPER, LOWER, '')}|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${END}`;
+const GPT4O = `${words(UPPER, LOWER, `${CONTRACTIONS}?`)}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${END}`;
+const notHan = (letters: string): string => `(?:(?!\\p{Script=Han})${letters})`;
+const KIMI = `\\p{Script=Han}+|${words(notHan(UPPER), notHan(LOWER), `${CONTRACTIONS}?`)}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${END}`;
+const BAILING = `'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+`;
+
+const byteLevel = (usesPattern: boolean): object => {
+  return { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: usesPattern };
+};
+const split = (pattern: string): object => ({
+  type: 'Sequence',
+  pretokenizers: [
+    { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false },
+    byteLevel(false),
+  ],
+});
+const digits = { type: 'Digits', individual_digits: true };
+const singleDigits = { type: 'Sequence', pretokenizers: [digits, byteLevel(true)] };
+const falcon = {
+  type: 'Sequence',
+  pretokenizers: [
+    { type: 'Punctuation', behavior: 'Contiguous' },
+    byteLevel(true),
+    { type: 'Digits', individual_digits: false },
+    { type: 'Split', pattern: { Regex: '[0-9][0-9][0-9]' }, behavior: 'Isolated', invert: false },
+  ],
+};
+
+interface Cutting {
+  readonly pre: object;
+  readonly nfc?: boolean;
+  /** Pieces that are tokens are taken whole, and texts begin with a token unless the file says otherwise. */
+  readonly likeLlama3?: boolean;
+}
+
+const llama3: Cutting = { pre: split(LLAMA3), likeLlama3: true };
+const gpt2: Cutting = { pre: byteLevel(true) };
+
+const CUTTINGS: Readonly<Record<string, Cutting>> = {
+  default: gpt2,
+  'gpt-2': gpt2,
+  'granite-docling': gpt2,
+  mpt: { ...gpt2, nfc: true },
+  olmo: { ...gpt2, nfc: true },
+  refact: { pre: singleDigits },
+  smollm: { pre: singleDigits },
+  starcoder: { pre: singleDigits },
+  falcon: { pre: falcon },
+  llama3,
+  'llama-v3': llama3,
+  'llama-bpe': llama3,
+  falcon3: llama3,
+  'falcon-h1': llama3,
+  pixtral: llama3,
+  lfm2: llama3,
+  dbrx: { pre: split(LLAMA3) },
+  'smaug-bpe': { pre: split(LLAMA3) },
+  qwen2: { pre: split(QWEN2), nfc: true },
+  'deepseek-r1-qwen': { pre: split(QWEN2), nfc: true },
+  stablelm2: { pre: split(QWEN2) },
+  qwen35: { pre: split(QWEN35), nfc: true },
+  tekken: { pre: split(TEKKEN), likeLlama3: true },
+  'gpt-4o': { pre: split(GPT4O) },
+  llama4: { pre: split(GPT4O) },
+  'kimi-k2': { pre: split(KIMI) },
+  bailingmoe: { pre: split(BAILING) },
+  bailingmoe2: { pre: split(BAILING) },
+};
+
+/**
+ * The small files of a model's folder that a GGUF file stands for: `tokenizer.json`, `tokenizer_config.json` and
+ * `generation_config.json`; undefined for others. Throws `TokenizerError` for a tokenizer of a kind that is not read.
+ */
+export function ggufCompanion(gguf: Gguf, name: string): object | undefined {
+  const { metadata } = gguf;
+  if (name === 'tokenizer.json') return tokenizerOf(gguf).tokenizer;
+  if (name === 'tokenizer_config.json') return configOf(metadata);
+  if (name !== 'generation_config.json') return undefined;
+  const ends = ['eos', 'eot', 'eom'].map((kind) => metadata[`tokenizer.ggml.${kind}_token_id`]);
+  return { eos_token_id: ends.filter((id) => typeof id === 'number') };
+}
+
+function tokenizerOf({ metadata, path }: Gguf): TokenizerFiles {
+  const kind = metadata['tokenizer.ggml.model'];
+  const tokens = metadata['tokenizer.ggml.tokens'];
+  const refused = (what: string): TokenizerError =>
+    new TokenizerError(`${path} has ${what}: take the model as safetensors with its tokenizer.json`);
+  if (!isTexts(tokens)) throw refused('no tokens (tokenizer.ggml.tokens)');
+  const types = (metadata['tokenizer.ggml.token_type'] as number[] | undefined) ?? [];
+  const config = configOf(metadata);
+  if (kind === 'gpt2') {
+    const name = String(metadata['tokenizer.ggml.pre'] ?? 'default');
+    const cutting = Object.hasOwn(CUTTINGS, name) ? CUTTINGS[name] : undefined;
+    if (!cutting) {
+      throw refused(
+        `the tokenizer.ggml.pre ${JSON.stringify(name)}, which is not known (${Object.keys(CUTTINGS).join(', ')})`,
+      );
+    }
+    const merges = metadata['tokenizer.ggml.merges'];
+    if (!isTexts(merges)) throw refused('no merges (tokenizer.ggml.merges)');
+    return { tokenizer: bytePairs(tokens, types, merges, cutting), config };
+  }
+  if (kind === 'llama') {
+    const scores = metadata['tokenizer.ggml.scores'] as number[] | undefined;
+    if (!scores) throw refused('no scores (tokenizer.ggml.scores)');
+    const prefix = metadata['tokenizer.ggml.add_space_prefix'] !== false;
+    return { tokenizer: sentencePieces(tokens, types, scores, prefix), config };
+  }
+  throw refused(
+    `the tokenizer.ggml.model ${JSON.stringify(kind ?? 'missing')}, which is not read (gpt2 and llama are)`,
+  );
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((entry) => typeof entry === 'string');
+}
+
+const isAdded = (type: number | undefined): boolean => type === CONTROL || type === USER_DEFINED;
+
+function addedTokens(tokens: readonly string[], types: readonly number[]): object[] {
+  return tokens.flatMap((content, id) =>
+    isAdded(types[id]) && content.length > 0
+      ? [
+          {
+            id,
+            content,
+            special: types[id] === CONTROL,
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: false,
+          },
+        ]
+      : [],
+  );
+}
+
+function vocabularyOf(
+  tokens: readonly string[],
+  types: readonly number[],
+  withAdded: boolean,
+): Map<string, number> {
+  const kept = tokens.map((token, id): [string, number] => [token, id]);
+  return new Map(kept.filter(([, id]) => types[id] !== UNUSED && (withAdded || !isAdded(types[id]))));
+}
+
+function bytePairs(tokens: string[], types: number[], merges: string[], cutting: Cutting): object {
+  return {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: addedTokens(tokens, types),
+    normalizer: cutting.nfc ? { type: 'NFC' } : null,
+    pre_tokenizer: cutting.pre,
+    post_processor: null,
+    decoder: byteLevel(true),
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: cutting.likeLlama3 ?? false,
+      vocab: Object.fromEntries(vocabularyOf(tokens, types, false)),
+      merges,
+    },
+  };
+}
+
+/** SentencePiece's byte pairs, whose merges are not stored: a token is made of two others, those of higher scores first. */
+function sentencePieces(tokens: string[], types: number[], scores: number[], prefix: boolean): object {
+  const vocabulary = vocabularyOf(tokens, types, true);
+  const merges: { pair: readonly [string, string]; score: number }[] = [];
+  for (const [token, id] of vocabulary) {
+    const letters = [...token];
+    if (isAdded(types[id]) || letters.length < 2) continue;
+    const pairs = letters.slice(1).flatMap((_, i): [string, string][] => {
+      const pair: [string, string] = [letters.slice(0, i + 1).join(''), letters.slice(i + 1).join('')];
+      return pair.every((half) => vocabulary.has(half)) ? [pair] : [];
+    });
+    const place = (pair: readonly string[]): number[] => pair.map((half) => vocabulary.get(half)!);
+    pairs.sort((a, b) => place(a)[0]! - place(b)[0]! || place(a)[1]! - place(b)[1]!);
+    for (const pair of pairs) merges.push({ pair, score: scores[id] ?? 0 });
+  }
+  merges.sort((a, b) => b.score - a.score);
+  const unknown = types.indexOf(2);
+  return {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: addedTokens(tokens, types),
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [
+        ...(prefix ? [{ type: 'Prepend', prepend: '▁' }] : []),
+        { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+      ],
+    },
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        ...(prefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
+      ],
+    },
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: unknown < 0 ? null : tokens[unknown],
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: true,
+      byte_fallback: true,
+      vocab: Object.fromEntries(vocabulary),
+      merges: merges.map(({ pair }) => pair),
+    },
+  };
+}
+
+function configOf(metadata: GgufMetadata): object {
+  const tokens = metadata['tokenizer.ggml.tokens'];
+  const named = (kind: string): object => {
+    const id = metadata[`tokenizer.ggml.${kind}_token_id`];
+    const token = isTexts(tokens) && typeof id === 'number' ? tokens[id] : undefined;
+    return token ? { [`${kind}_token`]: token } : {};
+  };
+  const cutting = CUTTINGS[String(metadata['tokenizer.ggml.pre'])];
+  const begins = metadata['tokenizer.ggml.model'] === 'llama' || (cutting?.likeLlama3 ?? false);
+  const adds = metadata['tokenizer.ggml.add_bos_token'] ?? begins;
+  const templates = Object.entries(metadata).flatMap(([key, template]) => {
+    const name = /^tokenizer\.chat_template(?:\.(.+))?$/.exec(key);
+    return name && typeof template === 'string' ? [{ name: name[1] ?? 'default', template }] : [];
+  });
+  return {
+    ...named('bos'),
+    ...named('eos'),
+    add_bos_token: adds === true,
+    ...(templates.length > 0 && { chat_template: templates }),
+  };
+}
