@@ -6,5 +6,6 @@ export * from './hub/index.js';
 export * from './inspect/index.js';
 export * from './models/index.js';
 export * from './signals/index.js';
+export * from './tasks/index.js';
 export * from './text/index.js';
 export * from './train/index.js';

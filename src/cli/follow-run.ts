@@ -22,12 +22,15 @@ export interface RunWording {
   readonly unit: string;
 }
 
-/** Trains on the device that is asked for. An interrupted run saves, and ends the process with status 130. */
+/**
+ * Trains on the device that is asked for, and answers whether the run is complete. An interrupted one saves, and leaves the
+ * process the status 130.
+ */
 export async function followRun(
   { sampler, ...input }: RunToFollow,
   options: DeviceFlags,
   wording: RunWording,
-): Promise<void> {
+): Promise<boolean> {
   const device = await openDevice(options.device, deviceOptionsOf(options));
   const interrupt = new AbortController();
   let interruptedAt = 0;
@@ -52,10 +55,11 @@ export async function followRun(
   if (!result.completed) {
     say(`stopped after step ${result.step}. Go on with the same command and --resume.`);
     process.exitCode = 130;
-    return;
+    return false;
   }
   say(`done: ${wording.result(progress.last!)}, ${wording.made} in ${join(input.folder, CHECKPOINT)}`);
   say(`next:  ${wording.next}`);
+  return true;
 }
 
 /** For a person: standard output is for what a command makes. */

@@ -90,6 +90,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./forecast.js'),
   },
   {
+    name: 'task',
+    description:
+      'tasks that tell designs apart (recall, reasoning): list them, train a model on one and test it',
+    load: () => import('./task.js'),
+  },
+  {
     name: 'evaluate',
     description: 'perplexity of a model on the documents of a corpus that training holds out',
     load: () => import('./evaluate.js'),

@@ -21,7 +21,6 @@ export interface RunFlags {
   seed: number;
   evaluateEvery: number;
   saveEvery: number;
-  validation: number;
   device: DeviceName;
   threads?: number;
   precision?: Precision;

@@ -35,7 +35,7 @@ const LONGEST_WINDOW = 256;
 
 export async function trainSeries(
   path: string,
-  flags: RunFlags & Partial<SeriesFlags> & Pick<SeriesFlags, 'target'>,
+  flags: RunFlags & { validation: number } & Partial<SeriesFlags> & Pick<SeriesFlags, 'target'>,
   command: Command,
 ): Promise<void> {
   for (const key of ['from', 'lora', 'tokenizer', 'vocab', 'config'] as const) {

@@ -48,6 +48,7 @@ import { type RunFlags, settingsOf } from './run-flags.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
 
 interface TrainOptions extends RunFlags, Partial<SeriesFlags> {
+  validation: number;
   from?: string;
   lora?: number;
   loraAlpha?: number;

@@ -58,7 +58,24 @@ export function feedsOf(
   );
 }
 
-/** The same for a model with these weights, over all of `tokens` in sequences of the given length. */
+/** The same for a model with these weights, over all of the examples. */
+export async function evaluateExamples(
+  model: Model,
+  weights: NonNullable<Program['weights']>,
+  objective: Objective,
+  examples: FiniteExamples,
+  batch: number,
+  device: Device,
+): Promise<Evaluation> {
+  const executable = await device.compile({ ...evaluationProgram(model, objective), weights });
+  try {
+    return await evaluate(executable, objective, examples, batch);
+  } finally {
+    await executable.dispose();
+  }
+}
+
+/** Over all of `tokens` in sequences of the given length, each token from those before it. */
 export async function evaluateModel(
   model: Model,
   weights: NonNullable<Program['weights']>,
@@ -67,12 +84,5 @@ export async function evaluateModel(
   device: Device,
 ): Promise<Evaluation> {
   expectKnownTokens(tokens, model);
-  const examples = heldOut(tokens, sequence);
-  const objective = nextTokens(sequence);
-  const executable = await device.compile({ ...evaluationProgram(model, objective), weights });
-  try {
-    return await evaluate(executable, objective, examples, 8);
-  } finally {
-    await executable.dispose();
-  }
+  return evaluateExamples(model, weights, nextTokens(sequence), heldOut(tokens, sequence), 8, device);
 }

@@ -10,7 +10,7 @@ export {
   type Objective,
   type TrainingData,
 } from './data.js';
-export { type Evaluation, evaluateModel } from './evaluate.js';
+export { type Evaluation, evaluateExamples, evaluateModel } from './evaluate.js';
 export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
 export { evaluationProgram, type TrainingShape, trainingProgram } from './program.js';
 export { quantileObjective, type SeriesRows, seriesData } from './series.js';

@@ -1,0 +1,155 @@
+/** Recall: what was said once is asked for later. */
+import { ConfigError } from '../errors.js';
+import type { Random } from '../nn/index.js';
+import { distinct, said, type Task } from './task.js';
+
+function expectRoom(name: string, length: number, least: number): void {
+  if (length >= least) return;
+  throw new ConfigError(`${name} needs ${least} tokens at least, and ${length} were asked for`);
+}
+
+/**
+ * Multi-query associative recall in Zoology's setting: pairs of keys and values stand first, then keys come again, more
+ * often soon than late, among fillers; after each its value is due.
+ */
+export function mqar(pairs: number): Task {
+  const vocabulary = 8192;
+  const half = vocabulary / 2;
+  return {
+    name: `mqar-${pairs}`,
+    about: `${pairs} pairs of keys and values; each key comes again once, and its value is asked for`,
+    source: 'Arora et al., 2023 (Zoology), arXiv 2312.04927',
+    vocabulary,
+    chance: 1 / half,
+    lengths: { train: 8 * pairs, test: [8 * pairs, 16 * pairs] },
+    reference: { accuracy: 0.99, of: 'attention, at all numbers of pairs (figure 2)' },
+    sample(random, length) {
+      expectRoom(this.name, length, 4 * pairs);
+      // The token 0 fills; keys are below the middle, values above.
+      const keys = distinct(random, pairs, half - 1).map((key) => key + 1);
+      const values = distinct(random, pairs, half).map((value) => half + value);
+      const tokens = new Array<number>(length + 1).fill(0);
+      for (let i = 0; i < pairs; i++) {
+        tokens[2 * i] = keys[i]!;
+        tokens[2 * i + 1] = values[i]!;
+      }
+      const slots = Math.floor((length - 2 * pairs) / 2);
+      const gaps = powerLawSlots(random, pairs, slots);
+      const answers = gaps.map((slot, i) => {
+        const at = 2 * pairs + 2 * slot;
+        tokens[at] = keys[i]!;
+        tokens[at + 1] = values[i]!;
+        return at + 1;
+      });
+      return said(tokens, answers);
+    },
+  };
+}
+
+/** Different slots, near ones likelier: the density falls as the inverse of the place, where Zoology has the power -0.99. */
+function powerLawSlots(random: Random, count: number, slots: number): number[] {
+  const taken = new Set<number>();
+  const list: number[] = [];
+  while (list.length < count) {
+    const place = Math.exp(random.uniform() * Math.log(slots + 1)) - 1;
+    let slot = Math.min(slots - 1, Math.floor(place));
+    // Behind a slot that is taken comes the next free one.
+    while (taken.has(slot)) slot = (slot + 1) % slots;
+    taken.add(slot);
+    list.push(slot);
+  }
+  return list;
+}
+
+/** Tokens strewn among noise, to be said in their order at the end. */
+export const selectiveCopying: Task = {
+  name: 'selective-copying',
+  about: '16 tokens strewn among noise are copied in their order',
+  source: 'Gu & Dao, 2023 (Mamba), arXiv 2312.00752; Arjovsky et al., 2016',
+  vocabulary: 18,
+  chance: 1 / 16,
+  lengths: { train: 4096, test: [4096] },
+  reference: { accuracy: 0.998, of: 'Mamba (S6), 4,096 tokens (table 1)' },
+  sample(random, length) {
+    const count = 16;
+    expectRoom(this.name, length, 2 * count + 1);
+    // 0 is noise, 1 asks for the copy, the 16 others are data.
+    const body = length + 1 - (count + 1);
+    const tokens = new Array<number>(length + 1).fill(0);
+    const places = distinct(random, count, body).sort((a, b) => a - b);
+    for (const [i, place] of places.entries()) {
+      tokens[place] = 2 + random.below(16);
+      tokens[body + 1 + i] = tokens[place]!;
+    }
+    tokens[body] = 1;
+    return said(
+      tokens,
+      places.map((_, i) => body + 1 + i),
+    );
+  },
+};
+
+/** A mark comes twice: after the second one, what stood behind the first is due. */
+export const induction: Task = {
+  name: 'induction',
+  about: 'what stood behind a mark is said when the mark comes again',
+  source: 'Olsson et al., 2022, arXiv 2209.11895; as in Gu & Dao, 2023, arXiv 2312.00752',
+  vocabulary: 17,
+  chance: 1 / 16,
+  lengths: { train: 256, test: [256, 4096, 65_536] },
+  reference: { accuracy: 1, of: 'Mamba trained at 256, tested to 1,048,576 (table 2)' },
+  sample(random, length) {
+    expectRoom(this.name, length, 4);
+    const tokens = Array.from({ length: length + 1 }, () => random.below(16));
+    const place = random.below(length - 2);
+    tokens[place] = 16;
+    tokens[length - 1] = 16;
+    tokens[length] = tokens[place + 1]!;
+    return said(tokens, [length]);
+  },
+};
+
+/**
+ * Facts strewn over a long text of other tokens: a fact is a mark, a key and a value; at the end all keys are asked for in
+ * another order. `rewritten` of them were said before with another value: the last counts.
+ */
+export function multiKeyRecall(facts: number, rewritten = 0): Task {
+  const keys = 256;
+  const values = 256;
+  // 0: a fact begins, 1: a question; then keys, values, and 64 tokens of text.
+  const text = 2 + keys + values;
+  return {
+    name: rewritten === 0 ? `facts-${facts}` : `facts-${facts}-rewritten`,
+    about: `${facts} facts strewn over a long text are asked for at its end${rewritten > 0 ? `; ${rewritten} of them were said otherwise before` : ''}`,
+    source: 'after RULER (Hsieh et al., 2024, arXiv 2404.06654), multi-key retrieval',
+    vocabulary: text + 64,
+    chance: 1 / values,
+    lengths: { train: 1024, test: [1024, 8192, 65_536] },
+    sample(random, length) {
+      const mentioned = facts + rewritten;
+      const tail = 3 * facts;
+      expectRoom(this.name, length, 3 * mentioned + tail);
+      const body = length + 1 - tail;
+      const tokens = Array.from({ length: length + 1 }, () => text + random.below(64));
+      const chosen = distinct(random, facts, keys);
+      // Slots of three tokens each, in order; the last `facts` mentions of each key count.
+      const slots = distinct(random, mentioned, Math.floor(body / 3)).sort((a, b) => a - b);
+      const order = [...random.permutation(mentioned)];
+      const mentions = order.map((i) => i % facts);
+      const known = new Map<number, number>();
+      for (const [i, slot] of slots.entries()) {
+        const key = chosen[mentions[i]!]!;
+        const value = random.below(values);
+        known.set(key, value);
+        tokens.splice(3 * slot, 3, 0, 2 + key, 2 + keys + value);
+      }
+      const answers: number[] = [];
+      for (const [i, which] of random.permutation(facts).entries()) {
+        const key = chosen[which]!;
+        tokens.splice(body + 3 * i, 3, 1, 2 + key, 2 + keys + known.get(key)!);
+        answers.push(body + 3 * i + 2);
+      }
+      return said(tokens, answers);
+    },
+  };
+}

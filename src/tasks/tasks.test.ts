@@ -1,0 +1,172 @@
+/** Tasks: answers are right by another reading of the same tokens; a model learns one, and is tested alike at once and as a stream. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { openDevice } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
+import { hybridModel, readWeights } from '../models/index.js';
+import { tinyConfig } from '../models/testing/tiny.js';
+import { Random } from '../nn/index.js';
+import { TRAINING_DEFAULTS, train } from '../train/index.js';
+import { accuracyOf, examplesOf, TASKS, type Task, taskData, taskOf } from './index.js';
+import { said } from './task.js';
+
+const here = mkdtempSync(join(tmpdir(), 'heddle-tasks-'));
+afterAll(() => rmSync(here, { recursive: true, force: true }));
+
+/** What is to be said after the tokens so far, worked out otherwise than the task does. */
+const SOLVERS: Record<string, (read: readonly number[]) => number> = {
+  mqar(read) {
+    return read[read.indexOf(read.at(-1)!) + 1]!;
+  },
+  'selective-copying'(read) {
+    const asked = read.indexOf(1);
+    return read.slice(0, asked).filter((token) => token > 1)[read.length - 1 - asked]!;
+  },
+  induction(read) {
+    return read[read.indexOf(16) + 1]!;
+  },
+  facts(read) {
+    const key = read.at(-1)!;
+    const facts = read.flatMap((token, i) => (token === 0 && read[i + 1] === key ? [read[i + 2]!] : []));
+    return facts.at(-1)!;
+  },
+  parity(read) {
+    return 3 + (read.filter((token) => token === 1).length % 2);
+  },
+  s5(read) {
+    // Things are moved one permutation after the other; the number of a permutation is its place among all that occur as tokens.
+    const at = (number: number): number[] => PERMUTATIONS[number]!;
+    const made = read.reduce((things, token) => at(token).map((from) => things[from]!), [0, 1, 2, 3, 4]);
+    return PERMUTATIONS.findIndex((each) => each.join() === made.join());
+  },
+  listops(read) {
+    const text = read
+      .filter((token) => token < 15)
+      .map((token) => (token < 10 ? token : 'abcd]'[token - 10]));
+    const functions: Record<string, (...values: number[]) => number> = {
+      a: Math.min,
+      b: Math.max,
+      c: (...values) => values.slice().sort((x, y) => x - y)[Math.floor(values.length / 2)]!,
+      d: (...values) => values.reduce((x, y) => x + y) % 10,
+    };
+    const stack: { name: string; values: number[] }[] = [{ name: 'b', values: [] }];
+    for (const token of text) {
+      if (typeof token === 'number') stack.at(-1)!.values.push(token);
+      else if (token !== ']') stack.push({ name: token!, values: [] });
+      else {
+        const { name, values } = stack.pop()!;
+        stack.at(-1)!.values.push(functions[name]!(...values));
+      }
+    }
+    expect(stack.length).toBe(1);
+    return stack[0]!.values[0]!;
+  },
+  inference(read) {
+    const rules = new Map<number, number>();
+    for (const [i, token] of read.entries())
+      if (token === 64 && i + 2 < read.length) rules.set(read[i + 1]!, read[i + 2]!);
+    const asked = read.indexOf(65);
+    const written = read.slice(asked + 3);
+    return rules.get(written.at(-1) ?? read[asked + 1]!)!;
+  },
+};
+
+/** In the order of the task: the largest thing is put into each place of the permutations without it. */
+const PERMUTATIONS: number[][] = (() => {
+  let all: number[][] = [[]];
+  for (let size = 1; size <= 5; size++) {
+    all = all.flatMap((rest) =>
+      Array.from({ length: size }, (_, i) => [...rest.slice(0, i), size - 1, ...rest.slice(i)]),
+    );
+  }
+  return all;
+})();
+
+function solve(task: Task, read: readonly number[]): number {
+  const depth = /^inference-(\d)$/.exec(task.name);
+  if (depth) {
+    let at = read.slice(0, -3);
+    const start = read.at(-2)!;
+    let reached = start;
+    for (let i = 0; i < Number(depth[1]); i++) reached = SOLVERS.inference!([...at, 65, reached, 65]);
+    at = [];
+    return reached;
+  }
+  return SOLVERS[task.name.split('-')[0]!]?.(read) ?? SOLVERS[task.name]!(read);
+}
+
+describe.each(TASKS)('$name', (task) => {
+  test('has answers that follow from what was read', () => {
+    const random = new Random(4);
+    const lengths = task.lengths.test.filter((length) => length <= 4096);
+    for (const length of [task.lengths.train, ...lengths]) {
+      for (let i = 0; i < 8; i++) {
+        const { tokens, answers } = task.sample(random, length);
+        expect(tokens.length).toBe(length);
+        expect(answers.length).toBeGreaterThan(0);
+        for (const token of [...tokens, ...answers.map(({ token }) => token)]) {
+          expect(Number.isInteger(token) && token >= 0 && token < task.vocabulary).toBe(true);
+        }
+        for (const { after, token } of answers) expect(solve(task, tokens.slice(0, after + 1))).toBe(token);
+      }
+    }
+  });
+
+  test('gives the same example for the same number, and refuses a length without room', () => {
+    const length = task.lengths.train;
+    const [whole, part] = [examplesOf(task, length, 3).take(0, 4), examplesOf(task, length, 3).take(2, 1)];
+    expect(part.tokens).toEqual((whole.tokens as BigInt64Array).slice(2 * length, 3 * length));
+    expect(examplesOf(task, length, 4).take(2, 1).tokens).not.toEqual(part.tokens);
+    if (!['parity', 's5'].includes(task.name))
+      expect(() => task.sample(new Random(1), 3)).toThrow(ConfigError);
+  });
+});
+
+/** The third token from the end is asked for, behind a mark. */
+const echo: Task = {
+  name: 'echo',
+  about: '',
+  source: '',
+  vocabulary: 9,
+  chance: 1 / 8,
+  lengths: { train: 12, test: [12] },
+  sample(random, length) {
+    const tokens = Array.from({ length }, () => random.below(8));
+    tokens[length - 1] = 8;
+    return said([...tokens, tokens[length - 3]!], [length]);
+  },
+};
+
+test('a small model learns a small task, and is as good at once as read as a stream', async () => {
+  const device = await openDevice('cpu', { threads: 1 });
+  const model = hybridModel(
+    tinyConfig({ pattern: 'M-*-', vocabSize: 9, ropeTheta: 100, eosTokenId: undefined }),
+  );
+  const folder = join(here, 'run');
+  const accuracies: number[] = [];
+  await train({
+    model,
+    data: taskData(echo),
+    settings: {
+      ...TRAINING_DEFAULTS,
+      steps: 240,
+      batch: 16,
+      sequence: 12,
+      learningRate: 1e-2,
+      evaluateEvery: 120,
+    },
+    device,
+    folder,
+    onEvent: (event) => event.event === 'evaluation' && accuracies.push(event.measures!.accuracy!),
+  });
+  expect(accuracies[0]).toBeLessThan(0.4);
+  expect(accuracies.at(-1)).toBeGreaterThan(0.95);
+  const weights = await readWeights(join(folder, 'checkpoint'), model);
+  const atOnce = await accuracyOf(echo, model, weights, device, { length: 12, count: 60 });
+  expect(atOnce).toBeGreaterThan(0.95);
+  expect(await accuracyOf(echo, model, weights, device, { length: 12, count: 60, atOnce: 4 })).toBe(atOnce);
+  expect(() => taskOf('chess')).toThrow(/there is no task 'chess'; there are mqar-16/);
+  expect(() => taskData({ ...echo, vocabulary: 10 })(model, TRAINING_DEFAULTS)).toThrow(ConfigError);
+});

@@ -1,0 +1,53 @@
+/** `heddle task` from the command line: the list, a run that ends with a test, and refusals. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { build, heddle } from './testing/heddle.js';
+
+const here = mkdtempSync(join(tmpdir(), 'heddle-task-command-'));
+beforeAll(build);
+afterAll(() => rmSync(here, { recursive: true, force: true }));
+const at = (name: string): string => join(here, name);
+
+test('lists the tasks with what guessing reaches', async () => {
+  const { stdout, code } = await heddle(['task', 'list']);
+  expect(stdout).toMatch(/^ +task +chance/);
+  expect(stdout).toMatch(/induction +6\.3 % +256 +256, 4096, 65536 +what stood behind a mark/);
+  expect(code).toBe(0);
+});
+
+test('trains and tests, and says both', async () => {
+  const args = [
+    'task',
+    'run',
+    'parity',
+    '--length',
+    '6',
+    '--pattern',
+    'M-',
+    '--steps',
+    '30',
+    '--examples',
+    '8',
+    '--threads',
+    '1',
+  ];
+  const { stdout, stderr, code } = await heddle([...args, '--out', at('run')]);
+  expect(stderr).toMatch(/model +M-, .* parameters/);
+  expect(stderr).toMatch(/done: \d+\.\d % of the answers right, model in /);
+  expect(stdout).toMatch(/tokens +accuracy +chance +published\n +6 +\d+\.\d % +50\.0 %/);
+  expect(stdout).toMatch(/ 256 +\d+\.\d % +50\.0 %/);
+  expect(code).toBe(0);
+});
+
+test.each([
+  [['chess'], /there is no task 'chess'; there are mqar-16/],
+  [['mqar-16', '--length', '20'], /mqar-16 needs 64 tokens at least, and 20 were asked for/],
+  [['parity', '--pattern', 'Mx'], /letter 'x'/],
+])('run %j is refused, and writes nothing', async (args, message) => {
+  const { code, stderr } = await heddle(['task', 'run', ...args, '--out', at('none')]);
+  expect(stderr.trim().split('\n').at(-1)).toMatch(message);
+  expect(code).toBe(1);
+  expect(existsSync(at('none'))).toBe(false);
+});
