@@ -66,6 +66,8 @@ function exampleOf(task: Task, length: number, seed: number, index: number) {
 export function taskData(task: Task): DataSource {
   return (model, { sequence, seed }) => {
     expectVocabulary(task, model);
+    // A length without room for an example is refused before anything is written.
+    exampleOf(task, sequence, seed, 0);
     const held = examplesOf(task, sequence, seed + 2 ** 20);
     return {
       objective: answersObjective(sequence),
