@@ -23,12 +23,12 @@ export function logprobsOf(logits: Float32Array, id: number, top: number): Token
 }
 
 /** Steps of the table in each unit of its argument, and beyond which argument a share counts as none. */
-const STEPS = 1024;
+const STEPS = 64;
 const MOST = 40;
 let powers: Float64Array | undefined;
 
 /**
- * exp(-x) of x >= 0, to eleven digits: a table, and the beginning of the series for what lies between its steps. For a whole vocabulary it
+ * exp(-x) of x >= 0, to eight digits: a table that stays in the processor's cache, and the beginning of the series for what lies between its steps. For a whole vocabulary it
  * takes a third of the time that `Math.exp` does.
  */
 function exponential(x: number): number {
@@ -36,5 +36,5 @@ function exponential(x: number): number {
   if (!(x < MOST)) return x >= MOST ? 0 : Number.NaN;
   const at = (x * STEPS) | 0;
   const rest = at / STEPS - x;
-  return powers[at]! * (1 + rest * (1 + rest / 2));
+  return powers[at]! * (1 + rest * (1 + rest * (1 / 2 + rest / 6)));
 }
