@@ -4,7 +4,7 @@ import type { DeviceName } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { type Forecaster, loadForecaster } from '../generate/index.js';
 import { readNumberTable } from '../signals/index.js';
-import { formatBytes } from './format.js';
+import { formatBytes, quote } from './format.js';
 import { deviceOption, threadsOption } from './loading-options.js';
 import { wholeNumber } from './options.js';
 
@@ -59,8 +59,4 @@ async function run(folder: string, path: string | undefined, flags: ForecastFlag
   process.stderr.write(`read ${session.length} rows, state ${formatBytes(session.bytes)}\n`);
   session.dispose();
   await forecaster.dispose();
-}
-
-function quote(name: string): string {
-  return /[",\n\r]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name;
 }

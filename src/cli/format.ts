@@ -48,3 +48,8 @@ export function table(rows: readonly (readonly string[])[], left = 1): string {
     })
     .join('\n');
 }
+
+/** A cell of CSV. */
+export function quote(text: string): string {
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

@@ -81,7 +81,7 @@ const COMMANDS: readonly Entry[] = [
   {
     name: 'train',
     description:
-      'train a new model, or one that exists further, on a text file, a folder of .txt and .md files, or a shipped corpus (sotu, moby-dick); or one that forecasts a table',
+      'train a new model, or one that exists further, on a text file, a folder of .txt and .md files, or a shipped corpus (sotu, moby-dick); or one that forecasts a table, or tells images by class apart',
     load: () => import('./train.js'),
   },
   {
@@ -94,6 +94,11 @@ const COMMANDS: readonly Entry[] = [
     description:
       'tasks that tell designs apart (recall, reasoning): list them, train a model on one and test it',
     load: () => import('./task.js'),
+  },
+  {
+    name: 'classify',
+    description: 'which class images are of, by a model that was trained on a folder of images by class',
+    load: () => import('./classify.js'),
   },
   {
     name: 'evaluate',

@@ -23,6 +23,7 @@ import {
   SIZES,
   withLora,
 } from '../models/index.js';
+import { findClasses, IMAGE_FILE } from '../signals/index.js';
 import {
   type CorpusDocument,
   encodeCorpus,
@@ -45,9 +46,10 @@ import { formatCount } from './format.js';
 import { deviceOption, precisionOption, threadsOption } from './loading-options.js';
 import { choice, each, number, wholeNumber } from './options.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
+import { type ImageFlags, trainImages } from './train-images.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
 
-interface TrainOptions extends RunFlags, Partial<SeriesFlags> {
+interface TrainOptions extends RunFlags, Partial<SeriesFlags>, ImageFlags {
   validation: number;
   from?: string;
   lora?: number;
@@ -92,7 +94,16 @@ export function configure(command: Command): void {
       each,
     )
     .option('--horizon <rows>', 'rows that are forecast at once', wholeNumber, 24)
-    .option('--patch <rows>', 'rows in a row that are read as one', wholeNumber, 1)
+    .option(
+      '--patch <size>',
+      'rows of a table in a row that are read as one (default: 1), or pixels of the side of a patch',
+      wholeNumber,
+    )
+    .option(
+      '--image-size <pixels>',
+      'the corpus is a folder of images by class: stretch all to this size, as in 32 or 48x32 (width x height)',
+      imageSize,
+    )
     .option('--steps <n>', 'optimizer steps', wholeNumber, d.steps)
     .option('--batch <sequences>', 'sequences in a batch', wholeNumber, d.batch)
     .option('--sequence <tokens>', "tokens in a sequence (default: the model's)", wholeNumber)
@@ -134,6 +145,8 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
       `${source} is a table: name the columns to forecast with --target, or give a text file to learn from its words`,
     );
   }
+  const images = await findClasses(source, IMAGE_FILE);
+  if (images) return trainImages(source, images, options, command);
   const { from: named } = options;
   const from = named === undefined ? undefined : modelFolder(named);
   const lora = loraOf(options);
@@ -224,6 +237,14 @@ function loraOf({ from, lora: rank, loraAlpha }: TrainOptions): LoraConfig | und
     );
   }
   return { rank, alpha: loraAlpha ?? 2 * rank };
+}
+
+/** `side`, or `width`x`height`. */
+function imageSize(text: string): NonNullable<ImageFlags['imageSize']> {
+  const [, width, height = width] = /^(\d+)(?:x(\d+))?$/i.exec(text.trim()) ?? [];
+  const inRange = [width, height].every((side) => Number(side) >= 1 && Number(side) <= 4096);
+  if (!inRange) throw new InvalidArgumentError('expected pixels from 1 to 4096, as in 32 or 48x32.');
+  return { width: Number(width), height: Number(height) };
 }
 
 /** `pattern=factor`, beside those given before. */

@@ -1,5 +1,6 @@
 /** Running language models. */
 export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
+export { type Classification, Classifier, loadClassifier } from './classifier.js';
 export {
   ConversationFormat,
   type ConversationOptions,

@@ -1,2 +1,12 @@
 /** Files of other things than text. */
+export { type ClassFolder, findClasses } from './classes.js';
+export {
+  IMAGE_FILE,
+  type Image,
+  type ImageShape,
+  pixelValues,
+  readImage,
+  resized,
+  withChannels,
+} from './image.js';
 export { type NumberTable, readNumberTable, standardization } from './table.js';

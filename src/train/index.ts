@@ -1,5 +1,6 @@
 /** Training language models. */
 
+export { classObjective, imageData, type LabelledImage } from './classes.js';
 export {
   type BatchLoss,
   type DataSource,

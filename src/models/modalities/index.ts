@@ -1,13 +1,15 @@
 /** Models of other things than text: each kind is a schema of its keys in a config's `input`, and a modality made of them. */
 import { z } from 'zod';
+import { images, imagesSchema } from './images.js';
 import type { Modality } from './modality.js';
 import { series, seriesSchema } from './series.js';
 
+export { type ImagesConfig, patchesOf } from './images.js';
 export type { Entered, Modality, ModalityInput } from './modality.js';
 export type { SeriesConfig } from './series.js';
 
 /** The key `input` of a config. */
-export const modalitySchema = z.discriminatedUnion('kind', [seriesSchema]);
+export const modalitySchema = z.discriminatedUnion('kind', [seriesSchema, imagesSchema]);
 
 export type ModalityConfig = z.output<typeof modalitySchema>;
 
@@ -16,5 +18,7 @@ export function modalityOf(config: ModalityConfig, hiddenSize: number): Modality
   switch (config.kind) {
     case 'series':
       return series(config, hiddenSize);
+    case 'images':
+      return images(config, hiddenSize);
   }
 }

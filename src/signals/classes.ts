@@ -1,0 +1,55 @@
+/** A folder of examples by class: each subfolder is a class, named after it, and the files in it are its examples. */
+import { readdir } from 'node:fs/promises';
+import { join, relative, sep } from 'node:path';
+import { DataError } from '../errors.js';
+
+export interface ClassFolder {
+  /** In the order of their names. */
+  readonly classes: readonly string[];
+  readonly files: readonly { readonly path: string; readonly label: number }[];
+  /** Paths that are no such files, and subfolders without any. */
+  readonly leftOut: readonly string[];
+}
+
+/**
+ * Reads which files there are whose names end as `pattern` says; hidden ones do not count. Undefined where the folder is
+ * something else: no folder, none with such files in its subfolders, or one that has more texts than these. Throws `DataError`
+ * for a folder of one class alone, and where the files lie elsewhere than in the subfolders.
+ */
+export async function findClasses(path: string, pattern: RegExp): Promise<ClassFolder | undefined> {
+  const entries = await readdir(path, { withFileTypes: true, recursive: true }).catch(() => []);
+  const inside = entries
+    .map((entry) => ({ entry, names: namesBelow(path, join(entry.parentPath, entry.name)) }))
+    .filter(({ entry, names }) => !entry.isDirectory() && !names.some((name) => name.startsWith('.')));
+  const count = (wanted: RegExp): number => inside.filter(({ entry }) => wanted.test(entry.name)).length;
+  if (count(pattern) <= count(/\.(txt|md)$/i)) return undefined;
+  const found = inside.filter(({ entry, names }) => pattern.test(entry.name) && names.length === 2);
+  if (found.length === 0) {
+    throw new DataError(
+      `${path} has its files ${inside.some(({ names }) => names.length > 2) ? 'in subfolders of subfolders: name the folder whose subfolders are the classes' : 'side by side: put those of each class into a subfolder with its name'}`,
+    );
+  }
+  const classes = [...new Set(found.map(({ names }) => names[0]!))].sort();
+  if (classes.length === 1) {
+    throw new DataError(
+      `${path} has one class alone, ${classes[0]}: expected a subfolder for each of two classes or more`,
+    );
+  }
+  const files = found
+    .map(({ names }) => ({ path: join(path, ...names), label: classes.indexOf(names[0]!) }))
+    // By code units: what a locale thinks of names must not change a split.
+    .sort((a, b) => (a.path < b.path ? -1 : 1));
+  const known = new Set(files.map((file) => file.path));
+  const empty = entries
+    .filter((entry) => entry.isDirectory() && namesBelow(path, entry.parentPath).length === 0)
+    .filter(({ name }) => !classes.includes(name) && !name.startsWith('.'))
+    .map(({ name }) => `${join(path, name)} (no class: no such files lie in it)`);
+  const others = inside.map(({ names }) => join(path, ...names)).filter((each) => !known.has(each));
+  return { classes, files, leftOut: [...empty, ...others.sort()] };
+}
+
+function namesBelow(path: string, inside: string): string[] {
+  return relative(path, inside)
+    .split(sep)
+    .filter((name) => name !== '');
+}
