@@ -41,9 +41,7 @@ async function run(name: string): Promise<void> {
       ? `weights  ${formatBytes(stored.bytes)} of ${stored.dtypes.join(', ')} in ${stored.files} ${stored.files === 1 ? 'file' : 'files'}; ${formatBytes(loaded)} loaded as float32`
       : `weights  none beside the config; they would take ${formatBytes(2 * parameters)} in bfloat16, ${formatBytes(loaded)} loaded as float32`,
     '',
-    'state of one sequence',
-    stateTable(model),
-    '',
+    ...(isStream(model) ? ['state of one sequence', stateTable(model), ''] : []),
     ...room(model, loaded, available),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
@@ -129,11 +127,18 @@ function stateTable({ state }: Model): string {
   ]);
 }
 
+/** Whether it reads piece by piece, so that a state is kept: an image is read whole. */
+function isStream({ modality }: Model): boolean {
+  return modality?.inputs.some(({ shape }) => shape.includes('sequence')) ?? true;
+}
+
 /** What of this machine's memory is left once the weights are loaded. */
-function room({ state }: Model, loaded: number, available: number): string[] {
+function room(model: Model, loaded: number, available: number): string[] {
   const left = available - loaded;
   const here = `memory   ${formatBytes(available)} available here`;
   if (left <= 0) return [`${here}: the weights alone take ${formatBytes(loaded)}, which does not fit`];
+  if (!isStream(model)) return [here];
+  const { state } = model;
   const per = stateBytes(state, 32_000);
   if (per === 0) return [`${here}: beside the weights a sequence takes none of it`];
   const sequences = Math.floor(left / per);

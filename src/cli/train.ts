@@ -61,7 +61,10 @@ interface TrainOptions extends RunFlags, Partial<SeriesFlags>, ImageFlags {
 export function configure(command: Command): void {
   const d = TRAINING_DEFAULTS;
   command
-    .argument('<corpus>', 'the text to learn from')
+    .argument(
+      '<corpus>',
+      'what to learn from: a text, a folder of texts, a table, or a folder of images by class',
+    )
     .requiredOption('-o, --out <folder>', 'where the run goes: <folder>/checkpoint is the model')
     .addOption(
       new Option(

@@ -29,8 +29,9 @@ export async function readImage(path: string): Promise<Image> {
     throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
   });
   if (bytes.length === 0) throw new DataError(`${path} is empty`);
-  const isPng = bytes.readUInt32BE(0) === 0x89504e47;
-  if (!isPng && bytes.readUInt16BE(0) !== 0xffd8)
+  const begins = (start: readonly number[]): boolean => start.every((byte, i) => bytes[i] === byte);
+  const isPng = begins([0x89, 0x50, 0x4e, 0x47]);
+  if (!isPng && !begins([0xff, 0xd8]))
     throw new DataError(`${path} is no image that is read: expected PNG or JPEG`);
   try {
     return isPng ? fromPng(bytes) : fromJpeg(bytes);
@@ -40,6 +41,7 @@ export async function readImage(path: string): Promise<Image> {
 }
 
 function fromPng(bytes: Buffer): Image {
+  if (bytes.length < 24) throw new Error('it ends within its header');
   const size = bytes.readUInt32BE(16) * bytes.readUInt32BE(20);
   if (size > MOST_PIXELS) throw new Error(`it says that it has ${Math.round(size / 1e6)} megapixels`);
   const png = decodePng(bytes, { checkCrc: true });

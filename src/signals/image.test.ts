@@ -1,0 +1,221 @@
+/** Images of every kind of PNG and JPEG come out as the same pixels; what is broken is told with its name. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
+import { encode } from 'fast-png';
+import jpeg from 'jpeg-js';
+import { afterAll, describe, expect, test } from 'vitest';
+import { DataError } from '../errors.js';
+import { type Image, readImage, resized, withChannels } from './image.js';
+
+const here = mkdtempSync(join(tmpdir(), 'heddle-image-'));
+afterAll(() => rmSync(here, { recursive: true, force: true }));
+
+function read(bytes: Uint8Array, name = 'x.png'): Promise<Image> {
+  writeFileSync(join(here, name), bytes);
+  return readImage(join(here, name));
+}
+
+/** A PNG of these chunks, for forms that the encoder does not write. */
+function png(
+  header: { width: number; height: number; depth: number; colour: number },
+  rows: number[],
+  extra: [string, number[]][] = [],
+): Buffer {
+  const ihdr = Buffer.alloc(13);
+  ihdr.writeUInt32BE(header.width, 0);
+  ihdr.writeUInt32BE(header.height, 4);
+  ihdr.set([header.depth, header.colour, 0, 0, 0], 8);
+  const chunks: [string, Uint8Array][] = [
+    ['IHDR', ihdr],
+    ...extra.map(([name, bytes]): [string, Uint8Array] => [name, Uint8Array.from(bytes)]),
+    ['IDAT', deflateSync(Uint8Array.from(rows))],
+    ['IEND', new Uint8Array()],
+  ];
+  return Buffer.concat([
+    Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
+    ...chunks.map(([name, data]) => {
+      const body = Buffer.concat([Buffer.from(name, 'latin1'), data]);
+      const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
+      length.writeUInt32BE(data.length);
+      sum.writeUInt32BE(crc32(body));
+      return Buffer.concat([length, body, sum]);
+    }),
+  ]);
+}
+
+/** The sum of PNG's specification, annex D. */
+function crc32(bytes: Uint8Array): number {
+  let sum = 0xffffffff;
+  for (const byte of bytes) {
+    sum ^= byte;
+    for (let i = 0; i < 8; i++) sum = sum & 1 ? (sum >>> 1) ^ 0xedb88320 : sum >>> 1;
+  }
+  return (sum ^ 0xffffffff) >>> 0;
+}
+
+describe('PNG', () => {
+  test('grey, colours, 16 bits', async () => {
+    const grey = Uint8Array.from([0, 100, 200, 255, 7, 9]);
+    expect(await read(encode({ width: 3, height: 2, data: grey, channels: 1, depth: 8 }))).toEqual({
+      width: 3,
+      height: 2,
+      channels: 1,
+      pixels: grey,
+    });
+    const colours = Uint8Array.from([1, 2, 3, 250, 251, 252]);
+    const read3 = await read(encode({ width: 2, height: 1, data: colours, channels: 3, depth: 8 }));
+    expect(read3).toMatchObject({ width: 2, height: 1, channels: 3, pixels: colours });
+    const deep = Uint16Array.from([0, 257 * 128, 65535]);
+    const read16 = await read(encode({ width: 3, height: 1, data: deep, channels: 1, depth: 16 }));
+    expect([...read16.pixels]).toEqual([0, 128, 255]);
+  });
+
+  test('what is transparent lies on white, by a channel or by a colour', async () => {
+    const alpha = Uint8Array.from([10, 20, 30, 255, 10, 20, 30, 0, 0, 0, 0, 51]);
+    const { channels, pixels } = await read(
+      encode({ width: 3, height: 1, data: alpha, channels: 4, depth: 8 }),
+    );
+    expect([channels, ...pixels]).toEqual([3, 10, 20, 30, 255, 255, 255, 204, 204, 204]);
+    const two = await read(
+      encode({ width: 2, height: 1, data: Uint8Array.from([40, 255, 40, 0]), channels: 2, depth: 8 }),
+    );
+    expect([two.channels, ...two.pixels]).toEqual([1, 40, 255]);
+    const colour = png({ width: 3, height: 1, depth: 8, colour: 0 }, [0, 5, 6, 7], [['tRNS', [0, 6]]]);
+    expect([...(await read(colour)).pixels]).toEqual([5, 255, 7]);
+  });
+
+  test('samples of 1, 2 and 4 bits, whose rows end within a byte; palettes', async () => {
+    const bits = png({ width: 3, height: 2, depth: 1, colour: 0 }, [0, 0b10100000, 0, 0b01000000]);
+    expect([...(await read(bits)).pixels]).toEqual([255, 0, 255, 0, 255, 0]);
+    const pairs = png({ width: 3, height: 1, depth: 2, colour: 0 }, [0, 0b00011000]);
+    expect([...(await read(pairs)).pixels]).toEqual([0, 85, 170]);
+    const nibbles = png({ width: 3, height: 1, depth: 4, colour: 0 }, [0, 0x0f, 0x10]);
+    expect([...(await read(nibbles)).pixels]).toEqual([0, 255, 17]);
+    const palette: [string, number[]] = ['PLTE', [1, 2, 3, 4, 5, 6, 7, 8, 9]];
+    const indexed = png(
+      { width: 3, height: 2, depth: 2, colour: 3 },
+      [0, 0b00011000, 0, 0b10010000],
+      [palette],
+    );
+    const read3 = await read(indexed);
+    expect([read3.channels, ...read3.pixels]).toEqual([
+      3, 1, 2, 3, 4, 5, 6, 7, 8, 9, 7, 8, 9, 4, 5, 6, 1, 2, 3,
+    ]);
+    const seeThrough = png({ width: 2, height: 1, depth: 8, colour: 3 }, [0, 0, 1], [palette, ['tRNS', [0]]]);
+    expect([...(await read(seeThrough)).pixels]).toEqual([255, 255, 255, 4, 5, 6]);
+  });
+});
+
+describe('JPEG', () => {
+  const jpegOf = (at: (i: number) => [number, number, number]): Uint8Array => {
+    const data = Uint8Array.from({ length: 16 * 8 * 4 }, (_, i) => [...at(i >> 2), 255][i % 4]!);
+    return jpeg.encode({ width: 16, height: 8, data }, 95).data;
+  };
+
+  test('is read in colours, and as grey where it has none', async () => {
+    const red = await read(
+      jpegOf(() => [200, 30, 40]),
+      'x.jpg',
+    );
+    expect([red.width, red.height, red.channels]).toEqual([16, 8, 3]);
+    for (const [i, value] of red.pixels.entries())
+      expect(Math.abs(value - [200, 30, 40][i % 3]!)).toBeLessThan(6);
+    const grey = await read(
+      jpegOf((i) => [i, i, i]),
+      'x.jpg',
+    );
+    expect(grey.channels).toBe(1);
+    expect(grey.pixels.length).toBe(128);
+  });
+
+  test('a file is what its bytes say, not its name', async () => {
+    expect(
+      (
+        await read(
+          jpegOf(() => [9, 9, 9]),
+          'really-a-jpeg.png',
+        )
+      ).width,
+    ).toBe(16);
+  });
+
+  test.each([0.3, 0.9])('cut off at %f of its length it is broken', async (share) => {
+    const bytes = jpegOf((i) => [(i * 37) % 256, (i * 91) % 256, i]);
+    await expect(read(bytes.subarray(0, Math.floor(bytes.length * share)), 'cut.jpg')).rejects.toThrow(
+      /cut\.jpg is broken: /,
+    );
+  });
+});
+
+const whole = encode({
+  width: 9,
+  height: 9,
+  data: new Uint8Array(81).map((_, i) => i * 3),
+  channels: 1,
+  depth: 8,
+});
+
+test.each<[string, Uint8Array, RegExp]>([
+  ['empty', new Uint8Array(), /x\.png is empty/],
+  ['one byte', Uint8Array.of(0x89), /x\.png is no image that is read: expected PNG or JPEG/],
+  ['text', Buffer.from('hello'), /x\.png is no image that is read/],
+  ['GIF', Buffer.from('GIF89a..'), /x\.png is no image that is read/],
+  ['a signature alone', whole.subarray(0, 8), /x\.png is broken: it ends within its header/],
+  ['cut off', whole.subarray(0, whole.length - 20), /x\.png is broken: /],
+  ['a bit that changed', whole.map((byte, i) => (i === 50 ? byte ^ 4 : byte)), /x\.png is broken: /],
+  [
+    'an enormous size',
+    png({ width: 60_000, height: 60_000, depth: 8, colour: 0 }, []),
+    /x\.png is broken: it says that it has 3600 megapixels/,
+  ],
+  ['no pixels', png({ width: 0, height: 3, depth: 8, colour: 0 }, []), /x\.png is broken: /],
+])('%s is refused with its name', async (_, bytes, message) => {
+  const error = await read(bytes).catch((error: unknown) => error);
+  expect(error).toBeInstanceOf(DataError);
+  expect((error as Error).message).toMatch(message);
+});
+
+test('a path that is not there is refused with its name', async () => {
+  await expect(readImage(join(here, 'none.png'))).rejects.toThrow(/none\.png cannot be read: ENOENT/);
+});
+
+describe('an image in another form', () => {
+  const image = {
+    height: 4,
+    width: 4,
+    channels: 1,
+    pixels: Uint8Array.from({ length: 16 }, (_, i) => 16 * i),
+  };
+
+  test('keeps its brightness, and its pixels where its size stays', () => {
+    expect(resized(image, 4, 4)).toBe(image);
+    for (const [height, width] of [
+      [2, 2],
+      [3, 7],
+      [9, 5],
+      [1, 1],
+    ] as const) {
+      const { pixels } = resized(image, height, width);
+      expect(pixels.length).toBe(height * width);
+      expect(Math.abs(pixels.reduce((a, b) => a + b, 0) / pixels.length - 120)).toBeLessThan(2);
+    }
+  });
+
+  test('half as large each pixel is a mean of those under it and beside', () => {
+    // The triangle reaches two pixels far: weights 1/8, 3/8, 3/8, 1/8, and at the border 3/7, 3/7, 1/7.
+    const { pixels } = resized(
+      { height: 1, width: 6, channels: 1, pixels: Uint8Array.from([0, 0, 80, 80, 0, 0]) },
+      1,
+      3,
+    );
+    expect([...pixels]).toEqual([11, 60, 11]);
+  });
+
+  test('turns into grey by luma, and into colours', () => {
+    const red = { height: 1, width: 1, channels: 3, pixels: Uint8Array.of(255, 0, 0) };
+    expect([...withChannels(red, 1).pixels]).toEqual([76]);
+    expect([...withChannels({ ...red, channels: 1, pixels: Uint8Array.of(5) }, 3).pixels]).toEqual([5, 5, 5]);
+  });
+});
