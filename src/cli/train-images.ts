@@ -24,6 +24,7 @@ export interface ImageFlags {
   /** In pixels: all images are stretched to it. */
   imageSize?: Pick<ImageShape, 'height' | 'width'>;
   patch?: number;
+  validation: number;
 }
 
 export async function trainImages(
@@ -159,7 +160,7 @@ async function readAll(
 function split(
   images: readonly LabelledImage[],
   classes: readonly string[],
-  { validation: fraction, seed }: RunFlags,
+  { validation: fraction, seed }: Pick<RunFlags & ImageFlags, 'validation' | 'seed'>,
 ): Record<'training' | 'validation', LabelledImage[]> {
   if (!(fraction > 0 && fraction < 1))
     throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);

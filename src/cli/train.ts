@@ -50,7 +50,6 @@ import { type ImageFlags, trainImages } from './train-images.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
 
 interface TrainOptions extends RunFlags, Partial<SeriesFlags>, ImageFlags {
-  validation: number;
   from?: string;
   lora?: number;
   loraAlpha?: number;
