@@ -8,9 +8,9 @@ export interface StepTime {
   /** What it computes, and the layer in which it stands. */
   readonly label: string;
   readonly path: string;
-  /** Steps of one stage run at the same time; between stages all threads wait for each other. */
+  /** Between stages all threads wait for each other; steps of one stage follow each other without. */
   readonly stage: number;
-  /** The least of all rounds. Steps of one stage that follow each other share what they wait for. */
+  /** The least of all rounds, on the calling thread: what it waits for at the end of a stage counts to the stage's last step. */
   readonly milliseconds: number;
   /** Bytes of weights that it reads. */
   readonly weightBytes: number;

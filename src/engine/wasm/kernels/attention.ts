@@ -1,6 +1,6 @@
 // Attention of new tokens over a memory that lies in pages, and over themselves. Entries are taken in blocks that begin at
 // multiples of 64 positions, wherever they lie: the order of sums is the same however a text was cut.
-import { exp4, lanesSum, splat } from './math';
+import { exp4, lanesMax, lanesSum, splat } from './math';
 import { address, cut, float, scratch, word } from './memory';
 import { PAGE } from './states';
 
@@ -8,25 +8,58 @@ import { PAGE } from './states';
 const WEIGHTS: usize = 0;
 const SUMS: usize = 512;
 
-/** The product of a query and a key. */
+/** The product of a query and a key: lanes are summed over the size, then with each other. */
 export function dotRows(q: usize, k: usize, d: i32): f32 {
-  let s0 = splat(0);
-  let s1 = s0;
-  let s2 = s0;
-  let s3 = s0;
+  let lanes = splat(0);
   const bytes = <usize>d << 2;
   let i: usize = 0;
-  for (const whole = bytes & ~63; i < whole; i += 64) {
-    s0 = f32x4.add(s0, f32x4.mul(v128.load(q + i), v128.load(k + i)));
-    s1 = f32x4.add(s1, f32x4.mul(v128.load(q + i, 16), v128.load(k + i, 16)));
-    s2 = f32x4.add(s2, f32x4.mul(v128.load(q + i, 32), v128.load(k + i, 32)));
-    s3 = f32x4.add(s3, f32x4.mul(v128.load(q + i, 48), v128.load(k + i, 48)));
-  }
-  for (const whole = bytes & ~15; i < whole; i += 16)
-    s0 = f32x4.add(s0, f32x4.mul(v128.load(q + i), v128.load(k + i)));
-  let sum = lanesSum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
+  for (const vectors = bytes & ~15; i < vectors; i += 16)
+    lanes = f32x4.add(lanes, f32x4.mul(v128.load(q + i), v128.load(k + i)));
+  let sum = lanesSum(lanes);
   for (; i < bytes; i += 4) sum += load<f32>(q + i) * load<f32>(k + i);
   return sum;
+}
+
+/** The products of a query and four keys, in the same order each. */
+// @ts-ignore: decorator
+@inline
+function dotKeys(q: usize, k0: usize, step: usize, bytes: usize): v128 {
+  const k1 = k0 + step;
+  const k2 = k1 + step;
+  const k3 = k2 + step;
+  let a = splat(0);
+  let b = a;
+  let c = a;
+  let e = a;
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const x = v128.load(q + i);
+    a = f32x4.add(a, f32x4.mul(x, v128.load(k0 + i)));
+    b = f32x4.add(b, f32x4.mul(x, v128.load(k1 + i)));
+    c = f32x4.add(c, f32x4.mul(x, v128.load(k2 + i)));
+    e = f32x4.add(e, f32x4.mul(x, v128.load(k3 + i)));
+  }
+  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7));
+  const ce = f32x4.add(v128.shuffle<f32>(c, e, 0, 4, 1, 5), v128.shuffle<f32>(c, e, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<i64>(ab, ce, 0, 2), v128.shuffle<i64>(ab, ce, 1, 3));
+}
+
+/**
+ * The logits of `count` keys. Values that come next, `ahead` bytes a key from `values` on, are touched meanwhile: the processor then
+ * fetches both at once.
+ */
+function logits(q: usize, k: usize, step: usize, count: i32, d: i32, scale: f32, to: usize, values: usize, ahead: usize): void {
+  let i = 0;
+  if ((d & 3) == 0) {
+    for (; i + 4 <= count; i += 4) {
+      for (const end = values + 4 * ahead; values < end; values += 64) load<u8>(values);
+      v128.store(to + (<usize>i << 2), f32x4.mul(dotKeys(q, k, step, <usize>d << 2), splat(scale)));
+      k += 4 * step;
+    }
+  }
+  for (; i < count; i++) {
+    store<f32>(to + (<usize>i << 2), dotRows(q, k, d) * scale);
+    k += step;
+  }
 }
 
 /**
@@ -91,16 +124,15 @@ export function attention(a: usize, t: i32, T: i32): void {
         const query = q + <usize>head * address(a, 8);
         const out = y + <usize>head * address(a, 24);
         const own = state + (<usize>member << 3);
-        let largest: f32 = -Infinity;
-        let k = kPage;
-        for (let i = 0; i < block; i++) {
-          if (i == held) k = kNew;
-          const logit: f32 = first + i < oldest ? -Infinity : dotRows(query, k, d) * scale;
-          store<f32>(weights + (<usize>i << 2), logit);
-          largest = max(largest, logit);
-          k += i < held ? bytes : kStep;
-        }
+        // Of a page, the first head fetches the values too.
+        const ahead = member == begin && held > 0 ? valueStep : 0;
+        logits(query, kPage, bytes, held, d, scale, weights, vPage, ahead);
+        logits(query, kNew, kStep, block - held, d, scale, weights + (<usize>held << 2), 0, 0);
+        for (let i = 0; i < oldest - first; i++) store<f32>(weights + (<usize>i << 2), -Infinity);
         for (let i = block; i & 3; i++) store<f32>(weights + (<usize>i << 2), -Infinity);
+        let most = splat(-Infinity);
+        for (let i: usize = 0; i < <usize>block << 2; i += 16) most = f32x4.max(most, v128.load(weights + i));
+        const largest = lanesMax(most);
         const before = load<f32>(own);
         const now = max(before, largest);
         const shift = splat(now);
