@@ -3,7 +3,7 @@
  * letter. As in recurrent.ts, a key that a config leaves out is not written either.
  */
 import { z } from 'zod';
-import { latentAttention, type Mixer, type RopeConfig, ropeFrequencies } from '../nn/index.js';
+import { latentAttention, type Mixer, type RopeConfig, ropeFrequencies, SCORE_FORMS } from '../nn/index.js';
 import type { LayerPlace } from './recurrent.js';
 
 const size = z
@@ -15,7 +15,9 @@ const size = z
 /** Scores of selective attention, and sizes of latent attention, by DeepSeek's names; 64 by default, and 32 of the key that rotates. */
 export const attentiveKeys = {
   /** `linear` by default; see selective-score.ts. */
-  attentionScore: z.enum(['linear', 'convolution']).optional(),
+  attentionScore: z.enum(SCORE_FORMS).optional(),
+  /** Scores count in the window, too; they learn more reliably where places are scarce. */
+  attentionScoresWindow: z.boolean().optional(),
   /** The share of tokens that query-selecting attention shall select, 0.15 by default, and how much a miss adds to the loss, 0.01. */
   attentionCapacity: z.number().min(0).max(1).optional(),
   attentionCapacityWeight: z.number().nonnegative().optional(),

@@ -108,6 +108,7 @@ function mixerOf(letter: BlockLetter, config: ModelConfig, place: LayerPlace): M
         window: config.attentionWindow,
         selected: config.attentionSelected,
         ...(config.attentionScore && { score: config.attentionScore }),
+        scoresWindow: config.attentionScoresWindow,
       });
     case 'Q':
       return querySelection({

@@ -31,6 +31,7 @@ export {
   selectiveAttention,
   slidingWindowAttention,
 } from './mixers/selective.js';
+export { SCORE_FORMS, type ScoreForm } from './mixers/selective-score.js';
 export { type SeparableAttentionConfig, separableAttention } from './mixers/separable-attention.js';
 export { type ShortConvolutionConfig, shortConvolution } from './mixers/short-convolution.js';
 export { chosenOf, type MixtureConfig, mixtureOfExperts, type Router, type Routing } from './mixture.js';

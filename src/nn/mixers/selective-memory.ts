@@ -41,6 +41,8 @@ export const EMPTY = MASKED;
 export interface MemorySize {
   readonly window: number;
   readonly selected: number;
+  /** Whether log sigmoid(score) counts for the tokens of the window, too. */
+  readonly scoresWindow?: boolean | undefined;
 }
 
 /** Tokens in order of their age, oldest first. */
@@ -121,21 +123,23 @@ export function causalBias(scores: Tensor, sequence: Dim, config: MemorySize, ha
       ? slice(running, 1, selected - 1, addDims(sequence, selected - 1))
       : slice(pad(running, 1, window, 0), 1, 0, sequence);
     const isSelected = and(isOlder, less(rank, selected));
-    bias = where(inWindow, 0, where(isSelected, selectionBias(scores), MASKED));
+    const counted = selectionBias(scores);
+    bias = where(inWindow, config.scoresWindow ? counted : 0, where(isSelected, counted, MASKED));
   }
   if (hasPast) bias = where(reshape(greater(scores, EMPTY / 2), [-1, 1, tokens]), bias, MASKED);
   return bias.rank === 2 ? bias : reshape(bias, [-1, 1, sequence, tokens]);
 }
 
 /** [batch, 1, sequence, sequence]: near tokens on both sides, and the highest of all. */
-export function bidirectionalBias(scores: Tensor, { selected, window }: MemorySize): Tensor {
+export function bidirectionalBias(scores: Tensor, { selected, window, scoresWindow }: MemorySize): Tensor {
   const tokens = scores.shape[1]!;
   const token = reshape(iota(tokens), [1, tokens]);
   const own = reshape(iota(tokens), [tokens, 1]);
   const isNear = and(less(subtract(own, token), window), less(subtract(token, own), window));
   if (selected === 0) return where(isNear, 0, MASKED);
   const isSelected = less(sum(outscores(scores), 1, { keepDims: true }), selected);
-  const bias = where(isNear, 0, where(isSelected, selectionBias(scores), MASKED));
+  const counted = selectionBias(scores);
+  const bias = where(isNear, scoresWindow ? counted : 0, where(isSelected, counted, MASKED));
   return reshape(bias, [-1, 1, tokens, tokens]);
 }
 

@@ -1,29 +1,68 @@
 /**
- * How much a token matters, as selective attention learns it: a number for each token, from its hidden state h_j alone,
+ * How much a token matters, as selective attention learns it: a number for each token, from its hidden state h_j,
  *
  *     linear          r_j = w . h_j + b
- *     convolution     r_j = w . silu(C [h_(j-3), h_(j-2), h_(j-1), h_j] + c) + b
+ *     convolution     r_j = w . f_j + b           f_j = silu(C [h_(j-3), h_(j-2), h_(j-1), h_j] + c)
+ *     surprise        r_j = w . [f_j, log(|e_j|^2 + 0.001)] + b
  *
  * The second form sees the tokens just before: whether a token matters often depends on what it follows. Where places are scarce it
- * keeps pairs together that the first one tears apart.
+ * keeps pairs together that the first one tears apart. The third one also learns what a small memory of its own would have said: with
+ * k_j the direction of K f_j, v_j = V h_j and beta_j = 0.9 sigmoid(g . f_j + a),
  *
- * State for one sequence, of the second form: `score_inputs` [3, hiddenSize].
+ *     e_j = v_j - S_(j-1)^T k_j        S_j = S_(j-1) + beta_j k_j e_j^T
+ *
+ * so that a token that can be told from those before it need not be kept.
+ *
+ * State for one sequence: `score_inputs` [3, hiddenSize] of the second form and the third, and `score_memory` [1, 16, 16] of the third.
  */
-import { addDims, concat, type Dim, reshape, silu, slice, type Tensor, zeros } from '../../graph/index.js';
+import {
+  add,
+  addDims,
+  concat,
+  type Dim,
+  divide,
+  fill,
+  linearRecurrence,
+  log,
+  multiply,
+  rmsNorm as normalize,
+  reshape,
+  sigmoid,
+  silu,
+  slice,
+  subtract,
+  sum,
+  type Tensor,
+  zeros,
+} from '../../graph/index.js';
 import { linear } from '../layers.js';
 import type { StateSpec } from '../mixer.js';
 import type { Parameters } from '../parameters.js';
 
-export type ScoreForm = 'linear' | 'convolution';
+export const SCORE_FORMS = ['linear', 'convolution', 'surprise'] as const;
+export type ScoreForm = (typeof SCORE_FORMS)[number];
 
 /** Tokens that the convolution covers, the present one included. */
 const WIDTH = 4;
+/** Of the keys and the values of the small memory. */
+const SIZE = 16;
+/** Less than 1, so that what stood under a key is known from what stands there now. */
+const MOST_WRITTEN = 0.9;
+const LEAST_ERROR = 1e-3;
 
 const INPUTS = 'score_inputs';
+const MEMORY = 'score_memory';
+
+type State = Readonly<Record<string, Tensor>>;
 
 export function scoreState(form: ScoreForm, hiddenSize: number): StateSpec[] {
-  if (form === 'linear') return [];
-  return [{ name: INPUTS, dtype: 'float32', shape: ['batch', WIDTH - 1, hiddenSize], initial: 0 }];
+  const spec = (name: string, ...shape: number[]): StateSpec => {
+    return { name, dtype: 'float32', shape: ['batch', ...shape], initial: 0 };
+  };
+  return [
+    ...(form === 'linear' ? [] : [spec(INPUTS, WIDTH - 1, hiddenSize)]),
+    ...(form === 'surprise' ? [spec(MEMORY, 1, SIZE, SIZE)] : []),
+  ];
 }
 
 /** Scores [batch, sequence] of x [batch, sequence, hidden], and the state that follows. */
@@ -31,18 +70,43 @@ export function scoresOf(
   parameters: Parameters,
   x: Tensor,
   form: ScoreForm,
-  state: Readonly<Record<string, Tensor>> | undefined,
-): { scores: Tensor; state: Record<string, Tensor> } {
-  const [batch, sequence, hidden] = x.shape as [Dim, Dim, number];
-  const toScore = (p: Parameters, features: Tensor): Tensor =>
-    reshape(linear(p, features, 1, { bias: true }), [batch, sequence]);
+  before: State | undefined,
+): { scores: Tensor; state: State } {
   return parameters.within('score', (p) => {
-    if (form === 'linear') return { scores: toScore(p, x), state: {} };
-    const before = state?.[INPUTS] ?? zeros([batch, WIDTH - 1, hidden]);
-    const all = concat([before, x], 1);
-    const shifted = Array.from({ length: WIDTH }, (_, i) => slice(all, 1, i, addDims(sequence, i)));
-    const mixed = p.within('conv', (inner) => linear(inner, concat(shifted, -1), hidden, { bias: true }));
-    const next = slice(all, 1, sequence, addDims(sequence, WIDTH - 1));
-    return { scores: toScore(p, silu(mixed)), state: { [INPUTS]: next } };
+    const { features, state } = featuresOf(p, x, form, before);
+    return { scores: reshape(linear(p, features, 1, { bias: true }), x.shape.slice(0, 2)), state };
   });
+}
+
+function featuresOf(
+  parameters: Parameters,
+  x: Tensor,
+  form: ScoreForm,
+  before: State | undefined,
+): { features: Tensor; state: State } {
+  if (form === 'linear') return { features: x, state: {} };
+  const [batch, sequence, hidden] = x.shape as [Dim, Dim, number];
+  const all = concat([before?.[INPUTS] ?? zeros([batch, WIDTH - 1, hidden]), x], 1);
+  const shifted = Array.from({ length: WIDTH }, (_, i) => slice(all, 1, i, addDims(sequence, i)));
+  const mixed = parameters.within('conv', (p) => linear(p, concat(shifted, -1), hidden, { bias: true }));
+  const inputs = { [INPUTS]: slice(all, 1, sequence, addDims(sequence, WIDTH - 1)) };
+  const features = silu(mixed);
+  if (form === 'convolution') return { features, state: inputs };
+  const { error, memory } = errorOf(parameters, x, features, before?.[MEMORY]);
+  return { features: concat([features, error], -1), state: { ...inputs, [MEMORY]: memory } };
+}
+
+/** The logarithm of the squared error [batch, sequence, 1] with which the small memory tells each token from those before it. */
+function errorOf(parameters: Parameters, x: Tensor, features: Tensor, state: Tensor | undefined) {
+  const to = (name: string, from: Tensor, size: number, bias = false): Tensor =>
+    parameters.within(name, (p) => linear(p, from, size, { bias }));
+  const key = normalize(to('key', features, SIZE), fill([SIZE], 1 / Math.sqrt(SIZE)), 1e-6 / SIZE);
+  const value = to('value', x, SIZE);
+  const beta = multiply(sigmoid(to('write', features, 1, true)), MOST_WRITTEN);
+  const counts = { query: 1, key: 1, value: 1 };
+  const after = linearRecurrence({ query: key, key, value, beta, state }, counts);
+  // What is read after writing is what was there plus beta times the error.
+  const error = divide(subtract(value, after.output), subtract(1, beta));
+  const squared = sum(multiply(error, error), -1, { keepDims: true });
+  return { error: log(add(squared, LEAST_ERROR)), memory: after.state };
 }
