@@ -11,6 +11,7 @@ import {
   modelFolder,
   parametersOf,
   readModel,
+  usedTensors,
 } from '../models/index.js';
 import { stateBytes } from '../nn/index.js';
 import { formatBytes, formatCount, table } from './format.js';
@@ -40,6 +41,7 @@ async function run(name: string): Promise<void> {
     stored
       ? `weights  ${formatBytes(stored.bytes)} of ${stored.dtypes.join(', ')} in ${stored.files} ${stored.files === 1 ? 'file' : 'files'}; ${formatBytes(loaded)} loaded as float32`
       : `weights  none beside the config; they would take ${formatBytes(2 * parameters)} in bfloat16, ${formatBytes(loaded)} loaded as float32`,
+    ...(stored?.besides ?? []),
     '',
     ...(isStream(model) ? ['state of one sequence', stateTable(model), ''] : []),
     ...room(model, loaded, available),
@@ -56,7 +58,7 @@ async function hasWeights(folder: string): Promise<boolean> {
 async function storedBytes(
   folder: string,
   model: Model,
-): Promise<{ bytes: number; dtypes: string[]; files: number }> {
+): Promise<{ bytes: number; dtypes: string[]; files: number; besides?: string[] }> {
   // Held against the config, as when the model is loaded.
   await locateWeights(folder, model);
   if (isGguf(folder)) {
@@ -72,7 +74,9 @@ async function storedBytes(
   const files = await openWeights(folder);
   try {
     const tensors = [...files.tensors.values()];
+    const used = usedTensors(files, model);
     return {
+      besides: besides([...files.tensors.keys()].filter((name) => !used.has(name))),
       bytes: tensors.reduce((sum, { byteLength }) => sum + byteLength, 0),
       dtypes: [...new Set(tensors.map(({ dtype }) => dtype))],
       files: new Set(tensors.map(({ path }) => path)).size,
@@ -80,6 +84,28 @@ async function storedBytes(
   } finally {
     await files.close();
   }
+}
+
+/** What some beginnings of names stand for. */
+const BESIDES: readonly (readonly [RegExp, string])[] = [
+  [/^(?:model\.)?mtp\b|nextn/, 'predicts several tokens at once'],
+  [/visual|vision|image/, 'sees images'],
+  [/audio|sound/, 'hears'],
+];
+
+/** Tensors that the model does not compute with, by the beginnings of their names. */
+function besides(names: readonly string[]): string[] {
+  const groups = new Map<string, number>();
+  for (const name of names) {
+    const parts = name.split('.');
+    const group = parts.slice(0, parts[0] === 'model' && parts.length > 2 ? 2 : 1).join('.');
+    groups.set(group, (groups.get(group) ?? 0) + 1);
+  }
+  return [...groups].map(([group, count]) => {
+    const what = BESIDES.find(([pattern]) => pattern.test(group))?.[1];
+    const tensors = `${count.toLocaleString('en')} ${count === 1 ? 'tensor' : 'tensors'}`;
+    return `         passed over: ${group}.* (${tensors})${what ? `, which ${what}` : ''}`;
+  });
 }
 
 function trainedOn({ maxPositionEmbeddings: length }: Model): string {

@@ -152,6 +152,17 @@ describe.each(referenceNames('hf'))('%s', (name) => {
   test('refuses weights that were quantized elsewhere', () => {
     const message = refusal(() => changed(json, { quantization_config: { bits: 4 } }));
     expect(message).toMatch(/there\/config\.json has a quantization_config.*float32, float16 or bfloat16/);
+    for (const [config, words] of [
+      [{ quant_method: 'fp8', weight_block_size: [128, 128] }, /quant_method "fp8" \(FP8 in blocks/],
+      [{ quant_method: 'gptq', bits: 4, group_size: 128 }, /quant_method "gptq" \(GPTQ\), bits 4.*GGUF/],
+      [{ quant_method: 'awq', bits: 4 }, /\(AWQ\).*quantize/],
+      [{ quant_method: 'compressed-tensors', format: 'pack-quantized' }, /\(compressed-tensors, of vLLM\)/],
+      [{ group_size: 64, bits: 4, mode: 'affine' }, /"mlx" \(Apple's MLX\), bits 4/],
+      [{ quant_method: 'constructor' }, /quant_method "constructor": weights/],
+      [{ quant_method: 'heddle', bits: 3, block_size: 64 }, /not one of ours: bits/],
+    ] as const) {
+      expect(refusal(() => changed(json, { quantization_config: config }))).toMatch(words);
+    }
     expect(changed(json, { quantization_config: null }).modelType).toBe(json.model_type);
   });
 
@@ -340,6 +351,12 @@ const contradictions: [Kind, string, Json, RegExp][] = [
   ['hf', 'recurrent_gemma', { block_types: ['mamba'] }, /block_types\.0/],
   ['hf', 'recurrent_gemma', { hidden_activation: 'silu' }, /hidden_activation must be gelu_pytorch_tanh/],
 
+  [
+    'hf',
+    'llama',
+    { architectures: ['LlamaForSequenceClassification'] },
+    /architectures "LlamaForSequenceCl.*ForCausalLM/,
+  ],
   ['hf', 'llama', { head_dim: 5 }, /5 of 5 elements of a head .* cannot rotate in pairs/],
   ['hf', 'llama', { hidden_act: 'constructor' }, /"constructor" is not an activation/],
   ['hf', 'llama', { num_hidden_layers: 5000 }, /num_hidden_layers/],

@@ -75,7 +75,23 @@ export function modelFromConfig(json: Readonly<Record<string, unknown>>, path: s
     const given = type === undefined ? 'no model_type' : `the model_type ${quote(type)}`;
     throw new ConfigError(`${path} has ${given}; those that are read: ${known}`);
   }
+  const task = otherTask(json.architectures);
+  if (task !== undefined) {
+    throw new ConfigError(
+      `${path} has the architectures ${quote(task)}, whose head does not write text; take the model that ends in ForCausalLM`,
+    );
+  }
   const { quantization_config: quantized, ...own } = json;
   const model = family.read(own, path);
   return quantized ? { ...model, quantization: quantizationFrom(quantized, path) } : model;
+}
+
+/** What a model is made for, where that is another thing than to go on with a text. */
+function otherTask(architectures: unknown): string | undefined {
+  const named = Array.isArray(architectures) ? architectures : [];
+  return named.find(
+    (name): name is string =>
+      typeof name === 'string' &&
+      /For(?:\w+Classification|QuestionAnswering|MaskedLM|TokenClassification)$/.test(name),
+  );
 }

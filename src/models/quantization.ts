@@ -8,11 +8,13 @@
  * `quantization_config`: `{"quant_method": "heddle", "bits": 4, "block_size": 64}`.
  */
 import { z } from 'zod';
-import { type QuantizedBlocks, quantizeBlocks } from '../checkpoint/index.js';
+import { type QuantizedBlocks, quantizeBlocks, quote } from '../checkpoint/index.js';
+import { heddleCommand } from '../command-line.js';
 import { type HostTensor, isQuantized, type QuantizedTensor, type Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { topologicalOrder } from '../graph/index.js';
 import { ParameterRegistry } from '../nn/index.js';
+import { problemsIn } from './families/problems.js';
 import { type Model, wholeOf } from './model.js';
 
 export const QUANTIZED_BITS = [4, 8] as const;
@@ -33,12 +35,40 @@ const schema = z.strictObject({
   block_size: z.literal(QUANTIZED_BLOCKS),
 });
 
-/** What a config's `quantization_config` says. Throws `ConfigError` for what others have quantized. */
+/** What others quantize with, by the `quant_method` that transformers writes. */
+const OTHERS: Readonly<Record<string, string>> = {
+  fp8: 'FP8 in blocks, as DeepSeek, Qwen and Ling publish it',
+  fbgemm_fp8: 'FP8 by row',
+  modelopt: "NVIDIA's FP8 or FP4",
+  gptq: 'GPTQ',
+  awq: 'AWQ',
+  'compressed-tensors': 'compressed-tensors, of vLLM',
+  bitsandbytes: 'bitsandbytes',
+  mxfp4: 'MXFP4',
+  torchao: 'torchao',
+  quark: "AMD's Quark",
+  mlx: "Apple's MLX",
+};
+
+/**
+ * What a config's `quantization_config` says. Throws `ConfigError`, which names the method and the way out, for what others have
+ * quantized.
+ */
 export function quantizationFrom(value: unknown, path: string): Quantization {
   const result = schema.safeParse(value);
   if (result.success) return { bits: result.data.bits, block: result.data.block_size };
+  const config = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
+  // MLX names no method, and its blocks in a way of its own.
+  const method = config.quant_method ?? config.quant_algo ?? (config.group_size ? 'mlx' : undefined);
+  if (method === METHOD) {
+    throw new ConfigError(
+      `${path} has a quantization_config that is not one of ours: ${problemsIn(result.error)}. Quantize the model again.`,
+    );
+  }
+  const name = Object.hasOwn(OTHERS, String(method)) ? ` (${OTHERS[String(method)]})` : '';
+  const bits = typeof config.bits === 'number' ? `, bits ${config.bits}` : '';
   throw new ConfigError(
-    `${path} has a quantization_config that is not Heddle's: weights quantized elsewhere are not read. Take the checkpoint in float32, float16 or bfloat16.`,
+    `${path} has a quantization_config with the quant_method ${quote(method ?? 'missing')}${name}${bits}: weights quantized so are not read. Take the model that it was made from, in float32, float16 or bfloat16, and quantize that with '${heddleCommand()} quantize'; or a GGUF file of it, with '${heddleCommand()} pull owner/name:Q4_K_M'.`,
   );
 }
 
