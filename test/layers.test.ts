@@ -50,6 +50,7 @@ const cases: [string, string, Partial<ModelConfigInput>][] = [
   ['M-M-S-', 'Mamba-2', {}],
   ['ME*E', 'Mamba-2', { numExperts: 4, moeIntermediateSize: 8 }],
   ['K-', 'Kimi delta attention', { kdaLowerBound: -5, negativeEigenvalues: true }],
+  ['D-', 'delta product', { deltaSteps: 3 }],
   ['N-', 'Mamba-3', { mamba3MimoRank: 2, mamba3RopeFraction: 1 }],
   ['I-', 'time-invariant state space', { ltiMatrix: 'full', ltiDiscretization: 'bilinear' }],
   ['I-', 'time-invariant state space', { ltiMatrix: 'block-tridiagonal', ltiBlockSize: 2 }],

@@ -40,19 +40,22 @@ function opening(name: string, { tokens, model }: Trace, read: number): string {
   return `${name}, ${model.pattern}: ${facts.join(', ')}\n\n  ${whole}`;
 }
 
-/** How long each layer's heads remember, and what they take in. */
+/** How long each layer's heads remember, what they take in, and of delta rules what they take out. */
 function mixersTable({ layers }: Trace): string {
+  const erases = layers.some(({ mixers }) => mixers.some(({ erase }) => erase));
+  const gates = erases ? (['write', 'erase'] as const) : (['write'] as const);
   const rows = layers.flatMap(({ index, mixers }) =>
     mixers.map((mixer) => [
       `layer ${index}`,
       mixer.name,
       String(mixer.numHeads),
       reach(mixer),
-      written(mixer),
+      ...gates.map((gate) => (mixer[gate] ? spread(mixer[gate]) : '')),
     ]),
   );
   if (rows.length === 0) return '';
-  return table([['', 'mixes by', 'heads', 'remembers', 'writes'], ...rows], 5);
+  const titles = gates.map((gate) => `${gate}s`);
+  return table([['', 'mixes by', 'heads', 'remembers', ...titles], ...rows], 4 + gates.length);
 }
 
 function reach({ horizon, selection }: TracedMixerOf<Values>): string {
@@ -60,10 +63,6 @@ function reach({ horizon, selection }: TracedMixerOf<Values>): string {
   if (!selection) return 'everything';
   const { window, selected } = selection;
   return selected === 0 ? `the last ${window}` : `the last ${window}, and the best ${selected} before them`;
-}
-
-function written({ write }: TracedMixerOf<Values>): string {
-  return write ? spread(write) : '';
 }
 
 /** Least, median and greatest. */

@@ -9,7 +9,9 @@ import { withInputs } from '../engine/testing/with-inputs.js';
 import {
   add,
   causalConvolution,
+  concat,
   constant,
+  gelu,
   geluTanh,
   input,
   iota,
@@ -17,21 +19,29 @@ import {
   multiply,
   reshape,
   scalar,
+  sigmoid,
   silu,
   split,
+  sum,
   type Tensor,
+  transpose,
 } from '../graph/index.js';
 import { type NdArray, relativeError, tabulate, toArray, total } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
 import {
   attention,
   type ConvolutionSight,
+  deltaProduct,
   type GatedDeltaNetConfig,
   gatedDeltaNet,
+  gatedDeltaNet2,
+  type KimiDeltaConfig,
+  kimiDeltaAttention,
   linear,
   type Mixer,
   mamba1,
   mamba2,
+  mamba3,
   mergeHeads,
   ParameterRegistry,
   type Parameters,
@@ -44,6 +54,7 @@ import {
   shortConvolution,
   slidingWindowAttention,
   splitHeads,
+  timeInvariant,
 } from '../nn/index.js';
 import { randomWeights } from '../nn/testing/weights.js';
 import { decaysOf, gatesOf, headsOf, matricesOf } from './hidden-attention.js';
@@ -112,6 +123,42 @@ const deltaConfig: GatedDeltaNetConfig = {
   outputDeviation: 0.02,
 };
 
+const kdaConfig: KimiDeltaConfig = {
+  hiddenSize,
+  numHeads: 3,
+  keyHeadDim: 4,
+  valueHeadDim: 5,
+  convKernel: 4,
+  decay: { rank: 4 },
+  outputGate: { per: 'channel' },
+  negativeEigenvalues: true,
+  normEpsilon: 1e-6,
+  outputDeviation: 0.02,
+};
+
+/** KDA and GDN-2 from their matrices and the values that these are given. */
+function kdaRemade(p: Parameters, u: Tensor, matrices: Tensor, valuesOf: (v: Tensor) => Tensor): Tensor {
+  const to = (name: string, width: number): Tensor => p.within(`${name}_proj`, (q) => linear(q, u, width));
+  const qkv = concat([to('q', 12), to('k', 12), to('v', 15)], -1);
+  const [, , v] = parts(silu(convolved(p, 'conv1d', qkv, 4, false)), [12, 12, 15]) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
+  const heads = matmul(matrices, splitHeads(valuesOf(v), 3));
+  const normed = p.within('o_norm', (q) => rmsNorm(q, heads, { epsilon: 1e-6 }));
+  const open = sigmoid(to('g', 15));
+  return p.within('o_proj', (q) => linear(q, multiply(mergeHeads(normed), open), hiddenSize));
+}
+
+/** A time-invariant layer from what its system has read. */
+function invariantRemade(p: Parameters, u: Tensor, read: Tensor): Tensor {
+  const y = gelu(add(read, multiply(u, p.get('D', [hiddenSize], never))));
+  const both = p.within('output_linear', (q) => linear(q, y, 2 * hiddenSize, { bias: true }));
+  const [value, gate] = parts(both, [hiddenSize, hiddenSize]) as [Tensor, Tensor];
+  return multiply(value, sigmoid(gate));
+}
+
 const cases: Record<string, Case> = {
   'Mamba-2': {
     mixer: mamba2(mamba2Config),
@@ -163,6 +210,60 @@ const cases: Record<string, Case> = {
       const normed = p.within('norm', (q) => rmsNorm(q, heads, { epsilon: 1e-6 }));
       return p.within('out_proj', (q) => linear(q, multiply(mergeHeads(normed), silu(z)), hiddenSize));
     },
+  },
+  'Kimi delta attention': {
+    mixer: kimiDeltaAttention(kdaConfig),
+    heads: 3,
+    remade: (p, u, matrices) => kdaRemade(p, u, matrices, (v) => v),
+  },
+  'gated delta net 2': {
+    mixer: gatedDeltaNet2(kdaConfig),
+    heads: 3,
+    remade: (p, u, matrices) =>
+      kdaRemade(p, u, matrices, (v) => multiply(v, sigmoid(p.within('w_proj', (q) => linear(q, u, 15))))),
+  },
+  'Mamba-3': {
+    mixer: mamba3({
+      hiddenSize,
+      numHeads: 4,
+      headDim: 3,
+      stateSize: 8,
+      numGroups: 2,
+      ropeFraction: 0.5,
+      outputDeviation: 0.02,
+    }),
+    heads: 4,
+    remade(p, u, matrices) {
+      const projected = p.within('in_proj', (q) => linear(q, u, 70));
+      const [z, x] = parts(projected, [12, 12, 46]) as [Tensor, Tensor];
+      const D = p.get('D', [4], never);
+      const y = add(mixed(matrices, x), mergeHeads(multiply(splitHeads(x, 4), reshape(D, [4, 1, 1]))));
+      return p.within('out_proj', (q) => linear(q, multiply(y, silu(z)), hiddenSize));
+    },
+  },
+  'time-invariant state space': {
+    mixer: timeInvariant({
+      hiddenSize,
+      matrix: { kind: 'diagonal', initial: 'lin' },
+      stateSize: 6,
+      discretization: 'zero-order hold',
+      outputDeviation: 0.02,
+    }),
+    heads: hiddenSize,
+    remade: (p, u, matrices) => invariantRemade(p, u, mixed(matrices, u)),
+  },
+  'time-invariant state space, full': {
+    mixer: timeInvariant({
+      hiddenSize,
+      matrix: { kind: 'full' },
+      stateSize: 6,
+      discretization: 'bilinear',
+      outputDeviation: 0.02,
+    }),
+    heads: hiddenSize,
+    // Its matrices hold what each token adds to a channel: their rows add up.
+    remade: (p, u, matrices) =>
+      invariantRemade(p, u, transpose(reshape(sum(matrices, -1), [1, hiddenSize, 'tokens']), [0, 2, 1])),
   },
   'gated linear recurrent unit': {
     mixer: recurrentBlock({ hiddenSize, lruWidth: 6, numBlocks: 2, convKernel: 4, outputDeviation: 0.02 }),
@@ -242,7 +343,7 @@ describe.each(Object.entries(cases))('%s', (_, { mixer, remade, heads: count }) 
   });
 
   test('some heads are those of all', async () => {
-    const some = [1, 4];
+    const some = [1, count - 1];
     const { values } = await seen(mixer, (sight) => {
       const [whole, part] = [gatesOf(sight, all(sight)), gatesOf(sight, heads(...some))];
       return {
@@ -252,9 +353,11 @@ describe.each(Object.entries(cases))('%s', (_, { mixer, remade, heads: count }) 
         'some write': part.write,
         keep: whole.keep,
         'some keep': part.keep,
+        erase: whole.erase,
+        'some erase': part.erase,
       };
     });
-    for (const what of ['matrices', 'write', 'keep']) {
+    for (const what of ['matrices', 'write', 'keep', 'erase']) {
       if (!values[what]) continue;
       const [whole, part] = [toArray(values[what]), toArray(values[`some ${what}`]!)];
       const expected = tabulate(part.dims, (h, ...rest) => whole.at(some[h!]!, ...rest));
@@ -437,4 +540,103 @@ describe.each([
       }
     }
   });
+});
+
+describe('what delta rules erase', () => {
+  /** |r| |D^T f| / |D| of each token, one number of the memory after the other. */
+  function erased(
+    of: (name: string) => NdArray,
+    { heads, keySize, valueSize }: { heads: number; keySize: number; valueSize: number },
+    rule: (h: number, t: number) => { find: number[]; remove: number[]; written: number[] },
+  ): NdArray {
+    const [gate, key] = [of('gate'), of('key')];
+    const shares = Array.from({ length: heads }, (_, h) => {
+      let S = Array.from({ length: keySize }, () => Array<number>(valueSize).fill(0));
+      return Array.from({ length: tokens }, (_, t) => {
+        const at = (i: number): number => (gate.dims[2] === heads ? h : h * keySize + i);
+        S = S.map((row, i) => row.map((value) => value * Math.exp(gate.at(0, t, at(i)))));
+        const { find, remove, written } = rule(h, t);
+        const found = Array.from({ length: valueSize }, (_, j) =>
+          total(keySize, (i) => find[i]! * S[i]![j]!),
+        );
+        const size = Math.hypot(...S.flat());
+        const share = size === 0 ? 0 : (Math.hypot(...remove) * Math.hypot(...found)) / size;
+        const k = Array.from({ length: keySize }, (_, i) => key.at(0, t, h * keySize + i));
+        S = S.map((row, i) => row.map((value, j) => value - remove[i]! * found[j]! + k[i]! * written[j]!));
+        return share;
+      });
+    });
+    return tabulate([heads, tokens], (h, t) => shares[h!]![t!]!);
+  }
+
+  async function operandsOf(mixer: Mixer, names: (sight: RecurrenceSight) => Record<string, Tensor>) {
+    const { values } = await seen(mixer, (sight) => ({
+      ...names(sight as RecurrenceSight),
+      erase: gatesOf(sight, all(sight)).erase,
+    }));
+    return { of: (name: string): NdArray => toArray(values[name]!), found: values.erase! };
+  }
+
+  test('Kimi delta attention, by beta', async () => {
+    const { of, found } = await operandsOf(kimiDeltaAttention(kdaConfig), ({ operands }) => ({
+      gate: operands.gate!,
+      key: operands.key,
+      value: operands.value,
+      beta: operands.beta!,
+    }));
+    const expected = erased(of, { heads: 3, keySize: 4, valueSize: 5 }, (h, t) => {
+      const k = Array.from({ length: 4 }, (_, i) => of('key').at(0, t, h * 4 + i));
+      const beta = of('beta').at(0, t, h);
+      return {
+        find: k,
+        remove: k.map((value) => beta * value),
+        written: Array.from({ length: 5 }, (_, j) => beta * of('value').at(0, t, h * 5 + j)),
+      };
+    });
+    expect(found.dims).toEqual(expected.dims);
+    expect(relativeError(found.data as Float32Array, expected.data)).toBeLessThan(1e-5);
+    expect(Math.max(...expected.data)).toBeGreaterThan(0.1);
+  });
+
+  test('GDN-2, by keys of its own', async () => {
+    const { of, found } = await operandsOf(gatedDeltaNet2(kdaConfig), ({ operands }) => ({
+      gate: operands.gate!,
+      key: operands.key,
+      value: operands.value,
+      find: operands.erase!.find,
+    }));
+    const expected = erased(of, { heads: 3, keySize: 4, valueSize: 5 }, (h, t) => ({
+      find: Array.from({ length: 4 }, (_, i) => of('find').at(0, t, h * 4 + i)),
+      remove: Array.from({ length: 4 }, (_, i) => of('key').at(0, t, h * 4 + i)),
+      written: Array.from({ length: 5 }, (_, j) => of('value').at(0, t, h * 5 + j)),
+    }));
+    expect(relativeError(found.data as Float32Array, expected.data)).toBeLessThan(1e-5);
+  });
+
+  test('what adds and forgets alone erases nothing', async () => {
+    const { values } = await seen(mamba2(mamba2Config), (sight) => ({ ...gatesOf(sight, all(sight)) }));
+    expect(values.erase).toBeUndefined();
+  });
+});
+
+test('a delta product has a row and a column for each token, however many steps that takes', async () => {
+  const mixer = deltaProduct({
+    hiddenSize,
+    numHeads: 2,
+    keyHeadDim: 4,
+    valueHeadDim: 3,
+    steps: 3,
+    convKernel: 2,
+    negativeEigenvalues: true,
+    normEpsilon: 1e-6,
+    outputDeviation: 0.02,
+  });
+  const { values } = await seen(mixer, (sight) => ({
+    matrices: matricesOf(sight, all(sight)),
+    ...gatesOf(sight, all(sight)),
+    decays: decaysOf(sight),
+  }));
+  expect(values.matrices!.dims).toEqual([2, tokens, tokens]);
+  for (const what of ['write', 'keep', 'erase']) expect(values[what]!.dims, what).toEqual([2, tokens]);
+  expect(values.decays!.dims).toEqual([2, 1]);
 });

@@ -22,15 +22,22 @@ import {
   iota,
   linearRecurrence,
   log,
+  loop,
   matmul,
+  maximum,
   mean,
   multiply,
   negate,
+  type RecurrenceInputs,
   reshape,
+  slice,
+  sqrt,
   stateSystem,
+  subtract,
   sum,
   type Tensor,
   transpose,
+  zeros,
 } from '../graph/index.js';
 import type {
   ChannelSystemSight,
@@ -71,27 +78,79 @@ export function matricesOf(sight: Sight, heads: Tensor): Tensor {
     case 'state system':
       return contributions(sight, heads);
     default: {
-      const { query, key, gate, beta, factor, own } = recurrenceOf(sight, heads);
-      const [count, tokens] = query.shape as [Dim, Dim];
-      const impulses = own ? pairs(tokens, 1) : identity(tokens);
-      const value = factor ? multiply(impulses, factor) : broadcastTo(impulses, [count, tokens, tokens]);
+      const { query, key, gate, beta, erase, factor, own, tokens, stepsPerToken } = recurrenceOf(
+        sight,
+        heads,
+      );
+      const [count, steps] = query.shape as [Dim, Dim];
+      const places = own ? pairs(tokens, 1) : identity(tokens);
+      const impulses = reshape(
+        broadcastTo(reshape(places, [tokens, 1, tokens]), [tokens, stepsPerToken, tokens]),
+        [steps, tokens],
+      );
+      const value = factor ? multiply(impulses, factor) : broadcastTo(impulses, [count, steps, tokens]);
       // A head is a sequence of its own here.
-      const read = linearRecurrence({ query, key, value, gate, beta }, { query: 1, key: 1, value: 1 }).output;
-      return own ? add(read, multiply(identity(tokens), own)) : read;
+      const read = linearRecurrence(
+        { query, key, value, gate, beta, erase },
+        { query: 1, key: 1, value: 1 },
+      ).output;
+      const last = reshape(
+        slice(reshape(read, [count, tokens, stepsPerToken, tokens]), 2, stepsPerToken - 1, stepsPerToken),
+        [count, tokens, tokens],
+      );
+      return own ? add(last, multiply(identity(tokens), own)) : last;
     }
   }
 }
 
-/** What a head writes and keeps of each token, [heads, tokens] each; undefined for what has no such thing. */
-export function gatesOf(sight: Sight, heads: Tensor): { write?: Tensor; keep?: Tensor } {
+/** What a head writes, keeps and erases of each token, [heads, tokens] each; undefined for what has no such thing. */
+export function gatesOf(
+  sight: Sight,
+  heads: Tensor,
+): { write?: Tensor; keep?: Tensor; erase?: Tensor | undefined } {
   if (sight.kind !== 'recurrence' && sight.kind !== 'scan') return {};
-  const { gate, beta, factor } = recurrenceOf(sight, heads);
+  const recurrence = recurrenceOf(sight, heads);
+  const { gate, beta, factor, tokens, stepsPerToken } = recurrence;
   const write = factor ?? beta;
+  /** [heads, steps, size] -> [heads, tokens, steps of a token, size] */
+  const byToken = (x: Tensor): Tensor => reshape(x, [heads.shape[0]!, tokens, stepsPerToken, x.shape[2]!]);
   return {
-    ...(write && { write: reshape(write, write.shape.slice(0, 2)) }),
-    ...(gate && { keep: mean(exp(gate), -1) }),
+    ...(write && { write: mean(byToken(write), [2, 3]) }),
+    ...(gate && { keep: mean(exp(sum(byToken(gate), 2)), -1) }),
+    erase: erasedBy(recurrence),
   };
 }
+
+/**
+ * Of a delta rule, the share of the memory that a token takes out before it writes: the length of what it takes out over that of the
+ * memory D, as matrices, |r| |D^T f| / |D|. All steps of a token together. The memory is followed token by token.
+ */
+function erasedBy(recurrence: Recurrence): Tensor | undefined {
+  const { key, value, gate, beta, erase, tokens, stepsPerToken } = recurrence;
+  if (!value || (!beta && !erase)) return undefined;
+  const [count, steps, keySize] = key.shape as [Dim, Dim, Dim];
+  const valueSize = value.shape[2]!;
+  const inTime = (x: Tensor): Tensor => transpose(x, [1, 0, 2]);
+  const found = inTime(erase?.find ?? key);
+  const removed = inTime(erase?.remove ?? multiply(key, beta!));
+  const written = inTime(beta ? multiply(value, beta) : value);
+  const [keys, gates] = [inTime(key), gate && inTime(gate)];
+  const columns = (x: Tensor, t: Tensor): Tensor => reshape(gather(x, t), [count, -1, 1]);
+  const rows = (x: Tensor, t: Tensor): Tensor => reshape(gather(x, t), [count, 1, -1]);
+  const length = (x: Tensor): Tensor => sqrt(sum(multiply(x, x), [1, 2]));
+  const { stacked } = loop(steps, [zeros([count, keySize, valueSize])], (t, [state]) => {
+    const decayed = gates ? multiply(state!, exp(columns(gates, t))) : state!;
+    const read = matmul(rows(found, t), decayed);
+    const under = columns(removed, t);
+    const share = divide(multiply(length(under), length(read)), maximum(length(decayed), LEAST_LENGTH));
+    const next = add(subtract(decayed, multiply(under, read)), multiply(columns(keys, t), rows(written, t)));
+    return { carried: [next], stacked: [share] };
+  });
+  return sum(reshape(transpose(stacked[0]!, [1, 0]), [count, tokens, stepsPerToken]), -1);
+}
+
+/** A memory that is shorter holds nothing. */
+const LEAST_LENGTH = 1e-20;
 
 /** How fast all heads forget on average over a sequence, in nats a token: [heads, numbers that decay on their own]. */
 export function decaysOf(sight: Sight): Tensor | undefined {
@@ -104,7 +163,8 @@ export function decaysOf(sight: Sight): Tensor | undefined {
     return multiply(log(sum(multiply(transition, transition), 0)), -0.5);
   }
   if (sight.kind !== 'recurrence' || !sight.operands.gate) return undefined;
-  return negate(reshape(mean(sight.operands.gate, 1), [sight.heads.value, -1]));
+  const { operands, heads, stepsPerToken = 1 } = sight;
+  return reshape(multiply(mean(operands.gate!, 1), -stepsPerToken), [heads.value, -1]);
 }
 
 /** Operands of some heads, each a batch's row: [heads, tokens, size], and [heads, tokens, 1] where a head has one number. */
@@ -113,6 +173,12 @@ interface Recurrence {
   readonly key: Tensor;
   readonly gate: Tensor | undefined;
   readonly beta?: Tensor | undefined;
+  readonly erase?: RecurrenceInputs['erase'];
+  /** Of a recurrence alone. */
+  readonly value?: Tensor | undefined;
+  /** How many tokens there are, and steps of each. */
+  readonly tokens: Dim;
+  readonly stepsPerToken: number;
   readonly factor: Tensor | undefined;
   /** Of values that are delayed: what a token reads of its own. */
   readonly own?: Tensor | undefined;
@@ -130,9 +196,12 @@ function recurrenceOf(sight: RecurrenceSight | ScanSight, heads: Tensor): Recurr
       key: shared(key),
       gate: multiply(perHead(step, channels, heads), rates),
       factor: perHead(sight.factor, channels, heads),
+      tokens: query.shape[1]!,
+      stepsPerToken: 1,
     };
   }
-  const { operands, heads: counts, factor, delayed } = sight;
+  const { operands, heads: counts, factor, delayed, stepsPerToken = 1 } = sight;
+  const { erase } = operands;
   // Consecutive heads share a query or a key.
   const shared = (x: Tensor, count: number): Tensor => perHead(x, count, divide(heads, counts.value / count));
   return {
@@ -142,6 +211,10 @@ function recurrenceOf(sight: RecurrenceSight | ScanSight, heads: Tensor): Recurr
     beta: operands.beta && perHead(operands.beta, counts.value, heads),
     factor: factor && perHead(factor, counts.value, heads),
     own: delayed && perHead(delayed.own, counts.value, heads),
+    erase: erase && { find: shared(erase.find, counts.key), remove: shared(erase.remove, counts.key) },
+    value: perHead(operands.value, counts.value, heads),
+    tokens: divideDim(operands.query.shape[1]!, stepsPerToken)!,
+    stepsPerToken,
   };
 }
 

@@ -268,7 +268,7 @@ function mixerOf(
   const { name, letter, kind, numHeads, memory } = part;
   const of = (what: string): Values | undefined =>
     values[`${name}.${what}`] && valuesOf(values[`${name}.${what}`]!);
-  const [scores, write, keep, decays] = ['scores', 'write', 'keep', 'decays'].map(of);
+  const [scores, write, keep, erase, decays] = ['scores', 'write', 'keep', 'erase', 'decays'].map(of);
   return {
     letter,
     name: LAYER_NAMES[letter as keyof typeof LAYER_NAMES],
@@ -285,6 +285,7 @@ function mixerOf(
     }),
     ...(write && { write }),
     ...(keep && { keep }),
+    ...(erase && { erase }),
     ...(decays && { horizon: horizons(decays) }),
   };
 }

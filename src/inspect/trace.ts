@@ -77,12 +77,17 @@ export interface TracedMixerOf<V> {
   /** Of attention with a fixed memory: which tokens it holds. */
   readonly selection?: SelectionOf<V>;
   /**
-   * [heads, tokens]: how much of a token enters the memory: dt of Mamba and Mamba-2, beta of a gated delta net, the input
-   * gate and root of an RG-LRU.
+   * [heads, tokens]: how much of a token enters the memory: dt of Mamba and Mamba-2, beta of a delta net, the input gate and root of
+   * an RG-LRU, both weights that Mamba-3 gives the token before.
    */
   readonly write?: V;
   /** [heads, tokens]: the share of the memory that a token leaves, exp(dt A); the mean of a head that has several. */
   readonly keep?: V;
+  /**
+   * [heads, tokens]: of a delta rule, the share of the memory that a token takes out, before it writes: the length of what it takes out
+   * over that of the memory, after the decay.
+   */
+  readonly erase?: V;
   /**
    * [numHeads]: tokens after which 1/e of what was written is left, had every token the mean log share of this text. What a
    * delta rule overwrites goes sooner.

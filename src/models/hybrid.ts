@@ -24,7 +24,7 @@ import { configJson, type ModelConfig, parseConfig } from './config.js';
 import { type Family, MAMBA_NAMES } from './families/family.js';
 import { modalityOf } from './modalities/index.js';
 import { defineModel, type Model } from './model.js';
-import { type BlockLetter, layerLetters, parsePattern } from './pattern.js';
+import { type BlockLetter, layerLetters, type PatternLayer, parsePattern } from './pattern.js';
 import { type LayerPlace, recurrentMixer } from './recurrent.js';
 
 /** How our own config.json is read. */
@@ -48,10 +48,7 @@ export function hybridModel(config: ModelConfig): Model {
     eosTokenIds: config.eosTokenId === undefined ? [] : [config.eosTokenId],
     names: MAMBA_NAMES,
     layers: layers.map((layer, index) => {
-      const block = residual([
-        norm('norm', { epsilon }),
-        named('mixer', layerOf(layer.letters, config, index, layers.length)),
-      ]);
+      const block = residual([norm('norm', { epsilon }), named('mixer', layerOf(layers, config, index))]);
       const mixer =
         layer.shares === undefined ? block : placed(`${MAMBA_NAMES.layers}.${layer.shares}`, block);
       return { letters: layerLetters(layer), mixer };
@@ -61,10 +58,20 @@ export function hybridModel(config: ModelConfig): Model {
   });
 }
 
-function layerOf(letters: readonly BlockLetter[], config: ModelConfig, index: number, count: number): Mixer {
+function layerOf(layers: readonly PatternLayer[], config: ModelConfig, index: number): Mixer {
+  const { letters } = layers[index]!;
+  const count = layers.length;
   // Every block adds to the residual stream; their outputs start out small enough for the sum to stay in scale.
   const outputDeviation = INITIAL_DEVIATION / Math.sqrt(count);
-  const mixers = letters.map((letter) => mixerOf(letter, config, { index, count, outputDeviation }));
+  const lettersOf = (some: readonly PatternLayer[], letter: BlockLetter): number =>
+    some.flatMap(({ letters }) => letters).filter((other) => other === letter).length;
+  const mixers = letters.map((letter) => {
+    const ofLetter = {
+      index: lettersOf(layers.slice(0, index), letter),
+      count: lettersOf(layers, letter),
+    };
+    return mixerOf(letter, config, { index, count, ofLetter, outputDeviation });
+  });
   if (mixers.length === 1) return mixers[0]!;
   const initial = outputDeviation * Math.sqrt(config.hiddenSize);
   return sideBySide(mixers, { epsilon: config.normEpsilon, initial });

@@ -5,7 +5,10 @@
 import { z } from 'zod';
 import {
   DISCRETIZATIONS,
+  deltaProduct,
   gatedDeltaNet,
+  gatedDeltaNet2,
+  type KimiDeltaConfig,
   kimiDeltaAttention,
   lightningAttention,
   lightningSlopes,
@@ -13,6 +16,7 @@ import {
   mamba1,
   mamba3,
   recurrentBlock,
+  rwkv7,
   type StateMatrix,
   shortConvolution,
   timeInvariant,
@@ -30,8 +34,10 @@ export const recurrentKeys = {
   /** Of a head's queries and keys, 64 by default (the hidden size where that is less), and of its values, the same by default. */
   linearKeyHeadDim: size.optional(),
   linearValueHeadDim: size.optional(),
-  /** Delta rules with beta up to 2, which can change the sign of what stands under a key. */
+  /** Delta rules with beta up to 2, which can change the sign of what stands under a key: a delta product's by default. */
   negativeEigenvalues: z.boolean().optional(),
+  /** Steps of the delta rule that a delta product takes at each token; 2 by default. */
+  deltaSteps: size.max(16).optional(),
   /** The part of a key that turns in Mamba-3, a half by default; and its inputs a token, where that are several. */
   mamba3RopeFraction: z.literal([0.5, 1]).optional(),
   mamba3MimoRank: size.max(64).optional(),
@@ -40,7 +46,7 @@ export const recurrentKeys = {
   /** Rows of a block of a block-tridiagonal matrix; 4 by default. */
   ltiBlockSize: size.optional(),
   ltiDiscretization: z.enum(DISCRETIZATIONS).optional(),
-  /** The least log decay of a token under KDA's safe gate, such as -5; without it KDA has its first gate. */
+  /** The least log decay of a token under the safe gate of KDA and GDN-2, such as -5; without it they have their first gate. */
   kdaLowerBound: z.number().negative().optional(),
 };
 
@@ -58,10 +64,11 @@ interface RecurrentConfig extends RecurrentKeys {
   readonly ssmStateSize: number;
 }
 
-/** Where a layer stands, and how its output starts out. */
+/** Where a layer stands among all layers and among those of its letter, and how its output starts out. */
 export interface LayerPlace {
   readonly index: number;
   readonly count: number;
+  readonly ofLetter: { readonly index: number; readonly count: number };
   readonly outputDeviation: number;
 }
 
@@ -93,16 +100,33 @@ const MIXERS = {
       outputDeviation,
     });
   },
-  K: (config, { outputDeviation }) => {
-    const heads = headsOf(config);
-    return kimiDeltaAttention({
+  K: (config, place) => kimiDeltaAttention(channelDeltaConfig(config, place)),
+  g: (config, place) => gatedDeltaNet2(channelDeltaConfig(config, place)),
+  D: (config, { outputDeviation }) =>
+    deltaProduct({
       hiddenSize: config.hiddenSize,
-      ...heads,
+      ...headsOf(config),
+      steps: config.deltaSteps ?? 2,
       convKernel: config.convKernel,
-      decay: { rank: heads.valueHeadDim },
-      outputGate: { per: 'channel', rank: heads.valueHeadDim },
-      lowerBound: config.kdaLowerBound,
-      negativeEigenvalues: config.negativeEigenvalues ?? false,
+      negativeEigenvalues: config.negativeEigenvalues ?? true,
+      normEpsilon: config.normEpsilon,
+      outputDeviation,
+    }),
+  V: (config, { ofLetter, outputDeviation }) => {
+    const { keyHeadDim: headDim } = headsOf(config);
+    const rank = (factor: number): number => {
+      const wanted = factor * Math.sqrt(config.hiddenSize) * Math.max(1, headDim / 64);
+      return Math.max(32, 32 * Math.round(wanted / 32));
+    };
+    return rwkv7({
+      hiddenSize: config.hiddenSize,
+      headDim,
+      decayRank: rank(2.5),
+      gateRank: rank(5),
+      rateRank: rank(2.5),
+      valueRank: rank(1.7),
+      layer: ofLetter.index,
+      numLayers: ofLetter.count,
       normEpsilon: config.normEpsilon,
       outputDeviation,
     });
@@ -156,6 +180,21 @@ export type RecurrentLetter = keyof typeof MIXERS;
 export function recurrentMixer(letter: RecurrentLetter, config: RecurrentConfig, place: LayerPlace): Mixer {
   const build: Build = MIXERS[letter];
   return build(config, place);
+}
+
+function channelDeltaConfig(config: RecurrentConfig, { outputDeviation }: LayerPlace): KimiDeltaConfig {
+  const heads = headsOf(config);
+  return {
+    hiddenSize: config.hiddenSize,
+    ...heads,
+    convKernel: config.convKernel,
+    decay: { rank: heads.valueHeadDim },
+    outputGate: { per: 'channel', rank: heads.valueHeadDim },
+    lowerBound: config.kdaLowerBound,
+    negativeEigenvalues: config.negativeEigenvalues ?? false,
+    normEpsilon: config.normEpsilon,
+    outputDeviation,
+  };
 }
 
 function stateMatrixOf({ ltiMatrix = 's4d-lin', ltiBlockSize = 4 }: RecurrentConfig): StateMatrix {

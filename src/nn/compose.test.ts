@@ -4,19 +4,21 @@ import { describe, expect, test } from 'vitest';
 import { float32, openDevice } from '../engine/index.js';
 import { withInputs } from '../engine/testing/with-inputs.js';
 import { ConfigError } from '../errors.js';
-import { type Dim, input, multiply, type Tensor } from '../graph/index.js';
-import { type NdArray, tabulate, total } from '../graph/testing/arrays.js';
+import { add, type Dim, input, multiply, reverse, scalar, type Tensor } from '../graph/index.js';
+import { type NdArray, relativeError, tabulate, total } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
-import { chain, named, placed, residual, scale, stateless, together } from './compose.js';
+import { bothWays, chain, named, placed, residual, scale, stateless, together } from './compose.js';
 import { linear, norm } from './layers.js';
 import type { Mixer, MixerContext, StateTensors } from './mixer.js';
 import { attention } from './mixers/attention.js';
+import { gatedDeltaNet } from './mixers/gated-delta-net.js';
 import { mamba2 } from './mixers/mamba2.js';
 import { shortConvolution } from './mixers/short-convolution.js';
 import { ParameterRegistry } from './parameters.js';
 import { checkDefinition, parametersOf } from './testing/definition.js';
 import { checkGradients } from './testing/gradients.js';
 import { checkLaw } from './testing/law.js';
+import { spreadWeights } from './testing/prove.js';
 import { compileMixer } from './testing/runs.js';
 import { randomWeights } from './testing/weights.js';
 
@@ -276,5 +278,63 @@ describe('what a layer is told', () => {
     expect([...(values.a!.data as Float32Array)]).toEqual([2, 4, 6]);
     expect([...(values.b!.data as Float32Array)]).toEqual([8, 10, 12]);
     await executable.dispose();
+  });
+});
+
+describe('both ways', () => {
+  const delta = gatedDeltaNet({
+    hiddenSize,
+    numKeyHeads: 2,
+    numValueHeads: 2,
+    keyHeadDim: 8,
+    valueHeadDim: 3,
+    convKernel: 2,
+    layout: 'joined',
+    negativeEigenvalues: false,
+    normEpsilon: 0.125,
+    outputDeviation: 0.02,
+  });
+  for (const [name, mixer] of Object.entries({ 'Mamba-2': recurrent, 'gated delta net': delta })) {
+    const both = bothWays(mixer, mixer);
+
+    test(`${name}: what each direction makes of its own end, in the same places`, async () => {
+      const registry = new ParameterRegistry();
+      const x = input('x', 'float32', ['batch', 'sequence', hiddenSize]);
+      const context = { position: scalar(0, 'int64') };
+      const whole = both.forward(registry.root(), x, context).output;
+      const part = (which: string, of: Tensor): Tensor =>
+        registry.root().at(which, (p) => mixer.forward(p, of, context).output);
+      const sum = add(part('forward', x), reverse(part('backward', reverse(x, 1)), 1));
+      const weights = randomWeights(registry.specs.values());
+      const executable = await device.compile(withInputs({ outputs: { whole, sum }, weights }));
+      const result = await executable.run({ x: uniform(5, [2, 9, hiddenSize], -2, 2) });
+      const [found, expected] = [result.whole!.data, result.sum!.data] as [Float32Array, Float32Array];
+      expect(relativeError(found, expected)).toBeLessThan(1e-6);
+      expect(registry.specs.size).toBe(2 * parametersOf(mixer, hiddenSize).size);
+      await executable.dispose();
+    });
+
+    test(`${name}: the first token sees the last, and gradients pass`, async () => {
+      const gradients = await checkGradients(
+        device,
+        (parameters, { x }) => both.forward(parameters, x!, { position: scalar(0, 'int64') }).output,
+        {
+          inputs: { x: uniform(3, [1, 6, hiddenSize]) },
+          // Normalised queries and keys bend where they are short.
+          weights: spreadWeights(both, hiddenSize, /conv1d.weight|qkv|dt_bias/),
+        },
+      );
+      for (const [of, gradient] of gradients) expect(Math.hypot(...gradient), of).toBeGreaterThan(0);
+    });
+  }
+
+  test('keep no state, and refuse one', () => {
+    const both = bothWays(recurrent, recurrent);
+    expect(both.state).toEqual([]);
+    const x = input('x', 'float32', ['batch', 'sequence', hiddenSize]);
+    const streamed = () =>
+      both.forward(new ParameterRegistry().root(), x, { state: {}, position: scalar(0, 'int64') });
+    expect(streamed).toThrow(ConfigError);
+    expect(streamed).toThrow(/reads whole sequences/);
   });
 });

@@ -3,7 +3,7 @@
  * connections included, is one too, and declares the state of all that is in it.
  */
 import { ConfigError } from '../errors.js';
-import { add, multiply, type Tensor } from '../graph/index.js';
+import { add, multiply, reverse, type Tensor } from '../graph/index.js';
 import type { Mixer, StateSpec, StateTensors } from './mixer.js';
 import type { Parameters } from './parameters.js';
 
@@ -86,6 +86,26 @@ export function residual(mixers: readonly Mixer[], factor = 1, kept = 1): Mixer 
     forward(parameters, x, context) {
       const { output, state } = branch.forward(parameters, x, context);
       return { output: add(scaled(x, kept), scaled(output, factor)), state };
+    },
+  };
+}
+
+/**
+ * Along the sequence in both directions: `forward` over x and `backward` over x from its end, called so, whose outputs are added. For
+ * what is whole before it is read, such as images: it keeps no state. Throws `ConfigError` where one is given.
+ */
+export function bothWays(forward: Mixer, backward: Mixer): Mixer {
+  return {
+    state: [],
+    forward(parameters, x, { state, ...context }) {
+      if (state) {
+        throw new ConfigError(
+          'a layer that looks both ways reads whole sequences: it cannot go on from a state',
+        );
+      }
+      const there = parameters.within('forward', (p) => forward.forward(p, x, context));
+      const back = parameters.within('backward', (p) => backward.forward(p, reverse(x, 1), context));
+      return { output: add(there.output, reverse(back.output, 1)), state: {} };
     },
   };
 }

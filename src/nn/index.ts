@@ -5,11 +5,13 @@ export * from './layers.js';
 export * from './mixer.js';
 export { type AttentionConfig, attention, type HeadMaker, type HeadNorm } from './mixers/attention.js';
 export { type ConvolvedHeadsConfig, convolvedHeads } from './mixers/convolved-heads.js';
+export { type DeltaProductConfig, deltaProduct } from './mixers/delta-product.js';
 export {
   type GatedDeltaNetConfig,
   type GatedDeltaNetLayout,
   gatedDeltaNet,
 } from './mixers/gated-delta-net.js';
+export { type GatedDeltaNet2Config, gatedDeltaNet2 } from './mixers/gdn2.js';
 export { type KimiDeltaConfig, kimiDeltaAttention, type Projection } from './mixers/kda.js';
 export { type LatentAttentionConfig, latentAttention } from './mixers/latent-attention.js';
 export { type LightningConfig, lightningAttention, lightningSlopes } from './mixers/lightning.js';
@@ -26,6 +28,7 @@ export { type Mamba2Config, mamba2 } from './mixers/mamba2.js';
 export { type Mamba3Config, mamba3 } from './mixers/mamba3.js';
 export { type QuerySelectionConfig, querySelection } from './mixers/query-selection.js';
 export { type RecurrentBlockConfig, recurrentBlock } from './mixers/rg-lru.js';
+export { type Rwkv7Config, rwkv7 } from './mixers/rwkv7.js';
 export {
   type SelectiveAttentionConfig,
   selectiveAttention,

@@ -35,6 +35,8 @@ export interface RecurrenceSight {
   readonly heads: Heads;
   /** [batch, sequence, heads]: what a token is multiplied with to be its value; 1 by default. */
   readonly factor?: Tensor;
+  /** Steps of the operands that are one token, of which the last reads; 1 by default. */
+  readonly stepsPerToken?: number;
   /** Values are those of the token before, and its own are read beside the state, times `own` [batch, sequence, heads]. */
   readonly delayed?: { readonly own: Tensor };
 }

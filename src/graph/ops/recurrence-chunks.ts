@@ -13,7 +13,9 @@
  *
  *     u = (I + A)^-1 (beta v - beta (k exp(c)) S)
  *
- * so that S' is a matrix times S, plus what is added. A scan carries S from chunk to chunk.
+ * so that S' is a matrix times S, plus what is added. A scan carries S from chunk to chunk. Where what is taken out has keys of its own,
+ * f and r, it is found likewise, as w = (I + A)^-1 ((f . k) v + (f exp(c)) S) with A the part of (f . r) below the diagonal, and
+ * what each step writes is v under k, less w under r.
  *
  * Every exponent is a difference that is at most 0, so decays may underflow and nothing overflows. A gate for each head
  * multiplies a whole product of rows. With a gate for each key, a product is a sum over the sizes of blocks, 1, 2, 4, ... steps:
@@ -23,7 +25,7 @@ import { addDims, type Dim, divideDim, divideDimUp, multiplyDims } from '../shap
 import type { Operands, Tensor } from '../tensor.js';
 import { broadcastTo, reshape, sum } from './broadcast.js';
 import { constant, fill, iota, zeros } from './constant.js';
-import { add, cast, exp, lessOrEqual, multiply, narrow, subtract, where } from './elementwise.js';
+import { add, cast, exp, lessOrEqual, multiply, narrow, negate, subtract, where } from './elementwise.js';
 import { concat, slice, transpose } from './layout.js';
 import { matmul } from './matmul.js';
 import { cumulativeSum } from './reduce.js';
@@ -41,7 +43,7 @@ const NEVER = -1e30;
  * a chunk of a group of heads that share queries and keys, and those have 1 member.
  */
 export function recurrenceInChunks(
-  [query, key, value, gate, state, beta]: Operands,
+  [query, key, value, gate, state, beta, find, remove]: Operands,
   heads: { readonly query: number; readonly key: number; readonly value: number },
 ): [Tensor, Tensor] {
   const [batch, sequence] = value!.shape as [Dim, Dim, Dim];
@@ -57,8 +59,9 @@ export function recurrenceInChunks(
   const inChunks = (x: Tensor, count: number): Tensor => {
     const rest = addDims(multiplyDims([chunks, steps]), multiplyDims([sequence, -1]));
     const whole = rest === 0 ? x : concat([x, zeros([batch, rest, x.shape[2]!])], 1);
-    const each = [batch, chunks, steps, groups, count / groups, -1];
-    return reshape(transpose(reshape(whole, each), [1, 0, 3, 4, 2, 5]), [rows, count / groups, steps, -1]);
+    const size = divideDim(x.shape[2]!, count)!;
+    const each = [batch, chunks, steps, groups, count / groups, size];
+    return reshape(transpose(reshape(whole, each), [1, 0, 3, 4, 2, 5]), [rows, count / groups, steps, size]);
   };
   const shared = (x: Tensor, count: number): Tensor => inChunks(spread(x, count, groups), groups);
   const q = shared(query!, heads.query);
@@ -66,51 +69,97 @@ export function recurrenceInChunks(
   const v = inChunks(value!, heads.value);
   const decay = gate && new Decay(inChunks(gate, heads.value));
 
-  const written: Written = beta ? solveDelta(k, v, inChunks(beta, heads.value), decay) : { own: v };
-  const added = decay ? decay.untilEnd(k, written.own) : matmul(k, written.own, { transposeA: true });
+  const writes: Writes[] = beta
+    ? [{ key: k, ...solveDelta(k, v, inChunks(beta, heads.value), decay) }]
+    : [{ key: k, own: v }];
+  if (find && remove) {
+    const [f, r] = [shared(find, heads.key), shared(remove, heads.key)];
+    writes.push({ key: r, ...solveErase(f, r, k, v, decay) });
+  }
+  const added = writes.map(({ key, own }) => untilEnd(key, own, decay)).reduce((a, b) => add(a, b));
   const states = [rows, members, keySize, added.shape[3]!];
   const first = state ?? zeros([batch, heads.value, keySize, states[3]!]);
   const byChunk = (x: Tensor): Tensor =>
     reshape(x, [chunks, multiplyDims([batch, groups]), ...x.shape.slice(1)]);
+  const transition = transitionOf(k, writes, decay);
+  const isMatrix = writes.some(({ perState }) => perState);
   const carried = scan(
-    byChunk(transitionOf(k, written, decay)),
+    byChunk(isMatrix ? broadcastTo(transition, [rows, members, keySize, keySize]) : transition),
     byChunk(added),
     reshape(first, [multiplyDims([batch, groups]), ...states.slice(1)]),
-    { product: written.perState ? 'matrix' : 'elements', reverse: false },
+    { product: isMatrix ? 'matrix' : 'elements', reverse: false },
   );
   const before = reshape(carried.states, states);
 
-  const u = written.perState ? subtract(written.own, matmul(written.perState, before)) : written.own;
-  const within = decay ? decay.product(q, k) : multiply(matmul(q, k, { transposeB: true }), causal(steps));
-  const output = add(decay ? decay.fromStart(q, before) : matmul(q, before), matmul(within, u));
-  const inTime = transpose(reshape(output, [chunks, batch, groups, members, steps, -1]), [1, 0, 4, 2, 3, 5]);
+  const output = writes.reduce(
+    (sum, { key, own, perState }) => {
+      const u = perState ? subtract(own, matmul(perState, before)) : own;
+      return add(sum, matmul(productOf(q, key, decay), u));
+    },
+    decay ? decay.fromStart(q, before) : matmul(q, before),
+  );
+  const inTime = transpose(
+    reshape(output, [chunks, batch, groups, members, steps, states[3]!]),
+    [1, 0, 4, 2, 3, 5],
+  );
   const joined = reshape(inTime, [batch, multiplyDims([chunks, steps]), value!.shape[2]!]);
   return [slice(joined, 1, 0, sequence), reshape(carried.last, first.shape)];
 }
 
-/** What the steps of a chunk write is `own`, less `perState` times the state before the chunk. */
-interface Written {
+/** What the steps of a chunk write under `key` is `own`, less `perState` times the state before the chunk. */
+interface Writes {
+  readonly key: Tensor;
   readonly own: Tensor;
   readonly perState?: Tensor;
 }
 
+type Solved = Required<Omit<Writes, 'key'>>;
+
 /** The writes of the delta rule: u = own - perState S. */
-function solveDelta(k: Tensor, v: Tensor, beta: Tensor, decay: Decay | undefined): Required<Written> {
+function solveDelta(k: Tensor, v: Tensor, beta: Tensor, decay: Decay | undefined): Solved {
   const weighed = multiply(k, beta);
-  const products = decay ? decay.product(weighed, k) : matmul(weighed, k, { transposeB: true });
-  const inverse = unitTriangularInverse(products);
+  const inverse = unitTriangularInverse(productOf(weighed, k, decay));
   return {
     own: matmul(inverse, multiply(v, beta)),
     perState: matmul(inverse, decay ? multiply(weighed, exp(decay.sums)) : weighed),
   };
 }
 
+/** What is taken out: -w = own - perState S. */
+function solveErase(f: Tensor, r: Tensor, k: Tensor, v: Tensor, decay: Decay | undefined): Solved {
+  const inverse = unitTriangularInverse(productOf(f, r, decay));
+  const products = productOf(f, k, decay);
+  const earlier = multiply(products, subtract(1, identity(products.shape.at(-1)!)));
+  return {
+    own: negate(matmul(inverse, matmul(earlier, v))),
+    perState: matmul(inverse, decay ? multiply(f, exp(decay.sums)) : f),
+  };
+}
+
+/** x . y */
+function productOf(x: Tensor, y: Tensor, decay: Decay | undefined): Tensor {
+  if (decay) return decay.product(x, y);
+  return multiply(matmul(x, y, { transposeB: true }), causal(x.shape[2] as number));
+}
+
+/** (k exp(c_last - c))^T x */
+function untilEnd(k: Tensor, x: Tensor, decay: Decay | undefined): Tensor {
+  return decay ? decay.untilEnd(k, x) : matmul(k, x, { transposeA: true });
+}
+
 /** What a chunk makes of the state before it: a factor of each number, or a matrix [rows, members, keySize, keySize]. */
-function transitionOf(k: Tensor, { perState }: Written, decay: Decay | undefined): Tensor {
+function transitionOf(k: Tensor, writes: readonly Writes[], decay: Decay | undefined): Tensor {
   const kept = decay ? decay.whole() : fill([k.shape[0]!, 1, 1, 1], 1);
-  if (!perState) return kept;
-  const taken = decay ? decay.untilEnd(k, perState) : matmul(k, perState, { transposeA: true });
-  return subtract(multiply(identity(k.shape[3]!), kept), taken);
+  return writes.reduce(
+    (transition, { key, perState }) =>
+      perState
+        ? subtract(
+            transition === kept ? multiply(identity(k.shape[3]!), kept) : transition,
+            untilEnd(key, perState, decay),
+          )
+        : transition,
+    kept,
+  );
 }
 
 /** Decay within chunks: gates [rows, members, steps, 1 or keySize]. */
@@ -185,7 +234,7 @@ function causal(steps: number, dtype: 'float32' | 'bool' = 'float32'): Tensor {
 function spread(x: Tensor, count: number, heads: number): Tensor {
   if (count === heads) return x;
   const [batch, sequence] = x.shape as [Dim, Dim, number];
-  const grouped = reshape(x, [batch, sequence, count, 1, -1]);
+  const grouped = reshape(x, [batch, sequence, count, 1, divideDim(x.shape[2]!, count)!]);
   const size = grouped.shape[4]!;
   const repeated = broadcastTo(grouped, [batch, sequence, count, heads / count, size]);
   return reshape(repeated, [batch, sequence, multiplyDims([heads, size])]);

@@ -6,7 +6,7 @@ import { withInputs } from '../../engine/testing/with-inputs.js';
 import { input, type Tensor } from '../tensor.js';
 import { compileWithGradients, expectReference, seedsFor } from '../testing/against-reference.js';
 import { type NdArray, relativeError, tabulate, toArray } from '../testing/arrays.js';
-import { cpu } from '../testing/gradient-check.js';
+import { cpu, wasm } from '../testing/gradient-check.js';
 import { prove } from '../testing/prove.js';
 import { uniform } from '../testing/random.js';
 import { reshape } from './broadcast.js';
@@ -15,11 +15,13 @@ import { transpose } from './layout.js';
 import { loop } from './loop.js';
 import { linearRecurrence, type RecurrenceInputs } from './recurrence.js';
 import {
+  eraseOperands,
   type Gating,
   type Options,
   type Result,
   recurrenceCases,
   recurrenceOperands,
+  referenceErase,
   referenceRecurrence,
   type Sizes,
   steps,
@@ -251,6 +253,45 @@ describe('several chunks, the last one not whole', () => {
           [1, 65],
           [2, 150],
         ]));
+    }
+  }
+});
+
+describe('erased under keys of its own, in several chunks', () => {
+  for (const gating of GATINGS) {
+    for (const [engine, open] of [
+      ['onnxruntime', cpu],
+      ['wasm', wasm],
+    ] as const) {
+      test(`decay of ${gating} (${engine})`, async () => {
+        const { heads } = SMALL;
+        const options = { gating, withState: true };
+        const leafOf = (name: string, x: { dims: readonly number[] }): Tensor =>
+          input(
+            name,
+            'float32',
+            name === 'state' ? ['batch', ...x.dims.slice(1)] : ['batch', 'sequence', x.dims[2]!],
+          );
+        const example = { ...recurrenceOperands(SMALL, [2, 1], options), ...eraseOperands(SMALL, [2, 1]) };
+        const { find, remove, ...leaves } = Object.fromEntries(
+          Object.entries(example).map(([name, x]) => [name, leafOf(name, x)]),
+        ) as Record<keyof typeof example, Tensor>;
+        const { output, state } = linearRecurrence(
+          { ...(leaves as unknown as RecurrenceInputs), erase: { find, remove } },
+          heads,
+        );
+        const executable = await (await open()).compile(withInputs({ outputs: { output, last: state } }));
+        for (const sequence of [1, 64, 65, 150]) {
+          const operands = recurrenceOperands(SMALL, [2, sequence], options);
+          const erase = eraseOperands(SMALL, [2, sequence]);
+          const feeds = { ...operands, ...erase };
+          const results = await executable.run(feeds);
+          const expected = referenceErase(SMALL, operands, erase.find, erase.remove);
+          expect(relativeError(toArray(results.output!).data, expected.output.data)).toBeLessThan(1e-5);
+          expect(relativeError(toArray(results.last!).data, expected.finalState.data)).toBeLessThan(1e-5);
+        }
+        await executable.dispose();
+      });
     }
   }
 });

@@ -8,6 +8,12 @@
  * the key already finds in the decayed state is taken out of what is written,
  *
  *     S_t = D_t + k_t (beta_t (v_t - D_t^T k_t))^T    D_t = diag(exp(g_t)) S_(t-1)
+ *
+ * In its most general form, that of GDN-2 and RWKV-7, what is taken out is found under a key f of its own, and taken out under another, r:
+ *
+ *     S_t = D_t + k_t v_t^T - r_t (D_t^T f_t)^T
+ *
+ * of which the delta rule is the case that f is k, r is beta k, and beta is in v.
  */
 
 import { ShapeError } from '../../errors.js';
@@ -32,7 +38,7 @@ export interface Heads {
 
 const recurrenceOperator = defineComposite<{ heads: Heads }>({
   name: 'linearRecurrence',
-  infer([query, key, value, gate, state, beta], { heads }) {
+  infer([query, key, value, gate, state, beta, find, remove], { heads }) {
     const { batch, sequence, keySize, valueSize } = sizes(query!, value!, heads);
     const expectShape = (what: string, x: TensorType, size: Dim): void => {
       if (x.shape.length !== 3 || x.shape[0] !== batch || x.shape[1] !== sequence || x.shape[2] !== size) {
@@ -52,6 +58,11 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
       expectShape('gate', gate, gate.shape[2] === heads.value ? heads.value : each);
     }
     if (beta) expectShape('beta', beta, heads.value);
+    if (find || remove) {
+      if (!find || !remove || beta) throw new ShapeError('find and remove stand together, and without beta');
+      expectShape('find', find, multiplyDims([heads.key, keySize]));
+      expectShape('remove', remove, multiplyDims([heads.key, keySize]));
+    }
     const stateShape = [batch, heads.value, keySize, valueSize];
     if (state && (state.shape.length !== 4 || state.shape.some((dim, i) => dim !== stateShape[i]))) {
       throw new ShapeError(`the state must be [${stateShape}]`);
@@ -63,8 +74,8 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
   },
   expand: (operands, { heads }) => recurrenceInChunks(operands, heads),
   kernels: {
-    onnx(builder, [query, key, value, gate, state, beta], node) {
-      if (!builder.fused.has('LinearAttention') || expansionIsUsed(node as Node, builder.used))
+    onnx(builder, [query, key, value, gate, state, beta, find], node) {
+      if (find || !builder.fused.has('LinearAttention') || expansionIsUsed(node as Node, builder.used))
         return undefined;
       return builder.emit('LinearAttention', [query!, key!, value!, state!, gate!, beta!], {
         domain: 'com.microsoft',
@@ -115,15 +126,21 @@ export interface RecurrenceInputs {
   beta?: Tensor | undefined;
   /** [batch, heads, keySize, valueSize]; zeros by default. */
   state?: Tensor | undefined;
+  /**
+   * In beta's place, [batch, sequence, keyHeads * keySize] each: what the state holds under `find` is taken out under `remove`. A state
+   * is bounded where diag(exp(g)) - r f^T diag(exp(g)) is no more than 1, which is the caller's affair.
+   */
+  erase?: { find: Tensor; remove: Tensor } | undefined;
 }
 
 /**
- * S_t = D_t + k_t v_t^T with D_t = diag(exp(g_t)) S_(t-1), or S_t = D_t + k_t (beta_t (v_t - D_t^T k_t))^T, and
- * o_t = S_t^T q_t. Consecutive value heads share a query or a key where there are fewer of those. Returns `output`
+ * S_t = D_t + k_t v_t^T with D_t = diag(exp(g_t)) S_(t-1), or S_t = D_t + k_t (beta_t (v_t - D_t^T k_t))^T, or
+ * S_t = D_t + k_t v_t^T - r_t (D_t^T f_t)^T, and o_t = S_t^T q_t. Consecutive value heads share a query or a key where there are fewer of those. Returns `output`
  * [batch, sequence, heads * valueSize] and the final `state`.
  */
 export function linearRecurrence(inputs: RecurrenceInputs, heads: Heads): { output: Tensor; state: Tensor } {
-  const { query, key, value, gate, beta, state } = inputs;
-  const [output, finalState] = apply(recurrenceOperator, [query, key, value, gate, state, beta], { heads });
+  const { query, key, value, gate, beta, state, erase } = inputs;
+  const operands = [query, key, value, gate, state, beta, erase?.find, erase?.remove];
+  const [output, finalState] = apply(recurrenceOperator, operands, { heads });
   return { output: output!, state: finalState! };
 }

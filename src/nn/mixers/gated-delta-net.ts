@@ -94,7 +94,7 @@ const LAYOUTS = {
 export type GatedDeltaNetLayout = keyof typeof LAYOUTS;
 
 /** A uniform in (0, 16], kept as its logarithm. */
-const initialDecay: Initializer = (random, shape) =>
+export const initialDecay: Initializer = (random, shape) =>
   fillWith(shape, () => Math.log(16 * (1 - random.uniform())));
 
 /** Throws ConfigError where the value heads cannot share the key heads evenly. */

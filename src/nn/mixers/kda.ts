@@ -21,6 +21,7 @@ import {
   linearRecurrence,
   multiply,
   negate,
+  type RecurrenceInputs,
   reshape,
   sigmoid,
   softplus,
@@ -82,6 +83,21 @@ function initialBias(lowerBound: number): Initializer {
 
 /** Throws `ConfigError` for a lower bound that is not below 0. */
 export function kimiDeltaAttention(config: KimiDeltaConfig): Mixer {
+  return channelDeltaNet(config, (parameters, x, { key, value }) => {
+    const beta = sigmoid(projected(parameters, 'b', x, config.numHeads, {}));
+    return { key, value, beta: config.negativeEigenvalues ? multiply(beta, 2) : beta };
+  });
+}
+
+/** What the delta rule writes and takes out of a token's keys of length 1 and its values. */
+type Rule = (
+  parameters: Parameters,
+  x: Tensor,
+  heads: Pick<RecurrenceInputs, 'key' | 'value'>,
+) => Pick<RecurrenceInputs, 'key' | 'value' | 'beta' | 'erase'>;
+
+/** A delta net whose key channels decay at rates of their own, by the given rule. */
+export function channelDeltaNet(config: KimiDeltaConfig, ruleOf: Rule): Mixer {
   if (config.lowerBound !== undefined && !(config.lowerBound < 0)) {
     throw new ConfigError(`the lower bound of log decays (${config.lowerBound}) must be less than 0`);
   }
@@ -99,8 +115,7 @@ export function kimiDeltaAttention(config: KimiDeltaConfig): Mixer {
       },
     ],
     forward(parameters, x, { state, observe }) {
-      const to = (name: string, outputs: number): Tensor =>
-        parameters.within(`${name}_proj`, (p) => linear(p, x, outputs));
+      const to = (name: string, outputs: number): Tensor => projected(parameters, name, x, outputs, {});
       const { query, key, value, ...convolution } = convolvedHeads(
         parameters,
         concat([to('q', keys), to('k', keys), to('v', values)], -1),
@@ -108,14 +123,10 @@ export function kimiDeltaAttention(config: KimiDeltaConfig): Mixer {
         { convKernel, parts: SEPARATE_CONVOLUTIONS },
         state?.conv,
       );
-      const gate = logDecay(parameters, projected(parameters, 'f', x, keys, config.decay), config);
-      const beta = sigmoid(to('b', numHeads));
       const operands = {
         query: withLength(query, keyHeadDim, 1 / Math.sqrt(keyHeadDim)),
-        key: withLength(key, keyHeadDim, 1),
-        value,
-        gate,
-        beta: config.negativeEigenvalues ? multiply(beta, 2) : beta,
+        gate: logDecay(parameters, projected(parameters, 'f', x, keys, config.decay), config),
+        ...ruleOf(parameters, x, { key: withLength(key, keyHeadDim, 1), value }),
         state: state?.recurrent,
       };
       const heads = { query: numHeads, key: numHeads, value: numHeads };
@@ -150,7 +161,7 @@ function logDecay(parameters: Parameters, f: Tensor, config: KimiDeltaConfig): T
     : multiply(softplus(raw), negate(rates));
 }
 
-function projected(
+export function projected(
   parameters: Parameters,
   name: string,
   x: Tensor,

@@ -1,4 +1,4 @@
-/** One mixer: its heads' matrices, what it writes and keeps, and how long its memory reaches. */
+/** One mixer: its heads' matrices, what it writes, keeps and erases, and how long its memory reaches. */
 import { Plot } from '../parts/plot.js';
 import { figure, Heatmap, Thumbnail } from './heatmap.js';
 import {
@@ -19,7 +19,7 @@ import { tensorOf } from './tensor.js';
 import { wordOf } from './words.js';
 
 export function MixerView() {
-  const { name, kind, selection, write, keep, horizon } = mixer.value!;
+  const { name, kind, selection, write, keep, erase, horizon } = mixer.value!;
   const { tokens } = trace.value!;
   const found = heads.value;
   const at = found?.heads.indexOf(head.value) ?? -1;
@@ -52,6 +52,13 @@ export function MixerView() {
         {selection?.scores && <Selection scores={[...tensorOf(selection.scores).data]} />}
         {write && <OverTime title="Write" unit="how much of a token enters" values={tensorOf(write)} />}
         {keep && <OverTime title="Keep" unit="share of the memory that stays" values={tensorOf(keep)} />}
+        {erase && (
+          <OverTime
+            title="Erase"
+            unit="share of the memory that a token takes out"
+            values={tensorOf(erase)}
+          />
+        )}
         {horizon && <Horizon values={[...tensorOf(horizon).data]} />}
       </div>
     </div>

@@ -26,8 +26,8 @@ export function tokenAt(a: usize, i: i32, row: i32, token: i32): usize {
 
 /**
  * words: batch, sequence, heads, query heads, key heads, key size, value size, gates (0 none, 1 a head, 2 a key), then
- * query, key, value, gate, beta with 3 words each (beta's address 0 without it), states before (a table, or 0), states
- * after, y, and whether gates of heads are there.
+ * query, key, value, gate, beta, find, remove with 3 words each (0 where one is not there), states before (a table, or 0), states
+ * after, y.
  */
 export function recurrence(a: usize, t: i32, T: i32): void {
   const batch = word(a, 0);
@@ -38,10 +38,12 @@ export function recurrence(a: usize, t: i32, T: i32): void {
   const keySize = word(a, 5);
   const valueSize = word(a, 6);
   const gates = word(a, 7);
-  const before = address(a, 23);
-  const after = address(a, 24);
-  const y = address(a, 25);
+  const before = address(a, 29);
+  const after = address(a, 30);
+  const y = address(a, 31);
   const hasBeta = address(a, 20) != 0;
+  const hasErase = address(a, 23) != 0;
+  const isPlain = !hasBeta && !hasErase && gates != 2;
   const area = <usize>(keySize * valueSize) << 2;
   const units = batch * heads;
   const decays = scratch;
@@ -65,12 +67,24 @@ export function recurrence(a: usize, t: i32, T: i32): void {
       if (gates == 2) {
         const g = tokenAt(a, 17, row, token) + (<usize>(h * keySize) << 2);
         for (let i = 0; i < keySize; i++) store<f32>(decays + (<usize>i << 2), exp1(load<f32>(g + (<usize>i << 2))));
-      } else if (hasBeta || valueSize < 16 || (valueSize & 15) != 0) {
+      } else if (!isPlain || valueSize < 16 || (valueSize & 15) != 0) {
         for (let i = 0; i < keySize; i++) store<f32>(decays + (<usize>i << 2), decay);
       }
       let column = 0;
       const stride = <usize>valueSize << 2;
-      if (!hasBeta && gates != 2) {
+      if (hasErase) {
+        const f = tokenAt(a, 23, row, token) + (<usize>(keyHead * keySize) << 2);
+        const r = tokenAt(a, 26, row, token) + (<usize>(keyHead * keySize) << 2);
+        for (; column + 4 <= valueSize; column += 4) {
+          const c = <usize>column << 2;
+          erase4(from + c, to + c, stride, keySize, k, q, v + c, out + c, decays, f, r);
+        }
+        for (; column < valueSize; column++) {
+          const c = <usize>column << 2;
+          erase1(from + c, to + c, stride, keySize, k, q, v + c, out + c, decays, f, r);
+        }
+      }
+      if (isPlain) {
         for (; column + 16 <= valueSize; column += 16) {
           const c = <usize>column << 2;
           plain16(from + c, to + c, stride, keySize, k, q, v + c, out + c, decay);
@@ -201,6 +215,76 @@ function column1(
   let y: f32 = 0;
   for (let i: usize = 0, e = <usize>keySize << 2; i < e; i += 4) {
     const s = load<f32>(from) * load<f32>(decays + i) + load<f32>(k + i) * written;
+    store<f32>(to, s);
+    y += s * load<f32>(q + i);
+    from += stride;
+    to += stride;
+  }
+  store<f32>(out, y);
+}
+
+/** 4 columns where what is found under f is taken out under r. */
+function erase4(
+  from: usize,
+  to: usize,
+  stride: usize,
+  keySize: i32,
+  k: usize,
+  q: usize,
+  v: usize,
+  out: usize,
+  decays: usize,
+  f: usize,
+  r: usize,
+): void {
+  const written = v128.load(v);
+  let found = splat(0);
+  let p = from;
+  const end = <usize>keySize << 2;
+  for (let i: usize = 0; i < end; i += 4) {
+    const d = f32x4.mul(v128.load(p), v128.load32_splat(decays + i));
+    found = f32x4.add(found, f32x4.mul(d, v128.load32_splat(f + i)));
+    p += stride;
+  }
+  let y = splat(0);
+  for (let i: usize = 0; i < end; i += 4) {
+    const d = f32x4.mul(v128.load(from), v128.load32_splat(decays + i));
+    const s = f32x4.sub(
+      f32x4.add(d, f32x4.mul(v128.load32_splat(k + i), written)),
+      f32x4.mul(v128.load32_splat(r + i), found),
+    );
+    v128.store(to, s);
+    y = f32x4.add(y, f32x4.mul(s, v128.load32_splat(q + i)));
+    from += stride;
+    to += stride;
+  }
+  v128.store(out, y);
+}
+
+function erase1(
+  from: usize,
+  to: usize,
+  stride: usize,
+  keySize: i32,
+  k: usize,
+  q: usize,
+  v: usize,
+  out: usize,
+  decays: usize,
+  f: usize,
+  r: usize,
+): void {
+  const written = load<f32>(v);
+  let found: f32 = 0;
+  let p = from;
+  const end = <usize>keySize << 2;
+  for (let i: usize = 0; i < end; i += 4) {
+    found += load<f32>(p) * load<f32>(decays + i) * load<f32>(f + i);
+    p += stride;
+  }
+  let y: f32 = 0;
+  for (let i: usize = 0; i < end; i += 4) {
+    const s = load<f32>(from) * load<f32>(decays + i) + load<f32>(k + i) * written - load<f32>(r + i) * found;
     store<f32>(to, s);
     y += s * load<f32>(q + i);
     from += stride;

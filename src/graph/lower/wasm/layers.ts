@@ -124,7 +124,7 @@ export function statesBefore(builder: WasmBuilder, state: Value | undefined) {
 /** The linear recurrence by any rule, token after token. */
 export function recurrenceInWasm(
   builder: WasmBuilder,
-  [query, key, value, gate, state, beta]: readonly (Value | undefined)[],
+  [query, key, value, gate, state, beta, find, remove]: readonly (Value | undefined)[],
   { outputs }: Node<unknown>,
   heads: { query: number; key: number; value: number },
 ): Value[] {
@@ -132,7 +132,7 @@ export function recurrenceInWasm(
   const [batch, sequence] = value!.dims as [number, number];
   const keySize = query!.dims[2]! / heads.query;
   const valueSize = value!.dims[2]! / heads.value;
-  const operands = tokenOperands(builder, [query, key, value, gate, beta]);
+  const operands = tokenOperands(builder, [query, key, value, gate, beta, find, remove]);
   const before = statesBefore(builder, state);
   const reads = [...operands.reads, ...before.reads];
   const to = builder.rowsTo(after, reads);

@@ -188,28 +188,101 @@ export function steps(x: HostTensor, start: number, end: number): HostTensor {
 
 const SMALL: Sizes = { heads: { query: 1, key: 2, value: 4 }, keySize: 3, valueSize: 2 };
 
+/** What is found under keys of its own and taken out under others: S = D + k v^T - r (D^T f)^T, forward alone. */
+export function referenceErase(
+  { heads, keySize, valueSize }: Sizes,
+  { gate, state, ...operands }: Operands,
+  find: HostTensor,
+  remove: HostTensor,
+): Record<Result, NdArray> {
+  const [query, key, value, f, r] = [operands.query, operands.key, operands.value, find, remove].map(
+    toArray,
+  ) as [NdArray, NdArray, NdArray, NdArray, NdArray];
+  const [batch, sequence] = query.dims as [number, number];
+  const gates = gate && toArray(gate);
+  const output = new NdArray(value.dims, new Float64Array(value.data.length));
+  const area = keySize * valueSize;
+  const finalState = new Float64Array(batch * heads.value * area);
+  if (state) finalState.set(toArray(state).data);
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads.value; h++) {
+      const S = finalState.subarray((b * heads.value + h) * area, (b * heads.value + h + 1) * area);
+      const shared = (count: number): number => Math.floor((h * count) / heads.value) * keySize;
+      for (let t = 0; t < sequence; t++) {
+        for (let place = 0; place < area && gates; place++) {
+          const i = Math.floor(place / valueSize);
+          S[place]! *= Math.exp(gates.at(b, t, gates.dims[2] === heads.value ? h : h * keySize + i));
+        }
+        for (let j = 0; j < valueSize; j++) {
+          const found = total(keySize, (i) => f.at(b, t, shared(heads.key) + i) * S[i * valueSize + j]!);
+          for (let i = 0; i < keySize; i++) {
+            const k = key.at(b, t, shared(heads.key) + i) * value.at(b, t, h * valueSize + j);
+            S[i * valueSize + j]! += k - r.at(b, t, shared(heads.key) + i) * found;
+          }
+          output.data[(b * sequence + t) * heads.value * valueSize + h * valueSize + j] = total(
+            keySize,
+            (i) => query.at(b, t, shared(heads.query) + i) * S[i * valueSize + j]!,
+          );
+        }
+      }
+    }
+  }
+  return { output, finalState: new NdArray([batch, heads.value, keySize, valueSize], finalState) };
+}
+
+/** Keys under which is found and taken out, small enough for a state that stays bounded. */
+export function eraseOperands({ heads, keySize }: Sizes, [batch, sequence]: readonly [number, number]) {
+  const dims = [batch, sequence, heads.key * keySize];
+  return { find: uniform(17, dims, -0.5, 0.5), remove: uniform(18, dims, -0.5, 0.5) };
+}
+
+const eraseCases = (['none', 'head', 'row'] as const).map((gating) => {
+  const operands = recurrenceOperands(SMALL, [2, 3], { gating, withState: true });
+  const { find, remove } = eraseOperands(SMALL, [2, 3]);
+  const given = Object.keys(operands) as (keyof Operands)[];
+  return {
+    name: `decay of ${gating}, erased under keys of its own`,
+    operands: [...given.map((name) => operands[name]!), find, remove],
+    build(...leaves: Tensor[]) {
+      const named = Object.fromEntries(given.map((name, i) => [name, leaves[i]!]));
+      const [find, remove] = leaves.slice(-2) as [Tensor, Tensor];
+      const results = linearRecurrence(
+        { ...(named as Record<keyof Operands, Tensor>), erase: { find, remove } },
+        SMALL.heads,
+      );
+      return [results.output, results.state];
+    },
+    expected() {
+      const { output, finalState } = referenceErase(SMALL, operands, find, remove);
+      return [output, finalState];
+    },
+  };
+});
+
 export const recurrenceCases: CaseTable = {
-  linearRecurrence: [false, true].flatMap((delta) =>
-    (['none', 'head', 'row'] as const).map((gating) => {
-      const operands = recurrenceOperands(SMALL, [2, 3], { gating, withState: true, delta });
-      const given = Object.keys(operands) as (keyof Operands)[];
-      return {
-        name: `decay of ${gating}${delta ? ', delta rule' : ''}, [2,3] tokens`,
-        operands: given.map((name) => operands[name]!),
-        build(...leaves: Tensor[]) {
-          const named = Object.fromEntries(given.map((name, i) => [name, leaves[i]!]));
-          const results = linearRecurrence(named as Record<keyof Operands, Tensor>, SMALL.heads);
-          return [results.output, results.state];
-        },
-        expected() {
-          const zeros = new Float64Array(48);
-          const { output, finalState } = referenceRecurrence(SMALL, operands, {
-            output: zeros,
-            finalState: zeros,
-          });
-          return [new NdArray([2, 3, 8], output), new NdArray([2, 4, 3, 2], finalState)];
-        },
-      };
-    }),
-  ),
+  linearRecurrence: [false, true]
+    .flatMap((delta) =>
+      (['none', 'head', 'row'] as const).map((gating) => {
+        const operands = recurrenceOperands(SMALL, [2, 3], { gating, withState: true, delta });
+        const given = Object.keys(operands) as (keyof Operands)[];
+        return {
+          name: `decay of ${gating}${delta ? ', delta rule' : ''}, [2,3] tokens`,
+          operands: given.map((name) => operands[name]!),
+          build(...leaves: Tensor[]) {
+            const named = Object.fromEntries(given.map((name, i) => [name, leaves[i]!]));
+            const results = linearRecurrence(named as Record<keyof Operands, Tensor>, SMALL.heads);
+            return [results.output, results.state];
+          },
+          expected() {
+            const zeros = new Float64Array(48);
+            const { output, finalState } = referenceRecurrence(SMALL, operands, {
+              output: zeros,
+              finalState: zeros,
+            });
+            return [new NdArray([2, 3, 8], output), new NdArray([2, 4, 3, 2], finalState)];
+          },
+        };
+      }),
+    )
+    .concat(eraseCases),
 };
