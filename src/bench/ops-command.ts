@@ -42,7 +42,7 @@ async function runOps(model: string, options: OpsOptions): Promise<void> {
     const total = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
     const stages = new Set(times.map(({ stage }) => stage)).size;
     print(
-      `A token of ${rows === 1 ? 'one sequence' : `each of ${rows} sequences`} after ${after}, ${name}: ${times.length} steps in ${stages} stages; the least times of all steps add up to ${decimal(total)} ms`,
+      `A token of ${rows === 1 ? 'one sequence' : `each of ${rows} sequences`} after ${after}, ${name}: ${times.length} steps in ${stages} stages; the times of all steps add up to ${decimal(total)} ms`,
     );
     print(options.steps ? stepsText(times) : operatorsText(times, total));
   });
@@ -93,7 +93,7 @@ export function addOpsCommand(program: Command): void {
     .option('--threads <n>', 'threads that compute', positive, 2)
     .option('--after <tokens>', 'tokens that came before', positive, 128)
     .option('--rows <n>', 'sequences that are written at once', positive, 1)
-    .option('--rounds <n>', 'runs, of which the least time of each step is told', positive, 30)
+    .option('--rounds <n>', 'runs, of whose faster half the mean time of each step is told', positive, 30)
     .option('--steps', 'every step by itself, in order')
     .action((model: string, options: OpsOptions) => runOps(model, options));
 }

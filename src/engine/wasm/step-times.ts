@@ -10,7 +10,7 @@ export interface StepTime {
   readonly path: string;
   /** Between stages all threads wait for each other; steps of one stage follow each other without. */
   readonly stage: number;
-  /** The least of all rounds, on the calling thread: what it waits for at the end of a stage counts to the stage's last step. */
+  /** Of the calling thread, the mean over the faster half of all rounds; its waiting for others counts to a stage's last step. */
   readonly milliseconds: number;
   /** Bytes of weights that it reads. */
   readonly weightBytes: number;
