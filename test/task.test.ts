@@ -45,6 +45,8 @@ test.each([
   [['chess'], /there is no task 'chess'; there are mqar-16/],
   [['mqar-16', '--length', '20'], /mqar-16 needs 64 tokens at least, and 20 were asked for/],
   [['parity', '--pattern', 'Mx'], /letter 'x'/],
+  [['parity', '--set', 'hidden_sise=8'], /unknown keys: hidden_sise/],
+  [['parity', '--set', 'hidden_size'], /expected a key and a value/],
 ])('run %j is refused, and writes nothing', async (args, message) => {
   const { code, stderr } = await heddle(['task', 'run', ...args, '--out', at('none')]);
   expect(stderr.trim().split('\n').at(-1)).toMatch(message);

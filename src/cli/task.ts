@@ -1,16 +1,19 @@
 /** `heddle task`: what tells designs apart. */
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { parseJson } from '../checkpoint/index.js';
 import { heddleCall } from '../command-line.js';
 import { openDevice } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
 import {
   CHECKPOINT,
+  configJson,
   countParameters,
   DESIGNS,
   hybridModel,
-  modelConfig,
   openModel,
   parametersOf,
+  parseConfig,
   preset,
   readModel,
   SIZES,
@@ -20,11 +23,12 @@ import { expectNoRun, TRAINING_DEFAULTS } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount, table } from './format.js';
 import { deviceOption, threadsOption } from './loading-options.js';
-import { choice, number, wholeNumber } from './options.js';
-import { type RunFlags, settingsOf } from './run-flags.js';
+import { choice, each, number, wholeNumber } from './options.js';
+import { deviceOptionsOf, type RunFlags, settingsOf } from './run-flags.js';
 
 interface TaskFlags extends RunFlags {
   pattern?: string;
+  set?: string[];
   length?: number;
   examples: number;
 }
@@ -52,6 +56,11 @@ export function configure(command: Command): void {
     .option('--design <name>', `the sibling: ${DESIGNS.join(', ')}`, choice(DESIGNS), 'hybrid')
     .option('--size <name>', `its size: ${SIZES.join(', ')}`, choice(SIZES), 'nano')
     .addOption(new Option('--pattern <letters>', 'its layers, instead of those of the design'))
+    .option(
+      '--set <key=value>',
+      'another key of its config, as in attention_selected=128; may be given several times',
+      each,
+    )
     .option('--length <tokens>', "tokens in a training example (default: the task's)", wholeNumber)
     .option('--steps <n>', 'optimizer steps', wholeNumber, d.steps)
     .option('--batch <examples>', 'examples in a batch', wholeNumber, 16)
@@ -73,9 +82,18 @@ async function run(name: string, flags: TaskFlags): Promise<void> {
   if (!flags.resume) expectNoRun(flags.out);
   const length = flags.length ?? task.lengths.train;
   const { pattern } = flags;
-  const { bosTokenId: _, eosTokenId: __, ...config } = preset(flags.design, flags.size, task.vocabulary);
-  const own = { ...config, maxPositionEmbeddings: length, ...(pattern !== undefined && { pattern }) };
-  const model = flags.resume ? await readModel(join(flags.out, CHECKPOINT)) : hybridModel(modelConfig(own));
+  const config = configJson(preset(flags.design, flags.size, task.vocabulary));
+  for (const key of ['bos_token_id', 'eos_token_id']) delete config[key];
+  Object.assign(config, { max_position_embeddings: length }, pattern !== undefined && { pattern });
+  for (const assignment of flags.set ?? []) {
+    const [key, value] = assignment.split(/=(.*)/s);
+    if (!key || value === undefined)
+      throw new ConfigError(`--set ${assignment}: expected a key and a value, as in attention_selected=128`);
+    config[key] = parseJson(value) ?? value;
+  }
+  const model = flags.resume
+    ? await readModel(join(flags.out, CHECKPOINT))
+    : hybridModel(parseConfig(config, 'the config of the task'));
   const settings = settingsOf(flags, length, flags.learningRate ?? TRAINING_DEFAULTS.learningRate);
   say(`task        ${task.name}: ${task.about} (${task.source})`);
   say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
@@ -96,22 +114,19 @@ async function run(name: string, flags: TaskFlags): Promise<void> {
     },
   );
   if (!completed) return;
-  const device = await openDevice(
-    flags.device,
-    flags.threads === undefined ? {} : { threads: flags.threads },
-  );
+  const device = await openDevice(flags.device, deviceOptionsOf(flags));
   const { weights } = await openModel(join(flags.out, CHECKPOINT));
   const rows = [['tokens', 'accuracy', 'chance', 'published']];
-  for (const each of new Set([length, ...task.lengths.test])) {
+  for (const tested of new Set([length, ...task.lengths.test])) {
     const accuracy = await accuracyOf(task, model, weights, device, {
-      length: each,
+      length: tested,
       count: flags.examples,
       seed: settings.seed,
     });
     const published = task.reference ? `${percent(task.reference.accuracy)} (${task.reference.of})` : '-';
-    rows.push([each.toLocaleString('en'), percent(accuracy), percent(task.chance), published]);
+    rows.push([tested.toLocaleString('en'), percent(accuracy), percent(task.chance), published]);
     say(
-      `tested      ${flags.examples} examples of ${each.toLocaleString('en')} tokens: ${percent(accuracy)}`,
+      `tested      ${flags.examples} examples of ${tested.toLocaleString('en')} tokens: ${percent(accuracy)}`,
     );
   }
   process.stdout.write(`${table(rows)}\n`);
