@@ -1,6 +1,7 @@
 /** The causal depthwise convolution with which state-space layers mix neighbouring tokens, and its state. */
 
 import { ShapeError } from '../../errors.js';
+import { convolutionStep } from '../lower/stablehlo/layers.js';
 import { convolutionInWasm } from '../lower/wasm/layers.js';
 import { addDims, type Dim, sameShape } from '../shape.js';
 import { apply, defineComposite, type Tensor } from '../tensor.js';
@@ -74,6 +75,8 @@ const convolutionOperator = defineComposite<null>({
       });
     },
     wasm: convolutionInWasm,
+    stablehlo: (builder, operands, { inputs }) =>
+      builder.resolve(inputs[0]!.shape[1]!) === 1 ? convolutionStep(builder, operands) : undefined,
   },
   expand([x, weight, bias, state]) {
     const width = weight!.shape[2] as number;

@@ -87,7 +87,7 @@ export function recurrenceInChunks(
     byChunk(isMatrix ? broadcastTo(transition, [rows, members, keySize, keySize]) : transition),
     byChunk(added),
     reshape(first, [multiplyDims([batch, groups]), ...states.slice(1)]),
-    { product: isMatrix ? 'matrix' : 'elements', reverse: false },
+    { product: isMatrix ? 'matrix' : 'elements', reverse: false, decays: true },
   );
   const before = reshape(carried.states, states);
 

@@ -17,6 +17,7 @@
  */
 
 import { ShapeError } from '../../errors.js';
+import { recurrenceStep } from '../lower/stablehlo/recurrence.js';
 import { recurrenceInWasm } from '../lower/wasm/layers.js';
 import { type Dim, divideDim, multiplyDims } from '../shape.js';
 import {
@@ -89,6 +90,10 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
         outputs: 2,
       });
     },
+    stablehlo: (builder, operands, node) =>
+      builder.resolve(node.inputs[0]!.shape[1]!) === 1 && !expansionIsUsed(node as Node, builder.used)
+        ? recurrenceStep(builder, operands, node.attributes.heads)
+        : undefined,
     wasm: (builder, operands, node) =>
       expansionIsUsed(node as Node, builder.used)
         ? undefined

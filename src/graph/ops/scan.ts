@@ -22,6 +22,8 @@ export interface ScanAttributes {
   readonly product: 'elements' | 'complex' | 'matrix' | 'transposed';
   /** From the last step to the first. */
   readonly reverse: boolean;
+  /** The transitions are decays, above 0: their products may be computed as sums of logarithms. */
+  readonly decays?: boolean;
 }
 
 const scanOperator = definePrimitive<ScanAttributes>({
@@ -44,14 +46,14 @@ const scanOperator = definePrimitive<ScanAttributes>({
       { dtype: added!.dtype, shape: state },
     ];
   },
-  gradient({ inputs, outputs, attributes: { product, reverse }, outputGradients, needs }) {
+  gradient({ inputs, outputs, attributes: { product, reverse, decays = false }, outputGradients, needs }) {
     const [transition, added, initial] = inputs as [Tensor, Tensor, Tensor];
     const back = product === 'matrix' ? 'transposed' : product === 'transposed' ? 'matrix' : product;
     const { states: dAdded, last } = scan(
       product === 'complex' ? conjugate(transition) : transition,
       outputGradients[0] ?? zeros(added.shape),
       outputGradients[1] ?? zeros(initial.shape),
-      { product: back, reverse: !reverse },
+      { product: back, reverse: !reverse, ...(decays && { decays }) },
     );
     const before = outputs[0]!;
     const dTransition = (): Tensor => {

@@ -1,4 +1,4 @@
-/** Norms, softmax and losses: computed in float32 throughout, also where what goes in and out is narrower. */
+/** Norms, softmax, losses and the convolution of one token: computed in float32 throughout, also where what goes in and out is narrower. */
 import type { StableHloBuilder } from './builder.js';
 import type { Plain, Value } from './value.js';
 
@@ -105,4 +105,22 @@ export function rmsNormWeightGradient(
     product,
     product.dims.slice(0, -1).map((_, axis) => axis),
   );
+}
+
+/** The causal convolution of one token: output [batch, 1, channels], and the new state [batch, width - 1, channels]. */
+export function convolutionStep(
+  builder: StableHloBuilder,
+  [x, weight, bias, state]: readonly (Value | undefined)[],
+): [Plain, Plain] {
+  const given = builder.plain(x!);
+  const [batch, , channels] = given.dims as [number, number, number];
+  const taps = builder.wide(weight!);
+  const width = taps.dims[2]!;
+  const past = state ? builder.wide(state) : builder.splat(0, 'f32', [batch, width - 1, channels]);
+  const all = width === 1 ? builder.wide(given) : builder.concat([past, builder.wide(given)], 1);
+  const byTap = builder.transpose(builder.reshape(taps, [channels, width]), [1, 0]);
+  const mixed = builder.reduce('add', builder.binary('multiply', all, byTap), [1]);
+  const sum = bias ? builder.binary('add', mixed, builder.wide(bias)) : mixed;
+  const output = builder.reshape(builder.as(sum, given.element), [batch, 1, channels]);
+  return [output, builder.slice(all, 1, 1, width)];
 }

@@ -7,7 +7,11 @@ import type { Node } from '../../tensor.js';
 import type { StableHloBuilder, StableHloLowering } from './builder.js';
 import { lowerAll } from './lower.js';
 import { matmul } from './matmul.js';
+import { decayScan } from './recurrence.js';
 import type { Plain, Value } from './value.js';
+
+/** Steps that are computed as one product, whose costs grow with their square. */
+const MOST_AT_ONCE = 64;
 
 /**
  * The state before each step, and the last: see the operator. It is carried in float32; the states are stacked in the type of what is
@@ -16,11 +20,24 @@ import type { Plain, Value } from './value.js';
 export const hloScan: StableHloLowering<ScanAttributes> = (
   builder,
   inputs,
-  { attributes: { product, reverse } },
+  { attributes: { product, reverse, decays } },
 ) => {
   const [transition, added, initial] = inputs.map((x) => builder.plain(x!)) as [Plain, Plain, Plain];
   const steps = added.dims[0]!;
   const state = added.dims.slice(1);
+  if (steps === 1) {
+    const only = (x: Plain): Plain => builder.reshape(x, x.dims.slice(1));
+    const before = builder.broadcast(builder.wide(initial), state);
+    const moved = act(builder, only(transition), before, product);
+    return [
+      builder.reshape(builder.as(before, added.element), added.dims),
+      builder.binary('add', moved, builder.wide(only(added))),
+    ];
+  }
+  const isOneNumber = transition.dims.slice(-2).every((size) => size === 1);
+  if (decays && product === 'elements' && isOneNumber && state.length >= 2 && steps <= MOST_AT_ONCE) {
+    return decayScan(builder, { transition, added, initial }, reverse);
+  }
   const stacked = builder.splat(0, added.element, added.dims);
   const first = builder.broadcast(builder.wide(initial), state);
   const at = (x: Plain, index: Plain): Plain =>
@@ -28,13 +45,7 @@ export const hloScan: StableHloLowering<ScanAttributes> = (
   const [last, states] = builder.loop(steps, [first, stacked], (index, [before, all]) => {
     const place = reverse ? builder.binary('subtract', builder.splat(steps - 1, 'i32'), index) : index;
     const row = builder.reshape(builder.as(before!, added.element), [1, ...state]);
-    const factor = builder.wide(at(transition, place));
-    const moved =
-      product === 'elements'
-        ? builder.binary('multiply', builder.broadcast(factor, state), before!)
-        : product === 'complex'
-          ? complexProduct(builder, builder.broadcast(factor, state), before!)
-          : matmul(builder, factor, before!, { transposeA: product === 'transposed', wide: true });
+    const moved = act(builder, at(transition, place), before!, product);
     const next = builder.binary('add', moved, builder.wide(at(added, place)));
     return [next, builder.dynamicUpdateSlice(all!, row, 0, place)];
   }) as [Plain, Plain];
@@ -53,6 +64,19 @@ function complexProduct(builder: StableHloBuilder, a: Plain, b: Plain): Plain {
   const re = builder.binary('subtract', times(aRe, bRe), times(aIm, bIm));
   const im = builder.binary('add', times(aRe, bIm), times(aIm, bRe));
   return builder.concat([re, im], 0);
+}
+
+/** What a transition makes of a state, in float32. */
+function act(
+  builder: StableHloBuilder,
+  transition: Plain,
+  state: Plain,
+  product: ScanAttributes['product'],
+): Plain {
+  const factor = builder.wide(transition);
+  if (product === 'elements') return builder.binary('multiply', builder.broadcast(factor, state.dims), state);
+  if (product === 'complex') return complexProduct(builder, builder.broadcast(factor, state.dims), state);
+  return matmul(builder, factor, state, { transposeA: product === 'transposed', wide: true });
 }
 
 /** A loop of the graph, whose end is known beforehand. */

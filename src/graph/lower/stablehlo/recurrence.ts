@@ -1,0 +1,114 @@
+/** Linear recurrences without a loop: one step, and a few steps of which each multiplies the state by one number. */
+import type { Heads } from '../../ops/recurrence.js';
+import type { StableHloBuilder } from './builder.js';
+import { cumulativeSum } from './reduce.js';
+import type { Plain, Value } from './value.js';
+
+/** exp() of it is 0. */
+const NEVER = -1e30;
+/** The logarithm of a decay is at least this: exp() of it is 0 in float32. */
+const LEAST_LOG = -200;
+
+/** One step of `linearRecurrence`, in float32: the state is read once and written once. Output and state are shaped as the operator's. */
+export function recurrenceStep(
+  builder: StableHloBuilder,
+  operands: readonly (Value | undefined)[],
+  heads: Heads,
+): [Plain, Plain] {
+  const [query, key, value, gate, given, beta, find, remove] = operands.map((x) => x && builder.wide(x));
+  const batch = value!.dims[0]!;
+  const count = heads.value;
+  const keySize = query!.dims[2]! / heads.query;
+  const valueSize = value!.dims[2]! / count;
+  const multiply = (a: Plain, b: Plain): Plain => builder.binary('multiply', a, b);
+  /** [batch, 1, own * keySize] -> [batch, heads, keySize, 1] */
+  const columns = (x: Plain, own: number): Plain => {
+    const grouped = builder.reshape(x, [batch, own, 1, keySize]);
+    const spread = builder.broadcast(grouped, [batch, own, count / own, keySize]);
+    return builder.reshape(spread, [batch, count, keySize, 1]);
+  };
+  const k = columns(key!, heads.key);
+  const v = builder.reshape(value!, [batch, count, 1, valueSize]);
+  let state = given ?? builder.splat(0, 'f32', [batch, count, keySize, valueSize]);
+  if (gate) {
+    const rows = gate.dims[2]! / count;
+    state = multiply(state, builder.reshape(builder.unary('exponential', gate), [batch, count, rows, 1]));
+  }
+  const overKeys = (x: Plain, y: Plain): Plain =>
+    builder.reshape(builder.reduce('add', multiply(x, y), [2]), [batch, count, 1, valueSize]);
+  let written = v;
+  if (beta) {
+    const rate = builder.reshape(beta, [batch, count, 1, 1]);
+    written = multiply(builder.binary('subtract', v, overKeys(k, state)), rate);
+  }
+  let next = builder.binary('add', state, multiply(k, written));
+  if (find && remove) {
+    const found = overKeys(columns(find, heads.key), state);
+    next = builder.binary('subtract', next, multiply(columns(remove, heads.key), found));
+  }
+  const output = overKeys(columns(query!, heads.query), next);
+  return [builder.reshape(output, [batch, 1, count * valueSize]), next];
+}
+
+/**
+ * The scan S' = a_n S + B_n where each a_n > 0 is one number for the last two axes: states [steps, ...state] before each step, and the last.
+ * Every state is a sum of what was added before, weighed by the decay since then: a product of matrices, in place of a loop.
+ */
+export function decayScan(
+  builder: StableHloBuilder,
+  { transition, added, initial }: { transition: Plain; added: Plain; initial: Plain },
+  reverse: boolean,
+): [states: Plain, last: Plain] {
+  const [steps, ...state] = added.dims as [number, ...number[]];
+  const lead = state.slice(0, -2);
+  const logs = builder.binary(
+    'maximum',
+    builder.unary('log', builder.wide(transition)),
+    builder.splat(LEAST_LOG, 'f32'),
+  );
+  const each = builder.broadcast(builder.reshape(logs, transition.dims.slice(0, -2)), [steps, ...lead]);
+  // Between steps there are steps + 1 points; the decay between two of them is the difference of these sums.
+  const sums = cumulativeSum(builder, builder.pad(each, 0, 1, 0), 0, false);
+  const points = builder.transpose(sums, [...lead.map((_, i) => i + 1), 0]);
+  const startsAtZero = initial.literal === 0;
+  const first = builder.reshape(builder.broadcast(builder.wide(initial), state), [1, ...state]);
+
+  /** The states at the points `from` to `to - 1`. */
+  const at = (from: number, to: number, isWide: boolean): Plain => {
+    const narrow = (x: Plain): Plain => (isWide ? builder.wide(x) : builder.as(x, added.element));
+    const parts = startsAtZero ? [added] : reverse ? [added, first] : [first, added];
+    const sources = builder.concat(parts.map(narrow), 0);
+    // What step j adds stands at the point behind it, and the first state at the point where the scan begins.
+    const columns = startsAtZero ? (reverse ? [0, steps] : [1, steps + 1]) : [0, steps + 1];
+    const axis = lead.length;
+    const row = builder.slice(points, axis, from, to);
+    const column = builder.slice(points, axis, columns[0]!, columns[1]!);
+    const [rows, sourceCount] = [to - from, columns[1]! - columns[0]!];
+    const difference = builder.binary(
+      'subtract',
+      builder.reshape(row, [...lead, rows, 1]),
+      builder.reshape(column, [...lead, 1, sourceCount]),
+    );
+    const place = (shape: readonly number[], along: number, start: number): Plain =>
+      builder.binary('add', builder.iota(shape, along, 'i32'), builder.splat(start, 'i32'));
+    const rowPlace = place([rows, 1], 0, from);
+    const columnPlace = place([1, sourceCount], 1, columns[0]!);
+    const isBefore = builder.compare(reverse ? 'GE' : 'LE', columnPlace, rowPlace);
+    const since = reverse ? builder.unary('negate', difference) : difference;
+    const weights = builder.unary(
+      'exponential',
+      builder.select(isBefore, since, builder.splat(NEVER, 'f32')),
+    );
+    const product = builder.dot(
+      narrow(weights),
+      sources,
+      { batch: lead.map((_, i) => [i, i + 1] as const), contract: [[lead.length + 1, 0]] },
+      isWide ? 'f32' : added.element,
+      isWide || builder.precision === 'float32',
+    );
+    return builder.transpose(product, [axis, ...lead.map((_, i) => i), axis + 1, axis + 2]);
+  };
+  const states = reverse ? at(1, steps + 1, false) : at(0, steps, false);
+  const last = reverse ? at(0, 1, true) : at(steps, steps + 1, true);
+  return [states, builder.reshape(last, state)];
+}
