@@ -19,8 +19,9 @@ import type { PjrtBuffer, PjrtExecutable } from './pjrt.js';
 import { Batch, type KeptValue, ownBatch, XlaState } from './state.js';
 import type { PlacedWeight } from './weights.js';
 
-/** Entries that growing states have room for at least; more in powers of two. */
-const LEAST_ROOM = 256;
+/** Entries that growing states have room for at least; more in powers of four, since programs are compiled for each room. */
+const LEAST_ROOM = 1024;
+const ROOM_GROWTH = 4;
 
 interface Variant {
   readonly lowered: LoweredToHlo;
@@ -265,7 +266,10 @@ export class XlaExecutable implements Executable {
   }
 
   private roomFor(entries: number): number {
-    return this.rooms.size === 0 ? 0 : Math.max(LEAST_ROOM, 2 ** Math.ceil(Math.log2(Math.max(1, entries))));
+    if (this.rooms.size === 0) return 0;
+    let room = LEAST_ROOM;
+    while (room < entries) room *= ROOM_GROWTH;
+    return room;
   }
 
   /** The states as one batch that has this much room; theirs alone, if the run is to change it. */

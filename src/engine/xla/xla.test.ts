@@ -86,10 +86,10 @@ test('a batch that stays together moves on in place, and room is added as it is 
   const compiled = client.texts.length;
   for (let i = 0; i < 3; i++) await executable.run(feed([1, 0, 0], [2, 0, 0]), states);
   expect(client.texts.length).toBe(compiled);
-  const long = Array(3 * 300).fill(1);
+  const long = Array(3 * 1100).fill(1);
   await executable.run(feed(long, long), states);
-  expect(states.map(({ length }) => length)).toEqual([304, 304]);
-  expect((await states[0]!.read()).get('seen')!.dims).toEqual([1, 304, 3]);
+  expect(states.map(({ length }) => length)).toEqual([1104, 1104]);
+  expect((await states[0]!.read()).get('seen')!.dims).toEqual([1, 1104, 3]);
 });
 
 test('a fork goes its own way', async () => {

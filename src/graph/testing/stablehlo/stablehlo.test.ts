@@ -1,5 +1,6 @@
 /** What the evaluator refuses, and what is printed for XLA beyond the operators' own cases. */
 import { describe, expect, test } from 'vitest';
+import { float32, type HostTensor } from '../../../engine/index.js';
 import { XlaDevice } from '../../../engine/xla/device.js';
 import { EvaluatorClient } from '../../../engine/xla/testing/evaluator-client.js';
 import { attention, input, loop, lowerToStableHlo, multiply, scalar, sum, type Tensor } from '../../index.js';
@@ -146,4 +147,43 @@ test('a loop that ends early is refused', async () => {
   const device = new XlaDevice(new EvaluatorClient(), { precision: 'float32' });
   const executable = await device.compile({ inputs: [x], outputs: { last: carried[0]! } });
   await expect(executable.run({ x: uniform(1, []) })).rejects.toThrow('end early');
+});
+
+describe('one token of a linear recurrence after the other', () => {
+  for (const proof of casesOf('linearRecurrence')) {
+    test(proof.name, async () => {
+      // The state is the one operand with four axes; of the others each run is given one token.
+      const isState = ({ dims }: HostTensor): boolean => dims.length === 4;
+      const leaves = proof.operands.map((operand, i) => {
+        const [batch, , size] = operand.dims;
+        return input(`operand${i}`, 'float32', isState(operand) ? operand.dims : [batch!, 1, size!]);
+      });
+      const [output, state] = proof.build(...leaves) as [Tensor, Tensor];
+      const client = new EvaluatorClient();
+      const device = new XlaDevice(client, { precision: 'float32' });
+      const executable = await device.compile({ inputs: leaves, outputs: { output, state } });
+      let held = proof.operands.find(isState)!;
+      const [expected, last] = proof.expected(...proof.operands.map(toArray)) as readonly NdArray[];
+      for (let t = 0; t < 3; t++) {
+        const feeds = proof.operands.map((operand, i) => {
+          if (isState(operand)) return [`operand${i}`, held] as const;
+          const [batch, tokens, size] = operand.dims as [number, number, number];
+          const data = Float32Array.from({ length: batch * size }, (_, at) => {
+            const row = Math.floor(at / size);
+            return operand.data[(row * tokens + t) * size + (at % size)] as number;
+          });
+          return [`operand${i}`, float32(data, [batch, 1, size])] as const;
+        });
+        const made = await executable.run(Object.fromEntries(feeds));
+        held = made.state!;
+        const [batch, , size] = expected!.dims as [number, number, number];
+        const token = Float64Array.from({ length: batch * size }, (_, at) => {
+          return expected!.at(Math.floor(at / size), t, at % size);
+        });
+        expect(relativeError(made.output!.data as Float32Array, token)).toBeLessThan(1e-5);
+      }
+      expect(relativeError(held.data as Float32Array, last!.data)).toBeLessThan(1e-5);
+      expect(client.texts[0]).not.toContain('dot_general');
+    });
+  }
 });
