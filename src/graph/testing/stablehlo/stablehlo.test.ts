@@ -3,7 +3,18 @@ import { describe, expect, test } from 'vitest';
 import { float32, type HostTensor } from '../../../engine/index.js';
 import { XlaDevice } from '../../../engine/xla/device.js';
 import { EvaluatorClient } from '../../../engine/xla/testing/evaluator-client.js';
-import { attention, input, loop, lowerToStableHlo, multiply, scalar, sum, type Tensor } from '../../index.js';
+import {
+  attention,
+  input,
+  loop,
+  lowerToStableHlo,
+  multiply,
+  scalar,
+  scan,
+  sum,
+  type Tensor,
+  zeros,
+} from '../../index.js';
 import { casesOf } from '../../ops/testing/index.js';
 import { type NdArray, relativeError, toArray } from '../arrays.js';
 import { uniform } from '../random.js';
@@ -186,4 +197,44 @@ describe('one token of a linear recurrence after the other', () => {
       expect(client.texts[0]).not.toContain('dot_general');
     });
   }
+});
+
+describe('decay from chunk to chunk, as one product', () => {
+  test.each([
+    [false, false],
+    [false, true],
+    [true, false],
+    [true, true],
+  ])('reverse %s, from zeros %s', async (reverse, fromZeros) => {
+    const dims = [5, 2, 3, 2, 4];
+    const transition = input('transition', 'float32', [5, 2, 3, 1, 1]);
+    const added = input('added', 'float32', dims);
+    const initial = fromZeros ? zeros(dims.slice(1)) : input('initial', 'float32', dims.slice(1));
+    const inputs = [transition, added, ...(fromZeros ? [] : [initial])];
+    const client = new EvaluatorClient();
+    const device = new XlaDevice(client, { precision: 'float32' });
+    const decays = uniform(1, [5, 2, 3, 1, 1], 0.1, 1);
+    // One that forgets everything before it.
+    decays.data[13] = 0;
+    const feeds = {
+      transition: decays,
+      added: uniform(2, dims),
+      ...(fromZeros ? {} : { initial: uniform(3, dims.slice(1)) }),
+    };
+    const [product, loop] = await Promise.all(
+      [true, false].map(async (isProduct) => {
+        const { states, last } = scan(transition, added, initial, {
+          product: 'elements',
+          reverse,
+          ...(isProduct && { decays: true }),
+        });
+        return (await device.compile({ inputs, outputs: { states, last } })).run(feeds);
+      }),
+    );
+    for (const name of ['states', 'last']) {
+      const error = relativeError(product![name]!.data as Float32Array, loop![name]!.data as Float32Array);
+      expect(error, name).toBeLessThan(1e-5);
+    }
+    expect(client.texts.filter((text) => text.includes('stablehlo.while')).length).toBe(1);
+  });
 });
