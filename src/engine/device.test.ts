@@ -160,7 +160,10 @@ describe('tensors in JavaScript', () => {
 
 describe('devices', () => {
   test('of another name there are none', () =>
-    refuses(openDevice('nonsense' as DeviceName), "there is no device 'nonsense': use cpu, wasm or webgpu"));
+    refuses(
+      openDevice('nonsense' as DeviceName),
+      "there is no device 'nonsense': use cpu, wasm, webgpu, cuda",
+    ));
 
   test.each([0, -1, 1.5, Number.NaN])('do not compute with %s threads', (threads) =>
     refuses(openDevice('cpu', { threads }), `threads is ${threads}: expected a whole number, 1 or more`),
