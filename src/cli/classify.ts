@@ -15,8 +15,8 @@ interface ClassifyFlags {
 
 export function configure(command: Command): void {
   command
-    .argument('<model>', 'the folder of a model of images, or of its training run')
-    .argument('<files...>', 'PNG or JPEG files')
+    .argument('<model>', 'the folder of a model of images or sounds, or of its training run')
+    .argument('<files...>', 'PNG or JPEG files, or WAV files')
     .option('--resize', 'stretch images of another size to the one that the model reads', false)
     .addOption(deviceOption())
     .addOption(threadsOption())

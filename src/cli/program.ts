@@ -81,7 +81,7 @@ const COMMANDS: readonly Entry[] = [
   {
     name: 'train',
     description:
-      'train a new model, or one that exists further, on a text file, a folder of .txt and .md files, or a shipped corpus (sotu, moby-dick); or one that forecasts a table, or tells images by class apart',
+      'train a new model, or one that exists further, on a text file, a folder of .txt and .md files, or a shipped corpus (sotu, moby-dick); or one that forecasts a table, or tells images or sounds by class apart',
     load: () => import('./train.js'),
   },
   {
@@ -97,7 +97,8 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'classify',
-    description: 'which class images are of, by a model that was trained on a folder of images by class',
+    description:
+      'which class images or sounds are of, by a model that was trained on a folder of them by class',
     load: () => import('./classify.js'),
   },
   {

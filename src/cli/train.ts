@@ -23,7 +23,7 @@ import {
   SIZES,
   withLora,
 } from '../models/index.js';
-import { findClasses, IMAGE_FILE } from '../signals/index.js';
+import { findClasses, IMAGE_FILE, SOUND_FILE } from '../signals/index.js';
 import {
   type CorpusDocument,
   encodeCorpus,
@@ -46,10 +46,13 @@ import { formatCount } from './format.js';
 import { deviceOption, precisionOption, threadsOption } from './loading-options.js';
 import { choice, each, number, wholeNumber } from './options.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
-import { type ImageFlags, trainImages } from './train-images.js';
+import { trainClasses } from './train-classes.js';
+import { type ImageFlags, imagesByClass } from './train-images.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
+import { soundsByClass } from './train-sounds.js';
 
 interface TrainOptions extends RunFlags, Partial<SeriesFlags>, ImageFlags {
+  validation: number;
   from?: string;
   lora?: number;
   loraAlpha?: number;
@@ -62,7 +65,7 @@ export function configure(command: Command): void {
   command
     .argument(
       '<corpus>',
-      'what to learn from: a text, a folder of texts, a table, or a folder of images by class',
+      'what to learn from: a text, a folder of texts, a table, or a folder of images or sounds by class',
     )
     .requiredOption('-o, --out <folder>', 'where the run goes: <folder>/checkpoint is the model')
     .addOption(
@@ -148,7 +151,9 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
     );
   }
   const images = await findClasses(source, IMAGE_FILE);
-  if (images) return trainImages(source, images, options, command);
+  if (images) return trainClasses(source, images, imagesByClass(options), options, command);
+  const sounds = await findClasses(source, SOUND_FILE);
+  if (sounds) return trainClasses(source, sounds, soundsByClass(), options, command);
   const { from: named } = options;
   const from = named === undefined ? undefined : modelFolder(named);
   const lora = loraOf(options);

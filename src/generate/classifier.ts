@@ -1,5 +1,5 @@
-/** Telling what is in an image. */
-import { type Device, type Executable, float32, openDevice, type Weight } from '../engine/index.js';
+/** Telling what is in an image, or in a sound. */
+import { type Device, float32, openDevice, type Weight } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { scalar } from '../graph/index.js';
 import {
@@ -9,10 +9,21 @@ import {
   modelFolder,
   openModel,
   perceive,
+  type SoundsConfig,
 } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
-import { type Image, pixelValues, readImage, resized, withChannels } from '../signals/index.js';
+import {
+  flawOf,
+  type Image,
+  pixelValues,
+  readImage,
+  readSound,
+  resized,
+  type Sound,
+  withChannels,
+} from '../signals/index.js';
 import { type LoadOptions, QUANTIZATIONS } from './language-model.js';
+import { SignalModel } from './signal-model.js';
 
 export interface Classification {
   /** The likeliest one. */
@@ -22,7 +33,12 @@ export interface Classification {
   readonly classes: readonly { readonly class: string; readonly probability: number }[];
 }
 
-/** Loads a model of images. Throws `ConfigError` for another model, else as `loadModel` does. */
+export interface ClassifyOptions {
+  /** Stretches an image of another size to the one that the model reads. */
+  readonly resize?: boolean;
+}
+
+/** Loads a model of images or of sounds. Throws `ConfigError` for another model, else as `loadModel` does. */
 export async function loadClassifier(name: string, options: LoadOptions = {}): Promise<Classifier> {
   const { device: asked = 'cpu', quantize } = options;
   const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
@@ -31,58 +47,126 @@ export async function loadClassifier(name: string, options: LoadOptions = {}): P
   return Classifier.compile(model, weights, device, typeof asked === 'string');
 }
 
+/** The logits of all positions of a file or of what is in memory: [positions, classes], flat. */
+interface Reader {
+  read(source: string | Image | Sound, options: ClassifyOptions): Promise<Float32Array>;
+  dispose(): Promise<void>;
+}
+
 export class Classifier {
   private constructor(
     readonly model: Model,
-    readonly config: ImagesConfig,
-    private readonly executable: Executable,
+    readonly config: ImagesConfig | SoundsConfig,
+    private readonly reader: Reader,
     private readonly device: Device,
     private readonly ownsDevice: boolean,
   ) {}
 
-  /** Throws `ConfigError` for a model of something other than images. With `ownsDevice` the device is disposed of with the model. */
+  /** Throws `ConfigError` for a model of something else. With `ownsDevice` the device is disposed of with the model. */
   static async compile(
     model: Model,
     weights: ReadonlyMap<string, Weight>,
     device: Device,
     ownsDevice = false,
   ): Promise<Classifier> {
-    const { modality } = model;
-    const config = (model.json as { input?: ImagesConfig }).input;
-    if (!modality || config?.kind !== 'images')
-      throw new ConfigError(`this is a model of ${modality?.kind ?? 'text'}, not of images`);
-    const inputs = modalityInputs(modality);
-    // An image is read whole: nothing is kept.
-    const { said } = perceive(model, new ParameterRegistry(), inputs, scalar(0, 'int64'));
-    const executable = await device.compile({ inputs: Object.values(inputs), outputs: said, weights });
-    return new Classifier(model, config, executable, device, ownsDevice);
+    const config = (model.json as { input?: ImagesConfig | SoundsConfig }).input;
+    if (config?.kind !== 'images' && config?.kind !== 'sounds')
+      throw new ConfigError(`this is a model of ${model.modality?.kind ?? 'text'}, not of images or sounds`);
+    const reader =
+      config.kind === 'images'
+        ? await imageReader(config, model, weights, device)
+        : await soundReader(config, model, weights, device);
+    return new Classifier(model, config, reader, device, ownsDevice);
   }
 
   /**
-   * Tells what is in an image, or in that of a PNG or JPEG file. One in other colours is turned into those that the model
-   * reads; with `resize` one of another size is stretched. Throws `DataError` for a file that cannot be read, and for an image of
-   * another size.
+   * Tells what is in an image or a sound, or in that of a file (PNG or JPEG, WAV). An image in other colours is turned into those that
+   * the model reads. Throws `DataError` for a file that cannot be read, for an image of another size or a sound at another
+   * rate, and for a sound in which nothing is heard.
    */
-  async classify(source: string | Image, { resize = false } = {}): Promise<Classification> {
-    const { height, width, channels } = this.config;
-    const read = typeof source === 'string' ? await readImage(source) : source;
-    if (!resize && (read.height !== height || read.width !== width)) {
-      const name = typeof source === 'string' ? source : 'the image';
-      throw new DataError(
-        `${name} has ${read.width} x ${read.height} pixels, and the model reads ${width} x ${height}: have it resized`,
-      );
-    }
-    const image = resized(withChannels(read, channels), height, width);
-    const { logits } = await this.executable.run({
-      pixels: float32(pixelValues(image), [1, height, width, channels]),
-    });
-    return classificationOf(this.config.classes, logits!.data as Float32Array);
+  async classify(source: string | Image | Sound, options: ClassifyOptions = {}): Promise<Classification> {
+    return classificationOf(this.config.classes, await this.reader.read(source, options));
   }
 
   async dispose(): Promise<void> {
-    await this.executable.dispose();
+    await this.reader.dispose();
     if (this.ownsDevice) await this.device.dispose();
   }
+}
+
+/** An image is read whole: nothing is kept. */
+async function imageReader(
+  { height, width, channels }: ImagesConfig,
+  model: Model,
+  weights: ReadonlyMap<string, Weight>,
+  device: Device,
+): Promise<Reader> {
+  const inputs = modalityInputs(model.modality!);
+  const { said } = perceive(model, new ParameterRegistry(), inputs, scalar(0, 'int64'));
+  const executable = await device.compile({ inputs: Object.values(inputs), outputs: said, weights });
+  return {
+    async read(source, { resize = false }) {
+      const given = typeof source === 'string' ? await readImage(source) : source;
+      if (!('pixels' in given)) throw new DataError('the model reads images, and this is a sound');
+      if (!resize && (given.height !== height || given.width !== width)) {
+        throw new DataError(
+          `${nameOf(source, 'the image')} has ${given.width} x ${given.height} pixels, and the model reads ${width} x ${height}: have it resized`,
+        );
+      }
+      const image = resized(withChannels(given, channels), height, width);
+      const pixels = float32(pixelValues(image), [1, height, width, channels]);
+      return (await executable.run({ pixels })).logits!.data as Float32Array;
+    },
+    dispose: () => executable.dispose(),
+  };
+}
+
+/** Positions of a sound that one run of the model hears at most. */
+const MOST_POSITIONS = 512;
+
+/** A sound is heard as a stream, however long it is. */
+async function soundReader(
+  { rate, hop }: SoundsConfig,
+  model: Model,
+  weights: ReadonlyMap<string, Weight>,
+  device: Device,
+): Promise<Reader> {
+  const signal = await SignalModel.compile(model, weights, device);
+  return {
+    async read(source) {
+      const sound = typeof source === 'string' ? await readSound(source) : source;
+      const name = nameOf(source, 'the sound');
+      if (!('samples' in sound)) throw new DataError('the model hears sounds, and this is an image');
+      if (sound.rate !== rate) {
+        throw new DataError(
+          `${name} has ${sound.rate} samples a second, and the model hears ${rate}: convert it`,
+        );
+      }
+      if (flawOf(sound) === 'silent') throw new DataError(`${name} is silent: there is nothing to tell`);
+      const count = Math.ceil(sound.samples.length / hop);
+      // Silence fills the last position.
+      const samples = new Float32Array(count * hop);
+      samples.set(sound.samples);
+      const session = signal.session();
+      try {
+        const parts: number[] = [];
+        for (let first = 0; first < count; first += MOST_POSITIONS) {
+          const size = Math.min(MOST_POSITIONS, count - first);
+          const part = samples.subarray(first * hop, (first + size) * hop);
+          const { logits } = await session.read({ samples: float32(part, [1, size, hop]) }, size);
+          for (const value of logits!.data as Float32Array) parts.push(value);
+        }
+        return Float32Array.from(parts);
+      } finally {
+        session.dispose();
+      }
+    },
+    dispose: () => signal.dispose(),
+  };
+}
+
+function nameOf(source: string | Image | Sound, otherwise: string): string {
+  return typeof source === 'string' ? source : otherwise;
 }
 
 /** From the logits of all positions, [positions, classes], flat. */

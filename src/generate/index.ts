@@ -1,6 +1,6 @@
 /** Running language models. */
 export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
-export { type Classification, Classifier, loadClassifier } from './classifier.js';
+export { type Classification, Classifier, type ClassifyOptions, loadClassifier } from './classifier.js';
 export {
   ConversationFormat,
   type ConversationOptions,

@@ -11,9 +11,12 @@ export interface ClassFolder {
   readonly leftOut: readonly string[];
 }
 
+/** Files of all kinds that are learned from. */
+const KNOWN = /\.(txt|md|png|jpe?g|wav)$/i;
+
 /**
  * Reads which files there are whose names end as `pattern` says; hidden ones do not count. Undefined where the folder is
- * something else: no folder, none with such files in its subfolders, or one that has more texts than these. Throws `DataError`
+ * something else: no folder, none with such files in its subfolders, or one that has more files of another kind that is learned from. Throws `DataError`
  * for a folder of one class alone, and where the files lie elsewhere than in the subfolders.
  */
 export async function findClasses(path: string, pattern: RegExp): Promise<ClassFolder | undefined> {
@@ -22,9 +25,12 @@ export async function findClasses(path: string, pattern: RegExp): Promise<ClassF
     .map((entry) => ({ entry, names: namesBelow(path, join(entry.parentPath, entry.name)) }))
     .filter(({ entry, names }) => !entry.isDirectory() && !names.some((name) => name.startsWith('.')));
   const count = (wanted: RegExp): number => inside.filter(({ entry }) => wanted.test(entry.name)).length;
-  if (count(pattern) <= count(/\.(txt|md)$/i)) return undefined;
+  // What there is most of decides what a folder is of.
+  const others = count(KNOWN) - count(pattern);
+  if (count(pattern) <= others) return undefined;
   const found = inside.filter(({ entry, names }) => pattern.test(entry.name) && names.length === 2);
   if (found.length === 0) {
+    if (others > 0) return undefined;
     throw new DataError(
       `${path} has its files ${inside.some(({ names }) => names.length > 2) ? 'in subfolders of subfolders: name the folder whose subfolders are the classes' : 'side by side: put those of each class into a subfolder with its name'}`,
     );
@@ -44,8 +50,8 @@ export async function findClasses(path: string, pattern: RegExp): Promise<ClassF
     .filter((entry) => entry.isDirectory() && namesBelow(path, entry.parentPath).length === 0)
     .filter(({ name }) => !classes.includes(name) && !name.startsWith('.'))
     .map(({ name }) => `${join(path, name)} (no class: no such files lie in it)`);
-  const others = inside.map(({ names }) => join(path, ...names)).filter((each) => !known.has(each));
-  return { classes, files, leftOut: [...empty, ...others.sort()] };
+  const rest = inside.map(({ names }) => join(path, ...names)).filter((each) => !known.has(each));
+  return { classes, files, leftOut: [...empty, ...rest.sort()] };
 }
 
 function namesBelow(path: string, inside: string): string[] {

@@ -9,4 +9,5 @@ export {
   resized,
   withChannels,
 } from './image.js';
+export { flawOf, readSound, SOUND_FILE, type Sound } from './sound.js';
 export { type NumberTable, readNumberTable, standardization } from './table.js';

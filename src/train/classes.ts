@@ -1,28 +1,53 @@
 /** Learning to tell classes apart. */
 import { createHash } from 'node:crypto';
 import { ConfigError, DataError } from '../errors.js';
-import { cast, crossEntropy, equal, mean, reshape, scalar, sum, topK } from '../graph/index.js';
-import { type ImagesConfig, perceive } from '../models/index.js';
+import {
+  cast,
+  crossEntropy,
+  divide,
+  equal,
+  mean,
+  multiply,
+  reshape,
+  scalar,
+  sum,
+  topK,
+} from '../graph/index.js';
+import { type ImagesConfig, type Model, perceive, type SoundsConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
-import { type Image, pixelValues } from '../signals/index.js';
-import { type DataSource, type ExampleInput, type Examples, elements, type Objective } from './data.js';
+import { type Image, pixelValues, type Sound } from '../signals/index.js';
+import {
+  type DataSource,
+  type ExampleInput,
+  elements,
+  type FiniteExamples,
+  type Objective,
+  type TrainingData,
+} from './data.js';
 
-export interface LabelledImage {
-  readonly image: Image;
+export interface Labelled<T> {
+  readonly example: T;
   /** The number of its class, in the order of the model's. */
   readonly label: number;
 }
 
 /**
- * The cross-entropy of an example's class, by the mean of the logits of its positions. `inputs` are those of the modality. Evaluation
- * tells `accuracy` beside: how many have the highest logit at their class.
+ * The cross-entropy of an example's class, by the mean of the logits of its positions: of those alone whose `heard` is 1, where there
+ * is such an input. The other `inputs` are those of the modality. Evaluation tells `accuracy` beside: how many have the highest
+ * logit at their class.
  */
 export function classObjective(inputs: readonly ExampleInput[]): Objective {
   return {
     inputs: [...inputs, { name: 'label', dtype: 'int64', shape: [] }],
-    loss(model, registry, { label, ...read }) {
-      const logits = mean(perceive(model, registry, read, scalar(0, 'int64')).said.logits!, 1);
+    loss(model, registry, { label, heard, ...read }) {
       const batch = label!.shape[0]!;
+      const each = perceive(model, registry, read, scalar(0, 'int64')).said.logits!;
+      const logits = heard
+        ? divide(
+            sum(multiply(each, reshape(heard, [...heard.shape, 1])), 1),
+            sum(heard, 1, { keepDims: true }),
+          )
+        : mean(each, 1);
       const likeliest = reshape(topK(logits, 1, -1).indices, [batch]);
       return {
         total: sum(crossEntropy(logits, label!)),
@@ -38,64 +63,147 @@ export function classObjective(inputs: readonly ExampleInput[]): Objective {
  * another size and where there are none, `ConfigError` for a model of something else.
  */
 export function imageData(
-  training: readonly LabelledImage[],
-  validation: readonly LabelledImage[],
+  training: readonly Labelled<Image>[],
+  validation: readonly Labelled<Image>[],
 ): DataSource {
   return (model, { seed }) => {
-    const config = (model.json as { input?: ImagesConfig }).input;
-    if (config?.kind !== 'images') throw new ConfigError('this is no model of images');
-    for (const images of [training, validation]) expectFitting(images, config);
-    const { height, width, channels } = config;
-    const order = shuffled(training.length, seed);
-    return {
-      objective: classObjective([{ name: 'pixels', dtype: 'float32', shape: [height, width, channels] }]),
-      training: examplesOf((i) => training[order(i)]!),
-      validation: { count: validation.length, ...examplesOf((i) => validation[i]!) },
-      identity: { images: digestOf(training), 'held-out images': digestOf(validation) },
-    };
+    const { height, width, channels, classes } = configOf<ImagesConfig>(model, 'images');
+    return classData(
+      { training, validation, classes, seed, kind: 'images' },
+      {
+        inputs: [{ name: 'pixels', dtype: 'float32', shape: [height, width, channels] }],
+        expectFitting(image) {
+          if (image.height === height && image.width === width && image.channels === channels) return;
+          throw new DataError(
+            `an image has ${image.width} x ${image.height} pixels of ${image.channels}, and the model reads ${width} x ${height} of ${channels}`,
+          );
+        },
+        bytes: ({ pixels }) => pixels,
+        values: (image) => ({ pixels: pixelValues(image) }),
+      },
+    );
   };
 }
 
-function expectFitting(images: readonly LabelledImage[], config: ImagesConfig): void {
-  if (images.length === 0) throw new DataError('there are no images to learn from, or none to hold out');
-  const { height, width, channels, classes } = config;
-  for (const { image, label } of images) {
-    if (image.height !== height || image.width !== width || image.channels !== channels) {
-      throw new DataError(
-        `an image has ${image.width} x ${image.height} pixels of ${image.channels}, and the model reads ${width} x ${height} of ${channels}`,
-      );
-    }
+/**
+ * Sounds at the rate that a model hears, in a new order each time all were heard. Of one longer than `settings.sequence` frames a
+ * random part is learned from, and the beginning is held out. Throws as `imageData` does.
+ */
+export function soundData(
+  training: readonly Labelled<Sound>[],
+  validation: readonly Labelled<Sound>[],
+): DataSource {
+  return (model, { seed, sequence }) => {
+    const { rate, hop, classes } = configOf<SoundsConfig>(model, 'sounds');
+    return classData(
+      { training, validation, classes, seed, kind: 'sounds' },
+      {
+        inputs: [
+          { name: 'samples', dtype: 'float32', shape: [sequence, hop] },
+          { name: 'heard', dtype: 'float32', shape: [sequence] },
+        ],
+        expectFitting(sound) {
+          if (sound.rate !== rate)
+            throw new DataError(`a sound has ${sound.rate} samples a second, and the model hears ${rate}`);
+          if (sound.samples.length === 0) throw new DataError('a sound has no samples');
+        },
+        bytes: ({ samples }) => new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength),
+        values({ samples: all }, random) {
+          const span = sequence * hop;
+          const start = random ? random.below(Math.max(0, all.length - span) + 1) : 0;
+          const samples = new Float32Array(span);
+          samples.set(all.subarray(start, start + span));
+          const frames = Math.min(sequence, Math.ceil(all.length / hop));
+          return { samples, heard: new Float32Array(sequence).fill(1, 0, frames) };
+        },
+      },
+    );
+  };
+}
+
+function configOf<T extends { kind: string }>(model: Model, kind: T['kind']): T {
+  const config = (model.json as { input?: T }).input;
+  if (config?.kind !== kind) throw new ConfigError(`this is no model of ${kind}`);
+  return config;
+}
+
+interface LabelledSets<T> {
+  readonly training: readonly Labelled<T>[];
+  readonly validation: readonly Labelled<T>[];
+  readonly classes: readonly string[];
+  readonly seed: number;
+  /** What they are called. */
+  readonly kind: string;
+}
+
+/** How an example becomes what a model reads. */
+interface Reading<T> {
+  readonly inputs: readonly ExampleInput[];
+  /** Throws `DataError` for an example that the model cannot read. */
+  readonly expectFitting: (example: T) => void;
+  /** What tells it from others. */
+  readonly bytes: (example: T) => Uint8Array;
+  /** By the inputs' names; with dice, where it is learned from. */
+  readonly values: (example: T, random?: Random) => Readonly<Record<string, Float32Array>>;
+}
+
+function classData<T>(
+  { training, validation, classes, seed, kind }: LabelledSets<T>,
+  { inputs, expectFitting, bytes, values }: Reading<T>,
+): TrainingData {
+  if (training.length === 0 || validation.length === 0)
+    throw new DataError(`there are no ${kind} to learn from, or none to hold out`);
+  for (const { example, label } of [...training, ...validation]) {
+    expectFitting(example);
     if (!(Number.isInteger(label) && label >= 0 && label < classes.length))
-      throw new DataError(`an image is of class ${label}, and the model has ${classes.length} classes`);
+      throw new DataError(
+        `one of the ${kind} is of class ${label}, and the model has ${classes.length} classes`,
+      );
   }
+  const batchOf = (examples: readonly Labelled<T>[], random: (i: number) => Random | undefined) => {
+    const read = examples.map(({ example }, i) => values(example, random(i)));
+    const joined = inputs.map(({ name, shape }) => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      const flat = new Float32Array(size * examples.length);
+      for (const [i, each] of read.entries()) flat.set(each[name]!, i * size);
+      return [name, flat] as const;
+    });
+    return {
+      ...Object.fromEntries(joined),
+      label: BigInt64Array.from(examples, ({ label }) => BigInt(label)),
+    };
+  };
+  const digest = (set: readonly Labelled<T>[]): string => {
+    const hash = createHash('sha256');
+    for (const { example, label } of set) hash.update(`${label} `).update(bytes(example));
+    return hash.digest('hex');
+  };
+  const order = shuffled(training.length, seed);
+  const held: FiniteExamples = {
+    count: validation.length,
+    take: (first, count) => batchOf(validation.slice(first, first + count), () => undefined),
+  };
+  return {
+    objective: classObjective(inputs),
+    training: {
+      take(first, count) {
+        const examples = Array.from({ length: count }, (_, i) => training[order(first + i)]!);
+        return batchOf(examples, (i) => new Random(seed * 1_000_003 + first + i));
+      },
+    },
+    validation: held,
+    identity: { [kind]: digest(training), [`held-out ${kind}`]: digest(validation) },
+  };
 }
 
 /** Numbers below `count`, each once before any comes again; what comes at i follows from the seed alone. */
 function shuffled(count: number, seed: number): (i: number) => number {
   let epoch = -1;
-  let order = new Uint32Array();
+  let order: ArrayLike<number> = [];
   return (i) => {
     const wanted = Math.floor(i / count);
-    if (wanted !== epoch) order = new Random(seed * 1_000_003 + wanted).permutation(count) as typeof order;
+    if (wanted !== epoch) order = new Random(seed * 1_000_003 + wanted).permutation(count);
     epoch = wanted;
     return order[i % count]!;
   };
-}
-
-function examplesOf(at: (i: number) => LabelledImage): Examples {
-  return {
-    take(first, count) {
-      const examples = Array.from({ length: count }, (_, i) => at(first + i));
-      const size = examples[0]?.image.pixels.length ?? 0;
-      const pixels = new Float32Array(count * size);
-      for (const [i, { image }] of examples.entries()) pixels.set(pixelValues(image), i * size);
-      return { pixels, label: BigInt64Array.from(examples, ({ label }) => BigInt(label)) };
-    },
-  };
-}
-
-function digestOf(images: readonly LabelledImage[]): string {
-  const hash = createHash('sha256');
-  for (const { image, label } of images) hash.update(`${label} `).update(image.pixels);
-  return hash.digest('hex');
 }

@@ -3,13 +3,15 @@ import { z } from 'zod';
 import { images, imagesSchema } from './images.js';
 import type { Modality } from './modality.js';
 import { series, seriesSchema } from './series.js';
+import { sounds, soundsSchema } from './sounds.js';
 
 export { type ImagesConfig, patchesOf } from './images.js';
 export type { Entered, Modality, ModalityInput } from './modality.js';
 export type { SeriesConfig } from './series.js';
+export type { SoundsConfig } from './sounds.js';
 
 /** The key `input` of a config. */
-export const modalitySchema = z.discriminatedUnion('kind', [seriesSchema, imagesSchema]);
+export const modalitySchema = z.discriminatedUnion('kind', [seriesSchema, imagesSchema, soundsSchema]);
 
 export type ModalityConfig = z.output<typeof modalitySchema>;
 
@@ -20,5 +22,7 @@ export function modalityOf(config: ModalityConfig, hiddenSize: number): Modality
       return series(config, hiddenSize);
     case 'images':
       return images(config, hiddenSize);
+    case 'sounds':
+      return sounds(config, hiddenSize);
   }
 }

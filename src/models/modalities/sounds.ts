@@ -1,0 +1,121 @@
+/**
+ * Sounds: at each position `hop` new samples are heard, in a frame with those before them, as they are or as the logarithm of
+ * mel-spaced energies; classes are said by the mean over positions. What a frame needs of earlier samples is state, so that a
+ * microphone is heard piece by piece with the same result. The spectrum is two constant matrices: all of it has gradients.
+ */
+import { z } from 'zod';
+import { ConfigError } from '../../errors.js';
+import {
+  add,
+  addDims,
+  concat,
+  constant,
+  divide,
+  log,
+  matmul,
+  multiply,
+  reshape,
+  slice,
+  type Tensor,
+  zeros,
+} from '../../graph/index.js';
+import { linear } from '../../nn/index.js';
+import { classesSchema, classLogits, expectClasses } from './classes.js';
+import type { Modality } from './modality.js';
+
+const positive = (most: number) => z.number().int().positive().max(most);
+
+export const soundsSchema = z.strictObject({
+  kind: z.literal('sounds'),
+  /** Samples in a second. */
+  rate: positive(768_000),
+  /** Samples that a position hears, and those of them that are new. */
+  frame: positive(4096),
+  hop: positive(4096),
+  features: z.enum(['waveform', 'log-mel']),
+  /** Bands of `log-mel`. */
+  mels: positive(512).default(40),
+  classes: classesSchema,
+});
+
+export type SoundsConfig = z.output<typeof soundsSchema>;
+
+/** Throws `ConfigError` where the keys contradict each other. */
+export function sounds(config: SoundsConfig, hiddenSize: number): Modality {
+  const { rate, frame, hop, features, mels, classes } = config;
+  expectClasses(classes);
+  if (hop > frame)
+    throw new ConfigError(
+      `input: hop (${hop}) must not be more than frame (${frame}): samples would be skipped`,
+    );
+  if (features === 'log-mel' && mels > frame / 2)
+    throw new ConfigError(`input: mels (${mels}) must not be more than half of frame (${frame})`);
+  // Blocks of `hop` samples that a frame reaches into.
+  const blocks = Math.ceil(frame / hop);
+  const kept = (blocks - 1) * hop;
+  const featuresOf = features === 'log-mel' ? logMel(config) : (frames: Tensor): Tensor => frames;
+  const milliseconds = (samples: number): string => `${Math.round((1000 * samples) / rate)} ms`;
+  return {
+    kind: 'sounds',
+    about: `hears ${rate} samples a second in frames of ${milliseconds(frame)} every ${milliseconds(hop)} (${features}) and tells ${classes.join(', ')}`,
+    // From -1 to 1.
+    inputs: [{ name: 'samples', dtype: 'float32', shape: ['sequence', hop] }],
+    state: kept === 0 ? [] : [{ name: 'overlap', dtype: 'float32', shape: ['batch', kept], initial: 0 }],
+    enter(parameters, { samples }, before) {
+      const [batch, sequence] = samples!.shape;
+      const earlier = before?.overlap
+        ? reshape(before.overlap, [batch!, blocks - 1, hop])
+        : zeros([batch!, blocks - 1, hop]);
+      const heard = kept === 0 ? samples! : concat([earlier, samples!], 1);
+      const shifted = Array.from({ length: blocks }, (_, i) => slice(heard, 1, i, addDims(sequence!, i)));
+      const whole = concat(shifted, -1);
+      const frames = slice(whole, -1, blocks * hop - frame, blocks * hop);
+      const last = slice(heard, 1, sequence!, addDims(sequence!, blocks - 1));
+      return {
+        stream: parameters.within('input', (p) =>
+          linear(p, featuresOf(frames), hiddenSize, { bias: true, precise: true }),
+        ),
+        state: before && kept > 0 ? { overlap: reshape(last, [batch!, kept]) } : {},
+        kept: {},
+      };
+    },
+    leave: (parameters, hidden) => classLogits(parameters, hidden, classes),
+  };
+}
+
+/** Below this energy a band counts as silent. */
+const LEAST_ENERGY = 1e-6;
+
+/**
+ * frames [..., frame] -> [..., mels]: log energies of a Hann window's spectrum in triangular bands (Davis & Mermelstein, 1980)
+ * that are spaced evenly by HTK's mel, 2595 log10(1 + f / 700), from 0 to half of the rate; brought to about -1 .. 1.
+ */
+function logMel({ rate, frame, mels }: SoundsConfig): (frames: Tensor) => Tensor {
+  const bins = Math.floor(frame / 2) + 1;
+  const wave = (f: (angle: number) => number): Tensor =>
+    constant(
+      Float32Array.from({ length: frame * bins }, (_, i) => {
+        const [n, k] = [Math.floor(i / bins), i % bins];
+        const window = 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / frame);
+        return window * f((2 * Math.PI * ((n * k) % frame)) / frame);
+      }),
+      [frame, bins],
+    );
+  const toMel = (hertz: number): number => 2595 * Math.log10(1 + hertz / 700);
+  const edges = Array.from({ length: mels + 2 }, (_, i) => {
+    const mel = (toMel(rate / 2) * i) / (mels + 1);
+    return 700 * (10 ** (mel / 2595) - 1);
+  });
+  const bands = Float32Array.from({ length: bins * mels }, (_, i) => {
+    const hertz = (Math.floor(i / mels) * rate) / frame;
+    const [low, center, high] = edges.slice(i % mels, (i % mels) + 3) as [number, number, number];
+    return Math.max(0, Math.min((hertz - low) / (center - low), (high - hertz) / (high - center)));
+  });
+  const [cosine, sine, bank] = [wave(Math.cos), wave(Math.sin), constant(bands, [bins, mels])];
+  return (frames) => {
+    const [real, imaginary] = [matmul(frames, cosine), matmul(frames, sine)];
+    const power = add(multiply(real, real), multiply(imaginary, imaginary));
+    const energy = multiply(matmul(power, bank), 4 / frame);
+    return divide(add(log(add(energy, LEAST_ENERGY)), 6), 8);
+  };
+}
