@@ -24,28 +24,14 @@ import {
   withLora,
 } from '../models/index.js';
 import { findClasses, IMAGE_FILE, SOUND_FILE } from '../signals/index.js';
-import {
-  type CorpusDocument,
-  encodeCorpus,
-  loadCorpus,
-  splitCorpus,
-  Tokenizer,
-  tokenizerFiles,
-  trainBpe,
-} from '../text/index.js';
-import {
-  defaultSequence,
-  expectNoRun,
-  FINE_TUNING_RATES,
-  TRAINING_DEFAULTS,
-  type TrainingInput,
-  textData,
-} from '../train/index.js';
+import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
+import { expectNoRun, FINE_TUNING_RATES, TRAINING_DEFAULTS, type TrainingInput } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { deviceOption, precisionOption, threadsOption } from './loading-options.js';
 import { choice, each, number, wholeNumber } from './options.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
+import { corpusToLearn, pairsToLearn, type TextToLearn } from './text-to-learn.js';
 import { trainClasses } from './train-classes.js';
 import { type ImageFlags, imagesByClass } from './train-images.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
@@ -65,7 +51,7 @@ export function configure(command: Command): void {
   command
     .argument(
       '<corpus>',
-      'what to learn from: a text, a folder of texts, a table, or a folder of images or sounds by class',
+      'what to learn from: a text, a folder of texts, a table, pairs of texts (.tsv), or a folder of images or sounds by class',
     )
     .requiredOption('-o, --out <folder>', 'where the run goes: <folder>/checkpoint is the model')
     .addOption(
@@ -143,9 +129,14 @@ export function configure(command: Command): void {
     .action(run);
 }
 
+/** Without columns to forecast, a TSV file has pairs of texts. */
+function isPairs(path: string): boolean {
+  return /\.tsv$/i.test(path);
+}
+
 async function run(source: string, options: TrainOptions, command: Command): Promise<void> {
   if (options.target) return trainSeries(source, { ...options, target: options.target }, command);
-  if (isTable(source)) {
+  if (isTable(source) && !isPairs(source)) {
     throw new ConfigError(
       `${source} is a table: name the columns to forecast with --target, or give a text file to learn from its words`,
     );
@@ -159,25 +150,20 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   const lora = loraOf(options);
   if (!options.resume) expectNoRun(options.out);
   const base = from === undefined ? undefined : await readModel(from);
-  const corpus = await loadCorpus(source);
-  for (const path of corpus.leftOut) say(`left out    ${path}`);
-  const split = splitCorpus(corpus, { validationFraction: options.validation });
-  const tokenizer = await tokenizerFor(split.training, options);
+  const text = await (isPairs(source) ? pairsToLearn : corpusToLearn)(source, options);
+  const tokenizer = await tokenizerFor(text.documents, options);
   const model = base ?? (await modelFor(options, tokenizer));
-  const settings = settingsOf(options, options.sequence ?? defaultSequence(model), defaultRate(options));
-  const training = encodeCorpus(tokenizer, split.training);
-  const validation = encodeCorpus(tokenizer, split.validation);
+  const learned = text.encode(tokenizer);
+  const settings = settingsOf(options, options.sequence ?? learned.sequence(model), defaultRate(options));
   const parameters = countParameters(parametersOf(model));
   const adapters = lora ? countParameters(parametersOf(withLora(model, lora))) - parameters : 0;
   const perStep = settings.batch * settings.accumulate * settings.sequence;
-  say(
-    `corpus      ${corpus.name}: ${formatCount(training.length)} tokens to learn from, ${formatCount(validation.length)} held out`,
-  );
+  say(`corpus      ${learned.about}`);
   say(`model       ${model.pattern}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize}`);
   if (lora)
     say(`adapters    ${formatCount(adapters)} parameters of rank ${lora.rank}, which alone are trained`);
   say(
-    `run         ${settings.steps} steps of ${formatCount(perStep)} tokens (${((settings.steps * perStep) / training.length).toFixed(1)} epochs), seed ${settings.seed}, on ${options.device}`,
+    `run         ${settings.steps} steps of ${formatCount(perStep)} tokens (${learned.epochs(settings).toFixed(1)} epochs), seed ${settings.seed}, on ${options.device}`,
   );
 
   const made = lora ? [named!, '--adapter', options.out] : [join(options.out, CHECKPOINT)];
@@ -187,11 +173,11 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
       ...(from !== undefined && { from }),
       ...(lora && { lora }),
       tokenizer,
-      data: textData(training, validation),
+      data: learned.data,
       settings,
       folder: options.out,
       resume: options.resume,
-      sampler: (writer) => sampler(tokenizer, validation, settings.seed, writer),
+      sampler: (writer) => sampler(tokenizer, learned.prompt, settings.seed, writer),
     },
     options,
     {
@@ -199,33 +185,31 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
         `validation loss ${loss.toFixed(4)} nats/token, perplexity ${perplexity.toFixed(2)}`,
       result: ({ perplexity }) => `validation perplexity ${perplexity.toFixed(2)}`,
       made: lora ? 'adapter' : 'model',
-      next: `${heddleCall('generate', ...made)} --prompt "..."`,
+      next: `${heddleCall('generate', ...made)} --prompt ${learned.example}`,
       unit: 'tokens',
     },
   );
 }
 
-/** Tokens of the held-out text that a sample goes on from, and tokens that it has. */
-const SAMPLE_PROMPT = 12;
+/** Tokens that a sample has. */
 const SAMPLE_LENGTH = 48;
 
-/** Goes on from the beginning of the held-out text, by the same dice each time, on `device`. */
+/** Goes on from what is held out, by the same dice each time, on `device`. */
 function sampler(
   tokenizer: Tokenizer,
-  validation: Int32Array,
+  prompt: readonly number[],
   seed: number,
   device: Device,
 ): NonNullable<TrainingInput['sample']> {
-  const prompt = [...validation.subarray(0, SAMPLE_PROMPT)];
   return async (model, weights) => {
     const writer = await LanguageModel.compile(model, weights, tokenizer, device);
     try {
       const session = writer.session();
-      await session.read(prompt);
+      await session.read([...prompt]);
       let text = '';
       for await (const piece of session.generate({ seed, maxTokens: SAMPLE_LENGTH })) text += piece.text;
       session.dispose();
-      return { prompt: tokenizer.decode(prompt), text };
+      return { prompt: tokenizer.decode([...prompt]), text };
     } finally {
       await writer.dispose();
     }
@@ -266,7 +250,7 @@ function defaultRate({ from, lora }: TrainOptions): number {
   return from === undefined ? TRAINING_DEFAULTS.learningRate : FINE_TUNING_RATES.whole;
 }
 
-async function tokenizerFor(documents: readonly CorpusDocument[], options: TrainOptions): Promise<Tokenizer> {
+async function tokenizerFor(documents: TextToLearn['documents'], options: TrainOptions): Promise<Tokenizer> {
   if (options.from !== undefined) return Tokenizer.load(modelFolder(options.from));
   if (options.resume) {
     // Reading the config first puts back a checkpoint whose last save was cut off, and says so where there is none.

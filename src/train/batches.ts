@@ -59,3 +59,15 @@ export function consecutive(tokens: Int32Array, sequence: number): BigInt64Array
   }
   return rows;
 }
+
+/** Numbers below `count`, each once before any comes again; what comes at i follows from the seed alone. */
+export function shuffled(count: number, seed: number): (i: number) => number {
+  let epoch = -1;
+  let order: ArrayLike<number> = [];
+  return (i) => {
+    const wanted = Math.floor(i / count);
+    if (wanted !== epoch) order = new Random(seed * 1_000_003 + wanted).permutation(count);
+    epoch = wanted;
+    return order[i % count]!;
+  };
+}

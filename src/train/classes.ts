@@ -16,6 +16,7 @@ import {
 import { type ImagesConfig, type Model, perceive, type SoundsConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { type Image, pixelValues, type Sound } from '../signals/index.js';
+import { shuffled } from './batches.js';
 import {
   type DataSource,
   type ExampleInput,
@@ -193,17 +194,5 @@ function classData<T>(
     },
     validation: held,
     identity: { [kind]: digest(training), [`held-out ${kind}`]: digest(validation) },
-  };
-}
-
-/** Numbers below `count`, each once before any comes again; what comes at i follows from the seed alone. */
-function shuffled(count: number, seed: number): (i: number) => number {
-  let epoch = -1;
-  let order: ArrayLike<number> = [];
-  return (i) => {
-    const wanted = Math.floor(i / count);
-    if (wanted !== epoch) order = new Random(seed * 1_000_003 + wanted).permutation(count);
-    epoch = wanted;
-    return order[i % count]!;
   };
 }

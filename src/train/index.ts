@@ -13,6 +13,7 @@ export {
 } from './data.js';
 export { type Evaluation, evaluateExamples, evaluateModel } from './evaluate.js';
 export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
+export { countedTokens, type EncodedPair, encodePair, pairData } from './pairs.js';
 export { evaluationProgram, type TrainingShape, trainingProgram } from './program.js';
 export { quantileObjective, type SeriesRows, seriesData } from './series.js';
 export {

@@ -1,0 +1,106 @@
+/** What `heddle train` makes of words: a corpus that is gone on with, or pairs of texts whose targets are written. */
+import { ConfigError } from '../errors.js';
+import type { Model } from '../models/index.js';
+import { Random } from '../nn/index.js';
+import {
+  type CorpusDocument,
+  encodeCorpus,
+  loadCorpus,
+  PAIR_SEPARATOR,
+  readPairs,
+  splitCorpus,
+  type Tokenizer,
+} from '../text/index.js';
+import {
+  type DataSource,
+  defaultSequence,
+  encodePair,
+  pairData,
+  type TrainingSettings,
+  textData,
+} from '../train/index.js';
+import { say } from './follow-run.js';
+import { formatCount } from './format.js';
+
+export interface TextToLearn {
+  /** What a new tokenizer is trained on. */
+  readonly documents: readonly Pick<CorpusDocument, 'text'>[];
+  encode(tokenizer: Tokenizer): EncodedText;
+}
+
+export interface EncodedText {
+  readonly data: DataSource;
+  /** A line for a person. */
+  readonly about: string;
+  /** Tokens of a sequence, where nobody says otherwise. */
+  readonly sequence: (model: Model) => number;
+  /** How often a run sees all that is learned from. */
+  readonly epochs: (settings: TrainingSettings) => number;
+  /** What a sample goes on from. */
+  readonly prompt: readonly number[];
+  /** What a person would have a model go on from. */
+  readonly example: string;
+}
+
+interface SplitOptions {
+  readonly validation: number;
+  readonly seed: number;
+}
+
+/** Tokens of the held-out text that a sample goes on from. */
+const SAMPLE_PROMPT = 12;
+
+export async function corpusToLearn(
+  source: string,
+  { validation: fraction }: SplitOptions,
+): Promise<TextToLearn> {
+  const corpus = await loadCorpus(source);
+  for (const path of corpus.leftOut) say(`left out    ${path}`);
+  const split = splitCorpus(corpus, { validationFraction: fraction });
+  return {
+    documents: split.training,
+    encode(tokenizer) {
+      const training = encodeCorpus(tokenizer, split.training);
+      const validation = encodeCorpus(tokenizer, split.validation);
+      return {
+        data: textData(training, validation),
+        about: `${corpus.name}: ${formatCount(training.length)} tokens to learn from, ${formatCount(validation.length)} held out`,
+        sequence: defaultSequence,
+        epochs: ({ steps, batch, accumulate, sequence }) =>
+          (steps * batch * accumulate * sequence) / training.length,
+        prompt: [...validation.subarray(0, SAMPLE_PROMPT)],
+        example: '"..."',
+      };
+    },
+  };
+}
+
+/** A random share of the pairs is held out, by the seed. */
+export async function pairsToLearn(
+  path: string,
+  { validation: fraction, seed }: SplitOptions,
+): Promise<TextToLearn> {
+  if (!(fraction > 0 && fraction < 1))
+    throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);
+  const pairs = await readPairs(path);
+  const order = Array.from(new Random(seed).permutation(pairs.length), (place) => pairs[place]!);
+  const held = Math.min(pairs.length - 1, Math.max(1, Math.round(pairs.length * fraction)));
+  const [validation, training] = [order.slice(0, held), order.slice(held)];
+  return {
+    documents: training.flatMap(({ source, target }) => [{ text: source }, { text: target }]),
+    encode(tokenizer) {
+      const encoded = [training, validation].map((set) => set.map((pair) => encodePair(tokenizer, pair)));
+      const [learned, heldOut] = encoded as [(typeof encoded)[0], (typeof encoded)[0]];
+      const longest = [...learned, ...heldOut].reduce((most, { tokens }) => Math.max(most, tokens.length), 0);
+      const { tokens, prefix } = heldOut[0]!;
+      return {
+        data: pairData(learned, heldOut),
+        about: `${path}: ${formatCount(training.length)} pairs to learn from, ${formatCount(validation.length)} held out; the longest has ${longest} tokens`,
+        sequence: () => longest - 1,
+        epochs: ({ steps, batch, accumulate }) => (steps * batch * accumulate) / training.length,
+        prompt: [...tokens.subarray(0, prefix)],
+        example: `"<source>${PAIR_SEPARATOR}"`,
+      };
+    },
+  };
+}

@@ -1,0 +1,29 @@
+/** Of a pair the target alone has a loss: from the first token behind the separator to the end of the text. */
+import { expect, test } from 'vitest';
+import { hybridModel } from '../models/index.js';
+import { tinyConfig } from '../models/testing/tiny.js';
+import { END_OF_TEXT, Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
+import { encodePair, pairData } from './pairs.js';
+import { TRAINING_DEFAULTS } from './settings.js';
+
+const tokenizer = new Tokenizer(tokenizerFiles(trainBpe(['a b', 'c d'], { vocabSize: 260 })));
+const pair = encodePair(tokenizer, { source: 'two words', target: 'ok' });
+
+test('what is encoded begins as the prompt that a person would type, and ends the text', () => {
+  const prompt = tokenizer.encodeFromStart('two words\t');
+  expect([...pair.tokens.subarray(0, pair.prefix)]).toEqual(prompt);
+  expect(tokenizer.decode([...pair.tokens.subarray(pair.prefix, -1)])).toBe('ok');
+  expect(pair.tokens.at(-1)).toBe(tokenizer.encode(END_OF_TEXT)[0] ?? tokenizer.endOfText);
+});
+
+test('what is counted predicts the target and its end, and nothing else', () => {
+  const sequence = pair.tokens.length + 3;
+  const { training } = pairData([pair], [pair])(hybridModel(tinyConfig()), {
+    ...TRAINING_DEFAULTS,
+    sequence,
+  });
+  const { tokens, counted } = training.take(5, 1) as { tokens: BigInt64Array; counted: Float32Array };
+  const predicted = [...counted].flatMap((weight, i) => (weight === 1 ? [Number(tokens[i + 1])] : []));
+  expect(predicted).toEqual([...pair.tokens.subarray(pair.prefix)]);
+  expect(tokens.length).toBe(sequence + 1);
+});
