@@ -30,7 +30,8 @@ export async function findClasses(path: string, pattern: RegExp): Promise<ClassF
   if (count(pattern) <= others) return undefined;
   const found = inside.filter(({ entry, names }) => pattern.test(entry.name) && names.length === 2);
   if (found.length === 0) {
-    if (others > 0) return undefined;
+    // Texts with pictures are texts; a note beside many pictures is no corpus.
+    if (10 * others > count(pattern)) return undefined;
     throw new DataError(
       `${path} has its files ${inside.some(({ names }) => names.length > 2) ? 'in subfolders of subfolders: name the folder whose subfolders are the classes' : 'side by side: put those of each class into a subfolder with its name'}`,
     );
