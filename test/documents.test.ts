@@ -70,6 +70,13 @@ test('the documents call every command, and only those that exist, with options 
   for (const name of known) expect([...names]).toContain(name);
   const help = new Map<string, string>();
   for (const name of names) help.set(name, (await heddle(['help', name])).stdout);
+  // Of a command with commands of its own, the inner one has the options.
+  for (const { words } of CALLS) {
+    const [name, inner] = words as [string, string];
+    const listed = help.get(name)?.split('Commands:')[1] ?? '';
+    if (!new RegExp(`^ {2}${inner}\\b`, 'm').test(listed)) continue;
+    help.set(name, help.get(name) + (await heddle([name, inner, '--help'])).stdout);
+  }
   for (const { path, words } of CALLS) {
     for (const option of words.filter((word) => word.startsWith('--') && word !== '--')) {
       const text = help.get(words[0]!) ?? overview;

@@ -1,10 +1,12 @@
 /** What every training run is told on the command line. */
+import { type Command, Option } from 'commander';
+import { positive } from '../bench/positive.js';
 import type { DeviceName, DeviceOptions } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import type { Precision } from '../graph/index.js';
 import type { Design, Size } from '../models/index.js';
 import { TRAINING_DEFAULTS, type TrainingSettings } from '../train/index.js';
-import { compilingLine } from './loading-options.js';
+import { compilingLine, deviceOption, precisionOption, threadsOption } from './loading-options.js';
 
 export interface RunFlags {
   out: string;
@@ -35,6 +37,22 @@ export type DeviceFlags = Pick<
   RunFlags,
   'device' | 'threads' | 'precision' | 'devices' | 'shard' | 'deterministic' | 'batch'
 >;
+
+/** The options behind these flags. */
+export function addDeviceFlags(command: Command): Command {
+  return command
+    .addOption(deviceOption())
+    .addOption(threadsOption())
+    .addOption(precisionOption())
+    .option('--devices <n>', 'GPUs that cuda trains on as one (default: 1)', positive)
+    .addOption(
+      new Option(
+        '--shard <what>',
+        "what several GPUs share: the batch (data), or parameters and the optimizer's moments too (full)",
+      ).choices(['data', 'full']),
+    )
+    .option('--deterministic', 'the same bits in every run on cuda, at the cost of speed', false);
+}
 
 /** How the device is opened. Throws `ConfigError` for GPUs that cannot share a batch. */
 export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {

@@ -22,9 +22,8 @@ import { accuracyOf, TASKS, taskData, taskOf } from '../tasks/index.js';
 import { expectNoRun, TRAINING_DEFAULTS } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount, table } from './format.js';
-import { deviceOption, threadsOption } from './loading-options.js';
 import { choice, each, number, wholeNumber } from './options.js';
-import { deviceOptionsOf, type RunFlags, settingsOf } from './run-flags.js';
+import { addDeviceFlags, deviceOptionsOf, type RunFlags, settingsOf } from './run-flags.js';
 
 interface TaskFlags extends RunFlags {
   pattern?: string;
@@ -48,7 +47,7 @@ export function configure(command: Command): void {
       process.stdout.write(`${table([['task', 'chance', 'train', 'test', 'what is asked'], ...rows], 5)}\n`);
     });
   const d = TRAINING_DEFAULTS;
-  command
+  const run = command
     .command('run')
     .description('train a new model on a task, and test it on examples that it has not seen')
     .argument('<task>', "its name, as 'task list' prints it")
@@ -70,14 +69,12 @@ export function configure(command: Command): void {
     .option('--seed <n>', 'seed of the weights and of the examples', wholeNumber, d.seed)
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)
     .option('--save-every <steps>', 'steps between checkpoints', wholeNumber, 0)
-    .option('--examples <n>', 'examples of each length in the test', wholeNumber, 64)
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .option('--resume', 'go on from the checkpoint in the folder', false)
-    .action(run);
+    .option('--examples <n>', 'examples of each length in the test; 0 for no test', wholeNumber, 64)
+    .option('--resume', 'go on from the checkpoint in the folder', false);
+  addDeviceFlags(run).action(runTask);
 }
 
-async function run(name: string, flags: TaskFlags): Promise<void> {
+async function runTask(name: string, flags: TaskFlags): Promise<void> {
   const task = taskOf(name);
   if (!flags.resume) expectNoRun(flags.out);
   const length = flags.length ?? task.lengths.train;
@@ -113,7 +110,7 @@ async function run(name: string, flags: TaskFlags): Promise<void> {
       unit: 'tokens',
     },
   );
-  if (!completed) return;
+  if (!completed || flags.examples === 0) return;
   const device = await openDevice(flags.device, deviceOptionsOf(flags));
   const { weights } = await openModel(join(flags.out, CHECKPOINT));
   const rows = [['tokens', 'accuracy', 'chance', 'published']];

@@ -2,7 +2,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { positive } from '../bench/positive.js';
 import { heddleCall } from '../command-line.js';
 import type { Device } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
@@ -28,9 +27,8 @@ import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
 import { expectNoRun, FINE_TUNING_RATES, TRAINING_DEFAULTS, type TrainingInput } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
-import { deviceOption, precisionOption, threadsOption } from './loading-options.js';
 import { choice, each, number, wholeNumber } from './options.js';
-import { type RunFlags, settingsOf } from './run-flags.js';
+import { addDeviceFlags, type RunFlags, settingsOf } from './run-flags.js';
 import { corpusToLearn, pairsToLearn, type TextToLearn } from './text-to-learn.js';
 import { trainClasses } from './train-classes.js';
 import { type ImageFlags, imagesByClass } from './train-images.js';
@@ -114,19 +112,8 @@ export function configure(command: Command): void {
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)
     .option('--save-every <steps>', 'steps between checkpoints', wholeNumber, d.saveEvery)
     .option('--validation <fraction>', 'share of the documents that is held out', number, 0.05)
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .addOption(precisionOption())
-    .option('--devices <n>', 'GPUs that cuda trains on as one (default: 1)', positive)
-    .addOption(
-      new Option(
-        '--shard <what>',
-        "what several GPUs share: the batch (data), or parameters and the optimizer's moments too (full)",
-      ).choices(['data', 'full']),
-    )
-    .option('--deterministic', 'the same bits in every run on cuda, at the cost of speed', false)
-    .option('--resume', 'go on from the checkpoint in the folder', false)
-    .action(run);
+    .option('--resume', 'go on from the checkpoint in the folder', false);
+  addDeviceFlags(command).action(run);
 }
 
 /** Without columns to forecast, a TSV file has pairs of texts. */
