@@ -72,15 +72,15 @@ export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {
   };
 }
 
-/** The settings that these flags stand for. */
-export function settingsOf(flags: RunFlags, sequence: number, learningRate: number): TrainingSettings {
+/** The settings that these flags stand for, with a learning rate for those who say none. */
+export function settingsOf(flags: RunFlags, sequence: number, defaultRate: number): TrainingSettings {
   return {
     ...TRAINING_DEFAULTS,
     steps: flags.steps,
     batch: flags.batch,
     sequence,
     accumulate: flags.accumulate,
-    learningRate,
+    learningRate: flags.learningRate ?? defaultRate,
     warmupSteps: flags.warmup,
     seed: flags.seed,
     evaluateEvery: flags.evaluateEvery,

@@ -91,7 +91,7 @@ async function runTask(name: string, flags: TaskFlags): Promise<void> {
   const model = flags.resume
     ? await readModel(join(flags.out, CHECKPOINT))
     : hybridModel(parseConfig(config, 'the config of the task'));
-  const settings = settingsOf(flags, length, flags.learningRate ?? TRAINING_DEFAULTS.learningRate);
+  const settings = settingsOf(flags, length, TRAINING_DEFAULTS.learningRate);
   say(`task        ${task.name}: ${task.about} (${task.source})`);
   say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
   say(

@@ -74,7 +74,7 @@ export async function trainClasses<T>(
   }
   const { training, validation } = split(examples, classes, kind, flags);
   const sequence = flags.sequence ?? kind.sequence(model, examples);
-  const settings = settingsOf(flags, sequence, flags.learningRate ?? TRAINING_DEFAULTS.learningRate);
+  const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
   say(
     `${kind.many.padEnd(11)} ${examples.length} of ${classes.length} classes (${listed(classes)}), ${about}; ${validation.length} are held out`,
   );

@@ -65,7 +65,7 @@ export async function trainSeries(
         }),
       );
   const sequence = flags.sequence ?? windowFor(validation.values.length / table.columns.length, model);
-  const settings = settingsOf(flags, sequence, flags.learningRate ?? TRAINING_DEFAULTS.learningRate);
+  const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
   const gaps = table.values.reduce((count, value) => count + (Number.isNaN(value) ? 1 : 0), 0);
   say(
     `table       ${table.name}: ${table.rows} rows of ${table.columns.join(', ')}${gaps > 0 ? `, ${gaps} values missing` : ''}; the last ${validation.values.length / table.columns.length} rows are held out`,
