@@ -1,7 +1,7 @@
 /** Checks dtype, shape and length of tensors against what a program declares, since executors do not. */
 import { DeviceError } from '../errors.js';
 import { DTYPES, formatShape, inputName, type TensorType, topologicalOrder } from '../graph/index.js';
-import { type Program, type StateSpec, stateDims } from './program.js';
+import { type Program, type State, type StateSpec, stateDims } from './program.js';
 import { type HostTensor, isQuantized, isStored, type Weight } from './tensors.js';
 
 /** The type of an input or a weight, with its name for messages. */
@@ -59,11 +59,7 @@ export function checkWeight(type: NamedType, weight: Weight): void {
 }
 
 /** Throws `DeviceError` where a named dimension is not what it is in another tensor; `sizes` collects them. */
-export function checkSizes(
-  { name, shape }: NamedType,
-  { dims }: HostTensor,
-  sizes: Map<string, number>,
-): void {
+function checkSizes({ name, shape }: NamedType, { dims }: HostTensor, sizes: Map<string, number>): void {
   for (const [i, dim] of shape.entries()) {
     if (typeof dim === 'number' || !/^\w+$/.test(dim)) continue;
     const size = dims[i]!;
@@ -74,6 +70,52 @@ export function checkSizes(
       );
     }
     sizes.set(dim, size);
+  }
+}
+
+/** Throws `DeviceError` unless the feeds are all inputs of these types, and nothing else; `sizes` collects the named dimensions. */
+export function checkFeeds(
+  types: ReadonlyMap<string, NamedType>,
+  feeds: Readonly<Record<string, HostTensor>>,
+  sizes: Map<string, number>,
+): void {
+  for (const [name, tensor] of Object.entries(feeds)) {
+    const type = types.get(name);
+    if (!type) throw new DeviceError(`the program has no input '${name}'`);
+    checkTensor('input', type, tensor);
+    checkSizes(type, tensor, sizes);
+  }
+  for (const name of types.keys()) {
+    if (!(name in feeds)) throw new DeviceError(`the input '${name}' was not fed`);
+  }
+}
+
+/**
+ * Throws `DeviceError` unless a program that keeps states is given one for each row of the batch, each another, and returns how many
+ * rows there are. A program whose states have no batch axis takes one.
+ */
+export function checkRows(
+  rows: readonly State[],
+  isBatched: boolean,
+  sizes: ReadonlyMap<string, number>,
+): number {
+  const count = isBatched ? (sizes.get('batch') ?? Math.max(1, rows.length)) : 1;
+  if (rows.length !== count) {
+    throw new DeviceError(
+      `this program keeps states: a run of ${count} row${count === 1 ? '' : 's'} takes as many, and ${rows.length} were given`,
+    );
+  }
+  if (new Set(rows).size < rows.length) {
+    throw new DeviceError('a state is given for two rows of a batch: fork it');
+  }
+  return count;
+}
+
+/** Throws `DeviceError` unless what a state holds under a spec's name, if anything, is what a program keeps there. */
+export function checkHeld(spec: StateSpec, value: { readonly spec: StateSpec } | undefined): void {
+  if (!value) throw new DeviceError(`the state holds no '${spec.name}'`);
+  if (value.spec.shape.join() !== spec.shape.join() || value.spec.dtype !== spec.dtype) {
+    throw new DeviceError(`the state's '${spec.name}' is not what this program keeps under that name`);
   }
 }
 

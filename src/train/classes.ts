@@ -1,6 +1,6 @@
 /** Learning to tell classes apart. */
 import { createHash } from 'node:crypto';
-import { ConfigError, DataError } from '../errors.js';
+import { DataError } from '../errors.js';
 import {
   cast,
   crossEntropy,
@@ -13,7 +13,7 @@ import {
   sum,
   topK,
 } from '../graph/index.js';
-import { type ImagesConfig, type Model, perceive, type SoundsConfig } from '../models/index.js';
+import { type ImagesConfig, perceive, type SoundsConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { type Image, pixelValues, type Sound } from '../signals/index.js';
 import { shuffled } from './batches.js';
@@ -22,6 +22,7 @@ import {
   type ExampleInput,
   elements,
   type FiniteExamples,
+  inputConfigOf,
   type Objective,
   type TrainingData,
 } from './data.js';
@@ -68,7 +69,7 @@ export function imageData(
   validation: readonly Labelled<Image>[],
 ): DataSource {
   return (model, { seed }) => {
-    const { height, width, channels, classes } = configOf<ImagesConfig>(model, 'images');
+    const { height, width, channels, classes } = inputConfigOf<ImagesConfig>(model, 'images');
     return classData(
       { training, validation, classes, seed, kind: 'images' },
       {
@@ -95,7 +96,7 @@ export function soundData(
   validation: readonly Labelled<Sound>[],
 ): DataSource {
   return (model, { seed, sequence }) => {
-    const { rate, hop, classes } = configOf<SoundsConfig>(model, 'sounds');
+    const { rate, hop, classes } = inputConfigOf<SoundsConfig>(model, 'sounds');
     return classData(
       { training, validation, classes, seed, kind: 'sounds' },
       {
@@ -120,12 +121,6 @@ export function soundData(
       },
     );
   };
-}
-
-function configOf<T extends { kind: string }>(model: Model, kind: T['kind']): T {
-  const config = (model.json as { input?: T }).input;
-  if (config?.kind !== kind) throw new ConfigError(`this is no model of ${kind}`);
-  return config;
 }
 
 interface LabelledSets<T> {

@@ -2,7 +2,9 @@
  * What a run learns: how one example looks, where examples come from, and how wrong a model is about them. The trainer
  * knows nothing else of its data, so that texts, series, images and made-up tasks are trained by the same code.
  */
+import { createHash } from 'node:crypto';
 import type { TensorData } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
 import { cast, type Dim, type DType, dimension, fill, multiplyDims, type Tensor } from '../graph/index.js';
 import type { Model } from '../models/index.js';
 import type { ParameterRegistry } from '../nn/index.js';
@@ -58,4 +60,17 @@ export type DataSource = (model: Model, settings: TrainingSettings) => TrainingD
 export function elements(dims: readonly Dim[]): Tensor {
   const count = multiplyDims(dims);
   return typeof count === 'number' ? fill([], count) : cast(dimension(count), 'float32');
+}
+
+/** What the config of a model of something other than text says of its input. Throws `ConfigError` for a model of another kind. */
+export function inputConfigOf<T extends { kind: string }>(model: Model, kind: T['kind']): T {
+  const config = (model.json as { input?: T }).input;
+  if (config?.kind !== kind) throw new ConfigError(`this is no model of ${kind}`);
+  return config;
+}
+
+/** SHA-256 of the bytes of these values, in hexadecimal digits. */
+export function digestOf(values: Int32Array | Float32Array): string {
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return createHash('sha256').update(bytes).digest('hex');
 }

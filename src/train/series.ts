@@ -1,10 +1,16 @@
 /** Learning to forecast series: after each patch of a window, the quantiles of the values that follow. */
-import { createHash } from 'node:crypto';
-import { ConfigError, DataError } from '../errors.js';
+import { DataError } from '../errors.js';
 import { constant, divide, maximum, multiply, reshape, scalar, subtract, sum } from '../graph/index.js';
 import { perceive, type SeriesConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
-import type { DataSource, Examples, FiniteExamples, Objective } from './data.js';
+import {
+  type DataSource,
+  digestOf,
+  type Examples,
+  type FiniteExamples,
+  inputConfigOf,
+  type Objective,
+} from './data.js';
 
 /** Rows of values in the order of a model's channels, one after the other; NaN where one is missing. */
 export interface SeriesRows {
@@ -59,19 +65,14 @@ export function quantileObjective(
  */
 export function seriesData(training: SeriesRows, validation: SeriesRows): DataSource {
   return (model, { sequence, seed }) => {
-    const config = (model.json as { input?: SeriesConfig }).input;
-    if (config?.kind !== 'series') throw new ConfigError('this is no model of series');
+    const config = inputConfigOf<SeriesConfig>(model, 'series');
     const windows = [training, validation].map((rows) => new Windows(rows, config, sequence));
     const [learned, held] = windows as [Windows, Windows];
-    const digest = ({ values }: SeriesRows): string =>
-      createHash('sha256')
-        .update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
-        .digest('hex');
     return {
       objective: quantileObjective(config, sequence),
       training: learned.random(seed),
       validation: held.consecutive(),
-      identity: { series: digest(training), 'held-out series': digest(validation) },
+      identity: { series: digestOf(training.values), 'held-out series': digestOf(validation.values) },
     };
   };
 }

@@ -1,11 +1,10 @@
 /** Learning to go on with texts: each token of a sequence from those before it. */
-import { createHash } from 'node:crypto';
 import { DataError } from '../errors.js';
 import { crossEntropy, reshape, scalar, slice, sum, type Tensor } from '../graph/index.js';
 import { forward, logitsOf, type Model } from '../models/index.js';
 import type { ParameterRegistry } from '../nn/index.js';
 import { Batches, consecutive } from './batches.js';
-import { type DataSource, elements, type FiniteExamples, type Objective } from './data.js';
+import { type DataSource, digestOf, elements, type FiniteExamples, type Objective } from './data.js';
 import { checkSequence } from './settings.js';
 
 /** Negative log-likelihoods, in nats, of each next token in int64 tokens [batch, sequence + 1]: [batch * sequence]. */
@@ -71,9 +70,4 @@ export function heldOut(tokens: Int32Array, sequence: number): FiniteExamples {
       return { tokens: data };
     },
   };
-}
-
-function digestOf(tokens: Int32Array): string {
-  const bytes = new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength);
-  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -2,7 +2,7 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
 import { DeviceError } from '../../errors.js';
 import { input, type OnnxModel, type Shape, toOnnx } from '../../graph/index.js';
-import { checkSizes, checkState, checkTensor, type NamedType } from '../check.js';
+import { checkFeeds, checkRows, checkState, type NamedType } from '../check.js';
 import { type Executable, type State, type StateSpec, stateDims } from '../program.js';
 import { type HostTensor, hostZeros, int64, type TensorData } from '../tensors.js';
 import type { OrtDevice } from './device.js';
@@ -46,6 +46,8 @@ export class OrtExecutable implements Executable {
   /** Bytes of the program itself, weights aside. */
   readonly programBytes: number;
   private readonly types: ReadonlyMap<string, NamedType>;
+  /** Those of the inputs that a caller feeds. */
+  private readonly fedTypes: ReadonlyMap<string, NamedType>;
   /** Whether its states have a row for each sequence. */
   private readonly batched: boolean;
 
@@ -57,6 +59,7 @@ export class OrtExecutable implements Executable {
   ) {
     this.programBytes = model.bytes.byteLength;
     this.types = new Map(model.inputs.map((type) => [type.name, type]));
+    this.fedTypes = new Map([...layout.inputs].map((name) => [name, this.types.get(name)!]));
     this.batched = layout.state.every(({ spec }) => spec.shape[0] === 'batch');
   }
 
@@ -112,32 +115,14 @@ export class OrtExecutable implements Executable {
     feeds: Readonly<Record<string, HostTensor>>,
     sizes: Map<string, number>,
   ): Map<string, StateTensor> {
-    const inputs = new Map<string, StateTensor>();
-    for (const [name, tensor] of Object.entries(feeds)) {
-      const type = this.types.get(name);
-      if (!type || !this.layout.inputs.has(name)) throw new DeviceError(`the program has no input '${name}'`);
-      checkTensor('input', type, tensor);
-      checkSizes(type, tensor, sizes);
-      inputs.set(name, tensor);
-    }
-    for (const name of this.layout.inputs) {
-      if (!inputs.has(name)) throw new DeviceError(`the input '${name}' was not fed`);
-    }
-    return inputs;
+    checkFeeds(this.fedTypes, feeds, sizes);
+    return new Map(Object.entries(feeds));
   }
 
   private expectStates(rows: readonly State[], sizes: ReadonlyMap<string, number>): OrtState[] {
     const { state } = this.layout;
     if (state.length === 0) return [];
-    const count = this.batched ? (sizes.get('batch') ?? Math.max(1, rows.length)) : 1;
-    if (rows.length !== count) {
-      throw new DeviceError(
-        `this program keeps states: a run of ${count} row${count === 1 ? '' : 's'} takes as many, and ${rows.length} were given`,
-      );
-    }
-    if (new Set(rows).size < rows.length) {
-      throw new DeviceError('a state is given for two rows of a batch: fork it');
-    }
+    checkRows(rows, this.batched, sizes);
     return rows.map((row) => {
       if (!(row instanceof OrtState && row.device === this.device)) {
         throw new DeviceError('a state is of another device: read it, and make one of its values here');

@@ -11,7 +11,7 @@ import {
   type Tensor,
   type TensorData,
 } from '../../graph/index.js';
-import { checkSizes, checkState, checkTensor, type NamedType } from '../check.js';
+import { checkFeeds, checkHeld, checkRows, checkState, type NamedType } from '../check.js';
 import type { Executable, Program, State, StateSpec } from '../program.js';
 import { type HostTensor, int64 } from '../tensors.js';
 import type { WasmDevice } from './device.js';
@@ -84,7 +84,7 @@ export class WasmExecutable implements Executable {
   ): Promise<Record<string, HostTensor>> {
     if (this.isDisposed) throw new DeviceError('this program was disposed of');
     const sizes = new Map(Object.entries(this.program.dims ?? {}));
-    this.checkFeeds(feeds, sizes);
+    checkFeeds(this.types, feeds, sizes);
     const states = this.expectStates(rows, sizes);
     return this.device.exclusively(async () => {
       const variant = await this.variant(sizes, states);
@@ -124,7 +124,7 @@ export class WasmExecutable implements Executable {
     rounds: number,
   ): Promise<{ step: Step; stage: number; milliseconds: number }[]> {
     const sizes = new Map(Object.entries(this.program.dims ?? {}));
-    this.checkFeeds(feeds, sizes);
+    checkFeeds(this.types, feeds, sizes);
     const states = this.expectStates(rows, sizes);
     for (let i = 0; i < rounds; i++) await this.run(feeds, rows);
     return this.device.exclusively(async () => {
@@ -165,29 +165,9 @@ export class WasmExecutable implements Executable {
     if (states.length > 0) variant.feed(this.lengths, 'int64', data);
   }
 
-  private checkFeeds(feeds: Readonly<Record<string, HostTensor>>, sizes: Map<string, number>): void {
-    for (const [name, tensor] of Object.entries(feeds)) {
-      const type = this.types.get(name);
-      if (!type) throw new DeviceError(`the program has no input '${name}'`);
-      checkTensor('input', type, tensor);
-      checkSizes(type, tensor, sizes);
-    }
-    for (const name of this.types.keys()) {
-      if (!(name in feeds)) throw new DeviceError(`the input '${name}' was not fed`);
-    }
-  }
-
   private expectStates(rows: readonly State[], sizes: Map<string, number>): WasmState[] {
     if (this.states.length === 0) return [];
-    const count = this.isBatched ? (sizes.get('batch') ?? Math.max(1, rows.length)) : 1;
-    if (rows.length !== count) {
-      throw new DeviceError(
-        `this program keeps states: a run of ${count} row${count === 1 ? '' : 's'} takes as many, and ${rows.length} were given`,
-      );
-    }
-    if (new Set(rows).size < rows.length) {
-      throw new DeviceError('a state is given for two rows of a batch: fork it');
-    }
+    const count = checkRows(rows, this.isBatched, sizes);
     if (this.isBatched) sizes.set('batch', count);
     return rows.map((row) => {
       if (!(row instanceof WasmState) || row.memory !== this.device.memory) {
@@ -196,13 +176,7 @@ export class WasmExecutable implements Executable {
         );
       }
       row.expectAlive();
-      for (const { spec } of this.states) {
-        const value = row.values.get(spec.name);
-        if (!value) throw new DeviceError(`the state holds no '${spec.name}'`);
-        if (value.spec.shape.join() !== spec.shape.join() || value.spec.dtype !== spec.dtype) {
-          throw new DeviceError(`the state's '${spec.name}' is not what this program keeps under that name`);
-        }
-      }
+      for (const { spec } of this.states) checkHeld(spec, row.values.get(spec.name));
       return row;
     });
   }

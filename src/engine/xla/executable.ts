@@ -10,7 +10,7 @@ import {
   type RowValue,
   type TensorData,
 } from '../../graph/index.js';
-import { checkSizes, checkState, checkTensor, type NamedType } from '../check.js';
+import { checkFeeds, checkHeld, checkRows, checkState, type NamedType } from '../check.js';
 import type { Executable, Program, State, StateChange, StateSpec } from '../program.js';
 import { stateDims } from '../program.js';
 import { type HostTensor, hostZeros, int64 } from '../tensors.js';
@@ -114,7 +114,7 @@ export class XlaExecutable implements Executable {
   async run(feeds: Feeds, rows: readonly State[] = []): Promise<Record<string, HostTensor>> {
     this.expectAlive();
     const sizes = new Map(Object.entries(this.program.dims ?? {}));
-    this.checkFeeds(feeds, sizes);
+    checkFeeds(this.types, feeds, sizes);
     const states = this.expectStates(rows, sizes);
     const { variant, outputs } = await this.device.exclusively(() => this.start(feeds, states, sizes));
     const results: Record<string, HostTensor> = {};
@@ -216,29 +216,9 @@ export class XlaExecutable implements Executable {
     if (batch) batch.values = values;
   }
 
-  private checkFeeds(feeds: Feeds, sizes: Map<string, number>): void {
-    for (const [name, tensor] of Object.entries(feeds)) {
-      const type = this.types.get(name);
-      if (!type) throw new DeviceError(`the program has no input '${name}'`);
-      checkTensor('input', type, tensor);
-      checkSizes(type, tensor, sizes);
-    }
-    for (const name of this.types.keys()) {
-      if (!(name in feeds)) throw new DeviceError(`the input '${name}' was not fed`);
-    }
-  }
-
   private expectStates(rows: readonly State[], sizes: Map<string, number>): XlaState[] {
     if (this.states.length === 0) return [];
-    const count = this.isBatched ? (sizes.get('batch') ?? Math.max(1, rows.length)) : 1;
-    if (rows.length !== count) {
-      throw new DeviceError(
-        `this program keeps states: a run of ${count} row${count === 1 ? '' : 's'} takes as many, and ${rows.length} were given`,
-      );
-    }
-    if (new Set(rows).size < rows.length) {
-      throw new DeviceError('a state is given for two rows of a batch: fork it');
-    }
+    const count = checkRows(rows, this.isBatched, sizes);
     if (this.isBatched) sizes.set('batch', count);
     return rows.map((row) => {
       if (!(row instanceof XlaState) || row.device !== this.device) {
@@ -246,13 +226,7 @@ export class XlaExecutable implements Executable {
           'the state is another device’s: read it, and make a state of this device from that',
         );
       }
-      for (const { spec } of this.states) {
-        const value = row.batch.values.get(spec.name);
-        if (!value) throw new DeviceError(`the state holds no '${spec.name}'`);
-        if (value.spec.shape.join() !== spec.shape.join() || value.spec.dtype !== spec.dtype) {
-          throw new DeviceError(`the state's '${spec.name}' is not what this program keeps under that name`);
-        }
-      }
+      for (const { spec } of this.states) checkHeld(spec, row.batch.values.get(spec.name));
       return row;
     });
   }
