@@ -120,13 +120,18 @@ async function begin(
       ({ first, portion }) =>
         async function* (admitted: () => void): Events {
           const stream = engine.stream('generate', portion, signal);
-          for (let next = await stream.next(); ; next = await stream.next()) {
-            if (next.done) return tally.end(next.value);
-            if (next.value.kind === 'admitted') admitted();
-            tally.add(next.value);
-            yield 'choice' in next.value
-              ? { ...next.value, choice: i * request.n + first + next.value.choice }
-              : next.value;
+          try {
+            for (let next = await stream.next(); ; next = await stream.next()) {
+              if (next.done) return tally.end(next.value);
+              if (next.value.kind === 'admitted') admitted();
+              tally.add(next.value);
+              yield 'choice' in next.value
+                ? { ...next.value, choice: i * request.n + first + next.value.choice }
+                : next.value;
+            }
+          } finally {
+            // Whoever takes no more events also cancels the engine's call, which would write to its end otherwise.
+            await stream.return(undefined as never);
           }
         },
     ),
