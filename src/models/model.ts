@@ -15,13 +15,13 @@ import {
   linear,
   type Mixer,
   type MixerContext,
+  type NormOptions,
   normal,
+  normalizeBy,
   ParameterRegistry,
   type ParameterSpec,
   type Parameters,
   project,
-  type RmsNormOptions,
-  rmsNorm,
   type Sight,
   type StateSpec,
   withCache,
@@ -60,7 +60,7 @@ export interface ModelParts {
   readonly layers: readonly Layer[];
   /** The letters of all layers, as a person would write them; by default repeated ones are folded. */
   readonly pattern?: string;
-  readonly finalNorm: RmsNormOptions;
+  readonly finalNorm: NormOptions;
   readonly tieWordEmbeddings: boolean;
   /** Multiplies the embeddings. */
   readonly embeddingFactor?: number;
@@ -222,7 +222,7 @@ function embeddingsOf(model: Model, registry: ParameterRegistry, ids: Tensor): T
 
 /** The final norm of a residual stream [..., hidden]. */
 export function hiddenOf(model: Model, registry: ParameterRegistry, stream: Tensor): Tensor {
-  return registry.root().at(model.names.finalNorm, (p) => rmsNorm(p, stream, model.finalNorm));
+  return registry.root().at(model.names.finalNorm, (p) => normalizeBy(p, stream, model.finalNorm));
 }
 
 /** hidden [..., hidden] -> logits [..., vocabulary]. */

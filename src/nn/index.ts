@@ -4,6 +4,7 @@ export * from './compose.js';
 export * from './layers.js';
 export * from './mixer.js';
 export { type AttentionConfig, attention, type HeadMaker, type HeadNorm } from './mixers/attention.js';
+export { type ChannelMixConfig, channelMix } from './mixers/channel-mix.js';
 export { type ConvolvedHeadsConfig, convolvedHeads } from './mixers/convolved-heads.js';
 export { type DeltaProductConfig, deltaProduct } from './mixers/delta-product.js';
 export {

@@ -2,14 +2,18 @@
 import {
   add,
   type Dim,
+  divide,
   fill,
   gather,
   matmul,
+  mean,
   multiply,
   rmsNorm as normalize,
   reshape,
   silu,
   split,
+  sqrt,
+  subtract,
   type Tensor,
   transpose,
 } from '../graph/index.js';
@@ -112,11 +116,45 @@ export function rmsNorm(
   return multiply(reshape(normalize(parts, fill([size / groups], 1), epsilon), x.shape), weight);
 }
 
+export interface LayerNormOptions {
+  /** Tells these options from those of an RMS norm. */
+  centered: true;
+  epsilon: number;
+  /** Normalises this many equal parts of the last axis, each on its own. */
+  groups?: number;
+  /** What new weights multiply by; 1 by default. */
+  initial?: number;
+  /** Whether it has a bias; it has by default. */
+  bias?: boolean;
+}
+
+/** (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias over the last axis (Ba et al., 2016, arXiv 1607.06450). */
+export function layerNorm(
+  parameters: Parameters,
+  x: Tensor,
+  { epsilon, groups = 1, initial = 1, bias = true }: LayerNormOptions,
+): Tensor {
+  const size = x.shape.at(-1) as number;
+  const parts = reshape(x, [...x.shape.slice(0, -1), groups, size / groups]);
+  const centered = subtract(parts, mean(parts, -1, { keepDims: true }));
+  const variance = mean(multiply(centered, centered), -1, { keepDims: true });
+  const scaled = reshape(divide(centered, sqrt(add(variance, epsilon))), x.shape);
+  const weighted = multiply(scaled, parameters.get('weight', [size], constantly(initial)));
+  return bias ? add(weighted, parameters.get('bias', [size], constantly(0))) : weighted;
+}
+
+export type NormOptions = RmsNormOptions | LayerNormOptions;
+
+/** The norm of the kind that its options are of. */
+export function normalizeBy(parameters: Parameters, x: Tensor, options: NormOptions): Tensor {
+  return 'centered' in options ? layerNorm(parameters, x, options) : rmsNorm(parameters, x, options);
+}
+
 /** A norm as a layer of its own, called `name`. */
-export function norm(name: string, options: RmsNormOptions): Mixer {
+export function norm(name: string, options: NormOptions): Mixer {
   return named(
     name,
-    stateless((parameters, x) => rmsNorm(parameters, x, options)),
+    stateless((parameters, x) => normalizeBy(parameters, x, options)),
   );
 }
 

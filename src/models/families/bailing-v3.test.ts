@@ -1,12 +1,8 @@
 /** Ling-3.0, which transformers does not have: logits against a plain reading of its definition in float64, token by token. */
-import { describe, expect, test } from 'vitest';
-import { openDevice } from '../../engine/index.js';
-import { relativeError } from '../../graph/testing/arrays.js';
+import { expect, test } from 'vitest';
 import { sigmoid, silu, softplus } from '../../nn/testing/definition.js';
-import { randomWeights } from '../../nn/testing/weights.js';
 import { modelFromConfig } from '../config-file.js';
-import { parametersOf } from '../model.js';
-import { reader } from '../testing/reader.js';
+import { added, dot, type PlainWeights, provePlainly, range, type Vector } from '../testing/plain-reading.js';
 
 const config = {
   architectures: ['BailingMoeV3ForCausalLM'],
@@ -43,24 +39,13 @@ const config = {
 };
 
 type Config = typeof config;
-type Weights = ReadonlyMap<string, { dims: readonly number[]; data: ArrayLike<number> }>;
-type Vector = number[];
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-const dot = (a: Vector, b: ArrayLike<number>, from = 0): number =>
-  a.reduce((sum, x, i) => sum + x * b[from + i]!, 0);
 
 /** Logits of a text: vectors of numbers in float64, one token after the other. */
-function plainly(config: Config, weights: Weights, ids: readonly number[]): number[] {
+function plainly(config: Config, weights: PlainWeights, ids: readonly number[]): number[] {
   const { num_attention_heads: heads, head_dim: size, rms_norm_eps: epsilon } = config;
-  const at = (name: string): ArrayLike<number> => weights.get(name)!.data;
-  const linear = (name: string, x: Vector): Vector =>
-    range(at(`${name}.weight`).length / x.length).map((row) => dot(x, at(`${name}.weight`), row * x.length));
-  const normed = (name: string, x: Vector): Vector => {
-    const scale = 1 / Math.sqrt(dot(x, x) / x.length + epsilon);
-    return x.map((value, i) => value * scale * at(`${name}.weight`)[i]!);
-  };
-  const added = (a: Vector, b: Vector): Vector => a.map((x, i) => x + b[i]!);
+  const at = (name: string): ArrayLike<number> => weights.at(name);
+  const linear = (name: string, x: Vector): Vector => weights.linear(name, x);
+  const normed = (name: string, x: Vector): Vector => weights.rmsNormed(name, x, epsilon);
   const unit = (x: Vector): Vector => x.map((value) => value / Math.sqrt(dot(x, x) + 1e-6));
   const mlp = (name: string, x: Vector): Vector => {
     const value = linear(`${name}.up_proj`, x);
@@ -193,25 +178,13 @@ function plainly(config: Config, weights: Weights, ids: readonly number[]): numb
   });
 }
 
-describe.each([
-  ['with the safe gate', config],
-  ['without it', { ...config, kda_safe_gate: false, routed_scaling_factor: 1 }],
-] as const)('Ling-3.0 %s', (_, own) => {
-  test.each(['cpu', 'wasm'] as const)('is its definition on %s, whole and in pieces', async (name) => {
-    const device = await openDevice(name, { threads: 1 });
-    const model = modelFromConfig(own, 'config.json');
-    expect(model.pattern).toBe('K-KEKEAEAEAE');
-    const weights = randomWeights(parametersOf(model), { seed: 4 });
-    const ids = range(17).map((i) => (i * 7 + 3) % own.vocab_size);
-    const expected = plainly(own, weights as Weights, ids);
-    const read = await reader(device, model, weights);
-    for (const sizes of [[17], [1], [5, 1, 11]]) {
-      expect(relativeError(await read.inPieces([ids], sizes), expected), `${sizes}`).toBeLessThan(2e-5);
-    }
-    await read.dispose();
-    await device.dispose();
-  });
-});
+provePlainly(
+  {
+    'Ling-3.0 with the safe gate': [config, 'K-KEKEAEAEAE'],
+    'Ling-3.0 without it': [{ ...config, kda_safe_gate: false, routed_scaling_factor: 1 }, 'K-KEKEAEAEAE'],
+  },
+  plainly,
+);
 
 test('other models of the same model_type are told apart by their architectures', () => {
   for (const architectures of [['BailingMoeV2_5ForCausalLM'], [], undefined]) {

@@ -225,6 +225,7 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   gelu_new: geluTanh,
   relu,
   relu2,
+  sqrelu: relu2,
 };
 
 export const activation = z.string().transform((name, context): Activation => {

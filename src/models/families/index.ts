@@ -16,6 +16,7 @@ import { nemotronH } from './nemotron-h.js';
 import { olmoHybrid } from './olmo-hybrid.js';
 import { qwen3Next, qwen35, qwen35Moe, qwen35MoeMultimodal, qwen35Multimodal } from './qwen3-next.js';
 import { recurrentGemma } from './recurrent-gemma.js';
+import { rwkv7 } from './rwkv7.js';
 import { zamba2 } from './zamba2.js';
 import { zaya } from './zaya.js';
 
@@ -43,6 +44,7 @@ export const FAMILIES: readonly Family[] = [
   kimiLinear,
   zaya,
   bailingV3,
+  rwkv7,
   llama,
   qwen3,
 ];

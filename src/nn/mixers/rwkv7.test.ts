@@ -55,7 +55,7 @@ function layerOf(config: Rwkv7Config, weight: Weight, x: NdArray, first?: NdArra
     tabulate(x.dims, (b, t, i) => {
       const now = x.at(b!, t!, i!);
       const before = t! > 0 ? x.at(b!, t! - 1, i!) : 0;
-      return now + (before - now) * weight(`x_${use}`).at(0, 0, i!);
+      return now + (before - now) * weight('x_x').at('rwkvag'.indexOf(use), i!);
     });
   const low = (name: string, from: NdArray, f: (x: number) => number, withBias: boolean): NdArray => {
     const inner = linearOf(weight, `${name}.lora.0`, from);
@@ -138,7 +138,7 @@ function provenLayers(name: string, count: number): void {
       hiddenSize: 4,
       // Normalised keys bend where they are short; decays that are hardly any have hardly any gradient.
       weights: {
-        ...spreadWeights(small, 4, /[kr]_proj|k_k|w_lora.*weight/),
+        ...spreadWeights(small, 4, /[kr]_proj|k_k|x_x|w_lora.*weight/),
         'w_lora.lora.2.bias': [0.5, -0.5, 0, 1],
       },
     },
@@ -157,8 +157,9 @@ describe('what it consists of', () => {
   });
 
   test('shares of the token before start between 0 and 1, and fall off over the channels', () => {
-    const { shape, initialize } = parametersOf(rwkv7(base), 8).get('x_w')!;
-    const shares = [...initialize(new Random(1), shape)];
+    const { shape, initialize } = parametersOf(rwkv7(base), 8).get('x_x')!;
+    // Those of the decay.
+    const shares = [...initialize(new Random(1), shape)].slice(8, 16);
     expect(shares[0]).toBe(1);
     expect(shares).toEqual([...shares].sort((a, b) => b - a));
     expect(shares.at(-1)).toBeGreaterThan(0);

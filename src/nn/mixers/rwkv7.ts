@@ -16,14 +16,11 @@
 import { ConfigError } from '../../errors.js';
 import {
   add,
-  addDims,
-  concat,
   type Dim,
   divide,
   exp,
   linearRecurrence,
   maximum,
-  mean,
   multiply,
   negate,
   reshape,
@@ -34,16 +31,18 @@ import {
   sum,
   type Tensor,
   tanh,
-  zeros,
 } from '../../graph/index.js';
-import { linear } from '../layers.js';
+import { layerNorm, linear } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { constantly, fillWith, type Initializer, normal, type Parameters } from '../parameters.js';
 import { perChannel } from './delta-net.js';
+import { tokenShift } from './token-shift.js';
 
 export interface Rwkv7Config {
   hiddenSize: number;
   headDim: number;
+  /** Of a head's values; `headDim` by default. */
+  valueHeadDim?: number | undefined;
   /** Ranks of the low-rank maps. */
   decayRank: number;
   gateRank: number;
@@ -53,6 +52,8 @@ export interface Rwkv7Config {
   layer: number;
   numLayers: number;
   normEpsilon: number;
+  /** Added to the squared length of a key before it divides; without it, lengths below 1e-12 count as 1e-12. */
+  keyEpsilon?: number | undefined;
   outputDeviation: number;
 }
 
@@ -67,8 +68,9 @@ const LEAST_LENGTH = 1e-12;
 
 /** Throws `ConfigError` where heads do not divide the hidden size. */
 export function rwkv7(config: Rwkv7Config): Mixer {
-  const { hiddenSize: width, headDim, layer } = config;
+  const { hiddenSize: width, headDim, valueHeadDim = headDim, layer } = config;
   const numHeads = width / headDim;
+  const values = numHeads * valueHeadDim;
   if (!Number.isInteger(numHeads)) {
     throw new ConfigError(`a hidden size of ${width} is no whole number of heads of ${headDim}`);
   }
@@ -76,23 +78,28 @@ export function rwkv7(config: Rwkv7Config): Mixer {
   return {
     state: [
       { name: 'shift', dtype: 'float32', shape: ['batch', 1, width], initial: 0 },
-      { name: 'recurrent', dtype: 'float32', shape: ['batch', numHeads, headDim, headDim], initial: 0 },
+      { name: 'recurrent', dtype: 'float32', shape: ['batch', numHeads, headDim, valueHeadDim], initial: 0 },
     ],
     forward(parameters, x, { state, observe, carried }) {
       const [batch, sequence] = x.shape as [Dim, Dim, Dim];
       const own = (name: string, shape: readonly number[], initialize: Initializer): Tensor =>
         parameters.get(name, shape, initialize, { decay: false });
-      const withLast = concat([state?.shift ?? zeros([batch, 1, width]), x], 1);
-      const change = subtract(slice(withLast, 1, 0, sequence), x);
-      const mixed = (use: keyof typeof SHIFT_POWERS): Tensor =>
-        add(x, multiply(change, own(`x_${use}`, [1, 1, width], initial.share(SHIFT_POWERS[use]))));
-      const to = (name: string, from: Tensor): Tensor =>
-        parameters.within(`${name}_proj`, (p) => linear(p, from, width));
+      const { change, last } = tokenShift(x, state?.shift);
+      const shares = parameters.get('x_x', [USES.length, width], initial.shares, {
+        decay: false,
+        parts: USES.map((use) => ({ name: `x_${use}`, shape: [1, 1, width] })),
+      });
+      const mixed = (use: Use): Tensor => {
+        const row = USES.indexOf(use);
+        return add(x, multiply(change, reshape(slice(shares, 0, row, row + 1), [width])));
+      };
+      const to = (name: string, from: Tensor, outputs = width): Tensor =>
+        parameters.within(`${name}_proj`, (p) => linear(p, from, outputs));
 
       const r = to('r', mixed('r'));
       const xv = mixed('v');
       const rawKey = to('k', mixed('k'));
-      const rawValue = to('v', xv);
+      const rawValue = to('v', xv, values);
       const gate = multiply(
         sigmoid(low(parameters, 'w_lora', mixed('w'), config.decayRank, width, tanh, initial.decayBias)),
         -MOST_DECAY,
@@ -102,11 +109,11 @@ export function rwkv7(config: Rwkv7Config): Mixer {
       );
       if (layer === 0) carried?.set(FIRST_VALUES, rawValue);
       const mixing = (): Tensor =>
-        sigmoid(low(parameters, 'v_lora', xv, config.valueRank, width, undefined, initial.valueBias));
+        sigmoid(low(parameters, 'v_lora', xv, config.valueRank, values, undefined, initial.valueBias));
       const value =
         layer === 0 ? rawValue : add(rawValue, multiply(subtract(firstValues(carried), rawValue), mixing()));
 
-      const unit = normalizedKey(multiply(rawKey, own('k_k', [width], initial.keyFactor)), headDim);
+      const unit = normalizedKey(multiply(rawKey, own('k_k', [width], initial.keyFactor)), config);
       const kept = multiply(subtract(rate, 1), own('k_a', [width], constantly(1.02)));
       const key = multiply(rawKey, add(kept, 1));
       const operands = {
@@ -121,19 +128,25 @@ export function rwkv7(config: Rwkv7Config): Mixer {
       observe?.({ kind: 'recurrence', operands, heads });
       const recurrence = linearRecurrence(operands, heads);
 
-      const normalized = parameters.within('g_norm', (p) => headNorm(p, recurrence.output, config));
+      const normalized = parameters.within('g_norm', (p) =>
+        layerNorm(p, recurrence.output, {
+          centered: true,
+          epsilon: headDim * config.normEpsilon,
+          groups: numHeads,
+          initial: ((layer + 1) / config.numLayers) ** 0.7,
+        }),
+      );
       const bonus = own('r_k', [numHeads, headDim], constantly(-0.04));
       const products = sum(
         reshape(multiply(multiply(r, key), reshape(bonus, [width])), [batch, sequence, numHeads, headDim]),
         -1,
       );
-      const all = add(normalized, multiply(perChannel(products, headDim), value));
-      const g = low(parameters, 'g_lora', mixed('g'), config.gateRank, width, sigmoid);
+      const all = add(normalized, multiply(perChannel(products, valueHeadDim), value));
+      const g = low(parameters, 'g_lora', mixed('g'), config.gateRank, values, sigmoid);
       const output = parameters.within('o_proj', (p) =>
         linear(p, multiply(all, g), width, { initialize: normal(config.outputDeviation) }),
       );
-      const shift = slice(withLast, 1, sequence, addDims(sequence, 1));
-      return { output, state: { shift, recurrent: recurrence.state } };
+      return { output, state: { shift: last, recurrent: recurrence.state } };
     },
   };
 }
@@ -168,30 +181,21 @@ function low(
 }
 
 /** Each head of x [batch, sequence, heads * size] divided by its length. */
-function normalizedKey(x: Tensor, size: number): Tensor {
-  const [batch, sequence, width] = x.shape as [Dim, Dim, number];
-  const heads = reshape(x, [batch, sequence, width / size, size]);
-  const length = sqrt(sum(multiply(heads, heads), -1, { keepDims: true }));
-  return reshape(divide(heads, maximum(length, LEAST_LENGTH)), x.shape);
-}
-
-/** Each head less its mean, divided by its deviation, times a weight and with a bias for each channel. */
-function headNorm(
-  parameters: Parameters,
-  x: Tensor,
-  { headDim, normEpsilon, layer, numLayers }: Rwkv7Config,
-): Tensor {
+function normalizedKey(x: Tensor, { headDim, keyEpsilon }: Rwkv7Config): Tensor {
   const [batch, sequence, width] = x.shape as [Dim, Dim, number];
   const heads = reshape(x, [batch, sequence, width / headDim, headDim]);
-  const centered = subtract(heads, mean(heads, -1, { keepDims: true }));
-  const variance = mean(multiply(centered, centered), -1, { keepDims: true });
-  const scaled = divide(centered, sqrt(add(variance, headDim * normEpsilon)));
-  const weight = parameters.get('weight', [width], constantly(((layer + 1) / numLayers) ** 0.7));
-  return add(multiply(reshape(scaled, x.shape), weight), parameters.get('bias', [width], constantly(0)));
+  const squares = sum(multiply(heads, heads), -1, { keepDims: true });
+  const length =
+    keyEpsilon === undefined ? maximum(sqrt(squares), LEAST_LENGTH) : sqrt(add(squares, keyEpsilon));
+  return reshape(divide(heads, length), x.shape);
 }
 
+/** What a token is mixed with the one before it for, in the order of `x_x`. */
+const USES = ['r', 'w', 'k', 'v', 'a', 'g'] as const;
+type Use = (typeof USES)[number];
+
 /** How fast the share of the token before falls off over the channels, by what it is mixed for. */
-const SHIFT_POWERS = { r: 0.2, w: 0.9, k: 0.7, v: 0.7, a: 0.9, g: 0.2 } as const;
+const SHIFT_POWERS: Readonly<Record<Use, number>> = { r: 0.2, w: 0.9, k: 0.7, v: 0.7, a: 0.9, g: 0.2 };
 
 /** Where training begins: by the layer's place, by the channel, and by the channel's place in its head. */
 function initialValues({ hiddenSize: width, headDim, layer, numLayers }: Rwkv7Config) {
@@ -211,7 +215,10 @@ function initialValues({ hiddenSize: width, headDim, layer, numLayers }: Rwkv7Co
     return at * Math.abs(at);
   };
   return {
-    share: (power: number) => channels((n) => 1 - (n / width) ** (power * left)),
+    shares: channels((n) => {
+      const power = SHIFT_POWERS[USES[Math.floor(n / width)]!] * left;
+      return 1 - ((n % width) / width) ** power;
+    }),
     keyFactor: channels((n) => 0.71 - 0.1 * slope(n)),
     decayBias: channels((n) => -6 + 6 * (n / last) ** (1 + place ** 0.3) + 0.5 + 2.5 * zigzag(n)),
     rateBias: channels((n) => -0.19 + 0.3 * zigzag(n) + 0.4 * slope(n)),
