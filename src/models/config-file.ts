@@ -69,7 +69,9 @@ export function formatConfig(json: Readonly<Record<string, unknown>>): string {
 /** The model of a `config.json`. Throws `ConfigError` for a family that is not known, or values that are not its own. */
 export function modelFromConfig(json: Readonly<Record<string, unknown>>, path: string): Model {
   const type = json.model_type;
-  const family = FAMILIES.find(({ modelTypes }) => modelTypes.some((name) => name === type));
+  const family = FAMILIES.find((one) =>
+    type === undefined ? one.recognizes?.(json) : one.modelTypes.some((name) => name === type),
+  );
   if (!family) {
     const known = FAMILIES.flatMap(({ modelTypes }) => modelTypes).join(', ');
     const given = type === undefined ? 'no model_type' : `the model_type ${quote(type)}`;

@@ -180,9 +180,9 @@ export interface MlpConfig {
   bias?: boolean;
 }
 
-/** The names of a gated MLP's projections; one that makes gate and value together has only `input`. */
+/** The names of a gated MLP's projections; one that makes gate and value together, in this order if not said otherwise, has only `input`. */
 export type GatedMlpNames =
-  | { input: string; output: string }
+  | { input: string; output: string; valueFirst?: true }
   | { gate: string; value: string; output: string };
 
 export const LLAMA_MLP: GatedMlpNames = { gate: 'gate_proj', value: 'up_proj', output: 'down_proj' };
@@ -201,14 +201,17 @@ export function gatedMlp(
       parameters.within(name, (p) => linear(p, x, outputs, { bias: config.bias ?? false }));
     const [gate, value] =
       'input' in names
-        ? (split(project(names.input, 2 * intermediateSize), -1, [intermediateSize, intermediateSize]) as [
-            Tensor,
-            Tensor,
-          ])
+        ? halves(project(names.input, 2 * intermediateSize), names.valueFirst ?? false)
         : [project(names.gate, intermediateSize), project(names.value, intermediateSize)];
     const opened = activation(gateFactor === 1 ? gate : multiply(gate, gateFactor));
     return mlpOutput(parameters, names.output, multiply(opened, value), config);
   });
+}
+
+function halves(x: Tensor, swapped: boolean): [Tensor, Tensor] {
+  const half = (x.shape.at(-1) as number) / 2;
+  const [first, second] = split(x, -1, [half, half]) as [Tensor, Tensor];
+  return swapped ? [second, first] : [first, second];
 }
 
 /** The SwiGLU layer of our own models; gate and value come from one projection. */

@@ -17,6 +17,7 @@ import { olmoHybrid } from './olmo-hybrid.js';
 import { qwen3Next, qwen35, qwen35Moe, qwen35MoeMultimodal, qwen35Multimodal } from './qwen3-next.js';
 import { recurrentGemma } from './recurrent-gemma.js';
 import { rwkv7 } from './rwkv7.js';
+import { stateSpaces } from './state-spaces.js';
 import { zamba2 } from './zamba2.js';
 import { zaya } from './zaya.js';
 
@@ -45,6 +46,7 @@ export const FAMILIES: readonly Family[] = [
   zaya,
   bailingV3,
   rwkv7,
+  stateSpaces,
   llama,
   qwen3,
 ];

@@ -1,6 +1,6 @@
 /** Models that transformers does not have: their published definitions, read plainly in float64, and the proof against them. */
 import { describe, expect, test } from 'vitest';
-import { openDevice } from '../../engine/index.js';
+import { type HostTensor, openDevice } from '../../engine/index.js';
 import { relativeError } from '../../graph/testing/arrays.js';
 import { randomWeights } from '../../nn/testing/weights.js';
 import { modelFromConfig } from '../config-file.js';
@@ -19,10 +19,10 @@ export const added = (a: Vector, b: Vector): Vector => a.map((x, i) => x + b[i]!
 
 /** A model's weights, and the layers that act on one vector. */
 export class PlainWeights {
-  constructor(private readonly weights: ReadonlyMap<string, { readonly data: ArrayLike<number> }>) {}
+  constructor(private readonly weights: ReadonlyMap<string, HostTensor>) {}
 
   at(name: string): ArrayLike<number> {
-    return this.weights.get(name)!.data;
+    return this.weights.get(name)!.data as Float32Array;
   }
 
   /** Row `index` of a matrix with rows of `width`. */
@@ -46,7 +46,7 @@ export class PlainWeights {
     const mean = x.reduce((a, b) => a + b) / x.length;
     const centered = x.map((value) => value - mean);
     const scale = 1 / Math.sqrt(dot(centered, centered) / x.length + epsilon);
-    const bias = this.weights.get(`${name}.bias`)?.data;
+    const bias = this.weights.get(`${name}.bias`)?.data as Float32Array | undefined;
     return centered.map(
       (value, i) => value * scale * this.at(`${name}.weight`)[from + i]! + (bias?.[from + i] ?? 0),
     );

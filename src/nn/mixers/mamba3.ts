@@ -9,7 +9,7 @@
  *     S_t = a S_(t-1) + (1 - l) dt a k_(t-1) x_(t-1)^T + l dt k_t x_t^T
  *     y_t = S_t^T q_t + D x_t                        out_proj(y * silu(z))
  *
- * with heavyTail(x) = 1 + x, for a negative x 1 / (1 - x), and phi for each head and pair of numbers that turns: neighbours, of the first `ropeFraction` of a key. With a rank R
+ * (with an output norm, a norm of each head of y stands before the gate), with heavyTail(x) = 1 + x, for a negative x 1 / (1 - x), and phi for each head and pair of numbers that turns: neighbours, of the first `ropeFraction` of a key. With a rank R
  * (multiple inputs and outputs) a token has R keys and queries, and values x * mimo_x_r: S takes in the sum of k_r x_r^T, and
  * y = sum_r mimo_o_r (S^T q_r + D x_r) silu(z * mimo_z_r); number i of a key then turns with number i + stateSize / 2.
  *
@@ -69,11 +69,14 @@ export interface Mamba3Config {
   ropeFraction: 0.5 | 1;
   /** R keys and queries a token, and as many values; without it one. */
   mimoRank?: number | undefined;
+  /** A is at most minus this; 1e-4 by default. */
+  leastDecay?: number | undefined;
+  /** Whether each head's y is RMS-normed before the gate. */
+  outputNorm?: boolean | undefined;
   outputDeviation: number;
 }
 
-/** A is at most this. */
-const LARGEST_A = -1e-4;
+const LEAST_DECAY = 1e-4;
 
 const NORM_EPSILON = 1e-5;
 
@@ -118,7 +121,7 @@ export function mamba3(config: Mamba3Config): Mixer {
       ];
       const bias = parameters.get('dt_bias', [numHeads], initialTimeStep, { decay: false });
       const dt = softplus(add(dtRaw, bias));
-      const gate = multiply(minimum(negate(heavyTail(ARaw)), LARGEST_A), dt);
+      const gate = multiply(minimum(negate(heavyTail(ARaw)), -(config.leastDecay ?? LEAST_DECAY)), dt);
       const share = sigmoid(trap);
       const weight = multiply(share, dt);
 
@@ -164,7 +167,13 @@ export function mamba3(config: Mamba3Config): Mixer {
 
       const D = parameters.get('D', [numHeads], constantly(1), { decay: false });
       const y = add(add(read, byRank(own, value, config)), multiply(value, perChannel(D, headDim)));
-      const gated = multiply(y, silu(mimoRank ? ranked(parameters, 'mimo_z', z, config, 1) : ranks(z, 1)));
+      const normed = config.outputNorm
+        ? parameters.within('norm', (p) => rmsNorm(p, y, { epsilon: NORM_EPSILON, groups: numHeads }))
+        : y;
+      const gated = multiply(
+        normed,
+        silu(mimoRank ? ranked(parameters, 'mimo_z', z, config, 1) : ranks(z, 1)),
+      );
       const joined = mimoRank ? multiply(gated, rankWeights(parameters, 'mimo_o', config, 1 / rank)) : gated;
       const output = parameters.within('out_proj', (p) =>
         linear(p, sum(joined, 2), hiddenSize, { initialize: normal(config.outputDeviation) }),
