@@ -72,6 +72,7 @@ function openWasm({ threads = availableParallelism() }: DeviceOptions): WasmDevi
 class CpuDevice implements Device {
   readonly name = 'cpu';
   readonly prefersLongRuns: boolean;
+  readonly runsAhead = false;
   /** Opened for the first model that is to write. */
   private wasm: WasmDevice | undefined;
   private told = false;

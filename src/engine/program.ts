@@ -78,6 +78,11 @@ export interface Device {
   /** Whether a run costs time beside what it computes, in proportion to the states: it pays to do several steps in one. */
   readonly prefersLongRuns: boolean;
   /**
+   * Whether a run is only asked for and then computed beside JavaScript: the next one of the same states may be asked for before the first
+   * has answered, so that the device never waits.
+   */
+  readonly runsAhead: boolean;
+  /**
    * Throws `DeviceError` for an input that the program does not declare, for weights that do not fit, and for what the device cannot hold or
    * compute.
    */

@@ -152,7 +152,11 @@ export class Parameters {
 
 /** Normal with mean 0. */
 export function normal(standardDeviation: number): Initializer {
-  return (random, shape) => fillWith(shape, () => standardDeviation * random.normal());
+  return (random, shape) => {
+    const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    random.fillNormal(values, standardDeviation);
+    return values;
+  };
 }
 
 /** Uniform in [-bound, bound). */
@@ -162,7 +166,7 @@ export function uniform(bound: number): Initializer {
 
 /** Every element the same. */
 export function constantly(value: number): Initializer {
-  return (_, shape) => fillWith(shape, () => value);
+  return (_, shape) => new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value);
 }
 
 export function fillWith(shape: readonly number[], next: () => number): Float32Array {

@@ -31,6 +31,7 @@ import { Tokenizer } from '../text/index.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
 import type { DataSource } from './data.js';
 import {
+  aheadDevice,
   digests,
   interruptedAfter,
   metrics,
@@ -252,6 +253,20 @@ describe('the same bytes', () => {
     expect(result).toMatchObject({ step: 3, completed: false });
     await train(tinyInput(at('one'), { device: stepByStep, resume: true }));
     expect(digests(at('one'))).toEqual(digests(at('eight')));
+  });
+
+  test('where the next run is asked for while one is at work, but not beyond what is evaluated or saved', async () => {
+    await train(tinyInput(at('one'), { device: stepByStep }));
+    const device = aheadDevice();
+    await interruptedAfter(3, at('ahead'), { device });
+    await train(tinyInput(at('ahead'), { device, resume: true }));
+    expect(device.most).toBe(2);
+    expect(digests(at('ahead'))).toEqual(digests(at('one')));
+    const told = (name: string) =>
+      metrics(at(name)).flatMap((each) =>
+        each.event === 'step' ? [[each.step, each.loss, each.gradientNorm, each.learningRate]] : [],
+      );
+    expect(told('ahead')).toEqual(told('one'));
   });
 
   test('however often it is evaluated and saved', async () => {

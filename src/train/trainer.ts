@@ -44,6 +44,10 @@ const EVALUATION_BATCHES = 64;
 /** Where a device prefers long runs, one does several steps, as long as this is not much work. */
 const MOST_STEPS_PER_RUN = 8;
 const FLOPS_PER_RUN = 1e11;
+/** The same on a device that computes beside JavaScript, which is a large one: a tenth of a second of an H200's. */
+const FLOPS_PER_RUN_AHEAD = 1e13;
+/** Runs that such a device is asked for at a time: while it computes one, the examples of the next are prepared. */
+const RUNS_AHEAD = 2;
 
 /** Trains, and leaves a checkpoint behind also when interrupted. */
 export async function train(input: TrainingInput): Promise<TrainingResult> {
@@ -77,7 +81,8 @@ export function initialWeights(parameters: readonly ParameterSpec[], seed: numbe
 export function stepsPerRunOn(device: Device, model: Model, tokensPerStep: number): number {
   if (!device.prefersLongRuns) return 1;
   const flops = 6 * countParameters(parametersOf(model)) * tokensPerStep;
-  return Math.min(MOST_STEPS_PER_RUN, Math.max(1, Math.floor(FLOPS_PER_RUN / flops)));
+  const most = device.runsAhead ? FLOPS_PER_RUN_AHEAD : FLOPS_PER_RUN;
+  return Math.min(MOST_STEPS_PER_RUN, Math.max(1, Math.floor(most / flops)));
 }
 
 /** Throws `TrainingError` where a run's folder is taken: a new run never replaces what another left. */
@@ -124,8 +129,19 @@ interface Equipment {
   state: State;
 }
 
+/** A run of the program that was asked for. */
+interface Asked {
+  /** The learning rates of its steps, without those beyond the last one of the schedule. */
+  readonly rates: readonly number[];
+  /** By the clock of `performance`. */
+  readonly started: number;
+  readonly outputs: Promise<Record<string, HostTensor>>;
+}
+
 class Run {
   private readonly metrics: string;
+  /** When the last run ended, by the clock of `performance`. */
+  private settledAt = 0;
   private perplexity: number | undefined;
   /** The step of the checkpoint in the folder, if there is one of this run. */
   private savedStep: number | undefined;
@@ -188,13 +204,30 @@ class Run {
     const { settings, signal } = this.input;
     // A run that was complete is told how good it is once more.
     if (this.step === 0 || this.step >= settings.steps) await this.evaluate();
-    while (this.step < settings.steps && !signal?.aborted) {
+    const most = this.input.device.runsAhead ? RUNS_AHEAD : 1;
+    const asked: Asked[] = [];
+    let next = this.step;
+    const passed = (every: number, from: number, to: number): boolean =>
+      Math.floor(to / every) > Math.floor(from / every);
+    while (this.step < settings.steps) {
+      // Evaluation and checkpoints are of the parameters behind a certain step: no run is asked for beyond it.
+      const pauses = (to: number): boolean =>
+        to >= settings.steps ||
+        [settings.evaluateEvery, settings.saveEvery].some((every) => passed(every, this.step, to));
+      while (!signal?.aborted && asked.length < most && (asked.length === 0 || !pauses(next))) {
+        asked.push(this.ask(next));
+        next += asked.at(-1)!.rates.length;
+      }
+      const run = asked.shift();
+      if (!run) break;
       const before = this.step;
-      await this.advance();
-      const passed = (every: number): boolean => Math.floor(this.step / every) > Math.floor(before / every);
+      await this.settle(run).catch(async (error: unknown) => {
+        await Promise.allSettled(asked.map(({ outputs }) => outputs));
+        throw error;
+      });
       const done = this.step >= settings.steps;
-      if (passed(settings.evaluateEvery) || done) await this.evaluate();
-      if (passed(settings.saveEvery) || done) await this.save();
+      if (passed(settings.evaluateEvery, before, this.step) || done) await this.evaluate();
+      if (passed(settings.saveEvery, before, this.step) || done) await this.save();
       // Lets a signal or a timer through: the engine computes on this thread.
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -203,47 +236,63 @@ class Run {
   }
 
   /**
-   * One run of the program. Steps beyond the last one of the schedule leave the parameters: their step size is 0. The
-   * moments move on by those batches' gradients; only a run that is resumed for longer steps by them again.
+   * Asks for one run of the program, after so many steps. Steps beyond the last one of the schedule leave the parameters: their step size
+   * is 0. The moments move on by those batches' gradients; only a run that is resumed for longer steps by them again.
    */
-  private async advance(): Promise<void> {
+  private ask(done: number): Asked {
     const { settings } = this.input;
     const { stepsPerRun: count, data, training, state } = this.equipment;
-    const { batch, sequence, accumulate } = settings;
+    const { batch, accumulate } = settings;
     const scalars = new Float32Array(count * STEP_SCALARS);
     const rates: number[] = [];
     for (let i = 0; i < count; i++) {
-      const step = this.step + i + 1;
+      const step = done + i + 1;
       const rate = step <= settings.steps ? learningRateAt(settings, step) : 0;
-      rates.push(rate);
+      if (step <= settings.steps) rates.push(rate);
       scalars.set(stepScalars(settings.optimizer, step, rate), i * STEP_SCALARS);
     }
     const perStep = batch * accumulate;
-    const examples = data.training.take(this.step * perStep, count * perStep);
+    const examples = data.training.take(done * perStep, count * perStep);
     const started = performance.now();
     const feeds = {
       ...feedsOf(data.objective, examples, [count, accumulate, batch]),
       scalars: float32(scalars, [count, STEP_SCALARS]),
     };
-    const outputs = await training.run(feeds, [state]);
-    const seconds = (performance.now() - started) / 1000;
-    const real = Math.min(count, settings.steps - this.step);
-    for (let i = 0; i < real; i++) {
-      const loss = outputs.loss!.data[i] as number;
-      const gradientNorm = outputs.norm!.data[i] as number;
+    const outputs = training.run(feeds, [state]);
+    // Whoever settles an earlier run may fail first: this one's error is not to be one that nobody heard of.
+    outputs.catch(() => undefined);
+    return { rates, started, outputs };
+  }
+
+  /** Waits for a run, and tells of its steps. */
+  private async settle({ rates, started, outputs }: Asked): Promise<void> {
+    const { batch, accumulate, sequence } = this.input.settings;
+    const { loss: losses, norm } = await outputs;
+    const now = performance.now();
+    // A run that was asked for early begins when the one before it ends.
+    const seconds = (now - Math.max(started, this.settledAt)) / 1000;
+    this.settledAt = now;
+    const tokens = this.equipment.stepsPerRun * batch * accumulate * sequence;
+    const events: TrainingEvent[] = [];
+    for (const [i, learningRate] of rates.entries()) {
+      const step = this.step + 1;
+      const loss = losses!.data[i] as number;
+      const gradientNorm = norm!.data[i] as number;
       if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
-        throw this.diverged(`the loss became ${loss} (gradient norm ${gradientNorm})`, this.step + i + 1);
+        await this.report(...events);
+        throw this.diverged(`the loss became ${loss} (gradient norm ${gradientNorm})`, step);
       }
-      await this.report({
+      this.step = step;
+      events.push({
         event: 'step',
-        step: this.step + i + 1,
+        step,
         loss,
         gradientNorm,
-        learningRate: rates[i]!,
-        tokensPerSecond: (count * perStep * sequence) / seconds,
+        learningRate,
+        tokensPerSecond: tokens / seconds,
       });
     }
-    this.step += real;
+    await this.report(...events);
   }
 
   /** Loss and perplexity on held-out text, and what the model writes now. */
@@ -284,10 +333,11 @@ class Run {
     return new TrainingError(`${what} at step ${step}; ${left}. Train again with a lower learning rate.`);
   }
 
-  private async report(event: TrainingEvent): Promise<void> {
-    this.input.onEvent?.(event);
-    const line = JSON.stringify({ time: new Date().toISOString(), ...event });
-    await appendFile(this.metrics, `${line}\n`).catch((error: Error) => {
+  private async report(...events: readonly TrainingEvent[]): Promise<void> {
+    const time = new Date().toISOString();
+    for (const event of events) this.input.onEvent?.(event);
+    const lines = events.map((event) => `${JSON.stringify({ time, ...event })}\n`);
+    await appendFile(this.metrics, lines.join('')).catch((error: Error) => {
       throw new StorageError(`${this.metrics} cannot be written: ${error.message}`, { cause: error });
     });
   }

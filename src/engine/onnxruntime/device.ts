@@ -83,6 +83,7 @@ const LENGTHS = 'state/lengths';
 export class OrtDevice implements Device {
   /** On the CPU each run copies its states to JavaScript's memory and back. */
   readonly prefersLongRuns: boolean;
+  readonly runsAhead = false;
 
   constructor(
     readonly name: OrtName,

@@ -16,6 +16,7 @@ export interface WasmOptions {
 export class WasmDevice implements Device {
   readonly name = 'wasm';
   readonly prefersLongRuns = false;
+  readonly runsAhead = false;
   readonly memory = new SharedMemory();
   readonly weights = new Weights(this.memory);
   readonly threads: Threads;

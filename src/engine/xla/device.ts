@@ -36,6 +36,7 @@ export interface XlaOptions {
 export class XlaDevice implements Device {
   readonly name = 'cuda';
   readonly prefersLongRuns = true;
+  readonly runsAhead = true;
   readonly precision: Precision;
   readonly weights: Weights;
   /** Devices that run each program. */

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Device, openDevice } from '../../engine/index.js';
+import { type Device, type Executable, openDevice, type Program } from '../../engine/index.js';
 import { hybridModel } from '../../models/index.js';
 import { tinyConfig } from '../../models/testing/tiny.js';
 import { TINY_TEXT, tinyTokenizer } from '../../text/testing/tiny.js';
@@ -16,10 +16,36 @@ const device = await openDevice('cpu', { threads: 1 });
 export const stepByStep: Device = {
   name: 'cpu',
   prefersLongRuns: false,
+  runsAhead: false,
   compile: (program) => device.compile(program),
   compileDecoder: (programs) => device.compileDecoder(programs),
   dispose: () => device.dispose(),
 };
+
+/** The same, as a device whose runs are asked for ahead; `most` is how many were at work at a time. */
+export function aheadDevice(): Device & { readonly most: number } {
+  let atWork = 0;
+  const ahead = {
+    ...stepByStep,
+    runsAhead: true,
+    most: 0,
+    async compile(program: Program): Promise<Executable> {
+      const executable = await device.compile(program);
+      let last: Promise<unknown> = Promise.resolve();
+      return {
+        newState: (...initial) => executable.newState(...initial),
+        run(feeds, rows) {
+          ahead.most = Math.max(ahead.most, ++atWork);
+          const run = last.then(() => executable.run(feeds, rows)).finally(() => atWork--);
+          last = run.catch(() => undefined);
+          return run;
+        },
+        dispose: () => executable.dispose(),
+      };
+    },
+  };
+  return ahead;
+}
 
 /** The text behind the corpora below. */
 export const trainingTokens = Int32Array.from(tinyTokenizer.encode(TINY_TEXT.repeat(4)));
