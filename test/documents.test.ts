@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { codeBlocks, DOCUMENTS, readDocument, root } from './testing/documents.js';
 import { build, heddle } from './testing/heddle.js';
@@ -69,13 +70,15 @@ test('the documents call every command, and only those that exist, with options 
   for (const name of names) expect(known).toContain(name);
   for (const name of known) expect([...names]).toContain(name);
   const help = new Map<string, string>();
-  for (const name of names) help.set(name, (await heddle(['help', name])).stdout);
-  // Of a command with commands of its own, the inner one has the options.
-  for (const { words } of CALLS) {
-    const [name, inner] = words as [string, string];
-    const listed = help.get(name)?.split('Commands:')[1] ?? '';
-    if (!new RegExp(`^ {2}${inner}\\b`, 'm').test(listed)) continue;
-    help.set(name, help.get(name) + (await heddle([name, inner, '--help'])).stdout);
+  names.delete('help');
+  for (const name of names) {
+    const { configure } = (await import(`../src/cli/${name}.ts`)) as {
+      configure: (command: Command) => void;
+    };
+    const command = new Command(name);
+    configure(command);
+    // What a command has commands of its own for, those have the options for.
+    help.set(name, [command, ...command.commands].map((each) => each.helpInformation()).join('\n'));
   }
   for (const { path, words } of CALLS) {
     for (const option of words.filter((word) => word.startsWith('--') && word !== '--')) {

@@ -401,7 +401,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     const server = await serve([join(here, 'twin'), '--keys', keys, '--data', join(here, 'network')]);
     try {
       const { port } = new URL(server.url);
-      visited = await visit(`http://phone.lan:${port}/`, { host: 'phone.lan', width: 390, height: 844 });
+      visited = await visit(`http://phone.lan:${port}/`, { width: 390, height: 844 });
       const { page } = visited;
       expect(await page.evaluate(() => isSecureContext)).toBe(false);
       await page.getByLabel('This server wants a key').fill(made.stdout.trim());

@@ -1,9 +1,8 @@
 /** A real browser, without a screen, and a page in it that tells of whatever goes wrong. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll } from 'vitest';
 
 /** Debian's Chromium; undefined where it is not installed. */
 export const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((path) => existsSync(path));
@@ -22,6 +21,8 @@ const FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
+  // Names in .lan are this machine, as it is called over a local network: pages from there have no secure context.
+  '--host-resolver-rules=MAP *.lan 127.0.0.1',
 ];
 
 /** How long something may be waited for, in milliseconds. */
@@ -38,23 +39,31 @@ export interface Look {
   readonly width?: number;
   readonly height?: number;
   readonly dark?: boolean;
-  /** A name by which this machine is reached, as over a local network: pages from there are not in a secure context. */
-  readonly host?: string;
 }
+
+let browser: Promise<Browser> | undefined;
+
+/** One browser for all tests of a file; each visit has a context of its own. */
+function launched(): Promise<Browser> {
+  browser ??= chromium.launch({ executablePath: CHROMIUM!, args: FLAGS });
+  return browser;
+}
+afterAll(async () => {
+  await (await browser)?.close();
+  browser = undefined;
+});
 
 /** Opens an address with nothing remembered. */
 export async function visit(
   url: string,
-  { width = 1280, height = 800, dark = false, host }: Look = {},
+  { width = 1280, height = 800, dark = false }: Look = {},
 ): Promise<Visit> {
-  const profile = mkdtempSync(join(tmpdir(), 'heddle-chromium-'));
-  const context: BrowserContext = await chromium.launchPersistentContext(profile, {
-    executablePath: CHROMIUM!,
-    args: host === undefined ? FLAGS : [...FLAGS, `--host-resolver-rules=MAP ${host} 127.0.0.1`],
+  const browser = await launched();
+  const context = await browser.newContext({
     viewport: { width, height },
     colorScheme: dark ? 'dark' : 'light',
   });
-  const page = context.pages()[0] ?? (await context.newPage());
+  const page = await context.newPage();
   // A test fails on what it sees, never on a slow machine: vitest ends one that waits for ever.
   page.setDefaultTimeout(PATIENCE);
   const complaints: string[] = [];
@@ -75,10 +84,7 @@ export async function visit(
   return {
     page,
     complaints,
-    async close() {
-      await context.close();
-      rmSync(profile, { recursive: true, force: true });
-    },
+    close: () => context.close(),
   };
 }
 
