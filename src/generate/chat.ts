@@ -25,9 +25,10 @@ import {
 import { ConversationFormat } from './conversation.js';
 import type { LanguageModel } from './language-model.js';
 import { PrefixCache } from './prefix-cache.js';
+import { readPrompt } from './prompt.js';
 import type { GeneratedPiece, GenerateOptions, Session, StopReason } from './session.js';
 import { sharedLength } from './shared-length.js';
-import { longestBeginning, type Snapshot } from './snapshot.js';
+import type { Snapshot } from './snapshot.js';
 
 /** What the template gets in every turn, and where an answer ends. */
 export interface ChatOptions extends Omit<ChatRenderOptions, 'addGenerationPrompt'> {
@@ -261,41 +262,23 @@ export class ChatSession {
     signal: AbortSignal | undefined,
   ): Promise<{ reusedTokens: number; reader: AnswerReader }> {
     this.#format ??= await ConversationFormat.learn(this.template, this.model.tokenizer);
-    const {
-      ids,
-      boundary: beforeAnswer,
-      thinking,
-    } = await this.#format.withAnswer(messages, { ...this.#context, before: this.#after?.tokens ?? [] });
+    const { ids, boundary, thinking } = await this.#format.withAnswer(messages, {
+      ...this.#context,
+      before: this.#after?.tokens ?? [],
+    });
     const reader = new AnswerReader(this.#format.reading(thinking, this.#context.tools));
-    await this.#takeUp(ids, beforeAnswer);
-    let reused = this.tokens.length;
-    const read = async (end: number): Promise<void> => {
-      if (this.tokens.length >= end) return;
-      const { reusedTokens } = await this.#state.read(ids.slice(this.tokens.length, end), { signal });
-      reused += reusedTokens;
-    };
-    await read(beforeAnswer);
-    if (beforeAnswer > 0 && this.tokens.length === beforeAnswer) {
-      const mark = await this.#state.snapshot();
-      this.#mark?.dispose();
-      this.#mark = mark;
-    }
-    await read(ids.length);
-    return { reusedTokens: reused, reader };
-  }
-
-  /** Makes the state one whose tokens begin these: it stays if it does, else it is the longest known from before the answer. */
-  async #takeUp(ids: readonly number[], beforeAnswer: number): Promise<void> {
-    if (sharedLength(this.tokens, ids) === this.tokens.length) return;
-    const asked = ids.slice(0, beforeAnswer);
-    const cached = await this.#cache.find(asked);
-    const known = longestBeginning(asked, [this.#mark, cached, this.#after]);
-    if (known) {
-      this.#state.restore(known);
-    } else {
+    if (sharedLength(this.tokens, ids) < this.tokens.length) {
       this.#state.dispose();
       this.#state = this.model.session({ cache: this.#cache });
     }
-    cached?.dispose();
+    const { reusedTokens, mark } = await readPrompt(this.#state, { ids, boundary }, this.#cache, {
+      known: [this.#mark, this.#after],
+      signal,
+    });
+    if (mark) {
+      this.#mark?.dispose();
+      this.#mark = mark;
+    }
+    return { reusedTokens, reader };
   }
 }

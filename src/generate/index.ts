@@ -11,8 +11,9 @@ export { type Forecast, Forecaster, loadForecaster, SeriesSession } from './fore
 export { LanguageModel, type LoadOptions, type Logits, loadModel } from './language-model.js';
 export { logprobsOf, type TokenLogprobs } from './logprobs.js';
 export { merged } from './merged.js';
-export { PrefixCache, type PrefixCacheOptions } from './prefix-cache.js';
+export { PrefixCache, type PrefixCacheOptions, type PrefixStore } from './prefix-cache.js';
 export { decoderPrograms } from './program.js';
+export { type Prompt, type PromptOptions, type PromptResult, readPrompt } from './prompt.js';
 export { PREFILL_CHUNK } from './runner.js';
 export { SAMPLING_DEFAULTS, type SamplingOptions, type Steering } from './sampler.js';
 export {

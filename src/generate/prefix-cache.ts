@@ -12,6 +12,19 @@ import type { LanguageModel } from './language-model.js';
 import { PrefixFolder } from './prefix-folder.js';
 import { longestBeginning, type Snapshot } from './snapshot.js';
 
+/** Where sessions look for what was read before, and keep what they read. */
+export interface PrefixStore {
+  readonly model: LanguageModel;
+  /** How many states it was given: who saw this number before need not look again. */
+  readonly puts: number;
+  /** The state after the longest beginning of these tokens that is known, to be disposed of by the caller. */
+  find(ids: readonly number[]): Promise<Snapshot | undefined>;
+  /** The same, of what is in memory. */
+  held(ids: readonly number[]): Snapshot | undefined;
+  /** Keeps a copy of a state. Throws `SnapshotError` for one of another model. */
+  put(snapshot: Snapshot): Promise<void>;
+}
+
 export interface PrefixCacheOptions {
   /** Memory that the states may take. */
   readonly bytes: number;
@@ -21,7 +34,8 @@ export interface PrefixCacheOptions {
   readonly folderBytes?: number;
 }
 
-export class PrefixCache {
+export class PrefixCache implements PrefixStore {
+  puts = 0;
   private readonly limit: number;
   private readonly folder: PrefixFolder | undefined;
   /** That which was used last comes last. */
@@ -55,19 +69,25 @@ export class PrefixCache {
     return this.folder?.problem;
   }
 
-  /** The state after the longest beginning of these tokens that is known, to be disposed of by the caller. */
   async find(ids: readonly number[]): Promise<Snapshot | undefined> {
-    const held = longestBeginning(ids, this.snapshots);
+    const held = this.held(ids);
     const stored = await this.folder?.find(this.model, ids, held?.length ?? 0);
-    const found = stored ?? held?.copy();
+    if (!stored) return held;
+    held?.dispose();
+    this.hold(stored.copy());
+    return stored;
+  }
+
+  held(ids: readonly number[]): Snapshot | undefined {
+    const found = longestBeginning(ids, this.snapshots)?.copy();
     if (found) this.hold(found.copy());
     return found;
   }
 
-  /** Keeps a copy of a state. Throws `SnapshotError` for one of another model. */
   async put(snapshot: Snapshot): Promise<void> {
     snapshot.checkModel(this.model);
     if (snapshot.length === 0) return;
+    this.puts++;
     this.hold(snapshot.copy());
     await this.folder?.put(snapshot);
   }

@@ -4,7 +4,7 @@ import { ConfigError, DataError } from '../errors.js';
 import type { LanguageModel } from './language-model.js';
 import { logprobsOf, type TokenLogprobs } from './logprobs.js';
 import { merged } from './merged.js';
-import type { PrefixCache } from './prefix-cache.js';
+import type { PrefixStore } from './prefix-cache.js';
 import { checkSampling, SAMPLING_DEFAULTS, Sampler, type SamplingOptions, type Steering } from './sampler.js';
 import { Snapshot } from './snapshot.js';
 import { StopStrings } from './stop.js';
@@ -71,13 +71,18 @@ export interface WrittenFork {
 
 export interface SessionOptions {
   /** Where to look for a beginning that was read before, and to keep what is read here. */
-  cache?: PrefixCache;
+  cache?: PrefixStore;
 }
 
 export interface ReadOptions {
   /** Ends it between two chunks: the session has then read those before, and the signal's reason is thrown. */
   signal?: AbortSignal | undefined;
+  /** Runs the reading of so many tokens, a chunk, when it is its turn among others'. */
+  turn?: Turn | undefined;
 }
+
+/** Runs `work`, which reads so many tokens, and returns what it returns. */
+export type Turn = <T>(tokens: number, work: () => Promise<T>) => Promise<T>;
 
 /** What reading took. */
 export interface ReadResult {
@@ -103,7 +108,9 @@ export class Session {
   /** Whether the state is one of another model that is the same. */
   private foreign = false;
 
-  private readonly cache: PrefixCache | undefined;
+  private readonly cache: PrefixStore | undefined;
+  /** How many states the cache had been given when this session looked last. */
+  private seen = 0;
 
   constructor(
     private readonly model: LanguageModel,
@@ -130,7 +137,7 @@ export class Session {
    * Reads a text, or tokens, behind what was read before. A session that has read nothing takes the longest beginning of it
    * that its cache holds. Throws `DataError` when there is nothing to read, and the signal's reason when it is aborted.
    */
-  async read(prompt: string | readonly number[], { signal }: ReadOptions = {}): Promise<ReadResult> {
+  async read(prompt: string | readonly number[], { signal, turn }: ReadOptions = {}): Promise<ReadResult> {
     signal?.throwIfAborted();
     const { tokenizer } = this.model;
     const encode = (text: string): number[] =>
@@ -141,13 +148,13 @@ export class Session {
     this.model.check(ids);
     this.begin();
     try {
+      this.seen = this.cache?.puts ?? 0;
       const known = this.all.length === 0 ? await this.cache?.find(ids) : undefined;
       if (known) this.takeUp(known);
       known?.dispose();
-      const reusedTokens = known?.length ?? 0;
-      const readTokens = ids.length - reusedTokens;
-      if (readTokens > 0) await this.readOn(reusedTokens === 0 ? ids : ids.slice(reusedTokens), signal);
-      return { reusedTokens, readTokens };
+      const rest = known ? ids.slice(known.length) : ids;
+      const readTokens = rest.length === 0 ? 0 : await this.readOn(rest, signal, turn);
+      return { reusedTokens: ids.length - readTokens, readTokens };
     } finally {
       this.busy = false;
     }
@@ -361,17 +368,46 @@ export class Session {
     this.logits = snapshot.logits;
   }
 
-  /** Reads at least one token. */
-  private async readOn(ids: readonly number[], signal: AbortSignal | undefined): Promise<void> {
+  /**
+   * Reads at least one token, in chunks that end at multiples of the chunk's length, so that it does not matter what was known before.
+   * Returns how many it read: the others it took out of the cache, where another session had read them meanwhile.
+   */
+  private async readOn(
+    ids: readonly number[],
+    signal: AbortSignal | undefined,
+    turn: Turn = (_, work) => work(),
+  ): Promise<number> {
     await this.settle();
-    for (let start = 0; start < ids.length; start += this.model.chunk) {
-      await checkSignal(signal);
-      const chunk = ids.slice(start, start + this.model.chunk);
-      this.logits = await this.run(chunk, this.all.length);
+    const { chunk: size } = this.model;
+    const start = this.all.length;
+    const end = start + ids.length;
+    let readTokens = 0;
+    const next = async (): Promise<void> => {
+      if (this.takeUpOthers(ids, start)) return;
+      const at = this.all.length;
+      const chunk = ids.slice(at - start, Math.min(end, at - (at % size) + size) - start);
+      this.logits = await this.run(chunk, at);
       this.all.push(...chunk);
-      const chunks = start / this.model.chunk + 1;
-      if (chunks % CHUNKS_PER_SNAPSHOT === 0 || start + this.model.chunk >= ids.length) await this.keep();
+      readTokens += chunk.length;
+      const { length } = this.all;
+      if (length % (CHUNKS_PER_SNAPSHOT * size) === 0 || length === end) await this.keep();
+    };
+    while (this.all.length < end) {
+      await checkSignal(signal);
+      await turn(Math.min(size, end - this.all.length), next);
     }
+    return readTokens;
+  }
+
+  /** Takes up what other sessions have left in the cache since this one looked, if it is of use. */
+  private takeUpOthers(ids: readonly number[], start: number): boolean {
+    if (!this.cache || this.cache.puts === this.seen) return false;
+    this.seen = this.cache.puts;
+    const left = this.cache.held([...this.all.slice(0, start), ...ids]);
+    const isLonger = left !== undefined && left.length > this.all.length;
+    if (isLonger) this.takeUp(left);
+    left?.dispose();
+    return isLonger;
   }
 
   /** Has the cache keep where this session stands. */
@@ -379,7 +415,9 @@ export class Session {
     if (!this.cache) return;
     await this.adopt();
     const snapshot = this.standing();
+    const seesAll = this.seen === this.cache.puts;
     await this.cache.put(snapshot);
+    if (seesAll) this.seen = this.cache.puts;
     snapshot.dispose();
   }
 

@@ -214,7 +214,6 @@ export class Engine implements Handlers<EngineCalls> {
         if (event.kind === 'piece') text += event.text;
         yield event;
       }
-      for (const each of sessions) await served.states.keep(await each.snapshot());
       const stateBytes = sessions.reduce((sum, { bytes }) => sum + bytes, 0);
       if (!request.save) return { stateBytes };
       const state = await this.keep(request, served, prompt, read, text, signal);

@@ -7,8 +7,8 @@ import {
   type LoadOptions,
   loadModel,
   logprobsOf,
-  longestBeginning,
-  PREFILL_CHUNK,
+  type PromptResult,
+  readPrompt,
   SAMPLING_DEFAULTS,
   type SamplingOptions,
   type Session,
@@ -30,12 +30,8 @@ import { SharedPrefixes } from './shared-prefixes.js';
 import { StateCache } from './state-cache.js';
 import { countCharacters } from './told-tokens.js';
 
-export interface ReadPrompt {
+export interface ReadPrompt extends PromptResult {
   readonly session: Session;
-  readonly reusedTokens: number;
-  readonly readTokens: number;
-  /** The state at the prompt's boundary, where this reading passed it. */
-  readonly mark: Snapshot | undefined;
 }
 
 export interface ServedModelOptions {
@@ -49,14 +45,11 @@ export interface ServedModelOptions {
   readonly context: number | undefined;
 }
 
-/** States are kept whenever so many tokens of a prompt were read. */
-const SNAPSHOT_EVERY = 2 * PREFILL_CHUNK;
-
 /** Tokens of which all logits are held at once. */
 const ECHO_CHUNK = 32;
 
 export class ServedModel {
-  private readonly prefill = new PrefillQueue(PREFILL_CHUNK);
+  private readonly prefill: PrefillQueue;
   private readonly prefixes = new SharedPrefixes();
   private treeMade: TokenTree | undefined;
   private constructor(
@@ -68,7 +61,9 @@ export class ServedModel {
     /** How the checkpoint says to sample, else as everywhere. */
     readonly sampling: SamplingOptions,
     readonly states: StateCache,
-  ) {}
+  ) {
+    this.prefill = new PrefillQueue(language.chunk);
+  }
 
   /** Loads the model in a folder. Throws as `loadModel` does. */
   static async open(folder: string, options: ServedModelOptions): Promise<ServedModel> {
@@ -115,57 +110,21 @@ export class ServedModel {
    * before. Throws the signal's reason soon after it is aborted.
    */
   async read(
-    { ids, boundary }: PreparedPrompt,
+    prompt: PreparedPrompt,
     beginning: Snapshot | undefined,
     signal: AbortSignal,
   ): Promise<ReadPrompt> {
-    const cached = await this.states.find(ids);
-    const known = longestBeginning(ids, [cached, beginning]);
-    const shared = Math.min(this.prefixes.add(ids), ids.length);
-    const stops = [boundary, shared, ids.length];
-    const session = this.language.session();
-    let mark: Snapshot | undefined;
-    const passed = (snapshot: Snapshot): void => {
-      if (snapshot.length !== boundary) return;
-      mark?.dispose();
-      mark = snapshot.copy();
-    };
+    const session = this.language.session({ cache: this.states });
     try {
-      if (known) {
-        session.restore(known);
-        passed(known);
-      }
-      cached?.dispose();
-      let readTokens = 0;
-      const read = async (): Promise<void> => {
-        const at = session.tokens.length;
-        // Whoever read the same meanwhile has left its state.
-        const left = at < shared ? await this.states.held(ids.slice(0, shared)) : undefined;
-        if (left && left.length > at) {
-          session.restore(left);
-          passed(left);
-          left.dispose();
-          return;
-        }
-        left?.dispose();
-        // At the same places whatever was known, as far as may be.
-        const next = (Math.floor(at / PREFILL_CHUNK) + 1) * PREFILL_CHUNK;
-        const end = Math.min(next, ...stops.filter((stop) => stop > at));
-        await session.read(ids.slice(at, end));
-        readTokens += end - at;
-        if (end % SNAPSHOT_EVERY !== 0 && !stops.includes(end)) return;
-        const snapshot = await session.snapshot();
-        passed(snapshot);
-        await this.states.keep(snapshot);
-      };
-      while (session.tokens.length < ids.length) {
-        const slice = Math.min(PREFILL_CHUNK, ids.length - session.tokens.length);
-        await this.prefill.take(slice, read, signal);
-      }
-      return { session, reusedTokens: ids.length - readTokens, readTokens, mark };
+      const read = await readPrompt(session, prompt, this.states, {
+        known: [beginning],
+        stops: [this.prefixes.add(prompt.ids)],
+        signal,
+        turn: (tokens, work) => this.prefill.take(tokens, work, signal),
+      });
+      return { session, ...read };
     } catch (error) {
       session.dispose();
-      mark?.dispose();
       throw error;
     }
   }
@@ -182,7 +141,7 @@ export class ServedModel {
   ): Promise<{ read: ReadPrompt; tokens: EchoedToken[] }> {
     const { language } = this;
     const describe = describer(language);
-    const session = language.session();
+    const session = language.session({ cache: this.states });
     const tokens: EchoedToken[] = [];
     const text = language.tokenizer.stream();
     let offset = 0;
@@ -216,8 +175,8 @@ export class ServedModel {
   async embed(ids: readonly number[], signal: AbortSignal): Promise<Float32Array> {
     const text = (await this.language.embedder()).begin();
     try {
-      for (let start = 0; start < ids.length; start += PREFILL_CHUNK) {
-        const chunk = ids.slice(start, start + PREFILL_CHUNK);
+      for (let start = 0; start < ids.length; start += this.language.chunk) {
+        const chunk = ids.slice(start, start + this.language.chunk);
         await this.prefill.take(chunk.length, () => text.read(chunk), signal);
       }
       return text.vector();

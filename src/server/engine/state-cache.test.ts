@@ -37,8 +37,8 @@ test('nothing is written while there is work, and all of it later', async () => 
   states.end();
   await new Promise((resolve) => setTimeout(resolve, 1100));
   states.begin();
-  await states.keep(await stateOf([1, 2, 3]));
-  await states.keep(await stateOf([4, 5, 6]));
+  await states.put(await stateOf([1, 2, 3]));
+  await states.put(await stateOf([4, 5, 6]));
   expect((await states.find([1, 2, 3, 4]))!.length).toBe(3);
   await new Promise((resolve) => setTimeout(resolve, 1100));
   expect(files(folder)).toBe(0);
@@ -51,12 +51,12 @@ test('what is left is written at the end, and found by the next', async () => {
   const folder = join(root, 'end');
   const states = new StateCache(language, 1e9, folder);
   states.begin();
-  await states.keep(await stateOf([7, 8]));
+  await states.put(await stateOf([7, 8]));
   await states.close();
   const next = new StateCache(language, 1e9, folder);
-  expect(await next.held([7, 8, 9])).toBeUndefined();
+  expect(next.held([7, 8, 9])).toBeUndefined();
   expect((await next.find([7, 8, 9]))!.length).toBe(2);
-  expect((await next.held([7, 8, 9]))!.length).toBe(2);
+  expect(next.held([7, 8, 9])!.length).toBe(2);
 });
 
 test('what does not fit waits for nothing', async () => {
@@ -64,7 +64,7 @@ test('what does not fit waits for nothing', async () => {
   const state = await stateOf([1, 2]);
   const states = new StateCache(language, 5 * state.bytes, folder);
   states.begin();
-  for (let id = 1; id <= 20; id++) await states.keep(await stateOf([id, 2]));
+  for (let id = 1; id <= 20; id++) await states.put(await stateOf([id, 2]));
   expect(states.size).toBeLessThan(20);
   await states.close();
   expect(files(folder)).toBe(1);

@@ -2,7 +2,7 @@
  * States of what was read before: in memory at once, and in a folder, for after a restart, when there has been nothing else to do for a while. To
  * check and write a state takes time of the thread that computes, and people wait for that.
  */
-import { type LanguageModel, PrefixCache, type Snapshot } from '../../generate/index.js';
+import { type LanguageModel, PrefixCache, type PrefixStore, type Snapshot } from '../../generate/index.js';
 import { PrefixFolder } from '../../generate/prefix-folder.js';
 
 /** The folder may take so many times the memory. */
@@ -12,7 +12,7 @@ const UNWRITTEN_SHARE = 4;
 /** Who has an answer often asks again at once: milliseconds without work before anything is written. */
 const PAUSE = 1000;
 
-export class StateCache {
+export class StateCache implements PrefixStore {
   private readonly cache: PrefixCache;
   private readonly folder: PrefixFolder | undefined;
   /** Those that are not in the folder yet, the newest last. */
@@ -23,12 +23,16 @@ export class StateCache {
 
   /** `limit` is in bytes. */
   constructor(
-    private readonly language: LanguageModel,
+    readonly model: LanguageModel,
     private readonly limit: number,
     folder: string | undefined,
   ) {
-    this.cache = new PrefixCache(language, { bytes: limit });
+    this.cache = new PrefixCache(model, { bytes: limit });
     this.folder = folder === undefined ? undefined : new PrefixFolder(folder, FOLDER_FACTOR * limit);
+  }
+
+  get puts(): number {
+    return this.cache.puts;
   }
 
   get size(): number {
@@ -39,29 +43,23 @@ export class StateCache {
     return this.cache.bytes;
   }
 
-  /** The state after the longest beginning of these tokens that is known, to be disposed of by the caller. */
   async find(ids: readonly number[]): Promise<Snapshot | undefined> {
     const held = await this.cache.find(ids);
-    const stored = await this.folder?.find(this.language, ids, held?.length ?? 0);
+    const stored = await this.folder?.find(this.model, ids, held?.length ?? 0);
     if (!stored) return held;
     held?.dispose();
     await this.cache.put(stored);
     return stored;
   }
 
-  /** The same, of what is in memory. */
-  held(ids: readonly number[]): Promise<Snapshot | undefined> {
-    return this.cache.find(ids);
+  held(ids: readonly number[]): Snapshot | undefined {
+    return this.cache.held(ids);
   }
 
-  /** Takes a snapshot over, to keep it. */
-  async keep(snapshot: Snapshot): Promise<void> {
+  async put(snapshot: Snapshot): Promise<void> {
     await this.cache.put(snapshot);
-    if (!this.folder) {
-      snapshot.dispose();
-      return;
-    }
-    this.unwritten.add(snapshot);
+    if (!this.folder) return;
+    this.unwritten.add(snapshot.copy());
     // What is written too seldom is let go of: it must not take more memory than it may.
     let bytes = [...this.unwritten].reduce((sum, each) => sum + each.bytes, 0);
     for (const oldest of this.unwritten) {
