@@ -2,16 +2,20 @@
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { openDevice } from '../engine/index.js';
+import { LanguageModel } from '../generate/index.js';
 import { input, matmul, reshape, silu, sum } from '../graph/index.js';
-import { hybridModel, modelConfig } from '../models/index.js';
+import { hybridModel, modelConfig, parametersOf, preset } from '../models/index.js';
+import { initialWeights } from '../train/index.js';
 import { race, startContender } from './contender.js';
-import { measureGeneration } from './generation-section.js';
+import { decodeCost } from './cost.js';
+import { bytesTokenizer, measureGeneration } from './generation-section.js';
 import { ContenderError, LineProcess } from './line-process.js';
 import { peakMemory } from './machine.js';
 import { activationBytes, trainingMemoryNeed } from './memory-need.js';
 import { measurePeak } from './peak.js';
 import { QUICK } from './plan.js';
 import { generationText, highest, peakText, trainText } from './report.js';
+import { runtimeText } from './runtime-report.js';
 import { table } from './table.js';
 import { median, type TrainResult } from './train-section.js';
 import { compileStep, STEPS_PER_ROUND, startRun } from './training.js';
@@ -241,3 +245,53 @@ function expectRate(value: number): void {
   expect(Number.isFinite(value)).toBe(true);
   expect(value).toBeGreaterThan(0);
 }
+
+test('runtime: ratios are those of one round, medians of all of them count', () => {
+  const tasks = [
+    { kind: 'decode', tokens: 128, streams: 1 },
+    { kind: 'answer', tokens: 128, how: 'plain' },
+    { kind: 'answer', tokens: 128, how: 'penalties' },
+  ] as const;
+  const peakBytes = 200e6;
+  const rates = (...all: number[]) => all.map((tokensPerSecond) => ({ tokensPerSecond, peakBytes }));
+  const gaps = Array.from({ length: 100 }, (_, i) => (i === 99 ? 40 : 20));
+  const ours = {
+    name: 'heddle',
+    seconds: 2,
+    heldBytes: 100e6,
+    answers: [rates(10, 40, 20).map((each) => ({ ...each, gaps })), rates(10, 20, 40), rates(5, 30, 36)],
+  };
+  const peer = { name: 'peer', seconds: 1, heldBytes: 50e6, answers: [rates(10, 10, 40), [], []] };
+  const text = runtimeText(
+    {
+      shape: 'granite-350m',
+      bits: 4,
+      parameters: 1e6,
+      weightBytes: 1e6,
+      minutes: 1,
+      contenders: [ours, peer],
+      bandwidth: [1e9, 2e9, 1e9],
+      bytesPerToken: [1e7, 1e7, 1e7],
+    },
+    tasks,
+    1e9,
+  );
+  const cells = new Map(text.split('\n').map((line) => [line.trim().split(/ {2,}/)[0], line]));
+  // Shares by round: 10 %, 20 %, 20 %; ratios 1, 4 and 0.5.
+  expect(cells.get('decode behind 128')).toMatch(/20\.0 +20\.0 % +10\.0 +1\.00 x/);
+  // 0.5, 1.5 and 0.9 of plain ones; the peer knows no answers.
+  expect(cells.get('penalties')).toMatch(/30\.0 +0\.90 x$/);
+  expect(cells.get('held once loaded')).toMatch(/100 MB +50\.0 MB +2\.00 x/);
+  expect(cells.get('decode behind 128, heddle')).toMatch(/300 +20\.0 ms +40\.0 ms +2\.00 x/);
+  expect(text).not.toContain('decode behind 128, peer');
+});
+
+test('decode: several sequences at once count together', async () => {
+  const model = hybridModel(preset('hybrid', 'nano', 256));
+  const weights = initialWeights(parametersOf(model), 1);
+  const language = await LanguageModel.compile(model, weights, bytesTokenizer(), device);
+  const { gaps, tokensPerSecond } = await decodeCost(language, 16, 0.01, 3);
+  const spent = gaps.reduce((a, b) => a + b, 0) / 1000;
+  expect(tokensPerSecond).toBeCloseTo((3 * gaps.length) / spent, 6);
+  await language.dispose();
+});

@@ -7,37 +7,51 @@ export interface DecodeCost {
   context: number;
   /** Bytes that the state takes. */
   bytes: number;
+  /** Of all sequences together. */
   tokensPerSecond: number;
+  /** Milliseconds from each token of a sequence to its next. */
+  gaps: number[];
 }
 
 /**
- * Decodes behind `context` tokens for at least so long, as a session does: one token a call, the likeliest one. The
- * tokens before are allocated as if they had been read: what grows with length is filled with zeros, since the cost does
+ * Decodes behind `context` tokens for at least so long, as a session does: one token a call, the likeliest one; `streams` sequences at
+ * once. The tokens before are allocated as if they had been read: what grows with length is filled with zeros, since the cost does
  * not depend on the values.
  */
-export async function decodeCost(model: LanguageModel, context: number, seconds = 0.5): Promise<DecodeCost> {
-  const state = model.newState(undefined, context);
+export async function decodeCost(
+  model: LanguageModel,
+  context: number,
+  seconds = 0.5,
+  streams = 1,
+): Promise<DecodeCost> {
+  const rows = Array.from({ length: streams }, () => ({
+    state: model.newState(undefined, context),
+    last: 1,
+  }));
   let position = context;
-  let last = 1;
   const step = async (): Promise<void> => {
-    const logits = await model.read({ ids: [last], position, state });
+    const each = async (row: (typeof rows)[number]): Promise<void> => {
+      const logits = await model.read({ ids: [row.last], position, state: row.state });
+      row.last = 0;
+      for (let id = 1; id < logits.length; id++) if (logits[id]! > logits[row.last]!) row.last = id;
+    };
+    await Promise.all(rows.map(each));
     position++;
-    last = 0;
-    for (let id = 1; id < logits.length; id++) if (logits[id]! > logits[last]!) last = id;
   };
   // The first calls touch fresh memory.
   for (let i = 0; i < 8; i++) await step();
-  const { bytes } = state;
+  const bytes = rows.reduce((sum, { state }) => sum + state.bytes, 0);
+  const gaps: number[] = [];
   const started = performance.now();
-  let count = 0;
-  let spent = 0;
-  while (spent < seconds) {
+  for (let before = started; before - started < 1000 * seconds; ) {
     await step();
-    count++;
-    spent = (performance.now() - started) / 1000;
+    const now = performance.now();
+    gaps.push(now - before);
+    before = now;
   }
-  state.dispose();
-  return { context, bytes, tokensPerSecond: count / spent };
+  for (const { state } of rows) state.dispose();
+  const spent = gaps.reduce((a, b) => a + b, 0) / 1000;
+  return { context, bytes, tokensPerSecond: (streams * gaps.length) / spent, gaps };
 }
 
 /** Tokens a second when reading `count` tokens into a new sequence, the best of some times. */

@@ -1,29 +1,20 @@
 /** `npm run bench`: how fast Heddle is on this machine, and how much memory it takes. */
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceName, openDevice } from '../engine/index.js';
 import { HeddleError } from '../errors.js';
 import { addAnswersCommand } from './answers-command.js';
 import { measureGeneration } from './generation-section.js';
+import { listOf } from './list-of.js';
 import { type LoadResult, measureLoading } from './load-section.js';
 import { describeMachine } from './machine.js';
 import { addOpsCommand } from './ops-command.js';
-import { measureBandwidth, measurePeak, type Peak } from './peak.js';
+import { measurePeak, type Peak } from './peak.js';
 import { FULL, QUICK, SECTIONS, type Section } from './plan.js';
 import { positive } from './positive.js';
-import {
-  generationText,
-  highest,
-  loadText,
-  machineText,
-  peakText,
-  runtimeText,
-  streamText,
-  trainText,
-} from './report.js';
-import { measureRuntimes } from './runtime-section.js';
+import { generationText, highest, loadText, machineText, peakText, streamText, trainText } from './report.js';
+import { addRuntimeCommand } from './runtime-command.js';
 import { addServeCommand } from './serve-command.js';
-import { SHAPES, type ShapeName } from './shapes.js';
 import { measureStream, STREAMERS, type Streamer, type Stretch } from './stream-section.js';
 import { measureTraining, type TrainResult } from './train-section.js';
 
@@ -93,68 +84,7 @@ const program = new Command('bench')
   .option('--json <file>', 'also write the results, in seconds, bytes and operations a second')
   .action((options: Options) => run(options));
 
-interface RuntimeOptions {
-  threads: number;
-  shapes: readonly ShapeName[];
-  bits: readonly (4 | 8)[];
-  contexts: readonly number[];
-  rounds: number;
-  peer?: string;
-}
-
-async function runRuntime(options: RuntimeOptions): Promise<void> {
-  const { threads, shapes, bits, contexts, rounds, peer } = options;
-  say(machineText(describeMachine('cpu', threads)));
-  const device = await openDevice('cpu', { threads });
-  const peaks: Peak[] = [];
-  for (const size of FULL.peak) peaks.push(await measurePeak(device, size));
-  const bytesPerSecond = await measureBandwidth(device);
-  const limits = { flops: highest(peaks), bytesPerSecond };
-  say(`${peakText(peaks)}\n  reading weights: ${(bytesPerSecond / 1e9).toFixed(1)} GB/s`);
-  const tasks = [
-    ...[512, 2048, 8192].map((tokens) => ({ kind: 'prefill' as const, tokens })),
-    ...contexts.map((tokens) => ({ kind: 'decode' as const, tokens })),
-  ];
-  const quantizations = bits.map((count) => ({ bits: count, block: 128 as const }));
-  for await (const result of measureRuntimes({ shapes, quantizations, tasks, rounds, threads, peer })) {
-    say(runtimeText(result, tasks, limits));
-  }
-}
-
-/** Reads a list of some of the known words. */
-function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
-  return (text) =>
-    text.split(',').map((name) => {
-      const found = known.find((word) => word === name);
-      if (!found) throw new InvalidArgumentError(`expected some of ${known.join(',')}.`);
-      return found;
-    });
-}
-
-const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
-
-program
-  .command('runtime')
-  .description('reading and writing with quantized models of published shapes, beside a peer')
-  .option('--threads <n>', 'threads that compute', positive, 2)
-  .addOption(
-    new Option('--shapes <names>', `some of ${SHAPE_NAMES.join(',')}`)
-      .argParser(listOf(SHAPE_NAMES))
-      .default(SHAPE_NAMES, 'all'),
-  )
-  .addOption(
-    new Option('--bits <numbers>', '4, 8 or both')
-      .argParser((text) => listOf(['4', '8'])(text).map(Number))
-      .default([4, 8], '4,8'),
-  )
-  .addOption(
-    new Option('--contexts <tokens>', 'tokens that come before those written')
-      .argParser((text) => text.split(',').map(positive))
-      .default([128, 4096, 8192, 65_536], '128,4096,8192,65536'),
-  )
-  .option('--rounds <n>', 'how often each task is done; the best counts', positive, 3)
-  .option('--peer <folder>', 'a peer to race with, such as bench/peers/node-llama-cpp')
-  .action((options: RuntimeOptions) => runRuntime(options));
+addRuntimeCommand(program);
 
 interface StreamOptions {
   tokens: number;

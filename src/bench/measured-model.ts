@@ -22,7 +22,7 @@ export function addShapeOptions(command: Command): Command {
         Object.keys(SHAPES),
       ),
     )
-    .option('--bits <n>', 'of the weights of a shape: 4 or 8', positive, 4);
+    .option('--bits <n>', 'of the weights of a shape: 4, 8 or 16', positive, 4);
 }
 
 /** Gives `use` the folder of the model, and what it is called; one of random weights lives only so long. */
@@ -34,7 +34,7 @@ export async function withMeasuredModel<T>(
   if (shape === undefined) return use(modelFolder(model), model);
   const made = await mkdtemp(join(tmpdir(), 'heddle-bench-'));
   try {
-    const folder = await writeServedModel(made, shape, { bits: bits as 4 | 8, block: 128 });
+    const { folder } = await writeServedModel(made, shape, bits as 4 | 8 | 16);
     return await use(folder, `${shape}, ${bits} bits`);
   } finally {
     await rm(made, { recursive: true, force: true });

@@ -62,20 +62,34 @@ export async function measurePeak(device: Device, size: number): Promise<Peak> {
 /** Rows and columns of the matrix that is read; far beyond any cache. */
 const READ = 8192;
 
-/** Bytes a second at which the engine reads a constant matrix for the product with one vector. */
-export async function measureBandwidth(device: Device): Promise<number> {
-  const x = input('x', 'float32', [1, READ]);
-  const matrix = input('matrix', 'float32', [READ, READ]);
-  const random = new Random(2);
-  const values = Float32Array.from({ length: READ * READ }, () => random.uint32() / 2 ** 32);
-  const executable = await device.compile({
-    inputs: [x],
-    outputs: { y: matmul(x, matrix) },
-    weights: new Map([['matrix', float32(values, [READ, READ])]]),
-  });
-  const best = await bestSeconds(executable, { x: float32(new Float32Array(READ).fill(1), [1, READ]) });
-  await executable.dispose();
-  return (4 * READ * READ) / best;
+/** How fast memory is read where hardly anything is computed: a constant matrix for the product with one vector. */
+export class Bandwidth {
+  private constructor(private readonly executable: Executable) {}
+
+  static async prepare(device: Device): Promise<Bandwidth> {
+    const x = input('x', 'float32', [1, READ]);
+    const matrix = input('matrix', 'float32', [READ, READ]);
+    const random = new Random(2);
+    const values = Float32Array.from({ length: READ * READ }, () => random.uint32() / 2 ** 32);
+    const executable = await device.compile({
+      inputs: [x],
+      outputs: { y: matmul(x, matrix) },
+      weights: new Map([['matrix', float32(values, [READ, READ])]]),
+    });
+    return new Bandwidth(executable);
+  }
+
+  /** Bytes a second, in the best of some runs. */
+  async measure(): Promise<number> {
+    const seconds = await bestSeconds(this.executable, {
+      x: float32(new Float32Array(READ).fill(1), [1, READ]),
+    });
+    return (4 * READ * READ) / seconds;
+  }
+
+  dispose(): Promise<void> {
+    return this.executable.dispose();
+  }
 }
 
 /** Rows and columns of the 4-bit matrix that several rows are multiplied with. */

@@ -1,22 +1,23 @@
 /** Checkpoints of random weights, written for the occasion. */
-import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
+import { float32 } from '../engine/index.js';
 import {
   CONFIG_FILE,
+  countParameters,
   fittingBlocks,
   formatConfig,
   type Model,
   parametersOf,
   type Quantization,
-  quantizeWeights,
+  quantizable,
   WEIGHTS_FILE,
   weightBytes,
   writeQuantized,
 } from '../models/index.js';
 
-/** A checkpoint in bfloat16, made tensor by tensor, so that it may be larger than the memory. */
-export async function writeRandomCheckpoint(folder: string, model: Model): Promise<void> {
+/** A checkpoint in bfloat16, made tensor by tensor, so that it may be larger than the memory. Returns the bytes of the weights. */
+export async function writeRandomCheckpoint(folder: string, model: Model): Promise<number> {
   await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(model.json));
   let state = 1;
   const next = (): number => {
@@ -33,7 +34,7 @@ export async function writeRandomCheckpoint(folder: string, model: Model): Promi
       dtype: 'BF16' as const,
       shape,
       data: () => {
-        const size = shape.reduce((a, b) => a * b, 1);
+        const size = sizeOf(shape);
         const halves = new Uint32Array(Math.ceil(size / 2));
         // Sign and fraction at random, exponents of about 2^-6: no two blocks alike, and no infinities.
         for (let i = 0; i < halves.length; i++) halves[i] = (next() & 0x807f807f) | 0x3c803c80;
@@ -42,25 +43,50 @@ export async function writeRandomCheckpoint(folder: string, model: Model): Promi
     })),
     { format: 'pt' },
   );
+  return 2 * countParameters(parametersOf(model));
 }
 
-/** The same quantized, in blocks that fit the model. Returns which, and the bytes of the weights. */
+type Written = Parameters<typeof writeQuantized>[3] extends ReadonlyMap<string, infer W> ? W : never;
+
+/** Random codes, which as numbers of 4 bits are about as large as those of `writeRandomCheckpoint`. Returns the bytes of the weights. */
 export async function writeRandomQuantized(
   folder: string,
   model: Model,
   asked: Quantization,
-): Promise<{ quantization: Quantization; bytes: number }> {
-  const source = await mkdtemp(join(folder, 'source-'));
-  try {
-    await writeRandomCheckpoint(source, model);
-    const quantization = fittingBlocks(model, asked);
-    const weights = await quantizeWeights(source, model, quantization);
-    await writeQuantized(folder, model, quantization, weights);
-    return {
-      quantization,
-      bytes: [...weights.values()].reduce((sum, weight) => sum + weightBytes(weight), 0),
-    };
-  } finally {
-    await rm(source, { recursive: true });
+): Promise<number> {
+  const quantization = fittingBlocks(model, asked);
+  const { bits, block } = quantization;
+  const chosen = quantizable(model, quantization);
+  const weights = new Map<string, Written>();
+  for (const { name, shape } of parametersOf(model)) {
+    if (!chosen.has(name)) {
+      weights.set(name, float32(small(sizeOf(shape)), shape));
+      continue;
+    }
+    const dims = shape as readonly [number, number];
+    const blocks = Math.ceil(dims[1] / block);
+    const codes = randomBytes((dims[0] * blocks * block * bits) / 8);
+    const scales = new Float32Array(dims[0] * blocks).fill(2 ** (-1 - bits));
+    weights.set(name, { dims, bits, block, codes, scales });
   }
+  await writeQuantized(folder, model, quantization, weights);
+  return [...weights.values()].reduce((sum, weight) => sum + weightBytes(weight), 0);
 }
+
+function small(size: number): Float32Array {
+  const numbers = new Uint32Array(randomBytes(4 * size).buffer);
+  // Sign and fraction at random, exponents of about 2^-6.
+  for (let i = 0; i < size; i++) numbers[i] = (numbers[i]! & 0x807fffff) | 0x3c800000;
+  return new Float32Array(numbers.buffer);
+}
+
+function randomBytes(count: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(count);
+  // So many at a time are made.
+  for (let at = 0; at < count; at += 65_536) {
+    crypto.getRandomValues(bytes.subarray(at, Math.min(count, at + 65_536)));
+  }
+  return bytes;
+}
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);

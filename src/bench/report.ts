@@ -3,7 +3,6 @@ import type { GenerationRate } from './generation-section.js';
 import type { LoadResult } from './load-section.js';
 import type { Machine } from './machine.js';
 import type { Peak } from './peak.js';
-import type { RuntimeResult, RuntimeTask } from './runtime-section.js';
 import type { Streamer, Stretch } from './stream-section.js';
 import { decimal, gigaflops, megabytes, millions, milliseconds, percent, table } from './table.js';
 import type { StepTime, TrainResult } from './train-section.js';
@@ -109,48 +108,6 @@ export function loadText(result: LoadResult): string {
         megabytes(heldBytes),
         (peakBytes / heldBytes).toFixed(2),
       ],
-    ]),
-  ].join('\n');
-}
-
-/**
- * One shape in one quantization. The limits: prefill against the matrix-product peak (float32; quantized products may
- * exceed it), decode against the bandwidth at which the weights could be read.
- */
-export function runtimeText(
-  result: RuntimeResult,
-  tasks: readonly RuntimeTask[],
-  limits: { flops: number; bytesPerSecond: number },
-): string {
-  const { shape, quantization, parameters, weightBytes, ours, peer } = result;
-  const rows = tasks.map(({ kind, tokens }, i) => {
-    const rate = ours.rates[i]!;
-    const share =
-      kind === 'prefill'
-        ? (2 * parameters * rate) / limits.flops
-        : (weightBytes * rate) / limits.bytesPerSecond;
-    const theirs = peer?.rates[i];
-    return [
-      `  ${kind} ${kind === 'prefill' ? 'of' : 'behind'} ${tokens.toLocaleString('en')}`,
-      decimal(rate),
-      percent(share),
-      ...(theirs === undefined ? [] : [decimal(theirs), `${(rate / theirs).toFixed(2)} x`]),
-    ];
-  });
-  const memory = (name: string, bytes: number, other: number | undefined): string[] => [
-    `  ${name}`,
-    megabytes(bytes),
-    '',
-    ...(other === undefined ? [] : [megabytes(other), `${(bytes / other).toFixed(2)} x`]),
-  ];
-  return [
-    `runtime: ${shape}, ${quantization.bits} bits in blocks of ${quantization.block}, ${millions(parameters)} parameters in ${megabytes(weightBytes)}`,
-    table([
-      ['  tokens/s', 'heddle', 'of the limit', ...(peer ? ['the peer', 'ratio'] : [])],
-      ...rows,
-      memory('held once loaded', ours.heldBytes, peer?.heldBytes),
-      memory('peak', ours.peakBytes, peer?.peakBytes),
-      ['  loading', milliseconds(ours.seconds), '', ...(peer ? [milliseconds(peer.seconds), ''] : [])],
     ]),
   ].join('\n');
 }

@@ -1,95 +1,133 @@
 /**
- * The race of runtimes: quantized models with random weights read and write, ours and a peer's by turns, each in a process of
- * its own. Both answer the same tasks; the best of the rounds counts, since whatever else the machine does only slows. Both have
- * their memory in huge pages, as the `heddle` command has.
+ * The race of runtimes: models of random weights read and write, ours and peers' by turns, each in a process of its own that answers the
+ * same tasks. What the machine does besides falls on all alike: ratios are those of one round, and of all rounds the medians count. Between
+ * the turns memory is read and nothing else, which says what the weights could be read at. All have their memory in huge pages, as the
+ * `heddle` command has.
  */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { z } from 'zod';
 import { withHugePages } from '../engine/huge-pages.js';
-import { countParameters, parametersOf, type Quantization } from '../models/index.js';
+import type { Device } from '../engine/index.js';
+import { countParameters, parametersOf } from '../models/index.js';
+import { stateBytes } from '../nn/index.js';
 import { LineProcess } from './line-process.js';
-import { writeRandomQuantized } from './random-checkpoint.js';
+import { Bandwidth } from './peak.js';
+import {
+  answerSchema,
+  type RuntimeAnswer,
+  type RuntimeReady,
+  type RuntimeTask,
+  readySchema,
+  taskName,
+} from './runtime-tasks.js';
+import { writeServedModel } from './serve-model.js';
 import { SHAPES, type ShapeName } from './shapes.js';
-
-/** What a contender is asked to do. */
-export interface RuntimeTask {
-  readonly kind: 'prefill' | 'decode';
-  /** To read, or that came before those written. */
-  readonly tokens: number;
-}
-
-const readySchema = z.object({ seconds: z.number().positive(), heldBytes: z.number().positive() });
-const answerSchema = z.object({ tokensPerSecond: z.number().positive(), peakBytes: z.number().positive() });
-/** A contender has loaded its model: seconds, and bytes that it holds then. */
-export type RuntimeReady = z.output<typeof readySchema>;
-/** What a task took, and the most bytes that were held until then. */
-export type RuntimeAnswer = z.output<typeof answerSchema>;
 
 /** Which models race, in what, and how often. */
 export interface RuntimePlan {
   readonly shapes: readonly ShapeName[];
-  readonly quantizations: readonly Quantization[];
+  /** Bits of the weights: 4 or 8 in blocks, or 16 (bfloat16). */
+  readonly bits: readonly (4 | 8 | 16)[];
   readonly tasks: readonly RuntimeTask[];
+  /** At most so many, and at least two: a model's rounds end where another one would last beyond so many minutes. */
   readonly rounds: number;
+  readonly minutes: number;
   readonly threads: number;
-  /** The folder of a peer, if there is one: see bench/peers/node-llama-cpp. */
-  readonly peer?: string | undefined;
+  /** The folders of peers: see bench/peers. */
+  readonly peers: readonly string[];
+  /** The Node.js that contenders run with. */
+  readonly node: string;
 }
 
-/** One model in one quantization, ours and maybe a peer's. */
+/** One model, and what each contender did, ours first. */
 export interface RuntimeResult {
   readonly shape: ShapeName;
-  readonly quantization: Quantization;
+  readonly bits: number;
   readonly parameters: number;
   readonly weightBytes: number;
-  readonly ours: Measured;
-  readonly peer?: Measured;
+  readonly minutes: number;
+  readonly contenders: readonly Measured[];
+  /** By round: bytes a second that are read where nothing is computed. */
+  readonly bandwidth: readonly number[];
+  /** By task: bytes that one sequence's token reads, weights and state. */
+  readonly bytesPerToken: readonly number[];
 }
 
-/** What a contender did in all rounds. */
+/** What a contender did: by task, and by round. */
 export interface Measured extends RuntimeReady {
-  /** The best of the rounds, for each task. */
-  readonly rates: readonly number[];
-  readonly peakBytes: number;
+  readonly name: string;
+  readonly answers: readonly (readonly RuntimeAnswer[])[];
 }
 
-/** Measures every shape in every quantization; each is told when it is done. */
-export async function* measureRuntimes(plan: RuntimePlan): AsyncGenerator<RuntimeResult> {
-  for (const shape of plan.shapes) {
-    for (const quantization of plan.quantizations) yield await measure(plan, shape, quantization);
+/** Measures every shape with weights of every kind; each is told when it is done. `device` reads memory. */
+export async function* measureRuntimes(
+  plan: RuntimePlan,
+  device: Device,
+  progress: (text: string) => void,
+): AsyncGenerator<RuntimeResult> {
+  const reading = await Bandwidth.prepare(device);
+  try {
+    for (const shape of plan.shapes) {
+      for (const bits of plan.bits) yield await measure(plan, shape, bits, reading, progress);
+    }
+  } finally {
+    await reading.dispose();
   }
 }
 
-async function measure(plan: RuntimePlan, shape: ShapeName, asked: Quantization): Promise<RuntimeResult> {
+async function measure(
+  { tasks, rounds, minutes, threads, peers, node }: RuntimePlan,
+  shape: ShapeName,
+  bits: 4 | 8 | 16,
+  reading: Bandwidth,
+  progress: (text: string) => void,
+): Promise<RuntimeResult> {
   const folder = await mkdtemp(join(tmpdir(), 'heddle-runtime-'));
   const racers: Racer[] = [];
+  const started = performance.now();
+  const spent = (): number => (performance.now() - started) / 60_000;
+  const tell = (text: string): void => progress(`${shape}, ${bits} bits, ${spent().toFixed(1)} min: ${text}`);
   try {
+    tell('writing the model');
     const model = SHAPES[shape]();
-    const quantized = join(folder, 'quantized');
-    await mkdir(quantized);
-    const { quantization, bytes } = await writeRandomQuantized(quantized, model, asked);
-    const ours = fileURLToPath(new URL('./runtime-process.js', import.meta.url));
-    racers.push(await Racer.start('heddle', [ours, quantized, String(plan.threads)]));
-    if (plan.peer !== undefined) {
-      const file = join(folder, 'peer');
-      const script = join(plan.peer, 'contender.mjs');
-      const args = [script, shape, String(quantization.bits), file, String(plan.threads)];
-      racers.push(await Racer.start('the peer', args));
+    const served = await writeServedModel(folder, shape, bits);
+    const scripts = [
+      ['heddle', fileURLToPath(new URL('./runtime-process.js', import.meta.url))],
+      ...peers.map((peer) => [basename(resolve(peer)), join(peer, 'contender.mjs')]),
+    ] as const;
+    for (const [name, script] of scripts) {
+      tell(`${name} loads it`);
+      const args = [script!, shape, String(bits), served.folder, String(threads)];
+      const racer = await Racer.start(name!, node, args);
+      if (typeof racer === 'string') tell(`${name} does not take part: ${racer}`);
+      else racers.push(racer);
     }
-    for (let round = 0; round < plan.rounds; round++) {
-      for (const [i, task] of plan.tasks.entries()) for (const racer of racers) await racer.run(i, task);
+    const bandwidth: number[] = [];
+    let longest = 0;
+    for (let round = 0; round < rounds; round++) {
+      if (round >= 2 && spent() + longest > minutes) break;
+      const before = spent();
+      bandwidth.push(await reading.measure());
+      for (const [i, task] of tasks.entries()) {
+        tell(`round ${round + 1} of ${rounds}, ${taskName(task)}`);
+        // Whoever is first comes behind another task, whoever is last behind the same: they take turns in that too.
+        const order = round % 2 === 0 ? racers : [...racers].reverse();
+        for (const racer of order) await racer.run(i, task);
+      }
+      // The first round prepares what later ones find.
+      longest = round === 1 ? spent() - before : Math.max(longest, spent() - before);
     }
-    const [own, peer] = racers.map((racer) => racer.measured());
     return {
       shape,
-      quantization,
+      bits,
       parameters: countParameters(parametersOf(model)),
-      weightBytes: bytes,
-      ours: own!,
-      ...(peer && { peer }),
+      weightBytes: served.bytes,
+      minutes: spent(),
+      contenders: racers,
+      bandwidth,
+      bytesPerToken: tasks.map(({ tokens }) => served.bytes + stateBytes(model.state, tokens)),
     };
   } finally {
     for (const racer of racers) racer.stop();
@@ -98,19 +136,31 @@ async function measure(plan: RuntimePlan, shape: ShapeName, asked: Quantization)
 }
 
 /** A process that has loaded a model and waits for tasks. */
-class Racer {
-  private readonly rates: number[] = [];
-  private peakBytes = 0;
+class Racer implements Measured {
+  readonly answers: RuntimeAnswer[][] = [];
 
   private constructor(
+    readonly name: string,
     private readonly process: LineProcess,
     private readonly ready: RuntimeReady,
   ) {}
 
-  static async start(name: string, args: readonly string[]): Promise<Racer> {
-    const child = new LineProcess(name, process.execPath, args, withHugePages(process.env));
+  get seconds(): number {
+    return this.ready.seconds;
+  }
+
+  get heldBytes(): number {
+    return this.ready.heldBytes;
+  }
+
+  /** Or why it takes no part. */
+  static async start(name: string, command: string, args: readonly string[]): Promise<Racer | string> {
+    const child = new LineProcess(name, command, args, withHugePages(process.env));
     try {
-      return new Racer(child, await child.hear(readySchema));
+      const ready = await child.hear(readySchema);
+      if (!('declines' in ready)) return new Racer(name, child, ready);
+      child.stop();
+      return ready.declines;
     } catch (error) {
       child.stop();
       throw error;
@@ -119,13 +169,9 @@ class Racer {
 
   async run(index: number, task: RuntimeTask): Promise<void> {
     this.process.tell(JSON.stringify(task));
-    const { tokensPerSecond, peakBytes } = await this.process.hear(answerSchema);
-    this.rates[index] = Math.max(this.rates[index] ?? 0, tokensPerSecond);
-    this.peakBytes = peakBytes;
-  }
-
-  measured(): Measured {
-    return { ...this.ready, rates: this.rates, peakBytes: this.peakBytes };
+    const answer = await this.process.hear(answerSchema);
+    this.answers[index] ??= [];
+    if (!('unknown' in answer)) this.answers[index]!.push(answer);
   }
 
   stop(): void {

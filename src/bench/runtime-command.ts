@@ -1,0 +1,107 @@
+/** `npm run bench -- runtime`: models of published shapes read and write, beside peers. */
+import { type Command, Option } from 'commander';
+import { openDevice } from '../engine/index.js';
+import { listOf } from './list-of.js';
+import { describeMachine } from './machine.js';
+import { measurePeak } from './peak.js';
+import { FULL } from './plan.js';
+import { positive } from './positive.js';
+import { highest, machineText, peakText } from './report.js';
+import { runtimeText } from './runtime-report.js';
+import { measureRuntimes, type RuntimePlan } from './runtime-section.js';
+import { ANSWER_KINDS, type RuntimeTask } from './runtime-tasks.js';
+import { SHAPES, type ShapeName } from './shapes.js';
+
+interface RuntimeOptions extends Omit<RuntimePlan, 'tasks' | 'peers'> {
+  prefill: readonly number[];
+  contexts: readonly number[];
+  streams: number;
+  answers: boolean;
+  peer: readonly string[];
+}
+
+const NAMES = Object.keys(SHAPES) as ShapeName[];
+
+/** Where batches and answers stand in a text. */
+const SHORT = 128;
+
+function tasksOf({ prefill, contexts, streams, answers }: RuntimeOptions): RuntimeTask[] {
+  return [
+    ...prefill.map((tokens) => ({ kind: 'prefill' as const, tokens })),
+    ...contexts.map((tokens) => ({ kind: 'decode' as const, tokens, streams: 1 })),
+    ...(streams > 1 ? [{ kind: 'decode' as const, tokens: SHORT, streams }] : []),
+    ...(answers ? ANSWER_KINDS.map((how) => ({ kind: 'answer' as const, tokens: SHORT, how })) : []),
+  ];
+}
+
+async function runRuntime(options: RuntimeOptions): Promise<void> {
+  const { threads, peer } = options;
+  print(machineText(describeMachine('cpu', threads)));
+  const device = await openDevice('cpu', { threads });
+  try {
+    const peaks = [];
+    for (const size of FULL.peak) peaks.push(await measurePeak(device, size));
+    print(peakText(peaks));
+    const tasks = tasksOf(options);
+    const plan = { ...options, peers: peer, tasks };
+    for await (const result of measureRuntimes(plan, device, progress)) {
+      progress('');
+      print(runtimeText(result, tasks, highest(peaks)));
+    }
+  } finally {
+    await device.dispose();
+  }
+}
+
+/** What is being done, on a line of its own that the next one replaces; where nobody looks, a line each. */
+function progress(text: string): void {
+  const { isTTY, columns = 80 } = process.stderr;
+  if (isTTY) process.stderr.write(`\r\x1b[K${text.slice(0, columns - 1)}`);
+  else if (text) process.stderr.write(`${text}\n`);
+}
+
+const numbers = (text: string): number[] => (text === 'none' ? [] : text.split(',').map(positive));
+
+/** Adds the command `runtime`. */
+export function addRuntimeCommand(program: Command): void {
+  program
+    .command('runtime')
+    .description('reading and writing with models of published shapes, beside peers, by turns')
+    .option('--threads <n>', 'threads that compute', positive, 2)
+    .addOption(
+      new Option('--shapes <names>', `some of ${NAMES.join(',')}`)
+        .argParser(listOf(NAMES))
+        .default(NAMES, 'all'),
+    )
+    .addOption(
+      new Option('--bits <numbers>', 'some of 4,8,16: of the weights; 16 is bfloat16')
+        .argParser((text) => listOf(['4', '8', '16'])(text).map(Number))
+        .default([4], '4'),
+    )
+    .addOption(
+      new Option('--prefill <tokens>', 'tokens that are read, or none')
+        .argParser(numbers)
+        .default([512], '512'),
+    )
+    .addOption(
+      new Option('--contexts <tokens>', 'tokens that come before those written, or none')
+        .argParser(numbers)
+        .default([128, 4096, 8192], '128,4096,8192'),
+    )
+    .option('--streams <n>', 'sequences that are written at once; 1 leaves that out', positive, 8)
+    .option('--no-answers', 'leaves out answers with a schema, penalties and log probabilities')
+    .option('--rounds <n>', 'how often each task is done at most; medians count', positive, 7)
+    .option('--minutes <n>', 'how long a model may take', positive, 6)
+    .option('--node <file>', 'the Node.js that contenders run with', process.execPath)
+    .option(
+      '--peer <folder>',
+      'a peer to race with, such as bench/peers/node-llama-cpp; may be said several times',
+      (folder: string, others: readonly string[]) => [...others, folder],
+      [] as readonly string[],
+    )
+    .action((options: RuntimeOptions) => runRuntime(options));
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n\n`);
+}
