@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 /** From the top down. Rooms of one row do not know each other. */
 const ROWS = [
   ['cli'],
-  ['server'],
+  ['server', 'evidence'],
   ['bench', 'archive'],
   ['tasks'],
   ['train', 'generate'],

@@ -96,6 +96,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./task.js'),
   },
   {
+    name: 'evidence',
+    description:
+      'measure what designs cost and what they can do, beside their siblings, and write a page with every number',
+    load: () => import('./evidence.js'),
+  },
+  {
     name: 'classify',
     description:
       'which class images or sounds are of, by a model that was trained on a folder of them by class',

@@ -7,19 +7,15 @@ import { openDevice } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import {
   CHECKPOINT,
-  configJson,
   countParameters,
   DESIGNS,
-  hybridModel,
   openModel,
   parametersOf,
-  parseConfig,
-  preset,
   readModel,
   SIZES,
 } from '../models/index.js';
-import { accuracyOf, TASKS, taskData, taskOf } from '../tasks/index.js';
-import { expectNoRun, TRAINING_DEFAULTS } from '../train/index.js';
+import { type Measure, TASKS, taskModel, taskOf } from '../tasks/index.js';
+import { type Evaluation, expectNoRun, TRAINING_DEFAULTS } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount, table } from './format.js';
 import { choice, each, number, wholeNumber } from './options.js';
@@ -30,6 +26,7 @@ interface TaskFlags extends RunFlags {
   set?: string[];
   length?: number;
   examples: number;
+  longest: number;
 }
 
 export function configure(command: Command): void {
@@ -39,7 +36,7 @@ export function configure(command: Command): void {
     .action(() => {
       const rows = TASKS.map(({ name, chance, lengths, about }) => [
         name,
-        percent(chance),
+        chance === undefined ? '-' : percent(chance),
         String(lengths.train),
         lengths.test.join(', '),
         about,
@@ -70,6 +67,7 @@ export function configure(command: Command): void {
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)
     .option('--save-every <steps>', 'steps between checkpoints', wholeNumber, 0)
     .option('--examples <n>', 'examples of each length in the test; 0 for no test', wholeNumber, 64)
+    .option('--longest <tokens>', 'the longest examples of the test', wholeNumber, 65_536)
     .option('--resume', 'go on from the checkpoint in the folder', false);
   addDeviceFlags(run).action(runTask);
 }
@@ -77,57 +75,59 @@ export function configure(command: Command): void {
 async function runTask(name: string, flags: TaskFlags): Promise<void> {
   const task = taskOf(name);
   if (!flags.resume) expectNoRun(flags.out);
-  const length = flags.length ?? task.lengths.train;
-  const { pattern } = flags;
-  const config = configJson(preset(flags.design, flags.size, task.vocabulary));
-  for (const key of ['bos_token_id', 'eos_token_id']) delete config[key];
-  Object.assign(config, { max_position_embeddings: length }, pattern !== undefined && { pattern });
+  const set: Record<string, unknown> = flags.pattern === undefined ? {} : { pattern: flags.pattern };
   for (const assignment of flags.set ?? []) {
     const [key, value] = assignment.split(/=(.*)/s);
     if (!key || value === undefined)
       throw new ConfigError(`--set ${assignment}: expected a key and a value, as in attention_selected=128`);
-    config[key] = parseJson(value) ?? value;
+    set[key] = parseJson(value) ?? value;
   }
+  const prepared = await task.prepare(flags.length);
+  const { sequence } = prepared;
   const model = flags.resume
     ? await readModel(join(flags.out, CHECKPOINT))
-    : hybridModel(parseConfig(config, 'the config of the task'));
-  const settings = settingsOf(flags, length, TRAINING_DEFAULTS.learningRate);
+    : taskModel(prepared, { design: flags.design, size: flags.size, set });
+  const unit = model.modality ? 'positions' : 'tokens';
+  const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
   say(`task        ${task.name}: ${task.about} (${task.source})`);
   say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
   say(
-    `run         ${settings.steps} steps of ${settings.batch * settings.accumulate} examples of ${length} tokens, seed ${settings.seed}, on ${flags.device}`,
+    `run         ${settings.steps} steps of ${settings.batch * settings.accumulate} examples of ${sequence} ${unit}, seed ${settings.seed}, on ${flags.device}`,
   );
-  const right = (accuracy: number | undefined): string => `${percent(accuracy ?? 0)} of the answers right`;
+  const right = (measures: Evaluation['measures']): string =>
+    measures?.accuracy === undefined ? '' : `, ${percent(measures.accuracy)} of the answers right`;
   const completed = await followRun(
-    { model, data: taskData(task), settings, folder: flags.out, resume: flags.resume },
+    { model, data: prepared.data, settings, folder: flags.out, resume: flags.resume },
     flags,
     {
-      quality: ({ loss, measures }) =>
-        `loss ${loss.toFixed(4)} nats/answer, ${right(measures?.accuracy)} on held-out examples`,
-      result: ({ measures }) => right(measures?.accuracy),
+      quality: ({ loss, measures }) => `held-out loss ${loss.toFixed(4)}${right(measures)}`,
+      result: ({ loss, measures }) => right(measures).slice(2) || `held-out loss ${loss.toFixed(4)}`,
       made: 'model',
       next: heddleCall('info', flags.out),
-      unit: 'tokens',
+      unit,
     },
   );
   if (!completed || flags.examples === 0) return;
   const device = await openDevice(flags.device, deviceOptionsOf(flags));
   const { weights } = await openModel(join(flags.out, CHECKPOINT));
-  const rows = [['tokens', 'accuracy', 'chance', 'published']];
-  for (const tested of new Set([length, ...task.lengths.test])) {
-    const accuracy = await accuracyOf(task, model, weights, device, {
-      length: tested,
-      count: flags.examples,
-      seed: settings.seed,
-    });
-    const published = task.reference ? `${percent(task.reference.accuracy)} (${task.reference.of})` : '-';
-    rows.push([tested.toLocaleString('en'), percent(accuracy), percent(task.chance), published]);
-    say(
-      `tested      ${flags.examples} examples of ${tested.toLocaleString('en')} tokens: ${percent(accuracy)}`,
-    );
+  const { measure, chance, reference } = task;
+  const shown = (score: number | undefined): string =>
+    score === undefined ? '-' : scoreText(measure, score);
+  const published = reference ? `${shown(reference.score)} (${reference.of})` : '-';
+  const rows = [[unit, measure.name, 'chance', 'published']];
+  const options = { count: flags.examples, seed: settings.seed, longest: flags.longest };
+  for await (const { of, value } of prepared.score({ model, weights, device }, options)) {
+    rows.push([of, shown(value), shown(chance), published]);
+    say(`tested      ${of}: ${shown(value)}`);
   }
+  for (const [name, score] of Object.entries(prepared.baselines ?? {}))
+    rows.push([name, shown(score), '', '']);
   process.stdout.write(`${table(rows)}\n`);
   await device.dispose();
+}
+
+function scoreText({ name }: Measure, score: number): string {
+  return name === 'accuracy' ? percent(score) : score.toPrecision(4);
 }
 
 function percent(share: number): string {

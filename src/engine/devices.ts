@@ -50,9 +50,11 @@ const DEVICES: readonly DeviceName[] = ['cpu', 'wasm', 'webgpu', 'cuda'];
 async function openCuda({
   precision = 'bfloat16',
   onCompile,
+  memoryFraction,
   ...options
 }: DeviceOptions): Promise<XlaDevice> {
-  const client = await openClient(await findPlugin());
+  const plugin = await findPlugin();
+  const client = await openClient(plugin, memoryFraction ? { memoryFraction, preallocate: false } : {});
   try {
     return new XlaDevice(client, {
       ...options,

@@ -1,25 +1,34 @@
 /** What models are asked, to tell designs apart. */
 import { ConfigError } from '../errors.js';
 import { inference, listOps, parity, s5 } from './reasoning.js';
-import { induction, mqar, multiKeyRecall, selectiveCopying } from './recall.js';
+import { induction, mqar, multiKeyRecall, passkey, phonebook, selectiveCopying } from './recall.js';
 import type { Task } from './task.js';
+import { type TokenTask, tokenTask } from './tokens.js';
 
 export { accuracyOf, answersObjective, examplesOf, HELD_OUT, taskData } from './learn.js';
-export type { Example, Task } from './task.js';
+export { type TaskModelOptions, taskModel } from './model.js';
+export type { Measure, PreparedTask, Score, ScoreOptions, Task, Trained } from './task.js';
+export { type Example, type TokenTask, tokenTask } from './tokens.js';
 
-export const TASKS: readonly Task[] = [
+/** Those of tokens that are made by a seed. */
+export const TOKEN_TASKS: readonly TokenTask[] = [
   mqar(16),
   mqar(64),
   selectiveCopying,
   induction,
+  passkey,
+  phonebook,
   multiKeyRecall(8),
   multiKeyRecall(16),
+  multiKeyRecall(32),
   multiKeyRecall(16, 8),
   parity,
   s5,
   listOps,
   ...[2, 4].flatMap((depth) => [inference(depth, false), inference(depth, true)]),
 ];
+
+export const TASKS: readonly Task[] = TOKEN_TASKS.map(tokenTask);
 
 /** The task of this name. Throws `ConfigError` for one that there is not. */
 export function taskOf(name: string): Task {

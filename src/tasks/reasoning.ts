@@ -1,17 +1,17 @@
 /** Reasoning: answers that no single token holds. */
 import { ConfigError } from '../errors.js';
 import type { Random } from '../nn/index.js';
-import { distinct, said, type Task } from './task.js';
+import { distinct, said, type TokenTask } from './tokens.js';
 
 /** After each bit, whether there was an odd number of ones so far. */
-export const parity: Task = {
+export const parity: TokenTask = {
   name: 'parity',
   about: 'after a row of bits: is the number of ones odd?',
   source: 'as in Grazzi et al., 2024, arXiv 2411.12537',
   vocabulary: 5,
   chance: 0.5,
   lengths: { train: 40, test: [40, 256] },
-  reference: { accuracy: 1, of: 'DeltaNet with eigenvalues in [-1, 1], to 256 (table 1)' },
+  reference: { score: 1, of: 'DeltaNet with eigenvalues in [-1, 1], to 256 (table 1)' },
   sample(random, length) {
     // 0 and 1 are bits, 2 asks, 3 and 4 are even and odd.
     const tokens = Array.from({ length: length - 1 }, () => random.below(2));
@@ -29,7 +29,7 @@ function permutations(size: number): number[][] {
 }
 
 /** Products in the permutation group S5: after each generator, which permutation all so far make. */
-export const s5: Task = (() => {
+export const s5: TokenTask = (() => {
   const elements = permutations(5);
   const number = new Map(elements.map((each, i) => [each.join(), i]));
   const size = elements.length;
@@ -56,14 +56,14 @@ export const s5: Task = (() => {
  * Nested lists of digits with the operators min, max, median and sum modulo 10; the value of the outermost is due. A list
  * takes at most `room` tokens.
  */
-export const listOps: Task = {
+export const listOps: TokenTask = {
   name: 'listops',
   about: 'the value of nested lists with MIN, MAX, MEDIAN and SUM modulo 10',
   source: 'Nangia & Bowman, 2018, arXiv 1804.06028; Long Range Arena, arXiv 2011.04006',
   vocabulary: 17,
   chance: 0.17,
   lengths: { train: 256, test: [256, 512] },
-  reference: { accuracy: 0.63, of: 'Mega, lists of 500 to 2,000 tokens (arXiv 2209.10655)' },
+  reference: { score: 0.63, of: 'Mega, lists of 500 to 2,000 tokens (arXiv 2209.10655)' },
   sample(random, length) {
     if (length < 16) throw new ConfigError(`listops needs 16 tokens at least, and ${length} were asked for`);
     // 0 to 9 are digits, 10 to 13 open a list with its operator, 14 closes it, 15 asks, 16 fills before it.
@@ -108,7 +108,7 @@ function digit(random: Random): { tokens: number[]; value: number } {
  * Chained inference: facts say that one thing leads to another, among others that lead elsewhere; from a first thing, what
  * is reached after `depth` of them is due, said at once or with the things between as written steps.
  */
-export function inference(depth: number, written: boolean): Task {
+export function inference(depth: number, written: boolean): TokenTask {
   const things = 64;
   const [rule, question, end] = [things, things + 1, things + 2];
   return {

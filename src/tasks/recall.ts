@@ -1,18 +1,12 @@
 /** Recall: what was said once is asked for later. */
-import { ConfigError } from '../errors.js';
 import type { Random } from '../nn/index.js';
-import { distinct, said, type Task } from './task.js';
-
-function expectRoom(name: string, length: number, least: number): void {
-  if (length >= least) return;
-  throw new ConfigError(`${name} needs ${least} tokens at least, and ${length} were asked for`);
-}
+import { distinct, type Example, expectRoom, said, type TokenTask } from './tokens.js';
 
 /**
  * Multi-query associative recall in Zoology's setting: pairs of keys and values stand first, then keys come again, more
  * often soon than late, among fillers; after each its value is due.
  */
-export function mqar(pairs: number): Task {
+export function mqar(pairs: number): TokenTask {
   const vocabulary = 8192;
   const half = vocabulary / 2;
   return {
@@ -22,28 +16,36 @@ export function mqar(pairs: number): Task {
     vocabulary,
     chance: 1 / half,
     lengths: { train: 8 * pairs, test: [8 * pairs, 16 * pairs] },
-    reference: { accuracy: 0.99, of: 'attention, at all numbers of pairs (figure 2)' },
+    reference: { score: 0.99, of: 'attention, at all numbers of pairs (figure 2)' },
     sample(random, length) {
       expectRoom(this.name, length, 4 * pairs);
-      // The token 0 fills; keys are below the middle, values above.
-      const keys = distinct(random, pairs, half - 1).map((key) => key + 1);
-      const values = distinct(random, pairs, half).map((value) => half + value);
-      const tokens = new Array<number>(length + 1).fill(0);
-      for (let i = 0; i < pairs; i++) {
-        tokens[2 * i] = keys[i]!;
-        tokens[2 * i + 1] = values[i]!;
-      }
-      const slots = Math.floor((length - 2 * pairs) / 2);
-      const gaps = powerLawSlots(random, pairs, slots);
-      const answers = gaps.map((slot, i) => {
-        const at = 2 * pairs + 2 * slot;
-        tokens[at] = keys[i]!;
-        tokens[at + 1] = values[i]!;
-        return at + 1;
-      });
-      return said(tokens, answers);
+      return associations(random, pairs, length);
+    },
+    // Half of the examples have fewer pairs, as a part of Zoology's have: what to do is found on them first.
+    practice(random, length) {
+      expectRoom(this.name, length, 4 * pairs);
+      return associations(random, random.below(2) === 0 ? pairs : 1 + random.below(pairs), length);
     },
   };
+
+  function associations(random: Random, count: number, length: number): Example {
+    // The token 0 fills; keys are below the middle, values above.
+    const keys = distinct(random, count, half - 1).map((key) => key + 1);
+    const values = distinct(random, count, half).map((value) => half + value);
+    const tokens = new Array<number>(length + 1).fill(0);
+    for (let i = 0; i < count; i++) {
+      tokens[2 * i] = keys[i]!;
+      tokens[2 * i + 1] = values[i]!;
+    }
+    const slots = Math.floor((length - 2 * count) / 2);
+    const answers = powerLawSlots(random, count, slots).map((slot, i) => {
+      const at = 2 * count + 2 * slot;
+      tokens[at] = keys[i]!;
+      tokens[at + 1] = values[i]!;
+      return at + 1;
+    });
+    return said(tokens, answers);
+  }
 }
 
 /** Different slots, near ones likelier: the density falls as the inverse of the place, where Zoology has the power -0.99. */
@@ -62,14 +64,14 @@ function powerLawSlots(random: Random, count: number, slots: number): number[] {
 }
 
 /** Tokens strewn among noise, to be said in their order at the end. */
-export const selectiveCopying: Task = {
+export const selectiveCopying: TokenTask = {
   name: 'selective-copying',
   about: '16 tokens strewn among noise are copied in their order',
   source: 'Gu & Dao, 2023 (Mamba), arXiv 2312.00752; Arjovsky et al., 2016',
   vocabulary: 18,
   chance: 1 / 16,
   lengths: { train: 4096, test: [4096] },
-  reference: { accuracy: 0.998, of: 'Mamba (S6), 4,096 tokens (table 1)' },
+  reference: { score: 0.998, of: 'Mamba (S6), 4,096 tokens (table 1)' },
   sample(random, length) {
     const count = 16;
     expectRoom(this.name, length, 2 * count + 1);
@@ -90,14 +92,14 @@ export const selectiveCopying: Task = {
 };
 
 /** A mark comes twice: after the second one, what stood behind the first is due. */
-export const induction: Task = {
+export const induction: TokenTask = {
   name: 'induction',
   about: 'what stood behind a mark is said when the mark comes again',
   source: 'Olsson et al., 2022, arXiv 2209.11895; as in Gu & Dao, 2023, arXiv 2312.00752',
   vocabulary: 17,
   chance: 1 / 16,
   lengths: { train: 256, test: [256, 4096, 65_536] },
-  reference: { accuracy: 1, of: 'Mamba trained at 256, tested to 1,048,576 (table 2)' },
+  reference: { score: 1, of: 'Mamba trained at 256, tested to 1,048,576 (table 2)' },
   sample(random, length) {
     expectRoom(this.name, length, 4);
     const tokens = Array.from({ length: length + 1 }, () => random.below(16));
@@ -109,11 +111,61 @@ export const induction: Task = {
   },
 };
 
+/** A number of five digits, said once somewhere in a text, is asked for at its end. */
+export const passkey: TokenTask = {
+  name: 'passkey',
+  about: 'a number of five digits, said once somewhere in a text, is asked for at its end',
+  source: 'Mohtashami & Jaggi, 2023, arXiv 2305.16300',
+  vocabulary: 76,
+  chance: 1 / 10,
+  lengths: { train: 512, test: [512, 8192, 65_536, 1_048_576] },
+  sample(random, length) {
+    const digits = 5;
+    expectRoom(this.name, length, 2 * digits + 2);
+    // 0 to 9 are digits, 10 stands before the number, 11 asks for it, the others are text.
+    const body = length - digits;
+    const tokens = Array.from({ length: length + 1 }, () => 12 + random.below(64));
+    const number = Array.from({ length: digits }, () => random.below(10));
+    tokens.splice(random.below(body - digits - 1), digits + 1, 10, ...number);
+    tokens.splice(body, digits + 1, 11, ...number);
+    return said(
+      tokens,
+      number.map((_, i) => body + 1 + i),
+    );
+  },
+};
+
+/** As many entries as there is room for, a name of two parts with a number of four digits each; one name is asked for. */
+export const phonebook: TokenTask = {
+  name: 'phonebook',
+  about: 'a phone book is read; the number of one of its names is asked for',
+  source: 'Jelassi et al., 2024 (Repeat after me), arXiv 2402.01032; Waleffe et al., 2024, arXiv 2406.07887',
+  vocabulary: 12 + 2 * 64,
+  chance: 1 / 10,
+  lengths: { train: 256, test: [256, 1024] },
+  sample(random, length) {
+    // 0 to 9 are digits, 10 ends an entry, 11 asks; a name is one of 64 first parts and one of 64 second ones.
+    const [digits, entry] = [4, 7];
+    const count = Math.min(64 * 64, Math.floor((length + 1 - (3 + digits)) / entry));
+    expectRoom(this.name, length, entry + 2 + digits);
+    const names = distinct(random, count, 64 * 64).map((name) => [12 + (name >> 6), 76 + (name & 63)]);
+    const numbers = names.map(() => Array.from({ length: digits }, () => random.below(10)));
+    const book = names.flatMap((name, i) => [...name, ...numbers[i]!, 10]);
+    const asked = random.below(count);
+    const filling = new Array<number>(length + 1 - book.length - 3 - digits).fill(10);
+    const tokens = [...filling, ...book, 11, ...names[asked]!, ...numbers[asked]!];
+    return said(
+      tokens,
+      numbers[asked]!.map((_, i) => tokens.length - digits + i),
+    );
+  },
+};
+
 /**
  * Facts strewn over a long text of other tokens: a fact is a mark, a key and a value; at the end all keys are asked for in
  * another order. `rewritten` of them were said before with another value: the last counts.
  */
-export function multiKeyRecall(facts: number, rewritten = 0): Task {
+export function multiKeyRecall(facts: number, rewritten = 0): TokenTask {
   const keys = 256;
   const values = 256;
   // 0: a fact begins, 1: a question; then keys, values, and 64 tokens of text.
@@ -124,32 +176,43 @@ export function multiKeyRecall(facts: number, rewritten = 0): Task {
     source: 'after RULER (Hsieh et al., 2024, arXiv 2404.06654), multi-key retrieval',
     vocabulary: text + 64,
     chance: 1 / values,
-    lengths: { train: 1024, test: [1024, 8192, 65_536] },
+    lengths: { train: 1024, test: [1024, 8192, 65_536, 1_048_576] },
     sample(random, length) {
-      const mentioned = facts + rewritten;
-      const tail = 3 * facts;
-      expectRoom(this.name, length, 3 * mentioned + tail);
-      const body = length + 1 - tail;
-      const tokens = Array.from({ length: length + 1 }, () => text + random.below(64));
-      const chosen = distinct(random, facts, keys);
-      // Slots of three tokens each, in order; the last `facts` mentions of each key count.
-      const slots = distinct(random, mentioned, Math.floor(body / 3)).sort((a, b) => a - b);
-      const order = [...random.permutation(mentioned)];
-      const mentions = order.map((i) => i % facts);
-      const known = new Map<number, number>();
-      for (const [i, slot] of slots.entries()) {
-        const key = chosen[mentions[i]!]!;
-        const value = random.below(values);
-        known.set(key, value);
-        tokens.splice(3 * slot, 3, 0, 2 + key, 2 + keys + value);
-      }
-      const answers: number[] = [];
-      for (const [i, which] of random.permutation(facts).entries()) {
-        const key = chosen[which]!;
-        tokens.splice(body + 3 * i, 3, 1, 2 + key, 2 + keys + known.get(key)!);
-        answers.push(body + 3 * i + 2);
-      }
-      return said(tokens, answers);
+      expectRoom(this.name, length, 3 * (2 * facts + rewritten));
+      return strewn(random, length, facts, rewritten);
+    },
+    practice(random, length) {
+      expectRoom(this.name, length, 3 * (2 * facts + rewritten));
+      const fewer = 1 + random.below(facts);
+      return random.below(2) === 0
+        ? strewn(random, length, facts, rewritten)
+        : strewn(random, length, fewer, Math.min(fewer, rewritten));
     },
   };
+
+  function strewn(random: Random, length: number, facts: number, rewritten: number): Example {
+    const mentioned = facts + rewritten;
+    const tail = 3 * facts;
+    const body = length + 1 - tail;
+    const tokens = Array.from({ length: length + 1 }, () => text + random.below(64));
+    const chosen = distinct(random, facts, keys);
+    // Slots of three tokens each, in order; the last `facts` mentions of each key count.
+    const slots = distinct(random, mentioned, Math.floor(body / 3)).sort((a, b) => a - b);
+    const order = [...random.permutation(mentioned)];
+    const mentions = order.map((i) => i % facts);
+    const known = new Map<number, number>();
+    for (const [i, slot] of slots.entries()) {
+      const key = chosen[mentions[i]!]!;
+      const value = random.below(values);
+      known.set(key, value);
+      tokens.splice(3 * slot, 3, 0, 2 + key, 2 + keys + value);
+    }
+    const answers: number[] = [];
+    for (const [i, which] of random.permutation(facts).entries()) {
+      const key = chosen[which]!;
+      tokens.splice(body + 3 * i, 3, 1, 2 + key, 2 + keys + known.get(key)!);
+      answers.push(body + 3 * i + 2);
+    }
+    return said(tokens, answers);
+  }
 }

@@ -1,49 +1,67 @@
 /**
- * A task is made of examples that a seed gives: tokens, and what is to be said after some of them. A model is asked for it as
- * for any next token; the likeliest one decides, and nothing between is scored.
+ * Tasks tell designs apart: each has a name, data, a measure, what guessing reaches, and a number that somebody published. A task is
+ * prepared before a model is trained on it: then its data is there, and it says what a model of it reads, what it learns from, and how
+ * well it does.
  */
-import type { Random } from '../nn/index.js';
+import type { Device, Program } from '../engine/index.js';
+import type { ModalityConfig, Model } from '../models/index.js';
+import type { DataSource } from '../train/index.js';
 
-export interface Example {
-  /** Ids below the task's vocabulary. */
-  readonly tokens: readonly number[];
-  /** What is to be said by a model that has read the tokens up to the one at `after`, in that order. */
-  readonly answers: readonly { readonly after: number; readonly token: number }[];
+/** What a score is: a share of right answers, or an error. */
+export interface Measure {
+  readonly name: 'accuracy' | 'bits/byte' | 'squared error' | 'chrF' | 'area under ROC';
+  readonly better: 'more' | 'less';
 }
 
-/** An example whose answers stand among its tokens, at these places: each is due before it is read. */
-export function said(tokens: readonly number[], places: readonly number[]): Example {
-  return {
-    tokens: tokens.slice(0, -1),
-    answers: [...places].sort((a, b) => a - b).map((place) => ({ after: place - 1, token: tokens[place]! })),
-  };
-}
+export const ACCURACY: Measure = { name: 'accuracy', better: 'more' };
 
 export interface Task {
   readonly name: string;
   /** What is asked, in a line for a person. */
   readonly about: string;
-  /** Whose task it is: authors, year, arXiv. */
+  /** Whose task it is, or where its data comes from. */
   readonly source: string;
-  readonly vocabulary: number;
-  /** The share of answers that somebody has right who guesses as well as can be without reading. */
-  readonly chance: number;
-  /** Tokens that an example reads when a model is trained, and when it is tested. */
+  readonly measure: Measure;
+  /** The score of somebody who guesses as well as can be without reading. */
+  readonly chance?: number;
+  /** Positions that an example has when a model is trained, and when it is tested. */
   readonly lengths: { readonly train: number; readonly test: readonly number[] };
-  /** Accuracy that others published, and for what. */
-  readonly reference?: { readonly accuracy: number; readonly of: string };
-  /** An example of exactly `length` tokens. Throws `ConfigError` where the length has no room for one. */
-  sample(random: Random, length: number): Example;
+  /** A score that others published, and for what. */
+  readonly reference?: { readonly score: number; readonly of: string };
+  /**
+   * The task with its data at hand, in examples of `length` positions (the task's own by default). Throws `DataError` for data that is
+   * not there, with what brings it, and `ConfigError` for a length without room.
+   */
+  prepare(length?: number): Promise<PreparedTask>;
 }
 
-/** `count` different numbers below `limit`, in random order. */
-export function distinct(random: Random, count: number, limit: number): number[] {
-  const chosen = new Set<number>();
-  // Floyd's algorithm: as many draws as numbers, however large the limit.
-  for (let top = limit - count; top < limit; top++) {
-    const at = random.below(top + 1);
-    chosen.add(chosen.has(at) ? top : at);
-  }
-  const list = [...chosen];
-  return [...random.permutation(count)].map((i) => list[i]!);
+export interface PreparedTask {
+  /** What a model of it reads: tokens below a number, or what the `input` of a config says. */
+  readonly reads: { readonly vocabulary: number } | ModalityConfig;
+  /** Positions of a training example. */
+  readonly sequence: number;
+  readonly data: DataSource;
+  /** What simple methods reach, by their names. */
+  readonly baselines?: Readonly<Record<string, number>>;
+  /** Scores on what no run has seen, one after the other, each with what it is of: `65,536 tokens`. */
+  score(trained: Trained, options: ScoreOptions): AsyncIterable<Score>;
+}
+
+export interface Trained {
+  readonly model: Model;
+  readonly weights: NonNullable<Program['weights']>;
+  readonly device: Device;
+}
+
+export interface ScoreOptions {
+  /** Examples of each kind, where a task makes them. */
+  readonly count: number;
+  readonly seed: number;
+  /** The longest examples that are tested. */
+  readonly longest?: number;
+}
+
+export interface Score {
+  readonly of: string;
+  readonly value: number;
 }

@@ -9,8 +9,8 @@ import { hybridModel, readWeights } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
 import { Random } from '../nn/index.js';
 import { TRAINING_DEFAULTS, train } from '../train/index.js';
-import { accuracyOf, examplesOf, TASKS, type Task, taskData, taskOf } from './index.js';
-import { said } from './task.js';
+import { accuracyOf, examplesOf, TOKEN_TASKS, type TokenTask, taskData, taskOf } from './index.js';
+import { said } from './tokens.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-tasks-'));
 afterAll(() => rmSync(here, { recursive: true, force: true }));
@@ -31,6 +31,15 @@ const SOLVERS: Record<string, (read: readonly number[]) => number> = {
     const key = read.at(-1)!;
     const facts = read.flatMap((token, i) => (token === 0 && read[i + 1] === key ? [read[i + 2]!] : []));
     return facts.at(-1)!;
+  },
+  passkey(read) {
+    return read[read.indexOf(10) + 1 + (read.length - 1 - read.indexOf(11))]!;
+  },
+  phonebook(read) {
+    const asked = read.indexOf(11);
+    const [first, second] = read.slice(asked + 1);
+    const at = read.findIndex((token, i) => token === first && read[i + 1] === second);
+    return read[at + 2 + (read.length - asked - 3)]!;
   },
   parity(read) {
     return 3 + (read.filter((token) => token === 1).length % 2);
@@ -84,7 +93,7 @@ const PERMUTATIONS: number[][] = (() => {
   return all;
 })();
 
-function solve(task: Task, read: readonly number[]): number {
+function solve(task: TokenTask, read: readonly number[]): number {
   const depth = /^inference-(\d)$/.exec(task.name);
   if (depth) {
     let at = read.slice(0, -3);
@@ -97,7 +106,7 @@ function solve(task: Task, read: readonly number[]): number {
   return SOLVERS[task.name.split('-')[0]!]?.(read) ?? SOLVERS[task.name]!(read);
 }
 
-describe.each(TASKS)('$name', (task) => {
+describe.each(TOKEN_TASKS)('$name', (task) => {
   test('has answers that follow from what was read', () => {
     const random = new Random(4);
     const lengths = task.lengths.test.filter((length) => length <= 4096);
@@ -112,6 +121,13 @@ describe.each(TASKS)('$name', (task) => {
         for (const { after, token } of answers) expect(solve(task, tokens.slice(0, after + 1))).toBe(token);
       }
     }
+    const most = task.sample(random, task.lengths.train).answers.length;
+    for (let i = 0; i < 8; i++) {
+      const { tokens, answers } = (task.practice ?? task.sample).call(task, random, task.lengths.train);
+      expect(tokens.length).toBe(task.lengths.train);
+      expect(answers.length).toBeLessThanOrEqual(most);
+      for (const { after, token } of answers) expect(solve(task, tokens.slice(0, after + 1))).toBe(token);
+    }
   });
 
   test('gives the same example for the same number, and refuses a length without room', () => {
@@ -125,7 +141,7 @@ describe.each(TASKS)('$name', (task) => {
 });
 
 /** The third token from the end is asked for, behind a mark. */
-const echo: Task = {
+const echo: TokenTask = {
   name: 'echo',
   about: '',
   source: '',

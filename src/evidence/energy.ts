@@ -1,0 +1,135 @@
+/** Joules that reading and writing take on a GPU, from the power that its driver tells while it computes. */
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { DeviceError } from '../errors.js';
+import type { LanguageModel } from '../generate/index.js';
+import { computedOn, grouped, markdownTable, partsOf, type Section } from './section.js';
+import { costModel, costSubject, parametersIn } from './subject.js';
+
+const DESIGNS = ['transformer', 'hybrid-full', 'hybrid-selective'] as const;
+const CONTEXTS = [8192, 65_536, 262_144];
+/** Twice as wide as `base`: a small model would leave the GPU waiting, and its idle power would be measured. */
+const WIDE = {
+  hidden_size: 1024,
+  num_attention_heads: 16,
+  mamba_num_heads: 32,
+};
+const CHUNK = 4096;
+const SECONDS = 2.5;
+
+export const energy: Section = {
+  name: 'energy',
+  title: 'Energy on a GPU',
+  works({ quick }) {
+    if (quick) return [];
+    return DESIGNS.map((design) => ({
+      name: `energy/${design}`,
+      alone: true,
+      devices: ['cuda'],
+      async run({ finding, device }) {
+        const inner = design === 'transformer' ? 2272 : 1632;
+        const model = costModel(design, 'base', { ...WIDE, intermediate_size: inner });
+        const subject = await costSubject(model, device);
+        const parameters = parametersIn(model);
+        for (const context of CONTEXTS) {
+          const settings = { context, cache: 'float16', seconds: SECONDS };
+          for (const verb of ['read', 'write'] as const) {
+            await finding({ of: `${verb} ${context}`, settings }, async () => {
+              const measured = await powered(subject, verb, context);
+              return { context, parameters, ...measured };
+            });
+          }
+        }
+        await subject.dispose();
+      },
+    }));
+  },
+  report(findings) {
+    if (findings.length === 0) return undefined;
+    const rows = [...grouped(findings, (finding) => partsOf(finding)[1]!)].flatMap(([design, own]) =>
+      (['read', 'write'] as const).map((verb) => [
+        `${verb === 'read' ? 'reading' : 'writing'}, ${design}`,
+        ...CONTEXTS.map((context) => {
+          const found = own.find(({ key }) => key.endsWith(`/${verb} ${context}`));
+          if (!found) return '-';
+          const { 'joules for 1,000 tokens': joules, watts, 'tokens/s': rate } = found.numbers;
+          return `${joules!.toPrecision(3)} J (${Math.round(watts!)} W, ${Math.round(rate!).toLocaleString('en')}/s)`;
+        }),
+      ]),
+    );
+    return {
+      text: [
+        `Joules for 1,000 tokens behind so many others on ${computedOn(findings[0]!)}, ${(findings[0]!.numbers.parameters! / 1e6).toFixed(0)}M parameters; in brackets the mean power that \`nvidia-smi\` told while it computed, and tokens a second. Read in pieces of ${CHUNK.toLocaleString('en')} tokens, written one sequence at a time.`,
+        markdownTable([['', ...CONTEXTS.map((n) => n.toLocaleString('en'))], ...rows]),
+      ].join('\n\n'),
+    };
+  },
+};
+
+async function powered(model: LanguageModel, verb: 'read' | 'write', context: number) {
+  const size = verb === 'read' ? CHUNK : 1;
+  const ids = Array.from({ length: size }, (_, i) => i % model.model.vocabSize);
+  const start = model.newState(undefined, context);
+  let state = start.fork();
+  let position = context;
+  // What is behind the start must not grow much beyond it.
+  const again = verb === 'read' ? 1 : 256;
+  let calls = 0;
+  const step = async (): Promise<void> => {
+    if (calls % again === 0) {
+      state.dispose();
+      state = start.fork();
+      position = context;
+    }
+    await model.read({ ids, position, state });
+    position += size;
+    calls++;
+  };
+  for (let i = 0; i < 3; i++) await step();
+  const meter = await PowerMeter.start();
+  const started = performance.now();
+  const before = calls;
+  while (performance.now() - started < SECONDS * 1000) await step();
+  const seconds = (performance.now() - started) / 1000;
+  const watts = meter.stop();
+  state.dispose();
+  start.dispose();
+  const tokens = (calls - before) * size;
+  return {
+    ...{ watts, seconds, tokens, 'tokens/s': tokens / seconds },
+    'joules for 1,000 tokens': (1000 * watts * seconds) / tokens,
+  };
+}
+
+/** Samples the power of the first GPU, in watts. */
+class PowerMeter {
+  private readonly samples: number[] = [];
+
+  private constructor(private readonly child: ReturnType<typeof spawn>) {
+    createInterface({ input: child.stdout! }).on('line', (line) => {
+      const watts = Number(line);
+      if (Number.isFinite(watts) && line.trim() !== '') this.samples.push(watts);
+    });
+  }
+
+  /** Throws `DeviceError` where the driver tells no power. */
+  static async start(): Promise<PowerMeter> {
+    const query = ['--query-gpu=power.draw', '--format=csv,noheader,nounits', '--id=0', '-lms', '50'];
+    const meter = new PowerMeter(spawn('nvidia-smi', query, { stdio: ['ignore', 'pipe', 'ignore'] }));
+    meter.child.on('error', () => undefined);
+    for (let i = 0; i < 100 && meter.samples.length === 0; i++)
+      await new Promise((done) => setTimeout(done, 50));
+    if (meter.samples.length === 0) {
+      meter.child.kill();
+      throw new DeviceError('nvidia-smi tells no power of the GPU: the energy cannot be measured here');
+    }
+    meter.samples.splice(0);
+    return meter;
+  }
+
+  /** The mean since the start. */
+  stop(): number {
+    this.child.kill();
+    return this.samples.reduce((a, b) => a + b, 0) / this.samples.length;
+  }
+}

@@ -1,0 +1,16 @@
+/** The claims, measured: what designs cost and what they can do, gathered into a page. */
+import { ability } from './ability.js';
+import { designSpace } from './design-space.js';
+import { energy } from './energy.js';
+import { memory } from './memory.js';
+import { otherThanText } from './other-than-text.js';
+import type { Section } from './section.js';
+import { time } from './time.js';
+
+export { type Finding, Findings, readFindings } from './finding.js';
+export { gather } from './gather.js';
+export { writePage } from './page.js';
+export type { Scope, Section } from './section.js';
+export { type Bench, benchOf, type Work } from './work.js';
+
+export const SECTIONS: readonly Section[] = [memory, time, energy, ability, designSpace, otherThanText];

@@ -1,0 +1,50 @@
+/** The page: what all findings of a folder say, section by section, with plots beside it. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../checkpoint/index.js';
+import type { Finding, Findings } from './finding.js';
+import { plotSvg } from './plot.js';
+import { computedOn, grouped, type Section } from './section.js';
+
+export interface PageOptions {
+  readonly quick: boolean;
+}
+
+/** Writes README.md and the plots into the folder of the findings. */
+export async function writePage(
+  folder: string,
+  findings: Findings,
+  sections: readonly Section[],
+  { quick }: PageOptions,
+): Promise<void> {
+  const { all } = findings;
+  const parts: string[] = [];
+  for (const [i, section] of sections.entries()) {
+    const own = all.filter(({ key }) => key.startsWith(`${section.name}/`));
+    const report = section.report(own);
+    const lines = [`## ${i + 1}. ${section.title}`];
+    if (report) {
+      for (const plot of report.plots ?? []) {
+        if (plot.points.length === 0) continue;
+        await writeFileAtomic(join(folder, `${plot.name}.svg`), await plotSvg(plot));
+        lines.push(`![${plot.title}](${plot.name}.svg)`);
+      }
+      lines.push(report.text);
+    } else lines.push('Nothing was measured yet.');
+    parts.push(lines.join('\n\n'));
+  }
+  const command = `heddle evidence${quick ? ' --quick' : ''}`;
+  const intro = [
+    '# Evidence',
+    `What hybrids of state-space layers and attention cost, and what they can do, beside a transformer, a state-space model and a hybrid with full attention of the same size. \`${command}\` measures what is missing, and writes this page from [findings.json](findings.json), where every number stands with its command, seed, version and machine.${existsSync(join(folder, 'log.md')) ? ' [What failed](log.md) is written down, too.' : ''}`,
+    madeOn(all),
+  ];
+  await writeFileAtomic(join(folder, 'README.md'), `${[...intro, ...parts].filter(Boolean).join('\n\n')}\n`);
+}
+
+function madeOn(findings: readonly Finding[]): string {
+  if (findings.length === 0) return '';
+  const machines = [...grouped(findings, computedOn)].map(([name, own]) => `${own.length} on ${name}`);
+  const versions = [...new Set(findings.map(({ version }) => version))];
+  return `There are ${findings.length} findings: ${machines.join(', ')}; Heddle ${versions.join(', ')}.`;
+}

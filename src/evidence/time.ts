@@ -1,0 +1,151 @@
+/** How long reading and writing take, over the length of what was read. */
+import { decodeCost } from '../bench/cost.js';
+import type { LanguageModel } from '../generate/index.js';
+import type { Size } from '../models/index.js';
+import type { Finding } from './finding.js';
+import { computedOn, grouped, markdownTable, partsOf, type Report, type Section } from './section.js';
+import { SIBLINGS, type Sibling } from './siblings.js';
+import { costModel, costSubject } from './subject.js';
+import type { Work } from './work.js';
+
+/** The longest that each design reads: beyond it a transformer takes minutes. */
+interface Reach {
+  readonly size: Size;
+  readonly growing: number;
+  readonly constant: number;
+}
+
+const QUICK: Reach = { size: 'nano', growing: 4096, constant: 8192 };
+const CPU: Reach = { size: 'small', growing: 16_384, constant: 65_536 };
+const CUDA: Reach = { size: 'base', growing: 131_072, constant: 1_048_576 };
+
+/** Exponents are fitted from here on: below, a call's own cost is not small beside what it computes. */
+const FITTED_FROM = 2048;
+
+export const time: Section = {
+  name: 'time',
+  title: 'Time over context',
+  works({ quick }) {
+    return SIBLINGS.map((design) => ({
+      name: `time/${design}`,
+      alone: true,
+      devices: ['cpu', 'cuda'],
+      run: (bench) => timed(design, quick ? QUICK : bench.device.name === 'cuda' ? CUDA : CPU, bench),
+    }));
+  },
+  report(findings) {
+    const machines = grouped(findings, computedOn);
+    const reports = [...machines].map(([machine, own]) => machineReport(machine, own));
+    if (reports.length === 0) return undefined;
+    return {
+      text: reports.map(({ text }) => text).join('\n\n'),
+      plots: reports.flatMap(({ plots }) => plots ?? []),
+    };
+  },
+};
+
+function timed(
+  design: Sibling,
+  reach: Reach,
+  { finding, device }: Parameters<Work['run']>[0],
+): Promise<void> {
+  const { size } = reach;
+  const grows = design === 'transformer' || design === 'hybrid-full';
+  const longest = grows ? reach.growing : reach.constant;
+  let subject: LanguageModel | undefined;
+  const ready = async () => {
+    subject ??= await costSubject(costModel(design, size), device);
+    return subject;
+  };
+  const first = device.name === 'cuda' ? 4096 : 512;
+  const lengths: number[] = [];
+  for (let n = first; n <= longest; n *= device.name === 'cuda' ? 4 : 2) lengths.push(n);
+  return (async () => {
+    for (const context of lengths) {
+      const settings = { size, context, cache: 'float16' };
+      const on = device.name;
+      await finding({ of: `${on} read ${context}`, settings }, async () => {
+        const seconds = await readingTime(await ready(), context);
+        return { context, seconds, 'tokens/s': context / seconds };
+      });
+      await finding({ of: `${on} write ${context}`, settings }, async () => {
+        const { tokensPerSecond } = await decodeCost(await ready(), context);
+        return { context, 'tokens/s': tokensPerSecond };
+      });
+    }
+    await subject?.dispose();
+  })();
+}
+
+/** Seconds of reading so many tokens into a new sequence: the better of two times, after one that compiles what it takes. */
+async function readingTime(model: LanguageModel, count: number): Promise<number> {
+  const ids = Array.from({ length: count }, (_, i) => i % model.model.vocabSize);
+  let best = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 3; i++) {
+    const session = model.session();
+    const started = performance.now();
+    await session.read(ids);
+    const seconds = (performance.now() - started) / 1000;
+    session.dispose();
+    if (i > 0 || seconds > 20) best = Math.min(best, seconds);
+    if (seconds > 20) break;
+  }
+  return best;
+}
+
+function machineReport(machine: string, findings: readonly Finding[]): Report {
+  const reads = findings.filter(({ numbers }) => numbers.seconds !== undefined);
+  const writes = findings.filter(({ numbers }) => numbers.seconds === undefined);
+  const contexts = [...new Set(findings.map(({ numbers }) => numbers.context!))].sort((a, b) => a - b);
+  const designs = [...grouped(findings, (finding) => partsOf(finding)[1]!).keys()];
+  const rows = (some: readonly Finding[], verb: string) =>
+    designs.map((design) => {
+      const own = some.filter((finding) => partsOf(finding)[1] === design);
+      return [
+        `${verb}, ${design}`,
+        ...contexts.map((n) => {
+          const found = own.find(({ numbers }) => numbers.context === n);
+          return found ? Math.round(found.numbers['tokens/s']!).toLocaleString('en') : '-';
+        }),
+        verb === 'reading' ? exponentOf(own) : '',
+      ];
+    });
+  const size = findings[0]!.settings.size;
+  const name = machine.replace(/\W+/g, '-').toLowerCase();
+  return {
+    text: [
+      `On ${machine}, size \`${size}\`: tokens a second when so many are read at once, and when one is written behind so many. The exponent b is fitted to seconds = a n^b of reading, from ${FITTED_FROM.toLocaleString('en')} tokens on: 1 is time in proportion to the text, 2 in proportion to its square.`,
+      markdownTable([
+        ['tokens', ...contexts.map((n) => n.toLocaleString('en')), 'exponent'],
+        ...rows(reads, 'reading'),
+        ...rows(writes, 'writing'),
+      ]),
+    ].join('\n\n'),
+    plots: [
+      {
+        name: `time-${name}`,
+        title: `Reading on ${machine}`,
+        x: { title: 'tokens read', log: true },
+        y: { title: 'seconds', log: true },
+        points: reads.map((finding) => ({
+          series: partsOf(finding)[1]!,
+          x: finding.numbers.context!,
+          y: finding.numbers.seconds!,
+        })),
+      },
+    ],
+  };
+}
+
+/** b of seconds = a n^b by least squares of the logarithms. */
+export function exponentOf(findings: readonly Pick<Finding, 'numbers'>[]): string {
+  const points = findings
+    .map(({ numbers }) => [numbers.context!, numbers.seconds!] as const)
+    .filter(([n]) => n >= FITTED_FROM)
+    .map(([n, seconds]) => [Math.log(n), Math.log(seconds)] as const);
+  if (points.length < 2) return '-';
+  const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+  const [x, y] = [mean(points.map(([a]) => a)), mean(points.map(([, b]) => b))];
+  const over = points.reduce((sum, [a, b]) => sum + (a - x) * (b - y), 0);
+  return (over / points.reduce((sum, [a]) => sum + (a - x) ** 2, 0)).toFixed(2);
+}

@@ -1,0 +1,73 @@
+/**
+ * Tasks of tokens are made of examples that a seed gives: tokens, and what is to be said after some of them. A model is asked for it as
+ * for any next token; the likeliest one decides, and nothing between is scored.
+ */
+import { ConfigError } from '../errors.js';
+import type { Random } from '../nn/index.js';
+import { accuracyOf, taskData } from './learn.js';
+import { ACCURACY, type Task } from './task.js';
+
+export interface Example {
+  /** Ids below the task's vocabulary. */
+  readonly tokens: readonly number[];
+  /** What is to be said by a model that has read the tokens up to the one at `after`, in that order. */
+  readonly answers: readonly { readonly after: number; readonly token: number }[];
+}
+
+export interface TokenTask extends Pick<Task, 'name' | 'about' | 'source' | 'lengths' | 'reference'> {
+  readonly vocabulary: number;
+  readonly chance: number;
+  /** An example of exactly `length` tokens. Throws `ConfigError` where the length has no room for one. */
+  sample(random: Random, length: number): Example;
+  /** What a model learns from, where that is not the same: easier examples among others, with no more answers. */
+  practice?(random: Random, length: number): Example;
+}
+
+/** A task of tokens among all tasks. */
+export function tokenTask(task: TokenTask): Task {
+  return {
+    ...task,
+    measure: ACCURACY,
+    async prepare(length = task.lengths.train) {
+      return {
+        reads: { vocabulary: task.vocabulary },
+        sequence: length,
+        data: taskData(task),
+        async *score({ model, weights, device }, { count, seed, longest = Number.POSITIVE_INFINITY }) {
+          for (const tested of new Set([length, ...task.lengths.test])) {
+            if (tested > longest) continue;
+            const options = { length: tested, count, seed };
+            const value = await accuracyOf(task, model, weights, device, options);
+            yield { of: `${tested.toLocaleString('en')} tokens`, value };
+          }
+        },
+      };
+    },
+  };
+}
+
+/** An example whose answers stand among its tokens, at these places: each is due before it is read. */
+export function said(tokens: readonly number[], places: readonly number[]): Example {
+  return {
+    tokens: tokens.slice(0, -1),
+    answers: [...places].sort((a, b) => a - b).map((place) => ({ after: place - 1, token: tokens[place]! })),
+  };
+}
+
+/** `count` different numbers below `limit`, in random order. */
+export function distinct(random: Random, count: number, limit: number): number[] {
+  const chosen = new Set<number>();
+  // Floyd's algorithm: as many draws as numbers, however large the limit.
+  for (let top = limit - count; top < limit; top++) {
+    const at = random.below(top + 1);
+    chosen.add(chosen.has(at) ? top : at);
+  }
+  const list = [...chosen];
+  return [...random.permutation(count)].map((i) => list[i]!);
+}
+
+/** Throws `ConfigError` for an example of fewer tokens than it takes. */
+export function expectRoom(name: string, length: number, least: number): void {
+  if (length >= least) return;
+  throw new ConfigError(`${name} needs ${least} tokens at least, and ${length} were asked for`);
+}
