@@ -36,8 +36,8 @@ test('trains and tests, and says both', async () => {
   const { stdout, stderr, code } = await heddle([...args, '--out', at('run')]);
   expect(stderr).toMatch(/model +M-, .* parameters/);
   expect(stderr).toMatch(/done: \d+\.\d % of the answers right, model in /);
-  expect(stdout).toMatch(/tokens +accuracy +chance +published\n +6 +\d+\.\d % +50\.0 %/);
-  expect(stdout).toMatch(/ 256 +\d+\.\d % +50\.0 %/);
+  expect(stdout).toMatch(/tested on +accuracy +chance +published\n +6 tokens +\d+\.\d % +50\.0 %/);
+  expect(stdout).toMatch(/ 256 tokens +\d+\.\d % +50\.0 %/);
   expect(code).toBe(0);
 });
 

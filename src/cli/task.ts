@@ -114,7 +114,7 @@ async function runTask(name: string, flags: TaskFlags): Promise<void> {
   const shown = (score: number | undefined): string =>
     score === undefined ? '-' : scoreText(measure, score);
   const published = reference ? `${shown(reference.score)} (${reference.of})` : '-';
-  const rows = [[unit, measure.name, 'chance', 'published']];
+  const rows = [['tested on', measure.name, 'chance', 'published']];
   const options = { count: flags.examples, seed: settings.seed, longest: flags.longest };
   for await (const { of, value } of prepared.score({ model, weights, device }, options)) {
     rows.push([of, shown(value), shown(chance), published]);
