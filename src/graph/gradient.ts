@@ -106,19 +106,17 @@ function ruleOf(node: Node, dependent: ReadonlySet<Node>, rules: GradientRules):
     return operand !== undefined && dependent.has(operand.node);
   };
   const rule = rules[operator.name] ?? operator.gradient?.bind(operator);
-  if (rule) {
-    return (outputGradients) =>
-      rule({
-        node,
-        inputs: node.inputs,
-        outputs: node.outputs,
-        attributes: node.attributes,
-        outputGradients,
-        needs,
-      });
-  }
-  // A composite without a rule of its own: the gradient of its expansion.
   return (outputGradients) => {
+    const own = rule?.({
+      node,
+      inputs: node.inputs,
+      outputs: node.outputs,
+      attributes: node.attributes,
+      outputGradients,
+      needs,
+    });
+    if (own) return own;
+    // A composite without a rule of its own: the gradient of its expansion.
     const expansion = expansionOf(node);
     const used = expansion.flatMap((root, i) =>
       outputGradients[i] ? [{ root, seed: outputGradients[i]! }] : [],

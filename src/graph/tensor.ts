@@ -62,9 +62,9 @@ export interface Operator<Attributes = unknown> {
   infer(inputs: readonly (TensorType | undefined)[], attributes: Attributes): TensorType[];
   /**
    * dL/d(input) for each input. Without it no gradient flows through a primitive (comparisons, indices), and that of a
-   * composite is its expansion's.
+   * composite is its expansion's, as it is where this returns nothing.
    */
-  gradient?(context: GradientContext<Attributes>): (Tensor | undefined)[];
+  gradient?(context: GradientContext<Attributes>): (Tensor | undefined)[] | undefined;
 }
 
 /** The targets, and how each gets an operator. A new target is a line here: then no primitive compiles without it. */

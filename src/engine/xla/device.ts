@@ -41,6 +41,8 @@ export class XlaDevice implements Device {
   readonly weights: Weights;
   /** Devices that run each program. */
   readonly count: number;
+  /** Whether cuDNN computes attention: it does not make the same bits in every run, and cannot be cut over several devices. */
+  fusesAttention: boolean;
   private readonly mesh: Mesh | undefined;
   private readonly helpers = new Map<
     string,
@@ -66,6 +68,7 @@ export class XlaDevice implements Device {
         shard === 'full' ? longestWhole(dims, devices) : undefined;
       this.mesh = { devices, axisOf };
     }
+    this.fusesAttention = this.mesh === undefined && options.deterministic !== true;
     this.weights = new Weights((data, dtype, dims) => this.upload(data, dtype, dims, undefined), precision);
   }
 

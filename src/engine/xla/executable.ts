@@ -269,27 +269,39 @@ export class XlaExecutable implements Executable {
 
   private async compile(sizes: ReadonlyMap<string, number>, batch: Batch | undefined): Promise<Variant> {
     const { outputs, inputs, lengths } = this.program;
-    const lowered = lowerToStableHlo({
-      outputs,
-      inputs,
-      lengths,
-      states: this.states.map(({ spec, before, after }) => ({
-        before,
-        after,
-        grows: spec.grows,
-        isBatched: spec.shape[0] === 'batch',
-        isParameter: spec.shape[0] !== 'batch',
-      })),
-      weights: new Map(Array.from(this.weights, ([name, { held }]) => [name, held])),
-      sizes: (symbol) => {
-        const size = sizes.get(symbol) ?? (this.rooms.has(symbol) ? batch?.room : undefined);
-        if (size === undefined) throw new ShapeError(`the dimension '${symbol}' has no value`);
-        return size;
-      },
-      precision: this.device.precision,
-      ...this.device.meshFor(this.program),
-    });
-    return { lowered, executable: await this.device.load(lowered.text) };
+    const lower = (fusesAttention: boolean): LoweredToHlo =>
+      lowerToStableHlo({
+        outputs,
+        inputs,
+        lengths,
+        states: this.states.map(({ spec, before, after }) => ({
+          before,
+          after,
+          grows: spec.grows,
+          isBatched: spec.shape[0] === 'batch',
+          isParameter: spec.shape[0] !== 'batch',
+        })),
+        weights: new Map(Array.from(this.weights, ([name, { held }]) => [name, held])),
+        sizes: (symbol) => {
+          const size = sizes.get(symbol) ?? (this.rooms.has(symbol) ? batch?.room : undefined);
+          if (size === undefined) throw new ShapeError(`the dimension '${symbol}' has no value`);
+          return size;
+        },
+        precision: this.device.precision,
+        fusesAttention,
+        ...this.device.meshFor(this.program),
+      });
+    const lowered = lower(this.device.fusesAttention);
+    try {
+      return { lowered, executable: await this.device.load(lowered.text) };
+    } catch (error) {
+      if (!lowered.text.includes('custom_call')) throw error;
+      // Another version of cuDNN, or none: attention is computed in parts from now on.
+      const parts = lower(false);
+      const variant = { lowered: parts, executable: await this.device.load(parts.text) };
+      this.device.fusesAttention = false;
+      return variant;
+    }
   }
 
   private expectAlive(): void {

@@ -6,8 +6,9 @@ import { toOnnx } from '../lower/onnx/encode.js';
 import { relativeError } from '../testing/arrays.js';
 import { feedsOf } from '../testing/operator-case.js';
 import { prove } from '../testing/prove.js';
+import { uniform } from '../testing/random.js';
 import { contains, runOnnx } from '../testing/run-onnx.js';
-import { type AttentionInputs, type AttentionOptions, attention } from './attention.js';
+import { type AttentionInputs, type AttentionOptions, attention, gradientInBlocks } from './attention.js';
 import { attentionCases } from './testing/attention.js';
 
 prove(attentionCases);
@@ -27,6 +28,29 @@ test('over a past it may take one block of queries after the other, unless someb
     expect(relativeError(actual.output!.data, expected.output!.data), proof.name).toBeLessThan(1e-5);
   }
   expect(looped).toBeGreaterThan(0);
+});
+
+test.each([
+  { scale: 0.5, causal: true },
+  { scale: 0.5, causal: true, window: 3 },
+  { scale: 0.5, causal: false },
+])('the gradient of blocks of queries is that of all at once: %o', async (options) => {
+  const operands = [
+    [1, 4, 8, 3],
+    [1, 2, 8, 3],
+    [1, 2, 8, 2],
+    [1, 4, 8, 2],
+  ].map((dims, i) => uniform(i, dims));
+  const [query, key, value, g] = operands.map(({ dims }, i) => input(`operand${i}`, 'float32', dims));
+  const of = (most: number) => {
+    const [dq, dk, dv] = gradientInBlocks([query!, key!, value!, g!], options, most);
+    return toOnnx({ dq, dk, dv });
+  };
+  const feeds = Object.fromEntries(operands.map((operand, i) => [`operand${i}`, operand]));
+  expect(contains(of(2), 'Loop')).toBe(true);
+  const [actual, expected] = [await runOnnx(of(2), feeds), await runOnnx(of(8), feeds)];
+  for (const name of ['dq', 'dk', 'dv'])
+    expect(relativeError(actual[name]!.data, expected[name]!.data), name).toBeLessThan(1e-5);
 });
 
 test('shapes that do not fit are refused', () => {

@@ -2,6 +2,7 @@
 import { ShapeError } from '../../errors.js';
 import { attentionInBlocks, logitsOf, type MemoryPart } from '../lower/onnx/attention.js';
 import { attention as attentionInHlo } from '../lower/stablehlo/attention.js';
+import { fusedAttention, fusedAttentionGradient } from '../lower/stablehlo/fused-attention.js';
 import { attentionInWasm } from '../lower/wasm/layers.js';
 import { maskedAttentionInWasm } from '../lower/wasm/masked-attention.js';
 import {
@@ -14,10 +15,12 @@ import {
   sameShape,
 } from '../shape.js';
 import { apply, defineComposite, expansionIsUsed, type Node, type Operands, type Tensor } from '../tensor.js';
-import { reshape } from './broadcast.js';
-import { iota } from './constant.js';
+import { reshape, sum } from './broadcast.js';
+import { iota, zeros } from './constant.js';
 import { add, and, less, lessOrEqual, multiply, subtract, where } from './elementwise.js';
-import { concat, slice } from './layout.js';
+import { gather } from './indexing.js';
+import { concat, slice, transpose } from './layout.js';
+import { loop } from './loop.js';
 import { matmul } from './matmul.js';
 import { softmax } from './normalize.js';
 
@@ -98,6 +101,10 @@ const attentionOperator = defineComposite<AttentionOptions>({
     const output = mixed.reduce((sum, part) => add(sum, part));
     return [withValueSize(reshape(output, [batch, heads, sequence, output.shape[3]!]), options), weights];
   },
+  gradient({ inputs: [query, key, value, bias, pastKey], outputGradients: [g, ofWeights], attributes }) {
+    if (ofWeights || bias || pastKey || !value || attributes.valueSize !== undefined) return undefined;
+    return [...apply(attentionGradientOperator, [query, key, value, g], attributes)];
+  },
   kernels: {
     onnx(builder, _, node) {
       const { inputs, outputs, attributes } = node;
@@ -117,10 +124,77 @@ const attentionOperator = defineComposite<AttentionOptions>({
     },
     stablehlo(builder, operands, node) {
       if (builder.used.has(node.outputs[1]!) || expansionIsUsed(node as Node, builder.used)) return undefined;
-      return [attentionInHlo(builder, operands, node.attributes)];
+      const fused = fusedAttention(builder, operands, node.attributes);
+      return [fused ?? attentionInHlo(builder, operands, node.attributes)];
     },
   },
 });
+
+/** More queries than these are taken in blocks, so that memory does not grow with their square. */
+const QUERIES_AT_ONCE = 2048;
+
+/** dL/dq, dL/dk and dL/dv from q, k, v and dL/d(output), where nothing is past and nothing is added to the logits. */
+const attentionGradientOperator = defineComposite<AttentionOptions>({
+  name: 'attentionGradient',
+  infer: ([query, key, value]) => [query!, key!, value!].map(({ shape }) => ({ dtype: 'float32', shape })),
+  kernels: {
+    stablehlo: (builder, operands, { attributes }) => fusedAttentionGradient(builder, operands, attributes),
+  },
+  expand: ([query, key, value, g], options) =>
+    gradientInBlocks([query!, key!, value!, g!], options, QUERIES_AT_ONCE),
+});
+
+/** What `attentionGradient` makes, from blocks of at most so many queries, where they go into blocks of equal length. */
+export function gradientInBlocks(
+  [query, key, value, g]: readonly [Tensor, Tensor, Tensor, Tensor],
+  options: AttentionOptions,
+  most: number,
+): [Tensor, Tensor, Tensor] {
+  const [batch, heads, sequence, headDim] = query.shape as [Dim, number, Dim, Dim];
+  if (typeof sequence !== 'number') return blockGradient(query, key, value, g, 0, options);
+  let blocks = 1;
+  while (sequence / blocks > most && sequence % (2 * blocks) === 0) blocks *= 2;
+  if (blocks === 1) return blockGradient(query, key, value, g, 0, options);
+  const rows = sequence / blocks;
+  const inBlocks = (x: Tensor, size: Dim): Tensor =>
+    transpose(reshape(x, [batch, heads, blocks, rows, size]), [2, 0, 1, 3, 4]);
+  const [queries, gradients] = [inBlocks(query, headDim), inBlocks(g, value.shape[3]!)];
+  const { carried, stacked } = loop(blocks, [zeros(key.shape), zeros(value.shape)], (index, sums) => {
+    const [own, ofOwn] = [gather(queries, index), gather(gradients, index)];
+    const [dq, dk, dv] = blockGradient(own, key, value, ofOwn, multiply(index, rows), options);
+    return { carried: [add(sums[0]!, dk), add(sums[1]!, dv)], stacked: [dq] };
+  });
+  const inOrder = reshape(transpose(stacked[0]!, [1, 2, 0, 3, 4]), query.shape);
+  return [inOrder, carried[0]!, carried[1]!];
+}
+
+/** What the queries from `start` on contribute: the weights are computed again. */
+function blockGradient(
+  query: Tensor,
+  key: Tensor,
+  value: Tensor,
+  g: Tensor,
+  start: Tensor | number,
+  { scale, causal, window }: AttentionOptions,
+): [Tensor, Tensor, Tensor] {
+  const [batch, heads, rows] = query.shape as [Dim, number, Dim, Dim];
+  const [, keyValueHeads, entries] = key.shape as [Dim, number, Dim, Dim];
+  const place = reshape(add(iota(rows), start), [-1, 1]);
+  const index = iota(entries);
+  const isEarlier = lessOrEqual(index, place);
+  const isVisible = window === undefined ? isEarlier : and(isEarlier, less(subtract(place, index), window));
+  const scaled = multiply(query, scale);
+  const bias = causal ? hide(isVisible) : undefined;
+  const weights = softmax(logitsOf(scaled, { keys: key, values: value, bias }));
+  /** Heads that share keys and values as rows of one matrix. */
+  const grouped = (x: Tensor): Tensor => reshape(x, [batch, keyValueHeads, -1, x.shape[3]!]);
+  const dv = matmul(grouped(weights), grouped(g), { transposeA: true });
+  const ofWeights = reshape(matmul(grouped(g), value, { transposeB: true }), [batch, heads, rows, entries]);
+  const weighed = multiply(ofWeights, weights);
+  const ofLogits = subtract(weighed, multiply(weights, sum(weighed, -1, { keepDims: true })));
+  const dq = multiply(reshape(matmul(grouped(ofLogits), key), query.shape), scale);
+  return [dq, matmul(grouped(ofLogits), grouped(scaled), { transposeA: true }), dv];
+}
 
 function isSizeWithin(size: number, all: Dim): boolean {
   return Number.isInteger(size) && size >= 1 && typeof all === 'number' && size <= all;

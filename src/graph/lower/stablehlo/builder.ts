@@ -39,6 +39,11 @@ export interface DotAxes {
 interface Region {
   readonly lines: string[];
   readonly known: Map<string, Plain>;
+  readonly knownTogether: Map<string, Plain[]>;
+}
+
+function newRegion(): Region {
+  return { lines: [], known: new Map(), knownTogether: new Map() };
 }
 
 export class StableHloBuilder {
@@ -46,7 +51,7 @@ export class StableHloBuilder {
   readonly used = new Set<Tensor>();
   /** What nodes in regions may use: the values of the graph around them. */
   values = new Map<Tensor, Value>();
-  private readonly regions: Region[] = [{ lines: [], known: new Map() }];
+  private readonly regions: Region[] = [newRegion()];
   private names = 0;
 
   constructor(
@@ -54,6 +59,8 @@ export class StableHloBuilder {
     readonly precision: Precision,
     /** Bytes of float32 logits that attention has at once. */
     readonly logitBytes = 2 ** 28,
+    /** Whether attention may be one call of cuDNN: see fused-attention.ts. */
+    readonly fusesAttention = false,
   ) {}
 
   /** The instructions of the outermost region. */
@@ -97,16 +104,23 @@ export class StableHloBuilder {
     return value;
   }
 
-  /** Adds an instruction with several results of these types. */
+  /** The same with several results of these types. */
   emitAll(instruction: string, types: readonly Pick<Plain, 'element' | 'dims'>[]): Plain[] {
+    for (const { knownTogether } of this.regions) {
+      const same = knownTogether.get(instruction);
+      if (same) return same;
+    }
     const id = this.name();
-    this.regions.at(-1)!.lines.push(`${id}:${types.length} = ${instruction}`);
-    return types.map(({ element, dims }, i) => this.argument(element, dims, false, `${id}#${i}`));
+    const { lines, knownTogether } = this.regions.at(-1)!;
+    lines.push(`${id}:${types.length} = ${instruction}`);
+    const values = types.map(({ element, dims }, i) => this.argument(element, dims, false, `${id}#${i}`));
+    knownTogether.set(instruction, values);
+    return values;
   }
 
   /** The instructions that `build` adds, as the text of a region that returns its results. */
   region(build: () => readonly Plain[]): string {
-    this.regions.push({ lines: [], known: new Map() });
+    this.regions.push(newRegion());
     try {
       const results = build();
       const { lines } = this.regions.at(-1)!;

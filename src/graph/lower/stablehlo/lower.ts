@@ -36,6 +36,8 @@ export interface StableHloGraph {
   readonly precision: Precision;
   /** Bytes of float32 logits that attention has at once; 256 MB by default. */
   readonly logitBytes?: number;
+  /** Whether attention may be one call of cuDNN, where it has a kernel for it; by default it is not. */
+  readonly fusesAttention?: boolean;
   /** How arguments are spread over several devices; one device by default. */
   readonly mesh?: Mesh;
 }
@@ -81,7 +83,7 @@ const LENGTHS = 'state/lengths';
 /** Throws `DeviceError` for what this target cannot do, and `ShapeError` for a dimension that is not known. */
 export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
   const { outputs, states, weights, mesh } = graph;
-  const builder = new StableHloBuilder(graph.sizes, graph.precision, graph.logitBytes);
+  const builder = new StableHloBuilder(graph.sizes, graph.precision, graph.logitBytes, graph.fusesAttention);
   const values = new Map<Tensor, Value>();
   const parameters: Parameter[] = [];
   const add = (

@@ -143,4 +143,32 @@ export const attentionCases: CaseTable = {
       { ...causal, valueSize: VALUE_DIM },
     ),
   ],
+  // Where nobody reads the weights, the gradient is an operator of its own.
+  attentionGradient: [
+    withoutWeights(
+      proof('a head for each key, its output alone', { heads: 2, keyValueHeads: 2, sequence: 4 }, causal),
+    ),
+    withoutWeights(
+      proof(
+        'heads that share keys, in a window, its output alone',
+        { heads: 4, keyValueHeads: 2, sequence: 4 },
+        { ...causal, window: 2 },
+      ),
+    ),
+    withoutWeights(
+      proof(
+        'other entries than queries, its output alone',
+        { heads: 4, keyValueHeads: 1, sequence: 2, entries: 3 },
+        { scale: 0.5, causal: false },
+      ),
+    ),
+  ],
 };
+
+function withoutWeights({ build, expected, ...rest }: OperatorCase): OperatorCase {
+  return {
+    ...rest,
+    build: (...operands) => [[build(...operands)].flat()[0]!],
+    expected: (...operands) => [[expected(...operands)].flat()[0]!] as readonly NdArray[],
+  };
+}

@@ -4,6 +4,7 @@
  */
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../../half.js';
 import type { Element } from '../../lower/stablehlo/value.js';
+import { evaluateFused } from './fused-attention.js';
 import { type Instruction, parseModule, type Region, type TensorType } from './parse.js';
 import { verify } from './verify.js';
 
@@ -244,6 +245,8 @@ function evaluate(instruction: Instruction, operands: readonly Evaluated[], scop
       return [scatter(instruction, x, y, z, scope)];
     case 'sort':
       return sort(instruction, operands, scope);
+    case 'custom_call':
+      return evaluateFused(instruction, operands);
     case 'while': {
       let values = [...operands];
       const [condition, body] = regions as [Region, Region];

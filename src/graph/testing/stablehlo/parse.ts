@@ -174,6 +174,8 @@ class Parser {
         return this.reduce();
       case 'while':
         return this.loop();
+      case 'custom_call':
+        return this.customCall();
       case 'reverse': {
         const operands = [this.id()];
         const attributes = this.attributes();
@@ -268,6 +270,23 @@ class Parser {
       resultTypes: types,
       regions,
     };
+  }
+
+  private customCall(): Made {
+    const target = this.match(/@[\w$]+/y).slice(1);
+    this.expect('(');
+    const operands = this.ids();
+    this.expect(')');
+    this.expect('{api_version = 2 : i32, backend_config = "');
+    const config = this.match(/[^"]*/y).replaceAll('\\22', '"');
+    this.expect('", operand_layouts = [');
+    const layouts = (): string =>
+      this.listUntil(']', () => this.match(/dense<[^>]*> : tensor<\dxindex>/y)).join();
+    const operandLayouts = layouts();
+    this.expect(', result_layouts = [');
+    const attributes = { target, config, operandLayouts, resultLayouts: layouts() };
+    this.expect('}');
+    return { name: 'custom_call', operands, attributes, ...this.signature() };
   }
 
   /** `, dims = [1, 0], dim = 2` */

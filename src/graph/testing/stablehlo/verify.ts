@@ -1,5 +1,6 @@
 /** The rules of the StableHLO specification about types: which an instruction may be given, and which it then makes. */
 import { isFloat } from '../../lower/stablehlo/value.js';
+import { fusedTypes } from './fused-attention.js';
 import type { Instruction, Module, Region, TensorType } from './parse.js';
 
 /** Throws where an instruction uses a value that is not there, or of another type, or says that it makes one that it does not. */
@@ -231,6 +232,8 @@ function resultsOf(instruction: Instruction): readonly TensorType[] {
       expect(returnTypes.map(typeText).join() === 'i1[]', 'what its region returns');
       return operandTypes;
     }
+    case 'custom_call':
+      return fusedTypes(instruction);
     case 'while': {
       const [condition, body] = regions as [Region, Region];
       expect(condition.returnTypes.map(typeText).join() === 'i1[]', 'its condition');
