@@ -78,6 +78,13 @@ export class SnapshotError extends HeddleError {
   }
 }
 
+/** There is no such saved state, or it is somebody else's. */
+export class UnknownStateError extends HeddleError {
+  constructor(message: string) {
+    super('state_not_found', message);
+  }
+}
+
 /** A trace that was asked for cannot be made: it would not fit in memory, or the model has no such thing. */
 export class InspectError extends HeddleError {
   constructor(message: string, options?: ErrorOptions) {
@@ -89,5 +96,12 @@ export class InspectError extends HeddleError {
 export class HubError extends HeddleError {
   constructor(message: string, options?: ErrorOptions) {
     super('hub', message, options);
+  }
+}
+
+/** An archive cannot be opened, reached, or asked as it was: its folder, its database, or a document that it does not have. */
+export class ArchiveError extends HeddleError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('archive', message, options);
   }
 }

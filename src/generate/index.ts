@@ -32,4 +32,7 @@ export {
 export { sharedLength } from './shared-length.js';
 export { loadSignalModel, SignalModel, SignalSession } from './signal-model.js';
 export { loadSnapshot, longestBeginning, type Snapshot } from './snapshot.js';
+export { StateLibrary } from './states/library.js';
+export { newStateId, StateId, StateRecord } from './states/record.js';
+export { openStore, type Store } from './states/store.js';
 export { StopStrings } from './stop.js';

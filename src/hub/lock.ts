@@ -20,9 +20,14 @@ const TRIES = 5;
  * Takes the lock of a folder, which is made where it is missing; the promise's value gives it back.
  *
  * @param owner what is being written, for the message
+ * @param doing what the other process does, for the message
  * @throws StorageError when another process holds it; system errors
  */
-export async function lockFolder(folder: string, owner: string): Promise<() => Promise<void>> {
+export async function lockFolder(
+  folder: string,
+  owner: string,
+  doing = 'is downloading into it',
+): Promise<() => Promise<void>> {
   const own = resolve(folder, `lock-${process.pid}`);
   const release = async (): Promise<void> => {
     await rm(own, { force: true });
@@ -44,7 +49,7 @@ export async function lockFolder(folder: string, owner: string): Promise<() => P
     }
     if (tries === TRIES) {
       throw new StorageError(
-        `Could not write ${owner}: process ${other} is downloading into it. Wait until it is done; if that process is something else, remove ${join(folder, `lock-${other}`)}.`,
+        `Could not write ${owner}: process ${other} ${doing}. Wait until it is done; if that process is something else, remove ${join(folder, `lock-${other}`)}.`,
       );
     }
     await sleep(20 + Math.random() * 80);

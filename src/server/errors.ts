@@ -24,13 +24,6 @@ export class UnknownModelError extends HeddleError {
   }
 }
 
-/** There is no such state, or it is somebody else's. */
-export class UnknownStateError extends HeddleError {
-  constructor(message: string) {
-    super('state_not_found', message);
-  }
-}
-
 /** There is more to do than is taken on. */
 export class OverloadedError extends HeddleError {
   constructor(message: string) {
@@ -55,7 +48,6 @@ const KINDS: ReadonlyMap<string, ErrorClass> = new Map(
     EngineEndedError,
     OverloadedError,
     UnknownModelError,
-    UnknownStateError,
     ContextError,
   ].map((kind) => [kind.name, kind]),
 );

@@ -2,6 +2,8 @@
 import { setMaxListeners } from 'node:events';
 import { Hono } from 'hono';
 import { cors } from 'hono/cors';
+import { StateLibrary } from '../generate/states/library.js';
+import { openStore } from '../generate/states/store.js';
 import type { EngineOptions } from './engine/engine.js';
 import type { ServedModelInfo } from './engine/protocol.js';
 import type { RunningEngine } from './engine/start.js';
@@ -26,8 +28,6 @@ import type { ApiKeys } from './keys.js';
 import { KeyAccounts, type KeyLimits } from './limits.js';
 import type { Log } from './log.js';
 import { Metrics } from './metrics.js';
-import { StateLibrary } from './states/library.js';
-import { openStore } from './states/store.js';
 import { addStudioApi, addStudioPages } from './studio-routes.js';
 
 export interface AssemblyOptions {

@@ -1,8 +1,8 @@
 /** Calls between threads: pieces, results, errors as what they were, and cancelling. */
 import { MessageChannel } from 'node:worker_threads';
 import { afterEach, expect, test, vi } from 'vitest';
-import { DataError } from '../../errors.js';
-import { CancelledError, EngineEndedError, UnknownStateError } from '../errors.js';
+import { DataError, UnknownStateError } from '../../errors.js';
+import { CancelledError, EngineEndedError } from '../errors.js';
 import { answerCalls, Caller } from './calls.js';
 
 interface Calls {

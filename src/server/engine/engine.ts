@@ -14,11 +14,11 @@ import {
   type Steering,
   type StopReason,
 } from '../../generate/index.js';
+import { StateLibrary } from '../../generate/states/library.js';
+import { openStore } from '../../generate/states/store.js';
 import { encodeTrace } from '../../inspect/index.js';
 import type { NamedModel } from '../../models/index.js';
 import { ContextError, UnknownModelError } from '../errors.js';
-import { StateLibrary } from '../states/library.js';
-import { openStore } from '../states/store.js';
 import { answerGrammar } from './answer-grammar.js';
 import type { Handlers } from './calls.js';
 import { chosenLogprob, describer } from './logprobs.js';

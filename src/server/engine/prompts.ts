@@ -7,9 +7,9 @@ import {
   type Snapshot,
   sharedLength,
 } from '../../generate/index.js';
+import type { StateRecord } from '../../generate/states/record.js';
 import { answerMessage, type ChatMessage } from '../../text/index.js';
 import { ContextError } from '../errors.js';
-import type { StateRecord } from '../states/record.js';
 import type { Prompt } from './protocol.js';
 
 /** Where a prompt begins, if not at nothing. */

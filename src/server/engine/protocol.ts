@@ -1,5 +1,6 @@
 /** What the server's thread asks of the engine's. */
 import type { StopReason } from '../../generate/index.js';
+import type { StateRecord } from '../../generate/states/record.js';
 import type { TraceOptions } from '../../inspect/index.js';
 import type {
   AnswerForm,
@@ -8,7 +9,6 @@ import type {
   TemplateVariables,
   ThoughtForm,
 } from '../../text/index.js';
-import type { StateRecord } from '../states/record.js';
 
 export interface ServedModelInfo {
   /** By which requests name it. */

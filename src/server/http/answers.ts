@@ -1,6 +1,7 @@
 /** What the engine gives, as chat and text completions: in pieces as they come, or whole. */
 import { randomBytes } from 'node:crypto';
 import type { z } from 'zod';
+import type { StateRecord } from '../../generate/states/record.js';
 import { type AnswerPart, AnswerReader, type Reading, type ThoughtForm } from '../../text/index.js';
 import type {
   ChosenLogprob,
@@ -12,7 +13,6 @@ import type {
   ToldToken,
 } from '../engine/protocol.js';
 import { countCharacters } from '../engine/told-tokens.js';
-import type { StateRecord } from '../states/record.js';
 import type {
   ChatChunk,
   ChatCompletion,

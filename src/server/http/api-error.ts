@@ -1,6 +1,7 @@
 /** What is answered when something goes wrong, in the form in which OpenAI's interface says it. */
 import { z } from 'zod';
 import {
+  ArchiveError,
   ConfigError,
   DataError,
   HeddleError,
@@ -8,6 +9,7 @@ import {
   SnapshotError,
   StorageError,
   TokenizerError,
+  UnknownStateError,
 } from '../../errors.js';
 import {
   CancelledError,
@@ -15,7 +17,6 @@ import {
   EngineEndedError,
   OverloadedError,
   UnknownModelError,
-  UnknownStateError,
 } from '../errors.js';
 
 export const ErrorBody = z.object({
@@ -72,6 +73,7 @@ const CAUSED = [
   [TokenizerError, 400, 'invalid_messages'],
   [ConfigError, 400, 'invalid_value'],
   [InspectError, 400, 'invalid_value'],
+  [ArchiveError, 400, 'invalid_value'],
   [SnapshotError, 400, 'invalid_state'],
   [CancelledError, 499, 'cancelled'],
   [StorageError, 503, 'store_unavailable'],

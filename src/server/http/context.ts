@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Context, Hono, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
+import type { StateLibrary } from '../../generate/states/library.js';
 import type { Caller } from '../engine/calls.js';
 import type { EngineCalls, ServedModelInfo } from '../engine/protocol.js';
 import { CancelledError } from '../errors.js';
@@ -9,7 +10,6 @@ import type { ApiKeys } from '../keys.js';
 import type { KeyAccounts } from '../limits.js';
 import type { Log } from '../log.js';
 import type { Metrics } from '../metrics.js';
-import type { StateLibrary } from '../states/library.js';
 import { ApiError, apiErrorOf } from './api-error.js';
 import type { Health } from './schemas.js';
 

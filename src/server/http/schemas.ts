@@ -3,7 +3,7 @@
  * same as absent; what is not here, parameters.ts ignores or refuses.
  */
 import { z } from 'zod';
-import { StateId, StateRecord } from '../states/record.js';
+import { StateId, StateRecord } from '../../generate/states/record.js';
 import { JsonSchema, Message, optional, Tool, ToolChoice } from './messages.js';
 import { requestOf } from './parameters.js';
 

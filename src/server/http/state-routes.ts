@@ -1,5 +1,5 @@
 /** `/v1/states`: memory as a thing to keep. */
-import { StateId } from '../states/record.js';
+import { StateId } from '../../generate/states/record.js';
 import { publicState } from './answers.js';
 import { ApiError } from './api-error.js';
 import { bodyOf } from './body.js';

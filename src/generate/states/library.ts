@@ -5,9 +5,9 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SnapshotError, StorageError } from '../../errors.js';
-import { type LanguageModel, loadSnapshot, type Snapshot } from '../../generate/index.js';
-import { UnknownStateError } from '../errors.js';
+import { SnapshotError, StorageError, UnknownStateError } from '../../errors.js';
+import type { LanguageModel } from '../language-model.js';
+import { loadSnapshot, type Snapshot } from '../snapshot.js';
 import { newStateId, StateRecord } from './record.js';
 import type { Store } from './store.js';
 
@@ -52,9 +52,14 @@ export class StateLibrary {
     await this.store.delete(fileKey(owner, id));
   }
 
+  /** Deletes a state, whether it is there or not, and whatever is left of one that was not saved whole. */
+  async discard(owner: string, id: string): Promise<void> {
+    await this.store.delete(recordKey(owner, id));
+    await this.store.delete(fileKey(owner, id));
+  }
+
   /** Keeps a snapshot; once this resolves, it is there for good. */
-  async save(owner: string, snapshot: Snapshot, state: NewState): Promise<StateRecord> {
-    const id = newStateId();
+  async save(owner: string, snapshot: Snapshot, state: NewState, id = newStateId()): Promise<StateRecord> {
     const bytes = await inFile(async (path) => {
       await snapshot.save(path);
       return readFile(path);

@@ -1,0 +1,522 @@
+/** An archive: files and documents, what is to be done with them, and what was. */
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { ArchiveError } from '../errors.js';
+import { openStore, StateLibrary, type Store } from '../generate/index.js';
+import { type Database, isUrl, type Notice, openDatabase } from './database/database.js';
+import { type About, prepare } from './database/schema.js';
+import type { Kind } from './formats/kind.js';
+import { PAGE_STATES, type PageState } from './formats/page.js';
+import type { PageText } from './passages.js';
+
+/** Who owns the states of documents in the store of states. */
+export const ARCHIVE_OWNER = 'archive';
+
+/** Where archives are by default. */
+export const ARCHIVE_FOLDER = 'heddle-archive';
+
+export interface ArchiveOptions {
+  /** A folder, or postgres://user@host/name. */
+  readonly place: string;
+  /** Where states are: a folder, redis://..., s3://...; by default beside the database. */
+  readonly states?: string | undefined;
+  /** Of the text search, when the archive is made. */
+  readonly language?: string | undefined;
+  /** Whether it is made where there is none. */
+  readonly create?: boolean;
+  readonly notice?: Notice;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface FileEntry {
+  readonly path: string;
+  /** Bytes, and milliseconds since 1970. */
+  readonly size: number;
+  readonly modified: number;
+  readonly changed: number;
+}
+
+export interface DocumentEntry {
+  readonly content: string;
+  readonly name: string;
+  readonly format: Kind | null;
+  readonly pages: number | null;
+  readonly state: 'waiting' | 'reading' | 'read' | 'failed';
+  readonly why: string | null;
+  readonly paths: readonly string[];
+  /** Of pages, by their state. */
+  readonly counts: Readonly<Partial<Record<PageState, number>>>;
+  /** Models that have read it, by their fingerprints. */
+  readonly readings: readonly Reading[];
+}
+
+export interface Reading {
+  readonly model: string;
+  readonly state: 'waiting' | 'reading' | 'read' | 'failed';
+  readonly why: string | null;
+  readonly tokens: number;
+  readonly page: number;
+  readonly record: string | null;
+}
+
+/** Pages of a document that somebody reads. */
+export interface Stretch {
+  readonly id: string;
+  readonly content: string;
+  readonly first: number;
+  /** Absent until the document was opened. */
+  readonly last: number | null;
+  readonly attempts: number;
+}
+
+export interface Totals {
+  readonly files: number;
+  readonly documents: Readonly<Record<DocumentEntry['state'], number>>;
+  readonly pages: Readonly<Record<PageState, number>>;
+  /** That are known of and not read yet; documents that were not opened count as one. */
+  readonly left: number;
+  readonly passages: number;
+}
+
+/** A stretch is somebody else's by now, or its document is gone. */
+export class LostError extends Error {}
+
+/** How long a worker may say nothing before others take its work, in seconds, and how often it says something. */
+export const LEASE = 30;
+export const HEARTBEAT = 5;
+/** Work that so many workers did not survive is given up. */
+export const ATTEMPTS = 5;
+/** Pages of a stretch. */
+export const STRETCH = 64;
+
+export class Archive {
+  /** Names this process among the workers. */
+  readonly worker = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
+
+  private constructor(
+    readonly place: string,
+    readonly database: Database,
+    readonly about: About,
+    private readonly store: Store,
+    readonly library: StateLibrary,
+    readonly statesPlace: string,
+  ) {}
+
+  /** Throws `ArchiveError`. */
+  static async open({
+    place,
+    states,
+    language,
+    create = false,
+    notice = () => {},
+    signal,
+  }: ArchiveOptions): Promise<Archive> {
+    const database = await openDatabase(place, { create, notice, signal });
+    try {
+      const about = await prepare(database, language);
+      const statesPlace = states ?? `${isUrl(place) ? ARCHIVE_FOLDER : place}/states`;
+      const store = openStore(statesPlace);
+      const archive = new Archive(place, database, about, store, new StateLibrary(store), statesPlace);
+      // Nobody else can be at work in a folder that is ours alone.
+      if (!database.shared) await archive.releaseAll();
+      return archive;
+    } catch (error) {
+      await database.close();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.release().catch(() => {});
+    await this.store.close();
+    await this.database.close();
+  }
+
+  // Files.
+
+  addRoot(path: string): Promise<unknown> {
+    return this.database.query('INSERT INTO archive_roots VALUES ($1) ON CONFLICT DO NOTHING', [path]);
+  }
+
+  async roots(): Promise<string[]> {
+    const rows = await this.database.query<{ path: string }>('SELECT path FROM archive_roots ORDER BY path');
+    return rows.map(({ path }) => path);
+  }
+
+  /** What is known of files at and below a path. */
+  async filesBelow(
+    root: string,
+  ): Promise<(FileEntry & { content: string | null; problem: string | null })[]> {
+    return this.database.query(
+      `SELECT path, size, modified, changed, content, problem FROM archive_files
+       WHERE path = $1 OR left(path, length($2)) = $2`,
+      [root, root.endsWith('/') ? root : `${root}/`],
+    );
+  }
+
+  /**
+   * Notes a file with its content. A content that is new is to be read; one that no file has any more is forgotten. Returns whether it is
+   * new.
+   */
+  async putFile(file: FileEntry, content: string, name: string): Promise<boolean> {
+    return this.database.transaction(async (query) => {
+      const [before] = await query<{ content: string | null }>(
+        'SELECT content FROM archive_files WHERE path = $1 FOR UPDATE',
+        [file.path],
+      );
+      await query(
+        `INSERT INTO archive_files VALUES ($1, $2, $3, $4, $5, NULL)
+         ON CONFLICT (path) DO UPDATE SET size = $2, modified = $3, changed = $4, content = $5, problem = NULL`,
+        [file.path, file.size, file.modified, file.changed, content],
+      );
+      const added = await query(
+        'INSERT INTO archive_documents (content, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING content',
+        [content, name],
+      );
+      if (added.length > 0)
+        await query('INSERT INTO archive_stretches (content, first) VALUES ($1, 1)', [content]);
+      if (before?.content && before.content !== content) await forgetUnused(query, [before.content]);
+      return added.length > 0;
+    });
+  }
+
+  /** Notes a file that could not be read at all. */
+  async putProblem(path: string, problem: string): Promise<void> {
+    await this.database.transaction(async (query) => {
+      const [before] = await query<{ content: string | null }>(
+        'SELECT content FROM archive_files WHERE path = $1 FOR UPDATE',
+        [path],
+      );
+      await query(
+        `INSERT INTO archive_files VALUES ($1, NULL, NULL, NULL, NULL, $2)
+         ON CONFLICT (path) DO UPDATE SET size = NULL, modified = NULL, changed = NULL, content = NULL, problem = $2`,
+        [path, problem],
+      );
+      if (before?.content) await forgetUnused(query, [before.content]);
+    });
+  }
+
+  /** Forgets files, and documents that no file is left of, with all that was made of them. Returns how many documents. */
+  async removeFiles(paths: readonly string[]): Promise<number> {
+    const count = await this.database.transaction(async (query) => {
+      const gone = await query<{ content: string | null }>(
+        'DELETE FROM archive_files WHERE path = ANY($1::text[]) RETURNING content',
+        [paths],
+      );
+      return forgetUnused(
+        query,
+        gone.flatMap(({ content }) => content ?? []),
+      );
+    });
+    await this.deleteOrphans();
+    return count;
+  }
+
+  /** Deletes states whose document is gone. */
+  async deleteOrphans(): Promise<void> {
+    const rows = await this.database.query<{ record: string }>('SELECT record FROM archive_orphans');
+    for (const { record } of rows) {
+      await this.library.discard(ARCHIVE_OWNER, record);
+      await this.database.query('DELETE FROM archive_orphans WHERE record = $1', [record]);
+    }
+  }
+
+  /** Files that had this content when they were last looked at. */
+  async filesOf(content: string): Promise<FileEntry[]> {
+    return this.database.query(
+      'SELECT path, size, modified, changed FROM archive_files WHERE content = $1 ORDER BY path',
+      [content],
+    );
+  }
+
+  // Pages to be read.
+
+  /** Takes pages that nobody reads; undefined where there are none at the moment. */
+  async claim(): Promise<Stretch | undefined> {
+    const [stretch] = await this.database.query<Stretch>(
+      `UPDATE archive_stretches SET worker = $1, until = now() + make_interval(secs => $2), attempts = attempts + 1
+       WHERE id = (
+         SELECT id FROM archive_stretches WHERE worker IS NULL OR until < now()
+         ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+       ) RETURNING id::text, content, first, last, attempts`,
+      [this.worker, LEASE],
+    );
+    return stretch;
+  }
+
+  /** Says that this process is still at work. */
+  async renew(): Promise<void> {
+    for (const table of ['archive_stretches', 'archive_readings']) {
+      await this.database.query(
+        `UPDATE ${table} SET until = now() + make_interval(secs => $2) WHERE worker = $1`,
+        [this.worker, LEASE],
+      );
+    }
+  }
+
+  /** Gives back what this process has taken and not done. */
+  async release(): Promise<void> {
+    for (const table of ['archive_stretches', 'archive_readings']) {
+      await this.database.query(
+        `UPDATE ${table} SET worker = NULL, until = NULL, attempts = greatest(attempts - 1, 0) WHERE worker = $1`,
+        [this.worker],
+      );
+    }
+  }
+
+  private async releaseAll(): Promise<void> {
+    for (const table of ['archive_stretches', 'archive_readings']) {
+      await this.database.query(`UPDATE ${table} SET worker = NULL, until = NULL WHERE worker IS NOT NULL`);
+    }
+  }
+
+  /**
+   * Notes that a document was opened and has so many pages. The stretch keeps the first of them; others can take the rest at once. Returns its
+   * last page. Throws `LostError`.
+   */
+  async opened(stretch: Stretch, format: Kind, pages: number): Promise<number> {
+    const last = Math.min(STRETCH, pages);
+    await this.database.transaction(async (query) => {
+      await this.hold(query, stretch);
+      await query(
+        `UPDATE archive_documents SET pages = $2, format = $3, state = 'reading' WHERE content = $1`,
+        [stretch.content, pages, format],
+      );
+      await query('UPDATE archive_stretches SET last = $2 WHERE id = $1', [stretch.id, last]);
+      await query(
+        `INSERT INTO archive_stretches (content, first, last)
+         SELECT $1, first, least(first + $2 - 1, $3) FROM generate_series($2 + 1, $3, $2) AS first`,
+        [stretch.content, STRETCH, pages],
+      );
+    });
+    return last;
+  }
+
+  /** Writes what was read of a stretch, and that it is done. Throws `LostError`, and has then written nothing. */
+  async finish(stretch: Stretch, pages: readonly PageText[]): Promise<void> {
+    await this.database.transaction(async (query) => {
+      await this.hold(query, stretch);
+      const rows = pages.map(({ passages: _, ...page }, i) => ({ page: stretch.first + i, ...page }));
+      await query(
+        `INSERT INTO archive_pages (content, page, state, why, width, height)
+         SELECT $1, page, state, why, width, height FROM jsonb_to_recordset($2::jsonb)
+           AS (page int, state text, why text, width real, height real)`,
+        [stretch.content, json(rows)],
+      );
+      const passages = pages.flatMap((page, i) =>
+        page.passages.map((passage, part) => ({ page: stretch.first + i, part, ...passage })),
+      );
+      await query(
+        `INSERT INTO archive_passages (content, page, part, text, heading, boxes, words)
+         SELECT $1, page, part, text, heading, boxes,
+           setweight(to_tsvector($3::text::regconfig, heading), 'A') || to_tsvector($3::text::regconfig, text)
+         FROM jsonb_to_recordset($2::jsonb) AS (page int, part int, text text, heading text, boxes jsonb)`,
+        [stretch.content, json(passages), this.about.language],
+      );
+      await this.done(query, stretch);
+    });
+  }
+
+  /** Notes that a document cannot be read. Throws `LostError`. */
+  async fail(stretch: Stretch, format: Kind | undefined, why: string): Promise<void> {
+    await this.database.transaction(async (query) => {
+      await this.hold(query, stretch);
+      await query('DELETE FROM archive_stretches WHERE id = $1', [stretch.id]);
+      await query(`UPDATE archive_documents SET state = 'failed', why = $2, format = $3 WHERE content = $1`, [
+        stretch.content,
+        clean(why),
+        format ?? null,
+      ]);
+    });
+  }
+
+  /** Locks the document, so that the last two of its stretches cannot end unseen by each other. Throws `LostError`. */
+  private async hold(query: Database['query'], { id, content }: Stretch): Promise<void> {
+    await query('SELECT 1 FROM archive_documents WHERE content = $1 FOR UPDATE', [content]);
+    const [mine] = await query('SELECT 1 FROM archive_stretches WHERE id = $1 AND worker = $2', [
+      id,
+      this.worker,
+    ]);
+    if (!mine) throw new LostError();
+  }
+
+  private async done(query: Database['query'], { id, content }: Stretch): Promise<void> {
+    await query('DELETE FROM archive_stretches WHERE id = $1', [id]);
+    await query(
+      `UPDATE archive_documents SET state = 'read' WHERE content = $1
+         AND NOT EXISTS (SELECT 1 FROM archive_stretches WHERE content = $1)`,
+      [content],
+    );
+  }
+
+  /** Pages that can be read another time, once something can be done about them: scanned ones, and those of unknown letters. */
+  async retry(content: string | undefined): Promise<number> {
+    return this.database.transaction(async (query) => {
+      const rows = await query<{ content: string }>(
+        `SELECT content, page FROM archive_pages WHERE state IN ('scanned', 'failed') AND ($1::text IS NULL OR content = $1)`,
+        [content ?? null],
+      );
+      const contents = [...new Set(rows.map((row) => row.content))];
+      for (const each of contents) {
+        const pages = await query<{ page: number }>(
+          `DELETE FROM archive_pages WHERE content = $1 AND state IN ('scanned', 'failed') RETURNING page`,
+          [each],
+        );
+        await query(
+          `INSERT INTO archive_stretches (content, first, last) SELECT $1, page, page FROM unnest($2::int[]) AS page`,
+          [each, pages.map(({ page }) => page)],
+        );
+        await query(`UPDATE archive_documents SET state = 'reading' WHERE content = $1`, [each]);
+      }
+      return rows.length;
+    });
+  }
+
+  // What there is.
+
+  async totals(): Promise<Totals> {
+    const [row] = await this.database.query<{
+      files: number;
+      passages: number;
+      left: number;
+      documents: Record<string, number> | null;
+      pages: Record<string, number> | null;
+    }>(
+      `SELECT (SELECT count(*)::int FROM archive_files) AS files,
+        (SELECT count(*)::int FROM archive_passages) AS passages,
+        (SELECT coalesce(sum(coalesce(last, first) - first + 1), 0)::int FROM archive_stretches) AS left,
+        (SELECT jsonb_object_agg(state, n) FROM (SELECT state, count(*) AS n FROM archive_documents GROUP BY state) d) AS documents,
+        (SELECT jsonb_object_agg(state, n) FROM (SELECT state, count(*) AS n FROM archive_pages GROUP BY state) p) AS pages`,
+    );
+    const { files, passages, left, documents, pages } = row!;
+    return {
+      files,
+      passages,
+      left,
+      documents: { waiting: 0, reading: 0, read: 0, failed: 0, ...documents },
+      pages: { ...(Object.fromEntries(PAGE_STATES.map((state) => [state, 0])) as Totals['pages']), ...pages },
+    };
+  }
+
+  /** Documents in the order of their names; `limit` of them behind the first `skip`. */
+  async documents({ limit = 1_000_000, skip = 0 } = {}): Promise<DocumentEntry[]> {
+    return this.entries('TRUE', [], limit, skip);
+  }
+
+  /**
+   * The document that is meant by the beginning of its content's hash (at least 6 digits), a path, or the end of one. Throws `ArchiveError`
+   * where there is none, or several.
+   */
+  async document(meant: string): Promise<DocumentEntry> {
+    const found = await this.entries(
+      `d.content IN (
+         SELECT content FROM archive_files WHERE path = $1 OR right(path, length($2)) = $2
+         UNION SELECT content FROM archive_documents WHERE (length($1) >= 6 AND left(content, length($1)) = $1) OR name = $1)`,
+      [meant, `/${meant}`],
+      20,
+      0,
+    );
+    if (found.length === 1) return found[0]!;
+    if (found.length === 0) {
+      throw new ArchiveError(
+        `there is no document ${meant} in the archive: 'archive status --documents' lists them`,
+      );
+    }
+    throw new ArchiveError(
+      `${meant} may be one of ${found.length} documents: ${found.map(({ content, paths }) => `${paths[0] ?? ''} (${content.slice(0, 12)})`).join(', ')}. Give more of the path, or the digits.`,
+    );
+  }
+
+  private entries(
+    where: string,
+    values: readonly unknown[],
+    limit: number,
+    skip: number,
+  ): Promise<DocumentEntry[]> {
+    return this.database.query<DocumentEntry>(
+      `SELECT d.content, d.name, d.format, d.pages, d.state, d.why,
+         coalesce((SELECT jsonb_agg(f.path ORDER BY f.path) FROM archive_files f WHERE f.content = d.content), '[]') AS paths,
+         coalesce((SELECT jsonb_object_agg(state, n) FROM
+           (SELECT state, count(*) AS n FROM archive_pages p WHERE p.content = d.content GROUP BY state) c), '{}') AS counts,
+         coalesce((SELECT jsonb_agg(jsonb_build_object('model', r.model, 'state', r.state, 'why', r.why, 'tokens', r.tokens,
+           'page', r.page, 'record', r.record) ORDER BY r.model) FROM archive_readings r WHERE r.content = d.content), '[]') AS readings
+       FROM archive_documents d WHERE ${where} ORDER BY d.name, d.content LIMIT ${limit} OFFSET ${skip}`,
+      values,
+    );
+  }
+
+  /** Files that could not be read, documents that could not be opened, and pages that are not read, each with the reason. */
+  async problems(): Promise<{ path: string; page: number | null; state: string; why: string | null }[]> {
+    return this.database.query(
+      `SELECT path, NULL::int AS page, 'failed' AS state, problem AS why FROM archive_files WHERE problem IS NOT NULL
+       UNION ALL SELECT coalesce((SELECT min(path) FROM archive_files f WHERE f.content = d.content), d.name), NULL, state, why
+         FROM archive_documents d WHERE state = 'failed'
+       UNION ALL SELECT coalesce((SELECT min(path) FROM archive_files f WHERE f.content = p.content), p.content), page, state, why
+         FROM archive_pages p WHERE state IN ('scanned', 'failed')
+       ORDER BY 1, 2`,
+    );
+  }
+
+  /** The pages of a document with their text. */
+  async pages(content: string, first = 1, last = 2 ** 31 - 1): Promise<PageRecord[]> {
+    return this.database.query(
+      `SELECT p.page, p.state, p.why, p.width, p.height,
+         coalesce((SELECT string_agg(q.text, E'\\n' ORDER BY q.part) FROM archive_passages q
+           WHERE q.content = p.content AND q.page = p.page), '') AS text
+       FROM archive_pages p WHERE p.content = $1 AND p.page BETWEEN $2 AND $3 ORDER BY p.page`,
+      [content, first, last],
+    );
+  }
+
+  /** Headings of a document with their pages. */
+  async outline(content: string): Promise<{ page: number; heading: string }[]> {
+    return this.database.query(
+      `SELECT min(page) AS page, heading FROM (
+         SELECT page, split_part(heading, E'\\n', 1) AS heading FROM archive_passages WHERE content = $1 AND heading <> ''
+       ) h GROUP BY heading ORDER BY 1, 2`,
+      [content],
+    );
+  }
+
+  /** Has the database learn how often words occur: search weighs them by it. */
+  async learn(): Promise<void> {
+    await this.database.query('ANALYZE archive_passages');
+  }
+}
+
+export interface PageRecord {
+  readonly page: number;
+  readonly state: PageState;
+  readonly why: string | null;
+  readonly width: number | null;
+  readonly height: number | null;
+  readonly text: string;
+}
+
+/** Forgets those of these documents that no file has any more. */
+async function forgetUnused(query: Database['query'], contents: readonly string[]): Promise<number> {
+  if (contents.length === 0) return 0;
+  const unused = `content = ANY($1::text[]) AND NOT EXISTS (SELECT 1 FROM archive_files f WHERE f.content = d.content)`;
+  // Whoever writes a stretch of it has locked it, and ends first.
+  const locked = await query<{ content: string }>(
+    `SELECT content FROM archive_documents d WHERE ${unused} FOR UPDATE`,
+    [contents],
+  );
+  const going = locked.map(({ content }) => content);
+  await query(
+    `INSERT INTO archive_orphans SELECT record FROM archive_readings WHERE content = ANY($1::text[]) AND record IS NOT NULL
+     ON CONFLICT DO NOTHING`,
+    [going],
+  );
+  await query('DELETE FROM archive_documents WHERE content = ANY($1::text[])', [going]);
+  return going.length;
+}
+
+/** Text that PostgreSQL takes: without characters of zero and halves of characters. */
+export function clean(text: string): string {
+  return text.replace(/\p{Surrogate}/gu, '\ufffd').replaceAll('\0', '');
+}
+
+function json(value: unknown): string {
+  return JSON.stringify(value, (_, each) => (typeof each === 'string' ? clean(each) : each));
+}

@@ -1,0 +1,35 @@
+/** The database of an archive: PostgreSQL, or PGlite, which is PostgreSQL in this process. Both are asked with the same SQL. */
+import { PgliteDatabase } from './pglite.js';
+import { PostgresDatabase } from './postgres.js';
+
+/** Rows of a statement with values for `$1`, `$2`, ... */
+export type Query = <Row>(sql: string, values?: readonly unknown[]) => Promise<Row[]>;
+
+export interface Database {
+  /** Whether other processes may use it at the same time. */
+  readonly shared: boolean;
+  readonly query: Query;
+  /** All of it, or nothing. What is done may be done again where the connection was lost meanwhile. */
+  transaction<T>(work: (query: Query) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+/** Is told what is waited for. */
+export type Notice = (line: string) => void;
+
+export function isUrl(place: string): boolean {
+  return /^postgres(ql)?:\/\//.test(place);
+}
+
+/**
+ * The database at a place: `postgres://user@host/name`, or a folder, which is made with a database in it where there is none unless `create` is
+ * false. One process at a time uses a folder: others wait. Throws `ArchiveError` where it cannot be opened.
+ */
+export function openDatabase(
+  place: string,
+  { create, notice, signal }: { create: boolean; notice: Notice; signal?: AbortSignal | undefined },
+): Promise<Database> {
+  return isUrl(place)
+    ? PostgresDatabase.open(place, notice)
+    : PgliteDatabase.open(place, { create, notice, signal });
+}

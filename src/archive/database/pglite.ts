@@ -1,0 +1,113 @@
+/** PGlite: PostgreSQL in this process, with its files in a folder. */
+import { existsSync } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { PGlite } from '@electric-sql/pglite';
+import { makeFolder } from '../../checkpoint/index.js';
+import { ArchiveError, StorageError } from '../../errors.js';
+import { lockFolder } from '../../hub/lock.js';
+import { importFrom, PGLITE, packageFolder } from '../packages.js';
+import type { Database, Notice, Query } from './database.js';
+
+/** In the archive's folder. */
+const FILES = 'database';
+
+export class PgliteDatabase implements Database {
+  readonly shared = false;
+  private last: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    private readonly folder: string,
+    private readonly database: PGlite,
+    private readonly unlock: () => Promise<void>,
+  ) {}
+
+  static async open(
+    folder: string,
+    { create, notice, signal }: { create: boolean; notice: Notice; signal?: AbortSignal | undefined },
+  ): Promise<PgliteDatabase> {
+    const files = join(folder, FILES);
+    if (!create && !existsSync(files)) {
+      throw new ArchiveError(
+        `there is no archive in ${folder}: add documents first, or name another with --archive`,
+      );
+    }
+    const { PGlite } = (await importFrom(
+      await packageFolder(PGLITE),
+      PGLITE,
+    )) as typeof import('@electric-sql/pglite');
+    const unlock = await locked(folder, notice, signal);
+    try {
+      if (!existsSync(files)) {
+        // A folder that was begun and not finished is no database: it gets its name when it is whole.
+        const begun = join(folder, `${FILES}.new`);
+        await rm(begun, { recursive: true, force: true });
+        await mkdir(begun, { mode: 0o700 });
+        const made = await PGlite.create(begun);
+        await made.close();
+        await rename(begun, files);
+      }
+      return new PgliteDatabase(folder, await PGlite.create(files), unlock);
+    } catch (error) {
+      await unlock();
+      throw refused(folder, error);
+    }
+  }
+
+  readonly query: Query = (sql, values) =>
+    this.inTurn(async () => (await this.database.query(sql, values as unknown[])).rows as never);
+
+  transaction<T>(work: (query: Query) => Promise<T>): Promise<T> {
+    return this.inTurn(() =>
+      this.database.transaction((inside) =>
+        work(async (sql, values) => (await inside.query(sql, values as unknown[])).rows as never),
+      ),
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.last.catch(() => {});
+    await this.database.close().catch(() => {});
+    await this.unlock();
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.last.catch(() => {}).then(work);
+    this.last = done;
+    return done.catch((error: unknown) => {
+      throw refused(this.folder, error);
+    });
+  }
+}
+
+/** Takes the folder, and waits for it while another process has it. */
+async function locked(
+  folder: string,
+  notice: Notice,
+  signal: AbortSignal | undefined,
+): Promise<() => Promise<void>> {
+  await makeFolder(folder);
+  for (let told = false; ; told = true) {
+    try {
+      return await lockFolder(folder, folder, 'uses it');
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw refused(folder, error);
+      if (!told)
+        notice(`${error.message} Waiting; with --archive postgres://... several processes can use one.`);
+    }
+    await sleep(500, undefined, { ...(signal && { signal }) });
+  }
+}
+
+function refused(folder: string, error: unknown): unknown {
+  if (error instanceof ArchiveError || !(error instanceof Error)) return error;
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === undefined) return error;
+  const why = /No space left|ENOSPC|53100/.test(`${error.message} ${code}`)
+    ? 'the disk is full'
+    : error.message;
+  return new ArchiveError(`the archive ${folder} cannot be used: ${why}. What was done before is kept.`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,308 @@
+/** What is read of documents: their order, their pages, and what cannot be read. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { PDFIUM, packageFolder } from '../packages.js';
+import { PageTexts } from '../passages.js';
+import { docx, type PdfPage, packedZeros, pdf, stream } from '../testing/documents.js';
+import { kindOf } from './kind.js';
+import { OPENERS } from './open.js';
+import type { Page } from './page.js';
+import { Pdfium } from './pdf.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'heddle-formats-'));
+let pdfium: Pdfium;
+beforeAll(async () => {
+  pdfium = await Pdfium.load(await packageFolder(PDFIUM));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let count = 0;
+function file(content: Buffer | string, ending: string): string {
+  const path = join(folder, `${count++}${ending}`);
+  writeFileSync(path, content);
+  return path;
+}
+
+async function pagesOf(path: string): Promise<Page[]> {
+  const document = await OPENERS[await kindOf(path)](path, async () => pdfium);
+  try {
+    const pages: Page[] = [];
+    for (let i = 1; i <= document.pages; i++) pages.push(await document.page(i));
+    return pages;
+  } finally {
+    document.close();
+  }
+}
+
+function read(pages: readonly PdfPage[]): Promise<Page[]> {
+  return pagesOf(file(pdf(pages), '.pdf'));
+}
+
+/** The text of each page. */
+function textsOf(pages: readonly Page[]): string[] {
+  return new PageTexts().of(pages).map(({ passages }) => passages.map(({ text }) => text).join('\n'));
+}
+
+const LEFT = [
+  'The first column begins here and',
+  'goes on with several lines of',
+  'prose that fill it from edge to',
+  'edge, so that it is one, and it',
+  'ends with this line of its text.',
+];
+const RIGHT = [
+  'The second column is read after',
+  'the first one, though it may be',
+  'drawn line by line beside it by',
+  'whatever program made the file,',
+  'and this is the end of all of it.',
+];
+const at = (text: string, x: number, y: number, size?: number) => ({ text, x, y, ...(size && { size }) });
+
+describe('the order of a page', () => {
+  test('columns are read one after the other, in whatever order they were drawn', async () => {
+    const across = LEFT.flatMap((text, i) => [at(text, 50, 700 - 14 * i), at(RIGHT[i]!, 320, 700 - 14 * i)]);
+    const title = at('A title over both of the columns', 150, 760, 18);
+    for (const texts of [[title, ...across], [...across].reverse().concat(title)]) {
+      const [text] = textsOf(await read([{ texts }]));
+      expect(text).toBe(`${title.text}\n${LEFT.join(' ')}\n${RIGHT.join(' ')}`);
+    }
+  });
+
+  test('a table keeps its rows, with tabs between the cells', async () => {
+    const rows = [
+      ['Name', 'Born', 'Place'],
+      ['Ada', '1815', 'London'],
+      ['Grace', '1906', 'New York'],
+      ['Mary', '1911', 'Boston'],
+      ['Jean', '1922', 'Oxford'],
+    ];
+    const texts = rows.flatMap((row, i) => row.map((cell, j) => at(cell, 60 + 150 * j, 700 - 16 * i)));
+    expect(textsOf(await read([{ texts }]))).toEqual([rows.map((row) => row.join('\t')).join('\n')]);
+  });
+
+  test('a word that a line ends within is whole again, and one with a hyphen of its own keeps it', async () => {
+    const lines = [
+      'This sentence has a bro-',
+      'ken word, and a well-known one; the second is well-',
+      'known too, and so is a state-of-the-',
+      'art one.',
+    ];
+    const [text] = textsOf(await read([{ texts: lines.map((line, i) => at(line, 60, 700 - 12 * i)) }]));
+    expect(text).toContain(
+      'a broken word, and a well-known one; the second is well-known too, and so is a state-of-the-art one.',
+    );
+  });
+
+  test('headers, footers and numbers of pages are left out', async () => {
+    const pages = [
+      'Alpha is the first of them.',
+      'Beta is the second of them.',
+      'Gamma is the third of them.',
+      'Delta is the last one.',
+    ].map((body, i) => ({
+      texts: [
+        at(i % 2 === 0 ? `${i + 11} The Manual of Letters` : `Chapter ${i} of it ${i + 11}`, 60, 760, 8),
+        at(body, 60, 600),
+        at('Printed in 1999', 60, 40, 8),
+      ],
+    }));
+    expect(textsOf(await read(pages))).toEqual(pages.map(({ texts }) => texts[1]!.text));
+  });
+
+  test('a turned and a cut page are read as they are shown, with places on what is shown', async () => {
+    const texts = [at('Turned by a quarter', 100, 700)];
+    const [turned] = await read([{ texts, rotate: 90 }]);
+    expect([turned!.width, turned!.height]).toEqual([800, 600]);
+    const [left, top, right, bottom] = turned!.rows[0]!.box!;
+    // What was 700 from the bottom is 700 from the left now, and what was 100 from the left 100 from the top.
+    expect(left).toBeGreaterThan(690);
+    expect(right).toBeLessThan(720);
+    expect(top).toBeCloseTo(100, -1);
+    expect(bottom - top).toBeGreaterThan(60);
+    const [cut] = await read([{ texts, crop: [50, 100, 550, 750] }]);
+    expect([cut!.width, cut!.height]).toEqual([500, 650]);
+    expect(cut!.rows[0]!.box![0]).toBeCloseTo(50, -1);
+    expect(cut!.rows[0]!.box![3]).toBeGreaterThan(48);
+    expect(cut!.rows[0]!.box![3]).toBeLessThan(56);
+  });
+});
+
+describe('states of pages', () => {
+  test('nothing, a picture, and a text', async () => {
+    const image = stream(
+      Buffer.alloc(4),
+      '/Type /XObject /Subtype /Image /Width 2 /Height 2 /BitsPerComponent 8 /ColorSpace /DeviceGray',
+    );
+    const bytes = pdf(
+      [
+        {},
+        { operators: 'q 600 0 0 800 0 0 cm /I1 Do Q', resources: '/XObject << /I1 10 0 R >>' },
+        { texts: [at('Words', 50, 50)] },
+      ],
+      { extra: [image] },
+    );
+    const pages = await pagesOf(file(bytes, '.pdf'));
+    expect(pages.map(({ state }) => state)).toEqual(['empty', 'scanned', 'read']);
+  });
+
+  test('a font that does not say which characters it draws', async () => {
+    const font =
+      '<< /Type /Font /Subtype /Type0 /BaseFont /ABCDEF+None /Encoding /Identity-H /DescendantFonts [11 0 R] >>';
+    const descendant =
+      '<< /Type /Font /Subtype /CIDFontType2 /BaseFont /ABCDEF+None /CIDSystemInfo << /Registry (Adobe) /Ordering (Identity) /Supplement 0 >> /FontDescriptor 12 0 R >>';
+    const descriptor =
+      '<< /Type /FontDescriptor /FontName /ABCDEF+None /Flags 4 /FontBBox [0 0 1000 1000] /ItalicAngle 0 /Ascent 800 /Descent -200 /CapHeight 700 /StemV 80 >>';
+    const glyphs = Array.from({ length: 60 }, (_, i) => (i + 3).toString(16).padStart(4, '0')).join('');
+    const bytes = pdf(
+      [{ operators: `BT /F2 12 Tf 50 700 Td <${glyphs}> Tj ET`, resources: '/Font << /F2 10 0 R >>' }],
+      { extra: [font, descendant, descriptor] },
+    );
+    const [page] = await pagesOf(
+      file(bytes.toString('latin1').replace('/Font << /F1 3 0 R >> /Font', '/Font'), '.pdf'),
+    );
+    expect(page).toMatchObject({
+      state: 'failed',
+      why: expect.stringContaining('do not say which characters'),
+    });
+  });
+});
+
+describe('what cannot be read says why', () => {
+  const good = pdf([{ texts: [at('Some words', 50, 700)] }]);
+  const encrypted = pdf([{ texts: [at('Some words', 50, 700)] }], {
+    extra: [`<< /Filter /Standard /V 1 /R 2 /O <${'ab'.repeat(32)}> /U <${'cd'.repeat(32)}> /P -44 >>`],
+    trailer: '/Encrypt 10 0 R /ID [<00> <00>]',
+  });
+  test.each([
+    ['encrypted', encrypted, '.pdf', /password/],
+    ['no bytes', Buffer.alloc(0), '.pdf', /empty/],
+    ['another format under the name', Buffer.from('hello'), '.pdf', /no PDF/],
+    ['only the first line', good.subarray(0, 9), '.pdf', /truncated|damaged|no PDF|no pages/],
+    [
+      'nothing but noise behind the first line',
+      Buffer.from(`%PDF-1.7\n${'x'.repeat(5000)}`),
+      '.pdf',
+      /damaged/,
+    ],
+    ['a zip file of something else', Buffer.from('PK\x03\x04 and so on'), '.docx', /docx/],
+    ['an old Word document', Buffer.from([0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1]), '.docx', /old form/],
+    ['bytes of a program', Buffer.from([0x7f, 0x45, 0x4c, 0x46, 0, 0, 1]), '.txt', /no text/],
+  ])('%s', async (_, bytes, ending, why) => {
+    await expect(pagesOf(file(bytes, ending))).rejects.toThrow(why);
+  });
+
+  test('a truncated file gives the pages that it has', async () => {
+    const long = pdf(
+      Array.from({ length: 9 }, (_, i) => ({ texts: [at(`Page number ${i} of it`, 50, 700)] })),
+    );
+    const outcome = await pagesOf(file(long.subarray(0, Math.floor(long.length * 0.7)), '.pdf')).then(
+      (pages) => pages.map(({ state }) => state),
+      (error: Error) => error.message,
+    );
+    // PDFium rebuilds what it finds; whatever it makes of it, nothing is skipped without a word.
+    expect(outcome.length).toBeGreaterThan(0);
+  });
+
+  test('more characters than a page has', async () => {
+    const line = Array.from(
+      { length: 700 },
+      (_, i) => `BT /F1 0.5 Tf 50 ${i + 20} Td (${'xy'.repeat(400)}) Tj ET`,
+    ).join('\n');
+    const document = pdfium.open(
+      file(pdf([{ operators: line }, { texts: [at('The next page', 50, 700)] }]), '.pdf'),
+    );
+    expect(() => document.page(1)).toThrow(/no page has as many/);
+    expect(document.page(2).rows[0]!.text).toBe('The next page');
+    document.close();
+  });
+
+  test('a stream that unpacks to far more than it is', async () => {
+    const bytes = pdf(
+      [
+        { operators: '/I1 Do', resources: '/XObject << /I1 10 0 R >>' },
+        { texts: [at('The next page', 50, 700)] },
+      ],
+      {
+        extra: [
+          stream(
+            packedZeros(5_000_000),
+            '/Type /XObject /Subtype /Form /BBox [0 0 1 1] /Filter /FlateDecode',
+          ),
+        ],
+      },
+    );
+    const pages = await pagesOf(file(bytes, '.pdf'));
+    expect(pages[1]!.rows[0]!.text).toBe('The next page');
+  });
+});
+
+describe('documents that flow', () => {
+  test('HTML: blocks, tables and what nobody reads', async () => {
+    const html = `<!doctype html><html><head><title>The title</title><style>p{}</style><script>let x = "<p>no</p>";</script></head>
+      <body><nav>Menu</nav><h1>Fruit</h1><p>An <b>apple</b> a&nbsp;day &amp; a pear<br>on a new line</p>
+      <table><tr><th>Name</th><th>Colour</th></tr><tr><td><p>Plum</p></td><td>blue</td></tr></table><pre>a  b
+  c</pre></body></html>`;
+    const [page] = await pagesOf(file(html, '.html'));
+    expect(page!.rows.map(({ text }) => text)).toEqual([
+      'The title',
+      'Fruit',
+      'An apple a day & a pear',
+      'on a new line',
+      'Name\tColour',
+      'Plum\tblue',
+      'a  b',
+      '  c',
+    ]);
+    expect(page!.rows.filter(({ heading }) => heading).map(({ text }) => text)).toEqual([
+      'The title',
+      'Fruit',
+    ]);
+  });
+
+  test('Word: headings, tables, breaks of pages', async () => {
+    const p = (text: string, style = '') =>
+      `<w:p>${style && `<w:pPr><w:pStyle w:val="${style}"/></w:pPr>`}<w:r><w:t xml:space="preserve">${text}</w:t></w:r></w:p>`;
+    const bytes = await docx(
+      `${p('Report', 'Heading1')}${p('One &amp; two.')}<w:tbl><w:tr><w:tc>${p('a')}</w:tc><w:tc>${p('b')}${p('c')}</w:tc></w:tr></w:tbl><w:p><w:r><w:br w:type="page"/><w:t>Next page</w:t></w:r></w:p>`,
+    );
+    const pages = await pagesOf(file(bytes, '.docx'));
+    expect(pages.map(({ rows }) => rows.map(({ text }) => text))).toEqual([
+      ['Report', 'One & two.', 'a\tb c'],
+      ['Next page'],
+    ]);
+    expect(pages[0]!.rows[0]!.heading).toBe(true);
+  });
+
+  test('text in several encodings, Markdown, and pages of a long one', async () => {
+    const utf16 = Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from('Grüße\r\naus Köln', 'utf16le')]);
+    for (const bytes of [Buffer.from('Grüße\naus Köln'), utf16, Buffer.from('Grüße\r\naus Köln', 'latin1')]) {
+      expect(textsOf(await pagesOf(file(bytes, '.txt')))).toEqual(['Grüße aus Köln']);
+    }
+    const [page] = await pagesOf(file('# Title\nText below\n\n```\n# no heading\n```\n', '.md'));
+    expect(page!.rows.map(({ text, heading }) => [text, heading === true])).toEqual([
+      ['# Title', true],
+      ['Text below', false],
+      ['```', false],
+      ['# no heading', false],
+      ['```', false],
+    ]);
+    const long = await pagesOf(file(`${'Words and words. '.repeat(30)}\n\n`.repeat(40), '.txt'));
+    expect(long.length).toBeGreaterThan(4);
+    expect(await pagesOf(file(' \n', '.txt'))).toEqual([{ state: 'empty', rows: [] }]);
+  });
+});
+
+test('long texts are cut into passages at ends of sentences, and nothing of them is lost', async () => {
+  const sentences = Array.from(
+    { length: 120 },
+    (_, i) => `Sentence ${i} of a very long paragraph ends here.`,
+  );
+  const pages = await pagesOf(file(sentences.join(' '), '.txt'));
+  const passages = new PageTexts().of(pages).flatMap((page) => page.passages);
+  expect(passages.length).toBeGreaterThan(3);
+  expect(passages.map(({ text }) => text).join(' ')).toBe(sentences.join(' '));
+  for (const { text } of passages) expect(text.endsWith('.')).toBe(true);
+});

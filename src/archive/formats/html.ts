@@ -1,0 +1,84 @@
+/** HTML: its text in blocks, without scripts, styles and navigation; rows of tables as lines with tabs between the cells. */
+import { Parser } from 'htmlparser2';
+import { FlowPages } from './flow.js';
+import type { OpenDocument } from './page.js';
+import { textOf } from './text.js';
+
+const SKIPPED = new Set(['script', 'style', 'noscript', 'template', 'svg', 'nav', 'head']);
+const HEADINGS = new Set(['h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'title']);
+const INLINE = new Set(
+  'a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark nobr output q s samp small span strike strong sub sup time tt u var wbr img input button'.split(
+    ' ',
+  ),
+);
+
+/** Throws `UnreadableError`; system errors. */
+export async function openHtml(path: string): Promise<OpenDocument> {
+  const pages = new FlowPages();
+  let text = '';
+  let heading = false;
+  let skipped = 0;
+  let preformatted = 0;
+  let cells = 0;
+  const end = (): void => {
+    const lines = preformatted > 0 ? text.split('\n') : [text];
+    for (const [i, line] of lines.entries()) {
+      const shown = preformatted > 0 ? line.trimEnd() : line.trim();
+      if (shown.trim() !== '') pages.add({ text: shown, begins: i === 0, ...(heading && { heading }) });
+    }
+    text = '';
+  };
+  const parser = new Parser(
+    {
+      onopentagname(name) {
+        if (SKIPPED.has(name)) skipped++;
+        if (name === 'title') skipped = Math.max(0, skipped - 1);
+        if (INLINE.has(name)) return;
+        if (name === 'td' || name === 'th') {
+          if (cells++ > 0) text = `${text.trimEnd()}\t`;
+          return;
+        }
+        if (name === 'br') {
+          if (preformatted > 0) text += '\n';
+          else end();
+          return;
+        }
+        // What stands in a cell stays in its line.
+        if (cells > 0 && name !== 'tr' && name !== 'table') return;
+        end();
+        if (name === 'tr') cells = 0;
+        if (name === 'pre') preformatted++;
+        heading = HEADINGS.has(name);
+      },
+      ontext(data) {
+        if (skipped > 0) return;
+        if (preformatted > 0) text += data;
+        else {
+          const flat = data.replace(/[\s\u00a0]+/g, ' ');
+          text += /[ \t]$|^$/.test(text) ? flat.trimStart() : flat;
+        }
+      },
+      onclosetag(name) {
+        if (name === 'title') {
+          end();
+          skipped++;
+        }
+        if (SKIPPED.has(name)) skipped = Math.max(0, skipped - 1);
+        if (INLINE.has(name) || name === 'td' || name === 'th' || name === 'br') return;
+        if (cells > 0 && name !== 'tr' && name !== 'table') {
+          text = `${text.trimEnd()} `;
+          return;
+        }
+        end();
+        if (name === 'tr' || name === 'table') cells = 0;
+        if (name === 'pre') preformatted = Math.max(0, preformatted - 1);
+        heading = false;
+      },
+    },
+    { decodeEntities: true, lowerCaseTags: true },
+  );
+  parser.write(await textOf(path));
+  parser.end();
+  end();
+  return pages.document();
+}

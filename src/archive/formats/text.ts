@@ -1,0 +1,105 @@
+/**
+ * Plain text and Markdown, in UTF-8, UTF-16 with its mark, or else Latin-1. Markdown is kept as it is written, since that is how people and
+ * models read it; its headings are told.
+ */
+import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { FlowPages } from './flow.js';
+import { type OpenDocument, UnreadableError } from './page.js';
+
+/** The text is held while it is read: of larger files nobody wants the text as a whole. */
+export const MOST_TEXT = 256e6;
+/** A longer line is cut: a file in one line has places too. */
+const LONGEST_LINE = 2000;
+
+/** Throws `UnreadableError`; system errors. */
+export async function openText(path: string, { markdown = false } = {}): Promise<OpenDocument> {
+  const pages = new FlowPages();
+  let begins = true;
+  let fenced = false;
+  for await (const line of linesOf(path)) {
+    for (const [i, part] of line.split('\f').entries()) {
+      if (i > 0) pages.break();
+      if (part.trim() === '') {
+        begins = true;
+        continue;
+      }
+      if (markdown && /^\s*(```|~~~)/.test(part)) fenced = !fenced;
+      const heading = markdown && !fenced && /^#{1,6}\s/.test(part);
+      const structured = markdown && (fenced || /^\s*([-*+>|]|\d+[.)])\s/.test(part));
+      for (const [j, piece] of cut(part).entries()) {
+        pages.add({
+          text: piece,
+          begins: j === 0 && (begins || heading || structured),
+          ...(heading && { heading }),
+        });
+      }
+      begins = heading;
+    }
+  }
+  return pages.document();
+}
+
+/** A line in pieces, which end between two words where there are any. */
+function cut(line: string): string[] {
+  const pieces: string[] = [];
+  let rest = line.trimEnd();
+  while (rest.length > LONGEST_LINE) {
+    const space = rest.lastIndexOf(' ', LONGEST_LINE);
+    const end = space > LONGEST_LINE / 2 ? space : LONGEST_LINE;
+    pieces.push(rest.slice(0, end));
+    rest = rest.slice(end).trimStart();
+  }
+  return [...pieces, rest];
+}
+
+/** The whole text of a file. Throws `UnreadableError` for one that is too large. */
+export async function textOf(path: string): Promise<string> {
+  let text = '';
+  for await (const line of linesOf(path)) {
+    text += `${line}\n`;
+    if (text.length > MOST_TEXT)
+      throw new UnreadableError(`it has more than ${MOST_TEXT / 1e6} MB of text: split it`);
+  }
+  return text;
+}
+
+/** Lines of at most some megabytes each. */
+async function* linesOf(path: string): AsyncGenerator<string> {
+  const decoder = new TextDecoder(await encodingOf(path));
+  let rest = '';
+  let total = 0;
+  for await (const bytes of createReadStream(path, { highWaterMark: 2 ** 20 })) {
+    total += (bytes as Buffer).length;
+    if (total > MOST_TEXT)
+      throw new UnreadableError(`it has more than ${MOST_TEXT / 1e6} MB of text: split it`);
+    const lines = (rest + decoder.decode(bytes as Buffer, { stream: true })).split(/\r\n|\n|\r(?!$)/);
+    rest = lines.pop()!;
+    for (const line of lines) yield line.replaceAll('\0', '');
+    if (rest.length > 2 ** 22) {
+      yield rest;
+      rest = '';
+    }
+  }
+  rest += decoder.decode();
+  if (rest !== '') yield rest;
+}
+
+/** By its mark, or by whether its beginning is valid UTF-8. */
+async function encodingOf(path: string): Promise<string> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(2 ** 16), 0, 2 ** 16, 0);
+    const head = buffer.subarray(0, bytesRead);
+    if (head[0] === 0xff && head[1] === 0xfe) return 'utf-16le';
+    if (head[0] === 0xfe && head[1] === 0xff) return 'utf-16be';
+    try {
+      new TextDecoder('utf-8', { fatal: true }).decode(head, { stream: true });
+      return 'utf-8';
+    } catch {
+      return 'windows-1252';
+    }
+  } finally {
+    await file.close();
+  }
+}
