@@ -69,6 +69,7 @@ export interface ChatTurn extends JoinedAnswer {
   readonly stoppedBy: StopReason | 'interrupt';
 }
 
+/** A conversation with a model, turn by turn. Its state is kept, so that a turn reads what is new alone. */
 export class ChatSession {
   readonly #context: Omit<ChatRenderOptions, 'addGenerationPrompt'>;
   readonly #stopTokens: readonly number[];

@@ -25,6 +25,7 @@ import {
 import { type LoadOptions, QUANTIZATIONS } from './language-model.js';
 import { SignalModel } from './signal-model.js';
 
+/** How likely each class is. */
 export interface Classification {
   /** The likeliest one. */
   readonly class: string;
@@ -33,6 +34,7 @@ export interface Classification {
   readonly classes: readonly { readonly class: string; readonly probability: number }[];
 }
 
+/** How what is classified may differ from what the model was trained on. */
 export interface ClassifyOptions {
   /** Stretches an image of another size to the one that the model reads. */
   readonly resize?: boolean;
@@ -53,6 +55,7 @@ interface Reader {
   dispose(): Promise<void>;
 }
 
+/** A model that tells images or sounds by class apart (see `loadClassifier`). */
 export class Classifier {
   private constructor(
     readonly model: Model,

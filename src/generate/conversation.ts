@@ -22,6 +22,7 @@ import { sharedLength } from './shared-length.js';
 /** At which a text ends that a model without a template goes on with. */
 export const END_OF_PARAGRAPH = '\n\n';
 
+/** How messages become tokens. */
 export interface ConversationOptions extends Omit<ChatRenderOptions, 'addGenerationPrompt'> {
   /** Tokens that come before the first message. */
   readonly before?: readonly number[];

@@ -5,6 +5,7 @@ import type { SeriesConfig } from '../models/index.js';
 import type { LoadOptions } from './language-model.js';
 import { loadSignalModel, type SignalModel, type SignalSession } from './signal-model.js';
 
+/** Quantiles of the targets at the steps to come. */
 export interface Forecast {
   /** Names of the columns. */
   readonly targets: readonly string[];
@@ -19,6 +20,7 @@ export async function loadForecaster(name: string, options: LoadOptions = {}): P
   return new Forecaster(await loadSignalModel(name, options));
 }
 
+/** A loaded model of series (see `loadForecaster`). */
 export class Forecaster {
   readonly config: SeriesConfig;
 
@@ -53,6 +55,7 @@ export class Forecaster {
 /** Values that one run of the model reads at most. */
 const MOST_POSITIONS = 1024;
 
+/** One series, of which values are read as they come. */
 export class SeriesSession {
   /** What the model said after the last position. */
   private said: Forecast['values'] | undefined;

@@ -30,6 +30,7 @@ import { decoderPrograms } from './program.js';
 import { type Row, Runner } from './runner.js';
 import { Session, type SessionOptions } from './session.js';
 
+/** Where a model computes, and in which form it is held. */
 export interface LoadOptions extends DeviceOptions {
   /** `cpu` by default. */
   device?: Device | DeviceName;
@@ -81,6 +82,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   });
 }
 
+/** A language model that is loaded (see `loadModel`): it makes sessions, and is looked into. */
 export class LanguageModel {
   private inspector: Inspector | undefined;
   private embedding: Promise<Embedder> | undefined;

@@ -1,6 +1,7 @@
 /** Log probabilities of tokens. */
 import { likeliest } from './likeliest.js';
 
+/** Log probabilities, in nats, of a token that was chosen and of the likeliest ones. */
 export interface TokenLogprobs {
   /** Of the chosen token, in nats. */
   readonly logprob: number;

@@ -25,6 +25,7 @@ export interface PrefixStore {
   put(snapshot: Snapshot): Promise<void>;
 }
 
+/** How much a cache may take. Sizes are in bytes. */
 export interface PrefixCacheOptions {
   /** Memory that the states may take. */
   readonly bytes: number;
@@ -34,6 +35,7 @@ export interface PrefixCacheOptions {
   readonly folderBytes?: number;
 }
 
+/** A cache in memory, and in a folder where one is given (see the head of this file). */
 export class PrefixCache implements PrefixStore {
   puts = 0;
   private readonly limit: number;

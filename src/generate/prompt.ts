@@ -3,12 +3,14 @@ import type { PrefixStore } from './prefix-cache.js';
 import type { ReadOptions, ReadResult, Session } from './session.js';
 import { longestBeginning, type Snapshot } from './snapshot.js';
 
+/** What is read before an answer. */
 export interface Prompt {
   readonly ids: readonly number[];
   /** Where the answer begins: the state there is that from which another answer, or the next turn, goes on. */
   readonly boundary: number;
 }
 
+/** Where a prompt may be taken up, and where its state is worth keeping. */
 export interface PromptOptions extends ReadOptions {
   /** What else may be a beginning of the prompt, besides what the store has. */
   readonly known?: readonly (Snapshot | undefined)[];
@@ -16,6 +18,7 @@ export interface PromptOptions extends ReadOptions {
   readonly stops?: readonly number[];
 }
 
+/** What reading took, and the state from which the answer goes on. */
 export interface PromptResult extends ReadResult {
   /** The state at the boundary, to be disposed of by the caller; undefined where that is 0. */
   readonly mark: Snapshot | undefined;

@@ -6,6 +6,7 @@ import { ConfigError, DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
 import { likeliest, likeliestOf } from './likeliest.js';
 
+/** How a token is chosen by its logits. */
 export interface SamplingOptions {
   /** 0 takes the most likely token; higher values flatten the distribution. */
   temperature: number;
@@ -23,6 +24,7 @@ export interface SamplingOptions {
   frequencyPenalty: number;
 }
 
+/** What is used where nothing else is said. */
 export const SAMPLING_DEFAULTS: Readonly<SamplingOptions> = {
   temperature: 0.8,
   topK: 0,

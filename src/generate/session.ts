@@ -9,6 +9,7 @@ import { checkSampling, SAMPLING_DEFAULTS, Sampler, type SamplingOptions, type S
 import { Snapshot } from './snapshot.js';
 import { StopStrings } from './stop.js';
 
+/** How a text is written: its length, its ends, and how tokens are chosen. */
 export interface GenerateOptions extends Partial<SamplingOptions> {
   /** At most this many tokens. */
   maxTokens?: number;
@@ -28,6 +29,7 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   signal?: AbortSignal;
 }
 
+/** What is used where nothing else is said. */
 export const GENERATE_DEFAULTS = {
   ...SAMPLING_DEFAULTS,
   maxTokens: 256,
@@ -64,16 +66,19 @@ export interface ForkPiece extends GeneratedPiece {
   readonly index: number;
 }
 
+/** A fork where it stands after it has written, and why it ended. */
 export interface WrittenFork {
   readonly session: Session;
   readonly reason: StopReason;
 }
 
+/** What a session shares with others. */
 export interface SessionOptions {
   /** Where to look for a beginning that was read before, and to keep what is read here. */
   cache?: PrefixStore;
 }
 
+/** How reading may be ended, and fitted in between others'. */
 export interface ReadOptions {
   /** Ends it between two chunks: the session has then read those before, and the signal's reason is thrown. */
   signal?: AbortSignal | undefined;
@@ -98,6 +103,7 @@ export type StopReason = 'token' | 'string' | 'length';
 /** With a cache, the state is kept whenever so many chunks of a prompt were read. */
 const CHUNKS_PER_SNAPSHOT = 2;
 
+/** A sequence: it reads, writes, forks, and is saved and restored exactly. Two calls at once throw `DataError`. */
 export class Session {
   private all: number[] = [];
   /** The last of them, which are not in the state yet: the one that was written last. */

@@ -39,6 +39,7 @@ export async function loadSignalModel(name: string, options: LoadOptions = {}): 
   return SignalModel.compile(model, weights, device, typeof asked === 'string');
 }
 
+/** A loaded model of something other than text, which reads positions of numbers. */
 export class SignalModel {
   private constructor(
     readonly model: Model,
@@ -114,6 +115,7 @@ export class SignalModel {
   }
 }
 
+/** One sequence of positions, and the state that it left. */
 export class SignalSession {
   /** Runs of one session are made one after the other. */
   private last: Promise<unknown> = Promise.resolve();

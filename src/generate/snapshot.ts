@@ -38,6 +38,10 @@ export interface SnapshotParts {
   readonly logits: Float32Array | undefined;
 }
 
+/**
+ * A sequence as it stood: its tokens and its state, exactly. It shares memory with the session until one of them
+ * changes it.
+ */
 export class Snapshot {
   constructor(private readonly parts: SnapshotParts) {}
 

@@ -12,11 +12,16 @@ import type { StableHloLowering } from './lower/stablehlo/builder.js';
 import type { WasmLowering } from './lower/wasm/builder.js';
 import { canonicalShape, formatShape, normalizeAxis, type Shape } from './shape.js';
 
+/**
+ * What is known of a tensor before it is computed; dimensions that are not numbers are names, or sums and products of
+ * them.
+ */
 export interface TensorType {
   readonly dtype: DType;
   readonly shape: Shape;
 }
 
+/** A result of a node: the `index`-th of its outputs. */
 export class Tensor implements TensorType {
   constructor(
     readonly node: Node,
@@ -30,6 +35,7 @@ export class Tensor implements TensorType {
   }
 }
 
+/** An operator applied to operands. */
 export interface Node<Attributes = unknown> {
   readonly operator: Operator<Attributes>;
   /** Optional operands that were left out are undefined. */
@@ -95,6 +101,7 @@ export function isPrimitive<A>(operator: Operator<A>): operator is Primitive<A> 
   return 'lower' in operator;
 }
 
+/** Whether an operator is an expansion into others. */
 export function isComposite<A>(operator: Operator<A>): operator is Composite<A> {
   return 'expand' in operator;
 }

@@ -21,6 +21,7 @@ import type { PartialFile } from './partial-file.js';
 import { type Entry, INDEX, selectFiles, shardsOf, TOKENIZER } from './selection.js';
 import type { RemoteFile } from './sums.js';
 
+/** Which model to download, and where to. */
 export interface PullRequest {
   /** `owner/name`. */
   readonly repo: string;
@@ -37,6 +38,7 @@ export interface PullRequest {
   readonly patience?: Patience;
 }
 
+/** How a pull goes on. */
 export type PullEvent =
   /** What will be done: `bytes` of `files` are the whole model, `missingBytes` of `missingFiles` are still to come. */
   | {
@@ -65,6 +67,7 @@ export type PullEvent =
   | { readonly event: 'changed' }
   | { readonly event: 'waiting'; readonly seconds: number; readonly reason: string };
 
+/** What a pull did. */
 export interface PullResult {
   readonly files: number;
   readonly bytes: number;

@@ -17,6 +17,7 @@ import { type MixerPart, traceProgram } from './program.js';
 import { seenUntil } from './selection.js';
 import type { AttributionOf, LensOf, Token, Trace, TracedLayerOf, TracedMixerOf, Values } from './trace.js';
 
+/** What of a model is looked into. */
 export interface TraceOptions {
   /** Layers to look into, from 0; all by default. */
   layers?: readonly number[];
@@ -68,6 +69,7 @@ interface Compiled {
   readonly executable: Executable;
 }
 
+/** Traces a model while it reads a text (see the documents about inspecting). */
 export class Inspector {
   private tracing: Compiled | undefined;
   private attributing: Executable | undefined;

@@ -36,6 +36,7 @@ import { locateWeights } from './folder.js';
 import type { Model } from './model.js';
 import { stepOf } from './step.js';
 
+/** The file of an exported graph. */
 export const ONNX_FILE = 'model.onnx';
 /** What goes into the graph and comes out of it. */
 export const ONNX_DESCRIPTION_FILE = 'model.onnx.json';

@@ -23,7 +23,9 @@ import {
 } from './folder.js';
 import type { Model } from './model.js';
 
+/** What a model can be written for. */
 export const EXPORT_FORMATS = ['heddle', 'hf', 'onnx'] as const;
+/** One of `EXPORT_FORMATS`. */
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 
 export interface ExportOptions {

@@ -21,6 +21,7 @@ import { CheckpointError } from '../errors.js';
 import { adapterNames } from './lora.js';
 import type { Model } from './model.js';
 
+/** What says whether a state is one of this model. */
 export interface Fingerprint {
   /** A SHA-256 in hexadecimal digits. */
   readonly hash: string;

@@ -7,6 +7,7 @@ import type { HostTensor } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { type Model, parametersOf } from './model.js';
 
+/** Low-rank adapters (Hu et al., 2021, arXiv 2106.09685): which matrices have one, and of what rank. */
 export interface LoraConfig {
   /** Rows of A and columns of B. */
   readonly rank: number;

@@ -17,9 +17,12 @@ import { ParameterRegistry } from '../nn/index.js';
 import { problemsIn } from './families/problems.js';
 import { type Model, wholeOf } from './model.js';
 
+/** Bits that a quantized weight may have. */
 export const QUANTIZED_BITS = [4, 8] as const;
+/** How many weights may share a scale. */
 export const QUANTIZED_BLOCKS = [32, 64, 128] as const;
 
+/** How matrices are quantized: the bits of a weight, and how many weights share a scale. */
 export interface Quantization {
   readonly bits: (typeof QUANTIZED_BITS)[number];
   /** Columns that share a scale. */

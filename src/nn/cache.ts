@@ -19,7 +19,9 @@ import {
 } from '../graph/index.js';
 import type { Mixer, StateSpec, StateTensors } from './mixer.js';
 
+/** Forms that keys and values may be kept in, besides float32. */
 export const CACHE_FORMS = ['float16', 'int8'] as const;
+/** One of `CACHE_FORMS`. */
 export type CacheForm = (typeof CACHE_FORMS)[number];
 
 /** How entries [..., size] are kept, and what is read of that. */

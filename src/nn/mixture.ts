@@ -26,6 +26,7 @@ import { INITIAL_DEVIATION, linear } from './layers.js';
 import type { Mixer, MixerContext } from './mixer.js';
 import { constantly, normal, type ParameterPart, type Parameters } from './parameters.js';
 
+/** Sizes, routing and names of a mixture of experts (see `mixtureOfExperts`). */
 export interface MixtureConfig {
   hiddenSize: number;
   intermediateSize: number;
@@ -43,6 +44,7 @@ export interface MixtureConfig {
 /** Gives the experts' weights [tokens, experts] for x [tokens, hidden]: 0 for those that are not chosen. */
 export type Router = (parameters: Parameters, x: Tensor, context: MixerContext) => Tensor;
 
+/** How a linear router chooses experts and weighs them. */
 export interface Routing {
   /** How the router's logits become scores. */
   scores: 'softmax' | 'sigmoid';
@@ -57,6 +59,7 @@ export interface Routing {
   groups?: { count: number; chosen: number };
 }
 
+/** Under which names checkpoints keep the weights of a mixture. */
 export interface MixtureNames {
   /** Of the router's matrix; `gate.weight` by default. */
   router?: string;
@@ -67,6 +70,10 @@ export interface MixtureNames {
   expert?: (index: number) => { inputs: readonly string[]; output: string };
 }
 
+/**
+ * A mixture of experts (Shazeer et al., 2017, arXiv 1701.06538) for x [batch, sequence, hiddenSize], each token by
+ * itself: the sum of its `expertsPerToken` chosen experts, by the router's weights. It has no state.
+ */
 export function mixtureOfExperts(config: MixtureConfig): Mixer {
   const { hiddenSize, intermediateSize, numExperts, expertsPerToken, activation, names, latent } = config;
   const width = latent?.size ?? hiddenSize;

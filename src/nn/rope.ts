@@ -18,6 +18,7 @@ import {
   type Tensor,
 } from '../graph/index.js';
 
+/** Rotary position embedding (Su et al., 2021, arXiv 2104.09864): at which rates the pairs of a head rotate. */
 export interface RopeConfig {
   /** Radians a token, one for each pair of elements that rotates. */
   frequencies: Float32Array;

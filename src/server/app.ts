@@ -10,6 +10,7 @@ import type { KeyLimits } from './limits.js';
 import { Log } from './log.js';
 import { type Assembled, assemble } from './routes.js';
 
+/** How the server behaves inside of another program (see `createApp`). All of it has a default. */
 export interface AppOptions extends Partial<Omit<EngineOptions, 'models'>> {
   /** The path that it is mounted at, such as `/api/ai`, where the program around it leaves that in the requests' paths, as Next does. */
   readonly basePath?: string;

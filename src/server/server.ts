@@ -12,6 +12,7 @@ import type { KeyLimits } from './limits.js';
 import { Log } from './log.js';
 import { assemble } from './routes.js';
 
+/** How `heddle serve` listens, and what it allows its clients. Times are in seconds, sizes in bytes. */
 export interface ServerOptions {
   readonly host: string;
   /** 0 for any that is free. */
@@ -33,6 +34,7 @@ export interface ServerOptions {
   readonly version: string;
 }
 
+/** A server that listens at `url`. */
 export interface RunningServer {
   readonly url: string;
   /** Resolves to the reason when the server has failed. */

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import { DataError } from '../errors.js';
 
+/** The examples of a folder, and the class of each. */
 export interface ClassFolder {
   /** In the order of their names. */
   readonly classes: readonly string[];

@@ -4,6 +4,7 @@ import { convertIndexedToRgb, decode as decodePng } from 'fast-png';
 import jpeg from 'jpeg-js';
 import { DataError } from '../errors.js';
 
+/** An image of 8 bits a channel. */
 export interface Image {
   readonly height: number;
   readonly width: number;
@@ -16,6 +17,7 @@ export interface Image {
 /** Of a size and in the colours that a model reads. */
 export type ImageShape = Pick<Image, 'height' | 'width' | 'channels'>;
 
+/** Names of files that are images. */
 export const IMAGE_FILE = /\.(png|jpe?g)$/i;
 
 const MOST_PIXELS = 1e8;

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { DataError } from '../errors.js';
 
+/** A sound of one channel. */
 export interface Sound {
   /** Samples in a second. */
   readonly rate: number;
@@ -9,6 +10,7 @@ export interface Sound {
   readonly samples: Float32Array;
 }
 
+/** Names of files that are sounds. */
 export const SOUND_FILE = /\.wav$/i;
 
 /** Format tags of the `fmt ` chunk. */

@@ -8,8 +8,10 @@
 import { ConfigError, DataError } from '../errors.js';
 import { ALPHABET, PRE_TOKEN, toByteSymbols } from './byte-level.js';
 
+/** The special token that separates documents, where none is named. */
 export const END_OF_TEXT = '<|endoftext|>';
 
+/** How many tokens are learned, and which are given. */
 export interface BpeOptions {
   /** Tokens to stop at, special tokens and the 256 bytes included. */
   vocabSize: number;
@@ -21,6 +23,7 @@ export interface BpeOptions {
   onProgress?: (tokens: number, vocabSize: number) => void;
 }
 
+/** A vocabulary and its merges, in the form of a tokenizer.json. */
 export interface TrainedBpe {
   /** Token (special, or spelled in byte symbols) -> id: special tokens, then the 256 bytes, then merges. */
   vocab: Map<string, number>;

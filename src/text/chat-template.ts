@@ -55,6 +55,7 @@ export interface ChatTemplateParts {
   readonly limits?: Partial<TemplateLimits>;
 }
 
+/** A model's chat template, which makes one text of a conversation's messages. */
 export class ChatTemplate {
   /** The file that it was read from. */
   readonly origin: string;

@@ -9,6 +9,7 @@ import { ConfigError, DataError, TokenizerError } from '../errors.js';
 import { SHIPPED_CORPORA } from './shipped-corpora.js';
 import type { Tokenizer } from './tokenizer.js';
 
+/** One text of a corpus. */
 export interface CorpusDocument {
   /** A file's path inside its folder, or a title. */
   name: string;
@@ -153,6 +154,7 @@ function endOfPart(text: string): number {
   return /[\uDC00-\uDFFF]/.test(text[LONGEST_DOCUMENT]!) ? LONGEST_DOCUMENT - 1 : LONGEST_DOCUMENT;
 }
 
+/** The documents that are trained on, and those that are held out. */
 export interface CorpusSplit {
   training: CorpusDocument[];
   validation: CorpusDocument[];

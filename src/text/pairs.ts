@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { DataError } from '../errors.js';
 
+/** A text, and the one that a model shall write for it. */
 export interface TextPair {
   readonly source: string;
   readonly target: string;

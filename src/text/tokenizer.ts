@@ -29,6 +29,7 @@ import { Vocabulary } from './vocabulary.js';
 /** Distinct pieces to remember; a corpus of 10 MB has some 70,000 of them. */
 const CACHED_PIECES = 100_000;
 
+/** Texts as tokens, and back, by a tokenizer.json. */
 export class Tokenizer {
   /** The parsed files that this was made of: `files.config` holds a chat template, if there is one. */
   readonly files: TokenizerFiles;

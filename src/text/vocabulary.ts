@@ -13,6 +13,7 @@ const BYTE = /^<0x([0-9A-F]{2})>$/;
 
 const utf8 = new TextEncoder();
 
+/** The bytes of every token. */
 export class Vocabulary {
   private constructor(
     /** By id; undefined for ids without a token. */

@@ -27,6 +27,7 @@ import {
   type TrainingData,
 } from './data.js';
 
+/** An example with its class. */
 export interface Labelled<T> {
   readonly example: T;
   /** The number of its class, in the order of the model's. */

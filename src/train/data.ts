@@ -38,12 +38,14 @@ export interface BatchLoss {
   readonly measures?: Readonly<Record<string, Tensor>>;
 }
 
+/** What a model is trained for: what an example consists of, and its loss. */
 export interface Objective {
   readonly inputs: readonly ExampleInput[];
   /** The losses of a batch of examples; `inputs` are [batch, ...shape] by name. */
   loss(model: Model, registry: ParameterRegistry, inputs: Readonly<Record<string, Tensor>>): BatchLoss;
 }
 
+/** The examples of a run, and what is learned from them. */
 export interface TrainingData {
   readonly objective: Objective;
   /** Without end: after the last example the first comes again, or a new one is made. */

@@ -5,6 +5,7 @@ import type { FiniteExamples, Objective } from './data.js';
 import { evaluationProgram } from './program.js';
 import { expectKnownTokens, heldOut, nextTokens } from './text.js';
 
+/** How well held-out examples are predicted. */
 export interface Evaluation {
   /** Nats a token; or what else the objective counts. */
   loss: number;

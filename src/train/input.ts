@@ -27,6 +27,7 @@ export interface Sample {
   text: string;
 }
 
+/** All that a training run is made of (see `train`). */
 export interface TrainingInput {
   model: Model;
   /** The folder whose weights the run starts from, which are those of `model`; without one they are new. */
@@ -49,6 +50,7 @@ export interface TrainingInput {
   signal?: AbortSignal;
 }
 
+/** What a run came to. */
 export interface TrainingResult {
   /** Steps done: fewer than asked for after an interruption. */
   step: number;

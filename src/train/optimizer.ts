@@ -15,6 +15,7 @@ import {
   wide,
 } from '../graph/index.js';
 
+/** AdamW (Loshchilov & Hutter, 2019, arXiv 1711.05101), with the gradient's norm clipped before. */
 export interface AdamWConfig {
   /** Decay rates of the first and second moments. */
   beta1: number;
@@ -26,6 +27,7 @@ export interface AdamWConfig {
   maxGradientNorm: number;
 }
 
+/** What training uses where nothing else is said. */
 export const ADAMW_DEFAULTS: AdamWConfig = {
   beta1: 0.9,
   beta2: 0.95,

@@ -32,6 +32,7 @@ import {
 } from './optimizer.js';
 import type { TrainingSettings } from './settings.js';
 
+/** The sizes of a training program's batches. */
 export interface TrainingShape {
   /** Sequences in a batch. */
   batch: number;
@@ -60,6 +61,10 @@ export function secondMoment(name: string): string {
   return `adam.second/${name}`;
 }
 
+/**
+ * The program of training steps: it is fed examples, changes parameters and moments as its states, and gives the
+ * losses. Throws `ShapeError` where the model and the objective do not fit.
+ */
 export function trainingProgram(
   model: Model,
   objective: Objective,

@@ -3,6 +3,7 @@ import { ConfigError } from '../errors.js';
 import type { Model } from '../models/index.js';
 import { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
 
+/** How a run trains. A resumed run has those that it began with, but for the number of steps. */
 export interface TrainingSettings {
   steps: number;
   /** Sequences in a batch. */
@@ -25,6 +26,7 @@ export interface TrainingSettings {
   rates?: Readonly<Record<string, number>>;
 }
 
+/** What a run uses where nothing else is said. */
 export const TRAINING_DEFAULTS: TrainingSettings = {
   steps: 1000,
   batch: 8,

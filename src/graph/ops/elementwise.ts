@@ -164,9 +164,11 @@ export const equal = pair(
     'bool',
   ),
 );
+/** Whether both of two bools are true, with broadcasting. */
 export const and = pair(
   binary('and', { onnx: onnxNode('And'), wasm: wasmMap('and'), stablehlo: hloBinary('and') }, 'bool'),
 );
+/** Whether one of two bools is true, with broadcasting. */
 export const or = pair(
   binary('or', { onnx: onnxNode('Or'), wasm: wasmMap('or'), stablehlo: hloBinary('or') }, 'bool'),
 );

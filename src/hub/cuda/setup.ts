@@ -17,6 +17,7 @@ import { findWheel, type Platform, type Wheel } from './package-index.js';
 import { unpack, unpackedSize } from './unpack.js';
 import { isWanted, WHEELS } from './wheels.js';
 
+/** Where XLA's plugin and the CUDA libraries come from, and where they go. */
 export interface CudaSetup {
   readonly index: Source;
   /** Asked before anything large is downloaded. */
@@ -31,6 +32,7 @@ export interface CudaSetup {
   readonly platform?: Platform;
 }
 
+/** What a setup is about to download. */
 export interface CudaPlan {
   readonly wheels: number;
   /** Bytes of all wheels, and of those that are still to come. */
@@ -40,6 +42,7 @@ export interface CudaPlan {
   readonly folder: string;
 }
 
+/** How a setup goes on. `done` and `total` are bytes. */
 export type CudaSetupEvent =
   /** The index is asked for a package. */
   | { readonly event: 'asking'; readonly name: string }
@@ -55,6 +58,7 @@ export type CudaSetupEvent =
   | { readonly event: 'mismatch'; readonly name: string }
   | { readonly event: 'waiting'; readonly seconds: number; readonly reason: string };
 
+/** What a setup did. */
 export interface CudaSetupResult {
   /** `present`: it was there already. `declined`: `confirm` said no. */
   readonly outcome: 'done' | 'present' | 'declined';

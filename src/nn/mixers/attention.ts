@@ -17,6 +17,7 @@ import type { Mixer, MixerContext, StateSpec, StateTensors } from '../mixer.js';
 import { normal, type Parameters } from '../parameters.js';
 import { type RopeConfig, rotate } from '../rope.js';
 
+/** Softmax attention over all tokens before: sizes, and what the families change in it. */
 export interface AttentionConfig {
   /** Of the output. */
   hiddenSize: number;
@@ -66,11 +67,16 @@ export function makeHeads(
   return { ...projectHeads(parameters, x, config, context.position), state: {} };
 }
 
+/** RMS norms of queries and keys, and the names of their weights. */
 export interface HeadNorm extends RmsNormOptions {
   names: { query: string; key: string };
   whole?: boolean;
 }
 
+/**
+ * Grouped-query attention (Ainslie et al., 2023, arXiv 2305.13245) for x [batch, sequence, hiddenSize]. State for one
+ * sequence: `key` and `value` [numKeyValueHeads, past, headDim], which grow with every token.
+ */
 export function attention(config: AttentionConfig): Mixer {
   const shape = ['batch', config.numKeyValueHeads, 'past', config.headDim];
   return {

@@ -10,6 +10,7 @@ import type { Mixer } from '../mixer.js';
 import { fillWith, normal } from '../parameters.js';
 import { tokenShift } from './token-shift.js';
 
+/** Sizes of RWKV-7's channel mixing. */
 export interface ChannelMixConfig {
   hiddenSize: number;
   intermediateSize: number;
@@ -20,6 +21,7 @@ export interface ChannelMixConfig {
   outputDeviation: number;
 }
 
+/** The mixer for x [batch, sequence, hiddenSize], by the equation at the head of this file. */
 export function channelMix(config: ChannelMixConfig): Mixer {
   const { hiddenSize, intermediateSize, activation, layer, numLayers } = config;
   const power = (1 - layer / numLayers) ** 4;

@@ -33,6 +33,7 @@ import { constantly, type Initializer, type Parameters, uniform } from '../param
 import { rotate } from '../rope.js';
 import type { AttentionConfig, HeadMaker } from './attention.js';
 
+/** Heads that are made through convolutions over the tokens before, as in Zaya. */
 export interface ConvolvedHeadsConfig
   extends Pick<AttentionConfig, 'numHeads' | 'numKeyValueHeads' | 'headDim' | 'rope' | 'inputBias'> {
   /** Tokens that the convolution of each channel covers, and that which mixes the channels of a head. */

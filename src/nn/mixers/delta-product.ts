@@ -38,6 +38,7 @@ import { convolvedHeads, normalizedHeads, SEPARATE_CONVOLUTIONS, withLength } fr
 import { initialDecay } from './gated-delta-net.js';
 import { initialTimeStep } from './mamba2.js';
 
+/** Sizes of DeltaProduct. */
 export interface DeltaProductConfig {
   hiddenSize: number;
   numHeads: number;

@@ -42,6 +42,7 @@ import {
 } from './delta-net.js';
 import { initialTimeStep } from './mamba2.js';
 
+/** Sizes of a gated delta net, and how its checkpoints arrange the projections. */
 export interface GatedDeltaNetConfig {
   hiddenSize: number;
   /** Of the queries and of the keys; divides numValueHeads. */
@@ -91,6 +92,7 @@ const LAYOUTS = {
   },
 } satisfies Record<string, Layout>;
 
+/** How a family names and joins the projections: Qwen3-Next's, Qwen3.5's, OLMo-Hybrid's or our own. */
 export type GatedDeltaNetLayout = keyof typeof LAYOUTS;
 
 /** A uniform in (0, 16], kept as its logarithm. */

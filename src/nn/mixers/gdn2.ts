@@ -15,6 +15,7 @@ import { multiply, sigmoid } from '../../graph/index.js';
 import type { Mixer } from '../mixer.js';
 import { channelDeltaNet, type KimiDeltaConfig, projected } from './kda.js';
 
+/** Sizes of GDN-2, which are those of KDA. */
 export type GatedDeltaNet2Config = KimiDeltaConfig;
 
 /** Throws `ConfigError` for a lower bound that is not below 0. */

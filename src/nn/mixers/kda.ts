@@ -48,6 +48,7 @@ export interface Projection {
   readonly bias?: boolean | undefined;
 }
 
+/** Sizes of Kimi delta attention, and what the families change in it. */
 export interface KimiDeltaConfig {
   hiddenSize: number;
   numHeads: number;

@@ -33,6 +33,7 @@ import { normal, type Parameters } from '../parameters.js';
 import { type RopeConfig, rotate } from '../rope.js';
 import { perChannel } from './delta-net.js';
 
+/** Sizes of multi-head latent attention, under DeepSeek's names in the comments. */
 export interface LatentAttentionConfig {
   hiddenSize: number;
   numHeads: number;
@@ -61,6 +62,7 @@ export interface LatentAttentionConfig {
   outputDeviation: number;
 }
 
+/** The mixer for x [batch, sequence, hiddenSize], by the equations at the head of this file. */
 export function latentAttention(config: LatentAttentionConfig): Mixer {
   const { hiddenSize, latentSize, rotaryDim, bias = false, outputDeviation } = config;
   const shape = ['batch', 1, 'past', latentSize + rotaryDim];

@@ -25,6 +25,7 @@ import { linear, rmsNorm } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { normal } from '../parameters.js';
 
+/** Sizes of lightning attention. */
 export interface LightningConfig {
   hiddenSize: number;
   headDim: number;
@@ -43,6 +44,7 @@ export function lightningSlopes(numHeads: number, layer: number, numLayers: numb
   return Array.from({ length: numHeads }, (_, h) => 2 ** ((-8 * (h + 1)) / numHeads) * share);
 }
 
+/** The mixer for x [batch, sequence, hiddenSize], by the equations at the head of this file. */
 export function lightningAttention(config: LightningConfig): Mixer {
   const { hiddenSize, headDim, slopes } = config;
   const numHeads = slopes.length;

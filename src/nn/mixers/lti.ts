@@ -57,14 +57,21 @@ import { linear, project } from '../layers.js';
 import type { Mixer, MixerContext } from '../mixer.js';
 import { constantly, fillWith, type Initializer, normal, type Parameters } from '../parameters.js';
 
+/**
+ * The form of A: complex numbers on the diagonal (S4D-Lin, S4D-Inv) or real ones, all of it, or blocks on and beside
+ * the diagonal.
+ */
 export type StateMatrix =
   | { readonly kind: 'diagonal'; readonly initial: 'lin' | 'inv' | 'real' }
   | { readonly kind: 'full' }
   | { readonly kind: 'block-tridiagonal'; readonly blockSize: number };
 
+/** How the matrices of continuous time become those of a step; `direct`: they are those of a step already. */
 export const DISCRETIZATIONS = ['zero-order hold', 'bilinear', 'direct'] as const;
+/** One of `DISCRETIZATIONS`. */
 export type Discretization = (typeof DISCRETIZATIONS)[number];
 
+/** Sizes and form of a linear time-invariant state space. */
 export interface TimeInvariantConfig {
   hiddenSize: number;
   matrix: StateMatrix;

@@ -18,6 +18,7 @@ import { normal, type Parameters } from '../parameters.js';
 import { selectiveStateSpace } from './mamba1.js';
 import { convolve } from './short-convolution.js';
 
+/** Sizes of the mixer of MambaVision. */
 export interface MambaVisionConfig {
   /** Even: a half goes through the state space. */
   hiddenSize: number;

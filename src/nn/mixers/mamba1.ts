@@ -30,6 +30,7 @@ import type { Observe } from '../sight.js';
 import { initialTimeStep } from './mamba2.js';
 import { convolve } from './short-convolution.js';
 
+/** Sizes of a Mamba layer, and what Falcon-Mamba and Jamba change in it. */
 export interface Mamba1Config {
   hiddenSize: number;
   innerSize: number;
@@ -50,6 +51,7 @@ const initialDecay: Initializer = (_, shape) => {
   return fillWith(shape, () => Math.log(1 + (i++ % shape[1]!)));
 };
 
+/** The mixer for u [batch, sequence, hiddenSize], by the equations at the head of this file. */
 export function mamba1(config: Mamba1Config): Mixer {
   const { hiddenSize, innerSize, stateSize, convKernel } = config;
   return {

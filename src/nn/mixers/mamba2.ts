@@ -29,6 +29,7 @@ import { linear, rmsNorm } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { constantly, fillWith, type Initializer, normal, type Parameters, uniform } from '../parameters.js';
 
+/** Sizes of a Mamba-2 layer, and what the families change in it. The inner width is numHeads * headDim. */
 export interface Mamba2Config {
   hiddenSize: number;
   numHeads: number;
@@ -65,6 +66,7 @@ export const initialTimeStep: Initializer = (random, shape) =>
     return step + Math.log(-Math.expm1(-step));
   });
 
+/** The mixer for u [batch, sequence, hiddenSize], by the equations at the head of this file. */
 export function mamba2(config: Mamba2Config): Mixer {
   const { hiddenSize, numHeads, headDim, stateSize, numGroups, convKernel } = config;
   const inner = numHeads * headDim;

@@ -58,6 +58,7 @@ import { constantly, normal, type Parameters } from '../parameters.js';
 import { perChannel } from './delta-net.js';
 import { initialTimeStep } from './mamba2.js';
 
+/** Sizes of a Mamba-3 layer. The inner width is numHeads * headDim. */
 export interface Mamba3Config {
   hiddenSize: number;
   numHeads: number;

@@ -16,6 +16,7 @@ import type { Mixer } from '../mixer.js';
 import type { AttentionConfig } from './attention.js';
 import { slidingWindowAttention } from './selective.js';
 
+/** Attention in a window, and how many tokens shall use it. */
 export interface QuerySelectionConfig extends AttentionConfig {
   /** W: how many of the last tokens a selected one sees, itself included. */
   window: number;
@@ -25,6 +26,7 @@ export interface QuerySelectionConfig extends AttentionConfig {
   capacityWeight: number;
 }
 
+/** The mixer for x [batch, sequence, hiddenSize], by the equations at the head of this file. */
 export function querySelection(config: QuerySelectionConfig): Mixer {
   const { capacity, capacityWeight } = config;
   const windowed = slidingWindowAttention(config);

@@ -39,6 +39,7 @@ import type { Mixer, MixerContext } from '../mixer.js';
 import { constantly, fillWith, type Initializer, normal, type Parameters } from '../parameters.js';
 import { convolve } from './short-convolution.js';
 
+/** Sizes of a recurrent block of Griffin, with the RG-LRU inside. */
 export interface RecurrentBlockConfig {
   hiddenSize: number;
   /** Channels of the recurrence. */

@@ -38,6 +38,7 @@ import { constantly, fillWith, type Initializer, normal, type Parameters } from 
 import { perChannel } from './delta-net.js';
 import { tokenShift } from './token-shift.js';
 
+/** Sizes of RWKV-7's time mixing. */
 export interface Rwkv7Config {
   hiddenSize: number;
   headDim: number;

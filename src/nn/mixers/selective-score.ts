@@ -39,7 +39,9 @@ import { linear } from '../layers.js';
 import type { StateSpec } from '../mixer.js';
 import type { Parameters } from '../parameters.js';
 
+/** How the scores of selective attention may be made (see the head of this file). */
 export const SCORE_FORMS = ['linear', 'convolution', 'surprise'] as const;
+/** One of `SCORE_FORMS`. */
 export type ScoreForm = (typeof SCORE_FORMS)[number];
 
 /** Tokens that the convolution covers, the present one included. */

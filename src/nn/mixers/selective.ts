@@ -31,6 +31,7 @@ import {
 } from './selective-memory.js';
 import { type ScoreForm, scoreState, scoresOf } from './selective-score.js';
 
+/** Selective attention: how many tokens are seen, and how the kept ones are chosen. */
 export interface SelectiveAttentionConfig extends AttentionConfig {
   /** W: how many of the last tokens are seen, the present one included. */
   window: number;
@@ -50,6 +51,10 @@ export interface SelectiveAttentionConfig extends AttentionConfig {
   causal?: boolean;
 }
 
+/**
+ * The mixer for x [batch, sequence, hiddenSize], by the equations at the head of this file. Throws `ConfigError` for
+ * a window or a number of selected tokens that cannot be.
+ */
 export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
   const { hiddenSize, window, selected, score = 'linear', numKeyValueHeads, headDim, causal = true } = config;
   if (!(Number.isInteger(window) && window >= 1))

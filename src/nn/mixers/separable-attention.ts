@@ -16,6 +16,7 @@ import { linear } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { constantly, normal, uniform } from '../parameters.js';
 
+/** Sizes of separable self-attention. */
 export interface SeparableAttentionConfig {
   hiddenSize: number;
   /** Of queries and keys, in hidden sizes: r, 2 or 4 in the published models. */

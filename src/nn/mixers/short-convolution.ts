@@ -41,6 +41,7 @@ function initializer(kernel: number): Initializer {
   return uniform(1 / Math.sqrt(kernel));
 }
 
+/** Sizes of LFM2's gated short convolution. */
 export interface ShortConvolutionConfig {
   hiddenSize: number;
   convKernel: number;
@@ -49,6 +50,7 @@ export interface ShortConvolutionConfig {
   outputDeviation: number;
 }
 
+/** The mixer for u [batch, sequence, hiddenSize], by the equations at the head of this file. */
 export function shortConvolution(config: ShortConvolutionConfig): Mixer {
   const { hiddenSize, convKernel, bias } = config;
   return {

@@ -38,6 +38,7 @@ import { type ReadPrompt, ServedModel } from './served-model.js';
 import { Slots } from './slots.js';
 import { ToldTokens } from './told-tokens.js';
 
+/** The models that are served, and what they may take of the machine together. */
 export interface EngineOptions {
   readonly models: readonly NamedModel[];
   readonly load: LoadOptions;

@@ -30,6 +30,7 @@ export interface ServedModelInfo {
   readonly form: AnswerForm;
 }
 
+/** What a request is to be answered from: messages through the chat template, a text, or tokens. */
 export type Prompt =
   | {
       readonly kind: 'messages';
