@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config';
+import { NODE } from './scripts/platforms.js';
 
 export default defineConfig({
+  resolve: { alias: NODE },
   test: {
     include: ['src/**/*.test.ts', 'studio/src/**/*.test.ts', 'test/**/*.test.ts'],
     globalSetup: ['scripts/kernels.mjs', 'test/testing/run.ts'],

@@ -3,9 +3,8 @@
  * reads text, and where each tensor lies. Models, their texts and their weights are all read from this one header, so it is
  * read once as long as the file stays what it is.
  */
-import { statSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { GGMLQuantizationType, gguf, parseGgufShardFilename } from '@huggingface/gguf';
+import { type OpenedFile, openFile, statsOf } from '#platform';
 import { CheckpointError } from './errors.js';
 
 export type GgufMetadata = Readonly<Record<string, unknown>>;
@@ -27,18 +26,19 @@ export interface Gguf {
 }
 
 /** Whether a path is that of a GGUF file. */
-export function isGguf(path: string): boolean {
-  return /\.gguf$/i.test(path) && (statSync(path, { throwIfNoEntry: false })?.isFile() ?? false);
+export async function isGguf(path: string): Promise<boolean> {
+  if (!/\.gguf$/i.test(path)) return false;
+  const stats = await statsOf(path).catch(() => undefined);
+  return stats?.kind === 'file';
 }
 
 const headers = new Map<string, { readonly version: string; readonly header: Promise<Gguf> }>();
 
 /** Reads the header of a GGUF file, and those of its other parts. Throws `CheckpointError` for one that is damaged or missing. */
 export async function readGguf(path: string): Promise<Gguf> {
-  const { size, mtimeMs } = await stat(path).catch((error: Error) => {
+  const { version } = await statsOf(path).catch((error: Error) => {
     throw new CheckpointError(`${path} cannot be read: ${error.message}. Check the path.`, { cause: error });
   });
-  const version = `${size} ${mtimeMs}`;
   const known = headers.get(path);
   if (known?.version === version) return known.header;
   const header = readParts(path);
@@ -60,14 +60,18 @@ async function readParts(path: string): Promise<Gguf> {
 }
 
 async function readOne(path: string): Promise<Gguf> {
-  const { metadata, tensorInfos, tensorDataOffset } = await gguf(path, { allowLocalFile: true }).catch(
-    (error: Error) => {
+  const file = await openFile(path);
+  // The address stands for the file: the library asks for parts of it as it would ask a server.
+  const { metadata, tensorInfos, tensorDataOffset } = await gguf('https://localhost', {
+    fetch: (_, init) => answerRange(file, init),
+  })
+    .catch((error: Error) => {
       throw new CheckpointError(
         `${path} is not a GGUF file that can be read: ${error.message}. Copy or download it again.`,
         { cause: error },
       );
-    },
-  );
+    })
+    .finally(() => file.close());
   const tensors = tensorInfos.map(({ name, shape, dtype, offset }): [string, GgufTensor] => [
     name,
     {
@@ -78,4 +82,13 @@ async function readOne(path: string): Promise<Gguf> {
     },
   ]);
   return { path, metadata: metadata as unknown as GgufMetadata, tensors: new Map(tensors) };
+}
+
+/** What a server would answer that is asked for `bytes=first-last` of a file. */
+async function answerRange(file: OpenedFile, init: RequestInit | undefined): Promise<Response> {
+  const range = new Headers(init?.headers).get('range') ?? '';
+  const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(range)!;
+  const bytes = new Uint8Array(Math.max(0, Math.min(Number(last) + 1, file.size) - Number(first)));
+  await file.read(bytes, Number(first));
+  return new Response(bytes, { headers: { 'content-range': `${range.replace('=', ' ')}/${file.size}` } });
 }

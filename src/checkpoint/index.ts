@@ -1,7 +1,13 @@
 /** How models are stored: safetensors, and files and folders that are written whole or not at all. */
-export { inWords, recoverFolder, streamFileAtomic, writeFileAtomic, writeFolderAtomic } from './atomic.js';
+export {
+  inWords,
+  makeFolder,
+  recoverFolder,
+  streamFileAtomic,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from '#platform';
 export { GGUF_BLOCK, GGUF_FORMATS, GGUF_PACKED, ggufRowBytes, repackGguf, widenGguf } from './gguf-blocks.js';
-export { makeFolder } from './make-folder.js';
 export { parseJson } from './parse-json.js';
 export { dequantizeBlocks, type QuantizedBlocks, quantizeBlocks } from './quantize.js';
 export * from './safetensors.js';

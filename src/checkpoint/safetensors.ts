@@ -4,10 +4,9 @@
  * No tensor is ever held twice. Reading fills the array that the caller gets; where a dtype is converted on the way, that
  * goes through one small buffer. Arrays are little-endian, as the format is, on every machine that Node and ONNX Runtime run on.
  */
-import type { FileHandle } from 'node:fs/promises';
+import { type OpenedFile, streamFileAtomic, type WriteBytes } from '#platform';
 import { CheckpointError } from '../errors.js';
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../graph/index.js';
-import { streamFileAtomic, type WriteBytes } from './atomic.js';
 import { openForReading, readExactly } from './file-reader.js';
 import {
   arrayTypes,
@@ -60,7 +59,7 @@ export interface SafetensorsFile extends TensorReader {
   /** The tensors by name, in the order of their bytes. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
-  /** The file that was opened; see `fileVersion`. */
+  /** The file that was opened; see `FileStats.version`. */
   readonly version: string;
 }
 
@@ -85,16 +84,17 @@ const CHUNK_BYTES = 2 ** 20;
  * @throws CheckpointError when there is no such file, or it is not a whole safetensors file
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
-  const { handle, fileBytes, version } = await openForReading(path);
+  const file = await openForReading(path);
   try {
+    const { size: fileBytes } = file;
     const start = new Uint8Array(Math.min(fileBytes, LENGTH_BYTES));
-    await readExactly(path, handle, start, 0);
+    await readExactly(file, start, 0);
     const header = new Uint8Array(parseHeaderLength(path, start, fileBytes));
-    await readExactly(path, handle, header, LENGTH_BYTES);
+    await readExactly(file, header, LENGTH_BYTES);
     const { tensors, metadata } = parseHeader(path, header, fileBytes);
-    return new OpenFile(path, handle, tensors, metadata, version);
+    return new OpenSafetensors(file, tensors, metadata);
   } catch (error) {
-    await handle.close();
+    await file.close();
     throw error;
   }
 }
@@ -141,25 +141,23 @@ interface StoredFloats {
   readonly elements: number;
 }
 
-class OpenFile implements SafetensorsFile {
+class OpenSafetensors implements SafetensorsFile {
   readonly #path: string;
-  readonly #handle: FileHandle;
+  readonly #file: OpenedFile;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
   readonly version: string;
 
   constructor(
-    path: string,
-    handle: FileHandle,
+    file: OpenedFile,
     tensors: ReadonlyMap<string, TensorInfo>,
     metadata: Readonly<Record<string, string>>,
-    version: string,
   ) {
-    this.#path = path;
-    this.#handle = handle;
+    this.#path = file.path;
+    this.#file = file;
     this.tensors = tensors;
     this.metadata = metadata;
-    this.version = version;
+    this.version = file.version;
   }
 
   async read(name: string): Promise<TypedTensor> {
@@ -189,7 +187,7 @@ class OpenFile implements SafetensorsFile {
   }
 
   async close(): Promise<void> {
-    await this.#handle.close();
+    await this.#file.close();
   }
 
   #findFloats(name: string): StoredFloats {
@@ -230,7 +228,7 @@ class OpenFile implements SafetensorsFile {
   }
 
   async #fill(bytes: Uint8Array, byteOffset: number): Promise<void> {
-    await readExactly(this.#path, this.#handle, bytes, byteOffset);
+    await readExactly(this.#file, bytes, byteOffset);
   }
 }
 

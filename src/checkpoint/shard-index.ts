@@ -23,7 +23,8 @@ const DEEPEST = 8;
  * @throws CheckpointError that names the index and, where it is about one, the tensor
  */
 export async function readShardIndex(path: string): Promise<Map<string, string>> {
-  const { handle, fileBytes } = await openForReading(path);
+  const file = await openForReading(path);
+  const { size: fileBytes } = file;
   try {
     if (fileBytes > LONGEST_INDEX) {
       throw new CheckpointError(
@@ -31,7 +32,7 @@ export async function readShardIndex(path: string): Promise<Map<string, string>>
       );
     }
     const bytes = new Uint8Array(fileBytes);
-    await readExactly(path, handle, bytes, 0);
+    await readExactly(file, bytes, 0);
     refuseGitLfsPointer(path, bytes);
     return shardsIn(bytes);
   } catch (error) {
@@ -41,7 +42,7 @@ export async function readShardIndex(path: string): Promise<Map<string, string>>
       { cause: error },
     );
   } finally {
-    await handle.close();
+    await file.close();
   }
 }
 

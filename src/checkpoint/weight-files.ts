@@ -8,8 +8,7 @@
  * Index and shards need not list the same tensors: conversions leave helper tensors in either. What the index promises and its
  * shard does not hold is `absent`, which matters only to those who need it; what the index leaves out is there all the same.
  */
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, readFolder } from '#platform';
 import { CheckpointError } from '../errors.js';
 import { openSafetensors, type SafetensorsFile, type TensorReader, type TypedTensor } from './safetensors.js';
 import { requireTensor, type TensorInfo } from './safetensors-header.js';
@@ -112,7 +111,7 @@ async function closeAll(files: ReadonlyMap<string, SafetensorsFile>): Promise<vo
 
 async function namesIn(folder: string): Promise<ReadonlySet<string>> {
   try {
-    return new Set(await readdir(folder));
+    return new Set((await readFolder(folder)).map(({ name }) => name));
   } catch (error) {
     throw new CheckpointError(
       `${folder} is not a folder that can be read: ${(error as Error).message}. Name the folder that holds the model.`,

@@ -51,7 +51,7 @@ async function run(name: string): Promise<void> {
 
 /** Whether there is more than a config, which alone tells what a model would cost. */
 async function hasWeights(folder: string): Promise<boolean> {
-  if (isGguf(folder)) return true;
+  if (await isGguf(folder)) return true;
   return (await readdir(folder)).some((name) => /\.(?:safetensors(?:\.index\.json)?|bin|pth?)$/.test(name));
 }
 
@@ -61,7 +61,7 @@ async function storedBytes(
 ): Promise<{ bytes: number; dtypes: string[]; files: number; besides?: string[] }> {
   // Held against the config, as when the model is loaded.
   await locateWeights(folder, model);
-  if (isGguf(folder)) {
+  if (await isGguf(folder)) {
     const tensors = [...(await readGguf(folder)).tensors.values()];
     const files = new Set(tensors.map(({ path }) => path));
     const sizes = await Promise.all([...files].map(async (path) => (await stat(path)).size));

@@ -74,7 +74,7 @@ export function configure(command: Command): void {
 
 async function runTask(name: string, flags: TaskFlags): Promise<void> {
   const task = taskOf(name);
-  if (!flags.resume) expectNoRun(flags.out);
+  if (!flags.resume) await expectNoRun(flags.out);
   const set: Record<string, unknown> = flags.pattern === undefined ? {} : { pattern: flags.pattern };
   for (const assignment of flags.set ?? []) {
     const [key, value] = assignment.split(/=(.*)/s);

@@ -59,7 +59,7 @@ export async function trainClasses<T>(
       `${option} does not go with ${kind.many}, and ${path} holds ${kind.many} by class: leave it out`,
     );
   }
-  if (!flags.resume) expectNoRun(flags.out);
+  if (!flags.resume) await expectNoRun(flags.out);
   const { classes } = folder;
   const resumed = flags.resume ? await readModel(join(flags.out, CHECKPOINT)) : undefined;
   for (const each of folder.leftOut) say(`left out    ${each}`);

@@ -42,7 +42,7 @@ export async function trainSeries(
     if (command.getOptionValueSource(key) === 'cli')
       throw new ConfigError(`--${key} is for models of text: leave it out with --target`);
   }
-  if (!flags.resume) expectNoRun(flags.out);
+  if (!flags.resume) await expectNoRun(flags.out);
   const { target, channel, horizon = 24, patch = 1 } = flags;
   const wanted = channel && [...new Set([...channel, ...target])];
   const table = await readNumberTable(path, wanted);

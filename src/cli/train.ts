@@ -135,7 +135,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   const { from: named } = options;
   const from = named === undefined ? undefined : modelFolder(named);
   const lora = loraOf(options);
-  if (!options.resume) expectNoRun(options.out);
+  if (!options.resume) await expectNoRun(options.out);
   const base = from === undefined ? undefined : await readModel(from);
   const text = await (isPairs(source) ? pairsToLearn : corpusToLearn)(source, options);
   const tokenizer = await tokenizerFor(text.documents, options);

@@ -1,8 +1,7 @@
 /** Devices that run graphs. */
-export { openDevice } from './devices.js';
+export { openDevice } from '#devices';
 export { FUSED } from './onnxruntime/device.js';
 export { onnxRuntimeVersion } from './onnxruntime/load.js';
 export * from './program.js';
-export { fileVersion } from './stored-files.js';
 export * from './tensors.js';
 export { type StepTime, stepTimes } from './wasm/step-times.js';

@@ -1,12 +1,13 @@
 /** Files of weights that are cut off, or change between their headers and their last byte: nothing is made of two halves. */
 import { renameSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
+import { statsOf } from '#platform';
 import { DeviceError } from '../errors.js';
 import { input, matmul } from '../graph/index.js';
-import { fileVersion, float32, openDevice, type Program } from './index.js';
+import { float32, openDevice, type Program } from './index.js';
 import { SharedMemory } from './wasm/memory.js';
 
 const folder = await mkdtemp(join(tmpdir(), 'heddle-files-'));
@@ -19,7 +20,7 @@ let files = 0;
 async function fresh(): Promise<{ path: string; program: Program }> {
   const path = join(folder, `${files++}.bin`);
   fill(path, 1);
-  const version = fileVersion(await stat(path, { bigint: true }));
+  const { version } = await statsOf(path);
   const byteLength = 4 * SIZE * SIZE;
   const weight = {
     dims: [SIZE, SIZE],

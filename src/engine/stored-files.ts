@@ -2,15 +2,9 @@
  * Files of weights while a device reads them. They are read piece by piece, long after their headers were: whoever replaces a file
  * meanwhile, as a training run does with its checkpoint, would give a model of two halves.
  */
-import type { BigIntStats } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { type FileStats, statsOf } from '#platform';
 import { DeviceError } from '../errors.js';
 import { isQuantized, isStored, type StoredPart, type Weight } from './tensors.js';
-
-/** What tells a file from what it was, or is, at another time: its inode, its size, and when it was changed last. */
-export function fileVersion({ ino, size, mtimeNs }: BigIntStats): string {
-  return `${ino}-${size}-${mtimeNs}`;
-}
 
 /** The files that a set of weights lies in. */
 export class StoredFiles {
@@ -20,14 +14,13 @@ export class StoredFiles {
   static async open(weights: Iterable<Weight>): Promise<StoredFiles> {
     const versions = new Map<string, string>();
     for (const [path, parts] of byPath(weights)) {
-      const stats = await statOf(path);
+      const { size, version } = await expectStats(path);
       const end = Math.max(...parts.map(({ byteOffset, byteLength }) => byteOffset + byteLength));
-      if (stats.size < end) {
+      if (size < end) {
         throw new DeviceError(
-          `${path} has ${stats.size} bytes, but its weights go to byte ${end}: it was cut off. Download or save it again.`,
+          `${path} has ${size} bytes, but its weights go to byte ${end}: it was cut off. Download or save it again.`,
         );
       }
-      const version = fileVersion(stats);
       if (parts.some((part) => part.version !== undefined && part.version !== version)) throw changed(path);
       versions.set(path, version);
     }
@@ -37,7 +30,7 @@ export class StoredFiles {
   /** To be called when all is read. Throws `DeviceError` where a file has changed. */
   async expectUnchanged(): Promise<void> {
     for (const [path, version] of this.versions) {
-      if (fileVersion(await statOf(path)) !== version) throw changed(path);
+      if ((await expectStats(path)).version !== version) throw changed(path);
     }
   }
 }
@@ -59,9 +52,9 @@ function storedParts(weight: Weight): readonly StoredPart[] {
   return isQuantized(weight) ? [weight.codes, weight.scales].filter((part) => 'path' in part) : [];
 }
 
-async function statOf(path: string): Promise<BigIntStats> {
+async function expectStats(path: string): Promise<FileStats> {
   try {
-    return await stat(path, { bigint: true });
+    return await statsOf(path);
   } catch (error) {
     throw new DeviceError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
   }

@@ -26,7 +26,7 @@ export interface StoredPart {
   readonly byteOffset: number;
   readonly byteLength: number;
   readonly dtype: 'float32' | 'float16' | 'bfloat16' | 'uint8';
-  /** The file as it was when its header was read (`fileVersion`): a device refuses to read another. */
+  /** The file as it was when its header was read (`FileStats.version`): a device refuses to read another. */
   readonly version?: string | undefined;
 }
 

@@ -1,5 +1,5 @@
 /** Reads weights from their files. */
-import { type FileHandle, open } from 'node:fs/promises';
+import { type OpenedFile, openFile } from '#platform';
 import { DeviceError } from '../errors.js';
 import { float16ToFloat32 } from '../graph/index.js';
 import type { StoredPart } from './tensors.js';
@@ -15,27 +15,23 @@ export function widened(bytes: Uint8Array, dtype: StoredPart['dtype']): Float32A
 
 /** Files that are open while weights are read. */
 export class WeightFiles {
-  private readonly handles = new Map<string, FileHandle>();
+  private readonly opened = new Map<string, OpenedFile>();
 
   async read({ path, byteOffset, byteLength }: StoredPart, to: Uint8Array): Promise<void> {
     try {
-      let handle = this.handles.get(path);
-      if (!handle) {
-        handle = await open(path, 'r');
-        this.handles.set(path, handle);
+      let file = this.opened.get(path);
+      if (!file) {
+        file = await openFile(path);
+        this.opened.set(path, file);
       }
-      for (let done = 0; done < byteLength; ) {
-        const length = Math.min(byteLength - done, 2 ** 30);
-        const { bytesRead } = await handle.read(to, done, length, byteOffset + done);
-        if (bytesRead === 0) throw new Error(`it ends at byte ${byteOffset + done}`);
-        done += bytesRead;
-      }
+      const done = await file.read(to.subarray(0, byteLength), byteOffset);
+      if (done < byteLength) throw new Error(`it ends at byte ${byteOffset + done}`);
     } catch (error) {
       throw new DeviceError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
     }
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.handles.values()].map((handle) => handle.close()));
+    await Promise.all([...this.opened.values()].map((file) => file.close()));
   }
 }

@@ -121,7 +121,7 @@ export class LanguageModel {
   ): Promise<LanguageModel> {
     const kept = cache ? withModelCache(model, cache) : model;
     const decoder = await device.compileDecoder(decoderPrograms(kept, weights));
-    const fingerprint = fingerprintOf(kept, weights);
+    const fingerprint = await fingerprintOf(kept, weights);
     const runner = new Runner(decoder, model.vocabSize);
     return new LanguageModel(kept, model, tokenizer, runner, fingerprint, device, reopen, ownsDevice);
   }
@@ -236,7 +236,7 @@ export class LanguageModel {
   /** The weights again. Throws `CheckpointError` where they are others by now. */
   private async sameWeights(): Promise<ReadonlyMap<string, Weight>> {
     const weights = await this.reopen();
-    if (fingerprintOf(this.model, weights).hash === this.fingerprint.hash) return weights;
+    if ((await fingerprintOf(this.model, weights)).hash === this.fingerprint.hash) return weights;
     throw new CheckpointError("the model's files have changed since it was loaded: load it again");
   }
 

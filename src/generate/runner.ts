@@ -3,6 +3,7 @@
  * who write at the same time are the rows of one batch, since a matrix product of several rows costs hardly more than of one. They
  * come and go between calls.
  */
+import { nextTurn } from '#platform';
 import { type Decoder, int64, type State } from '../engine/index.js';
 
 /** Tokens that one sequence reads. */
@@ -76,7 +77,7 @@ export class Runner {
   private async runAll(): Promise<void> {
     for (;;) {
       // Those who took part in a call get to ask for the next one.
-      await new Promise(setImmediate);
+      await nextTurn();
       const first = this.waiting[0];
       if (!first) break;
       if (typeof first === 'function') {

@@ -1,4 +1,5 @@
 /** One sequence: what was read and written so far, and the state that it left. */
+import { nextTurn } from '#platform';
 import type { State } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { LanguageModel } from './language-model.js';
@@ -449,6 +450,6 @@ export class Session {
  */
 async function checkSignal(signal: AbortSignal | undefined): Promise<void> {
   if (!signal) return;
-  await new Promise(setImmediate);
+  await nextTurn();
   signal.throwIfAborted();
 }

@@ -77,7 +77,14 @@ export class SignalModel {
       ...(lengths && { lengths }),
       weights,
     });
-    return new SignalModel(model, modality, fingerprintOf(model, weights), executable, device, ownsDevice);
+    return new SignalModel(
+      model,
+      modality,
+      await fingerprintOf(model, weights),
+      executable,
+      device,
+      ownsDevice,
+    );
   }
 
   /** A stream of which nothing was read. */

@@ -6,7 +6,7 @@
  * the session had not written since, `logits` F32 [vocabulary]. The metadata says which model it belongs to, and holds a
  * SHA-256 over all of the rest, so that a flipped bit is noticed wherever it is.
  */
-import { createHash } from 'node:crypto';
+import { heddleCommand, sha256 } from '#platform';
 import {
   openSafetensors,
   type SafetensorsFile,
@@ -14,7 +14,6 @@ import {
   type TypedTensor,
   writeSafetensors,
 } from '../checkpoint/index.js';
-import { heddleCommand } from '../command-line.js';
 import { type HostTensor, type State, stateDims } from '../engine/index.js';
 import { CheckpointError, SnapshotError } from '../errors.js';
 import { DTYPES, type DType, fromSafetensors } from '../graph/index.js';
@@ -119,7 +118,9 @@ export class Snapshot {
     ];
     await writeStateFile(path, model, tensors, {
       position: String(tokens.length - pending),
-      tokens: createHash('sha256').update(tokens).digest('hex'),
+      tokens: sha256()
+        .update(new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength))
+        .digest('hex'),
     });
   }
 
@@ -306,7 +307,7 @@ export async function checksumOf(
   tensors: readonly TensorToWrite[],
   metadata: Readonly<Record<string, string>>,
 ): Promise<string> {
-  const hash = createHash('sha256');
+  const hash = sha256();
   const say = (facts: unknown): void => void hash.update(`${JSON.stringify(facts)}\n`);
   say(Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1)));
   for (const { name, dtype, shape, data: given } of [...tensors].sort((a, b) => (a.name < b.name ? -1 : 1))) {

@@ -1,6 +1,5 @@
 /** What stands beside a model's weights, and goes where they go: its tokenizer, how it chats and samples, its license. */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, readBytes, readFolder } from '#platform';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { CheckpointError } from '../errors.js';
 
@@ -23,14 +22,14 @@ const NAMES: ReadonlySet<string> = new Set([
  * read, `StorageError` for one that cannot be written.
  */
 export async function copyCompanions(from: string, to: string): Promise<void> {
-  const files = await readdir(from, { withFileTypes: true }).catch((error: Error) => {
+  const files = await readFolder(from).catch((error: Error) => {
     throw new CheckpointError(`${from} cannot be read: ${error.message}`, { cause: error });
   });
   for (const file of files) {
     if (!NAMES.has(file.name) && !/^(LICENSE|NOTICE)/.test(file.name)) continue;
-    if (file.isDirectory()) continue;
+    if (file.isFolder) continue;
     const path = join(from, file.name);
-    const bytes = await readFile(path).catch((error: Error) => {
+    const bytes = await readBytes(path).catch((error: Error) => {
       throw new CheckpointError(`${path} cannot be read: ${error.message}`, { cause: error });
     });
     await writeFileAtomic(join(to, file.name), bytes);

@@ -7,8 +7,7 @@
  * unnoticed is a single element set by hand. Where the bytes are does not matter: a folder may be moved, and its weights
  * split into other files.
  */
-import { createHash, type Hash } from 'node:crypto';
-import { closeSync, openSync, readSync } from 'node:fs';
+import { type Digest, type OpenedFile, openFile, sha256 } from '#platform';
 import {
   type HostTensor,
   isQuantized,
@@ -34,13 +33,16 @@ const SAMPLES = 16;
 const SAMPLE_BYTES = 512;
 
 /** The fingerprint of a model with these weights. Throws `CheckpointError` for a file that cannot be read. */
-export function fingerprintOf(model: Model, weights: ReadonlyMap<string, Weight>): Fingerprint {
-  const hash = createHash('sha256');
+export async function fingerprintOf(
+  model: Model,
+  weights: ReadonlyMap<string, Weight>,
+): Promise<Fingerprint> {
+  const hash = sha256();
   const say = (...facts: unknown[]): void => void hash.update(`${JSON.stringify(facts)}\n`);
   // What it says of quantization is said of the weights, which may also be quantized while they are read.
   const { quantization_config: _, ...config } = model.json;
   say('config', sorted(config));
-  const files = new Files();
+  const files = await Files.open(weights.values());
   try {
     for (const name of [...weights.keys()].sort()) {
       const weight = weights.get(name)!;
@@ -48,12 +50,12 @@ export function fingerprintOf(model: Model, weights: ReadonlyMap<string, Weight>
       hashWeight(hash, say, weight, files);
     }
   } finally {
-    files.close();
+    await files.close();
   }
   return { hash: hash.digest('hex'), quantization: quantizationOf(model, weights.values()) };
 }
 
-function hashWeight(hash: Hash, say: (...facts: unknown[]) => void, weight: Weight, files: Files): void {
+function hashWeight(hash: Digest, say: (...facts: unknown[]) => void, weight: Weight, files: Files): void {
   if (isQuantized(weight)) {
     say('quantized', weight.bits, weight.block);
     for (const values of [weight.codes, weight.scales]) hashValues(hash, say, values, files);
@@ -65,7 +67,7 @@ function hashWeight(hash: Hash, say: (...facts: unknown[]) => void, weight: Weig
 }
 
 function hashValues(
-  hash: Hash,
+  hash: Digest,
   say: (...facts: unknown[]) => void,
   values: HostTensor['data'] | StoredPart,
   files: Files,
@@ -90,36 +92,53 @@ function samplesOf(byteLength: number): [start: number, length: number][] {
 }
 
 /**
- * Files that are read in small pieces, each opened once. A device has just read them whole: a few thousand pieces out of
- * the system's cache take milliseconds, and would take more if each were waited for.
+ * Files that are read in small pieces. A device has just read them whole: a few thousand pieces out of the system's cache take
+ * milliseconds, and would take more if each were waited for.
  */
 class Files {
-  private readonly open = new Map<string, number>();
+  private constructor(private readonly opened: ReadonlyMap<string, OpenedFile>) {}
+
+  static async open(weights: Iterable<Weight>): Promise<Files> {
+    const opened = new Map<string, OpenedFile>();
+    const files = new Files(opened);
+    for (const { path } of [...weights].flatMap(storedParts)) {
+      if (opened.has(path)) continue;
+      try {
+        opened.set(path, await openFile(path));
+      } catch (error) {
+        await files.close();
+        throw unreadable(path, error);
+      }
+    }
+    return files;
+  }
 
   read(path: string, start: number, length: number): Uint8Array {
     const bytes = new Uint8Array(length);
     try {
-      let file = this.open.get(path);
-      if (file === undefined) {
-        file = openSync(path, 'r');
-        this.open.set(path, file);
-      }
-      for (let done = 0; done < length; ) {
-        const count = readSync(file, bytes, done, length - done, start + done);
-        if (count === 0) throw new Error(`it ends at byte ${start + done}`);
-        done += count;
-      }
+      const done = this.opened.get(path)!.readNow(bytes, start);
+      if (done < length) throw new Error(`it ends at byte ${start + done}`);
     } catch (error) {
-      throw new CheckpointError(`${path} cannot be read: ${(error as Error).message}. Check the file.`, {
-        cause: error,
-      });
+      throw unreadable(path, error);
     }
     return bytes;
   }
 
-  close(): void {
-    for (const file of this.open.values()) closeSync(file);
+  async close(): Promise<void> {
+    await Promise.all([...this.opened.values()].map((file) => file.close()));
   }
+}
+
+function storedParts(weight: Weight): readonly StoredPart[] {
+  if (isStored(weight)) return weight.parts;
+  if (!isQuantized(weight)) return [];
+  return [weight.codes, weight.scales].filter((part) => 'path' in part);
+}
+
+function unreadable(path: string, error: unknown): CheckpointError {
+  return new CheckpointError(`${path} cannot be read: ${(error as Error).message}. Check the file.`, {
+    cause: error,
+  });
 }
 
 /** What an adapter does beyond its weights. */

@@ -1,7 +1,5 @@
 /** A model's folder, laid out as Hugging Face's: `config.json`, and weights in safetensors files. */
-import { existsSync } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, heddleCommand, join, readFolder, readText, statsOf } from '#platform';
 import {
   openWeights,
   type QuantizedBlocks,
@@ -12,7 +10,6 @@ import {
   writeFileAtomic,
   writeSafetensors,
 } from '../checkpoint/index.js';
-import { heddleCommand } from '../command-line.js';
 import type { HostTensor, QuantizedTensor, StoredPart, Weight } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
 import { isGguf, readGguf } from '../gguf.js';
@@ -21,8 +18,8 @@ import type { ParameterPart, ParameterSpec } from '../nn/index.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
 import { ggufConfig } from './gguf/config.js';
 import { ggufWeights } from './gguf/weights.js';
-import { checkpointFolder, SHIPPED_MODEL } from './locate.js';
 import { type Model, parametersOf } from './model.js';
+import { CHECKPOINT, METRICS, SHIPPED_MODEL } from './names.js';
 import {
   codedShapes,
   type Quantization,
@@ -51,15 +48,16 @@ function weightDtype(stored: string): (typeof WEIGHT_DTYPES)[number] | undefined
  * replaced is put back first. Throws `CheckpointError` where there is none, `ConfigError` for a wrong one.
  */
 export async function readModel(folder: string): Promise<Model> {
-  if (isGguf(folder)) return modelFromConfig(await ggufConfig(await readGguf(folder)), folder);
+  if (await isGguf(folder)) return modelFromConfig(await ggufConfig(await readGguf(folder)), folder);
   await recoverFolder(folder);
   const path = join(folder, CONFIG_FILE);
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = await readText(path);
   } catch (error) {
     const run = dirname(folder);
-    const isBegun = folder === checkpointFolder(run) && !existsSync(folder);
+    const isBegun =
+      folder === join(run, CHECKPOINT) && !(await isThere(folder)) && (await isThere(join(run, METRICS)));
     const what = isBegun
       ? `${run} has no checkpoint yet: its training is under way, or ended before its first one`
       : `${folder} is ${await otherThanModel(folder)}`;
@@ -68,15 +66,22 @@ export async function readModel(folder: string): Promise<Model> {
   return modelFromConfig(parseConfigText(text, path), path);
 }
 
+async function isThere(path: string): Promise<boolean> {
+  return statsOf(path).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** What a folder without a config is, and what to name instead. */
 async function otherThanModel(folder: string): Promise<string> {
-  const there = await stat(folder).catch(() => undefined);
+  const there = await statsOf(folder).catch(() => undefined);
   if (there === undefined) {
     return `not a model: there is no such folder. Name a model's folder, that of a training run, or ${SHIPPED_MODEL}, which comes with Heddle; '${heddleCommand()} pull <owner/name>' downloads others.`;
   }
-  if (!there.isDirectory()) return "a file, not a model: name the folder that holds the model's files";
-  const names = await readdir(folder).catch((): string[] => []);
-  if (names.includes(ADAPTER_CONFIG_FILE)) {
+  if (there.kind !== 'folder') return "a file, not a model: name the folder that holds the model's files";
+  const entries = await readFolder(folder).catch(() => []);
+  if (entries.some(({ name }) => name === ADAPTER_CONFIG_FILE)) {
     return 'an adapter, not a model: name the model that it was trained on, and the adapter with --adapter';
   }
   return `not a model: it has no readable ${CONFIG_FILE}. Name a model's folder, or that of a training run.`;
@@ -87,7 +92,7 @@ async function otherThanModel(folder: string): Promise<string> {
  * `CheckpointError` for one that is missing, too many, misshapen, or not of a floating-point dtype.
  */
 export async function locateWeights(folder: string, model: Model): Promise<Map<string, Weight>> {
-  if (isGguf(folder)) {
+  if (await isGguf(folder)) {
     const weights = new Map<string, Weight>();
     for await (const [name, weight] of ggufWeights(folder, model, true)) weights.set(name, weight);
     return weights;
@@ -134,7 +139,7 @@ export async function forEachWeight(
   if (model.quantization) {
     throw new CheckpointError(`${folder} is quantized: take the model that it was made from`);
   }
-  if (isGguf(folder)) {
+  if (await isGguf(folder)) {
     for await (const [name, weight] of ggufWeights(folder, model, false)) {
       if (wanted(name)) use(name, weight as HostTensor);
     }
@@ -212,7 +217,7 @@ export async function quantizeWeights(
 ): Promise<Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>> {
   if (model.quantization) throw new CheckpointError(`${folder} is quantized already`);
   const chosen = quantizable(model, quantization);
-  if (isGguf(folder)) {
+  if (await isGguf(folder)) {
     const weights = new Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>();
     for await (const [name, weight] of ggufWeights(folder, model, false)) {
       const read = weight as HostTensor;

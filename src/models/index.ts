@@ -20,6 +20,7 @@ export { type Adapted, type LoraConfig, linearLayers, mergeAdapter, withLora } f
 export { openModel, readAdapter, writeAdapter } from './lora-folder.js';
 export * from './modalities/index.js';
 export * from './model.js';
+export * from './names.js';
 export * from './pattern.js';
 export * from './presets.js';
 export {

@@ -5,15 +5,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-
-/** The folder of a training run's model, or of its adapter, inside the run's own. */
-export const CHECKPOINT = 'checkpoint';
-
-/** The log of a training run, in its folder: a line of JSON for each event. */
-export const METRICS = 'metrics.jsonl';
-
-/** The model that comes with Heddle, by its name. */
-export const SHIPPED_MODEL = 'sotu-hybrid';
+import { CHECKPOINT, METRICS, SHIPPED_MODEL } from './names.js';
 
 const SHIPPED_FOLDER = fileURLToPath(new URL(`../../assets/${SHIPPED_MODEL}`, import.meta.url));
 

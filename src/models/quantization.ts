@@ -8,8 +8,8 @@
  * `quantization_config`: `{"quant_method": "heddle", "bits": 4, "block_size": 64}`.
  */
 import { z } from 'zod';
+import { heddleCommand } from '#platform';
 import { type QuantizedBlocks, quantizeBlocks, quote } from '../checkpoint/index.js';
-import { heddleCommand } from '../command-line.js';
 import { type HostTensor, isQuantized, type QuantizedTensor, type Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { topologicalOrder } from '../graph/index.js';

@@ -5,6 +5,7 @@
  * A template is not trusted: it reaches nothing but what it is given, and its work is bounded (see jinja/budget.ts).
  */
 import { z } from 'zod';
+import { join, readText, statsOf } from '#platform';
 import { DataError, TokenizerError } from '../errors.js';
 import { readExactJson } from './exact-json.js';
 import {
@@ -78,7 +79,6 @@ export class ChatTemplate {
    * cannot be read.
    */
   static async load(folder: string, limits: Partial<TemplateLimits> = {}): Promise<ChatTemplate | undefined> {
-    const { join } = await import('node:path');
     const configPath = join(folder, TOKENIZER_CONFIG);
     const config = checkTokenizerConfig((await readJson(configPath)) ?? {}, configPath);
     const variables = specialTokens(config);
@@ -208,10 +208,9 @@ const MAX_BYTES = 2 ** 20;
 
 /** The file's text, or undefined where there is none. */
 async function readTemplate(path: string): Promise<string | undefined> {
-  const { readFile, stat } = await import('node:fs/promises');
   try {
-    const { size } = await stat(path);
-    if (size <= MAX_BYTES) return await readFile(path, 'utf8');
+    const { size } = await statsOf(path);
+    if (size <= MAX_BYTES) return await readText(path);
     throw new Error(`it has ${size} bytes, and a template has at most ${MAX_BYTES}`);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;

@@ -3,6 +3,7 @@
  * The latter stand in several files, which do not always agree; a chat ends its turns at any of them.
  */
 import { z } from 'zod';
+import { join } from '#platform';
 import type { Tokenizer } from './tokenizer.js';
 import { readJson } from './tokenizer-json.js';
 import { checked } from './tokenizer-schema.js';
@@ -82,7 +83,6 @@ async function checkedFile<Schema extends z.ZodType>(
   name: string,
   expected: Schema,
 ): Promise<z.output<Schema>> {
-  const { join } = await import('node:path');
   const path = join(folder, name);
   return checked(expected, (await readJson(path)) ?? {}, path);
 }

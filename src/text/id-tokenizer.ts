@@ -1,5 +1,5 @@
 /** For a checkpoint without a tokenizer: its texts are the ids themselves, as numbers with spaces between them. */
-import { readdir } from 'node:fs/promises';
+import { readFolder } from '#platform';
 import { Tokenizer } from './tokenizer.js';
 import { TOKENIZER_JSON } from './tokenizer-json.js';
 
@@ -12,7 +12,7 @@ const OTHER_FORMS =
  * size: `3 14 15`. Throws as `Tokenizer.load` does.
  */
 export async function loadTokenizerOrIds(folder: string, vocabSize: number): Promise<Tokenizer> {
-  const names = await readdir(folder).catch((): string[] => []);
+  const names = (await readFolder(folder).catch(() => [])).map(({ name }) => name);
   if (names.length === 0 || names.some((name) => OTHER_FORMS.test(name))) return Tokenizer.load(folder);
   return idTokenizer(vocabSize, `${folder} has no ${TOKENIZER_JSON}`);
 }

@@ -20,6 +20,7 @@ export { type ExactJson, readExactJson } from './exact-json.js';
 export { endOfTurnIds, type GenerationConfig, readGenerationConfig } from './generation-config.js';
 export { idTokenizer, loadTokenizerOrIds } from './id-tokenizer.js';
 export { TEMPLATE_LIMITS, type TemplateLimits, type Variables as TemplateVariables } from './jinja/index.js';
+export { encodeApart } from './long-texts.js';
 export { PAIR_SEPARATOR, readPairs, type TextPair } from './pairs.js';
 export type { TokenStream } from './token-stream.js';
 export { Tokenizer } from './tokenizer.js';

@@ -2,12 +2,31 @@
  * Long texts become tokens in a thread of their own, one after the other: a word of a million letters takes seconds, in which nobody
  * else should have to wait. Who no longer waits for one ends its thread.
  */
+import { Worker } from 'node:worker_threads';
+import type { Tokenizer } from './tokenizer.js';
 import type { TokenizerFiles } from './tokenizer-json.js';
 
 /** In characters: a shorter text takes less time than to start a thread. */
 export const LONG_TEXT = 2 ** 16;
 
-export class LongTexts {
+const longTexts = new WeakMap<Tokenizer, LongTexts>();
+
+/** As `Tokenizer.encode`; a long text leaves this thread free meanwhile. Throws the signal's reason soon after it is aborted. */
+export async function encodeApart(
+  tokenizer: Tokenizer,
+  text: string,
+  signal?: AbortSignal,
+): Promise<number[]> {
+  if (text.length <= LONG_TEXT) return tokenizer.encode(text);
+  let texts = longTexts.get(tokenizer);
+  if (!texts) {
+    texts = new LongTexts(tokenizer.files);
+    longTexts.set(tokenizer, texts);
+  }
+  return texts.encode(text, signal);
+}
+
+class LongTexts {
   private last: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly files: TokenizerFiles) {}
@@ -21,8 +40,6 @@ export class LongTexts {
 
   private async run(text: string, signal: AbortSignal | undefined): Promise<number[]> {
     signal?.throwIfAborted();
-    // Imported here, for the room to be of use in a browser too.
-    const { Worker } = await import('node:worker_threads');
     const worker = new Worker(new URL('./long-texts-worker.js', import.meta.url), {
       workerData: { files: this.files, text },
     });

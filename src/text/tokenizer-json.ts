@@ -2,6 +2,7 @@
  * The two files in which the Hugging Face world keeps a tokenizer. What is written here is read by
  * `@huggingface/tokenizers`, by Python's `tokenizers` and `transformers`, and by whoever converts from them.
  */
+import { join, makeFolder, readText, writeFileAtomic } from '#platform';
 import { StorageError, TokenizerError } from '../errors.js';
 import type { TrainedBpe } from './bpe.js';
 
@@ -64,7 +65,6 @@ export function tokenizerFiles({ vocab, merges, specialTokens }: TrainedBpe): To
  * Throws `TokenizerError`, with the file's path, for one that is missing, cannot be read, or is not JSON.
  */
 export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
-  const { join } = await import('node:path');
   const path = join(folder, TOKENIZER_JSON);
   const tokenizer = await readJson(path);
   if (tokenizer === undefined) {
@@ -80,12 +80,10 @@ export async function writeTokenizerFiles(
   folder: string,
   { tokenizer, config }: TokenizerFiles,
 ): Promise<void> {
-  const { mkdir } = await import('node:fs/promises');
-  const { join } = await import('node:path');
   try {
-    await mkdir(folder, { recursive: true });
-    await replaceFile(join(folder, TOKENIZER_CONFIG), `${JSON.stringify(config, null, 2)}\n`);
-    await replaceFile(join(folder, TOKENIZER_JSON), `${JSON.stringify(tokenizer, null, 2)}\n`);
+    await makeFolder(folder);
+    await writeFileAtomic(join(folder, TOKENIZER_CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+    await writeFileAtomic(join(folder, TOKENIZER_JSON), `${JSON.stringify(tokenizer, null, 2)}\n`);
   } catch (error) {
     throw new StorageError(`the tokenizer cannot be written to ${folder}: ${messageOf(error)}`, {
       cause: error,
@@ -101,13 +99,11 @@ export async function readJson(path: string): Promise<object | undefined> {
   if (file !== undefined) {
     const { isGguf, readGguf } = await import('../gguf.js');
     const { ggufCompanion } = await import('./gguf-tokenizer.js');
-    if (isGguf(file)) return ggufCompanion(await readGguf(file), name!);
+    if (await isGguf(file)) return ggufCompanion(await readGguf(file), name!);
   }
-  // Imported here, for the room to be of use in a browser too.
-  const { readFile } = await import('node:fs/promises');
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = await readText(path);
   } catch (error) {
     if (error instanceof Error && 'code' in error && ABSENT.has(error.code)) return undefined;
     throw new TokenizerError(`${path} cannot be read: ${messageOf(error)}`, { cause: error });
@@ -119,19 +115,6 @@ export async function readJson(path: string): Promise<object | undefined> {
       `${path} is not JSON, or was cut short (${messageOf(error)}); fetch it again from where the model came from`,
       { cause: error },
     );
-  }
-}
-
-/** Under another name first: whoever reads meanwhile, or after a crash, finds a whole file. */
-async function replaceFile(path: string, contents: string): Promise<void> {
-  const { rename, rm, writeFile } = await import('node:fs/promises');
-  const temporary = `${path}.${process.pid}.tmp`;
-  try {
-    await writeFile(temporary, contents);
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
   }
 }
 

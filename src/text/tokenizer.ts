@@ -9,7 +9,6 @@
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { TokenizerError } from '../errors.js';
 import { END_OF_TEXT } from './bpe.js';
-import { LONG_TEXT, LongTexts } from './long-texts.js';
 import { ByteStream, DecodedStream, type TokenStream } from './token-stream.js';
 import {
   readTokenizerFiles,
@@ -45,7 +44,6 @@ export class Tokenizer {
   readonly #library: LibraryTokenizer;
   /** The ids of pieces seen before; undefined when text must not be cut. */
   readonly #pieces: Map<string, readonly number[]> | undefined;
-  #longTexts: LongTexts | undefined;
   #longestToken: number | undefined;
 
   /**
@@ -129,13 +127,6 @@ export class Tokenizer {
     if (at > 0) return whole.slice(0, at);
     const id = adds ? this.tokenToId(nameOf(bos) ?? '') : undefined;
     return id === undefined ? [] : [id];
-  }
-
-  /** As `encode`; a long text leaves this thread free meanwhile. Throws the signal's reason soon after it is aborted. */
-  async encodeApart(text: string, signal?: AbortSignal): Promise<number[]> {
-    if (text.length <= LONG_TEXT) return this.encode(text);
-    this.#longTexts ??= new LongTexts(this.files);
-    return this.#longTexts.encode(text, signal);
   }
 
   /** How many tokens a text has at least, without looking into it; 0 where that cannot be told. */

@@ -2,11 +2,9 @@
  * What a run leaves behind to go on from: a model's folder, or that of an adapter, with the optimizer's moments
  * (`optimizer.safetensors`) and how far it came (`training.json`).
  */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+
 import { z } from 'zod';
+import { join, openFile, readText, sha256 } from '#platform';
 import {
   openSafetensors,
   openWeights,
@@ -56,14 +54,14 @@ export async function identityOf(input: TrainingInput, data: TrainingData): Prom
   const { model, from, lora, settings } = input;
   const { evaluateEvery: _, saveEvery: __, steps: ___, optimizer, rates, ...decisive } = settings;
   return {
-    model: createHash('sha256').update(formatConfig(model.json)).digest('hex'),
+    model: sha256().update(formatConfig(model.json)).digest('hex'),
     ...data.identity,
     ...decisive,
     ...optimizer,
     ...(rates && { rates: JSON.stringify(rates) }),
     ...(lora && { rank: lora.rank, alpha: lora.alpha }),
     ...(from !== undefined && {
-      'weights that it starts from': (await digestOfWeights(from)).toString('hex'),
+      'weights that it starts from': await digestOfWeights(from),
     }),
   };
 }
@@ -83,19 +81,24 @@ function differences(then: RunIdentity, now: RunIdentity): string[] {
  * SHA-256 of the files that hold a folder's weights. All bytes count: checkpoints of one model agree in sizes and headers,
  * times change with every copy, and a gigabyte takes about a second, once a run.
  */
-async function digestOfWeights(folder: string): Promise<Buffer> {
+async function digestOfWeights(folder: string): Promise<string> {
   const files = await openWeights(folder);
   const paths = new Set([...files.tensors.values()].map(({ path }) => path));
   await files.close();
-  const hash = createHash('sha256');
+  const hash = sha256();
   for (const path of [...paths].sort()) {
     try {
-      for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk);
+      const file = await openFile(path);
+      const chunk = new Uint8Array(2 ** 20);
+      for (let at = 0; at < file.size; at += chunk.length) {
+        hash.update(chunk.subarray(0, await file.read(chunk, at)));
+      }
+      await file.close();
     } catch (error) {
       throw new CheckpointError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
     }
   }
-  return hash.digest();
+  return hash.digest('hex');
 }
 
 /**
@@ -151,7 +154,7 @@ export async function readCheckpoint(
 ): Promise<Saved> {
   const folder = join(input.folder, CHECKPOINT);
   const path = join(folder, PROGRESS);
-  const text = await readFile(path, 'utf8').catch((error: Error) => {
+  const text = await readText(path).catch((error: Error) => {
     throw new CheckpointError(`there is nothing to resume: ${path} cannot be read. Train without --resume.`, {
       cause: error,
     });

@@ -1,5 +1,5 @@
 /** Learning to tell classes apart. */
-import { createHash } from 'node:crypto';
+import { sha256 } from '#platform';
 import { DataError } from '../errors.js';
 import {
   cast,
@@ -171,7 +171,7 @@ function classData<T>(
     };
   };
   const digest = (set: readonly Labelled<T>[]): string => {
-    const hash = createHash('sha256');
+    const hash = sha256();
     for (const { example, label } of set) hash.update(`${label} `).update(bytes(example));
     return hash.digest('hex');
   };

@@ -2,7 +2,7 @@
  * What a run learns: how one example looks, where examples come from, and how wrong a model is about them. The trainer
  * knows nothing else of its data, so that texts, series, images and made-up tasks are trained by the same code.
  */
-import { createHash } from 'node:crypto';
+import { sha256 } from '#platform';
 import type { TensorData } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { cast, type Dim, type DType, dimension, fill, multiplyDims, type Tensor } from '../graph/index.js';
@@ -74,5 +74,5 @@ export function inputConfigOf<T extends { kind: string }>(model: Model, kind: T[
 /** SHA-256 of the bytes of these values, in hexadecimal digits. */
 export function digestOf(values: Int32Array | Float32Array): string {
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return createHash('sha256').update(bytes).digest('hex');
+  return sha256().update(bytes).digest('hex');
 }

@@ -1,5 +1,5 @@
 /** Learning to write the target of a pair from its source: what is read before the target has no loss. */
-import { createHash } from 'node:crypto';
+import { sha256 } from '#platform';
 import { DataError, TokenizerError } from '../errors.js';
 import { multiply, reshape, sum } from '../graph/index.js';
 import { PAIR_SEPARATOR, type TextPair, type Tokenizer } from '../text/index.js';
@@ -80,7 +80,7 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
 }
 
 function digestOf(pairs: readonly EncodedPair[]): string {
-  const hash = createHash('sha256');
+  const hash = sha256();
   for (const { tokens, prefix } of pairs) hash.update(`${prefix} ${tokens.join()};`);
   return hash.digest('hex');
 }

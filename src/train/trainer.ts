@@ -3,9 +3,7 @@
  * lays it out, with what it takes to go on; or the adapter that was trained beside another model. `metrics.jsonl` beside
  * it is the log. A run that is interrupted and resumed ends with the same bits as one that was not, on the CPU.
  */
-import { existsSync } from 'node:fs';
-import { appendFile, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { appendText, join, nextTurn, readText, statsOf } from '#platform';
 import { inWords, makeFolder, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
 import {
   type Device,
@@ -86,9 +84,13 @@ export function stepsPerRunOn(device: Device, model: Model, tokensPerStep: numbe
 }
 
 /** Throws `TrainingError` where a run's folder is taken: a new run never replaces what another left. */
-export function expectNoRun(folder: string): void {
+export async function expectNoRun(folder: string): Promise<void> {
   for (const name of [CHECKPOINT, METRICS]) {
-    if (!existsSync(join(folder, name))) continue;
+    const isThere = await statsOf(join(folder, name)).then(
+      () => true,
+      () => false,
+    );
+    if (!isThere) continue;
     throw new TrainingError(
       `${join(folder, name)} is there already, from another run: go on with that one (--resume), or train into another folder`,
     );
@@ -177,7 +179,7 @@ class Run {
       throw inWords(folder, error);
     });
     await recoverFolder(join(folder, CHECKPOINT));
-    if (!input.resume) expectNoRun(folder);
+    if (!input.resume) await expectNoRun(folder);
     const identity = await identityOf(input, data);
     const start = initial ? { step: 0, values: initial } : await readCheckpoint(input, parameters, identity);
     const untrained = lora ? new Map<string, HostTensor>() : takeUntrained(start.values, model, parameters);
@@ -229,7 +231,7 @@ class Run {
       if (passed(settings.evaluateEvery, before, this.step) || done) await this.evaluate();
       if (passed(settings.saveEvery, before, this.step) || done) await this.save();
       // Lets a signal or a timer through: the engine computes on this thread.
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
     }
     if (this.savedStep !== this.step) await this.save();
     return { step: this.step, completed: this.step >= settings.steps, perplexity: this.perplexity };
@@ -337,7 +339,7 @@ class Run {
     const time = new Date().toISOString();
     for (const event of events) this.input.onEvent?.(event);
     const lines = events.map((event) => `${JSON.stringify({ time, ...event })}\n`);
-    await appendFile(this.metrics, lines.join('')).catch((error: Error) => {
+    await appendText(this.metrics, lines.join('')).catch((error: Error) => {
       throw new StorageError(`${this.metrics} cannot be written: ${error.message}`, { cause: error });
     });
   }
@@ -345,7 +347,7 @@ class Run {
 
 /** Takes off what a run that was killed logged beyond its last checkpoint; all of it, for a new run. */
 async function trimMetrics(path: string, step: number): Promise<void> {
-  const text = step === 0 ? '' : await readFile(path, 'utf8').catch(() => '');
+  const text = step === 0 ? '' : await readText(path).catch(() => '');
   const kept = text.split('\n').filter((line) => {
     const entry = parseJson(line) as { step?: number } | undefined;
     return entry?.step !== undefined && entry.step <= step;

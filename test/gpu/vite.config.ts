@@ -1,7 +1,9 @@
 /** Bundles the tests for a machine with a GPU into one file each, which need nothing but Node.js and koffi. */
 import { defineConfig } from 'vite';
+import { NODE } from '../../scripts/platforms.js';
 
 export default defineConfig({
+  resolve: { alias: NODE },
   build: {
     ssr: true,
     outDir: 'dist-gpu',

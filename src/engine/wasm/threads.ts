@@ -1,6 +1,5 @@
 /** Threads that run a schedule together: the calling one and workers, each with an instance of the kernels. */
-import { setFlagsFromString } from 'node:v8';
-import { Worker } from 'node:worker_threads';
+import { enableRelaxedSimd, nextTurn, startThread, type Thread } from '#platform';
 import { DeviceError, DeviceLimitError } from '../../errors.js';
 import { BINARIES } from './binary.js';
 import type { SharedMemory } from './memory.js';
@@ -29,11 +28,8 @@ function moduleOf(simd: Simd): WebAssembly.Module {
   let module = modules.get(simd);
   if (!module) {
     try {
-      const binary = Buffer.from(BINARIES[simd], 'base64');
-      // Node 20 has relaxed SIMD behind this flag, which later versions do not know.
-      if (simd === 'relaxed' && !WebAssembly.validate(binary)) {
-        setFlagsFromString('--experimental-wasm-relaxed-simd');
-      }
+      const binary = Uint8Array.from(atob(BINARIES[simd]), (character) => character.charCodeAt(0));
+      if (simd === 'relaxed' && !WebAssembly.validate(binary)) enableRelaxedSimd();
       module = new WebAssembly.Module(binary);
     } catch (error) {
       throw new DeviceLimitError(
@@ -56,23 +52,21 @@ function bestModule(simd: Simd | undefined): WebAssembly.Module {
   }
 }
 
-/** Plain JavaScript, handed over as text: a worker then needs no file of ours. */
-const WORKER = `
-const { parentPort, workerData } = require('node:worker_threads');
-const { module, memory, control, scratch, thread, seen } = workerData;
-const env = { memory, now: () => performance.now(), abort: () => { throw new Error('a kernel gave up'); } };
-const { exports } = new WebAssembly.Instance(module, { env });
-exports.place(control, scratch, thread);
-parentPort.postMessage('ready');
-exports.work(seen);
-`;
+/** What a worker runs, in plain JavaScript: it gets nothing of this module but its text. */
+const WORKER = `({ module, memory, control, scratch, thread, seen }, ready) => {
+  const env = { memory, now: () => performance.now(), abort: () => { throw new Error('a kernel gave up'); } };
+  const { exports } = new WebAssembly.Instance(module, { env });
+  exports.place(control, scratch, thread);
+  ready();
+  exports.work(seen);
+}`;
 
 export class Threads {
   private readonly module: WebAssembly.Module;
   private readonly kernels: Kernels;
   private readonly control: number;
   private readonly scratch: number;
-  private workers: Worker[] = [];
+  private workers: Thread[] = [];
   private starting: Promise<void> | undefined;
   private death: string | undefined;
 
@@ -108,43 +102,27 @@ export class Threads {
     words.fill(0);
     this.workers = Array.from({ length: this.count - 1 }, (_, i) => this.spawn(i + 1, words[JOB]!));
     try {
-      await Promise.all(
-        this.workers.map(
-          (worker) =>
-            new Promise<void>((resolve, reject) => {
-              worker.once('message', () => resolve());
-              worker.once('error', reject);
-              worker.once('exit', () => reject(new Error('it ended at once')));
-            }),
-        ),
-      );
+      await Promise.all(this.workers.map(({ ready }) => ready));
     } catch (error) {
       await this.stop();
       throw new DeviceError(`a thread of the wasm device could not be started: ${(error as Error).message}`, {
         cause: error,
       });
     }
-    // A process may end while they wait for work.
-    for (const worker of this.workers) worker.unref();
   }
 
-  private spawn(thread: number, seen: number): Worker {
-    const worker = new Worker(WORKER, {
-      eval: true,
-      workerData: {
-        module: this.module,
-        memory: this.memory.memory,
-        control: this.control,
-        scratch: this.scratch + thread * SCRATCH_BYTES,
-        thread,
-        seen,
-      },
+  private spawn(thread: number, seen: number): Thread {
+    const worker = startThread(WORKER, {
+      module: this.module,
+      memory: this.memory.memory,
+      control: this.control,
+      scratch: this.scratch + thread * SCRATCH_BYTES,
+      thread,
+      seen,
     });
-    const died = (why: string): void => {
+    worker.ended.then((why) => {
       if (this.workers.includes(worker)) this.death ??= why;
-    };
-    worker.on('error', (error) => died((error as Error).message));
-    worker.on('exit', (code) => died(`it ended with code ${code}`));
+    });
     return worker;
   }
 
@@ -159,7 +137,7 @@ export class Threads {
     this.kernels.begin(block, start, end, threads, times);
     for (let at = await this.advance(start, end, threads); at !== 0; ) {
       // The others have been silent for long. News of a worker's end comes between turns of the event loop.
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
       if (this.death !== undefined) {
         const why = this.death;
         await this.stop();
@@ -197,7 +175,7 @@ export class Threads {
   }
 
   /** The workers, for tests of what happens when one dies. */
-  get running(): readonly Worker[] {
+  get running(): readonly Thread[] {
     return this.workers;
   }
 }

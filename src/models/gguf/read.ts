@@ -1,5 +1,5 @@
 /** Tensors of a GGUF file, as bytes and as numbers. */
-import { open } from 'node:fs/promises';
+import { openFile } from '#platform';
 import { ggufRowBytes, widenGguf } from '../../checkpoint/index.js';
 import { CheckpointError } from '../../errors.js';
 import type { Gguf, GgufTensor } from '../../gguf.js';
@@ -11,15 +11,10 @@ export async function readGgufBytes(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const rows = shape.slice(0, -1).reduce((a, b) => a * b, 1);
   const bytes = new Uint8Array(ggufRowBytes(type, shape.at(-1) ?? 1, `${path}: ${name}`) * rows);
-  const file = await open(path);
+  const file = await openFile(path);
   try {
-    for (let done = 0; done < bytes.length; ) {
-      const rest = Math.min(bytes.length - done, 2 ** 30);
-      const { bytesRead } = await file.read(bytes, done, rest, byteOffset + done);
-      if (bytesRead === 0) {
-        throw new CheckpointError(`${path} ends within ${name}: it was cut off. Download it again.`);
-      }
-      done += bytesRead;
+    if ((await file.read(bytes, byteOffset)) < bytes.length) {
+      throw new CheckpointError(`${path} ends within ${name}: it was cut off. Download it again.`);
     }
   } finally {
     await file.close();

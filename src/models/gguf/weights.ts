@@ -68,7 +68,7 @@ async function weightOf(
   const same = parts.every((part) => part.type === type);
   if (mayStay && bits && same && !source.columns && !source.value && !source.transposed) {
     const dims = shape as readonly [number, number];
-    const whole = new Uint8Array(Buffer.concat(bytes));
+    const whole = new Uint8Array(await new Blob(bytes).arrayBuffer());
     const blocks = repackGguf(type, ordered(whole, source.order));
     return { dims, bits, block: GGUF_BLOCK, ...blocks };
   }

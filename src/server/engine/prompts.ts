@@ -8,7 +8,7 @@ import {
   sharedLength,
 } from '../../generate/index.js';
 import type { StateRecord } from '../../generate/states/record.js';
-import { answerMessage, type ChatMessage } from '../../text/index.js';
+import { answerMessage, type ChatMessage, encodeApart } from '../../text/index.js';
 import { ContextError } from '../errors.js';
 import type { Prompt } from './protocol.js';
 
@@ -161,7 +161,7 @@ export class Prompts {
       );
     }
     const ids: number[][] = [];
-    for (const piece of pieces) ids.push(await tokenizer.encodeApart(piece, signal));
+    for (const piece of pieces) ids.push(await encodeApart(tokenizer, piece, signal));
     return ids.length === 1 ? ids[0]! : ids.flat();
   }
 

@@ -4,7 +4,6 @@
  *
  * A call within a thought is a thought; what only looks like a call is content; white space around thoughts and calls belongs to them.
  */
-import { randomBytes } from 'node:crypto';
 import { call } from './call.js';
 import type { CallScope } from './call-scope.js';
 import { Characters, type Parser, skip, stopsOf } from './characters.js';
@@ -239,6 +238,7 @@ function marksOf({ opens, marks: optional = [], closes, elements }: CallForm): s
 const ID_SIGNS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 
 function newCallId(short: boolean): string {
-  if (!short) return `call_${randomBytes(12).toString('hex')}`;
-  return Array.from(randomBytes(9), (byte) => ID_SIGNS[byte % ID_SIGNS.length]).join('');
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  if (!short) return `call_${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+  return Array.from(bytes.subarray(0, 9), (byte) => ID_SIGNS[byte % ID_SIGNS.length]).join('');
 }

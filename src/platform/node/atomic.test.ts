@@ -15,7 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { CheckpointError, StorageError } from '../errors.js';
+import { CheckpointError, StorageError } from '../../errors.js';
 import { recoverFolder, streamFileAtomic, writeFileAtomic, writeFolderAtomic } from './atomic.js';
 
 const disk = vi.hoisted(() => ({

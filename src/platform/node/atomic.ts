@@ -25,16 +25,13 @@ import { randomBytes } from 'node:crypto';
 import { rmSync, type Stats } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
-import { StorageError } from '../errors.js';
+import { StorageError } from '../../errors.js';
+import type { WriteBytes } from '../platform.js';
 import { makeFolder } from './make-folder.js';
-import { count } from './wording.js';
 
 /** The file that says that a folder is Heddle's to replace, and what it says to a person. */
 const MARKER = '.written-by-heddle';
 const MARKER_TEXT = 'Heddle writes and replaces this folder as a whole: keep nothing of your own in it.\n';
-
-/** Appends bytes to a file that is being written; they may be reused once the promise resolves. */
-export type WriteBytes = (bytes: Uint8Array) => Promise<void>;
 
 /**
  * Writes a file whole or not at all; what stood there before keeps its permissions, and stays as it was on failure.
@@ -136,7 +133,7 @@ async function requireReplaceable(target: string): Promise<void> {
   const names = await readdir(target);
   if (names.length === 0 || names.includes(MARKER)) return;
   throw new StorageError(
-    `Could not write ${target}: writing replaces the whole folder, and this one holds ${count(names.length, 'thing')} that Heddle did not put there, such as ${names[0]}. Choose another name, or move them.`,
+    `Could not write ${target}: writing replaces the whole folder, and this one holds ${names.length} thing${names.length === 1 ? '' : 's'} that Heddle did not put there, such as ${names[0]}. Choose another name, or move them.`,
   );
 }
 

@@ -1,0 +1,14 @@
+/** What `#platform` and `#devices` stand for in the sources, for bundlers and tests; package.json says it of what is built. */
+import { fileURLToPath } from 'node:url';
+
+const source = (path: string): string => fileURLToPath(new URL(`../src/${path}`, import.meta.url));
+
+export const NODE = {
+  '#platform': source('platform/node/index.ts'),
+  '#devices': source('engine/devices.ts'),
+};
+
+export const BROWSER = {
+  '#platform': source('platform/browser/index.ts'),
+  '#devices': source('engine/tab-devices.ts'),
+};

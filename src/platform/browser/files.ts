@@ -1,0 +1,85 @@
+/** Reading files. Each is read as it was when it was opened. */
+import type { FileStats, FolderEntry, OpenedFile } from '../platform.js';
+import { SystemError } from './volume.js';
+import { placeOf } from './volumes.js';
+
+export async function statsOf(path: string): Promise<FileStats> {
+  const place = await placeOf(path);
+  const found = await place.volume.find(place.path);
+  if (found === undefined) throw new SystemError('ENOENT', path);
+  if (found === 'folder') return { kind: 'folder', size: 0, version: '' };
+  return { kind: 'file', size: found.size, version: versionOf(found) };
+}
+
+/** The file's contents, to be handed out of the worker. Throws `SystemError` where there is none. */
+export async function blobOf(path: string): Promise<Blob> {
+  const place = await placeOf(path);
+  const found = await place.volume.find(place.path);
+  if (found === undefined) throw new SystemError('ENOENT', path);
+  if (found === 'folder') throw new SystemError('EISDIR', path);
+  return found;
+}
+
+function versionOf(file: Blob): string {
+  return `${file.size}-${file instanceof File ? file.lastModified : 0}`;
+}
+
+/** Bytes that are read together where small pieces are asked for: each reading asks another process. */
+const WINDOW = 2 ** 16;
+
+export async function openFile(path: string): Promise<OpenedFile> {
+  const file = await blobOf(path);
+  let window = new Uint8Array();
+  let windowStart = 0;
+  return {
+    path,
+    size: file.size,
+    version: versionOf(file),
+    async read(bytes, offset) {
+      const found = await file.slice(offset, offset + bytes.byteLength).arrayBuffer();
+      bytes.set(new Uint8Array(found));
+      return found.byteLength;
+    },
+    readNow(bytes, offset) {
+      const isHeld = offset >= windowStart && offset + bytes.byteLength <= windowStart + window.byteLength;
+      if (!isHeld) {
+        const end = offset + Math.max(WINDOW, bytes.byteLength);
+        window = new Uint8Array(new FileReaderSync().readAsArrayBuffer(file.slice(offset, end)));
+        windowStart = offset;
+      }
+      const from = offset - windowStart;
+      const held = window.subarray(from, from + bytes.byteLength);
+      bytes.set(held);
+      return held.byteLength;
+    },
+    async close() {},
+  };
+}
+
+export async function readBytes(path: string): Promise<Uint8Array> {
+  return new Uint8Array(await (await blobOf(path)).arrayBuffer());
+}
+
+export async function readText(path: string): Promise<string> {
+  return (await blobOf(path)).text();
+}
+
+export async function readFolder(path: string): Promise<FolderEntry[]> {
+  const place = await placeOf(path);
+  return place.volume.list(place.path);
+}
+
+export async function appendText(path: string, text: string): Promise<void> {
+  const place = await placeOf(path);
+  const writer = await place.volume.openWriter(place.path);
+  try {
+    writer.write(new TextEncoder().encode(text), writer.size);
+  } finally {
+    writer.close();
+  }
+}
+
+/** Only a worker has it. */
+declare class FileReaderSync {
+  readAsArrayBuffer(blob: Blob): ArrayBuffer;
+}

@@ -1,0 +1,40 @@
+/** The platform of a browser's tab, in a worker: files lie in the origin's private file system. */
+export type {
+  Digest,
+  FileStats,
+  FolderEntry,
+  OpenedFile,
+  Thread,
+  WriteBytes,
+} from '../platform.js';
+export {
+  appendText,
+  openFile,
+  readBytes,
+  readFolder,
+  readText,
+  statsOf,
+} from './files.js';
+export { basename, dirname, join } from './paths.js';
+export { availableThreads, enableRelaxedSimd, nextTurn, sha256, startThread } from './process.js';
+export {
+  inWords,
+  makeFolder,
+  recoverFolder,
+  streamFileAtomic,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from './writing.js';
+
+/** Nobody has a shell here; a hint names the command as a package's user would call it. */
+export function heddleCommand(): string {
+  return 'npx heddle';
+}
+
+export function heddleCall(...args: readonly string[]): string {
+  return [heddleCommand(), ...args].join(' ');
+}
+
+export function quoted(word: string): string {
+  return word;
+}

@@ -1,0 +1,66 @@
+/** Files in memory: those that a person drops, and all files where a browser keeps none. */
+import type { FolderEntry } from '../platform.js';
+import { basename, dirname } from './paths.js';
+import { SystemError, type Volume, type Writer } from './volume.js';
+
+export class MemoryVolume implements Volume {
+  private readonly entries = new Map<string, Blob | 'folder'>([['/', 'folder']]);
+
+  async find(path: string): Promise<Blob | 'folder' | undefined> {
+    return this.entries.get(path);
+  }
+
+  async list(folder: string): Promise<FolderEntry[]> {
+    const found = this.entries.get(folder);
+    if (found !== 'folder') throw new SystemError(found ? 'ENOTDIR' : 'ENOENT', folder);
+    return [...this.entries]
+      .filter(([path]) => path !== '/' && dirname(path) === folder)
+      .map(([path, entry]) => ({ name: basename(path), isFolder: entry === 'folder' }));
+  }
+
+  async makeFolder(folder: string): Promise<void> {
+    const found = this.entries.get(folder);
+    if (found === 'folder') return;
+    if (found) throw new SystemError('ENOTDIR', folder);
+    await this.makeFolder(dirname(folder));
+    this.entries.set(folder, 'folder');
+  }
+
+  /** Puts a file there as it is. */
+  put(path: string, file: Blob): void {
+    this.entries.set(path, file);
+  }
+
+  async openWriter(path: string): Promise<Writer> {
+    if (this.entries.get(dirname(path)) !== 'folder') throw new SystemError('ENOENT', path);
+    const before = this.entries.get(path);
+    if (before === 'folder') throw new SystemError('EISDIR', path);
+    let file = before ?? new Blob();
+    return {
+      get size() {
+        return file.size;
+      },
+      write(bytes, offset) {
+        const after = file.slice(offset + bytes.byteLength);
+        file = new Blob([file.slice(0, offset), bytes.slice(), after]);
+      },
+      truncate(size) {
+        file = file.slice(0, size);
+      },
+      close: () => this.put(path, file),
+    };
+  }
+
+  async move(from: string, to: string): Promise<void> {
+    const found = this.entries.get(from);
+    if (found === undefined) throw new SystemError('ENOENT', from);
+    this.entries.delete(from);
+    this.entries.set(to, found);
+  }
+
+  async remove(path: string): Promise<void> {
+    for (const other of this.entries.keys()) {
+      if (other === path || other.startsWith(`${path}/`)) this.entries.delete(other);
+    }
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * Files and folders that are written whole or not at all.
+ *
+ * A file is written under a temporary name beside its target, and then moved, which replaces it in one step. Folders cannot be
+ * moved. So one is filled under a temporary name, and a note of that name, moved into place in one step, decides that it
+ * counts: from then on its files are moved to the target one by one, and whoever finds the note after a crash goes on with
+ * that. A lock keeps others from the folder meanwhile.
+ */
+import { StorageError } from '../../errors.js';
+import type { WriteBytes } from '../platform.js';
+import { readFolder, readText, statsOf } from './files.js';
+import { basename, dirname, join } from './paths.js';
+import { SystemError } from './volume.js';
+import { placeOf } from './volumes.js';
+
+export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
+  const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data;
+  await streamFileAtomic(path, (write) => write(bytes));
+}
+
+export async function streamFileAtomic(
+  path: string,
+  produce: (write: WriteBytes) => Promise<void>,
+): Promise<void> {
+  const temporary = temporaryName(path);
+  try {
+    const { volume } = await placeOf(path);
+    const writer = await volume.openWriter(join(temporary));
+    try {
+      let at = 0;
+      await produce(async (bytes) => {
+        writer.write(bytes, at);
+        at += bytes.byteLength;
+      });
+    } finally {
+      writer.close();
+    }
+    await volume.move(join(temporary), join(path));
+  } catch (error) {
+    await remove(temporary).catch(() => {});
+    throw inWords(path, error);
+  }
+}
+
+/** The folder that `fill` fills has files alone. */
+export async function writeFolderAtomic(
+  folder: string,
+  fill: (temporaryFolder: string) => Promise<void>,
+): Promise<void> {
+  const temporary = temporaryName(folder);
+  try {
+    await makeFolder(temporary);
+    await fill(temporary);
+    const names = (await readFolder(temporary)).map(({ name }) => name);
+    await locked(folder, async () => {
+      await finish(folder);
+      await writeFileAtomic(noteOf(folder), JSON.stringify({ temporary, names } satisfies Note));
+      await finish(folder);
+    });
+  } catch (error) {
+    await remove(temporary).catch(() => {});
+    throw inWords(folder, error);
+  }
+}
+
+export async function recoverFolder(folder: string): Promise<void> {
+  if (await isThere(noteOf(folder))) await locked(folder, () => finish(folder));
+}
+
+/** Which files make up the folder, and where those lie that were not moved yet. */
+interface Note {
+  readonly temporary: string;
+  readonly names: readonly string[];
+}
+
+/** Does what the note says, if there is one. It may have been begun before. */
+async function finish(folder: string): Promise<void> {
+  const text = await readText(noteOf(folder)).catch(() => undefined);
+  if (text === undefined) return;
+  const { temporary, names } = JSON.parse(text) as Note;
+  await makeFolder(folder);
+  const { volume } = await placeOf(folder);
+  for (const { name } of await readFolder(folder)) {
+    if (!names.includes(name)) await remove(join(folder, name));
+  }
+  for (const name of names) {
+    const from = join(temporary, name);
+    if (await isThere(from)) await volume.move(from, join(folder, name));
+  }
+  await remove(noteOf(folder));
+  await remove(temporary);
+}
+
+function noteOf(folder: string): string {
+  return join(dirname(folder), `.${basename(folder)}.heddle-next`);
+}
+
+function temporaryName(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.heddle-tmp`);
+}
+
+async function locked(folder: string, use: () => Promise<void>): Promise<void> {
+  // Without a secure connection there are no locks, and no files that other pages could see.
+  if (!navigator.locks) return use();
+  await navigator.locks.request(`heddle folder ${join(folder)}`, use);
+}
+
+export async function makeFolder(folder: string): Promise<string | undefined> {
+  const place = await placeOf(folder);
+  if ((await place.volume.find(place.path)) === 'folder') return undefined;
+  const above = place.path === '/' ? undefined : await makeFolder(dirname(folder));
+  await place.volume.makeFolder(place.path);
+  return above ?? folder;
+}
+
+/** Removes a file, or a folder with all that is in it, where there is one. */
+export async function remove(path: string): Promise<void> {
+  const place = await placeOf(path);
+  await place.volume.remove(place.path);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return statsOf(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** What the browser's refusals mean, and what a person can do about them. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  QuotaExceededError:
+    'the browser gives this site no more room. Remove models that are not needed, or free space on the disk.',
+  NoModificationAllowedError: 'another tab is writing it. Close that one, or wait until it is done.',
+  InvalidStateError: 'the site’s data were removed meanwhile. Load the page again.',
+};
+
+/** What a browser refuses, or that there is no such folder, as a `StorageError`; any other error as it is. */
+export function inWords(path: string, error: unknown): unknown {
+  const meaning = error instanceof DOMException ? MEANINGS[error.name] : undefined;
+  if (meaning === undefined && !(error instanceof SystemError)) return error;
+  return new StorageError(`Could not write ${path}: ${meaning ?? (error as SystemError).message}`, {
+    cause: error,
+  });
+}

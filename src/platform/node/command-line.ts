@@ -1,0 +1,48 @@
+/** How a person calls Heddle from where they are, for hints that can be copied into their shell. */
+import { realpathSync } from 'node:fs';
+import { basename, delimiter, dirname, isAbsolute, join, relative, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const MAIN = join(ROOT, 'dist', 'cli', 'main.js');
+
+/** Scripts of a clone's package.json that call it. */
+const SCRIPTS: readonly (string | undefined)[] = ['heddle', 'start'];
+
+/** The words of a shell command that call `heddle` as this process was called, or as a program's author can. */
+export function heddleCommand(process_: Pick<NodeJS.Process, 'argv' | 'env' | 'cwd'> = process): string {
+  const { argv, env } = process_;
+  const called = argv[1] ?? '';
+  if (!isMain(called)) return 'npx heddle';
+  const isPackage = ROOT.includes(`${sep}node_modules${sep}`);
+  if (!isPackage && env.npm_package_name === 'heddle' && SCRIPTS.includes(env.npm_lifecycle_event)) {
+    return 'npm run -s heddle --';
+  }
+  const folders = (env.PATH ?? '').split(delimiter);
+  // On Windows the command on the PATH is a script that starts the package's file.
+  const shims = [dirname(called), join(ROOT, '..', '..')];
+  const isOnPath = shims.some((folder) => basename(folder) !== '.bin' && folders.includes(folder));
+  if (isOnPath && (isPackage || basename(called) === 'heddle')) return 'heddle';
+  if (isPackage) return 'npx heddle';
+  const path = relative(process_.cwd(), called);
+  return `node ${quoted(path.startsWith('..') || isAbsolute(path) ? called : path)}`;
+}
+
+function isMain(path: string): boolean {
+  try {
+    return realpathSync(path) === MAIN;
+  } catch {
+    return false;
+  }
+}
+
+/** A call of `heddle` with these arguments, each quoted where the shell would read more into it. */
+export function heddleCall(...args: readonly string[]): string {
+  return [heddleCommand(), ...args.map(quoted)].join(' ');
+}
+
+/** A word as a shell takes it for one: sh, or cmd and PowerShell on Windows. */
+export function quoted(word: string): string {
+  if (process.platform === 'win32') return /^[\w@+=:,./\\-]+$/.test(word) ? word : `"${word}"`;
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}

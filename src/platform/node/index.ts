@@ -1,0 +1,21 @@
+/** The platform Node.js. */
+export { basename, dirname, join } from 'node:path';
+export type {
+  Digest,
+  FileStats,
+  FolderEntry,
+  OpenedFile,
+  Thread,
+  WriteBytes,
+} from '../platform.js';
+export {
+  inWords,
+  recoverFolder,
+  streamFileAtomic,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from './atomic.js';
+export { heddleCall, heddleCommand, quoted } from './command-line.js';
+export { appendText, fileVersion, openFile, readBytes, readFolder, readText, statsOf } from './files.js';
+export { makeFolder } from './make-folder.js';
+export { availableThreads, enableRelaxedSimd, nextTurn, sha256, startThread } from './process.js';
