@@ -8,7 +8,7 @@ export {
   type ReadableConversation,
 } from './conversation.js';
 export { type Forecast, Forecaster, loadForecaster, SeriesSession } from './forecaster.js';
-export { LanguageModel, type LoadOptions, type Logits, loadModel } from './language-model.js';
+export { LanguageModel, type LoadOptions, type Logits, loadFolder, loadModel } from './language-model.js';
 export { logprobsOf, type TokenLogprobs } from './logprobs.js';
 export { merged } from './merged.js';
 export { PrefixCache, type PrefixCacheOptions, type PrefixStore } from './prefix-cache.js';
@@ -24,14 +24,14 @@ export {
   type GenerateOptions,
   type ReadOptions,
   type ReadResult,
-  type Session,
+  Session,
   type SessionOptions,
   type StopReason,
   type WrittenFork,
 } from './session.js';
 export { sharedLength } from './shared-length.js';
 export { loadSignalModel, SignalModel, SignalSession } from './signal-model.js';
-export { loadSnapshot, longestBeginning, type Snapshot } from './snapshot.js';
+export { loadSnapshot, longestBeginning, Snapshot } from './snapshot.js';
 export { StateLibrary } from './states/library.js';
 export { newStateId, StateId, StateRecord } from './states/record.js';
 export { openStore, type Store } from './states/store.js';

@@ -60,9 +60,16 @@ export interface Logits {
  * or does not fit together.
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const folder = modelFolder(name);
-  const { quantize, cache, device: asked = 'cpu' } = options;
-  const adapter = options.adapter === undefined ? undefined : checkpointFolder(options.adapter);
+  const { adapter } = options;
+  return loadFolder(modelFolder(name), {
+    ...options,
+    ...(adapter !== undefined && { adapter: checkpointFolder(adapter) }),
+  });
+}
+
+/** The same for the very folder of a model's files, and of an adapter's. */
+export async function loadFolder(folder: string, options: LoadOptions = {}): Promise<LanguageModel> {
+  const { quantize, cache, adapter, device: asked = 'cpu' } = options;
   const device = typeof asked === 'string' ? await openDevice(asked, options) : asked;
   const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
   const { model, weights } = await openModel(folder, adapter, quantization);

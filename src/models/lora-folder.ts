@@ -2,8 +2,7 @@
  * An adapter's folder, laid out as PEFT's: `adapter_config.json` and `adapter_model.safetensors`, whose names are those of
  * transformers' modules behind `base_model.model.`. It holds the changes alone; the model stays in a folder of its own.
  */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, readFolder, readText } from '#platform';
 import { openSafetensors, recoverFolder, writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
 import type { Weight } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
@@ -30,7 +29,7 @@ export async function readAdapter(folder: string, model: Model, base: string): P
   const config = await readAdapterConfig(folder);
   const path = join(folder, ADAPTER_FILE);
   const file = await openSafetensors(path).catch(async (error: Error) => {
-    const names = await readdir(folder).catch((): string[] => []);
+    const names = (await readFolder(folder).catch(() => [])).map(({ name }) => name);
     if (names.includes(ADAPTER_FILE) || !names.includes('adapter_model.bin')) throw error;
     throw new CheckpointError(
       `${folder} has its adapter in adapter_model.bin, a format that is not read: save it as ${ADAPTER_FILE}`,
@@ -48,8 +47,8 @@ export async function readAdapter(folder: string, model: Model, base: string): P
 
 async function readAdapterConfig(folder: string): Promise<AdapterConfig> {
   const path = join(folder, ADAPTER_CONFIG_FILE);
-  const text = await readFile(path, 'utf8').catch(async (error: Error) => {
-    const names = await readdir(folder).catch((): string[] => []);
+  const text = await readText(path).catch(async (error: Error) => {
+    const names = (await readFolder(folder).catch(() => [])).map(({ name }) => name);
     const what = names.includes(CONFIG_FILE) ? 'is a model, not an adapter' : 'is not an adapter';
     throw new CheckpointError(
       `${folder} ${what}: it has no readable ${ADAPTER_CONFIG_FILE}. Name an adapter's folder, or that of a training run with --lora.`,

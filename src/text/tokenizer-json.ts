@@ -4,6 +4,7 @@
  */
 import { join, makeFolder, readText, writeFileAtomic } from '#platform';
 import { StorageError, TokenizerError } from '../errors.js';
+import { isGguf, readGguf } from '../gguf.js';
 import type { TrainedBpe } from './bpe.js';
 
 export const TOKENIZER_JSON = 'tokenizer.json';
@@ -97,7 +98,6 @@ const ABSENT: ReadonlySet<unknown> = new Set(['ENOENT', 'ENOTDIR']);
 export async function readJson(path: string): Promise<object | undefined> {
   const [, file, name] = /^(.*\.gguf)[\\/]([^\\/]+)$/i.exec(path) ?? [];
   if (file !== undefined) {
-    const { isGguf, readGguf } = await import('../gguf.js');
     const { ggufCompanion } = await import('./gguf-tokenizer.js');
     if (await isGguf(file)) return ggufCompanion(await readGguf(file), name!);
   }

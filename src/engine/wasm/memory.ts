@@ -2,8 +2,8 @@
 import { DeviceLimitError } from '../../errors.js';
 
 const PAGE = 65536;
-/** 4 GiB: what addresses of 32 bits reach. */
-const MOST_PAGES = 65536;
+/** 4 GiB is what addresses of 32 bits reach. Some systems, phones above all, promise less: the first that can be had is taken. */
+const MOST_PAGES = [65536, 32768, 16384, 8192];
 /** What the kernels' own constants take at the beginning. */
 const RESERVED = 2 * PAGE;
 const FIRST_PAGES = 16;
@@ -12,20 +12,14 @@ const ALIGNMENT = 64;
 
 export class SharedMemory {
   readonly memory: WebAssembly.Memory;
+  private readonly mostPages: number;
   /** Free blocks by their beginning: none touches the next. */
   private free: { start: number; end: number }[] = [{ start: RESERVED, end: FIRST_PAGES * PAGE }];
   private readonly sizes = new Map<number, number>();
   private view = new Uint8Array();
 
   constructor() {
-    try {
-      this.memory = new WebAssembly.Memory({ initial: FIRST_PAGES, maximum: MOST_PAGES, shared: true });
-    } catch (error) {
-      throw new DeviceLimitError(
-        'this process cannot have a shared memory of up to 4 GiB for the wasm device: allow it more virtual memory, or use the cpu device',
-        { cause: error },
-      );
-    }
+    [this.memory, this.mostPages] = largestMemory();
   }
 
   /** All of it, as far as it has grown. */
@@ -104,7 +98,7 @@ export class SharedMemory {
 
   /** Throws `DeviceLimitError` where so many bytes more are beyond the largest address, before anybody fills a part of them. */
   expectRoom(bytes: number): void {
-    if (this.taken + bytes > MOST_PAGES * PAGE - RESERVED) throw this.outOfMemory(bytes);
+    if (this.taken + bytes > this.mostPages * PAGE - RESERVED) throw this.outOfMemory(bytes);
   }
 
   private grow(size: number): void {
@@ -113,7 +107,7 @@ export class SharedMemory {
     const missing = size - (last?.end === end ? last.end - last.start : 0);
     // A little more than is asked for: each growth has the system map memory.
     const least = Math.ceil(missing / PAGE);
-    const left = MOST_PAGES - end / PAGE;
+    const left = this.mostPages - end / PAGE;
     const wanted = Math.min(left, Math.max(least, 256));
     try {
       if (least > left) throw new RangeError('beyond the largest address');
@@ -126,10 +120,25 @@ export class SharedMemory {
 
   private outOfMemory(bytes: number, cause?: unknown): DeviceLimitError {
     return new DeviceLimitError(
-      `the wasm device is out of memory: it has ${megabytes(this.taken)} MB in use and needs ${megabytes(bytes)} MB more, of at most 4,295 MB. Use a smaller model, fewer bits or fewer sequences, or the cpu device`,
+      `the wasm device is out of memory: it has ${megabytes(this.taken)} MB in use and needs ${megabytes(bytes)} MB more, of at most ${megabytes(this.mostPages * PAGE)} MB. Use a smaller model, fewer bits or fewer sequences, or in Node.js the cpu device`,
       { cause },
     );
   }
+}
+
+function largestMemory(): [WebAssembly.Memory, pages: number] {
+  let refusal: unknown;
+  for (const maximum of MOST_PAGES) {
+    try {
+      return [new WebAssembly.Memory({ initial: FIRST_PAGES, maximum, shared: true }), maximum];
+    } catch (error) {
+      refusal = error;
+    }
+  }
+  throw new DeviceLimitError(
+    'there is no shared memory of 512 MB for the wasm device: allow this process more virtual memory, or in Node.js use the cpu device',
+    { cause: refusal },
+  );
 }
 
 function megabytes(bytes: number): string {

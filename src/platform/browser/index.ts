@@ -30,11 +30,3 @@ export {
 export function heddleCommand(): string {
   return 'npx heddle';
 }
-
-export function heddleCall(...args: readonly string[]): string {
-  return [heddleCommand(), ...args].join(' ');
-}
-
-export function quoted(word: string): string {
-  return word;
-}

@@ -4,7 +4,12 @@ import { basename, dirname } from './paths.js';
 import { SystemError, type Volume, type Writer } from './volume.js';
 
 export class MemoryVolume implements Volume {
-  private readonly entries = new Map<string, Blob | 'folder'>([['/', 'folder']]);
+  private readonly entries: Map<string, Blob | 'folder'>;
+
+  /** With these folders. */
+  constructor(...folders: string[]) {
+    this.entries = new Map(['/', ...folders].map((folder) => [folder, 'folder']));
+  }
 
   async find(path: string): Promise<Blob | 'folder' | undefined> {
     return this.entries.get(path);

@@ -62,7 +62,11 @@ export class PrivateVolume implements Volume {
       },
       write(bytes, offset) {
         for (let done = 0; done < bytes.byteLength; ) {
-          done += handle.write(bytes.subarray(done), { at: offset + done });
+          const left = bytes.byteLength - done;
+          const count = handle.write(bytes.subarray(done), { at: offset + done });
+          // Chromium returns its number of an error, as 2^32 less something, where it should throw one.
+          if (!(count > 0 && count <= left)) throw new DOMException('no room', 'QuotaExceededError');
+          done += count;
         }
       },
       truncate: (size) => handle.truncate(size),

@@ -7,8 +7,7 @@ import type { Volume } from './volume.js';
 /** What begins paths of files in memory. */
 export const MEMORY = '/memory';
 
-export const memory = new MemoryVolume();
-await memory.makeFolder(MEMORY);
+export const memory = new MemoryVolume(MEMORY);
 
 let kept: Promise<Volume> | undefined;
 

@@ -15,7 +15,7 @@ export {
   writeFileAtomic,
   writeFolderAtomic,
 } from './atomic.js';
-export { heddleCall, heddleCommand, quoted } from './command-line.js';
+export { heddleCommand } from './command-line.js';
 export { appendText, fileVersion, openFile, readBytes, readFolder, readText, statsOf } from './files.js';
 export { makeFolder } from './make-folder.js';
 export { availableThreads, enableRelaxedSimd, nextTurn, sha256, startThread } from './process.js';

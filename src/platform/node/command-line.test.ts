@@ -12,7 +12,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const root = fileURLToPath(new URL('../', import.meta.url));
+const root = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** Makes `dist/cli/main.js` where a package or a clone has it, with a copy of the module under test beside it. */
 function install(at: string): { main: string; call: (env: NodeJS.ProcessEnv, called?: string) => string } {
@@ -22,7 +22,7 @@ function install(at: string): { main: string; call: (env: NodeJS.ProcessEnv, cal
     process.execPath,
     [
       join(root, 'node_modules/typescript/bin/tsc'),
-      ...['src/command-line.ts', '--outDir', join(home, 'dist'), '--module', 'nodenext'],
+      ...['src/platform/node/command-line.ts', '--outDir', join(home, 'dist'), '--module', 'nodenext'],
       ...['--target', 'es2022', '--types', 'node', '--ignoreConfig', '--rootDir', 'src'],
     ],
     { cwd: root, encoding: 'utf8' },
@@ -32,7 +32,7 @@ function install(at: string): { main: string; call: (env: NodeJS.ProcessEnv, cal
   const main = join(home, 'dist', 'cli', 'main.js');
   writeFileSync(
     main,
-    `import { heddleCommand } from '../command-line.js'; process.stdout.write(heddleCommand());`,
+    `import { heddleCommand } from '../platform/node/command-line.js'; process.stdout.write(heddleCommand());`,
   );
   const call = (env: NodeJS.ProcessEnv, called = main): string =>
     execFileSync(process.execPath, [called], {

@@ -1,0 +1,36 @@
+/** Bundles what a page imports and its worker, each into one file without anything of Node, into dist/browser or a named folder. */
+import { fileURLToPath } from 'node:url';
+import { rolldown } from 'rolldown';
+
+const source = (path) => fileURLToPath(new URL(`../src/${path}`, import.meta.url));
+
+/** What `imports` of package.json names, as it is in a browser. */
+const BROWSER = {
+  '#platform': source('platform/browser/index.ts'),
+  '#devices': source('engine/tab-devices.ts'),
+};
+
+/** Returns the files by their names. */
+export async function bundleForBrowser(folder = source('../dist/browser')) {
+  const bundle = await rolldown({
+    input: { index: source('browser/index.ts'), worker: source('browser/worker.ts') },
+    platform: 'browser',
+    // Its paths are those of Node.
+    tsconfig: false,
+    resolve: { alias: BROWSER, extensionAlias: { '.js': ['.ts', '.js'] } },
+    // What belongs to Node falls away with the functions that use it; a test sees to that.
+    external: [/^node:/, /^@stdlib/],
+    treeshake: { moduleSideEffects: false },
+  });
+  const { output } = await bundle.write({
+    dir: folder,
+    format: 'esm',
+    minify: true,
+    keepNames: true,
+    chunkFileNames: '[name].js',
+  });
+  await bundle.close();
+  return output;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await bundleForBrowser(process.argv[2]);

@@ -1,0 +1,27 @@
+/** What a page remembers of the worker's objects, so that it need not ask. */
+import type { Fingerprint } from '../models/index.js';
+
+export interface ModelFacts {
+  /** The model's `config.json`. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly modelType: string;
+  readonly pattern: string;
+  readonly vocabSize: number;
+  readonly maxPositionEmbeddings: number | undefined;
+  /** How many there are. */
+  readonly parameters: number;
+  readonly fingerprint: Fingerprint;
+  readonly endOfText: number | undefined;
+}
+
+export interface SessionFacts {
+  readonly bytes: number;
+  /** The tokens from this one on. */
+  readonly from: number;
+  readonly tokens: readonly number[];
+}
+
+export interface SnapshotFacts {
+  readonly bytes: number;
+  readonly length: number;
+}

@@ -1,0 +1,264 @@
+/**
+ * How a page calls objects that live in a worker. What is plain data is copied. In place of anything else that is handed over
+ * stands a number: for an object of the worker, for a function of the page that the worker calls back, for a signal.
+ */
+import * as errors from '../errors.js';
+
+/** From the page: call a method, or abort a signal. */
+export type Request =
+  | {
+      readonly kind: 'call';
+      readonly id: number;
+      readonly target: number;
+      readonly method: string;
+      readonly args: unknown[];
+      readonly as?: number;
+    }
+  | { readonly kind: 'abort'; readonly signal: number; readonly reason: unknown };
+
+/** From the worker: what a call gave, or a function to be called. */
+export type Answer =
+  | { readonly kind: 'value'; readonly id: number; readonly value: unknown; readonly facts: unknown }
+  | { readonly kind: 'error'; readonly id: number; readonly error: unknown; readonly facts: unknown }
+  | { readonly kind: 'callback'; readonly callback: number; readonly args: unknown[] };
+
+/** What stands for something that cannot be copied. */
+class Stand {
+  /** Survives copying, which a class does not. */
+  readonly heddle = true;
+
+  constructor(
+    readonly what: 'object' | 'callback' | 'signal',
+    readonly id: number,
+    readonly type?: string,
+    readonly facts?: unknown,
+  ) {}
+}
+
+function isStand(value: object): value is Stand {
+  return 'heddle' in value && 'what' in value;
+}
+
+/** A copy of plain data in which `change` has replaced what it gives something for. */
+function mapped(value: unknown, change: (value: object) => unknown): unknown {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return value;
+  const changed = change(value);
+  if (changed !== undefined) return changed;
+  if (Array.isArray(value)) return value.map((item) => mapped(item, change));
+  if (Object.getPrototypeOf(value) !== Object.prototype) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, mapped(item, change)]));
+}
+
+/** An object of the worker, as the page sees it. */
+export abstract class Remote<Facts = undefined> {
+  constructor(
+    protected readonly connection: Connection,
+    /** @internal */
+    readonly id: number,
+    protected facts: Facts,
+  ) {
+    connection.follow(id, (told) => this.take(told as Facts));
+  }
+
+  protected take(facts: Facts): void {
+    this.facts = this.changed(facts);
+  }
+
+  /** What a page remembers of an object, after a call has told it anew. */
+  protected changed(facts: Facts): Facts {
+    return facts;
+  }
+
+  protected call<T>(method: string, ...args: unknown[]): Promise<T> {
+    return this.connection.call<T>(this.id, method, args);
+  }
+}
+
+/** Makes the page's object of a type that the worker has named. */
+export type Types = Readonly<
+  Record<string, (connection: Connection, id: number, facts: never) => Remote<unknown>>
+>;
+
+/** The page's end. */
+export class Connection {
+  private calls = 0;
+  private names = 0;
+  private readonly waiting = new Map<
+    number,
+    { resolve(value: unknown): void; reject(error: unknown): void; target: number }
+  >();
+  private readonly callbacks = new Map<number, (...args: unknown[]) => void>();
+  private readonly followers = new Map<number, (facts: unknown) => void>();
+  private ended: Error | undefined;
+
+  constructor(
+    private readonly worker: Worker,
+    private readonly types: Types,
+  ) {
+    worker.onmessage = ({ data }: MessageEvent<Answer>) => this.take(data);
+    worker.onerror = (event) => {
+      this.close(
+        new errors.DeviceError(`the worker failed: ${event.message || 'its script could not be loaded'}`),
+      );
+    };
+  }
+
+  /** Calls a method of an object of the worker. With `as`, its result is to be called so, and is not told. */
+  call<T>(target: number, method: string, args: readonly unknown[], as?: number): Promise<T> {
+    if (this.ended) return Promise.reject(this.ended);
+    const id = ++this.calls;
+    return new Promise<T>((resolve, reject) => {
+      this.waiting.set(id, { resolve: resolve as (value: unknown) => void, reject, target });
+      this.post({
+        kind: 'call',
+        id,
+        target,
+        method,
+        args: args.map((arg) => this.packed(arg)),
+        ...(as && { as }),
+      });
+    });
+  }
+
+  /** A number for an object that a call is going to make: those that the worker gives are positive. */
+  newName(): number {
+    return --this.names;
+  }
+
+  follow(id: number, follower: (facts: unknown) => void): void {
+    this.followers.set(id, follower);
+  }
+
+  forget(id: number): void {
+    this.followers.delete(id);
+  }
+
+  /** Ends the worker, which nobody waits for. */
+  end(): void {
+    this.close(new errors.DeviceError('the model was disposed of: load it again'));
+  }
+
+  /** Ends the worker; whatever waits for it is told `why`. */
+  close(why: Error): void {
+    this.ended ??= why;
+    this.worker.terminate();
+    for (const { reject } of this.waiting.values()) reject(this.ended);
+    this.waiting.clear();
+  }
+
+  private post(request: Request): void {
+    this.worker.postMessage(request);
+  }
+
+  private packed(value: unknown): unknown {
+    return mapped(value, (item) => {
+      if (item instanceof Remote) return new Stand('object', item.id);
+      if (typeof item === 'function') {
+        const id = this.callbacks.size + 1;
+        this.callbacks.set(id, item as (...args: unknown[]) => void);
+        return new Stand('callback', id);
+      }
+      if (item instanceof AbortSignal) {
+        const signal = this.newName();
+        const abort = (): void => this.post({ kind: 'abort', signal, reason: item.reason });
+        if (item.aborted) queueMicrotask(abort);
+        else item.addEventListener('abort', abort, { once: true });
+        return new Stand('signal', signal);
+      }
+      return undefined;
+    });
+  }
+
+  private unpacked(value: unknown): unknown {
+    return mapped(value, (item) => {
+      if (!isStand(item)) return undefined;
+      return this.types[item.type!]!(this, item.id, item.facts as never);
+    });
+  }
+
+  private take(answer: Answer): void {
+    if (answer.kind === 'callback') {
+      this.callbacks.get(answer.callback)?.(...answer.args);
+      return;
+    }
+    const waiting = this.waiting.get(answer.id);
+    if (!waiting) return;
+    this.waiting.delete(answer.id);
+    if (answer.facts !== undefined) this.followers.get(waiting.target)?.(answer.facts);
+    if (answer.kind === 'value') waiting.resolve(this.unpacked(answer.value));
+    else waiting.reject(revived(answer.error));
+  }
+}
+
+/** What the worker knows of its objects. */
+export interface Served {
+  /** The type's name of what is handed over by a number; undefined for plain data. */
+  typeOf(value: object): string | undefined;
+  /** What the page is to remember of an object, after a method of it was called. */
+  factsOf(value: object, method?: string): unknown;
+}
+
+/** The worker's end: answers calls of `root`, which is object 0, and of what those give. */
+export function serve(root: object, { typeOf, factsOf }: Served): void {
+  const objects = new Map<number, object>([[0, root]]);
+  const signals = new Map<number, AbortController>();
+  let names = 0;
+
+  const packed = (value: unknown): unknown =>
+    mapped(value, (item) => {
+      const type = typeOf(item);
+      if (type === undefined) return undefined;
+      objects.set(++names, item);
+      return new Stand('object', names, type, factsOf(item));
+    });
+
+  const unpacked = (value: unknown): unknown =>
+    mapped(value, (item) => {
+      if (!isStand(item)) return undefined;
+      if (item.what === 'object') return objects.get(item.id);
+      if (item.what === 'signal') {
+        const controller = new AbortController();
+        signals.set(item.id, controller);
+        return controller.signal;
+      }
+      return (...args: unknown[]) => post({ kind: 'callback', callback: item.id, args });
+    });
+
+  const answer = async (request: Request): Promise<void> => {
+    if (request.kind === 'abort') {
+      signals.get(request.signal)?.abort(request.reason);
+      return;
+    }
+    const { id, target, method, args, as } = request;
+    const object = objects.get(target) as Record<string, (...args: unknown[]) => unknown> | undefined;
+    try {
+      if (!object) throw new errors.DataError('this was disposed of: make another');
+      const given = object[method]!(...args.map(unpacked));
+      if (as) objects.set(as, given as object);
+      const value = as ? undefined : packed(await given);
+      if (method === 'dispose' || method === 'return') objects.delete(target);
+      post({ kind: 'value', id, value, facts: factsOf(object, method) });
+    } catch (error) {
+      post({ kind: 'error', id, error: told(error), facts: object && factsOf(object, method) });
+    }
+  };
+  globalThis.onmessage = ({ data }: MessageEvent<Request>) => void answer(data);
+}
+
+function post(answer: Answer): void {
+  postMessage(answer);
+}
+
+/** An error as plain data: a copy of one forgets its class. */
+function told(error: unknown): unknown {
+  if (!(error instanceof errors.HeddleError)) return error;
+  const { name, code, message } = error;
+  return { heddle: name, code, message };
+}
+
+function revived(error: unknown): unknown {
+  if (typeof error !== 'object' || error === null || !('heddle' in error)) return error;
+  const { heddle, code, message } = error as { heddle: string; code: string; message: string };
+  const Class = (errors as unknown as Record<string, new (message: string) => Error>)[heddle];
+  return Class ? new Class(message) : new errors.HeddleError(code, message);
+}

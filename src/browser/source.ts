@@ -1,0 +1,117 @@
+/** What a model is loaded from, as a page says it and as it goes to the worker. */
+import { ConfigError } from '../errors.js';
+
+/** A repository of Hugging Face's hub, or of another that speaks its protocol. */
+export interface Repository {
+  /** `owner/name`; with `:FORMAT` behind it a GGUF file, such as `owner/name:Q4_K_M`. */
+  readonly repository: string;
+  /** A branch, a tag or a commit; `main` by default. */
+  readonly revision?: string;
+  /** The hub's address; Hugging Face's by default. */
+  readonly hub?: string;
+  /** For repositories that are not everyone's. */
+  readonly token?: string;
+}
+
+/** A folder on a web host, or a GGUF file there. */
+export interface Hosted {
+  readonly url: string;
+  /** All of its files, with their SHA-256 in hexadecimal digits; by default the usual names are tried, and nothing is checked. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+/** Files that a person has chosen or dropped: those of a model's folder, or one in GGUF. */
+export type Given = Iterable<File> | DataTransfer;
+
+/** A text is an address (`https://...`, or with a slash at its end or beginning), or a repository (`owner/name`). */
+export type Source = string | URL | Repository | Hosted | Given;
+
+/** The same as the worker gets it. */
+export type PlainSource =
+  | { readonly kind: 'repository'; readonly repository: Repository }
+  | { readonly kind: 'hosted'; readonly url: string; readonly files: Hosted['files'] }
+  | { readonly kind: 'files'; readonly files: readonly NamedFile[] };
+
+export interface NamedFile {
+  readonly name: string;
+  readonly file: File;
+}
+
+/** Throws `ConfigError` for what is no source. */
+export async function plainSource(source: Source): Promise<PlainSource> {
+  if (source instanceof URL) return hosted({ url: source.href });
+  if (typeof source === 'string') {
+    if (isAddress(source)) return hosted({ url: source });
+    if (/^[^/\s]+\/[^/\s]+$/.test(source)) return { kind: 'repository', repository: { repository: source } };
+    throw new ConfigError(
+      `'${source}' is no model: expected the address of its folder (https://... or ./model/), or a repository (owner/name)`,
+    );
+  }
+  if ('repository' in source) return { kind: 'repository', repository: source };
+  if ('url' in source) return hosted(source);
+  const files = 'items' in source ? await dropped(source) : [...source].map(named);
+  return { kind: 'files', files: modelFiles(files) };
+}
+
+/** Like `models/one/`, `./one` and `https://host/one`. */
+function isAddress(text: string): boolean {
+  return /^(?:[a-z][a-z\d+.-]*:|\.{0,2}\/)/i.test(text) || text.endsWith('/');
+}
+
+function hosted({ url, files }: Hosted): PlainSource {
+  const base = new URL(url, document.baseURI);
+  if (!base.pathname.endsWith('/') && !/\.gguf$/i.test(base.pathname)) base.pathname += '/';
+  return { kind: 'hosted', url: base.href, files };
+}
+
+interface Found {
+  readonly path: string;
+  readonly file: File;
+}
+
+function named(file: File): Found {
+  return { path: file.webkitRelativePath || file.name, file };
+}
+
+/** The files of folders that were dropped. The list lives as long as the event alone, so all is taken at once. */
+async function dropped({ items, files }: DataTransfer): Promise<Found[]> {
+  const entries = [...items].flatMap((item) => item.webkitGetAsEntry?.() ?? []);
+  if (entries.length === 0) return [...files].map(named);
+  return (await Promise.all(entries.map(filesIn))).flat();
+}
+
+async function filesIn(entry: FileSystemEntry): Promise<Found[]> {
+  if (entry.isFile) {
+    const file = await new Promise<File>((resolve, reject) =>
+      (entry as FileSystemFileEntry).file(resolve, reject),
+    );
+    return [{ path: entry.fullPath, file }];
+  }
+  const reader = (entry as FileSystemDirectoryEntry).createReader();
+  const found: Found[] = [];
+  for (;;) {
+    // It gives a part of the entries at a time.
+    const entries = await new Promise<FileSystemEntry[]>((resolve, reject) =>
+      reader.readEntries(resolve, reject),
+    );
+    if (entries.length === 0) return found;
+    for (const inner of entries) found.push(...(await filesIn(inner)));
+  }
+}
+
+/** Those of the folder that holds a config, or a GGUF file: of a training run that of its checkpoint. Throws `ConfigError`. */
+function modelFiles(files: readonly Found[]): NamedFile[] {
+  const split = files.map(({ path, file }) => {
+    const at = path.lastIndexOf('/');
+    return { folder: path.slice(0, Math.max(0, at)), name: path.slice(at + 1), file };
+  });
+  const model =
+    split.find(({ name }) => name === 'config.json') ?? split.find(({ name }) => /\.gguf$/i.test(name));
+  if (!model) {
+    const names = split.map(({ name }) => name).join(', ') || 'nothing';
+    throw new ConfigError(
+      `there is no config.json and no GGUF file among what was given (${names}): give the folder of a model, or all of its files`,
+    );
+  }
+  return split.filter(({ folder }) => folder === model.folder).map(({ name, file }) => ({ name, file }));
+}

@@ -1,0 +1,285 @@
+/**
+ * Models in the browser's own storage, a folder for each: loaded once, then read from there without a request. A note in the
+ * folder, written last, says that it is whole. While one tab loads a model others wait for it, and then find it there.
+ */
+import { basename, join, makeFolder, readFolder, readText, statsOf, writeFileAtomic } from '#platform';
+import { shardsIn } from '../checkpoint/index.js';
+import { ConfigError, HubError, StorageError } from '../errors.js';
+import { readEntry } from '../hub/entry.js';
+import { checkRepo, checkRevision } from '../hub/names.js';
+import { type Entry, INDEX, selectFiles, shardsOf } from '../hub/selection.js';
+import type { RemoteFile } from '../hub/sums.js';
+import { keepsFiles, MEMORY, memory, remove } from '../platform/browser/storage.js';
+import { type DownloadOptions, download, isLoaded, type Wanted } from './download.js';
+import type { NamedFile, PlainSource, Repository } from './source.js';
+
+/** How far loading has come. */
+export interface LoadProgress {
+  /** The file that is being loaded. */
+  readonly file: string;
+  /** Bytes that are there, of all files, and how many that will be, where that is known. */
+  readonly loaded: number;
+  readonly total: number | undefined;
+}
+
+export interface StoreOptions {
+  /** `memory` keeps nothing beyond the page's life; by default files are kept where the browser can. */
+  readonly store?: 'kept' | 'memory';
+  readonly onProgress?: (progress: LoadProgress) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A model that is kept. */
+export interface KeptModel {
+  /** What it was loaded from. */
+  readonly source: string;
+  readonly bytes: number;
+}
+
+const MODELS = '/heddle/models';
+const NOTE = '.whole.json';
+
+interface Note extends KeptModel {
+  readonly files: readonly string[];
+}
+
+/** The folder, or the GGUF file, of a model, loaded if need be. Throws what `download` throws, and `ConfigError`. */
+export async function modelAt(source: PlainSource, options: StoreOptions): Promise<string> {
+  if (source.kind === 'files') return held(source.files);
+  const name = nameOf(source);
+  const isKept = options.store !== 'memory' && (await keepsFiles());
+  const folder = join(isKept ? MODELS : `${MEMORY}/models`, name);
+  return locked(`heddle model ${folder}`, options.signal, async () => {
+    const kept = await noteOf(folder);
+    if (kept) return place(folder, kept.files);
+    await makeFolder(folder);
+    const files = await fetched(source, folder, options);
+    let bytes = 0;
+    for (const file of files) bytes += (await statsOf(join(folder, file))).size;
+    await writeFileAtomic(
+      join(folder, NOTE),
+      JSON.stringify({ source: nameOf(source), bytes, files } satisfies Note),
+    );
+    return place(folder, files);
+  });
+}
+
+/** Models that the browser keeps for this site. */
+export async function keptModels(): Promise<KeptModel[]> {
+  const folders = await readFolder(MODELS).catch(() => []);
+  const notes = await Promise.all(folders.map(({ name }) => noteOf(join(MODELS, name))));
+  return notes.flatMap((note) => (note ? [{ source: note.source, bytes: note.bytes }] : []));
+}
+
+/** Removes what was kept of a model, also a part of it. */
+export async function forget(source: PlainSource): Promise<void> {
+  if (source.kind === 'files') return;
+  const folder = join(MODELS, nameOf(source));
+  await locked(`heddle model ${folder}`, undefined, () => remove(folder));
+}
+
+async function noteOf(folder: string): Promise<Note | undefined> {
+  const text = await readText(join(folder, NOTE)).catch(() => undefined);
+  if (text === undefined) return undefined;
+  const note = JSON.parse(text) as Note;
+  for (const file of note.files) if (!(await isLoaded({ path: join(folder, file) }))) return undefined;
+  return note;
+}
+
+function place(folder: string, files: readonly string[]): string {
+  const gguf = files.find((file) => /\.gguf$/i.test(file));
+  return gguf !== undefined && !files.includes('config.json') ? join(folder, gguf) : folder;
+}
+
+async function held(files: readonly NamedFile[]): Promise<string> {
+  const folder = join(MEMORY, 'given', crypto.randomUUID());
+  await makeFolder(folder);
+  for (const { name, file } of files) memory.put(join(folder, name), file);
+  return place(
+    folder,
+    files.map(({ name }) => name),
+  );
+}
+
+/** One name for all of a source, which is no path. */
+function nameOf(source: Exclude<PlainSource, { kind: 'files' }>): string {
+  if (source.kind === 'hosted') return encodeURIComponent(source.url);
+  const { repository, revision = 'main', hub = HUB } = source.repository;
+  return encodeURIComponent(`${hub}/${repository}@${revision}`);
+}
+
+async function locked<T>(name: string, signal: AbortSignal | undefined, use: () => Promise<T>): Promise<T> {
+  if (!navigator.locks) return use();
+  return navigator.locks.request(name, signal ? { signal } : {}, use);
+}
+
+function fetched(
+  source: Exclude<PlainSource, { kind: 'files' }>,
+  folder: string,
+  options: StoreOptions,
+): Promise<string[]> {
+  return source.kind === 'hosted'
+    ? fetchHosted(source, folder, options)
+    : fetchRepository(source.repository, folder, options);
+}
+
+const CONFIG = 'config.json';
+const SINGLE = 'model.safetensors';
+/** What may stand beside a model's config and its weights. */
+const COMPANIONS = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'generation_config.json',
+  'chat_template.jinja',
+];
+
+async function fetchHosted(
+  { url, files }: Extract<PlainSource, { kind: 'hosted' }>,
+  folder: string,
+  options: StoreOptions,
+): Promise<string[]> {
+  const { pathname } = new URL(url);
+  const wanted = (name: string, isOptional = false): Wanted => ({
+    name,
+    url: /\.gguf$/i.test(pathname) ? url : new URL(name, url).href,
+    path: join(folder, name),
+    isOptional,
+    ...(files?.[name] !== undefined && { sum: { kind: 'sha256', hex: files[name] } }),
+  });
+  const loading = new Loading(options);
+  if (/\.gguf$/i.test(pathname)) return loading.all([wanted(basename(decodeURIComponent(pathname)))]);
+  if (files) return loading.all(Object.keys(files).map((name) => wanted(name)));
+  const small = await loading.all([wanted(CONFIG), ...COMPANIONS.map((name) => wanted(name, true))]);
+  const single = await loading.all([wanted(SINGLE, true)]);
+  if (single.length > 0) return [...small, ...single];
+  const index = await loading.all([wanted(INDEX, true)]);
+  if (index.length === 0) {
+    throw new HubError(`${url} has neither ${SINGLE} nor ${INDEX}: check that it is a model's folder`);
+  }
+  const shards = new Set(shardsIn(new TextEncoder().encode(await readText(join(folder, INDEX)))).values());
+  return [...small, ...index, ...(await loading.all([...shards].sort().map((name) => wanted(name))))];
+}
+
+const HUB = 'https://huggingface.co';
+
+async function fetchRepository(source: Repository, folder: string, options: StoreOptions): Promise<string[]> {
+  const [, repo, , format] = /^([^:]*)(:(.*))?$/.exec(source.repository)!;
+  const { revision = 'main', token } = source;
+  const hub = (source.hub ?? HUB).replace(/\/+$/, '');
+  checkRepo(repo!);
+  checkRevision(revision);
+  if (!URL.canParse(hub)) throw new ConfigError(`'${hub}' is not the address of a hub`);
+  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+  const entries = await entriesOf(hub, repo!, revision, headers, options.signal);
+  const { config, small, weights, parts = [] } = selectFiles(repo!, entries, format);
+  const wanted = ({ name, size, sum }: RemoteFile): Wanted => ({
+    name,
+    size,
+    sum,
+    url: `${hub}/${repo}/resolve/${encodeURIComponent(revision)}/${encodeURIComponent(name)}`,
+    path: join(folder, name),
+  });
+  const loading = new Loading(options, headers);
+  const first = [...(config ? [config] : []), ...small, ...(weights.name === INDEX ? [weights] : [])];
+  const done = await loading.all(first.map(wanted));
+  if (weights.name !== INDEX) return [...done, ...(await loading.all([weights, ...parts].map(wanted)))];
+  const index = new TextEncoder().encode(await readText(join(folder, INDEX)));
+  return [...done, ...(await loading.all(shardsOf(repo!, index, entries).map(wanted)))];
+}
+
+/** A list of more pages is no list of a model's files. */
+const MOST_PAGES = 1000;
+
+async function entriesOf(
+  hub: string,
+  repo: string,
+  revision: string,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal | undefined,
+): Promise<Entry[]> {
+  const { host } = new URL(hub);
+  const entries: Entry[] = [];
+  let next: string | undefined =
+    `${hub}/api/models/${repo}/tree/${encodeURIComponent(revision)}?recursive=false`;
+  for (let pages = 0; next !== undefined && pages < MOST_PAGES; pages++) {
+    const response: Response = await fetch(next, { headers, ...(signal && { signal }) }).catch(
+      (error: Error) => {
+        if (signal?.aborted) throw signal.reason;
+        throw new HubError(`${host} could not be reached: ${error.message}. Check the connection.`, {
+          cause: error,
+        });
+      },
+    );
+    if (!response.ok) {
+      throw new HubError(
+        `${host} has no model ${repo} with a revision '${revision}' that everybody may read (${response.status}). Check the spelling; if it is private or gated, give a token.`,
+      );
+    }
+    const list: unknown = await response.json().catch(() => undefined);
+    if (!Array.isArray(list))
+      throw new HubError(`${host} answered with something else than the list of the files of ${repo}`);
+    entries.push(...list.map((item) => readEntry(host, repo, item)));
+    const link = /<([^>]+)>;\s*rel="next"/.exec(response.headers.get('link') ?? '')?.[1];
+    next = link === undefined ? undefined : new URL(link, hub).href;
+  }
+  return entries;
+}
+
+/** Files that are loaded one after the other, and what is told of them. */
+class Loading {
+  private done = 0;
+  private readonly totals = new Map<string, number>();
+
+  constructor(
+    private readonly options: StoreOptions,
+    private readonly headers: Readonly<Record<string, string>> = {},
+  ) {}
+
+  /** Returns the names of those that are there then. Throws `StorageError`, before anything comes, where they have no room. */
+  async all(files: readonly Wanted[]): Promise<string[]> {
+    for (const { name, size } of files) if (size !== undefined) this.totals.set(name, size);
+    const missing: Wanted[] = [];
+    for (const file of files) if (!(await isLoaded(file))) missing.push(file);
+    await expectRoom(missing);
+    const there: string[] = [];
+    for (const file of files) {
+      if (await this.one(file, missing.includes(file))) there.push(file.name);
+    }
+    return there;
+  }
+
+  private async one(file: Wanted, isMissing: boolean): Promise<boolean> {
+    const { onProgress, signal } = this.options;
+    if (isMissing) {
+      const options: DownloadOptions = {
+        headers: this.headers,
+        signal,
+        onBytes: (loaded, total) => {
+          if (total !== undefined) this.totals.set(file.name, total);
+          onProgress?.({ file: file.name, loaded: this.done + loaded, total: this.total });
+        },
+      };
+      if (!(await download(file, options))) return false;
+    }
+    const { size } = await statsOf(file.path);
+    this.done += size;
+    this.totals.set(file.name, size);
+    onProgress?.({ file: file.name, loaded: this.done, total: this.total });
+    return true;
+  }
+
+  private get total(): number {
+    return [...this.totals.values()].reduce((a, b) => a + b, 0);
+  }
+}
+
+async function expectRoom(files: readonly Wanted[]): Promise<void> {
+  const bytes = files.reduce((sum, { size = 0 }) => sum + size, 0);
+  if (bytes === 0 || files.every(({ path }) => path.startsWith(MEMORY))) return;
+  const { quota, usage = 0 } = (await navigator.storage?.estimate?.()) ?? {};
+  if (quota === undefined || usage + bytes <= quota) return;
+  const megabytes = (size: number): string => `${(size / 1e6).toFixed(0)} MB`;
+  throw new StorageError(
+    `the model takes ${megabytes(bytes)} more, and the browser gives this site ${megabytes(quota - usage)}: remove models that are not needed, free space on the disk, or load it into memory (store: 'memory')`,
+  );
+}

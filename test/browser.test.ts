@@ -1,0 +1,432 @@
+/** `heddle/browser` as a page uses it, in a real browser, with the shipped model. */
+import { readFileSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { bundleForBrowser } from '../scripts/browser.mjs';
+import type * as Heddle from '../src/browser/index.js';
+import { type LanguageModel, loadModel, loadSnapshot } from '../src/generate/index.js';
+import { HubServer } from '../src/hub/testing/hub-server.js';
+import { CHROMIUM, PATIENCE, WITHOUT_CHROMIUM } from './testing/browser.js';
+
+const assets = fileURLToPath(new URL('../assets/sotu-hybrid/', import.meta.url));
+const MODEL = ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.safetensors'];
+const PROMPT = 'Fellow citizens of the Senate';
+
+let folder: string;
+let bundle: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'heddle-browser-'));
+  bundle = join(folder, 'bundle');
+  await bundleForBrowser(bundle);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+test('what a page loads is below 400 kB, and has nothing of Node', async () => {
+  const output = await bundleForBrowser(bundle);
+  let bytes = 0;
+  for (const file of output) {
+    const text = file.type === 'chunk' ? file.code : file.source;
+    bytes += gzipSync(text).byteLength;
+    expect(String(text).match(/["'`]node:\w+|onnxruntime|koffi/g), file.fileName).toBeNull();
+  }
+  expect(output.map(({ fileName }) => fileName)).toEqual(expect.arrayContaining(['index.js', 'worker.js']));
+  expect(bytes).toBeGreaterThan(50_000);
+  expect(bytes).toBeLessThan(400_000);
+});
+
+/** What a page has; only its names are used here, since functions travel to the page as text. */
+declare const heddle: typeof Heddle;
+
+describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
+  let browser: Browser;
+  let server: HubServer;
+  /** The model in Node, on the same kernels. */
+  let model: LanguageModel;
+  /** Answers in the place of what is usual. */
+  let instead: (path: string, response: ServerResponse, range: string | undefined) => boolean = () => false;
+  let requests: { path: string; range: string | undefined }[] = [];
+  let context: BrowserContext | undefined;
+  /** What `/state` answers: a state that Node has saved. */
+  let state = Buffer.alloc(0);
+
+  beforeAll(async () => {
+    browser = await chromium.launch({ executablePath: CHROMIUM!, args: ['--no-sandbox', '--disable-gpu'] });
+    model = await loadModel('sotu-hybrid', { device: 'wasm', threads: 1 });
+    server = await HubServer.start();
+    for (const name of MODEL) server.put(name, readFileSync(join(assets, name)));
+    server.onRequest = ({ path, range }, response) => {
+      requests.push({ path, range });
+      response.setHeader('access-control-allow-origin', '*');
+      response.setHeader('access-control-expose-headers', 'link');
+      return instead(path, response, range) || serveFile(path, response);
+    };
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await server?.stop();
+    await model?.dispose();
+  });
+  afterEach(async () => {
+    instead = () => false;
+    requests = [];
+    await context?.close();
+    context = undefined;
+  });
+
+  /** The page, its scripts, and a model's folder; `/isolated` may share memory among threads, `/` may not. */
+  function serveFile(path: string, response: ServerResponse): boolean {
+    const send = (bytes: Buffer | string, type: string): true => {
+      // Workers of an isolated page have to be isolated too.
+      response.setHeader('cross-origin-embedder-policy', 'require-corp');
+      response.setHeader('etag', '"one"');
+      response.setHeader('cache-control', 'max-age=3600');
+      response.writeHead(200, { 'content-type': type, 'content-length': Buffer.byteLength(bytes) });
+      response.end(bytes);
+      return true;
+    };
+    if (path === '/state') return send(state, 'application/octet-stream');
+    const [, script, file] = /^\/(?:(?:bundle\/)([\w.-]+\.js)|model\/([\w.-]+))$/.exec(path) ?? [];
+    if (script) return send(readFileSync(join(bundle, script)), 'text/javascript');
+    if (file && MODEL.includes(file))
+      return send(readFileSync(join(assets, file)), 'application/octet-stream');
+    if (path !== '/' && path !== '/isolated') return false;
+    if (path === '/isolated') response.setHeader('cross-origin-opener-policy', 'same-origin');
+    const policy = path === '/isolated' ? 'require-corp' : 'unsafe-none';
+    response.writeHead(200, { 'content-type': 'text/html', 'cross-origin-embedder-policy': policy });
+    response.end(`<!doctype html><title>Heddle</title><script type="module">
+      globalThis.heddle = await import('/bundle/index.js');
+    </script>`);
+    return true;
+  }
+
+  /** A page with nothing stored, or another of the same visitor. */
+  async function open(path = '/'): Promise<Page> {
+    context ??= await browser.newContext();
+    const page = await context.newPage();
+    page.setDefaultTimeout(PATIENCE);
+    await page.goto(server.endpoint + path);
+    await page.waitForFunction('globalThis.heddle !== undefined');
+    return page;
+  }
+
+  /** What Node writes on the prompt, and its state then. */
+  async function expected(): Promise<{ text: string; ids: number[] }> {
+    const session = model.session();
+    await session.read(PROMPT);
+    let text = '';
+    for await (const piece of session.generate({ maxTokens: 12, seed: 3 })) text += piece.text;
+    const snapshot = await session.snapshot();
+    const path = join(folder, 'node.state');
+    await snapshot.save(path);
+    snapshot.dispose();
+    const ids = [...session.tokens];
+    session.dispose();
+    state = await readFile(path);
+    return { text, ids };
+  }
+
+  test.each(['/isolated', '/'])('the tokens and the states of Node: %s', async (path) => {
+    const node = await expected();
+    const page = await open(path);
+    const found = await page.evaluate(async (prompt) => {
+      const model = await heddle.loadModel('./model/', { threads: 2 });
+      const session = model.session();
+      await session.read(prompt);
+      let text = '';
+      for await (const piece of session.generate({ maxTokens: 12, seed: 3 })) text += piece.text;
+      const snapshot = await session.snapshot();
+      const file = new FileReader();
+      file.readAsDataURL(await snapshot.toBlob());
+      await new Promise((resolve) => {
+        file.onload = resolve;
+      });
+      const own = String(file.result).split(',')[1]!;
+      // A state that Node has saved goes on here.
+      const other = model.session();
+      await other.restore(await model.loadSnapshot(await (await fetch('/state')).blob()));
+      const fork = await other.fork();
+      const rest: string[] = [];
+      for (const each of [session, other, fork]) {
+        let written = '';
+        for await (const piece of each.generate({ maxTokens: 6, temperature: 0 })) written += piece.text;
+        rest.push(written);
+      }
+      const together: string[] = ['', ''];
+      const pieces = session.generate({ maxTokens: 4, seed: 1, n: 2 });
+      let next = await pieces.next();
+      for (; !next.done; next = await pieces.next()) together[next.value.index] += next.value.text;
+      const forks = next.value.map(({ session, reason }) => [session.tokens.length, reason]);
+      const ids = [...session.tokens];
+      const { fingerprint, parameters } = model.info;
+      const encoded = await model.encode(prompt);
+      const round = [encoded, await model.decode(encoded)];
+      await model.dispose();
+      return {
+        text,
+        ids,
+        own,
+        rest,
+        together,
+        forks,
+        fingerprint,
+        parameters,
+        round,
+        isolated: crossOriginIsolated,
+      };
+    }, PROMPT);
+    expect(found.isolated).toBe(path === '/isolated');
+    expect(found.text).toBe(node.text);
+    expect(found.ids.slice(0, node.ids.length)).toEqual(node.ids);
+    const own = Buffer.from(found.own, 'base64');
+    expect(own.equals(state)).toBe(true);
+    expect(found.rest[1]).toBe(found.rest[0]);
+    expect(found.rest[2]).toBe(found.rest[0]);
+    expect(found.forks).toEqual([
+      [found.ids.length + 4, 'length'],
+      [found.ids.length + 4, 'length'],
+    ]);
+    expect(found.fingerprint).toEqual(model.fingerprint);
+    expect(found.parameters).toBe(model.parameters);
+    expect(found.round).toEqual([model.tokenizer.encode(PROMPT), PROMPT]);
+
+    // And one that a page has saved in Node.
+    const file = join(folder, 'page.state');
+    await writeFile(file, own);
+    const snapshot = await loadSnapshot(file, model);
+    const session = model.session();
+    session.restore(snapshot);
+    let rest = '';
+    for await (const piece of session.generate({ maxTokens: 6, temperature: 0 })) rest += piece.text;
+    expect(rest).toBe(found.rest[0]);
+    snapshot.dispose();
+    session.dispose();
+  });
+
+  test('what is wrong is told with the classes of errors that Node has, and nothing is lost', async () => {
+    const page = await open();
+    const found = await page.evaluate(async (prompt) => {
+      const told = (attempt: Promise<unknown>): Promise<unknown> =>
+        attempt.then(
+          () => 'nothing',
+          (error: Error) => [
+            error instanceof heddle.HeddleError ? error.name : 'none of ours',
+            error.message,
+          ],
+        );
+      const model = await heddle.loadModel('./model/');
+      const session = model.session();
+      await session.read(prompt);
+      const wrong = {
+        source: await told(heddle.loadModel('nothing')),
+        missing: await told(heddle.loadModel('./elsewhere/')),
+        dropped: await told(heddle.loadModel([new File(['a'], 'a.txt')])),
+        threads: await told(heddle.loadModel('./model/', { threads: 0 })),
+        empty: await told(model.session().read('')),
+        id: await told(session.read([1e9])),
+        state: await told(model.loadSnapshot(new Blob(['none']))),
+        options: await told(session.generate({ temperature: -1 }).next()),
+      };
+      const controller = new AbortController();
+      let pieces = 0;
+      const stopped = await told(
+        (async () => {
+          const { signal } = controller;
+          for await (const _ of session.generate({ maxTokens: 1000, temperature: 0, signal })) {
+            if (++pieces === 3) controller.abort(new Error('enough'));
+          }
+        })(),
+      );
+      const before = await model.encode(prompt);
+      const left = before.length + pieces;
+      return { wrong, left, stopped, tokens: session.tokens.length };
+    }, PROMPT);
+    const { wrong } = found;
+    expect(wrong.source).toEqual(['ConfigError', expect.stringContaining("'nothing' is no model")]);
+    expect(wrong.missing).toEqual(['HubError', expect.stringContaining('does not give config.json (401)')]);
+    expect(wrong.dropped).toEqual([
+      'ConfigError',
+      expect.stringContaining('no config.json and no GGUF file'),
+    ]);
+    expect(wrong.threads).toEqual(['DeviceError', expect.stringContaining('threads is 0')]);
+    expect(wrong.empty).toEqual(['DataError', expect.stringContaining('no tokens')]);
+    expect(wrong.id).toEqual(['DataError', expect.stringContaining('is not one of the model')]);
+    expect(wrong.state).toEqual(['SnapshotError', expect.stringContaining('no state can be read')]);
+    expect(wrong.options).toEqual(['ConfigError', expect.stringContaining('temperature')]);
+    expect(found.stopped).toEqual(['none of ours', 'enough']);
+    expect(found.tokens).toBe(found.left);
+  });
+
+  test('files that a person gives, in their folder', async () => {
+    const page = await open();
+    await page.setContent('<input type="file" multiple>');
+    await page.locator('input').setInputFiles(MODEL.map((name) => join(assets, name)));
+    await page.evaluate(`import('/bundle/index.js').then((module) => { globalThis.heddle = module; })`);
+    const before = requests.length;
+    const text = await page.evaluate(async (prompt) => {
+      const files = [...document.querySelector('input')!.files!];
+      const model = await heddle.loadModel(files);
+      const session = model.session();
+      await session.read(prompt);
+      let text = '';
+      for await (const piece of session.generate({ maxTokens: 12, seed: 3 })) text += piece.text;
+      return text;
+    }, PROMPT);
+    expect(text).toBe((await expected()).text);
+    expect(requests.slice(before).filter(({ path }) => !path.startsWith('/bundle/'))).toEqual([]);
+  });
+
+  /** Loads the hub's model in a page; its parameters, and what was told. */
+  async function fromHub(page: Page): Promise<{ parameters?: number; error?: string; kept: number }> {
+    return page.evaluate(async (hub) => {
+      const kept = async (): Promise<number> => (await heddle.keptModels()).length;
+      try {
+        const model = await heddle.loadModel({ repository: 'weavers/loom-1b', hub });
+        return { parameters: model.info.parameters, kept: await kept() };
+      } catch (error) {
+        return { error: `${(error as Error).name}: ${(error as Error).message}`, kept: await kept() };
+      }
+    }, server.endpoint);
+  }
+  const loaded = (): string[] =>
+    requests.flatMap(({ path }) => (/safetensors|\/api\//.test(path) ? [path] : []));
+
+  test('of a repository, which is then there without a network', async () => {
+    const page = await open();
+    expect(await fromHub(page)).toEqual({ parameters: model.parameters, kept: 1 });
+    expect(loaded().length).toBeGreaterThan(0);
+    await context!.setOffline(true);
+    requests = [];
+    expect(await fromHub(page)).toEqual({ parameters: model.parameters, kept: 1 });
+    expect(requests).toEqual([]);
+    await page.evaluate((hub) => heddle.forgetModel({ repository: 'weavers/loom-1b', hub }), server.endpoint);
+    const { error, kept } = await fromHub(page);
+    expect(error).toMatch(/HubError: .* could not be reached/);
+    expect(kept).toBe(0);
+  });
+
+  test('one that is damaged on the way is refused', async () => {
+    const page = await open();
+    const stored = server.files.get('tokenizer.json')!.bytes;
+    instead = (path, response) => {
+      if (!path.endsWith('/resolve/main/tokenizer.json')) return false;
+      response.end(Buffer.from(stored).fill(0, 0, 1));
+      return true;
+    };
+    expect(await fromHub(page)).toEqual({
+      error: expect.stringContaining('tokenizer.json came with the wrong bytes twice'),
+      kept: 0,
+    });
+    instead = () => false;
+    expect(await fromHub(page)).toEqual({ parameters: model.parameters, kept: 1 });
+  });
+
+  test('goes on where a tab was closed in the middle', async () => {
+    const { bytes } = server.files.get('model.safetensors')!;
+    const half = bytes.length >> 1;
+    const asked: (string | undefined)[] = [];
+    let hold = true;
+    instead = (path, response, range) => {
+      if (!path.startsWith('/model.safetensors')) return false;
+      asked.push(range);
+      if (!hold) return false;
+      response.writeHead(200, { 'content-length': bytes.length });
+      response.write(bytes.subarray(0, half));
+      return true;
+    };
+    const first = await open();
+    await first.evaluate((hub) => {
+      globalThis.addEventListener('error', () => {});
+      const told = { loaded: 0 };
+      Object.assign(globalThis, { told });
+      void heddle.loadModel(
+        { repository: 'weavers/loom-1b', hub },
+        { onProgress: ({ loaded }) => Object.assign(told, { loaded }) },
+      );
+    }, server.endpoint);
+    await first.waitForFunction(`globalThis.told.loaded >= ${half}`);
+    await first.close();
+    hold = false;
+    expect(await fromHub(await open())).toEqual({ parameters: model.parameters, kept: 1 });
+    expect(asked).toEqual([undefined, expect.stringMatching(/^bytes=\d{6,}-$/)]);
+    expect(Number(/\d+/.exec(asked[1]!)![0])).toBeGreaterThan(half / 2);
+  });
+
+  test('two tabs load a model once', async () => {
+    const pages = [await open(), await open()];
+    const found = await Promise.all(pages.map(fromHub));
+    expect(found).toEqual([
+      { parameters: model.parameters, kept: 1 },
+      { parameters: model.parameters, kept: 1 },
+    ]);
+    expect(requests.filter(({ path }) => path.startsWith('/model.safetensors')).length).toBe(1);
+  });
+
+  test('a browser without room says so, and keeps nothing of it', async () => {
+    const page = await open();
+    const devtools = await context!.newCDPSession(page);
+    const origin = new URL(server.endpoint).origin;
+    await devtools.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 4e6 });
+    const { error, kept } = await fromHub(page);
+    expect(error).toMatch(/StorageError: .*the browser gives this site no more room/);
+    expect(kept).toBe(0);
+    const used = await page.evaluate(async () => (await navigator.storage.estimate()).usage!);
+    expect(used).toBeLessThan(3e6);
+    const inMemory = await page.evaluate(async () => {
+      const model = await heddle.loadModel('./model/', { store: 'memory' });
+      return model.info.parameters;
+    });
+    expect(inMemory).toBe(model.parameters);
+  });
+
+  test('memory that cannot grow is told, and what was there goes on', async () => {
+    const page = await open();
+    const found = await page.evaluate(async (prompt) => {
+      // Memory grows until a message says that there is no more.
+      const script = `
+        const grow = WebAssembly.Memory.prototype.grow;
+        const full = new BroadcastChannel('full');
+        let isFull = false;
+        full.onmessage = ({ data }) => { isFull = data; full.postMessage('heard'); };
+        WebAssembly.Memory.prototype.grow = function (pages) {
+          if (isFull) throw new RangeError('WebAssembly.Memory.grow(): Unable to grow instance memory');
+          return grow.call(this, pages);
+        };`;
+      const blob = (text: string): string =>
+        URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
+      const both = `import '${blob(script)}'; import '${new URL('/bundle/worker.js', location.href)}';`;
+      const model = await heddle.loadModel('./model/', {
+        worker: () => new Worker(blob(both), { type: 'module' }),
+      });
+      const channel = new BroadcastChannel('full');
+      const set = (value: boolean): Promise<void> =>
+        new Promise((resolve) => {
+          channel.onmessage = () => resolve();
+          channel.postMessage(value);
+        });
+      const session = model.session();
+      await session.read(prompt);
+      await set(true);
+      const sessions = [];
+      let error = '';
+      for (let i = 0; i < 200 && error === ''; i++) {
+        const other = model.session();
+        sessions.push(other);
+        await other.read(prompt).catch((reason: Error) => {
+          error = `${reason.name}: ${reason.message}`;
+        });
+      }
+      await set(false);
+      let text = '';
+      for await (const piece of session.generate({ maxTokens: 12, seed: 3 })) text += piece.text;
+      return { error, text };
+    }, PROMPT);
+    expect(found.error).toMatch(/DeviceLimitError: the wasm device is out of memory/);
+    expect(found.text).toBe((await expected()).text);
+  });
+});
