@@ -5,7 +5,8 @@ import { openWeights } from '../checkpoint/index.js';
 import { isGguf, readGguf } from '../gguf.js';
 import {
   countParameters,
-  LAYER_NAMES,
+  letterName,
+  lettersIn,
   locateWeights,
   type Model,
   modelFolder,
@@ -130,12 +131,10 @@ function strip({ layers }: Model): string[] {
 
 function legend({ layers }: Model): string[] {
   const counts = new Map<string, number>();
-  for (const letter of layers.flatMap(({ letters }) => [...letters])) {
-    if (letter in LAYER_NAMES) counts.set(letter, (counts.get(letter) ?? 0) + 1);
+  for (const letter of layers.flatMap(({ letters }) => lettersIn(letters))) {
+    if (letterName(letter) !== letter) counts.set(letter, (counts.get(letter) ?? 0) + 1);
   }
-  return [...counts].map(
-    ([letter, count]) => `         ${letter}  ${count} x ${LAYER_NAMES[letter as keyof typeof LAYER_NAMES]}`,
-  );
+  return [...counts].map(([letter, count]) => `         ${letter.padEnd(3)}${count} x ${letterName(letter)}`);
 }
 
 function stateTable({ state }: Model): string {

@@ -4,13 +4,13 @@ import { positive } from '../bench/positive.js';
 import type { DeviceName, DeviceOptions } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import type { Precision } from '../graph/index.js';
-import type { Design, Size } from '../models/index.js';
+import type { Design, ImageDesign, Size } from '../models/index.js';
 import { TRAINING_DEFAULTS, type TrainingSettings } from '../train/index.js';
 import { compilingLine, deviceOption, precisionOption, threadsOption } from './loading-options.js';
 
 export interface RunFlags {
   out: string;
-  design: Design;
+  design: Design | ImageDesign;
   size: Size;
   config?: string;
   steps: number;

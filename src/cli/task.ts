@@ -9,6 +9,7 @@ import {
   CHECKPOINT,
   countParameters,
   DESIGNS,
+  type Design,
   openModel,
   parametersOf,
   readModel,
@@ -21,7 +22,8 @@ import { formatCount, table } from './format.js';
 import { choice, each, number, wholeNumber } from './options.js';
 import { addDeviceFlags, deviceOptionsOf, type RunFlags, settingsOf } from './run-flags.js';
 
-interface TaskFlags extends RunFlags {
+interface TaskFlags extends Omit<RunFlags, 'design'> {
+  design: Design;
   pattern?: string;
   set?: string[];
   length?: number;

@@ -6,11 +6,9 @@ import { ConfigError, DataError } from '../errors.js';
 import {
   CHECKPOINT,
   countParameters,
-  hybridModel,
   type ModalityConfig,
   type Model,
   parametersOf,
-  presetOf,
   readModel,
 } from '../models/index.js';
 import { Random } from '../nn/index.js';
@@ -19,6 +17,7 @@ import { type DataSource, expectNoRun, type Labelled, TRAINING_DEFAULTS } from '
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
+import { signalDesign } from './signal-design.js';
 
 export interface ClassFlags extends RunFlags {
   validation: number;
@@ -52,7 +51,7 @@ export async function trainClasses<T>(
   flags: ClassFlags,
   command: Command,
 ): Promise<void> {
-  for (const key of ['from', 'lora', 'tokenizer', 'vocab', 'config', 'channel', 'horizon', ...kind.without]) {
+  for (const key of ['from', 'lora', 'tokenizer', 'vocab', 'channel', 'horizon', ...kind.without]) {
     if (command.getOptionValueSource(key) !== 'cli') continue;
     const option = command.options.find((each) => each.attributeName() === key)!.long;
     throw new ConfigError(
@@ -64,8 +63,7 @@ export async function trainClasses<T>(
   const resumed = flags.resume ? await readModel(join(flags.out, CHECKPOINT)) : undefined;
   for (const each of folder.leftOut) say(`left out    ${each}`);
   const { examples, input, about } = kind.together(await readAll(folder, kind), [...classes]);
-  const size = command.getOptionValueSource('size') === 'cli' ? flags.size : 'nano';
-  const model = resumed ?? hybridModel(presetOf(flags.design, size, input));
+  const model = resumed ?? (await signalDesign(flags, command, input));
   const known = (model.json as { input?: { kind: string; classes?: string[] } }).input;
   if (known?.kind !== input.kind || known.classes?.join('\n') !== classes.join('\n')) {
     throw new ConfigError(

@@ -11,7 +11,11 @@ export interface ImageFlags {
   patch?: number;
 }
 
-export function imagesByClass({ imageSize: size, patch }: ImageFlags): ClassKind<Image> {
+export function imagesByClass({
+  imageSize: size,
+  patch,
+  design,
+}: ImageFlags & { design: string }): ClassKind<Image> {
   let first: { path: string; height: number; width: number } | undefined;
   let odd: string | undefined;
   return {
@@ -40,7 +44,7 @@ export function imagesByClass({ imageSize: size, patch }: ImageFlags): ClassKind
           height,
           width,
           channels,
-          patch: patch ?? patchFor({ height, width }),
+          patch: patch ?? patchFor({ height, width }, design),
           classes,
         },
         about: `${width} x ${height} pixels ${channels === 1 ? 'in grey' : 'in colour'}`,
@@ -53,9 +57,13 @@ export function imagesByClass({ imageSize: size, patch }: ImageFlags): ClassKind
 
 /** Positions that an image has, where its size can be cut so. */
 const MOST_PATCHES = 64;
+/** Places of a side that a network with stages begins with, where there are as many pixels. */
+const STAGED_SIDE = 14;
 
-/** The smallest patch that leaves few positions. */
-function patchFor({ height, width }: Pick<ImageShape, 'height' | 'width'>): number {
+/** The smallest patch that leaves few positions; for a network with stages, which halve them, few pixels. */
+function patchFor({ height, width }: Pick<ImageShape, 'height' | 'width'>, design: string): number {
+  if (design === 'mambavision' || design === 'vminet')
+    return [4, 2, 1].find((side) => Math.min(height, width) / side >= STAGED_SIDE) ?? 1;
   const sides = Array.from({ length: Math.min(height, width) }, (_, i) => i + 1).filter(
     (side) => height % side === 0 && width % side === 0,
   );

@@ -6,10 +6,8 @@ import { ConfigError, DataError } from '../errors.js';
 import {
   CHECKPOINT,
   countParameters,
-  hybridModel,
   type Model,
   parametersOf,
-  presetOf,
   readModel,
   type SeriesConfig,
 } from '../models/index.js';
@@ -18,6 +16,7 @@ import { expectNoRun, seriesData, TRAINING_DEFAULTS } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
+import { signalDesign } from './signal-design.js';
 
 export interface SeriesFlags {
   target: string[];
@@ -38,7 +37,7 @@ export async function trainSeries(
   flags: RunFlags & { validation: number } & Partial<SeriesFlags> & Pick<SeriesFlags, 'target'>,
   command: Command,
 ): Promise<void> {
-  for (const key of ['from', 'lora', 'tokenizer', 'vocab', 'config'] as const) {
+  for (const key of ['from', 'lora', 'tokenizer', 'vocab'] as const) {
     if (command.getOptionValueSource(key) === 'cli')
       throw new ConfigError(`--${key} is for models of text: leave it out with --target`);
   }
@@ -50,20 +49,17 @@ export async function trainSeries(
   // It is there, but of something other than numbers: reading it by name says in which line.
   if (unknown !== undefined) await readNumberTable(path, [unknown]);
   const { training, validation } = split(path, table, flags.validation);
-  const size = command.getOptionValueSource('size') === 'cli' ? flags.size : 'nano';
   const model = flags.resume
     ? await readModel(join(flags.out, CHECKPOINT))
-    : hybridModel(
-        presetOf(flags.design, size, {
-          kind: 'series',
-          channels: [...table.columns],
-          targets: target,
-          patch,
-          horizon,
-          quantiles: QUANTILES,
-          ...standardization(training),
-        }),
-      );
+    : await signalDesign(flags, command, {
+        kind: 'series',
+        channels: [...table.columns],
+        targets: target,
+        patch,
+        horizon,
+        quantiles: QUANTILES,
+        ...standardization(training),
+      });
   const sequence = flags.sequence ?? windowFor(validation.values.length / table.columns.length, model);
   const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
   const gaps = table.values.reduce((count, value) => count + (Number.isNaN(value) ? 1 : 0), 0);

@@ -11,6 +11,8 @@ import {
   countParameters,
   DESIGNS,
   hybridModel,
+  IMAGE_DESIGNS,
+  isImageDesign,
   type LoraConfig,
   type Model,
   modelFolder,
@@ -64,7 +66,12 @@ export function configure(command: Command): void {
       wholeNumber,
     )
     .option('--lora-alpha <alpha>', 'adapters are scaled by alpha / rank (default: twice the rank)', number)
-    .option('--design <name>', `the sibling: ${DESIGNS.join(', ')}`, choice(DESIGNS), 'hybrid')
+    .option(
+      '--design <name>',
+      `the sibling: ${DESIGNS.join(', ')}; for images also ${IMAGE_DESIGNS.join(', ')}`,
+      choice([...DESIGNS, ...IMAGE_DESIGNS]),
+      'hybrid',
+    )
     .option('--size <name>', `its size: ${SIZES.join(', ')}`, choice(SIZES), 'small')
     .option('--config <file>', 'a config.json of your own, instead of a design and a size')
     .option(
@@ -251,6 +258,8 @@ async function tokenizerFor(documents: TextToLearn['documents'], options: TrainO
 
 async function modelFor(options: TrainOptions, tokenizer: Tokenizer): Promise<Model> {
   if (options.config === undefined) {
+    if (isImageDesign(options.design))
+      throw new ConfigError(`the design '${options.design}' is a network of images, not of text`);
     // A small text may not yield as many tokens as asked for.
     return hybridModel(preset(options.design, options.size, tokenizer.vocabSize));
   }

@@ -1,5 +1,5 @@
 /** Telling what is in an image, or in a sound. */
-import { type Device, float32, openDevice, type Weight } from '../engine/index.js';
+import { type Device, type Executable, float32, openDevice, type Weight } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { scalar } from '../graph/index.js';
 import {
@@ -104,9 +104,7 @@ async function imageReader(
   weights: ReadonlyMap<string, Weight>,
   device: Device,
 ): Promise<Reader> {
-  const inputs = modalityInputs(model.modality!);
-  const { said } = perceive(model, new ParameterRegistry(), inputs, scalar(0, 'int64'));
-  const executable = await device.compile({ inputs: Object.values(inputs), outputs: said, weights });
+  const executable = await compileWhole(model, weights, device);
   return {
     async read(source, { resize = false }) {
       const given = typeof source === 'string' ? await readImage(source) : source;
@@ -124,17 +122,30 @@ async function imageReader(
   };
 }
 
+/** What a model says of a whole example. */
+function compileWhole(
+  model: Model,
+  weights: ReadonlyMap<string, Weight>,
+  device: Device,
+): Promise<Executable> {
+  const inputs = modalityInputs(model.modality!);
+  const { said } = perceive(model, new ParameterRegistry(), inputs, scalar(0, 'int64'));
+  return device.compile({ inputs: Object.values(inputs), outputs: said, weights });
+}
+
 /** Positions of a sound that one run of the model hears at most. */
 const MOST_POSITIONS = 512;
 
-/** A sound is heard as a stream, however long it is. */
+/** A sound is heard as a stream, however long it is; where layers look ahead, as a whole. */
 async function soundReader(
   { rate, hop }: SoundsConfig,
   model: Model,
   weights: ReadonlyMap<string, Weight>,
   device: Device,
 ): Promise<Reader> {
-  const signal = await SignalModel.compile(model, weights, device);
+  const hearing = model.looksAhead
+    ? wholeHearing(await compileWhole(model, weights, device), hop)
+    : streamHearing(await SignalModel.compile(model, weights, device), hop);
   return {
     async read(source) {
       const sound = typeof source === 'string' ? await readSound(source) : source;
@@ -150,6 +161,32 @@ async function soundReader(
       // Silence fills the last position.
       const samples = new Float32Array(count * hop);
       samples.set(sound.samples);
+      return hearing.hear(samples);
+    },
+    dispose: () => hearing.dispose(),
+  };
+}
+
+/** The logits of all positions of samples, of which each position has as many as it hears anew. */
+interface Hearing {
+  hear(samples: Float32Array): Promise<Float32Array>;
+  dispose(): Promise<void>;
+}
+
+function wholeHearing(executable: Executable, hop: number): Hearing {
+  return {
+    async hear(samples) {
+      const fed = float32(samples, [1, samples.length / hop, hop]);
+      return (await executable.run({ samples: fed })).logits!.data as Float32Array;
+    },
+    dispose: () => executable.dispose(),
+  };
+}
+
+function streamHearing(signal: SignalModel, hop: number): Hearing {
+  return {
+    async hear(samples) {
+      const count = samples.length / hop;
       const session = signal.session();
       try {
         const parts: number[] = [];

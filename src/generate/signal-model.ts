@@ -60,6 +60,10 @@ export class SignalModel {
     const { modality } = model;
     if (!modality)
       throw new ConfigError('this is a model of text: it is run by `generate`, `chat` and `serve`');
+    if (model.looksAhead)
+      throw new ConfigError(
+        `the layers of this model (${model.pattern}) look ahead: it cannot read a stream piece by piece`,
+      );
     const inputs = modalityInputs(modality);
     const before = stateInputs(model);
     const position = input('position', 'int64', ['batch']);

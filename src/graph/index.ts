@@ -33,6 +33,7 @@ export * from './ops/attention.js';
 export { broadcastTo, reshape, sum, sumTo } from './ops/broadcast.js';
 export * from './ops/constant.js';
 export * from './ops/convolution.js';
+export * from './ops/convolution2d.js';
 export * from './ops/elementwise.js';
 export * from './ops/experts.js';
 export * from './ops/indexing.js';

@@ -5,6 +5,7 @@ import { attentiveKeys } from './attentive.js';
 import { modalitySchema } from './modalities/index.js';
 import { parsePattern } from './pattern.js';
 import { recurrentKeys } from './recurrent.js';
+import { wholeKeys } from './whole.js';
 
 /** Bounds that no model comes near keep a slip from costing memory. */
 const size = z
@@ -73,6 +74,7 @@ const schema = z.strictObject({
   moeIntermediateSize: size.optional(),
   ...recurrentKeys,
   ...attentiveKeys,
+  ...wholeKeys,
 });
 
 export type ModelConfig = z.output<typeof schema>;

@@ -3,8 +3,11 @@
  * `backbone.{embeddings, layers.N.{norm, mixer}, norm_f}` and `lm_head`; mixers side by side are `mixer.mixers.N`, normed by
  * `mixer.norms.N`, and layers that share their weights have the names of the first of them.
  */
+import { ConfigError } from '../errors.js';
 import {
   attention,
+  bothWays,
+  fullAttention,
   INITIAL_DEVIATION,
   type Mixer,
   mamba2,
@@ -24,8 +27,16 @@ import { configJson, type ModelConfig, parseConfig } from './config.js';
 import { type Family, MAMBA_NAMES } from './families/family.js';
 import { modalityOf } from './modalities/index.js';
 import { defineModel, type Model } from './model.js';
-import { type BlockLetter, layerLetters, type PatternLayer, parsePattern } from './pattern.js';
+import {
+  type BothWaysLetter,
+  type LayerLetter,
+  layerLetters,
+  looksAhead,
+  type PatternLayer,
+  parsePattern,
+} from './pattern.js';
 import { type LayerPlace, recurrentMixer } from './recurrent.js';
+import { OWN_NORM, type Stage, stagesOf, wholeMixer, windowed } from './whole.js';
 
 /** How our own config.json is read. */
 export const hybridFamily: Family = {
@@ -33,22 +44,31 @@ export const hybridFamily: Family = {
   read: (json, path) => hybridModel(parseConfig(json, path)),
 };
 
-/** The model of a config, without weights. */
+/** The model of a config, without weights. Throws `ConfigError` where its layers do not fit what it reads. */
 export function hybridModel(config: ModelConfig): Model {
   const layers = parsePattern(config.pattern);
+  const modality = config.input && modalityOf(config.input, config.hiddenSize);
+  const ahead = layers.find(looksAhead);
+  if (ahead && (modality?.kind ?? 'text') !== 'images' && modality?.kind !== 'sounds') {
+    throw new ConfigError(
+      `the pattern '${config.pattern}' has '${layerLetters(ahead)}', which looks ahead: a model of ${modality?.kind ?? 'text'} goes on from what it has read`,
+    );
+  }
   const epsilon = config.normEpsilon;
+  const stages = stagesOf(layers, config, modality?.grid);
   return defineModel({
     modelType: config.modelType,
     json: configJson(config),
     pattern: config.pattern,
     vocabSize: config.vocabSize,
-    modality: config.input && modalityOf(config.input, config.hiddenSize),
+    modality,
+    ...(ahead && { looksAhead: true }),
     hiddenSize: config.hiddenSize,
     maxPositionEmbeddings: config.maxPositionEmbeddings,
     eosTokenIds: config.eosTokenId === undefined ? [] : [config.eosTokenId],
     names: MAMBA_NAMES,
     layers: layers.map((layer, index) => {
-      const block = residual([norm('norm', { epsilon }), named('mixer', layerOf(layers, config, index))]);
+      const block = blockOf(layers, stages[index]!, index);
       const mixer =
         layer.shares === undefined ? block : placed(`${MAMBA_NAMES.layers}.${layer.shares}`, block);
       return { letters: layerLetters(layer), mixer };
@@ -58,26 +78,39 @@ export function hybridModel(config: ModelConfig): Model {
   });
 }
 
-function layerOf(layers: readonly PatternLayer[], config: ModelConfig, index: number): Mixer {
+/** A layer with its norm and the residual stream around it. */
+function blockOf(layers: readonly PatternLayer[], stage: Stage<ModelConfig>, index: number): Mixer {
+  const { letters } = layers[index]!;
+  const mixer = named('mixer', layerOf(layers, stage, index));
+  if (letters.includes('/')) return mixer;
+  if (letters.length === 1 && OWN_NORM.includes(letters[0]!)) return residual([mixer]);
+  return residual([norm('norm', { epsilon: stage.config.normEpsilon }), mixer]);
+}
+
+function layerOf(
+  layers: readonly PatternLayer[],
+  { config, grid }: Stage<ModelConfig>,
+  index: number,
+): Mixer {
   const { letters } = layers[index]!;
   const count = layers.length;
   // Every block adds to the residual stream; their outputs start out small enough for the sum to stay in scale.
   const outputDeviation = INITIAL_DEVIATION / Math.sqrt(count);
-  const lettersOf = (some: readonly PatternLayer[], letter: BlockLetter): number =>
+  const lettersOf = (some: readonly PatternLayer[], letter: LayerLetter): number =>
     some.flatMap(({ letters }) => letters).filter((other) => other === letter).length;
   const mixers = letters.map((letter) => {
     const ofLetter = {
       index: lettersOf(layers.slice(0, index), letter),
       count: lettersOf(layers, letter),
     };
-    return mixerOf(letter, config, { index, count, ofLetter, outputDeviation });
+    return mixerOf(letter, config, { index, count, ofLetter, outputDeviation, grid });
   });
   if (mixers.length === 1) return mixers[0]!;
   const initial = outputDeviation * Math.sqrt(config.hiddenSize);
   return sideBySide(mixers, { epsilon: config.normEpsilon, initial });
 }
 
-function mixerOf(letter: BlockLetter, config: ModelConfig, place: LayerPlace): Mixer {
+function mixerOf(letter: LayerLetter, config: ModelConfig, place: LayerPlace): Mixer {
   const { hiddenSize } = config;
   const { outputDeviation } = place;
   const attentionConfig = {
@@ -90,6 +123,15 @@ function mixerOf(letter: BlockLetter, config: ModelConfig, place: LayerPlace): M
   };
   if (isAttentive(letter)) return attentiveMixer(letter, config, place);
   switch (letter) {
+    case '<*>':
+      return windowed(fullAttention(attentionConfig), config, place);
+    case 'v':
+    case 's':
+    case 'c':
+    case '/': {
+      const mixer = wholeMixer(letter, config, place);
+      return letter === 'v' ? windowed(mixer, config, place) : mixer;
+    }
     case 'M':
       return mamba2({
         hiddenSize,
@@ -137,7 +179,15 @@ function mixerOf(letter: BlockLetter, config: ModelConfig, place: LayerPlace): M
       });
     case '-':
       return mlp({ hiddenSize, intermediateSize: config.intermediateSize, outputDeviation });
-    default:
-      return recurrentMixer(letter, config, place);
+    default: {
+      if (!isBothWays(letter)) return recurrentMixer(letter, config, place);
+      const inner = letter[1] as LayerLetter;
+      const [there, back] = [mixerOf(inner, config, place), mixerOf(inner, config, place)];
+      return windowed(bothWays(there, back), config, place);
+    }
   }
+}
+
+function isBothWays(letter: LayerLetter): letter is BothWaysLetter {
+  return letter.startsWith('<');
 }

@@ -45,6 +45,8 @@ export interface ModelParts {
   readonly vocabSize: number;
   /** What it is of, where that is not text. */
   readonly modality?: Modality | undefined;
+  /** Its layers see what comes after a position: it reads what is whole, and keeps no state. */
+  readonly looksAhead?: boolean;
   readonly hiddenSize: number;
   /** Tokens that it was trained to read, where its config says so. */
   readonly maxPositionEmbeddings?: number | undefined;

@@ -103,3 +103,25 @@ describe('errors', () => {
     }
   });
 });
+
+test('mixers in both directions are read, counted and named', () => {
+  expect(written('(<M>-)x2[<*>v]')).toBe('<M>-<M>-[<*>v]');
+  expect(countLayers('(<M>-)x2[<*>v]/')).toEqual([
+    { letters: '<M>', name: 'Mamba-2 both ways', count: 2 },
+    { letters: '-', name: 'MLP', count: 2 },
+    { letters: '<*>v', name: 'attention both ways + MambaVision mixer', count: 1 },
+    { letters: '/', name: 'halving of an image', count: 1 },
+  ]);
+  for (const [pattern, message] of [
+    ['<M', /a '<' without a letter and '>'/],
+    ['<MM>', /a '<' without a letter and '>'/],
+    ['<->', /'<->', and MLP has no direction/],
+    ['<v>', /'<v>', and MambaVision mixer has no direction/],
+    ['<?>', /the letter '\?'/],
+    ['<', /a '<' without a letter/],
+    ['<<M>>', /a '<' without a letter/],
+    ['[M/]', /a '\/' side by side with others/],
+  ] as const) {
+    expect(() => parsePattern(pattern), pattern).toThrow(message);
+  }
+});

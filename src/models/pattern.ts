@@ -1,6 +1,7 @@
 /**
  * Layer patterns: a letter a layer, after Megatron's. `(M-M-M-M-S-)x2` repeats a part; `[M*]` has mixers side by side in one layer;
- * all parts `{*-}` of the same letters in braces share their weights, each with a state of its own.
+ * all parts `{*-}` of the same letters in braces share their weights, each with a state of its own; `<M>` mixes along the sequence in
+ * both directions.
  */
 import { ConfigError } from '../errors.js';
 
@@ -27,17 +28,48 @@ export const BLOCKS = {
   C: 'short convolution',
 } as const;
 
-/** What the letters of all families' layers mean; `[M*]` stands for mixers side by side. */
-export const LAYER_NAMES = BLOCKS;
+/** Letters of layers for what is whole before it is read: they look ahead, and have no state. */
+export const WHOLE_BLOCKS = {
+  v: 'MambaVision mixer',
+  s: 'separable attention',
+  c: 'convolutional block',
+  '/': 'halving of an image',
+} as const;
 
-export type BlockLetter = keyof typeof BLOCKS;
+/** What the letters of all families' layers mean; `[M*]` stands for mixers side by side, `<M>` for one in both directions. */
+export const LAYER_NAMES = { ...BLOCKS, ...WHOLE_BLOCKS };
+
+export type BlockLetter = keyof typeof LAYER_NAMES;
+/** A mixer along the sequence, in both directions. */
+export type BothWaysLetter = `<${keyof typeof BLOCKS}>`;
+export type LayerLetter = BlockLetter | BothWaysLetter;
+
+/** What has no direction. */
+const WITHOUT_DIRECTION: readonly BlockLetter[] = ['-', 'E'];
+
+/** The letters of a layer: `[<M>*]` has `<M>` and `*`. */
+export function lettersIn(layer: string): string[] {
+  return layer.match(/<.>|[^[\]]/gu) ?? [];
+}
+
+/** What a letter means, or the letter itself where nobody knows. */
+export function letterName(letter: string): string {
+  const names: Readonly<Record<string, string>> = LAYER_NAMES;
+  const [inner] = /(?<=^<).(?=>$)/u.exec(letter) ?? [];
+  return inner === undefined ? (names[letter] ?? letter) : `${names[inner] ?? inner} both ways`;
+}
+
+/** Whether a layer sees what comes after a position, so that it needs the whole before it can read. */
+export function looksAhead({ letters }: PatternLayer): boolean {
+  return letters.some((letter) => letter in WHOLE_BLOCKS || letter.startsWith('<'));
+}
 
 /** Far beyond any model; a slip in a number must not fill the memory. */
 const MAX_LAYERS = 10_000;
 
 export interface PatternLayer {
   /** One, or those of mixers side by side. */
-  readonly letters: readonly BlockLetter[];
+  readonly letters: readonly LayerLetter[];
   /** The earlier layer whose weights this one uses, too. */
   readonly shares?: number;
 }
@@ -60,7 +92,7 @@ export function parsePattern(pattern: string): PatternLayer[] {
 }
 
 interface Part {
-  readonly letters: readonly BlockLetter[];
+  readonly letters: readonly LayerLetter[];
   /** The same for all layers that share their weights. */
   readonly shared?: string;
 }
@@ -107,11 +139,13 @@ class Parser {
   }
 
   private sideBySide(): Part {
-    const letters: BlockLetter[] = [];
+    const letters: LayerLetter[] = [];
     while (this.at < this.tokens.length && this.tokens[this.at] !== ']') {
       letters.push(this.letter(this.tokens[this.at++]!));
     }
     this.close(']');
+    if (letters.includes('/'))
+      throw this.wrong("has a '/' side by side with others: it changes the size of an image");
     if (letters.length < 2) throw this.wrong("has a '[' with less than two mixers side by side");
     return { letters };
   }
@@ -131,10 +165,20 @@ class Parser {
     if (this.tokens[this.at++] !== character) throw this.wrong(`has a '${opening}' without '${character}'`);
   }
 
-  private letter(character: string): BlockLetter {
-    if (Object.hasOwn(BLOCKS, character)) return character as BlockLetter;
-    const known = Object.entries(BLOCKS).map(([letter, name]) => `${letter} (${name})`);
+  private letter(character: string): LayerLetter {
+    if (character === '<') return this.bothWays();
+    if (Object.hasOwn(LAYER_NAMES, character)) return character as BlockLetter;
+    const known = Object.entries(LAYER_NAMES).map(([letter, name]) => `${letter} (${name})`);
     throw this.wrong(`has the letter '${character}'; known are ${known.join(', ')}`);
+  }
+
+  private bothWays(): BothWaysLetter {
+    const character = this.tokens[this.at++] ?? '';
+    if (this.tokens[this.at++] !== '>') throw this.wrong("has a '<' without a letter and '>'");
+    const letter = this.letter(character);
+    if (letter in WHOLE_BLOCKS || WITHOUT_DIRECTION.includes(letter as BlockLetter))
+      throw this.wrong(`has '<${letter}>', and ${letterName(letter)} has no direction: leave '<>' out`);
+    return `<${letter}>` as BothWaysLetter;
   }
 
   private wrong(what: string): ConfigError {
@@ -172,13 +216,11 @@ export function countLayers(pattern: string): LayerCount[] {
     layers = layers.replace(found[0], () => found![1]!.repeat(Number(found![2])));
   }
   const counts = new Map<string, number>();
-  for (const [layer] of layers.matchAll(/\[[^\]]*\]|[^[\]]/gu)) {
-    const letters = layer.replace(/[[\]]/g, '');
+  for (const [layer] of layers.matchAll(/\[[^\]]*\]|<.>|[^[\]]/gu)) {
+    const letters = lettersIn(layer).join('');
     counts.set(letters, (counts.get(letters) ?? 0) + 1);
   }
-  const names: Readonly<Record<string, string>> = LAYER_NAMES;
   return [...counts].map(([letters, count]) => {
-    const name = [...letters].map((letter) => names[letter] ?? letter).join(' + ');
-    return { letters, name, count };
+    return { letters, name: lettersIn(letters).map(letterName).join(' + '), count };
   });
 }

@@ -1,15 +1,18 @@
 /**
  * Three siblings of the same size: `transformer` (attention with rotary positions), `ssm` (Mamba-2 alone) and `hybrid`
  * (four Mamba-2 layers for each selective-attention one, no positions). Each layer is a mixer and an MLP; the MLPs'
- * widths make up for the mixers' different numbers of parameters.
+ * widths make up for the mixers' different numbers of parameters. And three networks of images: `vit` (attention in which all patches
+ * see each other), `mambavision` and `vminet` (stages that halve the image).
  */
 import { ConfigError } from '../errors.js';
 import { type ModelConfig, modelConfig } from './config.js';
-import type { ModalityConfig } from './modalities/index.js';
+import { type ImagesConfig, type ModalityConfig, patchesOf } from './modalities/index.js';
 
 export const DESIGNS = ['transformer', 'ssm', 'hybrid'] as const;
+export const IMAGE_DESIGNS = ['vit', 'mambavision', 'vminet'] as const;
 export const SIZES = ['nano', 'small', 'base'] as const;
 export type Design = (typeof DESIGNS)[number];
+export type ImageDesign = (typeof IMAGE_DESIGNS)[number];
 export type Size = (typeof SIZES)[number];
 
 interface Scale {
@@ -87,8 +90,70 @@ export function preset(design: Design, size: Size, vocabSize: number): ModelConf
   });
 }
 
-/** The same for a model of something other than text. */
-export function presetOf(design: Design, size: Size, input: ModalityConfig): ModelConfig {
+/** Sizes of the networks of images: the width of the first stage, and how often each part of the pattern comes. */
+const IMAGE_SCALES: Record<Size, { width: number; headDim: number; depth: number; vit: number }> = {
+  nano: { width: 32, headDim: 16, depth: 1, vit: 96 },
+  small: { width: 48, headDim: 24, depth: 2, vit: 192 },
+  // The widths and depths of MambaVision-T and ViT-S.
+  base: { width: 80, headDim: 40, depth: 4, vit: 384 },
+};
+
+/** Sides of the least grid that is halved once more. */
+const LEAST_SIDE = 7;
+
+/** The config of a network of images. A small image has fewer stages: places are halved while 7 or more are left on a side. */
+function imagePreset(design: ImageDesign, size: Size, input: ImagesConfig): ModelConfig {
+  const { width, headDim, depth, vit } = IMAGE_SCALES[size];
+  const common = { modelType: 'heddle', maxPositionEmbeddings: patchesOf(input) + 1 } as const;
+  if (design === 'vit') {
+    return modelConfig({
+      ...common,
+      input: { ...input, pool: 'token' },
+      hiddenSize: vit,
+      pattern: `(<*>-)x${size === 'base' ? 12 : size === 'small' ? 8 : 5}`,
+      intermediateSize: (8 * vit) / 3,
+      numAttentionHeads: vit / 32,
+      numKeyValueHeads: vit / 32,
+      headDim: 32,
+    });
+  }
+  const side = Math.min(input.height, input.width) / input.patch;
+  const halvings = Math.min(3, Math.max(0, Math.floor(Math.log2(side / LEAST_SIDE)) + 1));
+  const stages = (last: number): string[] =>
+    design === 'vminet'
+      ? [`(s)x2`, `(s)x2`, `(s)x${last}`, `(s)x2`]
+      : [
+          `(c)x1`,
+          `(c)x${depth > 1 ? 3 : 1}`,
+          `(v-)x${depth}(<*>-)x${depth}`,
+          `(v-)x${Math.ceil(depth / 2)}(<*>-)x${Math.ceil(depth / 2)}`,
+        ];
+  const all = stages({ nano: 2, small: 6, base: 18 }[size]);
+  // A network with fewer halvings leaves out the first stage, whose layers see least.
+  const used = halvings === 3 ? all : all.slice(3 - halvings);
+  return modelConfig({
+    ...common,
+    input: { ...input, stem: 'convolution' },
+    hiddenSize: width,
+    pattern: used.join('/'),
+    intermediateSize: Math.round((8 * width) / 3),
+    ssmStateSize: 8,
+    numAttentionHeads: width / headDim,
+    numKeyValueHeads: width / headDim,
+    headDim,
+  });
+}
+
+/**
+ * The same for a model of something other than text. A network of images that halves them has a convolutional stem, and its `patch` must be a power
+ * of two. Throws `ConfigError` for a network of images that is to read something else.
+ */
+export function presetOf(design: Design | ImageDesign, size: Size, input: ModalityConfig): ModelConfig {
+  if (isImageDesign(design)) {
+    if (input.kind !== 'images')
+      throw new ConfigError(`the design '${design}' is a network of images, not of ${input.kind}`);
+    return imagePreset(design, size, input);
+  }
   const {
     vocabSize: _,
     bosTokenId: __,
@@ -97,4 +162,8 @@ export function presetOf(design: Design, size: Size, input: ModalityConfig): Mod
     ...layers
   } = preset(design, size, 1);
   return modelConfig({ ...layers, input });
+}
+
+export function isImageDesign(design: string): design is ImageDesign {
+  return (IMAGE_DESIGNS as readonly string[]).includes(design);
 }

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import {
   DISCRETIZATIONS,
   deltaProduct,
+  type Grid,
   gatedDeltaNet,
   gatedDeltaNet2,
   type KimiDeltaConfig,
@@ -70,6 +71,8 @@ export interface LayerPlace {
   readonly count: number;
   readonly ofLetter: { readonly index: number; readonly count: number };
   readonly outputDeviation: number;
+  /** Of the positions, where they are the places of an image. */
+  readonly grid?: Grid | undefined;
 }
 
 type Build = (config: RecurrentConfig, place: LayerPlace) => Mixer;

@@ -1,12 +1,15 @@
 /** Layers and mixers, each declaring its own state. */
+export { type BatchNormOptions, batchNorm } from './batch-norm.js';
 export { CACHE_FORMS, type CacheForm, withCache } from './cache.js';
 export * from './compose.js';
+export * from './images.js';
 export * from './layers.js';
 export * from './mixer.js';
 export { type AttentionConfig, attention, type HeadMaker, type HeadNorm } from './mixers/attention.js';
 export { type ChannelMixConfig, channelMix } from './mixers/channel-mix.js';
 export { type ConvolvedHeadsConfig, convolvedHeads } from './mixers/convolved-heads.js';
 export { type DeltaProductConfig, deltaProduct } from './mixers/delta-product.js';
+export { fullAttention } from './mixers/full-attention.js';
 export {
   type GatedDeltaNetConfig,
   type GatedDeltaNetLayout,

@@ -21,6 +21,8 @@ export interface ParameterSpec {
   readonly parts?: readonly ParameterPart[];
   /** It is half of an adapter: the name of the weight that this changes. */
   readonly adapts?: string;
+  /** Training makes it from what it sees in batches (`Parameters.statistic`): it has no gradient. */
+  readonly isStatistic?: boolean;
 }
 
 export interface ParameterPart {
@@ -52,6 +54,15 @@ export class ParameterRegistry {
   readonly tensors = new Map<string, Tensor>();
   /** Scalars that training adds to the loss: what layers want beside being right. */
   readonly penalties: Tensor[] = [];
+  /** New values of statistics, by name, once layers have made them. */
+  readonly renewed = new Map<string, Tensor>();
+
+  /** `renews` are the names of the statistics that are made anew: those of a model in training. The others are read as they are. */
+  constructor(private readonly renews: ReadonlySet<string> = new Set()) {}
+
+  isRenewed(name: string): boolean {
+    return this.renews.has(name);
+  }
 
   /** The parameter of this spec; asked for again it is the same tensor, so that layers can share it. */
   tensor(spec: ParameterSpec): Tensor {
@@ -103,6 +114,27 @@ export class Parameters {
   /** Adds a float32 scalar to the loss of whoever trains. */
   penalize(penalty: Tensor): void {
     this.registry.penalties.push(penalty);
+  }
+
+  /**
+   * A running statistic of what a layer sees, such as a mean. In training `renew` takes its next value, and the layer goes by the
+   * batch itself; elsewhere there is no `renew`, and it goes by `value`.
+   */
+  statistic(
+    name: string,
+    shape: readonly number[],
+    initial: number,
+  ): { readonly value: Tensor; readonly renew: ((next: Tensor) => void) | undefined } {
+    const full = this.prefix + name;
+    const value = this.registry.tensor({
+      name: full,
+      shape,
+      initialize: constantly(initial),
+      decay: false,
+      isStatistic: true,
+    });
+    const renew = (next: Tensor): void => void this.registry.renewed.set(full, next);
+    return { value, renew: this.registry.isRenewed(full) ? renew : undefined };
   }
 
   /** The parameter `name` here; asked for again it is the same tensor, so that layers can share it. */

@@ -31,7 +31,7 @@ import {
 import type { ParameterSpec } from '../nn/index.js';
 import type { TrainingData } from './data.js';
 import type { TrainingInput } from './input.js';
-import { firstMoment, secondMoment } from './program.js';
+import { momentsOf } from './program.js';
 
 const OPTIMIZER = 'optimizer.safetensors';
 const PROGRESS = 'training.json';
@@ -115,11 +115,11 @@ export async function writeCheckpoint(
   const { from, lora, tokenizer } = input;
   const stored = lora ? parameters : parametersOf(model);
   const weights = new Map(stored.map(({ name }) => [name, values.get(name)!]));
-  const moments = parameters.flatMap(({ name, shape }) =>
-    [firstMoment(name), secondMoment(name)].map((key) => ({
+  const moments = parameters.flatMap((spec) =>
+    momentsOf(spec).map((key) => ({
       name: key,
       dtype: 'F32' as const,
-      shape,
+      shape: spec.shape,
       data: values.get(key)!.data as Float32Array,
     })),
   );
@@ -173,11 +173,11 @@ export async function readCheckpoint(
     : await readWeights(folder, input.model);
   const file = await openSafetensors(join(folder, OPTIMIZER));
   try {
-    for (const { name, shape } of parameters) {
-      if (!values.has(name))
-        throw new CheckpointError(`${folder} lacks ${name}: train anew without --resume`);
-      for (const key of [firstMoment(name), secondMoment(name)]) {
-        values.set(key, float32(await file.readFloat32(key), shape));
+    for (const spec of parameters) {
+      if (!values.has(spec.name))
+        throw new CheckpointError(`${folder} lacks ${spec.name}: train anew without --resume`);
+      for (const key of momentsOf(spec)) {
+        values.set(key, float32(await file.readFloat32(key), spec.shape));
       }
     }
   } finally {

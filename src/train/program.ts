@@ -49,7 +49,7 @@ export interface TrainingProgram {
    * not trained are inputs: give them as the program's weights.
    */
   readonly program: Program;
-  /** Those that are trained: the adapters of a model that has them, else all whose rate is not 0. */
+  /** Those that are trained: the adapters of a model that has them, else all whose rate is not 0. Statistics are among them. */
   readonly parameters: readonly ParameterSpec[];
 }
 
@@ -59,6 +59,11 @@ export function firstMoment(name: string): string {
 
 export function secondMoment(name: string): string {
   return `adam.second/${name}`;
+}
+
+/** The names of a parameter's moments: a statistic, which has no gradient, has none. */
+export function momentsOf({ name, isStatistic }: ParameterSpec): string[] {
+  return isStatistic ? [] : [firstMoment(name), secondMoment(name)];
 }
 
 /**
@@ -81,30 +86,44 @@ export function trainingProgram(
   const states = specs.flatMap(trainingStates);
   const before = states.map(({ name, dtype, shape: dims }) => input(name, dtype, dims));
 
+  const learned = specs.filter(({ isStatistic }) => !isStatistic);
+  const statistics = specs.filter(({ isStatistic }) => isStatistic).map(({ name }) => name);
+  const places = new Map(states.map(({ name }, i) => [name, i]));
+
   const step = (index: Tensor, carried: readonly Tensor[]) => {
-    const inStep = new ParameterRegistry();
-    for (const [i, spec] of specs.entries()) {
+    const now = (name: string): Tensor => carried[places.get(name)!]!;
+    const inStep = new ParameterRegistry(new Set(statistics));
+    for (const spec of specs) {
       inStep.specs.set(spec.name, spec);
-      inStep.tensors.set(spec.name, carried[3 * i]!);
+      inStep.tensors.set(spec.name, now(spec.name));
     }
     const own = examples.map((each) => gather(each, index));
-    const { loss, gradients } = averaged(own, accumulate, (batches) => {
+    const one = (batches: readonly Tensor[], before: readonly Tensor[]): BatchGradients => {
       inStep.penalties.splice(0);
+      for (const [i, name] of statistics.entries()) inStep.tensors.set(name, before[i]!);
       const value = meanLoss(model, inStep, objective, batches);
       const minimized = inStep.penalties.reduce((sum, penalty) => add(sum, penalty), value);
-      const parameters = specs.map(({ name }) => inStep.tensors.get(name)!);
-      return { loss: value, gradients: gradient(minimized, parameters) };
-    });
-    const norm = globalNorm(gradients);
+      const parameters = learned.map(({ name }) => inStep.tensors.get(name)!);
+      return {
+        loss: value,
+        gradients: gradient(minimized, parameters),
+        statistics: statistics.map((name) => inStep.renewed.get(name)!),
+      };
+    };
+    const result = averaged(own, accumulate, statistics.map(now), one);
+    const norm = globalNorm(result.gradients);
     const clip = clipFactor(norm, optimizer.maxGradientNorm);
     const factors = stepFactors(optimizer, gather(scalars, index), clip);
-    const next = specs.flatMap((spec, i) => {
-      const moments = { first: carried[3 * i + 1]!, second: carried[3 * i + 2]! };
-      const own = scaled(factors, rateOf(spec.name, rates));
-      const result = adamW(optimizer, carried[3 * i]!, gradients[i]!, moments, own, spec.decay);
-      return [result.parameter, result.moments.first, result.moments.second];
-    });
-    return { carried: next, stacked: [loss, norm] };
+    const next = new Map(statistics.map((name, i) => [name, result.statistics[i]!]));
+    for (const [i, { name, decay }] of learned.entries()) {
+      const moments = { first: now(firstMoment(name)), second: now(secondMoment(name)) };
+      const ownFactors = scaled(factors, rateOf(name, rates));
+      const stepped = adamW(optimizer, now(name), result.gradients[i]!, moments, ownFactors, decay);
+      next.set(name, stepped.parameter);
+      next.set(firstMoment(name), stepped.moments.first);
+      next.set(secondMoment(name), stepped.moments.second);
+    }
+    return { carried: states.map(({ name }) => next.get(name)!), stacked: [result.loss, norm] };
   };
   const once = () => {
     const { carried, stacked } = step(scalar(0, 'int64'), before);
@@ -125,34 +144,51 @@ export function trainingProgram(
 }
 
 /** What is kept of a parameter from step to step: its value, and its moments. */
-function trainingStates({ name, shape }: ParameterSpec): StateSpec[] {
-  return [name, firstMoment(name), secondMoment(name)].map((each) => ({
-    name: each,
+function trainingStates(spec: ParameterSpec): StateSpec[] {
+  return [spec.name, ...momentsOf(spec)].map((name) => ({
+    name,
     dtype: 'float32',
-    shape,
+    shape: spec.shape,
     initial: 0,
   }));
 }
 
-/** Loss and gradients, averaged over the rows of examples [accumulate, batch, ...]. */
+/** What comes of a batch: its loss, the gradients of the parameters, and the statistics after it. */
+interface BatchGradients {
+  readonly loss: Tensor;
+  readonly gradients: readonly Tensor[];
+  readonly statistics: readonly Tensor[];
+}
+
+/** Loss and gradients, averaged over the rows of examples [accumulate, batch, ...]; statistics go on from batch to batch. */
 function averaged(
   examples: readonly Tensor[],
   accumulate: number,
-  one: (batch: readonly Tensor[]) => { loss: Tensor; gradients: Tensor[] },
-): { loss: Tensor; gradients: Tensor[] } {
-  if (accumulate === 1) return one(examples.map((each) => reshape(each, each.shape.slice(1))));
+  statistics: readonly Tensor[],
+  one: (batch: readonly Tensor[], statistics: readonly Tensor[]) => BatchGradients,
+): BatchGradients {
+  if (accumulate === 1)
+    return one(
+      examples.map((each) => reshape(each, each.shape.slice(1))),
+      statistics,
+    );
   const example = examples.map(({ shape, dtype }) => zeros(shape.slice(1), dtype));
-  const shapes = one(example).gradients.map(({ shape }) => shape);
-  const initial = [fill([], 0), ...shapes.map((shape) => zeros(shape))];
-  const { carried } = loop(accumulate, initial, (index, sums) => {
-    const { loss, gradients } = one(examples.map((each) => gather(each, index)));
-    return { carried: [loss, ...gradients].map((value, i) => add(sums[i]!, value)), stacked: [] };
+  const shapes = one(example, statistics).gradients.map(({ shape }) => shape);
+  const initial = [fill([], 0), ...shapes.map((shape) => zeros(shape)), ...statistics];
+  const sums = shapes.length + 1;
+  const { carried } = loop(accumulate, initial, (index, before) => {
+    const batch = one(
+      examples.map((each) => gather(each, index)),
+      before.slice(sums),
+    );
+    const added = [batch.loss, ...batch.gradients].map((value, i) => add(before[i]!, value));
+    return { carried: [...added, ...batch.statistics], stacked: [] };
   });
-  const [loss, ...gradients] = carried.map((total) => multiply(total, 1 / accumulate)) as [
+  const [loss, ...gradients] = carried.slice(0, sums).map((total) => multiply(total, 1 / accumulate)) as [
     Tensor,
     ...Tensor[],
   ];
-  return { loss, gradients };
+  return { loss, gradients, statistics: carried.slice(sums) };
 }
 
 /**
@@ -168,7 +204,7 @@ export function evaluationProgram(
   const inputs = objective.inputs.map(({ name, dtype, shape }) => input(name, dtype, ['batch', ...shape]));
   const { total, count, measures } = objective.loss(model, registry, named(objective, inputs));
   const parameters = Object.fromEntries(registry.tensors);
-  const specs = trained.flatMap((spec) => trainingStates(spec).slice(0, 1));
+  const specs = trained.map((spec) => trainingStates(spec)[0]!);
   return {
     inputs,
     spread: Object.fromEntries(objective.inputs.map(({ name }) => [name, 0])),
@@ -204,7 +240,7 @@ function trainedOf(model: Model, rates: NonNullable<TrainingSettings['rates']>):
     );
   }
   const trained = specs.filter(({ name }) => rateOf(name, rates) > 0);
-  if (trained.length === 0)
+  if (trained.every(({ isStatistic }) => isStatistic))
     throw new ConfigError('all parameters have a learning rate of 0: nothing is trained');
   return trained;
 }

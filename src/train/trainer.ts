@@ -31,7 +31,7 @@ import type { TrainingData } from './data.js';
 import { evaluate, feedsOf } from './evaluate.js';
 import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
-import { evaluationProgram, firstMoment, secondMoment, trainingProgram } from './program.js';
+import { evaluationProgram, momentsOf, trainingProgram } from './program.js';
 import { learningRateAt } from './schedule.js';
 import { checkSettings } from './settings.js';
 
@@ -106,9 +106,8 @@ function withMoments(
   values: Map<string, HostTensor>,
   parameters: readonly ParameterSpec[],
 ): Map<string, HostTensor> {
-  for (const { name, shape } of parameters) {
-    values.set(firstMoment(name), hostZeros('float32', shape));
-    values.set(secondMoment(name), hostZeros('float32', shape));
+  for (const spec of parameters) {
+    for (const moment of momentsOf(spec)) values.set(moment, hostZeros('float32', spec.shape));
   }
   return values;
 }

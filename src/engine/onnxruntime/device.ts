@@ -43,6 +43,7 @@ export const FUSED: Record<OrtName, ReadonlySet<string>> = {
     'QuickGelu',
     'FastGelu',
     'CausalConvWithState',
+    'Conv',
     'LinearAttention',
     'MatMulIntegerToFloat',
     'MoE',

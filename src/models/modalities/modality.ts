@@ -3,7 +3,7 @@
  * the same. A modality keeps a state as a mixer does, so that a stream can be read piece by piece.
  */
 import type { Dim, DType, Tensor } from '../../graph/index.js';
-import type { Parameters, StateSpec, StateTensors } from '../../nn/index.js';
+import type { Grid, Parameters, StateSpec, StateTensors } from '../../nn/index.js';
 
 export interface ModalityInput {
   readonly name: string;
@@ -28,6 +28,8 @@ export interface Modality {
   readonly about: string;
   readonly inputs: readonly ModalityInput[];
   readonly state: readonly StateSpec[];
+  /** Rows and columns of the positions, where they are places of an image. */
+  readonly grid?: Grid | undefined;
   /** `inputs` are [batch, ...shape] by name; `state` is what was kept of the positions before. */
   enter(parameters: Parameters, inputs: Readonly<Record<string, Tensor>>, state?: StateTensors): Entered;
   /** hidden [batch, positions, hidden], after the final norm -> what the model says, by name. */

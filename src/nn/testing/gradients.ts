@@ -24,6 +24,8 @@ export interface GradientOptions {
   inputs: Readonly<Record<string, HostTensor>>;
   /** Values of some parameters by name; the others are random. */
   weights?: Readonly<Record<string, readonly number[]>>;
+  /** Statistics that are made anew, as in training. */
+  renews?: ReadonlySet<string>;
 }
 
 /** Checks all gradients of what `build` makes of its parameters and inputs, and returns them by name. */
@@ -32,7 +34,7 @@ export async function checkGradients(
   build: (parameters: Parameters, inputs: Readonly<Record<string, Tensor>>) => Tensor,
   options: GradientOptions,
 ): Promise<Map<string, Float32Array>> {
-  const registry = new ParameterRegistry();
+  const registry = new ParameterRegistry(options.renews);
   const leaves = Object.fromEntries(
     Object.entries(options.inputs).map(([name, { dtype, dims }]) => [name, input(name, dtype, dims)]),
   );
@@ -44,7 +46,9 @@ export async function checkGradients(
     ),
   };
   const wanted = new Map([...registry.tensors, ...Object.entries(leaves)]);
-  for (const [name, { dtype }] of wanted) if (dtype !== 'float32') wanted.delete(name);
+  for (const [name, { dtype }] of wanted) {
+    if (dtype !== 'float32' || registry.isRenewed(name)) wanted.delete(name);
+  }
 
   const seed = uniform(77, y.shape as number[]).data as Float32Array;
   const parts = gradient([y], [...wanted.values()], [constant(seed, y.shape as number[])]);

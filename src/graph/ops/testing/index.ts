@@ -4,6 +4,7 @@ import { attentionCases } from './attention.js';
 import { binaryCases } from './binary.js';
 import { constantCases } from './constant.js';
 import { convolutionCases } from './convolution.js';
+import { convolution2dCases } from './convolution2d.js';
 import { expertCases } from './experts.js';
 import { indexingCases } from './indexing.js';
 import { inverseCases } from './inverse.js';
@@ -23,6 +24,7 @@ const TABLES = [
   binaryCases,
   constantCases,
   convolutionCases,
+  convolution2dCases,
   expertCases,
   indexingCases,
   inverseCases,

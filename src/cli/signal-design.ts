@@ -1,0 +1,40 @@
+/** The model that `heddle train` makes for something other than text: a design of some size, or a config of the caller's own. */
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { ConfigError } from '../errors.js';
+import {
+  hybridModel,
+  type ModalityConfig,
+  type Model,
+  modelFromConfig,
+  parseConfigText,
+  presetOf,
+} from '../models/index.js';
+import type { RunFlags } from './run-flags.js';
+
+/**
+ * `input` is what the data says of it. A config needs none of that, and what it has in its own `input` comes first: a patch, or a
+ * convolutional stem. Throws `ConfigError`.
+ */
+export async function signalDesign(
+  { config: path, design, size: named }: RunFlags,
+  command: Command,
+  input: ModalityConfig,
+): Promise<Model> {
+  if (path === undefined) {
+    const size = command.getOptionValueSource('size') === 'cli' ? named : 'nano';
+    return hybridModel(presetOf(design, size, input));
+  }
+  const text = await readFile(path, 'utf8').catch((error: Error) => {
+    throw new ConfigError(`${path} cannot be read: ${error.message}`, { cause: error });
+  });
+  const json = parseConfigText(text, path);
+  const { input: own } = json;
+  if (json.model_type !== 'heddle')
+    throw new ConfigError(
+      `${path} is no config of ours, which has the model_type heddle: it cannot read ${input.kind}`,
+    );
+  const isObject = typeof own === 'object' && own !== null && !Array.isArray(own);
+  if (own !== undefined && !isObject) throw new ConfigError(`${path}: input must be an object`);
+  return modelFromConfig({ ...json, input: { ...input, ...own } }, path);
+}

@@ -1,0 +1,251 @@
+/** The convolution of images: of all channels with each other, or of each channel on its own (depthwise). */
+import { ShapeError } from '../../errors.js';
+import type { OnnxBuilder } from '../lower/onnx/builder.js';
+import { type Dim, multiplyDims } from '../shape.js';
+import { applyOne, defineComposite, type Tensor, type TensorType } from '../tensor.js';
+import { reshape, sum } from './broadcast.js';
+import { causalConvolution } from './convolution.js';
+import { add, multiply } from './elementwise.js';
+import { concat, pad, reverse, slice, transpose } from './layout.js';
+import { matmul } from './matmul.js';
+
+interface ConvolutionAttributes {
+  /** Rows and columns from one place of the result to the next. */
+  readonly stride: number;
+  /** Zeros around the image, in ONNX's order: above, left, below, right. */
+  readonly pads: readonly [top: number, left: number, bottom: number, right: number];
+}
+
+/** What both operands say, all of it known but the batch. */
+interface Sizes {
+  readonly batch: Dim;
+  readonly height: number;
+  readonly width: number;
+  readonly channels: number;
+  readonly outputs: number;
+  readonly kernel: readonly [rows: number, columns: number];
+  readonly isDepthwise: boolean;
+  /** Rows and columns of the result. */
+  readonly rows: number;
+  readonly columns: number;
+}
+
+const convolution2dOperator = defineComposite<ConvolutionAttributes>({
+  name: 'convolution2d',
+  infer([x, weight], attributes) {
+    const { batch, rows, columns, outputs } = sizesOf(x!, weight!, attributes);
+    if (rows < 1 || columns < 1) throw new ShapeError('the image is smaller than the kernel');
+    return [{ dtype: 'float32', shape: [batch, rows, columns, outputs] }];
+  },
+  gradient({ inputs: [x, weight], attributes, outputGradients: [g], needs }) {
+    const sizes = sizesOf(x!, weight!, attributes);
+    return [
+      needs(0) ? gradientOfImage(g!, weight!, sizes, attributes) : undefined,
+      needs(1) ? gradientOfWeight(g!, x!, sizes, attributes) : undefined,
+    ];
+  },
+  kernels: {
+    onnx(builder, [x, weight], { inputs, attributes }) {
+      const sizes = sizesOf(inputs[0]!, inputs[1]!, attributes);
+      return builder.fused.has('Conv') ? [convInOnnx(builder, x!, weight!, sizes, attributes)] : undefined;
+    },
+  },
+  expand([x, weight], attributes) {
+    const sizes = sizesOf(x!, weight!, attributes);
+    if (!sizes.isDepthwise) {
+      const { channels, outputs, kernel } = sizes;
+      const matrix = transpose(weight!, [2, 3, 1, 0]);
+      return [
+        matmul(
+          concat(tapsOf(x!, sizes, attributes), -1),
+          reshape(matrix, [kernel[0] * kernel[1] * channels, outputs]),
+        ),
+      ];
+    }
+    return [
+      attributes.stride === 1
+        ? depthwiseByRows(x!, weight!, sizes, attributes)
+        : depthwiseByTaps(x!, weight!, sizes, attributes),
+    ];
+  },
+});
+
+function sizesOf(x: TensorType, weight: TensorType, { stride, pads }: ConvolutionAttributes): Sizes {
+  const [batch, height, width, channels] = x.shape;
+  const [outputs, inner, ...kernel] = weight.shape;
+  const known = [height, width, channels, outputs, inner, ...kernel];
+  if (x.shape.length !== 4 || weight.shape.length !== 4 || known.some((dim) => typeof dim !== 'number')) {
+    throw new ShapeError(
+      'expected x [batch, height, width, channels] and a weight [outputs, channels, rows, columns], all known but the batch',
+    );
+  }
+  const isDepthwise = inner === 1 && channels !== 1;
+  if (isDepthwise ? outputs !== channels : inner !== channels) {
+    throw new ShapeError(
+      `the weight must be [outputs, ${channels}, rows, columns], or [${channels}, 1, rows, columns] for each channel on its own`,
+    );
+  }
+  const places = (size: number, before: number, after: number, span: number): number =>
+    Math.floor((size + before + after - span) / stride) + 1;
+  const [rows, columns] = kernel as [number, number];
+  return {
+    batch: batch!,
+    height: height as number,
+    width: width as number,
+    channels: channels as number,
+    outputs: outputs as number,
+    kernel: [rows, columns],
+    isDepthwise,
+    rows: places(height as number, pads[0], pads[2], rows),
+    columns: places(width as number, pads[1], pads[3], columns),
+  };
+}
+
+/** For each element of the kernel, row by row, what it is multiplied with: [batch, rows, columns, channels]. */
+function tapsOf(
+  x: Tensor,
+  { height, width, channels, batch, kernel, rows, columns }: Sizes,
+  { stride, pads }: ConvolutionAttributes,
+): Tensor[] {
+  // Below and on the right there is room for whole strides from the last element of the kernel on.
+  const room = (size: number, before: number, after: number, span: number, count: number): number =>
+    Math.max(after, span - 1 + stride * count - size - before);
+  const [top, left, bottom, right] = pads;
+  const padded = pad(
+    pad(x, 1, top, room(height, top, bottom, kernel[0], rows)),
+    2,
+    left,
+    room(width, left, right, kernel[1], columns),
+  );
+  const all = padded.shape[2] as number;
+  return Array.from({ length: kernel[0] }, (_, i) => {
+    const band = slice(padded, 1, i, i + stride * rows);
+    const own = stride === 1 ? band : firstOf(band, [batch, rows, stride, all, channels]);
+    return Array.from({ length: kernel[1] }, (_, j) => {
+      const part = slice(own, 2, j, j + stride * columns);
+      return stride === 1
+        ? part
+        : reshape(firstOf(part, [batch, rows, columns, stride, channels], 3), [
+            batch,
+            rows,
+            columns,
+            channels,
+          ]);
+    });
+  }).flat();
+}
+
+/** Of each stride along an axis the first, without that axis. */
+function firstOf(x: Tensor, shape: readonly Dim[], axis = 2): Tensor {
+  const first = slice(reshape(x, shape), axis, 0, 1);
+  return reshape(
+    first,
+    shape.filter((_, i) => i !== axis),
+  );
+}
+
+/** The weight [channels, 1, rows, columns] as one factor for each channel, by element of the kernel. */
+function depthwiseByTaps(x: Tensor, weight: Tensor, sizes: Sizes, attributes: ConvolutionAttributes): Tensor {
+  const { channels, kernel } = sizes;
+  const factors = reshape(weight, [channels, kernel[0] * kernel[1]]);
+  return tapsOf(x, sizes, attributes)
+    .map((tap, i) => multiply(tap, reshape(slice(factors, 1, i, i + 1), [channels])))
+    .reduce((total, term) => add(total, term));
+}
+
+/** A row of the kernel is a convolution along the rows of the image, for which targets have kernels. */
+function depthwiseByRows(
+  x: Tensor,
+  weight: Tensor,
+  { batch, channels, kernel, rows, columns }: Sizes,
+  { pads: [top, left, bottom, right] }: ConvolutionAttributes,
+): Tensor {
+  const padded = pad(pad(x, 1, top, bottom), 2, left, right);
+  const all = padded.shape[2] as number;
+  return Array.from({ length: kernel[0] }, (_, i) => {
+    const lines = reshape(slice(padded, 1, i, i + rows), [multiplyDims([batch, rows]), all, channels]);
+    const own = reshape(slice(weight, 2, i, i + 1), [channels, 1, kernel[1]]);
+    // The first results see zeros before the line.
+    const { output } = causalConvolution(lines, own);
+    return slice(output, 1, kernel[1] - 1, kernel[1] - 1 + columns);
+  })
+    .map((each) => reshape(each, [batch, rows, columns, channels]))
+    .reduce((total, term) => add(total, term));
+}
+
+/** A convolution of what comes back, with zeros between its places, by the kernel mirrored. */
+function gradientOfImage(
+  g: Tensor,
+  weight: Tensor,
+  { height, width, kernel, rows, columns, isDepthwise }: Sizes,
+  { stride, pads: [top, left] }: ConvolutionAttributes,
+): Tensor {
+  const mirrored = reverse(reverse(weight, 2), 3);
+  const before = [kernel[0] - 1 - top, kernel[1] - 1 - left] as const;
+  const after = [height + top - stride * (rows - 1) - 1, width + left - stride * (columns - 1) - 1] as const;
+  return applyOne(
+    convolution2dOperator,
+    [spread(g, stride), isDepthwise ? mirrored : transpose(mirrored, [1, 0, 2, 3])],
+    { stride: 1, pads: [...before, ...after] },
+  );
+}
+
+/** x [batch, rows, columns, channels] with stride - 1 zeros between neighbours. */
+function spread(x: Tensor, stride: number): Tensor {
+  if (stride === 1) return x;
+  const along = (each: Tensor, axis: number): Tensor => {
+    const size = each.shape[axis] as number;
+    const split = each.shape.flatMap((dim, i) => (i === axis ? [dim, 1] : [dim]));
+    const joined = each.shape.map((dim, i) => (i === axis ? size * stride : dim));
+    const filled = reshape(pad(reshape(each, split), axis + 1, 0, stride - 1), joined);
+    return slice(filled, axis, 0, stride * (size - 1) + 1);
+  };
+  return along(along(x, 1), 2);
+}
+
+function gradientOfWeight(g: Tensor, x: Tensor, sizes: Sizes, attributes: ConvolutionAttributes): Tensor {
+  const { batch, channels, outputs, kernel, rows, columns, isDepthwise } = sizes;
+  const taps = tapsOf(x, sizes, attributes);
+  if (isDepthwise) {
+    const each = taps.map((tap) => reshape(sum(multiply(tap, g), [0, 1, 2]), [channels, 1]));
+    return reshape(concat(each, 1), [channels, 1, ...kernel]);
+  }
+  const places = multiplyDims([batch, rows, columns]);
+  const patches = reshape(concat(taps, -1), [places, kernel[0] * kernel[1] * channels]);
+  const matrix = matmul(patches, reshape(g, [places, outputs]), { transposeA: true });
+  return transpose(reshape(matrix, [...kernel, channels, outputs]), [3, 2, 0, 1]);
+}
+
+/** ONNX's own operator, which has channels before rows. */
+function convInOnnx(
+  builder: OnnxBuilder,
+  x: string,
+  weight: string,
+  { channels, kernel, isDepthwise }: Sizes,
+  { stride, pads }: ConvolutionAttributes,
+): string {
+  const ordered = (value: string, perm: number[]): string =>
+    builder.emit('Transpose', [value], { attributes: { perm: { ints: perm } } })[0]!;
+  const [result] = builder.emit('Conv', [ordered(x, [0, 3, 1, 2]), weight], {
+    attributes: {
+      group: { int: isDepthwise ? channels : 1 },
+      kernel_shape: { ints: [...kernel] },
+      strides: { ints: [stride, stride] },
+      pads: { ints: [...pads] },
+    },
+  });
+  return ordered(result!, [0, 2, 3, 1]);
+}
+
+/**
+ * y[b, r, c, o] = sum over i, j, k of weight[o, k, i, j] * x[b, r * stride + i - p, c * stride + j - q, k], with zeros around the image
+ * so that a kernel of odd sides reaches as far in all directions: p and q are half of its sides, rounded down. x is
+ * [batch, height, width, channels], weight [outputs, channels, rows, columns] as in PyTorch; one of [channels, 1, rows, columns] takes
+ * each channel on its own. Returns [batch, ceil(height / stride), ceil(width / stride), outputs] for odd kernels. Throws
+ * `ShapeError`.
+ */
+export function convolution2d(x: Tensor, weight: Tensor, { stride = 1 }: { stride?: number } = {}): Tensor {
+  const [rows, columns] = weight.shape.slice(2).map((dim) => Math.floor(((dim as number) - 1) / 2));
+  const pads = [rows ?? 0, columns ?? 0, rows ?? 0, columns ?? 0] as const;
+  return applyOne(convolution2dOperator, [x, weight], { stride, pads });
+}

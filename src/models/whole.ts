@@ -1,0 +1,109 @@
+/**
+ * The layers of our own family for what is whole before it is read, such as images: the keys of a config that shape them, and the mixer of
+ * each letter. As in recurrent.ts, a key that a config leaves out is not written either.
+ */
+import { z } from 'zod';
+import { ConfigError } from '../errors.js';
+import {
+  convolutionalBlock,
+  type Grid,
+  halvedGrid,
+  halving,
+  inWindows,
+  type Mixer,
+  mambaVision,
+  separableBlock,
+} from '../nn/index.js';
+import { type LayerLetter, letterName, type PatternLayer, type WHOLE_BLOCKS } from './pattern.js';
+import type { LayerPlace } from './recurrent.js';
+
+export const wholeKeys = {
+  /** Of separable attention's queries and keys, in hidden sizes; 2 by default. */
+  separableExpansion: z.number().int().positive().max(64).optional(),
+  /** Places of a side of the windows in which the mixers of images see each other; without it they see the whole image. */
+  imageWindow: z.number().int().positive().max(4096).optional(),
+};
+
+interface WholeConfig extends z.output<z.ZodObject<typeof wholeKeys>> {
+  readonly hiddenSize: number;
+  readonly ssmStateSize: number;
+}
+
+/** As published (NVlabs/MambaVision, d_conv). */
+const VISION_KERNEL = 3;
+
+export type WholeLetter = keyof typeof WHOLE_BLOCKS;
+
+/** Letters of layers that norm what they read by themselves, each convolution with a batch norm. */
+export const OWN_NORM: readonly LayerLetter[] = ['c', 's'];
+
+/** The mixer of such a letter. Throws `ConfigError` where there are no rows and columns that it could see, or sizes do not fit. */
+export function wholeMixer(letter: WholeLetter, config: WholeConfig, place: LayerPlace): Mixer {
+  const { hiddenSize } = config;
+  const { outputDeviation } = place;
+  if (letter === 'v') {
+    const stateSize = config.ssmStateSize;
+    return mambaVision({ hiddenSize, stateSize, convKernel: VISION_KERNEL, outputDeviation });
+  }
+  const { grid } = place;
+  if (!grid) {
+    throw new ConfigError(
+      `the layer '${letter}' (${letterName(letter)}) needs the rows and columns of an image, without a class token among them`,
+    );
+  }
+  switch (letter) {
+    case 's':
+      return separableBlock({
+        ...{ hiddenSize, grid, outputDeviation },
+        expansion: config.separableExpansion ?? 2,
+      });
+    case 'c':
+      return convolutionalBlock({ hiddenSize, grid });
+    default:
+      return halving({ hiddenSize, grid });
+  }
+}
+
+/** A mixer of an image's places, in windows where the config asks for them. */
+export function windowed(mixer: Mixer, { imageWindow }: WholeConfig, { grid }: LayerPlace): Mixer {
+  return imageWindow === undefined || !grid ? mixer : inWindows(mixer, grid, imageWindow);
+}
+
+/** What a stage of a network of images has: the keys of its config, and its places. */
+export interface Stage<Config> {
+  readonly config: Config;
+  readonly grid: Grid | undefined;
+}
+
+/** Keys that grow with the hidden size: a stage of twice the width has twice as many heads. */
+const WIDTHS = [
+  'hiddenSize',
+  'intermediateSize',
+  'moeIntermediateSize',
+  'mambaNumHeads',
+  'numAttentionHeads',
+  'numKeyValueHeads',
+  'linearNumHeads',
+] as const;
+
+/** The stage of each layer: behind each `/` the width doubles, and rows and columns are halved. */
+export function stagesOf<Config extends { readonly [Key in (typeof WIDTHS)[number]]?: number | undefined }>(
+  layers: readonly PatternLayer[],
+  config: Config,
+  grid: Grid | undefined,
+): Stage<Config>[] {
+  let stage: Stage<Config> = { config, grid };
+  return layers.map(({ letters }) => {
+    const own = stage;
+    if (letters.includes('/')) {
+      const doubled = WIDTHS.flatMap((key) =>
+        own.config[key] === undefined ? [] : [[key, 2 * own.config[key]]],
+      );
+      stage = {
+        config: { ...own.config, ...Object.fromEntries(doubled) },
+        grid: own.grid && halvedGrid(own.grid),
+      };
+    }
+    return own;
+  });
+}
