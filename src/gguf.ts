@@ -49,12 +49,28 @@ export async function readGguf(path: string): Promise<Gguf> {
 
 async function readParts(path: string): Promise<Gguf> {
   const split = parseGgufShardFilename(path);
-  if (!split) return readOne(path);
-  const parts = await Promise.all(
-    Array.from({ length: Number(split.total) }, (_, i) =>
-      readOne(`${split.prefix}-${String(i + 1).padStart(5, '0')}-of-${split.total}.gguf`),
-    ),
+  if (!split) {
+    const whole = await readOne(path);
+    const count = Number(whole.metadata['split.count'] ?? 1);
+    if (count > 1) {
+      throw new CheckpointError(
+        `${path} is one of ${count} files of a model, under another name: they are found by the names that llama.cpp gives them, NAME-00001-of-${String(count).padStart(5, '0')}.gguf`,
+      );
+    }
+    return whole;
+  }
+  const names = Array.from(
+    { length: Number(split.total) },
+    (_, i) => `${split.prefix}-${String(i + 1).padStart(5, '0')}-of-${split.total}.gguf`,
   );
+  const found = await Promise.all(names.map((name) => statsOf(name).catch(() => undefined)));
+  const missing = names.filter((_, i) => !found[i]);
+  if (missing.length > 0) {
+    throw new CheckpointError(
+      `${path} is one of ${split.total} files of a model, of which ${missing.join(', ')} ${missing.length > 1 ? 'are' : 'is'} missing: download all of them into one folder`,
+    );
+  }
+  const parts = await Promise.all(names.map(readOne));
   const tensors = new Map(parts.flatMap((part) => [...part.tensors]));
   return { path, metadata: parts[0]!.metadata, tensors };
 }
@@ -72,6 +88,10 @@ async function readOne(path: string): Promise<Gguf> {
       );
     })
     .finally(() => file.close());
+  const { size } = await statsOf(path);
+  if (Number(tensorDataOffset) > size && tensorInfos.length > 0) {
+    throw new CheckpointError(`${path} ends within its header: it was cut off. Download it again.`);
+  }
   const tensors = tensorInfos.map(({ name, shape, dtype, offset }): [string, GgufTensor] => [
     name,
     {

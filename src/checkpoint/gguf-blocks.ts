@@ -136,6 +136,11 @@ const PLAIN: Readonly<Record<string, number>> = { F32: 4, F16: 2, BF16: 2 };
 
 export const GGUF_FORMATS: readonly string[] = [...Object.keys(PLAIN), ...Object.keys(FORMATS)];
 
+/** Whether a format is one of blocks with scales, not of plain numbers. */
+export function isBlocks(type: string): boolean {
+  return Object.hasOwn(FORMATS, type);
+}
+
 /** Bytes of a row. Throws `CheckpointError`, which names the tensor, for a format that is not read, or that it does not fill. */
 export function ggufRowBytes(type: string, columns: number, tensor: string): number {
   const plain = PLAIN[type];

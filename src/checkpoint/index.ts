@@ -7,7 +7,15 @@ export {
   writeFileAtomic,
   writeFolderAtomic,
 } from '#platform';
-export { GGUF_BLOCK, GGUF_FORMATS, GGUF_PACKED, ggufRowBytes, repackGguf, widenGguf } from './gguf-blocks.js';
+export {
+  GGUF_BLOCK,
+  GGUF_FORMATS,
+  GGUF_PACKED,
+  ggufRowBytes,
+  isBlocks,
+  repackGguf,
+  widenGguf,
+} from './gguf-blocks.js';
 export { parseJson } from './parse-json.js';
 export { dequantizeBlocks, type QuantizedBlocks, quantizeBlocks } from './quantize.js';
 export * from './safetensors.js';

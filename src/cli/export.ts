@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { writeFolderAtomic } from '../checkpoint/index.js';
 import { heddleCall, quoted } from '../command-line.js';
 import { StorageError } from '../errors.js';
+import { isGguf } from '../gguf.js';
 import { DTYPES } from '../graph/index.js';
 import {
   copyCompanions,
@@ -59,9 +60,8 @@ async function run(
   const folder = modelFolder(name);
   await requireApart(folder, out);
   const plan = await planExport(folder, { to, dtype: dtype && DTYPES[dtype].safetensors });
-  const tokenizer = (await readdir(folder)).includes('tokenizer.json')
-    ? await Tokenizer.load(folder)
-    : undefined;
+  const hasTokenizer = (await isGguf(folder)) || (await readdir(folder)).includes('tokenizer.json');
+  const tokenizer = hasTokenizer ? await Tokenizer.load(folder) : undefined;
   await leavingNothing(() =>
     writeFolderAtomic(out, async (temporary) => {
       await plan.write(temporary);

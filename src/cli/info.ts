@@ -5,6 +5,7 @@ import { openWeights } from '../checkpoint/index.js';
 import { isGguf, readGguf } from '../gguf.js';
 import {
   countParameters,
+  ggufMemory,
   letterName,
   lettersIn,
   locateWeights,
@@ -13,6 +14,7 @@ import {
   parametersOf,
   readModel,
   usedTensors,
+  weightBytes,
 } from '../models/index.js';
 import { stateBytes } from '../nn/index.js';
 import { formatBytes, formatCount, table } from './format.js';
@@ -30,7 +32,8 @@ async function run(name: string): Promise<void> {
   const model = await readModel(folder);
   const parameters = countParameters(parametersOf(model));
   const stored = (await hasWeights(folder)) ? await storedBytes(folder, model) : undefined;
-  const loaded = 4 * parameters;
+  const wide = 4 * parameters;
+  const loaded = stored?.loaded ?? wide;
   const available = process.availableMemory();
   const lines = [
     `${name}: ${model.modelType}, ${formatCount(parameters)} parameters, ${model.modality?.about ?? `vocabulary ${model.vocabSize.toLocaleString('en')}${trainedOn(model)}`}`,
@@ -40,7 +43,7 @@ async function run(name: string): Promise<void> {
     ...legend(model),
     '',
     stored
-      ? `weights  ${formatBytes(stored.bytes)} of ${stored.dtypes.join(', ')} in ${stored.files} ${stored.files === 1 ? 'file' : 'files'}; ${formatBytes(loaded)} loaded as float32`
+      ? `weights  ${formatBytes(stored.bytes)} of ${stored.dtypes.join(', ')} in ${stored.files} ${stored.files === 1 ? 'file' : 'files'}; ${formatBytes(loaded)} loaded${loaded === wide ? ' as float32' : ', matrices in few bits'}`
       : `weights  none beside the config; they would take ${formatBytes(2 * parameters)} in bfloat16, ${formatBytes(loaded)} loaded as float32`,
     ...(stored?.besides ?? []),
     '',
@@ -59,19 +62,21 @@ async function hasWeights(folder: string): Promise<boolean> {
 async function storedBytes(
   folder: string,
   model: Model,
-): Promise<{ bytes: number; dtypes: string[]; files: number; besides?: string[] }> {
+): Promise<{ bytes: number; loaded: number; dtypes: string[]; files: number; besides?: string[] }> {
   // Held against the config, as when the model is loaded.
-  await locateWeights(folder, model);
   if (await isGguf(folder)) {
+    const loaded = await ggufMemory(folder, model);
     const tensors = [...(await readGguf(folder)).tensors.values()];
     const files = new Set(tensors.map(({ path }) => path));
     const sizes = await Promise.all([...files].map(async (path) => (await stat(path)).size));
     return {
       bytes: sizes.reduce((a, b) => a + b, 0),
+      loaded,
       dtypes: [...new Set(tensors.map(({ type }) => type))],
       files: files.size,
     };
   }
+  const weights = await locateWeights(folder, model);
   const files = await openWeights(folder);
   try {
     const tensors = [...files.tensors.values()];
@@ -79,6 +84,7 @@ async function storedBytes(
     return {
       besides: besides([...files.tensors.keys()].filter((name) => !used.has(name))),
       bytes: tensors.reduce((sum, { byteLength }) => sum + byteLength, 0),
+      loaded: [...weights.values()].reduce((sum, weight) => sum + weightBytes(weight), 0),
       dtypes: [...new Set(tensors.map(({ dtype }) => dtype))],
       files: new Set(tensors.map(({ path }) => path)).size,
     };

@@ -2,6 +2,8 @@
 import { join, readBytes, readFolder } from '#platform';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { CheckpointError } from '../errors.js';
+import { isGguf, readGguf } from '../gguf.js';
+import { GGUF_COMPANIONS, ggufCompanion } from '../text/index.js';
 
 const NAMES: ReadonlySet<string> = new Set([
   'added_tokens.json',
@@ -18,10 +20,18 @@ const NAMES: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Copies those of a model's folder into another that exists, byte for byte. Throws `CheckpointError` for one that cannot be
+ * Copies those of a model's folder into another that exists, byte for byte; of a GGUF file, what it says in their place. Throws `CheckpointError` for one that cannot be
  * read, `StorageError` for one that cannot be written.
  */
 export async function copyCompanions(from: string, to: string): Promise<void> {
+  if (await isGguf(from)) {
+    const gguf = await readGguf(from);
+    for (const name of GGUF_COMPANIONS) {
+      const json = ggufCompanion(gguf, name);
+      if (json) await writeFileAtomic(join(to, name), `${JSON.stringify(json, null, 2)}\n`);
+    }
+    return;
+  }
   const files = await readFolder(from).catch((error: Error) => {
     throw new CheckpointError(`${from} cannot be read: ${error.message}`, { cause: error });
   });

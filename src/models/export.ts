@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openWeights, writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
+import { isGguf } from '../gguf.js';
 import { fromSafetensors } from '../graph/index.js';
 import { parseConfig } from './config.js';
 import { formatConfig } from './config-file.js';
@@ -17,9 +18,11 @@ import {
   CONFIG_FILE,
   locateWeights,
   readModel,
+  readWeights,
   type StoredDtype,
   usedTensors,
   WEIGHTS_FILE,
+  writeModel,
 } from './folder.js';
 import type { Model } from './model.js';
 
@@ -94,6 +97,11 @@ async function writeWeights(
   target: string,
   { model, format, foreign, dtype }: Weighed,
 ): Promise<void> {
+  if (await isGguf(folder)) {
+    const stored = dtype ?? 'F32';
+    const typed = { ...model, json: { ...model.json, ...dtypeKeys(stored) } };
+    return writeModel(target, typed, await readWeights(folder, model), stored);
+  }
   const isOurs = model.modelType === 'heddle' && !foreign;
   const files = await openWeights(folder);
   try {

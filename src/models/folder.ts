@@ -177,6 +177,8 @@ export async function writeModelLike(
   model: Model,
   weights: ReadonlyMap<string, HostTensor>,
 ): Promise<void> {
+  // A GGUF file's tensors have other names; what is written is a folder.
+  if (await isGguf(like)) return writeModel(folder, model, weights);
   await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(model.json));
   await withWeights(like, await readModel(like), async (files, located) => {
     const stored = new Set(located.map(([{ name }]) => name));

@@ -14,6 +14,7 @@ export { ONNX_DESCRIPTION_FILE, ONNX_FILE, type OnnxDescription } from './export
 export { FAMILIES } from './families/index.js';
 export { type Fingerprint, fingerprintOf } from './fingerprint.js';
 export * from './folder.js';
+export { ggufMemory } from './gguf/weights.js';
 export * from './hybrid.js';
 export * from './locate.js';
 export { type Adapted, type LoraConfig, linearLayers, mergeAdapter, withLora } from './lora.js';

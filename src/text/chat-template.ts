@@ -214,7 +214,8 @@ async function readTemplate(path: string): Promise<string | undefined> {
     throw new Error(`it has ${size} bytes, and a template has at most ${MAX_BYTES}`);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return undefined;
+    // Below a GGUF file there is nothing.
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw new TokenizerError(`${path} cannot be read: ${message}`, { cause: error });
   }
 }

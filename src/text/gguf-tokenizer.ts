@@ -89,9 +89,11 @@ const CUTTINGS: Readonly<Record<string, Cutting>> = {
   bailingmoe2: { pre: split(BAILING) },
 };
 
+/** The small files of a model's folder that a GGUF file stands for. */
+export const GGUF_COMPANIONS = ['tokenizer.json', 'tokenizer_config.json', 'generation_config.json'] as const;
+
 /**
- * The small files of a model's folder that a GGUF file stands for: `tokenizer.json`, `tokenizer_config.json` and
- * `generation_config.json`; undefined for others. Throws `TokenizerError` for a tokenizer of a kind that is not read.
+ * What one of `GGUF_COMPANIONS` would hold; undefined for other files. Throws `TokenizerError` for a tokenizer of a kind that is not read.
  */
 export function ggufCompanion(gguf: Gguf, name: string): object | undefined {
   const { metadata } = gguf;

@@ -62,7 +62,9 @@ const schema = z.looseObject({
 
 export const jamba = defineFamily(['jamba'], schema, (config, json) => {
   const { hidden_size: hiddenSize, num_experts: numExperts } = config;
-  expectExperts(numExperts, config.num_experts_per_tok, config.num_hidden_layers, 'num_experts');
+  if (numExperts > 1) {
+    expectExperts(numExperts, config.num_experts_per_tok, config.num_hidden_layers, 'num_experts');
+  }
   const normOptions = { epsilon: config.rms_norm_eps };
   const deviation = outputDeviation(2 * config.num_hidden_layers);
   const attending = attention(attentionFrom(config, deviation));

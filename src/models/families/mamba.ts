@@ -26,6 +26,8 @@ const keys = {
   num_hidden_layers: layerCount,
   state_size: headSize.default(16),
   expand: z.number().positive().default(2),
+  /** Of a mixer inside; expand times hidden_size where a config does not say. */
+  intermediate_size: derived,
   conv_kernel: headSize.default(4),
   time_step_rank: derived,
   use_bias: z.boolean().default(false),
@@ -44,7 +46,7 @@ function build(
   const normOptions = { epsilon: config.layer_norm_epsilon };
   const mixer = mamba1({
     hiddenSize,
-    innerSize: innerWidth(config.expand, hiddenSize),
+    innerSize: orElse(config.intermediate_size, innerWidth(config.expand, hiddenSize)),
     stateSize: config.state_size,
     timeStepRank: orElse(config.time_step_rank, Math.ceil(hiddenSize / 16)),
     convKernel: config.conv_kernel,

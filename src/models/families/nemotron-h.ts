@@ -104,9 +104,13 @@ export const nemotronH = defineFamily(['nemotron_h'], schema, (config, json): Mo
       ),
     ),
     finalNorm: normOptions,
-    tieWordEmbeddings: config.tie_word_embeddings,
+    // transformers keeps a head of its own even where the config says that it is tied; who ties it stores the table alone.
+    tieWordEmbeddings: false,
     stored: {
-      aliases: (name) => [name.replace(/^backbone\./, 'model.')],
+      aliases: (name) =>
+        config.tie_word_embeddings && name === 'lm_head.weight'
+          ? ['backbone.embeddings.weight', 'model.embeddings.weight']
+          : [name.replace(/^backbone\./, 'model.')],
       ignored: [/^mtp\./],
       loaded: (name) => name.replace(/^backbone\./, 'model.'),
     },
@@ -147,7 +151,8 @@ function mixerOf(letter: string, config: Config, letters: number, deviation: num
     case '*':
       return attention(
         attentionFrom(
-          { ...config, head_dim: config.head_dim ?? config.attention_head_dim ?? 128 },
+          // transformers gives it no biases, whatever attention_bias says.
+          { ...config, head_dim: config.head_dim ?? config.attention_head_dim ?? 128, attention_bias: false },
           deviation,
         ),
       );

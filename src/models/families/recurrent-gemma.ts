@@ -62,7 +62,7 @@ export const recurrentGemma = defineFamily(['recurrent_gemma'], schema, (config,
     `lru_width (${width}) must be a multiple of num_attention_heads (${numHeads})`,
   );
   expectConfig(config.hidden_activation === geluTanh, 'hidden_activation must be gelu_pytorch_tanh');
-  const plain = attentionFrom({ ...config, head_dim: undefined }, deviation);
+  const plain = attentionFrom(config, deviation);
   const attending = slidingWindowAttention({
     ...plain,
     outputBias: true,

@@ -1,26 +1,34 @@
 /** GGUF files that llama.cpp's own converter made of the fixtures, and formats as its Python package widens them. */
-import { readdirSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from 'vitest';
-import { openSafetensors } from '../../checkpoint/index.js';
+import { afterAll, describe, expect, test } from 'vitest';
+import { dequantizeBlocks, openSafetensors, type QuantizedBlocks } from '../../checkpoint/index.js';
 import { isQuantized, openDevice } from '../../engine/index.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
 import { type Gguf, readGguf } from '../../gguf.js';
 import { relativeError } from '../../graph/testing/arrays.js';
-import { locateWeights, readModel, readWeights } from '../folder.js';
+import { ChatTemplate } from '../../text/index.js';
+import { copyCompanions } from '../companions.js';
+import { planExport } from '../export.js';
+import { locateWeights, readModel, readWeights, writeModelLike } from '../folder.js';
+import { weightBytes } from '../quantization.js';
 import { reader } from '../testing/reader.js';
-import { readReference } from '../testing/reference.js';
+import { readReference, referenceNames } from '../testing/reference.js';
 import { ggufConfig } from './config.js';
 import { readGgufTensor } from './read.js';
-import { ggufWeights } from './weights.js';
+import { ggufMemory, ggufWeights } from './weights.js';
 
 const fixtures = fileURLToPath(new URL('../../../test/fixtures/', import.meta.url));
 const models = readdirSync(join(fixtures, 'gguf')).map((file) => file.replace(/\.gguf$/, ''));
+/** Log probabilities behind eight tokens of `llama-k`, by llama.cpp. */
+// biome-ignore format: a table
+const LLAMA_CPP = [-75.41862,-69.88139,-92.02414,-61.00343,-63.11713,-92.46127,-63.14165,-71.53371,-77.32496,0,-84.35348,-64.87231,-82.60027,-85.94882,-81.24591,-83.57085,-62.21342,-65.77731,-77.82616,-72.16972,-63.95693,-67.76485,-76.86556,-67.66477,-66.24973,-77.74146,-77.65741,-63.5743,-86.26997,-86.08221,-82.23308,-59.3928,-75.92619,-79.93797,-69.12034,-66.97327,-73.40268,-75.38966,-56.23809,-72.29755,-75.81618,-69.91055,-74.61977,-84.08225,-67.95089,-77.89568,-77.35918,-70.18507,-77.68589,-67.9552,-64.38692,-63.43679,-77.23273,-80.61788,-77.4034,-63.43395,-72.53922,-70.97944,-58.75981,-66.28362,-71.36189,-61.29052,-64.22583,-63.6413];
 const pathOf = (name: string): string => join(fixtures, 'gguf', `${name}.gguf`);
 
 describe.each(['cpu', 'wasm'] as const)('on %s', (name) => {
-  test.each(models.filter((model) => !model.includes('q8_0')))(
+  test.each(models.filter((model) => referenceNames('hf').includes(model)))(
     '%s computes what its checkpoint does',
     async (found) => {
       const device = await openDevice(name, { threads: 1 });
@@ -59,6 +67,86 @@ describe.each(['cpu', 'wasm'] as const)('on %s', (name) => {
   });
 });
 
+test('blocks of 5 and 6 bits, and those with a minimum, are kept in 8 bits', async () => {
+  const path = pathOf('llama-k');
+  const model = await readModel(path);
+  const weights = await locateWeights(path, model);
+  const exact = await readWeights(path, model);
+  let bytes = 0;
+  for (const [name, weight] of weights) {
+    bytes += weightBytes(weight);
+    if (!isQuantized(weight)) continue;
+    expect(weight.bits, name).toBe(8);
+    const blocks = weight as unknown as QuantizedBlocks;
+    const values = dequantizeBlocks(blocks, weight.dims[1], 8, weight.block);
+    const given = exact.get(name)!.data as Float32Array;
+    // Half a step of the block that an element is in.
+    const over = values.findIndex((value, i) => {
+      const step = Math.abs(blocks.scales[Math.floor(i / weight.block)]!);
+      return Math.abs(value - given[i]!) > step * 1.001;
+    });
+    expect(over, name).toBe(-1);
+  }
+  expect([...weights.values()].filter(isQuantized)).toHaveLength(8);
+  expect(await ggufMemory(path, model)).toBe(bytes);
+  // What llama.cpp (node-llama-cpp 3.22.1) says of the next token, with 8 bits of what the weights are multiplied with, too.
+  const ids = [5, 17, 30, 12, 45, 33, 8, 9];
+  const centered = (row: readonly number[]): number[] => {
+    const mean = row.reduce((a, b) => a + b) / row.length;
+    return row.map((value) => value - mean);
+  };
+  for (const [device, own] of [
+    ['cpu', exact],
+    ['cpu', weights],
+    ['wasm', weights],
+  ] as const) {
+    const opened = await openDevice(device, { threads: 1 });
+    const read = await reader(opened, model, own);
+    const logits = [...(await read.inPieces([ids], [8]))].slice(-model.vocabSize);
+    expect(relativeError(centered(logits), centered(LLAMA_CPP)), device).toBeLessThan(0.03);
+    await read.dispose();
+    await opened.dispose();
+  }
+});
+
+test('a model in several files, by any of them', async () => {
+  const whole = await readWeights(pathOf('llama-q8_0'), await readModel(pathOf('llama-q8_0')));
+  for (const part of [1, 3]) {
+    const path = pathOf(`llama-q8_0-0000${part}-of-00003`);
+    const read = await readWeights(path, await readModel(path));
+    expect([...read.keys()]).toEqual([...whole.keys()]);
+    for (const [name, { data }] of whole) expect(read.get(name)!.data, name).toEqual(data);
+  }
+});
+
+test('a GGUF file is written as a folder by all that write models, with its tokenizer', async () => {
+  const path = pathOf('llama-q8_0');
+  const model = await readModel(path);
+  const weights = await readWeights(path, model);
+  const target = mkdtempSync(join(tmpdir(), 'heddle-gguf-folder-'));
+  const ways: readonly ((folder: string) => Promise<void>)[] = [
+    (folder) => writeModelLike(path, folder, model, weights),
+    async (folder) => (await planExport(path)).write(folder),
+  ];
+  for (const [i, write] of ways.entries()) {
+    const folder = join(target, `${i}`);
+    mkdirSync(folder);
+    await write(folder);
+    await copyCompanions(path, folder);
+    expect(readdirSync(folder).sort()).toEqual([
+      'config.json',
+      'generation_config.json',
+      'model.safetensors',
+      'tokenizer.json',
+      'tokenizer_config.json',
+    ]);
+    const read = await readWeights(folder, await readModel(folder));
+    for (const [name, { data }] of weights) expect(read.get(name)!.data, name).toEqual(data);
+  }
+  rmSync(target, { recursive: true });
+  expect(await ChatTemplate.load(path)).toBeUndefined();
+});
+
 test('every format is what llama.cpp widens it to', async () => {
   const gguf = await readGguf(join(fixtures, 'gguf-formats', 'formats.gguf'));
   const file = await openSafetensors(join(fixtures, 'gguf-formats', 'values.safetensors'));
@@ -72,6 +160,28 @@ test('every format is what llama.cpp widens it to', async () => {
 });
 
 describe('refused in the words of the file', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'heddle-gguf-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test.each([
+    ['cut.gguf', 'llama-q8_0', 800, /cut\.gguf ends within its header: it was cut off/],
+    ['short.gguf', 'llama-q8_0', 20_000, /short\.gguf ends within blk\.0\.\S+: it was cut off/],
+    ['empty.gguf', 'llama-q8_0', 0, /empty\.gguf is not a GGUF file that can be read/],
+    [
+      'a-00001-of-00003.gguf',
+      'llama-q8_0-00001-of-00003',
+      undefined,
+      /00002-of-00003\.gguf, .* are missing: download all/,
+    ],
+    ['renamed.gguf', 'llama-q8_0-00001-of-00003', undefined, /renamed\.gguf is one of 3 files of a model/],
+  ])('%s', async (name, source, length, words) => {
+    const path = join(folder, name);
+    writeFileSync(path, readFileSync(pathOf(source)).subarray(0, length));
+    const read = async (): Promise<unknown> => locateWeights(path, await readModel(path));
+    await expect(read()).rejects.toThrow(CheckpointError);
+    await expect(read()).rejects.toThrow(words);
+  });
+
   const changed = async (change: Record<string, unknown>): Promise<Gguf> => {
     const gguf = await readGguf(pathOf('llama'));
     return { ...gguf, metadata: { ...gguf.metadata, ...change } };

@@ -1,5 +1,14 @@
-/** The weights of a model in a GGUF file. Matrices in blocks that a device reads stay so; what it does not read is widened. */
-import { GGUF_BLOCK, GGUF_PACKED, repackGguf, widenGguf } from '../../checkpoint/index.js';
+/** The weights of a model in a GGUF file. Its matrices in blocks are kept in blocks that a device reads; the rest is widened. */
+import { statsOf } from '#platform';
+import {
+  GGUF_BLOCK,
+  GGUF_PACKED,
+  ggufRowBytes,
+  isBlocks,
+  quantizeBlocks,
+  repackGguf,
+  widenGguf,
+} from '../../checkpoint/index.js';
 import type { HostTensor, QuantizedTensor } from '../../engine/index.js';
 import { CheckpointError } from '../../errors.js';
 import { type GgufTensor, readGguf } from '../../gguf.js';
@@ -11,20 +20,28 @@ import { ggufSources, type Source } from './tensors.js';
 
 const sizeOf = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
 
+type Part = GgufTensor & { readonly name: string };
+
+/** A parameter of a model, and where it is in a GGUF file. */
+interface Located {
+  readonly spec: ParameterSpec;
+  readonly source: Source;
+  readonly parts: readonly Part[];
+  /** Bits in which it is kept in memory. */
+  readonly bits: 4 | 8 | 32;
+}
+
 /**
- * The weights of a model in a GGUF file, one after the other; `packed` says whether blocks of 4 and 8 bits may stay so. Throws
- * `CheckpointError` for a tensor that is missing, too many, misshapen, or in a format that is not read.
+ * Finds the parameters of a model in a GGUF file; `packed` says whether its matrices in blocks may stay so. Throws `CheckpointError`
+ * for a tensor that is missing, too many, misshapen, or in a format that is not read.
  */
-export async function* ggufWeights(
-  path: string,
-  model: Model,
-  packed: boolean,
-): AsyncGenerator<readonly [name: string, weight: HostTensor | QuantizedTensor]> {
+async function locate(path: string, model: Model, packed: boolean): Promise<Located[]> {
   const { tensors } = await readGguf(path);
   const sources = ggufSources(model.json, (name) => tensors.has(name));
   const stays = packed ? quantizable(model, { bits: 4, block: GGUF_BLOCK }) : new Set<string>();
   const used = new Set<string>(['rope_freqs.weight']);
-  const located = parametersOf(model).map((spec) => {
+  const located: Located[] = [];
+  for (const spec of parametersOf(model)) {
     const source = sources(spec.name);
     const parts = (source?.from ?? []).map((name) => {
       used.add(name);
@@ -39,8 +56,9 @@ export async function* ggufWeights(
         `${path}: the tensor ${parts[0]!.name} is [${parts[0]!.shape}], but its metadata makes it [${spec.shape}] (${spec.name})`,
       );
     }
-    return { spec, source, parts };
-  });
+    for (const part of parts) await expectWithin(part);
+    located.push({ spec, source, parts, bits: stays.has(spec.name) ? bitsOf(source, parts) : 32 });
+  }
   const layers = Array.from(model.layers.keys(), (i) => `blk.${i}.`);
   const lost = [...tensors.keys()].find(
     (name) => !used.has(name) && layers.some((layer) => name.startsWith(layer)),
@@ -49,34 +67,72 @@ export async function* ggufWeights(
     throw new CheckpointError(
       `${path} has the tensor ${lost}, which the model of its metadata does not have`,
     );
-  for (const { spec, source, parts } of located) {
-    yield [spec.name, await weightOf(spec, source, parts, stays.has(spec.name))] as const;
+  return located;
+}
+
+/** Throws `CheckpointError` for a tensor in a format that is not read, or whose file ends before it does. */
+async function expectWithin({ path, name, type, shape, byteOffset }: Part): Promise<void> {
+  const bytes = ggufRowBytes(type, shape.at(-1) ?? 1, `${path}: ${name}`) * sizeOf(shape.slice(0, -1));
+  if (byteOffset + bytes > (await statsOf(path)).size) {
+    throw new CheckpointError(`${path} ends within ${name}: it was cut off. Download it again.`);
   }
 }
 
-type Part = GgufTensor & { readonly name: string };
+/** What is in blocks of other bits than 4 and 8, or comes together from several formats, is kept in 8. */
+function bitsOf(source: Source, parts: readonly Part[]): 4 | 8 | 32 {
+  if (!parts.every(({ type }) => isBlocks(type))) return 32;
+  return isMoved(source, parts) && GGUF_PACKED[parts[0]!.type] === 4 ? 4 : 8;
+}
 
-async function weightOf(
-  { shape }: ParameterSpec,
-  source: Source,
-  parts: readonly Part[],
-  mayStay: boolean,
-): Promise<HostTensor | QuantizedTensor> {
+/** Whether the parameter has the blocks of its tensors, at most in other rows. */
+function isMoved({ columns, value, transposed }: Source, parts: readonly Part[]): boolean {
+  return !columns && !value && !transposed && parts.every(({ type }) => type === parts[0]!.type);
+}
+
+/**
+ * The weights of a model in a GGUF file, one after the other; `packed` says whether matrices in blocks may stay so: those of 4 and
+ * 8 bits as they are, and others in 8 bits. Throws as `locate` does.
+ */
+export async function* ggufWeights(
+  path: string,
+  model: Model,
+  packed: boolean,
+): AsyncGenerator<readonly [name: string, weight: HostTensor | QuantizedTensor]> {
+  for (const one of await locate(path, model, packed)) {
+    yield [one.spec.name, await weightOf(one)] as const;
+  }
+}
+
+/** Bytes that a model in a GGUF file takes in memory, by its header. Throws as `locate` does. */
+export async function ggufMemory(path: string, model: Model): Promise<number> {
+  const located = await locate(path, model, true);
+  return located.reduce((sum, { spec: { shape }, bits }) => {
+    const scales = bits === 32 ? 0 : 4 / GGUF_BLOCK;
+    return sum + sizeOf(shape) * (bits / 8 + scales);
+  }, 0);
+}
+
+async function weightOf({
+  spec: { shape },
+  source,
+  parts,
+  bits,
+}: Located): Promise<HostTensor | QuantizedTensor> {
   const [{ type }] = parts as [Part];
-  const bits = GGUF_PACKED[type];
   const bytes = await Promise.all(parts.map((part) => readGgufBytes(part, part.name)));
-  const same = parts.every((part) => part.type === type);
-  if (mayStay && bits && same && !source.columns && !source.value && !source.transposed) {
-    const dims = shape as readonly [number, number];
+  const dims = shape as readonly [number, number];
+  if (bits !== 32 && isMoved(source, parts) && GGUF_PACKED[type] === bits) {
     const whole = new Uint8Array(await new Blob(bytes).arrayBuffer());
-    const blocks = repackGguf(type, ordered(whole, source.order));
-    return { dims, bits, block: GGUF_BLOCK, ...blocks };
+    return { dims, bits, block: GGUF_BLOCK, ...repackGguf(type, ordered(whole, source.order)) };
   }
   const widened = parts.map((part, i) => widenGguf(part.type, bytes[i]!));
   if (source.transposed) widened[0] = turned(widened[0]!, source.transposed);
   const data = ordered(joined(widened), source.order);
   const columns = source.columns ? reordered(data, source.columns) : data;
-  return { dtype: 'float32', dims: shape, data: source.value ? columns.map(source.value) : columns };
+  const values = source.value ? columns.map(source.value) : columns;
+  return bits === 32
+    ? { dtype: 'float32', dims: shape, data: values }
+    : { dims, bits, block: GGUF_BLOCK, ...quantizeBlocks(values, dims[1], bits, GGUF_BLOCK) };
 }
 
 function joined(all: readonly Float32Array[]): Float32Array {
