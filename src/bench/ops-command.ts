@@ -1,6 +1,6 @@
 /** `heddle bench ops`, and `npm run bench -- ops`: the schedule by which a token is written on the wasm device, with the times of its steps. */
 import type { Command } from 'commander';
-import { int64, type StepTime, stepTimes } from '../engine/index.js';
+import { int64, openDevice, type StepTime, stepTimes } from '../engine/index.js';
 import { decoderPrograms } from '../generate/index.js';
 import { locateWeights, readModel, SHIPPED_MODEL } from '../models/index.js';
 import { describeMachine } from './machine.js';
@@ -38,7 +38,9 @@ async function runOps(model: string, options: OpsOptions): Promise<void> {
       ),
     };
     print(machineText(describeMachine('wasm', threads)));
-    const times = await stepTimes(write, feeds, { threads, rows, length: after, rounds });
+    const device = await openDevice('wasm', { threads });
+    const times = await stepTimes(write, feeds, device, { rows, length: after, rounds });
+    await device.dispose();
     const total = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
     const stages = new Set(times.map(({ stage }) => stage)).size;
     print(

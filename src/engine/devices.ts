@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { DeviceError, DeviceLimitError } from '../errors.js';
+import { askForHugePages } from './advised-memory.js';
 import { chain } from './chain.js';
 import { OrtDevice } from './onnxruntime/device.js';
 import { loadOnnxRuntime } from './onnxruntime/load.js';
@@ -68,7 +69,7 @@ async function openCuda({
 }
 
 function openWasm({ threads = availableParallelism() }: DeviceOptions): WasmDevice {
-  return new WasmDevice({ threads });
+  return new WasmDevice({ threads, prepare: askForHugePages });
 }
 
 class CpuDevice implements Device {

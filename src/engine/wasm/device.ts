@@ -11,6 +11,8 @@ export interface WasmOptions {
   threads: number;
   /** Which build of the kernels; the best that there is by default. Both give the same bits. */
   simd?: Simd | undefined;
+  /** Told of the memory before anything lies in it, and how many bytes it may grow to. */
+  prepare?: (memory: WebAssembly.Memory, mostBytes: number) => void;
 }
 
 export class WasmDevice implements Device {
@@ -23,7 +25,8 @@ export class WasmDevice implements Device {
   private last: Promise<unknown> = Promise.resolve();
 
   /** Throws `DeviceError` where this engine lacks what the kernels need. */
-  constructor({ threads, simd }: WasmOptions) {
+  constructor({ threads, simd, prepare }: WasmOptions) {
+    prepare?.(this.memory.memory, this.memory.mostBytes);
     this.threads = new Threads(this.memory, threads, simd);
   }
 

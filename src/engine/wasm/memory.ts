@@ -32,6 +32,11 @@ export class SharedMemory {
     return new Int32Array(this.memory.buffer, address, length);
   }
 
+  /** Bytes that it may grow to. */
+  get mostBytes(): number {
+    return MOST_PAGES * PAGE;
+  }
+
   /** Bytes that are taken. */
   get taken(): number {
     let total = 0;

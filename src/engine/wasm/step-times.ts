@@ -1,5 +1,6 @@
 /** Where the time of a program goes on the wasm device. */
-import type { Program } from '../program.js';
+import { DeviceError } from '../../errors.js';
+import type { Device, Program } from '../program.js';
 import type { HostTensor } from '../tensors.js';
 import { WasmDevice } from './device.js';
 
@@ -16,22 +17,24 @@ export interface StepTime {
   readonly weightBytes: number;
 }
 
-/** The steps of a program's schedule, in order, for new states that hold `length` entries. Throws `DeviceError`. */
+/** The steps of a program's schedule, in order, for new states that hold `length` entries. Throws `DeviceError` where the device is not `wasm`. */
 export async function stepTimes(
   program: Program,
   feeds: Readonly<Record<string, HostTensor>>,
-  options: { threads: number; rows: number; length: number; rounds: number },
+  device: Device,
+  { rows, length, rounds }: { rows: number; length: number; rounds: number },
 ): Promise<StepTime[]> {
-  const { threads, rows, length, rounds } = options;
-  const device = new WasmDevice({ threads });
+  if (!(device instanceof WasmDevice))
+    throw new DeviceError('only the wasm device tells the times of its steps');
+  const executable = await device.compile(program);
+  const states = Array.from({ length: rows }, () => executable.newState(new Map(), length));
   try {
-    const executable = await device.compile(program);
-    const states = Array.from({ length: rows }, () => executable.newState(new Map(), length));
     const steps = await executable.profile(feeds, states, rounds);
     return steps.map(({ step: { label, path, weightBytes }, stage, milliseconds }) => {
       return { label, path, stage, milliseconds, weightBytes };
     });
   } finally {
-    await device.dispose();
+    for (const state of states) state.dispose();
+    await executable.dispose();
   }
 }

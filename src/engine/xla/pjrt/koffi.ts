@@ -1,4 +1,4 @@
-/** Loads koffi, which calls C functions from Node.js: only where a PJRT plugin is asked for. */
+/** Loads koffi, which calls C functions from Node.js. It is fetched only where a PJRT plugin is asked for. */
 import { createRequire } from 'node:module';
 import { DeviceError } from '../../../errors.js';
 import { fetchedKoffi, fetchKoffi, KOFFI } from './fetch-koffi.js';
@@ -26,8 +26,22 @@ export async function loadKoffi(): Promise<Koffi> {
   return loading;
 }
 
+/** koffi where it is installed, or was fetched earlier. Throws `DeviceError` where it does not run here. */
+export function koffiIfThere(): Koffi | undefined {
+  const koffi = installed() ?? fetched();
+  return koffi && prepared(koffi);
+}
+
+function fetched(): Koffi | undefined {
+  const path = fetchedKoffi();
+  return path === undefined ? undefined : from(path);
+}
+
 async function load(): Promise<Koffi> {
-  const koffi = installed() ?? from(fetchedKoffi() ?? (await fetchNow()));
+  return prepared(installed() ?? from(fetchedKoffi() ?? (await fetchNow())));
+}
+
+function prepared(koffi: Koffi): Koffi {
   try {
     koffi.config({
       sync_stack_size: STACK_BYTES,
