@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -24,7 +25,11 @@ export default async function kernels() {
   for (const source of sources) hash.update(readFileSync(source));
   const digest = hash.digest('hex');
   if (existsSync(target) && readFileSync(target, 'utf8').includes(digest)) return;
-  const builds = { relaxed: await compile(['relaxed-simd']), plain: await compile([]) };
+  const builds = {
+    dot: await compile(['relaxed-simd'], true),
+    relaxed: await compile(['relaxed-simd']),
+    plain: await compile([]),
+  };
   const text = `/** Made by scripts/kernels.mjs from the kernels' sources: ${digest}. */
 export const BINARIES = ${JSON.stringify(builds, undefined, 2)} as const;
 `;
@@ -34,7 +39,7 @@ export const BINARIES = ${JSON.stringify(builds, undefined, 2)} as const;
 }
 
 /** The module with these features beyond SIMD and threads, in base64. */
-async function compile(features) {
+async function compile(features, hasDot = false) {
   const { default: asc } = await import('assemblyscript/asc');
   let binary;
   const { error, stderr } = await asc.main(
@@ -47,6 +52,13 @@ async function compile(features) {
       ...['--memoryBase', '1024', '--baseDir', root],
     ],
     {
+      readFile: (name, base) => {
+        const path = resolve(base, name);
+        if (!existsSync(path)) return null;
+        const text = readFileSync(path, 'utf8');
+        if (!hasDot || !path.endsWith('/kernels/build.ts')) return text;
+        return text.replace('HAS_DOT: bool = false', 'HAS_DOT: bool = true');
+      },
       writeFile: (name, contents) => {
         if (name.endsWith('.wasm')) binary = contents;
       },

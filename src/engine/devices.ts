@@ -5,6 +5,7 @@
 import { availableParallelism } from 'node:os';
 import { DeviceError, DeviceLimitError } from '../errors.js';
 import { askForHugePages } from './advised-memory.js';
+import { suitedBuild } from './byte-products.js';
 import { chain } from './chain.js';
 import { OrtDevice } from './onnxruntime/device.js';
 import { loadOnnxRuntime } from './onnxruntime/load.js';
@@ -69,7 +70,7 @@ async function openCuda({
 }
 
 function openWasm({ threads = availableParallelism() }: DeviceOptions): WasmDevice {
-  return new WasmDevice({ threads, prepare: askForHugePages });
+  return new WasmDevice({ threads, simd: suitedBuild(), prepare: askForHugePages });
 }
 
 class CpuDevice implements Device {

@@ -9,7 +9,7 @@ import { Weights } from './weights.js';
 export interface WasmOptions {
   /** Threads that compute, the calling one included. */
   threads: number;
-  /** Which build of the kernels; the best that there is by default. Both give the same bits. */
+  /** Which build of the kernels; by default `relaxed` where the engine has that. All give the same bits. */
   simd?: Simd | undefined;
   /** Told of the memory before anything lies in it, and how many bytes it may grow to. */
   prepare?: (memory: WebAssembly.Memory, mostBytes: number) => void;

@@ -5,7 +5,7 @@ import { BINARIES } from './binary.js';
 import type { SharedMemory } from './memory.js';
 import type { Schedule } from './schedule.js';
 
-/** Which build of the kernels runs; both compute the same bits. */
+/** Which build of the kernels runs; all compute the same bits. */
 export type Simd = keyof typeof BINARIES;
 
 interface Kernels {
@@ -29,7 +29,7 @@ function moduleOf(simd: Simd): WebAssembly.Module {
   if (!module) {
     try {
       const binary = Uint8Array.from(atob(BINARIES[simd]), (character) => character.charCodeAt(0));
-      if (simd === 'relaxed' && !WebAssembly.validate(binary)) enableRelaxedSimd();
+      if (simd !== 'plain' && !WebAssembly.validate(binary)) enableRelaxedSimd();
       module = new WebAssembly.Module(binary);
     } catch (error) {
       throw new DeviceLimitError(

@@ -45,15 +45,37 @@ function dotKeys(q: usize, k0: usize, step: usize, bytes: usize): v128 {
 
 /**
  * The logits of `count` keys. Values that come next, `ahead` bytes a key from `values` on, are touched meanwhile: the processor then
- * fetches both at once.
+ * fetches both at once. Of a whole page the four keys stand a quarter apart, since it waits less for memory that it reads in several
+ * places.
  */
 function logits(q: usize, k: usize, step: usize, count: i32, d: i32, scale: f32, to: usize, values: usize, ahead: usize): void {
   let i = 0;
+  const bytes = <usize>d << 2;
   if ((d & 3) == 0) {
+    const quarter = count == PAGE ? PAGE >> 2 : 1;
+    const apart = <usize>quarter * step;
+    const valuesApart = <usize>quarter * ahead;
     for (; i + 4 <= count; i += 4) {
-      for (const end = values + 4 * ahead; values < end; values += 64) load<u8>(values);
-      v128.store(to + (<usize>i << 2), f32x4.mul(dotKeys(q, k, step, <usize>d << 2), splat(scale)));
-      k += 4 * step;
+      if (ahead) {
+        for (let v = values, end = values + ahead; v < end; v += 64) {
+          load<u8>(v);
+          load<u8>(v + valuesApart);
+          load<u8>(v + 2 * valuesApart);
+          load<u8>(v + 3 * valuesApart);
+        }
+        values += quarter == 1 ? 4 * ahead : ahead;
+      }
+      const found = f32x4.mul(dotKeys(q, k, apart, bytes), splat(scale));
+      if (quarter == 1) {
+        v128.store(to + (<usize>i << 2), found);
+        k += 4 * step;
+      } else {
+        store<f32>(to + <usize>i, f32x4.extract_lane(found, 0));
+        store<f32>(to + <usize>i, f32x4.extract_lane(found, 1), PAGE);
+        store<f32>(to + <usize>i, f32x4.extract_lane(found, 2), 2 * PAGE);
+        store<f32>(to + <usize>i, f32x4.extract_lane(found, 3), 3 * PAGE);
+        k += step;
+      }
     }
   }
   for (; i < count; i++) {

@@ -8,7 +8,8 @@
 //
 // The innermost loops are short: what V8 compiles reads everything that a loop's body reads first, and keeps it all.
 import { address, float, scratch, share, thread, word } from './memory';
-import { quantizeRows, rowBytes } from './quantize';
+import { HAS_DOT } from './build';
+import { numberBytes, quantizeRows, rowBytes } from './quantize';
 
 /** Rows of weights that a thread takes at once from each quarter; see graph/lower/wasm/share.ts. */
 const UNIT: i32 = 4;
@@ -45,11 +46,11 @@ export function packedMatmul(a: usize, t: i32, T: i32): void {
   if (first == end && rest == 0) return;
   if (apart && quantizedFor != a) {
     quantizedFor = a;
-    quantizeRows(0, m, k, bits, block, address(a, 4), address(a, 5), address(a, 6), float(a, 7), q, scratch);
+    quantizeRows(0, m, m, k, bits, block, address(a, 4), address(a, 5), address(a, 6), float(a, 7), q, scratch);
   }
   const blocks = (k + block - 1) / block;
   const xRow = rowBytes(k, block);
-  const xScales = <usize>(blocks * block) << 1;
+  const xScales = numberBytes(k, block);
   const codeRow = (<usize>(blocks * block) * <usize>bits) >> 3;
   const scaleRow = <usize>blocks << 2;
   const codes = address(a, 11);
@@ -64,7 +65,7 @@ export function packedMatmul(a: usize, t: i32, T: i32): void {
       for (let row = j; row < n - (n & 3); row += quarter) {
         const c = codes + <usize>row * codeRow;
         const s = scales + <usize>row * scaleRow;
-        const sums = bits == 4 ? tokens4(c, s, x, xRow, x + xScales, block, blocks) : tokens8(c, s, x, xRow, x + xScales, block, blocks);
+        const sums = bits == 4 ? tokens4(c, s, x, xScales, block, blocks) : tokens8(c, s, x, xScales, block, blocks);
         storeLanes(y + (<usize>(i * n + row) << 2), <usize>n << 2, sums);
       }
     }
@@ -75,10 +76,17 @@ export function packedMatmul(a: usize, t: i32, T: i32): void {
     }
   }
   for (let row = n - rest; row < n; row++) {
-    for (let i = 0; i < m; i++) {
+    const c = codes + <usize>row * codeRow;
+    const s = scales + <usize>row * scaleRow;
+    let i = 0;
+    for (; i + 4 <= m; i += 4) {
       const x = q + <usize>i * xRow;
-      const sums = rows(bits, codes + <usize>row * codeRow, 0, scales + <usize>row * scaleRow, 0, x, x + xScales, block, blocks);
-      store<f32>(y + (<usize>(i * n + row) << 2), f32x4.extract_lane(sums, 0));
+      const sums = bits == 4 ? tokens4(c, s, x, xScales, block, blocks) : tokens8(c, s, x, xScales, block, blocks);
+      storeLanes(y + (<usize>(i * n + row) << 2), <usize>n << 2, sums);
+    }
+    for (; i < m; i++) {
+      const x = q + <usize>i * xRow;
+      store<f32>(y + (<usize>(i * n + row) << 2), f32x4.extract_lane(rows(bits, c, 0, s, 0, x, x + xScales, block, blocks), 0));
     }
   }
 }
@@ -122,24 +130,46 @@ function lanesOf(a: v128, b: v128, c: v128, d: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function wide(sum: v128): v128 {
-  return ASC_FEATURE_RELAXED_SIMD ? i32x4.extadd_pairwise_i16x8_s(sum) : sum;
+  return ASC_FEATURE_RELAXED_SIMD && !HAS_DOT ? i32x4.extadd_pairwise_i16x8_s(sum) : sum;
 }
 
-/** sum + the product of 32 numbers, which lie in two vectors or four, with 16 bytes of 4-bit codes. */
+/** The codes of 16 bytes whose place in their byte, or in their 16 bits, is 0 to 3: with relaxed SIMD there are two places. */
 // @ts-ignore: decorator
 @inline
-function plus4(sum: v128, v: v128, halves: v128, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
+function codesAt(place: i32, v: v128, halves: v128): v128 {
+  if (place == 0) return v128.and(v, halves);
+  if (place == 1) return v128.and(i16x8.shr_u(v, 4), halves);
+  if (ASC_FEATURE_RELAXED_SIMD) return v;
+  return place == 2 ? v128.and(i16x8.shr_u(v, 8), halves) : i16x8.shr_u(v, 12);
+}
+
+/** sum + the product of 32 numbers, which lie in two vectors or four, with codes at their places. */
+// @ts-ignore: decorator
+@inline
+function plus4(sum: v128, c0: v128, c1: v128, c2: v128, c3: v128, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
+  if (HAS_DOT) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x1, c1, i32x4.relaxed_dot_i8x16_i7x16_add_s(x0, c0, sum));
   if (ASC_FEATURE_RELAXED_SIMD) {
-    const low = i16x8.relaxed_dot_i8x16_i7x16_s(x0, v128.and(v, halves));
-    const high = i16x8.relaxed_dot_i8x16_i7x16_s(x1, v128.and(i16x8.shr_u(v, 4), halves));
-    return i16x8.add(sum, i16x8.add(low, high));
-  } else {
-    const first = i32x4.dot_i16x8_s(x0, v128.and(v, halves));
-    const second = i32x4.dot_i16x8_s(x1, v128.and(i16x8.shr_u(v, 4), halves));
-    const third = i32x4.dot_i16x8_s(x2, v128.and(i16x8.shr_u(v, 8), halves));
-    const fourth = i32x4.dot_i16x8_s(x3, i16x8.shr_u(v, 12));
-    return i32x4.add(sum, i32x4.add(i32x4.add(first, second), i32x4.add(third, fourth)));
+    const low = i16x8.relaxed_dot_i8x16_i7x16_s(x0, c0);
+    return i16x8.add(sum, i16x8.add(low, i16x8.relaxed_dot_i8x16_i7x16_s(x1, c1)));
   }
+  const lower = i32x4.add(i32x4.dot_i16x8_s(x0, c0), i32x4.dot_i16x8_s(x1, c1));
+  return i32x4.add(sum, i32x4.add(lower, i32x4.add(i32x4.dot_i16x8_s(x2, c2), i32x4.dot_i16x8_s(x3, c3))));
+}
+
+/** The same with 16 bytes of codes at `c`. */
+// @ts-ignore: decorator
+@inline
+function plusRow4(sum: v128, c: usize, halves: v128, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
+  const v = v128.load(c);
+  return plus4(sum, codesAt(0, v, halves), codesAt(1, v, halves), codesAt(2, v, halves), codesAt(3, v, halves), x0, x1, x2, x3);
+}
+
+/** The same with numbers at `x`. */
+// @ts-ignore: decorator
+@inline
+function plusToken4(sum: v128, c0: v128, c1: v128, c2: v128, c3: v128, x: usize): v128 {
+  const x0 = v128.load(x);
+  return plus4(sum, c0, c1, c2, c3, x0, v128.load(x, 16), third(x, x0), fourth(x, x0));
 }
 
 /** The masks for halves of bytes, or for the lowest quarter of 16 bits. */
@@ -187,10 +217,10 @@ function rows4(c0: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: 
       const x1 = v128.load(x, 16);
       const x2 = third(x, x0);
       const x3 = fourth(x, x0);
-      a0 = plus4(a0, v128.load(c0 + i), halves, x0, x1, x2, x3);
-      a1 = plus4(a1, v128.load(c1 + i), halves, x0, x1, x2, x3);
-      a2 = plus4(a2, v128.load(c2 + i), halves, x0, x1, x2, x3);
-      a3 = plus4(a3, v128.load(c3 + i), halves, x0, x1, x2, x3);
+      a0 = plusRow4(a0, c0 + i, halves, x0, x1, x2, x3);
+      a1 = plusRow4(a1, c1 + i, halves, x0, x1, x2, x3);
+      a2 = plusRow4(a2, c2 + i, halves, x0, x1, x2, x3);
+      a3 = plusRow4(a3, c3 + i, halves, x0, x1, x2, x3);
     }
     const sums = i32x4.add(lanesOf(wide(a0), wide(a1), wide(a2), wide(a3)), v128.load32_splat(xs + shifts + b));
     const by = f32x4.mul(gathered(s + b, sApart), v128.load32_splat(xs + b));
@@ -199,40 +229,39 @@ function rows4(c0: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: 
   return total;
 }
 
-/** One row of 4-bit codes times four of x. */
-function tokens4(c: usize, s: usize, q0: usize, xRow: usize, xs: usize, block: i32, blocks: i32): v128 {
+/** One row of 4-bit codes times four of x, which lie as `quantizeRows` says. */
+function tokens4(c: usize, s: usize, q0: usize, numbers: usize, block: i32, blocks: i32): v128 {
   const halves = halvesMask();
-  const q1 = q0 + xRow;
-  const q2 = q1 + xRow;
-  const q3 = q2 + xRow;
-  const shifts = <usize>blocks << 2;
+  const q1 = q0 + numbers;
+  const q2 = q1 + numbers;
+  const q3 = q2 + numbers;
+  let scales = q3 + numbers;
+  const shifts = <usize>blocks << 4;
   let total = f32x4.splat(0);
   let i: usize = 0;
-  for (let b: usize = 0; b < shifts; b += 4) {
+  for (const last = s + (<usize>blocks << 2); s < last; s += 4) {
     let a0 = i32x4.splat(0);
     let a1 = a0;
     let a2 = a0;
     let a3 = a0;
     for (const end = i + (<usize>block >> 1); i < end; i += 16) {
       const v = v128.load(c + i);
+      const c0 = codesAt(0, v, halves);
+      const c1 = codesAt(1, v, halves);
+      const c2 = codesAt(2, v, halves);
+      const c3 = codesAt(3, v, halves);
       const at = i << BYTES4;
-      a0 = tokenPlus4(a0, v, halves, q0 + at);
-      a1 = tokenPlus4(a1, v, halves, q1 + at);
-      a2 = tokenPlus4(a2, v, halves, q2 + at);
-      a3 = tokenPlus4(a3, v, halves, q3 + at);
+      a0 = plusToken4(a0, c0, c1, c2, c3, q0 + at);
+      a1 = plusToken4(a1, c0, c1, c2, c3, q1 + at);
+      a2 = plusToken4(a2, c0, c1, c2, c3, q2 + at);
+      a3 = plusToken4(a3, c0, c1, c2, c3, q3 + at);
     }
-    const sums = i32x4.add(lanesOf(wide(a0), wide(a1), wide(a2), wide(a3)), gathered(xs + shifts + b, xRow));
-    const by = f32x4.mul(v128.load32_splat(s + b), gathered(xs + b, xRow));
+    const sums = i32x4.add(lanesOf(wide(a0), wide(a1), wide(a2), wide(a3)), v128.load(scales + shifts));
+    const by = f32x4.mul(v128.load32_splat(s), v128.load(scales));
     total = f32x4.add(total, f32x4.mul(f32x4.convert_i32x4_s(sums), by));
+    scales += 16;
   }
   return total;
-}
-
-// @ts-ignore: decorator
-@inline
-function tokenPlus4(sum: v128, v: v128, halves: v128, x: usize): v128 {
-  const x0 = v128.load(x);
-  return plus4(sum, v, halves, x0, v128.load(x, 16), third(x, x0), fourth(x, x0));
 }
 
 /** sum + the product of 16 numbers with 16 8-bit codes. */
@@ -272,15 +301,16 @@ function rows8(c0: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: 
   return total;
 }
 
-/** One row of 8-bit codes times four of x. */
-function tokens8(c: usize, s: usize, q0: usize, xRow: usize, xs: usize, block: i32, blocks: i32): v128 {
-  const q1 = q0 + xRow;
-  const q2 = q1 + xRow;
-  const q3 = q2 + xRow;
-  const shifts = <usize>blocks << 2;
+/** One row of 8-bit codes times four of x, which lie as `quantizeRows` says. */
+function tokens8(c: usize, s: usize, q0: usize, numbers: usize, block: i32, blocks: i32): v128 {
+  const q1 = q0 + numbers;
+  const q2 = q1 + numbers;
+  const q3 = q2 + numbers;
+  let scales = q3 + numbers;
+  const shifts = <usize>blocks << 4;
   let total = f32x4.splat(0);
   let i: usize = 0;
-  for (let b: usize = 0; b < shifts; b += 4) {
+  for (const last = s + (<usize>blocks << 2); s < last; s += 4) {
     let a0 = i32x4.splat(0);
     let a1 = a0;
     let a2 = a0;
@@ -294,9 +324,10 @@ function tokens8(c: usize, s: usize, q0: usize, xRow: usize, xs: usize, block: i
       a2 = tokenPlus8(a2, low, high, q2 + at);
       a3 = tokenPlus8(a3, low, high, q3 + at);
     }
-    const sums = i32x4.add(lanesOf(a0, a1, a2, a3), gathered(xs + shifts + b, xRow));
-    const by = f32x4.mul(v128.load32_splat(s + b), gathered(xs + b, xRow));
+    const sums = i32x4.add(lanesOf(a0, a1, a2, a3), v128.load(scales + shifts));
+    const by = f32x4.mul(v128.load32_splat(s), v128.load(scales));
     total = f32x4.add(total, f32x4.mul(f32x4.convert_i32x4_s(sums), by));
+    scales += 16;
   }
   return total;
 }

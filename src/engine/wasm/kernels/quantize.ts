@@ -17,7 +17,8 @@ function rounded(p: usize, by: v128): v128 {
 
 /**
  * Quantizes a row of k numbers, normalized first where there is a weight: to q its numbers, padded with zeros to whole
- * blocks; to `scales` a float32 a block; to `shifts` what the codes' middle contributes, an int32 a block.
+ * blocks; to `scales` a float32 a block; to `shifts` what the codes' middle contributes, an int32 a block; both `apart` bytes from
+ * block to block.
  */
 function quantizeRow(
   x: usize,
@@ -29,6 +30,7 @@ function quantizeRow(
   q: usize,
   scales: usize,
   shifts: usize,
+  apart: usize,
   own: usize,
 ): void {
   const inverse = weight ? inverseRootMeanSquare(x, k, epsilon) : <f32>1;
@@ -110,22 +112,35 @@ function quantizeRow(
       i32x4.extract_lane(sums, 2) +
       i32x4.extract_lane(sums, 3);
     store<i32>(shifts, middle * sum);
-    scales += 4;
-    shifts += 4;
+    scales += apart;
+    shifts += apart;
   }
 }
 
-/** Bytes of a quantized row: the numbers (as many as the larger build needs), then scales and shifts. */
+/** Bytes of a quantized row's numbers: as many as the larger build needs. */
+// @ts-ignore: decorator
+@inline
+export function numberBytes(k: i32, block: i32): usize {
+  return <usize>(((k + block - 1) / block) * block) * 2;
+}
+
+/** Bytes of a quantized row: its numbers, scales and shifts. */
 // @ts-ignore: decorator
 @inline
 export function rowBytes(k: i32, block: i32): usize {
   const blocks = (k + block - 1) / block;
-  return (<usize>(blocks * block) * 2 + <usize>blocks * 8 + 15) & ~15;
+  return (numberBytes(k, block) + <usize>blocks * 8 + 15) & ~15;
 }
 
+/**
+ * Quantizes rows, from one to before another of m. The numbers of a row are followed by its scales and shifts. Of four rows that are
+ * multiplied together the numbers come first, one row after the other, and then their scales, block by block those of all four, and
+ * their shifts in the same way.
+ */
 export function quantizeRows(
   first: i32,
   end: i32,
+  m: i32,
   k: i32,
   bits: i32,
   block: i32,
@@ -138,10 +153,17 @@ export function quantizeRows(
 ): void {
   const blocks = (k + block - 1) / block;
   const bytes = rowBytes(k, block);
+  const numbers = numberBytes(k, block);
   for (let row = first; row < end; row++) {
-    const q = to + <usize>row * bytes;
-    const scales = q + <usize>(blocks * block) * 2;
-    quantizeRow(x + <usize>row * xRow, k, bits, block, weight, epsilon, q, scales, scales + (<usize>blocks << 2), own);
+    const four = row & ~3;
+    const isOne = four + 4 > m;
+    const place = <usize>(row - four);
+    const start = to + <usize>(isOne ? row : four) * bytes;
+    const q = isOne ? start : start + place * numbers;
+    const scales = isOne ? start + numbers : start + 4 * numbers + 4 * place;
+    const apart: usize = isOne ? 4 : 16;
+    const shifts = scales + <usize>blocks * apart;
+    quantizeRow(x + <usize>row * xRow, k, bits, block, weight, epsilon, q, scales, shifts, apart, own);
   }
 }
 
@@ -151,6 +173,7 @@ export function quantize(a: usize, t: i32, T: i32): void {
   quantizeRows(
     cut(m, t, T),
     cut(m, t + 1, T),
+    m,
     word(a, 1),
     word(a, 2),
     word(a, 3),
