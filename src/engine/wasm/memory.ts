@@ -34,7 +34,7 @@ export class SharedMemory {
 
   /** Bytes that it may grow to. */
   get mostBytes(): number {
-    return MOST_PAGES * PAGE;
+    return this.mostPages * PAGE;
   }
 
   /** Bytes that are taken. */
