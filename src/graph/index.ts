@@ -34,6 +34,7 @@ export { broadcastTo, reshape, sum, sumTo } from './ops/broadcast.js';
 export * from './ops/constant.js';
 export * from './ops/convolution.js';
 export * from './ops/convolution2d.js';
+export { isFirstOfDocument, keptTokens, lastDocument, repeatedEach, sameDocument } from './ops/documents.js';
 export * from './ops/elementwise.js';
 export * from './ops/experts.js';
 export * from './ops/indexing.js';

@@ -132,7 +132,7 @@ export interface ForwardResult {
   readonly state: Readonly<Record<string, Tensor>>;
 }
 
-export interface ForwardContext extends Pick<MixerContext, 'lengths'> {
+export interface ForwardContext extends Pick<MixerContext, 'lengths' | 'documents'> {
   /** What was kept from earlier tokens, by the names of `Model.state`. */
   readonly state?: Readonly<Record<string, Tensor>> | undefined;
   /** Shown what each layer does inside. */

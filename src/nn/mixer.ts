@@ -22,6 +22,11 @@ export interface MixerContext {
   readonly lengths?: Tensor | undefined;
   /** What is read of new entries of growing states: they as they will be kept. All of them, without it. */
   readonly entries?: ((kept: Tensor) => Tensor) | undefined;
+  /**
+   * int64 [batch, sequence]: which document of its row each token is of, 0 for that of the state, then 1, 2, ... A token learns nothing
+   * of other documents, and what is kept is of the last one. All of one document, without it.
+   */
+  readonly documents?: Tensor | undefined;
   /** The embeddings of x's tokens [batch, sequence, hidden], in a model: some layers read them again. */
   readonly embeddings?: Tensor | undefined;
   /** What layers leave to later ones, about the tokens of x, in a model: by a name that they agree on. */

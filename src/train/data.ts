@@ -3,11 +3,11 @@
  * knows nothing else of its data, so that texts, series, images and made-up tasks are trained by the same code.
  */
 import { sha256 } from '#platform';
-import type { TensorData } from '../engine/index.js';
+import type { StateSpec, TensorData } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { cast, type Dim, type DType, dimension, fill, multiplyDims, type Tensor } from '../graph/index.js';
 import type { Model } from '../models/index.js';
-import type { ParameterRegistry } from '../nn/index.js';
+import type { ParameterRegistry, StateTensors } from '../nn/index.js';
 import type { TrainingSettings } from './settings.js';
 
 /** An input of the loss, for one example: tokens int64 [sequence + 1], or pixels float32 [height, width, channels]. */
@@ -41,8 +41,15 @@ export interface BatchLoss {
 /** What a model is trained for: what an example consists of, and its loss. */
 export interface Objective {
   readonly inputs: readonly ExampleInput[];
-  /** The losses of a batch of examples; `inputs` are [batch, ...shape] by name. */
-  loss(model: Model, registry: ParameterRegistry, inputs: Readonly<Record<string, Tensor>>): BatchLoss;
+  /** What each row of a batch leaves to the same row of the next one, with `batch` as the first axis: gradients end there. */
+  readonly memory?: (model: Model) => readonly StateSpec[];
+  /** The losses of a batch of examples; `inputs` are [batch, ...shape] by name, and `memory` what the batch before left. */
+  loss(
+    model: Model,
+    registry: ParameterRegistry,
+    inputs: Readonly<Record<string, Tensor>>,
+    memory?: StateTensors,
+  ): BatchLoss & { readonly memory?: StateTensors };
 }
 
 /** The examples of a run, and what is learned from them. */

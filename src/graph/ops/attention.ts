@@ -17,7 +17,7 @@ import {
 import { apply, defineComposite, expansionIsUsed, type Node, type Operands, type Tensor } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { iota, zeros } from './constant.js';
-import { add, and, less, lessOrEqual, multiply, subtract, where } from './elementwise.js';
+import { add, and, equal, less, lessOrEqual, multiply, subtract, where } from './elementwise.js';
 import { gather } from './indexing.js';
 import { concat, slice, transpose } from './layout.js';
 import { loop } from './loop.js';
@@ -38,9 +38,12 @@ export interface AttentionOptions {
   readonly valueSize?: number | undefined;
 }
 
+/** The place of this operand, with which the expansion is computed. */
+const DOCUMENTS = 7;
+
 const attentionOperator = defineComposite<AttentionOptions>({
   name: 'attention',
-  infer([query, key, value, bias, pastKey, pastValue, lengths], options) {
+  infer([query, key, value, bias, pastKey, pastValue, lengths, documents], options) {
     const { causal, window, valueSize } = options;
     const [batch, heads, sequence, headDim] = query!.shape;
     if (query!.shape.length !== 4 || key!.shape.length !== 4) {
@@ -74,6 +77,10 @@ const attentionOperator = defineComposite<AttentionOptions>({
         throw new ShapeError('the lengths of what is past must be int64, [batch] or []');
       }
     }
+    if (documents) {
+      if (!causal) throw new ShapeError('documents are of causal attention');
+      expectShape('documents', documents.shape, [batch!, sequence!]);
+    }
     const own: Shape = [batch!, heads!, sequence!, entries!];
     if (bias && !sameShape(broadcastShapes(bias.shape, own) ?? [], own)) {
       throw new ShapeError(`the bias does not broadcast to ${formatShape(own)}`);
@@ -101,8 +108,10 @@ const attentionOperator = defineComposite<AttentionOptions>({
     const output = mixed.reduce((sum, part) => add(sum, part));
     return [withValueSize(reshape(output, [batch, heads, sequence, output.shape[3]!]), options), weights];
   },
-  gradient({ inputs: [query, key, value, bias, pastKey], outputGradients: [g, ofWeights], attributes }) {
-    if (ofWeights || bias || pastKey || !value || attributes.valueSize !== undefined) return undefined;
+  gradient({ inputs, outputGradients: [g, ofWeights], attributes }) {
+    const [query, key, value, bias, pastKey] = inputs;
+    if (ofWeights || bias || pastKey || !value || inputs[DOCUMENTS] || attributes.valueSize !== undefined)
+      return undefined;
     return [...apply(attentionGradientOperator, [query, key, value, g], attributes)];
   },
   kernels: {
@@ -117,13 +126,18 @@ const attentionOperator = defineComposite<AttentionOptions>({
       return [...builder.inline([withValueSize(output, attributes)], inputs), ''];
     },
     wasm(builder, operands, { outputs, attributes }) {
-      if (builder.used.has(outputs[1]!)) return undefined;
+      if (builder.used.has(outputs[1]!) || operands[DOCUMENTS]) return undefined;
       const [query, key, value, bias, past] = operands;
       if (!bias || attributes.causal || past || !value) return attentionInWasm(builder, operands, attributes);
       return maskedAttentionInWasm(builder, [query!, key!, value, bias], attributes.scale);
     },
     stablehlo(builder, operands, node) {
-      if (builder.used.has(node.outputs[1]!) || expansionIsUsed(node as Node, builder.used)) return undefined;
+      if (
+        operands[DOCUMENTS] ||
+        builder.used.has(node.outputs[1]!) ||
+        expansionIsUsed(node as Node, builder.used)
+      )
+        return undefined;
       const fused = fusedAttention(builder, operands, node.attributes);
       return [fused ?? attentionInHlo(builder, operands, node.attributes)];
     },
@@ -207,14 +221,18 @@ function withValueSize(mixed: Tensor, { valueSize }: AttentionOptions): Tensor {
 
 /** What is past, if anything, and what is new: keys and values, and what is added to their logits. */
 function partsOf(
-  [query, key, value, bias, pastKey, pastValue, lengths]: Operands,
+  [query, key, value, bias, pastKey, pastValue, lengths, documents]: Operands,
   { causal, window }: AttentionOptions,
 ): MemoryPart[] {
   const sequence = query!.shape[2]!;
   const index = iota(sequence);
   const own = reshape(index, [-1, 1]);
   const isEarlier = lessOrEqual(index, own);
-  const isOwnNear = window === undefined ? isEarlier : and(isEarlier, less(subtract(own, index), window));
+  const isInWindow = window === undefined ? isEarlier : and(isEarlier, less(subtract(own, index), window));
+  const column = documents && reshape(documents, [documents.shape[0]!, 1, sequence, 1]);
+  const isOwnNear = column
+    ? and(isInWindow, equal(column, reshape(documents, [documents.shape[0]!, 1, 1, sequence])))
+    : isInWindow;
   const hidden = causal ? hide(isOwnNear) : undefined;
   // Mixing whole keys costs less than a copy of the part of them that is values.
   const part = {
@@ -230,7 +248,9 @@ function partsOf(
   const held = {
     keys: pastKey,
     values: pastValue ?? pastKey,
-    bias: hide(isNear ? and(isHeld, isNear) : isHeld),
+    bias: hide(
+      [isHeld, isNear, column && equal(column, 0)].flatMap((x) => x ?? []).reduce((a, b) => and(a, b)),
+    ),
   };
   return [held, part];
 }
@@ -253,6 +273,8 @@ export interface AttentionInputs {
    * `lengths` entries count, int64 [batch] or [].
    */
   readonly past?: { readonly key: Tensor; readonly value?: Tensor; readonly lengths: Tensor } | undefined;
+  /** Of causal attention, int64 [batch, sequence], see documents.ts: tokens see those of their own alone. */
+  readonly documents?: Tensor | undefined;
 }
 
 /**
@@ -261,10 +283,10 @@ export interface AttentionInputs {
  * `window` tokens later. Throws `ShapeError` where shapes do not fit.
  */
 export function attention(
-  { query, key, value, bias, past }: AttentionInputs,
+  { query, key, value, bias, past, documents }: AttentionInputs,
   options: AttentionOptions,
 ): { output: Tensor; weights: Tensor } {
-  const operands = [query, key, value, bias, past?.key, past?.value, past?.lengths];
+  const operands = [query, key, value, bias, past?.key, past?.value, past?.lengths, documents];
   const [output, weights] = apply(attentionOperator, operands, options);
   return { output: output!, weights: weights! };
 }

@@ -7,6 +7,7 @@ import { addDims, type Dim, sameShape } from '../shape.js';
 import { apply, defineComposite, type Tensor } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { fill, zeros } from './constant.js';
+import { keptTokens, lastDocument, sameDocument } from './documents.js';
 import { add, multiply } from './elementwise.js';
 import { concat, pad, reverse, slice, transpose } from './layout.js';
 import { matmul } from './matmul.js';
@@ -104,14 +105,42 @@ function withPast(x: Tensor, state: Tensor | undefined, width: number): Tensor {
 /**
  * y_t = bias + sum_k weight[:, 0, k] * x_(t - width + 1 + k), each channel on its own. x [batch, sequence, channels],
  * weight [channels, 1, width], bias [channels], and the state: the last width - 1 inputs [batch, width - 1, channels]
- * (zeros by default). Returns `output`, shaped as x, and the new `state`.
+ * (zeros by default). Returns `output`, shaped as x, and the new `state`. With `documents` int64 [batch, sequence] (documents.ts) inputs
+ * of another document count as 0.
  */
 export function causalConvolution(
   x: Tensor,
   weight: Tensor,
   bias?: Tensor,
   state?: Tensor,
+  documents?: Tensor,
 ): { output: Tensor; state: Tensor } {
+  if (documents) return withinDocuments(x, weight, bias, state, documents);
   const [output, newState] = apply(convolutionOperator, [x, weight, bias, state], null);
   return { output: output!, state: newState! };
+}
+
+/** A tap at a time, whose inputs are hidden where they are of another document. */
+function withinDocuments(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  state: Tensor | undefined,
+  documents: Tensor,
+): { output: Tensor; state: Tensor } {
+  const width = weight.shape[2] as number;
+  const sequence = x.shape[1]!;
+  const padded = withPast(x, state, width);
+  const numbers = pad(documents, 1, width - 1, 0);
+  const taps = Array.from({ length: width }, (_, k) => {
+    const tap = reshape(slice(weight, 2, k, k + 1), [-1]);
+    const isSeen = sameDocument(slice(numbers, 1, k, addDims(sequence, k)), documents);
+    return multiply(keptTokens(slice(padded, 1, k, addDims(sequence, k)), isSeen), tap);
+  });
+  const end = addDims(sequence, width - 1);
+  const isLast = sameDocument(slice(numbers, 1, sequence, end), lastDocument(documents));
+  return {
+    output: [...taps, ...(bias ? [bias] : [])].reduce((total, term) => add(total, term)),
+    state: keptTokens(slice(padded, 1, sequence, end), isLast),
+  };
 }

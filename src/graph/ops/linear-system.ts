@@ -9,7 +9,8 @@ import { addDims, type Dim, divideDimUp, multiplyDims, type Shape, sameShape } f
 import { apply, defineComposite, type Operands, type Tensor, type TensorType } from '../tensor.js';
 import { broadcastTo, reshape, sum } from './broadcast.js';
 import { dimension, fill, iota, zeros } from './constant.js';
-import { add, equal, multiply, negate, subtract, where } from './elementwise.js';
+import { isFirstOfDocument } from './documents.js';
+import { add, cast, equal, multiply, negate, not, subtract, where } from './elementwise.js';
 import { concat, reverse, slice, split, transpose } from './layout.js';
 import { matmul } from './matmul.js';
 import { scan } from './scan.js';
@@ -170,6 +171,73 @@ function toeplitz(kernel: Tensor): Tensor {
   return slice(rows, 2, 0, steps);
 }
 
+/** float32 [sequence, batch]: whether the state before a step counts. */
+function goesOn(documents: Tensor): Tensor {
+  return cast(not(transpose(isFirstOfDocument(documents), [1, 0])), 'float32');
+}
+
+/** With a transition that a step may leave out, a sequence is no convolution: a scan over its steps keeps all states. */
+function channelsWithinDocuments(
+  input: Tensor,
+  transition: Tensor,
+  readout: Tensor,
+  state: Tensor | undefined,
+  documents: Tensor,
+): { output: Tensor; state: Tensor } {
+  const [batch, sequence, channels] = input.shape as [Dim, Dim, Dim];
+  const [parts, , size] = transition.shape as [number, Dim, Dim];
+  const all = [sequence, parts, batch, channels, size];
+  const transitions = multiply(
+    reshape(transition, [1, parts, 1, channels, size]),
+    reshape(goesOn(documents), [sequence, 1, batch, 1, 1]),
+  );
+  const entering = broadcastTo(reshape(transpose(input, [1, 0, 2]), [sequence, 1, batch, channels, 1]), [
+    sequence,
+    1,
+    batch,
+    channels,
+    size,
+  ]);
+  const added = parts === 1 ? entering : concat([entering, zeros(entering.shape)], 1);
+  const initial = transpose(state ?? zeros([batch, parts, channels, size]), [1, 0, 2, 3]);
+  const { states, last } = scan(broadcastTo(transitions, all), added, initial, {
+    product: parts === 1 ? 'elements' : 'complex',
+    reverse: false,
+  });
+  const after = concat([slice(states, 0, 1, sequence), reshape(last, [1, ...last.shape])], 0);
+  const weights = partsOf(readout, 0).map((part, i) => (i === 0 ? part! : negate(part!)));
+  const joined = reshape(
+    concat(
+      weights.map((part) => reshape(part, [1, 1, channels, size])),
+      0,
+    ),
+    [1, parts, 1, channels, size],
+  );
+  const output = sum(multiply(after, joined), [1, 4]);
+  return { output: transpose(output, [1, 0, 2]), state: transpose(last, [1, 0, 2, 3]) };
+}
+
+function statesWithinDocuments(
+  input: Tensor,
+  transition: Tensor,
+  state: Tensor | undefined,
+  documents: Tensor,
+): { states: Tensor; state: Tensor } {
+  const [batch, sequence, size] = input.shape as [Dim, Dim, Dim];
+  const transitions = multiply(
+    reshape(transition, [1, 1, size, size]),
+    reshape(goesOn(documents), [sequence, batch, 1, 1]),
+  );
+  const added = reshape(transpose(input, [1, 0, 2]), [sequence, batch, size, 1]);
+  const initial = reshape(state ?? zeros([batch, size]), [batch, size, 1]);
+  const { states, last } = scan(transitions, added, initial, { product: 'matrix', reverse: false });
+  const after = concat([slice(states, 0, 1, sequence), reshape(last, [1, batch, size, 1])], 0);
+  return {
+    states: transpose(reshape(after, [sequence, batch, size]), [1, 0, 2]),
+    state: reshape(last, [batch, size]),
+  };
+}
+
 export interface ChannelSystemInputs {
   /** u: [batch, sequence, channels] */
   input: Tensor;
@@ -179,16 +247,19 @@ export interface ChannelSystemInputs {
   readout: Tensor;
   /** h before the first step: [batch, parts, channels, size]; zeros by default. */
   state?: Tensor | undefined;
+  /** int64 [batch, sequence], see documents.ts: at the first step of each h is 0. What a step does then depends on its place. */
+  documents?: Tensor | undefined;
 }
 
 /**
  * h_t = a h_(t-1) + u_t for each channel with `size` numbers of a state, and y_t = Re sum_n w_n h_(t,n). Returns `output`
  * [batch, sequence, channels] and the final `state` [batch, parts, channels, size]. Throws `ShapeError` where shapes do not fit.
  */
-export function channelSystem({ input, transition, readout, state }: ChannelSystemInputs): {
+export function channelSystem({ input, transition, readout, state, documents }: ChannelSystemInputs): {
   output: Tensor;
   state: Tensor;
 } {
+  if (documents) return channelsWithinDocuments(input, transition, readout, state, documents);
   const [output, finalState] = apply(channelOperator, [input, transition, readout, state], null);
   return { output: output!, state: finalState! };
 }
@@ -247,13 +318,16 @@ function statesInChunks([input, transition, state]: Operands): Tensor[] {
 
 /**
  * h_t = A h_(t-1) + x_t for x [batch, sequence, size] and A [size, size], from `state` [batch, size] on (zeros by default). Returns
- * the `states` [batch, sequence, size] after each step, and the last `state`. Throws `ShapeError` where shapes do not fit.
+ * the `states` [batch, sequence, size] after each step, and the last `state`. With `documents` int64 [batch, sequence] (documents.ts)
+ * h is 0 before the first step of each. Throws `ShapeError` where shapes do not fit.
  */
 export function stateSystem(
   input: Tensor,
   transition: Tensor,
   state?: Tensor,
+  documents?: Tensor,
 ): { states: Tensor; state: Tensor } {
+  if (documents) return statesWithinDocuments(input, transition, state, documents);
   const [states, last] = apply(stateOperator, [input, transition, state], null);
   return { states: states!, state: last! };
 }

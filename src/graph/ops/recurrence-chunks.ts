@@ -25,6 +25,7 @@ import { addDims, type Dim, divideDim, divideDimUp, multiplyDims } from '../shap
 import type { Operands, Tensor } from '../tensor.js';
 import { broadcastTo, reshape, sum } from './broadcast.js';
 import { constant, fill, iota, zeros } from './constant.js';
+import { lastDocument, sameDocument } from './documents.js';
 import { add, cast, exp, lessOrEqual, multiply, narrow, negate, subtract, where } from './elementwise.js';
 import { concat, slice, transpose } from './layout.js';
 import { matmul } from './matmul.js';
@@ -43,7 +44,7 @@ const NEVER = -1e30;
  * a chunk of a group of heads that share queries and keys, and those have 1 member.
  */
 export function recurrenceInChunks(
-  [query, key, value, gate, state, beta, find, remove]: Operands,
+  [query, key, value, gate, state, beta, find, remove, documents]: Operands,
   heads: { readonly query: number; readonly key: number; readonly value: number },
 ): [Tensor, Tensor] {
   const [batch, sequence] = value!.shape as [Dim, Dim, Dim];
@@ -67,7 +68,10 @@ export function recurrenceInChunks(
   const q = shared(query!, heads.query);
   const k = shared(key!, heads.key);
   const v = inChunks(value!, heads.value);
-  const decay = gate && new Decay(inChunks(gate, heads.value));
+  // What documents hide from each other is a factor of the decay; without a gate nothing else decays.
+  const gates = gate ?? (documents && zeros([batch, sequence, heads.value]));
+  const borders = documents && bordersOf(documents, steps, chunks, groups);
+  const decay = gates && new Decay(inChunks(gates, heads.value), borders);
 
   const writes: Writes[] = beta
     ? [{ key: k, ...solveDelta(k, v, inChunks(beta, heads.value), decay) }]
@@ -87,7 +91,7 @@ export function recurrenceInChunks(
     byChunk(isMatrix ? broadcastTo(transition, [rows, members, keySize, keySize]) : transition),
     byChunk(added),
     reshape(first, [multiplyDims([batch, groups]), ...states.slice(1)]),
-    { product: isMatrix ? 'matrix' : 'elements', reverse: false, decays: true },
+    { product: isMatrix ? 'matrix' : 'elements', reverse: false, ...(!documents && { decays: true }) },
   );
   const before = reshape(carried.states, states);
 
@@ -121,7 +125,7 @@ function solveDelta(k: Tensor, v: Tensor, beta: Tensor, decay: Decay | undefined
   const inverse = unitTriangularInverse(productOf(weighed, k, decay));
   return {
     own: matmul(inverse, multiply(v, beta)),
-    perState: matmul(inverse, decay ? multiply(weighed, exp(decay.sums)) : weighed),
+    perState: matmul(inverse, decay ? multiply(weighed, decay.sinceStart()) : weighed),
   };
 }
 
@@ -132,7 +136,7 @@ function solveErase(f: Tensor, r: Tensor, k: Tensor, v: Tensor, decay: Decay | u
   const earlier = multiply(products, subtract(1, identity(products.shape.at(-1)!)));
   return {
     own: negate(matmul(inverse, matmul(earlier, v))),
-    perState: matmul(inverse, decay ? multiply(f, exp(decay.sums)) : f),
+    perState: matmul(inverse, decay ? multiply(f, decay.sinceStart()) : f),
   };
 }
 
@@ -162,14 +166,60 @@ function transitionOf(k: Tensor, writes: readonly Writes[], decay: Decay | undef
   );
 }
 
+/** What steps of a chunk see of each other where documents begin in it, each as 1 or 0, [rows, 1, ...]. */
+interface Borders {
+  /** Whether a step is of the same document as another: [rows, 1, steps, steps]. */
+  readonly between: Tensor;
+  /** Whether it is of the document that the state before the chunk is of, and of that of the last step: [rows, 1, steps, 1]. */
+  readonly fromStart: Tensor;
+  readonly untilEnd: Tensor;
+  /** Whether both are the same: [rows, 1, 1, 1]. */
+  readonly whole: Tensor;
+}
+
+function bordersOf(documents: Tensor, steps: number, chunks: Dim, groups: number): Borders {
+  const [batch, sequence] = documents.shape as [Dim, Dim];
+  const all = multiplyDims([chunks, steps]);
+  const rest = addDims(all, multiplyDims([sequence, -1]));
+  const filling = rest === 0 ? [] : [broadcastTo(lastDocument(documents), [batch, rest])];
+  // The document of the state before the first chunk, then of each step, in chunks.
+  const numbers = concat([zeros([batch, 1], 'int64'), documents, ...filling], 1);
+  const inChunks = (from: Dim): Tensor =>
+    transpose(reshape(slice(numbers, 1, from, addDims(all, from)), [batch, chunks, steps]), [1, 0, 2]);
+  const own = inChunks(1);
+  const before = slice(inChunks(0), 2, 0, 1);
+  const last = slice(own, 2, steps - 1, steps);
+  const toRows = (x: Tensor): Tensor => {
+    const [height, width] = x.shape.slice(2) as [Dim, Dim];
+    const spread = broadcastTo(reshape(x, [chunks, batch, 1, height, width]), [
+      chunks,
+      batch,
+      groups,
+      height,
+      width,
+    ]);
+    return reshape(spread, [multiplyDims([chunks, batch, groups]), 1, height, width]);
+  };
+  const column = (x: Tensor): Tensor => reshape(x, [chunks, batch, -1, 1]);
+  return {
+    between: toRows(sameDocument(column(own), reshape(own, [chunks, batch, 1, steps]))),
+    fromStart: toRows(column(sameDocument(own, before))),
+    untilEnd: toRows(column(sameDocument(own, last))),
+    whole: toRows(column(sameDocument(last, before))),
+  };
+}
+
 /** Decay within chunks: gates [rows, members, steps, 1 or keySize]. */
 class Decay {
   /** The sum of the gates up to each step, its own included. */
-  readonly sums: Tensor;
+  private readonly sums: Tensor;
   private readonly perKey: boolean;
   private readonly last: Tensor;
 
-  constructor(gates: Tensor) {
+  constructor(
+    gates: Tensor,
+    private readonly borders: Borders | undefined,
+  ) {
     const steps = gates.shape[2] as number;
     this.sums = cumulativeSum(gates, 2);
     this.perKey = gates.shape[3] !== 1;
@@ -178,18 +228,23 @@ class Decay {
 
   /** The decay over a whole chunk, as a factor of the state's rows: [rows, members, 1 or keySize, 1]. */
   whole(): Tensor {
-    return exp(transpose(this.last, [0, 1, 3, 2]));
+    return this.hidden(exp(transpose(this.last, [0, 1, 3, 2])), 'whole');
+  }
+
+  /** exp(c): [rows, members, steps, 1 or keySize]. */
+  sinceStart(): Tensor {
+    return this.hidden(exp(this.sums), 'fromStart');
   }
 
   /** (q exp(c)) S */
   fromStart(q: Tensor, states: Tensor): Tensor {
-    const factors = narrow(exp(this.sums));
+    const factors = narrow(this.sinceStart());
     return this.perKey ? matmul(multiply(q, factors), states) : multiply(matmul(q, states), factors);
   }
 
   /** (k exp(c_last - c))^T x */
   untilEnd(k: Tensor, x: Tensor): Tensor {
-    const factors = narrow(exp(subtract(this.last, this.sums)));
+    const factors = narrow(this.hidden(exp(subtract(this.last, this.sums)), 'untilEnd'));
     return this.perKey
       ? matmul(multiply(k, factors), x, { transposeA: true })
       : matmul(k, multiply(x, factors), { transposeA: true });
@@ -200,15 +255,21 @@ class Decay {
     const steps = this.sums.shape[2] as number;
     if (this.perKey) {
       const diagonal = multiply(sum(multiply(x, y), -1, { keepDims: true }), identity(steps));
-      return blockSizes(steps).reduce((total, size) => {
+      const all = blockSizes(steps).reduce((total, size) => {
         const factors = this.fromBoundary(size);
         const between = matmul(multiply(x, factors), multiply(y, factors), { transposeB: true });
         return add(total, multiply(between, pairMask(steps, size)));
       }, diagonal);
+      return this.hidden(all, 'between');
     }
     const between = subtract(this.sums, transpose(this.sums, [0, 1, 3, 2]));
     const factors = narrow(exp(where(causal(steps, 'bool'), between, NEVER)));
-    return multiply(matmul(x, y, { transposeB: true }), factors);
+    return this.hidden(multiply(matmul(x, y, { transposeB: true }), factors), 'between');
+  }
+
+  /** What a document of another step or state would see is 0. */
+  private hidden(x: Tensor, what: keyof Borders): Tensor {
+    return this.borders ? multiply(x, narrow(this.borders[what])) : x;
   }
 
   /** The decay between each step and the boundary in the middle of its pair of blocks. */

@@ -19,7 +19,7 @@
 import { ShapeError } from '../../errors.js';
 import { recurrenceStep } from '../lower/stablehlo/recurrence.js';
 import { recurrenceInWasm } from '../lower/wasm/layers.js';
-import { type Dim, divideDim, multiplyDims } from '../shape.js';
+import { type Dim, divideDim, multiplyDims, sameShape } from '../shape.js';
 import {
   apply,
   defineComposite,
@@ -37,9 +37,12 @@ export interface Heads {
   readonly value: number;
 }
 
+/** The place of this operand: with documents the expansion is computed, which is what trains. */
+const DOCUMENTS = 8;
+
 const recurrenceOperator = defineComposite<{ heads: Heads }>({
   name: 'linearRecurrence',
-  infer([query, key, value, gate, state, beta, find, remove], { heads }) {
+  infer([query, key, value, gate, state, beta, find, remove, documents], { heads }) {
     const { batch, sequence, keySize, valueSize } = sizes(query!, value!, heads);
     const expectShape = (what: string, x: TensorType, size: Dim): void => {
       if (x.shape.length !== 3 || x.shape[0] !== batch || x.shape[1] !== sequence || x.shape[2] !== size) {
@@ -64,6 +67,8 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
       expectShape('find', find, multiplyDims([heads.key, keySize]));
       expectShape('remove', remove, multiplyDims([heads.key, keySize]));
     }
+    if (documents && !sameShape(documents.shape, [batch, sequence]))
+      throw new ShapeError(`the documents must be [${batch},${sequence}]`);
     const stateShape = [batch, heads.value, keySize, valueSize];
     if (state && (state.shape.length !== 4 || state.shape.some((dim, i) => dim !== stateShape[i]))) {
       throw new ShapeError(`the state must be [${stateShape}]`);
@@ -75,8 +80,13 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
   },
   expand: (operands, { heads }) => recurrenceInChunks(operands, heads),
   kernels: {
-    onnx(builder, [query, key, value, gate, state, beta, find], node) {
-      if (find || !builder.fused.has('LinearAttention') || expansionIsUsed(node as Node, builder.used))
+    onnx(builder, [query, key, value, gate, state, beta, find, , documents], node) {
+      if (
+        find ||
+        documents ||
+        !builder.fused.has('LinearAttention') ||
+        expansionIsUsed(node as Node, builder.used)
+      )
         return undefined;
       return builder.emit('LinearAttention', [query!, key!, value!, state!, gate!, beta!], {
         domain: 'com.microsoft',
@@ -91,11 +101,13 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
       });
     },
     stablehlo: (builder, operands, node) =>
-      builder.resolve(node.inputs[0]!.shape[1]!) === 1 && !expansionIsUsed(node as Node, builder.used)
+      builder.resolve(node.inputs[0]!.shape[1]!) === 1 &&
+      !operands[DOCUMENTS] &&
+      !expansionIsUsed(node as Node, builder.used)
         ? recurrenceStep(builder, operands, node.attributes.heads)
         : undefined,
     wasm: (builder, operands, node) =>
-      expansionIsUsed(node as Node, builder.used)
+      operands[DOCUMENTS] || expansionIsUsed(node as Node, builder.used)
         ? undefined
         : recurrenceInWasm(builder, operands, node, node.attributes.heads),
   },
@@ -136,6 +148,8 @@ export interface RecurrenceInputs {
    * is bounded where diag(exp(g)) - r f^T diag(exp(g)) is no more than 1, which is the caller's affair.
    */
   erase?: { find: Tensor; remove: Tensor } | undefined;
+  /** int64 [batch, sequence], see documents.ts: at the first token of each the state is 0. */
+  documents?: Tensor | undefined;
 }
 
 /**
@@ -144,8 +158,8 @@ export interface RecurrenceInputs {
  * [batch, sequence, heads * valueSize] and the final `state`.
  */
 export function linearRecurrence(inputs: RecurrenceInputs, heads: Heads): { output: Tensor; state: Tensor } {
-  const { query, key, value, gate, beta, state, erase } = inputs;
-  const operands = [query, key, value, gate, state, beta, erase?.find, erase?.remove];
+  const { query, key, value, gate, beta, state, erase, documents } = inputs;
+  const operands = [query, key, value, gate, state, beta, erase?.find, erase?.remove, documents];
   const [output, finalState] = apply(recurrenceOperator, operands, { heads });
   return { output: output!, state: finalState! };
 }

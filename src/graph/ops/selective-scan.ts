@@ -24,7 +24,8 @@ import { type Dim, type Shape, sameShape } from '../shape.js';
 import { apply, defineComposite, type Operands, type Tensor, type TensorType } from '../tensor.js';
 import { reshape, sum } from './broadcast.js';
 import { dimension, zeros } from './constant.js';
-import { add, detach, exp, multiply, subtract } from './elementwise.js';
+import { isFirstOfDocument } from './documents.js';
+import { add, detach, exp, multiply, subtract, where } from './elementwise.js';
 import { gather } from './indexing.js';
 import { reverse, transpose } from './layout.js';
 import { loop } from './loop.js';
@@ -237,14 +238,22 @@ export interface ScanInputs {
   query: Tensor;
   /** [batch, size, width]; zeros by default. */
   state?: Tensor | undefined;
+  /** int64 [batch, sequence], see documents.ts: at the first token of each the state is 0, where rates are below 0. */
+  documents?: Tensor | undefined;
 }
+
+/** A step of this length forgets everything. */
+const FOR_EVER = 1e30;
 
 /**
  * h_t = exp(step_t rate) h_(t-1) + key_t value_t, y_t = query_t . h_t for each channel on its own. Returns `output`
  * [batch, sequence, width] and the final `state` [batch, size, width]. Throws `ShapeError` where the shapes do not fit.
  */
 export function selectiveScan(inputs: ScanInputs): { output: Tensor; state: Tensor } {
-  const { value, step, rate, key, query, state } = inputs;
+  const { value, rate, key, query, state, documents } = inputs;
+  const step = documents
+    ? where(reshape(isFirstOfDocument(documents), [...documents.shape, 1]), FOR_EVER, inputs.step)
+    : inputs.step;
   const [output, finalState] = apply(scanOperator, [value, step, rate, key, query, state], null);
   return { output: output!, state: finalState! };
 }

@@ -52,7 +52,7 @@ export interface HeadMaker {
   make(
     parameters: Parameters,
     x: Tensor,
-    context: Pick<MixerContext, 'state' | 'position'>,
+    context: Pick<MixerContext, 'state' | 'position' | 'documents'>,
   ): Heads & { readonly state: StateTensors };
 }
 
@@ -61,7 +61,7 @@ export function makeHeads(
   parameters: Parameters,
   x: Tensor,
   config: AttentionConfig,
-  context: Pick<MixerContext, 'state' | 'position'>,
+  context: Pick<MixerContext, 'state' | 'position' | 'documents'>,
 ): Heads & { readonly state: StateTensors } {
   if (config.heads) return config.heads.make(parameters, x, context);
   return { ...projectHeads(parameters, x, config, context.position), state: {} };
@@ -85,14 +85,18 @@ export function attention(config: AttentionConfig): Mixer {
       { name: 'key', dtype: 'float32', shape, grows: 2, initial: 0 },
       { name: 'value', dtype: 'float32', shape, grows: 2, initial: 0 },
     ],
-    forward(parameters, x, { state, position, lengths = position, entries = (kept) => kept, observe }) {
-      const heads = makeHeads(parameters, x, config, { state, position });
+    forward(
+      parameters,
+      x,
+      { state, position, lengths = position, entries = (kept) => kept, documents, observe },
+    ) {
+      const heads = makeHeads(parameters, x, config, { state, position, documents });
       const { query } = heads;
       const key = entries(heads.key);
       const value = entries(heads.value);
       const past = state && { key: state.key!, value: state.value!, lengths };
       const options = { scale: scaleOf(config), causal: true };
-      const { output, weights } = dotProductAttention({ query, key, value, past }, options);
+      const { output, weights } = dotProductAttention({ query, key, value, past, documents }, options);
       observe?.({ kind: 'attention', weights });
       return {
         output: projectOutput(parameters, output, heads, config),

@@ -27,8 +27,8 @@ export function channelMix(config: ChannelMixConfig): Mixer {
   const power = (1 - layer / numLayers) ** 4;
   return {
     state: [{ name: 'shift', dtype: 'float32', shape: ['batch', 1, hiddenSize], initial: 0 }],
-    forward(parameters, x, { state }) {
-      const { change, last } = tokenShift(x, state?.shift);
+    forward(parameters, x, { state, documents }) {
+      const { change, last } = tokenShift(x, state?.shift, documents);
       const shares = parameters.get('x_k', [hiddenSize], (_, shape) => {
         let n = 0;
         return fillWith(shape, () => 1 - (n++ / hiddenSize) ** power);

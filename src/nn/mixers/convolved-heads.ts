@@ -56,18 +56,18 @@ export function convolvedHeads(config: ConvolvedHeadsConfig): HeadMaker {
       state('grouped', config.groupedKernel - 1, queries + keys),
       state('delayed', 1, keys / 2),
     ],
-    make(parameters, x, { state: before, position }) {
+    make(parameters, x, { state: before, position, documents }) {
       const [batch, sequence] = x.shape as [Dim, Dim, Dim];
       const heads = parameters.within('qkv_proj', (p) => {
         const project = (name: string, width: number): Tensor =>
           p.within(name, (inner) => linear(inner, x, width, { bias }));
         const query = project('q_proj', queries);
         const key = project('k_proj', keys);
-        const convolved = convolve(p, concat([query, key], -1), config, before);
+        const convolved = convolve(p, concat([query, key], -1), config, before, documents);
         const [mixedQuery, mixedKey] = split(convolved.output, -1, [queries, keys]) as [Tensor, Tensor];
         const around = residuals(splitHeads(query, numHeads), splitHeads(key, numKeyValueHeads));
         const delayed = p.within('v_proj_delayed', (inner) =>
-          delay(inner, x, keys / 2, bias, before?.delayed),
+          delay(inner, x, keys / 2, bias, before?.delayed, documents),
         );
         const value = concat([project('v_proj_current', keys / 2), delayed.output], -1);
         return {
@@ -107,6 +107,7 @@ function convolve(
   x: Tensor,
   { headDim, depthwiseKernel, groupedKernel }: ConvolvedHeadsConfig,
   before: Readonly<Record<string, Tensor>> | undefined,
+  documents: Tensor | undefined,
 ): { output: Tensor; state: { depthwise: Tensor; grouped: Tensor } } {
   const channels = x.shape[2] as number;
   const convolution = (name: string, shape: readonly number[]) =>
@@ -115,14 +116,14 @@ function convolve(
       return { weight: p.get('weight', shape, initialize), bias: p.get('bias', [channels], initialize) };
     });
   const first = convolution('conv_qk_depthwise', [channels, 1, depthwiseKernel]);
-  const depthwise = causalConvolution(x, first.weight, undefined, before?.depthwise);
+  const depthwise = causalConvolution(x, first.weight, undefined, before?.depthwise, documents);
   const second = convolution('conv_qk_grouped', [channels, headDim, groupedKernel]);
   // [heads, headDim, kernel * headDim], for what the kernel covers side by side.
   const heads = channels / headDim;
   const taps = transpose(reshape(second.weight, [heads, headDim, headDim, groupedKernel]), [0, 1, 3, 2]);
   const matrix = reshape(taps, [heads, headDim, groupedKernel * headDim]);
   const shifts = Array.from({ length: groupedKernel }, (_, tap) =>
-    shift(depthwise.output, groupedKernel, tap, before?.grouped),
+    shift(depthwise.output, groupedKernel, tap, before?.grouped, documents),
   );
   const covered = concat(
     shifts.map(({ output }) => splitHeads(output, heads)),
@@ -140,15 +141,28 @@ function convolve(
 }
 
 /** What a convolution of `kernel` tokens sees at one of its places, the last of which is the present token. */
-function shift(x: Tensor, kernel: number, place: number, state: Tensor | undefined) {
+function shift(
+  x: Tensor,
+  kernel: number,
+  place: number,
+  state: Tensor | undefined,
+  documents: Tensor | undefined,
+) {
   const channels = x.shape[2] as number;
   const weight = new Float32Array(channels * kernel);
   for (let c = 0; c < channels; c++) weight[c * kernel + place] = 1;
-  return causalConvolution(x, constant(weight, [channels, 1, kernel]), undefined, state);
+  return causalConvolution(x, constant(weight, [channels, 1, kernel]), undefined, state, documents);
 }
 
 /** A linear map of the token before; before the first one stand zeros. */
-function delay(parameters: Parameters, x: Tensor, width: number, bias: boolean, state: Tensor | undefined) {
-  const { output, state: last } = shift(linear(parameters, x, width), 2, 0, state);
+function delay(
+  parameters: Parameters,
+  x: Tensor,
+  width: number,
+  bias: boolean,
+  state: Tensor | undefined,
+  documents: Tensor | undefined,
+) {
+  const { output, state: last } = shift(linear(parameters, x, width), 2, 0, state, documents);
   return { output: bias ? add(output, parameters.get('bias', [width], constantly(0))) : output, state: last };
 }

@@ -28,7 +28,7 @@ export const SEPARATE_CONVOLUTIONS: ConvolutionParts = [
 
 /**
  * Queries, keys and values of the given widths from `qkv` [batch, sequence, channels], in which they stand in this order,
- * after the convolution and SiLU; `state` is the convolution's. The weight is called `conv1d.weight`.
+ * after the convolution and SiLU; `state` is the convolution's, and `documents` those of the tokens. The weight is called `conv1d.weight`.
  */
 export function convolvedHeads(
   parameters: Parameters,
@@ -36,6 +36,7 @@ export function convolvedHeads(
   widths: readonly [number, number, number],
   { convKernel, parts }: { convKernel: number; parts?: ConvolutionParts | undefined },
   state: Tensor | undefined,
+  documents: Tensor | undefined,
 ): { query: Tensor; key: Tensor; value: Tensor; state: Tensor } {
   const weight = parameters.get(
     'conv1d.weight',
@@ -43,7 +44,7 @@ export function convolvedHeads(
     uniform(1 / Math.sqrt(convKernel)),
     parts && { parts: parts.map((name, i) => ({ name, shape: [widths[i]!, 1, convKernel] })) },
   );
-  const convolution = causalConvolution(qkv, weight, undefined, state);
+  const convolution = causalConvolution(qkv, weight, undefined, state, documents);
   const [query, key, value] = split(silu(convolution.output), -1, widths) as [Tensor, Tensor, Tensor];
   return { query, key, value, state: convolution.state };
 }

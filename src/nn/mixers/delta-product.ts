@@ -23,6 +23,7 @@ import {
   multiply,
   multiplyDims,
   negate,
+  repeatedEach,
   reshape,
   sigmoid,
   silu,
@@ -71,7 +72,7 @@ export function deltaProduct(config: DeltaProductConfig): Mixer {
         initial: 0,
       },
     ],
-    forward(parameters, x, { state, observe }) {
+    forward(parameters, x, { state, documents, observe }) {
       const [batch, sequence] = x.shape as [Dim, Dim, Dim];
       const to = (name: string, outputs: number): Tensor =>
         parameters.within(`${name}_proj`, (p) => linear(p, x, outputs));
@@ -81,6 +82,7 @@ export function deltaProduct(config: DeltaProductConfig): Mixer {
         widths,
         { convKernel, parts: SEPARATE_CONVOLUTIONS },
         state?.conv,
+        documents,
       );
       const timeStep = softplus(
         add(to('a', numHeads), parameters.get('dt_bias', [numHeads], initialTimeStep, { decay: false })),
@@ -102,6 +104,7 @@ export function deltaProduct(config: DeltaProductConfig): Mixer {
         gate: placed(multiply(timeStep, A), numHeads, 'first'),
         beta: inSteps(config.negativeEigenvalues ? multiply(beta, 2) : beta, numHeads),
         state: state?.recurrent,
+        documents: documents && repeatedEach(documents, steps),
       };
       const heads = { query: numHeads, key: numHeads, value: numHeads };
       observe?.({ kind: 'recurrence', operands, heads, stepsPerToken: steps });

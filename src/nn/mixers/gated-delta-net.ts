@@ -120,7 +120,7 @@ export function gatedDeltaNet(config: GatedDeltaNetConfig): Mixer {
         initial: 0,
       },
     ],
-    forward(parameters, x, { state, observe }) {
+    forward(parameters, x, { state, documents, observe }) {
       const { qkv, z, b, a } = layout.project(parameters, x, config);
       const { query, key, value, ...convolution } = convolvedHeads(
         parameters,
@@ -128,6 +128,7 @@ export function gatedDeltaNet(config: GatedDeltaNetConfig): Mixer {
         widthsOfQkv,
         { convKernel, parts: layout.convolutionParts },
         state?.conv,
+        documents,
       );
 
       const beta = sigmoid(b);
@@ -140,6 +141,7 @@ export function gatedDeltaNet(config: GatedDeltaNetConfig): Mixer {
         gate: multiply(timeStep, A),
         beta: config.negativeEigenvalues ? multiply(beta, 2) : beta,
         state: state?.recurrent,
+        documents,
       };
       const counts = { query: numKeyHeads, key: numKeyHeads, value: numValueHeads };
       observe?.({ kind: 'recurrence', operands, heads: counts });

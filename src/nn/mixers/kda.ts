@@ -115,7 +115,7 @@ export function channelDeltaNet(config: KimiDeltaConfig, ruleOf: Rule): Mixer {
         initial: 0,
       },
     ],
-    forward(parameters, x, { state, observe }) {
+    forward(parameters, x, { state, documents, observe }) {
       const to = (name: string, outputs: number): Tensor => projected(parameters, name, x, outputs, {});
       const { query, key, value, ...convolution } = convolvedHeads(
         parameters,
@@ -123,12 +123,14 @@ export function channelDeltaNet(config: KimiDeltaConfig, ruleOf: Rule): Mixer {
         [keys, keys, values],
         { convKernel, parts: SEPARATE_CONVOLUTIONS },
         state?.conv,
+        documents,
       );
       const operands = {
         query: withLength(query, keyHeadDim, 1 / Math.sqrt(keyHeadDim)),
         gate: logDecay(parameters, projected(parameters, 'f', x, keys, config.decay), config),
         ...ruleOf(parameters, x, { key: withLength(key, keyHeadDim, 1), value }),
         state: state?.recurrent,
+        documents,
       };
       const heads = { query: numHeads, key: numHeads, value: numHeads };
       observe?.({ kind: 'recurrence', operands, heads });

@@ -68,13 +68,15 @@ export function latentAttention(config: LatentAttentionConfig): Mixer {
   const shape = ['batch', 1, 'past', latentSize + rotaryDim];
   return {
     state: [{ name: 'latent', dtype: 'float32', shape, grows: 2, initial: 0 }],
-    forward(parameters, x, { state, position, lengths = position, entries, observe }) {
+    forward(parameters, x, { state, position, lengths = position, entries, documents, observe }) {
       const query = queriesOf(parameters, x, position, config);
       const fresh = entriesOf(parameters, x, position, config);
       const entry = entries ? apart(entries(joined(fresh)), config) : fresh;
       const past = state && { key: state.latent!, lengths };
-      const mix = past ? absorbed : expanded;
-      const { output: heads, weights } = mix(matrixOf(parameters, config), query, entry, config, past);
+      const matrix = matrixOf(parameters, config);
+      const { output: heads, weights } = past
+        ? absorbed(matrix, query, entry, config, past, documents)
+        : expanded(matrix, query, entry, config, documents);
       observe?.({ kind: 'attention', weights });
       const gated = gatedOutput(parameters, x, mergeHeads(heads), config);
       const output = parameters.within(config.outputName ?? 'o_proj', (p) =>
@@ -186,13 +188,19 @@ interface Mixed {
 }
 
 /** Keys and values of all heads are made: the cheaper form for a whole sequence. */
-function expanded(matrix: Tensor, query: Parts, entry: Parts, config: LatentAttentionConfig): Mixed {
+function expanded(
+  matrix: Tensor,
+  query: Parts,
+  entry: Parts,
+  config: LatentAttentionConfig,
+  documents: Tensor | undefined,
+): Mixed {
   const { numHeads, keyDim, rotaryDim, valueDim } = config;
   const [batch, , sequence, latentSize] = entry.content.shape as [Dim, Dim, Dim, Dim];
   const made = splitHeads(project(reshape(entry.content, [batch, sequence, latentSize]), matrix), numHeads);
   const [content, value] = split(made, -1, [keyDim, valueDim]) as [Tensor, Tensor];
   const rotary = entry.rotary && broadcastTo(entry.rotary, [batch, numHeads, sequence, rotaryDim]);
-  const inputs = { query: joined(query), key: joined({ content, rotary }), value };
+  const inputs = { query: joined(query), key: joined({ content, rotary }), value, documents };
   return dotProductAttention(inputs, { scale: scaleOf(config), causal: true });
 }
 
@@ -203,11 +211,13 @@ function absorbed(
   entry: Parts,
   config: LatentAttentionConfig,
   past: { key: Tensor; lengths: Tensor } | undefined,
+  documents: Tensor | undefined,
 ): Mixed {
   const { numHeads, keyDim, valueDim, latentSize } = config;
   const matrices = reshape(matrix, [numHeads, keyDim + valueDim, latentSize]);
   const [K, V] = split(matrices, 1, [keyDim, valueDim]) as [Tensor, Tensor];
-  const inputs = { query: joined({ ...query, content: matmul(query.content, K) }), key: joined(entry), past };
+  const absorbing = joined({ ...query, content: matmul(query.content, K) });
+  const inputs = { query: absorbing, key: joined(entry), past, documents };
   const options = { scale: scaleOf(config), causal: true, valueSize: latentSize };
   const { output, weights } = dotProductAttention(inputs, options);
   return { output: matmul(output, V, { transposeB: true }), weights };

@@ -53,7 +53,7 @@ export function lightningAttention(config: LightningConfig): Mixer {
     state: [
       { name: 'recurrent', dtype: 'float32', shape: ['batch', numHeads, headDim, headDim], initial: 0 },
     ],
-    forward(parameters, x, { state, observe }) {
+    forward(parameters, x, { state, documents, observe }) {
       const [batch, sequence] = x.shape as [Dim, Dim, Dim];
       const qkv = silu(parameters.within('qkv_proj', (p) => linear(p, x, 3 * inner)));
       const byHead = reshape(qkv, [batch, sequence, numHeads, 3 * headDim]);
@@ -70,6 +70,7 @@ export function lightningAttention(config: LightningConfig): Mixer {
         value,
         gate: broadcastTo(gate, [batch, sequence, numHeads]),
         state: state?.recurrent,
+        documents,
       };
       const heads = { query: numHeads, key: numHeads, value: numHeads };
       observe?.({ kind: 'recurrence', operands, heads });

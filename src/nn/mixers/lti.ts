@@ -140,7 +140,7 @@ function systemOfChannels(
   parameters: Parameters,
   u: Tensor,
   config: TimeInvariantConfig,
-  { state, observe }: MixerContext,
+  { state, documents, observe }: MixerContext,
 ): System {
   const { hiddenSize, stateSize } = config;
   const { initial } = config.matrix as StateMatrix & { kind: 'diagonal' };
@@ -180,6 +180,7 @@ function systemOfChannels(
     transition: multiply(together(transition, shape), KEPT),
     readout: together(readout, shape),
     state: state?.ssm,
+    documents,
   };
   observe?.({ kind: 'channel system', operands });
   return channelSystem(operands);
@@ -251,7 +252,7 @@ function systemOfAll(
   parameters: Parameters,
   u: Tensor,
   config: TimeInvariantConfig,
-  { state, observe }: MixerContext,
+  { state, documents, observe }: MixerContext,
 ): System {
   const { hiddenSize, stateSize: size, discretization } = config;
   const own = (name: string, dims: readonly number[], initialize: Initializer): Tensor =>
@@ -270,7 +271,7 @@ function systemOfAll(
   const x = project(u, entering);
   const C = own('C', [hiddenSize, size], normal(1 / Math.sqrt(size)));
   observe?.({ kind: 'state system', input: x, transition, readout: C });
-  const system = stateSystem(x, transition, state?.ssm);
+  const system = stateSystem(x, transition, state?.ssm, documents);
   return { output: project(system.states, C), state: system.state };
 }
 

@@ -24,9 +24,8 @@ import {
   type Tensor,
 } from '../../graph/index.js';
 import { linear, project, rmsNorm } from '../layers.js';
-import type { Mixer } from '../mixer.js';
+import type { Mixer, MixerContext } from '../mixer.js';
 import { constantly, fillWith, type Initializer, normal, type Parameters, uniform } from '../parameters.js';
-import type { Observe } from '../sight.js';
 import { initialTimeStep } from './mamba2.js';
 import { convolve } from './short-convolution.js';
 
@@ -59,15 +58,17 @@ export function mamba1(config: Mamba1Config): Mixer {
       { name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, innerSize], initial: 0 },
       { name: 'ssm', dtype: 'float32', shape: ['batch', stateSize, innerSize], initial: 0 },
     ],
-    forward(parameters, u, { state, observe }) {
+    forward(parameters, u, { state, documents, observe }) {
       const projected = parameters.within('in_proj', (p) =>
         linear(p, u, 2 * innerSize, { bias: config.projectionBias }),
       );
       const [xRaw, z] = split(projected, -1, [innerSize, innerSize]) as [Tensor, Tensor];
-      const convolution = parameters.within('conv1d', (p) => convolve(p, xRaw, config, state?.conv));
+      const convolution = parameters.within('conv1d', (p) =>
+        convolve(p, xRaw, config, state?.conv, documents),
+      );
       const x = silu(convolution.output);
 
-      const scan = selectiveStateSpace(parameters, x, config, { state: state?.ssm, observe });
+      const scan = selectiveStateSpace(parameters, x, config, { state: state?.ssm, documents, observe });
       const output = parameters.within('out_proj', (p) =>
         linear(p, multiply(scan.output, silu(z)), hiddenSize, {
           bias: config.projectionBias,
@@ -87,7 +88,11 @@ export function selectiveStateSpace(
   parameters: Parameters,
   x: Tensor,
   config: Pick<Mamba1Config, 'innerSize' | 'stateSize' | 'timeStepRank' | 'norm'>,
-  { state, observe }: { state?: Tensor | undefined; observe?: Observe | undefined } = {},
+  {
+    state,
+    documents,
+    observe,
+  }: Partial<Pick<MixerContext, 'documents' | 'observe'>> & { state?: Tensor | undefined } = {},
 ): { output: Tensor; state: Tensor } {
   const { innerSize, stateSize, timeStepRank } = config;
   const selected = parameters.within('x_proj', (p) => linear(p, x, timeStepRank + 2 * stateSize));
@@ -106,6 +111,7 @@ export function selectiveStateSpace(
     key: B,
     query: C,
     state,
+    documents,
   };
   observe?.({ kind: 'scan', operands, factor: dt });
   const scan = selectiveScan(operands);

@@ -77,7 +77,7 @@ export function mamba2(config: Mamba2Config): Mixer {
       { name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, channels], initial: 0 },
       { name: 'ssm', dtype: 'float32', shape: ['batch', numHeads, stateSize, headDim], initial: 0 },
     ],
-    forward(parameters, u, { state, observe }) {
+    forward(parameters, u, { state, documents, observe }) {
       const [batch, sequence] = u.shape as [Dim, Dim, Dim];
       const input = factor(u, config.inputFactor);
       const projected = parameters.within('in_proj', (p) =>
@@ -92,7 +92,7 @@ export function mamba2(config: Mamba2Config): Mixer {
         const bound = 1 / Math.sqrt(convKernel);
         const weight = p.get('weight', [channels, 1, convKernel], uniform(bound));
         const bias = config.convBias ? p.get('bias', [channels], uniform(bound)) : undefined;
-        return causalConvolution(xBC, weight, bias, state?.conv);
+        return causalConvolution(xBC, weight, bias, state?.conv, documents);
       });
       const [x, B, C] = split(silu(convolution.output), -1, [inner, shared, shared]) as [
         Tensor,
@@ -113,6 +113,7 @@ export function mamba2(config: Mamba2Config): Mixer {
         value: reshape(multiply(heads, perHead(dt)), [batch, sequence, inner]),
         gate: multiply(dt, A),
         state: state?.ssm,
+        documents,
       };
       const counts = { query: numGroups, key: numGroups, value: numHeads };
       observe?.({ kind: 'recurrence', operands, heads: counts, factor: dt });

@@ -31,6 +31,7 @@ import {
   type Dim,
   divide,
   exp,
+  isFirstOfDocument,
   linearRecurrence,
   matmul,
   maximum,
@@ -38,6 +39,7 @@ import {
   multiply,
   multiplyDims,
   negate,
+  repeatedEach,
   reshape,
   sigmoid,
   silu,
@@ -50,6 +52,7 @@ import {
   type Tensor,
   tanh,
   transpose,
+  where,
   zeros,
 } from '../../graph/index.js';
 import { linear, rmsNorm } from '../layers.js';
@@ -105,7 +108,7 @@ export function mamba3(config: Mamba3Config): Mixer {
       { name: 'value', dtype: 'float32', shape: ['batch', rank, inner], initial: 0 },
       { name: 'weight', dtype: 'float32', shape: ['batch', numHeads], initial: 0 },
     ],
-    forward(parameters, u, { state, observe }) {
+    forward(parameters, u, { state, documents, observe }) {
       const [batch, sequence] = u.shape as [Dim, Dim, Dim];
       const widths = [inner, inner, shared, shared, numHeads, numHeads, numHeads, angles];
       const total = widths.reduce((a, b) => a + b);
@@ -138,12 +141,12 @@ export function mamba3(config: Mamba3Config): Mixer {
       const query = turned('C', C);
       const value = mimoRank ? ranked(parameters, 'mimo_x', x, config, 1 / rank) : ranks(x, 1);
 
-      const before = delayed(key, state?.key);
+      const before = delayed(key, state?.key, documents);
       const entering = multiply(
-        add(delayed(weight, state?.weight), multiply(subtract(1, share), dt)),
+        add(delayed(weight, state?.weight, documents), multiply(subtract(1, share), dt)),
         exp(gate),
       );
-      const held = delayed(value, state?.value);
+      const held = delayed(value, state?.value, documents);
       const operands = {
         query: inSubsteps(query, 'last'),
         key: inSubsteps(before, 'first'),
@@ -153,6 +156,7 @@ export function mamba3(config: Mamba3Config): Mixer {
         ),
         gate: inSubsteps(reshape(gate, [batch, sequence, 1, numHeads]), 'first', rank),
         state: state?.ssm,
+        documents: documents && repeatedEach(documents, 2 * rank - 1),
       };
       const heads = { query: numHeads, key: numHeads, value: numHeads };
       const own = ownReading(query, key, weight, config);
@@ -204,11 +208,13 @@ function lastOf(x: Tensor): Tensor {
   return reshape(slice(x, 1, addDims(sequence, -1), sequence), [x.shape[0]!, ...x.shape.slice(2)]);
 }
 
-/** Of each token the one before: x [batch, sequence, ...], after `last` [batch, ...]. */
-function delayed(x: Tensor, last: Tensor | undefined): Tensor {
+/** Of each token the one before in its document: x [batch, sequence, ...], after `last` [batch, ...]. */
+function delayed(x: Tensor, last: Tensor | undefined, documents: Tensor | undefined): Tensor {
   const [batch, sequence, ...rest] = x.shape as [Dim, Dim, ...Dim[]];
   const first = last ? reshape(last, [batch, 1, ...rest]) : zeros([batch, 1, ...rest]);
-  return slice(concat([first, x], 1), 1, 0, sequence);
+  const before = slice(concat([first, x], 1), 1, 0, sequence);
+  if (!documents) return before;
+  return where(reshape(isFirstOfDocument(documents), [batch, sequence, ...rest.map(() => 1)]), 0, before);
 }
 
 /** phi of each token: [batch, sequence, numHeads, angles]. */

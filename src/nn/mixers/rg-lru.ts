@@ -21,10 +21,12 @@ import {
   fill,
   geluTanh,
   iota,
+  isFirstOfDocument,
   less,
   matmul,
   maximum,
   multiply,
+  or,
   reshape,
   selectiveScan,
   sigmoid,
@@ -82,7 +84,7 @@ export function recurrentBlock(config: RecurrentBlockConfig): Mixer {
       const gate = geluTanh(to('linear_y'));
       const x = to('linear_x');
       const convolution = parameters.within('conv_1d', (p) =>
-        convolve(p, x, { convKernel, convBias: true }, context.state?.conv),
+        convolve(p, x, { convKernel, convBias: true }, context.state?.conv, context.documents),
       );
       const unit = parameters.within('rg_lru', (p) => rgLru(p, convolution.output, numBlocks, context));
       const output = parameters.within('linear_out', (p) =>
@@ -100,14 +102,19 @@ function rgLru(
   parameters: Parameters,
   x: Tensor,
   numBlocks: number,
-  { state, position, observe }: MixerContext,
+  { state, position, documents, observe }: MixerContext,
 ): { output: Tensor; state: Tensor } {
   const [batch, sequence, width] = x.shape as [Dim, Dim, number];
   const inputGate = sigmoid(blockLinear(parameters, x, 'input_gate', numBlocks));
   const recurrentGate = sigmoid(blockLinear(parameters, x, 'recurrent_gate', numBlocks));
   const rate = multiply(softplus(parameters.get('recurrent_param', [width], initialDecay)), -DECAY_POWER);
 
-  const isFirst = reshape(equal(add(iota(sequence), reshape(position, [-1, 1])), 0), [-1, sequence, 1]);
+  const isBeginning = equal(add(iota(sequence), reshape(position, [-1, 1])), 0);
+  const isFirst = reshape(documents ? or(isBeginning, isFirstOfDocument(documents)) : isBeginning, [
+    -1,
+    sequence,
+    1,
+  ]);
   const forgotten = subtract(1, exp(multiply(multiply(recurrentGate, rate), 2)));
   const root = where(isFirst, 1, boundedSqrt(forgotten));
   const one = fill([batch, sequence, 1], 1);
@@ -118,6 +125,7 @@ function rgLru(
     key: one,
     query: one,
     state: state?.recurrent,
+    documents,
   };
   observe?.({ kind: 'scan', operands, factor: multiply(inputGate, root) });
   return selectiveScan(operands);

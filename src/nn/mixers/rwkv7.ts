@@ -81,11 +81,11 @@ export function rwkv7(config: Rwkv7Config): Mixer {
       { name: 'shift', dtype: 'float32', shape: ['batch', 1, width], initial: 0 },
       { name: 'recurrent', dtype: 'float32', shape: ['batch', numHeads, headDim, valueHeadDim], initial: 0 },
     ],
-    forward(parameters, x, { state, observe, carried }) {
+    forward(parameters, x, { state, documents, observe, carried }) {
       const [batch, sequence] = x.shape as [Dim, Dim, Dim];
       const own = (name: string, shape: readonly number[], initialize: Initializer): Tensor =>
         parameters.get(name, shape, initialize, { decay: false });
-      const { change, last } = tokenShift(x, state?.shift);
+      const { change, last } = tokenShift(x, state?.shift, documents);
       const shares = parameters.get('x_x', [USES.length, width], initial.shares, {
         decay: false,
         parts: USES.map((use) => ({ name: `x_${use}`, shape: [1, 1, width] })),
@@ -124,6 +124,7 @@ export function rwkv7(config: Rwkv7Config): Mixer {
         gate,
         erase: { find: multiply(unit, exp(negate(gate))), remove: multiply(unit, rate) },
         state: state?.recurrent,
+        documents,
       };
       const heads = { query: numHeads, key: numHeads, value: numHeads };
       observe?.({ kind: 'recurrence', operands, heads });

@@ -60,7 +60,7 @@ for (const [engine, device] of Object.entries(devices)) {
         const size = { window, selected };
         const blocks = attendInBlocks(query, { keys, values, scores }, size, block, 0.5);
         const masked = attention(
-          { query, key: keys, value: values, bias: causalBias(scores, length, size, false) },
+          { query, key: keys, value: values, bias: causalBias({ scores }, length, size, false) },
           { scale: 0.5, causal: false },
         ).output;
         const seed = constant(

@@ -71,7 +71,7 @@ export function attendInBlocks(
       query: headsInBlocks(pad(query, 2, 0, filling), grid),
       key: memory.keys,
       value: memory.values,
-      bias: causalBias(memory.scores, block, size, true),
+      bias: causalBias(memory, block, size, true),
     },
     { scale, causal: false },
   );

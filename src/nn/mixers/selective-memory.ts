@@ -12,16 +12,20 @@ import {
   cumulativeSum,
   type Dim,
   detach,
+  equal,
   gatherElements,
   greater,
   greaterOrEqual,
   iota,
+  lastDocument,
   less,
   lessOrEqual,
+  multiply,
   negate,
   not,
   pad,
   reshape,
+  sameDocument,
   slice,
   softplus,
   subtract,
@@ -29,6 +33,7 @@ import {
   type Tensor,
   topK,
   where,
+  zeros,
 } from '../../graph/index.js';
 
 /** Low enough that exp() of it is 0 in float32, without the NaN of infinity minus infinity. */
@@ -52,6 +57,8 @@ export interface Tokens {
   readonly values: Tensor;
   /** [batch, tokens] */
   readonly scores: Tensor;
+  /** int64 [batch, tokens], see `MixerContext`: what is remembered has 0. Without it all are of one document. */
+  readonly documents?: Tensor | undefined;
 }
 
 /** One after the other. */
@@ -69,15 +76,22 @@ export function join(parts: readonly Tokens[]): Tokens {
       parts.map(({ scores }) => scores),
       1,
     ),
+    ...(parts.some(({ documents }) => documents) && {
+      documents: concat(
+        parts.map(({ documents, scores }) => documents ?? zeros(scores.shape, 'int64')),
+        1,
+      ),
+    }),
   };
 }
 
 /** The tokens from `start` to the end. */
-export function from({ keys, values, scores }: Tokens, start: Dim, end: Dim): Tokens {
+export function from({ keys, values, scores, documents }: Tokens, start: Dim, end: Dim): Tokens {
   return {
     keys: slice(keys, 2, start, end),
     values: slice(values, 2, start, end),
     scores: slice(scores, 1, start, end),
+    ...(documents && { documents: slice(documents, 1, start, end) }),
   };
 }
 
@@ -102,8 +116,20 @@ export function pick({ keys, values, scores }: Tokens, places: Tensor): Tokens {
   };
 }
 
+/** Tokens of which those of other documents than the last one count as empty places. */
+export function ofLastDocument(tokens: Tokens): Tokens {
+  const { scores, documents } = tokens;
+  if (!documents) return tokens;
+  return { ...tokens, scores: where(equal(documents, lastDocument(documents)), scores, EMPTY) };
+}
+
 /** [batch, 1, sequence, tokens] for new tokens at the end of a memory with these scores [batch, tokens]. */
-export function causalBias(scores: Tensor, sequence: Dim, config: MemorySize, hasPast: boolean): Tensor {
+export function causalBias(
+  { scores, documents }: Pick<Tokens, 'scores' | 'documents'>,
+  sequence: Dim,
+  config: MemorySize,
+  hasPast: boolean,
+): Tensor {
   const { selected, window } = config;
   const past = hasPast ? selected + window - 1 : 0;
   const tokens = scores.shape[1]!;
@@ -118,7 +144,13 @@ export function causalBias(scores: Tensor, sequence: Dim, config: MemorySize, ha
     bias = where(inWindow, 0, MASKED);
   } else {
     // How many of the first n tokens outscore each, for the n that have left the window of each new token.
-    const running = cumulativeSum(outscores(scores), 1);
+    const outscored = documents
+      ? multiply(
+          outscores(scores),
+          sameDocument(reshape(documents, [-1, tokens, 1]), reshape(documents, [-1, 1, tokens])),
+        )
+      : outscores(scores);
+    const running = cumulativeSum(outscored, 1);
     const rank = hasPast
       ? slice(running, 1, selected - 1, addDims(sequence, selected - 1))
       : slice(pad(running, 1, window, 0), 1, 0, sequence);
@@ -127,6 +159,10 @@ export function causalBias(scores: Tensor, sequence: Dim, config: MemorySize, ha
     bias = where(inWindow, config.scoresWindow ? counted : 0, where(isSelected, counted, MASKED));
   }
   if (hasPast) bias = where(reshape(greater(scores, EMPTY / 2), [-1, 1, tokens]), bias, MASKED);
+  if (documents) {
+    const ownDocuments = reshape(slice(documents, 1, past, addDims(sequence, past)), [-1, sequence, 1]);
+    bias = where(equal(ownDocuments, reshape(documents, [-1, 1, tokens])), bias, MASKED);
+  }
   return bias.rank === 2 ? bias : reshape(bias, [-1, 1, sequence, tokens]);
 }
 

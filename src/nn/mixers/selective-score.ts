@@ -22,11 +22,15 @@ import {
   type Dim,
   divide,
   fill,
+  keptTokens,
+  lastDocument,
   linearRecurrence,
   log,
   multiply,
   rmsNorm as normalize,
+  pad,
   reshape,
+  sameDocument,
   sigmoid,
   silu,
   slice,
@@ -73,9 +77,10 @@ export function scoresOf(
   x: Tensor,
   form: ScoreForm,
   before: State | undefined,
+  documents?: Tensor,
 ): { scores: Tensor; state: State } {
   return parameters.within('score', (p) => {
-    const { features, state } = featuresOf(p, x, form, before);
+    const { features, state } = featuresOf(p, x, form, before, documents);
     return { scores: reshape(linear(p, features, 1, { bias: true }), x.shape.slice(0, 2)), state };
   });
 }
@@ -85,28 +90,46 @@ function featuresOf(
   x: Tensor,
   form: ScoreForm,
   before: State | undefined,
+  documents: Tensor | undefined,
 ): { features: Tensor; state: State } {
   if (form === 'linear') return { features: x, state: {} };
   const [batch, sequence, hidden] = x.shape as [Dim, Dim, number];
   const all = concat([before?.[INPUTS] ?? zeros([batch, WIDTH - 1, hidden]), x], 1);
-  const shifted = Array.from({ length: WIDTH }, (_, i) => slice(all, 1, i, addDims(sequence, i)));
+  const numbers = documents && pad(documents, 1, WIDTH - 1, 0);
+  const shifted = Array.from({ length: WIDTH }, (_, i) => {
+    const end = addDims(sequence, i);
+    const earlier = slice(all, 1, i, end);
+    return numbers ? keptTokens(earlier, sameDocument(slice(numbers, 1, i, end), documents)) : earlier;
+  });
   const mixed = parameters.within('conv', (p) => linear(p, concat(shifted, -1), hidden, { bias: true }));
-  const inputs = { [INPUTS]: slice(all, 1, sequence, addDims(sequence, WIDTH - 1)) };
+  const end = addDims(sequence, WIDTH - 1);
+  const last = slice(all, 1, sequence, end);
+  const inputs = {
+    [INPUTS]: numbers
+      ? keptTokens(last, sameDocument(slice(numbers, 1, sequence, end), lastDocument(documents)))
+      : last,
+  };
   const features = silu(mixed);
   if (form === 'convolution') return { features, state: inputs };
-  const { error, memory } = errorOf(parameters, x, features, before?.[MEMORY]);
+  const { error, memory } = errorOf(parameters, x, features, before?.[MEMORY], documents);
   return { features: concat([features, error], -1), state: { ...inputs, [MEMORY]: memory } };
 }
 
 /** The logarithm of the squared error [batch, sequence, 1] with which the small memory tells each token from those before it. */
-function errorOf(parameters: Parameters, x: Tensor, features: Tensor, state: Tensor | undefined) {
+function errorOf(
+  parameters: Parameters,
+  x: Tensor,
+  features: Tensor,
+  state: Tensor | undefined,
+  documents: Tensor | undefined,
+) {
   const to = (name: string, from: Tensor, size: number, bias = false): Tensor =>
     parameters.within(name, (p) => linear(p, from, size, { bias }));
   const key = normalize(to('key', features, SIZE), fill([SIZE], 1 / Math.sqrt(SIZE)), 1e-6 / SIZE);
   const value = to('value', x, SIZE);
   const beta = multiply(sigmoid(to('write', features, 1, true)), MOST_WRITTEN);
   const counts = { query: 1, key: 1, value: 1 };
-  const after = linearRecurrence({ query: key, key, value, beta, state }, counts);
+  const after = linearRecurrence({ query: key, key, value, beta, state, documents }, counts);
   // What is read after writing is what was there plus beta times the error.
   const error = divide(subtract(value, after.output), subtract(1, beta));
   const squared = sum(multiply(error, error), -1, { keepDims: true });

@@ -26,6 +26,7 @@ import {
   from,
   highest,
   join,
+  ofLastDocument,
   pick,
   type Tokens,
 } from './selective-memory.js';
@@ -81,22 +82,22 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
           ...inputs,
         ]
       : [],
-    forward(parameters, x, { state, position, observe }) {
+    forward(parameters, x, { state, position, documents, observe }) {
       const [batch, sequence] = x.shape as [Dim, Dim, Dim];
-      const heads = makeHeads(parameters, x, config, { state, position });
+      const heads = makeHeads(parameters, x, config, { state, position, documents });
       const scored =
         selected > 0
-          ? scoresOf(parameters, x, score, state)
+          ? scoresOf(parameters, x, score, state, documents)
           : { scores: zeros([batch, sequence]), state: {} };
-      const fresh = { keys: heads.key, values: heads.value, scores: scored.scores };
-      const block = causal && !state && !observe ? blockLength(sequence, config) : undefined;
+      const fresh = { keys: heads.key, values: heads.value, scores: scored.scores, documents };
+      const block = causal && !state && !documents && !observe ? blockLength(sequence, config) : undefined;
       if (block !== undefined) {
         const mixed = attendInBlocks(heads.query, fresh, config, block, scaleOf(config));
         return { output: projectOutput(parameters, mixed, heads, config), state: {} };
       }
       const memory = join([...(state ? remembered(state) : []), fresh]);
       const bias = causal
-        ? causalBias(memory.scores, sequence, config, state !== undefined)
+        ? causalBias(memory, sequence, config, state !== undefined)
         : bidirectionalBias(memory.scores, config);
       const { output: mixed, weights } = attention(
         { query: heads.query, key: memory.keys, value: memory.values, bias },
@@ -104,7 +105,10 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
       );
       observe?.({ kind: 'attention', weights, memory: { window, selected, scores: memory.scores } });
       const output = projectOutput(parameters, mixed, heads, config);
-      return { output, state: state ? { ...heads.state, ...keep(memory, config), ...scored.state } : {} };
+      return {
+        output,
+        state: state ? { ...heads.state, ...keep(ofLastDocument(memory), config), ...scored.state } : {},
+      };
     },
   };
 }

@@ -19,18 +19,19 @@ export interface ConvolutionConfig {
 
 /**
  * The causal convolution of each channel of x [batch, sequence, channels] with `weight` [channels, 1, convKernel], after
- * the `state` of its last convKernel - 1 inputs (zeros by default).
+ * the `state` of its last convKernel - 1 inputs (zeros by default), within `documents` where there are several.
  */
 export function convolve(
   parameters: Parameters,
   x: Tensor,
   { convKernel, convBias }: ConvolutionConfig,
   state?: Tensor,
+  documents?: Tensor,
 ): { output: Tensor; state: Tensor } {
   const channels = x.shape.at(-1) as number;
   const weight = convolutionWeight(parameters, channels, convKernel);
   const bias = convBias ? parameters.get('bias', [channels], initializer(convKernel)) : undefined;
-  return causalConvolution(x, weight, bias, state);
+  return causalConvolution(x, weight, bias, state, documents);
 }
 
 function convolutionWeight(parameters: Parameters, channels: number, kernel: number): Tensor {
@@ -55,7 +56,7 @@ export function shortConvolution(config: ShortConvolutionConfig): Mixer {
   const { hiddenSize, convKernel, bias } = config;
   return {
     state: [{ name: 'conv', dtype: 'float32', shape: ['batch', convKernel - 1, hiddenSize], initial: 0 }],
-    forward(parameters, u, { state, observe }) {
+    forward(parameters, u, { state, documents, observe }) {
       const projected = parameters.within('in_proj', (p) => linear(p, u, 3 * hiddenSize, { bias }));
       const [B, C, x] = split(projected, -1, [hiddenSize, hiddenSize, hiddenSize]) as [
         Tensor,
@@ -69,7 +70,7 @@ export function shortConvolution(config: ShortConvolutionConfig): Mixer {
           before: B,
           after: C,
         });
-        return convolve(p, multiply(B, x), { convKernel, convBias: bias }, state?.conv);
+        return convolve(p, multiply(B, x), { convKernel, convBias: bias }, state?.conv, documents);
       });
       const output = parameters.within('out_proj', (p) =>
         linear(p, multiply(C, convolution.output), hiddenSize, {

@@ -1,0 +1,250 @@
+/**
+ * Learning from documents that know nothing of each other, where `textData` cuts one long text anywhere. Short ones are packed, several in a
+ * row. Long ones may be carried on: a row is then a piece, and what the model kept of the piece before is where the next batch begins;
+ * gradients end there (truncated backpropagation through time).
+ *
+ * A place of a row reads a token and has the next one of its document as its target; `counted` says whether there is one.
+ */
+import { DataError } from '../errors.js';
+import { crossEntropy, multiply, reshape, scalar, sum } from '../graph/index.js';
+import { type ForwardResult, forward, logitsOf, type Model } from '../models/index.js';
+import { Random, type StateTensors } from '../nn/index.js';
+import { shuffled } from './batches.js';
+import { carriedMemory, forwardCarried } from './carried.js';
+import { type DataSource, digestOf, type Examples, type FiniteExamples, type Objective } from './data.js';
+import type { TrainingSettings } from './settings.js';
+import { expectKnownTokens } from './text.js';
+
+/** `pack`: whole documents side by side in a row; `carry`: one after the other, over as many rows as it takes. */
+export const DOCUMENT_FORMS = ['pack', 'carry'] as const;
+export type DocumentForm = (typeof DOCUMENT_FORMS)[number];
+
+/** Next tokens within documents, of rows of `sequence` places; `carry` goes on from what the row before left. */
+export function nextTokensOfDocuments(sequence: number, form: DocumentForm = 'pack'): Objective {
+  const place = (name: string, dtype: 'int64' | 'float32' = 'int64') => ({ name, dtype, shape: [sequence] });
+  return {
+    inputs: [place('tokens'), place('targets'), place('documents'), place('counted', 'float32')],
+    ...(form === 'carry' && { memory: (model: Model) => carriedMemory(model, sequence) }),
+    loss(model, registry, { tokens, targets, documents, counted }, memory) {
+      const result: ForwardResult & { memory?: StateTensors } = memory
+        ? forwardCarried(model, registry, tokens!, documents!, memory)
+        : forward(model, registry, tokens!, scalar(0, 'int64'), { documents });
+      const rows = reshape(result.hidden, [-1, model.hiddenSize]);
+      const losses = crossEntropy(logitsOf(model, registry, rows), reshape(targets!, [-1]));
+      return {
+        total: sum(multiply(losses, reshape(counted!, [-1]))),
+        count: sum(counted!),
+        ...(result.memory && { memory: result.memory }),
+      };
+    },
+  };
+}
+
+/** Documents to learn from, and others that are held out. Throws `DataError` where there are none of two tokens or more. */
+export function documentData(
+  training: readonly Int32Array[],
+  validation: readonly Int32Array[],
+  form: DocumentForm,
+): DataSource {
+  return (model, settings) => {
+    for (const [documents, what] of [
+      [training, 'to learn from'],
+      [validation, 'held out'],
+    ] as const) {
+      for (const tokens of documents) expectKnownTokens(tokens, model);
+      if (!documents.some(({ length }) => length > 1))
+        throw new DataError(`no document that is ${what} has two tokens or more: use longer texts`);
+    }
+    const { sequence } = settings;
+    return {
+      objective: nextTokensOfDocuments(sequence, form),
+      ...(form === 'pack'
+        ? { training: packedForEver(training, settings), validation: packedOnce(validation, sequence) }
+        : { training: lanes(training, settings), validation: lanesOnce(validation, settings) }),
+      identity: { documents: form, 'held-out text': digestOfAll(validation), corpus: digestOfAll(training) },
+    };
+  };
+}
+
+/** Places `from` to `to` of a document: each reads a token, and has a target. */
+interface Piece {
+  readonly tokens: Int32Array;
+  readonly from: number;
+  readonly to: number;
+}
+
+function placesOf(tokens: Int32Array): number {
+  return Math.max(0, tokens.length - 1);
+}
+
+/**
+ * Pieces in rows of `sequence` places, the longest first, each in the fullest row that has room (best fit decreasing). A document that is
+ * longer than a row becomes several pieces.
+ */
+export function packed(documents: readonly Int32Array[], sequence: number): Piece[][] {
+  const byLength: Piece[][] = Array.from({ length: sequence + 1 }, () => []);
+  for (const tokens of documents) {
+    for (let from = 0; from < placesOf(tokens); from += sequence) {
+      const to = Math.min(from + sequence, placesOf(tokens));
+      byLength[to - from]!.push({ tokens, from, to });
+    }
+  }
+  const rows: Piece[][] = [];
+  const byRoom: Piece[][][] = Array.from({ length: sequence + 1 }, () => []);
+  for (let length = sequence; length > 0; length--) {
+    let room = length;
+    for (const piece of byLength[length]!) {
+      while (room <= sequence && byRoom[room]!.length === 0) room++;
+      const row = byRoom[room]?.pop() ?? [];
+      if (room > sequence) rows.push(row);
+      row.push(piece);
+      byRoom[(room > sequence ? sequence : room) - length]!.push(row);
+    }
+  }
+  return rows;
+}
+
+function packedForEver(documents: readonly Int32Array[], { sequence, seed }: TrainingSettings): Examples {
+  const rows = packed(documents, sequence);
+  const order = shuffled(rows.length, seed);
+  return { take: (first, count) => written(count, sequence, (i) => rows[order(first + i)]!) };
+}
+
+function packedOnce(documents: readonly Int32Array[], sequence: number): FiniteExamples {
+  const rows = packed(documents, sequence);
+  return {
+    count: rows.length,
+    take: (first, count) => written(count, sequence, (i) => rows[first + i]!),
+  };
+}
+
+/** Rows of these pieces. What is left at the end of one is a document of its own, in which nothing is asked. */
+function written(count: number, sequence: number, piecesOf: (row: number) => readonly Piece[]) {
+  const places = count * sequence;
+  const [tokens, targets, documents] = Array.from({ length: 3 }, () => new BigInt64Array(places)) as [
+    BigInt64Array,
+    BigInt64Array,
+    BigInt64Array,
+  ];
+  const counted = new Float32Array(places);
+  for (let row = 0; row < count; row++) {
+    let place = row * sequence;
+    let document = 0;
+    for (const piece of piecesOf(row)) {
+      // A row that begins within a document goes on from what the row before has left.
+      if (piece.from === 0 || place > row * sequence) document++;
+      for (let i = piece.from; i < piece.to; i++, place++) {
+        tokens[place] = BigInt(piece.tokens[i]!);
+        targets[place] = BigInt(piece.tokens[i + 1]!);
+        documents[place] = BigInt(document);
+        counted[place] = 1;
+      }
+    }
+    documents.fill(BigInt(document + 1), place, (row + 1) * sequence);
+  }
+  return { tokens, targets, documents, counted };
+}
+
+/** Documents one after the other in one order, as a stream of places. */
+class Stream {
+  private readonly starts: Float64Array;
+  readonly places: number;
+
+  constructor(private readonly documents: readonly Int32Array[]) {
+    this.starts = new Float64Array(documents.length);
+    let places = 0;
+    for (const [i, tokens] of documents.entries()) {
+      this.starts[i] = places;
+      places += placesOf(tokens);
+    }
+    this.places = places;
+  }
+
+  /** The pieces of places `first` to `end` - 1. */
+  *pieces(first: number, end: number): Generator<Piece> {
+    let [low, high] = [0, this.documents.length];
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (this.starts[middle]! <= first) low = middle;
+      else high = middle;
+    }
+    for (let i = low; i < this.documents.length && this.starts[i]! < end; i++) {
+      const tokens = this.documents[i]!;
+      const from = Math.max(0, first - this.starts[i]!);
+      const to = Math.min(placesOf(tokens), end - this.starts[i]!);
+      if (from < to) yield { tokens, from, to };
+    }
+  }
+}
+
+/** Every row of a batch reads all documents in orders of its own, one for each time that it comes round. */
+function lanes(documents: readonly Int32Array[], settings: TrainingSettings): Examples {
+  const { sequence, seed } = settings;
+  const count = lanesOf(settings);
+  const known = new Map<number, { round: number; stream: Stream }>();
+  const all = new Stream(documents).places;
+  const streamOf = (lane: number, round: number): Stream => {
+    const last = known.get(lane);
+    if (last?.round === round) return last.stream;
+    const random = new Random(
+      new Random(seed * 1_000_003 + round).uint32() ^ Math.imul(lane + 1, 0x9e3779b1),
+    );
+    const stream = new Stream([...random.permutation(documents.length)].map((i) => documents[i]!));
+    known.set(lane, { round, stream });
+    return stream;
+  };
+  return {
+    take: (first, examples) =>
+      written(examples, sequence, (i) => {
+        const lane = (first + i) % count;
+        const pieces: Piece[] = [];
+        const end = (Math.floor((first + i) / count) + 1) * sequence;
+        for (let at = end - sequence; at < end; ) {
+          const round = Math.floor(at / all);
+          const stop = Math.min(end, (round + 1) * all);
+          pieces.push(...streamOf(lane, round).pieces(at - round * all, stop - round * all));
+          at = stop;
+        }
+        return pieces;
+      }),
+  };
+}
+
+/** Held-out documents, dealt to as many rows as a batch has; a row that has read its share waits for the others. */
+function lanesOnce(documents: readonly Int32Array[], { batch, sequence }: TrainingSettings): FiniteExamples {
+  const shares = Array.from({ length: batch }, () => ({ places: 0, documents: [] as Int32Array[] }));
+  for (const tokens of [...documents].sort((a, b) => b.length - a.length)) {
+    const share = shares.reduce((least, other) => (other.places < least.places ? other : least));
+    share.documents.push(tokens);
+    share.places += placesOf(tokens);
+  }
+  const streams = shares.map((share) => new Stream(share.documents));
+  const steps = Math.ceil(Math.max(...streams.map(({ places }) => places)) / sequence);
+  return {
+    count: steps * batch,
+    take: (first, count) =>
+      written(count, sequence, (i) => {
+        const start = Math.floor((first + i) / batch) * sequence;
+        return [...streams[(first + i) % batch]!.pieces(start, start + sequence)];
+      }),
+  };
+}
+
+function lanesOf({ batch, accumulate }: TrainingSettings): number {
+  return batch * accumulate;
+}
+
+function digestOfAll(documents: readonly Int32Array[]): string {
+  const lengths = Int32Array.from(documents, ({ length }) => length);
+  return digestOf(joined([lengths, ...documents]));
+}
+
+function joined(parts: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(parts.reduce((total, { length }) => total + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
