@@ -42,7 +42,7 @@ export interface BatchLoss {
 export interface Objective {
   readonly inputs: readonly ExampleInput[];
   /** What each row of a batch leaves to the same row of the next one, with `batch` as the first axis: gradients end there. */
-  readonly memory?: (model: Model) => readonly StateSpec[];
+  readonly memory?: readonly StateSpec[];
   /** The losses of a batch of examples; `inputs` are [batch, ...shape] by name, and `memory` what the batch before left. */
   loss(
     model: Model,

@@ -23,7 +23,8 @@ import {
 } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { ParameterRegistry, Random } from '../nn/index.js';
-import { documentData, nextTokensOfDocuments, packed } from './documents.js';
+import { documentData, packed } from './documents.js';
+import { evaluateExamples } from './evaluate.js';
 import { tinySettings } from './testing/runs.js';
 
 const device = await openDevice('cpu', { threads: 1 });
@@ -114,11 +115,71 @@ const forms: [string, Partial<ModelConfigInput>][] = [
   ['I', { ltiMatrix: 's4d-real' }],
 ];
 
-describe('documents side by side in a row are learned as each alone', () => {
+/** One row of a batch that reads all documents one after the other, the longest over two rows. */
+async function carriedOn(model: Model): Promise<number> {
+  const settings = { ...tinySettings, batch: 1, sequence: 40 };
+  const { objective, validation } = documentData(documents, documents, 'carry')(model, settings);
+  expect(validation.count).toBe(2);
+  const result = await evaluateExamples(model, tinyWeights(model), objective, validation, 1, device);
+  return result.loss * result.tokens;
+}
+
+describe('documents side by side in a row, and over several rows, are learned as each alone', () => {
   test.each(forms)('%s, %j', async (pattern, change) => {
     const model = hybridModel(tinyConfig({ pattern, ...change }));
     const [one, other] = [await alone(model), await inOneRow(model)];
     expect(Math.abs(other.loss / one.loss - 1)).toBeLessThan(1e-6);
     expect(relativeError(other.gradient, one.gradient)).toBeLessThan(1e-5);
+    expect(Math.abs((await carriedOn(model)) / one.loss - 1)).toBeLessThan(2e-6);
   });
 });
+
+test('all places of all documents are packed once, and rows are full where that can be', () => {
+  const lengths = [5, 12, 1, 7, 3, 40, 8, 2];
+  const all = lengths.map((length) => documentOf(length + 1));
+  const rows = packed(all, 12);
+  const sizes = rows.map((row) => row.reduce((sum, { from, to }) => sum + to - from, 0));
+  expect(sizes.reduce((a, b) => a + b)).toBe(78);
+  expect(Math.max(...sizes)).toBe(12);
+  // 78 places fill six rows and a half.
+  expect(rows.length).toBe(7);
+  const seen = new Set(rows.flat().map(({ tokens, from }) => `${all.indexOf(tokens)} ${from}`));
+  expect(seen.size).toBe(rows.flat().length);
+});
+
+describe('a row that is carried on', () => {
+  const model = hybridModel(tinyConfig({ pattern: 'C-' }));
+  const all = [9, 30, 4, 17].map((length) => documentOf(length + 1));
+  const settings = { ...tinySettings, batch: 2, accumulate: 2, sequence: 8 };
+  const { training } = documentData(all, all, 'carry')(model, settings);
+
+  test('reads all documents in an order of its own, one after the other, and then all again', () => {
+    const lanes = Array.from({ length: 4 }, (): number[][] => []);
+    const { tokens, targets, documents: numbers } = training.take(0, 4 * 30) as Record<string, BigInt64Array>;
+    for (let i = 0; i < 120; i++) {
+      const lane = lanes[i % 4]!;
+      for (let j = 8 * i; j < 8 * i + 8; j++) {
+        const isFirst = numbers![j]! !== (j === 8 * i ? 0n : numbers![j - 1]!);
+        if (isFirst) lane.push([Number(tokens![j])]);
+        lane.at(-1)!.push(Number(targets![j]));
+      }
+    }
+    for (const lane of lanes) {
+      expect(sorted(lane.slice(0, 4))).toEqual(sorted(all));
+      expect(sorted(lane.slice(4, 8))).toEqual(sorted(all));
+    }
+    expect(new Set(lanes.map((lane) => String(lane.slice(0, 4)))).size).toBeGreaterThan(1);
+  });
+
+  test('is the same wherever one begins to read it', () => {
+    const whole = training.take(0, 40) as Record<string, BigInt64Array>;
+    const { training: again } = documentData(all, all, 'carry')(model, settings);
+    const part = again.take(23, 9) as Record<string, BigInt64Array>;
+    for (const name of ['tokens', 'targets', 'documents'])
+      expect(part[name]).toEqual(whole[name]!.slice(23 * 8, 32 * 8));
+  });
+});
+
+function sorted(documents: readonly ArrayLike<number>[]): string[] {
+  return documents.map((tokens) => Array.from(tokens).join()).sort();
+}

@@ -5,9 +5,10 @@
  *
  * A place of a row reads a token and has the next one of its document as its target; `counted` says whether there is one.
  */
+import type { StateSpec } from '../engine/index.js';
 import { DataError } from '../errors.js';
 import { crossEntropy, multiply, reshape, scalar, sum } from '../graph/index.js';
-import { type ForwardResult, forward, logitsOf, type Model } from '../models/index.js';
+import { type ForwardResult, forward, logitsOf } from '../models/index.js';
 import { Random, type StateTensors } from '../nn/index.js';
 import { shuffled } from './batches.js';
 import { carriedMemory, forwardCarried } from './carried.js';
@@ -19,15 +20,15 @@ import { expectKnownTokens } from './text.js';
 export const DOCUMENT_FORMS = ['pack', 'carry'] as const;
 export type DocumentForm = (typeof DOCUMENT_FORMS)[number];
 
-/** Next tokens within documents, of rows of `sequence` places; `carry` goes on from what the row before left. */
-export function nextTokensOfDocuments(sequence: number, form: DocumentForm = 'pack'): Objective {
+/** Next tokens within documents, of rows of `sequence` places; with a memory, a row goes on from what the one before left. */
+export function nextTokensOfDocuments(sequence: number, memory?: readonly StateSpec[]): Objective {
   const place = (name: string, dtype: 'int64' | 'float32' = 'int64') => ({ name, dtype, shape: [sequence] });
   return {
     inputs: [place('tokens'), place('targets'), place('documents'), place('counted', 'float32')],
-    ...(form === 'carry' && { memory: (model: Model) => carriedMemory(model, sequence) }),
-    loss(model, registry, { tokens, targets, documents, counted }, memory) {
-      const result: ForwardResult & { memory?: StateTensors } = memory
-        ? forwardCarried(model, registry, tokens!, documents!, memory)
+    ...(memory && { memory }),
+    loss(model, registry, { tokens, targets, documents, counted }, before) {
+      const result: ForwardResult & { memory?: StateTensors } = before
+        ? forwardCarried(model, registry, tokens!, documents!, before)
         : forward(model, registry, tokens!, scalar(0, 'int64'), { documents });
       const rows = reshape(result.hidden, [-1, model.hiddenSize]);
       const losses = crossEntropy(logitsOf(model, registry, rows), reshape(targets!, [-1]));
@@ -57,7 +58,10 @@ export function documentData(
     }
     const { sequence } = settings;
     return {
-      objective: nextTokensOfDocuments(sequence, form),
+      objective: nextTokensOfDocuments(
+        sequence,
+        form === 'carry' ? carriedMemory(model, sequence) : undefined,
+      ),
       ...(form === 'pack'
         ? { training: packedForEver(training, settings), validation: packedOnce(validation, sequence) }
         : { training: lanes(training, settings), validation: lanesOnce(validation, settings) }),

@@ -1,8 +1,15 @@
 /** Loss and perplexity on held-out examples. */
-import type { Device, Executable, HostTensor, Program, State } from '../engine/index.js';
+import {
+  type Device,
+  type Executable,
+  type HostTensor,
+  hostZeros,
+  type Program,
+  type State,
+} from '../engine/index.js';
 import type { Model } from '../models/index.js';
 import type { FiniteExamples, Objective } from './data.js';
-import { evaluationProgram } from './program.js';
+import { carriedName, evaluationProgram, leftName } from './program.js';
 import { expectKnownTokens, heldOut, nextTokens } from './text.js';
 
 /** How well held-out examples are predicted. */
@@ -16,7 +23,9 @@ export interface Evaluation {
   measures?: Record<string, number>;
 }
 
-/** A program of `evaluationProgram` run over the first `limit` examples, `batch` at a time. */
+/**
+ * A program of `evaluationProgram` run over the first `limit` examples, `batch` at a time: with a memory in batches that are all full.
+ */
 export async function evaluate(
   executable: Executable,
   objective: Objective,
@@ -25,13 +34,19 @@ export async function evaluate(
   { state, limit = examples.count }: { state?: State; limit?: number } = {},
 ): Promise<Evaluation> {
   const sums: Record<string, number> = {};
+  // What the rows of a batch leave is fed to those of the next.
+  const memory = firstMemory(objective, batch);
   const last = Math.min(limit, examples.count);
   for (let first = 0; first < last; first += batch) {
     const count = Math.min(batch, last - first);
     const outputs = await executable.run(
-      feedsOf(objective, examples.take(first, count), [count]),
+      { ...feedsOf(objective, examples.take(first, count), [count]), ...memory },
       state && [state],
     );
+    for (const { name } of objective.memory ?? []) {
+      memory[carriedName(name)] = outputs[leftName(name)]!;
+      delete outputs[leftName(name)];
+    }
     for (const [name, { data }] of Object.entries(outputs)) sums[name] = (sums[name] ?? 0) + Number(data[0]);
   }
   const { loss: total, count, ...measured } = sums as { loss: number; count: number };
@@ -86,4 +101,15 @@ export async function evaluateModel(
 ): Promise<Evaluation> {
   expectKnownTokens(tokens, model);
   return evaluateExamples(model, weights, nextTokens(sequence), heldOut(tokens, sequence), 8, device);
+}
+
+/** What the rows of the first batch remember: nothing. */
+function firstMemory({ memory = [] }: Objective, batch: number): Record<string, HostTensor> {
+  return Object.fromEntries(
+    memory.map(({ name, dtype, shape, initial }) => {
+      const value = hostZeros(dtype, [batch, ...(shape.slice(1) as number[])]);
+      if (initial !== 0) (value.data as Float32Array).fill(initial);
+      return [carriedName(name), value];
+    }),
+  );
 }

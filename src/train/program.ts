@@ -11,6 +11,7 @@ import {
   gather,
   gradient,
   input,
+  inputName,
   loop,
   multiply,
   reshape,
@@ -19,7 +20,7 @@ import {
   zeros,
 } from '../graph/index.js';
 import { type Model, parametersOf } from '../models/index.js';
-import { ParameterRegistry, type ParameterSpec } from '../nn/index.js';
+import { ParameterRegistry, type ParameterSpec, type StateTensors } from '../nn/index.js';
 import type { Objective } from './data.js';
 import {
   type AdamWConfig,
@@ -51,6 +52,8 @@ export interface TrainingProgram {
   readonly program: Program;
   /** Those that are trained: the adapters of a model that has them, else all whose rate is not 0. Statistics are among them. */
   readonly parameters: readonly ParameterSpec[];
+  /** What rows leave to those of the next batch, [accumulate, batch, ...]: states of the program besides. */
+  readonly memory: readonly StateSpec[];
 }
 
 export function firstMoment(name: string): string {
@@ -64,6 +67,16 @@ export function secondMoment(name: string): string {
 /** The names of a parameter's moments: a statistic, which has no gradient, has none. */
 export function momentsOf({ name, isStatistic }: ParameterSpec): string[] {
   return isStatistic ? [] : [firstMoment(name), secondMoment(name)];
+}
+
+/** What the rows of the batch before left: a state of a training program, an input of an evaluation. */
+export function carriedName(name: string): string {
+  return `carried/${name}`;
+}
+
+/** What rows leave to the next batch: an output of an evaluation. */
+export function leftName(name: string): string {
+  return `left/${name}`;
 }
 
 /**
@@ -83,7 +96,8 @@ export function trainingProgram(
   );
   const scalars = input('scalars', 'float32', [stepsPerRun, STEP_SCALARS]);
   const specs = trainedOf(model, rates);
-  const states = specs.flatMap(trainingStates);
+  const memory = memoryOf(objective, accumulate, batch);
+  const states = [...specs.flatMap(trainingStates), ...memory];
   const before = states.map(({ name, dtype, shape: dims }) => input(name, dtype, dims));
 
   const learned = specs.filter(({ isStatistic }) => !isStatistic);
@@ -98,23 +112,26 @@ export function trainingProgram(
       inStep.tensors.set(spec.name, now(spec.name));
     }
     const own = examples.map((each) => gather(each, index));
-    const one = (batches: readonly Tensor[], before: readonly Tensor[]): BatchGradients => {
+    const one = (batches: readonly Tensor[], before: BetweenBatches): OfBatch => {
       inStep.penalties.splice(0);
-      for (const [i, name] of statistics.entries()) inStep.tensors.set(name, before[i]!);
-      const value = meanLoss(model, inStep, objective, batches);
+      for (const [i, name] of statistics.entries()) inStep.tensors.set(name, before.statistics[i]!);
+      const { value, left } = meanLoss(model, inStep, objective, batches, before.memory);
       const minimized = inStep.penalties.reduce((sum, penalty) => add(sum, penalty), value);
       const parameters = learned.map(({ name }) => inStep.tensors.get(name)!);
       return {
         loss: value,
         gradients: gradient(minimized, parameters),
         statistics: statistics.map((name) => inStep.renewed.get(name)!),
+        memory: left,
       };
     };
-    const result = averaged(own, accumulate, statistics.map(now), one);
+    const kept = { statistics: statistics.map(now), memory: memory.map(({ name }) => now(name)) };
+    const result = averaged(own, kept, accumulate, one);
     const norm = globalNorm(result.gradients);
     const clip = clipFactor(norm, optimizer.maxGradientNorm);
     const factors = stepFactors(optimizer, gather(scalars, index), clip);
     const next = new Map(statistics.map((name, i) => [name, result.statistics[i]!]));
+    for (const [i, { name }] of memory.entries()) next.set(name, result.memory[i]!);
     for (const [i, { name, decay }] of learned.entries()) {
       const moments = { first: now(firstMoment(name)), second: now(secondMoment(name)) };
       const ownFactors = scaled(factors, rateOf(name, rates));
@@ -134,6 +151,7 @@ export function trainingProgram(
     Object.fromEntries(states.map(({ name }, i) => [name, tensors[i]!]));
   return {
     parameters: specs,
+    memory,
     program: {
       inputs: [...examples, scalars],
       spread: Object.fromEntries(objective.inputs.map(({ name }) => [name, 2])),
@@ -153,42 +171,46 @@ function trainingStates(spec: ParameterSpec): StateSpec[] {
   }));
 }
 
-/** What comes of a batch: its loss, the gradients of the parameters, and the statistics after it. */
-interface BatchGradients {
-  readonly loss: Tensor;
-  readonly gradients: readonly Tensor[];
+/** What goes on from batch to batch: statistics to the next one, and the memory of each row to the same row of the next step. */
+interface BetweenBatches {
   readonly statistics: readonly Tensor[];
+  readonly memory: readonly Tensor[];
 }
 
-/** Loss and gradients, averaged over the rows of examples [accumulate, batch, ...]; statistics go on from batch to batch. */
+/** What comes of a batch. */
+interface OfBatch extends BetweenBatches {
+  readonly loss: Tensor;
+  readonly gradients: readonly Tensor[];
+}
+
+/** Loss and gradients, averaged over the rows of examples [accumulate, batch, ...], which have memories of the same leading sizes. */
 function averaged(
   examples: readonly Tensor[],
+  kept: BetweenBatches,
   accumulate: number,
-  statistics: readonly Tensor[],
-  one: (batch: readonly Tensor[], statistics: readonly Tensor[]) => BatchGradients,
-): BatchGradients {
-  if (accumulate === 1)
-    return one(
-      examples.map((each) => reshape(each, each.shape.slice(1))),
-      statistics,
-    );
-  const example = examples.map(({ shape, dtype }) => zeros(shape.slice(1), dtype));
-  const shapes = one(example, statistics).gradients.map(({ shape }) => shape);
-  const initial = [fill([], 0), ...shapes.map((shape) => zeros(shape)), ...statistics];
-  const sums = shapes.length + 1;
-  const { carried } = loop(accumulate, initial, (index, before) => {
-    const batch = one(
-      examples.map((each) => gather(each, index)),
-      before.slice(sums),
-    );
+  one: (batch: readonly Tensor[], before: BetweenBatches) => OfBatch,
+): OfBatch {
+  const { statistics, memory } = kept;
+  if (accumulate === 1) {
+    const [batch, before] = [examples, memory].map((all) => all.map((x) => reshape(x, x.shape.slice(1))));
+    const result = one(batch!, { statistics, memory: before! });
+    return { ...result, memory: result.memory.map((x) => reshape(x, [1, ...x.shape])) };
+  }
+  const like = ({ shape, dtype }: Tensor): Tensor => zeros(shape.slice(1), dtype);
+  const example = one(examples.map(like), { statistics, memory: memory.map(like) });
+  const initial = [fill([], 0), ...example.gradients.map(({ shape }) => zeros(shape)), ...statistics];
+  const sums = example.gradients.length + 1;
+  const { carried, stacked } = loop(accumulate, initial, (index, before) => {
+    const at = (x: Tensor): Tensor => gather(x, index);
+    const batch = one(examples.map(at), { statistics: before.slice(sums), memory: memory.map(at) });
     const added = [batch.loss, ...batch.gradients].map((value, i) => add(before[i]!, value));
-    return { carried: [...added, ...batch.statistics], stacked: [] };
+    return { carried: [...added, ...batch.statistics], stacked: [...batch.memory] };
   });
   const [loss, ...gradients] = carried.slice(0, sums).map((total) => multiply(total, 1 / accumulate)) as [
     Tensor,
     ...Tensor[],
   ];
-  return { loss, gradients, statistics: carried.slice(sums) };
+  return { loss, gradients, statistics: carried.slice(sums), memory: stacked };
 }
 
 /**
@@ -202,13 +224,17 @@ export function evaluationProgram(
 ): Program {
   const registry = new ParameterRegistry();
   const inputs = objective.inputs.map(({ name, dtype, shape }) => input(name, dtype, ['batch', ...shape]));
-  const { total, count, measures } = objective.loss(model, registry, named(objective, inputs));
+  const memory = objective.memory ?? [];
+  const before = memory.map(({ name, dtype, shape }) => input(carriedName(name), dtype, shape));
+  const result = objective.loss(model, registry, named(objective, inputs), ...byNames(memory, before));
+  const { total, count, measures } = result;
+  const left = memory.map(({ name }): [string, Tensor] => [leftName(name), result.memory![name]!]);
   const parameters = Object.fromEntries(registry.tensors);
   const specs = trained.map((spec) => trainingStates(spec)[0]!);
   return {
-    inputs,
-    spread: Object.fromEntries(objective.inputs.map(({ name }) => [name, 0])),
-    outputs: { ...measures, loss: total, count },
+    inputs: [...inputs, ...before],
+    spread: Object.fromEntries([...inputs, ...before].map((x) => [inputName(x)!, 0])),
+    outputs: { ...measures, loss: total, count, ...Object.fromEntries(left) },
     state: stateChanges(specs, parameters, parameters),
   };
 }
@@ -218,9 +244,28 @@ function meanLoss(
   registry: ParameterRegistry,
   objective: Objective,
   inputs: readonly Tensor[],
-): Tensor {
-  const { total, count } = objective.loss(model, registry, named(objective, inputs));
-  return divide(total, count);
+  memory: readonly Tensor[],
+): { value: Tensor; left: readonly Tensor[] } {
+  const specs = objective.memory ?? [];
+  const result = objective.loss(model, registry, named(objective, inputs), ...byNames(specs, memory));
+  return {
+    value: divide(result.total, result.count),
+    left: specs.map(({ name }) => result.memory![name]!),
+  };
+}
+
+/** What rows leave to those of the next batch, [accumulate, batch, ...]. */
+function memoryOf(objective: Objective, accumulate: number, batch: number): StateSpec[] {
+  return (objective.memory ?? []).map((spec) => ({
+    ...spec,
+    name: carriedName(spec.name),
+    shape: [accumulate, batch, ...spec.shape.slice(1)],
+  }));
+}
+
+/** The memory that an objective is given, if it has one. */
+function byNames(specs: readonly StateSpec[], tensors: readonly Tensor[]): [StateTensors?] {
+  return specs.length === 0 ? [] : [Object.fromEntries(specs.map(({ name }, i) => [name, tensors[i]!]))];
 }
 
 function named({ inputs }: Objective, tensors: readonly Tensor[]): Record<string, Tensor> {
