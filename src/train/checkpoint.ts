@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { join, openFile, readText, sha256 } from '#platform';
+import { join, openFile, readFolder, readText, sha256 } from '#platform';
 import {
   openSafetensors,
   openWeights,
@@ -13,8 +13,9 @@ import {
   writeFolderAtomic,
   writeSafetensors,
 } from '../checkpoint/index.js';
-import { float32, type HostTensor } from '../engine/index.js';
+import { float32, type HostTensor, type StateSpec } from '../engine/index.js';
 import { CheckpointError, TrainingError } from '../errors.js';
+import { DTYPES, fromSafetensors } from '../graph/index.js';
 import {
   CHECKPOINT,
   copyCompanions,
@@ -34,6 +35,8 @@ import type { TrainingInput } from './input.js';
 import { momentsOf } from './program.js';
 
 const OPTIMIZER = 'optimizer.safetensors';
+/** What the rows of the last batch left, where batches go on from each other. */
+const CARRIED = 'carried.safetensors';
 const PROGRESS = 'training.json';
 
 /** What a run was given that decides which weights it ends with, by its name for a person. */
@@ -52,13 +55,15 @@ export type Progress = z.output<typeof progressSchema>;
  */
 export async function identityOf(input: TrainingInput, data: TrainingData): Promise<RunIdentity> {
   const { model, from, lora, settings } = input;
-  const { evaluateEvery: _, saveEvery: __, steps: ___, optimizer, rates, ...decisive } = settings;
+  const { evaluateEvery: _, saveEvery: __, steps: ___, optimizer, rates, phases, ...decisive } = settings;
   return {
     model: sha256().update(formatConfig(model.json)).digest('hex'),
     ...data.identity,
     ...decisive,
     ...optimizer,
     ...(rates && { rates: JSON.stringify(rates) }),
+    // The last phase may go on for longer.
+    ...(phases && { phases: JSON.stringify([...phases.slice(0, -1), { ...phases.at(-1), steps: 0 }]) }),
     ...(lora && { rank: lora.rank, alpha: lora.alpha }),
     ...(from !== undefined && {
       'weights that it starts from': await digestOfWeights(from),
@@ -110,6 +115,7 @@ export async function writeCheckpoint(
   model: Model,
   parameters: readonly ParameterSpec[],
   values: ReadonlyMap<string, HostTensor>,
+  memory: readonly StateSpec[],
   progress: Progress,
 ): Promise<void> {
   const { from, lora, tokenizer } = input;
@@ -133,23 +139,28 @@ export async function writeCheckpoint(
       if (from !== undefined) await copyCompanions(from, temporary);
     }
     await writeSafetensors(join(temporary, OPTIMIZER), moments);
+    const carried = memory.map(({ name, dtype }) => {
+      const { dims: shape, data } = values.get(name)!;
+      return { name, dtype: DTYPES[dtype].safetensors, shape, data };
+    });
+    if (carried.length > 0) await writeSafetensors(join(temporary, CARRIED), carried);
     await writeFileAtomic(join(temporary, PROGRESS), `${JSON.stringify(progress, null, 2)}\n`);
   });
 }
 
 export interface Saved {
   step: number;
-  /** Parameters and their moments. */
+  /** Parameters, the moments of those that the last step trained, and what its rows left. */
   values: Map<string, HostTensor>;
 }
 
 /**
- * Reads a run's checkpoint. Throws `CheckpointError` where there is none or it is damaged, `TrainingError` where it is of
+ * Reads a run's checkpoint, which has moments of the parameters that its step trained. Throws `CheckpointError` where there is none or it is damaged, `TrainingError` where it is of
  * a run that was given something else, and names it.
  */
 export async function readCheckpoint(
   input: TrainingInput,
-  parameters: readonly ParameterSpec[],
+  trainedAt: (step: number) => readonly ParameterSpec[],
   run: RunIdentity,
 ): Promise<Saved> {
   const folder = join(input.folder, CHECKPOINT);
@@ -171,9 +182,10 @@ export async function readCheckpoint(
   const values = input.lora
     ? new Map((await readAdapter(folder, input.model, input.from!)).weights)
     : await readWeights(folder, input.model);
+  const { step } = progress.data;
   const file = await openSafetensors(join(folder, OPTIMIZER));
   try {
-    for (const spec of parameters) {
+    for (const spec of trainedAt(step)) {
       if (!values.has(spec.name))
         throw new CheckpointError(`${folder} lacks ${spec.name}: train anew without --resume`);
       for (const key of momentsOf(spec)) {
@@ -183,7 +195,21 @@ export async function readCheckpoint(
   } finally {
     await file.close();
   }
-  return { step: progress.data.step, values };
+  const isCarried = (await readFolder(folder)).some(({ name }) => name === CARRIED);
+  if (isCarried) await readCarried(join(folder, CARRIED), values);
+  return { step, values };
+}
+
+async function readCarried(path: string, values: Map<string, HostTensor>): Promise<void> {
+  const file = await openSafetensors(path);
+  try {
+    for (const name of file.tensors.keys()) {
+      const { dtype, shape, data } = await file.read(name);
+      values.set(name, { dtype: fromSafetensors(dtype)!, dims: shape, data: data as HostTensor['data'] });
+    }
+  } finally {
+    await file.close();
+  }
 }
 
 /** Whether a checkpoint's config is that of the run's model; an adapter has none. */

@@ -134,7 +134,7 @@ export function trainingProgram(
     for (const [i, { name }] of memory.entries()) next.set(name, result.memory[i]!);
     for (const [i, { name, decay }] of learned.entries()) {
       const moments = { first: now(firstMoment(name)), second: now(secondMoment(name)) };
-      const ownFactors = scaled(factors, rateOf(name, rates));
+      const ownFactors = scaled(factors, rateOf(name, rates, model));
       const stepped = adamW(optimizer, now(name), result.gradients[i]!, moments, ownFactors, decay);
       next.set(name, stepped.parameter);
       next.set(firstMoment(name), stepped.moments.first);
@@ -272,11 +272,11 @@ function named({ inputs }: Objective, tensors: readonly Tensor[]): Record<string
   return Object.fromEntries(inputs.map(({ name }, i) => [name, tensors[i]!]));
 }
 
-/** Throws `ConfigError` where nothing is left to train, or a pattern fits no parameter. */
-function trainedOf(model: Model, rates: NonNullable<TrainingSettings['rates']>): ParameterSpec[] {
+/** The parameters that are trained at these rates. Throws `ConfigError` where there are none, or a pattern fits no parameter. */
+export function trainedOf(model: Model, rates: NonNullable<TrainingSettings['rates']> = {}): ParameterSpec[] {
   const specs = parametersOf(model).filter(({ adapts }) => !model.adapters || adapts !== undefined);
   for (const pattern of Object.keys(rates)) {
-    if (specs.some(({ name }) => fits(pattern, name))) continue;
+    if (specs.some(({ name }) => fits(pattern, name, model))) continue;
     throw new ConfigError(
       `no parameter that is trained has a name like ${pattern}; there are ${specs
         .slice(0, 3)
@@ -284,19 +284,26 @@ function trainedOf(model: Model, rates: NonNullable<TrainingSettings['rates']>):
         .join(', ')} and so on`,
     );
   }
-  const trained = specs.filter(({ name }) => rateOf(name, rates) > 0);
+  const trained = specs.filter(({ name }) => rateOf(name, rates, model) > 0);
   if (trained.every(({ isStatistic }) => isStatistic))
     throw new ConfigError('all parameters have a learning rate of 0: nothing is trained');
   return trained;
 }
 
 /** The factor of a parameter's learning rate: that of the last pattern that fits its name. */
-function rateOf(name: string, rates: NonNullable<TrainingSettings['rates']>): number {
-  const fitting = Object.entries(rates).filter(([pattern]) => fits(pattern, name));
+function rateOf(name: string, rates: NonNullable<TrainingSettings['rates']>, model: Model): number {
+  const fitting = Object.entries(rates).filter(([pattern]) => fits(pattern, name, model));
   return fitting.at(-1)?.[1] ?? 1;
 }
 
-function fits(pattern: string, name: string): boolean {
+/** A pattern that stands for the layers of these letters. */
+const OF_LAYERS = /^layer:(.+)$/s;
+
+function fits(pattern: string, name: string, { layers, names }: Model): boolean {
+  const letters = OF_LAYERS.exec(pattern)?.[1];
+  if (letters !== undefined) {
+    return layers.some((layer, i) => layer.letters === letters && name.startsWith(`${names.layers}.${i}.`));
+  }
   const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'));
   return new RegExp(`^${parts.join('.*')}$`).test(name);
 }

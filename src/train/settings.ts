@@ -2,6 +2,7 @@
 import { ConfigError } from '../errors.js';
 import type { Model } from '../models/index.js';
 import { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
+import { parsePhases, stepsOf, type TrainingPhase } from './phases.js';
 
 /** How a run trains. A resumed run has those that it began with, but for the number of steps. */
 export interface TrainingSettings {
@@ -20,10 +21,13 @@ export interface TrainingSettings {
   saveEvery: number;
   optimizer: AdamWConfig;
   /**
-   * Factors of the learning rate by patterns of parameter names, where `*` stands for any letters; the last that fits
-   * decides, and a parameter that none fits has 1. One with 0 stays as it is, and costs no gradient and no moments.
+   * Factors of the learning rate by patterns of parameter names, where `*` stands for any letters, or by kinds of layers, `layer:S` for
+   * those of this letter (pattern.ts); the last that fits decides, and a parameter that none fits has 1. One with 0 stays as it is, and
+   * costs no gradient and no moments.
    */
   rates?: Readonly<Record<string, number>>;
+  /** The run in parts that differ, whose steps make up `steps` together. */
+  phases?: readonly TrainingPhase[];
 }
 
 /** What a run uses where nothing else is said. */
@@ -67,6 +71,14 @@ export function checkSettings(settings: TrainingSettings): void {
   for (const key of ['steps', 'warmupSteps', 'seed', 'evaluateEvery', 'saveEvery'] as const) whole(key, 0);
   if (!(settings.learningRate > 0 && Number.isFinite(settings.learningRate)))
     throw new ConfigError(`learningRate is ${settings.learningRate}: expected more than 0`);
+  const { phases } = settings;
+  if (phases) {
+    parsePhases(phases, 'settings.phases');
+    if (stepsOf(phases) !== settings.steps)
+      throw new ConfigError(
+        `the phases have ${stepsOf(phases)} steps together, and the run ${settings.steps}: make them the same`,
+      );
+  }
   for (const [pattern, factor] of Object.entries(settings.rates ?? {})) {
     if (!(factor >= 0 && Number.isFinite(factor)))
       throw new ConfigError(`the learning rate's factor of ${pattern} is ${factor}: expected 0 or more`);

@@ -30,6 +30,7 @@ import { tinyConfig } from '../models/testing/tiny.js';
 import { Tokenizer } from '../text/index.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
 import type { DataSource } from './data.js';
+import { documentData } from './documents.js';
 import {
   aheadDevice,
   digests,
@@ -52,6 +53,9 @@ beforeEach(() => {
 afterEach(() => rmSync(here, { recursive: true, force: true }));
 
 const at = (name: string): string => join(here, name);
+
+/** The text in pieces of several lengths. */
+const tinyDocuments = [40, 7, 90, 23, 5].map((length, i) => trainingTokens.slice(i * 50, i * 50 + length));
 
 async function refusal(run: Promise<unknown>): Promise<Error> {
   const error = await run.then(
@@ -209,13 +213,36 @@ describe('the same bytes', () => {
   const cases: [string, RunOptions][] = [
     ['one batch a step', {}],
     ['two batches a step', { settings: { accumulate: 2, batch: 1 } }],
+    ['packed documents', { data: documentData(tinyDocuments, tinyDocuments, 'pack') }],
+    [
+      'documents that are carried on, past attention of each kind',
+      {
+        model: hybridModel(tinyConfig({ pattern: 'M*SG' })),
+        data: documentData(tinyDocuments, tinyDocuments, 'carry'),
+        settings: { accumulate: 2, batch: 1 },
+      },
+    ],
+    [
+      'lengths that grow, and layers that learn in turns',
+      {
+        model: hybridModel(tinyConfig({ pattern: 'M*' })),
+        settings: {
+          phases: [
+            { steps: 8, sequence: 6, batch: 4, rates: { 'layer:*': 0 } },
+            { steps: 8, sequence: 12, rates: { 'layer:M': 0, '*embeddings*': 0.5 } },
+            { steps: 8 },
+          ],
+        },
+      },
+    ],
   ];
   for (const [name, options] of cases) {
     test(`whether interrupted or not: ${name}`, async () => {
       await train(tinyInput(at('whole'), options));
       const expected = digests(at('whole'));
       // Before the first step, in the middle of a run of eight steps, at its end; and one after the other.
-      for (const stops of [[0], [3], [8], [16], [1, 9]]) {
+      const isPlain = options.data === undefined && options.settings?.phases === undefined;
+      for (const stops of isPlain ? [[0], [3], [8], [16], [1, 9]] : [[1, 9]]) {
         const folder = at(`stopped-${stops.join('-')}`);
         for (const [i, step] of stops.entries()) {
           const resume = i > 0;
@@ -233,6 +260,25 @@ describe('the same bytes', () => {
       }
     });
   }
+
+  test('a phase leaves what it freezes, and phases of other lengths than runs of the program have all their steps', async () => {
+    const model = hybridModel(tinyConfig({ pattern: 'M*' }));
+    const phases = [{ steps: 5, sequence: 6, rates: { 'layer:*': 0 } }, { steps: 8 }];
+    const options = { model, settings: { steps: 13, phases, evaluateEvery: 0, saveEvery: 5 } };
+    await interruptedAfter(5, at('run'), options);
+    const values = await readWeights(join(at('run'), 'checkpoint'), model);
+    const initial = initialWeights(parametersOf(model), tinySettings.seed);
+    const changed = [...initial].filter(
+      ([name, { data }]) => !Buffer.from(data.buffer).equals(Buffer.from(values.get(name)!.data.buffer)),
+    );
+    const ofLayers = changed.map(([name]) => /layers\.(\d)/.exec(name)?.[1]);
+    expect(new Set(ofLayers)).toEqual(new Set([undefined, '0']));
+    await train(tinyInput(at('run'), { ...options, resume: true }));
+    await train(tinyInput(at('stepped'), { ...options, device: stepByStep }));
+    const steps = metrics(at('run')).flatMap((event) => (event.event === 'step' ? [event.step] : []));
+    expect(steps).toEqual(Array.from({ length: 13 }, (_, i) => i + 1));
+    expect(digests(at('stepped'))).toEqual(digests(at('run')));
+  });
 
   test('after a crash: what was logged beyond the checkpoint is taken back', async () => {
     await train(tinyInput(at('whole')));

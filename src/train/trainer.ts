@@ -12,9 +12,11 @@ import {
   type HostTensor,
   hostZeros,
   type State,
+  type StateSpec,
   type Weight,
 } from '../engine/index.js';
 import { ConfigError, StorageError, TrainingError } from '../errors.js';
+import { sameShape } from '../graph/index.js';
 import {
   CHECKPOINT,
   countParameters,
@@ -31,7 +33,8 @@ import type { TrainingData } from './data.js';
 import { evaluate, feedsOf } from './evaluate.js';
 import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
-import { evaluationProgram, momentsOf, trainingProgram } from './program.js';
+import { type PlacedPhase, phaseAfter, phaseBefore, phasesOf } from './phases.js';
+import { evaluationProgram, momentsOf, trainedOf, trainingProgram } from './program.js';
 import { learningRateAt } from './schedule.js';
 import { checkSettings } from './settings.js';
 
@@ -56,7 +59,7 @@ export async function train(input: TrainingInput): Promise<TrainingResult> {
       'adapters are trained beside the weights of a model: name the folder that it starts from',
     );
   }
-  const run = await Run.open(input, input.data(input.model, settings));
+  const run = await Run.open(input);
   try {
     return await run.loop();
   } finally {
@@ -112,16 +115,18 @@ function withMoments(
   return values;
 }
 
-/** What a run works with; made before its first step. */
+/** What a run works with in a phase; made before its first step. */
 interface Equipment {
+  phase: PlacedPhase;
   /** With its adapters, where they are what is trained. */
   model: Model;
   parameters: readonly ParameterSpec[];
+  /** What rows leave to those of the next batch, as states of the program. */
+  memory: readonly StateSpec[];
   /** The weights that are not trained. */
   frozen: ReadonlyMap<string, Weight>;
   /** Those of them that are saved with the model: none where adapters are trained beside it. */
   untrained: ReadonlyMap<string, HostTensor>;
-  identity: RunIdentity;
   data: TrainingData;
   stepsPerRun: number;
   training: Executable;
@@ -139,8 +144,56 @@ interface Asked {
   readonly outputs: Promise<Record<string, HostTensor>>;
 }
 
+/**
+ * Makes what a phase works with out of all values of a run, after `step` steps. Moments that are not among them are 0, and what rows have
+ * left is forgotten where batches are of other sizes.
+ */
+async function equip(
+  input: TrainingInput,
+  model: Model,
+  phase: PlacedPhase,
+  data: TrainingData,
+  values: Map<string, HostTensor>,
+  step: number,
+): Promise<Equipment> {
+  const { device, from, lora } = input;
+  const { batch, sequence, accumulate, optimizer, rates } = phase.settings;
+  const { objective } = data;
+  const most = stepsPerRunOn(device, model, batch * sequence * accumulate);
+  const isLast = phase.end >= input.settings.steps;
+  const stepsPerRun = isLast ? most : largestDivisor(phase.end - step, most);
+  const shape = { batch, accumulate, stepsPerRun };
+  const { program, parameters, memory } = trainingProgram(model, objective, optimizer, shape, rates);
+  // What adapters are trained beside is read from its files as it is needed, and has no gradients and no moments.
+  const adapted = lora && from !== undefined ? await locateWeights(from, input.model) : undefined;
+  const untrained = lora ? new Map<string, HostTensor>() : takeUntrained(values, model, parameters);
+  const frozen = adapted ?? untrained;
+  const training = await device.compile({ ...program, weights: frozen });
+  const evaluation = await device.compile({
+    ...evaluationProgram(model, objective, parameters),
+    weights: frozen,
+  });
+  const initial = new Map(
+    (program.state ?? []).flatMap(({ spec: { name, shape: dims } }) => {
+      const value = values.get(name);
+      const fits = value && (!memory.some((spec) => spec.name === name) || sameShape(value.dims, dims));
+      return fits ? [[name, value] as const] : [];
+    }),
+  );
+  const state = training.newState(initial);
+  const programs = { stepsPerRun, training, evaluation, state };
+  return { phase, model, parameters, memory, frozen, untrained, data, ...programs };
+}
+
+/** The largest whole number up to `most` that divides `steps`. */
+function largestDivisor(steps: number, most: number): number {
+  for (let count = Math.min(most, steps); count > 1; count--) if (steps % count === 0) return count;
+  return 1;
+}
+
 class Run {
   private readonly metrics: string;
+  private isClosed = false;
   /** When the last run ended, by the clock of `performance`. */
   private settledAt = 0;
   private perplexity: number | undefined;
@@ -149,52 +202,55 @@ class Run {
 
   private constructor(
     private readonly input: TrainingInput,
-    private readonly equipment: Equipment,
+    private readonly identity: RunIdentity,
+    private equipment: Equipment,
     private step: number,
   ) {
     this.metrics = join(input.folder, METRICS);
     this.savedStep = input.resume ? step : undefined;
   }
 
-  static async open(input: TrainingInput, data: TrainingData): Promise<Run> {
-    const { settings, device, from, lora, folder } = input;
+  static async open(input: TrainingInput): Promise<Run> {
+    const { settings, lora, folder } = input;
     const model = lora ? withLora(input.model, lora) : input.model;
-    const { batch, sequence, accumulate } = settings;
-    const stepsPerRun = stepsPerRunOn(device, model, batch * sequence * accumulate);
-    const { objective } = data;
-    const shape = { batch, accumulate, stepsPerRun };
-    const { program, parameters } = trainingProgram(
-      model,
-      objective,
-      settings.optimizer,
-      shape,
-      settings.rates,
-    );
-    // Nothing is written before it is sure that there is something to start from.
-    const initial = input.resume ? undefined : await fresh(input, parameters);
-    // What adapters are trained beside is read from its files as it is needed, and has no gradients and no moments.
-    const adapted = lora && from !== undefined ? await locateWeights(from, input.model) : undefined;
+    const phases = phasesOf(settings);
+    const first = input.data(input.model, phases[0]!.settings);
+    // What cannot be trained is told before anything is written, and so is what there is not to start from.
+    for (const phase of phases) trainedOf(model, phase.settings.rates);
+    const initial = input.resume
+      ? undefined
+      : await fresh(input, trainedOf(model, phases[0]!.settings.rates));
     await makeFolder(folder).catch((error: unknown) => {
       throw inWords(folder, error);
     });
     await recoverFolder(join(folder, CHECKPOINT));
     if (!input.resume) await expectNoRun(folder);
-    const identity = await identityOf(input, data);
-    const start = initial ? { step: 0, values: initial } : await readCheckpoint(input, parameters, identity);
-    const untrained = lora ? new Map<string, HostTensor>() : takeUntrained(start.values, model, parameters);
-    const frozen = adapted ?? untrained;
-    const training = await device.compile({ ...program, weights: frozen });
-    const evaluation = await device.compile({
-      ...evaluationProgram(model, objective, parameters),
-      weights: frozen,
-    });
-    const state = training.newState(start.values);
-    await trimMetrics(join(folder, METRICS), start.step);
-    const programs = { stepsPerRun, training, evaluation, state };
-    return new Run(input, { model, parameters, frozen, untrained, identity, data, ...programs }, start.step);
+    const identity = await identityOf(input, first);
+    const trainedAt = (step: number): ParameterSpec[] =>
+      trainedOf(model, phaseBefore(phases, step).settings.rates);
+    const { step, values } = initial
+      ? { step: 0, values: initial }
+      : await readCheckpoint(input, trainedAt, identity);
+    const phase = phaseAfter(phases, step);
+    const data = phase === phases[0] ? first : input.data(input.model, phase.settings);
+    const equipment = await equip(input, model, phase, data, values, step);
+    await trimMetrics(join(folder, METRICS), step);
+    return new Run(input, identity, equipment, step);
+  }
+
+  /** Goes over to the phase of the next step, with what the parameters and their moments are now. */
+  private async enter(phase: PlacedPhase): Promise<void> {
+    const { model, untrained, state } = this.equipment;
+    const values = new Map([...untrained, ...(await state.read())]);
+    await this.close();
+    const data = this.input.data(this.input.model, phase.settings);
+    this.equipment = await equip(this.input, model, phase, data, values, this.step);
+    this.isClosed = false;
   }
 
   async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
     const { state, training, evaluation } = this.equipment;
     state.dispose();
     await training.dispose();
@@ -203,6 +259,7 @@ class Run {
 
   async loop(): Promise<TrainingResult> {
     const { settings, signal } = this.input;
+    const phases = phasesOf(settings);
     // A run that was complete is told how good it is once more.
     if (this.step === 0 || this.step >= settings.steps) await this.evaluate();
     const most = this.input.device.runsAhead ? RUNS_AHEAD : 1;
@@ -211,9 +268,10 @@ class Run {
     const passed = (every: number, from: number, to: number): boolean =>
       Math.floor(to / every) > Math.floor(from / every);
     while (this.step < settings.steps) {
+      const { phase } = this.equipment;
       // Evaluation and checkpoints are of the parameters behind a certain step: no run is asked for beyond it.
       const pauses = (to: number): boolean =>
-        to >= settings.steps ||
+        to >= phase.end ||
         [settings.evaluateEvery, settings.saveEvery].some((every) => passed(every, this.step, to));
       while (!signal?.aborted && asked.length < most && (asked.length === 0 || !pauses(next))) {
         asked.push(this.ask(next));
@@ -229,6 +287,8 @@ class Run {
       const done = this.step >= settings.steps;
       if (passed(settings.evaluateEvery, before, this.step) || done) await this.evaluate();
       if (passed(settings.saveEvery, before, this.step) || done) await this.save();
+      if (this.step >= phase.end && !done && !signal?.aborted)
+        await this.enter(phaseAfter(phases, this.step));
       // Lets a signal or a timer through: the engine computes on this thread.
       await nextTurn();
     }
@@ -242,8 +302,8 @@ class Run {
    */
   private ask(done: number): Asked {
     const { settings } = this.input;
-    const { stepsPerRun: count, data, training, state } = this.equipment;
-    const { batch, accumulate } = settings;
+    const { phase, stepsPerRun: count, data, training, state } = this.equipment;
+    const { batch, accumulate } = phase.settings;
     const scalars = new Float32Array(count * STEP_SCALARS);
     const rates: number[] = [];
     for (let i = 0; i < count; i++) {
@@ -253,7 +313,8 @@ class Run {
       scalars.set(stepScalars(settings.optimizer, step, rate), i * STEP_SCALARS);
     }
     const perStep = batch * accumulate;
-    const examples = data.training.take(done * perStep, count * perStep);
+    const first = phase.examples + (done - phase.start) * perStep;
+    const examples = data.training.take(first, count * perStep);
     const started = performance.now();
     const feeds = {
       ...feedsOf(data.objective, examples, [count, accumulate, batch]),
@@ -267,7 +328,7 @@ class Run {
 
   /** Waits for a run, and tells of its steps. */
   private async settle({ rates, started, outputs }: Asked): Promise<void> {
-    const { batch, accumulate, sequence } = this.input.settings;
+    const { batch, accumulate, sequence } = this.equipment.phase.settings;
     const { loss: losses, norm } = await outputs;
     const now = performance.now();
     // A run that was asked for early begins when the one before it ends.
@@ -298,8 +359,8 @@ class Run {
 
   /** Loss and perplexity on held-out text, and what the model writes now. */
   private async evaluate(): Promise<void> {
-    const { batch } = this.input.settings;
-    const { evaluation, data, state } = this.equipment;
+    const { phase, evaluation, data, state } = this.equipment;
+    const { batch } = phase.settings;
     const limit = EVALUATION_BATCHES * batch;
     const result = await evaluate(evaluation, data.objective, data.validation, batch, { state, limit });
     if (!Number.isFinite(result.loss))
@@ -315,13 +376,14 @@ class Run {
   }
 
   private async save(): Promise<void> {
-    const { model, parameters, untrained, identity, state } = this.equipment;
+    const { model, parameters, memory, untrained, state } = this.equipment;
     const values = new Map([...untrained, ...(await state.read())]);
     for (const { name } of parameters) {
       if (!(values.get(name)!.data as Float32Array).every(Number.isFinite))
         throw this.diverged(`${name} has values that are no numbers`, this.step);
     }
-    await writeCheckpoint(this.input, model, parameters, values, { step: this.step, run: identity });
+    const progress = { step: this.step, run: this.identity };
+    await writeCheckpoint(this.input, model, parameters, values, memory, progress);
     this.savedStep = this.step;
     await this.report({ event: 'saved', step: this.step });
   }

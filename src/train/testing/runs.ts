@@ -1,6 +1,6 @@
 /** Training runs so small that a test can afford several. */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Device, type Executable, openDevice, type Program } from '../../engine/index.js';
 import { hybridModel } from '../../models/index.js';
@@ -107,14 +107,17 @@ export function digests(folder: string): Record<string, string> {
     'optimizer.safetensors',
     'tokenizer.json',
     'training.json',
+    'carried.safetensors',
   ];
   return Object.fromEntries(
-    files.map((file) => [
-      file,
-      createHash('sha256')
-        .update(readFileSync(join(folder, 'checkpoint', file)))
-        .digest('hex'),
-    ]),
+    files
+      .filter((file) => existsSync(join(folder, 'checkpoint', file)))
+      .map((file) => [
+        file,
+        createHash('sha256')
+          .update(readFileSync(join(folder, 'checkpoint', file)))
+          .digest('hex'),
+      ]),
   );
 }
 
