@@ -1,11 +1,19 @@
 /** What every training run is told on the command line. */
+import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { positive } from '../bench/positive.js';
+import { parseJson } from '../checkpoint/index.js';
 import type { DeviceName, DeviceOptions } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import type { Precision } from '../graph/index.js';
 import type { Design, ImageDesign, Size } from '../models/index.js';
-import { TRAINING_DEFAULTS, type TrainingSettings } from '../train/index.js';
+import {
+  parsePhases,
+  stepsOf,
+  TRAINING_DEFAULTS,
+  type TrainingPhase,
+  type TrainingSettings,
+} from '../train/index.js';
 import { compilingLine, deviceOption, precisionOption, threadsOption } from './loading-options.js';
 
 export interface RunFlags {
@@ -19,6 +27,7 @@ export interface RunFlags {
   accumulate: number;
   learningRate?: number;
   rate?: Record<string, number>;
+  phases?: TrainingPhase[];
   warmup: number;
   seed: number;
   evaluateEvery: number;
@@ -54,6 +63,28 @@ export function addDeviceFlags(command: Command): Command {
     .option('--deterministic', 'the same bits in every run on cuda, at the cost of speed', false);
 }
 
+/** `--phases`: a run in parts, said in JSON or in a file of it. */
+export function phasesOption(): Option {
+  return new Option(
+    '--phases <list>',
+    'the run in parts, one after the other: a list in JSON, or a file with one, as in [{"steps": 200, "sequence": 64}, {"steps": 300}]; a part may have a batch, accumulate and rates of its own',
+  )
+    .argParser((text): TrainingPhase[] => {
+      const isList = text.trimStart().startsWith('[');
+      const source = isList ? '--phases' : text;
+      return parsePhases(parseJson(isList ? text : readText(text)), source);
+    })
+    .conflicts('steps');
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new ConfigError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
 /** How the device is opened. Throws `ConfigError` for GPUs that cannot share a batch. */
 export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {
   const { threads, precision, devices, shard, deterministic, batch } = flags;
@@ -76,7 +107,7 @@ export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {
 export function settingsOf(flags: RunFlags, sequence: number, defaultRate: number): TrainingSettings {
   return {
     ...TRAINING_DEFAULTS,
-    steps: flags.steps,
+    steps: flags.phases ? stepsOf(flags.phases) : flags.steps,
     batch: flags.batch,
     sequence,
     accumulate: flags.accumulate,
@@ -86,5 +117,6 @@ export function settingsOf(flags: RunFlags, sequence: number, defaultRate: numbe
     evaluateEvery: flags.evaluateEvery,
     saveEvery: flags.saveEvery,
     ...(flags.rate && { rates: flags.rate }),
+    ...(flags.phases && { phases: flags.phases }),
   };
 }

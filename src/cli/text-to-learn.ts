@@ -5,6 +5,7 @@ import { Random } from '../nn/index.js';
 import {
   type CorpusDocument,
   encodeCorpus,
+  encodeDocuments,
   loadCorpus,
   PAIR_SEPARATOR,
   readPairs,
@@ -13,9 +14,13 @@ import {
 } from '../text/index.js';
 import {
   type DataSource,
+  type DocumentForm,
   defaultSequence,
+  documentData,
   encodePair,
+  examplesRead,
   pairData,
+  placesRead,
   type TrainingSettings,
   textData,
 } from '../train/index.js';
@@ -52,7 +57,7 @@ const SAMPLE_PROMPT = 12;
 
 export async function corpusToLearn(
   source: string,
-  { validation: fraction }: SplitOptions,
+  { validation: fraction, documents: form }: SplitOptions & { documents: DocumentForm | 'join' },
 ): Promise<TextToLearn> {
   const corpus = await loadCorpus(source);
   for (const path of corpus.leftOut) say(`left out    ${path}`);
@@ -60,15 +65,18 @@ export async function corpusToLearn(
   return {
     documents: split.training,
     encode(tokenizer) {
-      const training = encodeCorpus(tokenizer, split.training);
-      const validation = encodeCorpus(tokenizer, split.validation);
+      const apart = form !== 'join';
+      const encode = (documents: readonly CorpusDocument[]): readonly Int32Array[] =>
+        apart ? encodeDocuments(tokenizer, documents) : [encodeCorpus(tokenizer, documents)];
+      const [training, validation] = [encode(split.training), encode(split.validation)];
+      const count = (all: readonly Int32Array[]): number => all.reduce((sum, { length }) => sum + length, 0);
+      const number = apart ? ` in ${formatCount(training.length)} documents` : '';
       return {
-        data: textData(training, validation),
-        about: `${corpus.name}: ${formatCount(training.length)} tokens to learn from, ${formatCount(validation.length)} held out`,
+        data: apart ? documentData(training, validation, form) : textData(training[0]!, validation[0]!),
+        about: `${corpus.name}: ${formatCount(count(training))} tokens${number} to learn from, ${formatCount(count(validation))} held out`,
         sequence: defaultSequence,
-        epochs: ({ steps, batch, accumulate, sequence }) =>
-          (steps * batch * accumulate * sequence) / training.length,
-        prompt: [...validation.subarray(0, SAMPLE_PROMPT)],
+        epochs: (settings) => placesRead(settings) / count(training),
+        prompt: [...validation[0]!.subarray(0, SAMPLE_PROMPT)],
         example: '"..."',
       };
     },
@@ -97,7 +105,7 @@ export async function pairsToLearn(
         data: pairData(learned, heldOut),
         about: `${path}: ${formatCount(training.length)} pairs to learn from, ${formatCount(validation.length)} held out; the longest has ${longest} tokens`,
         sequence: () => longest - 1,
-        epochs: ({ steps, batch, accumulate }) => (steps * batch * accumulate) / training.length,
+        epochs: (settings) => examplesRead(settings) / training.length,
         prompt: [...tokens.subarray(0, prefix)],
         example: `"<source>${PAIR_SEPARATOR}"`,
       };

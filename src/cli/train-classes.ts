@@ -51,7 +51,16 @@ export async function trainClasses<T>(
   flags: ClassFlags,
   command: Command,
 ): Promise<void> {
-  for (const key of ['from', 'lora', 'tokenizer', 'vocab', 'channel', 'horizon', ...kind.without]) {
+  for (const key of [
+    'from',
+    'lora',
+    'tokenizer',
+    'vocab',
+    'documents',
+    'channel',
+    'horizon',
+    ...kind.without,
+  ]) {
     if (command.getOptionValueSource(key) !== 'cli') continue;
     const option = command.options.find((each) => each.attributeName() === key)!.long;
     throw new ConfigError(

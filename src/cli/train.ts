@@ -26,11 +26,19 @@ import {
 } from '../models/index.js';
 import { findClasses, IMAGE_FILE, SOUND_FILE } from '../signals/index.js';
 import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
-import { expectNoRun, FINE_TUNING_RATES, TRAINING_DEFAULTS, type TrainingInput } from '../train/index.js';
+import {
+  DOCUMENT_FORMS,
+  type DocumentForm,
+  expectNoRun,
+  FINE_TUNING_RATES,
+  phasesOf,
+  TRAINING_DEFAULTS,
+  type TrainingInput,
+} from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { choice, each, number, wholeNumber } from './options.js';
-import { addDeviceFlags, type RunFlags, settingsOf } from './run-flags.js';
+import { addDeviceFlags, phasesOption, type RunFlags, settingsOf } from './run-flags.js';
 import { corpusToLearn, pairsToLearn, type TextToLearn } from './text-to-learn.js';
 import { trainClasses } from './train-classes.js';
 import { type ImageFlags, imagesByClass } from './train-images.js';
@@ -38,6 +46,7 @@ import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
 import { soundsByClass } from './train-sounds.js';
 
 interface TrainOptions extends RunFlags, Partial<SeriesFlags>, ImageFlags {
+  documents: DocumentForm | 'join';
   validation: number;
   from?: string;
   lora?: number;
@@ -111,8 +120,15 @@ export function configure(command: Command): void {
     )
     .option(
       '--rate <pattern=factor>',
-      'multiply the learning rate of the parameters with such names, as in `*.mixer.*=0.1` (0 leaves them as they are); may be given several times, and the last that fits decides',
+      'multiply the learning rate of the parameters with such names, as in `*.mixer.*=0.1`, or of the layers of a letter, as in `layer:S=0.1` (0 leaves them as they are); may be given several times, and the last that fits decides',
       rateFactor,
+    )
+    .addOption(phasesOption())
+    .option(
+      '--documents <how>',
+      'how a corpus is cut: join (one text, cut anywhere), pack (whole documents side by side in a row, which do not see each other), or carry (a document goes on where the batch before left it)',
+      choice(['join', ...DOCUMENT_FORMS]),
+      'join',
     )
     .option('--warmup <steps>', 'steps until the highest learning rate', wholeNumber, d.warmupSteps)
     .option('--seed <n>', 'seed of all randomness', wholeNumber, d.seed)
@@ -139,6 +155,9 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   if (images) return trainClasses(source, images, imagesByClass(options), options, command);
   const sounds = await findClasses(source, SOUND_FILE);
   if (sounds) return trainClasses(source, sounds, soundsByClass(), options, command);
+  if (isPairs(source) && options.documents !== 'join') {
+    throw new ConfigError(`--documents cuts a corpus, and ${source} has pairs of texts: leave it out`);
+  }
   const { from: named } = options;
   const from = named === undefined ? undefined : modelFolder(named);
   const lora = loraOf(options);
@@ -159,6 +178,12 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   say(
     `run         ${settings.steps} steps of ${formatCount(perStep)} tokens (${learned.epochs(settings).toFixed(1)} epochs), seed ${settings.seed}, on ${options.device}`,
   );
+  for (const [i, { start, end, settings: own }] of (settings.phases ? phasesOf(settings) : []).entries()) {
+    const rates = Object.entries(own.rates ?? {}).map(([pattern, factor]) => `, ${pattern} at ${factor}`);
+    say(
+      `phase ${i + 1}     steps ${start + 1} to ${end}: ${own.batch * own.accumulate} sequences of ${own.sequence}${rates.join('')}`,
+    );
+  }
 
   const made = lora ? [named!, '--adapter', options.out] : [join(options.out, CHECKPOINT)];
   await followRun(

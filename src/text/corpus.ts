@@ -245,6 +245,19 @@ export function encodeCorpus(tokenizer: Tokenizer, documents: readonly CorpusDoc
   return ids;
 }
 
+/** The ids of each document on its own, with an end of text where the tokenizer has one; parts of one file are one document. */
+export function encodeDocuments(tokenizer: Tokenizer, documents: readonly CorpusDocument[]): Int32Array[] {
+  const encoded: number[][] = [];
+  for (const { text, continues } of documents) {
+    const last = encoded.at(-1);
+    // Spread into push(), a long text would be more arguments than a call takes.
+    if (continues && last) for (const id of tokenizer.encode(text)) last.push(id);
+    else encoded.push([...tokenizer.encodeFromStart(text)]);
+  }
+  const { endOfText } = tokenizer;
+  return encoded.map((ids) => Int32Array.from(endOfText === undefined ? ids : [...ids, endOfText]));
+}
+
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -13,6 +13,7 @@ export {
   type CorpusDocument,
   type CorpusSplit,
   encodeCorpus,
+  encodeDocuments,
   loadCorpus,
   splitCorpus,
 } from './corpus.js';

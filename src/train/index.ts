@@ -11,9 +11,11 @@ export {
   type Objective,
   type TrainingData,
 } from './data.js';
+export { DOCUMENT_FORMS, type DocumentForm, documentData, nextTokensOfDocuments } from './documents.js';
 export { type Evaluation, evaluateExamples, evaluateModel } from './evaluate.js';
 export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
 export { countedTokens, type EncodedPair, encodePair, pairData } from './pairs.js';
+export { examplesRead, parsePhases, phasesOf, placesRead, stepsOf, type TrainingPhase } from './phases.js';
 export { evaluationProgram, type TrainingShape, trainingProgram } from './program.js';
 export { quantileObjective, type SeriesRows, seriesData } from './series.js';
 export {

@@ -66,6 +66,19 @@ export function phasesOf(settings: TrainingSettings): PlacedPhase[] {
   return placed;
 }
 
+/** Examples that a run reads, and places of all of them: tokens, say. */
+export function examplesRead(settings: TrainingSettings): number {
+  return phasesOf(settings).reduce((sum, phase) => sum + examplesIn(phase), 0);
+}
+
+export function placesRead(settings: TrainingSettings): number {
+  return phasesOf(settings).reduce((sum, phase) => sum + examplesIn(phase) * phase.settings.sequence, 0);
+}
+
+function examplesIn({ start, end, settings: { batch, accumulate } }: PlacedPhase): number {
+  return (end - start) * batch * accumulate;
+}
+
 /** The phase to which the step after `done` others belongs; at the end the last one. */
 export function phaseAfter(phases: readonly PlacedPhase[], done: number): PlacedPhase {
   return phases.find(({ end }) => done < end) ?? phases.at(-1)!;

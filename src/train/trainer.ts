@@ -203,6 +203,9 @@ class Run {
   private constructor(
     private readonly input: TrainingInput,
     private readonly identity: RunIdentity,
+    private readonly phases: readonly PlacedPhase[],
+    /** Of each phase. */
+    private readonly data: readonly TrainingData[],
     private equipment: Equipment,
     private step: number,
   ) {
@@ -214,8 +217,8 @@ class Run {
     const { settings, lora, folder } = input;
     const model = lora ? withLora(input.model, lora) : input.model;
     const phases = phasesOf(settings);
-    const first = input.data(input.model, phases[0]!.settings);
     // What cannot be trained is told before anything is written, and so is what there is not to start from.
+    const data = phases.map((phase) => input.data(input.model, phase.settings));
     for (const phase of phases) trainedOf(model, phase.settings.rates);
     const initial = input.resume
       ? undefined
@@ -225,25 +228,24 @@ class Run {
     });
     await recoverFolder(join(folder, CHECKPOINT));
     if (!input.resume) await expectNoRun(folder);
-    const identity = await identityOf(input, first);
+    const identity = await identityOf(input, data[0]!);
     const trainedAt = (step: number): ParameterSpec[] =>
       trainedOf(model, phaseBefore(phases, step).settings.rates);
     const { step, values } = initial
       ? { step: 0, values: initial }
       : await readCheckpoint(input, trainedAt, identity);
     const phase = phaseAfter(phases, step);
-    const data = phase === phases[0] ? first : input.data(input.model, phase.settings);
-    const equipment = await equip(input, model, phase, data, values, step);
+    const equipment = await equip(input, model, phase, data[phases.indexOf(phase)]!, values, step);
     await trimMetrics(join(folder, METRICS), step);
-    return new Run(input, identity, equipment, step);
+    return new Run(input, identity, phases, data, equipment, step);
   }
 
   /** Goes over to the phase of the next step, with what the parameters and their moments are now. */
   private async enter(phase: PlacedPhase): Promise<void> {
+    const data = this.data[this.phases.indexOf(phase)]!;
     const { model, untrained, state } = this.equipment;
     const values = new Map([...untrained, ...(await state.read())]);
     await this.close();
-    const data = this.input.data(this.input.model, phase.settings);
     this.equipment = await equip(this.input, model, phase, data, values, this.step);
     this.isClosed = false;
   }
@@ -259,7 +261,6 @@ class Run {
 
   async loop(): Promise<TrainingResult> {
     const { settings, signal } = this.input;
-    const phases = phasesOf(settings);
     // A run that was complete is told how good it is once more.
     if (this.step === 0 || this.step >= settings.steps) await this.evaluate();
     const most = this.input.device.runsAhead ? RUNS_AHEAD : 1;
@@ -288,7 +289,7 @@ class Run {
       if (passed(settings.evaluateEvery, before, this.step) || done) await this.evaluate();
       if (passed(settings.saveEvery, before, this.step) || done) await this.save();
       if (this.step >= phase.end && !done && !signal?.aborted)
-        await this.enter(phaseAfter(phases, this.step));
+        await this.enter(phaseAfter(this.phases, this.step));
       // Lets a signal or a timer through: the engine computes on this thread.
       await nextTurn();
     }
