@@ -176,7 +176,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   if (lora)
     say(`adapters    ${formatCount(adapters)} parameters of rank ${lora.rank}, which alone are trained`);
   say(
-    `run         ${settings.steps} steps of ${formatCount(perStep)} tokens (${learned.epochs(settings).toFixed(1)} epochs), seed ${settings.seed}, on ${options.device}`,
+    `run         ${settings.steps} steps ${settings.phases ? 'in phases' : `of ${formatCount(perStep)} tokens`} (${learned.epochs(settings).toFixed(1)} epochs), seed ${settings.seed}, on ${options.device}`,
   );
   for (const [i, { start, end, settings: own }] of (settings.phases ? phasesOf(settings) : []).entries()) {
     const rates = Object.entries(own.rates ?? {}).map(([pattern, factor]) => `, ${pattern} at ${factor}`);

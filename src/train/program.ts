@@ -277,11 +277,12 @@ export function trainedOf(model: Model, rates: NonNullable<TrainingSettings['rat
   const specs = parametersOf(model).filter(({ adapts }) => !model.adapters || adapts !== undefined);
   for (const pattern of Object.keys(rates)) {
     if (specs.some(({ name }) => fits(pattern, name, model))) continue;
+    const isOfLayers = OF_LAYERS.test(pattern);
+    const known = isOfLayers
+      ? new Set(model.layers.map(({ letters }) => `layer:${letters}`))
+      : [...specs.slice(0, 3).map(({ name }) => name), 'and so on'];
     throw new ConfigError(
-      `no parameter that is trained has a name like ${pattern}; there are ${specs
-        .slice(0, 3)
-        .map(({ name }) => name)
-        .join(', ')} and so on`,
+      `no parameter that is trained ${isOfLayers ? 'belongs to' : 'has a name like'} ${pattern}; there are ${[...known].join(', ')}`,
     );
   }
   const trained = specs.filter(({ name }) => rateOf(name, rates, model) > 0);
