@@ -2,7 +2,6 @@
  * What a run leaves behind to go on from: a model's folder, or that of an adapter, with the optimizer's moments
  * (`optimizer.safetensors`) and how far it came (`training.json`).
  */
-
 import { z } from 'zod';
 import { join, openFile, readFolder, readText, sha256 } from '#platform';
 import {
