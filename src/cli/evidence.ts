@@ -44,7 +44,11 @@ export function configure(command: Command): void {
     )
     .option('--quick', 'smaller models and less of everything: some minutes on two cores', false)
     .option('--section <name>', `only this one of ${NAMES.join(', ')}; may be given several times`, each)
-    .option('--only <text>', 'only work with this in its name; may be given several times', each)
+    .option(
+      '--only <text>',
+      'only work with this in its name; may be given several times, and is done in this order',
+      each,
+    )
     .option('--list', 'print the names of the work, and do none', false)
     .option(
       '--take <file>',
@@ -88,11 +92,10 @@ function worksOf({ quick, section: asked = NAMES, only = [], device }: EvidenceF
   const works = SECTIONS.filter(({ name }) => asked.includes(name)).flatMap((section) =>
     section.works({ quick }),
   );
-  return works.filter(
-    ({ name, devices }) =>
-      (!devices || devices.includes(device)) &&
-      (only.length === 0 || only.some((text) => name.includes(text))),
-  );
+  const possible = works.filter(({ devices }) => !devices || devices.includes(device));
+  if (only.length === 0) return possible;
+  // In the order in which they are asked for.
+  return [...new Set(only.flatMap((text) => possible.filter(({ name }) => name.includes(text))))];
 }
 
 async function gatherAll(works: readonly Work[], findings: Findings, flags: EvidenceFlags): Promise<void> {

@@ -40,8 +40,8 @@ const FULL: readonly Trial[] = [
   {
     section: SECTION,
     stages: [
-      { task: 'mqar-16', steps: 1500, batch: 128 },
-      { task: 'mqar-64', steps: 1200, batch: 64 },
+      { task: 'mqar-16', steps: 1200, batch: 128 },
+      { task: 'mqar-64', steps: 1000, batch: 64 },
     ],
     size: 'nano',
     designs: SIBLINGS,
@@ -54,8 +54,8 @@ const FULL: readonly Trial[] = [
   {
     section: SECTION,
     stages: [
-      { task: 'facts-16', length: 256, steps: 1500, batch: 128 },
-      { task: 'facts-16', length: 4096, steps: 150, batch: 16 },
+      { task: 'facts-16', length: 256, steps: 1500, batch: 64 },
+      { task: 'facts-16', length: 2048, steps: 200, batch: 8 },
     ],
     size: 'nano',
     designs: SIBLINGS,
@@ -68,8 +68,8 @@ const FULL: readonly Trial[] = [
   {
     section: SECTION,
     stages: [
-      { task: 'selective-copying', length: 256, steps: 1200, batch: 128 },
-      { task: 'selective-copying', steps: 200, batch: 16 },
+      { task: 'selective-copying', length: 256, steps: 1200, batch: 64 },
+      { task: 'selective-copying', steps: 200, batch: 4 },
     ],
     size: 'nano',
     designs: SIBLINGS,
