@@ -10,7 +10,12 @@ const FIVE = [1, 2, 3, 4, 5];
 
 /** Places for twice as many tokens as there are answers, found by scores that see the tokens before. */
 function selecting(places: number): NonNullable<Trial['set']> {
-  return { attention_selected: places, attention_window: 16, attention_score: 'convolution' };
+  return {
+    attention_selected: places,
+    attention_window: 16,
+    attention_score: 'convolution',
+    attention_scores_window: true,
+  };
 }
 
 const QUICK: readonly Trial[] = [
@@ -39,12 +44,10 @@ const QUICK: readonly Trial[] = [
 const FULL: readonly Trial[] = [
   {
     section: SECTION,
-    stages: [
-      { task: 'mqar-16', steps: 1200, batch: 128 },
-      { task: 'mqar-64', steps: 1000, batch: 64 },
-    ],
+    // Dense, and tested among twice and four times as many tokens.
+    stages: [{ task: 'mqar-64', length: 256, steps: 5000, batch: 64 }],
     size: 'nano',
-    designs: SIBLINGS,
+    designs: ['M-S-M-S-', ...SIBLINGS],
     set: selecting(128),
     rates: [3e-3],
     seeds: FIVE,
@@ -53,12 +56,9 @@ const FULL: readonly Trial[] = [
   },
   {
     section: SECTION,
-    stages: [
-      { task: 'facts-16', length: 256, steps: 1500, batch: 64 },
-      { task: 'facts-16', length: 2048, steps: 200, batch: 8 },
-    ],
+    stages: [{ task: 'facts-16', length: 256, steps: 4000, batch: 64 }],
     size: 'nano',
-    designs: SIBLINGS,
+    designs: ['M-S-M-S-', ...SIBLINGS],
     set: selecting(64),
     rates: [3e-3],
     seeds: SEEDS,
@@ -92,17 +92,14 @@ const FULL: readonly Trial[] = [
   },
   {
     section: SECTION,
-    stages: [
-      { task: 'listops', length: 64, steps: 1500, batch: 256 },
-      { task: 'listops', steps: 1000, batch: 128 },
-    ],
+    stages: [{ task: 'listops', length: 64, steps: 2000, batch: 128 }],
     size: 'nano',
     designs: SIBLINGS,
     set: selecting(64),
-    rates: [1e-3, 3e-3],
+    rates: [2e-3],
     seeds: SEEDS,
     count: 256,
-    longest: 512,
+    longest: 256,
   },
   ...(['inference-2', 'inference-4', 'inference-4-steps'] as const).map((task) => ({
     section: SECTION,

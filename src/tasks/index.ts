@@ -1,7 +1,10 @@
 /** What models are asked, to tell designs apart. */
 import { ConfigError } from '../errors.js';
+import { IMAGE_TASKS } from './images.js';
+import { bookBytes } from './language.js';
 import { inference, listOps, parity, s5 } from './reasoning.js';
 import { induction, mqar, multiKeyRecall, passkey, phonebook, selectiveCopying } from './recall.js';
+import { SERIES_TASKS } from './series.js';
 import type { Task } from './task.js';
 import { type TokenTask, tokenTask } from './tokens.js';
 
@@ -28,7 +31,12 @@ export const TOKEN_TASKS: readonly TokenTask[] = [
   ...[2, 4].flatMap((depth) => [inference(depth, false), inference(depth, true)]),
 ];
 
-export const TASKS: readonly Task[] = TOKEN_TASKS.map(tokenTask);
+export const TASKS: readonly Task[] = [
+  ...TOKEN_TASKS.map(tokenTask),
+  bookBytes,
+  ...IMAGE_TASKS,
+  ...SERIES_TASKS,
+];
 
 /** The task of this name. Throws `ConfigError` for one that there is not. */
 export function taskOf(name: string): Task {

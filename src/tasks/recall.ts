@@ -21,17 +21,18 @@ export function mqar(pairs: number): TokenTask {
       expectRoom(this.name, length, 4 * pairs);
       return associations(random, pairs, length);
     },
-    // Half of the examples have fewer pairs, as a part of Zoology's have: what to do is found on them first.
+    // Fewer pairs, as a part of Zoology's examples have, and keys and values out of a few: what to do is found on them first.
     practice(random, length) {
       expectRoom(this.name, length, 4 * pairs);
-      return associations(random, random.below(2) === 0 ? pairs : 1 + random.below(pairs), length);
+      const count = random.below(2) === 0 ? pairs : 1 + random.below(pairs);
+      return associations(random, count, length, random.below(2) === 0 ? half : 2 * pairs);
     },
   };
 
-  function associations(random: Random, count: number, length: number): Example {
+  function associations(random: Random, count: number, length: number, among = half): Example {
     // The token 0 fills; keys are below the middle, values above.
-    const keys = distinct(random, count, half - 1).map((key) => key + 1);
-    const values = distinct(random, count, half).map((value) => half + value);
+    const keys = distinct(random, count, Math.min(among, half - 1)).map((key) => key + 1);
+    const values = distinct(random, count, among).map((value) => half + value);
     const tokens = new Array<number>(length + 1).fill(0);
     for (let i = 0; i < count; i++) {
       tokens[2 * i] = keys[i]!;
@@ -183,19 +184,18 @@ export function multiKeyRecall(facts: number, rewritten = 0): TokenTask {
     },
     practice(random, length) {
       expectRoom(this.name, length, 3 * (2 * facts + rewritten));
-      const fewer = 1 + random.below(facts);
-      return random.below(2) === 0
-        ? strewn(random, length, facts, rewritten)
-        : strewn(random, length, fewer, Math.min(fewer, rewritten));
+      const fewer = random.below(2) === 0 ? facts : 1 + random.below(facts);
+      const among = random.below(2) === 0 ? keys : 2 * facts;
+      return strewn(random, length, fewer, Math.min(fewer, rewritten), among);
     },
   };
 
-  function strewn(random: Random, length: number, facts: number, rewritten: number): Example {
+  function strewn(random: Random, length: number, facts: number, rewritten: number, among = keys): Example {
     const mentioned = facts + rewritten;
     const tail = 3 * facts;
     const body = length + 1 - tail;
     const tokens = Array.from({ length: length + 1 }, () => text + random.below(64));
-    const chosen = distinct(random, facts, keys);
+    const chosen = distinct(random, facts, among);
     // Slots of three tokens each, in order; the last `facts` mentions of each key count.
     const slots = distinct(random, mentioned, Math.floor(body / 3)).sort((a, b) => a - b);
     const order = [...random.permutation(mentioned)];
@@ -203,7 +203,7 @@ export function multiKeyRecall(facts: number, rewritten = 0): TokenTask {
     const known = new Map<number, number>();
     for (const [i, slot] of slots.entries()) {
       const key = chosen[mentions[i]!]!;
-      const value = random.below(values);
+      const value = random.below(Math.min(values, among));
       known.set(key, value);
       tokens.splice(3 * slot, 3, 0, 2 + key, 2 + keys + value);
     }

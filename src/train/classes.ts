@@ -61,6 +61,11 @@ export function classObjective(inputs: readonly ExampleInput[]): Objective {
   };
 }
 
+export interface ImageDataOptions {
+  /** Another image of the same class, as large: each time one is learned from. */
+  readonly vary?: (image: Image, random: Random) => Image;
+}
+
 /**
  * Images of the size and the colours that a model reads, in a new order each time all were seen. Throws `DataError` for images of
  * another size and where there are none, `ConfigError` for a model of something else.
@@ -68,6 +73,7 @@ export function classObjective(inputs: readonly ExampleInput[]): Objective {
 export function imageData(
   training: readonly Labelled<Image>[],
   validation: readonly Labelled<Image>[],
+  { vary = (image) => image }: ImageDataOptions = {},
 ): DataSource {
   return (model, { seed }) => {
     const { height, width, channels, classes } = inputConfigOf<ImagesConfig>(model, 'images');
@@ -82,7 +88,7 @@ export function imageData(
           );
         },
         bytes: ({ pixels }) => pixels,
-        values: (image) => ({ pixels: pixelValues(image) }),
+        values: (image, random) => ({ pixels: pixelValues(random ? vary(image, random) : image) }),
       },
     );
   };

@@ -1,6 +1,6 @@
 /** Training language models. */
 
-export { classObjective, imageData, type Labelled, soundData } from './classes.js';
+export { classObjective, type ImageDataOptions, imageData, type Labelled, soundData } from './classes.js';
 export {
   type BatchLoss,
   type DataSource,

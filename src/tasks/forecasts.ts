@@ -1,0 +1,134 @@
+/** Forecasts of one series by simple methods, and how far they and a model miss. */
+import { scalar } from '../graph/index.js';
+import { modalityInputs, perceive, type SeriesConfig } from '../models/index.js';
+import { ParameterRegistry } from '../nn/index.js';
+import type { Trained } from './task.js';
+
+/** Where forecasts begin: at every value from the one at `first` on whose horizon is known. */
+export interface Origins {
+  readonly values: Float32Array;
+  readonly first: number;
+  /** Values that are read. */
+  readonly context: number;
+  readonly horizon: number;
+  /** Errors are told in it. */
+  readonly scale: number;
+}
+
+/** What comes after the values before `at`. */
+export type Forecast = (values: Float32Array, at: number) => ArrayLike<number>;
+
+export function forecastError({ values, first, horizon, scale }: Origins, forecast: Forecast): number {
+  let [total, count] = [0, 0];
+  for (let at = first; at + horizon <= values.length; at++) {
+    const told = forecast(values, at);
+    for (let i = 0; i < horizon; i++, count++) total += ((told[i]! - values[at + i]!) / scale) ** 2;
+  }
+  return total / count;
+}
+
+/** The value of the period before, as often as it takes. */
+export function seasonalNaive(period: number, horizon: number): Forecast {
+  return (values, at) => Array.from({ length: horizon }, (_, i) => values[at - period + (i % period)]!);
+}
+
+/** The last value, again and again. */
+export function last(horizon: number): Forecast {
+  return (values, at) => new Array<number>(horizon).fill(values[at - 1]!);
+}
+
+/**
+ * Each value of the horizon as a linear map of the last `reach` values less the last of them, by least squares with a small penalty: the
+ * form of NLinear (Zeng et al., 2022, arXiv 2205.13504).
+ */
+export function linearForecast(learned: Float32Array, reach: number, horizon: number): Forecast {
+  const width = reach + 1;
+  const gram = new Float64Array(width * width);
+  const moments = new Float64Array(width * horizon);
+  const features = (values: Float32Array, at: number): Float64Array =>
+    Float64Array.from({ length: width }, (_, i) =>
+      i === reach ? 1 : values[at - reach + i]! - values[at - 1]!,
+    );
+  let count = 0;
+  for (let at = reach; at + horizon <= learned.length; at++, count++) {
+    const x = features(learned, at);
+    for (let i = 0; i < width; i++) {
+      for (let j = 0; j < width; j++) gram[i * width + j]! += x[i]! * x[j]!;
+      for (let h = 0; h < horizon; h++)
+        moments[i * horizon + h]! += x[i]! * (learned[at + h]! - learned[at - 1]!);
+    }
+  }
+  const trace = Array.from({ length: width }, (_, i) => gram[i * width + i]!).reduce((a, b) => a + b, 0);
+  for (let i = 0; i < width; i++) gram[i * width + i]! += (1e-4 * trace) / width + 1e-9;
+  const map = solved(gram, moments, width, horizon);
+  return (values, at) => {
+    const x = features(values, at);
+    return Array.from({ length: horizon }, (_, h) => {
+      let sum = values[at - 1]!;
+      for (let i = 0; i < width; i++) sum += x[i]! * map[i * horizon + h]!;
+      return sum;
+    });
+  };
+}
+
+/** a [size, size] symmetric and positive, b [size, columns] -> a^-1 b, by Cholesky's factors. */
+function solved(a: Float64Array, b: Float64Array, size: number, columns: number): Float64Array {
+  const l = a.slice();
+  for (let j = 0; j < size; j++) {
+    for (let k = 0; k < j; k++)
+      for (let i = j; i < size; i++) l[i * size + j]! -= l[i * size + k]! * l[j * size + k]!;
+    const root = Math.sqrt(l[j * size + j]!);
+    for (let i = j; i < size; i++) l[i * size + j]! /= root;
+  }
+  const x = b.slice();
+  for (let c = 0; c < columns; c++) {
+    for (let i = 0; i < size; i++) {
+      for (let k = 0; k < i; k++) x[i * columns + c]! -= l[i * size + k]! * x[k * columns + c]!;
+      x[i * columns + c]! /= l[i * size + i]!;
+    }
+    for (let i = size - 1; i >= 0; i--) {
+      for (let k = i + 1; k < size; k++) x[i * columns + c]! -= l[k * size + i]! * x[k * columns + c]!;
+      x[i * columns + c]! /= l[i * size + i]!;
+    }
+  }
+  return x;
+}
+
+/** The same of a model that reads the context of each beginning, a window of one channel. */
+export async function modelError({ model, weights, device }: Trained, origins: Origins): Promise<number> {
+  const { values, first, context, horizon } = origins;
+  const { patch, quantiles } = (model.json as { input: SeriesConfig }).input;
+  const inputs = modalityInputs(model.modality!);
+  const { said } = perceive(model, new ParameterRegistry(), inputs, scalar(0, 'int64'));
+  const program = { inputs: Object.values(inputs), outputs: said, weights };
+  const executable = await device.compile(program);
+  const positions = context / patch;
+  const batch = 256;
+  const told = new Map<number, Float32Array>();
+  try {
+    for (let start = first; start + horizon <= values.length; start += batch) {
+      const count = Math.min(batch, values.length - horizon - start + 1);
+      const window = new Float32Array(count * context);
+      for (let i = 0; i < count; i++)
+        window.set(values.subarray(start + i - context, start + i), i * context);
+      const dims = [count, positions, patch, 1];
+      const outputs = await executable.run({
+        values: { dtype: 'float32', dims, data: window },
+        observed: { dtype: 'float32', dims, data: new Float32Array(window.length).fill(1) },
+      });
+      const { scaled, center, spread } = outputs as Record<string, { data: ArrayLike<number> }>;
+      for (let i = 0; i < count; i++) {
+        const at = (i + 1) * positions - 1;
+        const middle = quantiles.indexOf(0.5);
+        const forecast = Float32Array.from({ length: horizon }, (_, h) => {
+          const deviations = scaled!.data[(at * horizon + h) * quantiles.length + middle]!;
+          return center!.data[at]! + spread!.data[at]! * deviations;
+        });
+        told.set(start + i, forecast);
+      }
+    }
+  } finally {
+    await executable.dispose();
+  }
+  return forecastError(origins, (_, at) => told.get(at)!);
+}

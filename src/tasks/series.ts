@@ -1,0 +1,113 @@
+/**
+ * Series: weather, carbon dioxide and prices, each split by time. The error is the mean square of what a forecast misses, in deviations of
+ * the part that is learned from, over all values of a horizon and every beginning in the last fifth.
+ */
+import { parse } from 'csv-parse/sync';
+import { type SeriesRows, seriesData } from '../train/index.js';
+import { packageFile } from './data.js';
+import { forecastError, last, linearForecast, modelError, type Origins, seasonalNaive } from './forecasts.js';
+import type { Task } from './task.js';
+
+interface Series {
+  readonly name: string;
+  readonly about: string;
+  readonly file: string;
+  readonly column: string;
+  /** Values in the period that it repeats itself with; 1 for none. */
+  readonly period: number;
+  /** Values that a forecast reads. */
+  readonly context: number;
+  readonly horizons: readonly number[];
+}
+
+const SERIES: readonly Series[] = [
+  {
+    name: 'weather',
+    about: 'the highest temperature of a day in Seattle',
+    file: 'seattle-weather.csv',
+    column: 'temp_max',
+    period: 365,
+    context: 96,
+    horizons: [24],
+  },
+  {
+    name: 'temperature',
+    about: 'the temperature of an hour in Seattle, as it is on the mean over years',
+    file: 'seattle-weather-hourly-normals.csv',
+    column: 'temperature',
+    period: 24,
+    context: 168,
+    horizons: [24, 96, 336],
+  },
+  {
+    name: 'co2',
+    about: 'carbon dioxide in the air of Mauna Loa, by month',
+    file: 'co2-concentration.csv',
+    column: 'CO2',
+    period: 12,
+    context: 60,
+    horizons: [24],
+  },
+  {
+    name: 'prices',
+    about: 'the S&P 500 at the end of a day, of which nobody can tell the next change',
+    file: 'sp500-2000.csv',
+    column: 'close',
+    period: 1,
+    context: 96,
+    horizons: [24],
+  },
+];
+
+export const SERIES_TASKS: readonly Task[] = SERIES.flatMap((series) =>
+  series.horizons.map((horizon) => seriesTask(series, horizon)),
+);
+
+function seriesTask(
+  { name, about, file, column, period, context, ...series }: Series,
+  horizon: number,
+): Task {
+  const task = series.horizons.length > 1 ? `${name}-${horizon}` : name;
+  // Longer patches leave fewer positions; a horizon is said at once.
+  const patch = context % 12 === 0 ? 12 : 4;
+  return {
+    name: task,
+    about: `${about}: the next ${horizon} values after ${context}`,
+    source: `${file} of the npm package vega-datasets`,
+    measure: { name: 'squared error', better: 'less' },
+    lengths: { train: context / patch, test: [horizon] },
+    async prepare() {
+      const rows = parse(await packageFile(task, 'vega-datasets', `data/${file}`), {
+        columns: true,
+      }) as Record<string, string>[];
+      const values = Float32Array.from(rows, (row) => Number(row[column]));
+      const [end, tested] = [Math.floor(0.7 * values.length), Math.floor(0.8 * values.length)];
+      const learned = values.subarray(0, end);
+      const mean = learned.reduce((sum, value) => sum + value, 0) / end;
+      const scale = Math.sqrt(learned.reduce((sum, value) => sum + (value - mean) ** 2, 0) / end);
+      const part = (from: number, to: number): SeriesRows => ({
+        values: values.subarray(from, to),
+        channels: [column],
+      });
+      const origins: Origins = { values, first: tested, context, horizon, scale };
+      return {
+        reads: {
+          ...{ kind: 'series', channels: [column], targets: [column], patch, horizon },
+          ...{ quantiles: [0.5], offset: [mean], scale: [scale] },
+        },
+        sequence: context / patch,
+        data: seriesData(part(0, end), part(Math.max(0, end - context), tested)),
+        baselines: {
+          [period > 1 ? 'seasonal naive' : 'random walk']: forecastError(
+            origins,
+            period > 1 ? seasonalNaive(period, horizon) : last(horizon),
+          ),
+          linear: forecastError(origins, linearForecast(learned, Math.min(context, 60), horizon)),
+        },
+        async *score(trained) {
+          yield { of: `${horizon} values`, value: await modelError(trained, origins) };
+        },
+      };
+    },
+  };
+}
