@@ -24,13 +24,14 @@ const SERIES = ['weather', 'temperature-24', 'temperature-96', 'temperature-336'
 const FULL: readonly Trial[] = [
   { ...BASE, stages: [{ task: 'mnist', steps: 5000, batch: 64 }], rates: [2e-3] },
   { ...BASE, stages: [{ task: 'mnist-pixels', steps: 4000, batch: 32 }], rates: [2e-3] },
-  ...SERIES.map((task) => ({ ...BASE, stages: [{ task, steps: 1000, batch: 32 }], rates: [1e-3, 4e-3] })),
+  ...SERIES.map((task) => ({ ...BASE, stages: [{ task, steps: 500, batch: 16 }], rates: [2e-3] })),
   {
     ...BASE,
     stages: [{ task: 'book-bytes', steps: 1500, batch: 32 }],
     rates: [2e-3],
     set: { attention_selected: 64, attention_window: 64 },
   },
+  { ...BASE, stages: [{ task: 'spoken-digits', steps: 700, batch: 16 }], rates: [2e-3] },
   { ...BASE, stages: [{ task: 'fashion-mnist', steps: 10_000, batch: 64 }], rates: [2e-3] },
 ];
 

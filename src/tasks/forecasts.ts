@@ -49,8 +49,7 @@ export function linearForecast(learned: Float32Array, reach: number, horizon: nu
     Float64Array.from({ length: width }, (_, i) =>
       i === reach ? 1 : values[at - reach + i]! - values[at - 1]!,
     );
-  let count = 0;
-  for (let at = reach; at + horizon <= learned.length; at++, count++) {
+  for (let at = reach; at + horizon <= learned.length; at++) {
     const x = features(learned, at);
     for (let i = 0; i < width; i++) {
       for (let j = 0; j < width; j++) gram[i * width + j]! += x[i]! * x[j]!;

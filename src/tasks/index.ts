@@ -5,13 +5,16 @@ import { bookBytes } from './language.js';
 import { inference, listOps, parity, s5 } from './reasoning.js';
 import { induction, mqar, multiKeyRecall, passkey, phonebook, selectiveCopying } from './recall.js';
 import { SERIES_TASKS } from './series.js';
+import { spokenDigits } from './speech.js';
 import type { Task } from './task.js';
 import { type TokenTask, tokenTask } from './tokens.js';
+import { verses } from './translation.js';
 
 export { accuracyOf, answersObjective, examplesOf, HELD_OUT, taskData } from './learn.js';
 export { type TaskModelOptions, taskModel } from './model.js';
 export type { Measure, PreparedTask, Score, ScoreOptions, Task, Trained } from './task.js';
 export { type Example, type TokenTask, tokenTask } from './tokens.js';
+export { bleu, chrF } from './translation-scores.js';
 
 /** Those of tokens that are made by a seed. */
 export const TOKEN_TASKS: readonly TokenTask[] = [
@@ -36,6 +39,8 @@ export const TASKS: readonly Task[] = [
   bookBytes,
   ...IMAGE_TASKS,
   ...SERIES_TASKS,
+  spokenDigits,
+  verses,
 ];
 
 /** The task of this name. Throws `ConfigError` for one that there is not. */

@@ -1,0 +1,133 @@
+/**
+ * Speech: digits that espeak-ng says in many voices, at 8 kHz as a telephone has it; tested on voices that were not learned from, and on
+ * the recordings of a person that asterisk-core-sounds has.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DataError } from '../errors.js';
+import { Random } from '../nn/index.js';
+import { readSound, type Sound } from '../signals/index.js';
+import { evaluateExamples, type Labelled, soundData, TRAINING_DEFAULTS } from '../train/index.js';
+import { ACCURACY, type Task } from './task.js';
+
+const RATE = 8000;
+const [FRAME, HOP] = [256, 128];
+/** Frames of 16 ms: more than a second. */
+const POSITIONS = 64;
+
+const WORDS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'];
+const ACCENTS = ['en-us', 'en-gb', 'en-gb-scotland', 'en-gb-x-rp', 'en-gb-x-gbclan', 'en-029'];
+const LEARNED = ['m1', 'm2', 'm3', 'm5', 'm6', 'f1', 'f2', 'f4'];
+const UNHEARD = ['m4', 'm7', 'f3'];
+const RECORDINGS = '/usr/share/asterisk/sounds/en_US_f_Allison/digits';
+
+export const spokenDigits: Task = {
+  name: 'spoken-digits',
+  about: 'which digit a voice says that was not learned from, at 8 kHz',
+  source:
+    "espeak-ng's voices, and the recordings of asterisk-core-sounds-en-wav; after Warden, 2018, arXiv 1804.03209",
+  measure: ACCURACY,
+  chance: 0.1,
+  lengths: { train: POSITIONS, test: [POSITIONS] },
+  async prepare() {
+    const learned = await spoken(LEARNED, 3);
+    const unheard = await spoken(UNHEARD, 1);
+    const order = [...new Random(1).permutation(learned.length)].map((i) => learned[i]!);
+    const recorded = await recordings();
+    return {
+      reads: {
+        kind: 'sounds',
+        rate: RATE,
+        frame: FRAME,
+        hop: HOP,
+        features: 'log-mel',
+        mels: 32,
+        classes: WORDS,
+      },
+      sequence: POSITIONS,
+      data: soundData(order.slice(100), order.slice(0, 100)),
+      async *score({ model, weights, device }) {
+        const settings = { ...TRAINING_DEFAULTS, sequence: POSITIONS };
+        for (const [of, set] of [
+          [`${unheard.length} words of ${UNHEARD.length} other voices`, unheard],
+          [`${recorded.length} recordings`, recorded],
+        ] as const) {
+          if (set.length === 0) continue;
+          const { objective, validation } = soundData(set, set)(model, settings);
+          const { measures } = await evaluateExamples(model, weights, objective, validation, 32, device);
+          yield { of, value: measures!.accuracy! };
+        }
+      },
+    };
+  },
+};
+
+/** All digits by these voices in all accents, so many times each: faster or slower, higher or lower. Throws `DataError` without espeak-ng. */
+async function spoken(voices: readonly string[], times: number): Promise<Labelled<Sound>[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'heddle-speech-'));
+  const random = new Random(voices.length);
+  const sounds: Labelled<Sound>[] = [];
+  try {
+    for (const accent of ACCENTS) {
+      for (const voice of voices) {
+        for (const [label, word] of WORDS.entries()) {
+          for (let i = 0; i < times; i++) {
+            const path = join(folder, 'word.wav');
+            const [speed, pitch] = [130 + random.below(70), 35 + random.below(35)];
+            const words = [
+              '-v',
+              `${accent}+${voice}`,
+              '-s',
+              String(speed),
+              '-p',
+              String(pitch),
+              '-w',
+              path,
+              word,
+            ];
+            const { error, status } = spawnSync('espeak-ng', words);
+            if (error || status !== 0)
+              throw new DataError('spoken-digits are spoken by espeak-ng; run: apt-get install espeak-ng', {
+                cause: error,
+              });
+            sounds.push({ example: telephone(await readSound(path)), label });
+          }
+        }
+      }
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+  return sounds;
+}
+
+/** The recordings of a person, where they are installed. */
+async function recordings(): Promise<Labelled<Sound>[]> {
+  const read = await Promise.allSettled(WORDS.map((_, label) => readSound(join(RECORDINGS, `${label}.wav`))));
+  return read.flatMap((result, label) =>
+    result.status === 'fulfilled' ? [{ example: telephone(result.value), label }] : [],
+  );
+}
+
+/** At 8 kHz, with its silence cut off and as loud as all others. */
+export function telephone({ rate, samples }: Sound): Sound {
+  const step = rate / RATE;
+  const heard = Float32Array.from({ length: Math.floor(samples.length / step) }, (_, i) => {
+    // The mean of the samples around: what lies above 4 kHz would fold back.
+    const [from, to] = [Math.floor(i * step), Math.max(Math.floor(i * step) + 1, Math.floor((i + 1) * step))];
+    let sum = 0;
+    for (let at = from; at < to; at++) sum += samples[at]!;
+    return sum / (to - from);
+  });
+  const peak = heard.reduce((most, sample) => Math.max(most, Math.abs(sample)), 1e-6);
+  const isLoud = (sample: number): boolean => Math.abs(sample) > 0.02 * peak;
+  const first = Math.max(0, heard.findIndex(isLoud));
+  let last = heard.length;
+  while (last > 0 && !isLoud(heard[last - 1]!)) last--;
+  return {
+    rate: RATE,
+    samples: heard.slice(first, Math.max(last, first + HOP)).map((sample) => (0.5 * sample) / peak),
+  };
+}
