@@ -52,6 +52,12 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./key.js'),
   },
   {
+    name: 'archive',
+    description:
+      'read folders of documents (PDF, Word, HTML, Markdown, text) into an archive, search them, and ask a model about them, with pages',
+    load: () => import('./archive.js'),
+  },
+  {
     name: 'pull',
     description:
       'download a model from the Hugging Face hub, or from the hub that HF_ENDPOINT names; HF_TOKEN opens gated and private ones',

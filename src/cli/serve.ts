@@ -2,19 +2,21 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
+import { Archive, work } from '../archive/index.js';
 import { namedModel } from '../models/index.js';
 import { type RunningServer, startServer } from '../server/index.js';
 import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
 import { each, wholeNumber } from './options.js';
 import { isSupervised, supervise } from './supervise.js';
 
-interface ServeFlags extends LoadingFlags {
+export interface ServeFlags extends LoadingFlags {
   host: string;
   port: number;
   keys?: string;
   data: string;
   runs?: string[];
   states?: string;
+  archive?: string;
   context?: number;
   cacheMemory: number;
   answers: number;
@@ -32,12 +34,16 @@ interface ServeFlags extends LoadingFlags {
 const KEY_LIMITS = { concurrency: 64, perMinute: 6000 };
 const NO_LIMITS = { concurrency: Number.POSITIVE_INFINITY, perMinute: Number.POSITIVE_INFINITY };
 
+export const MODELS_HELP =
+  "models' folders, or those of training runs; requests name them by the last part, or as in name=folder";
+
 export function configure(command: Command): void {
+  addServeOptions(command.argument('<models...>', MODELS_HELP)).action(run);
+}
+
+/** Options of all commands that serve. */
+export function addServeOptions(command: Command): Command {
   command
-    .argument(
-      '<models...>',
-      "models' folders, or those of training runs; requests name them by the last part, or as in name=folder",
-    )
     .option('--host <address>', 'address to listen on; other than loopback only with --keys', '127.0.0.1')
     .option('--port <n>', 'port to listen on; 0 for any that is free', wholeNumber, 8080)
     .option(
@@ -53,6 +59,7 @@ export function configure(command: Command): void {
       '--states <place>',
       'where states are kept: a folder, redis://host:port, or s3://bucket/prefix?endpoint=URL (default: in --data)',
     )
+    .option('--archive <place>', 'an archive of documents, as heddle archive add makes it')
     .option(
       '--runs <folder>',
       'where the studio looks for training runs (may be given several times; default: runs)',
@@ -91,7 +98,7 @@ export function configure(command: Command): void {
     .option('--drain <s>', 'time for running answers when the server is told to stop', wholeNumber, 30)
     .option('--log-texts', 'log prompts and answers too')
     .addOption(deviceOption());
-  addLoadingOptions(command).action(run);
+  return addLoadingOptions(command);
 }
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
@@ -105,7 +112,8 @@ function origin(value: string, before: readonly string[] | undefined): string[] 
   throw new InvalidArgumentError('expected an origin such as http://localhost:3000, without a path.');
 }
 
-async function run(models: string[], flags: ServeFlags): Promise<void> {
+/** Serves until it is told to stop. Throws as `startServer` and `Archive.open` do. */
+export async function run(models: readonly string[], flags: ServeFlags): Promise<void> {
   // As text: which devices there are is the engine's business.
   if ((flags.device as string | undefined) === 'cuda' && !isSupervised()) {
     process.exitCode = await supervise({
@@ -114,6 +122,23 @@ async function run(models: string[], flags: ServeFlags): Promise<void> {
     });
     return;
   }
+  const archive = flags.archive === undefined ? undefined : await openArchive(flags.archive, flags.states);
+  try {
+    await serve(models, flags, archive);
+  } finally {
+    await archive?.close();
+  }
+}
+
+function openArchive(place: string, states: string | undefined): Promise<Archive> {
+  return Archive.open({ place, states, notice: (line) => process.stderr.write(`heddle: ${line}\n`) });
+}
+
+async function serve(
+  models: readonly string[],
+  flags: ServeFlags,
+  archive: Archive | undefined,
+): Promise<void> {
   const usual = flags.keys === undefined ? NO_LIMITS : KEY_LIMITS;
   const server = await startServer(
     {
@@ -131,6 +156,7 @@ async function run(models: string[], flags: ServeFlags): Promise<void> {
       cors: flags.cors ?? [],
       logTexts: flags.logTexts === true,
       log: (line) => process.stdout.write(line),
+      archive,
       version,
     },
     {
@@ -139,13 +165,20 @@ async function run(models: string[], flags: ServeFlags): Promise<void> {
       answers: flags.answers,
       waiting: flags.waiting,
       states: flags.states ?? join(flags.data, 'states'),
+      ...(archive && { archiveStates: archive.statesPlace }),
       cacheBytes: flags.cacheMemory * 1e6,
       cacheFolder: join(flags.data, 'cache'),
       ...(flags.context !== undefined && { context: flags.context }),
     },
   );
   process.stderr.write(`${server.url} is the studio, and ${server.url}/v1 answers; Ctrl-C stops it\n`);
+  // What others note meanwhile is read here too, and shown as it goes on.
+  const stop = new AbortController();
+  const working = archive && work(archive, { follow: true, lanes: 1, signal: stop.signal });
+  working?.catch((error: Error) => process.stderr.write(`heddle: ${error.message}\n`));
   await untilStopped(server);
+  stop.abort();
+  await working?.catch(() => {});
 }
 
 /** Serves until it is told to stop, or fails. */

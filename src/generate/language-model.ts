@@ -205,6 +205,17 @@ export class LanguageModel {
     return this.runner.read(row);
   }
 
+  /** Reads as many tokens of each of several sequences in one run. Returns the logits [vocabulary] behind the last one of each. */
+  async readTogether(rows: readonly Row[]): Promise<Float32Array[]> {
+    for (const { ids } of rows) this.check(ids);
+    const count = rows[0]!.ids.length;
+    const logits = await this.runner.readBatch(
+      rows,
+      rows.map((_, i) => (i + 1) * count - 1),
+    );
+    return rows.map((_, i) => logits.slice(i * this.model.vocabSize, (i + 1) * this.model.vocabSize));
+  }
+
   /** The same with the logits [tokens, vocabulary] behind each of them. */
   async readEach(row: Row): Promise<Float32Array> {
     this.check(row.ids);

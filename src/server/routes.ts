@@ -2,11 +2,13 @@
 import { setMaxListeners } from 'node:events';
 import { Hono } from 'hono';
 import { cors } from 'hono/cors';
+import type { Archive } from '../archive/index.js';
 import { StateLibrary } from '../generate/states/library.js';
 import { openStore } from '../generate/states/store.js';
 import type { EngineOptions } from './engine/engine.js';
 import type { ServedModelInfo } from './engine/protocol.js';
 import type { RunningEngine } from './engine/start.js';
+import { addArchiveRoutes } from './http/archive-routes.js';
 import {
   type App,
   admitted,
@@ -43,6 +45,8 @@ export interface AssemblyOptions {
   readonly runs: readonly string[];
   readonly log: Log;
   readonly version: string;
+  /** An archive of documents, which the caller closes. */
+  readonly archive?: Archive | undefined;
   /** Whether another program decides who reaches it, and has pages of its own. */
   readonly mounted: boolean;
 }
@@ -77,6 +81,7 @@ export async function assemble(
       engine: engine.calls,
       models: new Map(models.map((info) => [info.id, info])),
       library,
+      archive: options.archive,
       keys,
       accounts: new KeyAccounts(keyLimits),
       metrics: new Metrics({ engine: () => engine.calls.call('figures', null) }),
@@ -145,6 +150,7 @@ function routes(
   addResponsesRoutes(app, deps);
   addEmbeddingsRoute(app, deps);
   addStateRoutes(app, deps);
+  addArchiveRoutes(app, deps);
   if (!deps.mounted) {
     addStudioApi(app, deps);
     addStudioPages(app);
@@ -152,6 +158,13 @@ function routes(
   return app;
 }
 
-function modelCard({ id, created, fingerprint: _, form: __, ...heddle }: ServedModelInfo): ModelCard {
+function modelCard({
+  id,
+  created,
+  fingerprint: _,
+  form: __,
+  archiveKey: ___,
+  ...heddle
+}: ServedModelInfo): ModelCard {
   return { id, object: 'model', created, owned_by: 'heddle', heddle };
 }

@@ -2,6 +2,7 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
+import type { Archive } from '../archive/index.js';
 import { heddleCommand } from '../command-line.js';
 import { ConfigError } from '../errors.js';
 import { drains } from './drain.js';
@@ -32,6 +33,8 @@ export interface ServerOptions {
   readonly runs: readonly string[];
   readonly log: (line: string) => void;
   readonly version: string;
+  /** An archive of documents; the caller closes it. */
+  readonly archive?: Archive | undefined;
 }
 
 /** A server that listens at `url`. */

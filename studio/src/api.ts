@@ -142,12 +142,12 @@ export async function chat(
   };
 }
 
-const json = (body: unknown): RequestInit => ({
+export const json = (body: unknown): RequestInit => ({
   body: JSON.stringify(body),
   headers: { 'content-type': 'application/json' },
 });
 
-async function getJson<T>(path: string): Promise<T> {
+export async function getJson<T>(path: string): Promise<T> {
   return (await (await send(path, {})).json()) as T;
 }
 
@@ -162,7 +162,7 @@ export async function sendJson<T>(
 }
 
 /** Throws `ApiError` with the server's own words for any answer but a good one. */
-async function send(path: string, init: RequestInit): Promise<Response> {
+export async function send(path: string, init: RequestInit): Promise<Response> {
   const key = sessionStorage.getItem(KEY);
   const headers = new Headers(init.headers);
   if (key !== null) headers.set('authorization', `Bearer ${key}`);
@@ -173,7 +173,7 @@ async function send(path: string, init: RequestInit): Promise<Response> {
 }
 
 /** The same events; a connection that breaks between them is told of as one that was never there. */
-async function* receiving(events: AsyncGenerator<string>): AsyncGenerator<string> {
+export async function* receiving(events: AsyncGenerator<string>): AsyncGenerator<string> {
   try {
     yield* events;
   } catch (error) {

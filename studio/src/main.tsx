@@ -3,6 +3,7 @@ import '@fontsource-variable/newsreader/wght.css';
 import './style/base.css';
 import './style/shell.css';
 import './style/chat.css';
+import './style/library.css';
 import './style/runs.css';
 import './style/inside.css';
 import { render } from 'preact';

@@ -1,9 +1,10 @@
-/** What surrounds the three pages: their tabs, the theme, and what is told to the person. */
+/** What surrounds the pages: their tabs, the theme, and what is told to the person. */
 import { useEffect } from 'preact/hooks';
 import { keepKey } from './api.js';
 import { ChatPage } from './chat/chat-page.js';
 import mark from './heddle.svg';
 import { InsidePage } from './inside/inside-page.js';
+import { LibraryPage } from './library/library-page.js';
 import { announcement } from './parts/announcement.js';
 import { Confirmation } from './parts/confirmation.js';
 import { connected, tryAgain, trying } from './parts/connection.js';
@@ -14,6 +15,7 @@ import { RunsPage } from './runs/runs-page.js';
 
 const PAGES = {
   chat: { name: 'Chat', Page: ChatPage },
+  library: { name: 'Library', Page: LibraryPage },
   runs: { name: 'Runs', Page: RunsPage },
   inside: { name: 'Look inside', Page: InsidePage },
 } as const;

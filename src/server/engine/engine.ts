@@ -44,6 +44,8 @@ export interface EngineOptions {
   readonly load: LoadOptions;
   /** Where states are saved: a folder, or the URL of a store. */
   readonly states: string;
+  /** Where an archive's states are, if one is served. */
+  readonly archiveStates?: string;
   /** Memory for states of what was read before, in bytes, for each model. */
   readonly cacheBytes: number;
   readonly cacheFolder?: string;
@@ -63,6 +65,8 @@ export class Engine implements Handlers<EngineCalls> {
   private constructor(
     private readonly served: ReadonlyMap<string, ServedModel>,
     private readonly library: StateLibrary,
+    /** That of an archive. */
+    private readonly archived: StateLibrary | undefined,
     private readonly slots: Slots,
   ) {}
 
@@ -71,6 +75,7 @@ export class Engine implements Handlers<EngineCalls> {
     models,
     load,
     states,
+    archiveStates,
     cacheBytes,
     cacheFolder,
     context,
@@ -86,7 +91,8 @@ export class Engine implements Handlers<EngineCalls> {
       }
       served.set(id, await ServedModel.open(folder, { id, load, cacheBytes, cacheFolder, context }));
     }
-    return new Engine(served, new StateLibrary(openStore(states)), new Slots(answers, waiting));
+    const archived = archiveStates === undefined ? undefined : new StateLibrary(openStore(archiveStates));
+    return new Engine(served, new StateLibrary(openStore(states)), archived, new Slots(answers, waiting));
   }
 
   async models(): Promise<EngineCalls['models']['result']> {
@@ -236,6 +242,7 @@ export class Engine implements Handlers<EngineCalls> {
   async close(): Promise<null> {
     for (const served of this.served.values()) await served.close();
     await this.library.close();
+    await this.archived?.close();
     return null;
   }
 
@@ -249,10 +256,11 @@ export class Engine implements Handlers<EngineCalls> {
 
   /** The state that a request comes after, if it does. */
   private async beginning(
-    { owner, state }: Pick<GenerateRequest, 'owner' | 'state'>,
+    { owner, state, archived = false }: Pick<GenerateRequest, 'owner' | 'state' | 'archived'>,
     { language }: ServedModel,
   ): Promise<Beginning | undefined> {
-    return state === undefined ? undefined : this.library.load(owner, state, language);
+    if (state === undefined) return undefined;
+    return (archived ? this.archived! : this.library).load(owner, state, language);
   }
 
   private async *write(

@@ -17,6 +17,8 @@ export interface ServedModelInfo {
   readonly created: number;
   /** Short for its weights and config. */
   readonly fingerprint: string;
+  /** Names its states in an archive. */
+  readonly archiveKey: string;
   readonly pattern: string;
   readonly parameters: number;
   readonly vocabulary: number;
@@ -60,8 +62,9 @@ export interface GenerateRequest {
   readonly model: string;
   readonly owner: Owner;
   readonly prompt: Prompt;
-  /** A state that the prompt comes after. */
+  /** A state that the prompt comes after; of a document, where it is one of the archive's. */
   readonly state?: string;
+  readonly archived?: boolean;
   /** Keeps the state at the end; only where there is one answer. */
   readonly save?: { readonly name: string | null };
   /** How many answers. */

@@ -1,5 +1,6 @@
 /** One of the models that a server has: it reads prompts from what was read before, in turns. */
 import { join } from 'node:path';
+import { modelKey } from '../../archive/index.js';
 import { TokenTree } from '../../generate/grammar/index.js';
 import {
   ConversationFormat,
@@ -77,6 +78,7 @@ export class ServedModel {
       id,
       created: Math.floor(Date.now() / 1000),
       fingerprint: `fp_${language.fingerprint.hash.slice(0, 12)}`,
+      archiveKey: modelKey(language),
       pattern: model.pattern,
       parameters: language.parameters,
       vocabulary: model.vocabSize,

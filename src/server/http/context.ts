@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Context, Hono, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
+import type { Archive } from '../../archive/index.js';
 import type { StateLibrary } from '../../generate/states/library.js';
 import type { Caller } from '../engine/calls.js';
 import type { EngineCalls, ServedModelInfo } from '../engine/protocol.js';
@@ -18,6 +19,8 @@ export interface Deps {
   readonly engine: Caller<EngineCalls>;
   readonly models: ReadonlyMap<string, ServedModelInfo>;
   readonly library: StateLibrary;
+  /** A library of documents, if one is served. */
+  readonly archive?: Archive | undefined;
   /** Absent where everybody on this machine may ask. */
   readonly keys: ApiKeys | undefined;
   readonly accounts: KeyAccounts;

@@ -9,6 +9,7 @@ const info: ServedModelInfo = {
   id: 'tiny',
   created: 0,
   fingerprint: 'fp',
+  archiveKey: 'key',
   pattern: 'M',
   parameters: 1,
   vocabulary: 1,

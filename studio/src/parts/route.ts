@@ -1,7 +1,7 @@
 /** Which page is open: it stands in the address behind `#/`. */
 import { signal } from '@preact/signals';
 
-const PAGES = ['chat', 'runs', 'inside'] as const;
+const PAGES = ['chat', 'library', 'runs', 'inside'] as const;
 export type PageName = (typeof PAGES)[number];
 
 const named = (): PageName => PAGES.find((name) => location.hash === `#/${name}`) ?? 'chat';

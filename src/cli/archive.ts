@@ -1,0 +1,21 @@
+/** `heddle archive`: a library of documents that is read once, and searched and asked any number of times after. */
+import type { Command } from 'commander';
+import { configureAdd } from './archive/add.js';
+import { configureAsk } from './archive/ask.js';
+import { configureExport } from './archive/export.js';
+import { configureSearch } from './archive/search.js';
+import { configureServe } from './archive/serve.js';
+import { configureStatus } from './archive/status.js';
+import { configureSummary } from './archive/summary.js';
+import { configureWork } from './archive/work.js';
+
+export function configure(command: Command): void {
+  configureAdd(command.command('add'));
+  configureWork(command.command('work'));
+  configureStatus(command.command('status'));
+  configureSearch(command.command('search'));
+  configureAsk(command.command('ask'));
+  configureSummary(command.command('summary'));
+  configureExport(command.command('export'));
+  configureServe(command.command('serve'));
+}

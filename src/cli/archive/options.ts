@@ -1,0 +1,45 @@
+/** Options of all commands for archives, and how an archive is opened as they say. */
+import type { Command } from 'commander';
+import { ARCHIVE_FOLDER, Archive } from '../../archive/index.js';
+import { visible } from '../../checkpoint/index.js';
+
+export interface ArchiveFlags {
+  archive: string;
+  states?: string;
+}
+
+export function addArchiveOptions(command: Command): Command {
+  return command
+    .option(
+      '--archive <place>',
+      'where the archive is: a folder, or postgres://user@host/database for several machines',
+      ARCHIVE_FOLDER,
+    )
+    .option(
+      '--states <place>',
+      "where documents' states are kept: a folder, redis://host:port, or s3://bucket/prefix?endpoint=URL (default: in the archive's folder)",
+    );
+}
+
+/** Opens it, and closes it whatever happens to the work. Throws as `Archive.open`. */
+export async function withArchive<T>(
+  { archive: place, states }: ArchiveFlags,
+  options: { create?: boolean; language?: string | undefined; signal?: AbortSignal | undefined },
+  use: (archive: Archive) => Promise<T>,
+): Promise<T> {
+  const archive = await Archive.open({ place, states, notice: (line) => say(`heddle: ${line}`), ...options });
+  try {
+    return await use(archive);
+  } finally {
+    await archive.close();
+  }
+}
+
+export function say(line: string): void {
+  process.stderr.write(`${visible(line)}\n`);
+}
+
+/** `12 pages`. */
+export function counted(number: number, unit: string): string {
+  return `${number.toLocaleString('en')} ${unit}${number === 1 ? '' : 's'}`;
+}

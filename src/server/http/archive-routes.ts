@@ -1,0 +1,192 @@
+/** `/v1/archive`: a library of documents, what it has, and questions to it. */
+import { z } from 'zod';
+import {
+  type Archive,
+  type AskEvent,
+  ask,
+  type DocumentEntry,
+  entryOf,
+  isUnchanged,
+  PageReader,
+  SOURCES,
+  search,
+} from '../../archive/index.js';
+import { ApiError } from './api-error.js';
+import { bodyOf } from './body.js';
+import { type App, type Deps, modelNamed, type RequestContext, signalOf } from './context.js';
+import { ServedArchiveModel } from './served-archive-model.js';
+import { eventStream } from './sse.js';
+
+const MANY = 200;
+
+const AskRequest = z.object({
+  question: z.string().min(1).max(8000),
+  model: z.string().max(200).nullish(),
+  /** Contents, paths, or ends of paths. */
+  documents: z.array(z.string().min(1).max(4096)).max(100).nullish(),
+  from: z.enum(SOURCES).nullish(),
+  passages: z.int().min(1).max(50).nullish(),
+  max_tokens: z.int().min(1).max(4096).nullish(),
+});
+
+/** Without an archive these are answered with 404, and with how one is served. */
+export function addArchiveRoutes(app: App, deps: Deps): void {
+  const drawing = new Drawing();
+
+  app.get('/v1/archive', async (context) => {
+    const archive = archiveOf(deps);
+    return context.json({ object: 'archive', language: archive.about.language, ...(await archive.totals()) });
+  });
+
+  app.get('/v1/archive/documents', async (context) => {
+    const archive = archiveOf(deps);
+    const limit = whole(context, 'limit', MANY, 1, 1000);
+    const data = await archive.documents({
+      limit: limit + 1,
+      skip: whole(context, 'skip', 0, 0, 2 ** 31 - 1),
+    });
+    return context.json({ object: 'list', data: data.slice(0, limit), has_more: data.length > limit });
+  });
+
+  app.get('/v1/archive/problems', async (context) => {
+    return context.json({ object: 'list', data: await archiveOf(deps).problems() });
+  });
+
+  app.get('/v1/archive/documents/:id', async (context) => context.json(await documentOf(context, deps)));
+
+  app.get('/v1/archive/documents/:id/pages/:page', async (context) => {
+    const { content } = await documentOf(context, deps);
+    const page = pageOf(context);
+    const [found] = await archiveOf(deps).pages(content, page, page);
+    if (!found)
+      throw new ApiError(404, 'page_not_found', `page ${page} is not read, or not there`, { param: 'page' });
+    return context.json(found);
+  });
+
+  app.get('/v1/archive/documents/:id/pages/:page/image', async (context) => {
+    const document = await documentOf(context, deps);
+    const scale = Number(context.req.query('scale') ?? 1.5);
+    if (!(scale >= 0.1 && scale <= 5)) {
+      throw new ApiError(400, 'invalid_value', "'scale' is the number of pixels a point, from 0.1 to 5", {
+        param: 'scale',
+      });
+    }
+    const png = await drawing.draw(archiveOf(deps), document, pageOf(context), scale);
+    return context.body(png as Uint8Array<ArrayBuffer>, 200, {
+      'content-type': 'image/png',
+      'cache-control': 'private, max-age=3600',
+    });
+  });
+
+  app.get('/v1/archive/search', async (context) => {
+    const archive = archiveOf(deps);
+    const words = context.req.query('q') ?? '';
+    const documents = await Promise.all(
+      (context.req.queries('in') ?? []).map((name) => archive.document(name)),
+    );
+    const result = await search(archive, words, {
+      limit: whole(context, 'limit', 10, 1, 100),
+      documents: documents.length > 0 ? documents.map(({ content }) => content) : undefined,
+    });
+    return context.json({ object: 'list', data: result.hits, missing: result.missing });
+  });
+
+  app.post('/v1/archive/ask', async (context) => {
+    const archive = archiveOf(deps);
+    const {
+      question,
+      model,
+      documents,
+      from,
+      passages,
+      max_tokens: maxTokens,
+    } = await bodyOf(context, AskRequest);
+    const info = modelNamed(deps, model ?? undefined);
+    const named = documents ? await Promise.all(documents.map((name) => archive.document(name))) : undefined;
+    const signal = signalOf(context, deps);
+    const events = ask(archive, new ServedArchiveModel(deps.engine, info), {
+      text: question,
+      ...(named && { documents: named }),
+      ...(from && { from }),
+      ...(passages && { passages }),
+      ...(maxTokens && { maxTokens }),
+      signal,
+    });
+    const { body, done } = eventStream(events, signal, ASK_EVENTS);
+    context.set('streamed', done);
+    return context.body(body, 200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
+  });
+}
+
+const ASK_EVENTS = {
+  event: (value: AskEvent) => `data: ${JSON.stringify(value)}\n\n`,
+  failure: ({ body }: ApiError) => `data: ${JSON.stringify({ kind: 'error', ...body })}\n\n`,
+  end: 'data: [DONE]\n\n',
+};
+
+function archiveOf({ archive }: Deps): Archive {
+  if (archive) return archive;
+  throw new ApiError(404, 'no_archive', 'no archive is served here: start the server with --archive');
+}
+
+function documentOf(context: RequestContext, deps: Deps): Promise<DocumentEntry> {
+  return archiveOf(deps).document(context.req.param('id') ?? '');
+}
+
+function pageOf(context: RequestContext): number {
+  const page = Number(context.req.param('page'));
+  if (Number.isInteger(page) && page >= 1 && page < 2 ** 31) return page;
+  throw new ApiError(400, 'invalid_value', 'pages are counted from 1', { param: 'page' });
+}
+
+function whole(context: RequestContext, name: string, usual: number, least: number, most: number): number {
+  const given = context.req.query(name);
+  const value = given === undefined ? usual : Number(given);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new ApiError(400, 'invalid_value', `'${name}' is a whole number from ${least} to ${most}`, {
+    param: name,
+  });
+}
+
+/** Draws pages, one at a time, in a process that is there while it is needed. */
+class Drawing {
+  private readonly reader = new PageReader();
+  private last: Promise<unknown> = Promise.resolve();
+  private timer: NodeJS.Timeout | undefined;
+
+  draw(archive: Archive, document: DocumentEntry, page: number, scale: number): Promise<Uint8Array> {
+    const done = this.last.then(() => this.run(archive, document, page, scale));
+    this.last = done.catch(() => {});
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      this.last = this.last.then(() => this.reader.close());
+    }, 60_000).unref();
+    return done;
+  }
+
+  private async run(
+    archive: Archive,
+    { content, format }: DocumentEntry,
+    page: number,
+    scale: number,
+  ): Promise<Uint8Array> {
+    if (format !== 'pdf') {
+      throw new ApiError(404, 'not_drawn', 'this document has no pages that are drawn: its text is there', {
+        param: 'id',
+      });
+    }
+    for (const file of await archive.filesOf(content)) {
+      const now = await entryOf(file.path).catch(() => undefined);
+      if (!now || !isUnchanged(file, now)) continue;
+      return this.reader.draw(file.path, format, content, page, scale).catch((error: Error) => {
+        throw new ApiError(404, 'not_drawn', `the page cannot be drawn: ${error.message}`, { param: 'page' });
+      });
+    }
+    throw new ApiError(
+      404,
+      'file_gone',
+      'the file has changed or is gone since it was read: add its folder again',
+      { param: 'id' },
+    );
+  }
+}

@@ -1,0 +1,194 @@
+/** The archive that the server has: its documents, what is asked of it, and the page that is looked at. */
+import { batch, signal } from '@preact/signals';
+import { eventsOf } from '../../../src/server/sse-client.js';
+import { ApiError, getJson, json, receiving, send } from '../api.js';
+
+type Box = readonly [left: number, top: number, right: number, bottom: number];
+
+export interface Totals {
+  readonly files: number;
+  readonly documents: Readonly<Record<string, number>>;
+  readonly pages: Readonly<Record<string, number>>;
+  readonly left: number;
+  readonly passages: number;
+}
+
+export interface LibraryDocument {
+  readonly content: string;
+  readonly name: string;
+  readonly format: string | null;
+  readonly pages: number | null;
+  readonly state: string;
+  readonly why: string | null;
+  readonly paths: readonly string[];
+  readonly counts: Readonly<Record<string, number>>;
+  readonly readings: readonly { readonly state: string }[];
+}
+
+export interface Hit {
+  readonly passage: string;
+  readonly content: string;
+  readonly name: string;
+  readonly path: string | null;
+  readonly page: number;
+  readonly text: string;
+  readonly heading: string;
+  readonly boxes: readonly Box[];
+}
+
+export interface Citation {
+  readonly mark: string;
+  readonly content: string;
+  readonly path: string;
+  readonly page: number;
+  readonly hit?: Hit;
+  readonly supported: boolean;
+}
+
+/** A question and what came of it. */
+export interface Answer {
+  readonly question: string;
+  readonly hits: readonly Hit[];
+  readonly missing: readonly string[];
+  readonly notices: readonly string[];
+  readonly text: string;
+  readonly citations: readonly Citation[];
+  readonly unknown: readonly string[];
+  readonly busy: boolean;
+}
+
+/** The page that is looked at, with the places that are marked on it. */
+export interface Looking {
+  readonly content: string;
+  readonly page: number;
+  readonly boxes: readonly Box[];
+}
+
+/** `undefined` before it was asked for; `none` where no archive is served. */
+export const totals = signal<Totals | 'none' | undefined>(undefined);
+/** Pages that were read a second, while some are left. */
+export const speed = signal<number | undefined>(undefined);
+export const documents = signal<readonly LibraryDocument[]>([]);
+export const answer = signal<Answer | undefined>(undefined);
+export const looking = signal<Looking | undefined>(undefined);
+/** Only this document is asked. */
+export const within = signal<string | undefined>(undefined);
+
+const MILLISECONDS = 2000;
+let asking: AbortController | undefined;
+
+/** Follows the archive until it is ended by what it returns. */
+export function follow(onError: (error: unknown) => void): () => void {
+  let ended = false;
+  let timer = 0;
+  let failing = false;
+  let last: { at: number; read: number } | undefined;
+  const tick = async (): Promise<void> => {
+    try {
+      if (!document.hidden) {
+        const now = await getJson<Totals>('/v1/archive');
+        const read = Object.values(now.pages).reduce((a, b) => a + b, 0);
+        const at = performance.now();
+        const changed = last === undefined || last.read !== read || now.left > 0;
+        const found = changed
+          ? (await getJson<{ data: LibraryDocument[] }>('/v1/archive/documents?limit=1000')).data
+          : documents.value;
+        batch(() => {
+          totals.value = now;
+          documents.value = found;
+          speed.value = last && now.left > 0 ? ((read - last.read) / (at - last.at)) * 1000 : undefined;
+        });
+        last = { at, read };
+      }
+      failing = false;
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) {
+        totals.value = 'none';
+        return;
+      }
+      if (!failing) onError(error);
+      failing = true;
+    }
+    if (!ended) timer = setTimeout(tick, MILLISECONDS);
+  };
+  void tick();
+  return () => {
+    ended = true;
+    clearTimeout(timer);
+  };
+}
+
+/** Asks, and shows what comes as it comes. Another question ends the one before. */
+export async function askLibrary(question: string, from: string, model: string | undefined): Promise<void> {
+  asking?.abort();
+  const mine = new AbortController();
+  asking = mine;
+  answer.value = {
+    question,
+    hits: [],
+    missing: [],
+    notices: [],
+    text: '',
+    citations: [],
+    unknown: [],
+    busy: true,
+  };
+  const change = (part: Partial<Answer>): void => {
+    if (asking === mine && answer.value) answer.value = { ...answer.value, ...part };
+  };
+  const body = {
+    question,
+    from,
+    ...(model !== undefined && { model }),
+    ...(within.value !== undefined && { documents: [within.value] }),
+  };
+  try {
+    const response = await send('/v1/archive/ask', { method: 'POST', ...json(body), signal: mine.signal });
+    for await (const data of receiving(eventsOf(response))) {
+      if (data === '[DONE]') break;
+      const event = JSON.parse(data) as { kind: string } & Record<string, unknown>;
+      if (event.kind === 'error') throw new ApiError((event.error as { message: string }).message, 500);
+      if (event.kind === 'sources') {
+        const hits = event.hits as Hit[];
+        change({ hits, missing: event.missing as string[] });
+        if (hits[0]) look(hits[0]);
+      } else if (event.kind === 'notice') {
+        change({ notices: [...(answer.value?.notices ?? []), event.text as string] });
+      } else if (event.kind === 'text')
+        change({ text: `${answer.value?.text ?? ''}${event.text as string}` });
+      else if (event.kind === 'end') {
+        change({ citations: event.citations as Citation[], unknown: event.unknown as string[] });
+      }
+    }
+  } catch (error) {
+    if ((error as Error).name !== 'AbortError') throw error;
+  } finally {
+    change({ busy: false });
+  }
+}
+
+export function stopAsking(): void {
+  asking?.abort();
+}
+
+export function look({ content, page, boxes }: Looking): void {
+  looking.value = { content, page, boxes };
+}
+
+/** A page's picture. */
+export async function pagePicture(content: string, page: number, scale: number): Promise<ImageBitmap> {
+  const response = await send(`/v1/archive/documents/${content}/pages/${page}/image?scale=${scale}`, {});
+  return createImageBitmap(await response.blob());
+}
+
+export interface PageText {
+  readonly state: string;
+  readonly why: string | null;
+  readonly text: string;
+  /** In points. */
+  readonly width: number | null;
+  readonly height: number | null;
+}
+
+export const pageText = (content: string, page: number): Promise<PageText> =>
+  getJson(`/v1/archive/documents/${content}/pages/${page}`);

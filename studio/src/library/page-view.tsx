@@ -1,0 +1,121 @@
+/** A page of a document as it looks, with the cited passage marked on it; its text where nothing is drawn. */
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { report } from '../parts/status.js';
+import { documents, look, looking, type PageText, pagePicture, pageText } from './library.js';
+
+export function PageView() {
+  const at = looking.value;
+  const found = documents.value.find(({ content }) => content === at?.content);
+  if (!at || !found) return <section class="sheet faint" aria-label="Page" />;
+  const { content, page, boxes } = at;
+  const last = found.pages ?? 1;
+  const turn = (to: number): void => look({ content, page: Math.min(last, Math.max(1, to)), boxes: [] });
+  return (
+    <section class="sheet" aria-label="Page">
+      <header>
+        <strong>{found.name}</strong>
+        <span class="turning">
+          <button type="button" disabled={page <= 1} onClick={() => turn(page - 1)} aria-label="Page before">
+            ‹
+          </button>
+          <label>
+            page{' '}
+            <input
+              type="number"
+              min={1}
+              max={last}
+              value={page}
+              onChange={({ currentTarget: { value } }) => turn(Math.round(Number(value)) || 1)}
+            />{' '}
+            of {last.toLocaleString('en')}
+          </label>
+          <button type="button" disabled={page >= last} onClick={() => turn(page + 1)} aria-label="Next page">
+            ›
+          </button>
+        </span>
+      </header>
+      <Sheet
+        key={`${content}-${page}`}
+        content={content}
+        page={page}
+        boxes={boxes}
+        drawn={found.format === 'pdf'}
+      />
+    </section>
+  );
+}
+
+function Sheet({
+  content,
+  page,
+  boxes,
+  drawn,
+}: {
+  content: string;
+  page: number;
+  boxes: readonly (readonly [number, number, number, number])[];
+  drawn: boolean;
+}) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const first = useRef<HTMLSpanElement>(null);
+  const [text, setText] = useState<PageText>();
+  useEffect(() => {
+    let gone = false;
+    pageText(content, page).then((found) => {
+      if (!gone) setText(found);
+    }, report);
+    const show = async (): Promise<void> => {
+      const picture = await pagePicture(content, page, 2);
+      const sheet = canvas.current;
+      if (gone || !sheet) return;
+      sheet.width = picture.width;
+      sheet.height = picture.height;
+      sheet.getContext('2d')?.drawImage(picture, 0, 0);
+      picture.close();
+    };
+    if (drawn) show().catch(report);
+    return () => {
+      gone = true;
+    };
+  }, [content, page, drawn]);
+  useEffect(() => first.current?.scrollIntoView({ block: 'nearest' }), [boxes, text]);
+  const { width, height } = text ?? {};
+  return (
+    <>
+      {text && text.state !== 'read' && (
+        <p class="sub bad">
+          This page is {text.state}
+          {text.why !== null && `: ${text.why}`}
+        </p>
+      )}
+      {drawn ? (
+        <div class="drawn">
+          <canvas
+            ref={canvas}
+            width={width ?? 595}
+            height={height ?? 842}
+            role="img"
+            aria-label={`Page ${page}: ${text?.text.slice(0, 300) ?? ''}`}
+          />
+          {width && height
+            ? boxes.map(([left, top, right, bottom], i) => (
+                <span
+                  key={`${left}-${top}`}
+                  class="found"
+                  {...(i === 0 && { ref: first })}
+                  style={{
+                    left: `${(100 * left) / width}%`,
+                    top: `${(100 * top) / height}%`,
+                    width: `${(100 * (right - left)) / width}%`,
+                    height: `${(100 * (bottom - top)) / height}%`,
+                  }}
+                />
+              ))
+            : null}
+        </div>
+      ) : (
+        <pre class="plain">{text?.text ?? ''}</pre>
+      )}
+    </>
+  );
+}
