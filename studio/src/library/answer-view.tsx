@@ -6,7 +6,7 @@ export function AnswerView() {
   if (!now) return <p class="faint">What is found stands here, and the page that it is on beside it.</p>;
   const { question, text, notices, hits, missing, citations, unknown, busy } = now;
   return (
-    <article class="answer" aria-busy={busy}>
+    <article class="findings" aria-busy={busy}>
       <h2>{question}</h2>
       {text !== '' && <p class="text">{marked(text, hits, citations)}</p>}
       {busy && (
