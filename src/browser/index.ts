@@ -1,10 +1,12 @@
 /** Models in a browser's tab: loaded into the browser's own storage, run by WebAssembly in a worker of the page. */
 import type { LoadOptions } from '../generate/index.js';
+import type { TrainingResult } from '../train/index.js';
 import type { TabModel } from './model.js';
 import { TYPES } from './model.js';
 import { Connection } from './remote.js';
-import { plainSource, type Source } from './source.js';
+import { type Hosted, plainSource, type Repository, type Source } from './source.js';
 import type { KeptModel, StoreOptions } from './store.js';
+import type { TabTraining } from './training.js';
 
 export * from '../errors.js';
 export type {
@@ -16,10 +18,12 @@ export type {
   StopReason,
 } from '../generate/index.js';
 export type { Trace, TraceOptions } from '../inspect/index.js';
+export type { TrainingEvent, TrainingResult, TrainingSettings } from '../train/index.js';
 export type { ModelFacts } from './facts.js';
 export type { TabGenerateOptions, TabModel, TabSession, TabSnapshot, WrittenTabFork } from './model.js';
-export type { Given, Hosted, Repository, Source } from './source.js';
+export type { Given, Hosted, Repository, Source, TrainedRun } from './source.js';
 export type { KeptModel, LoadProgress, StoreOptions } from './store.js';
+export type { TabTraining } from './training.js';
 
 export interface TabLoadOptions extends StoreOptions, Pick<LoadOptions, 'quantize' | 'cache'> {
   /** Threads that compute: by default one for each processor where the page is isolated, and always one where it is not. */
@@ -51,8 +55,32 @@ export function keptModels(): Promise<KeptModel[]> {
 }
 
 /** Removes what the browser keeps of a model, also a part of it. Nothing happens where it keeps none. */
-export async function forgetModel(source: Exclude<Source, Iterable<File> | DataTransfer>): Promise<void> {
+export async function forgetModel(source: string | URL | Repository | Hosted): Promise<void> {
   await once('forget', await plainSource(source));
+}
+
+/**
+ * Trains a model in a worker, and leaves it in the browser's own storage, from where `loadModel({ run })` loads it. It is the
+ * `train` of Node: the same text and settings give the same losses. Throws `TrainingError` where the name is taken or another
+ * tab trains the run, and what `train` throws.
+ */
+export async function train(training: TabTraining): Promise<TrainingResult> {
+  return once('trainRun', training);
+}
+
+/** The names of the runs that the browser keeps. */
+export function trainedRuns(): Promise<string[]> {
+  return once('runs');
+}
+
+/** A run's folder, with its model and its log, as a tar archive. Throws `CheckpointError` where it has no model yet. */
+export function downloadRun(name: string): Promise<Blob> {
+  return once('runArchive', name);
+}
+
+/** Removes a run with its model. */
+export function forgetRun(name: string): Promise<void> {
+  return once('forgetRun', name);
 }
 
 async function once<T>(method: string, ...args: unknown[]): Promise<T> {

@@ -23,13 +23,19 @@ export interface Hosted {
 /** Files that a person has chosen or dropped: those of a model's folder, or one in GGUF. */
 export type Given = Iterable<File> | DataTransfer;
 
+/** What a tab has trained, by the run's name. */
+export interface TrainedRun {
+  readonly run: string;
+}
+
 /** A text is an address (`https://...`, or with a slash at its end or beginning), or a repository (`owner/name`). */
-export type Source = string | URL | Repository | Hosted | Given;
+export type Source = string | URL | Repository | Hosted | TrainedRun | Given;
 
 /** The same as the worker gets it. */
 export type PlainSource =
   | { readonly kind: 'repository'; readonly repository: Repository }
   | { readonly kind: 'hosted'; readonly url: string; readonly files: Hosted['files'] }
+  | { readonly kind: 'run'; readonly name: string }
   | { readonly kind: 'files'; readonly files: readonly NamedFile[] };
 
 export interface NamedFile {
@@ -48,6 +54,7 @@ export async function plainSource(source: Source): Promise<PlainSource> {
     );
   }
   if ('repository' in source) return { kind: 'repository', repository: source };
+  if ('run' in source) return { kind: 'run', name: source.run };
   if ('url' in source) return hosted(source);
   const files = 'items' in source ? await dropped(source) : [...source].map(named);
   return { kind: 'files', files: modelFiles(files) };

@@ -9,9 +9,11 @@ import { readEntry } from '../hub/entry.js';
 import { checkRepo, checkRevision } from '../hub/names.js';
 import { type Entry, INDEX, selectFiles, shardsOf } from '../hub/selection.js';
 import type { RemoteFile } from '../hub/sums.js';
+import { CHECKPOINT } from '../models/index.js';
 import { keepsFiles, MEMORY, memory, remove } from '../platform/browser/storage.js';
 import { type DownloadOptions, download, isLoaded, type Wanted } from './download.js';
 import type { NamedFile, PlainSource, Repository } from './source.js';
+import { runFolder } from './training.js';
 
 /** How far loading has come. */
 export interface LoadProgress {
@@ -39,6 +41,8 @@ export interface KeptModel {
 const MODELS = '/heddle/models';
 const NOTE = '.whole.json';
 
+type Fetched = Extract<PlainSource, { kind: 'hosted' | 'repository' }>;
+
 interface Note extends KeptModel {
   readonly files: readonly string[];
 }
@@ -46,6 +50,7 @@ interface Note extends KeptModel {
 /** The folder, or the GGUF file, of a model, loaded if need be. Throws what `download` throws, and `ConfigError`. */
 export async function modelAt(source: PlainSource, options: StoreOptions): Promise<string> {
   if (source.kind === 'files') return held(source.files);
+  if (source.kind === 'run') return join(runFolder(source.name), CHECKPOINT);
   const name = nameOf(source);
   const isKept = options.store !== 'memory' && (await keepsFiles());
   const folder = join(isKept ? MODELS : `${MEMORY}/models`, name);
@@ -73,7 +78,7 @@ export async function keptModels(): Promise<KeptModel[]> {
 
 /** Removes what was kept of a model, also a part of it. */
 export async function forget(source: PlainSource): Promise<void> {
-  if (source.kind === 'files') return;
+  if (source.kind === 'files' || source.kind === 'run') return;
   const folder = join(MODELS, nameOf(source));
   await locked(`heddle model ${folder}`, undefined, () => remove(folder));
 }
@@ -102,7 +107,7 @@ async function held(files: readonly NamedFile[]): Promise<string> {
 }
 
 /** One name for all of a source, which is no path. */
-function nameOf(source: Exclude<PlainSource, { kind: 'files' }>): string {
+function nameOf(source: Fetched): string {
   if (source.kind === 'hosted') return encodeURIComponent(source.url);
   const { repository, revision = 'main', hub = HUB } = source.repository;
   return encodeURIComponent(`${hub}/${repository}@${revision}`);
@@ -113,11 +118,7 @@ async function locked<T>(name: string, signal: AbortSignal | undefined, use: () 
   return navigator.locks.request(name, signal ? { signal } : {}, use);
 }
 
-function fetched(
-  source: Exclude<PlainSource, { kind: 'files' }>,
-  folder: string,
-  options: StoreOptions,
-): Promise<string[]> {
+function fetched(source: Fetched, folder: string, options: StoreOptions): Promise<string[]> {
   return source.kind === 'hosted'
     ? fetchHosted(source, folder, options)
     : fetchRepository(source.repository, folder, options);

@@ -14,6 +14,7 @@ import type { ModelFacts, SessionFacts, SnapshotFacts } from './facts.js';
 import { serve } from './remote.js';
 import type { PlainSource } from './source.js';
 import { forget, keptModels, modelAt, type StoreOptions } from './store.js';
+import { forgetRun, runArchive, runs, trainRun } from './training.js';
 
 /** Object 0: what a page asks for, besides methods of the toolkit's own objects. */
 const root = {
@@ -30,6 +31,10 @@ const root = {
   },
   keptModels,
   forget,
+  trainRun,
+  runs,
+  forgetRun,
+  runArchive,
   availableThreads,
   encode: (model: LanguageModel, text: string) => model.tokenizer.encode(text),
   decode: (model: LanguageModel, ids: number[]) => model.tokenizer.decode(ids),
