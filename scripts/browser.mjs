@@ -1,4 +1,5 @@
 /** Bundles what a page imports and its worker, each into one file without anything of Node, into dist/browser or a named folder. */
+import { isAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
@@ -10,6 +11,16 @@ const BROWSER = {
   '#devices': source('engine/tab-devices.ts'),
 };
 
+/** What comes along; all other packages serve Node, and fall away with the functions that use them. */
+const BUNDLED = [
+  '@huggingface/gguf',
+  '@huggingface/tasks',
+  '@huggingface/tokenizers',
+  '@noble/hashes',
+  'modern-tar',
+  'zod',
+];
+
 /** Returns the files by their names. */
 export async function bundleForBrowser(folder = source('../dist/browser')) {
   const bundle = await rolldown({
@@ -18,8 +29,7 @@ export async function bundleForBrowser(folder = source('../dist/browser')) {
     // Its paths are those of Node.
     tsconfig: false,
     resolve: { alias: BROWSER, extensionAlias: { '.js': ['.ts', '.js'] } },
-    // What belongs to Node falls away with the functions that use it; a test sees to that.
-    external: [/^node:/, /^@stdlib/],
+    external: (id) => /^[@\w]/.test(id) && !isAbsolute(id) && !BUNDLED.some((name) => id.startsWith(name)),
     treeshake: { moduleSideEffects: false },
   });
   const { output } = await bundle.write({

@@ -1,18 +1,24 @@
 /** `heddle/browser` as a page uses it, in a real browser, with the shipped model. */
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { unpackTar } from 'modern-tar';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { bundleForBrowser } from '../scripts/browser.mjs';
+import { buildDemo } from '../scripts/demo.mjs';
 import type * as Heddle from '../src/browser/index.js';
+import { openDevice } from '../src/engine/index.js';
 import { type LanguageModel, loadModel, loadSnapshot } from '../src/generate/index.js';
 import { HubServer } from '../src/hub/testing/hub-server.js';
-import { CHROMIUM, PATIENCE, WITHOUT_CHROMIUM } from './testing/browser.js';
+import { hybridModel, preset } from '../src/models/index.js';
+import { encodeCorpus, splitCorpus, Tokenizer, tokenizerFiles, trainBpe } from '../src/text/index.js';
+import { TRAINING_DEFAULTS, type TrainingEvent, textData, train } from '../src/train/index.js';
+import { CHROMIUM, PATIENCE, seriousViolations, WITHOUT_CHROMIUM } from './testing/browser.js';
 
 const assets = fileURLToPath(new URL('../assets/sotu-hybrid/', import.meta.url));
 const MODEL = ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.safetensors'];
@@ -34,6 +40,12 @@ test('what a page loads is below 400 kB, and has nothing of Node', async () => {
     const text = file.type === 'chunk' ? file.code : file.source;
     bytes += gzipSync(text).byteLength;
     expect(String(text).match(/["'`]node:\w+|onnxruntime|koffi/g), file.fileName).toBeNull();
+    // All packages are in it.
+    for (const [, from] of String(text).matchAll(
+      /\bimport\b(?:[^"'`;()=]*\bfrom)?\s*\(?["'`]([^"'`]+)["'`]/g,
+    )) {
+      expect(from, file.fileName).toMatch(/^\.\//);
+    }
   }
   expect(output.map(({ fileName }) => fileName)).toEqual(expect.arrayContaining(['index.js', 'worker.js']));
   expect(bytes).toBeGreaterThan(50_000);
@@ -382,6 +394,127 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
       return model.info.parameters;
     });
     expect(inMemory).toBe(model.parameters);
+  });
+
+  test('training goes on after a stop, with the losses of Node, and Node opens what it downloads', async () => {
+    const text = readFileSync(fileURLToPath(new URL('../docs/library.md', import.meta.url)), 'utf8').slice(
+      0,
+      8000,
+    );
+    const settings = { batch: 2, sequence: 48, evaluateEvery: 0, saveEvery: 0 };
+    const page = await open();
+    const found = await page.evaluate(
+      async ({ text, settings }) => {
+        const losses: number[] = [];
+        const samples: string[] = [];
+        const take = (event: Heddle.TrainingEvent): void => {
+          if (event.event === 'step') losses.push(event.loss);
+          if (event.event === 'sample') samples.push(event.text);
+        };
+        const run = { name: 'library', vocabulary: 300, onEvent: take };
+        const first = await heddle.train({ ...run, text, settings: { ...settings, steps: 3 } });
+        const taken = await heddle.train({ ...run, text }).catch((error: Error) => error.message);
+
+        const second = await heddle.train({ ...run, resume: true, settings: { steps: 4 } });
+        const model = await heddle.loadModel({ run: 'library' });
+        const file = new FileReader();
+        file.readAsDataURL(await heddle.downloadRun('library'));
+        await new Promise((resolve) => {
+          file.onload = resolve;
+        });
+        const kept = await heddle.trainedRuns();
+        await heddle.forgetRun('library');
+        return {
+          ...{ losses, samples, first, second, taken, kept },
+          left: await heddle.trainedRuns(),
+          fingerprint: model.info.fingerprint,
+          archive: String(file.result).split(',')[1]!,
+        };
+      },
+      { text, settings },
+    );
+    expect(found.first).toMatchObject({ step: 3, completed: true });
+    expect(found.second).toMatchObject({ step: 4, completed: true });
+    expect(found.taken).toMatch(/there is a run of the name library already/);
+    expect([found.kept, found.left]).toEqual([['library'], []]);
+    expect(found.samples.length).toBeGreaterThan(1);
+
+    const split = splitCorpus({ documents: [{ name: 'library', text }] }, { validationFraction: 0.05 });
+    const trained = trainBpe([split.training[0]!.text], { vocabSize: 300 });
+    const tokenizer = new Tokenizer(tokenizerFiles(trained));
+    const losses: Record<string, number[]> = { cpu: [], wasm: [] };
+    for (const name of ['cpu', 'wasm'] as const) {
+      const device = await openDevice(name, { threads: 1 });
+      const run = {
+        model: hybridModel(preset('hybrid', 'nano', tokenizer.vocabSize)),
+        ...{ tokenizer, device, folder: join(folder, name) },
+        data: textData(encodeCorpus(tokenizer, split.training), encodeCorpus(tokenizer, split.validation)),
+        onEvent: (event: TrainingEvent) => event.event === 'step' && losses[name]!.push(event.loss),
+      };
+      await train({ ...run, settings: { ...TRAINING_DEFAULTS, ...settings, steps: 3 } });
+      // ONNX Runtime does several steps in one run, and a longer run than was planned does not go on with the same bits.
+      if (name === 'wasm') {
+        await train({ ...run, settings: { ...TRAINING_DEFAULTS, ...settings, steps: 4 }, resume: true });
+      }
+      await device.dispose();
+    }
+    expect(found.losses).toEqual(losses.wasm);
+    for (const [i, loss] of losses.cpu!.entries())
+      expect(Math.abs(found.losses[i]! - loss)).toBeLessThan(1e-3);
+    const there = await unpackTar(new Uint8Array(Buffer.from(found.archive, 'base64')));
+    expect(there.map(({ header }) => header.name)).toContain('library/metrics.jsonl');
+    for (const { header, data } of there) {
+      const path = join(folder, header.name);
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, data!);
+    }
+    const opened = await loadModel(join(folder, 'library'), { device: 'wasm', threads: 1 });
+    expect(opened.fingerprint).toEqual(found.fingerprint);
+    await opened.dispose();
+  });
+
+  test('the demo, from any folder of a host that sends no headers: it writes, shows its inside, and opens offline', async () => {
+    const site = join(folder, 'site');
+    await buildDemo(site);
+    instead = (path, response) => {
+      const file = /^\/some\/where\/([\w./-]*)$/.exec(path)?.[1];
+      if (file === undefined) return false;
+      const found = join(site, file || 'index.html');
+      const type = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css' }[extname(found)];
+      if (!existsSync(found)) response.writeHead(404);
+      else response.writeHead(200, { 'content-type': type ?? 'application/octet-stream' });
+      response.end(existsSync(found) ? readFileSync(found) : '');
+      return true;
+    };
+    context = await browser.newContext();
+    const page = await context.newPage();
+    page.setDefaultTimeout(PATIENCE);
+    const complaints: string[] = [];
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('request', (request) => {
+      const url = new URL(request.url());
+      if (url.protocol !== 'blob:' && !url.href.startsWith(`${server.endpoint}/some/where/`))
+        complaints.push(url.href);
+    });
+    const writes = async (): Promise<void> => {
+      await page.getByText('ready in').waitFor();
+      await page.getByRole('button', { name: 'Write', exact: true }).click();
+      await page.locator('.text .model').waitFor();
+    };
+    await page.goto(`${server.endpoint}/some/where/`);
+    await writes();
+    expect(await page.evaluate('crossOriginIsolated')).toBe(true);
+    expect(await seriousViolations(page)).toEqual([]);
+    await page.getByRole('link', { name: 'Look inside' }).click();
+    await page.getByRole('heading', { name: /^Layers/ }).waitFor();
+    await page.getByRole('link', { name: 'Train' }).click();
+    await page.getByRole('button', { name: 'Take Moby-Dick' }).click();
+    expect(await seriousViolations(page)).toEqual([]);
+    await context.setOffline(true);
+    await page.goto(`${server.endpoint}/some/where/#/write`);
+    await page.reload();
+    await writes();
+    expect(complaints).toEqual([]);
   });
 
   test('memory that cannot grow is told, and what was there goes on', async () => {

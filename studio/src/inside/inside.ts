@@ -95,8 +95,24 @@ export const row = computed(() => {
   return found && at >= 0 ? found.weights.row(at, position.value) : undefined;
 });
 
+/** Who has models, and makes traces of them. */
+export interface Tracer {
+  models(): Promise<readonly ModelInfo[]>;
+  trace(request: TraceRequest): Promise<TraceJson>;
+}
+
+let tracer: Tracer = {
+  models: listModels,
+  trace: (request) => sendJson('/studio/api/trace', 'POST', request),
+};
+
+/** Asks another than the server. */
+export function traceBy(other: Tracer): void {
+  tracer = other;
+}
+
 export async function openInside(): Promise<void> {
-  models.value = await listModels();
+  models.value = await tracer.models();
   model.value ??= models.value[0]?.id;
 }
 
@@ -217,7 +233,7 @@ async function ask(
   };
   working.value = what;
   try {
-    return await sendJson<TraceJson>('/studio/api/trace', 'POST', request);
+    return await tracer.trace(request);
   } finally {
     if (working.value === what) working.value = undefined;
   }
