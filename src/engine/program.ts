@@ -118,6 +118,8 @@ export interface Decoder {
 
 /** A compiled program. */
 export interface Executable {
+  /** Whether `newState` copies what it is given, so that it may be lent by a state. */
+  readonly copiesInitial?: boolean;
   /**
    * A state of these values by name, those of one row; what is not given has the spec's initial value. Growing ones hold `length` entries.
    * The values' arrays belong to the state from now on. Throws `DeviceError` for values that do not fit.
@@ -148,6 +150,11 @@ export interface State {
   fork(): State;
   /** Copies of the values by name (of `names`, or all), the growing ones with their entries alone. */
   read(names?: readonly string[]): Promise<Map<string, HostTensor>>;
+  /**
+   * The values themselves, where there are arrays of them: for somebody who copies them at once and changes nothing. A growing one may have
+   * room behind its entries.
+   */
+  lend?(): ReadonlyMap<string, HostTensor> | undefined;
   /** Lets go of the values. A disposed state cannot be run, read or forked. */
   dispose(): void;
 }

@@ -93,6 +93,26 @@ describe('a state', () => {
     await writing.dispose();
   });
 
+  test('goes to an executor that copies values without a copy before, and forks go on by themselves', async () => {
+    const [one, other] = [await openDevice('cpu', { threads: 1 }), await openDevice('wasm', { threads: 1 })];
+    const { reader, writer } = relay(await one.compile(program), await other.compile(program));
+    const [a, b] = [reader.newState(), reader.newState()];
+    await reader.run(fed(1, 2), [a, b]);
+    await reader.run(fed(3, 4), [a, b]);
+    const fork = b.fork();
+    const reads = [a, b].map((state) => vi.spyOn((state as unknown as { held: State }).held, 'read'));
+    const { seen } = await writer.run(fed(5, 6), [a, b]);
+    for (const read of reads) expect(read).not.toHaveBeenCalled();
+    expect([...seen!.data]).toEqual([8, 12]);
+    await reader.run(fed(7), [fork]);
+    const after = await writer.run(fed(8), [b]);
+    expect([...after.seen!.data]).toEqual([24]);
+    expect([await totalOf(a), await totalOf(b), await totalOf(fork)]).toEqual([18, 40, 26]);
+    for (const state of [a, b, fork]) state.dispose();
+    await one.dispose();
+    await other.dispose();
+  });
+
   test('of another decoder is refused', async () => {
     const [one, other] = [await sides(), await sides()];
     await expect(one.reader.run(fed(1), [other.reader.newState()])).rejects.toThrow('of another device');

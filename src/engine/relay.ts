@@ -94,7 +94,9 @@ class RelayState implements State {
   async on(side: keyof Sides): Promise<State> {
     // The reader may be a chain, which moves states on before its last step: it is given a fork.
     if (side === this.side) return side === 'reader' ? this.held.fork() : this.held;
-    return this.sides[side].newState(await this.held.read(), this.held.length);
+    const target = this.sides[side];
+    const values = (target.copiesInitial ? this.held.lend?.() : undefined) ?? (await this.held.read());
+    return target.newState(values, this.held.length);
   }
 
   moveTo(state: State, side: keyof Sides): void {

@@ -153,6 +153,16 @@ export class OrtState implements State {
     return new Map(copies.map(([name, copy]) => [name, copy ?? rowIn(fetched.get(name)!)]));
   }
 
+  lend(): ReadonlyMap<string, HostTensor> | undefined {
+    const { values, lengths } = this.batch;
+    const lent = new Map<string, HostTensor>();
+    for (const [name, value] of values) {
+      if (isOnDevice(value)) return undefined;
+      lent.set(name, rowOf(isBuffer(value) ? value.tensor : value, this.row, lengths.length));
+    }
+    return lent;
+  }
+
   /** Holds a row of another batch from now on. */
   moveTo(batch: Batch, row: number): void {
     const before = this.held;

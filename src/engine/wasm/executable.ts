@@ -29,6 +29,7 @@ interface ProgramState {
 }
 
 export class WasmExecutable implements Executable {
+  readonly copiesInitial = true;
   private readonly types: ReadonlyMap<string, NamedType>;
   private readonly states: readonly ProgramState[];
   private readonly isBatched: boolean;
