@@ -16,7 +16,7 @@ import {
 import { say } from './follow-run.js';
 import { formatDuration, table } from './format.js';
 import { abortedByPerson } from './interrupt.js';
-import { deviceOption, precisionOption, threadsOption } from './loading-options.js';
+import { precisionOption, threadsOption, trainingDeviceOption } from './loading-options.js';
 import { each, number } from './options.js';
 
 interface EvidenceFlags {
@@ -57,7 +57,7 @@ export function configure(command: Command): void {
     )
     .option('--minutes <n>', 'end after so many minutes; the next run goes on', number)
     .option('--jobs <n>', 'processes at a time, for what measures no time', positive, 1)
-    .addOption(deviceOption())
+    .addOption(trainingDeviceOption())
     .addOption(threadsOption())
     .addOption(precisionOption())
     .addOption(new Option('--work <name>', 'do this piece of work, and print its findings').hideHelp())

@@ -42,7 +42,15 @@ export function adapterOption(): Option {
   );
 }
 
+/** What reads and writes. */
 export function deviceOption(): Option {
+  return new Option('--device <name>', 'what computes')
+    .choices(['cpu', 'wasm', 'webgpu', 'cuda'])
+    .default('cpu');
+}
+
+/** What trains. */
+export function trainingDeviceOption(): Option {
   return new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu', 'cuda']).default('cpu');
 }
 

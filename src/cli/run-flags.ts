@@ -14,7 +14,7 @@ import {
   type TrainingPhase,
   type TrainingSettings,
 } from '../train/index.js';
-import { compilingLine, deviceOption, precisionOption, threadsOption } from './loading-options.js';
+import { compilingLine, precisionOption, threadsOption, trainingDeviceOption } from './loading-options.js';
 
 export interface RunFlags {
   out: string;
@@ -50,7 +50,7 @@ export type DeviceFlags = Pick<
 /** The options behind these flags. */
 export function addDeviceFlags(command: Command): Command {
   return command
-    .addOption(deviceOption())
+    .addOption(trainingDeviceOption())
     .addOption(threadsOption())
     .addOption(precisionOption())
     .option('--devices <n>', 'GPUs that cuda trains on as one (default: 1)', positive)
