@@ -7,6 +7,7 @@ export {
   writeFileAtomic,
   writeFolderAtomic,
 } from '#platform';
+export { type Float8, isFloat8, widenFloat8 } from './float8.js';
 export {
   GGUF_BLOCK,
   GGUF_FORMATS,
@@ -16,6 +17,15 @@ export {
   repackGguf,
   widenGguf,
 } from './gguf-blocks.js';
+export {
+  awqCodeAt,
+  codeAt,
+  expectShape,
+  type GroupedIntegers,
+  type PackedMatrix,
+  packGrouped,
+  widenGrouped,
+} from './grouped-integers.js';
 export { parseJson } from './parse-json.js';
 export { dequantizeBlocks, type QuantizedBlocks, quantizeBlocks } from './quantize.js';
 export * from './safetensors.js';

@@ -15,7 +15,8 @@ import { refuseGitLfsPointer } from './file-reader.js';
 import { isObject, parseStrictJson } from './strict-json.js';
 import { count, quote } from './wording.js';
 
-/** The array that holds each dtype in memory. Halves travel as their 16 bits (see `half.ts`), booleans as 0 and 1. */
+/** The array that holds each dtype in memory. Halves travel as their 16 bits (see `half.ts`), numbers
+ * with a point in 8 bits as these (`float8.ts`), booleans as 0 and 1. */
 export const arrayTypes = {
   F64: Float64Array,
   F32: Float32Array,
@@ -29,6 +30,8 @@ export const arrayTypes = {
   U32: Uint32Array,
   U16: Uint16Array,
   U8: Uint8Array,
+  F8_E4M3: Uint8Array,
+  F8_E5M2: Uint8Array,
   BOOL: Uint8Array,
 } as const;
 

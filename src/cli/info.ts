@@ -80,7 +80,7 @@ async function storedBytes(
   const files = await openWeights(folder);
   try {
     const tensors = [...files.tensors.values()];
-    const used = usedTensors(files, model);
+    const used = await usedTensors(files, model);
     return {
       besides: besides([...files.tensors.keys()].filter((name) => !used.has(name))),
       bytes: tensors.reduce((sum, { byteLength }) => sum + byteLength, 0),

@@ -153,10 +153,10 @@ describe.each(referenceNames('hf'))('%s', (name) => {
     const message = refusal(() => changed(json, { quantization_config: { bits: 4 } }));
     expect(message).toMatch(/there\/config\.json has a quantization_config.*float32, float16 or bfloat16/);
     for (const [config, words] of [
-      [{ quant_method: 'fp8', weight_block_size: [128, 128] }, /quant_method "fp8" \(FP8 in blocks/],
-      [{ quant_method: 'gptq', bits: 4, group_size: 128 }, /quant_method "gptq" \(GPTQ\), bits 4.*GGUF/],
-      [{ quant_method: 'awq', bits: 4 }, /\(AWQ\).*quantize/],
-      [{ quant_method: 'compressed-tensors', format: 'pack-quantized' }, /\(compressed-tensors, of vLLM\)/],
+      [{ quant_method: 'fp8', weight_block_size: [128, 'x'] }, /quant_method "fp8" \(FP8 in blocks/],
+      [{ quant_method: 'gptq', bits: 3, group_size: 128 }, /quant_method "gptq" \(GPTQ\), bits 3.*GGUF/],
+      [{ quant_method: 'awq', bits: 4, version: 'gemv' }, /\(AWQ\).*quantize/],
+      [{ quant_method: 'compressed-tensors', format: 'marlin-24' }, /\(compressed-tensors, of vLLM\)/],
       [{ group_size: 64, bits: 4, mode: 'affine' }, /"mlx" \(Apple's MLX\), bits 4/],
       [{ quant_method: 'constructor' }, /quant_method "constructor": weights/],
       [{ quant_method: 'heddle', bits: 3, block_size: 64 }, /not one of ours: bits/],

@@ -3,6 +3,7 @@ import { quote, visible } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
 import { withFractions } from './export-config.js';
 import { FAMILIES } from './families/index.js';
+import { foreignQuantization } from './foreign-weights.js';
 import type { Model } from './model.js';
 import { quantizationFrom } from './quantization.js';
 
@@ -85,7 +86,9 @@ export function modelFromConfig(json: Readonly<Record<string, unknown>>, path: s
   }
   const { quantization_config: quantized, ...own } = json;
   const model = family.read(own, path);
-  return quantized ? { ...model, quantization: quantizationFrom(quantized, path) } : model;
+  if (!quantized) return model;
+  const foreign = foreignQuantization(quantized);
+  return foreign ? { ...model, foreign } : { ...model, quantization: quantizationFrom(quantized, path) };
 }
 
 /** What a model is made for, where that is another thing than to go on with a text. */

@@ -105,7 +105,7 @@ async function writeWeights(
   const isOurs = model.modelType === 'heddle' && !foreign;
   const files = await openWeights(folder);
   try {
-    const used = usedTensors(files, model);
+    const used = await usedTensors(files, model);
     const names = [...files.tensors.keys()].filter((name) => format === 'hf' || used.has(name));
     const tensors = tensorsToWrite(files, names, { ...foreign, dtype });
     const text = foreign

@@ -16,6 +16,7 @@ import { isGguf, readGguf } from '../gguf.js';
 import { DTYPES } from '../graph/index.js';
 import type { ParameterPart, ParameterSpec } from '../nn/index.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
+import { type DecodedWeights, decoded } from './foreign-weights.js';
 import { ggufConfig } from './gguf/config.js';
 import { ggufWeights } from './gguf/weights.js';
 import { type Model, parametersOf } from './model.js';
@@ -99,9 +100,19 @@ export async function locateWeights(folder: string, model: Model): Promise<Map<s
   }
   return withWeights(folder, model, async (files, located) => {
     const weights = new Map<string, Weight>();
+    const mayBePacked = model.foreign ? quantizable(model, { bits: 4, block: 32 }) : new Set();
     for (const [{ name, shape }, places] of located) {
       if (isCoded(places)) {
         weights.set(name, quantizedTensor(model.quantization!, shape, places));
+        continue;
+      }
+      if (places.some((place) => files.isCoded(place.name))) {
+        weights.set(
+          name,
+          mayBePacked.has(name) && places.length === 1
+            ? { dims: shape as [number, number], ...(await files.packed(places[0]!.name)) }
+            : await readParts(files, shape, places),
+        );
         continue;
       }
       const parts = places.map(({ path, byteOffset, byteLength, dtype, version }) => {
@@ -282,19 +293,24 @@ type Place = WeightInfo & { readonly name: string };
 async function withWeights<T>(
   folder: string,
   model: Model,
-  use: (files: WeightFiles, located: Located) => Promise<T>,
+  use: (files: DecodedWeights, located: Located) => Promise<T>,
 ): Promise<T> {
-  const files = await openWeights(folder);
+  const stored = await openWeights(folder);
   try {
+    const files = await decoded(stored, model.foreign);
     return await use(files, locate(files, model));
   } finally {
-    await files.close();
+    await stored.close();
   }
 }
 
 /** The names of the stored tensors that a model computes with; others, such as an image encoder's, are only kept. */
-export function usedTensors(files: WeightFiles, model: Model): Set<string> {
-  return new Set(locate(files, model).flatMap(([, places]) => places.map(({ name }) => name)));
+export async function usedTensors(stored: WeightFiles, model: Model): Promise<Set<string>> {
+  const files = await decoded(stored, model.foreign);
+  const names = locate(files, model).flatMap(([, places]) =>
+    places.flatMap(({ name }) => files.sources(name)),
+  );
+  return new Set(names);
 }
 
 function locate(files: WeightFiles, model: Model): Located {

@@ -26,6 +26,7 @@ import {
   type StateSpec,
   withCache,
 } from '../nn/index.js';
+import type { ForeignQuantization } from './foreign-weights.js';
 import type { Modality } from './modalities/modality.js';
 import { foldPattern } from './pattern.js';
 import type { Quantization } from './quantization.js';
@@ -89,6 +90,8 @@ export interface Model extends ModelParts {
   readonly pattern: string;
   /** How its stored weights are quantized. */
   readonly quantization?: Quantization;
+  /** How others have quantized its stored weights (foreign-weights.ts). */
+  readonly foreign?: ForeignQuantization;
   /** How what grows of its state is kept, if not in 32 bits. */
   readonly cache?: CacheForm;
   /** Of all layers; names are prefixed by `layers.N.`. */

@@ -185,7 +185,7 @@ describe('what is refused', () => {
     const withQuantization = (change: object) =>
       writeFileSync(path, JSON.stringify({ ...json, quantization_config: change }));
     for (const other of [
-      { quant_method: 'gptq', bits: 4 },
+      { quant_method: 'gptq', bits: 3 },
       { ...json.quantization_config, bits: 3 },
       { ...json.quantization_config, block_size: 48 },
       { ...json.quantization_config, more: 1 },

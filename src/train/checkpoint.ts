@@ -14,6 +14,7 @@ import {
 } from '../checkpoint/index.js';
 import { float32, type HostTensor, type StateSpec } from '../engine/index.js';
 import { CheckpointError, TrainingError } from '../errors.js';
+import { isGguf, readGguf } from '../gguf.js';
 import { DTYPES, fromSafetensors } from '../graph/index.js';
 import {
   CHECKPOINT,
@@ -86,9 +87,7 @@ function differences(then: RunIdentity, now: RunIdentity): string[] {
  * times change with every copy, and a gigabyte takes about a second, once a run.
  */
 async function digestOfWeights(folder: string): Promise<string> {
-  const files = await openWeights(folder);
-  const paths = new Set([...files.tensors.values()].map(({ path }) => path));
-  await files.close();
+  const paths = await pathsOfWeights(folder);
   const hash = sha256();
   for (const path of [...paths].sort()) {
     try {
@@ -103,6 +102,15 @@ async function digestOfWeights(folder: string): Promise<string> {
     }
   }
   return hash.digest('hex');
+}
+
+async function pathsOfWeights(folder: string): Promise<ReadonlySet<string>> {
+  if (await isGguf(folder)) {
+    return new Set([...(await readGguf(folder)).tensors.values()].map(({ path }) => path));
+  }
+  const files = await openWeights(folder);
+  await files.close();
+  return new Set([...files.tensors.values()].map(({ path }) => path));
 }
 
 /**
