@@ -352,9 +352,9 @@ describe('a file that cannot be believed', () => {
     ['no dtype', '{"x":{"shape":[2],"data_offsets":[0,8]}}', 8, /tensor "x" has the dtype nothing/],
     [
       'an unknown dtype',
-      x('F8_E4M3', [8], [0, 8]),
+      x('F8_E8M0', [8], [0, 8]),
       8,
-      /tensor "x" has the dtype "F8_E4M3", expected one of F64, F32/,
+      /tensor "x" has the dtype "F8_E8M0", expected one of F64, F32/,
     ],
     ['a dtype every object has', x('constructor', [8], [0, 8]), 8, /tensor "x" has the dtype "constructor"/],
     ['no shape', '{"x":{"dtype":"F32","data_offsets":[0,8]}}', 8, /tensor "x" has the shape nothing/],
