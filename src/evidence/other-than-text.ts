@@ -19,12 +19,20 @@ const QUICK: readonly Trial[] = [
   { ...BASE, stages: [{ task: 'co2', steps: 200, batch: 16 }], rates: [2e-3], seeds: [1] },
 ];
 
-const SERIES = ['weather', 'temperature-24', 'temperature-96', 'temperature-336', 'co2', 'prices'];
+const SIGNALS = [
+  'weather',
+  'temperature-24',
+  'temperature-96',
+  'temperature-336',
+  'co2',
+  'prices',
+  'heartbeat',
+];
 
 const FULL: readonly Trial[] = [
   { ...BASE, stages: [{ task: 'mnist', steps: 5000, batch: 64 }], rates: [2e-3] },
   { ...BASE, stages: [{ task: 'mnist-pixels', steps: 4000, batch: 32 }], rates: [2e-3] },
-  ...SERIES.map((task) => ({ ...BASE, stages: [{ task, steps: 500, batch: 16 }], rates: [2e-3] })),
+  ...SIGNALS.map((task) => ({ ...BASE, stages: [{ task, steps: 500, batch: 16 }], rates: [2e-3] })),
   {
     ...BASE,
     stages: [{ task: 'book-bytes', steps: 1500, batch: 32 }],

@@ -1,9 +1,12 @@
 /** Tasks with data that others made: what is done to it, what simple methods and scores say, and what is told where it is not there. */
 import { expect, test } from 'vitest';
 import { DataError } from '../errors.js';
+import type { Model } from '../models/index.js';
 import { Random } from '../nn/index.js';
+import { TRAINING_DEFAULTS } from '../train/index.js';
 import { packageFile } from './data.js';
 import { forecastError, last, linearForecast, seasonalNaive } from './forecasts.js';
+import { heartbeat, heartbeats } from './heartbeat.js';
 import { moved, shifted } from './images.js';
 import { bleu, chrF, TASKS, taskOf } from './index.js';
 import { telephone } from './speech.js';
@@ -72,4 +75,34 @@ test('a series has its data and its baselines, and is refused for none', async (
   expect(reads).toMatchObject({ kind: 'series', targets: ['CO2'], patch: 12, horizon: 24 });
   expect(Object.keys(baselines!).sort()).toEqual(['linear', 'seasonal naive']);
   expect(baselines!.linear).toBeLessThan(baselines!['seasonal naive']!);
+});
+
+test('a stream of heartbeats is ill where it says so, and a mere change does not tell it', async () => {
+  const well = heartbeats(new Random(1), 6400, 0);
+  expect(well.ill.reduce((a, b) => a + b, 0)).toBe(0);
+  const some = heartbeats(new Random(1), 64_000, 0.1);
+  expect(some.ill.reduce((a, b) => a + b, 0) / 64_000).toBeCloseTo(0.1, 1);
+  // What is upside down is low.
+  const lowest = some.values.indexOf(some.values.reduce((a, b) => Math.min(a, b)));
+  expect(some.ill[lowest]).toBe(1);
+  const { baselines } = await heartbeat.prepare();
+  expect(baselines!['size of the change']).toBeLessThan(0.7);
+});
+
+test('what is above a noun follows from the facts that stand before the question', async () => {
+  const { data, reads } = await taskOf('wordnet-4').prepare(96);
+  const { training } = data({ vocabSize: (reads as { vocabulary: number }).vocabulary } as Model, {
+    ...TRAINING_DEFAULTS,
+    sequence: 96,
+  });
+  const { tokens, targets } = training.take(0, 20) as Record<string, BigInt64Array>;
+  for (let i = 0; i < 20; i++) {
+    const read = [...tokens!.subarray(96 * i, 96 * (i + 1))].map(Number);
+    const above = new Map(
+      read.flatMap((token, at) => (token === 4096 ? [[read[at + 1]!, read[at + 2]!] as const] : [])),
+    );
+    let noun = read.at(-2)!;
+    for (let step = 0; step < 4; step++) noun = above.get(noun)!;
+    expect(Number(targets![i])).toBe(noun);
+  }
 });

@@ -94,40 +94,59 @@ function solved(a: Float64Array, b: Float64Array, size: number, columns: number)
 }
 
 /** The same of a model that reads the context of each beginning, a window of one channel. */
-export async function modelError({ model, weights, device }: Trained, origins: Origins): Promise<number> {
+export async function modelError(trained: Trained, origins: Origins): Promise<number> {
   const { values, first, context, horizon } = origins;
-  const { patch, quantiles } = (model.json as { input: SeriesConfig }).input;
+  const told = new Map<number, ArrayLike<number>>();
+  const starts = Array.from({ length: values.length - horizon - first + 1 }, (_, i) => first + i - context);
+  for await (const { start, forecasts } of forecastsOf(trained, values, starts, context))
+    told.set(start + context, forecasts.at(-1)!);
+  return forecastError(origins, (_, at) => told.get(at)!);
+}
+
+export interface WindowForecasts {
+  readonly start: number;
+  /** Behind each patch of the window the median of each value of the horizon. */
+  readonly forecasts: readonly Float32Array[];
+}
+
+/** What a model of one channel says within windows of `width` values, which begin at `starts`. */
+export async function* forecastsOf(
+  { model, weights, device }: Trained,
+  values: Float32Array,
+  starts: readonly number[],
+  width: number,
+): AsyncGenerator<WindowForecasts> {
+  const { patch, horizon, quantiles } = (model.json as { input: SeriesConfig }).input;
   const inputs = modalityInputs(model.modality!);
   const { said } = perceive(model, new ParameterRegistry(), inputs, scalar(0, 'int64'));
-  const program = { inputs: Object.values(inputs), outputs: said, weights };
-  const executable = await device.compile(program);
-  const positions = context / patch;
-  const batch = 256;
-  const told = new Map<number, Float32Array>();
+  const executable = await device.compile({ inputs: Object.values(inputs), outputs: said, weights });
+  const positions = width / patch;
+  const middle = quantiles.indexOf(0.5);
   try {
-    for (let start = first; start + horizon <= values.length; start += batch) {
-      const count = Math.min(batch, values.length - horizon - start + 1);
-      const window = new Float32Array(count * context);
-      for (let i = 0; i < count; i++)
-        window.set(values.subarray(start + i - context, start + i), i * context);
-      const dims = [count, positions, patch, 1];
+    for (let from = 0; from < starts.length; from += WINDOWS_AT_ONCE) {
+      const some = starts.slice(from, from + WINDOWS_AT_ONCE);
+      const data = new Float32Array(some.length * width);
+      for (const [i, start] of some.entries()) data.set(values.subarray(start, start + width), i * width);
+      const dims = [some.length, positions, patch, 1];
       const outputs = await executable.run({
-        values: { dtype: 'float32', dims, data: window },
-        observed: { dtype: 'float32', dims, data: new Float32Array(window.length).fill(1) },
+        values: { dtype: 'float32', dims, data },
+        observed: { dtype: 'float32', dims, data: new Float32Array(data.length).fill(1) },
       });
       const { scaled, center, spread } = outputs as Record<string, { data: ArrayLike<number> }>;
-      for (let i = 0; i < count; i++) {
-        const at = (i + 1) * positions - 1;
-        const middle = quantiles.indexOf(0.5);
-        const forecast = Float32Array.from({ length: horizon }, (_, h) => {
-          const deviations = scaled!.data[(at * horizon + h) * quantiles.length + middle]!;
-          return center!.data[at]! + spread!.data[at]! * deviations;
+      for (const [i, start] of some.entries()) {
+        const forecasts = Array.from({ length: positions }, (_, position) => {
+          const at = i * positions + position;
+          return Float32Array.from({ length: horizon }, (_, h) => {
+            const deviations = scaled!.data[(at * horizon + h) * quantiles.length + middle]!;
+            return center!.data[at]! + spread!.data[at]! * deviations;
+          });
         });
-        told.set(start + i, forecast);
+        yield { start, forecasts };
       }
     }
   } finally {
     await executable.dispose();
   }
-  return forecastError(origins, (_, at) => told.get(at)!);
 }
+
+const WINDOWS_AT_ONCE = 128;

@@ -1,5 +1,6 @@
 /** What models are asked, to tell designs apart. */
 import { ConfigError } from '../errors.js';
+import { heartbeat } from './heartbeat.js';
 import { IMAGE_TASKS } from './images.js';
 import { bookBytes } from './language.js';
 import { inference, listOps, parity, s5 } from './reasoning.js';
@@ -9,6 +10,7 @@ import { spokenDigits } from './speech.js';
 import type { Task } from './task.js';
 import { type TokenTask, tokenTask } from './tokens.js';
 import { verses } from './translation.js';
+import { wordnetKinds } from './wordnet.js';
 
 export { accuracyOf, answersObjective, examplesOf, HELD_OUT, taskData } from './learn.js';
 export { type TaskModelOptions, taskModel } from './model.js';
@@ -41,6 +43,9 @@ export const TASKS: readonly Task[] = [
   ...SERIES_TASKS,
   spokenDigits,
   verses,
+  heartbeat,
+  wordnetKinds(2),
+  wordnetKinds(4),
 ];
 
 /** The task of this name. Throws `ConfigError` for one that there is not. */
