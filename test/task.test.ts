@@ -17,6 +17,25 @@ test('lists the tasks with what guessing reaches', async () => {
   expect(code).toBe(0);
 });
 
+test('the evidence lists its work, and refuses a section that there is not', async () => {
+  const { stdout, code } = await heddle([
+    'evidence',
+    '--list',
+    '--section',
+    'memory',
+    '--only',
+    'ssm',
+    '--device',
+    'cuda',
+  ]);
+  expect(stdout).toBe('memory/ssm\n');
+  expect(code).toBe(0);
+  const refused = await heddle(['evidence', '--section', 'speed', '--out', at('none')]);
+  expect(refused.stderr).toMatch(/there is no section 'speed'; there are memory, time, energy/);
+  expect(refused.code).toBe(1);
+  expect(existsSync(at('none'))).toBe(false);
+});
+
 test('trains and tests, and says both', async () => {
   const args = [
     'task',

@@ -15,7 +15,7 @@ import {
   readModel,
   SIZES,
 } from '../models/index.js';
-import { type Measure, TASKS, taskModel, taskOf } from '../tasks/index.js';
+import { scoreText, TASKS, taskModel, taskOf } from '../tasks/index.js';
 import { type Evaluation, expectNoRun, TRAINING_DEFAULTS } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount, table } from './format.js';
@@ -36,9 +36,9 @@ export function configure(command: Command): void {
     .command('list')
     .description('the tasks there are')
     .action(() => {
-      const rows = TASKS.map(({ name, chance, lengths, about }) => [
+      const rows = TASKS.map(({ name, measure, chance, lengths, about }) => [
         name,
-        chance === undefined ? '-' : percent(chance),
+        chance === undefined ? '-' : scoreText(measure, chance),
         String(lengths.train),
         lengths.test.join(', '),
         about,
@@ -127,10 +127,6 @@ async function runTask(name: string, flags: TaskFlags): Promise<void> {
     rows.push([name, shown(score), '', '']);
   process.stdout.write(`${table(rows)}\n`);
   await device.dispose();
-}
-
-function scoreText({ name }: Measure, score: number): string {
-  return name === 'accuracy' ? percent(score) : score.toPrecision(4);
 }
 
 function percent(share: number): string {

@@ -1,5 +1,5 @@
 /** What trials say, as tables: a row a design, with the spread over its seeds. */
-import { type Task, taskOf } from '../tasks/index.js';
+import { scoreText, type Task, taskOf } from '../tasks/index.js';
 import type { Finding } from './finding.js';
 import { computedOn, grouped, markdownTable, median, partsOf, type Report } from './section.js';
 import { BASELINE, SCORE } from './trial.js';
@@ -45,8 +45,7 @@ function scoresOf({ numbers }: Finding, kind = SCORE): [string, number][] {
 function trialTable(name: string, findings: readonly Finding[]): string {
   const task = taskTold(findings[0]!);
   const { chance, reference, measure } = task;
-  const shown = (value: number): string =>
-    measure.name === 'accuracy' ? `${(100 * value).toFixed(1)} %` : value.toPrecision(3);
+  const shown = (value: number): string => scoreText(measure, value);
   const columns = [...new Set(findings.flatMap((finding) => scoresOf(finding).map(([of]) => of)))];
   const rows = [...grouped(findings, (finding) => partsOf(finding)[2]!)].map(([design, own]) => [
     design,

@@ -14,7 +14,15 @@ import { wordnetKinds } from './wordnet.js';
 
 export { accuracyOf, answersObjective, examplesOf, HELD_OUT, taskData } from './learn.js';
 export { type TaskModelOptions, taskModel } from './model.js';
-export type { Measure, PreparedTask, Score, ScoreOptions, Task, Trained } from './task.js';
+export {
+  type Measure,
+  type PreparedTask,
+  type Score,
+  type ScoreOptions,
+  scoreText,
+  type Task,
+  type Trained,
+} from './task.js';
 export { type Example, type TokenTask, tokenTask } from './tokens.js';
 export { bleu, chrF } from './translation-scores.js';
 

@@ -15,6 +15,12 @@ export interface Measure {
 
 export const ACCURACY: Measure = { name: 'accuracy', better: 'more' };
 
+/** A score for a person: `98.8 %`, `0.0123`. */
+export function scoreText({ name }: Measure, score: number): string {
+  if (name !== 'accuracy') return String(Number(score.toPrecision(3)));
+  return `${(100 * score).toFixed(score < 0.001 ? 3 : 1)} %`;
+}
+
 export interface Task {
   readonly name: string;
   /** What is asked, in a line for a person. */
