@@ -114,7 +114,7 @@ function read(text: string, calls: CallForm, thinking: boolean) {
     calls,
     thoughts: [THINK],
     thinks: true,
-    history: { takesText: false, shortIds: false, thoughtKey: 'reasoning_content' },
+    history: { takesText: false, ids: 'any' as const, thoughtKey: 'reasoning_content' },
   };
   const reader = new AnswerReader({ form, tools: TOOLS, ...(thinking && { thinking: THINK }) });
   return joinedParts([...reader.push(text), ...reader.end()]);

@@ -20,7 +20,7 @@ const info: ServedModelInfo = {
     calls: undefined,
     thoughts: [],
     thinks: false,
-    history: { takesText: false, shortIds: false, thoughtKey: 'reasoning_content' },
+    history: { takesText: false, ids: 'any' as const, thoughtKey: 'reasoning_content' },
   },
 };
 

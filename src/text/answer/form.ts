@@ -55,8 +55,7 @@ export interface AnswerForm {
   readonly history: {
     /** Whether arguments may be a text that is no JSON: templates that go through them one by one fail on it. */
     readonly takesText: boolean;
-    /** Whether ids must be 9 letters and digits, as Mistral's templates ask. */
-    readonly shortIds: boolean;
+    readonly ids: CallIds;
     /** Under which name a message has its thought. */
     readonly thoughtKey: string;
   };
@@ -67,8 +66,16 @@ export const NO_FORM: AnswerForm = {
   calls: undefined,
   thoughts: [],
   thinks: false,
-  history: { takesText: false, shortIds: false, thoughtKey: 'reasoning_content' },
+  history: { takesText: false, ids: 'any', thoughtKey: 'reasoning_content' },
 };
+
+/** Which ids of calls a template takes: any, 9 letters and digits as Mistral's, or Kimi's, which have the name of the tool in them. */
+export type CallIds = 'any' | 'short' | 'named';
+
+/** Kimi's id of a call, which its templates write in the place of the name; `index` counts the calls of a conversation. */
+export function namedId(name: string, index: number): string {
+  return `functions.${name}:${index}`;
+}
 
 /** Stands in learned forms where an id of a call stands. */
 export const ID_PLACE = 'idofcall0';

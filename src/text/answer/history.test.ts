@@ -32,7 +32,7 @@ test('ids of other servers are made such as the template asks, those of a call a
     { role: 'tool', content: '1', tool_call_id: 'call_abc' },
     called('{}', 'abcDEF123'),
   ];
-  const [first, result, second] = historyMessages(messages, formWith({ shortIds: true })) as [
+  const [first, result, second] = historyMessages(messages, formWith({ ids: 'short' })) as [
     ReturnType<typeof called>,
     { tool_call_id: string },
     ReturnType<typeof called>,

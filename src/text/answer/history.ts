@@ -1,10 +1,10 @@
 /** Messages of earlier turns, as a template takes them. */
 import type { ChatMessage } from '../chat-template.js';
-import type { AnswerForm } from './form.js';
+import { type AnswerForm, type CallIds, namedId } from './form.js';
 
 interface Call {
   readonly id?: unknown;
-  readonly function?: { readonly arguments?: unknown } | null;
+  readonly function?: { readonly name?: unknown; readonly arguments?: unknown } | null;
 }
 
 /**
@@ -15,24 +15,42 @@ export function historyMessages(
   messages: readonly ChatMessage[],
   { history }: AnswerForm,
 ): readonly ChatMessage[] {
+  const idOf = idsFor(messages, history.ids);
   return messages.map((message) => {
     const { reasoning_content: thought, tool_calls: calls, tool_call_id: id } = message;
     return {
       ...message,
       ...(thought !== undefined && { [history.thoughtKey]: thought }),
-      ...(history.shortIds && typeof id === 'string' && { tool_call_id: shortId(id) }),
-      ...(Array.isArray(calls) && { tool_calls: calls.map((call: Call | null) => callOf(call, history)) }),
+      ...(typeof id === 'string' && { tool_call_id: idOf(id) }),
+      ...(Array.isArray(calls) && {
+        tool_calls: calls.map((call: Call | null) => callOf(call, history.takesText, idOf)),
+      }),
     };
   });
 }
 
-function callOf(call: Call | null, { shortIds, takesText }: AnswerForm['history']): Call | null {
+/** What stands for each id of a conversation. */
+function idsFor(messages: readonly ChatMessage[], ids: CallIds): (id: string) => string {
+  if (ids !== 'named') return ids === 'short' ? shortId : (id) => id;
+  const calls = messages.flatMap(({ tool_calls: own }) => (Array.isArray(own) ? (own as Call[]) : []));
+  const named = new Map<string, string>();
+  for (const [index, call] of calls.entries()) {
+    const name = call?.function?.name;
+    if (typeof call?.id !== 'string' || typeof name !== 'string') continue;
+    // One that is of this form already keeps the number that it has.
+    const isNamed = call.id.startsWith(namedId(name, 0).slice(0, -1)) && /:\d+$/.test(call.id);
+    named.set(call.id, isNamed ? call.id : namedId(name, index));
+  }
+  return (id) => named.get(id) ?? id;
+}
+
+function callOf(call: Call | null, takesText: boolean, idOf: (id: string) => string): Call | null {
   if (!call) return call;
   const given = call.function?.arguments;
   const isUnread = !takesText && typeof given === 'string' && !isObject(given);
   return {
     ...call,
-    ...(shortIds && typeof call.id === 'string' && { id: shortId(call.id) }),
+    ...(typeof call.id === 'string' && { id: idOf(call.id) }),
     ...(isUnread && { function: { ...call.function, arguments: '{}' } }),
   };
 }

@@ -99,7 +99,7 @@ describe('calls', () => {
 
   test("Mistral's ids have nine signs", async () => {
     const { calls: learned, history } = await learn(chatml(mistral));
-    expect(history.shortIds).toBe(true);
+    expect(history.ids).toBe('short');
     expect(learned).toMatchObject({
       style: 'object',
       opens: ['[TOOL_CALLS]'],

@@ -7,12 +7,14 @@ import type { ChatMessage, ChatTemplate } from '../chat-template.js';
 import {
   type AnswerForm,
   type CallForm,
+  type CallIds,
   type ElementForm,
   HERMES,
   ID_PLACE,
   KNOWN_CALLS,
   KNOWN_THOUGHTS,
   NO_FORM,
+  namedId,
   THINK,
   type ThoughtForm,
   tagsOf,
@@ -80,7 +82,7 @@ export async function learnAnswerForm(
   const ask = (tools: readonly unknown[]) => render([USER], { prompt: true, tools });
   const prompt = (await ask(TOOLS)) ?? (await ask(BARE_TOOLS));
   const told = prompt?.includes(ONE) ?? false;
-  const { calls, takesText, shortIds } = told ? await learnCalls(render, distinct) : NOT_LEARNED;
+  const { calls, takesText, ids } = told ? await learnCalls(render, distinct) : NOT_LEARNED;
   const spokenOf = KNOWN_CALLS.find(
     ([evidence]) => template.mentions(evidence) || prompt?.includes(evidence) || hasToken(evidence),
   )?.[1];
@@ -88,7 +90,7 @@ export async function learnAnswerForm(
     calls: told ? withPythonTag(calls ?? spokenOf ?? HERMES, template) : undefined,
     thoughts: distinct,
     thinks: shown !== undefined || known.length > 0 || template.mentions(THINK.open),
-    history: { takesText, shortIds, thoughtKey: shown?.key ?? NO_FORM.history.thoughtKey },
+    history: { takesText, ids, thoughtKey: shown?.key ?? NO_FORM.history.thoughtKey },
   };
 }
 
@@ -144,23 +146,23 @@ function thoughtFormOf(text: string): ThoughtForm | undefined {
 interface LearnedCalls {
   readonly calls: CallForm | undefined;
   readonly takesText: boolean;
-  readonly shortIds: boolean;
+  readonly ids: CallIds;
 }
 
-const NOT_LEARNED: LearnedCalls = { calls: undefined, takesText: false, shortIds: false };
+const NOT_LEARNED: LearnedCalls = { calls: undefined, takesText: false, ids: 'any' };
 
-/** Tries what templates differ in, the most common first: long ids or short, several calls or one. */
+/** Tries what templates differ in, the most common first: long ids, short ones or those with the name in them, several calls or one. */
 async function learnCalls(render: Render, thoughts: readonly ThoughtForm[]): Promise<LearnedCalls> {
   const answered = (answer: object) => render([USER, { role: 'assistant', ...answer }], { tools: TOOLS });
   const plain = (await answered({ content: 'zeta' })) ?? '';
-  for (const shortIds of [false, true]) {
+  for (const ids of ['any', 'short', 'named'] as const) {
     for (const names of [[ONE, TWO], [ONE]]) {
-      const tool_calls = names.map((name) => probe(name, shortIds, ARGUMENTS));
+      const tool_calls = names.map((name, i) => probe(name, ids, ARGUMENTS, i));
       const text = await answered({ content: '', tool_calls });
       const calls = text === undefined ? undefined : callFormOf(text, plain, names.length, thoughts);
       if (!calls) continue;
-      const unread = await answered({ content: '', tool_calls: [probe(ONE, shortIds, PONDERED)] });
-      return { calls, takesText: unread?.includes(PONDERED) ?? false, shortIds };
+      const unread = await answered({ content: '', tool_calls: [probe(ONE, ids, PONDERED)] });
+      return { calls, takesText: unread?.includes(PONDERED) ?? false, ids };
     }
   }
   return NOT_LEARNED;
@@ -168,9 +170,9 @@ async function learnCalls(render: Render, thoughts: readonly ThoughtForm[]): Pro
 
 const ARGUMENTS = JSON.stringify({ alpha: TEXT, beta: NUMBER });
 
-function probe(name: string, shortIds: boolean, given: string) {
+function probe(name: string, ids: CallIds, given: string, index = 0) {
   return {
-    id: shortIds ? ID_PLACE : LONG_ID,
+    id: { any: LONG_ID, short: ID_PLACE, named: namedId(name, index) }[ids],
     type: 'function',
     function: { name, arguments: given },
   };

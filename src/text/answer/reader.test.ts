@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { type AnswerForm, type CallForm, FUNCTION_ELEMENTS, HERMES, KNOWN_CALLS, THINK } from './form.js';
 import { type AnswerPart, AnswerReader, type Reading } from './reader.js';
 
-const history = { takesText: false, shortIds: false, thoughtKey: 'reasoning_content' };
+const history = { takesText: false, ids: 'any' as const, thoughtKey: 'reasoning_content' };
 function formOf(calls: CallForm | undefined): AnswerForm {
   return { calls, thoughts: [THINK], thinks: true, history };
 }
@@ -463,7 +463,7 @@ test('a thought is handed on as it is written', () => {
 test('an id that the model gives is kept, and others are as the template takes them', () => {
   const form = {
     ...formOf(HERMES),
-    history: { takesText: false, shortIds: true, thoughtKey: 'reasoning_content' },
+    history: { takesText: false, ids: 'short' as const, thoughtKey: 'reasoning_content' },
   };
   const reader = new AnswerReader({ form, tools: TOOLS });
   const parts = reader.push(tag('{"id": "abcDEF123", "name": "now"}') + tag('{"name": "now"}'));

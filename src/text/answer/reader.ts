@@ -204,7 +204,12 @@ export class AnswerReader {
     begin: (name: string, id?: string): void => {
       this.chars.letGo();
       const index = this.calls++;
-      this.parts.push({ kind: 'call', index, id: id ?? newCallId(this.reading.form.history.shortIds), name });
+      this.parts.push({
+        kind: 'call',
+        index,
+        id: id ?? newCallId(this.reading.form.history.ids === 'short'),
+        name,
+      });
     },
     arguments: (text: string): void => this.say('arguments', text),
   };
