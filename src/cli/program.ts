@@ -125,6 +125,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./compare.js'),
   },
   {
+    name: 'convert',
+    description: 'make a hybrid of a transformer: layers of other kinds take over what fits of its attention',
+    load: () => import('./convert.js'),
+  },
+  {
     name: 'merge',
     description: 'write a model with an adapter (LoRA) merged into its weights into a folder of its own',
     load: () => import('./merge.js'),

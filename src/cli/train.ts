@@ -52,6 +52,9 @@ interface TrainOptions extends RunFlags, Partial<SeriesFlags>, ImageFlags {
   lora?: number;
   loraAlpha?: number;
   tokenizer?: string;
+  teacher?: string;
+  distill: number;
+  match: number;
   vocab: number;
 }
 
@@ -74,6 +77,12 @@ export function configure(command: Command): void {
       'leave the weights of that model as they are, and train adapters of this rank beside them',
       wholeNumber,
     )
+    .option(
+      '--teacher <model>',
+      'learn from this model beside the text: find likely what it finds likely (its folder, or as for other commands)',
+    )
+    .option('--distill <weight>', 'what that counts, against 1 for the text', number, 1)
+    .option('--match <weight>', "what the distance from the teacher's hidden states counts", number, 0)
     .option('--lora-alpha <alpha>', 'adapters are scaled by alpha / rank (default: twice the rank)', number)
     .option(
       '--design <name>',
@@ -170,9 +179,14 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   const settings = settingsOf(options, options.sequence ?? learned.sequence(model), defaultRate(options));
   const parameters = countParameters(parametersOf(model));
   const adapters = lora ? countParameters(parametersOf(withLora(model, lora))) - parameters : 0;
+  const teacher = options.teacher === undefined ? undefined : teacherOf(options.teacher, options);
   const perStep = settings.batch * settings.accumulate * settings.sequence;
   say(`corpus      ${learned.about}`);
   say(`model       ${model.pattern}, ${formatCount(parameters)} parameters, vocabulary ${model.vocabSize}`);
+  if (teacher)
+    say(
+      `teacher     ${options.teacher}: its words count ${teacher.weight}, its hidden states ${teacher.match}`,
+    );
   if (lora)
     say(`adapters    ${formatCount(adapters)} parameters of rank ${lora.rank}, which alone are trained`);
   say(
@@ -191,6 +205,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
       model,
       ...(from !== undefined && { from }),
       ...(lora && { lora }),
+      ...(teacher && { teacher }),
       tokenizer,
       data: learned.data,
       settings,
@@ -208,6 +223,19 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
       unit: 'tokens',
     },
   );
+}
+
+/** Throws `ConfigError` for weights below 0. */
+function teacherOf(
+  name: string,
+  { distill: weight, match }: TrainOptions,
+): NonNullable<TrainingInput['teacher']> {
+  for (const [flag, value] of [
+    ['--distill', weight],
+    ['--match', match],
+  ] as const)
+    if (!(value >= 0)) throw new ConfigError(`${flag} is ${value}: expected 0 or more`);
+  return { folder: modelFolder(name), weight, match };
 }
 
 /** Tokens that a sample has. */

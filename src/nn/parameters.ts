@@ -58,7 +58,11 @@ export class ParameterRegistry {
   readonly renewed = new Map<string, Tensor>();
 
   /** `renews` are the names of the statistics that are made anew: those of a model in training. The others are read as they are. */
-  constructor(private readonly renews: ReadonlySet<string> = new Set()) {}
+  constructor(
+    private readonly renews: ReadonlySet<string> = new Set(),
+    /** Stands before the names of the inputs, where two models are in one graph. */
+    private readonly prefix = '',
+  ) {}
 
   isRenewed(name: string): boolean {
     return this.renews.has(name);
@@ -74,7 +78,7 @@ export class ParameterRegistry {
       }
       return known;
     }
-    const tensor = input(name, 'float32', shape);
+    const tensor = input(this.prefix + name, 'float32', shape);
     this.specs.set(name, spec);
     this.tensors.set(name, tensor);
     return tensor;

@@ -54,7 +54,7 @@ export type Progress = z.output<typeof progressSchema>;
  * is to resume with more of them.
  */
 export async function identityOf(input: TrainingInput, data: TrainingData): Promise<RunIdentity> {
-  const { model, from, lora, settings } = input;
+  const { model, from, lora, teacher, settings } = input;
   const { evaluateEvery: _, saveEvery: __, steps: ___, optimizer, rates, phases, ...decisive } = settings;
   return {
     model: sha256().update(formatConfig(model.json)).digest('hex'),
@@ -65,6 +65,11 @@ export async function identityOf(input: TrainingInput, data: TrainingData): Prom
     // The last phase may go on for longer.
     ...(phases && { phases: JSON.stringify([...phases.slice(0, -1), { ...phases.at(-1), steps: 0 }]) }),
     ...(lora && { rank: lora.rank, alpha: lora.alpha }),
+    ...(teacher && {
+      'weights of the teacher': await digestOfWeights(teacher.folder),
+      'weight of the teacher': teacher.weight,
+      'weight of its hidden states': teacher.match,
+    }),
     ...(from !== undefined && {
       'weights that it starts from': await digestOfWeights(from),
     }),

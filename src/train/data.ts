@@ -36,6 +36,15 @@ export interface BatchLoss {
   readonly count: Tensor;
   /** What evaluation tells beside the loss, as sums over the same `count`: `accuracy` is how many answers were right. */
   readonly measures?: Readonly<Record<string, Tensor>>;
+  /** What tokens are said from, for whoever compares two models. */
+  readonly inside?: {
+    /** [rows, vocabulary] */
+    readonly logits: Tensor;
+    /** Whether there is something to say, float32 [rows], where that is not so for all. */
+    readonly counted?: Tensor;
+    /** The residual stream: the embeddings, then what each layer leaves. */
+    readonly residuals: readonly Tensor[];
+  };
 }
 
 /** What a model is trained for: what an example consists of, and its loss. */

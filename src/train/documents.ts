@@ -31,10 +31,12 @@ export function nextTokensOfDocuments(sequence: number, memory?: readonly StateS
         ? forwardCarried(model, registry, tokens!, documents!, before)
         : forward(model, registry, tokens!, scalar(0, 'int64'), { documents });
       const rows = reshape(result.hidden, [-1, model.hiddenSize]);
-      const losses = crossEntropy(logitsOf(model, registry, rows), reshape(targets!, [-1]));
+      const logits = logitsOf(model, registry, rows);
+      const isCounted = reshape(counted!, [-1]);
       return {
-        total: sum(multiply(losses, reshape(counted!, [-1]))),
+        total: sum(multiply(crossEntropy(logits, reshape(targets!, [-1])), isCounted)),
         count: sum(counted!),
+        inside: { logits, counted: isCounted, residuals: result.residuals },
         ...(result.memory && { memory: result.memory }),
       };
     },

@@ -13,6 +13,7 @@ export {
 } from './data.js';
 export { DOCUMENT_FORMS, type DocumentForm, documentData, nextTokensOfDocuments } from './documents.js';
 export { type Evaluation, evaluateExamples, evaluateModel } from './evaluate.js';
+export type { TeacherInput } from './input.js';
 export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
 export { countedTokens, type EncodedPair, encodePair, pairData } from './pairs.js';
 export { examplesRead, parsePhases, phasesOf, placesRead, stepsOf, type TrainingPhase } from './phases.js';

@@ -28,12 +28,21 @@ export interface Sample {
 }
 
 /** All that a training run is made of (see `train`). */
+/** A model that a run learns from: its folder, and what it counts (`Teacher`). */
+export interface TeacherInput {
+  folder: string;
+  weight: number;
+  match: number;
+}
+
 export interface TrainingInput {
   model: Model;
   /** The folder whose weights the run starts from, which are those of `model`; without one they are new. */
   from?: string;
   /** Trains adapters of this kind, and leaves the weights of `from` as they are. */
   lora?: LoraConfig;
+  /** What the model learns from beside the data. */
+  teacher?: TeacherInput;
   /** Written beside the model, where its tokens are those of texts. */
   tokenizer?: Tokenizer;
   data: DataSource;

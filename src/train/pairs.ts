@@ -5,7 +5,7 @@ import { multiply, reshape, sum } from '../graph/index.js';
 import { PAIR_SEPARATOR, type TextPair, type Tokenizer } from '../text/index.js';
 import { shuffled } from './batches.js';
 import type { DataSource, Examples, Objective } from './data.js';
-import { expectKnownTokens, tokenLosses } from './text.js';
+import { expectKnownTokens, tokensSaid } from './text.js';
 
 /** A pair as tokens: source, separator, target and the end of the text. */
 export interface EncodedPair {
@@ -36,8 +36,13 @@ export function countedTokens(sequence: number): Objective {
       { name: 'counted', dtype: 'float32', shape: [sequence] },
     ],
     loss(model, registry, { tokens, counted }) {
-      const losses = tokenLosses(model, registry, tokens!);
-      return { total: sum(multiply(losses, reshape(counted!, [-1]))), count: sum(counted!) };
+      const { losses, inside } = tokensSaid(model, registry, tokens!);
+      const isCounted = reshape(counted!, [-1]);
+      return {
+        total: sum(multiply(losses, isCounted)),
+        count: sum(counted!),
+        inside: { ...inside, counted: isCounted },
+      };
     },
   };
 }

@@ -4,15 +4,32 @@ import { crossEntropy, reshape, scalar, slice, sum, type Tensor } from '../graph
 import { forward, logitsOf, type Model } from '../models/index.js';
 import type { ParameterRegistry } from '../nn/index.js';
 import { Batches, consecutive } from './batches.js';
-import { type DataSource, digestOf, elements, type FiniteExamples, type Objective } from './data.js';
+import {
+  type BatchLoss,
+  type DataSource,
+  digestOf,
+  elements,
+  type FiniteExamples,
+  type Objective,
+} from './data.js';
 import { checkSequence } from './settings.js';
 
 /** Negative log-likelihoods, in nats, of each next token in int64 tokens [batch, sequence + 1]: [batch * sequence]. */
 export function tokenLosses(model: Model, registry: ParameterRegistry, tokens: Tensor): Tensor {
+  return tokensSaid(model, registry, tokens).losses;
+}
+
+/** The same, with what they come from. */
+export function tokensSaid(
+  model: Model,
+  registry: ParameterRegistry,
+  tokens: Tensor,
+): { losses: Tensor; inside: NonNullable<BatchLoss['inside']> } {
   const length = tokens.shape[1] as number;
-  const { hidden } = forward(model, registry, slice(tokens, 1, 0, length - 1), scalar(0, 'int64'));
-  const rows = reshape(hidden, [-1, hidden.shape.at(-1)!]);
-  return crossEntropy(logitsOf(model, registry, rows), reshape(slice(tokens, 1, 1, length), [-1]));
+  const { hidden, residuals } = forward(model, registry, slice(tokens, 1, 0, length - 1), scalar(0, 'int64'));
+  const logits = logitsOf(model, registry, reshape(hidden, [-1, hidden.shape.at(-1)!]));
+  const losses = crossEntropy(logits, reshape(slice(tokens, 1, 1, length), [-1]));
+  return { losses, inside: { logits, residuals } };
 }
 
 /** Every next token of `tokens`, int64 [sequence + 1]. */
@@ -20,10 +37,8 @@ export function nextTokens(sequence: number): Objective {
   return {
     inputs: [{ name: 'tokens', dtype: 'int64', shape: [sequence + 1] }],
     loss(model, registry, { tokens }) {
-      return {
-        total: sum(tokenLosses(model, registry, tokens!)),
-        count: elements([tokens!.shape[0]!, sequence]),
-      };
+      const { losses, inside } = tokensSaid(model, registry, tokens!);
+      return { total: sum(losses), count: elements([tokens!.shape[0]!, sequence]), inside };
     },
   };
 }

@@ -24,6 +24,7 @@ import {
   METRICS,
   type Model,
   parametersOf,
+  readModel,
   readWeights,
   withLora,
 } from '../models/index.js';
@@ -31,12 +32,13 @@ import { type ParameterSpec, Random } from '../nn/index.js';
 import { identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import type { TrainingData } from './data.js';
 import { evaluate, feedsOf } from './evaluate.js';
-import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
+import type { TeacherInput, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
 import { type PlacedPhase, phaseAfter, phaseBefore, phasesOf } from './phases.js';
 import { evaluationProgram, momentsOf, trainedOf, trainingProgram } from './program.js';
 import { learningRateAt } from './schedule.js';
 import { checkSettings } from './settings.js';
+import { type Teacher, taught, teacherWeights } from './teacher.js';
 
 export type { Sample, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 
@@ -118,6 +120,7 @@ function withMoments(
 /** What a run works with in a phase; made before its first step. */
 interface Equipment {
   phase: PlacedPhase;
+  teacher: Teacher | undefined;
   /** With its adapters, where they are what is trained. */
   model: Model;
   parameters: readonly ParameterSpec[];
@@ -153,6 +156,7 @@ async function equip(
   model: Model,
   phase: PlacedPhase,
   data: TrainingData,
+  teacher: Teacher | undefined,
   values: Map<string, HostTensor>,
   step: number,
 ): Promise<Equipment> {
@@ -168,7 +172,8 @@ async function equip(
   const adapted = lora && from !== undefined ? await locateWeights(from, input.model) : undefined;
   const untrained = lora ? new Map<string, HostTensor>() : takeUntrained(values, model, parameters);
   const frozen = adapted ?? untrained;
-  const training = await device.compile({ ...program, weights: frozen });
+  const weights = teacher ? new Map([...frozen, ...teacherWeights(teacher)]) : frozen;
+  const training = await device.compile({ ...program, weights });
   const evaluation = await device.compile({
     ...evaluationProgram(model, objective, parameters),
     weights: frozen,
@@ -182,7 +187,13 @@ async function equip(
   );
   const state = training.newState(initial);
   const programs = { stepsPerRun, training, evaluation, state };
-  return { phase, model, parameters, memory, frozen, untrained, data, ...programs };
+  return { phase, model, teacher, parameters, memory, frozen, untrained, data, ...programs };
+}
+
+/** Reads a teacher, whose weights stay in their files. */
+async function teacherOf({ folder, ...counts }: TeacherInput): Promise<Teacher> {
+  const model = await readModel(folder);
+  return { model, weights: await locateWeights(folder, model), ...counts };
 }
 
 /** The largest whole number up to `most` that divides `steps`. */
@@ -218,7 +229,11 @@ class Run {
     const model = lora ? withLora(input.model, lora) : input.model;
     const phases = phasesOf(settings);
     // What cannot be trained is told before anything is written, and so is what there is not to start from.
-    const data = phases.map((phase) => input.data(input.model, phase.settings));
+    const teacher = input.teacher && (await teacherOf(input.teacher));
+    const data = phases.map((phase) => {
+      const own = input.data(input.model, phase.settings);
+      return teacher ? taught(own, teacher) : own;
+    });
     for (const phase of phases) trainedOf(model, phase.settings.rates);
     const initial = input.resume
       ? undefined
@@ -235,7 +250,7 @@ class Run {
       ? { step: 0, values: initial }
       : await readCheckpoint(input, trainedAt, identity);
     const phase = phaseAfter(phases, step);
-    const equipment = await equip(input, model, phase, data[phases.indexOf(phase)]!, values, step);
+    const equipment = await equip(input, model, phase, data[phases.indexOf(phase)]!, teacher, values, step);
     await trimMetrics(join(folder, METRICS), step);
     return new Run(input, identity, phases, data, equipment, step);
   }
@@ -243,10 +258,10 @@ class Run {
   /** Goes over to the phase of the next step, with what the parameters and their moments are now. */
   private async enter(phase: PlacedPhase): Promise<void> {
     const data = this.data[this.phases.indexOf(phase)]!;
-    const { model, untrained, state } = this.equipment;
+    const { model, teacher, untrained, state } = this.equipment;
     const values = new Map([...untrained, ...(await state.read())]);
     await this.close();
-    this.equipment = await equip(this.input, model, phase, data, values, this.step);
+    this.equipment = await equip(this.input, model, phase, data, teacher, values, this.step);
     this.isClosed = false;
   }
 

@@ -1,0 +1,309 @@
+/**
+ * A transformer as the beginning of a hybrid: some of its attention layers become layers of other kinds, which take over the projections
+ * that fit (Wang et al., 2024, "The Mamba in the Llama", arXiv 2408.15237): queries, keys and values become what a linear recurrence
+ * reads with, writes under and writes, and the output projection stays. Everything else is copied. What it has lost is learned again, best
+ * from the transformer itself (`train --teacher`).
+ *
+ * Short convolutions begin as the identity, and keys and values that heads share are repeated for each.
+ */
+import { z } from 'zod';
+import { float32, type HostTensor } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
+import { Random } from '../nn/index.js';
+import { type ModelConfigInput, modelConfig, parseConfig } from './config.js';
+import { hybridModel } from './hybrid.js';
+import { type Model, parametersOf } from './model.js';
+import { type PatternLayer, parsePattern } from './pattern.js';
+
+export interface Conversion {
+  readonly model: Model;
+  readonly weights: Map<string, HostTensor>;
+  /** The parameters that are new in part or as a whole. */
+  readonly fresh: readonly string[];
+}
+
+/** A branch of the residual stream: what is before its names. */
+interface Branch {
+  readonly kind: 'attention' | 'mlp';
+  readonly norm: string;
+  readonly at: string;
+}
+
+interface Source {
+  readonly config: ModelConfigInput;
+  readonly branches: readonly Branch[];
+}
+
+const llamaSchema = z.looseObject({
+  vocab_size: z.number(),
+  hidden_size: z.number(),
+  intermediate_size: z.number(),
+  num_hidden_layers: z.number(),
+  num_attention_heads: z.number(),
+  num_key_value_heads: z.number().nullish(),
+  head_dim: z.number().nullish(),
+  hidden_act: z.literal('silu').default('silu'),
+  rms_norm_eps: z.number().default(1e-6),
+  max_position_embeddings: z.number().default(2048),
+  tie_word_embeddings: z.boolean().default(false),
+  rope_theta: z.number().optional(),
+  rope_scaling: z.null().optional(),
+  rope_parameters: z
+    .looseObject({ rope_theta: z.number().optional(), rope_type: z.literal('default').optional() })
+    .nullish(),
+  bos_token_id: z.number().nullish(),
+  eos_token_id: z.union([z.number(), z.array(z.number()).transform((ids) => ids[0])]).nullish(),
+});
+
+/** Throws `ConfigError` for a model that is no plain transformer. */
+function sourceOf(model: Model): Source {
+  const { modelType, json, names } = model;
+  if (modelType === 'heddle') {
+    const config = parseConfig(json, 'the config');
+    const branches = parsePattern(config.pattern).map((layer, i): Branch => {
+      const [letter] = layer.letters;
+      if (layer.letters.length > 1 || layer.shares !== undefined || !(letter === '*' || letter === '-'))
+        throw notPlain(model);
+      const at = `${names.layers}.${i}`;
+      return { kind: letter === '*' ? 'attention' : 'mlp', norm: `${at}.norm`, at: `${at}.mixer` };
+    });
+    return { config, branches };
+  }
+  if (modelType !== 'llama') throw notPlain(model);
+  const parsed = llamaSchema.safeParse(json);
+  if (!parsed.success) {
+    const keys = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+    throw new ConfigError(`this transformer has what a model of ours does not: ${keys.join('; ')}`);
+  }
+  const c = parsed.data;
+  const headDim = c.head_dim ?? c.hidden_size / c.num_attention_heads;
+  return {
+    config: {
+      modelType: 'heddle',
+      architectures: ['HeddleForCausalLM'],
+      vocabSize: c.vocab_size,
+      hiddenSize: c.hidden_size,
+      pattern: '*',
+      intermediateSize: c.intermediate_size,
+      normEpsilon: c.rms_norm_eps,
+      tieWordEmbeddings: c.tie_word_embeddings,
+      maxPositionEmbeddings: c.max_position_embeddings,
+      numAttentionHeads: c.num_attention_heads,
+      numKeyValueHeads: c.num_key_value_heads ?? c.num_attention_heads,
+      headDim,
+      ropeTheta: c.rope_parameters?.rope_theta ?? c.rope_theta ?? 10_000,
+      ...(typeof c.bos_token_id === 'number' && { bosTokenId: c.bos_token_id }),
+      ...(typeof c.eos_token_id === 'number' && { eosTokenId: c.eos_token_id }),
+    },
+    branches: Array.from({ length: c.num_hidden_layers }, (_, i): Branch[] => {
+      const at = `${names.layers}.${i}`;
+      return [
+        { kind: 'attention', norm: `${at}.input_layernorm`, at: `${at}.self_attn` },
+        { kind: 'mlp', norm: `${at}.post_attention_layernorm`, at: `${at}.mlp` },
+      ];
+    }).flat(),
+  };
+}
+
+function notPlain({ modelType, pattern }: Model): ConfigError {
+  return new ConfigError(
+    `what is converted is a plain transformer, of the family llama or of our own with the letters * and -; this one is ${modelType}, ${pattern}`,
+  );
+}
+
+/** The projections of an attention layer, as rows of numbers for each head. */
+interface Projections {
+  readonly heads: number;
+  readonly headDim: number;
+  /** [heads * headDim, hidden], keys and values repeated for the heads that share them. */
+  readonly query: Float32Array;
+  readonly key: Float32Array;
+  readonly value: Float32Array;
+  /** [hidden, heads * headDim] */
+  readonly output: Float32Array;
+}
+
+/** What a layer of a letter begins with, by its names: whole parameters, or rows from some row on. */
+type Taken = Readonly<Record<string, { readonly rows: Float32Array; readonly from?: number }>>;
+
+function delta(separate: boolean): (p: Projections, hidden: number) => Taken {
+  return (p) =>
+    separate
+      ? {
+          'q_proj.weight': { rows: p.query },
+          'k_proj.weight': { rows: p.key },
+          'v_proj.weight': { rows: p.value },
+          'o_proj.weight': { rows: p.output },
+        }
+      : {
+          'in_proj_qkv.weight': { rows: joined(p.query, p.key, p.value) },
+          'out_proj.weight': { rows: p.output },
+        };
+}
+
+/** What takes over projections, by its letter; layers of other letters begin anew. Attention itself has all of them. */
+const TAKEN: Readonly<Record<string, (p: Projections, hidden: number) => Taken>> = {
+  G: delta(false),
+  K: delta(true),
+  g: delta(true),
+  M: (p, hidden) => {
+    const inner = p.heads * p.headDim;
+    // in_proj makes z, x, B, C and dt: x are the values, B the keys, C the queries.
+    return {
+      'in_proj.weight': { rows: joined(p.value, p.key, p.query), from: inner * hidden },
+      'out_proj.weight': { rows: p.output },
+    };
+  },
+  L: (p, hidden) => {
+    const size = p.headDim * hidden;
+    const heads = Array.from({ length: p.heads }, (_, h) =>
+      [p.query, p.key, p.value].map((all) => all.subarray(h * size, (h + 1) * size)),
+    );
+    return { 'qkv_proj.weight': { rows: joined(...heads.flat()) }, 'out_proj.weight': { rows: p.output } };
+  },
+};
+
+const ATTENTION: ReadonlySet<string> = new Set(['*', 'W', 'S', 'Q']);
+
+/**
+ * A model of our own with these layers, and the weights of `source` in it. `pattern` has as many layers as the transformer has attention
+ * layers and MLPs, with an MLP wherever that has one; `keys` are further ones of its config. What is new comes from the seed. Throws
+ * `ConfigError` for a pattern that does not fit, and for a transformer with parameters that have no place.
+ */
+export function convert(
+  source: Model,
+  weights: ReadonlyMap<string, HostTensor>,
+  pattern: string,
+  { keys = {}, seed = 1 }: { keys?: Partial<ModelConfigInput>; seed?: number } = {},
+): Conversion {
+  const { config, branches } = sourceOf(source);
+  const layers = parsePattern(pattern);
+  expectFit(pattern, layers, branches);
+  const { numAttentionHeads: heads, headDim } = modelConfig(config);
+  const own = modelConfig({
+    ...config,
+    mambaNumHeads: heads!,
+    mambaHeadDim: headDim!,
+    ssmStateSize: headDim!,
+    nGroups: heads!,
+    ...(/[GKgLDV]/.test(pattern) && { linearNumHeads: heads, linearKeyHeadDim: headDim }),
+    ...keys,
+    pattern,
+  });
+  const model = hybridModel(own);
+  const random = new Random(seed);
+  const specs = parametersOf(model);
+  const made = new Map(
+    specs.map(({ name, shape, initialize }) => [name, float32(initialize(random, shape), shape)]),
+  );
+  const unread = new Set(weights.keys());
+  const fresh = new Set(made.keys());
+  const numbers = (name: string): Float32Array => {
+    unread.delete(name);
+    return weights.get(name)!.data as Float32Array;
+  };
+  const put = (name: string, rows: Float32Array, from = 0): void => {
+    const data = made.get(name)!.data as Float32Array;
+    data.set(rows, from);
+    if (rows.length === data.length) fresh.delete(name);
+  };
+  const { names } = source;
+  put(`${model.names.embeddings}.weight`, numbers(`${names.embeddings}.weight`));
+  put(`${model.names.finalNorm}.weight`, numbers(`${names.finalNorm}.weight`));
+  if (!own.tieWordEmbeddings) put(`${model.names.head}.weight`, numbers(`${names.head}.weight`));
+  for (const [i, branch] of branches.entries()) {
+    const there = `${model.names.layers}.${i}`;
+    put(`${there}.norm.weight`, numbers(`${branch.norm}.weight`));
+    const at = `${there}.mixer`;
+    if (branch.kind === 'mlp') {
+      const isOwn = weights.has(`${branch.at}.input_linear.weight`);
+      const [input, output] = isOwn
+        ? [numbers(`${branch.at}.input_linear.weight`), numbers(`${branch.at}.output_linear.weight`)]
+        : [
+            joined(numbers(`${branch.at}.gate_proj.weight`), numbers(`${branch.at}.up_proj.weight`)),
+            numbers(`${branch.at}.down_proj.weight`),
+          ];
+      put(`${at}.input_linear.weight`, input);
+      put(`${at}.output_linear.weight`, output);
+      continue;
+    }
+    const [query, key, value, output] = ['q', 'k', 'v', 'o'].map((name) =>
+      numbers(`${branch.at}.${name}_proj.weight`),
+    ) as [Float32Array, Float32Array, Float32Array, Float32Array];
+    const letter = layers[i]!.letters[0]!;
+    if (ATTENTION.has(letter)) {
+      for (const [name, rows] of Object.entries({ q: query, k: key, v: value, o: output }))
+        put(`${at}.${name}_proj.weight`, rows);
+      continue;
+    }
+    const spread = (x: Float32Array): Float32Array =>
+      repeated(x, own.numKeyValueHeads, own.numAttentionHeads);
+    const projections = {
+      heads: own.numAttentionHeads,
+      headDim: own.headDim,
+      query,
+      key: spread(key),
+      value: spread(value),
+      output,
+    };
+    const taken = TAKEN[letter]?.(projections, own.hiddenSize) ?? {};
+    for (const [name, { rows, from }] of Object.entries(taken)) put(`${at}.${name}`, rows, from);
+    if (TAKEN[letter]) makeIdentity(made, `${at}.conv1d`);
+  }
+  if (unread.size > 0) {
+    throw new ConfigError(
+      `this transformer has parameters that a model of ours has no place for: ${[...unread].slice(0, 4).join(', ')}${unread.size > 4 ? ` and ${unread.size - 4} more` : ''}`,
+    );
+  }
+  return { model, weights: made, fresh: [...fresh] };
+}
+
+function expectFit(pattern: string, layers: readonly PatternLayer[], branches: readonly Branch[]): void {
+  const fits =
+    layers.length === branches.length &&
+    layers.every(
+      ({ letters, shares }, i) =>
+        letters.length === 1 &&
+        shares === undefined &&
+        (letters[0] === '-') === (branches[i]!.kind === 'mlp'),
+    );
+  if (fits) return;
+  const own = branches.map(({ kind }) => (kind === 'mlp' ? '-' : '*')).join('');
+  throw new ConfigError(
+    `the pattern '${pattern}' does not fit a transformer with the layers ${own}: it has a letter for each of them, - in the place of each -`,
+  );
+}
+
+/** A convolution of each channel that leaves its input as it is. */
+function makeIdentity(made: ReadonlyMap<string, HostTensor>, name: string): void {
+  const weight = made.get(`${name}.weight`);
+  if (!weight) return;
+  const width = weight.dims[2]!;
+  (weight.data as Float32Array).forEach((_, i, all) => {
+    all[i] = i % width === width - 1 ? 1 : 0;
+  });
+  (made.get(`${name}.bias`)?.data as Float32Array | undefined)?.fill(0);
+}
+
+function joined(...parts: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((total, { length }) => total + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+/** Rows of `groups` heads, each repeated to make `heads`. */
+function repeated(x: Float32Array, groups: number, heads: number): Float32Array {
+  if (groups === heads) return x;
+  const size = x.length / groups;
+  const each = heads / groups;
+  return joined(
+    ...Array.from({ length: heads }, (_, h) => {
+      const group = Math.floor(h / each);
+      return x.subarray(group * size, (group + 1) * size);
+    }),
+  );
+}
