@@ -3,6 +3,9 @@
 /** Ranges of equal width that scores are counted in. */
 const RANGES = 1024;
 
+/** So few are kept in order in one walk, since few scores are among them for a while. */
+const FEW = 32;
+
 /**
  * The places of the `count` largest scores, largest first (of equal ones the lower place), without those that are more than `within`
  * below the largest, and without -Infinity. Scores are counted by how far they are below the largest, which tells how far down the wanted
@@ -13,6 +16,7 @@ export function likeliest(
   count: number,
   within: number = Number.POSITIVE_INFINITY,
 ): Uint32Array {
+  if (count <= FEW) return fewLikeliest(scores, count, within);
   let top = Number.NEGATIVE_INFINITY;
   let lowest = Number.POSITIVE_INFINITY;
   for (let id = 0; id < scores.length; id++) {
@@ -21,7 +25,7 @@ export function likeliest(
     if (score < lowest && score !== Number.NEGATIVE_INFINITY) lowest = score;
   }
   const width = Math.min(within, top - lowest);
-  if (count === 0 || !(width >= 0)) return new Uint32Array();
+  if (!(width >= 0)) return new Uint32Array();
   const scale = width === 0 ? 0 : (RANGES - 1) / width;
   const counts = new Uint32Array(RANGES);
   for (let id = 0; id < scores.length; id++) {
@@ -38,6 +42,23 @@ export function likeliest(
     if (below <= width && ((below * scale) | 0) <= last) found[at++] = id;
   }
   return found.sort((a, b) => scores[b]! - scores[a]! || a - b).subarray(0, count);
+}
+
+function fewLikeliest(scores: Float32Array, count: number, within: number): Uint32Array {
+  const found = new Uint32Array(count);
+  let size = 0;
+  let least = Number.NEGATIVE_INFINITY;
+  for (let id = 0; count > 0 && id < scores.length; id++) {
+    const score = scores[id]!;
+    if (!(score > least)) continue;
+    let at = size < count ? size++ : size - 1;
+    // Behind its equals, which stand at lower places.
+    for (; at > 0 && scores[found[at - 1]!]! < score; at--) found[at] = found[at - 1]!;
+    found[at] = id;
+    if (size === count) least = scores[found[size - 1]!]!;
+  }
+  while (size > 0 && scores[found[0]!]! - scores[found[size - 1]!]! > within) size--;
+  return found.subarray(0, size);
 }
 
 /** The same of the places `among`, which are few. */

@@ -13,9 +13,7 @@ export interface TokenLogprobs {
 export function logprobsOf(logits: Float32Array, id: number, top: number): TokenLogprobs {
   let largest = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < logits.length; i++) if (logits[i]! > largest) largest = logits[i]!;
-  let total = 0;
-  for (let i = 0; i < logits.length; i++) total += exponential(largest - logits[i]!);
-  const shift = largest + Math.log(total);
+  const shift = largest + Math.log(sumOfShares(logits, largest));
   const of = (token: number): number => logits[token]! - shift;
   return {
     logprob: of(id),
@@ -29,13 +27,20 @@ const MOST = 40;
 let powers: Float64Array | undefined;
 
 /**
- * exp(-x) of x >= 0, to eight digits: a table that stays in the processor's cache, and the beginning of the series for what lies between its steps. For a whole vocabulary it
- * takes a third of the time that `Math.exp` does.
+ * The sum of exp(logit - largest), each to eight digits: a table that stays in the processor's cache, and the beginning of the series for
+ * what lies between its steps. For a whole vocabulary it takes a small part of the time that `Math.exp` does.
  */
-function exponential(x: number): number {
+function sumOfShares(logits: Float32Array, largest: number): number {
   powers ??= Float64Array.from({ length: MOST * STEPS + 1 }, (_, i) => Math.exp(-i / STEPS));
-  if (!(x < MOST)) return x >= MOST ? 0 : Number.NaN;
-  const at = (x * STEPS) | 0;
-  const rest = at / STEPS - x;
-  return powers[at]! * (1 + rest * (1 + rest * (1 / 2 + rest / 6)));
+  const table = powers;
+  let total = 0;
+  for (let i = 0; i < logits.length; i++) {
+    const below = largest - logits[i]!;
+    if (below < MOST) {
+      const at = (below * STEPS) | 0;
+      const rest = at * (1 / STEPS) - below;
+      total += table[at]! * (1 + rest * (1 + rest * (1 / 2 + rest * (1 / 6))));
+    } else if (Number.isNaN(below)) return Number.NaN;
+  }
+  return total;
 }
