@@ -4,7 +4,8 @@ import { createInterface } from 'node:readline';
 import { DeviceError } from '../errors.js';
 import type { LanguageModel } from '../generate/index.js';
 import { computedOn, grouped, markdownTable, partsOf, type Section } from './section.js';
-import { costModel, costSubject, parametersIn } from './subject.js';
+import { parametersIn } from './siblings.js';
+import { costModel, costSubject } from './subject.js';
 
 const DESIGNS = ['transformer', 'hybrid-full', 'hybrid-selective'] as const;
 const CONTEXTS = [8192, 65_536, 262_144];

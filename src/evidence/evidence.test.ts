@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import type { Device } from '../engine/index.js';
 import { ConfigError, StorageError } from '../errors.js';
+import { taskOf } from '../tasks/index.js';
 import { benchOf, type Finding, Findings, gather, SECTIONS, type Work, writePage } from './index.js';
-import { costModel, parametersIn } from './subject.js';
+import { parametersIn, siblingModel } from './siblings.js';
+import { costModel } from './subject.js';
 import { exponentOf } from './time.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-evidence-test-'));
@@ -86,11 +88,16 @@ test('a failing process is told, and what it printed before is kept', async () =
   await findings.close();
 });
 
-test('siblings are of one size, and names of work are unique', () => {
+test('siblings are of one size, and names of work are unique', async () => {
   const sizes = ['transformer', 'ssm', 'hybrid-full', 'hybrid-selective'].map((name) =>
     parametersIn(costModel(name, 'small')),
   );
   expect(Math.max(...sizes) / Math.min(...sizes)).toBeLessThan(1.01);
+  const parity = await taskOf('parity').prepare();
+  const trained = ['transformer', 'ssm', 'hybrid-full', 'hybrid-selective'].map((name) =>
+    parametersIn(siblingModel(parity, name, 'nano', { attention_score: 'surprise' })),
+  );
+  expect(Math.max(...trained) / Math.min(...trained)).toBeLessThan(1.01);
   for (const quick of [true, false]) {
     const names = SECTIONS.flatMap((section) => section.works({ quick }).map(({ name }) => name));
     expect(names.length).toBeGreaterThan(20);

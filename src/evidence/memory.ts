@@ -3,8 +3,8 @@ import { peakMemory } from '../bench/machine.js';
 import { stateBytes } from '../nn/index.js';
 import type { Finding } from './finding.js';
 import { grouped, markdownTable, partsOf, type Section } from './section.js';
-import { SIBLINGS } from './siblings.js';
-import { costModel, costSubject, parametersIn } from './subject.js';
+import { parametersIn, SIBLINGS } from './siblings.js';
+import { costModel, costSubject } from './subject.js';
 import type { Work } from './work.js';
 
 const CONTEXTS = Array.from({ length: 13 }, (_, i) => 256 * 2 ** i);

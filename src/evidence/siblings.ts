@@ -1,5 +1,5 @@
 /** Four designs of the same size: they differ in what mixes tokens, and the MLPs' widths make up for that. */
-import type { Design, Model, Size } from '../models/index.js';
+import { countParameters, type Design, type Model, parametersOf, type Size } from '../models/index.js';
 import { type PreparedTask, type TaskModelOptions, taskModel } from '../tasks/index.js';
 
 export const SIBLINGS = ['transformer', 'ssm', 'hybrid-full', 'hybrid-selective'] as const;
@@ -22,6 +22,22 @@ export function siblingOptions(name: string, size: Size, set: Keys = {}): TaskMo
   return { design, size, set: { ...(name === 'hybrid-full' && full), ...set } };
 }
 
-export function siblingModel(prepared: PreparedTask, name: string, size: Size, set?: Keys): Model {
-  return taskModel(prepared, siblingOptions(name, size, set));
+/** A model for a task, without weights. Siblings are as large as the transformer: their MLPs are as wide as that takes. */
+export function siblingModel(prepared: PreparedTask, name: string, size: Size, set: Keys = {}): Model {
+  const plain = taskModel(prepared, siblingOptions(name, size, set));
+  const mlps = plain.layers.filter(({ letters }) => letters === '-').length;
+  if (!isSibling(name) || mlps === 0) return plain;
+  const transformer = taskModel(prepared, siblingOptions('transformer', size, set));
+  const missing = parametersIn(transformer) - parametersIn(plain);
+  const wider = Math.round(missing / mlps / (3 * plain.hiddenSize));
+  const width = (plain.json as { intermediate_size: number }).intermediate_size + wider;
+  return taskModel(prepared, siblingOptions(name, size, { ...set, intermediate_size: width }));
+}
+
+export function isSibling(name: string): name is Sibling {
+  return (SIBLINGS as readonly string[]).includes(name);
+}
+
+export function parametersIn(model: Model): number {
+  return countParameters(parametersOf(model));
 }

@@ -3,7 +3,6 @@ import type { Device } from '../engine/index.js';
 import { LanguageModel } from '../generate/index.js';
 import {
   configJson,
-  countParameters,
   hybridModel,
   type Model,
   parametersOf,
@@ -14,7 +13,7 @@ import {
 } from '../models/index.js';
 import { idTokenizer } from '../text/index.js';
 import { initialWeights } from '../train/index.js';
-import { type Keys, siblingOptions } from './siblings.js';
+import { type Keys, parametersIn, siblingOptions } from './siblings.js';
 
 const VOCABULARY = 4096;
 /** Heads that share a key. */
@@ -46,8 +45,4 @@ function modelOf(json: Readonly<Record<string, unknown>>): Model {
 export async function costSubject(model: Model, device: Device): Promise<LanguageModel> {
   const weights = initialWeights(parametersOf(model), 1);
   return LanguageModel.compile(model, weights, idTokenizer(model.vocabSize, 'evidence'), device);
-}
-
-export function parametersIn(model: Model): number {
-  return countParameters(parametersOf(model));
 }

@@ -2,11 +2,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CHECKPOINT, countParameters, openModel, parametersOf, type Size } from '../models/index.js';
+import { CHECKPOINT, openModel, type Size } from '../models/index.js';
 import { taskOf } from '../tasks/index.js';
 import { type Evaluation, TRAINING_DEFAULTS, train } from '../train/index.js';
 import type { Finding } from './finding.js';
-import { type Keys, siblingModel } from './siblings.js';
+import { isSibling, type Keys, parametersIn, siblingModel } from './siblings.js';
 import type { Bench, Work } from './work.js';
 
 /** Steps on a task, or on an easier one before it. */
@@ -78,6 +78,7 @@ function settingsOf({ stages, size, set, count, longest }: Trial, design: string
     stages: stages
       .map(({ task, length, steps, batch }) => `${task}${length ? `@${length}` : ''}: ${steps} x ${batch}`)
       .join(', '),
+    ...(isSibling(design) && { matched: true }),
     ...(set && { set: JSON.stringify(set) }),
     count,
     longest,
@@ -129,7 +130,7 @@ async function trained(
     const { task, length } = trial.stages.at(-1)!;
     const prepared = await taskOf(task).prepare(length);
     const { model, weights } = await openModel(from!);
-    numbers.parameters = countParameters(parametersOf(model));
+    numbers.parameters = parametersIn(model);
     const options = { count: trial.count, seed, longest: trial.longest };
     for await (const { of, value } of prepared.score({ model, weights, device }, options))
       numbers[SCORE + of] = value;
