@@ -37,7 +37,14 @@ export const memory: Section = {
     ]);
     const selective = bytes.get('hybrid-selective');
     const table = markdownTable([
-      ['design', 'parameters', ...shown.map((n) => n.toLocaleString('en')), '8k', '64k', '128k'],
+      [
+        'design',
+        'parameters',
+        ...shown.map((n) => n.toLocaleString('en')),
+        'less at 8k',
+        'at 64k',
+        'at 128k',
+      ],
       ...rows,
     ]);
     const room =
@@ -46,7 +53,7 @@ export const memory: Section = {
         : '';
     return {
       text: [
-        'Bytes of one sequence by its length, and how many times less that is than in the transformer. All designs share a key among four heads, and the transformer keeps keys and values in float16; no straw man stands here.',
+        'Bytes of one sequence by its length, and how many times less that is than in the transformer. In all designs four heads share a key, and keys and values are kept in float16.',
         table,
         room,
         peakText(findings),

@@ -40,7 +40,13 @@ export function specificationOf({ title, x, y, points }: Plot): Record<string, u
         ? { field: 'x', type: 'nominal', title: x.title, axis: { labelAngle: -35 } }
         : { field: 'x', type: 'quantitative', title: x.title, ...scale(x), axis: { format: '~s' } },
       ...(names && { xOffset: { field: 'series' } }),
-      y: { field: 'y', type: 'quantitative', title: y.title, ...scale(y), axis: { format: '~s' } },
+      y: {
+        field: 'y',
+        type: 'quantitative',
+        title: y.title,
+        ...(names ? { scale: { domain: [0, 1] } } : scale(y)),
+        axis: { format: names ? '.0%' : '~s' },
+      },
       color,
     },
   };

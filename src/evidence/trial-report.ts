@@ -11,7 +11,8 @@ export function trialReport(section: string, findings: readonly Finding[]): Repo
   const tables = [...grouped(seeds, (finding) => partsOf(finding)[1]!)].map(([name, own]) =>
     trialTable(name, own),
   );
-  const shares = seeds.filter((finding) => taskTold(finding).measure.better === 'more');
+  // Only shares go on one scale.
+  const shares = seeds.filter((finding) => taskTold(finding).measure.name === 'accuracy');
   return {
     text: tables.join('\n\n'),
     plots: [
