@@ -45,6 +45,8 @@ const LOCK = 'running.lock';
 
 /** The findings of a folder, which one process at a time adds to. */
 export class Findings {
+  private written: Promise<void> = Promise.resolve();
+
   private constructor(
     private readonly folder: string,
     private readonly byKey: Map<string, Finding>,
@@ -79,11 +81,17 @@ export class Findings {
     return before && sameSettings(before.settings, settings) ? before : undefined;
   }
 
-  async add(...findings: readonly Finding[]): Promise<void> {
+  /** One file is written after the other, so that the last one has all. */
+  add(...findings: readonly Finding[]): Promise<void> {
     for (const finding of findings) this.byKey.set(finding.key, finding);
+    this.written = this.written.then(() => this.write());
+    return this.written;
+  }
+
+  private write(): Promise<void> {
     // A line a finding, so that a change of one is a change of one line.
     const lines = this.all.map((finding) => JSON.stringify(finding)).join(',\n');
-    await writeFileAtomic(join(this.folder, FILE), `{"findings":[\n${lines}\n]}\n`);
+    return writeFileAtomic(join(this.folder, FILE), `{"findings":[\n${lines}\n]}\n`);
   }
 
   async close(): Promise<void> {

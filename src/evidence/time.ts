@@ -6,7 +6,7 @@ import type { Finding } from './finding.js';
 import { computedOn, grouped, markdownTable, partsOf, type Report, type Section } from './section.js';
 import { SIBLINGS, type Sibling } from './siblings.js';
 import { costModel, costSubject } from './subject.js';
-import type { Work } from './work.js';
+import type { Bench } from './work.js';
 
 /** The longest that each design reads: beyond it a transformer takes minutes. */
 interface Reach {
@@ -44,37 +44,28 @@ export const time: Section = {
   },
 };
 
-function timed(
-  design: Sibling,
-  reach: Reach,
-  { finding, device }: Parameters<Work['run']>[0],
-): Promise<void> {
-  const { size } = reach;
-  const grows = design === 'transformer' || design === 'hybrid-full';
-  const longest = grows ? reach.growing : reach.constant;
-  let subject: LanguageModel | undefined;
-  const ready = async () => {
-    subject ??= await costSubject(costModel(design, size), device);
-    return subject;
+async function timed(design: Sibling, reach: Reach, { finding, device }: Bench): Promise<void> {
+  const { size, growing, constant } = reach;
+  const longest = design === 'transformer' || design === 'hybrid-full' ? growing : constant;
+  const [first, step] = device.name === 'cuda' ? [4096, 4] : [512, 2];
+  // Made for the first number that is missing.
+  let made: Promise<LanguageModel> | undefined;
+  const subject = (): Promise<LanguageModel> => {
+    made ??= costSubject(costModel(design, size), device);
+    return made;
   };
-  const first = device.name === 'cuda' ? 4096 : 512;
-  const lengths: number[] = [];
-  for (let n = first; n <= longest; n *= device.name === 'cuda' ? 4 : 2) lengths.push(n);
-  return (async () => {
-    for (const context of lengths) {
-      const settings = { size, context, cache: 'float16' };
-      const on = device.name;
-      await finding({ of: `${on} read ${context}`, settings }, async () => {
-        const seconds = await readingTime(await ready(), context);
-        return { context, seconds, 'tokens/s': context / seconds };
-      });
-      await finding({ of: `${on} write ${context}`, settings }, async () => {
-        const { tokensPerSecond } = await decodeCost(await ready(), context);
-        return { context, 'tokens/s': tokensPerSecond };
-      });
-    }
-    await subject?.dispose();
-  })();
+  for (let context = first; context <= longest; context *= step) {
+    const settings = { size, context, cache: 'float16' };
+    await finding({ of: `${device.name} read ${context}`, settings }, async () => {
+      const seconds = await readingTime(await subject(), context);
+      return { context, seconds, 'tokens/s': context / seconds };
+    });
+    await finding({ of: `${device.name} write ${context}`, settings }, async () => {
+      const { tokensPerSecond } = await decodeCost(await subject(), context);
+      return { context, 'tokens/s': tokensPerSecond };
+    });
+  }
+  await (await made)?.dispose();
 }
 
 /** Seconds of reading so many tokens into a new sequence: the better of two times, after one that compiles what it takes. */
