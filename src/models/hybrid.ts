@@ -8,7 +8,7 @@ import {
   attention,
   bothWays,
   fullAttention,
-  INITIAL_DEVIATION,
+  initialDeviation,
   type Mixer,
   mamba2,
   mixtureOfExperts,
@@ -95,7 +95,7 @@ function layerOf(
   const { letters } = layers[index]!;
   const count = layers.length;
   // Every block adds to the residual stream; their outputs start out small enough for the sum to stay in scale.
-  const outputDeviation = INITIAL_DEVIATION / Math.sqrt(count);
+  const outputDeviation = initialDeviation(config.hiddenSize) / Math.sqrt(count);
   const lettersOf = (some: readonly PatternLayer[], letter: LayerLetter): number =>
     some.flatMap(({ letters }) => letters).filter((other) => other === letter).length;
   const mixers = letters.map((letter) => {

@@ -11,12 +11,10 @@ import {
   constantly,
   embedding,
   embeddingTable,
-  INITIAL_DEVIATION,
   linear,
   type Mixer,
   type MixerContext,
   type NormOptions,
-  normal,
   normalizeBy,
   ParameterRegistry,
   type ParameterSpec,
@@ -241,9 +239,7 @@ export function logitsOf(model: Model, registry: ParameterRegistry, hidden: Tens
           root.at(names.embeddings, (p) => embeddingTable(p, vocabSize, hiddenSize)),
         ),
       )
-    : root.at(names.head, (p) =>
-        linear(p, hidden, vocabSize, { bias: headBias, initialize: normal(INITIAL_DEVIATION) }),
-      );
+    : root.at(names.head, (p) => linear(p, hidden, vocabSize, { bias: headBias }));
   return model.finishLogits?.(logits) ?? logits;
 
   function withBias(x: Tensor): Tensor {

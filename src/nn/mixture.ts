@@ -22,7 +22,7 @@ import {
   where,
   zeros,
 } from '../graph/index.js';
-import { INITIAL_DEVIATION, linear } from './layers.js';
+import { initialDeviation, linear } from './layers.js';
 import type { Mixer, MixerContext } from './mixer.js';
 import { constantly, normal, type ParameterPart, type Parameters } from './parameters.js';
 
@@ -104,7 +104,7 @@ export function mixtureOfExperts(config: MixtureConfig): Mixer {
         names.input,
         inputRows,
         width,
-        INITIAL_DEVIATION,
+        initialDeviation(width),
         each?.flatMap(({ inputs }) => inputs),
       );
       const down = stack(
@@ -141,7 +141,7 @@ function route(
   const router = parameters.get(
     names.router ?? 'gate.weight',
     [numExperts, hiddenSize],
-    normal(INITIAL_DEVIATION),
+    normal(initialDeviation(hiddenSize)),
     {
       precise: true,
     },
