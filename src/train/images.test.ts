@@ -102,7 +102,7 @@ test.each([
   expect(countLayers(pattern)[0]!.name).toContain(first);
   if ('height' in input) return void (await expectSame(model, tinyWeights(model), 4 * 5));
   const at = join(folder, pattern.replaceAll('/', '|'));
-  await run(model, at);
+  await run(model, at, { steps: 80 });
   const told = metrics(at).flatMap((event) => (event.event === 'evaluation' ? [event] : []));
   expect(told.at(-1)!.measures!.accuracy).toBeGreaterThan(0.9);
   await expectSame(model, (await openModel(join(at, CHECKPOINT))).weights, 64);

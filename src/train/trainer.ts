@@ -454,7 +454,11 @@ async function fresh(
   { model, from, lora, settings }: TrainingInput,
   parameters: readonly ParameterSpec[],
 ): Promise<Map<string, HostTensor>> {
-  if (lora) return initialMemory(parameters, settings.seed);
+  if (lora) {
+    // Weights that do not fit are told before the run's folder is made.
+    if (from !== undefined) await locateWeights(from, model);
+    return initialMemory(parameters, settings.seed);
+  }
   if (from === undefined) return withMoments(initialWeights(parametersOf(model), settings.seed), parameters);
   return withMoments(await readWeights(from, model), parameters);
 }
