@@ -3,7 +3,6 @@ import { join, readBytes, readFolder } from '#platform';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { CheckpointError } from '../errors.js';
 import { isGguf, readGguf } from '../gguf.js';
-import { GGUF_COMPANIONS, ggufCompanion } from '../text/index.js';
 
 const NAMES: ReadonlySet<string> = new Set([
   'added_tokens.json',
@@ -25,6 +24,8 @@ const NAMES: ReadonlySet<string> = new Set([
  */
 export async function copyCompanions(from: string, to: string): Promise<void> {
   if (await isGguf(from)) {
+    // Only where it is needed: it is large for a page.
+    const { GGUF_COMPANIONS, ggufCompanion } = await import('../text/gguf-tokenizer.js');
     const gguf = await readGguf(from);
     for (const name of GGUF_COMPANIONS) {
       const json = ggufCompanion(gguf, name);

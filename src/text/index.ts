@@ -19,7 +19,6 @@ export {
 } from './corpus.js';
 export { type ExactJson, readExactJson } from './exact-json.js';
 export { endOfTurnIds, type GenerationConfig, readGenerationConfig } from './generation-config.js';
-export { GGUF_COMPANIONS, ggufCompanion } from './gguf-tokenizer.js';
 export { idTokenizer, loadTokenizerOrIds } from './id-tokenizer.js';
 export { TEMPLATE_LIMITS, type TemplateLimits, type Variables as TemplateVariables } from './jinja/index.js';
 export { encodeApart } from './long-texts.js';
