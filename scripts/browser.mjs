@@ -1,5 +1,6 @@
 /** Bundles what a page imports and its worker, each into one file without anything of Node, into dist/browser or a named folder. */
-import { isAbsolute } from 'node:path';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
@@ -32,6 +33,10 @@ export async function bundleForBrowser(folder = source('../dist/browser')) {
     external: (id) => /^[@\w]/.test(id) && !isAbsolute(id) && !BUNDLED.some((name) => id.startsWith(name)),
     treeshake: { moduleSideEffects: false },
   });
+  // What the compiler has made of the same files.
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    if (name.endsWith('.js')) rmSync(join(folder, name));
+  }
   const { output } = await bundle.write({
     dir: folder,
     format: 'esm',

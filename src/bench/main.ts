@@ -4,6 +4,7 @@ import { writeFileAtomic } from '../checkpoint/index.js';
 import { type DeviceName, openDevice } from '../engine/index.js';
 import { HeddleError } from '../errors.js';
 import { addAnswersCommand } from './answers-command.js';
+import { addBrowserCommand } from './browser-command.js';
 import { measureGeneration } from './generation-section.js';
 import { listOf } from './list-of.js';
 import { type LoadResult, measureLoading } from './load-section.js';
@@ -118,6 +119,7 @@ program
 addServeCommand(program);
 addOpsCommand(program);
 addAnswersCommand(program);
+addBrowserCommand(program);
 
 try {
   await program.parseAsync();

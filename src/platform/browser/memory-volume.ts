@@ -40,19 +40,26 @@ export class MemoryVolume implements Volume {
     if (this.entries.get(dirname(path)) !== 'folder') throw new SystemError('ENOENT', path);
     const before = this.entries.get(path);
     if (before === 'folder') throw new SystemError('EISDIR', path);
-    let file = before ?? new Blob();
+    // Pieces become one when the file is done: most are appended.
+    let pieces: BlobPart[] = before ? [before] : [];
+    let size = before?.size ?? 0;
+    const joined = (): Blob => new Blob(pieces);
     return {
       get size() {
-        return file.size;
+        return size;
       },
       write(bytes, offset) {
-        const after = file.slice(offset + bytes.byteLength);
-        file = new Blob([file.slice(0, offset), bytes.slice(), after]);
+        if (offset !== size) {
+          const file = joined();
+          pieces = [file.slice(0, offset), bytes.slice(), file.slice(offset + bytes.byteLength)];
+        } else pieces.push(bytes.slice());
+        size = Math.max(size, offset + bytes.byteLength);
       },
-      truncate(size) {
-        file = file.slice(0, size);
+      truncate(length) {
+        pieces = [joined().slice(0, length)];
+        size = Math.min(size, length);
       },
-      close: () => this.put(path, file),
+      close: () => this.put(path, joined()),
     };
   }
 
