@@ -478,8 +478,10 @@ export class Archive {
     );
   }
 
-  /** Has the database learn how often words occur: search weighs them by it. */
+  /** Has the database put what was added into its index, and learn how often words occur: search weighs them by it. */
   async learn(): Promise<void> {
+    // New entries wait in a list that every search reads whole; PGlite has nobody who empties it.
+    await this.database.query(`SELECT gin_clean_pending_list('archive_passages_words')`);
     await this.database.query('ANALYZE archive_passages');
   }
 }

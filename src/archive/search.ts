@@ -40,16 +40,23 @@ export interface SearchOptions {
 const K1 = 1.2;
 const B = 0.75;
 /** Passages that are compared exactly. */
-const CANDIDATES = 120;
+const CANDIDATES = 80;
 /** Words of a question that are looked for; the rarest of a longer one. */
 const MOST_WORDS = 16;
+/** Of these, the rarest find passages; the others only order them. */
+const MOST_FOUND = 5;
+/** What the rarest count when the passages are chosen that are compared. */
+const RARER = 3;
+/** The share of a word that the database does not count among the frequent ones. */
+const RARE = 0.0005;
+/** How often the frequent words are asked for, in milliseconds. */
+const COUNTED_EVERY = 60_000;
 /** Words in a larger share of the passages find nothing by themselves, where a rarer one is asked too. */
 const COMMON = 0.1;
 /** What a word in a heading counts, and words that stand side by side as they were asked. */
 const HEADING = 2.2;
 const TOGETHER = 0.6;
-/** A table of contents or an index has all words and says nothing: lines of dots tell them. */
-const LISTING = /((\. ?){6,}.*){3}/s;
+/** What a table of contents or an index counts: it has all words and says nothing. Lines of dots tell it. */
 const LISTED = 0.4;
 
 interface Word {
@@ -71,138 +78,168 @@ export async function search(
   const words = await wordsOf(archive, question);
   if (words.length === 0) return { hits: [], missing: [] };
   const rare = words.filter(({ share }) => share <= COMMON);
-  const finding = rare.length > 0 ? rare : words;
-  const rows = await candidates(archive, finding, words, documents);
+  const rarest = [...(rare.length > 0 ? rare : words)]
+    .sort((a, b) => b.weight - a.weight)
+    .slice(0, MOST_FOUND);
+  const rows = await candidates(archive, rarest, words, documents);
   const missing = await missingOf(archive, words, rows);
-  const average = rows.reduce((sum, { places }) => sum + places.length, 0) / Math.max(1, rows.length);
-  const hits = rows
-    .map(({ row, places }) => {
-      const { score, words: found } = scored(words, places, average);
-      return { ...row, score: LISTING.test(row.text) ? score * LISTED : score, words: found };
-    })
+  const average = rows.reduce((sum, { length }) => sum + length, 0) / Math.max(1, rows.length);
+  const best = rows
+    .map((row) => ({ passage: row.passage, ...scored(words, row, average) }))
     .sort((a, b) => b.score - a.score || Number(a.passage) - Number(b.passage))
     .slice(0, limit);
+  const shown = await shownOf(
+    archive,
+    best.map(({ passage }) => passage),
+  );
+  // One whose document is deleted in this moment is gone.
+  const hits = best.flatMap((each) => {
+    const row = shown.get(each.passage);
+    return row ? [{ ...row, ...each }] : [];
+  });
   return { hits, missing };
 }
 
 async function wordsOf(archive: Archive, question: string): Promise<Word[]> {
   const { language } = archive.about;
-  const rows = await archive.database.query<{
-    lexeme: string;
-    asked: string;
-    position: number;
-    share: number | null;
-  }>(
-    `WITH asked AS (
-       SELECT row_number() OVER () AS position, p.token, l.lexeme
-       FROM ts_parse('default', $2) p
-       JOIN ts_token_type('default') t ON t.tokid = p.tokid
-       CROSS JOIN LATERAL unnest(tsvector_to_array(to_tsvector($1::text::regconfig, p.token))) AS l(lexeme)
-       WHERE t.alias <> 'blank'
-     ), common AS (
-       SELECT unnest(most_common_elems::text::text[]) AS lexeme, unnest(most_common_elem_freqs) AS share
-       FROM pg_stats WHERE tablename = 'archive_passages' AND attname = 'words' AND schemaname = ANY (current_schemas(false))
-     )
-     SELECT a.lexeme, min(a.token) AS asked, min(a.position)::int AS position, max(c.share)::float8 AS share
-     FROM asked a LEFT JOIN common c USING (lexeme) GROUP BY a.lexeme ORDER BY 3`,
+  const shares = await sharesOf(archive);
+  const rows = await archive.database.query<{ lexeme: string; asked: string; position: number }>(
+    `SELECT l.lexeme, min(p.token) AS asked, min(p.position)::int AS position
+     FROM ts_parse('default', $2) WITH ORDINALITY AS p(tokid, token, position)
+     JOIN ts_token_type('default') t ON t.tokid = p.tokid
+     CROSS JOIN LATERAL unnest(tsvector_to_array(to_tsvector($1::text::regconfig, p.token))) AS l(lexeme)
+     WHERE t.alias <> 'blank' GROUP BY l.lexeme ORDER BY 3`,
     [language, question.slice(0, 4000)],
   );
   return rows
-    .map(({ share, ...row }) => {
-      // The statistics list what is frequent: what they do not know is rare.
-      const known = share ?? 0.0005;
-      return { ...row, share: known, weight: Math.log(1 + (1 - known + 0.0001) / (known + 0.0001)) };
+    .map((row) => {
+      const share = shares.get(row.lexeme) ?? RARE;
+      return { ...row, share, weight: Math.log(1 + (1 - share + 0.0001) / (share + 0.0001)) };
     })
     .sort((a, b) => b.weight - a.weight)
     .slice(0, MOST_WORDS)
     .sort((a, b) => a.position - b.position);
 }
 
-/** Where words stand in a passage: [lexeme, position, whether in the heading]. */
-type Place = readonly [lexeme: string, position: number, heading: boolean];
-type Row = Omit<Hit, 'score' | 'words'>;
+const known = new WeakMap<Archive, { at: number; shares: Promise<ReadonlyMap<string, number>> }>();
 
+/** The share of passages that has each of the most frequent words, as the database has last counted; it is asked once a minute. */
+function sharesOf(archive: Archive): Promise<ReadonlyMap<string, number>> {
+  const held = known.get(archive);
+  if (held && performance.now() - held.at < COUNTED_EVERY) return held.shares;
+  const shares = archive.database
+    .query<{ lexeme: string; share: number }>(
+      `SELECT unnest(most_common_elems::text::text[]) AS lexeme, unnest(most_common_elem_freqs)::float8 AS share
+       FROM pg_stats WHERE tablename = 'archive_passages' AND attname = 'words' AND schemaname = ANY (current_schemas(false))`,
+    )
+    .then((rows) => new Map(rows.map(({ lexeme, share }) => [lexeme, share])));
+  known.set(archive, { at: performance.now(), shares });
+  shares.catch(() => known.delete(archive));
+  return shares;
+}
+
+/** Where a word stands in a passage: how often, with more for headings, and its positions. */
+interface Places {
+  readonly count: number;
+  readonly at: readonly number[];
+}
+
+interface Candidate {
+  readonly passage: string;
+  /** Of the words of the question that it has. */
+  readonly places: ReadonlyMap<string, Places>;
+  /** How many different words it has. */
+  readonly length: number;
+  readonly listing: boolean;
+}
+
+/** Passages that have some of the words that are looked for, those with the most and in headings first. */
 async function candidates(
   archive: Archive,
   finding: readonly Word[],
   words: readonly Word[],
   documents: readonly string[] | undefined,
-): Promise<{ row: Row; places: Place[] }[]> {
-  const any = finding.map(({ lexeme }) => quoted(lexeme)).join(' | ');
-  const values: unknown[] = [any, documents ?? null];
-  // The sum of the weights of the words that it has; headings decide between many alike.
-  const rough = words
-    .map(({ lexeme, weight }) => {
-      values.push(quoted(lexeme), `${quoted(lexeme)}:A`);
-      const at = values.length;
-      return `CASE WHEN words @@ $${at}::text::tsquery THEN ${(HEADING * weight).toFixed(3)} WHEN words @@ $${at - 1}::text::tsquery THEN ${weight.toFixed(3)} ELSE 0 END`;
-    })
-    .join(' + ');
-  const rows = await archive.database.query<Row & { places: string }>(
+): Promise<Candidate[]> {
+  const any = (some: readonly Word[]): string => some.map(({ lexeme }) => quoted(lexeme)).join(' | ');
+  const rows = await archive.database.query<{
+    passage: string;
+    places: string;
+    length: number;
+    listing: boolean;
+  }>(
     `WITH best AS (
-       SELECT id, ${rough} AS rough FROM archive_passages
-       WHERE words @@ $1::text::tsquery AND ($2::text[] IS NULL OR content = ANY($2::text[]))
-       ORDER BY rough DESC, length(text) LIMIT ${CANDIDATES}
+       SELECT id, ${RARER} * ts_rank(words, $1::text::tsquery) + ts_rank(words, $2::text::tsquery) AS rough FROM archive_passages
+       WHERE words @@ $1::text::tsquery AND ($3::text[] IS NULL OR content = ANY($3::text[]))
+       ORDER BY rough DESC, id LIMIT ${CANDIDATES}
      )
-     SELECT p.id::text AS passage, p.content, d.name, (SELECT min(path) FROM archive_files f WHERE f.content = p.content) AS path,
-       p.page, p.text, p.heading, p.boxes, g.width, g.height, p.words::text AS places
-     FROM best JOIN archive_passages p USING (id) JOIN archive_documents d ON d.content = p.content
-     JOIN archive_pages g ON g.content = p.content AND g.page = p.page`,
-    values,
+     SELECT id::text AS passage, words::text AS places, length(words) AS length, (text LIKE '%. . . . . .%. . . . . .%' OR text LIKE '%......%......%') AS listing FROM best JOIN archive_passages USING (id)`,
+    [any(finding), any(words), documents ?? null],
   );
-  return rows.map(({ places, ...row }) => ({ row, places: placesOf(places) }));
+  return rows.map(({ places, ...row }) => ({ ...row, places: placesOf(places, words) }));
 }
 
-/** Of a tsvector as text: `'word':3A,17 'other':5`. */
-function placesOf(vector: string): Place[] {
-  const places: Place[] = [];
-  for (const [, lexeme, at] of vector.matchAll(/'((?:[^']|'')*)'(?::([\dA-D,]+))?/g)) {
-    for (const each of (at ?? '').split(',')) {
-      places.push([
-        lexeme!.replaceAll("''", "'").replaceAll('\\\\', '\\'),
-        Number.parseInt(each, 10),
-        each.endsWith('A'),
-      ]);
-    }
+/** What is shown of passages, by their numbers. */
+async function shownOf(
+  archive: Archive,
+  passages: readonly string[],
+): Promise<Map<string, Omit<Hit, 'score' | 'words'>>> {
+  const rows = await archive.database.query<Omit<Hit, 'score' | 'words'>>(
+    `SELECT p.id::text AS passage, p.content, d.name, (SELECT min(path) FROM archive_files f WHERE f.content = p.content) AS path,
+       p.page, p.text, p.heading, p.boxes, g.width, g.height
+     FROM archive_passages p JOIN archive_documents d ON d.content = p.content
+     JOIN archive_pages g ON g.content = p.content AND g.page = p.page WHERE p.id = ANY($1::bigint[])`,
+    [passages],
+  );
+  return new Map(rows.map((row) => [row.passage, row]));
+}
+
+/** Of a tsvector as text, such as `'word':3A,17 'other':5`. */
+function placesOf(vector: string, words: readonly Word[]): Map<string, Places> {
+  const places = new Map<string, Places>();
+  for (const { lexeme } of words) {
+    const entry = `${quoted(lexeme)}:`;
+    // A lexeme that ends as this one does would have a quote of its own before it.
+    const from = vector.startsWith(entry) ? 0 : vector.indexOf(` ${entry}`) + 1;
+    if (from === 0 && !vector.startsWith(entry)) continue;
+    const end = vector.indexOf(' ', from + entry.length);
+    const marks = vector.slice(from + entry.length, end === -1 ? undefined : end).split(',');
+    const headings = marks.filter((mark) => mark.endsWith('A')).length;
+    places.set(lexeme, {
+      count: marks.length + (HEADING - 1) * headings,
+      at: marks.map((mark) => Number.parseInt(mark, 10)),
+    });
   }
   return places;
 }
 
 function scored(
   words: readonly Word[],
-  places: readonly Place[],
+  { places, length, listing }: Candidate,
   average: number,
 ): { score: number; words: string[] } {
-  const length = 1 - B + (B * places.length) / Math.max(1, average);
-  const found = new Map<string, { count: number; at: number[] }>();
-  for (const [lexeme, position, heading] of places) {
-    const word = found.get(lexeme) ?? { count: 0, at: [] };
-    word.count += heading ? HEADING : 1;
-    word.at.push(position);
-    found.set(lexeme, word);
-  }
+  const long = 1 - B + (B * length) / Math.max(1, average);
   let score = 0;
   for (const [i, { lexeme, weight, position }] of words.entries()) {
-    const here = found.get(lexeme);
+    const here = places.get(lexeme);
     if (!here) continue;
-    score += (weight * here.count * (K1 + 1)) / (here.count + K1 * length);
+    score += (weight * here.count * (K1 + 1)) / (here.count + K1 * long);
     const next = words[i + 1];
-    const beside = next && found.get(next.lexeme);
+    const beside = next && places.get(next.lexeme);
     if (!beside) continue;
     const step = next.position - position;
     const pair = here.at.some((at) => beside.at.some((other) => other > at && other - at <= step));
     if (pair) score += TOGETHER * Math.min(weight, next.weight);
   }
-  return { score, words: words.map(({ lexeme }) => lexeme).filter((lexeme) => found.has(lexeme)) };
+  return { score: listing ? score * LISTED : score, words: [...places.keys()] };
 }
 
 /** Words that no passage has. */
 async function missingOf(
   archive: Archive,
   words: readonly Word[],
-  rows: readonly { places: Place[] }[],
+  rows: readonly Candidate[],
 ): Promise<string[]> {
-  const seen = new Set(rows.flatMap(({ places }) => places.map(([lexeme]) => lexeme)));
+  const seen = new Set(rows.flatMap(({ places }) => [...places.keys()]));
   const missing: string[] = [];
   for (const { lexeme, asked } of words) {
     if (seen.has(lexeme)) continue;

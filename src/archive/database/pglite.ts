@@ -1,6 +1,6 @@
 /** PGlite: PostgreSQL in this process, with its files in a folder. */
 import { existsSync } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PGlite } from '@electric-sql/pglite';
@@ -8,7 +8,10 @@ import { makeFolder } from '../../checkpoint/index.js';
 import { ArchiveError, StorageError } from '../../errors.js';
 import { lockFolder } from '../../hub/lock.js';
 import { importFrom, PGLITE, packageFolder } from '../packages.js';
-import type { Database, Notice, Query } from './database.js';
+import { type Database, type Notice, type Query, RANDOM_PAGE } from './database.js';
+
+/** Free bytes below which nothing is written: on a full disk PGlite tries for ever. It makes files of 16 MB ahead of what it writes. */
+const ROOM = 64e6;
 
 /** In the archive's folder. */
 const FILES = 'database';
@@ -39,6 +42,7 @@ export class PgliteDatabase implements Database {
     )) as typeof import('@electric-sql/pglite');
     const unlock = await locked(folder, notice, signal);
     try {
+      await expectRoom(folder);
       if (!existsSync(files)) {
         // A folder that was begun and not finished is no database: it gets its name when it is whole.
         const begun = join(folder, `${FILES}.new`);
@@ -48,7 +52,9 @@ export class PgliteDatabase implements Database {
         await made.close();
         await rename(begun, files);
       }
-      return new PgliteDatabase(folder, await PGlite.create(files), unlock);
+      const database = await PGlite.create(files);
+      await database.query(`SET random_page_cost = ${RANDOM_PAGE}`);
+      return new PgliteDatabase(folder, database, unlock);
     } catch (error) {
       await unlock();
       throw refused(folder, error);
@@ -59,11 +65,12 @@ export class PgliteDatabase implements Database {
     this.inTurn(async () => (await this.database.query(sql, values as unknown[])).rows as never);
 
   transaction<T>(work: (query: Query) => Promise<T>): Promise<T> {
-    return this.inTurn(() =>
-      this.database.transaction((inside) =>
+    return this.inTurn(async () => {
+      await expectRoom(this.folder);
+      return this.database.transaction((inside) =>
         work(async (sql, values) => (await inside.query(sql, values as unknown[])).rows as never),
-      ),
-    );
+      );
+    });
   }
 
   async close(): Promise<void> {
@@ -81,6 +88,15 @@ export class PgliteDatabase implements Database {
   }
 }
 
+/** Throws `ArchiveError` where the disk is nearly full. */
+async function expectRoom(folder: string): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize >= ROOM) return;
+  throw new ArchiveError(
+    `the disk of ${folder} is full: ${Math.floor((bavail * bsize) / 1e6)} MB are free, and ${ROOM / 1e6} are needed. What was done before is kept; make room, and start again.`,
+  );
+}
+
 /** Takes the folder, and waits for it while another process has it. */
 async function locked(
   folder: string,
@@ -93,8 +109,11 @@ async function locked(
       return await lockFolder(folder, folder, 'uses it');
     } catch (error) {
       if (!(error instanceof StorageError)) throw refused(folder, error);
-      if (!told)
-        notice(`${error.message} Waiting; with --archive postgres://... several processes can use one.`);
+      if (!told) {
+        notice(
+          `another process uses ${folder}: waiting until it is done; with --archive postgres://... several can work at once`,
+        );
+      }
     }
     await sleep(500, undefined, { ...(signal && { signal }) });
   }

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { ArchiveError } from '../../errors.js';
-import type { Database, Notice, Query } from './database.js';
+import { type Database, type Notice, type Query, RANDOM_PAGE } from './database.js';
 
 /** How long a database that has gone away is waited for, in milliseconds: it may be starting again. */
 const PATIENCE = 120_000;
@@ -23,6 +23,7 @@ export class PostgresDatabase implements Database {
       max: CONNECTIONS,
       connectionTimeoutMillis: 10_000,
       application_name: 'heddle archive',
+      options: `-c random_page_cost=${RANDOM_PAGE}`,
     });
     // A connection that ends while nobody uses it: the next query finds out.
     pool.on('error', () => {});
