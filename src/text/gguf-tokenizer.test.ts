@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { TokenizerError } from '../errors.js';
+import { generator } from '../graph/testing/random.js';
 import { ggufCompanion } from './gguf-tokenizer.js';
 import { Tokenizer } from './tokenizer.js';
 
@@ -63,6 +64,27 @@ test('the ids of every text, and the end of a text', async () => {
   expect(read.endOfText).toBe(added[0]!.id);
   expect(read.controlTokens).toEqual(own.controlTokens);
   expect(read.beginning).toEqual([]);
+});
+
+test('the ids of random texts', async () => {
+  const own = await Tokenizer.load(folder);
+  const read = tokenizer();
+  const next = generator(5);
+  const below = (count: number): number => Math.floor(next() * count);
+  const kinds = [
+    () => String.fromCodePoint(97 + below(26)),
+    () => ' ',
+    () => "'s \n\t0123456789.,;:!?-()"[below(24)] ?? '',
+    () => String.fromCodePoint(0xc0 + below(0x500)),
+    () => String.fromCodePoint(0x4e00 + below(0x2000)),
+    () => String.fromCodePoint(0x1f300 + below(0x300)),
+    () => ['the', ' state', 'Union', added[0]!.content][below(4)]!,
+  ];
+  for (let i = 0; i < 300; i++) {
+    const text = Array.from({ length: below(40) }, () => kinds[below(kinds.length)]!()).join('');
+    expect(read.encode(text), JSON.stringify(text)).toEqual(own.encode(text));
+    expect(read.decode(read.encode(text)), JSON.stringify(text)).toBe(text);
+  }
 });
 
 describe('every way to cut a text', () => {
