@@ -21,10 +21,13 @@ import {
   scalar,
   sigmoid,
   silu,
+  slice,
   split,
+  subtract,
   sum,
   type Tensor,
   transpose,
+  zeros,
 } from '../graph/index.js';
 import { type NdArray, relativeError, tabulate, toArray, total } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
@@ -37,6 +40,7 @@ import {
   gatedDeltaNet2,
   type KimiDeltaConfig,
   kimiDeltaAttention,
+  layerNorm,
   linear,
   type Mixer,
   mamba1,
@@ -48,6 +52,7 @@ import {
   type RecurrenceSight,
   recurrentBlock,
   rmsNorm,
+  rwkv7,
   type ScanSight,
   type Sight,
   selectiveAttention,
@@ -239,6 +244,45 @@ const cases: Record<string, Case> = {
       const D = p.get('D', [4], never);
       const y = add(mixed(matrices, x), mergeHeads(multiply(splitHeads(x, 4), reshape(D, [4, 1, 1]))));
       return p.within('out_proj', (q) => linear(q, multiply(y, silu(z)), hiddenSize));
+    },
+  },
+  'RWKV-7': {
+    mixer: rwkv7({
+      hiddenSize,
+      headDim: 5,
+      decayRank: 3,
+      gateRank: 4,
+      rateRank: 3,
+      valueRank: 2,
+      layer: 0,
+      numLayers: 2,
+      normEpsilon: 1e-5,
+      outputDeviation: 0.02,
+    }),
+    heads: 2,
+    remade(p, u, matrices) {
+      const before = slice(concat([zeros([1, 1, hiddenSize]), u], 1), 1, 0, 'tokens');
+      const shares = p.get('x_x', [6, hiddenSize], never);
+      const mixedFor = (row: number): Tensor =>
+        add(u, multiply(subtract(before, u), reshape(slice(shares, 0, row, row + 1), [hiddenSize])));
+      const to = (name: string, x: Tensor): Tensor =>
+        p.within(`${name}_proj`, (q) => linear(q, x, hiddenSize));
+      const low = (name: string, x: Tensor, rank: number): Tensor =>
+        p.within(`${name}_lora.lora.0`, (q) => linear(q, x, rank));
+      const [r, v] = [to('r', mixedFor(0)), to('v', mixedFor(3))];
+      const rate = sigmoid(
+        p.within('a_lora.lora.2', (q) => linear(q, low('a', mixedFor(4), 3), hiddenSize, { bias: true })),
+      );
+      const kept = multiply(subtract(rate, 1), p.get('k_a', [hiddenSize], never));
+      const key = multiply(to('k', mixedFor(2)), add(kept, 1));
+      const bonus = reshape(p.get('r_k', [2, 5], never), [hiddenSize]);
+      const own = sum(splitHeads(multiply(multiply(r, key), bonus), 2), -1, { keepDims: true });
+      const read = p.within('g_norm', (q) =>
+        layerNorm(q, mixed(matrices, v), { centered: true, epsilon: 5e-5, groups: 2 }),
+      );
+      const both = add(read, mergeHeads(multiply(splitHeads(v, 2), own)));
+      const g = p.within('g_lora.lora.2', (q) => linear(q, sigmoid(low('g', mixedFor(5), 4)), hiddenSize));
+      return to('o', multiply(both, g));
     },
   },
   'time-invariant state space': {
