@@ -31,7 +31,7 @@ import { concat, slice, transpose } from './layout.js';
 import { matmul } from './matmul.js';
 import { cumulativeSum } from './reduce.js';
 import { scan } from './scan.js';
-import { blockSizes, identity, pairMask, unitTriangularInverse } from './triangular.js';
+import { blockSizes, fromBlocks, identity, pairMask, SMALL, unitTriangularInverse } from './triangular.js';
 
 /** Steps of a chunk, a power of two; fewer where the sequence is known to be shorter. */
 const CHUNK = 64;
@@ -254,17 +254,42 @@ class Decay {
   product(x: Tensor, y: Tensor): Tensor {
     const steps = this.sums.shape[2] as number;
     if (this.perKey) {
-      const diagonal = multiply(sum(multiply(x, y), -1, { keepDims: true }), identity(steps));
-      const all = blockSizes(steps).reduce((total, size) => {
-        const factors = this.fromBoundary(size);
-        const between = matmul(multiply(x, factors), multiply(y, factors), { transposeB: true });
-        return add(total, multiply(between, pairMask(steps, size)));
-      }, diagonal);
-      return this.hidden(all, 'between');
+      return this.hidden(
+        steps > SMALL ? this.productOfBlocks(x, y) : this.productOfSmall(x, y, steps),
+        'between',
+      );
     }
     const between = subtract(this.sums, transpose(this.sums, [0, 1, 3, 2]));
     const factors = narrow(exp(where(causal(steps, 'bool'), between, NEVER)));
     return this.hidden(multiply(matmul(x, y, { transposeB: true }), factors), 'between');
+  }
+
+  /** x . y where each key decays at its own rate: in blocks of SMALL steps as a whole, between them without what is 0. */
+  private productOfBlocks(x: Tensor, y: Tensor): Tensor {
+    const [rows, , steps, keySize] = x.shape as [Dim, Dim, number, Dim];
+    const cut = (whole: Tensor, block: number): Tensor =>
+      reshape(whole, [rows, whole.shape[1]!, steps / block, block, keySize]);
+    const small = this.productOfSmall(cut(x, SMALL), cut(y, SMALL), SMALL);
+    const { later, earlier } = this;
+    return fromBlocks(small, (_upper, _lower, block) => {
+      const half = (whole: Tensor, from: number): Tensor =>
+        slice(cut(whole, 2 * block), 3, from * block, (from + 1) * block);
+      return matmul(multiply(half(x, 1), later(block)), multiply(half(y, 0), earlier(block)), {
+        transposeB: true,
+      });
+    });
+  }
+
+  /** The same of blocks of `steps` steps [rows, members, ...blocks, steps, keySize], each as a whole. */
+  private productOfSmall(x: Tensor, y: Tensor, steps: number): Tensor {
+    const diagonal = multiply(sum(multiply(x, y), -1, { keepDims: true }), identity(steps));
+    return blockSizes(steps).reduce((total, size) => {
+      const [rows, members, ...rest] = this.sums.shape as [Dim, Dim, number, Dim];
+      const blocks = x.rank === 5 ? [rest[0] / steps, steps, rest[1]] : rest;
+      const factors = reshape(this.fromBoundary(size), [rows, members, ...blocks]);
+      const between = matmul(multiply(x, factors), multiply(y, factors), { transposeB: true });
+      return add(total, multiply(between, pairMask(steps, size)));
+    }, diagonal);
   }
 
   /** What a document of another step or state would see is 0. */
@@ -273,16 +298,41 @@ class Decay {
   }
 
   /** The decay between each step and the boundary in the middle of its pair of blocks. */
-  private fromBoundary(size: number): Tensor {
-    const [rows, members, steps, keySize] = this.sums.shape as [Dim, Dim, number, Dim];
-    const pairs = reshape(this.sums, [rows, members, steps / size / 2, 2 * size, keySize]);
+  private readonly fromBoundary = once((size: number): Tensor => {
+    const { pairs, boundary } = this.pairsOf(size);
     const side = constant(
       Float32Array.from({ length: 2 * size }, (_, i) => (i < size ? -1 : 1)),
       [2 * size, 1],
     );
-    const boundary = slice(pairs, 3, size - 1, size);
     return reshape(narrow(exp(multiply(subtract(pairs, boundary), side))), this.sums.shape);
+  });
+
+  /** The same for the second block of each pair, and for the first: [rows, members, pairs, size, keySize]. */
+  private readonly later = once((size: number): Tensor => {
+    const { pairs, boundary } = this.pairsOf(size);
+    return narrow(exp(subtract(slice(pairs, 3, size, 2 * size), boundary)));
+  });
+
+  private readonly earlier = once((size: number): Tensor => {
+    const { pairs, boundary } = this.pairsOf(size);
+    return narrow(exp(subtract(boundary, slice(pairs, 3, 0, size))));
+  });
+
+  private pairsOf(size: number): { pairs: Tensor; boundary: Tensor } {
+    const [rows, members, steps, keySize] = this.sums.shape as [Dim, Dim, number, Dim];
+    const pairs = reshape(this.sums, [rows, members, steps / size / 2, 2 * size, keySize]);
+    return { pairs, boundary: slice(pairs, 3, size - 1, size) };
   }
+}
+
+/** Makes a tensor for a size the first time that it is asked for: several products share their factors. */
+function once(make: (size: number) => Tensor): (size: number) => Tensor {
+  const made = new Map<number, Tensor>();
+  return (size) => {
+    const known = made.get(size) ?? make(size);
+    made.set(size, known);
+    return known;
+  };
 }
 
 /** [steps, steps]: whether a step comes no later than another, as 1 or as true. */

@@ -3,8 +3,9 @@ import { ShapeError } from '../../errors.js';
 import type { Dim } from '../shape.js';
 import { applyOne, defineComposite, type Tensor } from '../tensor.js';
 import { reshape } from './broadcast.js';
-import { constant, iota } from './constant.js';
+import { constant, iota, zeros } from './constant.js';
 import { cast, equal, less, multiply, negate, subtract } from './elementwise.js';
+import { concat, slice } from './layout.js';
 import { matmul } from './matmul.js';
 
 /** Sizes of the blocks that a matrix of `size` rows has below its diagonal: 1, 2, 4, ... */
@@ -55,19 +56,65 @@ const inverseOperator = defineComposite<null>({
     return [negate(multiply(through, below))];
   },
   expand([a]) {
-    // The inverse of [[T, 0], [B, U]] is [[T', 0], [-U' B T', U']]: from blocks on the diagonal to those of twice their size.
     const size = a!.shape.at(-1) as number;
+    const isCut = size > SMALL && Number.isInteger(Math.log2(size / SMALL));
+    if (!isCut) return [inverseOfSmall(a!)];
+    const blocks = fromDiagonal(a!, SMALL, 0);
     return [
-      blockSizes(size).reduce<Tensor>((inverse, block) => {
-        const between = multiply(a!, pairMask(size, block));
-        return subtract(
-          inverse,
-          block === 1 ? between : matmul(matmul(inverse, between, { wide: true }), inverse, { wide: true }),
-        );
-      }, identity(size)),
+      fromBlocks(inverseOfSmall(blocks), (upper, lower, block) =>
+        negate(matmul(matmul(lower, fromDiagonal(a!, block, 1), { wide: true }), upper, { wide: true })),
+      ),
     ];
   },
 });
+
+/** Rows of a block that is computed as a whole, with zeros in it: smaller products cost more than what they save. */
+export const SMALL = 16;
+
+/** The inverse of [[T, 0], [B, U]] is [[T', 0], [-U' B T', U']]: from blocks on the diagonal to those of twice their size. */
+function inverseOfSmall(a: Tensor): Tensor {
+  const size = a.shape.at(-1) as number;
+  return blockSizes(size).reduce<Tensor>((inverse, block) => {
+    const between = multiply(a, pairMask(size, block));
+    return subtract(
+      inverse,
+      block === 1 ? between : matmul(matmul(inverse, between, { wide: true }), inverse, { wide: true }),
+    );
+  }, identity(size));
+}
+
+/** Of A [..., size, size] the blocks on the diagonal, or (`below`) in each pair of them the one below: [..., blocks or pairs, block, block]. */
+function fromDiagonal(a: Tensor, block: number, below: 0 | 1): Tensor {
+  const size = a.shape.at(-1) as number;
+  const count = size / block / (1 + below);
+  const leading = a.shape.slice(0, -2);
+  const blocks = Array.from({ length: count }, (_, i) => {
+    const column = i * (1 + below);
+    const rows = slice(a, -2, (column + below) * block, (column + below + 1) * block);
+    return reshape(slice(rows, -1, column * block, (column + 1) * block), [...leading, 1, block, block]);
+  });
+  return concat(blocks, -3);
+}
+
+/**
+ * A lower triangular matrix [..., size, size] of its blocks on the diagonal [..., count, block, block]. `between` gives the block below
+ * them of each pair [..., pairs, block, block], of such blocks and then of those of twice the size.
+ */
+export function fromBlocks(
+  diagonal: Tensor,
+  between: (upper: Tensor, lower: Tensor, block: number) => Tensor,
+): Tensor {
+  const leading = diagonal.shape.slice(0, -3);
+  let all = diagonal;
+  for (let count = all.shape.at(-3) as number; count > 1; count /= 2) {
+    const block = all.shape.at(-1) as number;
+    const pairs = reshape(all, [...leading, count / 2, 2 * block, block]);
+    const [upper, lower] = [slice(pairs, -2, 0, block), slice(pairs, -2, block, 2 * block)];
+    const above = zeros([...leading, count / 2, block, block]);
+    all = concat([concat([upper, above], -1), concat([between(upper, lower, block), lower], -1)], -2);
+  }
+  return reshape(all, [...leading, ...all.shape.slice(-2)]);
+}
 
 /** The inverse of I + A for A [..., size, size], of which only what is below the diagonal counts. */
 export function unitTriangularInverse(a: Tensor): Tensor {
