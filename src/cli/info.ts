@@ -45,12 +45,23 @@ async function run(name: string): Promise<void> {
     stored
       ? `weights  ${formatBytes(stored.bytes)} of ${stored.dtypes.join(', ')} in ${stored.files} ${stored.files === 1 ? 'file' : 'files'}; ${formatBytes(loaded)} loaded${loaded === wide ? ' as float32' : ', matrices in few bits'}`
       : `weights  none beside the config; they would take ${formatBytes(2 * parameters)} in bfloat16, ${formatBytes(loaded)} loaded as float32`,
+    ...bitsLines(model),
     ...(stored?.besides ?? []),
     '',
     ...(isStream(model) ? ['state of one sequence', stateTable(model), ''] : []),
     ...room(model, loaded, available),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** How the matrices are quantized, where they are, and which layers otherwise. */
+function bitsLines({ quantization }: Model): string[] {
+  if (!quantization) return [];
+  const { bits, block, layers = {} } = quantization;
+  const others = Object.entries(layers).map(
+    ([letters, own]) => `; ${own} in ${letterName(letters)} (${letters})`,
+  );
+  return [`bits     ${bits} of a number, in blocks of ${block}${others.join('')}`];
 }
 
 /** Whether there is more than a config, which alone tells what a model would cost. */

@@ -1,13 +1,15 @@
 /** `heddle quantize`: a model with its matrices in 4 or 8 bits, beside the original. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { writeFolderAtomic } from '../checkpoint/index.js';
 import { StorageError } from '../errors.js';
 import {
   copyCompanions,
   countParameters,
   fittingBlocks,
+  LAYER_BITS,
+  type LayerBits,
   modelFolder,
   modelName,
   parametersOf,
@@ -25,7 +27,7 @@ import { MODEL_HELP } from './loading-options.js';
 import { choice } from './options.js';
 
 interface QuantizeFlags {
-  bits: string;
+  bits: Bits;
   block: string;
   out?: string;
 }
@@ -35,9 +37,9 @@ export function configure(command: Command): void {
     .argument('<model>', MODEL_HELP)
     .option(
       '--bits <n>',
-      `bits of a number: ${QUANTIZED_BITS.join(', ')}`,
-      choice(names(QUANTIZED_BITS)),
-      '4',
+      `bits of a number: ${QUANTIZED_BITS.join(', ')}; and of the layers of a letter, as in 4,S=8,M=4 (32 leaves them as they are)`,
+      bitsFrom,
+      { bits: 4 } as Bits,
     )
     .option(
       '--block <n>',
@@ -47,6 +49,27 @@ export function configure(command: Command): void {
     )
     .option('--out <folder>', 'where to (default: beside the model, such as my-model-int4)')
     .action(run);
+}
+
+type Bits = Pick<Quantization, 'bits' | 'layers'>;
+
+/** `4`, `S=8,M=4`, or both in one list. */
+function bitsFrom(text: string): Bits {
+  const wrong = (): never => {
+    throw new InvalidArgumentError(
+      `expected ${QUANTIZED_BITS.join(' or ')}, and bits of letters as in 4,S=8 (of ${LAYER_BITS.join(', ')}).`,
+    );
+  };
+  let bits: Quantization['bits'] = 4;
+  const layers: Record<string, LayerBits> = {};
+  for (const part of text.split(',')) {
+    const [, letters, number] = /^\s*(?:(\S+)=)?(\d+)\s*$/.exec(part) ?? wrong();
+    const known: readonly number[] = letters === undefined ? QUANTIZED_BITS : LAYER_BITS;
+    if (!known.includes(Number(number))) wrong();
+    if (letters === undefined) bits = Number(number) as Quantization['bits'];
+    else layers[letters] = Number(number) as LayerBits;
+  }
+  return { bits, ...(Object.keys(layers).length > 0 && { layers }) };
 }
 
 /** A folder beside the one that was named; for the model that comes along, whose folder is not the person's, one here. */
@@ -59,7 +82,7 @@ function names(numbers: readonly number[]): string[] {
 }
 
 async function run(name: string, flags: QuantizeFlags): Promise<void> {
-  const asked = { bits: Number(flags.bits), block: Number(flags.block) } as Quantization;
+  const asked = { ...flags.bits, block: Number(flags.block) } as Quantization;
   const out = flags.out ?? besides(name, `int${asked.bits}`);
   if (existsSync(out))
     throw new StorageError(`${out} is there already: name a folder that is not with --out`);

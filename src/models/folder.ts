@@ -23,6 +23,8 @@ import { type Model, parametersOf } from './model.js';
 import { CHECKPOINT, METRICS, SHIPPED_MODEL } from './names.js';
 import {
   codedShapes,
+  codingOf,
+  expectLayers,
   type Quantization,
   quantizable,
   quantizationJson,
@@ -103,7 +105,7 @@ export async function locateWeights(folder: string, model: Model): Promise<Map<s
     const mayBePacked = model.foreign ? quantizable(model, { bits: 4, block: 32 }) : new Set();
     for (const [{ name, shape }, places] of located) {
       if (isCoded(places)) {
-        weights.set(name, quantizedTensor(model.quantization!, shape, places));
+        weights.set(name, quantizedTensor(codingOf(model, model.quantization!, name), shape, places));
         continue;
       }
       if (places.some((place) => files.isCoded(place.name))) {
@@ -229,12 +231,13 @@ export async function quantizeWeights(
   onProgress: (share: number) => void = () => {},
 ): Promise<Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>> {
   if (model.quantization) throw new CheckpointError(`${folder} is quantized already`);
+  expectLayers(model, quantization);
   const chosen = quantizable(model, quantization);
   if (await isGguf(folder)) {
     const weights = new Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>();
     for await (const [name, weight] of ggufWeights(folder, model, false)) {
       const read = weight as HostTensor;
-      weights.set(name, chosen.has(name) ? quantizeMatrix(read, quantization) : read);
+      weights.set(name, chosen.has(name) ? quantizeMatrix(read, codingOf(model, quantization, name)) : read);
       onProgress(weights.size / parametersOf(model).length);
     }
     return weights;
@@ -246,7 +249,7 @@ export async function quantizeWeights(
     let done = 0;
     for (const [{ name, shape }, places] of located) {
       const read = await readParts(files, shape, places);
-      weights.set(name, chosen.has(name) ? quantizeMatrix(read, quantization) : read);
+      weights.set(name, chosen.has(name) ? quantizeMatrix(read, codingOf(model, quantization, name)) : read);
       done += sizeOf(shape);
       onProgress(done / total);
     }
@@ -358,7 +361,7 @@ function placesOf(files: WeightFiles, model: Model, { name, shape, parts }: Para
   if (codes) {
     const scales = files.tensors.get(scalesOf(name));
     if (!scales) throw missing(scalesOf(name));
-    const expected = codedShapes(shape, model.quantization!);
+    const expected = codedShapes(shape, codingOf(model, model.quantization!, name));
     return [
       checkedShape({ ...codes, name: codesOf(name) }, 'U8', expected[0]),
       checkedShape({ ...scales, name: scalesOf(name) }, 'F32', expected[1]),
@@ -408,7 +411,7 @@ function isCoded(places: readonly Place[]): boolean {
 }
 
 function quantizedTensor(
-  { bits, block }: Quantization,
+  { bits, block }: Pick<Quantization, 'bits' | 'block'>,
   shape: readonly number[],
   places: readonly Place[],
 ): QuantizedTensor {

@@ -27,6 +27,8 @@ export * from './pattern.js';
 export * from './presets.js';
 export {
   fittingBlocks,
+  LAYER_BITS,
+  type LayerBits,
   QUANTIZED_BITS,
   QUANTIZED_BLOCKS,
   type Quantization,

@@ -209,3 +209,30 @@ describe('what is refused', () => {
     expect(error.message).toContain(`lacks the tensor ${name}`);
   });
 });
+
+test('layers of some letters have bits of their own, which the folder keeps', async () => {
+  const asked = { bits: 4, block: 32, layers: { S: 8, M: 32 } } as const;
+  const weights = await quantizeWeights(folder, model, asked);
+  const bits = (name: string): number | undefined => {
+    const weight = weights.get(`backbone.${name}.weight`)!;
+    return isQuantized(weight) ? weight.bits : undefined;
+  };
+  expect(bits('layers.0.mixer.in_proj')).toBeUndefined();
+  expect(bits('layers.2.mixer.q_proj')).toBe(4);
+  expect(bits('layers.4.mixer.q_proj')).toBe(8);
+  const other = mkdtempSync(join(tmpdir(), 'heddle-quantized-'));
+  await writeQuantized(other, model, asked, weights);
+  const read = await readModel(other);
+  expect(read.quantization).toEqual(asked);
+  const runs = [
+    await reader(device, model, weights),
+    await reader(device, read, await locateWeights(other, read)),
+  ];
+  const [before, after] = await Promise.all(runs.map((run) => run.inPieces(ids, [20])));
+  expect(after).toEqual(before);
+  for (const run of runs) await run.dispose();
+  rmSync(other, { recursive: true });
+  await expect(quantizeWeights(folder, model, { ...asked, layers: { X: 8 } })).rejects.toThrow(
+    "no layer of this model is 'X'; it has M, -, *, S",
+  );
+});

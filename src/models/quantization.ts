@@ -5,7 +5,8 @@
  * A quantized folder is laid out as any other, with two tensors for such a matrix [rows, columns], whose rows are
  * ceil(columns / block_size) blocks: `NAME.codes` U8 [rows, blocks * block_size * bits / 8], of two 4-bit codes the first in
  * the lower half, and `NAME.scales` F32 [rows, blocks]; a value is scale * (code - 2^(bits - 1)). config.json says so in
- * `quantization_config`: `{"quant_method": "heddle", "bits": 4, "block_size": 64}`.
+ * `quantization_config`: `{"quant_method": "heddle", "bits": 4, "block_size": 64}`, with `"layers": {"S": 8}` where layers of some letters
+ * have other bits.
  */
 import { z } from 'zod';
 import { heddleCommand } from '#platform';
@@ -27,6 +28,28 @@ export interface Quantization {
   readonly bits: (typeof QUANTIZED_BITS)[number];
   /** Columns that share a scale. */
   readonly block: (typeof QUANTIZED_BLOCKS)[number];
+  /** Bits of the layers of some letters (pattern.ts), where they are others: 32 leaves them as they are. */
+  readonly layers?: Readonly<Record<string, LayerBits>>;
+}
+
+/** Bits that the layers of a letter may have. */
+export const LAYER_BITS = [...QUANTIZED_BITS, 32] as const;
+export type LayerBits = (typeof LAYER_BITS)[number];
+
+/** The bits of a parameter that quantization concerns, by the letters of its layer. */
+export function bitsOf(model: Model, { bits, layers = {} }: Quantization, name: string): LayerBits {
+  const prefix = `${model.names.layers}.`;
+  if (!name.startsWith(prefix)) return bits;
+  const letters = model.layers[Number.parseInt(name.slice(prefix.length), 10)]?.letters ?? '';
+  return Object.hasOwn(layers, letters) ? layers[letters]! : bits;
+}
+
+/** Throws `ConfigError` where layers are named that the model does not have. */
+export function expectLayers(model: Model, { layers = {} }: Quantization): void {
+  const known = [...new Set(model.layers.map(({ letters }) => letters))];
+  const other = Object.keys(layers).find((letters) => !known.includes(letters));
+  if (other !== undefined)
+    throw new ConfigError(`no layer of this model is '${other}'; it has ${known.join(', ')}`);
 }
 
 /** The method's name in a config. */
@@ -36,6 +59,7 @@ const schema = z.strictObject({
   quant_method: z.literal(METHOD),
   bits: z.literal(QUANTIZED_BITS),
   block_size: z.literal(QUANTIZED_BLOCKS),
+  layers: z.record(z.string(), z.literal(LAYER_BITS)).optional(),
 });
 
 /** What others quantize with, by the `quant_method` that transformers writes. */
@@ -59,7 +83,10 @@ const OTHERS: Readonly<Record<string, string>> = {
  */
 export function quantizationFrom(value: unknown, path: string): Quantization {
   const result = schema.safeParse(value);
-  if (result.success) return { bits: result.data.bits, block: result.data.block_size };
+  if (result.success) {
+    const { bits, block_size: block, layers } = result.data;
+    return { bits, block, ...(layers && { layers }) };
+  }
   const config = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
   // MLX names no method, and its blocks in a way of its own.
   const method = config.quant_method ?? config.quant_algo ?? (config.group_size ? 'mlx' : undefined);
@@ -76,8 +103,8 @@ export function quantizationFrom(value: unknown, path: string): Quantization {
 }
 
 /** The same, for a config. */
-export function quantizationJson({ bits, block }: Quantization): Record<string, unknown> {
-  return { quant_method: METHOD, bits, block_size: block };
+export function quantizationJson({ bits, block, layers }: Quantization): Record<string, unknown> {
+  return { quant_method: METHOD, bits, block_size: block, ...(layers && { layers }) };
 }
 
 /**
@@ -93,13 +120,20 @@ export function fittingBlocks({ hiddenSize }: Model, asked: Quantization): Quant
 const FEWEST_ROWS = 32;
 
 /** The names of the parameters that quantization concerns. */
-export function quantizable(model: Model, { block }: Quantization): Set<string> {
+export function quantizable(model: Model, quantization: Quantization): Set<string> {
+  const { block } = quantization;
   const registry = new ParameterRegistry();
   const whole = wholeOf(model, registry);
   const names = new Map([...registry.tensors].map(([name, tensor]) => [tensor, name]));
   const fits = new Set(
     [...registry.specs.values()].flatMap(({ name, shape, precise }) =>
-      !precise && shape.length === 2 && shape[0]! >= FEWEST_ROWS && shape[1]! >= block ? [name] : [],
+      !precise &&
+      bitsOf(model, quantization, name) !== 32 &&
+      shape.length === 2 &&
+      shape[0]! >= FEWEST_ROWS &&
+      shape[1]! >= block
+        ? [name]
+        : [],
     ),
   );
   // Only as what the engine has kernels for: the transposed factor of a product, and a table of rows.
@@ -117,10 +151,20 @@ export function quantizable(model: Model, { block }: Quantization): Set<string> 
   return fits;
 }
 
+/** How one of the parameters that quantization concerns is stored. */
+export function codingOf(
+  model: Model,
+  quantization: Quantization,
+  name: string,
+): Pick<Quantization, 'bits' | 'block'> {
+  const bits = bitsOf(model, quantization, name);
+  return { bits: bits === 32 ? quantization.bits : bits, block: quantization.block };
+}
+
 /** A matrix in blocks. */
 export function quantizeMatrix(
   { dims, data }: HostTensor,
-  { bits, block }: Quantization,
+  { bits, block }: Pick<Quantization, 'bits' | 'block'>,
 ): QuantizedTensor & QuantizedBlocks {
   const { codes, scales } = quantizeBlocks(data as Float32Array, dims[1]!, bits, block);
   return { dims: dims as readonly [number, number], bits, block, codes, scales };
