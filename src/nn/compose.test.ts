@@ -53,7 +53,8 @@ const recurrent = mamba2({
   projectionBias: false,
   timeStepLimit: [0, Number.POSITIVE_INFINITY],
   normGroups: 1,
-  normEpsilon: 1e-5,
+  // A small one bends the norm of a small output more than a difference quotient can follow.
+  normEpsilon: 0.125,
   outputDeviation: 0.02,
 });
 
