@@ -21,6 +21,7 @@ import {
   openModel,
   parametersOf,
   type Quantization,
+  type SourceGiven,
   withModelCache,
 } from '../models/index.js';
 import type { CacheForm } from '../nn/index.js';
@@ -29,6 +30,7 @@ import { Embedder } from './embedder.js';
 import { decoderPrograms } from './program.js';
 import { type Row, Runner } from './runner.js';
 import { Session, type SessionOptions } from './session.js';
+import { type SourceRead, sourceReader } from './source-reader.js';
 
 /** Where a model computes, and in which form it is held. */
 export interface LoadOptions extends DeviceOptions {
@@ -93,6 +95,7 @@ export async function loadFolder(folder: string, options: LoadOptions = {}): Pro
 export class LanguageModel {
   private inspector: Inspector | undefined;
   private embedding: Promise<Embedder> | undefined;
+  private sources: ReturnType<typeof sourceReader> | undefined;
 
   private constructor(
     readonly model: Model,
@@ -181,6 +184,20 @@ export class LanguageModel {
       for (const state of states) state.dispose();
     }
     return { data, dims };
+  }
+
+  /**
+   * Reads what stands before a text, where the model reads something (`source` in its config): a text, an image or a sound, or the path of
+   * a file of one. Throws `ConfigError` for another model, `DataError` for what it cannot read.
+   */
+  async readSource(given: SourceGiven): Promise<SourceRead> {
+    this.sources ??= this.sameWeights()
+      .then((weights) => sourceReader(this.model, weights, this.tokenizer, this.device))
+      .catch((error: unknown) => {
+        this.sources = undefined;
+        throw error;
+      });
+    return (await this.sources).read(given);
   }
 
   /** A new session: it has read nothing. */
@@ -319,6 +336,7 @@ export class LanguageModel {
   async dispose(): Promise<void> {
     await this.inspector?.dispose();
     await (await this.embedding?.catch(() => undefined))?.dispose();
+    await (await this.sources?.catch(() => undefined))?.dispose();
     await this.runner.dispose();
     if (this.ownsDevice) await this.device.dispose();
   }

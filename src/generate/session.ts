@@ -2,6 +2,7 @@
 import { nextTurn } from '#platform';
 import type { State } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
+import type { SourceGiven } from '../models/index.js';
 import type { LanguageModel } from './language-model.js';
 import { logprobsOf, type TokenLogprobs } from './logprobs.js';
 import { merged } from './merged.js';
@@ -162,6 +163,26 @@ export class Session {
       const rest = known ? ids.slice(known.length) : ids;
       const readTokens = rest.length === 0 ? 0 : await this.readOn(rest, signal, turn);
       return { reusedTokens: ids.length - readTokens, readTokens };
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /**
+   * Reads what stands before the text, in a session that has read nothing yet: a text, an image or a sound, or the path of a file of
+   * one, as the model's config says. Its places count as tokens. Throws `ConfigError` for a model that reads no such thing, `DataError`
+   * for what it cannot read, and for a session with a cache or one that has read something.
+   */
+  async readSource(given: SourceGiven): Promise<void> {
+    if (this.all.length > 0) throw new DataError('a source is read before all else: begin a new session');
+    if (this.cache) throw new DataError('a session with a cache reads texts alone');
+    this.begin();
+    try {
+      const { tokens, state, logits } = await this.model.readSource(given);
+      this.state.dispose();
+      this.state = this.model.newState(state, tokens.length);
+      this.all = [...tokens];
+      this.logits = logits;
     } finally {
       this.busy = false;
     }

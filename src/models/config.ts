@@ -5,6 +5,7 @@ import { attentiveKeys } from './attentive.js';
 import { modalitySchema } from './modalities/index.js';
 import { parsePattern } from './pattern.js';
 import { recurrentKeys } from './recurrent.js';
+import { sourceSchema } from './source.js';
 import { wholeKeys } from './whole.js';
 
 /** Bounds that no model comes near keep a slip from costing memory. */
@@ -34,6 +35,8 @@ const schema = z.strictObject({
     .default(0),
   /** What the model is of, where that is not text. */
   input: modalitySchema.optional(),
+  /** What a model of text reads before it writes. */
+  source: sourceSchema.optional(),
   hiddenSize: size,
   /** Layers; see pattern.ts. */
   pattern: z.string(),
@@ -111,6 +114,10 @@ function parse(value: unknown, source: string, named: (key: string) => string): 
     config.input
       ? `${named('vocabSize')} is of a model of text, and 'input' of one of ${config.input.kind}: leave one out`
       : `${named('vocabSize')} must be more than 0`,
+  );
+  expect(
+    !(config.source && config.input),
+    "'source' is of a model of text, and 'input' of another one: leave one out",
   );
   divides('numAttentionHeads', 'numKeyValueHeads');
   divides('mambaNumHeads', 'nGroups');

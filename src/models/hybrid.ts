@@ -7,6 +7,7 @@ import { ConfigError } from '../errors.js';
 import {
   attention,
   bothWays,
+  crossAttention,
   fullAttention,
   initialDeviation,
   type Mixer,
@@ -26,7 +27,7 @@ import { attentiveMixer, isAttentive, ropeOf } from './attentive.js';
 import { configJson, type ModelConfig, parseConfig } from './config.js';
 import { type Family, MAMBA_NAMES } from './families/family.js';
 import { modalityOf } from './modalities/index.js';
-import { defineModel, type Model } from './model.js';
+import { defineModel, type Model, type Source } from './model.js';
 import {
   type BothWaysLetter,
   type LayerLetter,
@@ -36,6 +37,7 @@ import {
   parsePattern,
 } from './pattern.js';
 import { type LayerPlace, recurrentMixer } from './recurrent.js';
+import { type SourceConfig, sourceModality, sourcePositions } from './source.js';
 import { OWN_NORM, type Stage, stagesOf, wholeMixer, windowed } from './whole.js';
 
 /** How our own config.json is read. */
@@ -48,6 +50,11 @@ export const hybridFamily: Family = {
 export function hybridModel(config: ModelConfig): Model {
   const layers = parsePattern(config.pattern);
   const modality = config.input && modalityOf(config.input, config.hiddenSize);
+  const attends = layers.some(({ letters }) => letters.includes('X'));
+  if (attends && !config.source)
+    throw new ConfigError(
+      `the pattern '${config.pattern}' has 'X', which attends over a source: the config has none`,
+    );
   const ahead = layers.find(looksAhead);
   if (ahead && (modality?.kind ?? 'text') !== 'images' && modality?.kind !== 'sounds') {
     throw new ConfigError(
@@ -62,20 +69,51 @@ export function hybridModel(config: ModelConfig): Model {
     pattern: config.pattern,
     vocabSize: config.vocabSize,
     modality,
+    source: config.source && sourceOf(config, config.source, attends),
     ...(ahead && { looksAhead: true }),
     hiddenSize: config.hiddenSize,
     maxPositionEmbeddings: config.maxPositionEmbeddings,
     eosTokenIds: config.eosTokenId === undefined ? [] : [config.eosTokenId],
     names: MAMBA_NAMES,
-    layers: layers.map((layer, index) => {
-      const block = blockOf(layers, stages[index]!, index);
-      const mixer =
-        layer.shares === undefined ? block : placed(`${MAMBA_NAMES.layers}.${layer.shares}`, block);
-      return { letters: layerLetters(layer), mixer };
-    }),
+    layers: blocksOf(layers, stages, MAMBA_NAMES.layers),
     finalNorm: { epsilon },
     tieWordEmbeddings: config.tieWordEmbeddings,
   });
+}
+
+function blocksOf(
+  layers: readonly PatternLayer[],
+  stages: readonly Stage<ModelConfig>[],
+  names: string,
+): Model['layers'] {
+  return layers.map((layer, index) => {
+    const block = blockOf(layers, stages[index]!, index);
+    const mixer = layer.shares === undefined ? block : placed(`${names}.${layer.shares}`, block);
+    return { letters: layerLetters(layer), mixer };
+  });
+}
+
+/** What is read before the text, and the encoder's layers. */
+function sourceOf(config: ModelConfig, source: SourceConfig, isAttended: boolean): Source {
+  const modality = sourceModality(source, {
+    hiddenSize: config.hiddenSize,
+    vocabSize: config.vocabSize,
+    embeddings: MAMBA_NAMES.embeddings,
+    padding: config.eosTokenId,
+  });
+  const layers = source.pattern === undefined ? [] : parsePattern(source.pattern);
+  const wrong = layers.flatMap(({ letters }) => letters).find((letter) => letter === 'X' || letter === '/');
+  if (wrong !== undefined)
+    throw new ConfigError(
+      `the pattern '${source.pattern}' of the source has '${wrong}', which no encoder has`,
+    );
+  const stages = layers.map(() => ({ config, grid: modality.grid }));
+  return {
+    modality,
+    layers: blocksOf(layers, stages, 'encoder.layers'),
+    positions: sourcePositions(source),
+    isAttended,
+  };
 }
 
 /** A layer with its norm and the residual stream around it. */
@@ -123,6 +161,15 @@ function mixerOf(letter: LayerLetter, config: ModelConfig, place: LayerPlace): M
   };
   if (isAttentive(letter)) return attentiveMixer(letter, config, place);
   switch (letter) {
+    case 'X':
+      return crossAttention({
+        hiddenSize,
+        numHeads: config.numAttentionHeads,
+        numKeyValueHeads: config.numKeyValueHeads,
+        headDim: config.headDim,
+        positions: sourcePositions(config.source!),
+        outputDeviation,
+      });
     case '<*>':
       return windowed(fullAttention(attentionConfig), config, place);
     case 'v':

@@ -35,4 +35,6 @@ export {
   quantizable,
   weightBytes,
 } from './quantization.js';
+export { type SourceConfig, sourcePositions } from './source.js';
+export { type SourceGiven, sourceConfigOf, sourceValues } from './source-values.js';
 export { type ModelStep, stepOf } from './step.js';

@@ -4,7 +4,17 @@
  * stream, its norms and residual connections included.
  */
 import { ConfigError } from '../errors.js';
-import { add, type Dim, input, multiply, scalar, type Tensor } from '../graph/index.js';
+import {
+  add,
+  addDims,
+  concat,
+  type Dim,
+  input,
+  multiply,
+  scalar,
+  slice,
+  type Tensor,
+} from '../graph/index.js';
 import {
   type Adapters,
   type CacheForm,
@@ -21,11 +31,12 @@ import {
   type Parameters,
   project,
   type Sight,
+  SOURCE,
   type StateSpec,
   withCache,
 } from '../nn/index.js';
 import type { ForeignQuantization } from './foreign-weights.js';
-import type { Modality } from './modalities/modality.js';
+import type { Entering, Modality } from './modalities/modality.js';
 import { foldPattern } from './pattern.js';
 import type { Quantization } from './quantization.js';
 
@@ -33,6 +44,16 @@ export interface Layer {
   /** What it is made of, in the letters of a pattern (pattern.ts). */
   readonly letters: string;
   readonly mixer: Mixer;
+}
+
+/** What a model of text reads before it writes (source.ts). */
+export interface Source {
+  readonly modality: Entering;
+  /** Of the encoder, at `encoder.layers.N`. */
+  readonly layers: readonly Layer[];
+  readonly positions: number;
+  /** Whether layers of the text attend over it; elsewhere it stands before the text in one sequence. */
+  readonly isAttended: boolean;
 }
 
 export interface ModelParts {
@@ -44,6 +65,8 @@ export interface ModelParts {
   readonly vocabSize: number;
   /** What it is of, where that is not text. */
   readonly modality?: Modality | undefined;
+  /** What it reads before it writes, if anything. */
+  readonly source?: Source | undefined;
   /** Its layers see what comes after a position: it reads what is whole, and keeps no state. */
   readonly looksAhead?: boolean;
   readonly hiddenSize: number;
@@ -178,17 +201,66 @@ export function perceive(
   };
 }
 
+/**
+ * The layers applied to int64 ids [batch, sequence] behind a source, whose inputs are [batch, ...shape] by name. `hidden` and
+ * `residuals` are those of the ids; the state is as if nothing was read before.
+ */
+export function forwardAfter(
+  model: Model,
+  registry: ParameterRegistry,
+  inputs: Readonly<Record<string, Tensor>>,
+  ids: Tensor,
+  context: ForwardContext = {},
+): ForwardResult {
+  const { source } = model;
+  if (!source) throw new ConfigError('this model reads no source');
+  const embeddings = embeddingsOf(model, registry, ids);
+  const position = scalar(0, 'int64');
+  const { hidden: read, kept } = encode(model, registry, source, inputs);
+  const carried = new Map(Object.entries(kept));
+  if (source.isAttended) {
+    carried.set(SOURCE, read);
+    return throughLayers(model, registry, embeddings, position, context, carried);
+  }
+  const whole = concat([read, embeddings], 1);
+  const result = throughLayers(model, registry, whole, position, context, carried);
+  const { positions } = source;
+  const ofIds = (x: Tensor): Tensor => slice(x, 1, positions, addDims(positions, ids.shape[1]!));
+  return { ...result, hidden: ofIds(result.hidden), residuals: result.residuals.map(ofIds) };
+}
+
+/** What the encoder makes of a source: [batch, positions, hidden]. */
+function encode(
+  model: Model,
+  registry: ParameterRegistry,
+  { modality, layers }: Source,
+  inputs: Readonly<Record<string, Tensor>>,
+): { hidden: Tensor; kept: Readonly<Record<string, Tensor>> } {
+  const root = registry.root(model.adapters);
+  const { stream, kept } = modality.enter(root, inputs);
+  const position = scalar(0, 'int64');
+  const carried = new Map(Object.entries(kept));
+  const mixed = layers.reduce(
+    (x, { mixer }, i) =>
+      root.at(`${ENCODER}.layers.${i}`, (layer) => mixer.forward(layer, x, { position, carried })).output,
+    stream,
+  );
+  return { hidden: root.at(`${ENCODER}.norm_f`, (p) => normalizeBy(p, mixed, model.finalNorm)), kept };
+}
+
+const ENCODER = 'encoder';
+
 function throughLayers(
   model: Model,
   registry: ParameterRegistry,
   embeddings: Tensor,
   position: Tensor,
   { state, observe, ...context }: ForwardContext,
+  carried = new Map<string, Tensor>(),
 ): ForwardResult {
   const root = registry.root(model.adapters);
   const residuals = [embeddings];
   const next: Record<string, Tensor> = {};
-  const carried = new Map<string, Tensor>();
   for (const [i, { mixer }] of model.layers.entries()) {
     const own =
       state && Object.fromEntries(mixer.state.map(({ name }) => [name, state[stateName(i, name)]!]));
@@ -249,7 +321,7 @@ export function logitsOf(model: Model, registry: ParameterRegistry, hidden: Tens
 }
 
 /** Graph inputs for what a model of something other than text reads, by name. */
-export function modalityInputs({ inputs }: Modality, batch: Dim = 'batch'): Record<string, Tensor> {
+export function modalityInputs({ inputs }: Entering, batch: Dim = 'batch'): Record<string, Tensor> {
   return Object.fromEntries(
     inputs.map(({ name, dtype, shape }) => [name, input(name, dtype, [batch, ...shape])]),
   );
@@ -265,13 +337,17 @@ export function stateInputs(model: Model, batch: Dim = 'batch'): Record<string, 
   );
 }
 
-/** What a model says of a whole example, fed as `ids` [batch, sequence] or its modality's inputs. */
+/** What a model says of a whole example, fed as `ids` [batch, sequence], its modality's inputs, or its source's and ids. */
 export function wholeOf(model: Model, registry: ParameterRegistry): Tensor[] {
   const position = scalar(0, 'int64');
   if (model.modality) {
     return Object.values(perceive(model, registry, modalityInputs(model.modality), position).said);
   }
   const ids = input('ids', 'int64', ['batch', 'sequence']);
+  if (model.source) {
+    const inputs = modalityInputs(model.source.modality);
+    return [logitsOf(model, registry, forwardAfter(model, registry, inputs, ids).hidden)];
+  }
   return [logitsOf(model, registry, forward(model, registry, ids, position).hidden)];
 }
 

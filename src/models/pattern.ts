@@ -36,8 +36,11 @@ export const WHOLE_BLOCKS = {
   '/': 'halving of an image',
 } as const;
 
+/** What attends over a source (source.ts). */
+export const SOURCE_BLOCKS = { X: 'cross attention' } as const;
+
 /** What the letters of all families' layers mean; `[M*]` stands for mixers side by side, `<M>` for one in both directions. */
-export const LAYER_NAMES = { ...BLOCKS, ...WHOLE_BLOCKS };
+export const LAYER_NAMES = { ...BLOCKS, ...WHOLE_BLOCKS, ...SOURCE_BLOCKS };
 
 export type BlockLetter = keyof typeof LAYER_NAMES;
 /** A mixer along the sequence, in both directions. */
@@ -176,7 +179,11 @@ class Parser {
     const character = this.tokens[this.at++] ?? '';
     if (this.tokens[this.at++] !== '>') throw this.wrong("has a '<' without a letter and '>'");
     const letter = this.letter(character);
-    if (letter in WHOLE_BLOCKS || WITHOUT_DIRECTION.includes(letter as BlockLetter))
+    if (
+      letter in WHOLE_BLOCKS ||
+      letter in SOURCE_BLOCKS ||
+      WITHOUT_DIRECTION.includes(letter as BlockLetter)
+    )
       throw this.wrong(`has '<${letter}>', and ${letterName(letter)} has no direction: leave '<>' out`);
     return `<${letter}>` as BothWaysLetter;
   }

@@ -8,6 +8,7 @@ export * from './mixer.js';
 export { type AttentionConfig, attention, type HeadMaker, type HeadNorm } from './mixers/attention.js';
 export { type ChannelMixConfig, channelMix } from './mixers/channel-mix.js';
 export { type ConvolvedHeadsConfig, convolvedHeads } from './mixers/convolved-heads.js';
+export { type CrossAttentionConfig, crossAttention, SOURCE, SOURCE_BIAS } from './mixers/cross-attention.js';
 export { type DeltaProductConfig, deltaProduct } from './mixers/delta-product.js';
 export { fullAttention } from './mixers/full-attention.js';
 export {

@@ -15,7 +15,7 @@ export { DOCUMENT_FORMS, type DocumentForm, documentData, nextTokensOfDocuments 
 export { type Evaluation, evaluateExamples, evaluateModel } from './evaluate.js';
 export type { TeacherInput } from './input.js';
 export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
-export { countedTokens, type EncodedPair, encodePair, pairData } from './pairs.js';
+export { countedTokens, type EncodedPair, encodeAnswer, encodePair, pairData } from './pairs.js';
 export { examplesRead, parsePhases, phasesOf, placesRead, stepsOf, type TrainingPhase } from './phases.js';
 export { evaluationProgram, type TrainingShape, trainingProgram } from './program.js';
 export { quantileObjective, type SeriesRows, seriesData } from './series.js';

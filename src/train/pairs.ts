@@ -1,10 +1,11 @@
 /** Learning to write the target of a pair from its source: what is read before the target has no loss. */
 import { sha256 } from '#platform';
+import type { TensorData } from '../engine/index.js';
 import { DataError, TokenizerError } from '../errors.js';
 import { multiply, reshape, sum } from '../graph/index.js';
 import { PAIR_SEPARATOR, type TextPair, type Tokenizer } from '../text/index.js';
 import { shuffled } from './batches.js';
-import type { DataSource, Examples, Objective } from './data.js';
+import type { DataSource, ExampleInput, Examples, Objective } from './data.js';
 import { expectKnownTokens, tokensSaid } from './text.js';
 
 /** A pair as tokens: source, separator, target and the end of the text. */
@@ -12,15 +13,37 @@ export interface EncodedPair {
   readonly tokens: Int32Array;
   /** Tokens before the target. */
   readonly prefix: number;
+  /** What a model with a `source` reads before all tokens, by the names of its inputs, each flat. */
+  readonly source?: Readonly<Record<string, TensorData>>;
 }
 
-/** Throws `TokenizerError` for a tokenizer without an end of text: a target could not end. */
-export function encodePair(tokenizer: Tokenizer, { source, target }: TextPair): EncodedPair {
-  const { endOfText } = tokenizer;
+/**
+ * What is written behind a source: the end-of-text token that begins it, a prompt if there is one, with a separator, and the
+ * target with its end. Throws as `encodePair`.
+ */
+export function encodeAnswer(
+  tokenizer: Tokenizer,
+  { prompt, target }: { prompt?: string; target: string },
+): EncodedPair {
+  const end = endOf(tokenizer);
+  const before = [end, ...(prompt === undefined ? [] : tokenizer.encode(`${prompt}${PAIR_SEPARATOR}`))];
+  return {
+    tokens: Int32Array.from([...before, ...tokenizer.encode(target), end]),
+    prefix: before.length,
+  };
+}
+
+function endOf({ endOfText }: Tokenizer): number {
   if (endOfText === undefined)
     throw new TokenizerError(
       'the tokenizer has no end-of-text token, which ends a target; name one as eos_token in its tokenizer_config.json',
     );
+  return endOfText;
+}
+
+/** Throws `TokenizerError` for a tokenizer without an end of text: a target could not end. */
+export function encodePair(tokenizer: Tokenizer, { source, target }: TextPair): EncodedPair {
+  const endOfText = endOf(tokenizer);
   const before = tokenizer.encodeFromStart(`${source}${PAIR_SEPARATOR}`);
   return {
     tokens: Int32Array.from([...before, ...tokenizer.encode(target), endOfText]),
@@ -28,15 +51,19 @@ export function encodePair(tokenizer: Tokenizer, { source, target }: TextPair): 
   };
 }
 
-/** Every next token of `tokens`, int64 [sequence + 1], whose `counted` float32 [sequence] is 1. */
-export function countedTokens(sequence: number): Objective {
+/**
+ * Every next token of `tokens`, int64 [sequence + 1], whose `counted` float32 [sequence] is 1, behind a source with these inputs, if
+ * there is one.
+ */
+export function countedTokens(sequence: number, source?: readonly ExampleInput[]): Objective {
   return {
     inputs: [
       { name: 'tokens', dtype: 'int64', shape: [sequence + 1] },
       { name: 'counted', dtype: 'float32', shape: [sequence] },
+      ...(source ?? []),
     ],
-    loss(model, registry, { tokens, counted }) {
-      const { losses, inside } = tokensSaid(model, registry, tokens!);
+    loss(model, registry, { tokens, counted, ...read }) {
+      const { losses, inside } = tokensSaid(model, registry, tokens!, source && read);
       const isCounted = reshape(counted!, [-1]);
       return {
         total: sum(multiply(losses, isCounted)),
@@ -49,7 +76,7 @@ export function countedTokens(sequence: number): Objective {
 
 /**
  * Pairs in a new order each time all were seen, one an example. Throws `DataError` for a pair of more than `settings.sequence` + 1
- * tokens, and where there are none.
+ * tokens, for one without the source that the model reads, and where there are none.
  */
 export function pairData(training: readonly EncodedPair[], validation: readonly EncodedPair[]): DataSource {
   return (model, { sequence, seed }) => {
@@ -60,6 +87,19 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
       if (tokens.length <= sequence + 1) continue;
       throw new DataError(
         `a pair has ${tokens.length} tokens, and a sequence ${sequence + 1}: use a longer --sequence, or leave the pair out`,
+      );
+    }
+    const source = model.source?.modality.inputs.map(({ name, dtype, shape }) => ({
+      ...{ name, dtype },
+      shape: shape.map(Number),
+    }));
+    for (const { source: given = {} } of [...training, ...validation]) {
+      const names = (source ?? []).map(({ name }) => name).join(', ');
+      if (Object.keys(given).join(', ') === names) continue;
+      throw new DataError(
+        names === ''
+          ? 'a pair has a source of its own, and the model reads none'
+          : `a pair lacks what the model reads before it writes: ${names}`,
       );
     }
     const order = shuffled(training.length, seed);
@@ -73,10 +113,11 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
           for (const [j, token] of pair.tokens.entries()) tokens[i * (sequence + 1) + j] = BigInt(token);
           counted.fill(1, i * sequence + pair.prefix - 1, i * sequence + pair.tokens.length - 1);
         }
-        return { tokens, counted };
+        const read = Array.from({ length: count }, (_, i) => at(first + i).source!);
+        return { tokens, counted, ...joined(source ?? [], read) };
       };
     return {
-      objective: countedTokens(sequence),
+      objective: countedTokens(sequence, source),
       training: { take: take((i) => training[order(i)]!) },
       validation: { count: validation.length, take: take((i) => validation[i]!) },
       identity: { pairs: digestOf(training), 'held-out pairs': digestOf(validation) },
@@ -86,6 +127,29 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
 
 function digestOf(pairs: readonly EncodedPair[]): string {
   const hash = sha256();
-  for (const { tokens, prefix } of pairs) hash.update(`${prefix} ${tokens.join()};`);
+  for (const { tokens, prefix, source = {} } of pairs) {
+    hash.update(`${prefix} ${tokens.join()};`);
+    for (const { buffer, byteOffset, byteLength } of Object.values(source))
+      hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+  }
   return hash.digest('hex');
+}
+
+/** Values of examples one after the other, by the inputs' names. */
+function joined(
+  inputs: readonly ExampleInput[],
+  examples: readonly Readonly<Record<string, TensorData>>[],
+): Record<string, TensorData> {
+  const all = inputs.map(({ name, dtype, shape }) => {
+    const size = shape.reduce((a, b) => a * b, 1);
+    if (dtype === 'int64') {
+      const flat = new BigInt64Array(size * examples.length);
+      for (const [i, each] of examples.entries()) flat.set(each[name] as BigInt64Array, i * size);
+      return [name, flat] as const;
+    }
+    const flat = new Float32Array(size * examples.length);
+    for (const [i, each] of examples.entries()) flat.set(each[name] as Float32Array, i * size);
+    return [name, flat] as const;
+  });
+  return Object.fromEntries(all);
 }

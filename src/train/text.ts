@@ -1,7 +1,7 @@
 /** Learning to go on with texts: each token of a sequence from those before it. */
 import { DataError } from '../errors.js';
 import { crossEntropy, reshape, scalar, slice, sum, type Tensor } from '../graph/index.js';
-import { forward, logitsOf, type Model } from '../models/index.js';
+import { forward, forwardAfter, logitsOf, type Model } from '../models/index.js';
 import type { ParameterRegistry } from '../nn/index.js';
 import { Batches, consecutive } from './batches.js';
 import {
@@ -19,14 +19,20 @@ export function tokenLosses(model: Model, registry: ParameterRegistry, tokens: T
   return tokensSaid(model, registry, tokens).losses;
 }
 
-/** The same, with what they come from. */
+/**
+ * The same, with what they come from. `source` are the inputs of what was read before, by name, where the model reads something.
+ */
 export function tokensSaid(
   model: Model,
   registry: ParameterRegistry,
   tokens: Tensor,
+  source?: Readonly<Record<string, Tensor>>,
 ): { losses: Tensor; inside: NonNullable<BatchLoss['inside']> } {
   const length = tokens.shape[1] as number;
-  const { hidden, residuals } = forward(model, registry, slice(tokens, 1, 0, length - 1), scalar(0, 'int64'));
+  const ids = slice(tokens, 1, 0, length - 1);
+  const { hidden, residuals } = source
+    ? forwardAfter(model, registry, source, ids)
+    : forward(model, registry, ids, scalar(0, 'int64'));
   const logits = logitsOf(model, registry, reshape(hidden, [-1, hidden.shape.at(-1)!]));
   const losses = crossEntropy(logits, reshape(slice(tokens, 1, 1, length), [-1]));
   return { losses, inside: { logits, residuals } };

@@ -27,7 +27,7 @@ import {
   type Parameters,
 } from '../../nn/index.js';
 import { classesSchema, classLogits, expectClasses } from './classes.js';
-import type { Modality } from './modality.js';
+import type { Entering, Modality } from './modality.js';
 
 const positive = (most: number) => z.number().int().positive().max(most);
 
@@ -48,22 +48,42 @@ export const imagesSchema = z.strictObject({
 });
 
 export type ImagesConfig = z.output<typeof imagesSchema>;
+type PixelsConfig = Omit<ImagesConfig, 'classes'>;
 
 /** Rows and columns of the patches. */
-function gridOf({ height, width, patch }: ImagesConfig): Grid {
+function gridOf({ height, width, patch }: PixelsConfig): Grid {
   return { height: Math.ceil(height / patch), width: Math.ceil(width / patch) };
 }
 
 /** How many patches an image has: the positions that the layers see. */
-export function patchesOf(config: ImagesConfig): number {
+export function patchesOf(config: PixelsConfig): number {
   const { height, width } = gridOf(config);
   return height * width;
 }
 
-/** Throws `ConfigError` where the keys contradict each other. */
+/** Images whose classes are told. Throws `ConfigError` where the keys contradict each other. */
 export function images(config: ImagesConfig, hiddenSize: number): Modality {
-  const { height, width, channels, patch, classes, stem = 'patches', pool = 'mean' } = config;
+  const { classes } = config;
   expectClasses(classes);
+  const entering = pixels(config, hiddenSize);
+  const patches = patchesOf(config);
+  return {
+    ...entering,
+    about: `${entering.about} and tells ${classes.join(', ')}`,
+    state: [],
+    leave: (parameters, hidden) =>
+      // Last, where also layers that look back alone have it see everything.
+      classLogits(
+        parameters,
+        config.pool === 'token' ? slice(hidden, 1, patches, patches + 1) : hidden,
+        classes,
+      ),
+  };
+}
+
+/** How images come in. Throws as `images` does. */
+export function pixels(config: PixelsConfig, hiddenSize: number): Entering {
+  const { height, width, channels, patch, stem = 'patches', pool = 'mean' } = config;
   if (stem === 'patches' && (height % patch !== 0 || width % patch !== 0)) {
     throw new ConfigError(
       `input: height (${height}) and width (${width}) must be multiples of patch (${patch})`,
@@ -80,14 +100,13 @@ export function images(config: ImagesConfig, hiddenSize: number): Modality {
   const cut = stem === 'patches' ? 'patches' : 'places';
   return {
     kind: 'images',
-    about: `reads images of ${width} x ${height} pixels ${channels === 1 ? 'in grey' : 'in colour'} in ${patches} ${cut} of ${patch} x ${patch} and tells ${classes.join(', ')}`,
+    about: `reads images of ${width} x ${height} pixels ${channels === 1 ? 'in grey' : 'in colour'} in ${patches} ${cut} of ${patch} x ${patch}`,
     // From 0, black, to 1.
     inputs: [{ name: 'pixels', dtype: 'float32', shape: [height, width, channels] }],
-    state: [],
     grid: hasToken ? undefined : grid,
-    enter(parameters, { pixels }) {
-      const batch = pixels!.shape[0]!;
-      const centered = multiply(subtract(pixels!, 0.5), 2);
+    enter(parameters, { pixels: given }) {
+      const batch = given!.shape[0]!;
+      const centered = multiply(subtract(given!, 0.5), 2);
       const stream = parameters.within('input', (p): Tensor => {
         const read =
           stem === 'convolution'
@@ -102,9 +121,6 @@ export function images(config: ImagesConfig, hiddenSize: number): Modality {
       });
       return { stream, state: {}, kept: {} };
     },
-    leave: (parameters, hidden) =>
-      // Last, where also layers that look back alone have it see everything.
-      classLogits(parameters, hasToken ? slice(hidden, 1, patches, patches + 1) : hidden, classes),
   };
 
   function placed(parameters: Parameters, stream: Tensor): Tensor {

@@ -6,7 +6,7 @@ import { series, seriesSchema } from './series.js';
 import { sounds, soundsSchema } from './sounds.js';
 
 export { type ImagesConfig, patchesOf } from './images.js';
-export type { Entered, Modality, ModalityInput } from './modality.js';
+export type { Entered, Entering, Modality, ModalityInput } from './modality.js';
 export type { SeriesConfig } from './series.js';
 export type { SoundsConfig } from './sounds.js';
 

@@ -21,17 +21,23 @@ export interface Entered {
   readonly kept: Readonly<Record<string, Tensor>>;
 }
 
-export interface Modality {
+/** How what is no text comes in. */
+export interface Entering {
   /** What one calls it: `series`, `images`. */
   readonly kind: string;
-  /** What it reads and says, in a line for a person. */
+  /** What it reads, and says of it, in a line for a person. */
   readonly about: string;
   readonly inputs: readonly ModalityInput[];
-  readonly state: readonly StateSpec[];
+  /** Of a stream, which is read piece by piece; none by default. */
+  readonly state?: readonly StateSpec[];
   /** Rows and columns of the positions, where they are places of an image. */
   readonly grid?: Grid | undefined;
   /** `inputs` are [batch, ...shape] by name; `state` is what was kept of the positions before. */
   enter(parameters: Parameters, inputs: Readonly<Record<string, Tensor>>, state?: StateTensors): Entered;
+}
+
+export interface Modality extends Entering {
+  readonly state: readonly StateSpec[];
   /** hidden [batch, positions, hidden], after the final norm -> what the model says, by name. */
   leave(
     parameters: Parameters,

@@ -2,13 +2,14 @@
 import { describe, expect, test } from 'vitest';
 import { float32, openDevice } from '../../engine/index.js';
 import { withInputs } from '../../engine/testing/with-inputs.js';
-import { divide, gradient, input, multiply, scalar, sum } from '../../graph/index.js';
+import { divide, input, multiply, scalar, sum } from '../../graph/index.js';
 import { relativeError } from '../../graph/testing/arrays.js';
 import { uniform } from '../../graph/testing/random.js';
 import { ParameterRegistry } from '../../nn/index.js';
 import { modelConfig } from '../config.js';
 import { hybridModel } from '../hybrid.js';
 import { perceive } from '../model.js';
+import { checkSlopes } from '../testing/gradients.js';
 import { tinyConfig, tinyWeights } from '../testing/tiny.js';
 
 const device = await openDevice('cpu', { threads: 1 });
@@ -60,35 +61,18 @@ describe('a model of series', () => {
     const { scaled, spread, center } = perceive(model, registry, inputs, scalar(0, 'int64')).said;
     const loss = sum(multiply(divide(multiply(sum(scaled!, [2, 4]), spread!), 3), center!));
     const names = ['input.weight', 'input.bias', 'output.weight'];
-    const tensors = names.map((name) => registry.tensors.get(name)!);
-    const parts = gradient(loss, tensors);
-    const outputs = Object.fromEntries([['loss', loss], ...names.map((name, i) => [`d ${name}`, parts[i]!])]);
-    const executable = await device.compile(withInputs({ outputs }));
-    const weights = tinyWeights(model);
-    const feeds = {
-      ...Object.fromEntries(weights),
-      values: uniform(2, [2, 5, 2, 2], -2, 2),
-      observed: float32(
-        Array.from({ length: 40 }, (_, i) => (i % 6 === 0 ? 0 : 1)),
-        [2, 5, 2, 2],
-      ),
-    };
-    const analytic = await executable.run(feeds);
-    for (const name of names) {
-      const { data, dims } = weights.get(name)!;
-      const direction = uniform(7, dims, -1, 1).data as Float32Array;
-      const at = async (h: number): Promise<number> => {
-        const moved = (data as Float32Array).map((value, i) => value + h * direction[i]!);
-        return (await executable.run({ ...feeds, [name]: float32(moved, dims) })).loss!.data[0] as number;
-      };
-      const h = 2 ** -6;
-      const quotient =
-        (8 * ((await at(h)) - (await at(-h))) - ((await at(2 * h)) - (await at(-2 * h)))) / (12 * h);
-      const projected = (analytic[`d ${name}`]!.data as Float32Array).reduce(
-        (a, g, i) => a + g * direction[i]!,
-        0,
-      );
-      expect(Math.abs(projected - quotient) / Math.abs(quotient), name).toBeLessThan(5e-3);
-    }
+    await checkSlopes(
+      device,
+      loss,
+      Object.fromEntries(names.map((name) => [name, registry.tensors.get(name)!])),
+      {
+        ...Object.fromEntries(tinyWeights(model)),
+        values: uniform(2, [2, 5, 2, 2], -2, 2),
+        observed: float32(
+          Array.from({ length: 40 }, (_, i) => (i % 6 === 0 ? 0 : 1)),
+          [2, 5, 2, 2],
+        ),
+      },
+    );
   });
 });

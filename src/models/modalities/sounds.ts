@@ -21,7 +21,7 @@ import {
 } from '../../graph/index.js';
 import { linear } from '../../nn/index.js';
 import { classesSchema, classLogits, expectClasses } from './classes.js';
-import type { Modality } from './modality.js';
+import type { Entering, Modality } from './modality.js';
 
 const positive = (most: number) => z.number().int().positive().max(most);
 
@@ -39,11 +39,23 @@ export const soundsSchema = z.strictObject({
 });
 
 export type SoundsConfig = z.output<typeof soundsSchema>;
+type SamplesConfig = Omit<SoundsConfig, 'classes'>;
 
-/** Throws `ConfigError` where the keys contradict each other. */
+/** Sounds whose classes are told. Throws `ConfigError` where the keys contradict each other. */
 export function sounds(config: SoundsConfig, hiddenSize: number): Modality {
-  const { rate, frame, hop, features, mels, classes } = config;
+  const { classes } = config;
   expectClasses(classes);
+  const entering = samples(config, hiddenSize);
+  return {
+    ...entering,
+    about: `${entering.about} and tells ${classes.join(', ')}`,
+    leave: (parameters, hidden) => classLogits(parameters, hidden, classes),
+  };
+}
+
+/** How sounds come in. Throws as `sounds` does. */
+export function samples(config: SamplesConfig, hiddenSize: number): Entering & Pick<Modality, 'state'> {
+  const { rate, frame, hop, features, mels } = config;
   if (hop > frame)
     throw new ConfigError(
       `input: hop (${hop}) must not be more than frame (${frame}): samples would be skipped`,
@@ -57,16 +69,16 @@ export function sounds(config: SoundsConfig, hiddenSize: number): Modality {
   const milliseconds = (samples: number): string => `${Math.round((1000 * samples) / rate)} ms`;
   return {
     kind: 'sounds',
-    about: `hears ${rate} samples a second in frames of ${milliseconds(frame)} every ${milliseconds(hop)} (${features}) and tells ${classes.join(', ')}`,
+    about: `hears ${rate} samples a second in frames of ${milliseconds(frame)} every ${milliseconds(hop)} (${features})`,
     // From -1 to 1.
     inputs: [{ name: 'samples', dtype: 'float32', shape: ['sequence', hop] }],
     state: kept === 0 ? [] : [{ name: 'overlap', dtype: 'float32', shape: ['batch', kept], initial: 0 }],
-    enter(parameters, { samples }, before) {
-      const [batch, sequence] = samples!.shape;
+    enter(parameters, { samples: given }, before) {
+      const [batch, sequence] = given!.shape;
       const earlier = before?.overlap
         ? reshape(before.overlap, [batch!, blocks - 1, hop])
         : zeros([batch!, blocks - 1, hop]);
-      const heard = kept === 0 ? samples! : concat([earlier, samples!], 1);
+      const heard = kept === 0 ? given! : concat([earlier, given!], 1);
       const shifted = Array.from({ length: blocks }, (_, i) => slice(heard, 1, i, addDims(sequence!, i)));
       const whole = concat(shifted, -1);
       const frames = slice(whole, -1, blocks * hop - frame, blocks * hop);
@@ -79,7 +91,6 @@ export function sounds(config: SoundsConfig, hiddenSize: number): Modality {
         kept: {},
       };
     },
-    leave: (parameters, hidden) => classLogits(parameters, hidden, classes),
   };
 }
 
@@ -90,7 +101,7 @@ const LEAST_ENERGY = 1e-6;
  * frames [..., frame] -> [..., mels]: log energies of a Hann window's spectrum in triangular bands (Davis & Mermelstein, 1980)
  * that are spaced evenly by HTK's mel, 2595 log10(1 + f / 700), from 0 to half of the rate; brought to about -1 .. 1.
  */
-function logMel({ rate, frame, mels }: SoundsConfig): (frames: Tensor) => Tensor {
+function logMel({ rate, frame, mels }: SamplesConfig): (frames: Tensor) => Tensor {
   const bins = Math.floor(frame / 2) + 1;
   const wave = (f: (angle: number) => number): Tensor =>
     constant(

@@ -1,0 +1,84 @@
+/** Reads what stands before a text: a model's source. */
+import { type Device, type HostTensor, int64, stateChanges, type Weight } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
+import { input } from '../graph/index.js';
+import {
+  forwardAfter,
+  logitsOf,
+  type Model,
+  modalityInputs,
+  type SourceGiven,
+  sourceConfigOf,
+  sourceValues,
+  stateInputs,
+} from '../models/index.js';
+import { ParameterRegistry } from '../nn/index.js';
+import type { Tokenizer } from '../text/index.js';
+
+/** Where a session stands behind a source. */
+export interface SourceRead {
+  /**
+   * The token that begins the text. Before it, where the source stands in one sequence with the text, as many of the same as the source
+   * has positions.
+   */
+  readonly tokens: readonly number[];
+  /** By the names of `Model.state`. */
+  readonly state: ReadonlyMap<string, HostTensor>;
+  /** Behind the last token: [vocabulary]. */
+  readonly logits: Float32Array;
+}
+
+export type ReadSource = (given: SourceGiven) => Promise<SourceRead>;
+
+/** Compiles what reads sources. Throws `ConfigError` for a model that reads none. */
+export async function sourceReader(
+  model: Model,
+  weights: ReadonlyMap<string, Weight>,
+  tokenizer: Tokenizer,
+  device: Device,
+): Promise<{ read: ReadSource; dispose: () => Promise<void> }> {
+  const config = sourceConfigOf(model);
+  const { modality, positions, isAttended } = model.source!;
+  const begin = model.eosTokenIds[0];
+  if (begin === undefined) throw new ConfigError('the model has no token that begins a text');
+  const inputs = modalityInputs(modality);
+  const before = stateInputs(model);
+  const ids = input('ids', 'int64', ['batch', 1]);
+  const lengths = model.state.some(({ grows }) => grows !== undefined)
+    ? input('lengths', 'int64', ['batch'])
+    : undefined;
+  const registry = new ParameterRegistry();
+  const { hidden, state } = forwardAfter(model, registry, inputs, ids, { state: before, lengths });
+  const executable = await device.compile({
+    inputs: [...Object.values(inputs), ids],
+    outputs: { logits: logitsOf(model, registry, hidden) },
+    state: stateChanges(model.state, before, state),
+    ...(lengths && { lengths }),
+    weights,
+  });
+  return {
+    async read(given) {
+      const values = await sourceValues(config, given, tokenizer);
+      const fed = modality.inputs.map(({ name, dtype, shape }) => [
+        name,
+        { dtype, dims: [1, ...shape.map(Number)], data: values[name]! },
+      ]);
+      const own = executable.newState();
+      try {
+        const feeds = {
+          ...(Object.fromEntries(fed) as Record<string, HostTensor>),
+          ids: int64([begin], [1, 1]),
+        };
+        const { logits } = await executable.run(feeds, [own]);
+        return {
+          tokens: new Array<number>(isAttended ? 1 : positions + 1).fill(begin),
+          state: await own.read(),
+          logits: logits!.data as Float32Array,
+        };
+      } finally {
+        own.dispose();
+      }
+    },
+    dispose: () => executable.dispose(),
+  };
+}

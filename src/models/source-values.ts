@@ -1,0 +1,89 @@
+/** A source, in the form in which a model reads it. */
+import type { TensorData } from '../engine/index.js';
+import { ConfigError, DataError } from '../errors.js';
+import {
+  flawOf,
+  type Image,
+  pixelValues,
+  readImage,
+  readSound,
+  resized,
+  type Sound,
+  withChannels,
+} from '../signals/index.js';
+import type { Tokenizer } from '../text/index.js';
+import type { Model } from './model.js';
+import type { SourceConfig } from './source.js';
+
+/** A text, an image or a sound; of the latter two also the path of a file. */
+export type SourceGiven = string | Image | Sound;
+
+/** What the config of a model says of its source. Throws `ConfigError` for one that reads none. */
+export function sourceConfigOf({ json }: Model): SourceConfig {
+  const { source } = json as { source?: SourceConfig };
+  if (!source)
+    throw new ConfigError('this model reads no source: it goes on with a text, which is its prompt');
+  return source;
+}
+
+/** The example as the model's source inputs by name, each flat. Throws `DataError` for one that the model cannot read. */
+export async function sourceValues(
+  config: SourceConfig,
+  given: SourceGiven,
+  tokenizer: Tokenizer,
+): Promise<Readonly<Record<string, TensorData>>> {
+  switch (config.kind) {
+    case 'texts':
+      return { source: tokenValues(config.length, given, tokenizer) };
+    case 'images':
+      return { pixels: await pixelsOf(config, given) };
+    case 'sounds':
+      return { samples: await samplesOf(config, given) };
+  }
+}
+
+function tokenValues(length: number, given: SourceGiven, tokenizer: Tokenizer): BigInt64Array {
+  if (typeof given !== 'string') throw new DataError('the model reads texts, and this is something else');
+  const ids = tokenizer.encode(given);
+  if (ids.length === 0) throw new DataError('the source is empty: give some text');
+  if (ids.length > length)
+    throw new DataError(`a source has ${ids.length} tokens, and the model reads ${length} at most`);
+  const { endOfText } = tokenizer;
+  if (endOfText === undefined) throw new DataError('the tokenizer has no end-of-text token');
+  const values = new BigInt64Array(length).fill(BigInt(endOfText));
+  for (const [i, id] of ids.entries()) values[i] = BigInt(id);
+  return values;
+}
+
+/** An image of another size is stretched. */
+async function pixelsOf(
+  { height, width, channels }: Extract<SourceConfig, { kind: 'images' }>,
+  given: SourceGiven,
+): Promise<Float32Array> {
+  const image = typeof given === 'string' ? await readImage(given) : given;
+  if (!('pixels' in image)) throw new DataError('the model reads images, and this is a sound');
+  return pixelValues(resized(withChannels(image, channels), height, width));
+}
+
+async function samplesOf(
+  { rate, hop, length }: Extract<SourceConfig, { kind: 'sounds' }>,
+  given: SourceGiven,
+): Promise<Float32Array> {
+  const sound = typeof given === 'string' ? await readSound(given) : given;
+  const name = typeof given === 'string' ? given : 'the sound';
+  if (!('samples' in sound)) throw new DataError('the model hears sounds, and this is an image');
+  if (sound.rate !== rate)
+    throw new DataError(
+      `${name} has ${sound.rate} samples a second, and the model hears ${rate}: convert it`,
+    );
+  if (flawOf(sound) === 'silent') throw new DataError(`${name} is silent: there is nothing to hear`);
+  if (sound.samples.length > length * hop) {
+    const seconds = (samples: number): string => `${(samples / rate).toFixed(1)} s`;
+    throw new DataError(
+      `${name} has ${seconds(sound.samples.length)}, and the model hears ${seconds(length * hop)} at most: cut it`,
+    );
+  }
+  const samples = new Float32Array(length * hop);
+  samples.set(sound.samples);
+  return samples;
+}
