@@ -2,6 +2,7 @@
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { encode } from 'fast-png';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { build, heddle } from './testing/heddle.js';
 
@@ -55,13 +56,69 @@ test('targets are learned from sources, and end', async () => {
   expect(said.stdout).toMatch(/Das Pferd ist blau\.\s*$/);
 });
 
+test('an encoder reads sources, and texts are written about images', async () => {
+  const pairs = file('encoded.tsv', PAIRS.join('\n'));
+  const texts = await train(pairs, 'encoded', '--steps', '2', '--design', 'encoder-decoder');
+  expect(texts.stderr).toMatch(/model {7}\(\*X-\)x3/);
+  expect((await heddle(['info', join(here, 'encoded')])).stdout).toMatch(
+    /source {3}reads texts of up to \d+ tokens: \d+ positions through <\*>-<\*>-<\*>-; X attends over it/,
+  );
+  const answer = ['generate', join(here, 'encoded'), '--max-tokens', '2'];
+  expect((await heddle([...answer, '--source', 'the car is red'])).code).toBe(0);
+  expect((await heddle([...answer, '--prompt', 'the car is red'])).stderr).toMatch(
+    /give it one with --source/,
+  );
+
+  const lines = Array.from({ length: 40 }, (_, i) => {
+    const data = Uint8Array.from({ length: 16 }, (_, at) => (at % 4 < 2 === (i % 2 === 0) ? 200 : i));
+    writeFileSync(join(here, `${i}.png`), encode({ width: 4, height: 4, data, channels: 1, depth: 8 }));
+    return `${i}.png\twhere is it bright?\ton the ${i % 2 === 0 ? 'left' : 'right'}`;
+  });
+  const captions = file('captions.tsv', lines.join('\n'));
+  const run = await train(captions, 'captions', '--steps', '50', '--patch', '2', '--learning-rate', '0.005');
+  expect(run.stderr).toMatch(/38 texts about images of 4 x 4 pixels to learn from, 2 held out/);
+  for (const [i, side] of ['left', 'right'].entries()) {
+    const args = [
+      '--source',
+      join(here, `${i}.png`),
+      '--prompt',
+      'where is it bright?',
+      '--temperature',
+      '0',
+    ];
+    expect((await heddle(['generate', join(here, 'captions'), ...args])).stdout).toMatch(
+      new RegExp(`where is it bright\\?\\ton the ${side}\\s*$`),
+    );
+  }
+  const from = await train(captions, 'other', '--from', join(here, 'encoded'));
+  expect(from.code).not.toBe(0);
+});
+
+test.each([
+  ['0.png\ta\nnothing\tb', /line 2: the source is none of the images, and in line 1 it is one/],
+  ['0.png\ta\nnone.png\tb', /line 2: .*none\.png cannot be read/],
+  ['0.png\ta\n0.png\t\tb', /line 2: the prompt is empty/],
+  ['0.png\ta\n0.png', /line 2 has no tab: expected a source, a tab and a target, or a prompt between them/],
+  ['0.png\ta', /has 1 pair: expected two/],
+  ['x.wav\ta\ny.wav\tb', /line 1: .*x\.wav cannot be read/],
+])('%j as texts of files is refused, and writes nothing', async (text, message) => {
+  writeFileSync(
+    join(here, '0.png'),
+    encode({ width: 4, height: 4, data: new Uint8Array(16), channels: 1, depth: 8 }),
+  );
+  const { code, stderr } = await train(file('files.tsv', text), 'none', '--steps', '1');
+  expect(stderr).toMatch(message);
+  expect(code).toBe(1);
+  expect(existsSync(join(here, 'none'))).toBe(false);
+});
+
 test.each([
   ['a\tb\n\tc\n', /x\.tsv, line 2: the source is empty/],
   ['a\tb\nc\t \n', /x\.tsv, line 2: the target is empty/],
   ['a\tb\n\t\n', /x\.tsv, line 2: both sides of the pair are empty/],
   ['a\tb\n\nc d\n', /x\.tsv, line 3 has no tab: expected a source, a tab and a target/],
   ['a\tb\tc\n', /x\.tsv, line 1 has 3 columns/],
-  ['a\tb\n', /x\.tsv has 1 pairs?: expected two at least/],
+  ['a\tb\n', /x\.tsv has 1 pair: expected two at least/],
   ['', /x\.tsv has 0 pairs/],
 ])('%j is refused, and writes nothing', async (text, message) => {
   const { code, stderr } = await train(file('x.tsv', text), 'none', '--steps', '1');

@@ -1,9 +1,10 @@
 /** `heddle generate`: continues a text. */
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
+import { ConfigError } from '../errors.js';
 import { loadSnapshot } from '../generate/index.js';
-import { modelFolder } from '../models/index.js';
-import { readGenerationConfig } from '../text/index.js';
+import { type Model, modelFolder } from '../models/index.js';
+import { PAIR_SEPARATOR, readGenerationConfig } from '../text/index.js';
 import { formatBytes, formatRate } from './format.js';
 import {
   addGenerationOptions,
@@ -15,6 +16,7 @@ import { loadAsAsked, MODEL_HELP } from './loading-options.js';
 import { beyondTraining } from './trained-length.js';
 
 interface GenerateFlags extends GenerationFlags {
+  source?: string;
   prompt?: string;
   state?: string;
 }
@@ -23,6 +25,7 @@ export function configure(command: Command): void {
   command
     .argument('<model>', MODEL_HELP)
     .option('-p, --prompt <text>', 'the text to continue (default: what comes in on standard input)')
+    .option('--source <text or file>', 'what a model that was trained on pairs reads before it writes')
     .addOption(stateOption());
   addGenerationOptions(command).action((folder: string, flags: GenerateFlags) => run(folder, flags));
 }
@@ -34,11 +37,16 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   const session = model.session();
   if (flags.state !== undefined) session.restore(await loadSnapshot(flags.state, model));
   const before = session.tokens.length;
-  // After a state there need not be more to read: nobody is waited for at a terminal.
-  const waits = flags.state === undefined || process.stdin.isTTY !== true;
-  const prompt = flags.prompt ?? (waits ? await text(process.stdin) : '');
   const started = performance.now();
-  if (prompt !== '' || before === 0) await session.read(prompt);
+  const source = sourceOf(model.model, flags);
+  if (source !== undefined) await session.readSource(source);
+  // After a source or a state there need not be more to read: nobody is waited for at a terminal.
+  const waits = source === undefined && (flags.state === undefined || process.stdin.isTTY !== true);
+  const given = flags.prompt ?? (waits ? await text(process.stdin) : '');
+  // As in the pairs that it was trained on.
+  const prompt =
+    source !== undefined && given !== '' ? `${given.replace(/\t$/, '')}${PAIR_SEPARATOR}` : given;
+  if (prompt !== '' || session.tokens.length === 0) await session.read(prompt);
   const readTime = performance.now() - started;
   const read = session.tokens.length - before;
   process.stdout.write(prompt);
@@ -47,8 +55,18 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   const written = session.tokens.length - before - read;
   const writeTime = performance.now() - started - readTime;
   process.stderr.write(
-    `${read === 0 ? '' : `read ${read} tokens (${formatRate((read / readTime) * 1000)}), `}wrote ${written} (${formatRate((written / writeTime) * 1000)}), state ${formatBytes(session.bytes)}, seed ${options.seed}${beyondTraining(model, session.tokens.length)}\n`,
+    `${read === 0 ? '' : `read ${read} ${read === 1 ? 'token' : 'tokens'} (${formatRate((read / readTime) * 1000)}), `}wrote ${written} (${formatRate((written / writeTime) * 1000)}), state ${formatBytes(session.bytes)}, seed ${options.seed}${beyondTraining(model, session.tokens.length)}\n`,
   );
   session.dispose();
   await model.dispose();
+}
+
+/** What is read first. Throws `ConfigError` where a model reads a source and none is given, or the other way round. */
+function sourceOf({ source }: Model, flags: GenerateFlags): string | undefined {
+  if (!source) {
+    if (flags.source === undefined) return undefined;
+    throw new ConfigError('this model reads no source: give what it goes on with as --prompt');
+  }
+  if (flags.source !== undefined || flags.state !== undefined) return flags.source;
+  throw new ConfigError(`this model ${source.modality.about} before it writes: give it one with --source`);
 }

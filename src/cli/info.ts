@@ -41,6 +41,7 @@ async function run(name: string): Promise<void> {
     `layers   ${model.pattern}`,
     ...strip(model),
     ...legend(model),
+    ...sourceLines(model),
     '',
     stored
       ? `weights  ${formatBytes(stored.bytes)} of ${stored.dtypes.join(', ')} in ${stored.files} ${stored.files === 1 ? 'file' : 'files'}; ${formatBytes(loaded)} loaded${loaded === wide ? ' as float32' : ', matrices in few bits'}`
@@ -152,6 +153,18 @@ function legend({ layers }: Model): string[] {
     if (letterName(letter) !== letter) counts.set(letter, (counts.get(letter) ?? 0) + 1);
   }
   return [...counts].map(([letter, count]) => `         ${letter.padEnd(3)}${count} x ${letterName(letter)}`);
+}
+
+/** What is read before a text is written, and by which layers. */
+function sourceLines({ source }: Model): string[] {
+  if (!source) return [];
+  const { modality, layers, positions, isAttended } = source;
+  const encoder = layers.map(({ letters }) => letters).join('');
+  const place = isAttended ? 'X attends over it' : 'it stands before the text, in one sequence with it';
+  return [
+    '',
+    `source   ${modality.about}: ${positions.toLocaleString('en')} positions${encoder === '' ? '' : ` through ${encoder}`}; ${place}`,
+  ];
 }
 
 function stateTable({ state }: Model): string {

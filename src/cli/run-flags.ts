@@ -6,7 +6,7 @@ import { parseJson } from '../checkpoint/index.js';
 import type { DeviceName, DeviceOptions } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import type { Precision } from '../graph/index.js';
-import type { Design, ImageDesign, Size } from '../models/index.js';
+import type { Design, ImageDesign, Size, SourceDesign } from '../models/index.js';
 import {
   parsePhases,
   stepsOf,
@@ -18,7 +18,7 @@ import { compilingLine, precisionOption, threadsOption, trainingDeviceOption } f
 
 export interface RunFlags {
   out: string;
-  design: Design | ImageDesign;
+  design: Design | ImageDesign | SourceDesign;
   size: Size;
   config?: string;
   steps: number;

@@ -22,6 +22,8 @@ export async function signalDesign(
   input: ModalityConfig,
 ): Promise<Model> {
   if (path === undefined) {
+    if (design === 'encoder-decoder')
+      throw new ConfigError(`the design '${design}' writes texts: it does not go with ${input.kind}`);
     const size = command.getOptionValueSource('size') === 'cli' ? named : 'nano';
     return hybridModel(presetOf(design, size, input));
   }

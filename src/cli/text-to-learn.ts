@@ -1,6 +1,6 @@
 /** What `heddle train` makes of words: a corpus that is gone on with, or pairs of texts whose targets are written. */
 import { ConfigError } from '../errors.js';
-import type { Model } from '../models/index.js';
+import type { Model, SourceConfig, SourceGiven } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import {
   type CorpusDocument,
@@ -30,7 +30,10 @@ import { formatCount } from './format.js';
 export interface TextToLearn {
   /** What a new tokenizer is trained on. */
   readonly documents: readonly Pick<CorpusDocument, 'text'>[];
-  encode(tokenizer: Tokenizer): EncodedText;
+  /** What a model reads before it writes, as a config says it, where it reads something. */
+  readonly source?: (tokenizer: Tokenizer) => SourceConfig;
+  /** For a model of these tokens. Throws `DataError` for what that cannot read. */
+  encode(tokenizer: Tokenizer, model: Model): EncodedText | Promise<EncodedText>;
 }
 
 export interface EncodedText {
@@ -43,7 +46,9 @@ export interface EncodedText {
   readonly epochs: (settings: TrainingSettings) => number;
   /** What a sample goes on from. */
   readonly prompt: readonly number[];
-  /** What a person would have a model go on from. */
+  /** What it reads before that. */
+  readonly source?: { readonly given: SourceGiven; readonly name: string };
+  /** The options of `generate` with which a person would have a model go on. */
   readonly example: string;
 }
 
@@ -77,7 +82,7 @@ export async function corpusToLearn(
         sequence: defaultSequence,
         epochs: (settings) => placesRead(settings) / count(training),
         prompt: [...validation[0]!.subarray(0, SAMPLE_PROMPT)],
-        example: '"..."',
+        example: '--prompt "..."',
       };
     },
   };
@@ -88,12 +93,8 @@ export async function pairsToLearn(
   path: string,
   { validation: fraction, seed }: SplitOptions,
 ): Promise<TextToLearn> {
-  if (!(fraction > 0 && fraction < 1))
-    throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);
   const pairs = await readPairs(path);
-  const order = Array.from(new Random(seed).permutation(pairs.length), (place) => pairs[place]!);
-  const held = Math.min(pairs.length - 1, Math.max(1, Math.round(pairs.length * fraction)));
-  const [validation, training] = [order.slice(0, held), order.slice(held)];
+  const { training, validation } = splitPairs(pairs, fraction, seed);
   return {
     documents: training.flatMap(({ source, target }) => [{ text: source }, { text: target }]),
     encode(tokenizer) {
@@ -107,8 +108,21 @@ export async function pairsToLearn(
         sequence: () => longest - 1,
         epochs: (settings) => examplesRead(settings) / training.length,
         prompt: [...tokens.subarray(0, prefix)],
-        example: `"<source>${PAIR_SEPARATOR}"`,
+        example: `--prompt "<source>${PAIR_SEPARATOR}"`,
       };
     },
   };
+}
+
+/** A random share of the pairs is held out, by the seed: at least one. */
+export function splitPairs<Pair>(
+  pairs: readonly Pair[],
+  fraction: number,
+  seed: number,
+): Record<'training' | 'validation', Pair[]> {
+  if (!(fraction > 0 && fraction < 1))
+    throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);
+  const order = Array.from(new Random(seed).permutation(pairs.length), (place) => pairs[place]!);
+  const held = Math.min(pairs.length - 1, Math.max(1, Math.round(pairs.length * fraction)));
+  return { validation: order.slice(0, held), training: order.slice(held) };
 }

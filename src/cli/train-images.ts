@@ -61,7 +61,7 @@ const MOST_PATCHES = 64;
 const STAGED_SIDE = 14;
 
 /** The smallest patch that leaves few positions; for a network with stages, which halve them, few pixels. */
-function patchFor({ height, width }: Pick<ImageShape, 'height' | 'width'>, design: string): number {
+export function patchFor({ height, width }: Pick<ImageShape, 'height' | 'width'>, design: string): number {
   if (design === 'mambavision' || design === 'vminet')
     return [4, 2, 1].find((side) => Math.min(height, width) / side >= STAGED_SIDE) ?? 1;
   const sides = Array.from({ length: Math.min(height, width) }, (_, i) => i + 1).filter(

@@ -32,19 +32,10 @@ export function soundsByClass(): ClassKind<Sound> {
     together(examples, classes) {
       if (odd !== undefined) throw new DataError(odd);
       const { rate } = examples[0]!.example;
-      const frame = Math.max(2, Math.min(4096, Math.round(FRAME * rate)));
       const seconds = examples.reduce((sum, { example }) => sum + example.samples.length, 0) / rate;
       return {
         examples,
-        input: {
-          kind: 'sounds',
-          rate,
-          frame,
-          hop: Math.max(1, Math.min(frame, Math.round(HOP * rate))),
-          features: 'log-mel',
-          mels: Math.max(1, Math.min(40, frame >> 1)),
-          classes,
-        },
+        input: { ...soundFrames(rate), classes },
         about: `${seconds.toFixed(1)} s at ${rate} samples a second`,
       };
     },
@@ -54,5 +45,18 @@ export function soundsByClass(): ClassKind<Sound> {
       return Math.min(LONGEST, longest);
     },
     data: soundData,
+  };
+}
+
+/** How a model hears sounds of so many samples a second. */
+export function soundFrames(rate: number): Omit<SoundsConfig, 'classes'> {
+  const frame = Math.max(2, Math.min(4096, Math.round(FRAME * rate)));
+  return {
+    kind: 'sounds',
+    rate,
+    frame,
+    hop: Math.max(1, Math.min(frame, Math.round(HOP * rate))),
+    features: 'log-mel',
+    mels: Math.max(1, Math.min(40, frame >> 1)),
   };
 }

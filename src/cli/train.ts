@@ -20,8 +20,11 @@ import {
   parametersOf,
   parseConfigText,
   preset,
+  presetAfter,
   readModel,
   SIZES,
+  SOURCE_DESIGNS,
+  type SourceConfig,
   withLora,
 } from '../models/index.js';
 import { findClasses, IMAGE_FILE, SOUND_FILE } from '../signals/index.js';
@@ -39,7 +42,8 @@ import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { choice, each, number, wholeNumber } from './options.js';
 import { addDeviceFlags, phasesOption, type RunFlags, settingsOf } from './run-flags.js';
-import { corpusToLearn, pairsToLearn, type TextToLearn } from './text-to-learn.js';
+import { sourceKindOf, sourcesToLearn } from './sources-to-learn.js';
+import { corpusToLearn, type EncodedText, pairsToLearn, type TextToLearn } from './text-to-learn.js';
 import { trainClasses } from './train-classes.js';
 import { type ImageFlags, imagesByClass } from './train-images.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
@@ -63,7 +67,7 @@ export function configure(command: Command): void {
   command
     .argument(
       '<corpus>',
-      'what to learn from: a text, a folder of texts, a table, pairs of texts (.tsv), or a folder of images or sounds by class',
+      'what to learn from: a text, a folder of texts, a table, pairs of texts, or texts of images or sounds (.tsv), or a folder of images or sounds by class',
     )
     .requiredOption('-o, --out <folder>', 'where the run goes: <folder>/checkpoint is the model')
     .addOption(
@@ -86,8 +90,8 @@ export function configure(command: Command): void {
     .option('--lora-alpha <alpha>', 'adapters are scaled by alpha / rank (default: twice the rank)', number)
     .option(
       '--design <name>',
-      `the sibling: ${DESIGNS.join(', ')}; for images also ${IMAGE_DESIGNS.join(', ')}`,
-      choice([...DESIGNS, ...IMAGE_DESIGNS]),
+      `the sibling: ${DESIGNS.join(', ')}; for images by class also ${IMAGE_DESIGNS.join(', ')}; for pairs also ${SOURCE_DESIGNS.join(', ')}`,
+      choice([...DESIGNS, ...IMAGE_DESIGNS, ...SOURCE_DESIGNS]),
       'hybrid',
     )
     .option('--size <name>', `its size: ${SIZES.join(', ')}`, choice(SIZES), 'small')
@@ -115,7 +119,7 @@ export function configure(command: Command): void {
     )
     .option(
       '--image-size <pixels>',
-      'the corpus is a folder of images by class: stretch all to this size, as in 32 or 48x32 (width x height)',
+      'stretch all images to this size, as in 32 or 48x32 (width x height)',
       imageSize,
     )
     .option('--steps <n>', 'optimizer steps', wholeNumber, d.steps)
@@ -172,10 +176,14 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   const lora = loraOf(options);
   if (!options.resume) await expectNoRun(options.out);
   const base = from === undefined ? undefined : await readModel(from);
-  const text = await (isPairs(source) ? pairsToLearn : corpusToLearn)(source, options);
+  const config = await configOf(options);
+  const readsSource = base
+    ? base.source !== undefined
+    : options.design === 'encoder-decoder' || config?.source !== undefined;
+  const text = await textToLearn(source, readsSource, options);
   const tokenizer = await tokenizerFor(text.documents, options);
-  const model = base ?? (await modelFor(options, tokenizer));
-  const learned = text.encode(tokenizer);
+  const model = base ?? (await modelFor(options, tokenizer, config, text.source?.(tokenizer)));
+  const learned = await text.encode(tokenizer, model);
   const settings = settingsOf(options, options.sequence ?? learned.sequence(model), defaultRate(options));
   const parameters = countParameters(parametersOf(model));
   const adapters = lora ? countParameters(parametersOf(withLora(model, lora))) - parameters : 0;
@@ -211,7 +219,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
       settings,
       folder: options.out,
       resume: options.resume,
-      sampler: (writer) => sampler(tokenizer, learned.prompt, settings.seed, writer),
+      sampler: (writer) => sampler(tokenizer, learned, settings.seed, writer),
     },
     options,
     {
@@ -219,7 +227,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
         `validation loss ${loss.toFixed(4)} nats/token, perplexity ${perplexity.toFixed(2)}`,
       result: ({ perplexity }) => `validation perplexity ${perplexity.toFixed(2)}`,
       made: lora ? 'adapter' : 'model',
-      next: `${heddleCall('generate', ...made)} --prompt ${learned.example}`,
+      next: `${heddleCall('generate', ...made)} ${learned.example}`,
       unit: 'tokens',
     },
   );
@@ -241,10 +249,10 @@ function teacherOf(
 /** Tokens that a sample has. */
 const SAMPLE_LENGTH = 48;
 
-/** Goes on from what is held out, by the same dice each time, on `device`. */
+/** Goes on from what is held out, or answers it, by the same dice each time, on `device`. */
 function sampler(
   tokenizer: Tokenizer,
-  prompt: readonly number[],
+  { prompt, source }: Pick<EncodedText, 'prompt' | 'source'>,
   seed: number,
   device: Device,
 ): NonNullable<TrainingInput['sample']> {
@@ -252,11 +260,13 @@ function sampler(
     const writer = await LanguageModel.compile(model, weights, tokenizer, device);
     try {
       const session = writer.session();
-      await session.read([...prompt]);
+      if (source) await session.readSource(source.given);
+      if (prompt.length > 0) await session.read([...prompt]);
       let text = '';
       for await (const piece of session.generate({ seed, maxTokens: SAMPLE_LENGTH })) text += piece.text;
       session.dispose();
-      return { prompt: tokenizer.decode([...prompt]), text };
+      const asked = tokenizer.decode([...prompt]);
+      return { prompt: source ? `${source.name}\t${asked}` : asked, text };
     } finally {
       await writer.dispose();
     }
@@ -309,15 +319,40 @@ async function tokenizerFor(documents: TextToLearn['documents'], options: TrainO
   return new Tokenizer(tokenizerFiles(trainBpe(texts, { vocabSize: options.vocab })));
 }
 
-async function modelFor(options: TrainOptions, tokenizer: Tokenizer): Promise<Model> {
-  if (options.config === undefined) {
-    if (isImageDesign(options.design))
-      throw new ConfigError(`the design '${options.design}' is a network of images, not of text`);
-    // A small text may not yield as many tokens as asked for.
-    return hybridModel(preset(options.design, options.size, tokenizer.vocabSize));
+async function modelFor(
+  options: TrainOptions,
+  tokenizer: Tokenizer,
+  config: Record<string, unknown> | undefined,
+  source: SourceConfig | undefined,
+): Promise<Model> {
+  const { design, size } = options;
+  if (config) {
+    const given = source && { source: { ...source, ...(config.source as object | undefined) } };
+    return modelFromConfig({ ...config, ...given }, options.config!);
   }
-  const text = await readFile(options.config, 'utf8').catch((error: Error) => {
-    throw new ConfigError(`${options.config} cannot be read: ${error.message}`, { cause: error });
+  if (isImageDesign(design))
+    throw new ConfigError(`the design '${design}' is a network of images, not of text`);
+  // A small text may not yield as many tokens as asked for.
+  const { vocabSize } = tokenizer;
+  if (source) return hybridModel(presetAfter(design, size, vocabSize, source));
+  if (design === 'encoder-decoder')
+    throw new ConfigError(`the design '${design}' writes one text from another: give a .tsv file of pairs`);
+  return hybridModel(preset(design, size, vocabSize));
+}
+
+/** What a config of the caller's own holds, if there is one. */
+async function configOf({ config: path }: TrainOptions): Promise<Record<string, unknown> | undefined> {
+  if (path === undefined) return undefined;
+  const text = await readFile(path, 'utf8').catch((error: Error) => {
+    throw new ConfigError(`${path} cannot be read: ${error.message}`, { cause: error });
   });
-  return modelFromConfig(parseConfigText(text, options.config), options.config);
+  return parseConfigText(text, path);
+}
+
+/** `readsSource`: whether the model reads a source before it writes. */
+async function textToLearn(path: string, readsSource: boolean, options: TrainOptions): Promise<TextToLearn> {
+  if (!isPairs(path)) return corpusToLearn(path, options);
+  const kind = await sourceKindOf(path);
+  if (kind === 'texts' && !readsSource) return pairsToLearn(path, options);
+  return sourcesToLearn(path, kind, options);
 }

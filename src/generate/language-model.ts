@@ -9,7 +9,7 @@ import {
   type State,
   type Weight,
 } from '../engine/index.js';
-import { CheckpointError, DataError, TokenizerError } from '../errors.js';
+import { CheckpointError, DataError, InspectError, TokenizerError } from '../errors.js';
 import { Inspector, type Trace, type TraceOptions } from '../inspect/index.js';
 import {
   checkpointFolder,
@@ -257,6 +257,10 @@ export class LanguageModel {
    */
   async trace(ids: readonly number[], options: TraceOptions = {}): Promise<Trace> {
     this.check(ids);
+    if (this.model.source)
+      throw new InspectError(
+        'this model reads a source before it writes, and a trace has none: it cannot be looked into yet',
+      );
     this.inspector ??= new Inspector({
       model: this.inspected,
       // WebGPU computes nothing of no elements, such as the matrices of layers that are not looked into.

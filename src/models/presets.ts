@@ -7,12 +7,16 @@
 import { ConfigError } from '../errors.js';
 import { type ModelConfig, modelConfig } from './config.js';
 import { type ImagesConfig, type ModalityConfig, patchesOf } from './modalities/index.js';
+import type { SourceConfig } from './source.js';
 
 export const DESIGNS = ['transformer', 'ssm', 'hybrid'] as const;
 export const IMAGE_DESIGNS = ['vit', 'mambavision', 'vminet'] as const;
+/** Of texts that are written from something, beside the siblings. */
+export const SOURCE_DESIGNS = ['encoder-decoder'] as const;
 export const SIZES = ['nano', 'small', 'base'] as const;
 export type Design = (typeof DESIGNS)[number];
 export type ImageDesign = (typeof IMAGE_DESIGNS)[number];
+export type SourceDesign = (typeof SOURCE_DESIGNS)[number];
 export type Size = (typeof SIZES)[number];
 
 interface Scale {
@@ -88,6 +92,23 @@ export function preset(design: Design, size: Size, vocabSize: number): ModelConf
     attentionWindow: scale.window,
     attentionSelected: scale.selected,
   });
+}
+
+/**
+ * The config of a model that writes texts from something else. In a sibling that stands before the text, in one sequence with it; the
+ * `encoder-decoder` has a transformer's layers, of which one half reads the source in both directions and the other half attends over
+ * what it made.
+ */
+export function presetAfter(
+  design: Design | SourceDesign,
+  size: Size,
+  vocabSize: number,
+  source: SourceConfig,
+): ModelConfig {
+  if (design !== 'encoder-decoder') return modelConfig({ ...preset(design, size, vocabSize), source });
+  const base = preset('transformer', size, vocabSize);
+  const half = Math.ceil(SCALES[size].layers / 2);
+  return modelConfig({ ...base, pattern: `(*X-)x${half}`, source: { ...source, pattern: `(<*>-)x${half}` } });
 }
 
 /** Sizes of the networks of images: the width of the first stage, and how often each part of the pattern comes. */

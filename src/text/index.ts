@@ -22,7 +22,14 @@ export { endOfTurnIds, type GenerationConfig, readGenerationConfig } from './gen
 export { idTokenizer, loadTokenizerOrIds } from './id-tokenizer.js';
 export { TEMPLATE_LIMITS, type TemplateLimits, type Variables as TemplateVariables } from './jinja/index.js';
 export { encodeApart } from './long-texts.js';
-export { PAIR_SEPARATOR, readPairs, type TextPair } from './pairs.js';
+export {
+  expectSeveralPairs,
+  PAIR_SEPARATOR,
+  type PairLine,
+  readPairLines,
+  readPairs,
+  type TextPair,
+} from './pairs.js';
 export type { TokenStream } from './token-stream.js';
 export { Tokenizer } from './tokenizer.js';
 export { type TokenizerFiles, tokenizerFiles } from './tokenizer-json.js';

@@ -11,11 +11,17 @@ export interface TextPair {
 /** Stands between the two in what a model reads. */
 export const PAIR_SEPARATOR = '\t';
 
+/** A line of a file of pairs: its number, and its columns. */
+export interface PairLine {
+  readonly line: number;
+  readonly cells: readonly string[];
+}
+
 /**
- * Reads a TSV file of two columns, without a line of names; blank lines do not count. Throws `DataError`, with the file and the line, for a file
- * that is missing, not UTF-8 or empty, for a line that is no pair, and for a pair with an empty side.
+ * Reads the lines of a TSV file without a line of names; blank ones do not count. Throws `DataError`, with the file and the line, for a
+ * file that is missing or not UTF-8, and for a line of tabs alone.
  */
-export async function readPairs(path: string): Promise<TextPair[]> {
+export async function readPairLines(path: string): Promise<PairLine[]> {
   const bytes = await readFile(path).catch((error: Error) => {
     throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
   });
@@ -25,26 +31,37 @@ export async function readPairs(path: string): Promise<TextPair[]> {
   } catch (error) {
     throw new DataError(`${path} is not UTF-8 text: save it in UTF-8`, { cause: error });
   }
-  const pairs = text.split(/\r\n|\n|\r/).flatMap((line, i): TextPair[] => {
-    if (line.trim() === '') {
-      if (line.includes('\t'))
-        throw new DataError(`${path}, line ${i + 1}: both sides of the pair are empty`);
-      return [];
-    }
-    const cells = line.split('\t').map((cell) => cell.trim());
+  return text.split(/\r\n|\n|\r/).flatMap((line, i): PairLine[] => {
+    if (line.trim() !== '') return [{ line: i + 1, cells: line.split('\t').map((cell) => cell.trim()) }];
+    if (line.includes('\t')) throw new DataError(`${path}, line ${i + 1}: both sides of the pair are empty`);
+    return [];
+  });
+}
+
+/** Throws `DataError` where there is nothing to learn from and to hold out. */
+export function expectSeveralPairs(path: string, pairs: readonly unknown[]): void {
+  if (pairs.length >= 2) return;
+  throw new DataError(
+    `${path} has ${pairs.length === 1 ? '1 pair' : `${pairs.length} pairs`}: expected two at least, to learn from and to hold out`,
+  );
+}
+
+/**
+ * Reads a TSV file of two columns. Throws `DataError`, with the file and the line, for a file that cannot be read or is empty, for a line
+ * that is no pair, and for a pair with an empty side.
+ */
+export async function readPairs(path: string): Promise<TextPair[]> {
+  const pairs = (await readPairLines(path)).map(({ line, cells }): TextPair => {
     if (cells.length !== 2) {
       throw new DataError(
-        `${path}, line ${i + 1} has ${cells.length === 1 ? 'no tab' : `${cells.length} columns`}: expected a source, a tab and a target (of a table of numbers, name the columns to forecast with --target)`,
+        `${path}, line ${line} has ${cells.length === 1 ? 'no tab' : `${cells.length} columns`}: expected a source, a tab and a target (of a table of numbers, name the columns to forecast with --target)`,
       );
     }
     const [source, target] = cells as [string, string];
     if (source === '' || target === '')
-      throw new DataError(`${path}, line ${i + 1}: the ${source === '' ? 'source' : 'target'} is empty`);
-    return [{ source, target }];
+      throw new DataError(`${path}, line ${line}: the ${source === '' ? 'source' : 'target'} is empty`);
+    return { source, target };
   });
-  if (pairs.length < 2)
-    throw new DataError(
-      `${path} has ${pairs.length} pairs: expected two at least, to learn from and to hold out`,
-    );
+  expectSeveralPairs(path, pairs);
   return pairs;
 }
