@@ -92,7 +92,7 @@ export async function sourcesToLearn(path: string, kind: Kind, options: SourceOp
         throw new DataError(`${path} has ${kind} as sources, and the model reads ${reads.kind}`);
       const encode = async (pair: SourcedText) => ({
         ...encodeAnswer(tokenizer, pair),
-        source: await sourceValues(reads, pair.given, tokenizer),
+        inputs: await sourceValues(reads, pair.given, tokenizer),
       });
       const learned = await Promise.all(training.map(encode));
       const heldOut = await Promise.all(validation.map(encode));

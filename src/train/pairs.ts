@@ -14,7 +14,7 @@ export interface EncodedPair {
   /** Tokens before the target. */
   readonly prefix: number;
   /** What a model with a `source` reads before all tokens, by the names of its inputs, each flat. */
-  readonly source?: Readonly<Record<string, TensorData>>;
+  readonly inputs?: Readonly<Record<string, TensorData>>;
 }
 
 /**
@@ -93,7 +93,7 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
       ...{ name, dtype },
       shape: shape.map(Number),
     }));
-    for (const { source: given = {} } of [...training, ...validation]) {
+    for (const { inputs: given = {} } of [...training, ...validation]) {
       const names = (source ?? []).map(({ name }) => name).join(', ');
       if (Object.keys(given).join(', ') === names) continue;
       throw new DataError(
@@ -113,7 +113,7 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
           for (const [j, token] of pair.tokens.entries()) tokens[i * (sequence + 1) + j] = BigInt(token);
           counted.fill(1, i * sequence + pair.prefix - 1, i * sequence + pair.tokens.length - 1);
         }
-        const read = Array.from({ length: count }, (_, i) => at(first + i).source!);
+        const read = Array.from({ length: count }, (_, i) => at(first + i).inputs!);
         return { tokens, counted, ...joined(source ?? [], read) };
       };
     return {
@@ -127,9 +127,9 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
 
 function digestOf(pairs: readonly EncodedPair[]): string {
   const hash = sha256();
-  for (const { tokens, prefix, source = {} } of pairs) {
+  for (const { tokens, prefix, inputs = {} } of pairs) {
     hash.update(`${prefix} ${tokens.join()};`);
-    for (const { buffer, byteOffset, byteLength } of Object.values(source))
+    for (const { buffer, byteOffset, byteLength } of Object.values(inputs))
       hash.update(new Uint8Array(buffer, byteOffset, byteLength));
   }
   return hash.digest('hex');
