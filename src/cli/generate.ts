@@ -3,7 +3,8 @@ import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { ConfigError } from '../errors.js';
 import { loadSnapshot } from '../generate/index.js';
-import { type Model, modelFolder } from '../models/index.js';
+import { type Model, modelFolder, type SourceGiven } from '../models/index.js';
+import { readImage, readSound } from '../signals/index.js';
 import { PAIR_SEPARATOR, readGenerationConfig } from '../text/index.js';
 import { formatBytes, formatRate } from './format.js';
 import {
@@ -38,7 +39,7 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   if (flags.state !== undefined) session.restore(await loadSnapshot(flags.state, model));
   const before = session.tokens.length;
   const started = performance.now();
-  const source = sourceOf(model.model, flags);
+  const source = await sourceOf(model.model, flags);
   if (source !== undefined) await session.readSource(source);
   // After a source or a state there need not be more to read: nobody is waited for at a terminal.
   const waits = source === undefined && (flags.state === undefined || process.stdin.isTTY !== true);
@@ -62,11 +63,16 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
 }
 
 /** What is read first. Throws `ConfigError` where a model reads a source and none is given, or the other way round. */
-function sourceOf({ source }: Model, flags: GenerateFlags): string | undefined {
+async function sourceOf({ source }: Model, flags: GenerateFlags): Promise<SourceGiven | undefined> {
   if (!source) {
     if (flags.source === undefined) return undefined;
     throw new ConfigError('this model reads no source: give what it goes on with as --prompt');
   }
-  if (flags.source !== undefined || flags.state !== undefined) return flags.source;
+  const { kind } = source.modality;
+  if (flags.source !== undefined) {
+    if (kind === 'texts') return flags.source;
+    return kind === 'images' ? readImage(flags.source) : readSound(flags.source);
+  }
+  if (flags.state !== undefined) return undefined;
   throw new ConfigError(`this model ${source.modality.about} before it writes: give it one with --source`);
 }

@@ -86,16 +86,15 @@ export async function sourcesToLearn(path: string, kind: Kind, options: SourceOp
       [kind === 'texts' ? name : '', prompt, target].map((text) => ({ text })),
     ),
     source: config,
-    async encode(tokenizer, model) {
+    encode(tokenizer, model) {
       const reads = sourceConfigOf(model);
       if (reads.kind !== kind)
         throw new DataError(`${path} has ${kind} as sources, and the model reads ${reads.kind}`);
-      const encode = async (pair: SourcedText) => ({
+      const encode = (pair: SourcedText) => ({
         ...encodeAnswer(tokenizer, pair),
-        inputs: await sourceValues(reads, pair.given, tokenizer),
+        inputs: sourceValues(reads, pair.given, tokenizer),
       });
-      const learned = await Promise.all(training.map(encode));
-      const heldOut = await Promise.all(validation.map(encode));
+      const [learned, heldOut] = [training.map(encode), validation.map(encode)];
       const longest = [...learned, ...heldOut].reduce((most, { tokens }) => Math.max(most, tokens.length), 0);
       const { tokens, prefix } = heldOut[0]!;
       const first = validation[0]!;

@@ -33,7 +33,7 @@ export interface TextToLearn {
   /** What a model reads before it writes, as a config says it, where it reads something. */
   readonly source?: (tokenizer: Tokenizer) => SourceConfig;
   /** For a model of these tokens. Throws `DataError` for what that cannot read. */
-  encode(tokenizer: Tokenizer, model: Model): EncodedText | Promise<EncodedText>;
+  encode(tokenizer: Tokenizer, model: Model): EncodedText;
 }
 
 export interface EncodedText {

@@ -183,7 +183,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   const text = await textToLearn(source, readsSource, options);
   const tokenizer = await tokenizerFor(text.documents, options);
   const model = base ?? (await modelFor(options, tokenizer, config, text.source?.(tokenizer)));
-  const learned = await text.encode(tokenizer, model);
+  const learned = text.encode(tokenizer, model);
   const settings = settingsOf(options, options.sequence ?? learned.sequence(model), defaultRate(options));
   const parameters = countParameters(parametersOf(model));
   const adapters = lora ? countParameters(parametersOf(withLora(model, lora))) - parameters : 0;

@@ -187,8 +187,8 @@ export class LanguageModel {
   }
 
   /**
-   * Reads what stands before a text, where the model reads something (`source` in its config): a text, an image or a sound, or the path of
-   * a file of one. Throws `ConfigError` for another model, `DataError` for what it cannot read.
+   * Reads what stands before a text, where the model reads something (`source` in its config): a text, an image or a sound.
+   * Throws `ConfigError` for another model, `DataError` for what it cannot read.
    */
   async readSource(given: SourceGiven): Promise<SourceRead> {
     this.sources ??= this.sameWeights()

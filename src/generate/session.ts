@@ -169,8 +169,8 @@ export class Session {
   }
 
   /**
-   * Reads what stands before the text, in a session that has read nothing yet: a text, an image or a sound, or the path of a file of
-   * one, as the model's config says. Its places count as tokens. Throws `ConfigError` for a model that reads no such thing, `DataError`
+   * Reads what stands before the text, in a session that has read nothing yet: a text, an image or a sound
+   * (`readImage`, `readSound`), as the model's config says. Its places count as tokens. Throws `ConfigError` for a model that reads no such thing, `DataError`
    * for what it cannot read, and for a session with a cache or one that has read something.
    */
   async readSource(given: SourceGiven): Promise<void> {

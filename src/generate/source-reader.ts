@@ -58,7 +58,7 @@ export async function sourceReader(
   });
   return {
     async read(given) {
-      const values = await sourceValues(config, given, tokenizer);
+      const values = sourceValues(config, given, tokenizer);
       const fed = modality.inputs.map(({ name, dtype, shape }) => [
         name,
         { dtype, dims: [1, ...shape.map(Number)], data: values[name]! },

@@ -71,7 +71,7 @@ async function whole(model: Model, given: SourceGiven, device: Device): Promise<
   const executable = await device.compile(
     withInputs({ outputs: { logits: logitsOf(model, registry, hidden) }, weights: tinyWeights(model) }),
   );
-  const values = await sourceValues(sourceConfigOf(model), given, tinyTokenizer);
+  const values = sourceValues(sourceConfigOf(model), given, tinyTokenizer);
   const fed = model.source!.modality.inputs.map(({ name, dtype, shape }) => [
     name,
     { dtype, dims: [1, ...shape.map(Number)], data: values[name]! },
@@ -156,7 +156,7 @@ test('what cannot be read is refused, and the session stays as it was', async ()
   const [, model] = CASES[0]!;
   const language = await LanguageModel.compile(model, tinyWeights(model), tinyTokenizer, cpu);
   const session = language.session();
-  await expect(session.readSource(image)).rejects.toThrow(/the model reads texts/);
+  await expect(session.readSource(image)).rejects.toThrow(/the model reads texts, and this is a picture/);
   await expect(session.readSource('')).rejects.toThrow(/the source is empty/);
   await expect(session.readSource('the sea and the sky and all the ships')).rejects.toThrow(
     /a source has \d+ tokens, and the model reads 9 at most/,

@@ -1,21 +1,12 @@
 /** A source, in the form in which a model reads it. */
 import type { TensorData } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import {
-  flawOf,
-  type Image,
-  pixelValues,
-  readImage,
-  readSound,
-  resized,
-  type Sound,
-  withChannels,
-} from '../signals/index.js';
+import { flawOf, type Image, pixelValues, resized, type Sound, withChannels } from '../signals/index.js';
 import type { Tokenizer } from '../text/index.js';
 import type { Model } from './model.js';
 import type { SourceConfig } from './source.js';
 
-/** A text, an image or a sound; of the latter two also the path of a file. */
+/** A text, an image or a sound. */
 export type SourceGiven = string | Image | Sound;
 
 /** What the config of a model says of its source. Throws `ConfigError` for one that reads none. */
@@ -26,24 +17,24 @@ export function sourceConfigOf({ json }: Model): SourceConfig {
   return source;
 }
 
-/** The example as the model's source inputs by name, each flat. Throws `DataError` for one that the model cannot read. */
-export async function sourceValues(
+/** A source as the model's inputs by name, each flat. Throws `DataError` for one that the model cannot read. */
+export function sourceValues(
   config: SourceConfig,
   given: SourceGiven,
   tokenizer: Tokenizer,
-): Promise<Readonly<Record<string, TensorData>>> {
+): Readonly<Record<string, TensorData>> {
   switch (config.kind) {
     case 'texts':
       return { source: tokenValues(config.length, given, tokenizer) };
     case 'images':
-      return { pixels: await pixelsOf(config, given) };
+      return { pixels: pixelsOf(config, given) };
     case 'sounds':
-      return { samples: await samplesOf(config, given) };
+      return { samples: samplesOf(config, given) };
   }
 }
 
 function tokenValues(length: number, given: SourceGiven, tokenizer: Tokenizer): BigInt64Array {
-  if (typeof given !== 'string') throw new DataError('the model reads texts, and this is something else');
+  if (typeof given !== 'string') throw new DataError(`the model reads texts, and this is a ${nameOf(given)}`);
   const ids = tokenizer.encode(given);
   if (ids.length === 0) throw new DataError('the source is empty: give some text');
   if (ids.length > length)
@@ -56,34 +47,38 @@ function tokenValues(length: number, given: SourceGiven, tokenizer: Tokenizer): 
 }
 
 /** An image of another size is stretched. */
-async function pixelsOf(
+function pixelsOf(
   { height, width, channels }: Extract<SourceConfig, { kind: 'images' }>,
   given: SourceGiven,
-): Promise<Float32Array> {
-  const image = typeof given === 'string' ? await readImage(given) : given;
-  if (!('pixels' in image)) throw new DataError('the model reads images, and this is a sound');
-  return pixelValues(resized(withChannels(image, channels), height, width));
+): Float32Array {
+  if (typeof given === 'string' || !('pixels' in given))
+    throw new DataError(`the model reads images, and this is a ${nameOf(given)}`);
+  return pixelValues(resized(withChannels(given, channels), height, width));
 }
 
-async function samplesOf(
+function samplesOf(
   { rate, hop, length }: Extract<SourceConfig, { kind: 'sounds' }>,
   given: SourceGiven,
-): Promise<Float32Array> {
-  const sound = typeof given === 'string' ? await readSound(given) : given;
-  const name = typeof given === 'string' ? given : 'the sound';
-  if (!('samples' in sound)) throw new DataError('the model hears sounds, and this is an image');
-  if (sound.rate !== rate)
+): Float32Array {
+  if (typeof given === 'string' || !('samples' in given))
+    throw new DataError(`the model hears sounds, and this is a ${nameOf(given)}`);
+  if (given.rate !== rate)
     throw new DataError(
-      `${name} has ${sound.rate} samples a second, and the model hears ${rate}: convert it`,
+      `the sound has ${given.rate} samples a second, and the model hears ${rate}: convert it`,
     );
-  if (flawOf(sound) === 'silent') throw new DataError(`${name} is silent: there is nothing to hear`);
-  if (sound.samples.length > length * hop) {
+  if (flawOf(given) === 'silent') throw new DataError('the sound is silent: there is nothing to hear');
+  if (given.samples.length > length * hop) {
     const seconds = (samples: number): string => `${(samples / rate).toFixed(1)} s`;
     throw new DataError(
-      `${name} has ${seconds(sound.samples.length)}, and the model hears ${seconds(length * hop)} at most: cut it`,
+      `the sound has ${seconds(given.samples.length)}, and the model hears ${seconds(length * hop)} at most: cut it`,
     );
   }
   const samples = new Float32Array(length * hop);
-  samples.set(sound.samples);
+  samples.set(given.samples);
   return samples;
+}
+
+function nameOf(given: SourceGiven): string {
+  if (typeof given === 'string') return 'text: give what readImage or readSound makes of a file';
+  return 'pixels' in given ? 'picture' : 'sound';
 }
