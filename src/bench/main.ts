@@ -6,6 +6,7 @@ import { HeddleError } from '../errors.js';
 import { addAnswersCommand } from './answers-command.js';
 import { addBrowserCommand } from './browser-command.js';
 import { measureGeneration } from './generation-section.js';
+import { addGpuCommand } from './gpu-command.js';
 import { listOf } from './list-of.js';
 import { type LoadResult, measureLoading } from './load-section.js';
 import { describeMachine } from './machine.js';
@@ -120,6 +121,7 @@ addServeCommand(program);
 addOpsCommand(program);
 addAnswersCommand(program);
 addBrowserCommand(program);
+addGpuCommand(program);
 
 try {
   await program.parseAsync();

@@ -10,6 +10,8 @@ interface Shape {
   headDim: number;
   intermediateSize: number;
   vocabSize: number;
+  /** A third of the heads by default. */
+  keyValueHeads?: number;
 }
 
 /** Granite 4.0-H 350M. */
@@ -36,6 +38,19 @@ export const GRANITE_1B: Shape = {
   vocabSize: 100_352,
 };
 
+/** Granite 4.0-H Micro, of 3B. */
+export const GRANITE_3B: Shape = {
+  hiddenSize: 2048,
+  layers: 40,
+  attentionLayers: [5, 15, 25, 35],
+  mambaHeads: 64,
+  mambaHeadDim: 64,
+  headDim: 64,
+  keyValueHeads: 8,
+  intermediateSize: 8192,
+  vocabSize: 100_352,
+};
+
 /** A model of such a shape, without weights. */
 export function graniteModel(shape: Shape): Model {
   const numHeads = shape.hiddenSize / shape.headDim;
@@ -50,7 +65,7 @@ export function graniteModel(shape: Shape): Model {
         shape.attentionLayers.includes(i) ? 'attention' : 'mamba',
       ),
       num_attention_heads: numHeads,
-      num_key_value_heads: numHeads / 3,
+      num_key_value_heads: shape.keyValueHeads ?? numHeads / 3,
       attention_multiplier: 1 / shape.headDim,
       embedding_multiplier: 12,
       residual_multiplier: 0.246,

@@ -20,6 +20,7 @@ const step = await compileStep(task, await openDevice(device, { threads }));
 const run = startRun(task, step);
 say({ parameters: countParameters(step.parameters), preparation: step.preparation } satisfies Ready);
 for await (const _ of createInterface({ input: process.stdin })) {
-  say({ ...(await run.round()), peakBytes: peakMemory() } satisfies Round);
+  const { seconds, loss } = await run.round();
+  say({ seconds, loss, peakBytes: peakMemory() } satisfies Round);
 }
 await run.dispose();

@@ -43,31 +43,52 @@ export async function compileStep(task: TrainingTask, device: Device): Promise<C
 
 /** Steps that are taken one after the other. */
 export interface TrainingRun {
-  /** Does STEPS_PER_ROUND steps; returns the seconds a step, and the loss (nats a token) of the last one. */
-  round(): Promise<{ seconds: number; loss: number }>;
+  /** Does the steps of a round; returns the seconds a step, and the losses (nats a token): of the last step, and of all. */
+  round(): Promise<{ seconds: number; loss: number; losses: readonly number[] }>;
   dispose(): Promise<void>;
 }
 
-/** A run from new weights on random tokens, which it sees again and again. */
-export function startRun(task: TrainingTask, step: CompiledStep): TrainingRun {
-  const { executable, parameters, stepsPerRun } = step;
-  const state = executable.newState(initialMemory(parameters, 1));
+/** What a run starts from, and how many steps a round has. */
+export interface RunSettings {
+  readonly steps?: number;
+  readonly memory?: ReadonlyMap<string, HostTensor>;
+  /** What computes: where it runs ahead, the next run is asked for while one is at work, as the trainer does. */
+  readonly device?: Device;
+}
+
+/** A run on random tokens, which it sees again and again; from new weights, if it is given none. */
+export function startRun(
+  task: TrainingTask,
+  step: CompiledStep,
+  { steps = STEPS_PER_ROUND, memory = initialMemory(step.parameters, 1), device }: RunSettings = {},
+): TrainingRun {
+  const { executable, stepsPerRun } = step;
+  const state = executable.newState(memory);
   const tokens = randomTokens(task, stepsPerRun);
+  const most = device?.runsAhead ? 2 : 1;
   let done = 0;
+  const ask = (): ReturnType<Executable['run']> => {
+    const scalars = new Float32Array(stepsPerRun * STEP_SCALARS);
+    for (let s = 0; s < stepsPerRun; s++) {
+      scalars.set(stepScalars(ADAMW_DEFAULTS, ++done, LEARNING_RATE), s * STEP_SCALARS);
+    }
+    const feeds = { tokens, scalars: float32(scalars, [stepsPerRun, STEP_SCALARS]) };
+    return executable.run(feeds, [state]);
+  };
   return {
     async round() {
-      let loss = Number.NaN;
+      const losses: number[] = [];
       const started = performance.now();
-      for (let i = 0; i < STEPS_PER_ROUND; i += stepsPerRun) {
-        const scalars = new Float32Array(stepsPerRun * STEP_SCALARS);
-        for (let s = 0; s < stepsPerRun; s++) {
-          scalars.set(stepScalars(ADAMW_DEFAULTS, ++done, LEARNING_RATE), s * STEP_SCALARS);
+      const asked: ReturnType<typeof ask>[] = [];
+      for (let i = 0; i < steps || asked.length > 0; i += stepsPerRun) {
+        if (i < steps) asked.push(ask());
+        if (asked.length === most || i >= steps) {
+          const { loss } = await asked.shift()!;
+          losses.push(...(loss!.data as Float32Array));
         }
-        const feeds = { tokens, scalars: float32(scalars, [stepsPerRun, STEP_SCALARS]) };
-        const outputs = await executable.run(feeds, [state]);
-        loss = outputs.loss!.data[stepsPerRun - 1] as number;
       }
-      return { seconds: (performance.now() - started) / 1000 / STEPS_PER_ROUND, loss };
+      const seconds = (performance.now() - started) / 1000 / losses.length;
+      return { seconds, loss: losses.at(-1)!, losses };
     },
     async dispose() {
       state.dispose();

@@ -91,7 +91,18 @@ export interface Device {
   compile(program: Program): Promise<Executable>;
   /** Compiles a model that reads and writes. Throws as `compile` does. */
   compileDecoder(programs: DecoderPrograms): Promise<Decoder>;
+  /** What each of its GPUs has in use, where they can say: XLA's can. */
+  gpuMemory?(): readonly DeviceMemory[];
   dispose(): Promise<void>;
+}
+
+/** Bytes of a GPU's memory: in use, the most that was in use so far, and what there is for us. */
+export interface DeviceMemory {
+  /** Its kind, such as `NVIDIA H200`. */
+  readonly kind: string;
+  readonly inUse: number;
+  readonly peak: number;
+  readonly limit: number;
 }
 
 /** Programs with the same states and weights. */

@@ -5,10 +5,12 @@
 import type { Decoder, Executable, State } from '../program.js';
 import { type HostTensor, int64 } from '../tensors.js';
 
-/** Tokens of a long text that are read at once. */
-const CHUNK = 4096;
 /** Tokens of the pieces that a text is read in; what is left is written, one by one. */
-const PIECES = [CHUNK, 256, 16, 1];
+const PIECES = [4096, 256, 16, 1];
+/** Pieces that are at work at a time. */
+const PIECES_AHEAD = 3;
+/** Tokens of a long text that are asked for at once: several pieces, so that the device does not wait between them. */
+const CHUNK = 4 * PIECES[0]!;
 
 type Feeds = Readonly<Record<string, HostTensor>>;
 
@@ -22,22 +24,34 @@ export function decoderOf(reader: Executable, writer: Executable): Decoder {
     const fillers = spare.of(2 ** Math.ceil(Math.log2(rows.length)) - rows.length);
     // Where a later piece fails, the rows are as before the first one.
     const before = pieces.length > 1 ? rows.map((row) => row.fork()) : [];
+    let failure: unknown;
     try {
       const logits = new Logits(places);
+      const asked: (() => Promise<void>)[] = [];
       let start = 0;
-      for (const size of pieces) {
-        const wanted = logits.within(start, size, sequence);
-        const outputs = await (size === 1 ? writer : reader).run(
-          {
-            ids: filledIds(ids, start, size, rows.length + fillers.length),
-            position: filledPositions(position, start, rows.length + fillers.length),
-            places: int64(wanted.places, [wanted.places.length]),
-          },
-          [...rows, ...fillers],
-        );
-        logits.put(wanted.indices, outputs.logits!);
-        start += size;
+      try {
+        for (const size of pieces) {
+          const wanted = logits.within(start, size, sequence);
+          const run = (size === 1 ? writer : reader).run(
+            {
+              ids: filledIds(ids, start, size, rows.length + fillers.length),
+              position: filledPositions(position, start, rows.length + fillers.length),
+              places: int64(wanted.places, [wanted.places.length]),
+            },
+            [...rows, ...fillers],
+          );
+          // The next piece is asked for while the device computes this one.
+          run.catch(() => undefined);
+          asked.push(async () => logits.put(wanted.indices, (await run).logits!));
+          if (asked.length === PIECES_AHEAD) await asked.shift()!();
+          start += size;
+        }
+      } finally {
+        // What was asked for has to end before anybody touches the rows.
+        for (const answer of await Promise.allSettled(asked.map((each) => each())))
+          if (answer.status === 'rejected') failure ??= answer.reason;
       }
+      if (failure !== undefined) throw failure;
       return { logits: logits.tensor };
     } catch (error) {
       for (const [i, saved] of before.entries()) (rows[i] as Restorable).restore(saved);

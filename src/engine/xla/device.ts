@@ -12,7 +12,7 @@ import {
   takeRow,
 } from '../../graph/index.js';
 import { checkProgram } from '../check.js';
-import type { Decoder, DecoderPrograms, Device, Program } from '../program.js';
+import type { Decoder, DecoderPrograms, Device, DeviceMemory, Program } from '../program.js';
 import { hostZeros } from '../tensors.js';
 import { decoderOf } from './decoder.js';
 import { XlaExecutable } from './executable.js';
@@ -86,6 +86,13 @@ export class XlaDevice implements Device {
       await reader.dispose();
       throw error;
     }
+  }
+
+  gpuMemory(): DeviceMemory[] {
+    return this.client.devices.slice(0, this.count).map((device) => ({
+      kind: device.kind,
+      ...(device.memory() ?? { inUse: 0, peak: 0, limit: 0 }),
+    }));
   }
 
   async dispose(): Promise<void> {

@@ -1,0 +1,187 @@
+/** Training steps on `cuda`: by turns with PyTorch's of the same model, of small models, and over several GPUs. */
+import { fileURLToPath } from 'node:url';
+import { type Device, type DeviceOptions, openDevice } from '../engine/index.js';
+import { countParameters } from '../models/index.js';
+import { type Contender, race, startContender } from './contender.js';
+import { type RacedTask, SHARED_TASK } from './gpu-tasks.js';
+import { peakMemory } from './machine.js';
+import type { TrainingTask } from './plan.js';
+import { quickMemory } from './quick-weights.js';
+import { median } from './train-section.js';
+import { compileStep, startRun } from './training.js';
+
+const PEER = fileURLToPath(new URL('../../bench/peers/torch_gpu.py', import.meta.url));
+const STEPS = 8;
+const ROUNDS = 5;
+
+export interface StepRate {
+  readonly name: string;
+  readonly parameters: number;
+  readonly tokens: number;
+  /** Of building and compiling the step. */
+  readonly preparation?: number;
+  /** A step in the middle round, and in the best one. */
+  readonly seconds: number;
+  readonly best: number;
+  readonly tokensPerSecond: number;
+  readonly loss: number;
+  /** PyTorch's tokens a second, and how many times as fast we are; or why there is none. */
+  readonly peer?: { readonly parameters: number; readonly tokensPerSecond: number; readonly ratio: number };
+  readonly failure?: string;
+}
+
+/** Our step as a contender, in this process. */
+async function startOurs(task: TrainingTask, device: Device, steps: number): Promise<Contender> {
+  const step = await compileStep(task, device);
+  const run = startRun(task, step, { steps, memory: quickMemory(step.parameters), device });
+  const round = async () => {
+    const { seconds, loss } = await run.round();
+    return { seconds, loss, peakBytes: peakMemory() };
+  };
+  await round();
+  return {
+    name: task.name,
+    ready: { parameters: countParameters(step.parameters), preparation: step.preparation },
+    round,
+    stop: () => void run.dispose(),
+  };
+}
+
+function startTorch(
+  { name, layers, config, batch, sequence }: RacedTask,
+  python: string,
+): Promise<Contender> {
+  const values = {
+    layers,
+    steps: STEPS,
+    batch,
+    sequence,
+    hidden: config.hiddenSize,
+    intermediate: config.intermediateSize,
+    'state-size': config.ssmStateSize,
+    vocab: config.vocabSize,
+    window: config.attentionWindow,
+    selected: config.attentionSelected,
+  };
+  const args = Object.entries(values).map(([key, value]) => `--${key}=${value}`);
+  return startContender(`PyTorch ${name}`, python, [PEER, ...args]);
+}
+
+function rateOf(contender: Contender, rounds: Awaited<ReturnType<typeof race>>[number], tokens: number) {
+  const seconds = rounds.map((round) => round.seconds);
+  const { parameters, preparation } = contender.ready;
+  return {
+    parameters,
+    tokens,
+    ...(preparation && { preparation: preparation.build + preparation.compile }),
+    seconds: median(seconds),
+    best: Math.min(...seconds),
+    tokensPerSecond: tokens / median(seconds),
+    loss: rounds.at(-1)!.loss,
+  };
+}
+
+/** Each task by turns with PyTorch, which compiles beside us; yields each as it is measured. */
+export async function* raceTraining(
+  tasks: readonly RacedTask[],
+  device: Device,
+  python: string | undefined,
+): AsyncGenerator<StepRate> {
+  const peers = tasks.map((task) =>
+    python === undefined ? undefined : startTorch(task, python).catch((error: unknown) => error as Error),
+  );
+  for (const [i, task] of tasks.entries()) {
+    const ours = await startOurs(task, device, STEPS);
+    const peer = await peers[i];
+    const contenders = peer && !(peer instanceof Error) ? [ours, peer] : [ours];
+    try {
+      const [own, others] = await race(contenders, ROUNDS);
+      const tokens = task.batch * task.sequence;
+      const rate = rateOf(ours, own!, tokens);
+      const theirs = others && rateOf(contenders[1]!, others, tokens);
+      yield {
+        name: task.name,
+        ...rate,
+        ...(theirs && {
+          peer: {
+            parameters: theirs.parameters,
+            tokensPerSecond: theirs.tokensPerSecond,
+            ratio: rate.tokensPerSecond / theirs.tokensPerSecond,
+          },
+        }),
+        ...(peer instanceof Error && { failure: peer.message }),
+      };
+    } finally {
+      for (const contender of contenders) contender.stop();
+    }
+  }
+}
+
+/** Small models: ours alone, many steps a round. */
+export async function* measureSmall(
+  tasks: readonly TrainingTask[],
+  device: Device,
+): AsyncGenerator<StepRate> {
+  for (const task of tasks) {
+    const ours = await startOurs(task, device, 200);
+    const [rounds] = await race([ours], 3);
+    yield { name: task.name, ...rateOf(ours, rounds!, task.batch * task.sequence) };
+    ours.stop();
+  }
+}
+
+/** One way of sharing the step among GPUs. */
+export interface SharedRate {
+  readonly name: string;
+  readonly devices: number;
+  readonly parameters: number;
+  readonly tokensPerSecond: number;
+  /** In use on each GPU between two steps, and the most that was so far. */
+  readonly memory: readonly { readonly inUse: number; readonly peak: number }[];
+  readonly losses: readonly number[];
+}
+
+/** The same steps on several GPUs, shared both ways, and on one. The forms that take least memory come first, so that peaks tell. */
+export async function* measureShared(
+  devices: number,
+  steps: number,
+  task: TrainingTask = SHARED_TASK,
+): AsyncGenerator<SharedRate> {
+  const forms: [string, DeviceOptions][] = [
+    [`${devices} GPUs, full`, { devices, shard: 'full' }],
+    [`${devices} GPUs, data`, { devices, shard: 'data' }],
+    ['1 GPU', {}],
+  ];
+  const opened = await Promise.all(
+    forms.map(async ([name, options]) => {
+      const device = await openDevice('cuda', options);
+      return { name, device, count: options.devices ?? 1, step: await compileStep(task, device) };
+    }),
+  );
+  const memory = quickMemory(opened[0]!.step.parameters);
+  for (const { name, device, count, step } of opened) {
+    const run = startRun(task, step, { steps, memory, device });
+    const { losses } = await run.round();
+    const seconds: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      const short = await run.round();
+      seconds.push(short.seconds);
+      if (seconds.reduce((sum, each) => sum + each * steps, 0) > 20) break;
+    }
+    yield {
+      name,
+      devices: count,
+      parameters: countParameters(step.parameters),
+      tokensPerSecond: (task.batch * task.sequence) / median(seconds),
+      memory: device.gpuMemory?.() ?? [],
+      losses,
+    };
+    await run.dispose();
+    await device.dispose();
+  }
+}
+
+/** How far two runs' losses are apart at most. */
+export function furthest(a: readonly number[], b: readonly number[]): number {
+  return Math.max(...a.map((loss, i) => Math.abs(loss - b[i]!)));
+}
