@@ -125,6 +125,44 @@ export interface Decoder {
   readonly writer: Executable;
   /** Tokens of a long text that the reader takes best at once, where it says so. */
   readonly chunk?: number;
+  /** Writes several tokens in one run, where the device chooses them by itself. */
+  readonly ahead?: WritesAhead;
+}
+
+/** A writer that is not asked for each token: what it chooses it reads, and goes on. */
+export interface WritesAhead {
+  /** Tokens of a run at most. */
+  readonly steps: number;
+  /** Tokens that end a row: so many at most. */
+  readonly stops: number;
+  /**
+   * Row i reads `ids[i]`, which stands at `position`, and writes on until a token of `stops`, or `count` tokens; its state has then read all
+   * of them but the last. Throws as `Executable.run` does.
+   */
+  run(rows: readonly WritingRow[]): Promise<WrittenRow[]>;
+}
+
+/** What a row reads first, and how its tokens are drawn: as generate/sampler.ts does it, in float32. */
+export interface WritingRow {
+  readonly id: number;
+  readonly position: number;
+  readonly state: State;
+  readonly temperature: number;
+  /** Tokens that are drawn among at most: no more than 1024. 1 takes the likeliest one. */
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly stops: readonly number[];
+  /** A number in [0, 1) for each token that may be written. */
+  readonly uniforms: readonly number[];
+}
+
+export interface WrittenRow {
+  readonly ids: readonly number[];
+  /** The logit of each. */
+  readonly chosen: readonly number[];
+  /** Those of the last one's place [vocabulary], where it ended the row. */
+  readonly logits?: Float32Array;
 }
 
 /** A compiled program. */

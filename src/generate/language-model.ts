@@ -8,6 +8,8 @@ import {
   openDevice,
   type State,
   type Weight,
+  type WritingRow,
+  type WrittenRow,
 } from '../engine/index.js';
 import { CheckpointError, DataError, InspectError, TokenizerError } from '../errors.js';
 import { Inspector, type Trace, type TraceOptions } from '../inspect/index.js';
@@ -139,6 +141,16 @@ export class LanguageModel {
   /** Tokens of a long text that are read at once. */
   get chunk(): number {
     return this.runner.chunk;
+  }
+
+  /** What the device writes by itself, if it does: see `Runner.ahead`. */
+  get ahead(): Runner['ahead'] {
+    return this.runner.ahead;
+  }
+
+  /** Writes several tokens of one sequence where the device chooses them: see `WritesAhead`. */
+  write(row: WritingRow): Promise<WrittenRow> {
+    return this.runner.write(row);
   }
 
   /** The number of parameters. */

@@ -4,7 +4,14 @@
  * come and go between calls.
  */
 import { nextTurn } from '#platform';
-import { type Decoder, int64, type State } from '../engine/index.js';
+import {
+  type Decoder,
+  int64,
+  type State,
+  type WritesAhead,
+  type WritingRow,
+  type WrittenRow,
+} from '../engine/index.js';
 
 /** Tokens that one sequence reads. */
 export interface Row {
@@ -19,15 +26,24 @@ export const PREFILL_CHUNK = 256;
 
 /** More rows have their states read from memory as often as fewer, so they gain little. */
 const MAX_ROWS = 16;
+/** A device that chooses tokens by itself is a large one. */
+const MAX_ROWS_AHEAD = 64;
 
 interface Waiting extends Row {
   readonly done: (logits: Float32Array) => void;
   readonly failed: (error: unknown) => void;
 }
 
+/** One that wants several tokens, where the device chooses them by itself. */
+interface WaitingAhead {
+  readonly writes: WritingRow;
+  readonly done: (written: WrittenRow) => void;
+  readonly failed: (error: unknown) => void;
+}
+
 export class Runner {
   /** Those who wait for a call of their own, or, with one token, for one together. */
-  private readonly waiting: (Waiting | (() => Promise<void>))[] = [];
+  private readonly waiting: (Waiting | WaitingAhead | (() => Promise<void>))[] = [];
   private running = false;
   /** The states of the last batch, in the order of its rows. */
   private rows: readonly State[] = [];
@@ -49,7 +65,19 @@ export class Runner {
     });
   }
 
-  /** The same for the rows of a batch, of as many tokens each. Returns logits [places, vocabulary] at `places` in the flattened ids. */
+  /** How many tokens the device chooses by itself in one run, and how many may end a text there; undefined where it does not. */
+  get ahead(): Pick<WritesAhead, 'steps' | 'stops'> | undefined {
+    return this.decoder.ahead;
+  }
+
+  /** Writes several tokens, and moves the state on: see `WritesAhead`. Those who ask at the same time are rows of one batch. */
+  write(writes: WritingRow): Promise<WrittenRow> {
+    return new Promise((done, failed) => {
+      this.enqueue({ writes, done, failed });
+    });
+  }
+
+  /** `read` for the rows of a batch, of as many tokens each. Returns logits [places, vocabulary] at `places` in the flattened ids. */
   readBatch(rows: readonly Row[], places: readonly number[]): Promise<Float32Array> {
     return new Promise((done, failed) => {
       this.enqueue(() => this.run(rows, places).then(done, failed));
@@ -83,6 +111,8 @@ export class Runner {
       if (typeof first === 'function') {
         this.waiting.shift();
         await first();
+      } else if ('writes' in first) {
+        await this.writeTogether();
       } else {
         await this.runTogether(this.takeBatch(first));
       }
@@ -94,12 +124,34 @@ export class Runner {
   /** The first who waits, and all who can run with it. */
   private takeBatch(first: Waiting): Waiting[] {
     const isToken = (task: Runner['waiting'][number]): task is Waiting =>
-      typeof task !== 'function' && task.ids.length === 1;
+      typeof task !== 'function' && 'ids' in task && task.ids.length === 1;
     const batch = isToken(first) ? this.waiting.filter(isToken).slice(0, MAX_ROWS) : [first];
+    return this.seated(batch, ({ state }) => state);
+  }
+
+  /** Takes tasks out of those who wait, in the order of the last call: rows that stand side by side already need not be moved. */
+  private seated<T extends Runner['waiting'][number]>(batch: T[], stateOf: (task: T) => State): T[] {
     for (const task of batch) this.waiting.splice(this.waiting.indexOf(task), 1);
-    // In the order of the last call: rows that stand side by side already need not be moved.
-    const seat = ({ state }: Waiting): number => this.rows.indexOf(state) + 1 || this.rows.length + 1;
+    const seat = (task: T): number => this.rows.indexOf(stateOf(task)) + 1 || this.rows.length + 1;
     return batch.sort((a, b) => seat(a) - seat(b));
+  }
+
+  /** All who want several tokens, in one run. */
+  private async writeTogether(): Promise<void> {
+    const wants = (task: Runner['waiting'][number]): task is WaitingAhead =>
+      typeof task !== 'function' && 'writes' in task;
+    const batch = this.seated(
+      this.waiting.filter(wants).slice(0, MAX_ROWS_AHEAD),
+      ({ writes }) => writes.state,
+    );
+    const rows = batch.map(({ writes }) => writes);
+    this.rows = rows.map(({ state }) => state);
+    try {
+      const written = await this.decoder.ahead!.run(rows);
+      for (const [i, { done }] of batch.entries()) done(written[i]!);
+    } catch (error) {
+      for (const { failed } of batch) failed(error);
+    }
   }
 
   private async runTogether(batch: readonly Waiting[]): Promise<void> {

@@ -2,6 +2,7 @@
  * From logits to the next token. In this order: biases, penalties, what steers the text (a grammar, say), the temperature, and the
  * cut to the likeliest tokens, among which one is drawn. The same seed draws the same tokens.
  */
+import type { WritingRow } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
 import { likeliest, likeliestOf } from './likeliest.js';
@@ -74,6 +75,14 @@ export function checkSampling(options: SamplingOptions): void {
   }
 }
 
+/** Throws `DataError` for the logit of a chosen token that is no number. */
+export function expectNumber(logit: number): void {
+  if (Number.isFinite(logit)) return;
+  throw new DataError(
+    `the logit of the chosen token is ${logit}: the model's weights are damaged, or diverged`,
+  );
+}
+
 /** Where `topP` or `minP` alone cuts, it looks among so many of the likeliest tokens. */
 export const CANDIDATES = 1024;
 
@@ -106,12 +115,21 @@ export class Sampler {
     const uniform = this.random.uniform();
     const { scores, ids } = this.adjusted(logits, left);
     const id = this.drawn(scores, uniform, ids);
-    if (!Number.isFinite(logits[id])) {
-      throw new DataError(
-        `the logit of the chosen token is ${logits[id]}: the model's weights are damaged, or diverged`,
-      );
-    }
+    expectNumber(logits[id]!);
     return id;
+  }
+
+  /**
+   * How the next tokens are drawn, `count` of them, where nothing but their own logits has a say and one of few is taken: then a device can
+   * do it. Undefined elsewhere; the numbers that it names are drawn.
+   */
+  ahead(count: number): Pick<WritingRow, 'temperature' | 'topK' | 'topP' | 'minP' | 'uniforms'> | undefined {
+    const { bias, steering, temperature, topK, topP, minP } = this.options;
+    if (bias.size > 0 || steering.length > 0 || this.occurred || this.written) return undefined;
+    const uniforms = (): number[] => Array.from({ length: count }, () => this.random.uniform());
+    if (temperature === 0) return { temperature: 1, topK: 1, topP, minP: 0, uniforms: uniforms() };
+    if (topK > CANDIDATES || (topK === 0 && topP === 1 && minP === 0)) return undefined;
+    return { temperature, topK: topK === 0 ? CANDIDATES : topK, topP, minP, uniforms: uniforms() };
   }
 
   /** A token was written. Returns whether the text is complete with it. */

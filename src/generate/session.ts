@@ -7,7 +7,14 @@ import type { LanguageModel } from './language-model.js';
 import { logprobsOf, type TokenLogprobs } from './logprobs.js';
 import { merged } from './merged.js';
 import type { PrefixStore } from './prefix-cache.js';
-import { checkSampling, SAMPLING_DEFAULTS, Sampler, type SamplingOptions, type Steering } from './sampler.js';
+import {
+  checkSampling,
+  expectNumber,
+  SAMPLING_DEFAULTS,
+  Sampler,
+  type SamplingOptions,
+  type Steering,
+} from './sampler.js';
 import { Snapshot } from './snapshot.js';
 import { StopStrings } from './stop.js';
 
@@ -102,6 +109,9 @@ export interface ReadResult {
 /** Why a text ended: with a token that ends it, before a stop string, or because it had its length. */
 export type StopReason = 'token' | 'string' | 'length';
 
+/** In the place of logits that nobody asks for. */
+const NONE = new Float32Array();
+
 /** With a cache, the state is kept whenever so many chunks of a prompt were read. */
 const CHUNKS_PER_SNAPSHOT = 2;
 
@@ -115,6 +125,10 @@ export class Session {
   private busy = false;
   /** Whether the state is one of another model that is the same. */
   private foreign = false;
+  /** Tokens that the device has written and nobody was given yet. Between two texts: what nobody took, though the state has read it. */
+  private written: number[] = [];
+  /** The logits behind the session's last token, where the last one of `written` ends the text. */
+  private ended: Float32Array | undefined;
 
   private readonly cache: PrefixStore | undefined;
   /** How many states the cache had been given when this session looked last. */
@@ -285,11 +299,15 @@ export class Session {
     const sampler = new Sampler({ ...settings, seed }, this.all);
     const text = tokenizer.stream();
     const stops = new StopStrings(settings.stop);
+    const isPlain = settings.stop.length === 0 && settings.logprobs === undefined;
     let reason: StopReason = 'length';
     for (let count = 0; count < settings.maxTokens && !stops.stopped && reason !== 'token'; count++) {
       await checkSignal(settings.signal);
-      const logits = await this.settle();
-      const id = sampler.choose(logits, settings.maxTokens - count);
+      const left = settings.maxTokens - count;
+      if (isPlain && this.written.length === 0) await this.writeAhead(sampler, left, [...ends]);
+      const ahead = this.written.shift();
+      const logits = ahead === undefined ? await this.settle() : NONE;
+      const id = ahead ?? sampler.choose(logits, left);
       if (ends.has(id)) {
         reason = 'token';
         break;
@@ -305,9 +323,50 @@ export class Session {
         this.pending = [id];
       }
     }
+    // The state has read up to the token that ended the text, which is not one of the session's.
+    if (this.ended) [this.logits, this.pending] = [this.ended, []];
+    this.ended = undefined;
     const rest = stops.push(text.end()) + stops.end();
     if (rest !== '') yield { id: undefined, text: rest };
     return stops.stopped ? 'string' : reason;
+  }
+
+  /**
+   * Has the device choose the next tokens by itself, where it can and nothing but their own logits has a say. They are `written`, and the
+   * session's once somebody was given them.
+   */
+  private async writeAhead(sampler: Sampler, left: number, ends: readonly number[]): Promise<void> {
+    const { ahead } = this.model;
+    const [id] = this.pending;
+    if (!ahead || id === undefined || this.pending.length > 1 || left === 1 || ends.length > ahead.stops)
+      return;
+    const draws = sampler.ahead(Math.min(ahead.steps, left));
+    if (!draws) return;
+    await this.adopt();
+    const { ids, chosen, logits } = await this.model.write({
+      id,
+      position: this.all.length - 1,
+      state: this.state,
+      stops: ends,
+      ...draws,
+    });
+    for (const logit of chosen) expectNumber(logit);
+    this.written = [...ids];
+    this.ended = logits;
+  }
+
+  /** Where tokens were written that nobody took, the state has read too much: it is made again from those that are the session's. */
+  private async takeBack(): Promise<void> {
+    const { state } = this;
+    this.written = [];
+    this.ended = undefined;
+    this.state = this.model.newState();
+    state.dispose();
+    const known = this.all.length - this.pending.length;
+    for (let start = 0; start < known; start += this.model.chunk) {
+      const ids = this.all.slice(start, Math.min(known, start + this.model.chunk));
+      await this.model.read({ ids, position: start, state: this.state });
+    }
   }
 
   /** Has the state read what is pending. Returns the logits [vocabulary] behind the last token. */
@@ -326,8 +385,9 @@ export class Session {
     return this.model.read({ ids, position, state: this.state });
   }
 
-  /** Makes the state one of this model's, if it is not. */
+  /** Makes the state one of this model's and of this session's tokens, if it is not. */
   private async adopt(): Promise<void> {
+    if (this.written.length > 0) await this.takeBack();
     if (!this.foreign) return;
     const { state } = this;
     this.state = this.model.newState(await state.read(), state.length);
@@ -394,6 +454,8 @@ export class Session {
     this.all = snapshot.tokens;
     this.pending = this.all.slice(this.all.length - snapshot.pending);
     this.logits = snapshot.logits;
+    this.written = [];
+    this.ended = undefined;
   }
 
   /**

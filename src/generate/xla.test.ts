@@ -8,12 +8,13 @@ import { hybridModel } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
 import { LanguageModel } from './language-model.js';
+import type { GenerateOptions, Session } from './session.js';
 
 const model = hybridModel(tinyConfig());
 const weights = tinyWeights(model);
 
 async function compiled(client = new EvaluatorClient()): Promise<LanguageModel> {
-  const device = new XlaDevice(client, { precision: 'float32' });
+  const device = new XlaDevice(client, { precision: 'float32', writingSteps: 3 });
   return LanguageModel.compile(model, weights, tinyTokenizer, device);
 }
 
@@ -63,6 +64,75 @@ test('sessions that write at the same time are one batch, filled up to a power o
   expect(await Promise.all(sessions.map((session) => written(language, session)))).toEqual(expected);
   expect(client.texts.some((text) => text.includes('tensor<4x1xi64>'))).toBe(true);
   expect(client.texts.some((text) => text.includes('tensor<3x1xi64>'))).toBe(false);
+});
+
+/** What a session writes on, and with which options, on both devices. */
+async function expectSame(
+  language: LanguageModel,
+  use: (session: Session) => Promise<unknown>,
+): Promise<unknown> {
+  const [here, there] = [language.session(), cpu.session()];
+  for (const session of [here, there]) await session.read(ids.slice(0, 4));
+  const [actual, expected] = [await use(here), await use(there)];
+  expect(actual).toEqual(expected);
+  return actual;
+}
+
+async function told(session: Session, options: GenerateOptions): Promise<{ ids: number[]; reason: string }> {
+  const tokens: number[] = [];
+  const pieces = session.generate(options);
+  for (;;) {
+    const next = await pieces.next();
+    if (next.done) return { ids: tokens, reason: next.value };
+    if (next.value.id !== undefined) tokens.push(next.value.id);
+  }
+}
+
+test('the device chooses several tokens in one run, as the sampler does', async () => {
+  const client = new EvaluatorClient();
+  const language = await compiled(client);
+  await expectSame(language, async (session) => {
+    const texts: unknown[] = [];
+    for (const options of [
+      { temperature: 0.9, topP: 0.9 },
+      { temperature: 1.5, topK: 7 },
+      { temperature: 1, topP: 1, minP: 0.2 },
+      { temperature: 0 },
+    ])
+      texts.push(await told(session, { ...options, maxTokens: 7, seed: 5 }));
+    return texts;
+  });
+  const loops = client.texts.filter((text) => text.includes('tensor<3x1xf32>'));
+  expect(loops).toHaveLength(1);
+});
+
+test('a text that ends among tokens written ahead ends there, and goes on as on the CPU', async () => {
+  const language = await compiled();
+  const { ids: first } = (await expectSame(language, (session) =>
+    told(session, { temperature: 0, maxTokens: 8 }),
+  )) as { ids: number[] };
+  await expectSame(language, async (session) => {
+    const ended = await told(session, { temperature: 0, maxTokens: 8, stopTokens: [first[3]!] });
+    expect(ended.reason).toBe('token');
+    expect(session.tokens.length).toBe(4 + first.indexOf(first[3]!));
+    await session.read([9, 8]);
+    return [ended, await told(session, { temperature: 0, maxTokens: 3 })];
+  });
+});
+
+test('who takes no more stands behind the last token that was given, and goes on as on the CPU', async () => {
+  const language = await compiled();
+  await expectSame(language, async (session) => {
+    for await (const { id } of session.generate({ temperature: 0, maxTokens: 9 })) {
+      expect(id).toBeDefined();
+      if (session.tokens.length === 6) break;
+    }
+    const fork = await session.fork();
+    return [
+      await told(session, { temperature: 0, maxTokens: 3 }),
+      await told(fork, { temperature: 0, maxTokens: 3 }),
+    ];
+  });
 });
 
 test('a state goes on on the other device', async () => {

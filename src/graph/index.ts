@@ -17,13 +17,16 @@ export {
   type LoweredToHlo,
   lowerToStableHlo,
   type Mesh,
+  type Writing,
 } from './lower/stablehlo/lower.js';
 export { joinRows, type RowValue, rowDims, takeRow } from './lower/stablehlo/rows.js';
+export { SAMPLING_SETTINGS } from './lower/stablehlo/sampling.js';
 export {
   type Element as HloElement,
   elementOf as elementOfHlo,
   type Precision,
 } from './lower/stablehlo/value.js';
+export { MOST_STOPS, WRITING_ARGUMENTS } from './lower/stablehlo/writing.js';
 export { Element } from './lower/wasm/codes.js';
 export { LENGTHS, type Lowered, lowerToWasm } from './lower/wasm/lower.js';
 export type { Step, Word } from './lower/wasm/step.js';

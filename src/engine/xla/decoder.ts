@@ -2,11 +2,16 @@
  * Reading and writing by programs of few sizes, since each is compiled for itself: tokens are read in pieces, of which the last ones are
  * short, and rows are filled up to a power of two with states that nobody uses.
  */
-import type { Decoder, Executable, State } from '../program.js';
-import { type HostTensor, int64 } from '../tensors.js';
+import { MOST_STOPS, SAMPLING_SETTINGS, WRITING_ARGUMENTS } from '../../graph/index.js';
+import type { Decoder, Executable, State, WritingRow, WrittenRow } from '../program.js';
+import { float32, type HostTensor, int64 } from '../tensors.js';
+import type { XlaExecutable } from './executable.js';
+import type { XlaState } from './state.js';
 
 /** Tokens of the pieces that a text is read in; what is left is written, one by one. */
 const PIECES = [4096, 256, 16, 1];
+/** Tokens that are written in one run, where the device chooses them; by default. */
+export const WRITING_STEPS = 16;
 /** Pieces that are at work at a time. */
 const PIECES_AHEAD = 3;
 /** Tokens of a long text that are asked for at once: several pieces, so that the device does not wait between them. */
@@ -15,7 +20,7 @@ const CHUNK = 4 * PIECES[0]!;
 type Feeds = Readonly<Record<string, HostTensor>>;
 
 /** A decoder of two executables of one device, with inputs `ids` [batch, sequence], `position` [batch] and `places`. */
-export function decoderOf(reader: Executable, writer: Executable): Decoder {
+export function decoderOf(reader: XlaExecutable, writer: XlaExecutable, steps: number): Decoder {
   const spare = new Spare(() => writer.newState());
   const run = async (feeds: Feeds, rows: readonly State[] = []): Promise<Record<string, HostTensor>> => {
     const { ids, position, places } = feeds as Record<'ids' | 'position' | 'places', HostTensor>;
@@ -60,6 +65,32 @@ export function decoderOf(reader: Executable, writer: Executable): Decoder {
       for (const state of before) state.dispose();
     }
   };
+  let isPrepared = false;
+  /** The program that writes is compiled while the first text is read: nobody waits for it alone. Whoever runs it hears why it cannot be. */
+  const prepare = (): void => {
+    if (!isPrepared) void writer.prepareWriting(steps).catch(() => undefined);
+    isPrepared = true;
+  };
+  const write = async (rows: readonly WritingRow[]): Promise<WrittenRow[]> => {
+    const count = 2 ** Math.ceil(Math.log2(rows.length));
+    const fillers = spare.of(count - rows.length);
+    const states = [...rows.map(({ state }) => state), ...fillers] as XlaState[];
+    const made = await writer.write(steps, writingFeeds(rows, count, steps), states);
+    try {
+      const written = rows.map((_, row) => writtenBy(made, row, count, steps));
+      for (const [row, { ids }] of written.entries()) states[row]!.length += ids.length;
+      const ended = written.map(({ ids }, row) => rows[row]!.stops.includes(ids.at(-1)!));
+      if (!ended.includes(true)) return written;
+      const logits = new Float32Array(made.logits.bytes / Float32Array.BYTES_PER_ELEMENT);
+      await made.logits.download(logits);
+      const width = logits.length / count;
+      return written.map((each, row) =>
+        ended[row] ? { ...each, logits: logits.slice(row * width, (row + 1) * width) } : each,
+      );
+    } finally {
+      made.logits.dispose();
+    }
+  };
   const side = (executable: Executable): Executable => ({
     newState: (...initial) => executable.newState(...initial),
     run,
@@ -68,7 +99,68 @@ export function decoderOf(reader: Executable, writer: Executable): Decoder {
       await executable.dispose();
     },
   });
-  return { reader: side(reader), writer: side(writer), chunk: CHUNK };
+  const reading = side(reader);
+  return {
+    reader: {
+      ...reading,
+      run(feeds, rows) {
+        prepare();
+        return reading.run(feeds, rows);
+      },
+    },
+    writer: side(writer),
+    chunk: CHUNK,
+    ahead: { steps, stops: MOST_STOPS, run: write },
+  };
+}
+
+/** What a run of several tokens is fed, for `count` rows: those that are nobody's write none. */
+function writingFeeds(rows: readonly WritingRow[], count: number, steps: number): Feeds {
+  const each = <T>(value: (row: WritingRow) => T, none: T): T[] =>
+    Array.from({ length: count }, (_, i) => (rows[i] ? value(rows[i]) : none));
+  const uniforms = new Float32Array(steps * count);
+  for (const [i, row] of rows.entries())
+    for (const [step, uniform] of row.uniforms.entries()) uniforms[step * count + i] = uniform;
+  const settings = each((row) => SAMPLING_SETTINGS.map((name) => row[name]), [1, 1, 1, 0]);
+  const stops = each<readonly number[]>((row) => row.stops, []).flatMap((ids) =>
+    Array.from({ length: MOST_STOPS }, (_, i) => ids[i] ?? -1),
+  );
+  const int32 = (data: readonly number[], dims: readonly number[]): HostTensor => ({
+    dtype: 'int32',
+    dims,
+    data: Int32Array.from(data),
+  });
+  return {
+    ids: int64(
+      each(({ id }) => id, 0),
+      [count, 1],
+    ),
+    position: int64(
+      each(({ position }) => position, 0),
+      [count],
+    ),
+    [WRITING_ARGUMENTS.uniforms]: float32(uniforms, [steps, count]),
+    [WRITING_ARGUMENTS.settings]: float32(settings.flat(), [count, SAMPLING_SETTINGS.length]),
+    [WRITING_ARGUMENTS.stops]: int32(stops, [count, MOST_STOPS]),
+    [WRITING_ARGUMENTS.counts]: int32(
+      each(({ uniforms }) => uniforms.length, 0),
+      [count],
+    ),
+  };
+}
+
+function writtenBy(
+  { tokens, chosen }: { readonly tokens: Int32Array; readonly chosen: Float32Array },
+  row: number,
+  count: number,
+  steps: number,
+): WrittenRow {
+  const column = (values: Int32Array | Float32Array): number[] =>
+    Array.from({ length: steps }, (_, step) => values[step * count + row]!);
+  const ids = column(tokens);
+  const end = ids.indexOf(-1);
+  const length = end < 0 ? steps : end;
+  return { ids: ids.slice(0, length), chosen: column(chosen).slice(0, length) };
 }
 
 interface Restorable extends State {

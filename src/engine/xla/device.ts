@@ -14,7 +14,7 @@ import {
 import { checkProgram } from '../check.js';
 import type { Decoder, DecoderPrograms, Device, DeviceMemory, Program } from '../program.js';
 import { hostZeros } from '../tensors.js';
-import { decoderOf } from './decoder.js';
+import { decoderOf, WRITING_STEPS } from './decoder.js';
 import { XlaExecutable } from './executable.js';
 import type { CompileOptions, PjrtBuffer, PjrtClient, PjrtExecutable } from './pjrt.js';
 import { Batch, type KeptValue, type XlaState } from './state.js';
@@ -29,6 +29,8 @@ export interface XlaOptions {
   devices?: number;
   /** Whether several devices share the data alone, or parameters and what is kept of them too. */
   shard?: 'data' | 'full';
+  /** Tokens that are written in one run, where the device chooses them: 16 by default. */
+  writingSteps?: number;
   /** Compiles a module, or finds it on disk. */
   compile?: (client: PjrtClient, text: string, options: CompileOptions) => Promise<PjrtExecutable>;
 }
@@ -81,7 +83,8 @@ export class XlaDevice implements Device {
   async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
     const reader = await this.compile(programs.read);
     try {
-      return decoderOf(reader, await this.compile(programs.write));
+      const { writingSteps = WRITING_STEPS } = this.options;
+      return decoderOf(reader, await this.compile(programs.write), writingSteps);
     } catch (error) {
       await reader.dispose();
       throw error;

@@ -8,7 +8,9 @@ import {
   type LoweredToHlo,
   lowerToStableHlo,
   type RowValue,
+  type Tensor,
   type TensorData,
+  type Writing,
 } from '../../graph/index.js';
 import { checkFeeds, checkHeld, checkRows, checkState, type NamedType } from '../check.js';
 import type { Executable, Program, State, StateChange, StateSpec } from '../program.js';
@@ -134,6 +136,42 @@ export class XlaExecutable implements Executable {
     return results;
   }
 
+  /**
+   * Writes so many tokens of each row in one run: see `Writing` for the program that it takes, and writing.ts for the arguments and the
+   * results. Returns the results' arrays, of which the logits are the caller's to dispose of; `lengths` of the states are left to it, too.
+   */
+  async write(
+    steps: number,
+    feeds: Feeds,
+    rows: readonly State[],
+  ): Promise<{ tokens: Int32Array; chosen: Float32Array; logits: PjrtBuffer }> {
+    this.expectAlive();
+    const sizes = new Map<string, number>(Object.entries(this.program.dims ?? {}));
+    const states = this.expectStates(rows, sizes);
+    sizes.set('places', rows.length);
+    const { variant, outputs } = await this.device.exclusively(() => this.start(feeds, states, sizes, steps));
+    const [tokens, chosen, logits] = outputs as [PjrtBuffer, PjrtBuffer, PjrtBuffer];
+    try {
+      const [made] = variant.lowered.results.filter(({ kind }) => kind === 'output');
+      const size = made!.dims[0]! * made!.dims[1]!;
+      const result = { tokens: new Int32Array(size), chosen: new Float32Array(size), logits };
+      await Promise.all([tokens.download(result.tokens), chosen.download(result.chosen)]);
+      return result;
+    } catch (error) {
+      logits.dispose();
+      throw error;
+    } finally {
+      tokens.dispose();
+      chosen.dispose();
+    }
+  }
+
+  /** Compiles what `write` runs for a first row, before anybody asks for it. */
+  async prepareWriting(steps: number): Promise<void> {
+    const sizes = new Map([...Object.entries(this.program.dims ?? {}), ['batch', 1], ['places', 1]] as const);
+    await this.variant(sizes, { rows: 1, room: this.roomFor(steps) }, steps);
+  }
+
   async dispose(): Promise<void> {
     if (this.isDisposed) return;
     this.isDisposed = true;
@@ -153,12 +191,13 @@ export class XlaExecutable implements Executable {
     feeds: Feeds,
     states: readonly XlaState[],
     sizes: ReadonlyMap<string, number>,
+    steps?: number,
   ): Promise<{ variant: Variant; outputs: PjrtBuffer[] }> {
     const appended = this.appendedIn(sizes);
-    const needed = Math.max(0, ...states.map(({ length }) => length)) + appended;
+    const needed = Math.max(0, ...states.map(({ length }) => length)) + (steps ?? appended);
     const changes = this.states.some(({ before, after }) => before !== after);
     const batch = states.length === 0 ? undefined : await this.batchOf(states, needed, changes);
-    const variant = await this.variant(sizes, batch);
+    const variant = await this.variant(sizes, batch, steps);
     const { lowered, executable } = variant;
     const uploaded: PjrtBuffer[] = [];
     try {
@@ -181,7 +220,8 @@ export class XlaExecutable implements Executable {
         Array.from({ length: devices }, (_, device) => perArgument.map((buffers) => buffers[device]!)),
       );
       this.moveOn(variant, made, batch);
-      for (const state of states) state.length += appended;
+      // Who writes several tokens learns only from the results how many they were.
+      if (steps === undefined) for (const state of states) state.length += appended;
       const outputs = lowered.results.flatMap(({ kind }, i) => (kind === 'output' ? [i] : []));
       for (const other of made.slice(1)) for (const i of outputs) other[i]!.dispose();
       return { variant, outputs: outputs.map((i) => made[0]![i]!) };
@@ -256,19 +296,38 @@ export class XlaExecutable implements Executable {
     return this.device.gather(states, room);
   }
 
-  private async variant(sizes: ReadonlyMap<string, number>, batch: Batch | undefined): Promise<Variant> {
-    const key = JSON.stringify([[...sizes].sort(), batch?.rows, batch?.room]);
+  private async variant(
+    sizes: ReadonlyMap<string, number>,
+    batch: Pick<Batch, 'rows' | 'room'> | undefined,
+    steps?: number,
+  ): Promise<Variant> {
+    const key = JSON.stringify([[...sizes].sort(), batch?.rows, batch?.room, steps]);
     let variant = this.variants.get(key);
     if (!variant) {
-      variant = this.compile(sizes, batch);
+      variant = this.compile(sizes, batch, steps);
       this.variants.set(key, variant);
       variant.catch(() => this.variants.delete(key));
     }
     return variant;
   }
 
-  private async compile(sizes: ReadonlyMap<string, number>, batch: Batch | undefined): Promise<Variant> {
+  private async compile(
+    sizes: ReadonlyMap<string, number>,
+    batch: Pick<Batch, 'room'> | undefined,
+    steps: number | undefined,
+  ): Promise<Variant> {
     const { outputs, inputs, lengths } = this.program;
+    const named = (name: string): Tensor => inputs.find((tensor) => inputName(tensor) === name)!;
+    const writing: Writing | undefined =
+      steps === undefined
+        ? undefined
+        : {
+            steps,
+            ids: named('ids'),
+            position: named('position'),
+            places: named('places'),
+            logits: outputs.logits!,
+          };
     const lower = (fusesAttention: boolean): LoweredToHlo =>
       lowerToStableHlo({
         outputs,
@@ -289,6 +348,7 @@ export class XlaExecutable implements Executable {
         },
         precision: this.device.precision,
         fusesAttention,
+        ...(writing && { writing }),
         ...this.device.meshFor(this.program),
       });
     const lowered = lower(this.device.fusesAttention);

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -113,6 +113,13 @@ describe('the plugin of a machine', () => {
       from: 'HEDDLE_PJRT_PLUGIN',
       libraries: [],
     });
+  });
+
+  test('a variable may name its folder, as Python tells it', async () => {
+    put('named/jax_plugins/xla_cuda13/xla_cuda_plugin.so');
+    const folder = join(scratch, 'named/jax_plugins/xla_cuda13');
+    const { path } = await findPlugin({ HEDDLE_PJRT_PLUGIN: folder, PATH: '' });
+    expect(path).toBe(join(realpathSync(folder), 'xla_cuda_plugin.so'));
   });
 
   test('a variable that names nothing is an error, and not passed over', async () => {

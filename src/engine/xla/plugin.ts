@@ -62,9 +62,11 @@ function setups(): string[] {
   return names.map((name) => join(setupFolder(), name));
 }
 
-/** The plugin that a person named, with the libraries that lie around it as in JAX's wheels, if they do. */
+/** The plugin that a person named, itself or by its folder, with the libraries that lie around it as in JAX's wheels, if they do. */
 function namedPlugin(named: string): FoundPlugin {
-  const path = resolve(named);
+  const given = resolve(named);
+  const inside = join(given, 'xla_cuda_plugin.so');
+  const path = existsSync(inside) ? inside : given;
   if (!statSync(path, { throwIfNoEntry: false })?.isFile()) {
     throw new DeviceError(
       `HEDDLE_PJRT_PLUGIN is ${path}, and there is no such file: name a PJRT plugin, or unset it`,

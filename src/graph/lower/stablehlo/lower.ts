@@ -14,6 +14,7 @@ import {
 import { StableHloBuilder, typeOf } from './builder.js';
 import { appended } from './states.js';
 import { type Element, elementOf, type Plain, type Precision, type Value } from './value.js';
+import { WRITING_RESULTS, writeTokens, writingArguments } from './writing.js';
 
 /** A graph whose states an executor keeps on the device. */
 export interface StableHloGraph {
@@ -38,8 +39,20 @@ export interface StableHloGraph {
   readonly logitBytes?: number;
   /** Whether attention may be one call of cuDNN, where it has a kernel for it; by default it is not. */
   readonly fusesAttention?: boolean;
+  /** Writes so many tokens of each row in one run, where the graph writes one: see writing.ts. */
+  readonly writing?: Writing;
   /** How arguments are spread over several devices; one device by default. */
   readonly mesh?: Mesh;
+}
+
+/** The inputs and the output of a graph that writes one token, [rows, 1], [rows], [rows] and [rows, vocabulary]. */
+export interface Writing {
+  readonly steps: number;
+  readonly ids: Tensor;
+  readonly position: Tensor;
+  /** Where in the flattened ids logits are wanted: behind each row. */
+  readonly places: Tensor;
+  readonly logits: Tensor;
 }
 
 /** How a weight lies on the device. */
@@ -56,7 +69,7 @@ export interface Mesh {
 /** What a program is given, in order. */
 export interface HloArgument {
   readonly name: string;
-  readonly kind: 'weight' | 'codes' | 'scales' | 'state' | 'input' | 'lengths';
+  readonly kind: 'weight' | 'codes' | 'scales' | 'state' | 'input' | 'lengths' | 'writing';
   readonly element: Element;
   readonly dims: readonly number[];
   /** Along which it is cut over a mesh. */
@@ -106,16 +119,20 @@ export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
     const dims = builder.dims(before.shape);
     values.set(before, add(inputName(before)!, 'state', elementOf(before.dtype), dims, isParameter));
   }
+  const { writing } = graph;
   for (const input of graph.inputs) {
+    if (input === writing?.places) continue;
     values.set(input, add(inputName(input)!, 'input', elementOf(input.dtype), builder.dims(input.shape)));
   }
   let lengths: Plain | undefined;
-  if (graph.lengths || changed.some(({ grows }) => grows !== undefined)) {
+  if (writing || graph.lengths || changed.some(({ grows }) => grows !== undefined)) {
     const name = graph.lengths ? inputName(graph.lengths)! : LENGTHS;
     const growing = changed.find(({ grows }) => grows !== undefined);
     const dims = graph.lengths
       ? builder.dims(graph.lengths.shape)
-      : [builder.dims(growing!.before.shape)[0]!];
+      : writing
+        ? builder.dims(writing.position.shape)
+        : [builder.dims(growing!.before.shape)[0]!];
     lengths = add(name, 'lengths', 'i64', dims);
     if (graph.lengths) values.set(graph.lengths, lengths);
   }
@@ -137,24 +154,66 @@ export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
     values.set(tensor, { kind: 'packed', dims: [rows, columns], bits, block, codes, scales });
   }
 
-  lowerAll(builder, order, roots, values);
+  /** The changed states as they are after the graph, of which a row held so many entries before. */
+  const after = (scope: Map<Tensor, Value>, held: Plain | undefined): Plain[] => {
+    lowerAll(builder, order, roots, scope);
+    return changed.map(({ before, after: tensor, grows, isBatched }) => {
+      const old = scope.get(before) as Plain;
+      const made = builder.as(builder.plain(scope.get(tensor)!), old.element);
+      return grows === undefined ? made : appended(builder, old, made, grows, held!, isBatched);
+    });
+  };
+  const outputOf = (scope: Map<Tensor, Value>, tensor: Tensor): Plain =>
+    builder.as(builder.plain(scope.get(tensor)!), elementOf(tensor.dtype));
 
   const results: Result[] = [];
   const donated = new Map<string, number>();
-  for (const { before, after, grows, isBatched } of changed) {
+  const giveState = (i: number, value: Plain): void => {
+    const { before } = changed[i]!;
     const name = inputName(before)!;
-    const old = values.get(before) as Plain;
-    const made = builder.as(builder.plain(values.get(after)!), old.element);
-    const value = grows === undefined ? made : appended(builder, old, made, grows, lengths!, isBatched);
+    const { id } = values.get(before) as Plain;
     donated.set(name, results.length);
-    const { axis } = parameters.find((parameter) => parameter.id === old.id)!;
+    const { axis } = parameters.find((parameter) => parameter.id === id)!;
     results.push({ name, kind: 'state', element: value.element, dims: value.dims, value, axis });
-  }
-  for (const [name, tensor] of Object.entries(outputs)) {
-    const value = builder.as(builder.plain(values.get(tensor)!), elementOf(tensor.dtype));
+  };
+  const giveOutput = (name: string, value: Plain): void => {
     results.push({ name, kind: 'output', element: value.element, dims: value.dims, value, axis: undefined });
+  };
+  if (!writing) {
+    for (const [i, value] of after(values, lengths).entries()) giveState(i, value);
+    for (const [name, tensor] of Object.entries(outputs)) giveOutput(name, outputOf(values, tensor));
+    return moduleOf(builder, parameters, results, donated, mesh);
   }
 
+  const [rows, vocabulary] = builder.dims(writing.logits.shape) as [number, number];
+  const given = writingArguments(writing.steps, rows).map(({ name, element, dims }) =>
+    add(name, 'writing', element, dims),
+  );
+  const [uniforms, settings, stops, counts] = given as [Plain, Plain, Plain, Plain];
+  const [ids, position] = [writing.ids, writing.position].map((tensor) => values.get(tensor) as Plain);
+  const written = writeTokens(
+    builder,
+    writing.steps,
+    vocabulary,
+    {
+      standing: { ids: ids!, position: position!, lengths: lengths! },
+      states: changed.map(({ before }) => values.get(before) as Plain),
+    },
+    { uniforms, settings, stops, counts },
+    changed.map(({ grows }) => grows !== undefined),
+    (standing, states) => {
+      const scope = new Map(values);
+      scope.set(writing.ids, standing.ids);
+      scope.set(writing.position, standing.position);
+      scope.set(writing.places, builder.iota([rows], 0, 'i64'));
+      if (graph.lengths) scope.set(graph.lengths, standing.lengths);
+      for (const [i, { before }] of changed.entries()) scope.set(before, states[i]!);
+      const made = after(scope, standing.lengths);
+      return { states: made, logits: outputOf(scope, writing.logits) };
+    },
+  );
+  for (const [i, value] of written.states.entries()) giveState(i, value);
+  for (const name of Object.values(WRITING_RESULTS)) giveOutput(name, written[name]);
   return moduleOf(builder, parameters, results, donated, mesh);
 }
 

@@ -1,0 +1,66 @@
+/** The next token of each row, chosen from its logits as generate/sampler.ts does, in float32. */
+import type { StableHloBuilder } from './builder.js';
+import { topK } from './indexing.js';
+import { cumulativeSum } from './reduce.js';
+import type { Plain } from './value.js';
+
+/** Tokens that a cut looks among. */
+export const CANDIDATES = 1024;
+/** What each row's settings are, in this order: the cuts as in `SamplingOptions`, the likeliest token alone by a top-k of 1. */
+export const SAMPLING_SETTINGS = ['temperature', 'topK', 'topP', 'minP'] as const;
+
+/**
+ * The tokens i32 [rows] that uniform random numbers f32 [rows] draw from logits f32 [rows, vocabulary] under settings f32
+ * [rows, 4], and their logits f32 [rows].
+ */
+export function drawn(
+  builder: StableHloBuilder,
+  logits: Plain,
+  uniform: Plain,
+  settings: Plain,
+): { token: Plain; logit: Plain } {
+  const [rows, vocabulary] = logits.dims as [number, number];
+  const count = Math.min(CANDIDATES, vocabulary);
+  const [scores, ids] = topK(builder, logits, count, 1, 'i32');
+  const binary = (name: string, a: Plain, b: Plain): Plain => builder.binary(name, a, b);
+  const setting = (name: (typeof SAMPLING_SETTINGS)[number]): Plain => {
+    const column = SAMPLING_SETTINGS.indexOf(name);
+    return builder.slice(settings, 1, column, column + 1);
+  };
+  const last = (x: Plain): Plain => builder.reshape(x, [rows, 1]);
+  const total = (x: Plain): Plain => last(builder.reduce('add', x, [1]));
+
+  const relative = binary(
+    'divide',
+    binary('subtract', scores, builder.slice(scores, 1, 0, 1)),
+    setting('temperature'),
+  );
+  const shares = builder.unary('exponential', relative);
+  const before = binary('subtract', cumulativeSum(builder, shares, 1, false), shares);
+  // Shares fall and their sums rise: what is kept comes first.
+  const isEnough = [
+    builder.compare('LT', before, binary('multiply', setting('topP'), total(shares))),
+    builder.compare('GE', shares, setting('minP')),
+  ];
+  const place = builder.iota([rows, count], 1, 'f32');
+  const isFirst = builder.compare('EQ', place, builder.splat(0, 'f32'));
+  const isWithin = builder.compare('LT', place, setting('topK'));
+  const isKept = binary(
+    'or',
+    isFirst,
+    [...isEnough, isWithin].reduce((a, b) => binary('and', a, b)),
+  );
+  const kept = builder.select(isKept, shares, builder.splat(0, 'f32'));
+  const wanted = binary('multiply', last(uniform), total(kept));
+  const isBelow = binary(
+    'and',
+    builder.compare('LE', cumulativeSum(builder, kept, 1, false), wanted),
+    isKept,
+  );
+  const passed = total(builder.as(isBelow, 'f32'));
+  const most = binary('subtract', total(builder.as(isKept, 'f32')), builder.splat(1, 'f32'));
+  const isChosen = builder.compare('EQ', place, binary('minimum', passed, most));
+  const at = (x: Plain): Plain =>
+    builder.reduce('add', builder.select(isChosen, x, builder.splat(0, x.element)), [1]);
+  return { token: at(ids), logit: at(scores) };
+}

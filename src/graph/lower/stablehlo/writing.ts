@@ -1,0 +1,121 @@
+/**
+ * Several tokens of each row in one run: a loop whose step is the program that writes one token, the next one chosen by sampling.ts.
+ * A row that has ended, by a token or by its number of tokens, stays as it is while others go on.
+ */
+import type { StableHloBuilder } from './builder.js';
+import { drawn, SAMPLING_SETTINGS } from './sampling.js';
+import type { Plain } from './value.js';
+
+/** Tokens that end a row: so many at most. */
+export const MOST_STOPS = 16;
+
+/** What the loop is given besides the states, by the arguments' names. */
+export const WRITING_ARGUMENTS = {
+  /** f32 [steps, rows]: a random number for each token. */
+  uniforms: 'writing/uniforms',
+  /** f32 [rows, 4] */
+  settings: 'writing/settings',
+  /** i32 [rows, MOST_STOPS], -1 for none. */
+  stops: 'writing/stops',
+  /** i32 [rows]: tokens that each may write. */
+  counts: 'writing/counts',
+} as const;
+
+/** What it returns besides the states. */
+export const WRITING_RESULTS = {
+  /** i32 [steps, rows]: the tokens, -1 behind a row's end. */
+  tokens: 'tokens',
+  /** f32 [steps, rows]: their logits. */
+  chosen: 'chosen',
+  /** f32 [rows, vocabulary]: those of each row's last token. */
+  logits: 'logits',
+} as const;
+
+/** The shapes of the arguments. */
+export function writingArguments(steps: number, rows: number) {
+  return [
+    { name: WRITING_ARGUMENTS.uniforms, element: 'f32', dims: [steps, rows] },
+    { name: WRITING_ARGUMENTS.settings, element: 'f32', dims: [rows, SAMPLING_SETTINGS.length] },
+    { name: WRITING_ARGUMENTS.stops, element: 'i32', dims: [rows, MOST_STOPS] },
+    { name: WRITING_ARGUMENTS.counts, element: 'i32', dims: [rows] },
+  ] as const;
+}
+
+/** What a step reads: `ids` i64 [rows, 1], and `position` and `lengths` i64 [rows]. */
+export interface Standing {
+  readonly ids: Plain;
+  readonly position: Plain;
+  readonly lengths: Plain;
+}
+
+export interface Written {
+  readonly states: readonly Plain[];
+  readonly tokens: Plain;
+  readonly chosen: Plain;
+  readonly logits: Plain;
+}
+
+/**
+ * Runs `step` so often. It is given where the rows stand and their states, and makes new states and logits [rows, vocabulary]. `keeps` says
+ * which states a row that has ended need not keep: those that grow, of which only the entries up to its length count.
+ */
+export function writeTokens(
+  builder: StableHloBuilder,
+  steps: number,
+  vocabulary: number,
+  first: { readonly standing: Standing; readonly states: readonly Plain[] },
+  given: Readonly<Record<keyof typeof WRITING_ARGUMENTS, Plain>>,
+  grows: readonly boolean[],
+  step: (standing: Standing, states: readonly Plain[]) => { states: readonly Plain[]; logits: Plain },
+): Written {
+  const rows = given.counts.dims[0]!;
+  const { states } = first;
+  const { ids, position, lengths } = first.standing;
+  const going = builder.as(builder.compare('GT', given.counts, builder.splat(0, 'i32')), 'i32');
+  const initial = [
+    ids,
+    position,
+    lengths,
+    going,
+    builder.splat(-1, 'i32', [steps, rows]),
+    builder.splat(0, 'f32', [steps, rows]),
+    builder.splat(0, 'f32', [rows, vocabulary]),
+    ...states,
+  ];
+  const made = builder.loop(
+    steps,
+    initial,
+    (index, [own, at, held, isGoing, tokens, chosen, kept, ...before]) => {
+      const made = step({ ids: own!, position: at!, lengths: held! }, before);
+      const isActive = builder.compare('GT', isGoing!, builder.splat(0, 'i32'));
+      const along = (x: Plain): Plain => builder.reshape(isActive, [rows, ...x.dims.slice(1).map(() => 1)]);
+      const row = builder.reshape(builder.dynamicSlice(given.uniforms, 0, index, 1), [rows]);
+      const { token, logit } = drawn(builder, made.logits, row, given.settings);
+      const told = builder.select(isActive, token, builder.splat(-1, 'i32'));
+      const stopsHere = builder.compare('EQ', builder.reshape(token, [rows, 1]), given.stops);
+      const stops = builder.reduce('add', builder.as(stopsHere, 'i32'), [1]);
+      const goesOn = builder.as(builder.compare('EQ', stops, builder.splat(0, 'i32')), 'i32');
+      const done = builder.binary('add', index, builder.splat(1, 'i32'));
+      const isLeft = builder.as(builder.compare('GT', given.counts, done), 'i32');
+      const goes = builder.binary('multiply', builder.binary('multiply', isGoing!, isLeft), goesOn);
+      const step64 = builder.as(isGoing!, 'i64');
+      const next = builder.reshape(builder.as(token, 'i64'), [rows, 1]);
+      const put = (all: Plain, values: Plain): Plain =>
+        builder.dynamicUpdateSlice(all, builder.reshape(values, [1, rows]), 0, index);
+      return [
+        builder.select(along(own!), next, own!),
+        builder.binary('add', at!, step64),
+        builder.binary('add', held!, step64),
+        goes,
+        put(tokens!, told),
+        put(chosen!, builder.select(isActive, logit, builder.splat(0, 'f32'))),
+        builder.select(along(kept!), made.logits, kept!),
+        ...made.states.map((state, i) =>
+          grows[i] ? state : builder.select(along(state), state, before[i]!),
+        ),
+      ];
+    },
+  );
+  const [, , , , tokens, chosen, logits, ...after] = made;
+  return { states: after, tokens: tokens!, chosen: chosen!, logits: logits! };
+}
