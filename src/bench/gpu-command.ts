@@ -1,7 +1,7 @@
 /** `npm run bench -- gpu`: training, writing and reading on NVIDIA GPUs, beside PyTorch where there is one. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
-import { openDevice } from '../engine/index.js';
+import { type DeviceOptions, openDevice } from '../engine/index.js';
 import {
   firstTokens,
   type ReadRate,
@@ -35,6 +35,7 @@ interface GpuOptions {
   devices?: number;
   steps: number;
   seconds: number;
+  memory?: number;
   quick: boolean;
   json?: string;
 }
@@ -46,10 +47,11 @@ async function runGpu(options: GpuOptions): Promise<void> {
     if (options.json !== undefined)
       await writeFileAtomic(options.json, `${JSON.stringify(results, null, 2)}\n`);
   };
-  if (options.devices !== undefined) return runShared(options.devices, options.steps, record);
+  const taken = options.memory === undefined ? {} : { memoryFraction: options.memory };
+  if (options.devices !== undefined) return runShared(options.devices, options.steps, taken, record);
 
   const started = performance.now();
-  const device = await openDevice('cuda');
+  const device = await openDevice('cuda', taken);
   const [memory] = device.gpuMemory?.() ?? [];
   say(`${memory?.kind ?? device.name}, Node ${process.version}`);
   const parts: Record<Part, () => Promise<void>> = {
@@ -160,10 +162,11 @@ async function runGpu(options: GpuOptions): Promise<void> {
 async function runShared(
   devices: number,
   steps: number,
+  taken: DeviceOptions,
   record: (part: string, value: unknown) => Promise<void>,
 ): Promise<void> {
   const rates: SharedRate[] = [];
-  for await (const rate of measureShared(devices, steps)) {
+  for await (const rate of measureShared(devices, steps, taken)) {
     rates.push(rate);
     await record('shared', rates);
     const each = rate.memory.map(
@@ -215,6 +218,11 @@ export function addGpuCommand(program: Command): void {
     )
     .option('--steps <n>', 'of a round, with --devices', positive, 100)
     .option('--seconds <n>', 'no part begins after so long', positive, 3600)
+    .option(
+      '--memory <share>',
+      'of each GPU that is taken in advance: less than the rest is what a peer has',
+      Number,
+    )
     .option('--quick', 'tiny models: shows that it works, not how fast it is', false)
     .option('--json <file>', 'also write the results, part by part as they are measured')
     .action((options: GpuOptions) => runGpu(options));

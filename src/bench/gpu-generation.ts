@@ -140,6 +140,7 @@ function generateOnce(device: string, cache: string): Promise<FirstToken> {
     command,
     'generate',
     'sotu-hybrid',
+    '--prompt',
     'The state of the union',
     '--device',
     device,

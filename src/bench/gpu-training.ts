@@ -81,18 +81,22 @@ function rateOf(contender: Contender, rounds: Awaited<ReturnType<typeof race>>[n
   };
 }
 
-/** Each task by turns with PyTorch, which compiles beside us; yields each as it is measured. */
+/** Each task by turns with PyTorch, all of which are compiled at the same time; yields each as it is measured. */
 export async function* raceTraining(
   tasks: readonly RacedTask[],
   device: Device,
   python: string | undefined,
 ): AsyncGenerator<StepRate> {
-  const peers = tasks.map((task) =>
-    python === undefined ? undefined : startTorch(task, python).catch((error: unknown) => error as Error),
-  );
-  for (const [i, task] of tasks.entries()) {
-    const ours = await startOurs(task, device, STEPS);
-    const peer = await peers[i];
+  const starts = tasks.map((task) => ({
+    task,
+    start: startOurs(task, device, STEPS),
+    torch:
+      python === undefined ? undefined : startTorch(task, python).catch((error: unknown) => error as Error),
+  }));
+  for (const { start } of starts) start.catch(() => undefined);
+  for (const { task, start, torch } of starts) {
+    const ours = await start;
+    const peer = await torch;
     const contenders = peer && !(peer instanceof Error) ? [ours, peer] : [ours];
     try {
       const [own, others] = await race(contenders, ROUNDS);
@@ -145,6 +149,7 @@ export interface SharedRate {
 export async function* measureShared(
   devices: number,
   steps: number,
+  options: DeviceOptions = {},
   task: TrainingTask = SHARED_TASK,
 ): AsyncGenerator<SharedRate> {
   const forms: [string, DeviceOptions][] = [
@@ -153,9 +158,9 @@ export async function* measureShared(
     ['1 GPU', {}],
   ];
   const opened = await Promise.all(
-    forms.map(async ([name, options]) => {
-      const device = await openDevice('cuda', options);
-      return { name, device, count: options.devices ?? 1, step: await compileStep(task, device) };
+    forms.map(async ([name, form]) => {
+      const device = await openDevice('cuda', { ...options, ...form });
+      return { name, device, count: form.devices ?? 1, step: await compileStep(task, device) };
     }),
   );
   const memory = quickMemory(opened[0]!.step.parameters);

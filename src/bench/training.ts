@@ -36,6 +36,7 @@ export async function compileStep(task: TrainingTask, device: Device): Promise<C
   const { program, parameters } = trainingProgram(model, nextTokens(sequence), ADAMW_DEFAULTS, shape);
   const built = performance.now();
   const executable = await device.compile(program);
+  await executable.prepare?.();
   const compiled = performance.now();
   const preparation = { build: (built - started) / 1000, compile: (compiled - built) / 1000 };
   return { executable, parameters, preparation, stepsPerRun };

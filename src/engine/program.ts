@@ -184,6 +184,8 @@ export interface Executable {
     feeds: Readonly<Record<string, HostTensor>>,
     rows?: readonly State[],
   ): Promise<Record<string, HostTensor>>;
+  /** Where the first run of a program would compile it: does so now, for one without symbolic dimensions. */
+  prepare?(): Promise<void>;
   dispose(): Promise<void>;
 }
 

@@ -166,6 +166,10 @@ export class XlaExecutable implements Executable {
     }
   }
 
+  async prepare(): Promise<void> {
+    await this.variant(new Map(Object.entries(this.program.dims ?? {})), { rows: 1, room: this.roomFor(0) });
+  }
+
   /** Compiles what `write` runs for a first row, before anybody asks for it. */
   async prepareWriting(steps: number): Promise<void> {
     const sizes = new Map([...Object.entries(this.program.dims ?? {}), ['batch', 1], ['places', 1]] as const);
