@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { decode } from 'fast-png';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import {
   Archive,
@@ -30,8 +31,10 @@ import { docx, pdf } from '../src/archive/testing/documents.js';
 import { loadModel } from '../src/generate/index.js';
 import { hybridModel, writeModel } from '../src/models/index.js';
 import { tinyConfig, tinyWeights } from '../src/models/testing/tiny.js';
+import { CHATML } from '../src/text/testing/chat-templates.js';
 import { tinyTokenizer } from '../src/text/testing/tiny.js';
 import { build, heddle } from './testing/heddle.js';
+import { serve, writeTinyModel } from './testing/server.js';
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-archive-'));
 const program = pathToFileURL(fileURLToPath(new URL('../dist/archive/page-process.js', import.meta.url)));
@@ -300,4 +303,59 @@ test('the command reads, says what it could not, searches and exports; killed in
     'heron.pdf 2 read',
     'wrong.pdf null failed',
   ]);
+});
+
+test('a server shows the archive, draws its pages, and answers from a state', async () => {
+  const place = join(root, 'by-command');
+  const modelFolder = join(root, 'model-with-template');
+  await writeTinyModel(modelFolder, { template: CHATML });
+  const archive = await Archive.open({ place });
+  const model = await loadModel(modelFolder, { threads: 1 });
+  await readWithModel(archive, model, { name: 'tiny' });
+  await model.dispose();
+  await archive.close();
+  const server = await serve([
+    modelFolder,
+    '--archive',
+    place,
+    '--threads',
+    '1',
+    '--data',
+    join(root, 'data'),
+  ]);
+  try {
+    const get = (path: string): Promise<Response> => fetch(`${server.url}/v1/archive${path}`);
+    expect(await (await get('')).json()).toMatchObject({
+      documents: { read: 1, failed: 1 },
+      pages: { read: 2 },
+      left: 0,
+    });
+    const { data } = (await (await get('/search?q=frogs')).json()) as {
+      data: { content: string; page: number }[];
+    };
+    expect(data).toMatchObject([{ page: 2 }]);
+    const image = await get(`/documents/${data[0]!.content}/pages/2/image?scale=0.5`);
+    expect(image.headers.get('content-type')).toBe('image/png');
+    expect(decode(await image.arrayBuffer())).toMatchObject({ width: 300, height: 400 });
+    expect((await get('/documents/nothing')).status).toBe(400);
+    expect((await get(`/documents/${data[0]!.content}/pages/9`)).status).toBe(404);
+    const answer = await fetch(`${server.url}/v1/archive/ask`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({
+        question: 'What does it eat?',
+        documents: ['heron.pdf'],
+        from: 'both',
+        max_tokens: 5,
+      }),
+    });
+    const events = (await answer.text())
+      .split('\n\n')
+      .filter((line) => line.startsWith('data: {'))
+      .map((line) => JSON.parse(line.slice(6)) as { kind: string; state?: { name: string } });
+    expect(events[0]).toMatchObject({ kind: 'sources', state: { name: 'heron.pdf' } });
+    expect(events.at(-1)!.kind).toBe('end');
+  } finally {
+    await server.stop();
+  }
 });

@@ -9,7 +9,7 @@ import type { Kind } from './formats/kind.js';
 import { kindOf } from './formats/kind.js';
 import { type Page, type PageState, UnreadableError } from './formats/page.js';
 import type { Recognizer } from './ocr.js';
-import { PageReader, type PageReaderOptions } from './page-reader.js';
+import { PageReader, type PageReaderOptions, READER_DEFAULTS } from './page-reader.js';
 import { PageTexts } from './passages.js';
 import { entryOf, hashOf, isUnchanged } from './scan.js';
 
@@ -85,6 +85,11 @@ class Lane {
 
   close(): void {
     this.reader.close();
+  }
+
+  /** How long recognising a page may take, in seconds: it is slower than reading by far. */
+  private get recognizing(): number {
+    return 4 * (this.options.reader?.seconds ?? READER_DEFAULTS.seconds);
   }
 
   async run(): Promise<void> {
@@ -179,7 +184,7 @@ class Lane {
     const { recognizer } = this.options;
     try {
       const png = await this.reader.draw(path, format, version, number, recognizer!.scale);
-      const rows = await recognizer!.read(png);
+      const rows = await within(this.recognizing, recognizer!.read(png));
       if (rows.length === 0) return { ...page, why: 'nothing was recognised on it' };
       return { ...page, state: 'read', why: 'recognised', rows };
     } catch (error) {
@@ -231,6 +236,19 @@ class Lane {
     // A file that was only touched has its content still, and another time: then the stretch is there, and is read.
     const again = await archive.filesOf(content);
     return again[0]?.path;
+  }
+}
+
+/** What a promise gives, if it does so in so many seconds. */
+async function within<T>(seconds: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`it took more than ${seconds} s`)), seconds * 1000);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -35,6 +35,14 @@ export async function withArchive<T>(
   }
 }
 
+/** What a hint adds to a command, for it to mean this archive. */
+export function sameArchive({ archive, states }: ArchiveFlags): string[] {
+  return [
+    ...(archive === ARCHIVE_FOLDER ? [] : ['--archive', archive]),
+    ...(states === undefined ? [] : ['--states', states]),
+  ];
+}
+
 export function say(line: string): void {
   process.stderr.write(`${visible(line)}\n`);
 }

@@ -5,7 +5,7 @@ import { positive } from '../../bench/positive.js';
 import { heddleCall } from '../../command-line.js';
 import { formatDuration, formatRate } from '../format.js';
 import { wholeNumber } from '../options.js';
-import { type ArchiveFlags, counted } from './options.js';
+import { type ArchiveFlags, counted, sameArchive } from './options.js';
 import { ProgressLine } from './progress.js';
 
 export interface ReadingFlags extends ArchiveFlags {
@@ -109,12 +109,14 @@ export async function readWaiting(
   }
   if (counts.scanned > 0 && flags.ocr === undefined) {
     line.say(
-      `${counted(counts.scanned, 'page')} ${counts.scanned === 1 ? 'is' : 'are'} scanned, and only recognised with --ocr, as in: ${heddleCall('archive', 'add', '--ocr', 'eng')}`,
+      `${counted(counts.scanned, 'page')} ${counts.scanned === 1 ? 'is' : 'are'} scanned, and only recognised with --ocr, as in: ${heddleCall('archive', 'add', '--ocr', 'eng', ...sameArchive(flags))}`,
     );
   }
   if (signal.aborted) {
     const { left: rest } = await archive.totals();
-    line.say(`stopped with ${counted(rest, 'page')} left; this goes on: ${heddleCall('archive', 'work')}`);
+    line.say(
+      `stopped with ${counted(rest, 'page')} left; this goes on: ${heddleCall('archive', 'work', ...sameArchive(flags))}`,
+    );
     process.exitCode = 130;
   }
   return problems === 0;

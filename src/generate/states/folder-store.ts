@@ -14,6 +14,10 @@ export class FolderStore implements Store {
     return unlessAbsent(() => readFile(this.pathOf(key)));
   }
 
+  fileOf(key: string): string {
+    return this.pathOf(key);
+  }
+
   async put(key: string, bytes: Uint8Array): Promise<void> {
     await this.makeRoom(key);
     await writeFileAtomic(this.pathOf(key), bytes);

@@ -2,6 +2,7 @@
  * Saved states by their ids. A state is a file, as `Snapshot.save` writes it, and a record of what it is; both lie in a
  * store. The file is written before its record and deleted after it: what has a record is whole.
  */
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -83,16 +84,24 @@ export class StateLibrary {
     model: LanguageModel,
   ): Promise<{ record: StateRecord; snapshot: Snapshot }> {
     const record = await this.record(owner, id);
-    const bytes = await this.store.get(fileKey(owner, id));
-    if (!bytes) throw unknown(id);
-    const snapshot = await inFile(async (path) => {
-      await writeFile(path, bytes);
-      return loadSnapshot(path, model);
-    }).catch((error: unknown) => {
+    const snapshot = await this.loadFile(fileKey(owner, id), model).catch((error: unknown) => {
       if (!(error instanceof SnapshotError)) throw error;
       throw new SnapshotError(`the state ${id} cannot be taken up: ${error.message}`, { cause: error });
     });
+    if (!snapshot) throw unknown(id);
     return { record, snapshot };
+  }
+
+  /** Undefined where there is nothing under that key. */
+  private async loadFile(key: string, model: LanguageModel): Promise<Snapshot | undefined> {
+    const file = this.store.fileOf?.(key);
+    if (file !== undefined) return existsSync(file) ? loadSnapshot(file, model) : undefined;
+    const bytes = await this.store.get(key);
+    if (!bytes) return undefined;
+    return inFile(async (path) => {
+      await writeFile(path, bytes);
+      return loadSnapshot(path, model);
+    });
   }
 
   close(): Promise<void> {

@@ -6,6 +6,8 @@ import { ValkeyStore } from './valkey-store.js';
 export interface Store {
   /** Undefined where there is nothing under that key. */
   get(key: string): Promise<Uint8Array | undefined>;
+  /** The file that has what is under that key, where it is one of this machine: it can be read without a copy. */
+  fileOf?(key: string): string;
   /** What was there is replaced, at once. */
   put(key: string, bytes: Uint8Array): Promise<void>;
   /** Whether there was something to copy. */

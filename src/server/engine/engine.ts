@@ -175,8 +175,14 @@ export class Engine implements Handlers<EngineCalls> {
   ): AsyncGenerator<GenerateEvent, GenerateResult> {
     const served = this.named(request.model);
     const beginning = await this.beginning(request, served);
-    const prompt = await served.prompts.prepare(request.prompt, beginning, { answers: true, signal });
-    const maxTokens = answerLength(request.maxTokens, prompt.ids.length, served.info.context);
+    // A document's state takes no more memory for what it has read than is kept of it anyway: the context bounds what comes behind it.
+    const uncounted = request.archived && beginning ? beginning.snapshot.length : 0;
+    const prompt = await served.prompts.prepare(request.prompt, beginning, {
+      answers: true,
+      signal,
+      uncounted,
+    });
+    const maxTokens = answerLength(request.maxTokens, prompt.ids.length - uncounted, served.info.context);
     // What is wrong with a format is told before anything is read.
     const grammar = answerGrammar(request, served.info.form, prompt);
     const steering = Array.from({ length: request.n }, () => steeringOf(served, grammar));

@@ -42,18 +42,19 @@ export class Prompts {
 
   /**
    * The tokens of a prompt, behind a beginning. Throws `DataError` or `TokenizerError` for what the template does not take, or
-   * where there is none; `ContextError` for more than the context holds.
+   * where there is none; `ContextError` for more than the context holds, beside `uncounted` tokens of the beginning.
    */
   async prepare(
     prompt: Prompt,
     beginning: Beginning | undefined,
-    { answers, signal }: { answers: boolean; signal?: AbortSignal },
+    { answers, signal, uncounted = 0 }: { answers: boolean; signal?: AbortSignal; uncounted?: number },
   ): Promise<PreparedPrompt> {
     const prepared = await this.prepareAny(prompt, beginning, answers, signal);
     const { context } = this;
-    if (prepared.ids.length > context) {
+    const counted = prepared.ids.length - uncounted;
+    if (counted > context) {
       throw new ContextError(
-        `the prompt has ${prepared.ids.length} tokens, and the context of ${this.id} holds ${context}: shorten it`,
+        `the prompt has ${counted} tokens, and the context of ${this.id} holds ${context}: shorten it`,
       );
     }
     if (prepared.ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
