@@ -320,7 +320,7 @@ describe('both ways', () => {
         device,
         (parameters, { x }) => both.forward(parameters, x!, { position: scalar(0, 'int64') }).output,
         {
-          inputs: { x: uniform(3, [1, 6, hiddenSize]) },
+          inputs: { x: uniform(4, [1, 6, hiddenSize]) },
           // Normalised queries and keys bend where they are short.
           weights: spreadWeights(both, hiddenSize, /conv1d.weight|qkv|dt_bias/),
         },
