@@ -32,16 +32,16 @@ export function runtimeText(result: RuntimeResult, tasks: readonly RuntimeTask[]
     '',
     ...peers.flatMap((peer) => [text(of(peer)), timesText([of(ours) / of(peer)])]),
   ];
+  const peaks = (name: string, kind: RuntimeTask['kind']) =>
+    peakOf(ours, tasks, kind) > 0 ? [compared(name, (one) => peakOf(one, tasks, kind), megabytes)] : [];
   return [
     `runtime: ${shape}, ${bits === 16 ? 'bfloat16' : `${bits} bits`}, ${millions(parameters)} parameters in ${megabytes(weightBytes)}; medians of ${rounds} rounds by turns, ${minutes.toFixed(1)} minutes; memory is read at ${(middle(bandwidth) / 1e9).toFixed(1)} GB/s`,
     table([
       ['  tokens/s', 'heddle', 'of the limit', 'of plain', ...peers.flatMap(({ name }) => [name, 'ratio'])],
       ...rows,
       compared('held once loaded', ({ heldBytes }) => heldBytes, megabytes),
-      ...(tasks[0]?.kind === 'prefill'
-        ? [compared('peak of reading', (one) => peakOf(one, tasks, 'prefill'), megabytes)]
-        : []),
-      compared('peak with writing', (one) => peakOf(one, tasks, 'decode'), megabytes),
+      ...peaks('peak of reading', 'prefill'),
+      ...peaks('peak with writing', 'decode'),
       compared('loading', ({ seconds }) => seconds, milliseconds),
     ]),
     ...gapsText(contenders, tasks),
@@ -74,14 +74,14 @@ function shareOf(
   return percent(middle(rates.map((rate, round) => (bytesPerToken[index]! * rate) / bandwidth[round]!)));
 }
 
-/** The most bytes held until the end of the first round of such tasks of one sequence: what comes later is not everybody's. */
+/** The most bytes held until the end of the first round of such tasks of one sequence: what comes later is not everybody's. 0 without one. */
 function peakOf({ answers }: Measured, tasks: readonly RuntimeTask[], kind: RuntimeTask['kind']): number {
   const peaks = tasks.flatMap((task, i) =>
     task.kind === kind && !(task.kind === 'decode' && task.streams > 1)
       ? (answers[i]?.slice(0, 1).map(({ peakBytes }) => peakBytes) ?? [])
       : [],
   );
-  return Math.max(...peaks);
+  return Math.max(0, ...peaks);
 }
 
 /** How evenly tokens come, of those contenders whose tokens come one by one. */
