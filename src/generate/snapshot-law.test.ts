@@ -153,7 +153,7 @@ async function play(model: LanguageModel, seed: number, steps: number): Promise<
 }
 
 describe('every mixer', () => {
-  test.each(['M-*W-S', 'M-', '*-', 'W-', 'S-', 'K-L', 'mGRC'])('%s', async (pattern) => {
+  test.each(['M-*W-S', 'M-', '*-', 'W-', 'S-', 'K-L', 'mGRC', 'NIg', 'DVAQ'])('%s', async (pattern) => {
     const { language } = await tinyModel({ pattern });
     for (const seed of [1, 2]) await play(language, seed, 30);
     await language.dispose();
