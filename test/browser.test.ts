@@ -509,6 +509,9 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     await page.getByRole('heading', { name: /^Layers/ }).waitFor();
     await page.getByRole('link', { name: 'Train' }).click();
     await page.getByRole('button', { name: 'Take Moby-Dick' }).click();
+    await page.getByRole('button', { name: 'Train', exact: true, disabled: false }).waitFor();
+    // A colour that is still changing has another contrast.
+    await page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)));
     expect(await seriousViolations(page)).toEqual([]);
     await context.setOffline(true);
     await page.goto(`${server.endpoint}/some/where/#/write`);
