@@ -1,6 +1,4 @@
 /** The database of an archive: PostgreSQL, or PGlite, which is PostgreSQL in this process. Both are asked with the same SQL. */
-import { PgliteDatabase } from './pglite.js';
-import { PostgresDatabase } from './postgres.js';
 
 /** Rows of a statement with values for `$1`, `$2`, ... */
 export type Query = <Row>(sql: string, values?: readonly unknown[]) => Promise<Row[]>;
@@ -22,20 +20,3 @@ export type Notice = (line: string) => void;
  * all passages in the place of some that the index names.
  */
 export const RANDOM_PAGE = 1.1;
-
-export function isUrl(place: string): boolean {
-  return /^postgres(ql)?:\/\//.test(place);
-}
-
-/**
- * The database at a place: `postgres://user@host/name`, or a folder, which is made with a database in it where there is none unless `create` is
- * false. One process at a time uses a folder: others wait. Throws `ArchiveError` where it cannot be opened.
- */
-export function openDatabase(
-  place: string,
-  { create, notice, signal }: { create: boolean; notice: Notice; signal?: AbortSignal | undefined },
-): Promise<Database> {
-  return isUrl(place)
-    ? PostgresDatabase.open(place, notice)
-    : PgliteDatabase.open(place, { create, notice, signal });
-}

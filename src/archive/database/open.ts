@@ -1,0 +1,22 @@
+/** Opens the database at a place. */
+import type { Database, Notice } from './database.js';
+import { PgliteDatabase } from './pglite.js';
+import { PostgresDatabase } from './postgres.js';
+
+/** Whether a place is PostgreSQL's, and no folder. */
+export function isUrl(place: string): boolean {
+  return /^postgres(ql)?:\/\//.test(place);
+}
+
+/**
+ * The database at a place: `postgres://user@host/name`, or a folder, which is made with a database in it where there is none unless `create` is
+ * false. One process at a time uses a folder: others wait. Throws `ArchiveError` where it cannot be opened.
+ */
+export function openDatabase(
+  place: string,
+  { create, notice, signal }: { create: boolean; notice: Notice; signal?: AbortSignal | undefined },
+): Promise<Database> {
+  return isUrl(place)
+    ? PostgresDatabase.open(place, notice)
+    : PgliteDatabase.open(place, { create, notice, signal });
+}
