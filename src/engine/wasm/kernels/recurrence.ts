@@ -66,7 +66,9 @@ export function recurrence(a: usize, t: i32, T: i32): void {
       if (gates == 1) decay = exp1(load<f32>(tokenAt(a, 17, row, token) + (<usize>h << 2)));
       if (gates == 2) {
         const g = tokenAt(a, 17, row, token) + (<usize>(h * keySize) << 2);
-        for (let i = 0; i < keySize; i++) store<f32>(decays + (<usize>i << 2), exp1(load<f32>(g + (<usize>i << 2))));
+        let i = 0;
+        for (; i + 4 <= keySize; i += 4) v128.store(decays + (<usize>i << 2), exp4(v128.load(g + (<usize>i << 2))));
+        for (; i < keySize; i++) store<f32>(decays + (<usize>i << 2), exp1(load<f32>(g + (<usize>i << 2))));
       } else if (!isPlain || valueSize < 16 || (valueSize & 15) != 0) {
         for (let i = 0; i < keySize; i++) store<f32>(decays + (<usize>i << 2), decay);
       }
@@ -89,6 +91,10 @@ export function recurrence(a: usize, t: i32, T: i32): void {
           const c = <usize>column << 2;
           plain16(from + c, to + c, stride, keySize, k, q, v + c, out + c, decay);
         }
+      }
+      for (; column + 16 <= valueSize; column += 16) {
+        const c = <usize>column << 2;
+        columns16(from + c, to + c, stride, keySize, k, q, v + c, out + c, decays, hasBeta, beta);
       }
       for (; column + 4 <= valueSize; column += 4) {
         const c = <usize>column << 2;
@@ -143,6 +149,75 @@ function plain16(
     to += stride;
     k += 4;
     q += 4;
+  }
+  v128.store(out, y0);
+  v128.store(out, y1, 16);
+  v128.store(out, y2, 32);
+  v128.store(out, y3, 48);
+}
+
+/** 16 columns, a cache line of each row, as `columns4` has 4: the rows of a large state lie so far apart that few lines stay near. */
+function columns16(
+  from: usize,
+  to: usize,
+  stride: usize,
+  keySize: i32,
+  k: usize,
+  q: usize,
+  v: usize,
+  out: usize,
+  decays: usize,
+  hasBeta: bool,
+  beta: f32,
+): void {
+  const end = <usize>keySize << 2;
+  let w0 = v128.load(v);
+  let w1 = v128.load(v, 16);
+  let w2 = v128.load(v, 32);
+  let w3 = v128.load(v, 48);
+  if (hasBeta) {
+    let f0 = splat(0);
+    let f1 = f0;
+    let f2 = f0;
+    let f3 = f0;
+    let p = from;
+    for (let i: usize = 0; i < end; i += 4) {
+      const d = v128.load32_splat(decays + i);
+      const kk = v128.load32_splat(k + i);
+      f0 = f32x4.add(f0, f32x4.mul(f32x4.mul(v128.load(p), d), kk));
+      f1 = f32x4.add(f1, f32x4.mul(f32x4.mul(v128.load(p, 16), d), kk));
+      f2 = f32x4.add(f2, f32x4.mul(f32x4.mul(v128.load(p, 32), d), kk));
+      f3 = f32x4.add(f3, f32x4.mul(f32x4.mul(v128.load(p, 48), d), kk));
+      p += stride;
+    }
+    const b = splat(beta);
+    w0 = f32x4.mul(f32x4.sub(w0, f0), b);
+    w1 = f32x4.mul(f32x4.sub(w1, f1), b);
+    w2 = f32x4.mul(f32x4.sub(w2, f2), b);
+    w3 = f32x4.mul(f32x4.sub(w3, f3), b);
+  }
+  let y0 = splat(0);
+  let y1 = y0;
+  let y2 = y0;
+  let y3 = y0;
+  for (let i: usize = 0; i < end; i += 4) {
+    const d = v128.load32_splat(decays + i);
+    const kk = v128.load32_splat(k + i);
+    const qq = v128.load32_splat(q + i);
+    const s0 = f32x4.add(f32x4.mul(v128.load(from), d), f32x4.mul(kk, w0));
+    const s1 = f32x4.add(f32x4.mul(v128.load(from, 16), d), f32x4.mul(kk, w1));
+    const s2 = f32x4.add(f32x4.mul(v128.load(from, 32), d), f32x4.mul(kk, w2));
+    const s3 = f32x4.add(f32x4.mul(v128.load(from, 48), d), f32x4.mul(kk, w3));
+    v128.store(to, s0);
+    v128.store(to, s1, 16);
+    v128.store(to, s2, 32);
+    v128.store(to, s3, 48);
+    y0 = f32x4.add(y0, f32x4.mul(s0, qq));
+    y1 = f32x4.add(y1, f32x4.mul(s1, qq));
+    y2 = f32x4.add(y2, f32x4.mul(s2, qq));
+    y3 = f32x4.add(y3, f32x4.mul(s3, qq));
+    from += stride;
+    to += stride;
   }
   v128.store(out, y0);
   v128.store(out, y1, 16);
