@@ -120,23 +120,23 @@ const CASES: readonly [() => unknown, string][] = [
   ],
   [
     () => recurrence({ key: f(1, 5, 7) }),
-    'linearRecurrence(float32[1,5,3], float32[1,5,7], float32[1,5,4], -, -, -, -, -): the key must be [1,5,3]',
+    'linearRecurrence(float32[1,5,3], float32[1,5,7], float32[1,5,4], -, -, -, -, -, -): the key must be [1,5,3]',
   ],
   [
     () => recurrence({ gate: f(1, 4, 2) }),
-    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], float32[1,4,2], -, -, -, -): the gate must be [1,5,2]',
+    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], float32[1,4,2], -, -, -, -, -): the gate must be [1,5,2]',
   ],
   [
     () => recurrence({ state: f(1, 2, 2, 3) }),
-    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], -, float32[1,2,2,3], -, -, -): the state must be [1,2,3,2]',
+    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], -, float32[1,2,2,3], -, -, -, -): the state must be [1,2,3,2]',
   ],
   [
     () => recurrence({ beta: f(1, 5, 1) }),
-    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], -, -, float32[1,5,1], -, -): the beta must be [1,5,2]',
+    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,4], -, -, float32[1,5,1], -, -, -): the beta must be [1,5,2]',
   ],
   [
     () => recurrence({ value: f(1, 5, 5) }),
-    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,5], -, -, -, -, -): the widths do not divide into 1 query and 2 value heads',
+    'linearRecurrence(float32[1,5,3], float32[1,5,3], float32[1,5,5], -, -, -, -, -, -): the widths do not divide into 1 query and 2 value heads',
   ],
   [
     () => mixture({ x: f(2, 5, 6) }),
@@ -164,7 +164,7 @@ const CASES: readonly [() => unknown, string][] = [
         { query: f(1, 5, 4), key: f(1, 5, 6), value: f(1, 5, 6) },
         { query: 2, key: 3, value: 3 },
       ),
-    'linearRecurrence(float32[1,5,4], float32[1,5,6], float32[1,5,6], -, -, -, -, -): 3 heads cannot share 2 queries and 3 keys evenly',
+    'linearRecurrence(float32[1,5,4], float32[1,5,6], float32[1,5,6], -, -, -, -, -, -): 3 heads cannot share 2 queries and 3 keys evenly',
   ],
   [() => f(-1), 'input(): -1 is not a dimension: expected a whole number, 0 or more'],
   [() => f(64 / 3), 'input(): 21.333333333333332 is not a dimension: expected a whole number, 0 or more'],
