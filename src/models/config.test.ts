@@ -63,7 +63,7 @@ describe('checks', () => {
       /numExpertsPerTok \(3\).*numExperts \(2\)/,
     ],
     ['no pattern', { pattern: undefined }, /pattern/],
-    ['an unknown letter', { pattern: 'MX' }, /'MX' has the letter 'X'/],
+    ['an unknown letter', { pattern: 'MZ' }, /'MZ' has the letter 'Z'/],
     ['another model', { modelType: 'llama' }, /modelType/],
     [
       'heads that do not share keys evenly',

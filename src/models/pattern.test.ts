@@ -60,7 +60,7 @@ test('kinds of layers are told by their letters, too', () => {
 
 describe('errors', () => {
   const cases: Record<string, RegExp> = {
-    MXM: /'MXM' has the letter 'X'; known are M \(Mamba-2\), \* \(attention\)/,
+    MZM: /'MZM' has the letter 'Z'; known are M \(Mamba-2\), \* \(attention\)/,
     q: /letter 'q'/,
     M2: /letter '2'/,
     'M💥': /the letter/,
