@@ -108,8 +108,8 @@ describe.each(cases)('%s, %s first, %j', (pattern, name, change) => {
     ];
     const error = relativeError(coarse, exact);
     expect(error).toBeGreaterThan(0);
-    // A router may choose other experts.
-    expect(error).toBeLessThan(pattern.includes('E') ? 0.5 : 0.1);
+    // A router may choose other experts, or select other queries.
+    expect(error).toBeLessThan(/[EQ]/.test(pattern) ? 0.5 : 0.1);
     for (const run of runs) await run.dispose();
   });
 

@@ -24,6 +24,8 @@ export interface PageReaderOptions {
   readonly seconds: number;
   /** Bytes that the process may take. */
   readonly memory: number;
+  /** The process does not keep this one from ending. */
+  readonly background?: boolean;
   /** Where the process's program is; by default beside this file. */
   readonly program?: URL;
 }
@@ -137,6 +139,10 @@ export class PageReader {
     const program = this.options.program ?? new URL('./page-process.js', import.meta.url);
     const child = fork(program, { serialization: 'advanced', stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
     this.child = child;
+    if (this.options.background) {
+      child.unref();
+      child.channel?.unref();
+    }
     child.on('message', (message: FromReader) => this.take(message));
     child.on('error', () => this.take(new ReaderGone('it could not be read: no process could be started')));
     child.on('exit', (code) =>

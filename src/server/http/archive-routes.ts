@@ -150,7 +150,7 @@ function whole(context: RequestContext, name: string, usual: number, least: numb
 
 /** Draws pages, one at a time, in a process that is there while it is needed. */
 class Drawing {
-  private readonly reader = new PageReader();
+  private readonly reader = new PageReader({ background: true });
   private last: Promise<unknown> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
 
