@@ -25,7 +25,7 @@ export interface PromptResult extends ReadResult {
 }
 
 /**
- * Brings a session, which has read nothing or a beginning of the prompt, to the prompt's end. Throws as `Session.read` does; what was read
+ * Brings a session whose cache is `store`, and which has read nothing or a beginning of the prompt, to the prompt's end. Throws as `Session.read` does; what was read
  * until then, the session has read.
  */
 export async function readPrompt(
@@ -39,10 +39,12 @@ export async function readPrompt(
   try {
     for (const stop of new Set([...stops, boundary, ids.length].sort((a, b) => a - b))) {
       const part = ids.slice(0, stop);
-      if (session.tokens.length < stop) {
+      const longest = longestBeginning(part, known);
+      if (longest && longest.length > session.tokens.length) session.restore(longest);
+      // A session that has read nothing looks into its cache itself.
+      if (session.tokens.length > 0 && session.tokens.length < stop) {
         const found = await store.find(part);
-        const longest = longestBeginning(part, [found, ...known]);
-        if (longest && longest.length > session.tokens.length) session.restore(longest);
+        if (found && found.length > session.tokens.length) session.restore(found);
         found?.dispose();
       }
       if (session.tokens.length < stop) {
