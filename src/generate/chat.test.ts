@@ -19,10 +19,10 @@ import { type ChatMessage, ChatTemplate, Tokenizer, tokenizerFiles, trainBpe } f
 import { ALTERNATING, CHATML, THINKING } from '../text/testing/chat-templates.js';
 import { TINY_TEXT } from '../text/testing/tiny.js';
 import { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
+import type { GeneratedPiece, GenerateOptions } from './generation.js';
 import type { LanguageModel } from './language-model.js';
 import { PrefixCache } from './prefix-cache.js';
 import { Sampler } from './sampler.js';
-import type { GeneratedPiece, GenerateOptions } from './session.js';
 import { tinyModel } from './testing/tiny.js';
 
 /** What the model is made to say next; when that is used up, it speaks for itself. */

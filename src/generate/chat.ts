@@ -23,10 +23,11 @@ import {
   messageOf,
 } from '../text/index.js';
 import { ConversationFormat } from './conversation.js';
+import type { GeneratedPiece, GenerateOptions, StopReason } from './generation.js';
 import type { LanguageModel } from './language-model.js';
 import { PrefixCache } from './prefix-cache.js';
 import { readPrompt } from './prompt.js';
-import type { GeneratedPiece, GenerateOptions, Session, StopReason } from './session.js';
+import type { Session } from './session.js';
 import { sharedLength } from './shared-length.js';
 import type { Snapshot } from './snapshot.js';
 

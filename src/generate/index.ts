@@ -8,6 +8,14 @@ export {
   type ReadableConversation,
 } from './conversation.js';
 export { type Forecast, Forecaster, loadForecaster, SeriesSession } from './forecaster.js';
+export {
+  checkGeneration,
+  type ForkPiece,
+  GENERATE_DEFAULTS,
+  type GeneratedPiece,
+  type GenerateOptions,
+  type StopReason,
+} from './generation.js';
 export { LanguageModel, type LoadOptions, type Logits, loadFolder, loadModel } from './language-model.js';
 export { logprobsOf, type TokenLogprobs } from './logprobs.js';
 export { merged } from './merged.js';
@@ -17,16 +25,10 @@ export { type Prompt, type PromptOptions, type PromptResult, readPrompt } from '
 export { PREFILL_CHUNK } from './runner.js';
 export { SAMPLING_DEFAULTS, type SamplingOptions, type Steering } from './sampler.js';
 export {
-  checkGeneration,
-  type ForkPiece,
-  GENERATE_DEFAULTS,
-  type GeneratedPiece,
-  type GenerateOptions,
   type ReadOptions,
   type ReadResult,
   Session,
   type SessionOptions,
-  type StopReason,
   type WrittenFork,
 } from './session.js';
 export { sharedLength } from './shared-length.js';

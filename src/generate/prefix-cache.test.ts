@@ -17,9 +17,10 @@ import { damageBytes } from '../checkpoint/testing/file-damage.js';
 import { ConfigError, SnapshotError, StorageError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { Random } from '../nn/index.js';
+import type { GenerateOptions } from './generation.js';
 import type { LanguageModel } from './language-model.js';
 import { PrefixCache } from './prefix-cache.js';
-import type { GenerateOptions, Session } from './session.js';
+import type { Session } from './session.js';
 import { tinyModel } from './testing/tiny.js';
 
 /** Sees each file that is about to be read. */

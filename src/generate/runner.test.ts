@@ -5,8 +5,9 @@ import { ConfigError, DataError } from '../errors.js';
 import { openModel } from '../models/index.js';
 import { fixtureFolder, referenceNames } from '../models/testing/reference.js';
 import { Random } from '../nn/index.js';
+import type { GenerateOptions } from './generation.js';
 import { LanguageModel } from './language-model.js';
-import type { GenerateOptions, Session } from './session.js';
+import type { Session } from './session.js';
 import { device, tinyModel, tokenizer } from './testing/tiny.js';
 
 async function written(session: Session, options: GenerateOptions): Promise<number[]> {

@@ -4,9 +4,10 @@ import { ConfigError, DataError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { Random, stateBytes } from '../nn/index.js';
 import { Tokenizer } from '../text/index.js';
+import { GENERATE_DEFAULTS, type GeneratedPiece, type GenerateOptions } from './generation.js';
 import { LanguageModel } from './language-model.js';
 import { PREFILL_CHUNK } from './runner.js';
-import { GENERATE_DEFAULTS, type GeneratedPiece, type GenerateOptions, type Session } from './session.js';
+import type { Session } from './session.js';
 import { device, type TinyModel, tinyModel, tokenizer } from './testing/tiny.js';
 
 let tiny: TinyModel;

@@ -3,77 +3,22 @@ import { nextTurn } from '#platform';
 import type { State } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { SourceGiven } from '../models/index.js';
+import {
+  checkGeneration,
+  type ForkPiece,
+  GENERATE_DEFAULTS,
+  type GeneratedPiece,
+  type GenerateOptions,
+  type GenerationSettings,
+  type StopReason,
+} from './generation.js';
 import type { LanguageModel } from './language-model.js';
-import { logprobsOf, type TokenLogprobs } from './logprobs.js';
+import { logprobsOf } from './logprobs.js';
 import { merged } from './merged.js';
 import type { PrefixStore } from './prefix-cache.js';
-import {
-  checkSampling,
-  expectNumber,
-  SAMPLING_DEFAULTS,
-  Sampler,
-  type SamplingOptions,
-  type Steering,
-} from './sampler.js';
+import { expectNumber, Sampler } from './sampler.js';
 import { Snapshot } from './snapshot.js';
 import { StopStrings } from './stop.js';
-
-/** How a text is written: its length, its ends, and how tokens are chosen. */
-export interface GenerateOptions extends Partial<SamplingOptions> {
-  /** At most this many tokens. */
-  maxTokens?: number;
-  /** Ends before any of these strings. */
-  stop?: readonly string[];
-  /** Ends before any of these tokens, besides those that end a text for the model and for its tokenizer. */
-  stopTokens?: readonly number[];
-  /** The same seed chooses the same tokens. */
-  seed?: number;
-  /** Added to the logits of tokens. */
-  bias?: ReadonlyMap<number, number>;
-  /** Changes logits before a token is chosen, and may end the text. */
-  steering?: readonly Steering[];
-  /** Tells the log probability of each token, and those of so many of the likeliest ones. */
-  logprobs?: number;
-  /** Ends it between two tokens: the session then stands behind the last one that was given, and the signal's reason is thrown. */
-  signal?: AbortSignal;
-}
-
-/** What is used where nothing else is said. */
-export const GENERATE_DEFAULTS = {
-  ...SAMPLING_DEFAULTS,
-  maxTokens: 256,
-  stop: [] as readonly string[],
-  stopTokens: [] as readonly number[],
-  bias: new Map() as ReadonlyMap<number, number>,
-  steering: [] as readonly Steering[],
-} as const;
-
-type Unset = 'seed' | 'signal' | 'logprobs';
-type Settings = Required<Omit<GenerateOptions, Unset>> & Pick<GenerateOptions, Unset>;
-
-/** Throws `ConfigError` for a value outside its range. */
-export function checkGeneration(options: Partial<SamplingOptions> & GenerateOptions): void {
-  checkSampling({ ...SAMPLING_DEFAULTS, ...options });
-  for (const key of ['maxTokens', 'seed', 'logprobs'] as const) {
-    const value = options[key];
-    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 0)) {
-      throw new ConfigError(`${key} is ${value}: expected a whole number, 0 or more`);
-    }
-  }
-}
-
-/** One generated token and the text that is complete with it, sometimes none. The last piece may have no token. */
-export interface GeneratedPiece {
-  readonly id: number | undefined;
-  readonly text: string;
-  /** Where they were asked for. */
-  readonly logprobs?: TokenLogprobs;
-}
-
-/** A piece of the fork with this index. */
-export interface ForkPiece extends GeneratedPiece {
-  readonly index: number;
-}
 
 /** A fork where it stands after it has written, and why it ended. */
 export interface WrittenFork {
@@ -106,10 +51,7 @@ export interface ReadResult {
   readonly readTokens: number;
 }
 
-/** Why a text ended: with a token that ends it, before a stop string, or because it had its length. */
-export type StopReason = 'token' | 'string' | 'length';
-
-/** In the place of logits that nobody asks for. */
+/** Stands for the logits of a token that the device chose itself: nobody reads them. */
 const NONE = new Float32Array();
 
 /** With a cache, the state is kept whenever so many chunks of a prompt were read. */
@@ -271,7 +213,7 @@ export class Session {
 
   private async *generateOne(options: GenerateOptions): AsyncGenerator<GeneratedPiece, StopReason> {
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    const settings: Settings = { ...GENERATE_DEFAULTS, ...Object.fromEntries(given) };
+    const settings: GenerationSettings = { ...GENERATE_DEFAULTS, ...Object.fromEntries(given) };
     checkGeneration(settings);
     this.begin();
     let failed = false;
@@ -290,7 +232,7 @@ export class Session {
     }
   }
 
-  private async *write(settings: Settings): AsyncGenerator<GeneratedPiece, StopReason> {
+  private async *write(settings: GenerationSettings): AsyncGenerator<GeneratedPiece, StopReason> {
     if (this.tokens.length === 0) throw new DataError('the session has read nothing: read a prompt first');
     const { model, tokenizer } = this.model;
     const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];

@@ -19,8 +19,9 @@ import { quantizable, quantizeMatrix } from '../models/quantization.js';
 import { fixtureFolder } from '../models/testing/reference.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { Random } from '../nn/index.js';
+import type { GenerateOptions } from './generation.js';
 import { LanguageModel } from './language-model.js';
-import type { GenerateOptions, Session } from './session.js';
+import type { Session } from './session.js';
 import { checksumOf, loadSnapshot, type Snapshot } from './snapshot.js';
 import { device, type TinyModel, tinyModel, tokenizer } from './testing/tiny.js';
 

@@ -7,8 +7,9 @@ import { relativeError } from '../graph/testing/arrays.js';
 import { hybridModel } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
+import type { GenerateOptions } from './generation.js';
 import { LanguageModel } from './language-model.js';
-import type { GenerateOptions, Session } from './session.js';
+import type { Session } from './session.js';
 
 const model = hybridModel(tinyConfig());
 const weights = tinyWeights(model);
