@@ -1,6 +1,7 @@
 /** What a page remembers of the worker's objects, so that it need not ask. */
 import type { Fingerprint } from '../models/index.js';
 
+/** What a page knows of a model without asking its worker. */
 export interface ModelFacts {
   /** The model's `config.json`. */
   readonly config: Readonly<Record<string, unknown>>;

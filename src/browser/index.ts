@@ -25,6 +25,7 @@ export type { Given, Hosted, Repository, Source, TrainedRun } from './source.js'
 export type { KeptModel, LoadProgress, StoreOptions } from './store.js';
 export type { TabTraining } from './training.js';
 
+/** How `loadModel` loads a model into a tab. */
 export interface TabLoadOptions extends StoreOptions, Pick<LoadOptions, 'quantize' | 'cache'> {
   /** Threads that compute: by default one for each processor where the page is isolated, and always one where it is not. */
   readonly threads?: number;

@@ -15,6 +15,7 @@ import { type Connection, Remote, type Types } from './remote.js';
 /** What cannot be handed to a worker: functions that change logits. */
 export type TabGenerateOptions = Omit<GenerateOptions, 'steering'>;
 
+/** A fork where it stands after it has written, and why it ended. */
 export interface WrittenTabFork {
   readonly session: TabSession;
   readonly reason: StopReason;

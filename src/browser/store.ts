@@ -24,6 +24,7 @@ export interface LoadProgress {
   readonly total: number | undefined;
 }
 
+/** How a model's files are fetched and kept. */
 export interface StoreOptions {
   /** `memory` keeps nothing beyond the page's life; by default files are kept where the browser can. */
   readonly store?: 'kept' | 'memory';

@@ -157,6 +157,7 @@ export interface WritingRow {
   readonly uniforms: readonly number[];
 }
 
+/** What a device wrote by itself for one row. */
 export interface WrittenRow {
   readonly ids: readonly number[];
   /** The logit of each. */

@@ -1,6 +1,7 @@
 /** Stop strings in a text that is streamed: one may come in pieces. */
 import { ConfigError } from '../errors.js';
 
+/** Holds back the end of a text while it may be the beginning of a stop string. */
 export class StopStrings {
   private held = '';
   /** Whether a stop string has come; nothing more is let through then. */

@@ -17,6 +17,7 @@ export const DTYPES = {
   bool: { bytes: 1, array: Uint8Array, onnx: 9, safetensors: 'BOOL', stablehlo: 'i1' },
 } as const;
 
+/** The dtype of a tensor's elements, by its name in `DTYPES`. */
 export type DType = keyof typeof DTYPES;
 
 /** An array that holds a tensor's elements. */

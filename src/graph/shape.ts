@@ -5,7 +5,9 @@
  */
 import { ShapeError } from '../errors.js';
 
+/** A size, or the name of one that is known later, or a sum of products of such names. */
 export type Dim = number | string;
+/** The sizes of a tensor's axes, the outermost first. */
 export type Shape = readonly Dim[];
 
 /** A sum of products: the symbols of each product (joined by `*`, `''` for the constant) and its coefficient. */
@@ -177,6 +179,7 @@ export function evaluateDim(dim: Dim, values: ReadonlyMap<string, number>): numb
   return total;
 }
 
+/** Whether two shapes in canonical form are the same. */
 export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((dim, i) => dim === b[i]);
 }

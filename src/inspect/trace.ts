@@ -17,9 +17,12 @@ export interface EncodedValues {
   readonly data: string;
 }
 
+/** A trace whose arrays are typed arrays. */
 export type Trace = TraceOf<Values>;
+/** A trace whose arrays are base64 texts: what `JSON.stringify` takes. */
 export type TraceJson = TraceOf<EncodedValues>;
 
+/** What a model did inside while it read a text; `V` is how arrays are held. */
 export interface TraceOf<V> {
   readonly model: TracedModel;
   readonly tokens: readonly TracedToken[];
@@ -31,6 +34,7 @@ export interface TraceOf<V> {
   readonly attributions: readonly AttributionOf<V>[];
 }
 
+/** The model that was traced. */
 export interface TracedModel {
   /** `model_type` of its config. */
   readonly type: string;
@@ -38,17 +42,20 @@ export interface TracedModel {
   readonly pattern: string;
 }
 
+/** A token of the traced text. */
 export interface Token {
   readonly id: number;
   /** What it stands for alone; part of a character shows as U+FFFD. */
   readonly text: string;
 }
 
+/** A token, and how likely the model found it. */
 export interface TracedToken extends Token {
   /** Nats that the model gave it after the tokens before it; the first has none. */
   readonly logProbability?: number;
 }
 
+/** A layer, with those of its mixers that were looked into. */
 export interface TracedLayerOf<V> {
   /** From 0. */
   readonly index: number;
@@ -58,6 +65,7 @@ export interface TracedLayerOf<V> {
   readonly mixers: readonly TracedMixerOf<V>[];
 }
 
+/** What one mixer did: its (hidden) attention, its selection, and what it wrote, kept and erased. */
 export interface TracedMixerOf<V> {
   readonly letter: string;
   /** Such as `Mamba-2` or `selective attention`. */
@@ -95,6 +103,7 @@ export interface TracedMixerOf<V> {
   readonly horizon?: V;
 }
 
+/** Which tokens an attention layer with a fixed memory holds, and until when. */
 export interface SelectionOf<V> {
   /** The last so many tokens are seen, whatever their score. */
   readonly window: number;
@@ -106,6 +115,7 @@ export interface SelectionOf<V> {
   readonly seenUntil: V;
 }
 
+/** The logit lens: what the model would say next, read from the residual stream after each layer. */
 export interface LensOf<V> {
   /** The layers after which the residual stream was read as if it were the last; the last layer is always there. */
   readonly layers: readonly number[];
@@ -116,6 +126,7 @@ export interface LensOf<V> {
   readonly texts: Readonly<Record<number, string>>;
 }
 
+/** How much each token contributed to the log probability of one token after it. */
 export interface AttributionOf<V> {
   /** The place of the token that is explained; after the last one it is what the model would say next. */
   readonly position: number;

@@ -80,7 +80,9 @@ const schema = z.strictObject({
   ...wholeKeys,
 });
 
+/** The config of a hybrid, checked and with every default filled in. */
 export type ModelConfig = z.output<typeof schema>;
+/** The same as one writes it: keys with a default may be left out. */
 export type ModelConfigInput = z.input<typeof schema>;
 
 /** Checks a config and fills in the defaults. Throws `ConfigError` naming every key that is wrong. */

@@ -15,6 +15,7 @@ import { hybridModel } from './hybrid.js';
 import { type Model, parametersOf } from './model.js';
 import { type PatternLayer, parsePattern } from './pattern.js';
 
+/** A hybrid made from a transformer: its model, its weights, and which of them are new. */
 export interface Conversion {
   readonly model: Model;
   readonly weights: Map<string, HostTensor>;

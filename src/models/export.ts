@@ -31,6 +31,7 @@ export const EXPORT_FORMATS = ['heddle', 'hf', 'onnx'] as const;
 /** One of `EXPORT_FORMATS`. */
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 
+/** How `exportModel` writes a model. */
 export interface ExportOptions {
   /** By default what the folder has. */
   to?: ExportFormat | undefined;
@@ -38,6 +39,7 @@ export interface ExportOptions {
   dtype?: StoredDtype | undefined;
 }
 
+/** An export that was checked and not written yet. */
 export interface ExportPlan {
   readonly format: ExportFormat;
   readonly model: Model;

@@ -31,7 +31,9 @@ import {
   quantizeMatrix,
 } from './quantization.js';
 
+/** The file with a model's config in its folder, as on Hugging Face. */
 export const CONFIG_FILE = 'config.json';
+/** The file with a model's weights, where they are in one. */
 export const WEIGHTS_FILE = 'model.safetensors';
 /** What an adapter's folder has in its place (lora-folder.ts). */
 export const ADAPTER_CONFIG_FILE = 'adapter_config.json';

@@ -40,6 +40,7 @@ import type { Entering, Modality } from './modalities/modality.js';
 import { foldPattern } from './pattern.js';
 import type { Quantization } from './quantization.js';
 
+/** One layer, which adds to the residual stream what its mixer makes of it. */
 export interface Layer {
   /** What it is made of, in the letters of a pattern (pattern.ts). */
   readonly letters: string;
@@ -56,6 +57,7 @@ export interface Source {
   readonly isAttended: boolean;
 }
 
+/** What a family says about a model: all that its graph and its checkpoints need. */
 export interface ModelParts {
   /** `model_type` in config.json. */
   readonly modelType: string;
@@ -98,6 +100,7 @@ export interface ModelParts {
   readonly stored?: StoredNames;
 }
 
+/** How a checkpoint's tensor names differ from those of the parameters. */
 export interface StoredNames {
   /** Other names under which a parameter may be stored. */
   readonly aliases?: (name: string) => readonly string[];
@@ -107,6 +110,7 @@ export interface StoredNames {
   readonly loaded?: (name: string) => string;
 }
 
+/** A model without weights: its parts, and what follows from them. */
 export interface Model extends ModelParts {
   readonly pattern: string;
   /** How its stored weights are quantized. */
@@ -147,6 +151,7 @@ function modalityState(name: string): string {
   return `input.${name}`;
 }
 
+/** What a model's layers make of tokens. */
 export interface ForwardResult {
   /** [batch, sequence, hidden], after the final norm. */
   readonly hidden: Tensor;
@@ -156,6 +161,7 @@ export interface ForwardResult {
   readonly state: Readonly<Record<string, Tensor>>;
 }
 
+/** What a model's layers are given beside the tokens. */
 export interface ForwardContext extends Pick<MixerContext, 'lengths' | 'documents'> {
   /** What was kept from earlier tokens, by the names of `Model.state`. */
   readonly state?: Readonly<Record<string, Tensor>> | undefined;

@@ -42,9 +42,11 @@ export const SOURCE_BLOCKS = { X: 'cross attention' } as const;
 /** What the letters of all families' layers mean; `[M*]` stands for mixers side by side, `<M>` for one in both directions. */
 export const LAYER_NAMES = { ...BLOCKS, ...WHOLE_BLOCKS, ...SOURCE_BLOCKS };
 
+/** A layer of a pattern by its letter (docs/designs.md lists them). */
 export type BlockLetter = keyof typeof LAYER_NAMES;
 /** A mixer along the sequence, in both directions. */
 export type BothWaysLetter = `<${keyof typeof BLOCKS}>`;
+/** The same, or a mixer in both directions: `<M>`. */
 export type LayerLetter = BlockLetter | BothWaysLetter;
 
 /** What has no direction. */
@@ -70,6 +72,7 @@ export function looksAhead({ letters }: PatternLayer): boolean {
 /** Far beyond any model; a slip in a number must not fill the memory. */
 const MAX_LAYERS = 10_000;
 
+/** A layer of a pattern: one letter, or several side by side. */
 export interface PatternLayer {
   /** One, or those of mixers side by side. */
   readonly letters: readonly LayerLetter[];

@@ -9,14 +9,21 @@ import { type ModelConfig, modelConfig } from './config.js';
 import { type ImagesConfig, type ModalityConfig, patchesOf } from './modalities/index.js';
 import type { SourceConfig } from './source.js';
 
+/** The three siblings that presets and comparisons are about: the same size, other mixers. */
 export const DESIGNS = ['transformer', 'ssm', 'hybrid'] as const;
+/** Designs that read whole images: their layers look in all directions. */
 export const IMAGE_DESIGNS = ['vit', 'mambavision', 'vminet'] as const;
 /** Of texts that are written from something, beside the siblings. */
 export const SOURCE_DESIGNS = ['encoder-decoder'] as const;
+/** The sizes of presets, from the smallest up. */
 export const SIZES = ['nano', 'small', 'base'] as const;
+/** One of `DESIGNS`. */
 export type Design = (typeof DESIGNS)[number];
+/** One of `IMAGE_DESIGNS`. */
 export type ImageDesign = (typeof IMAGE_DESIGNS)[number];
+/** One of `SOURCE_DESIGNS`. */
 export type SourceDesign = (typeof SOURCE_DESIGNS)[number];
+/** One of `SIZES`. */
 export type Size = (typeof SIZES)[number];
 
 interface Scale {
@@ -185,6 +192,7 @@ export function presetOf(design: Design | ImageDesign, size: Size, input: Modali
   return modelConfig({ ...layers, input });
 }
 
+/** Whether a design is one of images. */
 export function isImageDesign(design: string): design is ImageDesign {
   return (IMAGE_DESIGNS as readonly string[]).includes(design);
 }

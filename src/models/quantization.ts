@@ -34,6 +34,7 @@ export interface Quantization {
 
 /** Bits that the layers of a letter may have. */
 export const LAYER_BITS = [...QUANTIZED_BITS, 32] as const;
+/** How many bits a layer's matrices take: one of `LAYER_BITS`. */
 export type LayerBits = (typeof LAYER_BITS)[number];
 
 /** The bits of a parameter that quantization concerns, by the letters of its layer. */

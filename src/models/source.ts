@@ -28,6 +28,7 @@ export const sourceSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
+/** The key `source` of a config: what a model of text reads before it writes. */
 export type SourceConfig = z.output<typeof sourceSchema>;
 
 /** How many positions a source has. */

@@ -6,6 +6,7 @@ import { type Dim, gather, input, multiplyDims, reshape, type Tensor } from '../
 import { ParameterRegistry } from '../nn/index.js';
 import { type ForwardContext, forward, logitsOf, type Model } from './model.js';
 
+/** The graph of one step: its inputs, and the tensors that it computes. */
 export interface ModelStep {
   /** The inputs `ids`, `position` and `places`. */
   readonly inputs: readonly [ids: Tensor, position: Tensor, places: Tensor];

@@ -6,6 +6,7 @@
 import { add, divide, mean, multiply, multiplyDims, sqrt, subtract, type Tensor } from '../graph/index.js';
 import { constantly, type Parameters } from './parameters.js';
 
+/** What `batchNorm` is told beside x. */
 export interface BatchNormOptions {
   /** Added to the variance; PyTorch's 1e-5 by default. */
   epsilon?: number;

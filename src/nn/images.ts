@@ -27,6 +27,7 @@ export interface Grid {
   readonly width: number;
 }
 
+/** What `convolutionLayer` is told beside x. */
 export interface ConvolutionLayerOptions {
   /** Rows and columns that it covers: odd. */
   readonly kernel: number;
@@ -85,6 +86,7 @@ export function convolutionalStem(
   }, pixels);
 }
 
+/** Positions that lie in a grid: those of an image's patches. */
 export interface PlacesConfig {
   readonly hiddenSize: number;
   readonly grid: Grid;

@@ -32,6 +32,7 @@ export function initialDeviation(inputs: number): number {
   return 1 / Math.sqrt(3 * inputs);
 }
 
+/** What `linear` is told beside x and its sizes. */
 export interface LinearOptions {
   bias?: boolean;
   initialize?: Initializer;
@@ -100,6 +101,7 @@ export function embeddingTable(parameters: Parameters, vocabulary: number, size:
   return parameters.get('weight', [vocabulary, size], normal(INITIAL_DEVIATION));
 }
 
+/** What `rmsNorm` is told beside x. */
 export interface RmsNormOptions {
   epsilon: number;
   /** Normalises this many equal parts of the last axis, each on its own. */
@@ -124,6 +126,7 @@ export function rmsNorm(
   return multiply(reshape(normalize(parts, fill([size / groups], 1), epsilon), x.shape), weight);
 }
 
+/** What `layerNorm` is told beside x. */
 export interface LayerNormOptions {
   /** Tells these options from those of an RMS norm. */
   centered: true;
@@ -151,6 +154,7 @@ export function layerNorm(
   return bias ? add(weighted, parameters.get('bias', [size], constantly(0))) : weighted;
 }
 
+/** The options of either norm; `centered` tells which. */
 export type NormOptions = RmsNormOptions | LayerNormOptions;
 
 /** The norm of the kind that its options are of. */
@@ -178,6 +182,7 @@ export function sideBySide(mixers: readonly Mixer[], options: RmsNormOptions): M
 /** What MLPs have between their projections. */
 export type Activation = (x: Tensor) => Tensor;
 
+/** The sizes and the activation of an MLP. */
 export interface MlpConfig {
   hiddenSize: number;
   intermediateSize: number;
@@ -193,6 +198,7 @@ export type GatedMlpNames =
   | { input: string; output: string; valueFirst?: true }
   | { gate: string; value: string; output: string };
 
+/** The names of a gated MLP's projections in Llama's checkpoints, and in most of those that came after. */
 export const LLAMA_MLP: GatedMlpNames = { gate: 'gate_proj', value: 'up_proj', output: 'down_proj' };
 
 /** output(activation(gate(x)) * value(x)): with silu it is SwiGLU (Shazeer, 2020). */

@@ -13,6 +13,7 @@ export type { StateSpec } from '../engine/index.js';
 /** States by their names. */
 export type StateTensors = Readonly<Record<string, Tensor>>;
 
+/** What a mixer is given beside x. */
 export interface MixerContext {
   /** What was kept from the tokens before x; absent when x is the whole sequence. */
   readonly state?: StateTensors | undefined;
@@ -35,6 +36,7 @@ export interface MixerContext {
   readonly observe?: Observe | undefined;
 }
 
+/** What a mixer returns. */
 export interface MixerResult {
   /** [batch, sequence, hidden] */
   readonly output: Tensor;
@@ -42,6 +44,7 @@ export interface MixerResult {
   readonly state: StateTensors;
 }
 
+/** A layer along the sequence: one function for training, prefill and decoding, and the state that it declares. */
 export interface Mixer {
   readonly state: readonly StateSpec[];
   /** Mixes x [batch, sequence, hidden]. */

@@ -9,6 +9,7 @@ import type { Random } from './random.js';
 /** Fills a new parameter. */
 export type Initializer = (random: Random, shape: readonly number[]) => Float32Array;
 
+/** A parameter as a model declares it. */
 export interface ParameterSpec {
   readonly name: string;
   readonly shape: readonly number[];
@@ -25,11 +26,13 @@ export interface ParameterSpec {
   readonly isStatistic?: boolean;
 }
 
+/** A tensor of a checkpoint that holds a part of a parameter. */
 export interface ParameterPart {
   readonly name: string;
   readonly shape: readonly number[];
 }
 
+/** What is said of a parameter beside its name, shape and initial value. */
 export interface ParameterOptions {
   decay?: boolean;
   precise?: boolean;
@@ -205,6 +208,7 @@ export function constantly(value: number): Initializer {
   return (_, shape) => new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value);
 }
 
+/** An array for this shape, whose elements are drawn one after the other. */
 export function fillWith(shape: readonly number[], next: () => number): Float32Array {
   return Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, next);
 }

@@ -4,8 +4,10 @@
  */
 import type { ChannelSystemInputs, Heads, RecurrenceInputs, ScanInputs, Tensor } from '../graph/index.js';
 
+/** Is shown what a mixer does inside, while its graph is built. */
 export type Observe = (sight: Sight) => void;
 
+/** What a mixer does inside, by the kind of its operator. */
 export type Sight =
   | AttentionSight
   | RecurrenceSight

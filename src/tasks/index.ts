@@ -44,6 +44,7 @@ export const TOKEN_TASKS: readonly TokenTask[] = [
   ...[2, 4].flatMap((depth) => [inference(depth, false), inference(depth, true)]),
 ];
 
+/** All tasks, as `heddle task list` prints them. */
 export const TASKS: readonly Task[] = [
   ...TOKEN_TASKS.map(tokenTask),
   bookBytes,

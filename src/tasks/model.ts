@@ -11,6 +11,7 @@ import {
 } from '../models/index.js';
 import type { PreparedTask } from './task.js';
 
+/** Which model is made for a task. */
 export interface TaskModelOptions {
   readonly design: Design;
   readonly size: Size;

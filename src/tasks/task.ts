@@ -21,6 +21,7 @@ export function scoreText({ name }: Measure, score: number): string {
   return `${(100 * score).toFixed(score < 0.001 ? 3 : 1)} %`;
 }
 
+/** What is asked of a model, how the answer is measured, and what a guess scores. */
 export interface Task {
   readonly name: string;
   /** What is asked, in a line for a person. */
@@ -41,6 +42,7 @@ export interface Task {
   prepare(length?: number): Promise<PreparedTask>;
 }
 
+/** A task with its data at hand: what a model of it reads, learns from, and is scored by. */
 export interface PreparedTask {
   /** What a model of it reads: tokens below a number, or what the `input` of a config says. */
   readonly reads: { readonly vocabulary: number } | ModalityConfig;
@@ -53,12 +55,14 @@ export interface PreparedTask {
   score(trained: Trained, options: ScoreOptions): AsyncIterable<Score>;
 }
 
+/** A trained model on its device, ready to be scored. */
 export interface Trained {
   readonly model: Model;
   readonly weights: NonNullable<Program['weights']>;
   readonly device: Device;
 }
 
+/** How thoroughly a model is scored. */
 export interface ScoreOptions {
   /** Examples of each kind, where a task makes them. */
   readonly count: number;
@@ -67,6 +71,7 @@ export interface ScoreOptions {
   readonly longest?: number;
 }
 
+/** A score, and what it is the score of. */
 export interface Score {
   readonly of: string;
   readonly value: number;

@@ -7,6 +7,7 @@ import type { Random } from '../nn/index.js';
 import { accuracyOf, taskData } from './learn.js';
 import { ACCURACY, type Task } from './task.js';
 
+/** One example of a task of tokens. */
 export interface Example {
   /** Ids below the task's vocabulary. */
   readonly tokens: readonly number[];
@@ -14,6 +15,7 @@ export interface Example {
   readonly answers: readonly { readonly after: number; readonly token: number }[];
 }
 
+/** A task whose examples are made of ids by a seed, without a tokenizer. */
 export interface TokenTask extends Pick<Task, 'name' | 'about' | 'source' | 'lengths' | 'reference'> {
   readonly vocabulary: number;
   readonly chance: number;

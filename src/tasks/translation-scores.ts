@@ -4,6 +4,7 @@
  * Both are from 0 to 100. `references` has one list or several, each as long as `translations`.
  */
 
+/** BLEU of a corpus, from 0 to 100. */
 export function bleu(translations: readonly string[], references: readonly (readonly string[])[]): number {
   const [right, all] = [
     [0, 0, 0, 0],
@@ -43,6 +44,7 @@ const MOST_CHARACTERS = 6;
 /** Recall counts beta squared times as much as precision. */
 const BETA = 2;
 
+/** chrF2 of a corpus, from 0 to 100. */
 export function chrF(translations: readonly string[], references: readonly (readonly string[])[]): number {
   const totals = emptyCounts();
   for (const [i, translation] of translations.entries()) {

@@ -47,6 +47,7 @@ export interface ChatRenderOptions {
 /** Templates by name: `default`, and `tool_use` where there is one for conversations with tools. */
 type Sources = Readonly<Record<string, string>>;
 
+/** What a chat template is made of: its Jinja source or sources, and the variables of the tokenizer's config. */
 export interface ChatTemplateParts {
   readonly sources: Sources;
   /** The file that errors name. */

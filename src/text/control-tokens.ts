@@ -17,6 +17,7 @@ export interface PromptParts {
   readonly tools?: readonly unknown[] | undefined;
 }
 
+/** Prompt parts in whose texts the names of control tokens are guarded, so that a user's text cannot forge one. */
 export interface GuardedPrompt extends PromptParts {
   /** What the template made of the parts, cut where a name must not be found: its ids are those of the pieces, each by itself. */
   piecesOf(text: string): string[];

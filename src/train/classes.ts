@@ -61,6 +61,7 @@ export function classObjective(inputs: readonly ExampleInput[]): Objective {
   };
 }
 
+/** How a set of images is learned from. */
 export interface ImageDataOptions {
   /** Another image of the same class, as large: each time one is learned from. */
   readonly vary?: (image: Image, random: Random) => Image;

@@ -18,6 +18,7 @@ import { expectKnownTokens } from './text.js';
 
 /** `pack`: whole documents side by side in a row; `carry`: one after the other, over as many rows as it takes. */
 export const DOCUMENT_FORMS = ['pack', 'carry'] as const;
+/** How documents are laid into training rows: one of `DOCUMENT_FORMS`. */
 export type DocumentForm = (typeof DOCUMENT_FORMS)[number];
 
 /** Next tokens within documents, of rows of `sequence` places; with a memory, a row goes on from what the one before left. */

@@ -35,6 +35,7 @@ export interface TeacherInput {
   match: number;
 }
 
+/** A training run: what is trained, from what, on which device, into which folder. */
 export interface TrainingInput {
   model: Model;
   /** The folder whose weights the run starts from, which are those of `model`; without one they are new. */

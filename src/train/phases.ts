@@ -71,6 +71,7 @@ export function examplesRead(settings: TrainingSettings): number {
   return phasesOf(settings).reduce((sum, phase) => sum + examplesIn(phase), 0);
 }
 
+/** The places (tokens, say) of all examples that a run reads. */
 export function placesRead(settings: TrainingSettings): number {
   return phasesOf(settings).reduce((sum, phase) => sum + examplesIn(phase) * phase.settings.sequence, 0);
 }

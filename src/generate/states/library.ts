@@ -15,6 +15,7 @@ import type { Store } from './store.js';
 /** What a new state is, apart from what follows from saving it. */
 export type NewState = Pick<StateRecord, 'model' | 'name' | 'parent' | 'base' | 'messages'>;
 
+/** The saved states of all owners in one store: each owner sees its own alone. */
 export class StateLibrary {
   constructor(private readonly store: Store) {}
 

@@ -4,10 +4,12 @@ import { z } from 'zod';
 
 const ID = /^state-[0-9a-f]{24}$/;
 
+/** The id of a saved state: `state-` and 24 hexadecimal digits. */
 export const StateId = z
   .string()
   .regex(ID, 'expected the id of a state, such as state-0123456789abcdef01234567');
 
+/** What is known of a saved state, and checked when it is read. */
 export const StateRecord = z.strictObject({
   id: StateId,
   object: z.literal('state'),
@@ -28,6 +30,7 @@ export const StateRecord = z.strictObject({
 });
 export type StateRecord = z.infer<typeof StateRecord>;
 
+/** A random id for a new state. */
 export function newStateId(): string {
   return `state-${randomBytes(12).toString('hex')}`;
 }

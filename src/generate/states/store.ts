@@ -3,6 +3,7 @@ import { FolderStore } from './folder-store.js';
 import { S3Store } from './s3-store.js';
 import { ValkeyStore } from './valkey-store.js';
 
+/** Bytes under keys, whose parts are cut by slashes: a folder, S3 or Valkey. */
 export interface Store {
   /** Undefined where there is nothing under that key. */
   get(key: string): Promise<Uint8Array | undefined>;

@@ -27,6 +27,7 @@ import { softmax } from './normalize.js';
 /** Hides an entry: exp() of it is 0 in float32, without the NaN of infinity minus infinity. */
 const HIDDEN = -1e30;
 
+/** What `attention` is told beside its operands. */
 export interface AttentionOptions {
   /** Multiplies the products of queries and keys. */
   readonly scale: number;
@@ -259,6 +260,7 @@ function hide(isVisible: Tensor): Tensor {
   return where(isVisible, 0, HIDDEN);
 }
 
+/** The operands of `attention`. */
 export interface AttentionInputs {
   /** [batch, heads, sequence, headDim] */
   readonly query: Tensor;

@@ -143,6 +143,7 @@ export const minimum = pair(
   ),
 );
 
+/** a < b, element by element; operands broadcast. The result is bool. */
 export const less = pair(
   binary(
     'less',
@@ -150,6 +151,7 @@ export const less = pair(
     'bool',
   ),
 );
+/** a <= b, element by element; operands broadcast. The result is bool. */
 export const lessOrEqual = pair(
   binary(
     'lessOrEqual',
@@ -157,6 +159,7 @@ export const lessOrEqual = pair(
     'bool',
   ),
 );
+/** a = b, element by element; operands broadcast. The result is bool. */
 export const equal = pair(
   binary(
     'equal',
@@ -191,36 +194,43 @@ function unary(
   return (x) => applyOne(operator, [x], null);
 }
 
+/** -x */
 export const negate = unary(
   'negate',
   { onnx: onnxNode('Neg'), wasm: wasmMap('negate'), stablehlo: hloUnary('negate') },
   (g) => negate(g),
 );
+/** e^x */
 export const exp = unary(
   'exp',
   { onnx: onnxNode('Exp'), wasm: wasmMap('exp'), stablehlo: hloFunction('exponential', true) },
   (g, _, y) => multiply(g, y),
 );
+/** The natural logarithm of x. */
 export const log = unary(
   'log',
   { onnx: onnxNode('Log'), wasm: wasmMap('log'), stablehlo: hloFunction('log', true) },
   (g, x) => divide(g, x),
 );
+/** The square root of x. */
 export const sqrt = unary(
   'sqrt',
   { onnx: onnxNode('Sqrt'), wasm: wasmMap('sqrt'), stablehlo: hloFunction('sqrt') },
   (g, _, y) => divide(multiply(g, 0.5), y),
 );
+/** The sine of x, in radians. */
 export const sin = unary(
   'sin',
   { onnx: onnxNode('Sin'), wasm: wasmMap('sin'), stablehlo: hloFunction('sine') },
   (g, x) => multiply(g, cos(x)),
 );
+/** The cosine of x, in radians. */
 export const cos = unary(
   'cos',
   { onnx: onnxNode('Cos'), wasm: wasmMap('cos'), stablehlo: hloFunction('cosine') },
   (g, x) => negate(multiply(g, sin(x))),
 );
+/** The hyperbolic tangent of x. */
 export const tanh = unary(
   'tanh',
   { onnx: onnxNode('Tanh'), wasm: wasmMap('tanh'), stablehlo: hloFunction('tanh') },

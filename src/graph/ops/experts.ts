@@ -24,6 +24,7 @@ import { matmul } from './matmul.js';
 /** `swiglu`: silu of the first half of `up`'s rows, times the second half. `relu2`: max(., 0)^2. */
 export type ExpertActivation = 'swiglu' | 'relu2';
 
+/** What `experts` is told beside its operands. */
 export interface ExpertOptions {
   readonly activation: ExpertActivation;
   /** At most so many of a token's weights are not zero. */
@@ -158,6 +159,7 @@ function lowerToLoop(
   return builder.emit('Loop', [trips!, '', nothing!], { attributes: { body: { graph } } });
 }
 
+/** The operands of `experts`. */
 export interface ExpertInputs {
   /** [tokens, hidden] */
   x: Tensor;

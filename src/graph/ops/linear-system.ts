@@ -238,6 +238,7 @@ function statesWithinDocuments(
   };
 }
 
+/** The operands of `channelSystem`. */
 export interface ChannelSystemInputs {
   /** u: [batch, sequence, channels] */
   input: Tensor;

@@ -64,6 +64,7 @@ const loopOperator = definePrimitive<LoopAttributes>({
 
 let loops = 0;
 
+/** What the body of a `loop` returns. */
 export interface LoopSteps {
   readonly carried: readonly Tensor[];
   readonly stacked: readonly Tensor[];

@@ -130,6 +130,7 @@ function sizes(query: TensorType, value: TensorType, heads: Heads) {
   return { batch: batch!, sequence: sequence!, keySize, valueSize };
 }
 
+/** The operands of `linearRecurrence`. */
 export interface RecurrenceInputs {
   /** [batch, sequence, queryHeads * keySize] */
   query: Tensor;

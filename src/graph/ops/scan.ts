@@ -14,6 +14,7 @@ import { add, multiply, negate, subtract } from './elementwise.js';
 import { concat, split } from './layout.js';
 import { matmul } from './matmul.js';
 
+/** How a `scan` composes its steps. */
 export interface ScanAttributes {
   /**
    * How a step's transition acts on the state: number by number; as complex numbers, whose real and imaginary parts stand along

@@ -226,6 +226,7 @@ function gradientByLoops(inputs: Operands): Tensor[] {
   return [dValue, dStep, dRate, dKey, dQuery, backward.carried[0]!];
 }
 
+/** The operands of `selectiveScan`. */
 export interface ScanInputs {
   /** [batch, sequence, width] */
   value: Tensor;

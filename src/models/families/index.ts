@@ -21,6 +21,7 @@ import { stateSpaces } from './state-spaces.js';
 import { zamba2 } from './zamba2.js';
 import { zaya } from './zaya.js';
 
+/** The families of checkpoints that open, each told by its `model_type`. */
 export const FAMILIES: readonly Family[] = [
   hybridFamily,
   mamba,

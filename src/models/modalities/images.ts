@@ -47,6 +47,7 @@ export const imagesSchema = z.strictObject({
   classes: classesSchema,
 });
 
+/** The key `input` of a model of images. */
 export type ImagesConfig = z.output<typeof imagesSchema>;
 type PixelsConfig = Omit<ImagesConfig, 'classes'>;
 

@@ -13,6 +13,7 @@ export type { SoundsConfig } from './sounds.js';
 /** The key `input` of a config. */
 export const modalitySchema = z.discriminatedUnion('kind', [seriesSchema, imagesSchema, soundsSchema]);
 
+/** What a model reads that is no text: the key `input` of a config, checked and with its defaults. */
 export type ModalityConfig = z.output<typeof modalitySchema>;
 
 /** Throws `ConfigError` where the keys contradict each other. */

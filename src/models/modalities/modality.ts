@@ -5,6 +5,7 @@
 import type { Dim, DType, Tensor } from '../../graph/index.js';
 import type { Grid, Parameters, StateSpec, StateTensors } from '../../nn/index.js';
 
+/** An input that a modality's graph reads, without the batch axis. */
 export interface ModalityInput {
   readonly name: string;
   readonly dtype: DType;
@@ -12,6 +13,7 @@ export interface ModalityInput {
   readonly shape: readonly Dim[];
 }
 
+/** What the input layer of a modality makes of its inputs. */
 export interface Entered {
   /** Where the residual stream begins: [batch, positions, hidden]. */
   readonly stream: Tensor;
@@ -36,6 +38,7 @@ export interface Entering {
   enter(parameters: Parameters, inputs: Readonly<Record<string, Tensor>>, state?: StateTensors): Entered;
 }
 
+/** Both ends of a model of something other than text: its input layer, its head, and the state of both. */
 export interface Modality extends Entering {
   readonly state: readonly StateSpec[];
   /** hidden [batch, positions, hidden], after the final norm -> what the model says, by name. */

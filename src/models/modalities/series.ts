@@ -53,6 +53,7 @@ export const seriesSchema = z.strictObject({
   scale: z.array(z.number().positive()),
 });
 
+/** The key `input` of a model of series. */
 export type SeriesConfig = z.output<typeof seriesSchema>;
 
 /** Below this share of a channel's own scale, a window counts as constant. */

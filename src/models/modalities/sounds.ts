@@ -38,6 +38,7 @@ export const soundsSchema = z.strictObject({
   classes: classesSchema,
 });
 
+/** The key `input` of a model of sounds. */
 export type SoundsConfig = z.output<typeof soundsSchema>;
 type SamplesConfig = Omit<SoundsConfig, 'classes'>;
 

@@ -15,6 +15,7 @@ export const SOURCE = 'source';
 /** What is added to the logits of its positions: [batch, positions]. */
 export const SOURCE_BIAS = 'source bias';
 
+/** The sizes of a `crossAttention` layer. */
 export interface CrossAttentionConfig {
   hiddenSize: number;
   numHeads: number;
@@ -25,6 +26,10 @@ export interface CrossAttentionConfig {
   outputDeviation: number;
 }
 
+/**
+ * Attention of each position over the positions of a source (Vaswani et al., 2017, section 3.2.3): x [batch, sequence, hidden]. Keys and
+ * values of the source are its state, of fixed size; `bias` hides the source's padding.
+ */
 export function crossAttention(config: CrossAttentionConfig): Mixer {
   const { hiddenSize, numHeads, numKeyValueHeads, headDim, positions } = config;
   const shape = ['batch', numKeyValueHeads, positions, headDim];

@@ -7,6 +7,10 @@ import type { Mixer } from '../mixer.js';
 import { type AttentionConfig, projectHeads, projectOutput, scaleOf } from './attention.js';
 import { SOURCE_BIAS } from './cross-attention.js';
 
+/**
+ * Attention of each position over all positions, in both directions: x [batch, sequence, hidden]. It keeps no state, since it reads what
+ * is whole.
+ */
 export function fullAttention(config: AttentionConfig): Mixer {
   return {
     state: [],

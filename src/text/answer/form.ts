@@ -23,6 +23,7 @@ export interface ElementForm {
   readonly end: string;
 }
 
+/** How a template writes a tool call: marks, separators, and where the name and the arguments stand. */
 export interface CallForm {
   /**
    * What the arguments are: 'object', one JSON object with the name and the arguments; 'named', the arguments alone as JSON behind the
@@ -44,6 +45,7 @@ export interface CallForm {
   readonly elements?: ElementForm | undefined;
 }
 
+/** The form in which a model writes thoughts and tool calls, learned from its chat template. */
 export interface AnswerForm {
   /** How tools are called; undefined where the template tells the model of none. */
   readonly calls: CallForm | undefined;

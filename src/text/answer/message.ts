@@ -9,6 +9,7 @@ export interface WrittenCall {
   readonly arguments: string;
 }
 
+/** A whole answer: its content, its thoughts and its calls, each joined from their pieces. */
 export interface JoinedAnswer {
   readonly content: string;
   readonly thought: string;

@@ -10,6 +10,7 @@ import { Characters, type Parser, skip, stopsOf } from './characters.js';
 import { type AnswerForm, type CallForm, type ThoughtForm, trimmed } from './form.js';
 import type { CallableTool } from './typed-value.js';
 
+/** A piece of an answer while it streams: content, thought, or (a part of) a tool call. */
 export type AnswerPart =
   | { readonly kind: 'content'; readonly text: string }
   | { readonly kind: 'thought'; readonly text: string }
@@ -18,6 +19,7 @@ export type AnswerPart =
   /** JSON text of a call's arguments, in pieces. */
   | { readonly kind: 'arguments'; readonly index: number; readonly text: string };
 
+/** What an answer is read by: its form, the tools of the request, and the thought that the prompt opened. */
 export interface Reading {
   readonly form: AnswerForm;
   /** The tools that may be called; without them nothing is a call. */
@@ -29,6 +31,7 @@ export interface Reading {
 /** Marks after which no call came are looked at again when the text has ended; beyond so many the rest is content. */
 const MOST_FAILURES = 16;
 
+/** Cuts an answer's text, as it streams, into content, thoughts and tool calls. */
 export class AnswerReader {
   private readonly chars = new Characters();
   private readonly parser: Parser<void>;

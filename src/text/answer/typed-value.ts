@@ -27,6 +27,7 @@ export function argumentTypes(tool: CallableTool | undefined, key: string): Read
   return typesOf(properties[key], root, 0);
 }
 
+/** One argument of a tool, as the tool's JSON schema declares it. */
 export interface Argument {
   readonly name: string;
   /** A schema of its own: what it refers to goes with it. */

@@ -8,6 +8,7 @@
  */
 import { TemplateError } from './errors.js';
 
+/** What a rendering may use before it ends with a `TemplateError`. */
 export interface TemplateLimits {
   /** Steps that a rendering may take: some 10 million a second. */
   readonly steps: number;

@@ -38,6 +38,7 @@ export class Template {
   }
 }
 
+/** The variables of a template by name. */
 export type Variables = Readonly<Record<string, unknown>> | ReadonlyMap<string, unknown>;
 
 /** An expression of many operators is as deep as they are many, and may fill the stack. */

@@ -17,6 +17,7 @@ import { type FusedOperators, OnnxBuilder, type QuantizedOperand, valueInfo } fr
 import { fuseNodes } from './fuse.js';
 import { encodeModel, type GraphProto, type NodeProto } from './proto.js';
 
+/** How a graph is encoded. */
 export interface OnnxOptions {
   /** Fused operators that the device has; none by default. */
   fused?: FusedOperators;
@@ -57,6 +58,7 @@ interface NamedType extends TensorType {
   readonly name: string;
 }
 
+/** An encoded ONNX model, with what it reads and gives. */
 export interface OnnxModel {
   readonly bytes: Uint8Array;
   readonly inputs: readonly NamedType[];

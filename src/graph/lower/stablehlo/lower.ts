@@ -84,6 +84,7 @@ export interface HloResult {
   readonly dims: readonly number[];
 }
 
+/** The text of a StableHLO module, with the arguments and results of its main function in order. */
 export interface LoweredToHlo {
   readonly text: string;
   readonly arguments: readonly HloArgument[];

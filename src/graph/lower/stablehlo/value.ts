@@ -38,6 +38,7 @@ export type Value = Plain | Packed;
 /** The floats in which activations are kept and products are computed; sums of products are float32. */
 export type Precision = 'float32' | 'bfloat16';
 
+/** StableHLO's name of a dtype. */
 export function elementOf(dtype: DType): Element {
   return DTYPES[dtype].stablehlo;
 }

@@ -20,6 +20,7 @@ export interface Share {
   readonly unit: number;
 }
 
+/** One step of a schedule: a kernel, its operands, and how threads divide its work. */
 export interface Step {
   readonly kernel: Kernel;
   readonly words: readonly Word[];
