@@ -40,7 +40,7 @@ import type { Entering, Modality } from './modalities/modality.js';
 import { foldPattern } from './pattern.js';
 import type { Quantization } from './quantization.js';
 
-/** One layer, which adds to the residual stream what its mixer makes of it. */
+/** One layer: its mixer returns the whole residual stream, norms and residual connections included. */
 export interface Layer {
   /** What it is made of, in the letters of a pattern (pattern.ts). */
   readonly letters: string;
