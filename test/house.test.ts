@@ -76,6 +76,12 @@ function roomOf(path: string): string | undefined {
   return path.includes('/') ? path.slice(0, path.indexOf('/')) : undefined;
 }
 
+test('the page on architecture draws these rows', () => {
+  const page = readFileSync(join(root, '../docs/architecture.md'), 'utf8');
+  const drawn = /```\n(.*?)```/s.exec(page)![1]!.trim().split('\n');
+  expect(drawn.map((line) => line.slice(0, 30).trim().split(/ +/))).toEqual(ROWS);
+});
+
 test('the house is seen whole', () => {
   expect(files.length).toBeGreaterThan(200);
   expect(imports.length).toBeGreaterThan(1000);
