@@ -80,6 +80,68 @@ test('trains, says how good the model is and where it lies', async () => {
   }
 });
 
+test('learns from token ids, goes on, and writes ids', async () => {
+  const lines = Array.from({ length: 60 }, (_, i) =>
+    Array.from({ length: 17 }, (_, k) => (i + k) % 12).join(' '),
+  );
+  const ids = file('moves.txt', lines.join('\n'));
+  const args = [
+    '--ids',
+    'text',
+    '--config',
+    tiny({ vocab_size: undefined }),
+    '--threads',
+    '1',
+    '--batch',
+    '4',
+  ];
+  const run = await heddle([
+    'train',
+    ids,
+    ...args,
+    '--steps',
+    '30',
+    '--learning-rate',
+    '2e-2',
+    '--warmup',
+    '5',
+    '--out',
+    out(),
+  ]);
+  expect(run.stderr).toMatch(/corpus +moves\.txt: 969 token ids in 57 documents to learn from, 51 held out/);
+  expect(run.stderr).toMatch(/model .* vocabulary 12/);
+  expect(run.code).toBe(0);
+  expect(existsSync(join(out(), 'checkpoint', 'tokenizer.json'))).toBe(false);
+  const longer = await heddle([
+    'train',
+    ids,
+    ...args,
+    '--steps',
+    '32',
+    '--learning-rate',
+    '2e-2',
+    '--warmup',
+    '5',
+    '--out',
+    out(),
+    '--resume',
+  ]);
+  expect(longer.stderr).toMatch(/step 32\/32/);
+  const written = await heddle([
+    'generate',
+    out(),
+    '--prompt',
+    '4 5 6',
+    '--temperature',
+    '0',
+    '--max-tokens',
+    '3',
+  ]);
+  expect(written.stdout).toBe('4 5 6 7 8 9\n');
+  const measured = await heddle(['evaluate', out(), ids, '--ids', 'text', '--sequence', '16']);
+  expect(measured.stdout).toMatch(/^perplexity 1\.\d+ .* over \d+ held-out tokens/);
+});
+
 describe('refuses', () => {
   test('a corpus file that is empty', async () => {
     expectRefusal(await train(file('empty.txt', '')), /empty\.txt has no text in it/);

@@ -30,6 +30,8 @@ import { formatCount } from './format.js';
 export interface TextToLearn {
   /** What a new tokenizer is trained on. */
   readonly documents: readonly Pick<CorpusDocument, 'text'>[];
+  /** Of a corpus of ids, which asks for no tokenizer: how many tokens a model must have. */
+  readonly vocabSize?: number;
   /** What a model reads before it writes, as a config says it, where it reads something. */
   readonly source?: (tokenizer: Tokenizer) => SourceConfig;
   /** For a model of these tokens. Throws `DataError` for what that cannot read. */
@@ -58,7 +60,18 @@ interface SplitOptions {
 }
 
 /** Tokens of the held-out text that a sample goes on from. */
-const SAMPLE_PROMPT = 12;
+export const SAMPLE_PROMPT = 12;
+
+/** Ids one behind the other. */
+export function joined(documents: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(documents.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const ids of documents) {
+    all.set(ids, at);
+    at += ids.length;
+  }
+  return all;
+}
 
 export async function corpusToLearn(
   source: string,

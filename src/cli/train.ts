@@ -24,11 +24,17 @@ import {
   readModel,
   SIZES,
   SOURCE_DESIGNS,
-  type SourceConfig,
   withLora,
 } from '../models/index.js';
 import { findClasses, IMAGE_FILE, SOUND_FILE } from '../signals/index.js';
-import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
+import {
+  findTokenizer,
+  type IdForm,
+  idTokenizer,
+  Tokenizer,
+  tokenizerFiles,
+  trainBpe,
+} from '../text/index.js';
 import {
   DOCUMENT_FORMS,
   type DocumentForm,
@@ -40,6 +46,7 @@ import {
 } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
+import { hasIds, idsOption, idsToLearn } from './ids-to-learn.js';
 import { choice, each, number, wholeNumber } from './options.js';
 import { addDeviceFlags, phasesOption, type RunFlags, settingsOf } from './run-flags.js';
 import { sourceKindOf, sourcesToLearn } from './sources-to-learn.js';
@@ -48,6 +55,9 @@ import { trainClasses } from './train-classes.js';
 import { type ImageFlags, imagesByClass } from './train-images.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
 import { soundsByClass } from './train-sounds.js';
+
+/** Tokens of a new tokenizer. */
+const NEW_VOCABULARY = 4096;
 
 interface TrainOptions extends RunFlags, Partial<SeriesFlags>, ImageFlags {
   documents: DocumentForm | 'join';
@@ -59,7 +69,8 @@ interface TrainOptions extends RunFlags, Partial<SeriesFlags>, ImageFlags {
   teacher?: string;
   distill: number;
   match: number;
-  vocab: number;
+  vocab?: number;
+  ids?: IdForm;
 }
 
 export function configure(command: Command): void {
@@ -67,7 +78,7 @@ export function configure(command: Command): void {
   command
     .argument(
       '<corpus>',
-      'what to learn from: a text, a folder of texts, a table, pairs of texts, or texts of images or sounds (.tsv), or a folder of images or sounds by class',
+      'what to learn from: a text, a folder of texts, token ids, a table, pairs of texts, or texts of images or sounds (.tsv), or a folder of images or sounds by class',
     )
     .requiredOption('-o, --out <folder>', 'where the run goes: <folder>/checkpoint is the model')
     .addOption(
@@ -100,7 +111,12 @@ export function configure(command: Command): void {
       '--tokenizer <folder>',
       'use the tokenizer in this folder; otherwise one is trained on the corpus',
     )
-    .option('--vocab <tokens>', 'vocabulary of a new tokenizer', wholeNumber, 4096)
+    .option(
+      '--vocab <tokens>',
+      `vocabulary of a new tokenizer (default: ${NEW_VOCABULARY}), or of a model of token ids (default: as many as the corpus has)`,
+      wholeNumber,
+    )
+    .addOption(idsOption())
     .option(
       '--target <column>',
       'the corpus is a table (.csv, .tsv): learn to forecast this column; may be given several times',
@@ -181,8 +197,10 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
     ? base.source !== undefined
     : options.design === 'encoder-decoder' || config?.source !== undefined;
   const text = await textToLearn(source, readsSource, options);
-  const tokenizer = await tokenizerFor(text.documents, options);
-  const model = base ?? (await modelFor(options, tokenizer, config, text.source?.(tokenizer)));
+  // Ids need none.
+  const own = await tokenizerFor(text, options);
+  const model = base ?? (await modelFor(options, text, own, config));
+  const tokenizer = own ?? idTokenizer(model.vocabSize, `${source} has token ids`);
   const learned = text.encode(tokenizer, model);
   const settings = settingsOf(options, options.sequence ?? learned.sequence(model), defaultRate(options));
   const parameters = countParameters(parametersOf(model));
@@ -214,7 +232,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
       ...(from !== undefined && { from }),
       ...(lora && { lora }),
       ...(teacher && { teacher }),
-      tokenizer,
+      ...(own && { tokenizer: own }),
       data: learned.data,
       settings,
       folder: options.out,
@@ -307,37 +325,48 @@ function defaultRate({ from, lora }: TrainOptions): number {
   return from === undefined ? TRAINING_DEFAULTS.learningRate : FINE_TUNING_RATES.whole;
 }
 
-async function tokenizerFor(documents: TextToLearn['documents'], options: TrainOptions): Promise<Tokenizer> {
-  if (options.from !== undefined) return Tokenizer.load(modelFolder(options.from));
+/** What stands between the texts and the model: nothing, where it reads and writes ids. */
+async function tokenizerFor(
+  { documents, vocabSize }: TextToLearn,
+  options: TrainOptions,
+): Promise<Tokenizer | undefined> {
+  if (options.from !== undefined) return findTokenizer(modelFolder(options.from));
   if (options.resume) {
     // Reading the config first puts back a checkpoint whose last save was cut off, and says so where there is none.
     await readModel(join(options.out, CHECKPOINT));
-    return Tokenizer.load(join(options.out, CHECKPOINT));
+    return findTokenizer(join(options.out, CHECKPOINT));
   }
   if (options.tokenizer !== undefined) return Tokenizer.load(modelFolder(options.tokenizer));
+  if (vocabSize !== undefined) return undefined;
   const texts = documents.map(({ text }) => text);
-  return new Tokenizer(tokenizerFiles(trainBpe(texts, { vocabSize: options.vocab })));
+  return new Tokenizer(tokenizerFiles(trainBpe(texts, { vocabSize: options.vocab ?? NEW_VOCABULARY })));
 }
 
 async function modelFor(
   options: TrainOptions,
-  tokenizer: Tokenizer,
+  text: TextToLearn,
+  tokenizer: Tokenizer | undefined,
   config: Record<string, unknown> | undefined,
-  source: SourceConfig | undefined,
 ): Promise<Model> {
   const { design, size } = options;
+  const source = tokenizer && text.source?.(tokenizer);
+  // A small text may not yield as many tokens as asked for.
+  const vocabSize = tokenizer?.vocabSize ?? options.vocab ?? text.vocabSize!;
   if (config) {
     const given = source && { source: { ...source, ...(config.source as object | undefined) } };
-    return modelFromConfig({ ...config, ...given }, options.config!);
+    return modelFromConfig(
+      { ...(!tokenizer && { vocab_size: vocabSize }), ...config, ...given },
+      options.config!,
+    );
   }
   if (isImageDesign(design))
     throw new ConfigError(`the design '${design}' is a network of images, not of text`);
-  // A small text may not yield as many tokens as asked for.
-  const { vocabSize } = tokenizer;
   if (source) return hybridModel(presetAfter(design, size, vocabSize, source));
   if (design === 'encoder-decoder')
     throw new ConfigError(`the design '${design}' writes one text from another: give a .tsv file of pairs`);
-  return hybridModel(preset(design, size, vocabSize));
+  const made = preset(design, size, vocabSize);
+  // Which ids begin and end a text only a tokenizer says.
+  return hybridModel(tokenizer ? made : { ...made, bosTokenId: undefined, eosTokenId: undefined });
 }
 
 /** What a config of the caller's own holds, if there is one. */
@@ -351,6 +380,7 @@ async function configOf({ config: path }: TrainOptions): Promise<Record<string, 
 
 /** `readsSource`: whether the model reads a source before it writes. */
 async function textToLearn(path: string, readsSource: boolean, options: TrainOptions): Promise<TextToLearn> {
+  if (await hasIds(path, options)) return idsToLearn(path, options);
   if (!isPairs(path)) return corpusToLearn(path, options);
   const kind = await sourceKindOf(path);
   if (kind === 'texts' && !readsSource) return pairsToLearn(path, options);

@@ -180,18 +180,17 @@ export function splitCorpus(
   const { documents } = corpus;
   const [first] = documents;
   if (first && documents.length === 1) return splitDocument(first, validationFraction);
-  const heldOutCount = Math.min(
-    Math.max(Math.round(documents.length * validationFraction), 1),
-    documents.length - 1,
-  );
-  const heldOut = new Set<number>();
-  for (let k = 0; k < heldOutCount; k++) {
-    heldOut.add(Math.floor(((k + 0.5) * documents.length) / heldOutCount));
-  }
+  const heldOut = heldOutPlaces(documents.length, validationFraction);
   return {
     training: documents.filter((_, index) => !heldOut.has(index)),
     validation: documents.filter((_, index) => heldOut.has(index)),
   };
+}
+
+/** The places of the documents that are held out, at even distances: this share of `count`, at least one and never all. */
+export function heldOutPlaces(count: number, fraction: number): Set<number> {
+  const held = Math.min(Math.max(Math.round(count * fraction), 1), count - 1);
+  return new Set(Array.from({ length: held }, (_, k) => Math.floor(((k + 0.5) * count) / held)));
 }
 
 function splitDocument({ name, text }: CorpusDocument, validationFraction: number): CorpusSplit {

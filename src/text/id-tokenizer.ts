@@ -12,9 +12,14 @@ const OTHER_FORMS =
  * size: `3 14 15`. Throws as `Tokenizer.load` does.
  */
 export async function loadTokenizerOrIds(folder: string, vocabSize: number): Promise<Tokenizer> {
+  return (await findTokenizer(folder)) ?? idTokenizer(vocabSize, `${folder} has no ${TOKENIZER_JSON}`);
+}
+
+/** The tokenizer of a folder, or nothing where there is none in any form. Throws as `Tokenizer.load` does. */
+export async function findTokenizer(folder: string): Promise<Tokenizer | undefined> {
   const names = (await readFolder(folder).catch(() => [])).map(({ name }) => name);
-  if (names.length === 0 || names.some((name) => OTHER_FORMS.test(name))) return Tokenizer.load(folder);
-  return idTokenizer(vocabSize, `${folder} has no ${TOKENIZER_JSON}`);
+  const isThere = names.length === 0 || names.some((name) => OTHER_FORMS.test(name));
+  return isThere ? Tokenizer.load(folder) : undefined;
 }
 
 /** `why` begins what is said about a text that is no list of ids. */

@@ -19,7 +19,8 @@ export {
 } from './corpus.js';
 export { type ExactJson, readExactJson } from './exact-json.js';
 export { endOfTurnIds, type GenerationConfig, readGenerationConfig } from './generation-config.js';
-export { idTokenizer, loadTokenizerOrIds } from './id-tokenizer.js';
+export { findTokenizer, idTokenizer, loadTokenizerOrIds } from './id-tokenizer.js';
+export { ID_FORMS, type IdCorpus, type IdForm, type IdSplit, isOfIds, readIds, splitIds } from './ids.js';
 export { TEMPLATE_LIMITS, type TemplateLimits, type Variables as TemplateVariables } from './jinja/index.js';
 export { encodeApart } from './long-texts.js';
 export {

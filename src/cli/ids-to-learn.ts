@@ -1,0 +1,70 @@
+/** What `heddle train` makes of token ids: a corpus whose texts were made into numbers by somebody else. */
+import { Option } from 'commander';
+import { DataError } from '../errors.js';
+import type { Model } from '../models/index.js';
+import { ID_FORMS, type IdForm, isOfIds, readIds, splitIds } from '../text/index.js';
+import { type DocumentForm, defaultSequence, documentData, placesRead, textData } from '../train/index.js';
+import { formatCount } from './format.js';
+import { joined, SAMPLE_PROMPT, type TextToLearn } from './text-to-learn.js';
+
+export function idsOption(): Option {
+  return new Option(
+    '--ids <form>',
+    'the corpus has token ids in the place of texts: numbers in a text, a line a document, or numbers of 2 or 4 bytes (a .npy or .bin file, or a folder of such, is known by its name)',
+  ).choices(ID_FORMS);
+}
+
+interface IdOptions {
+  readonly ids?: IdForm;
+  readonly validation: number;
+}
+
+/** Whether a corpus is one of ids, because somebody says so or by its name. */
+export async function hasIds(source: string, { ids }: Pick<IdOptions, 'ids'>): Promise<boolean> {
+  return ids !== undefined || isOfIds(source);
+}
+
+export async function idsToLearn(
+  source: string,
+  options: IdOptions & { documents: DocumentForm | 'join' },
+): Promise<TextToLearn> {
+  const corpus = await readIds(source, options.ids);
+  return {
+    documents: [],
+    vocabSize: corpus.highest + 1,
+    encode(tokenizer, model) {
+      const { training, validation } = splitFor(model, corpus, options.validation);
+      const apart = options.documents !== 'join';
+      const [learned, heldOut] = [joined(training), joined(validation)];
+      const prompt = [...validation[0]!.subarray(0, SAMPLE_PROMPT)];
+      return {
+        data: apart
+          ? documentData(training, validation, options.documents as DocumentForm)
+          : textData(learned, heldOut),
+        about: `${corpus.name}: ${formatCount(learned.length)} token ids in ${training.length === 1 ? 'one document' : `${formatCount(training.length)} documents`} to learn from, ${formatCount(heldOut.length)} held out`,
+        sequence: defaultSequence,
+        epochs: (settings) => placesRead(settings) / learned.length,
+        prompt,
+        example: `--prompt ${JSON.stringify(tokenizer.decode(prompt))}`,
+      };
+    },
+  };
+}
+
+/** The ids that a model of a corpus is measured by. */
+export async function idsHeldOut(source: string, model: Model, options: IdOptions): Promise<Int32Array> {
+  return joined(splitFor(model, await readIds(source, options.ids), options.validation).validation);
+}
+
+/** Throws `DataError` for ids that the model does not have. */
+function splitFor(
+  { vocabSize, eosTokenIds: [end] }: Model,
+  corpus: Awaited<ReturnType<typeof readIds>>,
+  fraction: number,
+): ReturnType<typeof splitIds> {
+  if (corpus.highest >= vocabSize)
+    throw new DataError(
+      `${corpus.name} has the id ${corpus.highest}, but the model has ${vocabSize} tokens, the ids 0 to ${vocabSize - 1}: use a model with more (--vocab ${corpus.highest + 1})`,
+    );
+  return splitIds(corpus, fraction, end);
+}

@@ -1,0 +1,152 @@
+/** Corpora of token ids instead of texts: of another tokenizer's, of notes, of events, of whatever has a number. */
+import { createReadStream } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { basename, extname, join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { ConfigError, DataError } from '../errors.js';
+import { heldOutPlaces } from './corpus.js';
+import { HIGHEST_ID, readArray, readBinary } from './id-files.js';
+
+/** How files hold ids: numbers in a text, a line a document, or whole numbers of 2 or 4 bytes. A `.npy` file says it itself. */
+export const ID_FORMS = ['text', 'uint16', 'uint32'] as const;
+export type IdForm = (typeof ID_FORMS)[number];
+
+export interface IdCorpus {
+  readonly name: string;
+  readonly documents: readonly Int32Array[];
+  /** Those that the corpus itself holds out. */
+  readonly heldOut: readonly Int32Array[];
+  /** The highest id of all. */
+  readonly highest: number;
+}
+
+/** Files of ids by their names. */
+const ID_FILE = /\.(?:bin|npy)$/i;
+const TEXT_FILE = /\.(?:txt|md)$/i;
+const HELD_OUT = /(?:^|[^a-z])(?:val|valid|validation)(?:[^a-z]|$)/i;
+
+/** Whether a corpus has ids by its name: a `.bin` or `.npy` file, or a folder that has such and no texts. */
+export async function isOfIds(path: string): Promise<boolean> {
+  const isFolder = await stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => undefined,
+  );
+  if (isFolder === undefined) return false;
+  if (!isFolder) return ID_FILE.test(path);
+  const names = await readdir(path);
+  return names.some((name) => ID_FILE.test(name)) && !names.some((name) => TEXT_FILE.test(name));
+}
+
+/**
+ * Reads a file of ids, or a folder of `.bin` and `.npy` files, of which those with `val` in their names are held out:
+ *
+ * - numbers in a text, with spaces or commas between them: a line is a document;
+ * - `.npy` of NumPy, whole numbers of any size: a row of a matrix is a document;
+ * - `.bin` as nanoGPT writes it (uint16, the first byte the lowest) or llm.c (with its header).
+ *
+ * Throws `DataError`, with the file and the line or place, for what is no id.
+ */
+export async function readIds(path: string, form?: IdForm): Promise<IdCorpus> {
+  const isFolder = await stat(path).then(
+    (stats) => stats.isDirectory(),
+    (error: Error) => {
+      throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
+    },
+  );
+  const names = isFolder ? (await readdir(path)).filter((name) => ID_FILE.test(name)).sort() : [];
+  if (isFolder && names.length === 0)
+    throw new DataError(`${path} has no .bin and no .npy files with token ids`);
+  const read: Record<'documents' | 'heldOut', Int32Array[]> = { documents: [], heldOut: [] };
+  for (const file of isFolder ? names.map((name) => join(path, name)) : [path]) {
+    const found = (await documentsOf(file, form)).filter(({ length }) => length > 0);
+    const isHeldOut = isFolder && HELD_OUT.test(basename(file, extname(file)));
+    for (const document of found) read[isHeldOut ? 'heldOut' : 'documents'].push(document);
+  }
+  if (read.documents.length === 0) throw new DataError(`${path} has no token ids to learn from`);
+  let highest = 0;
+  for (const ids of [...read.documents, ...read.heldOut])
+    for (const id of ids) if (id > highest) highest = id;
+  return { name: basename(resolve(path)), ...read, highest };
+}
+
+async function documentsOf(path: string, form: IdForm | undefined): Promise<Int32Array[]> {
+  if (/\.npy$/i.test(path)) return readArray(path);
+  if (form === 'text' || (form === undefined && !ID_FILE.test(path))) return readLines(path);
+  return [await readBinary(path, form)];
+}
+
+/** Numbers in a text. Brackets are passed over: a list in JSON is one document, too. */
+async function readLines(path: string): Promise<Int32Array[]> {
+  const documents: Int32Array[] = [];
+  let line = 0;
+  const file = createReadStream(path, 'utf8');
+  try {
+    for await (const text of createInterface({ input: file, crlfDelay: Number.POSITIVE_INFINITY })) {
+      line++;
+      const words = text
+        .replace(/^\uFEFF/, '')
+        .split(/[\s,[\]]+/)
+        .filter((word) => word !== '');
+      const wrong = words.find((word) => !/^\d+$/.test(word) || Number(word) > HIGHEST_ID);
+      if (wrong !== undefined)
+        throw new DataError(
+          `${path}, line ${line} has '${wrong.slice(0, 40)}': expected token ids, whole numbers from 0 to ${HIGHEST_ID} with spaces or commas between them`,
+        );
+      documents.push(Int32Array.from(words, Number));
+    }
+  } catch (error) {
+    if (error instanceof DataError) throw error;
+    throw new DataError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+  return documents;
+}
+
+/** Documents to learn from and others that are held out, each with the token that ends one, where there is such a token. */
+export interface IdSplit {
+  readonly training: Int32Array[];
+  readonly validation: Int32Array[];
+}
+
+/**
+ * What a corpus holds out itself, else whole documents at even distances, `fraction` of their number and at least one; of a single
+ * document the tail. `end` ends a document: within one it begins another, and where it is missing it is added.
+ *
+ * Throws `ConfigError` for a fraction outside (0, 1), `DataError` for a single document that is too short to be cut.
+ */
+export function splitIds({ name, documents, heldOut }: IdCorpus, fraction: number, end?: number): IdSplit {
+  if (!(fraction > 0 && fraction < 1))
+    throw new ConfigError(
+      `the share that is held out is ${fraction}: it must lie between 0 and 1, such as 0.1`,
+    );
+  const ended = (some: readonly Int32Array[]): Int32Array[] => some.flatMap((ids) => endedWith(ids, end));
+  if (heldOut.length > 0) return { training: ended(documents), validation: ended(heldOut) };
+  const all = ended(documents);
+  const [first] = all;
+  if (all.length > 1) {
+    const held = heldOutPlaces(all.length, fraction);
+    return {
+      training: all.filter((_, i) => !held.has(i)),
+      validation: all.filter((_, i) => held.has(i)),
+    };
+  }
+  const cut = Math.round(first!.length * (1 - fraction));
+  if (cut < 1 || cut >= first!.length)
+    throw new DataError(
+      `${name} has ${first!.length} ids, too few to hold ${fraction} of them out: use more`,
+    );
+  return { training: [first!.subarray(0, cut)], validation: [first!.subarray(cut)] };
+}
+
+function endedWith(ids: Int32Array, end: number | undefined): Int32Array[] {
+  if (end === undefined) return [ids];
+  const parts: Int32Array[] = [];
+  let start = 0;
+  for (let at = ids.indexOf(end); at >= 0; at = ids.indexOf(end, start)) {
+    parts.push(ids.subarray(start, at + 1));
+    start = at + 1;
+  }
+  if (start === ids.length) return parts;
+  const last = new Int32Array(ids.length - start + 1).fill(end);
+  last.set(ids.subarray(start));
+  return [...parts, last];
+}
