@@ -11,6 +11,7 @@ import { type Entry, INDEX, selectFiles, shardsOf } from '../hub/selection.js';
 import type { RemoteFile } from '../hub/sums.js';
 import { CHECKPOINT } from '../models/index.js';
 import { keepsFiles, MEMORY, memory, remove } from '../platform/browser/storage.js';
+import { VOCABULARY_FILES } from '../text/index.js';
 import { type DownloadOptions, download, isLoaded, type Wanted } from './download.js';
 import type { NamedFile, PlainSource, Repository } from './source.js';
 import { runFolder } from './training.js';
@@ -127,13 +128,9 @@ function fetched(source: Fetched, folder: string, options: StoreOptions): Promis
 
 const CONFIG = 'config.json';
 const SINGLE = 'model.safetensors';
+const TOKENIZER_JSON = 'tokenizer.json';
 /** What may stand beside a model's config and its weights. */
-const COMPANIONS = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'generation_config.json',
-  'chat_template.jinja',
-];
+const COMPANIONS = [TOKENIZER_JSON, 'tokenizer_config.json', 'generation_config.json', 'chat_template.jinja'];
 
 async function fetchHosted(
   { url, files }: Extract<PlainSource, { kind: 'hosted' }>,
@@ -152,6 +149,9 @@ async function fetchHosted(
   if (/\.gguf$/i.test(pathname)) return loading.all([wanted(basename(decodeURIComponent(pathname)))]);
   if (files) return loading.all(Object.keys(files).map((name) => wanted(name)));
   const small = await loading.all([wanted(CONFIG), ...COMPANIONS.map((name) => wanted(name, true))]);
+  // A folder has a vocabulary in another form only where it has no tokenizer.json.
+  if (!small.includes(TOKENIZER_JSON))
+    small.push(...(await loading.all(VOCABULARY_FILES.map((name) => wanted(name, true)))));
   const single = await loading.all([wanted(SINGLE, true)]);
   if (single.length > 0) return [...small, ...single];
   const index = await loading.all([wanted(INDEX, true)]);

@@ -11,6 +11,7 @@
  */
 import { readFile, statfs } from 'node:fs/promises';
 import { HubError, StorageError } from '../errors.js';
+import { isVocabularyFile } from '../text/index.js';
 import { type Answer, Connection, PATIENCE, type Patience } from './connection.js';
 import { fetchFile } from './download.js';
 import { expectFolder, PullFolder, type Standing } from './folder.js';
@@ -150,7 +151,8 @@ class Pull {
         missingFiles: missing.length,
         missingBytes,
         replaced: replaced.map(({ name }) => name),
-        hasTokenizer: config === undefined || small.some(({ name }) => name === TOKENIZER),
+        hasTokenizer:
+          config === undefined || small.some(({ name }) => name === TOKENIZER || isVocabularyFile(name)),
       });
       await folder.begin(files);
       for (const file of missing) {

@@ -8,6 +8,7 @@
  */
 import { quote, shardsIn } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
+import { isVocabularyFile } from '../text/index.js';
 import { isPlainName } from './names.js';
 import type { RemoteFile } from './sums.js';
 
@@ -63,7 +64,9 @@ export function selectFiles(repo: string, entries: readonly Entry[], format?: st
       `${repo} has no ${CONFIG}, so nothing says what its weights mean. It has ${listOf(entries)}. Check that it is a whole model.`,
     );
   }
-  const small = [...files.values()].filter((file) => SMALL.has(file.name) || tellsWhatItIs(file));
+  const small = [...files.values()].filter(
+    (file) => SMALL.has(file.name) || isVocabularyFile(file.name) || tellsWhatItIs(file),
+  );
   return { config, small, weights };
 }
 

@@ -3,6 +3,7 @@ import { join, readBytes, readFolder } from '#platform';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { CheckpointError } from '../errors.js';
 import { isGguf, readGguf } from '../gguf.js';
+import { isVocabularyFile } from '../text/index.js';
 
 const NAMES: ReadonlySet<string> = new Set([
   'added_tokens.json',
@@ -37,7 +38,9 @@ export async function copyCompanions(from: string, to: string): Promise<void> {
     throw new CheckpointError(`${from} cannot be read: ${error.message}`, { cause: error });
   });
   for (const file of files) {
-    if (!NAMES.has(file.name) && !/^(LICENSE|NOTICE)/.test(file.name)) continue;
+    const goesAlong =
+      NAMES.has(file.name) || isVocabularyFile(file.name) || /^(LICENSE|NOTICE)/.test(file.name);
+    if (!goesAlong) continue;
     if (file.isFolder) continue;
     const path = join(from, file.name);
     const bytes = await readBytes(path).catch((error: Error) => {

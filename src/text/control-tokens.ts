@@ -5,6 +5,7 @@
  * A mark is put into each such name before the template is rendered, and the rendered text is cut at the marks before it is
  * encoded, so that no tokenizer finds the name whole.
  */
+import { anyOf } from './any-of.js';
 import type { ChatMessage } from './chat-template.js';
 import type { Tokenizer } from './tokenizer.js';
 
@@ -39,9 +40,7 @@ export function guardControlTokens(tokenizer: Tokenizer, { messages, tools }: Pr
   };
   const names = tokenizer.controlTokens.filter((name) => name.length > 1);
   if (names.length === 0) return plain;
-  // Of names that begin alike the longer one is meant.
-  const longestFirst = [...names].sort((a, b) => b.length - a.length).map(escaped);
-  const pattern = new RegExp(longestFirst.join('|'), 'gu');
+  const pattern = new RegExp(anyOf(names), 'gu');
   const isGuarded = ({ role }: ChatMessage): boolean => role !== 'assistant';
   const calls = messages.map((message) => (isGuarded(message) ? undefined : message.tool_calls));
   const texts = textsIn([messages.filter(isGuarded), calls, tools]);
@@ -93,10 +92,6 @@ function splitNames(
     }
     return undefined;
   };
-}
-
-function escaped(name: string): string {
-  return name.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 }
 
 function textsIn(value: unknown): string[] {

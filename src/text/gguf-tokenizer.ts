@@ -1,93 +1,14 @@
 /**
  * The tokenizer in a GGUF file's metadata, as the files that Hugging Face keeps one in. llama.cpp names the way in which a text
- * is cut before its tokens are sought (`tokenizer.ggml.pre`); the patterns below are those of the models' own tokenizer.json.
+ * is cut before its tokens are sought (`tokenizer.ggml.pre`).
  */
 import { TokenizerError } from '../errors.js';
 import type { Gguf, GgufMetadata } from '../gguf.js';
+import { byteLevel, CUTTINGS, type Cutting } from './cuttings.js';
 import type { TokenizerFiles } from './tokenizer-json.js';
 
 /** Kinds of tokens, by llama.cpp's numbers. */
 const [CONTROL, USER_DEFINED, UNUSED] = [3, 4, 5];
-
-const CONTRACTIONS = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
-const END = '\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
-const LLAMA3 = `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${END}`;
-const QWEN2 = LLAMA3.replace('\\p{N}{1,3}', '\\p{N}');
-const QWEN35 = QWEN2.replace('?\\p{L}+|', '?[\\p{L}\\p{M}]+|').replace(
-  '[^\\s\\p{L}\\p{N}]',
-  '[^\\s\\p{L}\\p{M}\\p{N}]',
-);
-const [UPPER, LOWER] = ['[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]', '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]'];
-const words = (upper: string, lower: string, ending: string): string =>
-  `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+${ending}|[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*${ending}`;
-const TEKKEN = `${words(UPPER, LOWER, '')}|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${END}`;
-const GPT4O = `${words(UPPER, LOWER, `${CONTRACTIONS}?`)}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${END}`;
-const notHan = (letters: string): string => `(?:(?!\\p{Script=Han})${letters})`;
-const KIMI = `\\p{Script=Han}+|${words(notHan(UPPER), notHan(LOWER), `${CONTRACTIONS}?`)}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${END}`;
-const BAILING = `'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+`;
-
-const byteLevel = (usesPattern: boolean): object => {
-  return { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: usesPattern };
-};
-const split = (pattern: string): object => ({
-  type: 'Sequence',
-  pretokenizers: [
-    { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false },
-    byteLevel(false),
-  ],
-});
-const digits = { type: 'Digits', individual_digits: true };
-const singleDigits = { type: 'Sequence', pretokenizers: [digits, byteLevel(true)] };
-const falcon = {
-  type: 'Sequence',
-  pretokenizers: [
-    { type: 'Punctuation', behavior: 'Contiguous' },
-    byteLevel(true),
-    { type: 'Digits', individual_digits: false },
-    { type: 'Split', pattern: { Regex: '[0-9][0-9][0-9]' }, behavior: 'Isolated', invert: false },
-  ],
-};
-
-interface Cutting {
-  readonly pre: object;
-  readonly nfc?: boolean;
-  /** Pieces that are tokens are taken whole, and texts begin with a token unless the file says otherwise. */
-  readonly likeLlama3?: boolean;
-}
-
-const llama3: Cutting = { pre: split(LLAMA3), likeLlama3: true };
-const gpt2: Cutting = { pre: byteLevel(true) };
-
-const CUTTINGS: Readonly<Record<string, Cutting>> = {
-  default: gpt2,
-  'gpt-2': gpt2,
-  'granite-docling': gpt2,
-  mpt: { ...gpt2, nfc: true },
-  olmo: { ...gpt2, nfc: true },
-  refact: { pre: singleDigits },
-  smollm: { pre: singleDigits },
-  starcoder: { pre: singleDigits },
-  falcon: { pre: falcon },
-  llama3,
-  'llama-v3': llama3,
-  'llama-bpe': llama3,
-  falcon3: llama3,
-  'falcon-h1': llama3,
-  pixtral: llama3,
-  lfm2: llama3,
-  dbrx: { pre: split(LLAMA3) },
-  'smaug-bpe': { pre: split(LLAMA3) },
-  qwen2: { pre: split(QWEN2), nfc: true },
-  'deepseek-r1-qwen': { pre: split(QWEN2), nfc: true },
-  stablelm2: { pre: split(QWEN2) },
-  qwen35: { pre: split(QWEN35), nfc: true },
-  tekken: { pre: split(TEKKEN), likeLlama3: true },
-  'gpt-4o': { pre: split(GPT4O) },
-  llama4: { pre: split(GPT4O) },
-  'kimi-k2': { pre: split(KIMI) },
-  bailingmoe: { pre: split(BAILING) },
-  bailingmoe2: { pre: split(BAILING) },
-};
 
 /** The small files of a model's folder that a GGUF file stands for. */
 export const GGUF_COMPANIONS = ['tokenizer.json', 'tokenizer_config.json', 'generation_config.json'] as const;

@@ -2,6 +2,7 @@
 import { readFolder } from '#platform';
 import { Tokenizer } from './tokenizer.js';
 import { TOKENIZER_JSON } from './tokenizer-json.js';
+import { isVocabularyFile } from './vocabulary-files.js';
 
 /** Files of tokenizers in other forms: with one of these, texts are what people expect. */
 const OTHER_FORMS =
@@ -18,7 +19,8 @@ export async function loadTokenizerOrIds(folder: string, vocabSize: number): Pro
 /** The tokenizer of a folder, or nothing where there is none in any form. Throws as `Tokenizer.load` does. */
 export async function findTokenizer(folder: string): Promise<Tokenizer | undefined> {
   const names = (await readFolder(folder).catch(() => [])).map(({ name }) => name);
-  const isThere = names.length === 0 || names.some((name) => OTHER_FORMS.test(name));
+  const isThere =
+    names.length === 0 || names.some((name) => OTHER_FORMS.test(name) || isVocabularyFile(name));
   return isThere ? Tokenizer.load(folder) : undefined;
 }
 

@@ -35,3 +35,4 @@ export type { TokenStream } from './token-stream.js';
 export { Tokenizer } from './tokenizer.js';
 export { type TokenizerFiles, tokenizerFiles } from './tokenizer-json.js';
 export { Vocabulary } from './vocabulary.js';
+export { isVocabularyFile, VOCABULARY_FILES } from './vocabulary-files.js';

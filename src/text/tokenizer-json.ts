@@ -61,19 +61,22 @@ export function tokenizerFiles({ vocab, merges, specialTokens }: TrainedBpe): To
 }
 
 /**
- * Reads both files of a folder; without a `tokenizer_config.json` the config is empty.
+ * Reads both files of a folder, or what a vocabulary of another form stands for; without a `tokenizer_config.json` the config is empty.
  *
  * Throws `TokenizerError`, with the file's path, for one that is missing, cannot be read, or is not JSON.
  */
 export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
   const path = join(folder, TOKENIZER_JSON);
-  const tokenizer = await readJson(path);
+  const [tokenizer, config = {}] = [await readJson(path), await readJson(join(folder, TOKENIZER_CONFIG))];
   if (tokenizer === undefined) {
+    const { readVocabularyFile } = await import('./vocabulary-files.js');
+    const read = await readVocabularyFile(folder, config);
+    if (read) return read;
     throw new TokenizerError(
       `there is no ${path}: a model reads and writes text with the tokenizer that it was trained with; put the model's tokenizer.json there`,
     );
   }
-  return { tokenizer, config: (await readJson(join(folder, TOKENIZER_CONFIG))) ?? {} };
+  return { tokenizer, config };
 }
 
 /** Writes both files into a folder, which is made if need be. Throws `StorageError`. */

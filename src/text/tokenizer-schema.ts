@@ -40,10 +40,21 @@ const TokenizerConfig = z.looseObject({
   bos_token: z.union([z.string(), z.looseObject({ content: z.string() })]).nullish(),
   eos_token: z.union([z.string(), z.looseObject({ content: z.string() })]).nullish(),
   add_bos_token: z.boolean().nullish(),
+  added_tokens_decoder: z
+    .record(
+      z.string().regex(/^\d+$/),
+      z.looseObject({ content: z.string().min(1), special: z.boolean().optional() }),
+    )
+    .optional(),
   remove_space: z.boolean().nullish(),
   do_lowercase_and_remove_accent: z.boolean().nullish(),
 });
 export type TokenizerConfig = z.infer<typeof TokenizerConfig>;
+
+/** What a config names as a token: its text, or an object that has it. */
+export function nameOf(token: TokenizerConfig['eos_token']): string | undefined {
+  return (typeof token === 'object' ? token?.content : token) ?? undefined;
+}
 
 /** `value` as a `tokenizer.json`; throws `TokenizerError`, which names `origin`, when it is none. */
 export function checkTokenizerJson(value: unknown, origin: string): TokenizerJson {

@@ -9,6 +9,7 @@
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { TokenizerError } from '../errors.js';
 import { END_OF_TEXT } from './bpe.js';
+import { LongestMatch } from './longest-match.js';
 import { ByteStream, DecodedStream, type TokenStream } from './token-stream.js';
 import {
   readTokenizerFiles,
@@ -20,6 +21,7 @@ import {
 import {
   checkTokenizerConfig,
   checkTokenizerJson,
+  nameOf,
   type TokenizerConfig,
   type TokenizerJson,
 } from './tokenizer-schema.js';
@@ -42,6 +44,7 @@ export class Tokenizer {
   readonly controlTokens: readonly string[];
   #vocabulary: Vocabulary | null | undefined;
   readonly #library: LibraryTokenizer;
+  readonly #longestMatch: LongestMatch | undefined;
   /** The ids of pieces seen before; undefined when text must not be cut. */
   readonly #pieces: Map<string, readonly number[]> | undefined;
   #longestToken: number | undefined;
@@ -69,6 +72,7 @@ export class Tokenizer {
       );
     }
     this.files = files;
+    this.#longestMatch = LongestMatch.is(json) ? new LongestMatch(json) : undefined;
     this.vocabSize = highestId(json) + 1;
     this.endOfText = this.tokenToId(nameOf(config.eos_token) ?? END_OF_TEXT);
     this.beginning = this.#beginningOf(config, json.post_processor !== null);
@@ -183,6 +187,7 @@ export class Tokenizer {
   }
 
   #encodeWhole(text: string): number[] {
+    if (this.#longestMatch) return this.#longestMatch.encode(text);
     const { ids, tokens } = this.#library.encode(text, { add_special_tokens: false });
     // The library gives no id for what is not in a vocabulary without a token for the unknown.
     const unknown = (ids as readonly unknown[]).indexOf(undefined);
@@ -240,17 +245,18 @@ function highestId({ model: { vocab }, added_tokens: addedTokens }: TokenizerJso
 }
 
 /** In bytes, or Infinity where a token may stand for more than its own text: only bytes that are taken as they are keep their number. */
-function longestToken({ model, normalizer, pre_tokenizer: pre, added_tokens: added }: TokenizerJson): number {
+function longestToken(json: TokenizerJson): number {
+  const { model, normalizer, pre_tokenizer: pre, added_tokens: added } = json;
   const isPlain = model.type === 'BPE' && normalizer === null && pre?.type === 'ByteLevel' && !model.fuse_unk;
-  if (!isPlain || Array.isArray(model.vocab) || added.some(({ lstrip, rstrip }) => lstrip || rstrip))
+  if (
+    (!isPlain && !LongestMatch.is(json)) ||
+    Array.isArray(model.vocab) ||
+    added.some(({ lstrip, rstrip }) => lstrip || rstrip)
+  )
     return Infinity;
   let longest = 1;
   // Each byte is one symbol.
   for (const token of Object.keys(model.vocab)) longest = Math.max(longest, token.length);
   for (const { content } of added) longest = Math.max(longest, content.length);
   return longest;
-}
-
-function nameOf(token: TokenizerConfig['eos_token']): string | undefined {
-  return (typeof token === 'object' ? token?.content : token) ?? undefined;
 }

@@ -1,0 +1,76 @@
+/**
+ * `tiktoken.model`: a line `base64 rank` for each token. Of all neighbours those are joined first whose joined token has the lowest
+ * rank; a whole piece that is a token is taken at once. The file does not say how a text is cut into pieces: that stands in a
+ * checkpoint's Python code, and is known here of Moonshot's Kimi models (tokenization_kimi.py), which keep 256 ids behind the last
+ * rank for control tokens.
+ */
+import { TokenizerError } from '../errors.js';
+import { byteLevel, KIMI, split } from './cuttings.js';
+import { addedToken, tokensOf } from './token-table.js';
+import type { VocabularyReader } from './vocabulary-files.js';
+
+const RESERVED = 256;
+
+/** Throws `TokenizerError` for a damaged line, and for a vocabulary of another family. */
+export const readTiktoken: VocabularyReader = (text, path, config) => {
+  if (!/tokenization_kimi/.test(JSON.stringify(config.auto_map ?? ''))) {
+    throw new TokenizerError(
+      `${path} does not say how texts are cut before tokens are sought in them, which is known of Kimi's alone: put the model's tokenizer.json beside it`,
+    );
+  }
+  const vocab = tokensOf(text, path, (line) => {
+    const [, base64, rank] = /^((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2,3}={1,2})?) (\d+)$/.exec(line) ?? [];
+    if (!base64) return `expected base64 and a rank, not ${line}`;
+    return { bytes: Uint8Array.from(atob(base64), (byte) => byte.charCodeAt(0)), id: Number(rank) };
+  });
+  const first = Math.max(...vocab.values()) + 1;
+  const reserved = Array.from({ length: RESERVED }, (_, i) => {
+    const id = first + i;
+    const { content = `<|reserved_token_${id}|>`, special = true } = config.added_tokens_decoder?.[id] ?? {};
+    return addedToken(id, content, special);
+  });
+  return {
+    tokenizer: {
+      version: '1.0',
+      truncation: null,
+      padding: null,
+      added_tokens: reserved,
+      normalizer: null,
+      pre_tokenizer: split(KIMI),
+      post_processor: null,
+      decoder: byteLevel(true),
+      model: {
+        type: 'BPE',
+        dropout: null,
+        unk_token: null,
+        continuing_subword_prefix: null,
+        end_of_word_suffix: null,
+        fuse_unk: false,
+        byte_fallback: false,
+        ignore_merges: true,
+        vocab: Object.fromEntries(vocab),
+        merges: mergesOf(vocab),
+      },
+    },
+    config: { ...config, tokenizer_class: 'PreTrainedTokenizerFast', auto_map: undefined },
+  };
+};
+
+/** The two tokens that each longer token is joined of, by those of lower ranks, in the order of the ranks. */
+function mergesOf(vocab: ReadonlyMap<string, number>): string[] {
+  const merges: string[] = [];
+  for (const [token, rank] of [...vocab].sort((a, b) => a[1] - b[1])) {
+    const parts = [...token];
+    while (parts.length > 2) {
+      let [at, lowest] = [-1, rank];
+      for (let i = 0; i + 1 < parts.length; i++) {
+        const joined = vocab.get(parts[i]! + parts[i + 1]!);
+        if (joined !== undefined && joined < lowest) [at, lowest] = [i, joined];
+      }
+      if (at < 0) break;
+      parts.splice(at, 2, parts[at]! + parts[at + 1]!);
+    }
+    if (parts.length === 2) merges.push(parts.join(' '));
+  }
+  return merges;
+}
