@@ -4,6 +4,7 @@ import { writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
 import { float32 } from '../engine/index.js';
 import {
   CONFIG_FILE,
+  codedShapes,
   countParameters,
   fittingBlocks,
   formatConfig,
@@ -63,11 +64,14 @@ export async function writeRandomQuantized(
       weights.set(name, float32(small(sizeOf(shape)), shape));
       continue;
     }
-    const dims = shape as readonly [number, number];
-    const blocks = Math.ceil(dims[1] / block);
-    const codes = randomBytes((dims[0] * blocks * block * bits) / 8);
-    const scales = new Float32Array(dims[0] * blocks).fill(2 ** (-1 - bits));
-    weights.set(name, { dims, bits, block, codes, scales });
+    const [codes, scales] = codedShapes(shape, { bits, block }).map(sizeOf) as [number, number];
+    weights.set(name, {
+      dims: shape,
+      bits,
+      block,
+      codes: randomBytes(codes),
+      scales: new Float32Array(scales).fill(2 ** (-1 - bits)),
+    });
   }
   await writeQuantized(folder, model, quantization, weights);
   return [...weights.values()].reduce((sum, weight) => sum + weightBytes(weight), 0);

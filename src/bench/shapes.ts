@@ -12,6 +12,8 @@ interface Shape {
   vocabSize: number;
   /** A third of the heads by default. */
   keyValueHeads?: number;
+  /** Beside the MLP of every layer. */
+  experts?: { count: number; perToken: number; size: number };
 }
 
 /** Granite 4.0-H 350M. */
@@ -51,6 +53,19 @@ export const GRANITE_3B: Shape = {
   vocabSize: 100_352,
 };
 
+/** The first six layers of Granite 4.0-H Tiny, of 7B. */
+export const GRANITE_MOE: Shape = {
+  hiddenSize: 1536,
+  layers: 6,
+  attentionLayers: [5],
+  mambaHeads: 48,
+  mambaHeadDim: 64,
+  headDim: 128,
+  intermediateSize: 1024,
+  vocabSize: 100_352,
+  experts: { count: 64, perToken: 6, size: 512 },
+};
+
 /** A model of such a shape, without weights. */
 export function graniteModel(shape: Shape): Model {
   const numHeads = shape.hiddenSize / shape.headDim;
@@ -71,8 +86,9 @@ export function graniteModel(shape: Shape): Model {
       residual_multiplier: 0.246,
       logits_scaling: 3,
       shared_intermediate_size: shape.intermediateSize,
-      num_local_experts: 0,
-      num_experts_per_tok: 0,
+      num_local_experts: shape.experts?.count ?? 0,
+      num_experts_per_tok: shape.experts?.perToken ?? 0,
+      intermediate_size: shape.experts?.size,
       mamba_n_heads: shape.mambaHeads,
       mamba_d_head: shape.mambaHeadDim,
       mamba_d_state: 128,
@@ -113,6 +129,7 @@ export function smolModel(): Model {
 export const SHAPES = {
   'granite-350m': () => graniteModel(GRANITE_350M),
   'granite-1b': () => graniteModel(GRANITE_1B),
+  'granite-moe': () => graniteModel(GRANITE_MOE),
   'smollm2-360m': smolModel,
 } as const;
 

@@ -96,6 +96,35 @@ export function packGrouped(integers: GroupedIntegers): PackedMatrix {
   return { bits, block, codes: packed, scales: own };
 }
 
+/** Matrices of as many columns below each other: in the finest of their blocks and the most of their bits, which changes no number. */
+export function joinPacked(parts: readonly PackedMatrix[]): PackedMatrix {
+  const bits = parts.some((part) => part.bits === 8) ? 8 : 4;
+  const block = parts.reduce((least, part) => (part.block < least ? part.block : least), parts[0]!.block);
+  const codes = new Uint8Array(parts.reduce((sum, part) => sum + (part.codes.length * bits) / part.bits, 0));
+  const scales = new Float32Array(
+    parts.reduce((sum, part) => sum + (part.scales.length * part.block) / block, 0),
+  );
+  let [code, scale] = [0, 0];
+  for (const part of parts) {
+    const wide = part.bits === bits ? part.codes : widerCodes(part.codes);
+    codes.set(wide, code);
+    code += wide.length;
+    const repeats = part.block / block;
+    for (let i = 0; i < part.scales.length * repeats; i++) {
+      scales[scale++] = part.scales[Math.floor(i / repeats)]!;
+    }
+  }
+  return { bits, block, codes, scales };
+}
+
+/** Codes of 4 bits in 8. */
+function widerCodes(codes: Uint8Array): Uint8Array {
+  return Uint8Array.from(
+    { length: 2 * codes.length },
+    (_, i) => (i & 1 ? codes[i >> 1]! >> 4 : codes[i >> 1]! & 15) - 8 + 128,
+  );
+}
+
 /** Throws `CheckpointError`, which names the tensor, unless a stored tensor has this shape. */
 export function expectShape(
   { path, shape }: { readonly path: string; readonly shape: readonly number[] },

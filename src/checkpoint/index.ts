@@ -22,6 +22,7 @@ export {
   codeAt,
   expectShape,
   type GroupedIntegers,
+  joinPacked,
   type PackedMatrix,
   packGrouped,
   widenGrouped,

@@ -30,9 +30,9 @@ export interface StoredPart {
   readonly version?: string | undefined;
 }
 
-/** A matrix [rows, columns] in blocks of few bits, in memory or in files; see `QuantizedSource` of the graph. */
+/** Matrices [..., rows, columns] in blocks of few bits, in memory or in files; see `QuantizedSource` of the graph. */
 export interface QuantizedTensor {
-  readonly dims: readonly [rows: number, columns: number];
+  readonly dims: readonly number[];
   readonly bits: 4 | 8;
   readonly block: number;
   readonly codes: Uint8Array | StoredPart;

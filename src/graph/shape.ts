@@ -193,6 +193,11 @@ export function canonicalShape(shape: Shape): Shape {
   });
 }
 
+/** Matrices [..., rows, columns] as one, the rows of all below each other. */
+export function asMatrix(dims: readonly number[]): [rows: number, columns: number] {
+  return [dims.slice(0, -1).reduce((a, b) => a * b, 1), dims.at(-1)!];
+}
+
 /** `[2,batch,64]` */
 export function formatShape(shape: Shape): string {
   return `[${shape.join(',')}]`;

@@ -1,7 +1,9 @@
 /** A model's folder, laid out as Hugging Face's: `config.json`, and weights in safetensors files. */
 import { dirname, heddleCommand, join, readFolder, readText, statsOf } from '#platform';
 import {
+  joinPacked,
   openWeights,
+  type PackedMatrix,
   type QuantizedBlocks,
   recoverFolder,
   type TensorToWrite,
@@ -111,10 +113,11 @@ export async function locateWeights(folder: string, model: Model): Promise<Map<s
         continue;
       }
       if (places.some((place) => files.isCoded(place.name))) {
+        const isPacked = mayBePacked.has(name) && places.every((place) => files.isCoded(place.name));
         weights.set(
           name,
-          mayBePacked.has(name) && places.length === 1
-            ? { dims: shape as [number, number], ...(await files.packed(places[0]!.name)) }
+          isPacked
+            ? { dims: shape, ...(await packedParts(files, places)) }
             : await readParts(files, shape, places),
         );
         continue;
@@ -420,7 +423,7 @@ function quantizedTensor(
   const [codes, scales] = places.map(({ path, byteOffset, byteLength, version }, i): StoredPart => {
     return { path, byteOffset, byteLength, dtype: i === 0 ? 'uint8' : 'float32', version };
   }) as [StoredPart, StoredPart];
-  return { dims: shape as readonly [number, number], bits, block, codes, scales };
+  return { dims: shape, bits, block, codes, scales };
 }
 
 function checkedShape(place: Place, dtype: string, shape: readonly number[]): Place {
@@ -439,6 +442,12 @@ function checked(places: Place[]): Place[] {
     }
   }
   return places;
+}
+
+async function packedParts(files: DecodedWeights, places: readonly Place[]): Promise<PackedMatrix> {
+  const parts: PackedMatrix[] = [];
+  for (const { name } of places) parts.push(await files.packed(name));
+  return joinPacked(parts);
 }
 
 async function readParts(

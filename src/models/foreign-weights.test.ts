@@ -1,5 +1,5 @@
 /** What others have quantized: matrices encoded here as their formats are published, read back number by number. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -9,7 +9,7 @@ import {
   type TensorToWrite,
   writeSafetensors,
 } from '../checkpoint/index.js';
-import { isQuantized, openDevice } from '../engine/index.js';
+import { isQuantized, openDevice, type QuantizedTensor } from '../engine/index.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { generator } from '../graph/testing/random.js';
@@ -18,6 +18,7 @@ import { modelFromConfig } from './config-file.js';
 import { locateWeights, readModel, readWeights } from './folder.js';
 import { parametersOf } from './model.js';
 import { reader } from './testing/reader.js';
+import { readReference } from './testing/reference.js';
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-foreign-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -203,7 +204,6 @@ const awq: Encode = (module, rows, columns) => {
 /** The model's folder with its projections encoded, and what its weights are. */
 async function written(name: string, quantization: object, encode: Encode) {
   const folder = join(root, name);
-  const { mkdirSync } = await import('node:fs');
   mkdirSync(folder);
   writeFileSync(
     join(folder, 'config.json'),
@@ -279,7 +279,7 @@ describe.each(Object.entries(CASES))('%s', (name, [quantization, encode, bits, e
       expect(weight.bits, parameter).toBe(bits);
       const values = dequantizeBlocks(
         weight as unknown as QuantizedBlocks,
-        weight.dims[1],
+        weight.dims.at(-1)!,
         weight.bits,
         weight.block,
       );
@@ -300,6 +300,56 @@ describe.each(Object.entries(CASES))('%s', (name, [quantization, encode, bits, e
       await device.dispose();
     }
   });
+});
+
+test('experts, each stored on its own, are packed one below the other', async () => {
+  const { folder: jamba, ids } = await readReference('hf', 'jamba');
+  const base = JSON.parse(readFileSync(join(jamba, 'config.json'), 'utf8'));
+  const folder = join(root, 'experts');
+  mkdirSync(folder);
+  const json = { ...base, quantization_config: { quant_method: 'gptq', bits: 4 } };
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(json));
+  // Every other expert takes more than 4 bits, so that all are kept in 8.
+  const kinds = [gptq(4, 32, 'symmetric', 1), gptq(4, 32, 'zeros', 1)];
+  const model = modelFromConfig(base, 'config.json');
+  const given = randomWeights(parametersOf(model), { seed: 2, deviation: 0.1 });
+  const tensors: TensorToWrite[] = [];
+  const values = new Map<string, number[]>();
+  for (const spec of parametersOf(model)) {
+    const data = given.get(spec.name)!.data as Float32Array;
+    if (!spec.name.endsWith('experts.gate_up_proj')) {
+      let at = 0;
+      for (const { name, shape } of spec.parts ?? [spec]) {
+        const size = shape.reduce((a, b) => a * b, 1);
+        tensors.push(F32(name, [...shape], data.subarray(at, at + size)));
+        at += size;
+      }
+      continue;
+    }
+    const encoded = spec.parts!.map(({ name, shape: [rows, columns] }, i) =>
+      kinds[(i >> 1) % 2]!(name.replace(/\.weight$/, ''), rows!, columns!),
+    );
+    tensors.push(...encoded.flatMap((each) => each.tensors));
+    values.set(
+      spec.name,
+      encoded.flatMap((each) => [...each.values]),
+    );
+  }
+  await writeSafetensors(join(folder, 'model.safetensors'), tensors, { format: 'pt' });
+  const read = await readModel(folder);
+  const [located, wide] = [await locateWeights(folder, read), await readWeights(folder, read)];
+  expect(values.size).toBe(2);
+  for (const [name, numbers] of values) {
+    const { dims, bits, block, ...blocks } = located.get(name) as QuantizedTensor & QuantizedBlocks;
+    expect([...dims, bits, block]).toEqual([4, 96, 32, 8, 32]);
+    expect([...dequantizeBlocks(blocks, 32, bits, block)], name).toEqual(numbers);
+    expect([...wide.get(name)!.data], name).toEqual(numbers);
+  }
+  const device = await openDevice('wasm', { threads: 1 });
+  const [few, all] = [await reader(device, read, located), await reader(device, read, wide)];
+  expect(relativeError(await few.inPieces(ids, [5, 1]), await all.inPieces(ids, [5, 1]))).toBeLessThan(0.03);
+  for (const each of [few, all]) await each.dispose();
+  await device.dispose();
 });
 
 describe('refused in words', () => {

@@ -26,6 +26,7 @@ export * from './names.js';
 export * from './pattern.js';
 export * from './presets.js';
 export {
+  codedShapes,
   fittingBlocks,
   LAYER_BITS,
   type LayerBits,

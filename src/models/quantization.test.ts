@@ -35,7 +35,8 @@ const model = hybridModel(
     modelType: 'heddle',
     vocabSize: 300,
     hiddenSize: 64,
-    pattern: 'M-*-S-',
+    pattern: 'M-*-S-E',
+    numExperts: 4,
     intermediateSize: 48,
     maxPositionEmbeddings: 32,
     mambaNumHeads: 4,
@@ -72,7 +73,7 @@ function dequantized(weights: ReadonlyMap<string, Weight>): Map<string, HostTens
       const blocks = { codes: weight.codes as Uint8Array, scales: weight.scales as Float32Array };
       return [
         name,
-        float32(dequantizeBlocks(blocks, weight.dims[1], weight.bits, weight.block), weight.dims),
+        float32(dequantizeBlocks(blocks, weight.dims.at(-1)!, weight.bits, weight.block), weight.dims),
       ];
     }),
   );
@@ -94,14 +95,20 @@ test('matrices are quantized; norms, convolutions, scales of time and scores are
       'backbone.embeddings.weight',
       ...['in_proj', 'out_proj', 'input_linear', 'output_linear'].map((n) => `backbone.layers.N.${n}.weight`),
       ...['q', 'k', 'v', 'o'].map((n) => `backbone.layers.N.${n}_proj.weight`),
+      ...['input', 'output'].map((n) => `backbone.layers.N.experts.${n}`),
     ].sort(),
   );
 });
 
-test('a router and what has fewer columns than a block are not', async () => {
+test('experts are; a router and what has fewer columns than a block are not', async () => {
   const { folder: jamba } = await readReference('hf', 'jamba');
   const chosen = quantizable(await readModel(jamba), { bits: 8, block: 32 });
-  expect([...chosen].filter((name) => /router|dt_proj|experts|A_log|conv/.test(name))).toEqual([]);
+  expect([...chosen].filter((name) => /router|dt_proj|A_log|conv/.test(name))).toEqual([]);
+  const experts = 'model.layers.1.feed_forward.experts';
+  expect([...chosen].filter((name) => name.startsWith(experts))).toEqual([
+    `${experts}.gate_up_proj`,
+    `${experts}.down_proj`,
+  ]);
   expect(chosen.has('model.layers.0.mamba.in_proj.weight')).toBe(true);
 });
 

@@ -1,10 +1,11 @@
 /**
- * Quantized models. The matrices that tokens are multiplied with, and the embedding, are kept in blocks of 4 or 8 bits;
+ * Quantized models. The matrices that tokens are multiplied with, those of experts among them, and the embedding, are kept in blocks of 4 or 8 bits;
  * what decides much with few numbers stays in float32: norms, biases, convolutions, time scales, routers, scores.
  *
  * A quantized folder is laid out as any other, with two tensors for such a matrix [rows, columns], whose rows are
  * ceil(columns / block_size) blocks: `NAME.codes` U8 [rows, blocks * block_size * bits / 8], of two 4-bit codes the first in
- * the lower half, and `NAME.scales` F32 [rows, blocks]; a value is scale * (code - 2^(bits - 1)). config.json says so in
+ * the lower half, and `NAME.scales` F32 [rows, blocks]; a value is scale * (code - 2^(bits - 1)). Those of experts have these axes
+ * behind that of the experts. config.json says so in
  * `quantization_config`: `{"quant_method": "heddle", "bits": 4, "block_size": 64}`, with `"layers": {"S": 8}` where layers of some letters
  * have other bits.
  */
@@ -130,23 +131,25 @@ export function quantizable(model: Model, quantization: Quantization): Set<strin
     [...registry.specs.values()].flatMap(({ name, shape, precise }) =>
       !precise &&
       bitsOf(model, quantization, name) !== 32 &&
-      shape.length === 2 &&
-      shape[0]! >= FEWEST_ROWS &&
-      shape[1]! >= block
+      shape.length >= 2 &&
+      shape.at(-2)! >= FEWEST_ROWS &&
+      shape.at(-1)! >= block
         ? [name]
         : [],
     ),
   );
-  // Only as what the engine has kernels for: the transposed factor of a product, and a table of rows.
+  // Only as what the engine has kernels for: the transposed factor of a product, a table of rows, and experts.
   for (const { operator, inputs, attributes } of topologicalOrder(whole)) {
     for (const [place, operand] of inputs.entries()) {
       const name = operand && names.get(operand);
       if (name === undefined) continue;
       const { transposeA, transposeB } = (attributes ?? {}) as { transposeA?: boolean; transposeB?: boolean };
-      const isFactor = operator.name === 'matmul' && place === 1 && transposeB && !transposeA;
+      const isMatrix = operand!.rank === 2;
+      const isFactor = isMatrix && operator.name === 'matmul' && place === 1 && transposeB && !transposeA;
       const isTable =
-        operator.name === 'gather' && place === 0 && (operand!.shape[1] as number) % block === 0;
-      if (!isFactor && !isTable) fits.delete(name);
+        isMatrix && operator.name === 'gather' && place === 0 && (operand!.shape[1] as number) % block === 0;
+      const isOfExperts = operator.name === 'experts' && place >= 2;
+      if (!isFactor && !isTable && !isOfExperts) fits.delete(name);
     }
   }
   return fits;
@@ -162,30 +165,31 @@ export function codingOf(
   return { bits: bits === 32 ? quantization.bits : bits, block: quantization.block };
 }
 
-/** A matrix in blocks. */
+/** A matrix, or those of experts, in blocks. */
 export function quantizeMatrix(
   { dims, data }: HostTensor,
   { bits, block }: Pick<Quantization, 'bits' | 'block'>,
 ): QuantizedTensor & QuantizedBlocks {
-  const { codes, scales } = quantizeBlocks(data as Float32Array, dims[1]!, bits, block);
-  return { dims: dims as readonly [number, number], bits, block, codes, scales };
+  const { codes, scales } = quantizeBlocks(data as Float32Array, dims.at(-1)!, bits, block);
+  return { dims, bits, block, codes, scales };
 }
 
 /** Bytes that a weight takes in memory. */
 export function weightBytes(weight: Weight): number {
   if (!isQuantized(weight)) return 4 * weight.dims.reduce((a, b) => a * b, 1);
-  const [codes, scales] = codedShapes(weight.dims, weight);
-  return codes[0]! * codes[1]! + 4 * scales[0]! * scales[1]!;
+  const [codes, scales] = codedShapes(weight.dims, weight).map((dims) => dims.reduce((a, b) => a * b, 1));
+  return codes! + 4 * scales!;
 }
 
 /** The shapes of a quantized matrix's codes and scales. */
 export function codedShapes(
-  [rows, columns]: readonly number[],
+  dims: readonly number[],
   { bits, block }: { bits: number; block: number },
 ): [codes: number[], scales: number[]] {
-  const blocks = Math.ceil(columns! / block);
+  const rows = dims.slice(0, -1);
+  const blocks = Math.ceil(dims.at(-1)! / block);
   return [
-    [rows!, (blocks * block * bits) / 8],
-    [rows!, blocks],
+    [...rows, (blocks * block * bits) / 8],
+    [...rows, blocks],
   ];
 }

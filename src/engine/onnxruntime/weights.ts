@@ -14,6 +14,7 @@ import { tmpdir, totalmem } from 'node:os';
 import { join, parse } from 'node:path';
 import { DeviceError } from '../../errors.js';
 import {
+  asMatrix,
   DTYPES,
   type DType,
   type QuantizedSource,
@@ -101,14 +102,15 @@ function hasIntegers(weight: Weight): weight is QuantizedTensor {
   if (!isQuantized(weight)) return false;
   const { bits, block, dims, scales } = weight;
   const isPlain = !('path' in scales) || scales.dtype === 'float32';
-  return bits === 4 && dims[1] % block === 0 && isPlain;
+  return bits === 4 && dims.length === 2 && dims[1]! % block === 0 && isPlain;
 }
 
 /** The most bytes that integers may take. */
 function roomForIntegers(weights: Weights): number {
-  const codes = [...weights.values()]
-    .filter(hasIntegers)
-    .reduce((sum, { dims: [rows, columns] }) => sum + (rows * columns) / 2, 0);
+  const codes = [...weights.values()].filter(hasIntegers).reduce((sum, { dims }) => {
+    const [rows, columns] = asMatrix(dims);
+    return sum + (rows * columns) / 2;
+  }, 0);
   return Math.min(codes * INTEGERS_PER_CODE, totalmem() * MAX_SHARE);
 }
 
@@ -126,7 +128,7 @@ function rationed(ask: Ask, room: number): Ask {
   let allowed = 0;
   let taken = 0;
   return (name, weight) => {
-    const [rows, columns] = weight.dims;
+    const [rows, columns] = asMatrix(weight.dims);
     allowed += INTEGERS_PER_CODE * ((rows * columns) / 2);
     if (taken >= Math.min(allowed, room)) return undefined;
     taken += rows * columns;
@@ -137,7 +139,7 @@ function rationed(ask: Ask, room: number): Ask {
 async function integersFrom({ codes, scales, dims, block }: QuantizedTensor): Promise<Integers> {
   const bytes = 'path' in codes ? await readPart(codes) : codes;
   const floats = 'path' in scales ? new Float32Array((await readPart(scales)).buffer) : scales;
-  const integers = integersOf(bytes, floats, dims, block);
+  const integers = integersOf(bytes, floats, asMatrix(dims), block);
   if ('path' in codes) release(bytes);
   if ('path' in scales) release(floats);
   return integers;
@@ -204,7 +206,7 @@ class IntegerFile {
   }
 
   ask(weight: QuantizedTensor): ReturnType<Ask> {
-    const [rows, columns] = weight.dims;
+    const [rows, columns] = asMatrix(weight.dims);
     const place = (type: 'int8' | 'float32', byteLength: number) => {
       const piece = { type, location: this.location, byteOffset: this.size, byteLength };
       this.size = Math.ceil((this.size + byteLength) / ALIGNMENT) * ALIGNMENT;
@@ -262,7 +264,7 @@ async function handedOver(weights: Weights): Promise<WeightPlan> {
   };
   const asked: { name: string; weight: QuantizedTensor }[] = [];
   const ask: Ask = (name, weight) => {
-    const [rows, columns] = weight.dims;
+    const [rows, columns] = asMatrix(weight.dims);
     asked.push({ name, weight });
     return {
       values: { type: 'int8', location: `${name}/integers`, byteLength: rows * columns },

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { DeviceError, DeviceLimitError } from '../../errors.js';
-import { add, gather, input, matmul, type Tensor } from '../../graph/index.js';
+import { add, asMatrix, experts, gather, input, matmul, type Tensor } from '../../graph/index.js';
 import { relativeError } from '../../graph/testing/arrays.js';
 import { uniform } from '../../graph/testing/random.js';
 import { compilesByteProducts } from '../byte-products.js';
@@ -12,16 +12,18 @@ import type { Program } from '../program.js';
 import { float32, type HostTensor, int64, type QuantizedTensor, type Weight } from '../tensors.js';
 import { WasmDevice } from './device.js';
 import { SharedMemory } from './memory.js';
+import { stepTimes } from './step-times.js';
 
 const folder = await mkdtemp(join(tmpdir(), 'heddle-wasm-'));
 afterAll(() => rm(folder, { recursive: true }));
 
-/** A matrix of random codes and scales. */
-function packed(rows: number, columns: number, bits: 4 | 8, block: number): QuantizedTensor {
+/** Matrices of random codes and scales. */
+function packed(dims: readonly number[], bits: 4 | 8, block: number): QuantizedTensor {
+  const [rows, columns] = asMatrix(dims);
   const blocks = rows * Math.ceil(columns / block);
   const numbers = uniform(bits + block, [(blocks * block * bits) / 8], 0, 255).data as Float32Array;
   return {
-    dims: [rows, columns],
+    dims,
     bits,
     block,
     codes: Uint8Array.from(numbers),
@@ -51,7 +53,8 @@ async function run(
 }
 
 /** The values that codes stand for. */
-function values({ dims: [rows, columns], bits, block, codes, scales }: QuantizedTensor): Float32Array {
+function values({ dims, bits, block, codes, scales }: QuantizedTensor): Float32Array {
+  const [rows, columns] = asMatrix(dims);
   const blocks = Math.ceil(columns / block);
   return Float32Array.from({ length: rows * columns }, (_, i) => {
     const [row, column] = [Math.floor(i / columns), i % columns];
@@ -75,7 +78,7 @@ describe.each(shapes)(
   'a product with a matrix of %i bits in blocks of %i, %i columns',
   (bits, block, columns) => {
     const ROWS = 37;
-    const weight = packed(ROWS, columns, bits, block);
+    const weight = packed([ROWS, columns], bits, block);
     const program = product(ROWS, columns, weight);
     const x = (tokens: number): HostTensor => uniform(3, [tokens, columns]);
 
@@ -115,6 +118,76 @@ describe.each(shapes)(
     });
   },
 );
+
+describe.each([
+  ['swiglu', 4, 32, 8, 128],
+  ['relu2', 8, 32, 4, 64],
+] as const)('experts by %s, up in %i bits in blocks of %i, down in %i of %i', (...forms) => {
+  const [activation, upBits, upBlock, downBits, downBlock] = forms;
+  const [COUNT, HIDDEN, INNER, TOKENS] = [5, 96, 37, 7];
+  const up = packed([COUNT, activation === 'swiglu' ? 2 * INNER : INNER, HIDDEN], upBits, upBlock);
+  const down = packed([COUNT, HIDDEN, INNER], downBits, downBlock);
+  // The expert 2 is nobody's: whoever read its numbers would compute with these.
+  for (const scales of [up.scales, down.scales] as Float32Array[]) {
+    scales.fill(Number.NaN, (2 / COUNT) * scales.length, (3 / COUNT) * scales.length);
+  }
+  const chosen = [[4, 0], [3], [1, 4], [0, 3], [], [1, 0], [4, 3]];
+  const shares = float32(
+    chosen.flatMap((own) => Array.from({ length: COUNT }, (_, e) => (own.includes(e) ? 1 / (e + 2) : 0))),
+    [TOKENS, COUNT],
+  );
+  const x = uniform(4, [TOKENS, HIDDEN]);
+  const nodes = {
+    x: input('x', 'float32', ['tokens', HIDDEN]),
+    weights: input('weights', 'float32', ['tokens', COUNT]),
+    up: input('up', 'float32', up.dims),
+    down: input('down', 'float32', down.dims),
+  };
+  const program: Program = {
+    inputs: [nodes.x, nodes.weights],
+    outputs: { y: experts(nodes, { activation, perToken: 2 }) },
+    weights: new Map([
+      ['up', up],
+      ['down', down],
+    ]),
+  };
+
+  const row = ({ data }: HostTensor, size: number, t: number): HostTensor =>
+    float32((data as Float32Array).slice(t * size, (t + 1) * size), [1, size]);
+
+  test('what each token chose, in the same bits alone, by all builds and threads', async () => {
+    const devices = [
+      new WasmDevice({ threads: 1, simd: 'plain' }),
+      new WasmDevice({ threads: 3, simd: 'relaxed' }),
+      ...(compilesByteProducts ? [new WasmDevice({ threads: 2, simd: 'dot' })] : []),
+    ];
+    const all = await Promise.all(devices.map((device) => run(device, program, { x, weights: shares })));
+    const plain = new Map(
+      [up, down].map((each, i) => [['up', 'down'][i]!, float32(values(each), each.dims)]),
+    );
+    const expected = await run(devices[0]!, { ...program, weights: plain }, { x, weights: shares });
+    expect(relativeError(all[0]!, expected)).toBeLessThan(0.02);
+    for (const bits of all) expect(bits).toEqual(all[0]);
+    for (let t = 0; t < TOKENS; t++) {
+      const feeds = { x: row(x, HIDDEN, t), weights: row(shares, COUNT, t) };
+      const alone = await run(devices[t % devices.length]!, program, feeds);
+      expect(alone).toEqual(all[0]!.slice(t * HIDDEN, (t + 1) * HIDDEN));
+    }
+    await Promise.all(devices.map((device) => device.dispose()));
+  });
+
+  test('the schedule of a token reads two experts of five', async () => {
+    const device = new WasmDevice({ threads: 1 });
+    const feeds = { x: row(x, HIDDEN, 0), weights: row(shares, COUNT, 0) };
+    const steps = await stepTimes(program, feeds, device, { rows: 0, length: 0, rounds: 1 });
+    const bytes = ({ codes, scales }: QuantizedTensor): number =>
+      (codes as Uint8Array).byteLength + (scales as Float32Array).byteLength;
+    expect(steps.reduce((sum, { weightBytes }) => sum + weightBytes, 0)).toBe(
+      (2 / 5) * (bytes(up) + bytes(down)),
+    );
+    await device.dispose();
+  });
+});
 
 describe('bfloat16', () => {
   const device = new WasmDevice({ threads: 2 });

@@ -1,6 +1,7 @@
 /** Weights in the devices' memory, once for all programs that use them. */
 import { DeviceError } from '../../errors.js';
 import {
+  asMatrix,
   DTYPES,
   type DType,
   float32ToBfloat16,
@@ -72,7 +73,7 @@ export class Weights {
   private async upload(name: string, weight: Weight, files: WeightFiles): Promise<PlacedWeight> {
     if (isQuantized(weight)) {
       const { bits, block, dims } = weight;
-      const [rows, columns] = dims;
+      const [rows, columns] = asMatrix(dims);
       const blocks = Math.ceil(columns / block);
       const codes = await bytesOf(weight.codes, files);
       const scales = await float32Of(weight.scales, files);

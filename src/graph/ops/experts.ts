@@ -5,7 +5,8 @@
 
 import { ShapeError } from '../../errors.js';
 import { type OnnxBuilder, valueInfo } from '../lower/onnx/builder.js';
-import { expertsInWasm } from '../lower/wasm/layers.js';
+import { packedProduct } from '../lower/onnx/packed.js';
+import { expertsInWasm } from '../lower/wasm/experts.js';
 import { formatShape, type Shape, sameShape } from '../shape.js';
 import {
   applyOne,
@@ -55,7 +56,8 @@ const expertsOperator = defineComposite<ExpertOptions>({
     onnx(builder, inputs, node) {
       // A gradient has every expert compute every token, and then there is nothing left to save.
       if (expansionIsUsed(node as Node, builder.used)) return undefined;
-      if (node.attributes.activation === 'swiglu') {
+      const isPacked = [inputs[2], inputs[3]].some((matrix) => builder.quantized.has(matrix!));
+      if (node.attributes.activation === 'swiglu' && !isPacked) {
         return builder.fused.has('MoE') ? lowerToMoE(builder, inputs, node) : undefined;
       }
       return builder.fused.has('NonZero') ? lowerToLoop(builder, inputs, node) : undefined;
@@ -117,7 +119,7 @@ function lowerToMoE(
 function lowerToLoop(
   builder: OnnxBuilder,
   [x, weights, up, down]: readonly string[],
-  { outputs }: Node<ExpertOptions>,
+  { inputs, outputs, attributes: { activation } }: Node<ExpertOptions>,
 ): string[] {
   const first = builder.ints([0]);
   const flipped = { attributes: { perm: { ints: [1, 0] } } };
@@ -132,14 +134,30 @@ function lowerToLoop(
   const proceed = body.scalar(1, 'bool');
   const [expert] = body.emit('Gather', [used!, names.iteration]);
   const ofExpert = (matrix: string): string => body.emit('Gather', [matrix, expert!])[0]!;
-  const product = (rows: string, matrix: string): string =>
-    body.emit('Gemm', [rows, ofExpert(matrix)], { attributes: { transB: { int: 1 } } })[0]!;
+  const product = (rows: string, matrix: string): string => {
+    const packed = body.quantized.get(matrix);
+    if (packed) return packedProduct(body, rows, packed, expert)[0]!;
+    return body.emit('Gemm', [rows, ofExpert(matrix)], { attributes: { transB: { int: 1 } } })[0]!;
+  };
+  const activated = (raised: string): string => {
+    if (activation === 'relu2') {
+      const [positive] = body.emit('Relu', [raised]);
+      return body.emit('Mul', [positive!, positive!])[0]!;
+    }
+    const inner = inputs[3]!.shape[2] as number;
+    const halves = body.ints([inner, inner]);
+    const [gate, value] = body.emit('Split', [raised, halves], {
+      outputs: 2,
+      attributes: { axis: { int: 1 } },
+    });
+    const [sigmoid] = body.emit('Sigmoid', [gate!]);
+    const [silu] = body.emit('Mul', [gate!, sigmoid!]);
+    return body.emit('Mul', [silu!, value!])[0]!;
+  };
   const shares = ofExpert(byExpert!);
   const [tokens] = body.emit('Transpose', [body.emit('NonZero', [shares])[0]!], flipped);
   const raised = product(body.emit('GatherND', [x!, tokens!])[0]!, up!);
-  const [positive] = body.emit('Relu', [raised]);
-  const [squared] = body.emit('Mul', [positive!, positive!]);
-  const [shared] = body.emit('Mul', [squared!, body.emit('Gather', [shares, tokens!])[0]!]);
+  const [shared] = body.emit('Mul', [activated(raised), body.emit('Gather', [shares, tokens!])[0]!]);
   const [before] = body.emit('GatherND', [names.sum, tokens!]);
   const [after] = body.emit('Add', [before!, product(shared!, down!)]);
   const [sum] = body.emit('ScatterND', [names.sum, tokens!, after!]);

@@ -2,6 +2,7 @@
 
 import { ShapeError } from '../../errors.js';
 import type { OnnxBuilder } from '../lower/onnx/builder.js';
+import { packedProduct, packedProducts } from '../lower/onnx/packed.js';
 import { hloMatmul } from '../lower/stablehlo/matmul.js';
 import { matmulInWasm } from '../lower/wasm/operators.js';
 import { broadcastShapes, type Shape } from '../shape.js';
@@ -63,19 +64,8 @@ const matmulOperator = definePrimitive<MatmulAttributes>({
           ? matrix.integers()
           : undefined;
       if (integers) return integerProduct(builder, a!, integers);
-      if (matrix) {
-        return builder.emit('MatMulNBits', [a!, matrix.codes(true), matrix.scales()], {
-          domain: 'com.microsoft',
-          attributes: {
-            K: { int: matrix.columns },
-            N: { int: matrix.rows },
-            bits: { int: matrix.bits },
-            block_size: { int: matrix.block },
-            // Products of 8-bit integers: several times faster than in float32.
-            accuracy_level: { int: 4 },
-          },
-        });
-      }
+      if (matrix && inputs[1]!.rank > 2) return packedProducts(builder, a!, inputs[0]!.rank > 2, matrix);
+      if (matrix) return packedProduct(builder, a!, matrix);
       if (!transposeA && !transposeB) return builder.emit('MatMul', [a!, b!]);
       const ranks = inputs.map((operand) => operand!.rank);
       const flags = { transA: { int: Number(transposeA) }, transB: { int: Number(transposeB) } };

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { dequantizeBlocks, openSafetensors, type QuantizedBlocks } from '../../checkpoint/index.js';
-import { isQuantized, openDevice } from '../../engine/index.js';
+import { isQuantized, openDevice, type QuantizedTensor } from '../../engine/index.js';
 import { CheckpointError, ConfigError } from '../../errors.js';
 import { type Gguf, readGguf } from '../../gguf.js';
 import { relativeError } from '../../graph/testing/arrays.js';
@@ -78,7 +78,7 @@ test('blocks of 5 and 6 bits, and those with a minimum, are kept in 8 bits', asy
     if (!isQuantized(weight)) continue;
     expect(weight.bits, name).toBe(8);
     const blocks = weight as unknown as QuantizedBlocks;
-    const values = dequantizeBlocks(blocks, weight.dims[1], 8, weight.block);
+    const values = dequantizeBlocks(blocks, weight.dims.at(-1)!, 8, weight.block);
     const given = exact.get(name)!.data as Float32Array;
     // Half a step of the block that an element is in.
     const over = values.findIndex((value, i) => {
@@ -145,6 +145,51 @@ test('a GGUF file is written as a folder by all that write models, with its toke
   }
   rmSync(target, { recursive: true });
   expect(await ChatTemplate.load(path)).toBeUndefined();
+});
+
+test('experts in blocks stay packed, their gates and values one below the other', async () => {
+  const path = join(mkdtempSync(join(tmpdir(), 'heddle-gguf-experts-')), 'jamba.gguf');
+  const { tensors } = await readGguf(pathOf('jamba'));
+  const bytes = readFileSync(pathOf('jamba'));
+  for (const [name, { byteOffset, shape }] of tensors) {
+    if (!/ffn_(gate|up)_exps/.test(name)) continue;
+    // The tensor's entry: its name, the number of axes, these in 8 bytes each, and the format, of which 8 is Q8_0.
+    const entry = bytes.indexOf(name) + name.length;
+    bytes.writeUInt32LE(8, entry + 4 + 8 * shape.length);
+    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) =>
+      bytes.readFloatLE(byteOffset + 4 * i),
+    );
+    for (let block = 0; block < values.length / 32; block++) {
+      // A scale of 2^-9, as a half.
+      bytes.writeUInt16LE(6 << 10, byteOffset + 34 * block);
+      for (let i = 0; i < 32; i++) {
+        const code = Math.max(-127, Math.min(127, Math.round(values[32 * block + i]! * 512)));
+        bytes.writeInt8(code, byteOffset + 34 * block + 2 + i);
+      }
+    }
+  }
+  writeFileSync(path, bytes);
+  const model = await readModel(path);
+  const [weights, exact] = [await locateWeights(path, model), await readWeights(path, model)];
+  const packed = [...weights].filter(([, weight]) => isQuantized(weight)).map(([name]) => name);
+  expect(packed).toEqual([1, 3].map((i) => `model.layers.${i}.feed_forward.experts.gate_up_proj`));
+  for (const name of packed) {
+    const { dims, bits, block, ...blocks } = weights.get(name) as QuantizedTensor & QuantizedBlocks;
+    expect([...dims, bits, block]).toEqual([4, 96, 32, 8, 32]);
+    expect(dequantizeBlocks(blocks, 32, bits, block), name).toEqual(exact.get(name)!.data);
+  }
+  const { ids } = await readReference('hf', 'jamba');
+  for (const name of ['cpu', 'wasm'] as const) {
+    const device = await openDevice(name, { threads: 1 });
+    const logits: Float32Array[] = [];
+    for (const those of [weights, exact]) {
+      const read = await reader(device, model, those);
+      logits.push(await read.inPieces(ids, [5, 1]));
+      await read.dispose();
+    }
+    expect(relativeError(logits[0]!, logits[1]!), name).toBeLessThan(0.01);
+    await device.dispose();
+  }
 });
 
 test('every format is what llama.cpp widens it to', async () => {

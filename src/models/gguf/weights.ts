@@ -120,7 +120,7 @@ async function weightOf({
 }: Located): Promise<HostTensor | QuantizedTensor> {
   const [{ type }] = parts as [Part];
   const bytes = await Promise.all(parts.map((part) => readGgufBytes(part, part.name)));
-  const dims = shape as readonly [number, number];
+  const dims = shape;
   if (bits !== 32 && isMoved(source, parts) && GGUF_PACKED[type] === bits) {
     const whole = new Uint8Array(await new Blob(bytes).arrayBuffer());
     return { dims, bits, block: GGUF_BLOCK, ...repackGguf(type, ordered(whole, source.order)) };
@@ -132,7 +132,7 @@ async function weightOf({
   const values = source.value ? columns.map(source.value) : columns;
   return bits === 32
     ? { dtype: 'float32', dims: shape, data: values }
-    : { dims, bits, block: GGUF_BLOCK, ...quantizeBlocks(values, dims[1], bits, GGUF_BLOCK) };
+    : { dims, bits, block: GGUF_BLOCK, ...quantizeBlocks(values, dims.at(-1)!, bits, GGUF_BLOCK) };
 }
 
 function joined(all: readonly Float32Array[]): Float32Array {

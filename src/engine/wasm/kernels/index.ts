@@ -4,7 +4,7 @@
 import { Kernel } from '../../../graph/lower/wasm/codes';
 import { attention } from './attention';
 import { convolution, recurrence, scan } from './recurrence';
-import { expertsDown, expertsUp } from './experts';
+import { expertLists, expertsDown, expertsUp, packedExpertsDown, packedExpertsUp } from './experts';
 import { map } from './map';
 import { maskedAttention } from './masked-attention';
 import { matmul, rowsMatmul } from './matmul';
@@ -111,11 +111,20 @@ function execute(kernel: i32, a: usize, t: i32, T: i32): void {
     case Kernel.maskedAttention:
       maskedAttention(a, t, T);
       break;
+    case Kernel.expertLists:
+      expertLists(a, t, T);
+      break;
     case Kernel.expertsUp:
       expertsUp(a, t, T);
       break;
     case Kernel.expertsDown:
       expertsDown(a, t, T);
+      break;
+    case Kernel.packedExpertsUp:
+      packedExpertsUp(a, t, T);
+      break;
+    case Kernel.packedExpertsDown:
+      packedExpertsDown(a, t, T);
       break;
     case Kernel.loadRows:
       loadRows(a, t, T);

@@ -93,23 +93,24 @@ export function packedMatmul(a: usize, t: i32, T: i32): void {
 
 // @ts-ignore: decorator
 @inline
-function storeLanes(to: usize, apart: usize, lanes: v128): void {
+export function storeLanes(to: usize, apart: usize, lanes: v128): void {
   store<f32>(to, f32x4.extract_lane(lanes, 0));
   store<f32>(to + apart, f32x4.extract_lane(lanes, 1));
   store<f32>(to + 2 * apart, f32x4.extract_lane(lanes, 2));
   store<f32>(to + 3 * apart, f32x4.extract_lane(lanes, 3));
 }
 
+/** Four rows of codes times one of x; where `cApart` and `sApart` are 0 it is the same row in every lane. */
 // @ts-ignore: decorator
 @inline
-function rows(bits: i32, c: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: usize, block: i32, blocks: i32): v128 {
+export function rows(bits: i32, c: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: usize, block: i32, blocks: i32): v128 {
   return bits == 4 ? rows4(c, cApart, s, sApart, q, xs, block, blocks) : rows8(c, cApart, s, sApart, q, xs, block, blocks);
 }
 
 /** Four float32 or int32 numbers that lie apart. */
 // @ts-ignore: decorator
 @inline
-function gathered(p: usize, apart: usize): v128 {
+export function gathered(p: usize, apart: usize): v128 {
   return v128.load32_lane(
     p + 3 * apart,
     v128.load32_lane(p + 2 * apart, v128.load32_lane(p + apart, v128.load32_zero(p), 1), 2),

@@ -133,14 +133,14 @@ export function rowBytes(k: i32, block: i32): usize {
 }
 
 /**
- * Quantizes rows, from one to before another of m. The numbers of a row are followed by its scales and shifts. Of four rows that are
- * multiplied together the numbers come first, one row after the other, and then their scales, block by block those of all four, and
+ * Quantizes rows, from one to before another. The numbers of a row are followed by its scales and shifts. Of four rows that are
+ * multiplied together, which those before `fours` are, the numbers come first, one row after the other, and then their scales, block by block those of all four, and
  * their shifts in the same way.
  */
 export function quantizeRows(
   first: i32,
   end: i32,
-  m: i32,
+  fours: i32,
   k: i32,
   bits: i32,
   block: i32,
@@ -156,7 +156,7 @@ export function quantizeRows(
   const numbers = numberBytes(k, block);
   for (let row = first; row < end; row++) {
     const four = row & ~3;
-    const isOne = four + 4 > m;
+    const isOne = four + 4 > fours;
     const place = <usize>(row - four);
     const start = to + <usize>(isOne ? row : four) * bytes;
     const q = isOne ? start : start + place * numbers;
@@ -167,13 +167,13 @@ export function quantizeRows(
   }
 }
 
-/** words: m, k, bits, block, x, bytes between its rows, weight of a norm or 0, its epsilon, where to. */
+/** words: m, k, bits, block, x, bytes between its rows, weight of a norm or 0, its epsilon, where to, rows that are multiplied in fours. */
 export function quantize(a: usize, t: i32, T: i32): void {
   const m = word(a, 0);
   quantizeRows(
     cut(m, t, T),
     cut(m, t + 1, T),
-    m,
+    word(a, 9),
     word(a, 1),
     word(a, 2),
     word(a, 3),

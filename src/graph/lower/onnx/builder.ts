@@ -29,15 +29,17 @@ export interface EmitOptions {
 /** Names of the fused ONNX operators (beyond ONNX's own) that the executing device has a kernel for. */
 export type FusedOperators = ReadonlySet<string>;
 
-/** A matrix in blocks of few bits, as operands of ONNX's operators for such. */
+/** A matrix in blocks of few bits, or several of them, as operands of ONNX's operators for such. */
 export interface QuantizedOperand {
+  /** The first axis of operands [count, rows, ...]; 1, and no axis, for a single matrix. */
+  readonly count: number;
   readonly bits: 4 | 8;
   readonly block: number;
   readonly rows: number;
   readonly columns: number;
-  /** The name of the codes: [rows, blocks, bytes] or [rows, bytes]. */
+  /** The name of the codes: [..., rows, blocks, bytes] or [..., rows, bytes]. */
   codes(blocked: boolean): string;
-  /** The name of the scales [rows, blocks]. */
+  /** The name of the scales [..., rows, blocks]. */
   scales(): string;
   /** The names of the transposed matrix [columns, rows] as int8 and of one scale for each row, where they can be had. */
   integers(): { values: string; scales: string } | undefined;

@@ -36,6 +36,7 @@ export type WeightSource = readonly WeightPiece[] | QuantizedSource;
  * A matrix [rows, columns] in blocks of `block` columns: scale * (code - 2^(bits - 1)). `codes` [rows, bytes] are uint8, of
  * two codes the first in the lower half; `scales` [rows, blocks] float32. A row that ends within a block has codes to that
  * block's end. It can be the transposed second operand of a matrix product and, where rows are whole blocks, a table of rows.
+ * The matrices of experts [experts, rows, columns] lie so one below the other.
  */
 export interface QuantizedSource {
   readonly bits: 4 | 8;
@@ -128,7 +129,7 @@ function encodeWeight(
 ): string {
   const dims = shape as number[];
   if ('codes' in source) {
-    builder.quantized.set(name, new QuantizedMatrix(builder, name, dims as [number, number], source));
+    builder.quantized.set(name, new QuantizedMatrix(builder, name, dims, source));
     return name;
   }
   const pieces = source;
@@ -158,7 +159,7 @@ function declare(builder: OnnxBuilder, name: string, dims: readonly number[], pi
   return name;
 }
 
-/** The operands that stand for a quantized matrix; its codes are declared in the shapes that are asked for. */
+/** The operands that stand for quantized matrices [..., rows, columns]; their codes are declared in the shapes that are asked for. */
 class QuantizedMatrix implements QuantizedOperand {
   readonly bits: 4 | 8;
   readonly block: number;
@@ -169,19 +170,27 @@ class QuantizedMatrix implements QuantizedOperand {
   constructor(
     private readonly builder: OnnxBuilder,
     private readonly name: string,
-    private readonly dims: readonly [number, number],
+    private readonly dims: readonly number[],
     private readonly source: QuantizedSource,
   ) {
     this.bits = source.bits;
     this.block = source.block;
   }
 
+  get count(): number {
+    return this.leading.reduce((a, b) => a * b, 1);
+  }
+
   get rows(): number {
-    return this.dims[0];
+    return this.dims.at(-2)!;
   }
 
   get columns(): number {
-    return this.dims[1];
+    return this.dims.at(-1)!;
+  }
+
+  private get leading(): readonly number[] {
+    return this.dims.slice(0, -2);
   }
 
   private get blocks(): number {
@@ -191,12 +200,16 @@ class QuantizedMatrix implements QuantizedOperand {
   codes(blocked: boolean): string {
     const bytes = (columns: number): number => (columns * this.bits) / 8;
     return blocked
-      ? this.declare('blocks', [this.rows, this.blocks, bytes(this.block)], this.source.codes)
-      : this.declare('rows', [this.rows, bytes(this.columns)], this.source.codes);
+      ? this.declare(
+          'blocks',
+          [...this.leading, this.rows, this.blocks, bytes(this.block)],
+          this.source.codes,
+        )
+      : this.declare('rows', [...this.leading, this.rows, bytes(this.columns)], this.source.codes);
   }
 
   scales(): string {
-    return this.declare('scales', [this.rows, this.blocks], this.source.scales);
+    return this.declare('scales', [...this.leading, this.rows, this.blocks], this.source.scales);
   }
 
   integers(): { values: string; scales: string } | undefined {

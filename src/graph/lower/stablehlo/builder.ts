@@ -6,7 +6,7 @@
 import { DeviceError } from '../../../errors.js';
 import type { DType, TensorData } from '../../dtype.js';
 import { bfloat16ToFloat32, float16ToFloat32 } from '../../half.js';
-import { type Dim, evaluateDim, type Shape } from '../../shape.js';
+import { asMatrix, type Dim, evaluateDim, type Shape } from '../../shape.js';
 import type { Node, Tensor } from '../../tensor.js';
 import {
   count,
@@ -460,7 +460,8 @@ export class StableHloBuilder {
   }
 
   /** The numbers of a matrix in few bits: scale * (code - 2^(bits - 1)). XLA does this where it loads them for a product. */
-  private widened({ dims: [rows, columns], bits, block, codes, scales }: Packed, element: Element): Plain {
+  private widened({ dims, bits, block, codes, scales }: Packed, element: Element): Plain {
+    const [rows, columns] = asMatrix(dims);
     const stored = codes.dims[1]!;
     let numbers: Plain;
     if (bits === 8) numbers = this.as(codes, element);
@@ -474,7 +475,7 @@ export class StableHloBuilder {
     const shifted = this.binary('subtract', numbers, this.splat(2 ** (bits - 1), element));
     const scale = this.reshape(this.as(scales, element), [rows, blocks, 1]);
     const whole = this.binary('multiply', this.reshape(shifted, [rows, blocks, block]), scale);
-    return this.slice(this.reshape(whole, [rows, blocks * block]), 1, 0, columns);
+    return this.reshape(this.slice(this.reshape(whole, [rows, blocks * block]), 1, 0, columns), dims);
   }
 }
 

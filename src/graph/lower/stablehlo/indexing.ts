@@ -14,13 +14,14 @@ export function gatherRows(builder: StableHloBuilder, table: Value, indices: Val
     return table.isWeak ? { ...builder.narrow(rows), isWeak: false } : rows;
   }
   const flat = builder.reshape(at, [count(at.dims)]);
+  const columns = table.dims[1]!;
   const rows: Packed = {
     ...table,
-    dims: [flat.dims[0]!, table.dims[1]],
+    dims: [flat.dims[0]!, columns],
     codes: take(builder, table.codes, flat),
     scales: take(builder, table.scales, flat),
   };
-  return { ...builder.reshape(builder.narrow(rows), [...at.dims, table.dims[1]]), isWeak: false };
+  return { ...builder.reshape(builder.narrow(rows), [...at.dims, columns]), isWeak: false };
 }
 
 function take(builder: StableHloBuilder, table: Plain, indices: Plain): Plain {

@@ -1,5 +1,6 @@
 /** A graph as the text of a StableHLO module, for given dimensions. */
 import { ShapeError } from '../../../errors.js';
+import { asMatrix } from '../../shape.js';
 import {
   type Composite,
   expansionOf,
@@ -148,11 +149,11 @@ export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
       continue;
     }
     const { bits, block } = weight;
-    const [rows, columns] = dims as [number, number];
+    const [rows, columns] = asMatrix(dims);
     const blocks = Math.ceil(columns / block);
     const codes = add(name, 'codes', 'ui8', [rows, (blocks * block * bits) / 8]);
     const scales = add(name, 'scales', 'f32', [rows, blocks], true);
-    values.set(tensor, { kind: 'packed', dims: [rows, columns], bits, block, codes, scales });
+    values.set(tensor, { kind: 'packed', dims, bits, block, codes, scales });
   }
 
   /** The changed states as they are after the graph, of which a row held so many entries before. */

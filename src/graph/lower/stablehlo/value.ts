@@ -21,15 +21,15 @@ export interface Plain {
   readonly literal?: number;
 }
 
-/** A matrix [rows, columns] in blocks of few bits, which is widened where it is used. */
+/** Matrices [..., rows, columns] in blocks of few bits, which are widened where they are used. */
 export interface Packed {
   readonly kind: 'packed';
-  readonly dims: readonly [rows: number, columns: number];
+  readonly dims: readonly number[];
   readonly bits: 4 | 8;
   readonly block: number;
-  /** ui8 [rows, bytes] */
+  /** ui8 [all rows, bytes] */
   readonly codes: Plain;
-  /** f32 [rows, blocks] */
+  /** f32 [all rows, blocks] */
   readonly scales: Plain;
 }
 

@@ -1,6 +1,6 @@
 /** Collects the steps of a schedule while a graph is lowered, all of whose dimensions are numbers by then. */
 import { DTYPES, type DType, type TensorData } from '../../dtype.js';
-import { type Dim, evaluateDim, type Shape } from '../../shape.js';
+import { asMatrix, type Dim, evaluateDim, type Shape } from '../../shape.js';
 import type { Node, Tensor } from '../../tensor.js';
 import { Element, Instruction, Kernel } from './codes.js';
 import { type Expression, type MapStep, type Register, registerOf } from './map.js';
@@ -269,7 +269,7 @@ export class WasmBuilder {
   }
 
   private unpacked({ bits, block, codes, scales, dims }: Packed): View {
-    const [rows, columns] = dims as [number, number];
+    const [rows, columns] = asMatrix(dims);
     const every = Int32Array.from({ length: rows }, (_, i) => i);
     const indices = this.constant(every, [rows], 'int32', `rows ${rows}`);
     const to = this.allocate(dims, 'float32', [codes, scales]);
@@ -346,58 +346,64 @@ export class WasmBuilder {
     return inverse ? [to, inverse] : [to];
   }
 
-  /** x [..., k] times the rows of a packed matrix [n, k]: [..., n]. A norm before it is done along with quantizing x. */
+  /** How rows of an operand [..., k] are quantized for products with blocks of few bits: a norm before them is done along with it. */
+  private quantization(input: Value, bits: 4 | 8, block: number) {
+    const k = input.dims.at(-1)!;
+    const m = count(input.dims.slice(0, -1));
+    const view = input.kind === 'view' && isContiguous(input) && input.offset === 0 ? input : undefined;
+    const norm = view && count(view.dims) * 4 === view.buffer.bytes ? this.norms.get(view.buffer) : undefined;
+    const x = norm?.x ?? this.rows(input);
+    const blocks = Math.ceil(k / block);
+    const weight = norm ? { buffer: norm.weight, bytes: norm.weightBytes } : 0;
+    const place = { buffer: x.buffer, bytes: x.bytes };
+    const head: Word[] = [m, k, bits, block, place, x.stride, weight, floatBits(norm?.epsilon ?? 0)];
+    const from = [x.buffer, ...(norm ? [norm.weight] : [])];
+    return {
+      head,
+      from,
+      isConstant: from.every((buffer) => buffer.isConstant),
+      norm,
+      /** Of all quantized rows. */
+      bytes: m * ((blocks * block * 2 + blocks * 8 + 15) & ~15),
+    };
+  }
+
+  /** The rows of an operand [..., k], quantized by a step of their own. `inFours`: as products of four rows at once read them. */
+  quantizedRows(input: Value, bits: 4 | 8, block: number, inFours: boolean): Buffer {
+    const { head, from, bytes, isConstant } = this.quantization(input, bits, block);
+    const key = [
+      inFours,
+      ...head.map((word) =>
+        typeof word === 'object' && 'buffer' in word ? `${idOf(word.buffer)}+${word.bytes}` : word,
+      ),
+    ].join();
+    const known = this.quantized.get(key);
+    if (known) return known;
+    const rows = new Buffer(bytes, undefined, isConstant);
+    this.quantized.set(key, rows);
+    const words = [...head, { buffer: rows, bytes: 0 }, inFours ? head[0]! : 0];
+    this.step(Kernel.quantize, words, { reads: from, writes: [rows] });
+    return rows;
+  }
+
+  /** x [..., k] times the rows of a packed matrix [n, k]: [..., n]. */
   packedMatmul(input: Value, matrix: Packed): View {
     const { bits, block, codes, scales } = matrix;
     const [n, k] = matrix.dims as [number, number];
     const dims = [...input.dims.slice(0, -1), n];
     const m = count(dims.slice(0, -1));
-    const view = input.kind === 'view' && isContiguous(input) && input.offset === 0 ? input : undefined;
-    const norm = view && count(view.dims) * 4 === view.buffer.bytes ? this.norms.get(view.buffer) : undefined;
-    const x = norm?.x ?? this.rows(input);
-    const blocks = Math.ceil(k / block);
-    const rowBytes = (blocks * block * 2 + blocks * 8 + 15) & ~15;
     const isOwn = m <= MOST_OWN_ROWS;
-    const weight = norm ? { buffer: norm.weight, bytes: norm.weightBytes } : 0;
-    const head: Word[] = [
-      m,
-      k,
-      bits,
-      block,
-      { buffer: x.buffer, bytes: x.bytes },
-      x.stride,
-      weight,
-      floatBits(norm?.epsilon ?? 0),
-    ];
-    const from = [x.buffer, ...(norm ? [norm.weight] : [])];
-    let rows: Buffer;
-    if (isOwn) {
-      rows = new Buffer(this.threads * m * rowBytes);
-    } else {
-      const key = JSON.stringify([
-        idOf(x.buffer),
-        x.bytes,
-        x.stride,
-        m,
-        k,
-        bits,
-        block,
-        norm && idOf(norm.weight),
-      ]);
-      const known = this.quantized.get(key);
-      rows = known ?? new Buffer(m * rowBytes);
-      if (!known) {
-        this.quantized.set(key, rows);
-        this.step(Kernel.quantize, [...head, { buffer: rows, bytes: 0 }], { reads: from, writes: [rows] });
-      }
-    }
+    const { head, from, norm, bytes, isConstant } = this.quantization(input, bits, block);
+    const rows = isOwn
+      ? new Buffer(this.threads * bytes, undefined, isConstant)
+      : this.quantizedRows(input, bits, block, true);
     const to = this.allocate(dims, 'float32', [...from, codes]);
     this.step(
       Kernel.packedMatmul,
       [
         ...head,
         { buffer: rows, bytes: 0 },
-        isOwn ? m * rowBytes : 0,
+        isOwn ? bytes : 0,
         n,
         { buffer: codes, bytes: 0 },
         { buffer: scales, bytes: 0 },

@@ -30,6 +30,9 @@ export enum Kernel {
   appendEntries = 23,
   maskedAttention = 24,
   channelSystem = 25,
+  expertLists = 26,
+  packedExpertsUp = 27,
+  packedExpertsDown = 28,
 }
 
 /** How elements lie in memory. */

@@ -5,7 +5,7 @@ import type { WasmBuilder } from './builder.js';
 import { Element, Instruction, Kernel } from './codes.js';
 import { around, concatInWasm, matmulInWasm, part, transposed } from './operators.js';
 import { floatBits, type Word } from './step.js';
-import { type Buffer, count, isContiguous, reshaped, type Value, type View } from './value.js';
+import { type Buffer, count, reshaped, type Value, type View } from './value.js';
 
 /** Along the last axis. */
 export function softmaxInWasm(builder: WasmBuilder, input: Value, isLog: boolean): View {
@@ -298,52 +298,6 @@ export function convolutionInWasm(
     { reads, writes: [y.buffer, ...to.writes], ...stateUse(before, to), ...channelShare(y, []) },
   );
   return [y, to.value];
-}
-
-/** A mixture of experts: of the matrices only those of the experts that a token uses are read. */
-export function expertsInWasm(
-  builder: WasmBuilder,
-  [x, weights, up, down]: readonly (Value | undefined)[],
-  { activation, perToken }: { activation: 'swiglu' | 'relu2'; perToken: number },
-): View[] {
-  const rows = builder.contiguous(x!);
-  const shares = builder.contiguous(weights!);
-  const matrices = [up!, down!].map((matrix) => {
-    const view = builder.view(matrix);
-    const isRows =
-      isContiguous(view) && (view.element === Element.float32 || view.element === Element.bfloat16);
-    return isRows ? view : builder.contiguous(view);
-  }) as [View, View];
-  // One word says how both lie.
-  const isMixed = matrices[0].element !== matrices[1].element;
-  const [raise, lower] = isMixed
-    ? (matrices.map((matrix) => builder.contiguous(matrix)) as [View, View])
-    : matrices;
-  const [tokens, hidden] = rows.dims as [number, number];
-  const [experts, , inner] = lower.dims as [number, number, number];
-  const head = [raise.element, tokens, experts, perToken, hidden, inner];
-  const from = [rows.buffer, shares.buffer, raise.buffer];
-  const raised = builder.allocate([tokens, perToken, inner], 'float32', from);
-  const y = builder.allocate([tokens, hidden], 'float32', [...from, lower.buffer]);
-  if (tokens === 0) return [y];
-  builder.step(
-    Kernel.expertsUp,
-    [
-      ...head,
-      activation === 'swiglu' ? 1 : 0,
-      builder.at(rows),
-      builder.at(shares),
-      builder.at(raise),
-      builder.at(raised),
-    ],
-    { reads: from, writes: [raised.buffer] },
-  );
-  builder.step(
-    Kernel.expertsDown,
-    [...head, builder.at(shares), builder.at(raised), builder.at(lower), builder.at(y)],
-    { reads: [shares.buffer, raised.buffer, lower.buffer], writes: [y.buffer] },
-  );
-  return [y];
 }
 
 /**

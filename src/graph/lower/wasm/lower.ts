@@ -1,6 +1,6 @@
 /** A graph as the steps of a schedule, for given dimensions. */
 import { ShapeError } from '../../../errors.js';
-import type { Dim } from '../../shape.js';
+import { asMatrix, type Dim } from '../../shape.js';
 import {
   type Composite,
   expansionOf,
@@ -176,7 +176,8 @@ function weightValue(
     return builder.viewOf(buffer('values', count(dims) * ELEMENT_BYTES[element]), dims, dtype, element);
   }
   const { bits, block } = weight;
-  const blocks = dims[0]! * Math.ceil(dims[1]! / block);
+  const [rows, columns] = asMatrix(dims);
+  const blocks = rows * Math.ceil(columns / block);
   return {
     kind: 'packed',
     dtype: 'float32',

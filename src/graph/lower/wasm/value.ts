@@ -36,7 +36,7 @@ export interface View {
   readonly offset: number;
 }
 
-/** A matrix [rows, columns] in blocks of few bits. */
+/** Matrices [..., rows, columns] in blocks of few bits. */
 export interface Packed {
   readonly kind: 'packed';
   readonly dtype: 'float32';
