@@ -357,6 +357,20 @@ const contradictions: [Kind, string, Json, RegExp][] = [
     { architectures: ['LlamaForSequenceClassification'] },
     /architectures "LlamaForSequenceCl.*ForCausalLM/,
   ],
+  ['hf', 'llama', { architectures: ['LlamaForCausalLMEagle3'] }, /Eagle3", whose head does not/],
+  [
+    'hf',
+    'qwen3',
+    { architectures: ['Qwen3MoeForCausalLM'] },
+    /Qwen3MoeForCausalLM" and the model_type "qwen3"/,
+  ],
+  ['hf', 'lfm2', { architectures: ['Lfm2VlForConditionalGeneration'] }, /Lfm2Vl.* and the model_type "lfm2"/],
+  [
+    'hf',
+    'kimi_linear',
+    { architectures: ['KimiK3ForCausalLM'] },
+    /KimiK3.* and the model_type "kimi_linear"/,
+  ],
   ['hf', 'llama', { head_dim: 5 }, /5 of 5 elements of a head .* cannot rotate in pairs/],
   ['hf', 'llama', { hidden_act: 'constructor' }, /"constructor" is not an activation/],
   ['hf', 'llama', { num_hidden_layers: 5000 }, /num_hidden_layers/],
@@ -397,4 +411,20 @@ describe('what contradicts itself is refused in the words of the file', () => {
     const told = refusal(() => changed(fixture('hf', 'recurrent_gemma'), wrong));
     expect(told).toMatch(/block_types\.4: [^;]*; and 4995 more$/);
   });
+});
+
+test.each([
+  ['llama', ['LLaMAForCausalLM']],
+  ['llama', []],
+  ['llama', null],
+  ['mamba', ['MambaModel']],
+  ['mamba2', ['Mamba2LMHeadModel']],
+  ['qwen3_5', ['Qwen3_5ForConditionalGeneration']],
+  ['nemotron_h', ['Other', 'NemotronHForCausalLM']],
+])('a %s of the architectures %j is read', (name, architectures) => {
+  const json = parseConfigText(
+    readFileSync(join(fixtureFolder('hf', name), 'config.json'), 'utf8'),
+    'config.json',
+  );
+  expect(modelFromConfig({ ...json, architectures }, 'config.json').layers.length).toBeGreaterThan(0);
 });

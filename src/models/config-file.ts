@@ -2,6 +2,7 @@
 import { quote, visible } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
 import { withFractions } from './export-config.js';
+import type { Family } from './families/family.js';
 import { FAMILIES } from './families/index.js';
 import { foreignQuantization } from './foreign-weights.js';
 import type { Model } from './model.js';
@@ -78,12 +79,7 @@ export function modelFromConfig(json: Readonly<Record<string, unknown>>, path: s
     const given = type === undefined ? 'no model_type' : `the model_type ${quote(type)}`;
     throw new ConfigError(`${path} has ${given}; those that are read: ${known}`);
   }
-  const task = otherTask(json.architectures);
-  if (task !== undefined) {
-    throw new ConfigError(
-      `${path} has the architectures ${quote(task)}, whose head does not write text; take the model that ends in ForCausalLM`,
-    );
-  }
+  expectArchitecture(family, json, path);
   const { quantization_config: quantized, ...own } = json;
   const model = family.read(own, path);
   if (!quantized) return model;
@@ -91,12 +87,31 @@ export function modelFromConfig(json: Readonly<Record<string, unknown>>, path: s
   return foreign ? { ...model, foreign } : { ...model, quantization: quantizationFrom(quantized, path) };
 }
 
-/** What a model is made for, where that is another thing than to go on with a text. */
-function otherTask(architectures: unknown): string | undefined {
-  const named = Array.isArray(architectures) ? architectures : [];
-  return named.find(
-    (name): name is string =>
-      typeof name === 'string' &&
-      /For(?:\w+Classification|QuestionAnswering|MaskedLM|TokenClassification)$/.test(name),
+/** What a class's name says of the head that is on its model; without one, the weights decide whether there is a head for text. */
+const TEXT_HEAD = /(?:ForCausalLM|ForConditionalGeneration|LMHeadModel|(?<!PreTrained)Model)$/;
+
+/**
+ * Throws `ConfigError` where a config names classes of which none is the family's and writes text: a classifier, or another
+ * architecture that its authors gave the same model_type.
+ */
+function expectArchitecture(
+  { architecture }: Family,
+  { model_type: type, architectures }: Readonly<Record<string, unknown>>,
+  path: string,
+): void {
+  const named: unknown[] = Array.isArray(architectures) ? architectures : [];
+  const names = named.filter((name): name is string => typeof name === 'string');
+  const refused = (problem: string): ConfigError =>
+    new ConfigError(`${path} has the architectures ${names.map(quote).join(', ') || 'nothing'}${problem}`);
+  if (names.length > 0 && !names.some((name) => TEXT_HEAD.test(name)))
+    throw refused(', whose head does not write text; take the model that ends in ForCausalLM');
+  if (architecture !== undefined && !names.includes(architecture))
+    throw refused(`; of the ${type} models those of ${architecture} are read`);
+  if (architecture !== undefined || names.length === 0 || typeof type !== 'string') return;
+  const plain = (name: string): string => name.replaceAll('_', '').toLowerCase();
+  const own = plain(type.replace(/_text$/, ''));
+  if (names.some((name) => plain(name.replace(TEXT_HEAD, '')) === own)) return;
+  throw refused(
+    ` and the model_type ${quote(type)}: of those models it reads what the class of that name computes, not what others do`,
   );
 }

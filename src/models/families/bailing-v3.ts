@@ -8,7 +8,6 @@
  * llama.cpp's readers give it; the test beside this file holds it against a plain reading in float64.
  */
 import { z } from 'zod';
-import { quote } from '../../checkpoint/index.js';
 import {
   gatedMlp,
   kimiDeltaAttention,
@@ -28,7 +27,6 @@ import {
   defineFamily,
   eosTokens,
   epsilon,
-  expectConfig,
   expectExperts,
   headCount,
   headSize,
@@ -44,8 +42,6 @@ import {
 } from './family.js';
 import { groupedRouting, groupedRoutingKeys } from './grouped-routing.js';
 
-const ARCHITECTURE = 'BailingMoeV3ForCausalLM';
-
 /** What version 3 can have, and no published model does. */
 const never = z.literal(false).default(false);
 const noLimits = z
@@ -57,7 +53,6 @@ const schema = z.looseObject({
   ...common,
   ...ropeKeys,
   ...groupedRoutingKeys,
-  architectures: z.array(z.string()).nullish(),
   eos_token_id: eosTokens(156_892),
   num_hidden_layers: layerCount,
   layer_group_size: layerCount.default(4),
@@ -104,12 +99,8 @@ const schema = z.looseObject({
 
 type Config = z.output<typeof schema>;
 
-export const bailingV3 = defineFamily(['bailing_hybrid'], schema, (config, json) => {
+const family = defineFamily(['bailing_hybrid'], schema, (config, json) => {
   const { hidden_size: hiddenSize, num_hidden_layers: count, layer_group_size: group } = config;
-  expectConfig(
-    config.architectures?.includes(ARCHITECTURE) ?? false,
-    `architectures is ${quote(config.architectures ?? 'missing')}; of the bailing_hybrid models those of ${ARCHITECTURE} (Ling-3.0) are read`,
-  );
   const normOptions = { epsilon: config.rms_norm_eps };
   const deviation = outputDeviation(2 * count);
   const delta = kimiDeltaAttention({
@@ -154,6 +145,8 @@ export const bailingV3 = defineFamily(['bailing_hybrid'], schema, (config, json)
     },
   });
 });
+
+export const bailingV3: typeof family = { ...family, architecture: 'BailingMoeV3ForCausalLM' };
 
 function latentOf(config: Config, deviation: number): Mixer {
   const rotaryDim = config.qk_rope_head_dim;

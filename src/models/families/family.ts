@@ -11,6 +11,8 @@ import { ropeFrom } from './rope-scaling.js';
 export interface Family {
   /** The values of `model_type`. */
   readonly modelTypes: readonly string[];
+  /** The class that `architectures` must name, where models of other classes have the same `model_type`. */
+  readonly architecture?: string;
   /** Whether a config without a `model_type` is the family's. */
   recognizes?(json: Readonly<Record<string, unknown>>): boolean;
   /** The model of a config.json. Throws `ConfigError`, with `path`, for values that are not the family's. */
