@@ -213,9 +213,11 @@ export class Archive {
     return count;
   }
 
-  /** Deletes states whose document is gone. */
+  /** Deletes states whose document is gone, and those that nobody has finished writing. */
   async deleteOrphans(): Promise<void> {
-    const rows = await this.database.query<{ record: string }>('SELECT record FROM archive_orphans');
+    const rows = await this.database.query<{ record: string }>(
+      'SELECT record FROM archive_orphans WHERE until IS NULL OR until < now()',
+    );
     for (const { record } of rows) {
       await this.library.discard(ARCHIVE_OWNER, record);
       await this.database.query('DELETE FROM archive_orphans WHERE record = $1', [record]);
@@ -507,7 +509,7 @@ async function forgetUnused(query: Database['query'], contents: readonly string[
   );
   const going = locked.map(({ content }) => content);
   await query(
-    `INSERT INTO archive_orphans SELECT record FROM archive_readings WHERE content = ANY($1::text[]) AND record IS NOT NULL
+    `INSERT INTO archive_orphans (record) SELECT record FROM archive_readings WHERE content = ANY($1::text[]) AND record IS NOT NULL
      ON CONFLICT DO NOTHING`,
     [going],
   );

@@ -125,6 +125,11 @@ export interface Decoder {
   readonly writer: Executable;
   /** Tokens of a long text that the reader takes best at once, where it says so. */
   readonly chunk?: number;
+  /**
+   * Lengths that it has programs for, the longest first and 1 the last: another length is run as several of these. Absent where any length
+   * is run as it is.
+   */
+  readonly pieces?: readonly number[];
   /** Writes several tokens in one run, where the device chooses them by itself. */
   readonly ahead?: WritesAhead;
 }

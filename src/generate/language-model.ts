@@ -143,6 +143,11 @@ export class LanguageModel {
     return this.runner.chunk;
   }
 
+  /** Lengths that the device has programs for, where it has not for all: see `Decoder.pieces`. */
+  get pieces(): readonly number[] | undefined {
+    return this.runner.pieces;
+  }
+
   /** What the device writes by itself, if it does: see `Runner.ahead`. */
   get ahead(): Runner['ahead'] {
     return this.runner.ahead;

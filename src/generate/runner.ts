@@ -58,6 +58,11 @@ export class Runner {
     return this.decoder.chunk ?? PREFILL_CHUNK;
   }
 
+  /** Lengths that the device has programs for, where it has not for all: see `Decoder.pieces`. */
+  get pieces(): readonly number[] | undefined {
+    return this.decoder.pieces;
+  }
+
   /** Reads tokens, and moves the state on. Returns the logits [vocabulary] behind the last one. */
   read(row: Row): Promise<Float32Array> {
     return new Promise((done, failed) => {

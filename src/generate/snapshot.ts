@@ -23,6 +23,9 @@ import type { LanguageModel } from './language-model.js';
 const FORMAT = 'heddle-state';
 const VERSION = 1;
 
+/** A state of at most so many bytes is copied out of its device once, to be saved. */
+const HELD_BYTES = 256e6;
+
 const SAVE_AGAIN = 'save the state again';
 
 export interface SnapshotParts {
@@ -111,8 +114,10 @@ export class Snapshot {
   /** Writes it as one file, whole or not at all. Throws `StorageError` when that cannot be. */
   async save(path: string): Promise<void> {
     const { model, state, tokens, pending, logits } = this.parts;
+    // A digest stands before the values, which are therefore read twice: those of a large state from where they lie.
+    const held = state.bytes <= HELD_BYTES ? await state.read() : undefined;
     const tensors: TensorToWrite[] = [
-      ...stateTensors(model, state, tokens.length - pending),
+      ...stateTensors(model, state, tokens.length - pending, held),
       { name: 'tokens', dtype: 'I32', shape: [tokens.length], data: tokens },
       ...(logits ? [{ name: 'logits', dtype: 'F32' as const, shape: [logits.length], data: logits }] : []),
     ];
@@ -148,13 +153,18 @@ export async function writeStateFile(
   await writeSafetensors(path, tensors, { ...metadata, checksum: await checksumOf(tensors, metadata) });
 }
 
-/** The values of a state after `position` tokens as tensors to write, each read when it is written. */
-export function stateTensors(owner: StateOwner, state: State, position: number): TensorToWrite[] {
+/** The values of a state after `position` tokens as tensors to write, each read when it is written unless it is held already. */
+export function stateTensors(
+  owner: StateOwner,
+  state: State,
+  position: number,
+  held?: ReadonlyMap<string, HostTensor>,
+): TensorToWrite[] {
   return layoutOf(owner, position).map(({ name, dtype, dims }) => ({
     name,
     dtype: DTYPES[dtype].safetensors,
     shape: dims,
-    data: async () => (await state.read([name])).get(name)!.data,
+    data: held?.get(name)?.data ?? (async () => (await state.read([name])).get(name)!.data),
   }));
 }
 

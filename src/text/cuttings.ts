@@ -18,6 +18,18 @@ const notHan = (letters: string): string => `(?:(?!\\p{Script=Han})${letters})`;
 export const KIMI = `\\p{Script=Han}+|${words(notHan(UPPER), notHan(LOWER), `${CONTRACTIONS}?`)}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${END}`;
 const BAILING = `'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+`;
 
+/** The patterns above. No word of theirs reaches from a visible character across the space behind it: it begins with the space, or is white space alone. */
+export const WORD_PATTERNS = { LLAMA3, QWEN2, QWEN35, TEKKEN, GPT4O, KIMI, BAILING } as const;
+
+const KNOWN: ReadonlySet<string> = new Set(Object.values(WORD_PATTERNS));
+/** The contractions as most tokenizer.json files spell them. */
+const ANY_CASE = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+
+/** Whether a pattern is known to end words at spaces, as `WORD_PATTERNS` do. */
+export function endsWordsAtSpaces(pattern: string): boolean {
+  return KNOWN.has(pattern.replaceAll(ANY_CASE, CONTRACTIONS));
+}
+
 /** Bytes as GPT-2's symbols, cut by GPT-2's own pattern or not at all. */
 export const byteLevel = (usesPattern: boolean): object => {
   return { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: usesPattern };

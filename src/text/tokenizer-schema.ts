@@ -36,6 +36,24 @@ const TokenizerJson = z.looseObject({
 });
 export type TokenizerJson = z.infer<typeof TokenizerJson>;
 
+/** A pre-tokenizer that cuts by a pattern, and then writes bytes as characters. */
+export const SplitByPattern = z.looseObject({
+  type: z.literal('Sequence'),
+  pretokenizers: z.tuple([
+    z.looseObject({
+      type: z.literal('Split'),
+      pattern: z.looseObject({ Regex: z.string() }),
+      behavior: z.literal('Isolated'),
+      invert: z.literal(false).optional(),
+    }),
+    z.looseObject({
+      type: z.literal('ByteLevel'),
+      use_regex: z.literal(false),
+      add_prefix_space: z.literal(false).optional(),
+    }),
+  ]),
+});
+
 const TokenizerConfig = z.looseObject({
   bos_token: z.union([z.string(), z.looseObject({ content: z.string() })]).nullish(),
   eos_token: z.union([z.string(), z.looseObject({ content: z.string() })]).nullish(),

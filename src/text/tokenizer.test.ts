@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { TokenizerError } from '../errors.js';
 import { type TrainedBpe, trainBpe } from './bpe.js';
 import { PRE_TOKEN, toByteSymbols } from './byte-level.js';
+import { split, WORD_PATTERNS } from './cuttings.js';
 import { Tokenizer } from './tokenizer.js';
 import { tokenizerFiles } from './tokenizer-json.js';
 
@@ -127,6 +128,14 @@ describe('pieces get the ids that the whole text gets from the library', () => {
   test.each<[string, object]>([
     ['as trained', {}],
     ['with NFC', { normalizer: { type: 'NFC' } }],
+    ...Object.entries(WORD_PATTERNS).map(([name, pattern]): [string, object] => [
+      `by the pattern ${name}`,
+      { pre_tokenizer: split(pattern) },
+    ]),
+    [
+      'by a pattern that takes the space behind a word',
+      { pre_tokenizer: split('\\p{L}+ ?|\\s+|[^\\s\\p{L}]+') },
+    ],
     ['with a prefix space', { pre_tokenizer: { ...byteLevel, add_prefix_space: true } }],
     ['with a token that has a space in it', { added_tokens: [...special, added('<| x y|>')] }],
     ['with a token that ends with a space', { added_tokens: [...special, added('a ')] }],

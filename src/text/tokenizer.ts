@@ -2,13 +2,14 @@
  * Text to ids and back, by any tokenizer that `@huggingface/tokenizers` reads.
  *
  * A corpus repeats its words, and that library works on each as if for the first time. Under GPT-2's
- * pre-tokenization a space only ever begins a token, unless white space precedes it: no token reaches from a visible
- * character across the space after it. So there the text is cut, and each distinct piece is encoded once. A tokenizer
+ * pre-tokenization and those made after it a space only ever begins a token, unless white space precedes it: no token reaches from a
+ * visible character across the space after it. So there the text is cut, and each distinct piece is encoded once. A tokenizer
  * of which this is not known gets the whole text at once.
  */
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { TokenizerError } from '../errors.js';
 import { END_OF_TEXT } from './bpe.js';
+import { endsWordsAtSpaces } from './cuttings.js';
 import { LongestMatch } from './longest-match.js';
 import { ByteStream, DecodedStream, type TokenStream } from './token-stream.js';
 import {
@@ -22,6 +23,7 @@ import {
   checkTokenizerConfig,
   checkTokenizerJson,
   nameOf,
+  SplitByPattern,
   type TokenizerConfig,
   type TokenizerJson,
 } from './tokenizer-schema.js';
@@ -221,20 +223,26 @@ function piecesOf(text: string): string[] {
 }
 
 /**
- * Whether the ids stay what they are when the text is cut: of all patterns only GPT-2's own is trusted to cut there
+ * Whether the ids stay what they are when the text is cut: the pattern must cut there
  * too, NFC never joins a space to what precedes it, and no added token may hold that place or take the space away.
  */
 function canBeCut(json: TokenizerJson, config: TokenizerConfig): boolean {
   return (
     json.model.type === 'BPE' &&
     !json.model.fuse_unk &&
-    json.pre_tokenizer?.type === 'ByteLevel' &&
-    json.pre_tokenizer.use_regex !== false &&
+    cutsAtSpaces(json.pre_tokenizer) &&
     (json.normalizer === null || json.normalizer.type === 'NFC') &&
     json.added_tokens.every((token) => !token.rstrip && !/\S /.test(token.content)) &&
     !config.remove_space &&
     !config.do_lowercase_and_remove_accent
   );
+}
+
+/** GPT-2's own pattern, or one that is known to cut there too, before bytes become characters. */
+function cutsAtSpaces(pre: TokenizerJson['pre_tokenizer']): boolean {
+  if (pre?.type === 'ByteLevel') return pre.use_regex !== false;
+  const known = SplitByPattern.safeParse(pre);
+  return known.success && endsWordsAtSpaces(known.data.pretokenizers[0].pattern.Regex);
 }
 
 function highestId({ model: { vocab }, added_tokens: addedTokens }: TokenizerJson): number {

@@ -9,7 +9,7 @@
  *   archive_passages   what is searched
  *   archive_readings   which model has read which document, and the state that it is in after it
  *   archive_vectors    hidden states of a model over passages
- *   archive_orphans    states whose document is gone, until they are deleted too
+ *   archive_orphans    states whose document is gone, until they are deleted too; one that is being written is spared until a time
  *
  * The queue of work is the table of what is not done: a row is taken with SKIP LOCKED, and goes in the transaction that writes its result.
  * So nothing can be lost between a queue and the tables, or be written twice, and PGlite and PostgreSQL run the same statements.
@@ -55,6 +55,7 @@ CREATE TABLE IF NOT EXISTS archive_vectors (
   PRIMARY KEY (model, passage)
 );
 CREATE TABLE IF NOT EXISTS archive_orphans (record text PRIMARY KEY);
+ALTER TABLE archive_orphans ADD COLUMN IF NOT EXISTS until timestamptz;
 `;
 
 export interface About {

@@ -9,7 +9,7 @@ import type { XlaExecutable } from './executable.js';
 import type { XlaState } from './state.js';
 
 /** Tokens of the pieces that a text is read in; what is left is written, one by one. */
-const PIECES = [4096, 256, 16, 1];
+const PIECES: readonly number[] = [4096, 256, 16, 1];
 /** Tokens that are written in one run, where the device chooses them; by default. */
 export const WRITING_STEPS = 16;
 /** Pieces that are at work at a time. */
@@ -36,7 +36,7 @@ export function decoderOf(reader: XlaExecutable, writer: XlaExecutable, steps: n
       let start = 0;
       try {
         for (const size of pieces) {
-          const wanted = logits.within(start, size, sequence);
+          const wanted = logits.within(start, size, sequence, rows.length + fillers.length);
           const run = (size === 1 ? writer : reader).run(
             {
               ids: filledIds(ids, start, size, rows.length + fillers.length),
@@ -110,6 +110,7 @@ export function decoderOf(reader: XlaExecutable, writer: XlaExecutable, steps: n
     },
     writer: side(writer),
     chunk: CHUNK,
+    pieces: PIECES,
     ahead: { steps, stops: MOST_STOPS, run: write },
   };
 }
@@ -203,8 +204,16 @@ class Logits {
     this.places = Array.from(places.data as BigInt64Array, Number);
   }
 
-  /** Which of the places lie in a piece, and where there. XLA is given at least one, and a power of two of them. */
-  within(start: number, size: number, sequence: number): { indices: number[]; places: number[] } {
+  /**
+   * Which of the places lie in a piece, and where there. XLA is given at least one for each row, and a power of two of them, so that the
+   * pieces of a text are of one program.
+   */
+  within(
+    start: number,
+    size: number,
+    sequence: number,
+    rows: number,
+  ): { indices: number[]; places: number[] } {
     const indices: number[] = [];
     const places: number[] = [];
     for (const [i, place] of this.places.entries()) {
@@ -213,7 +222,7 @@ class Logits {
       indices.push(i);
       places.push(Math.floor(place / sequence) * size + at);
     }
-    const count = 2 ** Math.ceil(Math.log2(Math.max(1, places.length)));
+    const count = 2 ** Math.ceil(Math.log2(Math.max(rows, places.length)));
     while (places.length < count) places.push(0);
     return { indices, places };
   }

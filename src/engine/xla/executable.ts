@@ -106,7 +106,13 @@ export class XlaExecutable implements Executable {
     }
     return new XlaState(
       this.device,
-      (value) => this.device.download(value),
+      {
+        download: (value) => this.device.download(value),
+        takeOut: (state) =>
+          this.device.exclusively(async () => {
+            await this.device.gather([state], this.roomFor(state.length));
+          }),
+      },
       new Batch(1, room, values),
       0,
       length,

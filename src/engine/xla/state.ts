@@ -18,8 +18,13 @@ export interface KeptValue {
   readonly axis: number | undefined;
 }
 
-/** Copies a value to the host, as one array [rows, ...] with its room. */
-export type Download = (value: KeptValue) => Promise<TensorData>;
+/** What a state is read by. */
+export interface StateReader {
+  /** Copies a value to the host, as one array [rows, ...] with its room. */
+  download(value: KeptValue): Promise<TensorData>;
+  /** Makes a state the only row of a batch of its own. */
+  takeOut(state: XlaState): Promise<void>;
+}
 
 /** The values of states that run together. */
 export class Batch {
@@ -74,7 +79,7 @@ export class XlaState implements State {
   constructor(
     /** The device whose programs can run it. */
     readonly device: object,
-    private readonly download: Download,
+    private readonly reader: StateReader,
     batch: Batch,
     row: number,
     public length: number,
@@ -105,18 +110,22 @@ export class XlaState implements State {
   }
 
   fork(): State {
-    return new XlaState(this.device, this.download, this.batch, this.row, this.length);
+    return new XlaState(this.device, this.reader, this.batch, this.row, this.length);
   }
 
   async read(names: readonly string[] = [...this.batch.values.keys()]): Promise<Map<string, HostTensor>> {
+    // The other rows are not copied to the host.
+    if (this.batch.rows > 1) await this.reader.takeOut(this);
     const { batch, row, length } = this;
-    const read = new Map<string, HostTensor>();
-    for (const name of names) {
+    const values = names.map((name) => {
       const value = batch.values.get(name);
       if (!value) throw new DeviceError(`the state holds no '${name}'`);
-      read.set(name, copyOf(value.spec, await this.download(value), batch, row, length));
-    }
-    return read;
+      return value;
+    });
+    const copies = await Promise.all(
+      values.map(async (value) => copyOf(value.spec, await this.reader.download(value), batch, row, length)),
+    );
+    return new Map(names.map((name, i) => [name, copies[i]!]));
   }
 
   dispose(): void {
@@ -168,6 +177,8 @@ function copyOf(spec: StateSpec, data: TensorData, batch: Batch, row: number, le
   const kept = stateDims(spec, batch.room);
   const size = (part: readonly number[]): number => part.reduce((a, b) => a * b, 1);
   const from = spec.shape[0] === 'batch' ? row * size(kept) : 0;
+  // A download is nobody else's.
+  if (spec.grows === undefined && data.length === size(kept)) return { dtype: spec.dtype, dims, data };
   if (spec.grows === undefined) {
     const whole = new array(size(kept)) as TensorData;
     whole.set(data.subarray(from, from + size(kept)) as never);

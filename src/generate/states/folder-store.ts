@@ -18,9 +18,13 @@ export class FolderStore implements Store {
     return this.pathOf(key);
   }
 
-  async put(key: string, bytes: Uint8Array): Promise<void> {
+  async placeFor(key: string): Promise<string> {
     await this.makeRoom(key);
-    await writeFileAtomic(this.pathOf(key), bytes);
+    return this.pathOf(key);
+  }
+
+  async put(key: string, bytes: Uint8Array): Promise<void> {
+    await writeFileAtomic(await this.placeFor(key), bytes);
   }
 
   async copy(from: string, to: string): Promise<boolean> {

@@ -3,7 +3,7 @@
  * store. The file is written before its record and deleted after it: what has a record is whole.
  */
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SnapshotError, StorageError, UnknownStateError } from '../../errors.js';
@@ -62,18 +62,14 @@ export class StateLibrary {
 
   /** Keeps a snapshot; once this resolves, it is there for good. */
   async save(owner: string, snapshot: Snapshot, state: NewState, id = newStateId()): Promise<StateRecord> {
-    const bytes = await inFile(async (path) => {
-      await snapshot.save(path);
-      return readFile(path);
-    });
-    await this.store.put(fileKey(owner, id), bytes);
+    const bytes = await this.saveFile(fileKey(owner, id), snapshot);
     const tokens = snapshot.length;
     return this.write(owner, {
       id,
       object: 'state',
       created: now(),
       tokens,
-      bytes: bytes.byteLength,
+      bytes,
       ...state,
     });
   }
@@ -91,6 +87,21 @@ export class StateLibrary {
     });
     if (!snapshot) throw unknown(id);
     return { record, snapshot };
+  }
+
+  /** Returns the bytes that it takes. */
+  private async saveFile(key: string, snapshot: Snapshot): Promise<number> {
+    const file = await this.store.placeFor?.(key);
+    if (file !== undefined) {
+      await snapshot.save(file);
+      return (await stat(file)).size;
+    }
+    const bytes = await inFile(async (path) => {
+      await snapshot.save(path);
+      return readFile(path);
+    });
+    await this.store.put(key, bytes);
+    return bytes.byteLength;
   }
 
   /** Undefined where there is nothing under that key. */

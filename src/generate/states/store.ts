@@ -9,6 +9,8 @@ export interface Store {
   get(key: string): Promise<Uint8Array | undefined>;
   /** The file that has what is under that key, where it is one of this machine: it can be read without a copy. */
   fileOf?(key: string): string;
+  /** The same for one that is written there, whole or not at all: its folder is there. */
+  placeFor?(key: string): Promise<string>;
   /** What was there is replaced, at once. */
   put(key: string, bytes: Uint8Array): Promise<void>;
   /** Whether there was something to copy. */

@@ -1,0 +1,274 @@
+/**
+ * A document that a model reads: its pages become tokens a little ahead of the reading, and its state is kept at its end, and on the way
+ * too where that takes long, so that whoever goes on begins there.
+ */
+import type { State } from '../engine/index.js';
+import { type LanguageModel, newStateId } from '../generate/index.js';
+import { Snapshot } from '../generate/snapshot.js';
+import { ARCHIVE_OWNER, type Archive } from './archive.js';
+import { bytesOf } from './vectors.js';
+
+/** What is told while documents are read. */
+export interface DocumentReadingOptions {
+  /** The model's name in records. */
+  readonly name: string;
+  /** Keeps a vector for each passage too. */
+  readonly vectors?: boolean;
+  readonly signal?: AbortSignal | undefined;
+  /** Pages and tokens that were read. */
+  readonly onRead?: (pages: number, tokens: number) => void;
+  /** A document was read, or could not be, and why. */
+  readonly onDocument?: (name: string, tokens: number, why: string | undefined) => void;
+}
+
+/** A document that this process has taken, and what was kept of it before. */
+export interface Claimed {
+  readonly content: string;
+  readonly name: string;
+  /** Pages that its kept state has read, and the state's id. */
+  readonly page: number;
+  readonly record: string | null;
+  readonly attempts: number;
+}
+
+/** How often the state of a long document is kept on the way, in milliseconds. */
+const KEPT_EVERY = 120_000;
+/** Pages that are fetched at once. */
+const PAGES_AT_ONCE = 5;
+/** How long writing a state may take before it counts as left behind, in seconds. */
+const SAVING = 3600;
+
+export class DocumentReading {
+  /** Tokens that were fetched and not read yet, those that are being read, and those that the state has read. */
+  private readonly waiting: number[] = [];
+  private reading: readonly number[] = [];
+  private readonly tokens: number[] = [];
+  private logits: Float32Array | undefined;
+  /** Whether there may be pages behind those that were fetched. */
+  private more = true;
+  private keptAt = performance.now();
+  private keptPage: number;
+  /** Pages that were fetched, and behind how many tokens each ends; of those that are read the last one alone. */
+  private ends: { readonly page: number; readonly at: number }[];
+
+  private constructor(
+    private readonly archive: Archive,
+    private readonly model: LanguageModel,
+    private readonly key: string,
+    private readonly claimed: Claimed,
+    private readonly options: DocumentReadingOptions,
+    private readonly state: State,
+    page: number,
+    private record: string | null,
+  ) {
+    this.keptPage = page;
+    this.ends = [{ page, at: 0 }];
+  }
+
+  /** Goes on from the state that was kept, where there is one. */
+  static async begin(
+    archive: Archive,
+    model: LanguageModel,
+    key: string,
+    claimed: Claimed,
+    options: DocumentReadingOptions,
+  ): Promise<DocumentReading> {
+    if (claimed.record !== null) {
+      const kept = await archive.library
+        .load(ARCHIVE_OWNER, claimed.record, model)
+        .then(({ snapshot }) => snapshot)
+        // Without it the document is read from its beginning.
+        .catch(() => undefined);
+      if (kept) {
+        const state = kept.state.fork();
+        const { page, record } = claimed;
+        const reading = new DocumentReading(archive, model, key, claimed, options, state, page, record);
+        for (const id of kept.tokens) reading.tokens.push(id);
+        reading.ends = [{ page, at: reading.tokens.length }];
+        reading.logits = kept.logits;
+        kept.dispose();
+        return reading;
+      }
+    }
+    return new DocumentReading(archive, model, key, claimed, options, model.newState(), 0, null);
+  }
+
+  /** Whether all of the document was read. */
+  get ended(): boolean {
+    return !this.more && this.waiting.length === 0 && this.reading.length === 0;
+  }
+
+  /** How many tokens it reads next: the longest of these lengths that it has, or what is left; 0 where nothing is. */
+  sizeOf(sizes: readonly number[]): number {
+    const { length } = this.waiting;
+    return sizes.find((size) => size <= length) ?? length;
+  }
+
+  /** Fetches pages until so many tokens wait, or the document's end has come. */
+  async fill(count: number): Promise<void> {
+    const { tokenizer } = this.model;
+    while (this.more && this.waiting.length < count) {
+      const { page: last } = this.ends.at(-1)!;
+      const pages = await this.archive.pages(this.claimed.content, last + 1, last + PAGES_AT_ONCE);
+      this.more = pages.length > 0;
+      for (const { page, text } of pages) {
+        if (text !== '') {
+          const marked = `[page ${page}]\n${text}\n\n`;
+          const ids =
+            this.fetched === 0
+              ? tokenizer.encodeFromStart(`${this.claimed.name}\n\n${marked}`)
+              : tokenizer.encode(marked);
+          for (const id of ids) this.waiting.push(id);
+        }
+        this.ends.push({ page, at: this.fetched });
+      }
+    }
+  }
+
+  /** Takes the next tokens, for a run that `took` tells the end of. */
+  next(count: number): { ids: readonly number[]; position: number; state: State } {
+    this.reading = this.waiting.splice(0, count);
+    return { ids: this.reading, position: this.tokens.length, state: this.state };
+  }
+
+  /** Notes that these tokens were read, with the logits behind the last one. */
+  took(ids: readonly number[], logits: Float32Array): void {
+    for (const id of ids) this.tokens.push(id);
+    this.reading = [];
+    this.logits = logits;
+    const pages = this.pagesRead();
+    this.options.onRead?.(pages, ids.length);
+  }
+
+  /** Leaves behind those that are read by now. Returns how many. */
+  private pagesRead(): number {
+    const before = this.ends.length;
+    while (this.ends.length > 1 && this.ends[1]!.at <= this.tokens.length) this.ends.shift();
+    return before - this.ends.length;
+  }
+
+  /** Keeps the state, if it has not been for long. */
+  async keepNowAndThen(): Promise<void> {
+    if (performance.now() - this.keptAt > KEPT_EVERY && !this.ended) await this.keep();
+  }
+
+  /** Keeps the state where the page ends that is being read; what was fetched behind it is fetched again. */
+  async keep(): Promise<void> {
+    const begun = this.tokens.length > this.ends[0]!.at;
+    const end = begun ? this.ends.find(({ at }) => at > this.tokens.length) : this.ends[0];
+    if (!end || end.page === this.keptPage) return;
+    while (this.tokens.length < end.at) {
+      const count = Math.min(this.model.chunk, end.at - this.tokens.length);
+      const row = this.next(count);
+      this.took(row.ids, (await this.model.read(row)).slice());
+    }
+    this.waiting.length = 0;
+    this.ends = [end];
+    this.more = true;
+    await this.save('reading');
+    this.keptAt = performance.now();
+    this.keptPage = end.page;
+  }
+
+  /** Keeps the state of the whole document, and disposes of it. */
+  async finish(): Promise<void> {
+    const { archive, claimed, options } = this;
+    const isEmpty = this.tokens.length === 0;
+    // Behind the last text there may be empty ones.
+    const empty = this.pagesRead();
+    if (empty > 0) options.onRead?.(empty, 0);
+    try {
+      if (isEmpty) await this.note('failed', null, 'it has no text');
+      else {
+        if (options.vectors) await this.putVectors();
+        await this.save('read');
+      }
+      options.onDocument?.(claimed.name, this.tokens.length, isEmpty ? 'it has no text' : undefined);
+    } finally {
+      this.dispose();
+    }
+    await archive.deleteOrphans();
+  }
+
+  dispose(): void {
+    this.state.dispose();
+  }
+
+  /** Tokens of the pages that were fetched. */
+  private get fetched(): number {
+    return this.tokens.length + this.reading.length + this.waiting.length;
+  }
+
+  /** Pages that the state has read. */
+  private get page(): number {
+    return this.ends[0]!.page;
+  }
+
+  private async save(state: 'reading' | 'read'): Promise<void> {
+    const { archive, claimed, model, options } = this;
+    const id = newStateId();
+    // If this process ends before the record is noted, somebody deletes the state.
+    await archive.database.query(
+      'INSERT INTO archive_orphans VALUES ($1, now() + make_interval(secs => $2))',
+      [id, SAVING],
+    );
+    const snapshot = new Snapshot({
+      model,
+      state: this.state.fork(),
+      tokens: Int32Array.from(this.tokens),
+      pending: 0,
+      logits: this.logits,
+    });
+    try {
+      await archive.library.save(
+        ARCHIVE_OWNER,
+        snapshot,
+        { model: options.name, name: claimed.name, parent: null, base: this.tokens.length, messages: [] },
+        id,
+      );
+    } finally {
+      snapshot.dispose();
+    }
+    await this.note(state, id, null);
+    this.record = id;
+  }
+
+  private async note(state: string, record: string | null, why: string | null): Promise<void> {
+    const { archive, claimed, key } = this;
+    await archive.database.transaction(async (query) => {
+      const noted = await query(
+        `UPDATE archive_readings SET state = $4, record = $5, why = $6, page = $7, tokens = $8,
+           worker = CASE WHEN $4 = 'reading' THEN worker END, until = CASE WHEN $4 = 'reading' THEN until END,
+           attempts = 1
+         WHERE content = $1 AND model = $2 AND worker = $3 RETURNING content`,
+        [claimed.content, key, archive.worker, state, record, why, this.page, this.tokens.length],
+      );
+      // The document is gone, or somebody else reads it by now: then the new state stays an orphan.
+      if (noted.length === 0) {
+        await query('UPDATE archive_orphans SET until = NULL WHERE record = $1', [record]);
+        return;
+      }
+      if (record !== null) await query('DELETE FROM archive_orphans WHERE record = $1', [record]);
+      if (this.record !== null)
+        await query('INSERT INTO archive_orphans (record) VALUES ($1) ON CONFLICT DO NOTHING', [this.record]);
+    });
+  }
+
+  private async putVectors(): Promise<void> {
+    const { archive, claimed, model, key } = this;
+    const passages = await archive.database.query<{ id: string; text: string }>(
+      `SELECT id::text, text FROM archive_passages p WHERE content = $1
+         AND NOT EXISTS (SELECT 1 FROM archive_vectors v WHERE v.passage = p.id AND v.model = $2) ORDER BY id`,
+      [claimed.content, key],
+    );
+    for (const { id, text } of passages) {
+      if (this.options.signal?.aborted) return;
+      const vector = bytesOf(await model.embed(text));
+      await archive.database.query(
+        `INSERT INTO archive_vectors SELECT $1::bigint, $2, $3 WHERE EXISTS (SELECT 1 FROM archive_passages WHERE id = $1::bigint)
+         ON CONFLICT DO NOTHING`,
+        [id, key, vector],
+      );
+    }
+  }
+}

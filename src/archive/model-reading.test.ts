@@ -1,0 +1,171 @@
+/**
+ * Documents that are read side by side, on the CPU and on XLA's programs (which are evaluated here), have the states that they would have
+ * alone. The archive's tables are played.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { openDevice } from '../engine/index.js';
+import { XlaDevice } from '../engine/xla/device.js';
+import { EvaluatorClient } from '../engine/xla/testing/evaluator-client.js';
+import { LanguageModel, openStore, StateLibrary } from '../generate/index.js';
+import { relativeError } from '../graph/testing/arrays.js';
+import { hybridModel } from '../models/index.js';
+import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
+import { tinyTokenizer } from '../text/testing/tiny.js';
+import { ARCHIVE_OWNER, type Archive } from './archive.js';
+import { readWithModel } from './model-reading.js';
+
+const root = mkdtempSync(join(tmpdir(), 'heddle-model-reading-'));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const model = hybridModel(tinyConfig());
+const weights = tinyWeights(model);
+const cpu = await LanguageModel.compile(
+  model,
+  weights,
+  tinyTokenizer,
+  await openDevice('cpu', { threads: 1 }),
+);
+
+interface PlayedReading {
+  state: string;
+  page: number;
+  tokens: number;
+  record: string | null;
+}
+
+/** An archive of documents, each a list of its pages' texts. */
+class PlayedArchive {
+  readonly worker = 'played';
+  readonly library: StateLibrary;
+  readonly readings: Map<string, PlayedReading>;
+  constructor(
+    readonly documents: ReadonlyMap<string, readonly string[]>,
+    folder: string,
+  ) {
+    this.library = new StateLibrary(openStore(join(root, folder)));
+    this.readings = new Map(
+      [...documents.keys()].map((name) => [name, { state: 'waiting', page: 0, tokens: 0, record: null }]),
+    );
+  }
+
+  async renew(): Promise<void> {}
+  async release(): Promise<void> {
+    for (const reading of this.readings.values()) if (reading.state === 'taken') reading.state = 'reading';
+  }
+  async deleteOrphans(): Promise<void> {}
+
+  async pages(content: string, first: number, last: number) {
+    const texts = this.documents.get(content)!.slice(first - 1, last);
+    return texts.map((text, i) => ({ page: first + i, text }));
+  }
+
+  readonly database = {
+    query: async (sql: string, values: readonly unknown[] = []): Promise<unknown[]> => {
+      if (!sql.startsWith('UPDATE archive_readings r')) return this.note(sql, values);
+      const found = [...this.readings].find(([, { state }]) => state === 'waiting' || state === 'reading');
+      if (!found) return [];
+      const [content, reading] = found;
+      reading.state = 'taken';
+      return [{ content, name: content, page: reading.page, record: reading.record, attempts: 1 }];
+    },
+    transaction: <T>(work: (query: (sql: string, values?: readonly unknown[]) => Promise<unknown[]>) => T) =>
+      work((sql, values = []) => this.note(sql, values)),
+  };
+
+  private async note(sql: string, values: readonly unknown[]): Promise<unknown[]> {
+    if (!sql.startsWith('UPDATE archive_readings')) return [];
+    const [content, , , state, record, , page, tokens] = values as [
+      string,
+      string,
+      string,
+      string,
+      string | null,
+      null,
+      number,
+      number,
+    ];
+    if (!this.readings.has(content)) return [];
+    this.readings.set(content, { state: state === 'reading' ? 'taken' : state, page, tokens, record });
+    return [{ content }];
+  }
+}
+
+/** Pages of a few words each; some have none. */
+function documents(count: number): Map<string, string[]> {
+  return new Map(
+    Array.from({ length: count }, (_, i) => [
+      `document-${i}`,
+      Array.from({ length: 1 + (i % 3) }, (_, page) =>
+        page === 1 ? '' : `the ${page + i} heron`.repeat(1 + i),
+      ),
+    ]),
+  );
+}
+
+async function stateAlone(archive: PlayedArchive, name: string): Promise<Float32Array> {
+  const session = cpu.session();
+  const pages = archive.documents
+    .get(name)!
+    .flatMap((text, i) => (text === '' ? [] : [`[page ${i + 1}]\n${text}\n\n`]));
+  const ids = pages.flatMap((text, i) =>
+    i === 0 ? tinyTokenizer.encodeFromStart(`${name}\n\n${text}`) : tinyTokenizer.encode(text),
+  );
+  await session.read(ids);
+  const { logits } = await session.snapshot();
+  session.dispose();
+  return logits!.slice();
+}
+
+async function expectAllRead(archive: PlayedArchive): Promise<void> {
+  for (const [name, { state, page, tokens, record }] of archive.readings) {
+    expect([name, state, page]).toEqual([name, 'read', archive.documents.get(name)!.length]);
+    const { snapshot } = await archive.library.load(ARCHIVE_OWNER, record!, cpu);
+    expect(snapshot.length).toBe(tokens);
+    expect(relativeError(snapshot.logits!, await stateAlone(archive, name))).toBeLessThan(1e-5);
+    snapshot.dispose();
+  }
+}
+
+test('on a device with programs for some lengths, documents that have come to the same length are one batch', async () => {
+  const archive = new PlayedArchive(documents(3), 'xla');
+  const client = new EvaluatorClient();
+  const device = new XlaDevice(client, { precision: 'float32', writingSteps: 1 });
+  const language = await LanguageModel.compile(model, weights, tinyTokenizer, device);
+  const rows: number[] = [];
+  const together = language.readTogether.bind(language);
+  language.readTogether = (given) => {
+    rows.push(given.length);
+    return together(given);
+  };
+  let pages = 0;
+  await readWithModel(archive as unknown as Archive, language, {
+    name: 'tiny',
+    batch: 2,
+    onRead: (more) => {
+      pages += more;
+    },
+  });
+  await expectAllRead(archive);
+  expect(Math.max(...rows)).toBe(2);
+  expect(pages).toBe([...archive.documents.values()].reduce((sum, { length }) => sum + length, 0));
+});
+
+test('what is stopped keeps whole pages, and is gone on with', async () => {
+  const archive = new PlayedArchive(
+    new Map([['long', Array.from({ length: 12 }, (_, i) => `page ${i} of a long one `.repeat(8))]]),
+    'stopped',
+  );
+  const stop = new AbortController();
+  const options = { name: 'tiny', signal: stop.signal, onRead: () => stop.abort() };
+  await readWithModel(archive as unknown as Archive, cpu, options);
+  const { state, page, tokens } = archive.readings.get('long')!;
+  expect(state).toBe('reading');
+  expect(page).toBeGreaterThan(0);
+  expect(page).toBeLessThan(12);
+  expect(tokens).toBeGreaterThan(0);
+  await readWithModel(archive as unknown as Archive, cpu, { name: 'tiny', batch: 2 });
+  await expectAllRead(archive);
+});
