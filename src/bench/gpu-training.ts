@@ -6,7 +6,7 @@ import { type Contender, race, startContender } from './contender.js';
 import { type RacedTask, SHARED_TASK } from './gpu-tasks.js';
 import { peakMemory } from './machine.js';
 import type { TrainingTask } from './plan.js';
-import { quickMemory } from './quick-weights.js';
+import { quickWeights } from './quick-weights.js';
 import { median } from './train-section.js';
 import { compileStep, startRun } from './training.js';
 
@@ -33,7 +33,7 @@ export interface StepRate {
 /** Our step as a contender, in this process. */
 async function startOurs(task: TrainingTask, device: Device, steps: number): Promise<Contender> {
   const step = await compileStep(task, device);
-  const run = startRun(task, step, { steps, memory: quickMemory(step.parameters), device });
+  const run = startRun(task, step, { steps, memory: quickWeights(step.parameters), device });
   const round = async () => {
     const { seconds, loss } = await run.round();
     return { seconds, loss, peakBytes: peakMemory() };
@@ -163,7 +163,7 @@ export async function* measureShared(
       return { name, device, count: form.devices ?? 1, step: await compileStep(task, device) };
     }),
   );
-  const memory = quickMemory(opened[0]!.step.parameters);
+  const memory = quickWeights(opened[0]!.step.parameters);
   for (const { name, device, count, step } of opened) {
     const run = startRun(task, step, { steps, memory, device });
     const { losses } = await run.round();

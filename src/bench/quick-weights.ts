@@ -1,7 +1,6 @@
 /** New weights for models whose speed is measured: as large as real ones, made in a fraction of the time. */
-import { float32, type HostTensor, hostZeros } from '../engine/index.js';
+import { float32, type HostTensor } from '../engine/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
-import { firstMoment, secondMoment } from '../train/program.js';
 
 /** From so many elements on a matrix gets uniform numbers. */
 const MANY = 10_000;
@@ -28,14 +27,4 @@ export function quickWeights(parameters: readonly ParameterSpec[]): Map<string, 
       return [name, float32(values, shape)];
     }),
   );
-}
-
-/** The same with moments of zero, as training starts from. */
-export function quickMemory(parameters: readonly ParameterSpec[]): Map<string, HostTensor> {
-  const values = quickWeights(parameters);
-  for (const { name, shape } of parameters) {
-    values.set(firstMoment(name), hostZeros('float32', shape));
-    values.set(secondMoment(name), hostZeros('float32', shape));
-  }
-  return values;
 }

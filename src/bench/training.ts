@@ -2,7 +2,13 @@
 import { type Device, type Executable, float32, type HostTensor } from '../engine/index.js';
 import { hybridModel } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
-import { ADAMW_DEFAULTS, initialMemory, nextTokens, stepsPerRunOn, trainingProgram } from '../train/index.js';
+import {
+  ADAMW_DEFAULTS,
+  initialWeights,
+  nextTokens,
+  stepsPerRunOn,
+  trainingProgram,
+} from '../train/index.js';
 import { STEP_SCALARS, stepScalars } from '../train/optimizer.js';
 import type { TrainingTask } from './plan.js';
 
@@ -61,7 +67,7 @@ export interface RunSettings {
 export function startRun(
   task: TrainingTask,
   step: CompiledStep,
-  { steps = STEPS_PER_ROUND, memory = initialMemory(step.parameters, 1), device }: RunSettings = {},
+  { steps = STEPS_PER_ROUND, memory = initialWeights(step.parameters, 1), device }: RunSettings = {},
 ): TrainingRun {
   const { executable, stepsPerRun } = step;
   const state = executable.newState(memory);

@@ -8,6 +8,7 @@ import { ConfigError } from '../errors.js';
 import type { Precision } from '../graph/index.js';
 import type { Design, ImageDesign, Size, SourceDesign } from '../models/index.js';
 import {
+  MUON_DEFAULTS,
   parsePhases,
   stepsOf,
   TRAINING_DEFAULTS,
@@ -26,6 +27,7 @@ export interface RunFlags {
   sequence?: number;
   accumulate: number;
   learningRate?: number;
+  optimizer: 'adamw' | 'muon';
   rate?: Record<string, number>;
   phases?: TrainingPhase[];
   warmup: number;
@@ -39,6 +41,13 @@ export interface RunFlags {
   shard?: 'data' | 'full';
   deterministic: boolean;
   resume: boolean;
+}
+
+/** `--optimizer`: what steps the matrices of layers. */
+export function optimizerOption(): Option {
+  return new Option('--optimizer <name>', 'what steps the matrices of layers; all else is stepped by adamw')
+    .choices(['adamw', 'muon'])
+    .default('adamw');
 }
 
 /** The flags that are about the device. */
@@ -113,6 +122,7 @@ export function settingsOf(flags: RunFlags, sequence: number, defaultRate: numbe
     accumulate: flags.accumulate,
     learningRate: flags.learningRate ?? defaultRate,
     warmupSteps: flags.warmup,
+    ...(flags.optimizer === 'muon' && { optimizer: MUON_DEFAULTS }),
     seed: flags.seed,
     evaluateEvery: flags.evaluateEvery,
     saveEvery: flags.saveEvery,

@@ -20,7 +20,14 @@ import { type Evaluation, expectNoRun, TRAINING_DEFAULTS } from '../train/index.
 import { followRun, say } from './follow-run.js';
 import { formatCount, table } from './format.js';
 import { choice, each, number, wholeNumber } from './options.js';
-import { addDeviceFlags, deviceOptionsOf, phasesOption, type RunFlags, settingsOf } from './run-flags.js';
+import {
+  addDeviceFlags,
+  deviceOptionsOf,
+  optimizerOption,
+  phasesOption,
+  type RunFlags,
+  settingsOf,
+} from './run-flags.js';
 
 interface TaskFlags extends Omit<RunFlags, 'design'> {
   design: Design;
@@ -65,6 +72,7 @@ export function configure(command: Command): void {
     .option('--accumulate <batches>', 'batches a step', wholeNumber, d.accumulate)
     .option('--learning-rate <rate>', 'highest learning rate', number, d.learningRate)
     .addOption(phasesOption())
+    .addOption(optimizerOption())
     .option('--warmup <steps>', 'steps until the highest learning rate', wholeNumber, d.warmupSteps)
     .option('--seed <n>', 'seed of the weights and of the examples', wholeNumber, d.seed)
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)

@@ -54,8 +54,10 @@ export async function trainClasses<T>(
   for (const key of [
     'from',
     'lora',
+    'teacher',
     'tokenizer',
     'vocab',
+    'ids',
     'documents',
     'channel',
     'horizon',

@@ -37,7 +37,7 @@ export async function trainSeries(
   flags: RunFlags & { validation: number } & Partial<SeriesFlags> & Pick<SeriesFlags, 'target'>,
   command: Command,
 ): Promise<void> {
-  for (const key of ['from', 'lora', 'tokenizer', 'vocab', 'documents'] as const) {
+  for (const key of ['from', 'lora', 'teacher', 'tokenizer', 'vocab', 'ids', 'documents'] as const) {
     if (command.getOptionValueSource(key) === 'cli')
       throw new ConfigError(`--${key} is for models of text: leave it out with --target`);
   }

@@ -48,7 +48,7 @@ import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { hasIds, idsOption, idsToLearn } from './ids-to-learn.js';
 import { choice, each, number, wholeNumber } from './options.js';
-import { addDeviceFlags, phasesOption, type RunFlags, settingsOf } from './run-flags.js';
+import { addDeviceFlags, optimizerOption, phasesOption, type RunFlags, settingsOf } from './run-flags.js';
 import { sourceKindOf, sourcesToLearn } from './sources-to-learn.js';
 import { corpusToLearn, type EncodedText, pairsToLearn, type TextToLearn } from './text-to-learn.js';
 import { trainClasses } from './train-classes.js';
@@ -159,6 +159,7 @@ export function configure(command: Command): void {
       choice(['join', ...DOCUMENT_FORMS]),
       'join',
     )
+    .addOption(optimizerOption())
     .option('--warmup <steps>', 'steps until the highest learning rate', wholeNumber, d.warmupSteps)
     .option('--seed <n>', 'seed of all randomness', wholeNumber, d.seed)
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)

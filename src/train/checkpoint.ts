@@ -130,11 +130,11 @@ export async function writeCheckpoint(
   memory: readonly StateSpec[],
   progress: Progress,
 ): Promise<void> {
-  const { from, lora, tokenizer } = input;
+  const { from, lora, tokenizer, settings } = input;
   const stored = lora ? parameters : parametersOf(model);
   const weights = new Map(stored.map(({ name }) => [name, values.get(name)!]));
   const moments = parameters.flatMap((spec) =>
-    momentsOf(spec).map((key) => ({
+    momentsOf(spec, model, settings.optimizer).map((key) => ({
       name: key,
       dtype: 'F32' as const,
       shape: spec.shape,
@@ -200,7 +200,7 @@ export async function readCheckpoint(
     for (const spec of trainedAt(step)) {
       if (!values.has(spec.name))
         throw new CheckpointError(`${folder} lacks ${spec.name}: train anew without --resume`);
-      for (const key of momentsOf(spec)) {
+      for (const key of momentsOf(spec, input.model, input.settings.optimizer)) {
         values.set(key, float32(await file.readFloat32(key), spec.shape));
       }
     }

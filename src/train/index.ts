@@ -12,9 +12,10 @@ export {
   type TrainingData,
 } from './data.js';
 export { DOCUMENT_FORMS, type DocumentForm, documentData, nextTokensOfDocuments } from './documents.js';
+export { initialWeights, stepsPerRunOn } from './equipment.js';
 export { type Evaluation, evaluateExamples, evaluateModel } from './evaluate.js';
 export type { TeacherInput } from './input.js';
-export { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
+export { ADAMW_DEFAULTS, type AdamWConfig, MUON_DEFAULTS, type OptimizerConfig } from './optimizer.js';
 export { countedTokens, type EncodedPair, encodeAnswer, encodePair, pairData } from './pairs.js';
 export { examplesRead, parsePhases, phasesOf, placesRead, stepsOf, type TrainingPhase } from './phases.js';
 export { evaluationProgram, type TrainingShape, trainingProgram } from './program.js';
@@ -28,10 +29,7 @@ export {
 export { nextTokens, textData, tokenLosses } from './text.js';
 export {
   expectNoRun,
-  initialMemory,
-  initialWeights,
   type Sample,
-  stepsPerRunOn,
   type TrainingEvent,
   type TrainingInput,
   type TrainingResult,

@@ -12,6 +12,7 @@ import {
   adamW,
   clipFactor,
   globalNorm,
+  STEP_SCALARS,
   stepFactors,
   stepScalars,
 } from './optimizer.js';
@@ -30,7 +31,7 @@ async function stepProgram(config: AdamWConfig) {
   const [parameter, gradient, first, second] = ['parameter', 'gradient', 'first', 'second'].map(tensors);
   const norm = globalNorm(names.map((name) => gradient![name]!));
   const clip = clipFactor(norm, config.maxGradientNorm);
-  const factors = stepFactors(config, input('scalars', 'float32', [3]), clip);
+  const factors = stepFactors(config, input('scalars', 'float32', [STEP_SCALARS]), clip);
   const outputs = names.flatMap((name) => {
     const moments = { first: first![name]!, second: second![name]! };
     const next = adamW(config, parameter![name]!, gradient![name]!, moments, factors, decays[name]);
@@ -90,7 +91,7 @@ for (const [name, config, learningRate] of cases) {
       });
       const results = await program.run({
         ...Object.fromEntries(feeds),
-        scalars: float32(stepScalars(config, step, learningRate), [3]),
+        scalars: float32(stepScalars(config, step, learningRate), [STEP_SCALARS]),
       });
       const value = (key: string): Float64Array =>
         Float64Array.from(results[`next ${key}`]!.data as Float32Array);
@@ -135,7 +136,7 @@ describe('clipping', () => {
         ...Object.fromEntries(
           names.map((name, i) => [`gradient.${name}`, float32(gradients[i]!, dims[name])]),
         ),
-        scalars: float32(stepScalars(ADAMW_DEFAULTS, 1, 0.1), [3]),
+        scalars: float32(stepScalars(ADAMW_DEFAULTS, 1, 0.1), [STEP_SCALARS]),
       });
       expect(norm > 1).toBe(clipped);
       expect(results.norm!.data[0]).toBeCloseTo(norm, 4);
@@ -154,7 +155,7 @@ test('a parameter whose gradient is 0 shrinks by its decay alone', async () => {
       ...['gradient', 'first', 'second'].map((part) => [`${part}.${name}`, zeros]),
     ];
   });
-  const scalars = float32(stepScalars(ADAMW_DEFAULTS, 1, 0.5), [3]);
+  const scalars = float32(stepScalars(ADAMW_DEFAULTS, 1, 0.5), [STEP_SCALARS]);
   const results = await program.run({ ...Object.fromEntries(feeds), scalars });
   const kept = { matrix: 1 - 0.5 * ADAMW_DEFAULTS.weightDecay, vector: 1 };
   for (const name of names) {

@@ -15,7 +15,15 @@ import {
   wide,
 } from '../graph/index.js';
 
-/** AdamW (Loshchilov & Hutter, 2019, arXiv 1711.05101), with the gradient's norm clipped before. */
+/** AdamW (Loshchilov & Hutter, 2019, arXiv 1711.05101), with the gradient's norm clipped before; Muon for matrices, if it is asked for. */
+export interface OptimizerConfig extends AdamWConfig {
+  /**
+   * Where it is given, the matrices of layers are stepped by Muon (muon.ts), whose momentum decays by this factor, at the learning rate and
+   * weight decay of the others.
+   */
+  muonMomentum?: number;
+}
+
 export interface AdamWConfig {
   /** Decay rates of the first and second moments. */
   beta1: number;
@@ -36,14 +44,20 @@ export const ADAMW_DEFAULTS: AdamWConfig = {
   maxGradientNorm: 1,
 };
 
-/** Numbers of one step: [step size with bias correction, epsilon with bias correction, factor of decayed parameters]. */
-export const STEP_SCALARS = 3;
+/** The same with Muon. */
+export const MUON_DEFAULTS: OptimizerConfig = { ...ADAMW_DEFAULTS, muonMomentum: 0.95 };
+
+/**
+ * Numbers of one step: [step size with bias correction, epsilon with bias correction, factor of decayed parameters, learning rate].
+ */
+export const STEP_SCALARS = 4;
 
 /** The numbers of step `step` (1 for the first) at a learning rate. */
 export function stepScalars(config: AdamWConfig, step: number, learningRate: number): number[] {
   const first = 1 - config.beta1 ** step;
   const second = Math.sqrt(1 - config.beta2 ** step);
-  return [(learningRate * second) / first, config.epsilon * second, 1 - learningRate * config.weightDecay];
+  const kept = 1 - learningRate * config.weightDecay;
+  return [(learningRate * second) / first, config.epsilon * second, kept, learningRate];
 }
 
 /** sqrt(sum of all squares). */
@@ -63,6 +77,8 @@ export interface Moments {
 
 /** The factors by which one step mixes, each a scalar. */
 export interface StepFactors {
+  /** What multiplies gradients to clip them. */
+  readonly clip: Tensor;
   /** What multiplies the gradient on its way into the first moment: (1 - beta1) * clip. */
   readonly gradient: Tensor;
   /** The same for the squared gradient: (1 - beta2) * clip^2. */
@@ -71,29 +87,34 @@ export interface StepFactors {
   readonly stepSize: Tensor;
   readonly epsilon: Tensor;
   readonly kept: Tensor;
+  readonly learningRate: Tensor;
 }
 
 /** The factors of a step from its numbers [STEP_SCALARS] and the clip factor. */
 export function stepFactors(config: AdamWConfig, numbers: Tensor, clip: Tensor): StepFactors {
-  const [stepSize, epsilon, kept] = split(numbers, 0, [1, 1, 1]) as [Tensor, Tensor, Tensor];
+  const parts = split(numbers, 0, new Array<number>(STEP_SCALARS).fill(1));
+  const [stepSize, epsilon, kept, learningRate] = parts as [Tensor, Tensor, Tensor, Tensor];
   return {
+    clip,
     gradient: multiply(clip, 1 - config.beta1),
     squared: multiply(multiply(clip, clip), 1 - config.beta2),
     stepSize,
     epsilon,
     kept,
+    learningRate,
   };
 }
 
 /** The factors of a parameter whose learning rate is `rate` times that of the others. */
 export function scaled(factors: StepFactors, rate: number): StepFactors {
   if (rate === 1) return factors;
-  const { stepSize, kept } = factors;
+  const { stepSize, kept, learningRate } = factors;
   // kept = 1 - learning rate * weight decay.
   return {
     ...factors,
     stepSize: multiply(stepSize, rate),
     kept: subtract(1, multiply(subtract(1, kept), rate)),
+    learningRate: multiply(learningRate, rate),
   };
 }
 

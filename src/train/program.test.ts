@@ -11,7 +11,7 @@ import { relativeError } from '../graph/testing/arrays.js';
 import { hybridModel, type Model } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { ParameterRegistry, Random } from '../nn/index.js';
-import { ADAMW_DEFAULTS, type AdamWConfig, stepScalars } from './optimizer.js';
+import { ADAMW_DEFAULTS, type AdamWConfig, STEP_SCALARS, stepScalars } from './optimizer.js';
 import {
   evaluationProgram,
   firstMoment,
@@ -50,7 +50,7 @@ async function started(shape: Partial<TrainingShape>, optimizer: AdamWConfig = A
     const { loss, norm } = await executable.run(
       {
         tokens: int64(ids, [stepsPerRun, accumulate, batch, sequence + 1]),
-        scalars: float32(scalars, [stepsPerRun, 3]),
+        scalars: float32(scalars, [stepsPerRun, STEP_SCALARS]),
       },
       [state],
     );
@@ -197,7 +197,7 @@ describe('rates by name', () => {
       const executable = await device.compile({ ...program, weights: frozen });
       const state = executable.newState(new Map(names.map((name) => [name, weights.get(name)!])));
       const tokens = int64(ids, [1, 1, 2, sequence + 1]);
-      const scalars = float32(stepScalars(optimizer, 1, rate), [1, 3]);
+      const scalars = float32(stepScalars(optimizer, 1, rate), [1, STEP_SCALARS]);
       await executable.run({ tokens, scalars }, [state]);
       return { names, values: await state.read(names) };
     };

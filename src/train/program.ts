@@ -22,11 +22,12 @@ import {
 import { type Model, parametersOf } from '../models/index.js';
 import { ParameterRegistry, type ParameterSpec, type StateTensors } from '../nn/index.js';
 import type { Objective } from './data.js';
+import { isMatrixOfLayer, muon } from './muon.js';
 import {
-  type AdamWConfig,
   adamW,
   clipFactor,
   globalNorm,
+  type OptimizerConfig,
   STEP_SCALARS,
   scaled,
   stepFactors,
@@ -45,7 +46,7 @@ export interface TrainingShape {
 
 export interface TrainingProgram {
   /**
-   * Feeds the objective's inputs [stepsPerRun, accumulate, batch, ...] and `scalars` float32 [stepsPerRun, 3]; returns
+   * Feeds the objective's inputs [stepsPerRun, accumulate, batch, ...] and `scalars` float32 [stepsPerRun, STEP_SCALARS]; returns
    * `loss` (the mean, in nats) and `norm` (of the gradient before clipping), float32 [stepsPerRun] each. Parameters that are
    * not trained are inputs: give them as the program's weights.
    */
@@ -64,9 +65,19 @@ export function secondMoment(name: string): string {
   return `adam.second/${name}`;
 }
 
+export function momentum(name: string): string {
+  return `muon.momentum/${name}`;
+}
+
 /** The names of a parameter's moments: a statistic, which has no gradient, has none. */
-export function momentsOf({ name, isStatistic }: ParameterSpec): string[] {
-  return isStatistic ? [] : [firstMoment(name), secondMoment(name)];
+export function momentsOf(spec: ParameterSpec, model: Model, optimizer: OptimizerConfig): string[] {
+  if (spec.isStatistic) return [];
+  const { name } = spec;
+  return isSteppedByMuon(spec, model, optimizer) ? [momentum(name)] : [firstMoment(name), secondMoment(name)];
+}
+
+function isSteppedByMuon(spec: ParameterSpec, model: Model, { muonMomentum }: OptimizerConfig): boolean {
+  return muonMomentum !== undefined && isMatrixOfLayer(spec, model);
 }
 
 /** What the rows of the batch before left: a state of a training program, an input of an evaluation. */
@@ -86,7 +97,7 @@ export function leftName(name: string): string {
 export function trainingProgram(
   model: Model,
   objective: Objective,
-  optimizer: AdamWConfig,
+  optimizer: OptimizerConfig,
   shape: TrainingShape,
   rates: TrainingSettings['rates'] = {},
 ): TrainingProgram {
@@ -97,7 +108,10 @@ export function trainingProgram(
   const scalars = input('scalars', 'float32', [stepsPerRun, STEP_SCALARS]);
   const specs = trainedOf(model, rates);
   const memory = memoryOf(objective, accumulate, batch);
-  const states = [...specs.flatMap(trainingStates), ...memory];
+  const states = [
+    ...specs.flatMap((spec) => trainingStates(spec, momentsOf(spec, model, optimizer))),
+    ...memory,
+  ];
   const before = states.map(({ name, dtype, shape: dims }) => input(name, dtype, dims));
 
   const learned = specs.filter(({ isStatistic }) => !isStatistic);
@@ -132,9 +146,17 @@ export function trainingProgram(
     const factors = stepFactors(optimizer, gather(scalars, index), clip);
     const next = new Map(statistics.map((name, i) => [name, result.statistics[i]!]));
     for (const [i, { name }] of memory.entries()) next.set(name, result.memory[i]!);
-    for (const [i, { name, decay }] of learned.entries()) {
-      const moments = { first: now(firstMoment(name)), second: now(secondMoment(name)) };
+    for (const [i, spec] of learned.entries()) {
+      const { name, decay } = spec;
       const ownFactors = scaled(factors, rateOf(name, rates, model));
+      if (isSteppedByMuon(spec, model, optimizer)) {
+        const before = now(momentum(name));
+        const stepped = muon(optimizer.muonMomentum!, now(name), result.gradients[i]!, before, ownFactors);
+        next.set(name, stepped.parameter);
+        next.set(momentum(name), stepped.momentum);
+        continue;
+      }
+      const moments = { first: now(firstMoment(name)), second: now(secondMoment(name)) };
       const stepped = adamW(optimizer, now(name), result.gradients[i]!, moments, ownFactors, decay);
       next.set(name, stepped.parameter);
       next.set(firstMoment(name), stepped.moments.first);
@@ -162,8 +184,8 @@ export function trainingProgram(
 }
 
 /** What is kept of a parameter from step to step: its value, and its moments. */
-function trainingStates(spec: ParameterSpec): StateSpec[] {
-  return [spec.name, ...momentsOf(spec)].map((name) => ({
+function trainingStates(spec: ParameterSpec, moments: readonly string[]): StateSpec[] {
+  return [spec.name, ...moments].map((name) => ({
     name,
     dtype: 'float32',
     shape: spec.shape,
@@ -230,7 +252,7 @@ export function evaluationProgram(
   const { total, count, measures } = result;
   const left = memory.map(({ name }): [string, Tensor] => [leftName(name), result.memory![name]!]);
   const parameters = Object.fromEntries(registry.tensors);
-  const specs = trained.map((spec) => trainingStates(spec)[0]!);
+  const specs = trained.flatMap((spec) => trainingStates(spec, []));
   return {
     inputs: [...inputs, ...before],
     spread: Object.fromEntries([...inputs, ...before].map((x) => [inputName(x)!, 0])),

@@ -1,7 +1,7 @@
 /** What a training run is told, and what it does not accept. */
 import { ConfigError } from '../errors.js';
 import type { Model } from '../models/index.js';
-import { ADAMW_DEFAULTS, type AdamWConfig } from './optimizer.js';
+import { ADAMW_DEFAULTS, type OptimizerConfig } from './optimizer.js';
 import { parsePhases, stepsOf, type TrainingPhase } from './phases.js';
 
 /** How a run trains. A resumed run has those that it began with, but for the number of steps. */
@@ -19,7 +19,7 @@ export interface TrainingSettings {
   /** Steps between evaluations, and between saves; 0 for the end alone. */
   evaluateEvery: number;
   saveEvery: number;
-  optimizer: AdamWConfig;
+  optimizer: OptimizerConfig;
   /**
    * Factors of the learning rate by patterns of parameter names, where `*` stands for any letters, or by kinds of layers, `layer:S` for
    * those of this letter (pattern.ts); the last that fits decides, and a parameter that none fits has 1. One with 0 stays as it is, and
@@ -71,6 +71,9 @@ export function checkSettings(settings: TrainingSettings): void {
   for (const key of ['steps', 'warmupSteps', 'seed', 'evaluateEvery', 'saveEvery'] as const) whole(key, 0);
   if (!(settings.learningRate > 0 && Number.isFinite(settings.learningRate)))
     throw new ConfigError(`learningRate is ${settings.learningRate}: expected more than 0`);
+  const { muonMomentum } = settings.optimizer;
+  if (muonMomentum !== undefined && !(muonMomentum >= 0 && muonMomentum < 1))
+    throw new ConfigError(`muonMomentum is ${muonMomentum}: expected 0 or more, and less than 1`);
   const { phases } = settings;
   if (phases) {
     parsePhases(phases, 'settings.phases');

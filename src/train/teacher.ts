@@ -19,9 +19,10 @@ import {
   sum,
   type Tensor,
 } from '../graph/index.js';
-import type { Model } from '../models/index.js';
+import { locateWeights, type Model, readModel } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 import type { BatchLoss, TrainingData } from './data.js';
+import type { TeacherInput } from './input.js';
 
 export interface Teacher {
   readonly model: Model;
@@ -30,6 +31,12 @@ export interface Teacher {
   readonly weight: number;
   /** What the distance of hidden states counts: squared, as a share of the teacher's. */
   readonly match: number;
+}
+
+/** Finds a teacher, whose weights stay in their files. Throws `CheckpointError` where there is none. */
+export async function readTeacher({ folder, ...counts }: TeacherInput): Promise<Teacher> {
+  const model = await readModel(folder);
+  return { model, weights: await locateWeights(folder, model), ...counts };
 }
 
 /** Before the names of a teacher's parameters in a training program. */

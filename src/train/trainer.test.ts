@@ -31,6 +31,7 @@ import { Tokenizer } from '../text/index.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
 import type { DataSource } from './data.js';
 import { documentData } from './documents.js';
+import { initialWeights } from './equipment.js';
 import {
   aheadDevice,
   digests,
@@ -44,7 +45,7 @@ import {
   validationTokens,
 } from './testing/runs.js';
 import { tokenLosses } from './text.js';
-import { initialWeights, type TrainingEvent, train } from './trainer.js';
+import { type TrainingEvent, train } from './trainer.js';
 
 let here: string;
 beforeEach(() => {

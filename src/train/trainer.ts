@@ -5,51 +5,27 @@
  */
 import { appendText, join, nextTurn, readText, statsOf } from '#platform';
 import { inWords, makeFolder, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
-import {
-  type Device,
-  type Executable,
-  float32,
-  type HostTensor,
-  hostZeros,
-  type State,
-  type StateSpec,
-  type Weight,
-} from '../engine/index.js';
+import { float32, type HostTensor } from '../engine/index.js';
 import { ConfigError, StorageError, TrainingError } from '../errors.js';
-import { sameShape } from '../graph/index.js';
-import {
-  CHECKPOINT,
-  countParameters,
-  locateWeights,
-  METRICS,
-  type Model,
-  parametersOf,
-  readModel,
-  readWeights,
-  withLora,
-} from '../models/index.js';
-import { type ParameterSpec, Random } from '../nn/index.js';
+import { CHECKPOINT, METRICS, parametersOf, readWeights } from '../models/index.js';
+import type { ParameterSpec } from '../nn/index.js';
 import { identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import type { TrainingData } from './data.js';
+import { type Equipment, equip, initialWeights, type Subject, subjectOf } from './equipment.js';
 import { evaluate, feedsOf } from './evaluate.js';
-import type { TeacherInput, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
+import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
 import { type PlacedPhase, phaseAfter, phaseBefore, phasesOf } from './phases.js';
-import { evaluationProgram, momentsOf, trainedOf, trainingProgram } from './program.js';
+import { trainedOf } from './program.js';
 import { learningRateAt } from './schedule.js';
 import { checkSettings } from './settings.js';
-import { type Teacher, taught, teacherWeights } from './teacher.js';
+import { taught } from './teacher.js';
 
 export type { Sample, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 
 /** Evaluation reads at most this many batches: it must not outweigh training. */
 const EVALUATION_BATCHES = 64;
-/** Where a device prefers long runs, one does several steps, as long as this is not much work. */
-const MOST_STEPS_PER_RUN = 8;
-const FLOPS_PER_RUN = 1e11;
-/** The same on a device that computes beside JavaScript, which is a large one: a tenth of a second of an H200's. */
-const FLOPS_PER_RUN_AHEAD = 1e13;
-/** Runs that such a device is asked for at a time: while it computes one, the examples of the next are prepared. */
+/** Runs that a device which computes beside JavaScript is asked for at a time: while it computes one, the examples of the next are prepared. */
 const RUNS_AHEAD = 2;
 
 /** Trains, and leaves a checkpoint behind also when interrupted. */
@@ -61,31 +37,14 @@ export async function train(input: TrainingInput): Promise<TrainingResult> {
       'adapters are trained beside the weights of a model: name the folder that it starts from',
     );
   }
+  if (input.lora && settings.optimizer.muonMomentum !== undefined)
+    throw new ConfigError('Muon is for the matrices of layers, and not for adapters: train them with AdamW');
   const run = await Run.open(input);
   try {
     return await run.loop();
   } finally {
     await run.close();
   }
-}
-
-/** New weights, from the seed. */
-export function initialWeights(parameters: readonly ParameterSpec[], seed: number): Map<string, HostTensor> {
-  const random = new Random(seed);
-  return new Map(
-    parameters.map(({ name, shape, initialize }) => [name, float32(initialize(random, shape), shape)]),
-  );
-}
-
-/**
- * Steps that one run of the training program does: between runs a signal gets through and progress is shown, so that a
- * run should take a second or so. 6 FLOPs a parameter and token (Kaplan et al., 2020).
- */
-export function stepsPerRunOn(device: Device, model: Model, tokensPerStep: number): number {
-  if (!device.prefersLongRuns) return 1;
-  const flops = 6 * countParameters(parametersOf(model)) * tokensPerStep;
-  const most = device.runsAhead ? FLOPS_PER_RUN_AHEAD : FLOPS_PER_RUN;
-  return Math.min(MOST_STEPS_PER_RUN, Math.max(1, Math.floor(most / flops)));
 }
 
 /** Throws `TrainingError` where a run's folder is taken: a new run never replaces what another left. */
@@ -102,42 +61,6 @@ export async function expectNoRun(folder: string): Promise<void> {
   }
 }
 
-/** What a new run starts from: new weights, and moments of zero. */
-export function initialMemory(parameters: readonly ParameterSpec[], seed: number): Map<string, HostTensor> {
-  return withMoments(initialWeights(parameters, seed), parameters);
-}
-
-function withMoments(
-  values: Map<string, HostTensor>,
-  parameters: readonly ParameterSpec[],
-): Map<string, HostTensor> {
-  for (const spec of parameters) {
-    for (const moment of momentsOf(spec)) values.set(moment, hostZeros('float32', spec.shape));
-  }
-  return values;
-}
-
-/** What a run works with in a phase; made before its first step. */
-interface Equipment {
-  phase: PlacedPhase;
-  teacher: Teacher | undefined;
-  /** With its adapters, where they are what is trained. */
-  model: Model;
-  parameters: readonly ParameterSpec[];
-  /** What rows leave to those of the next batch, as states of the program. */
-  memory: readonly StateSpec[];
-  /** The weights that are not trained. */
-  frozen: ReadonlyMap<string, Weight>;
-  /** Those of them that are saved with the model: none where adapters are trained beside it. */
-  untrained: ReadonlyMap<string, HostTensor>;
-  data: TrainingData;
-  stepsPerRun: number;
-  training: Executable;
-  evaluation: Executable;
-  /** Parameters and moments. */
-  state: State;
-}
-
 /** A run of the program that was asked for. */
 interface Asked {
   /** The learning rates of its steps, without those beyond the last one of the schedule. */
@@ -147,62 +70,8 @@ interface Asked {
   readonly outputs: Promise<Record<string, HostTensor>>;
 }
 
-/**
- * Makes what a phase works with out of all values of a run, after `step` steps. Moments that are not among them are 0, and what rows have
- * left is forgotten where batches are of other sizes.
- */
-async function equip(
-  input: TrainingInput,
-  model: Model,
-  phase: PlacedPhase,
-  data: TrainingData,
-  teacher: Teacher | undefined,
-  values: Map<string, HostTensor>,
-  step: number,
-): Promise<Equipment> {
-  const { device, from, lora } = input;
-  const { batch, sequence, accumulate, optimizer, rates } = phase.settings;
-  const { objective } = data;
-  const most = stepsPerRunOn(device, model, batch * sequence * accumulate);
-  const isLast = phase.end >= input.settings.steps;
-  const stepsPerRun = isLast ? most : largestDivisor(phase.end - step, most);
-  const shape = { batch, accumulate, stepsPerRun };
-  const { program, parameters, memory } = trainingProgram(model, objective, optimizer, shape, rates);
-  // What adapters are trained beside is read from its files as it is needed, and has no gradients and no moments.
-  const adapted = lora && from !== undefined ? await locateWeights(from, input.model) : undefined;
-  const untrained = lora ? new Map<string, HostTensor>() : takeUntrained(values, model, parameters);
-  const frozen = adapted ?? untrained;
-  const weights = teacher ? new Map([...frozen, ...teacherWeights(teacher)]) : frozen;
-  const training = await device.compile({ ...program, weights });
-  const evaluation = await device.compile({
-    ...evaluationProgram(model, objective, parameters),
-    weights: frozen,
-  });
-  const initial = new Map(
-    (program.state ?? []).flatMap(({ spec: { name, shape: dims } }) => {
-      const value = values.get(name);
-      const fits = value && (!memory.some((spec) => spec.name === name) || sameShape(value.dims, dims));
-      return fits ? [[name, value] as const] : [];
-    }),
-  );
-  const state = training.newState(initial);
-  const programs = { stepsPerRun, training, evaluation, state };
-  return { phase, model, teacher, parameters, memory, frozen, untrained, data, ...programs };
-}
-
-/** Reads a teacher, whose weights stay in their files. */
-async function teacherOf({ folder, ...counts }: TeacherInput): Promise<Teacher> {
-  const model = await readModel(folder);
-  return { model, weights: await locateWeights(folder, model), ...counts };
-}
-
-/** The largest whole number up to `most` that divides `steps`. */
-function largestDivisor(steps: number, most: number): number {
-  for (let count = Math.min(most, steps); count > 1; count--) if (steps % count === 0) return count;
-  return 1;
-}
-
 class Run {
+  private readonly input: TrainingInput;
   private readonly metrics: string;
   private isClosed = false;
   /** When the last run ended, by the clock of `performance`. */
@@ -212,7 +81,7 @@ class Run {
   private savedStep: number | undefined;
 
   private constructor(
-    private readonly input: TrainingInput,
+    private readonly subject: Subject,
     private readonly identity: RunIdentity,
     private readonly phases: readonly PlacedPhase[],
     /** Of each phase. */
@@ -220,48 +89,46 @@ class Run {
     private equipment: Equipment,
     private step: number,
   ) {
-    this.metrics = join(input.folder, METRICS);
-    this.savedStep = input.resume ? step : undefined;
+    this.input = subject.input;
+    this.metrics = join(this.input.folder, METRICS);
+    this.savedStep = this.input.resume ? step : undefined;
   }
 
   static async open(input: TrainingInput): Promise<Run> {
-    const { settings, lora, folder } = input;
-    const model = lora ? withLora(input.model, lora) : input.model;
+    const { settings, folder } = input;
     const phases = phasesOf(settings);
     // What cannot be trained is told before anything is written, and so is what there is not to start from.
-    const teacher = input.teacher && (await teacherOf(input.teacher));
+    const subject = await subjectOf(input);
+    const { model, teacher } = subject;
     const data = phases.map((phase) => {
       const own = input.data(input.model, phase.settings);
       return teacher ? taught(own, teacher) : own;
     });
-    for (const phase of phases) trainedOf(model, phase.settings.rates);
-    const initial = input.resume
-      ? undefined
-      : await fresh(input, trainedOf(model, phases[0]!.settings.rates));
+    const trained = phases.map((phase) => trainedOf(model, phase.settings.rates));
+    const initial = input.resume ? undefined : await initialValues(subject);
     await makeFolder(folder).catch((error: unknown) => {
       throw inWords(folder, error);
     });
     await recoverFolder(join(folder, CHECKPOINT));
     if (!input.resume) await expectNoRun(folder);
     const identity = await identityOf(input, data[0]!);
-    const trainedAt = (step: number): ParameterSpec[] =>
-      trainedOf(model, phaseBefore(phases, step).settings.rates);
+    const trainedAt = (step: number): ParameterSpec[] => trained[phases.indexOf(phaseBefore(phases, step))]!;
     const { step, values } = initial
       ? { step: 0, values: initial }
       : await readCheckpoint(input, trainedAt, identity);
     const phase = phaseAfter(phases, step);
-    const equipment = await equip(input, model, phase, data[phases.indexOf(phase)]!, teacher, values, step);
+    const equipment = await equip(subject, phase, data[phases.indexOf(phase)]!, values, step);
     await trimMetrics(join(folder, METRICS), step);
-    return new Run(input, identity, phases, data, equipment, step);
+    return new Run(subject, identity, phases, data, equipment, step);
   }
 
   /** Goes over to the phase of the next step, with what the parameters and their moments are now. */
   private async enter(phase: PlacedPhase): Promise<void> {
     const data = this.data[this.phases.indexOf(phase)]!;
-    const { model, teacher, untrained, state } = this.equipment;
+    const { untrained, state } = this.equipment;
     const values = new Map([...untrained, ...(await state.read())]);
     await this.close();
-    this.equipment = await equip(this.input, model, phase, data, teacher, values, this.step);
+    this.equipment = await equip(this.subject, phase, data, values, this.step);
     this.isClosed = false;
   }
 
@@ -385,21 +252,21 @@ class Run {
     await this.report({ event: 'evaluation', step: this.step, ...result });
     const { sample } = this.input;
     if (!sample) return;
-    const { model, parameters, frozen } = this.equipment;
+    const { parameters, frozen } = this.equipment;
     const trained = await state.read(parameters.map(({ name }) => name));
-    const written = await sample(model, new Map([...frozen, ...trained]));
+    const written = await sample(this.subject.model, new Map([...frozen, ...trained]));
     await this.report({ event: 'sample', step: this.step, ...written });
   }
 
   private async save(): Promise<void> {
-    const { model, parameters, memory, untrained, state } = this.equipment;
+    const { parameters, memory, untrained, state } = this.equipment;
     const values = new Map([...untrained, ...(await state.read())]);
     for (const { name } of parameters) {
       if (!(values.get(name)!.data as Float32Array).every(Number.isFinite))
         throw this.diverged(`${name} has values that are no numbers`, this.step);
     }
     const progress = { step: this.step, run: this.identity };
-    await writeCheckpoint(this.input, model, parameters, values, memory, progress);
+    await writeCheckpoint(this.input, this.subject.model, parameters, values, memory, progress);
     this.savedStep = this.step;
     await this.report({ event: 'saved', step: this.step });
   }
@@ -432,33 +299,10 @@ async function trimMetrics(path: string, step: number): Promise<void> {
   await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
 }
 
-/** Takes what is not trained out of a model's values. */
-function takeUntrained(
-  values: Map<string, HostTensor>,
-  model: Model,
-  trained: readonly ParameterSpec[],
-): Map<string, HostTensor> {
-  const names = new Set(trained.map(({ name }) => name));
-  const others = parametersOf(model).filter(({ name }) => !names.has(name));
-  return new Map(
-    others.map(({ name }) => {
-      const value = values.get(name)!;
-      values.delete(name);
-      return [name, value];
-    }),
-  );
-}
-
-/** All values of a new run, and the moments of the parameters that are trained: of new weights or adapters, or of another checkpoint's weights. */
-async function fresh(
-  { model, from, lora, settings }: TrainingInput,
-  parameters: readonly ParameterSpec[],
-): Promise<Map<string, HostTensor>> {
-  if (lora) {
-    // Weights that do not fit are told before the run's folder is made.
-    if (from !== undefined) await locateWeights(from, model);
-    return initialMemory(parameters, settings.seed);
-  }
-  if (from === undefined) return withMoments(initialWeights(parametersOf(model), settings.seed), parameters);
-  return withMoments(await readWeights(from, model), parameters);
+/** All values of a new run, without moments: new weights or adapters, or another checkpoint's weights. */
+async function initialValues({ input, model, base }: Subject): Promise<Map<string, HostTensor>> {
+  const { from, settings } = input;
+  if (base) return initialWeights(trainedOf(model), settings.seed);
+  if (from !== undefined) return readWeights(from, model);
+  return initialWeights(parametersOf(model), settings.seed);
 }

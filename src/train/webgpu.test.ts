@@ -3,10 +3,10 @@ import { expect, test } from 'vitest';
 import { type Device, float32, int64, openDevice } from '../engine/index.js';
 import { DESIGNS, type Design, hybridModel, modelConfig, preset } from '../models/index.js';
 import { Random } from '../nn/index.js';
-import { ADAMW_DEFAULTS, stepScalars } from './optimizer.js';
+import { initialWeights } from './equipment.js';
+import { ADAMW_DEFAULTS, STEP_SCALARS, stepScalars } from './optimizer.js';
 import { trainingProgram } from './program.js';
 import { nextTokens } from './text.js';
-import { initialMemory } from './trainer.js';
 
 const webgpu = await openDevice('webgpu').catch((error: Error) => error);
 if (webgpu instanceof Error) console.warn(`The webgpu training test is skipped: ${webgpu.message}`);
@@ -33,7 +33,7 @@ async function losses(device: Device, design: Design): Promise<number[]> {
   const shape = { batch, accumulate: 1, stepsPerRun: 1 };
   const { program, parameters } = trainingProgram(model, nextTokens(sequence), ADAMW_DEFAULTS, shape);
   const executable = await device.compile(program);
-  const state = executable.newState(initialMemory(parameters, 1));
+  const state = executable.newState(initialWeights(parameters, 1));
   const random = new Random(2);
   const seen: number[] = [];
   for (let step = 1; step <= STEPS; step++) {
@@ -42,7 +42,7 @@ async function losses(device: Device, design: Design): Promise<number[]> {
     const { loss } = await executable.run(
       {
         tokens: int64(ids, [1, 1, batch, sequence + 1]),
-        scalars: float32(stepScalars(ADAMW_DEFAULTS, step, 3e-3), [1, 3]),
+        scalars: float32(stepScalars(ADAMW_DEFAULTS, step, 3e-3), [1, STEP_SCALARS]),
       },
       [state],
     );

@@ -8,10 +8,10 @@ import { XlaDevice } from '../engine/xla/device.js';
 import { EvaluatorClient } from '../engine/xla/testing/evaluator-client.js';
 import { DESIGNS, type Design, hybridModel, modelConfig, preset } from '../models/index.js';
 import { Random } from '../nn/index.js';
-import { ADAMW_DEFAULTS, stepScalars } from './optimizer.js';
+import { initialWeights } from './equipment.js';
+import { ADAMW_DEFAULTS, STEP_SCALARS, stepScalars } from './optimizer.js';
 import { trainingProgram } from './program.js';
 import { nextTokens } from './text.js';
-import { initialMemory } from './trainer.js';
 
 const STEPS = 12;
 const [batch, sequence, vocabulary] = [2, 16, 48];
@@ -35,7 +35,7 @@ async function losses(device: Device, design: Design, stepsPerRun = 1, accumulat
   const shape = { batch: batch / accumulate, accumulate, stepsPerRun };
   const { program, parameters } = trainingProgram(model, nextTokens(sequence), ADAMW_DEFAULTS, shape);
   const executable = await device.compile(program);
-  const state = executable.newState(initialMemory(parameters, 1));
+  const state = executable.newState(initialWeights(parameters, 1));
   const random = new Random(2);
   const seen: number[] = [];
   for (let step = 1; step <= STEPS; step += stepsPerRun) {
@@ -45,7 +45,7 @@ async function losses(device: Device, design: Design, stepsPerRun = 1, accumulat
       stepScalars(ADAMW_DEFAULTS, step + i, 3e-3),
     );
     const { loss } = await executable.run(
-      { tokens: int64(ids, dims), scalars: float32(scalars.flat(), [stepsPerRun, 3]) },
+      { tokens: int64(ids, dims), scalars: float32(scalars.flat(), [stepsPerRun, STEP_SCALARS]) },
       [state],
     );
     seen.push(...(loss!.data as Float32Array));

@@ -1,0 +1,142 @@
+/** What a run computes with in a phase: its programs, and their state. */
+import {
+  type Device,
+  type Executable,
+  float32,
+  type HostTensor,
+  type State,
+  type StateSpec,
+  type Weight,
+} from '../engine/index.js';
+import { sameShape } from '../graph/index.js';
+import { countParameters, locateWeights, type Model, parametersOf, withLora } from '../models/index.js';
+import { type ParameterSpec, Random } from '../nn/index.js';
+import type { TrainingData } from './data.js';
+import type { TrainingInput } from './input.js';
+import type { PlacedPhase } from './phases.js';
+import { evaluationProgram, trainingProgram } from './program.js';
+import { readTeacher, type Teacher, teacherWeights } from './teacher.js';
+
+/** Where a device prefers long runs, one does several steps, as long as this is not much work. */
+const MOST_STEPS_PER_RUN = 8;
+const FLOPS_PER_RUN = 1e11;
+/** The same on a device that computes beside JavaScript, which is a large one: a tenth of a second of an H200's. */
+const FLOPS_PER_RUN_AHEAD = 1e13;
+/**
+ * Steps that one run of the training program does: between runs a signal gets through and progress is shown, so that a
+ * run should take a second or so. 6 FLOPs a parameter and token (Kaplan et al., 2020).
+ */
+export function stepsPerRunOn(device: Device, model: Model, tokensPerStep: number): number {
+  if (!device.prefersLongRuns) return 1;
+  const flops = 6 * countParameters(parametersOf(model)) * tokensPerStep;
+  const most = device.runsAhead ? FLOPS_PER_RUN_AHEAD : FLOPS_PER_RUN;
+  return Math.min(MOST_STEPS_PER_RUN, Math.max(1, Math.floor(most / flops)));
+}
+
+/** New weights, from the seed. */
+export function initialWeights(parameters: readonly ParameterSpec[], seed: number): Map<string, HostTensor> {
+  const random = new Random(seed);
+  return new Map(
+    parameters.map(({ name, shape, initialize }) => [name, float32(initialize(random, shape), shape)]),
+  );
+}
+
+/** What all phases of a run share. */
+export interface Subject {
+  readonly input: TrainingInput;
+  /** With its adapters, where they are what is trained. */
+  readonly model: Model;
+  /** What adapters are trained beside: read from its files as it is needed, without gradients and moments. */
+  readonly base: ReadonlyMap<string, Weight> | undefined;
+  readonly teacher: Teacher | undefined;
+}
+
+/** Finds what a run is about. Throws `CheckpointError` for weights that are not there or do not fit. */
+export async function subjectOf(input: TrainingInput): Promise<Subject> {
+  const { model, lora, from, teacher } = input;
+  return {
+    input,
+    model: lora ? withLora(model, lora) : model,
+    base: lora && from !== undefined ? await locateWeights(from, model) : undefined,
+    teacher: teacher && (await readTeacher(teacher)),
+  };
+}
+
+/** What a run works with in a phase; made before its first step. */
+export interface Equipment {
+  readonly phase: PlacedPhase;
+  readonly data: TrainingData;
+  readonly parameters: readonly ParameterSpec[];
+  /** What rows leave to those of the next batch, as states of the program. */
+  readonly memory: readonly StateSpec[];
+  /** The weights that are not trained. */
+  readonly frozen: ReadonlyMap<string, Weight>;
+  /** Those of them that are saved with the model: none where adapters are trained beside it. */
+  readonly untrained: ReadonlyMap<string, HostTensor>;
+  readonly stepsPerRun: number;
+  readonly training: Executable;
+  readonly evaluation: Executable;
+  /** Parameters and moments. */
+  readonly state: State;
+}
+
+/**
+ * Makes what a phase works with out of all values of a run, after `step` steps. Moments that are not among them are 0, and what rows have
+ * left is forgotten where batches are of other sizes.
+ */
+export async function equip(
+  { input, model, base, teacher }: Subject,
+  phase: PlacedPhase,
+  data: TrainingData,
+  values: Map<string, HostTensor>,
+  step: number,
+): Promise<Equipment> {
+  const { device } = input;
+  const { batch, sequence, accumulate, optimizer, rates } = phase.settings;
+  const { objective } = data;
+  const most = stepsPerRunOn(device, model, batch * sequence * accumulate);
+  const isLast = phase.end >= input.settings.steps;
+  const stepsPerRun = isLast ? most : largestDivisor(phase.end - step, most);
+  const shape = { batch, accumulate, stepsPerRun };
+  const { program, parameters, memory } = trainingProgram(model, objective, optimizer, shape, rates);
+  const untrained = base ? new Map<string, HostTensor>() : takeUntrained(values, model, parameters);
+  const frozen = base ?? untrained;
+  const weights = teacher ? new Map([...frozen, ...teacherWeights(teacher)]) : frozen;
+  const training = await device.compile({ ...program, weights });
+  const evaluation = await device.compile({
+    ...evaluationProgram(model, objective, parameters),
+    weights: frozen,
+  });
+  const initial = new Map(
+    (program.state ?? []).flatMap(({ spec: { name, shape: dims } }) => {
+      const value = values.get(name);
+      const fits = value && (!memory.some((spec) => spec.name === name) || sameShape(value.dims, dims));
+      return fits ? [[name, value] as const] : [];
+    }),
+  );
+  const state = training.newState(initial);
+  return { phase, data, parameters, memory, frozen, untrained, stepsPerRun, training, evaluation, state };
+}
+
+/** The largest whole number up to `most` that divides `steps`. */
+function largestDivisor(steps: number, most: number): number {
+  for (let count = Math.min(most, steps); count > 1; count--) if (steps % count === 0) return count;
+  return 1;
+}
+
+/** Takes what is not trained out of a model's values. */
+function takeUntrained(
+  values: Map<string, HostTensor>,
+  model: Model,
+  trained: readonly ParameterSpec[],
+): Map<string, HostTensor> {
+  const names = new Set(trained.map(({ name }) => name));
+  const others = parametersOf(model).filter(({ name }) => !names.has(name));
+  return new Map(
+    others.map(({ name }) => {
+      const value = values.get(name)!;
+      values.delete(name);
+      return [name, value];
+    }),
+  );
+}
