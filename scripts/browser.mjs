@@ -10,6 +10,7 @@ const source = (path) => fileURLToPath(new URL(`../src/${path}`, import.meta.url
 const BROWSER = {
   '#platform': source('platform/browser/index.ts'),
   '#devices': source('engine/tab-devices.ts'),
+  '#locate': source('models/tab-locate.ts'),
 };
 
 /** What comes along; all other packages serve Node, and fall away with the functions that use them. */

@@ -1,4 +1,4 @@
-/** What `#platform` and `#devices` stand for in the sources, for bundlers and tests; package.json says it of what is built. */
+/** What `#platform`, `#devices` and `#locate` stand for in the sources, for bundlers and tests; package.json says it of what is built. */
 import { fileURLToPath } from 'node:url';
 
 const source = (path: string): string => fileURLToPath(new URL(`../src/${path}`, import.meta.url));
@@ -6,9 +6,11 @@ const source = (path: string): string => fileURLToPath(new URL(`../src/${path}`,
 export const NODE = {
   '#platform': source('platform/node/index.ts'),
   '#devices': source('engine/devices.ts'),
+  '#locate': source('models/locate.ts'),
 };
 
 export const BROWSER = {
   '#platform': source('platform/browser/index.ts'),
   '#devices': source('engine/tab-devices.ts'),
+  '#locate': source('models/tab-locate.ts'),
 };

@@ -13,12 +13,14 @@ import { bundleForBrowser } from '../scripts/browser.mjs';
 import { buildDemo } from '../scripts/demo.mjs';
 import type * as Heddle from '../src/browser/index.js';
 import { openDevice } from '../src/engine/index.js';
-import { type LanguageModel, loadModel, loadSnapshot } from '../src/generate/index.js';
+import { ChatSession, type LanguageModel, loadModel, loadSnapshot } from '../src/generate/index.js';
 import { HubServer } from '../src/hub/testing/hub-server.js';
 import { hybridModel, preset } from '../src/models/index.js';
 import { encodeCorpus, splitCorpus, Tokenizer, tokenizerFiles, trainBpe } from '../src/text/index.js';
+import { THINKING } from '../src/text/testing/chat-templates.js';
 import { TRAINING_DEFAULTS, type TrainingEvent, textData, train } from '../src/train/index.js';
 import { CHROMIUM, PATIENCE, seriousViolations, WITHOUT_CHROMIUM } from './testing/browser.js';
+import { writeTinyModel } from './testing/server.js';
 
 const assets = fileURLToPath(new URL('../assets/sotu-hybrid/', import.meta.url));
 const MODEL = ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.safetensors'];
@@ -40,9 +42,9 @@ test('what a page loads is below 400 kB, and has nothing of Node', async () => {
     const text = file.type === 'chunk' ? file.code : file.source;
     bytes += gzipSync(text).byteLength;
     expect(String(text).match(/["'`]node:\w+|onnxruntime|koffi/g), file.fileName).toBeNull();
-    // All packages are in it.
+    // All packages are in it; the word in quotes is one of chat templates.
     for (const [, from] of String(text).matchAll(
-      /\bimport\b(?:[^"'`;()=]*\bfrom)?\s*\(?["'`]([^"'`]+)["'`]/g,
+      /(?<!["'`])\bimport\b(?:[^"'`;()=]*\bfrom)?\s*\(?["'`]([^"'`]+)["'`]/g,
     )) {
       expect(from, file.fileName).toMatch(/^\.\//);
     }
@@ -218,6 +220,64 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     expect(rest).toBe(found.rest[0]);
     snapshot.dispose();
     session.dispose();
+  });
+
+  test('conversations by the chat template, and line by line, are those of Node', async () => {
+    const tiny = join(folder, 'tiny');
+    await writeTinyModel(tiny, { template: THINKING, change: { maxPositionEmbeddings: 512 } });
+    const SAID = ['Hello', 'And then?'];
+    const SETTINGS = { maxTokens: 8, temperature: 0 };
+    /** Both sides do the same. */
+    const talk = async (chat: ChatSession | Heddle.TabChat) => {
+      const turns: unknown[] = [];
+      for (const text of SAID) {
+        let said = '';
+        for await (const piece of chat.say(text, SETTINGS)) said += piece.text;
+        turns.push({ said, turn: chat.turn, tokens: [...chat.tokens] });
+      }
+      for await (const _ of chat.regenerate({ ...SETTINGS, seed: 5, temperature: 2 }));
+      turns.push({ turn: chat.turn, tokens: [...chat.tokens] });
+      for await (const _ of chat.edit(0, 'Otherwise', SETTINGS));
+      // One who leaves in the middle has what came until then.
+      for await (const _ of chat.say('More', { ...SETTINGS, maxTokens: 100 })) break;
+      const left = { turn: chat.turn, messages: chat.messages, bytes: chat.bytes };
+      return { turns, left, read: await chat.encode(chat.messages) };
+    };
+    const node = await loadModel(tiny, { device: 'wasm', threads: 1 });
+    const expected: Record<string, unknown> = {};
+    const byTemplate = (await ChatSession.open(node, tiny, { system: 'Be brief.' }))!;
+    expected.template = await talk(byTemplate);
+    byTemplate.dispose();
+    await node.dispose();
+    const byLine = (await ChatSession.open(model, assets, { lines: true }))!;
+    expected.lines = await talk(byLine);
+    byLine.dispose();
+
+    instead = (path, response) => {
+      const name = /^\/tiny\/([\w.-]+)$/.exec(path)?.[1];
+      if (name === undefined) return false;
+      const file = join(tiny, name);
+      if (!existsSync(file)) response.writeHead(404);
+      response.end(existsSync(file) ? readFileSync(file) : '');
+      return true;
+    };
+    const page = await open();
+    const found = await page.evaluate(
+      async ({ talk, ...settings }) => {
+        Object.assign(globalThis, settings);
+        const run = new Function(`return ${talk}`)() as (chat: Heddle.TabChat) => Promise<unknown>;
+        const tiny = await heddle.loadModel('./tiny/', { threads: 1 });
+        const template = await run((await tiny.chat({ system: 'Be brief.' }))!);
+        const plain = await heddle.loadModel('./model/', { threads: 1 });
+        return {
+          template,
+          lines: await run(await plain.chat({ lines: true })),
+          none: await plain.chat(),
+        };
+      },
+      { talk: String(talk), SAID, SETTINGS },
+    );
+    expect(found).toEqual({ ...expected, none: undefined });
   });
 
   test('what is wrong is told with the classes of errors that Node has, and nothing is lost', async () => {

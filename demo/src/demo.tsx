@@ -1,17 +1,19 @@
-/** What surrounds the three pages. */
+/** The demo's pages, and which model is open. */
 import { signal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
 import { formatBytes, formatCount } from '../../src/cli/format.js';
-import mark from '../../studio/src/heddle.svg';
+import { ChatPage } from '../../studio/src/chat/chat-page.js';
+import { loading, threads } from '../../studio/src/hosts/tab.js';
 import { InsidePage } from '../../studio/src/inside/inside-page.js';
+import { Confirmation } from '../../studio/src/parts/confirmation.js';
+import { Frame } from '../../studio/src/parts/frame.js';
 import { Layers } from '../../studio/src/parts/layers.js';
-import { problem } from '../../studio/src/parts/status.js';
-import { ThemeButton } from '../../studio/src/parts/theme-button.js';
-import { loading, opened, threads } from './tab.js';
+import { opened } from './tab.js';
 import { TrainPage } from './train-page.js';
-import { WritePage } from './write-page.js';
+import { OtherModels, WritePage } from './write-page.js';
 
 const PAGES = {
-  write: { name: 'Write', Page: WritePage },
+  write: { name: 'Write', Page: Writing },
   train: { name: 'Train', Page: TrainPage },
   inside: { name: 'Look inside', Page: InsidePage },
 } as const;
@@ -26,53 +28,34 @@ addEventListener('hashchange', () => {
 });
 
 export function Demo() {
-  const { name, Page } = PAGES[page.value];
+  const { name } = PAGES[page.value];
+  useEffect(() => {
+    document.title = `${name} · Heddle in a tab`;
+  }, [name]);
   return (
     <>
-      <a class="skip" href="#main">
-        Skip to the page
-      </a>
-      <header class="top">
-        <a class="brand" href="#/write" aria-label="Heddle in a tab">
-          <img src={mark} alt="" width="26" height="26" />
-          <span>
-            Heddle <span class="faint">in a tab</span>
-          </span>
-        </a>
-        <nav aria-label="Pages">
-          {Object.entries(PAGES).map(([key, { name }]) => (
-            <a key={key} href={`#/${key}`} aria-current={key === page.value ? 'page' : undefined}>
-              {name}
-            </a>
-          ))}
-        </nav>
-        <ThemeButton />
-      </header>
-      {problem.value !== undefined && (
-        <div class="problem" role="alert">
-          <span>{problem.value}</span>
-          <button
-            type="button"
-            onClick={() => {
-              problem.value = undefined;
-            }}
-          >
-            Close
-          </button>
-        </div>
-      )}
-      <ModelBar />
-      <main id="main" tabIndex={-1}>
-        <h1 class="hidden">{name}</h1>
-        <Page />
-      </main>
+      <Frame title="in a tab" pages={PAGES} page={page.value}>
+        <ModelBar />
+      </Frame>
+      <Confirmation />
+    </>
+  );
+}
+
+/** A model with a chat template is talked with, any other writes on. */
+function Writing() {
+  if (!opened.value?.chats) return <WritePage />;
+  return (
+    <>
+      <ChatPage key={opened.value.name} />
+      <OtherModels />
     </>
   );
 }
 
 /** Which model is open, and where it runs. */
 function ModelBar() {
-  const { name: coming, progress } = loading.value ?? {};
+  const [[coming, progress] = []] = loading.value;
   if (coming !== undefined) {
     const { loaded = 0, total } = progress ?? {};
     return (

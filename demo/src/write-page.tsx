@@ -209,7 +209,8 @@ function Places() {
   );
 }
 
-function OtherModels() {
+/** Where another model is loaded from. */
+export function OtherModels() {
   return (
     <section
       class="card drop"

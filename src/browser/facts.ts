@@ -1,5 +1,7 @@
 /** What a page remembers of the worker's objects, so that it need not ask. */
+import type { ChatTurn } from '../generate/index.js';
 import type { Fingerprint } from '../models/index.js';
+import type { ChatMessage, GenerationConfig } from '../text/index.js';
 
 /** What a page knows of a model without asking its worker. */
 export interface ModelFacts {
@@ -13,6 +15,8 @@ export interface ModelFacts {
   readonly parameters: number;
   readonly fingerprint: Fingerprint;
   readonly endOfText: number | undefined;
+  /** How the model says to sample, where it does. */
+  readonly sampling: Pick<GenerationConfig, 'temperature' | 'topK' | 'topP' | 'repetitionPenalty'>;
 }
 
 export interface SessionFacts {
@@ -20,6 +24,11 @@ export interface SessionFacts {
   /** The tokens from this one on. */
   readonly from: number;
   readonly tokens: readonly number[];
+}
+
+export interface ChatFacts extends SessionFacts {
+  readonly messages: readonly ChatMessage[];
+  readonly turn: ChatTurn | undefined;
 }
 
 export interface SnapshotFacts {

@@ -10,17 +10,29 @@ import type { TabTraining } from './training.js';
 
 export * from '../errors.js';
 export type {
+  ChatPiece,
+  ChatTurn,
   ForkPiece,
   GeneratedPiece,
   Logits,
   ReadOptions,
   ReadResult,
   StopReason,
+  ToolResult,
 } from '../generate/index.js';
 export type { Trace, TraceOptions } from '../inspect/index.js';
+export type { ChatMessage } from '../text/index.js';
 export type { TrainingEvent, TrainingResult, TrainingSettings } from '../train/index.js';
 export type { ModelFacts } from './facts.js';
-export type { TabGenerateOptions, TabModel, TabSession, TabSnapshot, WrittenTabFork } from './model.js';
+export type {
+  TabChat,
+  TabChatOptions,
+  TabGenerateOptions,
+  TabModel,
+  TabSession,
+  TabSnapshot,
+  WrittenTabFork,
+} from './model.js';
 export type { Given, Hosted, Repository, Source, TrainedRun } from './source.js';
 export type { KeptModel, LoadProgress, StoreOptions } from './store.js';
 export type { TabTraining } from './training.js';

@@ -1,5 +1,8 @@
 /** A model, its sessions and their snapshots, in a worker of the page. They answer as those of Node do. */
 import type {
+  ChatOpenOptions,
+  ChatPiece,
+  ChatTurn,
   ForkPiece,
   GeneratedPiece,
   GenerateOptions,
@@ -7,9 +10,11 @@ import type {
   ReadOptions,
   ReadResult,
   StopReason,
+  ToolResult,
 } from '../generate/index.js';
 import type { Trace, TraceOptions } from '../inspect/index.js';
-import type { ModelFacts, SessionFacts, SnapshotFacts } from './facts.js';
+import type { ChatMessage } from '../text/index.js';
+import type { ChatFacts, ModelFacts, SessionFacts, SnapshotFacts } from './facts.js';
 import { type Connection, Remote, type Types } from './remote.js';
 
 /** What cannot be handed to a worker: functions that change logits. */
@@ -20,6 +25,9 @@ export interface WrittenTabFork {
   readonly session: TabSession;
   readonly reason: StopReason;
 }
+
+/** See `ChatOpenOptions`. Conversations with a model share what they have read. */
+export type TabChatOptions = Omit<ChatOpenOptions, 'cache' | 'after'> & { readonly after?: TabSnapshot };
 
 /** See `LanguageModel`. */
 export class TabModel extends Remote<ModelFacts> {
@@ -34,6 +42,13 @@ export class TabModel extends Remote<ModelFacts> {
     // What is asked of the session comes after this; where it fails, so does that.
     this.connection.call(this.id, 'session', [], id).catch(() => {});
     return session;
+  }
+
+  /** A conversation with the model, as `ChatSession.open` opens it in Node: undefined where it has no chat template. */
+  chat(options: TabChatOptions & { readonly lines: true }): Promise<TabChat>;
+  chat(options?: TabChatOptions): Promise<TabChat | undefined>;
+  chat(options: TabChatOptions = {}): Promise<TabChat | undefined> {
+    return this.connection.call(0, 'chat', [this, options]);
   }
 
   encode(text: string): Promise<number[]> {
@@ -71,13 +86,11 @@ export class TabModel extends Remote<ModelFacts> {
   }
 }
 
-type Next = IteratorResult<GeneratedPiece | ForkPiece, StopReason | WrittenTabFork[]>;
-
-/** See `Session`. */
-export class TabSession extends Remote<SessionFacts> {
+/** What writes: it remembers its tokens. */
+abstract class Writer<Facts extends SessionFacts> extends Remote<Facts> {
   private readonly all: number[] = [];
 
-  constructor(connection: Connection, id: number, facts: SessionFacts) {
+  constructor(connection: Connection, id: number, facts: Facts) {
     super(connection, id, facts);
     this.changed(facts);
   }
@@ -92,34 +105,25 @@ export class TabSession extends Remote<SessionFacts> {
     return this.facts.bytes;
   }
 
-  protected override changed(facts: SessionFacts): SessionFacts {
+  protected override changed(facts: Facts): Facts {
     this.all.length = facts.from;
-    this.all.push(...facts.tokens);
+    for (const id of facts.tokens) this.all.push(id);
     return facts;
   }
 
-  read(prompt: string | readonly number[], options: ReadOptions = {}): Promise<ReadResult> {
-    return this.call('read', prompt, options);
-  }
-
-  /** See `Session.readEach`. */
-  readEach(ids: readonly number[]): Promise<Float32Array> {
-    return this.call('readEach', ids);
-  }
-
-  generate(options?: TabGenerateOptions): AsyncGenerator<GeneratedPiece, StopReason>;
-  generate(options: TabGenerateOptions & { n: number }): AsyncGenerator<ForkPiece, WrittenTabFork[]>;
-  async *generate(
-    options: TabGenerateOptions & { n?: number } = {},
-  ): AsyncGenerator<GeneratedPiece | ForkPiece, StopReason | WrittenTabFork[]> {
+  /** What a method of the worker's object writes, piece by piece. Who stops listening interrupts it. */
+  protected async *written<Piece, Result>(
+    method: string,
+    ...args: readonly unknown[]
+  ): AsyncGenerator<Piece, Result> {
     const { connection } = this;
     const writing = connection.newName();
-    // What a piece has changed is told of the session.
-    connection.follow(writing, (facts) => this.take(facts as SessionFacts));
-    await connection.call(0, 'generate', [this, options], writing);
+    // What a piece has changed is told of the writer.
+    connection.follow(writing, (facts) => this.take(facts as Facts));
+    await connection.call(0, 'write', [this, method, args], writing);
     try {
       for (;;) {
-        const next = await connection.call<Next>(writing, 'next', []);
+        const next = await connection.call<IteratorResult<Piece, Result>>(writing, 'next', []);
         if (next.done) return next.value;
         yield next.value;
       }
@@ -133,6 +137,31 @@ export class TabSession extends Remote<SessionFacts> {
     return this.call('snapshot');
   }
 
+  async dispose(): Promise<void> {
+    await this.call('dispose');
+    this.connection.forget(this.id);
+  }
+}
+
+/** See `Session`. */
+export class TabSession extends Writer<SessionFacts> {
+  read(prompt: string | readonly number[], options: ReadOptions = {}): Promise<ReadResult> {
+    return this.call('read', prompt, options);
+  }
+
+  /** See `Session.readEach`. */
+  readEach(ids: readonly number[]): Promise<Float32Array> {
+    return this.call('readEach', ids);
+  }
+
+  generate(options?: TabGenerateOptions): AsyncGenerator<GeneratedPiece, StopReason>;
+  generate(options: TabGenerateOptions & { n: number }): AsyncGenerator<ForkPiece, WrittenTabFork[]>;
+  generate(
+    options: TabGenerateOptions & { n?: number } = {},
+  ): AsyncGenerator<GeneratedPiece & ForkPiece, never> {
+    return this.written('generate', options);
+  }
+
   restore(snapshot: TabSnapshot): Promise<void> {
     return this.call('restore', snapshot);
   }
@@ -140,10 +169,56 @@ export class TabSession extends Remote<SessionFacts> {
   fork(): Promise<TabSession> {
     return this.call('fork');
   }
+}
 
-  async dispose(): Promise<void> {
-    await this.call('dispose');
-    this.connection.forget(this.id);
+/** See `ChatSession`. */
+export class TabChat extends Writer<ChatFacts> {
+  /** The conversation so far. */
+  get messages(): readonly ChatMessage[] {
+    return this.facts.messages;
+  }
+
+  /** What the last answer took; undefined before there was one. */
+  get turn(): ChatTurn | undefined {
+    return this.facts.turn;
+  }
+
+  /** See `ChatSession.say`. */
+  say(text: string, options: TabGenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
+    return this.written('say', text, options);
+  }
+
+  /** See `ChatSession.tell`. */
+  tell(results: readonly ToolResult[], options: TabGenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
+    return this.written('tell', results, options);
+  }
+
+  /** See `ChatSession.answer`. */
+  answer(
+    messages: readonly ChatMessage[],
+    options: TabGenerateOptions = {},
+  ): AsyncGenerator<ChatPiece, void> {
+    return this.written('answer', messages, options);
+  }
+
+  /** See `ChatSession.regenerate`. */
+  regenerate(options: TabGenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
+    return this.written('regenerate', options);
+  }
+
+  /** See `ChatSession.edit`. */
+  edit(turn: number, text: string, options: TabGenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
+    return this.written('edit', turn, text, options);
+  }
+
+  /** See `ChatSession.encode`. */
+  encode(messages: readonly ChatMessage[]): Promise<readonly number[]> {
+    return this.call('encode', messages);
+  }
+
+  /** See `ChatSession.reset`. */
+  reset(): Promise<void> {
+    return this.call('reset');
   }
 }
 
@@ -172,5 +247,6 @@ export class TabSnapshot extends Remote<SnapshotFacts> {
 export const TYPES: Types = {
   model: (connection, id, facts) => new TabModel(connection, id, facts),
   session: (connection, id, facts: SessionFacts) => new TabSession(connection, id, facts),
+  chat: (connection, id, facts: ChatFacts) => new TabChat(connection, id, facts),
   snapshot: (connection, id, facts) => new TabSnapshot(connection, id, facts),
 };

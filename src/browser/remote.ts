@@ -195,7 +195,7 @@ export interface Served {
   /** The type's name of what is handed over by a number; undefined for plain data. */
   typeOf(value: object): string | undefined;
   /** What the page is to remember of an object, after a method of it was called. */
-  factsOf(value: object, method?: string): unknown;
+  factsOf(value: object): unknown;
 }
 
 /** The worker's end: answers calls of `root`, which is object 0, and of what those give. */
@@ -237,9 +237,9 @@ export function serve(root: object, { typeOf, factsOf }: Served): void {
       if (as) objects.set(as, given as object);
       const value = as ? undefined : packed(await given);
       if (method === 'dispose' || method === 'return') objects.delete(target);
-      post({ kind: 'value', id, value, facts: factsOf(object, method) });
+      post({ kind: 'value', id, value, facts: factsOf(object) });
     } catch (error) {
-      post({ kind: 'error', id, error: told(error), facts: object && factsOf(object, method) });
+      post({ kind: 'error', id, error: told(error), facts: object && factsOf(object) });
     }
   };
   globalThis.onmessage = ({ data }: MessageEvent<Request>) => void answer(data);

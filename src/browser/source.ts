@@ -16,8 +16,10 @@ export interface Repository {
 /** A folder on a web host, or a GGUF file there. */
 export interface Hosted {
   readonly url: string;
-  /** All of its files, with their SHA-256 in hexadecimal digits; by default the usual names are tried, and nothing is checked. */
-  readonly files?: Readonly<Record<string, string>>;
+  /** All of its files, with their SHA-256 in hexadecimal digits; by default the usual names are tried. Without sums nothing is checked. */
+  readonly files?: Readonly<Record<string, string>> | readonly string[];
+  /** For a host that wants a key: it is sent as `Authorization: Bearer`. */
+  readonly token?: string;
 }
 
 /** Files that a person has chosen or dropped: those of a model's folder, or one in GGUF. */
@@ -34,7 +36,7 @@ export type Source = string | URL | Repository | Hosted | TrainedRun | Given;
 /** The same as the worker gets it. */
 export type PlainSource =
   | { readonly kind: 'repository'; readonly repository: Repository }
-  | { readonly kind: 'hosted'; readonly url: string; readonly files: Hosted['files'] }
+  | ({ readonly kind: 'hosted' } & Hosted)
   | { readonly kind: 'run'; readonly name: string }
   | { readonly kind: 'files'; readonly files: readonly NamedFile[] };
 
@@ -65,10 +67,10 @@ function isAddress(text: string): boolean {
   return /^(?:[a-z][a-z\d+.-]*:|\.{0,2}\/)/i.test(text) || text.endsWith('/');
 }
 
-function hosted({ url, files }: Hosted): PlainSource {
+function hosted({ url, ...more }: Hosted): PlainSource {
   const base = new URL(url, document.baseURI);
   if (!base.pathname.endsWith('/') && !/\.gguf$/i.test(base.pathname)) base.pathname += '/';
-  return { kind: 'hosted', url: base.href, files };
+  return { ...more, kind: 'hosted', url: base.href };
 }
 
 interface Found {

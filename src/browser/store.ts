@@ -98,8 +98,10 @@ function place(folder: string, files: readonly string[]): string {
   return gguf !== undefined && !files.includes('config.json') ? join(folder, gguf) : folder;
 }
 
+let given = 0;
+
 async function held(files: readonly NamedFile[]): Promise<string> {
-  const folder = join(MEMORY, 'given', crypto.randomUUID());
+  const folder = join(MEMORY, 'given', String(++given));
   await makeFolder(folder);
   for (const { name, file } of files) memory.put(join(folder, name), file);
   return place(
@@ -133,21 +135,25 @@ const TOKENIZER_JSON = 'tokenizer.json';
 const COMPANIONS = [TOKENIZER_JSON, 'tokenizer_config.json', 'generation_config.json', 'chat_template.jinja'];
 
 async function fetchHosted(
-  { url, files }: Extract<PlainSource, { kind: 'hosted' }>,
+  { url, files = [], token }: Extract<PlainSource, { kind: 'hosted' }>,
   folder: string,
   options: StoreOptions,
 ): Promise<string[]> {
   const { pathname } = new URL(url);
+  const sums: Readonly<Record<string, string>> = Array.isArray(files)
+    ? {}
+    : (files as Record<string, string>);
+  const names: readonly string[] = Array.isArray(files) ? files : Object.keys(files);
   const wanted = (name: string, isOptional = false): Wanted => ({
     name,
     url: /\.gguf$/i.test(pathname) ? url : new URL(name, url).href,
     path: join(folder, name),
     isOptional,
-    ...(files?.[name] !== undefined && { sum: { kind: 'sha256', hex: files[name] } }),
+    ...(sums[name] !== undefined && { sum: { kind: 'sha256', hex: sums[name] } }),
   });
-  const loading = new Loading(options);
+  const loading = new Loading(options, authorization(token));
   if (/\.gguf$/i.test(pathname)) return loading.all([wanted(basename(decodeURIComponent(pathname)))]);
-  if (files) return loading.all(Object.keys(files).map((name) => wanted(name)));
+  if (names.length > 0) return loading.all(names.map((name) => wanted(name)));
   const small = await loading.all([wanted(CONFIG), ...COMPANIONS.map((name) => wanted(name, true))]);
   // A folder has a vocabulary in another form only where it has no tokenizer.json.
   if (!small.includes(TOKENIZER_JSON))
@@ -171,7 +177,7 @@ async function fetchRepository(source: Repository, folder: string, options: Stor
   checkRepo(repo!);
   checkRevision(revision);
   if (!URL.canParse(hub)) throw new ConfigError(`'${hub}' is not the address of a hub`);
-  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+  const headers = authorization(token);
   const entries = await entriesOf(hub, repo!, revision, headers, options.signal);
   const { config, small, weights, parts = [] } = selectFiles(repo!, entries, format);
   const wanted = ({ name, size, sum }: RemoteFile): Wanted => ({
@@ -187,6 +193,10 @@ async function fetchRepository(source: Repository, folder: string, options: Stor
   if (weights.name !== INDEX) return [...done, ...(await loading.all([weights, ...parts].map(wanted)))];
   const index = new TextEncoder().encode(await readText(join(folder, INDEX)));
   return [...done, ...(await loading.all(shardsOf(repo!, index, entries).map(wanted)))];
+}
+
+function authorization(token: string | undefined): Record<string, string> {
+  return token === undefined ? {} : { Authorization: `Bearer ${token}` };
 }
 
 /** A list of more pages is no list of a model's files. */

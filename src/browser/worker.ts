@@ -1,16 +1,20 @@
 /** The worker that holds the models of a page: the toolkit itself, on the platform of a browser. */
 import { availableThreads, join, makeFolder } from '#platform';
 import {
-  type GenerateOptions,
+  type ChatOpenOptions,
+  ChatSession,
   LanguageModel,
   type LoadOptions,
   loadFolder,
   loadSnapshot,
+  PrefixMemory,
   Session,
   Snapshot,
+  sharedLength,
 } from '../generate/index.js';
 import { blobOf, MEMORY, memory, remove } from '../platform/browser/storage.js';
-import type { ModelFacts, SessionFacts, SnapshotFacts } from './facts.js';
+import { readGenerationConfig } from '../text/index.js';
+import type { ChatFacts, ModelFacts, SessionFacts, SnapshotFacts } from './facts.js';
 import { serve } from './remote.js';
 import type { PlainSource } from './source.js';
 import { forget, keptModels, modelAt, type StoreOptions } from './store.js';
@@ -22,12 +26,15 @@ const root = {
     const { onProgress: _, signal, store: __, threads, quantize, cache } = options;
     const folder = await modelAt(source, options);
     signal?.throwIfAborted();
-    return loadFolder(folder, {
+    const model = await loadFolder(folder, {
       device: 'wasm',
       ...(threads !== undefined && { threads }),
       ...(quantize && { quantize }),
       ...(cache && { cache }),
     });
+    const { bosTokenId: _____, eosTokenIds: ______, ...sampling } = await readGenerationConfig(folder);
+    origins.set(model, { folder, sampling, states: new PrefixMemory(model, STATES) });
+    return model;
   },
   keptModels,
   forget,
@@ -39,10 +46,16 @@ const root = {
   encode: (model: LanguageModel, text: string) => model.tokenizer.encode(text),
   decode: (model: LanguageModel, ids: number[]) => model.tokenizer.decode(ids),
 
-  /** What `Session.generate` returns; the page takes piece after piece. */
-  generate(session: Session, options: GenerateOptions) {
-    const pieces = session.generate(options);
-    writers.set(pieces, session);
+  /** A conversation with a model; undefined where its folder has no chat template, unless it may go on line by line. */
+  chat(model: LanguageModel, options: ChatOpenOptions): Promise<ChatSession | undefined> {
+    const { folder, states } = origins.get(model)!;
+    return ChatSession.open(model, folder, { cache: states, ...options });
+  },
+
+  /** What a method gives that writes piece by piece; the page takes one after the other. */
+  write(writer: Session | ChatSession, method: string, args: unknown[]): object {
+    const pieces = (writer as unknown as Record<string, (...args: unknown[]) => object>)[method]!(...args);
+    writers.set(pieces, writer);
     return pieces;
   },
 
@@ -71,27 +84,47 @@ const root = {
 
 export type Root = typeof root;
 
+let files = 0;
+
 /** Where a state is a file for a moment. */
 async function statePath(): Promise<string> {
   const folder = join(MEMORY, 'states');
   await makeFolder(folder);
-  return join(folder, `${crypto.randomUUID()}.safetensors`);
+  return join(folder, `${++files}.safetensors`);
 }
 
-/** The sessions that write. */
-const writers = new WeakMap<object, Session>();
+/** Bytes of states of what conversations with a model have read, which other conversations with it go on from. */
+const STATES = 256e6;
+interface Origin {
+  readonly folder: string;
+  readonly sampling: ModelFacts['sampling'];
+  readonly states: PrefixMemory;
+}
+const origins = new WeakMap<LanguageModel, Origin>();
 
-/** How many tokens of a session its page has been told. */
-const told = new WeakMap<Session, number>();
+/** The sessions and conversations that write. */
+const writers = new WeakMap<object, Session | ChatSession>();
+
+/** The tokens of a session or conversation that its page has been told. */
+const told = new WeakMap<object, readonly number[]>();
+
+/** What is new since the page was last told. */
+function tokensOf(value: Session | ChatSession): SessionFacts {
+  const { tokens, bytes } = value;
+  const from = sharedLength(told.get(value) ?? [], tokens);
+  told.set(value, [...tokens]);
+  return { bytes, from, tokens: tokens.slice(from) };
+}
 
 serve(root, {
   typeOf(value) {
     if (value instanceof LanguageModel) return 'model';
     if (value instanceof Session) return 'session';
+    if (value instanceof ChatSession) return 'chat';
     if (value instanceof Snapshot) return 'snapshot';
     return undefined;
   },
-  factsOf(given, method): ModelFacts | SessionFacts | SnapshotFacts | undefined {
+  factsOf(given): ModelFacts | SessionFacts | ChatFacts | SnapshotFacts | undefined {
     const value = writers.get(given) ?? given;
     if (value instanceof LanguageModel) {
       const { model, parameters, fingerprint, tokenizer } = value;
@@ -101,14 +134,13 @@ serve(root, {
         config: model.json,
         ...{ vocabSize, pattern, modelType, maxPositionEmbeddings, parameters, fingerprint },
         endOfText,
+        sampling: origins.get(value)!.sampling,
       };
     }
-    if (value instanceof Session) {
-      const { tokens, bytes } = value;
-      // All other methods add to the tokens.
-      const from = method === 'restore' ? 0 : (told.get(value) ?? 0);
-      told.set(value, tokens.length);
-      return { bytes, from, tokens: tokens.slice(from) };
+    if (value instanceof Session) return tokensOf(value);
+    if (value instanceof ChatSession) {
+      const { messages, turn } = value;
+      return { ...tokensOf(value), messages, turn };
     }
     if (value instanceof Snapshot) return { bytes: value.bytes, length: value.length };
     return undefined;

@@ -9,8 +9,8 @@
  * too: at most the last answer is read again. Those of earlier turns are in a cache, as far as its budget goes, for when an
  * earlier turn is said otherwise.
  */
+import { modelFolder } from '#locate';
 import { DataError } from '../errors.js';
-import { modelFolder } from '../models/index.js';
 import {
   type AnswerPart,
   AnswerReader,
@@ -22,10 +22,11 @@ import {
   joinedParts,
   messageOf,
 } from '../text/index.js';
-import { ConversationFormat } from './conversation.js';
+import { ConversationFormat, type MessageFormat } from './conversation.js';
 import type { GeneratedPiece, GenerateOptions, StopReason } from './generation.js';
 import type { LanguageModel } from './language-model.js';
-import { PrefixCache } from './prefix-cache.js';
+import { END_OF_PARAGRAPH, LineFormat } from './line-format.js';
+import { PrefixMemory, type PrefixStore } from './prefix-memory.js';
 import { readPrompt } from './prompt.js';
 import type { Session } from './session.js';
 import { sharedLength } from './shared-length.js';
@@ -40,7 +41,13 @@ export interface ChatOptions extends Omit<ChatRenderOptions, 'addGenerationPromp
   /** Where a session stood that the conversation goes on from: what it had read comes before the first message. */
   after?: Snapshot;
   /** Where states are kept, for other conversations too; by default this one has a cache of its own, of at most 512 MB. */
-  cache?: PrefixCache;
+  cache?: PrefixStore;
+}
+
+/** What `ChatSession.open` does besides. */
+export interface ChatOpenOptions extends ChatOptions {
+  /** Where the model has no chat template, it goes on from what is said, line by line, up to an empty line. */
+  lines?: boolean;
 }
 
 const OWN_CACHE_BYTES = 512e6;
@@ -80,20 +87,21 @@ export class ChatSession {
   #state: Session;
   /** That from where the last answer began. */
   #mark: Snapshot | undefined;
-  readonly #cache: PrefixCache;
+  readonly #cache: PrefixStore;
   readonly #after: Snapshot | undefined;
   #turn: ChatTurn | undefined;
-  #format: ConversationFormat | undefined;
+  #format: MessageFormat | undefined;
   #busy = false;
 
+  /** Without a template the model goes on from what is said, line by line. */
   constructor(
     private readonly model: LanguageModel,
-    readonly template: ChatTemplate,
+    readonly template: ChatTemplate | undefined,
     { system, stopTokens = [], after, cache, ...context }: ChatOptions = {},
   ) {
     this.#context = context;
     this.#after = after;
-    this.#cache = cache ?? new PrefixCache(model, { bytes: OWN_CACHE_BYTES });
+    this.#cache = cache ?? new PrefixMemory(model, OWN_CACHE_BYTES);
     this.#stopTokens = stopTokens;
     this.#beginning = system === undefined ? [] : [{ role: 'system', content: system }];
     this.#messages = this.#beginning;
@@ -103,17 +111,17 @@ export class ChatSession {
 
   /**
    * A conversation by the template and the end-of-turn tokens in the model's folder, or what `loadModel` takes in its place;
-   * undefined when it has no template.
+   * undefined when it has no template, unless it may go on line by line.
    * Throws `TokenizerError`, with the file's path, for a file that is damaged.
    */
   static async open(
     model: LanguageModel,
     name: string,
-    options: ChatOptions = {},
+    { lines = false, ...options }: ChatOpenOptions = {},
   ): Promise<ChatSession | undefined> {
     const folder = modelFolder(name);
     const template = await ChatTemplate.load(folder);
-    if (!template) return undefined;
+    if (!template && !lines) return undefined;
     const ends = await endOfTurnIds(folder, model.tokenizer);
     return new ChatSession(model, template, {
       ...options,
@@ -149,6 +157,14 @@ export class ChatSession {
    */
   say(text: string, options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
     return this.#answer(() => [...this.#messages, { role: 'user', content: text }], options);
+  }
+
+  /**
+   * Gives the answer to a conversation, which then is this one, as `say` does: what of it was read before, here or by others with the
+   * same cache, is not read again.
+   */
+  answer(messages: readonly ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
+    return this.#answer(() => messages, options);
   }
 
   /**
@@ -190,6 +206,16 @@ export class ChatSession {
     }, options);
   }
 
+  /** The tokens of messages, as this conversation would read them. Throws `TokenizerError` for what the template does not take. */
+  async encode(messages: readonly ChatMessage[]): Promise<readonly number[]> {
+    return (await (await this.#learned()).alone(messages, this.#context)).ids;
+  }
+
+  /** The state at the end of the conversation. */
+  snapshot(): Promise<Snapshot> {
+    return this.#state.snapshot();
+  }
+
   /** How many turns the conversation has. */
   get turns(): number {
     return this.#messages.filter(({ role }) => role === 'user').length;
@@ -207,7 +233,8 @@ export class ChatSession {
       const { reusedTokens, reader } = await this.#read(messages, options.signal);
       const readTokens = this.tokens.length - reusedTokens;
       const stopTokens = [...this.#stopTokens, ...(options.stopTokens ?? [])];
-      const pieces = this.#state.generate({ ...options, stopTokens });
+      const stop = [...(options.stop ?? []), ...(this.template ? [] : [END_OF_PARAGRAPH])];
+      const pieces = this.#state.generate({ ...options, stopTokens, stop });
       let answer = '';
       const parts: AnswerPart[] = [];
       const read = (piece: GeneratedPiece, said: readonly AnswerPart[]): ChatPiece => {
@@ -258,17 +285,25 @@ export class ChatSession {
     this.#mark?.dispose();
   }
 
+  async #learned(): Promise<MessageFormat> {
+    const { tokenizer } = this.model;
+    this.#format ??= this.template
+      ? await ConversationFormat.learn(this.template, tokenizer)
+      : new LineFormat(tokenizer);
+    return this.#format;
+  }
+
   /** Brings the state to the end of a prompt; returns how many of its tokens it had read before, and what reads the answer. */
   async #read(
     messages: readonly ChatMessage[],
     signal: AbortSignal | undefined,
   ): Promise<{ reusedTokens: number; reader: AnswerReader }> {
-    this.#format ??= await ConversationFormat.learn(this.template, this.model.tokenizer);
-    const { ids, boundary, thinking } = await this.#format.withAnswer(messages, {
+    const format = await this.#learned();
+    const { ids, boundary, thinking } = await format.withAnswer(messages, {
       ...this.#context,
       before: this.#after?.tokens ?? [],
     });
-    const reader = new AnswerReader(this.#format.reading(thinking, this.#context.tools));
+    const reader = new AnswerReader(format.reading(thinking, this.#context.tools));
     if (sharedLength(this.tokens, ids) < this.tokens.length) {
       this.#state.dispose();
       this.#state = this.model.session({ cache: this.#cache });

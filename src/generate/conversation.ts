@@ -19,9 +19,6 @@ import {
 } from '../text/index.js';
 import { sharedLength } from './shared-length.js';
 
-/** At which a text ends that a model without a template goes on with. */
-export const END_OF_PARAGRAPH = '\n\n';
-
 /** How messages become tokens. */
 export interface ConversationOptions extends Omit<ChatRenderOptions, 'addGenerationPrompt'> {
   /** Tokens that come before the first message. */
@@ -41,7 +38,10 @@ export interface ReadableConversation {
   readonly thinking?: ThoughtForm;
 }
 
-/** What makes tokens of conversations with one model. */
+/** What makes tokens of conversations with one model, and tells how its answers are read. */
+export type MessageFormat = Pick<ConversationFormat, 'form' | 'withAnswer' | 'alone' | 'reading'>;
+
+/** That of a model with a chat template. */
 export class ConversationFormat {
   private constructor(
     private readonly template: ChatTemplate,

@@ -1,10 +1,17 @@
 /** Running language models. */
-export { type ChatOptions, ChatSession, type ChatTurn } from './chat.js';
+export {
+  type ChatOpenOptions,
+  type ChatOptions,
+  type ChatPiece,
+  ChatSession,
+  type ChatTurn,
+  type ToolResult,
+} from './chat.js';
 export { type Classification, Classifier, type ClassifyOptions, loadClassifier } from './classifier.js';
 export {
   ConversationFormat,
   type ConversationOptions,
-  END_OF_PARAGRAPH,
+  type MessageFormat,
   type ReadableConversation,
 } from './conversation.js';
 export { type Forecast, Forecaster, loadForecaster, SeriesSession } from './forecaster.js';
@@ -17,9 +24,11 @@ export {
   type StopReason,
 } from './generation.js';
 export { LanguageModel, type LoadOptions, type Logits, loadFolder, loadModel } from './language-model.js';
+export { END_OF_PARAGRAPH, LineFormat } from './line-format.js';
 export { logprobsOf, type TokenLogprobs } from './logprobs.js';
 export { merged } from './merged.js';
-export { PrefixCache, type PrefixCacheOptions, type PrefixStore } from './prefix-cache.js';
+export { PrefixCache, type PrefixCacheOptions } from './prefix-cache.js';
+export { PrefixMemory, type PrefixStore } from './prefix-memory.js';
 export { decoderPrograms } from './program.js';
 export { type Prompt, type PromptOptions, type PromptResult, readPrompt } from './prompt.js';
 export { PREFILL_CHUNK } from './runner.js';

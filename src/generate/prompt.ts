@@ -1,5 +1,5 @@
 /** Reading the prompt of an answer: from the longest beginning that is known, with the state kept where the answer begins. */
-import type { PrefixStore } from './prefix-cache.js';
+import type { PrefixStore } from './prefix-memory.js';
 import type { ReadOptions, ReadResult, Session } from './session.js';
 import { longestBeginning, type Snapshot } from './snapshot.js';
 

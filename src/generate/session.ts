@@ -15,7 +15,7 @@ import {
 import type { LanguageModel } from './language-model.js';
 import { logprobsOf } from './logprobs.js';
 import { merged } from './merged.js';
-import type { PrefixStore } from './prefix-cache.js';
+import type { PrefixStore } from './prefix-memory.js';
 import { expectNumber, Sampler } from './sampler.js';
 import { Snapshot } from './snapshot.js';
 import { StopStrings } from './stop.js';

@@ -1,5 +1,13 @@
 /** What the studio's own API answers; the pages read it as it stands here. */
 
+/** What `GET /studio/api/models/:model` answers. */
+export interface ServedFiles {
+  /** Where the files lie: another address for other weights, so that what a browser has kept is still right. */
+  readonly folder: string;
+  /** The size of each in bytes. */
+  readonly files: Readonly<Record<string, number>>;
+}
+
 /** A run in brief. */
 export interface TrainingRun {
   /** Stays the same as long as the folder does. */

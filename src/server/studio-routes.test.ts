@@ -16,12 +16,15 @@ beforeEach(() => {
   mkdirSync(join(pages, 'assets'), { recursive: true });
   writeFileSync(join(pages, 'index.html'), '<!doctype html>');
   writeFileSync(join(pages, 'assets', 'main-123.js'), 'go()');
+  mkdirSync(join(here, 'library'));
+  writeFileSync(join(here, 'library', 'worker.js'), 'work()');
+  writeFileSync(join(here, 'library', 'worker.d.ts'), 'declare');
 });
 afterEach(() => rmSync(here, { recursive: true, force: true }));
 
 function app(): App {
   const made = new Hono<{ Variables: Variables }>();
-  addStudioPages(made, pages);
+  addStudioPages(made, pages, join(here, 'library'));
   return made;
 }
 
@@ -44,15 +47,26 @@ test('the page comes anew whenever it changed, and what is named by its content 
 test('nothing from elsewhere and nothing inline is allowed', async () => {
   const policy = (await app().request('/')).headers.get('content-security-policy')!;
   expect(policy).toMatch(/default-src 'none'/);
-  expect(policy).toMatch(/script-src 'self'(;|$)/);
+  // WebAssembly is compiled, and runs in threads of the page's worker.
+  expect(policy).toMatch(/script-src 'self' 'wasm-unsafe-eval'(;|$)/);
+  expect(policy).toMatch(/worker-src 'self' blob:(;|$)/);
   expect(policy).toMatch(/connect-src 'self'(;|$)/);
   expect(policy).toMatch(/frame-ancestors 'none'/);
-  expect(policy).not.toMatch(/unsafe|http|\*/);
+  expect(policy.replace('wasm-unsafe-eval', '')).not.toMatch(/unsafe|http|\*/);
 });
 
 test('only what was built is served', async () => {
+  expect(await (await app().request('/heddle/worker.js')).text()).toBe('work()');
   writeFileSync(join(here, 'secret.txt'), 'secret');
-  for (const path of ['/secret.txt', '/../secret.txt', '/%2e%2e/secret.txt', '/assets/', '/assets/none.js']) {
+  for (const path of [
+    '/secret.txt',
+    '/../secret.txt',
+    '/%2e%2e/secret.txt',
+    '/assets/',
+    '/assets/none.js',
+    '/heddle/worker.d.ts',
+    '/worker.js',
+  ]) {
     expect((await app().request(path)).status, path).toBe(404);
   }
 });

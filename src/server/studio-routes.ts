@@ -16,10 +16,13 @@ import { bodyOf } from './http/body.js';
 import { type App, type Deps, modelNamed, signalOf } from './http/context.js';
 import { Message } from './http/messages.js';
 import { templateMessage } from './http/requests.js';
-import type { TrainingRuns } from './studio-api.js';
+import { modelFile, modelFiles } from './model-files.js';
+import type { ServedFiles, TrainingRuns } from './studio-api.js';
 import { findRuns, readRunLog } from './training-runs.js';
 
 const BUILT_PAGES = fileURLToPath(new URL('../../dist/studio', import.meta.url));
+/** What runs models in a page. */
+const LIBRARY = fileURLToPath(new URL('../../dist/browser', import.meta.url));
 const INDEX = '/index.html';
 /** The build names what is in here by its content. */
 const ASSETS = '/assets/';
@@ -73,6 +76,21 @@ export function addStudioApi(app: App, deps: Deps): void {
       },
     );
   });
+  app.get('/studio/api/models/:model', async (context) => {
+    const { id, fingerprint } = modelNamed(deps, context.req.param('model'));
+    const folder = `${context.req.path}/${fingerprint}/`;
+    return context.json({ folder, files: await modelFiles(deps.folders.get(id)!) } satisfies ServedFiles);
+  });
+  app.get('/studio/api/models/:model/:version/:file', async (context) => {
+    const { model, version, file } = context.req.param();
+    const { id, fingerprint } = modelNamed(deps, model);
+    const found =
+      version === fingerprint
+        ? await modelFile(deps.folders.get(id)!, file, context.req.raw.headers)
+        : undefined;
+    if (found) return found;
+    throw new ApiError(404, 'file_not_found', `${id} has no file ${file} of the version ${version}`);
+  });
   app.post('/studio/api/trace', async (context) => {
     const { model, text, messages, options } = await bodyOf(context, TraceBody);
     const { id } = modelNamed(deps, model);
@@ -90,13 +108,18 @@ export function addStudioApi(app: App, deps: Deps): void {
 }
 
 /** The studio's pages. Throws `ConfigError` where they were not built. */
-export function addStudioPages(app: App, pages = BUILT_PAGES): void {
+export function addStudioPages(app: App, pages = BUILT_PAGES, library = LIBRARY): void {
+  if (!existsSync(join(pages, INDEX)) || !existsSync(join(library, 'worker.js'))) {
+    throw new ConfigError(`${pages} has no studio in it: build it with 'npm run build'`);
+  }
   const none = ["'none'"];
   const own = ["'self'"];
   const secured = secureHeaders({
     contentSecurityPolicy: {
       defaultSrc: none,
-      scriptSrc: own,
+      // Models run in the page too: WebAssembly, and threads of its worker.
+      scriptSrc: [...own, "'wasm-unsafe-eval'"],
+      workerSrc: [...own, 'blob:'],
       styleSrc: own,
       fontSrc: own,
       imgSrc: [...own, 'data:'],
@@ -106,10 +129,12 @@ export function addStudioPages(app: App, pages = BUILT_PAGES): void {
       frameAncestors: none,
     },
     referrerPolicy: 'no-referrer',
+    // Threads share memory in isolated pages alone.
+    crossOriginEmbedderPolicy: 'require-corp',
     // Loopback is not encrypted.
     strictTransportSecurity: false,
   });
-  for (const [path, page] of readPages(pages)) {
+  for (const [path, page] of [...readPages(pages), ...readPages(library, '/heddle', /\.js$/)]) {
     const send = (c: Context): Response => {
       c.header('cache-control', path.startsWith(ASSETS) ? 'public, max-age=31536000, immutable' : 'no-cache');
       c.header('etag', page.etag);
@@ -127,18 +152,15 @@ interface Page {
 }
 
 /** All files of the built studio by their paths: few and small, so that they stay in memory. */
-function readPages(folder: string): Map<string, Page> {
-  if (!existsSync(join(folder, INDEX))) {
-    throw new ConfigError(`${folder} has no studio in it: build it with 'npm run build'`);
-  }
+function readPages(folder: string, under = '', wanted = /./): Map<string, Page> {
   const pages = new Map<string, Page>();
   for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
+    if (!entry.isFile() || !wanted.test(entry.name)) continue;
     const path = join(entry.parentPath, entry.name);
     const body = new Uint8Array(readFileSync(path));
     const type = TYPES[extname(path)] ?? 'application/octet-stream';
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`;
-    pages.set(`/${relative(folder, path).split(sep).join('/')}`, { body, type, etag });
+    pages.set(`${under}/${relative(folder, path).split(sep).join('/')}`, { body, type, etag });
   }
   return pages;
 }

@@ -1,6 +1,8 @@
 /** What the server is asked for. */
+
+import type { TraceJson } from '../../src/inspect/trace.js';
 import { eventsOf } from '../../src/server/sse-client.js';
-import type { RunLog, TrainingRuns } from '../../src/server/studio-api.js';
+import type { RunLog, ServedFiles, TraceRequest, TrainingRuns } from '../../src/server/studio-api.js';
 import { connectionLost } from './parts/connection.js';
 
 /** What the server says is wrong; the status is 0 where it does not answer at all. */
@@ -19,6 +21,8 @@ const KEY = 'heddle.key';
 export function keepKey(key: string): void {
   sessionStorage.setItem(KEY, key);
 }
+
+export const keptKey = (): string | undefined => sessionStorage.getItem(KEY) ?? undefined;
 
 export interface ModelInfo {
   readonly id: string;
@@ -87,6 +91,13 @@ export const nameState = (id: string, name: string): Promise<StoredState> =>
 export const deleteState = async (id: string): Promise<void> => {
   await send(`/v1/states/${encodeURIComponent(id)}`, { method: 'DELETE' });
 };
+
+export const trace = (request: TraceRequest): Promise<TraceJson> =>
+  sendJson('/studio/api/trace', 'POST', request);
+
+/** Where the files of a model are, for a tab that runs it. */
+export const modelFiles = (model: string): Promise<ServedFiles> =>
+  getJson(`/studio/api/models/${encodeURIComponent(model)}`);
 
 export const listRuns = (): Promise<TrainingRuns> => getJson('/studio/api/runs');
 
@@ -163,9 +174,9 @@ export async function sendJson<T>(
 
 /** Throws `ApiError` with the server's own words for any answer but a good one. */
 export async function send(path: string, init: RequestInit): Promise<Response> {
-  const key = sessionStorage.getItem(KEY);
+  const key = keptKey();
   const headers = new Headers(init.headers);
-  if (key !== null) headers.set('authorization', `Bearer ${key}`);
+  if (key !== undefined) headers.set('authorization', `Bearer ${key}`);
   const response = await fetch(path, { ...init, headers }).catch(unreachable);
   if (response.ok) return response;
   const problem = (await response.json().catch(() => undefined)) as ChatChunk | undefined;

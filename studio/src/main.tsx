@@ -7,6 +7,10 @@ import './style/library.css';
 import './style/runs.css';
 import './style/inside.css';
 import { render } from 'preact';
+import { runOn } from './hosts/hosts.js';
+import { server } from './hosts/server.js';
+import { tab } from './hosts/tab.js';
 import { Shell } from './shell.js';
 
+runOn(tab, server);
 render(<Shell />, document.body);

@@ -39,6 +39,8 @@ export interface Look {
   readonly width?: number;
   readonly height?: number;
   readonly dark?: boolean;
+  /** What the browser's local storage holds, as from an earlier visit. */
+  readonly stored?: Readonly<Record<string, string>>;
 }
 
 let browser: Promise<Browser> | undefined;
@@ -53,16 +55,22 @@ afterAll(async () => {
   browser = undefined;
 });
 
-/** Opens an address with nothing remembered. */
+/** Opens an address with nothing remembered but what is stored. */
 export async function visit(
   url: string,
-  { width = 1280, height = 800, dark = false }: Look = {},
+  { width = 1280, height = 800, dark = false, stored = {} }: Look = {},
 ): Promise<Visit> {
   const browser = await launched();
   const context = await browser.newContext({
     viewport: { width, height },
     colorScheme: dark ? 'dark' : 'light',
   });
+  // Pages that are loaded again find what they have stored since.
+  await context.addInitScript((stored) => {
+    for (const [key, value] of Object.entries(stored)) {
+      if (localStorage.getItem(key) === null) localStorage.setItem(key, value);
+    }
+  }, stored);
   const page = await context.newPage();
   // A test fails on what it sees, never on a slow machine: vitest ends one that waits for ever.
   page.setDefaultTimeout(PATIENCE);

@@ -1,8 +1,8 @@
 /** How what is asked of a model becomes tokens: texts, tokens, and conversations, behind a saved state or not. */
 import { DataError, TokenizerError } from '../../errors.js';
 import {
-  type ConversationFormat,
   type LanguageModel,
+  type MessageFormat,
   type ReadableConversation,
   type Snapshot,
   sharedLength,
@@ -36,8 +36,7 @@ export class Prompts {
     private readonly id: string,
     /** Tokens that a prompt and its answer may have together. */
     private readonly context: number,
-    /** How conversations are written; a model without a chat template goes on from what is said. */
-    private readonly format: ConversationFormat | undefined,
+    private readonly format: MessageFormat,
   ) {}
 
   /**
@@ -69,9 +68,7 @@ export class Prompts {
       const all = [...ids, ...this.language.tokenizer.encode(answer)];
       return { ids: all, boundary: all.length, base: all.length, messages };
     }
-    const said = this.format
-      ? answerMessage(answer, this.format.reading(thinking, tools))
-      : { role: 'assistant', content: answer };
+    const said = answerMessage(answer, this.format.reading(thinking, tools));
     return this.written(ids.slice(0, base), [...messages, said], {}, false);
   }
 
@@ -135,11 +132,6 @@ export class Prompts {
     answers: boolean,
     signal?: AbortSignal,
   ): Promise<PreparedPrompt> {
-    const base = before.length;
-    if (!this.format) {
-      const ids = [...before, ...(await this.continued(messages, base > 0, signal))];
-      return { ids, boundary: ids.length, base, messages };
-    }
     const options = {
       before,
       encode: (pieces: readonly string[]) => this.encoded(pieces, signal),
@@ -149,7 +141,7 @@ export class Prompts {
     const conversation = answers
       ? await this.format.withAnswer(messages, options)
       : await this.format.alone(messages, options);
-    return { ...conversation, base, messages, ...(answers && tools && { tools }) };
+    return { ...conversation, base: before.length, messages, ...(answers && tools && { tools }) };
   }
 
   /** The tokens of pieces of text. Throws `ContextError` where they are more than the context holds for certain. */
@@ -164,26 +156,5 @@ export class Prompts {
     const ids: number[][] = [];
     for (const piece of pieces) ids.push(await encodeApart(tokenizer, piece, signal));
     return ids.length === 1 ? ids[0]! : ids.flat();
-  }
-
-  /** What a model without a template goes on from: each line as it is, as in `heddle chat`. */
-  private async continued(
-    messages: readonly ChatMessage[],
-    after: boolean,
-    signal: AbortSignal | undefined,
-  ): Promise<number[]> {
-    const ids: number[][] = [];
-    for (const [i, { role, content }] of messages.entries()) {
-      if (role !== 'user' && role !== 'assistant') {
-        throw new DataError(
-          `${this.id} has no chat template, so it knows no messages of the role ${role}: it goes on from what is said; write that as the first user message`,
-        );
-      }
-      const isFirst = i === 0 && !after;
-      const text = `${role === 'user' && !isFirst ? '\n' : ''}${String(content)}`;
-      const own = await this.encoded([text], signal);
-      ids.push(isFirst ? this.language.tokenizer.fromStart(own) : own);
-    }
-    return ids.flat();
   }
 }

@@ -5,6 +5,7 @@ import { TokenTree } from '../../generate/grammar/index.js';
 import {
   ConversationFormat,
   type LanguageModel,
+  LineFormat,
   type LoadOptions,
   loadModel,
   logprobsOf,
@@ -15,14 +16,7 @@ import {
   type Session,
   type Snapshot,
 } from '../../generate/index.js';
-import {
-  ChatTemplate,
-  endOfTurnIds,
-  marksIn,
-  NO_FORM,
-  readGenerationConfig,
-  Vocabulary,
-} from '../../text/index.js';
+import { ChatTemplate, endOfTurnIds, marksIn, readGenerationConfig, Vocabulary } from '../../text/index.js';
 import { chosenLogprob, describer } from './logprobs.js';
 import { PrefillQueue } from './prefill-queue.js';
 import { type PreparedPrompt, Prompts } from './prompts.js';
@@ -73,7 +67,9 @@ export class ServedModel {
     const template = await ChatTemplate.load(folder);
     const { model, tokenizer } = language;
     const sampling = { ...SAMPLING_DEFAULTS, ...(await readGenerationConfig(folder)) };
-    const format = template && (await ConversationFormat.learn(template, tokenizer));
+    const format = template
+      ? await ConversationFormat.learn(template, tokenizer)
+      : new LineFormat(tokenizer, id);
     const info: ServedModelInfo = {
       id,
       created: Math.floor(Date.now() / 1000),
@@ -84,8 +80,8 @@ export class ServedModel {
       vocabulary: model.vocabSize,
       context: options.context ?? contextOf(model),
       chat: template !== undefined,
-      tools: format?.form.calls !== undefined,
-      form: format?.form ?? NO_FORM,
+      tools: format.form.calls !== undefined,
+      form: format.form,
     };
     const keptIn = cacheFolder === undefined ? undefined : join(cacheFolder, id);
     const states = new StateCache(language, cacheBytes, keptIn);

@@ -18,6 +18,8 @@ import type { Health } from './schemas.js';
 export interface Deps {
   readonly engine: Caller<EngineCalls>;
   readonly models: ReadonlyMap<string, ServedModelInfo>;
+  /** Where each lies. */
+  readonly folders: ReadonlyMap<string, string>;
   readonly library: StateLibrary;
   /** A library of documents, if one is served. */
   readonly archive?: Archive | undefined;

@@ -1,6 +1,7 @@
 /** What is said, and how models answer it. */
 import { batch, computed, effect, signal } from '@preact/signals';
-import { ApiError, type ChatRequest, chat, deleteState } from '../api.js';
+import { ApiError, type ChatRequest } from '../api.js';
+import { chat, deleteState } from '../hosts/hosts.js';
 import { newId } from '../parts/new-id.js';
 import { report } from '../parts/status.js';
 import { pathTo, requestFor, standOf, type Turn } from './conversation.js';

@@ -9,19 +9,9 @@ import { clear, closeLane, open } from './chat.js';
 import { Composer } from './composer.js';
 import { bytesAfter, pathTo } from './conversation.js';
 import { LaneView } from './lane-view.js';
-import {
-  activeLane,
-  addLane,
-  chosenLane,
-  keptStates,
-  type Lane,
-  laneName,
-  lanes,
-  models,
-  treeOf,
-  trees,
-} from './lanes.js';
+import { activeLane, chosenLane, keptStates, type Lane, laneName, lanes, treeOf, trees } from './lanes.js';
 import { MemoryPanel } from './memory-panel.js';
+import { ModelPicker } from './model-picker.js';
 
 /** On a narrow screen the memory is shown in the place of the conversation. */
 const memoryShown = signal(false);
@@ -34,7 +24,11 @@ export function ChatPage() {
   return (
     <div class={`chat ${memoryShown.value ? 'memory-shown' : ''}`}>
       <div class="bar">
-        <ModelPicker />
+        <ModelPicker
+          onClose={(closed) =>
+            reporting(() => closeAfterAsking(lanes.value.filter(({ model }) => model === closed)))()
+          }
+        />
         <span class="grow" />
         <button type="button" disabled={empty} onClick={reporting(newChat)}>
           New chat
@@ -112,38 +106,4 @@ async function closeAfterAsking(closing: readonly Lane[]): Promise<void> {
 
 function counted(count: number, one: string, many = `${one}s`): string {
   return `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
-}
-
-/** Which models answer. */
-function ModelPicker() {
-  const found = models.value;
-  if (!found) return <p class="faint">{connected.value ? 'Looking for models…' : ''}</p>;
-  if (found.length === 0) return <p>This server has no models.</p>;
-  return (
-    <fieldset class="chips">
-      <legend>Models</legend>
-      {found.map(({ id }) => {
-        const open = lanes.value.filter(({ model }) => model === id);
-        return (
-          <label key={id} class="chip">
-            <input
-              type="checkbox"
-              checked={open.length > 0}
-              // One of them answers, whatever happens.
-              disabled={open.length > 0 && open.length === lanes.value.length}
-              onChange={(event) => {
-                if (event.currentTarget.checked) addLane(id);
-                else {
-                  // It stays checked until the person has agreed.
-                  event.currentTarget.checked = true;
-                  reporting(() => closeAfterAsking(open))();
-                }
-              }}
-            />
-            {id}
-          </label>
-        );
-      })}
-    </fieldset>
-  );
 }

@@ -1,6 +1,7 @@
 /** What can be done with lanes and memories besides saying something. */
 import { batch } from '@preact/signals';
-import { deleteState, forkState, listModels, listStates, nameState, type StoredState } from '../api.js';
+import type { StoredState } from '../api.js';
+import { deleteState, forkState, listModels, listStates, nameState } from '../hosts/hosts.js';
 import { announce } from '../parts/announcement.js';
 import { newId } from '../parts/new-id.js';
 import { stop } from './answering.js';

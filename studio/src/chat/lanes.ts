@@ -1,6 +1,7 @@
 /** The lanes, side by side, and the trees of turns that they stand in: one tree a model. */
 import { batch, computed, signal } from '@preact/signals';
-import { listStates, type ModelInfo, type StoredState } from '../api.js';
+import type { ModelInfo, StoredState } from '../api.js';
+import { listStates } from '../hosts/hosts.js';
 import { newId } from '../parts/new-id.js';
 import type { Tree, Turn } from './conversation.js';
 import { type Lane, restoreChat } from './stored-chat.js';

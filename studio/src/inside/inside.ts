@@ -8,7 +8,8 @@ import type {
   TraceJson,
 } from '../../../src/inspect/trace.js';
 import type { TraceRequest } from '../../../src/server/studio-api.js';
-import { listModels, type Message, type ModelInfo, sendJson } from '../api.js';
+import type { Message, ModelInfo } from '../api.js';
+import { trace as askTrace, listModels } from '../hosts/hosts.js';
 import { go } from '../parts/route.js';
 import { report } from '../parts/status.js';
 import { type Tensor, tensorOf } from './tensor.js';
@@ -95,25 +96,9 @@ export const row = computed(() => {
   return found && at >= 0 ? found.weights.row(at, position.value) : undefined;
 });
 
-/** Who has models, and makes traces of them. */
-export interface Tracer {
-  models(): Promise<readonly ModelInfo[]>;
-  trace(request: TraceRequest): Promise<TraceJson>;
-}
-
-let tracer: Tracer = {
-  models: listModels,
-  trace: (request) => sendJson('/studio/api/trace', 'POST', request),
-};
-
-/** Asks another than the server. */
-export function traceBy(other: Tracer): void {
-  tracer = other;
-}
-
 export async function openInside(): Promise<void> {
-  models.value = await tracer.models();
-  model.value ??= models.value[0]?.id;
+  models.value = await listModels();
+  if (!models.value.some(({ id }) => id === model.value)) model.value = models.value[0]?.id;
 }
 
 /** From elsewhere in the studio: opens the page with this text. */
@@ -233,7 +218,7 @@ async function ask(
   };
   working.value = what;
   try {
-    return await tracer.trace(request);
+    return await askTrace(request);
   } finally {
     if (working.value === what) working.value = undefined;
   }

@@ -80,7 +80,7 @@ let asking: AbortController | undefined;
 /** Follows the archive until it is ended by what it returns. */
 export function follow(onError: (error: unknown) => void): () => void {
   let ended = false;
-  let timer = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   let failing = false;
   let last: { at: number; read: number } | undefined;
   const tick = async (): Promise<void> => {

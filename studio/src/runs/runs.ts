@@ -24,7 +24,7 @@ const cursors = new Map<string, string>();
 export function follow(onError: (error: unknown) => void): () => void {
   let ended = false;
   let failing = false;
-  let timer = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const tick = async (): Promise<void> => {
     try {
       if (!document.hidden) await refresh();

@@ -1,0 +1,52 @@
+/** A served model's files, for pages that run it: whole, and the rest of one that broke off. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ConfigError } from '../errors.js';
+import { modelFile, modelFiles } from './model-files.js';
+
+let here: string;
+beforeAll(() => {
+  here = mkdtempSync(join(tmpdir(), 'heddle-model-files-'));
+  for (const folder of ['model', 'adapter']) mkdirSync(join(here, folder));
+  for (const name of ['config.json', 'tokenizer.json', 'model-1.safetensors', 'optimizer.bin', 'secret.txt'])
+    writeFileSync(join(here, 'model', name), `0123456789 ${name}`);
+  writeFileSync(join(here, 'model.gguf'), 'GGUF');
+  writeFileSync(join(here, 'adapter', 'adapter_config.json'), '{}');
+});
+afterAll(() => rmSync(here, { recursive: true, force: true }));
+
+const ask = (name: string, headers: Record<string, string> = {}, folder = 'model') =>
+  modelFile(join(here, folder), name, new Headers(headers));
+
+test('those that a tab reads, and no others', async () => {
+  expect(await modelFiles(join(here, 'model'))).toEqual({
+    'config.json': 22,
+    'model-1.safetensors': 30,
+    'tokenizer.json': 25,
+  });
+  expect(await modelFiles(join(here, 'model.gguf'))).toEqual({ 'model.gguf': 4 });
+  await expect(modelFiles(join(here, 'adapter'))).rejects.toThrow(ConfigError);
+  for (const name of ['secret.txt', 'optimizer.bin', '../model.gguf', '../model/config.json', 'toString', ''])
+    expect(await ask(name), name).toBeUndefined();
+  expect(await (await ask('model.gguf', {}, 'model.gguf'))!.text()).toBe('GGUF');
+});
+
+test('the rest of a file, as long as it is the same file', async () => {
+  const whole = (await ask('config.json'))!;
+  expect([whole.status, await whole.text()]).toEqual([200, '0123456789 config.json']);
+  expect(whole.headers.get('content-length')).toBe('22');
+  const etag = whole.headers.get('etag')!;
+  const rest = (await ask('config.json', { range: 'bytes=10-', 'if-range': etag }))!;
+  expect([rest.status, await rest.text()]).toEqual([206, ' config.json']);
+  expect(rest.headers.get('content-range')).toBe('bytes 10-21/22');
+  const other = (await ask('config.json', { range: 'bytes=10-', 'if-range': '"another"' }))!;
+  expect([other.status, await other.text()]).toEqual([200, '0123456789 config.json']);
+  expect((await ask('config.json', { range: 'bytes=22-' }))!.status).toBe(416);
+  // What no tab asks for is the whole.
+  for (const range of ['bytes=-5', 'bytes=0-', 'bytes=3-5', 'lines=2-']) {
+    const found = (await ask('config.json', { range }))!;
+    expect([range, found.status, await found.text()]).toEqual([range, 200, '0123456789 config.json']);
+  }
+});

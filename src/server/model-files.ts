@@ -1,0 +1,61 @@
+/** The files of a served model, for pages that run it themselves. */
+import { createReadStream } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { Readable } from 'node:stream';
+import { ConfigError } from '../errors.js';
+
+/** What `heddle/browser` reads of a folder. */
+const READ = [
+  'config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'generation_config.json',
+  'chat_template.jinja',
+  'chat_template.json',
+  'model.safetensors.index.json',
+];
+
+/** Their names, with the size of each in bytes. Throws `ConfigError` for an adapter, which a tab cannot apply. */
+export async function modelFiles(folder: string): Promise<Record<string, number>> {
+  const isFile = (await stat(folder)).isFile();
+  const place = isFile ? dirname(folder) : folder;
+  const names = isFile ? [basename(folder)] : await readdir(folder);
+  if (names.includes('adapter_config.json')) {
+    throw new ConfigError('an adapter runs on the server alone: merge it into its model first');
+  }
+  const wanted = names.filter((name) => isFile || READ.includes(name) || name.endsWith('.safetensors'));
+  const sizes = await Promise.all(
+    wanted.sort().map(async (name) => [name, (await stat(join(place, name))).size]),
+  );
+  return Object.fromEntries(sizes);
+}
+
+/** One of them, or the rest of it from where the range begins. Undefined where the model has no such file. */
+export async function modelFile(
+  folder: string,
+  name: string,
+  headers: Headers,
+): Promise<Response | undefined> {
+  if (!Object.hasOwn(await modelFiles(folder), name)) return undefined;
+  const path = basename(folder) === name ? folder : join(folder, name);
+  const { size, mtimeMs } = await stat(path);
+  const etag = `"${size}-${mtimeMs}"`;
+  const [, begin] = /^bytes=(\d+)-$/.exec(headers.get('range') ?? '') ?? [];
+  const isSame = [null, etag].includes(headers.get('if-range'));
+  const start = begin !== undefined && isSame ? Number(begin) : 0;
+  const told = { etag, 'accept-ranges': 'bytes', 'cache-control': 'no-cache' };
+  if (start > 0 && start >= size) {
+    return new Response(null, { status: 416, headers: { ...told, 'content-range': `bytes */${size}` } });
+  }
+  const body = Readable.toWeb(createReadStream(path, { start })) as ReadableStream<Uint8Array>;
+  return new Response(body, {
+    status: start > 0 ? 206 : 200,
+    headers: {
+      ...told,
+      'content-type': 'application/octet-stream',
+      'content-length': String(size - start),
+      ...(start > 0 && { 'content-range': `bytes ${start}-${size - 1}/${size}` }),
+    },
+  });
+}
