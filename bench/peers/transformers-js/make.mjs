@@ -2,7 +2,7 @@
  * `node make.mjs <shape> <bits> <folder>`: Heddle's own model in that folder as transformers.js has it: one ONNX graph with the inputs and
  * outputs of a Granite hybrid, and the same quantized weights beside it.
  */
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FUSED } from '../../../dist/engine/index.js';
 import {
@@ -28,7 +28,10 @@ const target = join(folder, 'transformers-js');
 const DATA = 'model_quantized.onnx_data';
 
 const config = JSON.parse(readFileSync(join(source, 'config.json'), 'utf8'));
-const model = modelFromConfig(config, source);
+// The WebAssembly build looks nothing up in a quantized table: the embedding is a table of floats beside the head, of which a token
+// reads one row.
+const model = modelFromConfig({ ...config, tie_word_embeddings: false }, source);
+const EMBEDDING = 'model.embed_tokens.weight';
 
 /** `layers.3.mamba.conv` goes in as `past_conv.3` and comes out as `present_conv.3`. */
 function nameOf(name, isNew) {
@@ -53,13 +56,27 @@ for (const { name, grows } of model.state) {
   const after = result.state[name];
   outputs[nameOf(name, true)] = grows === undefined ? after : concat([state[name], after], grows);
 }
-const weights = piecesOf(await locateWeights(source, model));
-const located = JSON.parse(JSON.stringify([...weights]), (key, value) => (key === 'location' ? DATA : value));
-const { bytes } = toOnnx(outputs, { fused: FUSED.cpu, weights: new Map(located) });
-
 mkdirSync(join(target, 'onnx'), { recursive: true });
+const data = join(target, 'onnx', DATA);
+copyFileSync(join(source, 'model.safetensors'), data);
+const byteOffset = statSync(data).size;
+const row = Float32Array.from({ length: model.hiddenSize }, (_, i) => 0.02 * Math.sin(i));
+const PART = 256;
+for (let i = 0; i < model.vocabSize; i += PART) {
+  const table = new Float32Array(Math.min(PART, model.vocabSize - i) * row.length);
+  for (let at = 0; at < table.length; at++) table[at] = row[(at * 7 + i) % row.length];
+  appendFileSync(data, new Uint8Array(table.buffer));
+}
+const byteLength = statSync(data).size - byteOffset;
+
+const found = piecesOf(await locateWeights(source, modelFromConfig(config, source)));
+const weights = new Map(
+  JSON.parse(JSON.stringify([...found]), (key, value) => (key === 'location' ? DATA : value)),
+);
+weights.set('lm_head.weight', weights.get(EMBEDDING));
+weights.set(EMBEDDING, [{ type: 'float32', location: DATA, byteOffset, byteLength }]);
+const { bytes } = toOnnx(outputs, { fused: FUSED.cpu, weights });
 writeFileSync(join(target, 'onnx', 'model_quantized.onnx'), bytes);
-copyFileSync(join(source, 'model.safetensors'), join(target, 'onnx', DATA));
 for (const file of ['tokenizer.json', 'tokenizer_config.json'])
   copyFileSync(join(source, file), join(target, file));
 const { quantization_config: _, ...rest } = config;
