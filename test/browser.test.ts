@@ -1,5 +1,5 @@
 /** `heddle/browser` as a page uses it, in a real browser, with the shipped model. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -53,6 +53,14 @@ test('what a page loads is below 400 kB, and has nothing of Node', async () => {
   expect(bytes).toBeGreaterThan(50_000);
   expect(bytes).toBeLessThan(400_000);
 });
+
+/** A tiny model with a chat template. */
+async function tinyChat(): Promise<string> {
+  const tiny = join(folder, 'tiny');
+  if (!existsSync(tiny))
+    await writeTinyModel(tiny, { template: THINKING, change: { maxPositionEmbeddings: 512 } });
+  return tiny;
+}
 
 /** What a page has; only its names are used here, since functions travel to the page as text. */
 declare const heddle: typeof Heddle;
@@ -223,8 +231,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
   });
 
   test('conversations by the chat template, and line by line, are those of Node', async () => {
-    const tiny = join(folder, 'tiny');
-    await writeTinyModel(tiny, { template: THINKING, change: { maxPositionEmbeddings: 512 } });
+    const tiny = await tinyChat();
     const SAID = ['Hello', 'And then?'];
     const SETTINGS = { maxTokens: 8, temperature: 0 };
     /** Both sides do the same. */
@@ -572,6 +579,18 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     await page.getByRole('button', { name: 'Train', exact: true, disabled: false }).waitFor();
     // A colour that is still changing has another contrast.
     await page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)));
+    expect(await seriousViolations(page)).toEqual([]);
+    // A model with a chat template answers.
+    await page.getByRole('link', { name: 'Write' }).click();
+    const tiny = await tinyChat();
+    await page.getByLabel('Open its files').setInputFiles(readdirSync(tiny).map((name) => join(tiny, name)));
+    await page.getByRole('textbox', { name: 'Say something' }).fill('Hello');
+    await page.locator('.composer summary').click();
+    await page.getByLabel('Longest answer, tokens').fill('8');
+    await page.getByLabel('Longest answer, tokens').press('Tab');
+    await page.getByRole('textbox', { name: 'Say something' }).press('Enter');
+    await page.locator('.turn[data-status="done"]').waitFor();
+    expect(await page.locator('[data-figure="written"]').textContent()).toMatch(/^[1-8]$/);
     expect(await seriousViolations(page)).toEqual([]);
     await context.setOffline(true);
     await page.goto(`${server.endpoint}/some/where/#/write`);

@@ -242,7 +242,7 @@ export function OtherModels() {
         <FileButton
           label="Open its files"
           multiple
-          onFiles={(files) => (files.length > 0 ? open(files[0]!.name, files) : Promise.resolve())}
+          onFiles={(files) => (files.length > 0 ? open(nameOf(files), files) : Promise.resolve())}
         />
         {opened.value && opened.value.name !== 'sotu-hybrid' && (
           <button type="button" class="plain" onClick={reporting(openShipped)}>
@@ -255,6 +255,13 @@ export function OtherModels() {
       </p>
     </section>
   );
+}
+
+/** What the files of a person are called together. */
+function nameOf(files: readonly File[]): string {
+  const gguf = files.find(({ name }) => name.endsWith('.gguf'));
+  const folder = files[0]?.webkitRelativePath.split('/')[0];
+  return gguf?.name ?? (folder || 'your model');
 }
 
 function FileButton({
