@@ -22,6 +22,7 @@ const FUSIONS: readonly Fusion[] = [
     opType: 'CausalConvWithState',
     names: ['CausalConvWithState', 'CausalConvWithState+token'],
   },
+  { operator: 'causalConvolution', opType: 'Conv', names: ['Conv'] },
   { operator: 'convolution2d', opType: 'Conv', names: ['Conv'] },
   // Small enough for one thread: from several at once the CPU's ScatterND loses sums.
   { operator: 'scatterRows', opType: 'ScatterND', names: ['ScatterND'] },

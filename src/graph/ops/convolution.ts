@@ -1,6 +1,7 @@
 /** The causal depthwise convolution with which state-space layers mix neighbouring tokens, and its state. */
 
 import { ShapeError } from '../../errors.js';
+import type { OnnxBuilder } from '../lower/onnx/builder.js';
 import { convolutionStep } from '../lower/stablehlo/layers.js';
 import { convolutionInWasm } from '../lower/wasm/layers.js';
 import { addDims, type Dim, sameShape } from '../shape.js';
@@ -65,15 +66,22 @@ const convolutionOperator = defineComposite<null>({
     ];
   },
   kernels: {
-    onnx(builder, inputs, { inputs: [x, weight] }) {
+    onnx(builder, inputs, { inputs: [x, weight], outputs }) {
+      const width = weight!.shape[2] as number;
       // Of width 1 it has no state, and an empty one makes WebGPU's kernel end the process.
-      if (weight!.shape[2] === 1 || !builder.fused.has('CausalConvWithState')) return undefined;
-      if (x!.shape[1] === 1 && !builder.fused.has('CausalConvWithState+token')) return undefined;
-      return builder.emit('CausalConvWithState', inputs, {
-        domain: 'com.microsoft',
-        attributes: { channels_last: { int: 1 } },
-        outputs: 2,
-      });
+      if (width === 1) return undefined;
+      const isToken = x!.shape[1] === 1;
+      if (builder.fused.has(isToken ? 'CausalConvWithState+token' : 'CausalConvWithState')) {
+        return builder.emit('CausalConvWithState', inputs, {
+          domain: 'com.microsoft',
+          attributes: { channels_last: { int: 1 } },
+          outputs: 2,
+        });
+      }
+      // Zeros in the place of a state are the operator's own padding, and give no state.
+      if (isToken || !builder.fused.has('Conv') || (!inputs[3] && builder.used.has(outputs[1]!)))
+        return undefined;
+      return convInOnnx(builder, inputs, width, weight!.shape[0]!);
     },
     wasm: convolutionInWasm,
     stablehlo: (builder, operands, { inputs }) =>
@@ -96,6 +104,31 @@ const convolutionOperator = defineComposite<null>({
     return [output, slice(padded, 1, sequence, padded.shape[1]!)];
   },
 });
+
+/** The same as a convolution of images one pixel high, whose kernel takes blocks of channels. */
+function convInOnnx(
+  builder: OnnxBuilder,
+  [x, weight, bias = '', state = '']: readonly string[],
+  width: number,
+  channels: Dim,
+): string[] {
+  const one = (operator: string, operands: string[], attributes = {}): string =>
+    builder.emit(operator, operands, { attributes })[0]!;
+  const ordered = (value: string, perm: number[]): string =>
+    one('Transpose', [value], { perm: { ints: perm } });
+  const padded = state === '' ? x! : one('Concat', [state, x!], { axis: { int: 1 } });
+  const image = one('Unsqueeze', [padded, builder.ints([1])]);
+  const kernel = one('Unsqueeze', [weight!, builder.ints([2])]);
+  const mixed = one('Conv', [ordered(image, [0, 3, 1, 2]), kernel, ...(bias === '' ? [] : [bias])], {
+    group: { int: channels as number },
+    kernel_shape: { ints: [1, width] },
+    pads: { ints: [0, state === '' ? width - 1 : 0, 0, 0] },
+  });
+  const output = one('Squeeze', [ordered(mixed, [0, 2, 3, 1]), builder.ints([1])]);
+  if (state === '') return [output, ''];
+  const [from, end, axis] = [[1 - width], [2 ** 31], [1]].map((numbers) => builder.ints(numbers));
+  return [output, one('Slice', [padded, from!, end!, axis!])];
+}
 
 function withPast(x: Tensor, state: Tensor | undefined, width: number): Tensor {
   const [batch, , channels] = x.shape as [Dim, Dim, Dim];

@@ -74,7 +74,8 @@ export const minimax = defineFamily(['minimax'], schema, (config, json) => {
   const deviation = outputDeviation(2 * count);
   const plain = attentionFrom({ ...config, attention_bias: false }, deviation);
   // Whole heads rotate, whatever partial_rotary_factor says.
-  const softmax = { ...plain, rope: ropeOf({ ...config, partial_rotary_factor: null }, plain.headDim) };
+  const rope = ropeOf({ ...config, partial_rotary_factor: null }, plain.headDim, { theta: 1_000_000 });
+  const softmax = { ...plain, rope };
   const window = config.sliding_window ?? undefined;
   const lightning = (index: number) =>
     lightningAttention({

@@ -52,12 +52,12 @@ export const olmoHybrid = defineFamily(['olmo_hybrid'], schema, (config, json) =
   const normOptions = { epsilon: config.rms_norm_eps };
   const deviation = outputDeviation(2 * count);
   const plain = attentionFrom(config, deviation);
-  const theta = config.rope_parameters?.rope_theta ?? config.rope_theta;
+  const { rope_theta: theta = config.rope_theta } = config.rope_parameters ?? {};
   const attending = attention({
     ...plain,
     headNorm: { ...normOptions, names: { query: 'q_norm', key: 'k_norm' }, whole: true },
-    // Without a theta it was trained, or extended, without positions.
-    rope: theta == null ? undefined : ropeOf(config, plain.headDim),
+    // With null in the place of a theta it was trained, or extended, without positions.
+    rope: theta === null ? undefined : ropeOf(config, plain.headDim),
   });
   const numKeyHeads = config.linear_num_key_heads ?? numHeads;
   const numValueHeads = config.linear_num_value_heads ?? numHeads;
