@@ -179,7 +179,7 @@ describe.each(STORES)('on %s', (store, placeOf) => {
     expect([state, counts]).toEqual(['read', { read: 4, failed: 1 }]);
     const third = (await archive.pages(content))[2];
     expect(third).toMatchObject({ page: 3, state: 'failed', why: 'it took more than 1 s', text: '' });
-    expect(await archive.retry(content)).toBe(1);
+    expect(await archive.queue.retry(content)).toBe(1);
     await work(archive, { lanes: 1, reader: { program } });
     expect((await archive.document(content)).counts).toEqual({ read: 5 });
   });
@@ -210,14 +210,14 @@ describe.each(STORES)('on %s', (store, placeOf) => {
       expect(before.length).toBeGreaterThan(0);
       expect(before.length).toBeLessThan(150);
       // One that was killed leaves its claim behind, until the lease is over.
-      const lost = await archive.claim();
+      const lost = await archive.queue.claim();
       await archive.database.query(
         `UPDATE archive_stretches SET worker = 'gone', until = now() - interval '1 s' WHERE id = $1`,
         [lost!.id],
       );
       // Whoever comes back after that writes nothing.
       await Promise.all([1, 2].map(() => work(archive, { lanes: 1, reader: { program } })));
-      await expect(archive.finish(lost!, [])).rejects.toThrow();
+      await expect(archive.queue.finish(lost!, [])).rejects.toThrow();
       const all = await archive.pages(content);
       expect(all.map(({ page }) => page)).toEqual(Array.from({ length: 150 }, (_, i) => i + 1));
       expect(await found('w149w')).toEqual(['long.pdf 149']);

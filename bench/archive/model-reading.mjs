@@ -126,7 +126,7 @@ function inMemory(texts, place) {
     return sql.startsWith('UPDATE archive_readings') ? [{}] : [];
   };
   return {
-    worker: 'measured',
+    queue: { worker: 'measured', renew: async () => {}, release: async () => {} },
     library: new StateLibrary(openStore(place)),
     database: { query, transaction: (work) => work(query) },
     pages: async (content, first, last) =>
@@ -134,8 +134,6 @@ function inMemory(texts, place) {
         .get(content)
         .slice(first - 1, last)
         .map((text, i) => ({ page: first + i, text })),
-    renew: async () => {},
-    release: async () => {},
     deleteOrphans: async () => {},
     close: async () => {},
   };

@@ -1,14 +1,12 @@
 /** An archive: files and documents, what is to be done with them, and what was. */
-import { randomUUID } from 'node:crypto';
-import { hostname } from 'node:os';
 import { ArchiveError } from '../errors.js';
 import { openStore, StateLibrary, type Store } from '../generate/index.js';
 import type { Database, Notice } from './database/database.js';
 import { isUrl, openDatabase } from './database/open.js';
 import { type About, prepare } from './database/schema.js';
-import type { Kind } from './formats/kind.js';
-import { PAGE_STATES, type PageState } from './formats/page.js';
-import type { PageText } from './passages.js';
+import type { DocumentEntry, FileEntry, PageRecord, Totals } from './entries.js';
+import { PAGE_STATES } from './formats/page.js';
+import { PageQueue } from './queue.js';
 
 /** Who owns the states of documents in the store of states. */
 export const ARCHIVE_OWNER = 'archive';
@@ -29,70 +27,9 @@ export interface ArchiveOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface FileEntry {
-  readonly path: string;
-  /** Bytes, and milliseconds since 1970. */
-  readonly size: number;
-  readonly modified: number;
-  readonly changed: number;
-}
-
-export interface DocumentEntry {
-  readonly content: string;
-  readonly name: string;
-  readonly format: Kind | null;
-  readonly pages: number | null;
-  readonly state: 'waiting' | 'reading' | 'read' | 'failed';
-  readonly why: string | null;
-  readonly paths: readonly string[];
-  /** Of pages, by their state. */
-  readonly counts: Readonly<Partial<Record<PageState, number>>>;
-  /** Models that have read it, by their fingerprints. */
-  readonly readings: readonly Reading[];
-}
-
-export interface Reading {
-  readonly model: string;
-  readonly state: 'waiting' | 'reading' | 'read' | 'failed';
-  readonly why: string | null;
-  readonly tokens: number;
-  readonly page: number;
-  readonly record: string | null;
-}
-
-/** Pages of a document that somebody reads. */
-export interface Stretch {
-  readonly id: string;
-  readonly content: string;
-  readonly first: number;
-  /** Absent until the document was opened. */
-  readonly last: number | null;
-  readonly attempts: number;
-}
-
-export interface Totals {
-  readonly files: number;
-  readonly documents: Readonly<Record<DocumentEntry['state'], number>>;
-  readonly pages: Readonly<Record<PageState, number>>;
-  /** That are known of and not read yet; documents that were not opened count as one. */
-  readonly left: number;
-  readonly passages: number;
-}
-
-/** A stretch is somebody else's by now, or its document is gone. */
-export class LostError extends Error {}
-
-/** How long a worker may say nothing before others take its work, in seconds, and how often it says something. */
-export const LEASE = 30;
-export const HEARTBEAT = 5;
-/** Work that so many workers did not survive is given up. */
-export const ATTEMPTS = 5;
-/** Pages of a stretch. */
-export const STRETCH = 64;
-
 export class Archive {
-  /** Names this process among the workers. */
-  readonly worker = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
+  /** What waits to be read. */
+  readonly queue: PageQueue;
 
   private constructor(
     readonly place: string,
@@ -100,8 +37,11 @@ export class Archive {
     readonly about: About,
     private readonly store: Store,
     readonly library: StateLibrary,
+    /** Where the states are. */
     readonly statesPlace: string,
-  ) {}
+  ) {
+    this.queue = new PageQueue(database, about.language);
+  }
 
   /** Throws `ArchiveError`. */
   static async open({
@@ -119,7 +59,7 @@ export class Archive {
       const store = openStore(statesPlace);
       const archive = new Archive(place, database, about, store, new StateLibrary(store), statesPlace);
       // Nobody else can be at work in a folder that is ours alone.
-      if (!database.shared) await archive.releaseAll();
+      if (!database.shared) await archive.queue.releaseAll();
       return archive;
     } catch (error) {
       await database.close();
@@ -128,7 +68,7 @@ export class Archive {
   }
 
   async close(): Promise<void> {
-    await this.release().catch(() => {});
+    await this.queue.release().catch(() => {});
     await this.store.close();
     await this.database.close();
   }
@@ -230,149 +170,6 @@ export class Archive {
       'SELECT path, size, modified, changed FROM archive_files WHERE content = $1 ORDER BY path',
       [content],
     );
-  }
-
-  // Pages to be read.
-
-  /** Takes pages that nobody reads; undefined where there are none at the moment. */
-  async claim(): Promise<Stretch | undefined> {
-    const [stretch] = await this.database.query<Stretch>(
-      `UPDATE archive_stretches SET worker = $1, until = now() + make_interval(secs => $2), attempts = attempts + 1
-       WHERE id = (
-         SELECT id FROM archive_stretches WHERE worker IS NULL OR until < now()
-         ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
-       ) RETURNING id::text, content, first, last, attempts`,
-      [this.worker, LEASE],
-    );
-    return stretch;
-  }
-
-  /** Says that this process is still at work. */
-  async renew(): Promise<void> {
-    for (const table of ['archive_stretches', 'archive_readings']) {
-      await this.database.query(
-        `UPDATE ${table} SET until = now() + make_interval(secs => $2) WHERE worker = $1`,
-        [this.worker, LEASE],
-      );
-    }
-  }
-
-  /** Gives back what this process has taken and not done. */
-  async release(): Promise<void> {
-    for (const table of ['archive_stretches', 'archive_readings']) {
-      await this.database.query(
-        `UPDATE ${table} SET worker = NULL, until = NULL, attempts = greatest(attempts - 1, 0) WHERE worker = $1`,
-        [this.worker],
-      );
-    }
-  }
-
-  private async releaseAll(): Promise<void> {
-    for (const table of ['archive_stretches', 'archive_readings']) {
-      await this.database.query(`UPDATE ${table} SET worker = NULL, until = NULL WHERE worker IS NOT NULL`);
-    }
-  }
-
-  /**
-   * Notes that a document was opened and has so many pages. The stretch keeps the first of them; others can take the rest at once. Returns its
-   * last page. Throws `LostError`.
-   */
-  async opened(stretch: Stretch, format: Kind, pages: number): Promise<number> {
-    const last = Math.min(STRETCH, pages);
-    await this.database.transaction(async (query) => {
-      await this.hold(query, stretch);
-      await query(
-        `UPDATE archive_documents SET pages = $2, format = $3, state = 'reading' WHERE content = $1`,
-        [stretch.content, pages, format],
-      );
-      await query('UPDATE archive_stretches SET last = $2 WHERE id = $1', [stretch.id, last]);
-      await query(
-        `INSERT INTO archive_stretches (content, first, last)
-         SELECT $1, first, least(first + $2 - 1, $3) FROM generate_series($2 + 1, $3, $2) AS first`,
-        [stretch.content, STRETCH, pages],
-      );
-    });
-    return last;
-  }
-
-  /** Writes what was read of a stretch, and that it is done. Throws `LostError`, and has then written nothing. */
-  async finish(stretch: Stretch, pages: readonly PageText[]): Promise<void> {
-    await this.database.transaction(async (query) => {
-      await this.hold(query, stretch);
-      const rows = pages.map(({ passages: _, ...page }, i) => ({ page: stretch.first + i, ...page }));
-      await query(
-        `INSERT INTO archive_pages (content, page, state, why, width, height)
-         SELECT $1, page, state, why, width, height FROM jsonb_to_recordset($2::jsonb)
-           AS (page int, state text, why text, width real, height real)`,
-        [stretch.content, json(rows)],
-      );
-      const passages = pages.flatMap((page, i) =>
-        page.passages.map((passage, part) => ({ page: stretch.first + i, part, ...passage })),
-      );
-      await query(
-        `INSERT INTO archive_passages (content, page, part, text, heading, boxes, words)
-         SELECT $1, page, part, text, heading, boxes,
-           setweight(to_tsvector($3::text::regconfig, heading), 'A') || to_tsvector($3::text::regconfig, text)
-         FROM jsonb_to_recordset($2::jsonb) AS (page int, part int, text text, heading text, boxes jsonb)`,
-        [stretch.content, json(passages), this.about.language],
-      );
-      await this.done(query, stretch);
-    });
-  }
-
-  /** Notes that a document cannot be read. Throws `LostError`. */
-  async fail(stretch: Stretch, format: Kind | undefined, why: string): Promise<void> {
-    await this.database.transaction(async (query) => {
-      await this.hold(query, stretch);
-      await query('DELETE FROM archive_stretches WHERE id = $1', [stretch.id]);
-      await query(`UPDATE archive_documents SET state = 'failed', why = $2, format = $3 WHERE content = $1`, [
-        stretch.content,
-        clean(why),
-        format ?? null,
-      ]);
-    });
-  }
-
-  /** Locks the document, so that the last two of its stretches cannot end unseen by each other. Throws `LostError`. */
-  private async hold(query: Database['query'], { id, content }: Stretch): Promise<void> {
-    await query('SELECT 1 FROM archive_documents WHERE content = $1 FOR UPDATE', [content]);
-    const [mine] = await query('SELECT 1 FROM archive_stretches WHERE id = $1 AND worker = $2', [
-      id,
-      this.worker,
-    ]);
-    if (!mine) throw new LostError();
-  }
-
-  private async done(query: Database['query'], { id, content }: Stretch): Promise<void> {
-    await query('DELETE FROM archive_stretches WHERE id = $1', [id]);
-    await query(
-      `UPDATE archive_documents SET state = 'read' WHERE content = $1
-         AND NOT EXISTS (SELECT 1 FROM archive_stretches WHERE content = $1)`,
-      [content],
-    );
-  }
-
-  /** Pages that can be read another time, once something can be done about them: scanned ones, and those of unknown letters. */
-  async retry(content: string | undefined): Promise<number> {
-    return this.database.transaction(async (query) => {
-      const rows = await query<{ content: string }>(
-        `SELECT content, page FROM archive_pages WHERE state IN ('scanned', 'failed') AND ($1::text IS NULL OR content = $1)`,
-        [content ?? null],
-      );
-      const contents = [...new Set(rows.map((row) => row.content))];
-      for (const each of contents) {
-        const pages = await query<{ page: number }>(
-          `DELETE FROM archive_pages WHERE content = $1 AND state IN ('scanned', 'failed') RETURNING page`,
-          [each],
-        );
-        await query(
-          `INSERT INTO archive_stretches (content, first, last) SELECT $1, page, page FROM unnest($2::int[]) AS page`,
-          [each, pages.map(({ page }) => page)],
-        );
-        await query(`UPDATE archive_documents SET state = 'reading' WHERE content = $1`, [each]);
-      }
-      return rows.length;
-    });
   }
 
   // What there is.
@@ -489,15 +286,6 @@ export class Archive {
   }
 }
 
-export interface PageRecord {
-  readonly page: number;
-  readonly state: PageState;
-  readonly why: string | null;
-  readonly width: number | null;
-  readonly height: number | null;
-  readonly text: string;
-}
-
 /** Forgets those of these documents that no file has any more. */
 async function forgetUnused(query: Database['query'], contents: readonly string[]): Promise<number> {
   if (contents.length === 0) return 0;
@@ -515,13 +303,4 @@ async function forgetUnused(query: Database['query'], contents: readonly string[
   );
   await query('DELETE FROM archive_documents WHERE content = ANY($1::text[])', [going]);
   return going.length;
-}
-
-/** Text that PostgreSQL takes: without characters of zero and halves of characters. */
-export function clean(text: string): string {
-  return text.replace(/\p{Surrogate}/gu, '\ufffd').replaceAll('\0', '');
-}
-
-function json(value: unknown): string {
-  return JSON.stringify(value, (_, each) => (typeof each === 'string' ? clean(each) : each));
 }

@@ -1,7 +1,8 @@
 /** What an answer cites is compared with what it was given; summaries come of parts. The archive and the model are played. */
 import { expect, test } from 'vitest';
-import type { Archive, DocumentEntry, PageRecord } from './archive.js';
-import { type AskEvent, ask, marksIn } from './ask.js';
+import type { Archive } from './archive.js';
+import { ask, marksIn } from './ask.js';
+import type { AskEvent, DocumentEntry, PageRecord } from './entries.js';
 import type { AnswerRequest, ArchiveModel } from './model.js';
 import { summarize } from './summary.js';
 

@@ -4,9 +4,10 @@
  * compared with what it cites.
  */
 import { ArchiveError } from '../errors.js';
-import type { Archive, DocumentEntry } from './archive.js';
+import type { Archive } from './archive.js';
+import type { AskEvent, Citation, DocumentEntry, Hit } from './entries.js';
 import type { ArchiveModel } from './model.js';
-import { type Hit, search } from './search.js';
+import { search } from './search.js';
 import { byMeaning } from './vectors.js';
 
 /** What an answer rests on. */
@@ -24,46 +25,17 @@ export interface Question {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface Citation {
-  /** As the answer writes it. */
-  readonly mark: string;
-  /** Of the document, by its content. */
-  readonly content: string;
-  readonly path: string;
-  readonly page: number;
-  /** The passage, where one was cited. */
-  readonly hit?: Hit;
-  /** Whether the words of the statement stand there. */
-  readonly supported: boolean;
-}
-
-export type AskEvent =
-  | {
-      readonly kind: 'sources';
-      readonly hits: readonly Hit[];
-      /** How many of the hits the model is given. */
-      readonly given: number;
-      /** The document whose state it goes on from. */
-      readonly state?: DocumentEntry;
-      /** Words of the question that nothing in the archive has. */
-      readonly missing: readonly string[];
-    }
-  | { readonly kind: 'notice'; readonly text: string }
-  | { readonly kind: 'text'; readonly text: string }
-  | {
-      readonly kind: 'end';
-      readonly citations: readonly Citation[];
-      /** Marks in the answer that stand for nothing it was given. */
-      readonly unknown: readonly string[];
-    };
-
 const DEFAULT_PASSAGES = 8;
 const DEFAULT_TOKENS = 512;
 /** Of what was found, what is kept free for the question itself and the template. */
 const AROUND = 200;
 
-const RULES =
-  'Answer the question from what you were given alone. Behind each statement name where it stands: the number of its passage, as in [1], or the page, as in [page 12]. If it does not say the answer, reply that the documents do not say it.';
+/** What is told of answering: in few words, since a model reads them anew for each question, and an answer begins that much later. */
+function rulesFor(passages: boolean, state: boolean): string {
+  const marks = [passages && 'the passage, as in [1]', state && 'the page, as in [page 12]'];
+  const where = marks.filter((mark) => mark !== false).join(', or ');
+  return `Answer from it alone, and behind each statement name ${where}. If it does not say, say so.`;
+}
 
 /** Finds what a question is about, and has the model answer. Throws `ArchiveError` for a state that there is not. */
 export async function* ask(
@@ -89,7 +61,7 @@ export async function* ask(
   const hits = (await byMeaning(archive, model, text, found)).slice(0, passages);
   signal?.throwIfAborted();
   const state = from === 'passages' ? undefined : stateFor(model, documents, hits);
-  const room = model.context - maxTokens - AROUND - model.tokens(`${RULES}${text}`);
+  const room = model.context - maxTokens - AROUND - model.tokens(`${rulesFor(true, true)}${text}`);
   const given = fitting(model, hits, room);
   yield { kind: 'sources', hits, given: given.length, ...(state && { state: state.document }), missing };
   if (model.instructs && given.length < hits.length) {
@@ -168,10 +140,11 @@ function shown(number: number, { name, page, heading, text }: Hit): string {
   return `[${number}] ${name}, page ${page}${under}:\n${text}\n\n`;
 }
 
-function promptOf(question: string, given: readonly Hit[], read: DocumentEntry | undefined): string {
-  const document = read ? `You have read the document ${read.name}.\n\n` : '';
+/** What the model is told: of the document that it has read, the passages, the rules, and the question. */
+export function promptOf(question: string, given: readonly Hit[], read: DocumentEntry | undefined): string {
+  const document = read ? `You have read ${read.name}.\n\n` : '';
   const passages = given.map((hit, i) => shown(i + 1, hit)).join('');
-  return `${document}${passages}${RULES}\n\nQuestion: ${question}`;
+  return `${document}${passages}${rulesFor(given.length > 0, read !== undefined)}\n\nQuestion: ${question}`;
 }
 
 /** What an answer cites, each once. */

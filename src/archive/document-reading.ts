@@ -241,7 +241,7 @@ export class DocumentReading {
            worker = CASE WHEN $4 = 'reading' THEN worker END, until = CASE WHEN $4 = 'reading' THEN until END,
            attempts = 1
          WHERE content = $1 AND model = $2 AND worker = $3 RETURNING content`,
-        [claimed.content, key, archive.worker, state, record, why, this.page, this.tokens.length],
+        [claimed.content, key, archive.queue.worker, state, record, why, this.page, this.tokens.length],
       );
       // The document is gone, or somebody else reads it by now: then the new state stays an orphan.
       if (noted.length === 0) {

@@ -38,7 +38,13 @@ interface PlayedReading {
 
 /** An archive of documents, each a list of its pages' texts. */
 class PlayedArchive {
-  readonly worker = 'played';
+  readonly queue = {
+    worker: 'played',
+    renew: async () => {},
+    release: async () => {
+      for (const reading of this.readings.values()) if (reading.state === 'taken') reading.state = 'reading';
+    },
+  };
   readonly library: StateLibrary;
   readonly readings: Map<string, PlayedReading>;
   constructor(
@@ -51,10 +57,6 @@ class PlayedArchive {
     );
   }
 
-  async renew(): Promise<void> {}
-  async release(): Promise<void> {
-    for (const reading of this.readings.values()) if (reading.state === 'taken') reading.state = 'reading';
-  }
   async deleteOrphans(): Promise<void> {}
 
   async pages(content: string, first: number, last: number) {

@@ -4,8 +4,9 @@
  * of what was read are written.
  */
 import type { LanguageModel } from '../generate/index.js';
-import { type Archive, ATTEMPTS, HEARTBEAT, LEASE } from './archive.js';
+import type { Archive } from './archive.js';
 import { type Claimed, DocumentReading, type DocumentReadingOptions } from './document-reading.js';
+import { ATTEMPTS, HEARTBEAT, LEASE } from './queue.js';
 
 export interface ModelReadingOptions extends DocumentReadingOptions {
   /** Documents that are read side by side. */
@@ -43,7 +44,7 @@ export async function readWithModel(
   const finishing = new Set<Promise<void>>();
   const failures: unknown[] = [];
   const beat = setInterval(() => {
-    archive.renew().catch(() => {});
+    archive.queue.renew().catch(() => {});
   }, HEARTBEAT * 1000);
   let running: Promise<void> = Promise.resolve();
   try {
@@ -92,7 +93,7 @@ export async function readWithModel(
     // What was read until now is gone on with.
     for (const each of open) await each.keep().catch(() => {});
     for (const each of open) each.dispose();
-    await archive.release().catch(() => {});
+    await archive.queue.release().catch(() => {});
   }
 }
 
@@ -139,7 +140,10 @@ function nextRun(
 }
 
 async function claim(archive: Archive, key: string): Promise<Claimed | undefined> {
-  const { database, worker } = archive;
+  const {
+    database,
+    queue: { worker },
+  } = archive;
   await database.query(
     `INSERT INTO archive_readings (content, model, state) SELECT content, $1, 'waiting' FROM archive_documents d
      WHERE state = 'read' AND NOT EXISTS (SELECT 1 FROM archive_readings r WHERE r.content = d.content AND r.model = $1)

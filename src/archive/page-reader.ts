@@ -3,8 +3,7 @@
  * failed, and a new process goes on with the next one.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import type { Kind } from './formats/kind.js';
-import { type Page, UnreadableError } from './formats/page.js';
+import { type Kind, type Page, UnreadableError } from './formats/page.js';
 import { PDFIUM, packageFolder } from './packages.js';
 
 export type ToReader =

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { lstat, opendir, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import type { Archive, FileEntry } from './archive.js';
+import type { Archive } from './archive.js';
+import type { FileEntry } from './entries.js';
 import { isReadable } from './formats/kind.js';
 
 export interface ScanOutcome {

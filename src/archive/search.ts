@@ -4,31 +4,7 @@
  * more. How rare a word is, the database's own statistics tell.
  */
 import type { Archive } from './archive.js';
-import type { Box } from './formats/page.js';
-
-export interface Hit {
-  readonly passage: string;
-  readonly content: string;
-  /** The document's name and a path of it. */
-  readonly name: string;
-  readonly path: string | null;
-  readonly page: number;
-  readonly text: string;
-  readonly heading: string;
-  readonly boxes: readonly Box[];
-  /** In points. */
-  readonly width: number | null;
-  readonly height: number | null;
-  readonly score: number;
-  /** Words of the question, as the index writes them, that the passage has. */
-  readonly words: readonly string[];
-}
-
-export interface SearchResult {
-  readonly hits: readonly Hit[];
-  /** Words of the question that no passage has, as they were asked. */
-  readonly missing: readonly string[];
-}
+import type { Hit, SearchResult } from './entries.js';
 
 export interface SearchOptions {
   /** How many passages. */

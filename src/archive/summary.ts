@@ -1,6 +1,7 @@
 /** Summaries: each part of a document by itself, and then the parts' summaries, until there is one. */
 import { ArchiveError } from '../errors.js';
-import type { Archive, DocumentEntry } from './archive.js';
+import type { Archive } from './archive.js';
+import type { DocumentEntry } from './entries.js';
 import type { ArchiveModel } from './model.js';
 
 export type SummaryEvent =

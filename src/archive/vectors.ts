@@ -1,7 +1,7 @@
 /** Passages as vectors: the mean of a model's hidden states over each. They order what search by words has found. */
 import type { Archive } from './archive.js';
+import type { Hit } from './entries.js';
 import type { ArchiveModel } from './model.js';
-import type { Hit } from './search.js';
 
 /** What likeness counts beside words, where both are put on a scale from 0 to 1. */
 const WEIGHT = 0.15;

@@ -4,13 +4,13 @@ import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ArchiveError } from '../errors.js';
-import { type Archive, ATTEMPTS, HEARTBEAT, LostError, type Stretch } from './archive.js';
-import type { Kind } from './formats/kind.js';
+import type { Archive } from './archive.js';
 import { kindOf } from './formats/kind.js';
-import { type Page, type PageState, UnreadableError } from './formats/page.js';
+import { type Kind, type Page, type PageState, UnreadableError } from './formats/page.js';
 import type { Recognizer } from './ocr.js';
 import { PageReader, type PageReaderOptions, READER_DEFAULTS } from './page-reader.js';
 import { PageTexts } from './passages.js';
+import { ATTEMPTS, HEARTBEAT, LostError, type Stretch } from './queue.js';
 import { entryOf, hashOf, isUnchanged } from './scan.js';
 
 export interface WorkOptions {
@@ -49,7 +49,7 @@ export async function work(archive: Archive, options: WorkOptions = {}): Promise
   const failure = new AbortController();
   const stop = signal ? AbortSignal.any([signal, failure.signal]) : failure.signal;
   const beat = setInterval(() => {
-    archive.renew().catch(() => {});
+    archive.queue.renew().catch(() => {});
   }, HEARTBEAT * 1000);
   try {
     await Promise.all(
@@ -67,7 +67,7 @@ export async function work(archive: Archive, options: WorkOptions = {}): Promise
     );
   } finally {
     clearInterval(beat);
-    await archive.release().catch(() => {});
+    await archive.queue.release().catch(() => {});
   }
 }
 
@@ -94,7 +94,7 @@ class Lane {
 
   async run(): Promise<void> {
     while (!this.signal.aborted) {
-      const stretch = await this.archive.claim();
+      const stretch = await this.archive.queue.claim();
       if (stretch) {
         try {
           await this.read(stretch);
@@ -118,13 +118,13 @@ class Lane {
       if (stretch.attempts > ATTEMPTS) throw new UnreadableError(GIVEN_UP);
       format = await kindOf(path);
       if (last === null) {
-        last = await archive.opened(stretch, format, await this.reader.open(path, format, version));
+        last = await archive.queue.opened(stretch, format, await this.reader.open(path, format, version));
       }
     } catch (error) {
       const why = unreadable(error);
       if (why === undefined) throw error;
       if (last === null) {
-        await archive.fail(stretch, format, why);
+        await archive.queue.fail(stretch, format, why);
         this.options.onFailed?.(path, why);
         return;
       }
@@ -137,7 +137,7 @@ class Lane {
     if ((await this.pathOf(stretch)) === undefined) return;
     const before = stretch.first - Math.max(1, stretch.first - CONTEXT);
     const texts = new PageTexts().of(pages).slice(before, before + last - stretch.first + 1);
-    await archive.finish(stretch, texts);
+    await archive.queue.finish(stretch, texts);
     this.options.onWritten?.(texts.length);
   }
 
@@ -199,7 +199,7 @@ class Lane {
       why,
       passages: [],
     }));
-    await this.archive.finish(stretch, pages);
+    await this.archive.queue.finish(stretch, pages);
     this.options.onFailed?.(path, `pages ${stretch.first} to ${last}: ${why}`);
     this.options.onWritten?.(pages.length);
   }

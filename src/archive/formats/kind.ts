@@ -1,9 +1,7 @@
 /** Of which format a file is, by its first bytes where these tell, and else by its name. */
 import { open } from 'node:fs/promises';
 import { extname } from 'node:path';
-import { UnreadableError } from './page.js';
-
-export type Kind = 'pdf' | 'docx' | 'html' | 'markdown' | 'text';
+import { type Kind, UnreadableError } from './page.js';
 
 const BY_NAME: Readonly<Record<string, Kind>> = {
   '.pdf': 'pdf',

@@ -1,8 +1,7 @@
 /** Opens a document of any format. */
 import { openDocx } from './docx.js';
 import { openHtml } from './html.js';
-import type { Kind } from './kind.js';
-import type { OpenDocument } from './page.js';
+import type { Kind, OpenDocument } from './page.js';
 import type { Pdfium } from './pdf.js';
 import { openText } from './text.js';
 

@@ -3,6 +3,9 @@
 /** [left, top, right, bottom] in points (1/72 inch) from the page's upper left corner, as it is shown. */
 export type Box = readonly [left: number, top: number, right: number, bottom: number];
 
+/** A format of documents. */
+export type Kind = 'pdf' | 'docx' | 'html' | 'markdown' | 'text';
+
 /** A line of text, as it stands on the page; cells of a table are separated by tabs. */
 export interface Row {
   readonly text: string;

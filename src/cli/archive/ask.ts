@@ -1,17 +1,12 @@
 /** `heddle archive ask`: a question, answered from what was read, with pages. */
 import { type Command, Option } from 'commander';
-import { ask, type Citation, LocalModel, SOURCES, type Source } from '../../archive/index.js';
+import { ask, type Citation, SOURCES, type Source } from '../../archive/index.js';
 import { visible } from '../../checkpoint/index.js';
 import { SHIPPED_MODEL } from '../../models/index.js';
 import { abortedByPerson } from '../interrupt.js';
-import {
-  addLoadingOptions,
-  deviceOption,
-  type LoadingFlags,
-  loadAsAsked,
-  MODEL_HELP,
-} from '../loading-options.js';
+import { addLoadingOptions, deviceOption, type LoadingFlags, MODEL_HELP } from '../loading-options.js';
 import { each, wholeNumber } from '../options.js';
+import { withAskedModel } from './asked-model.js';
 import { type ArchiveFlags, addArchiveOptions, say, withArchive } from './options.js';
 import { shownHit } from './search.js';
 
@@ -49,9 +44,8 @@ async function run(question: string, flags: AskFlags): Promise<void> {
   const signal = abortedByPerson();
   await withArchive(flags, { signal }, async (archive) => {
     const documents = flags.in && (await Promise.all(flags.in.map((name) => archive.document(name))));
-    const model = await loadAsAsked(flags.model, flags);
-    try {
-      const events = ask(archive, await LocalModel.of(flags.model, archive, model), {
+    await withAskedModel(archive, flags.model, flags, signal, async (model) => {
+      const events = ask(archive, model, {
         text: question,
         ...(documents && { documents }),
         from: flags.from,
@@ -71,12 +65,7 @@ async function run(question: string, flags: AskFlags): Promise<void> {
           tell(event.citations, event.unknown);
         }
       }
-    } catch (error) {
-      if (!(signal.aborted && error === signal.reason)) throw error;
-      process.exitCode = 130;
-    } finally {
-      await model.dispose();
-    }
+    });
   });
 }
 

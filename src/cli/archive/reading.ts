@@ -38,7 +38,7 @@ export async function readWaiting(
   { signal, follow = false }: { signal: AbortSignal; follow?: boolean },
 ): Promise<boolean> {
   const recognizer = flags.ocr === undefined ? undefined : await openRecognizer(flags.ocr);
-  if (recognizer) await archive.retry(undefined);
+  if (recognizer) await archive.queue.retry(undefined);
   const line = new ProgressLine();
   const counts = Object.fromEntries(PAGE_STATES.map((state) => [state, 0])) as Record<PageState, number>;
   let { left } = await archive.totals();

@@ -1,16 +1,11 @@
 /** `heddle archive summary`: what a document says, part by part and then as a whole; its outline without a model. */
 import type { Command } from 'commander';
-import { LocalModel, summarize } from '../../archive/index.js';
+import { summarize } from '../../archive/index.js';
 import { visible } from '../../checkpoint/index.js';
 import { abortedByPerson } from '../interrupt.js';
-import {
-  addLoadingOptions,
-  deviceOption,
-  type LoadingFlags,
-  loadAsAsked,
-  MODEL_HELP,
-} from '../loading-options.js';
+import { addLoadingOptions, deviceOption, type LoadingFlags, MODEL_HELP } from '../loading-options.js';
 import { wholeNumber } from '../options.js';
+import { withAskedModel } from './asked-model.js';
 import { type ArchiveFlags, addArchiveOptions, say, withArchive } from './options.js';
 import { ProgressLine } from './progress.js';
 
@@ -42,26 +37,22 @@ async function run(name: string, flags: SummaryFlags): Promise<void> {
       say(`the outline of ${document.name}; --model has it summarised`);
       return;
     }
-    const model = await loadAsAsked(flags.model, flags);
     const line = new ProgressLine();
-    try {
-      const events = summarize(archive, await LocalModel.of(flags.model, archive, model), document, {
-        maxTokens: flags.maxTokens,
-        signal,
-      });
-      for await (const event of events) {
-        if (event.kind === 'text') {
-          line.clear();
-          process.stdout.write(event.text);
-        } else line.show(() => `summarising, level ${event.level}: ${event.done} of ${event.of} parts`);
+    await withAskedModel(archive, flags.model, flags, signal, async (model) => {
+      try {
+        for await (const event of summarize(archive, model, document, {
+          maxTokens: flags.maxTokens,
+          signal,
+        })) {
+          if (event.kind === 'text') {
+            line.clear();
+            process.stdout.write(event.text);
+          } else line.show(() => `summarising, level ${event.level}: ${event.done} of ${event.of} parts`);
+        }
+        process.stdout.write('\n');
+      } finally {
+        line.clear();
       }
-      process.stdout.write('\n');
-    } catch (error) {
-      if (!(signal.aborted && error === signal.reason)) throw error;
-      process.exitCode = 130;
-    } finally {
-      line.clear();
-      await model.dispose();
-    }
+    });
   });
 }

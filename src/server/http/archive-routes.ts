@@ -1,5 +1,4 @@
 /** `/v1/archive`: a library of documents, what it has, and questions to it. */
-import { z } from 'zod';
 import {
   type Archive,
   type AskEvent,
@@ -8,26 +7,16 @@ import {
   entryOf,
   isUnchanged,
   PageReader,
-  SOURCES,
   search,
 } from '../../archive/index.js';
 import { ApiError } from './api-error.js';
+import { AskRequest } from './archive-schemas.js';
 import { bodyOf } from './body.js';
 import { type App, type Deps, modelNamed, type RequestContext, signalOf } from './context.js';
 import { ServedArchiveModel } from './served-archive-model.js';
 import { eventStream } from './sse.js';
 
 const MANY = 200;
-
-const AskRequest = z.object({
-  question: z.string().min(1).max(8000),
-  model: z.string().max(200).nullish(),
-  /** Contents, paths, or ends of paths. */
-  documents: z.array(z.string().min(1).max(4096)).max(100).nullish(),
-  from: z.enum(SOURCES).nullish(),
-  passages: z.int().min(1).max(50).nullish(),
-  max_tokens: z.int().min(1).max(4096).nullish(),
-});
 
 /** Without an archive these are answered with 404, and with how one is served. */
 export function addArchiveRoutes(app: App, deps: Deps): void {

@@ -18,13 +18,21 @@ export function openApiDocument(version: string): Json {
   };
   const paths: Record<string, Json> = {};
   for (const operation of OPERATIONS) {
-    const { method, path, summary, body, status, open } = operation;
-    const parameters = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
-      name,
-      in: 'path',
-      required: true,
-      schema: { type: 'string' },
-    }));
+    const { method, path, summary, query = {}, body, status, open } = operation;
+    const parameters = [
+      ...[...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+        name,
+        in: 'path',
+        required: true,
+        schema: { type: 'string' },
+      })),
+      ...Object.entries(query).map(([name, description]) => ({
+        name,
+        in: 'query',
+        description,
+        schema: { type: 'string' },
+      })),
+    ];
     paths[path] = {
       ...paths[path],
       [method]: {
@@ -61,9 +69,10 @@ function contentOf(
   { answer, events }: Operation,
   reference: (schema: readonly [string, z.ZodType], io: 'output') => Json,
 ): Json {
-  if (answer === 'text/plain') return { 'text/plain': { schema: { type: 'string' } } };
   return {
-    'application/json': { schema: reference(answer, 'output') },
+    ...(typeof answer === 'string'
+      ? { [answer]: { schema: { type: 'string' } } }
+      : { 'application/json': { schema: reference(answer, 'output') } }),
     ...(events && { 'text/event-stream': { schema: reference(events, 'output') } }),
   };
 }

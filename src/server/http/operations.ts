@@ -1,5 +1,15 @@
 /** What can be asked for, as data: the OpenAPI document is made of it. */
 import type { z } from 'zod';
+import {
+  ArchiveDocument,
+  ArchiveDocumentList,
+  ArchiveHitList,
+  ArchivePage,
+  ArchiveProblemList,
+  ArchiveTotals,
+  AskEvent,
+  AskRequest,
+} from './archive-schemas.js';
 import { Embeddings, EmbeddingsRequest } from './embeddings.js';
 import {
   DeletedResponse,
@@ -31,11 +41,13 @@ export interface Operation {
   /** Parameters of the path as `{name}`. */
   readonly path: string;
   readonly summary: string;
+  /** Parameters of the query: what each is. */
+  readonly query?: Readonly<Record<string, string>>;
   /** The name of the request's schema, and the schema. */
   readonly body?: readonly [string, z.ZodType];
   readonly status: 200 | 201;
-  readonly answer: readonly [string, z.ZodType] | 'text/plain';
-  /** What the events are where `stream` is true. */
+  readonly answer: readonly [string, z.ZodType] | 'text/plain' | 'image/png' | 'text/event-stream';
+  /** What the events are where `stream` is true, or always. */
   readonly events?: readonly [string, z.ZodType];
   /** Whether it is for everybody, with a key or without. */
   readonly open?: boolean;
@@ -156,6 +168,71 @@ export const OPERATIONS: readonly Operation[] = [
     summary: 'Forgets a state.',
     status: 200,
     answer: ['DeletedState', DeletedState],
+  },
+  {
+    method: 'get',
+    path: '/v1/archive',
+    summary: 'How much the archive has: files, documents and pages by their state, and what is left to read.',
+    status: 200,
+    answer: ['ArchiveTotals', ArchiveTotals],
+  },
+  {
+    method: 'get',
+    path: '/v1/archive/documents',
+    summary: 'Its documents, by name.',
+    query: { limit: 'How many, at most 1000; 200 by default.', skip: 'How many are left out before them.' },
+    status: 200,
+    answer: ['ArchiveDocumentList', ArchiveDocumentList],
+  },
+  {
+    method: 'get',
+    path: '/v1/archive/documents/{id}',
+    summary: "One of them, by its content's hash, the beginning of that, its path, or the path's end.",
+    status: 200,
+    answer: ['ArchiveDocument', ArchiveDocument],
+  },
+  {
+    method: 'get',
+    path: '/v1/archive/documents/{id}/pages/{page}',
+    summary: 'The text of a page, and its state.',
+    status: 200,
+    answer: ['ArchivePage', ArchivePage],
+  },
+  {
+    method: 'get',
+    path: '/v1/archive/documents/{id}/pages/{page}/image',
+    summary: 'The page of a PDF, drawn.',
+    query: { scale: 'Pixels a point, from 0.1 to 5; 1.5 by default.' },
+    status: 200,
+    answer: 'image/png',
+  },
+  {
+    method: 'get',
+    path: '/v1/archive/problems',
+    summary: 'Files and pages that are not read, and why.',
+    status: 200,
+    answer: ['ArchiveProblemList', ArchiveProblemList],
+  },
+  {
+    method: 'get',
+    path: '/v1/archive/search',
+    summary: 'Passages that have the words, with their pages and boxes.',
+    query: {
+      q: 'The words, or a question.',
+      limit: 'How many, at most 100; 10 by default.',
+      in: 'Only in this document; may be given several times.',
+    },
+    status: 200,
+    answer: ['ArchiveHitList', ArchiveHitList],
+  },
+  {
+    method: 'post',
+    path: '/v1/archive/ask',
+    summary: 'Answers a question from the documents, with the pages: as events, as it is written.',
+    body: ['AskRequest', AskRequest],
+    status: 200,
+    answer: 'text/event-stream',
+    events: ['AskEvent', AskEvent],
   },
   {
     method: 'get',

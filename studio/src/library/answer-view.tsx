@@ -1,5 +1,6 @@
 /** An answer with what it cites, and the passages that were found for it. */
-import { answer, type Citation, type Hit, look, looking, stopAsking } from './library.js';
+import type { Citation, Hit } from '../../../src/archive/entries.js';
+import { answer, look, looking, stopAsking } from './library.js';
 
 export function AnswerView() {
   const now = answer.value;

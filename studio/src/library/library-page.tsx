@@ -1,21 +1,12 @@
 /** A library of documents: what is in it, questions to it, and the pages that the answers rest on. */
 import { useEffect, useState } from 'preact/hooks';
+import type { DocumentEntry } from '../../../src/archive/entries.js';
 import { formatRate } from '../../../src/cli/format.js';
 import { listModels, type ModelInfo } from '../api.js';
 import { connected } from '../parts/connection.js';
 import { report } from '../parts/status.js';
 import { AnswerView } from './answer-view.js';
-import {
-  askLibrary,
-  documents,
-  follow,
-  type LibraryDocument,
-  look,
-  looking,
-  speed,
-  totals,
-  within,
-} from './library.js';
+import { askLibrary, documents, follow, look, looking, speed, totals, within } from './library.js';
 import { PageView } from './page-view.js';
 
 export function LibraryPage() {
@@ -78,7 +69,7 @@ function Documents() {
 function DocumentLine({
   document: { content, name, state, why, pages, counts, paths, readings },
 }: {
-  document: LibraryDocument;
+  document: DocumentEntry;
 }) {
   const open = looking.value?.content === content;
   const bad = (counts.failed ?? 0) + (counts.scanned ?? 0);

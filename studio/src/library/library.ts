@@ -1,49 +1,15 @@
 /** The archive that the server has: its documents, what is asked of it, and the page that is looked at. */
 import { batch, signal } from '@preact/signals';
+import type {
+  AskEvent,
+  Citation,
+  DocumentEntry,
+  Hit,
+  PageRecord,
+  Totals,
+} from '../../../src/archive/entries.js';
 import { eventsOf } from '../../../src/server/sse-client.js';
 import { ApiError, getJson, json, receiving, send } from '../api.js';
-
-type Box = readonly [left: number, top: number, right: number, bottom: number];
-
-export interface Totals {
-  readonly files: number;
-  readonly documents: Readonly<Record<string, number>>;
-  readonly pages: Readonly<Record<string, number>>;
-  readonly left: number;
-  readonly passages: number;
-}
-
-export interface LibraryDocument {
-  readonly content: string;
-  readonly name: string;
-  readonly format: string | null;
-  readonly pages: number | null;
-  readonly state: string;
-  readonly why: string | null;
-  readonly paths: readonly string[];
-  readonly counts: Readonly<Record<string, number>>;
-  readonly readings: readonly { readonly state: string }[];
-}
-
-export interface Hit {
-  readonly passage: string;
-  readonly content: string;
-  readonly name: string;
-  readonly path: string | null;
-  readonly page: number;
-  readonly text: string;
-  readonly heading: string;
-  readonly boxes: readonly Box[];
-}
-
-export interface Citation {
-  readonly mark: string;
-  readonly content: string;
-  readonly path: string;
-  readonly page: number;
-  readonly hit?: Hit;
-  readonly supported: boolean;
-}
 
 /** A question and what came of it. */
 export interface Answer {
@@ -61,14 +27,14 @@ export interface Answer {
 export interface Looking {
   readonly content: string;
   readonly page: number;
-  readonly boxes: readonly Box[];
+  readonly boxes: Hit['boxes'];
 }
 
 /** `undefined` before it was asked for; `none` where no archive is served. */
 export const totals = signal<Totals | 'none' | undefined>(undefined);
 /** Pages that were read a second, while some are left. */
 export const speed = signal<number | undefined>(undefined);
-export const documents = signal<readonly LibraryDocument[]>([]);
+export const documents = signal<readonly DocumentEntry[]>([]);
 export const answer = signal<Answer | undefined>(undefined);
 export const looking = signal<Looking | undefined>(undefined);
 /** Only this document is asked. */
@@ -91,7 +57,7 @@ export function follow(onError: (error: unknown) => void): () => void {
         const at = performance.now();
         const changed = last === undefined || last.read !== read || now.left > 0;
         const found = changed
-          ? (await getJson<{ data: LibraryDocument[] }>('/v1/archive/documents?limit=1000')).data
+          ? (await getJson<{ data: DocumentEntry[] }>('/v1/archive/documents?limit=1000')).data
           : documents.value;
         batch(() => {
           totals.value = now;
@@ -146,19 +112,15 @@ export async function askLibrary(question: string, from: string, model: string |
     const response = await send('/v1/archive/ask', { method: 'POST', ...json(body), signal: mine.signal });
     for await (const data of receiving(eventsOf(response))) {
       if (data === '[DONE]') break;
-      const event = JSON.parse(data) as { kind: string } & Record<string, unknown>;
-      if (event.kind === 'error') throw new ApiError((event.error as { message: string }).message, 500);
+      const event = JSON.parse(data) as AskEvent | { kind: 'error'; error: { message: string } };
+      if (event.kind === 'error') throw new ApiError(event.error.message, 500);
       if (event.kind === 'sources') {
-        const hits = event.hits as Hit[];
-        change({ hits, missing: event.missing as string[] });
+        const { hits, missing } = event;
+        change({ hits, missing });
         if (hits[0]) look(hits[0]);
-      } else if (event.kind === 'notice') {
-        change({ notices: [...(answer.value?.notices ?? []), event.text as string] });
-      } else if (event.kind === 'text')
-        change({ text: `${answer.value?.text ?? ''}${event.text as string}` });
-      else if (event.kind === 'end') {
-        change({ citations: event.citations as Citation[], unknown: event.unknown as string[] });
-      }
+      } else if (event.kind === 'notice') change({ notices: [...(answer.value?.notices ?? []), event.text] });
+      else if (event.kind === 'text') change({ text: `${answer.value?.text ?? ''}${event.text}` });
+      else change({ citations: event.citations, unknown: event.unknown });
     }
   } catch (error) {
     if ((error as Error).name !== 'AbortError') throw error;
@@ -181,14 +143,5 @@ export async function pagePicture(content: string, page: number, scale: number):
   return createImageBitmap(await response.blob());
 }
 
-export interface PageText {
-  readonly state: string;
-  readonly why: string | null;
-  readonly text: string;
-  /** In points. */
-  readonly width: number | null;
-  readonly height: number | null;
-}
-
-export const pageText = (content: string, page: number): Promise<PageText> =>
+export const pageText = (content: string, page: number): Promise<PageRecord> =>
   getJson(`/v1/archive/documents/${content}/pages/${page}`);

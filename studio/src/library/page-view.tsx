@@ -1,7 +1,8 @@
 /** A page of a document as it looks, with the cited passage marked on it; its text where nothing is drawn. */
 import { useEffect, useRef, useState } from 'preact/hooks';
+import type { PageRecord } from '../../../src/archive/entries.js';
 import { report } from '../parts/status.js';
-import { documents, look, looking, type PageText, pagePicture, pageText } from './library.js';
+import { documents, look, looking, pagePicture, pageText } from './library.js';
 
 export function PageView() {
   const at = looking.value;
@@ -58,7 +59,7 @@ function Sheet({
 }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const first = useRef<HTMLSpanElement>(null);
-  const [text, setText] = useState<PageText>();
+  const [text, setText] = useState<PageRecord>();
   useEffect(() => {
     let gone = false;
     pageText(content, page).then((found) => {

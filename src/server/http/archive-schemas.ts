@@ -1,0 +1,125 @@
+/** What the archive's routes take and give. */
+import { z } from 'zod';
+import { PAGE_STATES, SOURCES } from '../../archive/index.js';
+
+const PageState = z.enum(PAGE_STATES);
+const Box = z.tuple([z.number(), z.number(), z.number(), z.number()]);
+const count = z.int().nonnegative();
+const why = z.string().nullable();
+
+export const AskRequest = z.object({
+  question: z.string().min(1).max(8000),
+  model: z.string().max(200).nullish(),
+  /** Contents, paths, or ends of paths. */
+  documents: z.array(z.string().min(1).max(4096)).max(100).nullish(),
+  from: z.enum(SOURCES).nullish(),
+  passages: z.int().min(1).max(50).nullish(),
+  max_tokens: z.int().min(1).max(4096).nullish(),
+});
+
+export const ArchiveTotals = z.object({
+  object: z.literal('archive'),
+  language: z.string(),
+  files: count,
+  documents: z.record(z.enum(['waiting', 'reading', 'read', 'failed']), count),
+  pages: z.record(PageState, count),
+  /** Pages that are known of and not read yet. */
+  left: count,
+  passages: count,
+});
+
+export const ArchiveDocument = z.object({
+  /** SHA-256 of its bytes. */
+  content: z.string(),
+  name: z.string(),
+  format: z.string().nullable(),
+  pages: count.nullable(),
+  state: z.enum(['waiting', 'reading', 'read', 'failed']),
+  why,
+  paths: z.array(z.string()),
+  /** Pages by their state. */
+  counts: z.partialRecord(PageState, count),
+  /** Models that have read it into a state. */
+  readings: z.array(
+    z.object({
+      model: z.string(),
+      state: z.enum(['waiting', 'reading', 'read', 'failed']),
+      why,
+      tokens: count,
+      page: count,
+      record: z.string().nullable(),
+    }),
+  ),
+});
+
+export const ArchiveDocumentList = z.object({
+  object: z.literal('list'),
+  data: z.array(ArchiveDocument),
+  has_more: z.boolean(),
+});
+
+export const ArchiveProblemList = z.object({
+  object: z.literal('list'),
+  data: z.array(z.object({ path: z.string(), page: count.nullable(), state: z.string(), why })),
+});
+
+export const ArchivePage = z.object({
+  page: z.int().positive(),
+  state: PageState,
+  why,
+  /** In points. */
+  width: z.number().nullable(),
+  height: z.number().nullable(),
+  text: z.string(),
+});
+
+const Hit = z.object({
+  passage: z.string(),
+  content: z.string(),
+  name: z.string(),
+  path: z.string().nullable(),
+  page: z.int().positive(),
+  text: z.string(),
+  heading: z.string(),
+  /** Left, top, right and bottom of each paragraph, in points. */
+  boxes: z.array(Box),
+  width: z.number().nullable(),
+  height: z.number().nullable(),
+  score: z.number(),
+  words: z.array(z.string()),
+});
+
+export const ArchiveHitList = z.object({
+  object: z.literal('list'),
+  data: z.array(Hit),
+  /** Words that no passage has. */
+  missing: z.array(z.string()),
+});
+
+export const AskEvent = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('sources'),
+    hits: z.array(Hit),
+    /** How many of the hits the model is given. */
+    given: count,
+    state: ArchiveDocument.optional(),
+    missing: z.array(z.string()),
+  }),
+  z.object({ kind: z.literal('notice'), text: z.string() }),
+  z.object({ kind: z.literal('text'), text: z.string() }),
+  z.object({
+    kind: z.literal('end'),
+    citations: z.array(
+      z.object({
+        mark: z.string(),
+        content: z.string(),
+        path: z.string(),
+        page: z.int().positive(),
+        hit: Hit.optional(),
+        supported: z.boolean(),
+      }),
+    ),
+    /** Marks that stand for nothing that the model was given. */
+    unknown: z.array(z.string()),
+  }),
+]);
