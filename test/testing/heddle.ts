@@ -10,6 +10,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 /** Those of `npm run build` that the command needs. */
 const STEPS = [
   ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'],
+  ['scripts/command.mjs'],
   ['scripts/browser.mjs'],
   ['node_modules/vite/bin/vite.js', 'build', 'studio'],
   ['node_modules/vite/bin/vite.js', 'build', 'studio', '--config', 'studio/vite.explain.config.ts'],
