@@ -3,6 +3,7 @@
  * too where that takes long, so that whoever goes on begins there.
  */
 import type { State } from '../engine/index.js';
+import { ArchiveError, StorageError } from '../errors.js';
 import { type LanguageModel, newStateId } from '../generate/index.js';
 import { Snapshot } from '../generate/snapshot.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
@@ -226,6 +227,12 @@ export class DocumentReading {
         { model: options.name, name: claimed.name, parent: null, base: this.tokens.length, messages: [] },
         id,
       );
+    } catch (error) {
+      await archive.database.query('UPDATE archive_orphans SET until = NULL WHERE record = $1', [id]);
+      if (!(error instanceof StorageError)) throw error;
+      throw new ArchiveError(`the state of ${claimed.name} cannot be kept: ${error.message}`, {
+        cause: error,
+      });
     } finally {
       snapshot.dispose();
     }
