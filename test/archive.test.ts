@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { Ajv } from 'ajv';
 import { decode } from 'fast-png';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import {
@@ -35,6 +36,14 @@ import { CHATML } from '../src/text/testing/chat-templates.js';
 import { tinyTokenizer } from '../src/text/testing/tiny.js';
 import { build, heddle } from './testing/heddle.js';
 import { serve, writeTinyModel } from './testing/server.js';
+
+interface OpenApi {
+  paths: Record<
+    string,
+    Record<string, { responses: Record<string, { content: Record<string, { schema: object }> }> }>
+  >;
+  components: object;
+}
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-archive-'));
 const program = pathToFileURL(fileURLToPath(new URL('../dist/archive/page-process.js', import.meta.url)));
@@ -330,10 +339,25 @@ test('a server shows the archive, draws its pages, and answers from a state', as
       pages: { read: 2 },
       left: 0,
     });
-    const { data } = (await (await get('/search?q=frogs')).json()) as {
+    const document = (await (await fetch(`${server.url}/openapi.json`)).json()) as OpenApi;
+    const ajv = new Ajv({ strict: false });
+    /** Throws unless an answer is as the document says. */
+    const holds = (path: string, value: unknown, method = 'get', type = 'application/json'): void => {
+      const { schema } = document.paths[`/v1/archive${path}`]![method]!.responses[200]!.content[type]!;
+      const validate = ajv.compile({ ...schema, components: document.components });
+      expect([path, validate(value), validate.errors]).toEqual([path, true, null]);
+    };
+    const found = (await (await get('/search?q=frogs')).json()) as {
       data: { content: string; page: number }[];
     };
+    const { data } = found;
     expect(data).toMatchObject([{ page: 2 }]);
+    holds('/search', found);
+    holds('', await (await get('')).json());
+    holds('/problems', await (await get('/problems')).json());
+    holds('/documents', await (await get('/documents')).json());
+    holds('/documents/{id}', await (await get(`/documents/${data[0]!.content}`)).json());
+    holds('/documents/{id}/pages/{page}', await (await get(`/documents/${data[0]!.content}/pages/2`)).json());
     const image = await get(`/documents/${data[0]!.content}/pages/2/image?scale=0.5`);
     expect(image.headers.get('content-type')).toBe('image/png');
     expect(decode(await image.arrayBuffer())).toMatchObject({ width: 300, height: 400 });
@@ -354,6 +378,7 @@ test('a server shows the archive, draws its pages, and answers from a state', as
       .filter((line) => line.startsWith('data: {'))
       .map((line) => JSON.parse(line.slice(6)) as { kind: string; state?: { name: string } });
     expect(events[0]).toMatchObject({ kind: 'sources', state: { name: 'heron.pdf' } });
+    for (const event of events) holds('/ask', event, 'post', 'text/event-stream');
     expect(events.at(-1)!.kind).toBe('end');
   } finally {
     await server.stop();
