@@ -10,7 +10,6 @@ import {
   dimension,
   gather,
   input,
-  multiplyDims,
   reshape,
   subtract,
   sum,
@@ -40,16 +39,19 @@ function nameOf(name, isNew) {
   return `${isNew ? 'present' : 'past_key_values'}.${layer}.${part}`;
 }
 
-const ids = input('input_ids', 'int64', ['batch', 'sequence']);
+const ids = input('input_ids', 'int64', [1, 'sequence']);
 // The mask covers what was read before and what is new.
-const mask = input('attention_mask', 'int64', ['batch', 'total']);
+const mask = input('attention_mask', 'int64', [1, 'total']);
 const position = subtract(sum(mask), dimension('sequence'));
 const state = Object.fromEntries(
-  model.state.map(({ name, dtype, shape }) => [name, input(nameOf(name, false), dtype, shape)]),
+  model.state.map(({ name, dtype, shape: [, ...shape] }) => [
+    name,
+    input(nameOf(name, false), dtype, [1, ...shape]),
+  ]),
 );
 const registry = new ParameterRegistry();
 const result = forward(model, registry, ids, position, { state });
-const rows = reshape(result.hidden, [multiplyDims(['batch', 'sequence']), model.hiddenSize]);
+const rows = reshape(result.hidden, ['sequence', model.hiddenSize]);
 const last = gather(rows, reshape(subtract(dimension('sequence'), 1), [1]));
 const outputs = { logits: reshape(logitsOf(model, registry, last), [1, 1, model.vocabSize]) };
 for (const { name, grows } of model.state) {

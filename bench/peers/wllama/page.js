@@ -1,7 +1,8 @@
 /** In the page: loads the model, and answers how many tokens a second it writes. */
 import { Wllama } from './node_modules/@wllama/wllama/esm/index.js';
 
-const PROMPT = 'a b c d e f g h i j k l m n o p q r s t u v w x y z '.repeat(3);
+/** 128 tokens: each letter and each space is one, and the text has one that begins it. */
+const PROMPT = 'a b c d e f g h i j k l m n o p q r s t u v w x y z '.repeat(3).slice(0, 127);
 
 /** `models` is the address of what `make.mjs` has written. */
 export async function load(models, threads) {
