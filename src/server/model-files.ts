@@ -4,6 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ConfigError } from '../errors.js';
+import { isVocabularyFile } from '../text/index.js';
 
 /** What `heddle/browser` reads of a folder. */
 const READ = [
@@ -24,7 +25,9 @@ export async function modelFiles(folder: string): Promise<Record<string, number>
   if (names.includes('adapter_config.json')) {
     throw new ConfigError('an adapter runs on the server alone: merge it into its model first');
   }
-  const wanted = names.filter((name) => isFile || READ.includes(name) || name.endsWith('.safetensors'));
+  const wanted = names.filter(
+    (name) => isFile || READ.includes(name) || name.endsWith('.safetensors') || isVocabularyFile(name),
+  );
   const sizes = await Promise.all(
     wanted.sort().map(async (name) => [name, (await stat(join(place, name))).size]),
   );

@@ -6,6 +6,7 @@ import { join, makeFolder, readText, writeFileAtomic } from '#platform';
 import { StorageError, TokenizerError } from '../errors.js';
 import { isGguf, readGguf } from '../gguf.js';
 import type { TrainedBpe } from './bpe.js';
+import { readVocabularyFile } from './vocabulary-files.js';
 
 export const TOKENIZER_JSON = 'tokenizer.json';
 export const TOKENIZER_CONFIG = 'tokenizer_config.json';
@@ -69,7 +70,6 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
   const path = join(folder, TOKENIZER_JSON);
   const [tokenizer, config = {}] = [await readJson(path), await readJson(join(folder, TOKENIZER_CONFIG))];
   if (tokenizer === undefined) {
-    const { readVocabularyFile } = await import('./vocabulary-files.js');
     const read = await readVocabularyFile(folder, config);
     if (read) return read;
     throw new TokenizerError(
