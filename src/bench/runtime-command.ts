@@ -22,6 +22,9 @@ interface RuntimeOptions extends Omit<RuntimePlan, 'tasks' | 'peers'> {
 
 const NAMES = Object.keys(SHAPES) as ShapeName[];
 
+/** The shapes that peers know too. */
+const RACED: readonly ShapeName[] = ['granite-350m', 'granite-1b', 'smollm2-360m'];
+
 /** Where batches and answers stand in a text. */
 const SHORT = 128;
 
@@ -71,7 +74,7 @@ export function addRuntimeCommand(program: Command): void {
     .addOption(
       new Option('--shapes <names>', `some of ${NAMES.join(',')}`)
         .argParser(listOf(NAMES))
-        .default(NAMES, 'all'),
+        .default(RACED, RACED.join(',')),
     )
     .addOption(
       new Option('--bits <numbers>', 'some of 4,8,16: of the weights; 16 is bfloat16')

@@ -27,7 +27,7 @@ export {
   type Precision,
 } from './lower/stablehlo/value.js';
 export { MOST_STOPS, WRITING_ARGUMENTS } from './lower/stablehlo/writing.js';
-export { Element } from './lower/wasm/codes.js';
+export { Element, PAGE_ENTRIES } from './lower/wasm/codes.js';
 export { LENGTHS, type Lowered, lowerToWasm } from './lower/wasm/lower.js';
 export type { Step, Word } from './lower/wasm/step.js';
 export type { Buffer, HeldWeight } from './lower/wasm/value.js';
@@ -39,6 +39,7 @@ export * from './ops/convolution.js';
 export * from './ops/convolution2d.js';
 export { isFirstOfDocument, keptTokens, lastDocument, repeatedEach, sameDocument } from './ops/documents.js';
 export * from './ops/elementwise.js';
+export * from './ops/entries.js';
 export * from './ops/experts.js';
 export * from './ops/indexing.js';
 export { inverse } from './ops/inverse.js';

@@ -12,10 +12,10 @@ import {
   divide,
   max as largest,
   maximum,
-  multiply,
   negate,
   subtract,
   type Tensor,
+  widenEntries,
 } from '../graph/index.js';
 import type { Mixer, StateSpec, StateTensors } from './mixer.js';
 
@@ -40,7 +40,7 @@ const CODINGS: Readonly<Record<CacheForm, Coding>> = {
   float16: {
     specs: (spec) => [{ ...spec, dtype: 'float16' }],
     encode: (entries) => ({ '': cast(entries, 'float16') }),
-    decode: (kept) => cast(kept['']!, 'float32'),
+    decode: (kept) => widenEntries(kept['']!),
   },
   int8: {
     specs: (spec) => [
@@ -54,7 +54,7 @@ const CODINGS: Readonly<Record<CacheForm, Coding>> = {
       const shifted = cast(add(divide(entries, scale), MOST + 1.5), 'int32');
       return { '': cast(subtract(shifted, MOST + 1), 'int8'), [SCALE]: scale };
     },
-    decode: (kept) => multiply(cast(kept['']!, 'float32'), kept[SCALE]!),
+    decode: (kept) => widenEntries(kept['']!, kept[SCALE]!),
   },
 };
 

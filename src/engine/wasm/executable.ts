@@ -2,31 +2,25 @@
 import { DeviceError, ShapeError } from '../../errors.js';
 import {
   type Buffer,
-  DTYPES,
   inputName,
   LENGTHS,
   type Lowered,
   lowerToWasm,
+  PAGE_ENTRIES,
   type Step,
-  type Tensor,
   type TensorData,
 } from '../../graph/index.js';
 import { checkFeeds, checkHeld, checkRows, checkState, type NamedType } from '../check.js';
-import type { Executable, Program, State, StateSpec } from '../program.js';
+import type { Executable, Program, State } from '../program.js';
 import { type HostTensor, int64 } from '../tensors.js';
 import type { WasmDevice } from './device.js';
-import { type PlannedStep, planMemory, type Schedule, stagesOf, writeSchedule } from './schedule.js';
-import { Block, type KeptValue, newValue, PAGE_ENTRIES, pageBytes, WasmState } from './state.js';
+import { PlacedSchedule, type ProgramState } from './placed-schedule.js';
+import { planMemory, stagesOf, writeSchedule } from './schedule.js';
+import { type KeptValue, newValue, WasmState } from './state.js';
 import type { PlacedWeight } from './weights.js';
 
 /** Schedules that an executable keeps: those that were used last. */
 const MOST_SCHEDULES = 16;
-
-interface ProgramState {
-  readonly spec: StateSpec;
-  readonly before: Tensor;
-  readonly after: Tensor;
-}
 
 export class WasmExecutable implements Executable {
   readonly copiesInitial = true;
@@ -34,7 +28,7 @@ export class WasmExecutable implements Executable {
   private readonly states: readonly ProgramState[];
   private readonly isBatched: boolean;
   private readonly lengths: string;
-  private readonly variants = new Map<string, Variant>();
+  private readonly schedules = new Map<string, PlacedSchedule>();
   /** Whether schedules depend on the room of growing states: not where kernels read their pages. */
   private needsRoom = false;
   /** Constants by what they are computed from. */
@@ -88,19 +82,19 @@ export class WasmExecutable implements Executable {
     checkFeeds(this.types, feeds, sizes);
     const states = this.expectStates(rows, sizes);
     return this.device.exclusively(async () => {
-      const variant = await this.variant(sizes, states);
+      const placed = await this.scheduleFor(sizes, states);
       const { memory, threads } = this.device;
-      const changes = variant.prepare(states);
+      const changes = placed.prepare(states);
       try {
-        this.feed(variant, feeds, states);
-        await threads.run(variant.schedule);
+        this.feed(placed, feeds, states);
+        await threads.run(placed.schedule);
       } catch (error) {
         for (const change of changes) change.undo();
         throw error;
       }
       for (const change of changes) change.keep();
-      for (const state of states) state.length += variant.appended;
-      return variant.read(memory.memory.buffer);
+      for (const state of states) state.length += placed.appended;
+      return placed.read(memory.memory.buffer);
     });
   }
 
@@ -108,7 +102,7 @@ export class WasmExecutable implements Executable {
     if (this.isDisposed) return;
     this.isDisposed = true;
     await this.device.exclusively(async () => {
-      for (const variant of this.variants.values()) variant.dispose();
+      for (const placed of this.schedules.values()) placed.dispose();
       for (const address of this.constants.values()) this.device.memory.release(address);
       this.device.weights.release(this.program.weights?.values() ?? []);
     });
@@ -129,16 +123,16 @@ export class WasmExecutable implements Executable {
     const states = this.expectStates(rows, sizes);
     for (let i = 0; i < rounds; i++) await this.run(feeds, rows);
     return this.device.exclusively(async () => {
-      const variant = await this.variant(sizes, states);
+      const placed = await this.scheduleFor(sizes, states);
       const { memory, threads } = this.device;
-      const { steps } = variant;
+      const { steps } = placed;
       const times = memory.allocate(8 * steps.length);
       const all: Float64Array[] = [];
       for (let round = 0; round < rounds; round++) {
-        const changes = variant.prepare(states);
-        this.feed(variant, feeds, states);
+        const changes = placed.prepare(states);
+        this.feed(placed, feeds, states);
         const spent = new Float64Array(memory.memory.buffer, times, steps.length).fill(0);
-        await threads.run(variant.schedule, times);
+        await threads.run(placed.schedule, times);
         all.push(spent.slice());
         for (const change of changes) change.undo();
       }
@@ -154,16 +148,16 @@ export class WasmExecutable implements Executable {
 
   /** Memory of inputs is others' once the last step has read them, so it is filled for every run. */
   private feed(
-    variant: Variant,
+    placed: PlacedSchedule,
     feeds: Readonly<Record<string, HostTensor>>,
     states: readonly WasmState[],
   ): void {
-    for (const [name, { dtype, data }] of Object.entries(feeds)) variant.feed(name, dtype, data);
+    for (const [name, { dtype, data }] of Object.entries(feeds)) placed.feed(name, dtype, data);
     const { data } = int64(
       states.map(({ length }) => length),
       [states.length],
     );
-    if (states.length > 0) variant.feed(this.lengths, 'int64', data);
+    if (states.length > 0) placed.feed(this.lengths, 'int64', data);
   }
 
   private expectStates(rows: readonly State[], sizes: Map<string, number>): WasmState[] {
@@ -182,28 +176,35 @@ export class WasmExecutable implements Executable {
     });
   }
 
-  private async variant(sizes: ReadonlyMap<string, number>, states: readonly WasmState[]): Promise<Variant> {
+  private async scheduleFor(
+    sizes: ReadonlyMap<string, number>,
+    states: readonly WasmState[],
+  ): Promise<PlacedSchedule> {
     const longest = Math.max(0, ...states.map(({ length }) => length));
     const room = PAGE_ENTRIES * 2 ** Math.ceil(Math.log2(Math.max(1, longest / PAGE_ENTRIES)));
     const keyOf = (): string =>
       JSON.stringify([[...sizes].sort(), states.length, this.needsRoom ? room : undefined]);
-    const known = this.variants.get(keyOf());
+    const known = this.schedules.get(keyOf());
     if (known) {
-      this.variants.delete(keyOf());
-      this.variants.set(keyOf(), known);
+      this.schedules.delete(keyOf());
+      this.schedules.set(keyOf(), known);
       return known;
     }
-    const variant = await this.compile(sizes, states.length, room);
-    this.variants.set(keyOf(), variant);
-    const [oldest] = this.variants;
-    if (this.variants.size > MOST_SCHEDULES) {
-      this.variants.delete(oldest![0]);
+    const placed = await this.compile(sizes, states.length, room);
+    this.schedules.set(keyOf(), placed);
+    const [oldest] = this.schedules;
+    if (this.schedules.size > MOST_SCHEDULES) {
+      this.schedules.delete(oldest![0]);
       oldest![1].dispose();
     }
-    return variant;
+    return placed;
   }
 
-  private async compile(sizes: ReadonlyMap<string, number>, rows: number, room: number): Promise<Variant> {
+  private async compile(
+    sizes: ReadonlyMap<string, number>,
+    rows: number,
+    room: number,
+  ): Promise<PlacedSchedule> {
     const { outputs, lengths } = this.program;
     const rooms = new Set(
       this.states.flatMap(({ spec, before }) =>
@@ -241,7 +242,7 @@ export class WasmExecutable implements Executable {
   }
 
   /** Places a schedule's memory, computes its constants and writes it. `owned` collects what belongs to it alone. */
-  private async write(lowered: Lowered, rows: number, owned: number[]): Promise<Variant> {
+  private async write(lowered: Lowered, rows: number, owned: number[]): Promise<PlacedSchedule> {
     const { memory, threads } = this.device;
     const own = (bytes: number): number => {
       const address = memory.allocate(bytes);
@@ -293,173 +294,20 @@ export class WasmExecutable implements Executable {
     for (const [key, address] of shared) this.constants.set(key, address);
     const constants = new Set(shared.values());
     const rest = owned.filter((address) => !constants.has(address));
-    return new Variant(this.device, this.states, lowered, steps, schedule, addressOf, tables, rows, rest);
-  }
-}
-
-/** What a run changes of a row's value, until it is known whether the run succeeds. */
-interface Change {
-  keep(): void;
-  undo(): void;
-}
-
-/** A schedule in memory, and where its inputs, outputs and states are. */
-class Variant {
-  /** Entries that a run appends to growing states. */
-  readonly appended: number;
-  private readonly inputs: ReadonlyMap<string, number>;
-  /** Tables of pages of growing states, by row, and how many pages each has room for. */
-  private readonly pageTables = new Map<string, { address: number; room: number }>();
-
-  constructor(
-    private readonly device: WasmDevice,
-    private readonly states: readonly ProgramState[],
-    private readonly lowered: Lowered,
-    readonly steps: readonly PlannedStep[],
-    readonly schedule: Schedule,
-    private readonly addressOf: (buffer: Buffer) => number,
-    private readonly tables: number,
-    private readonly rows: number,
-    private readonly owned: readonly number[],
-  ) {
-    this.inputs = new Map(Array.from(lowered.inputs, ([name, buffer]) => [name, addressOf(buffer)]));
-    const counts = new Set(lowered.appended.filter((count) => count !== undefined));
-    if (counts.size > 1) {
-      throw new DeviceError(`the growing states grew by different numbers of entries: ${[...counts]}`);
-    }
-    this.appended = [...counts][0] ?? 0;
-  }
-
-  dispose(): void {
-    const { memory } = this.device;
-    for (const address of this.owned) memory.release(address);
-    for (const { address } of this.pageTables.values()) memory.release(address);
-  }
-
-  feed(name: string, dtype: keyof typeof DTYPES, data: TensorData): void {
-    const address = this.inputs.get(name);
-    if (address === undefined) return;
-    const { memory } = this.device.memory;
-    const target = new DTYPES[dtype].array(memory.buffer as ArrayBuffer, address, data.length);
-    (target as Float32Array).set(data as Float32Array);
-  }
-
-  read(buffer: ArrayBufferLike): Record<string, HostTensor> {
-    return Object.fromEntries(
-      Array.from(this.lowered.outputs, ([name, { buffer: from, offset, dims, dtype }]) => {
-        const { array, bytes } = DTYPES[dtype];
-        const size = dims.reduce((a, b) => a * b, 1);
-        const at = this.addressOf(from) + offset * bytes;
-        return [
-          name,
-          { dtype, dims, data: new array(buffer as ArrayBuffer, at, size).slice() as TensorData },
-        ];
-      }),
+    return new PlacedSchedule(
+      this.device,
+      this.states,
+      lowered,
+      steps,
+      schedule,
+      addressOf,
+      tables,
+      rows,
+      rest,
     );
-  }
-
-  /** Gives the rows' values places before and after a run. Throws `DeviceError`, and changes nothing, where there is no room. */
-  prepare(rows: readonly WasmState[]): Change[] {
-    const changes: Change[] = [];
-    try {
-      for (const [index, state] of this.states.entries()) {
-        for (const [row, { values, length }] of rows.entries()) {
-          const value = values.get(state.spec.name)!;
-          const isKept = state.before === state.after;
-          if (state.spec.grows === undefined) changes.push(...this.replace(index, row, value, isKept));
-          else changes.push(...this.append(index, row, value, isKept ? 0 : this.appended, length));
-        }
-      }
-    } catch (error) {
-      for (const change of changes) change.undo();
-      throw error;
-    }
-    return changes;
-  }
-
-  private setTables(index: number, row: number, before: number, after: number): void {
-    const words = this.device.memory.int32(this.tables, this.states.length * 2 * this.rows);
-    words[index * 2 * this.rows + row] = before;
-    words[(index * 2 + 1) * this.rows + row] = after;
-  }
-
-  private replace(index: number, row: number, value: KeptValue, isKept: boolean): Change[] {
-    const before = value.blocks[0]!;
-    if (isKept) {
-      this.setTables(index, row, before.address, before.address);
-      return [];
-    }
-    const after = new Block(this.device.memory, before.bytes);
-    this.setTables(index, row, before.address, after.address);
-    return [
-      {
-        keep: () => {
-          value.blocks = [after];
-          before.release();
-        },
-        undo: () => after.release(),
-      },
-    ];
-  }
-
-  /** Room for `count` entries more, in pages that no other state sees. */
-  private append(index: number, row: number, value: KeptValue, count: number, length: number): Change[] {
-    const { memory } = this.device;
-    const blocks = [...value.blocks];
-    const fresh: Block[] = [];
-    const replaced: Block[] = [];
-    const undo = (): void => {
-      for (const block of fresh) block.release();
-    };
-    try {
-      const last = Math.floor(length / PAGE_ENTRIES);
-      const partial = blocks[last];
-      if (count > 0 && partial?.isShared) {
-        const copy = partial.copy();
-        fresh.push(copy);
-        replaced.push(partial);
-        blocks[last] = copy;
-      }
-      while (blocks.length * PAGE_ENTRIES < length + count) {
-        const block = new Block(memory, pageBytes(value.spec));
-        fresh.push(block);
-        blocks.push(block);
-      }
-      const table = this.pageTable(`${index}/${row}`, blocks.length);
-      memory.int32(table, blocks.length).set(blocks.map(({ address }) => address));
-      this.setTables(index, row, table, table);
-    } catch (error) {
-      undo();
-      throw error;
-    }
-    if (fresh.length === 0) return [];
-    return [
-      {
-        keep: () => {
-          value.blocks = blocks;
-          for (const block of replaced) block.release();
-        },
-        undo,
-      },
-    ];
-  }
-
-  private pageTable(key: string, pages: number): number {
-    const { memory } = this.device;
-    let table = this.pageTables.get(key);
-    if (!table || table.room < pages) {
-      if (table) memory.release(table.address);
-      this.pageTables.delete(key);
-      const room = Math.max(16, 2 ** Math.ceil(Math.log2(pages)));
-      table = { address: memory.allocate(4 * room), room };
-      this.pageTables.set(key, table);
-    }
-    return table.address;
   }
 }
 
 function copyIn(bytes: Uint8Array, address: number, data: TensorData): void {
   bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), address);
 }
-
-export type { StateSpec };

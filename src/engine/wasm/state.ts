@@ -5,13 +5,10 @@
  * shared.
  */
 import { DeviceError } from '../../errors.js';
-import { DTYPES } from '../../graph/index.js';
+import { DTYPES, PAGE_ENTRIES } from '../../graph/index.js';
 import { type State, type StateSpec, stateDims } from '../program.js';
 import type { HostTensor, TensorData } from '../tensors.js';
 import type { SharedMemory } from './memory.js';
-
-/** Entries of a page; see kernels/states.ts. */
-export const PAGE_ENTRIES = 64;
 
 /** A block that values of several states may share. */
 export class Block {

@@ -1,12 +1,18 @@
 // Attention of new tokens over a memory that lies in pages, and over themselves. Entries are taken in blocks that begin at
 // multiples of 64 positions, wherever they lie: the order of sums is the same however a text was cut.
-import { exp4, lanesMax, lanesSum, splat } from './math';
-import { address, cut, float, scratch, word } from './memory';
+import { Element } from '../../../graph/lower/wasm/codes';
+import { exp4, fromFloat16, lanesMax, lanesSum, splat } from './math';
+import { address, cut, float, scratch, thread, word } from './memory';
 import { PAGE } from './states';
 
-/** Places in scratch memory: the weights of a block, then what has been summed for each head of a group. */
-const WEIGHTS: usize = 0;
-const SUMS: usize = 512;
+/** Places in scratch memory: what has been summed for each head of a part, then each one's weights of a block. */
+const SUMS: usize = 0;
+const WEIGHTS: usize = 1024;
+const WEIGHT_BYTES: usize = PAGE << 2;
+/** Heads of a group that are taken together at most. */
+const MOST_HEADS: i32 = 128;
+/** Entries whose values are summed between two fetches. */
+const STRIDE: i32 = 16;
 
 /** The product of a query and a key: lanes are summed over the size, then with each other. */
 export function dotRows(q: usize, k: usize, d: i32): f32 {
@@ -43,39 +49,43 @@ function dotKeys(q: usize, k0: usize, step: usize, bytes: usize): v128 {
   return f32x4.add(v128.shuffle<i64>(ab, ce, 0, 2), v128.shuffle<i64>(ab, ce, 1, 3));
 }
 
-/**
- * The logits of `count` keys. Values that come next, `ahead` bytes a key from `values` on, are touched meanwhile: the processor then
- * fetches both at once. Of a whole page the four keys stand a quarter apart, since it waits less for memory that it reads in several
- * places.
- */
-function logits(q: usize, k: usize, step: usize, count: i32, d: i32, scale: f32, to: usize, values: usize, ahead: usize): void {
+/** Memory that is fetched while something else is computed: the next line, the end of its quarter, the quarter's size, lines at a time. */
+let fetchAt: usize = 0;
+let fetchEnd: usize = 0;
+let fetchApart: usize = 0;
+let fetchLines: i32 = 0;
+
+/** Has memory fetched by so many calls of `fetchSome`, from four places at once: a processor waits less for these than for one. */
+function startFetching(at: usize, bytes: usize, calls: i32): void {
+  fetchAt = at;
+  fetchApart = bytes >> 2;
+  fetchEnd = at + fetchApart;
+  fetchLines = (<i32>(bytes >> 8) + calls - 1) / calls;
+}
+
+// @ts-ignore: decorator
+@inline
+function fetchSome(): void {
+  const apart = fetchApart;
+  for (let i = 0; i < fetchLines && fetchAt < fetchEnd; i++) {
+    const at = fetchAt;
+    load<u8>(at);
+    load<u8>(at + apart);
+    load<u8>(at + 2 * apart);
+    load<u8>(at + 3 * apart);
+    fetchAt = at + 64;
+  }
+}
+
+/** The logits of `count` keys. */
+function logits(q: usize, k: usize, step: usize, count: i32, d: i32, scale: f32, to: usize): void {
   let i = 0;
   const bytes = <usize>d << 2;
   if ((d & 3) == 0) {
-    const quarter = count == PAGE ? PAGE >> 2 : 1;
-    const apart = <usize>quarter * step;
-    const valuesApart = <usize>quarter * ahead;
     for (; i + 4 <= count; i += 4) {
-      if (ahead) {
-        for (let v = values, end = values + ahead; v < end; v += 64) {
-          load<u8>(v);
-          load<u8>(v + valuesApart);
-          load<u8>(v + 2 * valuesApart);
-          load<u8>(v + 3 * valuesApart);
-        }
-        values += quarter == 1 ? 4 * ahead : ahead;
-      }
-      const found = f32x4.mul(dotKeys(q, k, apart, bytes), splat(scale));
-      if (quarter == 1) {
-        v128.store(to + (<usize>i << 2), found);
-        k += 4 * step;
-      } else {
-        store<f32>(to + <usize>i, f32x4.extract_lane(found, 0));
-        store<f32>(to + <usize>i, f32x4.extract_lane(found, 1), PAGE);
-        store<f32>(to + <usize>i, f32x4.extract_lane(found, 2), 2 * PAGE);
-        store<f32>(to + <usize>i, f32x4.extract_lane(found, 3), 3 * PAGE);
-        k += step;
-      }
+      fetchSome();
+      v128.store(to + (<usize>i << 2), f32x4.mul(dotKeys(q, k, step, bytes), splat(scale)));
+      k += 4 * step;
     }
   }
   for (; i < count; i++) {
@@ -88,7 +98,8 @@ function logits(q: usize, k: usize, step: usize, count: i32, d: i32, scale: f32,
  * words: batch, heads, key-value heads, sequence, head size, scale, then query, keys and values of the new tokens, each its
  * address and bytes between rows, heads and tokens; tables of the rows' pages of keys and of values, or 0; lengths (int64),
  * bytes between them; y, and bytes between its rows, heads and tokens; how many entries a token sees at most, or 0; the
- * size of a value, and how many numbers lie between values in a page. Where there are fewer tokens and groups than threads, these
+ * size of a value, and how many numbers lie between values in a page; the elements of keys' and of values' pages; of int8 codes the tables of
+ * the rows' pages of scales, or 0; where pages of other than float32 are widened, and bytes between the threads' places there. Where there are fewer tokens and groups than threads, these
  * share the heads of a group.
  */
 export function attention(a: usize, t: i32, T: i32): void {
@@ -101,12 +112,17 @@ export function attention(a: usize, t: i32, T: i32): void {
   const bytes = <usize>d << 2;
   const valueBytes = <usize>word(a, 27) << 2;
   const valueStep = <usize>word(a, 28) << 2;
+  const kKind = word(a, 29);
+  const vKind = word(a, 30);
+  const kStored = stored(kKind, bytes);
+  const vStored = stored(vKind, valueStep);
+  const room = address(a, 33) + <usize>thread * address(a, 34);
   const whole = word(a, 0) * groups * sequence;
-  const parts = whole >= T ? 1 : min(members, (T + whole - 1) / max(1, whole));
+  const enough = whole >= T ? 1 : min(members, (T + whole - 1) / max(1, whole));
+  const parts = max(enough, (members + MOST_HEADS - 1) / MOST_HEADS);
   const units = whole * parts;
   const keyPages = address(a, 18);
   const valuePages = address(a, 19);
-  const weights = scratch + WEIGHTS;
   for (let unit = cut(units, t, T), end = cut(units, t + 1, T); unit < end; unit++) {
     const part = unit % parts;
     const token = (unit / parts) % sequence;
@@ -125,10 +141,10 @@ export function attention(a: usize, t: i32, T: i32): void {
     const y = address(a, 22) + <usize>row * address(a, 23) + <usize>token * address(a, 25);
     const count = length + token + 1;
     // Of each head: the largest logit so far, the sum of weights relative to it.
-    const state = scratch + SUMS;
     for (let member = begin; member < stop; member++) {
-      store<f32>(state + (<usize>member << 3), -Infinity);
-      store<f32>(state + (<usize>member << 3), 0, 4);
+      const own = scratch + SUMS + (<usize>(member - begin) << 3);
+      store<f32>(own, -Infinity);
+      store<f32>(own, 0, 4);
       memory.fill(y + <usize>(group * members + member) * address(a, 24), 0, valueBytes);
     }
     const window = word(a, 26);
@@ -137,19 +153,29 @@ export function attention(a: usize, t: i32, T: i32): void {
       const block = min(PAGE, count - first);
       // Those that were there before lie in a page, the others among the new ones.
       const held = min(block, max(0, length - first));
-      const kPage = held > 0 ? pageAt(kPages, first) + <usize>(group * PAGE) * bytes : 0;
-      const vPage = held > 0 ? pageAt(vPages, first) + <usize>(group * PAGE) * valueStep : 0;
+      let kPage = held > 0 ? pageAt(kPages, first) + <usize>(group * PAGE) * kStored : 0;
+      let vPage = held > 0 ? pageAt(vPages, first) + <usize>(group * PAGE) * vStored : 0;
       const kNew = kFresh + <usize>(first + held - length) * kStep;
       const vNew = vFresh + <usize>(first + held - length) * vStep;
+      // A page's values are fetched during its logits, the keys of the next one while its values are summed.
+      startFetching(vPage, held > 0 ? vStored * PAGE : 0, (stop - begin) * (PAGE >> 2));
+      if (held > 0 && kKind != Element.float32)
+        kPage = widened(kKind, kPage, scalesAt(address(a, 31), row, first, group), held, d, room);
       for (let member = begin; member < stop; member++) {
-        const head = group * members + member;
-        const query = q + <usize>head * address(a, 8);
-        const out = y + <usize>head * address(a, 24);
-        const own = state + (<usize>member << 3);
-        // Of a page, the first head fetches the values too.
-        const ahead = member == begin && held > 0 ? valueStep : 0;
-        logits(query, kPage, bytes, held, d, scale, weights, vPage, ahead);
-        logits(query, kNew, kStep, block - held, d, scale, weights + (<usize>held << 2), 0, 0);
+        const query = q + <usize>(group * members + member) * address(a, 8);
+        const weights = scratch + WEIGHTS + <usize>(member - begin) * WEIGHT_BYTES;
+        logits(query, kPage, bytes, held, d, scale, weights);
+        logits(query, kNew, kStep, block - held, d, scale, weights + (<usize>held << 2));
+      }
+      if (held > 0 && vKind != Element.float32)
+        vPage = widened(vKind, vPage, scalesAt(address(a, 32), row, first, group), held, word(a, 28), room);
+      const next = first + PAGE < length ? pageAt(kPages, first + PAGE) + <usize>(group * PAGE) * kStored : 0;
+      const fetches = (stop - begin) * <i32>(max<usize>(1, valueBytes >> 6)) * (PAGE / STRIDE);
+      startFetching(next, next ? kStored * PAGE : 0, fetches);
+      for (let member = begin; member < stop; member++) {
+        const out = y + <usize>(group * members + member) * address(a, 24);
+        const own = scratch + SUMS + (<usize>(member - begin) << 3);
+        const weights = scratch + WEIGHTS + <usize>(member - begin) * WEIGHT_BYTES;
         for (let i = 0; i < oldest - first; i++) store<f32>(weights + (<usize>i << 2), -Infinity);
         for (let i = block; i & 3; i++) store<f32>(weights + (<usize>i << 2), -Infinity);
         let most = splat(-Infinity);
@@ -172,7 +198,7 @@ export function attention(a: usize, t: i32, T: i32): void {
     }
     for (let member = begin; member < stop; member++) {
       const out = y + <usize>(group * members + member) * address(a, 24);
-      const by: f32 = <f32>1 / load<f32>(state + (<usize>member << 3), 4);
+      const by: f32 = <f32>1 / load<f32>(scratch + SUMS + (<usize>(member - begin) << 3), 4);
       let i: usize = 0;
       for (const vectors = valueBytes & ~15; i < vectors; i += 16)
         v128.store(out + i, f32x4.mul(v128.load(out + i), splat(by)));
@@ -185,6 +211,54 @@ export function attention(a: usize, t: i32, T: i32): void {
 @inline
 function pageAt(pages: usize, first: i32): usize {
   return <usize>load<u32>(pages + (<usize>(first / PAGE) << 2));
+}
+
+/** Bytes of an entry of a page, of whose numbers there would be so many bytes in float32. */
+// @ts-ignore: decorator
+@inline
+function stored(kind: i32, bytes: usize): usize {
+  return kind == Element.float32 ? bytes : kind == Element.float16 ? bytes >> 1 : bytes >> 2;
+}
+
+/** The scales of a group's entries in a page, where there are some. */
+function scalesAt(table: usize, row: i32, first: i32, group: i32): usize {
+  if (!table) return 0;
+  return pageAt(<usize>load<u32>(table + (<usize>row << 2)), first) + (<usize>(group * PAGE) << 2);
+}
+
+/** Writes the float32 numbers of `count` entries of a page, each of so many numbers, and returns where. */
+function widened(kind: i32, page: usize, scales: usize, count: i32, size: i32, to: usize): usize {
+  let out = to;
+  if (kind == Element.float16) {
+    const end = to + (<usize>(count * size) << 2);
+    for (; out + 16 <= end; out += 16, page += 8) v128.store(out, fromFloat16x4(v128.load16x4_u(page)));
+    for (; out < end; out += 4, page += 2) store<f32>(out, fromFloat16(<u32>load<u16>(page)));
+    return to;
+  }
+  for (let entry = 0; entry < count; entry++) {
+    const scale = load<f32>(scales + (<usize>entry << 2));
+    const by = splat(scale);
+    const end = out + (<usize>size << 2);
+    for (; out + 32 <= end; out += 32, page += 8) {
+      const codes = v128.load8x8_s(page);
+      v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(codes)), by));
+      v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(codes)), by), 16);
+    }
+    for (; out < end; out += 4, page++) store<f32>(out, <f32>load<i8>(page) * scale);
+  }
+  return to;
+}
+
+/** The numbers of four float16, in the lower halves of lanes; see `fromFloat16`. */
+// @ts-ignore: decorator
+@inline
+function fromFloat16x4(halves: v128): v128 {
+  const magnitude = v128.and(halves, i32x4.splat(0x7fff));
+  const shifted = i32x4.shl(magnitude, 13);
+  const finite = f32x4.mul(shifted, i32x4.splat(0x77800000));
+  const isFinite = i32x4.lt_s(magnitude, i32x4.splat(0x7c00));
+  const number = v128.bitselect(finite, v128.or(shifted, i32x4.splat(0x7f800000)), isFinite);
+  return v128.or(number, i32x4.shl(v128.and(halves, i32x4.splat(0x8000)), 16));
 }
 
 /** out = keep out + the sum of weights times values of a block, of which the first `held` lie in a page. */
@@ -208,14 +282,17 @@ function addValues(
     let s2 = f32x4.mul(v128.load(out + i, 32), by);
     let s3 = f32x4.mul(v128.load(out + i, 48), by);
     let v = page + i;
-    for (let j = 0; j < block; j++) {
-      if (j == held) v = fresh + i;
-      const w = v128.load32_splat(weights + (<usize>j << 2));
-      s0 = f32x4.add(s0, f32x4.mul(w, v128.load(v)));
-      s1 = f32x4.add(s1, f32x4.mul(w, v128.load(v, 16)));
-      s2 = f32x4.add(s2, f32x4.mul(w, v128.load(v, 32)));
-      s3 = f32x4.add(s3, f32x4.mul(w, v128.load(v, 48)));
-      v += j < held ? pageStep : step;
+    for (let j = 0; j < block; ) {
+      fetchSome();
+      for (const end = min(block, j + STRIDE); j < end; j++) {
+        if (j == held) v = fresh + i;
+        const w = v128.load32_splat(weights + (<usize>j << 2));
+        s0 = f32x4.add(s0, f32x4.mul(w, v128.load(v)));
+        s1 = f32x4.add(s1, f32x4.mul(w, v128.load(v, 16)));
+        s2 = f32x4.add(s2, f32x4.mul(w, v128.load(v, 32)));
+        s3 = f32x4.add(s3, f32x4.mul(w, v128.load(v, 48)));
+        v += j < held ? pageStep : step;
+      }
     }
     v128.store(out + i, s0);
     v128.store(out + i, s1, 16);

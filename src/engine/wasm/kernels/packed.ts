@@ -58,37 +58,80 @@ export function packedMatmul(a: usize, t: i32, T: i32): void {
   const y = address(a, 13);
   const codesApart = <usize>quarter * codeRow;
   const scalesApart = <usize>quarter * scaleRow;
-  for (let j = first; j < end; j++) {
-    let i = 0;
-    for (; i + 4 <= m; i += 4) {
-      const x = q + <usize>i * xRow;
-      for (let row = j; row < n - (n & 3); row += quarter) {
-        const c = codes + <usize>row * codeRow;
-        const s = scales + <usize>row * scaleRow;
-        const sums = bits == 4 ? tokens4(c, s, x, xScales, block, blocks) : tokens8(c, s, x, xScales, block, blocks);
-        storeLanes(y + (<usize>(i * n + row) << 2), <usize>n << 2, sums);
+  const fours = m & ~3;
+  for (let j = first; j < end; j += UNIT) {
+    const count = min(UNIT, end - j);
+    for (let row = j; fours && row < n - (n & 3); row += quarter)
+      tokensInFours(bits, codes, codeRow, scales, scaleRow, row, count, q, xRow, xScales, block, blocks, fours, y, n);
+    for (let row = j; row < j + count; row++) {
+      for (let i = fours; i < m; i++) {
+        const x = q + <usize>i * xRow;
+        const sums = rows(bits, codes + <usize>row * codeRow, codesApart, scales + <usize>row * scaleRow, scalesApart, x, x + xScales, block, blocks);
+        storeLanes(y + (<usize>(i * n + row) << 2), <usize>quarter << 2, sums);
       }
     }
-    for (; i < m; i++) {
-      const x = q + <usize>i * xRow;
-      const sums = rows(bits, codes + <usize>j * codeRow, codesApart, scales + <usize>j * scaleRow, scalesApart, x, x + xScales, block, blocks);
-      storeLanes(y + (<usize>(i * n + j) << 2), <usize>quarter << 2, sums);
-    }
   }
+  if (rest && fours) tokensInFours(bits, codes, codeRow, scales, scaleRow, n - rest, rest, q, xRow, xScales, block, blocks, fours, y, n);
   for (let row = n - rest; row < n; row++) {
-    const c = codes + <usize>row * codeRow;
-    const s = scales + <usize>row * scaleRow;
-    let i = 0;
-    for (; i + 4 <= m; i += 4) {
+    for (let i = fours; i < m; i++) {
       const x = q + <usize>i * xRow;
-      const sums = bits == 4 ? tokens4(c, s, x, xScales, block, blocks) : tokens8(c, s, x, xScales, block, blocks);
-      storeLanes(y + (<usize>(i * n + row) << 2), <usize>n << 2, sums);
-    }
-    for (; i < m; i++) {
-      const x = q + <usize>i * xRow;
-      store<f32>(y + (<usize>(i * n + row) << 2), f32x4.extract_lane(rows(bits, c, 0, s, 0, x, x + xScales, block, blocks), 0));
+      const sums = rows(bits, codes + <usize>row * codeRow, 0, scales + <usize>row * scaleRow, 0, x, x + xScales, block, blocks);
+      store<f32>(y + (<usize>(i * n + row) << 2), f32x4.extract_lane(sums, 0));
     }
   }
+}
+
+/**
+ * `count` rows of weights, which follow each other, times rows of x in fours. Four rows of weights make whole vectors of y: its rows may be
+ * a multiple of a page apart, and then lie in the same few places of the first-level cache, so that each is to be written to but once.
+ */
+function tokensInFours(
+  bits: i32,
+  codes: usize,
+  codeRow: usize,
+  scales: usize,
+  scaleRow: usize,
+  row: i32,
+  count: i32,
+  q: usize,
+  xRow: usize,
+  xScales: usize,
+  block: i32,
+  blocks: i32,
+  fours: i32,
+  y: usize,
+  n: i32,
+): void {
+  const c = codes + <usize>row * codeRow;
+  const s = scales + <usize>row * scaleRow;
+  const apart = <usize>n << 2;
+  for (let i = 0; i < fours; i += 4) {
+    const x = q + <usize>i * xRow;
+    const to = y + (<usize>(i * n + row) << 2);
+    if (count < 4) {
+      for (let r = 0; r < count; r++)
+        storeLanes(to + (<usize>r << 2), apart, tokens(bits, c + <usize>r * codeRow, s + <usize>r * scaleRow, x, xScales, block, blocks));
+      continue;
+    }
+    const r0 = tokens(bits, c, s, x, xScales, block, blocks);
+    const r1 = tokens(bits, c + codeRow, s + scaleRow, x, xScales, block, blocks);
+    const r2 = tokens(bits, c + 2 * codeRow, s + 2 * scaleRow, x, xScales, block, blocks);
+    const r3 = tokens(bits, c + 3 * codeRow, s + 3 * scaleRow, x, xScales, block, blocks);
+    const low01 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+    const low23 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+    const high01 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+    const high23 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+    v128.store(to, v128.shuffle<i64>(low01, low23, 0, 2));
+    v128.store(to + apart, v128.shuffle<i64>(low01, low23, 1, 3));
+    v128.store(to + 2 * apart, v128.shuffle<i64>(high01, high23, 0, 2));
+    v128.store(to + 3 * apart, v128.shuffle<i64>(high01, high23, 1, 3));
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function tokens(bits: i32, c: usize, s: usize, x: usize, xScales: usize, block: i32, blocks: i32): v128 {
+  return bits == 4 ? tokens4(c, s, x, xScales, block, blocks) : tokens8(c, s, x, xScales, block, blocks);
 }
 
 // @ts-ignore: decorator

@@ -1,8 +1,9 @@
 // States of rows of a batch, as contiguous tensors and back. Those that grow lie in pages of 64 entries.
+import { PAGE_ENTRIES } from '../../../graph/lower/wasm/codes';
 import { address, cut, word } from './memory';
 
 /** Entries of a page. */
-export const PAGE: i32 = 64;
+export const PAGE: i32 = PAGE_ENTRIES;
 
 // @ts-ignore: decorator
 @inline

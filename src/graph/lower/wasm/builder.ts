@@ -4,12 +4,14 @@ import { asMatrix, type Dim, evaluateDim, type Shape } from '../../shape.js';
 import type { Node, Tensor } from '../../tensor.js';
 import { Element, Instruction, Kernel } from './codes.js';
 import { type Expression, type MapStep, type Register, registerOf } from './map.js';
+import { castInWasm } from './operators.js';
 import { PRODUCT_UNIT } from './share.js';
 import { floatBits, type Step, type Word } from './step.js';
 import {
   Buffer,
   broadcast,
   broadcastDims,
+  type Coded,
   contiguousStrides,
   count,
   ELEMENT_BYTES,
@@ -140,8 +142,16 @@ export class WasmBuilder {
 
   /** An operand as memory: a state's rows are put together, codes become numbers. */
   view(value: Value): View {
-    if (value.kind === 'view') return value;
-    return value.kind === 'packed' ? this.unpacked(value) : this.loaded(value);
+    switch (value.kind) {
+      case 'view':
+        return value;
+      case 'packed':
+        return this.unpacked(value);
+      case 'state':
+        return this.loaded(value);
+      case 'coded':
+        return this.widened(value);
+    }
   }
 
   /** An operand whose elements lie one after the other, in its own type. */
@@ -290,6 +300,11 @@ export class WasmBuilder {
       { reads: [indices.buffer, codes, scales], writes: [to.buffer], label: 'unpack' },
     );
     return to;
+  }
+
+  private widened({ codes, scales }: Coded): View {
+    const numbers = castInWasm(this, codes, 'float32');
+    return scales ? this.map(Instruction.multiplyF, 'float32', [numbers, scales]) : numbers;
   }
 
   private readonly loads = new Map<number, View>();

@@ -35,6 +35,9 @@ export enum Kernel {
   packedExpertsDown = 28,
 }
 
+/** Entries of a growing state that lie together in a page. */
+export const PAGE_ENTRIES = 64;
+
 /** How elements lie in memory. */
 export enum Element {
   float32 = 0,

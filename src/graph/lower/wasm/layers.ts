@@ -2,10 +2,10 @@
 import type { AttentionOptions } from '../../ops/attention.js';
 import type { Node, Tensor } from '../../tensor.js';
 import type { WasmBuilder } from './builder.js';
-import { Element, Instruction, Kernel } from './codes.js';
+import { Element, Instruction, Kernel, PAGE_ENTRIES } from './codes.js';
 import { around, concatInWasm, matmulInWasm, part, transposed } from './operators.js';
 import { floatBits, type Word } from './step.js';
-import { type Buffer, count, reshaped, type Value, type View } from './value.js';
+import { type Buffer, type Coded, count, type Kept, reshaped, type Value, type View } from './value.js';
 
 /** Along the last axis. */
 export function softmaxInWasm(builder: WasmBuilder, input: Value, isLog: boolean): View {
@@ -300,6 +300,30 @@ export function convolutionInWasm(
   return [y, to.value];
 }
 
+/** Entries of growing states in few bits, which attention reads where they lie; undefined for others. */
+export function codedInWasm(codes: Value, scales: Value | undefined): Value[] | undefined {
+  if (codes.kind !== 'state' || codes.grows === undefined || (scales && scales.kind !== 'state'))
+    return undefined;
+  const coded: Value = {
+    kind: 'coded',
+    dtype: 'float32',
+    // Asking for it makes the schedule one for a state's room.
+    get dims() {
+      return codes.dims;
+    },
+    codes,
+    scales,
+  };
+  return [coded];
+}
+
+/** The growing states whose pages hold keys or values, or null where these are anything else. */
+function pagesOf(past: Value): Pick<Coded, 'codes' | 'scales'> | null {
+  if (past.kind !== 'state' && past.kind !== 'coded') return null;
+  const pages = past.kind === 'state' ? { codes: past, scales: undefined } : past;
+  return pages.codes.grows === 2 && pages.codes.isBatched ? pages : null;
+}
+
 /**
  * Causal attention of new tokens over the pages of growing states and over themselves. Undefined where what came before is no
  * such state, and for what the kernel does not know.
@@ -310,10 +334,10 @@ export function attentionInWasm(
   { scale, causal, window = 0, valueSize }: AttentionOptions,
 ): View[] | undefined {
   if (bias || !causal) return undefined;
-  const pasts = [pastKeys, valueSize === undefined ? pastValues : pastKeys];
-  for (const past of pasts) {
-    if (past && !(past.kind === 'state' && past.grows === 2 && past.isBatched)) return undefined;
-  }
+  const pasts = [pastKeys, valueSize === undefined ? pastValues : pastKeys].map(
+    (past) => past && pagesOf(past),
+  );
+  if (pasts.includes(null)) return undefined;
   const [batch, heads, sequence, headDim] = query!.dims as [number, number, number, number];
   const groups = key!.dims[1]!;
   const fresh = [query, key, value ?? key].map((operand) => builder.withRows(operand!)) as [View, View, View];
@@ -324,10 +348,12 @@ export function attentionInWasm(
   const joined = builder.allocate([batch, sequence, heads, width], 'float32', reads);
   const y = transposed(joined, [0, 2, 1, 3]);
   const apart = (view: View): Word[] => view.strides.slice(0, 3).map((stride) => 4 * stride);
-  const tables = pasts.map(
-    (past): Word => (past?.kind === 'state' ? { state: past.index, side: 'before' } : 0),
-  );
-  const states = pasts.flatMap((past) => (past?.kind === 'state' ? [past.index] : []));
+  const table = (state: Kept | undefined): Word => (state ? { state: state.index, side: 'before' } : 0);
+  const states = pasts.flatMap((past) => [past?.codes, past?.scales].flatMap((kept) => kept?.index ?? []));
+  const isCoded = pasts.some((past) => past && past.codes.dtype !== 'float32');
+  const room = isCoded
+    ? builder.allocate([builder.threads, PAGE_ENTRIES, Math.max(headDim, width)], 'float32', reads)
+    : undefined;
   if (count(joined.dims) === 0) return [y];
   builder.step(
     Kernel.attention,
@@ -339,7 +365,7 @@ export function attentionInWasm(
       headDim,
       floatBits(scale),
       ...fresh.flatMap((view) => [builder.at(view), ...apart(view)]),
-      ...tables,
+      ...pasts.map((past) => table(past?.codes)),
       held ? builder.at(held) : 0,
       held && count(held.dims) > 1 ? 8 : 0,
       builder.at(y),
@@ -347,8 +373,16 @@ export function attentionInWasm(
       window,
       width,
       valueSize === undefined ? width : headDim,
+      ...pasts.map((past) => Element[past?.codes.dtype ?? 'float32']),
+      ...pasts.map((past) => table(past?.scales)),
+      room ? builder.at(room) : 0,
+      room ? (4 * count(room.dims)) / builder.threads : 0,
     ],
-    { reads, writes: [joined.buffer], ...(states.length > 0 && { readsStates: states }) },
+    {
+      reads,
+      writes: [joined.buffer, ...(room ? [room.buffer] : [])],
+      ...(states.length > 0 && { readsStates: states }),
+    },
   );
   return [y];
 }

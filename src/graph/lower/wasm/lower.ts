@@ -291,7 +291,9 @@ function keyOf(
 }
 
 function valueKey(value: Value): string {
-  if (value.kind !== 'view') return value.kind === 'packed' ? value.codes.key! : `state ${value.index}`;
+  if (value.kind === 'packed') return value.codes.key!;
+  if (value.kind === 'state') return `state ${value.index}`;
+  if (value.kind === 'coded') return `coded ${value.codes.index}`;
   const { buffer, dims, strides, offset } = value;
   return `${buffer.key ?? `#${idOf(buffer)}`}+${offset}[${dims}][${strides}]`;
 }

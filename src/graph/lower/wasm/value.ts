@@ -60,7 +60,16 @@ export interface Kept {
   readonly isBatched: boolean;
 }
 
-export type Value = View | Packed | Kept;
+/** Entries of a growing state in few bits, as numbers: float16, or int8 codes with a scale each in another state. */
+export interface Coded {
+  readonly kind: 'coded';
+  readonly dtype: 'float32';
+  readonly dims: readonly number[];
+  readonly codes: Kept;
+  readonly scales: Kept | undefined;
+}
+
+export type Value = View | Packed | Kept | Coded;
 
 export const ELEMENTS: Readonly<Record<DType, Element>> = {
   float32: Element.float32,

@@ -1,7 +1,7 @@
 /** Cases for the element-wise operators of one operand, activations among them. */
 import type { HostTensor } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
-import { elementwise, total } from '../../testing/arrays.js';
+import { elementwise, tabulate, total } from '../../testing/arrays.js';
 import type { CaseTable, OperatorCase } from '../../testing/operator-case.js';
 import { coins, spaced, uniform } from '../../testing/random.js';
 import { gelu, geluTanh, relu, relu2, silu } from '../activation.js';
@@ -22,6 +22,7 @@ import {
   tanh,
   wide,
 } from '../elementwise.js';
+import { widenEntries } from '../entries.js';
 
 type Unary = (x: Tensor) => Tensor;
 
@@ -91,5 +92,25 @@ export const unaryCases: CaseTable = {
       [coins(7, [3])],
     ),
     ...unary((x) => cast(cast(x, 'int32'), 'float32'), Math.trunc, real),
+  ],
+  widenEntries: [
+    {
+      name: 'int8 codes, each three with a scale',
+      operands: [
+        {
+          dtype: 'int8',
+          dims: [2, 4, 3],
+          data: Int8Array.from(uniform(8, [2, 4, 3], -127, 127).data as Float32Array),
+        },
+        uniform(9, [2, 4, 1], 0.25, 2),
+      ],
+      build: (codes, scales) => widenEntries(codes!, scales),
+      expected: (codes, scales) =>
+        elementwise(
+          (value, scale) => value! * scale!,
+          codes!,
+          tabulate([2, 4, 3], (i, j) => scales!.at(i, j, 0)),
+        ),
+    },
   ],
 };

@@ -1,0 +1,29 @@
+/** Entries of a cache in few bits. */
+import { ShapeError } from '../../errors.js';
+import { codedInWasm } from '../lower/wasm/layers.js';
+import { formatShape, sameShape } from '../shape.js';
+import { applyOne, defineComposite, type Tensor } from '../tensor.js';
+import { cast, multiply } from './elementwise.js';
+
+const widenEntriesOperator = defineComposite<null>({
+  name: 'widenEntries',
+  infer([codes, scales]) {
+    const wanted = [...codes!.shape.slice(0, -1), 1];
+    if (scales && !sameShape(scales.shape, wanted))
+      throw new ShapeError(`the scales must be ${formatShape(wanted)}`);
+    return [{ dtype: 'float32', shape: codes!.shape }];
+  },
+  kernels: { wasm: (_, [codes, scales]) => codedInWasm(codes!, scales) },
+  expand([codes, scales]) {
+    const numbers = cast(codes!, 'float32');
+    return [scales ? multiply(numbers, scales) : numbers];
+  },
+});
+
+/**
+ * The numbers of entries [..., size] that are kept in float16, or as int8 codes with a scale [..., 1] each, in float32. Attention that
+ * reads them where they lie in a state needs not have all of them widened.
+ */
+export function widenEntries(codes: Tensor, scales?: Tensor): Tensor {
+  return applyOne(widenEntriesOperator, [codes, scales], null);
+}
