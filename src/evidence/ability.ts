@@ -44,8 +44,7 @@ const QUICK: readonly Trial[] = [
 const FULL: readonly Trial[] = [
   {
     section: SECTION,
-    // Dense, and tested among twice and four times as many tokens.
-    stages: [{ task: 'mqar-64', length: 256, steps: 3000, batch: 256 }],
+    stages: [{ task: 'mqar-64', steps: 1500, batch: 64 }],
     size: 'nano',
     designs: ['M-S-', ...SIBLINGS],
     set: selecting(128),
@@ -56,7 +55,19 @@ const FULL: readonly Trial[] = [
   },
   {
     section: SECTION,
-    stages: [{ task: 'facts-16', length: 256, steps: 2500, batch: 256 }],
+    name: 'mqar-64, as many places',
+    stages: [{ task: 'mqar-64', steps: 1500, batch: 64 }],
+    size: 'nano',
+    designs: ['M-S-'],
+    set: selecting(64),
+    rates: [2e-3],
+    seeds: FIVE,
+    count: 64,
+    longest: 1024,
+  },
+  {
+    section: SECTION,
+    stages: [{ task: 'facts-16', length: 256, steps: 1500, batch: 64 }],
     size: 'nano',
     designs: ['M-S-', ...SIBLINGS],
     set: selecting(64),

@@ -2,6 +2,7 @@
 import { ability } from './ability.js';
 import { designSpace } from './design-space.js';
 import { energy } from './energy.js';
+import { identification } from './identification.js';
 import { memory } from './memory.js';
 import { otherThanText } from './other-than-text.js';
 import type { Section } from './section.js';
@@ -13,4 +14,12 @@ export { writePage } from './page.js';
 export type { Scope, Section } from './section.js';
 export { type Bench, benchOf, type Work } from './work.js';
 
-export const SECTIONS: readonly Section[] = [memory, time, energy, ability, designSpace, otherThanText];
+export const SECTIONS: readonly Section[] = [
+  memory,
+  time,
+  energy,
+  ability,
+  designSpace,
+  otherThanText,
+  identification,
+];

@@ -8,6 +8,10 @@ export interface Plot {
   readonly x: Axis;
   readonly y: Axis;
   readonly points: readonly Point[];
+  /** Points alone, where they are no course of anything; lines by default. */
+  readonly kind?: 'points' | 'lines';
+  /** What the series are; designs by default. */
+  readonly color?: string;
 }
 
 export interface Axis {
@@ -24,17 +28,27 @@ export interface Point {
 }
 
 /** The plot in Vega-Lite's terms. */
-export function specificationOf({ title, x, y, points }: Plot): Record<string, unknown> {
+export function specificationOf({
+  title,
+  x,
+  y,
+  points,
+  kind = 'lines',
+  ...plot
+}: Plot): Record<string, unknown> {
   const names = points.some((point) => typeof point.x === 'string');
   const scale = ({ log = false }: Axis) => (log ? { scale: { type: 'log' } } : {});
-  const color = { field: 'series', type: 'nominal', title: 'design' };
+  const color = { field: 'series', type: 'nominal', title: plot.color ?? 'design' };
   return {
     title,
     width: 560,
     height: 300,
     background: 'white',
     data: { values: points },
-    mark: names ? { type: 'point', filled: true, size: 60, opacity: 0.8 } : { type: 'line', point: true },
+    mark:
+      names || kind === 'points'
+        ? { type: 'point', filled: true, size: 60, opacity: 0.8 }
+        : { type: 'line', point: true },
     encoding: {
       x: names
         ? { field: 'x', type: 'nominal', title: x.title, axis: { labelAngle: -35 } }

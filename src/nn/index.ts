@@ -23,7 +23,9 @@ export { type LightningConfig, lightningAttention, lightningSlopes } from './mix
 export {
   DISCRETIZATIONS,
   type Discretization,
+  linearSystem,
   type StateMatrix,
+  type SystemConfig,
   type TimeInvariantConfig,
   timeInvariant,
 } from './mixers/lti.js';

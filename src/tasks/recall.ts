@@ -4,7 +4,7 @@ import { distinct, type Example, expectRoom, said, type TokenTask } from './toke
 
 /**
  * Multi-query associative recall in Zoology's setting: pairs of keys and values stand first, then keys come again, more
- * often soon than late, among fillers; after each its value is due.
+ * often soon than late, among random tokens; after each its value is due, and another random token stands.
  */
 export function mqar(pairs: number): TokenTask {
   const vocabulary = 8192;
@@ -30,22 +30,21 @@ export function mqar(pairs: number): TokenTask {
   };
 
   function associations(random: Random, count: number, length: number, among = half): Example {
-    // The token 0 fills; keys are below the middle, values above.
+    // Keys are below the middle, values above; the token 0 is none of them, and random tokens are any.
     const keys = distinct(random, count, Math.min(among, half - 1)).map((key) => key + 1);
     const values = distinct(random, count, among).map((value) => half + value);
-    const tokens = new Array<number>(length + 1).fill(0);
+    const tokens = Array.from({ length }, () => random.below(vocabulary));
     for (let i = 0; i < count; i++) {
       tokens[2 * i] = keys[i]!;
       tokens[2 * i + 1] = values[i]!;
     }
     const slots = Math.floor((length - 2 * count) / 2);
     const answers = powerLawSlots(random, count, slots).map((slot, i) => {
-      const at = 2 * count + 2 * slot;
-      tokens[at] = keys[i]!;
-      tokens[at + 1] = values[i]!;
-      return at + 1;
+      const after = 2 * count + 2 * slot;
+      tokens[after] = keys[i]!;
+      return { after, token: values[i]! };
     });
-    return said(tokens, answers);
+    return { tokens, answers: answers.sort((a, b) => a.after - b.after) };
   }
 }
 

@@ -81,6 +81,9 @@ export interface TimeInvariantConfig {
   outputDeviation: number;
 }
 
+/** What `linearSystem` is told. */
+export type SystemConfig = Omit<TimeInvariantConfig, 'outputDeviation'>;
+
 /** The share of A- that is used. */
 const KEPT = 1 - 2 ** -16;
 
@@ -91,9 +94,29 @@ const SQUARINGS = 6;
 const initialTimeStep: Initializer = (random, shape) =>
   fillWith(shape, () => Math.log(1e-3) + random.uniform() * Math.log(100));
 
-/** Throws `ConfigError` for sizes that are no whole number of pairs or blocks. */
+/** The mixer: the system, and after it the network of each token. Throws `ConfigError` as `linearSystem` does. */
 export function timeInvariant(config: TimeInvariantConfig): Mixer {
-  const { hiddenSize, matrix, stateSize, outputDeviation } = config;
+  const { hiddenSize, outputDeviation } = config;
+  const system = linearSystem(config);
+  return {
+    state: system.state,
+    forward(parameters, u, context) {
+      const { output, state } = system.forward(parameters, u, context);
+      const both = parameters.within('output_linear', (p) =>
+        linear(p, gelu(output), 2 * hiddenSize, { bias: true, initialize: normal(outputDeviation) }),
+      );
+      const [value, gate] = split(both, -1, [hiddenSize, hiddenSize]) as [Tensor, Tensor];
+      return { output: multiply(value, sigmoid(gate)), state };
+    },
+  };
+}
+
+/**
+ * The linear system alone, u [batch, sequence, hiddenSize] -> y of the same shape: what identifies a machine from what drives it and what
+ * it does. Throws `ConfigError` for sizes that are no whole number of pairs or blocks.
+ */
+export function linearSystem(config: SystemConfig): Mixer {
+  const { hiddenSize, matrix, stateSize } = config;
   const isComplex = matrix.kind === 'diagonal' && matrix.initial !== 'real';
   if (isComplex && stateSize % 2 !== 0) {
     throw new ConfigError(
@@ -115,12 +138,7 @@ export function timeInvariant(config: TimeInvariantConfig): Mixer {
     forward(parameters, u, context) {
       const { output, state } = system(parameters, u, config, context);
       const D = parameters.get('D', [hiddenSize], constantly(1), { decay: false });
-      const y = gelu(add(output, multiply(u, D)));
-      const both = parameters.within('output_linear', (p) =>
-        linear(p, y, 2 * hiddenSize, { bias: true, initialize: normal(outputDeviation) }),
-      );
-      const [value, gate] = split(both, -1, [hiddenSize, hiddenSize]) as [Tensor, Tensor];
-      return { output: multiply(value, sigmoid(gate)), state: { ssm: state } };
+      return { output: add(output, multiply(u, D)), state: { ssm: state } };
     },
   };
 }
@@ -139,7 +157,7 @@ interface Complex {
 function systemOfChannels(
   parameters: Parameters,
   u: Tensor,
-  config: TimeInvariantConfig,
+  config: SystemConfig,
   { state, documents, observe }: MixerContext,
 ): System {
   const { hiddenSize, stateSize } = config;
@@ -251,7 +269,7 @@ function together({ re, im }: Complex, shape: readonly number[]): Tensor {
 function systemOfAll(
   parameters: Parameters,
   u: Tensor,
-  config: TimeInvariantConfig,
+  config: SystemConfig,
   { state, documents, observe }: MixerContext,
 ): System {
   const { hiddenSize, stateSize: size, discretization } = config;
@@ -282,7 +300,7 @@ function unit(size: number): Tensor {
 /** S, whose frequencies reach about size / 2 radians in a unit of time. */
 function skewMatrix(
   own: (name: string, dims: readonly number[], initialize: Initializer) => Tensor,
-  { stateSize: size, matrix }: TimeInvariantConfig,
+  { stateSize: size, matrix }: SystemConfig,
 ): Tensor {
   const antisymmetric = (x: Tensor): Tensor => subtract(x, transpose(x, [1, 0]));
   if (matrix.kind !== 'block-tridiagonal') {
