@@ -3,7 +3,7 @@ import { ConfigError } from '../errors.js';
 import { heartbeat } from './heartbeat.js';
 import { IMAGE_TASKS } from './images.js';
 import { bookBytes } from './language.js';
-import { inference, listOps, parity, s5 } from './reasoning.js';
+import { inference, listOps, listOpsSteps, parity, paritySteps, s5, s5Steps, s5Swaps } from './reasoning.js';
 import { induction, mqar, multiKeyRecall, passkey, phonebook, selectiveCopying } from './recall.js';
 import { SERIES_TASKS } from './series.js';
 import { spokenDigits } from './speech.js';
@@ -39,8 +39,12 @@ export const TOKEN_TASKS: readonly TokenTask[] = [
   multiKeyRecall(32),
   multiKeyRecall(16, 8),
   parity,
+  paritySteps,
   s5,
+  s5Swaps,
+  s5Steps,
   listOps,
+  listOpsSteps,
   ...[2, 4].flatMap((depth) => [inference(depth, false), inference(depth, true)]),
 ];
 

@@ -59,9 +59,10 @@ export function answersObjective(length: number, answers: number): Objective {
 
 type Sampling = TokenTask['sample'];
 
-/** How many answers an example of this length has. Throws `ConfigError` for a length without room for one. */
+/** How many answers an example of this length has at most. Throws `ConfigError` for a length without room for one. */
 export function answersOf(task: TokenTask, length: number): number {
-  return task.sample(new Random(0), length).answers.length;
+  const { answers } = task.sample(new Random(0), length);
+  return task.most?.(length) ?? answers.length;
 }
 
 /** Examples by number: number i of a seed is always the same. Throws `ConfigError` for a length without room for one. */

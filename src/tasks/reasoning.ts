@@ -1,24 +1,45 @@
 /** Reasoning: answers that no single token holds. */
 import { ConfigError } from '../errors.js';
 import type { Random } from '../nn/index.js';
-import { distinct, said, type TokenTask } from './tokens.js';
+import { distinct, type Example, said, type TokenTask } from './tokens.js';
 
-/** After each bit, whether there was an odd number of ones so far. */
-export const parity: TokenTask = {
-  name: 'parity',
-  about: 'after a row of bits: is the number of ones odd?',
-  source: 'as in Grazzi et al., 2024, arXiv 2411.12537',
-  vocabulary: 5,
-  chance: 0.5,
-  lengths: { train: 40, test: [40, 256] },
-  reference: { score: 1, of: 'DeltaNet with eigenvalues in [-1, 1], to 256 (table 1)' },
-  sample(random, length) {
-    // 0 and 1 are bits, 2 asks, 3 and 4 are even and odd.
-    const tokens = Array.from({ length: length - 1 }, () => random.below(2));
-    const odd = tokens.reduce((a, b) => a ^ b, 0);
-    return said([...tokens, 2, 3 + odd], [length]);
-  },
-};
+/** Whether there is an odd number of ones among bits: said at the end alone, or written after each bit. */
+function oddness(written: boolean): TokenTask {
+  return {
+    name: written ? 'parity-steps' : 'parity',
+    about: `after a row of bits: is the number of ones odd?${written ? ' Written after each of them' : ''}`,
+    source: 'as in Grazzi et al., 2024, arXiv 2411.12537',
+    vocabulary: 5,
+    chance: 0.5,
+    lengths: { train: 40, test: [40, 256] },
+    ...(!written && {
+      reference: { score: 1, of: 'DeltaNet with eigenvalues in [-1, 1], to 256 (table 1)' },
+    }),
+    sample(random, length) {
+      // 0 and 1 are bits, 2 asks, 3 and 4 are even and odd.
+      const bits = Array.from({ length: written ? Math.ceil(length / 2) : length - 1 }, () =>
+        random.below(2),
+      );
+      let odd = 0;
+      const sofar = bits.map((bit) => {
+        odd ^= bit;
+        return 3 + odd;
+      });
+      return written ? inSteps(bits, sofar, length) : said([...bits, 2, 3 + odd], [length]);
+    },
+  };
+}
+
+export const parity: TokenTask = oddness(false);
+export const paritySteps: TokenTask = oddness(true);
+
+/** After each token what is so far is due, and stands behind it: the next step begins there. */
+function inSteps(tokens: readonly number[], sofar: readonly number[], length: number): Example {
+  return {
+    tokens: tokens.flatMap((token, i) => [token, sofar[i]!]).slice(0, length),
+    answers: sofar.map((token, i) => ({ after: 2 * i, token })),
+  };
+}
 
 /** The permutations of `size` things, by their number. */
 function permutations(size: number): number[][] {
@@ -28,51 +49,99 @@ function permutations(size: number): number[][] {
   );
 }
 
-/** Products in the permutation group S5: after each generator, which permutation all so far make. */
-export const s5: TokenTask = (() => {
+/**
+ * Products in the permutation group S5: after each token, which permutation all so far make. Tokens are all 120 permutations, or the ten
+ * that swap two things, which generate the others.
+ */
+function products(name: string, { swapsAlone = false, written = false }): TokenTask {
   const elements = permutations(5);
   const number = new Map(elements.map((each, i) => [each.join(), i]));
-  const size = elements.length;
+  const moved = (each: readonly number[]): number => each.filter((from, to) => from !== to).length;
+  const all = elements.map((_, i) => i);
+  const generators = swapsAlone ? all.filter((i) => moved(elements[i]!) === 2) : all;
   return {
-    name: 's5',
-    about: 'permutations of five things, one after the other: which one do all so far make?',
-    source: 'Liu et al., 2022, arXiv 2210.10749; Merrill et al., 2024, arXiv 2404.08819',
-    vocabulary: size,
-    chance: 1 / size,
+    name,
+    about: `${swapsAlone ? 'swaps' : 'permutations'} of five things, one after the other: which permutation do all so far make?${written ? ' Written after each of them' : ''}`,
+    source:
+      'Liu et al., 2022, arXiv 2210.10749; Merrill et al., 2024, arXiv 2404.08819; by swaps alone: Grazzi et al., 2024, arXiv 2411.12537',
+    vocabulary: elements.length,
+    chance: 1 / elements.length,
     lengths: { train: 64, test: [64, 256] },
     sample(random, length) {
       let made = elements[number.get('0,1,2,3,4')!]!;
-      const tokens = Array.from({ length }, () => random.below(size));
-      const answers = tokens.map((token, after) => {
+      const count = written ? Math.ceil(length / 2) : length;
+      const tokens = Array.from({ length: count }, () => generators[random.below(generators.length)]!);
+      const sofar = tokens.map((token) => {
         made = elements[token]!.map((from) => made[from]!);
-        return { after, token: number.get(made.join())! };
+        return number.get(made.join())!;
       });
-      return { tokens, answers };
+      if (written) return inSteps(tokens, sofar, length);
+      return { tokens, answers: sofar.map((token, after) => ({ after, token })) };
     },
   };
-})();
+}
+
+export const s5: TokenTask = products('s5', {});
+export const s5Swaps: TokenTask = products('s5-swaps', { swapsAlone: true });
+export const s5Steps: TokenTask = products('s5-steps', { written: true });
 
 /**
- * Nested lists of digits with the operators min, max, median and sum modulo 10; the value of the outermost is due. A list
- * takes at most `room` tokens.
+ * Nested lists of digits with the operators min, max, median and sum modulo 10; the value of the outermost is due, or, in written
+ * steps, that of each list behind its end. A list takes at most `room` tokens.
  */
-export const listOps: TokenTask = {
-  name: 'listops',
-  about: 'the value of nested lists with MIN, MAX, MEDIAN and SUM modulo 10',
-  source: 'Nangia & Bowman, 2018, arXiv 1804.06028; Long Range Arena, arXiv 2011.04006',
-  vocabulary: 17,
-  chance: 0.17,
-  lengths: { train: 256, test: [256, 512] },
-  reference: { score: 0.63, of: 'Mega, lists of 500 to 2,000 tokens (arXiv 2209.10655)' },
-  sample(random, length) {
-    if (length < 16) throw new ConfigError(`listops needs 16 tokens at least, and ${length} were asked for`);
-    // 0 to 9 are digits, 10 to 13 open a list with its operator, 14 closes it, 15 asks, 16 fills before it.
-    const room = length - 1 - random.below(Math.ceil(length / 2));
-    const { tokens, value } = list(random, room, 0);
-    const filling = new Array<number>(length - 1 - tokens.length).fill(16);
-    return said([...filling, ...tokens, 15, value], [length]);
-  },
-};
+function lists(written: boolean): TokenTask {
+  const name = written ? 'listops-steps' : 'listops';
+  return {
+    name,
+    about: `the value of nested lists with MIN, MAX, MEDIAN and SUM modulo 10${written ? ', and of those within, each written behind it' : ''}`,
+    source: 'Nangia & Bowman, 2018, arXiv 1804.06028; Long Range Arena, arXiv 2011.04006',
+    vocabulary: 17,
+    chance: 0.17,
+    lengths: { train: 256, test: [256, 512] },
+    ...(!written && {
+      reference: { score: 0.63, of: 'Mega, lists of 500 to 2,000 tokens (arXiv 2209.10655)' },
+    }),
+    // A list within has four tokens at least, and its value.
+    ...(written && { most: (length: number) => Math.ceil(length / 5) + 1 }),
+    sample(random, length) {
+      if (length < 16)
+        throw new ConfigError(`${name} needs 16 tokens at least, and ${length} were asked for`);
+      // 0 to 9 are digits, 10 to 13 open a list with its operator, 14 closes it, 15 asks, 16 fills before it.
+      const most = length - 1 - random.below(Math.ceil(length / 2));
+      const { tokens, value } = list(random, written ? Math.floor((4 * most) / 5) : most, 0);
+      const all = written ? withValues(tokens) : tokens;
+      const filling = new Array<number>(length - 1 - all.length).fill(16);
+      const whole = [...filling, ...all, 15, value];
+      const within = written
+        ? whole.flatMap((token, i) => (token === 14 && whole[i + 1]! < 10 ? [i + 1] : []))
+        : [];
+      return said(whole, [...within, length]);
+    },
+  };
+}
+
+export const listOps: TokenTask = lists(false);
+export const listOpsSteps: TokenTask = lists(true);
+
+/** The tokens of a list, with the value of each list within it behind its end. */
+function withValues(tokens: readonly number[]): number[] {
+  const open: { which: number; values: number[] }[] = [];
+  return tokens.flatMap((token) => {
+    if (token < 10) {
+      open.at(-1)!.values.push(token);
+      return [token];
+    }
+    if (token < 14) {
+      open.push({ which: token - 10, values: [] });
+      return [token];
+    }
+    const { which, values } = open.pop()!;
+    const outer = open.at(-1);
+    if (!outer) return [token];
+    outer.values.push(OPERATORS[which]!(values));
+    return [token, outer.values.at(-1)!];
+  });
+}
 
 const OPERATORS: readonly ((values: readonly number[]) => number)[] = [
   (values) => Math.min(...values),

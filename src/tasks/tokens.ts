@@ -21,9 +21,14 @@ export interface TokenTask extends Pick<Task, 'name' | 'about' | 'source' | 'len
   readonly chance: number;
   /** An example of exactly `length` tokens. Throws `ConfigError` where the length has no room for one. */
   sample(random: Random, length: number): Example;
+  /** How many answers an example has at most, where that differs from example to example. */
+  most?(length: number): number;
   /** What a model learns from, where that is not the same: easier examples among others, with no more answers. */
   practice?(random: Random, length: number): Example;
 }
+
+/** Tokens that a test of one length reads at most, in whole examples: of long ones a few are read. */
+const MOST_TESTED = 2 ** 22;
 
 /** A task of tokens among all tasks. */
 export function tokenTask(task: TokenTask): Task {
@@ -38,7 +43,7 @@ export function tokenTask(task: TokenTask): Task {
         async *score({ model, weights, device }, { count, seed, longest = Number.POSITIVE_INFINITY }) {
           for (const tested of new Set([length, ...task.lengths.test])) {
             if (tested > longest) continue;
-            const options = { length: tested, count, seed };
+            const options = { length: tested, count: Math.min(count, Math.ceil(MOST_TESTED / tested)), seed };
             const value = await accuracyOf(task, model, weights, device, options);
             yield { of: `${tested.toLocaleString('en')} tokens`, value };
           }
