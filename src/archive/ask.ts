@@ -31,10 +31,13 @@ const DEFAULT_TOKENS = 512;
 const AROUND = 200;
 
 /** What is told of answering: in few words, since a model reads them anew for each question, and an answer begins that much later. */
-function rulesFor(passages: boolean, state: boolean): string {
-  const marks = [passages && 'the passage, as in [1]', state && 'the page, as in [page 12]'];
+function rulesFor(passages: boolean, document: string | undefined): string {
+  const from = [passages && 'these passages', document].filter(
+    (each) => each !== false && each !== undefined,
+  );
+  const marks = [passages && 'the passage, as in [1]', document !== undefined && 'the page, as in [page 12]'];
   const where = marks.filter((mark) => mark !== false).join(', or ');
-  return `Answer from it alone, and behind each statement name ${where}. If it does not say, say so.`;
+  return `Answer from ${from.join(' and ')} alone, and behind each statement name ${where}. If it does not say, say so.`;
 }
 
 /** Finds what a question is about, and has the model answer. Throws `ArchiveError` for a state that there is not. */
@@ -61,7 +64,8 @@ export async function* ask(
   const hits = (await byMeaning(archive, model, text, found)).slice(0, passages);
   signal?.throwIfAborted();
   const state = from === 'passages' ? undefined : stateFor(model, documents, hits);
-  const room = model.context - maxTokens - AROUND - model.tokens(`${rulesFor(true, true)}${text}`);
+  const room =
+    model.context - maxTokens - AROUND - model.tokens(`${rulesFor(true, state?.document.name)}${text}`);
   const given = fitting(model, hits, room);
   yield { kind: 'sources', hits, given: given.length, ...(state && { state: state.document }), missing };
   if (model.instructs && given.length < hits.length) {
@@ -141,10 +145,13 @@ function shown(number: number, { name, page, heading, text }: Hit): string {
 }
 
 /** What the model is told: of the document that it has read, the passages, the rules, and the question. */
-export function promptOf(question: string, given: readonly Hit[], read: DocumentEntry | undefined): string {
-  const document = read ? `You have read ${read.name}.\n\n` : '';
+export function promptOf(
+  question: string,
+  given: readonly Hit[],
+  read: { name: string } | undefined,
+): string {
   const passages = given.map((hit, i) => shown(i + 1, hit)).join('');
-  return `${document}${passages}${rulesFor(given.length > 0, read !== undefined)}\n\nQuestion: ${question}`;
+  return `${passages}${rulesFor(given.length > 0, read?.name)}\n\n${question}`;
 }
 
 /** What an answer cites, each once. */
