@@ -1,5 +1,5 @@
 /**
- * How often search finds the page that answers a question. Usage: node bench/archive/questions.mjs file.pdf...
+ * How often search finds the page that answers a question. Usage: node bench/archive/questions.mjs [--copies 1] file.pdf...
  *
  * The questions are made of the documents themselves: headings of their outlines (by qpdf, which tells the page of each), and terms that a
  * sentence defines (by pdftotext, page by page). Neither is what the archive reads with. Both programs must be installed. The answer's
@@ -7,12 +7,14 @@
  * with pdftotext's page too: a citation is right where the first words of the passage stand on the page that it names.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 import { Archive, scan, search, work } from '../../dist/archive/index.js';
 
-const HEADINGS = 150;
+const QUESTIONS = 200;
+/** Of these as many ask for terms, if there are so many; the others for headings. */
 const TERMS = 50;
 /** What such a sentence is about depends on the one before it. */
 const VAGUE =
@@ -20,7 +22,11 @@ const VAGUE =
 const run = (command, ...args) =>
   execFileSync(command, args, { encoding: 'utf8', maxBuffer: 2 ** 28, stdio: ['ignore', 'pipe', 'ignore'] });
 
-const files = process.argv.slice(2).map((file) => resolve(file));
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { copies: { type: 'string', default: '1' } },
+});
+const files = positionals.map((file) => resolve(file));
 const pagesOf = new Map(files.map((file) => [file, run('pdftotext', file, '-').split('\f')]));
 
 /** The same numbers on every run. */
@@ -94,14 +100,23 @@ const unique = all
       .filter(({ key, file }) => key === each.key && file === each.file)
       .flatMap(({ pages }) => pages),
   }));
-const questions = [...some(unique, HEADINGS), ...some(files.flatMap(terms), TERMS)];
+const defined = some(files.flatMap(terms), TERMS);
+const questions = [...some(unique, QUESTIONS - defined.length), ...defined];
 
 const folder = mkdtempSync(join(tmpdir(), 'heddle-questions-'));
-const archive = await Archive.open({ place: folder, create: true });
+const archive = await Archive.open({ place: join(folder, 'archive'), create: true });
 try {
+  /** The file that one is a copy of. */
+  const original = new Map();
   for (const file of files) {
-    await archive.addRoot(file);
-    await scan(archive, file);
+    for (let copy = 1; copy <= Number(values.copies); copy++) {
+      const path = copy === 1 ? file : join(folder, `${copy}-${basename(file)}`);
+      // What stands behind the end of a PDF is not read, and makes it another content.
+      if (copy > 1) writeFileSync(path, Buffer.concat([readFileSync(file), Buffer.from(`\n% copy ${copy}`)]));
+      original.set(path, file);
+      await archive.addRoot(path);
+      await scan(archive, path);
+    }
   }
   await work(archive);
   await archive.learn();
@@ -122,7 +137,8 @@ try {
     times.push(performance.now() - began);
     // Several passages of one page are one place.
     const places = [...new Set(hits.map(({ path, page }) => `${path} ${page}`))];
-    const good = (count) => hits.slice(0, count).some((hit) => hit.path === file && pages.includes(hit.page));
+    const good = (count) =>
+      hits.slice(0, count).some((hit) => original.get(hit.path) === file && pages.includes(hit.page));
     if (good(1)) at[1]++;
     if (good(5)) at[5]++;
     else
@@ -131,7 +147,7 @@ try {
       );
     for (const { path, page, text } of hits.slice(0, 5)) {
       cited++;
-      const there = plain(pagesOf.get(path)[page - 1]);
+      const there = plain(pagesOf.get(original.get(path))[page - 1]);
       const words = text
         .split(/\s+/)
         .filter((word) => /\p{L}{3}/u.test(word))
@@ -140,6 +156,8 @@ try {
       if (words.filter((word) => there.includes(word)).length >= 0.9 * words.length) right++;
     }
   }
+  const { pages: states, passages } = await archive.totals();
+  console.log(`${Object.values(states).reduce((a, b) => a + b, 0)} pages, ${passages} passages`);
   times.sort((a, b) => a - b);
   for (const line of missed) console.log(`missed  ${line}`);
   console.log(
