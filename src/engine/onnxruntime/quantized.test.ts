@@ -76,6 +76,41 @@ for (const bits of [4, 8] as const) {
   }
 }
 
+test.each(['cpu', 'wasm'] as const)('products with each of several matrices (%s)', async (kind) => {
+  const { tensor, valueAt } = matrix(64, 4, 32);
+  const several = { ...tensor, dims: [4, ROWS / 4, 64] };
+  const own = kind === 'cpu' ? device : await openDevice(kind, { threads: 1 });
+  const w = input('w', 'float32', several.dims);
+  for (const [dims, places] of [
+    // One x for all of them, and an x for each.
+    [
+      [3, 64],
+      [0, 0, 0, 0],
+    ],
+    [
+      [4, 3, 64],
+      [0, 1, 2, 3],
+    ],
+  ] as const) {
+    const x = uniform(3, [...dims], -1, 1);
+    const y = matmul(input('x', 'float32', [...dims]), w, { transposeB: true });
+    const executable = await own.compile(withInputs({ outputs: { y }, weights: new Map([['w', several]]) }));
+    const found = (await executable.run({ x })).y!;
+    expect(found.dims).toEqual([4, 3, ROWS / 4]);
+    const expected = Float32Array.from({ length: 12 * (ROWS / 4) }, (_, i) => {
+      const [which, token, row] = [Math.floor(i / 30), Math.floor(i / 10) % 3, i % 10];
+      let sum = 0;
+      for (let c = 0; c < 64; c++) {
+        sum += (x.data[(places[which]! * 3 + token) * 64 + c] as number) * valueAt(which * 10 + row, c);
+      }
+      return sum;
+    });
+    expect(relativeError(found.data as Float32Array, expected)).toBeLessThan(0.01);
+    await executable.dispose();
+  }
+  if (kind === 'wasm') await own.dispose();
+});
+
 test('one token and many make the same product, up to the rounding of x', async () => {
   const { tensor } = matrix(256, 4, 32);
   const w = input('w', 'float32', [ROWS, 256]);
