@@ -109,6 +109,8 @@ export interface DeviceMemory {
 export interface DecoderPrograms {
   /** Reads many tokens at once. */
   readonly read: Program;
+  /** The same for so many tokens of each row: some layers compute less where the number is known as they are built. */
+  readPiece(tokens: number): Program;
   /** The same for one token of each row, with the same inputs. */
   readonly write: Program;
   /**

@@ -37,6 +37,7 @@ export function decoderPrograms(model: Model, weights: Weights): DecoderPrograms
     get read() {
       return stepProgram(model, weights, 'sequence', 'logits');
     },
+    readPiece: (tokens) => stepProgram(model, weights, tokens, 'logits'),
     get write() {
       return stepProgram(model, weights, 1, 'logits');
     },

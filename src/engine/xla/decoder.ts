@@ -8,19 +8,25 @@ import { float32, type HostTensor, int64 } from '../tensors.js';
 import type { XlaExecutable } from './executable.js';
 import type { XlaState } from './state.js';
 
-/** Tokens of the pieces that a text is read in; what is left is written, one by one. */
-const PIECES: readonly number[] = [4096, 256, 16, 1];
+/** Tokens of the pieces that most of a long text is read in, */
+export const LONG_PIECE = 4096;
+/** and of all; what is left is written, one by one. */
+const PIECES: readonly number[] = [LONG_PIECE, 256, 16, 1];
 /** Tokens that are written in one run, where the device chooses them; by default. */
 export const WRITING_STEPS = 16;
 /** Pieces that are at work at a time. */
 const PIECES_AHEAD = 3;
 /** Tokens of a long text that are asked for at once: several pieces, so that the device does not wait between them. */
-const CHUNK = 4 * PIECES[0]!;
+const CHUNK = 4 * LONG_PIECE;
 
 type Feeds = Readonly<Record<string, HostTensor>>;
 
-/** A decoder of two executables of one device, with inputs `ids` [batch, sequence], `position` [batch] and `places`. */
-export function decoderOf(reader: XlaExecutable, writer: XlaExecutable, steps: number): Decoder {
+/** A decoder of executables of one device, with inputs `ids` [batch, sequence], `position` [batch] and `places`; long pieces have their own. */
+export function decoderOf(
+  { long, short }: Readonly<Record<'long' | 'short', XlaExecutable>>,
+  writer: XlaExecutable,
+  steps: number,
+): Decoder {
   const spare = new Spare(() => writer.newState());
   const run = async (feeds: Feeds, rows: readonly State[] = []): Promise<Record<string, HostTensor>> => {
     const { ids, position, places } = feeds as Record<'ids' | 'position' | 'places', HostTensor>;
@@ -37,7 +43,7 @@ export function decoderOf(reader: XlaExecutable, writer: XlaExecutable, steps: n
       try {
         for (const size of pieces) {
           const wanted = logits.within(start, size, sequence, rows.length + fillers.length);
-          const run = (size === 1 ? writer : reader).run(
+          const run = (size === 1 ? writer : size === LONG_PIECE ? long : short).run(
             {
               ids: filledIds(ids, start, size, rows.length + fillers.length),
               position: filledPositions(position, start, rows.length + fillers.length),
@@ -91,15 +97,15 @@ export function decoderOf(reader: XlaExecutable, writer: XlaExecutable, steps: n
       made.logits.dispose();
     }
   };
-  const side = (executable: Executable): Executable => ({
-    newState: (...initial) => executable.newState(...initial),
+  const side = (...executables: readonly [Executable, ...Executable[]]): Executable => ({
+    newState: (...initial) => executables[0].newState(...initial),
     run,
     async dispose() {
       spare.dispose();
-      await executable.dispose();
+      for (const executable of executables) await executable.dispose();
     },
   });
-  const reading = side(reader);
+  const reading = side(short, long);
   return {
     reader: {
       ...reading,

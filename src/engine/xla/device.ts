@@ -14,7 +14,7 @@ import {
 import { checkProgram } from '../check.js';
 import type { Decoder, DecoderPrograms, Device, DeviceMemory, Program } from '../program.js';
 import { hostZeros } from '../tensors.js';
-import { decoderOf, WRITING_STEPS } from './decoder.js';
+import { decoderOf, LONG_PIECE, WRITING_STEPS } from './decoder.js';
 import { XlaExecutable } from './executable.js';
 import type { CompileOptions, PjrtBuffer, PjrtClient, PjrtExecutable } from './pjrt.js';
 import { Batch, type KeptValue, type XlaState } from './state.js';
@@ -81,12 +81,14 @@ export class XlaDevice implements Device {
   }
 
   async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
-    const reader = await this.compile(programs.read);
+    const compiled: XlaExecutable[] = [];
     try {
-      const { writingSteps = WRITING_STEPS } = this.options;
-      return decoderOf(reader, await this.compile(programs.write), writingSteps);
+      for (const program of [programs.readPiece(LONG_PIECE), programs.read, programs.write])
+        compiled.push(await this.compile(program));
+      const [long, short, writer] = compiled as [XlaExecutable, XlaExecutable, XlaExecutable];
+      return decoderOf({ long, short }, writer, this.options.writingSteps ?? WRITING_STEPS);
     } catch (error) {
-      await reader.dispose();
+      for (const executable of compiled) await executable.dispose();
       throw error;
     }
   }

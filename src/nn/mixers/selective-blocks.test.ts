@@ -1,10 +1,13 @@
 /** Blocks say what seeing all tokens and masking says, and so do their gradients, on every device that runs here. */
 import { describe, expect, test } from 'vitest';
-import { openDevice } from '../../engine/index.js';
+import { type Executable, int64, openDevice, type State, stateChanges } from '../../engine/index.js';
 import { only, withInputs } from '../../engine/testing/with-inputs.js';
-import { attention, constant, gradient, input } from '../../graph/index.js';
+import { attention, constant, type Dim, gradient, input } from '../../graph/index.js';
 import { relativeError } from '../../graph/testing/arrays.js';
 import { generator, uniform } from '../../graph/testing/random.js';
+import { ParameterRegistry } from '../parameters.js';
+import { randomWeights } from '../testing/weights.js';
+import { selectiveAttention } from './selective.js';
 import { attendInBlocks, blockLength } from './selective-blocks.js';
 import { causalBias } from './selective-memory.js';
 
@@ -58,7 +61,7 @@ for (const [engine, device] of Object.entries(devices)) {
           ReturnType<typeof input>,
         ];
         const size = { window, selected };
-        const blocks = attendInBlocks(query, { keys, values, scores }, size, block, 0.5);
+        const blocks = attendInBlocks(query, { keys, values, scores }, size, block, 0.5).mixed;
         const masked = attention(
           { query, key: keys, value: values, bias: causalBias({ scores }, length, size, false) },
           { scale: 0.5, causal: false },
@@ -95,10 +98,57 @@ for (const [engine, device] of Object.entries(devices)) {
   });
 }
 
+test.each([
+  { window: 4, selected: 5 },
+  { window: 1, selected: 40 },
+  { window: 7, selected: 0 },
+  { window: 20, selected: 3, score: 'convolution' },
+] as const)('blocks go on from a past as the streaming form does: %o', async (sizes) => {
+  const [hiddenSize, length] = [8, 128];
+  const heads = { numHeads: 4, numKeyValueHeads: 2, headDim: 4, outputDeviation: 0.02 };
+  const mixer = selectiveAttention({ hiddenSize, ...heads, ...sizes });
+  const compile = async (sequence: Dim): Promise<Executable> => {
+    const registry = new ParameterRegistry();
+    const x = input('x', 'float32', ['batch', sequence, hiddenSize]);
+    const position = input('position', 'int64', []);
+    const before = Object.fromEntries(
+      mixer.state.map(({ name, dtype, shape }) => [name, input(name, dtype, shape)]),
+    );
+    const { output, state } = mixer.forward(registry.root(), x, { state: before, position });
+    return devices.wasm.compile({
+      inputs: [x, position],
+      outputs: { output },
+      state: stateChanges(mixer.state, before, state),
+      weights: randomWeights(registry.specs.values()),
+    });
+  };
+  const [streaming, blocks] = [await compile('sequence'), await compile(length)];
+  for (const before of [3, 90]) {
+    const run = async (executable: Executable, tokens: number, at: number, state: State) => {
+      const x = uniform(at, [1, tokens, hiddenSize], -2, 2);
+      const { output } = await executable.run({ x, position: int64([at], []) }, [state]);
+      return { output: output!, ...Object.fromEntries(await state.read()) };
+    };
+    const state = streaming.newState();
+    await run(streaming, before, 0, state);
+    const past = await state.read();
+    const wanted = await run(streaming, length, before, state);
+    const made = await run(blocks, length, before, blocks.newState(past, before));
+    expect(Object.keys(made)).toEqual(Object.keys(wanted));
+    for (const [name, { data }] of Object.entries(wanted))
+      expect(
+        relativeError(made[name as 'output'].data as Float32Array, data as Float32Array),
+        name,
+      ).toBeLessThan(1e-5);
+  }
+  for (const executable of [streaming, blocks]) await executable.dispose();
+});
+
 test('blocks are for known lengths at which they see less', () => {
   expect(blockLength('sequence', { window: 16, selected: 16 })).toBeUndefined();
   expect(blockLength(60, { window: 16, selected: 16 })).toBeUndefined();
   expect(blockLength(4096, { window: 16, selected: 16 })).toBe(32);
   expect(blockLength(4096, { window: 200, selected: 16 })).toBe(200);
   expect(blockLength(4096, { window: 200, selected: 4000 })).toBeUndefined();
+  expect(blockLength(4100, { window: 16, selected: 16 }, {})).toBeUndefined();
 });

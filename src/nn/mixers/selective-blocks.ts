@@ -35,11 +35,15 @@ const FEWEST = 32;
 /** More than this many others a block needs not amortize. */
 const MOST_AMORTIZED = 128;
 
-/** The tokens of a block for a sequence of this length; undefined where seeing all tokens and masking costs less. */
-export function blockLength(length: Dim, { window, selected }: MemorySize): number | undefined {
+/**
+ * The tokens of a block for a sequence of this length; undefined where seeing all tokens and masking costs less. What goes on from a past
+ * is cut into whole blocks or not at all.
+ */
+export function blockLength(length: Dim, { window, selected }: MemorySize, past?: Past): number | undefined {
   if (typeof length !== 'number') return undefined;
   const block = Math.max(FEWEST, window, Math.min(selected, MOST_AMORTIZED));
-  return length > block + selected + window ? block : undefined;
+  if (length <= block + selected + window || (past && length % block !== 0)) return undefined;
+  return block;
 }
 
 /** A sequence, filled up to `count` blocks of `block` tokens. */
@@ -49,21 +53,32 @@ interface Grid {
   readonly block: number;
 }
 
-/** What every query [batch, heads, sequence, headDim] reads of the tokens that it sees: [batch, heads, sequence, valueDim]. */
+/** What a sequence goes on from: the K selected tokens and the W - 1 of the window, as far as there are any. */
+export interface Past {
+  readonly selected?: Tokens | undefined;
+  readonly window?: Tokens | undefined;
+}
+
+/**
+ * What every query [batch, heads, sequence, headDim] reads of the tokens that it sees: [batch, heads, sequence, valueDim]. With a past, whose
+ * sequence must be a multiple of the block, also the K tokens that are selected at the end.
+ */
 export function attendInBlocks(
   query: Tensor,
   tokens: Tokens,
   size: MemorySize,
   block: number,
   scale: number,
-): Tensor {
+  past?: Past,
+): { mixed: Tensor; selected?: Tokens } {
   const [batch, heads, length] = query.shape as [Dim, Dim, number];
   const grid = { batch, count: Math.ceil(length / block), block };
   const filling = grid.count * block - length;
   const all = filled(tokens, 0, filling);
+  const chosen = size.selected > 0 ? selectedBefore(all, grid, size, past) : undefined;
   const memory = join([
-    ...(size.selected > 0 ? [selectedBefore(all, grid, size)] : []),
-    ...(size.window > 1 ? [windowBefore(all, grid, size)] : []),
+    ...(chosen ? [chosen.before] : []),
+    ...(size.window > 1 ? [windowBefore(all, grid, size, past)] : []),
     inBlocks(all, grid),
   ]);
   const { output } = attention(
@@ -77,7 +92,8 @@ export function attendInBlocks(
   );
   const width = output.shape[3]!;
   const apart = transpose(reshape(output, [batch, grid.count, heads, block, width]), [0, 2, 1, 3, 4]);
-  return slice(reshape(apart, [batch, heads, grid.count * block, width]), 2, 0, length);
+  const mixed = slice(reshape(apart, [batch, heads, grid.count * block, width]), 2, 0, length);
+  return { mixed, ...(chosen?.after && { selected: chosen.after }) };
 }
 
 /** x [batch, heads, count * block, size] -> [batch * count, heads, block, size] */
@@ -110,54 +126,85 @@ function withEmpty(scores: Tensor, before: number, after: number): Tensor {
 }
 
 /** The W - 1 tokens before each block, which is no shorter. */
-function windowBefore(all: Tokens, grid: Grid, { window }: MemorySize): Tokens {
+function windowBefore(all: Tokens, grid: Grid, { window }: MemorySize, past: Past | undefined): Tokens {
   const { block, count } = grid;
-  const shifted = filled(all, block, 0);
+  const shifted = past?.window
+    ? join([filled(past.window, block - window + 1, 0), all])
+    : filled(all, block, 0);
   const before = inBlocks(from(shifted, 0, count * block), grid);
   return from(before, block - window + 1, block);
 }
 
-/** The K highest of all tokens that have left the window when each block begins. */
-function selectedBefore(all: Tokens, grid: Grid, size: MemorySize): Tokens {
-  const { batch } = grid;
+/** The K highest of all tokens that have left the window when each block begins; with a past, also when the last one has ended. */
+function selectedBefore(
+  all: Tokens,
+  grid: Grid,
+  size: MemorySize,
+  past: Past | undefined,
+): { before: Tokens; after?: Tokens } {
+  const { batch, count } = grid;
   const { selected } = size;
-  const chosen = placesBefore(all.scores, grid, size);
-  const [, heads, tokens, keyDim] = all.keys.shape as [Dim, number, number, number];
-  const valueDim = all.values.shape[3] as number;
+  const chosen = placesBefore(all.scores, grid, size, past);
+  const known = past ? join([past.selected!, ...(past.window ? [past.window] : []), all]) : all;
+  const [, heads, tokens, keyDim] = known.keys.shape as [Dim, number, number, number];
+  const valueDim = known.values.shape[3] as number;
   // A token's keys, values and score as one row of a table.
   const rowsOf = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]);
-  const scores = reshape(all.scores, [batch, tokens, 1]);
+  const scores = reshape(known.scores, [batch, tokens, 1]);
   const flat = (x: Tensor, width: number): Tensor => reshape(rowsOf(x), [batch, tokens, heads * width]);
   const row = heads * (keyDim + valueDim) + 1;
-  const table = reshape(concat([flat(all.keys, keyDim), flat(all.values, valueDim), scores], -1), [-1, row]);
+  const table = reshape(concat([flat(known.keys, keyDim), flat(known.values, valueDim), scores], -1), [
+    -1,
+    row,
+  ]);
   const start = multiply(reshape(iota(batch), [-1, 1, 1]), tokens);
-  const found = reshape(gather(table, add(chosen.places, start)), [-1, selected, row]);
-  const [keys, values, score] = split(found, -1, [heads * keyDim, heads * valueDim, 1]) as [
-    Tensor,
-    Tensor,
-    Tensor,
-  ];
-  const apart = (x: Tensor, width: number): Tensor =>
-    transpose(reshape(x, [-1, selected, heads, width]), [0, 2, 1, 3]);
-  return {
-    keys: apart(keys, keyDim),
-    values: apart(values, valueDim),
-    scores: where(reshape(chosen.isHeld, [-1, selected]), reshape(score, [-1, selected]), EMPTY),
+  const found = gather(table, add(chosen.places, start));
+  const isHeld = chosen.isHeld;
+  /** Those of the blocks `from` to `to - 1`, as batches of their own. */
+  const ofBlocks = (first: number, last: number): Tokens => {
+    const rows = reshape(slice(found, 1, first, last), [-1, selected, row]);
+    const [keys, values, score] = split(rows, -1, [heads * keyDim, heads * valueDim, 1]) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    const apart = (x: Tensor, width: number): Tensor =>
+      transpose(reshape(x, [-1, selected, heads, width]), [0, 2, 1, 3]);
+    const held = reshape(slice(isHeld, 1, first, last), [-1, selected]);
+    return {
+      keys: apart(keys, keyDim),
+      values: apart(values, valueDim),
+      scores: where(held, reshape(score, [-1, selected]), EMPTY),
+    };
   };
+  return { before: ofBlocks(0, count), ...(past && { after: ofBlocks(count, count + 1) }) };
 }
 
 /**
  * For each block, int64 [batch, count, K], in the order of their age: the places of the K highest of the tokens that are older than
- * the window of its first token. `isHeld` tells them from empty places, which say 0.
+ * the window of its first token. `isHeld` tells them from empty places, which say 0. With a past its tokens have the first places, and one
+ * more block says what is selected at the end.
  */
-function placesBefore(scores: Tensor, { batch, count, block }: Grid, { window, selected }: MemorySize) {
+function placesBefore(
+  scores: Tensor,
+  { batch, count, block }: Grid,
+  { window, selected }: MemorySize,
+  past: Past | undefined,
+) {
+  const steps = past ? count + 1 : count;
+  const remembered = past ? selected + window - 1 : 0;
   // Between the starts of two blocks, as many tokens leave the window as a block has.
   const lead = block + window - 1;
-  const leaving = slice(withEmpty(detach(scores), lead, 0), 1, 0, count * block);
-  const byBlock = transpose(reshape(leaving, [batch, count, block]), [1, 0, 2]);
-  const initial = [fill([batch, selected], EMPTY), zeros([batch, selected], 'int64')];
-  const { stacked } = loop(count, initial, (index, [held, places]) => {
-    const first = add(multiply(index, block), -lead);
+  const before = past?.window
+    ? withEmpty(concat([past.window.scores, scores], 1), block, 0)
+    : withEmpty(scores, lead, 0);
+  const leaving = slice(detach(before), 1, 0, steps * block);
+  const byBlock = transpose(reshape(leaving, [batch, steps, block]), [1, 0, 2]);
+  const initial = past
+    ? [detach(past.selected!.scores), broadcastTo(iota(selected), [batch, selected])]
+    : [fill([batch, selected], EMPTY), zeros([batch, selected], 'int64')];
+  const { stacked } = loop(steps, initial, (index, [held, places]) => {
+    const first = add(multiply(index, block), remembered - lead);
     const fresh = broadcastTo(reshape(maximum(add(iota(block), first), 0), [1, block]), [batch, block]);
     const candidates = concat([held!, gather(byBlock, index)], 1);
     const best = highest(candidates, selected);

@@ -18,7 +18,7 @@ import { ConfigError } from '../../errors.js';
 import { addDims, attention, type Dim, type Tensor, zeros } from '../../graph/index.js';
 import type { Mixer, StateSpec, StateTensors } from '../mixer.js';
 import { type AttentionConfig, makeHeads, projectOutput, scaleOf } from './attention.js';
-import { attendInBlocks, blockLength } from './selective-blocks.js';
+import { attendInBlocks, blockLength, type Past } from './selective-blocks.js';
 import {
   bidirectionalBias,
   causalBias,
@@ -90,12 +90,20 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
           ? scoresOf(parameters, x, score, state, documents)
           : { scores: zeros([batch, sequence]), state: {} };
       const fresh = { keys: heads.key, values: heads.value, scores: scored.scores, documents };
-      const block = causal && !state && !documents && !observe ? blockLength(sequence, config) : undefined;
+      const past = state && remembered(state);
+      const block = causal && !documents && !observe ? blockLength(sequence, config, past) : undefined;
       if (block !== undefined) {
-        const mixed = attendInBlocks(heads.query, fresh, config, block, scaleOf(config));
-        return { output: projectOutput(parameters, mixed, heads, config), state: {} };
+        const { mixed, selected } = attendInBlocks(heads.query, fresh, config, block, scaleOf(config), past);
+        return {
+          output: projectOutput(parameters, mixed, heads, config),
+          state: past
+            ? { ...heads.state, ...stored({ selected, window: lastOf(fresh, config) }), ...scored.state }
+            : {},
+        };
       }
-      const memory = join([...(state ? remembered(state) : []), fresh]);
+      const memory = join(
+        [...(past ? [past.selected, past.window] : []), fresh].filter((x) => x !== undefined),
+      );
       const bias = causal
         ? causalBias(memory, sequence, config, state !== undefined)
         : bidirectionalBias(memory.scores, config);
@@ -118,25 +126,39 @@ export function slidingWindowAttention(config: AttentionConfig & { window: numbe
   return selectiveAttention({ ...config, selected: 0 });
 }
 
-function remembered(state: StateTensors): Tokens[] {
-  return ['selected', 'window'].flatMap((name) => {
+/** The tokens that a state holds, by what the state calls them. */
+function remembered(state: StateTensors): Past {
+  const of = (name: string): Tokens | undefined => {
     const keys = state[`${name}_key`];
-    return keys ? [{ keys, values: state[`${name}_value`]!, scores: state[`${name}_score`]! }] : [];
-  });
+    return keys && { keys, values: state[`${name}_value`]!, scores: state[`${name}_score`]! };
+  };
+  return { selected: of('selected'), window: of('window') };
+}
+
+/** The state that holds these tokens. */
+function stored(past: Past): StateTensors {
+  const state: Record<string, Tensor> = {};
+  for (const name of ['selected', 'window'] as const) {
+    const tokens = past[name];
+    if (!tokens) continue;
+    const { keys, values, scores } = tokens;
+    Object.assign(state, { [`${name}_key`]: keys, [`${name}_value`]: values, [`${name}_score`]: scores });
+  }
+  return state;
+}
+
+/** The last W - 1 tokens. */
+function lastOf(tokens: Tokens, { window }: SelectiveAttentionConfig): Tokens | undefined {
+  const total = tokens.scores.shape[1]!;
+  return window > 1 ? from(tokens, addDims(total, 1 - window), total) : undefined;
 }
 
 /** What stays after x: the last W - 1 tokens and the K highest of the others. */
-function keep(memory: Tokens, { selected, window }: SelectiveAttentionConfig): StateTensors {
-  const total = memory.scores.shape[1]!;
-  const boundary = addDims(total, 1 - window);
-  const state: Record<string, Tensor> = {};
-  const store = (name: string, { keys, values, scores }: Tokens): void => {
-    Object.assign(state, { [`${name}_key`]: keys, [`${name}_value`]: values, [`${name}_score`]: scores });
-  };
-  if (window > 1) store('window', from(memory, boundary, total));
-  if (selected > 0) {
-    const older = from(memory, 0, boundary);
-    store('selected', pick(older, highest(older.scores, selected)));
-  }
-  return state;
+function keep(memory: Tokens, config: SelectiveAttentionConfig): StateTensors {
+  const { selected, window } = config;
+  const older = from(memory, 0, addDims(memory.scores.shape[1]!, 1 - window));
+  return stored({
+    window: lastOf(memory, config),
+    ...(selected > 0 && { selected: pick(older, highest(older.scores, selected)) }),
+  });
 }

@@ -71,44 +71,59 @@ export function decayScan(
   const sums = cumulativeSum(builder, builder.pad(each, 0, 1, 0), 0, false);
   const points = builder.transpose(sums, [...lead.map((_, i) => i + 1), 0]);
   const startsAtZero = initial.literal === 0;
-  const first = builder.reshape(builder.broadcast(builder.wide(initial), state), [1, ...state]);
-
-  /** The states at the points `from` to `to - 1`. */
-  const at = (from: number, to: number, isWide: boolean): Plain => {
-    const narrow = (x: Plain): Plain => (isWide ? builder.wide(x) : builder.as(x, added.element));
-    const parts = startsAtZero ? [added] : reverse ? [added, first] : [first, added];
-    const sources = builder.concat(parts.map(narrow), 0);
-    // What step j adds stands at the point behind it, and the first state at the point where the scan begins.
-    const columns = startsAtZero ? (reverse ? [0, steps] : [1, steps + 1]) : [0, steps + 1];
-    const axis = lead.length;
-    const row = builder.slice(points, axis, from, to);
-    const column = builder.slice(points, axis, columns[0]!, columns[1]!);
-    const [rows, sourceCount] = [to - from, columns[1]! - columns[0]!];
-    const difference = builder.binary(
-      'subtract',
-      builder.reshape(row, [...lead, rows, 1]),
-      builder.reshape(column, [...lead, 1, sourceCount]),
-    );
-    const place = (shape: readonly number[], along: number, start: number): Plain =>
-      builder.binary('add', builder.iota(shape, along, 'i32'), builder.splat(start, 'i32'));
-    const rowPlace = place([rows, 1], 0, from);
-    const columnPlace = place([1, sourceCount], 1, columns[0]!);
-    const isBefore = builder.compare(reverse ? 'GE' : 'LE', columnPlace, rowPlace);
-    const since = reverse ? builder.unary('negate', difference) : difference;
-    const weights = builder.unary(
-      'exponential',
-      builder.select(isBefore, since, builder.splat(NEVER, 'f32')),
-    );
-    const product = builder.dot(
-      narrow(weights),
-      sources,
-      { batch: lead.map((_, i) => [i, i + 1] as const), contract: [[lead.length + 1, 0]] },
-      isWide ? 'f32' : added.element,
-      isWide || builder.precision === 'float32',
-    );
-    return builder.transpose(product, [axis, ...lead.map((_, i) => i), axis + 1, axis + 2]);
+  // What step j adds stands at the point behind it, and the first state at the point where the scan begins.
+  const start = reverse ? steps : 0;
+  const firstAdded = reverse ? 0 : 1;
+  const axis = lead.length;
+  const since = (row: Plain, column: Plain): Plain => {
+    const difference = builder.binary('subtract', row, column);
+    return reverse ? builder.unary('negate', difference) : difference;
   };
-  const states = reverse ? at(1, steps + 1, false) : at(0, steps, false);
-  const last = reverse ? at(0, 1, true) : at(steps, steps + 1, true);
-  return [states, builder.reshape(last, state)];
+
+  const narrow = (x: Plain): Plain => builder.as(x, added.element);
+  const first = builder.reshape(builder.broadcast(builder.wide(initial), state), [1, ...state]);
+  const parts = startsAtZero ? [added] : reverse ? [added, narrow(first)] : [narrow(first), added];
+  const sources = builder.concat(parts, 0);
+  const sourceCount = sources.dims[0]!;
+  const firstSource = startsAtZero ? firstAdded : 0;
+  const firstRow = reverse ? 1 : 0;
+  const row = builder.slice(points, axis, firstRow, firstRow + steps);
+  const column = builder.slice(points, axis, firstSource, firstSource + sourceCount);
+  const place = (shape: readonly number[], along: number, from: number): Plain =>
+    builder.binary('add', builder.iota(shape, along, 'i32'), builder.splat(from, 'i32'));
+  const isBefore = builder.compare(
+    reverse ? 'GE' : 'LE',
+    place([1, sourceCount], 1, firstSource),
+    place([steps, 1], 0, firstRow),
+  );
+  const between = since(
+    builder.reshape(row, [...lead, steps, 1]),
+    builder.reshape(column, [...lead, 1, sourceCount]),
+  );
+  const weights = builder.unary(
+    'exponential',
+    builder.select(isBefore, between, builder.splat(NEVER, 'f32')),
+  );
+  const product = builder.dot(
+    narrow(weights),
+    sources,
+    { batch: lead.map((_, i) => [i, i + 1] as const), contract: [[lead.length + 1, 0]] },
+    added.element,
+    builder.precision === 'float32',
+  );
+  const states = builder.transpose(product, [axis, ...lead.map((_, i) => i), axis + 1, axis + 2]);
+
+  // The last state is carried on, so it is summed in float32, over the steps as they lie.
+  const end = builder.slice(points, axis, steps - start, steps - start + 1);
+  /** The decay from points [..., n] to the end, as [n, ...lead, 1, 1]. */
+  const toEnd = (from: Plain): Plain => {
+    const decay = builder.unary('exponential', since(end, from));
+    const stepsFirst = builder.transpose(decay, [axis, ...lead.map((_, i) => i)]);
+    return builder.reshape(stepsFirst, [...stepsFirst.dims, 1, 1]);
+  };
+  const behind = toEnd(builder.slice(points, axis, firstAdded, firstAdded + steps));
+  const sum = builder.reduce('add', builder.binary('multiply', builder.wide(added), behind), [0]);
+  if (startsAtZero) return [states, sum];
+  const kept = builder.binary('multiply', first, toEnd(builder.slice(points, axis, start, start + 1)));
+  return [states, builder.binary('add', builder.reshape(kept, state), sum)];
 }
