@@ -8,7 +8,8 @@ import { withInputs } from '../../src/engine/testing/with-inputs.js';
 import { isDifferentiable, operators, type Precision } from '../../src/graph/index.js';
 import { allCases } from '../../src/graph/ops/testing/index.js';
 import { relativeError, toArray } from '../../src/graph/testing/arrays.js';
-import { feedsOf, graphOf, type OperatorCase } from '../../src/graph/testing/operator-case.js';
+import { feedsOf, graphOf } from '../../src/graph/testing/operator-case.js';
+import { type ComparedCase, largeCases } from './large-cases.js';
 
 /** Largest errors in norm: of what is computed in float32, and with products in bfloat16. */
 const TOLERANCES: Readonly<Record<Precision, number>> = { float32: 1e-4, bfloat16: 5e-2 };
@@ -26,13 +27,14 @@ interface Result {
 
 async function compare(
   operator: string,
-  proof: OperatorCase,
+  proof: ComparedCase,
   precision: Precision,
   devices: { cpu: Device; gpu: Device },
 ): Promise<Result> {
   const result = { operator, name: proof.name, precision };
   try {
-    const outputs = graphOf(proof, isDifferentiable(operators().get(operator)!));
+    const withGradients = !proof.isForwardOnly && isDifferentiable(operators().get(operator)!);
+    const outputs = graphOf(proof, withGradients);
     const run = async (device: Device) => {
       const executable = await device.compile(withInputs({ outputs }));
       const made = await executable.run(feedsOf(proof));
@@ -60,8 +62,10 @@ function passes({ precision, value, gradient }: Result): boolean {
 const cpu = await openDevice('wasm', { threads: 1 });
 const results: Result[] = [];
 for (const precision of ['float32', 'bfloat16'] as const) {
-  const gpu = await openDevice('cuda', { precision });
-  const tasks = [...allCases()].flatMap(([operator, cases]) => cases.map((proof) => ({ operator, proof })));
+  // A part of the memory is enough for small graphs, and leaves the rest to others.
+  const gpu = await openDevice('cuda', { precision, memoryFraction: 0.2 });
+  const all: (readonly [string, readonly ComparedCase[]])[] = [...allCases(), ...Object.entries(largeCases)];
+  const tasks = all.flatMap(([operator, cases]) => cases.map((proof) => ({ operator, proof })));
   const queue = tasks.values();
   await Promise.all(
     Array.from({ length: AT_ONCE }, async () => {

@@ -162,16 +162,19 @@ test.each([4, 8] as const)(
     const x = input('x', 'float32', ['tokens', columns]);
     const ids = input('ids', 'int64', ['some']);
     const outputs = { product: matmul(x, w, { transposeB: true }), rows: gather(w, ids) };
-    const feeds = { x: uniform(3, [2, columns]), ids: int64([4, 0, 4], [3]) };
     const client = new EvaluatorClient();
     const device = new XlaDevice(client, { precision: 'float32' });
-    const run = async (given: QuantizedTensor | ReturnType<typeof float32>) =>
-      (await device.compile({ inputs: [x, ids], outputs, weights: new Map([['w', given]]) })).run(feeds);
-    const [packed, plain] = [await run(weight), await run(float32(values, [rows, columns]))];
-    for (const name of ['product', 'rows']) {
-      expect(
-        relativeError(packed[name]!.data as Float32Array, plain[name]!.data as Float32Array),
-      ).toBeLessThan(1e-6);
+    const compile = (given: QuantizedTensor | ReturnType<typeof float32>) =>
+      device.compile({ inputs: [x, ids], outputs, weights: new Map([['w', given]]) });
+    const [packed, plain] = [await compile(weight), await compile(float32(values, [rows, columns]))];
+    // One row, a few, and many are multiplied in different ways.
+    for (const tokens of [1, 2, 40]) {
+      const feeds = { x: uniform(3, [tokens, columns]), ids: int64([4, 0, 4], [3]) };
+      const [made, wanted] = [await packed.run(feeds), await plain.run(feeds)];
+      for (const name of ['product', 'rows'])
+        expect(
+          relativeError(made[name]!.data as Float32Array, wanted[name]!.data as Float32Array),
+        ).toBeLessThan(1e-6);
     }
     expect(client.texts[0]).toContain(`tensor<${rows}x${(stored * bits) / 8}xui8>`);
   },

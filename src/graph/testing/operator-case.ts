@@ -16,7 +16,10 @@ export interface OperatorCase {
 export type CaseTable = Readonly<Record<string, readonly OperatorCase[]>>;
 
 /** A case's graph: operands named `operand0`, results `value0` and, if wanted, gradients `gradient0`. */
-export function graphOf({ operands, build }: OperatorCase, withGradients: boolean): Record<string, Tensor> {
+export function graphOf(
+  { operands, build }: Pick<OperatorCase, 'operands' | 'build'>,
+  withGradients: boolean,
+): Record<string, Tensor> {
   const leaves = operands.map(({ dtype, dims }, i) => input(`operand${i}`, dtype, dims));
   const results = [build(...leaves)].flat() as Tensor[];
   const graph: Record<string, Tensor> = {};
@@ -38,6 +41,6 @@ export function graphOf({ operands, build }: OperatorCase, withGradients: boolea
   return graph;
 }
 
-export function feedsOf({ operands }: OperatorCase): Record<string, HostTensor> {
+export function feedsOf({ operands }: Pick<OperatorCase, 'operands'>): Record<string, HostTensor> {
   return Object.fromEntries(operands.map((operand, i) => [`operand${i}`, operand]));
 }

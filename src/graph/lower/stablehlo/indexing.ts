@@ -113,18 +113,34 @@ export function topK(
 ): [Plain, Plain] {
   const x = builder.plain(value);
   const index = builder.iota(x.dims, axis, 'i32');
-  const operands = [x, index];
-  const given = operands.flatMap((operand) => [
-    builder.argument(operand.element, []),
-    builder.argument(operand.element, []),
-  ]);
-  const order = builder.region(() => [builder.compare('GT', given[0]!, given[1]!)]);
-  const types = operands.map(typeOf).join(', ');
-  const [sorted, from] = builder.emitAll(
-    `"stablehlo.sort"(${operands.map(({ id }) => id).join(', ')}) <{dimension = ${axis} : i64, is_stable = true}> ({\n^bb0(${given.map((argument) => `${argument.id}: ${typeOf(argument)}`).join(', ')}):\n${order}}) : (${types}) -> (${types})`,
-    operands,
-  ) as [Plain, Plain];
+  const [sorted, from] = sort(builder, [x, index], axis, ([a, b]) => builder.compare('GT', a!, b!), true) as [
+    Plain,
+    Plain,
+  ];
   return [builder.slice(sorted, axis, 0, k), builder.as(builder.slice(from, axis, 0, k), places)];
+}
+
+/**
+ * Operands of one shape, sorted together along an axis; `comesFirst` is given two elements of each, and says whether the first ones come
+ * before the others.
+ */
+export function sort(
+  builder: StableHloBuilder,
+  operands: readonly Plain[],
+  axis: number,
+  comesFirst: (pairs: readonly Plain[]) => Plain,
+  isStable = false,
+): Plain[] {
+  const given = operands.flatMap(({ element }) => [
+    builder.argument(element, []),
+    builder.argument(element, []),
+  ]);
+  const order = builder.region(() => [comesFirst(given)]);
+  const types = operands.map(typeOf).join(', ');
+  return builder.emitAll(
+    `"stablehlo.sort"(${operands.map(({ id }) => id).join(', ')}) <{dimension = ${axis} : i64, is_stable = ${isStable}}> ({\n^bb0(${given.map((argument) => `${argument.id}: ${typeOf(argument)}`).join(', ')}):\n${order}}) : (${types}) -> (${types})`,
+    operands,
+  );
 }
 
 function sizesText(sizes: readonly number[]): string {

@@ -1,6 +1,6 @@
 /** Matrix products over the last two axes, with leading axes that broadcast. */
 import type { StableHloBuilder, StableHloLowering } from './builder.js';
-import type { Element, Plain } from './value.js';
+import { count, type Element, type Packed, type Plain, type Value } from './value.js';
 
 interface MatmulAttributes {
   readonly transposeA: boolean;
@@ -9,6 +9,8 @@ interface MatmulAttributes {
 }
 
 export const hloMatmul: StableHloLowering<MatmulAttributes> = (builder, [a, b], { attributes }) => {
+  const byHalves = halvesProduct(builder, a!, b!, attributes);
+  if (byHalves) return [byHalves];
   const of = (x: typeof a): Plain => (attributes.wide ? builder.wide(x!) : builder.narrow(x!));
   return [matmul(builder, of(a), of(b), attributes)];
 };
@@ -55,4 +57,80 @@ export function matmul(
   const order = [...wanted, 'rows', 'columns'].map((axis) => made.indexOf(axis));
   const [rows, columns] = [x.dims[xLead + (transposeA ? 1 : 0)]!, y.dims[yLead + (transposeB ? 0 : 1)]!];
   return builder.reshape(builder.transpose(product, order), [...dims, rows, columns]);
+}
+
+/** Rows up to which a matrix in 4 bits is multiplied as it lies: it is read once for each few of them. */
+const FEW_ROWS = 32;
+/** And up to which the products are summed as they are made, by no product of matrices. */
+const SUMMED_ROWS = Number(process.env.SUMMED ?? 1);
+
+/**
+ * x W^T for few rows of x and W in 4 bits, two codes a byte: the numbers at even columns and those at odd ones are multiplied apart, so that
+ * nothing but the codes is read from memory. Put in order they would have to be written there first. Undefined where the form is another.
+ */
+function halvesProduct(
+  builder: StableHloBuilder,
+  a: Value,
+  b: Value,
+  { transposeA, transposeB, wide }: MatmulAttributes,
+): Plain | undefined {
+  if (b.kind !== 'packed' || b.bits !== 4 || a.kind !== 'plain' || transposeA || !transposeB || wide)
+    return undefined;
+  const lead = a.dims.slice(0, -1);
+  const given = builder.narrow(a);
+  if (count(lead) > FEW_ROWS) return undefined;
+  const [rows, columns] = b.dims;
+  const stored = b.codes.dims[1]!;
+  const flat = builder.reshape(given, [count(lead), columns]);
+  const pairs = builder.reshape(builder.pad(flat, 1, 0, 2 * stored - columns), [count(lead), stored, 2]);
+  const ofX = (which: number): Plain =>
+    builder.reshape(builder.slice(pairs, 2, which, which + 1), [count(lead), stored]);
+  const product =
+    count(lead) <= SUMMED_ROWS
+      ? summedHalves(builder, b, ofX)
+      : builder.binary(
+          'add',
+          ...([0, 1].map((which) =>
+            builder.dot(
+              ofX(which),
+              halfOf(builder, b, which, given.element),
+              { batch: [], contract: [[1, 1]] },
+              'f32',
+            ),
+          ) as [Plain, Plain]),
+        );
+  return builder.as(builder.reshape(product, [...lead, rows]), given.element);
+}
+
+/** f32 [rows of x, rows]: products and their sums in one pass over the codes. */
+function summedHalves(builder: StableHloBuilder, b: Packed, ofX: (which: number) => Plain): Plain {
+  const terms = [0, 1].map((which) => {
+    const x = builder.wide(ofX(which));
+    const numbers = halfOf(builder, b, which, 'f32');
+    return builder.binary('multiply', numbers, builder.reshape(x, [x.dims[0]!, 1, x.dims[1]!]));
+  }) as [Plain, Plain];
+  return builder.reduce('add', builder.binary('add', ...terms), [2]);
+}
+
+/** [rows, bytes]: the numbers at even or odd columns. */
+function halfOf(
+  builder: StableHloBuilder,
+  { bits, codes, scales }: Packed,
+  which: number,
+  element: Element,
+): Plain {
+  const half =
+    which === 0
+      ? builder.binary('and', codes, builder.splat(15, 'ui8'))
+      : builder.binary('shift_right_logical', codes, builder.splat(4, 'ui8'));
+  const [rows, stored] = codes.dims as [number, number];
+  const blocks = scales.dims[1]!;
+  const shifted = builder.binary(
+    'subtract',
+    builder.as(half, element),
+    builder.splat(2 ** (bits - 1), element),
+  );
+  const byBlock = builder.reshape(shifted, [rows, blocks, stored / blocks]);
+  const scale = builder.reshape(builder.as(scales, element), [rows, blocks, 1]);
+  return builder.reshape(builder.binary('multiply', byBlock, scale), [rows, stored]);
 }

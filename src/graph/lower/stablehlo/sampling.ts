@@ -1,6 +1,6 @@
 /** The next token of each row, chosen from its logits as generate/sampler.ts does, in float32. */
 import type { StableHloBuilder } from './builder.js';
-import { gatherElements, topK } from './indexing.js';
+import { gatherElements, sort } from './indexing.js';
 import { cumulativeSum } from './reduce.js';
 import type { Plain } from './value.js';
 
@@ -66,21 +66,24 @@ export function drawn(
 }
 
 /** Tokens of a group, of which the largest logit is looked at first. */
-const GROUP = 8;
+const GROUP = Number(process.env.GROUP ?? 8);
 
 /**
- * The `count` highest of logits [rows, vocabulary] and their tokens, as a sort of all would have them. Sorting is what choosing costs, so
+ * The `count` highest of logits [rows, vocabulary] and their tokens, of equal ones the lower token first. Sorting is what choosing costs, so
  * only groups are sorted, by their largest, and then the tokens of the first `count` of those: no other token can be among the highest.
  */
 function likeliest(builder: StableHloBuilder, logits: Plain, count: number): [Plain, Plain] {
   const [rows, vocabulary] = logits.dims as [number, number];
   const groups = vocabulary / GROUP;
-  if (!Number.isInteger(groups) || groups < 4 * count) return topK(builder, logits, count, 1, 'i32');
+  const all = builder.iota(logits.dims, 1, 'i32');
+  if (!Number.isInteger(groups) || groups < 4 * count) return highest(builder, logits, all, count);
   const grouped = builder.reshape(logits, [rows, groups, GROUP]);
-  const [, first] = topK(builder, builder.reduce('maximum', grouped, [2]), count, 1, 'f32');
-  // In the vocabulary's order, so that of equal logits the lower token comes first.
-  const [backwards] = topK(builder, builder.unary('negate', first), count, 1);
-  const chosen = builder.as(builder.unary('negate', backwards), 'i32');
+  const [, chosen] = highest(
+    builder,
+    builder.reduce('maximum', grouped, [2]),
+    builder.iota([rows, groups], 1, 'i32'),
+    count,
+  );
   const starts = builder.binary(
     'multiply',
     builder.reshape(chosen, [rows, count, 1]),
@@ -90,6 +93,15 @@ function likeliest(builder: StableHloBuilder, logits: Plain, count: number): [Pl
     builder.binary('add', starts, builder.iota([rows, count, GROUP], 2, 'i32')),
     [rows, count * GROUP],
   );
-  const [scores, places] = topK(builder, gatherElements(builder, logits, tokens, 1), count, 1, 'i32');
-  return [scores, gatherElements(builder, tokens, places, 1)];
+  return highest(builder, gatherElements(builder, logits, tokens, 1), tokens, count);
+}
+
+/** The `count` highest of x [rows, n] and what of i32 [rows, n] goes with them: of equal ones the one with the lower number first. */
+function highest(builder: StableHloBuilder, x: Plain, numbers: Plain, count: number): [Plain, Plain] {
+  const [sorted, with_] = sort(builder, [x, numbers], 1, ([a, b, m, n]) => {
+    const isLower = builder.compare('LT', m!, n!);
+    const tied = builder.binary('and', builder.compare('EQ', a!, b!), isLower);
+    return builder.binary('or', builder.compare('GT', a!, b!), tied);
+  }) as [Plain, Plain];
+  return [builder.slice(sorted, 1, 0, count), builder.slice(with_, 1, 0, count)];
 }

@@ -1,0 +1,65 @@
+/** Cases of sizes at which the GPU computes in another way than for the operators' small ones: cuDNN's attention, and many chunks. */
+import { int64 } from '../../src/engine/index.js';
+import { type AttentionOptions, attention } from '../../src/graph/index.js';
+import { linearRecurrence } from '../../src/graph/ops/recurrence.js';
+import { type Options, recurrenceOperands } from '../../src/graph/ops/testing/recurrence.js';
+import type { OperatorCase } from '../../src/graph/testing/operator-case.js';
+import { uniform } from '../../src/graph/testing/random.js';
+
+/** What a device is compared with another on: the gradient too, but for what computes in another way where there is one. */
+export interface ComparedCase extends Omit<OperatorCase, 'expected'> {
+  readonly isForwardOnly?: boolean;
+}
+
+const [BATCH, HEADS, SHARED, SIZE] = [2, 4, 2, 64];
+
+/** cuDNN takes heads of 64 numbers and a multiple of 64 tokens. */
+function fused(name: string, tokens: number, options: Partial<AttentionOptions>, room = 0): ComparedCase {
+  const [queries, entries, past] = [
+    [BATCH, HEADS, tokens, SIZE],
+    [BATCH, SHARED, tokens, SIZE],
+    [BATCH, SHARED, room, SIZE],
+  ];
+  return {
+    name: `cuDNN: ${name}`,
+    isForwardOnly: room > 0,
+    operands: [
+      uniform(1, queries!),
+      uniform(2, entries!),
+      uniform(3, entries!),
+      ...(room > 0 ? [uniform(4, past!), uniform(5, past!), int64([0, room - 58], [BATCH])] : []),
+    ],
+    build(query, key, value, pastKey, pastValue, held) {
+      const before = pastKey && { key: pastKey, value: pastValue!, lengths: held! };
+      const operands = { query: query!, key: key!, value: value!, ...(before && { past: before }) };
+      return attention(operands, { scale: 0.125, causal: true, ...options }).output;
+    },
+  };
+}
+
+function chunked(name: string, tokens: number, options: Options): ComparedCase {
+  const heads = { query: 1, key: 1, value: 3 };
+  const operands = recurrenceOperands({ heads, keySize: 16, valueSize: 8 }, [2, tokens], options);
+  const names = Object.keys(operands);
+  return {
+    name: `${tokens} tokens, ${name}`,
+    operands: Object.values(operands),
+    build(...given) {
+      const named = Object.fromEntries(names.map((key, i) => [key, given[i]!]));
+      const { output, state } = linearRecurrence(named as never, heads);
+      return [output, state];
+    },
+  };
+}
+
+export const largeCases: Readonly<Record<string, readonly ComparedCase[]>> = {
+  attention: [
+    fused('causal, heads that share keys', 128, {}),
+    fused('in both directions', 64, { causal: false }),
+    fused('behind a past, of which one row holds nothing', 64, {}, 128),
+  ],
+  linearRecurrence: [
+    chunked('a decay for each head', 300, { gating: 'head', withState: true }),
+    chunked('the delta rule', 130, { gating: 'head', withState: true, delta: true }),
+  ],
+};
