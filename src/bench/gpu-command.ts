@@ -91,7 +91,7 @@ async function runGpu(options: GpuOptions): Promise<void> {
       }
     },
     write: () => write('350M', GRANITE_350M, [16, 4], [1, 8]),
-    'write-3b': () => write('3B', GRANITE_3B, [16], [1]),
+    'write-3b': () => write('3B', GRANITE_3B, [16, 4], [1]),
     async read() {
       const rates: ReadRate[] = [];
       const models = [

@@ -3,7 +3,7 @@
  * with products in bfloat16. The program is evaluated here; on a GPU `npm run test:gpu` proves its operators.
  */
 import { expect, test } from 'vitest';
-import { type Device, float32, int64, openDevice } from '../engine/index.js';
+import { type Device, float32, type HostTensor, int64, openDevice } from '../engine/index.js';
 import { XlaDevice } from '../engine/xla/device.js';
 import { EvaluatorClient } from '../engine/xla/testing/evaluator-client.js';
 import { DESIGNS, type Design, hybridModel, modelConfig, preset } from '../models/index.js';
@@ -16,7 +16,13 @@ import { nextTokens } from './text.js';
 const STEPS = 12;
 const [batch, sequence, vocabulary] = [2, 16, 48];
 
-async function losses(device: Device, design: Design, stepsPerRun = 1, accumulate = 1): Promise<number[]> {
+/** Of a run whose steps these devices take, one part after the other. */
+async function losses(
+  devices: Device | readonly Device[],
+  design: Design,
+  stepsPerRun = 1,
+  accumulate = 1,
+): Promise<number[]> {
   const config = {
     ...preset(design, 'nano', vocabulary),
     pattern: { transformer: '*-', ssm: 'M-', hybrid: 'M-S-' }[design],
@@ -34,24 +40,30 @@ async function losses(device: Device, design: Design, stepsPerRun = 1, accumulat
   const model = hybridModel(modelConfig(config));
   const shape = { batch: batch / accumulate, accumulate, stepsPerRun };
   const { program, parameters } = trainingProgram(model, nextTokens(sequence), ADAMW_DEFAULTS, shape);
-  const executable = await device.compile(program);
-  const state = executable.newState(initialWeights(parameters, 1));
   const random = new Random(2);
   const seen: number[] = [];
-  for (let step = 1; step <= STEPS; step += stepsPerRun) {
-    const dims = [stepsPerRun, accumulate, batch / accumulate, sequence + 1];
-    const ids = Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => random.below(vocabulary / 4));
-    const scalars = Array.from({ length: stepsPerRun }, (_, i) =>
-      stepScalars(ADAMW_DEFAULTS, step + i, 3e-3),
-    );
-    const { loss } = await executable.run(
-      { tokens: int64(ids, dims), scalars: float32(scalars.flat(), [stepsPerRun, STEP_SCALARS]) },
-      [state],
-    );
-    seen.push(...(loss!.data as Float32Array));
+  const parts = [devices].flat();
+  let memory: ReadonlyMap<string, HostTensor> = initialWeights(parameters, 1);
+  for (const [part, device] of parts.entries()) {
+    const executable = await device.compile(program);
+    const state = executable.newState(memory);
+    const end = (STEPS * (part + 1)) / parts.length;
+    for (let step = seen.length + 1; step <= end; step += stepsPerRun) {
+      const dims = [stepsPerRun, accumulate, batch / accumulate, sequence + 1];
+      const ids = Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => random.below(vocabulary / 4));
+      const scalars = Array.from({ length: stepsPerRun }, (_, i) =>
+        stepScalars(ADAMW_DEFAULTS, step + i, 3e-3),
+      );
+      const { loss } = await executable.run(
+        { tokens: int64(ids, dims), scalars: float32(scalars.flat(), [stepsPerRun, STEP_SCALARS]) },
+        [state],
+      );
+      seen.push(...(loss!.data as Float32Array));
+    }
+    memory = await state.read();
+    state.dispose();
+    await executable.dispose();
   }
-  state.dispose();
-  await executable.dispose();
   return seen;
 }
 
@@ -81,4 +93,14 @@ test.each([
     const device = new XlaDevice(new EvaluatorClient(), { precision });
     expect(furthest(await losses(device, 'ssm', stepsPerRun, accumulate), expected)).toBeLessThan(tolerance);
   }
+});
+
+test('a run goes on with another number of devices, however they share it, and on the CPU', async () => {
+  const shared = (shard: 'data' | 'full'): Device =>
+    new XlaDevice(new EvaluatorClient(2), { precision: 'float32', devices: 2, shard });
+  const alone = new XlaDevice(new EvaluatorClient(), { precision: 'float32' });
+  const cpu = await openDevice('cpu', { threads: 1 });
+  const expected = await losses(cpu, 'ssm');
+  const actual = await losses([shared('full'), alone, shared('data'), cpu], 'ssm');
+  expect(furthest(actual, expected)).toBeLessThan(1e-4);
 });

@@ -13,7 +13,7 @@ export const LONG_PIECE = 4096;
 /** and of all; what is left is written, one by one. */
 const PIECES: readonly number[] = [LONG_PIECE, 256, 16, 1];
 /** Tokens that are written in one run, where the device chooses them; by default. */
-export const WRITING_STEPS = 16;
+export const WRITING_STEPS = 32;
 /** Pieces that are at work at a time. */
 const PIECES_AHEAD = 3;
 /** Tokens of a long text that are asked for at once: several pieces, so that the device does not wait between them. */

@@ -29,7 +29,7 @@ export interface XlaOptions {
   devices?: number;
   /** Whether several devices share the data alone, or parameters and what is kept of them too. */
   shard?: 'data' | 'full';
-  /** Tokens that are written in one run, where the device chooses them: 16 by default. */
+  /** Tokens that are written in one run, where the device chooses them: 32 by default. */
   writingSteps?: number;
   /** Compiles a module, or finds it on disk. */
   compile?: (client: PjrtClient, text: string, options: CompileOptions) => Promise<PjrtExecutable>;

@@ -6,6 +6,7 @@
 import { ShapeError } from '../../errors.js';
 import { type OnnxBuilder, valueInfo } from '../lower/onnx/builder.js';
 import { packedProduct } from '../lower/onnx/packed.js';
+import { chosenExperts } from '../lower/stablehlo/experts.js';
 import { expertsInWasm } from '../lower/wasm/experts.js';
 import { formatShape, type Shape, sameShape } from '../shape.js';
 import {
@@ -66,6 +67,11 @@ const expertsOperator = defineComposite<ExpertOptions>({
       expansionIsUsed(node as Node, builder.used)
         ? undefined
         : expertsInWasm(builder, inputs, node.attributes),
+    stablehlo(builder, inputs, node) {
+      if (expansionIsUsed(node as Node, builder.used)) return undefined;
+      const made = chosenExperts(builder, inputs, node.attributes);
+      return made && [made];
+    },
   },
   expand([x, weights, up, down], { activation }) {
     const [count, , size] = down!.shape as readonly [number, number, number];

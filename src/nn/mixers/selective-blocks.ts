@@ -1,7 +1,7 @@
 /**
  * Selective attention over a whole sequence of known length in O(n (W + K)), the form that trains: blocks of tokens beside each
  * other, each with what the streaming form would hold before it, the K highest of all tokens older than its window and the last
- * W - 1. A loop over the blocks finds the places of the K highest, from scores alone; no gradient flows through that choice.
+ * W - 1. The places of the K highest are found from scores alone; no gradient flows through that choice.
  */
 import {
   add,
@@ -15,7 +15,6 @@ import {
   gatherElements,
   greater,
   iota,
-  loop,
   maximum,
   multiply,
   multiplyDims,
@@ -184,33 +183,86 @@ function selectedBefore(
  * For each block, int64 [batch, count, K], in the order of their age: the places of the K highest of the tokens that are older than
  * the window of its first token. `isHeld` tells them from empty places, which say 0. With a past its tokens have the first places, and one
  * more block says what is selected at the end.
+ *
+ * What is held after a block are the highest of all that left the window so far: sums, so to say, of which those over twice as many blocks
+ * come out of each pass, for all blocks at once.
  */
 function placesBefore(
   scores: Tensor,
   { batch, count, block }: Grid,
   { window, selected }: MemorySize,
   past: Past | undefined,
-) {
+): { places: Tensor; isHeld: Tensor } {
   const steps = past ? count + 1 : count;
-  const remembered = past ? selected + window - 1 : 0;
   // Between the starts of two blocks, as many tokens leave the window as a block has.
   const lead = block + window - 1;
   const before = past?.window
     ? withEmpty(concat([past.window.scores, scores], 1), block, 0)
     : withEmpty(scores, lead, 0);
   const leaving = slice(detach(before), 1, 0, steps * block);
-  const byBlock = transpose(reshape(leaving, [batch, steps, block]), [1, 0, 2]);
-  const initial = past
-    ? [detach(past.selected!.scores), broadcastTo(iota(selected), [batch, selected])]
-    : [fill([batch, selected], EMPTY), zeros([batch, selected], 'int64')];
-  const { stacked } = loop(steps, initial, (index, [held, places]) => {
-    const first = add(multiply(index, block), remembered - lead);
-    const fresh = broadcastTo(reshape(maximum(add(iota(block), first), 0), [1, block]), [batch, block]);
-    const candidates = concat([held!, gather(byBlock, index)], 1);
-    const best = highest(candidates, selected);
-    const next = [gatherElements(candidates, best, 1), gatherElements(concat([places!, fresh], 1), best, 1)];
-    return { carried: next, stacked: next };
-  });
-  const [held, places] = stacked.map((x) => transpose(x, [1, 0, 2])) as [Tensor, Tensor];
-  return { places, isHeld: greater(held, EMPTY / 2) };
+  const first = (past ? selected + window - 1 : 0) - lead;
+  const place = maximum(add(iota(steps * block), first), 0);
+  let held = best(
+    {
+      scores: reshape(leaving, [batch, steps, block]),
+      places: broadcastTo(reshape(place, [1, steps, block]), [batch, steps, block]),
+    },
+    selected,
+  );
+  if (past) {
+    const remembered = {
+      scores: reshape(detach(past.selected!.scores), [batch, 1, selected]),
+      places: broadcastTo(reshape(iota(selected), [1, 1, selected]), [batch, 1, selected]),
+    };
+    held = joined([remembered, held], 1);
+  }
+  const total = past ? steps + 1 : steps;
+  for (let shift = 1; shift < total; shift *= 2) {
+    const [start, earlier, later] = [
+      part(held, 0, shift),
+      part(held, 0, total - shift),
+      part(held, shift, total),
+    ];
+    held = joined([start, best(joined([earlier, later], 2), selected)], 1);
+  }
+  const { scores: highestScores, places } = part(held, total - steps, total);
+  return { places, isHeld: greater(highestScores, EMPTY / 2) };
+}
+
+/** Tokens that may be selected, of each of several stretches: [batch, stretches, tokens] in the order of their age. */
+interface Candidates {
+  readonly scores: Tensor;
+  readonly places: Tensor;
+}
+
+function joined(parts: readonly Candidates[], axis: number): Candidates {
+  return {
+    scores: concat(
+      parts.map(({ scores }) => scores),
+      axis,
+    ),
+    places: concat(
+      parts.map(({ places }) => places),
+      axis,
+    ),
+  };
+}
+
+/** The stretches from `start` to `end`. */
+function part({ scores, places }: Candidates, start: number, end: number): Candidates {
+  return { scores: slice(scores, 1, start, end), places: slice(places, 1, start, end) };
+}
+
+/** The `count` highest of each stretch; empty places before them where there are fewer. */
+function best({ scores, places }: Candidates, count: number): Candidates {
+  const [batch, stretches, tokens] = scores.shape as [Dim, number, number];
+  if (tokens <= count) {
+    const none = [batch, stretches, count - tokens] as const;
+    const empty = { scores: fill(none, EMPTY), places: zeros(none, 'int64') };
+    return tokens === count ? { scores, places } : joined([empty, { scores, places }], 2);
+  }
+  const flat = (x: Tensor): Tensor => reshape(x, [-1, tokens]);
+  const chosen = highest(flat(scores), count);
+  const pick = (x: Tensor): Tensor => reshape(gatherElements(flat(x), chosen, 1), [batch, stretches, count]);
+  return { scores: pick(scores), places: pick(places) };
 }

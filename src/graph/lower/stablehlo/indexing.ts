@@ -10,7 +10,7 @@ import { count, type Element, type Packed, type Plain, typeText, type Value } fr
 export function gatherRows(builder: StableHloBuilder, table: Value, indices: Value): Plain {
   const at = builder.plain(indices);
   if (table.kind === 'plain') {
-    const rows = take(builder, table, at);
+    const rows = takeRows(builder, table, at);
     return table.isWeak ? { ...builder.narrow(rows), isWeak: false } : rows;
   }
   const flat = builder.reshape(at, [count(at.dims)]);
@@ -18,13 +18,14 @@ export function gatherRows(builder: StableHloBuilder, table: Value, indices: Val
   const rows: Packed = {
     ...table,
     dims: [flat.dims[0]!, columns],
-    codes: take(builder, table.codes, flat),
-    scales: take(builder, table.scales, flat),
+    codes: takeRows(builder, table.codes, flat),
+    scales: takeRows(builder, table.scales, flat),
   };
   return { ...builder.reshape(builder.narrow(rows), [...at.dims, columns]), isWeak: false };
 }
 
-function take(builder: StableHloBuilder, table: Plain, indices: Plain): Plain {
+/** Rows [...indices, ...row] of a table [rows, ...row]. */
+export function takeRows(builder: StableHloBuilder, table: Plain, indices: Plain): Plain {
   const [, ...row] = table.dims;
   const dims = [...indices.dims, ...row];
   const offsets = row.map((_, i) => indices.dims.length + i);

@@ -59,14 +59,12 @@ export function matmul(
   return builder.reshape(builder.transpose(product, order), [...dims, rows, columns]);
 }
 
-/** Rows up to which a matrix in 4 bits is multiplied as it lies: it is read once for each few of them. */
+/** Rows up to which a matrix in 4 bits is multiplied by halves. */
 const FEW_ROWS = 32;
-/** And up to which the products are summed as they are made, by no product of matrices. */
-const SUMMED_ROWS = Number(process.env.SUMMED ?? 1);
 
 /**
- * x W^T for few rows of x and W in 4 bits, two codes a byte: the numbers at even columns and those at odd ones are multiplied apart, so that
- * nothing but the codes is read from memory. Put in order they would have to be written there first. Undefined where the form is another.
+ * x W^T for few rows of x and W in 4 bits, two codes a byte: the numbers at even columns and those at odd ones are multiplied apart. Put in
+ * order they would have to be written to memory first. Undefined where the form is another.
  */
 function halvesProduct(
   builder: StableHloBuilder,
@@ -74,19 +72,19 @@ function halvesProduct(
   b: Value,
   { transposeA, transposeB, wide }: MatmulAttributes,
 ): Plain | undefined {
-  if (b.kind !== 'packed' || b.bits !== 4 || a.kind !== 'plain' || transposeA || !transposeB || wide)
-    return undefined;
+  if (b.kind !== 'packed' || b.bits !== 4 || b.dims.length !== 2) return undefined;
+  if (a.kind !== 'plain' || transposeA || !transposeB || wide) return undefined;
   const lead = a.dims.slice(0, -1);
   const given = builder.narrow(a);
   if (count(lead) > FEW_ROWS) return undefined;
-  const [rows, columns] = b.dims;
+  const [rows, columns] = b.dims as [number, number];
   const stored = b.codes.dims[1]!;
   const flat = builder.reshape(given, [count(lead), columns]);
   const pairs = builder.reshape(builder.pad(flat, 1, 0, 2 * stored - columns), [count(lead), stored, 2]);
   const ofX = (which: number): Plain =>
     builder.reshape(builder.slice(pairs, 2, which, which + 1), [count(lead), stored]);
   const product =
-    count(lead) <= SUMMED_ROWS
+    count(lead) === 1
       ? summedHalves(builder, b, ofX)
       : builder.binary(
           'add',
@@ -102,14 +100,12 @@ function halvesProduct(
   return builder.as(builder.reshape(product, [...lead, rows]), given.element);
 }
 
-/** f32 [rows of x, rows]: products and their sums in one pass over the codes. */
+/** f32 [rows] for one row of x: products and their sums in one pass over the codes. */
 function summedHalves(builder: StableHloBuilder, b: Packed, ofX: (which: number) => Plain): Plain {
-  const terms = [0, 1].map((which) => {
-    const x = builder.wide(ofX(which));
-    const numbers = halfOf(builder, b, which, 'f32');
-    return builder.binary('multiply', numbers, builder.reshape(x, [x.dims[0]!, 1, x.dims[1]!]));
-  }) as [Plain, Plain];
-  return builder.reduce('add', builder.binary('add', ...terms), [2]);
+  const terms = [0, 1].map((which) =>
+    builder.binary('multiply', halfOf(builder, b, which, 'f32'), builder.wide(ofX(which))),
+  ) as [Plain, Plain];
+  return builder.reduce('add', builder.binary('add', ...terms), [1]);
 }
 
 /** [rows, bytes]: the numbers at even or odd columns. */

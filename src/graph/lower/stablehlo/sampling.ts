@@ -66,7 +66,7 @@ export function drawn(
 }
 
 /** Tokens of a group, of which the largest logit is looked at first. */
-const GROUP = Number(process.env.GROUP ?? 8);
+const GROUP = 8;
 
 /**
  * The `count` highest of logits [rows, vocabulary] and their tokens, of equal ones the lower token first. Sorting is what choosing costs, so

@@ -388,6 +388,12 @@ function sort(
         return runRegion(regions[0]!, pairs, scope)[0]!.data[0] === 1;
       };
       const order = [...places].sort((a, b) => (isBefore(a, b) ? -1 : isBefore(b, a) ? 1 : 0));
+      // A sort that is not stable has one result only if no two elements tie.
+      if (
+        attributes.is_stable !== 'true' &&
+        order.some((place, i) => i > 0 && !isBefore(order[i - 1]!, place))
+      )
+        throw new Error('elements tie in a sort that is not stable');
       for (const [o, { data }] of operands.entries())
         for (const [i, from] of order.entries()) results[o]![places[i]!] = data[from]!;
     },
