@@ -1,6 +1,7 @@
 /** A training run that a person watches: progress, Ctrl-C, and what came out. */
 import { join } from 'node:path';
 import { type Device, openDevice } from '../engine/index.js';
+import { DeviceError } from '../errors.js';
 import { CHECKPOINT } from '../models/index.js';
 import { type Evaluation, type TrainingEvent, type TrainingInput, train } from '../train/index.js';
 import { formatDuration, formatRate } from './format.js';
@@ -43,7 +44,7 @@ export async function followRun(
     interrupt.abort();
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  const writer = sampler && (options.device === 'cpu' ? device : await openDevice('cpu'));
+  const writer = sampler && (options.device === 'cpu' ? device : await openWriter());
   const progress = new Progress(input.settings, wording);
   const result = await train({
     ...input,
@@ -60,6 +61,14 @@ export async function followRun(
   say(`done: ${wording.result(progress.last!)}, ${wording.made} in ${join(input.folder, CHECKPOINT)}`);
   say(`next:  ${wording.next}`);
   return true;
+}
+
+/** What writes samples beside a GPU that trains: the kernels that come along, where ONNX Runtime is not there and cannot be fetched. */
+function openWriter(): Promise<Device> {
+  return openDevice('cpu').catch((error: unknown) => {
+    if (error instanceof DeviceError) return openDevice('wasm');
+    throw error;
+  });
 }
 
 /** For a person: standard output is for what a command makes. */
