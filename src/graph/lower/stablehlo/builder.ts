@@ -5,11 +5,11 @@
  */
 import { DeviceError } from '../../../errors.js';
 import type { DType, TensorData } from '../../dtype.js';
-import { bfloat16ToFloat32, float16ToFloat32 } from '../../half.js';
 import { asMatrix, type Dim, evaluateDim, type Shape } from '../../shape.js';
 import type { Node, Tensor } from '../../tensor.js';
+import { literalText, lowest, nested, numbersOf } from './literals.js';
+import { HloText, typeOf } from './text.js';
 import {
-  count,
   type Element,
   elementOf,
   isFloat,
@@ -35,24 +35,11 @@ export interface DotAxes {
   readonly contract: readonly (readonly [a: number, b: number])[];
 }
 
-/** Instructions of a region, with what was computed there by its text. */
-interface Region {
-  readonly lines: string[];
-  readonly known: Map<string, Plain>;
-  readonly knownTogether: Map<string, Plain[]>;
-}
-
-function newRegion(): Region {
-  return { lines: [], known: new Map(), knownTogether: new Map() };
-}
-
-export class StableHloBuilder {
+export class StableHloBuilder extends HloText {
   /** Tensors that some other node uses. */
   readonly used = new Set<Tensor>();
   /** What nodes in regions may use: the values of the graph around them. */
   values = new Map<Tensor, Value>();
-  private readonly regions: Region[] = [newRegion()];
-  private names = 0;
 
   constructor(
     private readonly sizes: (symbol: string) => number,
@@ -61,11 +48,8 @@ export class StableHloBuilder {
     readonly logitBytes = 2 ** 28,
     /** Whether attention may be one call of cuDNN: see fused-attention.ts. */
     readonly fusesAttention = false,
-  ) {}
-
-  /** The instructions of the outermost region. */
-  get lines(): readonly string[] {
-    return this.regions[0]!.lines;
+  ) {
+    super();
   }
 
   /** The element in which products are computed. */
@@ -80,59 +64,6 @@ export class StableHloBuilder {
 
   dims(shape: Shape): number[] {
     return shape.map((dim) => this.resolve(dim));
-  }
-
-  /** An argument, or a value that a region is given. */
-  argument(element: Element, dims: readonly number[], isWeak = false, id = this.name()): Plain {
-    return { kind: 'plain', id, element, dims, isWeak };
-  }
-
-  name(): string {
-    return `%${this.names++}`;
-  }
-
-  /** Adds an instruction with one result. The same one is not computed twice. */
-  emit(instruction: string, element: Element, dims: readonly number[], isWeak = false): Plain {
-    for (const { known } of this.regions) {
-      const same = known.get(instruction);
-      if (same) return same;
-    }
-    const value = this.argument(element, dims, isWeak);
-    const { lines, known } = this.regions.at(-1)!;
-    lines.push(`${value.id} = ${instruction}`);
-    known.set(instruction, value);
-    return value;
-  }
-
-  /** The same with several results of these types. */
-  emitAll(instruction: string, types: readonly Pick<Plain, 'element' | 'dims'>[]): Plain[] {
-    for (const { knownTogether } of this.regions) {
-      const same = knownTogether.get(instruction);
-      if (same) return same;
-    }
-    const id = this.name();
-    const { lines, knownTogether } = this.regions.at(-1)!;
-    lines.push(`${id}:${types.length} = ${instruction}`);
-    const values = types.map(({ element, dims }, i) => this.argument(element, dims, false, `${id}#${i}`));
-    knownTogether.set(instruction, values);
-    return values;
-  }
-
-  /** The instructions that `build` adds, as the text of a region that returns its results. */
-  region(build: () => readonly Plain[]): string {
-    this.regions.push(newRegion());
-    try {
-      const results = build();
-      const { lines } = this.regions.at(-1)!;
-      return [
-        ...lines,
-        `stablehlo.return ${results.map(({ id }) => id).join(', ')} : ${results.map(typeOf).join(', ')}`,
-      ]
-        .map((line) => `${line}\n`)
-        .join('');
-    } finally {
-      this.regions.pop();
-    }
   }
 
   /** A matrix of few bits as numbers; everything else as it is. */
@@ -479,10 +410,6 @@ export class StableHloBuilder {
   }
 }
 
-export function typeOf({ element, dims }: Pick<Plain, 'element' | 'dims'>): string {
-  return typeText(element, dims);
-}
-
 /** The type in which operands meet. */
 export function commonElement(values: readonly Plain[]): Element {
   const { element } = values[0]!;
@@ -494,51 +421,4 @@ export function commonElement(values: readonly Plain[]): Element {
 
 export function replaced(dims: readonly number[], axis: number, size: number): number[] {
   return dims.map((dim, i) => (i === axis ? size : dim));
-}
-
-/** The least number of a type: where a maximum starts. */
-function lowest(element: Element): number {
-  if (isFloat(element)) return Number.NEGATIVE_INFINITY;
-  if (element === 'i64') return Number.MIN_SAFE_INTEGER;
-  return element === 'i32' ? -(2 ** 31) : element === 'i8' ? -128 : 0;
-}
-
-function literalText(value: number, element: Element): string {
-  if (element === 'i1') return value === 0 ? 'false' : 'true';
-  if (!isFloat(element)) return String(value);
-  if (Number.isFinite(value)) return floatText(value);
-  // MLIR writes what is no number as the bits of it.
-  const isWide = element === 'f32';
-  const [infinity, negative, notANumber] = isWide
-    ? ['0x7F800000', '0xFF800000', '0x7FC00000']
-    : element === 'bf16'
-      ? ['0x7F80', '0xFF80', '0x7FC0']
-      : ['0x7C00', '0xFC00', '0x7E00'];
-  if (Number.isNaN(value)) return notANumber!;
-  return value > 0 ? infinity! : negative!;
-}
-
-/** A decimal with a point, as MLIR wants it. */
-function floatText(value: number): string {
-  const text = Object.is(value, -0) ? '-0' : String(value);
-  const [mantissa, exponent] = text.split('e') as [string, string | undefined];
-  const pointed = mantissa.includes('.') ? mantissa : `${mantissa}.0`;
-  return exponent === undefined ? pointed : `${pointed}e${exponent}`;
-}
-
-function numbersOf(data: TensorData, element: Element): number[] {
-  if (element === 'bf16') return Array.from(bfloat16ToFloat32(data as Uint16Array));
-  if (element === 'f16') return Array.from(float16ToFloat32(data as Uint16Array));
-  return Array.from(data as ArrayLike<number | bigint>, Number);
-}
-
-/** `[[1, 2], [3, 4]]` */
-function nested(items: readonly string[], dims: readonly number[]): string {
-  if (dims.length === 0) return items[0]!;
-  if (items.length === 0) return '';
-  const size = count(dims.slice(1));
-  const parts = Array.from({ length: dims[0]! }, (_, i) =>
-    nested(items.slice(i * size, (i + 1) * size), dims.slice(1)),
-  );
-  return `[${parts.join(', ')}]`;
 }

@@ -4,7 +4,8 @@
  * is new are two calls, whose results are mixed by the sums of their shares.
  */
 import type { AttentionOptions } from '../../ops/attention.js';
-import { type StableHloBuilder, typeOf } from './builder.js';
+import type { StableHloBuilder } from './builder.js';
+import { typeOf } from './text.js';
 import { type Plain, typeText, type Value } from './value.js';
 
 /** cuDNN's kernels take heads of at most this size, */

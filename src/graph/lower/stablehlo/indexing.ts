@@ -1,6 +1,6 @@
 /** Operators that pick elements by index, put them back, and find the largest. */
 import type { StableHloBuilder } from './builder.js';
-import { typeOf } from './builder.js';
+import { typeOf } from './text.js';
 import { count, type Element, type Packed, type Plain, typeText, type Value } from './value.js';
 
 /**

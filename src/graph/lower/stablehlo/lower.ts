@@ -12,8 +12,9 @@ import {
   type Tensor,
   topologicalOrder,
 } from '../../tensor.js';
-import { StableHloBuilder, typeOf } from './builder.js';
+import { StableHloBuilder } from './builder.js';
 import { appended } from './states.js';
+import { typeOf } from './text.js';
 import { type Element, elementOf, type Plain, type Precision, type Value } from './value.js';
 import { WRITING_RESULTS, writeTokens, writingArguments } from './writing.js';
 

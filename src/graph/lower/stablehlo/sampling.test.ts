@@ -3,8 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { SAMPLING_DEFAULTS, Sampler } from '../../../generate/sampler.js';
 import { Random } from '../../../nn/index.js';
 import { compileText } from '../../testing/stablehlo/evaluate.js';
-import { StableHloBuilder, typeOf } from './builder.js';
+import { StableHloBuilder } from './builder.js';
 import { drawn, SAMPLING_SETTINGS } from './sampling.js';
+import { typeOf } from './text.js';
 
 const ROWS = 2;
 
