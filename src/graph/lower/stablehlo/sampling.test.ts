@@ -31,7 +31,7 @@ const cases = [
   { temperature: 0 },
 ];
 
-describe.each([40, 40_000])('of %i tokens', (vocabulary) => {
+describe.each([40, 32_768])('of %i tokens', (vocabulary) => {
   const run = compiled(vocabulary);
   test.each(cases)('%o', (options) => {
     const random = new Random(3);

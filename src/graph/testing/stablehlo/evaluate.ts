@@ -378,13 +378,14 @@ function sort(
     (index) => {
       const start = offset(dims, index);
       const places = Array.from({ length: dims[axis]! }, (_, i) => start + i * stride);
+      const pairs = operands.flatMap(({ type: { element } }) =>
+        [0, 1].map(() => ({ type: { element, dims: [] }, data: new Float64Array(1) })),
+      );
       const isBefore = (a: number, b: number): boolean => {
-        const pairs = operands.flatMap(({ type, data }) =>
-          [a, b].map((place) => ({
-            type: { element: type.element, dims: [] },
-            data: Float64Array.of(data[place]!),
-          })),
-        );
+        for (const [o, { data }] of operands.entries()) {
+          pairs[2 * o]!.data[0] = data[a]!;
+          pairs[2 * o + 1]!.data[0] = data[b]!;
+        }
         return runRegion(regions[0]!, pairs, scope)[0]!.data[0] === 1;
       };
       const order = [...places].sort((a, b) => (isBefore(a, b) ? -1 : isBefore(b, a) ? 1 : 0));
