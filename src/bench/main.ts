@@ -7,6 +7,7 @@ import { addAnswersCommand } from './answers-command.js';
 import { addBrowserCommand } from './browser-command.js';
 import { measureGeneration } from './generation-section.js';
 import { addGpuCommand } from './gpu-command.js';
+import { addLayersCommand } from './layers-command.js';
 import { listOf } from './list-of.js';
 import { type LoadResult, measureLoading } from './load-section.js';
 import { describeMachine } from './machine.js';
@@ -119,6 +120,7 @@ program
 
 addServeCommand(program);
 addOpsCommand(program);
+addLayersCommand(program);
 addAnswersCommand(program);
 addBrowserCommand(program);
 addGpuCommand(program);

@@ -1,0 +1,185 @@
+/** `npm run bench -- layers`: models of one kind of layer beside MLPs, which train, read and write by turns with one of Mamba-2 layers. */
+import { type Command, Option } from 'commander';
+import { quantizeBlocks } from '../checkpoint/index.js';
+import {
+  type Device,
+  type Executable,
+  type HostTensor,
+  int64,
+  openDevice,
+  type State,
+  type Weight,
+} from '../engine/index.js';
+import { decoderPrograms } from '../generate/index.js';
+import {
+  hybridModel,
+  type Model,
+  type ModelConfig,
+  modelConfig,
+  parametersOf,
+  quantizable,
+} from '../models/index.js';
+import { listOf } from './list-of.js';
+import { describeMachine } from './machine.js';
+import { positive } from './positive.js';
+import { quantile } from './quantile.js';
+import { quickWeights } from './quick-weights.js';
+import { machineText } from './report.js';
+import { decimal, table } from './table.js';
+import { compileStep, startRun } from './training.js';
+
+/** What is timed: seconds for each token, of one model. */
+interface Task {
+  readonly name: (typeof TASKS)[number];
+  start(letter: string): Promise<{ round(): Promise<number>; dispose(): Promise<void> }>;
+}
+
+interface LayersOptions {
+  readonly letters: readonly string[];
+  readonly tasks: readonly (typeof TASKS)[number][];
+  readonly size: number;
+  readonly layers: number;
+  readonly heads?: number;
+  readonly headSize: number;
+  readonly state: number;
+  readonly tokens: number;
+  readonly rounds: number;
+  readonly threads: number;
+}
+
+const TASKS = ['train', 'read', 'write'] as const;
+const REFERENCE = 'M';
+const VOCABULARY = 512;
+const BLOCK = 32;
+/** Tokens that are written in a round. */
+const WRITTEN = 32;
+
+/** Delta nets and their kin as wide as the model, where nothing else is said; Mamba-2 twice as wide, as it is. */
+function configOf(letter: string, options: LayersOptions): ModelConfig {
+  const { size, layers, heads, headSize, state, tokens } = options;
+  return modelConfig({
+    modelType: 'heddle',
+    vocabSize: VOCABULARY,
+    hiddenSize: size,
+    pattern: `(${letter}-)x${layers}`,
+    intermediateSize: 64 * Math.round((size * 8) / 3 / 64),
+    maxPositionEmbeddings: tokens,
+    mambaNumHeads: size / 32,
+    mambaHeadDim: 64,
+    ssmStateSize: state,
+    linearKeyHeadDim: headSize,
+    ...(heads !== undefined && { linearNumHeads: heads }),
+    eosTokenId: 0,
+  });
+}
+
+/** New weights, the matrices in blocks of 4 bits. */
+function quantizedWeights(model: Model): Map<string, Weight> {
+  const weights: Map<string, Weight> = new Map(quickWeights(parametersOf(model)));
+  for (const name of quantizable(model, { bits: 4, block: BLOCK })) {
+    const { dims, data } = weights.get(name) as HostTensor;
+    const blocks = quantizeBlocks(data as Float32Array, dims.at(-1)!, 4, BLOCK);
+    weights.set(name, { dims, bits: 4, block: BLOCK, ...blocks });
+  }
+  return weights;
+}
+
+function training(device: Device, options: LayersOptions): Task {
+  return {
+    name: 'train',
+    async start(letter) {
+      const task = { name: letter, config: configOf(letter, options), batch: 2, sequence: options.tokens };
+      const run = startRun(task, await compileStep(task, device), { steps: 1 });
+      return {
+        round: async () => (await run.round()).seconds / (task.batch * task.sequence),
+        dispose: () => run.dispose(),
+      };
+    },
+  };
+}
+
+function generating(name: 'read' | 'write', device: Device, options: LayersOptions): Task {
+  const count = name === 'read' ? 1 : WRITTEN;
+  const tokens = name === 'read' ? options.tokens : 1;
+  return {
+    name,
+    async start(letter) {
+      const model = hybridModel(configOf(letter, options));
+      const programs = decoderPrograms(model, quantizedWeights(model));
+      const executable: Executable = await device.compile(programs[name]);
+      const ids = int64(
+        Array.from({ length: tokens }, (_, i) => i % VOCABULARY),
+        [1, tokens],
+      );
+      return {
+        async round() {
+          const state: State = executable.newState();
+          const started = performance.now();
+          for (let i = 0; i < count; i++) {
+            await executable.run({ ids, position: int64([i], [1]), places: int64([tokens - 1], [1]) }, [
+              state,
+            ]);
+          }
+          const seconds = (performance.now() - started) / 1000;
+          state.dispose();
+          return seconds / (count * tokens);
+        },
+        dispose: () => executable.dispose(),
+      };
+    },
+  };
+}
+
+async function runLayers(options: LayersOptions): Promise<void> {
+  const { threads } = options;
+  console.log(machineText(describeMachine('cpu', threads)));
+  const [cpu, wasm] = [await openDevice('cpu', { threads }), await openDevice('wasm', { threads })];
+  const tasks = [
+    training(cpu, options),
+    generating('read', cpu, options),
+    generating('write', wasm, options),
+  ];
+  const letters = [REFERENCE, ...options.letters.filter((letter) => letter !== REFERENCE)];
+  const rows = [['layers', ...options.tasks.flatMap((name) => [`${name}, tokens/s`, 'of Mamba-2'])]];
+  const cells = new Map(letters.map((letter) => [letter, [`${letter}-`]]));
+  for (const task of tasks.filter(({ name }) => options.tasks.includes(name))) {
+    const runs = new Map<string, Awaited<ReturnType<Task['start']>>>();
+    for (const letter of letters) runs.set(letter, await task.start(letter));
+    const seconds = new Map(letters.map((letter): [string, number[]] => [letter, []]));
+    for (const run of runs.values()) await run.round();
+    for (let i = 0; i < options.rounds; i++) {
+      for (const [letter, run] of runs) seconds.get(letter)!.push(await run.round());
+    }
+    for (const run of runs.values()) await run.dispose();
+    const [reference] = seconds.values();
+    for (const [letter, own] of seconds) {
+      // A ratio for each round, since machines are not equally fast all the time.
+      const ratios = own.map((second, i) => reference![i]! / second);
+      cells.get(letter)!.push(decimal(1 / quantile(own, 0.5)), `${quantile(ratios, 0.5).toFixed(2)} x`);
+    }
+  }
+  await Promise.all([cpu.dispose(), wasm.dispose()]);
+  console.log(table([...rows, ...cells.values()]));
+}
+
+/** Adds the command `layers`. */
+export function addLayersCommand(parent: Command): void {
+  parent
+    .command('layers')
+    .description('kinds of layers, which train, read and write by turns with Mamba-2')
+    .option('--letters <list>', 'as patterns have them', (text) => text.split(','), ['G', 'K', 'D', 'V', 'g'])
+    .addOption(new Option('--tasks <list>', `of ${TASKS}`).argParser(listOf(TASKS)).default(TASKS, 'all'))
+    .option('--size <n>', 'hidden size', positive, 256)
+    .option('--layers <n>', 'layers of the kind, each with an MLP', positive, 4)
+    .option(
+      '--heads <n>',
+      'of delta nets and their kin; as many as fill the hidden size by default',
+      positive,
+    )
+    .option('--head-size <n>', 'of those heads', positive, 64)
+    .option('--state <n>', 'size of the states of Mamba-2', positive, 64)
+    .option('--tokens <n>', 'of a sequence', positive, 256)
+    .option('--rounds <n>', 'rounds, by turns', positive, 7)
+    .option('--threads <n>', 'threads that compute', positive, 2)
+    .action((options: LayersOptions) => runLayers(options));
+}
