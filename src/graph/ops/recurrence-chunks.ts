@@ -18,23 +18,23 @@
  * what each step writes is v under k, less w under r.
  *
  * Every exponent is a difference that is at most 0, so decays may underflow and nothing overflows. A gate for each head
- * multiplies a whole product of rows. With a gate for each key, a product is a sum over the sizes of blocks, 1, 2, 4, ... steps:
- * for a step i in the block behind a boundary b and a step j before it, exp(c_i - c_j) = exp(c_i - c_b) exp(c_b - c_j).
+ * multiplies a whole product of rows; with a gate for each key products are made as decayed-products.ts has it.
  */
 import { addDims, type Dim, divideDim, divideDimUp, multiplyDims } from '../shape.js';
 import type { Operands, Tensor } from '../tensor.js';
-import { broadcastTo, reshape, sum } from './broadcast.js';
-import { constant, fill, iota, zeros } from './constant.js';
+import { broadcastTo, reshape } from './broadcast.js';
+import { fill, iota, zeros } from './constant.js';
+import { decayedProducts } from './decayed-products.js';
 import { lastDocument, sameDocument } from './documents.js';
 import { add, cast, exp, lessOrEqual, multiply, narrow, negate, subtract, where } from './elementwise.js';
 import { concat, slice, transpose } from './layout.js';
 import { matmul } from './matmul.js';
 import { cumulativeSum } from './reduce.js';
 import { scan } from './scan.js';
-import { blockSizes, fromBlocks, identity, pairMask, SMALL, unitTriangularInverse } from './triangular.js';
+import { identity, unitTriangularInverse } from './triangular.js';
 
-/** Steps of a chunk, a power of two; fewer where the sequence is known to be shorter. */
-const CHUNK = 64;
+/** Steps of a chunk, a power of two; fewer where the sequence is known to be shorter, and where products of steps cost more. */
+const CHUNK = { perHead: 64, perKey: 32 };
 
 /** exp() of it is 0. */
 const NEVER = -1e30;
@@ -51,8 +51,10 @@ export function recurrenceInChunks(
   const groups = leastCommonMultiple(heads.query, heads.key);
   const members = heads.value / groups;
   const keySize = divideDim(query!.shape[2]!, heads.query)!;
+  const isPerKey = gate !== undefined && gate.shape[2] !== heads.value;
+  const most = isPerKey ? CHUNK.perKey : CHUNK.perHead;
   const steps =
-    typeof sequence === 'number' ? Math.min(CHUNK, 2 ** Math.ceil(Math.log2(Math.max(sequence, 1)))) : CHUNK;
+    typeof sequence === 'number' ? Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(sequence, 1)))) : most;
   const chunks = divideDimUp(sequence, steps);
   const rows = multiplyDims([chunks, batch, groups]);
 
@@ -73,13 +75,17 @@ export function recurrenceInChunks(
   const borders = documents && bordersOf(documents, steps, chunks, groups);
   const decay = gates && new Decay(inChunks(gates, heads.value), borders);
 
-  const writes: Writes[] = beta
-    ? [{ key: k, ...solveDelta(k, v, inChunks(beta, heads.value), decay) }]
+  const rate = beta && inChunks(beta, heads.value);
+  const [f, r] = [find, remove].map((x) => x && shared(x, heads.key));
+  /** The keys by which a step asks what the state holds. */
+  const asked = rate ? multiply(k, rate) : f;
+  const [seen, found] = productsOf(asked ? [q, asked] : [q], r ? [k, r] : [k], decay) as [Tensor[], Tensor[]];
+  const perStep = asked && (decay ? multiply(asked, decay.sinceStart()) : asked);
+
+  const writes: Writes[] = rate
+    ? [{ key: k, ...solveDelta(found[0]!, multiply(v, rate), perStep!) }]
     : [{ key: k, own: v }];
-  if (find && remove) {
-    const [f, r] = [shared(find, heads.key), shared(remove, heads.key)];
-    writes.push({ key: r, ...solveErase(f, r, k, v, decay) });
-  }
+  if (r) writes.push({ key: r, ...solveErase(found[0]!, found[1]!, v, perStep!) });
   const added = writes.map(({ key, own }) => untilEnd(key, own, decay)).reduce((a, b) => add(a, b));
   const states = [rows, members, keySize, added.shape[3]!];
   const first = state ?? zeros([batch, heads.value, keySize, states[3]!]);
@@ -96,9 +102,9 @@ export function recurrenceInChunks(
   const before = reshape(carried.states, states);
 
   const output = writes.reduce(
-    (sum, { key, own, perState }) => {
+    (sum, { own, perState }, i) => {
       const u = perState ? subtract(own, matmul(perState, before)) : own;
-      return add(sum, matmul(productOf(q, key, decay), u));
+      return add(sum, matmul(seen[i]!, u));
     },
     decay ? decay.fromStart(q, before) : matmul(q, before),
   );
@@ -119,31 +125,28 @@ interface Writes {
 
 type Solved = Required<Omit<Writes, 'key'>>;
 
-/** The writes of the delta rule: u = own - perState S. */
-function solveDelta(k: Tensor, v: Tensor, beta: Tensor, decay: Decay | undefined): Solved {
-  const weighed = multiply(k, beta);
-  const inverse = unitTriangularInverse(productOf(weighed, k, decay));
-  return {
-    own: matmul(inverse, multiply(v, beta)),
-    perState: matmul(inverse, decay ? multiply(weighed, decay.sinceStart()) : weighed),
-  };
+/** The writes of the delta rule: u = own - perState S, of beta (k . k), beta v and beta (k exp(c)). */
+function solveDelta(found: Tensor, values: Tensor, perStep: Tensor): Solved {
+  const inverse = unitTriangularInverse(found);
+  return { own: matmul(inverse, values), perState: matmul(inverse, perStep) };
 }
 
-/** What is taken out: -w = own - perState S. */
-function solveErase(f: Tensor, r: Tensor, k: Tensor, v: Tensor, decay: Decay | undefined): Solved {
-  const inverse = unitTriangularInverse(productOf(f, r, decay));
-  const products = productOf(f, k, decay);
-  const earlier = multiply(products, subtract(1, identity(products.shape.at(-1)!)));
+/** What is taken out: -w = own - perState S, of f . k, f . r, v and f exp(c). */
+function solveErase(found: Tensor, removed: Tensor, v: Tensor, perStep: Tensor): Solved {
+  const inverse = unitTriangularInverse(removed);
+  const earlier = multiply(found, subtract(1, identity(found.shape.at(-1)!)));
   return {
     own: negate(matmul(inverse, matmul(earlier, v))),
-    perState: matmul(inverse, decay ? multiply(f, decay.sinceStart()) : f),
+    perState: matmul(inverse, perStep),
   };
 }
 
-/** x . y */
-function productOf(x: Tensor, y: Tensor, decay: Decay | undefined): Tensor {
-  if (decay) return decay.product(x, y);
-  return multiply(matmul(x, y, { transposeB: true }), causal(x.shape[2] as number));
+/** x . y for each x and each y. */
+function productsOf(xs: readonly Tensor[], ys: readonly Tensor[], decay: Decay | undefined): Tensor[][] {
+  if (decay) return decay.products(xs, ys);
+  return xs.map((x) =>
+    ys.map((y) => multiply(matmul(x, y, { transposeB: true }), causal(x.shape[2] as number))),
+  );
 }
 
 /** (k exp(c_last - c))^T x */
@@ -250,89 +253,25 @@ class Decay {
       : matmul(k, multiply(x, factors), { transposeA: true });
   }
 
-  /** x . y of [rows, members, steps, keySize]: [rows, members, steps, steps]. */
-  product(x: Tensor, y: Tensor): Tensor {
+  /** x . y of [rows, members, steps, keySize], for each x and each y: [rows, members, steps, steps]. */
+  products(xs: readonly Tensor[], ys: readonly Tensor[]): Tensor[][] {
     const steps = this.sums.shape[2] as number;
     if (this.perKey) {
-      return this.hidden(
-        steps > SMALL ? this.productOfBlocks(x, y) : this.productOfSmall(x, y, steps),
-        'between',
-      );
+      const ofAll = (x: Tensor): Tensor => broadcastTo(x, this.sums.shape);
+      const products = decayedProducts(xs.map(ofAll), ys.map(ofAll), this.sums);
+      return products.map((row) => row.map((product) => this.hidden(product, 'between')));
     }
     const between = subtract(this.sums, transpose(this.sums, [0, 1, 3, 2]));
     const factors = narrow(exp(where(causal(steps, 'bool'), between, NEVER)));
-    return this.hidden(multiply(matmul(x, y, { transposeB: true }), factors), 'between');
-  }
-
-  /** x . y where each key decays at its own rate: in blocks of SMALL steps as a whole, between them without what is 0. */
-  private productOfBlocks(x: Tensor, y: Tensor): Tensor {
-    const [rows, , steps, keySize] = x.shape as [Dim, Dim, number, Dim];
-    const cut = (whole: Tensor, block: number): Tensor =>
-      reshape(whole, [rows, whole.shape[1]!, steps / block, block, keySize]);
-    const small = this.productOfSmall(cut(x, SMALL), cut(y, SMALL), SMALL);
-    const { later, earlier } = this;
-    return fromBlocks(small, (_upper, _lower, block) => {
-      const half = (whole: Tensor, from: number): Tensor =>
-        slice(cut(whole, 2 * block), 3, from * block, (from + 1) * block);
-      return matmul(multiply(half(x, 1), later(block)), multiply(half(y, 0), earlier(block)), {
-        transposeB: true,
-      });
-    });
-  }
-
-  /** The same of blocks of `steps` steps [rows, members, ...blocks, steps, keySize], each as a whole. */
-  private productOfSmall(x: Tensor, y: Tensor, steps: number): Tensor {
-    const diagonal = multiply(sum(multiply(x, y), -1, { keepDims: true }), identity(steps));
-    return blockSizes(steps).reduce((total, size) => {
-      const [rows, members, ...rest] = this.sums.shape as [Dim, Dim, number, Dim];
-      const blocks = x.rank === 5 ? [rest[0] / steps, steps, rest[1]] : rest;
-      const factors = reshape(this.fromBoundary(size), [rows, members, ...blocks]);
-      const between = matmul(multiply(x, factors), multiply(y, factors), { transposeB: true });
-      return add(total, multiply(between, pairMask(steps, size)));
-    }, diagonal);
+    return xs.map((x) =>
+      ys.map((y) => this.hidden(multiply(matmul(x, y, { transposeB: true }), factors), 'between')),
+    );
   }
 
   /** What a document of another step or state would see is 0. */
   private hidden(x: Tensor, what: keyof Borders): Tensor {
     return this.borders ? multiply(x, narrow(this.borders[what])) : x;
   }
-
-  /** The decay between each step and the boundary in the middle of its pair of blocks. */
-  private readonly fromBoundary = once((size: number): Tensor => {
-    const { pairs, boundary } = this.pairsOf(size);
-    const side = constant(
-      Float32Array.from({ length: 2 * size }, (_, i) => (i < size ? -1 : 1)),
-      [2 * size, 1],
-    );
-    return reshape(narrow(exp(multiply(subtract(pairs, boundary), side))), this.sums.shape);
-  });
-
-  /** The same for the second block of each pair, and for the first: [rows, members, pairs, size, keySize]. */
-  private readonly later = once((size: number): Tensor => {
-    const { pairs, boundary } = this.pairsOf(size);
-    return narrow(exp(subtract(slice(pairs, 3, size, 2 * size), boundary)));
-  });
-
-  private readonly earlier = once((size: number): Tensor => {
-    const { pairs, boundary } = this.pairsOf(size);
-    return narrow(exp(subtract(boundary, slice(pairs, 3, 0, size))));
-  });
-
-  private pairsOf(size: number): { pairs: Tensor; boundary: Tensor } {
-    const [rows, members, steps, keySize] = this.sums.shape as [Dim, Dim, number, Dim];
-    const pairs = reshape(this.sums, [rows, members, steps / size / 2, 2 * size, keySize]);
-    return { pairs, boundary: slice(pairs, 3, size - 1, size) };
-  }
-}
-
-/** Makes a tensor for a size the first time that it is asked for: several products share their factors. */
-function once(make: (size: number) => Tensor): (size: number) => Tensor {
-  const made = new Map<number, Tensor>();
-  return (size) => {
-    const known = made.get(size) ?? make(size);
-    made.set(size, known);
-    return known;
-  };
 }
 
 /** [steps, steps]: whether a step comes no later than another, as 1 or as true. */

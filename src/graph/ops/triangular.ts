@@ -84,7 +84,7 @@ function inverseOfSmall(a: Tensor): Tensor {
 }
 
 /** Of A [..., size, size] the blocks on the diagonal, or (`below`) in each pair of them the one below: [..., blocks or pairs, block, block]. */
-function fromDiagonal(a: Tensor, block: number, below: 0 | 1): Tensor {
+export function fromDiagonal(a: Tensor, block: number, below: 0 | 1): Tensor {
   const size = a.shape.at(-1) as number;
   const count = size / block / (1 + below);
   const leading = a.shape.slice(0, -2);

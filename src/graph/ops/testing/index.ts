@@ -5,6 +5,7 @@ import { binaryCases } from './binary.js';
 import { constantCases } from './constant.js';
 import { convolutionCases } from './convolution.js';
 import { convolution2dCases } from './convolution2d.js';
+import { decayedProductsCases } from './decayed-products.js';
 import { expertCases } from './experts.js';
 import { indexingCases } from './indexing.js';
 import { inverseCases } from './inverse.js';
@@ -25,6 +26,7 @@ const TABLES = [
   constantCases,
   convolutionCases,
   convolution2dCases,
+  decayedProductsCases,
   expertCases,
   indexingCases,
   inverseCases,
