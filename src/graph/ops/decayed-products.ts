@@ -67,17 +67,27 @@ const productsOperator = defineComposite<Counts>({
       );
     };
     const small = gradients(blocks.small, 0);
-    const [dX, dY] = blocks.levels.reduce<readonly Tensor[]>((totals, { x, y, mask, open }) => {
-      const own = multiply(small, tiled(mask, counts));
-      const parts = [
-        open(matmul(own, y(ys)), counts.xs),
-        open(matmul(own, x(xs), { transposeA: true }), counts.ys),
-      ];
-      return parts.map((part, i) => (totals[i] ? add(totals[i], part) : part));
-    }, []);
-    const apart = (all: Tensor, count: number): Tensor[] =>
-      Array.from({ length: count }, (_, i) => reshape(slice(all, 3, i, i + 1), shape));
-    let [dxs, dys] = [apart(dX!, counts.xs), apart(dY!, counts.ys)];
+    /** What flows back through the products of some levels: [rows, members, steps, keySize] for each operand. */
+    const through = (levels: typeof blocks.levels): [Tensor[], Tensor[]] => {
+      const sums = levels.reduce<readonly Tensor[]>((totals, { x, y, mask, open }) => {
+        const own = multiply(small, tiled(mask, counts));
+        const parts = [
+          open(matmul(own, y(ys)), counts.xs),
+          open(matmul(own, x(xs), { transposeA: true }), counts.ys),
+        ];
+        return parts.map((part, i) => (totals[i] ? add(totals[i], part) : part));
+      }, []);
+      const [dX, dY] = sums.map((all, n) =>
+        Array.from({ length: n === 0 ? counts.xs : counts.ys }, (_, i) =>
+          reshape(slice(all, 3, i, i + 1), shape),
+        ),
+      );
+      return [dX!, dY!];
+    };
+    const [diagonal, ...others] = blocks.levels;
+    const [xDiagonal, yDiagonal] = through([diagonal!]);
+    if (others.length === 0) return [...xDiagonal, ...yDiagonal, zeros(shape)];
+    let [dxs, dys] = through(others);
     for (const { size, x, y, later, earlier } of blocks.halves) {
       const own = gradients(size, 1);
       const laterParts = later(matmul(own, y(ys)), counts.xs);
@@ -87,7 +97,13 @@ const productsOperator = defineComposite<Counts>({
     }
     const along = (operands: readonly Tensor[], parts: readonly Tensor[]): Tensor =>
       operands.map((operand, i) => wide(multiply(operand, parts[i]!))).reduce((a, b) => add(a, b));
-    return [...dxs, ...dys, subtract(along(xs, dxs), along(ys, dys))];
+    // Nothing decays on the diagonal, whose share would be the difference of two equal numbers.
+    const dSums = subtract(along(xs, dxs), along(ys, dys));
+    return [
+      ...dxs.map((dx, i) => add(dx, xDiagonal[i]!)),
+      ...dys.map((dy, i) => add(dy, yDiagonal[i]!)),
+      dSums,
+    ];
   },
 });
 

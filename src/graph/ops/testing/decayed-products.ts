@@ -41,11 +41,11 @@ const SHAPES: readonly (readonly [
   dims: readonly number[],
   rate: number,
 ])[] = [
-  ['a step', 1, 1, [1, 1, 1, 3], 1],
-  ['2 steps', 2, 1, [2, 1, 2, 3], 1],
-  ['8 steps of 2 members', 1, 2, [1, 2, 8, 3], 0.5],
-  ['blocks of blocks', 2, 2, [1, 1, 64, 2], 0.2],
-  ['decays that underflow', 1, 1, [1, 1, 32, 2], 30],
+  ['a step', 1, 1, [1, 1, 1, 2], 1],
+  ['2 steps', 2, 1, [2, 1, 2, 2], 1],
+  ['4 steps of 2 members', 1, 2, [1, 2, 4, 1], 0.5],
+  ['blocks of blocks', 1, 1, [1, 1, 32, 1], 0.2],
+  ['decays that underflow', 1, 1, [1, 1, 4, 2], 90],
 ];
 
 export const decayedProductsCases: CaseTable = {
