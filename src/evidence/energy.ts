@@ -14,6 +14,7 @@ const WIDE = {
   hidden_size: 1024,
   num_attention_heads: 16,
   mamba_num_heads: 32,
+  intermediate_size: 2272,
 };
 const CHUNK = 4096;
 const SECONDS = 2.5;
@@ -28,8 +29,7 @@ export const energy: Section = {
       alone: true,
       devices: ['cuda'],
       async run({ finding, device }) {
-        const inner = design === 'transformer' ? 2272 : 1632;
-        const model = costModel(design, 'base', { ...WIDE, intermediate_size: inner });
+        const model = costModel(design, 'base', WIDE);
         const subject = await costSubject(model, device);
         const parameters = parametersIn(model);
         for (const context of CONTEXTS) {

@@ -21,20 +21,22 @@ const GROUP = 4;
 
 /**
  * A sibling with grouped-query keys, four heads sharing one, and a cache in float16: the transformer that one would use today. The others
- * share their keys alike.
+ * share their keys alike, and the MLPs of all are as wide as it takes to be as large as the transformer with keys of its own.
  */
 export function costModel(name: string, size: Size, set: Keys = {}): Model {
-  const { design, set: own } = siblingOptions(name, size);
-  const json = { ...configJson(preset(design, size, VOCABULARY)), ...own, ...set };
-  const heads = json.num_attention_heads as number;
-  const plain = modelOf(json);
-  const grouped = modelOf({ ...json, num_key_value_heads: heads / GROUP });
-  // What the fewer keys and values save goes to the MLPs, so that siblings stay of one size.
-  const mlps = plain.layers.filter(({ letters }) => letters === '-').length;
-  const saved = parametersIn(plain) - parametersIn(grouped);
-  const wider = Math.round(saved / mlps / (3 * plain.hiddenSize));
+  const transformer = modelOf(keysOf('transformer', size, set));
+  const json = keysOf(name, size, set);
+  const grouped = modelOf({ ...json, num_key_value_heads: (json.num_attention_heads as number) / GROUP });
+  const mlps = grouped.layers.filter(({ letters }) => letters === '-').length;
+  const missing = parametersIn(transformer) - parametersIn(grouped);
+  const wider = Math.round(missing / mlps / (3 * grouped.hiddenSize));
   const intermediate = (json.intermediate_size as number) + wider;
   return withModelCache(modelOf({ ...grouped.json, intermediate_size: intermediate }), 'float16');
+}
+
+function keysOf(name: string, size: Size, set: Keys): Record<string, unknown> {
+  const { design, set: own } = siblingOptions(name, size);
+  return { ...configJson(preset(design, size, VOCABULARY)), ...own, ...set };
 }
 
 function modelOf(json: Readonly<Record<string, unknown>>): Model {

@@ -44,7 +44,7 @@ const SCALES: Record<Size, Scale> = {
     maxPositionEmbeddings: 128,
     window: 16,
     selected: 16,
-    intermediateSize: { transformer: 208, ssm: 104, hybrid: 128 },
+    intermediateSize: { transformer: 208, ssm: 104, hybrid: 94 },
   },
   small: {
     hiddenSize: 256,
@@ -53,7 +53,7 @@ const SCALES: Record<Size, Scale> = {
     maxPositionEmbeddings: 512,
     window: 64,
     selected: 64,
-    intermediateSize: { transformer: 512, ssm: 288, hybrid: 336 },
+    intermediateSize: { transformer: 512, ssm: 288, hybrid: 268 },
   },
   base: {
     hiddenSize: 512,
@@ -62,7 +62,7 @@ const SCALES: Record<Size, Scale> = {
     maxPositionEmbeddings: 1024,
     window: 128,
     selected: 128,
-    intermediateSize: { transformer: 1136, ssm: 736, hybrid: 816 },
+    intermediateSize: { transformer: 1136, ssm: 736, hybrid: 680 },
   },
 };
 
@@ -98,6 +98,8 @@ export function preset(design: Design, size: Size, vocabSize: number): ModelConf
     ropeTheta: design === 'transformer' ? 10_000 : null,
     attentionWindow: scale.window,
     attentionSelected: scale.selected,
+    // The scores that most seeds learn with where places are scarce.
+    ...(design === 'hybrid' && { attentionScore: 'convolution', attentionScoresWindow: true }),
   });
 }
 
