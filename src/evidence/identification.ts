@@ -71,10 +71,10 @@ export const identification: Section = {
           x: { title: 'real part' },
           y: { title: 'imaginary part, in radians a sample' },
           points: [
-            ...TRUE.map(({ re, im }) => ({ series: 'true', x: re, y: im })),
             ...best.flatMap((finding) =>
               polesIn(finding.numbers).map(({ re, im }) => ({ series: partsOf(finding)[1]!, x: re, y: im })),
             ),
+            ...TRUE.map(({ re, im }) => ({ series: 'true', x: re, y: im })),
           ],
         },
       ],

@@ -38,6 +38,8 @@ export function specificationOf({
 }: Plot): Record<string, unknown> {
   const names = points.some((point) => typeof point.x === 'string');
   const scale = ({ log = false }: Axis) => (log ? { scale: { type: 'log' } } : {});
+  // Sizes are told as 64k, and what is no count as it is.
+  const numbers = kind === 'points' ? '~g' : '~s';
   const color = { field: 'series', type: 'nominal', title: plot.color ?? 'design' };
   return {
     title,
@@ -52,14 +54,14 @@ export function specificationOf({
     encoding: {
       x: names
         ? { field: 'x', type: 'nominal', title: x.title, axis: { labelAngle: -35 } }
-        : { field: 'x', type: 'quantitative', title: x.title, ...scale(x), axis: { format: '~s' } },
+        : { field: 'x', type: 'quantitative', title: x.title, ...scale(x), axis: { format: numbers } },
       ...(names && { xOffset: { field: 'series' } }),
       y: {
         field: 'y',
         type: 'quantitative',
         title: y.title,
         ...(names ? { scale: { domain: [0, 1] } } : scale(y)),
-        axis: { format: names ? '.0%' : '~s' },
+        axis: { format: names ? '.0%' : numbers },
       },
       color,
     },
