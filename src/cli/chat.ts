@@ -14,7 +14,7 @@ import {
   loadSnapshot,
   type Snapshot,
 } from '../generate/index.js';
-import { modelFolder } from '../models/index.js';
+import { expectNoSource, modelFolder } from '../models/index.js';
 import { endOfTurnIds, readGenerationConfig } from '../text/index.js';
 import { formatBytes, formatRate } from './format.js';
 import {
@@ -65,6 +65,7 @@ export function configure(command: Command): void {
 async function run(folder: string, flags: ChatFlags): Promise<void> {
   const options: ChatOptions = generationOptions(flags, await readGenerationConfig(modelFolder(folder)));
   const model = await loadAsAsked(folder, flags);
+  expectNoSource(model.model, 'a chat');
   const after = flags.state === undefined ? undefined : await loadSnapshot(flags.state, model);
   const partner = await partnerFor(folder, model, { system: flags.system, after });
   if (after) say(`(after the ${after.length.toLocaleString('en')} tokens of ${flags.state})`);

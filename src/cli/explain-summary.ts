@@ -112,13 +112,28 @@ function lensTable({ lens, tokens }: Trace, read: number): string {
 }
 
 /** Where the words that the model added come from, and whether that is true. */
-function sources({ attributions, tokens }: Trace): string {
+function sources({ attributions, tokens, source }: Trace): string {
   if (attributions.length === 0) return '';
-  const rows = attributions.map(({ token, logProbability, scores, deletion }) => {
-    const most = [...scores.data.keys()].sort((a, b) => scores.data[b]! - scores.data[a]!).slice(0, NAMED);
-    const words = most.map((i) => `${quoted(tokens[i]!)} ${signed(scores.data[i]!)}`);
-    return [`${quoted(token)} ${percent(Math.exp(logProbability))}`, words.join('  '), ...losses(deletion)];
-  });
+  const best = ({ data }: Values, of: (place: number) => string): string =>
+    [...data.keys()]
+      .sort((a, b) => data[b]! - data[a]!)
+      .slice(0, NAMED)
+      .map((i) => `${of(i)} ${signed(data[i]!)}`)
+      .join('  ');
+  const said = ({ token, logProbability }: AttributionOf<Values>): string =>
+    `${quoted(token)} ${percent(Math.exp(logProbability))}`;
+  const ofText = (place: number): string => quoted(tokens[place]!);
+  if (source) {
+    const ofSource = (place: number): string =>
+      source.kind === 'texts' ? quoted({ text: source.places[place]! }) : source.places[place]!;
+    const rows = attributions.map((each) => [
+      said(each),
+      best(each.sourceScores!, ofSource),
+      best(each.scores, ofText),
+    ]);
+    return `Where its words come from (gradient x input):\n${table([['', 'in the source', 'in the text'], ...rows], 3)}`;
+  }
+  const rows = attributions.map((each) => [said(each), best(each.scores, ofText), ...losses(each.deletion)]);
   return `Where its words come from (gradient x input), and how many nats of log probability they lose with tokens taken away:\n${table(rows, 4)}`;
 }
 

@@ -3,9 +3,10 @@
 import { text as textOf } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../checkpoint/index.js';
-import type { LanguageModel } from '../generate/index.js';
+import type { LanguageModel, Session } from '../generate/index.js';
 import { encodeTrace, type Trace } from '../inspect/index.js';
-import { modelName } from '../models/index.js';
+import { modelName, type SourceGiven } from '../models/index.js';
+import { PAIR_SEPARATOR } from '../text/index.js';
 import { explainPage } from './explain-page.js';
 import { explainSummary } from './explain-summary.js';
 import { formatBytes } from './format.js';
@@ -17,9 +18,11 @@ import {
   MODEL_HELP,
 } from './loading-options.js';
 import { wholeNumber } from './options.js';
+import { sourceOf } from './source-of.js';
 
 interface ExplainFlags extends LoadingFlags {
   text?: string;
+  source?: string;
   write: number;
   layers?: number[];
   out?: string;
@@ -33,6 +36,7 @@ export function configure(command: Command): void {
   command
     .argument('<model>', MODEL_HELP)
     .option('-t, --text <text>', 'the text to read (default: what comes in on standard input)')
+    .option('--source <text or file>', 'what a model that was trained on pairs reads before it')
     .option(
       '-w, --write <n>',
       'tokens that the model adds, the likeliest ones, whose sources are looked for',
@@ -51,13 +55,15 @@ function numberList(value: string): number[] {
 
 async function run(folder: string, flags: ExplainFlags): Promise<void> {
   const model = await loadAsAsked(folder, flags);
-  // The newline that ends a file is no part of its text.
-  const text = flags.text ?? (await textOf(process.stdin)).replace(/\n$/, '');
-  const read = model.tokenizer.encodeFromStart(text);
-  const ids = await continued(model, read, flags.write);
-  const added = ids.slice(read.length).map((_, i) => read.length + i);
+  const source = await sourceOf(model.model, flags);
+  const { read, ids } =
+    source === undefined
+      ? await continued(model, await textToRead(flags), flags.write)
+      : await continuedAfter(model, source, flags.text ?? '', flags.write);
+  const added = ids.slice(read).map((_, i) => read + i);
   const hasGradients = model.fingerprint.quantization === 'none';
   const trace = await model.trace(ids, {
+    ...(source !== undefined && { source }),
     ...(flags.layers && { layers: flags.layers }),
     attribute: hasGradients ? added : [],
     matrices: flags.json === true || flags.out !== undefined,
@@ -66,7 +72,7 @@ async function run(folder: string, flags: ExplainFlags): Promise<void> {
   await model.dispose();
   const name = modelName(folder);
   if (flags.json) process.stdout.write(`${JSON.stringify(encodeTrace(trace))}\n`);
-  else process.stdout.write(`${explainSummary(name, trace, read.length)}\n`);
+  else process.stdout.write(`${explainSummary(name, trace, read)}\n`);
   if (!hasGradients && added.length > 0) {
     say('where its words come from is found through gradients, which quantized weights do not have');
   }
@@ -74,14 +80,44 @@ async function run(folder: string, flags: ExplainFlags): Promise<void> {
   else if (!flags.json) say('next:  --out page.html makes a page of it, --json prints the numbers');
 }
 
-/** The tokens, and those that the model adds. */
-async function continued(model: LanguageModel, ids: readonly number[], count: number): Promise<number[]> {
+/** The newline that ends a file is no part of its text. */
+async function textToRead({ text }: ExplainFlags): Promise<string> {
+  return text ?? (await textOf(process.stdin)).replace(/\n$/, '');
+}
+
+/** What is looked into: tokens, of which the first were read, and the others are what the model adds. */
+interface Continued {
+  readonly ids: readonly number[];
+  readonly read: number;
+}
+
+async function continued(model: LanguageModel, text: string, count: number): Promise<Continued> {
   const session = model.session();
-  await session.read(ids);
+  const read = model.tokenizer.encodeFromStart(text);
+  await session.read(read);
+  return written(session, 0, count);
+}
+
+/** The same behind a source, where a text need not follow: the token that begins one is read with the source. */
+async function continuedAfter(
+  model: LanguageModel,
+  source: SourceGiven,
+  text: string,
+  count: number,
+): Promise<Continued> {
+  const session = model.session();
+  await session.readSource(source);
+  const before = session.tokens.length - 1;
+  if (text !== '') await session.read(`${text.replace(/\t$/, '')}${PAIR_SEPARATOR}`);
+  return written(session, before, count);
+}
+
+async function written(session: Session, from: number, count: number): Promise<Continued> {
+  const read = session.tokens.length - from;
   for await (const _ of session.generate({ maxTokens: count, temperature: 0 }));
-  const all = [...session.tokens];
+  const ids = session.tokens.slice(from);
   session.dispose();
-  return all;
+  return { ids, read };
 }
 
 async function writePage(path: string, name: string, trace: Trace): Promise<void> {

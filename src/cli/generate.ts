@@ -1,10 +1,8 @@
 /** `heddle generate`: continues a text. */
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
-import { ConfigError } from '../errors.js';
 import { loadSnapshot } from '../generate/index.js';
-import { type Model, modelFolder, type SourceGiven } from '../models/index.js';
-import { readImage, readSound } from '../signals/index.js';
+import { modelFolder } from '../models/index.js';
 import { PAIR_SEPARATOR, readGenerationConfig } from '../text/index.js';
 import { formatBytes, formatRate } from './format.js';
 import {
@@ -14,6 +12,7 @@ import {
   stateOption,
 } from './generation-options.js';
 import { loadAsAsked, MODEL_HELP } from './loading-options.js';
+import { sourceOf } from './source-of.js';
 import { beyondTraining } from './trained-length.js';
 
 interface GenerateFlags extends GenerationFlags {
@@ -60,19 +59,4 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   );
   session.dispose();
   await model.dispose();
-}
-
-/** What is read first. Throws `ConfigError` where a model reads a source and none is given, or the other way round. */
-async function sourceOf({ source }: Model, flags: GenerateFlags): Promise<SourceGiven | undefined> {
-  if (!source) {
-    if (flags.source === undefined) return undefined;
-    throw new ConfigError('this model reads no source: give what it goes on with as --prompt');
-  }
-  const { kind } = source.modality;
-  if (flags.source !== undefined) {
-    if (kind === 'texts') return flags.source;
-    return kind === 'images' ? readImage(flags.source) : readSound(flags.source);
-  }
-  if (flags.state !== undefined) return undefined;
-  throw new ConfigError(`this model ${source.modality.about} before it writes: give it one with --source`);
 }

@@ -14,7 +14,7 @@ export function idsOption(): Option {
   ).choices(ID_FORMS);
 }
 
-interface IdOptions {
+export interface IdOptions {
   readonly ids?: IdForm;
   readonly validation: number;
 }
@@ -49,11 +49,6 @@ export async function idsToLearn(
       };
     },
   };
-}
-
-/** The ids that a model of a corpus is measured by. */
-export async function idsHeldOut(source: string, model: Model, options: IdOptions): Promise<Int32Array> {
-  return joined(splitFor(model, await readIds(source, options.ids), options.validation).validation);
 }
 
 /** Throws `DataError` for ids that the model does not have. */

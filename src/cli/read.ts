@@ -10,6 +10,7 @@ import { inWords } from '../checkpoint/index.js';
 import { heddleCall } from '../command-line.js';
 import { StorageError } from '../errors.js';
 import type { LanguageModel, Session } from '../generate/index.js';
+import { expectNoSource } from '../models/index.js';
 import { type CorpusDocument, loadCorpus } from '../text/index.js';
 import { formatBytes, formatCount, formatDuration, formatRate } from './format.js';
 import { leavingNothing } from './interrupt.js';
@@ -49,6 +50,7 @@ async function run(folder: string, files: readonly string[], flags: ReadFlags): 
     documents.push(...corpus.documents);
   }
   const model = await loadAsAsked(folder, flags);
+  expectNoSource(model.model, "'read'");
   const name = documents.length === 1 ? documents[0]!.name : `${documents.length} texts`;
   const characters = documents.reduce((sum, { text }) => sum + text.length, 0);
   say(`reading ${name}, ${formatCount(characters)} characters`);

@@ -35,7 +35,7 @@ interface SourcedText {
   readonly target: string;
 }
 
-interface SourceOptions extends ImageFlags {
+export interface SourceOptions extends ImageFlags {
   readonly validation: number;
   readonly seed: number;
 }

@@ -73,9 +73,14 @@ export function joined(documents: readonly Int32Array[]): Int32Array {
   return all;
 }
 
+/** How a corpus is cut, and what of it is held out. */
+export interface CorpusOptions extends SplitOptions {
+  readonly documents: DocumentForm | 'join';
+}
+
 export async function corpusToLearn(
   source: string,
-  { validation: fraction, documents: form }: SplitOptions & { documents: DocumentForm | 'join' },
+  { validation: fraction, documents: form }: CorpusOptions,
 ): Promise<TextToLearn> {
   const corpus = await loadCorpus(source);
   for (const path of corpus.leftOut) say(`left out    ${path}`);

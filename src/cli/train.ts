@@ -46,11 +46,11 @@ import {
 } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
-import { hasIds, idsOption, idsToLearn } from './ids-to-learn.js';
+import { idsOption } from './ids-to-learn.js';
 import { choice, each, number, wholeNumber } from './options.js';
 import { addDeviceFlags, optimizerOption, phasesOption, type RunFlags, settingsOf } from './run-flags.js';
-import { sourceKindOf, sourcesToLearn } from './sources-to-learn.js';
-import { corpusToLearn, type EncodedText, pairsToLearn, type TextToLearn } from './text-to-learn.js';
+import type { EncodedText, TextToLearn } from './text-to-learn.js';
+import { isPairs, toLearn } from './to-learn.js';
 import { trainClasses } from './train-classes.js';
 import { type ImageFlags, imagesByClass } from './train-images.js';
 import { isTable, type SeriesFlags, trainSeries } from './train-series.js';
@@ -169,11 +169,6 @@ export function configure(command: Command): void {
   addDeviceFlags(command).action(run);
 }
 
-/** Without columns to forecast, a TSV file has pairs of texts. */
-function isPairs(path: string): boolean {
-  return /\.tsv$/i.test(path);
-}
-
 async function run(source: string, options: TrainOptions, command: Command): Promise<void> {
   if (options.target) return trainSeries(source, { ...options, target: options.target }, command);
   if (isTable(source) && !isPairs(source)) {
@@ -197,7 +192,7 @@ async function run(source: string, options: TrainOptions, command: Command): Pro
   const readsSource = base
     ? base.source !== undefined
     : options.design === 'encoder-decoder' || config?.source !== undefined;
-  const text = await textToLearn(source, readsSource, options);
+  const text = await toLearn(source, readsSource, options);
   // Ids need none.
   const own = await tokenizerFor(text, options);
   const model = base ?? (await modelFor(options, text, own, config));
@@ -377,13 +372,4 @@ async function configOf({ config: path }: TrainOptions): Promise<Record<string, 
     throw new ConfigError(`${path} cannot be read: ${error.message}`, { cause: error });
   });
   return parseConfigText(text, path);
-}
-
-/** `readsSource`: whether the model reads a source before it writes. */
-async function textToLearn(path: string, readsSource: boolean, options: TrainOptions): Promise<TextToLearn> {
-  if (await hasIds(path, options)) return idsToLearn(path, options);
-  if (!isPairs(path)) return corpusToLearn(path, options);
-  const kind = await sourceKindOf(path);
-  if (kind === 'texts' && !readsSource) return pairsToLearn(path, options);
-  return sourcesToLearn(path, kind, options);
 }

@@ -11,8 +11,8 @@ import {
   type WritingRow,
   type WrittenRow,
 } from '../engine/index.js';
-import { CheckpointError, DataError, InspectError, TokenizerError } from '../errors.js';
-import { Inspector, type Trace, type TraceOptions } from '../inspect/index.js';
+import { CheckpointError, DataError, TokenizerError } from '../errors.js';
+import { Inspector, type ReadSourceInputs, type Trace, type TraceOptions } from '../inspect/index.js';
 import {
   checkpointFolder,
   countParameters,
@@ -24,6 +24,8 @@ import {
   parametersOf,
   type Quantization,
   type SourceGiven,
+  sourceConfigOf,
+  sourcePlaces,
   withModelCache,
 } from '../models/index.js';
 import type { CacheForm } from '../nn/index.js';
@@ -32,7 +34,7 @@ import { Embedder } from './embedder.js';
 import { decoderPrograms } from './program.js';
 import { type Row, Runner } from './runner.js';
 import { Session, type SessionOptions } from './session.js';
-import { type SourceRead, sourceReader } from './source-reader.js';
+import { type SourceRead, sourceFeeds, sourceReader } from './source-reader.js';
 
 /** Where a model computes, and in which form it is held. */
 export interface LoadOptions extends DeviceOptions {
@@ -274,10 +276,6 @@ export class LanguageModel {
    */
   async trace(ids: readonly number[], options: TraceOptions = {}): Promise<Trace> {
     this.check(ids);
-    if (this.model.source)
-      throw new InspectError(
-        'this model reads a source before it writes, and a trace has none: it cannot be looked into yet',
-      );
     this.inspector ??= new Inspector({
       model: this.inspected,
       // WebGPU computes nothing of no elements, such as the matrices of layers that are not looked into.
@@ -285,8 +283,15 @@ export class LanguageModel {
       weights: () => this.sameWeights(),
       read: (rows) => this.readWhole(rows),
       textOf: (id) => this.textOf(id),
+      sourceOf: (given) => this.sourceInputs(given),
     });
     return this.inspector.trace(ids, options);
+  }
+
+  private sourceInputs(given: SourceGiven): ReadSourceInputs {
+    const config = sourceConfigOf(this.model);
+    const feeds = sourceFeeds(this.model, given, this.tokenizer);
+    return { kind: config.kind, places: sourcePlaces(config, given, this.tokenizer), feeds };
   }
 
   /** The weights again. Throws `CheckpointError` where they are others by now. */

@@ -30,6 +30,21 @@ export interface SourceRead {
 
 export type ReadSource = (given: SourceGiven) => Promise<SourceRead>;
 
+/** A source as the model's inputs, [1, ...] by name. Throws `DataError` for one that the model cannot read. */
+export function sourceFeeds(
+  model: Model,
+  given: SourceGiven,
+  tokenizer: Tokenizer,
+): Record<string, HostTensor> {
+  const values = sourceValues(sourceConfigOf(model), given, tokenizer);
+  return Object.fromEntries(
+    model.source!.modality.inputs.map(({ name, dtype, shape }) => [
+      name,
+      { dtype, dims: [1, ...shape.map(Number)], data: values[name]! },
+    ]),
+  );
+}
+
 /** Compiles what reads sources. Throws `ConfigError` for a model that reads none. */
 export async function sourceReader(
   model: Model,
@@ -37,7 +52,7 @@ export async function sourceReader(
   tokenizer: Tokenizer,
   device: Device,
 ): Promise<{ read: ReadSource; dispose: () => Promise<void> }> {
-  const config = sourceConfigOf(model);
+  sourceConfigOf(model);
   const { modality, positions, isAttended } = model.source!;
   const begin = model.eosTokenIds[0];
   if (begin === undefined) throw new ConfigError('the model has no token that begins a text');
@@ -58,15 +73,11 @@ export async function sourceReader(
   });
   return {
     async read(given) {
-      const values = sourceValues(config, given, tokenizer);
-      const fed = modality.inputs.map(({ name, dtype, shape }) => [
-        name,
-        { dtype, dims: [1, ...shape.map(Number)], data: values[name]! },
-      ]);
+      const fed = sourceFeeds(model, given, tokenizer);
       const own = executable.newState();
       try {
         const feeds = {
-          ...(Object.fromEntries(fed) as Record<string, HostTensor>),
+          ...fed,
           ids: int64([begin], [1, 1]),
         };
         const { logits } = await executable.run(feeds, [own]);

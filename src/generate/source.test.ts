@@ -11,6 +11,7 @@ import { withInputs } from '../engine/testing/with-inputs.js';
 import { ConfigError, DataError } from '../errors.js';
 import { input, mean, multiply } from '../graph/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
+import type { AttributionOf, Values } from '../inspect/index.js';
 import { parseConfig } from '../models/config.js';
 import {
   forwardAfter,
@@ -106,6 +107,32 @@ describe.each(CASES)('%s', (name, model, given) => {
       expect(relativeError((await without.snapshot()).logits!, last)).toBeGreaterThan(1e-3);
       await language.dispose();
     }
+  });
+
+  test('a trace tells what is said behind it, and which of its places that comes from', async () => {
+    const language = await LanguageModel.compile(model, tinyWeights(model), tinyTokenizer, cpu);
+    const logits = await whole(model, given, cpu);
+    const trace = await language.trace(ids, { source: given, attribute: [ids.length - 1] });
+    const logProbabilities = ids.slice(1).map((id, i) => {
+      const row = logits.subarray(i * model.vocabSize, (i + 1) * model.vocabSize);
+      return row[id]! - Math.log(row.reduce((sum, x) => sum + Math.exp(x), 0));
+    });
+    const told = trace.tokens.slice(1).map(({ logProbability }) => logProbability!);
+    expect(relativeError(told, logProbabilities)).toBeLessThan(2e-5);
+    for (const { mixers } of trace.layers) {
+      for (const { weights, write, selection } of mixers) {
+        expect(weights!.dims.slice(1)).toEqual([ids.length, ids.length]);
+        if (write) expect(write.dims[1]).toBe(ids.length);
+        if (selection) expect(selection.seenUntil.data.every((place, i) => place > i)).toBe(true);
+      }
+    }
+    const [{ logProbability, scores, sourceScores }] = trace.attributions as [AttributionOf<Values>];
+    expect(Math.abs(logProbability - logProbabilities.at(-1)!)).toBeLessThan(1e-4);
+    expect(scores.dims).toEqual([ids.length - 1]);
+    expect(sourceScores!.dims).toEqual([trace.source!.places.length]);
+    expect(new Set(sourceScores!.data).size).toBeGreaterThan(1);
+    await expect(language.trace(ids)).rejects.toThrow(/before it writes: say what, as `source`/);
+    await language.dispose();
   });
 });
 

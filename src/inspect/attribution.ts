@@ -15,11 +15,10 @@ import {
   multiply,
   negate,
   reshape,
-  scalar,
   slice,
   sum,
 } from '../graph/index.js';
-import { forward, logitsOf, type Model } from '../models/index.js';
+import { forwardWhole, logitsOf, type Model } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 
 /** y = x * scale * weight, as if the scale did not depend on x. */
@@ -32,7 +31,7 @@ export const FIXED_SCALES: GradientRules = {
 
 /**
  * Feeds `ids` int64 [1, tokens], and `target` int64 [1], the token that comes after them. Returns its `logProbability` [1], and
- * the `scores` [tokens].
+ * the `scores` [tokens]; of a model that is fed a source, too, also `sourceScores` [positions].
  */
 export function attributionProgram(
   model: Model,
@@ -42,15 +41,18 @@ export function attributionProgram(
   const registry = new ParameterRegistry();
   const ids = input('ids', 'int64', [1, 'tokens']);
   const target = input('target', 'int64', [1]);
-  const { hidden, residuals } = forward(model, registry, ids, scalar(0, 'int64'));
+  const { hidden, residuals, entered, sourceInputs } = forwardWhole(model, registry, ids);
   const last = slice(reshape(hidden, ['tokens', model.hiddenSize]), 0, 'tokens-1', 'tokens');
   const logProbability = negate(crossEntropy(logitsOf(model, registry, last), target));
   const embeddings = residuals[0]!;
-  const [gradients] = gradient(sum(logProbability), [embeddings], undefined, rules);
-  const scores = sum(multiply(embeddings, gradients!), -1);
+  const read = entered ? [embeddings, entered] : [embeddings];
+  const gradients = gradient(sum(logProbability), read, undefined, rules);
+  const [scores, sourceScores] = read.map((x, i) =>
+    reshape(sum(multiply(x, gradients[i]!), -1), [x.shape[1]!]),
+  );
   return {
-    inputs: [ids, target],
-    outputs: { logProbability, scores: reshape(scores, ['tokens']) },
+    inputs: [ids, target, ...sourceInputs],
+    outputs: { logProbability, scores: scores!, ...(sourceScores && { sourceScores }) },
     weights,
   };
 }

@@ -406,6 +406,7 @@ describe.each(referenceNames('hf'))('%s', async (name) => {
     weights: async () => weights,
     read: async () => expect.unreachable(),
     textOf: String,
+    sourceOf: () => expect.unreachable(),
   });
   afterAll(() => inspector.dispose());
 

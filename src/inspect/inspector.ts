@@ -9,13 +9,22 @@ import {
   type Weight,
 } from '../engine/index.js';
 import { DataError, InspectError } from '../errors.js';
-import { LAYER_NAMES, type Model } from '../models/index.js';
+import { LAYER_NAMES, type Model, type SourceGiven } from '../models/index.js';
 import { attributionProgram } from './attribution.js';
 import { deletionTest, type Reader } from './deletion.js';
 import { horizons } from './horizon.js';
 import { type MixerPart, traceProgram } from './program.js';
 import { seenUntil } from './selection.js';
-import type { AttributionOf, LensOf, Token, Trace, TracedLayerOf, TracedMixerOf, Values } from './trace.js';
+import type {
+  AttributionOf,
+  LensOf,
+  Token,
+  Trace,
+  TracedLayerOf,
+  TracedMixerOf,
+  TracedSource,
+  Values,
+} from './trace.js';
 
 /** What of a model is looked into. */
 export interface TraceOptions {
@@ -32,6 +41,8 @@ export interface TraceOptions {
    * say next. None by default: each takes a backward pass, and a hundred readings for the deletion test.
    */
   attribute?: readonly number[];
+  /** What stands before the text, of a model that reads something; the first token is then the one that begins the text. */
+  source?: SourceGiven;
   /** What the trace may take in memory: 2 GB by default. */
   maxBytes?: number;
 }
@@ -43,6 +54,13 @@ export interface Subject {
   readonly weights: () => Promise<ReadonlyMap<string, Weight>>;
   readonly read: Reader;
   readonly textOf: (id: number) => string;
+  /** A source as the model's inputs. Throws `DataError` for what it cannot read. */
+  readonly sourceOf: (given: SourceGiven) => ReadSourceInputs;
+}
+
+/** A source, in the form in which a program is fed it. */
+export interface ReadSourceInputs extends TracedSource {
+  readonly feeds: Readonly<Record<string, HostTensor>>;
 }
 
 const MAX_BYTES = 2e9;
@@ -66,6 +84,7 @@ interface Wanted {
 
 interface Compiled {
   readonly parts: readonly MixerPart[];
+  readonly before: number;
   readonly executable: Executable;
 }
 
@@ -95,25 +114,43 @@ export class Inspector {
     if (ids.length === 0) throw new DataError('there are no tokens to trace: give one at least');
     const { model } = this.subject;
     const wanted = this.wanted(ids, options);
-    const { parts, executable } = await this.compiled();
-    expectRoom(model, parts, wanted, ids.length, options.maxBytes ?? MAX_BYTES);
-    const values = await executable.run(feedsOf(ids, parts, wanted));
+    const source = this.sourceOf(options.source);
+    const { parts, before, executable } = await this.compiled();
+    expectRoom(model, parts, wanted, before + ids.length, options.maxBytes ?? MAX_BYTES);
+    const values = await executable.run({ ...feedsOf(ids, parts, wanted), ...source?.feeds });
     const logProbabilities = values.logProbabilities!.data as Float32Array;
     const attributions: AttributionOf<Values>[] = [];
-    for (const place of wanted.attribute) attributions.push(await this.attribution(ids, place));
+    for (const place of wanted.attribute) attributions.push(await this.attribution(ids, place, source));
     return {
       model: { type: model.modelType, pattern: model.pattern },
       tokens: ids.map((id, i) => ({
         ...this.token(id),
         ...(i > 0 && { logProbability: logProbabilities[i - 1]! }),
       })),
+      ...(source && { source: { kind: source.kind, places: source.places } }),
       layers: model.layers.map(({ letters }, index): TracedLayerOf<Values> => {
         const own = wanted.layers.includes(index) ? parts.filter((part) => part.layer === index) : [];
-        return { index, letters, mixers: own.map((part) => mixerOf(part, wanted, values, ids.length)) };
+        return {
+          index,
+          letters,
+          mixers: own.map((part) => mixerOf(part, wanted, values, before, ids.length)),
+        };
       }),
       ...(wanted.top > 0 && { lens: this.lensOf(wanted.lens, values) }),
       attributions,
     };
+  }
+
+  /** Throws `InspectError` where a model reads a source and none is given, or the other way round. */
+  private sourceOf(given: SourceGiven | undefined): ReadSourceInputs | undefined {
+    const { source } = this.subject.model;
+    if (!source && given === undefined) return undefined;
+    if (source && given !== undefined) return this.subject.sourceOf(given);
+    throw new InspectError(
+      source
+        ? `this model ${source.modality.about} before it writes: say what, as \`source\``
+        : 'this model reads no source: it goes on with a text',
+    );
   }
 
   private token(id: number): Token {
@@ -151,8 +188,8 @@ export class Inspector {
   private async compiled(): Promise<Compiled> {
     const { model, device, weights } = this.subject;
     if (!this.tracing) {
-      const { parts, program } = traceProgram(model, await weights());
-      this.tracing = { parts, executable: await (await device()).compile(program) };
+      const { parts, before, program } = traceProgram(model, await weights());
+      this.tracing = { parts, before, executable: await (await device()).compile(program) };
     }
     return this.tracing;
   }
@@ -171,22 +208,28 @@ export class Inspector {
     return this.attributing;
   }
 
-  private async attribution(ids: readonly number[], place: number): Promise<AttributionOf<Values>> {
+  private async attribution(
+    ids: readonly number[],
+    place: number,
+    source: ReadSourceInputs | undefined,
+  ): Promise<AttributionOf<Values>> {
     const { read } = this.subject;
     const executable = await this.compiledAttribution();
     const before = ids.slice(0, place);
     const target = ids[place] ?? likeliest(await read([before]));
-    const { logProbability, scores } = await executable.run({
+    const { logProbability, scores, sourceScores } = await executable.run({
       ids: int64(before, [1, place]),
       target: int64([target], [1]),
+      ...source?.feeds,
     });
     const found = scores!.data as Float32Array;
-    const deletion = await deletionTest(before, target, found, read);
+    const deletion = source ? undefined : await deletionTest(before, target, found, read);
     return {
       position: place,
       token: this.token(target),
       logProbability: logProbability!.data[0] as number,
       scores: { dims: [place], data: found },
+      ...(source && { sourceScores: firstOf(sourceScores!, source.places.length) }),
       ...(deletion && { deletion }),
     };
   }
@@ -265,6 +308,7 @@ function mixerOf(
   part: MixerPart,
   wanted: Wanted,
   values: Readonly<Record<string, HostTensor>>,
+  before: number,
   tokens: number,
 ): TracedMixerOf<Values> {
   const { name, letter, kind, numHeads, memory } = part;
@@ -281,8 +325,13 @@ function mixerOf(
     ...(memory && {
       selection: {
         ...memory,
-        ...(scores && { scores }),
-        seenUntil: { dims: [tokens], data: seenUntil(tokens, memory, scores?.data) },
+        ...(scores && { scores: { dims: [tokens], data: scores.data.slice(before) } }),
+        seenUntil: {
+          dims: [tokens],
+          data: seenUntil(before + tokens, memory, scores?.data)
+            .slice(before)
+            .map((place) => place - before),
+        },
       },
     }),
     ...(write && { write }),
@@ -305,6 +354,11 @@ function inBytes(bytes: number): string {
 
 function valuesOf({ dims, data }: HostTensor): Values {
   return { dims, data: data as Float32Array };
+}
+
+/** A row without what pads it. */
+function firstOf({ data }: HostTensor, count: number): Values {
+  return { dims: [count], data: (data as Float32Array).slice(0, count) };
 }
 
 function likeliest(logits: Float32Array): number {

@@ -5,6 +5,7 @@
  */
 import type { Program, Weight } from '../engine/index.js';
 import {
+  addDims,
   cast,
   concat,
   crossEntropy,
@@ -13,12 +14,12 @@ import {
   loop,
   negate,
   reshape,
-  scalar,
+  slice,
   softmax,
   type Tensor,
   topK,
 } from '../graph/index.js';
-import { forward, hiddenOf, LAYER_NAMES, logitsOf, type Model } from '../models/index.js';
+import { forwardWhole, hiddenOf, LAYER_NAMES, logitsOf, type Model } from '../models/index.js';
 import { ParameterRegistry, type Sight } from '../nn/index.js';
 import { decaysOf, gatesOf, headsOf, matricesOf } from './hidden-attention.js';
 
@@ -40,10 +41,13 @@ export interface TraceProgram {
    * logit lens, and `top` float32 [top], whose values do not matter; and for each mixer int64 indices of heads, `NAME.matrices` and
    * `NAME.gates`. Returns `logProbabilities` [tokens] of the next tokens, `lens.ids` int32 and `lens.probabilities` [lens, tokens, top],
    * and for each mixer those that it has of `NAME.weights` [heads, tokens, tokens], `NAME.write`, `NAME.keep` and `NAME.erase` [heads, tokens],
-   * `NAME.decays` [all heads, numbers] and `NAME.scores` [tokens].
+   * `NAME.decays` [all heads, numbers] and `NAME.scores` [tokens]. A model that reads a source is fed its inputs, too; of one that has it in
+   * one sequence with the text, scores are [before + tokens], and what else is told is told of the text.
    */
   readonly program: Program;
   readonly parts: readonly MixerPart[];
+  /** Positions of a source that stand before the text. */
+  readonly before: number;
 }
 
 export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>): TraceProgram {
@@ -55,6 +59,11 @@ export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>)
   const outputs: Record<string, Tensor> = {};
   const asked: Tensor[] = [];
   const parts: MixerPart[] = [];
+  const before = model.source && !model.source.isAttended ? model.source.positions : 0;
+  const all = addDims(before, 'tokens');
+  /** Of what is told of all positions, what is told of the text's. */
+  const ofText = (x: Tensor, ...axes: number[]): Tensor =>
+    before === 0 ? x : axes.reduce((part, axis) => slice(part, axis, before, all), x);
   const observe = (layer: number, sight: Sight): void => {
     const index = parts.filter((part) => part.layer === layer).length;
     const name = `mixer${layer}_${index}`;
@@ -73,15 +82,19 @@ export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>)
       return heads;
     };
     const shown = {
-      weights: matricesOf(sight, chosen('matrices')),
-      ...gatesOf(sight, chosen('gates')),
+      weights: ofText(matricesOf(sight, chosen('matrices')), 1, 2),
+      ...Object.fromEntries(
+        Object.entries(gatesOf(sight, chosen('gates'))).map(([what, gate]) => [
+          what,
+          gate && ofText(gate, 1),
+        ]),
+      ),
       decays: decaysOf(sight),
-      scores: memory && memory.selected > 0 ? reshape(memory.scores, ['tokens']) : undefined,
+      scores: memory && memory.selected > 0 ? reshape(memory.scores, [all]) : undefined,
     };
     for (const [what, tensor] of Object.entries(shown)) if (tensor) outputs[`${name}.${what}`] = tensor;
   };
-  const start = scalar(0, 'int64');
-  const { hidden, residuals } = forward(model, registry, ids, start, { observe });
+  const { hidden, residuals, sourceInputs } = forwardWhole(model, registry, ids, { observe });
   const logits = logitsOf(model, registry, reshape(hidden, ['tokens', model.hiddenSize]));
   outputs.logProbabilities = negate(crossEntropy(logits, next));
 
@@ -95,10 +108,14 @@ export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>)
   });
   outputs['lens.ids'] = stacked[0]!;
   outputs['lens.probabilities'] = stacked[1]!;
-  return { program: { inputs: [ids, next, layers, top, ...asked], outputs, weights }, parts };
+  const inputs = [ids, next, ...sourceInputs, layers, top, ...asked];
+  return { program: { inputs, outputs, weights }, parts, before };
 }
 
-/** The letters of those that mix along the sequence, in the order in which they are observed. */
+/** Letters of layers that do not mix along the text. */
+const NOT_MIXING = ['-', 'E', 'X'];
+
+/** The letters of those that do, in the order in which they are observed. */
 function mixingLetters(letters: string): string[] {
-  return [...letters].filter((letter) => letter in LAYER_NAMES && letter !== '-' && letter !== 'E');
+  return [...letters].filter((letter) => letter in LAYER_NAMES && !NOT_MIXING.includes(letter));
 }

@@ -26,12 +26,21 @@ export type TraceJson = TraceOf<EncodedValues>;
 export interface TraceOf<V> {
   readonly model: TracedModel;
   readonly tokens: readonly TracedToken[];
+  /** What was read before them, of a model that reads a source. */
+  readonly source?: TracedSource;
   /** All of the model's, in order; those that were not asked for have no mixers. */
   readonly layers: readonly TracedLayerOf<V>[];
   /** What the model would say next after each layer, where it was asked for. */
   readonly lens?: LensOf<V>;
   /** In the order in which they were asked for. */
   readonly attributions: readonly AttributionOf<V>[];
+}
+
+/** A source that was read before the text. */
+export interface TracedSource {
+  readonly kind: 'texts' | 'images' | 'sounds';
+  /** What its places are called: words, patches, times. */
+  readonly places: readonly string[];
 }
 
 /** The model that was traced. */
@@ -138,7 +147,9 @@ export interface AttributionOf<V> {
    * log probability, to first order.
    */
   readonly scores: V;
-  /** Absent where there are too few tokens to take any away. */
+  /** [places]: the same of each place of the source, where there is one. */
+  readonly sourceScores?: V;
+  /** Absent where there are too few tokens to take any away, and behind a source. */
   readonly deletion?: DeletionOf<V>;
 }
 

@@ -42,7 +42,11 @@ const schema = z.strictObject({
   pattern: z.string(),
   /** Of the MLPs. */
   intermediateSize: size,
+  /** `gelu`: plain MLPs with biases and GELU in the place of gated ones with SiLU. */
+  mlpType: z.literal('gelu').optional(),
   normEpsilon: z.number().positive().default(1e-5),
+  /** `layer`: norms of the residual stream also centre, and have biases (layer norms in the place of RMS norms). */
+  normType: z.literal('layer').optional(),
   tieWordEmbeddings: z.boolean().default(true),
   /** Tokens in a training sequence: beyond it nothing was learned. */
   maxPositionEmbeddings: length,
@@ -58,6 +62,8 @@ const schema = z.strictObject({
   timeStepLimit: z.tuple([z.number().nonnegative(), z.number().nullable()]).default([0, null]),
 
   numAttentionHeads: headCount.default(1),
+  /** Whether queries, keys, values and outputs of attention have biases; they have none by default. */
+  attentionBias: z.boolean().optional(),
   numKeyValueHeads: headCount.default(1),
   headDim: headSize.default(64),
   /** Base of the rotary wavelengths; null for attention without positions. */

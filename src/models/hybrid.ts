@@ -4,6 +4,7 @@
  * `mixer.norms.N`, and layers that share their weights have the names of the first of them.
  */
 import { ConfigError } from '../errors.js';
+import { gelu } from '../graph/index.js';
 import {
   attention,
   bothWays,
@@ -14,9 +15,11 @@ import {
   mamba2,
   mixtureOfExperts,
   mlp,
+  type NormOptions,
   named,
   norm,
   placed,
+  plainMlp,
   querySelection,
   residual,
   selectiveAttention,
@@ -61,7 +64,6 @@ export function hybridModel(config: ModelConfig): Model {
       `the pattern '${config.pattern}' has '${layerLetters(ahead)}', which looks ahead: a model of ${modality?.kind ?? 'text'} goes on from what it has read`,
     );
   }
-  const epsilon = config.normEpsilon;
   const stages = stagesOf(layers, config, modality?.grid);
   return defineModel({
     modelType: config.modelType,
@@ -76,7 +78,7 @@ export function hybridModel(config: ModelConfig): Model {
     eosTokenIds: config.eosTokenId === undefined ? [] : [config.eosTokenId],
     names: MAMBA_NAMES,
     layers: blocksOf(layers, stages, MAMBA_NAMES.layers),
-    finalNorm: { epsilon },
+    finalNorm: normOf(config),
     tieWordEmbeddings: config.tieWordEmbeddings,
   });
 }
@@ -122,7 +124,12 @@ function blockOf(layers: readonly PatternLayer[], stage: Stage<ModelConfig>, ind
   const mixer = named('mixer', layerOf(layers, stage, index));
   if (letters.includes('/')) return mixer;
   if (letters.length === 1 && OWN_NORM.includes(letters[0]!)) return residual([mixer]);
-  return residual([norm('norm', { epsilon: stage.config.normEpsilon }), mixer]);
+  return residual([norm('norm', normOf(stage.config)), mixer]);
+}
+
+/** A norm of the residual stream. */
+function normOf({ normType, normEpsilon: epsilon }: ModelConfig): NormOptions {
+  return normType === 'layer' ? { centered: true, epsilon } : { epsilon };
 }
 
 function layerOf(
@@ -157,6 +164,7 @@ function mixerOf(letter: LayerLetter, config: ModelConfig, place: LayerPlace): M
     numKeyValueHeads: config.numKeyValueHeads,
     headDim: config.headDim,
     rope: ropeOf(config, config.headDim),
+    ...(config.attentionBias && { inputBias: true, outputBias: true }),
     outputDeviation,
   };
   if (isAttentive(letter)) return attentiveMixer(letter, config, place);
@@ -225,7 +233,7 @@ function mixerOf(letter: LayerLetter, config: ModelConfig, place: LayerPlace): M
         outputDeviation,
       });
     case '-':
-      return mlp({ hiddenSize, intermediateSize: config.intermediateSize, outputDeviation });
+      return mlpOf(config, outputDeviation);
     default: {
       if (!isBothWays(letter)) return recurrentMixer(letter, config, place);
       const inner = letter[1] as LayerLetter;
@@ -233,6 +241,11 @@ function mixerOf(letter: LayerLetter, config: ModelConfig, place: LayerPlace): M
       return windowed(bothWays(there, back), config, place);
     }
   }
+}
+
+function mlpOf({ hiddenSize, intermediateSize, mlpType }: ModelConfig, outputDeviation: number): Mixer {
+  const config = { hiddenSize, intermediateSize, outputDeviation };
+  return mlpType === 'gelu' ? plainMlp({ ...config, activation: gelu, bias: true }) : mlp(config);
 }
 
 function isBothWays(letter: LayerLetter): letter is BothWaysLetter {

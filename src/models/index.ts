@@ -37,5 +37,11 @@ export {
   weightBytes,
 } from './quantization.js';
 export { type SourceConfig, sourcePositions } from './source.js';
-export { type SourceGiven, sourceConfigOf, sourceValues } from './source-values.js';
+export {
+  expectNoSource,
+  type SourceGiven,
+  sourceConfigOf,
+  sourcePlaces,
+  sourceValues,
+} from './source-values.js';
 export { type ModelStep, stepOf } from './step.js';

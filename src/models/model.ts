@@ -209,7 +209,8 @@ export function perceive(
 
 /**
  * The layers applied to int64 ids [batch, sequence] behind a source, whose inputs are [batch, ...shape] by name. `hidden` and
- * `residuals` are those of the ids; the state is as if nothing was read before.
+ * `residuals` are those of the ids; the state is as if nothing was read before. `entered` is the source as its layers first see it: [batch,
+ * positions, hidden].
  */
 export function forwardAfter(
   model: Model,
@@ -217,22 +218,22 @@ export function forwardAfter(
   inputs: Readonly<Record<string, Tensor>>,
   ids: Tensor,
   context: ForwardContext = {},
-): ForwardResult {
+): ForwardResult & { readonly entered: Tensor } {
   const { source } = model;
   if (!source) throw new ConfigError('this model reads no source');
   const embeddings = embeddingsOf(model, registry, ids);
   const position = scalar(0, 'int64');
-  const { hidden: read, kept } = encode(model, registry, source, inputs);
+  const { stream: entered, hidden: read, kept } = encode(model, registry, source, inputs);
   const carried = new Map(Object.entries(kept));
   if (source.isAttended) {
     carried.set(SOURCE, read);
-    return throughLayers(model, registry, embeddings, position, context, carried);
+    return { ...throughLayers(model, registry, embeddings, position, context, carried), entered };
   }
   const whole = concat([read, embeddings], 1);
   const result = throughLayers(model, registry, whole, position, context, carried);
   const { positions } = source;
   const ofIds = (x: Tensor): Tensor => slice(x, 1, positions, addDims(positions, ids.shape[1]!));
-  return { ...result, hidden: ofIds(result.hidden), residuals: result.residuals.map(ofIds) };
+  return { ...result, hidden: ofIds(result.hidden), residuals: result.residuals.map(ofIds), entered };
 }
 
 /** What the encoder makes of a source: [batch, positions, hidden]. */
@@ -241,7 +242,7 @@ function encode(
   registry: ParameterRegistry,
   { modality, layers }: Source,
   inputs: Readonly<Record<string, Tensor>>,
-): { hidden: Tensor; kept: Readonly<Record<string, Tensor>> } {
+): { stream: Tensor; hidden: Tensor; kept: Readonly<Record<string, Tensor>> } {
   const root = registry.root(model.adapters);
   const { stream, kept } = modality.enter(root, inputs);
   const position = scalar(0, 'int64');
@@ -251,7 +252,8 @@ function encode(
       root.at(`${ENCODER}.layers.${i}`, (layer) => mixer.forward(layer, x, { position, carried })).output,
     stream,
   );
-  return { hidden: root.at(`${ENCODER}.norm_f`, (p) => normalizeBy(p, mixed, model.finalNorm)), kept };
+  const hidden = root.at(`${ENCODER}.norm_f`, (p) => normalizeBy(p, mixed, model.finalNorm));
+  return { stream, hidden, kept };
 }
 
 const ENCODER = 'encoder';
@@ -341,6 +343,22 @@ export function stateInputs(model: Model, batch: Dim = 'batch'): Record<string, 
       return [name, input(name, dtype, dims)];
     }),
   );
+}
+
+/**
+ * `forward` of a text from its beginning, behind a source where the model reads one: its inputs, [1, ...] by name, are then to be
+ * fed, too.
+ */
+export function forwardWhole(
+  model: Model,
+  registry: ParameterRegistry,
+  ids: Tensor,
+  context: ForwardContext = {},
+): ForwardResult & { readonly entered?: Tensor; readonly sourceInputs: readonly Tensor[] } {
+  const { source } = model;
+  if (!source) return { ...forward(model, registry, ids, scalar(0, 'int64'), context), sourceInputs: [] };
+  const inputs = modalityInputs(source.modality, 1);
+  return { ...forwardAfter(model, registry, inputs, ids, context), sourceInputs: Object.values(inputs) };
 }
 
 /** What a model says of a whole example, fed as `ids` [batch, sequence], its modality's inputs, or its source's and ids. */

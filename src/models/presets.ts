@@ -134,14 +134,17 @@ const LEAST_SIDE = 7;
 /** The config of a network of images. A small image has fewer stages: places are halved while 7 or more are left on a side. */
 function imagePreset(design: ImageDesign, size: Size, input: ImagesConfig): ModelConfig {
   const { width, headDim, depth, vit } = IMAGE_SCALES[size];
-  const common = { modelType: 'heddle', maxPositionEmbeddings: patchesOf(input) + 1 } as const;
+  // As vision transformers have them, of which MambaVision takes them over.
+  const blocks = { normType: 'layer', mlpType: 'gelu', attentionBias: true } as const;
+  const common = { modelType: 'heddle', maxPositionEmbeddings: patchesOf(input) + 1, ...blocks } as const;
   if (design === 'vit') {
     return modelConfig({
       ...common,
       input: { ...input, pool: 'token' },
       hiddenSize: vit,
       pattern: `(<*>-)x${size === 'base' ? 12 : size === 'small' ? 8 : 5}`,
-      intermediateSize: (8 * vit) / 3,
+      intermediateSize: 4 * vit,
+      normEpsilon: 1e-6,
       numAttentionHeads: vit / 32,
       numKeyValueHeads: vit / 32,
       headDim: 32,
@@ -166,7 +169,7 @@ function imagePreset(design: ImageDesign, size: Size, input: ImagesConfig): Mode
     input: { ...input, stem: 'convolution' },
     hiddenSize: width,
     pattern: used.join('/'),
-    intermediateSize: Math.round((8 * width) / 3),
+    intermediateSize: 4 * width,
     ssmStateSize: 8,
     numAttentionHeads: width / headDim,
     numKeyValueHeads: width / headDim,

@@ -4,7 +4,7 @@ import { ConfigError, DataError } from '../errors.js';
 import { flawOf, type Image, pixelValues, resized, type Sound, withChannels } from '../signals/index.js';
 import type { Tokenizer } from '../text/index.js';
 import type { Model } from './model.js';
-import type { SourceConfig } from './source.js';
+import { type SourceConfig, sourcePositions } from './source.js';
 
 /** A text, an image or a sound. */
 export type SourceGiven = string | Image | Sound;
@@ -15,6 +15,14 @@ export function sourceConfigOf({ json }: Model): SourceConfig {
   if (!source)
     throw new ConfigError('this model reads no source: it goes on with a text, which is its prompt');
   return source;
+}
+
+/** Throws `ConfigError` for a model that reads a source, where nothing gives it one; `who` says what that is. */
+export function expectNoSource({ source }: Model, who: string): void {
+  if (!source) return;
+  throw new ConfigError(
+    `this model ${source.modality.about} before it writes, and ${who} reads texts alone: give it one with 'generate --source', or with session.readSource in the library`,
+  );
 }
 
 /** A source as the model's inputs by name, each flat. Throws `DataError` for one that the model cannot read. */
@@ -30,6 +38,24 @@ export function sourceValues(
       return { pixels: pixelsOf(config, given) };
     case 'sounds':
       return { samples: samplesOf(config, given) };
+  }
+}
+
+/** What the places of a source are called, in their order, for a person: words, patches of an image, times of a sound. */
+export function sourcePlaces(config: SourceConfig, given: SourceGiven, tokenizer: Tokenizer): string[] {
+  switch (config.kind) {
+    case 'texts':
+      return tokenizer.encode(given as string).map((id) => tokenizer.decode([id]));
+    case 'images': {
+      const columns = Math.ceil(config.width / config.patch);
+      const place = (i: number): string => `row ${Math.floor(i / columns) + 1}, column ${(i % columns) + 1}`;
+      return Array.from({ length: sourcePositions(config) }, (_, i) => place(i));
+    }
+    case 'sounds':
+      return Array.from(
+        { length: config.length },
+        (_, i) => `${((i * config.hop) / config.rate).toFixed(2)} s`,
+      );
   }
 }
 

@@ -14,6 +14,8 @@ import {
   type Model,
   modelConfig,
   openModel,
+  parametersOf,
+  presetOf,
   readWeights,
   wholeOf,
 } from '../models/index.js';
@@ -47,7 +49,7 @@ function drawn(label: number): Labelled<Image> {
 const images = Array.from({ length: 120 }, (_, i) => drawn(i % 2));
 const data = imageData(images.slice(40), images.slice(0, 40));
 
-function network(pattern: string, input: object = {}): Model {
+function network(pattern: string, input: object = {}, keys: object = {}): Model {
   return hybridModel(
     modelConfig({
       modelType: 'heddle',
@@ -66,6 +68,7 @@ function network(pattern: string, input: object = {}): Model {
         ...{ kind: 'images', height: 8, width: 8, channels: 1, patch: 2, classes: ['square', 'frame'] },
         ...input,
       },
+      ...keys,
     }),
   );
 }
@@ -90,7 +93,10 @@ function run(
   });
 }
 
+const SIDES = { kind: 'images', height: 224, width: 224, channels: 3 } as const;
 const STEM = { stem: 'convolution' };
+/** The blocks of a vision transformer. */
+const VIT = { normType: 'layer', mlpType: 'gelu', attentionBias: true };
 test.each([
   ['(<*>-)x2', { pool: 'token' }, 'attention both ways'],
   ['<M>-<G>-', {}, 'Mamba-2 both ways'],
@@ -98,7 +104,7 @@ test.each([
   ['s/s', STEM, 'separable attention'],
   ['[v<*>]-c', { patch: 1, stem: 'convolution', height: 4, width: 5 }, ''],
 ] as const)('%s %j learns, and says the same on both devices', async (pattern, input, first) => {
-  const model = network(pattern, input);
+  const model = network(pattern, input, 'pool' in input ? VIT : {});
   expect(countLayers(pattern)[0]!.name).toContain(first);
   if ('height' in input) return void (await expectSame(model, tinyWeights(model), 4 * 5));
   const at = join(folder, pattern.replaceAll('/', '|'));
@@ -125,6 +131,15 @@ async function expectSame(
   }
   expect(relativeError(answers[1]!, answers[0]!)).toBeLessThan(2e-5);
 }
+
+test('a vision transformer has the parameters of one', () => {
+  const model = hybridModel(presetOf('vit', 'base', { ...SIDES, patch: 16, classes: ['a', 'b'] }));
+  const ofBlock = parametersOf(model).filter(({ name }) => /layers\.[01]\./.test(name));
+  // timm's vit_small_patch16_224: 4 d^2 + 4 d of attention, 8 d^2 + 5 d of the MLP, two layer norms.
+  const d = 384;
+  const count = ofBlock.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  expect(count).toBe(12 * d * d + 13 * d);
+});
 
 test('a run with batch norms that is stopped goes on to the same bits', async () => {
   const model = network('c/v-', STEM);

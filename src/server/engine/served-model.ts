@@ -16,6 +16,7 @@ import {
   type Session,
   type Snapshot,
 } from '../../generate/index.js';
+import { expectNoSource } from '../../models/index.js';
 import { ChatTemplate, endOfTurnIds, marksIn, readGenerationConfig, Vocabulary } from '../../text/index.js';
 import { chosenLogprob, describer } from './logprobs.js';
 import { PrefillQueue } from './prefill-queue.js';
@@ -64,6 +65,12 @@ export class ServedModel {
   static async open(folder: string, options: ServedModelOptions): Promise<ServedModel> {
     const { id, load, cacheBytes, cacheFolder } = options;
     const language = await loadModel(folder, load);
+    try {
+      expectNoSource(language.model, 'a server');
+    } catch (error) {
+      await language.dispose();
+      throw error;
+    }
     const template = await ChatTemplate.load(folder);
     const { model, tokenizer } = language;
     const sampling = { ...SAMPLING_DEFAULTS, ...(await readGenerationConfig(folder)) };

@@ -1,0 +1,28 @@
+/** Which of the forms of words a corpus has: a text, ids, pairs, or texts of other things. */
+import { ConfigError } from '../errors.js';
+import { hasIds, type IdOptions, idsToLearn } from './ids-to-learn.js';
+import { type SourceOptions, sourceKindOf, sourcesToLearn } from './sources-to-learn.js';
+import { type CorpusOptions, corpusToLearn, pairsToLearn, type TextToLearn } from './text-to-learn.js';
+
+/** Without columns to forecast, a TSV file has pairs of texts. */
+export function isPairs(path: string): boolean {
+  return /\.tsv$/i.test(path);
+}
+
+/** `readsSource`: whether the model reads a source before it writes. */
+export async function toLearn(
+  path: string,
+  readsSource: boolean,
+  options: SourceOptions & CorpusOptions & IdOptions,
+): Promise<TextToLearn> {
+  if (!isPairs(path)) {
+    if (readsSource)
+      throw new ConfigError(
+        `the model reads a source before it writes, and ${path} has none: give a .tsv file of sources and texts`,
+      );
+    return (await hasIds(path, options)) ? idsToLearn(path, options) : corpusToLearn(path, options);
+  }
+  const kind = await sourceKindOf(path);
+  if (kind === 'texts' && !readsSource) return pairsToLearn(path, options);
+  return sourcesToLearn(path, kind, options);
+}
