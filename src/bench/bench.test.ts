@@ -5,13 +5,13 @@ import { openDevice } from '../engine/index.js';
 import { LanguageModel } from '../generate/index.js';
 import { input, matmul, reshape, silu, sum } from '../graph/index.js';
 import { hybridModel, modelConfig, parametersOf, preset } from '../models/index.js';
-import { initialWeights } from '../train/index.js';
+import { ADAMW_DEFAULTS, initialWeights, nextTokens } from '../train/index.js';
+import { activationBytes, memoryNeed } from '../train/memory-need.js';
 import { race, startContender } from './contender.js';
 import { decodeCost } from './cost.js';
 import { bytesTokenizer, measureGeneration } from './generation-section.js';
 import { ContenderError, LineProcess } from './line-process.js';
 import { peakMemory } from './machine.js';
-import { activationBytes, trainingMemoryNeed } from './memory-need.js';
 import { measurePeak } from './peak.js';
 import { QUICK } from './plan.js';
 import { generationText, highest, peakText, trainText } from './report.js';
@@ -73,9 +73,10 @@ describe('memory that a step needs', () => {
   });
 
   test('adds up, and grows with the batch but for the parameters', () => {
-    const task = { name: '', config: modelConfig(tiny), batch: 1, sequence: 4 };
-    const one = trainingMemoryNeed(task);
-    const two = trainingMemoryNeed({ ...task, batch: 2 });
+    const needOf = (batch: number) =>
+      memoryNeed(hybridModel(modelConfig(tiny)), nextTokens(4), batch, ADAMW_DEFAULTS);
+    const one = needOf(1);
+    const two = needOf(2);
     expect(one.parameters).toBe(4 * (MAMBA + MLP + NORMS + EMBEDDING));
     expect(one.optimizer).toBe(2 * one.gradients);
     expect(one.total).toBe(one.parameters + one.gradients + one.optimizer + one.activations);

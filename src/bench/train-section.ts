@@ -2,9 +2,10 @@
 import { fileURLToPath } from 'node:url';
 import { type DeviceName, openDevice } from '../engine/index.js';
 import { hybridModel, parsePattern } from '../models/index.js';
+import { ADAMW_DEFAULTS, nextTokens } from '../train/index.js';
+import { type MemoryNeed, memoryNeed } from '../train/memory-need.js';
 import { type Contender, type Round, race, startContender } from './contender.js';
 import { ContenderError } from './line-process.js';
-import { type MemoryNeed, trainingMemoryNeed } from './memory-need.js';
 import type { Plan, TrainingTask } from './plan.js';
 import type { TrainProcessInput } from './train-process.js';
 import { compileStep, type Preparation, STEPS_PER_ROUND } from './training.js';
@@ -91,7 +92,7 @@ export async function measureTraining(
     batch,
     sequence,
     ours,
-    need: trainingMemoryNeed(task),
+    need: memoryNeed(hybridModel(task.config), nextTokens(sequence), batch, ADAMW_DEFAULTS),
     preparations: [
       preparationResult(task, contenders[0]!.ready.preparation!),
       await prepareOnly(larger, options),

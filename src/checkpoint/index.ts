@@ -32,4 +32,4 @@ export { dequantizeBlocks, type QuantizedBlocks, quantizeBlocks } from './quanti
 export * from './safetensors.js';
 export { shardsIn } from './shard-index.js';
 export { openWeights, type WeightFiles, type WeightInfo } from './weight-files.js';
-export { count, quote, visible } from './wording.js';
+export { count, inBytes, quote, visible } from './wording.js';

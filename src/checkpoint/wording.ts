@@ -26,3 +26,16 @@ function shortened(_key: string, value: unknown): unknown {
   if (typeof value === 'string' || Array.isArray(value)) return value.slice(0, LONGEST_SHOWN + 1);
   return value;
 }
+
+/** A number of bytes for a person: 1536 -> '1.54 kB'. */
+export function inBytes(bytes: number): string {
+  const [size, unit] = (
+    [
+      [1e12, 'TB'],
+      [1e9, 'GB'],
+      [1e6, 'MB'],
+      [1e3, 'kB'],
+    ] as const
+  ).find(([least]) => bytes >= least) ?? [1, 'B'];
+  return `${Number((bytes / size).toPrecision(3))} ${unit}`;
+}

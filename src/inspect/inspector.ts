@@ -1,4 +1,5 @@
 /** Makes traces of one model. What it needs is compiled when it is first asked for, beside what the model itself runs on. */
+import { inBytes } from '../checkpoint/index.js';
 import {
   type Device,
   type Executable,
@@ -339,17 +340,6 @@ function mixerOf(
     ...(erase && { erase }),
     ...(decays && { horizon: horizons(decays) }),
   };
-}
-
-function inBytes(bytes: number): string {
-  const [size, unit] = (
-    [
-      [1e9, 'GB'],
-      [1e6, 'MB'],
-      [1e3, 'kB'],
-    ] as const
-  ).find(([least]) => bytes >= least) ?? [1, 'B'];
-  return `${Number((bytes / size).toPrecision(3))} ${unit}`;
 }
 
 function valuesOf({ dims, data }: HostTensor): Values {

@@ -35,11 +35,11 @@ const documents = [3, 19, 4, 11].map((length) =>
   Int32Array.from({ length: length + 1 }, () => random.below(300)),
 );
 const one = documents.flatMap((tokens) => [...tokens]);
-const model = hybridModel(tinyConfig({ pattern: 'M-S-' }));
-const teacherModel = hybridModel(tinyConfig({ pattern: '*-*-' }));
+const model = hybridModel(tinyConfig({ pattern: 'MS' }));
+const teacherModel = hybridModel(tinyConfig({ pattern: '**' }));
 const teacher: Teacher = { model: teacherModel, weights: tinyWeights(teacherModel), weight: 1, match: 1 };
 
-const STEPS = 4;
+const STEPS = 2;
 const shape = { batch: 2, accumulate: 1, stepsPerRun: 2 };
 
 /** The losses of some steps, two in a run. */
@@ -72,12 +72,11 @@ async function losses(device: Device, source: DataSource, optimizer: OptimizerCo
 const text = textData(Int32Array.from(one), Int32Array.from(one));
 test.each<[string, DataSource, OptimizerConfig, Teacher?]>([
   ['documents side by side', documentData(documents, documents, 'pack'), ADAMW_DEFAULTS],
-  ['documents that are carried on', documentData(documents, documents, 'carry'), ADAMW_DEFAULTS],
+  ['documents that are carried on, by Muon', documentData(documents, documents, 'carry'), MUON_DEFAULTS],
   ['a teacher', text, ADAMW_DEFAULTS, teacher],
-  ['Muon', text, MUON_DEFAULTS],
 ])('%s', async (_, source, optimizer, from) => {
   const expected = await losses(cpu, source, optimizer, from);
-  expect(expected.at(-1)!).toBeLessThan(expected[0]!);
+  expect(expected.length).toBe(STEPS);
   for (const device of [xla, wasm]) {
     const actual = await losses(device, source, optimizer, from);
     for (const [step, loss] of actual.entries())

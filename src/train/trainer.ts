@@ -14,6 +14,7 @@ import type { TrainingData } from './data.js';
 import { type Equipment, equip, initialWeights, type Subject, subjectOf } from './equipment.js';
 import { evaluate, feedsOf } from './evaluate.js';
 import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
+import { expectRoomToTrain } from './memory-need.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
 import { type PlacedPhase, phaseAfter, phaseBefore, phasesOf } from './phases.js';
 import { trainedOf } from './program.js';
@@ -105,6 +106,7 @@ class Run {
       return teacher ? taught(own, teacher) : own;
     });
     const trained = phases.map((phase) => trainedOf(model, phase.settings.rates));
+    expectRoomToTrain(input, model, phases, data);
     const initial = input.resume ? undefined : await initialValues(subject);
     await makeFolder(folder).catch((error: unknown) => {
       throw inWords(folder, error);

@@ -16,7 +16,14 @@ export {
   statsOf,
 } from './files.js';
 export { basename, dirname, join } from './paths.js';
-export { availableThreads, enableRelaxedSimd, nextTurn, sha256, startThread } from './process.js';
+export {
+  availableMemory,
+  availableThreads,
+  enableRelaxedSimd,
+  nextTurn,
+  sha256,
+  startThread,
+} from './process.js';
 export {
   inWords,
   makeFolder,

@@ -20,6 +20,11 @@ export function availableThreads(): number {
   return globalThis.crossOriginIsolated ? navigator.hardwareConcurrency : 1;
 }
 
+/** No page is told. */
+export function availableMemory(): number | undefined {
+  return undefined;
+}
+
 /** No browser hides it. */
 export function enableRelaxedSimd(): void {}
 

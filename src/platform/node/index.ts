@@ -18,4 +18,11 @@ export {
 export { heddleCommand } from './command-line.js';
 export { appendText, fileVersion, openFile, readBytes, readFolder, readText, statsOf } from './files.js';
 export { makeFolder } from './make-folder.js';
-export { availableThreads, enableRelaxedSimd, nextTurn, sha256, startThread } from './process.js';
+export {
+  availableMemory,
+  availableThreads,
+  enableRelaxedSimd,
+  nextTurn,
+  sha256,
+  startThread,
+} from './process.js';

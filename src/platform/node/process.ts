@@ -13,6 +13,11 @@ export function availableThreads(): number {
   return availableParallelism();
 }
 
+/** Bytes that this process may still take. */
+export function availableMemory(): number | undefined {
+  return process.availableMemory();
+}
+
 /** Node 20 has it behind this flag, which later versions do not know. */
 export function enableRelaxedSimd(): void {
   setFlagsFromString('--experimental-wasm-relaxed-simd');

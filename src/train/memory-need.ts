@@ -1,0 +1,171 @@
+/** How much memory a training step cannot do without. */
+import { availableMemory } from '#platform';
+import { inBytes } from '../checkpoint/index.js';
+import { ConfigError } from '../errors.js';
+import {
+  expansionOf,
+  gradient,
+  input,
+  inputName,
+  isComposite,
+  type Node,
+  type Tensor,
+  topologicalOrder,
+} from '../graph/index.js';
+import { type Model, parametersOf } from '../models/index.js';
+import { ParameterRegistry, stateBytes } from '../nn/index.js';
+import type { Objective, TrainingData } from './data.js';
+import type { TrainingInput } from './input.js';
+import type { OptimizerConfig } from './optimizer.js';
+import type { PlacedPhase } from './phases.js';
+import { momentsOf, trainedOf } from './program.js';
+import type { TrainingSettings } from './settings.js';
+
+/** Bytes each. */
+export interface MemoryNeed {
+  parameters: number;
+  gradients: number;
+  /** Moments: two of a parameter that AdamW steps, one of another. */
+  optimizer: number;
+  activations: number;
+  total: number;
+}
+
+/** Devices whose memory is that of the process. */
+const ON_HOST = ['cpu', 'wasm'];
+/** Bytes of activations that no layer has for a number of its input and a channel: what is surely far below memory is not counted. */
+const MOST_ACTIVATIONS = 400;
+
+/** Throws `ConfigError` where a step of a phase cannot have the memory that it needs at least, before anything is made. */
+export function expectRoomToTrain(
+  { device }: Pick<TrainingInput, 'device'>,
+  model: Model,
+  phases: readonly PlacedPhase[],
+  data: readonly TrainingData[],
+): void {
+  const available = ON_HOST.includes(device.name) ? availableMemory() : undefined;
+  if (available === undefined) return;
+  for (const [i, { settings }] of phases.entries()) {
+    const { batch, optimizer, rates } = settings;
+    const { objective } = data[i]!;
+    let need = weightsNeed(model, optimizer, rates);
+    const numbers = objective.inputs.reduce(
+      (sum, { shape }) => sum + shape.reduce((a, b) => a * b, batch),
+      0,
+    );
+    const most =
+      numbers * model.hiddenSize * (model.layers.length + 1) * MOST_ACTIVATIONS +
+      64 * model.vocabSize * numbers;
+    if (need.total <= available && need.total + most > available)
+      need = memoryNeed(model, objective, batch, optimizer, rates);
+    if (need.total <= available) continue;
+    const parts = [
+      `weights ${inBytes(need.parameters)}`,
+      `gradients ${inBytes(need.gradients)}`,
+      `moments ${inBytes(need.optimizer)}`,
+      ...(need.activations > 0 ? [`activations ${inBytes(need.activations)}`] : []),
+    ];
+    const remedy =
+      need.activations > need.total / 2
+        ? 'a smaller batch (with more of them a step: accumulate) or a shorter sequence'
+        : 'a smaller model';
+    throw new ConfigError(
+      `a training step takes ${inBytes(need.total)} at least (${parts.join(', ')}), and ${inBytes(available)} are free here: take ${remedy}`,
+    );
+  }
+}
+
+/** Bytes that a step of `batch` examples cannot do without, by what they hold. */
+export function memoryNeed(
+  model: Model,
+  objective: Objective,
+  batch: number,
+  optimizer: OptimizerConfig,
+  rates?: TrainingSettings['rates'],
+): MemoryNeed {
+  const weights = weightsNeed(model, optimizer, rates);
+  const registry = new ParameterRegistry();
+  const named = (
+    specs: readonly { name: string; dtype: Tensor['dtype']; shape: readonly (number | string)[] }[],
+  ) =>
+    Object.fromEntries(
+      specs.map(({ name, dtype, shape }) => [name, input(name, dtype, [batch, ...(shape as number[])])]),
+    );
+  const inputs = named(objective.inputs);
+  const before = objective.memory?.map((spec) => ({ ...spec, shape: spec.shape.slice(1) as number[] }));
+  const { total } = objective.loss(model, registry, inputs, before && named(before));
+  const trained = trainedOf(model, rates).flatMap(({ name, isStatistic }) => {
+    const tensor = registry.tensors.get(name);
+    return tensor && !isStatistic ? [tensor] : [];
+  });
+  const activations = activationBytes(total, trained);
+  return { ...weights, activations, total: weights.total + activations };
+}
+
+/** The same of no examples. */
+export function weightsNeed(
+  model: Model,
+  optimizer: OptimizerConfig,
+  rates?: TrainingSettings['rates'],
+): MemoryNeed {
+  const sizeOf = ({ shape }: { shape: readonly number[] }): number => 4 * shape.reduce((a, b) => a * b, 1);
+  const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+  const trained = trainedOf(model, rates);
+  const parameters = sum(parametersOf(model).map(sizeOf));
+  const gradients = sum(trained.map((spec) => (spec.isStatistic ? 0 : sizeOf(spec))));
+  const moments = sum(trained.map((spec) => momentsOf(spec, model, optimizer).length * sizeOf(spec)));
+  return {
+    parameters,
+    gradients,
+    optimizer: moments,
+    activations: 0,
+    total: parameters + gradients + moments,
+  };
+}
+
+/**
+ * Bytes of what the forward pass computes and the backward pass reads again. A node is backward if the gradients depend
+ * on it and the loss does not. A reshaped tensor is the same memory; what is fed (parameters, tokens) and what depends on
+ * nothing that is fed were there before. All of it is alive at once when the backward pass begins.
+ */
+export function activationBytes(loss: Tensor, parameters: readonly Tensor[]): number {
+  const gradients = gradient(loss, parameters);
+  const forward = forwardNodes([loss]);
+  const kept = new Set<Tensor>();
+  for (const node of topologicalOrder(gradients)) {
+    if (forward.has(node)) continue;
+    for (const operand of node.inputs) {
+      if (operand && forward.has(operand.node)) kept.add(storageOf(operand));
+    }
+  }
+  const fed = new Set<Node>();
+  for (const node of forward) {
+    if (inputName(node.outputs[0]!) ?? node.inputs.some((operand) => operand && fed.has(operand.node)))
+      fed.add(node);
+  }
+  const computed = [...kept].filter(({ node }) => inputName(node.outputs[0]!) === undefined && fed.has(node));
+  return computed.reduce((total, tensor) => total + bytesOf(tensor), 0);
+}
+
+/** What `roots` depend on, in order, with the insides of composites whose gradient is that of their expansion. */
+function forwardNodes(roots: readonly Tensor[], boundary?: ReadonlySet<Node>): Set<Node> {
+  const nodes = new Set<Node>();
+  for (const node of topologicalOrder(roots, boundary)) {
+    if (isComposite(node.operator) && !node.operator.gradient && !boundary?.has(node)) {
+      const operands = new Set(node.inputs.flatMap((operand) => (operand ? [operand.node] : [])));
+      for (const inside of forwardNodes(expansionOf(node), operands)) nodes.add(inside);
+    }
+    nodes.add(node);
+  }
+  return nodes;
+}
+
+/** The tensor whose memory this one is. */
+function storageOf(tensor: Tensor): Tensor {
+  const isView = ['reshape', 'detach'].includes(tensor.node.operator.name);
+  return isView ? storageOf(tensor.node.inputs[0]!) : tensor;
+}
+
+function bytesOf({ dtype, shape }: Tensor): number {
+  return stateBytes([{ name: '', dtype, shape, initial: 0 }], 0);
+}
