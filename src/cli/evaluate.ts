@@ -2,13 +2,26 @@
 import type { Command } from 'commander';
 import { openDevice } from '../engine/index.js';
 import { modelFolder, openModel } from '../models/index.js';
-import { type IdForm, loadTokenizerOrIds } from '../text/index.js';
-import { evaluateExamples, TRAINING_DEFAULTS } from '../train/index.js';
+import {
+  encodeCorpus,
+  type IdForm,
+  loadCorpus,
+  loadTokenizerOrIds,
+  splitCorpus,
+  type Tokenizer,
+} from '../text/index.js';
+import {
+  defaultSequence,
+  type Evaluation,
+  evaluateExamples,
+  evaluateModel,
+  TRAINING_DEFAULTS,
+} from '../train/index.js';
 import { formatCount } from './format.js';
-import { idsOption } from './ids-to-learn.js';
+import { hasIds, idsOption } from './ids-to-learn.js';
 import { adapterFolder, adapterOption, MODEL_HELP } from './loading-options.js';
 import { number, wholeNumber } from './options.js';
-import { toLearn } from './to-learn.js';
+import { isPairs, toLearn } from './to-learn.js';
 
 interface EvaluateFlags {
   validation: number;
@@ -45,14 +58,38 @@ async function run(name: string, source: string, flags: EvaluateFlags): Promise<
   const folder = modelFolder(name);
   const { model, weights } = await openModel(folder, adapterFolder(flags));
   const tokenizer = await loadTokenizerOrIds(folder, model.vocabSize);
-  const text = await toLearn(source, model.source !== undefined, { ...flags, documents: 'join' });
-  const encoded = text.encode(tokenizer, model);
-  const sequence = flags.sequence ?? encoded.sequence(model);
-  const settings = { ...TRAINING_DEFAULTS, seed: flags.seed, batch: BATCH, sequence };
-  const { objective, validation } = encoded.data(model, settings);
   const device = await openDevice('cpu');
-  const result = await evaluateExamples(model, weights, objective, validation, BATCH, device);
+  const isText = !model.source && !isPairs(source) && !(await hasIds(source, flags));
+  let sequence = flags.sequence ?? defaultSequence(model);
+  let result: Evaluation;
+  if (isText) {
+    result = await evaluateModel(
+      model,
+      weights,
+      await textHeldOut(source, tokenizer, flags),
+      sequence,
+      device,
+    );
+  } else {
+    const text = await toLearn(source, model.source !== undefined, { ...flags, documents: 'join' });
+    const encoded = text.encode(tokenizer, model);
+    sequence = flags.sequence ?? encoded.sequence(model);
+    const settings = { ...TRAINING_DEFAULTS, seed: flags.seed, batch: BATCH, sequence };
+    const { objective, validation } = encoded.data(model, settings);
+    result = await evaluateExamples(model, weights, objective, validation, BATCH, device);
+  }
   process.stdout.write(
     `perplexity ${result.perplexity.toFixed(2)} (${result.loss.toFixed(4)} nats/token) over ${formatCount(result.tokens)} held-out tokens, ${sequence} at a time\n`,
   );
+}
+
+/** Of a text, which may be long, what is learned from is not looked at. */
+async function textHeldOut(
+  source: string,
+  tokenizer: Tokenizer,
+  { validation: validationFraction }: EvaluateFlags,
+): Promise<Int32Array> {
+  const corpus = await loadCorpus(source);
+  for (const path of corpus.leftOut) process.stderr.write(`left out ${path}\n`);
+  return encodeCorpus(tokenizer, splitCorpus(corpus, { validationFraction }).validation);
 }
