@@ -1,0 +1,65 @@
+/**
+ * What several workers do on one PostgreSQL beside one. Usage: node bench/archive/workers.mjs postgres://user@host/empty-database
+ *   [--workers 1,2] [--rounds 3] file...
+ *
+ * Each worker is `heddle archive work --lanes 1`, a process that reads pages and one that writes them: about one core. So as many cores as
+ * workers are needed, and a tenth of one for the database. By turns the files are read anew, and the rate is that from the first pages that are
+ * written to the last, so that the start of processes does not count.
+ */
+import { spawn } from 'node:child_process';
+import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Archive, scan } from '../../dist/archive/index.js';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { workers: { type: 'string', default: '1,2' }, rounds: { type: 'string', default: '3' } },
+});
+const [place, ...files] = positionals;
+const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const archive = await Archive.open({ place, create: true });
+
+async function rateOf(workers) {
+  await archive.database.query(
+    'TRUNCATE archive_roots, archive_files, archive_documents, archive_stretches, archive_pages, archive_passages, archive_readings, archive_vectors, archive_orphans',
+  );
+  for (const file of files) {
+    await archive.addRoot(resolve(file));
+    await scan(archive, resolve(file));
+  }
+  const ended = Array.from({ length: workers }, () => {
+    const worker = spawn(process.execPath, [command, 'archive', 'work', '--archive', place, '--lanes', '1'], {
+      stdio: 'ignore',
+    });
+    return new Promise((done) => worker.on('exit', done));
+  });
+  let first;
+  for (;;) {
+    const [row] = await archive.database.query(
+      'SELECT (SELECT count(*)::int FROM archive_pages) AS pages, (SELECT count(*)::int FROM archive_stretches) AS left',
+    );
+    const now = performance.now();
+    if (!first && row.pages > 0) first = { now, pages: row.pages };
+    if (row.left === 0) {
+      await Promise.all(ended);
+      return ((row.pages - first.pages) / (now - first.now)) * 1000;
+    }
+    await sleep(20);
+  }
+}
+
+const counts = values.workers.split(',').map(Number);
+const rates = counts.map(() => []);
+try {
+  for (let round = 0; round < Number(values.rounds); round++)
+    for (const [i, count] of counts.entries()) rates[i].push(await rateOf(count));
+  const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
+  for (const [i, count] of counts.entries())
+    console.log(
+      `${count} worker${count === 1 ? '' : 's'}: ${median(rates[i]).toFixed(0)} pages/s, ${median(rates[i].map((rate, round) => rate / rates[0][round])).toFixed(2)} x (median of ${rates[i].length})`,
+    );
+} finally {
+  await archive.close();
+}
