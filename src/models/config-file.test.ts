@@ -3,9 +3,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
+import { topologicalOrder } from '../graph/index.js';
+import { ParameterRegistry } from '../nn/index.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
 import { FAMILIES } from './families/index.js';
-import { type Model, parametersOf } from './model.js';
+import { type Model, parametersOf, wholeOf } from './model.js';
 import { fixtureFolder, referenceNames } from './testing/reference.js';
 
 type Json = Record<string, unknown>;
@@ -427,4 +429,39 @@ test.each([
     'config.json',
   );
   expect(modelFromConfig({ ...json, architectures }, 'config.json').layers.length).toBeGreaterThan(0);
+});
+
+describe('positions that a config says nothing about', () => {
+  /** All that a model computes, with its constants. */
+  const graphOf = (name: string, changes: Json): string => {
+    const json = parseConfigText(
+      readFileSync(join(fixtureFolder('hf', name), 'config.json'), 'utf8'),
+      'config.json',
+    );
+    const { rope_parameters: _, ...rest } = json;
+    const whole = wholeOf(modelFromConfig({ ...rest, ...changes }, 'config.json'), new ParameterRegistry());
+    return JSON.stringify(
+      topologicalOrder(whole).map(({ operator, attributes }) => [operator.name, attributes]),
+      (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value),
+    );
+  };
+
+  test.each([
+    ['minimax', 1_000_000],
+    ['lfm2', 1_000_000],
+    ['olmo_hybrid', 10_000],
+    ['qwen3', 10_000],
+  ])('%s rotates by the theta that transformers takes, %d', (name, theta) => {
+    expect(graphOf(name, {})).toBe(graphOf(name, { rope_theta: theta }));
+    expect(graphOf(name, {})).not.toBe(graphOf(name, { rope_theta: 2 * theta }));
+    expect(graphOf(name, { rope_parameters: null })).toBe(graphOf(name, {}));
+  });
+
+  test('olmo_hybrid has none where its theta is null', () => {
+    const without = graphOf('olmo_hybrid', { rope_theta: null });
+    expect(without).not.toBe(graphOf('olmo_hybrid', {}));
+    expect(graphOf('olmo_hybrid', { rope_parameters: { rope_type: 'default', rope_theta: null } })).toBe(
+      without,
+    );
+  });
 });
