@@ -499,9 +499,9 @@ test('the shipped model: what its words draw on is what they lose most without',
   const model = await loadModel('assets/sotu-hybrid', { threads: 1 });
   const { validation } = splitCorpus(await loadCorpus('sotu'), { validationFraction: 0.05 });
   const losses = { attributed: 0, random: 0 };
-  for (const { text } of validation.slice(0, 3)) {
-    const tokens = model.tokenizer.encode(text.slice(0, 2000)).slice(0, 64);
-    const options = { matrices: false, lens: 0, attribute: [32, 48, 64] };
+  for (const { text } of validation.slice(0, 2)) {
+    const tokens = model.tokenizer.encode(text.slice(0, 1000)).slice(0, 36);
+    const options = { matrices: false, lens: 0, attribute: [24, 36] };
     const { attributions } = await model.trace(tokens, options);
     for (const { deletion } of attributions) {
       const { counts, attributed, random } = deletion!;
@@ -510,7 +510,7 @@ test('the shipped model: what its words draw on is what they lose most without',
       losses.random += total(random.data.length, (i) => random.data[i]!) / counts.length / draws;
     }
   }
-  expect(losses.attributed / 9).toBeGreaterThan(0.5);
+  expect(losses.attributed / 4).toBeGreaterThan(0.5);
   expect(losses.attributed).toBeGreaterThan(2 * losses.random);
   await model.dispose();
 });
