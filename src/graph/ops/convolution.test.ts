@@ -1,6 +1,7 @@
 /** The causal convolution and its gradient against loops in float64, whole and in pieces. */
 import { describe, expect, test } from 'vitest';
 import type { Executable } from '../../engine/index.js';
+import type { Dim } from '../shape.js';
 import { input } from '../tensor.js';
 import { compileWithGradients, expectReference, seedsFor } from '../testing/against-reference.js';
 import { relativeError, tabulate, toArray } from '../testing/arrays.js';
@@ -25,12 +26,13 @@ function compile(
   withBias: boolean,
   withState: boolean,
   through: readonly Result[] = RESULTS,
+  channels: Dim = CHANNELS,
 ): Promise<Executable> {
-  const x = input('x', 'float32', ['batch', 'sequence', CHANNELS]);
-  const weight = input('weight', 'float32', [CHANNELS, 1, width]);
+  const x = input('x', 'float32', ['batch', 'sequence', channels]);
+  const weight = input('weight', 'float32', [channels, 1, width]);
   const options = {
-    ...(withBias && { bias: input('bias', 'float32', [CHANNELS]) }),
-    ...(withState && { state: input('state', 'float32', ['batch', width - 1, CHANNELS]) }),
+    ...(withBias && { bias: input('bias', 'float32', [channels]) }),
+    ...(withState && { state: input('state', 'float32', ['batch', width - 1, channels]) }),
   };
   const { output, state: finalState } = causalConvolution(x, weight, options.bias, options.state);
   return compileWithGradients({ x, weight, ...options }, { output, finalState }, through);
@@ -109,6 +111,19 @@ test('a sequence in pieces, with the state carried, equals the whole', async () 
     start += size;
   }
   expect([...state.data]).toEqual([...expected.finalState!.data]);
+  await executable.dispose();
+});
+
+test('as many channels as a run brings', async () => {
+  const executable = await compile(3, true, false, [], 'channels');
+  for (const channels of [1, 8, 30]) {
+    const sizes = { batch: 2, sequence: 5, channels, width: 3 };
+    const operands = convolutionOperands(sizes, true, false);
+    const { output } = await executable.run({ ...operands });
+    const zeros = new Float32Array(2 * 5 * channels);
+    const expected = referenceConvolution(sizes, operands, { output: zeros, finalState: zeros }).output;
+    expect(relativeError(toArray(output!).data, expected)).toBeLessThan(1e-6);
+  }
   await executable.dispose();
 });
 

@@ -81,7 +81,9 @@ const convolutionOperator = defineComposite<null>({
       // Zeros in the place of a state are the operator's own padding, and give no state.
       if (isToken || !builder.fused.has('Conv') || (!inputs[3] && builder.used.has(outputs[1]!)))
         return undefined;
-      return convInOnnx(builder, inputs, width, weight!.shape[0]!);
+      const [channels] = weight!.shape;
+      // The operator has the number of channels among its attributes.
+      return typeof channels === 'number' ? convInOnnx(builder, inputs, width, channels) : undefined;
     },
     wasm: convolutionInWasm,
     stablehlo: (builder, operands, { inputs }) =>
@@ -110,7 +112,7 @@ function convInOnnx(
   builder: OnnxBuilder,
   [x, weight, bias = '', state = '']: readonly string[],
   width: number,
-  channels: Dim,
+  channels: number,
 ): string[] {
   const one = (operator: string, operands: string[], attributes = {}): string =>
     builder.emit(operator, operands, { attributes })[0]!;
@@ -120,7 +122,7 @@ function convInOnnx(
   const image = one('Unsqueeze', [padded, builder.ints([1])]);
   const kernel = one('Unsqueeze', [weight!, builder.ints([2])]);
   const mixed = one('Conv', [ordered(image, [0, 3, 1, 2]), kernel, ...(bias === '' ? [] : [bias])], {
-    group: { int: channels as number },
+    group: { int: channels },
     kernel_shape: { ints: [1, width] },
     pads: { ints: [0, state === '' ? width - 1 : 0, 0, 0] },
   });
