@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decodeTrace, type Trace, type TraceJson } from '../src/inspect/index.js';
@@ -47,6 +47,24 @@ test('the JSON is a trace of the text and what the model adds', () => {
     trace.tokens.slice(read).map(({ id }) => id),
   );
   expect(trace.layers[0]!.mixers[0]!.weights!.dims).toEqual([20, read + 3, read + 3]);
+});
+
+test('a checkpoint without a tokenizer is asked in ids, and its short convolutions are shown', async () => {
+  const lfm2 = fileURLToPath(new URL('fixtures/hf/lfm2', import.meta.url));
+  const { code, stdout, stderr } = await heddle([
+    'explain',
+    lfm2,
+    '--text',
+    '5 6 7',
+    '--write',
+    '1',
+    '--json',
+  ]);
+  expect(stderr).toBe('');
+  expect(code).toBe(0);
+  const { tokens, layers } = decodeTrace(JSON.parse(stdout) as TraceJson);
+  expect(tokens.slice(0, 3).map(({ text }) => text.trim())).toEqual(['5', '6', '7']);
+  expect(layers[0]!.mixers[0]!.weights!.dims.slice(1)).toEqual([4, 4]);
 });
 
 test('the summary says it in words', async () => {

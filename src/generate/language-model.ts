@@ -353,10 +353,9 @@ export class LanguageModel {
     }
   }
 
-  /** What a token stands for after others: where a tokenizer drops the space before a first word, it is not the first. */
+  /** What a token stands for behind another, since tokenizers drop the space before a first word: here behind itself. */
   private textOf(id: number): string {
-    const others = this.tokenizer.encode('.');
-    return this.tokenizer.decode([...others, id]).slice(this.tokenizer.decode(others).length);
+    return this.tokenizer.decode([id, id]).slice(this.tokenizer.decode([id]).length);
   }
 
   async dispose(): Promise<void> {
