@@ -116,7 +116,8 @@ function solve(task: TokenTask, read: readonly number[]): number {
     return reached;
   }
   if (task.name === 'listops-steps') return SOLVERS.listops!(lastList(read));
-  if (task.name.endsWith('-steps'))
+  // What was reached stands written behind every step.
+  if (task.name === 'parity-steps' || task.name === 's5-steps')
     return SOLVERS[task.name.split('-')[0]!]!(read.filter((_, i) => i % 2 === 0));
   return SOLVERS[task.name.split('-')[0]!]?.(read) ?? SOLVERS[task.name]!(read);
 }
