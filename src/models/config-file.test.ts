@@ -417,11 +417,13 @@ describe('what contradicts itself is refused in the words of the file', () => {
 
 test.each([
   ['llama', ['LLaMAForCausalLM']],
+  ['llama', ['FSDPLlamaForCausalLM']],
   ['llama', []],
   ['llama', null],
   ['mamba', ['MambaModel']],
   ['mamba2', ['Mamba2LMHeadModel']],
   ['qwen3_5', ['Qwen3_5ForConditionalGeneration']],
+  ['qwen3_5', ['Qwen3_5TextModel']],
   ['nemotron_h', ['Other', 'NemotronHForCausalLM']],
 ])('a %s of the architectures %j is read', (name, architectures) => {
   const json = parseConfigText(

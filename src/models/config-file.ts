@@ -109,8 +109,9 @@ function expectArchitecture(
     throw refused(`; of the ${type} models those of ${architecture} are read`);
   if (architecture !== undefined || names.length === 0 || typeof type !== 'string') return;
   const plain = (name: string): string => name.replaceAll('_', '').toLowerCase();
-  const own = plain(type.replace(/_text$/, ''));
-  if (names.some((name) => plain(name.replace(TEXT_HEAD, '')) === own)) return;
+  // A text part's class may say that it is one, and FSDP2 puts its name before the class's.
+  const own = [plain(type), plain(type.replace(/_text$/, ''))];
+  if (names.some((name) => own.includes(plain(name.replace(/^FSDP/, '').replace(TEXT_HEAD, ''))))) return;
   throw refused(
     ` and the model_type ${quote(type)}: of those models it reads what the class of that name computes, not what others do`,
   );

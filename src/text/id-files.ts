@@ -77,14 +77,20 @@ export async function readBinary(path: string, said?: 'uint16' | 'uint32'): Prom
     );
   if (!headed && !said && looksWider(ids))
     throw new DataError(
-      `${path} was read as uint16, and every other number is 0, as if its ids had 4 bytes each: give --ids uint32 for that, or --ids uint16 if it is so`,
+      `${path} was read as uint16, and every other number is 0 or small, as if its ids had 4 bytes each: give --ids uint32 for that, or --ids uint16 if it is so`,
     );
   return ids;
 }
 
-/** Whether numbers of 2 bytes look like halves of numbers of 4. */
+/** No vocabulary has more than so many times 2^16 tokens. */
+const MOST_UPPER_HALF = 15;
+
+/** Whether numbers of 2 bytes look like halves of numbers of 4, of which the upper ones are small. */
 function looksWider(ids: Int32Array): boolean {
-  return ids.length >= 8 && ids.length % 2 === 0 && ids.every((id, i) => i % 2 === 0 || id === 0);
+  if (ids.length < 8 || ids.length % 2 !== 0) return false;
+  const upper = ids.filter((_, i) => i % 2 === 1);
+  if (upper.every((id) => id === 0)) return true;
+  return upper.every((id) => id <= MOST_UPPER_HALF) && ids.some((id, i) => i % 2 === 0 && id >= 256);
 }
 
 async function readHead(path: string, bytes: number): Promise<Buffer> {

@@ -93,6 +93,10 @@ describe('.bin', () => {
     const path = file('e.bin', bytes(Uint32Array.of(1, 2, 3, 4)));
     await expect(readIds(path)).rejects.toThrow(/every other number is 0.*--ids uint32/);
     expect(await documents(path, 'uint16')).toEqual([[1, 0, 2, 0, 3, 0, 4, 0]]);
+    const large = Uint32Array.from({ length: 100 }, (_, k) => (k * 7919) % 128_000);
+    await expect(readIds(file('f.bin', bytes(large)))).rejects.toThrow(/--ids uint32/);
+    const narrow = Uint16Array.from({ length: 100 }, (_, k) => (k * 7919) % 50_257);
+    expect(await documents(file('g.bin', bytes(narrow)))).toEqual([[...narrow]]);
   });
 });
 
@@ -105,8 +109,11 @@ test('a folder: files in order, those of validation held out; a text beside them
   expect(read.heldOut.map((ids) => [...ids])).toEqual([[90]]);
   expect(read.highest).toBe(90);
   expect(await isOfIds(join(here, 'set'))).toBe(true);
-  file('set/input.txt', 'To be');
+  file('set/books/input.txt', '1 2\n3');
   expect(await isOfIds(join(here, 'set'))).toBe(false);
+  await expect(readIds(join(here, 'set'), 'text')).rejects.toThrow('has no .txt files');
+  const written = await readIds(join(here, 'set/books'), 'text');
+  expect(written.documents.map((ids) => [...ids])).toEqual([[1, 2], [3]]);
   expect([await isOfIds(file('x.npy', '')), await isOfIds(file('x.txt', '')), await isOfIds('sotu')]).toEqual(
     [true, false, false],
   );

@@ -25,7 +25,7 @@ const ID_FILE = /\.(?:bin|npy)$/i;
 const TEXT_FILE = /\.(?:txt|md)$/i;
 const HELD_OUT = /(?:^|[^a-z])(?:val|valid|validation)(?:[^a-z]|$)/i;
 
-/** Whether a corpus has ids by its name: a `.bin` or `.npy` file, or a folder that has such and no texts. */
+/** Whether a corpus has ids by its name: a `.bin` or `.npy` file, or a folder that has such and no texts, also none in folders below it. */
 export async function isOfIds(path: string): Promise<boolean> {
   const isFolder = await stat(path).then(
     (stats) => stats.isDirectory(),
@@ -34,11 +34,14 @@ export async function isOfIds(path: string): Promise<boolean> {
   if (isFolder === undefined) return false;
   if (!isFolder) return ID_FILE.test(path);
   const names = await readdir(path);
-  return names.some((name) => ID_FILE.test(name)) && !names.some((name) => TEXT_FILE.test(name));
+  if (!names.some((name) => ID_FILE.test(name))) return false;
+  const all = await readdir(path, { recursive: true });
+  return !all.some((name) => TEXT_FILE.test(name));
 }
 
 /**
- * Reads a file of ids, or a folder of `.bin` and `.npy` files, of which those with `val` in their names are held out:
+ * Reads a file of ids, or a folder of `.bin` and `.npy` files (of `.txt` files where the form is text), of which those with `val` in their
+ * names are held out:
  *
  * - numbers in a text, with spaces or commas between them: a line is a document;
  * - `.npy` of NumPy, whole numbers of any size: a row of a matrix is a document;
@@ -53,9 +56,12 @@ export async function readIds(path: string, form?: IdForm): Promise<IdCorpus> {
       throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
     },
   );
-  const names = isFolder ? (await readdir(path)).filter((name) => ID_FILE.test(name)).sort() : [];
-  if (isFolder && names.length === 0)
-    throw new DataError(`${path} has no .bin and no .npy files with token ids`);
+  const wanted = form === 'text' ? /\.(?:txt|npy)$/i : ID_FILE;
+  const names = isFolder ? (await readdir(path)).filter((name) => wanted.test(name)).sort() : [];
+  if (isFolder && names.length === 0) {
+    const files = form === 'text' ? '.txt' : '.bin and no .npy';
+    throw new DataError(`${path} has no ${files} files with token ids`);
+  }
   const read: Record<'documents' | 'heldOut', Int32Array[]> = { documents: [], heldOut: [] };
   for (const file of isFolder ? names.map((name) => join(path, name)) : [path]) {
     const found = (await documentsOf(file, form)).filter(({ length }) => length > 0);

@@ -59,6 +59,32 @@ for (const bits of [4, 8] as const) {
       await executable.dispose();
     });
 
+    test.each([256, 144])(
+      `a gradient's product x W, ${bits} bits in blocks of ${block}, %i columns`,
+      async (columns) => {
+        const { tensor, valueAt } = matrix(columns, bits, block);
+        const w = input('w', 'float32', [ROWS, columns]);
+        const x = uniform(3, [2, 3, ROWS], -1, 1);
+        const executable = await device.compile(
+          withInputs({
+            outputs: { y: matmul(input('x', 'float32', ['batch', 'sequence', ROWS]), w) },
+            weights: new Map([['w', tensor]]),
+          }),
+        );
+        const { y } = await executable.run({ x });
+        const expected = Float32Array.from({ length: 6 * columns }, (_, i) => {
+          let sum = 0;
+          for (let row = 0; row < ROWS; row++) {
+            sum += (x.data[Math.floor(i / columns) * ROWS + row] as number) * valueAt(row, i % columns);
+          }
+          return sum;
+        });
+        expect(y!.dims).toEqual([2, 3, columns]);
+        expect(relativeError(y!.data as Float32Array, expected)).toBeLessThan(1e-5);
+        await executable.dispose();
+      },
+    );
+
     test(`a table of rows, ${bits} bits in blocks of ${block}`, async () => {
       const { tensor, valueAt } = matrix(256, bits, block);
       const w = input('w', 'float32', [ROWS, 256]);
@@ -108,6 +134,17 @@ test.each(['cpu', 'wasm'] as const)('products with each of several matrices (%s)
     expect(relativeError(found.data as Float32Array, expected)).toBeLessThan(0.01);
     await executable.dispose();
   }
+  const x = uniform(4, [4, 3, ROWS / 4], -1, 1);
+  const y = matmul(input('x', 'float32', [4, 3, ROWS / 4]), w);
+  const executable = await own.compile(withInputs({ outputs: { y }, weights: new Map([['w', several]]) }));
+  const expected = Float32Array.from({ length: 12 * 64 }, (_, i) => {
+    const [which, row, column] = [Math.floor(i / 192), Math.floor(i / 64), i % 64];
+    let sum = 0;
+    for (let k = 0; k < 10; k++) sum += (x.data[row * 10 + k] as number) * valueAt(which * 10 + k, column);
+    return sum;
+  });
+  expect(relativeError((await executable.run({ x })).y!.data as Float32Array, expected)).toBeLessThan(0.01);
+  await executable.dispose();
   if (kind === 'wasm') await own.dispose();
 });
 

@@ -2,7 +2,7 @@
 
 import { ShapeError } from '../../errors.js';
 import type { OnnxBuilder } from '../lower/onnx/builder.js';
-import { packedProduct, packedProducts } from '../lower/onnx/packed.js';
+import { packedProduct, packedProducts, widened } from '../lower/onnx/packed.js';
 import { hloMatmul } from '../lower/stablehlo/matmul.js';
 import { matmulInWasm } from '../lower/wasm/operators.js';
 import { broadcastShapes, type Shape } from '../shape.js';
@@ -57,8 +57,11 @@ const matmulOperator = definePrimitive<MatmulAttributes>({
     ];
   },
   lower: {
-    onnx(builder, [a, b], { attributes: { transposeA, transposeB }, inputs, outputs }) {
-      const matrix = builder.quantized.get(b!);
+    onnx(builder, [a, packed], { attributes: { transposeA, transposeB }, inputs, outputs }) {
+      const given = builder.quantized.get(packed!);
+      // Products with packed matrices are x W^T alone; a gradient's are x W.
+      const matrix = transposeB && !transposeA ? given : undefined;
+      const b = given && !matrix ? widened(builder, given, inputs[1]!.rank) : packed;
       const integers =
         matrix && builder.fused.has('MatMulIntegerToFloat') && isLong(inputs[0]!.shape)
           ? matrix.integers()

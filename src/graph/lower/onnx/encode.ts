@@ -205,7 +205,11 @@ class QuantizedMatrix implements QuantizedOperand {
           [...this.leading, this.rows, this.blocks, bytes(this.block)],
           this.source.codes,
         )
-      : this.declare('rows', [...this.leading, this.rows, bytes(this.columns)], this.source.codes);
+      : this.declare(
+          'rows',
+          [...this.leading, this.rows, bytes(this.blocks * this.block)],
+          this.source.codes,
+        );
   }
 
   scales(): string {

@@ -38,3 +38,25 @@ export function packedProducts(
   });
   return builder.emit('Concat', products, { attributes: { axis: { int: 0 } } });
 }
+
+/** The matrix, or matrices, in float32: [rows, columns] of rank 2, or [count, rows, columns] of rank 3. */
+export function widened(builder: OnnxBuilder, matrix: QuantizedOperand, rank: number): string {
+  const { rows, columns, block, bits } = matrix;
+  const entries = Array.from({ length: rank === 2 ? rows : matrix.count }, (_, i) => i);
+  const [whole] = builder.emit(
+    'GatherBlockQuantized',
+    [matrix.codes(false), builder.ints(entries), matrix.scales()],
+    {
+      domain: 'com.microsoft',
+      attributes: {
+        bits: { int: bits },
+        block_size: { int: block },
+        gather_axis: { int: 0 },
+        quantize_axis: { int: rank - 1 },
+      },
+    },
+  );
+  if (columns % block === 0) return whole!;
+  const [start, end, axis] = [[0], [columns], [rank - 1]].map((numbers) => builder.ints(numbers));
+  return builder.emit('Slice', [whole!, start!, end!, axis!])[0]!;
+}
