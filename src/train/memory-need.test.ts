@@ -2,7 +2,7 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, afterEach, expect, test, vi } from 'vitest';
 import { ConfigError } from '../errors.js';
 import { hybridModel } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
@@ -14,12 +14,13 @@ import { train } from './trainer.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'heddle-need-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => void vi.restoreAllMocks());
 
 test.each([
   [
     'weights',
     { model: hybridModel(tinyConfig({ vocabSize: 2 ** 24, hiddenSize: 2 ** 19, pattern: '-' })) },
-    /takes 14\d TB at least \(weights 35\.\d TB, gradients 35\.\d TB, moments 70\.\d TB\), and .* free here: take a smaller model/,
+    /takes 14\d TB at least \(weights 35\.\d TB, gradients 35\.\d TB, moments 70\.\d TB\), and .* is all there is here: take a smaller model/,
   ],
   [
     'a batch',
@@ -32,6 +33,15 @@ test.each([
   await expect(run).rejects.toThrow(ConfigError);
   await expect(run).rejects.toThrow(message);
   expect(existsSync(at)).toBe(false);
+});
+
+test('what fits the machine is trained however little of it is free, and what a container does not allow is refused', async () => {
+  vi.spyOn(process, 'availableMemory').mockReturnValue(1e3);
+  const run = (name: string) => train(tinyInput(join(folder, name), { settings: { steps: 1 } }));
+  expect((await run('caches')).completed).toBe(true);
+  vi.spyOn(process, 'constrainedMemory').mockReturnValue(1e5);
+  await expect(run('container')).rejects.toThrow(/takes .* at least .* 100 kB is all there is here/);
+  expect(existsSync(join(folder, 'container'))).toBe(false);
 });
 
 test('Muon has one moment of a matrix, and frozen parameters have none and no gradients', () => {

@@ -1,5 +1,5 @@
 /** How much memory a training step cannot do without. */
-import { availableMemory } from '#platform';
+import { mostMemory } from '#platform';
 import { inBytes } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
 import {
@@ -43,8 +43,8 @@ export function expectRoomToTrain(
   phases: readonly PlacedPhase[],
   data: readonly TrainingData[],
 ): void {
-  const available = ON_HOST.includes(device.name) ? availableMemory() : undefined;
-  if (available === undefined) return;
+  const room = ON_HOST.includes(device.name) ? mostMemory() : undefined;
+  if (room === undefined) return;
   for (const [i, { settings }] of phases.entries()) {
     const { batch, optimizer, rates } = settings;
     const { objective } = data[i]!;
@@ -56,9 +56,9 @@ export function expectRoomToTrain(
     const most =
       numbers * model.hiddenSize * (model.layers.length + 1) * MOST_ACTIVATIONS +
       64 * model.vocabSize * numbers;
-    if (need.total <= available && need.total + most > available)
+    if (need.total <= room && need.total + most > room)
       need = memoryNeed(model, objective, batch, optimizer, rates);
-    if (need.total <= available) continue;
+    if (need.total <= room) continue;
     const parts = [
       `weights ${inBytes(need.parameters)}`,
       `gradients ${inBytes(need.gradients)}`,
@@ -70,7 +70,7 @@ export function expectRoomToTrain(
         ? 'a smaller batch (with more of them a step: accumulate) or a shorter sequence'
         : 'a smaller model';
     throw new ConfigError(
-      `a training step takes ${inBytes(need.total)} at least (${parts.join(', ')}), and ${inBytes(available)} are free here: take ${remedy}`,
+      `a training step takes ${inBytes(need.total)} at least (${parts.join(', ')}), and ${inBytes(room)} is all there is here: take ${remedy}`,
     );
   }
 }

@@ -17,9 +17,9 @@ export {
 } from './files.js';
 export { basename, dirname, join } from './paths.js';
 export {
-  availableMemory,
   availableThreads,
   enableRelaxedSimd,
+  mostMemory,
   nextTurn,
   sha256,
   startThread,

@@ -21,7 +21,7 @@ export function availableThreads(): number {
 }
 
 /** No page is told. */
-export function availableMemory(): number | undefined {
+export function mostMemory(): number | undefined {
   return undefined;
 }
 

@@ -19,9 +19,9 @@ export { heddleCommand } from './command-line.js';
 export { appendText, fileVersion, openFile, readBytes, readFolder, readText, statsOf } from './files.js';
 export { makeFolder } from './make-folder.js';
 export {
-  availableMemory,
   availableThreads,
   enableRelaxedSimd,
+  mostMemory,
   nextTurn,
   sha256,
   startThread,

@@ -1,6 +1,6 @@
 /** Threads, turns of the event loop, digests. */
 import { createHash } from 'node:crypto';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import type { Digest, Thread } from '../platform.js';
@@ -13,9 +13,16 @@ export function availableThreads(): number {
   return availableParallelism();
 }
 
-/** Bytes that this process may still take. */
-export function availableMemory(): number | undefined {
-  return process.availableMemory();
+/**
+ * Bytes that this process can have at most: what its container allows, or all of the machine's memory. What is free at the moment says
+ * less: systems count caches as used that they give up when asked.
+ */
+export function mostMemory(): number | undefined {
+  const machine = totalmem();
+  // Without a limit some systems answer 0 or nothing, others a number beyond all memory.
+  const allowed = process.constrainedMemory() ?? 0;
+  const most = allowed > 0 && (machine === 0 || allowed < machine) ? allowed : machine;
+  return most > 0 && Number.isFinite(most) ? most : undefined;
 }
 
 /** Node 20 has it behind this flag, which later versions do not know. */
