@@ -3,10 +3,11 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
+import { float32, type Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
-import { hybridModel } from '../models/index.js';
+import { hybridModel, parametersOf, withLora } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
-import { memoryNeed } from './memory-need.js';
+import { memoryNeed, weightsNeed } from './memory-need.js';
 import { ADAMW_DEFAULTS, MUON_DEFAULTS } from './optimizer.js';
 import { tinyInput } from './testing/runs.js';
 import { nextTokens } from './text.js';
@@ -59,4 +60,33 @@ test('Muon has one moment of a matrix, and frozen parameters have none and no gr
   expect(frozen.parameters).toBe(adamw.parameters);
   expect(frozen.gradients).toBeLessThan(adamw.gradients);
   expect(frozen.activations).toBeLessThanOrEqual(adamw.activations);
+});
+
+test('weights beside which adapters are trained count as they are stored', () => {
+  const model = withLora(hybridModel(tinyConfig({ pattern: 'S-' })), { rank: 2, alpha: 4 });
+  const own = parametersOf(model).filter(({ adapts }) => adapts === undefined);
+  const size = ({ shape }: { shape: readonly number[] }) => shape.reduce((a, b) => a * b, 1);
+  const total = own.reduce((sum, spec) => sum + size(spec), 0);
+  const of = (weightOf: (dims: readonly number[], count: number) => Weight) =>
+    weightsNeed(model, ADAMW_DEFAULTS, {}, new Map(own.map((s) => [s.name, weightOf(s.shape, size(s))])));
+  const part = (dtype: 'bfloat16' | 'uint8' | 'float32', byteLength: number) => ({
+    path: 'model.safetensors',
+    byteOffset: 0,
+    byteLength,
+    dtype,
+  });
+  const full = weightsNeed(model, ADAMW_DEFAULTS);
+  const adapters = full.parameters - 4 * total;
+  expect(of((dims, count) => float32(new Float32Array(count), dims))).toEqual(full);
+  const halves = of((dims, count) => ({ dims, parts: [part('bfloat16', 2 * count)] }));
+  expect(halves.parameters).toBe(adapters + 2 * total);
+  const packed = of((dims, count) => ({
+    dims,
+    bits: 8,
+    block: 8,
+    codes: new Uint8Array(count),
+    scales: part('float32', count / 2),
+  }));
+  expect(packed.parameters).toBe(adapters + total + total / 2);
+  expect([packed.gradients, packed.optimizer]).toEqual([full.gradients, full.optimizer]);
 });

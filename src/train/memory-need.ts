@@ -1,6 +1,7 @@
 /** How much memory a training step cannot do without. */
 import { mostMemory } from '#platform';
 import { inBytes } from '../checkpoint/index.js';
+import { isQuantized, isStored, type StoredPart, type Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import {
   expansionOf,
@@ -15,7 +16,7 @@ import {
 import { type Model, parametersOf } from '../models/index.js';
 import { ParameterRegistry, stateBytes } from '../nn/index.js';
 import type { Objective, TrainingData } from './data.js';
-import type { TrainingInput } from './input.js';
+import type { Subject } from './equipment.js';
 import type { OptimizerConfig } from './optimizer.js';
 import type { PlacedPhase } from './phases.js';
 import { momentsOf, trainedOf } from './program.js';
@@ -38,8 +39,7 @@ const MOST_ACTIVATIONS = 400;
 
 /** Throws `ConfigError` where a step of a phase cannot have the memory that it needs at least, before anything is made. */
 export function expectRoomToTrain(
-  { device }: Pick<TrainingInput, 'device'>,
-  model: Model,
+  { input: { device }, model, base }: Pick<Subject, 'input' | 'model' | 'base'>,
   phases: readonly PlacedPhase[],
   data: readonly TrainingData[],
 ): void {
@@ -48,7 +48,7 @@ export function expectRoomToTrain(
   for (const [i, { settings }] of phases.entries()) {
     const { batch, optimizer, rates } = settings;
     const { objective } = data[i]!;
-    let need = weightsNeed(model, optimizer, rates);
+    let need = weightsNeed(model, optimizer, rates, base);
     const numbers = objective.inputs.reduce(
       (sum, { shape }) => sum + shape.reduce((a, b) => a * b, batch),
       0,
@@ -57,7 +57,7 @@ export function expectRoomToTrain(
       numbers * model.hiddenSize * (model.layers.length + 1) * MOST_ACTIVATIONS +
       64 * model.vocabSize * numbers;
     if (need.total <= room && need.total + most > room)
-      need = memoryNeed(model, objective, batch, optimizer, rates);
+      need = memoryNeed(model, objective, batch, optimizer, rates, base);
     if (need.total <= room) continue;
     const parts = [
       `weights ${inBytes(need.parameters)}`,
@@ -75,15 +75,16 @@ export function expectRoomToTrain(
   }
 }
 
-/** Bytes that a step of `batch` examples cannot do without, by what they hold. */
+/** Bytes that a step of `batch` examples cannot do without, by what they hold. The weights of `base` stay as they are stored. */
 export function memoryNeed(
   model: Model,
   objective: Objective,
   batch: number,
   optimizer: OptimizerConfig,
   rates?: TrainingSettings['rates'],
+  base?: Subject['base'],
 ): MemoryNeed {
-  const weights = weightsNeed(model, optimizer, rates);
+  const weights = weightsNeed(model, optimizer, rates, base);
   const registry = new ParameterRegistry();
   const named = (
     specs: readonly { name: string; dtype: Tensor['dtype']; shape: readonly (number | string)[] }[],
@@ -107,11 +108,17 @@ export function weightsNeed(
   model: Model,
   optimizer: OptimizerConfig,
   rates?: TrainingSettings['rates'],
+  base?: Subject['base'],
 ): MemoryNeed {
   const sizeOf = ({ shape }: { shape: readonly number[] }): number => 4 * shape.reduce((a, b) => a * b, 1);
   const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
   const trained = trainedOf(model, rates);
-  const parameters = sum(parametersOf(model).map(sizeOf));
+  const parameters = sum(
+    parametersOf(model).map((spec) => {
+      const weight = base?.get(spec.name);
+      return weight ? bytesOfWeight(weight) : sizeOf(spec);
+    }),
+  );
   const gradients = sum(trained.map((spec) => (spec.isStatistic ? 0 : sizeOf(spec))));
   const moments = sum(trained.map((spec) => momentsOf(spec, model, optimizer).length * sizeOf(spec)));
   return {
@@ -121,6 +128,16 @@ export function weightsNeed(
     activations: 0,
     total: parameters + gradients + moments,
   };
+}
+
+/** Bytes of a weight as it is given: in few bits, in halves, or in full. */
+function bytesOfWeight(weight: Weight): number {
+  const pieces: readonly (ArrayBufferView | StoredPart)[] = isQuantized(weight)
+    ? [weight.codes, weight.scales]
+    : isStored(weight)
+      ? weight.parts
+      : [weight.data];
+  return pieces.reduce((total, { byteLength }) => total + byteLength, 0);
 }
 
 /**

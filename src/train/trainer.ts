@@ -106,7 +106,7 @@ class Run {
       return teacher ? taught(own, teacher) : own;
     });
     const trained = phases.map((phase) => trainedOf(model, phase.settings.rates));
-    expectRoomToTrain(input, model, phases, data);
+    expectRoomToTrain(subject, phases, data);
     const initial = input.resume ? undefined : await initialValues(subject);
     await makeFolder(folder).catch((error: unknown) => {
       throw inWords(folder, error);
