@@ -84,6 +84,8 @@ export interface Device {
    * has answered, so that the device never waits.
    */
   readonly runsAhead: boolean;
+  /** Bytes that all its programs can have together, where its addresses reach less far than the machine's memory. */
+  readonly addressable?: number;
   /**
    * Throws `DeviceError` for an input that the program does not declare, for weights that do not fit, and for what the device cannot hold or
    * compute.

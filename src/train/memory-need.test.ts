@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
-import { float32, type Weight } from '../engine/index.js';
+import { float32, openDevice, type Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { hybridModel, parametersOf, withLora } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
@@ -43,6 +43,18 @@ test('what fits the machine is trained however little of it is free, and what a 
   vi.spyOn(process, 'constrainedMemory').mockReturnValue(1e5);
   await expect(run('container')).rejects.toThrow(/takes .* at least .* 100 kB is all there is here/);
   expect(existsSync(join(folder, 'container'))).toBe(false);
+});
+
+test('the kernels of our own reach 4 GiB, however much the machine has', async () => {
+  const model = hybridModel(tinyConfig({ vocabSize: 2 ** 17, hiddenSize: 2944, pattern: '-' }));
+  const device = await openDevice('wasm', { threads: 1 });
+  const at = join(folder, 'wasm');
+  const run = train(tinyInput(at, { model, device }));
+  await expect(run).rejects.toThrow(
+    /takes 6\.\d GB at least .* 4\.29 GB is all that the wasm device reaches: /,
+  );
+  expect(existsSync(at)).toBe(false);
+  await device.dispose();
 });
 
 test('Muon has one moment of a matrix, and frozen parameters have none and no gradients', () => {

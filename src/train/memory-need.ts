@@ -1,7 +1,7 @@
 /** How much memory a training step cannot do without. */
 import { mostMemory } from '#platform';
 import { inBytes } from '../checkpoint/index.js';
-import { isQuantized, isStored, type StoredPart, type Weight } from '../engine/index.js';
+import { type Device, isQuantized, isStored, type StoredPart, type Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import {
   expansionOf,
@@ -43,7 +43,7 @@ export function expectRoomToTrain(
   phases: readonly PlacedPhase[],
   data: readonly TrainingData[],
 ): void {
-  const room = ON_HOST.includes(device.name) ? mostMemory() : undefined;
+  const room = roomOn(device);
   if (room === undefined) return;
   for (const [i, { settings }] of phases.entries()) {
     const { batch, optimizer, rates } = settings;
@@ -59,6 +59,7 @@ export function expectRoomToTrain(
     if (need.total <= room && need.total + most > room)
       need = memoryNeed(model, objective, batch, optimizer, rates, base);
     if (need.total <= room) continue;
+    const where = room === device.addressable ? `that the ${device.name} device reaches` : 'there is here';
     const parts = [
       `weights ${inBytes(need.parameters)}`,
       `gradients ${inBytes(need.gradients)}`,
@@ -70,9 +71,15 @@ export function expectRoomToTrain(
         ? 'a smaller batch (with more of them a step: accumulate) or a shorter sequence'
         : 'a smaller model';
     throw new ConfigError(
-      `a training step takes ${inBytes(need.total)} at least (${parts.join(', ')}), and ${inBytes(room)} is all there is here: take ${remedy}`,
+      `a training step takes ${inBytes(need.total)} at least (${parts.join(', ')}), and ${inBytes(room)} is all ${where}: take ${remedy}`,
     );
   }
+}
+
+/** Bytes that a device can have at most, where that is known before it is asked for them. */
+function roomOn({ name, addressable }: Device): number | undefined {
+  const machine = ON_HOST.includes(name) ? mostMemory() : undefined;
+  return machine && addressable ? Math.min(machine, addressable) : (machine ?? addressable);
 }
 
 /** Bytes that a step of `batch` examples cannot do without, by what they hold. The weights of `base` stay as they are stored. */

@@ -24,6 +24,10 @@ export class WasmDevice implements Device {
   readonly threads: Threads;
   private last: Promise<unknown> = Promise.resolve();
 
+  get addressable(): number {
+    return this.memory.mostBytes;
+  }
+
   /** Throws `DeviceError` where this engine lacks what the kernels need. */
   constructor({ threads, simd, prepare }: WasmOptions) {
     prepare?.(this.memory.memory, this.memory.mostBytes);
