@@ -21,7 +21,6 @@ import {
   copyCompanions,
   formatConfig,
   type Model,
-  parametersOf,
   readAdapter,
   readModel,
   readWeights,
@@ -32,7 +31,7 @@ import {
 import type { ParameterSpec } from '../nn/index.js';
 import type { TrainingData } from './data.js';
 import type { TrainingInput } from './input.js';
-import { momentsOf } from './program.js';
+import { momentsOf, trainableOf } from './program.js';
 
 const OPTIMIZER = 'optimizer.safetensors';
 /** What the rows of the last batch left, where batches go on from each other. */
@@ -120,7 +119,7 @@ async function pathsOfWeights(folder: string): Promise<ReadonlySet<string>> {
 
 /**
  * Writes a run's checkpoint, whole or not at all: an adapter alone where that is what was trained, else a model as the
- * folder that it came from stores it, with all that makes it usable.
+ * folder that it came from stores it, with all that makes it usable. `parameters` are those of the phase, which have moments.
  */
 export async function writeCheckpoint(
   input: TrainingInput,
@@ -131,8 +130,7 @@ export async function writeCheckpoint(
   progress: Progress,
 ): Promise<void> {
   const { from, lora, tokenizer, settings } = input;
-  const stored = lora ? parameters : parametersOf(model);
-  const weights = new Map(stored.map(({ name }) => [name, values.get(name)!]));
+  const weights = new Map(trainableOf(model).map(({ name }) => [name, values.get(name)!]));
   const moments = parameters.flatMap((spec) =>
     momentsOf(spec, model, settings.optimizer).map((key) => ({
       name: key,
@@ -167,11 +165,13 @@ export interface Saved {
 }
 
 /**
- * Reads a run's checkpoint, which has moments of the parameters that its step trained. Throws `CheckpointError` where there is none or it is damaged, `TrainingError` where it is of
- * a run that was given something else, and names it.
+ * Reads a run's checkpoint, which has moments of the parameters that its step trained; `model` has the adapters, where they are what
+ * is trained. Throws `CheckpointError` where there is none or it is damaged, `TrainingError` where it is of a run that was given something
+ * else, and names it.
  */
 export async function readCheckpoint(
   input: TrainingInput,
+  model: Model,
   trainedAt: (step: number) => readonly ParameterSpec[],
   run: RunIdentity,
 ): Promise<Saved> {
@@ -194,13 +194,14 @@ export async function readCheckpoint(
   const values = input.lora
     ? new Map((await readAdapter(folder, input.model, input.from!)).weights)
     : await readWeights(folder, input.model);
+  for (const { name } of trainableOf(model)) {
+    if (!values.has(name)) throw new CheckpointError(`${folder} lacks ${name}: train anew without --resume`);
+  }
   const { step } = progress.data;
   const file = await openSafetensors(join(folder, OPTIMIZER));
   try {
     for (const spec of trainedAt(step)) {
-      if (!values.has(spec.name))
-        throw new CheckpointError(`${folder} lacks ${spec.name}: train anew without --resume`);
-      for (const key of momentsOf(spec, input.model, input.settings.optimizer)) {
+      for (const key of momentsOf(spec, model, input.settings.optimizer)) {
         values.set(key, float32(await file.readFloat32(key), spec.shape));
       }
     }

@@ -14,7 +14,7 @@ import { type ParameterSpec, Random } from '../nn/index.js';
 import type { TrainingData } from './data.js';
 import type { TrainingInput } from './input.js';
 import type { PlacedPhase } from './phases.js';
-import { evaluationProgram, trainingProgram } from './program.js';
+import { evaluationProgram, trainableOf, trainingProgram } from './program.js';
 import { readTeacher, type Teacher, teacherWeights } from './teacher.js';
 
 /** Where a device prefers long runs, one does several steps, as long as this is not much work. */
@@ -69,9 +69,9 @@ export interface Equipment {
   readonly parameters: readonly ParameterSpec[];
   /** What rows leave to those of the next batch, as states of the program. */
   readonly memory: readonly StateSpec[];
-  /** The weights that are not trained. */
+  /** The weights that are not trained in this phase. */
   readonly frozen: ReadonlyMap<string, Weight>;
-  /** Those of them that are saved with the model: none where adapters are trained beside it. */
+  /** Those of them that are saved: another phase may train them. Weights beside which adapters are trained are not among them. */
   readonly untrained: ReadonlyMap<string, HostTensor>;
   readonly stepsPerRun: number;
   readonly training: Executable;
@@ -99,8 +99,8 @@ export async function equip(
   const stepsPerRun = isLast ? most : largestDivisor(phase.end - step, most);
   const shape = { batch, accumulate, stepsPerRun };
   const { program, parameters, memory } = trainingProgram(model, objective, optimizer, shape, rates);
-  const untrained = base ? new Map<string, HostTensor>() : takeUntrained(values, model, parameters);
-  const frozen = base ?? untrained;
+  const untrained = takeUntrained(values, model, parameters);
+  const frozen = new Map<string, Weight>([...(base ?? []), ...untrained]);
   const weights = teacher ? new Map([...frozen, ...teacherWeights(teacher)]) : frozen;
   const training = await device.compile({ ...program, weights });
   const evaluation = await device.compile({
@@ -124,14 +124,14 @@ function largestDivisor(steps: number, most: number): number {
   return 1;
 }
 
-/** Takes what is not trained out of a model's values. */
+/** Takes what could be trained, but is not, out of a run's values. */
 function takeUntrained(
   values: Map<string, HostTensor>,
   model: Model,
   trained: readonly ParameterSpec[],
 ): Map<string, HostTensor> {
   const names = new Set(trained.map(({ name }) => name));
-  const others = parametersOf(model).filter(({ name }) => !names.has(name));
+  const others = trainableOf(model).filter(({ name }) => !names.has(name));
   return new Map(
     others.map(({ name }) => {
       const value = values.get(name)!;

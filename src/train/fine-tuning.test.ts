@@ -8,11 +8,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openWeights } from '../checkpoint/index.js';
+import { openSafetensors, openWeights } from '../checkpoint/index.js';
 import { openDevice, type Program } from '../engine/index.js';
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { topologicalOrder } from '../graph/index.js';
-import { linearLayers, openModel, parametersOf, readModel, withLora } from '../models/index.js';
+import { hybridModel, linearLayers, openModel, parametersOf, readModel, withLora } from '../models/index.js';
+import { tinyConfig } from '../models/testing/tiny.js';
 import { TINY_TEXT } from '../text/testing/tiny.js';
 import { evaluateModel } from './evaluate.js';
 import type { TrainingEvent, TrainingInput } from './input.js';
@@ -20,13 +21,14 @@ import { ADAMW_DEFAULTS } from './optimizer.js';
 import { trainingProgram } from './program.js';
 import { TRAINING_DEFAULTS, type TrainingSettings } from './settings.js';
 import { COMPANIONS, letters, makeBase } from './testing/base.js';
-import { metrics } from './testing/runs.js';
+import { metrics, tinyInput } from './testing/runs.js';
 import { nextTokens, textData } from './text.js';
 import { train } from './trainer.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 const training = Int32Array.from(letters.encode(TINY_TEXT.repeat(3)));
 const validation = training.subarray(0, 100);
+const data = textData(training, validation);
 const lora = { rank: 4, alpha: 8 };
 const FAMILIES = ['granitemoehybrid-moe-bf16', 'llama', 'qwen3_next', 'mamba'];
 
@@ -57,7 +59,7 @@ async function input(folder: string, change: Change = {}): Promise<TrainingInput
     model: await readModel(from),
     from,
     tokenizer: letters,
-    data: textData(training, validation),
+    data,
     device,
     folder,
     ...change,
@@ -72,6 +74,15 @@ async function refusal(run: Promise<unknown>): Promise<Error> {
   );
   expect(error, 'something was refused').toBeDefined();
   return error!;
+}
+
+/** Trains, and stops once a step is done. */
+async function interrupted(step: number, folder: string, change: Change): Promise<void> {
+  const interrupt = new AbortController();
+  const onEvent = (event: TrainingEvent): void => {
+    if (event.event === 'step' && event.step === step) interrupt.abort();
+  };
+  await train(await input(folder, { ...change, onEvent, signal: interrupt.signal }));
 }
 
 /** The digests of the files in a folder. */
@@ -180,14 +191,6 @@ describe('the program that trains adapters', () => {
 describe('the same bytes, interrupted or not', () => {
   beforeEach(() => makeBase(at('base'), 'granitemoehybrid'));
 
-  async function interrupted(step: number, folder: string, change: Change): Promise<void> {
-    const interrupt = new AbortController();
-    const onEvent = (event: TrainingEvent): void => {
-      if (event.event === 'step' && event.step === step) interrupt.abort();
-    };
-    await train(await input(folder, { ...change, onEvent, signal: interrupt.signal }));
-  }
-
   test.each<[string, Change]>([
     ['whole', {}],
     ['adapters', { lora }],
@@ -230,6 +233,62 @@ describe('the same bytes, interrupted or not', () => {
     expect([digests(join(at('adapters'), 'checkpoint')), digests(join(at('whole'), 'checkpoint'))]).toEqual(
       before,
     );
+  });
+});
+
+describe('adapters that a phase leaves as they are', () => {
+  const rates = { 'layer:S': 0 };
+  const phases = [{ steps: 4 }, { steps: 4, rates }];
+  const model = hybridModel(tinyConfig({ pattern: 'S-*-', vocabSize: 128, hiddenSize: 8 }));
+  const small = { lora: { rank: 2, alpha: 4 } };
+
+  let from: string;
+  beforeEach(async () => {
+    await train(tinyInput(at('fresh'), { model, tokenizer: letters, data, settings: { steps: 0 } }));
+    from = join(at('fresh'), 'checkpoint');
+  });
+  const changed = (own: Partial<TrainingSettings>): Change => ({ ...small, from, settings: own });
+
+  async function tensorsOf(run: string, file: string): Promise<Map<string, Buffer>> {
+    const opened = await openSafetensors(join(at(run), 'checkpoint', file));
+    const found = new Map<string, Buffer>();
+    for (const name of opened.tensors.keys()) {
+      found.set(name, Buffer.from(new Uint8Array((await opened.readFloat32(name)).buffer)));
+    }
+    await opened.close();
+    return found;
+  }
+
+  test.each([
+    ['from the beginning', { steps: 4, rates }],
+    ['in a phase', { steps: 8, phases }],
+  ] as const)('%s are those of before in the checkpoint, without moments', async (_, own) => {
+    await train(await input(at('run'), changed(own)));
+    const adapters = await tensorsOf('run', 'adapter_model.safetensors');
+    const places = linearLayers(model).length;
+    expect(adapters.size).toBe(2 * places);
+    const moments = [...(await tensorsOf('run', 'optimizer.safetensors')).keys()];
+    const isOfS = (name: string): boolean => name.includes('.layers.0.');
+    expect(moments.length).toBe(2 * [...adapters.keys()].filter((name) => !isOfS(name)).length);
+    expect(moments.filter(isOfS)).toEqual([]);
+    const checkpoint = join(at('run'), 'checkpoint');
+    expect(await lossOf(from, checkpoint)).toBeCloseTo(losses(at('run'))[1], 5);
+  });
+
+  test('go on from where they were in a phase that trains them again', async () => {
+    const change = changed({ steps: 12, phases: [...phases, { steps: 4 }] });
+    await train(await input(at('whole'), change));
+    const seen: Map<string, Buffer>[] = [];
+    for (const stop of [4, 8]) {
+      await interrupted(stop, at('parts'), { ...change, resume: stop > 4 });
+      seen.push(await tensorsOf('parts', 'adapter_model.safetensors'));
+    }
+    const [trained, left] = seen as [Map<string, Buffer>, Map<string, Buffer>];
+    for (const [name, value] of trained) {
+      expect(value.equals(left.get(name)!), name).toBe(name.includes('.layers.0.'));
+    }
+    await train(await input(at('parts'), { ...change, resume: true }));
+    expect(digests(join(at('parts'), 'checkpoint'))).toEqual(digests(join(at('whole'), 'checkpoint')));
   });
 });
 

@@ -294,9 +294,14 @@ function named({ inputs }: Objective, tensors: readonly Tensor[]): Record<string
   return Object.fromEntries(inputs.map(({ name }, i) => [name, tensors[i]!]));
 }
 
+/** What training may change, and a run saves: the adapters of a model that has them, else all parameters. */
+export function trainableOf(model: Model): ParameterSpec[] {
+  return parametersOf(model).filter(({ adapts }) => !model.adapters || adapts !== undefined);
+}
+
 /** The parameters that are trained at these rates. Throws `ConfigError` where there are none, or a pattern fits no parameter. */
 export function trainedOf(model: Model, rates: NonNullable<TrainingSettings['rates']> = {}): ParameterSpec[] {
-  const specs = parametersOf(model).filter(({ adapts }) => !model.adapters || adapts !== undefined);
+  const specs = trainableOf(model);
   for (const pattern of Object.keys(rates)) {
     if (specs.some(({ name }) => fits(pattern, name, model))) continue;
     const isOfLayers = OF_LAYERS.test(pattern);

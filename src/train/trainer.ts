@@ -17,7 +17,7 @@ import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { expectRoomToTrain } from './memory-need.js';
 import { STEP_SCALARS, stepScalars } from './optimizer.js';
 import { type PlacedPhase, phaseAfter, phaseBefore, phasesOf } from './phases.js';
-import { trainedOf } from './program.js';
+import { trainableOf, trainedOf } from './program.js';
 import { learningRateAt } from './schedule.js';
 import { checkSettings } from './settings.js';
 import { taught } from './teacher.js';
@@ -117,7 +117,7 @@ class Run {
     const trainedAt = (step: number): ParameterSpec[] => trained[phases.indexOf(phaseBefore(phases, step))]!;
     const { step, values } = initial
       ? { step: 0, values: initial }
-      : await readCheckpoint(input, trainedAt, identity);
+      : await readCheckpoint(input, model, trainedAt, identity);
     const phase = phaseAfter(phases, step);
     const equipment = await equip(subject, phase, data[phases.indexOf(phase)]!, values, step);
     await trimMetrics(join(folder, METRICS), step);
@@ -304,7 +304,7 @@ async function trimMetrics(path: string, step: number): Promise<void> {
 /** All values of a new run, without moments: new weights or adapters, or another checkpoint's weights. */
 async function initialValues({ input, model, base }: Subject): Promise<Map<string, HostTensor>> {
   const { from, settings } = input;
-  if (base) return initialWeights(trainedOf(model), settings.seed);
+  if (base) return initialWeights(trainableOf(model), settings.seed);
   if (from !== undefined) return readWeights(from, model);
   return initialWeights(parametersOf(model), settings.seed);
 }
