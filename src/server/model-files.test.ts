@@ -18,19 +18,25 @@ beforeAll(() => {
 afterAll(() => rmSync(here, { recursive: true, force: true }));
 
 const ask = (name: string, headers: Record<string, string> = {}, folder = 'model') =>
-  modelFile(join(here, folder), name, new Headers(headers));
+  modelFile({ folder: join(here, folder) }, name, new Headers(headers));
 
 test('those that a tab reads, and no others', async () => {
-  expect(await modelFiles(join(here, 'model'))).toEqual({
+  expect(await modelFiles({ folder: join(here, 'model') })).toEqual({
     'config.json': 22,
     'model-1.safetensors': 30,
     'tokenizer.json': 25,
   });
-  expect(await modelFiles(join(here, 'model.gguf'))).toEqual({ 'model.gguf': 4 });
-  await expect(modelFiles(join(here, 'adapter'))).rejects.toThrow(ConfigError);
+  expect(await modelFiles({ folder: join(here, 'model.gguf') })).toEqual({ 'model.gguf': 4 });
+  await expect(modelFiles({ folder: join(here, 'adapter') })).rejects.toThrow(ConfigError);
   for (const name of ['secret.txt', 'optimizer.bin', '../model.gguf', '../model/config.json', 'toString', ''])
     expect(await ask(name), name).toBeUndefined();
   expect(await (await ask('model.gguf', {}, 'model.gguf'))!.text()).toBe('GGUF');
+});
+
+test('none of a model that answers with an adapter: a tab would run it without', async () => {
+  const place = { folder: join(here, 'model'), adapter: join(here, 'adapter') };
+  await expect(modelFiles(place)).rejects.toThrow(ConfigError);
+  await expect(modelFile(place, 'config.json', new Headers())).rejects.toThrow(ConfigError);
 });
 
 test('the rest of a file, as long as it is the same file', async () => {

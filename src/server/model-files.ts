@@ -2,9 +2,16 @@
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { Readable } from 'node:stream';
 import { ConfigError } from '../errors.js';
 import { isVocabularyFile } from '../text/index.js';
+
+/** Where a served model was loaded from. */
+export interface ModelPlace {
+  /** Its folder, or its GGUF file. */
+  readonly folder: string;
+  /** The folder of an adapter that was applied to it. */
+  readonly adapter?: string | undefined;
+}
 
 /** What `heddle/browser` reads of a folder. */
 const READ = [
@@ -18,11 +25,11 @@ const READ = [
 ];
 
 /** Their names, with the size of each in bytes. Throws `ConfigError` for an adapter, which a tab cannot apply. */
-export async function modelFiles(folder: string): Promise<Record<string, number>> {
+export async function modelFiles({ folder, adapter }: ModelPlace): Promise<Record<string, number>> {
   const isFile = (await stat(folder)).isFile();
   const place = isFile ? dirname(folder) : folder;
   const names = isFile ? [basename(folder)] : await readdir(folder);
-  if (names.includes('adapter_config.json')) {
+  if (adapter !== undefined || names.includes('adapter_config.json')) {
     throw new ConfigError('an adapter runs on the server alone: merge it into its model first');
   }
   const wanted = names.filter(
@@ -36,11 +43,12 @@ export async function modelFiles(folder: string): Promise<Record<string, number>
 
 /** One of them, or the rest of it from where the range begins. Undefined where the model has no such file. */
 export async function modelFile(
-  folder: string,
+  place: ModelPlace,
   name: string,
   headers: Headers,
 ): Promise<Response | undefined> {
-  if (!Object.hasOwn(await modelFiles(folder), name)) return undefined;
+  if (!Object.hasOwn(await modelFiles(place), name)) return undefined;
+  const { folder } = place;
   const path = basename(folder) === name ? folder : join(folder, name);
   const { size, mtimeMs } = await stat(path);
   const etag = `"${size}-${mtimeMs}"`;

@@ -64,7 +64,7 @@ export interface Assembled {
 /** The routes of the models that an engine has loaded. */
 export async function assemble(
   engine: RunningEngine,
-  { states, answers, models: named }: EngineOptions,
+  { states, answers, models: named, load: { adapter } }: EngineOptions,
   { keys, keyLimits, bodyBytes, seconds, ...options }: AssemblyOptions,
 ): Promise<Assembled> {
   const models = await engine.calls.call('models', null);
@@ -80,7 +80,7 @@ export async function assemble(
     {
       engine: engine.calls,
       models: new Map(models.map((info) => [info.id, info])),
-      folders: new Map(named.map(({ name, folder }) => [name, folder])),
+      places: new Map(named.map(({ name, folder }) => [name, { folder, adapter }])),
       library,
       archive: options.archive,
       keys,

@@ -79,14 +79,14 @@ export function addStudioApi(app: App, deps: Deps): void {
   app.get('/studio/api/models/:model', async (context) => {
     const { id, fingerprint } = modelNamed(deps, context.req.param('model'));
     const folder = `${context.req.path}/${fingerprint}/`;
-    return context.json({ folder, files: await modelFiles(deps.folders.get(id)!) } satisfies ServedFiles);
+    return context.json({ folder, files: await modelFiles(deps.places.get(id)!) } satisfies ServedFiles);
   });
   app.get('/studio/api/models/:model/:version/:file', async (context) => {
     const { model, version, file } = context.req.param();
     const { id, fingerprint } = modelNamed(deps, model);
     const found =
       version === fingerprint
-        ? await modelFile(deps.folders.get(id)!, file, context.req.raw.headers)
+        ? await modelFile(deps.places.get(id)!, file, context.req.raw.headers)
         : undefined;
     if (found) return found;
     throw new ApiError(404, 'file_not_found', `${id} has no file ${file} of the version ${version}`);

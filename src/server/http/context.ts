@@ -11,6 +11,7 @@ import type { ApiKeys } from '../keys.js';
 import type { KeyAccounts } from '../limits.js';
 import type { Log } from '../log.js';
 import type { Metrics } from '../metrics.js';
+import type { ModelPlace } from '../model-files.js';
 import { ApiError, apiErrorOf } from './api-error.js';
 import type { Health } from './schemas.js';
 
@@ -19,7 +20,7 @@ export interface Deps {
   readonly engine: Caller<EngineCalls>;
   readonly models: ReadonlyMap<string, ServedModelInfo>;
   /** Where each lies. */
-  readonly folders: ReadonlyMap<string, string>;
+  readonly places: ReadonlyMap<string, ModelPlace>;
   readonly library: StateLibrary;
   /** A library of documents, if one is served. */
   readonly archive?: Archive | undefined;
