@@ -1,10 +1,31 @@
 /** A served model's files, for pages that run it: whole, and the rest of one that broke off. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
 import { modelFile, modelFiles } from './model-files.js';
+
+/** Where Linux lists the files that this process has open. */
+const OPEN_FILES = '/proc/self/fd';
+
+/** What it lists goes when it is closed. */
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
 
 let here: string;
 beforeAll(() => {
@@ -37,6 +58,22 @@ test('none of a model that answers with an adapter: a tab would run it without',
   const place = { folder: join(here, 'model'), adapter: join(here, 'adapter') };
   await expect(modelFiles(place)).rejects.toThrow(ConfigError);
   await expect(modelFile(place, 'config.json', new Headers())).rejects.toThrow(ConfigError);
+});
+
+test.skipIf(!existsSync(OPEN_FILES))('a file is open no longer than somebody reads it', async () => {
+  const open = () => readdirSync(OPEN_FILES).map((fd) => linkOf(join(OPEN_FILES, fd)));
+  const path = join(realpathSync(here), 'model', 'long.safetensors');
+  writeFileSync(path, Buffer.alloc(1_000_000));
+  // Of the answer to HEAD nobody reads the body.
+  const { body } = (await ask('long.safetensors'))!;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(open()).not.toContain(path);
+  const reader = body!.getReader();
+  await reader.read();
+  expect(open()).toContain(path);
+  await reader.cancel();
+  await expect.poll(open).not.toContain(path);
+  rmSync(path);
 });
 
 test('the rest of a file, as long as it is the same file', async () => {
