@@ -83,6 +83,28 @@ describe('keys', () => {
     expect(answer).toContain('forbidden_host');
   });
 
+  test('may ask a model, and copy it only where that was said', async () => {
+    const keys = join(root, 'keys-of-weights.json');
+    const headers = { authorization: `Bearer ${(await heddle(['key', keys, 'ada'])).stdout.trim()}` };
+    const files = async (...args: string[]) => {
+      const { url } = await start('--keys', keys, ...args);
+      return { url, answer: await fetch(`${url}/studio/api/models/tiny`, { headers }) };
+    };
+    const refused = (await files()).answer;
+    expect(refused.status).toBe(403);
+    expect(await refused.json()).toMatchObject({ error: { code: 'weights_not_shared' } });
+    const { url, answer } = await files('--share-weights');
+    expect((await fetch(`${url}/studio/api/models/tiny`)).status).toBe(401);
+    const { folder } = (await answer.json()) as { folder: string };
+    const weights = readFileSync(join(model, 'model.safetensors'));
+    for (const method of ['HEAD', 'GET']) {
+      const file = await fetch(`${url}${folder}model.safetensors`, { method, headers });
+      expect(file.headers.get('content-length')).toBe(String(weights.length));
+      const expected = method === 'GET' ? weights : Buffer.alloc(0);
+      expect(Buffer.from(await file.arrayBuffer()).equals(expected)).toBe(true);
+    }
+  });
+
   test('may ask so often, and so much at once', async () => {
     const server = await start('--key-rate', '4', '--key-concurrency', '1');
     const running = new AbortController();

@@ -23,6 +23,7 @@ export interface ServeFlags extends LoadingFlags {
   waiting: number;
   keyConcurrency?: number;
   keyRate?: number;
+  shareWeights?: boolean;
   maxBody: number;
   timeout: number;
   drain: number;
@@ -93,6 +94,10 @@ export function addServeOptions(command: Command): Command {
       `requests of one key a minute (default with --keys: ${KEY_LIMITS.perMinute})`,
       wholeNumber,
     )
+    .option(
+      '--share-weights',
+      'lets keys download the models, which the studio then runs in the browser (without --keys this machine may)',
+    )
     .option('--max-body <MB>', 'size of a request', wholeNumber, 8)
     .option('--timeout <s>', 'time for an answer', wholeNumber, 600)
     .option('--drain <s>', 'time for running answers when the server is told to stop', wholeNumber, 30)
@@ -149,6 +154,7 @@ async function serve(
         concurrency: flags.keyConcurrency ?? usual.concurrency,
         perMinute: flags.keyRate ?? usual.perMinute,
       },
+      shareWeights: flags.shareWeights === true,
       bodyBytes: flags.maxBody * 1e6,
       seconds: flags.timeout,
       drainSeconds: flags.drain,

@@ -35,6 +35,8 @@ import { addStudioApi, addStudioPages } from './studio-routes.js';
 export interface AssemblyOptions {
   readonly keys: ApiKeys | undefined;
   readonly keyLimits: KeyLimits;
+  /** Whether keys may download what the models are made of; without keys everybody on this machine may. */
+  readonly shareWeights?: boolean | undefined;
   /** Origins whose pages may ask; `*` for all. */
   readonly cors: readonly string[];
   /** What paths begin with. */
@@ -65,7 +67,7 @@ export interface Assembled {
 export async function assemble(
   engine: RunningEngine,
   { states, answers, models: named, load: { adapter } }: EngineOptions,
-  { keys, keyLimits, bodyBytes, seconds, ...options }: AssemblyOptions,
+  { keys, keyLimits, shareWeights = false, bodyBytes, seconds, ...options }: AssemblyOptions,
 ): Promise<Assembled> {
   const models = await engine.calls.call('models', null);
   const library = new StateLibrary(openStore(states));
@@ -81,6 +83,7 @@ export async function assemble(
       engine: engine.calls,
       models: new Map(models.map((info) => [info.id, info])),
       places: new Map(named.map(({ name, folder }) => [name, { folder, adapter }])),
+      sharesWeights: keys === undefined || shareWeights,
       library,
       archive: options.archive,
       keys,

@@ -21,6 +21,8 @@ export interface ServerOptions {
   /** A file of API keys; without one the server is for this machine alone. */
   readonly keys?: string;
   readonly keyLimits: KeyLimits;
+  /** Whether those who have a key may download the models, to run them in the studio's tab. */
+  readonly shareWeights?: boolean;
   /** Origins whose pages may ask, such as `http://localhost:3000`; `*` for all. */
   readonly cors: readonly string[];
   readonly bodyBytes: number;

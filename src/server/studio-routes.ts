@@ -13,10 +13,10 @@ import { heddleCall } from '../command-line.js';
 import { ConfigError } from '../errors.js';
 import { ApiError } from './http/api-error.js';
 import { bodyOf } from './http/body.js';
-import { type App, type Deps, modelNamed, signalOf } from './http/context.js';
+import { type App, type Deps, modelNamed, signalOf, untilSent } from './http/context.js';
 import { Message } from './http/messages.js';
 import { templateMessage } from './http/requests.js';
-import { modelFile, modelFiles } from './model-files.js';
+import { type ModelPlace, modelFile, modelFiles } from './model-files.js';
 import type { ServedFiles, TrainingRuns } from './studio-api.js';
 import { findRuns, readRunLog } from './training-runs.js';
 
@@ -79,16 +79,14 @@ export function addStudioApi(app: App, deps: Deps): void {
   app.get('/studio/api/models/:model', async (context) => {
     const { id, fingerprint } = modelNamed(deps, context.req.param('model'));
     const folder = `${context.req.path}/${fingerprint}/`;
-    return context.json({ folder, files: await modelFiles(deps.places.get(id)!) } satisfies ServedFiles);
+    return context.json({ folder, files: await modelFiles(placeOf(deps, id)) } satisfies ServedFiles);
   });
   app.get('/studio/api/models/:model/:version/:file', async (context) => {
     const { model, version, file } = context.req.param();
     const { id, fingerprint } = modelNamed(deps, model);
     const found =
-      version === fingerprint
-        ? await modelFile(deps.places.get(id)!, file, context.req.raw.headers)
-        : undefined;
-    if (found) return found;
+      version === fingerprint ? await modelFile(placeOf(deps, id), file, context.req.raw.headers) : undefined;
+    if (found) return untilSent(context, found);
     throw new ApiError(404, 'file_not_found', `${id} has no file ${file} of the version ${version}`);
   });
   app.post('/studio/api/trace', async (context) => {
@@ -105,6 +103,16 @@ export function addStudioApi(app: App, deps: Deps): void {
     const trace = await deps.engine.call('trace', request, signal);
     return context.body(trace, 200, { 'content-type': 'application/json' });
   });
+}
+
+/** Where the files of a model are. Throws `ApiError` where a key may ask the model, and not copy it. */
+function placeOf({ places, sharesWeights }: Deps, id: string): ModelPlace {
+  if (sharesWeights) return places.get(id)!;
+  throw new ApiError(
+    403,
+    'weights_not_shared',
+    `${id} answers on the server alone: this server gives its keys no weights. Started with --share-weights it would.`,
+  );
 }
 
 /** The studio's pages. Throws `ConfigError` where they were not built. */

@@ -21,6 +21,8 @@ export interface Deps {
   readonly models: ReadonlyMap<string, ServedModelInfo>;
   /** Where each lies. */
   readonly places: ReadonlyMap<string, ModelPlace>;
+  /** Whether whoever may ask a model may also have its files. */
+  readonly sharesWeights: boolean;
   readonly library: StateLibrary;
   /** A library of documents, if one is served. */
   readonly archive?: Archive | undefined;
@@ -175,6 +177,17 @@ export function bodyLimited({ limits }: Deps): MiddlewareHandler {
       );
     },
   });
+}
+
+/** An answer that is sent for long: its request runs, and counts for its key, until the last byte is out or the client has gone. */
+export function untilSent(context: RequestContext, answer: Response): Response {
+  // Of an answer to HEAD nobody reads the body.
+  if (!answer.body || context.req.method === 'HEAD') return answer;
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  // Who goes stops reading, which ends this with an error.
+  const sent = answer.body.pipeTo(writable).catch(() => {});
+  context.set('streamed', sent);
+  return new Response(readable, answer);
 }
 
 /** Aborted when the client goes away, the time is up, or the server stops; each with the error that it is. */
