@@ -1,5 +1,5 @@
 import { defineConfig } from 'vitest/config';
-import { NODE } from './scripts/platforms.js';
+import { NODE } from './scripts/platforms.mjs';
 
 export default defineConfig({
   resolve: { alias: NODE },

@@ -3,15 +3,9 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
+import { BROWSER } from './platforms.mjs';
 
 const source = (path) => fileURLToPath(new URL(`../src/${path}`, import.meta.url));
-
-/** What `imports` of package.json names, as it is in a browser. */
-const BROWSER = {
-  '#platform': source('platform/browser/index.ts'),
-  '#devices': source('engine/tab-devices.ts'),
-  '#locate': source('models/tab-locate.ts'),
-};
 
 /** What comes along; all other packages serve Node, and fall away with the functions that use them. */
 const BUNDLED = [

@@ -7,6 +7,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
+import { NODE } from './platforms.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const sources = join(root, 'src');
@@ -41,6 +42,8 @@ const posix = (path) => path.split(sep).join('/');
 const addresses = {
   name: 'addresses',
   transform(code, id) {
+    // Its address would be taken for that of the bundle: all comes from the sources.
+    if (id.startsWith(dist + sep)) throw new Error(`${id} is compiled already: the bundle needs its source`);
     if (!id.startsWith(sources) || !code.includes('import.meta.url')) return undefined;
     const compiled = join(dist, relative(sources, id)).replace(/\.ts$/, '.js');
     const own = JSON.stringify(posix(relative(folder, compiled)));
@@ -54,10 +57,7 @@ const bundle = await rolldown({
   platform: 'node',
   tsconfig: false,
   resolve: {
-    alias: {
-      '#platform': join(sources, 'platform/node/index.ts'),
-      '#devices': join(sources, 'engine/devices.ts'),
-    },
+    alias: NODE,
     extensionAlias: { '.js': ['.ts', '.js'] },
   },
   external: (id) => LEFT.some((name) => id === name || id.startsWith(`${name}/`)),

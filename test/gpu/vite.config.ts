@@ -1,6 +1,6 @@
 /** Bundles the tests for a machine with a GPU into one file each, which need nothing but Node.js and koffi. */
 import { defineConfig } from 'vite';
-import { NODE } from '../../scripts/platforms.js';
+import { NODE } from '../../scripts/platforms.mjs';
 
 export default defineConfig({
   resolve: { alias: NODE },

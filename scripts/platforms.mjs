@@ -1,7 +1,7 @@
 /** What `#platform`, `#devices` and `#locate` stand for in the sources, for bundlers and tests; package.json says it of what is built. */
 import { fileURLToPath } from 'node:url';
 
-const source = (path: string): string => fileURLToPath(new URL(`../src/${path}`, import.meta.url));
+const source = (path) => fileURLToPath(new URL(`../src/${path}`, import.meta.url));
 
 export const NODE = {
   '#platform': source('platform/node/index.ts'),

@@ -1,0 +1,2 @@
+export const NODE: Record<string, string>;
+export const BROWSER: Record<string, string>;
