@@ -3,6 +3,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
+import { writeLicenses } from './licenses.mjs';
 import { BROWSER } from './platforms.mjs';
 
 const source = (path) => fileURLToPath(new URL(`../src/${path}`, import.meta.url));
@@ -40,6 +41,7 @@ export async function bundleForBrowser(folder = source('../dist/browser')) {
     chunkFileNames: '[name].js',
   });
   await bundle.close();
+  writeLicenses(folder, output);
   return output;
 }
 

@@ -7,6 +7,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
+import { writeLicenses } from './licenses.mjs';
 import { NODE } from './platforms.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -63,13 +64,14 @@ const bundle = await rolldown({
   external: (id) => LEFT.some((name) => id === name || id.startsWith(`${name}/`)),
   plugins: [addresses],
 });
-await bundle.write({
+const { output } = await bundle.write({
   dir: folder,
   format: 'esm',
   chunkFileNames: '[name].js',
   minify: { compress: false, mangle: false },
 });
 await bundle.close();
+writeLicenses(folder, output);
 for (const name of ENTRIES) {
   const path = join(dist, `${name}.js`);
   const to = posix(relative(dirname(path), join(folder, `${name.split('/').at(-1)}.js`)));

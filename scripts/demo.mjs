@@ -38,7 +38,9 @@ export async function buildDemo(folder = join(root, 'dist-demo')) {
   writeFileSync(join(folder, 'model', 'files.json'), JSON.stringify(sums, undefined, 2));
   writeFileSync(join(folder, 'example.txt'), await example());
   const worker = join(folder, 'service-worker.js');
-  const files = filesIn(folder).filter((path) => !/^(model\/(?!files)|service-worker|licenses)/.test(path));
+  const files = filesIn(folder).filter(
+    (path) => !/^(model\/(?!files)|service-worker)|licenses\.txt$/.test(path),
+  );
   const hash = createHash('sha256').update(readFileSync(worker));
   for (const path of files) hash.update(path).update(readFileSync(join(folder, path)));
   const listed = {

@@ -40,6 +40,8 @@ test('the tarball is small, and holds what is needed alone', () => {
     'dist/index.d.ts',
     'dist/cli/main.js',
     'dist/studio/index.html',
+    'dist/cli/command/licenses.txt',
+    'dist/browser/licenses.txt',
     'assets/sotu-hybrid/model.safetensors',
     'docs/library.md',
   ]) {

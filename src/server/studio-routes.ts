@@ -142,7 +142,10 @@ export function addStudioPages(app: App, pages = BUILT_PAGES, library = LIBRARY)
     // Loopback is not encrypted.
     strictTransportSecurity: false,
   });
-  for (const [path, page] of [...readPages(pages), ...readPages(library, '/heddle', /\.js$/)]) {
+  for (const [path, page] of [
+    ...readPages(pages),
+    ...readPages(library, '/heddle', /\.js$|^licenses\.txt$/),
+  ]) {
     const send = (c: Context): Response => {
       c.header('cache-control', path.startsWith(ASSETS) ? 'public, max-age=31536000, immutable' : 'no-cache');
       c.header('etag', page.etag);
