@@ -16,7 +16,14 @@ import { openDevice } from '../src/engine/index.js';
 import { ChatSession, type LanguageModel, loadModel, loadSnapshot } from '../src/generate/index.js';
 import { HubServer } from '../src/hub/testing/hub-server.js';
 import { hybridModel, preset } from '../src/models/index.js';
-import { encodeCorpus, splitCorpus, Tokenizer, tokenizerFiles, trainBpe } from '../src/text/index.js';
+import {
+  END_OF_TEXT,
+  encodeCorpus,
+  splitCorpus,
+  Tokenizer,
+  tokenizerFiles,
+  trainBpe,
+} from '../src/text/index.js';
 import { THINKING } from '../src/text/testing/chat-templates.js';
 import { TRAINING_DEFAULTS, type TrainingEvent, textData, train } from '../src/train/index.js';
 import { CHROMIUM, PATIENCE, seriousViolations, WITHOUT_CHROMIUM } from './testing/browser.js';
@@ -54,11 +61,14 @@ test('what a page loads is below 400 kB, and has nothing of Node', async () => {
   expect(bytes).toBeLessThan(400_000);
 });
 
-/** A tiny model with a chat template. */
+/** A tiny model with a chat template, and a token that begins its texts. */
 async function tinyChat(): Promise<string> {
   const tiny = join(folder, 'tiny');
-  if (!existsSync(tiny))
-    await writeTinyModel(tiny, { template: THINKING, change: { maxPositionEmbeddings: 512 } });
+  if (existsSync(tiny)) return tiny;
+  await writeTinyModel(tiny, { template: THINKING, change: { maxPositionEmbeddings: 512 } });
+  const path = join(tiny, 'tokenizer_config.json');
+  const config = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+  writeFileSync(path, JSON.stringify({ ...config, add_bos_token: true, bos_token: END_OF_TEXT }));
   return tiny;
 }
 
@@ -255,6 +265,11 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     const byTemplate = (await ChatSession.open(node, tiny, { system: 'Be brief.' }))!;
     expected.template = await talk(byTemplate);
     byTemplate.dispose();
+    expected.begun = node.tokenizer.encodeFromStart('the cat');
+    expect(expected.begun).toEqual([
+      ...node.tokenizer.encode(END_OF_TEXT),
+      ...node.tokenizer.encode('the cat'),
+    ]);
     await node.dispose();
     const byLine = (await ChatSession.open(model, assets, { lines: true }))!;
     expected.lines = await talk(byLine);
@@ -278,6 +293,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
         const plain = await heddle.loadModel('./model/', { threads: 1 });
         return {
           template,
+          begun: await tiny.encodeFromStart('the cat'),
           lines: await run(await plain.chat({ lines: true })),
           none: await plain.chat(),
         };

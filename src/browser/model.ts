@@ -55,6 +55,11 @@ export class TabModel extends Remote<ModelFacts> {
     return this.connection.call(0, 'encode', [this, text]);
   }
 
+  /** See `Tokenizer.encodeFromStart`: what a session reads of its first text, and a trace of one should have. */
+  encodeFromStart(text: string): Promise<number[]> {
+    return this.connection.call(0, 'encodeFromStart', [this, text]);
+  }
+
   decode(ids: readonly number[]): Promise<string> {
     return this.connection.call(0, 'decode', [this, ids]);
   }

@@ -44,6 +44,7 @@ const root = {
   runArchive,
   availableThreads,
   encode: (model: LanguageModel, text: string) => model.tokenizer.encode(text),
+  encodeFromStart: (model: LanguageModel, text: string) => model.tokenizer.encodeFromStart(text),
   decode: (model: LanguageModel, ids: number[]) => model.tokenizer.decode(ids),
 
   /** A conversation with a model; undefined where its folder has no chat template, unless it may go on line by line. */

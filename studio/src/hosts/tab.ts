@@ -131,7 +131,10 @@ export const tab: Host = {
 
   async trace({ model: name, text, messages, options }) {
     const model = named(name);
-    if (messages === undefined) return encodeTrace(await model.trace(await model.encode(text!), options));
+    if (messages === undefined) {
+      // As the server reads it: with the token that begins a text.
+      return encodeTrace(await model.trace(await model.encodeFromStart(text!), options));
+    }
     const chat = await model.chat({ lines: true });
     try {
       return encodeTrace(await model.trace(await chat.encode(messages), options));
