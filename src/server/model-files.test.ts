@@ -7,13 +7,14 @@ import {
   readlinkSync,
   realpathSync,
   rmSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
-import { modelFile, modelFiles } from './model-files.js';
+import { modelFile, modelFiles, modelVersion } from './model-files.js';
 
 /** Where Linux lists the files that this process has open. */
 const OPEN_FILES = '/proc/self/fd';
@@ -74,6 +75,26 @@ test.skipIf(!existsSync(OPEN_FILES))('a file is open no longer than somebody rea
   await reader.cancel();
   await expect.poll(open).not.toContain(path);
   rmSync(path);
+});
+
+test('another version where the tokenizer, the template or the weights changed', async () => {
+  const place = { folder: join(here, 'model') };
+  const version = () => modelVersion(place, 'fp_1');
+  const before = await version();
+  expect(before).toMatch(/^fp_1-[\da-f]{12}$/);
+  writeFileSync(join(place.folder, 'secret.txt'), 'changed');
+  // The fingerprint tells of weights.
+  utimesSync(join(place.folder, 'model-1.safetensors'), 1, 1);
+  expect(await version()).toBe(before);
+  expect(await modelVersion(place, 'fp_2')).not.toBe(before);
+  utimesSync(join(place.folder, 'tokenizer.json'), 1, 1);
+  const changed = await version();
+  expect(changed).not.toBe(before);
+  const template = join(place.folder, 'chat_template.jinja');
+  writeFileSync(template, '{{ messages }}');
+  expect(await version()).not.toBe(changed);
+  rmSync(template);
+  expect(await version()).toBe(changed);
 });
 
 test('the rest of a file, as long as it is the same file', async () => {

@@ -1,5 +1,6 @@
 /** The files of a served model, for pages that run it themselves. */
-import { createReadStream } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { createReadStream, type Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { ReadableStream } from 'node:stream/web';
@@ -26,7 +27,27 @@ const READ = [
 ];
 
 /** Their names, with the size of each in bytes. Throws `ConfigError` for an adapter, which a tab cannot apply. */
-export async function modelFiles({ folder, adapter }: ModelPlace): Promise<Record<string, number>> {
+export async function modelFiles(place: ModelPlace): Promise<Record<string, number>> {
+  const found = await statsOf(place);
+  return Object.fromEntries(found.map(([name, { size }]) => [name, size]));
+}
+
+/**
+ * Another text for other files. Weights in safetensors go by `fingerprint`, what was loaded, so that a copy of the same is not
+ * downloaded again; a tokenizer or a template is not in that. Throws as `modelFiles` does.
+ */
+export async function modelVersion(place: ModelPlace, fingerprint: string): Promise<string> {
+  const hash = createHash('sha256');
+  for (const [name, stats] of await statsOf(place)) {
+    if (!name.endsWith('.safetensors')) hash.update(`${name} ${markOf(stats)}\n`);
+  }
+  return `${fingerprint}-${hash.digest('hex').slice(0, 12)}`;
+}
+
+/** Changes when the file does. */
+const markOf = ({ size, mtimeMs }: Stats): string => `${size}-${mtimeMs}`;
+
+async function statsOf({ folder, adapter }: ModelPlace): Promise<[string, Stats][]> {
   const isFile = (await stat(folder)).isFile();
   const place = isFile ? dirname(folder) : folder;
   const names = isFile ? [basename(folder)] : await readdir(folder);
@@ -36,10 +57,9 @@ export async function modelFiles({ folder, adapter }: ModelPlace): Promise<Recor
   const wanted = names.filter(
     (name) => isFile || READ.includes(name) || name.endsWith('.safetensors') || isVocabularyFile(name),
   );
-  const sizes = await Promise.all(
-    wanted.sort().map(async (name) => [name, (await stat(join(place, name))).size]),
+  return Promise.all(
+    wanted.sort().map(async (name): Promise<[string, Stats]> => [name, await stat(join(place, name))]),
   );
-  return Object.fromEntries(sizes);
 }
 
 /** One of them, or the rest of it from where the range begins. Undefined where the model has no such file. */
@@ -51,8 +71,9 @@ export async function modelFile(
   if (!Object.hasOwn(await modelFiles(place), name)) return undefined;
   const { folder } = place;
   const path = basename(folder) === name ? folder : join(folder, name);
-  const { size, mtimeMs } = await stat(path);
-  const etag = `"${size}-${mtimeMs}"`;
+  const stats = await stat(path);
+  const { size } = stats;
+  const etag = `"${markOf(stats)}"`;
   const [, begin] = /^bytes=(\d+)-$/.exec(headers.get('range') ?? '') ?? [];
   const isSame = [null, etag].includes(headers.get('if-range'));
   const start = begin !== undefined && isSame ? Number(begin) : 0;

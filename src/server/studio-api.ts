@@ -2,7 +2,7 @@
 
 /** What `GET /studio/api/models/:model` answers. */
 export interface ServedFiles {
-  /** Where the files lie: another address for other weights, so that what a browser has kept is still right. */
+  /** Where the files lie: another address for other weights, another tokenizer or template, so that what a browser has kept is still right. */
   readonly folder: string;
   /** The size of each in bytes. */
   readonly files: Readonly<Record<string, number>>;

@@ -16,7 +16,7 @@ import { bodyOf } from './http/body.js';
 import { type App, type Deps, modelNamed, signalOf, untilSent } from './http/context.js';
 import { Message } from './http/messages.js';
 import { templateMessage } from './http/requests.js';
-import { type ModelPlace, modelFile, modelFiles } from './model-files.js';
+import { type ModelPlace, modelFile, modelFiles, modelVersion } from './model-files.js';
 import type { ServedFiles, TrainingRuns } from './studio-api.js';
 import { findRuns, readRunLog } from './training-runs.js';
 
@@ -78,14 +78,16 @@ export function addStudioApi(app: App, deps: Deps): void {
   });
   app.get('/studio/api/models/:model', async (context) => {
     const { id, fingerprint } = modelNamed(deps, context.req.param('model'));
-    const folder = `${context.req.path}/${fingerprint}/`;
-    return context.json({ folder, files: await modelFiles(placeOf(deps, id)) } satisfies ServedFiles);
+    const place = placeOf(deps, id);
+    const folder = `${context.req.path}/${await modelVersion(place, fingerprint)}/`;
+    return context.json({ folder, files: await modelFiles(place) } satisfies ServedFiles);
   });
   app.get('/studio/api/models/:model/:version/:file', async (context) => {
     const { model, version, file } = context.req.param();
     const { id, fingerprint } = modelNamed(deps, model);
-    const found =
-      version === fingerprint ? await modelFile(placeOf(deps, id), file, context.req.raw.headers) : undefined;
+    const place = placeOf(deps, id);
+    const isSame = version === (await modelVersion(place, fingerprint));
+    const found = isSame ? await modelFile(place, file, context.req.raw.headers) : undefined;
     if (found) return untilSent(context, found);
     throw new ApiError(404, 'file_not_found', `${id} has no file ${file} of the version ${version}`);
   });
