@@ -41,7 +41,7 @@ const SAVING = 3600;
 
 export class DocumentReading {
   /** Tokens that were fetched and not read yet, those that are being read, and those that the state has read. */
-  private readonly waiting: number[] = [];
+  private waiting: number[] = [];
   private reading: readonly number[] = [];
   private readonly tokens: number[] = [];
   private logits: Float32Array | undefined;
@@ -155,6 +155,9 @@ export class DocumentReading {
 
   /** Keeps the state where the page ends that is being read; what was fetched behind it is fetched again. */
   async keep(): Promise<void> {
+    // A run that failed has left the state as it was: what it was to read is still to be read.
+    this.waiting = [...this.reading, ...this.waiting];
+    this.reading = [];
     const begun = this.tokens.length > this.ends[0]!.at;
     const end = begun ? this.ends.find(({ at }) => at > this.tokens.length) : this.ends[0];
     if (!end || end.page === this.keptPage) return;

@@ -9,6 +9,7 @@ import { afterAll, expect, test } from 'vitest';
 import { openDevice } from '../engine/index.js';
 import { XlaDevice } from '../engine/xla/device.js';
 import { EvaluatorClient } from '../engine/xla/testing/evaluator-client.js';
+import { DeviceError } from '../errors.js';
 import { LanguageModel, openStore, StateLibrary } from '../generate/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { hybridModel } from '../models/index.js';
@@ -107,15 +108,18 @@ function documents(count: number): Map<string, string[]> {
   );
 }
 
-async function stateAlone(archive: PlayedArchive, name: string): Promise<Float32Array> {
-  const session = cpu.session();
+function tokensOf(archive: PlayedArchive, name: string): number[] {
   const pages = archive.documents
     .get(name)!
     .flatMap((text, i) => (text === '' ? [] : [`[page ${i + 1}]\n${text}\n\n`]));
-  const ids = pages.flatMap((text, i) =>
+  return pages.flatMap((text, i) =>
     i === 0 ? tinyTokenizer.encodeFromStart(`${name}\n\n${text}`) : tinyTokenizer.encode(text),
   );
-  await session.read(ids);
+}
+
+async function stateAlone(archive: PlayedArchive, name: string): Promise<Float32Array> {
+  const session = cpu.session();
+  await session.read(tokensOf(archive, name));
   const { logits } = await session.snapshot();
   session.dispose();
   return logits!.slice();
@@ -169,5 +173,31 @@ test('what is stopped keeps whole pages, and is gone on with', async () => {
   expect(page).toBeLessThan(12);
   expect(tokens).toBeGreaterThan(0);
   await readWithModel(archive as unknown as Archive, cpu, { name: 'tiny', batch: 2 });
+  await expectAllRead(archive);
+});
+
+test('where a run fails, what was read before is kept, and no token is left out', async () => {
+  const archive = new PlayedArchive(
+    new Map([['long', Array.from({ length: 40 }, (_, i) => `page ${i} of a long one `.repeat(8))]]),
+    'failed',
+  );
+  const failing = Object.create(cpu) as LanguageModel;
+  let runs = 0;
+  failing.readTogether = async (rows) => {
+    if (++runs === 4) throw new DeviceError('played');
+    return cpu.readTogether(rows);
+  };
+  await expect(readWithModel(archive as unknown as Archive, failing, { name: 'tiny' })).rejects.toThrow(
+    'played',
+  );
+  const { state, page, record } = archive.readings.get('long')!;
+  expect(state).toBe('reading');
+  expect(page).toBeGreaterThan(0);
+  expect(page).toBeLessThan(40);
+  const { snapshot } = await archive.library.load(ARCHIVE_OWNER, record!, cpu);
+  const whole = tokensOf(archive, 'long').slice(0, snapshot.length);
+  expect(Array.from(snapshot.tokens)).toEqual(whole);
+  snapshot.dispose();
+  await readWithModel(archive as unknown as Archive, cpu, { name: 'tiny' });
   await expectAllRead(archive);
 });
