@@ -20,11 +20,25 @@ const { values, positionals } = parseArgs({
 const [place, ...files] = positionals;
 const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const archive = await Archive.open({ place, create: true });
+const [{ used }] = await archive.database.query(
+  'SELECT EXISTS (SELECT 1 FROM archive_roots UNION ALL SELECT 1 FROM archive_documents) AS used',
+);
+if (used) {
+  await archive.close();
+  console.error(
+    'this database holds an archive, which would be emptied: name an empty database (createdb makes one)',
+  );
+  process.exit(1);
+}
 
-async function rateOf(workers) {
-  await archive.database.query(
+/** Leaves the database as it was found. */
+const empty = () =>
+  archive.database.query(
     'TRUNCATE archive_roots, archive_files, archive_documents, archive_stretches, archive_pages, archive_passages, archive_readings, archive_vectors, archive_orphans',
   );
+
+async function rateOf(workers) {
+  await empty();
   for (const file of files) {
     await archive.addRoot(resolve(file));
     await scan(archive, resolve(file));
@@ -61,5 +75,6 @@ try {
       `${count} worker${count === 1 ? '' : 's'}: ${median(rates[i]).toFixed(0)} pages/s, ${median(rates[i].map((rate, round) => rate / rates[0][round])).toFixed(2)} x (median of ${rates[i].length})`,
     );
 } finally {
+  await empty();
   await archive.close();
 }
