@@ -234,6 +234,45 @@ describe.each(STORES)('on %s', (store, placeOf) => {
     },
   );
 
+  test.runIf(there)('what is done again, since its answer was lost, is there once', async () => {
+    put('many.txt', Array.from({ length: 150 }, (_, i) => `Here stands the word z${i + 1}z.`).join('\f'));
+    const { database } = archive;
+    const once = database.transaction.bind(database);
+    database.transaction = async (write) => {
+      await once(write);
+      return once(write);
+    };
+    try {
+      await add();
+    } finally {
+      database.transaction = once;
+    }
+    const { content, state } = await archive.document(join(folder, 'many.txt'));
+    const all = await archive.pages(content);
+    expect([state, ...all.map(({ page }) => page)]).toEqual([
+      'read',
+      ...Array.from({ length: 150 }, (_, i) => i + 1),
+    ]);
+    expect(await found('z149z')).toEqual(['many.txt 149']);
+  });
+
+  test.runIf(there)('what was taken and is not held is free again when its time is over', async () => {
+    put('held.txt', 'A text that somebody reads.');
+    put('lost.txt', 'A text whose reader never heard that it has it.');
+    await archive.addRoot(folder);
+    await scan(archive, folder);
+    const [held, lost] = [await archive.queue.claim(), await archive.queue.claim()];
+    expect(await archive.queue.claim()).toBeUndefined();
+    await archive.database.query(`UPDATE archive_stretches SET until = now() - interval '1 s'`);
+    await archive.queue.renew([held!.id]);
+    expect(await archive.queue.claim()).toMatchObject({ id: lost!.id, attempts: 2 });
+    expect(await archive.queue.claim()).toBeUndefined();
+    await archive.queue.release();
+    await work(archive, { lanes: 1, reader: { program } });
+    expect(await found('somebody reads')).toEqual(['held.txt 1']);
+    expect((await archive.totals()).left).toBe(0);
+  });
+
   test.runIf(there)(
     'a model reads documents into states; without a template it answers nothing, and says so',
     async () => {

@@ -94,6 +94,10 @@ export class DocumentReading {
     return new DocumentReading(archive, model, key, claimed, options, model.newState(), 0, null);
   }
 
+  get content(): string {
+    return this.claimed.content;
+  }
+
   /** Whether all of the document was read. */
   get ended(): boolean {
     return !this.more && this.waiting.length === 0 && this.reading.length === 0;
@@ -213,7 +217,7 @@ export class DocumentReading {
     const id = newStateId();
     // If this process ends before the record is noted, somebody deletes the state.
     await archive.database.query(
-      'INSERT INTO archive_orphans VALUES ($1, now() + make_interval(secs => $2))',
+      'INSERT INTO archive_orphans VALUES ($1, now() + make_interval(secs => $2)) ON CONFLICT DO NOTHING',
       [id, SAVING],
     );
     const snapshot = new Snapshot({

@@ -41,7 +41,7 @@ interface PlayedReading {
 class PlayedArchive {
   readonly queue = {
     worker: 'played',
-    renew: async () => {},
+    renewReadings: async () => {},
     release: async () => {
       for (const reading of this.readings.values()) if (reading.state === 'taken') reading.state = 'reading';
     },

@@ -42,20 +42,25 @@ export async function readWithModel(
   const most = batch * sizes.length;
   const open: DocumentReading[] = [];
   const finishing = new Set<Promise<void>>();
+  /** Contents of all that was taken and is not done. */
+  const held = new Set<string>();
   const failures: unknown[] = [];
   const beat = setInterval(() => {
-    archive.queue.renew().catch(() => {});
+    archive.queue.renewReadings(key, [...held]).catch(() => {});
   }, HEARTBEAT * 1000);
+  const take = async (): Promise<boolean> => {
+    const claimed = await claim(archive, key);
+    if (!claimed) return false;
+    held.add(claimed.content);
+    open.push(await DocumentReading.begin(archive, model, key, claimed, options));
+    return true;
+  };
   let running: Promise<void> = Promise.resolve();
   try {
     let isMore = true;
     for (;;) {
       // The next pages are fetched and made tokens of while the device reads.
-      while (isMore && open.length < most && !signal?.aborted) {
-        const claimed = await claim(archive, key);
-        if (claimed) open.push(await DocumentReading.begin(archive, model, key, claimed, options));
-        isMore = claimed !== undefined;
-      }
+      while (isMore && open.length < most && !signal?.aborted) isMore = await take();
       for (const each of open) await each.fill(sizes[0]!);
       await running;
       if (failures.length > 0) throw failures[0];
@@ -67,7 +72,10 @@ export async function readWithModel(
           .catch((error: unknown) => {
             failures.push(error);
           })
-          .finally(() => finishing.delete(finished));
+          .finally(() => {
+            finishing.delete(finished);
+            held.delete(each.content);
+          });
         finishing.add(finished);
       }
       while (finishing.size >= (model.pieces ? FINISHING : 1)) await Promise.race(finishing);
@@ -77,9 +85,7 @@ export async function readWithModel(
         await Promise.all(finishing);
         if (failures.length > 0) throw failures[0];
         // One whose worker has said nothing for long may be free by now.
-        const claimed = await claim(archive, key);
-        if (!claimed) return;
-        open.push(await DocumentReading.begin(archive, model, key, claimed, options));
+        if (!(await take())) return;
         continue;
       }
       running = readTogether(model, [first, ...others], first.sizeOf(sizes));
@@ -87,12 +93,12 @@ export async function readWithModel(
       running.catch(() => {});
     }
   } finally {
-    clearInterval(beat);
     await running.catch(() => {});
     await Promise.all(finishing);
     // What was read until now is gone on with.
     for (const each of open) await each.keep().catch(() => {});
     for (const each of open) each.dispose();
+    clearInterval(beat);
     await archive.queue.release().catch(() => {});
   }
 }

@@ -49,14 +49,21 @@ export class PageQueue {
     return stretch;
   }
 
-  /** Says that this process is still at work. */
-  async renew(): Promise<void> {
-    for (const table of ['archive_stretches', 'archive_readings']) {
-      await this.database.query(
-        `UPDATE ${table} SET until = now() + make_interval(secs => $2) WHERE worker = $1`,
-        [this.worker, LEASE],
-      );
-    }
+  /** Says that this process still reads these stretches. One that it took without hearing so, since the answer was lost, falls to others. */
+  async renew(ids: readonly string[]): Promise<void> {
+    await this.database.query(
+      `UPDATE archive_stretches SET until = now() + make_interval(secs => $2) WHERE worker = $1 AND id = ANY($3::bigint[])`,
+      [this.worker, LEASE, ids],
+    );
+  }
+
+  /** The same of documents that a model reads into states. */
+  async renewReadings(model: string, contents: readonly string[]): Promise<void> {
+    await this.database.query(
+      `UPDATE archive_readings SET until = now() + make_interval(secs => $2)
+       WHERE worker = $1 AND model = $3 AND content = ANY($4::text[])`,
+      [this.worker, LEASE, model, contents],
+    );
   }
 
   /** Gives back what this process has taken and not done. */
@@ -88,7 +95,12 @@ export class PageQueue {
         `UPDATE archive_documents SET pages = $2, format = $3, state = 'reading' WHERE content = $1`,
         [stretch.content, pages, format],
       );
-      await query('UPDATE archive_stretches SET last = $2 WHERE id = $1', [stretch.id, last]);
+      // Where this is done again, since the answer was lost, the others are there.
+      const cut = await query(
+        'UPDATE archive_stretches SET last = $2 WHERE id = $1 AND last IS NULL RETURNING id',
+        [stretch.id, last],
+      );
+      if (cut.length === 0) return;
       await query(
         `INSERT INTO archive_stretches (content, first, last)
          SELECT $1, first, least(first + $2 - 1, $3) FROM generate_series($2 + 1, $3, $2) AS first`,

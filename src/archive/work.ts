@@ -48,13 +48,14 @@ export async function work(archive: Archive, options: WorkOptions = {}): Promise
   const { lanes = availableParallelism(), signal } = options;
   const failure = new AbortController();
   const stop = signal ? AbortSignal.any([signal, failure.signal]) : failure.signal;
+  const all = Array.from({ length: lanes }, () => new Lane(archive, options, stop));
   const beat = setInterval(() => {
-    archive.queue.renew().catch(() => {});
+    const held = all.flatMap(({ stretch }) => stretch?.id ?? []);
+    archive.queue.renew(held).catch(() => {});
   }, HEARTBEAT * 1000);
   try {
     await Promise.all(
-      Array.from({ length: lanes }, async () => {
-        const lane = new Lane(archive, options, stop);
+      all.map(async (lane) => {
         try {
           await lane.run();
         } catch (error) {
@@ -74,6 +75,8 @@ export async function work(archive: Archive, options: WorkOptions = {}): Promise
 /** Reads one stretch after the other, with a process of its own. */
 class Lane {
   private readonly reader: PageReader;
+  /** What it reads at the moment. */
+  stretch: Stretch | undefined;
 
   constructor(
     private readonly archive: Archive,
@@ -94,10 +97,10 @@ class Lane {
 
   async run(): Promise<void> {
     while (!this.signal.aborted) {
-      const stretch = await this.archive.queue.claim();
-      if (stretch) {
+      this.stretch = await this.archive.queue.claim();
+      if (this.stretch) {
         try {
-          await this.read(stretch);
+          await this.read(this.stretch);
         } catch (error) {
           if (!(error instanceof LostError)) throw error;
         }
