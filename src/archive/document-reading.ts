@@ -78,7 +78,7 @@ export class DocumentReading {
       const kept = await archive.library
         .load(ARCHIVE_OWNER, claimed.record, model)
         .then(({ snapshot }) => snapshot)
-        // Without it the document is read from its beginning.
+        // Without it the document is read from its beginning; it is deleted when there is another.
         .catch(() => undefined);
       if (kept) {
         const state = kept.state.fork();
@@ -91,7 +91,7 @@ export class DocumentReading {
         return reading;
       }
     }
-    return new DocumentReading(archive, model, key, claimed, options, model.newState(), 0, null);
+    return new DocumentReading(archive, model, key, claimed, options, model.newState(), 0, claimed.record);
   }
 
   get content(): string {
@@ -178,7 +178,7 @@ export class DocumentReading {
     this.keptPage = end.page;
   }
 
-  /** Keeps the state of the whole document, and disposes of it. */
+  /** Keeps the state of the whole document, and disposes of it. Where it is stopped before all vectors are there, whoever goes on makes them. */
   async finish(): Promise<void> {
     const { archive, claimed, options } = this;
     const isEmpty = this.tokens.length === 0;
@@ -188,7 +188,7 @@ export class DocumentReading {
     try {
       if (isEmpty) await this.note('failed', null, 'it has no text');
       else {
-        if (options.vectors) await this.putVectors();
+        if (options.vectors && !(await this.putVectors())) return await this.keep();
         await this.save('read');
       }
       options.onDocument?.(claimed.name, this.tokens.length, isEmpty ? 'it has no text' : undefined);
@@ -268,7 +268,8 @@ export class DocumentReading {
     });
   }
 
-  private async putVectors(): Promise<void> {
+  /** Returns whether all are there: not where it was stopped. */
+  private async putVectors(): Promise<boolean> {
     const { archive, claimed, model, key } = this;
     const passages = await archive.database.query<{ id: string; text: string }>(
       `SELECT id::text, text FROM archive_passages p WHERE content = $1
@@ -276,7 +277,7 @@ export class DocumentReading {
       [claimed.content, key],
     );
     for (const { id, text } of passages) {
-      if (this.options.signal?.aborted) return;
+      if (this.options.signal?.aborted) return false;
       const vector = bytesOf(await model.embed(text));
       await archive.database.query(
         `INSERT INTO archive_vectors SELECT $1::bigint, $2, $3 WHERE EXISTS (SELECT 1 FROM archive_passages WHERE id = $1::bigint)
@@ -284,5 +285,6 @@ export class DocumentReading {
         [id, key, vector],
       );
     }
+    return true;
   }
 }

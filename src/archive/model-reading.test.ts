@@ -47,6 +47,9 @@ class PlayedArchive {
     },
   };
   readonly library: StateLibrary;
+  /** Records that were replaced, and passages that have a vector. */
+  readonly orphans: unknown[] = [];
+  readonly vectors = new Set<unknown>();
   readonly readings: Map<string, PlayedReading>;
   constructor(
     readonly documents: ReadonlyMap<string, readonly string[]>,
@@ -67,6 +70,8 @@ class PlayedArchive {
 
   readonly database = {
     query: async (sql: string, values: readonly unknown[] = []): Promise<unknown[]> => {
+      if (sql.startsWith('SELECT id::text, text')) return this.passages(values[0] as string);
+      if (sql.startsWith('INSERT INTO archive_vectors')) this.vectors.add(values[0]);
       if (!sql.startsWith('UPDATE archive_readings r')) return this.note(sql, values);
       const found = [...this.readings].find(([, { state }]) => state === 'waiting' || state === 'reading');
       if (!found) return [];
@@ -78,7 +83,14 @@ class PlayedArchive {
       work((sql, values = []) => this.note(sql, values)),
   };
 
+  /** Those without a vector: each page is one. */
+  private passages(content: string): { id: string; text: string }[] {
+    const all = this.documents.get(content)!.map((text, i) => ({ id: `${content} ${i + 1}`, text }));
+    return all.filter(({ id }) => !this.vectors.has(id));
+  }
+
   private async note(sql: string, values: readonly unknown[]): Promise<unknown[]> {
+    if (sql.startsWith('INSERT INTO archive_orphans (record)')) this.orphans.push(values[0]);
     if (!sql.startsWith('UPDATE archive_readings')) return [];
     const [content, , , state, record, , page, tokens] = values as [
       string,
@@ -200,4 +212,31 @@ test('where a run fails, what was read before is kept, and no token is left out'
   snapshot.dispose();
   await readWithModel(archive as unknown as Archive, cpu, { name: 'tiny' });
   await expectAllRead(archive);
+});
+
+test('a document that is stopped before all its vectors are there is not read yet; whoever goes on makes the others', async () => {
+  const archive = new PlayedArchive(new Map([['three', ['the heron', 'the kite', 'the gull']]]), 'vectors');
+  const stop = new AbortController();
+  const stopping = Object.create(cpu) as LanguageModel;
+  stopping.embed = async (text) => {
+    stop.abort();
+    return cpu.embed(text);
+  };
+  const told: string[] = [];
+  const options = { name: 'tiny', vectors: true, onDocument: (name: string) => told.push(name) };
+  await readWithModel(archive as unknown as Archive, stopping, { ...options, signal: stop.signal });
+  expect(archive.readings.get('three')).toMatchObject({ state: 'reading', page: 3 });
+  expect([archive.vectors.size, told]).toEqual([1, []]);
+  await readWithModel(archive as unknown as Archive, cpu, options);
+  await expectAllRead(archive);
+  expect([archive.vectors.size, told]).toEqual([3, ['three']]);
+});
+
+test('a state that cannot be loaded is replaced by one from the beginning, and deleted', async () => {
+  const archive = new PlayedArchive(new Map([['short', ['the heron', 'the kite']]]), 'unloadable');
+  const record = `state-${'0'.repeat(24)}`;
+  archive.readings.set('short', { state: 'reading', page: 1, tokens: 9, record });
+  await readWithModel(archive as unknown as Archive, cpu, { name: 'tiny' });
+  await expectAllRead(archive);
+  expect(archive.orphans).toEqual([record]);
 });
