@@ -402,23 +402,27 @@ test('a server shows the archive, draws its pages, and answers from a state', as
     expect(decode(await image.arrayBuffer())).toMatchObject({ width: 300, height: 400 });
     expect((await get('/documents/nothing')).status).toBe(400);
     expect((await get(`/documents/${data[0]!.content}/pages/9`)).status).toBe(404);
-    const answer = await fetch(`${server.url}/v1/archive/ask`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({
-        question: 'What does it eat?',
-        documents: ['heron.pdf'],
-        from: 'both',
-        max_tokens: 5,
-      }),
-    });
-    const events = (await answer.text())
-      .split('\n\n')
-      .filter((line) => line.startsWith('data: {'))
-      .map((line) => JSON.parse(line.slice(6)) as { kind: string; state?: { name: string } });
+    /** The events of an answer, each as the document says. */
+    const asked = async (question: object) => {
+      const answer = await fetch(`${server.url}/v1/archive/ask`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ question: 'What does it eat?', max_tokens: 5, ...question }),
+      });
+      const events = (await answer.text())
+        .split('\n\n')
+        .filter((line) => line.startsWith('data: {'))
+        .map((line) => JSON.parse(line.slice(6)) as { kind: string; state?: { name: string } });
+      for (const event of events) holds('/ask', event, 'post', 'text/event-stream');
+      return events;
+    };
+    const events = await asked({ documents: ['heron.pdf'], from: 'both' });
     expect(events[0]).toMatchObject({ kind: 'sources', state: { name: 'heron.pdf' } });
-    for (const event of events) holds('/ask', event, 'post', 'text/event-stream');
     expect(events.at(-1)!.kind).toBe('end');
+    // The status is out before it is known that no document is named whose state is meant.
+    expect(await asked({ from: 'state' })).toMatchObject([
+      { kind: 'error', error: { message: expect.stringContaining('in which document') } },
+    ]);
   } finally {
     await server.stop();
   }

@@ -1,6 +1,7 @@
 /** What the archive's routes take and give. */
 import { z } from 'zod';
 import { PAGE_STATES, SOURCES } from '../../archive/index.js';
+import { ErrorBody } from './api-error.js';
 
 const PageState = z.enum(PAGE_STATES);
 const Box = z.tuple([z.number(), z.number(), z.number(), z.number()]);
@@ -122,4 +123,6 @@ export const AskEvent = z.discriminatedUnion('kind', [
     /** Marks that stand for nothing that the model was given. */
     unknown: z.array(z.string()),
   }),
+  /** The last one, in the place of `end`, where something went wrong. */
+  ErrorBody.extend({ kind: z.literal('error') }),
 ]);
