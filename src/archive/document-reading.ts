@@ -141,8 +141,12 @@ export class DocumentReading {
     for (const id of ids) this.tokens.push(id);
     this.reading = [];
     this.logits = logits;
+  }
+
+  /** Tells of tokens that were read, and of the pages that end with them. */
+  tell(tokens: number): void {
     const pages = this.pagesRead();
-    this.options.onRead?.(pages, ids.length);
+    this.options.onRead?.(pages, tokens);
   }
 
   /** Leaves behind those that are read by now. Returns how many. */
@@ -169,6 +173,7 @@ export class DocumentReading {
       const count = Math.min(this.model.chunk, end.at - this.tokens.length);
       const row = this.next(count);
       this.took(row.ids, (await this.model.read(row)).slice());
+      this.tell(count);
     }
     this.waiting.length = 0;
     this.ends = [end];

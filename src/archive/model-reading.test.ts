@@ -214,6 +214,21 @@ test('where a run fails, what was read before is kept, and no token is left out'
   await expectAllRead(archive);
 });
 
+test('where somebody who is told throws, the documents of the same run are kept as they were read', async () => {
+  const texts = (bird: string): string[] =>
+    Array.from({ length: 30 }, () => `${bird} of a long one `.repeat(8));
+  const archive = new PlayedArchive(new Map(['heron', 'egret'].map((bird) => [bird, texts(bird)])), 'told');
+  let told = 0;
+  const onRead = (): void => {
+    if (++told === 1) throw new Error('played');
+  };
+  const failed = readWithModel(archive as unknown as Archive, cpu, { name: 'tiny', batch: 2, onRead });
+  await expect(failed).rejects.toThrow('played');
+  for (const { page } of archive.readings.values()) expect(page).toBeGreaterThan(0);
+  await readWithModel(archive as unknown as Archive, cpu, { name: 'tiny', batch: 2 });
+  await expectAllRead(archive);
+});
+
 test('a document that is stopped before all its vectors are there is not read yet; whoever goes on makes the others', async () => {
   const archive = new PlayedArchive(new Map([['three', ['the heron', 'the kite', 'the gull']]]), 'vectors');
   const stop = new AbortController();

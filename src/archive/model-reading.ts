@@ -181,4 +181,6 @@ async function readTogether(
   const rows = readings.map((each) => each.next(size));
   const logits = await model.readTogether(rows);
   for (const [i, each] of readings.entries()) each.took(rows[i]!.ids, logits[i]!);
+  // Whoever is told may throw: all states have moved on by then.
+  for (const each of readings) each.tell(size);
 }
