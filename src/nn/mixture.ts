@@ -93,12 +93,10 @@ export function mixtureOfExperts(config: MixtureConfig): Mixer {
       ): Tensor => {
         const count = parts && parts.length / numExperts;
         const stored = parts?.map((part): ParameterPart => ({ name: part, shape: [rows / count!, columns] }));
-        return parameters.get(
-          name,
-          [numExperts, rows, columns],
-          normal(deviation),
-          stored ? { parts: stored } : {},
-        );
+        return parameters.get(name, [numExperts, rows, columns], normal(deviation), {
+          isMatrix: true,
+          ...(stored && { parts: stored }),
+        });
       };
       const up = stack(
         names.input,

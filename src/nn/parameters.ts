@@ -16,6 +16,8 @@ export interface ParameterSpec {
   readonly initialize: Initializer;
   /** Whether weight decay applies: to matrices, not to norms, biases and what sets a state's time scale. */
   readonly decay: boolean;
+  /** Whether it is a matrix that maps vectors to vectors, or several of them [count, rows, columns]: by default what has two dimensions is. */
+  readonly isMatrix?: boolean;
   /** Decides much with few numbers: it is not quantized. */
   readonly precise?: boolean;
   /** Checkpoints may store it in these parts, whose elements one after the other are its own. */
@@ -35,6 +37,7 @@ export interface ParameterPart {
 /** What is said of a parameter beside its name, shape and initial value. */
 export interface ParameterOptions {
   decay?: boolean;
+  isMatrix?: boolean;
   precise?: boolean;
   /** With names in this scope. */
   parts?: readonly ParameterPart[];
@@ -157,6 +160,7 @@ export class Parameters {
       shape,
       initialize,
       decay: options.decay ?? shape.length >= 2,
+      ...(options.isMatrix !== undefined && { isMatrix: options.isMatrix }),
       ...(options.precise && { precise: true }),
       ...(parts && { parts }),
     });

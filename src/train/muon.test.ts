@@ -10,7 +10,8 @@ import { ConfigError, TrainingError } from '../errors.js';
 import { input } from '../graph/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { uniform } from '../graph/testing/random.js';
-import { hybridModel, type Model, parametersOf } from '../models/index.js';
+import { hybridModel, type Model, parametersOf, readModel } from '../models/index.js';
+import { fixtureFolder, referenceNames } from '../models/testing/reference.js';
 import { tinyConfig } from '../models/testing/tiny.js';
 import { isMatrixOfLayer, muon } from './muon.js';
 import { MUON_DEFAULTS, STEP_SCALARS, stepFactors, stepScalars } from './optimizer.js';
@@ -80,6 +81,19 @@ test('it steps the matrices of layers, and nothing else', () => {
   for (const name of ['conv1d.weight', 'backbone.embeddings.weight', 'norm.weight', 'A_log'])
     expect(kinds, name).not.toContain(name);
 });
+
+test.each(referenceNames('hf'))(
+  'of %s: no convolution, and nothing that sets time scales',
+  async (family) => {
+    const model = await readModel(fixtureFolder('hf', family));
+    const stepped = parametersOf(model).filter((spec) => isMatrixOfLayer(spec, model));
+    expect(stepped).not.toEqual([]);
+    for (const { name, shape } of stepped) {
+      expect(name).not.toMatch(/conv(?!\.(?:in|out)_proj)|dt_proj|(?:input|recurrent)_gate/);
+      if (shape.length !== 2) expect(name).toMatch(/expert|moe/);
+    }
+  },
+);
 
 test('a run learns, and a resumed one ends with the same bits', async () => {
   const settings = { optimizer: MUON_DEFAULTS };

@@ -15,12 +15,13 @@ const [A, B, C] = [3.4445, -4.775, 2.0315];
 const ITERATIONS = 5;
 
 /**
- * Whether Muon steps a parameter: the matrices of layers, also several in one tensor [count, rows, columns]. Embeddings and heads, biases,
- * convolutions, and what sets time scales stay with AdamW.
+ * Whether Muon steps a parameter: the matrices of layers, and those of experts, of which one tensor [experts, rows, columns] has several.
+ * Embeddings and heads, biases, convolutions, and what sets time scales stay with AdamW.
  */
-export function isMatrixOfLayer({ name, shape, decay }: ParameterSpec, { names }: Model): boolean {
+export function isMatrixOfLayer(spec: ParameterSpec, { names }: Model): boolean {
+  const { name, shape, decay, isMatrix = shape.length === 2 } = spec;
   const isOfLayer = [`${names.layers}.`, 'encoder.layers.'].some((place) => name.startsWith(place));
-  return isOfLayer && decay && (shape.length === 2 || shape.length === 3) && Math.min(...shape.slice(-2)) > 1;
+  return isOfLayer && decay && isMatrix && Math.min(...shape.slice(-2)) > 1;
 }
 
 /** One matrix's step [.., rows, columns]: the new one, and its new momentum. The gradient comes unclipped. */

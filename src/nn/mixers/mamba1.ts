@@ -100,7 +100,9 @@ export function selectiveStateSpace(
     normalized(parameters, (['dt', 'b', 'c'] as const)[i]!, part, config),
   ) as [Tensor, Tensor, Tensor];
   const dt = parameters.within('dt_proj', (p) => {
-    const weight = p.get('weight', [innerSize, timeStepRank], uniform(1 / Math.sqrt(timeStepRank)));
+    const initialize = uniform(1 / Math.sqrt(timeStepRank));
+    // It sets time scales, as the decays do.
+    const weight = p.get('weight', [innerSize, timeStepRank], initialize, { isMatrix: false });
     return softplus(add(project(dtRaw, weight), p.get('bias', [innerSize], initialTimeStep)));
   });
   const A = negate(exp(parameters.get('A_log', [innerSize, stateSize], initialDecay, { decay: false })));
