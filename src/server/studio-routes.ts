@@ -113,7 +113,7 @@ function placeOf({ places, sharesWeights }: Deps, id: string): ModelPlace {
   throw new ApiError(
     403,
     'weights_not_shared',
-    `${id} answers on the server alone: this server gives its keys no weights. Started with --share-weights it would.`,
+    `${id} runs on the server alone: a server with keys gives out no weights unless it is started with --share-weights`,
   );
 }
 
