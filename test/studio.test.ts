@@ -136,6 +136,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
   async function say(page: Page, text: string): Promise<void> {
     await composer(page).fill(text);
     await composer(page).press('Enter');
+    await page.locator('.said', { hasText: text }).last().waitFor();
     await finished(page);
   }
 
@@ -307,6 +308,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     const before = await answers(page);
     await page.reload();
     await page.locator('.turn').nth(1).waitFor();
+    await page.getByRole('button', { name: 'Resume the opening' }).waitFor();
     expect(await answers(page)).toEqual(before);
     await page.getByRole('button', { name: 'New chat' }).click();
     const question = page.getByRole('dialog', { name: 'Start a new chat?' });
@@ -433,6 +435,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       server = await start(new URL(server.url).port);
       await page.getByRole('alert').waitFor({ state: 'detached' });
       await page.locator('.turn').last().getByRole('button', { name: 'Retry' }).click();
+      await page.locator('.turn[data-status="failed"]').waitFor({ state: 'detached' });
       await finished(page);
       expect(await page.locator('.turn[data-status="done"]').count()).toBe(2);
       expect(await snapshots(page).count()).toBe(2);
