@@ -14,6 +14,7 @@ export const ARCHIVE_OWNER = 'archive';
 /** Where archives are by default. */
 export const ARCHIVE_FOLDER = 'heddle-archive';
 
+/** Which archive is opened, and how. */
 export interface ArchiveOptions {
   /** A folder, or postgres://user@host/name. */
   readonly place: string;
@@ -27,6 +28,7 @@ export interface ArchiveOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** An archive of documents: their text, their pages, and what models have read of them, in one database and one store of states. */
 export class Archive {
   /** What waits to be read. */
   readonly queue: PageQueue;

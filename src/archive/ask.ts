@@ -12,8 +12,10 @@ import { byMeaning } from './vectors.js';
 
 /** What an answer rests on. */
 export type Source = 'passages' | 'state' | 'both';
+/** All sources of an answer, as `--from` names them. */
 export const SOURCES: readonly Source[] = ['passages', 'state', 'both'];
 
+/** A question about an archive, and how it is to be answered. */
 export interface Question {
   readonly text: string;
   /** Only in these documents. */

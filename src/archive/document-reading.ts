@@ -39,6 +39,7 @@ const PAGES_AT_ONCE = 5;
 /** How long writing a state may take before it counts as left behind, in seconds. */
 const SAVING = 3600;
 
+/** One document while a model reads it: its tokens, the state behind those that were read, and when that state is saved. */
 export class DocumentReading {
   /** Tokens that were fetched and not read yet, those that are being read, and those that the state has read. */
   private waiting: number[] = [];

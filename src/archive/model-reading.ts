@@ -8,6 +8,7 @@ import type { Archive } from './archive.js';
 import { type Claimed, DocumentReading, type DocumentReadingOptions } from './document-reading.js';
 import { ATTEMPTS, HEARTBEAT, LEASE } from './queue.js';
 
+/** How a model reads the documents of an archive. */
 export interface ModelReadingOptions extends DocumentReadingOptions {
   /** Documents that are read side by side. */
   readonly batch?: number;

@@ -6,12 +6,14 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { type Kind, type Page, UnreadableError } from './formats/page.js';
 import { PDFIUM, packageFolder } from './packages.js';
 
+/** What the process that reads files is told. */
 export type ToReader =
   | { readonly kind: 'start'; readonly memory: number }
   | { readonly kind: 'open'; readonly path: string; readonly format: Kind; readonly pdfium?: string }
   | { readonly kind: 'read'; readonly first: number; readonly last: number }
   | { readonly kind: 'draw'; readonly number: number; readonly scale: number };
 
+/** What the process that reads files answers. */
 export type FromReader =
   | { readonly kind: 'opened'; readonly pages: number }
   | { readonly kind: 'page'; readonly number: number; readonly page: Page }

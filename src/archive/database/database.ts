@@ -3,6 +3,7 @@
 /** Rows of a statement with values for `$1`, `$2`, ... */
 export type Query = <Row>(sql: string, values?: readonly unknown[]) => Promise<Row[]>;
 
+/** A connection to PostgreSQL or PGlite, with the same SQL for both. */
 export interface Database {
   /** Whether other processes may use it at the same time. */
   readonly shared: boolean;

@@ -58,6 +58,7 @@ CREATE TABLE IF NOT EXISTS archive_orphans (record text PRIMARY KEY);
 ALTER TABLE archive_orphans ADD COLUMN IF NOT EXISTS until timestamptz;
 `;
 
+/** What an archive says of itself, set when it is made. */
 export interface About {
   /** Of PostgreSQL's text search: which words are one, and which say nothing. */
   readonly language: string;

@@ -22,8 +22,10 @@ export interface Row {
 /** `scanned`: a picture of a text, without the text. `failed`: it has something on it that could not be read. */
 export type PageState = 'read' | 'empty' | 'scanned' | 'failed';
 
+/** All states that a page can be in once it was opened. */
 export const PAGE_STATES: readonly PageState[] = ['read', 'empty', 'scanned', 'failed'];
 
+/** A page as a format gives it: its text in rows, or why there is none. */
 export interface Page {
   readonly state: PageState;
   /** Why it failed. */
