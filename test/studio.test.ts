@@ -132,10 +132,16 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
   const figure = async (page: Page, name: string): Promise<string | null> =>
     page.locator(`[data-figure="${name}"]`).textContent();
 
+  /** Writes something and sends it, once the page has its models. */
+  async function send(page: Page, text: string): Promise<void> {
+    await composer(page).fill(text);
+    await page.getByRole('button', { name: 'Send', disabled: false }).waitFor();
+    await composer(page).press('Enter');
+  }
+
   /** Says something and waits for all answers. */
   async function say(page: Page, text: string): Promise<void> {
-    await composer(page).fill(text);
-    await composer(page).press('Enter');
+    await send(page, text);
     await page.locator('.said', { hasText: text }).last().waitFor();
     await finished(page);
   }
@@ -346,8 +352,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
   async function beginAnswer(page: Page): Promise<void> {
     // The end of a paragraph ends an answer: with so much chance in it, this one is long.
     await settle(page, { 'Longest answer, tokens': 8000, 'Top p': 1, Temperature: 2 });
-    await composer(page).fill('The state of our Union is');
-    await composer(page).press('Enter');
+    await send(page, 'The state of our Union is');
     await expect.poll(async () => (await answers(page))[0]?.length ?? 0, waiting).toBeGreaterThan(5);
   }
 
@@ -515,8 +520,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
       usage: { completion_tokens: written },
       heddle: { reused_tokens: 0, read_tokens: 8, state_bytes: 1000 },
     });
-    await composer(page).fill('x'.repeat(1234));
-    await composer(page).press('Enter');
+    await send(page, 'x'.repeat(1234));
     await page.getByText(/^Reading 1,234 characters… [1-9]\d* s$/).waitFor();
     expect(await page.locator('#memory').textContent()).toMatch(/reading 1,234 characters/);
     expect(await figure(page, 'bytes')).toBe('…');
@@ -534,9 +538,8 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await thoughts.locator('summary').click();
     await page.getByText('Let me see.').waitFor();
 
-    await composer(page).fill('More');
     const request = page.waitForRequest('**/v1/chat/completions');
-    await composer(page).press('Enter');
+    await send(page, 'More');
     // No memory was kept: what was thought is said again.
     expect(((await request).postDataJSON() as { messages: object[] }).messages[1]).toEqual({
       ...{ role: 'assistant', content: 'Yes', reasoning_content: 'Let me see.' },
@@ -576,6 +579,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await tabTo('.composer textarea');
     await page.keyboard.type('My fellow citizens');
     await page.keyboard.press('Enter');
+    await page.locator('.said').waitFor();
     await finished(page);
     await tabTo('.tree button');
     await page.keyboard.press('ArrowDown');

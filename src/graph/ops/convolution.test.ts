@@ -127,6 +127,13 @@ test('as many channels as a run brings', async () => {
   await executable.dispose();
 });
 
+test('no channels', async () => {
+  const executable = await compile(3, true, false, [], 0);
+  const operands = convolutionOperands({ batch: 2, sequence: 5, channels: 0, width: 3 }, true, false);
+  expect((await executable.run({ ...operands })).output!.dims).toEqual([2, 5, 0]);
+  await executable.dispose();
+});
+
 test('the final state is the last inputs', async () => {
   const executable = await compile(3, false, false, []);
   const operands = convolutionOperands({ batch: 1, sequence: 5, channels: CHANNELS, width: 3 }, false, false);

@@ -82,8 +82,9 @@ const convolutionOperator = defineComposite<null>({
       if (isToken || !builder.fused.has('Conv') || (!inputs[3] && builder.used.has(outputs[1]!)))
         return undefined;
       const [channels] = weight!.shape;
-      // The operator has the number of channels among its attributes.
-      return typeof channels === 'number' ? convInOnnx(builder, inputs, width, channels) : undefined;
+      // The operator has the number of channels among its attributes, and divides by it: 0 would end the process.
+      const isKnown = typeof channels === 'number' && channels > 0;
+      return isKnown ? convInOnnx(builder, inputs, width, channels) : undefined;
     },
     wasm: convolutionInWasm,
     stablehlo: (builder, operands, { inputs }) =>

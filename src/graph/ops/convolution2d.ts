@@ -47,7 +47,9 @@ const convolution2dOperator = defineComposite<ConvolutionAttributes>({
   kernels: {
     onnx(builder, [x, weight], { inputs, attributes }) {
       const sizes = sizesOf(inputs[0]!, inputs[1]!, attributes);
-      return builder.fused.has('Conv') ? [convInOnnx(builder, x!, weight!, sizes, attributes)] : undefined;
+      // ONNX Runtime divides by the number of channels: 0 would end the process.
+      if (!builder.fused.has('Conv') || sizes.channels === 0 || sizes.outputs === 0) return undefined;
+      return [convInOnnx(builder, x!, weight!, sizes, attributes)];
     },
   },
   expand([x, weight], attributes) {

@@ -18,6 +18,7 @@ const CASES: readonly Case[] = [
   { x: [2, 2, 3, 2], weight: [2, 1, 3, 3], stride: 1 },
   { x: [1, 2, 2, 2], weight: [2, 1, 3, 5], stride: 1 },
   { x: [1, 3, 4, 2], weight: [2, 1, 3, 3], stride: 2 },
+  { x: [1, 2, 3, 0], weight: [0, 0, 3, 3], stride: 1 },
 ];
 
 export const convolution2dCases: CaseTable = {
