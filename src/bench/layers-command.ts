@@ -1,4 +1,4 @@
-/** `npm run bench -- layers`: models of one kind of layer beside MLPs, which train, read and write by turns with one of Mamba-2 layers. */
+/** `npm run bench -- layers`: models of one kind of layer beside MLPs, which train, read and write by turns with one of another kind. */
 import { type Command, Option } from 'commander';
 import { quantizeBlocks } from '../checkpoint/index.js';
 import {
@@ -36,6 +36,7 @@ interface Task {
 
 interface LayersOptions {
   readonly letters: readonly string[];
+  readonly against: string;
   readonly tasks: readonly (typeof TASKS)[number][];
   readonly size: number;
   readonly layers: number;
@@ -43,12 +44,12 @@ interface LayersOptions {
   readonly headSize: number;
   readonly state: number;
   readonly tokens: number;
+  readonly batch: number;
   readonly rounds: number;
   readonly threads: number;
 }
 
 const TASKS = ['train', 'read', 'write'] as const;
-const REFERENCE = 'M';
 const VOCABULARY = 512;
 const BLOCK = 32;
 /** Tokens that are written in a round. */
@@ -88,10 +89,11 @@ function training(device: Device, options: LayersOptions): Task {
   return {
     name: 'train',
     async start(letter) {
-      const task = { name: letter, config: configOf(letter, options), batch: 2, sequence: options.tokens };
+      const { batch, tokens: sequence } = options;
+      const task = { name: letter, config: configOf(letter, options), batch, sequence };
       const run = startRun(task, await compileStep(task, device), { steps: 1 });
       return {
-        round: async () => (await run.round()).seconds / (task.batch * task.sequence),
+        round: async () => (await run.round()).seconds / (batch * sequence),
         dispose: () => run.dispose(),
       };
     },
@@ -131,7 +133,7 @@ function generating(name: 'read' | 'write', device: Device, options: LayersOptio
 }
 
 async function runLayers(options: LayersOptions): Promise<void> {
-  const { threads } = options;
+  const { threads, against } = options;
   console.log(machineText(describeMachine('cpu', threads)));
   const [cpu, wasm] = [await openDevice('cpu', { threads }), await openDevice('wasm', { threads })];
   const tasks = [
@@ -139,8 +141,8 @@ async function runLayers(options: LayersOptions): Promise<void> {
     generating('read', cpu, options),
     generating('write', wasm, options),
   ];
-  const letters = [REFERENCE, ...options.letters.filter((letter) => letter !== REFERENCE)];
-  const rows = [['layers', ...options.tasks.flatMap((name) => [`${name}, tokens/s`, 'of Mamba-2'])]];
+  const letters = [against, ...options.letters.filter((letter) => letter !== against)];
+  const rows = [['layers', ...options.tasks.flatMap((name) => [`${name}, tokens/s`, `of ${against}-`])]];
   const cells = new Map(letters.map((letter) => [letter, [`${letter}-`]]));
   for (const task of tasks.filter(({ name }) => options.tasks.includes(name))) {
     const runs = new Map<string, Awaited<ReturnType<Task['start']>>>();
@@ -166,8 +168,9 @@ async function runLayers(options: LayersOptions): Promise<void> {
 export function addLayersCommand(parent: Command): void {
   parent
     .command('layers')
-    .description('kinds of layers, which train, read and write by turns with Mamba-2')
+    .description('kinds of layers, which train, read and write by turns with one of another kind')
     .option('--letters <list>', 'as patterns have them', (text) => text.split(','), ['G', 'K', 'D', 'V', 'g'])
+    .option('--against <letter>', 'the kind whose speed is 1', 'M')
     .addOption(new Option('--tasks <list>', `of ${TASKS}`).argParser(listOf(TASKS)).default(TASKS, 'all'))
     .option('--size <n>', 'hidden size', positive, 256)
     .option('--layers <n>', 'layers of the kind, each with an MLP', positive, 4)
@@ -179,6 +182,7 @@ export function addLayersCommand(parent: Command): void {
     .option('--head-size <n>', 'of those heads', positive, 64)
     .option('--state <n>', 'size of the states of Mamba-2', positive, 64)
     .option('--tokens <n>', 'of a sequence', positive, 256)
+    .option('--batch <n>', 'sequences of a training step', positive, 2)
     .option('--rounds <n>', 'rounds, by turns', positive, 7)
     .option('--threads <n>', 'threads that compute', positive, 2)
     .action((options: LayersOptions) => runLayers(options));

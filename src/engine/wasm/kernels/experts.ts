@@ -1,7 +1,7 @@
 // A mixture of experts, of which only those that some token uses are read: row after row, each for all tokens that use it. A
 // token's sum goes over its experts in their order, whatever other tokens use.
 import { Element } from '../../../graph/lower/wasm/codes';
-import { dotOf } from './matmul';
+import { dotsOf } from './matmul';
 import { silu4, splat } from './math';
 import { address, cut, word } from './memory';
 import { gathered, rows, storeLanes } from './packed';
@@ -70,25 +70,31 @@ export function expertsUp(a: usize, t: i32, T: i32): void {
   const row = <usize>hidden << (kind == Element.bfloat16 ? 1 : 2);
   const matrix = row * <usize>(isGated ? 2 * inner : inner);
   const first = cut(inner, t, T);
-  const end = cut(inner, t + 1, T);
+  const count = cut(inner, t + 1, T) - first;
+  const quarter = count >> 2;
   for (let expert = 0; expert < experts; expert++) {
     const up = address(a, 7) + <usize>expert * matrix;
     const last = word(starts, expert + 1);
     if (word(starts, expert) == last) continue;
-    for (let i = first; i < end; i++) {
+    for (let group = 0; group < quarter + (count & 3); group++) {
+      const apart: usize = group < quarter ? quarter : 0;
+      const i = first + group + (apart ? 0 : 3 * quarter);
+      const w = up + <usize>i * row;
       for (let entry = word(starts, expert); entry < last; entry++) {
         const x = address(a, 6) + (<usize>(word(entries, entry) * hidden) << 2);
-        let value = dotOf(kind, x, up + <usize>i * row, hidden);
-        if (isGated) {
-          value = f32x4.extract_lane(silu4(splat(value)), 0) * dotOf(kind, x, up + <usize>(inner + i) * row, hidden);
-        } else {
-          value = max<f32>(value, 0);
-          value *= value;
-        }
-        store<f32>(address(a, 8) + (<usize>(entry * inner + i) << 2), value);
+        const values = dotsOf(kind, x, w, apart * row, hidden);
+        const y = address(a, 8) + (<usize>(entry * inner + i) << 2);
+        storeLanes(y, apart << 2, isGated ? f32x4.mul(silu4(values), dotsOf(kind, x, w + <usize>inner * row, apart * row, hidden)) : relu2(values));
       }
     }
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function relu2(x: v128): v128 {
+  const positive = f32x4.max(x, splat(0));
+  return f32x4.mul(positive, positive);
 }
 
 /**
@@ -106,20 +112,25 @@ export function expertsDown(a: usize, t: i32, T: i32): void {
   const y = address(a, 9);
   const row = <usize>inner << (kind == Element.bfloat16 ? 1 : 2);
   const first = cut(hidden, t, T);
-  const end = cut(hidden, t + 1, T);
+  const count = cut(hidden, t + 1, T) - first;
+  const quarter = count >> 2;
   for (let token = 0; token < word(a, 4); token++)
-    memory.fill(y + (<usize>(token * hidden + first) << 2), 0, <usize>(end - first) << 2);
+    memory.fill(y + (<usize>(token * hidden + first) << 2), 0, <usize>count << 2);
   for (let expert = 0; expert < experts; expert++) {
     const down = address(a, 7) + <usize>expert * row * <usize>hidden;
     const last = word(starts, expert + 1);
     if (word(starts, expert) == last) continue;
-    for (let i = first; i < end; i++) {
+    for (let group = 0; group < quarter + (count & 3); group++) {
+      const apart: usize = group < quarter ? quarter : 0;
+      const i = first + group + (apart ? 0 : 3 * quarter);
+      const w = down + <usize>i * row;
       for (let entry = word(starts, expert); entry < last; entry++) {
         const token = word(entries, entry);
-        const share = load<f32>(shares + (<usize>(token * experts + expert) << 2));
+        const share = splat(load<f32>(shares + (<usize>(token * experts + expert) << 2)));
         const x = address(a, 6) + (<usize>(entry * inner) << 2);
         const to = y + (<usize>(token * hidden + i) << 2);
-        store<f32>(to, load<f32>(to) + share * dotOf(kind, x, down + <usize>i * row, inner));
+        const added = f32x4.mul(share, dotsOf(kind, x, w, apart * row, inner));
+        storeLanes(to, apart << 2, f32x4.add(gathered(to, apart << 2), added));
       }
     }
   }
@@ -168,8 +179,7 @@ export function packedExpertsUp(a: usize, t: i32, T: i32): void {
             rows(bits, cValue, apart * codeRow, sValue, apart * scaleRow, x, x + numbers, block, blocks),
           );
         } else {
-          values = f32x4.max(values, splat(0));
-          values = f32x4.mul(values, values);
+          values = relu2(values);
         }
         storeLanes(address(a, 10) + (<usize>(entry * inner + row) << 2), apart << 2, values);
       }

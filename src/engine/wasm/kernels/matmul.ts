@@ -1,8 +1,9 @@
 // Products of float32 matrices, and of rows with weights that lie row after row in float32 or bfloat16. Every element of
 // a result is summed over k in one order, which depends on nothing but k and how the second operand lies.
 import { Element } from '../../../graph/lower/wasm/codes';
-import { lanesSum, splat } from './math';
+import { lanesSum, splat, sumsOfLanes } from './math';
 import { address, cut, share, word } from './memory';
+import { storeLanes } from './packed';
 
 const COLUMNS: i32 = 16;
 
@@ -107,38 +108,63 @@ export function dot(x: usize, w: usize, k: i32): f32 {
   return sum;
 }
 
-/** The same with a row of bfloat16: the even and the odd numbers of eight lie in the lower and upper halves of a lane. */
-export function dotHalf(x: usize, w: usize, k: i32): f32 {
-  let s0 = splat(0);
-  let s1 = s0;
-  let s2 = s0;
-  let s3 = s0;
+/**
+ * A row of x times four rows of bfloat16, one in each lane. The even and the odd numbers of eight lie in the lower and upper halves of a
+ * lane, and are summed apart.
+ */
+function dotHalves(x: usize, w0: usize, w1: usize, w2: usize, w3: usize, k: i32): v128 {
+  let e0 = splat(0);
+  let e1 = e0;
+  let e2 = e0;
+  let e3 = e0;
+  let o0 = e0;
+  let o1 = e0;
+  let o2 = e0;
+  let o3 = e0;
   const upper = i32x4.splat(0xffff0000);
   const bytes = <usize>k << 1;
   let i: usize = 0;
-  for (const whole = bytes & ~31; i < whole; i += 32) {
-    const u = v128.load(w + i);
-    const p = x + (i << 1);
-    const u0 = v128.load(p);
-    const u1 = v128.load(p, 16);
-    s0 = f32x4.add(s0, f32x4.mul(v128.shuffle<f32>(u0, u1, 0, 2, 4, 6), i32x4.shl(u, 16)));
-    s1 = f32x4.add(s1, f32x4.mul(v128.shuffle<f32>(u0, u1, 1, 3, 5, 7), v128.and(u, upper)));
-    const v = v128.load(w + i, 16);
-    const v0 = v128.load(p, 32);
-    const v1 = v128.load(p, 48);
-    s2 = f32x4.add(s2, f32x4.mul(v128.shuffle<f32>(v0, v1, 0, 2, 4, 6), i32x4.shl(v, 16)));
-    s3 = f32x4.add(s3, f32x4.mul(v128.shuffle<f32>(v0, v1, 1, 3, 5, 7), v128.and(v, upper)));
+  for (const whole = bytes & ~15; i < whole; i += 16) {
+    const low = v128.load(x);
+    const high = v128.load(x, 16);
+    x += 32;
+    const even = v128.shuffle<f32>(low, high, 0, 2, 4, 6);
+    const odd = v128.shuffle<f32>(low, high, 1, 3, 5, 7);
+    const u0 = v128.load(w0 + i);
+    e0 = f32x4.add(e0, f32x4.mul(even, i32x4.shl(u0, 16)));
+    o0 = f32x4.add(o0, f32x4.mul(odd, v128.and(u0, upper)));
+    const u1 = v128.load(w1 + i);
+    e1 = f32x4.add(e1, f32x4.mul(even, i32x4.shl(u1, 16)));
+    o1 = f32x4.add(o1, f32x4.mul(odd, v128.and(u1, upper)));
+    const u2 = v128.load(w2 + i);
+    e2 = f32x4.add(e2, f32x4.mul(even, i32x4.shl(u2, 16)));
+    o2 = f32x4.add(o2, f32x4.mul(odd, v128.and(u2, upper)));
+    const u3 = v128.load(w3 + i);
+    e3 = f32x4.add(e3, f32x4.mul(even, i32x4.shl(u3, 16)));
+    o3 = f32x4.add(o3, f32x4.mul(odd, v128.and(u3, upper)));
   }
-  let sum = lanesSum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
-  for (; i < bytes; i += 2) sum += load<f32>(x + (i << 1)) * reinterpret<f32>(<u32>load<u16>(w + i) << 16);
-  return sum;
+  let sums = sumsOfLanes(f32x4.add(e0, o0), f32x4.add(e1, o1), f32x4.add(e2, o2), f32x4.add(e3, o3));
+  for (; i < bytes; i += 2) {
+    let w = v128.load16_lane(w0 + i, i32x4.splat(0), 1);
+    w = v128.load16_lane(w1 + i, w, 3);
+    w = v128.load16_lane(w2 + i, w, 5);
+    w = v128.load16_lane(w3 + i, w, 7);
+    sums = f32x4.add(sums, f32x4.mul(v128.load32_splat(x), w));
+    x += 4;
+  }
+  return sums;
 }
 
-/** The product of a row of float32 with a row of weights. */
+/** A row of x times four rows of weights, so many bytes apart: one in each lane. Where `apart` is 0 it is the same row in every lane. */
 // @ts-ignore: decorator
 @inline
-export function dotOf(kind: i32, x: usize, w: usize, k: i32): f32 {
-  return kind == Element.bfloat16 ? dotHalf(x, w, k) : dot(x, w, k);
+export function dotsOf(kind: i32, x: usize, w: usize, apart: usize, k: i32): v128 {
+  if (kind == Element.bfloat16) return dotHalves(x, w, w + apart, w + 2 * apart, w + 3 * apart, k);
+  const sums = splat(dot(x, w, k));
+  if (apart == 0) return sums;
+  const two = f32x4.replace_lane(sums, 1, dot(x, w + apart, k));
+  const three = f32x4.replace_lane(two, 2, dot(x, w + 2 * apart, k));
+  return f32x4.replace_lane(three, 3, dot(x, w + 3 * apart, k));
 }
 
 /** Rows of weights that a thread takes at once; see graph/lower/wasm/share.ts. */
@@ -154,10 +180,15 @@ export function rowsMatmul(a: usize, t: i32, T: i32): void {
   const xRow = address(a, 5);
   const wRow = <usize>k << (kind == Element.bfloat16 ? 1 : 2);
   const y = address(a, 7);
-  for (let j = share(n, UNIT, t, T), end = share(n, UNIT, t + 1, T); j < end; j++) {
-    // A row of weights stays in the first-level cache for all rows of x.
+  const first = share(n, UNIT, t, T);
+  const count = share(n, UNIT, t + 1, T) - first;
+  const quarter = count >> 2;
+  // Rows of weights stay in the first-level cache for all rows of x.
+  for (let group = 0; group < quarter + (count & 3); group++) {
+    const apart: usize = group < quarter ? quarter : 0;
+    const j = first + group + (apart ? 0 : 3 * quarter);
     const w = address(a, 6) + <usize>j * wRow;
     for (let i = 0; i < m; i++)
-      store<f32>(y + (<usize>(i * n + j) << 2), dotOf(kind, x + <usize>i * xRow, w, k));
+      storeLanes(y + (<usize>(i * n + j) << 2), apart << 2, dotsOf(kind, x + <usize>i * xRow, w, apart * wRow, k));
   }
 }
