@@ -64,6 +64,9 @@ export class TrainingError extends HeddleError {
   }
 }
 
+/** A run's numbers grew without bounds: a lower learning rate may help. */
+export class DivergenceError extends TrainingError {}
+
 /** A file could not be written: the disk is full, or the folder is not ours. */
 export class StorageError extends HeddleError {
   constructor(message: string, options?: ErrorOptions) {

@@ -159,16 +159,20 @@ async function doWork(
   if (!work) throw new ConfigError(`there is no work '${name}'`);
   const { quick, device: deviceName, threads, precision, jobs } = flags;
   const before = await Findings.read(out);
+  const opened = { ...(precision !== undefined && { precision }), ...(threads !== undefined && { threads }) };
   const device = await openDevice(deviceName, {
-    ...(threads !== undefined && { threads }),
-    ...(precision !== undefined && { precision }),
+    ...opened,
     // Processes beside each other share a GPU's memory.
     ...(jobs > 1 && !work.alone && { memoryFraction: 0.9 / jobs }),
   });
-  const words = ['evidence', ...(quick ? ['--quick'] : []), '--only', name, '--device', deviceName];
+  const words = [
+    ...['evidence', ...(quick ? ['--quick'] : []), '--only', name, '--device', deviceName],
+    ...Object.entries(opened).flatMap(([flag, value]) => [`--${flag}`, String(value)]),
+  ];
   const bench = benchOf({
     work,
     device,
+    opened,
     command: heddleCall(...words).replace(/^.*? evidence /, 'heddle evidence '),
     found: (wanted) => before.found(wanted),
     onFinding: (finding) => void process.stdout.write(`${JSON.stringify(finding)}\n`),

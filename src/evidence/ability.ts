@@ -1,7 +1,7 @@
 /** What each design can do: tasks of recall and reasoning, learned by siblings of one size. */
 import type { Section } from './section.js';
 import { SIBLINGS } from './siblings.js';
-import { type Trial, trialWorks } from './trial.js';
+import { type Stage, type Trial, trialWorks } from './trial.js';
 import { trialReport } from './trial-report.js';
 
 const SECTION = 'ability';
@@ -18,127 +18,135 @@ function selecting(places: number): NonNullable<Trial['set']> {
   };
 }
 
+/** What all have, unless they say otherwise. */
+const COMMON = {
+  section: SECTION,
+  size: 'nano',
+  designs: SIBLINGS,
+  rates: [1e-3, 3e-3],
+  seeds: SEEDS,
+} as const;
+
 const QUICK: readonly Trial[] = [
   {
-    section: SECTION,
+    ...COMMON,
     stages: [{ task: 'induction', length: 48, steps: 200, batch: 32 }],
-    size: 'nano',
-    designs: SIBLINGS,
-    rates: [2e-3, 6e-3],
-    seeds: [1],
-    count: 32,
-    longest: 256,
+    ...{ rates: [2e-3, 6e-3], seeds: [1], count: 32, longest: 256 },
   },
   {
-    section: SECTION,
+    ...COMMON,
     stages: [{ task: 'parity', length: 12, steps: 150, batch: 32 }],
-    size: 'nano',
-    designs: SIBLINGS,
-    rates: [2e-3, 6e-3],
-    seeds: [1],
-    count: 64,
-    longest: 256,
+    ...{ rates: [2e-3, 6e-3], seeds: [1], count: 64, longest: 256 },
   },
+];
+
+/** Half as wide as `nano`, as the model that recalls 32 pairs of a smaller vocabulary. */
+const NARROW = {
+  hidden_size: 64,
+  intermediate_size: 128,
+  mamba_num_heads: 4,
+  num_attention_heads: 2,
+  num_key_value_heads: 2,
+};
+
+/** Each value has to be said some thousand times: the search is learned on few, and then the rest of the vocabulary. */
+const PAIRS: readonly Stage[] = [
+  { task: 'mqar-16-of-128', steps: 400, batch: 256 },
+  { task: 'mqar-32-of-512', steps: 600, batch: 256 },
+  { task: 'mqar-64-of-2048', steps: 800, batch: 128 },
+  { task: 'mqar-64', steps: 2000, batch: 128 },
 ];
 
 const FULL: readonly Trial[] = [
   {
-    section: SECTION,
-    stages: [{ task: 'mqar-64', length: 256, steps: 3000, batch: 128 }],
-    size: 'nano',
-    designs: ['M-S-', ...SIBLINGS],
-    set: selecting(128),
-    rates: [3e-3],
-    seeds: FIVE,
-    count: 64,
-    longest: 1024,
+    ...COMMON,
+    stages: PAIRS,
+    designs: ['MS', 'M-S-', ...SIBLINGS],
+    set: { ...NARROW, ...selecting(128) },
+    // Long: a tenth of the steps tells which rate is the better.
+    ...{ rates: [2e-3, 3e-3], tuning: 0.1, seeds: FIVE, count: 64, longest: 1024 },
   },
   {
-    section: SECTION,
+    ...COMMON,
     name: 'mqar-64, as many places',
-    stages: [{ task: 'mqar-64', length: 256, steps: 3000, batch: 128 }],
-    size: 'nano',
-    designs: ['M-S-'],
-    set: selecting(64),
-    rates: [3e-3],
-    seeds: FIVE,
-    count: 64,
-    longest: 1024,
+    stages: PAIRS,
+    designs: ['MS'],
+    set: { ...NARROW, ...selecting(64) },
+    ...{ rates: [2e-3, 3e-3], tuning: 0.1, seeds: FIVE, count: 64, longest: 1024 },
   },
   {
-    section: SECTION,
+    ...COMMON,
+    stages: [{ task: 'mqar-16', steps: 2000, batch: 256 }],
+    set: selecting(32),
+    ...{ count: 128, longest: 256 },
+  },
+  {
+    ...COMMON,
     stages: [{ task: 'facts-16', length: 256, steps: 1500, batch: 64 }],
-    size: 'nano',
     designs: ['M-S-', ...SIBLINGS],
-    set: selecting(64),
-    rates: [2e-3],
-    seeds: SEEDS,
-    count: 16,
-    longest: 1_048_576,
+    // Siblings have MLPs as wide as it takes to be of one size.
+    set: { ...selecting(64), intermediate_size: 128 },
+    ...{ rates: [2e-3, 4e-3], count: 16, longest: 1_048_576 },
   },
+  ...(['facts-8', 'facts-16-rewritten', 'facts-16-unmarked', 'facts-32'] as const).map((task) => ({
+    ...COMMON,
+    stages: [{ task, length: 256, steps: 1500, batch: 64 }],
+    designs: ['M-S-'],
+    set: selecting(task === 'facts-32' ? 128 : 64),
+    ...{ rates: [2e-3, 4e-3], count: 16, longest: 1_048_576 },
+  })),
   {
-    section: SECTION,
+    ...COMMON,
     stages: [
       { task: 'selective-copying', length: 256, steps: 1200, batch: 64 },
       { task: 'selective-copying', steps: 200, batch: 4 },
     ],
-    size: 'nano',
-    designs: SIBLINGS,
     set: selecting(32),
-    rates: [3e-3],
-    seeds: SEEDS,
-    count: 32,
-    longest: 4096,
+    ...{ count: 32, longest: 4096 },
   },
   {
-    section: SECTION,
+    ...COMMON,
     stages: [{ task: 'induction', steps: 1000, batch: 64 }],
-    size: 'nano',
-    designs: SIBLINGS,
     set: selecting(32),
-    rates: [2e-3],
-    seeds: SEEDS,
-    count: 32,
-    longest: 65_536,
+    ...{ count: 256, longest: 65_536 },
   },
-  ...(['listops', 'listops-steps'] as const).map((task) => ({
-    section: SECTION,
-    stages: [{ task, length: 64, steps: 2000, batch: 128 }],
-    size: 'nano' as const,
-    designs: SIBLINGS,
-    set: selecting(64),
-    rates: [2e-3],
-    seeds: SEEDS,
-    count: 256,
-    longest: 256,
-  })),
-  ...(['inference-2', 'inference-4', 'inference-4-steps'] as const).map((task) => ({
-    section: SECTION,
+  {
+    ...COMMON,
+    stages: [{ task: 'passkey', length: 256, steps: 1000, batch: 64 }],
+    designs: ['M-S-'],
+    set: selecting(32),
+    ...{ count: 32, longest: 1_048_576 },
+  },
+  {
+    ...COMMON,
+    stages: [{ task: 'phonebook', steps: 2000, batch: 128 }],
+    set: selecting(128),
+    ...{ count: 128, longest: 1024 },
+  },
+  ...(['inference', 'inference-steps', 'wordnet-2', 'wordnet-4'] as const).map((task) => ({
+    ...COMMON,
     stages: [{ task, steps: 2000, batch: 128 }],
-    size: 'nano' as const,
-    designs: SIBLINGS,
     set: selecting(64),
-    rates: [3e-3],
-    seeds: SEEDS,
-    count: 256,
-    longest: 192,
+    ...{ count: 256, longest: 192 },
+  })),
+  ...(['listops', 'listops-steps'] as const).map((task) => ({
+    ...COMMON,
+    stages: [{ task, length: 64, steps: 2000, batch: 128 }],
+    set: selecting(64),
+    ...{ count: 256, longest: 256 },
   })),
   {
-    section: SECTION,
+    ...COMMON,
     stages: [
       { task: 's5-swaps', length: 8, steps: 600, batch: 512 },
       { task: 's5-swaps', steps: 1000, batch: 256 },
     ],
-    size: 'nano',
     designs: ['D-', ...SIBLINGS],
     set: { delta_steps: 1, negative_eigenvalues: true, ...selecting(32) },
-    rates: [1e-3],
-    seeds: SEEDS,
-    count: 128,
-    longest: 256,
+    ...{ count: 128, longest: 256 },
   },
   {
-    section: SECTION,
+    ...COMMON,
     // What swaps are is learned first: every permutation is four of them at most.
     stages: [
       { task: 's5-swaps', length: 8, steps: 600, batch: 512 },
@@ -146,16 +154,18 @@ const FULL: readonly Trial[] = [
       { task: 's5', length: 8, steps: 1500, batch: 512 },
       { task: 's5', steps: 1500, batch: 256 },
     ],
-    size: 'nano',
     designs: ['D-'],
     set: { delta_steps: 4, negative_eigenvalues: true },
-    rates: [1e-3],
-    seeds: SEEDS,
-    count: 128,
-    longest: 256,
+    ...{ rates: [5e-4, 1e-3], count: 128, longest: 256 },
   },
   {
-    section: SECTION,
+    ...COMMON,
+    stages: [{ task: 's5-steps', length: 32, steps: 2000, batch: 256 }],
+    set: selecting(32),
+    ...{ count: 128, longest: 64 },
+  },
+  {
+    ...COMMON,
     // Short rows first: of long ones alone nothing is learned.
     stages: [
       { task: 'parity', length: 4, steps: 150, batch: 128 },
@@ -163,13 +173,15 @@ const FULL: readonly Trial[] = [
       { task: 'parity', length: 16, steps: 300, batch: 128 },
       { task: 'parity', steps: 300, batch: 128 },
     ],
-    size: 'nano',
     designs: ['D-', ...SIBLINGS],
     set: { delta_steps: 1, negative_eigenvalues: true, ...selecting(16) },
-    rates: [2e-3],
-    seeds: SEEDS,
-    count: 256,
-    longest: 256,
+    ...{ count: 256, longest: 256 },
+  },
+  {
+    ...COMMON,
+    stages: [{ task: 'parity-steps', steps: 600, batch: 128 }],
+    set: selecting(16),
+    ...{ count: 256, longest: 256 },
   },
 ];
 

@@ -1,54 +1,144 @@
-/** Which choices matter: one is changed at a time, on tasks that need recall over a distance. */
-import type { Section } from './section.js';
-import { type Trial, trialWorks } from './trial.js';
-import { trialReport } from './trial-report.js';
+/** Which choices matter: one is changed at a time, on a task that needs recall over a distance. */
+import { scoreText } from '../tasks/index.js';
+import type { Finding } from './finding.js';
+import { grouped, markdownTable, median, partsOf, type Report, type Section } from './section.js';
+import type { Keys } from './siblings.js';
+import { SCORE, type Stage, type Trial, trialWorks } from './trial.js';
+import { measureOf, scoresOf, seedCount, seedsOf, spread, taskTold, trainedAs } from './trial-report.js';
 
 const SECTION = 'design-space';
 
-/** By the name of the choice: layers, and keys of the config. */
-const CHOICES: readonly [string, string, Record<string, unknown>][] = [
-  ['ratio', 'M-M-M-M-S-', {}],
-  ['ratio', 'M-S-', {}],
-  ['ratio', 'M-M-S-M-M-S-', {}],
-  ['place', 'S-M-M-M-M-', {}],
-  ['place', 'M-M-S-M-M-', {}],
-  ...[8, 16, 32].map((k) => ['places', 'M-M-M-M-S-', { attention_selected: k }] as [string, string, object]),
-  ...[2, 64].map((w) => ['window', 'M-M-M-M-S-', { attention_window: w }] as [string, string, object]),
-  ...['linear', 'surprise'].map(
-    (s) => ['score', 'M-M-M-M-S-', { attention_score: s }] as [string, string, object],
-  ),
-  ...[4, 64].map((n) => ['state size', 'M-M-M-M-S-', { ssm_state_size: n }] as [string, string, object]),
-  ...['m', 'N', 'G', 'K', 'D', 'V', 'R', 'I', 'C', 'L'].map(
-    (letter) =>
-      ['state matrix', `${letter}-${letter}-${letter}-${letter}-S-`, {}] as [string, string, object],
-  ),
-].map(([name, pattern, set]) => [name, pattern, set] as [string, string, Record<string, unknown>]);
+/** What all choices are changed from. */
+const BASE = {
+  pattern: 'M-M-M-M-S-',
+  set: { attention_selected: 32, attention_window: 16, attention_score: 'convolution' } as Keys,
+};
 
-const BASE = { attention_selected: 32, attention_window: 16, attention_score: 'convolution' };
+/** Another choice than the base's. */
+interface Choice {
+  readonly axis: string;
+  readonly pattern?: string;
+  readonly set?: Keys;
+  /** Stages of so many steps together. */
+  readonly strategy?: { readonly name: string; readonly stages: (steps: number, batch: number) => Stage[] };
+}
+
+const TASK = { task: 'facts-16', length: 256 };
+
+/** The state matrices that a letter stands for are told in docs/designs.md. */
+const MATRICES = ['m', 'N', 'G', 'K', 'D', 'V', 'R', 'I', 'C', 'L'];
+
+const CHOICES: readonly Choice[] = [
+  { axis: 'base' },
+  { axis: 'ratio', pattern: 'M-S-' },
+  { axis: 'ratio', pattern: 'M-M-S-M-M-S-' },
+  { axis: 'place', pattern: 'S-M-M-M-M-' },
+  { axis: 'place', pattern: 'M-M-S-M-M-' },
+  ...[8, 16, 64].map((places) => ({ axis: 'places', set: { attention_selected: places } })),
+  ...[2, 64].map((window) => ({ axis: 'window', set: { attention_window: window } })),
+  ...['linear', 'surprise'].map((score) => ({ axis: 'score', set: { attention_score: score } })),
+  { axis: 'score', set: { attention_scores_window: true } },
+  ...[4, 64].map((size) => ({ axis: 'state size', set: { ssm_state_size: size } })),
+  ...MATRICES.map((letter) => ({ axis: 'state matrix', pattern: `${`${letter}-`.repeat(4)}S-` })),
+  {
+    axis: 'training',
+    strategy: {
+      name: 'short texts first',
+      stages: (steps, batch) => [
+        { ...TASK, length: 128, steps: Math.round(steps / 3), batch: 2 * batch },
+        { ...TASK, steps: steps - Math.round(steps / 3), batch },
+      ],
+    },
+  },
+  {
+    axis: 'training',
+    strategy: {
+      name: 'recurrences first, attention held',
+      stages: (steps, batch) => [
+        { ...TASK, steps: Math.round(steps / 3), batch, factors: { 'layer:S': 0 } },
+        { ...TASK, steps: steps - Math.round(steps / 3), batch },
+      ],
+    },
+  },
+  {
+    axis: 'training',
+    strategy: {
+      name: 'attention first, recurrences held',
+      stages: (steps, batch) => [
+        { ...TASK, steps: Math.round(steps / 3), batch, factors: { 'layer:M': 0 } },
+        { ...TASK, steps: steps - Math.round(steps / 3), batch },
+      ],
+    },
+  },
+  {
+    axis: 'training',
+    strategy: { name: 'Muon', stages: (steps, batch) => [{ ...TASK, steps, batch, optimizer: 'muon' }] },
+  },
+];
+
+function trialOf({ axis, pattern, set, strategy }: Choice, quick: boolean): Trial {
+  const [steps, batch] = quick ? [60, 16] : [1500, 128];
+  const changed = Object.entries(set ?? {}).map(([key, value]) => `${key.replaceAll('_', ' ')} ${value}`);
+  return {
+    section: SECTION,
+    name: [axis, ...changed, ...(strategy ? [strategy.name] : [])].join(', '),
+    stages: strategy ? strategy.stages(steps, batch) : [{ ...TASK, steps, batch }],
+    size: 'nano',
+    designs: [pattern ?? BASE.pattern],
+    set: { ...BASE.set, ...set },
+    rates: [3e-3],
+    seeds: quick ? [1] : [1, 2],
+    count: 64,
+    longest: 1024,
+  };
+}
 
 export const designSpace: Section = {
   name: SECTION,
   title: 'The design space',
-  works({ quick }) {
-    const steps = quick ? 60 : 1500;
-    const batch = quick ? 16 : 128;
-    const chosen = quick ? CHOICES.filter(([name]) => name === 'place') : CHOICES;
-    return chosen.flatMap(([name, pattern, set]): ReturnType<typeof trialWorks> => {
-      const changed = Object.entries(set).map(([key, value]) => `${key.replaceAll('_', ' ')} ${value}`);
-      const trial: Trial = {
-        section: SECTION,
-        name: [name, ...changed].join(', '),
-        stages: [{ task: 'facts-16', length: 256, steps, batch }],
-        size: 'nano',
-        designs: [pattern],
-        set: { ...BASE, ...set },
-        rates: [3e-3],
-        seeds: quick ? [1] : [1, 2],
-        count: 64,
-        longest: 1024,
-      };
-      return trialWorks(trial);
-    });
-  },
-  report: (findings) => trialReport(SECTION, findings),
+  works: ({ quick }) =>
+    CHOICES.filter(({ axis }) => !quick || axis === 'base' || axis === 'place').flatMap((choice) =>
+      trialWorks(trialOf(choice, quick)),
+    ),
+  report,
 };
+
+/** One table: what each choice reaches, and how far that is from the base. */
+function report(findings: readonly Finding[]): Report | undefined {
+  const seeds = seedsOf(findings);
+  if (seeds.length === 0) return undefined;
+  const task = taskTold(seeds[0]!);
+  const measure = measureOf(task);
+  const columns = scoresOf(seeds);
+  const groups = grouped(seeds, (finding) => partsOf(finding).slice(1, 3).join(': '));
+  const isBase = (name: string): boolean => name.startsWith('base: ');
+  const ordered = [...groups].sort(([a], [b]) => Number(isBase(b)) - Number(isBase(a)));
+  const valuesOf = (some: readonly Finding[], column: string): number[] =>
+    some.flatMap(({ numbers }) => numbers[SCORE + column] ?? []);
+  const [base] = ordered.filter(([name]) => isBase(name)).map(([, own]) => own);
+  const rows = ordered.map(([name, own]) => [
+    name,
+    ...columns.flatMap((column) => {
+      const values = valuesOf(own, column);
+      const before = base && own !== base ? valuesOf(base, column) : [];
+      const apart = values.length > 0 && before.length > 0 ? median(values) - median(before) : undefined;
+      return [
+        spread(values, (value) => scoreText(measure, value)),
+        apart === undefined ? '' : `${apart < 0 ? '-' : '+'}${scoreText(measure, Math.abs(apart))}`,
+      ];
+    }),
+    seedCount(own),
+  ]);
+  return {
+    text: [
+      `**${task?.name ?? 'a task of another version'}**${task ? `: ${task.about}` : ''}. One choice is changed at a time; beside each score stands how far its median is from the base's, \`${BASE.pattern}\` with ${Object.entries(
+        BASE.set,
+      )
+        .map(([key, value]) => `${key.replaceAll('_', ' ')} ${value}`)
+        .join(
+          ', ',
+        )}. A difference within the spread of the seeds tells nothing. ${trainedAs(seeds, (finding) => partsOf(finding)[1]!)}`,
+      markdownTable([['choice', ...columns.flatMap((column) => [column, 'to the base']), 'seeds'], ...rows]),
+    ].join('\n\n'),
+  };
+}

@@ -1,11 +1,10 @@
 /** Joules that reading and writing take on a GPU, from the power that its driver tells while it computes. */
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
-import { DeviceError } from '../errors.js';
 import type { LanguageModel } from '../generate/index.js';
+import { MEAN_SECONDS, PowerMeter } from './power.js';
 import { computedOn, grouped, markdownTable, partsOf, type Section } from './section.js';
 import { parametersIn } from './siblings.js';
-import { costModel, costSubject } from './subject.js';
+import { costDigest, costModel, costSubject } from './subject.js';
+import type { Work } from './work.js';
 
 const DESIGNS = ['transformer', 'hybrid-full', 'hybrid-selective'] as const;
 const CONTEXTS = [8192, 65_536, 262_144];
@@ -24,26 +23,36 @@ export const energy: Section = {
   title: 'Energy on a GPU',
   works({ quick }) {
     if (quick) return [];
-    return DESIGNS.map((design) => ({
-      name: `energy/${design}`,
-      alone: true,
-      devices: ['cuda'],
-      async run({ finding, device }) {
-        const model = costModel(design, 'base', WIDE);
-        const subject = await costSubject(model, device);
-        const parameters = parametersIn(model);
-        for (const context of CONTEXTS) {
-          const settings = { context, cache: 'float16', seconds: SECONDS };
-          for (const verb of ['read', 'write'] as const) {
-            await finding({ of: `${verb} ${context}`, settings }, async () => {
-              const measured = await powered(subject, verb, context);
-              return { context, parameters, ...measured };
+    return DESIGNS.map((design): Work => {
+      const asks = () => {
+        const model = costDigest(design, 'base', WIDE);
+        return CONTEXTS.flatMap((context) =>
+          (['read', 'write'] as const).map((verb) => ({
+            ...{ verb, of: `${verb} ${context}` },
+            settings: { context, cache: 'float16', seconds: SECONDS, model },
+          })),
+        );
+      };
+      return {
+        name: `energy/${design}`,
+        alone: true,
+        devices: ['cuda'],
+        asks,
+        async run({ finding, device }) {
+          const model = costModel(design, 'base', WIDE);
+          const parameters = parametersIn(model);
+          let made: Promise<LanguageModel> | undefined;
+          for (const { verb, of, settings } of asks()) {
+            const { context } = settings;
+            await finding({ of, settings }, async () => {
+              made ??= costSubject(model, device);
+              return { context, parameters, ...(await powered(await made, verb, context)) };
             });
           }
-        }
-        await subject.dispose();
-      },
-    }));
+          await (await made)?.dispose();
+        },
+      };
+    });
   },
   report(findings) {
     if (findings.length === 0) return undefined;
@@ -87,7 +96,14 @@ async function powered(model: LanguageModel, verb: 'read' | 'write', context: nu
     calls++;
   };
   for (let i = 0; i < 3; i++) await step();
-  const meter = await PowerMeter.start();
+  // The GPU is at work while the meter begins, and as long as a mean that the driver tells may reach back.
+  const meter = PowerMeter.start();
+  const begun = performance.now();
+  while (!meter.isRunning || performance.now() - begun < 1000 * MEAN_SECONDS) {
+    await step();
+    meter.expectRunning(performance.now() - begun);
+  }
+  meter.clear();
   const started = performance.now();
   const before = calls;
   while (performance.now() - started < SECONDS * 1000) await step();
@@ -100,37 +116,4 @@ async function powered(model: LanguageModel, verb: 'read' | 'write', context: nu
     ...{ watts, seconds, tokens, 'tokens/s': tokens / seconds },
     'joules for 1,000 tokens': (1000 * watts * seconds) / tokens,
   };
-}
-
-/** Samples the power of the first GPU, in watts. */
-class PowerMeter {
-  private readonly samples: number[] = [];
-
-  private constructor(private readonly child: ReturnType<typeof spawn>) {
-    createInterface({ input: child.stdout! }).on('line', (line) => {
-      const watts = Number(line);
-      if (Number.isFinite(watts) && line.trim() !== '') this.samples.push(watts);
-    });
-  }
-
-  /** Throws `DeviceError` where the driver tells no power. */
-  static async start(): Promise<PowerMeter> {
-    const query = ['--query-gpu=power.draw', '--format=csv,noheader,nounits', '--id=0', '-lms', '50'];
-    const meter = new PowerMeter(spawn('nvidia-smi', query, { stdio: ['ignore', 'pipe', 'ignore'] }));
-    meter.child.on('error', () => undefined);
-    for (let i = 0; i < 100 && meter.samples.length === 0; i++)
-      await new Promise((done) => setTimeout(done, 50));
-    if (meter.samples.length === 0) {
-      meter.child.kill();
-      throw new DeviceError('nvidia-smi tells no power of the GPU: the energy cannot be measured here');
-    }
-    meter.samples.splice(0);
-    return meter;
-  }
-
-  /** The mean since the start. */
-  stop(): number {
-    this.child.kill();
-    return this.samples.reduce((a, b) => a + b, 0) / this.samples.length;
-  }
 }

@@ -1,21 +1,45 @@
 /** What is found is kept, not found twice, and not mixed; what a page says of it follows from the numbers. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import type { Device } from '../engine/index.js';
-import { ConfigError, StorageError } from '../errors.js';
+import { type Device, openDevice } from '../engine/index.js';
+import { ConfigError, DataError, StorageError } from '../errors.js';
 import { taskOf } from '../tasks/index.js';
-import { benchOf, type Finding, Findings, gather, SECTIONS, type Work, writePage } from './index.js';
+import {
+  type Bench,
+  benchOf,
+  type Finding,
+  Findings,
+  gather,
+  SECTIONS,
+  type Work,
+  writePage,
+} from './index.js';
+import { PowerMeter } from './power.js';
+import { recipeOf } from './recipe.js';
 import { parametersIn, siblingModel } from './siblings.js';
 import { costModel } from './subject.js';
 import { exponentOf } from './time.js';
+import { trialWorks } from './trial.js';
+import type { Wanted } from './work.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-evidence-test-'));
 afterAll(() => rmSync(here, { recursive: true, force: true }));
 
-const work: Work = { name: 'ability/parity/ssm', run: async () => undefined };
+const work: Work = { name: 'ability/parity/ssm', asks: () => [], run: async () => undefined };
 const settings = { size: 'nano', stages: 'parity: 3 x 2', rate: 0.01 };
+
+function quickWork(name: string): Work {
+  return SECTIONS.flatMap((section) => section.works({ quick: true })).find((each) => each.name === name)!;
+}
+
+/** The settings of a finding that `--quick` asks for today. */
+function askedToday(of: string): Finding['settings'] {
+  return quickWork(work.name)
+    .asks()
+    .find((wanted) => wanted.of === of)!.settings;
+}
 
 /** Runs the bench once, and gives what it found anew. */
 async function foundBy(
@@ -31,6 +55,7 @@ async function foundBy(
   });
   const numbers = await bench.finding({ ...wanted, seed: 1 }, async () => ({
     'score: 40 tokens': value,
+    'answers: 40 tokens': 64,
     parameters: 5,
   }));
   await findings.add(...fresh);
@@ -45,7 +70,7 @@ test('a finding is found once, kept in a file, and found anew with other setting
   await findings.close();
   const again = await Findings.open(folder);
   const second = await foundBy(again, { of: 'seed 1', settings }, 0.7);
-  expect(second).toEqual({ numbers: { 'score: 40 tokens': 0.5, parameters: 5 }, fresh: [] });
+  expect(second).toMatchObject({ numbers: { 'score: 40 tokens': 0.5, parameters: 5 }, fresh: [] });
   const other = await foundBy(again, { of: 'seed 1', settings: { ...settings, size: 'small' } }, 0.9);
   expect(other.fresh.length).toBe(1);
   expect(again.all.map(({ numbers }) => numbers['score: 40 tokens'])).toEqual([0.9]);
@@ -54,10 +79,12 @@ test('a finding is found once, kept in a file, and found anew with other setting
 
 test('two that gather into one folder do not mix; what a dead one left is no hindrance', async () => {
   const folder = join(here, 'locked');
-  const findings = await Findings.open(folder);
+  const both = await Promise.allSettled([Findings.open(folder), Findings.open(folder)]);
+  const [first, ...others] = both.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  expect(others).toEqual([]);
   await expect(Findings.open(folder)).rejects.toThrow(StorageError);
-  await findings.close();
-  writeFileSync(join(folder, 'running.lock'), '999999999');
+  await first!.close();
+  writeFileSync(join(folder, 'lock-999999999'), '');
   await (await Findings.open(folder)).close();
   writeFileSync(join(folder, 'findings.json'), '{"findings":[{"key":1}]}');
   await expect(Findings.open(folder)).rejects.toThrow(ConfigError);
@@ -66,26 +93,157 @@ test('two that gather into one folder do not mix; what a dead one left is no hin
 });
 
 test('a failing process is told, and what it printed before is kept', async () => {
-  const findings = await Findings.open(join(here, 'failing'));
+  const folder = join(here, 'failing');
+  const findings = await Findings.open(folder);
   const elsewhere = await Findings.open(join(here, 'elsewhere'));
-  const { fresh } = await foundBy(elsewhere, { of: 'seed 1', settings }, 0.25);
+  const { fresh } = await foundBy(elsewhere, { of: 'seed 1', settings: askedToday('seed 1') }, 0.25);
   await elsewhere.close();
-  const script = `process.stdout.write(process.argv[1] + '\\n'); process.stderr.write('no such thing\\n'); process.exitCode = 1`;
+  // It leaves a file in the folder of temporary files, which is taken away with it.
+  const script = `import('node:fs').then(({ mkdtempSync }) => {
+    process.stdout.write('a library says hello\\n' + process.argv[1] + '\\n');
+    process.stderr.write(mkdtempSync(require('node:os').tmpdir() + '/left-') + ' is no such thing\\n');
+    process.exitCode = 1;
+  })`;
   const failures: string[] = [];
-  await gather({
-    ...{ works: [work], findings, jobs: 2, signal: new AbortController().signal },
-    call: () => [process.execPath, '-e', script, JSON.stringify(fresh[0])],
-    onFinding: () => undefined,
-    onFailure: ({ name }, message) => failures.push(`${name}: ${message}`),
-  });
-  expect(failures).toEqual(['ability/parity/ssm: no such thing']);
+  const gathered = (line: string) =>
+    gather({
+      ...{ works: [work], findings, jobs: 2, signal: new AbortController().signal },
+      call: () => [process.execPath, '-e', script, line],
+      onFinding: () => undefined,
+      onFailure: ({ name }, message) => failures.push(`${name}: ${message}`),
+    });
+  await gathered(JSON.stringify(fresh[0]));
+  const [, left] = /^ability\/parity\/ssm: (.*) is no such thing$/.exec(failures[0]!)!;
+  expect(left).toMatch(/heddle-evidence-/);
+  expect(readdirSync(tmpdir())).not.toContain(left!.split('/').at(-2));
   expect(findings.all.map(({ key }) => key)).toEqual(['ability/parity/ssm/seed 1']);
-  await writePage(join(here, 'failing'), findings, SECTIONS, { quick: true });
-  const page = readFileSync(join(here, 'failing', 'README.md'), 'utf8');
-  expect(page).toMatch(/\| ssm \| 0\.00M \| 0\.01 \| 25\.0 % \| 1 \|/);
+  // What is no number in JSON is not kept: the file would be unreadable.
+  await gathered(
+    JSON.stringify({ ...fresh[0], key: 'ability/parity/ssm/seed 2', numbers: { loss: Number.NaN } }),
+  );
+  expect(failures[1]).toMatch(/no finding: numbers.loss/);
+  expect(findings.all.length).toBe(1);
+  await writePage(folder, findings, SECTIONS, { quick: true });
+  const page = readFileSync(join(folder, 'README.md'), 'utf8');
+  expect(page).toMatch(/\| design \| parameters \| rate \| 40 tokens: 64 answers \| seeds \|/);
+  expect(page).toMatch(/\| ssm \| 0\.00M \| 0\.002 \| 25\.0 % \| 1 \|/);
   expect(page).toContain('guessing reaches 50.0 %');
-  expect(readFileSync(join(here, 'failing', 'ability.svg'), 'utf8')).toMatch(/^<svg/);
+  expect(readFileSync(join(folder, 'ability.svg'), 'utf8')).toMatch(/^<svg/);
   await findings.close();
+  expect((await Findings.read(folder)).all.length).toBe(1);
+});
+
+test('a number that is none is no finding', async () => {
+  const findings = await Findings.open(join(here, 'infinite'));
+  const found = foundBy(findings, { of: 'seed 1', settings }, Number.NEGATIVE_INFINITY);
+  await expect(found).rejects.toThrow(DataError);
+  await expect(found).rejects.toThrow(/seed 1 was found with a score: 40 tokens of -Infinity/);
+  await findings.close();
+});
+
+test('the page leaves out what no work asks for today, and is written for scores that are not there', async () => {
+  const folder = join(here, 'stale');
+  const findings = await Findings.open(folder);
+  const { fresh } = await foundBy(findings, { of: 'seed 1', settings: askedToday('seed 1') }, 0.625);
+  const asked = fresh[0]!;
+  await findings.add(
+    { ...asked, key: 'ability/parity/transformer/seed 1', settings: { ...asked.settings, recipe: 'of old' } },
+    { ...asked, key: 'ability/chess/ssm/seed 1' },
+  );
+  await writePage(folder, findings, SECTIONS, { quick: true });
+  const page = readFileSync(join(folder, 'README.md'), 'utf8');
+  expect(page).toContain('There are 1 findings');
+  expect(page).toContain('62.5 %');
+  expect(page).not.toMatch(/transformer \||chess/);
+  // They stay in the file.
+  expect(findings.all.length).toBe(3);
+  await findings.add({ ...asked, numbers: { diverged: 1 } });
+  await writePage(folder, findings, SECTIONS, { quick: true });
+  expect(readFileSync(join(folder, 'README.md'), 'utf8')).toMatch(
+    /\| ssm \| - \| 0\.002 \| 1, of which 1 diverged \|/,
+  );
+  await findings.close();
+});
+
+test('a recipe is another one for another design, size or key', () => {
+  const one = recipeOf('ssm', 'nano', { ssm_state_size: 4 });
+  expect(recipeOf('ssm', 'nano', { ssm_state_size: 4 })).toBe(one);
+  const others = [
+    recipeOf('ssm', 'nano', { ssm_state_size: 8 }),
+    recipeOf('transformer', 'nano', { ssm_state_size: 4 }),
+    recipeOf('ssm', 'small', { ssm_state_size: 4 }),
+  ];
+  expect(new Set([one, ...others]).size).toBe(4);
+});
+
+test('work finds what it says that it asks for, once each', async () => {
+  for (const section of SECTIONS) {
+    // One of each kind: the designs of a trial differ in nothing else.
+    const works = section.works({ quick: section.name !== 'energy' });
+    for (const each of [works[0]!, works.at(-1)!]) {
+      const device = { name: each.devices?.includes('cpu') === false ? 'cuda' : 'cpu' } as Device;
+      const wanted: Wanted[] = [];
+      const finding: Bench['finding'] = async (one) => {
+        wanted.push(one);
+        return { loss: 1 / wanted.length };
+      };
+      await each.run({ device, finding });
+      const told = ({ of, settings }: Wanted): string => `${of} ${JSON.stringify(settings)}`;
+      const asked = new Set(each.asks().map(told));
+      expect(wanted.length).toBeGreaterThan(0);
+      expect(wanted.map(told).filter((one) => !asked.has(one))).toEqual([]);
+      expect(new Set(wanted.map(told)).size).toBe(wanted.length);
+    }
+  }
+});
+
+test('a rate that diverges is written down, and the others go on', async () => {
+  const device = await openDevice('cpu', { threads: 1 });
+  const tiny = {
+    hidden_size: 16,
+    mamba_num_heads: 1,
+    num_attention_heads: 1,
+    num_key_value_heads: 1,
+    ssm_state_size: 4,
+  };
+  const trial = (rates: number[]) =>
+    trialWorks({
+      ...{ section: 'ability', size: 'nano', designs: ['M'], set: tiny, rates, seeds: [5], tuning: 0.5 },
+      stages: [{ task: 'parity', length: 4, steps: 6, batch: 2 }],
+      ...{ count: 2, longest: 4 },
+    })[0]!;
+  const found = new Map<string, Finding['numbers']>();
+  const bench: Bench = {
+    device,
+    async finding({ of }, find) {
+      found.set(of, await find());
+      return found.get(of)!;
+    },
+  };
+  await trial([1e30, 1e-3]).run(bench);
+  expect([...found.keys()]).toEqual(['rate 1e+30', 'rate 0.001', 'seed 5']);
+  expect(found.get('rate 1e+30')).toEqual({ diverged: 1 });
+  expect(found.get('seed 5')).toMatchObject({ 'answers: 4 tokens': 2 });
+  await expect(trial([1e30, 1e31]).run(bench)).rejects.toThrow(
+    /M diverges at each of the rates 1e\+30, 1e\+31/,
+  );
+  await device.dispose();
+});
+
+test('power is asked for as it is at the moment, or else as a mean', async () => {
+  for (const known of ['power.draw.instant', 'power.draw']) {
+    const program = join(here, `fake-${known}`);
+    const told = `case "$1" in --query-gpu=${known}) echo 250.5;; *) echo "[N/A]";; esac`;
+    writeFileSync(program, `#!/bin/sh\n${told}\n[ "$4" = "-lms" ] && exec sleep 9\nexit 0\n`);
+    chmodSync(program, 0o755);
+    const meter = PowerMeter.start(program);
+    while (!meter.isRunning) await new Promise((done) => setTimeout(done, 5));
+    meter.expectRunning(1e6);
+    expect(meter.stop()).toBe(250.5);
+  }
+  const silent = PowerMeter.start(join(here, 'no-such-program'));
+  silent.expectRunning(100);
+  expect(() => silent.expectRunning(6000)).toThrow(/tells no power/);
 });
 
 test('siblings are of one size, and names of work are unique', async () => {

@@ -3,11 +3,12 @@
  * whole after each new one, so that a run that ends early goes on where it stopped. Those of other machines stand beside them.
  */
 import { existsSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { makeFolder, parseJson, writeFileAtomic } from '../checkpoint/index.js';
+import { parseJson, writeFileAtomic } from '../checkpoint/index.js';
 import { ConfigError, StorageError } from '../errors.js';
+import { lockFolder } from '../hub/lock.js';
 
 const machineSchema = z.object({
   cpu: z.string(),
@@ -31,6 +32,9 @@ const findingSchema = z.object({
   version: z.string(),
   machine: machineSchema,
   device: z.string(),
+  /** In which a GPU computed products, and the threads of a CPU, where they were asked for. */
+  precision: z.string().optional(),
+  threads: z.number().optional(),
   at: z.string(),
   seconds: z.number(),
 });
@@ -41,7 +45,16 @@ export type Finding = z.output<typeof findingSchema>;
 const fileSchema = z.object({ findings: z.array(findingSchema) });
 
 const FILE = 'findings.json';
-const LOCK = 'running.lock';
+
+/** A finding that a process printed as a line of JSON; nothing for what is no JSON object. Throws `ConfigError` for one that is no finding. */
+export function findingIn(line: string): Finding | undefined {
+  const value = parseJson(line);
+  if (typeof value !== 'object' || value === null) return undefined;
+  const parsed = findingSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [{ path, message }] = parsed.error.issues as [z.core.$ZodIssue];
+  throw new ConfigError(`what was found is no finding: ${path.join('.')}: ${message}`);
+}
 
 /** The findings of a folder, which one process at a time adds to. */
 export class Findings {
@@ -50,25 +63,23 @@ export class Findings {
   private constructor(
     private readonly folder: string,
     private readonly byKey: Map<string, Finding>,
+    private readonly unlock: () => Promise<void> = async () => undefined,
   ) {}
 
   /** Reads them to add more. Throws `StorageError` while another process does so. */
   static async open(folder: string): Promise<Findings> {
-    await makeFolder(folder);
-    await lock(join(folder, LOCK), folder);
+    const unlock = await lockFolder(folder, folder, 'is gathering findings in it');
     try {
-      return await Findings.read(folder);
+      return new Findings(folder, await keptIn(folder), unlock);
     } catch (error) {
-      await rm(join(folder, LOCK), { force: true });
+      await unlock();
       throw error;
     }
   }
 
   /** Throws `ConfigError` for a file of something else. */
   static async read(folder: string): Promise<Findings> {
-    const path = join(folder, FILE);
-    const byKey = existsSync(path) ? await readFindings(path) : [];
-    return new Findings(folder, new Map(byKey.map((finding) => [finding.key, finding])));
+    return new Findings(folder, await keptIn(folder));
   }
 
   get all(): Finding[] {
@@ -94,9 +105,16 @@ export class Findings {
     return writeFileAtomic(join(this.folder, FILE), `{"findings":[\n${lines}\n]}\n`);
   }
 
+  /** Waits for what is being written, and lets others add. */
   async close(): Promise<void> {
-    await rm(join(this.folder, LOCK), { force: true });
+    await this.written.finally(() => this.unlock());
   }
+}
+
+async function keptIn(folder: string): Promise<Map<string, Finding>> {
+  const path = join(folder, FILE);
+  const kept = existsSync(path) ? await readFindings(path) : [];
+  return new Map(kept.map((finding) => [finding.key, finding]));
 }
 
 /** Those of a file that another run wrote. Throws `ConfigError` for a file of something else. */
@@ -109,34 +127,8 @@ export async function readFindings(path: string): Promise<Finding[]> {
   throw new ConfigError(`${path} holds no findings: move it away, or name another folder with --out`);
 }
 
-function sameSettings(a: Finding['settings'], b: Finding['settings']): boolean {
+/** Whether two findings were made the same way. */
+export function sameSettings(a: Finding['settings'], b: Finding['settings']): boolean {
   const names = new Set([...Object.keys(a), ...Object.keys(b)]);
   return [...names].every((name) => a[name] === b[name]);
-}
-
-async function lock(path: string, folder: string): Promise<void> {
-  for (;;) {
-    try {
-      return await writeFile(path, String(process.pid), { flag: 'wx' });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      const owner = Number(await readFile(path, 'utf8').catch(() => ''));
-      if (isAlive(owner)) {
-        throw new StorageError(
-          `the process ${owner} is gathering findings in ${folder}: wait for it, or name another folder with --out`,
-        );
-      }
-      await rm(path, { force: true });
-    }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  if (!(pid > 0)) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

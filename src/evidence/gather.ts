@@ -1,7 +1,10 @@
 /** Does pieces of work in processes, several at a time where they may run beside others, and keeps what they find as it comes. */
 import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { Finding, Findings } from './finding.js';
+import { type Finding, type Findings, findingIn } from './finding.js';
 import type { Work } from './work.js';
 
 export interface GatherOptions {
@@ -20,25 +23,28 @@ export interface GatherOptions {
 /** Those that need a quiet machine come last, one at a time. */
 export async function gather(options: GatherOptions): Promise<void> {
   const { works, jobs } = options;
-  await inTurns(
-    works.filter(({ alone }) => !alone),
-    jobs,
-    options,
-  );
-  await inTurns(
-    works.filter(({ alone }) => alone),
-    1,
-    options,
-  );
-}
-
-async function inTurns(works: readonly Work[], jobs: number, options: GatherOptions): Promise<void> {
-  const waiting = [...works];
-  const worker = async (): Promise<void> => {
-    for (let work = waiting.shift(); work && !options.signal.aborted; work = waiting.shift())
-      await inProcess(work, options);
+  // What processes that are ended leave behind lies in here.
+  const scratch = await mkdtemp(join(tmpdir(), 'heddle-evidence-'));
+  const inTurns = async (some: readonly Work[], most: number): Promise<void> => {
+    const waiting = [...some];
+    const worker = async (): Promise<void> => {
+      for (let work = waiting.shift(); work && !options.signal.aborted; work = waiting.shift())
+        await inProcess(work, scratch, options);
+    };
+    await Promise.all(Array.from({ length: most }, worker));
   };
-  await Promise.all(Array.from({ length: jobs }, worker));
+  try {
+    await inTurns(
+      works.filter(({ alone }) => !alone),
+      jobs,
+    );
+    await inTurns(
+      works.filter(({ alone }) => alone),
+      1,
+    );
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
 }
 
 /** What a process may say on standard error before it is cut. */
@@ -46,10 +52,14 @@ const LONGEST_MESSAGE = 4000;
 
 async function inProcess(
   work: Work,
+  scratch: string,
   { call, findings, signal, onFinding, onFailure }: GatherOptions,
 ): Promise<void> {
   const [program, ...words] = call(work);
-  const child = spawn(program!, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program!, words, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, TMPDIR: scratch, TMP: scratch, TEMP: scratch },
+  });
   const stop = (): void => void child.kill('SIGKILL');
   signal.addEventListener('abort', stop);
   let message = '';
@@ -63,12 +73,34 @@ async function inProcess(
     });
     child.on('close', done);
   });
-  for await (const line of createInterface({ input: child.stdout })) {
-    const finding = JSON.parse(line) as Finding;
-    await findings.add(finding);
-    onFinding(finding);
+  let wrong: string | undefined;
+  try {
+    for await (const line of createInterface({ input: child.stdout })) {
+      const finding = parsed(line, (message) => {
+        wrong ??= message;
+      });
+      if (!finding) continue;
+      await findings.add(finding);
+      onFinding(finding);
+    }
+  } catch (error) {
+    // The file cannot be written: what else is found would be lost.
+    stop();
+    throw error;
   }
   const code = await ended;
   signal.removeEventListener('abort', stop);
-  if (code !== 0 && !signal.aborted) onFailure(work, message.trim().split('\n').at(-1) ?? '');
+  if (signal.aborted) return;
+  if (wrong !== undefined) onFailure(work, wrong);
+  else if (code !== 0) onFailure(work, message.trim().split('\n').at(-1) ?? '');
+}
+
+/** The finding that a line is, if it is one: a library may print a line of its own. */
+function parsed(line: string, onWrong: (message: string) => void): Finding | undefined {
+  try {
+    return findingIn(line);
+  } catch (error) {
+    onWrong((error as Error).message);
+    return undefined;
+  }
 }

@@ -13,6 +13,7 @@ import { type Examples, elements, type Objective, TRAINING_DEFAULTS, train } fro
 import { type Complex, chainPoles, driven, eigenvalues, logarithm, MASSES, randomForce } from './chain.js';
 import type { Finding } from './finding.js';
 import { computedOn, markdownTable, partsOf, type Section } from './section.js';
+import type { Work } from './work.js';
 
 /** Numbers of the state: a place and a velocity for each mass. */
 const SIZE = 2 * MASSES;
@@ -30,16 +31,19 @@ export const identification: Section = {
   name: 'identification',
   title: 'A machine identified',
   works: ({ quick }) =>
-    (quick ? ['diagonal'] : Object.keys(FORMS)).map((form) => ({
-      name: `identification/${form}`,
-      async run({ finding, device }) {
-        const steps = quick ? 300 : TRAINING.steps;
-        for (const seed of quick ? [1] : [1, 2, 3]) {
-          const settings = { form, state: SIZE, masses: MASSES, length: LENGTH, ...TRAINING, steps };
-          await finding({ of: `seed ${seed}`, settings, seed }, () => identified(form, steps, seed, device));
-        }
-      },
-    })),
+    (quick ? ['diagonal'] : Object.keys(FORMS)).map((form): Work => {
+      const steps = quick ? 300 : TRAINING.steps;
+      const settings = { form, state: SIZE, masses: MASSES, length: LENGTH, ...TRAINING, steps };
+      const asks = () => (quick ? [1] : [1, 2, 3]).map((seed) => ({ of: `seed ${seed}`, settings, seed }));
+      return {
+        name: `identification/${form}`,
+        asks,
+        async run({ finding, device }) {
+          for (const wanted of asks())
+            await finding(wanted, () => identified(form, steps, wanted.seed, device));
+        },
+      };
+    }),
   report(findings) {
     if (findings.length === 0) return undefined;
     const rows = findings.map((finding) => {

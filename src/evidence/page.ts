@@ -1,10 +1,14 @@
-/** The page: what all findings of a folder say, section by section, with plots beside it. */
+/**
+ * The page: what the findings of a folder say, section by section, with plots beside it. Those that no work asks for as it is today were
+ * found with other settings: they stay in the file, and are told no more.
+ */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import type { Finding, Findings } from './finding.js';
 import { plotSvg } from './plot.js';
 import { computedOn, grouped, type Section } from './section.js';
+import { askedFor } from './work.js';
 
 export interface PageOptions {
   readonly quick: boolean;
@@ -17,10 +21,11 @@ export async function writePage(
   sections: readonly Section[],
   { quick }: PageOptions,
 ): Promise<void> {
-  const { all } = findings;
+  const works = sections.flatMap((section) => section.works({ quick }));
+  const told = askedFor(works, findings.all);
   const parts: string[] = [];
   for (const [i, section] of sections.entries()) {
-    const own = all.filter(({ key }) => key.startsWith(`${section.name}/`));
+    const own = told.filter(({ key }) => key.startsWith(`${section.name}/`));
     const report = section.report(own);
     const lines = [`## ${i + 1}. ${section.title}`];
     if (report) {
@@ -37,7 +42,7 @@ export async function writePage(
   const intro = [
     '# Evidence',
     `What hybrids of state-space layers and attention cost, and what they can do, beside a transformer, a state-space model and a hybrid with full attention of the same size. \`${command}\` measures what is missing, and writes this page from [findings.json](findings.json), where every number stands with its command, seed, version and machine.${existsSync(join(folder, 'log.md')) ? ' [What failed](log.md) is written down, too.' : ''}`,
-    madeOn(all),
+    madeOn(told),
   ];
   await writeFileAtomic(join(folder, 'README.md'), `${[...intro, ...parts].filter(Boolean).join('\n\n')}\n`);
 }

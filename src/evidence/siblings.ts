@@ -23,7 +23,12 @@ export function siblingOptions(name: string, size: Size, set: Keys = {}): TaskMo
 }
 
 /** A model for a task, without weights. Siblings are as large as the transformer: their MLPs are as wide as that takes. */
-export function siblingModel(prepared: PreparedTask, name: string, size: Size, set: Keys = {}): Model {
+export function siblingModel(
+  prepared: Pick<PreparedTask, 'reads' | 'sequence'>,
+  name: string,
+  size: Size,
+  set: Keys = {},
+): Model {
   const plain = taskModel(prepared, siblingOptions(name, size, set));
   const mlps = plain.layers.filter(({ letters }) => letters === '-').length;
   if (!isSibling(name) || mlps === 0) return plain;

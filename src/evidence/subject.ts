@@ -1,5 +1,5 @@
 /** A design with new weights, of which the cost is measured: values do not decide it. */
-import type { Device } from '../engine/index.js';
+import { type Device, type HostTensor, hostZeros, type State, stateDims } from '../engine/index.js';
 import { LanguageModel } from '../generate/index.js';
 import {
   configJson,
@@ -13,6 +13,7 @@ import {
 } from '../models/index.js';
 import { idTokenizer } from '../text/index.js';
 import { initialWeights } from '../train/index.js';
+import { modelDigest } from './recipe.js';
 import { type Keys, parametersIn, siblingOptions } from './siblings.js';
 
 const VOCABULARY = 4096;
@@ -43,7 +44,28 @@ function modelOf(json: Readonly<Record<string, unknown>>): Model {
   return hybridModel(parseConfig(json, 'the config'));
 }
 
+/** Tells one from another that has other layers, sizes or a cache of another form. */
+export function costDigest(name: string, size: Size, set: Keys = {}): string {
+  return modelDigest(costModel(name, size, set));
+}
+
+/**
+ * A state as it is behind `length` tokens. What grows is allocated and written, so that it takes the memory that it would take had they been
+ * read: pages that nobody wrote take none.
+ */
+export function filledState(subject: LanguageModel, length: number): State {
+  const growing = subject.model.state.filter(({ grows }) => grows !== undefined);
+  const values = growing.map((spec): [string, HostTensor] => {
+    const value = hostZeros(spec.dtype, stateDims(spec, length));
+    // In float16 the least number above 0.
+    (value.data as Float32Array | Uint16Array).fill(1);
+    return [spec.name, value];
+  });
+  return subject.newState(new Map(values), length);
+}
+
 /** It as a language model. */
+
 export async function costSubject(model: Model, device: Device): Promise<LanguageModel> {
   const weights = initialWeights(parametersOf(model), 1);
   return LanguageModel.compile(model, weights, idTokenizer(model.vocabSize, 'evidence'), device);

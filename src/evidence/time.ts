@@ -1,12 +1,13 @@
 /** How long reading and writing take, over the length of what was read. */
 import { decodeCost } from '../bench/cost.js';
+import type { Device, DeviceName } from '../engine/index.js';
 import type { LanguageModel } from '../generate/index.js';
 import type { Size } from '../models/index.js';
 import type { Finding } from './finding.js';
 import { computedOn, grouped, markdownTable, partsOf, type Report, type Section } from './section.js';
 import { SIBLINGS, type Sibling } from './siblings.js';
-import { costModel, costSubject } from './subject.js';
-import type { Bench } from './work.js';
+import { costDigest, costModel, costSubject } from './subject.js';
+import type { Bench, Wanted } from './work.js';
 
 /** The longest that each design reads: beyond it a transformer takes minutes. */
 interface Reach {
@@ -30,7 +31,8 @@ export const time: Section = {
       name: `time/${design}`,
       alone: true,
       devices: ['cpu', 'cuda'],
-      run: (bench) => timed(design, quick ? QUICK : bench.device.name === 'cuda' ? CUDA : CPU, bench),
+      asks: () => (['cpu', 'cuda'] as const).flatMap((name) => wantedOf(design, name, quick)),
+      run: ({ finding, device }) => timed(design, wantedOf(design, device.name, quick), finding, device),
     }));
   },
   report(findings) {
@@ -44,25 +46,52 @@ export const time: Section = {
   },
 };
 
-async function timed(design: Sibling, reach: Reach, { finding, device }: Bench): Promise<void> {
-  const { size, growing, constant } = reach;
+interface Timing extends Wanted {
+  readonly verb: 'read' | 'write';
+  readonly settings: {
+    readonly size: Size;
+    readonly context: number;
+    readonly cache: string;
+    readonly model: string;
+  };
+}
+
+/** Reading and writing at each length that the design is measured at on a device. */
+function wantedOf(design: Sibling, device: DeviceName, quick: boolean): Timing[] {
+  const { size, growing, constant } = quick ? QUICK : device === 'cuda' ? CUDA : CPU;
   const longest = design === 'transformer' || design === 'hybrid-full' ? growing : constant;
-  const [first, step] = device.name === 'cuda' ? [4096, 4] : [512, 2];
+  const [first, step] = device === 'cuda' ? [4096, 4] : [512, 2];
+  const contexts: number[] = [];
+  for (let context = first; context <= longest; context *= step) contexts.push(context);
+  const model = costDigest(design, size);
+  return contexts.flatMap((context) =>
+    (['read', 'write'] as const).map((verb) => ({
+      verb,
+      of: `${device} ${verb} ${context}`,
+      settings: { size, context, cache: 'float16', model },
+    })),
+  );
+}
+
+async function timed(
+  design: Sibling,
+  timings: readonly Timing[],
+  finding: Bench['finding'],
+  device: Device,
+): Promise<void> {
   // Made for the first number that is missing.
   let made: Promise<LanguageModel> | undefined;
-  const subject = (): Promise<LanguageModel> => {
-    made ??= costSubject(costModel(design, size), device);
-    return made;
-  };
-  for (let context = first; context <= longest; context *= step) {
-    const settings = { size, context, cache: 'float16' };
-    await finding({ of: `${device.name} read ${context}`, settings }, async () => {
-      const seconds = await readingTime(await subject(), context);
+  for (const { verb, settings, of } of timings) {
+    const { context, size } = settings;
+    await finding({ of, settings }, async () => {
+      made ??= costSubject(costModel(design, size), device);
+      const subject = await made;
+      if (verb === 'write') {
+        const { tokensPerSecond } = await decodeCost(subject, context);
+        return { context, 'tokens/s': tokensPerSecond };
+      }
+      const seconds = await readingTime(subject, context);
       return { context, seconds, 'tokens/s': context / seconds };
-    });
-    await finding({ of: `${device.name} write ${context}`, settings }, async () => {
-      const { tokensPerSecond } = await decodeCost(await subject(), context);
-      return { context, 'tokens/s': tokensPerSecond };
     });
   }
   await (await made)?.dispose();

@@ -1,18 +1,16 @@
 /** What trials say, as tables: a row a design, with the spread over its seeds. */
-import { scoreText, type Task, taskOf } from '../tasks/index.js';
+import { ACCURACY, type Measure, scoreText, TASKS, type Task } from '../tasks/index.js';
 import type { Finding } from './finding.js';
 import { computedOn, grouped, markdownTable, median, partsOf, type Report } from './section.js';
-import { BASELINE, SCORE } from './trial.js';
+import { ANSWERS, BASELINE, DIVERGED, SCORE, taskTested } from './trial.js';
 
 /** A table a task, and one plot of the first score of each design. */
 export function trialReport(section: string, findings: readonly Finding[]): Report | undefined {
-  const seeds = findings.filter(({ key }) => / ?seed \d+$/.test(key));
+  const seeds = seedsOf(findings);
   if (seeds.length === 0) return undefined;
   const tables = [...grouped(seeds, (finding) => partsOf(finding)[1]!)].map(([name, own]) =>
     trialTable(name, own),
   );
-  // Only shares go on one scale.
-  const shares = seeds.filter((finding) => taskTold(finding).measure.name === 'accuracy');
   return {
     text: tables.join('\n\n'),
     plots: [
@@ -21,52 +19,108 @@ export function trialReport(section: string, findings: readonly Finding[]): Repo
         title: 'Score by task and design, a mark a seed',
         x: { title: 'task' },
         y: { title: 'score' },
-        points: shares.map((finding) => ({
-          series: partsOf(finding)[2]!,
-          x: partsOf(finding)[1]!,
-          y: scoresOf(finding)[0]![1],
-        })),
+        points: seeds.flatMap((finding) => {
+          const [first] = numbersOf(finding, SCORE);
+          // Only shares go on one scale.
+          if (!first || measureOf(taskTold(finding)).name !== 'accuracy') return [];
+          return [{ series: partsOf(finding)[2]!, x: partsOf(finding)[1]!, y: first[1] }];
+        }),
       },
     ],
   };
 }
 
-/** The task of the last stage. */
-function taskTold({ settings }: Finding): Task {
-  const last = String(settings.stages).split(', ').at(-1)!;
-  return taskOf(/^[^@:]+/.exec(last)![0]);
+/** Findings of whole trainings, not of the choice of a rate. */
+export function seedsOf(findings: readonly Finding[]): Finding[] {
+  return findings.filter(({ key }) => /\/seed \d+$/.test(key));
 }
 
-function scoresOf({ numbers }: Finding, kind = SCORE): [string, number][] {
+/** The task of the last stage, if there is still one of its name. */
+export function taskTold({ settings }: Finding): Task | undefined {
+  const name = taskTested(String(settings.stages));
+  return TASKS.find((task) => task.name === name);
+}
+
+/** Scores of a task that there is no more are told as shares. */
+export function measureOf(task: Task | undefined): Measure {
+  return task?.measure ?? ACCURACY;
+}
+
+function numbersOf({ numbers }: Finding, kind: string): [string, number][] {
   return Object.entries(numbers)
     .filter(([name]) => name.startsWith(kind))
     .map(([name, value]) => [name.slice(kind.length), value]);
 }
 
+/** What scores there are, in the order in which they were found. */
+export function scoresOf(findings: readonly Finding[]): string[] {
+  return [...new Set(findings.flatMap((finding) => numbersOf(finding, SCORE).map(([of]) => of)))];
+}
+
+/** The median over seeds, and the least and the most: `98.8 % (97.0 % to 99.1 %)`. */
+export function spread(values: readonly number[], shown: (value: number) => string): string {
+  if (values.length === 0) return '-';
+  if (values.length === 1) return shown(values[0]!);
+  return `${shown(median(values))} (${shown(Math.min(...values))} to ${shown(Math.max(...values))})`;
+}
+
+/** How many seeds there are, and how many of them came to no end. */
+export function seedCount(findings: readonly Finding[]): string {
+  const diverged = findings.filter(({ numbers }) => numbers[DIVERGED] === 1).length;
+  return diverged === 0 ? String(findings.length) : `${findings.length}, of which ${diverged} diverged`;
+}
+
+/** How they were trained: `Trained as ... on ...`, or each way with what was trained so. */
+export function trainedAs(
+  findings: readonly Finding[],
+  of = (finding: Finding) => partsOf(finding)[2]!,
+): string {
+  const ways = grouped(findings, (finding) => {
+    const { stages, set } = finding.settings;
+    return `\`${stages}\`${set ? ` with \`${set}\`` : ''} on ${computedOn(finding)}`;
+  });
+  const told = [...ways].map(([way, own]) => {
+    const names = [...new Set(own.map(of))];
+    return ways.size === 1 ? way : `${names.join(', ')} as ${way}`;
+  });
+  return ways.size === 1 ? `Trained as ${told[0]}.` : `Trained: ${told.join('; ')}.`;
+}
+
 function trialTable(name: string, findings: readonly Finding[]): string {
   const task = taskTold(findings[0]!);
-  const { chance, reference, measure } = task;
+  const measure = measureOf(task);
   const shown = (value: number): string => scoreText(measure, value);
-  const columns = [...new Set(findings.flatMap((finding) => scoresOf(finding).map(([of]) => of)))];
+  const columns = scoresOf(findings);
+  const valuesOf = (some: readonly Finding[], name: string): number[] =>
+    some.flatMap(({ numbers }) => numbers[name] ?? []);
   const rows = [...grouped(findings, (finding) => partsOf(finding)[2]!)].map(([design, own]) => [
     design,
-    `${(own[0]!.numbers.parameters! / 1e6).toFixed(2)}M`,
-    String(own[0]!.settings.rate),
-    ...columns.map((column) => {
-      const values = own.flatMap((finding) => finding.numbers[SCORE + column] ?? []);
-      if (values.length === 0) return '-';
-      if (values.length === 1) return shown(values[0]!);
-      return `${shown(median(values))} (${shown(Math.min(...values))} to ${shown(Math.max(...values))})`;
-    }),
-    String(own.length),
+    own
+      .flatMap(({ numbers }) => numbers.parameters ?? [])
+      .map((count) => `${(count / 1e6).toFixed(2)}M`)[0] ?? '-',
+    [...new Set(own.map(({ settings }) => settings.rate))].join(', '),
+    ...columns.map((column) => spread(valuesOf(own, SCORE + column), shown)),
+    seedCount(own),
   ]);
-  const beside = [
-    ...(chance === undefined ? [] : [`guessing reaches ${shown(chance)}`]),
-    ...scoresOf(findings[0]!, BASELINE).map(([of, value]) => `${of} ${shown(value)}`),
-    ...(reference ? [`published: ${shown(reference.score)} (${reference.of})`] : []),
+  const heads = columns.map((column) => {
+    const answers = [...new Set(valuesOf(findings, ANSWERS + column))];
+    return answers.length === 0 ? column : `${column}: ${answers.map(whole).join(' or ')} answers`;
+  });
+  const beside = task && [
+    ...(task.chance === undefined ? [] : [`guessing reaches ${shown(task.chance)}`]),
+    ...numbersOf(findings[0]!, BASELINE).map(([of, value]) => `${of} ${shown(value)}`),
+    ...(task.reference ? [`published: ${shown(task.reference.score)} (${task.reference.of})`] : []),
   ];
+  const said = task
+    ? `${task.about} (${task.source}). ${[`${measure.name}, ${measure.better} is better`, ...beside!].join('; ')}.`
+    : 'a task of another version.';
+  const counted = heads.some((head, i) => head !== columns[i]);
   return [
-    `**${name}**: ${task.about} (${task.source}). ${measure.name}, ${measure.better} is better; ${beside.join('; ')}. Trained as \`${findings[0]!.settings.stages}\`${findings[0]!.settings.set ? ` with \`${findings[0]!.settings.set}\`` : ''} on ${computedOn(findings[0]!)}.`,
-    markdownTable([['design', 'parameters', 'rate', ...columns, 'seeds'], ...rows]),
+    `**${name}**: ${said} ${trainedAs(findings)}${counted ? ' Answers are counted a seed.' : ''}`,
+    markdownTable([['design', 'parameters', 'rate', ...heads, 'seeds'], ...rows]),
   ].join('\n\n');
+}
+
+function whole(value: number): string {
+  return value.toLocaleString('en');
 }

@@ -1,13 +1,18 @@
-/** A design trained on a task: its learning rate is chosen among some by a held-out loss, then it is trained with several seeds and tested. */
+/**
+ * A design trained on a task: its learning rate is chosen among some by the held-out loss of its first seed, then it is trained with several
+ * seeds and tested. A run that diverges is written down, and the others go on.
+ */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DivergenceError, TrainingError } from '../errors.js';
 import { CHECKPOINT, openModel, type Size } from '../models/index.js';
-import { taskOf } from '../tasks/index.js';
-import { type Evaluation, TRAINING_DEFAULTS, train } from '../train/index.js';
+import { type PreparedTask, taskOf } from '../tasks/index.js';
+import { ADAMW_DEFAULTS, type Evaluation, MUON_DEFAULTS, TRAINING_DEFAULTS, train } from '../train/index.js';
 import type { Finding } from './finding.js';
-import { isSibling, type Keys, parametersIn, siblingModel } from './siblings.js';
-import type { Bench, Work } from './work.js';
+import { recipeOf } from './recipe.js';
+import { type Keys, parametersIn, siblingModel } from './siblings.js';
+import type { Bench, Wanted, Work } from './work.js';
 
 /** Steps on a task, or on an easier one before it. */
 export interface Stage {
@@ -16,6 +21,10 @@ export interface Stage {
   readonly length?: number;
   readonly steps: number;
   readonly batch: number;
+  /** AdamW by default. */
+  readonly optimizer?: 'muon';
+  /** Factors of the learning rate by patterns of parameter names, as in `TrainingSettings`. */
+  readonly factors?: Readonly<Record<string, number>>;
 }
 
 export interface Trial {
@@ -23,7 +32,7 @@ export interface Trial {
   readonly section: string;
   /** What is told of it in tables: the task's name by default. */
   readonly name?: string;
-  /** The last of them is what is tested. */
+  /** The last of them is what is tested; its vocabulary is that of the model. */
   readonly stages: readonly Stage[];
   readonly size: Size;
   readonly designs: readonly string[];
@@ -40,7 +49,10 @@ export interface Trial {
 
 /** What names of numbers begin with. */
 export const SCORE = 'score: ';
+export const ANSWERS = 'answers: ';
 export const BASELINE = 'baseline: ';
+/** A number of its own, 1, in the place of a loss and of scores. */
+export const DIVERGED = 'diverged';
 
 export function trialName({ name, stages }: Trial): string {
   return name ?? stages.at(-1)!.task;
@@ -50,68 +62,125 @@ export function trialName({ name, stages }: Trial): string {
 export function trialWorks(trial: Trial): Work[] {
   return trial.designs.map((design) => ({
     name: `${trial.section}/${trialName(trial)}/${design}`,
+    asks() {
+      const { tuned, tested } = wantedOf(trial, design);
+      return [...tuned, ...tested].flatMap(([, wanted]) => wanted);
+    },
     run: (bench) => runTrial(trial, design, bench),
   }));
 }
 
-async function runTrial(trial: Trial, design: string, bench: Bench): Promise<void> {
-  const { rates, seeds, tuning = 0.3 } = trial;
+/** By the rate: what chooses it, where there are several, and what is then found with it, a seed each. */
+function wantedOf(trial: Trial, design: string) {
+  const { rates, seeds, tuning = TUNING } = trial;
   const settings = settingsOf(trial, design);
-  let [rate, best] = [rates[0]!, Number.POSITIVE_INFINITY];
-  if (rates.length > 1) {
-    for (const each of rates) {
-      const wanted = { of: `rate ${each}`, settings: { ...settings, rate: each, tuning }, seed: 0 };
-      const { loss } = await bench.finding(wanted, () => trained(trial, design, bench, each, 0, tuning));
-      if (loss! < best) [rate, best] = [each, loss!];
-    }
+  const tuned = rates.map((rate): [number, Wanted] => [
+    rate,
+    { of: `rate ${rate}`, settings: { ...settings, rate, tuning }, seed: seeds[0]! },
+  ]);
+  const tested = rates.map((rate): [number, Wanted[]] => [
+    rate,
+    seeds.map((seed) => ({ of: `seed ${seed}`, settings: { ...settings, rate }, seed })),
+  ]);
+  return { tuned: rates.length > 1 ? tuned : [], tested };
+}
+
+const TUNING = 0.3;
+
+async function runTrial(trial: Trial, design: string, bench: Bench): Promise<void> {
+  const { rates, tuning = TUNING } = trial;
+  const { tuned, tested } = wantedOf(trial, design);
+  const prepare = onceEach();
+  const find = (wanted: Wanted, rate: number, share?: number) =>
+    bench.finding(wanted, () => trained({ trial, design, bench, prepare, rate, seed: wanted.seed!, share }));
+  let [chosen, best] = [rates[0]!, Number.POSITIVE_INFINITY];
+  for (const [rate, wanted] of tuned) {
+    const { loss = Number.POSITIVE_INFINITY } = await find(wanted, rate, tuning);
+    if (loss < best) [chosen, best] = [rate, loss];
   }
-  for (const seed of seeds) {
-    const wanted = { of: `seed ${seed}`, settings: { ...settings, rate }, seed };
-    await bench.finding(wanted, () => trained(trial, design, bench, rate, seed));
-  }
+  if (tuned.length > 0 && best === Number.POSITIVE_INFINITY)
+    throw new TrainingError(`${design} diverges at each of the rates ${rates.join(', ')}: try lower ones`);
+  for (const [rate, seeds] of tested)
+    if (rate === chosen) for (const wanted of seeds) await find(wanted, rate);
 }
 
 function settingsOf({ stages, size, set, count, longest }: Trial, design: string): Finding['settings'] {
   return {
     design,
     size,
-    stages: stages
-      .map(({ task, length, steps, batch }) => `${task}${length ? `@${length}` : ''}: ${steps} x ${batch}`)
-      .join(', '),
-    ...(isSibling(design) && { matched: true }),
+    stages: stages.map(stageText).join(', '),
+    recipe: recipeOf(design, size, set),
     ...(set && { set: JSON.stringify(set) }),
     count,
     longest,
   };
 }
 
-/** Trains, and tests unless it is a part of the training alone. */
-async function trained(
-  trial: Trial,
-  design: string,
-  { device }: Bench,
-  rate: number,
-  seed: number,
-  share?: number,
-): Promise<Finding['numbers']> {
-  const folder = await mkdtemp(join(tmpdir(), 'heddle-evidence-'));
+function stageText({ task, length, steps, batch, optimizer, factors }: Stage): string {
+  return [
+    `${task}${length ? `@${length}` : ''}: ${steps} x ${batch}`,
+    ...(optimizer ? [optimizer] : []),
+    ...Object.entries(factors ?? {}).map(([pattern, factor]) => `${pattern} x ${factor}`),
+  ].join(' ');
+}
+
+/** The task of the last stage, by what `settings.stages` says. */
+export function taskTested(stages: string): string {
+  return /^[^@:]+/.exec(stages.split(', ').at(-1)!)![0];
+}
+
+/** Prepares each task once: some are spoken, or read from many files. */
+function onceEach(): (stage: Pick<Stage, 'task' | 'length'>) => Promise<PreparedTask> {
+  const made = new Map<string, Promise<PreparedTask>>();
+  return ({ task, length }) => {
+    const key = `${task}@${length}`;
+    if (!made.has(key)) made.set(key, taskOf(task).prepare(length));
+    return made.get(key)!;
+  };
+}
+
+interface Training {
+  readonly trial: Trial;
+  readonly design: string;
+  readonly bench: Bench;
+  readonly prepare: ReturnType<typeof onceEach>;
+  readonly rate: number;
+  readonly seed: number;
+  /** Of the steps; without it all are made, and the model is tested. */
+  readonly share: number | undefined;
+}
+
+async function trained({
+  trial,
+  design,
+  bench,
+  prepare,
+  rate,
+  seed,
+  share,
+}: Training): Promise<Finding['numbers']> {
+  const { device } = bench;
+  const folder = await mkdtemp(join(tmpdir(), 'heddle-trial-'));
   try {
     let last: Evaluation | undefined;
     let from: string | undefined;
     let tokens = 0;
+    const tested = await prepare(trial.stages.at(-1)!);
     const started = performance.now();
-    for (const [i, { task, length, batch, ...stage }] of trial.stages.entries()) {
+    for (const [i, stage] of trial.stages.entries()) {
+      const { batch, factors, optimizer } = stage;
       const steps = Math.max(1, Math.round(stage.steps * (share ?? 1)));
-      const prepared = await taskOf(task).prepare(length);
-      const model = siblingModel(prepared, design, trial.size, trial.set);
+      const { data, sequence } = await prepare(stage);
       const run = join(folder, String(i));
       await train({
-        model,
-        data: prepared.data,
+        model: siblingModel({ reads: tested.reads, sequence }, design, trial.size, trial.set),
+        data,
         settings: {
           ...TRAINING_DEFAULTS,
-          ...{ steps, batch, sequence: prepared.sequence, learningRate: rate, seed },
+          ...{ steps, batch, sequence, learningRate: rate, seed },
           ...{ warmupSteps: Math.min(200, Math.round(steps / 10)), evaluateEvery: 0, saveEvery: 0 },
+          optimizer: optimizer === 'muon' ? MUON_DEFAULTS : ADAMW_DEFAULTS,
+          ...(factors && { rates: factors }),
         },
         device,
         folder: run,
@@ -121,21 +190,24 @@ async function trained(
         },
       });
       from = join(run, CHECKPOINT);
-      tokens += steps * batch * prepared.sequence;
+      tokens += steps * batch * sequence;
     }
     const seconds = Math.round(performance.now() - started) / 1000;
     const { loss, measures } = last!;
     const numbers: Finding['numbers'] = { loss, ...measures, tokens, seconds };
     if (share !== undefined) return numbers;
-    const { task, length } = trial.stages.at(-1)!;
-    const prepared = await taskOf(task).prepare(length);
     const { model, weights } = await openModel(from!);
     numbers.parameters = parametersIn(model);
     const options = { count: trial.count, seed, longest: trial.longest };
-    for await (const { of, value } of prepared.score({ model, weights, device }, options))
+    for await (const { of, value, answers } of tested.score({ model, weights, device }, options)) {
       numbers[SCORE + of] = value;
-    for (const [name, score] of Object.entries(prepared.baselines ?? {})) numbers[BASELINE + name] = score;
+      if (answers !== undefined) numbers[ANSWERS + of] = answers;
+    }
+    for (const [name, score] of Object.entries(tested.baselines ?? {})) numbers[BASELINE + name] = score;
     return numbers;
+  } catch (error) {
+    if (error instanceof DivergenceError) return { [DIVERGED]: 1 };
+    throw error;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -3,7 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { availableParallelism, cpus, release, totalmem, type } from 'node:os';
 import type { Device, DeviceName } from '../engine/index.js';
-import type { Finding, Machine } from './finding.js';
+import { DataError } from '../errors.js';
+import { type Finding, type Machine, sameSettings } from './finding.js';
 
 export interface Work {
   /** `ability/mqar-64/hybrid`: what its findings' keys begin with. */
@@ -12,6 +13,8 @@ export interface Work {
   readonly alone?: boolean;
   /** Devices that it can be done on; all of them, if it does not say. */
   readonly devices?: readonly DeviceName[];
+  /** All that it may find, on any device: what was found with other settings is of another day, and told no more. */
+  asks(): readonly Wanted[];
   run(bench: Bench): Promise<void>;
 }
 
@@ -28,18 +31,35 @@ export interface Wanted extends Pick<Finding, 'settings'> {
   readonly seed?: number;
 }
 
+/** Those of the findings that one of the works asks for as it is today. */
+export function askedFor(works: readonly Work[], findings: readonly Finding[]): Finding[] {
+  const byName = new Map(works.map((work) => [work.name, work]));
+  const asked = new Map<string, readonly Wanted[]>();
+  return findings.filter(({ key, settings }) => {
+    const name = key.slice(0, key.lastIndexOf('/'));
+    const work = byName.get(name);
+    if (!work) return false;
+    if (!asked.has(name)) asked.set(name, work.asks());
+    return asked
+      .get(name)!
+      .some((each) => key === `${name}/${each.of}` && sameSettings(each.settings, settings));
+  });
+}
+
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
 export interface BenchOptions {
   readonly work: Work;
   readonly device: Device;
   readonly command: string;
+  /** How the device was opened, where it was said. */
+  readonly opened?: Pick<Finding, 'precision' | 'threads'>;
   /** What was found before. */
   readonly found: (wanted: Pick<Finding, 'key' | 'settings'>) => Finding | undefined;
   readonly onFinding: (finding: Finding) => void;
 }
 
-export function benchOf({ work, device, command, found, onFinding }: BenchOptions): Bench {
+export function benchOf({ work, device, command, opened, found, onFinding }: BenchOptions): Bench {
   const machine = thisMachine(device.name);
   return {
     device,
@@ -49,11 +69,14 @@ export function benchOf({ work, device, command, found, onFinding }: BenchOption
       if (before) return before.numbers;
       const started = performance.now();
       const numbers = await find();
+      for (const [name, value] of Object.entries(numbers))
+        if (!Number.isFinite(value))
+          throw new DataError(`${key} was found with a ${name} of ${value}: nothing is told of it`);
       const seconds = Math.round(performance.now() - started) / 1000;
       const at = new Date().toISOString();
       onFinding({
         ...{ key, settings, numbers, ...(seed !== undefined && { seed }) },
-        ...{ command, version, machine, device: device.name, at, seconds },
+        ...{ command, version, machine, device: device.name, ...opened, at, seconds },
       });
       return numbers;
     },

@@ -1,15 +1,46 @@
 /** Tasks with data that others made: what is done to it, what simple methods and scores say, and what is told where it is not there. */
-import { expect, test } from 'vitest';
+import { deflateSync } from 'node:zlib';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Device, openDevice } from '../engine/index.js';
 import { DataError } from '../errors.js';
-import type { Model } from '../models/index.js';
+import { type Model, parametersOf } from '../models/index.js';
 import { Random } from '../nn/index.js';
-import { TRAINING_DEFAULTS } from '../train/index.js';
+import { evaluateExamples, heldOut, initialWeights, nextTokens, TRAINING_DEFAULTS } from '../train/index.js';
 import { packageFile } from './data.js';
-import { forecastError, last, linearForecast, seasonalNaive } from './forecasts.js';
+import {
+  forecastError,
+  forecastsOf,
+  last,
+  linearForecast,
+  seasonalNaive,
+  streamForecasts,
+} from './forecasts.js';
 import { heartbeat, heartbeats } from './heartbeat.js';
-import { moved, shifted } from './images.js';
-import { bleu, chrF, TASKS, taskOf } from './index.js';
-import { telephone } from './speech.js';
+import { imagesTold, labelledImages, moved, shifted } from './images.js';
+import { bleu, chrF, type PreparedTask, TASKS, type Trained, taskModel, taskOf } from './index.js';
+import { bitsByBand } from './language.js';
+import { soundsTold, telephone } from './speech.js';
+import { encoded, translated, zTexts } from './translation.js';
+
+let device: Device;
+beforeAll(async () => {
+  device = await openDevice('cpu', { threads: 1 });
+});
+afterAll(() => device.dispose());
+
+/** A new model of one narrow layer for what a task reads. */
+function untrained(prepared: Pick<PreparedTask, 'reads' | 'sequence'>): Trained {
+  const set = {
+    pattern: 'M',
+    hidden_size: 16,
+    mamba_num_heads: 1,
+    num_attention_heads: 1,
+    num_key_value_heads: 1,
+    ssm_state_size: 4,
+  };
+  const model = taskModel(prepared, { design: 'hybrid', size: 'nano', set });
+  return { model, weights: initialWeights(parametersOf(model), 1), device };
+}
 
 test('BLEU and chrF are those of sacrebleu', () => {
   // The example of sacrebleu's README.
@@ -105,4 +136,136 @@ test('what is above a noun follows from the facts that stand before the question
     for (let step = 0; step < 4; step++) noun = above.get(noun)!;
     expect(Number(targets![i])).toBe(noun);
   }
+});
+
+test('images of the IDX format are read, and told by a model', async () => {
+  const [images, labels] = [Buffer.alloc(16 + 5 * 784), Buffer.alloc(8 + 5)];
+  images.writeUInt32BE(2051, 0);
+  labels.writeUInt32BE(2049, 0);
+  labels.writeUInt32BE(5, 4);
+  for (let i = 0; i < 5; i++) {
+    images.fill(50 * i, 16 + i * 784, 16 + (i + 1) * 784);
+    labels[8 + i] = i;
+  }
+  const read = labelledImages(images, labels);
+  expect(read.map(({ label, example }) => [label, example.pixels[0], example.pixels[783]])).toEqual(
+    [0, 1, 2, 3, 4].map((i) => [i, 50 * i, 50 * i]),
+  );
+  expect(() => labelledImages(images.subarray(0, -1), labels)).toThrow(DataError);
+  expect(() => labelledImages(labels, images)).toThrow(DataError);
+  const classes = ['a', 'b', 'c', 'd', 'e'];
+  const size = { height: 28, width: 28, channels: 1 as const, patch: 7 };
+  const reader = untrained({ reads: { kind: 'images', ...size, classes } as never, sequence: 16 });
+  const { value, answers } = await imagesTold(reader, read);
+  expect(answers).toBe(5);
+  expect([0, 0.2, 0.4, 0.6, 0.8, 1]).toContain(Number(value.toFixed(3)));
+});
+
+test('sounds are told as they are and by their bands', async () => {
+  const sounds = [200, 900].map((hertz, label) => ({
+    example: telephone({
+      rate: 8000,
+      samples: Float32Array.from({ length: 900 }, (_, i) => Math.sin((i * hertz * 2 * Math.PI) / 8000)),
+    }),
+    label,
+  }));
+  for (const features of ['log-mel', 'waveform'] as const) {
+    const heard = { kind: 'sounds' as const, rate: 8000, frame: 64, hop: 32, features, mels: 8 };
+    const reads = { ...heard, classes: ['low', 'high'] };
+    const { value, answers } = await soundsTold(untrained({ reads, sequence: 32 }), sounds, 32);
+    expect(answers).toBe(2);
+    expect([0, 0.5, 1]).toContain(value);
+  }
+});
+
+test('verses are unpacked, and translated by bytes', async () => {
+  const texts = [
+    '',
+    '<title>Acts</title>',
+    'In the <w>beginning</w>¶',
+    'was<note n="1">or is</note> the word',
+  ];
+  const block = Buffer.from(texts.join(''));
+  const packed = deflateSync(block);
+  const blocks = Buffer.alloc(24);
+  // The first block is empty.
+  for (const [i, value] of [0, packed.length, block.length].entries())
+    blocks.writeUInt32LE(value, 12 + 4 * i);
+  const places = Buffer.alloc(10 * texts.length);
+  let at = 0;
+  for (const [i, text] of texts.entries()) {
+    const size = Buffer.byteLength(text);
+    places.writeUInt32LE(1, 10 * i);
+    places.writeUInt32LE(at, 10 * i + 4);
+    places.writeUInt16LE(size, 10 * i + 8);
+    at += size;
+  }
+  expect(zTexts(places, blocks, packed, 4)).toEqual(['', '', 'In the beginning', 'was the word']);
+  const pair = encoded({ source: 'word', target: 'verbo' });
+  expect([...pair.tokens]).toEqual([...Buffer.from('word'), 256, ...Buffer.from('verbo'), 257]);
+  const [written, ...rest] = await translated(untrained({ reads: { vocabulary: 258 }, sequence: 32 }), [
+    pair,
+  ]);
+  expect(rest).toEqual([]);
+  expect(typeof written).toBe('string');
+});
+
+test('a series is scored, and a stream of a series is what its window is', async () => {
+  const prepared = await taskOf('co2').prepare();
+  const scores: number[] = [];
+  const options = { count: 4, seed: 1 };
+  for await (const { value } of prepared.score(untrained(prepared), options)) scores.push(value);
+  expect(scores.length).toBe(1);
+  expect(scores[0]).toBeGreaterThan(prepared.baselines!.linear!);
+  // What is learned is what is scored: squared errors in deviations of the series, of all positions of a window.
+  const forecaster = untrained(prepared);
+  const { model, weights } = forecaster;
+  const { objective, validation } = prepared.data(model, { ...TRAINING_DEFAULTS, sequence: 5 });
+  const { loss } = await evaluateExamples(model, weights, objective, validation, 4, device);
+  const {
+    scale: [scale],
+  } = prepared.reads as { scale: [number] };
+  let [total, count] = [0, 0];
+  for (let window = 0; window < validation.count; window++) {
+    const { values, future, known } = validation.take(window, 1) as Record<string, Float32Array>;
+    for await (const { forecasts } of forecastsOf(forecaster, values!, [0], 60)) {
+      for (const [i, told] of forecasts.flatMap((forecast) => [...forecast]).entries()) {
+        total += known![i]! * ((told - future![i]!) / scale) ** 2;
+        count += known![i]!;
+      }
+    }
+  }
+  expect(loss).toBeCloseTo(total / count, 4);
+  const beats = await heartbeat.prepare();
+  const reader = untrained(beats);
+  const { values } = heartbeats(new Random(9), 512, 0.1);
+  const windows: Float32Array[][] = [];
+  for await (const { forecasts } of forecastsOf(reader, values, [0], 512)) windows.push([...forecasts]);
+  const whole = windows.flat();
+  // In pieces that do not end evenly, and without the last values, which fill no patch.
+  const { forecasts, bytes } = await streamForecasts(reader, values.subarray(0, 510), 7);
+  expect(forecasts.length).toBe(127);
+  for (const [i, forecast] of forecasts.entries())
+    for (const [h, value] of forecast.entries()) expect(value).toBeCloseTo(whole[i]![h]!, 4);
+  expect(bytes).toBe((await streamForecasts(reader, values.subarray(0, 64), 7)).bytes);
+  const told: string[] = [];
+  for await (const { of, value } of beats.score(reader, options)) {
+    told.push(of);
+    expect(value).toBeGreaterThan(0);
+    expect(value).toBeLessThan(1);
+  }
+  expect(told).toEqual(['20,480 values as one stream', 'in windows of 512, each from nothing']);
+});
+
+test('the bits of bands are those of all bytes, each counted once', async () => {
+  const bytes = Int32Array.from({ length: 200 }, (_, i) => (i * i) % 251);
+  const reader = untrained({ reads: { vocabulary: 256 }, sequence: 64 });
+  const bits: number[] = [];
+  for await (const { of, value } of bitsByBand(reader, bytes, [0, 16, 64])) {
+    expect(of).toBe(['bytes 0 to 16', 'bytes 16 to 64'][bits.length]);
+    bits.push(value);
+  }
+  const { model, weights } = reader;
+  const all = await evaluateExamples(model, weights, nextTokens(64), heldOut(bytes, 64), 1, device);
+  expect((16 * bits[0]! + 48 * bits[1]!) / 64).toBeCloseTo(all.loss / Math.LN2, 4);
 });

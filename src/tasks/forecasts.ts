@@ -1,7 +1,10 @@
 /** Forecasts of one series by simple methods, and how far they and a model miss. */
+import { float32, type HostTensor } from '../engine/index.js';
+import { SignalModel } from '../generate/index.js';
 import { scalar } from '../graph/index.js';
 import { modalityInputs, perceive, type SeriesConfig } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
+import { inputConfigOf } from '../train/index.js';
 import type { Trained } from './task.js';
 
 /** Where forecasts begin: at every value from the one at `first` on whose horizon is known. */
@@ -116,33 +119,19 @@ export async function* forecastsOf(
   starts: readonly number[],
   width: number,
 ): AsyncGenerator<WindowForecasts> {
-  const { patch, horizon, quantiles } = (model.json as { input: SeriesConfig }).input;
+  const config = inputConfigOf<SeriesConfig>(model, 'series');
   const inputs = modalityInputs(model.modality!);
   const { said } = perceive(model, new ParameterRegistry(), inputs, scalar(0, 'int64'));
   const executable = await device.compile({ inputs: Object.values(inputs), outputs: said, weights });
-  const positions = width / patch;
-  const middle = quantiles.indexOf(0.5);
   try {
     for (let from = 0; from < starts.length; from += WINDOWS_AT_ONCE) {
       const some = starts.slice(from, from + WINDOWS_AT_ONCE);
-      const data = new Float32Array(some.length * width);
-      for (const [i, start] of some.entries()) data.set(values.subarray(start, start + width), i * width);
-      const dims = [some.length, positions, patch, 1];
-      const outputs = await executable.run({
-        values: { dtype: 'float32', dims, data },
-        observed: { dtype: 'float32', dims, data: new Float32Array(data.length).fill(1) },
-      });
-      const { scaled, center, spread } = outputs as Record<string, { data: ArrayLike<number> }>;
-      for (const [i, start] of some.entries()) {
-        const forecasts = Array.from({ length: positions }, (_, position) => {
-          const at = i * positions + position;
-          return Float32Array.from({ length: horizon }, (_, h) => {
-            const deviations = scaled!.data[(at * horizon + h) * quantiles.length + middle]!;
-            return center!.data[at]! + spread!.data[at]! * deviations;
-          });
-        });
-        yield { start, forecasts };
-      }
+      const windows = some.map((start) => values.subarray(start, start + width));
+      const outputs = await executable.run(feedsOf(windows, config));
+      const all = mediansIn(outputs, config);
+      const positions = width / config.patch;
+      for (const [i, start] of some.entries())
+        yield { start, forecasts: all.slice(i * positions, (i + 1) * positions) };
     }
   } finally {
     await executable.dispose();
@@ -150,3 +139,56 @@ export async function* forecastsOf(
 }
 
 const WINDOWS_AT_ONCE = 128;
+
+/**
+ * What a model of one channel says while it reads all of `values` as a stream, some patches at a time, from what it keeps of those before.
+ * Gives the forecasts behind each patch, and the bytes that were kept at the end. Throws `ConfigError` for a model that looks ahead.
+ */
+export async function streamForecasts(
+  { model, weights, device }: Trained,
+  values: Float32Array,
+  patchesAtOnce: number,
+): Promise<{ forecasts: Float32Array[]; bytes: number }> {
+  const config = inputConfigOf<SeriesConfig>(model, 'series');
+  const reader = await SignalModel.compile(model, weights, device);
+  const session = reader.session();
+  try {
+    const forecasts: Float32Array[] = [];
+    const size = patchesAtOnce * config.patch;
+    for (let at = 0; at + config.patch <= values.length; at += size) {
+      const end = Math.min(at + size, values.length - (values.length % config.patch));
+      const said = await session.read(feedsOf([values.subarray(at, end)], config), (end - at) / config.patch);
+      forecasts.push(...mediansIn(said, config));
+    }
+    return { forecasts, bytes: session.bytes };
+  } finally {
+    session.dispose();
+    await reader.dispose();
+  }
+}
+
+/** Windows of one length as the model is fed them, nothing missing. */
+function feedsOf(windows: readonly Float32Array[], { patch }: SeriesConfig): Record<string, HostTensor> {
+  const width = windows[0]!.length;
+  const dims = [windows.length, width / patch, patch, 1];
+  const data = new Float32Array(windows.length * width);
+  for (const [i, window] of windows.entries()) data.set(window, i * width);
+  return { values: float32(data, dims), observed: float32(new Float32Array(data.length).fill(1), dims) };
+}
+
+/** The medians of the horizon behind each position, scaled back. */
+function mediansIn(
+  said: Readonly<Record<string, HostTensor>>,
+  { horizon, quantiles }: SeriesConfig,
+): Float32Array[] {
+  const [scaled, center, spread] = ['scaled', 'center', 'spread'].map(
+    (name) => said[name]!.data as Float32Array,
+  );
+  const middle = quantiles.indexOf(0.5);
+  return Array.from(center!, (mean, at) =>
+    Float32Array.from({ length: horizon }, (_, h) => {
+      const deviations = scaled![(at * horizon + h) * quantiles.length + middle]!;
+      return mean + spread![at]! * deviations;
+    }),
+  );
+}

@@ -1,11 +1,18 @@
 /** Images: digits and clothes, as squares of pixels and as pixels in a row. */
 import { gunzipSync } from 'node:zlib';
 import { DataError } from '../errors.js';
+import type { ImagesConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import type { Image } from '../signals/index.js';
-import { evaluateExamples, imageData, type Labelled, TRAINING_DEFAULTS } from '../train/index.js';
+import {
+  evaluateExamples,
+  imageData,
+  inputConfigOf,
+  type Labelled,
+  TRAINING_DEFAULTS,
+} from '../train/index.js';
 import { debianFile, packageFile } from './data.js';
-import { ACCURACY, type Task } from './task.js';
+import { ACCURACY, type Task, type Trained } from './task.js';
 
 interface ImageSet {
   readonly training: readonly Labelled<Image>[];
@@ -58,16 +65,22 @@ async function clothes(name: string): Promise<ImageSet> {
     gunzipSync(
       await debianFile(name, 'dataset-fashion-mnist', `/usr/share/datasets/fashion-mnist/${file}.gz`),
     );
-  const part = async (set: string): Promise<Labelled<Image>[]> => {
-    const [images, labels] = [await read(`${set}-images-idx3-ubyte`), await read(`${set}-labels-idx1-ubyte`)];
-    if (images.readUInt32BE(0) !== 2051 || labels.readUInt32BE(0) !== 2049)
-      throw new DataError(`the files of dataset-fashion-mnist are not in the IDX format`);
-    return Array.from({ length: labels.readUInt32BE(4) }, (_, i) => ({
-      example: imageOf(images.subarray(16 + i * SIDE ** 2, 16 + (i + 1) * SIDE ** 2)),
-      label: labels[8 + i]!,
-    }));
-  };
+  const part = async (set: string): Promise<Labelled<Image>[]> =>
+    labelledImages(await read(`${set}-images-idx3-ubyte`), await read(`${set}-labels-idx1-ubyte`));
   return { training: await part('train'), test: await part('t10k'), classes: CLOTHES, moves: false };
+}
+
+/** Images and their labels in the IDX format of MNIST. Throws `DataError` for files of another one, or of other sizes. */
+export function labelledImages(images: Buffer, labels: Buffer): Labelled<Image>[] {
+  const count = labels.length < 8 ? -1 : labels.readUInt32BE(4);
+  const isIdx =
+    count >= 0 && images.length >= 16 && images.readUInt32BE(0) === 2051 && labels.readUInt32BE(0) === 2049;
+  if (!isIdx || images.length !== 16 + count * SIDE ** 2 || labels.length !== 8 + count)
+    throw new DataError(`the files of dataset-fashion-mnist are not in the IDX format`);
+  return Array.from({ length: count }, (_, i) => ({
+    example: imageOf(images.subarray(16 + i * SIDE ** 2, 16 + (i + 1) * SIDE ** 2)),
+    label: labels[8 + i]!,
+  }));
 }
 
 function imageOf(pixels: Uint8Array): Image {
@@ -130,15 +143,24 @@ function imageTask({ patch, load, ...task }: ImageTask): Task {
           shuffled.slice(0, held),
           moves ? { vary: moved } : { vary: shifted },
         ),
-        async *score({ model, weights, device }) {
-          const { objective, validation } = imageData(test, test)(model, TRAINING_DEFAULTS);
-          const batch = Math.max(1, Math.floor(32_768 / positions));
-          const { measures } = await evaluateExamples(model, weights, objective, validation, batch, device);
-          yield { of: `${test.length.toLocaleString('en')} images`, value: measures!.accuracy! };
+        async *score(trained) {
+          yield { of: `${test.length.toLocaleString('en')} images`, ...(await imagesTold(trained, test)) };
         },
       };
     },
   };
+}
+
+/** The share of images whose class is told. */
+export async function imagesTold(
+  { model, weights, device }: Trained,
+  images: readonly Labelled<Image>[],
+): Promise<{ value: number; answers: number }> {
+  const { objective, validation } = imageData(images, images)(model, TRAINING_DEFAULTS);
+  const { patch } = inputConfigOf<ImagesConfig>(model, 'images');
+  const batch = Math.max(1, Math.floor((32_768 * patch ** 2) / SIDE ** 2));
+  const { measures, tokens } = await evaluateExamples(model, weights, objective, validation, batch, device);
+  return { value: measures!.accuracy!, answers: tokens };
 }
 
 /** Turned by up to 10 degrees, larger or smaller by up to a tenth, and moved by up to two pixels. */

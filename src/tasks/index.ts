@@ -3,10 +3,20 @@ import { ConfigError } from '../errors.js';
 import { heartbeat } from './heartbeat.js';
 import { IMAGE_TASKS } from './images.js';
 import { bookBytes } from './language.js';
-import { inference, listOps, listOpsSteps, parity, paritySteps, s5, s5Steps, s5Swaps } from './reasoning.js';
+import {
+  inference,
+  inferenceSteps,
+  listOps,
+  listOpsSteps,
+  parity,
+  paritySteps,
+  s5,
+  s5Steps,
+  s5Swaps,
+} from './reasoning.js';
 import { induction, mqar, multiKeyRecall, passkey, phonebook, selectiveCopying } from './recall.js';
 import { SERIES_TASKS } from './series.js';
-import { spokenDigits } from './speech.js';
+import { spokenDigits, spokenDigitsRaw } from './speech.js';
 import type { Task } from './task.js';
 import { type TokenTask, tokenTask } from './tokens.js';
 import { verses } from './translation.js';
@@ -15,6 +25,7 @@ import { wordnetKinds } from './wordnet.js';
 export { accuracyOf, answersObjective, examplesOf, HELD_OUT, taskData } from './learn.js';
 export { type TaskModelOptions, taskModel } from './model.js';
 export {
+  ACCURACY,
   type Measure,
   type PreparedTask,
   type Score,
@@ -30,6 +41,9 @@ export { bleu, chrF } from './translation-scores.js';
 export const TOKEN_TASKS: readonly TokenTask[] = [
   mqar(16),
   mqar(64),
+  mqar(16, 128),
+  mqar(32, 512),
+  mqar(64, 2048),
   selectiveCopying,
   induction,
   passkey,
@@ -37,7 +51,8 @@ export const TOKEN_TASKS: readonly TokenTask[] = [
   multiKeyRecall(8),
   multiKeyRecall(16),
   multiKeyRecall(32),
-  multiKeyRecall(16, 8),
+  multiKeyRecall(16, { rewritten: 8 }),
+  multiKeyRecall(16, { marked: false }),
   parity,
   paritySteps,
   s5,
@@ -45,7 +60,8 @@ export const TOKEN_TASKS: readonly TokenTask[] = [
   s5Steps,
   listOps,
   listOpsSteps,
-  ...[2, 4].flatMap((depth) => [inference(depth, false), inference(depth, true)]),
+  inference,
+  inferenceSteps,
 ];
 
 /** All tasks, as `heddle task list` prints them. */
@@ -55,6 +71,7 @@ export const TASKS: readonly Task[] = [
   ...IMAGE_TASKS,
   ...SERIES_TASKS,
   spokenDigits,
+  spokenDigitsRaw,
   verses,
   heartbeat,
   wordnetKinds(2),

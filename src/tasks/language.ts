@@ -1,7 +1,15 @@
 /** Language: the bytes of long documents, and whether what stands far back helps to tell the next one. */
+import { multiply, reshape, slice, sum } from '../graph/index.js';
 import { loadCorpus } from '../text/index.js';
-import { countedTokens, evaluateExamples, textData } from '../train/index.js';
-import type { Task } from './task.js';
+import {
+  elements,
+  evaluateExamples,
+  heldOut,
+  type Objective,
+  textData,
+  tokenLosses,
+} from '../train/index.js';
+import type { Score, Task, Trained } from './task.js';
 
 /** Positions whose bytes are told apart: from the first of a window to the last. */
 const BANDS = [0, 256, 1024, 4096, 16_384];
@@ -23,30 +31,44 @@ export const bookBytes: Task = {
       reads: { vocabulary: 256 },
       sequence: length,
       data: textData(bytes.subarray(0, end), bytes.subarray(end, tested)),
-      async *score({ model, weights, device }, { longest = Number.POSITIVE_INFINITY }) {
+      async *score(trained, { longest = Number.POSITIVE_INFINITY }) {
         const reach = BANDS.filter((most) => most <= longest && most < test.length).at(-1)!;
-        const windows = Math.floor((test.length - 1) / reach);
-        const objective = countedTokens(reach);
-        for (const [i, to] of BANDS.entries()) {
-          if (i === 0 || to > reach) continue;
-          const counted = new Float32Array(reach).fill(1, BANDS[i - 1]!, to);
-          const examples = {
-            count: windows,
-            take: (first: number, count: number) => ({
-              tokens: BigInt64Array.from({ length: count * (reach + 1) }, (_, at) => {
-                const [window, place] = [first + Math.floor(at / (reach + 1)), at % (reach + 1)];
-                return BigInt(test[window * reach + place]!);
-              }),
-              counted: Float32Array.from({ length: count * reach }, (_, at) => counted[at % reach]!),
-            }),
-          };
-          const { loss } = await evaluateExamples(model, weights, objective, examples, 1, device);
-          yield {
-            of: `bytes ${BANDS[i - 1]!.toLocaleString('en')} to ${to.toLocaleString('en')}`,
-            value: loss / Math.LN2,
-          };
-        }
+        yield* bitsByBand(
+          trained,
+          test,
+          BANDS.filter((most) => most <= reach),
+        );
       },
     };
   },
 };
+
+/**
+ * Bits a byte in windows that follow each other, each as long as the last of `bands`: for each band those of the bytes whose place in their
+ * window is in it. All windows are read once.
+ */
+export async function* bitsByBand(
+  { model, weights, device }: Trained,
+  bytes: Int32Array,
+  bands: readonly number[],
+): AsyncGenerator<Score> {
+  const reach = bands.at(-1)!;
+  const edges = bands.slice(1).map((to, i) => [bands[i]!, to] as const);
+  const objective: Objective = {
+    inputs: [{ name: 'tokens', dtype: 'int64', shape: [reach + 1] }],
+    loss(model, registry, { tokens }) {
+      const windows = tokens!.shape[0]!;
+      const losses = reshape(tokenLosses(model, registry, tokens!), [windows, reach]);
+      const measures = edges.map(([from, to]) => {
+        // A sum over the band, as the measures of all places are told: each as a mean over the window.
+        return [String(from), multiply(sum(slice(losses, 1, from, to)), reach / (to - from))] as const;
+      });
+      return { total: sum(losses), count: elements(losses.shape), measures: Object.fromEntries(measures) };
+    },
+  };
+  const { measures } = await evaluateExamples(model, weights, objective, heldOut(bytes, reach), 1, device);
+  for (const [from, to] of edges) {
+    const of = `bytes ${from.toLocaleString('en')} to ${to.toLocaleString('en')}`;
+    yield { of, value: measures![String(from)]! / Math.LN2 };
+  }
+}

@@ -19,7 +19,7 @@ import { forward, logitsOf, type Model } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { idTokenizer } from '../text/index.js';
 import { type DataSource, type Examples, evaluateExamples, type Objective } from '../train/index.js';
-import type { TokenTask } from './tokens.js';
+import type { Example, TokenTask } from './tokens.js';
 
 /** Examples that a run holds out, and that a test takes. */
 export const HELD_OUT = 256;
@@ -57,7 +57,7 @@ export function answersObjective(length: number, answers: number): Objective {
   };
 }
 
-type Sampling = TokenTask['sample'];
+export type Sampling = TokenTask['sample'];
 
 /** How many answers an example of this length has at most. Throws `ConfigError` for a length without room for one. */
 export function answersOf(task: TokenTask, length: number): number {
@@ -122,6 +122,8 @@ function expectVocabulary(task: TokenTask, { vocabSize }: Model): void {
 }
 
 const LONGEST_AT_ONCE = 8192;
+/** Examples that are read side by side, where a model writes its own steps. */
+const WRITTEN_AT_ONCE = 16;
 
 export interface TestOptions {
   /** Tokens of an example. */
@@ -129,53 +131,111 @@ export interface TestOptions {
   /** Examples. */
   count?: number;
   seed?: number;
+  /** Tokens that are read at once; longer examples are read as a stream. */
   atOnce?: number;
+  /** Other examples than those of the task. */
+  sample?: Sampling;
 }
 
 /**
  * The share of answers that the model has right in `count` examples of a length, which no run has seen. Beyond `atOnce` tokens an
- * example is read as a stream, since its activations would not fit anywhere.
+ * example is read as a stream, since its activations would not fit anywhere. Of a task with written steps the model writes them, and the
+ * last answer of each example counts.
  */
 export async function accuracyOf(
   task: TokenTask,
   model: Model,
   weights: NonNullable<Program['weights']>,
   device: Device,
-  { length, count = HELD_OUT, seed = 1, atOnce = LONGEST_AT_ONCE }: TestOptions,
+  options: TestOptions,
 ): Promise<number> {
+  return (await rightAnswers(task, model, weights, device, options)).value;
+}
+
+/** The same, with how many answers there were. */
+export async function rightAnswers(
+  task: TokenTask,
+  model: Model,
+  weights: NonNullable<Program['weights']>,
+  device: Device,
+  {
+    length,
+    count = HELD_OUT,
+    seed = 1,
+    atOnce = LONGEST_AT_ONCE,
+    sample = (random, tokens) => task.sample(random, tokens),
+  }: TestOptions,
+): Promise<{ value: number; answers: number }> {
   expectVocabulary(task, model);
   const unseen = seed + 2 ** 21;
-  if (length <= atOnce) {
+  if (length <= atOnce && !task.written) {
     const batch = Math.max(1, Math.min(16, Math.floor(LONGEST_AT_ONCE / length)));
-    const examples = { ...examplesOf(task, length, unseen), count };
+    const examples = { ...examplesOf(task, length, unseen, sample), count };
     const objective = answersObjective(length, answersOf(task, length));
     const result = await evaluateExamples(model, weights, objective, examples, batch, device);
-    return result.measures!.accuracy!;
+    return { value: result.measures!.accuracy!, answers: result.tokens };
   }
   const reader = await LanguageModel.compile(model, weights, idTokenizer(model.vocabSize, task.name), device);
   try {
-    let [right, all] = [0, 0];
-    for (let i = 0; i < count; i++) {
-      const { tokens, answers } = exampleOf(
-        (random, tokens) => task.sample(random, tokens),
-        length,
-        unseen,
-        i,
+    const right: boolean[] = [];
+    const atATime = task.written ? WRITTEN_AT_ONCE : 1;
+    for (let first = 0; first < count; first += atATime) {
+      const examples = Array.from({ length: Math.min(atATime, count - first) }, (_, i) =>
+        exampleOf(sample, length, unseen, first + i),
       );
-      const session = reader.session();
-      let read = 0;
-      for (const { after, token } of answers) {
-        // Long ways between answers are read without logits for each token.
-        if (after > read) await session.read(tokens.slice(read, after));
-        const logits = await session.readEach(tokens.slice(after, after + 1));
-        read = after + 1;
-        if (logits.indexOf(logits.reduce((a, b) => Math.max(a, b))) === token) right++;
-        all++;
-      }
-      session.dispose();
+      const answered = await Promise.all(
+        examples.map((example) => withReader(reader, (read) => answersIn(example, read, task.written))),
+      );
+      right.push(...answered.flat());
     }
-    return right / all;
+    return { value: right.filter(Boolean).length / right.length, answers: right.length };
   } finally {
     await reader.dispose();
+  }
+}
+
+/** Reads the next tokens of a sequence, and says the likeliest one behind them. */
+type Read = (ids: readonly number[]) => Promise<number>;
+
+/**
+ * Which answers are right. With `written`, each answer that the reader gives stands in the place of the right one when it reads on, and the
+ * last answer alone is told.
+ */
+export async function answersIn(
+  { tokens, answers }: Example,
+  read: Read,
+  written = false,
+): Promise<boolean[]> {
+  const right: boolean[] = [];
+  let [at, before] = [0, -1];
+  for (const { after, token } of answers) {
+    const next = tokens.slice(at, after + 1);
+    if (written && at > 0) next[0] = before;
+    before = await read(next);
+    at = after + 1;
+    right.push(before === token);
+  }
+  return written ? right.slice(-1) : right;
+}
+
+/** Tokens that follow each other closely are read one by one: so they are read together with those of other sequences. */
+const FEW = 4;
+
+async function withReader<T>(model: LanguageModel, use: (read: Read) => Promise<T>): Promise<T> {
+  const state = model.newState();
+  let position = 0;
+  try {
+    return await use(async (ids) => {
+      const size = ids.length <= FEW ? 1 : model.chunk;
+      let logits: Float32Array = new Float32Array();
+      for (let at = 0; at < ids.length; at += size) {
+        const part = ids.slice(at, at + size);
+        logits = await model.read({ ids: part, position, state });
+        position += part.length;
+      }
+      return logits.indexOf(logits.reduce((a, b) => Math.max(a, b)));
+    });
+  } finally {
+    state.dispose();
   }
 }

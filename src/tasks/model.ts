@@ -23,7 +23,10 @@ export interface TaskModelOptions {
  * A model without weights for a task. What it says is not read off the embeddings, unless `set` says so: with the two tied, 8 pairs of 64
  * tokens take several times as many steps to be recalled, in PyTorch too. Throws `ConfigError` for keys or values that cannot be.
  */
-export function taskModel({ reads, sequence }: PreparedTask, { design, size, set }: TaskModelOptions): Model {
+export function taskModel(
+  { reads, sequence }: Pick<PreparedTask, 'reads' | 'sequence'>,
+  { design, size, set }: TaskModelOptions,
+): Model {
   const config =
     'vocabulary' in reads ? preset(design, size, reads.vocabulary) : presetOf(design, size, reads);
   const json = configJson(config);

@@ -9,6 +9,7 @@ function oddness(written: boolean): TokenTask {
     name: written ? 'parity-steps' : 'parity',
     about: `after a row of bits: is the number of ones odd?${written ? ' Written after each of them' : ''}`,
     source: 'as in Grazzi et al., 2024, arXiv 2411.12537',
+    written,
     vocabulary: 5,
     chance: 0.5,
     lengths: { train: 40, test: [40, 256] },
@@ -64,6 +65,7 @@ function products(name: string, { swapsAlone = false, written = false }): TokenT
     about: `${swapsAlone ? 'swaps' : 'permutations'} of five things, one after the other: which permutation do all so far make?${written ? ' Written after each of them' : ''}`,
     source:
       'Liu et al., 2022, arXiv 2210.10749; Merrill et al., 2024, arXiv 2404.08819; by swaps alone: Grazzi et al., 2024, arXiv 2411.12537',
+    written,
     vocabulary: elements.length,
     chance: 1 / elements.length,
     lengths: { train: 64, test: [64, 256] },
@@ -95,6 +97,7 @@ function lists(written: boolean): TokenTask {
     name,
     about: `the value of nested lists with MIN, MAX, MEDIAN and SUM modulo 10${written ? ', and of those within, each written behind it' : ''}`,
     source: 'Nangia & Bowman, 2018, arXiv 1804.06028; Long Range Arena, arXiv 2011.04006',
+    written,
     vocabulary: 17,
     chance: 0.17,
     lengths: { train: 256, test: [256, 512] },
@@ -173,41 +176,66 @@ function digit(random: Random): { tokens: number[]; value: number } {
   return { tokens: [value], value };
 }
 
+/** Steps of chained inference that are trained, and that are tested. */
+const [LEARNED_DEPTH, DEEPEST] = [4, 6];
+
 /**
- * Chained inference: facts say that one thing leads to another, among others that lead elsewhere; from a first thing, what
- * is reached after `depth` of them is due, said at once or with the things between as written steps.
+ * Chained inference: facts say that one thing leads to another, among others that lead elsewhere; from a first thing, what is reached after
+ * as many of them as there are marks before it is due, said at once or with the things between as written steps. Learned with one step
+ * to four, tested with one to six.
  */
-export function inference(depth: number, written: boolean): TokenTask {
+function chains(written: boolean): TokenTask {
   const things = 64;
-  const [rule, question, end] = [things, things + 1, things + 2];
+  const [rule, question, answer, filling] = [things, things + 1, things + 2, things + 3];
+  const name = written ? 'inference-steps' : 'inference';
+  const ask = (random: Random, length: number, depth: number): Example => {
+    // As much room whatever the depth: the number of rules tells nothing of it.
+    const tail = DEEPEST + 2 + (written ? DEEPEST : 1);
+    const rules = Math.min(things - 1, Math.floor((length + 1 - tail) / 3));
+    if (rules < DEEPEST + 1)
+      throw new ConfigError(
+        `${name} needs ${3 * (DEEPEST + 1) + tail - 1} tokens at least, and ${length} were asked for`,
+      );
+    // Every thing leads to one other at most, so that there is one answer; the chain is a part of a longer path.
+    const path = distinct(random, rules + 1, things);
+    const pairs = path.slice(1).map((to, i) => [path[i]!, to] as const);
+    const start = random.below(rules + 1 - depth);
+    const told = [...random.permutation(rules)].flatMap((i) => [rule, ...pairs[i]!]);
+    const asked = [...new Array<number>(depth).fill(question), path[start]!, answer];
+    const steps = path.slice(start + 1, start + depth + 1);
+    const due = written ? steps : steps.slice(-1);
+    const before = length + 1 - told.length - asked.length - due.length;
+    const all = [...new Array<number>(before).fill(filling), ...told, ...asked, ...due];
+    return said(
+      all,
+      due.map((_, i) => all.length - due.length + i),
+    );
+  };
   return {
-    name: `inference-${depth}${written ? '-steps' : ''}`,
-    about: `rules in random order among distractors: what is reached in ${depth} steps${written ? ', with the steps written out' : ''}?`,
+    name,
+    about: `rules in random order among distractors: what is reached in 1 to ${DEEPEST} steps${written ? ', with the steps written out' : ''}? Learned with 1 to ${LEARNED_DEPTH}`,
     source:
       'after Clark et al., 2020 (RuleTaker), arXiv 2002.05867, and Saparov & He, 2022, arXiv 2210.01240',
-    vocabulary: things + 3,
+    written,
+    vocabulary: things + 4,
     chance: 1 / 30,
     lengths: { train: 96, test: [96, 192] },
-    sample(random, length) {
-      const tail = 3 + (written ? depth + 1 : 1);
-      const rules = Math.min(things - 1, Math.floor((length + 1 - tail) / 3));
-      if (rules < depth + 1)
-        throw new ConfigError(
-          `${this.name} needs ${3 * (depth + 1) + tail} tokens at least, and ${length} were asked for`,
-        );
-      // Every thing leads to one other at most, so that there is one answer; the chain is a part of a longer path.
-      const path = distinct(random, rules + 1, things);
-      const pairs = path.slice(1).map((to, i) => [path[i]!, to] as const);
-      const start = random.below(rules + 1 - depth);
-      const order = [...random.permutation(rules)];
-      const tokens = order.flatMap((i) => [rule, ...pairs[i]!]);
-      const steps = path.slice(start + 1, start + depth + 1);
-      const due = written ? [...steps, end] : [steps.at(-1)!];
-      const asked = [question, path[start]!, question];
-      const filling = new Array<number>(length + 1 - tokens.length - asked.length - due.length).fill(end);
-      const all = [...filling, ...tokens, ...asked, ...due];
-      const first = all.length - due.length;
-      return said(all, written ? steps.map((_, i) => first + i) : [first]);
-    },
+    ...(written && { most: () => DEEPEST }),
+    sample: (random, length) => ask(random, length, 1 + random.below(LEARNED_DEPTH)),
+    tests: Array.from({ length: DEEPEST }, (_, i) => ({
+      of: `${i + 1} steps${i + 1 > LEARNED_DEPTH ? ', never learned' : ''}`.replace(/^1 steps/, '1 step'),
+      sample: (random: Random, length: number) => ask(random, length, i + 1),
+    })),
+    ...(written && {
+      sources(tokens: readonly number[], after: number) {
+        // A step begins at what was reached before, and the first one at the thing before the mark.
+        const from = tokens[after] === answer ? tokens[after - 1]! : tokens[after]!;
+        const at = tokens.findIndex((token, i) => token === rule && tokens[i + 1] === from);
+        return [at, at + 1, at + 2];
+      },
+    }),
   };
 }
+
+export const inference: TokenTask = chains(false);
+export const inferenceSteps: TokenTask = chains(true);

@@ -2,50 +2,53 @@
 import type { Random } from '../nn/index.js';
 import { distinct, type Example, expectRoom, said, type TokenTask } from './tokens.js';
 
+const VOCABULARY = 8192;
+const HALF = VOCABULARY / 2;
+
 /**
  * Multi-query associative recall in Zoology's setting: pairs of keys and values stand first, then keys come again, more
- * often soon than late, among random tokens; after each its value is due, and another random token stands.
+ * often soon than late, among random tokens; after each its value is due, and another random token stands. With `among`, keys and values
+ * are so many alone of all: an easier task, in the same vocabulary.
  */
-export function mqar(pairs: number): TokenTask {
-  const vocabulary = 8192;
-  const half = vocabulary / 2;
+export function mqar(pairs: number, among = HALF): TokenTask {
+  const isWhole = among === HALF;
   return {
-    name: `mqar-${pairs}`,
-    about: `${pairs} pairs of keys and values; each key comes again once, and its value is asked for`,
+    name: `mqar-${pairs}${isWhole ? '' : `-of-${among}`}`,
+    about: `${pairs} pairs of ${isWhole ? '' : `${among} `}keys and ${isWhole ? '' : `${among} `}values; each key comes again once, and its value is asked for`,
     source: 'Arora et al., 2023 (Zoology), arXiv 2312.04927',
-    vocabulary,
-    chance: 1 / half,
+    vocabulary: VOCABULARY,
+    chance: 1 / among,
     lengths: { train: 8 * pairs, test: [8 * pairs, 16 * pairs] },
-    reference: { score: 0.99, of: 'attention, at all numbers of pairs (figure 2)' },
+    ...(isWhole && { reference: { score: 0.99, of: 'attention, at all numbers of pairs (figure 2)' } }),
     sample(random, length) {
       expectRoom(this.name, length, 4 * pairs);
-      return associations(random, pairs, length);
+      return associations(random, pairs, length, among);
     },
     // Fewer pairs, as a part of Zoology's examples have, and keys and values out of a few: what to do is found on them first.
     practice(random, length) {
       expectRoom(this.name, length, 4 * pairs);
       const count = random.below(2) === 0 ? pairs : 1 + random.below(pairs);
-      return associations(random, count, length, random.below(2) === 0 ? half : 2 * pairs);
+      return associations(random, count, length, random.below(2) === 0 ? among : 2 * pairs);
     },
   };
+}
 
-  function associations(random: Random, count: number, length: number, among = half): Example {
-    // Keys are below the middle, values above; the token 0 is none of them, and random tokens are any.
-    const keys = distinct(random, count, Math.min(among, half - 1)).map((key) => key + 1);
-    const values = distinct(random, count, among).map((value) => half + value);
-    const tokens = Array.from({ length }, () => random.below(vocabulary));
-    for (let i = 0; i < count; i++) {
-      tokens[2 * i] = keys[i]!;
-      tokens[2 * i + 1] = values[i]!;
-    }
-    const slots = Math.floor((length - 2 * count) / 2);
-    const answers = powerLawSlots(random, count, slots).map((slot, i) => {
-      const after = 2 * count + 2 * slot;
-      tokens[after] = keys[i]!;
-      return { after, token: values[i]! };
-    });
-    return { tokens, answers: answers.sort((a, b) => a.after - b.after) };
+function associations(random: Random, count: number, length: number, among: number): Example {
+  // Keys are below the middle, values above; the token 0 is none of them, and random tokens are any.
+  const keys = distinct(random, count, Math.min(among, HALF - 1)).map((key) => key + 1);
+  const values = distinct(random, count, among).map((value) => HALF + value);
+  const tokens = Array.from({ length }, () => random.below(VOCABULARY));
+  for (let i = 0; i < count; i++) {
+    tokens[2 * i] = keys[i]!;
+    tokens[2 * i + 1] = values[i]!;
   }
+  const slots = Math.floor((length - 2 * count) / 2);
+  const answers = powerLawSlots(random, count, slots).map((slot, i) => {
+    const after = 2 * count + 2 * slot;
+    tokens[after] = keys[i]!;
+    return { after, token: values[i]! };
+  });
+  return { tokens, answers: answers.sort((a, b) => a.after - b.after) };
 }
 
 /** Different slots, near ones likelier: the density falls as the inverse of the place, where Zoology has the power -0.99. */
@@ -161,28 +164,47 @@ export const phonebook: TokenTask = {
   },
 };
 
+interface FactOptions {
+  /** So many facts were said before with another value: the last counts. */
+  readonly rewritten?: number;
+  /** Without marks a fact is a key and its value alone, and as many others are said that nobody asks for: nothing tells which will be. */
+  readonly marked?: boolean;
+}
+
 /**
  * Facts strewn over a long text of other tokens: a fact is a mark, a key and a value; at the end all keys are asked for in
- * another order. `rewritten` of them were said before with another value: the last counts.
+ * another order.
  */
-export function multiKeyRecall(facts: number, rewritten = 0): TokenTask {
+export function multiKeyRecall(facts: number, { rewritten = 0, marked = true }: FactOptions = {}): TokenTask {
   const keys = 256;
   const values = 256;
   // 0: a fact begins, 1: a question; then keys, values, and 64 tokens of text.
   const text = 2 + keys + values;
+  const width = marked ? 3 : 2;
+  const others = marked ? 0 : facts;
+  const least = width * (facts + rewritten + others) + 3 * facts;
+  const name = [
+    `facts-${facts}`,
+    ...(rewritten > 0 ? ['rewritten'] : []),
+    ...(marked ? [] : ['unmarked']),
+  ].join('-');
   return {
-    name: rewritten === 0 ? `facts-${facts}` : `facts-${facts}-rewritten`,
-    about: `${facts} facts strewn over a long text are asked for at its end${rewritten > 0 ? `; ${rewritten} of them were said otherwise before` : ''}`,
+    name,
+    about: [
+      `${facts} facts strewn over a long text are asked for at its end`,
+      ...(rewritten > 0 ? [`${rewritten} of them were said otherwise before`] : []),
+      ...(marked ? [] : ['nothing marks them, and as many others are never asked for']),
+    ].join('; '),
     source: 'after RULER (Hsieh et al., 2024, arXiv 2404.06654), multi-key retrieval',
     vocabulary: text + 64,
     chance: 1 / values,
     lengths: { train: 1024, test: [1024, 8192, 65_536, 1_048_576] },
     sample(random, length) {
-      expectRoom(this.name, length, 3 * (2 * facts + rewritten));
+      expectRoom(name, length, least);
       return strewn(random, length, facts, rewritten);
     },
     practice(random, length) {
-      expectRoom(this.name, length, 3 * (2 * facts + rewritten));
+      expectRoom(name, length, least);
       const fewer = random.below(2) === 0 ? facts : 1 + random.below(facts);
       const among = random.below(2) === 0 ? keys : 2 * facts;
       return strewn(random, length, fewer, Math.min(fewer, rewritten), among);
@@ -190,28 +212,28 @@ export function multiKeyRecall(facts: number, rewritten = 0): TokenTask {
   };
 
   function strewn(random: Random, length: number, facts: number, rewritten: number, among = keys): Example {
-    const mentioned = facts + rewritten;
+    const told = facts + Math.min(others, facts);
+    const mentioned = told + rewritten;
     const tail = 3 * facts;
     const body = length + 1 - tail;
     const tokens = Array.from({ length: length + 1 }, () => text + random.below(64));
-    const chosen = distinct(random, facts, among);
-    // Slots of three tokens each, in order; the last `facts` mentions of each key count.
-    const slots = distinct(random, mentioned, Math.floor(body / 3)).sort((a, b) => a - b);
-    const order = [...random.permutation(mentioned)];
-    const mentions = order.map((i) => i % facts);
+    // The first `facts` of them are asked for.
+    const chosen = distinct(random, told, among);
+    const slots = distinct(random, mentioned, Math.floor(body / width)).sort((a, b) => a - b);
+    const mentions = Array.from(random.permutation(mentioned), (i) => i % told);
     const known = new Map<number, number>();
     for (const [i, slot] of slots.entries()) {
       const key = chosen[mentions[i]!]!;
       const value = random.below(Math.min(values, among));
       known.set(key, value);
-      tokens.splice(3 * slot, 3, 0, 2 + key, 2 + keys + value);
+      tokens.splice(width * slot, width, ...(marked ? [0] : []), 2 + key, 2 + keys + value);
     }
-    const answers: number[] = [];
+    const places: number[] = [];
     for (const [i, which] of random.permutation(facts).entries()) {
       const key = chosen[which]!;
       tokens.splice(body + 3 * i, 3, 1, 2 + key, 2 + keys + known.get(key)!);
-      answers.push(body + 3 * i + 2);
+      places.push(body + 3 * i + 2);
     }
-    return said(tokens, answers);
+    return said(tokens, places);
   }
 }

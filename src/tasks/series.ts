@@ -3,7 +3,7 @@
  * the part that is learned from, over all values of a horizon and every beginning in the last fifth.
  */
 import { parse } from 'csv-parse/sync';
-import { type SeriesRows, seriesData } from '../train/index.js';
+import { type SeriesRows, seriesData, squaredObjective } from '../train/index.js';
 import { packageFile } from './data.js';
 import { forecastError, last, linearForecast, modelError, type Origins, seasonalNaive } from './forecasts.js';
 import type { Task } from './task.js';
@@ -96,7 +96,10 @@ function seriesTask(
           ...{ quantiles: [0.5], offset: [mean], scale: [scale] },
         },
         sequence: context / patch,
-        data: seriesData(part(0, end), part(Math.max(0, end - context), tested)),
+        // As it is measured, and as the linear map beside it is fitted.
+        data: seriesData(part(0, end), part(Math.max(0, end - context), tested), {
+          objective: squaredObjective,
+        }),
         baselines: {
           [period > 1 ? 'seasonal naive' : 'random walk']: forecastError(
             origins,

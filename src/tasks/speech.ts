@@ -7,15 +7,15 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataError } from '../errors.js';
+import type { SoundsConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { readSound, type Sound } from '../signals/index.js';
 import { evaluateExamples, type Labelled, soundData, TRAINING_DEFAULTS } from '../train/index.js';
-import { ACCURACY, type Task } from './task.js';
+import { ACCURACY, type Task, type Trained } from './task.js';
 
 const RATE = 8000;
-const [FRAME, HOP] = [256, 128];
-/** Frames of 16 ms: more than a second. */
-const POSITIONS = 64;
+/** Samples: silence is cut off, and what is left is as long as this at least. */
+const LEAST = 128;
 
 const WORDS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'];
 const ACCENTS = ['en-us', 'en-gb', 'en-gb-scotland', 'en-gb-x-rp', 'en-gb-x-gbclan', 'en-029'];
@@ -23,46 +23,69 @@ const LEARNED = ['m1', 'm2', 'm3', 'm5', 'm6', 'f1', 'f2', 'f4'];
 const UNHEARD = ['m4', 'm7', 'f3'];
 const RECORDINGS = '/usr/share/asterisk/sounds/en_US_f_Allison/digits';
 
-export const spokenDigits: Task = {
+/** How a voice is heard: in frames as their energies by bands, or as the samples are. */
+interface Hearing {
+  readonly name: string;
+  readonly as: string;
+  readonly reads: Pick<SoundsConfig, 'frame' | 'hop' | 'features' | 'mels'>;
+  /** Frames of an example, of more than a second together. */
+  readonly positions: number;
+}
+
+export const spokenDigits: Task = speech({
   name: 'spoken-digits',
-  about: 'which digit a voice says that was not learned from, at 8 kHz',
-  source:
-    "espeak-ng's voices, and the recordings of asterisk-core-sounds-en-wav; after Warden, 2018, arXiv 1804.03209",
-  measure: ACCURACY,
-  chance: 0.1,
-  lengths: { train: POSITIONS, test: [POSITIONS] },
-  async prepare() {
-    const learned = await spoken(LEARNED, 3);
-    const unheard = await spoken(UNHEARD, 1);
-    const order = [...new Random(1).permutation(learned.length)].map((i) => learned[i]!);
-    const recorded = await recordings();
-    return {
-      reads: {
-        kind: 'sounds',
-        rate: RATE,
-        frame: FRAME,
-        hop: HOP,
-        features: 'log-mel',
-        mels: 32,
-        classes: WORDS,
-      },
-      sequence: POSITIONS,
-      data: soundData(order.slice(100), order.slice(0, 100)),
-      async *score({ model, weights, device }) {
-        const settings = { ...TRAINING_DEFAULTS, sequence: POSITIONS };
-        for (const [of, set] of [
-          [`${unheard.length} words of ${UNHEARD.length} other voices`, unheard],
-          [`${recorded.length} recordings`, recorded],
-        ] as const) {
-          if (set.length === 0) continue;
-          const { objective, validation } = soundData(set, set)(model, settings);
-          const { measures } = await evaluateExamples(model, weights, objective, validation, 32, device);
-          yield { of, value: measures!.accuracy! };
-        }
-      },
-    };
-  },
-};
+  as: 'energies of 32 bands, every 16 ms',
+  reads: { frame: 256, hop: 128, features: 'log-mel', mels: 32 },
+  positions: 64,
+});
+
+export const spokenDigitsRaw: Task = speech({
+  name: 'spoken-digits-raw',
+  as: '32 samples at a time, as they are',
+  reads: { frame: 64, hop: 32, features: 'waveform', mels: 32 },
+  positions: 256,
+});
+
+function speech({ name, as, reads, positions }: Hearing): Task {
+  return {
+    name,
+    about: `which digit a voice says that was not learned from, at 8 kHz: ${as}`,
+    source:
+      "espeak-ng's voices, and the recordings of asterisk-core-sounds-en-wav; after Warden, 2018, arXiv 1804.03209",
+    measure: ACCURACY,
+    chance: 0.1,
+    lengths: { train: positions, test: [positions] },
+    async prepare() {
+      const learned = await spoken(LEARNED, 3);
+      const unheard = await spoken(UNHEARD, 1);
+      const order = [...new Random(1).permutation(learned.length)].map((i) => learned[i]!);
+      const recorded = await recordings();
+      return {
+        reads: { kind: 'sounds', rate: RATE, ...reads, classes: WORDS },
+        sequence: positions,
+        data: soundData(order.slice(100), order.slice(0, 100)),
+        async *score(trained) {
+          const words = `${unheard.length} words of ${UNHEARD.length} other voices`;
+          yield { of: words, ...(await soundsTold(trained, unheard, positions)) };
+          if (recorded.length === 0) return;
+          yield { of: `${recorded.length} recordings`, ...(await soundsTold(trained, recorded, positions)) };
+        },
+      };
+    },
+  };
+}
+
+/** The share of sounds whose class is told, heard for so many frames. */
+export async function soundsTold(
+  { model, weights, device }: Trained,
+  sounds: readonly Labelled<Sound>[],
+  positions: number,
+): Promise<{ value: number; answers: number }> {
+  const settings = { ...TRAINING_DEFAULTS, sequence: positions };
+  const { objective, validation } = soundData(sounds, sounds)(model, settings);
+  const { measures, tokens } = await evaluateExamples(model, weights, objective, validation, 32, device);
+  return { value: measures!.accuracy!, answers: tokens };
+}
 
 /** All digits by these voices in all accents, so many times each: faster or slower, higher or lower. Throws `DataError` without espeak-ng. */
 async function spoken(voices: readonly string[], times: number): Promise<Labelled<Sound>[]> {
@@ -89,7 +112,7 @@ async function spoken(voices: readonly string[], times: number): Promise<Labelle
             ];
             const { error, status } = spawnSync('espeak-ng', words);
             if (error || status !== 0)
-              throw new DataError('spoken-digits are spoken by espeak-ng; run: apt-get install espeak-ng', {
+              throw new DataError('digits are spoken by espeak-ng; run: apt-get install espeak-ng', {
                 cause: error,
               });
             sounds.push({ example: telephone(await readSound(path)), label });
@@ -128,6 +151,6 @@ export function telephone({ rate, samples }: Sound): Sound {
   while (last > 0 && !isLoud(heard[last - 1]!)) last--;
   return {
     rate: RATE,
-    samples: heard.slice(first, Math.max(last, first + HOP)).map((sample) => (0.5 * sample) / peak),
+    samples: heard.slice(first, Math.max(last, first + LEAST)).map((sample) => (0.5 * sample) / peak),
   };
 }

@@ -75,4 +75,6 @@ export interface ScoreOptions {
 export interface Score {
   readonly of: string;
   readonly value: number;
+  /** Of a share of right answers: how many there were. */
+  readonly answers?: number;
 }

@@ -10,6 +10,8 @@ import { tinyConfig } from '../models/testing/tiny.js';
 import { Random } from '../nn/index.js';
 import { TRAINING_DEFAULTS, train } from '../train/index.js';
 import { accuracyOf, examplesOf, TOKEN_TASKS, type TokenTask, taskData, taskOf } from './index.js';
+import { answersIn } from './learn.js';
+import { sourceShare } from './sources.js';
 import { said } from './tokens.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-tasks-'));
@@ -26,6 +28,9 @@ const SOLVERS: Record<string, (read: readonly number[]) => number> = {
   },
   induction(read) {
     return read[read.indexOf(16) + 1]!;
+  },
+  'facts-16-unmarked'(read) {
+    return read[read.indexOf(read.at(-1)!) + 1]!;
   },
   facts(read) {
     const key = read.at(-1)!;
@@ -73,14 +78,23 @@ const SOLVERS: Record<string, (read: readonly number[]) => number> = {
     return stack[0]!.values[0]!;
   },
   inference(read) {
-    const rules = new Map<number, number>();
-    for (const [i, token] of read.entries())
-      if (token === 64 && i + 2 < read.length) rules.set(read[i + 1]!, read[i + 2]!);
-    const asked = read.indexOf(65);
-    const written = read.slice(asked + 3);
-    return rules.get(written.at(-1) ?? read[asked + 1]!)!;
+    // As many steps as there are marks, from the thing behind them.
+    const depth = read.filter((token) => token === 65).length;
+    let at = read.at(-2)!;
+    for (let i = 0; i < depth; i++) at = rulesIn(read).get(at)!;
+    return at;
+  },
+  'inference-steps'(read) {
+    const due = read.indexOf(66);
+    const written = read.slice(due + 1);
+    expect(written.length).toBeLessThan(read.filter((token) => token === 65).length);
+    return rulesIn(read).get(written.at(-1) ?? read[due - 1]!)!;
   },
 };
+
+function rulesIn(read: readonly number[]): Map<number, number> {
+  return new Map(read.flatMap((token, i) => (token === 64 ? [[read[i + 1]!, read[i + 2]!] as const] : [])));
+}
 
 /** In the order of the task: the largest thing is put into each place of the permutations without it. */
 const PERMUTATIONS: number[][] = (() => {
@@ -106,20 +120,11 @@ function lastList(read: readonly number[]): number[] {
 }
 
 function solve(task: TokenTask, read: readonly number[]): number {
-  const depth = /^inference-(\d)$/.exec(task.name);
-  if (depth) {
-    let at = read.slice(0, -3);
-    const start = read.at(-2)!;
-    let reached = start;
-    for (let i = 0; i < Number(depth[1]); i++) reached = SOLVERS.inference!([...at, 65, reached, 65]);
-    at = [];
-    return reached;
-  }
   if (task.name === 'listops-steps') return SOLVERS.listops!(lastList(read));
   // What was reached stands written behind every step.
   if (task.name === 'parity-steps' || task.name === 's5-steps')
     return SOLVERS[task.name.split('-')[0]!]!(read.filter((_, i) => i % 2 === 0));
-  return SOLVERS[task.name.split('-')[0]!]?.(read) ?? SOLVERS[task.name]!(read);
+  return (SOLVERS[task.name] ?? SOLVERS[task.name.split('-')[0]!])!(read);
 }
 
 describe.each(TOKEN_TASKS)('$name', (task) => {
@@ -131,9 +136,8 @@ describe.each(TOKEN_TASKS)('$name', (task) => {
         const { tokens, answers } = task.sample(random, length);
         expect(tokens.length).toBe(length);
         expect(answers.length).toBeGreaterThan(0);
-        for (const token of [...tokens, ...answers.map(({ token }) => token)]) {
-          expect(Number.isInteger(token) && token >= 0 && token < task.vocabulary).toBe(true);
-        }
+        const ids = [...tokens, ...answers.map(({ token }) => token)];
+        expect(ids.filter((id) => !(Number.isInteger(id) && id >= 0 && id < task.vocabulary))).toEqual([]);
         for (const { after, token } of answers) expect(solve(task, tokens.slice(0, after + 1))).toBe(token);
       }
     }
@@ -144,6 +148,17 @@ describe.each(TOKEN_TASKS)('$name', (task) => {
       expect(answers.length).toBeLessThanOrEqual(most);
       for (const { after, token } of answers) expect(solve(task, tokens.slice(0, after + 1))).toBe(token);
     }
+    for (const { sample } of task.tests ?? []) {
+      const { tokens, answers } = sample(random, task.lengths.train);
+      expect(tokens.length).toBe(task.lengths.train);
+      expect(answers.length).toBeLessThanOrEqual(most);
+      for (const { after, token } of answers) {
+        const read = tokens.slice(0, after + 1);
+        expect(solve(task, read)).toBe(token);
+        // What a step follows from says the answer, and stands once.
+        if (task.sources) expect(tokens[task.sources(read, after).at(-1)!]).toBe(token);
+      }
+    }
   });
 
   test('gives the same example for the same number, and refuses a length without room', () => {
@@ -152,6 +167,38 @@ describe.each(TOKEN_TASKS)('$name', (task) => {
     expect(part.tokens).toEqual((whole.tokens as BigInt64Array).slice(2 * length, 3 * length));
     expect(examplesOf(task, length, 4).take(2, 1).tokens).not.toEqual(part.tokens);
     if (!/^(parity|s5)/.test(task.name)) expect(() => task.sample(new Random(1), 3)).toThrow(ConfigError);
+  });
+});
+
+describe('written steps', () => {
+  /** Says what follows from what it has read, and something else at its first answer. */
+  const follower = (next: (read: readonly number[]) => number, wrong: boolean) => {
+    const read: number[] = [];
+    let answers = 0;
+    return async (ids: readonly number[]) => {
+      read.push(...ids);
+      return answers++ === 0 && wrong ? (next(read) === 3 ? 4 : 3) : next(read);
+    };
+  };
+  const NEXT: Record<string, (read: readonly number[]) => number> = {
+    'inference-steps': (read) => solve(taskNamed('inference-steps'), read) ?? 0,
+    // The bit that was read last, and the step that was written before it.
+    'parity-steps': (read) => 3 + ((read.at(-1)! + (read.at(-2) === 4 ? 1 : 0)) % 2),
+  };
+  const taskNamed = (name: string): TokenTask => TOKEN_TASKS.find((task) => task.name === name)!;
+
+  test.each(Object.keys(NEXT))('who is wrong in the first step of %s is wrong at the end', async (name) => {
+    const random = new Random(6);
+    for (let i = 0; i < 8; i++) {
+      const task = taskNamed(name);
+      const { sample } = task.tests?.[3] ?? task;
+      const example = sample.call(task, random, task.lengths.train);
+      expect(await answersIn(example, follower(NEXT[name]!, false), true)).toEqual([true]);
+      expect(await answersIn(example, follower(NEXT[name]!, true), true)).toEqual([false]);
+      // With the right steps before it, the last answer says nothing of the first.
+      const told = await answersIn(example, follower(NEXT[name]!, true));
+      expect([told[0], told.at(-1)]).toEqual([false, true]);
+    }
   });
 });
 
@@ -198,6 +245,16 @@ test('a small model learns a small task, and is as good at once as read as a str
   const atOnce = await accuracyOf(echo, model, weights, device, { length: 12, count: 60 });
   expect(atOnce).toBeGreaterThan(0.95);
   expect(await accuracyOf(echo, model, weights, device, { length: 12, count: 60, atOnce: 4 })).toBe(atOnce);
+  // Written by the model itself, and side by side.
+  const written = { ...echo, written: true };
+  expect(await accuracyOf(written, model, weights, device, { length: 12, count: 60 })).toBe(atOnce);
+  const sources = (tokens: readonly number[]) => [tokens.length - 3];
+  const { of, value } = await sourceShare({ ...echo, sources }, model, weights, device, {
+    ...{ length: 12, seed: 1, steps: 3 },
+  });
+  expect(of).toBe("share of 3 steps' sources on their rules (8 % were all tokens alike)");
+  expect(value).toBeGreaterThan(0.12);
+  expect(value).toBeLessThan(1);
   expect(() => taskOf('chess')).toThrow(/there is no task 'chess'; there are mqar-16/);
   expect(() => taskData({ ...echo, vocabulary: 10 })(model, TRAINING_DEFAULTS)).toThrow(ConfigError);
 });

@@ -1,10 +1,11 @@
 /**
  * Tasks of tokens are made of examples that a seed gives: tokens, and what is to be said after some of them. A model is asked for it as
- * for any next token; the likeliest one decides, and nothing between is scored.
+ * for any next token; the likeliest one decides, and nothing between is scored. Steps towards an answer are written by the model itself.
  */
 import { ConfigError } from '../errors.js';
 import type { Random } from '../nn/index.js';
-import { accuracyOf, taskData } from './learn.js';
+import { rightAnswers, type Sampling, taskData } from './learn.js';
+import { sourceShare } from './sources.js';
 import { ACCURACY, type Task } from './task.js';
 
 /** One example of a task of tokens. */
@@ -23,6 +24,15 @@ export interface TokenTask extends Pick<Task, 'name' | 'about' | 'source' | 'len
   sample(random: Random, length: number): Example;
   /** How many answers an example has at most, where that differs from example to example. */
   most?(length: number): number;
+  /**
+   * Whether the answers before the last are steps towards it. A model that is tested writes them itself, each behind those that it wrote
+   * before, and only its last answer is scored.
+   */
+  readonly written?: boolean;
+  /** Tests of other examples than those of `sample`, at the length that is trained. */
+  readonly tests?: readonly { readonly of: string; readonly sample: TokenTask['sample'] }[];
+  /** The places of the tokens that the answer behind the one at `after` follows from, where a few alone decide it. */
+  sources?(tokens: readonly number[], after: number): readonly number[];
   /** What a model learns from, where that is not the same: easier examples among others, with no more answers. */
   practice?(random: Random, length: number): Example;
 }
@@ -41,12 +51,16 @@ export function tokenTask(task: TokenTask): Task {
         sequence: length,
         data: taskData(task),
         async *score({ model, weights, device }, { count, seed, longest = Number.POSITIVE_INFINITY }) {
+          const right = (tested: number, sample?: Sampling) => {
+            const options = { length: tested, count: Math.min(count, Math.ceil(MOST_TESTED / tested)), seed };
+            return rightAnswers(task, model, weights, device, { ...options, ...(sample && { sample }) });
+          };
           for (const tested of new Set([length, ...task.lengths.test])) {
             if (tested > longest) continue;
-            const options = { length: tested, count: Math.min(count, Math.ceil(MOST_TESTED / tested)), seed };
-            const value = await accuracyOf(task, model, weights, device, options);
-            yield { of: `${tested.toLocaleString('en')} tokens`, value };
+            yield { of: `${tested.toLocaleString('en')} tokens`, ...(await right(tested)) };
           }
+          for (const { of, sample } of task.tests ?? []) yield { of, ...(await right(length, sample)) };
+          if (task.sources) yield sourceShare(task, model, weights, device, { length, seed });
         },
       };
     },

@@ -5,7 +5,7 @@ import { Random } from '../nn/index.js';
 import { idTokenizer } from '../text/index.js';
 import { type EncodedPair, pairData } from '../train/index.js';
 import { debianFile } from './data.js';
-import type { Task } from './task.js';
+import type { Task, Trained } from './task.js';
 import { bleu, chrF } from './translation-scores.js';
 
 const [SEPARATOR, END] = [256, 257];
@@ -46,50 +46,64 @@ export const verses: Task = {
           [test.map(({ target }) => target)],
         ),
       },
-      async *score({ model, weights, device }, { count }) {
+      async *score(trained, { count }) {
         const some = test.slice(0, count);
-        const writer = await LanguageModel.compile(model, weights, idTokenizer(VOCABULARY, 'verses'), device);
-        try {
-          const written: string[] = [];
-          for (const { tokens, prefix } of some) {
-            const session = writer.session();
-            await session.read([...tokens.subarray(0, prefix)]);
-            const bytes: number[] = [];
-            const options = { maxTokens: LONGEST / 2, stopTokens: [END], temperature: 0 };
-            for await (const { id } of session.generate(options))
-              if (id !== undefined && id < SEPARATOR) bytes.push(id);
-            written.push(Buffer.from(bytes).toString());
-            session.dispose();
-          }
-          const references = [some.map(({ target }) => target)];
-          yield { of: `chrF of ${some.length} verses`, value: chrF(written, references) };
-          yield { of: `BLEU of ${some.length} verses`, value: bleu(written, references) };
-        } finally {
-          await writer.dispose();
-        }
+        const written = await translated(trained, some);
+        const references = [some.map(({ target }) => target)];
+        yield { of: `chrF of ${some.length} verses`, value: chrF(written, references) };
+        yield { of: `BLEU of ${some.length} verses`, value: bleu(written, references) };
       },
     };
   },
 };
 
-function encoded({ source, target }: { source: string; target: string }): EncodedPair {
+/** What a model writes behind the sources of these pairs. */
+export async function translated(
+  { model, weights, device }: Trained,
+  pairs: readonly EncodedPair[],
+): Promise<string[]> {
+  const writer = await LanguageModel.compile(model, weights, idTokenizer(VOCABULARY, 'verses'), device);
+  try {
+    const written: string[] = [];
+    for (const { tokens, prefix } of pairs) {
+      const session = writer.session();
+      await session.read([...tokens.subarray(0, prefix)]);
+      const bytes: number[] = [];
+      const options = { maxTokens: LONGEST / 2, stopTokens: [END], temperature: 0 };
+      for await (const { id } of session.generate(options))
+        if (id !== undefined && id < SEPARATOR) bytes.push(id);
+      written.push(Buffer.from(bytes).toString());
+      session.dispose();
+    }
+    return written;
+  } finally {
+    await writer.dispose();
+  }
+}
+
+/** A pair as bytes: the source, a mark, the target, and its end. */
+export function encoded({ source, target }: { source: string; target: string }): EncodedPair {
   const before = [...Buffer.from(source), SEPARATOR];
   return { tokens: Int32Array.from([...before, ...Buffer.from(target), END]), prefix: before.length };
 }
 
-/**
- * The text of each entry of a module of the SWORD project, driver zText: `.bzv` has the block, the place in it and the size of each
- * entry, `.bzs` the place and the sizes of each block in `.bzz`, which zlib has packed.
- */
+/** The verses of an edition, by their entries. */
 async function versesOf(debian: string, module: string): Promise<string[]> {
   const folder = `/usr/share/sword/modules/texts/ztext/${module}`;
   const read = (ending: string): Promise<Buffer> => debianFile('verses', debian, `${folder}/nt.${ending}`);
-  const [places, blocks, packed] = [await read('bzv'), await read('bzs'), await read('bzz')];
+  return zTexts(await read('bzv'), await read('bzs'), await read('bzz'), ENTRIES);
+}
+
+/**
+ * The text of each of the first entries of a module of the SWORD project, driver zText: `.bzv` has the block, the place in it and the size
+ * of each entry, `.bzs` the place and the sizes of each block in `.bzz`, which zlib has packed.
+ */
+export function zTexts(places: Buffer, blocks: Buffer, packed: Buffer, entries: number): string[] {
   const unpacked = Array.from({ length: blocks.length / 12 }, (_, i) => {
     const [at, size] = [blocks.readUInt32LE(12 * i), blocks.readUInt32LE(12 * i + 4)];
     return size === 0 ? Buffer.alloc(0) : inflateSync(packed.subarray(at, at + size));
   });
-  return Array.from({ length: ENTRIES }, (_, i) => {
+  return Array.from({ length: entries }, (_, i) => {
     const [block, at, size] = [
       places.readUInt32LE(10 * i),
       places.readUInt32LE(10 * i + 4),

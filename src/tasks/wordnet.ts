@@ -1,4 +1,7 @@
-/** Questions of several steps over WordNet: facts of what is a kind of what stand in the text, and what is some steps up is asked for. */
+/**
+ * Questions of several steps over WordNet: facts of what is a kind of what stand in the text, and what is some steps up is asked for. Nouns
+ * have other names in each example, so that what is asked for is not known from others.
+ */
 import { DataError } from '../errors.js';
 import { packageFile } from './data.js';
 import type { Task } from './task.js';
@@ -33,9 +36,15 @@ export function wordnetKinds(steps: number): Task {
     for (const noun of distinct(random, 2 * facts, NOUNS))
       if (known.size < facts && above[noun]! >= 0) known.add(noun);
     const order = [...known];
-    const told = [...random.permutation(order.length)].flatMap((i) => [IS_A, order[i]!, above[order[i]!]!]);
+    const nouns = [...new Set(order.flatMap((noun) => [noun, above[noun]!]))];
+    const names = distinct(random, nouns.length, NOUNS);
+    const name = new Map(nouns.map((noun, i) => [noun, names[i]!]));
+    const told = [...random.permutation(order.length)].flatMap((i) => [
+      ...[IS_A, name.get(order[i]!)!],
+      name.get(above[order[i]!]!)!,
+    ]);
     const filling = new Array<number>(length + 1 - told.length - 4).fill(END);
-    const tokens = [...filling, ...told, QUESTION, chain[0]!, QUESTION, chain[steps]!];
+    const tokens = [...filling, ...told, QUESTION, name.get(chain[0]!)!, QUESTION, name.get(chain[steps]!)!];
     return said(tokens, [tokens.length - 1]);
   };
   return {

@@ -8,6 +8,7 @@ export {
   type Examples,
   elements,
   type FiniteExamples,
+  inputConfigOf,
   type Objective,
   type TrainingData,
 } from './data.js';
@@ -19,14 +20,19 @@ export { ADAMW_DEFAULTS, type AdamWConfig, MUON_DEFAULTS, type OptimizerConfig }
 export { countedTokens, type EncodedPair, encodeAnswer, encodePair, pairData } from './pairs.js';
 export { examplesRead, parsePhases, phasesOf, placesRead, stepsOf, type TrainingPhase } from './phases.js';
 export { evaluationProgram, type TrainingShape, trainingProgram } from './program.js';
-export { quantileObjective, type SeriesRows, seriesData } from './series.js';
+export {
+  quantileObjective,
+  type SeriesRows,
+  seriesData,
+  squaredObjective,
+} from './series.js';
 export {
   defaultSequence,
   FINE_TUNING_RATES,
   TRAINING_DEFAULTS,
   type TrainingSettings,
 } from './settings.js';
-export { nextTokens, textData, tokenLosses } from './text.js';
+export { heldOut, nextTokens, textData, tokenLosses } from './text.js';
 export {
   expectNoRun,
   type Sample,

@@ -1,6 +1,16 @@
 /** Learning to forecast series: after each patch of a window, the quantiles of the values that follow. */
-import { DataError } from '../errors.js';
-import { constant, divide, maximum, multiply, reshape, scalar, subtract, sum } from '../graph/index.js';
+import { ConfigError, DataError } from '../errors.js';
+import {
+  constant,
+  divide,
+  maximum,
+  multiply,
+  reshape,
+  scalar,
+  subtract,
+  sum,
+  type Tensor,
+} from '../graph/index.js';
 import { perceive, type SeriesConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import {
@@ -18,13 +28,21 @@ export interface SeriesRows {
   readonly channels: readonly string[];
 }
 
-/**
- * The quantile loss (Koenker & Bassett, 1978), twice the mean over quantiles, of each value that was observed, in deviations
- * of the window that was read: for the median alone it is the absolute error.
- */
-export function quantileObjective(
-  { channels, targets, patch, horizon, quantiles }: SeriesConfig,
+/** What each position of a window says, beside what came, both in deviations of what was read up to there. */
+interface Said {
+  /** [batch, sequence, horizon, targets, quantiles] */
+  readonly scaled: Tensor;
+  /** [batch, sequence, horizon, targets, 1] */
+  readonly target: Tensor;
+  /** The deviations, in the units of the series: [batch, sequence, 1, targets, 1]. */
+  readonly spread: Tensor;
+}
+
+/** A mean over the values that were observed, of what `lossOf` says of each: [batch, sequence, horizon, targets]. */
+function forecastObjective(
+  { channels, targets, patch, horizon }: SeriesConfig,
   sequence: number,
+  lossOf: (said: Said) => Tensor,
 ): Objective {
   const read = [sequence, patch, channels.length];
   const said = [sequence, horizon, targets.length];
@@ -42,20 +60,52 @@ export function quantileObjective(
         { values: values!, observed: observed! },
         scalar(0, 'int64'),
       ).said;
-      const { scaled, center, spread } = result as Record<
-        'scaled' | 'center' | 'spread',
-        typeof values & object
-      >;
+      const { scaled, center, spread } = result as Record<'scaled' | 'center' | 'spread', Tensor>;
       const [batch] = future!.shape;
-      const alone = (x: typeof center) => reshape(x, [batch!, sequence, 1, targets.length]);
+      const alone = (x: Tensor) => reshape(x, [batch!, sequence, 1, targets.length]);
       const target = divide(subtract(future!, alone(center)), alone(spread));
-      const error = subtract(reshape(target, [batch!, ...said, 1]), scaled);
-      const levels = constant(Float32Array.from(quantiles), [quantiles.length]);
-      const pinball = maximum(multiply(error, levels), multiply(error, subtract(levels, 1)));
-      const each = multiply(sum(pinball, -1), multiply(known!, 2 / quantiles.length));
-      return { total: sum(each), count: maximum(sum(known!), 1) };
+      const each = lossOf({
+        scaled,
+        target: reshape(target, [batch!, ...said, 1]),
+        spread: reshape(spread, [batch!, sequence, 1, targets.length, 1]),
+      });
+      return { total: sum(multiply(each, known!)), count: maximum(sum(known!), 1) };
     },
   };
+}
+
+/**
+ * The quantile loss (Koenker & Bassett, 1978), twice the mean over quantiles, of each value that was observed, in deviations
+ * of the window that was read: for the median alone it is the absolute error.
+ */
+export function quantileObjective(config: SeriesConfig, sequence: number): Objective {
+  const { quantiles } = config;
+  return forecastObjective(config, sequence, ({ scaled, target }) => {
+    const error = subtract(target, scaled);
+    const levels = constant(Float32Array.from(quantiles), [quantiles.length]);
+    const pinball = maximum(multiply(error, levels), multiply(error, subtract(levels, 1)));
+    return multiply(sum(pinball, -1), 2 / quantiles.length);
+  });
+}
+
+/**
+ * The squared error of each value that was observed, in the model's own scale of its channel: for a model that says the median alone, which
+ * then is the mean. Throws `ConfigError` for one that says other quantiles.
+ */
+export function squaredObjective(config: SeriesConfig, sequence: number): Objective {
+  const { channels, targets, quantiles, scale } = config;
+  if (quantiles.length !== 1)
+    throw new ConfigError(
+      `squared errors are learned by a model of one quantile, 0.5, and this one says ${quantiles.length}`,
+    );
+  const scales = constant(
+    Float32Array.from(targets, (name) => scale[channels.indexOf(name)]!),
+    [targets.length, 1],
+  );
+  return forecastObjective(config, sequence, ({ scaled, target, spread }) => {
+    const error = multiply(subtract(target, scaled), divide(spread, scales));
+    return sum(multiply(error, error), -1);
+  });
 }
 
 /**
@@ -63,13 +113,17 @@ export function quantileObjective(
  * needs one row to forecast; where fewer than the horizon follow, the rest is unknown. Throws `DataError` for rows too few,
  * `ConfigError` for a model of something else.
  */
-export function seriesData(training: SeriesRows, validation: SeriesRows): DataSource {
+export function seriesData(
+  training: SeriesRows,
+  validation: SeriesRows,
+  { objective = quantileObjective }: { readonly objective?: typeof quantileObjective } = {},
+): DataSource {
   return (model, { sequence, seed }) => {
     const config = inputConfigOf<SeriesConfig>(model, 'series');
     const windows = [training, validation].map((rows) => new Windows(rows, config, sequence));
     const [learned, held] = windows as [Windows, Windows];
     return {
-      objective: quantileObjective(config, sequence),
+      objective: objective(config, sequence),
       training: learned.random(seed),
       validation: held.consecutive(),
       identity: { series: digestOf(training.values), 'held-out series': digestOf(validation.values) },

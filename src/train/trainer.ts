@@ -6,7 +6,7 @@
 import { appendText, join, nextTurn, readText, statsOf } from '#platform';
 import { inWords, makeFolder, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
 import { float32, type HostTensor } from '../engine/index.js';
-import { ConfigError, StorageError, TrainingError } from '../errors.js';
+import { ConfigError, DivergenceError, StorageError, TrainingError } from '../errors.js';
 import { CHECKPOINT, METRICS, parametersOf, readWeights } from '../models/index.js';
 import type { ParameterSpec } from '../nn/index.js';
 import { identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
@@ -273,12 +273,12 @@ class Run {
     await this.report({ event: 'saved', step: this.step });
   }
 
-  private diverged(what: string, step: number): TrainingError {
+  private diverged(what: string, step: number): DivergenceError {
     const left =
       this.savedStep === undefined
         ? 'nothing was saved'
         : `the checkpoint of step ${this.savedStep} stays as it was`;
-    return new TrainingError(`${what} at step ${step}; ${left}. Train again with a lower learning rate.`);
+    return new DivergenceError(`${what} at step ${step}; ${left}. Train again with a lower learning rate.`);
   }
 
   private async report(...events: readonly TrainingEvent[]): Promise<void> {

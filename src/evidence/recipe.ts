@@ -1,0 +1,56 @@
+/** What tells that a design is no longer made or trained as it was when something was found. */
+import { createHash } from 'node:crypto';
+import { type Model, parametersOf, type Size } from '../models/index.js';
+import { taskModel } from '../tasks/index.js';
+import { initialWeights, TRAINING_DEFAULTS } from '../train/index.js';
+import { type Keys, siblingModel } from './siblings.js';
+
+/** Any task of tokens: what a task reads changes the first layer and the last, and not the design. */
+const ANY = { reads: { vocabulary: 64 }, sequence: 64 };
+
+/** Some letters that make all kinds of parameters. */
+const SAMPLE = taskModel(ANY, {
+  design: 'hybrid',
+  size: 'nano',
+  set: {
+    pattern: 'MS*DG-',
+    hidden_size: 32,
+    intermediate_size: 16,
+    mamba_num_heads: 2,
+    num_attention_heads: 1,
+    num_key_value_heads: 1,
+  },
+});
+
+let begins: string | undefined;
+/** By design, size and keys: many works have the same. */
+const known = new Map<string, string>();
+
+/** A digest of the design as a model, of how new parameters begin, and of the optimizer. */
+export function recipeOf(design: string, size: Size, set: Keys = {}): string {
+  const key = JSON.stringify([design, size, set]);
+  const before = known.get(key);
+  if (before !== undefined) return before;
+  begins ??= initialDigest(SAMPLE);
+  const model = modelDigest(siblingModel(ANY, design, size, set));
+  const recipe = digest(JSON.stringify([model, begins, TRAINING_DEFAULTS.optimizer]));
+  known.set(key, recipe);
+  return recipe;
+}
+
+/** A digest of a model's config and of the shapes of its parameters. */
+export function modelDigest(model: Model): string {
+  const shapes = parametersOf(model).map(({ name, shape, decay }) => [name, shape, decay]);
+  return digest(JSON.stringify([model.json, shapes]));
+}
+
+function initialDigest(model: Model): string {
+  const hash = createHash('sha256');
+  for (const { data } of initialWeights(parametersOf(model), 1).values())
+    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return hash.digest('hex');
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 12);
+}
