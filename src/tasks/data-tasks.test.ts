@@ -3,9 +3,16 @@ import { deflateSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Device, openDevice } from '../engine/index.js';
 import { DataError } from '../errors.js';
-import { type Model, parametersOf } from '../models/index.js';
+import { type Model, parametersOf, type SeriesConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
-import { evaluateExamples, heldOut, initialWeights, nextTokens, TRAINING_DEFAULTS } from '../train/index.js';
+import {
+  evaluateExamples,
+  heldOut,
+  initialWeights,
+  inputConfigOf,
+  nextTokens,
+  TRAINING_DEFAULTS,
+} from '../train/index.js';
 import { packageFile } from './data.js';
 import {
   forecastError,
@@ -222,9 +229,7 @@ test('a series is scored, and a stream of a series is what its window is', async
   const { model, weights } = forecaster;
   const { objective, validation } = prepared.data(model, { ...TRAINING_DEFAULTS, sequence: 5 });
   const { loss } = await evaluateExamples(model, weights, objective, validation, 4, device);
-  const {
-    scale: [scale],
-  } = prepared.reads as { scale: [number] };
+  const scale = inputConfigOf<SeriesConfig>(model, 'series').scale[0]!;
   let [total, count] = [0, 0];
   for (let window = 0; window < validation.count; window++) {
     const { values, future, known } = validation.take(window, 1) as Record<string, Float32Array>;
