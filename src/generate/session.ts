@@ -16,9 +16,10 @@ import type { LanguageModel } from './language-model.js';
 import { logprobsOf } from './logprobs.js';
 import { merged } from './merged.js';
 import type { PrefixStore } from './prefix-memory.js';
-import { expectNumber, Sampler } from './sampler.js';
+import { Sampler } from './sampler.js';
 import { Snapshot } from './snapshot.js';
 import { StopStrings } from './stop.js';
+import { WritingAhead } from './writing-ahead.js';
 
 /** A fork where it stands after it has written, and why it ended. */
 export interface WrittenFork {
@@ -67,11 +68,8 @@ export class Session {
   private busy = false;
   /** Whether the state is one of another model that is the same. */
   private foreign = false;
-  /** Tokens that the device has written and nobody was given yet. Between two texts: what nobody took, though the state has read it. */
-  private written: number[] = [];
-  /** The logits behind the session's last token, where the last one of `written` ends the text. */
-  private ended: Float32Array | undefined;
-
+  /** Tokens that the state has read, and that are not the session's yet. Between two texts: what nobody took. */
+  private readonly ahead: WritingAhead;
   private readonly cache: PrefixStore | undefined;
   /** How many states the cache had been given when this session looked last. */
   private seen = 0;
@@ -85,6 +83,7 @@ export class Session {
       throw new ConfigError('the cache is of another model: make one for each model');
     }
     this.cache = cache;
+    this.ahead = new WritingAhead(model);
   }
 
   /** All tokens read and written. */
@@ -137,6 +136,7 @@ export class Session {
       const { tokens, state, logits } = await this.model.readSource(given);
       this.state.dispose();
       this.state = this.model.newState(state, tokens.length);
+      this.ahead.moved(this.state, tokens.length);
       this.all = [...tokens];
       this.logits = logits;
     } finally {
@@ -234,6 +234,8 @@ export class Session {
 
   private async *write(settings: GenerationSettings): AsyncGenerator<GeneratedPiece, StopReason> {
     if (this.tokens.length === 0) throw new DataError('the session has read nothing: read a prompt first');
+    // What nobody took of an earlier text was written by other options.
+    await this.adopt();
     const { model, tokenizer } = this.model;
     const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
     const ends = new Set([...endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
@@ -246,8 +248,8 @@ export class Session {
     for (let count = 0; count < settings.maxTokens && !stops.stopped && reason !== 'token'; count++) {
       await checkSignal(settings.signal);
       const left = settings.maxTokens - count;
-      if (isPlain && this.written.length === 0) await this.writeAhead(sampler, left, [...ends]);
-      const ahead = this.written.shift();
+      if (isPlain && !this.ahead.isAhead) await this.writeAhead(sampler, left, [...ends]);
+      const ahead = this.ahead.next();
       const logits = ahead === undefined ? await this.settle() : NONE;
       const id = ahead ?? sampler.choose(logits, left);
       if (ends.has(id)) {
@@ -265,50 +267,23 @@ export class Session {
         this.pending = [id];
       }
     }
-    // The state has read up to the token that ended the text, which is not one of the session's.
-    if (this.ended) [this.logits, this.pending] = [this.ended, []];
-    this.ended = undefined;
+    const end = this.ahead.takeEnd();
+    if (end) [this.logits, this.pending] = [end, []];
     const rest = stops.push(text.end()) + stops.end();
     if (rest !== '') yield { id: undefined, text: rest };
     return stops.stopped ? 'string' : reason;
   }
 
-  /**
-   * Has the device choose the next tokens by itself, where it can and nothing but their own logits has a say. They are `written`, and the
-   * session's once somebody was given them.
-   */
-  private async writeAhead(sampler: Sampler, left: number, ends: readonly number[]): Promise<void> {
+  /** Has the device write on by itself, where it can and nothing but the tokens' own logits has a say. */
+  private async writeAhead(sampler: Sampler, left: number, stops: readonly number[]): Promise<void> {
     const { ahead } = this.model;
     const [id] = this.pending;
-    if (!ahead || id === undefined || this.pending.length > 1 || left === 1 || ends.length > ahead.stops)
+    if (!ahead || id === undefined || this.pending.length > 1 || left === 1 || stops.length > ahead.stops)
       return;
     const draws = sampler.ahead(Math.min(ahead.steps, left));
     if (!draws) return;
     await this.adopt();
-    const { ids, chosen, logits } = await this.model.write({
-      id,
-      position: this.all.length - 1,
-      state: this.state,
-      stops: ends,
-      ...draws,
-    });
-    for (const logit of chosen) expectNumber(logit);
-    this.written = [...ids];
-    this.ended = logits;
-  }
-
-  /** Where tokens were written that nobody took, the state has read too much: it is made again from those that are the session's. */
-  private async takeBack(): Promise<void> {
-    const { state } = this;
-    this.written = [];
-    this.ended = undefined;
-    this.state = this.model.newState();
-    state.dispose();
-    const known = this.all.length - this.pending.length;
-    for (let start = 0; start < known; start += this.model.chunk) {
-      const ids = this.all.slice(start, Math.min(known, start + this.model.chunk));
-      await this.model.read({ ids, position: start, state: this.state });
-    }
+    await this.ahead.write({ id, position: this.all.length - 1, state: this.state, stops, ...draws });
   }
 
   /** Has the state read what is pending. Returns the logits [vocabulary] behind the last token. */
@@ -329,11 +304,16 @@ export class Session {
 
   /** Makes the state one of this model's and of this session's tokens, if it is not. */
   private async adopt(): Promise<void> {
-    if (this.written.length > 0) await this.takeBack();
+    if (this.ahead.isAhead) {
+      const state = await this.ahead.takeBack(this.all.slice(0, this.all.length - this.pending.length));
+      this.state.dispose();
+      this.state = state;
+    }
     if (!this.foreign) return;
     const { state } = this;
     this.state = this.model.newState(await state.read(), state.length);
     this.foreign = false;
+    this.ahead.moved(this.state, this.all.length - this.pending.length);
     state.dispose();
   }
 
@@ -396,8 +376,7 @@ export class Session {
     this.all = snapshot.tokens;
     this.pending = this.all.slice(this.all.length - snapshot.pending);
     this.logits = snapshot.logits;
-    this.written = [];
-    this.ended = undefined;
+    this.ahead.moved(state, this.all.length - snapshot.pending);
   }
 
   /**
@@ -465,6 +444,7 @@ export class Session {
 
   /** Frees the state. */
   dispose(): void {
+    this.ahead.dispose();
     this.state.dispose();
   }
 }

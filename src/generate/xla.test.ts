@@ -136,6 +136,45 @@ test('who takes no more stands behind the last token that was given, and goes on
   });
 });
 
+test('what nobody took of one text has no part in the next one, which goes on behind the source by its own options', async () => {
+  const source = { kind: 'images', height: 2, width: 2, channels: 1, patch: 2 };
+  const seeing = hybridModel({ ...tinyConfig({ pattern: 'M' }), source } as ReturnType<typeof tinyConfig>);
+  const own = tinyWeights(seeing);
+  const devices = [
+    new XlaDevice(new EvaluatorClient(), { precision: 'float32', writingSteps: 3 }),
+    await openDevice('cpu', { threads: 1 }),
+  ];
+  const image = { height: 2, width: 2, channels: 1 as const, pixels: Uint8Array.of(0, 250, 90, 30) };
+  const reason = new Error('enough');
+  const texts = devices.map(async (device) => {
+    const session = (await LanguageModel.compile(seeing, own, tinyTokenizer, device)).session();
+    await session.readSource(image);
+    const pieces: unknown[] = [];
+    const options: GenerateOptions[] = [
+      { temperature: 0, logprobs: 2 },
+      { temperature: 1, seed: 8, topK: 40 },
+      { temperature: 0, bias: new Map([[17, 100]]) },
+    ];
+    for (const own of options) {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const heard = async (): Promise<void> => {
+        for await (const _ of session.generate({ temperature: 0, maxTokens: 9, signal }))
+          controller.abort(reason);
+      };
+      await expect(heard()).rejects.toBe(reason);
+      for await (const { id, logprobs } of session.generate({ ...own, maxTokens: 2 }))
+        pieces.push([id, logprobs?.top.length]);
+    }
+    for await (const _ of session.generate({ temperature: 0, maxTokens: 9 })) break;
+    const fork = await session.fork();
+    return [pieces, session.tokens, await told(fork, { temperature: 0, maxTokens: 2 })];
+  });
+  const [actual, expected] = await Promise.all(texts);
+  expect(actual).toEqual(expected);
+  expect(expected![0]).toHaveLength(6);
+});
+
 test('a state goes on on the other device', async () => {
   const language = await compiled();
   const here = language.session();
