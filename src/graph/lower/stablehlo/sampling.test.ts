@@ -26,7 +26,7 @@ function compiled(vocabulary: number) {
 
 const cases = [
   { temperature: 0.8, topP: 0.95 },
-  { temperature: 1.3, topK: 5 },
+  { temperature: 2, topK: 20, topP: 0.5 },
   { temperature: 1, topP: 1, minP: 0.3 },
   { temperature: 0 },
 ];

@@ -37,14 +37,16 @@ export function drawn(
   );
   const shares = builder.unary('exponential', relative);
   const before = binary('subtract', cumulativeSum(builder, shares, 1, false), shares);
+  const place = builder.iota([rows, count], 1, 'f32');
+  const isWithin = builder.compare('LT', place, setting('topK'));
+  // The part that is kept is one of those that the top-k leaves, as the sampler has it.
+  const within = builder.select(isWithin, shares, builder.splat(0, 'f32'));
   // Shares fall and their sums rise: what is kept comes first.
   const isEnough = [
-    builder.compare('LT', before, binary('multiply', setting('topP'), total(shares))),
+    builder.compare('LT', before, binary('multiply', setting('topP'), total(within))),
     builder.compare('GE', shares, setting('minP')),
   ];
-  const place = builder.iota([rows, count], 1, 'f32');
   const isFirst = builder.compare('EQ', place, builder.splat(0, 'f32'));
-  const isWithin = builder.compare('LT', place, setting('topK'));
   const isKept = binary(
     'or',
     isFirst,
