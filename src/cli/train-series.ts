@@ -43,6 +43,10 @@ export async function trainSeries(
   }
   if (!flags.resume) await expectNoRun(flags.out);
   const { target, channel, horizon = 24, patch = 1 } = flags;
+  if (!flags.resume && patch > horizon)
+    throw new ConfigError(
+      `--patch is ${patch} and --horizon ${horizon}: a forecast begins behind the last whole patch and would end before the last row, so take a --horizon of ${patch} at least, or a smaller --patch`,
+    );
   const wanted = channel && [...new Set([...channel, ...target])];
   const table = await readNumberTable(path, wanted);
   const unknown = target.find((name) => !table.columns.includes(name));

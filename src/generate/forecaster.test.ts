@@ -96,6 +96,26 @@ describe('a stream', () => {
     expect(session.length).toBe(12);
   });
 
+  test('what is asked without waiting is done one after the other, and nothing is forked meanwhile', async () => {
+    const forecaster = await forecasterOf(seriesModel());
+    const all = rows(40);
+    const whole = forecaster.session();
+    await whole.push(all.slice(0, 31));
+    const expected = await heard(whole, 4);
+    const path = join(here, 'in turn');
+    const session = forecaster.session();
+    const pushed = [all.slice(0, 11), all.slice(11, 13), all.slice(13, 31)].map((part) => session.push(part));
+    const said = heard(session, 4);
+    const saved = session.save(path);
+    pushed.push(session.push(all.slice(31)));
+    expect(() => session.fork()).toThrow(DataError);
+    await Promise.all([...pushed, saved]);
+    expect(session.length).toBe(40);
+    expectClose(await said, expected);
+    expectClose(await heard(await forecaster.restore(path), 4), expected);
+    session.fork().dispose();
+  });
+
   test('what a missing value stands for does not matter, and quantiles ascend', async () => {
     const forecaster = await forecasterOf(seriesModel());
     const session = forecaster.session();
@@ -191,6 +211,7 @@ describe('refused, with nothing lost', () => {
     [{ quantiles: [0.1, 0.9] }, /0\.5/],
     [{ scale: [1] }, /a number for each of the 2 channels/],
     [{ patch: 0 }, /input\.patch/],
+    [{ patch: 6 }, /patch is 6 and horizon 5: .* horizon must be at least patch/],
     [{ kind: 'smells' }, /input/],
   ])('a config with %o', (change, message) => {
     expect(() => seriesModel(change)).toThrow(message);

@@ -2,7 +2,7 @@
 import { float32, type HostTensor } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { SeriesConfig } from '../models/index.js';
-import type { LoadOptions } from './language-model.js';
+import type { LoadOptions } from './loading.js';
 import { loadSignalModel, type SignalModel, type SignalSession } from './signal-model.js';
 
 /** Quantiles of the targets at the steps to come. */
@@ -17,7 +17,13 @@ export interface Forecast {
 
 /** Loads a model of series. Throws `ConfigError` for another model, else as `loadModel` does. */
 export async function loadForecaster(name: string, options: LoadOptions = {}): Promise<Forecaster> {
-  return new Forecaster(await loadSignalModel(name, options));
+  const signal = await loadSignalModel(name, options);
+  try {
+    return new Forecaster(signal);
+  } catch (error) {
+    await signal.dispose();
+    throw error;
+  }
 }
 
 /** A loaded model of series (see `loadForecaster`). */
@@ -52,9 +58,6 @@ export class Forecaster {
   }
 }
 
-/** Values that one run of the model reads at most. */
-const MOST_POSITIONS = 1024;
-
 /** One series, of which values are read as they come. */
 export class SeriesSession {
   /** What the model said after the last position. */
@@ -81,11 +84,11 @@ export class SeriesSession {
   }
 
   /**
-   * Reads rows of values in the order of the model's channels; NaN stands for a value that is missing. Throws `DataError` for a row of
-   * another length or with an infinite value; then nothing was read.
+   * Reads rows of values in the order of the model's channels, behind those that were pushed before; NaN stands for a value that is missing.
+   * Throws `DataError` for a row of another length or with an infinite value; then nothing was read.
    */
   async push(rows: readonly (readonly number[])[]): Promise<void> {
-    const { patch, channels } = this.forecaster.config;
+    const { channels } = this.forecaster.config;
     const width = channels.length;
     for (const [i, row] of rows.entries()) {
       if (row.length !== width)
@@ -95,41 +98,47 @@ export class SeriesSession {
       const infinite = row.findIndex((value) => Math.abs(value) === Number.POSITIVE_INFINITY);
       if (infinite !== -1) throw new DataError(`row ${i + 1} has an infinite value of ${channels[infinite]}`);
     }
-    const all = [...this.pending, ...rows.map((row) => [...row])];
+    const own = rows.map((row) => [...row]);
+    await this.session.inTurn(() => this.read(own));
+  }
+
+  /** Reads whole patches; what is left is pending. */
+  private async read(rows: readonly number[][]): Promise<void> {
+    const { patch, channels } = this.forecaster.config;
+    const all = [...this.pending, ...rows];
     const count = Math.floor(all.length / patch);
-    let done = 0;
-    while (done < count) {
-      const size = Math.min(MOST_POSITIONS, count - done);
-      const part = all.slice(done * patch, (done + size) * patch).flat();
-      const dims = [1, size, patch, width];
-      const said = await this.session.read(
-        {
-          values: float32(
-            part.map((value) => (Number.isNaN(value) ? 0 : value)),
-            dims,
-          ),
-          observed: float32(
-            part.map((value) => (Number.isNaN(value) ? 0 : 1)),
-            dims,
-          ),
-        },
-        size,
-      );
-      done += size;
+    const values = all.slice(0, count * patch).flat();
+    const dims = [1, count, patch, channels.length];
+    const inputs = {
+      values: float32(
+        values.map((value) => (Number.isNaN(value) ? 0 : value)),
+        dims,
+      ),
+      observed: float32(
+        values.map((value) => (Number.isNaN(value) ? 0 : 1)),
+        dims,
+      ),
+    };
+    await this.session.readInPieces(inputs, count, (said, done) => {
       this.said = this.lastOf(said);
       this.pending = all.slice(done * patch);
-    }
+    });
     this.pending = all.slice(count * patch);
   }
 
   /**
    * How the targets go on from the last row, `steps` rows far. Beyond the model's horizon it goes on from its own medians. Throws
-   * `DataError` where fewer rows were read than one patch has, and where other channels than the targets would have to be known.
+   * `DataError` where fewer rows were read than one patch has, and where other channels than the targets would have to be known. It waits
+   * for rows that were pushed before.
    */
   async forecast(steps: number): Promise<Forecast> {
-    const { targets, quantiles, patch, horizon, channels } = this.forecaster.config;
     if (!(Number.isSafeInteger(steps) && steps >= 1))
       throw new ConfigError(`${steps} steps cannot be forecast: expected a whole number, 1 or more`);
+    return this.session.inTurn(() => this.goOn(steps));
+  }
+
+  private async goOn(steps: number): Promise<Forecast> {
+    const { targets, quantiles, patch, horizon, channels } = this.forecaster.config;
     if (!this.said) throw new DataError(`${this.length} rows were read: a forecast needs ${patch} at least`);
     const values = this.said.slice(this.pending.length, this.pending.length + steps);
     if (values.length < steps) {
@@ -141,7 +150,7 @@ export class SeriesSession {
       const median = quantiles.indexOf(0.5);
       // What the model reads on is in the order of its channels.
       const order = channels.map((name) => targets.indexOf(name));
-      const fork = this.fork();
+      const fork = this.copyFrom(this.session.copy());
       try {
         await fork.push(values.map((row) => order.map((target) => row[target]![median]!)));
         values.push(...(await fork.forecast(steps - values.length)).values);
@@ -152,23 +161,31 @@ export class SeriesSession {
     return { targets, quantiles, values };
   }
 
-  /** Another session that read the same. */
+  /** Another session that read the same. Throws `DataError` while this one is at work. */
   fork(): SeriesSession {
-    const { forecaster, session, pending, said } = this;
-    const copy = new SeriesSession(forecaster, session.fork(), [...pending]);
-    copy.said = said;
+    return this.copyFrom(this.session.fork());
+  }
+
+  private copyFrom(session: SignalSession): SeriesSession {
+    const copy = new SeriesSession(this.forecaster, session, [...this.pending]);
+    copy.said = this.said;
     return copy;
   }
 
-  /** Writes all that is known of the series as one file, for `Forecaster.restore`. Throws `StorageError`. */
+  /**
+   * Writes all that is known of the series, with the rows that were pushed before, as one file, for `Forecaster.restore`. Throws
+   * `StorageError`.
+   */
   async save(path: string): Promise<void> {
     const width = this.forecaster.config.channels.length;
-    const extra = new Map([['pending', float32(this.pending.flat(), [this.pending.length, width])]]);
-    if (this.said) {
-      const flat = this.said.flat(2);
-      extra.set('said', float32(flat, [flat.length]));
-    }
-    await this.session.save(path, extra);
+    await this.session.inTurn(async () => {
+      const extra = new Map([['pending', float32(this.pending.flat(), [this.pending.length, width])]]);
+      if (this.said) {
+        const flat = this.said.flat(2);
+        extra.set('said', float32(flat, [flat.length]));
+      }
+      await this.session.write(path, extra);
+    });
   }
 
   dispose(): void {

@@ -74,6 +74,10 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
     offset.length === width && scale.length === width,
     `offset and scale must have a number for each of the ${width} channels`,
   );
+  expect(
+    patch <= horizon,
+    `patch is ${patch} and horizon ${horizon}: a forecast begins behind the last whole patch, so horizon must be at least patch, or it may end before the last row`,
+  );
   expect(quantiles.includes(0.5), 'quantiles must have 0.5');
   expect(
     quantiles.every((q, i) => i === 0 || q > quantiles[i - 1]!),
