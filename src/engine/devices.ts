@@ -7,6 +7,7 @@ import { DeviceError, DeviceLimitError } from '../errors.js';
 import { askForHugePages } from './advised-memory.js';
 import { suitedBuild } from './byte-products.js';
 import { chain } from './chain.js';
+import { compileAll } from './compile-all.js';
 import { OrtDevice } from './onnxruntime/device.js';
 import { loadOnnxRuntime } from './onnxruntime/load.js';
 import type {
@@ -101,15 +102,20 @@ class CpuDevice implements Device {
     const fits = await this.attempt((wasm) => wasm.expectRoom(write));
     if (!fits) return this.ort.compileDecoder(programs);
     const layers = await this.ort.compile(programs.layers);
+    let own: Executable[] | undefined;
     try {
-      const writer = await this.attempt((wasm) => wasm.compile(write));
-      if (writer) return relay(chain(layers, await this.wasm!.compile(programs.head)), writer);
-    } catch (error) {
-      await layers.dispose();
-      throw error;
+      own = await this.attempt((wasm) =>
+        compileAll(
+          () => wasm.compile(write),
+          () => wasm.compile(programs.head),
+        ),
+      );
+    } finally {
+      if (!own) await layers.dispose();
     }
-    await layers.dispose();
-    return this.ort.compileDecoder(programs);
+    if (!own) return this.ort.compileDecoder(programs);
+    const [writer, head] = own;
+    return relay(chain(layers, head!), writer!);
   }
 
   async dispose(): Promise<void> {

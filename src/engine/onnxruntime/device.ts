@@ -11,6 +11,7 @@ import {
   topologicalOrder,
 } from '../../graph/index.js';
 import { checkWeight } from '../check.js';
+import { compileAll } from '../compile-all.js';
 import type {
   Decoder,
   DecoderPrograms,
@@ -156,9 +157,12 @@ export class OrtDevice implements Device {
    * own.
    */
   async compileDecoder({ read, write }: DecoderPrograms): Promise<Decoder> {
-    const reader = await this.compile(read);
     const hasTwoForms = this.name === 'cpu' && [...(read.weights?.values() ?? [])].some(isQuantized);
-    return { reader, writer: hasTwoForms ? await this.compile(write) : reader };
+    const [reader, writer = reader!] = await compileAll(
+      () => this.compile(read),
+      ...(hasTwoForms ? [() => this.compile(write)] : []),
+    );
+    return { reader: reader!, writer };
   }
 
   async dispose(): Promise<void> {}

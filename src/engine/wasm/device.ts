@@ -1,5 +1,6 @@
 /** The executor `wasm`: kernels of our own in WebAssembly, run by threads over one shared memory. */
 import { checkProgram } from '../check.js';
+import { compileAll } from '../compile-all.js';
 import type { Decoder, DecoderPrograms, Device, Program } from '../program.js';
 import { WasmExecutable } from './executable.js';
 import { SharedMemory } from './memory.js';
@@ -47,7 +48,11 @@ export class WasmDevice implements Device {
   }
 
   async compileDecoder({ read, write }: DecoderPrograms): Promise<Decoder> {
-    return { reader: await this.compile(read), writer: await this.compile(write) };
+    const [reader, writer] = await compileAll(
+      () => this.compile(read),
+      () => this.compile(write),
+    );
+    return { reader: reader!, writer: writer! };
   }
 
   /** Runs one thing after the other: all programs share the threads. */

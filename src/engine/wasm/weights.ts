@@ -1,6 +1,6 @@
 /** Weights in the shared memory, read straight from their files; programs that use the same ones share them. */
 import { DTYPES, Element, type HeldWeight } from '../../graph/index.js';
-import { StoredFiles } from '../stored-files.js';
+import { type LoadedWeights, SharedWeights } from '../shared-weights.js';
 import {
   type HostTensor,
   isQuantized,
@@ -9,7 +9,7 @@ import {
   type StoredTensor,
   type Weight,
 } from '../tensors.js';
-import { WeightFiles, widened } from '../weight-files.js';
+import { type WeightFiles, widened } from '../weight-files.js';
 import type { SharedMemory } from './memory.js';
 
 /** A weight, and where its parts lie. */
@@ -18,38 +18,15 @@ export interface PlacedWeight {
   readonly at: Readonly<Partial<Record<'values' | 'codes' | 'scales', number>>>;
 }
 
-export class Weights {
-  /** By the object that gives them, with how many programs use them. */
-  private readonly placed = new Map<Weight, { weight: PlacedWeight; users: number }>();
+export class Weights extends SharedWeights<PlacedWeight> {
+  constructor(private readonly memory: SharedMemory) {
+    super();
+  }
 
-  constructor(private readonly memory: SharedMemory) {}
-
-  /** Loads what is not there yet. Throws `DeviceError` for a file that is missing, too short or changed, and `DeviceLimitError` where there is no room. */
-  async load(weights: ReadonlyMap<string, Weight>): Promise<Map<string, PlacedWeight>> {
-    const loaded: Weight[] = [];
-    const files = new WeightFiles();
+  /** See `SharedWeights`. Throws `DeviceLimitError` where there is no room, before anything is read. */
+  override async load(weights: ReadonlyMap<string, Weight>): Promise<LoadedWeights<PlacedWeight>> {
     this.expectRoom(weights);
-    const stored = await StoredFiles.open(this.missing(weights));
-    try {
-      const all = new Map<string, PlacedWeight>();
-      for (const [name, weight] of weights) {
-        let entry = this.placed.get(weight);
-        if (!entry) {
-          entry = { weight: await this.place(weight, files), users: 0 };
-          this.placed.set(weight, entry);
-        }
-        entry.users++;
-        loaded.push(weight);
-        all.set(name, entry.weight);
-      }
-      await stored.expectUnchanged();
-      return all;
-    } catch (error) {
-      this.release(loaded);
-      throw error;
-    } finally {
-      await files.close();
-    }
+    return super.load(weights);
   }
 
   /** Throws `DeviceLimitError` where there is no room for what is not there yet. */
@@ -57,21 +34,11 @@ export class Weights {
     this.memory.expectRoom([...this.missing(weights)].reduce((sum, weight) => sum + bytesOf(weight), 0));
   }
 
-  private missing(weights: ReadonlyMap<string, Weight>): Set<Weight> {
-    return new Set([...weights.values()].filter((weight) => !this.placed.has(weight)));
+  protected override free({ at }: PlacedWeight): void {
+    for (const address of Object.values(at)) this.memory.release(address);
   }
 
-  /** Lets go of weights that a program used. */
-  release(weights: Iterable<Weight>): void {
-    for (const weight of weights) {
-      const entry = this.placed.get(weight);
-      if (!entry || --entry.users > 0) continue;
-      this.placed.delete(weight);
-      for (const address of Object.values(entry.weight.at)) this.memory.release(address);
-    }
-  }
-
-  private async place(weight: Weight, files: WeightFiles): Promise<PlacedWeight> {
+  protected override async put(_: string, weight: Weight, files: WeightFiles): Promise<PlacedWeight> {
     const at: Partial<Record<Piece, number>> = {};
     try {
       for (const [name, piece] of Object.entries(piecesOf(weight)) as [Piece, Values][]) {

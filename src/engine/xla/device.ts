@@ -12,6 +12,7 @@ import {
   takeRow,
 } from '../../graph/index.js';
 import { checkProgram } from '../check.js';
+import { compileAll } from '../compile-all.js';
 import type { Decoder, DecoderPrograms, Device, DeviceMemory, Program } from '../program.js';
 import { hostZeros } from '../tensors.js';
 import { decoderOf, LONG_PIECE, WRITING_STEPS } from './decoder.js';
@@ -81,16 +82,12 @@ export class XlaDevice implements Device {
   }
 
   async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
-    const compiled: XlaExecutable[] = [];
-    try {
-      for (const program of [programs.readPiece(LONG_PIECE), programs.read, programs.write])
-        compiled.push(await this.compile(program));
-      const [long, short, writer] = compiled as [XlaExecutable, XlaExecutable, XlaExecutable];
-      return decoderOf({ long, short }, writer, this.options.writingSteps ?? WRITING_STEPS);
-    } catch (error) {
-      for (const executable of compiled) await executable.dispose();
-      throw error;
-    }
+    const [long, short, writer] = await compileAll(
+      () => this.compile(programs.readPiece(LONG_PIECE)),
+      () => this.compile(programs.read),
+      () => this.compile(programs.write),
+    );
+    return decoderOf({ long: long!, short: short! }, writer!, this.options.writingSteps ?? WRITING_STEPS);
   }
 
   gpuMemory(): DeviceMemory[] {

@@ -9,9 +9,9 @@ import {
   type Precision,
   type TensorData,
 } from '../../graph/index.js';
-import { StoredFiles } from '../stored-files.js';
+import { SharedWeights } from '../shared-weights.js';
 import { type HostTensor, isQuantized, isStored, type StoredPart, type Weight } from '../tensors.js';
-import { WeightFiles, widened } from '../weight-files.js';
+import { type WeightFiles, widened } from '../weight-files.js';
 import type { PjrtBuffer } from './pjrt.js';
 
 /** A weight, and its parts on each device. */
@@ -23,65 +23,36 @@ export interface PlacedWeight {
 /** Copies an array to all devices. */
 export type Place = (data: TensorData, dtype: DType, dims: readonly number[]) => PjrtBuffer[];
 
-export class Weights {
-  /** By the object that gives them, with how many programs use them. */
-  private readonly placed = new Map<Weight, { weight: PlacedWeight; users: number }>();
-
+export class Weights extends SharedWeights<PlacedWeight> {
   /** With products in bfloat16 matrices are kept in that: nothing else reads them. */
   constructor(
     private readonly place: Place,
     private readonly precision: Precision,
-  ) {}
-
-  /** Loads what is not there yet. Throws `DeviceError` for a file that is missing or too short, and where there is no room. */
-  async load(weights: ReadonlyMap<string, Weight>): Promise<Map<string, PlacedWeight>> {
-    const loaded: Weight[] = [];
-    const files = new WeightFiles();
-    const stored = await StoredFiles.open([...weights.values()].filter((weight) => !this.placed.has(weight)));
-    try {
-      const all = new Map<string, PlacedWeight>();
-      for (const [name, weight] of weights) {
-        let entry = this.placed.get(weight);
-        if (!entry) {
-          entry = { weight: await this.upload(name, weight, files), users: 0 };
-          this.placed.set(weight, entry);
-        }
-        entry.users++;
-        loaded.push(weight);
-        all.set(name, entry.weight);
-      }
-      await stored.expectUnchanged();
-      return all;
-    } catch (error) {
-      this.release(loaded);
-      throw error;
-    } finally {
-      await files.close();
-    }
+  ) {
+    super();
   }
 
-  /** Lets go of weights that a program used. */
-  release(weights: Iterable<Weight>): void {
-    for (const weight of weights) {
-      const entry = this.placed.get(weight);
-      if (!entry || --entry.users > 0) continue;
-      this.placed.delete(weight);
-      for (const buffers of Object.values(entry.weight.parts)) for (const buffer of buffers) buffer.dispose();
-    }
+  protected override free({ parts }: PlacedWeight): void {
+    for (const buffers of Object.values(parts)) for (const buffer of buffers) buffer.dispose();
   }
 
-  private async upload(name: string, weight: Weight, files: WeightFiles): Promise<PlacedWeight> {
+  protected override async put(name: string, weight: Weight, files: WeightFiles): Promise<PlacedWeight> {
     if (isQuantized(weight)) {
       const { bits, block, dims } = weight;
       const [rows, columns] = asMatrix(dims);
       const blocks = Math.ceil(columns / block);
       const codes = await bytesOf(weight.codes, files);
       const scales = await float32Of(weight.scales, files);
-      const shared = this.place(codes, 'uint8', [rows, (blocks * block * bits) / 8]);
-      return {
-        held: { kind: 'packed', bits, block },
-        parts: { codes: shared, scales: this.place(scales, 'float32', [rows, blocks]) },
-      };
+      const placed = this.place(codes, 'uint8', [rows, (blocks * block * bits) / 8]);
+      try {
+        return {
+          held: { kind: 'packed', bits, block },
+          parts: { codes: placed, scales: this.place(scales, 'float32', [rows, blocks]) },
+        };
+      } catch (error) {
+        for (const buffer of placed) buffer.dispose();
+        throw error;
+      }
     }
     const { dims } = weight;
     const isMatrix = dims.length >= 2 && this.precision === 'bfloat16';

@@ -52,6 +52,20 @@ async function memory(client = new EvaluatorClient()) {
   return { client, device, executable, feed };
 }
 
+test('programs that are compiled at the same time share weights, which each has until it is disposed of', async () => {
+  const client = new EvaluatorClient();
+  const device = new XlaDevice(client, { precision: 'float32' });
+  const [x, w] = [input('x', 'float32', [2, 3]), input('w', 'float32', [4, 3])];
+  const weights = new Map([['w', uniform(1, [4, 3])]]);
+  const program = { inputs: [x], outputs: { y: matmul(x, w, { transposeB: true }) }, weights };
+  const [one, other] = await Promise.all([device.compile(program), device.compile(program)]);
+  expect(client.buffers.size).toBe(1);
+  await one.dispose();
+  expect((await other.run({ x: uniform(2, [2, 3]) })).y!.dims).toEqual([2, 4]);
+  await other.dispose();
+  expect(client.buffers.size).toBe(0);
+});
+
 const numbers = (data: ArrayLike<number | bigint>): number[] => Array.from(data, Number);
 
 test('a state starts with its initial values, moves on, and is read without its room', async () => {

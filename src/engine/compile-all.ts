@@ -1,0 +1,16 @@
+/** Compiling programs that belong together. */
+import type { Executable } from './program.js';
+
+/** Compiles one program after the other; where one cannot be, those before it are disposed of. */
+export async function compileAll<T extends Executable>(
+  ...programs: readonly (() => Promise<T>)[]
+): Promise<T[]> {
+  const compiled: T[] = [];
+  try {
+    for (const compile of programs) compiled.push(await compile());
+    return compiled;
+  } catch (error) {
+    for (const executable of compiled) await executable.dispose();
+    throw error;
+  }
+}
