@@ -216,7 +216,10 @@ export interface State {
    * room behind its entries.
    */
   lend?(): ReadonlyMap<string, HostTensor> | undefined;
-  /** Lets go of the values. A disposed state cannot be run, read or forked. */
+  /**
+   * Lets go of the values. A disposed state cannot be run, read or forked; runs that it takes part in go on, and have its values until they
+   * are over.
+   */
   dispose(): void;
 }
 

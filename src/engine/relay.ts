@@ -3,6 +3,7 @@
  * other one runs it: after a prompt was read, and when a text that was written is read on.
  */
 import { DeviceError } from '../errors.js';
+import { holding, Lifetime } from './lifetime.js';
 import type { Decoder, Executable, State } from './program.js';
 import type { HostTensor } from './tensors.js';
 
@@ -31,11 +32,19 @@ class RelayExecutable implements Executable {
     feeds: Readonly<Record<string, HostTensor>>,
     rows: readonly State[] = [],
   ): Promise<Record<string, HostTensor>> {
-    const { sides, side } = this;
+    const { sides } = this;
     const states = rows.map((row) => {
       if (row instanceof RelayState && row.sides === sides) return row;
       throw new DeviceError('a state is of another device: read it, and make one of its values here');
     });
+    return holding(states, () => this.runOn(feeds, states));
+  }
+
+  private async runOn(
+    feeds: Readonly<Record<string, HostTensor>>,
+    states: readonly RelayState[],
+  ): Promise<Record<string, HostTensor>> {
+    const { sides, side } = this;
     const here: State[] = [];
     const moved: State[] = [];
     try {
@@ -59,6 +68,8 @@ class RelayExecutable implements Executable {
 }
 
 class RelayState implements State {
+  readonly life = new Lifetime(() => this.held.dispose());
+
   constructor(
     readonly sides: Sides,
     /** The state of the executor that it lives on. */
@@ -87,7 +98,7 @@ class RelayState implements State {
   }
 
   dispose(): void {
-    this.held.dispose();
+    this.life.dispose();
   }
 
   /** The same state on this side: itself, or another one that the caller disposes of or moves to. */

@@ -10,10 +10,15 @@ import {
   hostZeros,
   int64,
   openDevice,
+  type Program,
   type State,
   type StateChange,
 } from './index.js';
+import { relay } from './relay.js';
 import { withInputs } from './testing/with-inputs.js';
+import { WasmDevice } from './wasm/device.js';
+import { XlaDevice } from './xla/device.js';
+import { EvaluatorClient } from './xla/testing/evaluator-client.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 
@@ -23,6 +28,32 @@ const replaced = (before: Tensor, after: Tensor): StateChange => ({
   before,
   after,
 });
+
+type Open = (program: Program) => Promise<{ executable: Executable; bytesHeld: () => number }>;
+
+/** A program on each executor, and on two of them in turn, with what is held for its states as far as that can be told. */
+const executors: Readonly<Record<string, Open>> = {
+  cpu: async (program) => ({ executable: await device.compile(program), bytesHeld: () => 0 }),
+  wasm: async (program) => {
+    const wasm = new WasmDevice({ threads: 1 });
+    return { executable: await wasm.compile(program), bytesHeld: () => wasm.memory.taken };
+  },
+  xla: async (program) => {
+    const client = new EvaluatorClient();
+    const xla = new XlaDevice(client, { precision: 'float32' });
+    return { executable: await xla.compile(program), bytesHeld: () => client.buffers.size };
+  },
+  'cpu and wasm': async (program) => {
+    const wasm = new WasmDevice({ threads: 1 });
+    const { reader, writer } = relay(await device.compile(program), await wasm.compile(program));
+    // States begin on one side and run on the other.
+    const newState: Executable['newState'] = (...initial) => reader.newState(...initial);
+    return {
+      executable: { ...writer, run: writer.run.bind(writer), dispose: writer.dispose.bind(writer), newState },
+      bytesHeld: () => wasm.memory.taken,
+    };
+  },
+};
 
 const numbers = (tensor: HostTensor | undefined): number[] => Array.from(tensor!.data, Number);
 
@@ -347,6 +378,42 @@ describe('a state', () => {
     await expect(executable.run({}, [foreign.newState()])).rejects.toThrow('a state is of another device');
     for (const each of [executable, another, foreign]) await each.dispose();
   });
+
+  test.each(Object.entries(executors))(
+    'on %s that is disposed of while its run waits has its values until then, and nothing afterwards',
+    async (_, open) => {
+      const total = input('total', 'float32', ['batch', 64]);
+      const fed = input('x', 'float32', []);
+      const next = add(total, fed);
+      const { executable, bytesHeld } = await open({
+        inputs: [fed],
+        outputs: { y: next },
+        state: [replaced(total, next)],
+      });
+      const filled = (value: number) =>
+        new Map([['total', float32(new Float32Array(64).fill(value), [1, 64])]]);
+      const x = float32([1], []);
+      const warm = executable.newState(filled(0));
+      await executable.run({ x }, [warm]);
+      warm.dispose();
+      const before = bytesHeld();
+      const [first, second] = [executable.newState(filled(1)), executable.newState(filled(10))];
+      const runs = [executable.run({ x }, [first]), executable.run({ x }, [second])];
+      first.dispose();
+      second.dispose();
+      // Whoever takes memory now takes none that a run reads.
+      const others = Array.from({ length: 4 }, () => executable.newState(filled(100)));
+      const said = await Promise.all(runs);
+      expect(said.map(({ y }) => [...new Set(numbers(y))])).toEqual([[2], [11]]);
+      for (const other of others) {
+        expect(numbers((await other.read()).get('total'))[63]).toBe(100);
+        other.dispose();
+      }
+      expect([first.bytes, second.bytes, bytesHeld()]).toEqual([0, 0, before]);
+      expect(() => second.fork()).toThrow(DeviceError);
+      await executable.dispose();
+    },
+  );
 
   test('is empty once disposed', async () => {
     const executable = await device.compile(counter);

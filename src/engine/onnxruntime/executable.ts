@@ -3,6 +3,7 @@ import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
 import { DeviceError } from '../../errors.js';
 import { input, type OnnxModel, type Shape, toOnnx } from '../../graph/index.js';
 import { checkFeeds, checkRows, checkState, type NamedType } from '../check.js';
+import { holding } from '../lifetime.js';
 import { type Executable, type State, type StateSpec, stateDims } from '../program.js';
 import { type HostTensor, hostZeros, int64, type TensorData } from '../tensors.js';
 import type { OrtDevice } from './device.js';
@@ -85,6 +86,14 @@ export class OrtExecutable implements Executable {
     const sizes = new Map<string, number>();
     const inputs = this.fed(feeds, sizes);
     const states = this.expectStates(rows, sizes);
+    return holding(states, () => this.runWith(inputs, states, sizes));
+  }
+
+  private async runWith(
+    inputs: Map<string, StateTensor>,
+    states: readonly OrtState[],
+    sizes: ReadonlyMap<string, number>,
+  ): Promise<Record<string, HostTensor>> {
     const batch = states.length > 0 ? owned(await joined(states)) : undefined;
     if (batch) this.feedState(batch, inputs);
     let results: InferenceSession.OnnxValueMapType;

@@ -14,6 +14,7 @@
  */
 import { DeviceError } from '../../errors.js';
 import { DTYPES, type DType } from '../../graph/index.js';
+import { holding, Lifetime } from '../lifetime.js';
 import type { State } from '../program.js';
 import { type HostTensor, hostZeros } from '../tensors.js';
 import { copyEntries, copyOf, rowOf, sizeOf, slice, withDim, writeEntries } from './entries.js';
@@ -87,6 +88,10 @@ function free(tensor: StateTensor): void {
 
 /** One row of a batch. */
 export class OrtState implements State {
+  readonly life = new Lifetime(() => {
+    for (const value of this.held?.values.values() ?? []) letGo(value);
+    this.held = undefined;
+  });
   private held: Batch | undefined;
 
   constructor(
@@ -149,7 +154,7 @@ export class OrtState implements State {
       if (isBuffer(value)) return [name, slice(rowIn(value.tensor), value.axis, 0, lengths[row]!)];
       return [name, isOnDevice(value) ? undefined : copyOf(rowIn(value))];
     });
-    const fetched = await fetch(new Map(wanted), this.download);
+    const fetched = await holding([this], () => fetch(new Map(wanted), this.download));
     return new Map(copies.map(([name, copy]) => [name, copy ?? rowIn(fetched.get(name)!)]));
   }
 
@@ -181,8 +186,7 @@ export class OrtState implements State {
   }
 
   dispose(): void {
-    for (const value of this.held?.values.values() ?? []) letGo(value);
-    this.held = undefined;
+    this.life.dispose();
   }
 }
 

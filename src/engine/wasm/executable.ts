@@ -11,7 +11,9 @@ import {
   type TensorData,
 } from '../../graph/index.js';
 import { checkFeeds, checkHeld, checkRows, checkState, type NamedType } from '../check.js';
+import { holding } from '../lifetime.js';
 import type { Executable, Program, State } from '../program.js';
+import type { LoadedWeights } from '../shared-weights.js';
 import { type HostTensor, int64 } from '../tensors.js';
 import type { WasmDevice } from './device.js';
 import { PlacedSchedule, type ProgramState } from './placed-schedule.js';
@@ -38,7 +40,7 @@ export class WasmExecutable implements Executable {
   constructor(
     private readonly device: WasmDevice,
     private readonly program: Program,
-    private readonly weights: ReadonlyMap<string, PlacedWeight>,
+    private readonly weights: LoadedWeights<PlacedWeight>,
   ) {
     const { inputs, state = [], lengths } = program;
     const dims = new Map(Object.entries(program.dims ?? {}));
@@ -81,7 +83,7 @@ export class WasmExecutable implements Executable {
     const sizes = new Map(Object.entries(this.program.dims ?? {}));
     checkFeeds(this.types, feeds, sizes);
     const states = this.expectStates(rows, sizes);
-    return this.device.exclusively(async () => {
+    return this.exclusively(states, async () => {
       const placed = await this.scheduleFor(sizes, states);
       const { memory, threads } = this.device;
       const changes = placed.prepare(states);
@@ -98,13 +100,18 @@ export class WasmExecutable implements Executable {
     });
   }
 
+  /** Runs one thing after the other, for which states keep their values. */
+  private exclusively<T>(states: readonly WasmState[], run: () => Promise<T>): Promise<T> {
+    return holding(states, () => this.device.exclusively(run));
+  }
+
   async dispose(): Promise<void> {
     if (this.isDisposed) return;
     this.isDisposed = true;
     await this.device.exclusively(async () => {
       for (const placed of this.schedules.values()) placed.dispose();
       for (const address of this.constants.values()) this.device.memory.release(address);
-      this.device.weights.release(this.program.weights?.values() ?? []);
+      this.weights.release();
     });
   }
 
@@ -122,21 +129,27 @@ export class WasmExecutable implements Executable {
     checkFeeds(this.types, feeds, sizes);
     const states = this.expectStates(rows, sizes);
     for (let i = 0; i < rounds; i++) await this.run(feeds, rows);
-    return this.device.exclusively(async () => {
+    return this.exclusively(states, async () => {
       const placed = await this.scheduleFor(sizes, states);
       const { memory, threads } = this.device;
       const { steps } = placed;
       const times = memory.allocate(8 * steps.length);
       const all: Float64Array[] = [];
-      for (let round = 0; round < rounds; round++) {
-        const changes = placed.prepare(states);
-        this.feed(placed, feeds, states);
-        const spent = new Float64Array(memory.memory.buffer, times, steps.length).fill(0);
-        await threads.run(placed.schedule, times);
-        all.push(spent.slice());
-        for (const change of changes) change.undo();
+      try {
+        for (let round = 0; round < rounds; round++) {
+          const changes = placed.prepare(states);
+          try {
+            this.feed(placed, feeds, states);
+            const spent = new Float64Array(memory.memory.buffer, times, steps.length).fill(0);
+            await threads.run(placed.schedule, times);
+            all.push(spent.slice());
+          } finally {
+            for (const change of changes) change.undo();
+          }
+        }
+      } finally {
+        memory.release(times);
       }
-      memory.release(times);
       const total = (times: Float64Array): number => times.reduce((a, b) => a + b, 0);
       const faster = all.sort((a, b) => total(a) - total(b)).slice(0, Math.ceil(rounds / 2));
       return steps.map((planned, i) => {

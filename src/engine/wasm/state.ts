@@ -6,6 +6,7 @@
  */
 import { DeviceError } from '../../errors.js';
 import { DTYPES, PAGE_ENTRIES } from '../../graph/index.js';
+import { Lifetime } from '../lifetime.js';
 import { type State, type StateSpec, stateDims } from '../program.js';
 import type { HostTensor, TensorData } from '../tensors.js';
 import type { SharedMemory } from './memory.js';
@@ -69,7 +70,12 @@ function release(values: ReadonlyMap<string, KeptValue>): void {
 const dropped = new FinalizationRegistry(release);
 
 export class WasmState implements State {
-  private isDisposed = false;
+  readonly life = new Lifetime(() => {
+    this.isGone = true;
+    dropped.unregister(this);
+    release(this.values);
+  });
+  private isGone = false;
 
   constructor(
     /** The memory in which it lies: only its own device can run it. */
@@ -87,7 +93,7 @@ export class WasmState implements State {
   }
 
   get holdings(): ReadonlyMap<object, number> {
-    if (this.isDisposed) return new Map();
+    if (this.isGone) return new Map();
     const all = [...this.values.values()].flatMap(({ blocks }) => blocks);
     return new Map(all.map((block) => [block, block.bytes]));
   }
@@ -112,15 +118,12 @@ export class WasmState implements State {
   }
 
   dispose(): void {
-    if (this.isDisposed) return;
-    this.isDisposed = true;
-    dropped.unregister(this);
-    release(this.values);
+    this.life.dispose();
   }
 
   /** Throws `DeviceError` where it was disposed of. */
   expectAlive(): void {
-    if (this.isDisposed) throw new DeviceError('this state was disposed of');
+    if (this.isGone) throw new DeviceError('this state was disposed of');
   }
 
   private copyOf({ spec, blocks }: KeptValue): HostTensor {

@@ -2,13 +2,29 @@
 import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { DeviceError, DeviceLimitError } from '../../errors.js';
-import { add, asMatrix, experts, gather, input, matmul, type Tensor } from '../../graph/index.js';
+import {
+  add,
+  asMatrix,
+  cast,
+  cumulativeSum,
+  experts,
+  gather,
+  gatherElements,
+  input,
+  matmul,
+  max,
+  reshape,
+  rmsNorm,
+  scatterElements,
+  sum,
+  type Tensor,
+} from '../../graph/index.js';
 import { relativeError } from '../../graph/testing/arrays.js';
 import { uniform } from '../../graph/testing/random.js';
 import { compilesByteProducts } from '../byte-products.js';
-import type { Program } from '../program.js';
+import type { DecoderPrograms, Program } from '../program.js';
 import { float32, type HostTensor, int64, type QuantizedTensor, type Weight } from '../tensors.js';
 import { WasmDevice } from './device.js';
 import { SharedMemory } from './memory.js';
@@ -274,6 +290,117 @@ test('a thread that dies in the middle of a run leaves the states as they were, 
   expect((await state.read()).get('total')!.data[0]).toBe(1);
   await executable.run(one, [state]);
   expect((await state.read()).get('total')!.data[0]).toBe(2);
+  await device.dispose();
+});
+
+test('programs that are compiled at the same time share weights, which each has until it is disposed of', async () => {
+  const device = new WasmDevice({ threads: 1 });
+  const { taken } = device.memory;
+  const x = uniform(3, [2, 24]);
+  const program = product(9, 24, uniform(1, [9, 24]));
+  const [one, other] = await Promise.all([device.compile(program), device.compile(program)]);
+  expect(device.memory.taken - taken).toBe(14 * 64);
+  await one.dispose();
+  const { y } = await other.run({ x });
+  // What is freed is others', who write there.
+  device.memory.bytes.fill(255, device.memory.allocate(4 * 9 * 24), device.memory.allocate(4 * 9 * 24));
+  expect((await other.run({ x })).y).toEqual(y);
+  const fails = product(9, 24, {
+    dims: [9, 24],
+    parts: [{ path: 'none', byteOffset: 0, byteLength: 864, dtype: 'float32' }],
+  });
+  await Promise.all(
+    [fails, fails].map((each) => expect(device.compile(each)).rejects.toThrow('none cannot be read')),
+  );
+  await device.dispose();
+});
+
+test('a decoder of which one program cannot be compiled leaves nothing of the other', async () => {
+  const device = new WasmDevice({ threads: 1 });
+  const { taken } = device.memory;
+  const read = product(9, 24, uniform(1, [9, 24]));
+  const write = { ...read, weights: new Map() };
+  const programs = { read, write } as unknown as DecoderPrograms;
+  await expect(device.compileDecoder(programs)).rejects.toThrow("the program depends on 'w'");
+  expect(device.memory.taken).toBe(taken);
+  await device.dispose();
+});
+
+test('a norm of parts of a row is not one of the whole row, whatever is multiplied with it', async () => {
+  const [HEADS, SIZE, TOKENS] = [4, 32, 3];
+  const x = input('x', 'float32', [1, TOKENS, HEADS, SIZE]);
+  const scale = input('scale', 'float32', [SIZE]);
+  const weight = packed([24, HEADS * SIZE], 8, 32);
+  const w = input('w', 'float32', weight.dims);
+  const normed = reshape(rmsNorm(x, scale, 1e-5), [1, TOKENS, HEADS * SIZE]);
+  const program = (given: Weight): Program => ({
+    inputs: [x, scale],
+    outputs: { y: matmul(normed, w, { transposeB: true }) },
+    weights: new Map([['w', given]]),
+  });
+  const device = new WasmDevice({ threads: 1 });
+  const feeds = { x: uniform(2, [1, TOKENS, HEADS, SIZE], -3, 3), scale: uniform(3, [SIZE], 0.5, 2) };
+  const expected = await run(device, program(float32(values(weight), weight.dims)), feeds);
+  expect(relativeError(await run(device, program(weight), feeds), expected)).toBeLessThan(0.01);
+  await device.dispose();
+});
+
+describe.each(['int8', 'uint8', 'float16', 'bfloat16', 'int32', 'int64'] as const)(
+  'elements of %s',
+  (dtype) => {
+    test('are picked, added, summed and compared in their own width', async () => {
+      const device = new WasmDevice({ threads: 1 });
+      const x = input('x', 'float32', [2, 5]);
+      const places = input('places', 'int64', [2, 5]);
+      const own = cast(x, dtype);
+      const picked = gatherElements(own, places, 1);
+      const results = {
+        picked,
+        added: scatterElements(own, places, picked, 1),
+        sums: sum(own, 1),
+        largest: max(own, 1),
+        running: cumulativeSum(own, 1),
+      };
+      const outputs = Object.fromEntries(
+        Object.entries(results).map(([name, y]) => [name, cast(y, 'float32')]),
+      );
+      const executable = await device.compile({ inputs: [x, places], outputs });
+      const said = await executable.run({
+        x: float32([1, 7, 3, 2, 9, 4, 0, 6, 5, 8], [2, 5]),
+        places: int64([4, 4, 0, 1, 2, 3, 0, 1, 2, 4], [2, 5]),
+      });
+      expect(Object.fromEntries(Object.entries(said).map(([name, { data }]) => [name, [...data]]))).toEqual({
+        picked: [9, 9, 1, 7, 3, 5, 4, 0, 6, 8],
+        added: [2, 14, 6, 2, 27, 8, 0, 12, 10, 16],
+        sums: [22, 23],
+        largest: [9, 8],
+        running: [1, 8, 11, 13, 22, 4, 4, 10, 15, 23],
+      });
+      await device.dispose();
+    });
+  },
+);
+
+test('times of steps that cannot be taken leave the states and the memory as they were', async () => {
+  const device = new WasmDevice({ threads: 1 });
+  const total = input('total', 'float32', ['batch', 8]);
+  const after = add(total, 1);
+  const spec = { name: 'total', dtype: 'float32', shape: ['batch', 8], initial: 0 } as const;
+  const executable = await device.compile({
+    inputs: [],
+    outputs: {},
+    state: [{ spec, before: total, after }],
+  });
+  const state = executable.newState();
+  await executable.run({}, [state]);
+  const { taken } = device.memory;
+  const begun = device.threads.run.bind(device.threads);
+  const running = vi.spyOn(device.threads, 'run');
+  running.mockImplementationOnce(begun).mockRejectedValueOnce(new Error('a thread died'));
+  await expect(executable.profile({}, [state], 1)).rejects.toThrow('a thread died');
+  expect(device.memory.taken).toBe(taken);
+  expect((await state.read()).get('total')!.data[0]).toBe(2);
+  running.mockRestore();
   await device.dispose();
 });
 

@@ -3,10 +3,11 @@
  * short, and rows are filled up to a power of two with states that nobody uses.
  */
 import { MOST_STOPS, SAMPLING_SETTINGS, WRITING_ARGUMENTS } from '../../graph/index.js';
+import { holding } from '../lifetime.js';
 import type { Decoder, Executable, State, WritingRow, WrittenRow } from '../program.js';
 import { float32, type HostTensor, int64 } from '../tensors.js';
 import type { XlaExecutable } from './executable.js';
-import type { XlaState } from './state.js';
+import { XlaState } from './state.js';
 
 /** Tokens of the pieces that most of a long text is read in, */
 export const LONG_PIECE = 4096;
@@ -28,7 +29,7 @@ export function decoderOf(
   steps: number,
 ): Decoder {
   const spare = new Spare(() => writer.newState());
-  const run = async (feeds: Feeds, rows: readonly State[] = []): Promise<Record<string, HostTensor>> => {
+  const readPieces = async (feeds: Feeds, rows: readonly State[]): Promise<Record<string, HostTensor>> => {
     const { ids, position, places } = feeds as Record<'ids' | 'position' | 'places', HostTensor>;
     const sequence = ids.dims[1]!;
     const pieces = piecesOf(sequence);
@@ -71,6 +72,12 @@ export function decoderOf(
       for (const state of before) state.dispose();
     }
   };
+  /** Rows have their values until the last piece is read. */
+  const run = (feeds: Feeds, rows: readonly State[] = []): Promise<Record<string, HostTensor>> =>
+    holding(
+      rows.filter((row) => row instanceof XlaState),
+      () => readPieces(feeds, rows),
+    );
   let isPrepared = false;
   /** The program that writes is compiled while the first text is read: nobody waits for it alone. Whoever runs it hears why it cannot be. */
   const prepare = (): void => {

@@ -13,8 +13,10 @@ import {
   type Writing,
 } from '../../graph/index.js';
 import { checkFeeds, checkHeld, checkRows, checkState, type NamedType } from '../check.js';
+import { holding } from '../lifetime.js';
 import type { Executable, Program, State, StateChange, StateSpec } from '../program.js';
 import { stateDims } from '../program.js';
+import type { LoadedWeights } from '../shared-weights.js';
 import { type HostTensor, hostZeros, int64 } from '../tensors.js';
 import type { XlaDevice } from './device.js';
 import type { PjrtBuffer, PjrtExecutable } from './pjrt.js';
@@ -46,7 +48,7 @@ export class XlaExecutable implements Executable {
   constructor(
     private readonly device: XlaDevice,
     private readonly program: Program,
-    private readonly weights: ReadonlyMap<string, PlacedWeight>,
+    private readonly weights: LoadedWeights<PlacedWeight>,
   ) {
     const { inputs, state = [], dims = {} } = program;
     this.types = new Map(
@@ -124,7 +126,7 @@ export class XlaExecutable implements Executable {
     const sizes = new Map(Object.entries(this.program.dims ?? {}));
     checkFeeds(this.types, feeds, sizes);
     const states = this.expectStates(rows, sizes);
-    const { variant, outputs } = await this.device.exclusively(() => this.start(feeds, states, sizes));
+    const { variant, outputs } = await this.begin(feeds, states, sizes);
     const results: Record<string, HostTensor> = {};
     try {
       const made = variant.lowered.results.filter(({ kind }) => kind === 'output');
@@ -155,7 +157,7 @@ export class XlaExecutable implements Executable {
     const sizes = new Map<string, number>(Object.entries(this.program.dims ?? {}));
     const states = this.expectStates(rows, sizes);
     sizes.set('places', rows.length);
-    const { variant, outputs } = await this.device.exclusively(() => this.start(feeds, states, sizes, steps));
+    const { variant, outputs } = await this.begin(feeds, states, sizes, steps);
     const [tokens, chosen, logits] = outputs as [PjrtBuffer, PjrtBuffer, PjrtBuffer];
     try {
       const [made] = variant.lowered.results.filter(({ kind }) => kind === 'output');
@@ -192,8 +194,13 @@ export class XlaExecutable implements Executable {
           ({ executable }) => executable.dispose(),
           () => undefined,
         );
-      this.device.weights.release(this.program.weights?.values() ?? []);
+      this.weights.release();
     });
+  }
+
+  /** Starts a run in its turn: until then the states keep their values. */
+  private begin(...run: Parameters<XlaExecutable['start']>): ReturnType<XlaExecutable['start']> {
+    return holding(run[1], () => this.device.exclusively(() => this.start(...run)));
   }
 
   /** Enqueues a run and moves the states on. Returns the outputs, as they lie on the first device. */

@@ -5,6 +5,7 @@
  */
 import { DeviceError } from '../../errors.js';
 import { DTYPES, type RowValue } from '../../graph/index.js';
+import { holding, Lifetime } from '../lifetime.js';
 import { type State, type StateSpec, stateDims } from '../program.js';
 import type { HostTensor, TensorData } from '../tensors.js';
 import type { PjrtBuffer } from './pjrt.js';
@@ -74,6 +75,10 @@ class Holding {
 const users = new WeakMap<Batch, number>();
 
 export class XlaState implements State {
+  readonly life = new Lifetime(() => {
+    dropped.unregister(this);
+    this.holding.letGo();
+  });
   private readonly holding = new Holding();
 
   constructor(
@@ -113,7 +118,13 @@ export class XlaState implements State {
     return new XlaState(this.device, this.reader, this.batch, this.row, this.length);
   }
 
-  async read(names: readonly string[] = [...this.batch.values.keys()]): Promise<Map<string, HostTensor>> {
+  read(names?: readonly string[]): Promise<Map<string, HostTensor>> {
+    return holding([this], () => this.copy(names));
+  }
+
+  private async copy(
+    names: readonly string[] = [...this.batch.values.keys()],
+  ): Promise<Map<string, HostTensor>> {
     // The other rows are not copied to the host.
     if (this.batch.rows > 1) await this.reader.takeOut(this);
     const { batch, row, length } = this;
@@ -129,8 +140,7 @@ export class XlaState implements State {
   }
 
   dispose(): void {
-    dropped.unregister(this);
-    this.holding.letGo();
+    this.life.dispose();
   }
 
   /** Is what `saved`, a fork of it from before, still is. */
