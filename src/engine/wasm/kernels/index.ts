@@ -3,7 +3,7 @@
 // has taken.
 import { Kernel } from '../../../graph/lower/wasm/codes';
 import { attention } from './attention';
-import { convolution, recurrence, scan } from './recurrence';
+import { convolution } from './convolution';
 import { expertLists, expertsDown, expertsUp, packedExpertsDown, packedExpertsUp } from './experts';
 import { map } from './map';
 import { maskedAttention } from './masked-attention';
@@ -21,7 +21,9 @@ import {
 } from './memory';
 import { forgetRows, packedMatmul } from './packed';
 import { quantize } from './quantize';
+import { recurrence } from './recurrence';
 import { cumulative, reduce, rmsNorm, softmax } from './reduce';
+import { scan } from './scan';
 import { gather, gatherElements, gatherPacked, scatterElements, topK } from './select';
 import { appendEntries, loadEntries, loadRows, storeRows } from './states';
 import { channelSystem } from './system';

@@ -56,6 +56,12 @@ export function exp4(x: v128): v128 {
   return v128.bitselect(splat(Infinity), y, f32x4.gt(x, splat(88.7228)));
 }
 
+// @ts-ignore: decorator
+@inline
+export function exp1(x: f32): f32 {
+  return f32x4.extract_lane(exp4(splat(x)), 0);
+}
+
 /** log(x) through 2 atanh(f / (2 + f)) on [sqrt(1/2), sqrt(2)]. */
 // @ts-ignore: decorator
 @inline

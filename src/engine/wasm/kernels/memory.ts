@@ -61,3 +61,17 @@ export function cut(count: i32, t: i32, T: i32): i32 {
 export function share(count: i32, unit: i32, t: i32, T: i32): i32 {
   return min(count, cut((count + unit - 1) / unit, t, T) * unit);
 }
+
+/** An address in a table of rows. */
+// @ts-ignore: decorator
+@inline
+export function rowOf(table: usize, i: i32): usize {
+  return <usize>load<u32>(table + (<usize>i << 2));
+}
+
+/** Bytes to a row and a token of an operand: its address, bytes between rows and between tokens are words i, i + 1, i + 2. */
+// @ts-ignore: decorator
+@inline
+export function tokenAt(a: usize, i: i32, row: i32, token: i32): usize {
+  return address(a, i) + <usize>row * address(a, i + 1) + <usize>token * address(a, i + 2);
+}

@@ -69,6 +69,7 @@ export function gatherElements(a: usize, t: i32, T: i32): void {
     const to = y + <usize>i * bytes;
     if (bytes == 4) store<u32>(to, load<u32>(from));
     else if (bytes == 8) store<u64>(to, load<u64>(from));
+    else if (bytes == 2) store<u16>(to, load<u16>(from));
     else store<u8>(to, load<u8>(from));
   }
 }

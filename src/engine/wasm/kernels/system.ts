@@ -1,7 +1,6 @@
 // A linear system that does not change in time, with a state for each channel.
-import { address, cut, word } from './memory';
+import { address, cut, rowOf, tokenAt, word } from './memory';
 import { splat } from './math';
-import { rowOf, tokenAt } from './recurrence';
 
 /**
  * h = a h + u, y = Re sum w h. words: batch, sequence, channels, size, parts (1 real, 2 complex), u with 3 words, a and w
