@@ -138,11 +138,6 @@ export function operators(): ReadonlyMap<string, Operator<never>> {
 const path: string[] = [];
 let built = 0;
 
-/** The serial number of the next node. */
-export function nextSerial(): number {
-  return built;
-}
-
 /** Builds with `name` added to the layer path that nodes and shape errors carry; `''` adds nothing. */
 export function scope<T>(name: string, build: () => T): T {
   if (name === '') return build();

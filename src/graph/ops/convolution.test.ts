@@ -1,6 +1,8 @@
 /** The causal convolution and its gradient against loops in float64, whole and in pieces. */
 import { describe, expect, test } from 'vitest';
 import type { Executable } from '../../engine/index.js';
+import { FUSED } from '../../engine/onnxruntime/device.js';
+import { toOnnx } from '../index.js';
 import type { Dim } from '../shape.js';
 import { input } from '../tensor.js';
 import { compileWithGradients, expectReference, seedsFor } from '../testing/against-reference.js';
@@ -132,6 +134,15 @@ test('no channels', async () => {
   const operands = convolutionOperands({ batch: 2, sequence: 5, channels: 0, width: 3 }, true, false);
   expect((await executable.run({ ...operands })).output!.dims).toEqual([2, 5, 0]);
   await executable.dispose();
+});
+
+test('no channels are left to no kernel, on a GPU as on the CPU: both divide by their number', () => {
+  const [x, weight] = [input('x', 'float32', [1, 5, 0]), input('weight', 'float32', [0, 1, 3])];
+  const { output } = causalConvolution(x, weight);
+  for (const fused of Object.values(FUSED)) {
+    const { bytes } = toOnnx({ output }, { fused });
+    expect(Buffer.from(bytes).toString('latin1')).not.toContain('CausalConvWithState');
+  }
 });
 
 test('the final state is the last inputs', async () => {

@@ -67,9 +67,11 @@ const convolutionOperator = defineComposite<null>({
   },
   kernels: {
     onnx(builder, inputs, { inputs: [x, weight], outputs }) {
+      const [channels] = weight!.shape;
       const width = weight!.shape[2] as number;
-      // Of width 1 it has no state, and an empty one makes WebGPU's kernel end the process.
-      if (width === 1) return undefined;
+      // Of width 1 it has no state, and an empty one makes WebGPU's kernel end the process; so may no channels, by whose number both kernels
+      // divide.
+      if (width === 1 || channels === 0) return undefined;
       const isToken = x!.shape[1] === 1;
       if (builder.fused.has(isToken ? 'CausalConvWithState+token' : 'CausalConvWithState')) {
         return builder.emit('CausalConvWithState', inputs, {
@@ -81,10 +83,8 @@ const convolutionOperator = defineComposite<null>({
       // Zeros in the place of a state are the operator's own padding, and give no state.
       if (isToken || !builder.fused.has('Conv') || (!inputs[3] && builder.used.has(outputs[1]!)))
         return undefined;
-      const [channels] = weight!.shape;
-      // The operator has the number of channels among its attributes, and divides by it: 0 would end the process.
-      const isKnown = typeof channels === 'number' && channels > 0;
-      return isKnown ? convInOnnx(builder, inputs, width, channels) : undefined;
+      // The operator has the number of channels among its attributes.
+      return typeof channels === 'number' ? convInOnnx(builder, inputs, width, channels) : undefined;
     },
     wasm: convolutionInWasm,
     stablehlo: (builder, operands, { inputs }) =>

@@ -100,8 +100,7 @@ export const multiply = pair(
   ),
 );
 
-/** a / b */
-export const divide = pair(
+const quotient = pair(
   binary(
     'divide',
     { onnx: onnxNode('Div'), wasm: wasmMap('divide'), stablehlo: hloBinary('divide') },
@@ -109,6 +108,24 @@ export const divide = pair(
     (g, _, b, y) => [() => divide(g, b), () => negate(divide(multiply(g, y), b))],
   ),
 );
+
+/** a / b. Of integers it is cut off towards 0, and 0 where b is 0. */
+export function divide(a: Value, b: Value): Tensor {
+  const [x, y] = [lift(a, b), lift(b, a)];
+  const isWhole = INTEGERS.includes(x.dtype) && x.dtype === y.dtype;
+  return isWhole && (typeof b !== 'number' || b === 0 || b === -1) ? wholeQuotient(x, y) : quotient(x, y);
+}
+
+const INTEGERS: readonly DType[] = ['int64', 'int32', 'int8', 'uint8'];
+
+/** Processors refuse to divide by 0, and the least number by -1, and end the process. */
+function wholeQuotient(a: Tensor, b: Tensor): Tensor {
+  const isZero = equal(b, 0);
+  if (a.dtype === 'uint8') return where(isZero, 0, quotient(a, where(isZero, 1, b)));
+  const turns = equal(b, -1);
+  const plain = quotient(a, where(or(isZero, turns), 1, b));
+  return where(isZero, 0, where(turns, subtract(0, a), plain));
+}
 
 /** a ** b for a > 0 */
 export const power = pair(

@@ -128,6 +128,8 @@ const scatterElementsOperator = definePrimitive<{ axis: number }>({
     expectIndices(indices!);
     if (!sameShape(indices!.shape, updates!.shape))
       throw new ShapeError('indices and updates differ in shape');
+    if (x!.dtype === 'bool' || x!.dtype !== updates!.dtype)
+      throw new ShapeError('the operand and the updates must be numbers of one dtype');
     return [{ dtype: x!.dtype, shape: x!.shape }];
   },
   gradient: ({ inputs: [, indices], attributes: { axis }, outputGradients: [g] }) => [
@@ -159,6 +161,8 @@ export function scatterElements(x: Tensor, indices: Tensor, updates: Tensor, axi
 const topKOperator = definePrimitive<{ k: Dim; axis: number }>({
   name: 'topK',
   infer([x], { k, axis }) {
+    if (!['float32', 'float16', 'bfloat16'].includes(x!.dtype))
+      throw new ShapeError('the operand must be of floating-point numbers');
     const size = x!.shape[axis]!;
     if (typeof k === 'number' && typeof size === 'number' && k > size) {
       throw new ShapeError(`cannot take ${k} of ${size} elements`);

@@ -58,7 +58,7 @@ export class WasmBuilder {
   private readonly bound = new Map<string, number>();
   private readonly norms = new Map<
     Buffer,
-    { x: Rows; weight: Buffer; weightBytes: number; epsilon: number }
+    { x: Rows; size: number; weight: Buffer; weightBytes: number; epsilon: number }
   >();
   private readonly quantized = new Map<string, Buffer>();
 
@@ -357,7 +357,7 @@ export class WasmBuilder {
       ],
       { reads: [x.buffer, by.buffer], writes: [to.buffer, ...(inverse ? [inverse.buffer] : [])] },
     );
-    this.norms.set(to.buffer, { x, weight: by.buffer, weightBytes: 4 * by.offset, epsilon });
+    this.norms.set(to.buffer, { x, size, weight: by.buffer, weightBytes: 4 * by.offset, epsilon });
     return inverse ? [to, inverse] : [to];
   }
 
@@ -366,7 +366,10 @@ export class WasmBuilder {
     const k = input.dims.at(-1)!;
     const m = count(input.dims.slice(0, -1));
     const view = input.kind === 'view' && isContiguous(input) && input.offset === 0 ? input : undefined;
-    const norm = view && count(view.dims) * 4 === view.buffer.bytes ? this.norms.get(view.buffer) : undefined;
+    const known =
+      view && count(view.dims) * 4 === view.buffer.bytes ? this.norms.get(view.buffer) : undefined;
+    // Rows that were normed in parts, such as heads, are no rows of the norm.
+    const norm = known?.size === k ? known : undefined;
     const x = norm?.x ?? this.rows(input);
     const blocks = Math.ceil(k / block);
     const weight = norm ? { buffer: norm.weight, bytes: norm.weightBytes } : 0;

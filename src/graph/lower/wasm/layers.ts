@@ -3,9 +3,18 @@ import type { AttentionOptions } from '../../ops/attention.js';
 import type { Node, Tensor } from '../../tensor.js';
 import type { WasmBuilder } from './builder.js';
 import { Element, Instruction, Kernel, PAGE_ENTRIES } from './codes.js';
-import { around, concatInWasm, matmulInWasm, part, transposed } from './operators.js';
+import { around, computed, concatInWasm, matmulInWasm, narrowed, part, transposed } from './operators.js';
 import { floatBits, type Word } from './step.js';
-import { type Buffer, type Coded, count, type Kept, reshaped, type Value, type View } from './value.js';
+import {
+  type Buffer,
+  type Coded,
+  count,
+  ELEMENT_BYTES,
+  type Kept,
+  reshaped,
+  type Value,
+  type View,
+} from './value.js';
 
 /** Along the last axis. */
 export function softmaxInWasm(builder: WasmBuilder, input: Value, isLog: boolean): View {
@@ -20,11 +29,11 @@ export function softmaxInWasm(builder: WasmBuilder, input: Value, isLog: boolean
 
 /** Running sums along an axis. */
 export function cumulativeInWasm(builder: WasmBuilder, input: Value, axis: number, isReverse: boolean): View {
-  const x = builder.contiguous(input);
+  const x = builder.contiguous(computed(builder, input));
   const to = builder.allocate(x.dims, x.dtype, [x.buffer]);
   const words = [x.element, builder.at(x), builder.at(to), ...around(x.dims, axis), isReverse ? 1 : 0];
   if (count(x.dims) > 0) builder.step(Kernel.cumulative, words, { reads: [x.buffer], writes: [to.buffer] });
-  return to;
+  return narrowed(builder, to, input.dtype);
 }
 
 export function gatherElementsInWasm(builder: WasmBuilder, input: Value, indices: Value, axis: number): View {
@@ -33,11 +42,10 @@ export function gatherElementsInWasm(builder: WasmBuilder, input: Value, indices
   const to = builder.allocate(places.dims, x.dtype, [x.buffer, places.buffer]);
   if (count(to.dims) === 0) return to;
   const [outer, size, inner] = around(x.dims, axis);
-  const bytes = x.element === Element.int64 ? 8 : x.element === Element.bool ? 1 : 4;
   builder.step(
     Kernel.gatherElements,
     [
-      bytes,
+      ELEMENT_BYTES[x.element],
       builder.at(x),
       builder.at(places),
       places.element,
@@ -57,14 +65,12 @@ export function scatterElementsInWasm(
   [input, indices, updates]: readonly [Value, Value, Value],
   axis: number,
 ): View {
-  const [x, places, added] = [input, indices, updates].map((value) => builder.contiguous(value)) as [
-    View,
-    View,
-    View,
-  ];
+  const [x, places, added] = [computed(builder, input), indices, computed(builder, updates)].map((value) =>
+    builder.contiguous(value),
+  ) as [View, View, View];
   const reads = [x.buffer, places.buffer, added.buffer];
   const to = builder.allocate(x.dims, x.dtype, reads);
-  if (count(to.dims) === 0) return to;
+  if (count(to.dims) === 0) return narrowed(builder, to, input.dtype);
   const [outer, size, inner] = around(x.dims, axis);
   builder.step(
     Kernel.scatterElements,
@@ -82,15 +88,15 @@ export function scatterElementsInWasm(
     ],
     { reads, writes: [to.buffer] },
   );
-  return to;
+  return narrowed(builder, to, input.dtype);
 }
 
 export function topKInWasm(builder: WasmBuilder, input: Value, k: number, axis: number): View[] {
-  const x = builder.contiguous(input);
+  const x = builder.contiguous(computed(builder, input));
   const dims = x.dims.map((dim, i) => (i === axis ? k : dim));
   const values = builder.allocate(dims, 'float32', [x.buffer]);
   const indices = builder.allocate(dims, 'int64', [x.buffer]);
-  if (count(dims) === 0) return [values, indices];
+  if (count(dims) === 0) return [narrowed(builder, values, input.dtype), indices];
   const heaps = builder.allocate([builder.threads, k, 2], 'float32', [x.buffer]);
   const words = [
     builder.at(x),
@@ -103,7 +109,7 @@ export function topKInWasm(builder: WasmBuilder, input: Value, k: number, axis: 
   ];
   const writes = [values.buffer, indices.buffer, heaps.buffer];
   builder.step(Kernel.topK, words, { reads: [x.buffer], writes });
-  return [values, indices];
+  return [narrowed(builder, values, input.dtype), indices];
 }
 
 /** Operands [batch, sequence, size] as words, and the buffers that they read. */
@@ -173,7 +179,7 @@ export function stateUse(before: { readsStates?: number[] }, to: { writesStates?
   };
 }
 
-/** Channels that a thread takes at once; see kernels/recurrence.ts. */
+/** Channels that a thread takes at once; see kernels/scan.ts and kernels/convolution.ts. */
 const CHANNELS = 16;
 
 /** How threads divide [batch, sequence, channels] for one token of each row. */

@@ -34,10 +34,29 @@ export function castInWasm(builder: WasmBuilder, x: Value, to: DType): View {
   return result;
 }
 
+/** In which types kernels add and compare: numbers of fewer bits are widened before, and the results narrowed. */
+const COMPUTED: Readonly<Partial<Record<DType, DType>>> = {
+  float16: 'float32',
+  bfloat16: 'float32',
+  int8: 'int32',
+  uint8: 'int32',
+};
+
+/** An operand in a type that kernels compute in. */
+export function computed(builder: WasmBuilder, value: Value): Value {
+  const wider = COMPUTED[value.dtype];
+  return wider ? castInWasm(builder, value, wider) : value;
+}
+
+/** A result that was computed in a wider type. */
+export function narrowed(builder: WasmBuilder, view: View, dtype: DType): View {
+  return view.dtype === dtype ? view : castInWasm(builder, view, dtype);
+}
+
 /** A reduction along axes. */
 export function wasmReduction(what: Reduction): WasmLowering<{ axes: readonly number[]; keepDims: boolean }> {
   return (builder, [input], { attributes: { axes }, outputs }) => {
-    const given = builder.view(input!);
+    const given = builder.view(computed(builder, input!));
     const isNatural = given.element <= Element.bool;
     const x = isNatural ? given : builder.copy(given);
     const kept = x.dims.flatMap((_, axis) => (axes.includes(axis) ? [] : [axis]));
@@ -62,7 +81,7 @@ export function wasmReduction(what: Reduction): WasmLowering<{ axes: readonly nu
         label: Reduction[what],
       });
     }
-    return [y];
+    return [narrowed(builder, y, input!.dtype)];
   };
 }
 

@@ -1,7 +1,7 @@
 /** Cases for the operators of two operands: every pair of shapes that broadcasts in a way of its own. */
-import type { HostTensor } from '../../../engine/index.js';
+import { type HostTensor, int64 } from '../../../engine/index.js';
 import type { Tensor } from '../../tensor.js';
-import { elementwise } from '../../testing/arrays.js';
+import { elementwise, tabulate } from '../../testing/arrays.js';
 import type { CaseTable, OperatorCase } from '../../testing/operator-case.js';
 import { coins, spaced, uniform } from '../../testing/random.js';
 import {
@@ -114,7 +114,21 @@ export const binaryCases: CaseTable = {
   add: smooth({ build: add, of: (a, b) => a + b }),
   subtract: smooth({ build: subtract, of: (a, b) => a - b }),
   multiply: smooth({ build: multiply, of: (a, b) => a * b }),
-  divide: smooth({ build: divide, of: (a, b) => a / b }, any(1), positive(2)),
+  divide: [
+    ...smooth({ build: divide, of: (a, b) => a / b }, any(1), positive(2)),
+    {
+      name: 'integers by integers, by 0 and by -1',
+      operands: [int64([7, -7, 5, 0, 6], [5]), int64([2, 2, 0, 0, -1], [5])],
+      build: (a, b) => divide(a!, b!),
+      expected: () => tabulate([5], (i) => [3, -3, 0, 0, -6][i]!),
+    },
+    {
+      name: 'the least integer by -1, which has no counterpart',
+      operands: [{ dtype: 'int32', dims: [1], data: Int32Array.of(-(2 ** 31)) }],
+      build: (a) => divide(a!, -1),
+      expected: () => tabulate([1], () => -(2 ** 31)),
+    },
+  ],
   power: [
     ...smooth({ build: power, of: (a, b) => a ** b }, positive(1), any(2)),
     {
