@@ -1,15 +1,14 @@
 /** Telling what is in an image, or in a sound. */
-import { type Device, type Executable, float32, openDevice, type Weight } from '../engine/index.js';
+import { type Device, type Executable, float32, type Weight } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { scalar } from '../graph/index.js';
 import {
   type ImagesConfig,
   type Model,
   modalityInputs,
-  modelFolder,
-  openModel,
   perceive,
   type SoundsConfig,
+  withModelCache,
 } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 import {
@@ -22,7 +21,7 @@ import {
   type Sound,
   withChannels,
 } from '../signals/index.js';
-import { type LoadOptions, QUANTIZATIONS } from './language-model.js';
+import { type LoadOptions, loadNamed } from './loading.js';
 import { SignalModel } from './signal-model.js';
 
 /** How likely each class is. */
@@ -42,11 +41,9 @@ export interface ClassifyOptions {
 
 /** Loads a model of images or of sounds. Throws `ConfigError` for another model, else as `loadModel` does. */
 export async function loadClassifier(name: string, options: LoadOptions = {}): Promise<Classifier> {
-  const { device: asked = 'cpu', quantize } = options;
-  const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
-  const { model, weights } = await openModel(modelFolder(name), undefined, quantization);
-  const device = typeof asked === 'string' ? await openDevice(asked, options) : asked;
-  return Classifier.compile(model, weights, device, typeof asked === 'string');
+  return loadNamed(name, options, ({ model, weights, device, ownsDevice, cache }) =>
+    Classifier.compile(cache ? withModelCache(model, cache) : model, weights, device, ownsDevice),
+  );
 }
 
 /** The logits of all positions of a file or of what is in memory: [positions, classes], flat. */
@@ -133,9 +130,6 @@ function compileWhole(
   return device.compile({ inputs: Object.values(inputs), outputs: said, weights });
 }
 
-/** Positions of a sound that one run of the model hears at most. */
-const MOST_POSITIONS = 512;
-
 /** A sound is heard as a stream, however long it is; where layers look ahead, as a whole. */
 async function soundReader(
   { rate, hop }: SoundsConfig,
@@ -190,12 +184,9 @@ function streamHearing(signal: SignalModel, hop: number): Hearing {
       const session = signal.session();
       try {
         const parts: number[] = [];
-        for (let first = 0; first < count; first += MOST_POSITIONS) {
-          const size = Math.min(MOST_POSITIONS, count - first);
-          const part = samples.subarray(first * hop, (first + size) * hop);
-          const { logits } = await session.read({ samples: float32(part, [1, size, hop]) }, size);
+        await session.readInPieces({ samples: float32(samples, [1, count, hop]) }, count, ({ logits }) => {
           for (const value of logits!.data as Float32Array) parts.push(value);
-        }
+        });
         return Float32Array.from(parts);
       } finally {
         session.dispose();

@@ -1,15 +1,9 @@
 /** Texts as vectors: the mean of a language model's hidden states over a text's tokens, at unit length. */
-import {
-  type Device,
-  type Executable,
-  int64,
-  type State,
-  stateChanges,
-  type Weight,
-} from '../engine/index.js';
+import { type Device, type Executable, int64, type State, type Weight } from '../engine/index.js';
 import { input, sum } from '../graph/index.js';
-import { forward, type Model, stateInputs } from '../models/index.js';
+import { forward, type Model } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
+import { modelState } from './model-state.js';
 
 export class Embedder {
   private constructor(
@@ -25,15 +19,12 @@ export class Embedder {
   ): Promise<Embedder> {
     const ids = input('ids', 'int64', ['batch', 'sequence']);
     const position = input('position', 'int64', []);
-    const lengths = input('lengths', 'int64', ['batch']);
-    const before = stateInputs(model);
-    const registry = new ParameterRegistry();
-    const { hidden, state } = forward(model, registry, ids, position, { state: before, lengths });
+    const kept = modelState(model);
+    const { hidden, state } = forward(model, new ParameterRegistry(), ids, position, kept.given);
     const executable = await device.compile({
       inputs: [ids, position],
       outputs: { sum: sum(hidden, 1) },
-      state: stateChanges(model.state, before, state),
-      lengths,
+      ...kept.changedTo(state),
       weights,
     });
     return new Embedder(model, executable);

@@ -23,8 +23,9 @@ export {
   type GenerateOptions,
   type StopReason,
 } from './generation.js';
-export { LanguageModel, type LoadOptions, type Logits, loadFolder, loadModel } from './language-model.js';
+export { LanguageModel, type Logits, loadFolder, loadModel } from './language-model.js';
 export { END_OF_PARAGRAPH, LineFormat } from './line-format.js';
+export type { LoadOptions } from './loading.js';
 export { logprobsOf, type TokenLogprobs } from './logprobs.js';
 export { merged } from './merged.js';
 export { PrefixCache, type PrefixCacheOptions } from './prefix-cache.js';

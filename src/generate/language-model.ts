@@ -1,8 +1,6 @@
 /** A loaded language model: logits of whole sequences, and sessions that read and write. */
 import {
   type Device,
-  type DeviceName,
-  type DeviceOptions,
   type HostTensor,
   hostZeros,
   openDevice,
@@ -14,15 +12,11 @@ import {
 import { CheckpointError, DataError, TokenizerError } from '../errors.js';
 import { Inspector, type ReadSourceInputs, type Trace, type TraceOptions } from '../inspect/index.js';
 import {
-  checkpointFolder,
   countParameters,
   type Fingerprint,
   fingerprintOf,
   type Model,
-  modelFolder,
-  openModel,
   parametersOf,
-  type Quantization,
   type SourceGiven,
   sourceConfigOf,
   sourcePlaces,
@@ -31,28 +25,11 @@ import {
 import type { CacheForm } from '../nn/index.js';
 import { loadTokenizerOrIds, type Tokenizer } from '../text/index.js';
 import { Embedder } from './embedder.js';
+import { type LoadOptions, loadFrom, loadNamed, type OpenedModel } from './loading.js';
 import { decoderPrograms } from './program.js';
 import { type Row, Runner } from './runner.js';
 import { Session, type SessionOptions } from './session.js';
 import { type SourceRead, sourceFeeds, sourceReader } from './source-reader.js';
-
-/** Where a model computes, and in which form it is held. */
-export interface LoadOptions extends DeviceOptions {
-  /** `cpu` by default. */
-  device?: Device | DeviceName;
-  /** The folder of an adapter (LoRA) that was trained on the model, or of the training run that made it. */
-  adapter?: string;
-  /** Quantizes the weights while they are read: as `int4` or `int8`, or as said. */
-  quantize?: 'int4' | 'int8' | Quantization;
-  /** Keeps what grows with a text, keys and values, in 16 or 8 bits a number instead of 32. */
-  cache?: CacheForm;
-}
-
-/** What the names stand for. */
-export const QUANTIZATIONS: Readonly<Record<'int4' | 'int8', Quantization>> = {
-  int4: { bits: 4, block: 64 },
-  int8: { bits: 8, block: 64 },
-};
 
 /** Logits in nats, up to a constant for each token. */
 export interface Logits {
@@ -66,33 +43,28 @@ export interface Logits {
  * or does not fit together.
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const { adapter } = options;
-  return loadFolder(modelFolder(name), {
-    ...options,
-    ...(adapter !== undefined && { adapter: checkpointFolder(adapter) }),
-  });
+  return loadNamed(name, options, languageModel);
 }
 
 /** The same for the very folder of a model's files, and of an adapter's. */
 export async function loadFolder(folder: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const { quantize, cache, adapter, device: asked = 'cpu' } = options;
-  const device = typeof asked === 'string' ? await openDevice(asked, options) : asked;
-  const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
-  const { model, weights } = await openModel(folder, adapter, quantization);
+  return loadFrom(folder, options, languageModel);
+}
+
+async function languageModel({
+  folder,
+  model,
+  weights,
+  device,
+  ...options
+}: OpenedModel): Promise<LanguageModel> {
   const tokenizer = await loadTokenizerOrIds(folder, model.vocabSize);
   if (tokenizer.vocabSize > model.vocabSize) {
     throw new TokenizerError(
       `the tokenizer of ${folder} has ${tokenizer.vocabSize} tokens, but its model has ${model.vocabSize}: use the one that it was trained with`,
     );
   }
-  // What is quantized while it is read is not held twice.
-  const reopen = async () => (await openModel(folder, adapter, quantization)).weights;
-  const ownsDevice = typeof asked === 'string';
-  return LanguageModel.compile(model, weights, tokenizer, device, {
-    reopen,
-    ownsDevice,
-    ...(cache && { cache }),
-  });
+  return LanguageModel.compile(model, weights, tokenizer, device, options);
 }
 
 /** A language model that is loaded (see `loadModel`): it makes sessions, and is looked into. */
@@ -134,8 +106,8 @@ export class LanguageModel {
     } = {},
   ): Promise<LanguageModel> {
     const kept = cache ? withModelCache(model, cache) : model;
-    const decoder = await device.compileDecoder(decoderPrograms(kept, weights));
     const fingerprint = await fingerprintOf(kept, weights);
+    const decoder = await device.compileDecoder(decoderPrograms(kept, weights));
     const runner = new Runner(decoder, model.vocabSize);
     return new LanguageModel(kept, model, tokenizer, runner, fingerprint, device, reopen, ownsDevice);
   }
@@ -302,12 +274,13 @@ export class LanguageModel {
   }
 
   /**
-   * A text, or tokens, as a vector [hidden]: the mean of the hidden states after the final norm, at unit length, so that the product of
-   * two is the cosine of their angle. Throws `DataError` for no tokens or unknown ones.
+   * A text, read from its beginning as `Session.read` reads one, or tokens, as a vector [hidden]: the mean of the hidden states after the
+   * final norm, at unit length, so that the product of two is the cosine of their angle. Throws `DataError` for no tokens or unknown ones.
    */
   async embed(prompt: string | readonly number[]): Promise<Float32Array> {
-    const ids = typeof prompt === 'string' ? this.tokenizer.encode(prompt) : prompt;
-    if (ids.length === 0) throw new DataError('there are no tokens: give some text to embed');
+    const own = typeof prompt === 'string' ? this.tokenizer.encode(prompt) : prompt;
+    if (own.length === 0) throw new DataError('there are no tokens: give some text to embed');
+    const ids = typeof prompt === 'string' ? this.tokenizer.fromStart([...own]) : own;
     this.check(ids);
     const text = (await this.embedder()).begin();
     try {

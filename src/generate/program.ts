@@ -1,8 +1,9 @@
 /** What runs when a model reads and writes. */
-import { type DecoderPrograms, type Program, stateChanges, type Weight } from '../engine/index.js';
+import type { DecoderPrograms, Program, Weight } from '../engine/index.js';
 import { type Dim, input } from '../graph/index.js';
-import { logitsOf, type Model, stateInputs, stepOf } from '../models/index.js';
+import { logitsOf, type Model, stepOf } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
+import { modelState } from './model-state.js';
 
 type Weights = ReadonlyMap<string, Weight>;
 
@@ -12,15 +13,12 @@ type Weights = ReadonlyMap<string, Weight>;
  * the model.
  */
 function stepProgram(model: Model, weights: Weights, sequence: Dim, output: 'logits' | 'hidden'): Program {
-  const before = stateInputs(model);
-  const grows = model.state.some((spec) => spec.grows !== undefined);
-  const lengths = grows ? input('lengths', 'int64', ['batch']) : undefined;
-  const step = stepOf(model, { sequence, state: before, position: ['batch'], lengths });
+  const kept = modelState(model);
+  const step = stepOf(model, { sequence, position: ['batch'], ...kept.given });
   return {
     inputs: step.inputs,
     outputs: { [output]: step[output] },
-    state: stateChanges(model.state, before, step.state),
-    ...(lengths && { lengths }),
+    ...kept.changedTo(step.state),
     weights,
   };
 }

@@ -8,12 +8,10 @@ import {
   type Executable,
   type HostTensor,
   int64,
-  openDevice,
   type State,
-  stateChanges,
   type Weight,
 } from '../engine/index.js';
-import { CheckpointError, ConfigError, SnapshotError } from '../errors.js';
+import { CheckpointError, ConfigError, DataError, SnapshotError } from '../errors.js';
 import { input } from '../graph/index.js';
 import {
   type Fingerprint,
@@ -21,22 +19,19 @@ import {
   type Modality,
   type Model,
   modalityInputs,
-  modelFolder,
-  openModel,
   perceive,
-  stateInputs,
+  withModelCache,
 } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
-import { type LoadOptions, QUANTIZATIONS } from './language-model.js';
+import { type LoadOptions, loadNamed } from './loading.js';
+import { modelState } from './model-state.js';
 import { checkLayout, layoutOf, readStateFile, stateTensors, writeStateFile } from './snapshot.js';
 
 /** Loads one of a folder. Throws `ConfigError` for a model of text; else as `loadModel` does. */
 export async function loadSignalModel(name: string, options: LoadOptions = {}): Promise<SignalModel> {
-  const { device: asked = 'cpu', quantize } = options;
-  const quantization = typeof quantize === 'string' ? QUANTIZATIONS[quantize] : quantize;
-  const { model, weights } = await openModel(modelFolder(name), undefined, quantization);
-  const device = typeof asked === 'string' ? await openDevice(asked, options) : asked;
-  return SignalModel.compile(model, weights, device, typeof asked === 'string');
+  return loadNamed(name, options, ({ model, weights, device, ownsDevice, cache }) =>
+    SignalModel.compile(cache ? withModelCache(model, cache) : model, weights, device, ownsDevice),
+  );
 }
 
 /** A loaded model of something other than text, which reads positions of numbers. */
@@ -65,30 +60,17 @@ export class SignalModel {
         `the layers of this model (${model.pattern}) look ahead: it cannot read a stream piece by piece`,
       );
     const inputs = modalityInputs(modality);
-    const before = stateInputs(model);
+    const kept = modelState(model);
     const position = input('position', 'int64', ['batch']);
-    const lengths = model.state.some(({ grows }) => grows !== undefined)
-      ? input('lengths', 'int64', ['batch'])
-      : undefined;
-    const { said, state } = perceive(model, new ParameterRegistry(), inputs, position, {
-      state: before,
-      lengths,
-    });
+    const { said, state } = perceive(model, new ParameterRegistry(), inputs, position, kept.given);
+    const fingerprint = await fingerprintOf(model, weights);
     const executable = await device.compile({
       inputs: [...Object.values(inputs), position],
       outputs: said,
-      state: stateChanges(model.state, before, state),
-      ...(lengths && { lengths }),
+      ...kept.changedTo(state),
       weights,
     });
-    return new SignalModel(
-      model,
-      modality,
-      await fingerprintOf(model, weights),
-      executable,
-      device,
-      ownsDevice,
-    );
+    return new SignalModel(model, modality, fingerprint, executable, device, ownsDevice);
   }
 
   /** A stream of which nothing was read. */
@@ -126,10 +108,14 @@ export class SignalModel {
   }
 }
 
+/** Positions that one run of a model reads at most. */
+const MOST_POSITIONS = 512;
+
 /** One sequence of positions, and the state that it left. */
 export class SignalSession {
-  /** Runs of one session are made one after the other. */
+  /** What is asked of one session is done one after the other. */
   private last: Promise<unknown> = Promise.resolve();
+  private waiting = 0;
 
   constructor(
     readonly owner: SignalModel,
@@ -149,28 +135,70 @@ export class SignalSession {
   }
 
   /**
-   * Reads `count` positions, inputs [1, count, ...] by the names of the modality; returns what the model says of each. Where it
+   * Reads `count` positions, inputs [1, count, ...] by the names of the modality, in its turn; returns what the model says of each. Where it
    * throws, nothing was read.
    */
   read(inputs: Readonly<Record<string, HostTensor>>, count: number): Promise<Record<string, HostTensor>> {
-    const run = this.last.then(async () => {
-      const position = int64([this.positions], [1]);
-      const said = await this.executable.run({ ...inputs, position }, [this.state]);
-      this.positions += count;
-      return said;
-    });
-    this.last = run.catch(() => undefined);
-    return run;
+    return this.inTurn(() => this.run(inputs, count));
   }
 
-  /** Another session that read the same; each goes on by itself. */
+  /**
+   * Reads as many positions as there are in pieces, in what is done in turn. `heard` is given what the model says of each piece, and how many
+   * positions of the inputs were read with it. A piece that cannot be read leaves those before it read.
+   */
+  async readInPieces(
+    inputs: Readonly<Record<string, HostTensor>>,
+    count: number,
+    heard: (said: Readonly<Record<string, HostTensor>>, done: number) => void,
+  ): Promise<void> {
+    for (let first = 0; first < count; first += MOST_POSITIONS) {
+      const size = Math.min(MOST_POSITIONS, count - first);
+      const piece = Object.fromEntries(
+        Object.entries(inputs).map(([name, input]) => [name, positionsOf(input, first, size)]),
+      );
+      heard(await this.run(piece, size), first + size);
+    }
+  }
+
+  private async run(
+    inputs: Readonly<Record<string, HostTensor>>,
+    count: number,
+  ): Promise<Record<string, HostTensor>> {
+    const position = int64([this.positions], [1]);
+    const said = await this.executable.run({ ...inputs, position }, [this.state]);
+    this.positions += count;
+    return said;
+  }
+
+  /** Does `work` when all that was asked of this session before is done: two that read at once would mix their positions. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    this.waiting++;
+    const result = this.last.then(work).finally(() => {
+      this.waiting--;
+    });
+    this.last = result.catch(() => undefined);
+    return result;
+  }
+
+  /** Another session that read the same; each goes on by itself. Throws `DataError` while this one is at work. */
   fork(): SignalSession {
+    if (this.waiting > 0)
+      throw new DataError('the stream is being read: wait until what was asked of it is done');
+    return this.copy();
+  }
+
+  /** `fork` for what is done in turn. */
+  copy(): SignalSession {
     return new SignalSession(this.owner, this.executable, this.state.fork(), this.positions);
   }
 
-  /** Writes what was kept as one file, with further float32 tensors, whole or not at all. */
-  async save(path: string, extra: ReadonlyMap<string, HostTensor> = new Map()): Promise<void> {
-    await this.last;
+  /** Writes what was kept as one file, in its turn, whole or not at all. */
+  save(path: string): Promise<void> {
+    return this.inTurn(() => this.write(path));
+  }
+
+  /** `save` for what is done in turn, with further float32 tensors. */
+  async write(path: string, extra: ReadonlyMap<string, HostTensor> = new Map()): Promise<void> {
     const further = [...extra].map(([name, { dims, data }]) => ({
       name,
       dtype: 'F32' as const,
@@ -184,4 +212,14 @@ export class SignalSession {
   dispose(): void {
     this.state.dispose();
   }
+}
+
+/** Some of the positions of an input [1, positions, ...]. */
+function positionsOf({ dtype, dims, data }: HostTensor, first: number, size: number): HostTensor {
+  const each = data.length / dims[1]!;
+  return {
+    dtype,
+    dims: [1, size, ...dims.slice(2)],
+    data: data.subarray(first * each, (first + size) * each),
+  };
 }

@@ -1,5 +1,5 @@
 /** Reads what stands before a text: a model's source. */
-import { type Device, type HostTensor, int64, stateChanges, type Weight } from '../engine/index.js';
+import { type Device, type HostTensor, int64, type Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { input } from '../graph/index.js';
 import {
@@ -10,10 +10,10 @@ import {
   type SourceGiven,
   sourceConfigOf,
   sourceValues,
-  stateInputs,
 } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 import type { Tokenizer } from '../text/index.js';
+import { modelState } from './model-state.js';
 
 /** Where a session stands behind a source. */
 export interface SourceRead {
@@ -57,18 +57,14 @@ export async function sourceReader(
   const begin = model.eosTokenIds[0];
   if (begin === undefined) throw new ConfigError('the model has no token that begins a text');
   const inputs = modalityInputs(modality);
-  const before = stateInputs(model);
+  const kept = modelState(model);
   const ids = input('ids', 'int64', ['batch', 1]);
-  const lengths = model.state.some(({ grows }) => grows !== undefined)
-    ? input('lengths', 'int64', ['batch'])
-    : undefined;
   const registry = new ParameterRegistry();
-  const { hidden, state } = forwardAfter(model, registry, inputs, ids, { state: before, lengths });
+  const { hidden, state } = forwardAfter(model, registry, inputs, ids, kept.given);
   const executable = await device.compile({
     inputs: [...Object.values(inputs), ids],
     outputs: { logits: logitsOf(model, registry, hidden) },
-    state: stateChanges(model.state, before, state),
-    ...(lengths && { lengths }),
+    ...kept.changedTo(state),
     weights,
   });
   return {
