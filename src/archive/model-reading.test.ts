@@ -16,7 +16,7 @@ import { hybridModel } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
-import { readWithModel } from './model-reading.js';
+import { modelKey, readWithModel } from './model-reading.js';
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-model-reading-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -146,6 +146,18 @@ async function expectAllRead(archive: PlayedArchive): Promise<void> {
     snapshot.dispose();
   }
 }
+
+test('a model whose texts begin with tokens of their own has other vectors than before these were embedded too', () => {
+  const fingerprint = { ...cpu.fingerprint, hash: 'abc', quantization: 'none' };
+  const key = (beginning: number[], quantization = 'none') =>
+    modelKey({ fingerprint: { ...fingerprint, quantization }, tokenizer: { beginning } });
+  expect([key([]), key([1]), key([], '4x64'), key([1], '4x64')]).toEqual([
+    'abc',
+    'abc-begun',
+    'abc-4x64',
+    'abc-4x64-begun',
+  ]);
+});
 
 test('on a device with programs for some lengths, documents that have come to the same length are one batch', async () => {
   const archive = new PlayedArchive(documents(3), 'xla');

@@ -14,9 +14,20 @@ export interface ModelReadingOptions extends DocumentReadingOptions {
   readonly batch?: number;
 }
 
-/** The name of a model's states in an archive. */
-export function modelKey({ fingerprint }: Pick<LanguageModel, 'fingerprint'>): string {
-  return `${fingerprint.hash}${fingerprint.quantization === 'none' ? '' : `-${fingerprint.quantization}`}`;
+/** The name of a model's states and vectors in an archive. */
+export function modelKey({
+  fingerprint,
+  tokenizer,
+}: Pick<LanguageModel, 'fingerprint'> & {
+  tokenizer: Pick<LanguageModel['tokenizer'], 'beginning'>;
+}): string {
+  const { hash, quantization } = fingerprint;
+  // Vectors used to be those of texts without the tokens that begin one, which other models are not told apart by.
+  return [
+    hash,
+    ...(quantization === 'none' ? [] : [quantization]),
+    ...(tokenizer.beginning.length > 0 ? ['begun'] : []),
+  ].join('-');
 }
 
 /** Documents that the model has not read whole, as many pages as they have left. */

@@ -5,6 +5,7 @@ import { input, scalar } from '../graph/index.js';
 import { forward, hybridModel } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { ParameterRegistry } from '../nn/index.js';
+import { Tokenizer } from '../text/index.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
 import { LanguageModel } from './language-model.js';
 import { PREFILL_CHUNK } from './runner.js';
@@ -43,6 +44,20 @@ test.each([1, 7, PREFILL_CHUNK, 2 * PREFILL_CHUNK + 5])(
     await language.dispose();
   },
 );
+
+test('a text is embedded with the tokens that begin one, as the server and a session read it', async () => {
+  const model = hybridModel(tinyConfig());
+  const { tokenizer, config } = tinyTokenizer.files;
+  const { vocab } = (tokenizer as { model: { vocab: Record<string, number> } }).model;
+  const bos_token = Object.keys(vocab).find((name) => vocab[name] === 77)!;
+  const beginning = new Tokenizer({ tokenizer, config: { ...config, add_bos_token: true, bos_token } });
+  const language = await LanguageModel.compile(model, tinyWeights(model), beginning, device);
+  const ids = beginning.encode('the cat');
+  expect(await language.embed('the cat')).toEqual(await language.embed([77, ...ids]));
+  expect(await language.embed('the cat')).not.toEqual(await language.embed(ids));
+  await expect(language.embed('')).rejects.toThrow(/no tokens/);
+  await language.dispose();
+});
 
 test('nothing, and what is no token, are refused', async () => {
   const model = hybridModel(tinyConfig());
