@@ -1,5 +1,6 @@
 /** Blocks of few bits: how near they come, what is exact, and how codes lie. */
 import { describe, expect, test } from 'vitest';
+import { CheckpointError } from '../errors.js';
 import { Random } from '../nn/index.js';
 import { dequantizeBlocks, quantizeBlocks } from './quantize.js';
 
@@ -54,6 +55,19 @@ describe.each([4, 8] as const)('%i bits', (bits) => {
     expect([...codes.subarray(row - (12 * bits) / 8, row)].every((code) => code === zero)).toBe(true);
   });
 });
+
+test.each([4, 8] as const)(
+  'in %i bits a value that is no number is refused: no code stands for it',
+  (bits) => {
+    for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+      const values = normals(2 * 64);
+      values[64 + 40] = value;
+      const quantize = () => quantizeBlocks(values, 64, bits, 32, 'layers.0.weight');
+      expect(quantize).toThrow(CheckpointError);
+      expect(quantize).toThrow(`layers.0.weight has the value ${value} in row 2, column 41`);
+    }
+  },
+);
 
 test('of two codes the first is in the lower half of its byte', () => {
   const values = new Float32Array(32);

@@ -7,6 +7,8 @@
  * is taken.
  */
 
+import { CheckpointError } from '../errors.js';
+
 export interface QuantizedBlocks {
   /** [rows, blocks * block * bits / 8] */
   readonly codes: Uint8Array;
@@ -17,12 +19,16 @@ export interface QuantizedBlocks {
 /** Shares of the largest element that the lowest code may stand for. */
 const TRIED: Readonly<Record<4 | 8, readonly number[]>> = { 4: [1, 0.94, 0.88, 1.06, 0.82], 8: [1] };
 
-/** Quantizes values [rows, columns]; a row that ends within a block is filled up with zeros. */
+/**
+ * Quantizes values [rows, columns]; a row that ends within a block is filled up with zeros. Throws `CheckpointError`, with the matrix's
+ * name, for a value that is infinite or no number: no code stands for it, so that what is damaged would look whole.
+ */
 export function quantizeBlocks(
   values: Float32Array,
   columns: number,
   bits: 4 | 8,
   block: number,
+  name = 'a matrix',
 ): QuantizedBlocks {
   const rows = values.length / columns;
   const blocks = Math.ceil(columns / block);
@@ -34,7 +40,15 @@ export function quantizeBlocks(
       const start = row * columns + b * block;
       const end = Math.min(start + block, (row + 1) * columns);
       let largest = 0;
-      for (let i = start; i < end; i++) if (Math.abs(values[i]!) > Math.abs(largest)) largest = values[i]!;
+      for (let i = start; i < end; i++) {
+        const size = Math.abs(values[i]!);
+        if (!(size < Number.POSITIVE_INFINITY)) {
+          throw new CheckpointError(
+            `${name} has the value ${values[i]} in row ${row + 1}, column ${i - row * columns + 1}: the model is damaged, or its training diverged. Take another copy or an earlier checkpoint.`,
+          );
+        }
+        if (size > Math.abs(largest)) largest = values[i]!;
+      }
       const scale = bestScale(values, start, end, largest, half, TRIED[bits]);
       scales[row * blocks + b] = scale;
       const inverse = scale === 0 ? 0 : 1 / scale;

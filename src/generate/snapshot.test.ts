@@ -257,7 +257,7 @@ describe('a file is refused, with its path and the reason,', () => {
     const quantized = new Map(
       [...weights].map(([name, weight]) => [
         name,
-        chosen.has(name) ? quantizeMatrix(weight, quantization) : weight,
+        chosen.has(name) ? quantizeMatrix(name, weight, quantization) : weight,
       ]),
     );
     const small = await LanguageModel.compile(model, quantized, tokenizer, device);

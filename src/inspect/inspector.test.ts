@@ -462,7 +462,7 @@ describe('quantized', () => {
     const coded = new Map(
       [...weights].map(([name, weight]) => [
         name,
-        chosen.has(name) ? quantizeMatrix(weight, quantization) : weight,
+        chosen.has(name) ? quantizeMatrix(name, weight, quantization) : weight,
       ]),
     );
     const quantized = await LanguageModel.compile(model, coded, language.tokenizer, device);

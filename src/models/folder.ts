@@ -242,7 +242,10 @@ export async function quantizeWeights(
     const weights = new Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>();
     for await (const [name, weight] of ggufWeights(folder, model, false)) {
       const read = weight as HostTensor;
-      weights.set(name, chosen.has(name) ? quantizeMatrix(read, codingOf(model, quantization, name)) : read);
+      weights.set(
+        name,
+        chosen.has(name) ? quantizeMatrix(name, read, codingOf(model, quantization, name)) : read,
+      );
       onProgress(weights.size / parametersOf(model).length);
     }
     return weights;
@@ -254,7 +257,10 @@ export async function quantizeWeights(
     let done = 0;
     for (const [{ name, shape }, places] of located) {
       const read = await readParts(files, shape, places);
-      weights.set(name, chosen.has(name) ? quantizeMatrix(read, codingOf(model, quantization, name)) : read);
+      weights.set(
+        name,
+        chosen.has(name) ? quantizeMatrix(name, read, codingOf(model, quantization, name)) : read,
+      );
       done += sizeOf(shape);
       onProgress(done / total);
     }

@@ -188,7 +188,7 @@ function scaledBlocks(
     shape: [rows, columns],
     from: [name, scaleName],
     read,
-    pack: async () => ({ bits: 8, block: 32, ...quantizeBlocks(await read(), columns, 8, 32) }),
+    pack: async () => ({ bits: 8, block: 32, ...quantizeBlocks(await read(), columns, 8, 32, name) }),
   };
 }
 

@@ -165,12 +165,13 @@ export function codingOf(
   return { bits: bits === 32 ? quantization.bits : bits, block: quantization.block };
 }
 
-/** A matrix, or those of experts, in blocks. */
+/** A matrix, or those of experts, in blocks. Throws `CheckpointError` for values that are no numbers. */
 export function quantizeMatrix(
+  name: string,
   { dims, data }: HostTensor,
   { bits, block }: Pick<Quantization, 'bits' | 'block'>,
 ): QuantizedTensor & QuantizedBlocks {
-  const { codes, scales } = quantizeBlocks(data as Float32Array, dims.at(-1)!, bits, block);
+  const { codes, scales } = quantizeBlocks(data as Float32Array, dims.at(-1)!, bits, block, name);
   return { dims, bits, block, codes, scales };
 }
 

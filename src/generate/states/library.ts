@@ -6,11 +6,15 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inBytes } from '../../checkpoint/index.js';
 import { SnapshotError, StorageError, UnknownStateError } from '../../errors.js';
 import type { LanguageModel } from '../language-model.js';
 import { loadSnapshot, type Snapshot } from '../snapshot.js';
 import { newStateId, StateRecord } from './record.js';
 import type { Store } from './store.js';
+
+/** Bytes that are sent to a store at once: what Node.js reads of a file. */
+const MOST_BYTES = 2 ** 31 - 1;
 
 /** What a new state is, apart from what follows from saving it. */
 export type NewState = Pick<StateRecord, 'model' | 'name' | 'parent' | 'base' | 'messages'>;
@@ -98,6 +102,11 @@ export class StateLibrary {
     }
     const bytes = await inFile(async (path) => {
       await snapshot.save(path);
+      const { size } = await stat(path);
+      if (size > MOST_BYTES)
+        throw new StorageError(
+          `the state takes ${inBytes(size)}, and a store in S3, Valkey or Redis takes ${inBytes(MOST_BYTES)} at most: keep the states in a folder, or read less`,
+        );
       return readFile(path);
     });
     await this.store.put(key, bytes);

@@ -113,7 +113,7 @@ export async function ggufMemory(path: string, model: Model): Promise<number> {
 }
 
 async function weightOf({
-  spec: { shape },
+  spec: { name, shape },
   source,
   parts,
   bits,
@@ -132,7 +132,7 @@ async function weightOf({
   const values = source.value ? columns.map(source.value) : columns;
   return bits === 32
     ? { dtype: 'float32', dims: shape, data: values }
-    : { dims, bits, block: GGUF_BLOCK, ...quantizeBlocks(values, dims.at(-1)!, bits, GGUF_BLOCK) };
+    : { dims, bits, block: GGUF_BLOCK, ...quantizeBlocks(values, dims.at(-1)!, bits, GGUF_BLOCK, name) };
 }
 
 function joined(all: readonly Float32Array[]): Float32Array {
