@@ -1,10 +1,24 @@
 /**
- * The attention layers of our own family beyond the plain ones: the keys of a config that shape them, and the mixer of each
+ * The attention layers of our own family: the keys of a config that shape them beyond those of all attention, and the mixer of each
  * letter. As in recurrent.ts, a key that a config leaves out is not written either.
  */
 import { z } from 'zod';
-import { latentAttention, type Mixer, type RopeConfig, ropeFrequencies, SCORE_FORMS } from '../nn/index.js';
-import type { LayerPlace } from './recurrent.js';
+import {
+  type AttentionConfig,
+  attention,
+  crossAttention,
+  fullAttention,
+  latentAttention,
+  querySelection,
+  type RopeConfig,
+  ropeFrequencies,
+  SCORE_FORMS,
+  selectiveAttention,
+  slidingWindowAttention,
+} from '../nn/index.js';
+import type { Build, LayerPlace } from './letter.js';
+import { type SourceConfig, sourcePositions } from './source.js';
+import { windowed } from './whole.js';
 
 const size = z
   .number()
@@ -38,12 +52,45 @@ interface AttentiveConfig extends z.output<z.ZodObject<typeof attentiveKeys>> {
   readonly hiddenSize: number;
   readonly normEpsilon: number;
   readonly numAttentionHeads: number;
+  readonly numKeyValueHeads: number;
+  readonly headDim: number;
+  readonly attentionBias?: boolean | undefined;
+  readonly attentionWindow: number;
+  readonly attentionSelected: number;
   readonly ropeTheta: number | null;
+  readonly imageWindow?: number | undefined;
+  readonly source?: SourceConfig | undefined;
 }
 
-type Build = (config: AttentiveConfig, place: LayerPlace) => Mixer;
-
-const MIXERS = {
+export const ATTENTIVE = {
+  '*': (config, place) => attention(plainAttention(config, place)),
+  '<*>': (config, place) => windowed(fullAttention(plainAttention(config, place)), config, place),
+  W: (config, place) =>
+    slidingWindowAttention({ ...plainAttention(config, place), window: config.attentionWindow }),
+  S: (config, place) =>
+    selectiveAttention({
+      ...plainAttention(config, place),
+      window: config.attentionWindow,
+      selected: config.attentionSelected,
+      ...(config.attentionScore && { score: config.attentionScore }),
+      scoresWindow: config.attentionScoresWindow,
+    }),
+  Q: (config, place) =>
+    querySelection({
+      ...plainAttention(config, place),
+      window: config.attentionWindow,
+      capacity: config.attentionCapacity ?? 0.15,
+      capacityWeight: config.attentionCapacityWeight ?? 0.01,
+    }),
+  X: ({ hiddenSize, numAttentionHeads, numKeyValueHeads, headDim, source }, { outputDeviation }) =>
+    crossAttention({
+      hiddenSize,
+      numHeads: numAttentionHeads,
+      numKeyValueHeads,
+      headDim,
+      positions: sourcePositions(source!),
+      outputDeviation,
+    }),
   A: (config, { outputDeviation }) => {
     const { qkRopeHeadDim = 32 } = config;
     return latentAttention({
@@ -54,25 +101,28 @@ const MIXERS = {
       rotaryDim: qkRopeHeadDim,
       valueDim: config.vHeadDim ?? 64,
       queryLatentSize: config.qLoraRank,
-      rope: ropeOf(config, qkRopeHeadDim),
+      rope: ropeOf(config.ropeTheta, qkRopeHeadDim),
       normEpsilon: config.normEpsilon,
       outputDeviation,
     });
   },
-} satisfies Record<string, Build>;
+} satisfies Record<string, Build<AttentiveConfig>>;
 
-export type AttentiveLetter = keyof typeof MIXERS;
-
-/** The mixer of an attentive letter. Throws `ConfigError` where sizes do not fit. */
-export function attentiveMixer(letter: AttentiveLetter, config: AttentiveConfig, place: LayerPlace): Mixer {
-  return MIXERS[letter](config, place);
-}
-
-export function isAttentive(letter: string): letter is AttentiveLetter {
-  return letter in MIXERS;
+/** What all attention with keys and values of its own has. */
+function plainAttention(config: AttentiveConfig, { outputDeviation }: LayerPlace): AttentionConfig {
+  const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim, ropeTheta, attentionBias } = config;
+  return {
+    hiddenSize,
+    numHeads: numAttentionHeads,
+    numKeyValueHeads,
+    headDim,
+    rope: ropeOf(ropeTheta, headDim),
+    ...(attentionBias && { inputBias: true, outputBias: true }),
+    outputDeviation,
+  };
 }
 
 /** The rotation of so many numbers, where positions are asked for. */
-export function ropeOf({ ropeTheta }: { ropeTheta: number | null }, size: number): RopeConfig | undefined {
+function ropeOf(ropeTheta: number | null, size: number): RopeConfig | undefined {
   return ropeTheta === null ? undefined : { frequencies: ropeFrequencies(ropeTheta, size) };
 }

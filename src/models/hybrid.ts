@@ -4,34 +4,25 @@
  * `mixer.norms.N`, and layers that share their weights have the names of the first of them.
  */
 import { ConfigError } from '../errors.js';
-import { gelu } from '../graph/index.js';
 import {
-  attention,
   bothWays,
-  crossAttention,
-  fullAttention,
   initialDeviation,
   type Mixer,
-  mamba2,
-  mixtureOfExperts,
-  mlp,
   type NormOptions,
   named,
   norm,
   placed,
-  plainMlp,
-  querySelection,
   residual,
-  selectiveAttention,
   sideBySide,
-  slidingWindowAttention,
 } from '../nn/index.js';
-import { attentiveMixer, isAttentive, ropeOf } from './attentive.js';
+import { ATTENTIVE } from './attentive.js';
 import { configJson, type ModelConfig, parseConfig } from './config.js';
 import { type Family, MAMBA_NAMES } from './families/family.js';
+import type { Build, LayerPlace } from './letter.js';
 import { modalityOf } from './modalities/index.js';
 import { defineModel, type Model, type Source } from './model.js';
 import {
+  type BlockLetter,
   type BothWaysLetter,
   type LayerLetter,
   layerLetters,
@@ -39,9 +30,10 @@ import {
   type PatternLayer,
   parsePattern,
 } from './pattern.js';
-import { type LayerPlace, recurrentMixer } from './recurrent.js';
+import { RECURRENT } from './recurrent.js';
 import { type SourceConfig, sourceModality, sourcePositions } from './source.js';
-import { OWN_NORM, type Stage, stagesOf, wholeMixer, windowed } from './whole.js';
+import { TOKEN_WISE } from './token-wise.js';
+import { OWN_NORM, type Stage, stagesOf, WHOLE, windowed } from './whole.js';
 
 /** How our own config.json is read. */
 export const hybridFamily: Family = {
@@ -155,97 +147,19 @@ function layerOf(
   return sideBySide(mixers, { epsilon: config.normEpsilon, initial });
 }
 
-function mixerOf(letter: LayerLetter, config: ModelConfig, place: LayerPlace): Mixer {
-  const { hiddenSize } = config;
-  const { outputDeviation } = place;
-  const attentionConfig = {
-    hiddenSize,
-    numHeads: config.numAttentionHeads,
-    numKeyValueHeads: config.numKeyValueHeads,
-    headDim: config.headDim,
-    rope: ropeOf(config, config.headDim),
-    ...(config.attentionBias && { inputBias: true, outputBias: true }),
-    outputDeviation,
-  };
-  if (isAttentive(letter)) return attentiveMixer(letter, config, place);
-  switch (letter) {
-    case 'X':
-      return crossAttention({
-        hiddenSize,
-        numHeads: config.numAttentionHeads,
-        numKeyValueHeads: config.numKeyValueHeads,
-        headDim: config.headDim,
-        positions: sourcePositions(config.source!),
-        outputDeviation,
-      });
-    case '<*>':
-      return windowed(fullAttention(attentionConfig), config, place);
-    case 'v':
-    case 's':
-    case 'c':
-    case '/': {
-      const mixer = wholeMixer(letter, config, place);
-      return letter === 'v' ? windowed(mixer, config, place) : mixer;
-    }
-    case 'M':
-      return mamba2({
-        hiddenSize,
-        numHeads: config.mambaNumHeads,
-        headDim: config.mambaHeadDim,
-        stateSize: config.ssmStateSize,
-        numGroups: config.nGroups,
-        convKernel: config.convKernel,
-        convBias: config.useConvBias,
-        projectionBias: false,
-        timeStepLimit: [config.timeStepLimit[0], config.timeStepLimit[1] ?? Number.POSITIVE_INFINITY],
-        normGroups: 1,
-        normEpsilon: config.normEpsilon,
-        outputDeviation,
-      });
-    case '*':
-      return attention(attentionConfig);
-    case 'W':
-      return slidingWindowAttention({ ...attentionConfig, window: config.attentionWindow });
-    case 'S':
-      return selectiveAttention({
-        ...attentionConfig,
-        window: config.attentionWindow,
-        selected: config.attentionSelected,
-        ...(config.attentionScore && { score: config.attentionScore }),
-        scoresWindow: config.attentionScoresWindow,
-      });
-    case 'Q':
-      return querySelection({
-        ...attentionConfig,
-        window: config.attentionWindow,
-        capacity: config.attentionCapacity ?? 0.15,
-        capacityWeight: config.attentionCapacityWeight ?? 0.01,
-      });
-    case 'E':
-      return mixtureOfExperts({
-        hiddenSize,
-        intermediateSize: config.moeIntermediateSize ?? config.intermediateSize,
-        numExperts: config.numExperts ?? 8,
-        expertsPerToken: config.numExpertsPerTok ?? Math.min(2, config.numExperts ?? 8),
-        activation: 'swiglu',
-        routing: { scores: 'softmax', normalized: true },
-        names: { router: 'router.weight', input: 'experts.input', output: 'experts.output' },
-        outputDeviation,
-      });
-    case '-':
-      return mlpOf(config, outputDeviation);
-    default: {
-      if (!isBothWays(letter)) return recurrentMixer(letter, config, place);
-      const inner = letter[1] as LayerLetter;
-      const [there, back] = [mixerOf(inner, config, place), mixerOf(inner, config, place)];
-      return windowed(bothWays(there, back), config, place);
-    }
-  }
-}
+/** Of all letters but those in both directions, which are made of the letter in the middle. */
+const MIXERS: Readonly<Record<BlockLetter | '<*>', Build<ModelConfig>>> = {
+  ...RECURRENT,
+  ...ATTENTIVE,
+  ...WHOLE,
+  ...TOKEN_WISE,
+};
 
-function mlpOf({ hiddenSize, intermediateSize, mlpType }: ModelConfig, outputDeviation: number): Mixer {
-  const config = { hiddenSize, intermediateSize, outputDeviation };
-  return mlpType === 'gelu' ? plainMlp({ ...config, activation: gelu, bias: true }) : mlp(config);
+function mixerOf(letter: LayerLetter, config: ModelConfig, place: LayerPlace): Mixer {
+  if (letter === '<*>' || !isBothWays(letter)) return MIXERS[letter](config, place);
+  const inner = letter[1] as BlockLetter;
+  const [there, back] = [mixerOf(inner, config, place), mixerOf(inner, config, place)];
+  return windowed(bothWays(there, back), config, place);
 }
 
 function isBothWays(letter: LayerLetter): letter is BothWaysLetter {

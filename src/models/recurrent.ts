@@ -1,20 +1,19 @@
 /**
- * The recurrent layers of our own family beyond Mamba-2: the keys of a config that shape them, and the mixer of each letter.
+ * The recurrent layers of our own family: the keys of a config that shape them beyond those of Mamba-2, and the mixer of each letter.
  * A key that a config leaves out is not written either, so that a model stays the same when new kinds of layers are added.
  */
 import { z } from 'zod';
 import {
   DISCRETIZATIONS,
   deltaProduct,
-  type Grid,
   gatedDeltaNet,
   gatedDeltaNet2,
   type KimiDeltaConfig,
   kimiDeltaAttention,
   lightningAttention,
   lightningSlopes,
-  type Mixer,
   mamba1,
+  mamba2,
   mamba3,
   recurrentBlock,
   rwkv7,
@@ -22,6 +21,7 @@ import {
   shortConvolution,
   timeInvariant,
 } from '../nn/index.js';
+import type { Build, LayerPlace } from './letter.js';
 
 const size = z
   .number()
@@ -63,21 +63,25 @@ interface RecurrentConfig extends RecurrentKeys {
   readonly mambaNumHeads: number;
   readonly mambaHeadDim: number;
   readonly ssmStateSize: number;
+  readonly timeStepLimit: readonly [low: number, high: number | null];
 }
 
-/** Where a layer stands among all layers and among those of its letter, and how its output starts out. */
-export interface LayerPlace {
-  readonly index: number;
-  readonly count: number;
-  readonly ofLetter: { readonly index: number; readonly count: number };
-  readonly outputDeviation: number;
-  /** Of the positions, where they are the places of an image. */
-  readonly grid?: Grid | undefined;
-}
-
-type Build = (config: RecurrentConfig, place: LayerPlace) => Mixer;
-
-const MIXERS = {
+export const RECURRENT = {
+  M: (config, { outputDeviation }) =>
+    mamba2({
+      hiddenSize: config.hiddenSize,
+      numHeads: config.mambaNumHeads,
+      headDim: config.mambaHeadDim,
+      stateSize: config.ssmStateSize,
+      numGroups: config.nGroups,
+      convKernel: config.convKernel,
+      convBias: config.useConvBias,
+      projectionBias: false,
+      timeStepLimit: [config.timeStepLimit[0], config.timeStepLimit[1] ?? Number.POSITIVE_INFINITY],
+      normGroups: 1,
+      normEpsilon: config.normEpsilon,
+      outputDeviation,
+    }),
   m: (config, { outputDeviation }) =>
     mamba1({
       hiddenSize: config.hiddenSize,
@@ -175,15 +179,7 @@ const MIXERS = {
     }),
   C: ({ hiddenSize, convKernel, useConvBias }, { outputDeviation }) =>
     shortConvolution({ hiddenSize, convKernel, bias: useConvBias, outputDeviation }),
-} satisfies Record<string, Build>;
-
-export type RecurrentLetter = keyof typeof MIXERS;
-
-/** The mixer of a recurrent letter at its place in a model. Throws `ConfigError` where sizes do not fit. */
-export function recurrentMixer(letter: RecurrentLetter, config: RecurrentConfig, place: LayerPlace): Mixer {
-  const build: Build = MIXERS[letter];
-  return build(config, place);
-}
+} satisfies Record<string, Build<RecurrentConfig>>;
 
 function channelDeltaConfig(config: RecurrentConfig, { outputDeviation }: LayerPlace): KimiDeltaConfig {
   const heads = headsOf(config);

@@ -14,8 +14,8 @@ import {
   mambaVision,
   separableBlock,
 } from '../nn/index.js';
+import type { Build, LayerPlace } from './letter.js';
 import { type LayerLetter, letterName, type PatternLayer, type WHOLE_BLOCKS } from './pattern.js';
-import type { LayerPlace } from './recurrent.js';
 
 export const wholeKeys = {
   /** Of separable attention's queries and keys, in hidden sizes; 2 by default. */
@@ -32,40 +32,41 @@ interface WholeConfig extends z.output<z.ZodObject<typeof wholeKeys>> {
 /** As published (NVlabs/MambaVision, d_conv). */
 const VISION_KERNEL = 3;
 
-export type WholeLetter = keyof typeof WHOLE_BLOCKS;
-
 /** Letters of layers that norm what they read by themselves, each convolution with a batch norm. */
 export const OWN_NORM: readonly LayerLetter[] = ['c', 's'];
 
-/** The mixer of such a letter. Throws `ConfigError` where there are no rows and columns that it could see, or sizes do not fit. */
-export function wholeMixer(letter: WholeLetter, config: WholeConfig, place: LayerPlace): Mixer {
-  const { hiddenSize } = config;
-  const { outputDeviation } = place;
-  if (letter === 'v') {
-    const stateSize = config.ssmStateSize;
-    return mambaVision({ hiddenSize, stateSize, convKernel: VISION_KERNEL, outputDeviation });
-  }
-  const { grid } = place;
-  if (!grid) {
-    throw new ConfigError(
-      `the layer '${letter}' (${letterName(letter)}) needs the rows and columns of an image, without a class token among them`,
-    );
-  }
-  switch (letter) {
-    case 's':
-      return separableBlock({
-        ...{ hiddenSize, grid, outputDeviation },
-        expansion: config.separableExpansion ?? 2,
-      });
-    case 'c':
-      return convolutionalBlock({ hiddenSize, grid });
-    default:
-      return halving({ hiddenSize, grid });
-  }
+export const WHOLE = {
+  v: (config, place) => {
+    const { hiddenSize, ssmStateSize: stateSize } = config;
+    const { outputDeviation } = place;
+    const mixer = mambaVision({ hiddenSize, stateSize, convKernel: VISION_KERNEL, outputDeviation });
+    return windowed(mixer, config, place);
+  },
+  s: ({ hiddenSize, separableExpansion = 2 }, place) => {
+    const { outputDeviation } = place;
+    return separableBlock({
+      ...{ hiddenSize, grid: gridOf('s', place), outputDeviation },
+      expansion: separableExpansion,
+    });
+  },
+  c: ({ hiddenSize }, place) => convolutionalBlock({ hiddenSize, grid: gridOf('c', place) }),
+  '/': ({ hiddenSize }, place) => halving({ hiddenSize, grid: gridOf('/', place) }),
+} satisfies Record<string, Build<WholeConfig>>;
+
+/** The rows and columns that a layer sees. Throws `ConfigError` where there are none. */
+function gridOf(letter: keyof typeof WHOLE_BLOCKS, { grid }: LayerPlace): Grid {
+  if (grid) return grid;
+  throw new ConfigError(
+    `the layer '${letter}' (${letterName(letter)}) needs the rows and columns of an image, without a class token among them`,
+  );
 }
 
 /** A mixer of an image's places, in windows where the config asks for them. */
-export function windowed(mixer: Mixer, { imageWindow }: WholeConfig, { grid }: LayerPlace): Mixer {
+export function windowed(
+  mixer: Mixer,
+  { imageWindow }: Pick<WholeConfig, 'imageWindow'>,
+  { grid }: LayerPlace,
+): Mixer {
   return imageWindow === undefined || !grid ? mixer : inWindows(mixer, grid, imageWindow);
 }
 

@@ -1,6 +1,7 @@
 /** The layers that act on each token alone: linear maps, the embedding, norms, the MLP. */
 import {
   add,
+  broadcastTo,
   type Dim,
   divide,
   fill,
@@ -260,4 +261,12 @@ export function splitHeads(x: Tensor, heads: number): Tensor {
 export function mergeHeads(x: Tensor): Tensor {
   const [batch, heads, sequence, size] = x.shape as [Dim, number, Dim, number];
   return reshape(transpose(x, [0, 2, 1, 3]), [batch, sequence, heads * size]);
+}
+
+/** A number for each head, [..., heads], repeated for each of its `size` channels: [..., heads * size]. */
+export function perChannel(x: Tensor, size: number): Tensor {
+  return reshape(broadcastTo(reshape(x, [...x.shape, 1]), [...x.shape, size]), [
+    ...x.shape.slice(0, -1),
+    (x.shape.at(-1) as number) * size,
+  ]);
 }

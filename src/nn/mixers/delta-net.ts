@@ -4,7 +4,6 @@
  * overshoots nor falls short; and what a head has read is normalised on its own.
  */
 import {
-  broadcastTo,
   causalConvolution,
   type Dim,
   fill,
@@ -30,7 +29,7 @@ export const SEPARATE_CONVOLUTIONS: ConvolutionParts = [
  * Queries, keys and values of the given widths from `qkv` [batch, sequence, channels], in which they stand in this order,
  * after the convolution and SiLU; `state` is the convolution's, and `documents` those of the tokens. The weight is called `conv1d.weight`.
  */
-export function convolvedHeads(
+export function convolvedQkv(
   parameters: Parameters,
   qkv: Tensor,
   widths: readonly [number, number, number],
@@ -65,12 +64,4 @@ export function normalizedHeads(parameters: Parameters, x: Tensor, size: number,
   const [batch, sequence, width] = x.shape as [Dim, Dim, number];
   const heads = reshape(x, [batch, sequence, width / size, size]);
   return reshape(rmsNorm(parameters, heads, { epsilon }), x.shape);
-}
-
-/** A number for each head, [..., heads], repeated for each of its `size` channels: [..., heads * size]. */
-export function perChannel(x: Tensor, size: number): Tensor {
-  return reshape(broadcastTo(reshape(x, [...x.shape, 1]), [...x.shape, size]), [
-    ...x.shape.slice(0, -1),
-    (x.shape.at(-1) as number) * size,
-  ]);
 }

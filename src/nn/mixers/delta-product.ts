@@ -35,7 +35,7 @@ import {
 import { linear } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { normal } from '../parameters.js';
-import { convolvedHeads, normalizedHeads, SEPARATE_CONVOLUTIONS, withLength } from './delta-net.js';
+import { convolvedQkv, normalizedHeads, SEPARATE_CONVOLUTIONS, withLength } from './delta-net.js';
 import { initialDecay } from './gated-delta-net.js';
 import { initialTimeStep } from './mamba2.js';
 
@@ -76,7 +76,7 @@ export function deltaProduct(config: DeltaProductConfig): Mixer {
       const [batch, sequence] = x.shape as [Dim, Dim, Dim];
       const to = (name: string, outputs: number): Tensor =>
         parameters.within(`${name}_proj`, (p) => linear(p, x, outputs));
-      const { query, key, value, ...convolution } = convolvedHeads(
+      const { query, key, value, ...convolution } = convolvedQkv(
         parameters,
         concat([to('q', widths[0]), to('k', widths[1]), to('v', widths[2])], -1),
         widths,

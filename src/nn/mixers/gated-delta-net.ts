@@ -35,7 +35,7 @@ import type { Mixer } from '../mixer.js';
 import { fillWith, type Initializer, normal, type Parameters } from '../parameters.js';
 import {
   type ConvolutionParts,
-  convolvedHeads,
+  convolvedQkv,
   normalizedHeads,
   SEPARATE_CONVOLUTIONS,
   withLength,
@@ -122,7 +122,7 @@ export function gatedDeltaNet(config: GatedDeltaNetConfig): Mixer {
     ],
     forward(parameters, x, { state, documents, observe }) {
       const { qkv, z, b, a } = layout.project(parameters, x, config);
-      const { query, key, value, ...convolution } = convolvedHeads(
+      const { query, key, value, ...convolution } = convolvedQkv(
         parameters,
         qkv,
         widthsOfQkv,

@@ -27,16 +27,10 @@ import {
   softplus,
   type Tensor,
 } from '../../graph/index.js';
-import { linear } from '../layers.js';
+import { linear, perChannel } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { constantly, fillWith, type Initializer, normal, type Parameters } from '../parameters.js';
-import {
-  convolvedHeads,
-  normalizedHeads,
-  perChannel,
-  SEPARATE_CONVOLUTIONS,
-  withLength,
-} from './delta-net.js';
+import { convolvedQkv, normalizedHeads, SEPARATE_CONVOLUTIONS, withLength } from './delta-net.js';
 import { initialTimeStep } from './mamba2.js';
 
 /**
@@ -117,7 +111,7 @@ export function channelDeltaNet(config: KimiDeltaConfig, ruleOf: Rule): Mixer {
     ],
     forward(parameters, x, { state, documents, observe }) {
       const to = (name: string, outputs: number): Tensor => projected(parameters, name, x, outputs, {});
-      const { query, key, value, ...convolution } = convolvedHeads(
+      const { query, key, value, ...convolution } = convolvedQkv(
         parameters,
         concat([to('q', keys), to('k', keys), to('v', values)], -1),
         [keys, keys, values],

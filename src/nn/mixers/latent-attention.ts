@@ -27,11 +27,10 @@ import {
   type Tensor,
   transpose,
 } from '../../graph/index.js';
-import { linear, linearWeight, mergeHeads, project, rmsNorm, splitHeads } from '../layers.js';
+import { linear, linearWeight, mergeHeads, perChannel, project, rmsNorm, splitHeads } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { normal, type Parameters } from '../parameters.js';
 import { type RopeConfig, rotate } from '../rope.js';
-import { perChannel } from './delta-net.js';
 
 /** Sizes of multi-head latent attention, under DeepSeek's names in the comments. */
 export interface LatentAttentionConfig {

@@ -55,10 +55,9 @@ import {
   where,
   zeros,
 } from '../../graph/index.js';
-import { linear, rmsNorm } from '../layers.js';
+import { linear, perChannel, rmsNorm } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { constantly, normal, type Parameters } from '../parameters.js';
-import { perChannel } from './delta-net.js';
 import { initialTimeStep } from './mamba2.js';
 
 /** Sizes of a Mamba-3 layer. The inner width is numHeads * headDim. */

@@ -32,10 +32,9 @@ import {
   type Tensor,
   tanh,
 } from '../../graph/index.js';
-import { layerNorm, linear } from '../layers.js';
+import { layerNorm, linear, perChannel } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { constantly, fillWith, type Initializer, normal, type Parameters } from '../parameters.js';
-import { perChannel } from './delta-net.js';
 import { tokenShift } from './token-shift.js';
 
 /** Sizes of RWKV-7's time mixing. */
