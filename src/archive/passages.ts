@@ -165,6 +165,10 @@ function beginsParagraph(above: Row, row: Row): boolean {
   return short || indented;
 }
 
+/** Chinese and Japanese put no space between two words, and so none between two lines. */
+const UNSPACED_END = /[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\uff01-\uff5e]$/u;
+const UNSPACED_BEGIN = /^[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\uff01-\uff5e]/u;
+
 /** Rows as one text; a word that was broken at a line's end is whole again. */
 function joined(rows: readonly Row[], page: string): string {
   let text = '';
@@ -173,7 +177,8 @@ function joined(rows: readonly Row[], page: string): string {
     else if (text.endsWith('\u00ad')) text = text.slice(0, -1) + next;
     else if (/\p{L}[-\u2010]$/u.test(text) && /^\p{Ll}/u.test(next)) {
       text = keepsHyphen(text, next, page) ? text + next : text.slice(0, -1) + next;
-    } else text += isCode(text) && isCode(next) ? `\n${next}` : ` ${next}`;
+    } else if (UNSPACED_END.test(text) && UNSPACED_BEGIN.test(next)) text += next;
+    else text += isCode(text) && isCode(next) ? `\n${next}` : ` ${next}`;
   }
   return text.replaceAll('\u00ad', '');
 }

@@ -24,6 +24,11 @@ export class FlowPages {
     this.characters = 0;
   }
 
+  /** Whether no row was added. */
+  get isEmpty(): boolean {
+    return this.pages.length === 0 && this.rows.length === 0;
+  }
+
   /** A document of these pages; one without text has a single empty one. */
   document(): OpenDocument {
     this.break();

@@ -61,6 +61,9 @@ const RIGHT = [
 ];
 const at = (text: string, x: number, y: number, size?: number) => ({ text, x, y, ...(size && { size }) });
 
+const lines = (count: number) =>
+  Array.from({ length: count }, (_, i) => at(`Line ${i} of a text over a picture.`, 50, 700 - 14 * i));
+
 describe('the order of a page', () => {
   test('columns are read one after the other, in whatever order they were drawn', async () => {
     const across = LEFT.flatMap((text, i) => [at(text, 50, 700 - 14 * i), at(RIGHT[i]!, 320, 700 - 14 * i)]);
@@ -146,6 +149,40 @@ describe('states of pages', () => {
     );
     const pages = await pagesOf(file(bytes, '.pdf'));
     expect(pages.map(({ state }) => state)).toEqual(['empty', 'scanned', 'read']);
+  });
+
+  test('a stamp on a picture is no text of it; what was recognised on one is', async () => {
+    const image = stream(
+      Buffer.alloc(4),
+      '/Type /XObject /Subtype /Image /Width 2 /Height 2 /BitsPerComponent 8 /ColorSpace /DeviceGray',
+    );
+    const form = stream(
+      'BT /F1 10 Tf 50 700 Td (A chapter ends on this page with a line.) Tj ET',
+      '/Type /XObject /Subtype /Form /BBox [0 0 600 800] /Resources << /Font << /F1 3 0 R >> >>',
+    );
+    const stamp = [at('Downloaded from the archive of birds on 3 May 2020, number 000123', 50, 20)];
+    const whole = 'q 600 0 0 800 0 0 cm /I1 Do Q';
+    const resources = '/XObject << /I1 10 0 R /F1 11 0 R >>';
+    const bytes = pdf(
+      [
+        { operators: whole, resources, texts: stamp },
+        // In strips.
+        {
+          operators: [0, 1, 2, 3].map((i) => `q 600 0 0 200 0 ${200 * i} cm /I1 Do Q`).join('\n'),
+          resources,
+          texts: stamp,
+        },
+        { operators: `${whole} BT 3 Tr /F1 10 Tf 50 700 Td (The last words of a chapter) Tj ET`, resources },
+        { operators: 'q 600 0 0 300 0 0 cm /I1 Do Q', resources, texts: stamp },
+        { operators: whole, resources, texts: lines(20) },
+        { operators: '/F1 Do', resources },
+      ],
+      { extra: [image, form] },
+    );
+    const pages = await pagesOf(file(bytes, '.pdf'));
+    expect(pages.map(({ state }) => state)).toEqual(['scanned', 'scanned', 'read', 'read', 'read', 'read']);
+    // What the stamp says is found all the same.
+    expect(pages[0]!.rows[0]!.text).toBe(stamp[0]!.text);
   });
 
   test('a font that does not say which characters it draws', async () => {
@@ -262,6 +299,31 @@ describe('documents that flow', () => {
     ]);
   });
 
+  // biome-ignore format: a line for each
+  test.each<[string, string, string[]]>([
+    ['no head', '<!doctype html><title>Hi</title><p>Hello', ['Hi', 'Hello']],
+    ['a head and no body', '<html><head><title>T</title><p>Hello', ['T', 'Hello']],
+    ['a head that nobody closes', '<html><head><meta charset="utf-8"><title>T</title><style>p{}</style><body><p>Hello</body>', ['T', 'Hello']],
+    ['a text before all', 'Hello<title>T</title>', ['Hello', 'T']],
+    ['two titles', '<title>A</title><title>B</title><p>Hello', ['A', 'B', 'Hello']],
+    ['a title in a drawing', '<svg><title>Icon</title></svg><p>Hello', ['Hello']],
+    ['cells and rows that nobody closes', '<table><tr><th>a<th>b<tr><td><p>c<td>d</table>After', ['a\tb', 'c\td', 'After']],
+    ['items that nobody closes', '<ul><li>one<li><p>two<li>three</ul><dl><dt>A<dd>B</dl>', ['one', 'two', 'three', 'A', 'B']],
+    ['a script of XHTML', '<html><head><script src="x.js"/><title/></head><body><nav/><p>Hello</p></body></html>', ['Hello']],
+    ['nothing but links', '<nav><a href="a">One</a><p>Two</nav>', ['One', 'Two']],
+  ])('HTML with %s', async (_, html, rows) => {
+    const [page] = await pagesOf(file(html, '.html'));
+    expect(page!.rows.map(({ text }) => text)).toEqual(rows);
+  });
+
+  test('HTML in the encoding that it names', async () => {
+    const html = (name: string): Buffer => Buffer.from(`<meta charset="${name}"><p>`, 'latin1');
+    const cyrillic = Buffer.concat([html('windows-1251'), Buffer.from([0xd6, 0xe0, 0xef, 0xeb, 0xff])]);
+    expect(textsOf(await pagesOf(file(cyrillic, '.html')))).toEqual(['Цапля']);
+    const wrong = Buffer.concat([html('windows-1251'), Buffer.from('Grüße')]);
+    expect(textsOf(await pagesOf(file(wrong, '.html')))).toEqual(['Grüße']);
+  });
+
   test('Word: headings, tables, breaks of pages', async () => {
     const p = (text: string, style = '') =>
       `<w:p>${style && `<w:pPr><w:pStyle w:val="${style}"/></w:pPr>`}<w:r><w:t xml:space="preserve">${text}</w:t></w:r></w:p>`;
@@ -281,6 +343,11 @@ describe('documents that flow', () => {
     for (const bytes of [Buffer.from('Grüße\naus Köln'), utf16, Buffer.from('Grüße\r\naus Köln', 'latin1')]) {
       expect(textsOf(await pagesOf(file(bytes, '.txt')))).toEqual(['Grüße aus Köln']);
     }
+    // The first accent may stand far behind, and a byte of a long text may be damaged.
+    const late = Buffer.concat([Buffer.alloc(70_000, 'words \n'), Buffer.from('Grüße', 'latin1')]);
+    expect(textsOf(await pagesOf(file(late, '.txt'))).join('')).toMatch(/Grüße$/);
+    const damaged = Buffer.concat([Buffer.from('Grüße, Köln, Zürich, '), Buffer.from([0xff])]);
+    expect(textsOf(await pagesOf(file(damaged, '.txt')))).toEqual(['Grüße, Köln, Zürich, \ufffd']);
     const [page] = await pagesOf(file('# Title\nText below\n\n```\n# no heading\n```\n', '.md'));
     expect(page!.rows.map(({ text, heading }) => [text, heading === true])).toEqual([
       ['# Title', true],

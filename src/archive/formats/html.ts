@@ -4,7 +4,9 @@ import { FlowPages } from './flow.js';
 import type { OpenDocument } from './page.js';
 import { textOf } from './text.js';
 
-const SKIPPED = new Set(['script', 'style', 'noscript', 'template', 'svg', 'nav', 'head']);
+/** What is no text, and what is none that people come for. */
+const NO_TEXT = ['script', 'style', 'template', 'svg'];
+const BESIDE = ['noscript', 'nav'];
 const HEADINGS = new Set(['h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'title']);
 const INLINE = new Set(
   'a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark nobr output q s samp small span strike strong sub sup time tt u var wbr img input button'.split(
@@ -14,6 +16,14 @@ const INLINE = new Set(
 
 /** Throws `UnreadableError`; system errors. */
 export async function openHtml(path: string): Promise<OpenDocument> {
+  const html = await textOf(path);
+  const pages = pagesOf(html, new Set([...NO_TEXT, ...BESIDE]));
+  // Where nothing else has a text, the links of a `nav` are it, or what a `nav` has around it that nobody closed.
+  return (pages.isEmpty ? pagesOf(html, new Set(NO_TEXT)) : pages).document();
+}
+
+/** The rows of a page without the elements that are skipped. Elements may be left open, and those that HTML implies may be missing. */
+function pagesOf(html: string, skip: ReadonlySet<string>): FlowPages {
   const pages = new FlowPages();
   let text = '';
   let heading = false;
@@ -31,8 +41,7 @@ export async function openHtml(path: string): Promise<OpenDocument> {
   const parser = new Parser(
     {
       onopentagname(name) {
-        if (SKIPPED.has(name)) skipped++;
-        if (name === 'title') skipped = Math.max(0, skipped - 1);
+        if (skip.has(name)) skipped++;
         if (INLINE.has(name)) return;
         if (name === 'td' || name === 'th') {
           if (cells++ > 0) text = `${text.trimEnd()}\t`;
@@ -59,11 +68,7 @@ export async function openHtml(path: string): Promise<OpenDocument> {
         }
       },
       onclosetag(name) {
-        if (name === 'title') {
-          end();
-          skipped++;
-        }
-        if (SKIPPED.has(name)) skipped = Math.max(0, skipped - 1);
+        if (skip.has(name)) skipped--;
         if (INLINE.has(name) || name === 'td' || name === 'th' || name === 'br') return;
         if (cells > 0 && name !== 'tr' && name !== 'table') {
           text = `${text.trimEnd()} `;
@@ -75,10 +80,11 @@ export async function openHtml(path: string): Promise<OpenDocument> {
         heading = false;
       },
     },
-    { decodeEntities: true, lowerCaseTags: true },
+    // XHTML writes `<script src="..."/>`, which would be open until the end.
+    { decodeEntities: true, lowerCaseTags: true, recognizeSelfClosing: true },
   );
-  parser.write(await textOf(path));
+  parser.write(html);
   parser.end();
   end();
-  return pages.document();
+  return pages;
 }

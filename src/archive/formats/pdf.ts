@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url';
 import type { WrappedPdfiumModule } from '@embedpdf/pdfium';
 import { type Piece, readingOrder } from './layout.js';
 import { type Box, type OpenDocument, type Page, type Row, UnreadableError } from './page.js';
+import { PieceCollector } from './pieces.js';
 
 /** `FPDF_GetLastError` after opening, of fpdfview.h. */
 const REASONS: Readonly<Record<number, string>> = {
@@ -19,15 +20,25 @@ const REASONS: Readonly<Record<number, string>> = {
 };
 
 /** Of `FPDFPageObj_GetType`, of fpdf_edit.h. */
+const TEXT = 1;
 const IMAGE = 3;
 const FORM = 5;
-/** What PDFium gives for a hyphen at the end of a line. */
-const BROKEN_HYPHEN = 0x02;
+/** Of a page or a form so many objects are looked at, and so many forms within each other. */
+const MOST_OBJECTS = 10_000;
+const MOST_FORMS = 8;
 /** More characters than a page of print can have: it is made to use up memory. */
 const MOST_CHARACTERS = 500_000;
 /** A page whose pictures cover this share of it and which has no more characters than these is a scan. */
 const COVERED = 0.4;
 const FEW_CHARACTERS = 12;
+/**
+ * So is a page that pictures cover nearly whole, with no more text over them than stamps have: a number, whence and when it was downloaded. A
+ * text that is not shown is what somebody has recognised on the picture.
+ */
+const WHOLE = 0.8;
+const STAMP_CHARACTERS = 250;
+/** Of `FPDFTextObj_GetTextRenderMode`, of fpdf_edit.h. */
+const INVISIBLE = 3;
 /** A page with a larger share of characters that no font gives a meaning to cannot be read. */
 const UNKNOWN_SHARE = 0.3;
 /** Characters that are asked which way they run. */
@@ -129,9 +140,11 @@ class PdfDocument implements OpenDocument {
         const why = `its fonts do not say which characters they draw (${unknown} of ${characters + unknown})`;
         return { state: 'failed', why, width, height, rows: [] };
       }
-      if (characters <= FEW_CHARACTERS) {
-        const { share, any } = this.drawn(page, width, height);
-        if (share >= COVERED) return { state: 'scanned', width, height, rows: rows() };
+      if (characters <= STAMP_CHARACTERS) {
+        const { share, pictures, hidden, any } = this.drawn(page, width, height);
+        if (characters <= FEW_CHARACTERS ? share >= COVERED : pictures >= WHOLE && !hidden) {
+          return { state: 'scanned', width, height, rows: rows() };
+        }
         if (characters === 0) {
           if (!any) return { state: 'empty', width, height, rows: [] };
           return { state: 'scanned', why: 'drawings without text', width, height, rows: [] };
@@ -270,20 +283,57 @@ class PdfDocument implements OpenDocument {
     };
   }
 
-  /** What is drawn that is no text: whether anything is, and the share of the page that pictures cover. */
-  private drawn(page: number, width: number, height: number): { any: boolean; share: number } {
+  /**
+   * What is drawn: whether anything is; the share of the page that pictures and forms cover, and that of pictures and forms with pictures in
+   * them; and whether there is text that is not shown.
+   */
+  private drawn(
+    page: number,
+    width: number,
+    height: number,
+  ): { any: boolean; share: number; pictures: number; hidden: boolean } {
     const { module, scratch } = this;
     const count = module.FPDFPage_CountObjects(page);
-    let area = 0;
-    for (let i = 0; i < Math.min(count, 10_000); i++) {
+    let share = 0;
+    let pictures = 0;
+    let hidden = false;
+    for (let i = 0; i < Math.min(count, MOST_OBJECTS); i++) {
       const object = module.FPDFPage_GetObject(page, i);
       const type = module.FPDFPageObj_GetType(object);
+      if (type === TEXT) hidden ||= module.FPDFTextObj_GetTextRenderMode(object) === INVISIBLE;
       if (type !== IMAGE && type !== FORM) continue;
       if (!module.FPDFPageObj_GetBounds(object, scratch, scratch + 4, scratch + 8, scratch + 12)) continue;
       const [left, bottom, right, top] = rawOf(module).HEAPF32.subarray(scratch >> 2, (scratch >> 2) + 4);
-      area += Math.max(0, right! - left!) * Math.max(0, top! - bottom!);
+      const part = (Math.max(0, right! - left!) * Math.max(0, top! - bottom!)) / (width * height);
+      share += part;
+      if (type === IMAGE) pictures += part;
+      else {
+        const within = this.inForm(object);
+        if (within.picture) pictures += part;
+        hidden ||= within.hidden;
+      }
     }
-    return { any: count > 0, share: area / (width * height) };
+    return { any: count > 0, share, pictures, hidden };
+  }
+
+  /** Whether there is a picture in a form, and text that is not shown. */
+  private inForm(form: number, depth = 0): { picture: boolean; hidden: boolean } {
+    const { module } = this;
+    let picture = false;
+    let hidden = false;
+    const count = depth > MOST_FORMS ? 0 : module.FPDFFormObj_CountObjects(form);
+    for (let i = 0; i < Math.min(count, MOST_OBJECTS); i++) {
+      const object = module.FPDFFormObj_GetObject(form, i);
+      const type = module.FPDFPageObj_GetType(object);
+      if (type === IMAGE) picture = true;
+      else if (type === TEXT) hidden ||= module.FPDFTextObj_GetTextRenderMode(object) === INVISIBLE;
+      else if (type === FORM) {
+        const within = this.inForm(object, depth + 1);
+        picture ||= within.picture;
+        hidden ||= within.hidden;
+      }
+    }
+    return { picture, hidden };
   }
 }
 
@@ -301,61 +351,4 @@ interface Raw {
 
 function rawOf({ pdfium }: WrappedPdfiumModule): Raw {
   return pdfium as unknown as Raw;
-}
-
-/** Joins characters to pieces of lines. A wide gap, a step back or another line ends a piece. */
-class PieceCollector {
-  private readonly pieces: Piece[] = [];
-  private text = '';
-  private box: [number, number, number, number] = [0, 0, 0, 0];
-  private last: Box | undefined;
-  private spaced = false;
-  characters = 0;
-
-  add(code: number, box: Box): void {
-    this.characters++;
-    const size = box[3] - box[1];
-    const { last } = this;
-    if (last) {
-      const gap = box[0] - last[2];
-      const lower = Math.abs((box[1] + box[3]) / 2 - (last[1] + last[3]) / 2);
-      // A raised number or a drop cap is on the line still; gaps of justified lines stay below 1.2 of the size.
-      if (lower > 0.6 * Math.max(size, last[3] - last[1]) || gap > 1.2 * size || gap < -2 * size) this.end();
-    }
-    if (this.text === '') this.box = [...box];
-    else {
-      if (this.spaced) this.text += ' ';
-      this.box[0] = Math.min(this.box[0], box[0]);
-      this.box[1] = Math.min(this.box[1], box[1]);
-      this.box[2] = Math.max(this.box[2], box[2]);
-      this.box[3] = Math.max(this.box[3], box[3]);
-    }
-    this.text += code === BROKEN_HYPHEN ? '-' : String.fromCodePoint(code);
-    this.last = box;
-    this.spaced = false;
-  }
-
-  space(): void {
-    this.spaced = this.text !== '';
-  }
-
-  end(): void {
-    const text = this.text.trim();
-    if (text !== '') {
-      this.pieces.push({ text: asTyped(text), box: this.box, size: this.box[3] - this.box[1] });
-    }
-    this.text = '';
-    this.last = undefined;
-    this.spaced = false;
-  }
-
-  all(): Piece[] {
-    this.end();
-    return this.pieces;
-  }
-}
-
-/** Ligatures as letters, and letters with their accents, as people type them. */
-function asTyped(text: string): string {
-  return text.normalize('NFC').replace(/[\ufb00-\ufb06]/g, (ligature) => ligature.normalize('NFKC'));
 }

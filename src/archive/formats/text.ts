@@ -1,9 +1,8 @@
 /**
- * Plain text and Markdown, in UTF-8, UTF-16 with its mark, or else Latin-1. Markdown is kept as it is written, since that is how people and
+ * Plain text and Markdown, in UTF-8, UTF-16 with its mark, or else what an HTML file names, or Latin-1. Markdown is kept as it is written, since that is how people and
  * models read it; its headings are told.
  */
 import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { FlowPages } from './flow.js';
 import { type OpenDocument, UnreadableError } from './page.js';
 
@@ -85,21 +84,46 @@ async function* linesOf(path: string): AsyncGenerator<string> {
   if (rest !== '') yield rest;
 }
 
-/** By its mark, or by whether its beginning is valid UTF-8. */
+/** A file is in UTF-8 where it has more than so many characters of several bytes for each byte that is none of UTF-8. */
+const DAMAGED = 2;
+
+/** By its mark, or by whether it is valid UTF-8, all of it: a long text may have its first accent anywhere. */
 async function encodingOf(path: string): Promise<string> {
-  const file = await open(path, 'r');
-  try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(2 ** 16), 0, 2 ** 16, 0);
-    const head = buffer.subarray(0, bytesRead);
+  let head: Buffer | undefined;
+  let total = 0;
+  let valid = 0;
+  let invalid = 0;
+  const decoder = new TextDecoder();
+  const count = (text: string): void => {
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i);
+      if (code === 0xfffd) invalid++;
+      else if (code >= 0x80) valid++;
+    }
+  };
+  for await (const bytes of createReadStream(path, { highWaterMark: 2 ** 20 })) {
+    head ??= bytes as Buffer;
     if (head[0] === 0xff && head[1] === 0xfe) return 'utf-16le';
     if (head[0] === 0xfe && head[1] === 0xff) return 'utf-16be';
-    try {
-      new TextDecoder('utf-8', { fatal: true }).decode(head, { stream: true });
-      return 'utf-8';
-    } catch {
-      return 'windows-1252';
-    }
-  } finally {
-    await file.close();
+    count(decoder.decode(bytes as Buffer, { stream: true }));
+    total += (bytes as Buffer).length;
+    // It is refused for its size.
+    if (total > MOST_TEXT) break;
+  }
+  count(decoder.decode());
+  return invalid * DAMAGED <= valid ? 'utf-8' : (namedIn(head!) ?? 'windows-1252');
+}
+
+/** What HTML and XML say in their beginning, where it is an encoding that is known and not UTF-8. */
+function namedIn(head: Buffer): string | undefined {
+  const name = /<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?\s*([\w:.-]+)/i.exec(
+    head.toString('latin1', 0, 2048),
+  )?.[1];
+  try {
+    const { encoding } = new TextDecoder(name ?? 'utf-8');
+    // Whoever can read this line finds no UTF-16.
+    return encoding.startsWith('utf-') ? undefined : encoding;
+  } catch {
+    return undefined;
   }
 }
