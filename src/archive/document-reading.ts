@@ -3,7 +3,7 @@
  * too where that takes long, so that whoever goes on begins there.
  */
 import type { State } from '../engine/index.js';
-import { ArchiveError, StorageError } from '../errors.js';
+import { ArchiveError, SnapshotError, StorageError, UnknownStateError } from '../errors.js';
 import { type LanguageModel, newStateId } from '../generate/index.js';
 import { Snapshot } from '../generate/snapshot.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
@@ -16,6 +16,8 @@ export interface DocumentReadingOptions {
   /** Keeps a vector for each passage too. */
   readonly vectors?: boolean;
   readonly signal?: AbortSignal | undefined;
+  /** How often the state of a long document is kept on the way, in milliseconds; by default every two minutes. */
+  readonly keepEvery?: number;
   /** Pages and tokens that were read. */
   readonly onRead?: (pages: number, tokens: number) => void;
   /** A document was read, or could not be, and why. */
@@ -32,7 +34,6 @@ export interface Claimed {
   readonly attempts: number;
 }
 
-/** How often the state of a long document is kept on the way, in milliseconds. */
 const KEPT_EVERY = 120_000;
 /** Pages that are fetched at once. */
 const PAGES_AT_ONCE = 5;
@@ -67,7 +68,7 @@ export class DocumentReading {
     this.ends = [{ page, at: 0 }];
   }
 
-  /** Goes on from the state that was kept, where there is one. */
+  /** Goes on from the state that was kept, where there is one. Throws `StorageError` where the store of states cannot be reached. */
   static async begin(
     archive: Archive,
     model: LanguageModel,
@@ -79,8 +80,11 @@ export class DocumentReading {
       const kept = await archive.library
         .load(ARCHIVE_OWNER, claimed.record, model)
         .then(({ snapshot }) => snapshot)
-        // Without it the document is read from its beginning; it is deleted when there is another.
-        .catch(() => undefined);
+        .catch((error: unknown) => {
+          // Where it is gone or damaged, the document is read from its beginning. A store that does not answer for now may have it still.
+          if (error instanceof SnapshotError || error instanceof UnknownStateError) return undefined;
+          throw error;
+        });
       if (kept) {
         const state = kept.state.fork();
         const { page, record } = claimed;
@@ -159,29 +163,28 @@ export class DocumentReading {
 
   /** Keeps the state, if it has not been for long. */
   async keepNowAndThen(): Promise<void> {
-    if (performance.now() - this.keptAt > KEPT_EVERY && !this.ended) await this.keep();
+    const { keepEvery = KEPT_EVERY } = this.options;
+    if (performance.now() - this.keptAt >= keepEvery && !this.ended) await this.keep();
   }
 
-  /** Keeps the state where the page ends that is being read; what was fetched behind it is fetched again. */
+  /** Keeps the state where the page ends that is being read. What was fetched behind it waits still. */
   async keep(): Promise<void> {
     // A run that failed has left the state as it was: what it was to read is still to be read.
     this.waiting = [...this.reading, ...this.waiting];
     this.reading = [];
+    this.pagesRead();
     const begun = this.tokens.length > this.ends[0]!.at;
-    const end = begun ? this.ends.find(({ at }) => at > this.tokens.length) : this.ends[0];
-    if (!end || end.page === this.keptPage) return;
+    if (!begun && this.page === this.keptPage) return;
+    const end = begun ? this.ends[1]! : this.ends[0]!;
     while (this.tokens.length < end.at) {
       const count = Math.min(this.model.chunk, end.at - this.tokens.length);
       const row = this.next(count);
       this.took(row.ids, (await this.model.read(row)).slice());
       this.tell(count);
     }
-    this.waiting.length = 0;
-    this.ends = [end];
-    this.more = true;
     await this.save('reading');
     this.keptAt = performance.now();
-    this.keptPage = end.page;
+    this.keptPage = this.page;
   }
 
   /** Keeps the state of the whole document, and disposes of it. Where it is stopped before all vectors are there, whoever goes on makes them. */

@@ -9,7 +9,7 @@ import { afterAll, expect, test } from 'vitest';
 import { openDevice } from '../engine/index.js';
 import { XlaDevice } from '../engine/xla/device.js';
 import { EvaluatorClient } from '../engine/xla/testing/evaluator-client.js';
-import { DeviceError } from '../errors.js';
+import { DeviceError, StorageError } from '../errors.js';
 import { LanguageModel, openStore, StateLibrary } from '../generate/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { hybridModel } from '../models/index.js';
@@ -257,6 +257,27 @@ test('a document that is stopped before all its vectors are there is not read ye
   await readWithModel(archive as unknown as Archive, cpu, options);
   await expectAllRead(archive);
   expect([archive.vectors.size, told]).toEqual([3, ['three']]);
+});
+
+test('a document whose state is kept on the way is read to its end, with the state that it would have', async () => {
+  const texts = Array.from({ length: 12 }, (_, i) => `page ${i} of a long one `.repeat(i % 4));
+  const archive = new PlayedArchive(new Map([['long', texts]]), 'kept');
+  await readWithModel(archive as unknown as Archive, cpu, { name: 'tiny', keepEvery: 0 });
+  await expectAllRead(archive);
+  // It was kept on the way: each state that was replaced is deleted.
+  expect(archive.orphans.length).toBeGreaterThan(1);
+});
+
+test('where the store of states does not answer, what was read before is not given up', async () => {
+  const archive = new PlayedArchive(new Map([['short', ['the heron', 'the kite']]]), 'unreachable');
+  const record = `state-${'1'.repeat(24)}`;
+  archive.readings.set('short', { state: 'reading', page: 1, tokens: 9, record });
+  archive.library.load = async () => {
+    throw new StorageError('played');
+  };
+  await expect(readWithModel(archive as unknown as Archive, cpu, { name: 'tiny' })).rejects.toThrow('played');
+  expect(archive.readings.get('short')).toEqual({ state: 'reading', page: 1, tokens: 9, record });
+  expect(archive.orphans).toEqual([]);
 });
 
 test('a state that cannot be loaded is replaced by one from the beginning, and deleted', async () => {

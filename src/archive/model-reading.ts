@@ -96,6 +96,8 @@ export async function readWithModel(
       if (!first) {
         await Promise.all(finishing);
         if (failures.length > 0) throw failures[0];
+        // What is open has come to the end of what was fetched: the next turn fetches more of it, or finishes it.
+        if (open.length > 0) continue;
         // One whose worker has said nothing for long may be free by now.
         if (!(await take())) return;
         continue;
@@ -176,8 +178,9 @@ async function claim(archive: Archive, key: string): Promise<Claimed | undefined
   const [claimed] = await database.query<Claimed>(
     `UPDATE archive_readings r SET worker = $2, until = now() + make_interval(secs => $3), attempts = r.attempts + 1, state = 'reading'
      FROM archive_documents d WHERE d.content = r.content AND r.model = $1 AND r.content = (
-       SELECT content FROM archive_readings WHERE model = $1 AND state IN ('waiting', 'reading') AND (worker IS NULL OR until < now())
-       ORDER BY content LIMIT 1 FOR UPDATE SKIP LOCKED)
+       SELECT w.content FROM archive_readings w JOIN archive_documents whole ON whole.content = w.content AND whole.state = 'read'
+       WHERE w.model = $1 AND w.state IN ('waiting', 'reading') AND (w.worker IS NULL OR w.until < now())
+       ORDER BY w.content LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
      RETURNING r.content, d.name, r.page, r.record, r.attempts`,
     [key, worker, LEASE],
   );
