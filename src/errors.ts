@@ -108,3 +108,6 @@ export class ArchiveError extends HeddleError {
     super('archive', message, options);
   }
 }
+
+/** An archive's database, its disk or this machine refuses for now: nothing is wrong with what was asked, and what was done is kept. */
+export class ArchiveUnavailableError extends ArchiveError {}

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { fetchedModules, fetchModules, type NpmPackage, unpackFromNpm } from '../engine/npm.js';
 import { userCache } from '../engine/user-cache.js';
-import { ArchiveError } from '../errors.js';
+import { ArchiveUnavailableError } from '../errors.js';
 
 interface OptionalPackage extends NpmPackage {
   /** The module that it is imported by, from its folder. */
@@ -50,7 +50,7 @@ export const PDFIUM: OptionalPackage = {
 const require = createRequire(import.meta.url);
 
 /**
- * The package's folder; fetched first where it is missing, which a line on standard error says. Throws `ArchiveError`, with the command
+ * The package's folder; fetched first where it is missing, which a line on standard error says. Throws `ArchiveUnavailableError`, with the command
  * that installs it, where it cannot be had.
  */
 export async function packageFolder(wanted: OptionalPackage, place: string = userCache()): Promise<string> {
@@ -65,7 +65,7 @@ export async function packageFolder(wanted: OptionalPackage, place: string = use
     );
     return join(modules, name);
   } catch (error) {
-    throw new ArchiveError(
+    throw new ArchiveUnavailableError(
       `${name} ${version}, which archives need, is not installed and could not be fetched: ${error instanceof Error ? error.message : error}. Once the npm registry can be reached, start again; or add the package to your project: npm install ${name}@${version}`,
       { cause: error },
     );

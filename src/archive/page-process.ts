@@ -8,6 +8,7 @@ import { OPENERS } from './formats/open.js';
 import { type OpenDocument, UnreadableError } from './formats/page.js';
 import { Pdfium } from './formats/pdf.js';
 import type { FromReader, ToReader } from './page-reader.js';
+import { isScarce } from './scarce.js';
 
 let pdfium: Promise<Pdfium> | undefined;
 let open: OpenDocument | undefined;
@@ -34,7 +35,7 @@ async function answer(request: ToReader): Promise<void> {
         open = await OPENERS[request.format](request.path, () => pdfium!);
         say({ kind: 'opened', pages: open.pages });
       } catch (error) {
-        say({ kind: 'failed', unreadable: error instanceof UnreadableError, why: reasonOf(error) });
+        say({ kind: 'failed', scarce: isScarce(error), why: reasonOf(error) });
       }
       return;
     }
@@ -52,7 +53,7 @@ async function answer(request: ToReader): Promise<void> {
         if (!open?.render) throw new UnreadableError('it has no pages that are drawn');
         say({ kind: 'drawn', png: encode(open.render(request.number, request.scale)) });
       } catch (error) {
-        say({ kind: 'failed', unreadable: error instanceof UnreadableError, why: reasonOf(error) });
+        say({ kind: 'failed', scarce: isScarce(error), why: reasonOf(error) });
       }
   }
 }

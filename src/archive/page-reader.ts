@@ -3,6 +3,7 @@
  * failed, and a new process goes on with the next one.
  */
 import { type ChildProcess, fork } from 'node:child_process';
+import { ArchiveUnavailableError } from '../errors.js';
 import { type Kind, type Page, UnreadableError } from './formats/page.js';
 import { PDFIUM, packageFolder } from './packages.js';
 
@@ -18,7 +19,8 @@ export type FromReader =
   | { readonly kind: 'opened'; readonly pages: number }
   | { readonly kind: 'page'; readonly number: number; readonly page: Page }
   | { readonly kind: 'drawn'; readonly png: Uint8Array }
-  | { readonly kind: 'failed'; readonly unreadable: boolean; readonly why: string };
+  /** `scarce`: the machine has run out of something, so that it says nothing about the document. */
+  | { readonly kind: 'failed'; readonly scarce: boolean; readonly why: string };
 
 export interface PageReaderOptions {
   /** How long a page may take, or opening a document, in seconds. */
@@ -45,7 +47,9 @@ export class PageReader {
   /** What the process has open. */
   private opened: { path: string; version: string; pages: number } | undefined;
   private readonly options: PageReaderOptions;
-  private readonly arrived: (FromReader | ReaderGone)[] = [];
+  private readonly arrived: FromReader[] = [];
+  /** Why the process has ended, where it has. */
+  private gone: Error | undefined;
   private wake = (): void => {};
 
   constructor(options: Partial<PageReaderOptions> = {}) {
@@ -54,10 +58,11 @@ export class PageReader {
 
   /**
    * Opens a document and returns the number of its pages. `version` is anything that changes with the file. Throws `UnreadableError` with
-   * the reason where it cannot be read.
+   * the reason where it cannot be read; `ArchiveUnavailableError` where the machine has no room for the process or the file.
    */
   async open(path: string, format: Kind, version: string): Promise<number> {
-    if (this.child && this.opened?.path === path && this.opened.version === version) return this.opened.pages;
+    const isOpen = this.child && !this.gone && this.opened?.path === path && this.opened.version === version;
+    if (isOpen) return this.opened!.pages;
     this.opened = undefined;
     const pdfium = format === 'pdf' ? await packageFolder(PDFIUM) : undefined;
     this.tell({ kind: 'open', path, format, ...(pdfium !== undefined && { pdfium }) });
@@ -65,7 +70,10 @@ export class PageReader {
       if (error instanceof ReaderGone) throw new UnreadableError(error.message);
       throw error;
     });
-    if (answer.kind === 'failed') throw new UnreadableError(answer.why);
+    if (answer.kind === 'failed') {
+      if (answer.scarce) throw new ArchiveUnavailableError(`${path} cannot be opened for now: ${answer.why}`);
+      throw new UnreadableError(answer.why);
+    }
     if (answer.kind !== 'opened') throw new Error(`the reader says ${answer.kind}`);
     this.opened = { path, version, pages: answer.pages };
     return answer.pages;
@@ -128,10 +136,13 @@ export class PageReader {
     this.child?.kill('SIGKILL');
     this.child = undefined;
     this.opened = undefined;
+    this.gone = undefined;
     this.arrived.length = 0;
   }
 
   private tell(message: ToReader): void {
+    // It may have ended while nothing was asked of it: that is no fault of what is asked now.
+    if (this.gone) this.close();
     if (!this.child) this.begin();
     this.child!.send(message, () => {});
   }
@@ -144,33 +155,44 @@ export class PageReader {
       child.unref();
       child.channel?.unref();
     }
-    child.on('message', (message: FromReader) => this.take(message));
-    child.on('error', () => this.take(new ReaderGone('it could not be read: no process could be started')));
+    child.on('message', (message: FromReader) => {
+      this.arrived.push(message);
+      this.wake();
+    });
+    child.on('error', (error) =>
+      this.end(
+        new ArchiveUnavailableError(`no process could be started that reads documents: ${error.message}`),
+      ),
+    );
     child.on('exit', (code) =>
-      this.take(new ReaderGone(code === null ? TOO_MUCH : `the process that read it ended with ${code}`)),
+      this.end(new ReaderGone(code === null ? TOO_MUCH : `the process that read it ended with ${code}`)),
     );
     child.send({ kind: 'start', memory: this.options.memory } satisfies ToReader, () => {});
   }
 
-  private take(message: FromReader | ReaderGone): void {
-    this.arrived.push(message);
+  private end(why: Error): void {
+    this.gone ??= why;
     this.wake();
   }
 
-  /** What the process says next. Throws `ReaderGone` when it ends, or says nothing in time and is ended. */
+  /**
+   * What the process says next. Throws `ReaderGone` when it has ended, or says nothing in time and is ended; `ArchiveUnavailableError` where it
+   * could not be started.
+   */
   private async hear(): Promise<FromReader> {
     const { seconds } = this.options;
-    if (this.arrived.length === 0) {
+    if (this.arrived.length === 0 && !this.gone) {
       let timer: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {
         this.wake = resolve;
-        timer = setTimeout(() => this.take(new ReaderGone(`it took more than ${seconds} s`)), seconds * 1000);
+        timer = setTimeout(() => this.end(new ReaderGone(`it took more than ${seconds} s`)), seconds * 1000);
       });
       clearTimeout(timer);
     }
-    const message = this.arrived.shift()!;
-    if (!(message instanceof ReaderGone)) return message;
+    const message = this.arrived.shift();
+    if (message) return message;
+    const why = this.gone!;
     this.close();
-    throw message;
+    throw why;
   }
 }

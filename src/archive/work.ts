@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ArchiveError } from '../errors.js';
+import { ArchiveError, ArchiveUnavailableError } from '../errors.js';
 import type { Archive } from './archive.js';
 import { kindOf } from './formats/kind.js';
 import { type Kind, type Page, type PageState, UnreadableError } from './formats/page.js';
@@ -12,6 +12,7 @@ import { PageReader, type PageReaderOptions, READER_DEFAULTS } from './page-read
 import { PageTexts } from './passages.js';
 import { ATTEMPTS, HEARTBEAT, LostError, type Stretch } from './queue.js';
 import { entryOf, hashOf, isUnchanged } from './scan.js';
+import { isScarce } from './scarce.js';
 
 export interface WorkOptions {
   /** Processes that read; by default one a core. */
@@ -90,7 +91,7 @@ class Lane {
     this.reader.close();
   }
 
-  /** How long recognising a page may take, in seconds: it is slower than reading by far. */
+  /** How long recognising a page may take from its turn on, in seconds: it is slower than reading by far. */
   private get recognizing(): number {
     return 4 * (this.options.reader?.seconds ?? READER_DEFAULTS.seconds);
   }
@@ -124,6 +125,8 @@ class Lane {
         last = await archive.queue.opened(stretch, format, await this.reader.open(path, format, version));
       }
     } catch (error) {
+      if (isScarce(error))
+        throw new ArchiveUnavailableError(`${path} cannot be opened for now: ${messageOf(error)}`);
       const why = unreadable(error);
       if (why === undefined) throw error;
       if (last === null) {
@@ -187,11 +190,11 @@ class Lane {
     const { recognizer } = this.options;
     try {
       const png = await this.reader.draw(path, format, version, number, recognizer!.scale);
-      const rows = await within(this.recognizing, recognizer!.read(png));
+      const rows = await recognizer!.read(png, { seconds: this.recognizing, signal: this.signal });
       if (rows.length === 0) return { ...page, why: 'nothing was recognised on it' };
       return { ...page, state: 'read', why: 'recognised', rows };
     } catch (error) {
-      return { ...page, why: `it could not be recognised: ${(error as Error).message}` };
+      return { ...page, why: `it could not be recognised: ${messageOf(error)}` };
     }
   }
 
@@ -222,7 +225,7 @@ class Lane {
     for (const { path } of files) {
       const root = roots.find((each) => path === each || path.startsWith(`${each}/`));
       if (root !== undefined && root !== path && !existsSync(root)) {
-        throw new ArchiveError(
+        throw new ArchiveUnavailableError(
           `this machine does not see ${root}, whose documents are to be read: mount it at the same path`,
         );
       }
@@ -233,25 +236,13 @@ class Lane {
         if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
           this.options.onFailed?.(path, 'it is gone since it was added');
           await archive.removeFiles([path]);
-        } else await archive.putProblem(path, (error as Error).message);
+        } else if (isScarce(error)) throw error;
+        else await archive.putProblem(path, messageOf(error));
       }
     }
     // A file that was only touched has its content still, and another time: then the stretch is there, and is read.
     const again = await archive.filesOf(content);
     return again[0]?.path;
-  }
-}
-
-/** What a promise gives, if it does so in so many seconds. */
-async function within<T>(seconds: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`it took more than ${seconds} s`)), seconds * 1000);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 
@@ -262,4 +253,8 @@ function unreadable(error: unknown): string | undefined {
   if (error instanceof UnreadableError) return error.message;
   const { code, message } = error as NodeJS.ErrnoException;
   return /^E[A-Z]+$/.test(code ?? '') && !(error instanceof ArchiveError) ? message : undefined;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

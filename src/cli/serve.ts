@@ -1,6 +1,7 @@
 /** `heddle serve`: models over HTTP. */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { Archive, work } from '../archive/index.js';
 import { namedModel } from '../models/index.js';
@@ -180,11 +181,23 @@ async function serve(
   process.stderr.write(`${server.url} is the studio, and ${server.url}/v1 answers; Ctrl-C stops it\n`);
   // What others note meanwhile is read here too, and shown as it goes on.
   const stop = new AbortController();
-  const working = archive && work(archive, { follow: true, lanes: 1, signal: stop.signal });
-  working?.catch((error: Error) => process.stderr.write(`heddle: ${error.message}\n`));
+  const working = archive && readOn(archive, stop.signal);
   await untilStopped(server);
   stop.abort();
-  await working?.catch(() => {});
+  await working;
+}
+
+/** How long reading rests where the archive refuses, in milliseconds. */
+const REST = 30_000;
+
+/** Reads what waits in an archive until it is stopped; where that fails, it is told and tried again later. */
+async function readOn(archive: Archive, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await work(archive, { follow: true, lanes: 1, signal }).catch((error: Error) =>
+      process.stderr.write(`heddle: reading the archive rests: ${error.message}\n`),
+    );
+    if (!signal.aborted) await sleep(REST, undefined, { signal }).catch(() => {});
+  }
 }
 
 /** Serves until it is told to stop, or fails. */

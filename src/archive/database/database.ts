@@ -1,4 +1,5 @@
 /** The database of an archive: PostgreSQL, or PGlite, which is PostgreSQL in this process. Both are asked with the same SQL. */
+import { ArchiveError, ArchiveUnavailableError } from '../../errors.js';
 
 /** Rows of a statement with values for `$1`, `$2`, ... */
 export type Query = <Row>(sql: string, values?: readonly unknown[]) => Promise<Row[]>;
@@ -21,3 +22,9 @@ export type Notice = (line: string) => void;
  * all passages in the place of some that the index names.
  */
 export const RANDOM_PAGE = 1.1;
+
+/** What a database refuses: the values that it was given (class 22 of PostgreSQL's codes), or else to work at all for now. */
+export function refusal(code: string | undefined, message: string, cause: unknown): ArchiveError {
+  const Refusal = /^22...$/.test(code ?? '') ? ArchiveError : ArchiveUnavailableError;
+  return new Refusal(message, { cause });
+}

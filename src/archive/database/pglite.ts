@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PGlite } from '@electric-sql/pglite';
 import { makeFolder } from '../../checkpoint/index.js';
-import { ArchiveError, StorageError } from '../../errors.js';
+import { ArchiveError, ArchiveUnavailableError, StorageError } from '../../errors.js';
 import { lockFolder } from '../../hub/lock.js';
 import { importFrom, PGLITE, packageFolder } from '../packages.js';
-import { type Database, type Notice, type Query, RANDOM_PAGE } from './database.js';
+import { type Database, type Notice, type Query, RANDOM_PAGE, refusal } from './database.js';
 
 /** Free bytes below which nothing is written: on a full disk PGlite tries for ever. It makes files of 16 MB ahead of what it writes. */
 const ROOM = 64e6;
@@ -88,11 +88,11 @@ export class PgliteDatabase implements Database {
   }
 }
 
-/** Throws `ArchiveError` where the disk is nearly full. */
+/** Throws `ArchiveUnavailableError` where the disk is nearly full. */
 async function expectRoom(folder: string): Promise<void> {
   const { bavail, bsize } = await statfs(folder);
   if (bavail * bsize >= ROOM) return;
-  throw new ArchiveError(
+  throw new ArchiveUnavailableError(
     `the disk of ${folder} is full: ${Math.floor((bavail * bsize) / 1e6)} MB are free, and ${ROOM / 1e6} are needed. What was done before is kept; make room, and start again.`,
   );
 }
@@ -126,7 +126,5 @@ function refused(folder: string, error: unknown): unknown {
   const why = /No space left|ENOSPC|53100/.test(`${error.message} ${code}`)
     ? 'the disk is full'
     : error.message;
-  return new ArchiveError(`the archive ${folder} cannot be used: ${why}. What was done before is kept.`, {
-    cause: error,
-  });
+  return refusal(code, `the archive ${folder} cannot be used: ${why}. What was done before is kept.`, error);
 }

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { ArchiveError } from '../../errors.js';
-import { type Database, type Notice, type Query, RANDOM_PAGE } from './database.js';
+import { type Database, type Notice, type Query, RANDOM_PAGE, refusal } from './database.js';
 
 /** How long a database that has gone away is waited for, in milliseconds: it may be starting again. */
 const PATIENCE = 120_000;
@@ -97,9 +97,8 @@ export class PostgresDatabase implements Database {
     const todo = isConnection(error)
       ? 'check that it runs and that the URL is right, and start again: what was done is kept'
       : 'what was done before is kept';
-    return new ArchiveError(`the database ${this.name} refuses: ${messageOf(error)}. ${todo}.`, {
-      cause: error,
-    });
+    const { code } = error as Error & { code?: string };
+    return refusal(code, `the database ${this.name} refuses: ${messageOf(error)}. ${todo}.`, error);
   }
 }
 

@@ -5,7 +5,7 @@ import { positive } from '../../bench/positive.js';
 import { heddleCall } from '../../command-line.js';
 import { formatDuration, formatRate } from '../format.js';
 import { wholeNumber } from '../options.js';
-import { type ArchiveFlags, counted, sameArchive } from './options.js';
+import { type ArchiveFlags, counted, sameArchive, say } from './options.js';
 import { ProgressLine } from './progress.js';
 
 export interface ReadingFlags extends ArchiveFlags {
@@ -13,6 +13,7 @@ export interface ReadingFlags extends ArchiveFlags {
   pageTime: number;
   pageMemory: number;
   ocr?: string;
+  retry?: boolean;
 }
 
 export function addReadingOptions(command: Command): Command {
@@ -25,20 +26,21 @@ export function addReadingOptions(command: Command): Command {
     .option(
       '--ocr <language>',
       'recognise scanned pages, with tesseract.js in a language such as eng or deu; those read before as well',
-    );
+    )
+    .option('--retry', 'read again what could not be read before: documents, and pages');
 }
 
 /** How often what is left is asked for, in milliseconds. */
 const ASKED = 2000;
 
-/** Returns whether all could be read. */
+/** `again` is false where what failed has been put back into the queue already, if it was asked for. Returns whether all could be read. */
 export async function readWaiting(
   archive: Archive,
   flags: ReadingFlags,
-  { signal, follow = false }: { signal: AbortSignal; follow?: boolean },
+  { signal, follow = false, again = true }: { signal: AbortSignal; follow?: boolean; again?: boolean },
 ): Promise<boolean> {
   const recognizer = flags.ocr === undefined ? undefined : await openRecognizer(flags.ocr);
-  if (recognizer) await archive.queue.retry(undefined);
+  if (again) await retryAsAsked(archive, flags);
   const line = new ProgressLine();
   const counts = Object.fromEntries(PAGE_STATES.map((state) => [state, 0])) as Record<PageState, number>;
   let { left } = await archive.totals();
@@ -112,12 +114,33 @@ export async function readWaiting(
       `${counted(counts.scanned, 'page')} ${counts.scanned === 1 ? 'is' : 'are'} scanned, and only recognised with --ocr, as in: ${heddleCall('archive', 'add', '--ocr', 'eng', ...sameArchive(flags))}`,
     );
   }
+  const { left: rest, documents, pages: byState } = await archive.totals();
+  if (documents.failed + byState.failed > 0 && !flags.retry && flags.ocr === undefined) {
+    line.say(
+      `${listed(documents.failed, byState.failed)} could not be read; this tries again: ${heddleCall('archive', 'work', '--retry', ...sameArchive(flags))}`,
+    );
+  }
   if (signal.aborted) {
-    const { left: rest } = await archive.totals();
     line.say(
       `stopped with ${counted(rest, 'page')} left; this goes on: ${heddleCall('archive', 'work', ...sameArchive(flags))}`,
     );
     process.exitCode = 130;
   }
   return problems === 0;
+}
+
+/** Puts back into the queue what could not be read, where that is asked for; scanned pages too, where they are recognised now. */
+async function retryAsAsked(archive: Archive, { ocr, retry }: ReadingFlags): Promise<void> {
+  if (ocr === undefined && !retry) return;
+  // What is failed for its letters, recognition may read.
+  const { documents, pages } = await archive.queue.retry(
+    ocr === undefined ? ['failed'] : ['scanned', 'failed'],
+  );
+  if (documents + pages > 0) say(`${listed(documents, pages)} are read again`);
+}
+
+/** `2 documents and 1 page`. */
+function listed(documents: number, pages: number): string {
+  const parts = [documents > 0 && counted(documents, 'document'), pages > 0 && counted(pages, 'page')];
+  return parts.filter((part) => part !== false).join(' and ');
 }

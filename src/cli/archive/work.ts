@@ -1,7 +1,9 @@
 /** `heddle archive work`: reads what waits, beside any number of others who do. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { type Archive, modelKey, pagesToRead, readWithModel } from '../../archive/index.js';
 import { positive } from '../../bench/positive.js';
+import type { LanguageModel } from '../../generate/index.js';
 import { formatDuration, formatRate } from '../format.js';
 import { abortedByPerson } from '../interrupt.js';
 import {
@@ -24,6 +26,8 @@ interface WorkFlags extends ReadingFlags, LoadingFlags {
 
 /** Documents that are read side by side where nothing is said: a GPU gains by many, cores by none. */
 const BATCHES = { cpu: 1, other: 16 };
+/** How often it is looked for more, in milliseconds. */
+const PAUSE = 2000;
 
 export function configureWork(command: Command): void {
   command
@@ -42,7 +46,7 @@ export function configureWork(command: Command): void {
     )
     .option(
       '--vectors',
-      'keep a vector of the model for each passage too, by which search for ask orders what it finds',
+      'keep a vector of the model for each passage too, by which ask finds what is said in other words',
     )
     .addOption(deviceOption());
   addArchiveOptions(addReadingOptions(addLoadingOptions(command))).action((flags: WorkFlags) => run(flags));
@@ -51,20 +55,43 @@ export function configureWork(command: Command): void {
 async function run(flags: WorkFlags): Promise<void> {
   const signal = abortedByPerson();
   await withArchive(flags, { signal }, async (archive) => {
-    const follow = flags.follow === true && flags.model === undefined;
-    const allRead = await readWaiting(archive, flags, { signal, follow });
-    if (!allRead && process.exitCode === undefined) process.exitCode = 1;
-    if (flags.model !== undefined && !signal.aborted) await haveRead(archive, flags.model, flags, signal);
+    if (flags.model === undefined) {
+      const allRead = await readWaiting(archive, flags, { signal, follow: flags.follow === true });
+      if (!allRead && process.exitCode === undefined) process.exitCode = 1;
+      return;
+    }
+    let model: LanguageModel | undefined;
+    try {
+      for (let again = true; ; again = false) {
+        const allRead = await readWaiting(archive, flags, { signal, again });
+        if (!allRead && process.exitCode === undefined) process.exitCode = 1;
+        if (signal.aborted) return;
+        model ??= await loadAsAsked(flags.model, flags);
+        await haveRead(archive, flags.model, model, flags, signal);
+        if (signal.aborted || !flags.follow) return;
+        await untilMore(archive, modelKey(model), signal);
+        if (signal.aborted) return;
+      }
+    } finally {
+      await model?.dispose();
+    }
   });
+}
+
+/** Waits until there is something to read, for this process or for the model. */
+async function untilMore(archive: Archive, key: string, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted && (await archive.totals()).left === 0 && (await pagesToRead(archive, key)) === 0) {
+    await sleep(PAUSE, undefined, { signal }).catch(() => {});
+  }
 }
 
 async function haveRead(
   archive: Archive,
   name: string,
+  model: LanguageModel,
   flags: WorkFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const model = await loadAsAsked(name, flags);
   const line = new ProgressLine();
   let pages = 0;
   let tokens = 0;
@@ -97,7 +124,6 @@ async function haveRead(
     });
   } finally {
     line.clear();
-    await model.dispose();
   }
   say(
     `${name} read ${counted(documents, 'document')}, ${counted(pages, 'page')} and ${counted(tokens, 'token')} in ${formatDuration(seconds())} (${formatRate(pages / seconds(), 'pages')}, ${formatRate(tokens / seconds())})`,

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import {
   ArchiveError,
+  ArchiveUnavailableError,
   ConfigError,
   DataError,
   HeddleError,
@@ -73,6 +74,7 @@ const CAUSED = [
   [TokenizerError, 400, 'invalid_messages'],
   [ConfigError, 400, 'invalid_value'],
   [InspectError, 400, 'invalid_value'],
+  [ArchiveUnavailableError, 503, 'archive_unavailable'],
   [ArchiveError, 400, 'invalid_value'],
   [SnapshotError, 400, 'invalid_state'],
   [CancelledError, 499, 'cancelled'],

@@ -9,6 +9,7 @@ import {
   PageReader,
   search,
 } from '../../archive/index.js';
+import { ArchiveError } from '../../errors.js';
 import { ApiError } from './api-error.js';
 import { AskRequest } from './archive-schemas.js';
 import { bodyOf } from './body.js';
@@ -168,6 +169,7 @@ class Drawing {
       const now = await entryOf(file.path).catch(() => undefined);
       if (!now || !isUnchanged(file, now)) continue;
       return this.reader.draw(file.path, format, content, page, scale).catch((error: Error) => {
+        if (error instanceof ArchiveError) throw error;
         throw new ApiError(404, 'not_drawn', `the page cannot be drawn: ${error.message}`, { param: 'page' });
       });
     }
