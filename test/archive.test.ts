@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -17,9 +18,11 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Ajv2020 as Ajv } from 'ajv/dist/2020.js';
 import { decode } from 'fast-png';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
+  type AnswerRequest,
   Archive,
+  type ArchiveModel,
   type AskEvent,
   ask,
   LocalModel,
@@ -29,6 +32,7 @@ import {
   work,
 } from '../src/archive/index.js';
 import { docx, pdf } from '../src/archive/testing/documents.js';
+import { ArchiveUnavailableError } from '../src/errors.js';
 import { loadModel } from '../src/generate/index.js';
 import { hybridModel, writeModel } from '../src/models/index.js';
 import { tinyConfig, tinyWeights } from '../src/models/testing/tiny.js';
@@ -44,6 +48,16 @@ interface OpenApi {
   >;
   components: object;
 }
+
+/** Whether the disk is played to be full. */
+const disk = vi.hoisted(() => ({ full: false }));
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>();
+  return {
+    ...real,
+    statfs: async (path: string) => (disk.full ? { bavail: 1, bsize: 1e6 } : real.statfs(path)),
+  };
+});
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-archive-'));
 const program = pathToFileURL(fileURLToPath(new URL('../dist/archive/page-process.js', import.meta.url)));
@@ -61,10 +75,87 @@ const HERON = pages(
   ['It eats fish, frogs and now and then a vole.'],
 );
 
+/** A model that says nothing, has this vector for each text, and a token for each four bytes. */
+class Scripted implements ArchiveModel {
+  readonly name = 'scripted';
+  readonly instructs = true;
+  readonly asked: AnswerRequest[] = [];
+  constructor(
+    private readonly vector: readonly number[],
+    readonly context = 4000,
+    readonly key = 'scripted',
+  ) {}
+  async count(prompts: Parameters<ArchiveModel['count']>[0]): Promise<number[]> {
+    return prompts.map((prompt) => Math.ceil(Buffer.byteLength(JSON.stringify(prompt)) / 4));
+  }
+  async embed(): Promise<Float32Array> {
+    return Float32Array.from(this.vector);
+  }
+  async *answer(request: AnswerRequest): AsyncGenerator<string, void> {
+    this.asked.push(request);
+    yield 'So it is [1].';
+  }
+}
+
+async function eventsOf(events: AsyncGenerator<AskEvent>): Promise<AskEvent[]> {
+  const all: AskEvent[] = [];
+  for await (const event of events) all.push(event);
+  return all;
+}
+
+/** What was found for a question. */
+async function hitsOf(events: AsyncGenerator<AskEvent>): Promise<string[]> {
+  const [sources] = await eventsOf(events);
+  return sources!.kind === 'sources' ? sources!.hits.map(({ name, page }) => `${name} ${page}`) : [];
+}
+
 const STORES = [
   ['PGlite', () => join(root, 'archive')],
   ['PostgreSQL', () => process.env.HEDDLE_TEST_POSTGRES!],
 ] as const;
+
+test('the command reads, says what it could not, searches and exports; killed in the middle, it goes on', async () => {
+  const folder = join(root, 'command');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'heron.pdf'), HERON);
+  writeFileSync(join(folder, 'wrong.pdf'), 'no PDF');
+  const place = join(root, 'by-command');
+  const first = spawn(
+    process.execPath,
+    [
+      fileURLToPath(new URL('../dist/cli/main.js', import.meta.url)),
+      'archive',
+      'add',
+      folder,
+      '--archive',
+      place,
+    ],
+    { stdio: 'ignore' },
+  );
+  const ended = new Promise((resolve) => first.on('exit', resolve));
+  // Somewhere between making the database and its end.
+  while (!existsSync(place)) await new Promise((resolve) => setTimeout(resolve, 20));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  first.kill('SIGKILL');
+  await ended;
+  const added = await heddle(['archive', 'add', folder, '--archive', place, '--lanes', '1']);
+  expect(added.code).toBe(1);
+  expect(added.stderr).toContain(`${join(folder, 'wrong.pdf')}: it is no PDF`);
+  expect(added.stderr).toMatch(
+    /1 document could not be read; this tries again: .*archive work --retry --archive/,
+  );
+  const out = join(root, 'pages.jsonl');
+  expect((await heddle(['archive', 'export', '--archive', place, '--out', out])).code).toBe(0);
+  const lines = readFileSync(out, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { name: string; page: number | null; state: string });
+  expect(lines.map(({ name, page, state }) => `${name} ${page} ${state}`).sort()).toEqual([
+    'heron.pdf 1 read',
+    'heron.pdf 2 read',
+    'wrong.pdf null failed',
+  ]);
+});
 
 describe.each(STORES)('on %s', (store, placeOf) => {
   const there = store === 'PGlite' || process.env.HEDDLE_TEST_POSTGRES !== undefined;
@@ -73,6 +164,10 @@ describe.each(STORES)('on %s', (store, placeOf) => {
 
   beforeAll(async () => {
     if (!there) return;
+    // Making a database takes long: a copy of the one that the command has made is one, too.
+    const made = join(root, 'by-command', 'database');
+    if (store === 'PGlite' && existsSync(made))
+      cpSync(made, join(placeOf(), 'database'), { recursive: true });
     archive = await Archive.open({ place: placeOf(), states: join(root, `states-${store}`), create: true });
     await archive.database.query(
       'TRUNCATE archive_roots, archive_files, archive_documents, archive_stretches, archive_pages, archive_passages, archive_readings, archive_vectors, archive_orphans',
@@ -80,6 +175,7 @@ describe.each(STORES)('on %s', (store, placeOf) => {
   });
   afterAll(() => archive?.close());
   beforeEach(() => {
+    disk.full = false;
     folder = mkdtempSync(join(root, 'documents-'));
   });
 
@@ -170,28 +266,191 @@ describe.each(STORES)('on %s', (store, placeOf) => {
     expect((await archive.document(join(folder, 'good.pdf'))).counts).toEqual({ read: 2 });
   });
 
-  test.runIf(there)('a page that takes too much is one that failed; those around it are read', async () => {
+  test.runIf(there)('a page that ends its process is one that failed; those around it are read', async () => {
     put(
       'many.pdf',
       pages(...Array.from({ length: 5 }, (_, i) => [`Page ${'ABCDE'[i]} has its own words here.`])),
     );
-    // A process that says nothing more when it reaches the third page.
-    const slow = join(folder, 'slow.mjs');
+    // A process that ends when it reaches the third page.
+    const ending = join(folder, 'ending.mjs');
     writeFileSync(
-      slow,
-      `const say = process.send.bind(process); let at = 0;
-       process.send = (message, ...more) => { if (message.kind === 'page' && message.number === 3) { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); } return say(message, ...more); };
+      ending,
+      `const say = process.send.bind(process);
+       process.send = (message, ...more) => { if (message.kind === 'page' && message.number === 3) process.exit(3); return say(message, ...more); };
        await import(${JSON.stringify(program.href)});`,
     );
-    await add({ reader: { program: pathToFileURL(slow), seconds: 5 } });
+    await add({ reader: { program: pathToFileURL(ending) } });
     const { content, counts, state } = await archive.document(join(folder, 'many.pdf'));
     expect([state, counts]).toEqual(['read', { read: 4, failed: 1 }]);
     const third = (await archive.pages(content))[2];
-    expect(third).toMatchObject({ page: 3, state: 'failed', why: 'it took more than 5 s', text: '' });
-    expect(await archive.queue.retry(content)).toBe(1);
+    expect(third).toMatchObject({ page: 3, state: 'failed', text: '' });
+    expect(third!.why).toBe('the process that read it ended with 3');
+    const record = `state-${'2'.repeat(24)}`;
+    await archive.database.query(
+      `INSERT INTO archive_readings (content, model, state, page, tokens, record, attempts) VALUES ($1, 'some', 'read', 5, 99, $2, 1)`,
+      [content, record],
+    );
+    const again = await Promise.all([1, 2].map(() => archive.queue.retry(['failed'], content)));
+    expect(again.map(({ pages }) => pages).sort()).toEqual([0, 1]);
+    expect((await archive.document(content)).state).toBe('reading');
     await work(archive, { lanes: 1, reader: { program } });
     expect((await archive.document(content)).counts).toEqual({ read: 5 });
+    // What a model has read lacked that page: it reads the document again.
+    const reading = { model: 'some', state: 'waiting', why: null, tokens: 0, page: 0, record: null };
+    expect((await archive.document(content)).readings).toEqual([reading]);
+    expect(await archive.database.query('SELECT record FROM archive_orphans')).toEqual([{ record }]);
   });
+
+  test.runIf(store === 'PGlite')('a full disk is told, and what was there before is there', async () => {
+    put('before.txt', 'A text about an avocet.');
+    await add();
+    put('behind.txt', 'A text about a stilt.');
+    disk.full = true;
+    const refused = add();
+    await expect(refused).rejects.toThrow(
+      /the disk of .*archive is full: 1 MB are free.*What was done before is kept/,
+    );
+    await expect(refused).rejects.toBeInstanceOf(ArchiveUnavailableError);
+    expect(await found('avocet')).toEqual(['before.txt 1']);
+    disk.full = false;
+    await add();
+    expect(await found('stilt')).toEqual(['behind.txt 1']);
+  });
+
+  test.runIf(there)('what failed is read again where that is asked for', async () => {
+    put('later.txt', 'This is about a lapwing.');
+    await archive.addRoot(folder);
+    await scan(archive, folder);
+    const stretch = await archive.queue.claim();
+    await archive.queue.fail(stretch!, undefined, 'EIO: i/o error, read');
+    await work(archive, { lanes: 1, reader: { program } });
+    expect(await found('lapwing')).toEqual([]);
+    const { content } = await archive.document(join(folder, 'later.txt'));
+    expect(await archive.queue.retry(['scanned'], content)).toEqual({ documents: 0, pages: 0 });
+    expect(await archive.queue.retry(['failed'], content)).toEqual({ documents: 1, pages: 0 });
+    await work(archive, { lanes: 1, reader: { program } });
+    expect(await found('lapwing')).toEqual(['later.txt 1']);
+    expect(await archive.document(content)).toMatchObject({ state: 'read', why: null });
+  });
+
+  test.runIf(there)('two who add the same at once, and a file that vanishes while it is read', async () => {
+    for (const bird of ['dunlin', 'godwit', 'knot']) put(`${bird}.txt`, `This text is about a ${bird}.`);
+    put('gone.txt', 'This text is about a phalarope.\fAnd so is this page.');
+    const both = await Promise.all([
+      add({ onPage: ({ path }) => vanish(path) }),
+      add({ onPage: ({ path }) => vanish(path) }),
+    ]);
+    function vanish(path: string): void {
+      if (path.endsWith('gone.txt')) rmSync(path, { force: true });
+    }
+    expect(both.reduce((sum, { added }) => sum + added, 0)).toBe(4);
+    expect(await found('phalarope')).toEqual([]);
+    for (const bird of ['dunlin', 'godwit', 'knot']) expect(await found(bird)).toEqual([`${bird}.txt 1`]);
+    const names = (await archive.documents()).map(({ name }) => name);
+    expect(names).not.toContain('gone.txt');
+    expect((await archive.totals()).left).toBe(0);
+  });
+
+  test.runIf(there)('texts without spaces between their words are found by words', async () => {
+    put('heron.md', '# 鳥\n\n浅水中，苍鹭捕食青蛙。');
+    put('kite.txt', '浅い水辺でカエルを食べるアオサギがいる。');
+    await add();
+    expect(await found('青蛙')).toEqual(['heron.md 1']);
+    expect(await found('苍鹭吃什么？')).toEqual(['heron.md 1']);
+    expect(await found('カエル')).toEqual(['kite.txt 1']);
+    expect((await search(archive, '苍鹭 潜艇')).missing).toEqual(['潜艇']);
+    expect(await found('苍\0鹭 \ud800')).toEqual(expect.any(Array));
+    await expect(archive.document('a\0b')).rejects.toThrow(/no document/);
+  });
+
+  test.runIf(there)(
+    'a question in other words is answered by vectors, where some passages have none',
+    async () => {
+      put(
+        'coast.txt',
+        'Plovers run along the beach.\fTerns dive for sand eels.\fA lighthouse stands on the rock.',
+      );
+      await add();
+      const coast = await archive.document(join(folder, 'coast.txt'));
+      const { content } = coast;
+      const passages = await archive.database.query<{ id: string; page: number }>(
+        'SELECT id::text, page FROM archive_passages WHERE content = $1 ORDER BY page',
+        [content],
+      );
+      const vectors = [undefined, [0, 1, 0], [0.1, 0.9, 0]];
+      for (const [i, vector] of vectors.entries()) {
+        if (!vector) continue;
+        await archive.database.query('INSERT INTO archive_vectors VALUES ($1::bigint, $2, $3)', [
+          passages[i]!.id,
+          'with vectors',
+          new Uint8Array(Float32Array.from(vector).buffer),
+        ]);
+      }
+      const asked = (vector: number[], question: string, more: object = {}) =>
+        hitsOf(
+          ask(archive, new Scripted(vector, 4000, 'with vectors'), {
+            text: question,
+            passages: 2,
+            documents: [coast],
+            ...more,
+          }),
+        );
+      expect(await asked([0, 1, 0], 'Which birds catch fish?')).toEqual(['coast.txt 2', 'coast.txt 3']);
+      // Words and vectors agree, and what has no vector is found by its words.
+      expect(await asked([0.2, 0.8, 0], 'plovers and terns')).toContain('coast.txt 1');
+      expect((await asked([0, 0.8, 0], 'terns'))[0]).toBe('coast.txt 2');
+      const other = (await archive.documents()).find((document) => document.content !== content)!;
+      expect(await asked([0, 1, 0], 'Which birds catch fish?', { documents: [other] })).not.toContain(
+        'coast.txt 2',
+      );
+    },
+  );
+
+  test.runIf(there)(
+    'without a named document the one with most of the hits is gone on from; named ones are given whole',
+    async () => {
+      put('one.txt', 'The smew is a small duck.\fA smew dives.\fSmews winter here.');
+      put('two.txt', 'A smew was seen once.');
+      put('long.txt', 'Nothing but words about a garganey. '.repeat(140));
+      await add();
+      const [one, two, long] = await Promise.all(
+        ['one.txt', 'two.txt', 'long.txt'].map((name) => archive.document(join(folder, name))),
+      );
+      const record = `state-${'3'.repeat(24)}`;
+      await archive.database.query(
+        `INSERT INTO archive_readings (content, model, state, page, record) VALUES ($1, 'scripted', 'read', 3, $2)`,
+        [one!.content, record],
+      );
+      const model = new Scripted([1]);
+      const events = await eventsOf(ask(archive, model, { text: 'smew', from: 'both', passages: 4 }));
+      expect(events[0]).toMatchObject({ kind: 'sources', state: { name: 'one.txt' } });
+      expect(model.asked[0]!.state).toBe(record);
+      await expect(eventsOf(ask(archive, model, { text: 'zzzz', from: 'both' }))).rejects.toThrow(
+        /nothing was found/,
+      );
+      const whole = await eventsOf(
+        ask(archive, new Scripted([1], 1200), {
+          text: 'smew',
+          from: 'documents',
+          documents: [long!, two!, one!],
+        }),
+      );
+      const [sources, notice] = whole as [Extract<AskEvent, { kind: 'sources' }>, { text: string }];
+      expect(sources.whole!.map(({ name }) => name)).toEqual(['two.txt', 'one.txt']);
+      expect(sources.hits.slice(0, 4).map(({ name, page }) => `${name} ${page}`)).toEqual([
+        'two.txt 1',
+        'one.txt 1',
+        'one.txt 2',
+        'one.txt 3',
+      ]);
+      expect(notice.text).toMatch(
+        /2 of 3 documents as a whole.*two.txt, one.txt; of long.txt it is given passages/,
+      );
+      const tight = await eventsOf(ask(archive, new Scripted([1], 80), { text: 'smew' }));
+      expect(tight[1]).toMatchObject({ text: expect.stringMatching(/room for none of these \d+ passages/) });
+      expect(tight.at(-1)).toEqual({ kind: 'end', citations: [], unknown: [] });
+    },
+  );
 
   test.runIf(there)(
     'work that is stopped, or whose worker is gone, is gone on with; nothing is there twice',
@@ -276,6 +535,8 @@ describe.each(STORES)('on %s', (store, placeOf) => {
   test.runIf(there)(
     'a model reads documents into states; without a template it answers nothing, and says so',
     async () => {
+      // It reads all that there is.
+      await archive.database.query('TRUNCATE archive_files, archive_documents CASCADE');
       put('short.txt', 'A hare sits in the field. It listens, and is gone at once.');
       await add();
       const modelFolder = join(root, `model-${store}`);
@@ -311,46 +572,6 @@ describe.each(STORES)('on %s', (store, placeOf) => {
       await model.dispose();
     },
   );
-});
-
-test('the command reads, says what it could not, searches and exports; killed in the middle, it goes on', async () => {
-  const folder = join(root, 'command');
-  mkdirSync(folder);
-  writeFileSync(join(folder, 'heron.pdf'), HERON);
-  writeFileSync(join(folder, 'wrong.pdf'), 'no PDF');
-  const place = join(root, 'by-command');
-  const first = spawn(
-    process.execPath,
-    [
-      fileURLToPath(new URL('../dist/cli/main.js', import.meta.url)),
-      'archive',
-      'add',
-      folder,
-      '--archive',
-      place,
-    ],
-    { stdio: 'ignore' },
-  );
-  const ended = new Promise((resolve) => first.on('exit', resolve));
-  // Somewhere between making the database and its end.
-  while (!existsSync(place)) await new Promise((resolve) => setTimeout(resolve, 20));
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  first.kill('SIGKILL');
-  await ended;
-  const added = await heddle(['archive', 'add', folder, '--archive', place, '--lanes', '1']);
-  expect(added.code).toBe(1);
-  expect(added.stderr).toContain(`${join(folder, 'wrong.pdf')}: it is no PDF`);
-  const out = join(root, 'pages.jsonl');
-  expect((await heddle(['archive', 'export', '--archive', place, '--out', out])).code).toBe(0);
-  const lines = readFileSync(out, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as { name: string; page: number | null; state: string });
-  expect(lines.map(({ name, page, state }) => `${name} ${page} ${state}`).sort()).toEqual([
-    'heron.pdf 1 read',
-    'heron.pdf 2 read',
-    'wrong.pdf null failed',
-  ]);
 });
 
 test('a server shows the archive, draws its pages, and answers from a state', async () => {

@@ -6,7 +6,7 @@ import { isUrl, openDatabase } from './database/open.js';
 import { type About, prepare } from './database/schema.js';
 import type { DocumentEntry, FileEntry, PageRecord, Totals } from './entries.js';
 import { PAGE_STATES } from './formats/page.js';
-import { PageQueue } from './queue.js';
+import { clean, PageQueue } from './queue.js';
 
 /** Who owns the states of documents in the store of states. */
 export const ARCHIVE_OWNER = 'archive';
@@ -214,7 +214,7 @@ export class Archive {
       `d.content IN (
          SELECT content FROM archive_files WHERE path = $1 OR right(path, length($2)) = $2
          UNION SELECT content FROM archive_documents WHERE (length($1) >= 6 AND left(content, length($1)) = $1) OR name = $1)`,
-      [meant, `/${meant}`],
+      [clean(meant), `/${clean(meant)}`],
       20,
       0,
     );

@@ -1,10 +1,14 @@
 /** What an answer cites is compared with what it was given; summaries come of parts. The archive and the model are played. */
 import { expect, test } from 'vitest';
+import type { ChatMessage } from '../text/index.js';
 import type { Archive } from './archive.js';
-import { ask, marksIn } from './ask.js';
+import { ask } from './ask.js';
 import type { AskEvent, DocumentEntry, PageRecord } from './entries.js';
 import type { AnswerRequest, ArchiveModel } from './model.js';
 import { summarize } from './summary.js';
+
+/** What the template writes around messages. */
+const TEMPLATE = '<|user|>'.repeat(8);
 
 /** A model that gives these answers, in pieces, and keeps what it was asked. */
 class Scripted implements ArchiveModel {
@@ -16,10 +20,16 @@ class Scripted implements ArchiveModel {
     private readonly answers: readonly string[],
     readonly instructs = true,
     readonly context = 4000,
+    readonly positions?: number,
   ) {}
 
-  tokens(text: string): number {
-    return Math.ceil(text.length / 4);
+  async count(prompts: readonly (string | readonly ChatMessage[])[]): Promise<number[]> {
+    return prompts.map((prompt) => {
+      const text =
+        typeof prompt === 'string' ? prompt : TEMPLATE + prompt.map(({ content }) => content).join('');
+      // Other scripts have more tokens a character.
+      return Math.ceil(Buffer.byteLength(text) / 4);
+    });
   }
 
   async embed(): Promise<Float32Array> {
@@ -62,22 +72,6 @@ async function eventsOf(events: AsyncGenerator<AskEvent>): Promise<AskEvent[]> {
   for await (const event of events) all.push(event);
   return all;
 }
-
-test('marks are read in the forms that models write', () => {
-  const marks = marksIn(
-    'One thing [1]. Two more [2, 3] [page 4]. No mark: [a], a[i]. Last [ p. 7 ] [Pages 8; 9].',
-  );
-  expect(marks.map(({ mark }) => mark)).toEqual([
-    '[1]',
-    '[2]',
-    '[3]',
-    '[page 4]',
-    '[page 7]',
-    '[page 8]',
-    '[page 9]',
-  ]);
-  expect(marks[3]!.statement.trim()).toBe('Two more');
-});
 
 test('an answer from a state cites its pages, and what is not there or says something else is told', async () => {
   const model = new Scripted([
@@ -128,6 +122,38 @@ test('a summary is made of all parts, and then of theirs', async () => {
   expect(levels.at(-1)).toMatch(/^2: 0 of 1$/);
   expect(texts.join('')).toBe(answers[read.length]);
   expect(read.length).toBeGreaterThan(2);
+});
+
+test('a state of more tokens than the model was made for is asked all the same, and it is told', async () => {
+  const long = { ...document, readings: [{ ...document.readings[0]!, tokens: 5000 }] };
+  const question = { text: 'What do herons eat?', documents: [long], from: 'state' as const };
+  const notices = async (positions: number): Promise<AskEvent[]> => {
+    const events = await eventsOf(
+      ask(archive, new Scripted(['Frogs [page 3].'], true, 4000, positions), question),
+    );
+    return events.filter(({ kind }) => kind === 'notice');
+  };
+  expect(await notices(4096)).toEqual([
+    { kind: 'notice', text: expect.stringMatching(/birds.pdf has 5,000 tokens.*4,096/) },
+  ]);
+  expect(await notices(8192)).toEqual([]);
+});
+
+test.each([
+  ['a small context', 512, 'heron '],
+  ['a smaller one', 300, 'heron '],
+  ['another script', 600, '\u82cd\u9e6d'],
+])('a summary fits into %s', async (_, context, word) => {
+  const model = new Scripted(['word '.repeat(60)], true, context);
+  const pages = [{ ...PAGES[0]!, text: word.repeat(600) }];
+  const long = { pages: async (_: string, first: number) => (first === 1 ? pages : []) };
+  for await (const _ of summarize(long as unknown as Archive, model, { ...document, pages: 1 }));
+  expect(model.asked.length).toBeGreaterThan(3);
+  for (const { messages, maxTokens } of model.asked) {
+    expect((await model.count([messages]))[0]! + maxTokens).toBeLessThanOrEqual(context);
+  }
+  const tiny = summarize(archive, new Scripted([''], true, 60), document);
+  await expect(tiny.next()).rejects.toThrow(/no room/);
 });
 
 test('a summary is refused by a model that follows no instructions', async () => {

@@ -104,6 +104,8 @@ export type AskEvent =
       readonly given: number;
       /** The document whose state it goes on from. */
       readonly state?: DocumentEntry;
+      /** Documents all of whose passages it is given; these are the first of the hits. */
+      readonly whole?: readonly DocumentEntry[];
       /** Words of the question that nothing in the archive has. */
       readonly missing: readonly string[];
     }

@@ -18,10 +18,10 @@ export type {
   Totals,
 } from './entries.js';
 export { type Box, PAGE_STATES, type PageState } from './formats/page.js';
-export { LocalModel } from './local-model.js';
+export { LocalModel, positionsOf } from './local-model.js';
 export type { AnswerRequest, ArchiveModel } from './model.js';
 export { type ModelReadingOptions, modelKey, pagesToRead, readWithModel } from './model-reading.js';
-export { openRecognizer, type Recognizer } from './ocr.js';
+export { openRecognizer, type Recognition, Recognizer } from './ocr.js';
 export { PageReader } from './page-reader.js';
 export { entryOf, isUnchanged, type ScanOutcome, scan } from './scan.js';
 export { type SearchOptions, search } from './search.js';

@@ -1,13 +1,14 @@
 /** A model that is loaded in this process, as what answers questions to an archive. */
 import { ChatSession, type LanguageModel } from '../generate/index.js';
 import { modelFolder } from '../models/index.js';
-import { ChatTemplate } from '../text/index.js';
+import { type ChatMessage, ChatTemplate } from '../text/index.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
 import type { AnswerRequest, ArchiveModel } from './model.js';
 import { modelKey } from './model-reading.js';
 
-/** Tokens that a model without a limit of its own is given at once. */
+/** Tokens that a model without a limit of its own is given at once, and any other at most: more takes long to read. */
 const USUAL_CONTEXT = 8192;
+const LARGEST_CONTEXT = 32_768;
 
 export class LocalModel implements ArchiveModel {
   private constructor(
@@ -15,12 +16,16 @@ export class LocalModel implements ArchiveModel {
     private readonly folder: string,
     private readonly archive: Archive,
     readonly model: LanguageModel,
-    readonly instructs: boolean,
+    private readonly template: ChatTemplate | undefined,
   ) {}
 
   static async of(name: string, archive: Archive, model: LanguageModel): Promise<LocalModel> {
     const folder = modelFolder(name);
-    return new LocalModel(name, folder, archive, model, (await ChatTemplate.load(folder)) !== undefined);
+    return new LocalModel(name, folder, archive, model, await ChatTemplate.load(folder));
+  }
+
+  get instructs(): boolean {
+    return this.template !== undefined;
   }
 
   get key(): string {
@@ -28,13 +33,20 @@ export class LocalModel implements ArchiveModel {
   }
 
   get context(): number {
-    const { json } = this.model.model;
-    const limit = (json as { max_position_embeddings?: unknown }).max_position_embeddings;
-    return typeof limit === 'number' ? Math.min(limit, 32_768) : USUAL_CONTEXT;
+    return Math.min(this.model.model.maxPositionEmbeddings ?? USUAL_CONTEXT, LARGEST_CONTEXT);
   }
 
-  tokens(text: string): number {
-    return this.model.tokenizer.encode(text).length;
+  get positions(): number | undefined {
+    return positionsOf(this.model.model);
+  }
+
+  async count(prompts: readonly (string | readonly ChatMessage[])[]): Promise<number[]> {
+    const texts = await Promise.all(
+      prompts.map((prompt) =>
+        typeof prompt === 'string' ? prompt : this.template!.render(prompt, { addGenerationPrompt: true }),
+      ),
+    );
+    return texts.map((text) => this.model.tokenizer.encode(text).length);
   }
 
   embed(text: string): Promise<Float32Array> {
@@ -57,4 +69,9 @@ export class LocalModel implements ArchiveModel {
       after?.dispose();
     }
   }
+}
+
+/** Tokens that a model was made to attend to; undefined where nothing in its memory grows with what it reads, or its config does not say. */
+export function positionsOf({ state, maxPositionEmbeddings }: LanguageModel['model']): number | undefined {
+  return state.some(({ grows }) => grows !== undefined) ? maxPositionEmbeddings : undefined;
 }

@@ -15,10 +15,12 @@ export interface ArchiveModel {
   readonly key: string;
   /** Whether it has a chat template: without one it continues texts and follows no instructions. */
   readonly instructs: boolean;
-  /** Tokens that it can attend to together. */
+  /** Tokens that a prompt and its answer may have together. */
   readonly context: number;
-  /** Tokens of a text, or about as many. */
-  tokens(text: string): number;
+  /** Tokens that it was made to attend to, those of a document's state with them; absent where its memory does not grow with what it reads. */
+  readonly positions?: number | undefined;
+  /** The tokens of each: of a text as it is, or of messages as the template writes them, with what opens the answer. */
+  count(prompts: readonly (string | readonly ChatMessage[])[]): Promise<readonly number[]>;
   /** A text as a vector of length 1. */
   embed(text: string): Promise<Float32Array>;
   /** The answer, as it is written. */

@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import type { Database } from './database/database.js';
 import type { Kind } from './formats/page.js';
 import type { PageText } from './passages.js';
+import { spaced } from './words.js';
 
 /** Pages of a document that somebody reads. */
 export interface Stretch {
@@ -122,15 +123,24 @@ export class PageQueue {
         [stretch.content, json(rows)],
       );
       const passages = pages.flatMap((page, i) =>
-        page.passages.map((passage, part) => ({ page: stretch.first + i, part, ...passage })),
+        page.passages.map((passage, part) => ({
+          page: stretch.first + i,
+          part,
+          ...passage,
+          searched: ifOther(spaced(passage.text), passage.text),
+          above: ifOther(spaced(passage.heading), passage.heading),
+        })),
       );
       await query(
         `INSERT INTO archive_passages (content, page, part, text, heading, boxes, words)
          SELECT $1, page, part, text, heading, boxes,
-           setweight(to_tsvector($3::text::regconfig, heading), 'A') || to_tsvector($3::text::regconfig, text)
-         FROM jsonb_to_recordset($2::jsonb) AS (page int, part int, text text, heading text, boxes jsonb)`,
+           setweight(to_tsvector($3::text::regconfig, coalesce(above, heading)), 'A')
+             || to_tsvector($3::text::regconfig, coalesce(searched, text))
+         FROM jsonb_to_recordset($2::jsonb) AS (page int, part int, text text, heading text, boxes jsonb, searched text, above text)`,
         [stretch.content, json(passages), this.language],
       );
+      // What a model has read of the document lacks these pages, where they were read again, as scanned ones are.
+      if (passages.length > 0) await forgetReadings(query, stretch.content);
       await this.done(query, stretch);
     });
   }
@@ -167,28 +177,67 @@ export class PageQueue {
     );
   }
 
-  /** Pages that can be read another time, once something can be done about them: scanned ones, and those of unknown letters. */
-  async retry(content: string | undefined): Promise<number> {
+  /**
+   * Puts back into the queue what failed, or was found to be scanned: pages, and documents that could not be opened. Of one document, or of
+   * all. Returns how many.
+   */
+  async retry(
+    states: readonly ('scanned' | 'failed')[],
+    content?: string,
+  ): Promise<{ documents: number; pages: number }> {
     return this.database.transaction(async (query) => {
-      const rows = await query<{ content: string }>(
-        `SELECT content, page FROM archive_pages WHERE state IN ('scanned', 'failed') AND ($1::text IS NULL OR content = $1)`,
-        [content ?? null],
+      const found = await query<{ content: string; state: string }>(
+        `SELECT content, state FROM archive_documents d WHERE ($2::text IS NULL OR content = $2) AND (
+           (state = 'failed' AND state = ANY($1::text[]))
+           OR EXISTS (SELECT 1 FROM archive_pages p WHERE p.content = d.content AND p.state = ANY($1::text[])))
+         ORDER BY content FOR UPDATE`,
+        [states, content ?? null],
       );
-      const contents = [...new Set(rows.map((row) => row.content))];
-      for (const each of contents) {
-        const pages = await query<{ page: number }>(
-          `DELETE FROM archive_pages WHERE content = $1 AND state IN ('scanned', 'failed') RETURNING page`,
-          [each],
+      const unopened = found.filter(({ state }) => state === 'failed').map((each) => each.content);
+      await query(
+        `UPDATE archive_documents SET state = 'waiting', why = NULL WHERE content = ANY($1::text[])`,
+        [unopened],
+      );
+      await query(
+        'INSERT INTO archive_stretches (content, first) SELECT content, 1 FROM unnest($1::text[]) AS content',
+        [unopened],
+      );
+      let pages = 0;
+      for (const { content: each } of found) {
+        const again = await query<{ page: number }>(
+          'DELETE FROM archive_pages WHERE content = $1 AND state = ANY($2::text[]) RETURNING page',
+          [each, states],
         );
+        // Somebody else has put them back meanwhile.
+        if (again.length === 0) continue;
         await query(
           `INSERT INTO archive_stretches (content, first, last) SELECT $1, page, page FROM unnest($2::int[]) AS page`,
-          [each, pages.map(({ page }) => page)],
+          [each, again.map(({ page }) => page)],
         );
         await query(`UPDATE archive_documents SET state = 'reading' WHERE content = $1`, [each]);
+        pages += again.length;
       }
-      return rows.length;
+      return { documents: unopened.length, pages };
     });
   }
+}
+
+/** Has models read a document from its beginning again; the states that they have of it are deleted later. */
+async function forgetReadings(query: Database['query'], content: string): Promise<void> {
+  await query(
+    `INSERT INTO archive_orphans (record) SELECT record FROM archive_readings WHERE content = $1 AND record IS NOT NULL
+     ON CONFLICT DO NOTHING`,
+    [content],
+  );
+  await query(
+    `UPDATE archive_readings SET state = 'waiting', why = NULL, page = 0, tokens = 0, record = NULL, attempts = 0,
+       worker = NULL, until = NULL WHERE content = $1`,
+    [content],
+  );
+}
+
+function ifOther(text: string, than: string): string | undefined {
+  return text === than ? undefined : text;
 }
 
 /** Text that PostgreSQL takes: without characters of zero and halves of characters. */

@@ -5,6 +5,8 @@
  */
 import type { Archive } from './archive.js';
 import type { Hit, SearchResult } from './entries.js';
+import { clean } from './queue.js';
+import { spaced } from './words.js';
 
 export interface SearchOptions {
   /** How many passages. */
@@ -53,18 +55,22 @@ export async function search(
 ): Promise<SearchResult> {
   const words = await wordsOf(archive, question);
   if (words.length === 0) return { hits: [], missing: [] };
+  const rarestOf = (some: readonly Word[]): Word[] =>
+    [...some].sort((a, b) => b.weight - a.weight).slice(0, MOST_FOUND);
   const rare = words.filter(({ share }) => share <= COMMON);
-  const rarest = [...(rare.length > 0 ? rare : words)]
-    .sort((a, b) => b.weight - a.weight)
-    .slice(0, MOST_FOUND);
-  const rows = await candidates(archive, rarest, words, documents);
+  let rows = rare.length > 0 ? await candidates(archive, rarestOf(rare), words, documents) : [];
+  // Where no passage has the rare ones, the common ones find what there is: in a small archive all words are common.
+  if (rows.length === 0 && rare.length < words.length) {
+    const common = words.filter((word) => !rare.includes(word));
+    rows = await candidates(archive, rarestOf(common), words, documents);
+  }
   const missing = await missingOf(archive, words, rows);
   const average = rows.reduce((sum, { length }) => sum + length, 0) / Math.max(1, rows.length);
   const best = rows
     .map((row) => ({ passage: row.passage, ...scored(words, row, average) }))
     .sort((a, b) => b.score - a.score || Number(a.passage) - Number(b.passage))
     .slice(0, limit);
-  const shown = await shownOf(
+  const shown = await hitsOf(
     archive,
     best.map(({ passage }) => passage),
   );
@@ -85,7 +91,7 @@ async function wordsOf(archive: Archive, question: string): Promise<Word[]> {
      JOIN ts_token_type('default') t ON t.tokid = p.tokid
      CROSS JOIN LATERAL unnest(tsvector_to_array(to_tsvector($1::text::regconfig, p.token))) AS l(lexeme)
      WHERE t.alias <> 'blank' GROUP BY l.lexeme ORDER BY 3`,
-    [language, question.slice(0, 4000)],
+    [language, spaced(clean(question).slice(0, 4000))],
   );
   return rows
     .map((row) => {
@@ -154,19 +160,29 @@ async function candidates(
   return rows.map(({ places, ...row }) => ({ ...row, places: placesOf(places, words) }));
 }
 
-/** What is shown of passages, by their numbers. */
-async function shownOf(
-  archive: Archive,
-  passages: readonly string[],
-): Promise<Map<string, Omit<Hit, 'score' | 'words'>>> {
-  const rows = await archive.database.query<Omit<Hit, 'score' | 'words'>>(
-    `SELECT p.id::text AS passage, p.content, d.name, (SELECT min(path) FROM archive_files f WHERE f.content = p.content) AS path,
-       p.page, p.text, p.heading, p.boxes, g.width, g.height
-     FROM archive_passages p JOIN archive_documents d ON d.content = p.content
-     JOIN archive_pages g ON g.content = p.content AND g.page = p.page WHERE p.id = ANY($1::bigint[])`,
-    [passages],
-  );
+/** A passage as it is shown, however it was found. */
+type Shown = Omit<Hit, 'score' | 'words'>;
+
+const SHOWN = `SELECT p.id::text AS passage, p.content, d.name,
+    (SELECT min(path) FROM archive_files f WHERE f.content = p.content) AS path,
+    p.page, p.text, p.heading, p.boxes, g.width, g.height
+  FROM archive_passages p JOIN archive_documents d ON d.content = p.content
+  JOIN archive_pages g ON g.content = p.content AND g.page = p.page`;
+
+/** Passages by their numbers. */
+export async function hitsOf(archive: Archive, passages: readonly string[]): Promise<Map<string, Shown>> {
+  if (passages.length === 0) return new Map();
+  const rows = await archive.database.query<Shown>(`${SHOWN} WHERE p.id = ANY($1::bigint[])`, [passages]);
   return new Map(rows.map((row) => [row.passage, row]));
+}
+
+/** The passages of a document in their order, so many at most. */
+export async function passagesOf(archive: Archive, content: string, limit: number): Promise<Hit[]> {
+  const rows = await archive.database.query<Shown>(
+    `${SHOWN} WHERE p.content = $1 ORDER BY p.page, p.part LIMIT ${limit}`,
+    [content],
+  );
+  return rows.map((row) => ({ ...row, score: 0, words: [] }));
 }
 
 /** Of a tsvector as text, such as `'word':3A,17 'other':5`. */

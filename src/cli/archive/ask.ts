@@ -1,6 +1,13 @@
 /** `heddle archive ask`: a question, answered from what was read, with pages. */
 import { type Command, Option } from 'commander';
-import { ask, type Citation, SOURCES, type Source } from '../../archive/index.js';
+import {
+  ask,
+  type Citation,
+  type DocumentEntry,
+  type Hit,
+  SOURCES,
+  type Source,
+} from '../../archive/index.js';
 import { visible } from '../../checkpoint/index.js';
 import { SHIPPED_MODEL } from '../../models/index.js';
 import { abortedByPerson } from '../interrupt.js';
@@ -27,7 +34,7 @@ export function configureAsk(command: Command): void {
     .addOption(
       new Option(
         '--from <source>',
-        'from passages that search finds, from the state of a document that the model has read (archive work --model), or both',
+        'from passages that search finds; from the state of a document that the model has read (archive work --model); from both; or from the documents of --in, as many as fit as a whole',
       )
         .choices(SOURCES)
         .default('passages'),
@@ -57,7 +64,12 @@ async function run(question: string, flags: AskFlags): Promise<void> {
         if (event.kind === 'text') process.stdout.write(event.text);
         else if (event.kind === 'notice') say(event.text);
         else if (event.kind === 'sources') {
-          for (const [i, hit] of event.hits.entries()) process.stdout.write(`${shownHit(i + 1, hit)}\n`);
+          const whole = event.whole ?? [];
+          for (const document of whole) process.stdout.write(`${shownWhole(document, event.hits)}\n`);
+          for (const [i, hit] of event.hits.entries()) {
+            if (whole.some(({ content }) => content === hit.content)) continue;
+            process.stdout.write(`${shownHit(i + 1, hit)}\n`);
+          }
           if (event.state) say(`from the state of ${event.state.paths[0] ?? event.state.name}`);
           if (event.missing.length > 0) say(`not in the archive: ${event.missing.join(', ')}`);
         } else {
@@ -67,6 +79,13 @@ async function run(question: string, flags: AskFlags): Promise<void> {
       }
     });
   });
+}
+
+/** A document that is given whole, with the numbers of its passages. */
+function shownWhole({ content, name, paths }: DocumentEntry, hits: readonly Hit[]): string {
+  const first = hits.findIndex((hit) => hit.content === content) + 1;
+  const last = first + hits.filter((hit) => hit.content === content).length - 1;
+  return visible(`[${first}] to [${last}] ${paths[0] ?? name}, as a whole`);
 }
 
 function tell(citations: readonly Citation[], unknown: readonly string[]): void {

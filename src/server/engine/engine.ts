@@ -24,6 +24,7 @@ import type { Handlers } from './calls.js';
 import { chosenLogprob, describer } from './logprobs.js';
 import type { Beginning, PreparedPrompt } from './prompts.js';
 import type {
+  CountRequest,
   EmbedRequest,
   EmbedResult,
   EngineCalls,
@@ -137,6 +138,16 @@ export class Engine implements Handlers<EngineCalls> {
       this.sequences--;
       release();
     }
+  }
+
+  async count({ model, prompts }: CountRequest, signal: AbortSignal): Promise<number[]> {
+    const served = this.named(model);
+    const counts: number[] = [];
+    for (const prompt of prompts) {
+      signal.throwIfAborted();
+      counts.push(await served.prompts.count(prompt, signal));
+    }
+    return counts;
   }
 
   async embed({ model, inputs }: EmbedRequest, signal: AbortSignal): Promise<EmbedResult> {

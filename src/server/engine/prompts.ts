@@ -61,6 +61,13 @@ export class Prompts {
     return prepared;
   }
 
+  /** How many tokens a text has, or messages with what opens the answer. Throws as `prepare` does for messages. */
+  async count(prompt: Exclude<Prompt, { kind: 'tokens' }>, signal: AbortSignal): Promise<number> {
+    if (prompt.kind === 'text')
+      return (await encodeApart(this.language.tokenizer, prompt.text, signal)).length;
+    return (await this.prepareAny(prompt, undefined, true, signal)).ids.length;
+  }
+
   /** A prompt and its answer, as a later turn will read them. */
   async answered(prompt: PreparedPrompt, answer: string): Promise<PreparedPrompt> {
     const { ids, base, messages, thinking, tools } = prompt;

@@ -24,6 +24,8 @@ export interface ServedModelInfo {
   readonly vocabulary: number;
   /** Tokens that a prompt and its answer may have together. */
   readonly context: number;
+  /** Tokens that it was made to attend to, where its memory grows with what it reads. */
+  readonly positions?: number | undefined;
   /** Whether it has a chat template; another goes on from what is said. */
   readonly chat: boolean;
   /** Whether its template tells it of tools. */
@@ -170,6 +172,11 @@ export interface TraceCall {
   readonly options: TraceOptions;
 }
 
+export interface CountRequest {
+  readonly model: string;
+  readonly prompts: readonly Exclude<Prompt, { kind: 'tokens' }>[];
+}
+
 export interface EmbedRequest {
   readonly model: string;
   readonly inputs: readonly Prompt[];
@@ -197,6 +204,8 @@ export interface EngineCalls {
   models: { request: null; piece: never; result: readonly ServedModelInfo[] };
   generate: { request: GenerateRequest; piece: GenerateEvent; result: GenerateResult };
   save: { request: SaveRequest; piece: never; result: StateRecord };
+  /** The tokens of each: of a text as it is, of messages with what opens the answer. */
+  count: { request: CountRequest; piece: never; result: readonly number[] };
   embed: { request: EmbedRequest; piece: never; result: EmbedResult };
   /** A trace as JSON text: it is long, and writing it would hold up whoever else is served. */
   trace: { request: TraceCall; piece: never; result: string };

@@ -1,6 +1,6 @@
 /** One of the models that a server has: it reads prompts from what was read before, in turns. */
 import { join } from 'node:path';
-import { modelKey } from '../../archive/index.js';
+import { modelKey, positionsOf } from '../../archive/index.js';
 import { TokenTree } from '../../generate/grammar/index.js';
 import {
   ConversationFormat,
@@ -86,6 +86,7 @@ export class ServedModel {
       parameters: language.parameters,
       vocabulary: model.vocabSize,
       context: options.context ?? contextOf(model),
+      positions: positionsOf(model),
       chat: template !== undefined,
       tools: format.form.calls !== undefined,
       form: format.form,

@@ -104,6 +104,8 @@ export const AskEvent = z.discriminatedUnion('kind', [
     /** How many of the hits the model is given. */
     given: count,
     state: ArchiveDocument.optional(),
+    /** Documents all of whose passages it is given; these are the first of the hits. */
+    whole: z.array(ArchiveDocument).optional(),
     missing: z.array(z.string()),
   }),
   z.object({ kind: z.literal('notice'), text: z.string() }),

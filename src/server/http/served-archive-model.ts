@@ -1,11 +1,8 @@
 /** A model that the server has loaded, as what answers questions to an archive. */
 import { type AnswerRequest, ARCHIVE_OWNER, type ArchiveModel } from '../../archive/index.js';
-import { AnswerReader } from '../../text/index.js';
+import { AnswerReader, type ChatMessage } from '../../text/index.js';
 import type { Caller } from '../engine/calls.js';
 import type { EngineCalls, ServedModelInfo } from '../engine/protocol.js';
-
-/** Characters that a token has at least, in the mean: what is given then fits for certain. */
-const CHARACTERS = 3;
 
 export class ServedArchiveModel implements ArchiveModel {
   constructor(
@@ -29,8 +26,17 @@ export class ServedArchiveModel implements ArchiveModel {
     return this.info.context;
   }
 
-  tokens(text: string): number {
-    return Math.ceil(text.length / CHARACTERS);
+  get positions(): number | undefined {
+    return this.info.positions;
+  }
+
+  async count(prompts: readonly (string | readonly ChatMessage[])[]): Promise<readonly number[]> {
+    return this.engine.call('count', {
+      model: this.info.id,
+      prompts: prompts.map((prompt) =>
+        typeof prompt === 'string' ? { kind: 'text', text: prompt } : { kind: 'messages', messages: prompt },
+      ),
+    });
   }
 
   async embed(text: string): Promise<Float32Array> {
