@@ -1,4 +1,5 @@
 /** An answer with what it cites, and the passages that were found for it. */
+import { namedIn } from '../../../src/archive/citations.js';
 import type { Citation, Hit } from '../../../src/archive/entries.js';
 import { answer, look, looking, stopAsking } from './library.js';
 
@@ -62,18 +63,26 @@ function HitView({ hit, number }: { hit: Hit; number: number }) {
   );
 }
 
-/** The text with its marks as buttons that open what they cite. */
+/** The text with its marks as buttons that open what they cite; of several things that one mark names, each is a button. */
 function marked(text: string, hits: readonly Hit[], citations: readonly Citation[]) {
-  return text.split(/(\[[^\]]*\d[^\]]*\])/).map((part, i) => {
-    const cited = citations.find(({ mark }) => mark === part);
-    const number = Number(/^\[\s*(\d+)\s*\]$/.exec(part)?.[1]);
-    const hit = cited?.hit ?? hits[number - 1];
-    const target = hit ?? (cited && { ...cited, boxes: [] });
-    if (!target) return part;
-    return (
-      <button key={i} type="button" class="mark" onClick={() => look(target)}>
-        {part}
-      </button>
-    );
-  });
+  return text
+    .split(/([[(【〔［（][^[\]()【】〔〕［］（）\n]*\d[^[\]()【】〔〕［］（）\n]*[\])】〕］）])/)
+    .map((part, i) => {
+      const named = i % 2 === 1 ? (namedIn(part.slice(1, -1)) ?? []) : [];
+      const targets = named.flatMap(({ kind, number }) => {
+        const passage = kind === 'page' ? undefined : hits[number - 1];
+        const mark = kind === 'passage' || passage ? `[${number}]` : `[page ${number}]`;
+        const cited = citations.find((each) => each.mark === mark);
+        // In parentheses there are numbers that cite nothing.
+        if (!cited && /^[(（]/.test(part)) return [];
+        const target = cited?.hit ?? passage ?? (cited && { ...cited, boxes: [] });
+        return target ? [{ target, mark }] : [];
+      });
+      if (targets.length === 0) return part;
+      return targets.map(({ target, mark }, j) => (
+        <button key={`${i}-${j}`} type="button" class="mark" onClick={() => look(target)}>
+          {targets.length === 1 ? part : mark}
+        </button>
+      ));
+    });
 }

@@ -6,7 +6,19 @@ import { listModels, type ModelInfo } from '../api.js';
 import { connected } from '../parts/connection.js';
 import { report } from '../parts/status.js';
 import { AnswerView } from './answer-view.js';
-import { askLibrary, documents, follow, look, looking, speed, totals, within } from './library.js';
+import {
+  askLibrary,
+  documents,
+  follow,
+  hasMore,
+  known,
+  look,
+  looking,
+  showMore,
+  speed,
+  totals,
+  within,
+} from './library.js';
 import { PageView } from './page-view.js';
 
 export function LibraryPage() {
@@ -62,6 +74,11 @@ function Documents() {
           <DocumentLine key={each.content} document={each} />
         ))}
       </ul>
+      {hasMore.value && (
+        <button type="button" onClick={() => showMore().catch(report)}>
+          Show more
+        </button>
+      )}
     </section>
   );
 }
@@ -101,8 +118,8 @@ function Ask() {
   useEffect(() => {
     listModels().then(setModels, report);
   }, []);
-  const only = documents.value.find(({ content }) => content === within.value);
-  const open = documents.value.find(({ content }) => content === looking.value?.content);
+  const only = known(within.value);
+  const open = known(looking.value?.content);
   const hasState = only?.readings.some(({ state }) => state === 'read') ?? false;
   return (
     <form

@@ -23,24 +23,34 @@ export interface Answer {
   readonly busy: boolean;
 }
 
-/** The page that is looked at, with the places that are marked on it. */
+/** The page that is looked at, with what is marked on it: places where the page is drawn, and else the passage's text. */
 export interface Looking {
   readonly content: string;
   readonly page: number;
   readonly boxes: Hit['boxes'];
+  readonly text?: string;
 }
+
+const MILLISECONDS = 2000;
+/** Documents that are shown at first, and that are shown more at a time; the server gives no more at once than this many. */
+const SHOWN = 200;
+const AT_ONCE = 1000;
 
 /** `undefined` before it was asked for; `none` where no archive is served. */
 export const totals = signal<Totals | 'none' | undefined>(undefined);
 /** Pages that were read a second, while some are left. */
 export const speed = signal<number | undefined>(undefined);
+/** The first documents by name, as many as are shown, and whether there are more. */
 export const documents = signal<readonly DocumentEntry[]>([]);
+export const hasMore = signal(false);
+let shown = SHOWN;
+/** Documents that are looked at, whether they are among the first or not. */
+const opened = signal<ReadonlyMap<string, DocumentEntry>>(new Map());
 export const answer = signal<Answer | undefined>(undefined);
 export const looking = signal<Looking | undefined>(undefined);
 /** Only this document is asked. */
 export const within = signal<string | undefined>(undefined);
 
-const MILLISECONDS = 2000;
 let asking: AbortController | undefined;
 
 /** Follows the archive until it is ended by what it returns. */
@@ -56,12 +66,10 @@ export function follow(onError: (error: unknown) => void): () => void {
         const read = Object.values(now.pages).reduce((a, b) => a + b, 0);
         const at = performance.now();
         const changed = last === undefined || last.read !== read || now.left > 0;
-        const found = changed
-          ? (await getJson<{ data: DocumentEntry[] }>('/v1/archive/documents?limit=1000')).data
-          : documents.value;
+        const found = changed ? await firstDocuments() : undefined;
         batch(() => {
           totals.value = now;
-          documents.value = found;
+          if (found) show(found);
           speed.value = last && now.left > 0 ? ((read - last.read) / (at - last.at)) * 1000 : undefined;
         });
         last = { at, read };
@@ -82,6 +90,47 @@ export function follow(onError: (error: unknown) => void): () => void {
     ended = true;
     clearTimeout(timer);
   };
+}
+
+interface DocumentList {
+  readonly data: readonly DocumentEntry[];
+  readonly has_more: boolean;
+}
+
+async function firstDocuments(): Promise<DocumentList> {
+  const count = shown;
+  const data: DocumentEntry[] = [];
+  for (;;) {
+    const limit = Math.min(AT_ONCE, count - data.length);
+    const more = await getJson<DocumentList>(`/v1/archive/documents?limit=${limit}&skip=${data.length}`);
+    data.push(...more.data);
+    if (!more.has_more || data.length >= count) return { data, has_more: more.has_more };
+  }
+}
+
+function show({ data, has_more }: DocumentList): void {
+  documents.value = data;
+  hasMore.value = has_more;
+}
+
+/** Shows more of the documents. */
+export async function showMore(): Promise<void> {
+  shown += SHOWN;
+  const found = await firstDocuments();
+  batch(() => show(found));
+}
+
+/** A document, where it is known yet: among those that are shown, or because it was looked at. */
+export function known(content: string | undefined): DocumentEntry | undefined {
+  if (content === undefined) return undefined;
+  return documents.value.find((each) => each.content === content) ?? opened.value.get(content);
+}
+
+/** Gets a document that is not among those that are shown. */
+export async function open(content: string): Promise<void> {
+  if (known(content)) return;
+  const found = await getJson<DocumentEntry>(`/v1/archive/documents/${content}`);
+  opened.value = new Map([...opened.value, [content, found]]);
 }
 
 /** Asks, and shows what comes as it comes. Another question ends the one before. */
@@ -133,8 +182,8 @@ export function stopAsking(): void {
   asking?.abort();
 }
 
-export function look({ content, page, boxes }: Looking): void {
-  looking.value = { content, page, boxes };
+export function look({ content, page, boxes, text }: Looking): void {
+  looking.value = { content, page, boxes, ...(text !== undefined && { text }) };
 }
 
 /** A page's picture. */

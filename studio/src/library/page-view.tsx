@@ -2,13 +2,17 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { PageRecord } from '../../../src/archive/entries.js';
 import { report } from '../parts/status.js';
-import { documents, look, looking, pagePicture, pageText } from './library.js';
+import { known, look, looking, open, pagePicture, pageText } from './library.js';
 
 export function PageView() {
   const at = looking.value;
-  const found = documents.value.find(({ content }) => content === at?.content);
+  const found = known(at?.content);
+  const wanted = found ? undefined : at?.content;
+  useEffect(() => {
+    if (wanted !== undefined) open(wanted).catch(report);
+  }, [wanted]);
   if (!at || !found) return <section class="sheet faint" aria-label="Page" />;
-  const { content, page, boxes } = at;
+  const { content, page, boxes, text } = at;
   const last = found.pages ?? 1;
   const turn = (to: number): void => look({ content, page: Math.min(last, Math.max(1, to)), boxes: [] });
   return (
@@ -40,6 +44,7 @@ export function PageView() {
         content={content}
         page={page}
         boxes={boxes}
+        passage={text}
         drawn={found.format === 'pdf'}
       />
     </section>
@@ -50,15 +55,17 @@ function Sheet({
   content,
   page,
   boxes,
+  passage,
   drawn,
 }: {
   content: string;
   page: number;
   boxes: readonly (readonly [number, number, number, number])[];
+  passage: string | undefined;
   drawn: boolean;
 }) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const first = useRef<HTMLSpanElement>(null);
+  const first = useRef<HTMLElement>(null);
   const [text, setText] = useState<PageRecord>();
   useEffect(() => {
     let gone = false;
@@ -79,7 +86,7 @@ function Sheet({
       gone = true;
     };
   }, [content, page, drawn]);
-  useEffect(() => first.current?.scrollIntoView({ block: 'nearest' }), [boxes, text]);
+  useEffect(() => first.current?.scrollIntoView({ block: 'nearest' }), [boxes, passage, text]);
   const { width, height } = text ?? {};
   return (
     <>
@@ -115,8 +122,24 @@ function Sheet({
             : null}
         </div>
       ) : (
-        <pre class="plain">{text?.text ?? ''}</pre>
+        <pre class="plain">
+          {partsAround(text?.text ?? '', passage).map((part, i) =>
+            i === 1 ? (
+              <mark key="passage" class="found" ref={first}>
+                {part}
+              </mark>
+            ) : (
+              part
+            ),
+          )}
+        </pre>
       )}
     </>
   );
+}
+
+/** A page's text before, in and behind a passage; all of it where the passage does not stand in it as a whole. */
+function partsAround(text: string, passage: string | undefined): string[] {
+  const at = passage === undefined || passage === '' ? -1 : text.indexOf(passage);
+  return at === -1 ? [text] : [text.slice(0, at), passage!, text.slice(at + passage!.length)];
 }
