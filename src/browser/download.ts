@@ -5,6 +5,7 @@
 import { dirname, inWords, makeFolder, readText, statsOf, writeFileAtomic } from '#platform';
 import { HubError, StorageError } from '../errors.js';
 import { blobOf, placeOf, remove, type Writer } from '../platform/browser/storage.js';
+import { ask, passing } from './patience.js';
 import { type Hasher, hasherOf, type Sum } from './sum.js';
 
 /** A file to be had. */
@@ -27,9 +28,6 @@ export interface DownloadOptions {
   readonly onBytes?: (loaded: number, total: number | undefined) => void;
 }
 
-/** How often a connection that breaks off is tried again without any byte more. */
-const ATTEMPTS = 4;
-
 /** Loads a file; false where the host does not have one that is optional. Throws `HubError`, `StorageError`, or the signal's reason. */
 export async function download(wanted: Wanted, options: DownloadOptions = {}): Promise<boolean> {
   const { path, name } = wanted;
@@ -46,63 +44,48 @@ export async function download(wanted: Wanted, options: DownloadOptions = {}): P
         return true;
       }
       await part.discard();
-    } catch (error) {
-      part.close();
+    } catch (thrown) {
+      const error = inWords(path, thrown);
       // What did not fit is in nobody's way.
       if (error instanceof StorageError) await part.discard();
+      else part.close();
       throw error;
     }
     if (mismatches === 1) {
       throw new HubError(
-        `${name} came with the wrong bytes twice: ${wanted.sum!.hex} was expected. They were deleted. Try again later, or over another network.`,
+        `${name} came with the wrong bytes twice: ${wanted.sum?.hex ?? `${wanted.size} bytes`} was expected. They were deleted. Try again later, or over another network.`,
       );
     }
   }
 }
 
 /** Appends what is missing, over as many connections as that takes; false where there is no such file. */
-async function fill(
-  part: Part,
-  wanted: Wanted,
-  { headers, signal, onBytes }: DownloadOptions,
-): Promise<boolean> {
-  for (let failures = 0; ; failures++) {
-    signal?.throwIfAborted();
-    if (wanted.size !== undefined && part.size === wanted.size) return true;
-    const before = part.size;
-    try {
-      const response = await fetch(wanted.url, {
-        headers: { ...headers, ...part.asksForRest },
-        ...(signal && { signal }),
-      });
+async function fill(part: Part, wanted: Wanted, options: DownloadOptions): Promise<boolean> {
+  if (wanted.size !== undefined && part.size === wanted.size) return true;
+  const { headers, signal, onBytes } = options;
+  let most = part.size;
+  // An answer from the beginning brings nothing as long as it has no more than there was.
+  const gained = (): number => {
+    most = Math.max(most, part.size);
+    return most;
+  };
+  return ask(
+    wanted,
+    { headers: () => ({ ...headers, ...part.asksForRest }), signal, gained },
+    async (response) => {
+      const { status, ok } = response;
       // Hosts that list nothing answer 403 for what they do not have.
-      if ([401, 403, 404, 410].includes(response.status) && wanted.isOptional) return false;
-      if (response.status === 416 && part.size > 0) return true;
-      if (!response.ok) throw refusal(wanted, response);
-      if (response.status === 200 && part.size > 0) part.restart();
+      if ([401, 403, 404, 410].includes(status) && wanted.isOptional) return false;
+      if (status === 416 && part.size > 0) return true;
+      if (!ok) throw passing(wanted, response) ?? refusal(wanted, response);
+      gained();
+      if (status === 200 && part.size > 0) part.restart();
       await part.expect(response);
       onBytes?.(part.size, part.total);
-      const reader = response.body!.getReader();
-      for (let next = await reader.read(); !next.done; next = await reader.read()) {
-        part.append(next.value);
-        onBytes?.(part.size, part.total);
-      }
-      if (part.total === undefined || part.size >= part.total) return true;
-    } catch (error) {
-      if (signal?.aborted) throw signal.reason;
-      // A connection that fails is a TypeError.
-      if (!(error instanceof TypeError)) throw error;
-      if (part.size > before) failures = 0;
-      if (failures + 1 >= ATTEMPTS || !navigator.onLine) {
-        const { host } = new URL(wanted.url);
-        throw new HubError(
-          `${wanted.name} could not be loaded from ${host}: ${error.message}. ${part.size > 0 ? 'What has come is kept: load it again to go on.' : 'Check the connection, and whether the host lets other sites read its files (CORS).'}`,
-          { cause: error },
-        );
-      }
-      await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** failures));
-    }
-  }
+      await part.take(response.body!, () => onBytes?.(part.size, part.total));
+      return true;
+    },
+  );
 }
 
 function refusal({ name, url }: Wanted, { status }: Response): HubError {
@@ -138,7 +121,12 @@ class Part {
       const held = await blobOf(path).catch(() => undefined);
       const writer = await volume.openWriter(path);
       const part = new Part(wanted, path, writer, hasher, begun);
-      if (held && held.size > 0) await part.takeUp(held);
+      try {
+        if (held && held.size > 0) await part.takeUp(held);
+      } catch (error) {
+        part.close();
+        throw error;
+      }
       return part;
     } catch (error) {
       throw inWords(path, error);
@@ -171,11 +159,7 @@ class Part {
     const { size, sum } = this.wanted;
     const isOf = sum ? held.size <= (size ?? held.size) : this.begun?.etag !== undefined;
     if (!isOf) return this.restart();
-    if (sum) {
-      for (let at = 0; at < held.size; at += 2 ** 22) {
-        this.hasher!.update(new Uint8Array(await held.slice(at, at + 2 ** 22).arrayBuffer()));
-      }
-    }
+    if (sum) await digest(held, this.hasher!);
     this.length = held.size;
   }
 
@@ -204,8 +188,24 @@ class Part {
     await writeFileAtomic(`${this.path}.json`, JSON.stringify(this.begun));
   }
 
-  /** Throws `StorageError` where there is no more room. */
-  append(bytes: Uint8Array): void {
+  /** Appends an answer. Throws `StorageError` where there is no more room, and a `TypeError` where not all came that was to come. */
+  async take(body: ReadableStream<Uint8Array>, onBytes: () => void): Promise<void> {
+    const reader = body.getReader();
+    try {
+      for (let next = await reader.read(); !next.done; next = await reader.read()) {
+        this.append(next.value);
+        onBytes();
+        // More than the whole file is another one, which may have no end.
+        if (this.total !== undefined && this.length > this.total) return;
+      }
+    } finally {
+      reader.cancel().catch(() => {});
+    }
+    if (this.total !== undefined && this.length < this.total)
+      throw new TypeError(`the answer ended after ${this.length} of ${this.total} bytes`);
+  }
+
+  private append(bytes: Uint8Array): void {
     try {
       this.writer.write(bytes, this.length);
     } catch (error) {
@@ -218,8 +218,9 @@ class Part {
   private isClosed = false;
 
   close(): void {
-    if (!this.isClosed) this.writer.close();
+    if (this.isClosed) return;
     this.isClosed = true;
+    this.writer.close();
   }
 
   /** Gives the file its own name. */
@@ -231,7 +232,11 @@ class Part {
   }
 
   async discard(): Promise<void> {
-    this.close();
+    try {
+      this.close();
+    } catch {
+      // Whether it could be written to its end is of no matter any more.
+    }
     await remove(this.path);
     await remove(`${this.path}.json`);
   }
@@ -242,8 +247,18 @@ async function begunOf(path: string): Promise<Begun | undefined> {
   return text === undefined ? undefined : (JSON.parse(text) as Begun);
 }
 
-/** Whether a file is there whole. */
-export async function isLoaded({ path, size }: Pick<Wanted, 'path' | 'size'>): Promise<boolean> {
+/** Whether a file is there whole, with the bytes that are wanted. */
+export async function isLoaded({ path, size, sum }: Omit<Wanted, 'name' | 'url'>): Promise<boolean> {
   const stats = await statsOf(path).catch(() => undefined);
-  return stats?.kind === 'file' && (size === undefined || stats.size === size);
+  if (stats?.kind !== 'file' || (size !== undefined && stats.size !== size)) return false;
+  const hasher = hasherOf(sum, stats.size);
+  if (!hasher) return true;
+  await digest(await blobOf(path), hasher);
+  return hasher.hex() === sum!.hex;
+}
+
+async function digest(file: Blob, hasher: Hasher): Promise<void> {
+  for (let at = 0; at < file.size; at += 2 ** 22) {
+    hasher.update(new Uint8Array(await file.slice(at, at + 2 ** 22).arrayBuffer()));
+  }
 }

@@ -5,8 +5,16 @@
  * redirects, so redirects are followed here, one by one. What may pass (a cut connection, an overloaded server) is a
  * `Transient`, and `persist` tries again; everything else is a `HubError` at once.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { HubError } from '../errors.js';
+import {
+  askedWait,
+  isPassing,
+  LONGEST_WAIT,
+  type Patience,
+  persist,
+  statusInWords,
+  Transient,
+} from './patience.js';
 import { fetchThroughProxies } from './proxy.js';
 
 /** Where things come from over HTTP. */
@@ -25,38 +33,7 @@ export interface Source {
   refusal(response: Response): Error | undefined;
 }
 
-/** How long to bear with a bad line. */
-export interface Patience {
-  /** Failures in a row that are borne before giving up. */
-  readonly retries: number;
-  /** Wait before the second attempt, in seconds; doubled for each one after it. */
-  readonly backoff: number;
-  /** Silence after which a connection counts as cut, in seconds. */
-  readonly silence: number;
-}
-
-export const PATIENCE: Patience = { retries: 5, backoff: 1, silence: 60 };
-
-/** A server that asks for a longer wait than this, in seconds, is not waited for. */
-const LONGEST_WAIT = 300;
-
-/** An attempt that brought this many bytes was worth it: a line that is cut once an hour does not add up to giving up. */
-const WORTHWHILE = 2 ** 20;
-
 const MOST_REDIRECTS = 10;
-
-/** What may be over after a while; `given` is the error when it is not. */
-export class Transient extends Error {
-  constructor(
-    /** What happened, as a clause. */
-    readonly reason: string,
-    readonly given: HubError,
-    /** How long the server asks to wait, in seconds. */
-    readonly wait?: number,
-  ) {
-    super(reason);
-  }
-}
 
 /** The answer to a request that has succeeded. */
 export interface Answer {
@@ -76,7 +53,7 @@ export class Connection {
   /** The source's name, for people. */
   readonly host: string;
   readonly #origin: string;
-  /** Whether anything has ever answered: before that, there is probably no network, and no use in trying again. */
+  /** Whether anything has ever answered. */
   #reached = false;
 
   constructor(
@@ -96,21 +73,14 @@ export class Connection {
    * @throws HubError when it fails too often without bringing anything, and whatever else `attempt` throws
    */
   async persist<T>(attempt: () => Promise<T>, gained: () => number = () => 0): Promise<T> {
-    for (let failures = 1; ; failures++) {
-      const before = gained();
-      try {
-        return await attempt();
-      } catch (error) {
-        this.signal?.throwIfAborted();
-        if (!(error instanceof Transient)) throw error;
-        if (gained() - before >= WORTHWHILE) failures = 1;
-        if (!this.#reached || failures > this.patience.retries) throw error.given;
-        const seconds = error.wait ?? this.patience.backoff * 2 ** (failures - 1);
-        if (seconds > LONGEST_WAIT) throw error.given;
-        this.onWait(seconds, error.reason);
-        await sleep(seconds * 1000, undefined, this.signal && { signal: this.signal });
-      }
-    }
+    return persist(attempt, {
+      patience: this.patience,
+      signal: this.signal,
+      gained,
+      // Before anything has answered there is probably no network, and no use in trying again.
+      isHopeless: () => !this.#reached,
+      onWait: this.onWait,
+    });
   }
 
   /** One attempt to get a text of at most `limit` bytes. Throws `Transient`, `HubError`. */
@@ -226,45 +196,18 @@ function cut(host: string, what: string, cause: unknown): Transient {
 }
 
 /** The error for a status that says nothing more. */
-function statusError(host: string, { status, headers }: Response): Error {
-  const passing = status === 408 || status === 429 || status >= 500;
-  const wait = passing ? (retryAfter(headers) ?? rateLimitReset(headers)) : undefined;
+function statusError(host: string, response: Response): Error {
+  const { status } = response;
+  const wait = isPassing(status) ? askedWait(response.headers) : undefined;
   const again =
     wait !== undefined && wait > LONGEST_WAIT ? `in ${Math.ceil(wait / 60)} min, as it asks` : 'later';
   const given = new HubError(
-    `${host} answered with status ${status}${status === 429 ? ' (too many requests)' : ''}. What was downloaded is kept: run the same command ${again}.`,
+    `${host} ${statusInWords(status)}. What was downloaded is kept: run the same command ${again}.`,
   );
   // A link that the source gave may have run out; the next attempt gets a new one.
-  return passing || status === 403
+  return isPassing(status) || status === 403
     ? new Transient(`${host} answered with status ${status}`, given, wait)
     : given;
-}
-
-/** `Retry-After` in seconds: it is a number of them, or a date. One that has passed says nothing: clocks differ. */
-function retryAfter(headers: Headers): number | undefined {
-  const value = headers.get('retry-after');
-  if (value === null) return undefined;
-  const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
-  return seconds >= 0 ? seconds : undefined;
-}
-
-/**
- * What is left of a rate limit's window in seconds, as `RateLimit: "resolvers";r=0;t=55` says it (IETF draft "RateLimit
- * header fields for HTTP", and Hugging Face's hub), or `RateLimit-Reset: 55`, as earlier drafts did. Of several limits the
- * longest counts of those that are used up. The servers' seconds are whole, so a little is added.
- */
-function rateLimitReset(headers: Headers): number | undefined {
-  const limits = (headers.get('ratelimit') ?? '').split(',').map((limit) => {
-    const value = (name: string): number | undefined => {
-      const found = new RegExp(`;\\s*${name}\\s*=\\s*(\\d+)`).exec(limit)?.[1];
-      return found === undefined ? undefined : Number(found);
-    };
-    return { left: value('r'), reset: value('t') };
-  });
-  const waits = limits.flatMap(({ left, reset }) => (reset === undefined || (left ?? 0) > 0 ? [] : [reset]));
-  const earlier = headers.get('ratelimit-reset') ?? '';
-  if (waits.length === 0 && /^\d+$/.test(earlier)) waits.push(Number(earlier));
-  return waits.length === 0 ? undefined : Math.max(...waits) + 0.5;
 }
 
 /** A redirect's own ETag is not its target's. */

@@ -4,8 +4,9 @@
  */
 import { quote } from '../checkpoint/index.js';
 import { HubError } from '../errors.js';
-import { type Answer, type Connection, Transient } from './connection.js';
+import type { Answer, Connection } from './connection.js';
 import { PartialFile } from './partial-file.js';
+import { Transient } from './patience.js';
 import type { RemoteFile } from './sums.js';
 
 export interface Download {

@@ -1,5 +1,5 @@
 /** What comes from elsewhere: models from a hub (Hugging Face's, or any that speaks its protocol), and CUDA's libraries. */
-export type { Patience } from './connection.js';
+
 export { indexSource } from './cuda/package-index.js';
 export {
   type CudaPlan,
@@ -9,4 +9,5 @@ export {
   setupCuda,
 } from './cuda/setup.js';
 export { type Hub, hubFromEnvironment } from './hub.js';
+export type { Patience } from './patience.js';
 export { type PullEvent, type PullRequest, type PullResult, pull } from './pull.js';

@@ -12,13 +12,14 @@
 import { readFile, statfs } from 'node:fs/promises';
 import { HubError, StorageError } from '../errors.js';
 import { isVocabularyFile } from '../text/index.js';
-import { type Answer, Connection, PATIENCE, type Patience } from './connection.js';
+import { type Answer, Connection } from './connection.js';
 import { fetchFile } from './download.js';
 import { expectFolder, PullFolder, type Standing } from './folder.js';
 import { Changed, type Hub, sourceOf } from './hub.js';
 import { listRepository } from './listing.js';
 import { checkRepo, checkRevision } from './names.js';
 import type { PartialFile } from './partial-file.js';
+import { PATIENCE, type Patience } from './patience.js';
 import { type Entry, INDEX, selectFiles, shardsOf, TOKENIZER } from './selection.js';
 import type { RemoteFile } from './sums.js';
 
