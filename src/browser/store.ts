@@ -3,7 +3,7 @@
  * folder, written last, says that it is whole. While one tab loads a model others wait for it, and then find it there.
  */
 import { basename, join, makeFolder, readFolder, readText, statsOf, writeFileAtomic } from '#platform';
-import { shardsIn } from '../checkpoint/index.js';
+import { parseJson, shardsIn } from '../checkpoint/index.js';
 import { ConfigError, HubError, StorageError } from '../errors.js';
 import { readEntry } from '../hub/entry.js';
 import { checkRepo, checkRevision } from '../hub/names.js';
@@ -13,7 +13,8 @@ import { CHECKPOINT } from '../models/index.js';
 import { keepsFiles, MEMORY, memory, remove } from '../platform/browser/storage.js';
 import { VOCABULARY_FILES } from '../text/index.js';
 import { type DownloadOptions, download, isLoaded, type Wanted } from './download.js';
-import type { NamedFile, PlainSource, Repository } from './source.js';
+import { type Asked, ask, passing } from './patience.js';
+import type { Hosted, NamedFile, PlainSource, Repository } from './source.js';
 import { runFolder } from './training.js';
 
 /** How far loading has come. */
@@ -47,6 +48,8 @@ type Fetched = Extract<PlainSource, { kind: 'hosted' | 'repository' }>;
 
 interface Note extends KeptModel {
   readonly files: readonly string[];
+  /** The sums of those that they were given with. */
+  readonly sums?: Readonly<Record<string, string>>;
 }
 
 /** The folder, or the GGUF file, of a model, loaded if need be. Throws what `download` throws, and `ConfigError`. */
@@ -58,18 +61,49 @@ export async function modelAt(source: PlainSource, options: StoreOptions): Promi
   const folder = join(isKept ? MODELS : `${MEMORY}/models`, name);
   return locked(`heddle model ${folder}`, options.signal, async () => {
     const kept = await noteOf(folder);
-    if (kept) return place(folder, kept.files);
+    if (kept && isOf(kept, source)) return place(folder, kept.files);
     await makeFolder(folder);
+    // Until all files of another version are there the folder holds some of either.
+    await remove(join(folder, NOTE));
     const files = await fetched(source, folder, options);
+    await removeOthers(folder, files);
     let bytes = 0;
     for (const file of files) bytes += (await statsOf(join(folder, file))).size;
-    await writeFileAtomic(
-      join(folder, NOTE),
-      JSON.stringify({ source: nameOf(source), bytes, files } satisfies Note),
-    );
+    const note: Note = { source: name, bytes, files, sums: sumsOf(source) };
+    await writeFileAtomic(join(folder, NOTE), JSON.stringify(note));
     return place(folder, files);
   });
 }
+
+/** Whether what is kept are the files that are asked for: at the same address there may be other ones than there were. */
+function isOf({ files, sums = {} }: Note, source: Fetched): boolean {
+  if (source.kind === 'repository') return true;
+  const names = namesIn(source);
+  const hasNames = names.length === 0 || [...names].sort().join('/') === [...files].sort().join('/');
+  return hasNames && Object.entries(sumsOf(source)).every(([name, sum]) => sums[name] === sum);
+}
+
+/** Removes what another version had besides, and parts of it. */
+async function removeOthers(folder: string, files: readonly string[]): Promise<void> {
+  for (const { name } of await readFolder(folder)) {
+    if (!files.includes(name)) await remove(join(folder, name));
+  }
+}
+
+/** The SHA-256 of a source's files, as far as it gives them. */
+function sumsOf(source: Fetched): Readonly<Record<string, string>> {
+  if (source.kind === 'repository' || !source.files || Array.isArray(source.files)) return {};
+  const files = source.files as Readonly<Record<string, string>>;
+  return Object.fromEntries(Object.entries(files).map(([name, sum]) => [name, sum.toLowerCase()]));
+}
+
+/** The files that are asked for; none where the usual names are tried. */
+function namesIn({ url, files = [] }: Hosted): readonly string[] {
+  if (isGguf(url)) return [basename(decodeURIComponent(new URL(url).pathname))];
+  return Array.isArray(files) ? files : Object.keys(files);
+}
+
+const isGguf = (url: string): boolean => /\.gguf$/i.test(new URL(url).pathname);
 
 /** Models that the browser keeps for this site. */
 export async function keptModels(): Promise<KeptModel[]> {
@@ -135,24 +169,21 @@ const TOKENIZER_JSON = 'tokenizer.json';
 const COMPANIONS = [TOKENIZER_JSON, 'tokenizer_config.json', 'generation_config.json', 'chat_template.jinja'];
 
 async function fetchHosted(
-  { url, files = [], token }: Extract<PlainSource, { kind: 'hosted' }>,
+  source: Extract<PlainSource, { kind: 'hosted' }>,
   folder: string,
   options: StoreOptions,
 ): Promise<string[]> {
-  const { pathname } = new URL(url);
-  const sums: Readonly<Record<string, string>> = Array.isArray(files)
-    ? {}
-    : (files as Record<string, string>);
-  const names: readonly string[] = Array.isArray(files) ? files : Object.keys(files);
+  const { url, token } = source;
+  const sums = sumsOf(source);
+  const names = namesIn(source);
   const wanted = (name: string, isOptional = false): Wanted => ({
     name,
-    url: /\.gguf$/i.test(pathname) ? url : new URL(name, url).href,
+    url: isGguf(url) ? url : new URL(name, url).href,
     path: join(folder, name),
     isOptional,
     ...(sums[name] !== undefined && { sum: { kind: 'sha256', hex: sums[name] } }),
   });
   const loading = new Loading(options, authorization(token));
-  if (/\.gguf$/i.test(pathname)) return loading.all([wanted(basename(decodeURIComponent(pathname)))]);
   if (names.length > 0) return loading.all(names.map((name) => wanted(name)));
   const small = await loading.all([wanted(CONFIG), ...COMPANIONS.map((name) => wanted(name, true))]);
   // A folder has a vocabulary in another form only where it has no tokenizer.json.
@@ -214,25 +245,24 @@ async function entriesOf(
   let next: string | undefined =
     `${hub}/api/models/${repo}/tree/${encodeURIComponent(revision)}?recursive=false`;
   for (let pages = 0; next !== undefined && pages < MOST_PAGES; pages++) {
-    const response: Response = await fetch(next, { headers, ...(signal && { signal }) }).catch(
-      (error: Error) => {
-        if (signal?.aborted) throw signal.reason;
-        throw new HubError(`${host} could not be reached: ${error.message}. Check the connection.`, {
-          cause: error,
-        });
-      },
-    );
-    if (!response.ok) {
-      throw new HubError(
-        `${host} has no model ${repo} with a revision '${revision}' that everybody may read (${response.status}). Check the spelling; if it is private or gated, give a token.`,
-      );
-    }
-    const list: unknown = await response.json().catch(() => undefined);
+    const asked: Asked = { name: `the list of the files of ${repo}`, url: next };
+    const { list, link }: { list: unknown; link: string } = await ask(asked, { headers: () => headers, signal }, async (response) => {
+      const { status, ok } = response;
+      if (!ok) {
+        throw (
+          passing(asked, response) ??
+          new HubError(
+            `${host} has no model ${repo} with a revision '${revision}' that everybody may read (${status}). Check the spelling; if it is private or gated, give a token.`,
+          )
+        );
+      }
+      return { list: parseJson(await response.text()), link: response.headers.get('link') ?? '' };
+    });
     if (!Array.isArray(list))
       throw new HubError(`${host} answered with something else than the list of the files of ${repo}`);
     entries.push(...list.map((item) => readEntry(host, repo, item)));
-    const link = /<([^>]+)>;\s*rel="next"/.exec(response.headers.get('link') ?? '')?.[1];
-    next = link === undefined ? undefined : new URL(link, hub).href;
+    const following = /<([^>]+)>;\s*rel="next"/.exec(link)?.[1];
+    next = following === undefined ? undefined : new URL(following, hub).href;
   }
   return entries;
 }
