@@ -71,8 +71,12 @@ export class PrivateVolume implements Volume {
       },
       truncate: (size) => handle.truncate(size),
       close() {
-        handle.flush();
-        handle.close();
+        try {
+          handle.flush();
+        } finally {
+          // Nobody else could open a file again that stays open.
+          handle.close();
+        }
       },
     };
   }

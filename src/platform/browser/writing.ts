@@ -3,8 +3,9 @@
  *
  * A file is written under a temporary name beside its target, and then moved, which replaces it in one step. Folders cannot be
  * moved. So one is filled under a temporary name, and a note of that name, moved into place in one step, decides that it
- * counts: from then on its files are moved to the target one by one, and whoever finds the note after a crash goes on with
- * that. A lock keeps others from the folder meanwhile.
+ * counts: from then on its files are moved to the target one by one, and whoever finds the note after a crash, or after a move that
+ * failed, goes on with that. A lock keeps other writers from the folder meanwhile, so that whoever has it may remove what writers that are
+ * gone have left.
  */
 import { StorageError } from '../../errors.js';
 import type { WriteBytes } from '../platform.js';
@@ -47,19 +48,35 @@ export async function writeFolderAtomic(
   folder: string,
   fill: (temporaryFolder: string) => Promise<void>,
 ): Promise<void> {
-  const temporary = temporaryName(folder);
-  try {
-    await makeFolder(temporary);
-    await fill(temporary);
-    const names = (await readFolder(temporary)).map(({ name }) => name);
-    await locked(folder, async () => {
+  await locked(folder, async () => {
+    const temporary = temporaryName(folder);
+    try {
       await finish(folder);
+      await removeAbandoned(folder);
+      await makeFolder(temporary);
+      await fill(temporary);
+      const names = (await readFolder(temporary)).map(({ name }) => name);
       await writeFileAtomic(noteOf(folder), JSON.stringify({ temporary, names } satisfies Note));
       await finish(folder);
-    });
-  } catch (error) {
-    await remove(temporary).catch(() => {});
-    throw inWords(folder, error);
+    } catch (error) {
+      // What a note names is the new folder, wherever its files lie by now.
+      const isNoted = await readNote(folder).then(
+        (note) => note?.temporary === temporary,
+        () => true,
+      );
+      if (!isNoted) await remove(temporary).catch(() => {});
+      throw inWords(folder, error);
+    }
+  });
+}
+
+/** Removes what writers of the folder have left that ended in the middle. */
+async function removeAbandoned(folder: string): Promise<void> {
+  const beside = dirname(folder);
+  const prefix = `.${basename(folder)}.`;
+  for (const { name } of await readFolder(beside).catch(() => [])) {
+    const isTemporary = name.startsWith(prefix) && TEMPORARY.test(name.slice(prefix.length));
+    if (isTemporary) await remove(join(beside, name));
   }
 }
 
@@ -75,9 +92,9 @@ interface Note {
 
 /** Does what the note says, if there is one. It may have been begun before. */
 async function finish(folder: string): Promise<void> {
-  const text = await readText(noteOf(folder)).catch(() => undefined);
-  if (text === undefined) return;
-  const { temporary, names } = JSON.parse(text) as Note;
+  const note = await readNote(folder);
+  if (!note) return;
+  const { temporary, names } = note;
   await makeFolder(folder);
   const { volume } = await placeOf(folder);
   for (const { name } of await readFolder(folder)) {
@@ -94,6 +111,16 @@ async function finish(folder: string): Promise<void> {
 function noteOf(folder: string): string {
   return join(dirname(folder), `.${basename(folder)}.heddle-next`);
 }
+
+async function readNote(folder: string): Promise<Note | undefined> {
+  const text = await readText(noteOf(folder)).catch((error: unknown) => {
+    if (error instanceof SystemError) return undefined;
+    throw error;
+  });
+  return text === undefined ? undefined : (JSON.parse(text) as Note);
+}
+
+const TEMPORARY = /^[0-9a-f-]{36}\.heddle-tmp$/;
 
 function temporaryName(path: string): string {
   return join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.heddle-tmp`);
