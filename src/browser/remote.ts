@@ -1,6 +1,7 @@
 /**
  * How a page calls objects that live in a worker. What is plain data is copied. In place of anything else that is handed over
- * stands a number: for an object of the worker, for a function of the page that the worker calls back, for a signal.
+ * stands a number: for an object of the worker, for a function of the page that the worker calls back, for a signal. Functions and signals
+ * are the worker's until the call has been answered; those of a call that makes an object, which goes on using them, as long as that object.
  */
 import * as errors from '../errors.js';
 
@@ -79,14 +80,18 @@ export type Types = Readonly<
   Record<string, (connection: Connection, id: number, facts: never) => Remote<unknown>>
 >;
 
+type Release = () => void;
+
 /** The page's end. */
 export class Connection {
   private calls = 0;
   private names = 0;
   private readonly waiting = new Map<
     number,
-    { resolve(value: unknown): void; reject(error: unknown): void; target: number }
+    { resolve(value: unknown): void; reject(error: unknown): void; target: number; lent: Release[] }
   >();
+  /** What objects of the worker use, by their names. */
+  private readonly lent = new Map<number, Release[]>();
   private readonly callbacks = new Map<number, (...args: unknown[]) => void>();
   private readonly followers = new Map<number, (facts: unknown) => void>();
   private ended: Error | undefined;
@@ -107,16 +112,15 @@ export class Connection {
   call<T>(target: number, method: string, args: readonly unknown[], as?: number): Promise<T> {
     if (this.ended) return Promise.reject(this.ended);
     const id = ++this.calls;
+    const lent: Release[] = [];
+    const packed = args.map((arg) => this.packed(arg, lent));
+    if (as) this.lent.set(as, lent);
     return new Promise<T>((resolve, reject) => {
-      this.waiting.set(id, { resolve: resolve as (value: unknown) => void, reject, target });
-      this.post({
-        kind: 'call',
-        id,
-        target,
-        method,
-        args: args.map((arg) => this.packed(arg)),
-        ...(as && { as }),
+      this.waiting.set(id, {
+        ...{ resolve: resolve as (value: unknown) => void, reject, target },
+        lent: as ? [] : lent,
       });
+      this.post({ kind: 'call', id, target, method, args: packed, ...(as && { as }) });
     });
   }
 
@@ -129,8 +133,11 @@ export class Connection {
     this.followers.set(id, follower);
   }
 
+  /** Lets go of what belongs to an object that is not called any more. */
   forget(id: number): void {
     this.followers.delete(id);
+    for (const release of this.lent.get(id) ?? []) release();
+    this.lent.delete(id);
   }
 
   /** Ends the worker, which nobody waits for. */
@@ -142,20 +149,26 @@ export class Connection {
   close(why: Error): void {
     this.ended ??= why;
     this.worker.terminate();
-    for (const { reject } of this.waiting.values()) reject(this.ended);
+    for (const { reject, lent } of this.waiting.values()) {
+      for (const release of lent) release();
+      reject(this.ended);
+    }
     this.waiting.clear();
+    for (const id of [...this.lent.keys()]) this.forget(id);
   }
 
   private post(request: Request): void {
     this.worker.postMessage(request);
   }
 
-  private packed(value: unknown): unknown {
+  /** `lent` gets what is to be done when the worker does not use them any more. */
+  private packed(value: unknown, lent: Release[]): unknown {
     return mapped(value, (item) => {
       if (item instanceof Remote) return new Stand('object', item.id);
       if (typeof item === 'function') {
-        const id = this.callbacks.size + 1;
+        const id = this.newName();
         this.callbacks.set(id, item as (...args: unknown[]) => void);
+        lent.push(() => this.callbacks.delete(id));
         return new Stand('callback', id);
       }
       if (item instanceof AbortSignal) {
@@ -163,6 +176,7 @@ export class Connection {
         const abort = (): void => this.post({ kind: 'abort', signal, reason: item.reason });
         if (item.aborted) queueMicrotask(abort);
         else item.addEventListener('abort', abort, { once: true });
+        lent.push(() => item.removeEventListener('abort', abort));
         return new Stand('signal', signal);
       }
       return undefined;
@@ -184,6 +198,7 @@ export class Connection {
     const waiting = this.waiting.get(answer.id);
     if (!waiting) return;
     this.waiting.delete(answer.id);
+    for (const release of waiting.lent) release();
     if (answer.facts !== undefined) this.followers.get(waiting.target)?.(answer.facts);
     if (answer.kind === 'value') waiting.resolve(this.unpacked(answer.value));
     else waiting.reject(revived(answer.error));
@@ -202,6 +217,8 @@ export interface Served {
 export function serve(root: object, { typeOf, factsOf }: Served): void {
   const objects = new Map<number, object>([[0, root]]);
   const signals = new Map<number, AbortController>();
+  /** The signals that objects use. */
+  const lent = new Map<number, number[]>();
   let names = 0;
 
   const packed = (value: unknown): unknown =>
@@ -212,13 +229,15 @@ export function serve(root: object, { typeOf, factsOf }: Served): void {
       return new Stand('object', names, type, factsOf(item));
     });
 
-  const unpacked = (value: unknown): unknown =>
+  /** `used` gets the signals among them. */
+  const unpacked = (value: unknown, used: number[]): unknown =>
     mapped(value, (item) => {
       if (!isStand(item)) return undefined;
       if (item.what === 'object') return objects.get(item.id);
       if (item.what === 'signal') {
         const controller = new AbortController();
         signals.set(item.id, controller);
+        used.push(item.id);
         return controller.signal;
       }
       return (...args: unknown[]) => post({ kind: 'callback', callback: item.id, args });
@@ -231,15 +250,25 @@ export function serve(root: object, { typeOf, factsOf }: Served): void {
     }
     const { id, target, method, args, as } = request;
     const object = objects.get(target) as Record<string, (...args: unknown[]) => unknown> | undefined;
+    const used: number[] = [];
     try {
       if (!object) throw new errors.DataError('this was disposed of: make another');
-      const given = object[method]!(...args.map(unpacked));
-      if (as) objects.set(as, given as object);
+      const given = object[method]!(...args.map((arg) => unpacked(arg, used)));
+      if (as) {
+        objects.set(as, given as object);
+        lent.set(as, used.splice(0));
+      }
       const value = as ? undefined : packed(await given);
-      if (method === 'dispose' || method === 'return') objects.delete(target);
+      if (method === 'dispose' || method === 'return') {
+        objects.delete(target);
+        used.push(...(lent.get(target) ?? []));
+        lent.delete(target);
+      }
       post({ kind: 'value', id, value, facts: factsOf(object) });
     } catch (error) {
       post({ kind: 'error', id, error: told(error), facts: object && factsOf(object) });
+    } finally {
+      for (const signal of used) signals.delete(signal);
     }
   };
   globalThis.onmessage = ({ data }: MessageEvent<Request>) => void answer(data);
