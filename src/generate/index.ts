@@ -45,6 +45,7 @@ export { sharedLength } from './shared-length.js';
 export { loadSignalModel, SignalModel, SignalSession } from './signal-model.js';
 export { loadSnapshot, longestBeginning, Snapshot } from './snapshot.js';
 export { StateLibrary } from './states/library.js';
+export { openStore } from './states/open-store.js';
 export { newStateId, StateId, StateRecord } from './states/record.js';
-export { openStore, type Store } from './states/store.js';
+export type { Store } from './states/store.js';
 export { StopStrings } from './stop.js';

@@ -4,7 +4,7 @@ import { Hono } from 'hono';
 import { cors } from 'hono/cors';
 import type { Archive } from '../archive/index.js';
 import { StateLibrary } from '../generate/states/library.js';
-import { openStore } from '../generate/states/store.js';
+import { openStore } from '../generate/states/open-store.js';
 import type { EngineOptions } from './engine/engine.js';
 import type { ServedModelInfo } from './engine/protocol.js';
 import type { RunningEngine } from './engine/start.js';

@@ -1,7 +1,8 @@
 /** States in a folder: each a file, written whole or not at all. */
 
 import { randomBytes } from 'node:crypto';
-import { copyFile, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { writeFileAtomic } from '../../checkpoint/index.js';
 import { StorageError } from '../../errors.js';
@@ -14,17 +15,21 @@ export class FolderStore implements Store {
     return unlessAbsent(() => readFile(this.pathOf(key)));
   }
 
-  fileOf(key: string): string {
-    return this.pathOf(key);
-  }
-
-  async placeFor(key: string): Promise<string> {
-    await this.makeRoom(key);
-    return this.pathOf(key);
-  }
-
   async put(key: string, bytes: Uint8Array): Promise<void> {
-    await writeFileAtomic(await this.placeFor(key), bytes);
+    await this.makeRoom(key);
+    await writeFileAtomic(this.pathOf(key), bytes);
+  }
+
+  async getFile<T>(key: string, read: (path: string) => Promise<T>): Promise<T | undefined> {
+    const path = this.pathOf(key);
+    return existsSync(path) ? read(path) : undefined;
+  }
+
+  async putFile(key: string, write: (path: string) => Promise<void>): Promise<number> {
+    await this.makeRoom(key);
+    const path = this.pathOf(key);
+    await write(path);
+    return (await stat(path)).size;
   }
 
   async copy(from: string, to: string): Promise<boolean> {

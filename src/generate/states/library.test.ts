@@ -5,10 +5,14 @@ import { StorageError } from '../../errors.js';
 import type { Snapshot } from '../snapshot.js';
 import { StateLibrary } from './library.js';
 import type { Store } from './store.js';
+import { putThroughFile } from './through-file.js';
 
 test('a state that is too large to be sent to a store is refused in words, and nothing is kept of it', async () => {
   const put: string[] = [];
-  const store = { put: async (key: string) => void put.push(key), close: async () => {} } as unknown as Store;
+  const store = {
+    put: async (key: string) => void put.push(key),
+    putFile: (key: string, write: (path: string) => Promise<void>) => putThroughFile(store, key, write),
+  } as Store;
   const large = {
     length: 1,
     // Two GiB that take no place on the disk.

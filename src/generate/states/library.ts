@@ -2,19 +2,11 @@
  * Saved states by their ids. A state is a file, as `Snapshot.save` writes it, and a record of what it is; both lie in a
  * store. The file is written before its record and deleted after it: what has a record is whole.
  */
-import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { inBytes } from '../../checkpoint/index.js';
 import { SnapshotError, StorageError, UnknownStateError } from '../../errors.js';
 import type { LanguageModel } from '../language-model.js';
 import { loadSnapshot, type Snapshot } from '../snapshot.js';
 import { newStateId, StateRecord } from './record.js';
 import type { Store } from './store.js';
-
-/** Bytes that are sent to a store at once: what Node.js reads of a file. */
-const MOST_BYTES = 2 ** 31 - 1;
 
 /** What a new state is, apart from what follows from saving it. */
 export type NewState = Pick<StateRecord, 'model' | 'name' | 'parent' | 'base' | 'messages'>;
@@ -66,7 +58,7 @@ export class StateLibrary {
 
   /** Keeps a snapshot; once this resolves, it is there for good. */
   async save(owner: string, snapshot: Snapshot, state: NewState, id = newStateId()): Promise<StateRecord> {
-    const bytes = await this.saveFile(fileKey(owner, id), snapshot);
+    const bytes = await this.store.putFile(fileKey(owner, id), (path) => snapshot.save(path));
     const tokens = snapshot.length;
     return this.write(owner, {
       id,
@@ -85,44 +77,13 @@ export class StateLibrary {
     model: LanguageModel,
   ): Promise<{ record: StateRecord; snapshot: Snapshot }> {
     const record = await this.record(owner, id);
-    const snapshot = await this.loadFile(fileKey(owner, id), model).catch((error: unknown) => {
+    const read = (path: string): Promise<Snapshot> => loadSnapshot(path, model);
+    const snapshot = await this.store.getFile(fileKey(owner, id), read).catch((error: unknown) => {
       if (!(error instanceof SnapshotError)) throw error;
       throw new SnapshotError(`the state ${id} cannot be taken up: ${error.message}`, { cause: error });
     });
     if (!snapshot) throw unknown(id);
     return { record, snapshot };
-  }
-
-  /** Returns the bytes that it takes. */
-  private async saveFile(key: string, snapshot: Snapshot): Promise<number> {
-    const file = await this.store.placeFor?.(key);
-    if (file !== undefined) {
-      await snapshot.save(file);
-      return (await stat(file)).size;
-    }
-    const bytes = await inFile(async (path) => {
-      await snapshot.save(path);
-      const { size } = await stat(path);
-      if (size > MOST_BYTES)
-        throw new StorageError(
-          `the state takes ${inBytes(size)}, and a store in S3, Valkey or Redis takes ${inBytes(MOST_BYTES)} at most: keep the states in a folder, or read less`,
-        );
-      return readFile(path);
-    });
-    await this.store.put(key, bytes);
-    return bytes.byteLength;
-  }
-
-  /** Undefined where there is nothing under that key. */
-  private async loadFile(key: string, model: LanguageModel): Promise<Snapshot | undefined> {
-    const file = this.store.fileOf?.(key);
-    if (file !== undefined) return existsSync(file) ? loadSnapshot(file, model) : undefined;
-    const bytes = await this.store.get(key);
-    if (!bytes) return undefined;
-    return inFile(async (path) => {
-      await writeFile(path, bytes);
-      return loadSnapshot(path, model);
-    });
   }
 
   close(): Promise<void> {
@@ -157,16 +118,6 @@ function recordKey(owner: string, id: string): string {
 
 function fileKey(owner: string, id: string): string {
   return `files/${owner}/${id}.state`;
-}
-
-/** Does `work` with the path of a file that is gone afterwards. */
-async function inFile<T>(work: (path: string) => Promise<T>): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'heddle-state-'));
-  try {
-    return await work(join(folder, 'state'));
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
 
 function now(): number {

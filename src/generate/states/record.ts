@@ -1,5 +1,5 @@
 /** What is known of a saved state besides the state itself. */
-import { randomBytes } from 'node:crypto';
+import { bytesToHex } from '@noble/hashes/utils.js';
 import { z } from 'zod';
 
 const ID = /^state-[0-9a-f]{24}$/;
@@ -32,5 +32,5 @@ export type StateRecord = z.infer<typeof StateRecord>;
 
 /** A random id for a new state. */
 export function newStateId(): string {
-  return `state-${randomBytes(12).toString('hex')}`;
+  return `state-${bytesToHex(crypto.getRandomValues(new Uint8Array(12)))}`;
 }

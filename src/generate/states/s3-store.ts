@@ -2,6 +2,7 @@
 import { AwsClient } from 'aws4fetch';
 import { ConfigError, StorageError } from '../../errors.js';
 import type { Store } from './store.js';
+import { getThroughFile, putThroughFile } from './through-file.js';
 
 const PATIENCE = 60_000;
 
@@ -56,6 +57,14 @@ export class S3Store implements Store {
 
   async put(key: string, bytes: Uint8Array): Promise<void> {
     await this.ask('PUT', key, { body: bytes as Uint8Array<ArrayBuffer> });
+  }
+
+  getFile<T>(key: string, read: (path: string) => Promise<T>): Promise<T | undefined> {
+    return getThroughFile(this, key, read);
+  }
+
+  putFile(key: string, write: (path: string) => Promise<void>): Promise<number> {
+    return putThroughFile(this, key, write);
   }
 
   async copy(from: string, to: string): Promise<boolean> {

@@ -5,6 +5,7 @@
 import { Redis } from 'iovalkey';
 import { StorageError } from '../../errors.js';
 import type { Store } from './store.js';
+import { getThroughFile, putThroughFile } from './through-file.js';
 
 const PREFIX = 'heddle:';
 const PART_BYTES = 2 ** 26;
@@ -44,6 +45,14 @@ export class ValkeyStore implements Store {
       }
       await all.exec();
     });
+  }
+
+  getFile<T>(key: string, read: (path: string) => Promise<T>): Promise<T | undefined> {
+    return getThroughFile(this, key, read);
+  }
+
+  putFile(key: string, write: (path: string) => Promise<void>): Promise<number> {
+    return putThroughFile(this, key, write);
   }
 
   copy(from: string, to: string): Promise<boolean> {

@@ -15,7 +15,7 @@ import {
   type StopReason,
 } from '../../generate/index.js';
 import { StateLibrary } from '../../generate/states/library.js';
-import { openStore } from '../../generate/states/store.js';
+import { openStore } from '../../generate/states/open-store.js';
 import { encodeTrace } from '../../inspect/index.js';
 import type { NamedModel } from '../../models/index.js';
 import { ContextError, UnknownModelError } from '../errors.js';
