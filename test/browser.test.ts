@@ -173,6 +173,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
       let text = '';
       for await (const piece of session.generate({ maxTokens: 12, seed: 3 })) text += piece.text;
       const snapshot = await session.snapshot();
+      const { id } = await snapshot.keep({ name: 'first', messages: [{ role: 'user', content: prompt }] });
       const file = new FileReader();
       file.readAsDataURL(await snapshot.toBlob());
       await new Promise((resolve) => {
@@ -206,6 +207,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
         rest,
         together,
         forks,
+        id,
         fingerprint,
         parameters,
         round,
@@ -226,6 +228,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     expect(found.fingerprint).toEqual(model.fingerprint);
     expect(found.parameters).toBe(model.parameters);
     expect(found.round).toEqual([model.tokenizer.encode(PROMPT), PROMPT]);
+    if (path === '/') await findsAgain(page, found.id, found.rest[0]!);
 
     // And one that a page has saved in Node.
     const file = join(folder, 'page.state');
@@ -239,6 +242,32 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     snapshot.dispose();
     session.dispose();
   });
+
+  /** A later visit goes on from the state that an earlier one has kept. */
+  async function findsAgain(page: Page, id: string, rest: string): Promise<void> {
+    await page.reload();
+    await page.waitForFunction('globalThis.heddle !== undefined');
+    const found = await page.evaluate(async (id) => {
+      const model = await heddle.loadModel('./model/', { threads: 1 });
+      const known = await model.keptStates();
+      const session = model.session();
+      await session.restore(await model.keptState(id));
+      let rest = '';
+      for await (const piece of session.generate({ maxTokens: 6, temperature: 0 })) rest += piece.text;
+      const fork = await model.forkState(id);
+      await model.nameState(fork.id, 'second');
+      await model.deleteState(id);
+      const gone = await model.keptState(id).catch((error: Error) => error.name);
+      const left = (await model.keptStates()).map(({ name, parent }) => [name, parent]);
+      return { known, rest, left, gone };
+    }, id);
+    expect(found).toMatchObject({
+      known: [{ id, name: 'first', messages: [{ role: 'user', content: PROMPT }], bytes: state.length }],
+      left: [['second', id]],
+      gone: 'UnknownStateError',
+      rest,
+    });
+  }
 
   test('conversations by the chat template, and line by line, are those of Node', async () => {
     const tiny = await tinyChat();

@@ -27,9 +27,13 @@ export async function open(name: string, source: Heddle.Source): Promise<void> {
   const began = performance.now();
   const model = await load(name, source);
   if (before && before.name !== name) await unload(before.name);
-  // What was said to another model is no beginning of a conversation with this one.
+  const { chat: chats } = infoOf(name)!.heddle;
+  // What was said to another model is no beginning of a conversation with this one, and nobody comes back to what has no name.
   trees.value = {};
-  opened.value = { name, model, chats: infoOf(name)!.heddle.chat, took: performance.now() - began };
+  if (chats) {
+    for (const state of await tab.listStates()) if (!state.name) await tab.deleteState(state.id);
+  }
+  opened.value = { name, model, chats, took: performance.now() - began };
   inspected.value = undefined;
   named.value = undefined;
   await openInside();

@@ -4,7 +4,9 @@ import { formatRate } from '../../src/cli/format.js';
 import { type Line, Plot } from '../../studio/src/parts/plot.js';
 import { report, reporting } from '../../studio/src/parts/status.js';
 import {
+  begin,
   downloadTrained,
+  goOn,
   kept,
   listRuns,
   log,
@@ -12,11 +14,10 @@ import {
   openTrained,
   remove,
   running,
-  saved,
+  show,
   shown,
   steps,
   text,
-  train,
   useExample,
 } from './train.js';
 
@@ -45,7 +46,7 @@ function TextForm() {
       class="card"
       onSubmit={(event) => {
         event.preventDefault();
-        train(false).catch(report);
+        begin().catch(report);
       }}
     >
       <h2>Learn a text</h2>
@@ -105,8 +106,8 @@ function TextForm() {
             Train
           </button>
         )}
-        {!isRunning && shown.value !== undefined && saved.value && (
-          <button type="button" onClick={reporting(() => train(true))}>
+        {!isRunning && shown.value !== undefined && log.value.saved !== undefined && (
+          <button type="button" onClick={reporting(() => goOn(shown.value!))}>
             Go on for {steps.value} steps
           </button>
         )}
@@ -123,9 +124,26 @@ function Kept() {
       <ul class="kept">
         {kept.value.map((run) => (
           <li key={run}>
-            <b>{run}</b>
+            <button
+              type="button"
+              class="plain name"
+              aria-label={`Show ${run}`}
+              aria-pressed={shown.value === run}
+              disabled={!!running.value}
+              onClick={reporting(() => show(run))}
+            >
+              {run}
+            </button>
             <button type="button" disabled={!!running.value} onClick={reporting(() => openTrained(run))}>
               Write with it
+            </button>
+            <button
+              type="button"
+              aria-label={`Go on with ${run}`}
+              disabled={!!running.value}
+              onClick={reporting(() => goOn(run))}
+            >
+              Go on
             </button>
             <button type="button" class="plain" onClick={reporting(() => downloadTrained(run))}>
               Download

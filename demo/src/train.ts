@@ -1,6 +1,6 @@
 /** A training run of this tab, and what it has told so far. */
 import { batch, signal } from '@preact/signals';
-import type { TrainingEvent } from '../../src/browser/index.js';
+import type { TabTraining, TrainingEvent } from '../../src/browser/index.js';
 import { heddle, open } from './tab.js';
 import { download } from './write.js';
 
@@ -12,8 +12,6 @@ export const kept = signal<readonly string[]>([]);
 export const running = signal<AbortController | undefined>(undefined);
 /** The run that is shown. */
 export const shown = signal<string | undefined>(undefined);
-/** It can be gone on with, opened and downloaded. */
-export const saved = signal(false);
 
 export interface Log {
   readonly step: readonly number[];
@@ -22,6 +20,8 @@ export interface Log {
   readonly validation: readonly number[];
   readonly tokensPerSecond: number | undefined;
   readonly samples: readonly { readonly step: number; readonly prompt: string; readonly text: string }[];
+  /** The step of the checkpoint, from which the run can be gone on with. */
+  readonly saved: number | undefined;
 }
 
 const EMPTY: Log = {
@@ -31,6 +31,7 @@ const EMPTY: Log = {
   validation: [],
   tokensPerSecond: undefined,
   samples: [],
+  saved: undefined,
 };
 export const log = signal<Log>(EMPTY);
 
@@ -45,49 +46,80 @@ export async function useExample(): Promise<void> {
   name.value = 'moby-dick';
 }
 
-/** Begins the run, or goes on with it for as many steps again. */
-export async function train(resume: boolean): Promise<void> {
-  const controller = new AbortController();
-  const run = resume ? shown.value! : name.value;
-  const done = resume ? (log.value.step.at(-1) ?? 0) : 0;
-  batch(() => {
-    running.value = controller;
-    shown.value = run;
-    if (!resume) log.value = EMPTY;
-  });
-  try {
-    await heddle.train({
-      name: run,
-      resume,
-      ...(!resume && { text: text.value }),
-      settings: { ...SETTINGS, steps: done + steps.value },
-      onEvent: take,
-      signal: controller.signal,
+/** Begins a run with the text. */
+export async function begin(): Promise<void> {
+  const run = name.value;
+  await train(async () => {
+    batch(() => {
+      shown.value = run;
+      log.value = EMPTY;
     });
+    return { name: run, text: text.value, settings: { ...SETTINGS, steps: steps.value } };
+  });
+}
+
+/** Goes on with a run for as many steps again, from its checkpoint. */
+export async function goOn(run: string): Promise<void> {
+  await train(async () => {
+    await show(run);
+    const { saved } = log.value;
+    if (saved === undefined)
+      throw new Error(`${run} was left before its first checkpoint: remove it, and begin again`);
+    log.value = until(log.value, saved);
+    return { name: run, resume: true, settings: { ...SETTINGS, steps: saved + steps.value } };
+  });
+}
+
+async function train(prepare: () => Promise<TabTraining>): Promise<void> {
+  const controller = new AbortController();
+  running.value = controller;
+  try {
+    const onEvent = (event: TrainingEvent): void => {
+      log.value = after(log.value, [event]);
+    };
+    await heddle.train({ ...(await prepare()), onEvent, signal: controller.signal });
   } finally {
     running.value = undefined;
     await listRuns();
   }
 }
 
-function take(event: TrainingEvent): void {
-  const before = log.value;
-  if (event.event === 'step') {
-    log.value = {
-      ...before,
-      step: [...before.step, event.step],
-      loss: [...before.loss, event.loss],
-      tokensPerSecond: event.tokensPerSecond,
-    };
-  } else if (event.event === 'evaluation') {
-    log.value = {
-      ...before,
-      evaluated: [...before.evaluated, event.step],
-      validation: [...before.validation, event.loss],
-    };
-  } else if (event.event === 'sample') {
-    log.value = { ...before, samples: [event, ...before.samples] };
-  } else saved.value = true;
+/** Shows a run as its log has it, also one of an earlier visit. */
+export async function show(run: string): Promise<void> {
+  const events = await heddle.runLog(run);
+  batch(() => {
+    shown.value = run;
+    log.value = after(EMPTY, events);
+  });
+}
+
+/** What is known of a run after more events. */
+function after(before: Log, events: readonly TrainingEvent[]): Log {
+  const steps = events.filter((event) => event.event === 'step');
+  const evaluations = events.filter((event) => event.event === 'evaluation');
+  const samples = events.filter((event) => event.event === 'sample');
+  return {
+    step: [...before.step, ...steps.map(({ step }) => step)],
+    loss: [...before.loss, ...steps.map(({ loss }) => loss)],
+    evaluated: [...before.evaluated, ...evaluations.map(({ step }) => step)],
+    validation: [...before.validation, ...evaluations.map(({ loss }) => loss)],
+    tokensPerSecond: steps.at(-1)?.tokensPerSecond ?? before.tokensPerSecond,
+    samples: [...samples.reverse(), ...before.samples],
+    saved: events.findLast((event) => event.event === 'saved')?.step ?? before.saved,
+  };
+}
+
+/** The same without what came behind a step, which is done again. */
+function until({ step, loss, evaluated, validation, samples, ...rest }: Log, last: number): Log {
+  const upTo = (steps: readonly number[]): number => steps.filter((each) => each <= last).length;
+  return {
+    ...rest,
+    step: step.slice(0, upTo(step)),
+    loss: loss.slice(0, upTo(step)),
+    evaluated: evaluated.slice(0, upTo(evaluated)),
+    validation: validation.slice(0, upTo(evaluated)),
+    samples: samples.filter((sample) => sample.step <= last),
+  };
 }
 
 export async function openTrained(run: string): Promise<void> {
@@ -105,7 +137,6 @@ export async function remove(run: string): Promise<void> {
     batch(() => {
       shown.value = undefined;
       log.value = EMPTY;
-      saved.value = false;
     });
   }
   await listRuns();

@@ -7,6 +7,7 @@ import {
   canWrite,
   draft,
   firstToken,
+  forget,
   goTo,
   growth,
   LONGEST,
@@ -172,10 +173,10 @@ function Places() {
     <section class="card" aria-labelledby="places">
       <h2 id="places">Places to go back to</h2>
       <ol class="places">
-        {places.value.map((place, i) => {
+        {places.value.map((place) => {
           const text = textOf(place.passages);
           return (
-            <li key={i}>
+            <li key={place.state.id}>
               <button
                 type="button"
                 class="place"
@@ -185,8 +186,16 @@ function Places() {
               >
                 <span>…{text.slice(-46)}</span>
                 <span class="faint">
-                  {place.snapshot.length.toLocaleString('en')} tokens, {formatBytes(place.snapshot.bytes)}
+                  {place.state.tokens.toLocaleString('en')} tokens, {formatBytes(place.state.bytes)}
                 </span>
+              </button>
+              <button
+                type="button"
+                class="plain"
+                aria-label={`Forget the place after ${place.state.tokens} tokens`}
+                onClick={reporting(() => forget(place))}
+              >
+                Forget
               </button>
             </li>
           );
@@ -203,7 +212,8 @@ function Places() {
         />
       </div>
       <p class="faint">
-        Going back reads nothing again: each place is the model's exact state, as Node has it too.
+        Going back reads nothing again: each place is the model's exact state, as Node has it too. This
+        browser keeps them for your next visit.
       </p>
     </section>
   );

@@ -1,7 +1,11 @@
-/** One text that the model goes on with, and the places in it that one can go back to: each is the model's exact state there. */
+/**
+ * One text that the model goes on with, and the places in it that one can go back to: each is the model's exact state there, which the
+ * browser keeps for later visits.
+ */
 import { computed, effect, signal } from '@preact/signals';
-import type { TabSession, TabSnapshot } from '../../src/browser/index.js';
+import type { KeptState, TabModel, TabSession, TabSnapshot } from '../../src/browser/index.js';
 import { countLayers } from '../../src/models/pattern.js';
+import { report } from '../../studio/src/parts/status.js';
 import { opened } from './tab.js';
 
 export interface Passage {
@@ -12,8 +16,11 @@ export interface Passage {
 /** A state to go back to: all passages up to here were read or written. */
 export interface Place {
   readonly passages: readonly Passage[];
-  readonly snapshot: TabSnapshot;
+  readonly state: KeptState;
 }
+
+/** The oldest make room for new ones. */
+const MOST_PLACES = 12;
 
 const BEGINNING = 'Fellow citizens of the Senate and of the House of Representatives:\n\nThe harvest';
 export const LONGEST = 240;
@@ -60,6 +67,23 @@ effect(() => {
   tokensPerSecond.value = undefined;
   firstToken.value = undefined;
   draft.value = name === undefined || name === 'sotu-hybrid' ? BEGINNING : '';
+  if (model) findPlaces(model).catch(report);
+});
+
+/** Those of earlier visits. */
+async function findPlaces(model: TabModel): Promise<void> {
+  const states = await model.keptStates();
+  if (opened.value?.model !== model) return;
+  const found = states
+    .filter(({ messages }) => messages.length > 0)
+    .sort((a, b) => a.created - b.created || a.tokens - b.tokens)
+    .map((state): Place => ({ state, passages: state.messages.map(passageOf) }));
+  places.value = [...found, ...places.value];
+}
+
+const passageOf = ({ role, content }: KeptState['messages'][number]): Passage => ({
+  by: role === 'user' ? 'you' : 'model',
+  text: String(content),
 });
 
 function measure(of: TabSession): void {
@@ -119,28 +143,49 @@ export async function write(): Promise<void> {
 
 /** Keeps the place where the text stands. */
 async function mark(of: TabSession): Promise<void> {
-  const snapshot = await of.snapshot();
-  places.value = [...places.value, { passages: passages.value, snapshot }];
+  await keep(await of.snapshot());
+}
+
+/** Keeps a state as a place; where there is no room for it the text goes on without. */
+async function keep(snapshot: TabSnapshot): Promise<void> {
+  const all = passages.value;
+  const messages = all.map(({ by, text }) => ({ role: by === 'you' ? 'user' : 'assistant', content: text }));
+  try {
+    const state = await snapshot.keep({ messages });
+    places.value = [...places.value, { passages: all, state }];
+  } catch (error) {
+    report(error);
+  } finally {
+    await snapshot.dispose();
+  }
+  for (const place of places.value.slice(0, -MOST_PLACES)) await forget(place);
 }
 
 /** Goes back, or over, to a place. */
-export async function goTo({ passages: there, snapshot }: Place): Promise<void> {
-  if (!session || running.value) return;
+export async function goTo({ passages: there, state }: Place): Promise<void> {
+  const { model } = opened.value ?? {};
+  if (!model || !session || running.value) return;
+  const snapshot = await model.keptState(state.id);
   await session.restore(snapshot);
+  await snapshot.dispose();
   passages.value = there;
   draft.value = '';
   measure(session);
+}
+
+/** Removes a place. */
+export async function forget({ state }: Place): Promise<void> {
+  places.value = places.value.filter((place) => place.state.id !== state.id);
+  await opened.value?.model.deleteState(state.id);
 }
 
 export async function startAgain(): Promise<void> {
   const { model } = opened.value ?? {};
   if (!model || running.value) return;
   await session?.dispose();
-  for (const { snapshot } of places.value) await snapshot.dispose();
   session = model.session();
   draft.value = textOf(passages.value.slice(0, 1)) || BEGINNING;
   passages.value = [];
-  places.value = [];
   growth.value = [];
   tokens.value = 0;
   bytes.value = 0;
@@ -162,9 +207,9 @@ export async function openState(file: File): Promise<void> {
   await session.restore(snapshot);
   const text = await model.decode(session.tokens);
   passages.value = [{ by: 'you', text }];
-  places.value = [...places.value, { passages: passages.value, snapshot }];
   draft.value = '';
   measure(session);
+  await keep(snapshot);
 }
 
 export function textOf(all: readonly Passage[]): string {

@@ -35,3 +35,22 @@ export interface SnapshotFacts {
   readonly bytes: number;
   readonly length: number;
 }
+
+/** A state that the browser keeps, beyond the page's life. */
+export interface KeptState {
+  readonly id: string;
+  readonly name: string | null;
+  /** Seconds since 1970. */
+  readonly created: number;
+  /** How many it has read and written. */
+  readonly tokens: number;
+  /** Of its file. */
+  readonly bytes: number;
+  /** The state that it is a copy of, or that its conversation went on from. */
+  readonly parent: string | null;
+  /** The conversation that it is the state of, where there is one. */
+  readonly messages: readonly ChatMessage[];
+}
+
+/** What is said of a state when it is kept. */
+export type AboutState = Partial<Pick<KeptState, 'name' | 'parent' | 'messages'>>;

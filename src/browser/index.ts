@@ -1,6 +1,6 @@
 /** Models in a browser's tab: loaded into the browser's own storage, run by WebAssembly in a worker of the page. */
 import type { LoadOptions } from '../generate/index.js';
-import type { TrainingResult } from '../train/index.js';
+import type { TrainingEvent, TrainingResult } from '../train/index.js';
 import type { TabModel } from './model.js';
 import { TYPES } from './model.js';
 import { Connection } from './remote.js';
@@ -23,7 +23,7 @@ export type {
 export type { Trace, TraceOptions } from '../inspect/index.js';
 export type { ChatMessage } from '../text/index.js';
 export type { TrainingEvent, TrainingResult, TrainingSettings } from '../train/index.js';
-export type { ModelFacts } from './facts.js';
+export type { AboutState, KeptState, ModelFacts } from './facts.js';
 export type {
   TabChat,
   TabChatOptions,
@@ -84,6 +84,11 @@ export async function train(training: TabTraining): Promise<TrainingResult> {
 /** The names of the runs that the browser keeps. */
 export function trainedRuns(): Promise<string[]> {
   return once('runs');
+}
+
+/** What a run has told so far, also in earlier visits: its events, in order. */
+export function runLog(name: string): Promise<TrainingEvent[]> {
+  return once('runLog', name);
 }
 
 /** A run's folder, with its model and its log, as a tar archive. Throws `CheckpointError` where it has no model yet. */

@@ -14,7 +14,7 @@ import type {
 } from '../generate/index.js';
 import type { Trace, TraceOptions } from '../inspect/index.js';
 import type { ChatMessage } from '../text/index.js';
-import type { ChatFacts, ModelFacts, SessionFacts, SnapshotFacts } from './facts.js';
+import type { AboutState, ChatFacts, KeptState, ModelFacts, SessionFacts, SnapshotFacts } from './facts.js';
 import { type Connection, Remote, type Types } from './remote.js';
 
 /** What cannot be handed to a worker: functions that change logits. */
@@ -84,6 +84,31 @@ export class TabModel extends Remote<ModelFacts> {
     return this.connection.call(0, 'loadState', [this, file]);
   }
 
+  /** The model's states that the browser keeps, the newest first: also those of earlier visits. */
+  keptStates(): Promise<KeptState[]> {
+    return this.connection.call(0, 'keptStates', [this]);
+  }
+
+  /** One of them; conversations with the model go on from it without reading it again. Throws `UnknownStateError`, and as `loadSnapshot`. */
+  keptState(id: string): Promise<TabSnapshot> {
+    return this.connection.call(0, 'keptState', [this, id]);
+  }
+
+  /** A copy of a kept state, to be named or deleted by itself. Throws `UnknownStateError`. */
+  forkState(id: string, name: string | null = null): Promise<KeptState> {
+    return this.connection.call(0, 'forkState', [this, id, name]);
+  }
+
+  /** Throws `UnknownStateError`. */
+  nameState(id: string, name: string | null): Promise<KeptState> {
+    return this.connection.call(0, 'nameState', [this, id, name]);
+  }
+
+  /** Throws `UnknownStateError`. */
+  deleteState(id: string): Promise<void> {
+    return this.connection.call(0, 'deleteState', [this, id]);
+  }
+
   /** Frees the model; the worker ends with it. */
   async dispose(): Promise<void> {
     await this.call('dispose');
@@ -125,15 +150,18 @@ abstract class Writer<Facts extends SessionFacts> extends Remote<Facts> {
     const writing = connection.newName();
     // What a piece has changed is told of the writer.
     connection.follow(writing, (facts) => this.take(facts as Facts));
-    await connection.call(0, 'write', [this, method, args], writing);
     try {
-      for (;;) {
-        const next = await connection.call<IteratorResult<Piece, Result>>(writing, 'next', []);
-        if (next.done) return next.value;
-        yield next.value;
+      await connection.call(0, 'write', [this, method, args], writing);
+      try {
+        for (;;) {
+          const next = await connection.call<IteratorResult<Piece, Result>>(writing, 'next', []);
+          if (next.done) return next.value;
+          yield next.value;
+        }
+      } finally {
+        await connection.call(writing, 'return', []);
       }
     } finally {
-      await connection.call(writing, 'return', []);
       connection.forget(writing);
     }
   }
@@ -238,7 +266,12 @@ export class TabSnapshot extends Remote<SnapshotFacts> {
     return this.facts.length;
   }
 
-  /** The state as a file, as `Snapshot.save` writes it: to download, to keep in IndexedDB, to open in Node. */
+  /** Keeps the state in the browser, for later visits too: see `TabModel.keptState`. Throws `StorageError` where there is no room. */
+  keep(about: AboutState = {}): Promise<KeptState> {
+    return this.connection.call(0, 'keepState', [this, about]);
+  }
+
+  /** The state as a file, as `Snapshot.save` writes it: to download, to open in Node. */
   toBlob(): Promise<Blob> {
     return this.connection.call(0, 'stateFile', [this]);
   }

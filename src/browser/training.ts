@@ -10,6 +10,7 @@ import {
   statsOf,
   writeFileAtomic,
 } from '#platform';
+import { parseJson } from '../checkpoint/index.js';
 import { openDevice } from '../engine/index.js';
 import { CheckpointError, TrainingError } from '../errors.js';
 import { LanguageModel } from '../generate/index.js';
@@ -82,6 +83,13 @@ export function runFolder(name: string): string {
 /** The names of the runs that the browser keeps. */
 export async function runs(): Promise<string[]> {
   return (await readFolder(RUNS).catch(() => [])).filter(({ isFolder }) => isFolder).map(({ name }) => name);
+}
+
+/** What a run has told, as its log has it: what came behind its last checkpoint is not gone on from. Empty where there is no such run. */
+export async function runLog(name: string): Promise<TrainingEvent[]> {
+  const text = await readText(join(runFolder(name), METRICS)).catch(() => '');
+  const lines = text.split('\n').map((line) => parseJson(line) as TrainingEvent | undefined);
+  return lines.filter((event) => event !== undefined);
 }
 
 /** Removes a run with its model. */

@@ -10,15 +10,23 @@ import {
   PrefixMemory,
   Session,
   Snapshot,
+  StateLibrary,
+  type StateRecord,
   sharedLength,
 } from '../generate/index.js';
 import { blobOf, MEMORY, memory, remove } from '../platform/browser/storage.js';
 import { readGenerationConfig } from '../text/index.js';
-import type { ChatFacts, ModelFacts, SessionFacts, SnapshotFacts } from './facts.js';
+import type { AboutState, ChatFacts, ModelFacts, SessionFacts, SnapshotFacts } from './facts.js';
 import { serve } from './remote.js';
 import type { PlainSource } from './source.js';
+import { PrivateStore } from './state-store.js';
 import { forget, keptModels, modelAt, type StoreOptions } from './store.js';
-import { forgetRun, runArchive, runs, trainRun } from './training.js';
+import { forgetRun, runArchive, runLog, runs, trainRun } from './training.js';
+
+/** States that outlive the page. Those of a model are its own: no other can go on from them. */
+const kept = new StateLibrary(new PrivateStore('/heddle/states'));
+const ownerOf = ({ fingerprint: { hash, quantization } }: LanguageModel): string =>
+  encodeURIComponent(`${hash} ${quantization}`);
 
 /** Object 0: what a page asks for, besides methods of the toolkit's own objects. */
 const root = {
@@ -40,6 +48,7 @@ const root = {
   forget,
   trainRun,
   runs,
+  runLog,
   forgetRun,
   runArchive,
   availableThreads,
@@ -81,6 +90,24 @@ const root = {
       await remove(path);
     }
   },
+
+  keptStates: (model: LanguageModel): Promise<StateRecord[]> => kept.list(ownerOf(model)),
+  keepState(
+    snapshot: Snapshot,
+    { name = null, parent = null, messages = [] }: AboutState,
+  ): Promise<StateRecord> {
+    const { model } = snapshot;
+    const about = { model: model.model.modelType, name, parent, base: 0, messages: [...messages] };
+    return kept.save(ownerOf(model), snapshot, about);
+  },
+  async keptState(model: LanguageModel, id: string): Promise<Snapshot> {
+    const { snapshot } = await kept.load(ownerOf(model), id, model);
+    await origins.get(model)!.states.put(snapshot);
+    return snapshot;
+  },
+  forkState: (model: LanguageModel, id: string, name: string | null) => kept.fork(ownerOf(model), id, name),
+  nameState: (model: LanguageModel, id: string, name: string | null) => kept.rename(ownerOf(model), id, name),
+  deleteState: (model: LanguageModel, id: string) => kept.delete(ownerOf(model), id),
 };
 
 export type Root = typeof root;

@@ -1,9 +1,9 @@
-/** This tab as a host: `heddle/browser` runs models in workers of the page. What they remember lasts as long as the page. */
+/** This tab as a host: `heddle/browser` runs models in workers of the page. What they remember the browser keeps, for later visits too. */
 import { signal } from '@preact/signals';
 import type * as Heddle from '../../../src/browser/index.js';
 import { encodeTrace } from '../../../src/inspect/trace-json.js';
 import { ApiError, type ChatOutcome, type ModelInfo, type StoredState } from '../api.js';
-import { newId } from '../parts/new-id.js';
+import { report } from '../parts/status.js';
 import type { Host } from './hosts.js';
 
 /** The library lies beside the page as it is published: one file for the page, one for its worker. */
@@ -13,13 +13,20 @@ export const library = (): Promise<typeof Heddle> => import(/* @vite-ignore */ L
 /** Threads that compute. */
 export const threads = crossOriginIsolated ? navigator.hardwareConcurrency : 1;
 
-/** A memory: the state is found again by what was said. */
+/** A memory of a running model, and what was said up to it. */
 interface Held {
   readonly stored: StoredState;
   readonly messages: readonly Heddle.ChatMessage[];
 }
 
-const running = new Map<string, { readonly model: Heddle.TabModel; readonly info: ModelInfo }>();
+interface Running {
+  readonly model: Heddle.TabModel;
+  readonly info: ModelInfo;
+  /** The memories that conversations go on from without reading them again. */
+  readonly ready: Set<string>;
+}
+
+const running = new Map<string, Running>();
 const states = new Map<string, Held>();
 
 /** What is being loaded, and how much of it is there. */
@@ -33,15 +40,23 @@ export async function load(name: string, source: Heddle.Source): Promise<Heddle.
   tell(undefined);
   try {
     const model = await (await library()).loadModel(source, { onProgress: tell });
-    const { pattern, parameters, maxPositionEmbeddings: context = 0 } = model.info;
-    const chat = await model.chat();
-    await chat?.dispose();
-    await unload(name);
-    running.set(name, {
-      model,
-      info: { id: name, heddle: { pattern, parameters, context, chat: chat !== undefined } },
-    });
-    return model;
+    try {
+      const { pattern, parameters, maxPositionEmbeddings: context = 0 } = model.info;
+      const chat = await model.chat();
+      await chat?.dispose();
+      await unload(name);
+      for (const state of await model.keptStates()) hold(name, state);
+      running.set(name, {
+        model,
+        info: { id: name, heddle: { pattern, parameters, context, chat: chat !== undefined } },
+        ready: new Set(),
+      });
+      return model;
+    } catch (error) {
+      // Nobody else knows of it, and it would stay in memory.
+      await model.dispose();
+      throw error;
+    }
   } finally {
     const left = new Map(loading.value);
     left.delete(name);
@@ -51,7 +66,7 @@ export async function load(name: string, source: Heddle.Source): Promise<Heddle.
 
 export const infoOf = (name: string): ModelInfo | undefined => running.get(name)?.info;
 
-/** Frees a model, with all that it remembers. */
+/** Frees a model; what it remembers is there again when it is loaded again. */
 export async function unload(name: string): Promise<void> {
   const { model } = running.get(name) ?? {};
   running.delete(name);
@@ -59,9 +74,9 @@ export async function unload(name: string): Promise<void> {
   await model?.dispose();
 }
 
-function named(name: string): Heddle.TabModel {
+function runningOf(name: string): Running {
   const found = running.get(name);
-  if (found) return found.model;
+  if (found) return found;
   throw new ApiError(`${name} does not run in this tab`, 404);
 }
 
@@ -71,10 +86,40 @@ function held(id: string): Held {
   throw new ApiError('this tab does not hold that memory any more', 404);
 }
 
-function hold(about: Omit<StoredState, 'id' | 'created'>, messages: Held['messages']): StoredState {
-  const stored = { ...about, id: newId(), created: Date.now() / 1000 };
-  states.set(stored.id, { stored, messages });
+function hold(model: string, { messages, parent: _, ...state }: Heddle.KeptState): StoredState {
+  const stored = { ...state, model };
+  states.set(state.id, { stored, messages });
   return stored;
+}
+
+/** Has a model remember, and returns what was said up to there. */
+async function remembered({ model, ready }: Running, id: string): Promise<Held['messages']> {
+  const { messages } = held(id);
+  if (!ready.has(id)) {
+    const snapshot = await model.keptState(id).catch((error: Error) => {
+      states.delete(id);
+      throw new ApiError(`this tab does not hold that memory any more: ${error.message}`, 404);
+    });
+    await snapshot.dispose();
+    ready.add(id);
+  }
+  return messages;
+}
+
+/** Keeps the memory after an answer; without room for it the answer stands without one. */
+async function remember(name: string, chat: Heddle.TabChat, parent: string | undefined) {
+  const snapshot = await chat.snapshot();
+  try {
+    const { messages } = chat;
+    const kept = await snapshot.keep({ messages, ...(parent !== undefined && { parent }) });
+    runningOf(name).ready.add(kept.id);
+    return hold(name, kept);
+  } catch (error) {
+    report(error);
+    return undefined;
+  } finally {
+    await snapshot.dispose();
+  }
 }
 
 export const tab: Host = {
@@ -83,8 +128,9 @@ export const tab: Host = {
   listStates: async () => [...states.values()].map(({ stored }) => stored),
 
   async chat(request, onPart, signal): Promise<ChatOutcome> {
-    const model = named(request.model);
-    const before = request.state === undefined ? [] : held(request.state).messages;
+    const host = runningOf(request.model);
+    const { model } = host;
+    const before = request.state === undefined ? [] : await remembered(host, request.state);
     const { temperature, top_p: topP, seed } = request;
     const chat = await model.chat({ lines: true });
     try {
@@ -103,10 +149,9 @@ export const tab: Host = {
         }
       }
       const { reusedTokens, readTokens, writtenTokens, stoppedBy } = chat.turn!;
-      const { bytes, tokens, messages } = chat;
       return {
-        ...{ reusedTokens, readTokens, writtenTokens, stateBytes: bytes },
-        state: hold({ model: request.model, tokens: tokens.length, bytes }, messages),
+        ...{ reusedTokens, readTokens, writtenTokens, stateBytes: chat.bytes },
+        state: await remember(request.model, chat, request.state),
         finishReason: stoppedBy === 'length' ? 'length' : 'stop',
       };
     } finally {
@@ -115,22 +160,21 @@ export const tab: Host = {
   },
 
   async forkState(id) {
-    const { stored, messages } = held(id);
-    const { name: _, ...about } = stored;
-    return hold(about, messages);
+    const { model } = held(id).stored;
+    return hold(model, await runningOf(model).model.forkState(id));
   },
   async nameState(id, name) {
-    const { stored, messages } = held(id);
-    const renamed = { ...stored, name };
-    states.set(id, { stored: renamed, messages });
-    return renamed;
+    const { model } = held(id).stored;
+    return hold(model, await runningOf(model).model.nameState(id, name));
   },
   async deleteState(id) {
+    const { model } = held(id).stored;
     states.delete(id);
+    await runningOf(model).model.deleteState(id);
   },
 
   async trace({ model: name, text, messages, options }) {
-    const model = named(name);
+    const { model } = runningOf(name);
     if (messages === undefined) {
       // As the server reads it: with the token that begins a text.
       return encodeTrace(await model.trace(await model.encodeFromStart(text!), options));
