@@ -246,18 +246,22 @@ async function entriesOf(
     `${hub}/api/models/${repo}/tree/${encodeURIComponent(revision)}?recursive=false`;
   for (let pages = 0; next !== undefined && pages < MOST_PAGES; pages++) {
     const asked: Asked = { name: `the list of the files of ${repo}`, url: next };
-    const { list, link }: { list: unknown; link: string } = await ask(asked, { headers: () => headers, signal }, async (response) => {
-      const { status, ok } = response;
-      if (!ok) {
-        throw (
-          passing(asked, response) ??
-          new HubError(
-            `${host} has no model ${repo} with a revision '${revision}' that everybody may read (${status}). Check the spelling; if it is private or gated, give a token.`,
-          )
-        );
-      }
-      return { list: parseJson(await response.text()), link: response.headers.get('link') ?? '' };
-    });
+    const { list, link }: { list: unknown; link: string } = await ask(
+      asked,
+      { headers: () => headers, signal },
+      async (response) => {
+        const { status, ok } = response;
+        if (!ok) {
+          throw (
+            passing(asked, response) ??
+            new HubError(
+              `${host} has no model ${repo} with a revision '${revision}' that everybody may read (${status}). Check the spelling; if it is private or gated, give a token.`,
+            )
+          );
+        }
+        return { list: parseJson(await response.text()), link: response.headers.get('link') ?? '' };
+      },
+    );
     if (!Array.isArray(list))
       throw new HubError(`${host} answered with something else than the list of the files of ${repo}`);
     entries.push(...list.map((item) => readEntry(host, repo, item)));

@@ -12,7 +12,7 @@ test('a state that is too large to be sent to a store is refused in words, and n
   const store = {
     put: async (key: string) => void put.push(key),
     putFile: (key: string, write: (path: string) => Promise<void>) => putThroughFile(store, key, write),
-  } as Store;
+  } as Partial<Store> as Store;
   const large = {
     length: 1,
     // Two GiB that take no place on the disk.
