@@ -58,7 +58,10 @@ export class LocalModel implements ArchiveModel {
       state === undefined
         ? undefined
         : (await this.archive.library.load(ARCHIVE_OWNER, state, this.model)).snapshot;
-    const chat = await ChatSession.open(this.model, this.folder, after ? { after } : {});
+    const chat = await ChatSession.open(this.model, this.folder, {
+      once: true,
+      ...(after && { after }),
+    });
     try {
       const text = messages.map(({ content }) => String(content)).join('\n\n');
       for await (const piece of chat!.say(text, { maxTokens, temperature: 0, ...(signal && { signal }) })) {

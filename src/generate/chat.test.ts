@@ -23,6 +23,7 @@ import type { GeneratedPiece, GenerateOptions } from './generation.js';
 import type { LanguageModel } from './language-model.js';
 import { PrefixCache } from './prefix-cache.js';
 import { Sampler } from './sampler.js';
+import { Session } from './session.js';
 import { tinyModel } from './testing/tiny.js';
 
 /** What the model is made to say next; when that is used up, it speaks for itself. */
@@ -292,6 +293,21 @@ describe('a conversation', () => {
     const prompt = await promptIds(spelled, chat.messages.slice(0, -1));
     expect(chat.tokens).toEqual([...book.tokens, ...prompt, ...spelled.encode('Yes.')]);
     expect(() => chatOf(merger, 'chatml', { after })).toThrow(SnapshotError);
+  });
+
+  test('reads a prompt in one piece where one answer is asked for', async () => {
+    const read = vi.spyOn(Session.prototype, 'read');
+    const pieces = async (options: ChatOptions): Promise<number> => {
+      const chat = chatOf(speller, 'chatml', options);
+      read.mockClear();
+      await turn(chat, 'Hi!', 'Hello.');
+      expect(chat.tokens).toEqual([
+        ...(await promptIds(spelled, chat.messages.slice(0, -1))),
+        ...spelled.encode('Hello.'),
+      ]);
+      return read.mock.calls.length;
+    };
+    expect([await pieces({}), await pieces({ once: true })]).toEqual([2, 1]);
   });
 
   test('finds what other conversations have read, in a cache that they share', async () => {

@@ -42,6 +42,11 @@ export interface ChatOptions extends Omit<ChatRenderOptions, 'addGenerationPromp
   after?: Snapshot;
   /** Where states are kept, for other conversations too; by default this one has a cache of its own, of at most 512 MB. */
   cache?: PrefixStore;
+  /**
+   * One answer is asked for: the state from which it is given is not kept, and the prompt is read in one piece, which takes less time.
+   * More turns can follow; they read that answer's prompt anew.
+   */
+  once?: boolean;
 }
 
 /** What `ChatSession.open` does besides. */
@@ -89,6 +94,7 @@ export class ChatSession {
   #mark: Snapshot | undefined;
   readonly #cache: PrefixStore;
   readonly #after: Snapshot | undefined;
+  readonly #once: boolean;
   #turn: ChatTurn | undefined;
   #format: MessageFormat | undefined;
   #busy = false;
@@ -97,10 +103,11 @@ export class ChatSession {
   constructor(
     private readonly model: LanguageModel,
     readonly template: ChatTemplate | undefined,
-    { system, stopTokens = [], after, cache, ...context }: ChatOptions = {},
+    { system, stopTokens = [], after, cache, once = false, ...context }: ChatOptions = {},
   ) {
     this.#context = context;
     this.#after = after;
+    this.#once = once;
     this.#cache = cache ?? new PrefixMemory(model, OWN_CACHE_BYTES);
     this.#stopTokens = stopTokens;
     this.#beginning = system === undefined ? [] : [{ role: 'system', content: system }];
@@ -308,10 +315,15 @@ export class ChatSession {
       this.#state.dispose();
       this.#state = this.model.session({ cache: this.#cache });
     }
-    const { reusedTokens, mark } = await readPrompt(this.#state, { ids, boundary }, this.#cache, {
-      known: [this.#mark, this.#after],
-      signal,
-    });
+    const { reusedTokens, mark } = await readPrompt(
+      this.#state,
+      { ids, boundary: this.#once ? 0 : boundary },
+      this.#cache,
+      {
+        known: [this.#mark, this.#after],
+        signal,
+      },
+    );
     if (mark) {
       this.#mark?.dispose();
       this.#mark = mark;
