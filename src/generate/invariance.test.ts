@@ -51,7 +51,7 @@ describe.each<[pattern: string, form: CacheForm | 'bfloat16' | undefined]>([
   ['M*WS-', 'int8'],
   ['AQ*E', 'float16'],
   ['mGKgDV*', 'bfloat16'],
-  ['LRIC[M*]', undefined],
+  ['LRNIC[M*]', undefined],
 ])('%s, %s', (pattern, form) => {
   test('as all others', async () => {
     const plain = hybridModel(tinyConfig({ pattern, ropeTheta: 100 }));

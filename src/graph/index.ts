@@ -32,6 +32,7 @@ export { LENGTHS, type Lowered, lowerToWasm } from './lower/wasm/lower.js';
 export type { Step, Word } from './lower/wasm/step.js';
 export type { Buffer, HeldWeight } from './lower/wasm/value.js';
 export * from './ops/activation.js';
+export { runningAngles } from './ops/angles.js';
 export * from './ops/attention.js';
 export { broadcastTo, reshape, sum, sumTo } from './ops/broadcast.js';
 export * from './ops/constant.js';

@@ -24,10 +24,8 @@ import {
   add,
   addDims,
   broadcastTo,
-  cast,
   concat,
   cos,
-  cumulativeSum,
   type Dim,
   divide,
   exp,
@@ -41,6 +39,7 @@ import {
   negate,
   repeatedEach,
   reshape,
+  runningAngles,
   sigmoid,
   silu,
   sin,
@@ -186,7 +185,7 @@ export function mamba3(config: Mamba3Config): Mixer {
         output,
         state: {
           ssm: recurrence.state,
-          angle: withinTurn(lastOf(phases)),
+          angle: lastOf(phases),
           key: lastOf(key),
           value: lastOf(value),
           weight: lastOf(weight),
@@ -224,14 +223,7 @@ function phasesOf(angle: Tensor, dt: Tensor, before: Tensor | undefined): Tensor
     reshape(multiply(tanh(angle), Math.PI), [batch, sequence, 1, angles]),
     reshape(dt, [batch, sequence, numHeads, 1]),
   );
-  const sums = cumulativeSum(steps, 1);
-  return before ? add(sums, reshape(before, [batch, 1, numHeads, angles])) : sums;
-}
-
-/** The same angle within one turn, so that no number of tokens makes it inexact. */
-function withinTurn(phase: Tensor): Tensor {
-  const turns = cast(cast(multiply(phase, 1 / (2 * Math.PI)), 'int32'), 'float32');
-  return subtract(phase, multiply(turns, 2 * Math.PI));
+  return runningAngles(steps, before);
 }
 
 /** norm(B) + B_bias for all heads: [batch, sequence, rank, numHeads, stateSize]. */

@@ -1,5 +1,6 @@
 /** All cases, for what must hold of every operator. */
 import type { OperatorCase } from '../../testing/operator-case.js';
+import { angleCases } from './angles.js';
 import { attentionCases } from './attention.js';
 import { binaryCases } from './binary.js';
 import { constantCases } from './constant.js';
@@ -21,6 +22,7 @@ import { triangularCases } from './triangular.js';
 import { unaryCases } from './unary.js';
 
 const TABLES = [
+  angleCases,
   attentionCases,
   binaryCases,
   constantCases,
