@@ -30,6 +30,20 @@ async function refuses(attempt: Promise<unknown>, words: string): Promise<void> 
 const sum: Program = { inputs: [x, y], outputs: { sum: add(x, y) } };
 const a = float32([1, 2, 3, 4], [2, 2]);
 
+test.each(['cpu', 'wasm'] as const)(
+  'a program on %s that is disposed of does what was asked of it before, and nothing afterwards',
+  async (name) => {
+    const own = await openDevice(name, { threads: 1 });
+    const executable = await own.compile(sum);
+    const run = executable.run({ x: a, y: a });
+    await executable.dispose();
+    expect(await run).toEqual({ sum: float32([2, 4, 6, 8], [2, 2]) });
+    await refuses(executable.run({ x: a, y: a }), 'this program was disposed of');
+    await executable.dispose();
+    await own.dispose();
+  },
+);
+
 describe('feeds', () => {
   const run = async (feeds: Readonly<Record<string, HostTensor>>, program = sum): Promise<unknown> => {
     const executable = await device.compile(program);

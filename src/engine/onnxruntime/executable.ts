@@ -51,6 +51,8 @@ export class OrtExecutable implements Executable {
   private readonly fedTypes: ReadonlyMap<string, NamedType>;
   /** Whether its states have a row for each sequence. */
   private readonly batched: boolean;
+  private readonly running = new Set<Promise<unknown>>();
+  private ending: Promise<void> | undefined;
 
   constructor(
     private readonly session: InferenceSession,
@@ -83,10 +85,13 @@ export class OrtExecutable implements Executable {
     feeds: Readonly<Record<string, HostTensor>>,
     rows: readonly State[] = [],
   ): Promise<Record<string, HostTensor>> {
+    if (this.ending) throw new DeviceError('this program was disposed of');
     const sizes = new Map<string, number>();
     const inputs = this.fed(feeds, sizes);
     const states = this.expectStates(rows, sizes);
-    return holding(states, () => this.runWith(inputs, states, sizes));
+    const run = holding(states, () => this.runWith(inputs, states, sizes));
+    this.running.add(run);
+    return run.finally(() => this.running.delete(run));
   }
 
   private async runWith(
@@ -115,8 +120,10 @@ export class OrtExecutable implements Executable {
     );
   }
 
-  async dispose(): Promise<void> {
-    await this.session.release();
+  /** Runs that were asked for before are done first. */
+  dispose(): Promise<void> {
+    this.ending ??= Promise.allSettled(this.running).then(() => this.session.release());
+    return this.ending;
   }
 
   /** The feeds, checked; `sizes` collects the sizes of named dimensions. */
