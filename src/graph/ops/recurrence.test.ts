@@ -333,3 +333,25 @@ test('no steps leave the state as it was', async () => {
     await executable.dispose();
   }
 });
+
+test.each([
+  [0, 4],
+  [4, 0],
+])('keys of %i numbers and values of %i', async (keySize, valueSize) => {
+  const [query, key, value] = (
+    [
+      ['query', keySize],
+      ['key', keySize],
+      ['value', valueSize],
+    ] as const
+  ).map(([name, size]) => input(name, 'float32', [1, 3, size])) as [Tensor, Tensor, Tensor];
+  const { output, state } = linearRecurrence({ query, key, value }, { query: 1, key: 1, value: 1 });
+  const executable = await (await cpu()).compile(withInputs({ outputs: { output, state } }));
+  const feeds = { query: [1, 3, keySize], key: [1, 3, keySize], value: [1, 3, valueSize] };
+  const said = await executable.run(
+    Object.fromEntries(Object.entries(feeds).map(([name, dims]) => [name, uniform(1, dims)])),
+  );
+  expect([...said.output!.data]).toEqual(Array(3 * valueSize).fill(0));
+  expect(said.state!.dims).toEqual([1, 1, keySize, valueSize]);
+  await executable.dispose();
+});

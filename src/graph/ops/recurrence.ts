@@ -81,9 +81,12 @@ const recurrenceOperator = defineComposite<{ heads: Heads }>({
   expand: (operands, { heads }) => recurrenceInChunks(operands, heads),
   kernels: {
     onnx(builder, [query, key, value, gate, state, beta, find, , documents], node) {
+      // Of states without numbers: the operator divides by how many there are, which ended the process.
+      const isEmpty = node.inputs.slice(0, 3).some((operand) => operand!.shape[2] === 0);
       if (
         find ||
         documents ||
+        isEmpty ||
         !builder.fused.has('LinearAttention') ||
         expansionIsUsed(node as Node, builder.used)
       )
