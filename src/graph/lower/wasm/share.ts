@@ -10,6 +10,8 @@ import { type Buffer, count, type View } from './value.js';
 export const PRODUCT_UNIT = 4;
 /** The same of a result of which nothing else says how it is divided. */
 const UNIT = 16;
+/** Elements of a line that a longer step is divided along. */
+const SHORTEST_LINE = 64;
 
 /** Whether the elements of a view, in order, lie at the same places of lines in its buffer as in its own. */
 function follows({ dims, strides, offset }: View, { length }: Share): boolean {
@@ -53,16 +55,19 @@ export function divided(steps: readonly (Step | MapStep)[]): Step[] {
 
   function mapShare({ dims, stores }: MapStep, loads: readonly View[]): Share {
     const size = count(dims);
+    // Parts of short lines are so small that going over them costs more than waiting: those of a single number are one thread's alone.
+    const fits = ({ length }: Share): boolean =>
+      length === size || (size % length === 0 && length >= SHORTEST_LINE);
     // As what was made last, for which it would have to wait.
     const given = loads.flatMap(({ buffer }) => {
       const known = made.get(buffer);
-      return known && size % known.share.length === 0 && ownOf(known.share, loads).has(buffer) ? [known] : [];
+      return known && fits(known.share) && ownOf(known.share, loads).has(buffer) ? [known] : [];
     });
     const last = given.sort((a, b) => b.at - a.at)[0];
     if (last) return last.share;
     const asked = stores.find(({ view }) => {
       const share = wanted.get(view.buffer);
-      return share && size % share.length === 0 && follows(view, share);
+      return share && fits(share) && follows(view, share);
     });
     return asked ? wanted.get(asked.view.buffer)! : { length: size, unit: UNIT };
   }
