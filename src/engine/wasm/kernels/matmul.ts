@@ -1,38 +1,49 @@
 // Products of float32 matrices, and of rows with weights that lie row after row in float32 or bfloat16. Every element of
-// a result is summed over k in one order, which depends on nothing but k and how the second operand lies.
+// a result is summed over k in one order: of two matrices from the first to the last, of rows of weights as `dot` does.
 import { Element } from '../../../graph/lower/wasm/codes';
 import { lanesSum, splat, sumsOfLanes } from './math';
-import { address, cut, share, word } from './memory';
+import { address, cut, scratch, share, word } from './memory';
 import { storeLanes } from './packed';
 
+/** Columns of the second operand that are taken together, and rows of the first for which they stay in the first-level cache. */
 const COLUMNS: i32 = 16;
+const ROWS: i32 = 32;
+/** Steps along k that are taken together: so much of the columns fits into scratch memory beside a tile of the result. */
+const DEPTH: i32 = 512;
+/** Bytes of a row of 16 columns. */
+const LINE: usize = 64;
+const TILE: usize = 32768;
 
 /**
- * words: m, n, k, a, its row stride, b, its strides along k and n, y, batches, batch rank, batch dims, a's and b's batch
- * strides; all strides in elements. a is contiguous along k; b along k or along n.
+ * words: m, n, k, a, its strides along m and k, b, its strides along k and n, y, batches, batch rank, batch dims, a's and b's
+ * batch strides; all strides in elements.
  */
 export function matmul(w: usize, t: i32, T: i32): void {
   const m = word(w, 0);
   const n = word(w, 1);
   const k = word(w, 2);
   const a = address(w, 3);
-  const aRow = word(w, 4);
-  const b = address(w, 5);
-  const bK = word(w, 6);
-  const bN = word(w, 7);
-  const y = address(w, 8);
-  const batches = word(w, 9);
-  const rank = word(w, 10);
-  const dims = w + 44;
+  const aRow = <isize>word(w, 4) << 2;
+  const aK = <isize>word(w, 5) << 2;
+  const b = address(w, 6);
+  const bK = <isize>word(w, 7) << 2;
+  const bN = <isize>word(w, 8) << 2;
+  const y = address(w, 9);
+  const batches = word(w, 10);
+  const rank = word(w, 11);
+  const dims = w + 48;
   const aBatch = dims + (<usize>rank << 2);
   const bBatch = aBatch + (<usize>rank << 2);
   const chunks = (n + COLUMNS - 1) / COLUMNS;
-  const units = batches * m * chunks;
+  const blocks = (m + ROWS - 1) / ROWS;
+  const units = batches * chunks * blocks;
+  const yRow = <usize>n << 2;
   for (let unit = cut(units, t, T), end = cut(units, t + 1, T); unit < end; unit++) {
-    const row = (unit / chunks) % m;
-    const batch = unit / chunks / m;
-    let aAt = row * aRow;
-    let bAt = 0;
+    const top = (unit % blocks) * ROWS;
+    const first = ((unit / blocks) % chunks) * COLUMNS;
+    const batch = unit / blocks / chunks;
+    let aAt: isize = 0;
+    let bAt: isize = 0;
     let rest = batch;
     for (let d = rank - 1; d >= 0; d--) {
       const size = word(dims, d);
@@ -40,51 +51,193 @@ export function matmul(w: usize, t: i32, T: i32): void {
       bAt += (rest % size) * word(bBatch, d);
       rest = rest / size;
     }
-    const first = (unit % chunks) * COLUMNS;
+    const rows = min(ROWS, m - top);
     const count = min(COLUMNS, n - first);
-    const out = y + (<usize>((batch * m + row) * n + first) << 2);
-    const x = a + (<isize>aAt << 2);
-    if (bK == 1) {
-      for (let j = 0; j < count; j++)
-        store<f32>(out + (<usize>j << 2), dot(x, b + (<isize>(bAt + (first + j) * bN) << 2), k));
-    } else {
-      const z = b + (<isize>(bAt + first) << 2);
-      if (count == COLUMNS) wide(x, z, <isize>bK << 2, out, k);
-      else for (let j = 0; j < count; j++) store<f32>(out + (<usize>j << 2), down(x, z + (<usize>j << 2), <isize>bK << 2, k));
+    const x = a + (aAt << 2) + top * aRow;
+    const z = b + (bAt << 2) + first * bN;
+    const out = y + <usize>(batch * m + top) * yRow + (<usize>first << 2);
+    // Columns that do not lie side by side, and fewer than 16, are laid side by side first.
+    const isDirect = bN == 4 && count == COLUMNS;
+    const isWhole = count == COLUMNS;
+    const to = isWhole ? out : scratch + TILE;
+    const toRow = isWhole ? yRow : LINE;
+    for (let from = 0; from < k || from == 0; from += DEPTH) {
+      const depth = min(DEPTH, k - from);
+      const p = x + from * aK;
+      const q = z + from * bK;
+      if (!isDirect) layOut(q, bK, bN, depth, count);
+      product(p, aRow, aK, isDirect ? q : scratch, isDirect ? bK : <isize>LINE, to, toRow, rows, depth, from == 0);
+    }
+    if (!isWhole) {
+      for (let i = 0; i < rows; i++)
+        memory.copy(out + <usize>i * yRow, to + <usize>i * LINE, <usize>count << 2);
     }
   }
 }
 
-/** 16 columns at once: each sums over k from the first to the last. */
-function wide(x: usize, b: usize, stride: isize, out: usize, k: i32): void {
+/** Puts `count` columns side by side into scratch memory, and zeros where there are no more. */
+function layOut(b: usize, bK: isize, bN: isize, depth: i32, count: i32): void {
+  if (count < COLUMNS) memory.fill(scratch, 0, <usize>depth * LINE);
+  let j = 0;
+  if (bK == 4) {
+    // Four columns at a time, four steps of each.
+    for (; j + 4 <= count; j += 4) {
+      let p = b + j * bN;
+      let to = scratch + (<usize>j << 2);
+      let i = 0;
+      for (; i + 4 <= depth; i += 4) {
+        const r0 = v128.load(p);
+        const r1 = v128.load(p + bN);
+        const r2 = v128.load(p + 2 * bN);
+        const r3 = v128.load(p + 3 * bN);
+        const s0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5);
+        const s1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
+        const s2 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
+        const s3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
+        v128.store(to, v128.shuffle<f32>(s0, s2, 0, 1, 4, 5));
+        v128.store(to + LINE, v128.shuffle<f32>(s0, s2, 2, 3, 6, 7));
+        v128.store(to + 2 * LINE, v128.shuffle<f32>(s1, s3, 0, 1, 4, 5));
+        v128.store(to + 3 * LINE, v128.shuffle<f32>(s1, s3, 2, 3, 6, 7));
+        p += 16;
+        to += 4 * LINE;
+      }
+      for (; i < depth; i++) {
+        for (let c = 0; c < 4; c++) store<f32>(to + (<usize>c << 2), load<f32>(p + c * bN));
+        p += 4;
+        to += LINE;
+      }
+    }
+  }
+  for (; j < count; j++) {
+    let p = b + j * bN;
+    let to = scratch + (<usize>j << 2);
+    for (let i = 0; i < depth; i++) {
+      store<f32>(to, load<f32>(p));
+      p += bK;
+      to += LINE;
+    }
+  }
+}
+
+/** Rows of the first operand times 16 columns: four rows at a time, then one. `isFirst`: what stands in y is not added to. */
+function product(
+  x: usize,
+  row: isize,
+  step: isize,
+  b: usize,
+  stride: isize,
+  y: usize,
+  yRow: usize,
+  rows: i32,
+  k: i32,
+  isFirst: bool,
+): void {
+  let i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    fourRows(x, row, step, b, stride, y, yRow, k, isFirst);
+    fourRows(x, row, step, b + 32, stride, y + 32, yRow, k, isFirst);
+    x += 4 * row;
+    y += 4 * yRow;
+  }
+  for (; i < rows; i++) {
+    oneRow(x, step, b, stride, y, k, isFirst);
+    x += row;
+    y += yRow;
+  }
+}
+
+/** Four rows times eight columns: as many sums as there are registers for. */
+function fourRows(
+  x: usize,
+  row: isize,
+  step: isize,
+  b: usize,
+  stride: isize,
+  y: usize,
+  yRow: usize,
+  k: i32,
+  isFirst: bool,
+): void {
+  let s00 = splat(0);
+  let s01 = s00;
+  let s10 = s00;
+  let s11 = s00;
+  let s20 = s00;
+  let s21 = s00;
+  let s30 = s00;
+  let s31 = s00;
+  const y1 = y + yRow;
+  const y2 = y1 + yRow;
+  const y3 = y2 + yRow;
+  if (!isFirst) {
+    s00 = v128.load(y);
+    s01 = v128.load(y, 16);
+    s10 = v128.load(y1);
+    s11 = v128.load(y1, 16);
+    s20 = v128.load(y2);
+    s21 = v128.load(y2, 16);
+    s30 = v128.load(y3);
+    s31 = v128.load(y3, 16);
+  }
+  let x1 = x + row;
+  let x2 = x1 + row;
+  let x3 = x2 + row;
+  for (let i = 0; i < k; i++) {
+    const b0 = v128.load(b);
+    const b1 = v128.load(b, 16);
+    const v0 = v128.load32_splat(x);
+    s00 = f32x4.add(s00, f32x4.mul(v0, b0));
+    s01 = f32x4.add(s01, f32x4.mul(v0, b1));
+    const v1 = v128.load32_splat(x1);
+    s10 = f32x4.add(s10, f32x4.mul(v1, b0));
+    s11 = f32x4.add(s11, f32x4.mul(v1, b1));
+    const v2 = v128.load32_splat(x2);
+    s20 = f32x4.add(s20, f32x4.mul(v2, b0));
+    s21 = f32x4.add(s21, f32x4.mul(v2, b1));
+    const v3 = v128.load32_splat(x3);
+    s30 = f32x4.add(s30, f32x4.mul(v3, b0));
+    s31 = f32x4.add(s31, f32x4.mul(v3, b1));
+    b += stride;
+    x += step;
+    x1 += step;
+    x2 += step;
+    x3 += step;
+  }
+  v128.store(y, s00);
+  v128.store(y, s01, 16);
+  v128.store(y1, s10);
+  v128.store(y1, s11, 16);
+  v128.store(y2, s20);
+  v128.store(y2, s21, 16);
+  v128.store(y3, s30);
+  v128.store(y3, s31, 16);
+}
+
+/** One row times 16 columns. */
+function oneRow(x: usize, step: isize, b: usize, stride: isize, y: usize, k: i32, isFirst: bool): void {
   let s0 = splat(0);
   let s1 = s0;
   let s2 = s0;
   let s3 = s0;
+  if (!isFirst) {
+    s0 = v128.load(y);
+    s1 = v128.load(y, 16);
+    s2 = v128.load(y, 32);
+    s3 = v128.load(y, 48);
+  }
   for (let i = 0; i < k; i++) {
     const v = v128.load32_splat(x);
     s0 = f32x4.add(s0, f32x4.mul(v, v128.load(b)));
     s1 = f32x4.add(s1, f32x4.mul(v, v128.load(b, 16)));
     s2 = f32x4.add(s2, f32x4.mul(v, v128.load(b, 32)));
     s3 = f32x4.add(s3, f32x4.mul(v, v128.load(b, 48)));
-    x += 4;
+    x += step;
     b += stride;
   }
-  v128.store(out, s0);
-  v128.store(out, s1, 16);
-  v128.store(out, s2, 32);
-  v128.store(out, s3, 48);
-}
-
-/** One column, in the same order. */
-function down(x: usize, b: usize, stride: isize, k: i32): f32 {
-  let s: f32 = 0;
-  for (let i = 0; i < k; i++) {
-    s += load<f32>(x) * load<f32>(b);
-    x += 4;
-    b += stride;
-  }
-  return s;
+  v128.store(y, s0);
+  v128.store(y, s1, 16);
+  v128.store(y, s2, 32);
+  v128.store(y, s3, 48);
 }
 
 /** The product of two contiguous rows. */

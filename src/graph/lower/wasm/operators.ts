@@ -183,10 +183,9 @@ function swapped(view: View, isSwapped: boolean): View {
 }
 
 function generalProduct(builder: WasmBuilder, left: View, right: View): View {
-  const isPlain = (view: View): boolean => view.element === Element.float32;
-  const a = isPlain(left) && left.strides.at(-1) === 1 ? left : builder.copy(left);
-  const alongK = right.strides.at(-2) === 1;
-  const b = isPlain(right) && (alongK || right.strides.at(-1) === 1) ? right : builder.copy(right);
+  const numbers = (view: View): View => (view.element === Element.float32 ? view : builder.copy(view));
+  const a = numbers(left);
+  const b = numbers(right);
   const [m, k] = a.dims.slice(-2) as [number, number];
   const n = b.dims.at(-1)!;
   const rank = Math.max(a.dims.length, b.dims.length) - 2;
@@ -200,7 +199,6 @@ function generalProduct(builder: WasmBuilder, left: View, right: View): View {
   const batch = axes.map(({ a, b }) => (a.dim === 1 ? b.dim : a.dim));
   const to = builder.allocate([...batch, m, n], 'float32', [a.buffer, b.buffer]);
   if (count(to.dims) === 0) return to;
-  const isAlongK = b === right && alongK;
   builder.step(
     Kernel.matmul,
     [
@@ -208,10 +206,9 @@ function generalProduct(builder: WasmBuilder, left: View, right: View): View {
       n,
       k,
       builder.at(a),
-      a.strides.at(-2)!,
+      ...a.strides.slice(-2),
       builder.at(b),
-      isAlongK ? 1 : b.strides.at(-2)!,
-      isAlongK ? b.strides.at(-1)! : 1,
+      ...b.strides.slice(-2),
       builder.at(to),
       count(batch),
       rank,
