@@ -115,7 +115,8 @@ export async function* ask(
 async function find(archive: Archive, model: ArchiveModel, question: Question): Promise<Found> {
   const { text, documents, from = 'passages', passages = DEFAULT_PASSAGES } = question;
   const isNamed = documents !== undefined && documents.length > 0;
-  if (from === 'documents' && !isNamed) throw new ArchiveError('say which documents are to be given whole');
+  if (from === 'documents' && !isNamed)
+    throw new ArchiveError('name the documents that are to be given whole');
   if (from === 'state') {
     if (!isNamed) throw new ArchiveError('say in which document, to go on from its state');
     return { hits: [], missing: [], documents: [], state: readOf(model, documents) };

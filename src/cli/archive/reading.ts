@@ -136,7 +136,7 @@ async function retryAsAsked(archive: Archive, { ocr, retry }: ReadingFlags): Pro
   const { documents, pages } = await archive.queue.retry(
     ocr === undefined ? ['failed'] : ['scanned', 'failed'],
   );
-  if (documents + pages > 0) say(`${listed(documents, pages)} are read again`);
+  if (documents + pages > 0) say(`read again: ${listed(documents, pages)}`);
 }
 
 /** `2 documents and 1 page`. */

@@ -95,7 +95,7 @@ function DocumentLine({
       ? (why ?? 'failed')
       : pages === null
         ? 'waiting'
-        : `${pages.toLocaleString('en')} pages${bad > 0 ? `, ${bad} without text` : ''}${readings.some((each) => each.state === 'read') ? ' · read by a model' : ''}`;
+        : `${pages.toLocaleString('en')} page${pages === 1 ? '' : 's'}${bad > 0 ? `, ${bad} without text` : ''}${readings.some((each) => each.state === 'read') ? ' · read by a model' : ''}`;
   return (
     <li class={open ? 'open' : undefined}>
       <button
