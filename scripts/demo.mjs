@@ -24,7 +24,11 @@ export async function buildDemo(folder = join(root, 'dist-demo')) {
       'warn',
       '--emptyOutDir',
     ],
-    { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] },
+    {
+      cwd: root,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...process.env, NODE_ENV: 'production' },
+    },
   );
   await bundleForBrowser(join(folder, 'heddle'));
   mkdirSync(join(folder, 'model'));

@@ -285,6 +285,10 @@ export const ModelCard = z.object({
     parameters: z.int(),
     vocabulary: z.int(),
     context: z.int(),
+    positions: z
+      .int()
+      .optional()
+      .describe('Tokens that it was made to attend to, where its memory grows with what it reads.'),
     chat: z.boolean(),
     tools: z.boolean(),
   }),
