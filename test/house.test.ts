@@ -124,6 +124,22 @@ test('nothing outside the engine knows an executor', () => {
   expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
 });
 
+test('what runs in Node.js imports only packages that are installed with it, or that it names as optional', () => {
+  const { dependencies, peerDependencies } = JSON.parse(
+    readFileSync(fileURLToPath(new URL('../package.json', import.meta.url)), 'utf8'),
+  ) as Record<'dependencies' | 'peerDependencies', Record<string, string>>;
+  const known = new Set([...Object.keys(dependencies), ...Object.keys(peerDependencies)]);
+  // Those of a tab are bundled. Kernels are compiled, and know no packages.
+  const isBundled = (path: string): boolean =>
+    /^(browser|platform\/browser|engine\/wasm\/kernels)\//.test(path);
+  const packageOf = (to: string): string => /^(?:@[^/]+\/)?[^/]+/.exec(to)![0];
+  const isFile = (to: string): boolean => files.includes(to) || /^(#|node:|\.)/.test(to);
+  const missing = imports.filter(
+    ({ from, to, isType }) => !isType && !isBundled(from) && !isFile(to) && !known.has(packageOf(to)),
+  );
+  expect(missing).toEqual([]);
+});
+
 test('no files need values of each other in a circle', () => {
   const needs = new Map<string, string[]>();
   for (const { from, to, isType } of imports) {

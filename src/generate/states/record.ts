@@ -1,5 +1,4 @@
 /** What is known of a saved state besides the state itself. */
-import { bytesToHex } from '@noble/hashes/utils.js';
 import { z } from 'zod';
 
 const ID = /^state-[0-9a-f]{24}$/;
@@ -32,5 +31,6 @@ export type StateRecord = z.infer<typeof StateRecord>;
 
 /** A random id for a new state. */
 export function newStateId(): string {
-  return `state-${bytesToHex(crypto.getRandomValues(new Uint8Array(12)))}`;
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return `state-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 }
