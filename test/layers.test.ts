@@ -40,7 +40,7 @@ const cases: [string, string, Partial<ModelConfigInput>][] = [
     letter in withMixer ? [withMixer[letter]!, LAYER_NAMES.M, {}] : [`${letter}-`, name, {}],
   ),
   ['S-', 'selective attention', { attentionScore: 'convolution' }],
-  ['S-', 'selective attention', { attentionScore: 'surprise', attentionScoresWindow: true }],
+  ['S-', 'selective attention', { attentionScore: 'convolution', attentionScoresWindow: true }],
   ['(MMM*)x1-', 'Mamba-2', {}],
   ['[M*]-', 'Mamba-2', {}],
   ['[GSC]E', 'gated delta net', {}],

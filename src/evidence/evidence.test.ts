@@ -253,7 +253,7 @@ test('siblings are of one size, and names of work are unique', async () => {
   expect(Math.max(...sizes) / Math.min(...sizes)).toBeLessThan(1.01);
   const parity = await taskOf('parity').prepare();
   const trained = ['transformer', 'ssm', 'hybrid-full', 'hybrid-selective'].map((name) =>
-    parametersIn(siblingModel(parity, name, 'nano', { attention_score: 'surprise' })),
+    parametersIn(siblingModel(parity, name, 'nano', { attention_score: 'convolution' })),
   );
   expect(Math.max(...trained) / Math.min(...trained)).toBeLessThan(1.01);
   for (const quick of [true, false]) {

@@ -13,7 +13,6 @@ import { checkGradients } from '../testing/gradients.js';
 import { attention } from './attention.js';
 import { type Mamba2Config, mamba2 } from './mamba2.js';
 import { selectiveAttention, slidingWindowAttention } from './selective.js';
-import { scoresOf } from './selective-score.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 const hiddenSize = 6;
@@ -135,17 +134,6 @@ describe('selective attention', () => {
     const gradients = await gradientsOf(mixer);
     for (const name of ['score.weight', 'score.bias', 'score.conv.weight', 'score.conv.bias']) {
       expect(norm(gradients.get(name)), name).toBeGreaterThan(1e-4);
-    }
-  });
-
-  test('scores of surprise', async () => {
-    const gradients = await checkGradients(
-      device,
-      (parameters, { x }) => scoresOf(parameters, x!, 'surprise', undefined).scores,
-      { inputs: { x: uniform(3, [batch, sequence, hiddenSize]) } },
-    );
-    for (const part of ['weight', 'key.weight', 'value.weight', 'write.weight', 'write.bias']) {
-      expect(norm(gradients.get(`score.${part}`)), part).toBeGreaterThan(1e-3);
     }
   });
 

@@ -2,6 +2,9 @@
  * Selective attention over a whole sequence of known length in O(n (W + K)), the form that trains: blocks of tokens beside each
  * other, each with what the streaming form would hold before it, the K highest of all tokens older than its window and the last
  * W - 1. The places of the K highest are found from scores alone; no gradient flows through that choice.
+ *
+ * Of documents in one row, a block begins with the K highest of the document of its first token: those that begin in it find all their tokens
+ * in it.
  */
 import {
   add,
@@ -10,11 +13,13 @@ import {
   concat,
   type Dim,
   detach,
+  equal,
   fill,
   gather,
   gatherElements,
   greater,
   iota,
+  lastDocument,
   maximum,
   multiply,
   multiplyDims,
@@ -102,20 +107,22 @@ function headsInBlocks(x: Tensor, { batch, count, block }: Grid): Tensor {
   return reshape(apart, [multiplyDims([batch, count]), heads, block, size]);
 }
 
-function inBlocks({ keys, values, scores }: Tokens, grid: Grid): Tokens {
+function inBlocks({ keys, values, scores, documents }: Tokens, grid: Grid): Tokens {
   return {
     keys: headsInBlocks(keys, grid),
     values: headsInBlocks(values, grid),
     scores: reshape(scores, [-1, grid.block]),
+    ...(documents && { documents: reshape(documents, [-1, grid.block]) }),
   };
 }
 
 /** With so many empty places before and after. */
-function filled({ keys, values, scores }: Tokens, before: number, after: number): Tokens {
+function filled({ keys, values, scores, documents }: Tokens, before: number, after: number): Tokens {
   return {
     keys: pad(keys, 2, before, after),
     values: pad(values, 2, before, after),
     scores: withEmpty(scores, before, after),
+    ...(documents && { documents: pad(documents, 1, before, after) }),
   };
 }
 
@@ -143,7 +150,8 @@ function selectedBefore(
 ): { before: Tokens; after?: Tokens } {
   const { batch, count } = grid;
   const { selected } = size;
-  const chosen = placesBefore(all.scores, grid, size, past);
+  const of = all.documents && documentsOf(all.documents, grid, past);
+  const chosen = placesBefore(all, of, grid, size, past);
   const known = past ? join([past.selected!, ...(past.window ? [past.window] : []), all]) : all;
   const [, heads, tokens, keyDim] = known.keys.shape as [Dim, number, number, number];
   const valueDim = known.values.shape[3] as number;
@@ -170,13 +178,26 @@ function selectedBefore(
     const apart = (x: Tensor, width: number): Tensor =>
       transpose(reshape(x, [-1, selected, heads, width]), [0, 2, 1, 3]);
     const held = reshape(slice(isHeld, 1, first, last), [-1, selected]);
+    const stretches = last - first;
+    const documents = of && broadcastTo(slice(of, 1, first, last), [batch, stretches, selected]);
     return {
       keys: apart(keys, keyDim),
       values: apart(values, valueDim),
       scores: where(held, reshape(score, [-1, selected]), EMPTY),
+      ...(documents && { documents: reshape(documents, [-1, selected]) }),
     };
   };
   return { before: ofBlocks(0, count), ...(past && { after: ofBlocks(count, count + 1) }) };
+}
+
+/**
+ * The document of which tokens are selected before each block, int64 [batch, count, 1]: that of its first token. With a past one more says
+ * which it is at the end, that of the last token.
+ */
+function documentsOf(documents: Tensor, { batch, count, block }: Grid, past: Past | undefined): Tensor {
+  const apart = reshape(documents, [batch, count, block]);
+  const first = slice(apart, 2, 0, 1);
+  return past ? concat([first, reshape(lastDocument(documents), [batch, 1, 1])], 1) : first;
 }
 
 /**
@@ -185,10 +206,12 @@ function selectedBefore(
  * more block says what is selected at the end.
  *
  * What is held after a block are the highest of all that left the window so far: sums, so to say, of which those over twice as many blocks
- * come out of each pass, for all blocks at once.
+ * come out of each pass, for all blocks at once. Of documents, those before the one that a block begins with count for nothing: what the
+ * blocks before it have selected is of that document, or of one that has ended.
  */
 function placesBefore(
-  scores: Tensor,
+  { scores, documents }: Tokens,
+  of: Tensor | undefined,
   { batch, count, block }: Grid,
   { window, selected }: MemorySize,
   past: Past | undefined,
@@ -199,12 +222,20 @@ function placesBefore(
   const before = past?.window
     ? withEmpty(concat([past.window.scores, scores], 1), block, 0)
     : withEmpty(scores, lead, 0);
-  const leaving = slice(detach(before), 1, 0, steps * block);
+  let leaving = reshape(slice(detach(before), 1, 0, steps * block), [batch, steps, block]);
+  if (documents && of) {
+    const remembered = zeros([batch, window - 1], 'int64');
+    const all = past?.window
+      ? pad(concat([remembered, documents], 1), 1, block, 0)
+      : pad(documents, 1, lead, 0);
+    const each = reshape(slice(all, 1, 0, steps * block), [batch, steps, block]);
+    leaving = where(equal(each, of), leaving, EMPTY);
+  }
   const first = (past ? selected + window - 1 : 0) - lead;
   const place = maximum(add(iota(steps * block), first), 0);
   let held = best(
     {
-      scores: reshape(leaving, [batch, steps, block]),
+      scores: leaving,
       places: broadcastTo(reshape(place, [1, steps, block]), [batch, steps, block]),
     },
     selected,
@@ -217,10 +248,12 @@ function placesBefore(
     held = joined([remembered, held], 1);
   }
   const total = past ? steps + 1 : steps;
+  // What is remembered is of document 0.
+  const own = of && past ? pad(of, 1, 1, 0) : of;
   for (let shift = 1; shift < total; shift *= 2) {
     const [start, earlier, later] = [
       part(held, 0, shift),
-      part(held, 0, total - shift),
+      ofSame(part(held, 0, total - shift), own, shift),
       part(held, shift, total),
     ];
     held = joined([start, best(joined([earlier, later], 2), selected)], 1);
@@ -246,6 +279,14 @@ function joined(parts: readonly Candidates[], axis: number): Candidates {
       axis,
     ),
   };
+}
+
+/** Of stretches whose document `own` is no longer that of the stretch `shift` later, nothing is left. */
+function ofSame({ scores, places }: Candidates, own: Tensor | undefined, shift: number): Candidates {
+  if (!own) return { scores, places };
+  const total = own.shape[1] as number;
+  const goesOn = equal(slice(own, 1, 0, total - shift), slice(own, 1, shift, total));
+  return { scores: where(goesOn, scores, EMPTY), places };
 }
 
 /** The stretches from `start` to `end`. */

@@ -13,7 +13,7 @@ import { generator, uniform } from '../../graph/testing/random.js';
 import { stateBytes } from '../mixer.js';
 import type { ParameterSpec } from '../parameters.js';
 import { ropeFrequencies } from '../rope.js';
-import { sigmoid, silu } from '../testing/definition.js';
+import { silu } from '../testing/definition.js';
 import { compileMixer } from '../testing/runs.js';
 import { randomWeights } from '../testing/weights.js';
 import { mamba2 } from './mamba2.js';
@@ -55,7 +55,6 @@ function reference(
       });
     };
     const tokens = Array.from({ length }, (_, t) => t);
-    const memory = Array.from({ length: 16 }, () => new Array<number>(16).fill(0));
     const scores = tokens.map((t) => {
       if (selected === 0) return 0;
       const weighed = (feature: (k: number) => number): number =>
@@ -66,23 +65,8 @@ function reference(
           const token = t - 3 + Math.floor(i / hiddenSize);
           return token < 0 ? 0 : matrix('score.conv.weight').at(k, i) * h.at(b, token, i % hiddenSize);
         });
-      const isMixed = config.score === 'convolution' || config.score === 'surprise';
-      const features = (k: number): number => (isMixed ? silu(mixed(k)) : h.at(b, t, k));
-      if (config.score === 'surprise') {
-        const to = (name: string, from: (k: number) => number, row: number): number =>
-          total(hiddenSize, (k) => matrix(`score.${name}.weight`).at(row, k) * from(k));
-        const sixteen = Array.from({ length: 16 }, (_, i) => i);
-        const raw = sixteen.map((i) => to('key', features, i));
-        const size = Math.sqrt(total(16, (i) => raw[i]! ** 2) + 1e-6);
-        const told = sixteen.map((i) => total(16, (k) => (memory[k]![i]! * raw[k]!) / size));
-        const error = sixteen.map((i) => to('value', (k) => h.at(b, t, k), i) - told[i]!);
-        const beta = 0.9 * sigmoid(to('write', features, 0) + matrix('score.write.bias').at(0));
-        for (const k of sixteen)
-          for (const i of sixteen) memory[k]![i]! += (beta * raw[k]! * error[i]!) / size;
-        const surprise = Math.log(total(16, (i) => error[i]! ** 2) + 1e-3);
-        const all = weighed(features) + matrix('score.weight').at(0, hiddenSize) * surprise;
-        return Math.fround(all + matrix('score.bias').at(0));
-      }
+      const features = (k: number): number =>
+        config.score === 'convolution' ? silu(mixed(k)) : h.at(b, t, k);
       // In float32, as anyone computes scores: which of two is higher must not depend on digits that do not exist.
       return Math.fround(weighed(features) + matrix('score.bias').at(0));
     });
@@ -148,7 +132,6 @@ const cases: [string, Omit<SelectiveAttentionConfig, keyof typeof base>, Inputs]
   ['random scores', { window: 5, selected: 6 }, random],
   ['rope', { window: 4, selected: 3, rope: { frequencies: ropeFrequencies(100, 4) } }, random],
   ['scores of a convolution', { window: 5, selected: 6, score: 'convolution' }, random],
-  ['scores of a convolution and of surprise', { window: 5, selected: 6, score: 'surprise' }, random],
   ['scores that count in the window', { window: 5, selected: 6, scoresWindow: true }, random],
   ['a window of one', { window: 1, selected: 4 }, random],
   ['one selected', { window: 3, selected: 1 }, random],

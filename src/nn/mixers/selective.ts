@@ -91,13 +91,17 @@ export function selectiveAttention(config: SelectiveAttentionConfig): Mixer {
           : { scores: zeros([batch, sequence]), state: {} };
       const fresh = { keys: heads.key, values: heads.value, scores: scored.scores, documents };
       const past = state && remembered(state);
-      const block = causal && !documents && !observe ? blockLength(sequence, config, past) : undefined;
+      const block = causal && !observe ? blockLength(sequence, config, past) : undefined;
       if (block !== undefined) {
         const { mixed, selected } = attendInBlocks(heads.query, fresh, config, block, scaleOf(config), past);
         return {
           output: projectOutput(parameters, mixed, heads, config),
           state: past
-            ? { ...heads.state, ...stored({ selected, window: lastOf(fresh, config) }), ...scored.state }
+            ? {
+                ...heads.state,
+                ...stored({ selected, window: lastOf(ofLastDocument(fresh), config) }),
+                ...scored.state,
+              }
             : {},
         };
       }
