@@ -18,6 +18,7 @@ import {
 import { ATTENTIVE } from './attentive.js';
 import { configJson, type ModelConfig, parseConfig } from './config.js';
 import { type Family, MAMBA_NAMES } from './families/family.js';
+import { ENCODER_LAYERS } from './layer-letters.js';
 import type { Build, LayerPlace } from './letter.js';
 import { modalityOf } from './modalities/index.js';
 import { defineModel, type Model, type Source } from './model.js';
@@ -104,7 +105,7 @@ function sourceOf(config: ModelConfig, source: SourceConfig, isAttended: boolean
   const stages = layers.map(() => ({ config, grid: modality.grid }));
   return {
     modality,
-    layers: blocksOf(layers, stages, 'encoder.layers'),
+    layers: blocksOf(layers, stages, ENCODER_LAYERS),
     positions: sourcePositions(source),
     isAttended,
   };

@@ -36,6 +36,7 @@ import {
   withCache,
 } from '../nn/index.js';
 import type { ForeignQuantization } from './foreign-weights.js';
+import { ENCODER_LAYERS } from './layer-letters.js';
 import type { Entering, Modality } from './modalities/modality.js';
 import { foldPattern } from './pattern.js';
 import type { Quantization } from './quantization.js';
@@ -249,14 +250,12 @@ function encode(
   const carried = new Map(Object.entries(kept));
   const mixed = layers.reduce(
     (x, { mixer }, i) =>
-      root.at(`${ENCODER}.layers.${i}`, (layer) => mixer.forward(layer, x, { position, carried })).output,
+      root.at(`${ENCODER_LAYERS}.${i}`, (layer) => mixer.forward(layer, x, { position, carried })).output,
     stream,
   );
-  const hidden = root.at(`${ENCODER}.norm_f`, (p) => normalizeBy(p, mixed, model.finalNorm));
+  const hidden = root.at('encoder.norm_f', (p) => normalizeBy(p, mixed, model.finalNorm));
   return { stream, hidden, kept };
 }
-
-const ENCODER = 'encoder';
 
 function throughLayers(
   model: Model,

@@ -6,7 +6,7 @@
  * of a usual step of AdamW, whose learning rate and weight decay serve for both.
  */
 import { add, divide, matmul, multiply, sqrt, subtract, sum, type Tensor, wide } from '../graph/index.js';
-import type { Model } from '../models/index.js';
+import { lettersOf, type Model } from '../models/index.js';
 import type { ParameterSpec } from '../nn/index.js';
 import type { StepFactors } from './optimizer.js';
 
@@ -18,10 +18,9 @@ const ITERATIONS = 5;
  * Whether Muon steps a parameter: the matrices of layers, and those of experts, of which one tensor [experts, rows, columns] has several.
  * Embeddings and heads, biases, convolutions, and what sets time scales stay with AdamW.
  */
-export function isMatrixOfLayer(spec: ParameterSpec, { names }: Model): boolean {
+export function isMatrixOfLayer(spec: ParameterSpec, model: Model): boolean {
   const { name, shape, decay, isMatrix = shape.length === 2 } = spec;
-  const isOfLayer = [`${names.layers}.`, 'encoder.layers.'].some((place) => name.startsWith(place));
-  return isOfLayer && decay && isMatrix && Math.min(...shape.slice(-2)) > 1;
+  return lettersOf(model, name).length > 0 && decay && isMatrix && Math.min(...shape.slice(-2)) > 1;
 }
 
 /** One matrix's step [.., rows, columns]: the new one, and its new momentum. The gradient comes unclipped. */

@@ -17,6 +17,7 @@ import {
   firstMoment,
   secondMoment,
   type TrainingShape,
+  trainedOf,
   trainingProgram,
 } from './program.js';
 import { type AdamWState, adamWReference } from './testing/adamw.js';
@@ -215,6 +216,17 @@ describe('rates by name', () => {
         name,
       ).toBeLessThan(1e-6);
     }
+  });
+
+  test('a letter is that of mixers side by side with others, too', () => {
+    const parallel = hybridModel(tinyConfig({ pattern: '([M*]-)x2' }));
+    const namesOf = (rates: Record<string, number>) => trainedOf(parallel, rates).map(({ name }) => name);
+    const all = namesOf({});
+    expect(namesOf({ 'layer:M': 0 })).toEqual(all.filter((name) => !/\.(mixers|norms)\.0\./.test(name)));
+    expect(namesOf({ '*': 0, 'layer:[M*]': 1, 'layer:M': 0 })).toEqual(
+      all.filter((name) => /layers\.[02]\.(norm|mixer\.(mixers|norms)\.1)\./.test(name)),
+    );
+    expect(() => namesOf({ 'layer:S': 0 })).toThrow(/there are layer:\[M\*\], layer:M, layer:\*, layer:-/);
   });
 
   test('a pattern that fits nothing, and nothing left to train, are refused', () => {

@@ -19,7 +19,7 @@ import {
   type Tensor,
   zeros,
 } from '../graph/index.js';
-import { type Model, parametersOf } from '../models/index.js';
+import { lettersOf, lettersOfLayers, type Model, parametersOf } from '../models/index.js';
 import { ParameterRegistry, type ParameterSpec, type StateTensors } from '../nn/index.js';
 import type { Objective } from './data.js';
 import { isMatrixOfLayer, muon } from './muon.js';
@@ -306,10 +306,10 @@ export function trainedOf(model: Model, rates: NonNullable<TrainingSettings['rat
     if (specs.some(({ name }) => fits(pattern, name, model))) continue;
     const isOfLayers = OF_LAYERS.test(pattern);
     const known = isOfLayers
-      ? new Set(model.layers.map(({ letters }) => `layer:${letters}`))
+      ? lettersOfLayers(model).map((letters) => `layer:${letters}`)
       : [...specs.slice(0, 3).map(({ name }) => name), 'and so on'];
     throw new ConfigError(
-      `no parameter that is trained ${isOfLayers ? 'belongs to' : 'has a name like'} ${pattern}; there are ${[...known].join(', ')}`,
+      `no parameter that is trained ${isOfLayers ? 'belongs to' : 'has a name like'} ${pattern}; there are ${known.join(', ')}`,
     );
   }
   const trained = specs.filter(({ name }) => rateOf(name, rates, model) > 0);
@@ -324,14 +324,12 @@ function rateOf(name: string, rates: NonNullable<TrainingSettings['rates']>, mod
   return fitting.at(-1)?.[1] ?? 1;
 }
 
-/** A pattern that stands for the layers of these letters. */
+/** A pattern that stands for the layers of these letters, and for the mixers of one letter among several side by side. */
 const OF_LAYERS = /^layer:(.+)$/s;
 
-function fits(pattern: string, name: string, { layers, names }: Model): boolean {
+function fits(pattern: string, name: string, model: Model): boolean {
   const letters = OF_LAYERS.exec(pattern)?.[1];
-  if (letters !== undefined) {
-    return layers.some((layer, i) => layer.letters === letters && name.startsWith(`${names.layers}.${i}.`));
-  }
+  if (letters !== undefined) return lettersOf(model, name).includes(letters);
   const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'));
   return new RegExp(`^${parts.join('.*')}$`).test(name);
 }

@@ -1,0 +1,47 @@
+/** Which letters of a pattern a parameter belongs to, by its name. */
+import type { Model } from './model.js';
+import { lettersIn } from './pattern.js';
+
+/** Where the layers of an encoder are. */
+export const ENCODER_LAYERS = 'encoder.layers';
+
+type Layered = Pick<Model, 'layers' | 'names' | 'source'>;
+
+/** All layers, and where they are. */
+function layersOf({ layers, names, source }: Layered): [path: string, layers: Model['layers']][] {
+  return [
+    [`${names.layers}.`, layers],
+    [`${ENCODER_LAYERS}.`, source?.layers ?? []],
+  ];
+}
+
+/** What a mixer side by side with others is called, and its norm (hybrid.ts). */
+const SIDE_BY_SIDE = /^mixer\.(?:mixers|norms)\.(\d+)\./;
+
+/**
+ * The letters of the layer that a parameter belongs to, and before them, of mixers side by side, those of its own mixer: in `[M*]` one of
+ * attention has `*` and `[M*]`. None outside of layers.
+ */
+export function lettersOf(model: Layered, name: string): string[] {
+  for (const [path, layers] of layersOf(model)) {
+    if (!name.startsWith(path)) continue;
+    const [index] = name.slice(path.length).split('.', 1) as [string];
+    const letters = layers[Number(index)]?.letters;
+    if (letters === undefined) return [];
+    const mixer = SIDE_BY_SIDE.exec(name.slice(path.length + index.length + 1))?.[1];
+    return mixer !== undefined && letters.startsWith('[')
+      ? [lettersIn(letters)[Number(mixer)]!, letters]
+      : [letters];
+  }
+  return [];
+}
+
+/** All letters that `lettersOf` can say of a model's parameters. */
+export function lettersOfLayers(model: Layered): string[] {
+  const each = layersOf(model).flatMap(([, layers]) => layers.map(({ letters }) => letters));
+  return [
+    ...new Set(
+      each.flatMap((letters) => (letters.startsWith('[') ? [letters, ...lettersIn(letters)] : [letters])),
+    ),
+  ];
+}
