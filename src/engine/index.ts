@@ -1,5 +1,6 @@
 /** Devices that run graphs. */
 export { openDevice } from '#devices';
+export { bytesOfWeight, mostMemoryOn } from './most-memory.js';
 export { FUSED } from './onnxruntime/device.js';
 export { onnxRuntimeVersion } from './onnxruntime/load.js';
 export * from './program.js';

@@ -30,6 +30,7 @@ import { decoderPrograms } from './program.js';
 import { type Row, Runner } from './runner.js';
 import { Session, type SessionOptions } from './session.js';
 import { type SourceRead, sourceFeeds, sourceReader } from './source-reader.js';
+import { StateRoom } from './state-room.js';
 
 /** Logits in nats, up to a constant for each token. */
 export interface Logits {
@@ -84,6 +85,7 @@ export class LanguageModel {
     private readonly device: Device,
     private readonly reopen: () => Promise<ReadonlyMap<string, Weight>>,
     private readonly ownsDevice: boolean,
+    private readonly room: StateRoom,
   ) {}
 
   /**
@@ -109,7 +111,8 @@ export class LanguageModel {
     const fingerprint = await fingerprintOf(kept, weights);
     const decoder = await device.compileDecoder(decoderPrograms(kept, weights));
     const runner = new Runner(decoder, model.vocabSize);
-    return new LanguageModel(kept, model, tokenizer, runner, fingerprint, device, reopen, ownsDevice);
+    const room = new StateRoom(kept, device, weights);
+    return new LanguageModel(kept, model, tokenizer, runner, fingerprint, device, reopen, ownsDevice, room);
   }
 
   /** Tokens of a long text that are read at once. */
@@ -128,7 +131,8 @@ export class LanguageModel {
   }
 
   /** Writes several tokens of one sequence where the device chooses them: see `WritesAhead`. */
-  write(row: WritingRow): Promise<WrittenRow> {
+  async write(row: WritingRow): Promise<WrittenRow> {
+    this.expectRoom(row.position + 1);
     return this.runner.write(row);
   }
 
@@ -210,6 +214,7 @@ export class LanguageModel {
    */
   async read(row: Row): Promise<Float32Array> {
     this.check(row.ids);
+    this.expectRoom(row.position + row.ids.length);
     return this.runner.read(row);
   }
 
@@ -231,6 +236,11 @@ export class LanguageModel {
       [row],
       row.ids.map((_, i) => i),
     );
+  }
+
+  /** Throws `DataError` where the state behind so many tokens of one sequence is more than the device can have at all. */
+  expectRoom(tokens: number): void {
+    this.room.expect(tokens);
   }
 
   /** Throws `DataError` for what is not a token of this model. */

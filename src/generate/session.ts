@@ -109,6 +109,7 @@ export class Session {
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     // All of it at once: a prompt is read whole or not at all.
     this.model.check(ids);
+    this.model.expectRoom(this.all.length + ids.length);
     this.begin();
     try {
       this.seen = this.cache?.puts ?? 0;

@@ -3,13 +3,14 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
-import { float32, openDevice, type Weight } from '../engine/index.js';
+import { type Device, float32, openDevice, type Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { hybridModel, parametersOf, withLora } from '../models/index.js';
 import { tinyConfig } from '../models/testing/tiny.js';
+import type { TrainingInput } from './input.js';
 import { memoryNeed, weightsNeed } from './memory-need.js';
 import { ADAMW_DEFAULTS, MUON_DEFAULTS } from './optimizer.js';
-import { tinyInput } from './testing/runs.js';
+import { stepByStep, tinyInput } from './testing/runs.js';
 import { nextTokens } from './text.js';
 import { train } from './trainer.js';
 
@@ -57,6 +58,34 @@ test('the kernels of our own reach 4 GiB, however much the machine has', async (
   await device.dispose();
 });
 
+test('a GPU has its own limit, and the weights of a teacher count', async () => {
+  const model = hybridModel(tinyConfig({ pattern: 'M-' }));
+  const limited = (limit: number, devices = 1): Device => ({
+    ...stepByStep,
+    name: 'cuda',
+    gpuMemory: () => Array.from({ length: devices }, () => ({ kind: 'H1', inUse: 0, peak: 0, limit })),
+  });
+  const run = (name: string, device: Device, teacher?: TrainingInput['teacher']) =>
+    train({
+      ...tinyInput(join(folder, name), { model, device, settings: { steps: 1 } }),
+      ...(teacher && { teacher }),
+    });
+  const { parameters, total } = weightsNeed(model, ADAMW_DEFAULTS);
+  const small = run('gpu', limited(total / 2));
+  await expect(small).rejects.toThrow(ConfigError);
+  await expect(small).rejects.toThrow(
+    /takes .* at least .* is all that the GPU has for us: take a smaller model/,
+  );
+  expect(existsSync(join(folder, 'gpu'))).toBe(false);
+  // Two of them have twice as much, and one that does not say is asked.
+  for (const [name, device] of Object.entries({ two: limited(total / 2, 2), silent: limited(0) }))
+    expect((await run(name, device)).completed).toBe(true);
+  const teacher = { folder: join(folder, 'two', 'checkpoint'), weight: 1, match: 0 };
+  await expect(run('taught', limited(total - parameters / 4), teacher)).rejects.toThrow(/takes .* at least/);
+  expect(existsSync(join(folder, 'taught'))).toBe(false);
+  expect((await run('taught', limited(total + parameters), teacher)).completed).toBe(true);
+});
+
 test('Muon has one moment of a matrix, and frozen parameters have none and no gradients', () => {
   const model = hybridModel(tinyConfig({ pattern: 'M-S-' }));
   const of = (optimizer: typeof ADAMW_DEFAULTS, rates?: Record<string, number>) =>
@@ -80,7 +109,14 @@ test('weights beside which adapters are trained count as they are stored', () =>
   const size = ({ shape }: { shape: readonly number[] }) => shape.reduce((a, b) => a * b, 1);
   const total = own.reduce((sum, spec) => sum + size(spec), 0);
   const of = (weightOf: (dims: readonly number[], count: number) => Weight) =>
-    weightsNeed(model, ADAMW_DEFAULTS, {}, new Map(own.map((s) => [s.name, weightOf(s.shape, size(s))])));
+    weightsNeed(
+      model,
+      ADAMW_DEFAULTS,
+      {},
+      {
+        base: new Map(own.map((s) => [s.name, weightOf(s.shape, size(s))])),
+      },
+    );
   const part = (dtype: 'bfloat16' | 'uint8' | 'float32', byteLength: number) => ({
     path: 'model.safetensors',
     byteOffset: 0,

@@ -1,7 +1,6 @@
 /** How much memory a training step cannot do without. */
-import { mostMemory } from '#platform';
 import { inBytes } from '../checkpoint/index.js';
-import { type Device, isQuantized, isStored, type StoredPart, type Weight } from '../engine/index.js';
+import { bytesOfWeight, type Device, mostMemoryOn } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import {
   expansionOf,
@@ -32,23 +31,24 @@ export interface MemoryNeed {
   total: number;
 }
 
-/** Devices whose memory is that of the process. */
-const ON_HOST = ['cpu', 'wasm'];
 /** Bytes of activations that no layer has for a number of its input and a channel: what is surely far below memory is not counted. */
 const MOST_ACTIVATIONS = 400;
 
+/** What is held beside a model that is trained: the weights of what adapters are trained on, and of a teacher. */
+type Beside = Partial<Pick<Subject, 'base' | 'teacher'>>;
+
 /** Throws `ConfigError` where a step of a phase cannot have the memory that it needs at least, before anything is made. */
 export function expectRoomToTrain(
-  { input: { device }, model, base }: Pick<Subject, 'input' | 'model' | 'base'>,
+  { input: { device }, model, ...beside }: Pick<Subject, 'input' | 'model' | 'base' | 'teacher'>,
   phases: readonly PlacedPhase[],
   data: readonly TrainingData[],
 ): void {
-  const room = roomOn(device);
+  const room = mostMemoryOn(device);
   if (room === undefined) return;
   for (const [i, { settings }] of phases.entries()) {
     const { batch, optimizer, rates } = settings;
     const { objective } = data[i]!;
-    let need = weightsNeed(model, optimizer, rates, base);
+    let need = leastOn(device, weightsNeed(model, optimizer, rates, beside));
     const numbers = objective.inputs.reduce(
       (sum, { shape }) => sum + shape.reduce((a, b) => a * b, batch),
       0,
@@ -56,10 +56,14 @@ export function expectRoomToTrain(
     const most =
       numbers * model.hiddenSize * (model.layers.length + 1) * MOST_ACTIVATIONS +
       64 * model.vocabSize * numbers;
-    if (need.total <= room && need.total + most > room)
-      need = memoryNeed(model, objective, batch, optimizer, rates, base);
+    if (!device.gpuMemory && need.total <= room && need.total + most > room)
+      need = memoryNeed(model, objective, batch, optimizer, rates, beside);
     if (need.total <= room) continue;
-    const where = room === device.addressable ? `that the ${device.name} device reaches` : 'there is here';
+    const where = device.gpuMemory
+      ? 'that the GPU has for us'
+      : room === device.addressable
+        ? `that the ${device.name} device reaches`
+        : 'there is here';
     const parts = [
       `weights ${inBytes(need.parameters)}`,
       `gradients ${inBytes(need.gradients)}`,
@@ -76,22 +80,26 @@ export function expectRoomToTrain(
   }
 }
 
-/** Bytes that a device can have at most, where that is known before it is asked for them. */
-function roomOn({ name, addressable }: Device): number | undefined {
-  const machine = ON_HOST.includes(name) ? mostMemory() : undefined;
-  return machine && addressable ? Math.min(machine, addressable) : (machine ?? addressable);
+/**
+ * What a step without activations takes at least on a device: XLA may hold gradients in halves. How many activations it holds it decides by
+ * itself, since it computes some of them twice.
+ */
+function leastOn({ gpuMemory }: Device, need: MemoryNeed): MemoryNeed {
+  if (!gpuMemory) return need;
+  const gradients = need.gradients / 2;
+  return { ...need, gradients, total: need.total - gradients };
 }
 
-/** Bytes that a step of `batch` examples cannot do without, by what they hold. The weights of `base` stay as they are stored. */
+/** Bytes that a step of `batch` examples cannot do without, by what they hold. Weights beside those that are trained stay as they are stored. */
 export function memoryNeed(
   model: Model,
   objective: Objective,
   batch: number,
   optimizer: OptimizerConfig,
   rates?: TrainingSettings['rates'],
-  base?: Subject['base'],
+  beside?: Beside,
 ): MemoryNeed {
-  const weights = weightsNeed(model, optimizer, rates, base);
+  const weights = weightsNeed(model, optimizer, rates, beside);
   const registry = new ParameterRegistry();
   const named = (
     specs: readonly { name: string; dtype: Tensor['dtype']; shape: readonly (number | string)[] }[],
@@ -115,17 +123,18 @@ export function weightsNeed(
   model: Model,
   optimizer: OptimizerConfig,
   rates?: TrainingSettings['rates'],
-  base?: Subject['base'],
+  { base, teacher }: Beside = {},
 ): MemoryNeed {
   const sizeOf = ({ shape }: { shape: readonly number[] }): number => 4 * shape.reduce((a, b) => a * b, 1);
   const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
   const trained = trainedOf(model, rates);
-  const parameters = sum(
-    parametersOf(model).map((spec) => {
+  const parameters = sum([
+    ...parametersOf(model).map((spec) => {
       const weight = base?.get(spec.name);
       return weight ? bytesOfWeight(weight) : sizeOf(spec);
     }),
-  );
+    ...Array.from(teacher?.weights.values() ?? [], bytesOfWeight),
+  ]);
   const gradients = sum(trained.map((spec) => (spec.isStatistic ? 0 : sizeOf(spec))));
   const moments = sum(trained.map((spec) => momentsOf(spec, model, optimizer).length * sizeOf(spec)));
   return {
@@ -135,16 +144,6 @@ export function weightsNeed(
     activations: 0,
     total: parameters + gradients + moments,
   };
-}
-
-/** Bytes of a weight as it is given: in few bits, in halves, or in full. */
-function bytesOfWeight(weight: Weight): number {
-  const pieces: readonly (ArrayBufferView | StoredPart)[] = isQuantized(weight)
-    ? [weight.codes, weight.scales]
-    : isStored(weight)
-      ? weight.parts
-      : [weight.data];
-  return pieces.reduce((total, { byteLength }) => total + byteLength, 0);
 }
 
 /**
