@@ -27,8 +27,10 @@ const train = (...args: string[]) =>
     '5',
     '--batch',
     '2',
+    '--patch',
+    '2',
     '--sequence',
-    '24',
+    '12',
     '--threads',
     '1',
     '--horizon',
@@ -73,9 +75,19 @@ test('a table is learned, forecast, and gone on from', async () => {
   for (const [i, value] of numbers(later.stdout).entries())
     expect(value).toBeCloseTo(numbers(once.stdout)[i]!, 2);
 
+  // The command that training tells at its end, of rows that do not fill a patch, beside a column that is not forecast.
+  const odd = table('odd.csv', 0, 299);
+  expect(stderr).toMatch(/heddle forecast \S+run \S+all\.csv$/m);
+  expect((await heddle(['forecast', at('run'), odd])).stdout.trim().split('\n').length).toBe(6);
+  const far = await heddle(['forecast', at('run'), odd, '--steps', '6', '--save-state', at('odd')]);
+  expect(far.stderr).toMatch(/6 steps are beyond the model's horizon of 6, .* ask for 5 at most/);
+  expect(far.code).toBe(1);
+  const kept = await heddle(['forecast', at('run'), '--state', at('odd')]);
+  expect(kept.stderr).toMatch(/read 299 rows/);
+
   const info = await heddle(['info', at('run')]);
   expect(info.stdout).toMatch(
-    /reads series of load, weekday in patches of 1 and forecasts load, 6 rows at once/,
+    /reads series of load, weekday in patches of 2 and forecasts load, 6 rows at once/,
   );
   const text = await heddle(['generate', at('run'), '-p', 'x']);
   expect(text.stderr).toMatch(/^heddle: this is a model of series, which reads no text/);
@@ -90,6 +102,18 @@ test('a table is learned, forecast, and gone on from', async () => {
     '--resume',
   );
   expect(resumed.stderr).toMatch(/done: validation quantile loss/);
+});
+
+test('a column that is always the same is told, and refused as a target', async () => {
+  const rows = Array.from({ length: 80 }, (_, i) => `${Math.sin(i)},7`);
+  writeFileSync(at('constant.csv'), `load,volts\n${rows.join('\n')}\n`);
+  const run = (target: string, steps: string) =>
+    heddle(['train', at('constant.csv'), '--target', target, '--steps', steps, '--out', at(target)]);
+  const told = await run('load', '0');
+  expect(told.stderr).toMatch(/constant +volts: always the same in the rows to learn from/);
+  const refused = await run('volts', '1');
+  expect(refused.stderr).toMatch(/the target 'volts' is always 7 in the rows to learn from/);
+  expect(existsSync(at('volts'))).toBe(false);
 });
 
 test.each([

@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import type { DeviceName } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
-import { type Forecaster, loadForecaster } from '../generate/index.js';
+import { type Forecaster, loadForecaster, type SeriesSession } from '../generate/index.js';
 import { readNumberTable } from '../signals/index.js';
 import { formatBytes, quote } from './format.js';
 import { deviceOption, threadsOption } from './loading-options.js';
@@ -20,7 +20,11 @@ export function configure(command: Command): void {
   command
     .argument('<model>', 'the folder of a model of series, or of its training run')
     .argument('[table]', 'what came before: a CSV or TSV file that has the columns which the model reads')
-    .option('--steps <rows>', "rows that are forecast (default: the model's horizon)", wholeNumber)
+    .option(
+      '--steps <rows>',
+      "rows that are forecast (default: as far as the model's horizon reaches)",
+      wholeNumber,
+    )
     .addOption(new Option('--state <file>', 'go on from this state, which --save-state wrote'))
     .option('--save-state <file>', 'save what was read, to go on from when more is there')
     .addOption(deviceOption())
@@ -36,7 +40,7 @@ async function run(folder: string, path: string | undefined, flags: ForecastFlag
     device: flags.device,
     ...(flags.threads !== undefined && { threads: flags.threads }),
   });
-  const { channels, horizon } = forecaster.config;
+  const { channels } = forecaster.config;
   const session = flags.state === undefined ? forecaster.session() : await forecaster.restore(flags.state);
   if (path !== undefined) {
     const { values, rows } = await readNumberTable(path, channels);
@@ -45,8 +49,9 @@ async function run(folder: string, path: string | undefined, flags: ForecastFlag
       Array.from({ length: rows }, (_, i) => Array.from(values.subarray(i * width, (i + 1) * width))),
     );
   }
-  const { targets, quantiles, values } = await session.forecast(flags.steps ?? horizon);
+  // First, so that what was read is not lost where it cannot be forecast so far.
   if (flags.saveState !== undefined) await session.save(flags.saveState);
+  const { targets, quantiles, values } = await session.forecast(flags.steps ?? reachOf(session, forecaster));
   const lines = values.flatMap((row, step) =>
     row.map((said, i) =>
       [step + 1, quote(targets[i]!), ...said.map((value) => Number(value.toPrecision(7)))].join(','),
@@ -59,4 +64,13 @@ async function run(folder: string, path: string | undefined, flags: ForecastFlag
   process.stderr.write(`read ${session.length} rows, state ${formatBytes(session.bytes)}\n`);
   session.dispose();
   await forecaster.dispose();
+}
+
+/**
+ * Rows that a model forecasts after what was read. Its horizon begins behind the last whole patch; what follows it can go on from its own
+ * forecasts where it reads nothing else.
+ */
+function reachOf({ length }: SeriesSession, { config }: Forecaster): number {
+  const { channels, targets, patch, horizon } = config;
+  return targets.length < channels.length ? horizon - (length % patch) : horizon;
 }

@@ -7,12 +7,13 @@ import {
   CHECKPOINT,
   countParameters,
   type Model,
+  modelFromConfig,
   parametersOf,
   readModel,
   type SeriesConfig,
 } from '../models/index.js';
-import { type NumberTable, readNumberTable, standardization } from '../signals/index.js';
-import { expectNoRun, seriesData, TRAINING_DEFAULTS } from '../train/index.js';
+import { constantColumns, type NumberTable, readNumberTable, standardization } from '../signals/index.js';
+import { expectNoRun, seriesData, TRAINING_DEFAULTS, type TrainingSettings } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
@@ -53,7 +54,7 @@ export async function trainSeries(
   // It is there, but of something other than numbers: reading it by name says in which line.
   if (unknown !== undefined) await readNumberTable(path, [unknown]);
   const { training, validation } = split(path, table, flags.validation);
-  const model = flags.resume
+  const designed = flags.resume
     ? await readModel(join(flags.out, CHECKPOINT))
     : await signalDesign(flags, command, {
         kind: 'series',
@@ -64,12 +65,18 @@ export async function trainSeries(
         quantiles: QUANTILES,
         ...standardization(training),
       });
-  const sequence = flags.sequence ?? windowFor(validation.values.length / table.columns.length, model);
+  const sequence = flags.sequence ?? windowFor(validation.values.length / table.columns.length, designed);
   const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
+  const model = flags.resume ? designed : scaledByWindow(designed, settings);
   const gaps = table.values.reduce((count, value) => count + (Number.isNaN(value) ? 1 : 0), 0);
   say(
     `table       ${table.name}: ${table.rows} rows of ${table.columns.join(', ')}${gaps > 0 ? `, ${gaps} values missing` : ''}; the last ${validation.values.length / table.columns.length} rows are held out`,
   );
+  const constant = constantColumns(training).filter((name) => !target.includes(name));
+  if (constant.length > 0)
+    say(
+      `constant    ${constant.join(', ')}: always the same in the rows to learn from, so that nothing is learned from ${constant.length > 1 ? 'them' : 'it'}`,
+    );
   if (table.leftOut.length > 0) say(`left out    ${table.leftOut.join(', ')}`);
   say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
   say(
@@ -82,7 +89,7 @@ export async function trainSeries(
       quality: ({ loss }) => `validation quantile loss ${loss.toFixed(4)} (in deviations of each window)`,
       result: ({ loss }) => `validation quantile loss ${loss.toFixed(4)}`,
       made: 'model',
-      next: heddleCall('forecast', flags.out, path, '--steps', String(horizon)),
+      next: heddleCall('forecast', flags.out, path),
       unit: 'positions',
     },
   );
@@ -111,6 +118,13 @@ function split(
     values: values.subarray(from, to),
   });
   return { training: part(0, first), validation: part(first) };
+}
+
+/** The same, scaled by as many rows as the windows have from which it learns, where its config does not say otherwise. */
+function scaledByWindow(model: Model, { sequence, phases = [] }: TrainingSettings): Model {
+  const { input, ...json } = model.json as { input: SeriesConfig };
+  const positions = Math.max(sequence, ...phases.map((phase) => phase.sequence ?? 0));
+  return modelFromConfig({ ...json, input: { window: positions * input.patch, ...input } }, 'the design');
 }
 
 /** As many positions as the held-out rows have room for, with a row to forecast. */

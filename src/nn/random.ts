@@ -17,6 +17,11 @@ export class Random {
     });
   }
 
+  /** Those of number `i` of a sequence of generators, each with numbers of its own. */
+  static at(seed: number, i: number): Random {
+    return new Random(seed * 1_000_003 + i);
+  }
+
   /** An integer in 0 .. 2^32 - 1. */
   uint32(): number {
     const s = this.state as Uint32Array & [number, number, number, number];

@@ -10,4 +10,4 @@ export {
   withChannels,
 } from './image.js';
 export { flawOf, readSound, SOUND_FILE, type Sound } from './sound.js';
-export { type NumberTable, readNumberTable, standardization } from './table.js';
+export { constantColumns, type NumberTable, readNumberTable, standardization } from './table.js';

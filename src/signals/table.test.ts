@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { DataError } from '../errors.js';
-import { readNumberTable, standardization } from './table.js';
+import { constantColumns, readNumberTable, standardization } from './table.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-table-'));
 afterAll(() => rmSync(here, { recursive: true, force: true }));
@@ -37,6 +37,34 @@ test.each([
   expect([...table.values]).toEqual(expected);
 });
 
+test.each([
+  ['groups between commas', 'a,b\n"1,234",1\n"12,345.5",2\n', [1234, 1, 12345.5, 2]],
+  [
+    'groups and decimals with commas, by another cell',
+    'a;b\n1.234;1\n2,5;2\n1.234,5;3\n',
+    [1234, 1, 2.5, 2, 1234.5, 3],
+  ],
+  ['three decimals, by another column', 'a;b\n1,234;0,5\n5,678;1\n', [1.234, 0.5, 5.678, 1]],
+  ['three decimals behind a zero', 'a\tb\n1,234\t1\n0,567\t2\n', [1.234, 1, 0.567, 2]],
+  ['groups, by a column with points', 'a\tb\n1,234\t0.5\n5,678\t1\n', [1234, 0.5, 5678, 1]],
+  ['points alone', 'a;b\n1.234;5.678\n9.012;3\n', [1.234, 5.678, 9.012, 3]],
+  ['two marks in two columns', 'a;b\n1.5;2,5\n2.5;1,5\n', [1.5, 2.5, 2.5, 1.5]],
+])('a comma and a point in numbers: %s', async (_, text, values) => {
+  const table = await readNumberTable(file(text));
+  expect([...table.values]).toEqual(Array.from(values, Math.fround));
+});
+
+test.each([
+  ['a comment that is the header', '# time,temp\n0,1.5\n1,2\n'],
+  ['one behind other comments', '# a sensor, of ours; x;y;z;w\n#\n#time,temp\n\n0,1.5\n# a comment\n1,2\n'],
+  ['spaces behind commas', '# time, temp\r\n0,1.5\r\n1,2\r\n'],
+  ['tabs', '# time\ttemp\n0\t1.5\n1\t2\n'],
+])('%s', async (_, text) => {
+  const table = await readNumberTable(file(text));
+  expect(table.columns).toEqual(['time', 'temp']);
+  expect([...table.values]).toEqual([0, 1.5, 1, 2]);
+});
+
 test('columns are read in the order in which they are wanted', async () => {
   const table = await readNumberTable(file('a,b,c\n1,2,x\n3,4,y\n'), ['b', 'a']);
   expect([...table.values]).toEqual([2, 1, 4, 3]);
@@ -54,6 +82,19 @@ test.each([
   ['a,b\nx,y\n', /no column of numbers; there are a, b/],
   ['a,b\n1,"2\n', /no table/],
   [Buffer.from([0x61, 0x0a, 0xff, 0xfe]), /not UTF-8/],
+  ['# of somebody\n\n1,2\n3,4\n', /line 3 has numbers/],
+  ['# one\n1,2\n3,4\n', /line 2 has numbers/],
+  ['# one\n\na,b\n# two\n1,2\n\n3,4\n5,wet\n', /line 8: the column 'b' has 'wet'/],
+  ['a,b,c\r\n"x\r\ny",1,2\r\nx,2,3\r\n"x\r\n\r\ny",3,wet\r\n', /line 7: the column 'c' has 'wet'/],
+  ['a;b\n1;2\n"wet\n";3\n3;4\n', /line 3: the column 'a' has 'wet'/],
+  ['a,b,c\n# one\n"x\ny",1,2\n3\n', /no table.*line 5/i],
+  ['a,b\n"1,234",1\n"2,5",2\n', /line 3: the column 'a' has '2,5', which is no number with a point/],
+  ['a,b\n"0,5",1\n"0,7",2\n', /line 2: the column 'a' has '0,5', which is no number with a point/],
+  [
+    'a;b\n1,234;1\n2,345;2\n',
+    /line 2: the column 'a' has '1,234', which is 1234 or 1.234: nothing else says/,
+  ],
+  ['a\tb\n1,5\t1\n2.5\t2\n1,234\t3\n', /line 4: the column 'a' has '1,234', which is 1234 or 1.234/],
 ])('%j is refused', async (text, message) => {
   const error = await readNumberTable(file(text)).catch((error: Error) => error);
   expect(error).toBeInstanceOf(DataError);
@@ -66,6 +107,11 @@ test('a wanted column that is missing, empty or text, and a file that is not the
   await expect(readNumberTable(path, ['b'])).rejects.toThrow(/'b' has no value at all/);
   await expect(readNumberTable(path, ['c'])).rejects.toThrow(/line 2: the column 'c' has 'x'/);
   await expect(readNumberTable(join(here, 'none.csv'))).rejects.toThrow(DataError);
+});
+
+test('a column that always says the same is found, and one that says nothing', () => {
+  const values = Float32Array.from([1, 7.1, Number.NaN, 2, 7.1, Number.NaN, 3, Number.NaN, Number.NaN]);
+  expect(constantColumns({ columns: ['a', 'b', 'c'], values })).toEqual(['b', 'c']);
 });
 
 test('standardization leaves gaps out, and a constant column as it is', () => {

@@ -15,26 +15,19 @@ export interface NumberTable {
   readonly leftOut: readonly string[];
 }
 
-/** How files write that there is no value. */
-const MISSING = /^(na|n\/a|nan|null|none|nil|-|\?|\.)?$/i;
-const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
-const DECIMAL_COMMA = /^[+-]?\d+,\d+$/;
-const MOST_BYTES = 1e9;
+/** V8 cannot hold a text of more than 2^29 characters. */
+const MOST_BYTES = 5e8;
 
 /**
  * Reads a CSV or TSV file (the delimiter is the one of `,`, `;` and tab that the first line has most of). Columns that hold
- * something other than numbers are left out, unless `wanted` names them. Throws `DataError`, with the file, the line and the
- * column, for a file that is missing, empty or no table, for rows of different lengths, for text in a column of numbers, and
- * for a wanted column that there is not.
+ * something other than numbers are left out, unless `wanted` names them. Names may stand in a comment, as `numpy.savetxt` writes them.
+ *
+ * Throws `DataError`, with the file, the line and the column, for a file that is missing, empty or no table, for rows of different
+ * lengths, for text in a column of numbers, for numbers that could be two (`1,234`), and for a wanted column that there is not.
  */
 export async function readNumberTable(path: string, wanted?: readonly string[]): Promise<NumberTable> {
   const text = await readText(path);
-  const records = recordsOf(path, text);
-  const [header, ...rows] = records;
-  if (!header || header.length === 0)
-    throw new DataError(`${path} is empty: expected a line of column names, then rows`);
-  if (header.some((cell) => NUMBER.test(cell.trim())))
-    throw new DataError(`${path}: line 1 has numbers: expected the columns' names there`);
+  const { header, rows, delimiter, lineOf } = recordsOf(path, text);
   const names = header.map((cell, i) => cell.trim() || `column ${i + 1}`);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
@@ -43,19 +36,26 @@ export async function readNumberTable(path: string, wanted?: readonly string[]):
   const missing = wanted?.find((name) => !names.includes(name));
   if (missing !== undefined)
     throw new DataError(`${path} has no column '${missing}'; there are ${names.join(', ')}`);
-  const columns = wanted ?? names.filter((_, place) => isNumeric(rows, place));
+  const columns = wanted ?? names.filter((_, place) => isNumeric(rows, place, delimiter));
   if (columns.length === 0)
     throw new DataError(`${path} has no column of numbers; there are ${names.join(', ')}`);
   const places = columns.map((name) => names.indexOf(name));
+  const marks = decimalMarks(rows, places);
   const values = new Float32Array(rows.length * columns.length);
   for (const [i, row] of rows.entries()) {
     for (const [j, place] of places.entries()) {
-      const value = numberOf(row[place]!);
-      if (value === undefined || Math.abs(Math.fround(value)) === Number.POSITIVE_INFINITY) {
-        throw new DataError(
-          `${path}, line ${i + 2}: the column '${columns[j]}' has '${row[place]!.slice(0, 40)}', which is no number`,
+      const cell = row[place]!;
+      const value = numberOf(cell, delimiter, marks[j]);
+      const wrong = (what: string): DataError =>
+        new DataError(
+          `${path}, line ${lineOf(i, place)}: the column '${columns[j]}' has '${cell.trim().slice(0, 40)}', ${what}`,
         );
-      }
+      if (typeof value === 'object')
+        throw wrong(
+          `which is ${value.join(' or ')}: nothing else says whether its sign groups thousands or stands before decimals. Write such numbers without groups`,
+        );
+      if (value === undefined || Math.abs(Math.fround(value)) === Number.POSITIVE_INFINITY)
+        throw wrong(`which is no number${cell.includes(',') ? ' with a point before its decimals' : ''}`);
       values[i * columns.length + j] = value;
     }
   }
@@ -65,79 +65,212 @@ export async function readNumberTable(path: string, wanted?: readonly string[]):
   return { name: basename(path), columns, values, rows: rows.length, leftOut };
 }
 
+/** The text of a file, with line feeds alone at the ends of lines. */
 async function readText(path: string): Promise<string> {
   const size = await stat(path).then(
     ({ size }) => size,
     () => 0,
   );
   if (size > MOST_BYTES)
-    throw new DataError(`${path} has ${Math.round(size / 1e6)} MB: a table of up to 1 GB is read`);
+    throw new DataError(
+      `${path} has ${Math.round(size / 1e6)} MB: a table of up to ${MOST_BYTES / 1e6} MB is read`,
+    );
   const bytes = await readFile(path).catch((error: Error) => {
     throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
   });
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes).replace(/\r\n?/g, '\n');
   } catch (error) {
     throw new DataError(`${path} is not UTF-8 text: save the table as CSV in UTF-8`, { cause: error });
   }
 }
 
-function recordsOf(path: string, text: string): string[][] {
-  const first = text.slice(0, text.search(/[\r\n]|$/));
-  const count = (delimiter: string): number => first.split(delimiter).length;
-  const delimiter = [',', ';', '\t'].reduce((a, b) => (count(b) > count(a) ? b : a));
+/** What a file has: names, and rows of cells. */
+interface Records {
+  readonly header: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+  readonly delimiter: string;
+  /** The line of the file where a cell of a row begins, from 1 on. */
+  lineOf(row: number, place: number): number;
+}
+
+function recordsOf(path: string, text: string): Records {
+  const { comment, first } = beginningOf(text);
+  if (first === undefined)
+    throw new DataError(`${path} is empty: expected a line of column names, then rows`);
+  const hasNumbers = (line: string): boolean =>
+    line.split(delimiterOf(line)).some((cell) => NUMBER.test(cell.trim()));
+  const isNamed = comment !== undefined && hasNumbers(first) && !hasNumbers(comment);
+  const delimiter = delimiterOf(isNamed ? comment : first);
+  // Of each record the line in which it ends.
+  const ends: number[] = [];
   try {
-    return parse(text, {
+    const records: string[][] = parse(text, {
       delimiter,
       skip_empty_lines: true,
-      bom: true,
       comment: '#',
       comment_no_infix: true,
+      on_record(record: string[], { lines }) {
+        ends.push(lines);
+        return record;
+      },
     });
+    const [names] = isNamed ? (parse(comment, { delimiter, trim: true }) as string[][]) : [];
+    const header = names?.length === records[0]!.length ? names : records.shift()!;
+    if (header !== names) {
+      const [line] = ends.splice(0, 1);
+      if (header.some((cell) => NUMBER.test(cell.trim())))
+        throw new DataError(`${path}: line ${line} has numbers: expected the columns' names there`);
+    }
+    const lineOf = (row: number, place: number): number =>
+      records[row]!.slice(place).reduce((line, cell) => line - (cell.split('\n').length - 1), ends[row]!);
+    return { header, rows: records, delimiter, lineOf };
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
     throw new DataError(`${path} is no table: ${error.message}`, { cause: error });
   }
 }
 
-/** A column of which most cells that say something are numbers: what else is in it is a mistake, and told. */
-function isNumeric(rows: readonly string[][], place: number): boolean {
+/** The first line that is no comment, and the last comment before it. */
+function beginningOf(text: string): { comment?: string; first?: string } {
+  let comment: string | undefined;
+  for (let at = 0; at < text.length; ) {
+    const end = text.indexOf('\n', at);
+    const line = text.slice(at, end === -1 ? text.length : end);
+    at += line.length + 1;
+    if (line.startsWith('#')) comment = line.replace(/^#+\s*/, '');
+    else if (line !== '') return { ...(comment !== undefined && { comment }), first: line };
+  }
+  return {};
+}
+
+function delimiterOf(line: string): string {
+  const count = (delimiter: string): number => line.split(delimiter).length;
+  return [',', ';', '\t'].reduce((a, b) => (count(b) > count(a) ? b : a));
+}
+
+/** How files write that there is no value. */
+const MISSING = /^(na|n\/a|nan|null|none|nil|-|\?|\.)?$/i;
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+/** With commas between groups of thousands. */
+const GROUPED = /^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$/;
+
+/** The sign before the decimals of a column's numbers. */
+type DecimalMark = '.' | ',';
+
+/** What a text is as a number with a point before its decimals. */
+function withPoint(text: string): number | undefined {
+  if (NUMBER.test(text)) return Number(text);
+  return GROUPED.test(text) ? Number(text.replaceAll(',', '')) : undefined;
+}
+
+/** The same with a comma, where points are between groups. */
+function withComma(text: string): number | undefined {
+  return withPoint(text.replace(/[.,]/g, (sign) => (sign === '.' ? ',' : '.')));
+}
+
+/** Which sign alone a cell can have before its decimals, where that is so. */
+function markOf(cell: string): DecimalMark | undefined {
+  if (!/[.,]/.test(cell)) return undefined;
+  const text = cell.trim();
+  const [point, comma] = [withPoint(text), withComma(text)];
+  if ((point === undefined) === (comma === undefined)) return undefined;
+  return comma === undefined ? '.' : ',';
+}
+
+/**
+ * The decimal mark of each column, as far as it is known: cells that can have one mark alone (`2,5`) decide for their column, and for
+ * others that have no such cell. Where there are neither such cells nor commas, it is a point.
+ */
+function decimalMarks(rows: Records['rows'], places: readonly number[]): (DecimalMark | undefined)[] {
+  const found = places.map(() => new Set<DecimalMark>());
+  let hasCommas = false;
+  for (const row of rows) {
+    for (const [j, place] of places.entries()) {
+      const mark = markOf(row[place]!);
+      if (mark) found[j]!.add(mark);
+      hasCommas ||= row[place]!.includes(',');
+    }
+  }
+  const one = (marks: ReadonlySet<DecimalMark>): DecimalMark | undefined =>
+    marks.size === 1 ? [...marks][0] : undefined;
+  const all = new Set(found.flatMap((marks) => [...marks]));
+  const ofFile = all.size === 0 && !hasCommas ? '.' : one(all);
+  return found.map((marks) => (marks.size === 0 ? ofFile : one(marks)));
+}
+
+/** A column of which most cells that say something are numbers of some form: what else is in it is a mistake, and told. */
+function isNumeric(rows: Records['rows'], place: number, delimiter: string): boolean {
   let [numbers, others] = [0, 0];
   for (const row of rows) {
-    const value = numberOf(row[place]!);
-    if (value === undefined) others++;
-    else if (!Number.isNaN(value)) numbers++;
+    const text = row[place]!.trim();
+    if (MISSING.test(text)) continue;
+    const mayHaveComma = delimiter !== ',' || text.includes(',');
+    if ((withPoint(text) ?? (mayHaveComma ? withComma(text) : undefined)) === undefined) others++;
+    else numbers++;
   }
   return numbers > others;
 }
 
-/** NaN for a missing value, undefined for something else. */
-function numberOf(cell: string): number | undefined {
+/**
+ * NaN for a missing value, undefined for something else, and both where a cell can be two numbers and the mark is not known. Between columns
+ * that commas part, decimals stand behind a point.
+ */
+function numberOf(
+  cell: string,
+  delimiter: string,
+  mark: DecimalMark | undefined,
+): number | undefined | [number, number] {
   const text = cell.trim();
   if (MISSING.test(text)) return Number.NaN;
-  if (NUMBER.test(text)) return Number(text);
-  return DECIMAL_COMMA.test(text) ? Number(text.replace(',', '.')) : undefined;
+  const point = withPoint(text);
+  const comma = delimiter === ',' ? undefined : withComma(text);
+  if (point === undefined || comma === undefined || point === comma) return point ?? comma;
+  if (mark === undefined) return [point, comma];
+  return mark === '.' ? point : comma;
 }
 
 /** What centres a column and brings it to a deviation of 1; a constant one keeps its scale. */
-export function standardization({ columns, values }: Pick<NumberTable, 'columns' | 'values'>): {
+export function standardization(table: Pick<NumberTable, 'columns' | 'values'>): {
   offset: number[];
   scale: number[];
 } {
+  const measured = spreadsOf(table);
+  return {
+    offset: measured.map(({ mean }) => mean),
+    scale: measured.map((spread) => (isConstant(spread) ? 1 : spread.deviation)),
+  };
+}
+
+/** The columns that always have the same value, or none at all. */
+export function constantColumns(table: Pick<NumberTable, 'columns' | 'values'>): string[] {
+  const measured = spreadsOf(table);
+  return table.columns.filter((_, j) => isConstant(measured[j]!));
+}
+
+interface Spread {
+  readonly mean: number;
+  readonly deviation: number;
+}
+
+/** What is left of rounding is no deviation. */
+function isConstant({ mean, deviation }: Spread): boolean {
+  return deviation <= 1e-7 * Math.abs(mean);
+}
+
+/** Of each column, of the values that there are. */
+function spreadsOf({ columns, values }: Pick<NumberTable, 'columns' | 'values'>): Spread[] {
   const width = columns.length;
-  const measured = columns.map((_, j) => {
-    let [count, total, squares] = [0, 0, 0];
+  return columns.map((_, j) => {
+    let [count, mean, squares] = [0, 0, 0];
     for (let at = j; at < values.length; at += width) {
       const value = values[at]!;
       if (Number.isNaN(value)) continue;
       count++;
-      const before = value - total;
-      total += before / count;
-      squares += before * (value - total);
+      const before = value - mean;
+      mean += before / count;
+      squares += before * (value - mean);
     }
-    const deviation = count > 0 ? Math.sqrt(squares / count) : 0;
-    // What is left of rounding is no deviation.
-    return { offset: total, scale: deviation > 1e-7 * Math.abs(total) ? deviation : 1 };
+    return { mean, deviation: count > 0 ? Math.sqrt(squares / count) : 0 };
   });
-  return { offset: measured.map(({ offset }) => offset), scale: measured.map(({ scale }) => scale) };
 }

@@ -13,6 +13,7 @@ import {
 } from '../graph/index.js';
 import { perceive, type SeriesConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
+import { constantColumns } from '../signals/index.js';
 import {
   type DataSource,
   digestOf,
@@ -110,8 +111,8 @@ export function squaredObjective(config: SeriesConfig, sequence: number): Object
 
 /**
  * Windows of `settings.sequence` patches of a series: random ones of `training`, and of `validation` one after the other. A window
- * needs one row to forecast; where fewer than the horizon follow, the rest is unknown. Throws `DataError` for rows too few,
- * `ConfigError` for a model of something else.
+ * needs one row to forecast; where fewer than the horizon follow, the rest is unknown. Throws `DataError` for rows too few and for
+ * a target that is constant, `ConfigError` for a model of something else.
  */
 export function seriesData(
   training: SeriesRows,
@@ -122,6 +123,7 @@ export function seriesData(
     const config = inputConfigOf<SeriesConfig>(model, 'series');
     const windows = [training, validation].map((rows) => new Windows(rows, config, sequence));
     const [learned, held] = windows as [Windows, Windows];
+    expectChange(training, config.targets);
     return {
       objective: objective(config, sequence),
       training: learned.random(seed),
@@ -129,6 +131,18 @@ export function seriesData(
       identity: { series: digestOf(training.values), 'held-out series': digestOf(validation.values) },
     };
   };
+}
+
+/** Throws `DataError` for a target of which there is nothing to learn. */
+function expectChange({ channels, values }: SeriesRows, targets: readonly string[]): void {
+  const constant = constantColumns({ columns: channels, values });
+  const target = targets.find((name) => constant.includes(name));
+  if (target === undefined) return;
+  const value = values.find((_, i) => channels[i % channels.length] === target && !Number.isNaN(values[i]));
+  const what = value === undefined ? 'has no value at all' : `is always ${Number(value.toPrecision(7))}`;
+  throw new DataError(
+    `the target '${target}' ${what} in the rows to learn from: name another one, or use rows in which it changes`,
+  );
 }
 
 class Windows {
@@ -164,9 +178,7 @@ class Windows {
     const starts = this.rows - this.span;
     return {
       take: (first, count) =>
-        this.take(
-          Array.from({ length: count }, (_, i) => new Random(seed * 1_000_003 + first + i).below(starts)),
-        ),
+        this.take(Array.from({ length: count }, (_, i) => Random.at(seed, first + i).below(starts))),
     };
   }
 

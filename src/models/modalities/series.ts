@@ -2,9 +2,15 @@
  * Series of numbers: several channels, read in patches of values in a row, with gaps; after each patch the model says how
  * the targets go on, as quantiles.
  *
- * A patch is scaled by the mean and the deviation of all that was read up to it, per channel, as Toto does (Cohen et al.,
+ * A patch is scaled by the mean and the deviation of what was read up to it, per channel, as Toto does (Cohen et al.,
  * 2024, arXiv 2407.07874): nothing later is looked at, so that reading in pieces is reading at once, and what the model says
- * is scaled back. That all positions are trained at once, each for the values that follow it, is TimesFM's form (Das et
+ * is scaled back. Both are of the last `window` values: as long as there were no more, plainly; from then on each patch takes the place of as
+ * much of what came before, all of it alike, so that older values count exponentially less and the state stays three numbers. With S the sum of
+ * values (or of their squares), n of them in a patch and c counted before,
+ *
+ *     c_t = min(c_(t-1) + n_t, window)        S_t = (c_t / (c_(t-1) + n_t)) (S_(t-1) + sum of the patch)
+ *
+ * A sensor that is read for months is then scaled as the windows were on which its model was trained. That all positions are trained at once, each for the values that follow it, is TimesFM's form (Das et
  * al., 2023, arXiv 2310.10688).
  */
 import { z } from 'zod';
@@ -15,9 +21,14 @@ import {
   concat,
   constant,
   cumulativeSum,
+  type Dim,
   divide,
+  equal,
+  fill,
+  linearRecurrence,
   log,
   maximum,
+  minimum,
   multiply,
   reshape,
   slice,
@@ -25,12 +36,17 @@ import {
   subtract,
   sum,
   type Tensor,
+  where,
+  zeros,
 } from '../../graph/index.js';
-import { linear, type StateSpec } from '../../nn/index.js';
+import { linear, type StateSpec, type StateTensors } from '../../nn/index.js';
 import type { Modality } from './modality.js';
 
 const names = z.array(z.string().min(1)).min(1).max(1024);
 const positive = (most: number) => z.number().int().positive().max(most);
+
+/** Up to here float32 has all whole numbers. */
+const MOST_COUNTED = 2 ** 24;
 
 export const seriesSchema = z.strictObject({
   kind: z.literal('series'),
@@ -48,6 +64,8 @@ export const seriesSchema = z.strictObject({
     .min(1)
     .max(99)
     .default([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]),
+  /** Values of a channel of whose mean and deviation its scaling is; so many as float32 can count where a config says nothing. */
+  window: positive(MOST_COUNTED).optional(),
   /** What is taken off each channel, and what it is then divided by: of the data that the model was made for. */
   offset: z.array(z.number()),
   scale: z.array(z.number().positive()),
@@ -61,7 +79,7 @@ const LEAST_DEVIATION = 0.05;
 
 /** Throws `ConfigError` where the keys contradict each other. */
 export function series(config: SeriesConfig, hiddenSize: number): Modality {
-  const { channels, targets, patch, horizon, quantiles, offset, scale } = config;
+  const { channels, targets, patch, horizon, quantiles, offset, scale, window = MOST_COUNTED } = config;
   const width = channels.length;
   const expect = (holds: boolean, text: string): void => {
     if (!holds) throw new ConfigError(`input: ${text}`);
@@ -108,19 +126,11 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
     enter(parameters, { values, observed }, before) {
       const [batch, sequence] = values!.shape;
       const x = multiply(divide(subtract(values!, offsets), scales), observed!);
-      const running = (name: string, each: Tensor): Tensor => {
-        const total = cumulativeSum(sum(each, 2), 1);
-        return before ? add(total, reshape(before[name]!, [batch!, 1, width])) : total;
-      };
-      const totals: Record<string, Tensor> = {
-        count: running('count', observed!),
-        sum: running('sum', x),
-        squares: running('squares', multiply(x, x)),
-      };
-      const seen = maximum(totals.count!, 1);
-      const center = divide(totals.sum!, seen);
+      const totals = totalsOf(sum(observed!, 2), sum(x, 2), sum(multiply(x, x), 2), window, before);
+      const seen = maximum(totals.count, 1);
+      const center = divide(totals.sum, seen);
       const variance = maximum(
-        subtract(divide(totals.squares!, seen), multiply(center, center)),
+        subtract(divide(totals.squares, seen), multiply(center, center)),
         LEAST_DEVIATION ** 2,
       );
       const deviation = sqrt(variance);
@@ -128,15 +138,11 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
       const scaled = multiply(divide(subtract(x, wide(center)), wide(deviation)), observed!);
       const flat = (each: Tensor): Tensor => reshape(each, [batch!, sequence!, patch * width]);
       const features = concat([flat(scaled), flat(observed!), center, log(deviation)], -1);
-      const last = (each: Tensor): Tensor =>
-        reshape(slice(each, 1, addDims(sequence!, -1), sequence!), [batch!, width]);
       return {
         stream: parameters.within('input', (p) =>
           linear(p, features, hiddenSize, { bias: true, precise: true }),
         ),
-        state: before
-          ? Object.fromEntries(Object.entries(totals).map(([name, each]) => [name, last(each)]))
-          : {},
+        state: before ? totals.state : {},
         kept: {
           center: targetsOf(add(multiply(center, scales), offsets)),
           spread: targetsOf(multiply(deviation, scales)),
@@ -156,4 +162,50 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
       };
     },
   };
+}
+
+/**
+ * Counts, sums and sums of squares of what was read up to each position, [batch, positions, channels] each, of those of each patch; and the
+ * state that follows.
+ */
+function totalsOf(
+  counts: Tensor,
+  sums: Tensor,
+  squares: Tensor,
+  window: number,
+  before: StateTensors | undefined,
+) {
+  const [batch, positions, width] = counts.shape as [Dim, Dim, number];
+  const flat = (x: Tensor): Tensor => reshape(x, [batch, 1, width]);
+  const start = before ? flat(before.count!) : zeros([batch, 1, width]);
+  const count = minimum(add(cumulativeSum(counts, 1), start), window);
+  const earlier = slice(concat([start, count], 1), 1, 0, positions);
+  const kept = divide(count, maximum(add(earlier, counts), 1));
+  // Of a channel without a value yet nothing is kept, and there is nothing.
+  const gate = log(where(equal(count, 0), 1, kept));
+  const paired = (x: Tensor, y: Tensor, ...dims: Dim[]): Tensor => {
+    const column = (each: Tensor): Tensor => reshape(each, [...each.shape, 1]);
+    return reshape(concat([column(x), column(y)], -1), [batch, ...dims]);
+  };
+  const ones = fill([batch, positions, width], 1);
+  const { output, state } = linearRecurrence(
+    {
+      query: ones,
+      key: ones,
+      value: paired(multiply(kept, sums), multiply(kept, squares), positions, 2 * width),
+      gate,
+      ...(before && { state: paired(before.sum!, before.squares!, width, 1, 2) }),
+    },
+    { query: width, key: width, value: width },
+  );
+  /** The sums and the squares of what has both. */
+  const apart = (x: Tensor, ...dims: Dim[]): [Tensor, Tensor] => {
+    const pairs = reshape(x, [batch, ...dims, 2]);
+    const half = (i: number): Tensor => reshape(slice(pairs, -1, i, i + 1), [batch, ...dims]);
+    return [half(0), half(1)];
+  };
+  const [sum, square] = apart(output, positions, width);
+  const [lastSum, lastSquare] = apart(state, width);
+  const last = reshape(slice(count, 1, addDims(positions, -1), positions), [batch, width]);
+  return { count, sum, squares: square, state: { count: last, sum: lastSum, squares: lastSquare } };
 }
