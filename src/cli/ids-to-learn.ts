@@ -1,11 +1,12 @@
 /** What `heddle train` makes of token ids: a corpus whose texts were made into numbers by somebody else. */
 import { Option } from 'commander';
+import { joinedArrays } from '../engine/index.js';
 import { DataError } from '../errors.js';
 import type { Model } from '../models/index.js';
 import { ID_FORMS, type IdForm, isOfIds, readIds, splitIds } from '../text/index.js';
 import { type DocumentForm, defaultSequence, documentData, placesRead, textData } from '../train/index.js';
 import { formatCount } from './format.js';
-import { joined, SAMPLE_PROMPT, type TextToLearn } from './text-to-learn.js';
+import { SAMPLE_PROMPT, type TextToLearn } from './text-to-learn.js';
 
 export function idsOption(): Option {
   return new Option(
@@ -35,7 +36,10 @@ export async function idsToLearn(
     encode(tokenizer, model) {
       const { training, validation } = splitFor(model, corpus, options.validation);
       const apart = options.documents !== 'join';
-      const [learned, heldOut] = [joined(training), joined(validation)];
+      const [learned, heldOut] = [training, validation].map((ids) => joinedArrays(Int32Array, ids)) as [
+        Int32Array,
+        Int32Array,
+      ];
       const prompt = [...validation[0]!.subarray(0, SAMPLE_PROMPT)];
       return {
         data: apart

@@ -62,17 +62,6 @@ interface SplitOptions {
 /** Tokens of the held-out text that a sample goes on from. */
 export const SAMPLE_PROMPT = 12;
 
-/** Ids one behind the other. */
-export function joined(documents: readonly Int32Array[]): Int32Array {
-  const all = new Int32Array(documents.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const ids of documents) {
-    all.set(ids, at);
-    at += ids.length;
-  }
-  return all;
-}
-
 /** How a corpus is cut, and what of it is held out. */
 export interface CorpusOptions extends SplitOptions {
   readonly documents: DocumentForm | 'join';

@@ -71,3 +71,26 @@ export function hostZeros(dtype: DType, dims: readonly number[]): HostTensor {
     throw new DeviceError(`a tensor of [${dims.join(',')}] does not fit in memory`, { cause: error });
   }
 }
+
+/**
+ * Arrays of one type, one after the other; a single one as it is. Throws `DeviceError` where they do not fit in memory together.
+ */
+export function joinedArrays<Values extends Float32Array | Int32Array>(
+  Type: new (length: number) => Values,
+  parts: readonly Values[],
+): Values {
+  if (parts.length === 1) return parts[0]!;
+  const length = parts.reduce((total, part) => total + part.length, 0);
+  let all: Values;
+  try {
+    all = new Type(length);
+  } catch (error) {
+    throw new DeviceError(`${length} numbers do not fit in memory`, { cause: error });
+  }
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}

@@ -7,7 +7,7 @@
  * Short convolutions begin as the identity, and keys and values that heads share are repeated for each.
  */
 import { z } from 'zod';
-import { float32, type HostTensor } from '../engine/index.js';
+import { float32, type HostTensor, joinedArrays } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { Random } from '../nn/index.js';
 import { type ModelConfigInput, modelConfig, parseConfig } from './config.js';
@@ -287,13 +287,7 @@ function makeIdentity(made: ReadonlyMap<string, HostTensor>, name: string): void
 }
 
 function joined(...parts: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(parts.reduce((total, { length }) => total + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
+  return joinedArrays(Float32Array, parts);
 }
 
 /** Rows of `groups` heads, each repeated to make `heads`. */

@@ -1,6 +1,7 @@
 /** Files that hold token ids as whole numbers: those of NumPy, nanoGPT and llm.c. */
 import { open } from 'node:fs/promises';
 import { DataError } from '../errors.js';
+import { roomForIds } from './id-array.js';
 
 export const HIGHEST_ID = 2 ** 31 - 1;
 
@@ -34,7 +35,7 @@ async function readFrom(path: string, start: number, { bytes, at }: NumberForm):
       );
     const count = (size - start) / bytes;
     if (count >= 2 ** 31) throw new DataError(`${path} has ${count} ids, more than 2^31: use several files`);
-    const ids = new Int32Array(count);
+    const ids = roomForIds(count, path);
     const chunk = Buffer.alloc(Math.min(CHUNK, size - start));
     const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     for (let done = 0; done < count; ) {
@@ -88,9 +89,12 @@ const MOST_UPPER_HALF = 15;
 /** Whether numbers of 2 bytes look like halves of numbers of 4, of which the upper ones are small. */
 function looksWider(ids: Int32Array): boolean {
   if (ids.length < 8 || ids.length % 2 !== 0) return false;
-  const upper = ids.filter((_, i) => i % 2 === 1);
-  if (upper.every((id) => id === 0)) return true;
-  return upper.every((id) => id <= MOST_UPPER_HALF) && ids.some((id, i) => i % 2 === 0 && id >= 256);
+  let [highestUpper, highestLower] = [0, 0];
+  for (let i = 0; i < ids.length; i += 2) {
+    highestLower = Math.max(highestLower, ids[i]!);
+    highestUpper = Math.max(highestUpper, ids[i + 1]!);
+  }
+  return highestUpper === 0 || (highestUpper <= MOST_UPPER_HALF && highestLower >= 256);
 }
 
 async function readHead(path: string, bytes: number): Promise<Buffer> {

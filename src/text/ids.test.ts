@@ -2,8 +2,9 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { ConfigError, DataError } from '../errors.js';
+import { Random } from '../nn/index.js';
 import { isOfIds, readIds, splitIds } from './ids.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-id-files-'));
@@ -48,6 +49,38 @@ test.each([
   ['lists in JSON', '[7, 8]\n[]\n[0]', [[7, 8], [0]]],
 ])('numbers in a text: %s', async (_, text, expected) => {
   expect(await documents(file('ids.txt', text), 'text')).toEqual(expected);
+});
+
+test('a line goes on over many pieces of a file, and so do numbers and the ends of lines', async () => {
+  const random = new Random(2);
+  const line = Array.from({ length: 30_000 }, () => random.below(2 ** (1 + random.below(31))));
+  const text = [line.join(' '), line.slice(0, 9_000).join(','), `[${line.slice(5).join(', ')}]`].join('\r\n');
+  expect(text.length).toBeGreaterThan(6 * 2 ** 16);
+  expect(await documents(file('long.txt', text), 'text')).toEqual([
+    line,
+    line.slice(0, 9_000),
+    line.slice(5),
+  ]);
+  // A return at the end of a piece, and its line feed in the next.
+  const cut = `${'7 '.repeat(2 ** 15 - 1)}7\r\n8 x9`;
+  expect(cut.charAt(2 ** 16 - 1)).toBe('\r');
+  await expect(readIds(file('cut.txt', cut), 'text')).rejects.toThrow(/line 2 has 'x9'/);
+  const endless = file('endless.txt', `1\n${'9'.repeat(200_000)}`);
+  await expect(readIds(endless, 'text')).rejects.toThrow(/line 2 has '9{40}': expected token ids/);
+});
+
+test('ids for which there is no memory', async () => {
+  const path = file('huge.bin', bytes(Uint16Array.of(9, 50_256, 1)));
+  const without = class {
+    constructor() {
+      throw new RangeError('Array buffer allocation failed');
+    }
+  };
+  vi.stubGlobal('Int32Array', without);
+  onTestFinished(() => void vi.unstubAllGlobals());
+  const run = readIds(path);
+  await expect(run).rejects.toThrow(DataError);
+  await expect(run).rejects.toThrow(/huge\.bin has 3 ids or more, which take .* and there is not so much/);
 });
 
 test.each([

@@ -1,11 +1,11 @@
 /** Corpora of token ids instead of texts: of another tokenizer's, of notes, of events, of whatever has a number. */
-import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import { ConfigError, DataError } from '../errors.js';
 import { heldOutPlaces } from './corpus.js';
-import { HIGHEST_ID, readArray, readBinary } from './id-files.js';
+import { roomForIds } from './id-array.js';
+import { readArray, readBinary } from './id-files.js';
+import { readLines } from './id-lines.js';
 
 /** How files hold ids: numbers in a text, a line a document, or whole numbers of 2 or 4 bytes. A `.npy` file says it itself. */
 export const ID_FORMS = ['text', 'uint16', 'uint32'] as const;
@@ -81,32 +81,6 @@ async function documentsOf(path: string, form: IdForm | undefined): Promise<Int3
   return [await readBinary(path, form)];
 }
 
-/** Numbers in a text. Brackets are passed over: a list in JSON is one document, too. */
-async function readLines(path: string): Promise<Int32Array[]> {
-  const documents: Int32Array[] = [];
-  let line = 0;
-  const file = createReadStream(path, 'utf8');
-  try {
-    for await (const text of createInterface({ input: file, crlfDelay: Number.POSITIVE_INFINITY })) {
-      line++;
-      const words = text
-        .replace(/^\uFEFF/, '')
-        .split(/[\s,[\]]+/)
-        .filter((word) => word !== '');
-      const wrong = words.find((word) => !/^\d+$/.test(word) || Number(word) > HIGHEST_ID);
-      if (wrong !== undefined)
-        throw new DataError(
-          `${path}, line ${line} has '${wrong.slice(0, 40)}': expected token ids, whole numbers from 0 to ${HIGHEST_ID} with spaces or commas between them`,
-        );
-      documents.push(Int32Array.from(words, Number));
-    }
-  } catch (error) {
-    if (error instanceof DataError) throw error;
-    throw new DataError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
-  }
-  return documents;
-}
-
 /** Documents to learn from and others that are held out, each with the token that ends one, where there is such a token. */
 export interface IdSplit {
   readonly training: Int32Array[];
@@ -124,7 +98,8 @@ export function splitIds({ name, documents, heldOut }: IdCorpus, fraction: numbe
     throw new ConfigError(
       `the share that is held out is ${fraction}: it must lie between 0 and 1, such as 0.1`,
     );
-  const ended = (some: readonly Int32Array[]): Int32Array[] => some.flatMap((ids) => endedWith(ids, end));
+  const ended = (some: readonly Int32Array[]): Int32Array[] =>
+    some.flatMap((ids) => endedWith(ids, name, end));
   if (heldOut.length > 0) return { training: ended(documents), validation: ended(heldOut) };
   const all = ended(documents);
   const [first] = all;
@@ -143,7 +118,7 @@ export function splitIds({ name, documents, heldOut }: IdCorpus, fraction: numbe
   return { training: [first!.subarray(0, cut)], validation: [first!.subarray(cut)] };
 }
 
-function endedWith(ids: Int32Array, end: number | undefined): Int32Array[] {
+function endedWith(ids: Int32Array, name: string, end: number | undefined): Int32Array[] {
   if (end === undefined) return [ids];
   const parts: Int32Array[] = [];
   let start = 0;
@@ -152,7 +127,8 @@ function endedWith(ids: Int32Array, end: number | undefined): Int32Array[] {
     start = at + 1;
   }
   if (start === ids.length) return parts;
-  const last = new Int32Array(ids.length - start + 1).fill(end);
+  const last = roomForIds(ids.length - start + 1, name);
   last.set(ids.subarray(start));
+  last[last.length - 1] = end;
   return [...parts, last];
 }

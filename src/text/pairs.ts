@@ -17,6 +17,9 @@ export interface PairLine {
   readonly cells: readonly string[];
 }
 
+/** V8 cannot hold a text of more than 2^29 characters. */
+const MOST_BYTES = 5e8;
+
 /**
  * Reads the lines of a TSV file without a line of names; blank ones do not count. Throws `DataError`, with the file and the line, for a
  * file that is missing or not UTF-8, and for a line of tabs alone.
@@ -25,6 +28,10 @@ export async function readPairLines(path: string): Promise<PairLine[]> {
   const bytes = await readFile(path).catch((error: Error) => {
     throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
   });
+  if (bytes.length > MOST_BYTES)
+    throw new DataError(
+      `${path} has ${Math.round(bytes.length / 1e6)} MB: pairs of up to ${MOST_BYTES / 1e6} MB are read`,
+    );
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);

@@ -41,7 +41,7 @@ export class Batches {
   private startOf(index: number): number {
     const epoch = Math.floor(index / this.sequencesPerEpoch);
     if (epoch !== this.epoch) {
-      const random = new Random(this.seed * 1_000_003 + epoch);
+      const random = Random.at(this.seed, epoch);
       const slack = this.tokens.length - 1 - this.sequencesPerEpoch * this.sequence;
       this.epoch = epoch;
       this.offset = random.below(slack + 1);
@@ -66,7 +66,7 @@ export function shuffled(count: number, seed: number): (i: number) => number {
   let order: ArrayLike<number> = [];
   return (i) => {
     const wanted = Math.floor(i / count);
-    if (wanted !== epoch) order = new Random(seed * 1_000_003 + wanted).permutation(count);
+    if (wanted !== epoch) order = Random.at(seed, wanted).permutation(count);
     epoch = wanted;
     return order[i % count]!;
   };

@@ -18,6 +18,7 @@ import { Random } from '../nn/index.js';
 import { type Image, pixelValues, type Sound } from '../signals/index.js';
 import { shuffled } from './batches.js';
 import {
+  batched,
   type DataSource,
   type ExampleInput,
   elements,
@@ -166,14 +167,8 @@ function classData<T>(
   }
   const batchOf = (examples: readonly Labelled<T>[], random: (i: number) => Random | undefined) => {
     const read = examples.map(({ example }, i) => values(example, random(i)));
-    const joined = inputs.map(({ name, shape }) => {
-      const size = shape.reduce((a, b) => a * b, 1);
-      const flat = new Float32Array(size * examples.length);
-      for (const [i, each] of read.entries()) flat.set(each[name]!, i * size);
-      return [name, flat] as const;
-    });
     return {
-      ...Object.fromEntries(joined),
+      ...batched(inputs, read),
       label: BigInt64Array.from(examples, ({ label }) => BigInt(label)),
     };
   };
@@ -192,7 +187,7 @@ function classData<T>(
     training: {
       take(first, count) {
         const examples = Array.from({ length: count }, (_, i) => training[order(first + i)]!);
-        return batchOf(examples, (i) => new Random(seed * 1_000_003 + first + i));
+        return batchOf(examples, (i) => Random.at(seed, first + i));
       },
     },
     validation: held,

@@ -3,7 +3,7 @@
  * knows nothing else of its data, so that texts, series, images and made-up tasks are trained by the same code.
  */
 import { sha256 } from '#platform';
-import type { StateSpec, TensorData } from '../engine/index.js';
+import { hostZeros, type StateSpec, type TensorData } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { cast, type Dim, type DType, dimension, fill, multiplyDims, type Tensor } from '../graph/index.js';
 import type { Model } from '../models/index.js';
@@ -80,6 +80,21 @@ export function elements(dims: readonly Dim[]): Tensor {
   return typeof count === 'number' ? fill([], count) : cast(dimension(count), 'float32');
 }
 
+/** Values of several examples one after the other, by the inputs' names. */
+export function batched(
+  inputs: readonly ExampleInput[],
+  examples: readonly Readonly<Record<string, TensorData>>[],
+): Record<string, TensorData> {
+  const all = inputs.map(({ name, dtype, shape }) => {
+    const { data } = hostZeros(dtype, [examples.length, ...shape]);
+    const size = data.length / examples.length;
+    // All are of the type of the input.
+    for (const [i, each] of examples.entries()) data.set(each[name] as never, i * size);
+    return [name, data] as const;
+  });
+  return Object.fromEntries(all);
+}
+
 /** What the config of a model of something other than text says of its input. Throws `ConfigError` for a model of another kind. */
 export function inputConfigOf<T extends { kind: string }>(model: Model, kind: T['kind']): T {
   const config = (model.json as { input?: T }).input;
@@ -89,6 +104,13 @@ export function inputConfigOf<T extends { kind: string }>(model: Model, kind: T[
 
 /** SHA-256 of the bytes of these values, in hexadecimal digits. */
 export function digestOf(values: Int32Array | Float32Array): string {
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return sha256().update(bytes).digest('hex');
+  return digestOfAll([values]);
+}
+
+/** The same of several arrays, one after the other. */
+export function digestOfAll(parts: Iterable<Int32Array | Float32Array>): string {
+  const hash = sha256();
+  for (const { buffer, byteOffset, byteLength } of parts)
+    hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+  return hash.digest('hex');
 }

@@ -1,4 +1,7 @@
 /** Documents in one row are learned as if each stood alone, and a document over many rows as if it stood in one. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { float32, type HostTensor, int64, openDevice } from '../engine/index.js';
 import { withInputs } from '../engine/testing/with-inputs.js';
@@ -20,12 +23,16 @@ import {
   logitsOf,
   type Model,
   type ModelConfigInput,
+  parametersOf,
 } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { ParameterRegistry, Random } from '../nn/index.js';
 import { documentData, packed } from './documents.js';
+import { initialWeights } from './equipment.js';
 import { evaluateExamples } from './evaluate.js';
-import { tinySettings } from './testing/runs.js';
+import type { TrainingPhase } from './phases.js';
+import { tinyInput, tinySettings } from './testing/runs.js';
+import { type TrainingEvent, train } from './trainer.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 afterAll(() => device.dispose());
@@ -107,8 +114,7 @@ const forms: [string, Partial<ModelConfigInput>][] = [
     letter === '-' || letter === 'E' ? `M${letter}` : letter,
     {},
   ]),
-  ['S', { attentionScore: 'surprise', attentionScoresWindow: true }],
-  ['S', { attentionScore: 'convolution' }],
+  ['S', { attentionScore: 'convolution', attentionScoresWindow: true }],
   ['*', { ropeTheta: 100 }],
   ['N', { mamba3MimoRank: 2 }],
   ['I', { ltiMatrix: 'full' }],
@@ -177,6 +183,36 @@ describe('a row that is carried on', () => {
     const part = again.take(23, 9) as Record<string, BigInt64Array>;
     for (const name of ['tokens', 'targets', 'documents'])
       expect(part[name]).toEqual(whole[name]!.slice(23 * 8, 32 * 8));
+  });
+});
+
+describe('rows of a phase behind another', () => {
+  const model = hybridModel(tinyConfig({ pattern: 'C-' }));
+  const long = [documentOf(400), documentOf(300)];
+  const source = documentData(long, [documentOf(30)], 'carry');
+  const settings = { ...tinySettings, steps: 3, batch: 1, sequence: 8, learningRate: 1e-9, evaluateEvery: 0 };
+  const losses = async (phases?: TrainingPhase[]): Promise<number[]> => {
+    const found: number[] = [];
+    const onEvent = (event: TrainingEvent): void => {
+      if (event.event === 'step') found.push(event.loss);
+    };
+    const folder = mkdtempSync(join(tmpdir(), 'heddle-phases-'));
+    const input = tinyInput(folder, { model, data: source, settings, onEvent });
+    await train({ ...input, settings: { ...settings, ...(phases && { phases }) } });
+    rmSync(folder, { recursive: true });
+    return found;
+  };
+
+  test('of another length begin with nothing in memory, others go on', async () => {
+    const plain = await losses();
+    expect(await losses([{ steps: 2 }, { steps: 1 }])).toEqual(plain);
+    const [, , longer] = await losses([{ steps: 2 }, { steps: 1, sequence: 16 }]);
+    const { objective, training } = source(model, { ...settings, sequence: 16 });
+    const first = { count: 1, take: () => training.take(2, 1) };
+    expect(first.take().documents![0]).toBe(0n);
+    const weights = initialWeights(parametersOf(model), settings.seed);
+    const { loss } = await evaluateExamples(model, weights, objective, first, 1, device);
+    expect(longer).toBeCloseTo(loss, 5);
   });
 });
 

@@ -12,7 +12,7 @@ import { type ForwardResult, forward, logitsOf } from '../models/index.js';
 import { Random, type StateTensors } from '../nn/index.js';
 import { shuffled } from './batches.js';
 import { carriedMemory, forwardCarried } from './carried.js';
-import { type DataSource, digestOf, type Examples, type FiniteExamples, type Objective } from './data.js';
+import { type DataSource, digestOfAll, type Examples, type FiniteExamples, type Objective } from './data.js';
 import type { TrainingSettings } from './settings.js';
 import { expectKnownTokens } from './text.js';
 
@@ -68,7 +68,11 @@ export function documentData(
       ...(form === 'pack'
         ? { training: packedForEver(training, settings), validation: packedOnce(validation, sequence) }
         : { training: lanes(training, settings), validation: lanesOnce(validation, settings) }),
-      identity: { documents: form, 'held-out text': digestOfAll(validation), corpus: digestOfAll(training) },
+      identity: {
+        documents: form,
+        'held-out text': digestOfDocuments(validation),
+        corpus: digestOfDocuments(training),
+      },
     };
   };
 }
@@ -193,9 +197,7 @@ function lanes(documents: readonly Int32Array[], settings: TrainingSettings): Ex
   const streamOf = (lane: number, round: number): Stream => {
     const last = known.get(lane);
     if (last?.round === round) return last.stream;
-    const random = new Random(
-      new Random(seed * 1_000_003 + round).uint32() ^ Math.imul(lane + 1, 0x9e3779b1),
-    );
+    const random = new Random(Random.at(seed, round).uint32() ^ Math.imul(lane + 1, 0x9e3779b1));
     const stream = new Stream([...random.permutation(documents.length)].map((i) => documents[i]!));
     known.set(lane, { round, stream });
     return stream;
@@ -241,17 +243,6 @@ function lanesOf({ batch, accumulate }: TrainingSettings): number {
   return batch * accumulate;
 }
 
-function digestOfAll(documents: readonly Int32Array[]): string {
-  const lengths = Int32Array.from(documents, ({ length }) => length);
-  return digestOf(joined([lengths, ...documents]));
-}
-
-function joined(parts: readonly Int32Array[]): Int32Array {
-  const all = new Int32Array(parts.reduce((total, { length }) => total + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
+function digestOfDocuments(documents: readonly Int32Array[]): string {
+  return digestOfAll([Int32Array.from(documents, ({ length }) => length), ...documents]);
 }

@@ -8,7 +8,6 @@ import {
   type StateSpec,
   type Weight,
 } from '../engine/index.js';
-import { sameShape } from '../graph/index.js';
 import { countParameters, locateWeights, type Model, parametersOf, withLora } from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
 import type { TrainingData } from './data.js';
@@ -81,8 +80,8 @@ export interface Equipment {
 }
 
 /**
- * Makes what a phase works with out of all values of a run, after `step` steps. Moments that are not among them are 0, and what rows have
- * left is forgotten where batches are of other sizes.
+ * Makes what a phase works with out of all values of a run, after `step` steps. Moments that are not among them are 0. What rows have left
+ * is forgotten where those of the phase have other lengths or another number: they begin at other places of the documents.
  */
 export async function equip(
   { input, model, base, teacher }: Subject,
@@ -107,11 +106,12 @@ export async function equip(
     ...evaluationProgram(model, objective, parameters),
     weights: frozen,
   });
+  const isForgotten = step === phase.start && !phase.goesOn;
+  const forgotten = new Set(isForgotten ? memory.map(({ name }) => name) : []);
   const initial = new Map(
-    (program.state ?? []).flatMap(({ spec: { name, shape: dims } }) => {
+    (program.state ?? []).flatMap(({ spec: { name } }) => {
       const value = values.get(name);
-      const fits = value && (!memory.some((spec) => spec.name === name) || sameShape(value.dims, dims));
-      return fits ? [[name, value] as const] : [];
+      return value && !forgotten.has(name) ? [[name, value] as const] : [];
     }),
   );
   const state = training.newState(initial);

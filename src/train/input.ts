@@ -27,7 +27,6 @@ export interface Sample {
   text: string;
 }
 
-/** All that a training run is made of (see `train`). */
 /** A model that a run learns from: its folder, and what it counts (`Teacher`). */
 export interface TeacherInput {
   folder: string;
@@ -35,7 +34,7 @@ export interface TeacherInput {
   match: number;
 }
 
-/** A training run: what is trained, from what, on which device, into which folder. */
+/** All that a training run is made of (see `train`): what is trained, from what, on which device, into which folder. */
 export interface TrainingInput {
   model: Model;
   /** The folder whose weights the run starts from, which are those of `model`; without one they are new. */

@@ -5,7 +5,7 @@ import { DataError, TokenizerError } from '../errors.js';
 import { multiply, reshape, sum } from '../graph/index.js';
 import { PAIR_SEPARATOR, type TextPair, type Tokenizer } from '../text/index.js';
 import { shuffled } from './batches.js';
-import type { DataSource, ExampleInput, Examples, Objective } from './data.js';
+import { batched, type DataSource, type ExampleInput, type Examples, type Objective } from './data.js';
 import { expectKnownTokens, tokensSaid } from './text.js';
 
 /** A pair as tokens: source, separator, target and the end of the text. */
@@ -114,7 +114,7 @@ export function pairData(training: readonly EncodedPair[], validation: readonly 
           counted.fill(1, i * sequence + pair.prefix - 1, i * sequence + pair.tokens.length - 1);
         }
         const read = Array.from({ length: count }, (_, i) => at(first + i).inputs!);
-        return { tokens, counted, ...joined(source ?? [], read) };
+        return { tokens, counted, ...batched(source ?? [], read) };
       };
     return {
       objective: countedTokens(sequence, source),
@@ -133,23 +133,4 @@ function digestOf(pairs: readonly EncodedPair[]): string {
       hash.update(new Uint8Array(buffer, byteOffset, byteLength));
   }
   return hash.digest('hex');
-}
-
-/** Values of examples one after the other, by the inputs' names. */
-function joined(
-  inputs: readonly ExampleInput[],
-  examples: readonly Readonly<Record<string, TensorData>>[],
-): Record<string, TensorData> {
-  const all = inputs.map(({ name, dtype, shape }) => {
-    const size = shape.reduce((a, b) => a * b, 1);
-    if (dtype === 'int64') {
-      const flat = new BigInt64Array(size * examples.length);
-      for (const [i, each] of examples.entries()) flat.set(each[name] as BigInt64Array, i * size);
-      return [name, flat] as const;
-    }
-    const flat = new Float32Array(size * examples.length);
-    for (const [i, each] of examples.entries()) flat.set(each[name] as Float32Array, i * size);
-    return [name, flat] as const;
-  });
-  return Object.fromEntries(all);
 }

@@ -48,6 +48,8 @@ export interface PlacedPhase {
   readonly end: number;
   /** Examples before it. */
   readonly examples: number;
+  /** Whether its rows are as many and as long as those of the phase before: each can then go on where that one's has ended. */
+  readonly goesOn: boolean;
   readonly settings: TrainingSettings;
 }
 
@@ -59,7 +61,11 @@ export function phasesOf(settings: TrainingSettings): PlacedPhase[] {
   for (const { steps, ...own } of phases ?? [{ steps: settings.steps }]) {
     const given = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
     const resolved: TrainingSettings = { ...common, ...given };
-    placed.push({ start, end: start + steps, examples, settings: resolved });
+    const before = placed.at(-1)?.settings;
+    const goesOn = (['sequence', 'batch', 'accumulate'] as const).every(
+      (key) => before?.[key] === resolved[key],
+    );
+    placed.push({ start, end: start + steps, examples, goesOn, settings: resolved });
     start += steps;
     examples += steps * resolved.batch * resolved.accumulate;
   }

@@ -9,7 +9,7 @@ import {
   repackGguf,
   widenGguf,
 } from '../../checkpoint/index.js';
-import type { HostTensor, QuantizedTensor } from '../../engine/index.js';
+import { type HostTensor, joinedArrays, type QuantizedTensor } from '../../engine/index.js';
 import { CheckpointError } from '../../errors.js';
 import { type GgufTensor, readGguf } from '../../gguf.js';
 import type { ParameterSpec } from '../../nn/index.js';
@@ -127,23 +127,12 @@ async function weightOf({
   }
   const widened = parts.map((part, i) => widenGguf(part.type, bytes[i]!));
   if (source.transposed) widened[0] = turned(widened[0]!, source.transposed);
-  const data = ordered(joined(widened), source.order);
+  const data = ordered(joinedArrays(Float32Array, widened), source.order);
   const columns = source.columns ? reordered(data, source.columns) : data;
   const values = source.value ? columns.map(source.value) : columns;
   return bits === 32
     ? { dtype: 'float32', dims: shape, data: values }
     : { dims, bits, block: GGUF_BLOCK, ...quantizeBlocks(values, dims.at(-1)!, bits, GGUF_BLOCK, name) };
-}
-
-function joined(all: readonly Float32Array[]): Float32Array {
-  if (all.length === 1) return all[0]!;
-  const data = new Float32Array(all.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of all) {
-    data.set(part, at);
-    at += part.length;
-  }
-  return data;
 }
 
 function ordered<Data extends Float32Array | Uint8Array>(

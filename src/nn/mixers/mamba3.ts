@@ -9,8 +9,9 @@
  *     S_t = a S_(t-1) + (1 - l) dt a k_(t-1) x_(t-1)^T + l dt k_t x_t^T
  *     y_t = S_t^T q_t + D x_t                        out_proj(y * silu(z))
  *
- * (with an output norm, a norm of each head of y stands before the gate), with heavyTail(x) = 1 + x, for a negative x 1 / (1 - x), and phi for each head and pair of numbers that turns: neighbours, of the first `ropeFraction` of a key. With a rank R
- * (multiple inputs and outputs) a token has R keys and queries, and values x * mimo_x_r: S takes in the sum of k_r x_r^T, and
+ * with heavyTail(x) = 1 + x, for a negative x 1 / (1 - x), and phi for each head and pair of numbers that turns: neighbours, of the first
+ * `ropeFraction` of a key. With an output norm, a norm of each head of y stands before the gate. With a rank R (multiple inputs and outputs) a
+ * token has R keys and queries, and values x * mimo_x_r: S takes in the sum of k_r x_r^T, and
  * y = sum_r mimo_o_r (S^T q_r + D x_r) silu(z * mimo_z_r); number i of a key then turns with number i + stateSize / 2.
  *
  * What a token adds at its own end is H_t = S_t - l dt k_t x_t^T less than S_t, which is a plain recurrence over the tokens before:

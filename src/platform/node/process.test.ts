@@ -1,7 +1,8 @@
-/** What memory there is at most, by what systems answer. */
+/** What memory there is at most, by what systems answer; and digests of more than Node takes at once. */
+import { createHash } from 'node:crypto';
 import { totalmem } from 'node:os';
 import { afterEach, expect, test, vi } from 'vitest';
-import { mostMemory } from './process.js';
+import { mostMemory, sha256 } from './process.js';
 
 afterEach(() => void vi.restoreAllMocks());
 
@@ -15,4 +16,11 @@ test.each([
   // What is free at the moment is not asked.
   vi.spyOn(process, 'availableMemory').mockReturnValue(0);
   expect(mostMemory()).toBe(most);
+});
+
+test('a digest in pieces is that of the whole', () => {
+  const bytes = Uint8Array.from({ length: 1000 }, (_, i) => i % 251);
+  const whole = createHash('sha256').update('a').update(bytes).digest('hex');
+  for (const most of [1, 7, 999, 1000, 5000])
+    expect(sha256(most).update('a').update(bytes).digest('hex')).toBe(whole);
 });
