@@ -36,7 +36,7 @@ const CHOICES: readonly Choice[] = [
   { axis: 'place', pattern: 'M-M-S-M-M-' },
   ...[8, 16, 64].map((places) => ({ axis: 'places', set: { attention_selected: places } })),
   ...[2, 64].map((window) => ({ axis: 'window', set: { attention_window: window } })),
-  ...['linear'].map((score) => ({ axis: 'score', set: { attention_score: score } })),
+  { axis: 'score', set: { attention_score: 'linear' } },
   { axis: 'score', set: { attention_scores_window: true } },
   ...[4, 64].map((size) => ({ axis: 'state size', set: { ssm_state_size: size } })),
   ...MATRICES.map((letter) => ({ axis: 'state matrix', pattern: `${`${letter}-`.repeat(4)}S-` })),
