@@ -77,7 +77,7 @@ test('a table is learned, forecast, and gone on from', async () => {
 
   // The command that training tells at its end, of rows that do not fill a patch, beside a column that is not forecast.
   const odd = table('odd.csv', 0, 299);
-  expect(stderr).toMatch(/heddle forecast \S+run \S+all\.csv$/m);
+  expect(stderr).toMatch(/^next: .* forecast \S+run \S+all\.csv$/m);
   expect((await heddle(['forecast', at('run'), odd])).stdout.trim().split('\n').length).toBe(6);
   const far = await heddle(['forecast', at('run'), odd, '--steps', '6', '--save-state', at('odd')]);
   expect(far.stderr).toMatch(/6 steps are beyond the model's horizon of 6, .* ask for 5 at most/);
