@@ -1,7 +1,7 @@
 /** A model that is loaded in this process, as what answers questions to an archive. */
 import { ChatSession, type LanguageModel } from '../generate/index.js';
 import { modelFolder } from '../models/index.js';
-import { type ChatMessage, ChatTemplate } from '../text/index.js';
+import { type ChatMessage, ChatTemplate, endOfTurnIds } from '../text/index.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
 import type { AnswerRequest, ArchiveModel } from './model.js';
 import { modelKey } from './model-reading.js';
@@ -13,15 +13,17 @@ const LARGEST_CONTEXT = 32_768;
 export class LocalModel implements ArchiveModel {
   private constructor(
     readonly name: string,
-    private readonly folder: string,
     private readonly archive: Archive,
     readonly model: LanguageModel,
     private readonly template: ChatTemplate | undefined,
+    private readonly stopTokens: readonly number[],
   ) {}
 
   static async of(name: string, archive: Archive, model: LanguageModel): Promise<LocalModel> {
     const folder = modelFolder(name);
-    return new LocalModel(name, folder, archive, model, await ChatTemplate.load(folder));
+    const template = await ChatTemplate.load(folder);
+    const stopTokens = template ? await endOfTurnIds(folder, model.tokenizer) : [];
+    return new LocalModel(name, archive, model, template, stopTokens);
   }
 
   get instructs(): boolean {
@@ -58,17 +60,19 @@ export class LocalModel implements ArchiveModel {
       state === undefined
         ? undefined
         : (await this.archive.library.load(ARCHIVE_OWNER, state, this.model)).snapshot;
-    const chat = await ChatSession.open(this.model, this.folder, {
+    const { stopTokens } = this;
+    const chat = new ChatSession(this.model, this.template, {
       once: true,
+      stopTokens,
       ...(after && { after }),
     });
     try {
       const text = messages.map(({ content }) => String(content)).join('\n\n');
-      for await (const piece of chat!.say(text, { maxTokens, temperature: 0, ...(signal && { signal }) })) {
+      for await (const piece of chat.say(text, { maxTokens, temperature: 0, ...(signal && { signal }) })) {
         for (const part of piece.parts) if (part.kind === 'content') yield part.text;
       }
     } finally {
-      chat!.dispose();
+      chat.dispose();
       after?.dispose();
     }
   }

@@ -166,8 +166,9 @@ function beginsParagraph(above: Row, row: Row): boolean {
 }
 
 /** Chinese and Japanese put no space between two words, and so none between two lines. */
-const UNSPACED_END = /[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\uff01-\uff5e]$/u;
-const UNSPACED_BEGIN = /^[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\uff01-\uff5e]/u;
+const UNSPACED = '[\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakana}\\uff01-\\uff5e]';
+const UNSPACED_END = new RegExp(`${UNSPACED}$`, 'u');
+const UNSPACED_BEGIN = new RegExp(`^${UNSPACED}`, 'u');
 
 /** Rows as one text; a word that was broken at a line's end is whole again. */
 function joined(rows: readonly Row[], page: string): string {

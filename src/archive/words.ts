@@ -4,8 +4,12 @@
  */
 
 /** Letters of such scripts, with the marks that stand among them. */
-const UNSPACED =
-  /[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmer}\p{scx=Myanmar}]{2,}/gu;
+const LETTERS = ['Han', 'Hiragana', 'Katakana', 'Thai', 'Lao', 'Khmer', 'Myanmar']
+  .map((script) => `\\p{scx=${script}}`)
+  .join('');
+const UNSPACED = new RegExp(`[${LETTERS}]{2,}`, 'gu');
+/** Of these scripts two letters are a word, and endings are words of their own. */
+const SHORT_WORDS = new RegExp(`[${LETTERS}\\p{scx=Hangul}]`, 'u');
 
 let segmenter: Intl.Segmenter | undefined;
 
@@ -24,12 +28,7 @@ export function stemsOf(text: string): string[] {
     spaced(text.normalize('NFKC').toLowerCase())
       .match(/[\p{L}\p{M}\p{N}]+/gu)
       ?.flatMap((word) => {
-        // Of these scripts two letters are a word, and endings are words of their own.
-        if (
-          /[\p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{scx=Hangul}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmer}\p{scx=Myanmar}]/u.test(
-            word,
-          )
-        )
+        if (SHORT_WORDS.test(word))
           return word.length >= 2 ? word.slice(0, /\p{scx=Hangul}/u.test(word) ? 2 : undefined) : [];
         return word.length >= 4 ? word.slice(0, 5) : [];
       }) ?? []

@@ -3,11 +3,11 @@ import { HubError } from '../errors.js';
 import {
   askedWait,
   isPassing,
-  LONGEST_WAIT,
   PATIENCE,
   persist,
   statusInWords,
   Transient,
+  whenAgain,
 } from '../hub/patience.js';
 
 /** What is asked for: what people call it, and its address. */
@@ -16,6 +16,7 @@ export interface Asked {
   readonly url: string;
 }
 
+/** How it is asked for. */
 export interface Attempts {
   /** Those of each request, which may ask for what is missing by then. */
   readonly headers: () => Readonly<Record<string, string>>;
@@ -69,10 +70,8 @@ export function passing(
   if (!isPassing(status) && !(status === 403 && redirected)) return undefined;
   const { host } = new URL(url);
   const wait = askedWait(headers);
-  const again =
-    wait !== undefined && wait > LONGEST_WAIT ? `in ${Math.ceil(wait / 60)} min, as it asks` : 'later';
   const given = new HubError(
-    `${name} could not be loaded: ${host} ${statusInWords(status)}. What has come is kept: load it again ${again}.`,
+    `${name} could not be loaded: ${host} ${statusInWords(status)}. What has come is kept: load it again ${whenAgain(wait)}.`,
   );
   return new Transient(`${host} answered with status ${status}`, given, wait);
 }

@@ -36,10 +36,7 @@ export async function idsToLearn(
     encode(tokenizer, model) {
       const { training, validation } = splitFor(model, corpus, options.validation);
       const apart = options.documents !== 'join';
-      const [learned, heldOut] = [training, validation].map((ids) => joinedArrays(Int32Array, ids)) as [
-        Int32Array,
-        Int32Array,
-      ];
+      const [learned, heldOut] = [joinedArrays(Int32Array, training), joinedArrays(Int32Array, validation)];
       const prompt = [...validation[0]!.subarray(0, SAMPLE_PROMPT)];
       return {
         data: apart

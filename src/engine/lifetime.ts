@@ -5,11 +5,16 @@ export class Lifetime {
 
   constructor(private readonly letGo: () => void) {}
 
+  /** Whether the values are gone. */
+  get isOver(): boolean {
+    return this.isDisposed && this.runs === 0;
+  }
+
   /** Lets go of the values: now, or when the runs that have them are over. */
   dispose(): void {
     if (this.isDisposed) return;
     this.isDisposed = true;
-    if (this.runs === 0) this.letGo();
+    if (this.isOver) this.letGo();
   }
 
   begin(): void {
@@ -17,7 +22,8 @@ export class Lifetime {
   }
 
   end(): void {
-    if (--this.runs === 0 && this.isDisposed) this.letGo();
+    this.runs--;
+    if (this.isOver) this.letGo();
   }
 }
 

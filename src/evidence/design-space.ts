@@ -40,45 +40,35 @@ const CHOICES: readonly Choice[] = [
   { axis: 'score', set: { attention_scores_window: true } },
   ...[4, 64].map((size) => ({ axis: 'state size', set: { ssm_state_size: size } })),
   ...MATRICES.map((letter) => ({ axis: 'state matrix', pattern: `${`${letter}-`.repeat(4)}S-` })),
-  {
-    axis: 'training',
-    strategy: {
-      name: 'short texts first',
-      stages: (steps, batch) => [
-        { ...TASK, length: 128, steps: Math.round(steps / 3), batch: 2 * batch },
-        { ...TASK, steps: steps - Math.round(steps / 3), batch },
-      ],
-    },
-  },
-  {
-    axis: 'training',
-    strategy: {
-      name: 'recurrences first, attention held',
-      stages: (steps, batch) => [
-        { ...TASK, steps: Math.round(steps / 3), batch, factors: { 'layer:S': 0 } },
-        { ...TASK, steps: steps - Math.round(steps / 3), batch },
-      ],
-    },
-  },
-  {
-    axis: 'training',
-    strategy: {
-      name: 'attention first, recurrences held',
-      stages: (steps, batch) => [
-        { ...TASK, steps: Math.round(steps / 3), batch, factors: { 'layer:M': 0 } },
-        { ...TASK, steps: steps - Math.round(steps / 3), batch },
-      ],
-    },
-  },
+  beginning('short texts first', (batch) => ({ length: 128, batch: 2 * batch })),
+  beginning('recurrences first, attention held', () => ({ factors: { 'layer:S': 0 } })),
+  beginning('attention first, recurrences held', () => ({ factors: { 'layer:M': 0 } })),
   {
     axis: 'training',
     strategy: { name: 'Muon', stages: (steps, batch) => [{ ...TASK, steps, batch, optimizer: 'muon' }] },
   },
 ];
 
+/** Keys of a config as people read them. */
+function told(set: Keys): string[] {
+  return Object.entries(set).map(([key, value]) => `${key.replaceAll('_', ' ')} ${value}`);
+}
+
+/** A training whose first third is another one. */
+function beginning(name: string, first: (batch: number) => Partial<Stage>): Choice {
+  const stages = (steps: number, batch: number): Stage[] => {
+    const third = Math.round(steps / 3);
+    return [
+      { ...TASK, steps: third, batch, ...first(batch) },
+      { ...TASK, steps: steps - third, batch },
+    ];
+  };
+  return { axis: 'training', strategy: { name, stages } };
+}
+
 function trialOf({ axis, pattern, set, strategy }: Choice, quick: boolean): Trial {
   const [steps, batch] = quick ? [60, 16] : [1500, 128];
-  const changed = Object.entries(set ?? {}).map(([key, value]) => `${key.replaceAll('_', ' ')} ${value}`);
+  const changed = told(set ?? {});
   return {
     section: SECTION,
     name: [axis, ...changed, ...(strategy ? [strategy.name] : [])].join(', '),
@@ -129,15 +119,15 @@ function report(findings: readonly Finding[]): Report | undefined {
     }),
     seedCount(own),
   ]);
+  const about = [
+    `**${task?.name ?? 'a task of another version'}**${task ? `: ${task.about}` : ''}.`,
+    `One choice is changed at a time; beside each score stands how far its median is from the base's, \`${BASE.pattern}\` with ${told(BASE.set).join(', ')}.`,
+    'A difference within the spread of the seeds tells nothing.',
+    trainedAs(seeds, (finding) => partsOf(finding)[1]!),
+  ];
   return {
     text: [
-      `**${task?.name ?? 'a task of another version'}**${task ? `: ${task.about}` : ''}. One choice is changed at a time; beside each score stands how far its median is from the base's, \`${BASE.pattern}\` with ${Object.entries(
-        BASE.set,
-      )
-        .map(([key, value]) => `${key.replaceAll('_', ' ')} ${value}`)
-        .join(
-          ', ',
-        )}. A difference within the spread of the seeds tells nothing. ${trainedAs(seeds, (finding) => partsOf(finding)[1]!)}`,
+      about.join(' '),
       markdownTable([['choice', ...columns.flatMap((column) => [column, 'to the base']), 'seeds'], ...rows]),
     ].join('\n\n'),
   };

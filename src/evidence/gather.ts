@@ -76,9 +76,13 @@ async function inProcess(
   let wrong: string | undefined;
   try {
     for await (const line of createInterface({ input: child.stdout })) {
-      const finding = parsed(line, (message) => {
-        wrong ??= message;
-      });
+      let finding: Finding | undefined;
+      try {
+        // A library may print a line of its own.
+        finding = findingIn(line);
+      } catch (error) {
+        wrong ??= (error as Error).message;
+      }
       if (!finding) continue;
       await findings.add(finding);
       onFinding(finding);
@@ -93,14 +97,4 @@ async function inProcess(
   if (signal.aborted) return;
   if (wrong !== undefined) onFailure(work, wrong);
   else if (code !== 0) onFailure(work, message.trim().split('\n').at(-1) ?? '');
-}
-
-/** The finding that a line is, if it is one: a library may print a line of its own. */
-function parsed(line: string, onWrong: (message: string) => void): Finding | undefined {
-  try {
-    return findingIn(line);
-  } catch (error) {
-    onWrong((error as Error).message);
-    return undefined;
-  }
 }

@@ -65,7 +65,6 @@ export function filledState(subject: LanguageModel, length: number): State {
 }
 
 /** It as a language model. */
-
 export async function costSubject(model: Model, device: Device): Promise<LanguageModel> {
   const weights = initialWeights(parametersOf(model), 1);
   return LanguageModel.compile(model, weights, idTokenizer(model.vocabSize, 'evidence'), device);

@@ -9,11 +9,11 @@ import { HubError } from '../errors.js';
 import {
   askedWait,
   isPassing,
-  LONGEST_WAIT,
   type Patience,
   persist,
   statusInWords,
   Transient,
+  whenAgain,
 } from './patience.js';
 import { fetchThroughProxies } from './proxy.js';
 
@@ -199,10 +199,8 @@ function cut(host: string, what: string, cause: unknown): Transient {
 function statusError(host: string, response: Response): Error {
   const { status } = response;
   const wait = isPassing(status) ? askedWait(response.headers) : undefined;
-  const again =
-    wait !== undefined && wait > LONGEST_WAIT ? `in ${Math.ceil(wait / 60)} min, as it asks` : 'later';
   const given = new HubError(
-    `${host} ${statusInWords(status)}. What was downloaded is kept: run the same command ${again}.`,
+    `${host} ${statusInWords(status)}. What was downloaded is kept: run the same command ${whenAgain(wait)}.`,
   );
   // A link that the source gave may have run out; the next attempt gets a new one.
   return isPassing(status) || status === 403

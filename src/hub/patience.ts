@@ -17,7 +17,7 @@ export interface Patience {
 export const PATIENCE: Patience = { retries: 5, backoff: 1, silence: 60 };
 
 /** A server that asks for a longer wait than this, in seconds, is not waited for. */
-export const LONGEST_WAIT = 300;
+const LONGEST_WAIT = 300;
 
 /** An attempt that brought this many bytes was worth it: a line that is cut once an hour does not add up to giving up. */
 const WORTHWHILE = 2 ** 20;
@@ -35,6 +35,7 @@ export class Transient extends Error {
   }
 }
 
+/** How `persist` tries again. */
 export interface Persistence {
   readonly patience: Pick<Patience, 'retries' | 'backoff'>;
   readonly signal?: AbortSignal | undefined;
@@ -89,8 +90,14 @@ export function isPassing(status: number): boolean {
   return status === 408 || status === 429 || status >= 500;
 }
 
+/** An answer's status as a clause. */
 export function statusInWords(status: number): string {
   return `answered with status ${status}${status === 429 ? ' (too many requests)' : ''}`;
+}
+
+/** When to run the same again, after a wait that a server asks for: `later`, or `in 20 min, as it asks` where that is not waited for. */
+export function whenAgain(wait: number | undefined): string {
+  return wait !== undefined && wait > LONGEST_WAIT ? `in ${Math.ceil(wait / 60)} min, as it asks` : 'later';
 }
 
 /** How long a server asks to wait, in seconds, where its answer says so. */

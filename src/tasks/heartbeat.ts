@@ -1,6 +1,7 @@
 /**
  * Anomalies in a stream of heartbeats: a model learns to forecast beats that are as they should be; where it misses by much, a beat is
- * not. The stream is read piece by piece from a kept state. The signal is made, in the manner of McSharry et al., 2003 (a sum of waves around each beat), and no one's heart.
+ * not. The stream is read piece by piece from a kept state. The signal is synthetic, a sum of waves around each beat as in McSharry et al.,
+ * 2003, and no one's heart.
  */
 import { Random } from '../nn/index.js';
 import { seriesData } from '../train/index.js';

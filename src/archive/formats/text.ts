@@ -1,6 +1,6 @@
 /**
- * Plain text and Markdown, in UTF-8, UTF-16 with its mark, or else what an HTML file names, or Latin-1. Markdown is kept as it is written, since that is how people and
- * models read it; its headings are told.
+ * Plain text and Markdown, in UTF-8, in UTF-16 with a byte order mark, or else in the encoding that an HTML file names, or in Latin-1.
+ * Markdown is kept as it is written, since that is how people and models read it; its headings are told.
  */
 import { createReadStream } from 'node:fs';
 import { FlowPages } from './flow.js';

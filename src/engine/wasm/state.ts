@@ -71,11 +71,9 @@ const dropped = new FinalizationRegistry(release);
 
 export class WasmState implements State {
   readonly life = new Lifetime(() => {
-    this.isGone = true;
     dropped.unregister(this);
     release(this.values);
   });
-  private isGone = false;
 
   constructor(
     /** The memory in which it lies: only its own device can run it. */
@@ -93,7 +91,7 @@ export class WasmState implements State {
   }
 
   get holdings(): ReadonlyMap<object, number> {
-    if (this.isGone) return new Map();
+    if (this.life.isOver) return new Map();
     const all = [...this.values.values()].flatMap(({ blocks }) => blocks);
     return new Map(all.map((block) => [block, block.bytes]));
   }
@@ -123,7 +121,7 @@ export class WasmState implements State {
 
   /** Throws `DeviceError` where it was disposed of. */
   expectAlive(): void {
-    if (this.isGone) throw new DeviceError('this state was disposed of');
+    if (this.life.isOver) throw new DeviceError('this state was disposed of');
   }
 
   private copyOf({ spec, blocks }: KeptValue): HostTensor {

@@ -1,5 +1,6 @@
 /** What is known of a saved state besides the state itself. */
 import { z } from 'zod';
+import { randomHex } from '../../platform/random-hex.js';
 
 const ID = /^state-[0-9a-f]{24}$/;
 
@@ -31,6 +32,5 @@ export type StateRecord = z.infer<typeof StateRecord>;
 
 /** A random id for a new state. */
 export function newStateId(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  return `state-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+  return `state-${randomHex(12)}`;
 }

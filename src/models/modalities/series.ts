@@ -4,14 +4,14 @@
  *
  * A patch is scaled by the mean and the deviation of what was read up to it, per channel, as Toto does (Cohen et al.,
  * 2024, arXiv 2407.07874): nothing later is looked at, so that reading in pieces is reading at once, and what the model says
- * is scaled back. Both are of the last `window` values: as long as there were no more, plainly; from then on each patch takes the place of as
- * much of what came before, all of it alike, so that older values count exponentially less and the state stays three numbers. With S the sum of
- * values (or of their squares), n of them in a patch and c counted before,
+ * is scaled back. Up to `window` values both are plain means over all of them. Beyond, they are exponential means: each patch scales the sums
+ * of earlier values down, so that the count stays `window`, and the state stays three numbers a channel. With S the sum of values (or of
+ * their squares), n of them in a patch and c counted before,
  *
  *     c_t = min(c_(t-1) + n_t, window)        S_t = (c_t / (c_(t-1) + n_t)) (S_(t-1) + sum of the patch)
  *
- * A sensor that is read for months is then scaled as the windows were on which its model was trained. That all positions are trained at once, each for the values that follow it, is TimesFM's form (Das et
- * al., 2023, arXiv 2310.10688).
+ * A sensor that is read for months is then scaled as the windows were on which its model was trained. That all positions are trained at
+ * once, each for the values that follow it, is TimesFM's form (Das et al., 2023, arXiv 2310.10688).
  */
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';

@@ -4,6 +4,7 @@
  *
  * A call within a thought is a thought; what only looks like a call is content; white space around thoughts and calls belongs to them.
  */
+import { randomHex } from '../../platform/random-hex.js';
 import { call } from './call.js';
 import type { CallScope } from './call-scope.js';
 import { Characters, type Parser, skip, stopsOf } from './characters.js';
@@ -246,7 +247,9 @@ function marksOf({ opens, marks: optional = [], closes, elements }: CallForm): s
 const ID_SIGNS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 
 function newCallId(short: boolean): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  if (!short) return `call_${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
-  return Array.from(bytes.subarray(0, 9), (byte) => ID_SIGNS[byte % ID_SIGNS.length]).join('');
+  if (!short) return `call_${randomHex(12)}`;
+  return Array.from(
+    crypto.getRandomValues(new Uint8Array(9)),
+    (byte) => ID_SIGNS[byte % ID_SIGNS.length],
+  ).join('');
 }

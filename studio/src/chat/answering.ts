@@ -1,8 +1,8 @@
 /** What is said, and how models answer it. */
 import { batch, computed, effect, signal } from '@preact/signals';
+import { randomHex } from '../../../src/platform/random-hex.js';
 import { ApiError, type ChatRequest } from '../api.js';
 import { chat, deleteState } from '../hosts/hosts.js';
-import { newId } from '../parts/new-id.js';
 import { report } from '../parts/status.js';
 import { pathTo, requestFor, standOf, type Turn } from './conversation.js';
 import {
@@ -76,7 +76,7 @@ export async function goOn(lane: Lane): Promise<void> {
   const isFree = !last.state?.name && !treeOf(lane).some(({ parent }) => parent === last.id);
   if (isFree) return answerIn(lane, last, last.answer);
   const { state: _, ...copy } = last;
-  const beside = { ...copy, id: newId() };
+  const beside = { ...copy, id: randomHex(16) };
   batch(() => {
     addTurn(lane.model, beside);
     rewind(lane, beside.id);
@@ -100,7 +100,7 @@ async function sayIn(lane: Lane, said: string): Promise<void> {
   const parent = standOf(treeOf(lane), lane.head);
   const system = parent === undefined && modelOf(lane)?.chat ? sampling.value.system.trim() : '';
   const turn: Turn = {
-    ...{ id: newId(), parent, kind: 'turn', said, answer: '', status: 'writing' },
+    ...{ id: randomHex(16), parent, kind: 'turn', said, answer: '', status: 'writing' },
     ...(system !== '' && { system }),
   };
   batch(() => {

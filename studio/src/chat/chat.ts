@@ -1,9 +1,9 @@
 /** What can be done with lanes and memories besides saying something. */
 import { batch } from '@preact/signals';
+import { randomHex } from '../../../src/platform/random-hex.js';
 import type { StoredState } from '../api.js';
 import { deleteState, forkState, listModels, listStates, nameState } from '../hosts/hosts.js';
 import { announce } from '../parts/announcement.js';
-import { newId } from '../parts/new-id.js';
 import { stop } from './answering.js';
 import type { Turn } from './conversation.js';
 import {
@@ -91,5 +91,5 @@ export async function clear(): Promise<void> {
 }
 
 function quiet(kind: 'fork' | 'kept', parent: string | undefined, state: StoredState): Turn {
-  return { id: newId(), parent, kind, said: '', answer: '', status: 'done', state };
+  return { id: randomHex(16), parent, kind, said: '', answer: '', status: 'done', state };
 }

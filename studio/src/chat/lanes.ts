@@ -1,8 +1,8 @@
 /** The lanes, side by side, and the trees of turns that they stand in: one tree a model. */
 import { batch, computed, signal } from '@preact/signals';
+import { randomHex } from '../../../src/platform/random-hex.js';
 import type { ModelInfo, StoredState } from '../api.js';
 import { listStates } from '../hosts/hosts.js';
-import { newId } from '../parts/new-id.js';
 import type { Tree, Turn } from './conversation.js';
 import { type Lane, restoreChat } from './stored-chat.js';
 
@@ -33,7 +33,7 @@ export function laneName({ id, model }: Lane): string {
 }
 
 export function addLane(model: string, head?: string): Lane {
-  const lane: Lane = { id: newId(), model, head };
+  const lane: Lane = { id: randomHex(16), model, head };
   batch(() => {
     lanes.value = [...lanes.value, lane];
     chosenLane.value = lane.id;

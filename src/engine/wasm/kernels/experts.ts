@@ -1,7 +1,7 @@
 // A mixture of experts, of which only those that some token uses are read: row after row, each for all tokens that use it. A
 // token's sum goes over its experts in their order, whatever other tokens use.
 import { Element } from '../../../graph/lower/wasm/codes';
-import { dotsOf } from './matmul';
+import { apartIn, dotsOf, firstIn, groupsOf } from './matmul';
 import { silu4, splat } from './math';
 import { address, cut, word } from './memory';
 import { gathered, rows, storeLanes } from './packed';
@@ -71,14 +71,13 @@ export function expertsUp(a: usize, t: i32, T: i32): void {
   const matrix = row * <usize>(isGated ? 2 * inner : inner);
   const first = cut(inner, t, T);
   const count = cut(inner, t + 1, T) - first;
-  const quarter = count >> 2;
   for (let expert = 0; expert < experts; expert++) {
     const up = address(a, 7) + <usize>expert * matrix;
     const last = word(starts, expert + 1);
     if (word(starts, expert) == last) continue;
-    for (let group = 0; group < quarter + (count & 3); group++) {
-      const apart: usize = group < quarter ? quarter : 0;
-      const i = first + group + (apart ? 0 : 3 * quarter);
+    for (let group = 0; group < groupsOf(count); group++) {
+      const apart = apartIn(group, count);
+      const i = first + firstIn(group, count);
       const w = up + <usize>i * row;
       for (let entry = word(starts, expert); entry < last; entry++) {
         const x = address(a, 6) + (<usize>(word(entries, entry) * hidden) << 2);
@@ -113,16 +112,15 @@ export function expertsDown(a: usize, t: i32, T: i32): void {
   const row = <usize>inner << (kind == Element.bfloat16 ? 1 : 2);
   const first = cut(hidden, t, T);
   const count = cut(hidden, t + 1, T) - first;
-  const quarter = count >> 2;
   for (let token = 0; token < word(a, 4); token++)
     memory.fill(y + (<usize>(token * hidden + first) << 2), 0, <usize>count << 2);
   for (let expert = 0; expert < experts; expert++) {
     const down = address(a, 7) + <usize>expert * row * <usize>hidden;
     const last = word(starts, expert + 1);
     if (word(starts, expert) == last) continue;
-    for (let group = 0; group < quarter + (count & 3); group++) {
-      const apart: usize = group < quarter ? quarter : 0;
-      const i = first + group + (apart ? 0 : 3 * quarter);
+    for (let group = 0; group < groupsOf(count); group++) {
+      const apart = apartIn(group, count);
+      const i = first + firstIn(group, count);
       const w = down + <usize>i * row;
       for (let entry = word(starts, expert); entry < last; entry++) {
         const token = word(entries, entry);

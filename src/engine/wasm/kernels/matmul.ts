@@ -320,6 +320,30 @@ export function dotsOf(kind: i32, x: usize, w: usize, apart: usize, k: i32): v12
   return f32x4.replace_lane(three, 3, dot(x, w + 3 * apart, k));
 }
 
+/**
+ * `count` rows of weights that a thread has are taken four at a time, each a quarter of them from the next, and what four does not divide
+ * one by one: so many times.
+ */
+// @ts-ignore: decorator
+@inline
+export function groupsOf(count: i32): i32 {
+  return (count >> 2) + (count & 3);
+}
+
+/** How many rows a group's four stand apart; 0 for a single row. */
+// @ts-ignore: decorator
+@inline
+export function apartIn(group: i32, count: i32): usize {
+  return group < count >> 2 ? count >> 2 : 0;
+}
+
+/** The first row of a group. */
+// @ts-ignore: decorator
+@inline
+export function firstIn(group: i32, count: i32): i32 {
+  return group < count >> 2 ? group : group + 3 * (count >> 2);
+}
+
 /** Rows of weights that a thread takes at once; see graph/lower/wasm/share.ts. */
 const UNIT: i32 = 4;
 
@@ -335,11 +359,10 @@ export function rowsMatmul(a: usize, t: i32, T: i32): void {
   const y = address(a, 7);
   const first = share(n, UNIT, t, T);
   const count = share(n, UNIT, t + 1, T) - first;
-  const quarter = count >> 2;
   // Rows of weights stay in the first-level cache for all rows of x.
-  for (let group = 0; group < quarter + (count & 3); group++) {
-    const apart: usize = group < quarter ? quarter : 0;
-    const j = first + group + (apart ? 0 : 3 * quarter);
+  for (let group = 0; group < groupsOf(count); group++) {
+    const apart = apartIn(group, count);
+    const j = first + firstIn(group, count);
     const w = address(a, 6) + <usize>j * wRow;
     for (let i = 0; i < m; i++)
       storeLanes(y + (<usize>(i * n + j) << 2), apart << 2, dotsOf(kind, x + <usize>i * xRow, w, apart * wRow, k));
