@@ -4,18 +4,27 @@ import { z } from 'zod';
 import { openDevice } from '../engine/index.js';
 import { LanguageModel } from '../generate/index.js';
 import { input, matmul, reshape, silu, sum } from '../graph/index.js';
-import { hybridModel, modelConfig, parametersOf, preset } from '../models/index.js';
+import {
+  countParameters,
+  hybridModel,
+  type Model,
+  modelConfig,
+  parametersOf,
+  preset,
+} from '../models/index.js';
 import { ADAMW_DEFAULTS, initialWeights, nextTokens } from '../train/index.js';
 import { activationBytes, memoryNeed } from '../train/memory-need.js';
 import { race, startContender } from './contender.js';
 import { decodeCost } from './cost.js';
 import { bytesTokenizer, measureGeneration } from './generation-section.js';
+import { hybrid350 } from './gpu-tasks.js';
 import { ContenderError, LineProcess } from './line-process.js';
 import { peakMemory } from './machine.js';
 import { measurePeak } from './peak.js';
 import { QUICK } from './plan.js';
 import { generationText, highest, peakText, trainText } from './report.js';
 import { runtimeText } from './runtime-report.js';
+import { GRANITE_1B, GRANITE_3B, GRANITE_350M, graniteModel } from './shapes.js';
 import { table } from './table.js';
 import { median, type TrainResult } from './train-section.js';
 import { compileStep, STEPS_PER_ROUND, startRun } from './training.js';
@@ -56,6 +65,14 @@ describe('arithmetic', () => {
     expect(median([5, 1, 3])).toBe(3);
     expect(median([4, 2])).toBe(2);
   });
+});
+
+test('shapes have the number of parameters that their names say', () => {
+  const millions = (model: Model) => countParameters(parametersOf(model)) / 1e6;
+  expect(millions(hybrid350())).toBeCloseTo(350, -1);
+  expect(millions(graniteModel(GRANITE_350M))).toBeCloseTo(340, -1);
+  expect(millions(graniteModel(GRANITE_1B)) / 1000).toBeCloseTo(1.5, 0);
+  expect(millions(graniteModel(GRANITE_3B)) / 1000).toBeCloseTo(3.2, 0);
 });
 
 describe('memory that a step needs', () => {

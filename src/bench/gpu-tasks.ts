@@ -56,7 +56,6 @@ export const SMALL: readonly TrainingTask[] = [
 
 /** The shipped design with 350M parameters: its state does not grow. */
 export const HYBRID_350M: ModelConfig = stack('M-M-M-M-S-', 8, {
-  hiddenSize: 1024,
   maxPositionEmbeddings: 1_048_576,
   ropeTheta: null,
 });
