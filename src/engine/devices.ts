@@ -22,6 +22,7 @@ import type {
 import { relay } from './relay.js';
 import { WasmDevice } from './wasm/device.js';
 import { XlaDevice } from './xla/device.js';
+import { memoryShare } from './xla/memory-share.js';
 import { openClient } from './xla/pjrt.js';
 import { findPlugin } from './xla/plugin.js';
 import { compileCached } from './xla/program-cache.js';
@@ -56,8 +57,9 @@ async function openCuda({
   memoryFraction,
   ...options
 }: DeviceOptions): Promise<XlaDevice> {
+  const share = memoryShare(memoryFraction);
   const plugin = await findPlugin();
-  const client = await openClient(plugin, memoryFraction ? { memoryFraction, preallocate: false } : {});
+  const client = await openClient(plugin, share);
   try {
     return new XlaDevice(client, {
       ...options,
