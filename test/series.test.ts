@@ -121,7 +121,14 @@ test.each([
   [['--target', 'when'], /line 2: the column 'when' has 'day 0', which is no number/],
   [['--target', 'load', '--lora', '4'], /--lora is for models of text/],
   [['--target', 'load', '--validation', '0'], /--validation is 0/],
-  [['--target', 'load', '--validation', '0.05'], /needs 25 at least: use more rows or a shorter --sequence/],
+  [
+    ['--target', 'load', '--validation', '0.05'],
+    /there are 15 held-out rows, and .* needs 25 at least: use more rows, a larger --validation or a shorter --sequence/,
+  ],
+  [
+    ['--target', 'load', '--validation', '0.95'],
+    /there are 15 rows to learn from, and .* needs \d+ at least: use more rows or a shorter --sequence/,
+  ],
   [[], /is a table: name the columns to forecast with --target/],
 ])('train %j is refused, and writes nothing', async (args, message) => {
   const { code, stderr } = await train(table('small.csv', 0, 300), ...args, '--out', at('none'));

@@ -98,13 +98,19 @@ export interface Device {
   dispose(): Promise<void>;
 }
 
-/** Bytes of a GPU's memory: in use, the most that was in use so far, and what there is for us. */
-export interface DeviceMemory {
-  /** Its kind, such as `NVIDIA H200`. */
-  readonly kind: string;
+/** Bytes of a device's memory. */
+export interface MemoryUse {
   readonly inUse: number;
+  /** The most that was in use at one time. */
   readonly peak: number;
+  /** What this process may use at most. */
   readonly limit: number;
+}
+
+/** The memory of one GPU. */
+export interface DeviceMemory extends MemoryUse {
+  /** The GPU's kind, such as `NVIDIA H200`. */
+  readonly kind: string;
 }
 
 /** Programs with the same states and weights. */

@@ -1,8 +1,8 @@
 /** Tables of numbers as files have them: a line of names, then rows in the order of time. */
-import { readFile, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { CsvError, parse } from 'csv-parse/sync';
 import { DataError } from '../errors.js';
+import { readTextFile } from '../platform/text-file.js';
 
 /** Columns of numbers over rows in order. */
 export interface NumberTable {
@@ -15,9 +15,6 @@ export interface NumberTable {
   readonly leftOut: readonly string[];
 }
 
-/** V8 cannot hold a text of more than 2^29 characters. */
-const MOST_BYTES = 5e8;
-
 /**
  * Reads a CSV or TSV file (the delimiter is the one of `,`, `;` and tab that the first line has most of). Columns that hold
  * something other than numbers are left out, unless `wanted` names them. Names may stand in a comment, as `numpy.savetxt` writes them.
@@ -26,7 +23,7 @@ const MOST_BYTES = 5e8;
  * lengths, for text in a column of numbers, for numbers that could be two (`1,234`), and for a wanted column that there is not.
  */
 export async function readNumberTable(path: string, wanted?: readonly string[]): Promise<NumberTable> {
-  const text = await readText(path);
+  const text = (await readTextFile(path, 'a table')).replace(/\r\n?/g, '\n');
   const { header, rows, delimiter, lineOf } = recordsOf(path, text);
   const names = header.map((cell, i) => cell.trim() || `column ${i + 1}`);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
@@ -63,26 +60,6 @@ export async function readNumberTable(path: string, wanted?: readonly string[]):
   if (empty !== undefined) throw new DataError(`${path}: the column '${empty}' has no value at all`);
   const leftOut = names.filter((name) => !columns.includes(name));
   return { name: basename(path), columns, values, rows: rows.length, leftOut };
-}
-
-/** The text of a file, with line feeds alone at the ends of lines. */
-async function readText(path: string): Promise<string> {
-  const size = await stat(path).then(
-    ({ size }) => size,
-    () => 0,
-  );
-  if (size > MOST_BYTES)
-    throw new DataError(
-      `${path} has ${Math.round(size / 1e6)} MB: a table of up to ${MOST_BYTES / 1e6} MB is read`,
-    );
-  const bytes = await readFile(path).catch((error: Error) => {
-    throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
-  });
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes).replace(/\r\n?/g, '\n');
-  } catch (error) {
-    throw new DataError(`${path} is not UTF-8 text: save the table as CSV in UTF-8`, { cause: error });
-  }
 }
 
 /** What a file has: names, and rows of cells. */

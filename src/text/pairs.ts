@@ -1,6 +1,6 @@
 /** Pairs of texts, a line each: what is given, a tab, and what is to be written. */
-import { readFile } from 'node:fs/promises';
 import { DataError } from '../errors.js';
+import { readTextFile } from '../platform/text-file.js';
 
 /** A text, and the one that a model shall write for it. */
 export interface TextPair {
@@ -17,27 +17,12 @@ export interface PairLine {
   readonly cells: readonly string[];
 }
 
-/** V8 cannot hold a text of more than 2^29 characters. */
-const MOST_BYTES = 5e8;
-
 /**
  * Reads the lines of a TSV file without a line of names; blank ones do not count. Throws `DataError`, with the file and the line, for a
  * file that is missing or not UTF-8, and for a line of tabs alone.
  */
 export async function readPairLines(path: string): Promise<PairLine[]> {
-  const bytes = await readFile(path).catch((error: Error) => {
-    throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
-  });
-  if (bytes.length > MOST_BYTES)
-    throw new DataError(
-      `${path} has ${Math.round(bytes.length / 1e6)} MB: pairs of up to ${MOST_BYTES / 1e6} MB are read`,
-    );
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw new DataError(`${path} is not UTF-8 text: save it in UTF-8`, { cause: error });
-  }
+  const text = await readTextFile(path, 'pairs');
   return text.split(/\r\n|\n|\r/).flatMap((line, i): PairLine[] => {
     if (line.trim() !== '') return [{ line: i + 1, cells: line.split('\t').map((cell) => cell.trim()) }];
     if (line.includes('\t')) throw new DataError(`${path}, line ${i + 1}: both sides of the pair are empty`);

@@ -121,8 +121,8 @@ export function seriesData(
 ): DataSource {
   return (model, { sequence, seed }) => {
     const config = inputConfigOf<SeriesConfig>(model, 'series');
-    const windows = [training, validation].map((rows) => new Windows(rows, config, sequence));
-    const [learned, held] = windows as [Windows, Windows];
+    const learned = new Windows(training, 'rows to learn from', config, sequence);
+    const held = new Windows(validation, 'held-out rows', config, sequence);
     expectChange(training, config.targets);
     return {
       objective: objective(config, sequence),
@@ -154,6 +154,7 @@ class Windows {
 
   constructor(
     private readonly series: SeriesRows,
+    called: 'rows to learn from' | 'held-out rows',
     private readonly config: SeriesConfig,
     private readonly sequence: number,
   ) {
@@ -168,7 +169,7 @@ class Windows {
     }
     if (this.rows <= this.span) {
       throw new DataError(
-        `the series has ${this.rows} rows, and a window of ${sequence} x ${config.patch} needs ${this.span + 1} at least: use more rows or a shorter --sequence`,
+        `there are ${this.rows} ${called}, and a window of ${sequence} x ${config.patch} needs ${this.span + 1} at least: use more rows${called === 'held-out rows' ? ', a larger --validation' : ''} or a shorter --sequence`,
       );
     }
   }

@@ -4,16 +4,16 @@
  */
 import { DeviceError } from '../../errors.js';
 import type { DType, TensorData } from '../../graph/dtype.js';
+import type { MemoryUse } from '../program.js';
 import { findDriver } from './driver.js';
 import { FUNCTIONS, Struct } from './pjrt/abi.js';
 import { PjrtApi } from './pjrt/api.js';
 import { Client } from './pjrt/client.js';
-import type { MemoryUse } from './pjrt/errors.js';
 import { type Koffi, loadKoffi } from './pjrt/koffi.js';
 import { type ClientOptions, type CompileOptions, clientOptions } from './pjrt/options.js';
 import { type FoundPlugin, prepare } from './plugin.js';
 
-export { type MemoryUse, OutOfDeviceMemory } from './pjrt/errors.js';
+export { OutOfDeviceMemory } from './pjrt/errors.js';
 export type { ClientOptions, CompileOptions } from './pjrt/options.js';
 
 /** The types of elements that arrays on the device may have. */

@@ -1,5 +1,6 @@
 /** A loaded plugin: its functions by name, its versions, and its errors as `DeviceError`. */
 import { DeviceError } from '../../../errors.js';
+import type { MemoryUse } from '../../program.js';
 import {
   API_HEADER,
   API_VERSION,
@@ -12,7 +13,7 @@ import {
   STRUCTS,
   Struct,
 } from './abi.js';
-import { type MemoryUse, pluginError } from './errors.js';
+import { pluginError } from './errors.js';
 import { type Koffi, loadLibrary } from './koffi.js';
 
 /**

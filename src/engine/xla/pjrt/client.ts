@@ -2,12 +2,12 @@
 import { statSync } from 'node:fs';
 import { DeviceError } from '../../../errors.js';
 import { DTYPES, type TensorData } from '../../../graph/dtype.js';
+import type { MemoryUse } from '../../program.js';
 import type { PjrtBuffer, PjrtClient, PjrtDevice, PjrtExecutable, XlaType } from '../pjrt.js';
 import { FUNCTIONS, STRUCTS, Struct } from './abi.js';
 import type { PjrtApi } from './api.js';
 import { DeviceBuffer } from './buffer.js';
 import { Device } from './device.js';
-import type { MemoryUse } from './errors.js';
 import { Executable } from './executable.js';
 import { type CompileOptions, compileOptions } from './options.js';
 import type { Resource } from './resource.js';

@@ -1,8 +1,8 @@
 /** One device of a client. */
+import type { MemoryUse } from '../../program.js';
 import type { PjrtDevice } from '../pjrt.js';
 import { FUNCTIONS, Struct } from './abi.js';
 import type { PjrtApi } from './api.js';
-import type { MemoryUse } from './errors.js';
 
 export class Device implements PjrtDevice {
   readonly kind: string;

@@ -1,14 +1,7 @@
 /** A plugin's failures in words. */
 import { DeviceError } from '../../../errors.js';
+import type { MemoryUse } from '../../program.js';
 import type { ErrorCode } from './abi.js';
-
-/** What a device's memory holds, in bytes. */
-export interface MemoryUse {
-  readonly inUse: number;
-  /** The most that was in use at one time. */
-  readonly peak: number;
-  readonly limit: number;
-}
 
 /** A program or an array does not fit the device's memory. */
 export class OutOfDeviceMemory extends DeviceError {

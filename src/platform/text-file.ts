@@ -1,0 +1,27 @@
+/** Reading a whole text file of a person's, with refusals that name the file. */
+import { readBytes, statsOf } from '#platform';
+import { DataError } from '../errors.js';
+
+/** V8 cannot hold a text of more than 2^29 characters. */
+const MOST_BYTES = 5e8;
+
+/**
+ * The text of a UTF-8 file, without a byte order mark. `what` is what the file holds, such as `a table`. Throws `DataError`, with the path,
+ * for a file that is missing, larger than 500 MB, or not UTF-8.
+ */
+export async function readTextFile(path: string, what: string): Promise<string> {
+  const unreadable = (error: Error): never => {
+    throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
+  };
+  const { size } = await statsOf(path).catch(unreadable);
+  if (size > MOST_BYTES)
+    throw new DataError(
+      `${path} has ${Math.round(size / 1e6)} MB: ${what} of up to ${MOST_BYTES / 1e6} MB can be read`,
+    );
+  const bytes = await readBytes(path).catch(unreadable);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new DataError(`${path} is not UTF-8 text: save ${what} in UTF-8`, { cause: error });
+  }
+}
