@@ -7,8 +7,10 @@ import { GGMLQuantizationType, gguf, parseGgufShardFilename } from '@huggingface
 import { type OpenedFile, openFile, statsOf } from '#platform';
 import { CheckpointError } from './errors.js';
 
+/** The metadata of a GGUF file by its keys, such as `general.architecture`. */
 export type GgufMetadata = Readonly<Record<string, unknown>>;
 
+/** Where a tensor stands in a GGUF file, and in which of GGML's types. */
 export interface GgufTensor {
   /** The file that holds it. */
   readonly path: string;
@@ -19,6 +21,7 @@ export interface GgufTensor {
   readonly shape: readonly number[];
 }
 
+/** The metadata and the tensors of a GGUF file, or of all files of a split one. */
 export interface Gguf {
   readonly path: string;
   readonly metadata: GgufMetadata;

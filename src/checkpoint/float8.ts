@@ -4,6 +4,7 @@
  */
 import { float16ToFloat32 } from '../graph/index.js';
 
+/** The two 8-bit floating-point formats of safetensors: four bits of exponent and three of mantissa, or five and two. */
 export type Float8 = 'F8_E4M3' | 'F8_E5M2';
 
 function e4m3(bits: number): number {
@@ -19,6 +20,7 @@ const TABLES: Readonly<Record<Float8, Float32Array>> = {
   F8_E5M2: float16ToFloat32(Uint16Array.from({ length: 256 }, (_, bits) => bits << 8)),
 };
 
+/** Whether a dtype of safetensors is one of the 8-bit floating-point formats. */
 export function isFloat8(dtype: string): dtype is Float8 {
   return Object.hasOwn(TABLES, dtype);
 }

@@ -134,6 +134,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
 /** Formats whose rows are numbers, and the bytes of each. */
 const PLAIN: Readonly<Record<string, number>> = { F32: 4, F16: 2, BF16: 2 };
 
+/** The names of the tensor types of GGUF that can be read, such as `F16` and `Q4_K`. */
 export const GGUF_FORMATS: readonly string[] = [...Object.keys(PLAIN), ...Object.keys(FORMATS)];
 
 /** Whether a format is one of blocks with scales, not of plain numbers. */

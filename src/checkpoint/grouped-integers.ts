@@ -31,6 +31,7 @@ export function codeAt(words: Int32Array, start: number, index: number, bits: nu
 /** Where AWQ puts the code of each of eight rows within a word. */
 const AWQ_PLACES = [0, 4, 1, 5, 2, 6, 3, 7];
 
+/** Code number `index`, of 4 bits, of the words from `start` on, whose codes are in the order of AWQ. */
 export function awqCodeAt(words: Int32Array, start: number, index: number): number {
   return (words[start + (index >> 3)]! >>> (4 * AWQ_PLACES[index & 7]!)) & 15;
 }
@@ -58,6 +59,7 @@ export function widenGrouped(integers: GroupedIntegers): Float32Array {
 /** Blocks that kernels read. */
 const BLOCKS = [128, 64, 32] as const;
 
+/** A matrix [rows, columns] in codes of 4 or 8 bits, with one scale for each `block` columns of a row. */
 export type PackedMatrix = QuantizedBlocks & { readonly bits: 4 | 8; readonly block: number };
 
 /**

@@ -9,6 +9,7 @@
 
 import { CheckpointError } from '../errors.js';
 
+/** The codes and float32 scales of a matrix [rows, columns], whose rows are cut into blocks that share a scale. */
 export interface QuantizedBlocks {
   /** [rows, blocks * block * bits / 8] */
   readonly codes: Uint8Array;

@@ -5,6 +5,7 @@ import { forward, type Model } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 import { modelState } from './model-state.js';
 
+/** Computes one vector for a text: the mean of its last hidden states, scaled to length 1. */
 export class Embedder {
   private constructor(
     private readonly model: Model,

@@ -17,6 +17,7 @@ const TEMPORARY = /\.heddle-tmp$/;
 /** No file takes so long to write: what is left of one is of a process that died. */
 const ABANDONED_AFTER = 60 * 60 * 1000;
 
+/** States of prefixes in a folder, which outlive the process; the oldest go when they take more than the limit. */
 export class PrefixFolder {
   /** What last went wrong, if anything did. */
   problem: HeddleError | undefined;

@@ -41,6 +41,7 @@ interface WaitingAhead {
   readonly failed: (error: unknown) => void;
 }
 
+/** Runs a decoder for several sequences: those that wait for one token at the same time become one batch. */
 export class Runner {
   /** Those who wait for a call of their own, or, with one token, for one together. */
   private readonly waiting: (Waiting | WaitingAhead | (() => Promise<void>))[] = [];

@@ -46,6 +46,7 @@ export interface Steering {
   chosen(id: number): boolean;
 }
 
+/** How a sampler chooses tokens. */
 export interface SamplerOptions extends SamplingOptions {
   seed: number;
   /** Added to the logits of tokens. */

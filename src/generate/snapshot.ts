@@ -28,6 +28,7 @@ const HELD_BYTES = 256e6;
 
 const SAVE_AGAIN = 'save the state again';
 
+/** What a snapshot is made of. */
 export interface SnapshotParts {
   readonly model: LanguageModel;
   /** The state after all tokens but the pending ones. The snapshot disposes of it. */
@@ -291,6 +292,7 @@ export function layoutOf(
   });
 }
 
+/** Throws `SnapshotError` where the tensors of a file do not have the names, dtypes and shapes of `layout`. */
 export function checkLayout(
   path: string,
   values: ReadonlyMap<string, HostTensor>,

@@ -28,6 +28,7 @@ export interface SourceRead {
   readonly logits: Float32Array;
 }
 
+/** Reads what stands before a text into a state. Throws `DataError` for what the model cannot read. */
 export type ReadSource = (given: SourceGiven) => Promise<SourceRead>;
 
 /** A source as the model's inputs, [1, ...] by name. Throws `DataError` for one that the model cannot read. */

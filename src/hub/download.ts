@@ -9,6 +9,7 @@ import { PartialFile } from './partial-file.js';
 import { Transient } from './patience.js';
 import type { RemoteFile } from './sums.js';
 
+/** One file to download, with what messages call its source. */
 export interface Download {
   readonly url: string;
   /** Where its bytes are kept until they are all there. */

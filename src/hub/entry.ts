@@ -28,6 +28,7 @@ export function readEntry(host: string, repo: string, item: unknown): Entry {
   return { path, file: remote };
 }
 
+/** The error for an answer that is no list of files; `what` names what came instead. */
 export function unexpectedAnswer(host: string, repo: string, what: string): HubError {
   return new HubError(
     `${host} answered with ${what}, expected the list of the files of ${repo}. A network's login page or a wrong HF_ENDPOINT does that: look at it in a browser.`,

@@ -12,6 +12,7 @@ import type { Entry } from './selection.js';
 const MOST_PAGES = 1000;
 const LARGEST_PAGE = 2 ** 25;
 
+/** Whose files are listed: a repository at a branch, a tag or a commit. */
 export interface ListedRepository {
   readonly hub: Hub;
   readonly repo: string;

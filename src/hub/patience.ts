@@ -14,6 +14,7 @@ export interface Patience {
   readonly silence: number;
 }
 
+/** Five retries, the first one after a second; a host that sends nothing for 60 seconds counts as failed. */
 export const PATIENCE: Patience = { retries: 5, backoff: 1, silence: 60 };
 
 /** A server that asks for a longer wait than this, in seconds, is not waited for. */

@@ -18,6 +18,7 @@ export interface Entry {
   readonly file?: RemoteFile;
 }
 
+/** The files of a repository that make up a model. */
 export interface Selection {
   readonly config?: RemoteFile;
   /** Tokenizer, chat template, license, and the like. */
@@ -29,8 +30,11 @@ export interface Selection {
 }
 
 const CONFIG = 'config.json';
+/** The file name of a tokenizer in the format of Hugging Face's tokenizers. */
 export const TOKENIZER = 'tokenizer.json';
+/** The file name of weights that are in one file. */
 export const SINGLE = 'model.safetensors';
+/** The file name of the index of weights that are in several files. */
 export const INDEX = 'model.safetensors.index.json';
 
 const SMALL: ReadonlySet<string> = new Set([

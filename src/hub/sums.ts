@@ -5,6 +5,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 
+/** A checksum as the hub gives it: SHA-256 of a large file, or git's SHA-1 of a blob. */
 export interface Sum {
   readonly kind: 'sha256' | 'git';
   /** Lower-case hexadecimal digits. */

@@ -35,6 +35,7 @@ export interface MixerPart {
   readonly memory: { readonly window: number; readonly selected: number } | undefined;
 }
 
+/** The program that runs a model over a text and returns what its layers do with it. */
 export interface TraceProgram {
   /**
    * Feeds `ids` int64 [1, tokens] and `next` int64 [tokens], the token after each; `lens` int64 [lens], the layers of the
@@ -50,6 +51,7 @@ export interface TraceProgram {
   readonly before: number;
 }
 
+/** Builds that program for a model with these weights. */
 export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>): TraceProgram {
   const registry = new ParameterRegistry();
   const ids = input('ids', 'int64', [1, 'tokens']);

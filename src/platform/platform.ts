@@ -54,6 +54,7 @@ export interface Platform {
   heddleCommand(): string;
 }
 
+/** What a path stands for; `size` is in bytes. */
 export interface FileStats {
   readonly kind: 'file' | 'folder' | 'other';
   readonly size: number;
@@ -61,6 +62,7 @@ export interface FileStats {
   readonly version: string;
 }
 
+/** A file or a folder within a folder, by its name alone. */
 export interface FolderEntry {
   readonly name: string;
   readonly isFolder: boolean;
@@ -81,11 +83,13 @@ export interface OpenedFile {
 /** Appends bytes to a file that is being written; they may be reused once the promise resolves. */
 export type WriteBytes = (bytes: Uint8Array) => Promise<void>;
 
+/** A hash over what it is updated with; strings count as UTF-8. */
 export interface Digest {
   update(data: Uint8Array | string): this;
   digest(encoding: 'hex'): string;
 }
 
+/** A thread that was started. */
 export interface Thread {
   /** Resolves when the source has called `ready`, rejects where it failed before. */
   readonly ready: Promise<void>;
@@ -96,4 +100,5 @@ export interface Thread {
 
 /** Does not compile where one of them lacks something. */
 type Is<P extends Platform> = P;
+/** Fails to compile where the exports of a folder are no `Platform`. */
 export type Platforms = Is<typeof node> | Is<typeof browser>;

@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { DataError } from '../errors.js';
 import { roomForIds } from './id-array.js';
 
+/** Token ids are int32 in memory. */
 export const HIGHEST_ID = 2 ** 31 - 1;
 
 /** Bytes that are read at a time: a multiple of all sizes of numbers. */

@@ -9,8 +9,10 @@ import { readLines } from './id-lines.js';
 
 /** How files hold ids: numbers in a text, a line a document, or whole numbers of 2 or 4 bytes. A `.npy` file says it itself. */
 export const ID_FORMS = ['text', 'uint16', 'uint32'] as const;
+/** How the token ids of a file are written. */
 export type IdForm = (typeof ID_FORMS)[number];
 
+/** A corpus of token ids. */
 export interface IdCorpus {
   readonly name: string;
   readonly documents: readonly Int32Array[];

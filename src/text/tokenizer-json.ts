@@ -8,7 +8,9 @@ import { isGguf, readGguf } from '../gguf.js';
 import type { TrainedBpe } from './bpe.js';
 import { readVocabularyFile } from './vocabulary-files.js';
 
+/** The file of a tokenizer, in the format of Hugging Face's tokenizers. */
 export const TOKENIZER_JSON = 'tokenizer.json';
+/** The file beside it with the special tokens and the chat template. */
 export const TOKENIZER_CONFIG = 'tokenizer_config.json';
 
 /** The contents of `tokenizer.json` and `tokenizer_config.json`, as parsed JSON. */

@@ -34,6 +34,7 @@ const TokenizerJson = z.looseObject({
     fuse_unk: z.boolean().nullish(),
   }),
 });
+/** What is read of `tokenizer.json`; other keys are kept as they are. */
 export type TokenizerJson = z.infer<typeof TokenizerJson>;
 
 /** A pre-tokenizer that cuts by a pattern, and then writes bytes as characters. */
@@ -67,6 +68,7 @@ const TokenizerConfig = z.looseObject({
   remove_space: z.boolean().nullish(),
   do_lowercase_and_remove_accent: z.boolean().nullish(),
 });
+/** What is read of `tokenizer_config.json`; other keys are kept as they are. */
 export type TokenizerConfig = z.infer<typeof TokenizerConfig>;
 
 /** What a config names as a token: its text, or an object that has it. */

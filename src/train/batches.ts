@@ -5,6 +5,7 @@
 import { DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
 
+/** Sequences of a text in a random order that the seed and the epoch decide. */
 export class Batches {
   private readonly sequencesPerEpoch: number;
   private epoch = -1;

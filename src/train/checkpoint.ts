@@ -46,6 +46,7 @@ const progressSchema = z.strictObject({
   run: z.record(z.string(), z.union([z.string(), z.number()])),
 });
 
+/** What a checkpoint says of a run beside its tensors. */
 export type Progress = z.output<typeof progressSchema>;
 
 /**
@@ -158,6 +159,7 @@ export async function writeCheckpoint(
   });
 }
 
+/** What a run goes on from. */
 export interface Saved {
   step: number;
   /** Parameters, the moments of those that the last step trained, and what its rows left. */

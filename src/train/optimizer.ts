@@ -24,6 +24,7 @@ export interface OptimizerConfig extends AdamWConfig {
   muonMomentum?: number;
 }
 
+/** AdamW (Loshchilov & Hutter, 2019), with clipping of gradients by their global norm. */
 export interface AdamWConfig {
   /** Decay rates of the first and second moments. */
   beta1: number;
@@ -70,6 +71,7 @@ export function clipFactor(norm: Tensor, limit: number): Tensor {
   return minimum(divide(limit, add(norm, 1e-6)), 1);
 }
 
+/** Adam's running means of a gradient and of its square, in the shape of the parameter. */
 export interface Moments {
   readonly first: Tensor;
   readonly second: Tensor;

@@ -44,6 +44,7 @@ export interface TrainingShape {
   stepsPerRun: number;
 }
 
+/** A program that takes training steps, whose states are parameters and moments. */
 export interface TrainingProgram {
   /**
    * Feeds the objective's inputs [stepsPerRun, accumulate, batch, ...] and `scalars` float32 [stepsPerRun, STEP_SCALARS]; returns
@@ -57,14 +58,17 @@ export interface TrainingProgram {
   readonly memory: readonly StateSpec[];
 }
 
+/** The name of the state with Adam's first moment of a parameter. */
 export function firstMoment(name: string): string {
   return `adam.first/${name}`;
 }
 
+/** The name of the state with Adam's second moment of a parameter. */
 export function secondMoment(name: string): string {
   return `adam.second/${name}`;
 }
 
+/** The name of the state with Muon's momentum of a parameter. */
 export function momentum(name: string): string {
   return `muon.momentum/${name}`;
 }

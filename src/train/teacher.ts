@@ -24,6 +24,7 @@ import { ParameterRegistry } from '../nn/index.js';
 import type { BatchLoss, TrainingData } from './data.js';
 import type { TeacherInput } from './input.js';
 
+/** A model from which another one learns by distillation. */
 export interface Teacher {
   readonly model: Model;
   readonly weights: ReadonlyMap<string, Weight>;

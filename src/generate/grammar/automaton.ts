@@ -5,6 +5,7 @@
 import type { Alphabet } from './characters.js';
 import type { Work } from './work.js';
 
+/** The state from which no text is accepted. */
 export const DEAD = -1;
 
 /** States are numbers from 0 on; the first one is the beginning. */

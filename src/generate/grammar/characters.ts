@@ -10,6 +10,7 @@ const LAST = 0x10ffff;
 /** Halves of surrogate pairs are no characters. */
 const SURROGATES: Range = [0xd800, 0xdfff];
 
+/** All code points but surrogates. */
 export const ALL: Characters = [
   [0, SURROGATES[0] - 1],
   [SURROGATES[1] + 1, LAST],
@@ -34,6 +35,7 @@ export function charactersOf(ranges: readonly Range[]): Characters {
   });
 }
 
+/** All code points that are not in a set, without surrogates. */
 export function complement(set: Characters): Characters {
   const others: Range[] = [];
   let next = 0;
@@ -45,7 +47,9 @@ export function complement(set: Characters): Characters {
   return charactersOf(others);
 }
 
+/** `\d` of a regular expression: ASCII digits. */
 export const DIGITS: Characters = [[0x30, 0x39]];
+/** `\w` of a regular expression: ASCII letters, digits and the underscore. */
 export const WORD: Characters = charactersOf([...DIGITS, [0x41, 0x5a], [0x5f, 0x5f], [0x61, 0x7a]]);
 /** What `\s` is in JavaScript. */
 export const BLANK: Characters = charactersOf([

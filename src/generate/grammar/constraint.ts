@@ -20,6 +20,7 @@ const PLENTY = 1024;
  */
 const EFFORT = 50_000;
 
+/** Restricts the tokens of one text to those with which it still follows a grammar. */
 export class Constraint implements Steering {
   private readonly matcher: Matcher;
   private state: MatchState;

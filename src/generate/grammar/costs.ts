@@ -4,6 +4,7 @@ import { type Seen, shortTexts } from './seen.js';
 import type { Terminal } from './terminal.js';
 import type { Work } from './work.js';
 
+/** The fewest bytes in which each node can be written. */
 export type Costs = ReadonlyMap<Node, number>;
 
 const known = new WeakMap<Node, Costs>();

@@ -19,6 +19,7 @@ export function stringOf(content: Terminal = ANY_TEXT, captured = false): Node {
 
 const ANY_TEXT = textOfLength(0, Number.POSITIVE_INFINITY);
 
+/** What the items of an array are; `least` and `most` are its length. */
 export interface ArrayParts {
   /** The first items. */
   readonly first: readonly Node[];
@@ -49,12 +50,14 @@ export function arrayOf({ first, rest, least, most, distinct = false }: ArrayPar
   return sequence(literal('['), SPACE, items, SPACE, literal(']'));
 }
 
+/** A named member of an object. */
 export interface Member {
   readonly name: string;
   readonly value: Node;
   readonly required: boolean;
 }
 
+/** What the members of an object are; `least` and `most` count all of them. */
 export interface ObjectParts {
   readonly members: readonly Member[];
   /** One member more, with a name of its own; undefined where there are none. */
@@ -111,6 +114,7 @@ export function memberOf(name: Terminal, value: Node, captured = false): Node {
   return sequence(stringOf(name, captured), SPACE, literal(':'), SPACE, value);
 }
 
+/** Any number of JSON. */
 export function anyNumber(): Node {
   return terminal(new NumberRange({ integer: false }));
 }
@@ -128,6 +132,7 @@ export const VALUE: Node = reference(() =>
   ),
 );
 
+/** An object with any members. */
 export function anyObject(): Node {
   return objectOf({ members: [], more: memberOf(ANY_TEXT, VALUE) })!;
 }

@@ -31,6 +31,7 @@ interface Capture {
   readonly alike: Branch | undefined;
 }
 
+/** Where a text stands in a grammar: all ways in which it was read so far. Equal states are one object. */
 export interface MatchState {
   /** Whether the text may end here. */
   readonly accepts: boolean;
@@ -56,6 +57,7 @@ const MANY_WAYS = 512;
 /** A longer end is none that anybody waits for. */
 export const LONGEST_END = 2 ** 16;
 
+/** Reads bytes by a grammar, all ways at once, and keeps each state and each step that it found. */
 export class Matcher {
   readonly start: MatchState;
   /** How much was done so far, counted in frames that were looked at and bytes that were spelled. What is known costs nothing. */

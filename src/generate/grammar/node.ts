@@ -1,6 +1,7 @@
 /** Grammars of bytes: what a text may be, put together from few kinds of nodes. They may refer to each other in circles. */
 import { OneByte, type Terminal } from './terminal.js';
 
+/** A part of a grammar over bytes. `id` numbers nodes; `reference` allows recursion. */
 export type Node =
   | { readonly kind: 'bytes'; readonly id: number; readonly bytes: Uint8Array }
   /** `captured`: what is written for it must differ from what was written for it before, within the nearest repetition of distinct nodes. */
@@ -15,6 +16,7 @@ export type Node =
   | RepeatNode
   | { readonly kind: 'reference'; readonly id: number; readonly get: () => Node };
 
+/** A node from `least` to `most` times; `most` may be Infinity. */
 export interface RepeatNode {
   readonly kind: 'repeat';
   readonly id: number;
@@ -30,10 +32,12 @@ export interface RepeatNode {
 let last = 0;
 const utf8 = new TextEncoder();
 
+/** Exactly this text, in UTF-8. */
 export function literal(text: string): Node {
   return { kind: 'bytes', id: ++last, bytes: utf8.encode(text) };
 }
 
+/** What a terminal accepts; `captured` as in `Node`. */
 export function terminal(of: Terminal, captured = false): Node {
   return { kind: 'terminal', id: ++last, terminal: of, captured };
 }
@@ -43,10 +47,12 @@ export function bytesOf(...ranges: readonly (readonly [from: number, to: number]
   return terminal(new OneByte(ranges));
 }
 
+/** One node after the other; without any, the empty text. */
 export function sequence(...nodes: readonly Node[]): Node {
   return nodes.length === 1 ? nodes[0]! : { kind: 'sequence', id: ++last, nodes };
 }
 
+/** One of several nodes; without any, no text at all. */
 export function choice(...nodes: readonly Node[]): Node {
   return nodes.length === 1 ? nodes[0]! : { kind: 'choice', id: ++last, nodes };
 }
@@ -62,6 +68,7 @@ export function repeat(
   return { kind: 'repeat', id: ++last, node, least, most, again, distinct };
 }
 
+/** A node, or nothing. */
 export function maybe(node: Node): Node {
   return repeat(node, 0, 1);
 }
@@ -79,6 +86,7 @@ export function reference(make: () => Node): Node {
   };
 }
 
+/** The nodes that a node directly refers to. */
 export function childrenOf(node: Node): readonly Node[] {
   switch (node.kind) {
     case 'sequence':

@@ -13,6 +13,7 @@ const FRACTION_DIGITS = 9;
 const UNIT = 10n ** BigInt(FRACTION_DIGITS);
 const LARGEST = 10n ** BigInt(DIGITS) * UNIT;
 
+/** Which numbers are allowed. */
 export interface NumberBounds {
   readonly integer: boolean;
   readonly least?: number;
@@ -33,6 +34,7 @@ const MANY_TRIES = 500;
 const PARTS = /^(-?)(0|[1-9]\d*)?(?:(\.)(\d*))?$/;
 const SIGNS = '0123456789-.';
 
+/** Numbers of JSON within bounds, written without an exponent. */
 export class NumberRange implements Terminal {
   readonly start = '';
   private readonly integer: boolean;

@@ -19,6 +19,7 @@ import {
   WORD,
 } from './characters.js';
 
+/** The syntax tree of a regular expression. */
 export type Tree =
   | { readonly kind: 'set'; readonly set: Characters }
   | { readonly kind: 'series'; readonly parts: readonly Tree[] }

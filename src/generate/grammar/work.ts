@@ -4,6 +4,7 @@ import { ConfigError } from '../../errors.js';
 /** About a quarter of a second: a step is a transition of an automaton, a node of a grammar, or something as small. */
 const STEPS = 1_200_000;
 
+/** Limits the work that one schema may cause, counted in steps. */
 export class Work {
   spent = 0;
 

@@ -8,6 +8,7 @@ import { writeFileAtomic } from '../../checkpoint/index.js';
 import { StorageError } from '../../errors.js';
 import type { Store } from './store.js';
 
+/** States as files of a folder. */
 export class FolderStore implements Store {
   constructor(private readonly folder: string) {}
 

@@ -6,6 +6,7 @@ import { getThroughFile, putThroughFile } from './through-file.js';
 
 const PATIENCE = 60_000;
 
+/** States as objects of an S3 bucket. */
 export class S3Store implements Store {
   private constructor(
     private readonly client: AwsClient,

@@ -12,6 +12,7 @@ const PART_BYTES = 2 ** 26;
 /** How long a command may take before the store counts as not to be reached. */
 const PATIENCE = 10_000;
 
+/** States as values of Valkey or Redis. */
 export class ValkeyStore implements Store {
   private readonly client: Redis;
 

@@ -19,6 +19,7 @@ export interface Platform {
   readonly glibc: readonly [major: number, minor: number];
 }
 
+/** A wheel as a Python package index lists it. */
 export interface Wheel extends RemoteFile {
   readonly url: string;
 }

@@ -7,6 +7,7 @@ import { openPromise } from 'yauzl';
 import { inWords } from '../../checkpoint/index.js';
 import { HubError } from '../../errors.js';
 
+/** Which entries of an archive are unpacked, and where to. */
 export interface Unpacking {
   readonly archive: string;
   /** The archive's name, for people. */

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
+/** A request that the server got. */
 export interface Seen {
   readonly host: 'hub' | 'cdn';
   readonly path: string;
@@ -17,6 +18,7 @@ export interface Seen {
   readonly authorization: string | undefined;
 }
 
+/** A file of the served repository; `lfs` says whether it is listed with a SHA-256 and served by the CDN. */
 export interface StoredFile {
   readonly bytes: Buffer;
   readonly lfs: boolean;
@@ -25,6 +27,7 @@ export interface StoredFile {
 /** Returns true when it has answered, or will. */
 export type OnRequest = (seen: Seen, response: ServerResponse) => boolean;
 
+/** An HTTP server on this machine that answers as the hub and its CDN do, and can be made to misbehave. */
 export class HubServer {
   readonly repo = 'weavers/loom-1b';
   readonly files = new Map<string, StoredFile>();
@@ -182,6 +185,7 @@ export function noise(length: number, seed: number): Buffer {
   return bytes;
 }
 
+/** SHA-256 in lower-case hexadecimal digits. */
 export function sha256(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');
 }

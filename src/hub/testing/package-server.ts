@@ -5,6 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { ZipFile } from 'yazl';
 import { sha256 } from './hub-server.js';
 
+/** A request that the server got. */
 export interface Asked {
   readonly path: string;
   readonly range: string | undefined;
@@ -21,6 +22,7 @@ export async function wheelOf(files: Readonly<Record<string, string | Buffer>>):
   return buffer(zip.outputStream as NodeJS.ReadableStream);
 }
 
+/** An HTTP server on this machine that answers as a Python package index does. */
 export class PackageServer {
   /** Files by their names; the package's name is what stands before the first hyphen. */
   readonly files = new Map<string, Buffer>();

@@ -9,6 +9,7 @@ import { type HubServer, type Seen, sha256 } from './hub-server.js';
 /** Gives up soon, and hardly waits. */
 export const QUICK = { retries: 3, backoff: 0.001, silence: 60 };
 
+/** What a pull returned, with all events that it reported. */
 export interface Pulled extends PullResult {
   readonly events: PullEvent[];
 }

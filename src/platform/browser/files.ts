@@ -3,6 +3,7 @@ import type { FileStats, FolderEntry, OpenedFile } from '../platform.js';
 import { SystemError } from './volume.js';
 import { placeOf } from './volumes.js';
 
+/** See `Platform.statsOf`; the version is made of the size and the time of the last change. */
 export async function statsOf(path: string): Promise<FileStats> {
   const place = await placeOf(path);
   const found = await place.volume.find(place.path);
@@ -27,6 +28,7 @@ function versionOf(file: Blob): string {
 /** Bytes that are read together where small pieces are asked for: each reading asks another process. */
 const WINDOW = 2 ** 16;
 
+/** See `Platform.openFile`; `readNow` works in a worker alone, since only workers have `FileReaderSync`. */
 export async function openFile(path: string): Promise<OpenedFile> {
   const file = await blobOf(path);
   let window = new Uint8Array();
@@ -56,19 +58,23 @@ export async function openFile(path: string): Promise<OpenedFile> {
   };
 }
 
+/** See `Platform.readBytes`. */
 export async function readBytes(path: string): Promise<Uint8Array> {
   return new Uint8Array(await (await blobOf(path)).arrayBuffer());
 }
 
+/** See `Platform.readText`. */
 export async function readText(path: string): Promise<string> {
   return (await blobOf(path)).text();
 }
 
+/** See `Platform.readFolder`. */
 export async function readFolder(path: string): Promise<FolderEntry[]> {
   const place = await placeOf(path);
   return place.volume.list(place.path);
 }
 
+/** See `Platform.appendText`. */
 export async function appendText(path: string, text: string): Promise<void> {
   const place = await placeOf(path);
   const writer = await place.volume.openWriter(place.path);

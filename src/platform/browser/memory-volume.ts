@@ -3,6 +3,7 @@ import type { FolderEntry } from '../platform.js';
 import { basename, dirname } from './paths.js';
 import { SystemError, type Volume, type Writer } from './volume.js';
 
+/** Files that live in memory as long as the page does. */
 export class MemoryVolume implements Volume {
   private readonly entries: Map<string, Blob | 'folder'>;
 

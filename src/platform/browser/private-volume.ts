@@ -21,6 +21,7 @@ interface Listed {
   values(): AsyncIterable<FileSystemHandle>;
 }
 
+/** Files in the origin private file system of the page, which outlive the page. */
 export class PrivateVolume implements Volume {
   constructor(private readonly root: FileSystemDirectoryHandle) {}
 

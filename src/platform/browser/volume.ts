@@ -1,6 +1,7 @@
 /** Where files lie: in the origin's private file system, or in memory. */
 import type { FolderEntry } from '../platform.js';
 
+/** A file system: paths are absolute, with `/` between their parts. */
 export interface Volume {
   /** What a path stands for: a file's contents, as they are now, or a folder. */
   find(path: string): Promise<Blob | 'folder' | undefined>;

@@ -7,6 +7,7 @@ import type { Volume } from './volume.js';
 /** What begins paths of files in memory. */
 export const MEMORY = '/memory';
 
+/** The volume of the paths that are kept in memory. */
 export const memory = new MemoryVolume(MEMORY);
 
 let kept: Promise<Volume> | undefined;

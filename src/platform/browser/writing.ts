@@ -14,11 +14,13 @@ import { basename, dirname, join } from './paths.js';
 import { SystemError } from './volume.js';
 import { placeOf } from './volumes.js';
 
+/** See `Platform.writeFileAtomic`. */
 export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
   const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data;
   await streamFileAtomic(path, (write) => write(bytes));
 }
 
+/** See `Platform.streamFileAtomic`. */
 export async function streamFileAtomic(
   path: string,
   produce: (write: WriteBytes) => Promise<void>,
@@ -80,6 +82,7 @@ async function removeAbandoned(folder: string): Promise<void> {
   }
 }
 
+/** See `Platform.recoverFolder`. */
 export async function recoverFolder(folder: string): Promise<void> {
   if (await isThere(noteOf(folder))) await locked(folder, () => finish(folder));
 }
@@ -132,6 +135,7 @@ async function locked(folder: string, use: () => Promise<void>): Promise<void> {
   await navigator.locks.request(`heddle folder ${join(folder)}`, use);
 }
 
+/** See `Platform.makeFolder`. */
 export async function makeFolder(folder: string): Promise<string | undefined> {
   const place = await placeOf(folder);
   if ((await place.volume.find(place.path)) === 'folder') return undefined;

@@ -8,6 +8,7 @@ export function fileVersion({ ino, size, mtimeNs }: BigIntStats): string {
   return `${ino}-${size}-${mtimeNs}`;
 }
 
+/** See `Platform.statsOf`. */
 export async function statsOf(path: string): Promise<FileStats> {
   const stats = await stat(path, { bigint: true });
   const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'folder' : 'other';
@@ -17,6 +18,7 @@ export async function statsOf(path: string): Promise<FileStats> {
 /** Node takes at most 2^31 - 1 bytes in one call. */
 const MOST_AT_ONCE = 2 ** 30;
 
+/** See `Platform.openFile`. */
 export async function openFile(path: string): Promise<OpenedFile> {
   const handle = await open(path, 'r');
   const stats = await handle.stat({ bigint: true });
@@ -46,19 +48,23 @@ export async function openFile(path: string): Promise<OpenedFile> {
   };
 }
 
+/** See `Platform.readBytes`. */
 export function readBytes(path: string): Promise<Uint8Array> {
   return readFile(path);
 }
 
+/** See `Platform.readText`. */
 export function readText(path: string): Promise<string> {
   return readFile(path, 'utf8');
 }
 
+/** See `Platform.readFolder`. */
 export async function readFolder(path: string): Promise<FolderEntry[]> {
   const entries = await readdir(path, { withFileTypes: true });
   return entries.map((entry) => ({ name: entry.name, isFolder: entry.isDirectory() }));
 }
 
+/** See `Platform.appendText`. */
 export function appendText(path: string, text: string): Promise<void> {
   return appendFile(path, text);
 }

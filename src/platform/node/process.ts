@@ -8,6 +8,7 @@ import type { Digest, Thread } from '../platform.js';
 /** Bytes that a digest is given at a time: Node takes 2^31 - 1 of them at most. */
 const MOST_BYTES = 2 ** 30;
 
+/** See `Platform.sha256`; `most` is how many bytes the hash is given in one call. */
 export function sha256(most = MOST_BYTES): Digest {
   const hash = createHash('sha256');
   const digest: Digest = {
@@ -21,6 +22,7 @@ export function sha256(most = MOST_BYTES): Digest {
   return digest;
 }
 
+/** See `Platform.availableThreads`: the processors that this process may use. */
 export function availableThreads(): number {
   return availableParallelism();
 }
@@ -62,6 +64,7 @@ export function startThread(source: string, data: unknown): Thread {
   return { ready, ended, terminate: () => worker.terminate() };
 }
 
+/** See `Platform.nextTurn`. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -31,6 +31,7 @@ export function wavOf(samples: readonly number[], form: WavForm = {}): Buffer {
   ]);
 }
 
+/** A WAVE file of these chunks, each padded to an even number of bytes. */
 export function riff(chunks: readonly (readonly [name: string, data: Buffer])[]): Buffer {
   const body = chunks.flatMap(([name, data]) => {
     const size = Buffer.alloc(4);

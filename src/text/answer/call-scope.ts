@@ -2,6 +2,7 @@
 import type { CallForm } from './form.js';
 import type { CallableTool } from './typed-value.js';
 
+/** Receives the calls of tools that an answer is found to have, as they are written. */
 export interface CallSink {
   /** A call begins, with the id that the model gave it if it did. */
   begin(name: string, id?: string): void;
@@ -12,6 +13,7 @@ export interface CallSink {
 /** 'none' where there is no call, and nothing was handed on; 'cut' where the text ended within one. */
 export type CallEnd = 'call' | 'none' | 'cut';
 
+/** How a model writes calls, and which tools it may call. */
 export interface CallScope {
   readonly form: CallForm;
   readonly tools: readonly CallableTool[];

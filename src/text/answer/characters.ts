@@ -9,6 +9,7 @@ export type Parser<Result> = Generator<void, Result, void>;
 /** More white space is not looked across: what stands behind it belongs to nothing before it. */
 const LONGEST_GAP = 100;
 
+/** The characters of an answer that comes in pieces, for a reader that can go back to where it began. */
 export class Characters {
   /** What has come and was not taken when the last piece came: to join more than that at each piece would take long. */
   private text = '';

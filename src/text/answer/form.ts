@@ -82,6 +82,7 @@ export function namedId(name: string, index: number): string {
 /** Stands in learned forms where an id of a call stands. */
 export const ID_PLACE = 'idofcall0';
 
+/** The tags between which most models write what they think. */
 export const THINK: ThoughtForm = { open: '<think>', close: '</think>' };
 
 /** Marks of thoughts that some templates only speak of. */

@@ -32,6 +32,7 @@ export function floatOf(value: bigint | number): number {
   return float;
 }
 
+/** Jinja's operators of two numbers; `//` rounds down, and `%` has the sign of the divisor, as in Python. */
 export type BinaryOperator = '+' | '-' | '*' | '/' | '//' | '%' | '**';
 
 interface Rule {
@@ -159,6 +160,7 @@ function repeatedItems(items: readonly Value[], often: number): Value[] {
   return all;
 }
 
+/** `-value` as Python computes it; booleans count as integers. Throws `TemplateError` for what is no number. */
 export function negative(value: Value): Value {
   const integer = integerOf(value);
   if (integer !== undefined) return -integer;
@@ -168,6 +170,7 @@ export function negative(value: Value): Value {
     : failed(`bad operand type for unary -: '${typeOf(value)}'`);
 }
 
+/** `+value` as Python computes it; booleans become integers. Throws `TemplateError` for what is no number. */
 export function positive(value: Value): Value {
   const integer = integerOf(value);
   if (integer !== undefined || typeof value === 'number') return integer ?? value;

@@ -40,6 +40,7 @@ export function within<T>(allowed: TemplateLimits, work: () => T): T {
   }
 }
 
+/** Counts steps of the template that is being rendered. Throws `TemplateError` when its limit is passed. */
 export function spend(steps = 1): void {
   left -= steps;
   if (left < 0) throw new TemplateError('steps', `more than ${limits.steps} steps`);

@@ -10,6 +10,7 @@ const isLow = (unit: number): boolean => unit >= 0xdc00 && unit < 0xe000;
 export const BLANKS = String.raw`[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]`;
 const BLANK = new RegExp(BLANKS);
 
+/** Whether Python's `str.isspace` is true for a character. */
 export function isBlank(character: string): boolean {
   const code = character.charCodeAt(0);
   if (code < 0x80) return code === 0x20 || (code >= 0x09 && code <= 0x0d) || (code >= 0x1c && code <= 0x1f);
@@ -35,6 +36,7 @@ export function unitIndex(text: string, index: number): number {
 const lengthAt = (text: string, unit: number): number =>
   isHigh(text.charCodeAt(unit)) && isLow(text.charCodeAt(unit + 1)) ? 2 : 1;
 
+/** How many code points a text has, which is Python's `len`. */
 export function countCharacters(text: string): number {
   return characterIndex(text, text.length);
 }
@@ -67,6 +69,7 @@ export function substring(text: string, start: number, stop: number): string {
   return text.slice(unitIndex(text, start), unitIndex(text, stop));
 }
 
+/** The code points of a text in reverse order. */
 export function reversed(text: string): string {
   spend(text.length);
   return Array.from(text).reverse().join('');

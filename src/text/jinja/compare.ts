@@ -10,6 +10,7 @@ function numeric(value: Value): bigint | number | undefined {
   return typeof value === 'bigint' || typeof value === 'number' ? value : undefined;
 }
 
+/** Python's `==`: integers, floats and booleans are compared by value, lists and dictionaries by their elements. */
 export function isEqual(a: Value, b: Value): boolean {
   spend();
   const [left, right] = [numeric(a), numeric(b)];

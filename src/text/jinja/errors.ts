@@ -11,6 +11,7 @@ export type TemplateFailure =
   /** It made a text that is too long. */
   | 'length';
 
+/** A template cannot be parsed or rendered; `failure` says in which way. */
 export class TemplateError extends Error {
   constructor(
     readonly failure: TemplateFailure,

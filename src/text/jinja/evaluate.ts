@@ -22,6 +22,7 @@ import {
   type Value,
 } from './values.js';
 
+/** The value of an expression. A name that is not defined becomes `Undefined`, which fails where it is used. Throws `TemplateError`. */
 export function evaluate(expression: Expression, scope: Scope): Value {
   spend();
   switch (expression.kind) {
@@ -128,6 +129,7 @@ export function call(callee: Value, given: Arguments): Value {
   return nested(() => callable.call(given));
 }
 
+/** The values of a call's arguments, with `*` and `**` spread out. Throws `TemplateError` for a name that is given twice. */
 export function argumentsOf({ positional, named, rest, restNamed }: CallArguments, scope: Scope): Arguments {
   const values = positional.map((value) => evaluate(value, scope));
   const names = new Map(named.map(([name, value]) => [name, evaluate(value, scope)]));

@@ -373,6 +373,7 @@ export const FILTERS: ReadonlyMap<string, Native> = byName([
   ),
 ]);
 
+/** Jinja's tests by name, for `value is name`. */
 export const TESTS: ReadonlyMap<string, Native> = makeTests(FILTERS);
 
 /** Throws where there is none. */

@@ -19,6 +19,7 @@ import type { Value } from './values.js';
 export { TEMPLATE_LIMITS, type TemplateLimits } from './budget.js';
 export { TemplateError, type TemplateFailure } from './errors.js';
 
+/** A parsed chat template, which can be rendered any number of times. */
 export class Template {
   readonly #body: readonly Statement[];
 

@@ -7,6 +7,7 @@ import { bounded } from './arithmetic.js';
 import { BLANKS, isBlank } from './characters.js';
 import { TemplateError } from './errors.js';
 
+/** What a token of a template is; `data` is the text outside of tags. */
 export type TokenKind =
   | 'data'
   | 'block_begin'
@@ -20,6 +21,7 @@ export type TokenKind =
   | 'operator'
   | 'end';
 
+/** A token of a template, with the line where it begins, from 1 on. */
 export interface Token {
   readonly kind: TokenKind;
   /** The text, the name, the operator's sign, or the number. */

@@ -6,6 +6,7 @@ import type { Scope } from './scope.js';
 import type { MacroDefinition, Statement } from './syntax.js';
 import { type Arguments, Dict, orElse, PythonObject, Tuple, Undefined, type Value } from './values.js';
 
+/** A macro or a `call` block, which templates call like a function. */
 export class Macro extends PythonObject {
   readonly type = 'Macro';
 

@@ -60,8 +60,10 @@ const withPoint = (digits: string): string =>
   digits.length > 1 ? `${digits[0]}.${digits.slice(1)}` : digits;
 const withoutZeros = (text: string): string => (text.includes('.') ? text.replace(/\.?0+$/, '') : text);
 
+/** Python's presentation types of floats. */
 export type FloatStyle = 'e' | 'f' | 'g' | '%';
 
+/** How a float is written, without sign and width. */
 export interface FloatFormat {
   readonly style: FloatStyle;
   readonly precision: number;

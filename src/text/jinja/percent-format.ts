@@ -8,6 +8,7 @@ import { Dict, integerOf, isList, reprOf, Tuple, textOf, typeOf, Undefined, type
 
 const DIRECTIVE = /%(?:\(([^)]*)\))?([-+ #0]*)(\*|\d+)?(?:\.(\*|\d*))?[hlL]?(.?)/gsu;
 
+/** The flags and the width of a conversion such as `%+05d`. */
 export interface NumberSigns {
   /** What a positive number has in front of it. */
   readonly plus: string;
@@ -16,6 +17,7 @@ export interface NumberSigns {
   readonly width: number;
 }
 
+/** Python's `format % given` for a string. Throws `TemplateError` for arguments that do not fit the conversions. */
 export function percentFormat(format: string, given: Value): string {
   spendText(format.length);
   const parts: string[] = [];

@@ -2,6 +2,7 @@
 import { GLOBALS } from './globals.js';
 import type { Value } from './values.js';
 
+/** The variables of a block; a name that it does not have is looked up in the scope around it. */
 export class Scope {
   readonly #names = new Map<string, Value>();
 

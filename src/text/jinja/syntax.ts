@@ -2,6 +2,7 @@
 import type { BinaryOperator } from './arithmetic.js';
 import type { Value } from './values.js';
 
+/** The arguments of a call, a filter or a test, as they are written. */
 export interface CallArguments {
   readonly positional: readonly Expression[];
   readonly named: readonly (readonly [name: string, value: Expression])[];
@@ -11,8 +12,10 @@ export interface CallArguments {
   readonly restNamed?: Expression;
 }
 
+/** The operators that can be chained, as in `a < b < c`. */
 export type ComparisonOperator = '==' | '!=' | '<' | '<=' | '>' | '>=' | 'in' | 'not in';
 
+/** The syntax tree of an expression. */
 export type Expression =
   | { readonly kind: 'constant'; readonly value: Value }
   | { readonly kind: 'name'; readonly name: string }
@@ -67,11 +70,13 @@ export type Target =
   | { readonly kind: 'member'; readonly namespace: string; readonly name: string }
   | { readonly kind: 'tuple'; readonly items: readonly Target[] };
 
+/** A parameter of a macro; `usual` is its default. */
 export interface Parameter {
   readonly name: string;
   readonly usual: Expression | undefined;
 }
 
+/** A `macro` block, or the body of a `call` block. */
 export interface MacroDefinition {
   readonly name: string;
   readonly parameters: readonly Parameter[];
@@ -80,6 +85,7 @@ export interface MacroDefinition {
   readonly takes: { readonly caller: boolean; readonly varargs: boolean; readonly kwargs: boolean };
 }
 
+/** A `for` block; `only` is the condition behind `if`. */
 export interface Loop {
   readonly target: Target;
   readonly over: Expression;
@@ -90,6 +96,7 @@ export interface Loop {
   readonly otherwise: readonly Statement[];
 }
 
+/** The syntax tree of a statement. */
 export type Statement =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'print'; readonly value: Expression }

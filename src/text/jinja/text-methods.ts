@@ -328,7 +328,9 @@ export function textMethods(lookup: Lookup): ReadonlyMap<string, Native> {
   ]);
 }
 
+/** Python's `str.islower`. */
 export const isLower = (text: string): boolean => isCase(text, /\p{Lowercase}/u, /[\p{Uppercase}\p{Lt}]/u);
+/** Python's `str.isupper`. */
 export const isUpper = (text: string): boolean => isCase(text, /\p{Uppercase}/u, /[\p{Lowercase}\p{Lt}]/u);
 
 function namesOf(dict: Dict): Map<string, Value> {

@@ -6,6 +6,7 @@ import { failed } from './errors.js';
 import { floatText } from './literals.js';
 import { Dict, integerOf, isList, reprOf, Tuple, typeOf, type Value } from './values.js';
 
+/** How the filter `tojson` writes, after the arguments of Python's `json.dumps`. */
 export interface JsonStyle {
   /** Escapes all that is not ASCII. */
   readonly ascii: boolean;

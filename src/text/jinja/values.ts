@@ -8,6 +8,7 @@ import { countCharacters } from './characters.js';
 import { failed } from './errors.js';
 import { floatText, quoted } from './literals.js';
 
+/** A value of a template: a Python int is a bigint, a float a number, None is null. */
 export type Value = null | boolean | bigint | number | string | readonly Value[] | PythonObject;
 
 /** What a call is given. */
@@ -59,6 +60,7 @@ export class Undefined extends PythonObject {
   }
 }
 
+/** A Python tuple. */
 export class Tuple extends PythonObject {
   readonly type = 'tuple';
   constructor(
@@ -111,6 +113,7 @@ function writtenKey(key: Key): string {
   return `${typeof key}${String(key)}`;
 }
 
+/** A Python dictionary: keys that are equal in Python, such as 1 and 1.0, are one key. */
 export class Dict extends PythonObject {
   readonly type = 'dict';
   readonly #entries = new Map<Key, readonly [key: Value, value: Value]>();
@@ -177,6 +180,7 @@ export class DictView extends PythonObject {
 /** What Jinja's sandbox allows. */
 const MOST_IN_RANGE = 100_000n;
 
+/** What `range()` returns: its numbers are computed as they are asked for. */
 export class Range extends PythonObject {
   readonly type = 'range';
   readonly #length: bigint;
@@ -267,6 +271,7 @@ export function typeOf(value: Value): string {
 export const orElse = (value: Value | undefined, other: () => Value): Value =>
   value === undefined ? other() : value;
 
+/** Whether a value is a Python list; tuples and ranges are not. */
 export const isList = (value: Value): value is readonly Value[] => Array.isArray(value);
 
 /** An int or a bool, which Python takes for one; undefined for any other. */
@@ -275,6 +280,7 @@ export function integerOf(value: Value): bigint | undefined {
   return typeof value === 'boolean' ? BigInt(value) : undefined;
 }
 
+/** Python's `bool(value)`: empty texts, lists and dictionaries are false, NaN is true. */
 export function isTrue(value: Value): boolean {
   if (value instanceof PythonObject) return value.size() !== 0;
   if (isList(value)) return value.length > 0;

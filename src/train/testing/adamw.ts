@@ -1,6 +1,7 @@
 /** AdamW in float64, as Loshchilov & Hutter (2019) write it, with clipping by the global norm. */
 import type { AdamWConfig } from '../optimizer.js';
 
+/** A parameter and its moments in float64. */
 export interface AdamWState {
   readonly parameter: Float64Array;
   readonly first: Float64Array;

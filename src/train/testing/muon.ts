@@ -1,10 +1,12 @@
 /** Muon in float64, matrix by matrix, as Jordan et al. (2024) and Liu et al. (2025) write it. */
 
+/** A parameter and its momentum in float64. */
 export interface MuonState {
   readonly parameter: Float64Array;
   readonly momentum: Float64Array;
 }
 
+/** The settings of one step of Muon. */
 export interface MuonStep {
   readonly momentumDecay: number;
   readonly weightDecay: number;

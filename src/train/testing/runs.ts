@@ -49,8 +49,10 @@ export function aheadDevice(): Device & { readonly most: number } {
 
 /** The text behind the corpora below. */
 export const trainingTokens = Int32Array.from(tinyTokenizer.encode(TINY_TEXT.repeat(4)));
+/** The tokens of the text that is learned, to evaluate on. */
 export const validationTokens = Int32Array.from(tinyTokenizer.encode(TINY_TEXT));
 
+/** Settings of a run of a few seconds. */
 export const tinySettings: TrainingSettings = {
   ...TRAINING_DEFAULTS,
   steps: 24,
@@ -62,6 +64,7 @@ export const tinySettings: TrainingSettings = {
   saveEvery: 8,
 };
 
+/** What of such a run differs. */
 export interface RunOptions extends Partial<Omit<TrainingInput, 'settings' | 'folder'>> {
   settings?: Partial<TrainingSettings>;
   /** Token ids. */

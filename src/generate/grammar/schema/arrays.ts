@@ -23,6 +23,7 @@ interface Items {
 /** Of different items there are at most so many, since each is held against all others. */
 export const MANY_DISTINCT = 1000;
 
+/** The arrays that all of these schemas allow. Throws `ConfigError`, with the path, where there are none or a keyword is not understood. */
 export function arrayNode(places: readonly Place[], path: string, compiler: Compiler): Node {
   const all = places.map(itemsOf);
   const required = wantedItems(places);

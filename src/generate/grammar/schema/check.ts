@@ -2,6 +2,7 @@
 import { keyword, limitOf, listOf, namedOf, namesOf, type Place, placeOf } from './document.js';
 import type { Strings } from './strings.js';
 
+/** What checking a value against a schema needs: its strings, and where a `$ref` leads. */
 export interface Checker {
   readonly strings: Strings;
   resolve(reference: unknown, path: string): Place;
@@ -112,6 +113,7 @@ function isObject(value: Json, place: Place, { strings }: Checker, holds: Holds)
   });
 }
 
+/** Whether a value has a JSON Schema type; 1.0 is an integer. */
 export function isOf(value: unknown, type: unknown): boolean {
   switch (type) {
     case 'null':

@@ -71,6 +71,7 @@ interface Made {
 /** Schemas in schemas, through references too. */
 const DEEPEST = 250;
 
+/** Turns the schemas of one document into grammar nodes, and keeps those that it made. */
 export class Compiler implements Checker {
   readonly strings: Strings;
   private readonly conjunctions: Conjunctions;

@@ -23,12 +23,14 @@ export interface Union {
   readonly ways: readonly Way[];
 }
 
+/** One of the alternatives of a union: schemas that must all be satisfied. */
 export interface Way {
   readonly places: readonly Place[];
   /** Schemas that must not be satisfied too, as `oneOf` has it. */
   readonly excluded: readonly Place[];
 }
 
+/** Schemas that must be satisfied together, with references followed and `allOf` resolved. */
 export interface Conjunction {
   /** Schemas whose own keywords must be satisfied, but those that leave a choice. */
   readonly bases: ReadonlySet<Place & { readonly schema: Keywords }>;
@@ -36,6 +38,7 @@ export interface Conjunction {
   readonly excluded: ReadonlySet<Place>;
 }
 
+/** Collects what schemas of a document say together. */
 export class Conjunctions {
   /** Places by their schema, so that the same schema is the same place. */
   private readonly places = new Map<Keywords, Place & { readonly schema: Keywords }>();
@@ -181,6 +184,7 @@ export function listedValues(bases: Iterable<Place>): Map<string, unknown> | und
 }
 
 const TYPES = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'null'] as const;
+/** The types of JSON Schema. */
 export type Type = (typeof TYPES)[number];
 
 /** What keywords say what kind of value is meant, where no type is told. */

@@ -6,6 +6,7 @@ import { type Terminal, Words } from '../terminal.js';
 import { isText, plainText } from '../text.js';
 import type { Work } from '../work.js';
 
+/** A node for items that must all differ. */
 export interface Distinct {
   readonly node: Node;
   /** Some of the texts by which items differ: as many as were asked for, or all. */

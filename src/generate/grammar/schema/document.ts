@@ -2,6 +2,7 @@
 import { ConfigError } from '../../../errors.js';
 import type { Work } from '../work.js';
 
+/** The keywords of a schema that is an object. */
 export type Keywords = Readonly<Record<string, unknown>>;
 /** `true` and `false` are schemas too: anything, and nothing. */
 export type Schema = Keywords | boolean;
@@ -17,10 +18,12 @@ export class Unfollowable extends ConfigError {}
 /** Something in a schema that no value satisfies. */
 export class Impossible extends ConfigError {}
 
+/** The error for a schema that is valid and cannot be made a grammar. */
 export function unfollowable(path: string, why: string): Unfollowable {
   return new Unfollowable(`the schema cannot be followed at ${path}: ${why}`);
 }
 
+/** The error for a schema that no value satisfies. */
 export function impossible(path: string, why: string): Impossible {
   return new Impossible(`the schema cannot be followed at ${path}: ${why}`);
 }
@@ -36,6 +39,7 @@ const ONE =
 const LISTS = 'allOf anyOf oneOf prefixItems items';
 const NAMED = '$defs definitions properties patternProperties dependentSchemas';
 
+/** A JSON Schema document, in which references can be followed. */
 export class SchemaDocument {
   /** By `$id`, by `#` and `$anchor`, and by both. */
   private readonly named = new Map<string, Place>();

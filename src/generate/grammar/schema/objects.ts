@@ -21,6 +21,9 @@ interface Members {
   readonly evaluated: ReadonlySet<string>;
 }
 
+/**
+ * The objects that all of these schemas allow. Throws `ConfigError`, with the path, where there are none or a keyword is not understood.
+ */
 export function objectNode(places: readonly Place[], path: string, compiler: Compiler): Node {
   const all = places.map((place) => membersOf(place, compiler));
   const ofNames = places.flatMap((place) => placeOf(place, 'propertyNames') ?? []);

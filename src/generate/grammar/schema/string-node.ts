@@ -6,6 +6,7 @@ import { keyword, limitOf, type Place, type Schema } from './document.js';
 import { patternsOfFormat } from './formats.js';
 import type { Strings } from './strings.js';
 
+/** The strings, in quotes, that all of these schemas allow and that are not among `words`. */
 export function stringNode(
   places: readonly Place[],
   words: readonly string[],
@@ -15,6 +16,7 @@ export function stringNode(
   return stringOf(stringTerminal(places, { words, path, strings }));
 }
 
+/** What bounds strings besides the keywords of their schemas. */
 export interface MoreOfStrings {
   /** Strings that it must not be. */
   readonly words: readonly string[];

@@ -8,6 +8,7 @@ import { textOf, textOfLength } from '../text.js';
 import type { Work } from '../work.js';
 import { impossible, unfollowable } from './document.js';
 
+/** Which strings are allowed; `least` and `most` count code points. */
 export interface StringBounds {
   readonly least: number;
   readonly most: number;
@@ -21,6 +22,7 @@ export interface StringBounds {
   readonly formats: readonly (readonly string[])[];
 }
 
+/** Makes terminals of strings within bounds, and keeps the automata of their patterns. */
 export class Strings {
   private readonly trees = new Map<string, Tree>();
   private readonly automata = new Map<string, Automaton | undefined>();

@@ -12,8 +12,11 @@ import type { Node } from '../node.js';
 import { schemaNode } from '../schema/compiler.js';
 import { TokenTree } from '../token-tree.js';
 
+/** The bytes of the tiny tokenizer's tokens. */
 export const vocabulary = Vocabulary.of(tinyTokenizer);
+/** The same as a prefix tree. */
 export const tree = new TokenTree(vocabulary);
+/** The token that ends a text. */
 export const END = 0;
 
 /** What a model of random wishes writes under a grammar; undefined where it did not come to an end. */
@@ -44,6 +47,7 @@ export function accepts(grammar: Node, text: string): boolean {
   return matcher.run(matcher.start, Buffer.from(text))?.accepts === true;
 }
 
+/** Ajv's validator of a schema, of the draft that the schema is written for. */
 export function validatorOf(schema: object): ((value: unknown) => boolean) & { errors?: unknown } {
   const isOld =
     /draft-0[467]/.test(String((schema as { $schema?: unknown }).$schema)) ||
