@@ -102,7 +102,7 @@ export class HubError extends HeddleError {
   }
 }
 
-/** An archive cannot be opened, reached, or asked as it was: its folder, its database, or a document that it does not have. */
+/** An archive cannot be opened, reached, or asked as it was: its folder, its database, or a document of it. */
 export class ArchiveError extends HeddleError {
   constructor(message: string, options?: ErrorOptions) {
     super('archive', message, options);
@@ -111,3 +111,6 @@ export class ArchiveError extends HeddleError {
 
 /** An archive's database, its disk or this machine refuses for now: nothing is wrong with what was asked, and what was done is kept. */
 export class ArchiveUnavailableError extends ArchiveError {}
+
+/** The archive has no document of this name, path or content. */
+export class UnknownDocumentError extends ArchiveError {}

@@ -621,7 +621,24 @@ test('a server shows the archive, draws its pages, and answers from a state', as
     const image = await get(`/documents/${data[0]!.content}/pages/2/image?scale=0.5`);
     expect(image.headers.get('content-type')).toBe('image/png');
     expect(decode(await image.arrayBuffer())).toMatchObject({ width: 300, height: 400 });
-    expect((await get('/documents/nothing')).status).toBe(400);
+    const nowhere = [
+      '/documents/none',
+      '/documents/none/pages/1',
+      '/documents/none/pages/1/image',
+      '/search?q=x&in=none',
+    ];
+    const refused = await Promise.all([
+      ...nowhere.map(get),
+      fetch(`${server.url}/v1/archive/ask`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ question: 'What?', documents: ['heron.pdf', 'none'] }),
+      }),
+    ]);
+    for (const answer of refused) {
+      expect(answer.status).toBe(404);
+      expect(await answer.json()).toMatchObject({ error: { code: 'document_not_found' } });
+    }
     expect((await get(`/documents/${data[0]!.content}/pages/9`)).status).toBe(404);
     /** The events of an answer, each as the document says. */
     const asked = async (question: object) => {

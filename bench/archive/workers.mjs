@@ -1,10 +1,11 @@
 /**
  * What several workers do on one PostgreSQL beside one. Usage: node bench/archive/workers.mjs postgres://user@host/empty-database
- *   [--workers 1,2] [--rounds 3] file...
+ *   [--workers 1,2] [--rounds 3] [--cores] file...
  *
- * Each worker is `heddle archive work --lanes 1`, a process that reads pages and one that writes them: about one core. So as many cores as
- * workers are needed, and a tenth of one for the database. By turns the files are read anew, and the rate is that from the first pages that are
- * written to the last, so that the start of processes does not count.
+ * Each worker is `heddle archive work --lanes 1`: a process that reads pages and one that writes them. Alone on a machine with several cores
+ * such a worker uses more than one of them, by collecting garbage at the side. `--cores` gives each worker one core of its own, as a machine
+ * with one core has it (by `taskset`, on Linux); the database may use all of them. By turns the files are read anew. The rate is that from
+ * the moment when all workers have pages until the last page is written, so that the start of processes does not count.
  */
 import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
@@ -15,7 +16,11 @@ import { Archive, scan } from '../../dist/archive/index.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { workers: { type: 'string', default: '1,2' }, rounds: { type: 'string', default: '3' } },
+  options: {
+    workers: { type: 'string', default: '1,2' },
+    rounds: { type: 'string', default: '3' },
+    cores: { type: 'boolean', default: false },
+  },
 });
 const [place, ...files] = positionals;
 const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -43,24 +48,26 @@ async function rateOf(workers) {
     await archive.addRoot(resolve(file));
     await scan(archive, resolve(file));
   }
-  const ended = Array.from({ length: workers }, () => {
-    const worker = spawn(process.execPath, [command, 'archive', 'work', '--archive', place, '--lanes', '1'], {
-      stdio: 'ignore',
-    });
+  const line = [process.execPath, command, 'archive', 'work', '--archive', place, '--lanes', '1'];
+  const ended = Array.from({ length: workers }, (_, core) => {
+    const [program, ...args] = values.cores ? ['taskset', '-c', String(core), ...line] : line;
+    const worker = spawn(program, args, { stdio: 'ignore' });
     return new Promise((done) => worker.on('exit', done));
   });
   let first;
   for (;;) {
     const [row] = await archive.database.query(
-      'SELECT (SELECT count(*)::int FROM archive_pages) AS pages, (SELECT count(*)::int FROM archive_stretches) AS left',
+      `SELECT (SELECT count(*)::int FROM archive_pages) AS pages, (SELECT count(*)::int FROM archive_stretches) AS left,
+         (SELECT count(DISTINCT worker)::int FROM archive_stretches) AS reading`,
     );
     const now = performance.now();
-    if (!first && row.pages > 0) first = { now, pages: row.pages };
+    if (!first && row.pages > 0 && row.reading === workers) first = { now, pages: row.pages };
     if (row.left === 0) {
       await Promise.all(ended);
       return ((row.pages - first.pages) / (now - first.now)) * 1000;
     }
-    await sleep(20);
+    // Asking costs the database time too.
+    await sleep(100);
   }
 }
 

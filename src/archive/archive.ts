@@ -1,5 +1,5 @@
 /** An archive: files and documents, what is to be done with them, and what was. */
-import { ArchiveError } from '../errors.js';
+import { ArchiveError, UnknownDocumentError } from '../errors.js';
 import { openStore, StateLibrary, type Store } from '../generate/index.js';
 import type { Database, Notice } from './database/database.js';
 import { isUrl, openDatabase } from './database/open.js';
@@ -206,8 +206,8 @@ export class Archive {
   }
 
   /**
-   * The document that is meant by the beginning of its content's hash (at least 6 digits), a path, or the end of one. Throws `ArchiveError`
-   * where there is none, or several.
+   * The document that is meant by the beginning of its content's hash (at least 6 digits), a path, or the end of one. Throws
+   * `UnknownDocumentError` where there is none, and `ArchiveError` where there are several.
    */
   async document(meant: string): Promise<DocumentEntry> {
     const found = await this.entries(
@@ -220,7 +220,7 @@ export class Archive {
     );
     if (found.length === 1) return found[0]!;
     if (found.length === 0) {
-      throw new ArchiveError(
+      throw new UnknownDocumentError(
         `there is no document ${meant} in the archive: 'archive status --documents' lists them`,
       );
     }

@@ -10,6 +10,7 @@ import {
   SnapshotError,
   StorageError,
   TokenizerError,
+  UnknownDocumentError,
   UnknownStateError,
 } from '../../errors.js';
 import {
@@ -75,6 +76,7 @@ const CAUSED = [
   [ConfigError, 400, 'invalid_value'],
   [InspectError, 400, 'invalid_value'],
   [ArchiveUnavailableError, 503, 'archive_unavailable'],
+  [UnknownDocumentError, 404, 'document_not_found'],
   [ArchiveError, 400, 'invalid_value'],
   [SnapshotError, 400, 'invalid_state'],
   [CancelledError, 499, 'cancelled'],
