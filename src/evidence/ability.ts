@@ -123,7 +123,9 @@ const FULL: readonly Trial[] = [
     set: selecting(128),
     ...{ count: 128, longest: 1024 },
   },
-  ...(['inference', 'inference-steps', 'wordnet-2', 'wordnet-4'] as const).map((task) => ({
+  ...(
+    ['inference', 'inference-steps', 'wordnet-2', 'wordnet-2-steps', 'wordnet-4', 'wordnet-4-steps'] as const
+  ).map((task) => ({
     ...COMMON,
     stages: [{ task, steps: 2000, batch: 128 }],
     set: selecting(64),

@@ -6,6 +6,7 @@ import { afterAll, expect, test } from 'vitest';
 import { type Device, openDevice } from '../engine/index.js';
 import { ConfigError, DataError, StorageError } from '../errors.js';
 import { taskOf } from '../tasks/index.js';
+import { AIMS, aimsTable } from './aims.js';
 import {
   type Bench,
   benchOf,
@@ -261,6 +262,45 @@ test('siblings are of one size, and names of work are unique', async () => {
     expect(names.length).toBeGreaterThan(20);
     expect(names.filter((name, i) => names.indexOf(name) !== i)).toEqual([]);
   }
+});
+
+test('what was aimed at stands beside what was found', async () => {
+  const findings = await Findings.open(join(here, 'aims'));
+  const { fresh } = await foundBy(findings, { of: 'seed 1', settings }, 0.5);
+  const finding = (key: string, stages: string, numbers: Finding['numbers']): Finding => ({
+    ...fresh[0]!,
+    ...{ key, settings: { stages }, numbers },
+  });
+  const series = (design: string, error: number) =>
+    finding(`other/co2/${design}/seed 1`, 'co2: 5 x 2', {
+      ...{ 'score: 24 values': error, 'baseline: linear': 0.004, 'baseline: seasonal naive': 0.05 },
+    });
+  const listops = (design: string, seed: number, accuracy: number) =>
+    finding(`ability/listops/${design}/seed ${seed}`, 'listops@64: 5 x 2', { 'score: 256 tokens': accuracy });
+  const mqar = (seed: number, accuracy: number) =>
+    finding(`ability/mqar-64/MS/seed ${seed}`, 'mqar-64: 5 x 2', { 'score: 512 tokens': accuracy });
+  const rows = aimsTable([
+    ...[series('ssm', 0.003), series('transformer', 0.1)],
+    ...[listops('hybrid-full', 1, 0.5), listops('hybrid-full', 2, 0.7), listops('transformer', 1, 0.7)],
+    ...[mqar(1, 0.999), mqar(2, 0.96), mqar(3, 1)],
+  ]).split('\n');
+  const row = (of: string): string => rows.find((each) => each.startsWith(`| ${of}`))!;
+  expect(row('carbon dioxide')).toBe(
+    '| carbon dioxide, 24 months | less than each simple method | 0.003 (`ssm`, one seed) | linear 0.004; seasonal naive 0.05 | yes |',
+  );
+  expect(row('ListOps')).toMatch(/60\.0 % \(`hybrid-full`\), transformer 70\.0 % .* \*\*no\*\*/);
+  expect(row('64 pairs')).toMatch(/99\.9 %, worst 96\.0 % \(`MS`, 3 seeds\) \| guessing .* \*\*no\*\*/);
+  expect(row('S5')).toMatch(/not measured/);
+  await findings.close();
+  // Where an aim is missed the page refers to a heading of the log.
+  const log = readFileSync(new URL('../../docs/evidence/log.md', import.meta.url), 'utf8');
+  const anchors = [...log.matchAll(/^## (.*)$/gm)].map(([, title]) =>
+    title!
+      .toLowerCase()
+      .replace(/[^\w -]/g, '')
+      .replaceAll(' ', '-'),
+  );
+  for (const { log: anchor } of AIMS) expect(anchors).toContain(anchor);
 });
 
 test('the exponent of a power law is found', () => {

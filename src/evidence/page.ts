@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../checkpoint/index.js';
+import { aimsTable } from './aims.js';
 import type { Finding, Findings } from './finding.js';
 import { plotSvg } from './plot.js';
 import { computedOn, grouped, type Section } from './section.js';
@@ -43,6 +44,7 @@ export async function writePage(
     '# Evidence',
     `What hybrids of state-space layers and attention cost, and what they can do, beside a transformer, a state-space model and a hybrid with full attention of the same size. \`${command}\` measures what is missing, and writes this page from [findings.json](findings.json), where every number stands with its command, seed, version and machine.${existsSync(join(folder, 'log.md')) ? ' [What failed](log.md) is written down, too.' : ''}`,
     madeOn(told),
+    ...(quick ? [] : [`## What was aimed at\n\n${aimsTable(told)}`]),
   ];
   await writeFileAtomic(join(folder, 'README.md'), `${[...intro, ...parts].filter(Boolean).join('\n\n')}\n`);
 }

@@ -46,7 +46,7 @@ export function measureOf(task: Task | undefined): Measure {
   return task?.measure ?? ACCURACY;
 }
 
-function numbersOf({ numbers }: Finding, kind: string): [string, number][] {
+export function numbersOf({ numbers }: Finding, kind: string): [string, number][] {
   return Object.entries(numbers)
     .filter(([name]) => name.startsWith(kind))
     .map(([name, value]) => [name.slice(kind.length), value]);

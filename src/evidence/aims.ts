@@ -1,0 +1,249 @@
+/** What was aimed at: numbers that the designs were to reach, beside those that were found. */
+import { scoreText } from '../tasks/index.js';
+import type { Finding } from './finding.js';
+import { computedOn, grouped, markdownTable, median, partsOf } from './section.js';
+import { exponentOf } from './time.js';
+import { BASELINE, SCORE } from './trial.js';
+import { measureOf, numbersOf, seedsOf, taskTold } from './trial-report.js';
+
+interface Aim {
+  readonly of: string;
+  /** Where the log tells what was tried for it. */
+  readonly log: string;
+  /** Nothing where nothing was found yet. */
+  reached(findings: readonly Finding[]): Reached | undefined;
+  readonly target: string;
+}
+
+interface Reached {
+  readonly told: string;
+  readonly isMet: boolean;
+  /** What it is to be seen beside: what guessing reaches, and what was published. */
+  readonly beside?: string;
+}
+
+/** One score of a trial, a number a seed, by design. */
+function scoresBy(
+  findings: readonly Finding[],
+  trial: string,
+  column: string | RegExp,
+  designs?: readonly string[],
+): Map<string, number[]> {
+  const own = seedsOf(findings).filter((finding) => {
+    const [, name, design] = partsOf(finding);
+    return name === trial && (designs === undefined || designs.includes(design!));
+  });
+  const values = [...grouped(own, (finding) => partsOf(finding)[2]!)].map(([design, some]) => {
+    const scores = some.flatMap((finding) =>
+      numbersOf(finding, SCORE).flatMap(([of, value]) => (isOf(of, column) ? [value] : [])),
+    );
+    return [design, scores] as const;
+  });
+  return new Map(values.filter(([, scores]) => scores.length > 0));
+}
+
+function isOf(name: string, column: string | RegExp): boolean {
+  return typeof column === 'string' ? name === column : column.test(name);
+}
+
+/** The design whose median is the best. */
+function bestOf(scores: Map<string, number[]>, better: 'more' | 'less'): [string, number[]] | undefined {
+  const sign = better === 'more' ? 1 : -1;
+  return [...scores].sort(([, a], [, b]) => sign * (median(b) - median(a)))[0];
+}
+
+/** Chance and the published number of the task of a trial. */
+function besideOf(findings: readonly Finding[], trial: string): string {
+  const finding = seedsOf(findings).find((each) => partsOf(each)[1] === trial);
+  const task = finding && taskTold(finding);
+  if (!task) return '';
+  const { chance, reference, measure } = task;
+  return [
+    ...(chance === undefined ? [] : [`guessing ${scoreText(measure, chance)}`]),
+    ...(reference ? [`published ${scoreText(measure, reference.score)} (${reference.of})`] : []),
+  ].join('; ');
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function seedsTold(count: number): string {
+  return count === 1 ? 'one seed' : `${count} seeds`;
+}
+
+interface Accuracy {
+  readonly of: string;
+  readonly log: string;
+  readonly trial: string;
+  /** Which of its scores. */
+  readonly column: string | RegExp;
+  readonly least: number;
+  /** Only these are meant; the best of all by default. */
+  readonly designs?: readonly string[];
+  /** What the worst seed must reach, too. */
+  readonly worst?: number;
+}
+
+/** The best design's median over seeds is to be so much at least. */
+function accuracy({ of, log, trial, column, least, designs, worst }: Accuracy): Aim {
+  return {
+    ...{ of, log },
+    target: `${percent(least)}${worst === undefined ? '' : `; ${percent(worst)} in the worst seed`}`,
+    reached(findings) {
+      const best = bestOf(scoresBy(findings, trial, column, designs), 'more');
+      if (!best) return undefined;
+      const [design, scores] = best;
+      const low = Math.min(...scores);
+      return {
+        told: `${percent(median(scores))}, worst ${percent(low)} (\`${design}\`, ${seedsTold(scores.length)})`,
+        isMet: median(scores) >= least && low >= (worst ?? 0),
+        beside: besideOf(findings, trial),
+      };
+    },
+  };
+}
+
+const HYBRIDS = ['hybrid-selective', 'hybrid-full'];
+
+/** The better hybrid is not to be behind the transformer of its size. */
+function notBehind(of: string, log: string, trial: string, column: string): Aim {
+  return {
+    ...{ of, log, target: 'hybrid not behind the transformer' },
+    reached(findings) {
+      const hybrid = bestOf(scoresBy(findings, trial, column, HYBRIDS), 'more');
+      const transformer = scoresBy(findings, trial, column, ['transformer']).get('transformer');
+      if (!hybrid || !transformer) return undefined;
+      const [name, scores] = hybrid;
+      return {
+        told: `${percent(median(scores))} (\`${name}\`), transformer ${percent(median(transformer))} (${seedsTold(scores.length)})`,
+        isMet: median(scores) >= median(transformer),
+        beside: besideOf(findings, trial),
+      };
+    },
+  };
+}
+
+/** The best design is to miss less than each simple method. */
+function forecast(of: string, trial: string): Aim {
+  return {
+    ...{ of, log: 'series', target: 'less than each simple method' },
+    reached(findings) {
+      const best = bestOf(scoresBy(findings, trial, /./), 'less');
+      const finding = seedsOf(findings).find((each) => partsOf(each)[1] === trial);
+      if (!best || !finding) return undefined;
+      const measure = measureOf(taskTold(finding));
+      const simple = numbersOf(finding, BASELINE);
+      const [design, scores] = best;
+      return {
+        told: `${scoreText(measure, median(scores))} (\`${design}\`, ${seedsTold(scores.length)})`,
+        isMet: simple.every(([, value]) => median(scores) < value),
+        beside: simple.map(([name, value]) => `${name} ${scoreText(measure, value)}`).join('; '),
+      };
+    },
+  };
+}
+
+const LENGTH = 65_536;
+
+const memoryAim: Aim = {
+  of: `memory of one sequence of ${LENGTH.toLocaleString('en')} tokens, selective hybrid`,
+  log: 'not-measured',
+  target: '10 times less than the transformer',
+  reached(findings) {
+    const [own, others] = ['hybrid-selective', 'transformer'].map(
+      (design) => findings.find(({ key }) => key === `memory/${design}/state`)?.numbers[`bytes at ${LENGTH}`],
+    );
+    if (own === undefined || others === undefined) return undefined;
+    return { told: `${(others / own).toFixed(1)} times less`, isMet: others >= 10 * own };
+  },
+};
+
+const exponentAim: Aim = {
+  of: 'exponent of reading over the length, selective hybrid',
+  log: 'not-measured',
+  target: '1.1 at most',
+  reached(findings) {
+    const reads = findings.filter(
+      ({ key, numbers }) => key.startsWith('time/hybrid-selective/') && numbers.seconds !== undefined,
+    );
+    const exponents = [...grouped(reads, computedOn)].map(
+      ([machine, own]) => [machine, exponentOf(own)] as const,
+    );
+    const known = exponents.filter(([, exponent]) => exponent !== '-');
+    if (known.length === 0) return undefined;
+    return {
+      told: known.map(([machine, exponent]) => `${exponent} on ${machine}`).join('; '),
+      isMet: known.every(([, exponent]) => Number(exponent) <= 1.1),
+    };
+  },
+};
+
+const SELECTIVE = ['MS', 'M-S-', 'hybrid-selective'];
+
+export const AIMS: readonly Aim[] = [
+  accuracy({
+    of: '64 pairs in 512 tokens (`mqar-64`), 128 places',
+    ...{ log: 'recall-of-64-pairs-among-8192-tokens', trial: 'mqar-64', column: '512 tokens' },
+    ...{ designs: SELECTIVE, least: 0.99, worst: 0.97 },
+  }),
+  accuracy({
+    of: 'induction, learned at 256 tokens, at 65,536',
+    ...{ log: 'not-measured', trial: 'induction', column: '65,536 tokens', least: 0.99 },
+  }),
+  accuracy({
+    of: '16 facts among 1,048,576 tokens, learned at 256, in constant memory',
+    ...{ log: 'not-measured', trial: 'facts-16', column: '1,048,576 tokens' },
+    ...{ designs: SELECTIVE, least: 0.95 },
+  }),
+  accuracy({
+    of: 'selective copying, 4,096 tokens',
+    ...{ log: 'not-measured', trial: 'selective-copying', column: '4,096 tokens', least: 0.99 },
+  }),
+  notBehind('ListOps, 256 tokens', 'not-measured', 'listops', '256 tokens'),
+  notBehind('inference in 1 to 4 steps', 'inference', 'inference', '96 tokens'),
+  accuracy({
+    of: 'S5 at 64 tokens, all permutations',
+    ...{ log: 's5', trial: 's5', column: '64 tokens', least: 0.99 },
+  }),
+  accuracy({
+    of: 'S5 at 64 tokens, by swaps',
+    ...{ log: 's5', trial: 's5-swaps', column: '64 tokens', least: 0.99 },
+  }),
+  memoryAim,
+  exponentAim,
+  accuracy({
+    of: 'mnist (10,000 digits) as images',
+    ...{ log: 'not-measured', trial: 'mnist', column: /images/, least: 0.985 },
+  }),
+  accuracy({
+    of: 'mnist pixel by pixel',
+    ...{ log: 'not-measured', trial: 'mnist-pixels', column: /images/, least: 0.97 },
+  }),
+  accuracy({
+    of: 'fashion-mnist as images',
+    ...{ log: 'not-measured', trial: 'fashion-mnist', column: /images/, least: 0.93 },
+  }),
+  forecast('births, 28 days', 'births'),
+  forecast('weather, 24 days', 'weather'),
+  forecast('temperature, 24 hours', 'temperature-24'),
+  forecast('temperature, 96 hours', 'temperature-96'),
+  forecast('temperature, 336 hours', 'temperature-336'),
+  forecast('carbon dioxide, 24 months', 'co2'),
+  forecast('prices, 24 days', 'prices'),
+  accuracy({
+    of: 'spoken digits, voices that were not learned from',
+    ...{ log: 'speech', trial: 'spoken-digits', column: /voices/, least: 0.97 },
+  }),
+];
+
+/** The table: each aim, what it asks for, what was found, and what that is to be seen beside. */
+export function aimsTable(findings: readonly Finding[]): string {
+  const rows = AIMS.map(({ of, log, target, reached }) => {
+    const found = reached(findings);
+    if (!found) return [of, target, 'not measured', '', ''];
+    const verdict = found.isMet ? 'yes' : `**no** ([what was tried](log.md#${log}))`;
+    return [of, target, found.told, found.beside ?? '', verdict];
+  });
+  return markdownTable([['aim', 'target', 'found', 'beside', 'met'], ...rows]);
+}
