@@ -55,6 +55,7 @@ declare const writers: Record<string, (tokens: number) => Promise<number>>;
 const BUNDLE = fileURLToPath(new URL('../browser', import.meta.url));
 const PROMPT = 128;
 
+/** Adds `bench -- browser`. */
 export function addBrowserCommand(program: Command): void {
   program
     .command('browser')

@@ -14,6 +14,7 @@ const PEER = fileURLToPath(new URL('../../bench/peers/torch_gpu.py', import.meta
 const STEPS = 8;
 const ROUNDS = 5;
 
+/** How fast a model trains, in one run; `seconds` are of one step. */
 export interface StepRate {
   readonly name: string;
   readonly parameters: number;

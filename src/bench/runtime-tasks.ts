@@ -9,6 +9,7 @@ export const ANSWER_KINDS = [
   'penalties',
   'a JSON schema',
 ] as const;
+/** In which way a session writes: plainly, or with what costs time besides. */
 export type AnswerKind = (typeof ANSWER_KINDS)[number];
 
 /** What a contender is asked to do. */
@@ -25,6 +26,7 @@ export const readySchema = z.union([
   z.object({ seconds: z.number().positive(), heldBytes: z.number().positive() }),
   z.object({ declines: z.string() }),
 ]);
+/** What a runtime says when it has loaded its model. */
 export type RuntimeReady = Exclude<z.output<typeof readySchema>, { declines: string }>;
 
 /** Of all sequences together, the milliseconds between tokens where they come one by one, and the most bytes that were held until then. */
@@ -35,6 +37,7 @@ const doneSchema = z.object({
 });
 /** What a task took; or nothing, of a task that a contender does not know. */
 export const answerSchema = z.union([doneSchema, z.object({ unknown: z.literal(true) })]);
+/** What a runtime says of one task that it did. */
 export type RuntimeAnswer = z.output<typeof doneSchema>;
 
 /** A task in words. */

@@ -14,6 +14,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.wasm': 'application/wasm',
 };
 
+/** A running server of files. */
 export interface StaticServer {
   /** Ends with a slash; there is an empty page. */
   readonly url: string;

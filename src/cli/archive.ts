@@ -9,6 +9,7 @@ import { configureStatus } from './archive/status.js';
 import { configureSummary } from './archive/summary.js';
 import { configureWork } from './archive/work.js';
 
+/** The commands of `heddle archive`. */
 export function configure(command: Command): void {
   configureAdd(command.command('add'));
   configureWork(command.command('work'));

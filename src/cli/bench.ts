@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { addOpsCommand } from '../bench/ops-command.js';
 
+/** The benchmark that ships with the package, `heddle bench ops`. */
 export function configure(command: Command): void {
   addOpsCommand(command);
 }

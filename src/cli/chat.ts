@@ -54,6 +54,7 @@ interface Partner {
   dispose(): void;
 }
 
+/** Arguments, options and action of `heddle chat`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', MODEL_HELP)

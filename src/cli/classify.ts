@@ -13,6 +13,7 @@ interface ClassifyFlags {
   threads?: number;
 }
 
+/** Arguments, options and action of `heddle classify`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', 'the folder of a model of images or sounds, or of its training run')

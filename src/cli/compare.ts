@@ -16,6 +16,7 @@ const SHIPPED_RUNS = ['hybrid', 'transformer', 'ssm'].map((design) =>
 
 const CONTEXTS = [1024, 65_536];
 
+/** Arguments and action of `heddle compare`. */
 export function configure(command: Command): void {
   command
     .argument('[runs...]', 'folders that the command train wrote')

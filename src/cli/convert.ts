@@ -21,6 +21,7 @@ import { leavingNothing } from './interrupt.js';
 import { MODEL_HELP } from './loading-options.js';
 import { each, wholeNumber } from './options.js';
 
+/** Arguments, options and action of `heddle convert`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', `a transformer: ${MODEL_HELP}`)

@@ -12,10 +12,12 @@ import { initialWeights } from '../train/index.js';
 import { formatBytes, formatCount, formatRate, table } from './format.js';
 import { wholeNumber } from './options.js';
 
+/** A beginning that the shipped model was trained on many of. */
 export const DEMO_PROMPT = 'The state of our Union is';
 const CONTEXTS = [1024, 8192, 65_536];
 const PREFILL_TOKENS = 1024;
 
+/** Arguments, options and action of `heddle demo`. */
 export function configure(command: Command): void {
   command
     .argument('[prompt...]', 'the text to continue', [DEMO_PROMPT])
@@ -24,6 +26,7 @@ export function configure(command: Command): void {
     .action((words: string[], { seed, maxTokens }) => runDemo(words.join(' '), seed, maxTokens));
 }
 
+/** Writes a text with the shipped model to standard output, then restores a snapshot and writes the same again. */
 export async function runDemo(prompt: string, seed: number, maxTokens: number): Promise<void> {
   const started = performance.now();
   const device = await openDevice('cpu');

@@ -6,6 +6,7 @@ interface DevicesOptions {
   json?: boolean;
 }
 
+/** Options and action of `heddle devices`. */
 export function configure(command: Command): void {
   command.option('--json', 'print it as JSON').action(run);
 }

@@ -1,6 +1,7 @@
 /** What a person sees while large files are downloaded. */
 import { formatBytes, formatDuration } from './format.js';
 
+/** What a download reports; numbers are in bytes. */
 export type DownloadEvent =
   /** Bytes on disk are read and compared, or unpacked: `done` of its `total`. */
   | {

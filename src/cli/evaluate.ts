@@ -31,6 +31,7 @@ interface EvaluateFlags {
   ids?: IdForm;
 }
 
+/** Arguments, options and action of `heddle evaluate`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', MODEL_HELP)

@@ -36,6 +36,7 @@ interface EvidenceFlags {
 
 const NAMES = SECTIONS.map(({ name }) => name);
 
+/** Options and action of `heddle evidence`. */
 export function configure(command: Command): void {
   command
     .option(

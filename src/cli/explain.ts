@@ -32,6 +32,7 @@ interface ExplainFlags extends LoadingFlags {
 /** Matrices are the most of a page: more than this no browser likes to open. */
 const PAGE_BYTES = 400e6;
 
+/** Arguments, options and action of `heddle explain`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', MODEL_HELP)

@@ -25,6 +25,7 @@ import { leavingNothing } from './interrupt.js';
 import { MODEL_HELP } from './loading-options.js';
 import { choice } from './options.js';
 
+/** Arguments, options and action of `heddle export`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', MODEL_HELP)

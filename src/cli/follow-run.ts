@@ -7,11 +7,13 @@ import { type Evaluation, type TrainingEvent, type TrainingInput, train } from '
 import { formatDuration, formatRate } from './format.js';
 import { type DeviceFlags, deviceOptionsOf } from './run-flags.js';
 
+/** A training run, without what following it adds. */
 export interface RunToFollow extends Omit<TrainingInput, 'device' | 'sample' | 'onEvent' | 'signal'> {
   /** Writes a sample on the device that it is given. */
   readonly sampler?: (writer: Device) => NonNullable<TrainingInput['sample']>;
 }
 
+/** What is printed of a run, which depends on what the model is for. */
 export interface RunWording {
   /** How good the model is on what was held out: in the lines between, and at the end. */
   readonly quality: (evaluation: Evaluation) => string;

@@ -16,6 +16,7 @@ interface ForecastFlags {
   threads?: number;
 }
 
+/** Arguments, options and action of `heddle forecast`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', 'the folder of a model of series, or of its training run')

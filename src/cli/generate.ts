@@ -21,6 +21,7 @@ interface GenerateFlags extends GenerationFlags {
   state?: string;
 }
 
+/** Arguments, options and action of `heddle generate`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', MODEL_HELP)

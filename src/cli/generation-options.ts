@@ -20,6 +20,7 @@ export interface GenerationFlags extends LoadingFlags {
   seed?: number;
 }
 
+/** Adds the options of commands that write text; they have no defaults here, so that the checkpoint's own apply. */
 export function addGenerationOptions(command: Command): Command {
   const d = GENERATE_DEFAULTS;
   const withOwn = command

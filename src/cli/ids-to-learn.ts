@@ -8,6 +8,7 @@ import { type DocumentForm, defaultSequence, documentData, placesRead, textData 
 import { formatCount } from './format.js';
 import { SAMPLE_PROMPT, type TextToLearn } from './text-to-learn.js';
 
+/** The option `--ids`. */
 export function idsOption(): Option {
   return new Option(
     '--ids <form>',
@@ -15,6 +16,7 @@ export function idsOption(): Option {
   ).choices(ID_FORMS);
 }
 
+/** How a corpus of token ids is read, and the share of it that is held out. */
 export interface IdOptions {
   readonly ids?: IdForm;
   readonly validation: number;
@@ -25,6 +27,7 @@ export async function hasIds(source: string, { ids }: Pick<IdOptions, 'ids'>): P
   return ids !== undefined || isOfIds(source);
 }
 
+/** Reads a corpus of token ids to train on. Throws `DataError` for a corpus that cannot be read or split. */
 export async function idsToLearn(
   source: string,
   options: IdOptions & { documents: DocumentForm | 'join' },

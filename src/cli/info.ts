@@ -20,6 +20,7 @@ import { stateBytes } from '../nn/index.js';
 import { formatBytes, formatCount, table } from './format.js';
 import { MODEL_HELP } from './loading-options.js';
 
+/** Arguments and action of `heddle info`. */
 export function configure(command: Command): void {
   command.argument('<model>', MODEL_HELP).action(run);
 }

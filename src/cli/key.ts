@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { addKey } from '../server/keys.js';
 
+/** Arguments and action of `heddle key`. */
 export function configure(command: Command): void {
   command
     .argument('<file>', 'the file of keys, which is made if there is none')

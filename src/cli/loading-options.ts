@@ -20,6 +20,7 @@ export interface LoadingFlags {
   cache?: CacheForm;
 }
 
+/** Adds the options of commands that load a model. */
 export function addLoadingOptions(command: Command): Command {
   return command
     .addOption(threadsOption())
@@ -35,6 +36,7 @@ export function addLoadingOptions(command: Command): Command {
     );
 }
 
+/** The option `--adapter`. */
 export function adapterOption(): Option {
   return new Option(
     '--adapter <folder>',
@@ -54,6 +56,7 @@ export function trainingDeviceOption(): Option {
   return new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu', 'cuda']).default('cpu');
 }
 
+/** The option `--precision`. */
 export function precisionOption(): Option {
   return new Option('--precision <type>', 'in which cuda computes products (default: bfloat16)').choices([
     'bfloat16',
@@ -61,6 +64,7 @@ export function precisionOption(): Option {
   ]);
 }
 
+/** The option `--threads`. */
 export function threadsOption(): Option {
   return new Option('--threads <n>', 'threads on the cpu (default: one a core)').argParser(positive);
 }

@@ -15,6 +15,7 @@ import {
 } from '../models/index.js';
 import { leavingNothing } from './interrupt.js';
 
+/** Arguments and action of `heddle merge`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', 'the model that the adapter was trained on: its folder, or as for other commands')

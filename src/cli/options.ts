@@ -1,6 +1,7 @@
 /** Readers of command-line values; a wrong one is told with what was expected. */
 import { InvalidArgumentError } from 'commander';
 
+/** Parses an option. Throws commander's `InvalidArgumentError` for what is no whole number from 0 on. */
 export function wholeNumber(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isInteger(value) || value < 0) {
@@ -9,12 +10,14 @@ export function wholeNumber(text: string): number {
   return value;
 }
 
+/** Parses an option. Throws commander's `InvalidArgumentError` for what is no finite number. */
 export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('expected a number.');
   return value;
 }
 
+/** Parses an option that must be one of these words. Throws commander's `InvalidArgumentError`. */
 export function choice<T extends string>(allowed: readonly T[]): (text: string) => T {
   return (text) => {
     if (!allowed.includes(text as T))

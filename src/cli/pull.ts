@@ -12,6 +12,7 @@ interface PullOptions {
   revision: string;
 }
 
+/** Arguments, options and action of `heddle pull`. */
 export function configure(command: Command): void {
   command
     .argument('<owner/name>', "the model, as the hub's page names it; owner/name:Q4_K_M takes a GGUF file")

@@ -32,6 +32,7 @@ interface QuantizeFlags {
   out?: string;
 }
 
+/** Arguments, options and action of `heddle quantize`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', MODEL_HELP)

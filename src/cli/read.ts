@@ -27,6 +27,7 @@ interface ReadFlags extends LoadingFlags {
   save: string;
 }
 
+/** Arguments, options and action of `heddle read`. */
 export function configure(command: Command): void {
   command
     .argument('<model>', MODEL_HELP)

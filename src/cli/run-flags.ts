@@ -17,6 +17,7 @@ import {
 } from '../train/index.js';
 import { compilingLine, precisionOption, threadsOption, trainingDeviceOption } from './loading-options.js';
 
+/** The options of a training run. */
 export interface RunFlags {
   out: string;
   design: Design | ImageDesign | SourceDesign;

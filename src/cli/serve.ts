@@ -10,6 +10,7 @@ import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from 
 import { each, wholeNumber } from './options.js';
 import { isSupervised, supervise } from './supervise.js';
 
+/** The options of `heddle serve` and `heddle archive serve`. */
 export interface ServeFlags extends LoadingFlags {
   host: string;
   port: number;
@@ -36,9 +37,11 @@ export interface ServeFlags extends LoadingFlags {
 const KEY_LIMITS = { concurrency: 64, perMinute: 6000 };
 const NO_LIMITS = { concurrency: Number.POSITIVE_INFINITY, perMinute: Number.POSITIVE_INFINITY };
 
+/** What models to serve are given as, for the help. */
 export const MODELS_HELP =
   "models' folders, or those of training runs; requests name them by the last part, or as in name=folder";
 
+/** Arguments, options and action of `heddle serve`. */
 export function configure(command: Command): void {
   addServeOptions(command.argument('<models...>', MODELS_HELP)).action(run);
 }

@@ -13,6 +13,7 @@ interface SetupOptions {
   indexUrl?: string;
 }
 
+/** Arguments, options and action of `heddle setup`. */
 export function configure(command: Command): void {
   command
     .addArgument(new Argument('<device>', 'what is set up').choices(['cuda']))

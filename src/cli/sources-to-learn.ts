@@ -35,6 +35,7 @@ interface SourcedText {
   readonly target: string;
 }
 
+/** How pairs are read, and the share of them that is held out. */
 export interface SourceOptions extends ImageFlags {
   readonly validation: number;
   readonly seed: number;

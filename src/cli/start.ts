@@ -30,6 +30,7 @@ interface StartFlags {
   maxTokens: number;
 }
 
+/** Arguments, options and action of `heddle` without a command. */
 export function configure(command: Command): void {
   command
     .argument('[prompt...]', 'the text that the model goes on from meanwhile', [DEMO_PROMPT])

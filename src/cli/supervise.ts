@@ -11,6 +11,7 @@ const SUPERVISED = 'HEDDLE_SUPERVISED';
 const CRASHES: readonly string[] = ['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGILL', 'SIGFPE'];
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
+/** Which command is kept running, and how many crashes are tolerated. */
 export interface Supervision {
   readonly command: readonly string[];
   readonly say: (line: string) => void;

@@ -38,6 +38,7 @@ interface TaskFlags extends Omit<RunFlags, 'design'> {
   longest: number;
 }
 
+/** The commands of `heddle task`. */
 export function configure(command: Command): void {
   command
     .command('list')

@@ -27,6 +27,7 @@ import {
 import { say } from './follow-run.js';
 import { formatCount } from './format.js';
 
+/** A corpus that is loaded, before it is encoded. */
 export interface TextToLearn {
   /** What a new tokenizer is trained on. */
   readonly documents: readonly Pick<CorpusDocument, 'text'>[];
@@ -38,6 +39,7 @@ export interface TextToLearn {
   encode(tokenizer: Tokenizer, model: Model): EncodedText;
 }
 
+/** A corpus in the tokens of a model, with what the command prints and uses of it. */
 export interface EncodedText {
   readonly data: DataSource;
   /** A line for a person. */
@@ -67,6 +69,7 @@ export interface CorpusOptions extends SplitOptions {
   readonly documents: DocumentForm | 'join';
 }
 
+/** Loads a corpus and splits it by documents. Throws `DataError` for one that cannot be read or split. */
 export async function corpusToLearn(
   source: string,
   { validation: fraction, documents: form }: CorpusOptions,

@@ -19,6 +19,7 @@ import { formatCount } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
 import { signalDesign } from './signal-design.js';
 
+/** The options of a run that learns classes; `validation` is the share that is held out. */
 export interface ClassFlags extends RunFlags {
   validation: number;
 }
@@ -44,6 +45,7 @@ export interface ClassKind<T> {
   readonly data: (training: readonly Labelled<T>[], validation: readonly Labelled<T>[]) => DataSource;
 }
 
+/** Trains a classifier on a folder that has a folder for each class. Throws `ConfigError` for options of other models. */
 export async function trainClasses<T>(
   path: string,
   folder: ClassFolder,

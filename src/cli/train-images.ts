@@ -5,12 +5,14 @@ import { type Image, type ImageShape, readImage, resized, withChannels } from '.
 import { imageData } from '../train/index.js';
 import type { ClassKind } from './train-classes.js';
 
+/** The options of models that see images; `patch` is the side of a patch in pixels. */
 export interface ImageFlags {
   /** In pixels: all images are stretched to it. */
   imageSize?: Pick<ImageShape, 'height' | 'width'>;
   patch?: number;
 }
 
+/** How a folder of images is read, and the model's input derived from it. */
 export function imagesByClass({
   imageSize: size,
   patch,

@@ -19,6 +19,7 @@ import { formatCount } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
 import { signalDesign } from './signal-design.js';
 
+/** The options of models of series: columns, and rows of the horizon and of a patch. */
 export interface SeriesFlags {
   target: string[];
   channel: string[];
@@ -26,6 +27,7 @@ export interface SeriesFlags {
   patch: number;
 }
 
+/** Whether a path names a CSV or TSV file. */
 export function isTable(path: string): boolean {
   return /\.(csv|tsv)$/i.test(path);
 }
@@ -33,6 +35,10 @@ export function isTable(path: string): boolean {
 /** Positions that a window has, where there are rows for several. */
 const LONGEST_WINDOW = 256;
 
+/**
+ * Trains a forecaster on a table, whose last rows are held out. Throws `ConfigError` for options that do not fit, `DataError` for the
+ * table.
+ */
 export async function trainSeries(
   path: string,
   flags: RunFlags & { validation: number } & Partial<SeriesFlags> & Pick<SeriesFlags, 'target'>,

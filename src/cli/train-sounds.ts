@@ -11,6 +11,7 @@ const HOP = 0.016;
 /** Frames that are learned from at once, where a sound has as many: four seconds. */
 const LONGEST = 256;
 
+/** How a folder of sounds is read, and the model's input derived from it. */
 export function soundsByClass(): ClassKind<Sound> {
   let first: { path: string; rate: number } | undefined;
   let odd: string | undefined;

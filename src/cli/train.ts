@@ -73,6 +73,7 @@ interface TrainOptions extends RunFlags, Partial<SeriesFlags>, ImageFlags {
   ids?: IdForm;
 }
 
+/** Arguments, options and action of `heddle train`. */
 export function configure(command: Command): void {
   const d = TRAINING_DEFAULTS;
   command

@@ -48,6 +48,7 @@ export interface Node<Attributes = unknown> {
   readonly serial: number;
 }
 
+/** The inputs of a node; undefined for an optional one that is left out. */
 export type Operands = readonly (Tensor | undefined)[];
 
 /** What a gradient rule gets: the node, and dL/d(output) for each output (undefined where L does not depend on it). */
@@ -87,16 +88,19 @@ export type Kernels<Attributes> = {
   ) => ReturnType<Lowerings<Attributes>[Target]> | undefined;
 };
 
+/** An operator that every target can compute. */
 export interface Primitive<Attributes = unknown> extends Operator<Attributes> {
   readonly lower: Lowerings<Attributes>;
 }
 
+/** An operator that is defined by other operators; a target without a kernel of its own runs the expansion. */
 export interface Composite<Attributes = unknown> extends Operator<Attributes> {
   /** The results in terms of other operators. */
   expand(inputs: Operands, attributes: Attributes): Tensor[];
   readonly kernels?: Kernels<Attributes>;
 }
 
+/** Whether an operator is a primitive. */
 export function isPrimitive<A>(operator: Operator<A>): operator is Primitive<A> {
   return 'lower' in operator;
 }

@@ -62,6 +62,7 @@ interface AttentiveConfig extends z.output<z.ZodObject<typeof attentiveKeys>> {
   readonly source?: SourceConfig | undefined;
 }
 
+/** The layers of a pattern that attend, by their letters. */
 export const ATTENTIVE = {
   '*': (config, place) => attention(plainAttention(config, place)),
   '<*>': (config, place) => windowed(fullAttention(plainAttention(config, place)), config, place),

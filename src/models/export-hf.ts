@@ -10,6 +10,7 @@ import { ConfigError } from '../errors.js';
 import type { ModelConfig } from './config.js';
 import { countLayers, layerLetters, parsePattern } from './pattern.js';
 
+/** A model of ours as one of a family that other programs read. */
 export interface ForeignModel {
   /** What its `config.json` holds, dtype aside. */
   readonly json: Readonly<Record<string, unknown>>;

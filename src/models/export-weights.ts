@@ -5,6 +5,7 @@
 import type { Dtype, TensorData, TensorToWrite, WeightFiles } from '../checkpoint/index.js';
 import type { StoredDtype } from './folder.js';
 
+/** What changes when tensors are written into another folder. */
 export interface WeightChanges {
   /** What a tensor is called there; of several names each gets an equal share of its rows. */
   readonly rename?: (name: string) => readonly string[];

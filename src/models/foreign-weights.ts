@@ -48,6 +48,7 @@ const schema = z.discriminatedUnion('quant_method', [
   }),
 ]);
 
+/** The `quantization_config` of a checkpoint that another program quantized. */
 export type ForeignQuantization = z.output<typeof schema>;
 
 /** What a `quantization_config` says that is read as it is; undefined for others. */

@@ -29,6 +29,7 @@ const schema = z.looseObject({
   init_lora_weights: z.union([z.boolean(), z.string()]).nullish(),
 });
 
+/** What the `adapter_config.json` of PEFT says, read once. */
 export interface AdapterConfig {
   /** Whether the module of this name, as transformers has it, has an adapter. */
   has(module: string): boolean;

@@ -16,6 +16,7 @@ export interface MatrixChange {
   readonly scale: number;
 }
 
+/** The tensors of an adapter, in the names and shapes of the model's parameters. */
 export interface AdapterParts {
   /** By linear layer. */
   readonly adapters: ReadonlyMap<string, LowRank>;

@@ -29,6 +29,7 @@ const size = z
   .positive()
   .max(2 ** 16);
 
+/** The keys of a config that recurrent layers have. */
 export const recurrentKeys = {
   /** Heads of delta nets and lightning attention; as many as fill the hidden size by default. */
   linearNumHeads: size.optional(),
@@ -66,6 +67,7 @@ interface RecurrentConfig extends RecurrentKeys {
   readonly timeStepLimit: readonly [low: number, high: number | null];
 }
 
+/** The recurrent layers of a pattern, by their letters. */
 export const RECURRENT = {
   M: (config, { outputDeviation }) =>
     mamba2({

@@ -17,6 +17,7 @@ export interface ModelStep {
   readonly state: Readonly<Record<string, Tensor>>;
 }
 
+/** What a model's step is built for: the states before it, and dimensions. */
 export interface StepOptions extends ForwardContext {
   readonly state: Readonly<Record<string, Tensor>>;
   /** Tokens of each row; any number by default. */

@@ -12,6 +12,7 @@ interface TokenWiseConfig {
   readonly moeIntermediateSize?: number | undefined;
 }
 
+/** The layers of a pattern that see each token alone, by their letters. */
 export const TOKEN_WISE = {
   '-': ({ hiddenSize, intermediateSize, mlpType }, { outputDeviation }) => {
     const config = { hiddenSize, intermediateSize, outputDeviation };

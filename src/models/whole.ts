@@ -17,6 +17,7 @@ import {
 import type { Build, LayerPlace } from './letter.js';
 import { type LayerLetter, letterName, type PatternLayer, type WHOLE_BLOCKS } from './pattern.js';
 
+/** The keys of a config that layers for whole images have. */
 export const wholeKeys = {
   /** Of separable attention's queries and keys, in hidden sizes; 2 by default. */
   separableExpansion: z.number().int().positive().max(64).optional(),
@@ -35,6 +36,7 @@ const VISION_KERNEL = 3;
 /** Letters of layers that norm what they read by themselves, each convolution with a batch norm. */
 export const OWN_NORM: readonly LayerLetter[] = ['c', 's'];
 
+/** The layers of a pattern that see an image at once, by their letters. */
 export const WHOLE = {
   v: (config, place) => {
     const { hiddenSize, ssmStateSize: stateSize } = config;

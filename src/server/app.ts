@@ -38,6 +38,7 @@ export interface HeddleApp {
   close(): Promise<void>;
 }
 
+/** Defaults of `serve`'s options: bytes of the cache and of a body, answers at once, requests that wait, seconds of an answer. */
 export const APP_DEFAULTS = {
   load: {},
   cacheBytes: 512e6,

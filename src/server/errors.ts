@@ -59,6 +59,7 @@ export interface Failure {
   readonly stack: string | undefined;
 }
 
+/** An error as a plain value, which can be sent to another thread. */
 export function failureOf(error: unknown): Failure {
   const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
   return { name, message, stack };

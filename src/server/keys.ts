@@ -21,6 +21,7 @@ const KeyEntry = z.strictObject({
 const KeyFile = z.strictObject({ keys: z.array(KeyEntry) });
 type KeyEntry = z.infer<typeof KeyEntry>;
 
+/** The API keys of a file, by their hashes. */
 export class ApiKeys {
   private constructor(private readonly entries: readonly KeyEntry[]) {}
 

@@ -1,6 +1,7 @@
 /** What each key may do. */
 import { ApiError } from './http/api-error.js';
 
+/** How many requests one key may make. */
 export interface KeyLimits {
   /** Requests at once. */
   readonly concurrency: number;
@@ -8,6 +9,7 @@ export interface KeyLimits {
   readonly perMinute: number;
 }
 
+/** A request that is let in: the headers that tell of the limits, and what ends its place. */
 export interface Admission {
   readonly headers: Readonly<Record<string, string>>;
   release(): void;

@@ -1,5 +1,6 @@
 /** The log: a line of JSON for each thing that happened, without what people said unless that was asked for. */
 
+/** Writes one JSON object a line. */
 export class Log {
   constructor(
     private readonly out: (line: string) => void,

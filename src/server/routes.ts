@@ -32,6 +32,7 @@ import type { Log } from './log.js';
 import { Metrics } from './metrics.js';
 import { addStudioApi, addStudioPages } from './studio-routes.js';
 
+/** What the application is put together from besides the engine. */
 export interface AssemblyOptions {
   readonly keys: ApiKeys | undefined;
   readonly keyLimits: KeyLimits;
@@ -53,6 +54,7 @@ export interface AssemblyOptions {
   readonly mounted: boolean;
 }
 
+/** The application, and how it is ended. */
 export interface Assembled {
   readonly app: App;
   readonly models: readonly ServedModelInfo[];

@@ -17,6 +17,7 @@ interface AddFlags extends ReadingFlags {
 /** Names of files that are told one by one; of more, the first of them. */
 const TOLD = 5;
 
+/** Arguments, options and action of `heddle archive add`. */
 export function configureAdd(command: Command): void {
   command
     .description(

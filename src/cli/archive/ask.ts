@@ -25,6 +25,7 @@ interface AskFlags extends ArchiveFlags, LoadingFlags {
   maxTokens: number;
 }
 
+/** Arguments, options and action of `heddle archive ask`. */
 export function configureAsk(command: Command): void {
   command
     .description('answer a question from the documents, and name the pages')

@@ -7,6 +7,7 @@ interface ExportFlags extends ArchiveFlags {
   out?: string;
 }
 
+/** Arguments, options and action of `heddle archive export`. */
 export function configureExport(command: Command): void {
   command
     .description('every page as a line of JSON: document, paths, page, state, and text')

@@ -3,11 +3,13 @@ import type { Command } from 'commander';
 import { ARCHIVE_FOLDER, Archive } from '../../archive/index.js';
 import { visible } from '../../checkpoint/index.js';
 
+/** The options of all commands of an archive. */
 export interface ArchiveFlags {
   archive: string;
   states?: string;
 }
 
+/** Adds these options to a command. */
 export function addArchiveOptions(command: Command): Command {
   return command
     .option(
@@ -43,6 +45,7 @@ export function sameArchive({ archive, states }: ArchiveFlags): string[] {
   ];
 }
 
+/** Writes a line for a person to standard error, with control characters made visible. */
 export function say(line: string): void {
   process.stderr.write(`${visible(line)}\n`);
 }

@@ -1,6 +1,7 @@
 /** Progress of long work: one line that changes on a terminal, and a line every ten seconds elsewhere. */
 import { visible } from '../../checkpoint/index.js';
 
+/** One line of progress on standard error, which the next one replaces. */
 export class ProgressLine {
   private readonly live = process.stderr.isTTY === true;
   private last = performance.now();

@@ -8,6 +8,7 @@ import { wholeNumber } from '../options.js';
 import { type ArchiveFlags, counted, sameArchive, say } from './options.js';
 import { ProgressLine } from './progress.js';
 
+/** The options of commands that read pages: seconds in `pageTime`, MB in `pageMemory`. */
 export interface ReadingFlags extends ArchiveFlags {
   lanes?: number;
   pageTime: number;
@@ -16,6 +17,7 @@ export interface ReadingFlags extends ArchiveFlags {
   retry?: boolean;
 }
 
+/** Adds these options to a command. */
 export function addReadingOptions(command: Command): Command {
   return command
     .addOption(

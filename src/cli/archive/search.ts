@@ -11,6 +11,7 @@ interface SearchFlags extends ArchiveFlags {
   json?: boolean;
 }
 
+/** Arguments, options and action of `heddle archive search`. */
 export function configureSearch(command: Command): void {
   command
     .description('passages that have these words, with their pages')

@@ -4,6 +4,7 @@ import { ARCHIVE_FOLDER } from '../../archive/index.js';
 import { SHIPPED_MODEL } from '../../models/index.js';
 import { addServeOptions, MODELS_HELP, run, type ServeFlags } from '../serve.js';
 
+/** Arguments, options and action of `heddle archive serve`. */
 export function configureServe(command: Command): void {
   command
     .description(

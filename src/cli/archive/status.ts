@@ -10,6 +10,7 @@ interface StatusFlags extends ArchiveFlags {
   json?: boolean;
 }
 
+/** Options and action of `heddle archive status`. */
 export function configureStatus(command: Command): void {
   command
     .description('what is in an archive, what is left to read, and what could not be read and why')

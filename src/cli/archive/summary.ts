@@ -14,6 +14,7 @@ interface SummaryFlags extends ArchiveFlags, LoadingFlags {
   maxTokens: number;
 }
 
+/** Arguments, options and action of `heddle archive summary`. */
 export function configureSummary(command: Command): void {
   command
     .description('summarise a document with a model; without one, its headings with their pages')

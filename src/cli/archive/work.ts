@@ -29,6 +29,7 @@ const BATCHES = { cpu: 1, other: 16 };
 /** How often it is looked for more, in milliseconds. */
 const PAUSE = 2000;
 
+/** Options and action of `heddle archive work`. */
 export function configureWork(command: Command): void {
   command
     .description(

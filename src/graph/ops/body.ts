@@ -1,6 +1,7 @@
 /** Parts of a graph that run inside a node: the body of a loop, or a branch. They may use values from outside. */
 import { type Node, type Tensor, topologicalOrder } from '../tensor.js';
 
+/** A graph inside an operator, such as the body of a loop. Its nodes may use tensors of the graph around it. */
 export interface Body {
   /** Sets its names apart from those around it. */
   readonly name: string;

@@ -98,6 +98,7 @@ function reducedShape(shape: Shape, { axes, keepDims }: ReduceAttributes): Shape
   return shape.flatMap((dim, axis) => (axes.includes(axis) ? (keepDims ? [1] : []) : [dim]));
 }
 
+/** The shape rule of reductions: the dtype of the input, with the axes of size 1 or removed. */
 export function inferReduction(
   inputs: readonly (TensorType | undefined)[],
   attributes: ReduceAttributes,

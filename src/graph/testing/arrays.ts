@@ -4,6 +4,7 @@
  */
 import type { HostTensor } from '../../engine/index.js';
 
+/** A dense array in float64, for definitions that results are compared with. */
 export class NdArray {
   constructor(
     readonly dims: readonly number[],
@@ -51,6 +52,7 @@ export function total(count: number, term: (i: number) => number): number {
   return sum;
 }
 
+/** The elements of a tensor in float64. */
 export function toArray({ dims, data }: HostTensor): NdArray {
   return new NdArray(dims, Float64Array.from(data as ArrayLike<number | bigint>, Number));
 }

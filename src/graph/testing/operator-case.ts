@@ -4,6 +4,7 @@ import { constant, gradient, input, type Tensor } from '../index.js';
 import type { NdArray } from './arrays.js';
 import { uniform } from './random.js';
 
+/** One use of an operator: its operands, the graph, and what it must compute. */
 export interface OperatorCase {
   readonly name: string;
   readonly operands: readonly HostTensor[];
@@ -41,6 +42,7 @@ export function graphOf(
   return graph;
 }
 
+/** The operands of a case by the names of the inputs that `build` gets. */
 export function feedsOf({ operands }: Pick<OperatorCase, 'operands'>): Record<string, HostTensor> {
   return Object.fromEntries(operands.map((operand, i) => [`operand${i}`, operand]));
 }

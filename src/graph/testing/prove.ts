@@ -3,6 +3,7 @@ import { describe, test } from 'vitest';
 import { checkOperator, cpu, stablehlo, wasm } from './gradient-check.js';
 import type { CaseTable } from './operator-case.js';
 
+/** Declares a test for each case on each executor: ONNX Runtime, the WebAssembly kernels, and StableHLO by the evaluator. */
 export function prove(table: CaseTable): void {
   for (const [operator, cases] of Object.entries(table)) {
     describe(operator, () => {

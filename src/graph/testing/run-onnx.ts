@@ -4,6 +4,7 @@ import type { HostTensor } from '../../engine/index.js';
 import type { OnnxModel } from '../index.js';
 import { type NdArray, toArray } from './arrays.js';
 
+/** Runs an ONNX model once, on one thread of the CPU. */
 export async function runOnnx(
   model: OnnxModel,
   feeds: Readonly<Record<string, HostTensor>>,

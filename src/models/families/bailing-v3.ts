@@ -146,6 +146,7 @@ const family = defineFamily(['bailing_hybrid'], schema, (config, json) => {
   });
 });
 
+/** Ling-3.0. Configs of earlier versions have the same `model_type` and are refused. */
 export const bailingV3: typeof family = { ...family, architecture: 'BailingMoeV3ForCausalLM' };
 
 function latentOf(config: Config, deviation: number): Mixer {

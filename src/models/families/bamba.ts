@@ -36,6 +36,7 @@ import {
 } from './family.js';
 import { attentionFrom, attentionKeys } from './llama.js';
 
+/** The keys of a config that describe Mamba-2 layers. */
 export const mambaKeys = {
   mamba_n_heads: headCount.default(128),
   mamba_d_head: derived,
@@ -95,6 +96,7 @@ const schema = z.looseObject({
   mlp_bias: z.boolean().default(false),
 });
 
+/** Bamba. */
 export const bamba = defineFamily(['bamba'], schema, (config, json) => {
   const normOptions = { epsilon: config.rms_norm_eps };
   const deviation = outputDeviation(2 * config.num_hidden_layers);

@@ -62,6 +62,7 @@ const schema = z.looseObject({
   mlp_multipliers: z.tuple([factor, factor]).nullish(),
 });
 
+/** Falcon-H1. */
 export const falconH1 = defineFamily(['falcon_h1'], schema, (config, json) => {
   const normOptions = { epsilon: config.rms_norm_eps };
   const deviation = outputDeviation(3 * config.num_hidden_layers);

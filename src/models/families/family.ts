@@ -8,6 +8,7 @@ import type { Layer, Model } from '../model.js';
 import { problemsIn } from './problems.js';
 import { ropeFrom } from './rope-scaling.js';
 
+/** How the `config.json` of one kind of checkpoint becomes a model. */
 export interface Family {
   /** The values of `model_type`. */
   readonly modelTypes: readonly string[];
@@ -84,6 +85,7 @@ const LARGEST = 2 ** 20;
 const LARGEST_HEAD = 2 ** 16;
 const MOST_EXPERTS = 100_000;
 
+/** A width, or another size of an axis. */
 export const size = z.number().int().positive().max(LARGEST);
 /** In tokens. */
 export const length = z
@@ -91,11 +93,17 @@ export const length = z
   .int()
   .positive()
   .max(2 ** 31);
+/** How many layers a model has. */
 export const layerCount = z.number().int().positive().max(1000);
+/** How many heads a mixer has. */
 export const headCount = z.number().int().positive().max(LARGEST_HEAD);
+/** The width of a head. */
 export const headSize = z.number().int().positive().max(LARGEST_HEAD);
+/** What something is multiplied by, which may be negative. */
 export const factor = z.number();
+/** What a norm adds before it divides. */
 export const epsilon = z.number().positive();
+/** A token's id. */
 export const token = z.number().int().nonnegative();
 
 const tokens = z
@@ -118,6 +126,7 @@ export const timeStepLimit = z
 /** A size that a config may leave to be derived: absent, null or "auto". */
 export const derived = size.or(z.literal('auto')).nullish();
 
+/** The size that a config states, else the derived one. */
 export function orElse(value: number | 'auto' | null | undefined, otherwise: number): number {
   return typeof value === 'number' ? value : otherwise;
 }
@@ -232,6 +241,7 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   sqrelu: relu2,
 };
 
+/** An activation by one of the names that transformers has for it. */
 export const activation = z.string().transform((name, context): Activation => {
   const found = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (found) return found;
@@ -244,6 +254,7 @@ export const activation = z.string().transform((name, context): Activation => {
 /** The activation of mixers with a convolution, which has it fused; where the MLPs have no key of their own, theirs too. */
 export const siluOnly = z.enum(['silu', 'swish']).default('silu');
 
+/** The keys of rotary positions, in the older and the newer spelling of transformers; `ropeFrom` reads them. */
 export const ropeKeys = {
   rope_parameters: z.looseObject({}).nullish(),
   rope_scaling: z.looseObject({}).nullish(),
@@ -326,6 +337,7 @@ export function expectExperts(count: number, perToken: number, layers: number, k
   );
 }
 
+/** The key `layer_types`: the kind of each layer, which `layerKinds` reads. */
 export const layerTypes = z.array(z.string()).nullish();
 
 /** Names that transformers has given to the two kinds of mixers over the years. */
@@ -335,4 +347,5 @@ export const MAMBA_OR_ATTENTION = {
   attention: 'attention',
   full_attention: 'attention',
 } as const;
+/** The kinds of layers of hybrids with a linear recurrence beside attention. */
 export const LINEAR_OR_FULL = { linear_attention: 'linear', full_attention: 'full' } as const;

@@ -61,6 +61,7 @@ const schema = z.looseObject({
   tie_word_embeddings: z.boolean().default(false),
 });
 
+/** Granite 4.0-H. */
 export const granitemoehybrid = defineFamily(['granitemoehybrid'], schema, (config, json) => {
   const { hidden_size: hiddenSize } = config;
   const normOptions = { epsilon: config.rms_norm_eps };

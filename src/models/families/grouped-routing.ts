@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { Routing } from '../../nn/index.js';
 import { expectConfig, headCount } from './family.js';
 
+/** The keys of a config that describe this routing. */
 export const groupedRoutingKeys = {
   routed_scaling_factor: z.number().positive().default(1),
   norm_topk_prob: z.boolean().default(true),

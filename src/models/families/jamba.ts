@@ -60,6 +60,7 @@ const schema = z.looseObject({
   mamba_proj_bias: z.boolean().default(false),
 });
 
+/** Jamba. */
 export const jamba = defineFamily(['jamba'], schema, (config, json) => {
   const { hidden_size: hiddenSize, num_experts: numExperts } = config;
   if (numExperts > 1) {

@@ -182,6 +182,7 @@ const family = defineFamily(['kimi_linear'], schema, (config, json) => {
   });
 });
 
+/** Kimi Linear. */
 export const kimiLinear: typeof family = {
   ...family,
   read(json, path) {

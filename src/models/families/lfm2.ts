@@ -122,6 +122,7 @@ const denseSchema = z.looseObject({
   block_multiple_of: size.default(256),
 });
 
+/** LFM2 with an MLP in every layer. */
 export const lfm2 = defineFamily(['lfm2'], denseSchema, (config, json) =>
   build(config, json, (_, deviation) => mlpOf(config.hidden_size, intermediateSizeOf(config), deviation)),
 );
@@ -152,6 +153,7 @@ const sparseSchema = z.looseObject({
   routed_scaling_factor: z.number().default(1),
 });
 
+/** LFM2 with mixtures of experts. */
 export const lfm2Moe = defineFamily(['lfm2_moe'], sparseSchema, (config, json) => {
   expectExperts(config.num_experts, config.num_experts_per_tok, config.num_hidden_layers, 'num_experts');
   return build(config, json, (i, deviation) => {

@@ -37,6 +37,7 @@ import {
   size,
 } from './family.js';
 
+/** The keys of a config that describe attention with grouped heads. */
 export const attentionKeys = {
   num_attention_heads: headCount,
   num_key_value_heads: headCount.nullish(),
@@ -127,6 +128,7 @@ function build(config: LlamaKeys, json: Readonly<Record<string, unknown>>) {
   });
 }
 
+/** Llama. */
 export const llama = defineFamily(['llama'], z.looseObject(keys), build);
 
 const qwen3Schema = z.looseObject({
@@ -138,6 +140,7 @@ const qwen3Schema = z.looseObject({
   layer_types: layerTypes,
 });
 
+/** Qwen3, dense. */
 export const qwen3 = defineFamily(['qwen3'], qwen3Schema, (config, json) => {
   const window = config.use_sliding_window ? (config.sliding_window ?? undefined) : undefined;
   const kinds = layerKinds(

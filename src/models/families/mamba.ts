@@ -66,10 +66,12 @@ function build(
   });
 }
 
+/** Mamba. */
 export const mamba = defineFamily(['mamba'], z.looseObject(keys), (config, json) => build(config, json));
 
 const falconSchema = z.looseObject({ ...keys, mixer_rms_eps: epsilon.default(1e-6) });
 
+/** Falcon Mamba. */
 export const falconMamba = defineFamily(['falcon_mamba'], falconSchema, (config, json) =>
   build(config, json, { epsilon: config.mixer_rms_eps, weights: false }),
 );

@@ -38,6 +38,7 @@ const schema = z.looseObject({
   tie_word_embeddings: z.boolean().default(false),
 });
 
+/** Mamba-2, without attention. */
 export const mamba2 = defineFamily(['mamba2'], schema, (config, json) => {
   const { hidden_size: hiddenSize, num_heads: numHeads, head_dim: headDim, expand } = config;
   expectConfig(

@@ -67,6 +67,7 @@ const schema = z.looseObject({
 /** Of the norm of a lightning layer's heads, whatever the config says. */
 const LIGHTNING_EPSILON = 1e-6;
 
+/** MiniMax-Text-01. */
 export const minimax = defineFamily(['minimax'], schema, (config, json) => {
   const { hidden_size: hiddenSize, num_local_experts: numExperts, num_hidden_layers: count } = config;
   expectExperts(numExperts, config.num_experts_per_tok, count, 'num_local_experts');

@@ -87,6 +87,7 @@ const LETTERS = {
   moe: 'E',
 } as const;
 
+/** Nemotron-H. */
 export const nemotronH = defineFamily(['nemotron_h'], schema, (config, json): Model => {
   const letters = lettersOf(config);
   const deviation = outputDeviation(letters.length);

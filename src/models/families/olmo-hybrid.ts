@@ -47,6 +47,7 @@ const schema = z.looseObject({
 /** The delta net's own norm has this epsilon whatever the config says. */
 const INNER_EPSILON = 1e-5;
 
+/** OLMo Hybrid. */
 export const olmoHybrid = defineFamily(['olmo_hybrid'], schema, (config, json) => {
   const { hidden_size: hiddenSize, num_hidden_layers: count, num_attention_heads: numHeads } = config;
   const normOptions = { epsilon: config.rms_norm_eps };

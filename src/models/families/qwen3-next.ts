@@ -144,6 +144,7 @@ const nextSchema = z.looseObject({
   mlp_only_layers: z.array(z.number()).nullish(),
 });
 
+/** Qwen3-Next. */
 export const qwen3Next = defineFamily(['qwen3_next'], nextSchema, (config, json) =>
   build(
     config,
@@ -203,6 +204,7 @@ const denseSchema = z.looseObject({
   intermediate_size: size.default(12_288),
 });
 
+/** The text model of Qwen3.5, dense. */
 export const qwen35 = defineFamily(['qwen3_5_text'], denseSchema, (config, json) =>
   build(
     config,
@@ -220,6 +222,7 @@ const sparseSchema = z.looseObject({
   num_experts: headCount.default(256),
 });
 
+/** The text model of Qwen3.5, with mixtures of experts. */
 export const qwen35Moe = defineFamily(['qwen3_5_moe_text'], sparseSchema, (config, json) =>
   build(
     config,
@@ -245,5 +248,7 @@ function languageModelOf(modelType: string, family: Family): Family {
   };
 }
 
+/** Qwen3.5 with its encoder of images, of which only the text model is read. */
 export const qwen35Multimodal = languageModelOf('qwen3_5', qwen35);
+/** The same with mixtures of experts. */
 export const qwen35MoeMultimodal = languageModelOf('qwen3_5_moe', qwen35Moe);

@@ -52,6 +52,7 @@ const schema = z.looseObject({
   tie_word_embeddings: z.boolean().default(true),
 });
 
+/** RecurrentGemma. */
 export const recurrentGemma = defineFamily(['recurrent_gemma'], schema, (config, json) => {
   const { hidden_size: hiddenSize, num_hidden_layers: count, num_attention_heads: numHeads } = config;
   const normOptions = { epsilon: config.rms_norm_eps, zeroCentered: true };

@@ -65,6 +65,7 @@ type Config = z.output<typeof schema>;
 /** What fla's fused norm of keys adds to their squared length. */
 const KEY_EPSILON = 1e-6;
 
+/** RWKV-7. */
 export const rwkv7 = defineFamily(['rwkv7'], schema, (config, json) => {
   const { hidden_size: hiddenSize, num_hidden_layers: count } = config;
   const normOptions: LayerNormOptions = {

@@ -78,6 +78,7 @@ const KINDS = { ...MAMBA_OR_ATTENTION, hybrid: 'hybrid' } as const;
 /** Mamba-2's own norm has this epsilon whatever the config says. */
 const INNER_EPSILON = 1e-5;
 
+/** Zamba2. */
 export const zamba2 = defineFamily(['zamba2'], schema, (config, json) => {
   const { hidden_size: hiddenSize, n_mamba_heads: numHeads } = config;
   const count = config.num_hidden_layers;

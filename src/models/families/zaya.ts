@@ -73,6 +73,7 @@ type Config = z.output<typeof schema>;
 const THETA = { hybrid: 5_000_000, hybrid_sliding: 10_000 } as const;
 type Kind = keyof typeof THETA;
 
+/** ZAYA1. */
 export const zaya = defineFamily(['zaya'], schema, (config, json) => {
   const { num_hidden_layers: count, sliding_window: window } = config;
   const deviation = outputDeviation(2 * count);

@@ -5,6 +5,7 @@
  */
 type Json = Readonly<Record<string, unknown>>;
 
+/** From which tensors of a GGUF file a parameter is made, and how. */
 export interface Source {
   /** The tensors whose elements, one after the other, are those of the parameter, but for their order. */
   readonly from: readonly string[];

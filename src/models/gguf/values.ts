@@ -2,6 +2,7 @@
 import { ConfigError } from '../../errors.js';
 import type { Gguf } from '../../gguf.js';
 
+/** Typed access to a GGUF file's metadata under the prefix of its architecture. */
 export class GgufValues {
   /** The layers of the model itself; those that draft tokens stand behind them. */
   readonly layers: readonly number[];

@@ -31,6 +31,7 @@ import type { Entering, Modality } from './modality.js';
 
 const positive = (most: number) => z.number().int().positive().max(most);
 
+/** The key `input` of a model that classifies images. */
 export const imagesSchema = z.strictObject({
   kind: z.literal('images'),
   /** In pixels. */

@@ -48,6 +48,7 @@ const positive = (most: number) => z.number().int().positive().max(most);
 /** Up to here float32 has all whole numbers. */
 const MOST_COUNTED = 2 ** 24;
 
+/** The key `input` of a model that forecasts series. */
 export const seriesSchema = z.strictObject({
   kind: z.literal('series'),
   /** Names of the columns that are read, in order. */

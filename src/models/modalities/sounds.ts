@@ -25,6 +25,7 @@ import type { Entering, Modality } from './modality.js';
 
 const positive = (most: number) => z.number().int().positive().max(most);
 
+/** The key `input` of a model that classifies sounds. */
 export const soundsSchema = z.strictObject({
   kind: z.literal('sounds'),
   /** Samples in a second. */

@@ -7,6 +7,7 @@ import { add, equal, gather, scalar, type Tensor, where } from '../../graph/inde
 import { embeddingTable, INITIAL_DEVIATION, normal, SOURCE_BIAS } from '../../nn/index.js';
 import type { Entering } from './modality.js';
 
+/** The key `input` of an encoder that reads tokens. */
 export const textsSchema = z.strictObject({
   kind: z.literal('texts'),
   /** Tokens that a source has at most. */
@@ -17,6 +18,7 @@ export const textsSchema = z.strictObject({
     .max(2 ** 16),
 });
 
+/** What that key says. */
 export type TextsConfig = z.output<typeof textsSchema>;
 
 /** Hides a place: exp() of it is 0 in float32. */

@@ -52,6 +52,7 @@ const NUMBERS: readonly ((value: number) => number)[] = [
   (value) => value * 1e-6,
 ];
 
+/** Damages configs at random; the same seed damages in the same way. */
 export class Damage {
   private readonly next: () => number;
 

@@ -7,14 +7,17 @@ import { modelFromConfig } from '../config-file.js';
 import { parametersOf } from '../model.js';
 import { reader } from './reader.js';
 
+/** A vector in float64. */
 export type Vector = number[];
 
+/** The integers from 0 to below `count`. */
 export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 /** The sum of a_i b_(from + i). */
 export const dot = (a: Vector, b: ArrayLike<number>, from = 0): number =>
   a.reduce((sum, x, i) => sum + x * b[from + i]!, 0);
 
+/** The sum of two vectors of one length. */
 export const added = (a: Vector, b: Vector): Vector => a.map((x, i) => x + b[i]!);
 
 /** A model's weights, and the layers that act on one vector. */

@@ -13,6 +13,7 @@ export function meanLoss(model: Model, registry: ParameterRegistry, ids: Tensor)
   return mean(crossEntropy(logitsOf(model, registry, rows), reshape(slice(ids, 1, 1, length), [-1])));
 }
 
+/** Compiles a model that reads any number of tokens and returns the logits after each, [batch, sequence, vocabulary]. */
 export async function reader(device: Device, model: Model, weights: ReadonlyMap<string, Weight>) {
   const registry = new ParameterRegistry();
   const ids = input('ids', 'int64', ['batch', 'sequence']);

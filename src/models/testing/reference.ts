@@ -6,6 +6,7 @@ import { openSafetensors } from '../../checkpoint/index.js';
 
 const root = fileURLToPath(new URL('../../../test/fixtures/', import.meta.url));
 
+/** What transformers computed for a tiny checkpoint. */
 export interface Reference {
   readonly folder: string;
   /** int64 [batch, sequence] */
@@ -31,6 +32,7 @@ export function fixtureFolder(kind: 'hf' | 'variants', name: string): string {
   return join(root, kind, name);
 }
 
+/** Reads the reference of a fixture: a family's checkpoint, or a variant with other options. */
 export async function readReference(kind: 'hf' | 'variants', name: string): Promise<Reference> {
   const folder = fixtureFolder(kind, name);
   const json = JSON.parse(readFileSync(join(folder, 'reference.json'), 'utf8'));

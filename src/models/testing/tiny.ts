@@ -4,6 +4,7 @@ import { randomWeights } from '../../nn/testing/weights.js';
 import { type ModelConfig, type ModelConfigInput, modelConfig } from '../config.js';
 import { type Model, parametersOf } from '../model.js';
 
+/** A config with one layer of each common kind; `change` overrides its keys. */
 export function tinyConfig(change: Partial<ModelConfigInput> = {}): ModelConfig {
   return modelConfig({
     modelType: 'heddle',

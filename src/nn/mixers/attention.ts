@@ -106,10 +106,12 @@ export function attention(config: AttentionConfig): Mixer {
   };
 }
 
+/** What scores are multiplied by: 1 / sqrt(headDim) unless a config says otherwise. */
 export function scaleOf({ headDim, scale }: { headDim: number; scale?: number }): number {
   return scale ?? 1 / Math.sqrt(headDim);
 }
 
+/** The projections of attention, cut into heads. */
 export interface Heads {
   /** Each [batch, heads, sequence, headDim]; queries and keys are rotated if asked. */
   readonly query: Tensor;

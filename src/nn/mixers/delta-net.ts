@@ -19,6 +19,7 @@ import { type Parameters, uniform } from '../parameters.js';
 /** Names under which the convolution's weight is stored in parts: of the queries, the keys and the values. */
 export type ConvolutionParts = readonly [string, string, string];
 
+/** The convolutions' parameters where queries, keys and values have one each. */
 export const SEPARATE_CONVOLUTIONS: ConvolutionParts = [
   'q_conv1d.weight',
   'k_conv1d.weight',

@@ -158,6 +158,7 @@ function logDecay(parameters: Parameters, f: Tensor, config: KimiDeltaConfig): T
     : multiply(softplus(raw), negate(rates));
 }
 
+/** A linear projection, or two of low rank: [batch, sequence, outputs]. */
 export function projected(
   parameters: Parameters,
   name: string,

@@ -38,6 +38,7 @@ const INPUTS = 'score_inputs';
 
 type State = Readonly<Record<string, Tensor>>;
 
+/** The state of scores that are made by a convolution: its last inputs. Linear scores have none. */
 export function scoreState(form: ScoreForm, hiddenSize: number): StateSpec[] {
   if (form === 'linear') return [];
   return [{ name: INPUTS, dtype: 'float32', shape: ['batch', WIDTH - 1, hiddenSize], initial: 0 }];

@@ -11,6 +11,7 @@ import { linear } from '../layers.js';
 import type { Mixer } from '../mixer.js';
 import { type Initializer, normal, type Parameters, uniform } from '../parameters.js';
 
+/** The causal convolution of a mixer, one kernel a channel. */
 export interface ConvolutionConfig {
   /** Tokens that it covers, the present one included. */
   convKernel: number;

@@ -12,6 +12,7 @@ import {
   zeros,
 } from '../../graph/index.js';
 
+/** Inputs beside those of the token before. */
 export interface Shifted {
   /** Of each token the one before less itself: [batch, sequence, width]. */
   readonly change: Tensor;

@@ -17,6 +17,7 @@ export function parametersOf(mixer: Mixer, hiddenSize: number): ReadonlyMap<stri
   return registry.specs;
 }
 
+/** For which mixer parameters are made. */
 export interface DefinitionOptions {
   hiddenSize: number;
   /** Values of some parameters by name; the others are random. */
@@ -38,6 +39,9 @@ export async function checkDefinition(
   expect(relativeError(await runs.whole(x), expected.data)).toBeLessThan(5e-6);
 }
 
+/** 1 / (1 + e^-x). */
 export const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+/** x sigmoid(x). */
 export const silu = (x: number): number => x * sigmoid(x);
+/** log(1 + e^x). */
 export const softplus = (x: number): number => Math.log1p(Math.exp(x));

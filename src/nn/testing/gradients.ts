@@ -19,6 +19,7 @@ import { randomWeights } from './weights.js';
 const STEP = 2 ** -5;
 const TOLERANCE = 1e-3;
 
+/** What gradients are compared with differences for. */
 export interface GradientOptions {
   /** Those that are differentiated; integers are only fed. */
   inputs: Readonly<Record<string, HostTensor>>;

@@ -7,6 +7,7 @@ import type { Mixer } from '../mixer.js';
 import { compileMixer } from './runs.js';
 import { randomWeights } from './weights.js';
 
+/** Sizes for which the law of mixers is tested. */
 export interface LawOptions {
   hiddenSize: number;
   batch: number;

@@ -9,6 +9,7 @@ import { checkDefinition, parametersOf } from './definition.js';
 import { checkGradients } from './gradients.js';
 import { checkLaw } from './law.js';
 
+/** A mixer and its definition, which tests compare. */
 export interface MixerProof {
   readonly mixer: Mixer;
   readonly hiddenSize: number;

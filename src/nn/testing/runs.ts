@@ -12,6 +12,7 @@ import { input, type Tensor } from '../../graph/index.js';
 import type { Mixer } from '../mixer.js';
 import { ParameterRegistry, type ParameterSpec } from '../parameters.js';
 
+/** A compiled mixer. */
 export interface MixerRuns {
   /** x [batch, sequence, hiddenSize] without a state. */
   whole(x: HostTensor): Promise<Float32Array>;
@@ -19,6 +20,7 @@ export interface MixerRuns {
   inPieces(x: HostTensor, sizes: readonly number[], restoreAt?: number): Promise<PiecewiseRun>;
 }
 
+/** What a run in pieces returns. */
 export interface PiecewiseRun {
   readonly output: Float32Array;
   /** What is left of each row after the last token. */
@@ -38,6 +40,7 @@ function stateInputsOf(mixer: Mixer): Record<string, Tensor> {
   );
 }
 
+/** Compiles a mixer twice: as training runs it, and with a state. */
 export async function compileMixer(
   device: Device,
   mixer: Mixer,

@@ -2,10 +2,13 @@
 import { type NdArray, tabulate, total } from '../../graph/testing/arrays.js';
 import { silu } from './definition.js';
 
+/** A parameter's value by its name. */
 export type Weight = (name: string) => NdArray;
 
+/** The integers from 0 to below `size`. */
 export const range = (size: number): number[] => Array.from({ length: size }, (_, i) => i);
 
+/** The inner product of two vectors. */
 export const dot = (a: readonly number[], b: readonly number[]): number =>
   total(a.length, (i) => a[i]! * b[i]!);
 
@@ -45,6 +48,7 @@ export function unit(values: readonly number[]): number[] {
   return values.map((value) => value / length);
 }
 
+/** A vector divided by the root of its mean square, without a weight. */
 export function rmsNormed(values: readonly number[], epsilon: number): number[] {
   const rms = Math.sqrt(dot(values, values) / values.length + epsilon);
   return values.map((value) => value / rms);

@@ -88,6 +88,7 @@ interface Waiting {
   fail(error: Error): void;
 }
 
+/** The calling end: sends requests through a port and gives each call its own answers. */
 export class Caller<C extends Calls<C>> {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;

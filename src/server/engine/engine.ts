@@ -60,6 +60,7 @@ export interface EngineOptions {
 /** An answer has at most so many tokens where a request does not say how many. */
 const DEFAULT_ANSWER = 4096;
 
+/** Answers the calls of the server, in the thread that has the models. */
 export class Engine implements Handlers<EngineCalls> {
   private sequences = 0;
 

@@ -29,6 +29,7 @@ export interface PreparedPrompt extends ReadableConversation {
 
 type MessagesPrompt = Extract<Prompt, { kind: 'messages' }>;
 
+/** Turns what requests ask into tokens of a model: by the chat template, or as a text. */
 export class Prompts {
   constructor(
     private readonly language: LanguageModel,

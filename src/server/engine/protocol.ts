@@ -10,6 +10,7 @@ import type {
   ThoughtForm,
 } from '../../text/index.js';
 
+/** What the server tells of a model that the engine has loaded. */
 export interface ServedModelInfo {
   /** By which requests name it. */
   readonly id: string;
@@ -60,6 +61,7 @@ export interface Calls {
 /** Whose states are meant: those of an API key, or of everybody where there are no keys. */
 export type Owner = string;
 
+/** What is to be written, in the engine's terms. */
 export interface GenerateRequest {
   readonly model: string;
   readonly owner: Owner;
@@ -99,6 +101,7 @@ export interface TokenLogprob {
   readonly logprob: number;
 }
 
+/** The log probability of a token that was written, with those of the likeliest ones in its place. */
 export interface ChosenLogprob extends TokenLogprob {
   /** The likeliest tokens, likeliest first. */
   readonly top: readonly TokenLogprob[];
@@ -118,6 +121,7 @@ export interface EchoedToken {
   readonly offset: number;
 }
 
+/** What is reported while answers are written. */
 export type GenerateEvent =
   /** The prompt of an answer, before the answer itself; `tokens` where log probabilities are asked for. */
   | {
@@ -152,12 +156,14 @@ export type GenerateEvent =
       readonly writtenTokens: number;
     };
 
+/** What is known when all answers are written. */
 export interface GenerateResult {
   /** Bytes of the states at the end, together. */
   readonly stateBytes: number;
   readonly state?: StateRecord;
 }
 
+/** A prompt to be read into a state that is kept. */
 export interface SaveRequest {
   readonly model: string;
   readonly owner: Owner;
@@ -166,22 +172,26 @@ export interface SaveRequest {
   readonly name: string | null;
 }
 
+/** A prompt to be looked into, as `heddle explain` does. */
 export interface TraceCall {
   readonly model: string;
   readonly prompt: Prompt;
   readonly options: TraceOptions;
 }
 
+/** Prompts whose tokens are to be counted. */
 export interface CountRequest {
   readonly model: string;
   readonly prompts: readonly Exclude<Prompt, { kind: 'tokens' }>[];
 }
 
+/** Texts to be made vectors. */
 export interface EmbedRequest {
   readonly model: string;
   readonly inputs: readonly Prompt[];
 }
 
+/** The vectors, and how many tokens were read. */
 export interface EmbedResult {
   /** [hidden] for each input, of length 1. */
   readonly vectors: readonly Float32Array[];
@@ -200,6 +210,7 @@ export interface EngineFigures {
   readonly cacheStates: number;
 }
 
+/** The calls that the engine answers, by name: what is asked, the pieces that come meanwhile, and the result. */
 export interface EngineCalls {
   models: { request: null; piece: never; result: readonly ServedModelInfo[] };
   generate: { request: GenerateRequest; piece: GenerateEvent; result: GenerateResult };

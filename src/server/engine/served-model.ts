@@ -26,10 +26,12 @@ import { SharedPrefixes } from './shared-prefixes.js';
 import { StateCache } from './state-cache.js';
 import { countCharacters } from './told-tokens.js';
 
+/** A session that has read a prompt, and what reading took. */
 export interface ReadPrompt extends PromptResult {
   readonly session: Session;
 }
 
+/** How a model is loaded and served. */
 export interface ServedModelOptions {
   readonly id: string;
   readonly load: LoadOptions;
@@ -44,6 +46,7 @@ export interface ServedModelOptions {
 /** Tokens of which all logits are held at once. */
 const ECHO_CHUNK = 32;
 
+/** A loaded model with what requests to it share: its cache of states, its prompts, and the queue of those that are read. */
 export class ServedModel {
   private readonly prefill: PrefillQueue;
   private readonly prefixes = new SharedPrefixes();

@@ -9,6 +9,7 @@ const REMEMBERED = 64;
 /** Fewer tokens in common are read again as fast as a state is found. */
 const WORTHWHILE = 32;
 
+/** The last prompts, by which the length of a new one's common beginning is found. */
 export class SharedPrefixes {
   private readonly prompts: (readonly number[])[] = [];
 

@@ -5,6 +5,7 @@ import { Caller } from './calls.js';
 import type { EngineOptions } from './engine.js';
 import type { EngineCalls } from './protocol.js';
 
+/** The thread of the engine, as the server has it. */
 export interface RunningEngine {
   readonly calls: Caller<EngineCalls>;
   /** Resolves when the thread has ended, whatever the reason. */

@@ -12,6 +12,7 @@ const UNWRITTEN_SHARE = 4;
 /** Who has an answer often asks again at once: milliseconds without work before anything is written. */
 const PAUSE = 1000;
 
+/** States of prefixes in memory, and in a folder that they are copied to while nothing is being generated. */
 export class StateCache implements PrefixStore {
   private readonly cache: PrefixCache;
   private readonly folder: PrefixFolder | undefined;

@@ -5,6 +5,7 @@
 import type { TokenStream } from '../../text/index.js';
 import type { ChosenLogprob, ToldToken } from './protocol.js';
 
+/** Holds tokens back until their text is part of the answer. */
 export class ToldTokens {
   private readonly held: ToldToken[] = [];
   /** Characters that the tokens say, and those of them that the answer has. */

@@ -32,6 +32,7 @@ export interface Heading {
   readonly system_fingerprint: string;
 }
 
+/** What an answer and all its chunks begin with; the id is random. */
 export function headingOf({ id, fingerprint }: ServedModelInfo, kind: 'chatcmpl' | 'cmpl'): Heading {
   return {
     id: `${kind}-${randomBytes(12).toString('hex')}`,

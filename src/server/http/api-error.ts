@@ -21,6 +21,7 @@ import {
   UnknownModelError,
 } from '../errors.js';
 
+/** The body of every failed request, as OpenAI has it. */
 export const ErrorBody = z.object({
   error: z.object({
     message: z.string(),
@@ -31,6 +32,7 @@ export const ErrorBody = z.object({
 });
 export type ErrorBody = z.infer<typeof ErrorBody>;
 
+/** The status codes of failures. */
 export type Status = 400 | 401 | 403 | 404 | 405 | 408 | 413 | 415 | 429 | 499 | 500 | 503;
 
 const TYPES: Readonly<Record<Status, string>> = {

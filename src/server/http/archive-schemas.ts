@@ -8,6 +8,7 @@ const Box = z.tuple([z.number(), z.number(), z.number(), z.number()]);
 const count = z.int().nonnegative();
 const why = z.string().nullable();
 
+/** A question to the archive. */
 export const AskRequest = z.object({
   question: z.string().min(1).max(8000),
   model: z.string().max(200).nullish(),
@@ -18,6 +19,7 @@ export const AskRequest = z.object({
   max_tokens: z.int().min(1).max(4096).nullish(),
 });
 
+/** How many files, documents, pages and passages there are, by their state. */
 export const ArchiveTotals = z.object({
   object: z.literal('archive'),
   language: z.string(),
@@ -29,6 +31,7 @@ export const ArchiveTotals = z.object({
   passages: count,
 });
 
+/** A document; files with the same content are one document. */
 export const ArchiveDocument = z.object({
   /** SHA-256 of its bytes. */
   content: z.string(),
@@ -53,17 +56,20 @@ export const ArchiveDocument = z.object({
   ),
 });
 
+/** A page of the list of documents. */
 export const ArchiveDocumentList = z.object({
   object: z.literal('list'),
   data: z.array(ArchiveDocument),
   has_more: z.boolean(),
 });
 
+/** Files and pages that were not read, with the reasons. */
 export const ArchiveProblemList = z.object({
   object: z.literal('list'),
   data: z.array(z.object({ path: z.string(), page: count.nullable(), state: z.string(), why })),
 });
 
+/** A page of a document, with the text that was read. */
 export const ArchivePage = z.object({
   page: z.int().positive(),
   state: PageState,
@@ -90,6 +96,7 @@ const Hit = z.object({
   words: z.array(z.string()),
 });
 
+/** What a search found, the best first. */
 export const ArchiveHitList = z.object({
   object: z.literal('list'),
   data: z.array(Hit),
@@ -97,6 +104,7 @@ export const ArchiveHitList = z.object({
   missing: z.array(z.string()),
 });
 
+/** An event of an answer's stream. */
 export const AskEvent = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('sources'),

@@ -47,6 +47,7 @@ export interface Deps {
   readonly stopping: AbortSignal;
 }
 
+/** What handlers of one request share. */
 export interface Variables {
   /** Whose states are meant, and who is counted. */
   owner: string;
@@ -59,7 +60,9 @@ export interface Variables {
   cleanups: (() => void)[];
 }
 
+/** The Hono application, with these variables. */
 export type App = Hono<{ Variables: Variables }>;
+/** The context of a request, with these variables. */
 export type RequestContext = Context<{ Variables: Variables }>;
 
 /** Where there are no keys. */
@@ -163,6 +166,7 @@ export function admitted({ accounts, status }: Deps): MiddlewareHandler<{ Variab
   };
 }
 
+/** Refuses bodies that are larger than the limit with status 413. */
 export function bodyLimited({ limits }: Deps): MiddlewareHandler {
   return bodyLimit({
     maxSize: limits.bodyBytes,

@@ -12,6 +12,7 @@ const MANY = 2048;
 const Text = z.string().min(1, 'an empty text has no meaning to embed');
 const Tokens = z.array(z.int().min(0)).min(1);
 
+/** The body of `POST /v1/embeddings`, as OpenAI has it. */
 export const EmbeddingsRequest = requestOf({
   model: optional(z.string().max(200)).describe('By default the only model there is.'),
   input: z.union([
@@ -29,6 +30,7 @@ export const EmbeddingsRequest = requestOf({
   user: noEffect,
 });
 
+/** The answer: a vector for each input. */
 export const Embeddings = z.object({
   object: z.literal('list'),
   data: z.array(
@@ -44,6 +46,7 @@ export const Embeddings = z.object({
   usage: z.object({ prompt_tokens: z.int(), total_tokens: z.int() }),
 });
 
+/** Adds `POST /v1/embeddings`. */
 export function addEmbeddingsRoute(app: App, deps: Deps): void {
   app.post('/v1/embeddings', async (context) => {
     const { model, input, encoding_format: format, dimensions } = await bodyOf(context, EmbeddingsRequest);

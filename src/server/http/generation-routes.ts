@@ -19,6 +19,7 @@ import { chatRequest, completionRequests } from './requests.js';
 import { type ChatChunk, ChatRequest, CompletionRequest, type TextCompletion } from './schemas.js';
 import { CHUNKS, type EventForm, eventStream } from './sse.js';
 
+/** Adds `POST /v1/chat/completions` and `POST /v1/completions`. */
 export function addGenerationRoutes(app: App, deps: Deps): void {
   app.post('/v1/chat/completions', async (context) => {
     const body = await bodyOf(context, ChatRequest);

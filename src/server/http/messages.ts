@@ -54,6 +54,7 @@ const ToolCall = z.looseObject({
   type: z.literal('function').nullish(),
   function: Called,
 });
+/** A call of a tool in an assistant's message. */
 export type ToolCall = z.infer<typeof ToolCall>;
 
 /** What cannot be read, with a value that says nothing. */
@@ -62,6 +63,7 @@ const nothing = z.union([z.null(), z.array(z.never())]).optional();
 const name = optional(z.string()).describe('Given to the chat template.');
 const text = { content: Content, name };
 
+/** A message of a chat, as OpenAI has it; other keys are let through to the chat template. */
 export const Message = z.discriminatedUnion(
   'role',
   [
@@ -87,6 +89,7 @@ export const Message = z.discriminatedUnion(
 );
 export type Message = z.infer<typeof Message>;
 
+/** A JSON Schema; it is checked when it is made a grammar. */
 export const JsonSchema = z.record(z.string(), z.unknown());
 
 const Declared = z.looseObject({

@@ -5,6 +5,7 @@ import { OPERATIONS, type Operation } from './operations.js';
 
 type Json = Record<string, unknown>;
 
+/** The OpenAPI document of all operations. */
 export function openApiDocument(version: string): Json {
   const schemas: Json = {};
   const reference = ([name, schema]: readonly [string, z.ZodType], io: 'input' | 'output'): Json => {

@@ -36,6 +36,7 @@ import {
   TextCompletion,
 } from './schemas.js';
 
+/** One operation of the interface, as the OpenAPI document describes it. */
 export interface Operation {
   readonly method: 'get' | 'post' | 'patch' | 'delete';
   /** Parameters of the path as `{name}`. */
@@ -53,6 +54,7 @@ export interface Operation {
   readonly open?: boolean;
 }
 
+/** All operations. */
 export const OPERATIONS: readonly Operation[] = [
   {
     method: 'get',

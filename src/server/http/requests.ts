@@ -9,6 +9,7 @@ import type { ChatRequest, CompletionRequest } from './schemas.js';
 /** An entry for each value that is there. */
 type Given<T> = { [Key in keyof T]?: Exclude<T[Key], undefined> };
 
+/** An object without the keys whose value is undefined. */
 export function given<T extends object>(values: T): Given<T> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Given<T>;
 }

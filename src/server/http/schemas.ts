@@ -54,10 +54,12 @@ const logitBias = optional(
 /** What many send and nothing here hangs on. */
 export const noEffect = z.unknown().optional().describe('Has no effect.');
 
+/** The key that limits the tokens of an answer. */
 export const maxTokens = orNone(z.int().min(0)).describe(
   'As many as there is room for, where it is more; -1 is the same as absent.',
 );
 
+/** The keys that chat completions and text completions share. */
 export const generation = {
   model: optional(z.string().max(200)).describe('By default the only model there is.'),
   temperature: orNone(z.number().min(0).max(2)),
@@ -96,6 +98,7 @@ export const thinking = {
   reasoning: optional(z.looseObject({ effort: z.string().nullish(), enabled: z.boolean().nullish() })),
 };
 
+/** The body of `POST /v1/chat/completions`. */
 export const ChatRequest = requestOf({
   ...generation,
   ...thinking,
@@ -117,6 +120,7 @@ export type ChatRequest = z.infer<typeof ChatRequest>;
 
 const Tokens = z.array(z.int().min(0)).min(1);
 
+/** The body of `POST /v1/completions`. */
 export const CompletionRequest = requestOf({
   ...generation,
   prompt: z.union([
@@ -137,6 +141,7 @@ export const CompletionRequest = requestOf({
 });
 export type CompletionRequest = z.infer<typeof CompletionRequest>;
 
+/** The body of `POST /v1/states`: what is read into the new state. */
 export const NewStateRequest = z
   .strictObject({
     model: optional(z.string().max(200)).describe('By default the only model there is, or that of `from`.'),
@@ -152,12 +157,18 @@ export const NewStateRequest = z
     message: 'give messages, a prompt, or a state to fork as `from`',
   });
 
+/** The body of a fork of a state. */
 export const ForkRequest = z.strictObject({ name: optional(Name) });
+/** The body of a change of a state's name. */
 export const RenameRequest = z.strictObject({ name: Name });
 
+/** A kept state, without the messages that it has read. */
 export const State = StateRecord.omit({ base: true, messages: true });
+/** A kept state with the messages that it has read. */
 export const StateWithMessages = StateRecord.omit({ base: true });
+/** The states of one owner. */
 export const StateList = z.object({ object: z.literal('list'), data: z.array(State) });
+/** The answer to the deletion of a state. */
 export const DeletedState = z.object({ id: StateId, object: z.literal('state'), deleted: z.literal(true) });
 
 const Usage = z.object({
@@ -167,8 +178,10 @@ const Usage = z.object({
   prompt_tokens_details: z.object({ cached_tokens: z.int() }),
   completion_tokens_details: z.object({ reasoning_tokens: z.int() }),
 });
+/** The tokens of a request, as OpenAI counts them. */
 export type Usage = z.infer<typeof Usage>;
 
+/** What the same request took in our own terms. */
 export const HeddleUsage = z.object({
   reused_tokens: z.int().describe('Tokens of the prompt whose state was known.'),
   read_tokens: z.int().describe('Tokens of the prompt that were read.'),
@@ -198,6 +211,7 @@ const CallDelta = z.object({
 });
 
 const FinishReason = z.enum(['stop', 'length', 'tool_calls']);
+/** Why an answer ended. */
 export type FinishReason = z.infer<typeof FinishReason>;
 
 const answer = {
@@ -207,6 +221,7 @@ const answer = {
   system_fingerprint: z.string(),
 };
 
+/** The answer to a chat request. */
 export const ChatCompletion = z.object({
   ...answer,
   object: z.literal('chat.completion'),
@@ -229,6 +244,7 @@ export const ChatCompletion = z.object({
 });
 export type ChatCompletion = z.infer<typeof ChatCompletion>;
 
+/** An event of the same answer as a stream. */
 export const ChatChunk = z.object({
   ...answer,
   object: z.literal('chat.completion.chunk'),
@@ -257,8 +273,10 @@ const TextLogprobs = z.object({
   top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),
   text_offset: z.array(z.int()),
 });
+/** Log probabilities in the form of text completions: a list for each key. */
 export type TextLogprobs = z.infer<typeof TextLogprobs>;
 
+/** The answer to a completion request, and an event of it as a stream. */
 export const TextCompletion = z.object({
   ...answer,
   object: z.literal('text_completion'),
@@ -275,6 +293,7 @@ export const TextCompletion = z.object({
 });
 export type TextCompletion = z.infer<typeof TextCompletion>;
 
+/** A model, with what OpenAI's clients read and what ours do under `heddle`. */
 export const ModelCard = z.object({
   id: z.string(),
   object: z.literal('model'),
@@ -294,7 +313,9 @@ export const ModelCard = z.object({
   }),
 });
 export type ModelCard = z.infer<typeof ModelCard>;
+/** The models that are served. */
 export const ModelList = z.object({ object: z.literal('list'), data: z.array(ModelCard) });
 
+/** Whether the server can answer. */
 export const Health = z.object({ status: z.enum(['ok', 'draining', 'unresponsive', 'failed']) });
 export type Health = z.infer<typeof Health>['status'];

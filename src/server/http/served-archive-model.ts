@@ -4,6 +4,7 @@ import { AnswerReader, type ChatMessage } from '../../text/index.js';
 import type { Caller } from '../engine/calls.js';
 import type { EngineCalls, ServedModelInfo } from '../engine/protocol.js';
 
+/** A model that is served, as the archive uses one. */
 export class ServedArchiveModel implements ArchiveModel {
   constructor(
     private readonly engine: Caller<EngineCalls>,

@@ -19,6 +19,7 @@ export const CHUNKS: EventForm<unknown> = {
   end: 'data: [DONE]\n\n',
 };
 
+/** A body of server-sent events. */
 export interface EventStream {
   readonly body: ReadableStream<Uint8Array>;
   /** Resolves when the stream is at its end, or nobody reads it any more. */

@@ -7,6 +7,7 @@ import { type App, type Deps, modelNamed, type RequestContext, signalOf } from '
 import { templateMessage } from './requests.js';
 import { ForkRequest, NewStateRequest, RenameRequest } from './schemas.js';
 
+/** Adds the routes below `/v1/states`. */
 export function addStateRoutes(app: App, deps: Deps): void {
   const { engine, library } = deps;
 

@@ -13,6 +13,7 @@ import {
   type ValueInfoProto,
 } from './proto.js';
 
+/** The value of an attribute of a node, by its type in ONNX. */
 export type AttributeValue =
   | { int: number }
   | { ints: number[] }
@@ -20,6 +21,7 @@ export type AttributeValue =
   | { string: string }
   | { graph: GraphProto };
 
+/** What a node has besides its operator and its inputs; one output and ONNX's own domain by default. */
 export interface EmitOptions {
   attributes?: Record<string, AttributeValue>;
   outputs?: number;
@@ -63,6 +65,7 @@ export interface PartLowering {
   inline(builder: OnnxBuilder, results: readonly Tensor[], operands: Operands): string[];
 }
 
+/** Collects the nodes, constants and inputs of one ONNX graph while a graph is lowered to it. */
 export class OnnxBuilder {
   readonly nodes: NodeProto[] = [];
   readonly initializers: TensorProto[] = [];
@@ -234,6 +237,7 @@ export class OnnxBuilder {
   }
 }
 
+/** The name, dtype and shape of a graph's input or output; named dimensions stay named. */
 export function valueInfo(name: string, dtype: DType, shape: Shape): ValueInfoProto {
   const dim = shape.map((d) => (typeof d === 'number' ? { dimValue: d } : { dimParam: d }));
   return { name, type: { tensorType: { elemType: DTYPES[dtype].onnx, shape: { dim } } } };

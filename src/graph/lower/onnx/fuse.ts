@@ -8,6 +8,7 @@ import { sameShape } from '../../shape.js';
 import type { FusedOperators } from './builder.js';
 import { ATTRIBUTE_TYPES, type NodeProto } from './proto.js';
 
+/** What a fusion must know of the graph around the nodes that it replaces. */
 export interface Surroundings {
   readonly fused: FusedOperators;
   /** Values that must keep their names: outputs, and what inner graphs use. */

@@ -67,8 +67,10 @@ const root = protobuf.Root.fromJSON({
 
 const model = root.lookupType('Model');
 
+/** `AttributeProto.AttributeType` of onnx.proto. */
 export const ATTRIBUTE_TYPES = { float: 1, int: 2, string: 3, graph: 5, ints: 7 } as const;
 
+/** See onnx.proto. */
 export interface TensorProto {
   dims: number[];
   dataType: number;
@@ -80,6 +82,7 @@ export interface TensorProto {
   dataLocation?: number;
 }
 
+/** See onnx.proto. */
 export interface AttributeProto {
   name: string;
   type: number;
@@ -90,6 +93,7 @@ export interface AttributeProto {
   ints?: number[];
 }
 
+/** See onnx.proto. */
 export interface NodeProto {
   name: string;
   opType: string;
@@ -99,11 +103,13 @@ export interface NodeProto {
   attribute: AttributeProto[];
 }
 
+/** See onnx.proto. */
 export interface ValueInfoProto {
   name: string;
   type: { tensorType: { elemType: number; shape: { dim: { dimValue?: number; dimParam?: string }[] } } };
 }
 
+/** See onnx.proto. */
 export interface GraphProto {
   name: string;
   node: NodeProto[];

@@ -27,6 +27,7 @@ export type StableHloLowering<Attributes> = (
   node: Node<Attributes>,
 ) => readonly Value[];
 
+/** The directions of `stablehlo.compare`. */
 export type Comparison = 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE';
 
 /** Of `dot`: which axes of the operands are paired, and which are multiplied out. The result has the pairs, then a's other axes, then b's. */
@@ -35,6 +36,10 @@ export interface DotAxes {
   readonly contract: readonly (readonly [a: number, b: number])[];
 }
 
+/**
+ * Writes the instructions of one StableHLO function while a graph is lowered to it: converts, broadcasts and multiplies in the precision
+ * that is asked for.
+ */
 export class StableHloBuilder extends HloText {
   /** Tensors that some other node uses. */
   readonly used = new Set<Tensor>();
@@ -419,6 +424,7 @@ export function commonElement(values: readonly Plain[]): Element {
   return strong.every((value) => value.element === 'bf16') ? 'bf16' : 'f32';
 }
 
+/** Dims with the size of one axis replaced. */
 export function replaced(dims: readonly number[], axis: number, size: number): number[] {
   return dims.map((dim, i) => (i === axis ? size : dim));
 }

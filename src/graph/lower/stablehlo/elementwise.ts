@@ -11,6 +11,7 @@ export function hloBinary(name: string): StableHloLowering<unknown> {
   };
 }
 
+/** Compares two values of any shapes that broadcast; the result is i1. */
 export function hloComparison(how: Comparison): StableHloLowering<unknown> {
   return (builder, inputs) => {
     const [a, b] = builder.alike(inputs as Value[]) as [Plain, Plain];
@@ -18,6 +19,7 @@ export function hloComparison(how: Comparison): StableHloLowering<unknown> {
   };
 }
 
+/** `select` with all three operands broadcast to one shape. */
 export const hloWhere: StableHloLowering<unknown> = (builder, [condition, ...branches]) => {
   const [a, b] = builder.alike(branches as Value[]) as [Plain, Plain];
   return [builder.select(builder.plain(condition!), a, b)];
@@ -40,6 +42,7 @@ export function hloFunction(f: string | Function, isWide = false): StableHloLowe
   };
 }
 
+/** A value in another dtype; a bool is whether it differs from 0. */
 export function hloCast(builder: StableHloBuilder, x: Value, to: DType): Plain {
   const given = builder.plain(x);
   const element = elementOf(to);
@@ -47,6 +50,7 @@ export function hloCast(builder: StableHloBuilder, x: Value, to: DType): Plain {
   return builder.as(given, element);
 }
 
+/** log(1 + e^x) as max(x, 0) + log1p(e^-|x|), which does not overflow. */
 export const softplus: Function = (builder, x) => {
   const small = builder.unary('exponential', builder.unary('negate', builder.unary('abs', x)));
   return builder.binary(

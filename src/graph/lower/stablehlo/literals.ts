@@ -10,6 +10,7 @@ export function lowest(element: Element): number {
   return element === 'i32' ? -(2 ** 31) : element === 'i8' ? -128 : 0;
 }
 
+/** A number as MLIR writes one of this element type. */
 export function literalText(value: number, element: Element): string {
   if (element === 'i1') return value === 0 ? 'false' : 'true';
   if (!isFloat(element)) return String(value);
@@ -33,6 +34,7 @@ function floatText(value: number): string {
   return exponent === undefined ? pointed : `${pointed}e${exponent}`;
 }
 
+/** The elements of an array as JavaScript's numbers; int64 loses what a double does not hold. */
 export function numbersOf(data: TensorData, element: Element): number[] {
   if (element === 'bf16') return Array.from(bfloat16ToFloat32(data as Uint16Array));
   if (element === 'f16') return Array.from(float16ToFloat32(data as Uint16Array));

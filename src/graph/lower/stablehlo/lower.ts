@@ -225,6 +225,7 @@ export interface Parameter extends HloArgument {
   readonly id: string;
 }
 
+/** A result of the function, with the value that it returns. */
 export interface Result extends HloResult {
   readonly value: Plain;
   /** Along which it is cut over a mesh. */

@@ -8,6 +8,7 @@ interface MatmulAttributes {
   readonly wide?: boolean;
 }
 
+/** Lowers a matrix product: in float32 where it is `wide`, else in the builder's precision. */
 export const hloMatmul: StableHloLowering<MatmulAttributes> = (builder, [a, b], { attributes }) => {
   const byHalves = halvesProduct(builder, a!, b!, attributes);
   if (byHalves) return [byHalves];

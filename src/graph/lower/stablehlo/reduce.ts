@@ -14,6 +14,7 @@ export const hloSum: StableHloLowering<Reduction> = (builder, [x], { attributes 
   return [kept(builder, total, given.dims, attributes)];
 };
 
+/** Lowers the maximum over axes. */
 export const hloMax: StableHloLowering<Reduction> = (builder, [x], { attributes }) => {
   const given = builder.plain(x!);
   return [kept(builder, builder.reduce('maximum', given, attributes.axes), given.dims, attributes)];

@@ -12,6 +12,7 @@ function newRegion(): Region {
   return { lines: [], known: new Map(), knownTogether: new Map() };
 }
 
+/** The text of a StableHLO function as it grows: instructions, names of values, and regions within. */
 export class HloText {
   private readonly regions: Region[] = [newRegion()];
   private names = 0;
@@ -75,6 +76,7 @@ export class HloText {
   }
 }
 
+/** The type of a value as StableHLO writes it, such as `tensor<2x3xf32>`. */
 export function typeOf({ element, dims }: Pick<Plain, 'element' | 'dims'>): string {
   return typeText(element, dims);
 }

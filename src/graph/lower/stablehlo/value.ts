@@ -33,6 +33,7 @@ export interface Packed {
   readonly scales: Plain;
 }
 
+/** A value of the function: an array, or a matrix in few bits with its scales. */
 export type Value = Plain | Packed;
 
 /** The floats in which activations are kept and products are computed; sums of products are float32. */
@@ -43,6 +44,7 @@ export function elementOf(dtype: DType): Element {
   return DTYPES[dtype].stablehlo;
 }
 
+/** Whether elements are floating-point numbers. */
 export function isFloat(element: Element): boolean {
   return element === 'f32' || element === 'bf16' || element === 'f16';
 }

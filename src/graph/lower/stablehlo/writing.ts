@@ -48,6 +48,7 @@ export interface Standing {
   readonly lengths: Plain;
 }
 
+/** What the loop that writes tokens leaves. */
 export interface Written {
   readonly states: readonly Plain[];
   readonly tokens: Plain;

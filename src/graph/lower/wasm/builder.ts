@@ -43,6 +43,10 @@ export interface Rows {
 /** Rows that each thread quantizes for itself: for more, it pays to share the work and to wait for it. */
 const MOST_OWN_ROWS = 2;
 
+/**
+ * Collects the steps of the kernels while a graph is lowered to them. What is computed from constants alone becomes a step that is done
+ * once.
+ */
 export class WasmBuilder {
   /** What is done in every run, and what is done once, since its operands never change. */
   readonly steps: (Step | MapStep)[] = [];

@@ -3,6 +3,7 @@
  * AssemblyScript imports this file too.
  */
 
+/** The kernels by the numbers that they have in a schedule. */
 export enum Kernel {
   map = 0,
   reduce = 1,

@@ -36,6 +36,7 @@ export function cumulativeInWasm(builder: WasmBuilder, input: Value, axis: numbe
   return narrowed(builder, to, input.dtype);
 }
 
+/** `gatherElements` along an axis: indices have the result's shape. */
 export function gatherElementsInWasm(builder: WasmBuilder, input: Value, indices: Value, axis: number): View {
   const x = builder.contiguous(input);
   const places = builder.contiguous(indices);
@@ -60,6 +61,7 @@ export function gatherElementsInWasm(builder: WasmBuilder, input: Value, indices
   return to;
 }
 
+/** A copy of the input in which updates are added at the indices along an axis. */
 export function scatterElementsInWasm(
   builder: WasmBuilder,
   [input, indices, updates]: readonly [Value, Value, Value],
@@ -91,6 +93,7 @@ export function scatterElementsInWasm(
   return narrowed(builder, to, input.dtype);
 }
 
+/** The k largest values along an axis, the largest first, and their int64 indices. */
 export function topKInWasm(builder: WasmBuilder, input: Value, k: number, axis: number): View[] {
   const x = builder.contiguous(computed(builder, input));
   const dims = x.dims.map((dim, i) => (i === axis ? k : dim));
@@ -172,6 +175,7 @@ export function recurrenceInWasm(
   return [y, to.value];
 }
 
+/** The fields of a step for the states that its operands are and that its result becomes. */
 export function stateUse(before: { readsStates?: number[] }, to: { writesStates?: number[] }) {
   return {
     ...(before.readsStates && { readsStates: before.readsStates }),

@@ -10,11 +10,13 @@ import { type Buffer, count, ELEMENT_BYTES, idOf, isContiguous, type View } from
 /** What a register holds: float32 numbers, int64 numbers, truth values. */
 export type Register = 'F' | 'I' | 'B';
 
+/** In which kind of register a dtype is computed: float32, int64 or bool. */
 export function registerOf(dtype: DType): Register {
   if (dtype === 'bool') return 'B';
   return dtype === 'float32' || dtype === 'bfloat16' || dtype === 'float16' ? 'F' : 'I';
 }
 
+/** What a fused elementwise step computes for each element. */
 export type Expression =
   | { readonly kind: 'load'; readonly view: View }
   | { readonly kind: 'constant'; readonly register: Register; readonly value: number | bigint }
@@ -41,6 +43,7 @@ const ROUNDED: ReadonlySet<Element> = new Set([
 /** Registers that a thread has. */
 const REGISTERS = 24;
 
+/** The views that a fused step reads, each once. */
 export function loadsOf(step: MapStep): View[] {
   const views = new Set<View>();
   for (const { value } of step.stores) {
@@ -51,10 +54,12 @@ export function loadsOf(step: MapStep): View[] {
   return [...views];
 }
 
+/** The buffers that a step reads. */
 export function readsOf(step: Step | MapStep): readonly Buffer[] {
   return 'stores' in step ? loadsOf(step).map(({ buffer }) => buffer) : step.reads;
 }
 
+/** The buffers that a step writes. */
 export function writesOf(step: Step | MapStep): readonly Buffer[] {
   return 'stores' in step ? step.stores.map(({ view }) => view.buffer) : step.writes;
 }

@@ -106,6 +106,7 @@ export function reversed(view: View, axis: number): View {
   };
 }
 
+/** A view with its axes in another order; nothing is copied. */
 export function transposed(view: View, order: readonly number[]): View {
   return {
     ...view,
@@ -114,6 +115,7 @@ export function transposed(view: View, order: readonly number[]): View {
   };
 }
 
+/** A view with other dims: of the same buffer where its strides allow it, else of a copy. */
 export function reshapedOrCopied(builder: WasmBuilder, value: Value, dims: readonly number[]): View {
   const view = builder.view(value);
   return reshaped(view, dims) ?? reshaped(builder.copy(view), dims)!;

@@ -69,8 +69,10 @@ export interface Coded {
   readonly scales: Kept | undefined;
 }
 
+/** A value of the program, in one of the forms in which kernels read it. */
 export type Value = View | Packed | Kept | Coded;
 
+/** The kernels' number of each dtype. */
 export const ELEMENTS: Readonly<Record<DType, Element>> = {
   float32: Element.float32,
   int64: Element.int64,
@@ -82,6 +84,7 @@ export const ELEMENTS: Readonly<Record<DType, Element>> = {
   uint8: Element.uint8,
 };
 
+/** Bytes of an element. */
 export const ELEMENT_BYTES: Readonly<Record<Element, number>> = {
   [Element.float32]: 4,
   [Element.int64]: 8,
@@ -93,6 +96,7 @@ export const ELEMENT_BYTES: Readonly<Record<Element, number>> = {
   [Element.uint8]: 1,
 };
 
+/** How many elements these dims have. */
 export function count(dims: readonly number[]): number {
   return dims.reduce((a, b) => a * b, 1);
 }
@@ -104,6 +108,7 @@ export function contiguousStrides(dims: readonly number[]): number[] {
   return strides;
 }
 
+/** Whether the elements lie one after the other in the order of their indices. */
 export function isContiguous({ dims, strides }: View): boolean {
   const expected = contiguousStrides(dims);
   return dims.every((dim, i) => dim === 1 || strides[i] === expected[i]) || count(dims) === 0;

@@ -4,6 +4,7 @@ import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { runningAngles } from '../angles.js';
 
+/** Cases of the operators in angles.ts. */
 export const angleCases: CaseTable = {
   runningAngles: [
     {

@@ -94,6 +94,7 @@ function proof(name: string, shape: Shape, options: AttentionOptions): OperatorC
 
 const causal = { scale: 0.75, causal: true };
 
+/** Cases of the operators in attention.ts. */
 export const attentionCases: CaseTable = {
   attention: [
     proof('a head for each key, causal', { heads: 2, keyValueHeads: 2, sequence: 3 }, causal),

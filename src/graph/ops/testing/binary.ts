@@ -110,6 +110,7 @@ function comparison(operator: Binary): OperatorCase[] {
 const holds = (relation: (a: number, b: number) => boolean) => (a: number, b: number) =>
   Number(relation(a, b));
 
+/** Cases of the operators in binary.ts. */
 export const binaryCases: CaseTable = {
   add: smooth({ build: add, of: (a, b) => a + b }),
   subtract: smooth({ build: subtract, of: (a, b) => a - b }),

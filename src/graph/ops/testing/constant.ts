@@ -6,6 +6,7 @@ import { constant, dimension, fill, iota, scalar, zeros } from '../constant.js';
 const array = (dims: readonly number[], values: readonly number[]) =>
   new NdArray(dims, Float64Array.from(values));
 
+/** Cases of constants, of every dtype. */
 export const constantCases: CaseTable = {
   constant: [
     {

@@ -6,6 +6,7 @@ import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { causalConvolution } from '../convolution.js';
 
+/** Sizes of a causal convolution; `width` is that of its kernel. */
 export interface Sizes {
   readonly batch: number;
   readonly sequence: number;
@@ -13,6 +14,7 @@ export interface Sizes {
   readonly width: number;
 }
 
+/** Operands of a causal convolution, as the operator takes them. */
 export interface Operands {
   readonly x: HostTensor;
   readonly weight: HostTensor;
@@ -20,8 +22,10 @@ export interface Operands {
   readonly state?: HostTensor;
 }
 
+/** What a causal convolution returns. */
 export type Result = 'output' | 'finalState';
 
+/** Random operands of a causal convolution. */
 export function convolutionOperands(
   { batch, sequence, channels, width }: Sizes,
   withBias: boolean,
@@ -96,6 +100,7 @@ const CASES = [3, 1].flatMap((sequence) =>
   [true, false].map((full) => ({ sizes: { batch: 2, sequence, channels: 2, width: 3 }, full })),
 );
 
+/** Cases of the operators in convolution.ts. */
 export const convolutionCases: CaseTable = {
   causalConvolution: CASES.map(({ sizes, full }) => {
     const { batch, sequence, channels, width } = sizes;

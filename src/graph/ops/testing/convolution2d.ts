@@ -21,6 +21,7 @@ const CASES: readonly Case[] = [
   { x: [1, 2, 3, 0], weight: [0, 0, 3, 3], stride: 1 },
 ];
 
+/** Cases of the operator in convolution2d.ts. */
 export const convolution2dCases: CaseTable = {
   convolution2d: CASES.map(({ x, weight, stride }, i) => ({
     name: `[${x}] by [${weight}]${stride === 1 ? '' : `, every ${stride} places`}`,

@@ -48,6 +48,7 @@ const SHAPES: readonly (readonly [
   ['decays that underflow', 1, 1, [1, 1, 4, 2], 90],
 ];
 
+/** Cases of the operator in decayed-products.ts. */
 export const decayedProductsCases: CaseTable = {
   decayedProducts: SHAPES.map(([name, xs, ys, dims, rate]) => ({
     name,

@@ -6,6 +6,7 @@ import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { type ExpertActivation, experts } from '../experts.js';
 
+/** Sizes of a mixture of experts. */
 export interface Sizes {
   readonly tokens: number;
   readonly hidden: number;
@@ -64,6 +65,7 @@ const CHOICES: Readonly<Record<string, { count: number; chosen: readonly (readon
   'the only one': { count: 1, chosen: [[0], [0]] },
 };
 
+/** Cases of the operator in experts.ts. */
 export const expertCases: CaseTable = {
   experts: (['swiglu', 'relu2'] as const).flatMap((activation) =>
     Object.entries(CHOICES).map(([name, { count, chosen }]) => {

@@ -12,6 +12,7 @@ const int32 = (values: readonly number[], dims: readonly number[]): HostTensor =
   data: Int32Array.from(values),
 });
 
+/** Cases of the operators in indexing.ts. */
 export const indexingCases: CaseTable = {
   gather: [
     {

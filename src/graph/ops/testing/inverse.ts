@@ -41,6 +41,7 @@ function nearIdentity(dims: readonly number[], spread: number) {
   return { ...random, data };
 }
 
+/** Cases of the operator in inverse.ts. */
 export const inverseCases: CaseTable = {
   inverse: [
     [[1, 1], 0.5],

@@ -5,6 +5,7 @@ import { coins, uniform } from '../../testing/random.js';
 import { broadcastTo, reshape } from '../broadcast.js';
 import { concat, pad, reverse, slice, split, transpose } from '../layout.js';
 
+/** Cases of the operators in layout.ts. */
 export const layoutCases: CaseTable = {
   reshape: [
     {

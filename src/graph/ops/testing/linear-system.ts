@@ -88,6 +88,7 @@ const stateCase = (sequence: number, withState: boolean) => ({
   expected: (...[input, transition, state]: NdArray[]) => referenceStates(input!, transition!, state),
 });
 
+/** Cases of the operators in linear-system.ts. */
 export const linearSystemCases: CaseTable = {
   channelSystem: [
     channelCase(2, 5, true),

@@ -51,6 +51,7 @@ function product(
 
 const FLAGS = [false, true];
 
+/** Cases of the operator in matmul.ts. */
 export const matmulCases: CaseTable = {
   matmul: [
     ...BATCHES.flatMap((batch) => FLAGS.flatMap((a) => FLAGS.map((b) => product(batch, SIZES[0]!, a, b)))),

@@ -27,6 +27,7 @@ const LOSSES: readonly [number, number, readonly number[]][] = [
   [2, 1, [0, 0]],
 ];
 
+/** Cases of the operators in normalize.ts. */
 export const normalizeCases: CaseTable = {
   softmax: DIMS.map((dims) => ({
     name: `[${dims}]`,

@@ -9,6 +9,7 @@ import type { CaseTable } from '../../testing/operator-case.js';
 import { GRID, uniform } from '../../testing/random.js';
 import { linearRecurrence } from '../recurrence.js';
 
+/** Sizes of a linear recurrence. */
 export interface Sizes {
   /** Heads of queries, keys and values: the first two divide the last. */
   readonly heads: { readonly query: number; readonly key: number; readonly value: number };
@@ -19,6 +20,7 @@ export interface Sizes {
 /** What decays: nothing, a whole head's state, or each row of it at its own rate. */
 export type Gating = 'none' | 'head' | 'row';
 
+/** Operands of a linear recurrence, as the operator takes them. */
 export interface Operands {
   readonly query: HostTensor;
   readonly key: HostTensor;
@@ -28,6 +30,7 @@ export interface Operands {
   readonly beta?: HostTensor;
 }
 
+/** What a linear recurrence returns. */
 export type Result = 'output' | 'finalState';
 
 /** What of an operand set is optional. */
@@ -259,6 +262,7 @@ const eraseCases = (['none', 'head', 'row'] as const).map((gating) => {
   };
 });
 
+/** Cases of the operator in recurrence.ts. */
 export const recurrenceCases: CaseTable = {
   linearRecurrence: [false, true]
     .flatMap((delta) =>

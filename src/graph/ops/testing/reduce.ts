@@ -54,6 +54,7 @@ function reductions(
 
 const add = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
+/** Cases of the operators in reduce.ts. */
 export const reduceCases: CaseTable = {
   sum: [
     ...reductions(sum, add, (dims) => uniform(1, dims)),

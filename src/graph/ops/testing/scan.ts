@@ -49,6 +49,7 @@ function proof(attributes: ScanAttributes, transition: HostTensor): OperatorCase
   };
 }
 
+/** Cases of the operator in scan.ts. */
 export const scanCases: CaseTable = {
   scan: [false, true].flatMap((reverse) => [
     ...[

@@ -9,13 +9,16 @@ import type { CaseTable } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
 import { type ScanInputs, selectiveScan } from '../selective-scan.js';
 
+/** Sizes of a selective scan: channels, and numbers of the state for each of them. */
 export interface ScanSizes {
   readonly width: number;
   readonly size: number;
 }
 
 type OperandName = Exclude<keyof ScanInputs, 'documents'>;
+/** Operands of a selective scan, by name. */
 export type ScanOperands = Readonly<Record<OperandName, HostTensor>>;
+/** What a selective scan returns. */
 export type ScanResult = 'output' | 'finalState';
 
 /** Random operands whose decays in one step lie between exp(-2) and 1. */
@@ -97,8 +100,10 @@ export function referenceScan(
   };
 }
 
+/** The names of the operands, in the operator's order. */
 export const SCAN_OPERANDS = ['value', 'step', 'rate', 'key', 'query', 'state'] as const;
 
+/** Cases of the operator in selective-scan.ts. */
 export const selectiveScanCases: CaseTable = {
   selectiveScan: [true, false].map((withState) => {
     const sizes = { width: 3, size: 2 };

@@ -20,6 +20,7 @@ function expected({ dims, data }: NdArray): NdArray {
   return new NdArray(dims, inverse);
 }
 
+/** Cases of the operator in triangular.ts. */
 export const triangularCases: CaseTable = {
   unitTriangularInverse: [
     [1, 1],

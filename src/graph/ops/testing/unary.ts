@@ -53,6 +53,7 @@ function errorFunction(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * series;
 }
 
+/** Cases of the operators in unary.ts. */
 export const unaryCases: CaseTable = {
   negate: unary(negate, (x) => -x, real),
   exp: unary(exp, Math.exp, real),

@@ -14,6 +14,7 @@ export interface Evaluated {
   readonly data: Float64Array;
 }
 
+/** A parsed StableHLO module that can be run. */
 export interface CompiledText {
   readonly argumentTypes: readonly TensorType[];
   readonly argumentAttributes: readonly string[];

@@ -1,11 +1,13 @@
 /** Reads the text of a StableHLO module: the part of the language that we print, and nothing else. */
 import type { Element } from '../../lower/stablehlo/value.js';
 
+/** The type of a value. */
 export interface TensorType {
   readonly element: Element;
   readonly dims: readonly number[];
 }
 
+/** An argument of the function or of a region. */
 export interface Argument {
   readonly id: string;
   readonly type: TensorType;
@@ -16,6 +18,7 @@ export interface Argument {
 /** Attributes of an instruction: lists of numbers, numbers, words. */
 export type Attributes = Readonly<Record<string, readonly number[] | number | string>>;
 
+/** One instruction of a region. */
 export interface Instruction {
   readonly name: string;
   /** The names of its results: `%3`, or `%3#0` and `%3#1`. */
@@ -29,6 +32,7 @@ export interface Instruction {
   readonly literal?: readonly number[];
 }
 
+/** The body of the function or of an instruction. */
 export interface Region {
   readonly arguments: readonly Argument[];
   readonly instructions: readonly Instruction[];
@@ -36,6 +40,7 @@ export interface Region {
   readonly returnTypes: readonly TensorType[];
 }
 
+/** A module with one function. */
 export interface Module {
   readonly body: Region;
   readonly resultTypes: readonly TensorType[];

@@ -14,11 +14,13 @@ const PREFIXES = { message: 'msg', function_call: 'fc', reasoning: 'rs' } as con
 /** By which response an item was made. */
 const ITEM_ID = /^(?:msg|fc|rs)_([0-9a-f]{24})[0-9a-f]{4}$/;
 
+/** The id of the response that an item belongs to; undefined where the id is no item's. */
 export function responseOfItem(id: string): string | undefined {
   const hex = ITEM_ID.exec(id)?.[1];
   return hex === undefined ? undefined : `resp_${hex}`;
 }
 
+/** The id of item number `index` of a response, which contains the response's id. */
 export function itemId(response: string, kind: keyof typeof PREFIXES, index: number): string {
   return `${PREFIXES[kind]}_${response.slice('resp_'.length)}${index.toString(16).padStart(4, '0')}`;
 }

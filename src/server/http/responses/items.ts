@@ -17,6 +17,7 @@ function withType(item: unknown): unknown {
   return { ...item, type: role === undefined ? 'item_reference' : 'message' };
 }
 
+/** An item of the input of a response; a message may lack its `type`. */
 export const InputItem = z.preprocess(
   withType,
   z.discriminatedUnion(
@@ -58,8 +59,10 @@ const OutputText = z.object({
   annotations: z.array(z.never()),
   logprobs: z.array(Logprob.extend({ top_logprobs: z.array(Logprob) })),
 });
+/** A part of a written message. */
 export type OutputText = z.infer<typeof OutputText>;
 
+/** What a response has written: a message, a call of a tool, or thoughts. */
 export const OutputItem = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('message'),

@@ -5,6 +5,7 @@
 import type { Item } from './items.js';
 import type { ModelResponse } from './schemas.js';
 
+/** A response that others may continue. */
 export interface KeptResponse {
   readonly response: ModelResponse;
   /** What was new in its request. */
@@ -16,6 +17,7 @@ export interface KeptResponse {
 /** What they may take together, in bytes of JSON. */
 const BYTES = 64e6;
 
+/** Responses in memory, by their owners; the oldest go when all take more than the limit. */
 export class KeptResponses {
   private readonly kept = new Map<string, KeptResponse & { bytes: number }>();
   private bytes = 0;

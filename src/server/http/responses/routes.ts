@@ -16,6 +16,7 @@ import { type ModelResponse, ResponsesRequest } from './schemas.js';
 
 const LOGPROBS = 'message.output_text.logprobs';
 
+/** Adds the routes below `/v1/responses`. */
 export function addResponsesRoutes(app: App, deps: Deps): void {
   const kept = new KeptResponses();
   const find = (context: RequestContext, id: string, param: string): KeptResponse => {

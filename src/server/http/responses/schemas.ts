@@ -24,6 +24,7 @@ const {
   ...sampling
 } = generation;
 
+/** The body of `POST /v1/responses`, as OpenAI has it. */
 export const ResponsesRequest = requestOf({
   ...sampling,
   ...thinking,
@@ -71,6 +72,7 @@ const ResponsesUsage = z.object({
   total_tokens: z.int(),
 });
 
+/** A response, whole or in progress. */
 export const ModelResponse = z.object({
   id: z.string(),
   object: z.literal('response'),
@@ -114,6 +116,7 @@ export type ModelResponse = z.infer<typeof ModelResponse>;
 export const ResponseEvent = z.looseObject({ type: z.string(), sequence_number: z.int() });
 export type ResponseEvent = z.infer<typeof ResponseEvent>;
 
+/** The items that a response was asked with. */
 export const InputItemList = z.object({
   object: z.literal('list'),
   data: z.array(z.looseObject({ type: z.string(), id: z.string() })),
@@ -121,6 +124,7 @@ export const InputItemList = z.object({
   last_id: z.string().nullable(),
   has_more: z.literal(false),
 });
+/** The answer to the deletion of a response. */
 export const DeletedResponse = z.object({
   id: z.string(),
   object: z.literal('response'),
