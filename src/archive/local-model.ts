@@ -10,6 +10,7 @@ import { modelKey } from './model-reading.js';
 const USUAL_CONTEXT = 8192;
 const LARGEST_CONTEXT = 32_768;
 
+/** A model in this process, as the archive uses one. */
 export class LocalModel implements ArchiveModel {
   private constructor(
     readonly name: string,

@@ -1,6 +1,7 @@
 /** What answers questions to an archive: a model that is loaded here, or one that a server has loaded. */
 import type { ChatMessage } from '../text/index.js';
 
+/** What a model is to answer. */
 export interface AnswerRequest {
   readonly messages: readonly ChatMessage[];
   /** The state of a document, which the messages come after. */
@@ -9,6 +10,7 @@ export interface AnswerRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What the archive needs of a model, wherever it runs. */
 export interface ArchiveModel {
   readonly name: string;
   /** Tells models apart whose states are not each other's. */

@@ -20,6 +20,7 @@ interface OptionalPackage extends NpmPackage {
   readonly what: string;
 }
 
+/** The database of an archive in a folder. */
 export const PGLITE: OptionalPackage = {
   name: '@electric-sql/pglite',
   version: '0.5.17',
@@ -37,6 +38,7 @@ export const PGLITE: OptionalPackage = {
   what: '9 MB, once; it is the database of archives that lie in a folder',
 };
 
+/** The reader of PDFs. */
 export const PDFIUM: OptionalPackage = {
   name: '@embedpdf/pdfium',
   version: '2.15.1',

@@ -22,6 +22,7 @@ export type FromReader =
   /** `scarce`: the machine has run out of something, so that it says nothing about the document. */
   | { readonly kind: 'failed'; readonly scarce: boolean; readonly why: string };
 
+/** Limits of the process that reads pages. */
 export interface PageReaderOptions {
   /** How long a page may take, or opening a document, in seconds. */
   readonly seconds: number;
@@ -33,6 +34,7 @@ export interface PageReaderOptions {
   readonly program?: URL;
 }
 
+/** 30 seconds for a page, and 1.5 GB. */
 export const READER_DEFAULTS: PageReaderOptions = { seconds: 30, memory: 1.5e9 };
 
 /** The process ended, or was ended. */

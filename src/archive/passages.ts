@@ -12,6 +12,7 @@ export interface Passage {
   readonly boxes: readonly Box[];
 }
 
+/** What was read of a page; `width` and `height` are in points. */
 export interface PageText {
   readonly state: PageState;
   readonly why?: string;

@@ -21,12 +21,14 @@ export class LostError extends Error {}
 
 /** How long a worker may say nothing before others take its work, in seconds, and how often it says something. */
 export const LEASE = 30;
+/** Seconds between two signs of life of a worker. */
 export const HEARTBEAT = 5;
 /** Work that so many workers did not survive is given up. */
 export const ATTEMPTS = 5;
 /** Pages of a stretch. */
 export const STRETCH = 64;
 
+/** The queue of pages in the database, from which workers take stretches. */
 export class PageQueue {
   /** Names this process among the workers. */
   readonly worker = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;

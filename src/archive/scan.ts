@@ -7,6 +7,7 @@ import type { Archive } from './archive.js';
 import type { FileEntry } from './entries.js';
 import { isReadable } from './formats/kind.js';
 
+/** What became of the files that were looked at. */
 export interface ScanOutcome {
   /** Documents that are to be read now, because they are new or changed. */
   added: number;
@@ -20,6 +21,7 @@ export interface ScanOutcome {
   problems: { path: string; why: string }[];
 }
 
+/** What was looked at so far. */
 export interface ScanProgress {
   readonly files: number;
   readonly bytes: number;
@@ -84,6 +86,7 @@ export async function entryOf(path: string): Promise<FileEntry> {
   return { path, size, modified: mtimeMs, changed: ctimeMs };
 }
 
+/** Whether a file has the size and the times that it had. */
 export function isUnchanged(a: FileEntry, b: FileEntry): boolean {
   return a.size === b.size && a.modified === b.modified && a.changed === b.changed;
 }

@@ -8,6 +8,7 @@ import type { Hit, SearchResult } from './entries.js';
 import { clean } from './queue.js';
 import { spaced } from './words.js';
 
+/** How much is searched for, and where. */
 export interface SearchOptions {
   /** How many passages. */
   readonly limit?: number;

@@ -4,12 +4,14 @@ import type { Archive } from './archive.js';
 import type { DocumentEntry } from './entries.js';
 import type { ArchiveModel } from './model.js';
 
+/** What is reported while a summary is made. */
 export type SummaryEvent =
   /** So many parts are summarised of so many, at this level: 1 is the document's text, 2 summaries of it, ... */
   | { readonly kind: 'progress'; readonly level: number; readonly done: number; readonly of: number }
   /** The summary itself, as it is written. */
   | { readonly kind: 'text'; readonly text: string };
 
+/** The sizes of a summary. */
 export interface SummaryOptions {
   /** Tokens of a part, and of its summary, at most: fewer where the model's context has no room for as many. */
   readonly partTokens?: number;

@@ -11,6 +11,7 @@ const K = 60;
 /** Vectors that are held at once. */
 const BATCH = 2000;
 
+/** How much is searched for by vectors, and where. */
 export interface MeaningOptions {
   /** How many passages the vectors find, at most. */
   readonly limit: number;

@@ -14,6 +14,7 @@ import { ATTEMPTS, HEARTBEAT, LostError, type Stretch } from './queue.js';
 import { entryOf, hashOf, isUnchanged } from './scan.js';
 import { isScarce } from './scarce.js';
 
+/** How pages are read, and who is told. */
 export interface WorkOptions {
   /** Processes that read; by default one a core. */
   readonly lanes?: number;
@@ -32,6 +33,7 @@ export interface WorkOptions {
   readonly onFailed?: (path: string, why: string) => void;
 }
 
+/** A page that was read, or could not be. */
 export interface WorkedPage {
   readonly path: string;
   readonly number: number;

@@ -21,6 +21,7 @@ export interface Wanted {
   readonly isOptional?: boolean;
 }
 
+/** How a file is downloaded. */
 export interface DownloadOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;

@@ -19,6 +19,7 @@ export interface ModelFacts {
   readonly sampling: Pick<GenerationConfig, 'temperature' | 'topK' | 'topP' | 'repetitionPenalty'>;
 }
 
+/** What the page knows of a session in the worker. */
 export interface SessionFacts {
   readonly bytes: number;
   /** The tokens from this one on. */
@@ -26,11 +27,13 @@ export interface SessionFacts {
   readonly tokens: readonly number[];
 }
 
+/** What the page knows of a chat in the worker. */
 export interface ChatFacts extends SessionFacts {
   readonly messages: readonly ChatMessage[];
   readonly turn: ChatTurn | undefined;
 }
 
+/** What the page knows of a snapshot in the worker. */
 export interface SnapshotFacts {
   readonly bytes: number;
   readonly length: number;

@@ -282,6 +282,7 @@ export class TabSnapshot extends Remote<SnapshotFacts> {
   }
 }
 
+/** Which class of the page stands for which object of the worker. */
 export const TYPES: Types = {
   model: (connection, id, facts) => new TabModel(connection, id, facts),
   session: (connection, id, facts: SessionFacts) => new TabSession(connection, id, facts),

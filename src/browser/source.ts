@@ -40,6 +40,7 @@ export type PlainSource =
   | { readonly kind: 'run'; readonly name: string }
   | { readonly kind: 'files'; readonly files: readonly NamedFile[] };
 
+/** A file of a folder that a person chose, with its path in it. */
 export interface NamedFile {
   readonly name: string;
   readonly file: File;

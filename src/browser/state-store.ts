@@ -12,6 +12,7 @@ import {
 import type { Store } from '../generate/index.js';
 import { remove, SystemError } from '../platform/browser/storage.js';
 
+/** States as files that the browser keeps. */
 export class PrivateStore implements Store {
   constructor(private readonly folder: string) {}
 

@@ -3,12 +3,14 @@ import { sha1 } from '@noble/hashes/legacy.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 
+/** A checksum that a file must have. */
 export interface Sum {
   readonly kind: 'sha256' | 'git';
   /** Lower-case hexadecimal digits. */
   readonly hex: string;
 }
 
+/** A hash over bytes that come in pieces. */
 export interface Hasher {
   update(bytes: Uint8Array): void;
   hex(): string;

@@ -110,6 +110,7 @@ const root = {
   deleteState: (model: LanguageModel, id: string) => kept.delete(ownerOf(model), id),
 };
 
+/** The functions of the worker that the page can call. */
 export type Root = typeof root;
 
 let files = 0;

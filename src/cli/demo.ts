@@ -12,7 +12,7 @@ import { initialWeights } from '../train/index.js';
 import { formatBytes, formatCount, formatRate, table } from './format.js';
 import { wholeNumber } from './options.js';
 
-/** A beginning that the shipped model was trained on many of. */
+/** What is continued where no other text is given. */
 export const DEMO_PROMPT = 'The state of our Union is';
 const CONTEXTS = [1024, 8192, 65_536];
 const PREFILL_TOKENS = 1024;
@@ -26,7 +26,7 @@ export function configure(command: Command): void {
     .action((words: string[], { seed, maxTokens }) => runDemo(words.join(' '), seed, maxTokens));
 }
 
-/** Writes a text with the shipped model to standard output, then restores a snapshot and writes the same again. */
+/** Continues the prompt with the shipped model, then prints what a sequence costs beside a transformer of the same size. */
 export async function runDemo(prompt: string, seed: number, maxTokens: number): Promise<void> {
   const started = performance.now();
   const device = await openDevice('cpu');

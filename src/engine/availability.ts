@@ -8,6 +8,7 @@ import { loadKoffi } from './xla/pjrt/koffi.js';
 import { openClient } from './xla/pjrt.js';
 import { findPlugin } from './xla/plugin.js';
 
+/** Whether a device can be used on this machine. */
 export interface Availability {
   readonly name: 'cpu' | 'wasm' | 'webgpu' | 'cuda';
   readonly usable: boolean;

@@ -11,6 +11,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { unpackTar } from 'modern-tar/fs';
 
+/** A package of the npm registry, in exactly one version. */
 export interface NpmPackage {
   readonly name: string;
   readonly version: string;

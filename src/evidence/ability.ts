@@ -187,6 +187,7 @@ const FULL: readonly Trial[] = [
   },
 ];
 
+/** Which tasks each design learns. */
 export const ability: Section = {
   name: SECTION,
   title: 'What each design can do',

@@ -83,6 +83,7 @@ function trialOf({ axis, pattern, set, strategy }: Choice, quick: boolean): Tria
   };
 }
 
+/** How each choice of a hybrid's design changes what it learns. */
 export const designSpace: Section = {
   name: SECTION,
   title: 'The design space',

@@ -18,6 +18,7 @@ const WIDE = {
 const CHUNK = 4096;
 const SECONDS = 2.5;
 
+/** Joules of a token, measured on a GPU. */
 export const energy: Section = {
   name: 'energy',
   title: 'Energy on a GPU',

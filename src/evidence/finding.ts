@@ -39,7 +39,9 @@ const findingSchema = z.object({
   seconds: z.number(),
 });
 
+/** The machine that a finding was made on. */
 export type Machine = z.output<typeof machineSchema>;
+/** A measured result, with all that is needed to make it again. */
 export type Finding = z.output<typeof findingSchema>;
 
 const fileSchema = z.object({ findings: z.array(findingSchema) });

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { type Finding, type Findings, findingIn } from './finding.js';
 import type { Work } from './work.js';
 
+/** Which work is done, by how many processes. */
 export interface GatherOptions {
   readonly works: readonly Work[];
   readonly findings: Findings;

@@ -27,6 +27,7 @@ const TRAINING = { steps: 1500, batch: 16, learningRate: 1e-2 };
 const HELD_OUT = 64;
 const TRUE = chainPoles();
 
+/** How well linear models recover a known system from its inputs and outputs. */
 export const identification: Section = {
   name: 'identification',
   title: 'A machine identified',

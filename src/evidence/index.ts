@@ -14,6 +14,7 @@ export { writePage } from './page.js';
 export type { Scope, Section } from './section.js';
 export { type Bench, benchOf, type Work } from './work.js';
 
+/** All sections, in the order of the page. */
 export const SECTIONS: readonly Section[] = [
   memory,
   time,

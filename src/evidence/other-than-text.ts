@@ -44,6 +44,7 @@ const FULL: readonly Trial[] = [
   { ...BASE, ...LONG, stages: [{ task: 'fashion-mnist-pixels', steps: 8000, batch: 32 }] },
 ];
 
+/** Tasks of images, series, sounds and translation. */
 export const otherThanText: Section = {
   name: SECTION,
   title: 'Images, series, speech and language',

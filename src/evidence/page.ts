@@ -11,6 +11,7 @@ import { plotSvg } from './plot.js';
 import { computedOn, grouped, type Section } from './section.js';
 import { askedFor } from './work.js';
 
+/** Which set of findings the page tells. */
 export interface PageOptions {
   readonly quick: boolean;
 }

@@ -1,6 +1,7 @@
 /** Plots as SVG, by Vega-Lite: points or lines of one series a colour. */
 import { ConfigError } from '../errors.js';
 
+/** A plot of points, a colour for each series. */
 export interface Plot {
   /** Of the file, without `.svg`. */
   readonly name: string;
@@ -14,6 +15,7 @@ export interface Plot {
   readonly color?: string;
 }
 
+/** An axis of a plot. */
 export interface Axis {
   readonly title: string;
   /** Logarithmic. */

@@ -3,11 +3,13 @@ import type { Finding } from './finding.js';
 import type { Plot } from './plot.js';
 import type { Work } from './work.js';
 
+/** Which set of work is meant. */
 export interface Scope {
   /** A smaller set of the same, for two cores and some minutes. */
   readonly quick: boolean;
 }
 
+/** A part of the page: the work that finds its numbers, and what they say. */
 export interface Section {
   /** What the keys of its findings begin with. */
   readonly name: string;
@@ -17,6 +19,7 @@ export interface Section {
   report(findings: readonly Finding[]): Report | undefined;
 }
 
+/** What a section says. */
 export interface Report {
   /** Markdown, without the title. */
   readonly text: string;
@@ -44,6 +47,7 @@ export function grouped<T>(findings: readonly T[], of: (finding: T) => string): 
   return groups;
 }
 
+/** The middle value, or the mean of the two in the middle. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

@@ -2,7 +2,9 @@
 import { countParameters, type Design, type Model, parametersOf, type Size } from '../models/index.js';
 import { type PreparedTask, type TaskModelOptions, taskModel } from '../tasks/index.js';
 
+/** Designs of about the same number of parameters that are compared throughout. */
 export const SIBLINGS = ['transformer', 'ssm', 'hybrid-full', 'hybrid-selective'] as const;
+/** The name of one of them. */
 export type Sibling = (typeof SIBLINGS)[number];
 
 /** Keys of a config, in the form of config.json. */
@@ -39,10 +41,12 @@ export function siblingModel(
   return taskModel(prepared, siblingOptions(name, size, { ...set, intermediate_size: width }));
 }
 
+/** Whether a name is one of theirs. */
 export function isSibling(name: string): name is Sibling {
   return (SIBLINGS as readonly string[]).includes(name);
 }
 
+/** How many parameters a model has. */
 export function parametersIn(model: Model): number {
   return countParameters(parametersOf(model));
 }

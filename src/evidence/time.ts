@@ -23,6 +23,7 @@ const CUDA: Reach = { size: 'base', growing: 131_072, constant: 1_048_576 };
 /** Exponents are fitted from here on: below, a call's own cost is not small beside what it computes. */
 const FITTED_FROM = 2048;
 
+/** Seconds to read and to write behind contexts of growing length. */
 export const time: Section = {
   name: 'time',
   title: 'Time over context',

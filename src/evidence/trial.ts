@@ -27,6 +27,7 @@ export interface Stage {
   readonly factors?: Readonly<Record<string, number>>;
 }
 
+/** Designs that are trained on the same tasks with the same steps. */
 export interface Trial {
   /** The section that it belongs to. */
   readonly section: string;
@@ -49,11 +50,14 @@ export interface Trial {
 
 /** What names of numbers begin with. */
 export const SCORE = 'score: ';
+/** Begins the names of the numbers of answers that tests asked for. */
 export const ANSWERS = 'answers: ';
+/** Begins the names of numbers that a task's baselines reach. */
 export const BASELINE = 'baseline: ';
 /** A number of its own, 1, in the place of a loss and of scores. */
 export const DIVERGED = 'diverged';
 
+/** What a trial is called in tables. */
 export function trialName({ name, stages }: Trial): string {
   return name ?? stages.at(-1)!.task;
 }

@@ -6,6 +6,7 @@ import type { Device, DeviceName } from '../engine/index.js';
 import { DataError } from '../errors.js';
 import { type Finding, type Machine, sameSettings } from './finding.js';
 
+/** A piece of work that finds numbers; pieces can be done in any order, in other processes. */
 export interface Work {
   /** `ability/mqar-64/hybrid`: what its findings' keys begin with. */
   readonly name: string;
@@ -25,6 +26,7 @@ export interface Bench {
   finding(wanted: Wanted, find: () => Promise<Finding['numbers']>): Promise<Finding['numbers']>;
 }
 
+/** A finding that a piece of work makes, before it is made. */
 export interface Wanted extends Pick<Finding, 'settings'> {
   /** What its key has behind the name of the work: `seed 1`. */
   readonly of: string;
@@ -48,6 +50,7 @@ export function askedFor(works: readonly Work[], findings: readonly Finding[]): 
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
+/** What a piece of work is run with. */
 export interface BenchOptions {
   readonly work: Work;
   readonly device: Device;
@@ -59,6 +62,7 @@ export interface BenchOptions {
   readonly onFinding: (finding: Finding) => void;
 }
 
+/** What a piece of work is given to find things with: findings that are there already are not made again. */
 export function benchOf({ work, device, command, opened, found, onFinding }: BenchOptions): Bench {
   const machine = thisMachine(device.name);
   return {

@@ -21,6 +21,7 @@ export interface Origins {
 /** What comes after the values before `at`. */
 export type Forecast = (values: Float32Array, at: number) => ArrayLike<number>;
 
+/** The mean squared error, in units of `scale`, over all origins and all values of the horizon. */
 export function forecastError({ values, first, horizon, scale }: Origins, forecast: Forecast): number {
   let [total, count] = [0, 0];
   for (let at = first; at + horizon <= values.length; at++) {
@@ -106,6 +107,7 @@ export async function modelError(trained: Trained, origins: Origins): Promise<nu
   return forecastError(origins, (_, at) => told.get(at)!);
 }
 
+/** The forecasts of a window that begins at row `start`. */
 export interface WindowForecasts {
   readonly start: number;
   /** Behind each patch of the window the median of each value of the horizon. */

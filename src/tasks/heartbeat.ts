@@ -25,6 +25,7 @@ const WAVES = [
   [0.65, 0.3, 0.05],
 ] as const;
 
+/** A series of heartbeats. */
 export interface Stream {
   readonly values: Float32Array;
   /** 1 where a value belongs to a beat that is not as it should be. */
@@ -51,6 +52,7 @@ export function heartbeats(random: Random, length: number, ill: number): Stream 
   return stream;
 }
 
+/** Finding abnormal beats by the error of a model that forecasts normal ones. */
 export const heartbeat: Task = {
   name: 'heartbeat',
   about: 'which beats of a made-up heart are not as they should be, by how far a forecast misses',

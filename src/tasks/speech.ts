@@ -32,6 +32,7 @@ interface Hearing {
   readonly positions: number;
 }
 
+/** Digits told from their spectra. */
 export const spokenDigits: Task = speech({
   name: 'spoken-digits',
   as: 'energies of 32 bands, every 16 ms',
@@ -39,6 +40,7 @@ export const spokenDigits: Task = speech({
   positions: 64,
 });
 
+/** Digits told from samples. */
 export const spokenDigitsRaw: Task = speech({
   name: 'spoken-digits-raw',
   as: '32 samples at a time, as they are',

@@ -13,6 +13,7 @@ export interface Measure {
   readonly better: 'more' | 'less';
 }
 
+/** The share of right answers. */
 export const ACCURACY: Measure = { name: 'accuracy', better: 'more' };
 
 /** A score for a person: `98.8 %`, `0.0123`. */

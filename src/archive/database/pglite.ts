@@ -16,6 +16,7 @@ const ROOM = 64e6;
 /** In the archive's folder. */
 const FILES = 'database';
 
+/** PostgreSQL in this process, whose data is a folder; one process at a time can open it. */
 export class PgliteDatabase implements Database {
   readonly shared = false;
   private last: Promise<unknown> = Promise.resolve();

@@ -8,6 +8,7 @@ import { type Database, type Notice, type Query, RANDOM_PAGE, refusal } from './
 const PATIENCE = 120_000;
 const CONNECTIONS = 8;
 
+/** A PostgreSQL server, which several processes and machines can use at once. */
 export class PostgresDatabase implements Database {
   readonly shared = true;
 

@@ -173,6 +173,7 @@ function isGutter(lines: readonly Line[], x: number): boolean {
   });
 }
 
+/** The middle value, the upper one of two; 0 where there is none. */
 export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 }

@@ -62,6 +62,7 @@ const TURNS: readonly Turn[] = [
   },
 ];
 
+/** PDFium, as WebAssembly. */
 export class Pdfium {
   private readonly scratch: number;
 

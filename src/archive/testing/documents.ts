@@ -10,6 +10,7 @@ export interface Placed {
   readonly size?: number;
 }
 
+/** What a page of a made-up PDF has. */
 export interface PdfPage {
   readonly texts?: readonly Placed[];
   /** Operators of a content stream, before the texts. */

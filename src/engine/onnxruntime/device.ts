@@ -81,6 +81,7 @@ const PACKED = 'packed';
 /** The name of the entries that each row holds, where the program itself does not ask for them. */
 const LENGTHS = 'state/lengths';
 
+/** ONNX Runtime on the CPU or, through WebGPU, on a GPU. */
 export class OrtDevice implements Device {
   /** On the CPU each run copies its states to JavaScript's memory and back. */
   readonly prefersLongRuns: boolean;

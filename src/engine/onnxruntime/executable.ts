@@ -43,6 +43,7 @@ export interface Layout {
   readonly packed: string;
 }
 
+/** A program as a session of ONNX Runtime. Its states are arrays that go in and come out of each run. */
 export class OrtExecutable implements Executable {
   /** Bytes of the program itself, weights aside. */
   readonly programBytes: number;

@@ -9,8 +9,10 @@ import { sizeOf } from './entries.js';
 /** The values of a pack by name, in its order, and their shapes. */
 export type Packing = ReadonlyMap<string, Shape>;
 
+/** Every input and output by itself. */
 export const NO_PACKING: Packing = new Map();
 
+/** What decides which values can share one array. */
 export interface PackingOptions {
   /** Inputs whose sizes are known when a run is over. */
   inputs?: readonly Tensor[];

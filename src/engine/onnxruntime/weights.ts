@@ -32,6 +32,7 @@ import {
 import { type Integers, integersOf } from './integers.js';
 import { release } from './release.js';
 
+/** Where ONNX Runtime takes each weight from: a file that it maps, or bytes that are handed over. */
 export interface WeightPlan {
   readonly sources: ReadonlyMap<string, WeightSource>;
   /** The folder that mapped files are named from. */

@@ -7,6 +7,7 @@ import { SharedMemory } from './memory.js';
 import { type Simd, Threads } from './threads.js';
 import { Weights } from './weights.js';
 
+/** How the WebAssembly kernels run. */
 export interface WasmOptions {
   /** Threads that compute, the calling one included. */
   threads: number;
@@ -16,6 +17,7 @@ export interface WasmOptions {
   prepare?: (memory: WebAssembly.Memory, mostBytes: number) => void;
 }
 
+/** The WebAssembly kernels and their threads, which share one memory. */
 export class WasmDevice implements Device {
   readonly name = 'wasm';
   readonly prefersLongRuns = false;

@@ -24,6 +24,7 @@ import type { PlacedWeight } from './weights.js';
 /** Schedules that an executable keeps: those that were used last. */
 const MOST_SCHEDULES = 16;
 
+/** A program as schedules of kernels, one for each combination of sizes that it was run with. */
 export class WasmExecutable implements Executable {
   readonly copiesInitial = true;
   private readonly types: ReadonlyMap<string, NamedType>;

@@ -10,6 +10,7 @@ const FIRST_PAGES = 16;
 /** Blocks begin at multiples of a cache line. */
 const ALIGNMENT = 64;
 
+/** Allocates blocks in the memory that all kernels share. */
 export class SharedMemory {
   readonly memory: WebAssembly.Memory;
   private readonly mostPages: number;

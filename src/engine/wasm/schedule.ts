@@ -13,6 +13,7 @@ const STEP = 2;
 const COUNTERS = 64;
 const ALIGNMENT = 64;
 
+/** A step, and the stage in which it runs: steps of one stage do not depend on each other. */
 export interface PlannedStep {
   readonly step: Step;
   readonly stage: number;
@@ -84,6 +85,7 @@ function placed(lives: ReadonlyMap<Buffer, { from: number; to: number }>) {
   return { offsets, bytes };
 }
 
+/** A schedule in the kernels' memory; numbers are addresses. */
 export interface Schedule {
   /** The block in which it lies, which begins with the stages' counters. */
   readonly block: number;

@@ -57,6 +57,7 @@ export function entrySizes(spec: StateSpec): { outer: number; bytes: number } {
   };
 }
 
+/** Bytes of a page of a growing state, which holds `PAGE_ENTRIES` entries. */
 export function pageBytes(spec: StateSpec): number {
   const { outer, bytes } = entrySizes(spec);
   return outer * bytes * PAGE_ENTRIES;
@@ -69,6 +70,7 @@ function release(values: ReadonlyMap<string, KeptValue>): void {
 /** Whoever drops a state and does not dispose of it leaves its memory to the garbage collector. */
 const dropped = new FinalizationRegistry(release);
 
+/** The state of one sequence. Forks share its blocks until one of them is written to. */
 export class WasmState implements State {
   readonly life = new Lifetime(() => {
     dropped.unregister(this);

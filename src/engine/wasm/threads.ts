@@ -61,6 +61,7 @@ const WORKER = `({ module, memory, control, scratch, thread, seen }, ready) => {
   exports.work(seen);
 }`;
 
+/** The threads that run schedules, the calling one included. They are started at the first run. */
 export class Threads {
   private readonly module: WebAssembly.Module;
   private readonly kernels: Kernels;

@@ -18,6 +18,7 @@ export interface PlacedWeight {
   readonly at: Readonly<Partial<Record<'values' | 'codes' | 'scales', number>>>;
 }
 
+/** Weights in the kernels' memory, shared by all programs of the device. */
 export class Weights extends SharedWeights<PlacedWeight> {
   constructor(private readonly memory: SharedMemory) {
     super();

@@ -21,6 +21,7 @@ import type { CompileOptions, PjrtBuffer, PjrtClient, PjrtExecutable } from './p
 import { Batch, type KeptValue, type XlaState } from './state.js';
 import { Weights } from './weights.js';
 
+/** How programs are compiled and run. */
 export interface XlaOptions {
   /** In which products are computed. */
   precision: Precision;
@@ -36,6 +37,7 @@ export interface XlaOptions {
   compile?: (client: PjrtClient, text: string, options: CompileOptions) => Promise<PjrtExecutable>;
 }
 
+/** One GPU, or several that run each program together. */
 export class XlaDevice implements Device {
   readonly name = 'cuda';
   readonly prefersLongRuns = true;

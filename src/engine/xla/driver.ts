@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Koffi, loadLibrary } from './pjrt/koffi.js';
 
+/** NVIDIA's driver, as it is installed. */
 export interface Driver {
   /** The newest CUDA that it can run, such as 13.0. */
   readonly cuda: string;

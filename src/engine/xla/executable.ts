@@ -34,6 +34,7 @@ interface Variant {
 
 type Feeds = Readonly<Record<string, HostTensor>>;
 
+/** A program, compiled anew for each combination of sizes that it is run with. */
 export class XlaExecutable implements Executable {
   private readonly types: ReadonlyMap<string, NamedType>;
   private readonly states: readonly StateChange[];

@@ -19,6 +19,7 @@ export type { ClientOptions, CompileOptions } from './pjrt/options.js';
 /** The types of elements that arrays on the device may have. */
 export type XlaType = DType;
 
+/** A device of a client. */
 export interface PjrtDevice {
   /** Its place in `PjrtClient.devices`. */
   readonly index: number;
@@ -28,6 +29,7 @@ export interface PjrtDevice {
   memory(): MemoryUse | undefined;
 }
 
+/** A plugin's connection to its devices. */
 export interface PjrtClient {
   /** Such as `cuda`. */
   readonly platform: string;
@@ -47,6 +49,7 @@ export interface PjrtClient {
   dispose(): void;
 }
 
+/** A compiled program on the devices that it was compiled for. */
 export interface PjrtExecutable {
   /** How many arrays a run makes, on each device. */
   readonly results: number;
@@ -61,6 +64,7 @@ export interface PjrtExecutable {
   dispose(): void;
 }
 
+/** An array on a device. */
 export interface PjrtBuffer {
   /** Copies the array to the host, without blocking JavaScript. The length must be the array's. */
   download(into: TensorData): Promise<void>;

@@ -12,6 +12,7 @@ import { DeviceError } from '../../errors.js';
 import { userCache } from '../user-cache.js';
 import { type Koffi, loadLibrary } from './pjrt/koffi.js';
 
+/** A plugin on this machine, and what must be loaded with it. */
 export interface FoundPlugin {
   /** The shared library. */
   readonly path: string;

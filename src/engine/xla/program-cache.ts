@@ -11,6 +11,7 @@ import { userCache } from '../user-cache.js';
 import { type CompileOptions, compileOptions } from './pjrt/options.js';
 import type { PjrtClient, PjrtExecutable } from './pjrt.js';
 
+/** Where compiled programs are kept, and how much of them. */
 export interface ProgramCache {
   /** Where programs are kept: in the user's cache folder by default. */
   readonly folder?: string;

@@ -74,6 +74,7 @@ class Holding {
 /** How many states hold rows of a batch. */
 const users = new WeakMap<Batch, number>();
 
+/** The state of one sequence: a row of arrays on the device, which are copied when they are needed elsewhere. */
 export class XlaState implements State {
   readonly life = new Lifetime(() => {
     dropped.unregister(this);

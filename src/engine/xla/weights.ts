@@ -23,6 +23,7 @@ export interface PlacedWeight {
 /** Copies an array to all devices. */
 export type Place = (data: TensorData, dtype: DType, dims: readonly number[]) => PjrtBuffer[];
 
+/** Weights on the device, shared by all its programs. */
 export class Weights extends SharedWeights<PlacedWeight> {
   /** With products in bfloat16 matrices are kept in that: nothing else reads them. */
   constructor(

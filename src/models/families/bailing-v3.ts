@@ -146,7 +146,7 @@ const family = defineFamily(['bailing_hybrid'], schema, (config, json) => {
   });
 });
 
-/** Ling-3.0. Configs of earlier versions have the same `model_type` and are refused. */
+/** Ling-3.0. Earlier versions have the same `model_type`, so `architectures` must name the class of this one. */
 export const bailingV3: typeof family = { ...family, architecture: 'BailingMoeV3ForCausalLM' };
 
 function latentOf(config: Config, deviation: number): Mixer {

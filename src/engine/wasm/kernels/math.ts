@@ -1,6 +1,7 @@
 // Elementary functions of four float32 numbers at a time, to about an ulp or two. Nothing here uses relaxed
 // multiply-adds: engines with and without relaxed SIMD must give the same bits.
 
+/** A number in all four lanes. */
 // @ts-ignore: decorator
 @inline
 export function splat(x: f32): v128 {
@@ -27,6 +28,7 @@ export function sumsOfLanes(a: v128, b: v128, c: v128, d: v128): v128 {
   return f32x4.add(v128.shuffle<f32>(ab, cd, 0, 2, 4, 6), v128.shuffle<f32>(ab, cd, 1, 3, 5, 7));
 }
 
+/** The largest of four lanes. */
 // @ts-ignore: decorator
 @inline
 export function lanesMax(a: v128): f32 {
@@ -56,6 +58,7 @@ export function exp4(x: v128): v128 {
   return v128.bitselect(splat(Infinity), y, f32x4.gt(x, splat(88.7228)));
 }
 
+/** exp(x) of one number, with the bits of `exp4`. */
 // @ts-ignore: decorator
 @inline
 export function exp1(x: f32): f32 {
@@ -96,24 +99,28 @@ function log1p4(u: v128): v128 {
   return v128.bitselect(u, y, f32x4.eq(d, splat(0)));
 }
 
+/** 1 / (1 + exp(-x)). */
 // @ts-ignore: decorator
 @inline
 export function sigmoid4(x: v128): v128 {
   return f32x4.div(splat(1), f32x4.add(splat(1), exp4(f32x4.neg(x))));
 }
 
+/** x / (1 + exp(-x)). */
 // @ts-ignore: decorator
 @inline
 export function silu4(x: v128): v128 {
   return f32x4.div(x, f32x4.add(splat(1), exp4(f32x4.neg(x))));
 }
 
+/** log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)), which does not overflow. */
 // @ts-ignore: decorator
 @inline
 export function softplus4(x: v128): v128 {
   return f32x4.add(f32x4.max(x, splat(0)), log1p4(exp4(f32x4.neg(f32x4.abs(x)))));
 }
 
+/** tanh(x): a Taylor series below 1/4, where 1 - 2 / (exp(2x) + 1) would lose digits. */
 // @ts-ignore: decorator
 @inline
 export function tanh4(x: v128): v128 {

@@ -7,41 +7,55 @@ export let control: usize = 0;
 /** This thread's number. What a kernel is given as `t` is the part of its work that the thread has taken. */
 export let thread: i32 = 0;
 
+/** Tells a thread its number and where its memory begins; called once, before any kernel. */
 export function place(controlAt: usize, scratchAt: usize, number: i32): void {
   control = controlAt;
   scratch = scratchAt;
   thread = number;
 }
 
-/** Byte offsets in the control block: a cache line for each word that threads wait for. */
+// Byte offsets in the control block: a cache line for each word that threads wait for.
+
+/** How often workers have left a job, over all jobs. */
 export const LEFT: usize = 0;
+/** How many threads sleep until all are through a stage. */
 export const SLEEPERS: usize = 128;
+/** The number of the job that runs, or of the last one. */
 export const JOB: usize = 192;
+/** How many threads sleep until there is a job. */
 export const JOB_SLEEPERS: usize = 256;
+/** The address of the job's schedule. */
 export const JOB_START: usize = 320;
+/** The address behind it. */
 export const JOB_END: usize = 324;
+/** How many threads take part in the job. */
 export const JOB_THREADS: usize = 328;
+/** What went wrong in the job, or 0. */
 export const FAILURE: usize = 384;
 
 /** What can be wrong with values that only a run knows. */
 export const INDEX_OUT_OF_RANGE: i32 = 1;
 
+/** Reports that something went wrong; the run ends first. */
 export function fail(what: i32): void {
   atomic.store<i32>(control, what, FAILURE);
 }
 
+/** Word i of a kernel's arguments as an integer. */
 // @ts-ignore: decorator
 @inline
 export function word(a: usize, i: i32): i32 {
   return load<i32>(a + (<usize>i << 2));
 }
 
+/** Word i of a kernel's arguments as an address. */
 // @ts-ignore: decorator
 @inline
 export function address(a: usize, i: i32): usize {
   return <usize>load<u32>(a + (<usize>i << 2));
 }
 
+/** Word i of a kernel's arguments as a number. */
 // @ts-ignore: decorator
 @inline
 export function float(a: usize, i: i32): f32 {

@@ -134,6 +134,7 @@ function tokens(bits: i32, c: usize, s: usize, x: usize, xScales: usize, block: 
   return bits == 4 ? tokens4(c, s, x, xScales, block, blocks) : tokens8(c, s, x, xScales, block, blocks);
 }
 
+/** Stores four lanes, `apart` bytes from one to the next. */
 // @ts-ignore: decorator
 @inline
 export function storeLanes(to: usize, apart: usize, lanes: v128): void {

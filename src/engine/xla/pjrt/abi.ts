@@ -7,7 +7,9 @@
 /** `i32` and enumerations take 4 bytes, `bool` one, everything else 8; each lies at a multiple of its own size. */
 const BYTES = { pointer: 8, size: 8, i64: 8, i32: 4, f32: 4, bool: 1 } as const;
 
+/** The C types that the structs' fields have. */
 export type FieldType = keyof typeof BYTES;
+/** The fields of a struct, in their order. */
 export type Fields = Readonly<Record<string, FieldType>>;
 
 /** What a field is in JavaScript: pointers are addresses. */
@@ -246,6 +248,7 @@ export const ERROR_CODES = [
   'UNAUTHENTICATED',
 ] as const;
 
+/** The names of `PJRT_Error_Code`. */
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
 /** `PJRT_NamedValue_Type`. */

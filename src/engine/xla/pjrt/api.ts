@@ -16,11 +16,9 @@ import {
 import { pluginError } from './errors.js';
 import { type Koffi, loadLibrary } from './koffi.js';
 
-/**
- * The oldest version whose functions stand where we look for them (0.57 moved some), and the newest whose header was read.
- * Newer ones of the same major version add functions and fields at the ends.
- */
+/** The oldest version whose functions stand where we look for them: 0.57 moved some. */
 export const OLDEST_MINOR = 57;
+/** The newest version whose header was read. Newer ones of the same major version add functions and fields at the ends. */
 export const NEWEST_MINOR = 95;
 
 type AnyStruct = Struct<Fields>;
@@ -31,6 +29,7 @@ type NativeFunction = {
   async(args: Buffer, done: (error: unknown, result: bigint | null) => void): void;
 };
 
+/** A loaded plugin: calls its functions, and throws what they return as errors. */
 export class PjrtApi {
   private readonly functions = new Map<number, NativeFunction>();
   /** Sizes of structs that are larger in this plugin than in the header that we know. */
@@ -295,6 +294,7 @@ export class PjrtApi {
   }
 }
 
+/** What a call needs besides its argument struct. */
 export interface CallOptions {
   readonly others?: readonly AnyStruct[];
   /** What the device holds, for the message where memory runs out. */

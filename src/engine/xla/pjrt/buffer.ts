@@ -10,6 +10,7 @@ import { dropped, Resource } from './resource.js';
 /** `PJRT_Buffer_MemoryLayout_Tiled` up to its last field. */
 const TILED_BYTES = 56;
 
+/** `PJRT_Buffer`. */
 export class DeviceBuffer implements PjrtBuffer {
   readonly resource: Resource;
   private size: number | undefined;

@@ -28,6 +28,7 @@ const TYPE: Record<XlaType, number> = {
 const COPY_DURING_CALL = 0;
 const MLIR = Buffer.from('mlir');
 
+/** `PJRT_Client`. */
 export class Client implements Omit<PjrtClient, 'dispose'> {
   readonly platform: string;
   readonly version: string;

@@ -4,6 +4,7 @@ import type { PjrtDevice } from '../pjrt.js';
 import { FUNCTIONS, Struct } from './abi.js';
 import type { PjrtApi } from './api.js';
 
+/** `PJRT_Device`. */
 export class Device implements PjrtDevice {
   readonly kind: string;
 

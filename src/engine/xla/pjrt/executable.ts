@@ -6,6 +6,7 @@ import { DeviceBuffer, handleOf } from './buffer.js';
 import type { Client } from './client.js';
 import { dropped, Resource } from './resource.js';
 
+/** `PJRT_LoadedExecutable`. */
 export class Executable implements PjrtExecutable {
   readonly results: number;
   private readonly loaded: Resource;

@@ -7,6 +7,7 @@ import { DeviceError } from '../../../errors.js';
 import { fetchedModules, fetchModules, type NpmPackage, unpackFromNpm } from '../../npm.js';
 import { userCache } from '../../user-cache.js';
 
+/** The version of koffi that is fetched where none is installed. */
 export const KOFFI: NpmPackage = {
   name: 'koffi',
   version: '3.3.4',

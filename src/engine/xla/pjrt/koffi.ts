@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { DeviceError } from '../../../errors.js';
 import { fetchedKoffi, fetchKoffi, KOFFI } from './fetch-koffi.js';
 
+/** The module koffi, which calls C. */
 export type Koffi = typeof import('koffi');
 
 /** XLA compiles deep programs recursively. koffi runs calls on stacks of its own, of 128 kB in threads if nothing is said. */

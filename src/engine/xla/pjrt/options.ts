@@ -4,6 +4,7 @@ import { DeviceError } from '../../../errors.js';
 import { NAMED_VALUE, STRUCTS, Struct } from './abi.js';
 import type { PjrtApi } from './api.js';
 
+/** How a module is compiled. */
 export interface CompileOptions {
   /** Devices that the program is spread over by its sharding annotations (Shardy). */
   readonly partitions?: number;
@@ -103,6 +104,7 @@ export interface NamedValues {
   readonly kept: readonly object[];
 }
 
+/** The options of a client as `PJRT_NamedValue` structs, with what they point to. */
 export function clientOptions(api: PjrtApi, { memoryFraction, preallocate }: ClientOptions): NamedValues {
   const kept: object[] = [];
   const values: Buffer[] = [];

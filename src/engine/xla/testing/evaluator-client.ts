@@ -46,6 +46,7 @@ class EvaluatedBuffer implements PjrtBuffer {
   }
 }
 
+/** A client whose devices are the evaluator of StableHLO, for tests without a GPU. */
 export class EvaluatorClient implements PjrtClient {
   readonly platform = 'cuda';
   readonly version = 'evaluator';
