@@ -16,7 +16,7 @@ import { matmul } from './matmul.js';
 import { scan } from './scan.js';
 
 /** Steps of a chunk, a power of two; fewer where the sequence is known to be shorter. */
-const CHUNK = 64;
+const CHUNK = 32;
 
 function chunksOf(sequence: Dim): { steps: number; chunks: Dim; rest: Dim } {
   const steps =
@@ -76,8 +76,9 @@ function joined(parts: Parts, axis: number): Tensor {
 
 /**
  * With P_l the transition's powers [channels, size, steps], and U the inputs of all chunks [channels, steps, chunks * batch]:
- * within a chunk the output is a Toeplitz matrix of the kernel Re sum_n w P_l times U; what a chunk leaves is the powers backwards
- * times U; and what was there before the chunk is read by w P_(t+1).
+ * within a chunk the output is a Toeplitz matrix of the kernel Re sum_n w P_l times U; what a chunk leaves is P_l times U backwards; and
+ * of the state h that was there before the chunk, step t reads Re sum_n P_t (w a h). So all that is as large as the powers are
+ * products of matrices with them.
  */
 function channelsInChunks([input, transition, readout, state]: Operands): Tensor[] {
   const [batch, sequence, channels] = input!.shape as [Dim, Dim, number];
@@ -91,68 +92,71 @@ function channelsInChunks([input, transition, readout, state]: Operands): Tensor
     columns,
   ]);
 
-  // P_0 to P_steps.
+  // P_0 to P_(steps - 1).
   const single = each(partsOf(transition!, 0), (part) => reshape(part, [channels, size, 1]));
   const one = fill([channels, size, 1], 1);
   let powers: Parts = single.length === 2 ? [one, zeros(one.shape)] : [one];
-  for (let last = single; (powers[0].shape[2] as number) < steps; last = product(last, last)) {
+  let last = single;
+  for (; (powers[0].shape[2] as number) < steps; last = product(last, last)) {
     const next = product(powers, last);
     powers = powers.map((part, i) => concat([part!, next[i]!], 2)) as unknown as Parts;
   }
-  const after = product(powers, single);
-  const atEnd = each(after, (part) => slice(part, 2, steps - 1, steps));
+  /** P_steps */
+  const atEnd = last;
+  const stacked = joined(powers, 1);
 
   const weights = each(partsOf(readout!, 0), (part) => reshape(part, [channels, size, 1]));
-  const kernel = sum(product(weights, powers)[0], 1);
-  const within = matmul(toeplitz(kernel), u);
+  /** Re sum_n P_l x_n: [channels, steps, columns] of x [channels, size, columns]. */
+  const read = ([re, im]: Parts): Tensor =>
+    matmul(stacked, joined(im ? [re, negate(im)] : [re], 1), { transposeA: true });
+  const within = matmul(toeplitz(reshape(read(weights), [channels, steps])), u);
 
-  const backwards = each(powers, (part) => reverse(part, 2));
-  /** [chunks, parts, channels, size, batch]: what `reader`, a power for each step of a chunk, leaves of the inputs. */
-  const left = (reader: Parts): Tensor =>
-    transpose(reshape(matmul(joined(reader, 1), u), [channels, parts, size, chunks, batch]), [3, 1, 0, 2, 4]);
   // The last chunk may be shorter than the others: its state is that after its own last step.
-  const isLast = reshape(equal(iota(chunks), subtract(dimension(chunks), 1)), [-1, 1, 1, 1, 1]);
+  const isLast = equal(iota(chunks), subtract(dimension(chunks), 1));
   const moved = (power: Parts): Tensor =>
     reshape(
       joined(
-        each(power, (part) => reshape(part, [1, channels, size, 1])),
+        each(power, (part) => reshape(part, [1, channels, size])),
         0,
       ),
-      [1, parts, channels, size, 1],
+      [1, parts, 1, channels, size],
     );
-  const full = broadcastTo(moved(atEnd), [chunks, parts, channels, size, 1]);
+  const full = broadcastTo(moved(atEnd), [chunks, parts, 1, channels, size]);
   const short = addDims(steps, multiplyDims([rest, -1]));
   const upToEnd = powers.map((part, i) => concat([part!, atEnd[i]!], 2)) as unknown as Parts;
   const transitions =
     rest === 0
       ? full
-      : where(isLast, moved(each(upToEnd, (part) => slice(part, 2, short, addDims(short, 1)))), full);
-  const added =
-    rest === 0
-      ? left(backwards)
       : where(
-          isLast,
-          left(
-            each(backwards, (part) =>
-              slice(concat([part, zeros(part.shape)], 2), 2, rest, addDims(rest, steps)),
-            ),
-          ),
-          left(backwards),
+          reshape(isLast, [-1, 1, 1, 1, 1]),
+          moved(each(upToEnd, (part) => slice(part, 2, short, addDims(short, 1)))),
+          full,
         );
-  const initial = transpose(state ?? zeros([batch, parts, channels, size]), [1, 2, 3, 0]);
+  const backwards = reverse(u, 1);
+  const entering = (): Tensor => {
+    if (rest === 0) return backwards;
+    const shifted = slice(concat([backwards, zeros(u.shape)], 1), 1, rest, addDims(rest, steps));
+    const byChunk = (x: Tensor): Tensor => reshape(x, [channels, steps, chunks, batch]);
+    return reshape(where(reshape(isLast, [-1, 1]), byChunk(shifted), byChunk(backwards)), u.shape);
+  };
+  const added = transpose(
+    reshape(matmul(stacked, entering()), [channels, parts, size, chunks, batch]),
+    [3, 1, 4, 0, 2],
+  );
+  const initial = transpose(state ?? zeros([batch, parts, channels, size]), [1, 0, 2, 3]);
   const carried = scan(transitions, added, initial, {
     product: parts === 2 ? 'complex' : 'elements',
     reverse: false,
   });
 
-  const before = reshape(transpose(carried.states, [2, 1, 3, 0, 4]), [channels, parts * size, columns]);
-  const [readRe, readIm] = product(weights, after);
-  const reading = transpose(joined(readIm ? [readRe, negate(readIm)] : [readRe], 1), [0, 2, 1]);
-  const output = add(within, matmul(reading, before));
+  const before = each(partsOf(transpose(carried.states, [3, 1, 4, 0, 2]), 1), (part) =>
+    reshape(part, [channels, size, columns]),
+  );
+  const output = add(within, read(product(product(weights, single), before)));
   const inTime = transpose(reshape(output, [channels, steps, chunks, batch]), [3, 2, 1, 0]);
   return [
     slice(reshape(inTime, [batch, multiplyDims([chunks, steps]), channels]), 1, 0, sequence),
-    transpose(carried.last, [3, 0, 1, 2]),
+    transpose(carried.last, [1, 0, 2, 3]),
   ];
 }
 
