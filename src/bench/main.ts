@@ -5,6 +5,7 @@ import { type DeviceName, openDevice } from '../engine/index.js';
 import { HeddleError } from '../errors.js';
 import { addAnswersCommand } from './answers-command.js';
 import { addBrowserCommand } from './browser-command.js';
+import { addDriftCommand } from './drift-command.js';
 import { measureGeneration } from './generation-section.js';
 import { addGpuCommand } from './gpu-command.js';
 import { addLayersCommand } from './layers-command.js';
@@ -121,6 +122,7 @@ program
 addServeCommand(program);
 addOpsCommand(program);
 addLayersCommand(program);
+addDriftCommand(program);
 addAnswersCommand(program);
 addBrowserCommand(program);
 addGpuCommand(program);
