@@ -4,7 +4,7 @@
  * lost, it is put back.
  */
 import { fromSafetensors } from '../graph/index.js';
-import type { StoredDtype } from './folder.js';
+import type { StoredDtype } from './stored-weights.js';
 
 /** Keys that transformers' configs declare as float, or as a list of such, and whose values are often whole. */
 const FLOATS =

@@ -3,7 +3,7 @@
  * its turn to be written comes, so that a model may be larger than the memory.
  */
 import type { Dtype, TensorData, TensorToWrite, WeightFiles } from '../checkpoint/index.js';
-import type { StoredDtype } from './folder.js';
+import type { StoredDtype } from './stored-weights.js';
 
 /** What changes when tensors are written into another folder. */
 export interface WeightChanges {

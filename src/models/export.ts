@@ -14,17 +14,10 @@ import { withDtype, withFractions } from './export-config.js';
 import { asKnownFamily, type ForeignModel } from './export-hf.js';
 import { writeOnnx } from './export-onnx.js';
 import { tensorsToWrite } from './export-weights.js';
-import {
-  CONFIG_FILE,
-  locateWeights,
-  readModel,
-  readWeights,
-  type StoredDtype,
-  usedTensors,
-  WEIGHTS_FILE,
-  writeModel,
-} from './folder.js';
+import { locateWeights, readModel, readWeights, writeModel } from './folder.js';
 import type { Model } from './model.js';
+import { CONFIG_FILE, WEIGHTS_FILE } from './names.js';
+import { type StoredDtype, usedTensors } from './stored-weights.js';
 
 /** What a model can be written for. */
 export const EXPORT_FORMATS = ['heddle', 'hf', 'onnx'] as const;

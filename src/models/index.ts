@@ -46,3 +46,4 @@ export {
   sourceValues,
 } from './source-values.js';
 export { type ModelStep, stepOf } from './step.js';
+export { type StoredDtype, usedTensors, WEIGHT_DTYPES } from './stored-weights.js';

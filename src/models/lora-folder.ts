@@ -7,12 +7,13 @@ import { openSafetensors, recoverFolder, writeFileAtomic, writeSafetensors } fro
 import type { Weight } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
 import { formatConfig, parseConfigText } from './config-file.js';
-import { ADAPTER_CONFIG_FILE, CONFIG_FILE, locateWeights, quantizeWeights, readModel } from './folder.js';
+import { locateWeights, quantizeWeights, readModel } from './folder.js';
 import type { Adapted, LoraConfig } from './lora.js';
 import { withBase } from './lora-base.js';
 import { type AdapterConfig, adapterConfigJson, parseAdapterConfig, peftName } from './lora-config.js';
 import { type AdapterParts, readParts } from './lora-parts.js';
 import type { Model } from './model.js';
+import { ADAPTER_CONFIG_FILE, CONFIG_FILE } from './names.js';
 import { fittingBlocks, type Quantization } from './quantization.js';
 
 const ADAPTER_FILE = 'adapter_model.safetensors';

@@ -3,11 +3,11 @@ import type { SafetensorsFile } from '../checkpoint/index.js';
 import { float32, type HostTensor } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
 import type { LowRank } from '../nn/index.js';
-import { ADAPTER_CONFIG_FILE } from './folder.js';
 import { adapterNames, type LinearLayer, linearLayers } from './lora.js';
 import { type AdapterConfig, endsWith, peftName } from './lora-config.js';
 import { type AdapterTensor, adapterTensor } from './lora-tensors.js';
 import { type Model, parametersOf } from './model.js';
+import { ADAPTER_CONFIG_FILE } from './names.js';
 
 /** A change W + scale B A of a matrix [rows, columns] that has no adapter in the graph: of the embedding or the head. */
 export interface MatrixChange {

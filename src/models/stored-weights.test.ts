@@ -12,8 +12,9 @@ import { type HostTensor, openDevice } from '../engine/index.js';
 import { withInputs } from '../engine/testing/with-inputs.js';
 import { CheckpointError } from '../errors.js';
 import { input, multiply } from '../graph/index.js';
-import { CONFIG_FILE, locateWeights, readModel, readWeights, WEIGHTS_FILE } from './folder.js';
+import { locateWeights, readModel, readWeights } from './folder.js';
 import { parametersOf } from './model.js';
+import { CONFIG_FILE, WEIGHTS_FILE } from './names.js';
 import { fixtureFolder, referenceNames } from './testing/reference.js';
 
 const INDEX_FILE = 'model.safetensors.index.json';
