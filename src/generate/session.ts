@@ -1,6 +1,5 @@
-/** One sequence: what was read and written so far, and the state that it left. */
+/** A session: reads, writes, forks and restores one sequence, and shares what it reads with others through a cache. */
 import { nextTurn } from '#platform';
-import type { State } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import type { SourceGiven } from '../models/index.js';
 import {
@@ -17,9 +16,9 @@ import { logprobsOf } from './logprobs.js';
 import { merged } from './merged.js';
 import type { PrefixStore } from './prefix-memory.js';
 import { Sampler } from './sampler.js';
-import { Snapshot } from './snapshot.js';
+import { Sequence } from './sequence.js';
+import type { Snapshot } from './snapshot.js';
 import { StopStrings } from './stop.js';
-import { WritingAhead } from './writing-ahead.js';
 
 /** A fork where it stands after it has written, and why it ended. */
 export interface WrittenFork {
@@ -60,16 +59,8 @@ const CHUNKS_PER_SNAPSHOT = 2;
 
 /** A sequence: it reads, writes, forks, and is saved and restored exactly. Two calls at once throw `DataError`. */
 export class Session {
-  private all: number[] = [];
-  /** The last of them, which are not in the state yet: the one that was written last. */
-  private pending: readonly number[] = [];
-  /** Those after the last token in the state, where none is pending. */
-  private logits: Float32Array | undefined;
+  private readonly sequence: Sequence;
   private busy = false;
-  /** Whether the state is one of another model that is the same. */
-  private foreign = false;
-  /** Tokens that the state has read, and that are not the session's yet. Between two texts: what nobody took. */
-  private readonly ahead: WritingAhead;
   private readonly cache: PrefixStore | undefined;
   /** How many states the cache had been given when this session looked last. */
   private seen = 0;
@@ -77,23 +68,22 @@ export class Session {
   constructor(
     private readonly model: LanguageModel,
     { cache }: SessionOptions = {},
-    private state: State = model.newState(),
   ) {
     if (cache && cache.model !== model) {
       throw new ConfigError('the cache is of another model: make one for each model');
     }
     this.cache = cache;
-    this.ahead = new WritingAhead(model);
+    this.sequence = new Sequence(model);
   }
 
   /** All tokens read and written. */
   get tokens(): readonly number[] {
-    return this.all;
+    return this.sequence.tokens;
   }
 
   /** Bytes that this sequence's state takes. */
   get bytes(): number {
-    return this.state.bytes;
+    return this.sequence.bytes;
   }
 
   /**
@@ -104,17 +94,17 @@ export class Session {
     signal?.throwIfAborted();
     const { tokenizer } = this.model;
     const encode = (text: string): number[] =>
-      this.all.length === 0 ? tokenizer.encodeFromStart(text) : tokenizer.encode(text);
+      this.tokens.length === 0 ? tokenizer.encodeFromStart(text) : tokenizer.encode(text);
     const ids = typeof prompt === 'string' ? encode(prompt) : prompt;
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     // All of it at once: a prompt is read whole or not at all.
     this.model.check(ids);
-    this.model.expectRoom(this.all.length + ids.length);
+    this.model.expectRoom(this.tokens.length + ids.length);
     this.begin();
     try {
       this.seen = this.cache?.puts ?? 0;
-      const known = this.all.length === 0 ? await this.cache?.find(ids) : undefined;
-      if (known) this.takeUp(known);
+      const known = this.tokens.length === 0 ? await this.cache?.find(ids) : undefined;
+      if (known) this.sequence.restore(known);
       known?.dispose();
       const rest = known ? ids.slice(known.length) : ids;
       const readTokens = rest.length === 0 ? 0 : await this.readOn(rest, signal, turn);
@@ -130,16 +120,11 @@ export class Session {
    * for what it cannot read, and for a session with a cache or one that has read something.
    */
   async readSource(given: SourceGiven): Promise<void> {
-    if (this.all.length > 0) throw new DataError('a source is read before all else: begin a new session');
+    if (this.tokens.length > 0) throw new DataError('a source is read before all else: begin a new session');
     if (this.cache) throw new DataError('a session with a cache reads texts alone');
     this.begin();
     try {
-      const { tokens, state, logits } = await this.model.readSource(given);
-      this.state.dispose();
-      this.state = this.model.newState(state, tokens.length);
-      this.ahead.moved(this.state, tokens.length);
-      this.all = [...tokens];
-      this.logits = logits;
+      await this.sequence.readSource(given);
     } finally {
       this.busy = false;
     }
@@ -154,12 +139,7 @@ export class Session {
     this.model.check(ids);
     this.begin();
     try {
-      await this.settle();
-      await this.adopt();
-      const logits = await this.model.readEach({ ids, position: this.all.length, state: this.state });
-      this.logits = logits.slice(-this.model.model.vocabSize);
-      this.all.push(...ids);
-      return logits;
+      return await this.sequence.readEach(ids);
     } finally {
       this.busy = false;
     }
@@ -236,12 +216,13 @@ export class Session {
   private async *write(settings: GenerationSettings): AsyncGenerator<GeneratedPiece, StopReason> {
     if (this.tokens.length === 0) throw new DataError('the session has read nothing: read a prompt first');
     // What nobody took of an earlier text was written by other options.
-    await this.adopt();
+    await this.sequence.adopt();
+    const { sequence } = this;
     const { model, tokenizer } = this.model;
     const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
     const ends = new Set([...endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
     const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32);
-    const sampler = new Sampler({ ...settings, seed }, this.all);
+    const sampler = new Sampler({ ...settings, seed }, this.tokens);
     const text = tokenizer.stream();
     const stops = new StopStrings(settings.stop);
     const isPlain = settings.stop.length === 0 && settings.logprobs === undefined;
@@ -249,9 +230,9 @@ export class Session {
     for (let count = 0; count < settings.maxTokens && !stops.stopped && reason !== 'token'; count++) {
       await checkSignal(settings.signal);
       const left = settings.maxTokens - count;
-      if (isPlain && !this.ahead.isAhead) await this.writeAhead(sampler, left, [...ends]);
-      const ahead = this.ahead.next();
-      const logits = ahead === undefined ? await this.settle() : NONE;
+      if (isPlain) await sequence.writeAhead(sampler, left, [...ends]);
+      const ahead = sequence.nextAhead();
+      const logits = ahead === undefined ? await sequence.settle() : NONE;
       const id = ahead ?? sampler.choose(logits, left);
       if (ends.has(id)) {
         reason = 'token';
@@ -264,66 +245,20 @@ export class Session {
         yield { id, text: stops.push(text.push(id)), ...told };
       } finally {
         // Also when the caller takes no more: what it was given, the session has written.
-        this.all.push(id);
-        this.pending = [id];
+        sequence.append(id);
       }
     }
-    const end = this.ahead.takeEnd();
-    if (end) [this.logits, this.pending] = [end, []];
+    sequence.endAhead();
     const rest = stops.push(text.end()) + stops.end();
     if (rest !== '') yield { id: undefined, text: rest };
     return stops.stopped ? 'string' : reason;
-  }
-
-  /** Has the device write on by itself, where it can and nothing but the tokens' own logits has a say. */
-  private async writeAhead(sampler: Sampler, left: number, stops: readonly number[]): Promise<void> {
-    const { ahead } = this.model;
-    const [id] = this.pending;
-    if (!ahead || id === undefined || this.pending.length > 1 || left === 1 || stops.length > ahead.stops)
-      return;
-    const draws = sampler.ahead(Math.min(ahead.steps, left));
-    if (!draws) return;
-    await this.adopt();
-    await this.ahead.write({ id, position: this.all.length - 1, state: this.state, stops, ...draws });
-  }
-
-  /** Has the state read what is pending. Returns the logits [vocabulary] behind the last token. */
-  private async settle(): Promise<Float32Array> {
-    // One by one, as they were written: it does not matter, to the last bit, where a text was interrupted.
-    while (this.pending.length > 0) {
-      const [id, ...rest] = this.pending as [number, ...number[]];
-      this.logits = await this.run([id], this.all.length - this.pending.length);
-      this.pending = rest;
-    }
-    return this.logits!;
-  }
-
-  private async run(ids: readonly number[], position: number): Promise<Float32Array> {
-    await this.adopt();
-    return this.model.read({ ids, position, state: this.state });
-  }
-
-  /** Makes the state one of this model's and of this session's tokens, if it is not. */
-  private async adopt(): Promise<void> {
-    if (this.ahead.isAhead) {
-      const state = await this.ahead.takeBack(this.all.slice(0, this.all.length - this.pending.length));
-      this.state.dispose();
-      this.state = state;
-    }
-    if (!this.foreign) return;
-    const { state } = this;
-    this.state = this.model.newState(await state.read(), state.length);
-    this.foreign = false;
-    this.ahead.moved(this.state, this.all.length - this.pending.length);
-    state.dispose();
   }
 
   /** What this session is now, to take up again. Throws `DataError` while it is at work. */
   async snapshot(): Promise<Snapshot> {
     this.begin();
     try {
-      await this.adopt();
-      return this.standing();
+      return await this.sequence.snapshot();
     } finally {
       this.busy = false;
     }
@@ -336,7 +271,7 @@ export class Session {
   restore(snapshot: Snapshot): void {
     this.begin();
     try {
-      this.takeUp(snapshot);
+      this.sequence.restore(snapshot);
     } finally {
       this.busy = false;
     }
@@ -354,30 +289,8 @@ export class Session {
 
   private forkOf(snapshot: Snapshot): Session {
     const fork = new Session(this.model, this.cache && { cache: this.cache });
-    fork.takeUp(snapshot);
+    fork.sequence.restore(snapshot);
     return fork;
-  }
-
-  private standing(): Snapshot {
-    return new Snapshot({
-      model: this.model,
-      state: this.state.fork(),
-      tokens: Int32Array.from(this.all),
-      pending: this.pending.length,
-      logits: this.pending.length === 0 ? this.logits : undefined,
-    });
-  }
-
-  private takeUp(snapshot: Snapshot): void {
-    snapshot.checkModel(this.model);
-    const state = snapshot.state.fork();
-    this.state.dispose();
-    this.state = state;
-    this.foreign = snapshot.model !== this.model;
-    this.all = snapshot.tokens;
-    this.pending = this.all.slice(this.all.length - snapshot.pending);
-    this.logits = snapshot.logits;
-    this.ahead.moved(state, this.all.length - snapshot.pending);
   }
 
   /**
@@ -389,24 +302,24 @@ export class Session {
     signal: AbortSignal | undefined,
     turn: Turn = (_, work) => work(),
   ): Promise<number> {
-    await this.settle();
+    const { sequence } = this;
+    await sequence.settle();
     const { chunk: size } = this.model;
-    const start = this.all.length;
+    const start = sequence.tokens.length;
     const end = start + ids.length;
     let readTokens = 0;
     const next = async (): Promise<void> => {
       if (this.takeUpOthers(ids, start)) return;
-      const at = this.all.length;
+      const at = sequence.tokens.length;
       const chunk = ids.slice(at - start, Math.min(end, at - (at % size) + size) - start);
-      this.logits = await this.run(chunk, at);
-      this.all.push(...chunk);
+      await sequence.read(chunk);
       readTokens += chunk.length;
-      const { length } = this.all;
+      const { length } = sequence.tokens;
       if (length % (CHUNKS_PER_SNAPSHOT * size) === 0 || length === end) await this.keep();
     };
-    while (this.all.length < end) {
+    while (sequence.tokens.length < end) {
       await checkSignal(signal);
-      await turn(Math.min(size, end - this.all.length), next);
+      await turn(Math.min(size, end - sequence.tokens.length), next);
     }
     return readTokens;
   }
@@ -415,9 +328,9 @@ export class Session {
   private takeUpOthers(ids: readonly number[], start: number): boolean {
     if (!this.cache || this.cache.puts === this.seen) return false;
     this.seen = this.cache.puts;
-    const left = this.cache.held([...this.all.slice(0, start), ...ids]);
-    const isLonger = left !== undefined && left.length > this.all.length;
-    if (isLonger) this.takeUp(left);
+    const left = this.cache.held([...this.tokens.slice(0, start), ...ids]);
+    const isLonger = left !== undefined && left.length > this.tokens.length;
+    if (isLonger) this.sequence.restore(left);
     left?.dispose();
     return isLonger;
   }
@@ -425,8 +338,7 @@ export class Session {
   /** Has the cache keep where this session stands. */
   private async keep(): Promise<void> {
     if (!this.cache) return;
-    await this.adopt();
-    const snapshot = this.standing();
+    const snapshot = await this.sequence.snapshot();
     const seesAll = this.seen === this.cache.puts;
     await this.cache.put(snapshot);
     if (seesAll) this.seen = this.cache.puts;
@@ -445,8 +357,7 @@ export class Session {
 
   /** Frees the state. */
   dispose(): void {
-    this.ahead.dispose();
-    this.state.dispose();
+    this.sequence.dispose();
   }
 }
 
