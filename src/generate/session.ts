@@ -215,9 +215,9 @@ export class Session {
 
   private async *write(settings: GenerationSettings): AsyncGenerator<GeneratedPiece, StopReason> {
     if (this.tokens.length === 0) throw new DataError('the session has read nothing: read a prompt first');
-    // What nobody took of an earlier text was written by other options.
-    await this.sequence.adopt();
     const { sequence } = this;
+    // Tokens that the device wrote ahead for an earlier call, and that nobody took, were chosen by that call's options.
+    await sequence.adopt();
     const { model, tokenizer } = this.model;
     const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
     const ends = new Set([...endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
