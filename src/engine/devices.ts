@@ -96,8 +96,8 @@ class CpuDevice implements Device {
   }
 
   /**
-   * The layers that read first: while ONNX Runtime packs weights it takes more memory than later, and the writer's need not be there yet.
-   * The writer's device computes the logits of both, so that the weights of the head are held once.
+   * Compiles the reader first: ONNX Runtime needs most memory while it packs weights, and the writer's are not loaded then. The writer's
+   * device computes the logits of both, so that the weights of the head are held once.
    */
   async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
     const { write } = programs;
@@ -125,14 +125,14 @@ class CpuDevice implements Device {
     await this.ort.dispose();
   }
 
-  /** Nothing where the kernels cannot run here, or have no room for the model; then somebody is told. */
+  /** Undefined, with a notice, where the kernels cannot run here or have no room for the model. */
   private async attempt<T>(use: (wasm: WasmDevice) => T | Promise<T>): Promise<T | undefined> {
     const before = this.wasm;
     try {
       this.wasm ??= openWasm(this.options);
       return await use(this.wasm);
     } catch (error) {
-      // Memory that has grown is given back with the device alone.
+      // WebAssembly memory never shrinks: only disposing of the device frees it.
       if (!before) {
         await this.wasm?.dispose();
         this.wasm = undefined;

@@ -1,6 +1,6 @@
 /**
- * Packages that are fetched by npm when they are needed, and are no dependencies of ours, since their install scripts do what a
- * plain installation must never notice. npm knows the registry, its credentials and proxies.
+ * Packages that npm fetches when they are needed. They are not dependencies, since their install scripts download or build things that
+ * most installations do not need. npm is used because it knows the registry, its credentials and proxies.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -42,7 +42,7 @@ export async function fetchModules(
     const target = join(place, key, 'node_modules');
     await mkdir(dirname(target), { recursive: true });
     await rename(modules, target).catch((error: unknown) => {
-      // Another process was faster, and its copy is as good.
+      // Another process has fetched the same packages meanwhile.
       if (!existsSync(target)) throw error;
     });
     return target;

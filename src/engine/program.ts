@@ -1,6 +1,6 @@
 /**
  * What runs graphs: a device compiles a program into an executable, and what the program keeps between runs lives in states.
- * How it lives there is the executor's own business: nobody above this interface knows.
+ * How they are stored is up to the executor; code above this interface does not depend on it.
  */
 import type { Dim, DType, Precision, Tensor } from '../graph/index.js';
 import type { HostTensor, Weight } from './tensors.js';
@@ -31,7 +31,7 @@ export interface StateChange {
 
 /** A graph to run: what it is fed, what it returns, and what it keeps. The executor computes nothing else. */
 export interface Program {
-  /** All inputs that are fed. Some may serve for their sizes alone. */
+  /** All inputs that are fed. Of some the program may use nothing but their sizes. */
   readonly inputs: readonly Tensor[];
   readonly outputs: Readonly<Record<string, Tensor>>;
   readonly state?: readonly StateChange[];
@@ -77,11 +77,11 @@ export interface DeviceOptions {
 /** What compiles programs. Those of one device share the memory of their weights, and may share states. */
 export interface Device {
   readonly name: DeviceName;
-  /** Whether a run costs time beside what it computes, in proportion to the states: it pays to do several steps in one. */
+  /** Whether a run has an overhead in proportion to its states (it copies them), so that several steps in one run are faster. */
   readonly prefersLongRuns: boolean;
   /**
-   * Whether a run is only asked for and then computed beside JavaScript: the next one of the same states may be asked for before the first
-   * has answered, so that the device never waits.
+   * Whether runs are asynchronous: the next run of the same states may be enqueued before the results of the first are there, so that the
+   * device never idles.
    */
   readonly runsAhead: boolean;
   /** Bytes that all its programs can have together, where its addresses reach less far than the machine's memory. */
@@ -117,19 +117,19 @@ export interface DeviceMemory extends MemoryUse {
 export interface DecoderPrograms {
   /** Reads many tokens at once. */
   readonly read: Program;
-  /** The same for so many tokens of each row: some layers compute less where the number is known as they are built. */
+  /** The same for exactly so many tokens of each row: some layers compute less where the number is known at compile time. */
   readPiece(tokens: number): Program;
   /** The same for one token of each row, with the same inputs. */
   readonly write: Program;
   /**
-   * `read` as two programs: the second has no states, and what it is fed are the outputs of the first. They serve a device that reads and
-   * writes with different executors, so that the weights of the last step are held by one of them alone.
+   * `read` as two programs: `layers`, and a head without states that takes its outputs. A device that reads and writes with different
+   * executors can then hold the weights of the head in one of them alone.
    */
   readonly layers: Program;
   readonly head: Program;
 }
 
-/** Two executables whose states are each other's: one reads many tokens at once, one writes token by token. */
+/** Two executables that run the same states: one reads many tokens at once, one writes token by token. */
 export interface Decoder {
   readonly reader: Executable;
   readonly writer: Executable;
@@ -144,7 +144,7 @@ export interface Decoder {
   readonly ahead?: WritesAhead;
 }
 
-/** A writer that is not asked for each token: what it chooses it reads, and goes on. */
+/** Sampling on the device: it chooses a token, reads it, and goes on, without a round trip for each token. */
 export interface WritesAhead {
   /** Tokens of a run at most. */
   readonly steps: number;
@@ -177,13 +177,13 @@ export interface WrittenRow {
   readonly ids: readonly number[];
   /** The logit of each. */
   readonly chosen: readonly number[];
-  /** Those of the last one's place [vocabulary], where it ended the row. */
+  /** The logits [vocabulary] from which the last token was chosen, where that token ended the row. */
   readonly logits?: Float32Array;
 }
 
 /** A compiled program. */
 export interface Executable {
-  /** Whether `newState` copies what it is given, so that it may be lent by a state. */
+  /** Whether `newState` copies its arguments, so that they may be what another state's `lend` returned. */
   readonly copiesInitial?: boolean;
   /**
    * A state of these values by name, those of one row; what is not given has the spec's initial value. Growing ones hold `length` entries.
@@ -191,16 +191,16 @@ export interface Executable {
    */
   newState(initial?: ReadonlyMap<string, HostTensor>, length?: number): State;
   /**
-   * Runs once, and moves the states on: row i of the batch belongs to rows[i]. A program whose states have no batch axis takes one row. A
-   * state may come from another executable of the same device, if it has all that this program names; what it has besides stays. The
-   * outputs' arrays are the caller's. Throws
-   * `DeviceError` for a feed that is missing, unknown, or of another type. Where it throws, all rows are as before.
+   * Runs once, and updates the states: row i of the batch belongs to rows[i]. A program whose states have no batch axis takes one row. A
+   * state may come from another executable of the same device, if it has all values that this program names; other values are unchanged.
+   * The outputs' arrays belong to the caller. Throws `DeviceError` for a feed that is missing, unknown, or of another type, and then all
+   * rows are as before.
    */
   run(
     feeds: Readonly<Record<string, HostTensor>>,
     rows?: readonly State[],
   ): Promise<Record<string, HostTensor>>;
-  /** Where the first run of a program would compile it: does so now, for one without symbolic dimensions. */
+  /** Compiles now what the first run would compile, for a program without symbolic dimensions. */
   prepare?(): Promise<void>;
   dispose(): Promise<void>;
 }
@@ -209,23 +209,20 @@ export interface Executable {
 export interface State {
   /** Entries that its growing values hold. */
   readonly length: number;
-  /** Bytes that its values take, room for more entries included, and what it shares with forks too. */
+  /** Bytes of its values, with the room for more entries and with what is shared with forks. */
   readonly bytes: number;
-  /** Bytes by what takes them: what two states share is one key in both. */
+  /** Bytes by the object that holds them. Memory that two states share has the same key in both, so that it can be counted once. */
   readonly holdings: ReadonlyMap<object, number>;
-  /** Another state that holds the same; each goes on by itself. Nothing that is large is copied before one of them changes it. */
+  /** An independent copy. Large values are copied on write. */
   fork(): State;
   /** Copies of the values by name (of `names`, or all), the growing ones with their entries alone. */
   read(names?: readonly string[]): Promise<Map<string, HostTensor>>;
   /**
-   * The values themselves, where there are arrays of them: for somebody who copies them at once and changes nothing. A growing one may have
-   * room behind its entries.
+   * The values without a copy, where they are arrays on the host: the caller must not change them, and must copy them before the next run.
+   * A growing one may have room behind its entries.
    */
   lend?(): ReadonlyMap<string, HostTensor> | undefined;
-  /**
-   * Lets go of the values. A disposed state cannot be run, read or forked; runs that it takes part in go on, and have its values until they
-   * are over.
-   */
+  /** Frees the values, once runs that use them are over. A disposed state cannot be run, read or forked. */
   dispose(): void;
 }
 

@@ -57,7 +57,7 @@ export const FUSED: Record<OrtName, ReadonlySet<string>> = {
     'Softmax',
     'Split',
   ]),
-  // Its norm has a second output, but does not write it.
+  // Its SkipSimplifiedLayerNormalization does not write the optional second output.
   webgpu: new Set([
     'QuickGelu',
     'CausalConvWithState',
@@ -78,7 +78,7 @@ export const FUSED: Record<OrtName, ReadonlySet<string>> = {
 const STATE = 'state/';
 const MIRROR = 'mirror/';
 const PACKED = 'packed';
-/** The name of the entries that each row holds, where the program itself does not ask for them. */
+/** The input with the number of entries of each row, where the program does not declare `lengths` itself. */
 const LENGTHS = 'state/lengths';
 
 /** ONNX Runtime on the CPU or, through WebGPU, on a GPU. */
@@ -94,7 +94,7 @@ export class OrtDevice implements Device {
     this.prefersLongRuns = name === 'cpu';
   }
 
-  /** Fails early, with words, where there is no adapter. */
+  /** Throws `DeviceError` where there is no WebGPU adapter, before a model is loaded. */
   async probe(): Promise<void> {
     const executable = await this.compile({ inputs: [], outputs: { one: scalar(1) } });
     await executable.dispose();
@@ -153,9 +153,9 @@ export class OrtDevice implements Device {
   }
 
   /**
-   * The reader writes too, so that the weights are held once. But on the CPU many tokens are read with 8-bit integers in the place of 4-bit
-   * codes, and one is written with the codes, of which there is less to read: where there are such weights the writer is a session of its
-   * own.
+   * One session reads and writes, so that the weights are held once. On the CPU weights of 4 bits are an exception: reading many tokens is
+   * faster with the codes widened to 8-bit integers, and writing one token with the codes themselves, which are fewer bytes. The writer is
+   * then a session of its own.
    */
   async compileDecoder({ read, write }: DecoderPrograms): Promise<Decoder> {
     const hasTwoForms = this.name === 'cpu' && [...(read.weights?.values() ?? [])].some(isQuantized);

@@ -2,7 +2,7 @@
 import { DeviceLimitError } from '../../errors.js';
 
 const PAGE = 65536;
-/** 4 GiB is what addresses of 32 bits reach. Some systems, phones above all, promise less: the first that can be had is taken. */
+/** 4 GiB is the limit of 32-bit addresses. Some systems, phones above all, reserve less: the first size that succeeds is used. */
 const MOST_PAGES = [65536, 32768, 16384, 8192];
 /** What the kernels' own constants take at the beginning. */
 const RESERVED = 2 * PAGE;
@@ -102,7 +102,7 @@ export class SharedMemory {
     else this.free.splice(low, 0, { start, end });
   }
 
-  /** Throws `DeviceLimitError` where so many bytes more are beyond the largest address, before anybody fills a part of them. */
+  /** Throws `DeviceLimitError` where so many more bytes do not fit; to be called before the first of several blocks is allocated. */
   expectRoom(bytes: number): void {
     if (this.taken + bytes > this.mostPages * PAGE - RESERVED) throw this.outOfMemory(bytes);
   }
@@ -111,7 +111,7 @@ export class SharedMemory {
     const end = this.memory.buffer.byteLength;
     const last = this.free.at(-1);
     const missing = size - (last?.end === end ? last.end - last.start : 0);
-    // A little more than is asked for: each growth has the system map memory.
+    // Grows by more than is needed, since each growth is a system call.
     const least = Math.ceil(missing / PAGE);
     const left = this.mostPages - end / PAGE;
     const wanted = Math.min(left, Math.max(least, 256));

@@ -81,7 +81,7 @@ interface OpenClient {
   users: number;
 }
 
-/** By the plugin's path: XLA takes the device's memory for itself, so a process has one client. */
+/** By the plugin's path: a client reserves the device's memory, so a process has one for each plugin. */
 const clients = new Map<string, OpenClient>();
 
 /**
@@ -126,7 +126,7 @@ async function createClient(plugin: FoundPlugin, options: ClientOptions): Promis
   }
 }
 
-/** Throws `DeviceError` where NVIDIA's driver is missing, or too old for a plugin: XLA would say so in riddles. */
+/** Throws `DeviceError` where NVIDIA's driver is missing, or too old for a plugin: XLA's own message does not say so. */
 function expectDriver(koffi: Koffi, cudaMajor: number): void {
   const driver = findDriver(koffi);
   if ('why' in driver)
@@ -154,7 +154,7 @@ async function startClient(api: PjrtApi, options: ClientOptions): Promise<Client
   }
 }
 
-/** One of those that opened a client. */
+/** What one caller of `openClient` gets: the client is disposed of when all have disposed of theirs. */
 class SharedClient implements PjrtClient {
   private disposed = false;
 

@@ -1,7 +1,7 @@
 /**
- * States on XLA's devices. What runs together is one batch, whose values lie in one array each, and runs give the arrays' memory to the
- * arrays that they make. So a batch moves on in place while the same states run together and nobody else holds one of them; else rows are
- * taken out of their batches and joined to a new one first. A fork is another holder of its row, and costs nothing until one of both moves.
+ * States on XLA's devices. States that run together are the rows of one batch, which has one array for each value; a run donates these
+ * arrays to its results. So a batch is updated in place as long as the same states run together and none of them is shared; otherwise
+ * the rows are first copied into a new batch. A fork shares its row by reference count, and costs nothing until one of the two runs.
  */
 import { DeviceError } from '../../errors.js';
 import { DTYPES, type RowValue } from '../../graph/index.js';
@@ -47,10 +47,10 @@ export class Batch {
   }
 }
 
-/** Whoever drops a state and does not dispose of it leaves its memory to the garbage collector. */
+/** Frees the memory of states that are garbage-collected without having been disposed of. */
 const dropped = new FinalizationRegistry<Holding>((holding) => holding.letGo());
 
-/** What a state holds, apart from the state, so that it outlives it. */
+/** A state's reference to its batch, as an object of its own, since the finalizer must not refer to the state. */
 class Holding {
   batch: Batch | undefined;
   row = 0;
@@ -144,7 +144,7 @@ export class XlaState implements State {
     this.life.dispose();
   }
 
-  /** Is what `saved`, a fork of it from before, still is. */
+  /** Goes back to `saved`, an earlier fork of it. */
   restore(saved: State): void {
     const { batch, row, length } = saved as XlaState;
     this.moveTo(batch, row);
@@ -163,7 +163,7 @@ export class XlaState implements State {
   }
 }
 
-/** Whether these states are the rows of one batch, in order, and nobody else holds one of them. */
+/** The batch of which these states are the rows, in order and all of them, if no other state shares one. */
 export function ownBatch(states: readonly XlaState[]): Batch | undefined {
   const { batch } = states[0]!;
   const isWhole = batch.rows === states.length && users.get(batch) === states.length;
@@ -181,14 +181,14 @@ function keyOf(batch: Batch, row: number): object {
   return own[row]!;
 }
 
-/** One row of a downloaded value, growing ones with their entries alone. */
+/** One row of a downloaded value; of a growing one the `length` entries, without the room behind them. */
 function copyOf(spec: StateSpec, data: TensorData, batch: Batch, row: number, length: number): HostTensor {
   const dims = stateDims(spec, length);
   const { array } = DTYPES[spec.dtype];
   const kept = stateDims(spec, batch.room);
   const size = (part: readonly number[]): number => part.reduce((a, b) => a * b, 1);
   const from = spec.shape[0] === 'batch' ? row * size(kept) : 0;
-  // A download is nobody else's.
+  // The downloaded array is not shared: no copy is needed.
   if (spec.grows === undefined && data.length === size(kept)) return { dtype: spec.dtype, dims, data };
   if (spec.grows === undefined) {
     const whole = new array(size(kept)) as TensorData;

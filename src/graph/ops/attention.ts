@@ -35,11 +35,11 @@ export interface AttentionOptions {
   readonly causal: boolean;
   /** With `causal`, how many keys a token sees at most: its own, and those of the tokens just before it. */
   readonly window?: number | undefined;
-  /** Values are not given: they are the first so many numbers of the keys, as of a latent that all heads share. */
+  /** Without values: they are the first `valueSize` numbers of the keys, as in multi-head latent attention, where all heads share a latent. */
   readonly valueSize?: number | undefined;
 }
 
-/** The place of this operand, with which the expansion is computed. */
+/** The index of the operand `documents`; kernels leave attention with documents to the expansion. */
 const DOCUMENTS = 7;
 
 const attentionOperator = defineComposite<AttentionOptions>({
@@ -118,7 +118,7 @@ const attentionOperator = defineComposite<AttentionOptions>({
   kernels: {
     onnx(builder, _, node) {
       const { inputs, outputs, attributes } = node;
-      // Only over a long memory are all weights at once too much.
+      // All weights at once need too much memory only over a long past.
       const isLong = inputs[4] !== undefined && inputs[0]!.shape[2] !== 1;
       if (!isLong || !builder.fused.has('AttentionInBlocks') || builder.used.has(outputs[1]!))
         return undefined;
@@ -145,7 +145,7 @@ const attentionOperator = defineComposite<AttentionOptions>({
   },
 });
 
-/** More queries than these are taken in blocks, so that memory does not grow with their square. */
+/** Queries per block: more are computed block by block, so that memory does not grow with the square of the sequence. */
 const QUERIES_AT_ONCE = 2048;
 
 /** dL/dq, dL/dk and dL/dv from q, k, v and dL/d(output), where nothing is past and nothing is added to the logits. */
@@ -159,7 +159,7 @@ const attentionGradientOperator = defineComposite<AttentionOptions>({
     gradientInBlocks([query!, key!, value!, g!], options, QUERIES_AT_ONCE),
 });
 
-/** What `attentionGradient` makes, from blocks of at most so many queries, where they go into blocks of equal length. */
+/** The results of `attentionGradient`, summed over blocks of at most so many queries; the sequence must divide into equal blocks. */
 export function gradientInBlocks(
   [query, key, value, g]: readonly [Tensor, Tensor, Tensor, Tensor],
   options: AttentionOptions,
@@ -183,7 +183,7 @@ export function gradientInBlocks(
   return [inOrder, carried[0]!, carried[1]!];
 }
 
-/** What the queries from `start` on contribute: the weights are computed again. */
+/** The contribution of the queries from `start` on. The attention weights are recomputed. */
 function blockGradient(
   query: Tensor,
   key: Tensor,
@@ -215,7 +215,7 @@ function isSizeWithin(size: number, all: Dim): boolean {
   return Number.isInteger(size) && size >= 1 && typeof all === 'number' && size <= all;
 }
 
-/** What was mixed of whole keys, of which only a part is values. */
+/** The part of a mix of whole keys that is the mix of values. */
 function withValueSize(mixed: Tensor, { valueSize }: AttentionOptions): Tensor {
   return valueSize === undefined ? mixed : slice(mixed, -1, 0, valueSize);
 }

@@ -39,7 +39,7 @@ function reshapeInOnnx(
   [x]: readonly string[],
   { attributes: { shape }, inputs }: Node<{ shape: Shape }>,
 ): string[] {
-  // 0 copies the operand's dimension at that place, and one -1 takes the rest: no run-time arithmetic then. But -1
+  // In ONNX's Reshape 0 copies the operand's dimension and one -1 is inferred, so that no sizes are computed at run time. But -1
   // says nothing where a copied dimension turns out to be zero, and a 0 that is meant needs `allowzero`.
   const source = inputs[0]!.shape;
   const resolved = shape.map((dim) => builder.resolve(dim));

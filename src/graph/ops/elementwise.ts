@@ -109,7 +109,7 @@ const quotient = pair(
   ),
 );
 
-/** a / b. Of integers it is cut off towards 0, and 0 where b is 0. */
+/** a / b. For integers the quotient is rounded towards 0, and is 0 where b is 0. */
 export function divide(a: Value, b: Value): Tensor {
   const [x, y] = [lift(a, b), lift(b, a)];
   const isWhole = INTEGERS.includes(x.dtype) && x.dtype === y.dtype;
@@ -118,7 +118,7 @@ export function divide(a: Value, b: Value): Tensor {
 
 const INTEGERS: readonly DType[] = ['int64', 'int32', 'int8', 'uint8'];
 
-/** Processors refuse to divide by 0, and the least number by -1, and end the process. */
+/** x86 raises a fatal exception for an integer division by 0, and for the least integer divided by -1: both are avoided. */
 function wholeQuotient(a: Tensor, b: Tensor): Tensor {
   const isZero = equal(b, 0);
   if (a.dtype === 'uint8') return where(isZero, 0, quotient(a, where(isZero, 1, b)));
@@ -260,8 +260,8 @@ export const sigmoid = unary(
   (g, _, y) => multiply(g, subtract(y, multiply(y, y))),
 );
 /**
- * log(1 + y) with y = exp(-|x|), and x where that is above 0: Softplus itself takes twice as long on the CPU. What the sum
- * loses of y is put back, to first order, so that small results keep all their digits.
+ * log(1 + y) with y = exp(-|x|), and x where that is above 0: ONNX's Softplus takes twice as long on the CPU. The rounding
+ * error of 1 + y is added back, to first order, so that small results keep all their digits.
  */
 function softplusInOnnx(builder: OnnxBuilder, [x]: readonly string[]): string[] {
   const one = (operator: string, ...operands: string[]): string => builder.emit(operator, operands)[0]!;
@@ -355,7 +355,7 @@ export function detach(x: Tensor): Tensor {
   return applyOne(detachOperator, [x], null);
 }
 
-/** The same number in another precision, where a device computes in two: only there does it do anything. */
+/** A cast between the two precisions of a device that computes in mixed precision; the identity elsewhere. */
 function precision(name: 'wide' | 'narrow', other: () => (x: Tensor) => Tensor): (x: Tensor) => Tensor {
   const operator = definePrimitive<null>({
     name,

@@ -90,7 +90,7 @@ interface SliceAttributes {
   readonly end: Dim;
 }
 
-/** Behind the end of any axis. */
+/** Larger than the size of any axis: ONNX's Slice clamps it to the end. */
 const BEYOND = Number.MAX_SAFE_INTEGER;
 
 const sliceOperator = definePrimitive<SliceAttributes>({
@@ -108,7 +108,7 @@ const sliceOperator = definePrimitive<SliceAttributes>({
   },
   lower: {
     onnx(builder, [x], { attributes: { axis, start, end }, inputs }) {
-      // Where a loop ended is not known as a dimension.
+      // Inside a loop the size may not be known as a dimension: slice to the end instead.
       const last = end === inputs[0]!.shape[axis] ? builder.ints([BEYOND]) : builder.dim(end);
       return builder.emit('Slice', [x!, builder.dim(start), last, builder.ints([axis])]);
     },

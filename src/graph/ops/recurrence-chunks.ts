@@ -13,9 +13,9 @@
  *
  *     u = (I + A)^-1 (beta v - beta (k exp(c)) S)
  *
- * so that S' is a matrix times S, plus what is added. A scan carries S from chunk to chunk. Where what is taken out has keys of its own,
- * f and r, it is found likewise, as w = (I + A)^-1 ((f . k) v + (f exp(c)) S) with A the part of (f . r) below the diagonal, and
- * what each step writes is v under k, less w under r.
+ * so that S' is a matrix times S, plus what is added. A scan carries S from chunk to chunk. Where the erased value has keys of its own (f to
+ * read it, r to remove it), it is w = (I + A)^-1 ((f . k) v + (f exp(c)) S) with A the part of (f . r) below the diagonal, and each
+ * step adds v under k and subtracts w under r.
  *
  * Every exponent is a difference that is at most 0, so decays may underflow and nothing overflows. A gate for each head
  * multiplies a whole product of rows; with a gate for each key products are made as decayed-products.ts has it.
@@ -36,7 +36,7 @@ import { identity, unitTriangularInverse } from './triangular.js';
 /** Steps of a chunk, a power of two; fewer where the sequence is known to be shorter, and where products of steps cost more. */
 const CHUNK = { perHead: 64, perKey: 32 };
 
-/** exp() of it is 0. */
+/** A logarithm of a decay of which exp() is 0. */
 const NEVER = -1e30;
 
 /**
@@ -70,7 +70,7 @@ export function recurrenceInChunks(
   const q = shared(query!, heads.query);
   const k = shared(key!, heads.key);
   const v = inChunks(value!, heads.value);
-  // What documents hide from each other is a factor of the decay; without a gate nothing else decays.
+  // Borders of documents set the decay to 0; without a gate nothing else decays.
   const gates = gate ?? (documents && zeros([batch, sequence, heads.value]));
   const borders = documents && bordersOf(documents, steps, chunks, groups);
   const decay = gates && new Decay(inChunks(gates, heads.value), borders);
@@ -116,7 +116,7 @@ export function recurrenceInChunks(
   return [slice(joined, 1, 0, sequence), reshape(carried.last, first.shape)];
 }
 
-/** What the steps of a chunk write under `key` is `own`, less `perState` times the state before the chunk. */
+/** What the steps of a chunk write under `key`: `own` - `perState` S, where S is the state before the chunk. */
 interface Writes {
   readonly key: Tensor;
   readonly own: Tensor;
@@ -169,7 +169,7 @@ function transitionOf(k: Tensor, writes: readonly Writes[], decay: Decay | undef
   );
 }
 
-/** What steps of a chunk see of each other where documents begin in it, each as 1 or 0, [rows, 1, ...]. */
+/** Masks of 1 and 0, [rows, 1, ...], for chunks in which documents begin. */
 interface Borders {
   /** Whether a step is of the same document as another: [rows, 1, steps, steps]. */
   readonly between: Tensor;
@@ -268,7 +268,7 @@ class Decay {
     );
   }
 
-  /** What a document of another step or state would see is 0. */
+  /** x with 0 wherever the two steps, or the step and the state, belong to different documents. */
   private hidden(x: Tensor, what: keyof Borders): Tensor {
     return this.borders ? multiply(x, narrow(this.borders[what])) : x;
   }

@@ -1,7 +1,7 @@
 /**
- * Neighbouring ONNX nodes for which a device has one kernel, found once a graph is lowered: patterns that cross the borders of
- * layers, such as the sum of a residual connection and the norm of the next block. What a node elsewhere or an inner graph
- * uses stays.
+ * Neighbouring ONNX nodes for which a device has one kernel, found once a graph is lowered: patterns that cross
+ * layers, such as the sum of a residual connection and the norm of the next block. A value that another node or an inner
+ * graph uses is kept.
  */
 import type { Shape } from '../../shape.js';
 import { sameShape } from '../../shape.js';
@@ -30,7 +30,7 @@ export function fuseNodes(nodes: readonly NodeProto[], surroundings: Surrounding
   return graph.result();
 }
 
-/** A list of nodes in which some are replaced, or left out. */
+/** A list of nodes, with replacements and removals. */
 class Nodes {
   private readonly producer = new Map<string, number>();
   private readonly users = new Map<string, number[]>();

@@ -1,7 +1,7 @@
 /**
  * Attention as one call of cuDNN, which never writes the weights to memory (FlashAttention, Dao et al., 2022, arXiv 2205.14135): by the
- * custom calls `__cudnn$fmhaSoftmax` and `__cudnn$fmhaSoftmaxBackward` of XLA for NVIDIA GPUs, as JAX prints them. What is past and what
- * is new are two calls, whose results are mixed by the sums of their shares.
+ * custom calls `__cudnn$fmhaSoftmax` and `__cudnn$fmhaSoftmaxBackward` of XLA for NVIDIA GPUs, as JAX prints them. The past and
+ * the new keys are two calls, whose outputs are averaged with the sums of exponentials of each as weights (as in FlashDecoding).
  */
 import type { AttentionOptions } from '../../ops/attention.js';
 import type { StableHloBuilder } from './builder.js';
@@ -12,12 +12,12 @@ import { type Plain, typeText, type Value } from './value.js';
 const LARGEST_HEAD = 128;
 /** and sequences of a multiple of these tokens. */
 const TILE = 64;
-/** exp() of it is 0. */
+/** A logit of which exp() is 0. */
 const NEVER = -1e30;
 
 type Operands = readonly (Value | undefined)[];
 
-/** What the queries see in one call: `mix` [batch, heads, sequence, size], and the logarithm of the sum of its shares. */
+/** The result of one call: its output `mix` [batch, heads, sequence, size], and the logarithm of the sum of exponentials of the logits. */
 interface Seen {
   readonly mix: Plain;
   readonly logTotal: Plain;
@@ -45,7 +45,7 @@ export function fusedAttention(
   ]);
   const rows = builder.splat(sequence, 'i32', [batch]);
   const before = forward(builder, [q, ...past, rows, held], 'PADDING', options.scale);
-  // A row that holds nothing yet has no shares, and what the kernel makes of none is not said.
+  // A row without past keys has nothing to normalise, and cuDNN does not define its output then.
   const isThere = builder.reshape(builder.compare('GT', held, builder.splat(0, 'i32')), [batch, 1, 1]);
   const logTotal = builder.select(isThere, before.logTotal, builder.splat(NEVER, 'f32'));
   const top = builder.binary('maximum', logTotal, own.logTotal);
@@ -78,7 +78,7 @@ export function fusedAttentionGradient(
     Plain,
   ];
   const mask = options.causal ? 'CAUSAL' : 'NO_MASK';
-  // The instruction of the forward pass once more, which the builder knows already.
+  // The same instruction as in the forward pass: the builder emits equal instructions once.
   const { mix, logTotal } = forward(builder, [q, k, v], mask, options.scale);
   const operands = [q, k, v, logTotal, dy, inTime(builder, mix)];
   const results = [q, k, v].map(({ element, dims: [batch, tokens, heads, size] }) => ({
@@ -117,12 +117,12 @@ function fits(
   );
 }
 
-/** [batch, heads, sequence, size] -> [batch, sequence, heads, size], as cuDNN's calls are given their operands. */
+/** [batch, heads, sequence, size] -> [batch, sequence, heads, size], the layout of cuDNN's operands. */
 function inTime(builder: StableHloBuilder, x: Plain): Plain {
   return builder.transpose(x, [0, 2, 1, 3]);
 }
 
-/** Of queries, keys and values [batch, tokens, heads, size], and i32 [batch] of how many there are of both where that is masked. */
+/** The forward call: queries, keys and values [batch, tokens, heads, size], and with a padding mask i32 [batch] lengths of queries and keys. */
 function forward(
   builder: StableHloBuilder,
   operands: readonly Plain[],
@@ -144,7 +144,7 @@ function forward(
   return { mix, logTotal };
 }
 
-/** Results of four axes come with their tokens before their heads in memory. */
+/** A custom call. Results of four axes are laid out with tokens before heads. */
 function call(
   builder: StableHloBuilder,
   target: string,
@@ -186,7 +186,7 @@ function axes(
   };
 }
 
-/** What a call says of its product, in the fields of XLA's `CudnnfMHABackendConfig`. */
+/** A call's configuration, in the fields of XLA's `CudnnfMHABackendConfig`. */
 function config(q: Plain, k: Plain, mask: string, scale: number): Record<string, unknown> {
   const [batch, tokens, heads] = q.dims as [number, number, number];
   return {
@@ -221,7 +221,7 @@ function config(q: Plain, k: Plain, mask: string, scale: number): Record<string,
   };
 }
 
-/** Dropout, windows, packed sequences and paged keys. */
+/** The fields for dropout, windows, packed sequences and paged keys, which are not used. */
 const unused = {
   dropout_rate: 0,
   seed: 42,

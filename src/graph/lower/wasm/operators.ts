@@ -7,7 +7,7 @@ import { PRODUCT_UNIT } from './share.js';
 import type { Word } from './step.js';
 import { count, ELEMENT_BYTES, isContiguous, type Packed, reshaped, type Value, type View } from './value.js';
 
-/** An element-wise operator whose instruction of this name works on what its operands are. */
+/** Lowers an element-wise operator to the instruction of this name, for the dtype of its operands. */
 export function wasmMap(name: string, result?: DType): WasmLowering<unknown> {
   return (builder, inputs) => {
     // Of `where` the first operand is the condition.
@@ -22,7 +22,7 @@ function instructionOf(name: string, dtype: DType): Instruction {
   return instruction;
 }
 
-/** Another dtype. */
+/** A value in another dtype. */
 export function castInWasm(builder: WasmBuilder, x: Value, to: DType): View {
   const [from, into] = [registerOf(x.dtype), registerOf(to)];
   const view = builder.view(x);
@@ -34,7 +34,7 @@ export function castInWasm(builder: WasmBuilder, x: Value, to: DType): View {
   return result;
 }
 
-/** In which types kernels add and compare: numbers of fewer bits are widened before, and the results narrowed. */
+/** The dtype in which kernels add and compare: smaller dtypes are widened first, and the results narrowed. */
 const COMPUTED: Readonly<Partial<Record<DType, DType>>> = {
   float16: 'float32',
   bfloat16: 'float32',
@@ -85,7 +85,7 @@ export function wasmReduction(what: Reduction): WasmLowering<{ axes: readonly nu
   };
 }
 
-/** Elements of an axis: before, along and after it. */
+/** A shape as three factors around an axis: the product of the sizes before it, its own size, and the product of those after it. */
 export function around(dims: readonly number[], axis: number): [outer: number, size: number, inner: number] {
   return [count(dims.slice(0, axis)), dims[axis]!, count(dims.slice(axis + 1))];
 }
@@ -121,7 +121,7 @@ export function reshapedOrCopied(builder: WasmBuilder, value: Value, dims: reado
   return reshaped(view, dims) ?? reshaped(builder.copy(view), dims)!;
 }
 
-/** Joined along an axis. */
+/** Concatenates along an axis. */
 export function concatInWasm(builder: WasmBuilder, inputs: readonly Value[], axis: number): View {
   const views = inputs.map((input) => builder.view(input));
   const size = views.reduce((sum, { dims }) => sum + dims[axis]!, 0);
@@ -154,7 +154,7 @@ export function matmulInWasm(
   return generalProduct(builder, swapped(builder.view(a), transposeA), swapped(builder.view(b), transposeB));
 }
 
-/** x times rows of weights, where these lie one after the other in float32 or bfloat16. */
+/** x times the transpose of a weight [n, k] whose rows are contiguous, in float32 or bfloat16; undefined for other operands. */
 function rowsProduct(builder: WasmBuilder, a: Value, b: View): View | undefined {
   if (!isContiguous(b) || (b.element !== Element.float32 && b.element !== Element.bfloat16)) return undefined;
   const [n, k] = b.dims as [number, number];
@@ -223,7 +223,7 @@ function generalProduct(builder: WasmBuilder, left: View, right: View): View {
   return to;
 }
 
-/** Rows of a table. */
+/** `gather`: rows of a table, which may be packed in few bits. */
 export function gatherInWasm(builder: WasmBuilder, table: Value, indices: Value): View {
   const places = builder.contiguous(indices);
   const entries = count(places.dims);
