@@ -204,7 +204,7 @@ function modelOf({ config, design = 'hybrid', size = 'nano' }: Kept, vocabSize: 
   return hybridModel(preset(design, size, vocabSize));
 }
 
-/** Goes on from what is held out, by the same dice each time. */
+/** Continues a held-out text, with the same seed each time. */
 function sampler(
   tokenizer: Tokenizer,
   prompt: readonly number[],

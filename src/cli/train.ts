@@ -264,7 +264,7 @@ function teacherOf(
 /** Tokens that a sample has. */
 const SAMPLE_LENGTH = 48;
 
-/** Goes on from what is held out, or answers it, by the same dice each time, on `device`. */
+/** Continues, or answers, a held-out text with the same seed each time, on `device`. */
 function sampler(
   tokenizer: Tokenizer,
   { prompt, source }: Pick<EncodedText, 'prompt' | 'source'>,

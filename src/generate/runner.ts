@@ -1,7 +1,7 @@
 /**
- * Runs a model's programs, one call at a time. A token that is written is one call, which reads it and gives the logits behind it; those
- * who write at the same time are the rows of one batch, since a matrix product of several rows costs hardly more than of one. They
- * come and go between calls.
+ * Runs a model's programs, one call at a time, with continuous batching: sequences that write at the same time are the rows of one batch,
+ * since a matrix product of several rows costs hardly more than of one. Rows join and leave between calls, each of which reads one
+ * token of each row and returns the logits after it.
  */
 import { nextTurn } from '#platform';
 import {
@@ -21,12 +21,12 @@ export interface Row {
   readonly state: State;
 }
 
-/** Tokens that are read at once where the device does not say; more would only take more memory. */
+/** Tokens of a prefill chunk where the device has no preference; more are not faster and take more memory. */
 export const PREFILL_CHUNK = 256;
 
-/** More rows have their states read from memory as often as fewer, so they gain little. */
+/** Rows of a batch. Each row reads its own state from memory, so larger batches gain little. */
 const MAX_ROWS = 16;
-/** A device that chooses tokens by itself is a large one. */
+/** The same on a device that samples by itself, which is a data-centre GPU. */
 const MAX_ROWS_AHEAD = 64;
 
 interface Waiting extends Row {
@@ -34,7 +34,7 @@ interface Waiting extends Row {
   readonly failed: (error: unknown) => void;
 }
 
-/** One that wants several tokens, where the device chooses them by itself. */
+/** A sequence that waits for several tokens, sampled on the device. */
 interface WaitingAhead {
   readonly writes: WritingRow;
   readonly done: (written: WrittenRow) => void;
@@ -43,7 +43,7 @@ interface WaitingAhead {
 
 /** Runs a decoder for several sequences: those that wait for one token at the same time become one batch. */
 export class Runner {
-  /** Those who wait for a call of their own, or, with one token, for one together. */
+  /** Calls that wait: functions run alone, the others are batched with their like. */
   private readonly waiting: (Waiting | WaitingAhead | (() => Promise<void>))[] = [];
   private running = false;
   /** The states of the last batch, in the order of its rows. */
@@ -64,7 +64,7 @@ export class Runner {
     return this.decoder.pieces;
   }
 
-  /** Reads tokens, and moves the state on. Returns the logits [vocabulary] behind the last one. */
+  /** Reads tokens, and updates the state. Returns the logits [vocabulary] behind the last one. */
   read(row: Row): Promise<Float32Array> {
     return new Promise((done, failed) => {
       this.enqueue({ ...row, done, failed });
@@ -76,7 +76,7 @@ export class Runner {
     return this.decoder.ahead;
   }
 
-  /** Writes several tokens, and moves the state on: see `WritesAhead`. Those who ask at the same time are rows of one batch. */
+  /** Writes several tokens, and updates the state: see `WritesAhead`. Concurrent calls are rows of one batch. */
   write(writes: WritingRow): Promise<WrittenRow> {
     return new Promise((done, failed) => {
       this.enqueue({ writes, done, failed });
@@ -110,7 +110,7 @@ export class Runner {
 
   private async runAll(): Promise<void> {
     for (;;) {
-      // Those who took part in a call get to ask for the next one.
+      // Lets the sequences of the last call ask for their next token, so that they stay one batch.
       await nextTurn();
       const first = this.waiting[0];
       if (!first) break;
@@ -127,7 +127,7 @@ export class Runner {
     this.running = false;
   }
 
-  /** The first who waits, and all who can run with it. */
+  /** The first waiting call, and all that can run in one batch with it. */
   private takeBatch(first: Waiting): Waiting[] {
     const isToken = (task: Runner['waiting'][number]): task is Waiting =>
       typeof task !== 'function' && 'ids' in task && task.ids.length === 1;
@@ -135,14 +135,14 @@ export class Runner {
     return this.seated(batch, ({ state }) => state);
   }
 
-  /** Takes tasks out of those who wait, in the order of the last call: rows that stand side by side already need not be moved. */
+  /** Removes the tasks of a batch from the queue, and orders them as the rows of the last call, so that their states need not be copied. */
   private seated<T extends Runner['waiting'][number]>(batch: T[], stateOf: (task: T) => State): T[] {
     for (const task of batch) this.waiting.splice(this.waiting.indexOf(task), 1);
     const seat = (task: T): number => this.rows.indexOf(stateOf(task)) + 1 || this.rows.length + 1;
     return batch.sort((a, b) => seat(a) - seat(b));
   }
 
-  /** All who want several tokens, in one run. */
+  /** Runs all calls that wait for several tokens as one batch. */
   private async writeTogether(): Promise<void> {
     const wants = (task: Runner['waiting'][number]): task is WaitingAhead =>
       typeof task !== 'function' && 'writes' in task;

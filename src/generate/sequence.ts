@@ -1,6 +1,6 @@
 /**
- * The tokens of a text, and the state that has read them: all but those that are pending. Where the device writes by itself, the state has
- * read tokens beyond the last one, which are handed out one by one.
+ * The tokens of a text, and the state that has read them: all but those that are pending. Where the device samples by itself, the
+ * state has also read tokens that are not part of the text yet (writing-ahead.ts).
  */
 import type { State } from '../engine/index.js';
 import type { SourceGiven } from '../models/index.js';
@@ -19,7 +19,7 @@ export class Sequence {
   private logits: Float32Array | undefined;
   /** Whether the state is one of another model that is the same. */
   private foreign = false;
-  /** Tokens that the state has read, and that are not the sequence's yet. Between two texts: what nobody took. */
+  /** Tokens that the state has read, and that are not part of the sequence yet. */
   private readonly ahead: WritingAhead;
 
   constructor(private readonly model: LanguageModel) {
@@ -43,7 +43,7 @@ export class Sequence {
     this.all.push(...ids);
   }
 
-  /** The same, with the logits [tokens, vocabulary] after each of them; what is pending is read first. */
+  /** The same for any sequence, whose pending token is read first. Returns the logits [tokens, vocabulary] after each of them. */
   async readEach(ids: readonly number[]): Promise<Float32Array> {
     await this.settle();
     await this.adopt();
@@ -71,7 +71,7 @@ export class Sequence {
 
   /** Has the state read what is pending. Returns the logits [vocabulary] behind the last token. */
   async settle(): Promise<Float32Array> {
-    // One by one, as they were written: it does not matter, to the last bit, where a text was interrupted.
+    // One by one, as they were written, so that the bits do not depend on where a text was interrupted.
     while (this.pending.length > 0) {
       const [id, ...rest] = this.pending as [number, ...number[]];
       this.logits = await this.run([id], this.all.length - this.pending.length);
@@ -85,7 +85,7 @@ export class Sequence {
     return this.model.read({ ids, position, state: this.state });
   }
 
-  /** Has the device write at most `left` tokens by itself, where it can and nothing but the tokens' own logits has a say. */
+  /** Has the device sample at most `left` tokens, where it can, and where the choice depends on nothing but the logits. */
   async writeAhead(sampler: Sampler, left: number, stops: readonly number[]): Promise<void> {
     if (this.ahead.isAhead) return;
     const { ahead } = this.model;
@@ -109,7 +109,7 @@ export class Sequence {
     if (end) [this.logits, this.pending] = [end, []];
   }
 
-  /** Makes the state one of this model's and of this sequence's tokens alone, if it is not. */
+  /** Makes the state one of this model's that has read this sequence's tokens alone, if it is not. */
   async adopt(): Promise<void> {
     if (this.ahead.isAhead) {
       const state = await this.ahead.takeBack(this.all.slice(0, this.all.length - this.pending.length));

@@ -28,15 +28,15 @@ export interface WrittenFork {
 
 /** What a session shares with others. */
 export interface SessionOptions {
-  /** Where to look for a beginning that was read before, and to keep what is read here. */
+  /** The cache in which known prefixes are looked up, and states of this sequence are kept. */
   cache?: PrefixStore;
 }
 
-/** How reading may be ended, and fitted in between others'. */
+/** How reading is cancelled, and scheduled among other sessions. */
 export interface ReadOptions {
   /** Ends it between two chunks: the session has then read those before, and the signal's reason is thrown. */
   signal?: AbortSignal | undefined;
-  /** Runs the reading of so many tokens, a chunk, when it is its turn among others'. */
+  /** The scheduler, which runs the reading of each chunk. */
   turn?: Turn | undefined;
 }
 
@@ -51,13 +51,13 @@ export interface ReadResult {
   readonly readTokens: number;
 }
 
-/** Stands for the logits of a token that the device chose itself: nobody reads them. */
+/** The logits of a token that the device chose itself: they are not used. */
 const NONE = new Float32Array();
 
 /** With a cache, the state is kept whenever so many chunks of a prompt were read. */
 const CHUNKS_PER_SNAPSHOT = 2;
 
-/** A sequence: it reads, writes, forks, and is saved and restored exactly. Two calls at once throw `DataError`. */
+/** Reads and writes one sequence, forks it, and saves and restores it exactly. Two calls at once throw `DataError`. */
 export class Session {
   private readonly sequence: Sequence;
   private busy = false;
@@ -115,9 +115,9 @@ export class Session {
   }
 
   /**
-   * Reads what stands before the text, in a session that has read nothing yet: a text, an image or a sound
-   * (`readImage`, `readSound`), as the model's config says. Its places count as tokens. Throws `ConfigError` for a model that reads no such thing, `DataError`
-   * for what it cannot read, and for a session with a cache or one that has read something.
+   * Reads what stands before the text, in a session that has read nothing yet: a text, an image or a sound (`readImage`, `readSound`), as
+   * the model's config says. Its places count as tokens. Throws `ConfigError` for a model without a source, `DataError` for a source that
+   * cannot be read, and for a session that has a cache or has read something.
    */
   async readSource(given: SourceGiven): Promise<void> {
     if (this.tokens.length > 0) throw new DataError('a source is read before all else: begin a new session');
@@ -151,7 +151,8 @@ export class Session {
    * session is at work, and the signal's reason when it is aborted.
    *
    * With `n`, so many forks of this session write together, the i-th with the seed `seed` + i, and this one stays where it is.
-   * Their pieces come as they are written; the forks are returned, each where it stands then. Who takes no more loses them.
+   * Their pieces come as they are written; the forks are returned at the end. A caller that stops early does not get the forks: they are
+   * disposed of.
    */
   generate(options?: GenerateOptions): AsyncGenerator<GeneratedPiece, StopReason>;
   generate(options: GenerateOptions & { n: number }): AsyncGenerator<ForkPiece, WrittenFork[]>;
@@ -205,7 +206,7 @@ export class Session {
       throw error;
     } finally {
       try {
-        // Also when the caller takes no more.
+        // Also when the caller stops iterating.
         if (!failed) await this.keep();
       } finally {
         this.busy = false;
@@ -244,7 +245,7 @@ export class Session {
       try {
         yield { id, text: stops.push(text.push(id)), ...told };
       } finally {
-        // Also when the caller takes no more: what it was given, the session has written.
+        // Also when the caller stops iterating: the token was given out, so it belongs to the sequence.
         sequence.append(id);
       }
     }
@@ -254,7 +255,7 @@ export class Session {
     return stops.stopped ? 'string' : reason;
   }
 
-  /** What this session is now, to take up again. Throws `DataError` while it is at work. */
+  /** The session's present state. Throws `DataError` while it is at work. */
   async snapshot(): Promise<Snapshot> {
     this.begin();
     try {
@@ -265,7 +266,7 @@ export class Session {
   }
 
   /**
-   * Goes back, or over, to where a session of the same model stood. Throws `SnapshotError` for one of another model,
+   * Becomes what the session of the snapshot was; it may be any session of the same model. Throws `SnapshotError` for one of another model,
    * `DataError` while this session is at work.
    */
   restore(snapshot: Snapshot): void {
@@ -277,7 +278,7 @@ export class Session {
     }
   }
 
-  /** Another session that stands where this one does; each goes its own way. Throws `DataError` while this one is at work. */
+  /** An independent session with the same tokens and state. Throws `DataError` while this one is at work. */
   async fork(): Promise<Session> {
     const snapshot = await this.snapshot();
     try {
@@ -294,8 +295,9 @@ export class Session {
   }
 
   /**
-   * Reads at least one token, in chunks that end at multiples of the chunk's length, so that it does not matter what was known before.
-   * Returns how many it read: the others it took out of the cache, where another session had read them meanwhile.
+   * Reads at least one token, in chunks that end at multiples of the chunk's length, so that the bits of the result do not
+   * depend on how much was in the cache. Returns how many it read: the others were in the cache, where another session had put them
+   * meanwhile.
    */
   private async readOn(
     ids: readonly number[],
@@ -324,7 +326,7 @@ export class Session {
     return readTokens;
   }
 
-  /** Takes up what other sessions have left in the cache since this one looked, if it is of use. */
+  /** Continues from a longer prefix of the same text, if another session has put one into the cache since this one looked. */
   private takeUpOthers(ids: readonly number[], start: number): boolean {
     if (!this.cache || this.cache.puts === this.seen) return false;
     this.seen = this.cache.puts;
@@ -335,7 +337,7 @@ export class Session {
     return isLonger;
   }
 
-  /** Has the cache keep where this session stands. */
+  /** Puts a snapshot into the cache. */
   private async keep(): Promise<void> {
     if (!this.cache) return;
     const snapshot = await this.sequence.snapshot();
@@ -345,7 +347,7 @@ export class Session {
     snapshot.dispose();
   }
 
-  /** A sequence has one end: two that read or write at once would mix their tokens. */
+  /** Marks the session as busy. Throws `DataError` where it is: concurrent calls would interleave their tokens. */
   private begin(): void {
     if (this.busy) {
       throw new DataError(

@@ -1,21 +1,21 @@
 /**
- * Writing ahead: some devices choose the next tokens by themselves, several in one run, and read them at once. The state of the session has
- * then read tokens that nobody was given yet: they are handed out one by one, or taken back.
+ * Writing ahead: some devices sample several tokens in one run, and read them at once. The state has then read tokens that the caller has
+ * not got yet: they are handed out one by one, or undone by reading the text again.
  */
 import type { State, WritingRow } from '../engine/index.js';
 import type { LanguageModel } from './language-model.js';
 import { expectNumber } from './sampler.js';
 
-/** What a device has written for one session, and nobody was given yet. */
+/** Tokens that the device has written for one sequence, and that were not handed out yet. */
 export class WritingAhead {
   private ids: number[] = [];
   private end: Float32Array | undefined;
-  /** Where reading begins anew, if not before the first token: no tokens stand for a source. */
+  /** The state from which the text is read again, for a model with a source, which tokens cannot restore. */
   private base: { readonly state: State; readonly length: number } | undefined;
 
   constructor(private readonly model: LanguageModel) {}
 
-  /** Whether the state has read tokens that nobody was given. */
+  /** Whether the state has read tokens that were not handed out. */
   get isAhead(): boolean {
     return this.ids.length > 0;
   }
@@ -33,14 +33,14 @@ export class WritingAhead {
     return this.ids.shift();
   }
 
-  /** The logits behind the last token that was handed out, where the next one ended the text: it is none of the session's. */
+  /** The logits after the last token that was handed out, where the device ended the text with the next one, which is not kept. */
   takeEnd(): Float32Array | undefined {
     const { end } = this;
     this.end = undefined;
     return end;
   }
 
-  /** The session stands elsewhere: behind `length` tokens, in this state. */
+  /** To be called when the sequence is replaced by one of `length` tokens, in this state. */
   moved(state: State, length: number): void {
     this.ids = [];
     this.end = undefined;
@@ -48,7 +48,7 @@ export class WritingAhead {
     this.base = this.model.model.source && { state: state.fork(), length };
   }
 
-  /** Takes back what nobody was given. Returns the state behind `known`, the tokens that the session's state is to have read. */
+  /** Drops the tokens that were not handed out. Returns the state after `known`, which are read again. */
   async takeBack(known: readonly number[]): Promise<State> {
     const state = this.base?.state.fork() ?? this.model.newState();
     try {

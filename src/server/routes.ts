@@ -40,7 +40,7 @@ export interface AssemblyOptions {
   readonly shareWeights?: boolean | undefined;
   /** Origins whose pages may ask; `*` for all. */
   readonly cors: readonly string[];
-  /** What paths begin with. */
+  /** A prefix of all paths. */
   readonly basePath?: string | undefined;
   readonly bodyBytes: number;
   /** How long an answer may take. */
@@ -74,7 +74,7 @@ export async function assemble(
   const models = await engine.calls.call('models', null);
   const library = new StateLibrary(openStore(states));
   const stopping = new AbortController();
-  // Every request listens to it.
+  // Every request adds a listener.
   setMaxListeners(0, stopping.signal);
   let status: 'ok' | 'draining' | 'failed' = 'ok';
   void engine.ended.then(() => {
@@ -110,7 +110,7 @@ export async function assemble(
   return { app, models, library, drain, stop };
 }
 
-/** What a page from elsewhere may read of an answer's headers. */
+/** Response headers that pages of other origins may read (Access-Control-Expose-Headers). */
 const SHOWN = ['x-request-id', 'retry-after', 'x-ratelimit-limit-requests', 'x-ratelimit-remaining-requests'];
 
 function routes(

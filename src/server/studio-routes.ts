@@ -21,10 +21,10 @@ import type { ServedFiles, TrainingRuns } from './studio-api.js';
 import { findRuns, readRunLog } from './training-runs.js';
 
 const BUILT_PAGES = fileURLToPath(new URL('../../dist/studio', import.meta.url));
-/** What runs models in a page. */
+/** The build that runs models in a page. */
 const LIBRARY = fileURLToPath(new URL('../../dist/browser', import.meta.url));
 const INDEX = '/index.html';
-/** The build names what is in here by its content. */
+/** File names in here contain a hash of their content, so they can be cached for ever. */
 const ASSETS = '/assets/';
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -36,7 +36,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.woff2': 'font/woff2',
 };
 
-/** What a trace may take in memory, and as many bytes again and more as JSON. */
+/** The largest trace, in bytes of its arrays; as JSON it takes at least as many again. */
 const TRACE_BYTES = 200e6;
 const MANY = 1000;
 
@@ -107,7 +107,7 @@ export function addStudioApi(app: App, deps: Deps): void {
   });
 }
 
-/** Where the files of a model are. Throws `ApiError` where a key may ask the model, and not copy it. */
+/** Where the files of a model are. Throws `ApiError` where keys may use the model but not download it. */
 function placeOf({ places, sharesWeights }: Deps, id: string): ModelPlace {
   if (sharesWeights) return places.get(id)!;
   throw new ApiError(
@@ -139,9 +139,9 @@ export function addStudioPages(app: App, pages = BUILT_PAGES, library = LIBRARY)
       frameAncestors: none,
     },
     referrerPolicy: 'no-referrer',
-    // Threads share memory in isolated pages alone.
+    // SharedArrayBuffer needs a cross-origin isolated page.
     crossOriginEmbedderPolicy: 'require-corp',
-    // Loopback is not encrypted.
+    // The server has no TLS of its own.
     strictTransportSecurity: false,
   });
   for (const [path, page] of [

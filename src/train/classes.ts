@@ -137,7 +137,7 @@ interface LabelledSets<T> {
   readonly validation: readonly Labelled<T>[];
   readonly classes: readonly string[];
   readonly seed: number;
-  /** What they are called. */
+  /** What the examples are called in messages. */
   readonly kind: string;
 }
 
@@ -146,9 +146,9 @@ interface Reading<T> {
   readonly inputs: readonly ExampleInput[];
   /** Throws `DataError` for an example that the model cannot read. */
   readonly expectFitting: (example: T) => void;
-  /** What tells it from others. */
+  /** The bytes that go into the digest of the data. */
   readonly bytes: (example: T) => Uint8Array;
-  /** By the inputs' names; with dice, where it is learned from. */
+  /** The values of the inputs by name; `random` is given in training, for augmentation. */
   readonly values: (example: T, random?: Random) => Readonly<Record<string, Float32Array>>;
 }
 

@@ -188,7 +188,7 @@ class Stream {
   }
 }
 
-/** Every row of a batch reads all documents in orders of its own, one for each time that it comes round. */
+/** Each row of a batch reads all documents, in a new order in every epoch of that row. */
 function lanes(documents: readonly Int32Array[], settings: TrainingSettings): Examples {
   const { sequence, seed } = settings;
   const count = lanesOf(settings);
@@ -219,7 +219,7 @@ function lanes(documents: readonly Int32Array[], settings: TrainingSettings): Ex
   };
 }
 
-/** Held-out documents, dealt to as many rows as a batch has; a row that has read its share waits for the others. */
+/** Held-out documents, divided among the rows of a batch; a row that has read its share is padded until the others have. */
 function lanesOnce(documents: readonly Int32Array[], { batch, sequence }: TrainingSettings): FiniteExamples {
   const shares = Array.from({ length: batch }, () => ({ places: 0, documents: [] as Int32Array[] }));
   for (const tokens of [...documents].sort((a, b) => b.length - a.length)) {

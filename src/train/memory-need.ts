@@ -31,7 +31,7 @@ export interface MemoryNeed {
   total: number;
 }
 
-/** Bytes of activations that no layer has for a number of its input and a channel: what is surely far below memory is not counted. */
+/** More bytes of activations than any layer has per element of its input: where even these fit, the graph is not built to count them. */
 const MOST_ACTIVATIONS = 400;
 
 /** What is held beside a model that is trained: the weights of what adapters are trained on, and of a teacher. */
@@ -81,8 +81,8 @@ export function expectRoomToTrain(
 }
 
 /**
- * What a step without activations takes at least on a device: XLA may hold gradients in halves. How many activations it holds it decides by
- * itself, since it computes some of them twice.
+ * The least that a step takes on a device. On XLA gradients may be in 16 bits, and activations are not counted, since the compiler may
+ * recompute them.
  */
 function leastOn({ gpuMemory }: Device, need: MemoryNeed): MemoryNeed {
   if (!gpuMemory) return need;
@@ -118,7 +118,7 @@ export function memoryNeed(
   return { ...weights, activations, total: weights.total + activations };
 }
 
-/** The same of no examples. */
+/** The same for a batch of no examples. */
 export function weightsNeed(
   model: Model,
   optimizer: OptimizerConfig,
@@ -147,9 +147,9 @@ export function weightsNeed(
 }
 
 /**
- * Bytes of what the forward pass computes and the backward pass reads again. A node is backward if the gradients depend
- * on it and the loss does not. A reshaped tensor is the same memory; what is fed (parameters, tokens) and what depends on
- * nothing that is fed were there before. All of it is alive at once when the backward pass begins.
+ * Bytes of what the forward pass computes and the backward pass reads again. A node belongs to the backward pass
+ * if the gradients depend on it and the loss does not. A reshaped tensor shares the memory of its operand; inputs (parameters, tokens)
+ * and constants are not activations. All activations are alive at once when the backward pass begins.
  */
 export function activationBytes(loss: Tensor, parameters: readonly Tensor[]): number {
   const gradients = gradient(loss, parameters);

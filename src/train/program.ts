@@ -197,13 +197,13 @@ function trainingStates(spec: ParameterSpec, moments: readonly string[]): StateS
   }));
 }
 
-/** What goes on from batch to batch: statistics to the next one, and the memory of each row to the same row of the next step. */
+/** What is carried from batch to batch: statistics, and the state of each row to the same row of the next step. */
 interface BetweenBatches {
   readonly statistics: readonly Tensor[];
   readonly memory: readonly Tensor[];
 }
 
-/** What comes of a batch. */
+/** The results of a batch. */
 interface OfBatch extends BetweenBatches {
   readonly loss: Tensor;
   readonly gradients: readonly Tensor[];

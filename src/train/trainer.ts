@@ -26,7 +26,7 @@ export type { Sample, TrainingEvent, TrainingInput, TrainingResult } from './inp
 
 /** Evaluation reads at most this many batches: it must not outweigh training. */
 const EVALUATION_BATCHES = 64;
-/** Runs that a device which computes beside JavaScript is asked for at a time: while it computes one, the examples of the next are prepared. */
+/** Runs that are enqueued at a time on a device that runs asynchronously: the next batch is prepared while one is computed. */
 const RUNS_AHEAD = 2;
 
 /** Trains, and leaves a checkpoint behind also when interrupted. */
@@ -62,11 +62,11 @@ export async function expectNoRun(folder: string): Promise<void> {
   }
 }
 
-/** A run of the program that was asked for. */
+/** A run of the program that was enqueued. */
 interface Asked {
   /** The learning rates of its steps, without those beyond the last one of the schedule. */
   readonly rates: readonly number[];
-  /** By the clock of `performance`. */
+  /** In milliseconds of `performance.now()`. */
   readonly started: number;
   readonly outputs: Promise<Record<string, HostTensor>>;
 }
@@ -75,7 +75,7 @@ class Run {
   private readonly input: TrainingInput;
   private readonly metrics: string;
   private isClosed = false;
-  /** When the last run ended, by the clock of `performance`. */
+  /** When the last run ended, in milliseconds of `performance.now()`. */
   private settledAt = 0;
   private perplexity: number | undefined;
   /** The step of the checkpoint in the folder, if there is one of this run. */
@@ -98,7 +98,7 @@ class Run {
   static async open(input: TrainingInput): Promise<Run> {
     const { settings, folder } = input;
     const phases = phasesOf(settings);
-    // What cannot be trained is told before anything is written, and so is what there is not to start from.
+    // Everything that makes the run impossible is thrown before anything is written.
     const subject = await subjectOf(input);
     const { model, teacher } = subject;
     const data = phases.map((phase) => {
@@ -124,7 +124,7 @@ class Run {
     return new Run(subject, identity, phases, data, equipment, step);
   }
 
-  /** Goes over to the phase of the next step, with what the parameters and their moments are now. */
+  /** Compiles the phase of the next step, which continues from the present parameters and moments. */
   private async enter(phase: PlacedPhase): Promise<void> {
     const data = this.data[this.phases.indexOf(phase)]!;
     const { untrained, state } = this.equipment;
@@ -145,7 +145,7 @@ class Run {
 
   async loop(): Promise<TrainingResult> {
     const { settings, signal } = this.input;
-    // A run that was complete is told how good it is once more.
+    // A resumed run that was complete already is evaluated again.
     if (this.step === 0 || this.step >= settings.steps) await this.evaluate();
     const most = this.input.device.runsAhead ? RUNS_AHEAD : 1;
     const asked: Asked[] = [];
@@ -154,7 +154,7 @@ class Run {
       Math.floor(to / every) > Math.floor(from / every);
     while (this.step < settings.steps) {
       const { phase } = this.equipment;
-      // Evaluation and checkpoints are of the parameters behind a certain step: no run is asked for beyond it.
+      // Evaluation and checkpoints need the parameters after exactly that step: no run beyond it is enqueued before.
       const pauses = (to: number): boolean =>
         to >= phase.end ||
         [settings.evaluateEvery, settings.saveEvery].some((every) => passed(every, this.step, to));
@@ -174,7 +174,7 @@ class Run {
       if (passed(settings.saveEvery, before, this.step) || done) await this.save();
       if (this.step >= phase.end && !done && !signal?.aborted)
         await this.enter(phaseAfter(this.phases, this.step));
-      // Lets a signal or a timer through: the engine computes on this thread.
+      // Lets signals and timers through, since the engine computes on this thread.
       await nextTurn();
     }
     if (this.savedStep !== this.step) await this.save();
@@ -182,8 +182,8 @@ class Run {
   }
 
   /**
-   * Asks for one run of the program, after so many steps. Steps beyond the last one of the schedule leave the parameters: their step size
-   * is 0. The moments move on by those batches' gradients; only a run that is resumed for longer steps by them again.
+   * Enqueues one run of the program, after `done` steps. A run may have steps beyond the last one of the schedule: their learning rate is 0,
+   * so they change the moments alone, which matters only to a run that is resumed for more steps.
    */
   private ask(done: number): Asked {
     const { settings } = this.input;
@@ -206,17 +206,17 @@ class Run {
       scalars: float32(scalars, [count, STEP_SCALARS]),
     };
     const outputs = training.run(feeds, [state]);
-    // Whoever settles an earlier run may fail first: this one's error is not to be one that nobody heard of.
+    // An earlier run may fail first; this one's rejection must not count as unhandled then.
     outputs.catch(() => undefined);
     return { rates, started, outputs };
   }
 
-  /** Waits for a run, and tells of its steps. */
+  /** Waits for a run, and reports its steps. */
   private async settle({ rates, started, outputs }: Asked): Promise<void> {
     const { batch, accumulate, sequence } = this.equipment.phase.settings;
     const { loss: losses, norm } = await outputs;
     const now = performance.now();
-    // A run that was asked for early begins when the one before it ends.
+    // An enqueued run begins when the one before it ends.
     const seconds = (now - Math.max(started, this.settledAt)) / 1000;
     this.settledAt = now;
     const tokens = this.equipment.stepsPerRun * batch * accumulate * sequence;
@@ -291,7 +291,7 @@ class Run {
   }
 }
 
-/** Takes off what a run that was killed logged beyond its last checkpoint; all of it, for a new run. */
+/** Truncates the log to the step of the last checkpoint; a new run begins with an empty one. */
 async function trimMetrics(path: string, step: number): Promise<void> {
   const text = step === 0 ? '' : await readText(path).catch(() => '');
   const kept = text.split('\n').filter((line) => {

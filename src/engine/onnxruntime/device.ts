@@ -57,7 +57,7 @@ export const FUSED: Record<OrtName, ReadonlySet<string>> = {
     'Softmax',
     'Split',
   ]),
-  // Its SkipSimplifiedLayerNormalization does not write the optional second output.
+  // Without SkipSimplifiedLayerNormalization, which does not write its optional second output there.
   webgpu: new Set([
     'QuickGelu',
     'CausalConvWithState',

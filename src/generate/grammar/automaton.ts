@@ -1,6 +1,6 @@
 /**
- * Deterministic automata over characters: what strings that satisfy several conditions at once look like. From a state of one of these
- * an accepting one can always be reached, so that whoever follows it never ends in a blind alley.
+ * Deterministic automata over characters: what strings that satisfy several conditions at once look like. They are trimmed:
+ * an accepting state can be reached from every state, so that a text that follows one can always be completed.
  */
 import type { Alphabet } from './characters.js';
 import type { Work } from './work.js';
@@ -37,7 +37,7 @@ export function intersection(
 ): Automaton | undefined {
   const parts = [...accepted, ...refused];
   const classes = alphabet.classes.length;
-  // Shorter strings than may be are promised where all would take too long.
+  // Where long strings are allowed, shorter ones alone are tried first: the product automaton is smaller, and only what may be written is restricted.
   const sizes = parts.reduce((product, { accepts }) => product * Math.max(1, accepts.length), 1);
   const room = Math.max(least + 16, Math.floor(MANY_TRANSITIONS / classes / Math.min(sizes, 1000)));
   const lengths = most === Infinity || most <= room ? [most] : [room, most];
@@ -81,7 +81,7 @@ function product(
     }
     const count = state[parts.length]! + 1;
     if (count > most) return undefined;
-    // Beyond the least, and without a most, the count does not matter.
+    // Beyond the least length, and without an upper bound, the length does not matter: such states are shared.
     now.push(most === Infinity ? Math.min(count, least) : count);
     return now;
   };
@@ -145,7 +145,7 @@ export function shortestEnds({ alphabet, next, accepts }: Automaton): {
   return { distances, toward };
 }
 
-/** Half of a character, which no automaton knows. */
+/** A lone surrogate, which is in no alphabet. */
 const HALF = /\p{Surrogate}/u;
 
 /** Whether a string is accepted. */

@@ -50,11 +50,11 @@ interface Expanded {
   readonly accepts: boolean;
 }
 
-/** Beyond this, what is known is forgotten: a text of many states is rare, and they take memory. States count by their frames. */
+/** The caches are cleared when their states have so many frames together. */
 const MANY = 200_000;
-/** Ways to go on that a state keeps, the cheapest among them. Each can be completed, so that what is left out only narrows what may be written. */
+/** How many frames a state keeps, among them the cheapest. Each can be completed, so dropping some only restricts what may be written. */
 const MANY_WAYS = 512;
-/** A longer end is none that anybody waits for. */
+/** Bytes of the longest completion that is considered. */
 export const LONGEST_END = 2 ** 16;
 
 /** Reads bytes by a grammar, all ways at once, and keeps each state and each step that it found. */
@@ -127,7 +127,7 @@ export class Matcher {
 
   /** The only frame of a node at a place, with what comes after it. */
   private frame(node: Node, at: number | string, rest: Frame | undefined, own?: Seen): Frame {
-    // The text '0' is not the number.
+    // Quotes tell the text '0' from the number 0.
     const key = `${node.id} ${typeof at === 'string' ? `"${at}` : at} ${rest?.id ?? 0} ${own?.id ?? 0}`;
     let frame = this.known.get(key);
     if (!frame) {
@@ -246,7 +246,7 @@ export class Matcher {
     return { frames, accepts };
   }
 
-  /** Adds what a frame stands for where it takes no byte itself. What costs least comes last, and is looked at first. */
+  /** Expands a frame that takes no byte itself (epsilon closure). The cheapest alternative is pushed last, so that it is popped first. */
   private within({ node, at, rest, seen, capture }: Frame, to: (Frame | undefined)[]): void {
     const begin = (child: Node, after: Frame | undefined): void => {
       const frame = this.begin(child, after);
@@ -281,7 +281,7 @@ export class Matcher {
       case 'repeat': {
         const count = at as number;
         if (count < node.most) {
-          // Beyond the least, and without a most, the count does not matter, but for whether a separator comes.
+          // Beyond the least count, and without an upper bound, only whether a separator comes depends on the count: such states are shared.
           const isCounted = node.distinct || node.most < Infinity;
           const next = isCounted ? count + 1 : Math.min(count + 1, Math.max(node.least, 1));
           begin(
@@ -375,7 +375,7 @@ function cheaper(a: Frame, b: Frame): Frame {
   return b.cost < a.cost ? b : a;
 }
 
-/** Exchanges the last one and the first of those that cost least. */
+/** Swaps the cheapest item (the first of several) with the last. */
 function lastIsCheapest<T>(list: T[], cost: (item: T) => number): void {
   const last = list.length - 1;
   let best = 0;

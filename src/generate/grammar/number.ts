@@ -27,9 +27,9 @@ export interface NumberBounds {
   readonly plain?: boolean;
 }
 
-/** Beyond this, what is known is forgotten. */
+/** The caches are cleared when they have so many entries. */
 const MANY_TEXTS = 10_000;
-/** Beginnings that are looked at to find one multiple: where none is found, none is promised. */
+/** How many prefixes are tried to find a multiple; beyond it the prefix counts as one that cannot be completed. */
 const MANY_TRIES = 500;
 const PARTS = /^(-?)(0|[1-9]\d*)?(?:(\.)(\d*))?$/;
 const SIGNS = '0123456789-.';
@@ -42,7 +42,7 @@ export class NumberRange implements Terminal {
   private readonly low: bigint;
   private readonly high: bigint;
   private readonly factors: readonly number[];
-  /** Of what all numbers are multiples, in units. */
+  /** The least common multiple of the factors, in units: all numbers are multiples of it. */
   private readonly factor: bigint;
   /** How many digits behind the point make a multiple of all factors. */
   private readonly fraction: number;

@@ -17,7 +17,7 @@ export class Seen {
   private static last = 0;
 
   readonly id = ++Seen.last;
-  /** What was added to it, so that the same texts are the same object. */
+  /** The sets with one text more, so that adding the same text gives the same object. */
   private readonly more = new Map<string, Seen>();
   private readonly others = new Map<Terminal, string | undefined>();
   private made: Branch | undefined;
@@ -124,7 +124,7 @@ export function shortTexts(
 ): readonly string[] {
   const known = short.get(terminal);
   if (known && (known.count >= count || known.texts.length < known.count)) return known.texts;
-  // Twice as many as before, for whoever asks for one more each time.
+  // At least twice as many as before, so that asking for one more each time stays linear.
   const wanted = Math.max(count, 2 * (known?.count ?? 0));
   const found = [{ text: textOfBytes(terminal.completion(terminal.start)), from: 0 }];
   for (let i = 0; i < found.length && found.length < wanted; i++) {
@@ -132,7 +132,7 @@ export function shortTexts(
     const states = [terminal.start];
     for (let at = 0; at < text.length; at++)
       states.push(terminal.step(states[at]!, text.charCodeAt(at)) as never);
-    // From its end: what differs late is told by few bytes.
+    // From its end: few bytes are left to be written after the place where the texts part.
     for (let at = text.length; at >= from && found.length < wanted; at--) {
       spend?.(16);
       for (let byte = 0; byte < 256 && found.length < wanted; byte++) {

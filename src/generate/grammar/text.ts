@@ -100,8 +100,8 @@ interface Bytes {
 }
 
 /**
- * The bytes of the characters in a range. `few` leaves out escapes of ASCII that can be written as itself, which programs write in
- * texts that they put into pages, and nobody where a pattern is asked for.
+ * The bytes of the characters in a range. `few` leaves out escapes of printable ASCII, such as `\u003c`, which serializers write only
+ * for text inside HTML.
  */
 function* spellingsOf(from: number, to: number, plain: boolean, few: boolean): Generator<readonly Bytes[]> {
   const one = (byte: number): Bytes => ({ from: byte, to: byte });
@@ -225,9 +225,9 @@ function courseOf(automaton: Automaton, plain: boolean): Course {
   };
 }
 
-/** Beyond this, what is known is forgotten. */
+/** The cache of completions is cleared when it has so many entries. */
 const MANY_COMPLETIONS = 10_000;
-/** More than a spelling has places. */
+/** More than the number of branches: a state is course * PLACES + branch. */
 const PLACES = 2 ** 20;
 
 /** A state is that of the course, and the place that is reached within a character. */
@@ -281,7 +281,7 @@ class Text implements Terminal {
     const bytes: number[] = [];
     let at = Math.floor(state / PLACES);
     let branch: Branch | undefined = spelling.branches[state % PLACES]!;
-    // A character that is begun goes first.
+    // First the rest of the character that is begun.
     while (branch && branch.id !== 0) {
       const from: Branch = branch;
       const byte = numbersIn(0, 255).find((each) => {

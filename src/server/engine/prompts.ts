@@ -80,7 +80,7 @@ export class Prompts {
     return this.written(ids.slice(0, base), [...messages, said], {}, false);
   }
 
-  /** What a prompt says, as far as it is no conversation. */
+  /** The text of a prompt that is not a conversation. */
   textOf(prompt: Prompt): string {
     if (prompt.kind === 'text') return prompt.text;
     return prompt.kind === 'tokens' ? this.language.tokenizer.decode(prompt.ids) : '';
@@ -113,8 +113,8 @@ export class Prompts {
   }
 
   /**
-   * What conversations that begin with these messages have in common, where the template refuses the messages alone: many want a
-   * user's among them. Throws `refusal` where they are refused with one, too.
+   * The common beginning of conversations with these messages, where the template refuses the messages alone: many templates need a user's
+   * message. Throws `refusal` where the template refuses them with one, too.
    */
   private async instructed(
     before: readonly number[],

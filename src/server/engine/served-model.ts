@@ -43,7 +43,7 @@ export interface ServedModelOptions {
   readonly context: number | undefined;
 }
 
-/** Tokens of which all logits are held at once. */
+/** Tokens per call where the logits of all of them are needed, [tokens, vocabulary]. */
 const ECHO_CHUNK = 32;
 
 /** A loaded model with what requests to it share: its cache of states, its prompts, and the queue of those that are read. */
@@ -57,7 +57,7 @@ export class ServedModel {
     readonly prompts: Prompts,
     /** Tokens at which an answer ends. */
     readonly ends: readonly number[],
-    /** How the checkpoint says to sample, else as everywhere. */
+    /** The sampling defaults of the checkpoint's generation_config.json, else our own. */
     readonly sampling: SamplingOptions,
     readonly states: StateCache,
   ) {
@@ -140,7 +140,7 @@ export class ServedModel {
 
   /**
    * A session that has read a prompt, and the log probabilities of its tokens that come after `beginning`, each with so many of the
-   * likeliest. Nothing that was read before is of use.
+   * likeliest. The cache is not used, since it has no log probabilities.
    */
   async readEchoed(
     { ids }: PreparedPrompt,

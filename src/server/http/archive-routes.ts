@@ -138,7 +138,7 @@ function whole(context: RequestContext, name: string, usual: number, least: numb
   });
 }
 
-/** Draws pages, one at a time, in a process that is there while it is needed. */
+/** Renders pages, one at a time, in a child process that ends when it is idle. */
 class Drawing {
   private readonly reader = new PageReader({ background: true });
   private last: Promise<unknown> = Promise.resolve();

@@ -1,4 +1,4 @@
-/** What every request meets: who sent it, what it may take, and how it is answered when something goes wrong. */
+/** What applies to every request: who sent it, what it may take, and how it is answered when something goes wrong. */
 import { randomBytes } from 'node:crypto';
 import type { Context, Hono, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
@@ -19,7 +19,7 @@ import type { Health } from './schemas.js';
 export interface Deps {
   readonly engine: Caller<EngineCalls>;
   readonly models: ReadonlyMap<string, ServedModelInfo>;
-  /** Where each lies. */
+  /** Where the files of each model are. */
   readonly places: ReadonlyMap<string, ModelPlace>;
   /** Whether whoever may ask a model may also have its files. */
   readonly sharesWeights: boolean;
@@ -36,7 +36,7 @@ export interface Deps {
   readonly limits: {
     readonly bodyBytes: number;
     readonly seconds: number;
-    /** That are written at once. */
+    /** Answers that are generated at once. */
     readonly answers: number;
   };
   /** Whether another program decides who reaches it. */
@@ -116,19 +116,19 @@ export function observed(app: App, { log, metrics }: Deps): void {
 }
 
 function answered(context: RequestContext, error: ApiError): Response {
-  // Nobody is there to read it; a proxy's log may show it.
+  // 499: the client has gone, and only a proxy's log shows the status.
   const status = error.status as 400;
   return context.json(error.body, status);
 }
 
-/** Lets in whom the keys know; everybody where there are none, as long as they are on this machine. */
+/** Requires a valid API key. Without keys every client on this machine is let in. */
 export function authenticated({ keys, mounted }: Deps): MiddlewareHandler<{ Variables: Variables }> {
   return async (context, next) => {
     if (!keys) {
       context.set('owner', ANYONE);
       if (mounted) return next();
       const { hostname } = new URL(context.req.url);
-      // A page from elsewhere may have given its name our address.
+      // DNS rebinding: another site's host name may resolve to this address.
       if (!['localhost', '127.0.0.1', '[::1]'].includes(hostname)) {
         throw new ApiError(403, 'forbidden_host', 'without API keys this server answers to localhost alone');
       }
@@ -151,7 +151,7 @@ export function authenticated({ keys, mounted }: Deps): MiddlewareHandler<{ Vari
   };
 }
 
-/** Refuses what comes after the server was told to stop, and what its key may not do. */
+/** Refuses requests while the server stops, and requests beyond the limits of their key. */
 export function admitted({ accounts, status }: Deps): MiddlewareHandler<{ Variables: Variables }> {
   return async (context, next) => {
     if (status() !== 'ok') {
@@ -183,18 +183,18 @@ export function bodyLimited({ limits }: Deps): MiddlewareHandler {
   });
 }
 
-/** An answer that is sent for long: its request runs, and counts for its key, until the last byte is out or the client has gone. */
+/** For answers that are streamed: the request counts as running, also for its key, until the last byte is sent or the client has gone. */
 export function untilSent(context: RequestContext, answer: Response): Response {
-  // Of an answer to HEAD nobody reads the body.
+  // The body of an answer to HEAD is never read.
   if (!answer.body || context.req.method === 'HEAD') return answer;
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
-  // Who goes stops reading, which ends this with an error.
+  // Rejected where the client disconnects.
   const sent = answer.body.pipeTo(writable).catch(() => {});
   context.set('streamed', sent);
   return new Response(readable, answer);
 }
 
-/** Aborted when the client goes away, the time is up, or the server stops; each with the error that it is. */
+/** Aborted when the client disconnects, the time limit passes, or the server stops; the reason is the error of each case. */
 export function signalOf(context: RequestContext, { limits, stopping }: Deps): AbortSignal {
   const controller = new AbortController();
   const gone = (): void => controller.abort(new CancelledError());

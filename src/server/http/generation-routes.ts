@@ -79,18 +79,18 @@ export function streamed<Value>(
   context.set('streamed', done);
   context.header('content-type', 'text/event-stream; charset=utf-8');
   context.header('cache-control', 'no-cache');
-  // Proxies must not gather what should come at once.
+  // nginx must not buffer the stream.
   context.header('x-accel-buffering', 'no');
   return context.body(body);
 }
 
-/** How long a client that streams waits to be told with a status what is wrong with its request, in milliseconds. */
+/** Milliseconds for which a streamed answer holds its headers back, so that an early failure can have a status of its own. */
 const STATUS_PATIENCE = 1000;
 
 /**
- * Has the engine answer, each request when there is room for it. When this resolves all that was wrong with the first was thrown;
- * but where the answer is streamed its headers go out in time, whatever the engine is busy with: what is wrong is an event then.
- * `tally` tells what it took when the events are at their end.
+ * Starts the engine's calls, each when there is room for it. Errors of the first call are thrown before this resolves, so that they
+ * get a status; a streamed answer waits no longer than STATUS_PATIENCE for that, and later errors are events. `tally` has the usage when
+ * the events have ended.
  */
 async function begin(
   context: RequestContext,
@@ -131,7 +131,7 @@ async function begin(
                 : next.value;
             }
           } finally {
-            // Whoever takes no more events also cancels the engine's call, which would write to its end otherwise.
+            // A reader that stops early also cancels the engine's call.
             await stream.return(undefined as never);
           }
         },
@@ -156,7 +156,7 @@ async function begin(
   return { events: all(), signal };
 }
 
-/** A request for more answers than are written at once, as several. */
+/** Splits a request for more answers than are generated at once. */
 function portionsOf(request: GenerateRequest, most: number): { first: number; portion: GenerateRequest }[] {
   return Array.from({ length: Math.ceil(request.n / most) }, (_, i) => {
     const first = i * most;
@@ -166,8 +166,8 @@ function portionsOf(request: GenerateRequest, most: number): { first: number; po
 }
 
 /**
- * The events of calls, each of which asks for its place once the one before has its own: a request with many prompts takes one
- * place in the line.
+ * The events of calls, each of which queues once the one before was admitted, so that a request with many prompts takes one place in
+ * the queue.
  */
 async function* inTurn(calls: readonly ((admitted: () => void) => Events)[], signal: AbortSignal): Events {
   let over = false;
@@ -202,7 +202,7 @@ async function* inTurn(calls: readonly ((admitted: () => void) => Events)[], sig
   }
 }
 
-/** The same events; what people wait for is measured. */
+/** The same events; the time to the first token and between tokens is measured. */
 async function* timedEvents(
   events: Events,
   { metrics, log }: Deps,
@@ -230,7 +230,8 @@ async function* timedEvents(
 }
 
 /**
- * Adds what it took to the last chunk, or to one of its own where the client asked for usage. Chunks that end an answer wait for that.
+ * Adds the usage to the last chunk, or to a chunk of its own where the client asked for it. Chunks with a finish reason are held back until
+ * the usage is known.
  */
 async function* withUsage<Chunk extends ChatChunk | TextCompletion>(
   chunks: AsyncGenerator<Chunk>,

@@ -41,7 +41,7 @@ export const ResponseFormat = z
     return { type, schema: type === 'text' ? undefined : (named?.schema ?? bare ?? schema ?? value) };
   });
 
-/** Empty strings end nothing. */
+/** Empty strings are dropped. */
 const stop = z
   .union([z.string().transform((one) => [one]), z.array(z.string().max(1000).nullable()).max(64)])
   .nullish()
@@ -51,7 +51,7 @@ const logitBias = optional(
   z.record(z.string().regex(/^\d{1,9}$/, 'expected the id of a token'), z.number().min(-100).max(100)),
 );
 
-/** What many send and nothing here hangs on. */
+/** Accepted, since many clients send it, and ignored. */
 export const noEffect = z.unknown().optional().describe('Has no effect.');
 
 /** The key that limits the tokens of an answer. */

@@ -26,7 +26,7 @@ export interface Union {
 /** One of the alternatives of a union: schemas that must all be satisfied. */
 export interface Way {
   readonly places: readonly Place[];
-  /** Schemas that must not be satisfied too, as `oneOf` has it. */
+  /** Schemas that must not be satisfied, such as the other members of a `oneOf`. */
   readonly excluded: readonly Place[];
 }
 
@@ -66,7 +66,7 @@ export class Conjunctions {
       if (active.size > 300) throw unfollowable(path, 'it refers to others too often');
       active.add(schema);
       const own = this.placeOf(schema, path);
-      // What only refers to others makes no difference.
+      // A schema that has nothing but references adds no constraint of its own.
       if (saysItself(schema)) bases.add(own);
       if (!seen.has(own)) {
         seen.add(own);
@@ -119,7 +119,7 @@ export class Conjunctions {
     if (any) yield { path: `${path}/anyOf`, ways: any.map(wayOf) };
     const one = listOf(place, 'oneOf');
     if (one) {
-      // Written twice, a schema would have to be satisfied once and yet not twice.
+      // A schema that occurs twice in a `oneOf` can never be the only one that is satisfied.
       const ways = one.map((each, i) => ({ places: [each], excluded: one.filter((_, j) => j !== i) }));
       yield { path: `${path}/oneOf`, ways };
     }
@@ -187,7 +187,7 @@ const TYPES = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'nul
 /** The types of JSON Schema. */
 export type Type = (typeof TYPES)[number];
 
-/** What keywords say what kind of value is meant, where no type is told. */
+/** Keywords from which the type is inferred where a schema has no `type`. */
 const MEANT: Readonly<Record<string, readonly string[]>> = {
   object:
     'properties required additionalProperties patternProperties propertyNames minProperties maxProperties unevaluatedProperties'.split(
@@ -216,7 +216,7 @@ export function typesOf(bases: Iterable<Place>): Set<Type> | undefined {
       if (!TYPES.includes(type))
         throw unfollowable(`${path}/type`, `the type ${JSON.stringify(type)} is not known`);
     }
-    // OpenAPI 3.0 says so where JSON Schema has a type for it.
+    // OpenAPI 3.0 has `nullable` in place of the type `null`.
     if (keyword(schema, 'nullable') === true) own.add('null');
     types = types ? intersected(types, own) : own;
   }
@@ -270,7 +270,7 @@ export function areApart(
   if ([...shared].some((type) => type !== 'object')) return false;
   const [a, b] = [members(bases), members(other.bases)];
   for (const name of b.required) {
-    // What is not written cannot be there.
+    // A required member that `a` never has.
     if (!a.isOpen && !a.names.has(name)) return true;
   }
   const closed = [...other.bases].some(

@@ -11,7 +11,7 @@ type Reasoning = Extract<OutputItem, { type: 'reasoning' }>;
 
 const PREFIXES = { message: 'msg', function_call: 'fc', reasoning: 'rs' } as const;
 
-/** By which response an item was made. */
+/** The id of an item: its kind, the id of its response, and its index. */
 const ITEM_ID = /^(?:msg|fc|rs)_([0-9a-f]{24})[0-9a-f]{4}$/;
 
 /** The id of the response that an item belongs to; undefined where the id is no item's. */
@@ -54,7 +54,7 @@ export class ResponseWriter {
     for await (const { choices } of chunks) {
       for (const { delta, logprobs, finish_reason: reason } of choices) {
         if (delta.reasoning_content) this.think(delta.reasoning_content);
-        // What has no text yet may have probabilities.
+        // A chunk without text may have log probabilities.
         if (delta.content || (delta.content === '' && logprobs && this.item?.type === 'message')) {
           this.say(delta.content, logprobs?.content ?? []);
         }
@@ -66,7 +66,7 @@ export class ResponseWriter {
       }
       yield* this.take();
     }
-    // An empty answer is one, too.
+    // An empty answer is still one message.
     if (response.output.length === 0) this.say('', []);
     const cut = finish === 'length';
     this.end(cut ? 'incomplete' : 'completed');

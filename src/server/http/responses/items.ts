@@ -9,7 +9,7 @@ import { given } from '../requests.js';
 const id = optional(z.string());
 const Texts = z.array(z.looseObject({ text: z.string() })).nullish();
 
-/** Whatever an item is, its type may be left out where it is plain from the rest. */
+/** Adds the type of an item where a client left it out and the other keys determine it. */
 function withType(item: unknown): unknown {
   if (typeof item !== 'object' || item === null || Array.isArray(item)) return item;
   const { type, role } = item as { type?: unknown; role?: unknown };
@@ -47,7 +47,7 @@ export const InputItem = z.preprocess(
   ),
 );
 export type InputItem = z.infer<typeof InputItem>;
-/** An item that is not only named. */
+/** An item itself, not a reference to one. */
 export type Item = Exclude<InputItem, { type: 'item_reference' }>;
 
 const Logprob = z.object({ token: z.string(), bytes: z.array(z.int()), logprob: z.number() });
@@ -139,7 +139,7 @@ export function messagesOf(items: readonly Item[], instructions?: string): Messa
     }
   }
   if (instructions === undefined) return messages;
-  // Many templates know one system message alone.
+  // Many chat templates accept only one system message.
   const [first, ...rest] = messages;
   const isSystem = first?.role === 'system' || first?.role === 'developer';
   const content = isSystem ? `${instructions}\n\n${first.content}` : instructions;
