@@ -29,7 +29,28 @@ export interface Point {
   readonly y: number;
 }
 
-/** The plot in Vega-Lite's terms. */
+/** The same colour for a design in all plots. */
+const COLORS: Readonly<Record<string, string>> = {
+  transformer: '#d62728',
+  ssm: '#2ca02c',
+  'hybrid-full': '#ff7f0e',
+  'hybrid-selective': '#1f77b4',
+  true: '#000000',
+};
+const OTHERS = ['#9467bd', '#8c564b', '#e377c2', '#7f7f7f', '#bcbd22', '#17becf'];
+
+/** Colours by the names of series, those that all plots know first. */
+function colorsOf(points: readonly Point[]): { domain: string[]; range: string[] } {
+  const names = new Set(points.map(({ series }) => series));
+  const known = Object.keys(COLORS).filter((name) => names.has(name));
+  const others = [...names].filter((name) => !(name in COLORS));
+  return {
+    domain: [...known, ...others],
+    range: [...known.map((name) => COLORS[name]!), ...others.map((_, i) => OTHERS[i % OTHERS.length]!)],
+  };
+}
+
+/** The plot in Vega-Lite's terms: series differ in colour and shape, and lines in dashes, so that one above another can be told. */
 export function specificationOf({
   title,
   x,
@@ -42,17 +63,22 @@ export function specificationOf({
   const scale = ({ log = false }: Axis) => (log ? { scale: { type: 'log' } } : {});
   // Sizes are told as 64k, and what is no count as it is.
   const numbers = kind === 'points' ? '~g' : '~s';
-  const color = { field: 'series', type: 'nominal', title: plot.color ?? 'design' };
+  const { domain, range } = colorsOf(points);
+  const by = (scale: object) => ({
+    ...{ field: 'series', type: 'nominal', title: plot.color ?? 'design', scale },
+  });
+  const places = new Set(points.map(({ x: place }) => place)).size;
+  const isLine = !names && kind === 'lines';
   return {
     title,
-    width: 560,
+    width: names ? Math.max(560, 70 * places) : 560,
     height: 300,
     background: 'white',
-    data: { values: points },
-    mark:
-      names || kind === 'points'
-        ? { type: 'point', filled: true, size: 60, opacity: 0.8 }
-        : { type: 'line', point: true },
+    // Those that are named last are drawn above the others.
+    data: { values: domain.flatMap((name) => points.filter((point) => point.series === name)) },
+    mark: isLine
+      ? { type: 'line', point: { filled: true, size: 40 } }
+      : { type: 'point', filled: true, size: 60, opacity: 0.8 },
     encoding: {
       x: names
         ? { field: 'x', type: 'nominal', title: x.title, axis: { labelAngle: -35 } }
@@ -65,7 +91,9 @@ export function specificationOf({
         ...(names ? { scale: { domain: [0, 1] } } : scale(y)),
         axis: { format: names ? '.0%' : numbers },
       },
-      color,
+      color: by({ domain, range }),
+      shape: by({ domain }),
+      ...(isLine && { strokeDash: by({ domain }) }),
     },
   };
 }
