@@ -1,6 +1,7 @@
 /** `heddle task`: what tells designs apart. */
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { positive } from '../bench/positive.js';
 import { parseJson } from '../checkpoint/index.js';
 import { heddleCall } from '../command-line.js';
 import { openDevice } from '../engine/index.js';
@@ -67,7 +68,7 @@ export function configure(command: Command): void {
       'another key of its config, as in attention_selected=128; may be given several times',
       each,
     )
-    .option('--length <tokens>', "tokens in a training example (default: the task's)", wholeNumber)
+    .option('--length <tokens>', "tokens in a training example (default: the task's)", positive)
     .option('--steps <n>', 'optimizer steps', wholeNumber, d.steps)
     .option('--batch <examples>', 'examples in a batch', wholeNumber, 16)
     .option('--accumulate <batches>', 'batches a step', wholeNumber, d.accumulate)

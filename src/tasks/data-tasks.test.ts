@@ -108,6 +108,10 @@ test('data that is not there is told with what brings it', async () => {
 });
 
 test('a series has its data and its baselines, and is refused for none', async () => {
+  for (const name of ['co2', 'mnist', 'spoken-digits', 'heartbeat']) {
+    const task = taskOf(name);
+    await expect(task.prepare(task.lengths.train + 1)).rejects.toThrow(/leave the length out/);
+  }
   const births = await taskOf('births').prepare();
   expect(births.sequence).toBe(52);
   expect(births.baselines!['seasonal naive']).toBeCloseTo(0.328, 3);

@@ -6,7 +6,7 @@
 import { Random } from '../nn/index.js';
 import { seriesData } from '../train/index.js';
 import { forecastsOf, streamForecasts } from './forecasts.js';
-import type { Task } from './task.js';
+import { expectOwnLength, type Task } from './task.js';
 
 const PATCH = 4;
 /** Values that are read at once; a beat has about 64. */
@@ -60,7 +60,8 @@ export const heartbeat: Task = {
   measure: { name: 'area under ROC', better: 'more' },
   chance: 0.5,
   lengths: { train: WINDOW / PATCH, test: [WINDOW / PATCH] },
-  async prepare() {
+  async prepare(length) {
+    expectOwnLength('heartbeat', WINDOW / PATCH, length);
     const make = (seed: number, length: number, ill: number) => heartbeats(new Random(seed), length, ill);
     const channels = ['beat'];
     const test = make(3, 40 * WINDOW, 0.1);

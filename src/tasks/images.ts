@@ -12,7 +12,7 @@ import {
   TRAINING_DEFAULTS,
 } from '../train/index.js';
 import { debianFile, packageFile } from './data.js';
-import { ACCURACY, type Task, type Trained } from './task.js';
+import { ACCURACY, expectOwnLength, type Task, type Trained } from './task.js';
 
 interface ImageSet {
   readonly training: readonly Labelled<Image>[];
@@ -131,7 +131,8 @@ function imageTask({ patch, load, ...task }: ImageTask): Task {
     measure: ACCURACY,
     chance: 0.1,
     lengths: { train: positions, test: [positions] },
-    async prepare() {
+    async prepare(length) {
+      expectOwnLength(task.name, positions, length);
       const { training, test, classes, moves } = await load(task.name);
       const order = new Random(1).permutation(training.length);
       const shuffled = [...order].map((i) => training[i]!);

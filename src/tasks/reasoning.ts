@@ -1,7 +1,7 @@
 /** Reasoning: answers that no single token holds. */
 import { ConfigError } from '../errors.js';
 import type { Random } from '../nn/index.js';
-import { distinct, type Example, placesOfFact, said, type TokenTask } from './tokens.js';
+import { distinct, type Example, expectRoom, placesOfFact, said, type TokenTask } from './tokens.js';
 
 /** Whether there is an odd number of ones among bits: said at the end alone, or written after each bit. */
 function oddness(written: boolean): TokenTask {
@@ -17,6 +17,7 @@ function oddness(written: boolean): TokenTask {
       reference: { score: 1, of: 'DeltaNet with eigenvalues in [-1, 1], to 256 (table 1)' },
     }),
     sample(random, length) {
+      expectRoom(this.name, length, 2);
       // 0 and 1 are bits, 2 asks, 3 and 4 are even and odd.
       const bits = Array.from({ length: written ? Math.ceil(length / 2) : length - 1 }, () =>
         random.below(2),

@@ -6,7 +6,7 @@ import { parse } from 'csv-parse/sync';
 import { type SeriesRows, seriesData, squaredObjective } from '../train/index.js';
 import { packageFile } from './data.js';
 import { forecastError, last, linearForecast, modelError, type Origins, seasonalNaive } from './forecasts.js';
-import type { Task } from './task.js';
+import { expectOwnLength, type Task } from './task.js';
 
 interface Series {
   readonly name: string;
@@ -96,7 +96,8 @@ function seriesTask(
     source: `${file.replace('data/', '')} of the npm package ${from}`,
     measure: { name: 'squared error', better: 'less' },
     lengths: { train: context / patch, test: [horizon] },
-    async prepare() {
+    async prepare(length) {
+      expectOwnLength(task, context / patch, length);
       const rows = parse(await packageFile(task, from, file), {
         columns: true,
       }) as Record<string, string>[];

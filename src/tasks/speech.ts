@@ -11,7 +11,7 @@ import type { SoundsConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { readSound, type Sound } from '../signals/index.js';
 import { evaluateExamples, type Labelled, soundData, TRAINING_DEFAULTS } from '../train/index.js';
-import { ACCURACY, type Task, type Trained } from './task.js';
+import { ACCURACY, expectOwnLength, type Task, type Trained } from './task.js';
 
 const RATE = 8000;
 /** Samples: silence is cut off, and what is left is as long as this at least. */
@@ -57,7 +57,8 @@ function speech({ name, as, reads, positions }: Hearing): Task {
     measure: ACCURACY,
     chance: 0.1,
     lengths: { train: positions, test: [positions] },
-    async prepare() {
+    async prepare(length) {
+      expectOwnLength(name, positions, length);
       const learned = await spoken(LEARNED, 3);
       const unheard = await spoken(UNHEARD, 1);
       const order = [...new Random(1).permutation(learned.length)].map((i) => learned[i]!);

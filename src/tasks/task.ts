@@ -4,6 +4,7 @@
  * well it does.
  */
 import type { Device, Program } from '../engine/index.js';
+import { ConfigError } from '../errors.js';
 import type { ModalityConfig, Model } from '../models/index.js';
 import type { DataSource } from '../train/index.js';
 
@@ -19,7 +20,15 @@ export const ACCURACY: Measure = { name: 'accuracy', better: 'more' };
 /** A score for a person: `98.8 %`, `0.0123`. */
 export function scoreText({ name }: Measure, score: number): string {
   if (name !== 'accuracy') return String(Number(score.toPrecision(3)));
-  return `${(100 * score).toFixed(score < 0.001 ? 3 : 1)} %`;
+  return `${(100 * score).toFixed(score > 0 && score < 0.001 ? 3 : 1)} %`;
+}
+
+/** Throws `ConfigError` where examples of another length are asked for than the only one that a task has. */
+export function expectOwnLength(name: string, own: number, length = own): void {
+  if (length === own) return;
+  throw new ConfigError(
+    `${name} has examples of ${own} positions, and ${length} were asked for: leave the length out`,
+  );
 }
 
 /** What is asked of a model, how the answer is measured, and what a guess scores. */
@@ -38,7 +47,7 @@ export interface Task {
   readonly reference?: { readonly score: number; readonly of: string };
   /**
    * The task with its data at hand, in examples of `length` positions (the task's own by default). Throws `DataError` for data that is
-   * not there, with what brings it, and `ConfigError` for a length without room.
+   * not there, with what brings it, and `ConfigError` for a length without room, or another one than a task has alone.
    */
   prepare(length?: number): Promise<PreparedTask>;
 }

@@ -166,7 +166,10 @@ describe.each(TOKEN_TASKS)('$name', (task) => {
     const [whole, part] = [examplesOf(task, length, 3).take(0, 4), examplesOf(task, length, 3).take(2, 1)];
     expect(part.tokens).toEqual((whole.tokens as BigInt64Array).slice(2 * length, 3 * length));
     expect(examplesOf(task, length, 4).take(2, 1).tokens).not.toEqual(part.tokens);
-    if (!/^(parity|s5)/.test(task.name)) expect(() => task.sample(new Random(1), 3)).toThrow(ConfigError);
+    if (!/^s5/.test(task.name)) {
+      const tooShort = task.name.startsWith('parity') ? 1 : 3;
+      expect(() => task.sample(new Random(1), tooShort)).toThrow(ConfigError);
+    }
   });
 });
 
