@@ -1,26 +1,11 @@
 /** What a person sees while large files are downloaded. */
+import type { TransferEvent } from '../hub/index.js';
 import { formatBytes, formatDuration } from './format.js';
 
-/** What a download reports; numbers are in bytes. */
-export type DownloadEvent =
-  /** Bytes on disk are read and compared, or unpacked: `done` of its `total`. */
-  | {
-      readonly event: 'checking' | 'unpacking';
-      readonly name: string;
-      readonly done: number;
-      readonly total: number;
-    }
-  /** Bytes come: `done` of all files' `total` are here, `received` of them in this call. */
-  | {
-      readonly event: 'downloading';
-      readonly name: string;
-      readonly done: number;
-      readonly total: number;
-      readonly received: number;
-    }
-  /** Bytes that came were wrong, and are fetched once more. */
-  | { readonly event: 'mismatch'; readonly name: string }
-  | { readonly event: 'waiting'; readonly seconds: number; readonly reason: string };
+/** What is shown of a transfer and of unpacking; numbers are in bytes. */
+type DownloadEvent =
+  | TransferEvent
+  | { readonly event: 'unpacking'; readonly name: string; readonly done: number; readonly total: number };
 
 /** A line for a person, beside what the command prints. */
 export function say(line: string): void {

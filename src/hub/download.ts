@@ -9,6 +9,22 @@ import { PartialFile } from './partial-file.js';
 import { Transient } from './patience.js';
 import type { RemoteFile } from './sums.js';
 
+/** How a transfer of files goes on; numbers are in bytes. */
+export type TransferEvent =
+  /** Bytes of a file on disk are read and compared: `done` of its `total`. */
+  | { readonly event: 'checking'; readonly name: string; readonly done: number; readonly total: number }
+  /** Bytes come: `done` of all files' `total` are here, `received` of them in this call. */
+  | {
+      readonly event: 'downloading';
+      readonly name: string;
+      readonly done: number;
+      readonly total: number;
+      readonly received: number;
+    }
+  /** Bytes that came were wrong, and are fetched once more. */
+  | { readonly event: 'mismatch'; readonly name: string }
+  | { readonly event: 'waiting'; readonly seconds: number; readonly reason: string };
+
 /** One file to download, with what messages call its source. */
 export interface Download {
   readonly url: string;

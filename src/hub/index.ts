@@ -7,6 +7,7 @@ export {
   type CudaSetupResult,
   setupCuda,
 } from './cuda/setup.js';
+export type { TransferEvent } from './download.js';
 export { type Hub, hubFromEnvironment } from './hub.js';
 export type { Patience } from './patience.js';
 export { type PullEvent, type PullRequest, type PullResult, pull } from './pull.js';

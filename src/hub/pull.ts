@@ -13,7 +13,7 @@ import { readFile, statfs } from 'node:fs/promises';
 import { HubError, StorageError } from '../errors.js';
 import { isVocabularyFile } from '../text/index.js';
 import { type Answer, Connection } from './connection.js';
-import { fetchFile } from './download.js';
+import { fetchFile, type TransferEvent } from './download.js';
 import { expectFolder, PullFolder, type Standing } from './folder.js';
 import { Changed, type Hub, sourceOf } from './hub.js';
 import { listRepository } from './listing.js';
@@ -53,21 +53,9 @@ export type PullEvent =
       readonly replaced: readonly string[];
       readonly hasTokenizer: boolean;
     }
-  /** A file's bytes on disk are read and compared: `done` of its `total`. */
-  | { readonly event: 'checking'; readonly name: string; readonly done: number; readonly total: number }
-  /** Bytes come: `done` of the model's `total` are here, `received` of them in this pull. */
-  | {
-      readonly event: 'downloading';
-      readonly name: string;
-      readonly done: number;
-      readonly total: number;
-      readonly received: number;
-    }
-  /** Bytes that came were wrong, and are fetched once more. */
-  | { readonly event: 'mismatch'; readonly name: string }
   /** The repository has changed since it was listed. */
   | { readonly event: 'changed' }
-  | { readonly event: 'waiting'; readonly seconds: number; readonly reason: string };
+  | TransferEvent;
 
 /** What a pull did. */
 export interface PullResult {

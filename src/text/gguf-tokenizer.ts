@@ -4,7 +4,9 @@
  */
 import { TokenizerError } from '../errors.js';
 import type { Gguf, GgufMetadata } from '../gguf.js';
+import { bpeTokenizer } from './bpe-json.js';
 import { byteLevel, CUTTINGS, type Cutting } from './cuttings.js';
+import { addedToken } from './token-table.js';
 import type { TokenizerFiles } from './tokenizer-json.js';
 
 /** Kinds of tokens, by llama.cpp's numbers. */
@@ -64,19 +66,7 @@ const isAdded = (type: number | undefined): boolean => type === CONTROL || type 
 
 function addedTokens(tokens: readonly string[], types: readonly number[]): object[] {
   return tokens.flatMap((content, id) =>
-    isAdded(types[id]) && content.length > 0
-      ? [
-          {
-            id,
-            content,
-            special: types[id] === CONTROL,
-            single_word: false,
-            lstrip: false,
-            rstrip: false,
-            normalized: false,
-          },
-        ]
-      : [],
+    isAdded(types[id]) && content.length > 0 ? [addedToken(id, content, types[id] === CONTROL)] : [],
   );
 }
 
@@ -90,28 +80,15 @@ function vocabularyOf(
 }
 
 function bytePairs(tokens: string[], types: number[], merges: string[], cutting: Cutting): object {
-  return {
-    version: '1.0',
-    truncation: null,
-    padding: null,
-    added_tokens: addedTokens(tokens, types),
+  return bpeTokenizer({
+    addedTokens: addedTokens(tokens, types),
     normalizer: cutting.nfc ? { type: 'NFC' } : null,
-    pre_tokenizer: cutting.pre,
-    post_processor: null,
+    preTokenizer: cutting.pre,
     decoder: byteLevel(true),
-    model: {
-      type: 'BPE',
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: cutting.likeLlama3 ?? false,
-      vocab: Object.fromEntries(vocabularyOf(tokens, types, false)),
-      merges,
-    },
-  };
+    ignoreMerges: cutting.likeLlama3 ?? false,
+    vocab: vocabularyOf(tokens, types, false),
+    merges,
+  });
 }
 
 /** SentencePiece's byte pairs, whose merges are not stored: a token is made of two others, those of higher scores first. */
@@ -131,11 +108,8 @@ function sentencePieces(tokens: string[], types: number[], scores: number[], pre
   }
   merges.sort((a, b) => b.score - a.score);
   const unknown = types.indexOf(2);
-  return {
-    version: '1.0',
-    truncation: null,
-    padding: null,
-    added_tokens: addedTokens(tokens, types),
+  return bpeTokenizer({
+    addedTokens: addedTokens(tokens, types),
     normalizer: {
       type: 'Sequence',
       normalizers: [
@@ -143,8 +117,7 @@ function sentencePieces(tokens: string[], types: number[], scores: number[], pre
         { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
       ],
     },
-    pre_tokenizer: null,
-    post_processor: null,
+    preTokenizer: null,
     decoder: {
       type: 'Sequence',
       decoders: [
@@ -154,18 +127,11 @@ function sentencePieces(tokens: string[], types: number[], scores: number[], pre
         ...(prefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
       ],
     },
-    model: {
-      type: 'BPE',
-      dropout: null,
-      unk_token: unknown < 0 ? null : tokens[unknown],
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: true,
-      byte_fallback: true,
-      vocab: Object.fromEntries(vocabulary),
-      merges: merges.map(({ pair }) => pair),
-    },
-  };
+    unknown: unknown < 0 ? null : tokens[unknown]!,
+    byteFallback: true,
+    vocab: vocabulary,
+    merges: merges.map(({ pair }) => pair),
+  });
 }
 
 function configOf(metadata: GgufMetadata): object {

@@ -5,6 +5,7 @@
  * rank for control tokens.
  */
 import { TokenizerError } from '../errors.js';
+import { bpeTokenizer } from './bpe-json.js';
 import { byteLevel, KIMI, split } from './cuttings.js';
 import { addedToken, tokensOf } from './token-table.js';
 import type { VocabularyReader } from './vocabulary-files.js';
@@ -30,28 +31,15 @@ export const readTiktoken: VocabularyReader = (text, path, config) => {
     return addedToken(id, content, special);
   });
   return {
-    tokenizer: {
-      version: '1.0',
-      truncation: null,
-      padding: null,
-      added_tokens: reserved,
+    tokenizer: bpeTokenizer({
+      addedTokens: reserved,
       normalizer: null,
-      pre_tokenizer: split(KIMI),
-      post_processor: null,
+      preTokenizer: split(KIMI),
       decoder: byteLevel(true),
-      model: {
-        type: 'BPE',
-        dropout: null,
-        unk_token: null,
-        continuing_subword_prefix: null,
-        end_of_word_suffix: null,
-        fuse_unk: false,
-        byte_fallback: false,
-        ignore_merges: true,
-        vocab: Object.fromEntries(vocab),
-        merges: mergesOf(vocab),
-      },
-    },
+      ignoreMerges: true,
+      vocab,
+      merges: mergesOf(vocab),
+    }),
     config: { ...config, tokenizer_class: 'PreTrainedTokenizerFast', auto_map: undefined },
   };
 };

@@ -1,4 +1,4 @@
-/** What readers of vocabulary files share: tokens by their bytes, and the errors of damaged lines. */
+/** What readers of vocabulary files share: tokens by their bytes, entries of tokenizer.json, and the errors of damaged lines. */
 import { TokenizerError } from '../errors.js';
 import { BYTE_SYMBOLS } from './byte-level.js';
 

@@ -6,6 +6,7 @@ import { join, makeFolder, readText, writeFileAtomic } from '#platform';
 import { StorageError, TokenizerError } from '../errors.js';
 import { isGguf, readGguf } from '../gguf.js';
 import type { TrainedBpe } from './bpe.js';
+import { bpeTokenizer } from './bpe-json.js';
 import { readVocabularyFile } from './vocabulary-files.js';
 
 /** The file of a tokenizer, in the format of Hugging Face's tokenizers. */
@@ -23,11 +24,8 @@ export interface TokenizerFiles {
 export function tokenizerFiles({ vocab, merges, specialTokens }: TrainedBpe): TokenizerFiles {
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
   return {
-    tokenizer: {
-      version: '1.0',
-      truncation: null,
-      padding: null,
-      added_tokens: specialTokens.map((content) => ({
+    tokenizer: bpeTokenizer({
+      addedTokens: specialTokens.map((content) => ({
         id: vocab.get(content),
         content,
         single_word: false,
@@ -37,23 +35,12 @@ export function tokenizerFiles({ vocab, merges, specialTokens }: TrainedBpe): To
         special: true,
       })),
       normalizer: null,
-      pre_tokenizer: byteLevel,
-      post_processor: null,
+      preTokenizer: byteLevel,
       decoder: byteLevel,
-      model: {
-        type: 'BPE',
-        dropout: null,
-        unk_token: null,
-        continuing_subword_prefix: null,
-        end_of_word_suffix: null,
-        fuse_unk: false,
-        byte_fallback: false,
-        ignore_merges: false,
-        vocab: Object.fromEntries(vocab),
-        // Every reader takes this form, older ones no other; a byte symbol is never a space.
-        merges: merges.map(([left, right]) => `${left} ${right}`),
-      },
-    },
+      vocab,
+      // Every reader takes this form, older ones no other; a byte symbol is never a space.
+      merges: merges.map(([left, right]) => `${left} ${right}`),
+    }),
     config: {
       tokenizer_class: 'PreTrainedTokenizerFast',
       add_prefix_space: false,

@@ -11,7 +11,7 @@ import { inWords, writeFolderAtomic } from '../../checkpoint/index.js';
 import { pluginIn, setupFolder } from '../../engine/cuda-libraries.js';
 import { HubError, StorageError } from '../../errors.js';
 import { Connection, type Source } from '../connection.js';
-import { fetchFile } from '../download.js';
+import { fetchFile, type TransferEvent } from '../download.js';
 import { lockFolder } from '../lock.js';
 import { PATIENCE, type Patience } from '../patience.js';
 import { findWheel, type Platform, type Wheel } from './package-index.js';
@@ -47,17 +47,8 @@ export interface CudaPlan {
 export type CudaSetupEvent =
   /** The index is asked for a package. */
   | { readonly event: 'asking'; readonly name: string }
-  | { readonly event: 'checking'; readonly name: string; readonly done: number; readonly total: number }
-  | {
-      readonly event: 'downloading';
-      readonly name: string;
-      readonly done: number;
-      readonly total: number;
-      readonly received: number;
-    }
   | { readonly event: 'unpacking'; readonly name: string; readonly done: number; readonly total: number }
-  | { readonly event: 'mismatch'; readonly name: string }
-  | { readonly event: 'waiting'; readonly seconds: number; readonly reason: string };
+  | TransferEvent;
 
 /** What a setup did. */
 export interface CudaSetupResult {
