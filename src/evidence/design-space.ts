@@ -67,7 +67,7 @@ function beginning(name: string, first: (batch: number) => Partial<Stage>): Choi
 }
 
 function trialOf({ axis, pattern, set, strategy }: Choice, quick: boolean): Trial {
-  const [steps, batch] = quick ? [60, 16] : [1500, 128];
+  const [steps, batch] = quick ? [30, 8] : [1500, 128];
   const changed = told(set ?? {});
   return {
     section: SECTION,
@@ -78,7 +78,7 @@ function trialOf({ axis, pattern, set, strategy }: Choice, quick: boolean): Tria
     set: { ...BASE.set, ...set },
     rates: [3e-3],
     seeds: quick ? [1] : [1, 2],
-    count: 64,
+    count: quick ? 8 : 64,
     longest: 1024,
   };
 }

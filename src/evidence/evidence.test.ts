@@ -127,7 +127,7 @@ test('a failing process is told, and what it printed before is kept', async () =
   await writePage(folder, findings, SECTIONS, { quick: true });
   const page = readFileSync(join(folder, 'README.md'), 'utf8');
   expect(page).toMatch(/\| design \| parameters \| rate \| 40 tokens: 64 answers \| seeds \|/);
-  expect(page).toMatch(/\| ssm \| 0\.00M \| 0\.002 \| 25\.0 % \| 1 \|/);
+  expect(page).toMatch(/\| ssm \| 0\.00M \| 0\.003 \| 25\.0 % \| 1 \|/);
   expect(page).toContain('guessing reaches 50.0 %');
   expect(readFileSync(join(folder, 'ability.svg'), 'utf8')).toMatch(/^<svg/);
   await findings.close();
@@ -161,7 +161,7 @@ test('the page leaves out what no work asks for today, and is written for scores
   await findings.add({ ...asked, numbers: { diverged: 1 } });
   await writePage(folder, findings, SECTIONS, { quick: true });
   expect(readFileSync(join(folder, 'README.md'), 'utf8')).toMatch(
-    /\| ssm \| - \| 0\.002 \| 1, of which 1 diverged \|/,
+    /\| ssm \| - \| 0\.003 \| 1, of which 1 diverged \|/,
   );
   await findings.close();
 });
