@@ -47,6 +47,7 @@ interface LayersOptions {
   readonly batch: number;
   readonly rounds: number;
   readonly threads: number;
+  readonly device: 'cpu' | 'cuda';
 }
 
 const TASKS = ['train', 'read', 'write'] as const;
@@ -132,14 +133,24 @@ function generating(name: 'read' | 'write', device: Device, options: LayersOptio
   };
 }
 
-async function runLayers(options: LayersOptions): Promise<void> {
-  const { threads, against } = options;
+/** What computes many tokens at once, and what computes one. */
+async function openDevices({ device, threads }: LayersOptions): Promise<{ many: Device; one: Device }> {
+  if (device === 'cuda') {
+    const cuda = await openDevice('cuda');
+    console.log(`${cuda.gpuMemory?.()[0]?.kind ?? device}, bfloat16, Node ${process.version}`);
+    return { many: cuda, one: cuda };
+  }
   console.log(machineText(describeMachine('cpu', threads)));
-  const [cpu, wasm] = [await openDevice('cpu', { threads }), await openDevice('wasm', { threads })];
+  return { many: await openDevice('cpu', { threads }), one: await openDevice('wasm', { threads }) };
+}
+
+async function runLayers(options: LayersOptions): Promise<void> {
+  const { against } = options;
+  const { many, one } = await openDevices(options);
   const tasks = [
-    training(cpu, options),
-    generating('read', cpu, options),
-    generating('write', wasm, options),
+    training(many, options),
+    generating('read', many, options),
+    generating('write', one, options),
   ];
   const letters = [against, ...options.letters.filter((letter) => letter !== against)];
   const rows = [['layers', ...options.tasks.flatMap((name) => [`${name}, tokens/s`, `of ${against}-`])]];
@@ -160,7 +171,7 @@ async function runLayers(options: LayersOptions): Promise<void> {
       cells.get(letter)!.push(decimal(1 / quantile(own, 0.5)), `${quantile(ratios, 0.5).toFixed(2)} x`);
     }
   }
-  await Promise.all([cpu.dispose(), wasm.dispose()]);
+  await Promise.all([...new Set([many, one])].map((device) => device.dispose()));
   console.log(table([...rows, ...cells.values()]));
 }
 
@@ -185,5 +196,10 @@ export function addLayersCommand(parent: Command): void {
     .option('--batch <n>', 'sequences of a training step', positive, 2)
     .option('--rounds <n>', 'rounds, by turns', positive, 7)
     .option('--threads <n>', 'threads that compute', positive, 2)
+    .addOption(
+      new Option('--device <name>', 'what computes; cpu writes by the kernels of our own')
+        .choices(['cpu', 'cuda'])
+        .default('cpu'),
+    )
     .action((options: LayersOptions) => runLayers(options));
 }
