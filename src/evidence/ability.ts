@@ -46,13 +46,23 @@ const NARROW = {
   num_key_value_heads: 2,
 };
 
-/** Each value has to be said some thousand times: the search is learned on few, and then the rest of the vocabulary. */
+/**
+ * Each value has to be said some thousand times: the search is learned on few, and then the rest of the vocabulary, in texts that have hardly
+ * more than the pairs and their questions.
+ */
 const PAIRS: readonly Stage[] = [
-  { task: 'mqar-16-of-128', steps: 400, batch: 256 },
-  { task: 'mqar-32-of-512', steps: 600, batch: 256 },
-  { task: 'mqar-64-of-2048', steps: 800, batch: 128 },
-  { task: 'mqar-64', steps: 2000, batch: 128 },
+  { task: 'mqar-16-of-128', length: 64, steps: 600, batch: 512 },
+  { task: 'mqar-32-of-512', length: 128, steps: 800, batch: 256 },
+  { task: 'mqar-64-of-2048', length: 256, steps: 1200, batch: 128 },
+  { task: 'mqar-64', length: 256, steps: 3000, batch: 128 },
+  { task: 'mqar-64', steps: 1500, batch: 128 },
 ];
+
+const FEW_RULES: Stage = { task: 'inference-steps', length: 40, steps: 800, batch: 256 };
+
+function lastStage(task: string): Stage {
+  return { task, steps: 1200, batch: 128 };
+}
 
 const FULL: readonly Trial[] = [
   {
@@ -60,8 +70,8 @@ const FULL: readonly Trial[] = [
     stages: PAIRS,
     designs: ['MS', 'M-S-', ...SIBLINGS],
     set: { ...NARROW, ...selecting(128) },
-    // Long: a tenth of the steps tells which rate is the better.
-    ...{ rates: [2e-3, 3e-3], tuning: 0.1, seeds: FIVE, count: 64, longest: 1024 },
+    // A part of the steps tells nothing of a rate: until the search is found, all of them are at chance.
+    ...{ rates: [3e-3], seeds: FIVE, count: 64, longest: 1024 },
   },
   {
     ...COMMON,
@@ -69,7 +79,7 @@ const FULL: readonly Trial[] = [
     stages: PAIRS,
     designs: ['MS'],
     set: { ...NARROW, ...selecting(64) },
-    ...{ rates: [2e-3, 3e-3], tuning: 0.1, seeds: FIVE, count: 64, longest: 1024 },
+    ...{ rates: [3e-3], seeds: FIVE, count: 64, longest: 1024 },
   },
   {
     ...COMMON,
@@ -94,8 +104,13 @@ const FULL: readonly Trial[] = [
   })),
   {
     ...COMMON,
+    // Without noise first, and then with more and more.
     stages: [
-      { task: 'selective-copying', length: 256, steps: 1200, batch: 64 },
+      { task: 'selective-copying', length: 40, steps: 500, batch: 256 },
+      { task: 'selective-copying', length: 64, steps: 300, batch: 256 },
+      { task: 'selective-copying', length: 128, steps: 300, batch: 128 },
+      { task: 'selective-copying', length: 256, steps: 400, batch: 64 },
+      { task: 'selective-copying', length: 1024, steps: 200, batch: 16 },
       { task: 'selective-copying', steps: 200, batch: 4 },
     ],
     set: selecting(32),
@@ -103,7 +118,14 @@ const FULL: readonly Trial[] = [
   },
   {
     ...COMMON,
-    stages: [{ task: 'induction', steps: 1000, batch: 64 }],
+    // One answer in 256 tokens teaches little: short texts first.
+    stages: [
+      { task: 'induction', length: 16, steps: 400, batch: 256 },
+      { task: 'induction', length: 32, steps: 300, batch: 256 },
+      { task: 'induction', length: 64, steps: 300, batch: 128 },
+      { task: 'induction', steps: 600, batch: 64 },
+    ],
+    designs: ['M-S-', ...SIBLINGS],
     set: selecting(32),
     ...{ count: 256, longest: 65_536 },
   },
@@ -120,9 +142,14 @@ const FULL: readonly Trial[] = [
     set: selecting(128),
     ...{ count: 128, longest: 1024 },
   },
+  // Few rules first; without written steps nothing is learned at all, so that they stand before it, too.
   ...(
-    ['inference', 'inference-steps', 'wordnet-2', 'wordnet-2-steps', 'wordnet-4', 'wordnet-4-steps'] as const
-  ).map((task) => ({
+    [
+      [FEW_RULES, { task: 'inference', length: 40, steps: 800, batch: 256 }, lastStage('inference')],
+      [FEW_RULES, lastStage('inference-steps')],
+    ] as const
+  ).map((stages) => ({ ...COMMON, stages, set: selecting(64), ...{ count: 256, longest: 192 } })),
+  ...(['wordnet-2', 'wordnet-2-steps', 'wordnet-4', 'wordnet-4-steps'] as const).map((task) => ({
     ...COMMON,
     stages: [{ task, steps: 2000, batch: 128 }],
     set: selecting(64),

@@ -24,11 +24,11 @@ export function mqar(pairs: number, among = HALF): TokenTask {
       expectRoom(this.name, length, 4 * pairs);
       return associations(random, pairs, length, among);
     },
-    // Fewer pairs, as a part of Zoology's examples have, and keys and values out of a few: what to do is found on them first.
+    // Fewer pairs, as a part of Zoology's examples have, and now and then keys and values out of a few: what to do is found on them first.
     practice(random, length) {
       expectRoom(this.name, length, 4 * pairs);
       const count = random.below(2) === 0 ? pairs : 1 + random.below(pairs);
-      return associations(random, count, length, random.below(2) === 0 ? among : 2 * pairs);
+      return associations(random, count, length, random.below(8) > 0 ? among : 2 * pairs);
     },
   };
 }
