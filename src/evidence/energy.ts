@@ -64,7 +64,7 @@ export const energy: Section = {
           const found = own.find(({ key }) => key.endsWith(`/${verb} ${context}`));
           if (!found) return '-';
           const { 'joules for 1,000 tokens': joules, watts, 'tokens/s': rate } = found.numbers;
-          return `${joules!.toPrecision(3)} J (${Math.round(watts!)} W, ${Math.round(rate!).toLocaleString('en')}/s)`;
+          return `${joules!.toLocaleString('en', { maximumSignificantDigits: 3 })} J (${Math.round(watts!)} W, ${Math.round(rate!).toLocaleString('en')}/s)`;
         }),
       ]),
     );
