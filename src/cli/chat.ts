@@ -14,7 +14,7 @@ import {
   loadSnapshot,
   type Snapshot,
 } from '../generate/index.js';
-import { expectNoSource, modelFolder } from '../models/index.js';
+import { modelFolder, type SourceGiven } from '../models/index.js';
 import { endOfTurnIds, readGenerationConfig } from '../text/index.js';
 import { formatBytes, formatRate } from './format.js';
 import {
@@ -24,11 +24,13 @@ import {
   stateOption,
 } from './generation-options.js';
 import { loadAsAsked, MODEL_HELP } from './loading-options.js';
+import { sourceOf } from './source-of.js';
 import { beyondTraining } from './trained-length.js';
 
 interface ChatFlags extends GenerationFlags {
   system?: string;
   state?: string;
+  source?: string;
 }
 
 type ChatOptions = GenerateOptions & { seed: number; maxTokens: number };
@@ -51,6 +53,8 @@ interface Partner {
   /** Tokens that the last answer took, and the bytes of the state. */
   cost(): { reused: number; read: number; written: number; bytes: number };
   reset(): void;
+  /** Begins anew behind a source. */
+  show?(source: SourceGiven): Promise<void>;
   dispose(): void;
 }
 
@@ -59,6 +63,7 @@ export function configure(command: Command): void {
   command
     .argument('<model>', MODEL_HELP)
     .option('--system <text>', 'tell the model first how to answer')
+    .option('--source <text or file>', 'what a model that was trained on pairs reads first, such as an image')
     .addOption(stateOption());
   addGenerationOptions(command).action((folder: string, flags: ChatFlags) => run(folder, flags));
 }
@@ -66,9 +71,10 @@ export function configure(command: Command): void {
 async function run(folder: string, flags: ChatFlags): Promise<void> {
   const options: ChatOptions = generationOptions(flags, await readGenerationConfig(modelFolder(folder)));
   const model = await loadAsAsked(folder, flags);
-  expectNoSource(model.model, 'a chat');
+  const source = await sourceOf(model.model, flags);
   const after = flags.state === undefined ? undefined : await loadSnapshot(flags.state, model);
   const partner = await partnerFor(folder, model, { system: flags.system, after });
+  if (source !== undefined) await partner.show!(source);
   if (after) say(`(after the ${after.length.toLocaleString('en')} tokens of ${flags.state})`);
   say(
     `${folder}: ${model.model.pattern}, seed ${options.seed}. ${partner.manner} Ctrl-C ends a turn, Ctrl-D the chat; /help tells what else there is.`,
@@ -80,8 +86,12 @@ async function run(folder: string, flags: ChatFlags): Promise<void> {
   for await (const line of terminal) {
     interrupt = new AbortController();
     options.signal = interrupt.signal;
-    const reply = replyTo(line, partner, options);
-    if (reply) await turn(model, partner, reply, options);
+    const shown = /^\s*\/source\s+(.+?)\s*$/.exec(line)?.[1];
+    if (shown !== undefined && partner.show) await showTo(partner, model, shown);
+    else {
+      const reply = replyTo(line, partner, options);
+      if (reply) await turn(model, partner, reply, options);
+    }
     terminal.prompt();
   }
   partner.dispose();
@@ -93,6 +103,19 @@ const COMMANDS: readonly (readonly [string, string])[] = [
   ['/edit <n> <text>', 'say something else in turn n, counted from 1; what came after is forgotten'],
   ['/reset', 'begin anew'],
 ];
+const SOURCE_COMMAND = ['/source <text or file>', 'begin anew behind another source'] as const;
+
+/** Begins anew behind another source; one that cannot be read changes nothing. */
+async function showTo(partner: Partner, { model }: LanguageModel, given: string): Promise<void> {
+  try {
+    await partner.show!((await sourceOf(model, { source: given }))!);
+    say(`(begun anew behind ${given})`);
+  } catch (error) {
+    if (!(error instanceof DataError)) throw error;
+    say(`heddle: ${error.message}`);
+    process.exitCode = 1;
+  }
+}
 
 /** What to write for a line, if anything: an answer, or another one in the place of an earlier one. */
 function replyTo(
@@ -116,7 +139,8 @@ function replyTo(
     say('(begun anew)');
   } else {
     say(`Turns so far: ${partner.turns}. Commands:`);
-    for (const [name, what] of COMMANDS) say(`  ${name.padEnd(18)}${what}`);
+    const commands = partner.show ? [...COMMANDS, SOURCE_COMMAND] : COMMANDS;
+    for (const [name, what] of commands) say(`  ${name.padEnd(24)}${what}`);
   }
   return undefined;
 }
@@ -161,8 +185,9 @@ async function partnerFor(
   { system, after }: { system: string | undefined; after: Snapshot | undefined },
 ): Promise<Partner> {
   const context = { ...(system !== undefined && { system }), ...(after && { after }) };
-  const chat = await ChatSession.open(model, folder, context);
-  if (chat) return answering(chat);
+  const readsSource = model.model.source !== undefined;
+  const chat = await ChatSession.open(model, folder, { ...context, lines: readsSource });
+  if (chat) return answering(chat, readsSource);
   if (system !== undefined) {
     throw new ConfigError(
       `${folder} has no chat template, so its model knows no --system: leave it out, or write it as the first line`,
@@ -171,11 +196,14 @@ async function partnerFor(
   return continuing(model, await endOfTurnIds(folder, model.tokenizer), after);
 }
 
-/** A model with a chat template. */
-function answering(chat: ChatSession): Partner {
+/** A model with a chat template, or one that is asked about a source. */
+function answering(chat: ChatSession, readsSource: boolean): Partner {
   return {
-    manner: 'It answers you.',
-    takes: (line) => line.trim() !== '',
+    manner: readsSource
+      ? 'It answers about what it was shown; an empty line asks nothing.'
+      : 'It answers you.',
+    takes: (line) => readsSource || line.trim() !== '',
+    ...(readsSource && { show: (source: SourceGiven) => chat.show(source) }),
     get turns() {
       return chat.turns;
     },

@@ -11,6 +11,7 @@
  */
 import { modelFolder } from '#locate';
 import { DataError } from '../errors.js';
+import type { SourceGiven } from '../models/index.js';
 import {
   type AnswerPart,
   AnswerReader,
@@ -92,8 +93,10 @@ export class ChatSession {
   #state: Session;
   /** That from where the last answer began. */
   #mark: Snapshot | undefined;
-  readonly #cache: PrefixStore;
-  readonly #after: Snapshot | undefined;
+  #cache: PrefixStore;
+  #after: Snapshot | undefined;
+  /** The state behind what was shown, which is `#after` then. */
+  #shown: Snapshot | undefined;
   readonly #once: boolean;
   #turn: ChatTurn | undefined;
   #format: MessageFormat | undefined;
@@ -286,17 +289,43 @@ export class ChatSession {
     this.#turn = undefined;
   }
 
+  /**
+   * Shows a model that reads a source (`source` in its config) what the conversation is about: a text, an image (`readImage`) or a sound. The
+   * conversation begins anew. Throws `ConfigError` for a model that reads none, `DataError` for what it cannot read.
+   */
+  async show(source: SourceGiven): Promise<void> {
+    this.reset();
+    const session = this.model.session();
+    try {
+      await session.readSource(source);
+      const shown = await session.snapshot();
+      this.#shown?.dispose();
+      this.#shown = shown;
+      this.#after = shown;
+    } finally {
+      session.dispose();
+    }
+    // Tokens do not tell one source from another: what was read behind an earlier one is of no use.
+    this.#mark?.dispose();
+    this.#mark = undefined;
+    this.#state.dispose();
+    this.#cache = new PrefixMemory(this.model, OWN_CACHE_BYTES);
+    this.#state = this.model.session({ cache: this.#cache });
+    this.#state.restore(this.#shown);
+  }
+
   /** Frees the states. The template and the cache, which others may use, are left to whoever has them. */
   dispose(): void {
     this.#state.dispose();
     this.#mark?.dispose();
+    this.#shown?.dispose();
   }
 
   async #learned(): Promise<MessageFormat> {
     const { tokenizer } = this.model;
     this.#format ??= this.template
       ? await ConversationFormat.learn(this.template, tokenizer)
-      : new LineFormat(tokenizer);
+      : new LineFormat(tokenizer, undefined, this.model.model.source !== undefined);
     return this.#format;
   }
 
@@ -305,6 +334,9 @@ export class ChatSession {
     messages: readonly ChatMessage[],
     signal: AbortSignal | undefined,
   ): Promise<{ reusedTokens: number; reader: AnswerReader }> {
+    const { source } = this.model.model;
+    if (source && !this.#after)
+      throw new DataError(`this model ${source.modality.about} before it writes: show it one first`);
     const format = await this.#learned();
     const { ids, boundary, thinking } = await format.withAnswer(messages, {
       ...this.#context,

@@ -31,6 +31,15 @@ export interface SourceRead {
 /** Reads what stands before a text into a state. Throws `DataError` for what the model cannot read. */
 export type ReadSource = (given: SourceGiven) => Promise<SourceRead>;
 
+/** The tokens behind which a text begins after a source (`SourceRead.tokens`). Throws `ConfigError` for a model that reads none. */
+export function sourceTokens(model: Model): number[] {
+  sourceConfigOf(model);
+  const { positions, isAttended } = model.source!;
+  const begin = model.eosTokenIds[0];
+  if (begin === undefined) throw new ConfigError('the model has no token that begins a text');
+  return new Array<number>(isAttended ? 1 : positions + 1).fill(begin);
+}
+
 /** A source as the model's inputs, [1, ...] by name. Throws `DataError` for one that the model cannot read. */
 export function sourceFeeds(
   model: Model,
@@ -53,11 +62,8 @@ export async function sourceReader(
   tokenizer: Tokenizer,
   device: Device,
 ): Promise<{ read: ReadSource; dispose: () => Promise<void> }> {
-  sourceConfigOf(model);
-  const { modality, positions, isAttended } = model.source!;
-  const begin = model.eosTokenIds[0];
-  if (begin === undefined) throw new ConfigError('the model has no token that begins a text');
-  const inputs = modalityInputs(modality);
+  const tokens = sourceTokens(model);
+  const inputs = modalityInputs(model.source!.modality);
   const kept = modelState(model);
   const ids = input('ids', 'int64', ['batch', 1]);
   const registry = new ParameterRegistry();
@@ -75,11 +81,11 @@ export async function sourceReader(
       try {
         const feeds = {
           ...fed,
-          ids: int64([begin], [1, 1]),
+          ids: int64(tokens.slice(-1), [1, 1]),
         };
         const { logits } = await executable.run(feeds, [own]);
         return {
-          tokens: new Array<number>(isAttended ? 1 : positions + 1).fill(begin),
+          tokens,
           state: await own.read(),
           logits: logits!.data as Float32Array,
         };

@@ -1,7 +1,15 @@
 /** The config: defaults, what is refused and how it is told, and `config.json` there and back. */
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../errors.js';
-import { configJson, type ModelConfig, type ModelConfigInput, modelConfig, parseConfig } from './config.js';
+import {
+  configJson,
+  configSchema,
+  type ModelConfig,
+  type ModelConfigInput,
+  modelConfig,
+  parseConfig,
+} from './config.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
 import { preset } from './presets.js';
 
@@ -23,6 +31,16 @@ function refusal(run: () => unknown): string {
   }
   throw new Error('nothing was refused');
 }
+
+test('the page of designs explains every key', () => {
+  const page = readFileSync(new URL('../../docs/designs.md', import.meta.url), 'utf8');
+  const explained = new Set([...page.matchAll(/`([a-z][a-z0-9_]*)(?:: [^`]*)?`/g)].map(([, key]) => key));
+  const keys = Object.keys(configSchema.shape).map((key) =>
+    key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`),
+  );
+  expect(keys.length).toBeGreaterThan(50);
+  expect(keys.filter((key) => !explained.has(key))).toEqual([]);
+});
 
 describe('checks', () => {
   test('what is not said has a default', () => {

@@ -23,7 +23,8 @@ const length = z
   .positive()
   .max(2 ** 31);
 
-const schema = z.strictObject({
+/** The schema of a config, whose keys docs/designs.md explains. */
+export const configSchema = z.strictObject({
   modelType: z.literal('heddle'),
   architectures: z.array(z.string()).optional(),
   /** Left out where the model is of something other than text. */
@@ -87,9 +88,9 @@ const schema = z.strictObject({
 });
 
 /** The config of a hybrid, checked and with every default filled in. */
-export type ModelConfig = z.output<typeof schema>;
+export type ModelConfig = z.output<typeof configSchema>;
 /** The same as one writes it: keys with a default may be left out. */
-export type ModelConfigInput = z.input<typeof schema>;
+export type ModelConfigInput = z.input<typeof configSchema>;
 
 /** Checks a config and fills in the defaults. Throws `ConfigError` naming every key that is wrong. */
 export function modelConfig(value: ModelConfigInput): ModelConfig {
@@ -97,7 +98,7 @@ export function modelConfig(value: ModelConfigInput): ModelConfig {
 }
 
 function parse(value: unknown, source: string, named: (key: string) => string): ModelConfig {
-  const result = schema.safeParse(value);
+  const result = configSchema.safeParse(value);
   if (!result.success) {
     const problems = result.error.issues.map((issue) =>
       issue.code === 'unrecognized_keys'

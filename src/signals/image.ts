@@ -22,23 +22,29 @@ export const IMAGE_FILE = /\.(png|jpe?g)$/i;
 
 const MOST_PIXELS = 1e8;
 
-/**
- * Reads a PNG or JPEG file, by its first bytes and not by its name. What is transparent lies on white; 16 bits become 8. Throws
- * `DataError`, with the path, for a file that cannot be read, is neither, is broken, or has more than 100 megapixels.
- */
+/** Reads an image file, as `decodeImage` does. Throws `DataError`, with the path, also for a file that cannot be read. */
 export async function readImage(path: string): Promise<Image> {
   const bytes = await readFile(path).catch((error: Error) => {
     throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
   });
-  if (bytes.length === 0) throw new DataError(`${path} is empty`);
+  return decodeImage(bytes, path);
+}
+
+/**
+ * The image that the bytes of a PNG or JPEG file are, told by the first of them. What is transparent lies on white; 16 bits become 8. Throws
+ * `DataError`, which calls the image `name`, for bytes that are neither, are broken, or have more than 100 megapixels.
+ */
+export function decodeImage(bytes: Uint8Array, name: string): Image {
+  if (bytes.length === 0) throw new DataError(`${name} is empty`);
   const begins = (start: readonly number[]): boolean => start.every((byte, i) => bytes[i] === byte);
   const isPng = begins([0x89, 0x50, 0x4e, 0x47]);
   if (!isPng && !begins([0xff, 0xd8]))
-    throw new DataError(`${path} is no image that is read: expected PNG or JPEG`);
+    throw new DataError(`${name} is no image that is read: expected PNG or JPEG`);
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   try {
-    return isPng ? fromPng(bytes) : fromJpeg(bytes);
+    return isPng ? fromPng(buffer) : fromJpeg(buffer);
   } catch (error) {
-    throw new DataError(`${path} is broken: ${(error as Error).message}`, { cause: error });
+    throw new DataError(`${name} is broken: ${(error as Error).message}`, { cause: error });
   }
 }
 

@@ -1,6 +1,7 @@
 /** Files of other things than text. */
 export { type ClassFolder, findClasses } from './classes.js';
 export {
+  decodeImage,
   IMAGE_FILE,
   type Image,
   type ImageShape,

@@ -34,7 +34,7 @@ import { scan } from './scan.js';
 import { identity, unitTriangularInverse } from './triangular.js';
 
 /** Steps of a chunk, a power of two; fewer where the sequence is known to be shorter, and where products of steps cost more. */
-const CHUNK = { perHead: 64, perKey: 32 };
+const CHUNK = { perHead: 64, perKey: 32, ofErase: 16 };
 
 /** A logarithm of a decay of which exp() is 0. */
 const NEVER = -1e30;
@@ -52,7 +52,7 @@ export function recurrenceInChunks(
   const members = heads.value / groups;
   const keySize = divideDim(query!.shape[2]!, heads.query)!;
   const isPerKey = gate !== undefined && gate.shape[2] !== heads.value;
-  const most = isPerKey ? CHUNK.perKey : CHUNK.perHead;
+  const most = isPerKey ? (find ? CHUNK.ofErase : CHUNK.perKey) : CHUNK.perHead;
   const steps =
     typeof sequence === 'number' ? Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(sequence, 1)))) : most;
   const chunks = divideDimUp(sequence, steps);

@@ -6,8 +6,10 @@ import {
   type ReadableConversation,
   type Snapshot,
   sharedLength,
+  sourceTokens,
 } from '../../generate/index.js';
 import type { StateRecord } from '../../generate/states/record.js';
+import { decodeImage, type Image } from '../../signals/index.js';
 import { answerMessage, type ChatMessage, encodeApart } from '../../text/index.js';
 import { ContextError } from '../errors.js';
 import type { Prompt } from './protocol.js';
@@ -23,6 +25,8 @@ export interface PreparedPrompt extends ReadableConversation {
   /** What a state after it has to know: tokens before the first message, and the messages. */
   readonly base: number;
   readonly messages: readonly ChatMessage[];
+  /** What the model reads before the tokens, of which the first stand for it. */
+  readonly image?: Image;
   /** Tools that were told of. */
   readonly tools?: readonly unknown[];
 }
@@ -92,6 +96,19 @@ export class Prompts {
     answers: boolean,
     signal: AbortSignal | undefined,
   ): Promise<PreparedPrompt> {
+    const { model } = this.language;
+    if (prompt.kind === 'messages' && prompt.image && model.source) {
+      const image = decodeImage(prompt.image, 'the image');
+      return {
+        ...(await this.written(sourceTokens(model), prompt.messages, prompt, answers, signal)),
+        image,
+      };
+    }
+    if (model.source) {
+      throw new DataError(
+        `${this.id} reads an image before it writes: ask it with /v1/chat/completions and an image_url part`,
+      );
+    }
     if (prompt.kind !== 'messages') {
       const encode = async (text: string): Promise<number[]> => {
         const ids = await this.encoded([text], signal);

@@ -29,6 +29,8 @@ export interface ServedModelInfo {
   readonly positions?: number | undefined;
   /** Whether it has a chat template; another goes on from what is said. */
   readonly chat: boolean;
+  /** Whether it reads an image before it writes. */
+  readonly images: boolean;
   /** Whether its template tells it of tools. */
   readonly tools: boolean;
   /** How it writes calls and thoughts. */
@@ -40,6 +42,8 @@ export type Prompt =
   | {
       readonly kind: 'messages';
       readonly messages: readonly ChatMessage[];
+      /** The image that they are about, as a file has it, for a model that reads one. */
+      readonly image?: Uint8Array;
       readonly tools?: readonly unknown[];
       /** The same for the template, with parameters whose numbers and order of keys are those of the request's text. */
       readonly exactTools?: readonly unknown[];

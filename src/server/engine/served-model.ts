@@ -15,8 +15,10 @@ import {
   type SamplingOptions,
   type Session,
   type Snapshot,
+  sourceTokens,
 } from '../../generate/index.js';
 import { expectNoSource } from '../../models/index.js';
+import type { Image } from '../../signals/index.js';
 import { ChatTemplate, endOfTurnIds, marksIn, readGenerationConfig, Vocabulary } from '../../text/index.js';
 import { chosenLogprob, describer } from './logprobs.js';
 import { PrefillQueue } from './prefill-queue.js';
@@ -69,7 +71,7 @@ export class ServedModel {
     const { id, load, cacheBytes, cacheFolder } = options;
     const language = await loadModel(folder, load);
     try {
-      expectNoSource(language.model, 'a server');
+      if (language.model.source?.modality.kind !== 'images') expectNoSource(language.model, 'a server');
     } catch (error) {
       await language.dispose();
       throw error;
@@ -79,7 +81,7 @@ export class ServedModel {
     const sampling = { ...SAMPLING_DEFAULTS, ...(await readGenerationConfig(folder)) };
     const format = template
       ? await ConversationFormat.learn(template, tokenizer)
-      : new LineFormat(tokenizer, id);
+      : new LineFormat(tokenizer, id, model.source !== undefined);
     const info: ServedModelInfo = {
       id,
       created: Math.floor(Date.now() / 1000),
@@ -91,6 +93,7 @@ export class ServedModel {
       context: options.context ?? contextOf(model),
       positions: positionsOf(model),
       chat: template !== undefined,
+      images: model.source !== undefined,
       tools: format.form.calls !== undefined,
       form: format.form,
     };
@@ -123,6 +126,7 @@ export class ServedModel {
     beginning: Snapshot | undefined,
     signal: AbortSignal,
   ): Promise<ReadPrompt> {
+    if (prompt.image) return this.readBehind(prompt.image, prompt.ids, signal);
     const session = this.language.session({ cache: this.states });
     try {
       const read = await readPrompt(session, prompt, this.states, {
@@ -132,6 +136,27 @@ export class ServedModel {
         turn: (tokens, work) => this.prefill.take(tokens, work, signal),
       });
       return { session, ...read };
+    } catch (error) {
+      session.dispose();
+      throw error;
+    }
+  }
+
+  /** A session that has read a prompt behind an image: its tokens do not tell one image from another, so nothing of it is kept. */
+  private async readBehind(image: Image, ids: readonly number[], signal: AbortSignal): Promise<ReadPrompt> {
+    const session = this.language.session();
+    try {
+      await this.prefill.take(
+        sourceTokens(this.language.model).length,
+        () => session.readSource(image),
+        signal,
+      );
+      const rest = ids.slice(session.tokens.length);
+      if (rest.length > 0) {
+        const turn = <T>(tokens: number, work: () => Promise<T>) => this.prefill.take(tokens, work, signal);
+        await session.read(rest, { signal, turn });
+      }
+      return { session, reusedTokens: 0, readTokens: ids.length, mark: undefined };
     } catch (error) {
       session.dispose();
       throw error;

@@ -106,7 +106,13 @@ async function begin(
   const signal = signalOf(context, deps);
   const [{ model }] = requests as [GenerateRequest];
   const facts = context.get('facts');
-  if (log.texts) facts.prompt = requests.map(({ prompt }) => prompt);
+  if (log.texts) {
+    facts.prompt = requests.map(({ prompt }) =>
+      prompt.kind === 'messages' && prompt.image
+        ? { ...prompt, image: `${prompt.image.length} bytes` }
+        : prompt,
+    );
+  }
   facts.model = model;
   context.get('cleanups').push(() => {
     deps.metrics.tokens.inc({ model, kind: 'read' }, tally.readTokens);

@@ -17,29 +17,96 @@ const KINDS: readonly (readonly [RegExp, string])[] = [
   [/file|document/, 'a file'],
 ];
 
-const Part = z
-  .looseObject({
-    type: z.string().nullish(),
-    text: z.string().nullish(),
-    refusal: z.string().nullish(),
-  })
-  .transform((part, context) => {
-    const { type } = part;
-    // The second and third are those of /v1/responses.
-    if (!type || ['text', 'input_text', 'output_text'].includes(type)) return part.text ?? '';
-    if (type === 'refusal') return part.refusal ?? '';
-    // What was thought before an earlier answer stands in `reasoning_content`, if anywhere.
-    if (['thinking', 'redacted_thinking', 'reasoning'].includes(type)) return '';
-    const kind = KINDS.find(([pattern]) => pattern.test(type))?.[1] ?? `of the type '${type}'`;
-    context.addIssue({ code: 'custom', message: `it is ${kind}, and the models here read text alone` });
-    return z.NEVER;
-  });
+const Part = z.looseObject({
+  type: z.string().nullish(),
+  text: z.string().nullish(),
+  refusal: z.string().nullish(),
+});
+type Part = z.infer<typeof Part>;
+
+/** The text of a part; undefined where it is none. */
+function textOfPart({ type, text, refusal }: Part): string | undefined {
+  // The second and third are those of /v1/responses.
+  if (!type || ['text', 'input_text', 'output_text'].includes(type)) return text ?? '';
+  if (type === 'refusal') return refusal ?? '';
+  // What was thought before an earlier answer stands in `reasoning_content`, if anywhere.
+  return ['thinking', 'redacted_thinking', 'reasoning'].includes(type) ? '' : undefined;
+}
+
+function refusalOf(type: string): string {
+  const kind = KINDS.find(([pattern]) => pattern.test(type))?.[1] ?? `of the type '${type}'`;
+  return `it is ${kind}, and here only text is read`;
+}
+
+const TextPart = Part.transform((part, context) => {
+  const text = textOfPart(part);
+  if (text !== undefined) return text;
+  context.addIssue({ code: 'custom', message: refusalOf(part.type!) });
+  return z.NEVER;
+});
 
 /** A text, or parts that are joined. Absent, null and an empty list are an empty text. */
 export const Content = z
-  .union([z.string(), z.array(z.union([z.string(), Part]))])
+  .union([z.string(), z.array(z.union([z.string(), TextPart]))])
   .nullish()
   .transform((content) => (typeof content === 'string' ? content : (content ?? []).join('')));
+
+/** An image beside text: its address, which is a `data:` URL as a rule, and which part of the message it is. */
+export interface ImageSaid {
+  readonly address: string;
+  readonly part: number;
+  /** What the request calls its message; `messages` and its number by default. */
+  readonly message?: string;
+}
+
+/** What a person says: a text, and images. */
+export interface Said {
+  readonly text: string;
+  readonly images: readonly ImageSaid[];
+}
+
+const Address = z.union([z.string(), z.looseObject({ url: z.string() })]);
+/** An image as OpenAI's two interfaces have it, and as Anthropic's has it. */
+const ImagePart = z.union([
+  z.looseObject({ image_url: Address }),
+  z.looseObject({ source: z.looseObject({ data: z.string(), media_type: z.string() }) }),
+]);
+
+const SaidPart = Part.transform((part, context): string | { address: string } => {
+  const text = textOfPart(part);
+  if (text !== undefined) return text;
+  const { data: image } = ImagePart.safeParse(part);
+  if (!/image/.test(part.type!) || !image) {
+    const message = /image/.test(part.type!)
+      ? 'it is an image without an image_url'
+      : refusalOf(part.type!).replace('only text is', 'only text and images are');
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  }
+  if ('source' in image) {
+    const { media_type: type, data } = image.source as { media_type: string; data: string };
+    return { address: `data:${type};base64,${data}` };
+  }
+  const address = image.image_url as z.infer<typeof Address>;
+  return { address: typeof address === 'string' ? address : address.url };
+});
+
+/** The same as `Content`, for people, who may show images: see `apart`. */
+export const SaidContent = z
+  .union([z.string(), z.array(z.union([z.string(), SaidPart]))])
+  .nullish()
+  .transform((content): Said => {
+    const parts = typeof content === 'string' ? [content] : (content ?? []);
+    return {
+      text: parts.filter((part) => typeof part === 'string').join(''),
+      images: parts.flatMap((part, i) => (typeof part === 'string' ? [] : [{ ...part, part: i }])),
+    };
+  });
+
+/** The text of what is said as the content of its message, and the images beside it. */
+export function apart({ text, images }: Said): { content: string; images?: readonly ImageSaid[] } {
+  return { content: text, ...(images.length > 0 && { images }) };
+}
 
 /** A call's arguments: a JSON text, or what that text says. */
 export const Arguments = z
@@ -69,7 +136,9 @@ export const Message = z.discriminatedUnion(
   [
     z.looseObject({ role: z.literal('system'), ...text }),
     z.looseObject({ role: z.literal('developer'), ...text }),
-    z.looseObject({ role: z.literal('user'), ...text }),
+    z
+      .looseObject({ role: z.literal('user'), content: SaidContent, name })
+      .transform(({ role, content, name }) => ({ role, name, ...apart(content) })),
     z.looseObject({
       role: z.literal('assistant'),
       ...text,

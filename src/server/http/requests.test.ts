@@ -15,6 +15,7 @@ const info: ServedModelInfo = {
   vocabulary: 1,
   context: 4096,
   chat: true,
+  images: false,
   tools: true,
   form: {
     calls: undefined,

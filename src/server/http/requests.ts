@@ -5,6 +5,7 @@ import { ApiError } from './api-error.js';
 import { exactTools, exactVariables } from './exact-body.js';
 import type { Message, ToolCall } from './messages.js';
 import type { ChatRequest, CompletionRequest } from './schemas.js';
+import { shownImage } from './shown-image.js';
 
 /** An entry for each value that is there. */
 type Given<T> = { [Key in keyof T]?: Exclude<T[Key], undefined> };
@@ -66,11 +67,13 @@ export function chatRequest(
   const format = formatOf(body);
   const calls = callsOf(body, tools);
   const variables = templateVariables(body);
+  const image = shownImage(body, info);
   return {
     ...common(body, info, owner),
     prompt: {
       kind: 'messages',
       messages: body.messages.map(templateMessage),
+      ...(image && { image }),
       ...(tools && { tools, exactTools: exactTools(tools, exact) }),
       ...(variables && { variables: exactVariables(variables, exact) }),
     },

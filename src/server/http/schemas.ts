@@ -310,6 +310,7 @@ export const ModelCard = z.object({
       .describe('Tokens that it was made to attend to, where its memory grows with what it reads.'),
     chat: z.boolean(),
     tools: z.boolean(),
+    images: z.boolean().describe('Whether it reads an image before it writes.'),
   }),
 });
 export type ModelCard = z.infer<typeof ModelCard>;

@@ -3,7 +3,7 @@
  * given them, or name them by their ids.
  */
 import { z } from 'zod';
-import { Arguments, Content, type Message, optional } from '../messages.js';
+import { Arguments, apart, Content, type Message, optional, SaidContent } from '../messages.js';
 import { given } from '../requests.js';
 
 const id = optional(z.string());
@@ -23,12 +23,18 @@ export const InputItem = z.preprocess(
   z.discriminatedUnion(
     'type',
     [
-      z.looseObject({
-        type: z.literal('message'),
-        role: z.enum(['system', 'developer', 'user', 'assistant']),
-        content: Content,
-        id,
-      }),
+      z
+        .looseObject({
+          type: z.literal('message'),
+          role: z.enum(['system', 'developer', 'user', 'assistant']),
+          content: SaidContent,
+          id,
+        })
+        .refine(({ role, content }) => role === 'user' || content.images.length === 0, {
+          path: ['content'],
+          message: 'it has an image, which only a message of the role user may have',
+        })
+        .transform(({ type, role, content, id }) => ({ type, role, id, ...apart(content) })),
       z.looseObject({
         type: z.literal('function_call'),
         call_id: z.string(),
@@ -135,7 +141,10 @@ export function messagesOf(items: readonly Item[], instructions?: string): Messa
       default:
         answer = undefined;
         if (item.role === 'assistant') answer = answered(item.content);
-        else messages.push({ role: item.role, content: item.content, name: undefined });
+        else {
+          const { role, content, images } = item;
+          messages.push({ role, content, name: undefined, ...(images && { images }) } as Message);
+        }
     }
   }
   if (instructions === undefined) return messages;

@@ -98,7 +98,11 @@ function whole(input: ResponsesRequest['input'], named: (id: string, at: number)
   if (typeof input === 'string') {
     return [{ type: 'message', role: 'user', content: input, id: undefined }];
   }
-  return (input ?? []).map((item, at) => (item.type === 'item_reference' ? named(item.id, at) : item));
+  return (input ?? []).map((item, at) => {
+    if (item.type === 'item_reference') return named(item.id, at);
+    if (item.type !== 'message' || !item.images) return item;
+    return { ...item, images: item.images.map((image) => ({ ...image, message: `input.${at}` })) };
+  });
 }
 
 /** The chat that a request is. */
@@ -192,6 +196,7 @@ function listed(item: Item, response: string, i: number): { type: string; id: st
   }
   const { role, content, id = itemId(response, 'message', 0x8000 + i) } = item;
   const type = role === 'assistant' ? 'output_text' : 'input_text';
-  const parts = [{ type, text: content }];
+  const images = (item.images ?? []).map(({ address }) => ({ type: 'input_image', image_url: address }));
+  const parts = [...images, { type, text: content }];
   return { type: 'message', id, status: 'completed', role, content: parts } as { type: string; id: string };
 }
