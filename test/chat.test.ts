@@ -65,6 +65,8 @@ test('/reset begins anew, and what is not known is told', async () => {
 });
 
 test('a model is quantized while it is read', async () => {
-  const { answers } = await chat(['the cat'], ['--quantize', 'int8']);
-  expect(answers).toHaveLength(1);
+  for (const bits of ['int8', 'int8,S=32']) {
+    const { answers } = await chat(['the cat'], ['--quantize', bits]);
+    expect(answers).toHaveLength(1);
+  }
 });

@@ -6,6 +6,7 @@ import { type LanguageModel, type LoadOptions, loadModel } from '../generate/ind
 import type { Precision } from '../graph/index.js';
 import { checkpointFolder, SHIPPED_MODEL } from '../models/index.js';
 import { CACHE_FORMS, type CacheForm } from '../nn/index.js';
+import { type Bits, bitsFrom } from './bits.js';
 
 /** What the argument `<model>` of every command takes, for its help. */
 export const MODEL_HELP = `a model's folder, that of a training run, or ${SHIPPED_MODEL}, which comes along`;
@@ -16,7 +17,7 @@ export interface LoadingFlags {
   threads?: number;
   precision?: Precision;
   adapter?: string;
-  quantize?: 'int4' | 'int8';
+  quantize?: Bits;
   cache?: CacheForm;
 }
 
@@ -27,7 +28,10 @@ export function addLoadingOptions(command: Command): Command {
     .addOption(precisionOption())
     .addOption(adapterOption())
     .addOption(
-      new Option('--quantize <type>', 'quantize the weights while they are read').choices(['int4', 'int8']),
+      new Option(
+        '--quantize <bits>',
+        'quantize the weights while they are read: int4 or int8, and bits of the layers of a letter, as in int4,S=8',
+      ).argParser(bitsFrom),
     )
     .addOption(
       new Option('--cache <type>', 'keep keys and values in 16 or 8 bits a number, instead of 32').choices(
@@ -104,7 +108,7 @@ export function loadOptions({
     ...(threads !== undefined && { threads }),
     ...(precision !== undefined && { precision }),
     ...(adapter !== undefined && { adapter }),
-    ...(quantize !== undefined && { quantize }),
+    ...(quantize !== undefined && { quantize: { block: 64, ...quantize } as const }),
     ...(cache !== undefined && { cache }),
   };
 }

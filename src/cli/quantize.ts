@@ -1,15 +1,13 @@
 /** `heddle quantize`: a model with its matrices in 4 or 8 bits, beside the original. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { writeFolderAtomic } from '../checkpoint/index.js';
 import { StorageError } from '../errors.js';
 import {
   copyCompanions,
   countParameters,
   fittingBlocks,
-  LAYER_BITS,
-  type LayerBits,
   modelFolder,
   modelName,
   parametersOf,
@@ -21,6 +19,7 @@ import {
   weightBytes,
   writeQuantized,
 } from '../models/index.js';
+import { type Bits, bitsFrom } from './bits.js';
 import { formatBytes, formatCount } from './format.js';
 import { leavingNothing } from './interrupt.js';
 import { MODEL_HELP } from './loading-options.js';
@@ -50,27 +49,6 @@ export function configure(command: Command): void {
     )
     .option('--out <folder>', 'where to (default: beside the model, such as my-model-int4)')
     .action(run);
-}
-
-type Bits = Pick<Quantization, 'bits' | 'layers'>;
-
-/** `4`, `S=8,M=4`, or both in one list. */
-function bitsFrom(text: string): Bits {
-  const wrong = (): never => {
-    throw new InvalidArgumentError(
-      `expected ${QUANTIZED_BITS.join(' or ')}, and bits of letters as in 4,S=8 (of ${LAYER_BITS.join(', ')}).`,
-    );
-  };
-  let bits: Quantization['bits'] = 4;
-  const layers: Record<string, LayerBits> = {};
-  for (const part of text.split(',')) {
-    const [, letters, number] = /^\s*(?:(\S+)=)?(\d+)\s*$/.exec(part) ?? wrong();
-    const known: readonly number[] = letters === undefined ? QUANTIZED_BITS : LAYER_BITS;
-    if (!known.includes(Number(number))) wrong();
-    if (letters === undefined) bits = Number(number) as Quantization['bits'];
-    else layers[letters] = Number(number) as LayerBits;
-  }
-  return { bits, ...(Object.keys(layers).length > 0 && { layers }) };
 }
 
 /** A folder beside the one that was named; for the model that comes along, whose folder is not the person's, one here. */
