@@ -1,16 +1,12 @@
-/** A compiled program: one executable of XLA for each set of sizes that it was run with. */
-import { DeviceError, ShapeError } from '../../errors.js';
+/** A program that runs: which arrays a run is given, and what becomes of those that it makes. */
+import { DeviceError } from '../../errors.js';
 import {
   elementOfHlo,
   evaluateDim,
   type HloArgument,
   inputName,
-  type LoweredToHlo,
-  lowerToStableHlo,
   type RowValue,
-  type Tensor,
   type TensorData,
-  type Writing,
 } from '../../graph/index.js';
 import { checkFeeds, checkHeld, checkRows, checkState, type NamedType } from '../check.js';
 import { holding } from '../lifetime.js';
@@ -19,29 +15,23 @@ import { stateDims } from '../program.js';
 import type { LoadedWeights } from '../shared-weights.js';
 import { type HostTensor, hostZeros, int64 } from '../tensors.js';
 import type { XlaDevice } from './device.js';
-import type { PjrtBuffer, PjrtExecutable } from './pjrt.js';
+import type { PjrtBuffer } from './pjrt.js';
 import { Batch, type KeptValue, ownBatch, XlaState } from './state.js';
+import { type Variant, Variants } from './variants.js';
 import type { PlacedWeight } from './weights.js';
 
 /** Entries that growing states have room for at least; more in powers of four, since programs are compiled for each room. */
 const LEAST_ROOM = 1024;
 const ROOM_GROWTH = 4;
 
-interface Variant {
-  readonly lowered: LoweredToHlo;
-  readonly executable: PjrtExecutable;
-}
-
 type Feeds = Readonly<Record<string, HostTensor>>;
 
-/** A program, compiled anew for each combination of sizes that it is run with. */
+/** A program, compiled anew for each combination of sizes that it is run with (variants.ts). */
 export class XlaExecutable implements Executable {
   private readonly types: ReadonlyMap<string, NamedType>;
   private readonly states: readonly StateChange[];
   private readonly isBatched: boolean;
-  /** The names of the dimensions that are rooms of growing states. */
-  private readonly rooms: ReadonlySet<string>;
-  private readonly variants = new Map<string, Promise<Variant>>();
+  private readonly variants: Variants;
   /** The state before the first run, which new ones are forks of. */
   private fresh: XlaState | undefined;
   private isDisposed = false;
@@ -60,18 +50,14 @@ export class XlaExecutable implements Executable {
     );
     this.states = state;
     this.isBatched = state.every(({ spec }) => spec.shape[0] === 'batch');
-    this.rooms = new Set(
-      state.flatMap(({ spec, before }) =>
-        spec.grows === undefined ? [] : [String(before.shape[spec.grows]!)],
-      ),
-    );
+    this.variants = new Variants(device, program, weights);
   }
 
   newState(initial: ReadonlyMap<string, HostTensor> = new Map(), length = 0): State {
     this.expectAlive();
     const unknown = [...initial.keys()].find((name) => !this.states.some(({ spec }) => spec.name === name));
     if (unknown !== undefined) throw new DeviceError(`the program has no state '${unknown}'`);
-    const isGrowing = this.rooms.size > 0;
+    const { isGrowing } = this.variants;
     if (initial.size === 0 && (length === 0 || !isGrowing)) {
       this.fresh ??= this.stateOf(initial, 0);
       return this.fresh.fork();
@@ -176,13 +162,16 @@ export class XlaExecutable implements Executable {
   }
 
   async prepare(): Promise<void> {
-    await this.variant(new Map(Object.entries(this.program.dims ?? {})), { rows: 1, room: this.roomFor(0) });
+    await this.variants.get(new Map(Object.entries(this.program.dims ?? {})), {
+      rows: 1,
+      room: this.roomFor(0),
+    });
   }
 
   /** Compiles what `write` runs for a first row, before anybody asks for it. */
   async prepareWriting(steps: number): Promise<void> {
     const sizes = new Map([...Object.entries(this.program.dims ?? {}), ['batch', 1], ['places', 1]] as const);
-    await this.variant(sizes, { rows: 1, room: this.roomFor(steps) }, steps);
+    await this.variants.get(sizes, { rows: 1, room: this.roomFor(steps) }, steps);
   }
 
   async dispose(): Promise<void> {
@@ -190,11 +179,7 @@ export class XlaExecutable implements Executable {
     this.isDisposed = true;
     await this.device.exclusively(async () => {
       this.fresh?.dispose();
-      for (const variant of this.variants.values())
-        await variant.then(
-          ({ executable }) => executable.dispose(),
-          () => undefined,
-        );
+      await this.variants.dispose();
       this.weights.release();
     });
   }
@@ -215,7 +200,7 @@ export class XlaExecutable implements Executable {
     const needed = Math.max(0, ...states.map(({ length }) => length)) + (steps ?? appended);
     const changes = this.states.some(({ before, after }) => before !== after);
     const batch = states.length === 0 ? undefined : await this.batchOf(states, needed, changes);
-    const variant = await this.variant(sizes, batch, steps);
+    const variant = await this.variants.get(sizes, batch, steps);
     const { lowered, executable } = variant;
     const uploaded: PjrtBuffer[] = [];
     try {
@@ -298,7 +283,7 @@ export class XlaExecutable implements Executable {
   }
 
   private roomFor(entries: number): number {
-    if (this.rooms.size === 0) return 0;
+    if (!this.variants.isGrowing) return 0;
     let room = LEAST_ROOM;
     while (room < entries) room *= ROOM_GROWTH;
     return room;
@@ -312,74 +297,6 @@ export class XlaExecutable implements Executable {
     if (!changes && states.length === 1 && first.rows === 1 && first.room >= needed) return first;
     const room = Math.max(this.roomFor(needed), ...states.map(({ batch }) => batch.room));
     return this.device.gather(states, room);
-  }
-
-  private async variant(
-    sizes: ReadonlyMap<string, number>,
-    batch: Pick<Batch, 'rows' | 'room'> | undefined,
-    steps?: number,
-  ): Promise<Variant> {
-    const key = JSON.stringify([[...sizes].sort(), batch?.rows, batch?.room, steps]);
-    let variant = this.variants.get(key);
-    if (!variant) {
-      variant = this.compile(sizes, batch, steps);
-      this.variants.set(key, variant);
-      variant.catch(() => this.variants.delete(key));
-    }
-    return variant;
-  }
-
-  private async compile(
-    sizes: ReadonlyMap<string, number>,
-    batch: Pick<Batch, 'room'> | undefined,
-    steps: number | undefined,
-  ): Promise<Variant> {
-    const { outputs, inputs, lengths } = this.program;
-    const named = (name: string): Tensor => inputs.find((tensor) => inputName(tensor) === name)!;
-    const writing: Writing | undefined =
-      steps === undefined
-        ? undefined
-        : {
-            steps,
-            ids: named('ids'),
-            position: named('position'),
-            places: named('places'),
-            logits: outputs.logits!,
-          };
-    const lower = (fusesAttention: boolean): LoweredToHlo =>
-      lowerToStableHlo({
-        outputs,
-        inputs,
-        lengths,
-        states: this.states.map(({ spec, before, after }) => ({
-          before,
-          after,
-          grows: spec.grows,
-          isBatched: spec.shape[0] === 'batch',
-          isParameter: spec.shape[0] !== 'batch',
-        })),
-        weights: new Map(Array.from(this.weights, ([name, { held }]) => [name, held])),
-        sizes: (symbol) => {
-          const size = sizes.get(symbol) ?? (this.rooms.has(symbol) ? batch?.room : undefined);
-          if (size === undefined) throw new ShapeError(`the dimension '${symbol}' has no value`);
-          return size;
-        },
-        precision: this.device.precision,
-        fusesAttention,
-        ...(writing && { writing }),
-        ...this.device.meshFor(this.program),
-      });
-    const lowered = lower(this.device.fusesAttention);
-    try {
-      return { lowered, executable: await this.device.load(lowered.text) };
-    } catch (error) {
-      if (!lowered.text.includes('custom_call')) throw error;
-      // Another version of cuDNN, or none: attention is computed in parts from now on.
-      const parts = lower(false);
-      const variant = { lowered: parts, executable: await this.device.load(parts.text) };
-      this.device.fusesAttention = false;
-      return variant;
-    }
   }
 
   private expectAlive(): void {

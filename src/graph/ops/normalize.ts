@@ -143,7 +143,7 @@ const rmsNormOperator = defineComposite<{ epsilon: number }>({
       });
     },
     wasm: (builder, [x, weight], { attributes: { epsilon }, outputs }) =>
-      builder.rmsNorm(x!, weight!, epsilon, builder.used.has(outputs[1]!)),
+      builder.products.rmsNorm(x!, weight!, epsilon, builder.used.has(outputs[1]!)),
     stablehlo: (builder, inputs, { attributes: { epsilon } }) => hlo.rmsNorm(builder, inputs, epsilon),
   },
   expand([x, weight], { epsilon }) {

@@ -5,8 +5,8 @@ import type { Node, Tensor } from '../../tensor.js';
 import { Element, Instruction, Kernel } from './codes.js';
 import { type Expression, type MapStep, type Register, registerOf } from './map.js';
 import { castInWasm } from './operators.js';
-import { PRODUCT_UNIT } from './share.js';
-import { floatBits, type Step, type Word } from './step.js';
+import { PackedProducts, type Rows } from './packed-products.js';
+import type { Step, Word } from './step.js';
 import {
   Buffer,
   broadcast,
@@ -16,7 +16,6 @@ import {
   count,
   ELEMENT_BYTES,
   ELEMENTS,
-  idOf,
   isContiguous,
   type Kept,
   type Packed,
@@ -31,17 +30,6 @@ export type WasmLowering<Attributes> = (
   inputs: readonly (Value | undefined)[],
   node: Node<Attributes>,
 ) => readonly Value[];
-
-/** How an operand of rows lies: bytes from one to the next, in a buffer. */
-export interface Rows {
-  readonly buffer: Buffer;
-  /** Where the first begins. */
-  readonly bytes: number;
-  readonly stride: number;
-}
-
-/** Rows that each thread quantizes for itself: for more, it pays to share the work and to wait for it. */
-const MOST_OWN_ROWS = 2;
 
 /**
  * Collects the steps of the kernels while a graph is lowered to them. What is computed from constants alone becomes a step that is done
@@ -60,11 +48,8 @@ export class WasmBuilder {
   key: string | undefined;
   private made = 0;
   private readonly bound = new Map<string, number>();
-  private readonly norms = new Map<
-    Buffer,
-    { x: Rows; size: number; weight: Buffer; weightBytes: number; epsilon: number }
-  >();
-  private readonly quantized = new Map<string, Buffer>();
+  /** Norms, and products with matrices in few bits. */
+  readonly products = new PackedProducts(this);
 
   constructor(
     private readonly sizes: (symbol: string) => number,
@@ -333,113 +318,6 @@ export class WasmBuilder {
         { ...operands, reads: [this.lengths!] },
       );
     }
-    return to;
-  }
-
-  /** x / rms(x) * weight along the last axis, and with `inverse` what it multiplies by. */
-  rmsNorm(input: Value, weight: Value, epsilon: number, withInverse: boolean): View[] {
-    const x = this.rows(input);
-    const by = this.contiguous(weight);
-    const { dims } = input;
-    const size = dims.at(-1)!;
-    const to = this.allocate(dims, 'float32', [x.buffer, by.buffer]);
-    const inverse = withInverse
-      ? this.allocate([...dims.slice(0, -1), 1], 'float32', [x.buffer, by.buffer])
-      : undefined;
-    const rows = count(dims) / Math.max(1, size);
-    this.step(
-      Kernel.rmsNorm,
-      [
-        rows,
-        size,
-        { buffer: x.buffer, bytes: x.bytes },
-        x.stride,
-        this.at(by),
-        floatBits(epsilon),
-        this.at(to),
-        inverse ? this.at(inverse) : 0,
-      ],
-      { reads: [x.buffer, by.buffer], writes: [to.buffer, ...(inverse ? [inverse.buffer] : [])] },
-    );
-    this.norms.set(to.buffer, { x, size, weight: by.buffer, weightBytes: 4 * by.offset, epsilon });
-    return inverse ? [to, inverse] : [to];
-  }
-
-  /** How rows of an operand [..., k] are quantized for products with blocks of few bits: a norm before them is done along with it. */
-  private quantization(input: Value, bits: 4 | 8, block: number) {
-    const k = input.dims.at(-1)!;
-    const m = count(input.dims.slice(0, -1));
-    const view = input.kind === 'view' && isContiguous(input) && input.offset === 0 ? input : undefined;
-    const known =
-      view && count(view.dims) * 4 === view.buffer.bytes ? this.norms.get(view.buffer) : undefined;
-    // Rows that were normed in parts, such as heads, are no rows of the norm.
-    const norm = known?.size === k ? known : undefined;
-    const x = norm?.x ?? this.rows(input);
-    const blocks = Math.ceil(k / block);
-    const weight = norm ? { buffer: norm.weight, bytes: norm.weightBytes } : 0;
-    const place = { buffer: x.buffer, bytes: x.bytes };
-    const head: Word[] = [m, k, bits, block, place, x.stride, weight, floatBits(norm?.epsilon ?? 0)];
-    const from = [x.buffer, ...(norm ? [norm.weight] : [])];
-    return {
-      head,
-      from,
-      isConstant: from.every((buffer) => buffer.isConstant),
-      norm,
-      /** Of all quantized rows. */
-      bytes: m * ((blocks * block * 2 + blocks * 8 + 15) & ~15),
-    };
-  }
-
-  /** The rows of an operand [..., k], quantized by a step of their own. `inFours`: as products of four rows at once read them. */
-  quantizedRows(input: Value, bits: 4 | 8, block: number, inFours: boolean): Buffer {
-    const { head, from, bytes, isConstant } = this.quantization(input, bits, block);
-    const key = [
-      inFours,
-      ...head.map((word) =>
-        typeof word === 'object' && 'buffer' in word ? `${idOf(word.buffer)}+${word.bytes}` : word,
-      ),
-    ].join();
-    const known = this.quantized.get(key);
-    if (known) return known;
-    const rows = new Buffer(bytes, undefined, isConstant);
-    this.quantized.set(key, rows);
-    const words = [...head, { buffer: rows, bytes: 0 }, inFours ? head[0]! : 0];
-    this.step(Kernel.quantize, words, { reads: from, writes: [rows] });
-    return rows;
-  }
-
-  /** x [..., k] times the rows of a packed matrix [n, k]: [..., n]. */
-  packedMatmul(input: Value, matrix: Packed): View {
-    const { bits, block, codes, scales } = matrix;
-    const [n, k] = matrix.dims as [number, number];
-    const dims = [...input.dims.slice(0, -1), n];
-    const m = count(dims.slice(0, -1));
-    const isOwn = m <= MOST_OWN_ROWS;
-    const { head, from, norm, bytes, isConstant } = this.quantization(input, bits, block);
-    const rows = isOwn
-      ? new Buffer(this.threads * bytes, undefined, isConstant)
-      : this.quantizedRows(input, bits, block, true);
-    const to = this.allocate(dims, 'float32', [...from, codes]);
-    this.step(
-      Kernel.packedMatmul,
-      [
-        ...head,
-        { buffer: rows, bytes: 0 },
-        isOwn ? bytes : 0,
-        n,
-        { buffer: codes, bytes: 0 },
-        { buffer: scales, bytes: 0 },
-        this.at(to),
-      ],
-      {
-        reads: [...from, ...(isOwn ? [] : [rows]), codes, scales],
-        writes: [to.buffer, ...(isOwn ? [rows] : [])],
-        label: `${norm ? 'rmsNorm ' : ''}matmul [${n},${k}] ${bits} bits`,
-        weightBytes: codes.bytes + scales.bytes,
-        // Each thread does its part of every quarter of the rows.
-        ...(n % (4 * PRODUCT_UNIT) === 0 && { share: { length: n / 4, unit: PRODUCT_UNIT, along: [] } }),
-      },
-    );
     return to;
   }
 }

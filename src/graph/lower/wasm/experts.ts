@@ -20,7 +20,7 @@ function productOf(builder: WasmBuilder, x: View, matrix: Value): Product {
   const experts = matrix.dims[0]!;
   if (matrix.kind === 'packed') {
     const { bits, block, codes, scales } = matrix;
-    const rows = builder.quantizedRows(x, bits, block, false);
+    const rows = builder.products.quantizedRows(x, bits, block, false);
     return {
       isPacked: true,
       head: [bits, block],

@@ -147,7 +147,7 @@ export function matmulInWasm(
   { transposeA, transposeB }: { transposeA: boolean; transposeB: boolean },
 ): View {
   if (!transposeA && transposeB) {
-    if (b.kind === 'packed' && b.dims.length === 2) return builder.packedMatmul(a, b);
+    if (b.kind === 'packed' && b.dims.length === 2) return builder.products.packedMatmul(a, b);
     const rows = b.kind === 'view' && b.dims.length === 2 ? rowsProduct(builder, a, b) : undefined;
     if (rows) return rows;
   }

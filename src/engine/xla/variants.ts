@@ -1,0 +1,127 @@
+/** What a program is compiled to: an executable of XLA for each combination of sizes that it is run with, since XLA's shapes are fixed. */
+import { ShapeError } from '../../errors.js';
+import {
+  inputName,
+  type LoweredToHlo,
+  lowerToStableHlo,
+  type Tensor,
+  type Writing,
+} from '../../graph/index.js';
+import type { Program } from '../program.js';
+import type { LoadedWeights } from '../shared-weights.js';
+import type { XlaDevice } from './device.js';
+import type { PjrtExecutable } from './pjrt.js';
+import type { Batch } from './state.js';
+import type { PlacedWeight } from './weights.js';
+
+/** A program for certain sizes: what it was lowered to, and compiled. */
+export interface Variant {
+  readonly lowered: LoweredToHlo;
+  readonly executable: PjrtExecutable;
+}
+
+/** The variants of one program, which are compiled when they are first asked for. */
+export class Variants {
+  private readonly compiled = new Map<string, Promise<Variant>>();
+  /** The names of the dimensions that are rooms of growing states. */
+  private readonly rooms: ReadonlySet<string>;
+
+  constructor(
+    private readonly device: XlaDevice,
+    private readonly program: Program,
+    private readonly weights: LoadedWeights<PlacedWeight>,
+  ) {
+    const { state = [] } = program;
+    this.rooms = new Set(
+      state.flatMap(({ spec, before }) =>
+        spec.grows === undefined ? [] : [String(before.shape[spec.grows]!)],
+      ),
+    );
+  }
+
+  /** Whether any state of the program grows. */
+  get isGrowing(): boolean {
+    return this.rooms.size > 0;
+  }
+
+  /**
+   * The variant for these sizes of symbols, and for a batch with so much room; with `steps` the one that writes so many tokens in a run.
+   * Throws `DeviceError` where XLA cannot compile it, and `ShapeError` where a dimension has no value.
+   */
+  async get(
+    sizes: ReadonlyMap<string, number>,
+    batch: Pick<Batch, 'rows' | 'room'> | undefined,
+    steps?: number,
+  ): Promise<Variant> {
+    const key = JSON.stringify([[...sizes].sort(), batch?.rows, batch?.room, steps]);
+    let variant = this.compiled.get(key);
+    if (!variant) {
+      variant = this.compile(sizes, batch, steps);
+      this.compiled.set(key, variant);
+      variant.catch(() => this.compiled.delete(key));
+    }
+    return variant;
+  }
+
+  private async compile(
+    sizes: ReadonlyMap<string, number>,
+    batch: Pick<Batch, 'room'> | undefined,
+    steps: number | undefined,
+  ): Promise<Variant> {
+    const { outputs, inputs, lengths } = this.program;
+    const named = (name: string): Tensor => inputs.find((tensor) => inputName(tensor) === name)!;
+    const writing: Writing | undefined =
+      steps === undefined
+        ? undefined
+        : {
+            steps,
+            ids: named('ids'),
+            position: named('position'),
+            places: named('places'),
+            logits: outputs.logits!,
+          };
+    const lower = (fusesAttention: boolean): LoweredToHlo =>
+      lowerToStableHlo({
+        outputs,
+        inputs,
+        lengths,
+        states: (this.program.state ?? []).map(({ spec, before, after }) => ({
+          before,
+          after,
+          grows: spec.grows,
+          isBatched: spec.shape[0] === 'batch',
+          isParameter: spec.shape[0] !== 'batch',
+        })),
+        weights: new Map(Array.from(this.weights, ([name, { held }]) => [name, held])),
+        sizes: (symbol) => {
+          const size = sizes.get(symbol) ?? (this.rooms.has(symbol) ? batch?.room : undefined);
+          if (size === undefined) throw new ShapeError(`the dimension '${symbol}' has no value`);
+          return size;
+        },
+        precision: this.device.precision,
+        fusesAttention,
+        ...(writing && { writing }),
+        ...this.device.meshFor(this.program),
+      });
+    const lowered = lower(this.device.fusesAttention);
+    try {
+      return { lowered, executable: await this.device.load(lowered.text) };
+    } catch (error) {
+      if (!lowered.text.includes('custom_call')) throw error;
+      // This cuDNN, if any, lacks the call: attention is computed without it from now on.
+      const parts = lower(false);
+      const variant = { lowered: parts, executable: await this.device.load(parts.text) };
+      this.device.fusesAttention = false;
+      return variant;
+    }
+  }
+
+  /** Frees what was compiled, once it is. */
+  async dispose(): Promise<void> {
+    for (const variant of this.compiled.values())
+      await variant.then(
+        ({ executable }) => executable.dispose(),
+        () => undefined,
+      );
+  }
+}
