@@ -91,8 +91,8 @@ export function checkFeeds(
 }
 
 /**
- * Throws `DeviceError` unless a program that keeps states is given one for each row of the batch, each another, and returns how many
- * rows there are. A program whose states have no batch axis takes one.
+ * Throws `DeviceError` unless there is one state for each row of the batch, all of them different. Returns how many rows there are. A
+ * program whose states have no batch axis takes one.
  */
 export function checkRows(
   rows: readonly State[],

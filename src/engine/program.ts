@@ -68,7 +68,9 @@ export interface DeviceOptions {
   shard?: 'data' | 'full';
   /** The same bits in every run on `cuda`, at the cost of speed. */
   deterministic?: boolean;
-  /** The share of a GPU's memory that `cuda` may take, as it needs it; by default that of `HEDDLE_GPU_MEMORY`, else three quarters, at once. */
+  /**
+   * The share of a GPU's memory that `cuda` may take, as it needs it; by default that of `HEDDLE_GPU_MEMORY`, else three quarters, at once.
+   */
   memoryFraction?: number;
   /** Told of each program that `cuda` has to compile, which takes seconds. */
   onCompile?: () => void;

@@ -181,6 +181,7 @@ const exponentAim: Aim = {
 
 const SELECTIVE = ['MS', 'M-S-', 'hybrid-selective'];
 
+/** What the project set out to show, each with the findings that decide whether it is met. */
 export const AIMS: readonly Aim[] = [
   accuracy({
     of: '64 pairs in 512 tokens (`mqar-64`), 128 places',

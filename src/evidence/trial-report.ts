@@ -46,6 +46,7 @@ export function measureOf(task: Task | undefined): Measure {
   return task?.measure ?? ACCURACY;
 }
 
+/** The numbers of a finding whose names begin with `kind`, under the rest of their names. */
 export function numbersOf({ numbers }: Finding, kind: string): [string, number][] {
   return Object.entries(numbers)
     .filter(([name]) => name.startsWith(kind))

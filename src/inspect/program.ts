@@ -41,7 +41,8 @@ export interface TraceProgram {
    * Feeds `ids` int64 [1, tokens] and `next` int64 [tokens], the token after each; `lens` int64 [lens], the layers of the
    * logit lens, and `top` float32 [top], whose values do not matter; and for each mixer int64 indices of heads, `NAME.matrices` and
    * `NAME.gates`. Returns `logProbabilities` [tokens] of the next tokens, `lens.ids` int32 and `lens.probabilities` [lens, tokens, top],
-   * and for each mixer those that it has of `NAME.weights` [heads, tokens, tokens], `NAME.write`, `NAME.keep` and `NAME.erase` [heads, tokens],
+   * and for each mixer those that it has of `NAME.weights` [heads, tokens, tokens], `NAME.write`, `NAME.keep` and `NAME.erase` [heads,
+   * tokens],
    * `NAME.decays` [all heads, numbers] and `NAME.scores` [tokens]. A model that reads a source is fed its inputs, too; of one that has it in
    * one sequence with the text, scores are [before + tokens], and what else is told is told of the text.
    */

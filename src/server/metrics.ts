@@ -1,4 +1,4 @@
-/** What Prometheus is told. */
+/** The metrics of `GET /metrics`. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { EngineFigures } from './engine/protocol.js';
 

@@ -9,7 +9,10 @@ export function damaged(where: string, problem: string): TokenizerError {
   );
 }
 
-/** Ids by the tokens' bytes, spelled in GPT-2's symbols. Throws `TokenizerError` for a line that `parse` refuses, and for what stands there twice. */
+/**
+ * Ids by the tokens' bytes, spelled in GPT-2's symbols. Throws `TokenizerError` for a line that `parse` refuses, and for what stands there
+ * twice.
+ */
 export function tokensOf(
   text: string,
   path: string,

@@ -90,7 +90,10 @@ function leastOn({ gpuMemory }: Device, need: MemoryNeed): MemoryNeed {
   return { ...need, gradients, total: need.total - gradients };
 }
 
-/** Bytes that a step of `batch` examples cannot do without, by what they hold. Weights beside those that are trained stay as they are stored. */
+/**
+ * Bytes that a step of `batch` examples cannot do without, by what they hold. Weights beside those that are trained stay as they are
+ * stored.
+ */
 export function memoryNeed(
   model: Model,
   objective: Objective,

@@ -35,7 +35,9 @@ export interface PjrtClient {
   readonly platform: string;
   /** The plugin's versions, for people. */
   readonly version: string;
-  /** What programs are compiled for besides their text: plugin, versions and devices. Another identity cannot load what this one serialized. */
+  /**
+   * What programs are compiled for besides their text: plugin, versions and devices. Another identity cannot load what this one serialized.
+   */
   readonly identity: string;
   /** Those that this process can use. */
   readonly devices: readonly PjrtDevice[];

@@ -15,14 +15,14 @@ import type { PjrtClient, PjrtExecutable } from './pjrt.js';
 export interface ProgramCache {
   /** Where programs are kept: in the user's cache folder by default. */
   readonly folder?: string;
-  /** Bytes that all of them may take; beyond that those go that were not used for the longest time. */
+  /** Bytes that all of them may take; beyond that the least recently used are removed. */
   readonly limit?: number;
   /** Called before a program that is not there is compiled. */
   readonly onCompile?: () => void;
 }
 
 const LIMIT = 4e9;
-/** The layout of the files, and what of ours changes what is compiled besides the text. */
+/** The version of the files' layout; to be changed too when something besides the text changes what is compiled. */
 const FORMAT = 1;
 const HASH_BYTES = 32;
 /** After this many milliseconds a file that is still being written belongs to a process that is gone. */
@@ -50,7 +50,7 @@ export async function compileCached(
   return executable;
 }
 
-/** Nothing where there is none, or a damaged one, which is removed. */
+/** Undefined where there is no file, or a damaged one, which is removed. */
 async function load(
   client: Pick<PjrtClient, 'deserialize'>,
   path: string,
@@ -70,7 +70,7 @@ async function load(
       return executable;
     }
   } catch {
-    // Its bytes are those that were written, and the plugin does not take them all the same.
+    // The checksum is right, and the plugin refuses the bytes nevertheless.
   }
   await rm(path, { force: true }).catch(() => {});
   return undefined;
@@ -90,7 +90,7 @@ async function store(executable: PjrtExecutable, folder: string, path: string, l
   await shrink(folder, limit);
 }
 
-/** Removes what was used the longest time ago until the rest fits, and what processes that are gone have left. */
+/** Removes the least recently used files until the rest fits, and temporary files of processes that are gone. */
 async function shrink(folder: string, limit: number): Promise<void> {
   const files: { path: string; size: number; used: number }[] = [];
   for (const name of await readdir(folder)) {

@@ -37,7 +37,8 @@ export function intersection(
 ): Automaton | undefined {
   const parts = [...accepted, ...refused];
   const classes = alphabet.classes.length;
-  // Where long strings are allowed, shorter ones alone are tried first: the product automaton is smaller, and only what may be written is restricted.
+  // Where long strings are allowed, shorter ones alone are tried first: the product automaton is smaller, and only what may be written is
+  // restricted.
   const sizes = parts.reduce((product, { accepts }) => product * Math.max(1, accepts.length), 1);
   const room = Math.max(least + 16, Math.floor(MANY_TRANSITIONS / classes / Math.min(sizes, 1000)));
   const lengths = most === Infinity || most <= room ? [most] : [room, most];

@@ -79,7 +79,10 @@ export const BLANK_EVERYWHERE: Characters = charactersOf([
 const properties = new Map<string, Characters>();
 let everyCharacter: string | undefined;
 
-/** The characters of a Unicode property as `\p{...}` names it, such as `L` or `Script=Greek`. Throws `ConfigError` for one that there is not. */
+/**
+ * The characters of a Unicode property as `\p{...}` names it, such as `L` or `Script=Greek`. Throws `ConfigError` for one that there is
+ * not.
+ */
 export function charactersWith(property: string): Characters {
   const known = properties.get(property);
   if (known) return known;

@@ -45,7 +45,10 @@ export class Constraint implements Steering {
     return plan ? id === plan[0] : this.fits(id, left);
   }
 
-  /** The tokens that may come next, in no order: all, or where there are too many those that were found first. `allows` is faster for a few of them. */
+  /**
+   * The tokens that may come next, in no order: all, or where there are too many those that were found first. `allows` is faster for a few
+   * of them.
+   */
   allowed(left: number): Set<number> {
     const found = new Set<number>(this.state.accepts ? this.ends : []);
     const plan = this.urgent(left);

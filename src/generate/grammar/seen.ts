@@ -43,7 +43,9 @@ export class Seen {
     return this.made;
   }
 
-  /** A short text of a terminal that is none of these; undefined where there is none. At most as long as the one at `count` in `shortTexts`. */
+  /**
+   * A short text of a terminal that is none of these; undefined where there is none. At most as long as the one at `count` in `shortTexts`.
+   */
   other(terminal: Terminal): string | undefined {
     if (!this.others.has(terminal)) {
       const texts = shortTexts(terminal, this.count + 1);

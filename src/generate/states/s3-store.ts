@@ -74,7 +74,7 @@ export class S3Store implements Store {
   }
 
   async delete(key: string): Promise<boolean> {
-    // S3 says of what was not there, too, that it is deleted.
+    // S3 answers DELETE alike whether or not the object existed.
     const there = await this.ask('HEAD', key);
     await this.ask('DELETE', key);
     return there !== undefined;

@@ -35,7 +35,9 @@ export interface AttentionOptions {
   readonly causal: boolean;
   /** With `causal`, how many keys a token sees at most: its own, and those of the tokens just before it. */
   readonly window?: number | undefined;
-  /** Without values: they are the first `valueSize` numbers of the keys, as in multi-head latent attention, where all heads share a latent. */
+  /**
+   * Without values: they are the first `valueSize` numbers of the keys, as in multi-head latent attention, where all heads share a latent.
+   */
   readonly valueSize?: number | undefined;
 }
 

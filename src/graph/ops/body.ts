@@ -12,7 +12,10 @@ export interface Body {
   readonly nodes: readonly Node[];
 }
 
-/** A body of these results, and what it uses of the graph outside. `isInside` says which nodes are its own; so is all that needs one of them. */
+/**
+ * A body of these results, and what it uses of the graph outside. `isInside` says which nodes are its own; so is all that needs one of
+ * them.
+ */
 export function bodyOf(
   name: string,
   inputs: readonly Tensor[],

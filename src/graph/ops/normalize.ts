@@ -152,7 +152,10 @@ const rmsNormOperator = defineComposite<{ epsilon: number }>({
   },
 });
 
-/** dL/dx, from x, the weight, the inverse, g = dL/dy, and g x. Rows are summed as matrix products: these read what the sums would first have to write. */
+/**
+ * dL/dx, from x, the weight, the inverse, g = dL/dy, and g x. The sum of g x weight over a row is a matrix product of g x and the weight,
+ * which needs no further intermediate.
+ */
 const rmsNormGradientOperator = defineComposite<null>({
   name: 'rmsNormGradient',
   infer: ([x]) => [{ dtype: 'float32', shape: x!.shape }],

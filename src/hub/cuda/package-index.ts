@@ -146,7 +146,10 @@ async function sizeOf(connection: Connection, url: string): Promise<number> {
   );
 }
 
-/** How well a file fits: higher for a newer C library. Nothing where it is another package, version or platform, or no wheel for every Python 3. */
+/**
+ * How well a file fits: higher for a newer C library. Nothing where it is another package, version or platform, or no wheel for every
+ * Python 3.
+ */
 function rankOf(filename: string, name: string, version: string, platform: Platform): number | undefined {
   const parts = /^(.+?)-(.+?)(?:-\d[^-]*)?-([^-]+)-([^-]+)-([^-]+)\.whl$/.exec(filename);
   if (!parts) return undefined;

@@ -1,4 +1,4 @@
-/** What the server's thread asks of the engine's. */
+/** The messages between the server's thread and the engine's. */
 import type { StopReason } from '../../generate/index.js';
 import type { StateRecord } from '../../generate/states/record.js';
 import type { TraceOptions } from '../../inspect/index.js';
@@ -16,7 +16,7 @@ export interface ServedModelInfo {
   readonly id: string;
   /** Seconds since 1970: when it was loaded. */
   readonly created: number;
-  /** Short for its weights and config. */
+  /** Identifies its weights and config. */
   readonly fingerprint: string;
   /** Names its states in an archive. */
   readonly archiveKey: string;
@@ -27,11 +27,11 @@ export interface ServedModelInfo {
   readonly context: number;
   /** Tokens that it was made to attend to, where its memory grows with what it reads. */
   readonly positions?: number | undefined;
-  /** Whether it has a chat template; another goes on from what is said. */
+  /** Whether it has a chat template; without one it continues the text of the last message. */
   readonly chat: boolean;
   /** Whether it reads an image before it writes. */
   readonly images: boolean;
-  /** Whether its template tells it of tools. */
+  /** Whether its template takes tools. */
   readonly tools: boolean;
   /** How it writes calls and thoughts. */
   readonly form: AnswerForm;
@@ -62,7 +62,7 @@ export interface Calls {
   readonly demanded: boolean;
 }
 
-/** Whose states are meant: those of an API key, or of everybody where there are no keys. */
+/** The owner of states: the name of an API key, or one for everybody where there are no keys. */
 export type Owner = string;
 
 /** What is to be written, in the engine's terms. */
@@ -77,7 +77,7 @@ export interface GenerateRequest {
   readonly save?: { readonly name: string | null };
   /** How many answers. */
   readonly n: number;
-  /** Of each answer; by default as many as the context has room for, within reason. */
+  /** Tokens of each answer; by default what the context has room for, up to a limit. */
   readonly maxTokens?: number;
   readonly temperature?: number;
   readonly topP?: number;
@@ -134,7 +134,7 @@ export type GenerateEvent =
       readonly text: string;
       readonly tokens?: readonly EchoedToken[];
     }
-  /** What is asked can be done; it waits for its place, and then it has it. */
+  /** The request is valid and queued; then it is admitted. */
   | { readonly kind: 'prepared' }
   | { readonly kind: 'admitted' }
   | {
@@ -202,7 +202,7 @@ export interface EmbedResult {
   readonly tokens: number;
 }
 
-/** What the engine is at; numbers that go up and down. */
+/** Gauges of the engine. */
 export interface EngineFigures {
   /** Sequences that are held for requests. */
   readonly sequences: number;
@@ -222,7 +222,7 @@ export interface EngineCalls {
   /** The tokens of each: of a text as it is, of messages with what opens the answer. */
   count: { request: CountRequest; piece: never; result: readonly number[] };
   embed: { request: EmbedRequest; piece: never; result: EmbedResult };
-  /** A trace as JSON text: it is long, and writing it would hold up whoever else is served. */
+  /** A trace as JSON text, serialized in the engine's thread so that the server's is not blocked. */
   trace: { request: TraceCall; piece: never; result: string };
   figures: { request: null; piece: never; result: EngineFigures };
   /** Finishes what is being written to the disk, and frees the models. */

@@ -1,15 +1,15 @@
 /**
- * States of what was read before: in memory at once, and in a folder, for after a restart, when there has been nothing else to do for a while. To
- * check and write a state takes time of the thread that computes, and people wait for that.
+ * The cache of states of prefixes: in memory, and in a folder, so that it survives a restart. States are written to the folder only when the
+ * engine has been idle for a while, since checking and writing one takes time of the thread that computes.
  */
 import { type LanguageModel, PrefixCache, type PrefixStore, type Snapshot } from '../../generate/index.js';
 import { PrefixFolder } from '../../generate/prefix-folder.js';
 
 /** The folder may take so many times the memory. */
 const FOLDER_FACTOR = 10;
-/** What waits to be written may take this part of it beside the cache, which lets go of states, too. */
+/** States that wait to be written may take this part (1 / 4) of the limit, besides the cache, which may have dropped them already. */
 const UNWRITTEN_SHARE = 4;
-/** Who has an answer often asks again at once: milliseconds without work before anything is written. */
+/** Milliseconds without work before anything is written: the next request often comes at once. */
 const PAUSE = 1000;
 
 /** States of prefixes in memory, and in a folder that they are copied to while nothing is being generated. */
@@ -61,7 +61,7 @@ export class StateCache implements PrefixStore {
     await this.cache.put(snapshot);
     if (!this.folder) return;
     this.unwritten.add(snapshot.copy());
-    // What is written too seldom is let go of: it must not take more memory than it may.
+    // While the engine is never idle, the oldest unwritten states are dropped.
     let bytes = [...this.unwritten].reduce((sum, each) => sum + each.bytes, 0);
     for (const oldest of this.unwritten) {
       if (bytes <= this.limit / UNWRITTEN_SHARE) break;

@@ -1,4 +1,4 @@
-/** What the archive's routes take and give. */
+/** The requests and answers of the archive's routes. */
 import { z } from 'zod';
 import { PAGE_STATES, SOURCES } from '../../archive/index.js';
 import { ErrorBody } from './api-error.js';
@@ -12,7 +12,7 @@ const why = z.string().nullable();
 export const AskRequest = z.object({
   question: z.string().min(1).max(8000),
   model: z.string().max(200).nullish(),
-  /** Contents, paths, or ends of paths. */
+  /** Documents by the SHA-256 of their content, their paths, or ends of paths. */
   documents: z.array(z.string().min(1).max(4096)).max(100).nullish(),
   from: z.enum(SOURCES).nullish(),
   passages: z.int().min(1).max(50).nullish(),
@@ -130,7 +130,7 @@ export const AskEvent = z.discriminatedUnion('kind', [
         supported: z.boolean(),
       }),
     ),
-    /** Marks that stand for nothing that the model was given. */
+    /** Citation marks in the answer that refer to none of the passages. */
     unknown: z.array(z.string()),
   }),
   /** The last one, in the place of `end`, where something went wrong. */

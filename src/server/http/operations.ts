@@ -1,4 +1,4 @@
-/** What can be asked for, as data: the OpenAPI document is made of it. */
+/** The operations of the HTTP interface as data, from which the OpenAPI document is made. */
 import type { z } from 'zod';
 import {
   ArchiveDocument,

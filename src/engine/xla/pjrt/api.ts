@@ -22,7 +22,7 @@ export const OLDEST_MINOR = 57;
 export const NEWEST_MINOR = 95;
 
 type AnyStruct = Struct<Fields>;
-/** Not `koffi.view`, which crashes where the same memory is looked at twice. */
+/** `koffi.view` crashes where two views of the same memory exist, so memory is copied. */
 type Memcpy = (to: Uint8Array, from: bigint, bytes: number) => void;
 type NativeFunction = {
   (args: Buffer): bigint | null;
@@ -34,9 +34,9 @@ export class PjrtApi {
   private readonly functions = new Map<number, NativeFunction>();
   /** Sizes of structs that are larger in this plugin than in the header that we know. */
   private readonly sizes = new Map<string, number>();
-  /** What C may look at while a call runs: only addresses of it are written there. */
+  /** Buffers that C refers to by address while a call runs, referenced here so that they are not garbage-collected. */
   private readonly held = new Set<object>();
-  /** Waits for events whose turn has not come. */
+  /** Waits that are queued until a thread is free. */
   private readonly waiting: (() => void)[] = [];
   private threads = 0;
 
@@ -101,7 +101,7 @@ export class PjrtApi {
     }
   }
 
-  /** The same in a thread, for what takes long: JavaScript goes on. */
+  /** The same in a thread, for long calls, which do not block JavaScript then. */
   async callAsync<F extends Fields>(
     fn: ApiFunction<F>,
     args: Struct<F>,
@@ -152,7 +152,7 @@ export class PjrtApi {
     }
   }
 
-  /** Frees something. What a plugin says against that is of no use to anyone. */
+  /** Frees an object of the plugin. Errors are ignored, since nothing could be done about them. */
   destroy<F extends Fields>(fn: ApiFunction<F>, values: ConstructorParameters<typeof Struct<F>>[1]): void {
     this.take(this.native(fn)(new Struct(fn, values).bytes));
   }
@@ -282,7 +282,7 @@ export class PjrtApi {
     return use;
   }
 
-  /** A plugin that wants a larger struct says so: what we do not know of it is zero. Whether the call is worth another try. */
+  /** Takes the larger size that a plugin's error asks for; the unknown fields are zero. Returns whether to repeat the call. */
   private adopt(message: string, structs: readonly AnyStruct[]): boolean {
     const [, name, expected] = SIZE.exec(message) ?? [];
     const struct = structs.find(({ layout }) => layout.name === name);

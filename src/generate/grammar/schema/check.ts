@@ -12,7 +12,9 @@ type Json = Readonly<Record<string, unknown>>;
 
 const DEEPEST = 200;
 
-/** Formats are not checked: they are remarks on values that somebody wrote down. Throws `ConfigError` for patterns that are not understood. */
+/**
+ * Formats are not checked: they are remarks on values that somebody wrote down. Throws `ConfigError` for patterns that are not understood.
+ */
 export function satisfies(value: unknown, place: Place, checker: Checker, depth = 0): boolean {
   const { schema, path } = place;
   if (typeof schema === 'boolean') return schema;

@@ -122,7 +122,9 @@ function inTime(builder: StableHloBuilder, x: Plain): Plain {
   return builder.transpose(x, [0, 2, 1, 3]);
 }
 
-/** The forward call: queries, keys and values [batch, tokens, heads, size], and with a padding mask i32 [batch] lengths of queries and keys. */
+/**
+ * The forward call: queries, keys and values [batch, tokens, heads, size], and with a padding mask i32 [batch] lengths of queries and keys.
+ */
 function forward(
   builder: StableHloBuilder,
   operands: readonly Plain[],

@@ -1,4 +1,4 @@
-/** What passes step by step: scans over states, and the graph's own loops. */
+/** Scans over states, and the graph's own loops, as StableHLO's while loops. */
 import { DeviceError } from '../../../errors.js';
 import type { Body } from '../../ops/body.js';
 import type { ScanAttributes } from '../../ops/scan.js';
@@ -10,7 +10,7 @@ import { matmul } from './matmul.js';
 import { decayScan } from './recurrence.js';
 import type { Plain, Value } from './value.js';
 
-/** Steps that are computed as one product, whose costs grow with their square. */
+/** Steps that are computed as one matrix product instead of a loop; its cost grows with their square. */
 const MOST_AT_ONCE = 64;
 
 /**

@@ -27,7 +27,7 @@ export interface StableHloGraph {
     /** The axis along which `after` is written behind the entries that each row holds. */
     readonly grows: number | undefined;
     readonly isBatched: boolean;
-    /** It is a parameter, which is used in whatever precision activations have. */
+    /** Whether it is a parameter, which is cast to the precision of activations where it is used. */
     readonly isParameter: boolean;
   }[];
   /** int64 [batch]: entries that the growing states of each row hold. */
@@ -93,7 +93,7 @@ export interface LoweredToHlo {
   readonly results: readonly HloResult[];
 }
 
-/** The name of lengths that no graph asks for. */
+/** The name of the argument with the lengths, where the graph does not declare one. */
 const LENGTHS = 'state/lengths';
 
 /** Throws `DeviceError` for what this target cannot do, and `ShapeError` for a dimension that is not known. */

@@ -27,7 +27,7 @@ export function takeRow(values: readonly RowValue[], room: number, mesh?: Mesh):
   return moduleOf(builder, parameters, results, new Map(), mesh);
 }
 
-/** Rows of one each, of which all values are given one row after the other, as one batch. */
+/** Joins rows to one batch. The arguments are all values of the first row, then all of the second, and so on. */
 export function joinRows(values: readonly RowValue[], rows: number): LoweredToHlo {
   const { builder, parameters, argument } = begin(undefined);
   const given = Array.from({ length: rows }, () => values.map((value) => argument(value, value.dims)));

@@ -70,7 +70,7 @@ export function lowerToWasm(graph: WasmGraph): Lowered {
   const roots = [...Object.values(outputs), ...changed.map(({ after }) => after)];
   const order = topologicalOrder(roots);
 
-  // A kernel writes a state's new value to its place itself where that is all that it is for.
+  // Where a node's result is used only as the new value of a state, its kernel writes straight into the state.
   const uses = new Map<Tensor, number>();
   for (const { inputs } of order) for (const x of inputs) if (x) uses.set(x, (uses.get(x) ?? 0) + 1);
   for (const root of roots) uses.set(root, (uses.get(root) ?? 0) + 1);
@@ -220,7 +220,7 @@ function storeState(
   );
 }
 
-/** Results by what they are computed from: layers compute much alike, such as the angles of positions. */
+/** Results by operator and operands, for common subexpressions: layers repeat some, such as the angles of positions. */
 const results = new WeakMap<WasmBuilder, Map<string, readonly Value[]>>();
 
 /** Lowers nodes in order. Where two are the same operator of the same operands, it is done once. */
@@ -277,7 +277,10 @@ function lowerNode(
   return expansion.map((tensor) => values.get(tensor)!);
 }
 
-/** What a node computes, or undefined where it cannot be said in short. Names of constants alone make a lasting one. */
+/**
+ * A key that is equal for nodes that compute the same, or undefined where it would be too long. It outlives the program if all operands are
+ * named constants.
+ */
 function keyOf(
   builder: WasmBuilder,
   node: Node,

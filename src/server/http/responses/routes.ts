@@ -93,7 +93,7 @@ export function addResponsesRoutes(app: App, deps: Deps): void {
   });
 }
 
-/** The items of an input, those that are only named among them. */
+/** The items of an input, with references replaced by the items themselves. */
 function whole(input: ResponsesRequest['input'], named: (id: string, at: number) => Item): Item[] {
   if (typeof input === 'string') {
     return [{ type: 'message', role: 'user', content: input, id: undefined }];
@@ -105,7 +105,7 @@ function whole(input: ResponsesRequest['input'], named: (id: string, at: number)
   });
 }
 
-/** The chat that a request is. */
+/** The request as one to chat completions. */
 function chatOf(body: ResponsesRequest, items: readonly Item[]): ChatRequest {
   const { input: _, text, include, top_logprobs: top, max_output_tokens, ...same } = body;
   const logprobs = include?.includes(LOGPROBS) || Boolean(top);
@@ -125,7 +125,7 @@ function chatOf(body: ResponsesRequest, items: readonly Item[]): ChatRequest {
   };
 }
 
-/** A response of which nothing is written yet. */
+/** A response that has no output yet. */
 function begun(body: ResponsesRequest, model: string): ModelResponse {
   const { text, reasoning, tools = [], tool_choice: choice } = body;
   const format = text?.format;
