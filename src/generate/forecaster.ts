@@ -127,7 +127,7 @@ export class SeriesSession {
   }
 
   /**
-   * How the targets go on from the last row, `steps` rows far. Beyond the model's horizon it goes on from its own medians. Throws
+   * Forecasts of the targets for the next `steps` rows. Beyond the model's horizon its own medians are read as if observed. Throws
    * `DataError` where fewer rows were read than one patch has, and where other channels than the targets would have to be known. It waits
    * for rows that were pushed before.
    */
@@ -192,7 +192,7 @@ export class SeriesSession {
     this.session.dispose();
   }
 
-  /** What was said after the last position, scaled back, with quantiles in order. */
+  /** The forecast after the last position, in the series' own units, with quantiles sorted. */
   private lastOf({ scaled, center, spread }: Record<string, HostTensor>): Forecast['values'] {
     const { targets } = this.forecaster.config;
     const last = ({ data }: HostTensor, size: number): Float32Array => (data as Float32Array).subarray(-size);

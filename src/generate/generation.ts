@@ -19,7 +19,7 @@ export interface GenerateOptions extends Partial<SamplingOptions> {
   steering?: readonly Steering[];
   /** Tells the log probability of each token, and those of so many of the likeliest ones. */
   logprobs?: number;
-  /** Ends it between two tokens: the session then stands behind the last one that was given, and the signal's reason is thrown. */
+  /** Stops between two tokens: the session has then read and written all tokens that were given out, and the signal's reason is thrown. */
   signal?: AbortSignal;
 }
 
@@ -61,5 +61,5 @@ export interface ForkPiece extends GeneratedPiece {
   readonly index: number;
 }
 
-/** Why a text ended: with a token that ends it, before a stop string, or because it had its length. */
+/** Why a text ended: with a stop token, before a stop string, or at `maxTokens`. */
 export type StopReason = 'token' | 'string' | 'length';

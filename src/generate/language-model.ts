@@ -160,7 +160,7 @@ export class LanguageModel {
     try {
       for (let start = 0; start < sequence; start += this.chunk) {
         const end = Math.min(sequence, start + this.chunk);
-        // What stands behind a sequence's end does not reach back into it.
+        // Padding is after a sequence's end, so causal layers do not see it.
         const chunk = ids.map((row) => Array.from({ length: end - start }, (_, i) => row[start + i] ?? 0));
         const held = lengths.map((length) => Math.max(0, Math.min(end, length) - start));
         const places = held.flatMap((count, row) =>
@@ -209,8 +209,8 @@ export class LanguageModel {
   }
 
   /**
-   * Reads tokens of one sequence, and moves its state on; those of sequences that read one token at the same time are read together.
-   * Returns the logits [vocabulary] behind the last one.
+   * Reads tokens of one sequence, and updates its state. Concurrent calls with one token each are batched. Returns the logits [vocabulary]
+   * after the last one.
    */
   async read(row: Row): Promise<Float32Array> {
     this.check(row.ids);
@@ -260,7 +260,7 @@ export class LanguageModel {
     this.check(ids);
     this.inspector ??= new Inspector({
       model: this.inspected,
-      // WebGPU computes nothing of no elements, such as the matrices of layers that are not looked into.
+      // WebGPU refuses tensors without elements, such as the matrices of layers that are not traced.
       device: async () => (this.device.name === 'webgpu' ? openDevice('cpu') : this.device),
       weights: () => this.sameWeights(),
       read: (rows) => this.readWhole(rows),
@@ -276,7 +276,7 @@ export class LanguageModel {
     return { kind: config.kind, places: sourcePlaces(config, given, this.tokenizer), feeds };
   }
 
-  /** The weights again. Throws `CheckpointError` where they are others by now. */
+  /** Loads the weights again. Throws `CheckpointError` where the files have changed. */
   private async sameWeights(): Promise<ReadonlyMap<string, Weight>> {
     const weights = await this.reopen();
     if ((await fingerprintOf(this.model, weights)).hash === this.fingerprint.hash) return weights;
@@ -336,7 +336,7 @@ export class LanguageModel {
     }
   }
 
-  /** What a token stands for behind another, since tokenizers drop the space before a first word: here behind itself. */
+  /** The text of a token within a text: decoded after another one (itself), since tokenizers drop the space before the first word. */
   private textOf(id: number): string {
     return this.tokenizer.decode([id, id]).slice(this.tokenizer.decode([id]).length);
   }

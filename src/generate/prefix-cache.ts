@@ -3,7 +3,7 @@
  * and found is exact: the state after precisely these tokens.
  *
  * Sessions with a cache keep their state every 512 tokens of a prompt, at its end, and at the end of what they write. When
- * there is more than the budget allows, what was not used for the longest time goes first; what several states share, such
+ * there is more than the budget allows, the least recently used states are dropped; memory that several states share, such
  * as the keys and values of one long text, is counted once. With a folder the states are on the disk too, for other
  * processes and later times (prefix-folder.ts).
  */

@@ -1,6 +1,5 @@
 /**
- * Where a session stood, as a thing to keep: sessions go on from it as often as one likes, today or, once it is saved, in
- * another process. It never changes.
+ * A snapshot of a session, from which any number of sessions can continue, in another process too once it is saved. It is immutable.
  *
  * Saved it is one safetensors file: the model's state under the names of `Model.state`, `tokens` I32 [tokens] and, where
  * the session had not written since, `logits` F32 [vocabulary]. The metadata says which model it belongs to, and holds a
@@ -66,7 +65,7 @@ export class Snapshot {
     return this.parts.tokens.length;
   }
 
-  /** How many of the last ones are not in the state yet: whoever goes on reads them first. */
+  /** How many of the last ones are not in the state yet; a session that continues reads them first. */
   get pending(): number {
     return this.parts.pending;
   }
@@ -82,7 +81,7 @@ export class Snapshot {
     return state.bytes + tokens.byteLength + (logits?.byteLength ?? 0);
   }
 
-  /** Bytes by what takes them: that which two snapshots share is one key in both. */
+  /** Bytes by the object that holds them, as `State.holdings`. */
   get holdings(): ReadonlyMap<object, number> {
     const { state, tokens, logits } = this.parts;
     const own: [object, number][] = [tokens, ...(logits ? [logits] : [])].map((data) => [
@@ -92,7 +91,7 @@ export class Snapshot {
     return new Map([...state.holdings, ...own]);
   }
 
-  /** The same again, to be disposed of by itself. */
+  /** Another reference to the same, with a `dispose` of its own. */
   copy(): Snapshot {
     return new Snapshot({ ...this.parts, state: this.parts.state.fork() });
   }
@@ -130,7 +129,7 @@ export class Snapshot {
     });
   }
 
-  /** Lets go of the state; what others share stays. */
+  /** Frees the state, except what others share. */
   dispose(): void {
     this.parts.state.dispose();
   }
@@ -332,7 +331,7 @@ export async function checksumOf(
   return hash.digest('hex');
 }
 
-/** Of states after some tokens, which the caller has, that after the longest beginning of these. */
+/** The snapshot whose tokens are the longest prefix of these; no reference to it is added. */
 export function longestBeginning(
   ids: readonly number[],
   snapshots: Iterable<Snapshot | undefined>,

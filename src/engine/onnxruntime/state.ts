@@ -1,13 +1,13 @@
 /**
- * States on ONNX Runtime. Its runs return new arrays, so a value that a run replaces is never written to, and forks share it. A growing
- * value lies in a buffer with room behind its entries, which forks share too. The buffer knows how many entries were written to it: a
- * state that holds exactly so many may write behind them, and one that holds fewer takes a copy of its own entries first. So a
- * fork costs nothing, and the first run of one that was left behind costs a copy of what has grown.
+ * States on ONNX Runtime. Its runs return new arrays, so values that a run replaces are immutable, and forks share them. A growing
+ * value is a buffer with room behind its entries, which forks share too. The buffer counts the entries that were written to it: a state
+ * with exactly so many appends in place, and a state with fewer copies its own entries first. So a fork costs nothing, and the first
+ * run of a fork that was left behind costs a copy of the entries.
  *
  * States that run together are the rows of one batch, and stay so while the same ones run together.
  *
- * Values are reference counted. When the last state lets go of one, its memory is given back at once: the garbage collector would
- * find it late, and the next run has use for it.
+ * Values are reference counted. The memory of a value is freed when its count reaches 0, so that the next run can use it: the garbage
+ * collector would free it late.
  *
  * Every run sees zeros behind the entries, and room that follows from their number alone: however a state came about, the same entries
  * give the same bits.
@@ -20,7 +20,7 @@ import { type HostTensor, hostZeros } from '../tensors.js';
 import { copyEntries, copyOf, rowOf, sizeOf, slice, withDim, writeEntries } from './entries.js';
 import { release } from './release.js';
 
-/** A value in a GPU's memory. Whoever holds it disposes of it. */
+/** A value in a GPU's memory, to be disposed of by its owner. */
 export interface DeviceTensor {
   readonly dtype: DType;
   readonly dims: readonly number[];
@@ -30,10 +30,10 @@ export interface DeviceTensor {
 /** A value of a state: in JavaScript memory, or on the device. */
 export type StateTensor = HostTensor | DeviceTensor;
 
-/** Brings values into JavaScript's memory, as arrays of their own. */
+/** Copies values into JavaScript's memory, as new arrays. */
 export type Download = (tensors: ReadonlyMap<string, DeviceTensor>) => Promise<Map<string, HostTensor>>;
 
-/** What a run makes of a value: a new one, or entries to append along `axis`. */
+/** The change of a value by a run: a new value, or entries to append along `axis`. */
 export type Change = { readonly value: StateTensor } | AppendedEntries;
 
 interface AppendedEntries {
@@ -133,7 +133,7 @@ export class OrtState implements State {
 
   fork(): State {
     const { batch, row } = this;
-    // A fork may be kept for long: it does not keep the other rows, unless to take it out would need a download.
+    // A fork may live long, so it copies its row rather than keeping the whole batch alive, unless that would need a download.
     const stays = batch.lengths.length === 1 || [...batch.values.values()].some(isOnDevice);
     return stays
       ? new OrtState(this.device, this.download, batch, row)
@@ -149,7 +149,7 @@ export class OrtState implements State {
       return [name, value];
     });
     const rowIn = (tensor: HostTensor): HostTensor => rowOf(tensor, row, lengths.length);
-    // Copied before anything is awaited: whoever asked may let go of the values meanwhile.
+    // Copied before the first await, since the caller may dispose of the state meanwhile.
     const copies = wanted.map(([name, value]): [string, HostTensor | undefined] => {
       if (isBuffer(value)) return [name, slice(rowIn(value.tensor), value.axis, 0, lengths[row]!)];
       return [name, isOnDevice(value) ? undefined : copyOf(rowIn(value))];
@@ -168,7 +168,7 @@ export class OrtState implements State {
     return lent;
   }
 
-  /** Holds a row of another batch from now on. */
+  /** Becomes a row of another batch. */
   moveTo(batch: Batch, row: number): void {
     const before = this.held;
     this.held = batch;
@@ -177,7 +177,7 @@ export class OrtState implements State {
     for (const value of before?.values.values() ?? []) letGo(value);
   }
 
-  /** Brings what is on the device into JavaScript's memory, which takes it out of its batch. */
+  /** Downloads the values that are on the device; the state is then a batch of its own. */
   async bringHome(): Promise<void> {
     if (![...this.batch.values.values()].some(isOnDevice)) return;
     const fetched = await fetch(this.batch.values, this.download);
@@ -272,7 +272,7 @@ function own(buffer: GrowingBuffer, lengths: readonly number[]): GrowingBuffer {
   return { axis: buffer.axis, tensor, written: lengths };
 }
 
-/** What a run is fed of a batch. */
+/** The tensors that a run is fed, by the names of the states. */
 export function tensorsOf({ values }: Batch): Map<string, StateTensor> {
   return new Map(
     [...values].map(([name, value]) => [name, isBuffer(value) ? (value.mirror ?? value.tensor) : value]),

@@ -4,9 +4,9 @@
  * told, and through no links: it is told the root, and gets the files' real paths. Where pieces cannot be mapped (on
  * several drives, or not on a multiple of their elements' size) all bytes are read and handed over.
  *
- * 4-bit matrices are wanted as 8-bit integers too: reading is twice as fast with these. They are computed when a model is
- * loaded, and handed over, or mapped like the others from a file that lives only so long, unless the disk has no room. Not
- * all matrices get them; the others are read with their codes.
+ * For prefill 4-bit matrices are also widened to 8-bit integers, with which it is twice as fast. They are computed when a
+ * model is loaded, into memory or into a temporary file that is mapped, if the disk has room. Only some matrices get them
+ * (`INTEGERS_PER_CODE`); the others are used with their codes.
  */
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, realpath, rm, statfs } from 'node:fs/promises';
@@ -37,7 +37,7 @@ export interface WeightPlan {
   readonly sources: ReadonlyMap<string, WeightSource>;
   /** The folder that mapped files are named from. */
   readonly root?: string;
-  /** What is handed over, by location. */
+  /** Bytes that are handed over, by the location that the model names. */
   readonly handedOver: readonly { path: string; data: Uint8Array }[];
   /** Makes what the sources were asked for; to be called when the model is encoded. */
   prepare(): Promise<void>;
@@ -124,7 +124,7 @@ const INTEGERS_PER_CODE = 1.25;
 /** The share of the machine's memory, and of the disk's free space, that integers may take. */
 const MAX_SHARE = 1 / 4;
 
-/** Grants what is asked for where fewer were granted than the matrices that asked so far allow, and while there is room. */
+/** Grants a fixed share of the requests for integers, evenly over the model, and while there is room. */
 function rationed(ask: Ask, room: number): Ask {
   let allowed = 0;
   let taken = 0;
@@ -195,7 +195,7 @@ class IntegerFile {
     private readonly location: string,
   ) {}
 
-  /** Nothing where it would be too large, could not be mapped, or not be removed while it is. */
+  /** Undefined where the file would be too large, or the system cannot map it, or not delete it while it is mapped. */
   static async plan(root: string, bytes: number): Promise<IntegerFile | undefined> {
     if (process.platform === 'win32' || bytes === 0) return undefined;
     const [folder, { bavail, bsize }] = await reading(`the folder ${tmpdir()}`, () =>
@@ -246,7 +246,7 @@ class IntegerFile {
   }
 }
 
-/** Bytes; what is mapped begins at multiples of it. */
+/** Alignment of mapped pieces, in bytes. */
 const ALIGNMENT = 64;
 
 async function writeWhole(file: FileHandle, bytes: Uint8Array, begin: number): Promise<void> {

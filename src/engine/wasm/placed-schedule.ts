@@ -1,4 +1,4 @@
-/** A schedule in memory: what is fed to it, what is read of it, and where the values of states lie before and after a run. */
+/** A schedule in memory, with the addresses of its inputs and outputs, and of the states' values before and after a run. */
 import { DeviceError } from '../../errors.js';
 import {
   type Buffer,
@@ -21,7 +21,7 @@ export interface ProgramState {
   readonly after: Tensor;
 }
 
-/** What a run changes of a row's value, until it is known whether the run succeeds. */
+/** A change to a row's value that is committed when the run succeeds. */
 interface Change {
   keep(): void;
   undo(): void;
@@ -82,7 +82,7 @@ export class PlacedSchedule {
     );
   }
 
-  /** Gives the rows' values places before and after a run. Throws `DeviceError`, and changes nothing, where there is no room. */
+  /** Sets the addresses of the rows' values before and after a run. Throws `DeviceError`, and changes nothing, where there is no room. */
   prepare(rows: readonly WasmState[]): Change[] {
     const changes: Change[] = [];
     try {
@@ -126,7 +126,7 @@ export class PlacedSchedule {
     ];
   }
 
-  /** Room for `count` entries more, in pages that no other state sees. */
+  /** Room for `count` more entries, in pages that are not shared with other states. */
   private append(index: number, row: number, value: KeptValue, count: number, length: number): Change[] {
     const { memory } = this.device;
     const blocks = [...value.blocks];

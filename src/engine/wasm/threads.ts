@@ -17,7 +17,7 @@ interface Kernels {
 /** Bytes of the words that threads wait for, and of a thread's scratch memory. */
 const CONTROL_BYTES = 512;
 const SCRATCH_BYTES = 65536;
-/** Where in the control block a kernel says what was wrong; see kernels/memory.ts. */
+/** Words of the control block; see kernels/memory.ts. */
 const JOB = 192 / 4;
 const FAILURE = 384 / 4;
 
@@ -137,7 +137,7 @@ export class Threads {
     if (threads > 1) await this.start();
     this.kernels.begin(block, start, end, threads, times);
     for (let at = await this.advance(start, end, threads); at !== 0; ) {
-      // The others have been silent for long. News of a worker's end comes between turns of the event loop.
+      // The other threads have not answered for long. That a worker has ended is reported in another turn of the event loop.
       await nextTurn();
       if (this.death !== undefined) {
         const why = this.death;
@@ -159,7 +159,7 @@ export class Threads {
     try {
       return this.kernels.run(start, end, threads) >>> 0;
     } catch (error) {
-      // The others wait for this thread now, and would for ever.
+      // The other threads would wait for this one for ever.
       await this.stop();
       throw new DeviceError(`a kernel of the wasm device failed: ${(error as Error).message}`, {
         cause: error,

@@ -9,7 +9,7 @@ import { getThroughFile, putThroughFile } from './through-file.js';
 
 const PREFIX = 'heddle:';
 const PART_BYTES = 2 ** 26;
-/** How long a command may take before the store counts as not to be reached. */
+/** Milliseconds after which a command fails because the store cannot be reached. */
 const PATIENCE = 10_000;
 
 /** States as values of Valkey or Redis. */
@@ -23,7 +23,7 @@ export class ValkeyStore implements Store {
       commandTimeout: PATIENCE,
       maxRetriesPerRequest: 2,
     });
-    // Each command that fails for it says so.
+    // Each command reports the failure itself.
     this.client.on('error', () => {});
   }
 
@@ -66,7 +66,7 @@ export class ValkeyStore implements Store {
         all.copy(part, targets[i]!, 'REPLACE');
       }
       const results = (await all.exec()) ?? [];
-      // One that went away meanwhile copies to nothing.
+      // A part that was deleted meanwhile is not copied.
       if (results.slice(1).every(([, copied]) => copied === 1)) return true;
       await this.delete(to);
       return false;
