@@ -40,8 +40,8 @@ export interface Logits {
 }
 
 /**
- * Loads a model: of a folder, of a training run by the run's folder, or the shipped one by its name, `sotu-hybrid`. Throws `CheckpointError`, `ConfigError` or `TokenizerError` for what is missing, damaged
- * or does not fit together.
+ * Loads a model: of a folder, of a training run by the run's folder, or the shipped one by its name, `sotu-hybrid`. Throws
+ * `CheckpointError`, `ConfigError` or `TokenizerError` for what is missing, damaged or does not fit together.
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   return loadNamed(name, options, languageModel);
@@ -251,9 +251,9 @@ export class LanguageModel {
   }
 
   /**
-   * What happens inside while the model reads `ids`: see `Trace` for what it holds. It runs on programs of its own (of a model on
-   * WebGPU on the CPU), which take the weights' memory again until the model is disposed of. Throws `DataError` for no tokens or unknown ones, `InspectError`
-   * for layers, heads or places that there are not, for a trace that would take more than `maxBytes`, and where the sources
+   * What happens inside while the model reads `ids`: see `Trace` for what it holds. It runs on programs of its own (of a model on WebGPU on
+   * the CPU), which take the weights' memory again until the model is disposed of. Throws `DataError` for no tokens or unknown ones,
+   * `InspectError` for layers, heads or places that there are not, for a trace that would take more than `maxBytes`, and where the sources
    * of a token are asked for of a quantized model; `CheckpointError` where the model's files have changed since.
    */
   async trace(ids: readonly number[], options: TraceOptions = {}): Promise<Trace> {
