@@ -190,7 +190,7 @@ export const AIMS: readonly Aim[] = [
   }),
   accuracy({
     of: 'induction, learned at 256 tokens, at 65,536',
-    ...{ log: 'not-measured', trial: 'induction', column: '65,536 tokens', least: 0.99 },
+    ...{ log: 'induction', trial: 'induction', column: '65,536 tokens', least: 0.99 },
   }),
   accuracy({
     of: '16 facts among 1,048,576 tokens, learned at 256, in constant memory',
@@ -199,7 +199,7 @@ export const AIMS: readonly Aim[] = [
   }),
   accuracy({
     of: 'selective copying, 4,096 tokens',
-    ...{ log: 'not-measured', trial: 'selective-copying', column: '4,096 tokens', least: 0.99 },
+    ...{ log: 'selective-copying', trial: 'selective-copying', column: '4,096 tokens', least: 0.99 },
   }),
   notBehind('ListOps, 256 tokens', 'not-measured', 'listops', '256 tokens'),
   notBehind('inference in 1 to 4 steps', 'inference', 'inference', '96 tokens'),
@@ -215,15 +215,15 @@ export const AIMS: readonly Aim[] = [
   exponentAim,
   accuracy({
     of: 'mnist (10,000 digits) as images',
-    ...{ log: 'not-measured', trial: 'mnist', column: /images/, least: 0.985 },
+    ...{ log: 'images', trial: 'mnist', column: /images/, least: 0.985 },
   }),
   accuracy({
     of: 'mnist pixel by pixel',
-    ...{ log: 'not-measured', trial: 'mnist-pixels', column: /images/, least: 0.97 },
+    ...{ log: 'images', trial: 'mnist-pixels', column: /images/, least: 0.97 },
   }),
   accuracy({
     of: 'fashion-mnist as images',
-    ...{ log: 'not-measured', trial: 'fashion-mnist', column: /images/, least: 0.93 },
+    ...{ log: 'images', trial: 'fashion-mnist', column: /images/, least: 0.93 },
   }),
   forecast('births, 28 days', 'births'),
   forecast('weather, 24 days', 'weather'),
