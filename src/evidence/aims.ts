@@ -242,8 +242,9 @@ export const AIMS: readonly Aim[] = [
 export function aimsTable(findings: readonly Finding[]): string {
   const rows = AIMS.map(({ of, log, target, reached }) => {
     const found = reached(findings);
-    if (!found) return [of, target, 'not measured', '', ''];
-    const verdict = found.isMet ? 'yes' : `**no** ([what was tried](log.md#${log}))`;
+    const tried = `[what was tried](log.md#${log})`;
+    if (!found) return [of, target, 'not measured', '', `not yet (${tried})`];
+    const verdict = found.isMet ? 'yes' : `**no** (${tried})`;
     return [of, target, found.told, found.beside ?? '', verdict];
   });
   return markdownTable([['aim', 'target', 'found', 'beside', 'met'], ...rows]);

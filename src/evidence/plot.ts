@@ -61,8 +61,12 @@ export function specificationOf({
 }: Plot): Record<string, unknown> {
   const names = points.some((point) => typeof point.x === 'string');
   const scale = ({ log = false }: Axis) => (log ? { scale: { type: 'log' } } : {});
-  // Sizes are told as 64k, and what is no count as it is.
-  const numbers = kind === 'points' ? '~g' : '~s';
+  // Sizes are told as 64k, shares and what is less than 1 as they are.
+  const number = "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, '~s')";
+  // Of a logarithmic axis the powers of ten are labelled, all of them.
+  const power = 'abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6';
+  const labels = ({ log = false }: Axis) =>
+    log ? { labelExpr: `${power} ? (${number}) : ''`, labelOverlap: false } : { labelExpr: number };
   const { domain, range } = colorsOf(points);
   const by = (scale: object) => ({
     ...{ field: 'series', type: 'nominal', title: plot.color ?? 'design', scale },
@@ -82,14 +86,14 @@ export function specificationOf({
     encoding: {
       x: names
         ? { field: 'x', type: 'nominal', title: x.title, axis: { labelAngle: -35 } }
-        : { field: 'x', type: 'quantitative', title: x.title, ...scale(x), axis: { format: numbers } },
+        : { field: 'x', type: 'quantitative', title: x.title, ...scale(x), axis: labels(x) },
       ...(names && { xOffset: { field: 'series' } }),
       y: {
         field: 'y',
         type: 'quantitative',
         title: y.title,
         ...(names ? { scale: { domain: [0, 1] } } : scale(y)),
-        axis: { format: names ? '.0%' : numbers },
+        axis: names ? { format: '.0%' } : labels(y),
       },
       color: by({ domain, range }),
       shape: by({ domain }),
