@@ -15,11 +15,13 @@ import {
   input,
   matmul,
   max,
+  multiply,
   reshape,
   rmsNorm,
   scatterElements,
   sum,
   type Tensor,
+  transpose,
 } from '../../graph/index.js';
 import { relativeError } from '../../graph/testing/arrays.js';
 import { uniform } from '../../graph/testing/random.js';
@@ -441,5 +443,68 @@ describe('memory', () => {
     expect(() => memory.allocate(5e9)).toThrow(/out of memory: it has .* of at most 4,295 MB/);
     expect(memory.taken).toBe(taken);
     memory.release(block);
+  });
+});
+
+describe('operators of training', () => {
+  const x = uniform(5, [41, 3, 67]);
+  const [data, at] = [x.data as Float32Array, (i: number, j: number, k: number) => (i * 3 + j) * 67 + k];
+
+  async function compute(
+    output: (x: Tensor) => Tensor,
+    dims: readonly number[] = x.dims,
+  ): Promise<Float32Array> {
+    const device = new WasmDevice({ threads: 2 });
+    const given = input('x', 'float32', dims);
+    const y = await run(device, { inputs: [given], outputs: { y: output(given) } }, { x: { ...x, dims } });
+    await device.dispose();
+    return y;
+  }
+
+  test('an element-wise step over short axes that lie apart, with whole numbers in between', async () => {
+    const found = await compute((given) => {
+      const turned = transpose(given, [2, 1, 0]);
+      const whole = cast(multiply(turned, 100), 'int64');
+      return add(multiply(turned, turned), cast(add(whole, whole), 'float32'));
+    });
+    const wanted = Array.from({ length: found.length }, (_, e) => {
+      const value = data[at(e % 41, Math.floor(e / 41) % 3, Math.floor(e / 123))]!;
+      return Math.fround(Math.fround(value * value) + 2 * Math.trunc(Math.fround(value * 100)));
+    });
+    expect(Array.from(found)).toEqual(wanted.map((value) => (Object.is(value, -0) ? 0 : value)));
+  });
+
+  test('sums that lie side by side have the bits of each by itself', async () => {
+    const found = await compute((given) => sum(given, [0, 1]));
+    const wanted = Array.from({ length: 67 }, (_, k) => {
+      let total = 0;
+      for (let i = 0; i < 41; i++) for (let j = 0; j < 3; j++) total += data[at(i, j, k)]!;
+      return Math.fround(total);
+    });
+    expect(Array.from(found)).toEqual(wanted);
+  });
+
+  test('a column of a product has the bits that it has alone, and beside others, however many rows there are', async () => {
+    const dims = [123, 67];
+    const weights = uniform(6, [67, 20]);
+    const columns = async (count: number, rows: number): Promise<number[]> => {
+      const device = new WasmDevice({ threads: 2 });
+      const [a, b] = [input('x', 'float32', [rows, 67]), input('b', 'float32', [67, count])];
+      const of = (from: Float32Array, size: number, each: (i: number) => number) =>
+        float32(
+          Float32Array.from({ length: size }, (_, i) => from[each(i)]!),
+          size === rows * 67 ? [rows, 67] : [67, count],
+        );
+      const feeds = {
+        x: of(data, rows * 67, (i) => i),
+        b: of(weights.data as Float32Array, 67 * count, (i) => Math.floor(i / count) * 20 + (i % count)),
+      };
+      const y = await run(device, { inputs: [a, b], outputs: { y: matmul(a, b) } }, feeds);
+      await device.dispose();
+      return Array.from({ length: rows }, (_, i) => y[i * count]!);
+    };
+    const whole = await columns(20, dims[0]!);
+    expect(await columns(1, dims[0]!)).toEqual(whole);
+    expect(await columns(16, 7)).toEqual(whole.slice(0, 7));
   });
 });

@@ -17,9 +17,13 @@ import {
 } from './math';
 import { address, scratch, share, word } from './memory';
 
-/** Elements of a block, and bytes of a register. */
-const BLOCK: i32 = 128;
-const REGISTER: usize = 1024;
+/** Elements of a block, and bytes of a register: int64 numbers fill it, the others half of it. */
+const BLOCK: i32 = 256;
+const REGISTER: usize = 2048;
+/** Runs of a block: elements that follow each other along the last axis. */
+const RUNS: i32 = 64;
+/** Where the runs of the block stand: the place of each along every axis. */
+const PLACES: usize = 24 * REGISTER;
 
 // @ts-ignore: decorator
 @inline
@@ -27,7 +31,10 @@ function register(i: i32): usize {
   return scratch + <usize>i * REGISTER;
 }
 
-/** words: rank, dims[rank], elements, length and unit of a share's lines, instructions, then 5 words each, then strides. */
+/**
+ * words: rank, dims[rank], elements, length and unit of a share's lines, instructions, then 5 words each, then strides.
+ * A block is made of as many runs as fit into it, so that short axes and narrow shares cost no more than long ones.
+ */
 export function map(a: usize, t: i32, T: i32): void {
   const rank = word(a, 0);
   const elements = word(a, rank + 1);
@@ -35,47 +42,71 @@ export function map(a: usize, t: i32, T: i32): void {
   const unit = word(a, rank + 3);
   const from = share(length, unit, t, T);
   const to = share(length, unit, t + 1, T);
-  for (let line = 0; line < elements; line += length) blocks(a, rank, line + from, line + to);
+  const inner = rank > 0 ? word(a, rank) : 1;
+  let runs = 0;
+  let filled = 0;
+  let size = 0;
+  for (let line = 0; line < elements; line += length) {
+    for (let at = line + from; at < line + to; at += size) {
+      const first = at % inner;
+      size = min(min(BLOCK, inner - first), line + to - at);
+      // All runs of a block are of one size.
+      if (runs > 0 && (filled + size > BLOCK || runs == RUNS || filled != runs * size)) {
+        block(a, rank, runs, filled);
+        runs = 0;
+        filled = 0;
+      }
+      place(a, rank, runs++, at / inner, first);
+      filled += size;
+    }
+  }
+  if (runs > 0) block(a, rank, runs, filled);
 }
 
-/** The elements from one to before another, block by block. */
-function blocks(a: usize, rank: i32, at: i32, end: i32): void {
-  const dims = a + 4;
-  const count = word(a, rank + 4);
-  const program = a + (<usize>(rank + 5) << 2);
-  const inner = rank > 0 ? word(dims, rank - 1) : 1;
-  while (at < end) {
-    const first = at % inner;
-    const n = min(min(BLOCK, inner - first), end - at);
-    const outer = at / inner;
-    for (let i = 0; i < count; i++) {
-      const p = program + <usize>i * 20;
-      const op = load<i32>(p);
-      if (op <= Instruction.store) {
-        // Where the block begins in this operand.
-        const strides = a + (<usize>load<i32>(p, 12) << 2);
-        let offset = 0;
-        let rest = outer;
-        let stride = 0;
-        if (rank > 0) {
-          stride = word(strides, rank - 1);
-          offset = first * stride;
-          for (let d = rank - 2; d >= 0; d--) {
-            const size = word(dims, d);
-            offset += (rest % size) * word(strides, d);
-            rest = rest / size;
-          }
-        }
-        const base = <usize>load<u32>(p, 8);
-        const kind = load<i32>(p, 16);
-        if (op == Instruction.load) read(register(load<i32>(p, 4)), base, offset, stride, n, kind);
-        else write(register(load<i32>(p, 4)), base, offset, stride, n, kind);
-      } else {
-        compute(op, p, n);
-      }
-    }
-    at += n;
+/** Notes where a run stands along every axis. */
+function place(a: usize, rank: i32, run: i32, outer: i32, first: i32): void {
+  const places = scratch + PLACES + (<usize>(run * rank) << 2);
+  if (rank > 0) store<i32>(places + (<usize>(rank - 1) << 2), first);
+  for (let d = rank - 2; d >= 0; d--) {
+    const size = word(a, d + 1);
+    const next = outer / size;
+    store<i32>(places + (<usize>d << 2), outer - next * size);
+    outer = next;
   }
+}
+
+/** Runs of one size, with `count` elements in all. */
+function block(a: usize, rank: i32, runs: i32, count: i32): void {
+  const program = a + (<usize>(rank + 5) << 2);
+  const end = program + <usize>word(a, rank + 4) * 20;
+  const n = count / runs;
+  for (let p = program; p < end; p += 20) {
+    const op = load<i32>(p);
+    if (op > Instruction.store) {
+      compute(op, p, count);
+      continue;
+    }
+    const kind = load<i32>(p, 16);
+    const bytes = <usize>n << (holdsIntegers(kind) ? 3 : 2);
+    const strides = a + (<usize>load<i32>(p, 12) << 2);
+    const stride = rank > 0 ? word(strides, rank - 1) : 0;
+    const base = <usize>load<u32>(p, 8);
+    let r = register(load<i32>(p, 4));
+    let places = scratch + PLACES;
+    for (let run = 0; run < runs; run++, r += bytes) {
+      let offset = 0;
+      for (let d = 0; d < rank; d++, places += 4) offset += load<i32>(places) * word(strides, d);
+      if (op == Instruction.load) read(r, base, offset, stride, n, kind);
+      else write(r, base, offset, stride, n, kind);
+    }
+  }
+}
+
+/** Whether elements of a kind stand in registers as int64 numbers. */
+// @ts-ignore: decorator
+@inline
+function holdsIntegers(kind: i32): bool {
+  return kind == Element.int64 || kind == Element.int32 || kind == Element.int8 || kind == Element.uint8;
 }
 
 function read(r: usize, base: usize, offset: i32, stride: i32, n: i32, kind: i32): void {

@@ -5,14 +5,20 @@ import { lanesSum, splat, sumsOfLanes } from './math';
 import { address, cut, scratch, share, word } from './memory';
 import { storeLanes } from './packed';
 
-/** Columns of the second operand that are taken together, and rows of the first for which they stay in the first-level cache. */
+/** Columns of the second operand that are laid side by side in scratch memory, and rows of the first that share them. */
 const COLUMNS: i32 = 16;
-const ROWS: i32 = 32;
-/** Steps along k that are taken together: so much of the columns fits into scratch memory beside a tile of the result. */
-const DEPTH: i32 = 512;
+const ROWS: i32 = 64;
+/** For fewer rows it pays only to lay columns side by side that do not lie so already. */
+const FEW_ROWS: i32 = 8;
+/** Steps along k that are taken together: 16 columns and four rows of so many stay in the first-level cache. */
+const DEPTH: i32 = 256;
 /** Bytes of a row of 16 columns. */
 const LINE: usize = 64;
+/** Bytes between steps along k from which four rows are laid side by side, too: each step is a page or a cache line of its own. */
+const FAR: isize = 1024;
+/** Places in scratch memory: a part of the result that is narrower than 16 columns, and four rows. */
 const TILE: usize = 32768;
+const PANEL: usize = 49152;
 
 /**
  * words: m, n, k, a, its strides along m and k, b, its strides along k and n, y, batches, batch rank, batch dims, a's and b's
@@ -56,9 +62,8 @@ export function matmul(w: usize, t: i32, T: i32): void {
     const x = a + (aAt << 2) + top * aRow;
     const z = b + (bAt << 2) + first * bN;
     const out = y + <usize>(batch * m + top) * yRow + (<usize>first << 2);
-    // Columns that do not lie side by side, and fewer than 16, are laid side by side first.
-    const isDirect = bN == 4 && count == COLUMNS;
     const isWhole = count == COLUMNS;
+    const isDirect = isWhole && bN == 4 && rows < FEW_ROWS;
     const to = isWhole ? out : scratch + TILE;
     const toRow = isWhole ? yRow : LINE;
     for (let from = 0; from < k || from == 0; from += DEPTH) {
@@ -79,6 +84,15 @@ export function matmul(w: usize, t: i32, T: i32): void {
 function layOut(b: usize, bK: isize, bN: isize, depth: i32, count: i32): void {
   if (count < COLUMNS) memory.fill(scratch, 0, <usize>depth * LINE);
   let j = 0;
+  if (bN == 4 && count == COLUMNS) {
+    for (let to = scratch, end = scratch + <usize>depth * LINE; to < end; to += LINE, b += bK) {
+      v128.store(to, v128.load(b));
+      v128.store(to, v128.load(b, 16), 16);
+      v128.store(to, v128.load(b, 32), 32);
+      v128.store(to, v128.load(b, 48), 48);
+    }
+    return;
+  }
   if (bK == 4) {
     // Four columns at a time, four steps of each.
     for (; j + 4 <= count; j += 4) {
@@ -134,8 +148,12 @@ function product(
 ): void {
   let i = 0;
   for (; i + 4 <= rows; i += 4) {
-    fourRows(x, row, step, b, stride, y, yRow, k, isFirst);
-    fourRows(x, row, step, b + 32, stride, y + 32, yRow, k, isFirst);
+    const isFar = row == 4 && step >= FAR;
+    const p = isFar ? scratch + PANEL : x;
+    const along = isFar ? 16 : step;
+    if (isFar) for (let i = 0; i < k; i++) v128.store(p + (<usize>i << 4), v128.load(x + i * step));
+    fourRows(p, row, along, b, stride, y, yRow, k, isFirst);
+    fourRows(p, row, along, b + 32, stride, y + 32, yRow, k, isFirst);
     x += 4 * row;
     y += 4 * yRow;
   }

@@ -22,6 +22,9 @@ export function reduce(a: usize, t: i32, T: i32): void {
   let lines = 1;
   for (let d = 0; d < overRank - 1; d++) lines *= word(overDims, d);
   const isEmpty = last == 0 || lines == 0;
+  const isSum = what == Reduction.sum && kind == Element.float32;
+  /** How many results lie side by side whose numbers do so too. */
+  const run = isSum && rank > 0 && step != 1 && word(strides, rank - 1) == 1 ? word(dims, rank - 1) : 1;
   for (let i = cut(count, t, T), end = cut(count, t + 1, T); i < end; i++) {
     let base = 0;
     let rest = i;
@@ -29,6 +32,11 @@ export function reduce(a: usize, t: i32, T: i32): void {
       const size = word(dims, d);
       base += (rest % size) * word(strides, d);
       rest = rest / size;
+    }
+    if (min(run - (i % run), end - i) >= 8) {
+      sumEight(x + (<isize>base << 2), y + (<usize>i << 2), isEmpty ? 0 : lines, over);
+      i += 7;
+      continue;
     }
     let total: f64 = what == Reduction.max ? -Infinity : 0;
     let whole: i64 = what == Reduction.max ? i64.MIN_VALUE : 0;
@@ -43,7 +51,14 @@ export function reduce(a: usize, t: i32, T: i32): void {
       if (kind == Element.float32) {
         let p = x + (<isize>offset << 2);
         if (what == Reduction.sum) {
-          for (let j = 0; j < last; j++, p += <isize>step << 2) total += load<f32>(p);
+          let j = 0;
+          if (step == 1) {
+            const whole = last & ~7;
+            if (whole > 0) total += sumOf(p, whole);
+            j = whole;
+            p += <usize>whole << 2;
+          }
+          for (; j < last; j++, p += <isize>step << 2) total += load<f32>(p);
         } else {
           for (let j = 0; j < last; j++, p += <isize>step << 2) total = max<f64>(total, load<f32>(p));
         }
@@ -62,6 +77,59 @@ export function reduce(a: usize, t: i32, T: i32): void {
     else if (kind == Element.int32) store<i32>(y + (<usize>i << 2), <i32>whole);
     else store<u8>(y + <usize>i, <u8>whole);
   }
+}
+
+/** The sum of numbers side by side, of which there are a multiple of eight. */
+function sumOf(x: usize, count: i32): f64 {
+  let s0 = f64x2.splat(0);
+  let s1 = s0;
+  let s2 = s0;
+  let s3 = s0;
+  for (const end = x + (<usize>count << 2); x < end; x += 32) {
+    const u = v128.load(x);
+    const v = v128.load(x, 16);
+    s0 = f64x2.add(s0, f64x2.promote_low_f32x4(u));
+    s1 = f64x2.add(s1, f64x2.promote_low_f32x4(v128.shuffle<f32>(u, u, 2, 3, 2, 3)));
+    s2 = f64x2.add(s2, f64x2.promote_low_f32x4(v));
+    s3 = f64x2.add(s3, f64x2.promote_low_f32x4(v128.shuffle<f32>(v, v, 2, 3, 2, 3)));
+  }
+  const s = f64x2.add(f64x2.add(s0, s1), f64x2.add(s2, s3));
+  return f64x2.extract_lane(s, 0) + f64x2.extract_lane(s, 1);
+}
+
+/** Eight sums whose numbers lie side by side, each in the order of one alone. `over`: rank, dims and strides of what is summed. */
+function sumEight(x: usize, y: usize, lines: i32, over: usize): void {
+  const rank = load<i32>(over);
+  const dims = over + 4;
+  const strides = dims + (<usize>rank << 2);
+  const last = word(dims, rank - 1);
+  const step = <isize>word(strides, rank - 1) << 2;
+  let s0 = f64x2.splat(0);
+  let s1 = s0;
+  let s2 = s0;
+  let s3 = s0;
+  for (let line = 0; line < lines; line++) {
+    let offset = 0;
+    let left = line;
+    for (let d = rank - 2; d >= 0; d--) {
+      const size = word(dims, d);
+      offset += (left % size) * word(strides, d);
+      left = left / size;
+    }
+    let p = x + (<isize>offset << 2);
+    for (let j = 0; j < last; j++, p += step) {
+      const u = v128.load(p);
+      const v = v128.load(p, 16);
+      s0 = f64x2.add(s0, f64x2.promote_low_f32x4(u));
+      s1 = f64x2.add(s1, f64x2.promote_low_f32x4(v128.shuffle<f32>(u, u, 2, 3, 2, 3)));
+      s2 = f64x2.add(s2, f64x2.promote_low_f32x4(v));
+      s3 = f64x2.add(s3, f64x2.promote_low_f32x4(v128.shuffle<f32>(v, v, 2, 3, 2, 3)));
+    }
+  }
+  v128.store64_lane(y, f32x4.demote_f64x2_zero(s0), 0);
+  v128.store64_lane(y, f32x4.demote_f64x2_zero(s1), 0, 8);
+  v128.store64_lane(y, f32x4.demote_f64x2_zero(s2), 0, 16);
+  v128.store64_lane(y, f32x4.demote_f64x2_zero(s3), 0, 24);
 }
 
 /** words: element, x, y, outer, size, inner, reverse; x and y contiguous [outer, size, inner]. */

@@ -190,6 +190,11 @@ function generalProduct(builder: WasmBuilder, left: View, right: View): View {
   const b = numbers(right);
   const [m, k] = a.dims.slice(-2) as [number, number];
   const n = b.dims.at(-1)!;
+  // A single column is a row of the transposed product, whose elements lie in the same order: the kernel takes columns together.
+  if (n === 1 && m > 1) {
+    const row = generalProduct(builder, swapped(b, true), swapped(a, true));
+    return reshaped(row, [...row.dims.slice(0, -2), m, 1])!;
+  }
   const rank = Math.max(a.dims.length, b.dims.length) - 2;
   const axis = (view: View, i: number): { dim: number; stride: number } => {
     const at = i - (rank - (view.dims.length - 2));

@@ -24,5 +24,8 @@ test('a step that reads a number, or a short row, that was made before is all th
   expect(lineOf(160_000, { row, y: multiply(rows, row) })).toBe(160_000);
   // What has been made in lines as long as these is gone on with by the same threads.
   const long = exp(input('long', 'float32', [960]));
-  expect(lineOf(96_000, { long, y: multiply(x, long) })).toBe(960);
+  const few = input('few', 'float32', [20, 960]);
+  expect(lineOf(19_200, { long, y: multiply(few, long) })).toBe(960);
+  // Parts of many lines would lie apart in memory.
+  expect(lineOf(96_000, { long, y: multiply(x, long) })).toBe(96_000);
 });

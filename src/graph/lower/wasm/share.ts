@@ -12,6 +12,8 @@ export const PRODUCT_UNIT = 4;
 const UNIT = 16;
 /** Elements of a line that a longer step is divided along. */
 const SHORTEST_LINE = 64;
+/** Lines of a step that is divided along each of them: parts of many lie apart in memory, which costs more than a barrier. */
+const MOST_LINES = 32;
 
 /** Whether the elements of a view, in order, lie at the same places of lines in its buffer as in its own. */
 function follows({ dims, strides, offset }: View, { length }: Share): boolean {
@@ -57,7 +59,7 @@ export function divided(steps: readonly (Step | MapStep)[]): Step[] {
     const size = count(dims);
     // Parts of short lines are so small that going over them costs more than waiting: those of a single number are one thread's alone.
     const fits = ({ length }: Share): boolean =>
-      length === size || (size % length === 0 && length >= SHORTEST_LINE);
+      length === size || (size % length === 0 && length >= SHORTEST_LINE && size / length <= MOST_LINES);
     // As what was made last, for which it would have to wait.
     const given = loads.flatMap(({ buffer }) => {
       const known = made.get(buffer);
