@@ -428,7 +428,12 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     requests = [];
     expect(await fromHub(page)).toEqual({ parameters: model.parameters, kept: 1 });
     expect(requests).toEqual([]);
-    await page.evaluate((hub) => heddle.forgetModel({ repository: 'weavers/loom-1b', hub }), server.endpoint);
+    const sources = await page.evaluate(async () => {
+      const kept = await heddle.keptModels();
+      for (const model of kept) await heddle.forgetModel(model);
+      return kept.map(({ source }) => source);
+    });
+    expect(sources).toEqual([`${server.endpoint}/weavers/loom-1b@main`]);
     const { error, kept } = await fromHub(page);
     expect(error).toMatch(/HubError: .* could not be reached/);
     expect(kept).toBe(0);
@@ -625,8 +630,29 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     // A colour that is still changing has another contrast.
     await page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)));
     expect(await seriousViolations(page)).toEqual([]);
-    // A model with a chat template answers.
+    // A run of an earlier visit is shown, and gone on with.
+    await page.evaluate(async () => {
+      const { train } = (await import(new URL('heddle/index.js', document.baseURI).href)) as typeof Heddle;
+      const text = 'Call me Ishmael. Some years ago, never mind how long precisely. '.repeat(20);
+      await train({
+        ...{ name: 'earlier', text, vocabulary: 280 },
+        settings: { batch: 1, sequence: 16, steps: 1, evaluateEvery: 0 },
+      });
+    });
+    await page.reload();
+    await page.getByLabel('steps', { exact: true }).fill('2');
+    await page.getByRole('button', { name: 'Go on with earlier' }).click();
+    await page.getByRole('definition').filter({ hasText: /^3$/ }).waitFor();
+    await page.getByRole('button', { name: 'Go on for 2 steps' }).waitFor();
+    // What the page has loaded is kept, until one deletes it.
     await page.getByRole('link', { name: 'Write' }).click();
+    await page.getByText('Models kept in this browser').click();
+    await page.getByRole('button', { name: 'Delete model/' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+    await page.getByText('None: what is loaded').waitFor();
+    await page.reload();
+    await page.getByText('ready in').waitFor();
+    // A model with a chat template answers.
     const tiny = await tinyChat();
     await page.getByLabel('Open its files').setInputFiles(readdirSync(tiny).map((name) => join(tiny, name)));
     await page.getByRole('textbox', { name: 'Say something' }).fill('Hello');

@@ -272,9 +272,28 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
 
   test('a model of the server runs in the tab, and says and shows what the server does', async () => {
     const page = await open();
+    // An earlier version that the browser has kept, of which no page can ask for anything any more.
+    await page.evaluate(async (model) => {
+      let folder = await navigator.storage.getDirectory();
+      const address = new URL(`/studio/api/models/${model}/before/`, location.href).href;
+      for (const name of ['heddle', 'models', encodeURIComponent(address)])
+        folder = await folder.getDirectoryHandle(name, { create: true });
+      const note = await (await folder.getFileHandle('.whole.json', { create: true })).createWritable();
+      await note.write(JSON.stringify({ bytes: 3, files: [] }));
+      await note.close();
+    }, MODEL);
+    await page.getByText('Models kept in this browser').click();
+    const kept = page.getByRole('button', { name: `Delete ${MODEL}` });
+    await kept.waitFor();
+    expect(await page.locator('.kept-models li').allTextContents()).toEqual([`${MODEL}3 bytesDelete`]);
+    await page.getByText('Models kept in this browser').click();
     const here = page.getByRole('checkbox', { name: `${MODEL} (this tab)` });
     await here.click();
     await page.locator('.lane').nth(1).waitFor();
+    await page.getByText('Models kept in this browser').click();
+    await page.locator('.kept-models li').filter({ hasText: 'MB' }).waitFor();
+    expect(await kept.count()).toBe(1);
+    await page.getByText('Models kept in this browser').click();
     // From here on the server is asked for nothing that has to be computed.
     const asked: string[] = [];
     page.on('request', (request) => {

@@ -1,5 +1,6 @@
 /** A sheet of paper on which a person and the model write by turns, and what the model remembers of it. */
 import { formatBytes } from '../../src/cli/format.js';
+import { KeptModels } from '../../studio/src/hosts/kept-models.js';
 import { report, reporting } from '../../studio/src/parts/status.js';
 import { open, opened, openShipped } from './tab.js';
 import {
@@ -263,6 +264,7 @@ export function OtherModels() {
       <p class="faint">
         Or drop its folder, or a GGUF file, here. Nothing is loaded that you do not ask for.
       </p>
+      <KeptModels />
     </section>
   );
 }

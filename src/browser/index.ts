@@ -68,8 +68,9 @@ export function keptModels(): Promise<KeptModel[]> {
 }
 
 /** Removes what the browser keeps of a model, also a part of it. Nothing happens where it keeps none. */
-export async function forgetModel(source: string | URL | Repository | Hosted): Promise<void> {
-  await once('forget', await plainSource(source));
+export async function forgetModel(source: string | URL | Repository | Hosted | KeptModel): Promise<void> {
+  const isKept = typeof source === 'object' && 'source' in source;
+  await once('forget', isKept ? { ...source, kind: 'kept' } : await plainSource(source));
 }
 
 /**

@@ -36,7 +36,7 @@ export interface StoreOptions {
 
 /** A model that is kept. */
 export interface KeptModel {
-  /** What it was loaded from. */
+  /** The address that it was loaded from, or its hub's with the repository and revision. */
   readonly source: string;
   readonly bytes: number;
 }
@@ -46,7 +46,8 @@ const NOTE = '.whole.json';
 
 type Fetched = Extract<PlainSource, { kind: 'hosted' | 'repository' }>;
 
-interface Note extends KeptModel {
+interface Note {
+  readonly bytes: number;
   readonly files: readonly string[];
   /** The sums of those that they were given with. */
   readonly sums?: Readonly<Record<string, string>>;
@@ -69,7 +70,7 @@ export async function modelAt(source: PlainSource, options: StoreOptions): Promi
     await removeOthers(folder, files);
     let bytes = 0;
     for (const file of files) bytes += (await statsOf(join(folder, file))).size;
-    const note: Note = { source: name, bytes, files, sums: sumsOf(source) };
+    const note: Note = { bytes, files, sums: sumsOf(source) };
     await writeFileAtomic(join(folder, NOTE), JSON.stringify(note));
     return place(folder, files);
   });
@@ -109,13 +110,16 @@ const isGguf = (url: string): boolean => /\.gguf$/i.test(new URL(url).pathname);
 export async function keptModels(): Promise<KeptModel[]> {
   const folders = await readFolder(MODELS).catch(() => []);
   const notes = await Promise.all(folders.map(({ name }) => noteOf(join(MODELS, name))));
-  return notes.flatMap((note) => (note ? [{ source: note.source, bytes: note.bytes }] : []));
+  return notes.flatMap((note, i) =>
+    note ? [{ source: decodeURIComponent(folders[i]!.name), bytes: note.bytes }] : [],
+  );
 }
 
 /** Removes what was kept of a model, also a part of it. */
-export async function forget(source: PlainSource): Promise<void> {
+export async function forget(source: PlainSource | ({ readonly kind: 'kept' } & KeptModel)): Promise<void> {
   if (source.kind === 'files' || source.kind === 'run') return;
-  const folder = join(MODELS, nameOf(source));
+  const name = source.kind === 'kept' ? encodeURIComponent(source.source) : nameOf(source);
+  const folder = join(MODELS, name);
   await locked(`heddle model ${folder}`, undefined, () => remove(folder));
 }
 

@@ -2,7 +2,8 @@
 import { formatBytes } from '../../../src/cli/format.js';
 import { keptKey, modelFiles } from '../api.js';
 import { isServed } from '../hosts/hosts.js';
-import { load, loading } from '../hosts/tab.js';
+import { KeptModels } from '../hosts/kept-models.js';
+import { forgetOtherVersions, load, loading } from '../hosts/tab.js';
 import { connected } from '../parts/connection.js';
 import { reporting } from '../parts/status.js';
 import { open } from './chat.js';
@@ -37,6 +38,7 @@ export function ModelPicker({ onClose }: PickerProps) {
         onOpen={openHere}
         onClose={onClose}
       />
+      <KeptModels />
     </>
   );
 }
@@ -51,6 +53,7 @@ async function openHere(model: string): Promise<void> {
     const gguf = names.length === 1 && file!.endsWith('.gguf') ? encodeURIComponent(file!) : '';
     const token = keptKey();
     await load(name, { url: `${folder}${gguf}`, files: gguf ? [] : names, ...(token && { token }) });
+    await forgetOtherVersions(folder);
     await open();
   }
   addLane(name);

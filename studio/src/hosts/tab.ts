@@ -64,6 +64,20 @@ export async function load(name: string, source: Heddle.Source): Promise<Heddle.
   }
 }
 
+/**
+ * Deletes other versions of a model that a server gives, whose files lie in `folder`: an address names one version of them, so that no page
+ * asks for the others again.
+ */
+export async function forgetOtherVersions(folder: string): Promise<void> {
+  const { href } = new URL(folder, document.baseURI);
+  const all = href.replace(/[^/]+\/$/, '');
+  const { keptModels, forgetModel } = await library();
+  for (const kept of await keptModels()) {
+    const isVersion = kept.source.startsWith(all) && /^[^/]+\/[^/]*$/.test(kept.source.slice(all.length));
+    if (isVersion && !kept.source.startsWith(href)) await forgetModel(kept);
+  }
+}
+
 export const infoOf = (name: string): ModelInfo | undefined => running.get(name)?.info;
 
 /** Frees a model; what it remembers is there again when it is loaded again. */

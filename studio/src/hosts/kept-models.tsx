@@ -1,0 +1,69 @@
+/** Which models' files this browser keeps, so that a person can delete them. */
+import { signal } from '@preact/signals';
+import type { KeptModel } from '../../../src/browser/index.js';
+import { formatBytes } from '../../../src/cli/format.js';
+import { confirmed } from '../parts/confirmation.js';
+import { reporting } from '../parts/status.js';
+import { library } from './tab.js';
+
+const kept = signal<readonly KeptModel[] | undefined>(undefined);
+
+async function list(): Promise<void> {
+  kept.value = await (await library()).keptModels();
+}
+
+/** They are listed when it is opened: a visit that runs nothing in the tab does not load what runs models. */
+export function KeptModels() {
+  return (
+    <details
+      class="kept-models"
+      onToggle={({ currentTarget }) => {
+        if (currentTarget.open) reporting(list)();
+      }}
+    >
+      <summary>Models kept in this browser</summary>
+      <div>
+        {kept.value?.length === 0 && (
+          <p class="faint">None: what is loaded over the network will be kept here.</p>
+        )}
+        <ul>
+          {kept.value?.map((model) => (
+            <li key={model.source}>
+              <span>{nameOf(model)}</span>
+              <span class="faint">{formatBytes(model.bytes)}</span>
+              <button
+                type="button"
+                class="plain"
+                aria-label={`Delete ${nameOf(model)}`}
+                onClick={reporting(() => remove(model))}
+              >
+                Delete
+              </button>
+            </li>
+          ))}
+        </ul>
+      </div>
+    </details>
+  );
+}
+
+async function remove(model: KeptModel): Promise<void> {
+  const question = {
+    title: `Delete ${nameOf(model)}?`,
+    text: `Its files (${formatBytes(model.bytes)}) are deleted from this browser, and loaded again when the model is opened next. What it remembers stays.`,
+    action: 'Delete',
+  };
+  if (!(await confirmed(question))) return;
+  await (await library()).forgetModel(model);
+  await list();
+}
+
+/** A server's model by its name, any other by its address. */
+function nameOf({ source }: KeptModel): string {
+  const served = /\/studio\/api\/models\/([^/]+)\/[^/]+\/[^/]*$/.exec(source)?.[1];
+  if (served !== undefined) return decodeURIComponent(served);
+  const folder = new URL('.', document.baseURI).href;
+  return source.startsWith(folder)
+    ? source.slice(folder.length)
+    : source.replace(/^https:\/\/(huggingface\.co\/)?/, '');
+}
