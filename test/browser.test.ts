@@ -631,14 +631,12 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     await page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)));
     expect(await seriousViolations(page)).toEqual([]);
     // A run of an earlier visit is shown, and gone on with.
-    await page.evaluate(async () => {
-      const { train } = (await import(new URL('heddle/index.js', document.baseURI).href)) as typeof Heddle;
-      const text = 'Call me Ishmael. Some years ago, never mind how long precisely. '.repeat(20);
-      await train({
-        ...{ name: 'earlier', text, vocabulary: 280 },
-        settings: { batch: 1, sequence: 16, steps: 1, evaluateEvery: 0 },
-      });
+    const earlier = JSON.stringify({
+      ...{ name: 'earlier', text: 'Call me Ishmael. Some years ago, never mind how long. '.repeat(20) },
+      ...{ vocabulary: 280, settings: { batch: 8, sequence: 16, steps: 1, evaluateEvery: 0 } },
     });
+    const library = "new URL('heddle/index.js', document.baseURI).href";
+    await page.evaluate(`import(${library}).then(({ train }) => train(${earlier}))`);
     await page.reload();
     await page.getByLabel('steps', { exact: true }).fill('2');
     await page.getByRole('button', { name: 'Go on with earlier' }).click();

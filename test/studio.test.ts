@@ -285,7 +285,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a browser${WITHOUT_CHROMIUM}`, () =>
     await page.getByText('Models kept in this browser').click();
     const kept = page.getByRole('button', { name: `Delete ${MODEL}` });
     await kept.waitFor();
-    expect(await page.locator('.kept-models li').allTextContents()).toEqual([`${MODEL}3 bytesDelete`]);
+    expect(await page.locator('.kept-models li').allTextContents()).toEqual([`${MODEL}3 BDelete`]);
     await page.getByText('Models kept in this browser').click();
     const here = page.getByRole('checkbox', { name: `${MODEL} (this tab)` });
     await here.click();
