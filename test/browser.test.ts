@@ -633,7 +633,7 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     // A run of an earlier visit is shown, and gone on with.
     const earlier = JSON.stringify({
       ...{ name: 'earlier', text: 'Call me Ishmael. Some years ago, never mind how long. '.repeat(20) },
-      ...{ vocabulary: 280, settings: { batch: 8, sequence: 16, steps: 1, evaluateEvery: 0 } },
+      ...{ vocabulary: 280, settings: { batch: 1, sequence: 16, steps: 1, evaluateEvery: 0 } },
     });
     const library = "new URL('heddle/index.js', document.baseURI).href";
     await page.evaluate(`import(${library}).then(({ train }) => train(${earlier}))`);

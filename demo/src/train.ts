@@ -66,7 +66,8 @@ export async function goOn(run: string): Promise<void> {
     if (saved === undefined)
       throw new Error(`${run} was left before its first checkpoint: remove it, and begin again`);
     log.value = until(log.value, saved);
-    return { name: run, resume: true, settings: { ...SETTINGS, steps: saved + steps.value } };
+    // All else is as the run began: what this page begins one with may have changed since.
+    return { name: run, resume: true, settings: { steps: saved + steps.value } };
   });
 }
 

@@ -63,7 +63,6 @@ function nameOf({ source }: KeptModel): string {
   const served = /\/studio\/api\/models\/([^/]+)\/[^/]+\/[^/]*$/.exec(source)?.[1];
   if (served !== undefined) return decodeURIComponent(served);
   const folder = new URL('.', document.baseURI).href;
-  return source.startsWith(folder)
-    ? source.slice(folder.length)
-    : source.replace(/^https:\/\/(huggingface\.co\/)?/, '');
+  if (source.startsWith(folder)) return `${source.slice(folder.length)} of this page`;
+  return source.replace(/^https:\/\/(huggingface\.co\/)?/, '');
 }
