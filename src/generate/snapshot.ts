@@ -209,14 +209,25 @@ export async function readStateFile(
       `${path} is a state in the format ${metadata.version}, and this version of Heddle reads ${VERSION}: use the version that saved it, or read the text again`,
     );
   }
-  const tensors: (TypedTensor & { name: string })[] = [];
-  for (const name of file.tensors.keys()) tensors.push({ name, ...(await file.read(name)) });
-  if ((await checksumOf(tensors, metadata)) !== checksum) {
+  // Side by side: while one is read from the disk, those before it are digested.
+  const stored = new Map([...file.tensors.keys()].map((name) => [name, file.read(name)] as const));
+  const settled = Promise.allSettled(stored.values());
+  const digest = await checksumOf(
+    [...file.tensors].map(([name, { dtype, shape }]) => ({
+      name,
+      dtype,
+      shape,
+      data: async () => (await stored.get(name)!).data,
+    })),
+    metadata,
+  ).finally(() => settled);
+  if (digest !== checksum) {
     throw new SnapshotError(
       `${path} is damaged: its bytes are not those that were saved. Use a copy of it, or read the text again.`,
     );
   }
-  const values = new Map(tensors.map((tensor) => [tensor.name, hostTensor(path, tensor)]));
+  const values = new Map<string, HostTensor>();
+  for (const [name, read] of stored) values.set(name, hostTensor(path, { name, ...(await read) }));
   checkModel(path, metadata, owner);
   return { metadata, values };
 }
