@@ -50,12 +50,12 @@ interface OpenApi {
 }
 
 /** Whether the disk is played to be full. */
-const disk = vi.hoisted(() => ({ full: false }));
+const disk = vi.hoisted(() => ({ full: false, free: 1e6 }));
 vi.mock('node:fs/promises', async (original) => {
   const real = await original<typeof import('node:fs/promises')>();
   return {
     ...real,
-    statfs: async (path: string) => (disk.full ? { bavail: 1, bsize: 1e6 } : real.statfs(path)),
+    statfs: async (path: string) => (disk.full ? { bavail: 1, bsize: disk.free } : real.statfs(path)),
   };
 });
 
@@ -312,6 +312,12 @@ describe.each(STORES)('on %s', (store, placeOf) => {
     );
     await expect(refused).rejects.toBeInstanceOf(ArchiveUnavailableError);
     expect(await found('avocet')).toEqual(['before.txt 1']);
+    // What is nearly full lets nobody write, and everybody read.
+    disk.free = 30e6;
+    await archive.close();
+    archive = await Archive.open({ place: placeOf(), states: join(root, `states-${store}`) });
+    expect(await found('avocet')).toEqual(['before.txt 1']);
+    await expect(add()).rejects.toThrow(/30 MB are free, and 64 are needed/);
     disk.full = false;
     await add();
     expect(await found('stilt')).toEqual(['behind.txt 1']);

@@ -1,4 +1,5 @@
 /** Pages of rows as text: words put together again that a line's end broke, paragraphs, and passages, which are what is searched for. */
+import { cutOf } from './cut.js';
 import { around, median } from './formats/layout.js';
 import { withoutMargins } from './formats/margins.js';
 import type { Box, Page, PageState, Row } from './formats/page.js';
@@ -98,7 +99,7 @@ function parts(paragraph: Paragraph): Paragraph[] {
         ? text.length
         : behind >= 0
           ? end + behind
-          : Math.min(text.length, end + PASSAGE_CHARACTERS);
+          : Math.min(text.length, cutOf(text, end, end + PASSAGE_CHARACTERS));
     const piece = text.slice(start, stop).trim();
     if (piece !== '') cut.push({ ...paragraph, text: piece });
     start = stop;

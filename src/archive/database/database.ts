@@ -9,8 +9,11 @@ export interface Database {
   /** Whether other processes may use it at the same time. */
   readonly shared: boolean;
   readonly query: Query;
-  /** All of it, or nothing. What is done may be done again where the connection was lost meanwhile. */
-  transaction<T>(work: (query: Query) => Promise<T>): Promise<T>;
+  /**
+   * All of it, or nothing. What is done may be done again where the connection was lost meanwhile. `small`: it writes next to nothing, so that it
+   * is not refused where the disk is nearly full.
+   */
+  transaction<T>(work: (query: Query) => Promise<T>, options?: { readonly small?: boolean }): Promise<T>;
   close(): Promise<void>;
 }
 

@@ -12,6 +12,8 @@ import { type Database, type Notice, type Query, RANDOM_PAGE, refusal } from './
 
 /** Free bytes below which nothing is written: on a full disk PGlite tries for ever. It makes files of 16 MB ahead of what it writes. */
 const ROOM = 64e6;
+/** As many are needed to open a database and to read it: opening it may make one such file. */
+const LEAST_ROOM = 24e6;
 
 /** In the archive's folder. */
 const FILES = 'database';
@@ -43,7 +45,7 @@ export class PgliteDatabase implements Database {
     )) as typeof import('@electric-sql/pglite');
     const unlock = await locked(folder, notice, signal);
     try {
-      await expectRoom(folder);
+      await expectRoom(folder, existsSync(files) ? LEAST_ROOM : ROOM);
       if (!existsSync(files)) {
         // A folder that was begun and not finished is no database: it gets its name when it is whole.
         const begun = join(folder, `${FILES}.new`);
@@ -65,9 +67,9 @@ export class PgliteDatabase implements Database {
   readonly query: Query = (sql, values) =>
     this.inTurn(async () => (await this.database.query(sql, values as unknown[])).rows as never);
 
-  transaction<T>(work: (query: Query) => Promise<T>): Promise<T> {
+  transaction<T>(work: (query: Query) => Promise<T>, { small = false } = {}): Promise<T> {
     return this.inTurn(async () => {
-      await expectRoom(this.folder);
+      await expectRoom(this.folder, small ? LEAST_ROOM : ROOM);
       return this.database.transaction((inside) =>
         work(async (sql, values) => (await inside.query(sql, values as unknown[])).rows as never),
       );
@@ -89,12 +91,12 @@ export class PgliteDatabase implements Database {
   }
 }
 
-/** Throws `ArchiveUnavailableError` where the disk is nearly full. */
-async function expectRoom(folder: string): Promise<void> {
+/** Throws `ArchiveUnavailableError` where the disk has fewer bytes left. */
+async function expectRoom(folder: string, bytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(folder);
-  if (bavail * bsize >= ROOM) return;
+  if (bavail * bsize >= bytes) return;
   throw new ArchiveUnavailableError(
-    `the disk of ${folder} is full: ${Math.floor((bavail * bsize) / 1e6)} MB are free, and ${ROOM / 1e6} are needed. What was done before is kept; make room, and start again.`,
+    `the disk of ${folder} is full: ${Math.floor((bavail * bsize) / 1e6)} MB are free, and ${bytes / 1e6} are needed. What was done before is kept; make room, and start again.`,
   );
 }
 

@@ -71,35 +71,40 @@ export interface About {
  * archive's, and for an archive of another version.
  */
 export async function prepare(database: Database, language: string | undefined): Promise<About> {
-  return database.transaction(async (query) => {
-    // Two that begin at once make them one after the other.
-    await query('SELECT pg_advisory_xact_lock(7230911)');
-    for (const statement of TABLES.split(';')) if (statement.trim() !== '') await query(statement);
-    const [there] = await query<About & { version: number }>(
-      'SELECT version, language, id FROM archive_about',
-    );
-    if (there && there.version !== VERSION) {
-      throw new ArchiveError(
-        `the archive is in the format ${there.version}, and this version of Heddle reads ${VERSION}: use the version that made it, or add the documents to a new one`,
+  return database.transaction(
+    async (query) => {
+      // Two that begin at once make them one after the other.
+      await query('SELECT pg_advisory_xact_lock(7230911)');
+      for (const statement of TABLES.split(';')) if (statement.trim() !== '') await query(statement);
+      const [there] = await query<About & { version: number }>(
+        'SELECT version, language, id FROM archive_about',
       );
-    }
-    if (there) {
-      if (language === undefined || language === there.language) return there;
-      throw new ArchiveError(
-        `the archive's language is ${there.language}, not ${language}: it is chosen when the first documents are added, so make another archive`,
+      if (there && there.version !== VERSION) {
+        throw new ArchiveError(
+          `the archive is in the format ${there.version}, and this version of Heddle reads ${VERSION}: use the version that made it, or add the documents to a new one`,
+        );
+      }
+      if (there) {
+        if (language === undefined || language === there.language) return there;
+        throw new ArchiveError(
+          `the archive's language is ${there.language}, not ${language}: it is chosen when the first documents are added, so make another archive`,
+        );
+      }
+      const chosen = language ?? 'english';
+      const known = await query<{ name: string }>(
+        'SELECT cfgname AS name FROM pg_ts_config ORDER BY cfgname',
       );
-    }
-    const chosen = language ?? 'english';
-    const known = await query<{ name: string }>('SELECT cfgname AS name FROM pg_ts_config ORDER BY cfgname');
-    if (!known.some(({ name }) => name === chosen)) {
-      throw new ArchiveError(
-        `there is no search in '${chosen}': the database has ${known.map(({ name }) => name).join(', ')}`,
+      if (!known.some(({ name }) => name === chosen)) {
+        throw new ArchiveError(
+          `there is no search in '${chosen}': the database has ${known.map(({ name }) => name).join(', ')}`,
+        );
+      }
+      const [about] = await query<About>(
+        `INSERT INTO archive_about VALUES ($1, $2, md5(random()::text || clock_timestamp()::text)) RETURNING language, id`,
+        [VERSION, chosen],
       );
-    }
-    const [about] = await query<About>(
-      `INSERT INTO archive_about VALUES ($1, $2, md5(random()::text || clock_timestamp()::text)) RETURNING language, id`,
-      [VERSION, chosen],
-    );
-    return about!;
-  });
+      return about!;
+    },
+    { small: true },
+  );
 }

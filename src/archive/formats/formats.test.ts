@@ -316,6 +316,24 @@ describe('documents that flow', () => {
     expect(page!.rows.map(({ text }) => text)).toEqual(rows);
   });
 
+  test('lines of megabytes are cut between words and characters, and HTML in one line is not cut', async () => {
+    const items = Array.from(
+      { length: 11_000 },
+      (_, i) => `<li class="${'x'.repeat(400)}">n${i}&nbsp;m</li>`,
+    );
+    const rows = (await pagesOf(file(`<ul>${items.join('')}</ul>`, '.html'))).flatMap((page) => page.rows);
+    expect(rows.length).toBe(items.length);
+    expect(rows.findIndex(({ text }, i) => text !== `n${i} m`)).toBe(-1);
+    const words = Array.from({ length: 11_000 }, (_, i) => `w${i}${'w'.repeat(400)}`).join(' ');
+    const lines = (await pagesOf(file(words, '.txt'))).flatMap((page) => page.rows.map(({ text }) => text));
+    expect(lines.join(' ') === words).toBe(true);
+    const birds = '\u{1f426}'.repeat(3001);
+    const cut = (await pagesOf(file(`a${birds}`, '.txt'))).flatMap((page) =>
+      page.rows.map(({ text }) => text),
+    );
+    expect(cut.join('') === `a${birds}` && cut.every((text) => !/\p{Surrogate}/u.test(text))).toBe(true);
+  });
+
   test('HTML in the encoding that it names', async () => {
     const html = (name: string): Buffer => Buffer.from(`<meta charset="${name}"><p>`, 'latin1');
     const cyrillic = Buffer.concat([html('windows-1251'), Buffer.from([0xd6, 0xe0, 0xef, 0xeb, 0xff])]);
@@ -372,4 +390,13 @@ test('long texts are cut into passages at ends of sentences, and nothing of them
   expect(passages.length).toBeGreaterThan(3);
   expect(passages.map(({ text }) => text).join(' ')).toBe(sentences.join(' '));
   for (const { text } of passages) expect(text.endsWith('.')).toBe(true);
+  // Where no sentence ends, a passage ends between two words, or else between two characters.
+  const rowsOf = (text: string) => [{ state: 'read' as const, rows: [{ text, begins: true }] }];
+  const passagesOf = (text: string) =>
+    new PageTexts().of(rowsOf(text)).flatMap((page) => page.passages.map((each) => each.text));
+  const words = Array.from({ length: 900 }, (_, i) => `word${i}`).join(' ');
+  expect(passagesOf(words).join(' ')).toBe(words);
+  const birds = `a${'\u{1f426}'.repeat(4000)}`;
+  expect(passagesOf(birds).join('')).toBe(birds);
+  expect(passagesOf(birds).some((text) => /\p{Surrogate}/u.test(text))).toBe(false);
 });

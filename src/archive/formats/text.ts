@@ -3,6 +3,7 @@
  * Markdown is kept as it is written, since that is how people and models read it; its headings are told.
  */
 import { createReadStream } from 'node:fs';
+import { cutOf } from '../cut.js';
 import { FlowPages } from './flow.js';
 import { type OpenDocument, UnreadableError } from './page.js';
 
@@ -10,6 +11,8 @@ import { type OpenDocument, UnreadableError } from './page.js';
 export const MOST_TEXT = 256e6;
 /** A longer line is cut: a file in one line has places too. */
 const LONGEST_LINE = 2000;
+/** Characters of a line that are held until its end is found. */
+const LONGEST_HELD = 2 ** 22;
 
 /** Throws `UnreadableError`; system errors. */
 export async function openText(path: string, { markdown = false } = {}): Promise<OpenDocument> {
@@ -39,49 +42,54 @@ export async function openText(path: string, { markdown = false } = {}): Promise
   return pages.document();
 }
 
-/** A line in pieces, which end between two words where there are any. */
+/** A line in pieces, which end between two words where there are any, and never within a character. */
 function cut(line: string): string[] {
   const pieces: string[] = [];
-  let rest = line.trimEnd();
-  while (rest.length > LONGEST_LINE) {
-    const space = rest.lastIndexOf(' ', LONGEST_LINE);
-    const end = space > LONGEST_LINE / 2 ? space : LONGEST_LINE;
-    pieces.push(rest.slice(0, end));
-    rest = rest.slice(end).trimStart();
+  const text = line.trimEnd();
+  let from = 0;
+  while (text.length - from > LONGEST_LINE) {
+    const end = cutOf(text, from + LONGEST_LINE / 2, from + LONGEST_LINE);
+    pieces.push(text.slice(from, end));
+    from = end;
+    while (text[from] === ' ') from++;
   }
-  return [...pieces, rest];
+  return [...pieces, text.slice(from)];
 }
 
-/** The whole text of a file. Throws `UnreadableError` for one that is too large. */
+/** The whole text of a file, with `\n` between its lines. Throws `UnreadableError` for one that is too large. */
 export async function textOf(path: string): Promise<string> {
   let text = '';
-  for await (const line of linesOf(path)) {
-    text += `${line}\n`;
-    if (text.length > MOST_TEXT)
-      throw new UnreadableError(`it has more than ${MOST_TEXT / 1e6} MB of text: split it`);
-  }
-  return text;
+  for await (const piece of piecesOf(path)) text += piece;
+  return text.replaceAll(/\r\n?/g, '\n');
 }
 
 /** Lines of at most some megabytes each. */
 async function* linesOf(path: string): AsyncGenerator<string> {
-  const decoder = new TextDecoder(await encodingOf(path));
   let rest = '';
+  for await (const piece of piecesOf(path)) {
+    const lines = (rest + piece).split(/\r\n|\n|\r(?!$)/);
+    rest = lines.pop()!;
+    yield* lines;
+    if (rest.length > LONGEST_HELD) {
+      const pieces = cut(rest);
+      rest = pieces.pop()!;
+      yield* pieces;
+    }
+  }
+  if (rest !== '') yield rest;
+}
+
+/** The text of a file, a megabyte at a time. Throws `UnreadableError` for one that is too large. */
+async function* piecesOf(path: string): AsyncGenerator<string> {
+  const decoder = new TextDecoder(await encodingOf(path));
   let total = 0;
   for await (const bytes of createReadStream(path, { highWaterMark: 2 ** 20 })) {
     total += (bytes as Buffer).length;
     if (total > MOST_TEXT)
       throw new UnreadableError(`it has more than ${MOST_TEXT / 1e6} MB of text: split it`);
-    const lines = (rest + decoder.decode(bytes as Buffer, { stream: true })).split(/\r\n|\n|\r(?!$)/);
-    rest = lines.pop()!;
-    for (const line of lines) yield line.replaceAll('\0', '');
-    if (rest.length > 2 ** 22) {
-      yield rest;
-      rest = '';
-    }
+    yield decoder.decode(bytes as Buffer, { stream: true }).replaceAll('\0', '');
   }
-  rest += decoder.decode();
-  if (rest !== '') yield rest;
+  yield decoder.decode();
 }
 
 /** A file is in UTF-8 where it has more than so many characters of several bytes for each byte that is none of UTF-8. */

@@ -1,0 +1,9 @@
+/**
+ * Where a text is cut that must end at `most`: behind the last space that is not before `least`, or else at `most`, but never within a character
+ * of two code units.
+ */
+export function cutOf(text: string, least: number, most: number): number {
+  const space = text.lastIndexOf(' ', most);
+  if (space > least) return space;
+  return /^[\ud800-\udbff][\udc00-\udfff]/.test(text.slice(most - 1, most + 1)) ? most - 1 : most;
+}
