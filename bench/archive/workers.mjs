@@ -2,10 +2,10 @@
  * What several workers do on one PostgreSQL beside one. Usage: node bench/archive/workers.mjs postgres://user@host/empty-database
  *   [--workers 1,2] [--rounds 3] [--cores] file...
  *
- * Each worker is `heddle archive work --lanes 1`: a process that reads pages and one that writes them. Alone on a machine with several cores
- * such a worker uses more than one of them, by collecting garbage at the side. `--cores` gives each worker one core of its own, as a machine
- * with one core has it (by `taskset`, on Linux); the database may use all of them. By turns the files are read anew. The rate is that from
- * the moment when all workers have pages until the last page is written, so that the start of processes does not count.
+ * Each worker is `heddle archive work --lanes 1`: a process that reads pages and one that writes them, which together may use more than one
+ * core. `--cores` gives each worker one core of its own, as a machine with one core has it (by `taskset`, on Linux); the database may use all
+ * of them. By turns the files are read anew. The rate is that from the moment when all workers have pages until the last page is written, so
+ * that the start of processes does not count. All rounds are printed.
  */
 import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
@@ -76,10 +76,13 @@ const rates = counts.map(() => []);
 try {
   for (let round = 0; round < Number(values.rounds); round++)
     for (const [i, count] of counts.entries()) rates[i].push(await rateOf(count));
-  const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
+  const median = (list) => {
+    const sorted = [...list].sort((a, b) => a - b);
+    return (sorted[(list.length - 1) >> 1] + sorted[list.length >> 1]) / 2;
+  };
   for (const [i, count] of counts.entries())
     console.log(
-      `${count} worker${count === 1 ? '' : 's'}: ${median(rates[i]).toFixed(0)} pages/s, ${median(rates[i].map((rate, round) => rate / rates[0][round])).toFixed(2)} x (median of ${rates[i].length})`,
+      `${count} worker${count === 1 ? '' : 's'}: ${median(rates[i]).toFixed(0)} pages/s, ${median(rates[i].map((rate, round) => rate / rates[0][round])).toFixed(2)} x (median of ${rates[i].length}; ${rates[i].map((rate, round) => `${rate.toFixed(0)}, ${(rate / rates[0][round]).toFixed(2)} x`).join('; ')})`,
     );
 } finally {
   await empty();

@@ -92,14 +92,10 @@ function parts(paragraph: Paragraph): Paragraph[] {
   const cut: Paragraph[] = [];
   for (let start = 0; start < text.length; ) {
     const end = start + PASSAGE_CHARACTERS;
-    const behind =
-      end >= text.length ? -1 : text.slice(end, end + PASSAGE_CHARACTERS).search(/(?<=[.!?:\n])\s|\n/);
-    const stop =
-      end >= text.length
-        ? text.length
-        : behind >= 0
-          ? end + behind
-          : Math.min(text.length, cutOf(text, end, end + PASSAGE_CHARACTERS));
+    const most = end + PASSAGE_CHARACTERS;
+    const behind = end >= text.length ? -1 : text.slice(end, most).search(/(?<=[.!?:\n])\s|\n/);
+    const rest = most >= text.length ? text.length : cutOf(text, end, most);
+    const stop = behind >= 0 ? end + behind : rest;
     const piece = text.slice(start, stop).trim();
     if (piece !== '') cut.push({ ...paragraph, text: piece });
     start = stop;
