@@ -3,6 +3,7 @@
  * differently lies in their layers; what is left is the data below. A layer is a mixer that returns the whole residual
  * stream, its norms and residual connections included.
  */
+import { heddleCommand } from '#platform';
 import { ConfigError } from '../errors.js';
 import {
   add,
@@ -292,8 +293,10 @@ function throughLayers(
 function embeddingsOf(model: Model, registry: ParameterRegistry, ids: Tensor): Tensor {
   const { vocabSize, hiddenSize, names, modality, embeddingFactor = 1 } = model;
   if (modality) {
+    const [command, loader] =
+      modality.kind === 'series' ? ['forecast', 'loadForecaster'] : ['classify', 'loadClassifier'];
     throw new ConfigError(
-      `this is a model of ${modality.kind}, which reads no text: 'heddle forecast' and the like run it`,
+      `this is a model of ${modality.kind}, which reads no text: run it with '${heddleCommand()} ${command}', or with ${loader} in the library`,
     );
   }
   const root = registry.root(model.adapters);
