@@ -190,7 +190,7 @@ export async function readCheckpoint(
   if (different.length === 0 && !(await isOf(folder, input))) different.push('model');
   if (different.length > 0) {
     throw new TrainingError(
-      `${folder} is of a run that differs in ${different.join(', ')}: resume with the same (only the number of steps may change), or start a new run from its weights (--from) in another folder`,
+      `${folder} is of a run that differs in ${different.join(', ')}: resume with the same (only the number of steps may change), or start a new run in another folder`,
     );
   }
   const values = input.lora
