@@ -112,10 +112,24 @@ test('a column that is always the same is told, and refused as a target', async 
   const run = (target: string, steps: string) =>
     heddle(['train', at('constant.csv'), '--target', target, '--steps', steps, '--out', at(target)]);
   const told = await run('load', '0');
+  expect(told.stderr).not.toContain('horizon');
   expect(told.stderr).toMatch(/constant +volts: always the same in the rows to learn from/);
   const refused = await run('volts', '1');
   expect(refused.stderr).toMatch(/the target 'volts' is always 7 in the rows to learn from/);
   expect(existsSync(at('volts'))).toBe(false);
+});
+
+test('a horizon that reaches beyond the table is told, and refused where no model has it', async () => {
+  writeFileSync(at('short.csv'), `load\n${Array.from({ length: 30 }, (_, i) => i % 7).join('\n')}\n`);
+  const run = (horizon: string) => {
+    const args = ['--target', 'load', '--horizon', horizon, '--sequence', '4', '--steps', '0'];
+    return heddle(['train', at('short.csv'), ...args, '--out', at(`horizon-${horizon}`)]);
+  };
+  const told = await run('40');
+  expect(told.stderr).toMatch(/horizon +40 rows, and there are \d+ to learn from: what lies further ahead/);
+  const refused = await run('5000');
+  expect(refused.stderr).toMatch(/--horizon is 5000: a model forecasts 4096 rows at once at most/);
+  expect(existsSync(at('horizon-5000'))).toBe(false);
 });
 
 test.each([

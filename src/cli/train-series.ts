@@ -6,6 +6,7 @@ import { ConfigError, DataError } from '../errors.js';
 import {
   CHECKPOINT,
   countParameters,
+  MOST_SERIES_ROWS,
   type Model,
   modelFromConfig,
   parametersOf,
@@ -50,6 +51,10 @@ export async function trainSeries(
   }
   if (!flags.resume) await expectNoRun(flags.out);
   const { target, channel, horizon = 24, patch = 1 } = flags;
+  if (!flags.resume && horizon > MOST_SERIES_ROWS)
+    throw new ConfigError(
+      `--horizon is ${horizon}: a model forecasts ${MOST_SERIES_ROWS} rows at once at most. Take a smaller one; 'heddle forecast --steps' goes on from its own values`,
+    );
   if (!flags.resume && patch > horizon)
     throw new ConfigError(
       `--patch is ${patch} and --horizon ${horizon}: a forecast begins behind the last whole patch and would end before the last row, so take a --horizon of ${patch} at least, or a smaller --patch`,
@@ -82,6 +87,11 @@ export async function trainSeries(
   if (constant.length > 0)
     say(
       `constant    ${constant.join(', ')}: always the same in the rows to learn from, so that nothing is learned from ${constant.length > 1 ? 'them' : 'it'}`,
+    );
+  const learned = training.values.length / table.columns.length;
+  if (learned <= patch + horizon)
+    say(
+      `horizon     ${horizon} rows, and there are ${learned} to learn from: what lies further ahead than the table reaches is not learned`,
     );
   if (table.leftOut.length > 0) say(`left out    ${table.leftOut.join(', ')}`);
   say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);

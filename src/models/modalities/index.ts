@@ -7,7 +7,7 @@ import { sounds, soundsSchema } from './sounds.js';
 
 export { type ImagesConfig, patchesOf } from './images.js';
 export type { Entered, Entering, Modality, ModalityInput } from './modality.js';
-export type { SeriesConfig } from './series.js';
+export { MOST_SERIES_ROWS, type SeriesConfig } from './series.js';
 export type { SoundsConfig } from './sounds.js';
 
 /** The key `input` of a config. */

@@ -48,6 +48,9 @@ const positive = (most: number) => z.number().int().positive().max(most);
 /** Up to here float32 has all whole numbers. */
 const MOST_COUNTED = 2 ** 24;
 
+/** Rows of a patch, and of a forecast that is made at once, at most. */
+export const MOST_SERIES_ROWS = 4096;
+
 /** The key `input` of a model that forecasts series. */
 export const seriesSchema = z.strictObject({
   kind: z.literal('series'),
@@ -56,9 +59,9 @@ export const seriesSchema = z.strictObject({
   /** Those of them that are forecast. */
   targets: names,
   /** Values in a row that are one position. */
-  patch: positive(4096).default(1),
+  patch: positive(MOST_SERIES_ROWS).default(1),
   /** Values that are forecast after each position. */
-  horizon: positive(4096),
+  horizon: positive(MOST_SERIES_ROWS),
   /** Which quantiles are said, ascending; 0.5 is among them. */
   quantiles: z
     .array(z.number().gt(0).lt(1))
