@@ -24,7 +24,7 @@ export function reduce(a: usize, t: i32, T: i32): void {
   const isEmpty = last == 0 || lines == 0;
   const isSum = what == Reduction.sum && kind == Element.float32;
   /** How many results lie side by side whose numbers do so too. */
-  const run = isSum && rank > 0 && step != 1 && word(strides, rank - 1) == 1 ? word(dims, rank - 1) : 1;
+  const run = isSum && rank > 0 && overRank > 0 && step != 1 && word(strides, rank - 1) == 1 ? word(dims, rank - 1) : 1;
   for (let i = cut(count, t, T), end = cut(count, t + 1, T); i < end; i++) {
     let base = 0;
     let rest = i;

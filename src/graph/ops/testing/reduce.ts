@@ -16,6 +16,7 @@ const REDUCTIONS: readonly [readonly number[], number | number[] | undefined, bo
   [[2, 3, 4], [0, 2], false],
   [[2, 3, 4], [1, -1], true],
   [[2, 3], [], false],
+  [[2, 16], [], false],
   [[1, 5, 1], 1, false],
   [[1], 0, false],
   [[], undefined, false],
