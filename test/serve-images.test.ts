@@ -189,6 +189,20 @@ test('other ways of asking say what to use', async () => {
   await expect(asked).rejects.toThrow(/chat\/completions/);
 });
 
+test.each([
+  ['/v1/states', {}],
+  ['/studio/api/trace', { options: {} }],
+])('%s refuses an image that it does not read', async (path, more) => {
+  const body = JSON.stringify({ model: 'blind', messages: [about('left.png')], ...more });
+  const headers = { 'content-type': 'application/json' };
+  const answer = await fetch(`${served.url}${path}`, { method: 'POST', headers, body });
+  expect(answer.status).toBe(400);
+  expect((await answer.json()).error).toMatchObject({
+    code: 'images_not_supported',
+    param: 'messages.0.content.0',
+  });
+});
+
 test('the terminal shows one image and then another', async () => {
   const args = ['dist/cli/main.js', 'chat', at('seeing'), '--temperature', '0', '--max-tokens', '8'];
   const child = spawn(process.execPath, [...args, '--source', at('left.png'), '--threads', '1']);

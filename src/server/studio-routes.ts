@@ -15,7 +15,7 @@ import { ApiError } from './http/api-error.js';
 import { bodyOf } from './http/body.js';
 import { type App, type Deps, modelNamed, signalOf, untilSent } from './http/context.js';
 import { Message } from './http/messages.js';
-import { templateMessage } from './http/requests.js';
+import { textMessages } from './http/requests.js';
 import { type ModelPlace, modelFile, modelFiles, modelVersion } from './model-files.js';
 import type { ServedFiles, TrainingRuns } from './studio-api.js';
 import { findRuns, readRunLog } from './training-runs.js';
@@ -97,9 +97,7 @@ export function addStudioApi(app: App, deps: Deps): void {
     const signal = signalOf(context, deps);
     const request = {
       model: id,
-      prompt: messages
-        ? { kind: 'messages' as const, messages: messages.map(templateMessage) }
-        : { kind: 'text' as const, text: text! },
+      prompt: messages ? textMessages(messages) : { kind: 'text' as const, text: text! },
       options: { ...options, maxBytes: TRACE_BYTES },
     };
     const trace = await deps.engine.call('trace', request, signal);

@@ -170,6 +170,11 @@ test.each<[string, Uint8Array, RegExp]>([
     png({ width: 60_000, height: 60_000, depth: 8, colour: 0 }, []),
     /x\.png is broken: it says that it has 3600 megapixels/,
   ],
+  [
+    'more data than its size has',
+    png({ width: 1, height: 1, depth: 8, colour: 0 }, new Array<number>(100_000).fill(0)),
+    /x\.png is broken: it has more data than its header says/,
+  ],
   ['no pixels', png({ width: 0, height: 3, depth: 8, colour: 0 }, []), /x\.png is broken: /],
 ])('%s is refused with its name', async (_, bytes, message) => {
   const error = await read(bytes).catch((error: unknown) => error);

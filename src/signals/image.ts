@@ -1,5 +1,6 @@
 /** Images as files have them: PNG and JPEG. */
 import { readFile } from 'node:fs/promises';
+import { inflateSync } from 'node:zlib';
 import { convertIndexedToRgb, decode as decodePng } from 'fast-png';
 import jpeg from 'jpeg-js';
 import { DataError } from '../errors.js';
@@ -52,6 +53,7 @@ function fromPng(bytes: Buffer): Image {
   if (bytes.length < 24) throw new Error('it ends within its header');
   const size = bytes.readUInt32BE(16) * bytes.readUInt32BE(20);
   if (size > MOST_PIXELS) throw new Error(`it says that it has ${Math.round(size / 1e6)} megapixels`);
+  expectNoMore(bytes);
   const png = decodePng(bytes, { checkCrc: true });
   const { width, height, depth, transparency, palette } = png;
   const data = palette ? convertIndexedToRgb(png) : png.data;
@@ -80,6 +82,33 @@ function fromPng(bytes: Buffer): Image {
     }
   }
   return { height, width, channels: colours, pixels };
+}
+
+const CHANNELS_OF_COLOUR: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+
+/**
+ * Throws for a PNG whose data inflate to more than its header says: the decoder would inflate all of it, which of a file of a megabyte may be
+ * gigabytes.
+ */
+function expectNoMore(bytes: Buffer): void {
+  const [width, height] = [bytes.readUInt32BE(16), bytes.readUInt32BE(20)];
+  const bits = (bytes[24] ?? 0) * (CHANNELS_OF_COLOUR[bytes[25] ?? -1] ?? 0);
+  const parts: Buffer[] = [];
+  for (let at = 8; at + 8 <= bytes.length; ) {
+    const length = bytes.readUInt32BE(at);
+    if (bytes.toString('latin1', at + 4, at + 8) === 'IDAT')
+      parts.push(bytes.subarray(at + 8, at + 8 + length));
+    at += 12 + length;
+  }
+  // Every row begins with a byte for its filter; interlaced, there are up to twice as many rows, each rounded up to a byte.
+  const most = height * Math.ceil((width * bits) / 8) + 4 * height + 64;
+  try {
+    inflateSync(Buffer.concat(parts), { maxOutputLength: most });
+  } catch (error) {
+    // What is broken otherwise is told by the decoder.
+    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE')
+      throw new Error('it has more data than its header says', { cause: error });
+  }
 }
 
 function fromJpeg(bytes: Buffer): Image {

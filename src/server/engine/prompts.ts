@@ -97,17 +97,16 @@ export class Prompts {
     signal: AbortSignal | undefined,
   ): Promise<PreparedPrompt> {
     const { model } = this.language;
-    if (prompt.kind === 'messages' && prompt.image && model.source) {
+    if (model.source) {
+      if (prompt.kind !== 'messages' || !prompt.image)
+        throw new DataError(
+          `${this.id} reads an image before it writes: ask it with /v1/chat/completions and an image_url part`,
+        );
       const image = decodeImage(prompt.image, 'the image');
       return {
         ...(await this.written(sourceTokens(model), prompt.messages, prompt, answers, signal)),
         image,
       };
-    }
-    if (model.source) {
-      throw new DataError(
-        `${this.id} reads an image before it writes: ask it with /v1/chat/completions and an image_url part`,
-      );
     }
     if (prompt.kind !== 'messages') {
       const encode = async (text: string): Promise<number[]> => {

@@ -15,7 +15,6 @@ import {
   type SamplingOptions,
   type Session,
   type Snapshot,
-  sourceTokens,
 } from '../../generate/index.js';
 import { expectNoSource } from '../../models/index.js';
 import type { Image } from '../../signals/index.js';
@@ -146,11 +145,8 @@ export class ServedModel {
   private async readBehind(image: Image, ids: readonly number[], signal: AbortSignal): Promise<ReadPrompt> {
     const session = this.language.session();
     try {
-      await this.prefill.take(
-        sourceTokens(this.language.model).length,
-        () => session.readSource(image),
-        signal,
-      );
+      const { positions } = this.language.model.source!;
+      await this.prefill.take(positions, () => session.readSource(image), signal);
       const rest = ids.slice(session.tokens.length);
       if (rest.length > 0) {
         const turn = <T>(tokens: number, work: () => Promise<T>) => this.prefill.take(tokens, work, signal);

@@ -124,8 +124,20 @@ export function promptsOf(prompt: CompletionRequest['prompt']): Prompt[] {
   return (prompt as (string | number[])[]).map(one);
 }
 
+/** Messages as a prompt of text alone. Throws `ApiError` for an image among them. */
+export function textMessages(messages: readonly Message[]): Extract<Prompt, { kind: 'messages' }> {
+  for (const [at, message] of messages.entries()) {
+    const [image] = message.role === 'user' ? (message.images ?? []) : [];
+    if (image)
+      throw new ApiError(400, 'images_not_supported', 'it has an image, and here only text is read', {
+        param: `messages.${at}.content.${image.part}`,
+      });
+  }
+  return { kind: 'messages', messages: messages.map(templateMessage) };
+}
+
 /** A message as templates know it. */
-export function templateMessage(message: Message): ChatMessage {
+function templateMessage(message: Message): ChatMessage {
   const name = given({ name: message.name });
   switch (message.role) {
     case 'developer':

@@ -4,7 +4,7 @@ import { publicState } from './answers.js';
 import { ApiError } from './api-error.js';
 import { bodyOf } from './body.js';
 import { type App, type Deps, modelNamed, type RequestContext, signalOf } from './context.js';
-import { templateMessage } from './requests.js';
+import { textMessages } from './requests.js';
 import { ForkRequest, NewStateRequest, RenameRequest } from './schemas.js';
 
 /** Adds the routes below `/v1/states`. */
@@ -31,9 +31,7 @@ export function addStateRoutes(app: App, deps: Deps): void {
         model: info.id,
         owner,
         name,
-        prompt: messages
-          ? { kind: 'messages', messages: messages.map(templateMessage) }
-          : { kind: 'text', text: prompt! },
+        prompt: messages ? textMessages(messages) : { kind: 'text', text: prompt! },
         ...(from !== undefined && { state: from }),
       },
       signal,
