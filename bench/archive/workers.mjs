@@ -13,6 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Archive, scan } from '../../dist/archive/index.js';
+import { median } from '../../dist/evidence/section.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -76,10 +77,6 @@ const rates = counts.map(() => []);
 try {
   for (let round = 0; round < Number(values.rounds); round++)
     for (const [i, count] of counts.entries()) rates[i].push(await rateOf(count));
-  const median = (list) => {
-    const sorted = [...list].sort((a, b) => a - b);
-    return (sorted[(list.length - 1) >> 1] + sorted[list.length >> 1]) / 2;
-  };
   for (const [i, count] of counts.entries())
     console.log(
       `${count} worker${count === 1 ? '' : 's'}: ${median(rates[i]).toFixed(0)} pages/s, ${median(rates[i].map((rate, round) => rate / rates[0][round])).toFixed(2)} x (median of ${rates[i].length}; ${rates[i].map((rate, round) => `${rate.toFixed(0)}, ${(rate / rates[0][round]).toFixed(2)} x`).join('; ')})`,

@@ -75,7 +75,7 @@ export function hostZeros(dtype: DType, dims: readonly number[]): HostTensor {
 /**
  * Arrays of one type, one after the other; a single one as it is. Throws `DeviceError` where they do not fit in memory together.
  */
-export function joinedArrays<Values extends Float32Array | Int32Array>(
+export function joinedArrays<Values extends Float32Array | Int32Array | Uint8Array>(
   Type: new (length: number) => Values,
   parts: readonly Values[],
 ): Values {

@@ -209,7 +209,7 @@ function drives(seed: number): Examples {
       const force = new Float32Array(count * LENGTH);
       const places = new Float32Array(count * LENGTH * MASSES);
       for (let i = 0; i < count; i++) {
-        const own = randomForce(new Random(seed * 1_000_003 + first + i), LENGTH);
+        const own = randomForce(Random.at(seed, first + i), LENGTH);
         force.set(own, i * LENGTH);
         places.set(driven(own), i * LENGTH * MASSES);
       }

@@ -222,6 +222,7 @@ export class Session {
     const { model, tokenizer } = this.model;
     const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
     const ends = new Set([...endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
+    const endsAlone = [...ends];
     const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32);
     const sampler = new Sampler({ ...settings, seed }, this.tokens);
     const text = tokenizer.stream();
@@ -231,7 +232,7 @@ export class Session {
     for (let count = 0; count < settings.maxTokens && !stops.stopped && reason !== 'token'; count++) {
       await checkSignal(settings.signal);
       const left = settings.maxTokens - count;
-      if (isPlain) await sequence.writeAhead(sampler, left, [...ends]);
+      if (isPlain) await sequence.writeAhead(sampler, left, endsAlone);
       const ahead = sequence.nextAhead();
       const logits = ahead === undefined ? await sequence.settle() : NONE;
       const id = ahead ?? sampler.choose(logits, left);

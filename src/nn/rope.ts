@@ -39,7 +39,7 @@ const STRIDE = 4096;
 /**
  * The angle of each position and frequency, float32 [batch or 1, 1, sequence, pairs]. A float32 product would be off by half a radian behind 16
  * million tokens. So a position is a number of strides and a rest; what a stride turns by is computed in float64, less its full turns. Angles are
- * then exact to 1e-3 up to 16 million tokens, and those of the first stride are the plain products.
+ * then exact to 2e-3 up to 16 million tokens, and those of the first stride are the plain products.
  */
 function anglesOf(position: Tensor, sequence: Dim, frequencies: Float32Array): Tensor {
   const positions = reshape(add(iota(sequence), reshape(position, [-1, 1])), [-1, 1, sequence, 1]);

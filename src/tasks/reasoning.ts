@@ -1,5 +1,4 @@
 /** Reasoning: answers that no single token holds. */
-import { ConfigError } from '../errors.js';
 import type { Random } from '../nn/index.js';
 import { distinct, type Example, expectRoom, placesOfFact, said, type TokenTask } from './tokens.js';
 
@@ -120,8 +119,7 @@ function lists(written: boolean): TokenTask {
     // A list within has four tokens at least, and its value.
     ...(written && { most: (length: number) => Math.ceil(length / 5) + 1 }),
     sample(random, length) {
-      if (length < 16)
-        throw new ConfigError(`${name} needs 16 tokens at least, and ${length} were asked for`);
+      expectRoom(name, length, 16);
       // 0 to 9 are digits, 10 to 13 open a list with its operator, 14 closes it, 15 asks, 16 fills before it.
       const most = length - 1 - random.below(Math.ceil(length / 2));
       const { tokens, value } = list(random, written ? Math.floor((4 * most) / 5) : most, 0);
@@ -220,11 +218,8 @@ function chains(written: boolean): TokenTask {
   const ask = (random: Random, length: number, depth: number): Example => {
     // As much room whatever the depth: the number of rules tells nothing of it.
     const tail = DEEPEST + 2 + (written ? DEEPEST : 1);
+    expectRoom(name, length, 3 * (DEEPEST + 1) + tail - 1);
     const rules = Math.min(things - 1, Math.floor((length + 1 - tail) / 3));
-    if (rules < DEEPEST + 1)
-      throw new ConfigError(
-        `${name} needs ${3 * (DEEPEST + 1) + tail - 1} tokens at least, and ${length} were asked for`,
-      );
     // Every thing leads to one other at most, so that there is one answer; the chain is a part of a longer path.
     const path = distinct(random, rules + 1, things);
     const pairs = path.slice(1).map((to, i) => [path[i]!, to] as const);

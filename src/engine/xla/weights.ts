@@ -10,7 +10,14 @@ import {
   type TensorData,
 } from '../../graph/index.js';
 import { SharedWeights } from '../shared-weights.js';
-import { type HostTensor, isQuantized, isStored, type StoredPart, type Weight } from '../tensors.js';
+import {
+  type HostTensor,
+  isQuantized,
+  isStored,
+  joinedArrays,
+  type StoredPart,
+  type Weight,
+} from '../tensors.js';
 import { type WeightFiles, widened } from '../weight-files.js';
 import type { PjrtBuffer } from './pjrt.js';
 
@@ -65,7 +72,7 @@ export class Weights extends SharedWeights<PlacedWeight> {
     }
     if (isMatrix && weight.parts.every(({ dtype }) => dtype === 'bfloat16')) {
       const halves = await Promise.all(weight.parts.map((part) => bytesOf(part, files)));
-      const bytes = joined(halves);
+      const bytes = joinedArrays(Uint8Array, halves);
       return this.halves(new Uint16Array(bytes.buffer, 0, bytes.byteLength / 2), dims);
     }
     const size = dims.reduce((a, b) => a * b, 1);
@@ -108,15 +115,4 @@ async function float32Of(part: StoredPart | HostTensor['data'], files: WeightFil
   if (part.dtype === 'float32')
     return new Float32Array(bytes.buffer, 0, bytes.byteLength / DTYPES.float32.bytes);
   return widened(bytes, part.dtype);
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0]!;
-  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

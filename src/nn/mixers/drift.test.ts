@@ -37,6 +37,15 @@ const channels = {
   outputGate: { per: 'channel', rank: 4 } as const,
 };
 
+const deltaNet = {
+  ...shared,
+  numKeyHeads: 2,
+  numValueHeads: 2,
+  keyHeadDim: 4,
+  valueHeadDim: 4,
+  layout: 'joined',
+} as const;
+
 const mixers: Readonly<Record<string, () => Mixer>> = {
   'Mamba-2': () =>
     mamba2({
@@ -56,26 +65,8 @@ const mixers: Readonly<Record<string, () => Mixer>> = {
       projectionBias: false,
     }),
   'Mamba-3': () => mamba3({ ...mamba, ropeFraction: 0.5 }),
-  'the gated delta net': () =>
-    gatedDeltaNet({
-      ...shared,
-      numKeyHeads: 2,
-      numValueHeads: 2,
-      keyHeadDim: 4,
-      valueHeadDim: 4,
-      layout: 'joined',
-      negativeEigenvalues: false,
-    }),
-  'the gated delta net, beta up to 2': () =>
-    gatedDeltaNet({
-      ...shared,
-      numKeyHeads: 2,
-      numValueHeads: 2,
-      keyHeadDim: 4,
-      valueHeadDim: 4,
-      layout: 'joined',
-      negativeEigenvalues: true,
-    }),
+  'the gated delta net': () => gatedDeltaNet({ ...deltaNet, negativeEigenvalues: false }),
+  'the gated delta net, beta up to 2': () => gatedDeltaNet({ ...deltaNet, negativeEigenvalues: true }),
   'Kimi delta attention': () => kimiDeltaAttention({ ...channels, negativeEigenvalues: true }),
   'GDN-2': () => gatedDeltaNet2({ ...channels, negativeEigenvalues: false }),
   'the delta product': () => deltaProduct({ ...shared, ...heads, steps: 2, negativeEigenvalues: true }),
