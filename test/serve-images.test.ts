@@ -183,6 +183,34 @@ test.each([
   await expect(asked).rejects.toThrow(message);
 });
 
+test('a large image is answered as in the library; too large or broken it is refused', async () => {
+  const [width, height] = [900, 600];
+  const data = Uint8Array.from({ length: width * height * 3 }, (_, i) => (i % 2700 < 1350 ? 240 : i % 90));
+  const large = encode({ width, height, data, channels: 3, depth: 8 });
+  writeFileSync(at('large.png'), large);
+  const model = await loadModel(at('seeing'), { threads: 1 });
+  const chat = (await ChatSession.open(model, at('seeing'), { lines: true }))!;
+  await chat.show(await readImage(at('large.png')));
+  let own = '';
+  for await (const { text } of chat.say('where', { temperature: 0, maxTokens: 8 })) own += text;
+  chat.dispose();
+  await model.dispose();
+  const whole = await openai.chat.completions.create({ ...settings, messages: [about('large.png')] });
+  expect(whole.choices[0]!.message.content).toBe(own);
+  writeFileSync(at('broken.png'), large.subarray(0, large.length - 40));
+  const said = large.slice();
+  new DataView(said.buffer, said.byteOffset).setUint32(16, 60_000);
+  writeFileSync(at('huge.png'), said);
+  for (const [name, message] of [
+    ['broken.png', /the image is broken/],
+    ['huge.png', /36 megapixels, and at most 25 are read/],
+  ] as const) {
+    const asked = openai.chat.completions.create({ ...settings, messages: [about(name)] });
+    await expect(asked).rejects.toMatchObject({ status: 400, code: 'invalid_prompt' });
+    await expect(asked).rejects.toThrow(message);
+  }
+});
+
 test('other ways of asking say what to use', async () => {
   const asked = openai.completions.create({ ...settings, prompt: 'where' });
   await expect(asked).rejects.toMatchObject({ status: 400, code: 'invalid_prompt' });

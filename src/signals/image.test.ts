@@ -7,7 +7,7 @@ import { encode } from 'fast-png';
 import jpeg from 'jpeg-js';
 import { afterAll, describe, expect, test } from 'vitest';
 import { DataError } from '../errors.js';
-import { type Image, readImage, resized, withChannels } from './image.js';
+import { type Image, imageSize, readImage, resized, withChannels } from './image.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-image-'));
 afterAll(() => rmSync(here, { recursive: true, force: true }));
@@ -108,6 +108,19 @@ describe('PNG', () => {
   });
 });
 
+test('a colour profile and texts are not inflated, and their flaws do no harm', async () => {
+  const bomb = deflateSync(Buffer.alloc(2 ** 20));
+  const extra: [string, number[]][] = [
+    ['iCCP', [0x70, 0, 0, ...bomb]],
+    ['zTXt', [0x74, 0, 0, ...bomb]],
+    ['iTXt', [0x74, 0, 1, 0, 0, 0, ...bomb]],
+  ];
+  const { pixels } = await read(png({ width: 3, height: 1, depth: 8, colour: 0 }, [0, 5, 6, 7], extra));
+  expect([...pixels]).toEqual([5, 6, 7]);
+  const flawed = png({ width: 1, height: 1, depth: 8, colour: 0 }, [0, 9], [['iCCP', [0x70, 0, 0, 1, 2]]]);
+  expect([...(await read(flawed)).pixels]).toEqual([9]);
+});
+
 describe('JPEG', () => {
   const jpegOf = (at: (i: number) => [number, number, number]): Uint8Array => {
     const data = Uint8Array.from({ length: 16 * 8 * 4 }, (_, i) => [...at(i >> 2), 255][i % 4]!);
@@ -168,7 +181,7 @@ test.each<[string, Uint8Array, RegExp]>([
   [
     'an enormous size',
     png({ width: 60_000, height: 60_000, depth: 8, colour: 0 }, []),
-    /x\.png is broken: it says that it has 3600 megapixels/,
+    /x\.png has 3600 megapixels, and at most 100 are read: send it smaller/,
   ],
   [
     'more data than its size has',
@@ -184,6 +197,18 @@ test.each<[string, Uint8Array, RegExp]>([
 
 test('a path that is not there is refused with its name', async () => {
   await expect(readImage(join(here, 'none.png'))).rejects.toThrow(/none\.png cannot be read: ENOENT/);
+});
+
+test('the header of a JPEG has its size, after segments of other kinds and fill bytes', () => {
+  const { data } = jpeg.encode({ width: 16, height: 8, data: new Uint8Array(512) }, 90);
+  expect(imageSize(data, 'x.jpg')).toEqual({ height: 8, width: 16 });
+  const comment = [0xff, 0xfe, 0, 6, 0xff, 0xc0, 0, 9];
+  const filled = Uint8Array.of(0xff, 0xd8, ...comment, 0xff, 0xff, ...data.subarray(2));
+  expect(imageSize(filled, 'x.jpg')).toEqual({ height: 8, width: 16 });
+  expect(() => imageSize(data, 'x.jpg', 100)).toThrow(DataError);
+  expect(() => imageSize(data.subarray(0, 30), 'x.jpg')).toThrow(
+    /x\.jpg is broken: it ends within its header/,
+  );
 });
 
 describe('an image in another form', () => {

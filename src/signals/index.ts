@@ -1,10 +1,12 @@
 /** Files of other things than text. */
 export { type ClassFolder, findClasses } from './classes.js';
+export { fittedImageApart } from './fitted-image.js';
 export {
   decodeImage,
   IMAGE_FILE,
   type Image,
   type ImageShape,
+  imageSize,
   pixelValues,
   readImage,
   resized,

@@ -9,7 +9,6 @@ import {
   sourceTokens,
 } from '../../generate/index.js';
 import type { StateRecord } from '../../generate/states/record.js';
-import { decodeImage, type Image } from '../../signals/index.js';
 import { answerMessage, type ChatMessage, encodeApart } from '../../text/index.js';
 import { ContextError } from '../errors.js';
 import type { Prompt } from './protocol.js';
@@ -25,8 +24,8 @@ export interface PreparedPrompt extends ReadableConversation {
   /** What a state after it has to know: tokens before the first message, and the messages. */
   readonly base: number;
   readonly messages: readonly ChatMessage[];
-  /** What the model reads before the tokens, of which the first stand for it. */
-  readonly image?: Image;
+  /** The file of the image that the model reads before the tokens, of which the first stand for it. */
+  readonly image?: Uint8Array;
   /** Tools that were told of. */
   readonly tools?: readonly unknown[];
 }
@@ -102,11 +101,8 @@ export class Prompts {
         throw new DataError(
           `${this.id} reads an image before it writes: ask it with /v1/chat/completions and an image_url part`,
         );
-      const image = decodeImage(prompt.image, 'the image');
-      return {
-        ...(await this.written(sourceTokens(model), prompt.messages, prompt, answers, signal)),
-        image,
-      };
+      const written = await this.written(sourceTokens(model), prompt.messages, prompt, answers, signal);
+      return { ...written, image: prompt.image };
     }
     if (prompt.kind !== 'messages') {
       const encode = async (text: string): Promise<number[]> => {

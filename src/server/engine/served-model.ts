@@ -16,8 +16,8 @@ import {
   type Session,
   type Snapshot,
 } from '../../generate/index.js';
-import { expectNoSource } from '../../models/index.js';
-import type { Image } from '../../signals/index.js';
+import { expectNoSource, type SourceConfig, sourceConfigOf } from '../../models/index.js';
+import { fittedImageApart } from '../../signals/index.js';
 import { ChatTemplate, endOfTurnIds, marksIn, readGenerationConfig, Vocabulary } from '../../text/index.js';
 import { chosenLogprob, describer } from './logprobs.js';
 import { PrefillQueue } from './prefill-queue.js';
@@ -141,8 +141,17 @@ export class ServedModel {
     }
   }
 
-  /** A session that has read a prompt behind an image: its tokens do not tell one image from another, so nothing of it is kept. */
-  private async readBehind(image: Image, ids: readonly number[], signal: AbortSignal): Promise<ReadPrompt> {
+  /**
+   * A session that has read a prompt after an image: its tokens do not tell one image from another, so nothing of it is kept. The image is
+   * decoded only now, when the request has its place: while it waits, it takes no more memory than its file.
+   */
+  private async readBehind(
+    bytes: Uint8Array,
+    ids: readonly number[],
+    signal: AbortSignal,
+  ): Promise<ReadPrompt> {
+    const shape = sourceConfigOf(this.language.model) as Extract<SourceConfig, { kind: 'images' }>;
+    const image = await fittedImageApart({ bytes, name: 'the image', shape }, signal);
     const session = this.language.session();
     try {
       const { positions } = this.language.model.source!;

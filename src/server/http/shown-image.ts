@@ -1,11 +1,16 @@
 /** The image that a conversation is about, as clients send it: a part of the first message of a person. */
+import { imageSize } from '../../signals/index.js';
 import type { ServedModelInfo } from '../engine/protocol.js';
 import { ApiError } from './api-error.js';
 import type { ChatRequest } from './schemas.js';
 
+/** An image of more pixels is refused: 25 megapixels take some 500 MB while they are decoded. */
+const MOST_PIXELS = 25e6;
+
 /**
  * The bytes of the image's file, where the model reads one. Throws `ApiError` for an image that the model does not read, for more than one or
- * one that comes later, for an address that is no `data:` URL, and where a model that reads an image is shown none.
+ * one that comes later, for an address that is no `data:` URL, for data that
+ * do not begin as a PNG or JPEG does or have more than 25 megapixels, and where a model that reads an image is shown none.
  */
 export function shownImage(
   { messages, state, save_state: saves }: ChatRequest,
@@ -51,5 +56,10 @@ function bytesOf(address: string, refused: (code: string, message: string) => Ap
   const bytes = data === undefined ? undefined : Buffer.from(data, 'base64');
   if (!bytes || bytes.length === 0)
     throw refused('invalid_value', 'the image is no data: URL in base64: expected data:image/png;base64,...');
+  try {
+    imageSize(bytes, 'the image', MOST_PIXELS);
+  } catch (error) {
+    throw refused('invalid_prompt', (error as Error).message);
+  }
   return new Uint8Array(bytes);
 }
