@@ -127,6 +127,31 @@ test('images are taken as other clients send them, by streams and by the Respons
   expect(heddle.images).toBe(true);
 });
 
+test('a refused image is named by its place in this request, not in the one that it first came with', async () => {
+  const said = { type: 'input_text' as const, text: 'before' };
+  const shown = { type: 'input_image' as const, image_url: urlOf('left.png'), detail: 'auto' as const };
+  const refusal = async (request: object): Promise<unknown> => {
+    const asked = openai.responses.create({ model: 'blind', ...request } as never);
+    return asked.then(
+      () => 'answered',
+      ({ code, param }: { code: string; param: string }) => [code, param],
+    );
+  };
+  const first = await openai.responses.create({
+    model: 'seeing',
+    max_output_tokens: 1,
+    input: [{ role: 'user', content: [said, shown] }],
+  });
+  expect(await refusal({ previous_response_id: first.id, input: 'and now' })).toEqual([
+    'images_not_supported',
+    'previous_response_id',
+  ]);
+  expect(await refusal({ input: [{ role: 'user', content: [said, shown] }] })).toEqual([
+    'images_not_supported',
+    'input.0.content.1',
+  ]);
+});
+
 const showing = (url: string) => [
   {
     role: 'user',

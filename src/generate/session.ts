@@ -1,5 +1,4 @@
 /** A session: reads, writes, forks and restores one sequence, and shares what it reads with others through a cache. */
-import { nextTurn } from '#platform';
 import { ConfigError, DataError } from '../errors.js';
 import type { SourceGiven } from '../models/index.js';
 import {
@@ -12,13 +11,11 @@ import {
   type StopReason,
 } from './generation.js';
 import type { LanguageModel } from './language-model.js';
-import { logprobsOf } from './logprobs.js';
 import { merged } from './merged.js';
 import type { PrefixStore } from './prefix-memory.js';
-import { Sampler } from './sampler.js';
 import { Sequence } from './sequence.js';
 import type { Snapshot } from './snapshot.js';
-import { StopStrings } from './stop.js';
+import { checkSignal, writeTokens } from './writing.js';
 
 /** A fork where it stands after it has written, and why it ended. */
 export interface WrittenFork {
@@ -50,9 +47,6 @@ export interface ReadResult {
   /** The others. */
   readonly readTokens: number;
 }
-
-/** The logits of a token that the device chose itself: they are not used. */
-const NONE = new Float32Array();
 
 /** With a cache, the state is kept whenever so many chunks of a prompt were read. */
 const CHUNKS_PER_SNAPSHOT = 2;
@@ -200,7 +194,8 @@ export class Session {
     this.begin();
     let failed = false;
     try {
-      return yield* this.write(settings);
+      if (this.tokens.length === 0) throw new DataError('the session has read nothing: read a prompt first');
+      return yield* writeTokens(this.sequence, this.model, settings);
     } catch (error) {
       failed = true;
       throw error;
@@ -212,48 +207,6 @@ export class Session {
         this.busy = false;
       }
     }
-  }
-
-  private async *write(settings: GenerationSettings): AsyncGenerator<GeneratedPiece, StopReason> {
-    if (this.tokens.length === 0) throw new DataError('the session has read nothing: read a prompt first');
-    const { sequence } = this;
-    // Tokens that the device wrote ahead for an earlier call, and that nobody took, were chosen by that call's options.
-    await sequence.adopt();
-    const { model, tokenizer } = this.model;
-    const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
-    const ends = new Set([...endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
-    const endsAlone = [...ends];
-    const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32);
-    const sampler = new Sampler({ ...settings, seed }, this.tokens);
-    const text = tokenizer.stream();
-    const stops = new StopStrings(settings.stop);
-    const isPlain = settings.stop.length === 0 && settings.logprobs === undefined;
-    let reason: StopReason = 'length';
-    for (let count = 0; count < settings.maxTokens && !stops.stopped && reason !== 'token'; count++) {
-      await checkSignal(settings.signal);
-      const left = settings.maxTokens - count;
-      if (isPlain) await sequence.writeAhead(sampler, left, endsAlone);
-      const ahead = sequence.nextAhead();
-      const logits = ahead === undefined ? await sequence.settle() : NONE;
-      const id = ahead ?? sampler.choose(logits, left);
-      if (ends.has(id)) {
-        reason = 'token';
-        break;
-      }
-      if (sampler.accept(id)) reason = 'token';
-      const told =
-        settings.logprobs === undefined ? {} : { logprobs: logprobsOf(logits, id, settings.logprobs) };
-      try {
-        yield { id, text: stops.push(text.push(id)), ...told };
-      } finally {
-        // Also when the caller stops iterating: the token was given out, so it belongs to the sequence.
-        sequence.append(id);
-      }
-    }
-    sequence.endAhead();
-    const rest = stops.push(text.end()) + stops.end();
-    if (rest !== '') yield { id: undefined, text: rest };
-    return stops.stopped ? 'string' : reason;
   }
 
   /** The session's present state. Throws `DataError` while it is at work. */
@@ -362,14 +315,4 @@ export class Session {
   dispose(): void {
     this.sequence.dispose();
   }
-}
-
-/**
- * Throws the signal's reason where it is aborted. The engine computes on this thread, so timers and other events that may abort it are let
- * through first.
- */
-async function checkSignal(signal: AbortSignal | undefined): Promise<void> {
-  if (!signal) return;
-  await nextTurn();
-  signal.throwIfAborted();
 }

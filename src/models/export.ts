@@ -14,10 +14,11 @@ import { withDtype, withFractions } from './export-config.js';
 import { asKnownFamily, type ForeignModel } from './export-hf.js';
 import { writeOnnx } from './export-onnx.js';
 import { tensorsToWrite } from './export-weights.js';
-import { locateWeights, readModel, readWeights, writeModel } from './folder.js';
+import { locateWeights, readModel, readWeights } from './folder.js';
 import type { Model } from './model.js';
 import { CONFIG_FILE, WEIGHTS_FILE } from './names.js';
 import { type StoredDtype, usedTensors } from './stored-weights.js';
+import { writeModel } from './write-folder.js';
 
 /** What a model can be written for. */
 export const EXPORT_FORMATS = ['heddle', 'hf', 'onnx'] as const;

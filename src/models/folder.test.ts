@@ -6,11 +6,12 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openSafetensors, writeSafetensors } from '../checkpoint/index.js';
 import { float32, type HostTensor } from '../engine/index.js';
 import { CheckpointError, ConfigError, StorageError } from '../errors.js';
-import { readModel, readWeights, writeModel } from './folder.js';
+import { readModel, readWeights } from './folder.js';
 import { hybridModel } from './hybrid.js';
 import { countParameters, parametersOf } from './model.js';
 import { CONFIG_FILE, WEIGHTS_FILE } from './names.js';
 import { tinyConfig, tinyWeights } from './testing/tiny.js';
+import { writeModel } from './write-folder.js';
 
 const model = hybridModel(tinyConfig());
 

@@ -1,48 +1,16 @@
 /** A model's folder, laid out as Hugging Face's: `config.json`, and weights in safetensors files. */
 import { dirname, heddleCommand, join, readFolder, readText, statsOf } from '#platform';
-import {
-  type QuantizedBlocks,
-  recoverFolder,
-  type TensorToWrite,
-  writeFileAtomic,
-  writeSafetensors,
-} from '../checkpoint/index.js';
+import { type QuantizedBlocks, recoverFolder } from '../checkpoint/index.js';
 import type { HostTensor, QuantizedTensor, StoredPart, Weight } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
 import { isGguf, readGguf } from '../gguf.js';
-import type { ParameterPart } from '../nn/index.js';
-import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
+import { modelFromConfig, parseConfigText } from './config-file.js';
 import { ggufConfig } from './gguf/config.js';
 import { ggufWeights } from './gguf/weights.js';
 import { type Model, parametersOf } from './model.js';
-import {
-  ADAPTER_CONFIG_FILE,
-  CHECKPOINT,
-  CONFIG_FILE,
-  METRICS,
-  SHIPPED_MODEL,
-  WEIGHTS_FILE,
-} from './names.js';
-import {
-  codedShapes,
-  codingOf,
-  expectLayers,
-  type Quantization,
-  quantizable,
-  quantizationJson,
-  quantizeMatrix,
-} from './quantization.js';
-import {
-  codesOf,
-  isCoded,
-  type Place,
-  packedParts,
-  readParts,
-  type StoredDtype,
-  scalesOf,
-  weightDtype,
-  withWeights,
-} from './stored-weights.js';
+import { ADAPTER_CONFIG_FILE, CHECKPOINT, CONFIG_FILE, METRICS, SHIPPED_MODEL } from './names.js';
+import { codingOf, expectLayers, type Quantization, quantizable, quantizeMatrix } from './quantization.js';
+import { isCoded, type Place, packedParts, readParts, weightDtype, withWeights } from './stored-weights.js';
 
 /**
  * Reads and checks a folder's `config.json`; whoever reads a model begins here, so a folder that a crash left half
@@ -164,53 +132,6 @@ export async function forEachWeight(
   });
 }
 
-/** Writes `config.json` and `model.safetensors` into a folder that exists. */
-export async function writeModel(
-  folder: string,
-  model: Model,
-  weights: ReadonlyMap<string, HostTensor>,
-  dtype: StoredDtype = 'F32',
-): Promise<void> {
-  await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(model.json));
-  const tensors = parametersOf(model).flatMap(({ name, shape, parts = [{ name, shape }] }) =>
-    cut(weights.get(name)!, parts, dtype),
-  );
-  await writeSafetensors(join(folder, WEIGHTS_FILE), tensors, { format: 'pt' });
-}
-
-/**
- * Writes a model in float32 as the folder `like` stores it: under the same names, and with what that has besides, such as
- * the part of a model that sees images. Left out is what is made from the weights, or repeats them. Parameters that `like`
- * does not have, such as a head that it shares with the embedding, get their own names.
- */
-export async function writeModelLike(
-  like: string,
-  folder: string,
-  model: Model,
-  weights: ReadonlyMap<string, HostTensor>,
-): Promise<void> {
-  // A GGUF file's tensors have other names; what is written is a folder.
-  if (await isGguf(like)) return writeModel(folder, model, weights);
-  await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(model.json));
-  await withWeights(like, await readModel(like), async (files, located) => {
-    const stored = new Set(located.map(([{ name }]) => name));
-    const added = parametersOf(model).filter(({ name }) => !stored.has(name));
-    const own = [
-      ...located.flatMap(([{ name }, places]) => cut(weights.get(name)!, places, 'F32')),
-      ...added.flatMap((spec) => cut(weights.get(spec.name)!, [spec], 'F32')),
-    ];
-    const used = new Set(own.map(({ name }) => name));
-    const { layers, head } = model.names;
-    const others = [...files.tensors].filter(
-      ([name]) => !used.has(name) && !name.startsWith(`${layers}.`) && name !== `${head}.weight`,
-    );
-    const copied = others.map(([name, { dtype, shape }]) => {
-      return { name, dtype, shape, data: async () => (await files.read(name)).data };
-    });
-    await writeSafetensors(join(folder, WEIGHTS_FILE), [...own, ...copied], { format: 'pt' });
-  });
-}
-
 /**
  * Reads a model's weights with its matrices quantized, one after the other, so that never all of them are held in float32.
  * `onProgress` is told the share of the bytes that is done.
@@ -251,38 +172,6 @@ export async function quantizeWeights(
       onProgress(done / total);
     }
     return weights;
-  });
-}
-
-/** Writes a quantized model into a folder that exists. */
-export async function writeQuantized(
-  folder: string,
-  model: Model,
-  quantization: Quantization,
-  weights: ReadonlyMap<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>,
-): Promise<void> {
-  const json = { ...model.json, quantization_config: quantizationJson(quantization) };
-  await writeFileAtomic(join(folder, CONFIG_FILE), formatConfig(json));
-  const tensors = [...weights].flatMap(([name, weight]): TensorToWrite[] => {
-    if (!('codes' in weight)) {
-      return [{ name, dtype: 'F32', shape: weight.dims, data: weight.data as Float32Array }];
-    }
-    const shapes = codedShapes(weight.dims, weight);
-    return [
-      { name: codesOf(name), dtype: 'U8', shape: shapes[0], data: weight.codes },
-      { name: scalesOf(name), dtype: 'F32', shape: shapes[1], data: weight.scales },
-    ];
-  });
-  await writeSafetensors(join(folder, WEIGHTS_FILE), tensors, { format: 'pt' });
-}
-
-/** A parameter as its parts, in which it is stored. */
-function cut({ data }: HostTensor, parts: readonly ParameterPart[], dtype: StoredDtype): TensorToWrite[] {
-  let at = 0;
-  return parts.map(({ name, shape }) => {
-    const size = shape.reduce((a, b) => a * b, 1);
-    at += size;
-    return { name, dtype, shape, data: (data as Float32Array).subarray(at - size, at) };
   });
 }
 

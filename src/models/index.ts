@@ -47,3 +47,4 @@ export {
 } from './source-values.js';
 export { type ModelStep, stepOf } from './step.js';
 export { type StoredDtype, usedTensors, WEIGHT_DTYPES } from './stored-weights.js';
+export * from './write-folder.js';

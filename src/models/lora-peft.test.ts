@@ -10,12 +10,13 @@ import { openSafetensors, type TensorToWrite, writeSafetensors } from '../checkp
 import { float32, type HostTensor, openDevice, type Weight } from '../engine/index.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { Random } from '../nn/index.js';
-import { readModel, readWeights, writeModelLike } from './folder.js';
+import { readModel, readWeights } from './folder.js';
 import { mergeAdapter, plusProduct } from './lora.js';
 import { openModel, readAdapter } from './lora-folder.js';
 import type { Model } from './model.js';
 import { reader } from './testing/reader.js';
 import { fixtureFolder } from './testing/reference.js';
+import { writeModelLike } from './write-folder.js';
 
 const device = await openDevice('cpu', { threads: 1 });
 const adapters = join(fixtureFolder('hf', 'llama'), '../../peft');

@@ -39,7 +39,7 @@ export function spelled(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => BYTE_SYMBOLS[byte]!).join('');
 }
 
-/** An entry of `added_tokens`. */
+/** An entry of `added_tokens`, its keys in the order in which Hugging Face's library writes them. */
 export function addedToken(id: number, content: string, special: boolean): object {
-  return { id, content, special, single_word: false, lstrip: false, rstrip: false, normalized: false };
+  return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special };
 }

@@ -7,6 +7,7 @@ import { StorageError, TokenizerError } from '../errors.js';
 import { isGguf, readGguf } from '../gguf.js';
 import type { TrainedBpe } from './bpe.js';
 import { bpeTokenizer } from './bpe-json.js';
+import { addedToken } from './token-table.js';
 import { readVocabularyFile } from './vocabulary-files.js';
 
 /** The file of a tokenizer, in the format of Hugging Face's tokenizers. */
@@ -25,15 +26,7 @@ export function tokenizerFiles({ vocab, merges, specialTokens }: TrainedBpe): To
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
   return {
     tokenizer: bpeTokenizer({
-      addedTokens: specialTokens.map((content) => ({
-        id: vocab.get(content),
-        content,
-        single_word: false,
-        lstrip: false,
-        rstrip: false,
-        normalized: false,
-        special: true,
-      })),
+      addedTokens: specialTokens.map((content) => addedToken(vocab.get(content)!, content, true)),
       normalizer: null,
       preTokenizer: byteLevel,
       decoder: byteLevel,

@@ -55,8 +55,8 @@ export const Content = z
 export interface ImageSaid {
   readonly address: string;
   readonly part: number;
-  /** What the request calls its message; `messages` and its number by default. */
-  readonly message?: string;
+  /** Where the request has it, for a refusal; a part of `messages` by default. */
+  readonly param?: string;
 }
 
 /** What a person says: a text, and images. */

@@ -22,7 +22,7 @@ export function shownImage(
   const [first, second] = shown;
   const refused = (code: string, message: string, of = first): ApiError =>
     new ApiError(400, code, message, {
-      param: of ? `${of.message ?? `messages.${of.at}`}.content.${of.part}` : 'messages',
+      param: of ? (of.param ?? `messages.${of.at}.content.${of.part}`) : 'messages',
     });
   if (!first) {
     if (!images) return undefined;

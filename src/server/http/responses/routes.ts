@@ -48,12 +48,16 @@ export function addResponsesRoutes(app: App, deps: Deps): void {
       );
     });
     const items = [...before, ...input];
+    const asked = [
+      ...before.map((item) => placed(item, () => 'previous_response_id')),
+      ...input.map((item, at) => placed(item, (part) => placeOf(body.input, at, part))),
+    ];
     if (items.length === 0) {
       throw new ApiError(400, 'invalid_value', "there is nothing to answer: give some 'input'", {
         param: 'input',
       });
     }
-    const request = chatRequest(chatOf(body, items), info, owner, await exactBodyOf(context, body));
+    const request = chatRequest(chatOf(body, asked), info, owner, await exactBodyOf(context, body));
     const tally = new Tally();
     const heading = headingOf(info, 'chatcmpl');
     const { chunks, signal } = await beginChat(context, deps, { info, request, heading, tally, ...body });
@@ -98,11 +102,19 @@ function whole(input: ResponsesRequest['input'], named: (id: string, at: number)
   if (typeof input === 'string') {
     return [{ type: 'message', role: 'user', content: input, id: undefined }];
   }
-  return (input ?? []).map((item, at) => {
-    if (item.type === 'item_reference') return named(item.id, at);
-    if (item.type !== 'message' || !item.images) return item;
-    return { ...item, images: item.images.map((image) => ({ ...image, message: `input.${at}` })) };
-  });
+  return (input ?? []).map((item, at) => (item.type === 'item_reference' ? named(item.id, at) : item));
+}
+
+/** How a refusal names a part of item `at` of the input; a reference has no parts. */
+function placeOf(input: ResponsesRequest['input'], at: number, part: number): string {
+  const isReference = Array.isArray(input) && input[at]!.type === 'item_reference';
+  return isReference ? `input.${at}` : `input.${at}.content.${part}`;
+}
+
+/** An item whose images say where this request has them: a kept item may have been in another place of an earlier one. */
+function placed(item: Item, paramOf: (part: number) => string): Item {
+  if (item.type !== 'message' || !item.images) return item;
+  return { ...item, images: item.images.map((image) => ({ ...image, param: paramOf(image.part) })) };
 }
 
 /** The request as one to chat completions. */

@@ -7,9 +7,10 @@ import { openSafetensors, openWeights, type TensorToWrite, writeSafetensors } fr
 import type { HostTensor } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
 import { copyCompanions } from './companions.js';
-import { readModel, readWeights, writeModelLike } from './folder.js';
+import { readModel, readWeights } from './folder.js';
 import { WEIGHTS_FILE } from './names.js';
 import { readReference, referenceNames } from './testing/reference.js';
+import { writeModelLike } from './write-folder.js';
 
 let here: string;
 let out: string;

@@ -1,0 +1,69 @@
+/** The loop that writes: choose a token, hand out its text, append it to the sequence. */
+import { nextTurn } from '#platform';
+import type { GeneratedPiece, GenerationSettings, StopReason } from './generation.js';
+import type { LanguageModel } from './language-model.js';
+import { logprobsOf } from './logprobs.js';
+import { Sampler } from './sampler.js';
+import type { Sequence } from './sequence.js';
+import { StopStrings } from './stop.js';
+
+/** In the place of the logits of a token that the device chose itself: they are not used. */
+const NO_LOGITS = new Float32Array();
+
+/**
+ * Writes behind what the sequence has read, until the end of the text, a stop string or token, or `maxTokens`; returns which of them it was.
+ * Throws the signal's reason when it is aborted.
+ */
+export async function* writeTokens(
+  sequence: Sequence,
+  language: LanguageModel,
+  settings: GenerationSettings,
+): AsyncGenerator<GeneratedPiece, StopReason> {
+  // Tokens that the device wrote ahead in an earlier call, and that the caller did not take, were chosen by that call's options.
+  await sequence.adopt();
+  const { model, tokenizer } = language;
+  const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
+  const ends = new Set([...endOfText, ...model.eosTokenIds, ...settings.stopTokens]);
+  const endsAlone = [...ends];
+  const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32);
+  const sampler = new Sampler({ ...settings, seed }, sequence.tokens);
+  const text = tokenizer.stream();
+  const stops = new StopStrings(settings.stop);
+  const isPlain = settings.stop.length === 0 && settings.logprobs === undefined;
+  let reason: StopReason = 'length';
+  for (let count = 0; count < settings.maxTokens && !stops.stopped && reason !== 'token'; count++) {
+    await checkSignal(settings.signal);
+    const left = settings.maxTokens - count;
+    if (isPlain) await sequence.writeAhead(sampler, left, endsAlone);
+    const ahead = sequence.nextAhead();
+    const logits = ahead === undefined ? await sequence.settle() : NO_LOGITS;
+    const id = ahead ?? sampler.choose(logits, left);
+    if (ends.has(id)) {
+      reason = 'token';
+      break;
+    }
+    if (sampler.accept(id)) reason = 'token';
+    const told =
+      settings.logprobs === undefined ? {} : { logprobs: logprobsOf(logits, id, settings.logprobs) };
+    try {
+      yield { id, text: stops.push(text.push(id)), ...told };
+    } finally {
+      // Also when the caller stops iterating: the token was given out, so it belongs to the sequence.
+      sequence.append(id);
+    }
+  }
+  sequence.endAhead();
+  const rest = stops.push(text.end()) + stops.end();
+  if (rest !== '') yield { id: undefined, text: rest };
+  return stops.stopped ? 'string' : reason;
+}
+
+/**
+ * Throws the signal's reason where it is aborted. The engine computes on this thread, so timers and other events that may abort it are let
+ * through first.
+ */
+export async function checkSignal(signal: AbortSignal | undefined): Promise<void> {
+  if (!signal) return;
+  await nextTurn();
+  signal.throwIfAborted();
+}
