@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { encode } from 'fast-png';
 import jpeg from 'jpeg-js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { loadClassifier } from '../src/generate/index.js';
+import { loadModel } from '../src/generate/index.js';
 import { Random } from '../src/nn/index.js';
 import { build, heddle } from './testing/heddle.js';
 
@@ -88,7 +88,7 @@ test('two kinds of shapes are learned, and told apart', async () => {
     /large\.png,disc,/,
   );
 
-  const classifier = await loadClassifier(at('run'), { threads: 1 });
+  const classifier = await loadModel(at('run'), { kind: 'images', threads: 1 });
   const { class: name, probability, classes } = await classifier.classify(files[0]!);
   expect(lines[1]!.endsWith(`${name},${probability.toFixed(4)}`)).toBe(true);
   expect(classes.reduce((sum, each) => sum + each.probability, 0)).toBeCloseTo(1, 6);
@@ -99,7 +99,7 @@ test('two kinds of shapes are learned, and told apart', async () => {
     /reads images of 12 x 12 pixels in grey in 16 patches of 3 x 3 and tells disc, stripes/,
   );
   expect((await heddle(['generate', at('run'), '-p', 'x'])).stderr).toMatch(
-    /this is a model of images, which reads no text: run it with '.*classify', or with loadClassifier/,
+    /this is a model of images, not of text: run it with '.*classify'/,
   );
   expect((await heddle(['forecast', at('run'), at('run')])).stderr).toMatch(
     /this is a model of images, not of series/,

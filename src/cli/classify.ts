@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { DeviceName } from '../engine/index.js';
 import { DataError } from '../errors.js';
-import { loadClassifier } from '../generate/index.js';
+import { loadModel } from '../generate/index.js';
 import { say } from './follow-run.js';
 import { quote } from './format.js';
 import { deviceOption, threadsOption } from './loading-options.js';
@@ -27,7 +27,11 @@ export function configure(command: Command): void {
 /** Writes CSV to standard output: a line a file. A file that cannot be read is told, and the others are read. */
 async function run(folder: string, paths: readonly string[], flags: ClassifyFlags): Promise<void> {
   const { resize, device, threads } = flags;
-  const classifier = await loadClassifier(folder, { device, ...(threads !== undefined && { threads }) });
+  const classifier = await loadModel(folder, {
+    kind: ['images', 'sounds'],
+    device,
+    ...(threads !== undefined && { threads }),
+  });
   process.stdout.write('file,class,probability\n');
   for (const path of paths) {
     try {

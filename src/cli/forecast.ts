@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import type { DeviceName } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
-import { type Forecaster, loadForecaster, type SeriesSession } from '../generate/index.js';
+import { type Forecaster, loadModel, type SeriesSession } from '../generate/index.js';
 import { readNumberTable } from '../signals/index.js';
 import { formatBytes, quote } from './format.js';
 import { deviceOption, threadsOption } from './loading-options.js';
@@ -37,7 +37,8 @@ export function configure(command: Command): void {
 async function run(folder: string, path: string | undefined, flags: ForecastFlags): Promise<void> {
   if (path === undefined && flags.state === undefined)
     throw new ConfigError('name a table to go on from, or a state with --state');
-  const forecaster: Forecaster = await loadForecaster(folder, {
+  const forecaster = await loadModel(folder, {
+    kind: 'series',
     device: flags.device,
     ...(flags.threads !== undefined && { threads: flags.threads }),
   });

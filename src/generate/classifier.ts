@@ -1,6 +1,6 @@
 /** Telling what is in an image, or in a sound. */
 import { type Device, type Executable, float32, type Weight } from '../engine/index.js';
-import { ConfigError, DataError } from '../errors.js';
+import { DataError } from '../errors.js';
 import { scalar } from '../graph/index.js';
 import {
   type ImagesConfig,
@@ -9,6 +9,7 @@ import {
   perceive,
   type SoundsConfig,
   withModelCache,
+  wrongKind,
 } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 import {
@@ -21,7 +22,7 @@ import {
   type Sound,
   withChannels,
 } from '../signals/index.js';
-import { type LoadOptions, loadNamed } from './loading.js';
+import type { OpenedModel } from './loading.js';
 import { SignalModel } from './signal-model.js';
 
 /** How likely each class is. */
@@ -39,20 +40,13 @@ export interface ClassifyOptions {
   readonly resize?: boolean;
 }
 
-/** Loads a model of images or of sounds. Throws `ConfigError` for another model, else as `loadModel` does. */
-export async function loadClassifier(name: string, options: LoadOptions = {}): Promise<Classifier> {
-  return loadNamed(name, options, ({ model, weights, device, ownsDevice, cache }) =>
-    Classifier.compile(cache ? withModelCache(model, cache) : model, weights, device, ownsDevice),
-  );
-}
-
 /** The logits of all positions of a file or of what is in memory: [positions, classes], flat. */
 interface Reader {
   read(source: string | Image | Sound, options: ClassifyOptions): Promise<Float32Array>;
   dispose(): Promise<void>;
 }
 
-/** A model that tells images or sounds by class apart (see `loadClassifier`). */
+/** A model that tells images or sounds by class apart (see `loadModel`). */
 export class Classifier {
   private constructor(
     readonly model: Model,
@@ -61,6 +55,16 @@ export class Classifier {
     private readonly device: Device,
     private readonly ownsDevice: boolean,
   ) {}
+
+  /** Which of the two it tells apart. */
+  get kind(): 'images' | 'sounds' {
+    return this.config.kind;
+  }
+
+  /** Makes one of a model's files. Throws as `compile` does. */
+  static load({ model, weights, device, ownsDevice, cache }: OpenedModel): Promise<Classifier> {
+    return Classifier.compile(cache ? withModelCache(model, cache) : model, weights, device, ownsDevice);
+  }
 
   /** Throws `ConfigError` for a model of something else. With `ownsDevice` the device is disposed of with the model. */
   static async compile(
@@ -71,7 +75,7 @@ export class Classifier {
   ): Promise<Classifier> {
     const config = (model.json as { input?: ImagesConfig | SoundsConfig }).input;
     if (config?.kind !== 'images' && config?.kind !== 'sounds')
-      throw new ConfigError(`this is a model of ${model.modality?.kind ?? 'text'}, not of images or sounds`);
+      throw wrongKind(model.modality?.kind ?? 'text', ['images', 'sounds']);
     const reader =
       config.kind === 'images'
         ? await imageReader(config, model, weights, device)

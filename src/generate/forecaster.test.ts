@@ -12,7 +12,8 @@ import { hybridModel, type Model, modelConfig } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { Random } from '../nn/index.js';
 import { seriesData, TRAINING_DEFAULTS, train } from '../train/index.js';
-import { Forecaster, loadForecaster, type SeriesSession } from './forecaster.js';
+import { Forecaster, type SeriesSession } from './forecaster.js';
+import { loadModel } from './load-model.js';
 import { SignalModel } from './signal-model.js';
 
 const here = mkdtempSync(join(tmpdir(), 'heddle-series-'));
@@ -156,7 +157,7 @@ test('two sines are learned in a moment, on the device that reads and the one th
   });
   expect(losses.at(-1)!).toBeLessThan(losses[0]! / 3);
   for (const name of ['cpu', 'wasm'] as const) {
-    const forecaster = await loadForecaster(join(folder, 'checkpoint'), { device: name });
+    const forecaster = await loadModel(join(folder, 'checkpoint'), { kind: 'series', device: name });
     const session = forecaster.session();
     await session.push(
       Array.from({ length: 60 }, (_, t) => [Math.sin((1000 + t) / 4), 3 + Math.cos((1000 + t) / 7)]),

@@ -1,9 +1,9 @@
 /** Forecasting series: values are pushed as they come, and at any time the model says how the targets go on. */
 import { float32, type HostTensor } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
-import type { SeriesConfig } from '../models/index.js';
-import type { LoadOptions } from './loading.js';
-import { loadSignalModel, type SignalModel, type SignalSession } from './signal-model.js';
+import { type SeriesConfig, wrongKind } from '../models/index.js';
+import type { OpenedModel } from './loading.js';
+import { SignalModel, type SignalSession } from './signal-model.js';
 
 /** Quantiles of the targets at the steps to come. */
 export interface Forecast {
@@ -15,26 +15,21 @@ export interface Forecast {
   readonly values: readonly (readonly (readonly number[])[])[];
 }
 
-/** Loads a model of series. Throws `ConfigError` for another model, else as `loadModel` does. */
-export async function loadForecaster(name: string, options: LoadOptions = {}): Promise<Forecaster> {
-  const signal = await loadSignalModel(name, options);
-  try {
-    return new Forecaster(signal);
-  } catch (error) {
-    await signal.dispose();
-    throw error;
-  }
-}
-
-/** A loaded model of series (see `loadForecaster`). */
+/** A loaded model of series (see `loadModel`). */
 export class Forecaster {
+  readonly kind = 'series';
   readonly config: SeriesConfig;
 
   /** Throws `ConfigError` for a model of something other than series. */
   constructor(readonly signal: SignalModel) {
     const { input } = signal.model.json as { input: SeriesConfig };
-    if (input.kind !== 'series') throw new ConfigError(`this is a model of ${input.kind}, not of series`);
+    if (input.kind !== 'series') throw wrongKind(input.kind, ['series']);
     this.config = input;
+  }
+
+  /** Makes one of a model's files. Throws `ConfigError` for a model of something other than series. */
+  static async load(opened: OpenedModel): Promise<Forecaster> {
+    return new Forecaster(await SignalModel.load(opened));
   }
 
   /** A series of which nothing was read. */

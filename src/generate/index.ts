@@ -7,14 +7,14 @@ export {
   type ChatTurn,
   type ToolResult,
 } from './chat.js';
-export { type Classification, Classifier, type ClassifyOptions, loadClassifier } from './classifier.js';
+export { type Classification, Classifier, type ClassifyOptions } from './classifier.js';
 export {
   ConversationFormat,
   type ConversationOptions,
   type MessageFormat,
   type ReadableConversation,
 } from './conversation.js';
-export { type Forecast, Forecaster, loadForecaster, SeriesSession } from './forecaster.js';
+export { type Forecast, Forecaster, SeriesSession } from './forecaster.js';
 export {
   checkGeneration,
   type ForkPiece,
@@ -23,8 +23,9 @@ export {
   type GenerateOptions,
   type StopReason,
 } from './generation.js';
-export { LanguageModel, type Logits, loadFolder, loadModel } from './language-model.js';
+export { LanguageModel, type Logits, loadFolder } from './language-model.js';
 export { END_OF_PARAGRAPH, LineFormat } from './line-format.js';
+export { type LoadedModel, type LoadModelOptions, loadModel, type ModelsByKind } from './load-model.js';
 export type { LoadOptions } from './loading.js';
 export { logprobsOf, type TokenLogprobs } from './logprobs.js';
 export { merged } from './merged.js';

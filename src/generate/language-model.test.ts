@@ -9,7 +9,7 @@ import { relativeError } from '../graph/testing/arrays.js';
 import { writeModel } from '../models/index.js';
 import { Random } from '../nn/index.js';
 import { Tokenizer, tokenizerFiles, trainBpe } from '../text/index.js';
-import { loadModel } from './language-model.js';
+import { loadModel } from './load-model.js';
 import { device, type TinyModel, tinyModel, tokenizer } from './testing/tiny.js';
 
 let tiny: TinyModel;

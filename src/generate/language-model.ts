@@ -25,7 +25,7 @@ import {
 import type { CacheForm } from '../nn/index.js';
 import { loadTokenizerOrIds, type Tokenizer } from '../text/index.js';
 import { Embedder } from './embedder.js';
-import { type LoadOptions, loadFrom, loadNamed, type OpenedModel } from './loading.js';
+import { type LoadOptions, loadFrom, type OpenedModel } from './loading.js';
 import { decoderPrograms } from './program.js';
 import { type Row, Runner } from './runner.js';
 import { Session, type SessionOptions } from './session.js';
@@ -39,20 +39,13 @@ export interface Logits {
   readonly dims: readonly [number, number, number];
 }
 
-/**
- * Loads a model: of a folder, of a training run by the run's folder, or the shipped one by its name, `sotu-hybrid`. Throws
- * `CheckpointError`, `ConfigError` or `TokenizerError` for what is missing, damaged or does not fit together.
- */
-export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  return loadNamed(name, options, languageModel);
-}
-
-/** The same for the very folder of a model's files, and of an adapter's. */
+/** `loadModel` of a model of text, for the very folder of its files, and of an adapter's. */
 export async function loadFolder(folder: string, options: LoadOptions = {}): Promise<LanguageModel> {
   return loadFrom(folder, options, languageModel);
 }
 
-async function languageModel({
+/** A model of text, of its files. Throws `TokenizerError` where there is no tokenizer, or one with more tokens than the model has. */
+export async function languageModel({
   folder,
   model,
   weights,
@@ -70,6 +63,7 @@ async function languageModel({
 
 /** A language model that is loaded (see `loadModel`): it makes sessions, and is looked into. */
 export class LanguageModel {
+  readonly kind = 'text';
   private inspector: Inspector | undefined;
   private embedding: Promise<Embedder> | undefined;
   private sources: ReturnType<typeof sourceReader> | undefined;

@@ -7,9 +7,7 @@ import { WasmDevice } from '../engine/wasm/device.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { hybridModel, modelConfig, type SoundsConfig, writeModel } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
-import { loadClassifier } from './classifier.js';
-import { loadForecaster } from './forecaster.js';
-import { loadModel } from './language-model.js';
+import { loadModel } from './load-model.js';
 import { loadSignalModel } from './signal-model.js';
 
 const { vocabSize: _, eosTokenId: __, ...config } = tinyConfig({ pattern: 'M-*-' });
@@ -34,9 +32,13 @@ test('a device is disposed of where what was asked for cannot be made of the mod
   expect(disposed).toHaveBeenCalledTimes(0);
   await expect(loadModel(folder, options)).rejects.toThrow();
   expect(disposed).toHaveBeenCalledTimes(1);
-  await expect(loadForecaster(folder, options)).rejects.toThrow('a model of sounds, not of series');
+  await expect(loadModel(folder, { ...options, kind: ['series', 'text'] })).rejects.toThrow(
+    /a model of sounds, not of series or text: run it with '.*heddle.* classify', or in the library with loadModel\(folder, { kind: 'sounds' }\)/,
+  );
   expect(disposed).toHaveBeenCalledTimes(2);
-  await expect(loadClassifier('sotu', options)).rejects.toThrow(ConfigError);
+  await expect(loadModel('sotu', { ...options, kind: 'images' })).rejects.toThrow(
+    'a model of text, not of images',
+  );
   await expect(loadSignalModel('sotu', options)).rejects.toThrow(ConfigError);
   expect(disposed).toHaveBeenCalledTimes(4);
 });
@@ -52,7 +54,23 @@ test('the cache of a stream is kept in the form that is asked for, and an adapte
     await signal.dispose();
   }
   expect(bytes[1]!).toBeLessThan(bytes[0]!);
-  for (const load of [loadSignalModel, loadForecaster, loadClassifier]) {
+  for (const load of [loadSignalModel, loadModel]) {
     await expect(load(folder, { ...options, adapter: folder })).rejects.toThrow('is a model, not an adapter');
   }
+});
+
+test('a model of each kind of data is loaded as what it is, by one function', async () => {
+  const classifier = await loadModel(folder, { ...options, kind: 'sounds' });
+  const sound = { rate: 1000, samples: Float32Array.from({ length: 64 }, (_, i) => Math.sin(i)) };
+  const said = await classifier.classify(sound);
+  expect(said.classes.map((each) => each.class).sort()).toEqual(['no', 'yes']);
+  await classifier.dispose();
+
+  const any = await loadModel(folder, { ...options, kind: 'any' });
+  expect(any.kind).toBe('sounds');
+  // The type follows the kind: each of these is a function of one of them alone.
+  if (any.kind === 'text') any.tokenizer.encode('');
+  else if (any.kind === 'series') any.session();
+  else expect((await any.classify(sound)).class).toBe(said.class);
+  await any.dispose();
 });

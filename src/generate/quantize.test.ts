@@ -1,7 +1,8 @@
 /** Quantized while it is loaded, the shipped model still knows what it knew. */
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { type LanguageModel, loadModel } from './language-model.js';
+import type { LanguageModel } from './language-model.js';
+import { loadModel } from './load-model.js';
 
 const folder = fileURLToPath(new URL('../../assets/sotu-hybrid/', import.meta.url));
 const text =

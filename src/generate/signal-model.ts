@@ -21,17 +21,16 @@ import {
   modalityInputs,
   perceive,
   withModelCache,
+  wrongKind,
 } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
-import { type LoadOptions, loadNamed } from './loading.js';
+import { type LoadOptions, loadNamed, type OpenedModel } from './loading.js';
 import { modelState } from './model-state.js';
 import { checkLayout, layoutOf, readStateFile, stateTensors, writeStateFile } from './snapshot.js';
 
 /** Loads one of a folder. Throws `ConfigError` for a model of text; else as `loadModel` does. */
 export async function loadSignalModel(name: string, options: LoadOptions = {}): Promise<SignalModel> {
-  return loadNamed(name, options, ({ model, weights, device, ownsDevice, cache }) =>
-    SignalModel.compile(cache ? withModelCache(model, cache) : model, weights, device, ownsDevice),
-  );
+  return loadNamed(name, options, SignalModel.load);
 }
 
 /** A loaded model of something other than text, which reads positions of numbers. */
@@ -45,6 +44,11 @@ export class SignalModel {
     private readonly ownsDevice: boolean,
   ) {}
 
+  /** Makes one of a model's files. Throws as `compile` does. */
+  static load({ model, weights, device, ownsDevice, cache }: OpenedModel): Promise<SignalModel> {
+    return SignalModel.compile(cache ? withModelCache(model, cache) : model, weights, device, ownsDevice);
+  }
+
   /** Throws `ConfigError` for a model of text. With `ownsDevice` the device is disposed of with the model. */
   static async compile(
     model: Model,
@@ -53,8 +57,7 @@ export class SignalModel {
     ownsDevice = false,
   ): Promise<SignalModel> {
     const { modality } = model;
-    if (!modality)
-      throw new ConfigError('this is a model of text: it is run by `generate`, `chat` and `serve`');
+    if (!modality) throw wrongKind('text', ['series', 'sounds', 'images']);
     if (model.looksAhead)
       throw new ConfigError(
         `the layers of this model (${model.pattern}) look ahead: it cannot read a stream piece by piece`,

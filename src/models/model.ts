@@ -3,7 +3,6 @@
  * differently lies in their layers; what is left is the data below. A layer is a mixer that returns the whole residual
  * stream, its norms and residual connections included.
  */
-import { heddleCommand } from '#platform';
 import { ConfigError } from '../errors.js';
 import {
   add,
@@ -38,6 +37,7 @@ import {
 } from '../nn/index.js';
 import type { ForeignQuantization } from './foreign-weights.js';
 import { ENCODER_LAYERS } from './layer-letters.js';
+import { wrongKind } from './modalities/kind.js';
 import type { Entering, Modality } from './modalities/modality.js';
 import { foldPattern } from './pattern.js';
 import type { Quantization } from './quantization.js';
@@ -292,13 +292,7 @@ function throughLayers(
 /** int64 ids [batch, sequence] -> [batch, sequence, hidden], where the residual stream begins. */
 function embeddingsOf(model: Model, registry: ParameterRegistry, ids: Tensor): Tensor {
   const { vocabSize, hiddenSize, names, modality, embeddingFactor = 1 } = model;
-  if (modality) {
-    const [command, loader] =
-      modality.kind === 'series' ? ['forecast', 'loadForecaster'] : ['classify', 'loadClassifier'];
-    throw new ConfigError(
-      `this is a model of ${modality.kind}, which reads no text: run it with '${heddleCommand()} ${command}', or with ${loader} in the library`,
-    );
-  }
+  if (modality) throw wrongKind(modality.kind, ['text']);
   const root = registry.root(model.adapters);
   const rows = root.at(names.embeddings, (p) => embedding(p, ids, vocabSize, hiddenSize));
   const scaled = embeddingFactor === 1 ? rows : multiply(rows, embeddingFactor);

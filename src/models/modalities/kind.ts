@@ -1,0 +1,21 @@
+/** Kinds of data, each of which has models of its own. */
+import { heddleCommand } from '#platform';
+import { ConfigError } from '../../errors.js';
+import type { ModalityConfig } from './index.js';
+
+/** What a model is of: text, or what stands as `kind` in the `input` of its config. */
+export type ModelKind = 'text' | ModalityConfig['kind'];
+
+const COMMANDS: Readonly<Record<string, string>> = {
+  text: 'generate',
+  series: 'forecast',
+  images: 'classify',
+  sounds: 'classify',
+} satisfies Record<ModelKind, string>;
+
+/** The error for a model of one kind where one of others was expected: it names what runs the model. */
+export function wrongKind(found: string, expected: readonly ModelKind[]): ConfigError {
+  return new ConfigError(
+    `this is a model of ${found}, not of ${expected.join(' or ')}: run it with '${heddleCommand()} ${COMMANDS[found]}', or in the library with loadModel(folder, { kind: '${found}' })`,
+  );
+}
