@@ -408,7 +408,8 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
   /** Loads the hub's model in a page; its parameters, and what was told. */
   async function fromHub(page: Page): Promise<{ parameters?: number; error?: string; kept: number }> {
     return page.evaluate(async (hub) => {
-      const kept = async (): Promise<number> => (await heddle.keptModels()).length;
+      const kept = async (): Promise<number> =>
+        (await heddle.keptModels()).filter(({ isWhole }) => isWhole).length;
       try {
         const model = await heddle.loadModel({ repository: 'weavers/loom-1b', hub });
         return { parameters: model.info.parameters, kept: await kept() };
@@ -481,7 +482,11 @@ describe.skipIf(CHROMIUM === undefined)(`in a tab${WITHOUT_CHROMIUM}`, () => {
     await first.waitForFunction(`globalThis.told.loaded >= ${half}`);
     await first.close();
     hold = false;
-    expect(await fromHub(await open())).toEqual({ parameters: model.parameters, kept: 1 });
+    const second = await open();
+    const [begun] = await second.evaluate(() => heddle.keptModels());
+    expect(begun).toMatchObject({ source: `${server.endpoint}/weavers/loom-1b@main`, isWhole: false });
+    expect(begun!.bytes).toBeGreaterThan(half / 2);
+    expect(await fromHub(second)).toEqual({ parameters: model.parameters, kept: 1 });
     expect(asked).toEqual([undefined, expect.stringMatching(/^bytes=\d{6,}-$/)]);
     expect(Number(/\d+/.exec(asked[1]!)![0])).toBeGreaterThan(half / 2);
   });

@@ -62,7 +62,7 @@ export async function loadModel(source: Source, options: TabLoadOptions = {}): P
   }
 }
 
-/** Models that the browser keeps for this site, and the bytes that they take. */
+/** Models that the browser keeps for this site, whole or in part, and the bytes that they take. */
 export function keptModels(): Promise<KeptModel[]> {
   return once('keptModels');
 }

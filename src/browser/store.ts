@@ -38,7 +38,10 @@ export interface StoreOptions {
 export interface KeptModel {
   /** The address that it was loaded from, or its hub's with the repository and revision. */
   readonly source: string;
+  /** Of what has come so far, where it is not whole. */
   readonly bytes: number;
+  /** Whether all of its files are there: loading it again goes on with a part. */
+  readonly isWhole: boolean;
 }
 
 const MODELS = '/heddle/models';
@@ -106,13 +109,31 @@ function namesIn({ url, files = [] }: Hosted): readonly string[] {
 
 const isGguf = (url: string): boolean => /\.gguf$/i.test(new URL(url).pathname);
 
-/** Models that the browser keeps for this site. */
+/** Models that the browser keeps for this site, also those that have come in part. */
 export async function keptModels(): Promise<KeptModel[]> {
   const folders = await readFolder(MODELS).catch(() => []);
-  const notes = await Promise.all(folders.map(({ name }) => noteOf(join(MODELS, name))));
-  return notes.flatMap((note, i) =>
-    note ? [{ source: decodeURIComponent(folders[i]!.name), bytes: note.bytes }] : [],
+  const models = await Promise.all(
+    folders.map(async ({ name }): Promise<KeptModel> => {
+      const folder = join(MODELS, name);
+      const note = await noteOf(folder);
+      const bytes = note?.bytes ?? (await bytesIn(folder));
+      return { source: decodeURIComponent(name), bytes, isWhole: note !== undefined };
+    }),
   );
+  // A folder is made before the first byte comes.
+  return models.filter(({ isWhole, bytes }) => isWhole || bytes > 0);
+}
+
+async function bytesIn(folder: string): Promise<number> {
+  let bytes = 0;
+  for (const { name } of await readFolder(folder)) {
+    // Another tab may move a file meanwhile.
+    bytes += await statsOf(join(folder, name)).then(
+      ({ size }) => size,
+      () => 0,
+    );
+  }
+  return bytes;
 }
 
 /** Removes what was kept of a model, also a part of it. */

@@ -30,7 +30,7 @@ export function KeptModels() {
           {kept.value?.map((model) => (
             <li key={model.source}>
               <span>{nameOf(model)}</span>
-              <span class="faint">{formatBytes(model.bytes)}</span>
+              <span class="faint">{sizeOf(model)}</span>
               <button
                 type="button"
                 class="plain"
@@ -50,13 +50,16 @@ export function KeptModels() {
 async function remove(model: KeptModel): Promise<void> {
   const question = {
     title: `Delete ${nameOf(model)}?`,
-    text: `Its files (${formatBytes(model.bytes)}) are deleted from this browser, and loaded again when the model is opened next. What it remembers stays.`,
+    text: `Its files (${sizeOf(model)}) are deleted from this browser, and loaded again when the model is opened next. What it remembers stays.`,
     action: 'Delete',
   };
   if (!(await confirmed(question))) return;
   await (await library()).forgetModel(model);
   await list();
 }
+
+const sizeOf = ({ bytes, isWhole }: KeptModel): string =>
+  isWhole ? formatBytes(bytes) : `${formatBytes(bytes)} so far`;
 
 /** A server's model by its name, any other by its address. */
 function nameOf({ source }: KeptModel): string {
