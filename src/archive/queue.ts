@@ -116,7 +116,7 @@ export class PageQueue {
   /** Writes what was read of a stretch, and that it is done. Throws `LostError`, and has then written nothing. */
   async finish(stretch: Stretch, pages: readonly PageText[]): Promise<void> {
     await this.database.transaction(async (query) => {
-      await this.hold(query, stretch);
+      await this.hold(query, stretch, 'KEY SHARE');
       const rows = pages.map(({ passages: _, ...page }, i) => ({ page: stretch.first + i, ...page }));
       await query(
         `INSERT INTO archive_pages (content, page, state, why, width, height)
@@ -141,6 +141,8 @@ export class PageQueue {
          FROM jsonb_to_recordset($2::jsonb) AS (page int, part int, text text, heading text, boxes jsonb, searched text, above text)`,
         [stretch.content, json(passages), this.language],
       );
+      // Others may write pages of the document until here.
+      await query('SELECT 1 FROM archive_documents WHERE content = $1 FOR NO KEY UPDATE', [stretch.content]);
       // What a model has read of the document lacks these pages, where they were read again, as scanned ones are.
       if (passages.length > 0) await forgetReadings(query, stretch.content);
       await this.done(query, stretch);
@@ -160,16 +162,24 @@ export class PageQueue {
     });
   }
 
-  /** Locks the document, so that the last two of its stretches cannot end unseen by each other. Throws `LostError`. */
-  private async hold(query: Database['query'], { id, content }: Stretch): Promise<void> {
-    await query('SELECT 1 FROM archive_documents WHERE content = $1 FOR UPDATE', [content]);
-    const [mine] = await query('SELECT 1 FROM archive_stretches WHERE id = $1 AND worker = $2', [
+  /**
+   * Locks the document and then the stretch, which keeps both from being deleted or taken by somebody else until the transaction ends. With
+   * KEY SHARE others may hold the document too. Throws `LostError`.
+   */
+  private async hold(
+    query: Database['query'],
+    { id, content }: Stretch,
+    lock: 'UPDATE' | 'KEY SHARE' = 'UPDATE',
+  ): Promise<void> {
+    await query(`SELECT 1 FROM archive_documents WHERE content = $1 FOR ${lock}`, [content]);
+    const [mine] = await query('SELECT 1 FROM archive_stretches WHERE id = $1 AND worker = $2 FOR UPDATE', [
       id,
       this.worker,
     ]);
     if (!mine) throw new LostError();
   }
 
+  /** The document must be locked, so that the last two of its stretches cannot end unseen by each other. */
   private async done(query: Database['query'], { id, content }: Stretch): Promise<void> {
     await query('DELETE FROM archive_stretches WHERE id = $1', [id]);
     await query(
