@@ -126,7 +126,7 @@ function inMemory(texts, place) {
     return sql.startsWith('UPDATE archive_readings') ? [{}] : [];
   };
   return {
-    queue: { worker: 'measured', renew: async () => {}, release: async () => {} },
+    queue: { worker: 'measured', renewReadings: async () => {}, release: async () => {} },
     library: new StateLibrary(openStore(place)),
     database: { query, transaction: (work) => work(query) },
     pages: async (content, first, last) =>

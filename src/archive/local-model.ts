@@ -1,5 +1,5 @@
 /** A model that is loaded in this process, as what answers questions to an archive. */
-import { ChatSession, type LanguageModel } from '../generate/index.js';
+import { ChatSession, type LanguageModel, WarmStates } from '../generate/index.js';
 import { modelFolder } from '../models/index.js';
 import { type ChatMessage, ChatTemplate, endOfTurnIds } from '../text/index.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
@@ -12,15 +12,23 @@ const LARGEST_CONTEXT = 32_768;
 
 /** A model in this process, as the archive uses one. */
 export class LocalModel implements ArchiveModel {
+  private readonly states: WarmStates;
+
   private constructor(
     readonly name: string,
-    private readonly archive: Archive,
+    { library }: Pick<Archive, 'library'>,
     readonly model: LanguageModel,
     private readonly template: ChatTemplate | undefined,
     private readonly stopTokens: readonly number[],
-  ) {}
+  ) {
+    this.states = new WarmStates(library);
+  }
 
-  static async of(name: string, archive: Archive, model: LanguageModel): Promise<LocalModel> {
+  static async of(
+    name: string,
+    archive: Pick<Archive, 'library'>,
+    model: LanguageModel,
+  ): Promise<LocalModel> {
     const folder = modelFolder(name);
     const template = await ChatTemplate.load(folder);
     const stopTokens = template ? await endOfTurnIds(folder, model.tokenizer) : [];
@@ -56,11 +64,14 @@ export class LocalModel implements ArchiveModel {
     return this.model.embed(text);
   }
 
+  /** Frees the states that were asked last, which are kept in memory. */
+  forget(): Promise<void> {
+    return this.states.clear();
+  }
+
   async *answer({ messages, state, maxTokens, signal }: AnswerRequest): AsyncGenerator<string, void> {
     const after =
-      state === undefined
-        ? undefined
-        : (await this.archive.library.load(ARCHIVE_OWNER, state, this.model)).snapshot;
+      state === undefined ? undefined : (await this.states.load(ARCHIVE_OWNER, state, this.model)).snapshot;
     const { stopTokens } = this;
     const chat = new ChatSession(this.model, this.template, {
       once: true,

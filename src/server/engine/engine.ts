@@ -16,6 +16,7 @@ import {
 } from '../../generate/index.js';
 import { StateLibrary } from '../../generate/states/library.js';
 import { openStore } from '../../generate/states/open-store.js';
+import { WarmStates } from '../../generate/states/warm.js';
 import { encodeTrace } from '../../inspect/index.js';
 import type { NamedModel } from '../../models/index.js';
 import { ContextError, UnknownModelError } from '../errors.js';
@@ -67,8 +68,8 @@ export class Engine implements Handlers<EngineCalls> {
   private constructor(
     private readonly served: ReadonlyMap<string, ServedModel>,
     private readonly library: StateLibrary,
-    /** That of an archive. */
-    private readonly archived: StateLibrary | undefined,
+    /** Those of an archive. */
+    private readonly archived: WarmStates | undefined,
     private readonly slots: Slots,
   ) {}
 
@@ -93,7 +94,8 @@ export class Engine implements Handlers<EngineCalls> {
       }
       served.set(id, await ServedModel.open(folder, { id, load, cacheBytes, cacheFolder, context }));
     }
-    const archived = archiveStates === undefined ? undefined : new StateLibrary(openStore(archiveStates));
+    const archived =
+      archiveStates === undefined ? undefined : new WarmStates(new StateLibrary(openStore(archiveStates)));
     return new Engine(served, new StateLibrary(openStore(states)), archived, new Slots(answers, waiting));
   }
 
@@ -246,6 +248,7 @@ export class Engine implements Handlers<EngineCalls> {
     } finally {
       for (const each of sessions) each.dispose();
       read?.mark?.dispose();
+      beginning?.snapshot.dispose();
       if (begun) {
         served.states.end();
         this.sequences -= request.n;
@@ -258,9 +261,9 @@ export class Engine implements Handlers<EngineCalls> {
   }
 
   async close(): Promise<null> {
+    await this.archived?.close();
     for (const served of this.served.values()) await served.close();
     await this.library.close();
-    await this.archived?.close();
     return null;
   }
 
