@@ -1,6 +1,6 @@
 /** What every training run is told on the command line. */
 import { readFileSync } from 'node:fs';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { positive } from '../bench/positive.js';
 import { parseJson } from '../checkpoint/index.js';
 import type { DeviceName, DeviceOptions } from '../engine/index.js';
@@ -15,7 +15,8 @@ import {
   type TrainingPhase,
   type TrainingSettings,
 } from '../train/index.js';
-import { compilingLine, precisionOption, threadsOption, trainingDeviceOption } from './loading-options.js';
+import { byLetter } from './by-letter.js';
+import { compilingLine, threadsOption, trainingDeviceOption } from './loading-options.js';
 
 /** The options of a training run. */
 export interface RunFlags {
@@ -37,11 +38,34 @@ export interface RunFlags {
   saveEvery: number;
   device: DeviceName;
   threads?: number;
-  precision?: Precision;
+  precision?: Precisions;
   devices?: number;
   shard?: 'data' | 'full';
   deterministic: boolean;
   resume: boolean;
+}
+
+/** In which products are computed: all, and those of the layers of some letters. */
+export interface Precisions {
+  readonly all?: Precision;
+  readonly layers?: Readonly<Record<string, Precision>>;
+}
+
+/** `float32`, `*=float32`, or both in one list. Throws `InvalidArgumentError` for anything else. */
+export function precisionsFrom(text: string): Precisions {
+  const { all, layers } = byLetter(text) ?? { layers: {} };
+  const isPrecision = (value: string): value is Precision => value === 'bfloat16' || value === 'float32';
+  const ofLayers = Object.entries(layers);
+  const given = [...(all === undefined ? [] : [all]), ...Object.values(layers)];
+  if (given.length === 0 || !given.every(isPrecision)) {
+    throw new InvalidArgumentError(
+      'expected bfloat16 or float32, and those of letters as in bfloat16,*=float32.',
+    );
+  }
+  return {
+    ...(all !== undefined && { all: all as Precision }),
+    ...(ofLayers.length > 0 && { layers: layers as Record<string, Precision> }),
+  };
 }
 
 /** `--optimizer`: what steps the matrices of layers. */
@@ -62,7 +86,12 @@ export function addDeviceFlags(command: Command): Command {
   return command
     .addOption(trainingDeviceOption())
     .addOption(threadsOption())
-    .addOption(precisionOption())
+    .addOption(
+      new Option(
+        '--precision <type>',
+        'in which cuda computes products (default: bfloat16), and those of the layers of a letter, as in bfloat16,*=float32',
+      ).argParser(precisionsFrom),
+    )
     .option('--devices <n>', 'GPUs that cuda trains on as one (default: 1)', positive)
     .addOption(
       new Option(
@@ -105,7 +134,7 @@ export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {
   }
   return {
     ...(threads !== undefined && { threads }),
-    ...(precision !== undefined && { precision }),
+    ...(precision?.all !== undefined && { precision: precision.all }),
     ...(devices !== undefined && { devices }),
     ...(shard !== undefined && { shard }),
     deterministic,
@@ -129,5 +158,6 @@ export function settingsOf(flags: RunFlags, sequence: number, defaultRate: numbe
     saveEvery: flags.saveEvery,
     ...(flags.rate && { rates: flags.rate }),
     ...(flags.phases && { phases: flags.phases }),
+    ...(flags.precision?.layers && { precisions: flags.precision.layers }),
   };
 }

@@ -41,6 +41,11 @@ export interface Program {
   readonly weights?: ReadonlyMap<string, Weight>;
   /** Along which axis inputs may be cut where several devices compute together, by their names: each then computes a part of the batch. */
   readonly spread?: Readonly<Record<string, number>>;
+  /**
+   * The precision of the products of some layers, by the path of their nodes, where it is another than the device's. A device that computes all
+   * in float32 passes it over.
+   */
+  readonly precisionOf?: (path: string) => Precision | undefined;
   /** Symbolic dimensions that are fixed: what follows from them is computed once, when the program is compiled. */
   readonly dims?: Readonly<Record<string, number>>;
 }

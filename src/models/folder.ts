@@ -7,9 +7,10 @@ import { isGguf, readGguf } from '../gguf.js';
 import { modelFromConfig, parseConfigText } from './config-file.js';
 import { ggufConfig } from './gguf/config.js';
 import { ggufWeights } from './gguf/weights.js';
+import { expectLayers } from './layer-letters.js';
 import { type Model, parametersOf } from './model.js';
 import { ADAPTER_CONFIG_FILE, CHECKPOINT, CONFIG_FILE, METRICS, SHIPPED_MODEL } from './names.js';
-import { codingOf, expectLayers, type Quantization, quantizable, quantizeMatrix } from './quantization.js';
+import { codingOf, type Quantization, quantizable, quantizeMatrix } from './quantization.js';
 import { isCoded, type Place, packedParts, readParts, weightDtype, withWeights } from './stored-weights.js';
 
 /**
@@ -143,7 +144,7 @@ export async function quantizeWeights(
   onProgress: (share: number) => void = () => {},
 ): Promise<Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>> {
   if (model.quantization) throw new CheckpointError(`${folder} is quantized already`);
-  expectLayers(model, quantization);
+  expectLayers(model, quantization.layers);
   const chosen = quantizable(model, quantization);
   if (await isGguf(folder)) {
     const weights = new Map<string, HostTensor | (QuantizedTensor & QuantizedBlocks)>();

@@ -17,7 +17,7 @@ export { type Fingerprint, fingerprintOf } from './fingerprint.js';
 export * from './folder.js';
 export { ggufMemory } from './gguf/weights.js';
 export * from './hybrid.js';
-export { lettersOf, lettersOfLayers } from './layer-letters.js';
+export { expectLayers, lettersOf, lettersOfLayers, ofLayer } from './layer-letters.js';
 export * from './locate.js';
 export { type Adapted, type LoraConfig, linearLayers, mergeAdapter, withLora } from './lora.js';
 export { openModel, readAdapter, writeAdapter } from './lora-folder.js';

@@ -1,4 +1,5 @@
 /** Which letters of a pattern a parameter belongs to, by its name. */
+import { ConfigError } from '../errors.js';
 import type { Model } from './model.js';
 import { lettersIn } from './pattern.js';
 
@@ -44,4 +45,18 @@ export function lettersOfLayers(model: Layered): string[] {
       each.flatMap((letters) => (letters.startsWith('[') ? [letters, ...lettersIn(letters)] : [letters])),
     ),
   ];
+}
+
+/** Of what is said for the layers of some letters, what holds for a parameter: of mixers side by side that of its own letter comes first. */
+export function ofLayer<T>(model: Layered, said: Readonly<Record<string, T>>, name: string): T | undefined {
+  const letters = lettersOf(model, name).find((some) => Object.hasOwn(said, some));
+  return letters === undefined ? undefined : said[letters];
+}
+
+/** Throws `ConfigError` where something is said of layers that the model does not have. */
+export function expectLayers(model: Layered, said: Readonly<Record<string, unknown>> = {}): void {
+  const known = lettersOfLayers(model);
+  const other = Object.keys(said).find((letters) => !known.includes(letters));
+  if (other !== undefined)
+    throw new ConfigError(`no layer of this model is '${other}'; it has ${known.join(', ')}`);
 }

@@ -17,7 +17,7 @@ import { ConfigError } from '../errors.js';
 import { topologicalOrder } from '../graph/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 import { problemsIn } from './families/problems.js';
-import { lettersOf, lettersOfLayers } from './layer-letters.js';
+import { ofLayer } from './layer-letters.js';
 import { type Model, wholeOf } from './model.js';
 
 /** Bits that a quantized weight may have. */
@@ -41,16 +41,7 @@ export type LayerBits = (typeof LAYER_BITS)[number];
 
 /** The bits of a parameter that quantization concerns: of mixers side by side those of its own letter come first. */
 export function bitsOf(model: Model, { bits, layers = {} }: Quantization, name: string): LayerBits {
-  const letters = lettersOf(model, name).find((some) => Object.hasOwn(layers, some));
-  return letters === undefined ? bits : layers[letters]!;
-}
-
-/** Throws `ConfigError` where layers are named that the model does not have. */
-export function expectLayers(model: Model, { layers = {} }: Quantization): void {
-  const known = lettersOfLayers(model);
-  const other = Object.keys(layers).find((letters) => !known.includes(letters));
-  if (other !== undefined)
-    throw new ConfigError(`no layer of this model is '${other}'; it has ${known.join(', ')}`);
+  return ofLayer(model, layers, name) ?? bits;
 }
 
 /** The method's name in a config. */

@@ -55,13 +55,23 @@ export type Progress = z.output<typeof progressSchema>;
  */
 export async function identityOf(input: TrainingInput, data: TrainingData): Promise<RunIdentity> {
   const { model, from, lora, teacher, settings } = input;
-  const { evaluateEvery: _, saveEvery: __, steps: ___, optimizer, rates, phases, ...decisive } = settings;
+  const {
+    evaluateEvery: _,
+    saveEvery: __,
+    steps: ___,
+    optimizer,
+    rates,
+    phases,
+    precisions,
+    ...decisive
+  } = settings;
   return {
     model: sha256().update(formatConfig(model.json)).digest('hex'),
     ...data.identity,
     ...decisive,
     ...optimizer,
     ...(rates && { rates: JSON.stringify(rates) }),
+    ...(precisions && { precisions: JSON.stringify(precisions) }),
     // The last phase may go on for longer.
     ...(phases && { phases: JSON.stringify([...phases.slice(0, -1), { ...phases.at(-1), steps: 0 }]) }),
     ...(lora && { rank: lora.rank, alpha: lora.alpha }),

@@ -8,12 +8,21 @@ import {
   type StateSpec,
   type Weight,
 } from '../engine/index.js';
-import { countParameters, locateWeights, type Model, parametersOf, withLora } from '../models/index.js';
+import type { Precision } from '../graph/index.js';
+import {
+  countParameters,
+  locateWeights,
+  type Model,
+  ofLayer,
+  parametersOf,
+  withLora,
+} from '../models/index.js';
 import { type ParameterSpec, Random } from '../nn/index.js';
 import type { TrainingData } from './data.js';
 import type { TrainingInput } from './input.js';
 import type { PlacedPhase } from './phases.js';
 import { evaluationProgram, trainableOf, trainingProgram } from './program.js';
+import type { TrainingSettings } from './settings.js';
 import { readTeacher, type Teacher, teacherWeights } from './teacher.js';
 
 /** Where a device prefers long runs, one does several steps, as long as this is not much work. */
@@ -101,9 +110,12 @@ export async function equip(
   const untrained = takeUntrained(values, model, parameters);
   const frozen = new Map<string, Weight>([...(base ?? []), ...untrained]);
   const weights = teacher ? new Map([...frozen, ...teacherWeights(teacher)]) : frozen;
-  const training = await device.compile({ ...program, weights });
+  const { precisions } = input.settings;
+  const inLayers = precisions && { precisionOf: precisionsOf(model, precisions) };
+  const training = await device.compile({ ...program, ...inLayers, weights });
   const evaluation = await device.compile({
     ...evaluationProgram(model, objective, parameters),
+    ...inLayers,
     weights: frozen,
   });
   const isForgotten = step === phase.start && !phase.goesOn;
@@ -116,6 +128,14 @@ export async function equip(
   );
   const state = training.newState(initial);
   return { phase, data, parameters, memory, frozen, untrained, stepsPerRun, training, evaluation, state };
+}
+
+/** The precision of the nodes of layers, forward and of their gradients, by what is said of their letters. */
+export function precisionsOf(
+  model: Model,
+  precisions: NonNullable<TrainingSettings['precisions']>,
+): (path: string) => Precision | undefined {
+  return (path) => ofLayer(model, precisions, `${path.replace(/^(?:gradient\.)+/, '')}.`);
 }
 
 /** The largest whole number up to `most` that divides `steps`. */

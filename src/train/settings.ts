@@ -1,5 +1,6 @@
 /** What a training run is told, and what it does not accept. */
 import { ConfigError } from '../errors.js';
+import type { Precision } from '../graph/index.js';
 import type { Model } from '../models/index.js';
 import { ADAMW_DEFAULTS, type OptimizerConfig } from './optimizer.js';
 import { parsePhases, stepsOf, type TrainingPhase } from './phases.js';
@@ -26,6 +27,11 @@ export interface TrainingSettings {
    * costs no gradient and no moments.
    */
   rates?: Readonly<Record<string, number>>;
+  /**
+   * In which the products of the layers of some letters are computed, where it is another precision than the device's. A GPU alone (`cuda`)
+   * has several; matrices that are not trained stay as the device keeps them.
+   */
+  precisions?: Readonly<Record<string, Precision>>;
   /** The run in parts that differ, whose steps make up `steps` together. */
   phases?: readonly TrainingPhase[];
 }

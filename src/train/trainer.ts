@@ -7,7 +7,7 @@ import { appendText, join, nextTurn, readText, statsOf } from '#platform';
 import { inWords, makeFolder, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
 import { float32, type HostTensor } from '../engine/index.js';
 import { ConfigError, DivergenceError, StorageError, TrainingError } from '../errors.js';
-import { CHECKPOINT, METRICS, parametersOf, readWeights } from '../models/index.js';
+import { CHECKPOINT, expectLayers, METRICS, parametersOf, readWeights } from '../models/index.js';
 import type { ParameterSpec } from '../nn/index.js';
 import { identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import type { TrainingData } from './data.js';
@@ -105,6 +105,7 @@ class Run {
       const own = input.data(input.model, phase.settings);
       return teacher ? taught(own, teacher) : own;
     });
+    expectLayers(model, settings.precisions);
     const trained = phases.map((phase) => trainedOf(model, phase.settings.rates));
     expectRoomToTrain(subject, phases, data);
     const initial = input.resume ? undefined : await initialValues(subject);

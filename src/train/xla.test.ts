@@ -5,12 +5,14 @@
 import { expect, test } from 'vitest';
 import { type Device, float32, type HostTensor, int64, openDevice } from '../engine/index.js';
 import { XlaDevice } from '../engine/xla/device.js';
+import type { CompileOptions, PjrtClient, PjrtExecutable } from '../engine/xla/pjrt.js';
 import { EvaluatorClient } from '../engine/xla/testing/evaluator-client.js';
 import { DESIGNS, type Design, hybridModel, modelConfig, preset } from '../models/index.js';
 import { Random } from '../nn/index.js';
-import { initialWeights } from './equipment.js';
+import { initialWeights, precisionsOf } from './equipment.js';
 import { ADAMW_DEFAULTS, STEP_SCALARS, stepScalars } from './optimizer.js';
 import { trainingProgram } from './program.js';
+import type { TrainingSettings } from './settings.js';
 import { nextTokens } from './text.js';
 
 const STEPS = 12;
@@ -22,6 +24,7 @@ async function losses(
   design: Design,
   stepsPerRun = 1,
   accumulate = 1,
+  precisions: NonNullable<TrainingSettings['precisions']> = {},
 ): Promise<number[]> {
   const config = {
     ...preset(design, 'nano', vocabulary),
@@ -45,7 +48,7 @@ async function losses(
   const parts = [devices].flat();
   let memory: ReadonlyMap<string, HostTensor> = initialWeights(parameters, 1);
   for (const [part, device] of parts.entries()) {
-    const executable = await device.compile(program);
+    const executable = await device.compile({ ...program, precisionOf: precisionsOf(model, precisions) });
     const state = executable.newState(memory);
     const end = (STEPS * (part + 1)) / parts.length;
     for (let step = seen.length + 1; step <= end; step += stepsPerRun) {
@@ -80,6 +83,37 @@ for (const design of DESIGNS) {
     expect(furthest(await losses(narrow, design), expected)).toBeLessThan(2e-2);
   });
 }
+
+test('layers of a letter have a precision of their own, forward and back', async () => {
+  const texts: string[] = [];
+  const client = new EvaluatorClient();
+  const compile = (on: PjrtClient, text: string, options: CompileOptions): Promise<PjrtExecutable> => {
+    texts.push(text);
+    return on.compile(text, options);
+  };
+  /** Products of operands of this type in the program that was compiled last: of a training step. */
+  const products = (element: string): number =>
+    texts
+      .at(-1)!
+      .split('\n')
+      .filter((line) => line.includes('dot_general') && line.includes(`x${element}>, `)).length;
+  const expected = await losses(await openDevice('cpu', { threads: 1 }), 'hybrid');
+  const errors: number[] = [];
+  const counts: (readonly [f32: number, bf16: number])[] = [];
+  for (const precisions of [{ S: 'float32' }, { M: 'float32', '-': 'float32', S: 'float32' }] as const) {
+    const device = new XlaDevice(client, { precision: 'bfloat16', compile });
+    errors.push(furthest(await losses(device, 'hybrid', 1, 1, precisions), expected));
+    counts.push([products('f32'), products('bf16')]);
+  }
+  const [attention, all] = counts;
+  expect(attention![0]).toBeGreaterThan(0);
+  expect(attention![0] + attention![1]).toBe(all![0] + all![1]);
+  // What is left in bfloat16 is the head, with its two gradients.
+  expect(all![1]).toBe(3);
+  expect(attention![1]).toBeGreaterThan(3);
+  expect(errors[0]).toBeLessThan(2e-2);
+  expect(errors[1]).toBeLessThan(errors[0]!);
+});
 
 test.each([
   ['several steps in one run', 4, 1],

@@ -99,6 +99,7 @@ export class Variants {
           return size;
         },
         precision: this.device.precision,
+        precisionOf: this.program.precisionOf,
         fusesAttention,
         ...(writing && { writing }),
         ...this.device.meshFor(this.program),

@@ -48,13 +48,25 @@ export class StableHloBuilder extends HloText {
 
   constructor(
     private readonly sizes: (symbol: string) => number,
-    readonly precision: Precision,
+    /** In which products are computed: of the node that is lowered. */
+    public precision: Precision,
     /** Bytes of float32 logits that attention has at once. */
     readonly logitBytes = 2 ** 28,
     /** Whether attention may be one call of cuDNN: see fused-attention.ts. */
     readonly fusesAttention = false,
+    /** The precision of nodes of some layers, by their paths. */
+    private readonly precisionOf?: (path: string) => Precision | undefined,
   ) {
     super();
+  }
+
+  /** Lowers a node of this path in the precision of its layer. */
+  inLayer<T>(path: string, lower: () => T): T {
+    const around = this.precision;
+    this.precision = this.precisionOf?.(path) ?? around;
+    const made = lower();
+    this.precision = around;
+    return made;
   }
 
   /** The element in which products are computed. */

@@ -37,6 +37,8 @@ export interface StableHloGraph {
   /** The value of a named dimension. */
   readonly sizes: (symbol: string) => number;
   readonly precision: Precision;
+  /** The precision of nodes of some layers, by the path that the nodes carry. */
+  readonly precisionOf?: ((path: string) => Precision | undefined) | undefined;
   /** Bytes of float32 logits that attention has at once; 256 MB by default. */
   readonly logitBytes?: number;
   /** Whether attention may be one call of cuDNN, where it has a kernel for it; by default it is not. */
@@ -99,7 +101,13 @@ const LENGTHS = 'state/lengths';
 /** Throws `DeviceError` for what this target cannot do, and `ShapeError` for a dimension that is not known. */
 export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
   const { outputs, states, weights, mesh } = graph;
-  const builder = new StableHloBuilder(graph.sizes, graph.precision, graph.logitBytes, graph.fusesAttention);
+  const builder = new StableHloBuilder(
+    graph.sizes,
+    graph.precision,
+    graph.logitBytes,
+    graph.fusesAttention,
+    graph.precisionOf,
+  );
   const values = new Map<Tensor, Value>();
   const parameters: Parameter[] = [];
   const add = (
@@ -287,7 +295,7 @@ export function lowerAll(
   for (const node of order) {
     if (values.has(node.outputs[0]!)) continue;
     const operands = node.inputs.map((operand) => (operand ? values.get(operand)! : undefined));
-    const made = lowerNode(builder, node, operands, values);
+    const made = builder.inLayer(node.path, () => lowerNode(builder, node, operands, values));
     for (const [i, tensor] of node.outputs.entries()) if (made[i]) values.set(tensor, made[i]);
   }
 }

@@ -1,0 +1,20 @@
+/** What a person gives for all layers, and for those of some letters: `int4,S=8`, `bfloat16,*=float32`. */
+
+/** What holds for all, and what holds for the layers of a letter in its place. */
+export interface ByLetter {
+  readonly all?: string;
+  readonly layers: Readonly<Record<string, string>>;
+}
+
+/** The parts of such a list; undefined for a text that is none. */
+export function byLetter(text: string): ByLetter | undefined {
+  let all: string | undefined;
+  const layers: Record<string, string> = {};
+  for (const part of text.split(',')) {
+    const [, letters, value] = /^\s*(?:([^\s=]+)=)?([^\s=]+)\s*$/.exec(part) ?? [];
+    if (value === undefined) return undefined;
+    if (letters === undefined) all = value;
+    else layers[letters] = value;
+  }
+  return { ...(all !== undefined && { all }), layers };
+}
