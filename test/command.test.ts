@@ -51,6 +51,7 @@ test('the version, without loading what it does not need', async () => {
     '../checkpoint/wording.js',
     '../command-line.js',
     '../errors.js',
+    './help.js',
   ]);
 });
 
@@ -60,8 +61,12 @@ test('a wrong call is told in the same voice as everything else', async () => {
   expect(unknown.stderr).toBe("heddle: unknown command 'chta'\n(Did you mean chat?)\n");
   const option = await heddle(['chat', 'sotu-hybrid', '--sed', '3']);
   expect(option.code).toBe(1);
-  expect(option.stderr).toBe("heddle: unknown option '--sed'\n(Did you mean --seed?)\n");
+  expect(option.stderr).toBe(
+    "heddle: unknown option '--sed'\n(Did you mean --seed?)\nnext:  node dist/cli/main.js help chat\n",
+  );
   const missing = await heddle(['quantize']);
   expect(missing.code).toBe(1);
-  expect(missing.stderr).toBe("heddle: missing required argument 'model'\n");
+  expect(missing.stderr).toBe(
+    "heddle: missing required argument 'model'\nnext:  node dist/cli/main.js help quantize\n",
+  );
 });

@@ -62,10 +62,10 @@ export function trainingDeviceOption(): Option {
 
 /** The option `--precision`. */
 export function precisionOption(): Option {
-  return new Option('--precision <type>', 'in which cuda computes products (default: bfloat16)').choices([
-    'bfloat16',
-    'float32',
-  ]);
+  return new Option(
+    '--precision <type>',
+    'precision in which cuda multiplies matrices (default: bfloat16)',
+  ).choices(['bfloat16', 'float32']);
 }
 
 /** The option `--threads`. */

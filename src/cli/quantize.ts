@@ -37,7 +37,7 @@ export function configure(command: Command): void {
     .argument('<model>', MODEL_HELP)
     .option(
       '--bits <n>',
-      `bits of a number: ${QUANTIZED_BITS.join(', ')}; and of the layers of a letter, as in 4,S=8,M=4 (32 leaves them as they are)`,
+      `bits of a number: ${QUANTIZED_BITS.join(', ')}; and of the layers of a letter, as in 4,S=8,M=4 (32 leaves them as they are) (default: 4)`,
       bitsFrom,
       { bits: 4 } as Bits,
     )

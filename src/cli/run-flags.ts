@@ -68,9 +68,12 @@ export function precisionsFrom(text: string): Precisions {
   };
 }
 
-/** `--optimizer`: what steps the matrices of layers. */
+/** `--optimizer`: the optimizer for the matrices of layers. */
 export function optimizerOption(): Option {
-  return new Option('--optimizer <name>', 'what steps the matrices of layers; all else is stepped by adamw')
+  return new Option(
+    '--optimizer <name>',
+    'optimizer for the matrices of layers; all other parameters use adamw',
+  )
     .choices(['adamw', 'muon'])
     .default('adamw');
 }

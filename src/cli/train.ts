@@ -82,32 +82,42 @@ export function configure(command: Command): void {
       'what to learn from: a text, a folder of texts, token ids, a table, pairs of texts, or texts of images or sounds (.tsv), or a folder of images or sounds by class',
     )
     .requiredOption('-o, --out <folder>', 'where the run goes: <folder>/checkpoint is the model')
+    .option('--resume', 'go on from the checkpoint in the folder', false)
+    .optionsGroup('The model:')
     .addOption(
       new Option(
         '--from <folder>',
-        'train this model further (its folder, or as for other commands), with its own tokenizer, instead of a new one',
+        'train this existing model further, with its own tokenizer, instead of a new one',
       ).conflicts(['design', 'size', 'config', 'vocab', 'tokenizer']),
     )
     .option(
       '--lora <rank>',
-      'leave the weights of that model as they are, and train adapters of this rank beside them',
+      'keep the weights of that model as they are, and train adapters of this rank beside them',
       wholeNumber,
     )
+    .option('--teacher <model>', 'distillation: also learn the next-token probabilities of this model')
     .option(
-      '--teacher <model>',
-      'learn from this model beside the text: find likely what it finds likely (its folder, or as for other commands)',
+      '--distill <weight>',
+      'weight of those probabilities in the loss, against 1 for the text',
+      number,
+      1,
     )
-    .option('--distill <weight>', 'what that counts, against 1 for the text', number, 1)
-    .option('--match <weight>', "what the distance from the teacher's hidden states counts", number, 0)
+    .option(
+      '--match <weight>',
+      "weight of the distance from the teacher's hidden states in the loss",
+      number,
+      0,
+    )
     .option('--lora-alpha <alpha>', 'adapters are scaled by alpha / rank (default: twice the rank)', number)
     .option(
       '--design <name>',
-      `the sibling: ${DESIGNS.join(', ')}; for images by class also ${IMAGE_DESIGNS.join(', ')}; for pairs also ${SOURCE_DESIGNS.join(', ')}`,
+      `a shipped design: ${DESIGNS.join(', ')}; for images by class also ${IMAGE_DESIGNS.join(', ')}; for pairs also ${SOURCE_DESIGNS.join(', ')}`,
       choice([...DESIGNS, ...IMAGE_DESIGNS, ...SOURCE_DESIGNS]),
       'hybrid',
     )
     .option('--size <name>', `its size: ${SIZES.join(', ')}`, choice(SIZES), 'small')
     .option('--config <file>', 'a config.json of your own, instead of a design and a size')
+    .optionsGroup('What it learns from:')
     .option(
       '--tokenizer <folder>',
       'use the tokenizer in this folder; otherwise one is trained on the corpus',
@@ -125,13 +135,13 @@ export function configure(command: Command): void {
     )
     .option(
       '--channel <column>',
-      'a column that is read besides; may be given several times (default: all columns of numbers)',
+      'another column to read; may be given several times (default: all columns of numbers)',
       each,
     )
     .option('--horizon <rows>', 'rows that are forecast at once', wholeNumber, 24)
     .option(
       '--patch <size>',
-      'rows of a table in a row that are read as one (default: 1), or pixels of the side of a patch',
+      'rows of a table that are read as one position (default: 1), or the side of an image patch in pixels',
       wholeNumber,
     )
     .option(
@@ -139,6 +149,14 @@ export function configure(command: Command): void {
       'stretch all images to this size, as in 32 or 48x32 (width x height)',
       imageSize,
     )
+    .option(
+      '--documents <how>',
+      'how a corpus is cut into sequences: join (one text, cut anywhere), pack (whole documents side by side, which do not see each other), or carry (a document continues, with its state, where the batch before ended)',
+      choice(['join', ...DOCUMENT_FORMS]),
+      'join',
+    )
+    .option('--validation <fraction>', 'share of the documents that is held out for evaluation', number, 0.05)
+    .optionsGroup('Steps:')
     .option('--steps <n>', 'optimizer steps', wholeNumber, d.steps)
     .option('--batch <sequences>', 'sequences in a batch', wholeNumber, d.batch)
     .option('--sequence <tokens>', "tokens in a sequence (default: the model's)", wholeNumber)
@@ -154,19 +172,12 @@ export function configure(command: Command): void {
       rateFactor,
     )
     .addOption(phasesOption())
-    .option(
-      '--documents <how>',
-      'how a corpus is cut: join (one text, cut anywhere), pack (whole documents side by side in a row, which do not see each other), or carry (a document goes on where the batch before left it)',
-      choice(['join', ...DOCUMENT_FORMS]),
-      'join',
-    )
     .addOption(optimizerOption())
     .option('--warmup <steps>', 'steps until the highest learning rate', wholeNumber, d.warmupSteps)
     .option('--seed <n>', 'seed of all randomness', wholeNumber, d.seed)
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)
     .option('--save-every <steps>', 'steps between checkpoints', wholeNumber, d.saveEvery)
-    .option('--validation <fraction>', 'share of the documents that is held out', number, 0.05)
-    .option('--resume', 'go on from the checkpoint in the folder', false);
+    .optionsGroup('Where it computes:');
   addDeviceFlags(command).action(run);
 }
 
