@@ -38,6 +38,11 @@ import { hybridModel, writeModel } from '../src/models/index.js';
 import { tinyConfig, tinyWeights } from '../src/models/testing/tiny.js';
 import { CHATML } from '../src/text/testing/chat-templates.js';
 import { tinyTokenizer } from '../src/text/testing/tiny.js';
+import {
+  ChatCompletionsModel,
+  type PromptPassage,
+  serveChatCompletions,
+} from './testing/chat-completions.js';
 import { build, heddle } from './testing/heddle.js';
 import { serve, writeTinyModel } from './testing/server.js';
 
@@ -405,10 +410,80 @@ describe.each(STORES)('on %s', (store, placeOf) => {
       // Words and vectors agree, and what has no vector is found by its words.
       expect(await asked([0.2, 0.8, 0], 'plovers and terns')).toContain('coast.txt 1');
       expect((await asked([0, 0.8, 0], 'terns'))[0]).toBe('coast.txt 2');
+      // What was kept of the vectors follows the database.
+      await archive.database.query('DELETE FROM archive_vectors WHERE passage = $1::bigint', [
+        passages[1]!.id,
+      ]);
+      expect((await asked([0, 1, 0], 'Which birds catch fish?'))[0]).toBe('coast.txt 3');
+      await archive.database.query('INSERT INTO archive_vectors VALUES ($1::bigint, $2, $3)', [
+        passages[0]!.id,
+        'with vectors',
+        new Uint8Array(Float32Array.from([0, 2, 0]).buffer),
+      ]);
+      expect((await asked([0, 1, 0], 'Which birds catch fish?'))[0]).toBe('coast.txt 1');
       const other = (await archive.documents()).find((document) => document.content !== content)!;
       expect(await asked([0, 1, 0], 'Which birds catch fish?', { documents: [other] })).not.toContain(
         'coast.txt 2',
       );
+    },
+  );
+
+  test.runIf(there)(
+    'what a model behind an endpoint cites is the page that has it, or is told to be none',
+    async () => {
+      put('ducks.pdf', pages(['The pochard dives for stonewort.'], ['A gadwall robs coots of their weed.']));
+      put(
+        'larks.txt',
+        'The woodlark sings at night.\fA skylark climbs while it sings.\fThe crested lark runs.',
+      );
+      await add();
+      const documents = await Promise.all(
+        ['ducks.pdf', 'larks.txt'].map((name) => archive.document(join(folder, name))),
+      );
+      /** It finds the passage that has the question's last word, and cites it as some model would. */
+      const cites =
+        (mark: (passage: PromptPassage) => string) => (question: string, given: readonly PromptPassage[]) => {
+          const word = /(\w+)\?$/.exec(question)![1]!;
+          const passage = given.find(({ text }) => text.includes(word))!;
+          return `${passage.text} ${mark(passage)} That is all.`;
+        };
+      let answer = cites(({ number }) => `[${number}].`);
+      const { url, server } = await serveChatCompletions((...asked) => answer(...asked));
+      const end = async (text: string) => {
+        const events = await eventsOf(ask(archive, new ChatCompletionsModel(url), { text, documents }));
+        const last = events.at(-1)!;
+        if (last.kind !== 'end') throw new Error(`the last event is ${last.kind}`);
+        const citations = last.citations.map(
+          ({ path, page, supported }) => `${path.slice(folder.length + 1)} ${page} ${supported}`,
+        );
+        return { citations, unknown: last.unknown };
+      };
+      try {
+        for (const mark of [
+          ({ number }: PromptPassage) => `[${number}].`,
+          ({ number }: PromptPassage) => `\u3010${number}\u3011.`,
+          ({ number }: PromptPassage) => `[Passage ${number}].`,
+          ({ number, page }: PromptPassage) => `[${number}, page ${page}].`,
+          ({ page }: PromptPassage) => `(p. ${page}).`,
+        ]) {
+          answer = cites(mark);
+          for (const [question, right] of [
+            ['Which duck dives for stonewort?', 'ducks.pdf 1 true'],
+            ['Whose weed goes to a gadwall, of all coots?', 'ducks.pdf 2 true'],
+            ['Which lark sings at night?', 'larks.txt 1 true'],
+            ['What does a skylark do while it climbs?', 'larks.txt 2 true'],
+          ] as const) {
+            expect(await end(question), `${question} ${mark}`).toEqual({ citations: [right], unknown: [] });
+          }
+        }
+        // Of what it was not given nothing is cited, however it is named; what is on another page than it says is doubted.
+        answer = () => 'Wagtails count the stars [99]. They sleep [page 40]. Herring migrate in autumn [1].';
+        const invented = await end('Which lark sings at night?');
+        expect(invented.unknown).toEqual(['[99]', '[page 40]']);
+        expect(invented.citations).toEqual([expect.stringMatching(/^larks\.txt 1 false$/)]);
+      } finally {
+        server.close();
+      }
     },
   );
 

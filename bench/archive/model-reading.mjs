@@ -1,6 +1,6 @@
 /**
  * How many pages a second a model reads into states. Usage: node bench/archive/model-reading.mjs pages.jsonl
- *   [--device cpu] [--batch 1] [--shape granite-350m | constant-350m] [--bits 16] [--tokenizer folder] [--pages 24] [--until 0.8] [--memory]
+ *   [--device cpu] [--batch 1] [--shape nano | small | base | granite-350m | constant-350m] [--bits 16] [--tokenizer folder] [--pages 24] [--until 0.8] [--memory]
  *
  * The pages are those that `heddle archive export` has written. They are put into an archive in a folder (PGlite) as documents of so many
  * pages, and read by a model of random weights of the shape, with all that `heddle archive work --model` does: pages are fetched, become
@@ -69,13 +69,14 @@ await readWithModel(archive, model, {
   onRead(morePages, moreTokens) {
     read += morePages;
     tokens += moreTokens;
+    if (end.signal.aborted) return;
     const now = performance.now();
     if (!from && read >= 0.2 * pages.length) from = { now, read, tokens, kept };
     if (now - told > 2000) {
       told = now;
       say(`${read} pages, ${tokens} tokens, ${kept} documents kept`);
     }
-    if (end.signal.aborted || read < Number(values.until) * pages.length) return;
+    if (read < Number(values.until) * pages.length) return;
     const seconds = (now - from.now) / 1000;
     const [morePagesRead, moreTokensRead] = [read - from.read, tokens - from.tokens];
     say(

@@ -1,5 +1,5 @@
 /**
- * How often search finds the page that answers a question. Usage: node bench/archive/questions.mjs [--copies 1] file.pdf...
+ * How often search finds the page that answers a question. Usage: node bench/archive/questions.mjs [--copies 1] [--vectors 768] file.pdf...
  *
  * The questions are made of the documents themselves: headings of their outlines (by qpdf, which tells the page of each), and terms that a
  * sentence defines (by pdftotext, page by page). Neither is what the archive reads with. Both programs must be installed. The answer's
@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Archive, scan, search, work } from '../../dist/archive/index.js';
+import { bytesOf, withMeaning } from '../../dist/archive/vectors.js';
 
 const QUESTIONS = 200;
 /** Of these as many ask for terms, if there are so many; the others for headings. */
@@ -24,7 +25,7 @@ const run = (command, ...args) =>
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { copies: { type: 'string', default: '1' } },
+  options: { copies: { type: 'string', default: '1' }, vectors: { type: 'string', default: '0' } },
 });
 const files = positionals.map((file) => resolve(file));
 const pagesOf = new Map(files.map((file) => [file, run('pdftotext', file, '-').split('\f')]));
@@ -169,7 +170,30 @@ try {
   console.log(
     `a search takes ${times[times.length >> 1].toFixed(0)} ms in the median, ${times[Math.floor(0.95 * times.length)].toFixed(0)} ms at most for 95 %`,
   );
+  if (Number(values.vectors) > 0) await timeVectors(Number(values.vectors));
 } finally {
   await archive.close();
   rmSync(folder, { recursive: true, force: true });
+}
+
+async function timeVectors(size) {
+  const vector = () => Float32Array.from({ length: size }, () => random() - 0.5);
+  const ids = await archive.database.query('SELECT id::text FROM archive_passages ORDER BY id');
+  for (const { id } of ids)
+    await archive.database.query("INSERT INTO archive_vectors VALUES ($1::bigint, 'random', $2)", [
+      id,
+      bytesOf(vector()),
+    ]);
+  const model = { key: 'random', embed: async () => vector() };
+  const times = [];
+  for (const { question } of questions) {
+    const began = performance.now();
+    await withMeaning(archive, model, question, [], { limit: 24 });
+    times.push(performance.now() - began);
+  }
+  const [first, ...others] = times;
+  others.sort((a, b) => a - b);
+  console.log(
+    `${ids.length} vectors of ${size} numbers: the first question takes ${first.toFixed(0)} ms, which reads them; the others ${others[others.length >> 1].toFixed(0)} ms in the median, ${others[Math.floor(0.95 * others.length)].toFixed(0)} ms at most for 95 %`,
+  );
 }

@@ -3,7 +3,7 @@ import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeRandomCheckpoint, writeRandomQuantized } from '../../dist/bench/random-checkpoint.js';
 import { SHAPES } from '../../dist/bench/shapes.js';
-import { countParameters, hybridModel, modelConfig, parametersOf } from '../../dist/models/index.js';
+import { countParameters, hybridModel, modelConfig, parametersOf, preset } from '../../dist/models/index.js';
 
 /** Mamba-2 layers, and one in five of selective attention: a state that does not grow with a text. */
 const constantState = () => {
@@ -30,7 +30,14 @@ const constantState = () => {
   );
 };
 
-const MODELS = { ...SHAPES, 'constant-350m': constantState };
+/** A size of the preset that `heddle train` begins from. */
+const hybrid = (size) => () => hybridModel(preset('hybrid', size, 16_384));
+
+const MODELS = {
+  ...SHAPES,
+  'constant-350m': constantState,
+  ...Object.fromEntries(['nano', 'small', 'base'].map((size) => [size, hybrid(size)])),
+};
 
 /** Writes a model into a folder, in bfloat16 or in 4 or 8 bits. Returns what it is called. */
 export async function writeShape(folder, shape, bits, tokenizer) {

@@ -120,7 +120,7 @@ type Target = Omit<Citation, 'supported'> & { text: string };
 
 /** What a mark stands for; `known` where it is the page of a passage that the same brackets name. */
 async function targetOf(
-  { kind, number, beside }: Mark,
+  { kind, number, beside, statement }: Mark,
   { given, read, page }: Citable,
 ): Promise<Target | 'known' | undefined> {
   const hit = kind === 'page' ? undefined : given[number - 1];
@@ -138,7 +138,10 @@ async function targetOf(
     const there = await page(document.content, number);
     if (there) return { ...document, mark, page: number, text: there.text };
   }
-  const onIt = given.find((each) => each.page === number);
+  // Several documents may have such a page: meant is the one that has most of the statement's words.
+  const [onIt] = given
+    .filter((each) => each.page === number)
+    .sort((a, b) => shareOf(statement, b.text) - shareOf(statement, a.text));
   return onIt && targetAt(onIt, mark);
 }
 
@@ -149,7 +152,12 @@ function targetAt(hit: Hit, mark: string): Target {
 
 /** Whether a third of a statement's longer words stand in a text; endings may differ. */
 function isSupported(statement: string, text: string): boolean {
+  return shareOf(statement, text) >= 1 / 3;
+}
+
+/** The share of a statement's longer words that stand in a text: 1 where it has none. */
+function shareOf(statement: string, text: string): number {
   const there = new Set(stemsOf(text));
   const asked = stemsOf(statement);
-  return asked.length === 0 || asked.filter((stem) => there.has(stem)).length >= asked.length / 3;
+  return asked.length === 0 ? 1 : asked.filter((stem) => there.has(stem)).length / asked.length;
 }

@@ -6,10 +6,9 @@ import type { Archive } from './archive.js';
 import type { Hit } from './entries.js';
 import type { ArchiveModel } from './model.js';
 import { hitsOf } from './search.js';
+import { VectorCache, type Vectors } from './vector-cache.js';
 
 const K = 60;
-/** Vectors that are held at once. */
-const BATCH = 2000;
 
 /** How much is searched for by vectors, and where. */
 export interface MeaningOptions {
@@ -27,11 +26,9 @@ export async function withMeaning(
   found: readonly Hit[],
   options: MeaningOptions,
 ): Promise<readonly Hit[]> {
-  const [any] = await archive.database.query('SELECT 1 FROM archive_vectors WHERE model = $1 LIMIT 1', [
-    model.key,
-  ]);
-  if (!any) return found;
-  const near = await nearest(archive, model.key, await model.embed(question), options);
+  const held = await VectorCache.of(archive, model.key).vectors();
+  if (!held) return found;
+  const near = await nearest(archive, held, await model.embed(question), options);
   const scores = new Map<string, number>();
   for (const order of [found.map(({ passage }) => passage), near]) {
     for (const [rank, passage] of order.entries())
@@ -50,36 +47,34 @@ export async function withMeaning(
     });
 }
 
-/** The passages whose vectors are most like one, the likeliest first: each is compared, some thousands at a time. */
+/** The passages whose vectors are most like one, the likeliest first: each is compared. */
 async function nearest(
   archive: Archive,
-  key: string,
+  vectors: Vectors,
   asked: Float32Array,
   { limit, documents }: MeaningOptions,
 ): Promise<string[]> {
+  const rows =
+    documents &&
+    (await archive.database.query<{ passage: string }>(
+      'SELECT id::text AS passage FROM archive_passages WHERE content = ANY($1::text[])',
+      [documents],
+    ));
+  const among = rows && new Set(rows.map(({ passage }) => passage));
   let best: { passage: string; likeness: number }[] = [];
-  for (let after = '0'; ; ) {
-    const rows = await archive.database.query<{ passage: string; vector: Uint8Array }>(
-      `SELECT v.passage::text, v.vector FROM archive_vectors v
-       WHERE v.model = $1 AND v.passage > $2::bigint AND ($3::text[] IS NULL
-         OR EXISTS (SELECT 1 FROM archive_passages p WHERE p.id = v.passage AND p.content = ANY($3::text[])))
-       ORDER BY v.passage LIMIT ${BATCH}`,
-      [key, after, documents ?? null],
-    );
-    const likely = rows.map(({ passage, vector }) => ({ passage, likeness: product(asked, floats(vector)) }));
+  for await (const some of vectors) {
+    const likely: typeof best = [];
+    for (const [passage, vector] of some) {
+      if (!among || among.has(passage)) likely.push({ passage, likeness: product(asked, vector) });
+    }
     best = [...best, ...likely].sort((a, b) => b.likeness - a.likeness).slice(0, limit);
-    if (rows.length < BATCH) return best.map(({ passage }) => passage);
-    after = rows.at(-1)!.passage;
   }
+  return best.map(({ passage }) => passage);
 }
 
 /** As the database has them: float32, little-endian. */
 export function bytesOf(vector: Float32Array): Uint8Array {
   return new Uint8Array(vector.buffer.slice(vector.byteOffset, vector.byteOffset + vector.byteLength));
-}
-
-function floats(bytes: Uint8Array): Float32Array {
-  return new Float32Array(bytes.slice().buffer);
 }
 
 function product(a: Float32Array, b: Float32Array): number {

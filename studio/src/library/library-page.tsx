@@ -53,6 +53,7 @@ function Documents() {
   const read = Object.values(now.pages).reduce((a, b) => a + b, 0);
   const bad = (now.pages.failed ?? 0) + (now.pages.scanned ?? 0);
   const all = read + now.left;
+  const unread = now.documents.failed;
   return (
     <section class="documents" aria-label="Documents">
       <h2>Documents</h2>
@@ -60,6 +61,16 @@ function Documents() {
         {read.toLocaleString('en')} pages read
         {bad > 0 && `, ${bad.toLocaleString('en')} of them without text`}
       </p>
+      {unread > 0 && (
+        <p class="sub bad">
+          {unread.toLocaleString('en')} document{unread === 1 ? '' : 's'} could not be read
+        </p>
+      )}
+      {now.left === 0 && documents.value.length === 0 && (
+        <p class="sub">
+          There is nothing in it yet. Documents are added in a terminal: heddle archive add my-documents
+        </p>
+      )}
       {now.left > 0 && (
         <div class="reading">
           <progress value={read} max={all} aria-label="Pages read" />

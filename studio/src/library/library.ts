@@ -166,7 +166,8 @@ export async function askLibrary(question: string, from: string, model: string |
       if (event.kind === 'sources') {
         const { hits, missing } = event;
         change({ hits, missing });
-        if (hits[0]) look(hits[0]);
+        // Where the page stands below the answer, it is opened when it is asked for.
+        if (hits[0] && !isNarrow()) look(hits[0]);
       } else if (event.kind === 'notice') change({ notices: [...(answer.value?.notices ?? []), event.text] });
       else if (event.kind === 'text') change({ text: `${answer.value?.text ?? ''}${event.text}` });
       else change({ citations: event.citations, unknown: event.unknown });
@@ -180,6 +181,11 @@ export async function askLibrary(question: string, from: string, model: string |
 
 export function stopAsking(): void {
   asking?.abort();
+}
+
+/** Whether documents, answer and page stand below each other, as library.css has it. */
+export function isNarrow(): boolean {
+  return globalThis.matchMedia?.('(max-width: 1000px)').matches ?? false;
 }
 
 export function look({ content, page, boxes, text }: Looking): void {

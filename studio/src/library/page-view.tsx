@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { PageRecord } from '../../../src/archive/entries.js';
 import { report } from '../parts/status.js';
-import { known, look, looking, open, pagePicture, pageText } from './library.js';
+import { isNarrow, known, look, looking, open, pagePicture, pageText } from './library.js';
 
 export function PageView() {
   const at = looking.value;
@@ -11,12 +11,17 @@ export function PageView() {
   useEffect(() => {
     if (wanted !== undefined) open(wanted).catch(report);
   }, [wanted]);
+  const sheet = useRef<HTMLElement>(null);
+  const isShown = at !== undefined && found !== undefined;
+  useEffect(() => {
+    if (at && isShown && isNarrow()) sheet.current?.scrollIntoView({ block: 'start' });
+  }, [at, isShown]);
   if (!at || !found) return <section class="sheet faint" aria-label="Page" />;
   const { content, page, boxes, text } = at;
   const last = found.pages ?? 1;
   const turn = (to: number): void => look({ content, page: Math.min(last, Math.max(1, to)), boxes: [] });
   return (
-    <section class="sheet" aria-label="Page">
+    <section class="sheet" aria-label="Page" ref={sheet}>
       <header>
         <strong>{found.name}</strong>
         <span class="turning">
