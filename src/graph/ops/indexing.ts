@@ -15,7 +15,8 @@ import {
   type TensorType,
 } from '../tensor.js';
 import { broadcastTo, reshape } from './broadcast.js';
-import { zeros } from './constant.js';
+import { dimension, iota, zeros } from './constant.js';
+import { add, cast, multiply } from './elementwise.js';
 
 function expectIndices({ dtype }: TensorType): void {
   if (dtype !== 'int64' && dtype !== 'int32') throw new ShapeError('the indices must be integers');
@@ -89,6 +90,75 @@ const scatterRowsOperator = defineComposite<{ shape: Shape }>({
 /** A table of zeros to which each row [...indices, ...row] is added at its index: the transpose of `gather`. */
 export function scatterRows(shape: Shape, indices: Tensor, rows: Tensor): Tensor {
   return applyOne(scatterRowsOperator, [indices, rows], { shape });
+}
+
+const gatherOfEachOperator = defineComposite<null>({
+  name: 'gatherOfEach',
+  infer([tables, indices]) {
+    expectIndices(indices!);
+    expectPairs(tables!.shape, indices!.shape);
+    return [{ dtype: tables!.dtype, shape: [...indices!.shape, ...tables!.shape.slice(2)] }];
+  },
+  gradient: ({ inputs, outputGradients: [g] }) => [
+    scatterRowsOfEach(inputs[0]!.shape, inputs[1]!, g!),
+    undefined,
+  ],
+  kernels: {
+    stablehlo: (builder, [tables, indices]) => [
+      hlo.takeRows(builder, builder.plain(tables!), builder.plain(indices!), 1),
+    ],
+  },
+  expand: ([tables, indices]) => [gather(joinedTables(tables!), inJoinedTables(tables!.shape, indices!))],
+});
+
+/** Rows of tables [batch, rows, ...], each by indices of its own [batch, ...]: the result is [...indices, ...row]. */
+export function gatherOfEach(tables: Tensor, indices: Tensor): Tensor {
+  return applyOne(gatherOfEachOperator, [tables, indices], null);
+}
+
+const scatterRowsOfEachOperator = defineComposite<{ shape: Shape }>({
+  name: 'scatterRowsOfEach',
+  infer([indices, rows], { shape }) {
+    expectIndices(indices!);
+    expectPairs(shape, indices!.shape);
+    if (!sameShape(rows!.shape, [...indices!.shape, ...shape.slice(2)])) {
+      throw new ShapeError(`the rows do not fit tables of shape ${formatShape(shape)}`);
+    }
+    return [{ dtype: rows!.dtype, shape }];
+  },
+  gradient: ({ inputs, outputGradients: [g] }) => [undefined, gatherOfEach(g!, inputs[0]!)],
+  kernels: {
+    stablehlo: (builder, [indices, rows], { attributes: { shape } }) => [
+      hlo.scatterRows(builder, indices!, rows!, builder.dims(shape), 1),
+    ],
+  },
+  expand: ([indices, rows], { shape }) => {
+    const joined = [multiplyDims(shape.slice(0, 2)), ...shape.slice(2)];
+    return [reshape(scatterRows(joined, inJoinedTables(shape, indices!), rows!), shape)];
+  },
+});
+
+/** Tables of zeros to each of which rows are added at indices of its own: the transpose of `gatherOfEach`. */
+export function scatterRowsOfEach(shape: Shape, indices: Tensor, rows: Tensor): Tensor {
+  return applyOne(scatterRowsOfEachOperator, [indices, rows], { shape });
+}
+
+function expectPairs(tables: Shape, indices: Shape): void {
+  if (tables.length < 2 || indices.length < 1 || tables[0] !== indices[0]) {
+    throw new ShapeError('expected tables [batch, rows, ...] and indices [batch, ...]');
+  }
+}
+
+/** [batch, rows, ...] -> [batch * rows, ...] */
+function joinedTables(tables: Tensor): Tensor {
+  const [batch, rows, ...row] = tables.shape as [Dim, Dim, ...Dim[]];
+  return reshape(tables, [multiplyDims([batch, rows]), ...row]);
+}
+
+/** Indices into tables of this shape as indices into their rows one after the other. */
+function inJoinedTables([batch, rows]: Shape, indices: Tensor): Tensor {
+  const starts = multiply(iota(batch!), dimension(rows!));
+  return add(indices, reshape(cast(starts, indices.dtype), [batch!, ...indices.shape.slice(1).map(() => 1)]));
 }
 
 const gatherElementsOperator = definePrimitive<{ axis: number }>({

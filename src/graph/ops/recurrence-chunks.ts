@@ -41,7 +41,8 @@ const NEVER = -1e30;
 
 /**
  * Output and final state of `linearRecurrence`, by the same operands. Inside, operands are [rows, members, steps, size]: a row is
- * a chunk of a group of heads that share queries and keys, and those have 1 member.
+ * a chunk of a group of heads that share queries and keys, and those have 1 member. Rows are [batch, chunks, groups] in this order: the
+ * batch is the major part, so that over several devices each can compute the rows of its own sequences.
  */
 export function recurrenceInChunks(
   [query, key, value, gate, state, beta, find, remove, documents]: Operands,
@@ -56,7 +57,7 @@ export function recurrenceInChunks(
   const steps =
     typeof sequence === 'number' ? Math.min(most, 2 ** Math.ceil(Math.log2(Math.max(sequence, 1)))) : most;
   const chunks = divideDimUp(sequence, steps);
-  const rows = multiplyDims([chunks, batch, groups]);
+  const rows = multiplyDims([batch, chunks, groups]);
 
   /** [batch, sequence, count * size] -> [rows, count / groups, steps, size], filled up with steps of zeros, which do nothing. */
   const inChunks = (x: Tensor, count: number): Tensor => {
@@ -64,7 +65,7 @@ export function recurrenceInChunks(
     const whole = rest === 0 ? x : concat([x, zeros([batch, rest, x.shape[2]!])], 1);
     const size = divideDim(x.shape[2]!, count)!;
     const each = [batch, chunks, steps, groups, count / groups, size];
-    return reshape(transpose(reshape(whole, each), [1, 0, 3, 4, 2, 5]), [rows, count / groups, steps, size]);
+    return reshape(transpose(reshape(whole, each), [0, 1, 3, 4, 2, 5]), [rows, count / groups, steps, size]);
   };
   const shared = (x: Tensor, count: number): Tensor => inChunks(spread(x, count, groups), groups);
   const q = shared(query!, heads.query);
@@ -89,15 +90,19 @@ export function recurrenceInChunks(
   const added = writes.map(({ key, own }) => untilEnd(key, own, decay)).reduce((a, b) => add(a, b));
   const states = [rows, members, keySize, added.shape[3]!];
   const first = state ?? zeros([batch, heads.value, keySize, states[3]!]);
-  const byChunk = (x: Tensor): Tensor =>
-    reshape(x, [chunks, multiplyDims([batch, groups]), ...x.shape.slice(1)]);
+  const byChunk = (x: Tensor): Tensor => reshape(x, [batch, chunks, groups, ...x.shape.slice(1)]);
   const transition = transitionOf(k, writes, decay);
   const isMatrix = writes.some(({ perState }) => perState);
   const carried = scan(
     byChunk(isMatrix ? broadcastTo(transition, [rows, members, keySize, keySize]) : transition),
     byChunk(added),
-    reshape(first, [multiplyDims([batch, groups]), ...states.slice(1)]),
-    { product: isMatrix ? 'matrix' : 'elements', reverse: false, ...(!documents && { decays: true }) },
+    reshape(first, [batch, groups, ...states.slice(1)]),
+    {
+      product: isMatrix ? 'matrix' : 'elements',
+      reverse: false,
+      axis: 1,
+      ...(!documents && { decays: true }),
+    },
   );
   const before = reshape(carried.states, states);
 
@@ -109,8 +114,8 @@ export function recurrenceInChunks(
     decay ? decay.fromStart(q, before) : matmul(q, before),
   );
   const inTime = transpose(
-    reshape(output, [chunks, batch, groups, members, steps, states[3]!]),
-    [1, 0, 4, 2, 3, 5],
+    reshape(output, [batch, chunks, groups, members, steps, states[3]!]),
+    [0, 1, 4, 2, 3, 5],
   );
   const joined = reshape(inTime, [batch, multiplyDims([chunks, steps]), value!.shape[2]!]);
   return [slice(joined, 1, 0, sequence), reshape(carried.last, first.shape)];
@@ -188,24 +193,24 @@ function bordersOf(documents: Tensor, steps: number, chunks: Dim, groups: number
   // The document of the state before the first chunk, then of each step, in chunks.
   const numbers = concat([zeros([batch, 1], 'int64'), documents, ...filling], 1);
   const inChunks = (from: Dim): Tensor =>
-    transpose(reshape(slice(numbers, 1, from, addDims(all, from)), [batch, chunks, steps]), [1, 0, 2]);
+    reshape(slice(numbers, 1, from, addDims(all, from)), [batch, chunks, steps]);
   const own = inChunks(1);
   const before = slice(inChunks(0), 2, 0, 1);
   const last = slice(own, 2, steps - 1, steps);
   const toRows = (x: Tensor): Tensor => {
     const [height, width] = x.shape.slice(2) as [Dim, Dim];
-    const spread = broadcastTo(reshape(x, [chunks, batch, 1, height, width]), [
-      chunks,
+    const spread = broadcastTo(reshape(x, [batch, chunks, 1, height, width]), [
       batch,
+      chunks,
       groups,
       height,
       width,
     ]);
-    return reshape(spread, [multiplyDims([chunks, batch, groups]), 1, height, width]);
+    return reshape(spread, [multiplyDims([batch, chunks, groups]), 1, height, width]);
   };
-  const column = (x: Tensor): Tensor => reshape(x, [chunks, batch, -1, 1]);
+  const column = (x: Tensor): Tensor => reshape(x, [batch, chunks, -1, 1]);
   return {
-    between: toRows(sameDocument(column(own), reshape(own, [chunks, batch, 1, steps]))),
+    between: toRows(sameDocument(column(own), reshape(own, [batch, chunks, 1, steps]))),
     fromStart: toRows(column(sameDocument(own, before))),
     untilEnd: toRows(column(sameDocument(own, last))),
     whole: toRows(column(sameDocument(last, before))),

@@ -18,6 +18,11 @@ test('shapes that do not fit are refused', () => {
     [() => scan(of(1, 2, 3), of(4, 2, 3), of(2, 3), elements), 'the transitions do not fit [4,2,3]'],
     [() => scan(of(4, 2, 3), of(4, 2, 3), of(2, 3), matrix), 'the transitions do not fit [4,2,3]'],
     [() => scan(of('n', 3, 3), of(4, 2, 3), of(2, 3), matrix), 'the transitions do not fit [4,2,3]'],
+    [() => scan(of(2, 4, 3), of(2, 4, 3), of(4, 3), { ...elements, axis: 1 }), 'the state must be [2,3]'],
+    [
+      () => scan(of(2, 2, 2), of(2, 2, 2), of(2, 2), { ...matrix, axis: 1 }),
+      'the transitions do not fit [2,2,2]',
+    ],
   ] as const) {
     expect(build).toThrow(ShapeError);
     expect(build).toThrow(message);

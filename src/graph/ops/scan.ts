@@ -7,7 +7,7 @@ import { type OnnxBuilder, valueInfo } from '../lower/onnx/builder.js';
 import { hloScan } from '../lower/stablehlo/loops.js';
 import { linearScanInWasm } from '../lower/wasm/layers.js';
 import { broadcastShapes, formatShape, sameShape } from '../shape.js';
-import { apply, definePrimitive, type Node, type Tensor, type TensorType } from '../tensor.js';
+import { apply, axisOf, definePrimitive, type Node, type Tensor, type TensorType } from '../tensor.js';
 import { sumTo } from './broadcast.js';
 import { zeros } from './constant.js';
 import { add, multiply, negate, subtract } from './elementwise.js';
@@ -23,23 +23,28 @@ export interface ScanAttributes {
   readonly product: 'elements' | 'complex' | 'matrix' | 'transposed';
   /** From the last step to the first. */
   readonly reverse: boolean;
+  /** The axis along which the steps lie; 0 by default. */
+  readonly axis?: number;
   /** The transitions are decays, above 0: their products may be computed as sums of logarithms. */
   readonly decays?: boolean;
 }
 
-const scanOperator = definePrimitive<ScanAttributes>({
+/** Attributes with the axis that they leave out. */
+export type CompleteScan = ScanAttributes & { readonly axis: number };
+
+const scanOperator = definePrimitive<CompleteScan>({
   name: 'scan',
-  infer([transition, added, initial], { product }) {
-    const [steps, ...state] = added!.shape;
+  infer([transition, added, initial], { product, axis }) {
+    const state = added!.shape.filter((_, i) => i !== axis);
     if (!sameShape(initial!.shape, state)) throw new ShapeError(`the state must be ${formatShape(state)}`);
     const { shape } = transition as TensorType;
-    const rows = state.at(-2)!;
+    const parts = partsAxis(axis);
     const fits =
       product === 'elements' || product === 'complex'
-        ? (product === 'elements' || (shape[1] === 2 && state[0] === 2)) &&
+        ? (product === 'elements' || (shape[parts] === 2 && added!.shape[parts] === 2)) &&
           sameShape(broadcastShapes(shape, added!.shape) ?? [], added!.shape)
-        : sameShape(shape, [steps!, ...state.slice(0, -1), rows]);
-    if (!fits || shape[0] !== steps || shape.length !== added!.shape.length) {
+        : axis < added!.shape.length - 2 && sameShape(shape, [...added!.shape.slice(0, -1), state.at(-2)!]);
+    if (!fits || shape[axis] !== added!.shape[axis] || shape.length !== added!.shape.length) {
       throw new ShapeError(`the transitions do not fit ${formatShape(added!.shape)}`);
     }
     return [
@@ -47,19 +52,22 @@ const scanOperator = definePrimitive<ScanAttributes>({
       { dtype: added!.dtype, shape: state },
     ];
   },
-  gradient({ inputs, outputs, attributes: { product, reverse, decays = false }, outputGradients, needs }) {
+  gradient({ inputs, outputs, attributes, outputGradients, needs }) {
     const [transition, added, initial] = inputs as [Tensor, Tensor, Tensor];
+    const { product, reverse, axis } = attributes;
+    const parts = partsAxis(axis);
     const back = product === 'matrix' ? 'transposed' : product === 'transposed' ? 'matrix' : product;
     const { states: dAdded, last } = scan(
-      product === 'complex' ? conjugate(transition) : transition,
+      product === 'complex' ? conjugate(transition, parts) : transition,
       outputGradients[0] ?? zeros(added.shape),
       outputGradients[1] ?? zeros(initial.shape),
-      { product: back, reverse: !reverse, ...(decays && { decays }) },
+      { ...attributes, product: back, reverse: !reverse },
     );
     const before = outputs[0]!;
     const dTransition = (): Tensor => {
       if (product === 'elements') return sumTo(multiply(dAdded, before), transition.shape);
-      if (product === 'complex') return sumTo(complexProduct(conjugate(before), dAdded), transition.shape);
+      if (product === 'complex')
+        return sumTo(complexProduct(conjugate(before, parts), dAdded, parts), transition.shape);
       return product === 'matrix'
         ? matmul(dAdded, before, { transposeB: true })
         : matmul(before, dAdded, { transposeB: true });
@@ -73,33 +81,44 @@ const scanOperator = definePrimitive<ScanAttributes>({
   },
 });
 
-/** [steps, 2, ...]: of each number the imaginary part is negated. */
-function conjugate(x: Tensor): Tensor {
-  const [re, im] = split(x, 1, [1, 1]) as [Tensor, Tensor];
-  return concat([re, negate(im)], 1);
+/** The first axis of the state, beside steps that lie along `axis`: complex numbers have their parts along it. */
+function partsAxis(axis: number): number {
+  return axis === 0 ? 1 : 0;
 }
 
-/** [steps, 2, ...] */
-function complexProduct(a: Tensor, b: Tensor): Tensor {
-  const [aRe, aIm] = split(a, 1, [1, 1]) as [Tensor, Tensor];
-  const [bRe, bIm] = split(b, 1, [1, 1]) as [Tensor, Tensor];
+/** Of each number, whose parts lie along an axis, the imaginary part is negated. */
+function conjugate(x: Tensor, axis: number): Tensor {
+  const [re, im] = split(x, axis, [1, 1]) as [Tensor, Tensor];
+  return concat([re, negate(im)], axis);
+}
+
+/** The product of complex numbers whose parts lie along an axis. */
+function complexProduct(a: Tensor, b: Tensor, axis: number): Tensor {
+  const [aRe, aIm] = split(a, axis, [1, 1]) as [Tensor, Tensor];
+  const [bRe, bIm] = split(b, axis, [1, 1]) as [Tensor, Tensor];
   return concat(
     [subtract(multiply(aRe, bRe), multiply(aIm, bIm)), add(multiply(aRe, bIm), multiply(aIm, bRe))],
-    1,
+    axis,
   );
 }
 
 function scanInOnnx(
   builder: OnnxBuilder,
   [transitions, added, initial]: readonly string[],
-  { inputs, outputs, attributes: { product, reverse } }: Node<ScanAttributes>,
+  { inputs, outputs, attributes: { product, reverse, axis } }: Node<CompleteScan>,
 ): string[] {
   const body = builder.inner();
-  const typeOf = (x: Tensor, name: string, from = 0) =>
+  const typeOf = (x: Tensor, name: string, shape = x.shape) =>
     valueInfo(
       name,
       x.dtype,
-      x.shape.slice(from).map((dim) => builder.resolve(dim)),
+      shape.map((dim) => builder.resolve(dim)),
+    );
+  const ofStep = (x: Tensor, name: string) =>
+    typeOf(
+      x,
+      name,
+      x.shape.filter((_, i) => i !== axis),
     );
   const id = `${transitions}/${added}/scan`;
   const [state, transition, row] = ['state', 'transition', 'added'].map((name) => `${id}/${name}`) as [
@@ -125,7 +144,7 @@ function scanInOnnx(
     name: id,
     node: body.nodes,
     initializer: body.initializers,
-    input: [typeOf(last, state), typeOf(inputs[0]!, transition, 1), typeOf(inputs[1]!, row, 1)],
+    input: [typeOf(last, state), ofStep(inputs[0]!, transition), ofStep(inputs[1]!, row)],
     output: [typeOf(last, next!), typeOf(last, before!)],
   };
   const direction = Number(reverse);
@@ -133,6 +152,8 @@ function scanInOnnx(
     attributes: {
       body: { graph },
       num_scan_inputs: { int: 2 },
+      scan_input_axes: { ints: [axis, axis] },
+      scan_output_axes: { ints: [axis] },
       scan_input_directions: { ints: [direction, direction] },
       scan_output_directions: { ints: [direction] },
     },
@@ -155,9 +176,10 @@ function complexInOnnx(body: OnnxBuilder, a: string, b: string): string {
 }
 
 /**
- * S' = A_n S + B_n for each step n, from `initial` [...state] on. `added` (B) is [steps, ...state]; `transition` (A) is of
- * the same rank and broadcasts to it, or for the products of matrices [steps, ..., rows, rows]. Returns `states`
- * [steps, ...state], what the state is before each step, and the `last` state. Throws `ShapeError` where shapes do not fit.
+ * S' = A_n S + B_n for each step n, from `initial` [...state] on. `added` (B) is [steps, ...state], or has its steps along another
+ * `axis`; `transition` (A) is of the same rank and broadcasts to it, or for the products of matrices [steps, ..., rows, rows].
+ * Returns `states`, shaped as `added`: what the state is before each step, and the `last` state. Throws `ShapeError` where shapes do
+ * not fit.
  */
 export function scan(
   transition: Tensor,
@@ -165,6 +187,9 @@ export function scan(
   initial: Tensor,
   attributes: ScanAttributes,
 ): { states: Tensor; last: Tensor } {
-  const [states, last] = apply(scanOperator, [transition, added, initial], attributes);
+  const [states, last] = apply(scanOperator, [transition, added, initial], {
+    ...attributes,
+    axis: axisOf('scan', added, attributes.axis ?? 0),
+  });
   return { states: states!, last: last! };
 }

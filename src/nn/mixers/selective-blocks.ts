@@ -15,13 +15,12 @@ import {
   detach,
   equal,
   fill,
-  gather,
   gatherElements,
+  gatherOfEach,
   greater,
   iota,
   lastDocument,
   maximum,
-  multiply,
   multiplyDims,
   pad,
   reshape,
@@ -160,12 +159,8 @@ function selectedBefore(
   const scores = reshape(known.scores, [batch, tokens, 1]);
   const flat = (x: Tensor, width: number): Tensor => reshape(rowsOf(x), [batch, tokens, heads * width]);
   const row = heads * (keyDim + valueDim) + 1;
-  const table = reshape(concat([flat(known.keys, keyDim), flat(known.values, valueDim), scores], -1), [
-    -1,
-    row,
-  ]);
-  const start = multiply(reshape(iota(batch), [-1, 1, 1]), tokens);
-  const found = gather(table, add(chosen.places, start));
+  const table = concat([flat(known.keys, keyDim), flat(known.values, valueDim), scores], -1);
+  const found = gatherOfEach(table, chosen.places);
   const isHeld = chosen.isHeld;
   /** Those of the blocks `from` to `to - 1`, as batches of their own. */
   const ofBlocks = (first: number, last: number): Tokens => {

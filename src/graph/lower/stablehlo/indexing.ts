@@ -24,67 +24,90 @@ export function gatherRows(builder: StableHloBuilder, table: Value, indices: Val
   return { ...builder.reshape(builder.narrow(rows), [...at.dims, columns]), isWeak: false };
 }
 
-/** Rows [...indices, ...row] of a table [rows, ...row]. */
-export function takeRows(builder: StableHloBuilder, table: Plain, indices: Plain): Plain {
-  const [, ...row] = table.dims;
+/**
+ * Rows [...indices, ...row] of a table [rows, ...row]. With `batches` the first axes of both are paired instead: [...batch, ...rest of the
+ * indices, ...row] of tables [...batch, rows, ...row].
+ */
+export function takeRows(builder: StableHloBuilder, table: Plain, indices: Plain, batches = 0): Plain {
+  const row = table.dims.slice(batches + 1);
   const dims = [...indices.dims, ...row];
   const offsets = row.map((_, i) => indices.dims.length + i);
-  const numbers = `#stablehlo.gather<offset_dims = [${offsets.join(', ')}], collapsed_slice_dims = [0], start_index_map = [0], index_vector_dim = ${indices.dims.length}>`;
-  const text = `"stablehlo.gather"(${table.id}, ${indices.id}) <{dimension_numbers = ${numbers}, indices_are_sorted = false, slice_sizes = ${sizesText([1, ...row])}}>`;
-  return builder.emit(
-    `${text} : (${typeOf(table)}, ${typeOf(indices)}) -> ${typeText(table.element, dims)}`,
-    table.element,
+  const paired = upTo(batches).map(() => 1);
+  return taken(builder, table, indices, {
     dims,
-    table.isWeak,
-  );
-}
-
-/** The places [..., rank] of elements whose index along an axis is given. */
-function placesOf(builder: StableHloBuilder, indices: Plain, axis: number): Plain {
-  const columns = indices.dims.map((_, i) => {
-    const along = i === axis ? indices : builder.iota(indices.dims, i, indices.element);
-    return builder.reshape(along, [...indices.dims, 1]);
+    sizes: [...paired, 1, ...row],
+    numbers: `offset_dims = [${offsets.join(', ')}], collapsed_slice_dims = [${batches}], ${pairedAxes('gather', upTo(batches))}start_index_map = [${batches}]`,
   });
-  return builder.concat(columns, indices.dims.length);
 }
 
 /** y[..., i, ...] = x[..., indices[..., i, ...], ...] */
 export function gatherElements(builder: StableHloBuilder, value: Value, indices: Value, axis: number): Plain {
   const x = builder.plain(value);
-  const places = placesOf(builder, builder.plain(indices), axis);
-  const dims = places.dims.slice(0, -1);
-  const axes = x.dims.map((_, i) => i).join(', ');
-  const numbers = `#stablehlo.gather<collapsed_slice_dims = [${axes}], start_index_map = [${axes}], index_vector_dim = ${dims.length}>`;
-  const text = `"stablehlo.gather"(${x.id}, ${places.id}) <{dimension_numbers = ${numbers}, indices_are_sorted = false, slice_sizes = ${sizesText(x.dims.map(() => 1))}}>`;
+  const at = builder.plain(indices);
+  const others = upTo(at.dims.length).filter((each) => each !== axis);
+  return taken(builder, x, at, {
+    dims: at.dims,
+    sizes: x.dims.map(() => 1),
+    numbers: `collapsed_slice_dims = [${axis}], ${pairedAxes('gather', others)}start_index_map = [${axis}]`,
+  });
+}
+
+/**
+ * The part of a gather's or a scatter's numbers that pairs axes of its operand with the same ones of its indices. Along such an axis, which
+ * may be the batch, several devices can have a part each.
+ */
+function pairedAxes(what: 'gather' | 'scatter', axes: readonly number[]): string {
+  if (axes.length === 0) return '';
+  const [own, theirs] =
+    what === 'gather'
+      ? ['operand_batching_dims', 'start_indices_batching_dims']
+      : ['input_batching_dims', 'scatter_indices_batching_dims'];
+  return `${own} = [${axes.join(', ')}], ${theirs} = [${axes.join(', ')}], `;
+}
+
+function upTo(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+/** A gather of slices of these sizes, by indices of one number each. */
+function taken(
+  builder: StableHloBuilder,
+  x: Plain,
+  indices: Plain,
+  { dims, sizes, numbers }: { dims: readonly number[]; sizes: readonly number[]; numbers: string },
+): Plain {
+  const all = `#stablehlo.gather<${numbers}, index_vector_dim = ${indices.dims.length}>`;
+  const text = `"stablehlo.gather"(${x.id}, ${indices.id}) <{dimension_numbers = ${all}, indices_are_sorted = false, slice_sizes = ${sizesText(sizes)}}>`;
   return builder.emit(
-    `${text} : (${typeOf(x)}, ${typeOf(places)}) -> ${typeText(x.element, dims)}`,
+    `${text} : (${typeOf(x)}, ${typeOf(indices)}) -> ${typeText(x.element, dims)}`,
     x.element,
     dims,
+    x.isWeak,
   );
 }
 
 /** x with updates added where their index along an axis says. */
 export function scatterElements(builder: StableHloBuilder, operands: readonly Value[], axis: number): Plain {
   const [x, updates] = builder.alike([operands[0]!, operands[2]!]) as [Plain, Plain];
-  const places = placesOf(builder, builder.plain(operands[1]!), axis);
-  const axes = x.dims.map((_, i) => i).join(', ');
-  const numbers = `inserted_window_dims = [${axes}], scatter_dims_to_operand_dims = [${axes}], index_vector_dim = ${x.dims.length}`;
-  return scatterAdd(builder, x, places, updates, numbers);
+  const others = upTo(x.dims.length).filter((each) => each !== axis);
+  const numbers = `inserted_window_dims = [${axis}], ${pairedAxes('scatter', others)}scatter_dims_to_operand_dims = [${axis}], index_vector_dim = ${x.dims.length}`;
+  return scatterAdd(builder, x, builder.plain(operands[1]!), updates, numbers);
 }
 
-/** A table of zeros to which rows [...indices, ...row] are added at their index. */
+/** Tables of zeros [...batch, rows, ...row] to which rows [...indices, ...row] are added at their index; the inverse of `takeRows`. */
 export function scatterRows(
   builder: StableHloBuilder,
   indices: Value,
   rows: Value,
   dims: readonly number[],
+  batches = 0,
 ): Plain {
   const at = builder.plain(indices);
   const given = builder.plain(rows);
   // Many rows may be added to one: their sum is wide.
   const updates = given.element === 'bf16' ? builder.wide(given) : given;
-  const window = dims.slice(1).map((_, i) => at.dims.length + i);
-  const numbers = `update_window_dims = [${window.join(', ')}], inserted_window_dims = [0], scatter_dims_to_operand_dims = [0], index_vector_dim = ${at.dims.length}`;
+  const window = dims.slice(batches + 1).map((_, i) => at.dims.length + i);
+  const numbers = `update_window_dims = [${window.join(', ')}], inserted_window_dims = [${batches}], ${pairedAxes('scatter', upTo(batches))}scatter_dims_to_operand_dims = [${batches}], index_vector_dim = ${at.dims.length}`;
   return scatterAdd(builder, builder.splat(0, updates.element, dims), at, updates, numbers);
 }
 

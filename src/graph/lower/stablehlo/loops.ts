@@ -1,7 +1,7 @@
 /** Scans over states, and the graph's own loops, as StableHLO's while loops. */
 import { DeviceError } from '../../../errors.js';
 import type { Body } from '../../ops/body.js';
-import type { ScanAttributes } from '../../ops/scan.js';
+import type { CompleteScan, ScanAttributes } from '../../ops/scan.js';
 import type { Dim, Shape } from '../../shape.js';
 import type { Node } from '../../tensor.js';
 import type { StableHloBuilder, StableHloLowering } from './builder.js';
@@ -17,37 +17,41 @@ const MOST_AT_ONCE = 64;
  * The state before each step, and the last: see the operator. It is carried in float32; the states are stacked in the type of what is
  * added to them.
  */
-export const hloScan: StableHloLowering<ScanAttributes> = (
+export const hloScan: StableHloLowering<CompleteScan> = (
   builder,
   inputs,
-  { attributes: { product, reverse, decays } },
+  { attributes: { product, reverse, decays, axis } },
 ) => {
   const [transition, added, initial] = inputs.map((x) => builder.plain(x!)) as [Plain, Plain, Plain];
-  const steps = added.dims[0]!;
-  const state = added.dims.slice(1);
+  const steps = added.dims[axis]!;
+  const oneStep = (x: Plain): Plain =>
+    builder.reshape(
+      x,
+      x.dims.filter((_, i) => i !== axis),
+    );
+  const state = added.dims.filter((_, i) => i !== axis);
   if (steps === 1) {
-    const only = (x: Plain): Plain => builder.reshape(x, x.dims.slice(1));
     const before = builder.broadcast(builder.wide(initial), state);
-    const moved = act(builder, only(transition), before, product);
+    const moved = act(builder, oneStep(transition), before, product);
     return [
       builder.reshape(builder.as(before, added.element), added.dims),
-      builder.binary('add', moved, builder.wide(only(added))),
+      builder.binary('add', moved, builder.wide(oneStep(added))),
     ];
   }
   const isOneNumber = transition.dims.slice(-2).every((size) => size === 1);
   if (decays && product === 'elements' && isOneNumber && state.length >= 2 && steps <= MOST_AT_ONCE) {
-    return decayScan(builder, { transition, added, initial }, reverse);
+    return decayScan(builder, { transition, added, initial }, axis, reverse);
   }
   const stacked = builder.splat(0, added.element, added.dims);
   const first = builder.broadcast(builder.wide(initial), state);
-  const at = (x: Plain, index: Plain): Plain =>
-    builder.reshape(builder.dynamicSlice(x, 0, index, 1), x.dims.slice(1));
+  const at = (x: Plain, index: Plain): Plain => oneStep(builder.dynamicSlice(x, axis, index, 1));
+  const row = added.dims.map((size, i) => (i === axis ? 1 : size));
   const [last, states] = builder.loop(steps, [first, stacked], (index, [before, all]) => {
     const place = reverse ? builder.binary('subtract', builder.splat(steps - 1, 'i32'), index) : index;
-    const row = builder.reshape(builder.as(before!, added.element), [1, ...state]);
+    const seen = builder.reshape(builder.as(before!, added.element), row);
     const moved = act(builder, at(transition, place), before!, product);
     const next = builder.binary('add', moved, builder.wide(at(added, place)));
-    return [next, builder.dynamicUpdateSlice(all!, row, 0, place)];
+    return [next, builder.dynamicUpdateSlice(all!, seen, axis, place)];
   }) as [Plain, Plain];
   return [states, last];
 };

@@ -51,25 +51,40 @@ export function recurrenceStep(
 }
 
 /**
- * The scan S' = a_n S + B_n where each a_n > 0 is one number for the last two axes: states [steps, ...state] before each step, and the last.
+ * The scan S' = a_n S + B_n where each a_n > 0 is one number for the last two axes: states before each step, along an axis of them as in
+ * what is added, and the last.
  * Every state is a sum of what was added before, weighed by the decay since then: a product of matrices, in place of a loop.
  */
 export function decayScan(
   builder: StableHloBuilder,
   { transition, added, initial }: { transition: Plain; added: Plain; initial: Plain },
+  along: number,
   reverse: boolean,
 ): [states: Plain, last: Plain] {
-  const [steps, ...state] = added.dims as [number, ...number[]];
+  const steps = added.dims[along]!;
+  const state = added.dims.filter((_, i) => i !== along);
   const lead = state.slice(0, -2);
+  /** Axes [...lead, steps] of what has its steps along `along`, and those of it in these. */
+  const stepsLast = [...lead.map((_, i) => (i < along ? i : i + 1)), along];
+  const stepsAlong = [
+    ...lead.map((_, i) => i).slice(0, along),
+    lead.length,
+    ...lead.map((_, i) => i).slice(along),
+  ];
   const logs = builder.binary(
     'maximum',
     builder.unary('log', builder.wide(transition)),
     builder.splat(LEAST_LOG, 'f32'),
   );
-  const each = builder.broadcast(builder.reshape(logs, transition.dims.slice(0, -2)), [steps, ...lead]);
+  const each = builder.broadcast(
+    builder.reshape(logs, transition.dims.slice(0, -2)),
+    added.dims.slice(0, -2),
+  );
   // Between steps there are steps + 1 points; the decay between two of them is the difference of these sums.
-  const sums = cumulativeSum(builder, builder.pad(each, 0, 1, 0), 0, false);
-  const points = builder.transpose(sums, [...lead.map((_, i) => i + 1), 0]);
+  const points = builder.transpose(
+    cumulativeSum(builder, builder.pad(each, along, 1, 0), along, false),
+    stepsLast,
+  );
   const startsAtZero = initial.literal === 0;
   // What step j adds stands at the point behind it, and the first state at the point where the scan begins.
   const start = reverse ? steps : 0;
@@ -81,16 +96,19 @@ export function decayScan(
   };
 
   const narrow = (x: Plain): Plain => builder.as(x, added.element);
-  const first = builder.reshape(builder.broadcast(builder.wide(initial), state), [1, ...state]);
+  const first = builder.reshape(
+    builder.broadcast(builder.wide(initial), state),
+    added.dims.map((size, i) => (i === along ? 1 : size)),
+  );
   const parts = startsAtZero ? [added] : reverse ? [added, narrow(first)] : [narrow(first), added];
-  const sources = builder.concat(parts, 0);
-  const sourceCount = sources.dims[0]!;
+  const sources = builder.concat(parts, along);
+  const sourceCount = sources.dims[along]!;
   const firstSource = startsAtZero ? firstAdded : 0;
   const firstRow = reverse ? 1 : 0;
   const row = builder.slice(points, axis, firstRow, firstRow + steps);
   const column = builder.slice(points, axis, firstSource, firstSource + sourceCount);
-  const place = (shape: readonly number[], along: number, from: number): Plain =>
-    builder.binary('add', builder.iota(shape, along, 'i32'), builder.splat(from, 'i32'));
+  const place = (shape: readonly number[], of: number, from: number): Plain =>
+    builder.binary('add', builder.iota(shape, of, 'i32'), builder.splat(from, 'i32'));
   const isBefore = builder.compare(
     reverse ? 'GE' : 'LE',
     place([1, sourceCount], 1, firstSource),
@@ -107,22 +125,22 @@ export function decayScan(
   const product = builder.dot(
     narrow(weights),
     sources,
-    { batch: lead.map((_, i) => [i, i + 1] as const), contract: [[lead.length + 1, 0]] },
+    { batch: lead.map((_, i) => [i, stepsLast[i]!] as const), contract: [[axis + 1, along]] },
     added.element,
     builder.precision === 'float32',
   );
-  const states = builder.transpose(product, [axis, ...lead.map((_, i) => i), axis + 1, axis + 2]);
+  const states = builder.transpose(product, [...stepsAlong, axis + 1, axis + 2]);
 
   // The last state is carried on, so it is summed in float32, over the steps as they lie.
   const end = builder.slice(points, axis, steps - start, steps - start + 1);
-  /** The decay from points [..., n] to the end, as [n, ...lead, 1, 1]. */
+  /** The decay from points [...lead, n] to the end, with n along `along`, and two axes of 1 behind. */
   const toEnd = (from: Plain): Plain => {
     const decay = builder.unary('exponential', since(end, from));
-    const stepsFirst = builder.transpose(decay, [axis, ...lead.map((_, i) => i)]);
-    return builder.reshape(stepsFirst, [...stepsFirst.dims, 1, 1]);
+    const placed = builder.transpose(decay, stepsAlong);
+    return builder.reshape(placed, [...placed.dims, 1, 1]);
   };
   const behind = toEnd(builder.slice(points, axis, firstAdded, firstAdded + steps));
-  const sum = builder.reduce('add', builder.binary('multiply', builder.wide(added), behind), [0]);
+  const sum = builder.reduce('add', builder.binary('multiply', builder.wide(added), behind), [along]);
   if (startsAtZero) return [states, sum];
   const kept = builder.binary('multiply', first, toEnd(builder.slice(points, axis, start, start + 1)));
   return [states, builder.binary('add', builder.reshape(kept, state), sum)];

@@ -1,5 +1,6 @@
 /** Lowerings of what layers are made of, for which this target has kernels of its own. */
 import type { AttentionOptions } from '../../ops/attention.js';
+import type { CompleteScan } from '../../ops/scan.js';
 import type { Node, Tensor } from '../../tensor.js';
 import type { WasmBuilder } from './builder.js';
 import { Element, Instruction, Kernel, PAGE_ENTRIES } from './codes.js';
@@ -196,17 +197,18 @@ function channelShare(y: View, along: readonly View[]) {
 export function linearScanInWasm(
   builder: WasmBuilder,
   [transition, added, initial]: readonly (Value | undefined)[],
-  { product, reverse }: { product: 'elements' | 'complex' | 'matrix' | 'transposed'; reverse: boolean },
+  { product, reverse, axis }: CompleteScan,
 ): View[] {
   const [a, b] = [builder.view(transition!), builder.view(added!)];
-  const steps = b.dims[0]!;
+  const steps = b.dims[axis]!;
   let state = builder.view(initial!);
   const states = builder.allocate(b.dims, 'float32', [a.buffer, b.buffer, state.buffer]);
   for (let i = 0; i < steps; i++) {
     const n = reverse ? steps - 1 - i : i;
     const [moving, entering, place] = [a, b, states].map((view): View => {
-      const { dims, strides, ...step } = part(view, 0, n, 1);
-      return { ...step, dims: dims.slice(1), strides: strides.slice(1) };
+      const { dims, strides, ...step } = part(view, axis, n, 1);
+      const others = (sizes: readonly number[]): number[] => sizes.filter((_, i) => i !== axis);
+      return { ...step, dims: others(dims), strides: others(strides) };
     }) as [View, View, View];
     builder.store(place, state, 'scan');
     const moved =

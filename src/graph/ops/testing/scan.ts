@@ -1,8 +1,10 @@
 /** Cases for the scan over states. */
 import type { HostTensor } from '../../../engine/index.js';
+import type { Tensor } from '../../tensor.js';
 import { NdArray, total } from '../../testing/arrays.js';
 import type { CaseTable, OperatorCase } from '../../testing/operator-case.js';
 import { uniform } from '../../testing/random.js';
+import { transpose } from '../layout.js';
 import { type ScanAttributes, scan } from '../scan.js';
 
 /** The scan in float64, step by step: transitions [steps, rows or 1, columns or 1] or [steps, rows, rows]. */
@@ -39,11 +41,12 @@ function expected(
 function proof(attributes: ScanAttributes, transition: HostTensor): OperatorCase {
   const steps = transition.dims[0]!;
   return {
-    name: `${attributes.product}${attributes.reverse ? ' from the last' : ''}, transitions [${transition.dims}]`,
+    name: `${attributes.product}${attributes.reverse ? ' from the last' : ''}, transitions [${transition.dims}]${attributes.axis === 1 ? ', steps along axis 1' : ''}`,
     operands: [transition, uniform(2, [steps, 2, 3]), uniform(3, [2, 3])],
     build(a, b, initial) {
-      const { states, last } = scan(a!, b!, initial!, attributes);
-      return [states, last];
+      const placed = (x: Tensor): Tensor => (attributes.axis === 1 ? transpose(x, [1, 0, 2]) : x);
+      const { states, last } = scan(placed(a!), placed(b!), initial!, attributes);
+      return [placed(states), last];
     },
     expected: (a, b, initial) => expected(attributes, a!, b!, initial!),
   };
@@ -64,6 +67,9 @@ export const scanCases: CaseTable = {
     ].map((dims) => proof({ product: 'complex', reverse }, uniform(1, dims))),
     ...(['matrix', 'transposed'] as const).map((product) =>
       proof({ product, reverse }, uniform(1, [4, 2, 2])),
+    ),
+    ...(['elements', 'complex'] as const).map((product) =>
+      proof({ product, reverse, axis: 1 }, uniform(1, [4, 2, 3])),
     ),
   ]),
 };

@@ -316,11 +316,9 @@ function indexVector(indices: Evaluated, axis: number, batch: readonly number[])
 
 function gather({ attributes, resultTypes }: Instruction, x: Evaluated, indices: Evaluated): Float64Array[] {
   const list = (key: string): readonly number[] => (attributes[key] as readonly number[] | undefined) ?? [];
-  const [offsets, collapsed, sizes] = [
-    list('offset_dims'),
-    list('collapsed_slice_dims'),
-    list('slice_sizes'),
-  ];
+  const [offsets, sizes] = [list('offset_dims'), list('slice_sizes')];
+  const [paired, pairs] = [list('operand_batching_dims'), list('start_indices_batching_dims')];
+  const gone = [...list('collapsed_slice_dims'), ...paired];
   const map = list('start_index_map');
   const data = new Float64Array(size(resultTypes[0]!.dims));
   forEach(resultTypes[0]!.dims, (index, place) => {
@@ -330,7 +328,8 @@ function gather({ attributes, resultTypes }: Instruction, x: Evaluated, indices:
     const vector = indexVector(indices, attributes.index_vector_dim as number, batch);
     for (const [i, axis] of map.entries())
       start[axis] = Math.min(Math.max(vector[i]!, 0), x.type.dims[axis]! - sizes[axis]!);
-    const from = start.map((at, axis) => at + (collapsed.includes(axis) ? 0 : inside.shift()!));
+    for (const [i, axis] of paired.entries()) start[axis] = batch[pairs[i]!]!;
+    const from = start.map((at, axis) => at + (gone.includes(axis) ? 0 : inside.shift()!));
     data[place] = x.data[offset(x.type.dims, from)]!;
   });
   return [data];
@@ -344,7 +343,9 @@ function scatter(
   scope: Scope,
 ): Float64Array {
   const list = (key: string): readonly number[] => (attributes[key] as readonly number[] | undefined) ?? [];
-  const [window, inserted] = [list('update_window_dims'), list('inserted_window_dims')];
+  const window = list('update_window_dims');
+  const [paired, pairs] = [list('input_batching_dims'), list('scatter_indices_batching_dims')];
+  const gone = [...list('inserted_window_dims'), ...paired];
   const map = list('scatter_dims_to_operand_dims');
   const data = x.data.slice();
   const scalar = { element: x.type.element, dims: [] };
@@ -352,8 +353,9 @@ function scatter(
     const batch = index.filter((_, i) => !window.includes(i));
     const inside = window.map((axis) => index[axis]!);
     const vector = indexVector(indices, attributes.index_vector_dim as number, batch);
-    const to = x.type.dims.map((_, axis) => (inserted.includes(axis) ? 0 : inside.shift()!));
+    const to = x.type.dims.map((_, axis) => (gone.includes(axis) ? 0 : inside.shift()!));
     for (const [i, axis] of map.entries()) to[axis]! += vector[i]!;
+    for (const [i, axis] of paired.entries()) to[axis] = batch[pairs[i]!]!;
     if (to.some((at, axis) => at < 0 || at >= x.type.dims[axis]!)) return;
     const target = offset(x.type.dims, to);
     const values = [data[target]!, updates.data[place]!].map((value) => ({

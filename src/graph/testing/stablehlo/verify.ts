@@ -290,16 +290,19 @@ function gatherType({ operandTypes, attributes }: Instruction): TensorType {
   const [x, indices] = operandTypes as [TensorType, TensorType];
   const list = (key: string): readonly number[] => (attributes[key] as readonly number[] | undefined) ?? [];
   const [offset, collapsed, sizes] = [list('offset_dims'), list('collapsed_slice_dims'), list('slice_sizes')];
+  const paired = list('operand_batching_dims');
   const vector = attributes.index_vector_dim as number;
   expect(isInteger(indices), 'indices');
   expect(vector === indices.dims.length || vector === indices.dims.length - 1, 'the axis of index vectors');
   expect(list('start_index_map').length === (indices.dims[vector] ?? 1), 'the length of index vectors');
   expect(sizes.length === x.dims.length && sizes.every((each, i) => each <= x.dims[i]!), 'sizes of slices');
   expect(
-    collapsed.every((axis) => sizes[axis]! <= 1) && isIncreasing(collapsed) && isIncreasing(offset),
+    [...collapsed, ...paired].every((axis) => sizes[axis]! <= 1) &&
+      [collapsed, paired, offset].every(isIncreasing),
     'axes',
   );
-  const rest = sizes.filter((_, axis) => !collapsed.includes(axis));
+  expect(arePaired(x, paired, indices, list('start_indices_batching_dims'), vector), 'axes that are paired');
+  const rest = sizes.filter((_, axis) => !collapsed.includes(axis) && !paired.includes(axis));
   expect(rest.length === offset.length, 'as many offsets as axes that stay');
   const batch = indices.dims.filter((_, i) => i !== vector);
   const dims = Array.from({ length: batch.length + rest.length }, (_, i) =>
@@ -308,10 +311,25 @@ function gatherType({ operandTypes, attributes }: Instruction): TensorType {
   return { element: x.element, dims: dims.map((dim) => dim ?? batch.shift()!) };
 }
 
+/** Whether these axes of an operand and of its indices have the same sizes, one by one. */
+function arePaired(
+  x: TensorType,
+  own: readonly number[],
+  indices: TensorType,
+  theirs: readonly number[],
+  vector: number,
+): boolean {
+  return (
+    own.length === theirs.length &&
+    theirs.every((axis, i) => axis < vector && indices.dims[axis] === x.dims[own[i]!])
+  );
+}
+
 function scatterType({ operandTypes, attributes, regions }: Instruction): TensorType {
   const [x, indices, updates] = operandTypes as [TensorType, TensorType, TensorType];
   const list = (key: string): readonly number[] => (attributes[key] as readonly number[] | undefined) ?? [];
   const [window, inserted] = [list('update_window_dims'), list('inserted_window_dims')];
+  const paired = list('input_batching_dims');
   const vector = attributes.index_vector_dim as number;
   expect(isInteger(indices) && updates.element === x.element, 'operands');
   expect(vector === indices.dims.length || vector === indices.dims.length - 1, 'the axis of index vectors');
@@ -319,7 +337,15 @@ function scatterType({ operandTypes, attributes, regions }: Instruction): Tensor
     list('scatter_dims_to_operand_dims').length === (indices.dims[vector] ?? 1),
     'the length of index vectors',
   );
-  expect(window.length + inserted.length === x.dims.length && isIncreasing(window), 'axes of windows');
+  const gone = [...inserted, ...paired];
+  expect(
+    window.length + new Set(gone).size === x.dims.length && [window, inserted, paired].every(isIncreasing),
+    'axes of windows',
+  );
+  expect(
+    arePaired(x, paired, indices, list('scatter_indices_batching_dims'), vector),
+    'axes that are paired',
+  );
   const batch = indices.dims.filter((_, i) => i !== vector);
   expect(
     sameDims(
@@ -328,7 +354,7 @@ function scatterType({ operandTypes, attributes, regions }: Instruction): Tensor
     ),
     'updates for these indices',
   );
-  const rest = x.dims.filter((_, axis) => !inserted.includes(axis));
+  const rest = x.dims.filter((_, axis) => !gone.includes(axis));
   expect(
     window.every((axis, i) => updates.dims[axis]! <= rest[i]!),
     'sizes of windows',
