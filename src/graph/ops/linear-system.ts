@@ -75,7 +75,7 @@ function joined(parts: Parts, axis: number): Tensor {
 }
 
 /**
- * With P_l the transition's powers [channels, size, steps], and U the inputs of all chunks [channels, steps, chunks * batch]:
+ * With P_l the transition's powers [channels, size, steps], and U the inputs of all chunks [channels, steps, batch * chunks]:
  * within a chunk the output is a Toeplitz matrix of the kernel Re sum_n w P_l times U; what a chunk leaves is P_l times U backwards; and
  * of the state h that was there before the chunk, step t reads Re sum_n P_t (w a h). So all that is as large as the powers are
  * products of matrices with them.
@@ -84,9 +84,9 @@ function channelsInChunks([input, transition, readout, state]: Operands): Tensor
   const [batch, sequence, channels] = input!.shape as [Dim, Dim, number];
   const [parts, , size] = transition!.shape as [number, number, number];
   const { steps, chunks, rest } = chunksOf(sequence);
-  const columns = multiplyDims([chunks, batch]);
+  const columns = multiplyDims([batch, chunks]);
   const whole = rest === 0 ? input! : concat([input!, zeros([batch, rest, channels])], 1);
-  const u = reshape(transpose(reshape(whole, [batch, chunks, steps, channels]), [3, 2, 1, 0]), [
+  const u = reshape(transpose(reshape(whole, [batch, chunks, steps, channels]), [3, 2, 0, 1]), [
     channels,
     steps,
     columns,
@@ -136,12 +136,12 @@ function channelsInChunks([input, transition, readout, state]: Operands): Tensor
   const entering = (): Tensor => {
     if (rest === 0) return backwards;
     const shifted = slice(concat([backwards, zeros(u.shape)], 1), 1, rest, addDims(rest, steps));
-    const byChunk = (x: Tensor): Tensor => reshape(x, [channels, steps, chunks, batch]);
-    return reshape(where(reshape(isLast, [-1, 1]), byChunk(shifted), byChunk(backwards)), u.shape);
+    const byChunk = (x: Tensor): Tensor => reshape(x, [channels, steps, batch, chunks]);
+    return reshape(where(isLast, byChunk(shifted), byChunk(backwards)), u.shape);
   };
   const added = transpose(
-    reshape(matmul(stacked, entering()), [channels, parts, size, chunks, batch]),
-    [3, 1, 4, 0, 2],
+    reshape(matmul(stacked, entering()), [channels, parts, size, batch, chunks]),
+    [4, 1, 3, 0, 2],
   );
   const initial = transpose(state ?? zeros([batch, parts, channels, size]), [1, 0, 2, 3]);
   const carried = scan(transitions, added, initial, {
@@ -149,11 +149,11 @@ function channelsInChunks([input, transition, readout, state]: Operands): Tensor
     reverse: false,
   });
 
-  const before = each(partsOf(transpose(carried.states, [3, 1, 4, 0, 2]), 1), (part) =>
+  const before = each(partsOf(transpose(carried.states, [3, 1, 4, 2, 0]), 1), (part) =>
     reshape(part, [channels, size, columns]),
   );
   const output = add(within, read(product(product(weights, single), before)));
-  const inTime = transpose(reshape(output, [channels, steps, chunks, batch]), [3, 2, 1, 0]);
+  const inTime = transpose(reshape(output, [channels, steps, batch, chunks]), [2, 3, 1, 0]);
   return [
     slice(reshape(inTime, [batch, multiplyDims([chunks, steps]), channels]), 1, 0, sequence),
     transpose(carried.last, [1, 0, 2, 3]),
