@@ -1,17 +1,23 @@
-/** Scans over states, and the graph's own loops, as StableHLO's while loops. */
+/** Scans over states, and the graph's own loops. */
 import { DeviceError } from '../../../errors.js';
 import type { Body } from '../../ops/body.js';
 import type { CompleteScan, ScanAttributes } from '../../ops/scan.js';
 import type { Dim, Shape } from '../../shape.js';
 import type { Node } from '../../tensor.js';
-import type { StableHloBuilder, StableHloLowering } from './builder.js';
+import { replaced, type StableHloBuilder, type StableHloLowering } from './builder.js';
 import { lowerAll } from './lower.js';
 import { matmul } from './matmul.js';
 import { decayScan } from './recurrence.js';
-import type { Plain, Value } from './value.js';
+import { type ScanProduct, treeScan } from './tree-scan.js';
+import { count, type Plain, type Value } from './value.js';
 
 /** Steps that are computed as one matrix product instead of a loop; its cost grows with their square. */
 const MOST_AT_ONCE = 64;
+/**
+ * Numbers of a state up to which a scan is a tree: a step of a loop takes some 10 microseconds however small the state is, but the tree moves
+ * more memory in all, and needs more at once.
+ */
+const MOST_IN_TREE = 2 ** 21;
 
 /**
  * The state before each step, and the last: see the operator. It is carried in float32; the states are stacked in the type of what is
@@ -30,9 +36,10 @@ export const hloScan: StableHloLowering<CompleteScan> = (
       x.dims.filter((_, i) => i !== axis),
     );
   const state = added.dims.filter((_, i) => i !== axis);
+  const { act } = productOf(builder, product);
   if (steps === 1) {
     const before = builder.broadcast(builder.wide(initial), state);
-    const moved = act(builder, oneStep(transition), before, product);
+    const moved = act(oneStep(transition), before);
     return [
       builder.reshape(builder.as(before, added.element), added.dims),
       builder.binary('add', moved, builder.wide(oneStep(added))),
@@ -42,23 +49,39 @@ export const hloScan: StableHloLowering<CompleteScan> = (
   if (decays && product === 'elements' && isOneNumber && state.length >= 2 && steps <= MOST_AT_ONCE) {
     return decayScan(builder, { transition, added, initial }, axis, reverse);
   }
-  const stacked = builder.splat(0, added.element, added.dims);
   const first = builder.broadcast(builder.wide(initial), state);
+  // To join steps, transitions are multiplied: they must not be larger than what they act on.
+  if (count(state) <= MOST_IN_TREE && count(transition.dims) <= count(added.dims)) {
+    const wide = { transition: builder.wide(transition), added: builder.wide(added) };
+    const given = builder.reshape(first, replaced(added.dims, axis, 1));
+    const states = treeScan(
+      builder,
+      { ...wide, initial: given },
+      productOf(builder, product, axis === 0 ? 1 : 0),
+      axis,
+      reverse,
+    );
+    const end = reverse ? 0 : steps - 1;
+    const atEnd = (x: Plain): Plain => oneStep(builder.slice(x, axis, end, end + 1));
+    const last = builder.binary('add', act(atEnd(wide.transition), atEnd(states)), atEnd(wide.added));
+    return [builder.as(states, added.element), last];
+  }
+  const stacked = builder.splat(0, added.element, added.dims);
   const at = (x: Plain, index: Plain): Plain => oneStep(builder.dynamicSlice(x, axis, index, 1));
   const row = added.dims.map((size, i) => (i === axis ? 1 : size));
   const [last, states] = builder.loop(steps, [first, stacked], (index, [before, all]) => {
     const place = reverse ? builder.binary('subtract', builder.splat(steps - 1, 'i32'), index) : index;
     const seen = builder.reshape(builder.as(before!, added.element), row);
-    const moved = act(builder, at(transition, place), before!, product);
+    const moved = act(at(transition, place), before!);
     const next = builder.binary('add', moved, builder.wide(at(added, place)));
     return [next, builder.dynamicUpdateSlice(all!, seen, axis, place)];
   }) as [Plain, Plain];
   return [states, last];
 };
 
-/** The product of complex numbers whose two parts stand along the first axis. */
-function complexProduct(builder: StableHloBuilder, a: Plain, b: Plain): Plain {
-  const [aRe, aIm, bRe, bIm] = [a, b].flatMap((x) => [0, 1].map((i) => builder.slice(x, 0, i, i + 1))) as [
+/** The product of complex numbers whose two parts stand along an axis. */
+function complexProduct(builder: StableHloBuilder, a: Plain, b: Plain, axis: number): Plain {
+  const [aRe, aIm, bRe, bIm] = [a, b].flatMap((x) => [0, 1].map((i) => builder.slice(x, axis, i, i + 1))) as [
     Plain,
     Plain,
     Plain,
@@ -67,20 +90,29 @@ function complexProduct(builder: StableHloBuilder, a: Plain, b: Plain): Plain {
   const times = (x: Plain, y: Plain): Plain => builder.binary('multiply', x, y);
   const re = builder.binary('subtract', times(aRe, bRe), times(aIm, bIm));
   const im = builder.binary('add', times(aRe, bIm), times(aIm, bRe));
-  return builder.concat([re, im], 0);
+  return builder.concat([re, im], axis);
 }
 
-/** What a transition makes of a state, in float32. */
-function act(
+/** What transitions make of states, and of the transitions before them, in float32. Complex numbers have their parts along an axis. */
+function productOf(
   builder: StableHloBuilder,
-  transition: Plain,
-  state: Plain,
   product: ScanAttributes['product'],
-): Plain {
-  const factor = builder.wide(transition);
-  if (product === 'elements') return builder.binary('multiply', builder.broadcast(factor, state.dims), state);
-  if (product === 'complex') return complexProduct(builder, builder.broadcast(factor, state.dims), state);
-  return matmul(builder, factor, state, { transposeA: product === 'transposed', wide: true });
+  partsAxis = 0,
+): ScanProduct {
+  const apply = (transition: Plain, x: Plain): Plain => {
+    const factor = builder.wide(transition);
+    if (product === 'elements') return builder.binary('multiply', builder.broadcast(factor, x.dims), x);
+    if (product === 'complex') {
+      return complexProduct(builder, builder.broadcast(factor, x.dims), x, partsAxis);
+    }
+    return matmul(builder, factor, x, { transposeA: product === 'transposed', wide: true });
+  };
+  return {
+    act: apply,
+    // B^T A^T = (A B)^T
+    compose: (second, first) =>
+      product === 'transposed' ? matmul(builder, first, second, { wide: true }) : apply(second, first),
+  };
 }
 
 /** A loop of the graph, whose end is known beforehand. */

@@ -60,16 +60,17 @@ export const scanCases: CaseTable = {
       [4, 2, 1],
       [3, 1, 1],
       [1, 1, 3],
+      [21, 2, 3],
     ].map((dims) => proof({ product: 'elements', reverse }, uniform(1, dims))),
     ...[
       [4, 2, 3],
       [3, 2, 1],
     ].map((dims) => proof({ product: 'complex', reverse }, uniform(1, dims))),
     ...(['matrix', 'transposed'] as const).map((product) =>
-      proof({ product, reverse }, uniform(1, [4, 2, 2])),
+      proof({ product, reverse }, uniform(1, [7, 2, 2])),
     ),
     ...(['elements', 'complex'] as const).map((product) =>
-      proof({ product, reverse, axis: 1 }, uniform(1, [4, 2, 3])),
+      proof({ product, reverse, axis: 1 }, uniform(1, [7, 2, 3])),
     ),
   ]),
 };
