@@ -156,6 +156,16 @@ describe('limits', () => {
     const batch = await post(`${url}/v1/completions`, body({ prompt: Array(40).fill('the cat') }));
     expect(((await batch.json()) as { choices: unknown[] }).choices).toHaveLength(40);
     expect((await fetch(`${url}/nothing`)).status).toBe(404);
+    for (const path of ['/v1/completions/', '//v1//completions', '/v1//completions/'])
+      expect((await post(`${url}${path}`, body({ max_tokens: 1, model: '' }))).status).toBe(200);
+    const wrong = await fetch(`${url}/v1/completions`);
+    expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);
+    for (const path of ['/completions', '/v1/v1/completions']) {
+      const told = (await (await post(`${url}${path}`, body())).json()) as { error: { message: string } };
+      expect(told.error.message).toMatch(
+        /: it is \/v1\/completions, so that the base URL of a client ends with \/v1/,
+      );
+    }
   });
 
   test('of the line: who waits is answered, more are refused', async () => {

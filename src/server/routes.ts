@@ -120,9 +120,10 @@ function routes(
   const base = basePath.replace(/\/+$/, '');
   const getPath = (request: Request): string => {
     const { pathname } = new URL(request.url);
-    return base !== '' && `${pathname}/`.startsWith(`${base}/`)
-      ? pathname.slice(base.length) || '/'
-      : pathname;
+    const isBelow = base !== '' && `${pathname}/`.startsWith(`${base}/`);
+    const path = isBelow ? pathname.slice(base.length) || '/' : pathname;
+    // Where a base URL ends with a slash clients write two of them, and some write one at the end.
+    return /^\/+v1\//.test(path) ? path.replace(/\/{2,}/g, '/').replace(/\/$/, '') : path;
   };
   const app: App = new Hono<{ Variables: Variables }>({ getPath });
   observed(app, deps);

@@ -372,7 +372,7 @@ function textOptions(
     temperature: request.temperature ?? sampling.temperature,
     topP: request.topP ?? sampling.topP,
     topK: request.topK ?? sampling.topK,
-    minP: sampling.minP,
+    minP: request.minP ?? sampling.minP,
     repetitionPenalty: request.repetitionPenalty ?? sampling.repetitionPenalty,
     presencePenalty: request.presencePenalty ?? sampling.presencePenalty,
     frequencyPenalty: request.frequencyPenalty ?? sampling.frequencyPenalty,

@@ -82,6 +82,7 @@ export interface GenerateRequest {
   readonly temperature?: number;
   readonly topP?: number;
   readonly topK?: number;
+  readonly minP?: number;
   readonly repetitionPenalty?: number;
   readonly seed: number;
   readonly stop: readonly string[];

@@ -103,7 +103,12 @@ export function invalid({ issues }: z.ZodError): ApiError {
   const { code, path, message } = nearest(issues[0]!);
   const param = path.map(String).join('.');
   const where = param === '' ? 'the request' : `'${param}'`;
-  return new ApiError(400, code, `${where} is not what it should be: ${message}`, { param });
+  return new ApiError(
+    400,
+    code,
+    `${where} is not what it should be: ${message}`,
+    param === '' ? {} : { param },
+  );
 }
 
 /** Of something that may be one thing or another, what is wrong with it as what it is most like. */
@@ -112,14 +117,17 @@ function nearest(issue: z.core.$ZodIssue): { code: string; path: PropertyKey[]; 
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const [best] = issue.errors
       .map((branch) => nearest(branch[0]!))
-      .sort((a, b) => b.path.length - a.path.length || rank(a.message) - rank(b.message));
+      .sort((a, b) => rank(a.message) - rank(b.message) || b.path.length - a.path.length);
     return { ...best!, path: [...path, ...best!.path] };
   }
+  // The flaw of a key stands within the issue.
+  if (issue.code === 'invalid_key') return { code: 'invalid_value', path, message: issue.issues[0]!.message };
   const known = issue.code === 'custom' ? (issue.params?.code as string | undefined) : undefined;
   return { code: known ?? 'invalid_value', path, message: issue.message };
 }
 
-/** Another type altogether is the least like it. */
+/** Another type is less like it than a value that is out of range, and a certain number is the least like it. */
 function rank(message: string): number {
+  if (/^Invalid input: expected -?\d/.test(message)) return 2;
   return Number(message.startsWith('Invalid input: expected'));
 }

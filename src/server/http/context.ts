@@ -104,20 +104,31 @@ export function observed(app: App, { log, metrics }: Deps): void {
     const facts = (context as RequestContext).get('facts') as Record<string, unknown> | undefined;
     if (facts) facts.code = known.code;
     if (known.status === 500) log.write('failure', { error: String((error as Error).stack ?? error) });
-    for (const [name, value] of Object.entries(known.about.headers ?? {})) context.header(name, value);
     return answered(context as RequestContext, known);
   });
-  app.notFound((context) =>
-    answered(
-      context as RequestContext,
-      new ApiError(404, 'not_found', `there is nothing at ${context.req.path}: see /openapi.json`),
-    ),
-  );
+  app.notFound((context) => answered(context as RequestContext, nothingAt(app, context.req)));
+}
+
+/** That a path has nothing, or takes other methods; a client with a wrong base URL is told the right one. */
+function nothingAt(app: App, { path, method }: { path: string; method: string }): ApiError {
+  const own = app.routes.filter(({ method }) => method !== 'ALL');
+  const methods = own.filter((route) => route.path === path).map((route) => route.method);
+  if (methods.length > 0) {
+    return new ApiError(405, 'method_not_allowed', `${path} takes ${methods.join(' and ')}, not ${method}`, {
+      headers: { allow: methods.join(', ') },
+    });
+  }
+  const meant = `/v1${path.replace(/^(\/v1)+/, '')}`;
+  const hint = own.some((route) => route.path === meant)
+    ? `it is ${meant}, so that the base URL of a client ends with /v1`
+    : 'see /openapi.json';
+  return new ApiError(404, 'not_found', `there is nothing at ${path}: ${hint}`);
 }
 
 function answered(context: RequestContext, error: ApiError): Response {
   // 499: the client has gone, and only a proxy's log shows the status.
   const status = error.status as 400;
+  for (const [name, value] of Object.entries(error.about.headers ?? {})) context.header(name, value);
   return context.json(error.body, status);
 }
 
@@ -224,9 +235,9 @@ export function signalOf(context: RequestContext, { limits, stopping }: Deps): A
 
 /** The model of that name; without one the only model there is. Throws `ApiError`. */
 export function modelNamed({ models }: Deps, id: string | undefined): ServedModelInfo {
-  const info = models.get(id ?? (models.size === 1 ? [...models.keys()][0]! : ''));
+  const info = models.get(id || (models.size === 1 ? [...models.keys()][0]! : ''));
   if (info) return info;
-  if (id === undefined) {
+  if (!id) {
     throw new ApiError(
       400,
       'invalid_value',

@@ -158,8 +158,13 @@ export const Message = z.discriminatedUnion(
 );
 export type Message = z.infer<typeof Message>;
 
+/** An object; what writes JSON in PHP makes an empty list of one without keys. */
+export function orEmptyList<Schema extends z.ZodType>(schema: Schema) {
+  return z.preprocess((value) => (Array.isArray(value) && value.length === 0 ? {} : value), schema);
+}
+
 /** A JSON Schema; it is checked when it is made a grammar. */
-export const JsonSchema = z.record(z.string(), z.unknown());
+export const JsonSchema = orEmptyList(z.record(z.string(), z.unknown()));
 
 const Declared = z.looseObject({
   name: z.string().regex(/^[\w.:/-]{1,128}$/, 'expected 1 to 128 letters, digits, or one of _ - . : and /'),

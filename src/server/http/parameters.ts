@@ -4,11 +4,11 @@
  */
 import { z } from 'zod';
 
-/** Other names of ours. */
-const ALIASES: Readonly<Record<string, string>> = {
-  repeat_penalty: 'repetition_penalty',
-  n_predict: 'max_tokens',
-};
+/** Names of the same parameter: those of OpenAI's interfaces, llama.cpp, and transformers. A request takes the first that it knows. */
+const SYNONYMS: readonly (readonly string[])[] = [
+  ['repetition_penalty', 'repeat_penalty'],
+  ['max_completion_tokens', 'max_tokens', 'max_output_tokens', 'n_predict', 'max_new_tokens'],
+];
 
 interface Foreign {
   /** Values that ask for nothing, beside null. */
@@ -18,7 +18,7 @@ interface Foreign {
 }
 
 const OFF = [false, 0, -1, '', 'none'];
-const SAMPLING = 'the sampler knows temperature, top_k, top_p and the penalties alone';
+const SAMPLING = 'the sampler knows temperature, top_k, top_p, min_p and the penalties alone';
 const FORMATS = "what is written can be held to a 'response_format' alone";
 const LENGTH = 'an answer ends where the model ends it, or at max_tokens';
 const TEMPLATE = "the model's own chat template writes the prompt";
@@ -41,7 +41,6 @@ const FOREIGN: Readonly<Record<string, Foreign>> = {
   background: { neutral: [false], reason: 'an answer is given while its client waits' },
   prompt: { neutral: ['', {}], reason: 'no prompts are stored here' },
   // llama.cpp, Ollama, vLLM, text-generation-webui, OpenRouter
-  min_p: sampling(0),
   typical_p: sampling(0, 1),
   tfs: sampling(0, 1),
   tfs_z: sampling(0, 1),
@@ -62,6 +61,10 @@ const FOREIGN: Readonly<Record<string, Foreign>> = {
   bad_words: sampling([]),
   banned_tokens: sampling([], ''),
   allowed_token_ids: sampling([]),
+  response_format: {
+    neutral: [{ type: 'text' }],
+    reason: "the form of a response is said with 'text': {'format': ...}",
+  },
   grammar: format,
   grammar_string: format,
   json_schema: format,
@@ -98,6 +101,8 @@ function isMisspelled(name: string, known: string): boolean {
   return x.length === 2 && x[0] === y[1] && x[1] === y[0];
 }
 
+const isSynonym = (name: string): boolean => SYNONYMS.some((names) => names.includes(name));
+
 /** Others' own, which are near ours. */
 const NOT_MISSPELLED = new Set(['models', 'messages', 'prompts', 'inputs']);
 
@@ -110,11 +115,14 @@ export function requestOf<Shape extends z.ZodRawShape>(shape: Shape) {
   return z.preprocess((value, context) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
     const given: Record<string, unknown> = { ...value };
-    for (const [alias, name] of Object.entries(ALIASES)) {
-      if (known.includes(name) && given[alias] !== undefined) given[name] ??= given[alias];
+    for (const names of SYNONYMS) {
+      const name = names.find((one) => known.includes(one));
+      const said = names.find((one) => !known.includes(one) && (given[one] ?? null) !== null);
+      if (name && said && names.every((one) => !known.includes(one) || (given[one] ?? null) === null))
+        given[name] = given[said];
     }
     for (const [name, sent] of Object.entries(given)) {
-      if (known.includes(name) || name in ALIASES || sent === null) continue;
+      if (known.includes(name) || isSynonym(name) || sent === null) continue;
       const foreign = Object.hasOwn(FOREIGN, name) ? FOREIGN[name] : undefined;
       const meant =
         foreign || NOT_MISSPELLED.has(name) ? undefined : known.find((one) => isMisspelled(name, one));

@@ -1,8 +1,10 @@
 /** What real clients send, and what the engine is asked for then. */
 import { describe, expect, test } from 'vitest';
+import { answerGrammar } from '../engine/answer-grammar.js';
 import type { ServedModelInfo } from '../engine/protocol.js';
 import { ApiError, invalid } from './api-error.js';
 import { chatRequest, closed, completionRequests } from './requests.js';
+import { ResponsesRequest } from './responses/schemas.js';
 import { ChatRequest, CompletionRequest } from './schemas.js';
 
 const info: ServedModelInfo = {
@@ -251,13 +253,17 @@ describe('parameters', () => {
     ['old functions', { functions: [{ name: 'f' }] }, 'functions', /tools/],
     ['sound for an answer', { modalities: ['text', 'audio'] }, 'modalities', /text/],
     ['a search', { web_search_options: {} }, 'web_search_options', /search/],
-    ['another sampler', { min_p: 0.05 }, 'min_p', /sampler/],
+    ['another sampler', { typical_p: 0.5 }, 'typical_p', /sampler/],
     ['another grammar', { guided_regex: 'a+' }, 'guided_regex', /response_format/],
     ["a template of the client's own", { chat_template: '{{ messages }}' }, 'chat_template', /template/],
     ['a letter left out', { temprature: 0 }, 'temprature', /'temperature'/],
     ['letters swapped', { max_tokesn: 3 }, 'max_tokesn', /'max_tokens'/],
     ['words parted otherwise', { maxTokens: 3 }, 'maxTokens', /'max_tokens'/],
     ['a temperature', { temperature: 3 }, 'temperature', /2/],
+    ['a temperature as a text', { temperature: '0.5' }, 'temperature', /expected number, received string/],
+    ['a seed between numbers', { seed: 1.5 }, 'seed', /whole number/],
+    ['a bias of a word', { logit_bias: { yes: 5 } }, 'logit_bias.yes', /id of a token/],
+    ['too many stops', { stop: Array(65).fill('a') }, 'stop', /<=64/],
   ])('%s is refused', (_, sent, param, reason) => {
     let refused: unknown;
     try {
@@ -267,6 +273,32 @@ describe('parameters', () => {
     }
     expect(refused).toBeInstanceOf(ApiError);
     expect((refused as ApiError).body.error).toMatchObject({ param, message: expect.stringMatching(reason) });
+  });
+
+  test('parameters of one interface in another: the same ones are taken, and none is left out silently', () => {
+    holds(chat({ max_output_tokens: 3 }), { maxTokens: 3 });
+    holds(chat({ max_output_tokens: 3, max_tokens: 5 }), { maxTokens: 5 });
+    holds(chat({ max_new_tokens: 3, max_completion_tokens: null }), { maxTokens: 3 });
+    holds(complete({ max_completion_tokens: 3 })[0]!, { maxTokens: 3 });
+    holds(complete({ response_format: { type: 'json_object' } })[0]!, { format: { kind: 'json' } });
+    const response = ResponsesRequest.parse({ input: 'hi', max_tokens: 3 });
+    expect(response.max_output_tokens).toBe(3);
+    const format = { input: 'hi', response_format: { type: 'json_object' } };
+    expect(() => ResponsesRequest.parse(format)).toThrow(/'text'/);
+    expect(() => ResponsesRequest.parse({ input: ['hi'] })).toThrow(/expected an item/);
+  });
+
+  test('empty objects as PHP writes them, and seeds of 64 bits', () => {
+    const tools = [{ type: 'function', function: { name: 'w', parameters: [] } }];
+    holds(chat({ tools, logit_bias: [], stream_options: [], metadata: [] }), { bias: undefined });
+    const schema = { type: 'object', properties: [], additionalProperties: false };
+    const format = { type: 'json_schema', json_schema: { name: 'x', schema } };
+    const request = chat({ response_format: format });
+    expect(() => answerGrammar(request, info.form, {})).not.toThrow();
+    const { seed } = chat({ seed: 2 ** 63 + 2 ** 20 });
+    expect(Number.isSafeInteger(seed)).toBe(true);
+    expect(seed).not.toBe(chat({ seed: 2 ** 63 }).seed);
+    holds(chat({ min_p: 0.05 }), { minP: 0.05 });
   });
 
   test('the best of several is refused', () => {

@@ -37,6 +37,7 @@ function common(body: ChatRequest | CompletionRequest, info: ServedModelInfo, ow
       temperature: body.temperature,
       topP,
       topK: body.top_k,
+      minP: body.min_p,
       repetitionPenalty: body.repetition_penalty,
       frequencyPenalty: body.frequency_penalty,
       presencePenalty: body.presence_penalty,
@@ -108,7 +109,12 @@ export function completionRequests(
   }
   const shared = {
     ...common(body, info, owner),
-    ...given({ maxTokens: body.max_tokens ?? DEFAULT_COMPLETION, logprobs: body.logprobs, echo: body.echo }),
+    ...given({
+      maxTokens: body.max_tokens ?? DEFAULT_COMPLETION,
+      logprobs: body.logprobs,
+      echo: body.echo,
+      format: formatOf(body),
+    }),
   };
   return prompts.map((prompt) => ({ ...shared, prompt }));
 }
@@ -266,7 +272,7 @@ function toolsOf({ tools, tool_choice: choice }: ChatRequest, info: ServedModelI
   return tools;
 }
 
-function formatOf({ response_format: format }: ChatRequest): Format | undefined {
+function formatOf({ response_format: format }: Pick<ChatRequest, 'response_format'>): Format | undefined {
   if (!format || format.type === 'text') return undefined;
   return format.schema ? { kind: 'schema', schema: format.schema } : { kind: 'json' };
 }

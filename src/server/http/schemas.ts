@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { StateId, StateRecord } from '../../generate/states/record.js';
-import { JsonSchema, Message, optional, Tool, ToolChoice } from './messages.js';
+import { JsonSchema, Message, optional, orEmptyList, Tool, ToolChoice } from './messages.js';
 import { requestOf } from './parameters.js';
 
 /** How many answers and prompts one request may ask for. */
@@ -41,6 +41,12 @@ export const ResponseFormat = z
     return { type, schema: type === 'text' ? undefined : (named?.schema ?? bare ?? schema ?? value) };
   });
 
+/** Any whole number; clients choose among those of 64 bits, of which a number in JavaScript has only the first digits. */
+const wholeSeed = z
+  .number()
+  .refine(Number.isInteger, 'expected a whole number')
+  .transform((seed) => (Number.isSafeInteger(seed) ? seed : seed % Number.MAX_SAFE_INTEGER));
+
 /** Empty strings are dropped. */
 const stop = z
   .union([z.string().transform((one) => [one]), z.array(z.string().max(1000).nullable()).max(64)])
@@ -48,7 +54,12 @@ const stop = z
   .transform((value) => (value ?? []).filter((one) => one !== null && one !== '') as string[]);
 
 const logitBias = optional(
-  z.record(z.string().regex(/^\d{1,9}$/, 'expected the id of a token'), z.number().min(-100).max(100)),
+  orEmptyList(
+    z.record(
+      z.string().regex(/^\d{1,9}$/, 'expected the id of a token as the key'),
+      z.number().min(-100).max(100),
+    ),
+  ),
 );
 
 /** Accepted, since many clients send it, and ignored. */
@@ -61,10 +72,13 @@ export const maxTokens = orNone(z.int().min(0)).describe(
 
 /** The keys that chat completions and text completions share. */
 export const generation = {
-  model: optional(z.string().max(200)).describe('By default the only model there is.'),
+  model: optional(z.string().max(200)).describe('By default, or if it is empty, the only model there is.'),
   temperature: orNone(z.number().min(0).max(2)),
   top_p: orNone(z.number().min(0).max(1)),
   top_k: orNone(z.int().min(0)).describe('Only so many of the likeliest tokens; 0 and -1 for all.'),
+  min_p: orNone(z.number().min(0).max(1)).describe(
+    'Only tokens that have this part of the probability of the likeliest; 0 for all.',
+  ),
   repetition_penalty: optional(z.number().min(0.01).max(100)).describe(
     'Divides the positive logits of tokens that occurred. Also `repeat_penalty`.',
   ),
@@ -72,9 +86,9 @@ export const generation = {
   max_tokens: maxTokens,
   stop,
   // -1 is any seed; other negative ones are seeds.
-  seed: orNone(z.int()),
+  seed: orNone(wholeSeed),
   stream: optional(z.boolean()),
-  stream_options: optional(z.looseObject({ include_usage: z.boolean().nullish() })),
+  stream_options: optional(orEmptyList(z.looseObject({ include_usage: z.boolean().nullish() }))),
   frequency_penalty: optional(z.number().min(-2).max(2)),
   presence_penalty: optional(z.number().min(-2).max(2)),
   logit_bias: logitBias,
@@ -86,7 +100,7 @@ export const generation = {
 
 /** How a model may be told to think or not to: each is what some server takes. */
 export const thinking = {
-  chat_template_kwargs: optional(z.record(z.string(), z.unknown())).describe(
+  chat_template_kwargs: optional(orEmptyList(z.record(z.string(), z.unknown()))).describe(
     'Variables of the chat template, such as `enable_thinking`.',
   ),
   reasoning_effort: optional(z.string()).describe(
@@ -138,6 +152,7 @@ export const CompletionRequest = requestOf({
     'Begins with the prompt, and its log probabilities where they are asked for.',
   ),
   best_of: optional(z.int()),
+  response_format: optional(ResponseFormat),
 });
 export type CompletionRequest = z.infer<typeof CompletionRequest>;
 

@@ -145,7 +145,8 @@ export function placeOf({ schema, path }: Place, key: string): Place | undefined
 export function namedOf({ schema, path }: Place, key: string): Map<string, Place> {
   const value = keyword(schema, key);
   const found = new Map<string, Place>();
-  if (value === undefined) return found;
+  // What writes JSON in PHP makes an empty list of an object without keys.
+  if (value === undefined || (Array.isArray(value) && value.length === 0)) return found;
   if (typeof value !== 'object' || Array.isArray(value)) {
     throw unfollowable(`${path}/${key}`, 'expected an object of schemas');
   }

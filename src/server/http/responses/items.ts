@@ -48,7 +48,9 @@ export const InputItem = z.preprocess(
     ],
     {
       error: ({ input }) =>
-        `it is of the type '${(input as { type?: unknown } | null)?.type}', and the models here know messages, function calls and their outputs, and reasoning alone`,
+        typeof input !== 'object' || input === null
+          ? 'expected an item, such as {"role": "user", "content": "..."}'
+          : `it is of the type '${(input as { type?: unknown }).type}', and the models here know messages, function calls and their outputs, and reasoning alone`,
     },
   ),
 );

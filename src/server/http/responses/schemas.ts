@@ -1,6 +1,6 @@
 /** What a request to /v1/responses may say, and what is answered. */
 import { z } from 'zod';
-import { optional, Tool, ToolChoice } from '../messages.js';
+import { optional, orEmptyList, Tool, ToolChoice } from '../messages.js';
 import { requestOf } from '../parameters.js';
 import {
   generation,
@@ -52,7 +52,7 @@ export const ResponsesRequest = requestOf({
   tool_choice: optional(ToolChoice),
   top_logprobs: orNone(z.int().min(0).max(20)),
   include: optional(z.array(z.string())).describe('Of these, `message.output_text.logprobs` has an effect.'),
-  metadata: optional(z.record(z.string(), z.unknown())),
+  metadata: optional(orEmptyList(z.record(z.string(), z.unknown()))),
   truncation: noEffect,
   parallel_tool_calls: noEffect,
   max_tool_calls: noEffect,
