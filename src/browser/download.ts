@@ -47,7 +47,7 @@ export async function download(wanted: Wanted, options: DownloadOptions = {}): P
       await part.discard();
     } catch (thrown) {
       const error = inWords(path, thrown);
-      // What did not fit is in nobody's way.
+      // A part that did not fit is deleted, so that it takes no room.
       if (error instanceof StorageError) await part.discard();
       else part.close();
       throw error;
@@ -96,7 +96,7 @@ function refusal({ name, url }: Wanted, { status }: Response): HubError {
   return new HubError(`${host} does not give ${name} (${status})${gated}. Check the address.`);
 }
 
-/** What is known of a part whose checksum nobody has told: by which word the host can tell whether it is still the same file. */
+/** What is known of a part without a checksum: the ETag by which the host tells whether it is still the same file. */
 interface Begun {
   readonly etag: string | undefined;
   readonly total: number | undefined;
@@ -155,7 +155,7 @@ class Part {
 
   private length = 0;
 
-  /** Goes on from what an earlier visit has left, unless nothing says what that was. */
+  /** Resumes the part that an earlier visit left, unless neither a checksum nor an ETag identifies it. */
   private async takeUp(held: Blob): Promise<void> {
     const { size, sum } = this.wanted;
     const isOf = sum ? held.size <= (size ?? held.size) : this.begun?.etag !== undefined;

@@ -23,7 +23,7 @@ export type Answer =
   | { readonly kind: 'error'; readonly id: number; readonly error: unknown; readonly facts: unknown }
   | { readonly kind: 'callback'; readonly callback: number; readonly args: unknown[] };
 
-/** What stands for something that cannot be copied. */
+/** The placeholder of a value that cannot be copied between threads. */
 class Stand {
   /** Survives copying, which a class does not. */
   readonly heddle = true;
@@ -140,7 +140,7 @@ export class Connection {
     this.lent.delete(id);
   }
 
-  /** Ends the worker, which nobody waits for. */
+  /** Terminates the worker without waiting for it. */
   end(): void {
     this.close(new errors.DeviceError('the model was disposed of: load it again'));
   }

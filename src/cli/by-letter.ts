@@ -1,6 +1,6 @@
 /** What a person gives for all layers, and for those of some letters: `int4,S=8`, `bfloat16,*=float32`. */
 
-/** What holds for all, and what holds for the layers of a letter in its place. */
+/** A value for all layers, and values for the layers of a letter that override it. */
 export interface ByLetter {
   readonly all?: string;
   readonly layers: Readonly<Record<string, string>>;

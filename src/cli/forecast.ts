@@ -51,7 +51,7 @@ async function run(folder: string, path: string | undefined, flags: ForecastFlag
       Array.from({ length: rows }, (_, i) => Array.from(values.subarray(i * width, (i + 1) * width))),
     );
   }
-  // First, so that what was read is not lost where it cannot be forecast so far.
+  // The state is saved first, so that it is not lost if the forecast is refused.
   if (flags.saveState !== undefined) await session.save(flags.saveState);
   const { targets, quantiles, values } = await session.forecast(flags.steps ?? reachOf(session, forecaster));
   const lines = values.flatMap((row, step) =>

@@ -41,7 +41,7 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   const started = performance.now();
   const source = await sourceOf(model.model, flags);
   if (source !== undefined) await session.readSource(source);
-  // After a source or a state there need not be more to read: nobody is waited for at a terminal.
+  // After a source or a state a prompt is optional: at a terminal standard input is not waited for.
   const waits = source === undefined && (flags.state === undefined || process.stdin.isTTY !== true);
   const given = flags.prompt ?? (waits ? await text(process.stdin) : '');
   // As in the pairs that it was trained on.

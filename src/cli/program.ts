@@ -195,7 +195,7 @@ const program = new Command(heddleCommand())
   .configureHelp(HELP)
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'heddle: ')) });
 
-// Whoever reads our output may stop early, as `head` does. Work whose messages nobody reads continues.
+// The reader of standard output may stop early, as `head` does. If the reader of standard error does, the work continues.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
   process.exit(0);

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Tells a process that it is the supervised one. */
 const SUPERVISED = 'HEDDLE_SUPERVISED';
-/** How processes end that nobody has ended. SIGKILL is the kernel's where memory runs out, and a person's. */
+/** Signals with which a process ends by a crash. SIGKILL comes from the kernel if memory runs out, but also from a person. */
 const CRASHES: readonly string[] = ['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGILL', 'SIGFPE'];
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 

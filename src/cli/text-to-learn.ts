@@ -44,11 +44,11 @@ export interface EncodedText {
   readonly data: DataSource;
   /** A line for a person. */
   readonly about: string;
-  /** Tokens of a sequence, where nobody says otherwise. */
+  /** Default length of a sequence in tokens. */
   readonly sequence: (model: Model) => number;
   /** How often a run sees all that is learned from. */
   readonly epochs: (settings: TrainingSettings) => number;
-  /** What a sample goes on from. */
+  /** The prompt of a sample. */
   readonly prompt: readonly number[];
   /** What it reads before that. */
   readonly source?: { readonly given: SourceGiven; readonly name: string };
@@ -61,7 +61,7 @@ interface SplitOptions {
   readonly seed: number;
 }
 
-/** Tokens of the held-out text that a sample goes on from. */
+/** Length of a sample's prompt, which is taken from the held-out text, in tokens. */
 export const SAMPLE_PROMPT = 12;
 
 /** How a corpus is cut, and what of it is held out. */

@@ -64,7 +64,7 @@ export function formatConfig(json: Readonly<Record<string, unknown>>): string {
       typeof value === 'number' && !Number.isFinite(value) ? { __float__: String(value) } : value,
     2,
   );
-  // Other readers of other families' configs tell 1 from 1.0.
+  // Readers of other families' configs distinguish 1 from 1.0.
   return `${json.model_type === 'heddle' ? text : withFractions(text)}\n`;
 }
 

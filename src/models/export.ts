@@ -39,7 +39,7 @@ export interface ExportPlan {
   readonly model: Model;
   /** What the new config.json holds. */
   readonly json: Readonly<Record<string, unknown>>;
-  /** What whoever reads it elsewhere should know. */
+  /** Notes for the person who reads the export with other software. */
   readonly notes: readonly string[];
   /** Writes config and weights, and the ONNX files where asked for, into an empty folder. */
   write(folder: string): Promise<void>;

@@ -12,7 +12,7 @@ const SHIPPED_FOLDER = fileURLToPath(new URL(`../../assets/${SHIPPED_MODEL}`, im
 /** `sotu` is short for it: no other model comes along. */
 const SHIPPED_NAMES = [SHIPPED_MODEL, 'sotu'];
 
-/** The folder of a model's files. A name that means nothing comes back as it is, for whoever opens it to refuse. */
+/** The folder of a model's files. An unknown name is returned unchanged: opening it gives the error. */
 export function modelFolder(name: string): string {
   if (!existsSync(name) && SHIPPED_NAMES.includes(name)) return SHIPPED_FOLDER;
   const folder = checkpointFolder(name);
@@ -37,11 +37,11 @@ export function checkpointFolder(folder: string): string {
   return isRun ? join(folder, CHECKPOINT) : folder;
 }
 
-/** What a model is called where nobody says it: as its folder, or for one named `checkpoint` as the folder around it. */
+/** The default name of a model: that of its folder, or of the folder around it if it is called `checkpoint`. */
 export function modelName(name: string): string {
   const folder = resolve(modelFolder(name));
   const parent = dirname(folder);
-  // Every run's checkpoint has the same name, which tells nobody anything.
+  // The checkpoints of all runs have the same folder name.
   return (basename(folder) === CHECKPOINT && basename(parent)) || basename(folder).replace(/\.gguf$/i, '');
 }
 

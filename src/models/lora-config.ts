@@ -34,7 +34,7 @@ export interface AdapterConfig {
   /** Whether the module of this name, as transformers has it, has an adapter. */
   has(module: string): boolean;
   rankOf(module: string): number;
-  /** What multiplies B A. */
+  /** The factor of B A. */
   scaleOf(module: string): number;
   /** Whether the rows of W + scale B A are brought to lengths of their own (DoRA). */
   readonly usesDora: boolean;

@@ -57,7 +57,7 @@ export function lettersIn(layer: string): string[] {
   return layer.match(/<.>|[^[\]]/gu) ?? [];
 }
 
-/** What a letter means, or the letter itself where nobody knows. */
+/** The meaning of a letter, or the letter itself if it is unknown. */
 export function letterName(letter: string): string {
   const names: Readonly<Record<string, string>> = LAYER_NAMES;
   const [inner] = /(?<=^<).(?=>$)/u.exec(letter) ?? [];

@@ -1,6 +1,6 @@
 /**
  * One step of a model that keeps a state, as a graph: it reads a prompt, a piece of one, or the one token just written.
- * Whoever runs models, and whoever gives them away, builds on this.
+ * Generation and the ONNX export are built on it.
  */
 import { type Dim, gather, input, multiplyDims, reshape, type Tensor } from '../graph/index.js';
 import { ParameterRegistry } from '../nn/index.js';

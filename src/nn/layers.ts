@@ -33,7 +33,7 @@ export function initialDeviation(inputs: number): number {
   return 1 / Math.sqrt(3 * inputs);
 }
 
-/** What `linear` is told beside x and its sizes. */
+/** Options of `linear`. */
 export interface LinearOptions {
   bias?: boolean;
   initialize?: Initializer;
@@ -102,14 +102,14 @@ export function embeddingTable(parameters: Parameters, vocabulary: number, size:
   return parameters.get('weight', [vocabulary, size], normal(INITIAL_DEVIATION));
 }
 
-/** What `rmsNorm` is told beside x. */
+/** Options of `rmsNorm`. */
 export interface RmsNormOptions {
   epsilon: number;
   /** Normalises this many equal parts of the last axis, each on its own. */
   groups?: number;
   /** Multiplies by 1 + weight, as Gemma does: weights decay towards 1. */
   zeroCentered?: boolean;
-  /** What new weights multiply by; 1 by default. */
+  /** Initial value of the weights; 1 by default. */
   initial?: number;
 }
 
@@ -127,9 +127,9 @@ export function rmsNorm(
   return multiply(reshape(normalize(parts, fill([size / groups], 1), epsilon), x.shape), weight);
 }
 
-/** What `layerNorm` is told beside x. */
+/** Options of `layerNorm`. */
 export interface LayerNormOptions {
-  /** Tells these options from those of an RMS norm. */
+  /** Distinguishes these options from those of an RMS norm. */
   centered: true;
   epsilon: number;
   /** Normalises this many equal parts of the last axis, each on its own. */
@@ -158,7 +158,7 @@ export function layerNorm(
 /** The options of either norm; `centered` tells which. */
 export type NormOptions = RmsNormOptions | LayerNormOptions;
 
-/** The norm of the kind that its options are of. */
+/** A layer norm or an RMS norm, as the options say. */
 export function normalizeBy(parameters: Parameters, x: Tensor, options: NormOptions): Tensor {
   return 'centered' in options ? layerNorm(parameters, x, options) : rmsNorm(parameters, x, options);
 }
@@ -172,15 +172,15 @@ export function norm(name: string, options: NormOptions): Mixer {
 }
 
 /**
- * Mixers side by side in one layer (Hymba: Dong et al., 2024, arXiv 2411.13676): the mean of what each makes of x, normed each on its
- * own, so that none drowns out the others. They are called `mixers.N`, and their norms `norms.N`.
+ * Parallel mixers in one layer (Hymba: Dong et al., 2024, arXiv 2411.13676): the mean of their outputs, each normalised separately so that
+ * no output dominates. Their parameters are under `mixers.N`, their norms under `norms.N`.
  */
 export function sideBySide(mixers: readonly Mixer[], options: RmsNormOptions): Mixer {
   const branches = mixers.map((mixer, i) => chain(named(`mixers.${i}`, mixer), norm(`norms.${i}`, options)));
   return chain(together(...branches), scale(1 / mixers.length));
 }
 
-/** What MLPs have between their projections. */
+/** Activations of MLPs. */
 export type Activation = (x: Tensor) => Tensor;
 
 /** The sizes and the activation of an MLP. */

@@ -1,13 +1,13 @@
 /**
- * What a mixer shows of how it mixes, to those who look inside (inspect/): the tensors that it has anyway. A mixer that is
- * given `observe` calls it once for each thing below that it does; without it nothing of this is computed.
+ * The tensors of a mixer that inspection (inspect/) reads: attention probabilities, recurrence operands, kernels. A mixer calls `observe`
+ * once for each operation below that it performs; without `observe` no extra tensors are computed.
  */
 import type { ChannelSystemInputs, Heads, RecurrenceInputs, ScanInputs, Tensor } from '../graph/index.js';
 
-/** Is shown what a mixer does inside, while its graph is built. */
+/** Called with a mixer's operations while its graph is built. */
 export type Observe = (sight: Sight) => void;
 
-/** What a mixer does inside, by the kind of its operator. */
+/** One operation of a mixer, by its kind. */
 export type Sight =
   | AttentionSight
   | RecurrenceSight
@@ -35,11 +35,11 @@ export interface RecurrenceSight {
   readonly kind: 'recurrence';
   readonly operands: RecurrenceInputs;
   readonly heads: Heads;
-  /** [batch, sequence, heads]: what a token is multiplied with to be its value; 1 by default. */
+  /** [batch, sequence, heads]: factors on the values; 1 by default. */
   readonly factor?: Tensor;
-  /** Steps of the operands that are one token, of which the last reads; 1 by default. */
+  /** Recurrence steps per token, of which only the last is read out; 1 by default. */
   readonly stepsPerToken?: number;
-  /** Values are those of the token before, and its own are read beside the state, times `own` [batch, sequence, heads]. */
+  /** The state gets the value of the previous token; a token's own value is added to the output, times `own` [batch, sequence, heads]. */
   readonly delayed?: { readonly own: Tensor };
 }
 
@@ -47,7 +47,7 @@ export interface RecurrenceSight {
 export interface ScanSight {
   readonly kind: 'scan';
   readonly operands: ScanInputs;
-  /** [batch, sequence, width]: what a token is multiplied with to be its value. */
+  /** [batch, sequence, width]: factors on the values. */
   readonly factor: Tensor;
 }
 
@@ -67,7 +67,7 @@ export interface ChannelSystemSight {
   readonly operands: ChannelSystemInputs;
 }
 
-/** One linear system for all channels, of whose outputs each is a head. */
+/** One linear system for all channels; each of its outputs counts as a head. */
 export interface StateSystemSight {
   readonly kind: 'state system';
   /** What enters the state: [batch, sequence, size]. */

@@ -169,7 +169,7 @@ export async function streamForecasts(
   }
 }
 
-/** Windows of one length as the model is fed them, nothing missing. */
+/** Windows of one length as model inputs, without missing values. */
 function feedsOf(windows: readonly Float32Array[], { patch }: SeriesConfig): Record<string, HostTensor> {
   const width = windows[0]!.length;
   const dims = [windows.length, width / patch, patch, 1];

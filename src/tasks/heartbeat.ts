@@ -13,7 +13,7 @@ const PATCH = 4;
 const WINDOW = 512;
 /** Patches before a window has seen enough. */
 const WARM = 32;
-/** Patches of the stream that are read at a time: what was kept of those before is all that is known of them. */
+/** Patches of the stream that are read at a time; of earlier patches only the model's state is left. */
 const PATCHES_AT_ONCE = 16;
 
 /** Of each wave: its place in a beat from 0 to 1, its height and its width. */
@@ -112,7 +112,7 @@ function missed(values: Float32Array, at: number, forecast: ArrayLike<number>): 
 /** How often the worst patch of an ill beat is scored above that of a beat that is well: the area under the ROC curve. */
 function separation({ values, ill }: Stream, scoreAt: (at: number) => number): number {
   const [good, bad]: [number[], number[]] = [[], []];
-  // Spans of a beat's length: ill where the most of it is.
+  // Spans of a beat's length count as abnormal if most of their values are.
   for (let start = 0; start + 64 <= values.length; start += 64) {
     if (start % WINDOW < WARM * PATCH || (start % WINDOW) + 64 >= WINDOW) continue;
     let [count, worst] = [0, 0];

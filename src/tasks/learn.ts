@@ -26,7 +26,7 @@ export const HELD_OUT = 256;
 
 /**
  * Losses at the answers alone, at most `answers` an example of `length` tokens; `accuracy` is how many of them a model would have said.
- * Logits are made where they are asked for.
+ * Logits are computed only where an answer is due.
  */
 export function answersObjective(length: number, answers: number): Objective {
   return {
@@ -95,11 +95,11 @@ export function examplesOf(
 }
 
 function exampleOf(sample: Sampling, length: number, seed: number, index: number) {
-  // Both numbers decide all bits: the streams of two seeds have nothing in common.
+  // Both numbers determine all bits, so that the streams of two seeds are independent.
   return sample(new Random(new Random(seed).uint32() ^ Math.imul(index + 1, 0x9e3779b1)), length);
 }
 
-/** What a run of this task learns from: new examples without end, and others that it holds out. */
+/** The data of a run: an endless stream of new training examples, and held-out examples for validation. */
 export function taskData(task: TokenTask): DataSource {
   return (model, { sequence, seed }) => {
     expectVocabulary(task, model);

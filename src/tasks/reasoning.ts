@@ -37,7 +37,7 @@ export const parity: TokenTask = oddness(false);
 /** The same, with the answer so far after each bit. */
 export const paritySteps: TokenTask = oddness(true);
 
-/** After each token what is so far is due, and stands behind it: the next step begins there. */
+/** After each token the intermediate result is due and is then part of the input: the next step starts from it. */
 function inSteps(tokens: readonly number[], sofar: readonly number[], length: number): Example {
   return {
     tokens: tokens.flatMap((token, i) => [token, sofar[i]!]).slice(0, length),
@@ -216,7 +216,7 @@ function chains(written: boolean): TokenTask {
   const [rule, question, answer, filling] = [things, things + 1, things + 2, things + 3];
   const name = written ? 'inference-steps' : 'inference';
   const ask = (random: Random, length: number, depth: number): Example => {
-    // As much room whatever the depth: the number of rules tells nothing of it.
+    // The number of rules is the same at every depth, so that it does not reveal the depth.
     const tail = DEEPEST + 2 + (written ? DEEPEST : 1);
     expectRoom(name, length, 3 * (DEEPEST + 1) + tail - 1);
     const rules = Math.min(things - 1, Math.floor((length + 1 - tail) / 3));

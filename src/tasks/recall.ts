@@ -1,4 +1,4 @@
-/** Recall: what was said once is asked for later. */
+/** Recall tasks: a fact is given once in a sequence and asked for later. */
 import type { Random } from '../nn/index.js';
 import { distinct, type Example, expectRoom, said, type TokenTask } from './tokens.js';
 
@@ -6,9 +6,9 @@ const VOCABULARY = 8192;
 const HALF = VOCABULARY / 2;
 
 /**
- * Multi-query associative recall in Zoology's setting: pairs of keys and values stand first, then keys come again, more
- * often soon than late, among random tokens; after each its value is due, and another random token stands. With `among`, keys and values
- * are so many alone of all: an easier task, in the same vocabulary.
+ * Multi-query associative recall in Zoology's setting: pairs of keys and values come first, then each key once more among
+ * random tokens, more often early than late; after a key the model has to predict its value, and the input has a random token there. With
+ * `among`, keys and values are drawn from that many tokens only: an easier task with the same vocabulary.
  */
 export function mqar(pairs: number, among = HALF): TokenTask {
   const isWhole = among === HALF;
@@ -66,7 +66,7 @@ function powerLawSlots(random: Random, count: number, slots: number): number[] {
   return list;
 }
 
-/** Tokens strewn among noise, to be said in their order at the end. */
+/** Selective copying: data tokens scattered among noise, to be repeated in their order at the end. */
 export const selectiveCopying: TokenTask = {
   name: 'selective-copying',
   about: '16 tokens strewn among noise are copied in their order',
@@ -94,7 +94,7 @@ export const selectiveCopying: TokenTask = {
   },
 };
 
-/** A mark comes twice: after the second one, what stood behind the first is due. */
+/** Induction: a mark occurs twice; after the second one, the token that followed the first is due. */
 export const induction: TokenTask = {
   name: 'induction',
   about: 'what stood behind a mark is said when the mark comes again',
@@ -114,7 +114,7 @@ export const induction: TokenTask = {
   },
 };
 
-/** A number of five digits, said once somewhere in a text, is asked for at its end. */
+/** Passkey: a five-digit number, given once somewhere in a text, is asked for at its end. */
 export const passkey: TokenTask = {
   name: 'passkey',
   about: 'a number of five digits, said once somewhere in a text, is asked for at its end',

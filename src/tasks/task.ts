@@ -1,5 +1,5 @@
 /**
- * Tasks tell designs apart: each has a name, data, a measure, what guessing reaches, and a number that somebody published. A task is
+ * Tasks compare designs: each has a name, data, a metric, the score of guessing, and a published score. A task is
  * prepared before a model is trained on it: then its data is there, and it says what a model of it reads, what it learns from, and how
  * well it does.
  */
@@ -31,7 +31,7 @@ export function expectOwnLength(name: string, own: number, length = own): void {
   );
 }
 
-/** What is asked of a model, how the answer is measured, and what a guess scores. */
+/** A task: its data, its metric, and the score of guessing. */
 export interface Task {
   readonly name: string;
   /** What is asked, in a line for a person. */
@@ -61,7 +61,7 @@ export interface PreparedTask {
   readonly data: DataSource;
   /** What simple methods reach, by their names. */
   readonly baselines?: Readonly<Record<string, number>>;
-  /** Scores on what no run has seen, one after the other, each with what it is of: `65,536 tokens`. */
+  /** Scores on held-out data, one after the other, each with a label such as `65,536 tokens`. */
   score(trained: Trained, options: ScoreOptions): AsyncIterable<Score>;
 }
 
@@ -81,7 +81,7 @@ export interface ScoreOptions {
   readonly longest?: number;
 }
 
-/** A score, and what it is the score of. */
+/** A score with its label. */
 export interface Score {
   readonly of: string;
   readonly value: number;

@@ -1,6 +1,6 @@
 /**
- * Tasks of tokens are made of examples that a seed gives: tokens, and what is to be said after some of them. A model is asked for it as
- * for any next token; the likeliest one decides, and nothing between is scored. Steps towards an answer are written by the model itself.
+ * Token tasks are made of examples that a seed generates: tokens, and the answers due after some of them. An answer is the model's most
+ * likely next token; the other positions are not scored. In tasks with written steps the model writes the steps itself when it is tested.
  */
 import { ConfigError } from '../errors.js';
 import type { Random } from '../nn/index.js';
@@ -31,7 +31,7 @@ export interface TokenTask extends Pick<Task, 'name' | 'about' | 'source' | 'len
   readonly written?: boolean;
   /** Tests of other examples than those of `sample`, at the length that is trained. */
   readonly tests?: readonly { readonly of: string; readonly sample: TokenTask['sample'] }[];
-  /** The places of the tokens that the answer behind the one at `after` follows from, where a few alone decide it. */
+  /** Positions of the tokens that determine the answer after position `after`, if there are only a few. */
   sources?(tokens: readonly number[], after: number): readonly number[];
   /** What a model learns from, where that is not the same: easier examples among others, with no more answers. */
   practice?(random: Random, length: number): Example;
@@ -67,7 +67,7 @@ export function tokenTask(task: TokenTask): Task {
   };
 }
 
-/** An example whose answers stand among its tokens, at these places: each is due before it is read. */
+/** An example whose answers are among its tokens, at these positions: each has to be predicted before it is read. */
 export function said(tokens: readonly number[], places: readonly number[]): Example {
   return {
     tokens: tokens.slice(0, -1),

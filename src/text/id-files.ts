@@ -63,7 +63,7 @@ const LLM_C: Readonly<Record<number, 'uint16' | 'uint32'>> = { 20240520: 'uint16
 
 /**
  * A file of numbers alone, as nanoGPT writes it, or with the header of llm.c, which says of which size they are. Without either they have 2
- * bytes. Throws `DataError` where that looks wrong, and nobody said so.
+ * bytes. Throws `DataError` where the guess looks wrong and no form was given.
  */
 export async function readBinary(path: string, said?: 'uint16' | 'uint32'): Promise<Int32Array> {
   const head = await readHead(path, LLM_C_HEADER);
@@ -110,7 +110,7 @@ async function readHead(path: string, bytes: number): Promise<Buffer> {
 }
 
 const NPY_MAGIC = '\x93NUMPY';
-/** Bytes of a header that nobody's header passes. */
+/** Upper bound of a header's length in bytes. */
 const MOST_HEADER = 2 ** 16;
 
 /** A file of NumPy (numpy.lib.format): one row of ids, or a matrix with a document in each row. */

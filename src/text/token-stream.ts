@@ -7,7 +7,7 @@
 export interface TokenStream {
   /** Takes the next token; returns the text that is complete with it, often a word, sometimes nothing yet. */
   push(id: number): string;
-  /** What was held back, a character that never became whole as U+FFFD. The stream then starts anew. */
+  /** The text that was held back, with an incomplete character as U+FFFD. The stream then starts anew. */
   end(): string;
 }
 

@@ -42,7 +42,7 @@ import {
 } from './family.js';
 import { groupedRouting, groupedRoutingKeys } from './grouped-routing.js';
 
-/** What version 3 can have, and no published model does. */
+/** Options of version 3 that no published model uses. */
 const never = z.literal(false).default(false);
 const noLimits = z
   .array(z.number().nullable())
@@ -137,7 +137,7 @@ const family = defineFamily(['bailing_hybrid'], schema, (config, json) => {
     tieWordEmbeddings: config.tie_word_embeddings,
     stored: {
       aliases: (name) => [name.replace('.attention.', '.self_attn.')],
-      // Layers that draft tokens stand behind the model's own.
+      // Layers that draft tokens come after the model's own.
       ignored: [
         /^model\.mtp/,
         ...(predictors.length > 0 ? [new RegExp(`^model\\.layers\\.(?:${predictors.join('|')})\\.`)] : []),
@@ -151,7 +151,7 @@ export const bailingV3: typeof family = { ...family, architecture: 'BailingMoeV3
 
 function latentOf(config: Config, deviation: number): Mixer {
   const rotaryDim = config.qk_rope_head_dim;
-  // Configs speak of half a head; what rotates is the whole of the rotary part.
+  // Configs give half of a head's size; the whole rotary part is rotated.
   const whole = {
     ...config,
     partial_rotary_factor: 1,

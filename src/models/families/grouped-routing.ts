@@ -1,5 +1,5 @@
 /**
- * Routing as DeepSeek-V3 has it (2024, arXiv 2412.19437): sigmoid scores, a bias that counts in the choice alone, and groups
+ * Routing as DeepSeek-V3 has it (2024, arXiv 2412.19437): sigmoid scores, a bias that only affects the choice, and groups
  * of experts of which the best are chosen first. Nemotron-H, Kimi-Linear and Ling route so.
  */
 import { z } from 'zod';

@@ -57,7 +57,7 @@ export const olmoHybrid = defineFamily(['olmo_hybrid'], schema, (config, json) =
   const attending = attention({
     ...plain,
     headNorm: { ...normOptions, names: { query: 'q_norm', key: 'k_norm' }, whole: true },
-    // With null in the place of a theta it was trained, or extended, without positions.
+    // A theta of null means that the model was trained, or extended, without positions.
     rope: theta === null ? undefined : ropeOf(config, plain.headDim),
   });
   const numKeyHeads = config.linear_num_key_heads ?? numHeads;

@@ -1,7 +1,7 @@
 /**
  * What the delta nets share (gated delta net, KDA and their kin): queries, keys and values pass through one short causal
  * convolution and SiLU; queries and keys of each head are scaled to a fixed length, so that the delta rule neither
- * overshoots nor falls short; and what a head has read is normalised on its own.
+ * overshoots nor falls short; and the output of each head is normalised separately.
  */
 import {
   causalConvolution,

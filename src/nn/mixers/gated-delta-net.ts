@@ -53,7 +53,7 @@ export interface GatedDeltaNetConfig {
   convKernel: number;
   /** How the projections are laid out and named, see `LAYOUTS`. */
   layout: GatedDeltaNetLayout;
-  /** beta in (0, 2) instead of (0, 1): what stands under a key can then change its sign (arXiv 2411.12537). */
+  /** beta in (0, 2) instead of (0, 1): the state's eigenvalues can then be negative (arXiv 2411.12537). */
   negativeEigenvalues: boolean;
   normEpsilon: number;
   outputDeviation: number;
@@ -77,7 +77,7 @@ interface Layout {
 }
 
 /**
- * `interleaved` (Qwen3-Next): in_proj_qkvz and in_proj_ba, in which each key head with its value heads stands together.
+ * `interleaved` (Qwen3-Next): in_proj_qkvz and in_proj_ba, in which each key head is stored next to its value heads.
  * `joined` (Qwen3.5): in_proj_qkv, in_proj_z, in_proj_b and in_proj_a.
  * `separate` (OLMo Hybrid): {q,k,v,g,b,a}_proj, with g for z, and a convolution stored in three parts.
  */

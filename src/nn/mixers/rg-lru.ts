@@ -55,7 +55,7 @@ export interface RecurrentBlockConfig {
 /** The exponent of the decay where its gate is fully open. */
 const DECAY_POWER = 8;
 
-/** The derivative of the root is held below this: where all is remembered it would be infinite. */
+/** Upper bound of the square root's derivative, which is infinite at 0 (a decay of 1). */
 const MAX_ROOT_DERIVATIVE = 1000;
 
 /** exp(-softplus(param)) such that its square is uniform between those of 0.9 and 0.999. */

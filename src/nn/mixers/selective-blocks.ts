@@ -56,7 +56,7 @@ interface Grid {
   readonly block: number;
 }
 
-/** What a sequence goes on from: the K selected tokens and the W - 1 of the window, as far as there are any. */
+/** The memory before the sequence: the K selected tokens and the W - 1 of the window, as far as there are any. */
 export interface Past {
   readonly selected?: Tokens | undefined;
   readonly window?: Tokens | undefined;
@@ -115,7 +115,7 @@ function inBlocks({ keys, values, scores, documents }: Tokens, grid: Grid): Toke
   };
 }
 
-/** With so many empty places before and after. */
+/** Pads the tokens with empty places before and after. */
 function filled({ keys, values, scores, documents }: Tokens, before: number, after: number): Tokens {
   return {
     keys: pad(keys, 2, before, after),
@@ -200,8 +200,8 @@ function documentsOf(documents: Tensor, { batch, count, block }: Grid, past: Pas
  * the window of its first token. `isHeld` tells them from empty places, which say 0. With a past its tokens have the first places, and one
  * more block says what is selected at the end.
  *
- * What is held after a block are the highest of all that left the window so far: sums, so to say, of which those over twice as many blocks
- * come out of each pass, for all blocks at once. Of documents, those before the one that a block begins with count for nothing: what the
+ * The tokens held after a block are the highest of all that have left the window so far. This is a prefix scan whose operation is "the K
+ * highest of both": each pass doubles the number of blocks that are combined, for all blocks at once. Of documents, those before the one that a block begins with count for nothing: what the
  * blocks before it have selected is of that document, or of one that has ended.
  */
 function placesBefore(
@@ -276,7 +276,7 @@ function joined(parts: readonly Candidates[], axis: number): Candidates {
   };
 }
 
-/** Of stretches whose document `own` is no longer that of the stretch `shift` later, nothing is left. */
+/** Empties the stretches whose document `own` differs from that of the stretch `shift` later. */
 function ofSame({ scores, places }: Candidates, own: Tensor | undefined, shift: number): Candidates {
   if (!own) return { scores, places };
   const total = own.shape[1] as number;
@@ -289,7 +289,7 @@ function part({ scores, places }: Candidates, start: number, end: number): Candi
   return { scores: slice(scores, 1, start, end), places: slice(places, 1, start, end) };
 }
 
-/** The `count` highest of each stretch; empty places before them where there are fewer. */
+/** The `count` highest of each stretch, padded in front with empty places. */
 function best({ scores, places }: Candidates, count: number): Candidates {
   const [batch, stretches, tokens] = scores.shape as [Dim, number, number];
   if (tokens <= count) {

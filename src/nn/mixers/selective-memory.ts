@@ -46,7 +46,7 @@ export const EMPTY = MASKED;
 export interface MemorySize {
   readonly window: number;
   readonly selected: number;
-  /** Whether log sigmoid(score) counts for the tokens of the window, too. */
+  /** Whether log sigmoid(score) is added to the logits of the window's tokens, too. */
   readonly scoresWindow?: boolean | undefined;
 }
 
@@ -61,7 +61,7 @@ export interface Tokens {
   readonly documents?: Tensor | undefined;
 }
 
-/** One after the other. */
+/** Concatenates two lists of tokens along the token axis. */
 export function join(parts: readonly Tokens[]): Tokens {
   return {
     keys: concat(
@@ -116,7 +116,7 @@ export function pick({ keys, values, scores }: Tokens, places: Tensor): Tokens {
   };
 }
 
-/** Tokens of which those of other documents than the last one count as empty places. */
+/** The tokens, with those of earlier documents marked as empty places. */
 export function ofLastDocument(tokens: Tokens): Tokens {
   const { scores, documents } = tokens;
   if (!documents) return tokens;
@@ -166,7 +166,7 @@ export function causalBias(
   return bias.rank === 2 ? bias : reshape(bias, [-1, 1, sequence, tokens]);
 }
 
-/** [batch, 1, sequence, sequence]: near tokens on both sides, and the highest of all. */
+/** [batch, 1, sequence, sequence]: tokens nearer than the window on both sides, and those of the highest scores. */
 export function bidirectionalBias(scores: Tensor, { selected, window, scoresWindow }: MemorySize): Tensor {
   const tokens = scores.shape[1]!;
   const token = reshape(iota(tokens), [1, tokens]);

@@ -4,8 +4,8 @@
  *     linear          r_j = w . h_j + b
  *     convolution     r_j = w . f_j + b           f_j = silu(C [h_(j-3), h_(j-2), h_(j-1), h_j] + c)
  *
- * The second form sees the tokens just before: whether a token matters often depends on what it follows. Where places are scarce it
- * keeps pairs together that the first one tears apart.
+ * The second form also sees the three tokens before: whether a token matters often depends on what it follows. With few places in memory it
+ * selects both tokens of a pair, where the first form often selects only one.
  *
  * State for one sequence: `score_inputs` [3, hiddenSize] of the second form.
  */

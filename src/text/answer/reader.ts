@@ -58,7 +58,7 @@ export class AnswerReader {
     return this.taken();
   }
 
-  /** What was held back, once no more text comes. */
+  /** Returns the text that was held back, at the end of the answer. */
   end(): AnswerPart[] {
     this.chars.end();
     this.parser.next();
@@ -93,7 +93,7 @@ export class AnswerReader {
       else if (yield* this.calling(marks)) this.besideMarkup = true;
       else this.content(chars.take() + chars.takeUntil(stops));
     }
-    // Between a call and the end it is nobody's.
+    // White space between a call and the end of the answer is dropped.
     if (!this.besideMarkup) this.say('content', this.space);
   }
 

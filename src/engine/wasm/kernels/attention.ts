@@ -49,13 +49,13 @@ function dotKeys(q: usize, k0: usize, step: usize, bytes: usize): v128 {
   return f32x4.add(v128.shuffle<i64>(ab, ce, 0, 2), v128.shuffle<i64>(ab, ce, 1, 3));
 }
 
-/** Memory that is fetched while something else is computed: the next line, the end of its quarter, the quarter's size, lines at a time. */
+/** State of the prefetch that runs beside the computation: the next cache line, the end of its quarter, the quarter's size, lines at a time. */
 let fetchAt: usize = 0;
 let fetchEnd: usize = 0;
 let fetchApart: usize = 0;
 let fetchLines: i32 = 0;
 
-/** Has memory fetched by so many calls of `fetchSome`, from four places at once: a processor waits less for these than for one. */
+/** Plans a prefetch that `fetchSome` performs in the given number of calls, from four places at once: the processor overlaps their latencies. */
 function startFetching(at: usize, bytes: usize, calls: i32): void {
   fetchAt = at;
   fetchApart = bytes >> 2;
@@ -151,7 +151,7 @@ export function attention(a: usize, t: i32, T: i32): void {
     const oldest = window > 0 ? max(0, count - window) : 0;
     for (let first = oldest - (oldest % PAGE); first < count; first += PAGE) {
       const block = min(PAGE, count - first);
-      // Those that were there before lie in a page, the others among the new ones.
+      // Entries of earlier runs are in a page, the others among the new ones.
       const held = min(block, max(0, length - first));
       let kPage = held > 0 ? pageAt(kPages, first) + <usize>(group * PAGE) * kStored : 0;
       let vPage = held > 0 ? pageAt(vPages, first) + <usize>(group * PAGE) * vStored : 0;

@@ -2,6 +2,6 @@
 
 /**
  * Whether the processor multiplies bytes and adds the products to int32 in one instruction (AVX-VNNI, or Arm's dot product), and the
- * engine uses that for WebAssembly's. Elsewhere the instruction takes three.
+ * engine compiles the WebAssembly instruction to it. Elsewhere the instruction becomes three.
  */
 export const HAS_DOT: bool = false;

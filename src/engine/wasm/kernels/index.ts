@@ -38,10 +38,10 @@ declare function now(): f64;
 const SPINS: i32 = 200000;
 /** Idle threads look as long, since the next token comes soon. */
 const IDLE_SPINS: i32 = 200000;
-/** Nanoseconds after which the calling thread looks whether all others are still alive. */
+/** Nanoseconds of waiting after which the calling thread checks whether the other threads are still alive. */
 const PATIENCE: i64 = 200000000;
 
-/** Parts of a stage for each thread: more of them even out what threads lose to others, and cost more each. */
+/** Parts of a stage for each thread: more parts balance the load better when a thread is delayed, but each part has a cost. */
 const PARTS: i32 = 2;
 
 /** A stage's words: bytes to the next stage, the address of its counters; then its steps. */
@@ -191,7 +191,7 @@ function takeParts(stage: usize, T: i32): void {
   }
 }
 
-/** Puts what the calling thread waited for down to the stage's last step, and goes on to the next stage's times. */
+/** Adds the calling thread's waiting time to the stage's last step, and starts timing the next stage. */
 function countWaiting(stage: usize, begun: f64): void {
   const end = stage + address(stage, 0);
   for (let p = stage + STAGE; p < end; p += address(p, 1)) times += 8;

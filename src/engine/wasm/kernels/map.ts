@@ -22,7 +22,7 @@ const BLOCK: i32 = 256;
 const REGISTER: usize = 2048;
 /** Runs of a block: elements that follow each other along the last axis. */
 const RUNS: i32 = 64;
-/** Where the runs of the block stand: the place of each along every axis. */
+/** The indices along every axis of each run in the block. */
 const PLACES: usize = 24 * REGISTER;
 
 // @ts-ignore: decorator
@@ -63,7 +63,7 @@ export function map(a: usize, t: i32, T: i32): void {
   if (runs > 0) block(a, rank, runs, filled);
 }
 
-/** Notes where a run stands along every axis. */
+/** Stores a run's index along every axis. */
 function place(a: usize, rank: i32, run: i32, outer: i32, first: i32): void {
   const places = scratch + PLACES + (<usize>(run * rank) << 2);
   if (rank > 0) store<i32>(places + (<usize>(rank - 1) << 2), first);
@@ -102,7 +102,7 @@ function block(a: usize, rank: i32, runs: i32, count: i32): void {
   }
 }
 
-/** Whether elements of a kind stand in registers as int64 numbers. */
+/** Whether elements of a type are held in registers as int64 numbers. */
 // @ts-ignore: decorator
 @inline
 function holdsIntegers(kind: i32): bool {
@@ -404,7 +404,7 @@ function cast(op: i32, d: usize, x: usize, n: i32): void {
   }
 }
 
-/** Towards zero, and the nearest int64 where there is none. */
+/** Truncates towards zero; saturates to the int64 range. */
 // @ts-ignore: decorator
 @inline
 function truncated(x: f32): i64 {

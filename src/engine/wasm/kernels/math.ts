@@ -42,7 +42,7 @@ export function lanesMax(a: v128): f32 {
 // @ts-ignore: decorator
 @inline
 export function exp4(x: v128): v128 {
-  // These two keep what is not a number where it is their first operand, and are one instruction each.
+  // These two return NaN if their first operand is NaN, and are one instruction each.
   const c = f32x4.pmax(f32x4.pmin(x, splat(89)), splat(-87.336));
   // Beside 1.5 * 2^23 a number has no room for a fraction: the sum is rounded, and its lowest bits are the integer.
   const rounded = f32x4.add(f32x4.mul(c, splat(1.44269504)), splat(12582912));

@@ -10,7 +10,7 @@ const COLUMNS: i32 = 16;
 const ROWS: i32 = 64;
 /** For fewer rows it pays only to lay columns side by side that do not lie so already. */
 const FEW_ROWS: i32 = 8;
-/** Steps along k that are taken together: 16 columns and four rows of so many stay in the first-level cache. */
+/** Block size along k: 16 columns and four rows of this length fit into the first-level cache. */
 const DEPTH: i32 = 256;
 /** Bytes of a row of 16 columns. */
 const LINE: usize = 64;
@@ -80,7 +80,7 @@ export function matmul(w: usize, t: i32, T: i32): void {
   }
 }
 
-/** Puts `count` columns side by side into scratch memory, and zeros where there are no more. */
+/** Packs `count` columns side by side into scratch memory, padded with zeros. */
 function layOut(b: usize, bK: isize, bN: isize, depth: i32, count: i32): void {
   if (count < COLUMNS) memory.fill(scratch, 0, <usize>depth * LINE);
   let j = 0;
@@ -133,7 +133,7 @@ function layOut(b: usize, bK: isize, bN: isize, depth: i32, count: i32): void {
   }
 }
 
-/** Rows of the first operand times 16 columns: four rows at a time, then one. `isFirst`: what stands in y is not added to. */
+/** Rows of the first operand times 16 columns: four rows at a time, then one. `isFirst`: y is overwritten instead of added to. */
 function product(
   x: usize,
   row: isize,
@@ -348,7 +348,7 @@ export function groupsOf(count: i32): i32 {
   return (count >> 2) + (count & 3);
 }
 
-/** How many rows a group's four stand apart; 0 for a single row. */
+/** Distance in rows between the four rows of a group; 0 for a single row. */
 // @ts-ignore: decorator
 @inline
 export function apartIn(group: i32, count: i32): usize {

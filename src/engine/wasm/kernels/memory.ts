@@ -7,7 +7,7 @@ export let control: usize = 0;
 /** This thread's number. What a kernel is given as `t` is the part of its work that the thread has taken. */
 export let thread: i32 = 0;
 
-/** Tells a thread its number and where its memory begins; called once, before any kernel. */
+/** Sets a thread's number and the start of its scratch memory; called once, before any kernel. */
 export function place(controlAt: usize, scratchAt: usize, number: i32): void {
   control = controlAt;
   scratch = scratchAt;

@@ -6,7 +6,7 @@
 // The rows of weights stand a quarter of the matrix apart: a processor waits less for memory that it reads in several places at
 // once, each from page to page, than where one place follows the other.
 //
-// The innermost loops are short: what V8 compiles reads everything that a loop's body reads first, and keeps it all.
+// The innermost loops are short: V8 loads everything that a loop's body reads at its beginning and keeps it in registers.
 import { address, float, scratch, share, thread, word } from './memory';
 import { HAS_DOT } from './build';
 import { numberBytes, quantizeRows, rowBytes } from './quantize';
@@ -383,7 +383,7 @@ function tokenPlus8(sum: v128, low: v128, high: v128, x: usize): v128 {
   return i32x4.add(sum, i32x4.add(i32x4.dot_i16x8_s(low, v128.load(x)), i32x4.dot_i16x8_s(high, v128.load(x, 16))));
 }
 
-/** The numbers that a packed row stands for. */
+/** Dequantizes a packed row. */
 export function unpackRow(bits: i32, block: i32, c: usize, s: usize, k: i32, y: usize): void {
   for (let i = 0; i < k; i++) {
     const scale = load<f32>(s + (<usize>(i / block) << 2));

@@ -3,7 +3,7 @@ import { Element } from '../../../graph/lower/wasm/codes';
 import { INDEX_OUT_OF_RANGE, address, cut, fail, thread, word } from './memory';
 import { unpackRow } from './packed';
 
-/** An index of int64 or int32; negative ones count from the end. -1 and a failure where there is no such place. */
+/** An index of int64 or int32; negative ones count from the end. -1 and a recorded failure if it is out of range. */
 function indexAt(indices: usize, kind: i32, i: i32, size: i32): i32 {
   let index: i64 = kind == Element.int64 ? load<i64>(indices + (<usize>i << 3)) : load<i32>(indices + (<usize>i << 2));
   if (index < 0) index += size;
@@ -114,7 +114,7 @@ function isBehind(p: usize, q: usize): bool {
   return x < y || (x == y && load<i32>(p, 4) > load<i32>(q, 4));
 }
 
-/** Lets the entry at i sink below those that rank behind it. */
+/** Restores the heap from entry i downwards (sift down). */
 function sink(heap: usize, i: i32, size: i32): void {
   for (;;) {
     let child = 2 * i + 1;
