@@ -116,7 +116,16 @@ export class Archive {
         'INSERT INTO archive_documents (content, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING content',
         [content, name],
       );
-      if (added.length > 0)
+      // What had no known format by the names of its other files may have one by this name.
+      const again =
+        before?.content === content
+          ? []
+          : await query(
+              `UPDATE archive_documents SET state = 'waiting', why = NULL
+               WHERE content = $1 AND state = 'failed' AND format IS NULL RETURNING content`,
+              [content],
+            );
+      if (added.length + again.length > 0)
         await query('INSERT INTO archive_stretches (content, first) VALUES ($1, 1)', [content]);
       if (before?.content && before.content !== content) await forgetUnused(query, [before.content]);
       return added.length > 0;

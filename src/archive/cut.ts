@@ -3,7 +3,8 @@
  * of two code units.
  */
 export function cutOf(text: string, least: number, most: number): number {
-  const space = text.lastIndexOf(' ', most);
-  if (space > least) return space;
+  // Only what lies between is looked at: a text may have no space at all.
+  const space = text.slice(least + 1, most + 1).lastIndexOf(' ');
+  if (space !== -1) return least + 1 + space;
   return /^[\ud800-\udbff][\udc00-\udfff]/.test(text.slice(most - 1, most + 1)) ? most - 1 : most;
 }

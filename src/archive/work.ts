@@ -213,16 +213,20 @@ class Lane {
   }
 
   /**
-   * A file that has the stretch's content still. Where there is none, the archive is told of what there is instead, and the stretch is gone
+   * A file that has the stretch's content still, one whose format is known if there is any. Where there is none, the archive is told of what there is instead, and the stretch is gone
    * with the document. Throws `ArchiveError` where the files' folder is not to be seen from this machine.
    */
   private async pathOf({ content }: Stretch): Promise<string | undefined> {
     const { archive } = this;
     const files = await archive.filesOf(content);
+    const here: string[] = [];
     for (const file of files) {
       const now = await entryOf(file.path).catch(() => undefined);
-      if (now && isUnchanged(file, now)) return file.path;
+      if (now && isUnchanged(file, now)) here.push(file.path);
     }
+    // By the name of one copy it may be what nothing reads, and by that of another a document.
+    for (const path of here) if (await kindOf(path).then(Boolean, () => false)) return path;
+    if (here.length > 0) return here[0];
     const roots = await archive.roots();
     for (const { path } of files) {
       const root = roots.find((each) => path === each || path.startsWith(`${each}/`));

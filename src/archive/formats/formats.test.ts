@@ -243,6 +243,15 @@ describe('what cannot be read says why', () => {
     expect(outcome.length).toBeGreaterThan(0);
   });
 
+  test('a file that claims more pages than it has bytes', () => {
+    const claims = good.toString('latin1').replace(/\/Count 1\b/, '/Count 1000000');
+    const document = pdfium.open(file(Buffer.from(claims, 'latin1'), '.pdf'));
+    expect(document.pages).toBe(claims.length);
+    expect(document.page(1).rows[0]!.text).toBe('Some words');
+    expect(() => document.page(2)).toThrow(/./);
+    document.close();
+  });
+
   test('more characters than a page has', async () => {
     const line = Array.from(
       { length: 700 },
@@ -310,10 +319,20 @@ describe('documents that flow', () => {
     ['cells and rows that nobody closes', '<table><tr><th>a<th>b<tr><td><p>c<td>d</table>After', ['a\tb', 'c\td', 'After']],
     ['items that nobody closes', '<ul><li>one<li><p>two<li>three</ul><dl><dt>A<dd>B</dl>', ['one', 'two', 'three', 'A', 'B']],
     ['a script of XHTML', '<html><head><script src="x.js"/><title/></head><body><nav/><p>Hello</p></body></html>', ['Hello']],
+    ['spaces between inline elements', '<p>a <b> b</b> <i>c</i>d &amp;&nbsp; e</p>', ['a b cd & e']],
+    ['empty cells and blocks in cells', '<table><tr><td>a<td><td> <td>b <div>c</div> d</table>', ['a\tb c d']],
     ['nothing but links', '<nav><a href="a">One</a><p>Two</nav>', ['One', 'Two']],
   ])('HTML with %s', async (_, html, rows) => {
     const [page] = await pagesOf(file(html, '.html'));
     expect(page!.rows.map(({ text }) => text)).toEqual(rows);
+  });
+
+  test('a paragraph of many entities and a text without a space are read in a time that grows with their length', async () => {
+    const [page, ...more] = await pagesOf(file(`<p>${'&auml;&amp;'.repeat(150_000)}</p>`, '.html'));
+    expect(page!.rows.map(({ text }) => text).join('') === '\u00e4&'.repeat(150_000)).toBe(true);
+    expect(more).toEqual([]);
+    const lines = (await pagesOf(file('x'.repeat(3_000_000), '.txt'))).flatMap(({ rows }) => rows);
+    expect(lines.map(({ text }) => text.length)).toEqual(Array(1500).fill(2000));
   });
 
   test('lines of megabytes are cut between words and characters, and HTML in one line is not cut', async () => {

@@ -25,18 +25,18 @@ export async function openHtml(path: string): Promise<OpenDocument> {
 /** The rows of a page without the elements that are skipped. Elements may be left open, and those that HTML implies may be missing. */
 function pagesOf(html: string, skip: ReadonlySet<string>): FlowPages {
   const pages = new FlowPages();
-  let text = '';
+  const block = new Block();
   let heading = false;
   let skipped = 0;
   let preformatted = 0;
   let cells = 0;
   const end = (): void => {
+    const text = block.take();
     const lines = preformatted > 0 ? text.split('\n') : [text];
     for (const [i, line] of lines.entries()) {
       const shown = preformatted > 0 ? line.trimEnd() : line.trim();
       if (shown.trim() !== '') pages.add({ text: shown, begins: i === 0, ...(heading && { heading }) });
     }
-    text = '';
   };
   const parser = new Parser(
     {
@@ -44,11 +44,11 @@ function pagesOf(html: string, skip: ReadonlySet<string>): FlowPages {
         if (skip.has(name)) skipped++;
         if (INLINE.has(name)) return;
         if (name === 'td' || name === 'th') {
-          if (cells++ > 0) text = `${text.trimEnd()}\t`;
+          if (cells++ > 0) block.endWith('\t');
           return;
         }
         if (name === 'br') {
-          if (preformatted > 0) text += '\n';
+          if (preformatted > 0) block.add('\n');
           else end();
           return;
         }
@@ -61,17 +61,17 @@ function pagesOf(html: string, skip: ReadonlySet<string>): FlowPages {
       },
       ontext(data) {
         if (skipped > 0) return;
-        if (preformatted > 0) text += data;
+        if (preformatted > 0) block.add(data);
         else {
           const flat = data.replace(/[\s\u00a0]+/g, ' ');
-          text += /[ \t]$|^$/.test(text) ? flat.trimStart() : flat;
+          block.add(block.wantsNoSpace ? flat.trimStart() : flat);
         }
       },
       onclosetag(name) {
         if (skip.has(name)) skipped--;
         if (INLINE.has(name) || name === 'td' || name === 'th' || name === 'br') return;
         if (cells > 0 && name !== 'tr' && name !== 'table') {
-          text = `${text.trimEnd()} `;
+          block.endWith(' ');
           return;
         }
         end();
@@ -87,4 +87,36 @@ function pagesOf(html: string, skip: ReadonlySet<string>): FlowPages {
   parser.end();
   end();
   return pages;
+}
+
+/** The text of a block. It comes in as many parts as it has entities and elements, so that none may cost as much as all before it. */
+class Block {
+  private parts: string[] = [];
+
+  /** Whether it is empty, or ends with a space or a tab. */
+  get wantsNoSpace(): boolean {
+    return /^[ \t]?$/.test(this.parts.at(-1)?.at(-1) ?? '');
+  }
+
+  add(text: string): void {
+    if (text !== '') this.parts.push(text);
+  }
+
+  /** Puts this in place of the white space at its end. */
+  endWith(space: string): void {
+    for (let last = this.parts.pop(); last !== undefined; last = this.parts.pop()) {
+      const trimmed = last.trimEnd();
+      if (trimmed === '') continue;
+      this.parts.push(trimmed);
+      break;
+    }
+    this.parts.push(space);
+  }
+
+  /** All of it; it is empty then. */
+  take(): string {
+    const text = this.parts.join('');
+    this.parts = [];
+    return text;
+  }
 }

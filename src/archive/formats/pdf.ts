@@ -112,7 +112,8 @@ export class Pdfium {
       pdfium.wasmExports.free(access);
       closeSync(file);
     };
-    const pages = document === 0 ? 0 : module.FPDF_GetPageCount(document);
+    // A file of a kilobyte may claim a million pages, each of which would be one that failed: it has no more pages than bytes.
+    const pages = document === 0 ? 0 : Math.min(module.FPDF_GetPageCount(document), size);
     if (pages === 0) {
       const reason =
         document === 0 ? (REASONS[module.FPDF_GetLastError()] ?? 'it cannot be read') : 'it has no pages';

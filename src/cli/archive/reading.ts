@@ -6,6 +6,7 @@ import { heddleCall } from '../../command-line.js';
 import { formatDuration, formatRate } from '../format.js';
 import { wholeNumber } from '../options.js';
 import { type ArchiveFlags, counted, sameArchive, say } from './options.js';
+import { PageProblems } from './page-problems.js';
 import { ProgressLine } from './progress.js';
 
 /** The options of commands that read pages: seconds in `pageTime`, MB in `pageMemory`. */
@@ -44,6 +45,7 @@ export async function readWaiting(
   const recognizer = flags.ocr === undefined ? undefined : await openRecognizer(flags.ocr);
   if (again) await retryAsAsked(archive, flags);
   const line = new ProgressLine();
+  const unread = new PageProblems((text) => line.say(text));
   const counts = Object.fromEntries(PAGE_STATES.map((state) => [state, 0])) as Record<PageState, number>;
   let { left } = await archive.totals();
   let pages = 0;
@@ -73,11 +75,10 @@ export async function readWaiting(
       onPage({ path, number, state, why }) {
         pages++;
         counts[state]++;
-        if (state === 'failed') {
-          problems++;
-          line.say(`${path}, page ${number}: ${why}`);
-        } else if (state === 'scanned' && flags.ocr !== undefined)
-          line.say(`${path}, page ${number}: ${why}`);
+        if (state === 'failed') problems++;
+        if (state === 'failed' || (state === 'scanned' && flags.ocr !== undefined)) {
+          unread.add(path, number, why ?? state);
+        } else unread.flush(path);
         const now = performance.now();
         if (now - (recent.at(-1)?.[0] ?? 0) > 250) recent.push([now, pages]);
         while (recent.length > 40) recent.shift();
@@ -98,6 +99,7 @@ export async function readWaiting(
     });
   } finally {
     clearInterval(asking);
+    unread.flush();
     line.clear();
     await recognizer?.close();
   }

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { PAGE_STATES } from '../../archive/index.js';
 import { visible } from '../../checkpoint/index.js';
 import { type ArchiveFlags, addArchiveOptions, counted, withArchive } from './options.js';
+import { PageProblems } from './page-problems.js';
 
 interface StatusFlags extends ArchiveFlags {
   documents?: boolean;
@@ -50,9 +51,13 @@ async function run(flags: StatusFlags): Promise<void> {
         );
       }
     }
+    const unread = new PageProblems(print);
     for (const { path, page, state, why } of problems) {
-      print(`${path}${page === null ? '' : `, page ${page}`}: ${state}${why ? `, ${why}` : ''}`);
+      const what = `${state}${why ? `, ${why}` : ''}`;
+      if (page === null) print(`${path}: ${what}`);
+      else unread.add(path, page, what);
     }
+    unread.flush();
     const bad = byState.failed + pages.failed + pages.scanned;
     if (bad > 0 && !flags.problems) print('--problems tells what is not read, and why');
   });
