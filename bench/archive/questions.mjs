@@ -179,11 +179,13 @@ try {
 async function timeVectors(size) {
   const vector = () => Float32Array.from({ length: size }, () => random() - 0.5);
   const ids = await archive.database.query('SELECT id::text FROM archive_passages ORDER BY id');
-  for (const { id } of ids)
-    await archive.database.query("INSERT INTO archive_vectors VALUES ($1::bigint, 'random', $2)", [
-      id,
-      bytesOf(vector()),
-    ]);
+  for (let first = 0; first < ids.length; first += 500) {
+    const some = ids.slice(first, first + 500).map(({ id }) => id);
+    await archive.database.query(
+      `INSERT INTO archive_vectors SELECT id, 'random', vector FROM unnest($1::bigint[], $2::bytea[]) AS v(id, vector)`,
+      [some, some.map(() => bytesOf(vector()))],
+    );
+  }
   const model = { key: 'random', embed: async () => vector() };
   const times = [];
   for (const { question } of questions) {
