@@ -1,6 +1,6 @@
 /**
  * How long it takes until an answer from a document's state begins, on the CPU. Usage: node bench/archive/asking.mjs
- *   [--shape granite-350m | constant-350m] [--bits 4] [--lengths 1000,8000,32000] [--tokenizer folder] [--threads 2] [--rounds 7]
+ *   [--shape granite-350m | constant-350m] [--bits 4] [--lengths 1000,8000,32000] [--tokenizer folder] [--threads 2] [--rounds 7] [--cache float16 | int8]
  *
  * A model of random weights is asked from the states of documents of these lengths, as `heddle archive ask --from state` asks it: the state
  * is taken from the disk, the question and what the model is told around it are read, and a token is written. The model is loaded
@@ -26,6 +26,7 @@ const { values } = parseArgs({
     tokenizer: { type: 'string', default: 'assets/sotu-hybrid' },
     threads: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '7' },
+    cache: { type: 'string' },
   },
 });
 const CHATML =
@@ -38,7 +39,8 @@ try {
   const told = JSON.parse(readFileSync(config, 'utf8'));
   if (told.chat_template === undefined)
     writeFileSync(config, JSON.stringify({ ...told, chat_template: CHATML }));
-  const model = await loadModel(root, { threads: Number(values.threads) });
+  const { cache } = values;
+  const model = await loadModel(root, { threads: Number(values.threads), ...(cache && { cache }) });
   const library = new StateLibrary(openStore(join(root, 'states')));
   const document = { name: 'lease.pdf' };
   const content = promptOf(QUESTION, [], document);
