@@ -109,8 +109,16 @@ export async function readWithModel(
   } finally {
     await running.catch(() => {});
     await Promise.all(finishing);
-    // What was read until now is gone on with.
-    for (const each of open) await each.keep().catch(() => {});
+    // What was read until now is gone on with. Keeping a state reads on to the end of a page: where a device or a store fails at one of them,
+    // it is not asked for the others.
+    let fails = false;
+    for (const each of open) {
+      if (!fails)
+        fails = await each.keep().then(
+          () => false,
+          () => true,
+        );
+    }
     for (const each of open) each.dispose();
     clearInterval(beat);
     await archive.queue.release().catch(() => {});
