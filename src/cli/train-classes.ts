@@ -84,6 +84,11 @@ export async function trainClasses<T>(
     );
   }
   const { training, validation } = split(examples, classes, kind, flags);
+  const alone = classes.filter((_, label) => validation.every((each) => each.label !== label));
+  if (alone.length > 0)
+    say(
+      `not tested  ${listed(alone)}: of a class with one ${kind.one} alone nothing is held out, and the accuracy tells nothing of it`,
+    );
   const sequence = flags.sequence ?? kind.sequence(model, examples);
   const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
   say(

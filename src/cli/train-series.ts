@@ -93,6 +93,11 @@ export async function trainSeries(
     say(
       `horizon     ${horizon} rows, and there are ${learned} to learn from: what lies further ahead than the table reaches is not learned`,
     );
+  const held = validation.values.length / table.columns.length;
+  if (held < patch + horizon)
+    say(
+      `validation  ${held} rows are held out, and a forecast has ${horizon}: the validation loss tells nothing of the furthest ones. --validation holds out more`,
+    );
   if (table.leftOut.length > 0) say(`left out    ${table.leftOut.join(', ')}`);
   say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
   say(

@@ -11,7 +11,9 @@ import {
   parseConfig,
 } from './config.js';
 import { formatConfig, modelFromConfig, parseConfigText } from './config-file.js';
+import { modalitySchema } from './modalities/index.js';
 import { preset } from './presets.js';
+import { sourceSchema } from './source.js';
 
 const minimal: ModelConfigInput = {
   modelType: 'heddle',
@@ -40,6 +42,23 @@ test('the page of designs explains every key', () => {
   );
   expect(keys.length).toBeGreaterThan(50);
   expect(keys.filter((key) => !explained.has(key))).toEqual([]);
+});
+
+test('and every key of what a model reads, for each kind of data', () => {
+  const page = readFileSync(new URL('../../docs/designs.md', import.meta.url), 'utf8');
+  const rows = [...page.matchAll(/^\| (`[^|]*) \| ([^|]*)\| ([^|]*)\| [^|]+ \|$/gm)].map(([, ...cells]) =>
+    cells.map((cell) => cell!.split(',').map((part) => part.trim())),
+  );
+  const given = { input: modalitySchema.options, source: sourceSchema.options };
+  const wanted = Object.values(given).flatMap((options, place) =>
+    options.flatMap(({ shape }) =>
+      Object.keys(shape).map((key) => ({ key: `\`${key}\``, kind: shape.kind.value, place: place + 1 })),
+    ),
+  );
+  expect(wanted.length).toBeGreaterThan(40);
+  const isExplained = ({ key, kind, place }: (typeof wanted)[number]): boolean =>
+    rows.some((cells) => cells[0]!.includes(key) && cells[place]!.includes(kind));
+  expect(wanted.filter((each) => !isExplained(each))).toEqual([]);
 });
 
 describe('checks', () => {

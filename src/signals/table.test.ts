@@ -37,6 +37,14 @@ test.each([
   expect([...table.values]).toEqual(expected);
 });
 
+test('in a table of one column an empty line is a value that is missing, so that no row moves up', async () => {
+  const table = await readNumberTable(file('\n# of a sensor\n\nload\n1\n\n3\n \n5\n\n\n'));
+  expect([...table.values]).toEqual([1, Number.NaN, 3, Number.NaN, 5]);
+  await expect(readNumberTable(file('\nload\n1\n\nx\n3\n'))).rejects.toThrow(
+    "line 5: the column 'load' has 'x'",
+  );
+});
+
 test.each([
   ['groups between commas', 'a,b\n"1,234",1\n"12,345.5",2\n', [1234, 1, 12345.5, 2]],
   [

@@ -79,12 +79,14 @@ function recordsOf(path: string, text: string): Records {
     line.split(delimiterOf(line)).some((cell) => NUMBER.test(cell.trim()));
   const isNamed = comment !== undefined && hasNumbers(first) && !hasNumbers(comment);
   const delimiter = delimiterOf(isNamed ? comment : first);
+  // Beside other columns an empty line is nothing; of one column it is a row without a value, where it is between others.
+  const hasOneColumn = !first.includes(delimiter);
   // Of each record the line in which it ends.
   const ends: number[] = [];
   try {
-    const records: string[][] = parse(text, {
+    const records: string[][] = parse(hasOneColumn ? text.trimEnd() : text, {
       delimiter,
-      skip_empty_lines: true,
+      skip_empty_lines: !hasOneColumn,
       comment: '#',
       comment_no_infix: true,
       on_record(record: string[], { lines }) {
@@ -92,6 +94,10 @@ function recordsOf(path: string, text: string): Records {
         return record;
       },
     });
+    while (hasOneColumn && records[0]![0] === '') {
+      records.shift();
+      ends.shift();
+    }
     const [names] = isNamed ? (parse(comment, { delimiter, trim: true }) as string[][]) : [];
     const header = names?.length === records[0]!.length ? names : records.shift()!;
     if (header !== names) {
