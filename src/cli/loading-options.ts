@@ -4,7 +4,7 @@ import { positive } from '../bench/positive.js';
 import type { DeviceName } from '../engine/index.js';
 import { type LanguageModel, type LoadOptions, loadModel } from '../generate/index.js';
 import type { Precision } from '../graph/index.js';
-import { checkpointFolder, SHIPPED_MODEL } from '../models/index.js';
+import { checkpointFolder, QUANTIZED_BLOCK, SHIPPED_MODEL } from '../models/index.js';
 import { CACHE_FORMS, type CacheForm } from '../nn/index.js';
 import { type Bits, bitsFrom } from './bits.js';
 
@@ -108,7 +108,7 @@ export function loadOptions({
     ...(threads !== undefined && { threads }),
     ...(precision !== undefined && { precision }),
     ...(adapter !== undefined && { adapter }),
-    ...(quantize !== undefined && { quantize: { block: 64, ...quantize } as const }),
+    ...(quantize !== undefined && { quantize: { block: QUANTIZED_BLOCK, ...quantize } as const }),
     ...(cache !== undefined && { cache }),
   };
 }

@@ -12,6 +12,7 @@ import {
   modelName,
   parametersOf,
   QUANTIZED_BITS,
+  QUANTIZED_BLOCK,
   QUANTIZED_BLOCKS,
   type Quantization,
   quantizeWeights,
@@ -45,7 +46,7 @@ export function configure(command: Command): void {
       '--block <n>',
       `numbers that share a scale: ${QUANTIZED_BLOCKS.join(', ')}; fewer are more exact and larger`,
       choice(names(QUANTIZED_BLOCKS)),
-      '64',
+      String(QUANTIZED_BLOCK),
     )
     .option('--out <folder>', 'where to (default: beside the model, such as my-model-int4)')
     .action(run);

@@ -6,7 +6,14 @@ import {
   openDevice,
   type Weight,
 } from '../engine/index.js';
-import { checkpointFolder, type Model, modelFolder, openModel, type Quantization } from '../models/index.js';
+import {
+  checkpointFolder,
+  type Model,
+  modelFolder,
+  openModel,
+  QUANTIZED_BLOCK,
+  type Quantization,
+} from '../models/index.js';
 import type { CacheForm } from '../nn/index.js';
 
 /** Where a model computes, and in which form it is held. */
@@ -23,8 +30,8 @@ export interface LoadOptions extends DeviceOptions {
 
 /** What the names stand for. */
 export const QUANTIZATIONS: Readonly<Record<'int4' | 'int8', Quantization>> = {
-  int4: { bits: 4, block: 64 },
-  int8: { bits: 8, block: 64 },
+  int4: { bits: 4, block: QUANTIZED_BLOCK },
+  int8: { bits: 8, block: QUANTIZED_BLOCK },
 };
 
 /** A model's files, opened, and the device that it is for. */

@@ -32,6 +32,7 @@ export {
   LAYER_BITS,
   type LayerBits,
   QUANTIZED_BITS,
+  QUANTIZED_BLOCK,
   QUANTIZED_BLOCKS,
   type Quantization,
   quantizable,

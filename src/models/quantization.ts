@@ -24,6 +24,8 @@ import { type Model, wholeOf } from './model.js';
 export const QUANTIZED_BITS = [4, 8] as const;
 /** How many weights may share a scale. */
 export const QUANTIZED_BLOCKS = [32, 64, 128] as const;
+/** The one of them where nothing else is said. */
+export const QUANTIZED_BLOCK = 64;
 
 /** How matrices are quantized: the bits of a weight, and how many weights share a scale. */
 export interface Quantization {
