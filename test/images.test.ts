@@ -166,8 +166,13 @@ test.each<[string, (name: string) => string, string[], RegExp]>([
 });
 
 test('images of other sizes are stretched where that is asked for', async () => {
-  const mixed = folder('mixed', () => draw('disc', at('mixed', 'disc', 'odd.png'), 15));
+  const mixed = folder('mixed', () => {
+    draw('disc', at('mixed', 'disc', 'odd.png'), 15);
+    mkdirSync(at('mixed', 'ring'));
+    draw('disc', at('mixed', 'ring', 'alone.png'));
+  });
   const { stderr } = await train(mixed, at('stretched'), '--image-size', '9x6', '--steps', '1');
-  expect(stderr).toMatch(/81 of 2 classes .* 9 x 6 pixels/);
+  expect(stderr).toMatch(/82 of 3 classes .* 9 x 6 pixels/);
+  expect(stderr).toMatch(/not tested {2}ring: of a class with one image alone nothing is held out/);
   expect(stderr).toMatch(/; 6 patches at once/);
 });

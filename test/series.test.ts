@@ -125,6 +125,9 @@ test('a horizon that reaches beyond the table is told, and refused where no mode
   };
   const told = await run('40');
   expect(told.stderr).toMatch(/horizon +40 rows, and there are \d+ to learn from: what lies further ahead/);
+  expect(told.stderr).toMatch(
+    /validation +2 rows are held out, and a forecast has 40: the validation loss tells/,
+  );
   const refused = await run('5000');
   expect(refused.stderr).toMatch(/--horizon is 5000: a model forecasts 4096 rows at once at most/);
   expect(existsSync(at('horizon-5000'))).toBe(false);
