@@ -25,6 +25,8 @@ export interface Stage {
   readonly optimizer?: 'muon';
   /** Factors of the learning rate by patterns of parameter names, as in `TrainingSettings`. */
   readonly factors?: Readonly<Record<string, number>>;
+  /** The accuracy on held-out examples with which the stage ends before its last step. */
+  readonly until?: number;
 }
 
 /** Designs that are trained on the same tasks with the same steps. */
@@ -90,6 +92,8 @@ function wantedOf(trial: Trial, design: string) {
 }
 
 const TUNING = 0.3;
+/** Steps between evaluations of a stage that ends when its task is learned. */
+const EVALUATE_EVERY = 40;
 
 async function runTrial(trial: Trial, design: string, bench: Bench): Promise<void> {
   const { rates, tuning = TUNING } = trial;
@@ -120,9 +124,10 @@ function settingsOf({ stages, size, set, count, longest }: Trial, design: string
   };
 }
 
-function stageText({ task, length, steps, batch, optimizer, factors }: Stage): string {
+function stageText({ task, length, steps, batch, optimizer, factors, until }: Stage): string {
   return [
     `${task}${length ? `@${length}` : ''}: ${steps} x ${batch}`,
+    ...(until === undefined ? [] : [`until ${until}`]),
     ...(optimizer ? [optimizer] : []),
     ...Object.entries(factors ?? {}).map(([pattern, factor]) => `${pattern} x ${factor}`),
   ].join(' ');
@@ -172,29 +177,34 @@ async function trained({
     const tested = await prepare(trial.stages.at(-1)!);
     const started = performance.now();
     for (const [i, stage] of trial.stages.entries()) {
-      const { batch, factors, optimizer } = stage;
+      const { batch, factors, optimizer, until } = stage;
       const steps = Math.max(1, Math.round(stage.steps * (share ?? 1)));
       const { data, sequence } = await prepare(stage);
       const run = join(folder, String(i));
-      await train({
+      const learned = new AbortController();
+      const { step } = await train({
         model: siblingModel({ reads: tested.reads, sequence }, design, trial.size, trial.set),
         data,
         settings: {
           ...TRAINING_DEFAULTS,
           ...{ steps, batch, sequence, learningRate: rate, seed },
-          ...{ warmupSteps: Math.min(200, Math.round(steps / 10)), evaluateEvery: 0, saveEvery: 0 },
+          ...{ warmupSteps: Math.min(200, Math.round(steps / 10)), saveEvery: 0 },
+          evaluateEvery: until === undefined ? 0 : EVALUATE_EVERY,
           optimizer: optimizer === 'muon' ? MUON_DEFAULTS : ADAMW_DEFAULTS,
           ...(factors && { rates: factors }),
         },
         device,
         folder: run,
         ...(from !== undefined && { from }),
+        signal: learned.signal,
         onEvent: (event) => {
-          if (event.event === 'evaluation') last = event;
+          if (event.event !== 'evaluation') return;
+          last = event;
+          if (until !== undefined && (event.measures?.accuracy ?? 0) >= until) learned.abort();
         },
       });
       from = join(run, CHECKPOINT);
-      tokens += steps * batch * sequence;
+      tokens += step * batch * sequence;
     }
     const seconds = Math.round(performance.now() - started) / 1000;
     const { loss, measures } = last!;

@@ -12,5 +12,6 @@ export {
   resized,
   withChannels,
 } from './image.js';
+export { LeastSquares } from './least-squares.js';
 export { flawOf, readSound, SOUND_FILE, type Sound } from './sound.js';
 export { constantColumns, type NumberTable, readNumberTable, standardization } from './table.js';

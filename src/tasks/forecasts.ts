@@ -4,6 +4,7 @@ import { SignalModel } from '../generate/index.js';
 import { scalar } from '../graph/index.js';
 import { modalityInputs, perceive, type SeriesConfig } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
+import { LeastSquares } from '../signals/index.js';
 import { inputConfigOf } from '../train/index.js';
 import type { Trained } from './task.js';
 
@@ -47,23 +48,17 @@ export function last(horizon: number): Forecast {
  */
 export function linearForecast(learned: Float32Array, reach: number, horizon: number): Forecast {
   const width = reach + 1;
-  const gram = new Float64Array(width * width);
-  const moments = new Float64Array(width * horizon);
+  const sums = new LeastSquares(width, horizon);
   const features = (values: Float32Array, at: number): Float64Array =>
     Float64Array.from({ length: width }, (_, i) =>
       i === reach ? 1 : values[at - reach + i]! - values[at - 1]!,
     );
-  for (let at = reach; at + horizon <= learned.length; at++) {
-    const x = features(learned, at);
-    for (let i = 0; i < width; i++) {
-      for (let j = 0; j <= i; j++) gram[i * width + j]! += x[i]! * x[j]!;
-      for (let h = 0; h < horizon; h++)
-        moments[i * horizon + h]! += x[i]! * (learned[at + h]! - learned[at - 1]!);
-    }
-  }
-  const trace = Array.from({ length: width }, (_, i) => gram[i * width + i]!).reduce((a, b) => a + b, 0);
-  for (let i = 0; i < width; i++) gram[i * width + i]! += (1e-4 * trace) / width + 1e-9;
-  const map = solved(gram, moments, width, horizon);
+  for (let at = reach; at + horizon <= learned.length; at++)
+    sums.add(
+      features(learned, at),
+      Float64Array.from({ length: horizon }, (_, h) => learned[at + h]! - learned[at - 1]!),
+    );
+  const map = sums.solve(1e-4);
   return (values, at) => {
     const x = features(values, at);
     return Array.from({ length: horizon }, (_, h) => {
@@ -72,29 +67,6 @@ export function linearForecast(learned: Float32Array, reach: number, horizon: nu
       return sum;
     });
   };
-}
-
-/** a [size, size] symmetric and positive, of which the lower half is read, b [size, columns] -> a^-1 b, by Cholesky's factors. */
-function solved(a: Float64Array, b: Float64Array, size: number, columns: number): Float64Array {
-  const l = a.slice();
-  for (let j = 0; j < size; j++) {
-    for (let k = 0; k < j; k++)
-      for (let i = j; i < size; i++) l[i * size + j]! -= l[i * size + k]! * l[j * size + k]!;
-    const root = Math.sqrt(l[j * size + j]!);
-    for (let i = j; i < size; i++) l[i * size + j]! /= root;
-  }
-  const x = b.slice();
-  for (let c = 0; c < columns; c++) {
-    for (let i = 0; i < size; i++) {
-      for (let k = 0; k < i; k++) x[i * columns + c]! -= l[i * size + k]! * x[k * columns + c]!;
-      x[i * columns + c]! /= l[i * size + i]!;
-    }
-    for (let i = size - 1; i >= 0; i--) {
-      for (let k = i + 1; k < size; k++) x[i * columns + c]! -= l[k * size + i]! * x[k * columns + c]!;
-      x[i * columns + c]! /= l[i * size + i]!;
-    }
-  }
-  return x;
 }
 
 /** The same of a model that reads the context of each beginning, a window of one channel. */

@@ -41,9 +41,7 @@ export { bleu, chrF } from './translation-scores.js';
 export const TOKEN_TASKS: readonly TokenTask[] = [
   mqar(16),
   mqar(64),
-  mqar(16, 128),
-  mqar(32, 512),
-  mqar(64, 2048),
+  mqar(8),
   selectiveCopying,
   induction,
   passkey,

@@ -80,18 +80,33 @@ export function examplesOf(
       const places = new BigInt64Array(count * room);
       const targets = new BigInt64Array(count * room);
       const counted = new Float32Array(count * room);
+      const [ids, askedAt, due] = [tokens, places, targets].map(lowWords) as [
+        Int32Array,
+        Int32Array,
+        Int32Array,
+      ];
       for (let i = 0; i < count; i++) {
         const example = exampleOf(sample, length, seed, first + i);
-        for (let j = 0; j < length; j++) tokens[i * length + j] = BigInt(example.tokens[j]!);
-        for (const [j, { after, token }] of example.answers.entries()) {
-          places[i * room + j] = BigInt(after);
-          targets[i * room + j] = BigInt(token);
-          counted[i * room + j] = 1;
+        for (let j = 0; j < length; j++) ids[2 * (i * length + j)] = example.tokens[j]!;
+        for (let j = 0; j < example.answers.length; j++) {
+          const { after, token } = example.answers[j]!;
+          const at = i * room + j;
+          askedAt[2 * at] = after;
+          due[2 * at] = token;
+          counted[at] = 1;
         }
       }
       return { tokens, places, targets, counted };
     },
   };
+}
+
+/**
+ * Element 2 i is the lower half of integer i, of little-endian order: a small number that is no less than 0 is written there without a BigInt,
+ * which costs more than the example itself.
+ */
+function lowWords(integers: BigInt64Array): Int32Array {
+  return new Int32Array(integers.buffer);
 }
 
 function exampleOf(sample: Sampling, length: number, seed: number, index: number) {

@@ -28,8 +28,31 @@ function oddness(written: boolean): TokenTask {
       });
       return written ? inSteps(bits, sofar, length) : said([...bits, 2, 3 + odd], [length]);
     },
-    ...(written && { sources: stepSources }),
+    ...(written ? { sources: stepSources } : { practice: askedOften, most: questions }),
   };
+}
+
+/** Questions in a row of `length` bits that is practised on. */
+function questions(length: number): number {
+  return Math.ceil(length / 4);
+}
+
+/** Questions stand anywhere among the bits: what is asked after few of them is learned first. */
+function askedOften(random: Random, length: number): Example {
+  expectRoom('parity', length, 2);
+  const asked = new Set([length - 1, ...distinct(random, questions(length) - 1, length - 1)]);
+  let odd = 0;
+  const answers: { after: number; token: number }[] = [];
+  const tokens = Array.from({ length }, (_, after) => {
+    if (asked.has(after)) {
+      answers.push({ after, token: 3 + odd });
+      return 2;
+    }
+    const bit = random.below(2);
+    odd ^= bit;
+    return bit;
+  });
+  return { tokens, answers };
 }
 
 /** Whether the number of ones is odd. */
@@ -58,36 +81,61 @@ function permutations(size: number): number[][] {
   );
 }
 
+const PERMUTATIONS = permutations(5);
+const IDENTITY = PERMUTATIONS.findIndex((each) => each.every((from, to) => from === to));
+
+let table: Uint8Array | undefined;
+
+/** [first * 120 + second]: the permutation that two make, one after the other. Made once, when it is first asked for. */
+function productTable(): Uint8Array {
+  if (table) return table;
+  const number = new Map(PERMUTATIONS.map((each, i) => [each.join(), i]));
+  table = Uint8Array.from(
+    PERMUTATIONS.flatMap((first) =>
+      PERMUTATIONS.map((second) => number.get(second.map((from) => first[from]!).join())!),
+    ),
+  );
+  return table;
+}
+
 /**
  * Products in the permutation group S5: after each token, which permutation all so far make. Tokens are all 120 permutations, or the ten
  * that swap two things, which generate the others.
  */
 function products(name: string, { swapsAlone = false, written = false }): TokenTask {
-  const elements = permutations(5);
-  const number = new Map(elements.map((each, i) => [each.join(), i]));
-  const moved = (each: readonly number[]): number => each.filter((from, to) => from !== to).length;
-  const all = elements.map((_, i) => i);
-  const generators = swapsAlone ? all.filter((i) => moved(elements[i]!) === 2) : all;
+  const all = PERMUTATIONS.map((_, i) => i);
+  const swaps = all.filter((i) => PERMUTATIONS[i]!.filter((from, to) => from !== to).length === 2);
+  /** A part of the tokens is drawn from all permutations, the others from swaps. */
+  const made = (random: Random, length: number, part: number): Example => {
+    const both = productTable();
+    let product = IDENTITY;
+    const tokens = Array.from({ length: written ? Math.ceil(length / 2) : length }, () => {
+      const among = part === 1 || (part > 0 && random.uniform() < part) ? all : swaps;
+      return among[random.below(among.length)]!;
+    });
+    const sofar = tokens.map((token) => {
+      product = both[product * PERMUTATIONS.length + token]!;
+      return product;
+    });
+    if (written) return inSteps(tokens, sofar, length);
+    return { tokens, answers: sofar.map((token, after) => ({ after, token })) };
+  };
   return {
     name,
     about: `${swapsAlone ? 'swaps' : 'permutations'} of five things, one after the other: which permutation do all so far make?${written ? ' Written after each of them' : ''}`,
     source:
       'Liu et al., 2022, arXiv 2210.10749; Merrill et al., 2024, arXiv 2404.08819; by swaps alone: Grazzi et al., 2024, arXiv 2411.12537',
     written,
-    vocabulary: elements.length,
-    chance: 1 / elements.length,
+    vocabulary: PERMUTATIONS.length,
+    chance: 1 / PERMUTATIONS.length,
     lengths: { train: 64, test: [64, 256] },
-    sample(random, length) {
-      let made = elements[number.get('0,1,2,3,4')!]!;
-      const count = written ? Math.ceil(length / 2) : length;
-      const tokens = Array.from({ length: count }, () => generators[random.below(generators.length)]!);
-      const sofar = tokens.map((token) => {
-        made = elements[token]!.map((from) => made[from]!);
-        return number.get(made.join())!;
-      });
-      if (written) return inSteps(tokens, sofar, length);
-      return { tokens, answers: sofar.map((token, after) => ({ after, token })) };
-    },
+    sample: (random, length) => made(random, length, swapsAlone ? 0 : 1),
+    // Swaps among the others show what products are; each permutation is four of them at most.
+    ...(!swapsAlone &&
+      !written && {
+        practice: (random: Random, length: number) =>
+          made(random, length, random.below(2) === 0 ? 1 : random.uniform()),
+      }),
     ...(written && { sources: stepSources }),
   };
 }
@@ -215,26 +263,37 @@ function chains(written: boolean): TokenTask {
   const things = 64;
   const [rule, question, answer, filling] = [things, things + 1, things + 2, things + 3];
   const name = written ? 'inference-steps' : 'inference';
-  const ask = (random: Random, length: number, depth: number): Example => {
-    // The number of rules is the same at every depth, so that it does not reveal the depth.
-    const tail = DEEPEST + 2 + (written ? DEEPEST : 1);
-    expectRoom(name, length, 3 * (DEEPEST + 1) + tail - 1);
-    const rules = Math.min(things - 1, Math.floor((length + 1 - tail) / 3));
+  // The number of rules is the same at every depth, so that it does not reveal the depth.
+  const tail = DEEPEST + 2 + (written ? DEEPEST : 1);
+  /** Rules among which any depth can be asked. */
+  const least = DEEPEST + 1;
+  const most = (length: number): number => {
+    expectRoom(name, length, 3 * least + tail - 1);
+    return Math.min(things - 1, Math.floor((length + 1 - tail) / 3));
+  };
+  /** Rules, and questions of these depths as far as there is room for them. */
+  const ask = (random: Random, length: number, rules: number, depths: Iterable<number>): Example => {
     // Every thing leads to one other at most, so that there is one answer; the chain is a part of a longer path.
     const path = distinct(random, rules + 1, things);
     const pairs = path.slice(1).map((to, i) => [path[i]!, to] as const);
-    const start = random.below(rules + 1 - depth);
-    const told = [...random.permutation(rules)].flatMap((i) => [rule, ...pairs[i]!]);
-    const asked = [...new Array<number>(depth).fill(question), path[start]!, answer];
-    const steps = path.slice(start + 1, start + depth + 1);
-    const due = written ? steps : steps.slice(-1);
-    const before = length + 1 - told.length - asked.length - due.length;
-    const all = [...new Array<number>(before).fill(filling), ...told, ...asked, ...due];
+    const all = [...random.permutation(rules)].flatMap((i) => [rule, ...pairs[i]!]);
+    const places: number[] = [];
+    for (const depth of depths) {
+      const size = depth + 2 + (written ? depth : 1);
+      if (all.length + size > length + 1) break;
+      const start = random.below(rules + 1 - depth);
+      const steps = path.slice(start + 1, start + depth + 1);
+      all.push(...new Array<number>(depth).fill(question), path[start]!, answer);
+      for (const due of written ? steps : steps.slice(-1)) places.push(all.push(due) - 1);
+    }
+    const before = length + 1 - all.length;
     return said(
-      all,
-      due.map((_, i) => all.length - due.length + i),
+      [...new Array<number>(before).fill(filling), ...all],
+      places.map((place) => place + before),
     );
   };
+  const once = (random: Random, length: number, depth: number): Example =>
+    ask(random, length, most(length), [depth]);
   return {
     name,
     about: `rules in random order among distractors: what is reached in 1 to ${DEEPEST} steps${written ? ', with the steps written out' : ''}? Learned with 1 to ${LEARNED_DEPTH}`,
@@ -244,11 +303,18 @@ function chains(written: boolean): TokenTask {
     vocabulary: things + 4,
     chance: 1 / 30,
     lengths: { train: 96, test: [96, 192] },
-    ...(written && { most: () => DEEPEST }),
-    sample: (random, length) => ask(random, length, 1 + random.below(LEARNED_DEPTH)),
+    most: (length) => Math.ceil(length / 2),
+    sample: (random, length) => once(random, length, 1 + random.below(LEARNED_DEPTH)),
+    // Many questions about few rules, most of few steps: one answer in a long text teaches little.
+    practice(random, length) {
+      if (random.below(4) === 0) return once(random, length, 1 + random.below(LEARNED_DEPTH));
+      const rules = least + random.below(most(length) - least + 1);
+      const depths = Array.from({ length }, () => 1 + random.below(1 + random.below(LEARNED_DEPTH)));
+      return ask(random, length, rules, depths);
+    },
     tests: Array.from({ length: DEEPEST }, (_, i) => ({
       of: `${i + 1} steps${i + 1 > LEARNED_DEPTH ? ', never learned' : ''}`.replace(/^1 steps/, '1 step'),
-      sample: (random: Random, length: number) => ask(random, length, i + 1),
+      sample: (random: Random, length: number) => once(random, length, i + 1),
     })),
     ...(written && {
       sources(tokens: readonly number[], after: number) {

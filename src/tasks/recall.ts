@@ -27,7 +27,7 @@ export function mqar(pairs: number, among = HALF): TokenTask {
     // Fewer pairs, as a part of Zoology's examples have, and now and then keys and values out of a few: what to do is found on them first.
     practice(random, length) {
       expectRoom(this.name, length, 4 * pairs);
-      const count = random.below(2) === 0 ? pairs : 1 + random.below(pairs);
+      const count = random.below(2) === 0 ? pairs : Math.floor(pairs ** random.uniform());
       return associations(random, count, length, random.below(8) > 0 ? among : 2 * pairs);
     },
   };
@@ -37,7 +37,8 @@ function associations(random: Random, count: number, length: number, among: numb
   // Keys are below the middle, values above; the token 0 is none of them, and random tokens are any.
   const keys = distinct(random, count, Math.min(among, HALF - 1)).map((key) => key + 1);
   const values = distinct(random, count, among).map((value) => HALF + value);
-  const tokens = Array.from({ length }, () => random.below(VOCABULARY));
+  const tokens = new Array<number>(length);
+  for (let i = 0; i < length; i++) tokens[i] = random.below(VOCABULARY);
   for (let i = 0; i < count; i++) {
     tokens[2 * i] = keys[i]!;
     tokens[2 * i + 1] = values[i]!;
@@ -53,14 +54,14 @@ function associations(random: Random, count: number, length: number, among: numb
 
 /** Different slots, near ones likelier: the density falls as the inverse of the place, where Zoology has the power -0.99. */
 function powerLawSlots(random: Random, count: number, slots: number): number[] {
-  const taken = new Set<number>();
+  const taken = new Uint8Array(slots);
   const list: number[] = [];
   while (list.length < count) {
     const place = Math.exp(random.uniform() * Math.log(slots + 1)) - 1;
     let slot = Math.min(slots - 1, Math.floor(place));
     // Behind a slot that is taken comes the next free one.
-    while (taken.has(slot)) slot = (slot + 1) % slots;
-    taken.add(slot);
+    while (taken[slot]) slot = (slot + 1) % slots;
+    taken[slot] = 1;
     list.push(slot);
   }
   return list;
@@ -76,23 +77,36 @@ export const selectiveCopying: TokenTask = {
   lengths: { train: 4096, test: [4096] },
   reference: { score: 0.998, of: 'Mamba (S6), 4,096 tokens (table 1)' },
   sample(random, length) {
-    const count = 16;
-    expectRoom(this.name, length, 2 * count + 1);
-    // 0 is noise, 1 asks for the copy, the 16 others are data.
-    const body = length + 1 - (count + 1);
-    const tokens = new Array<number>(length + 1).fill(0);
-    const places = distinct(random, count, body).sort((a, b) => a - b);
-    for (const [i, place] of places.entries()) {
-      tokens[place] = 2 + random.below(16);
-      tokens[body + 1 + i] = tokens[place]!;
-    }
-    tokens[body] = 1;
-    return said(
-      tokens,
-      places.map((_, i) => body + 1 + i),
-    );
+    expectRoom(this.name, length, 2 * COPIED + 1);
+    return strewnTokens(random, length, COPIED, length - COPIED);
+  },
+  // Fewer tokens, and in a shorter stretch before the question: the order of what stands closely is learned first, and then what to skip.
+  practice(random, length) {
+    expectRoom(this.name, length, 2 * COPIED + 1);
+    const count = random.below(2) === 0 ? COPIED : 1 + random.below(COPIED);
+    const most = length - COPIED;
+    return strewnTokens(random, length, count, Math.ceil(count * (most / count) ** random.uniform()));
   },
 };
+
+const COPIED = 16;
+
+/** `count` tokens within the last `within` before the question. 0 is noise, 1 asks for the copy, the 16 others are data. */
+function strewnTokens(random: Random, length: number, count: number, within: number): Example {
+  const body = length - COPIED;
+  const tokens = new Array<number>(length + 1).fill(0);
+  const places = distinct(random, count, within).sort((a, b) => a - b);
+  for (const [i, place] of places.entries()) {
+    const token = 2 + random.below(16);
+    tokens[body - within + place] = token;
+    tokens[body + 1 + i] = token;
+  }
+  tokens[body] = 1;
+  return said(
+    tokens,
+    places.map((_, i) => body + 1 + i),
+  );
+}
 
 /** Induction: a mark occurs twice; after the second one, the token that followed the first is due. */
 export const induction: TokenTask = {

@@ -114,7 +114,7 @@ function seriesTask(
       return {
         reads: {
           ...{ kind: 'series', channels: [column], targets: [column], patch, horizon },
-          ...{ quantiles: [0.5], offset: [mean], scale: [scale] },
+          ...{ quantiles: [0.5], offset: [mean], scale: [scale], lags: context / patch },
         },
         sequence: context / patch,
         // As it is measured, and as the linear map beside it is fitted.

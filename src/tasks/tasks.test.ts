@@ -79,18 +79,25 @@ const SOLVERS: Record<string, (read: readonly number[]) => number> = {
   },
   inference(read) {
     // As many steps as there are marks, from the thing behind them.
-    const depth = read.filter((token) => token === 65).length;
+    const depth = marksBefore(read, read.length - 2);
     let at = read.at(-2)!;
     for (let i = 0; i < depth; i++) at = rulesIn(read).get(at)!;
     return at;
   },
   'inference-steps'(read) {
-    const due = read.indexOf(66);
+    const due = read.lastIndexOf(66);
     const written = read.slice(due + 1);
-    expect(written.length).toBeLessThan(read.filter((token) => token === 65).length);
+    expect(written.length).toBeLessThan(marksBefore(read, due - 1));
     return rulesIn(read).get(written.at(-1) ?? read[due - 1]!)!;
   },
 };
+
+/** Marks of a question that stand one beside the other before a place. */
+function marksBefore(read: readonly number[], place: number): number {
+  let first = place;
+  while (read[first - 1] === 65) first--;
+  return place - first;
+}
 
 function rulesIn(read: readonly number[]): Map<number, number> {
   return new Map(read.flatMap((token, i) => (token === 64 ? [[read[i + 1]!, read[i + 2]!] as const] : [])));

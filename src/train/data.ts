@@ -67,6 +67,8 @@ export interface TrainingData {
   /** Without end: after the last example the first comes again, or a new one is made. */
   readonly training: Examples;
   readonly validation: FiniteExamples;
+  /** What parameters of a new model begin with in the place of random numbers, by their names. */
+  initial?(): ReadonlyMap<string, Float32Array>;
   /** What a resumed run must find the same, by its name for a person: digests of the data, say. */
   readonly identity: Readonly<Record<string, string | number>>;
 }

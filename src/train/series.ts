@@ -13,7 +13,7 @@ import {
 } from '../graph/index.js';
 import { perceive, type SeriesConfig } from '../models/index.js';
 import { Random } from '../nn/index.js';
-import { constantColumns } from '../signals/index.js';
+import { constantColumns, LeastSquares } from '../signals/index.js';
 import {
   type DataSource,
   digestOf,
@@ -41,12 +41,17 @@ interface Said {
 
 /** A mean over the values that were observed, of what `lossOf` says of each: [batch, sequence, horizon, targets]. */
 function forecastObjective(
-  { channels, targets, patch, horizon }: SeriesConfig,
+  { channels, targets, patch, horizon, lags = 1 }: SeriesConfig,
   sequence: number,
   lossOf: (said: Said) => Tensor,
 ): Objective {
   const read = [sequence, patch, channels.length];
   const said = [sequence, horizon, targets.length];
+  // A straight forecast is one of all lags: before them there is none to learn beside.
+  const behindLags = constant(
+    Float32Array.from({ length: sequence }, (_, i) => Number(i >= lags - 1)),
+    [sequence, 1, 1],
+  );
   return {
     inputs: [
       { name: 'values', dtype: 'float32', shape: read },
@@ -70,7 +75,8 @@ function forecastObjective(
         target: reshape(target, [batch!, ...said, 1]),
         spread: reshape(spread, [batch!, sequence, 1, targets.length, 1]),
       });
-      return { total: sum(multiply(each, known!)), count: maximum(sum(known!), 1) };
+      const counted = lags > 1 ? multiply(known!, behindLags) : known!;
+      return { total: sum(multiply(each, counted)), count: maximum(sum(counted), 1) };
     },
   };
 }
@@ -124,13 +130,76 @@ export function seriesData(
     const learned = new Windows(training, 'rows to learn from', config, sequence);
     const held = new Windows(validation, 'held-out rows', config, sequence);
     expectChange(training, config.targets);
+    if (sequence < (config.lags ?? 1))
+      throw new ConfigError(
+        `the model reads ${config.lags} lags, and windows are ${sequence} patches long: make them longer`,
+      );
     return {
       objective: objective(config, sequence),
       training: learned.random(seed),
       validation: held.consecutive(),
+      ...(config.lags !== undefined && { initial: () => straightMap(training, validation, config) }),
       identity: { series: digestOf(training.values), 'held-out series': digestOf(validation.values) },
     };
   };
+}
+
+/** Windows that the straight map is fitted to at most, spread over the rows. */
+const MOST_FITTED = 16_384;
+/** Penalties of the straight map's numbers, as shares of the features' mean square. */
+const PENALTIES = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
+
+/**
+ * What the straight map of a series' lags begins with, as it stands in a model: least squares over the windows to learn from, with the penalty
+ * that misses least on held-out ones. No more is left to the layers than a linear map misses. Empty where no window is without a gap.
+ */
+function straightMap(
+  training: SeriesRows,
+  validation: SeriesRows,
+  config: SeriesConfig,
+): Map<string, Float32Array> {
+  const { lags = 1, patch, channels, horizon, targets } = config;
+  const read = lags * patch * channels.length;
+  const outputs = horizon * targets.length;
+  const sums = new LeastSquares(read + 1, outputs);
+  for (const { x, y } of straightExamples(training, config)) sums.add(x, y);
+  if (sums.examples === 0) return new Map();
+  const held = new LeastSquares(read + 1, outputs);
+  for (const { x, y } of straightExamples(validation, config)) held.add(x, y);
+  const maps = PENALTIES.map((penalty) => sums.solve(penalty));
+  const errors = maps.map((map) => held.errorOf(map));
+  const map = maps[errors.indexOf(Math.min(...errors))]!;
+  const weight = Float32Array.from(
+    { length: outputs * read },
+    (_, i) => map[(i % read) * outputs + Math.floor(i / read)]!,
+  );
+  return new Map([
+    ['lags.weight', weight],
+    ['lags.bias', Float32Array.from(map.subarray(read * outputs))],
+  ]);
+}
+
+/** Windows without a gap: what the rows of the lags differ from the last one by, and 1; and what the horizon differs from it by. */
+function* straightExamples(
+  { values, channels }: SeriesRows,
+  { lags = 1, patch, horizon, targets, offset, scale }: SeriesConfig,
+): Generator<{ x: Float64Array; y: Float64Array }> {
+  const width = channels.length;
+  const read = lags * patch * width;
+  const scaled = Float64Array.from(values, (value, i) => (value - offset[i % width]!) / scale[i % width]!);
+  const columns = targets.map((name) => channels.indexOf(name));
+  const windows = values.length / width - lags * patch - horizon + 1;
+  for (let start = 0; start < windows; start += Math.ceil(windows / MOST_FITTED)) {
+    const end = start * width + read;
+    const last = scaled.subarray(end - width, end);
+    const x = new Float64Array(read + 1).fill(1);
+    for (let i = 0; i < read; i++) x[i] = scaled[end - read + i]! - last[i % width]!;
+    const y = Float64Array.from({ length: horizon * columns.length }, (_, i) => {
+      const column = columns[i % columns.length]!;
+      return scaled[end + Math.floor(i / columns.length) * width + column]! - last[column]!;
+    });
+    if (x.every(Number.isFinite) && y.every(Number.isFinite)) yield { x, y };
+  }
 }
 
 /** Throws `DataError` for a target of which there is nothing to learn. */

@@ -108,7 +108,7 @@ class Run {
     expectLayers(model, settings.precisions);
     const trained = phases.map((phase) => trainedOf(model, phase.settings.rates));
     expectRoomToTrain(subject, phases, data);
-    const initial = input.resume ? undefined : await initialValues(subject);
+    const initial = input.resume ? undefined : await initialValues(subject, data[0]!);
     await makeFolder(folder).catch((error: unknown) => {
       throw inWords(folder, error);
     });
@@ -303,9 +303,15 @@ async function trimMetrics(path: string, step: number): Promise<void> {
 }
 
 /** All values of a new run, without moments: new weights or adapters, or another checkpoint's weights. */
-async function initialValues({ input, model, base }: Subject): Promise<Map<string, HostTensor>> {
+async function initialValues(
+  { input, model, base }: Subject,
+  data: TrainingData,
+): Promise<Map<string, HostTensor>> {
   const { from, settings } = input;
   if (base) return initialWeights(trainableOf(model), settings.seed);
   if (from !== undefined) return readWeights(from, model);
-  return initialWeights(parametersOf(model), settings.seed);
+  const values = initialWeights(parametersOf(model), settings.seed);
+  for (const [name, found] of data.initial?.() ?? [])
+    values.set(name, float32(found, values.get(name)!.dims));
+  return values;
 }

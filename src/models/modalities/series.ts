@@ -39,7 +39,8 @@ import {
   where,
   zeros,
 } from '../../graph/index.js';
-import { linear, type StateSpec, type StateTensors } from '../../nn/index.js';
+import { constantly, linear, type StateSpec, type StateTensors } from '../../nn/index.js';
+import { lagStates, straightForecast } from './lags.js';
 import type { Modality } from './modality.js';
 
 const names = z.array(z.string().min(1)).min(1).max(1024);
@@ -70,6 +71,8 @@ export const seriesSchema = z.strictObject({
     .default([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]),
   /** Values of a channel of whose mean and deviation its scaling is; so many as float32 can count where a config says nothing. */
   window: positive(MOST_COUNTED).optional(),
+  /** Patches from which a linear map leads straight to the forecast, beside the layers; none where a config says nothing. */
+  lags: positive(MOST_SERIES_ROWS).optional(),
   /** What is taken off each channel, and what it is then divided by: of the data that the model was made for. */
   offset: z.array(z.number()),
   scale: z.array(z.number().positive()),
@@ -83,7 +86,7 @@ const LEAST_DEVIATION = 0.05;
 
 /** Throws `ConfigError` where the keys contradict each other. */
 export function series(config: SeriesConfig, hiddenSize: number): Modality {
-  const { channels, targets, patch, horizon, quantiles, offset, scale, window = MOST_COUNTED } = config;
+  const { channels, targets, patch, horizon, quantiles, offset, scale, window = MOST_COUNTED, lags } = config;
   const width = channels.length;
   const expect = (holds: boolean, text: string): void => {
     if (!holds) throw new ConfigError(`input: ${text}`);
@@ -105,6 +108,10 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
     quantiles.every((q, i) => i === 0 || q > quantiles[i - 1]!),
     'quantiles must ascend',
   );
+  expect(
+    (lags ?? 0) * patch * width <= MOST_SERIES_ROWS,
+    `${lags} lags of ${patch} rows of ${width} channels are more than ${MOST_SERIES_ROWS} values: take fewer`,
+  );
   const offsets = constant(Float32Array.from(offset), [width]);
   const scales = constant(Float32Array.from(scale), [width]);
   /** Of a tensor [..., channels], the targets. */
@@ -115,9 +122,10 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
       -1,
     );
   };
-  const state = ['count', 'sum', 'squares'].map(
+  const totals = ['count', 'sum', 'squares'].map(
     (name): StateSpec => ({ name, dtype: 'float32', shape: ['batch', width], initial: 0 }),
   );
+  const sizes = lags === undefined ? undefined : { lags, patch, channels: width, targets: places, horizon };
   return {
     kind: 'series',
     about: `reads series of ${channels.join(', ')} in patches of ${patch} and forecasts ${targets.join(', ')}, ${horizon} rows at once`,
@@ -126,15 +134,15 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
       dtype: 'float32',
       shape: ['sequence', patch, width],
     })),
-    state,
+    state: [...totals, ...(sizes ? lagStates(sizes) : [])],
     enter(parameters, { values, observed }, before) {
       const [batch, sequence] = values!.shape;
       const x = multiply(divide(subtract(values!, offsets), scales), observed!);
-      const totals = totalsOf(sum(observed!, 2), sum(x, 2), sum(multiply(x, x), 2), window, before);
-      const seen = maximum(totals.count, 1);
-      const center = divide(totals.sum, seen);
+      const read = totalsOf(sum(observed!, 2), sum(x, 2), sum(multiply(x, x), 2), window, before);
+      const seen = maximum(read.count, 1);
+      const center = divide(read.sum, seen);
       const variance = maximum(
-        subtract(divide(totals.squares, seen), multiply(center, center)),
+        subtract(divide(read.squares, seen), multiply(center, center)),
         LEAST_DEVIATION ** 2,
       );
       const deviation = sqrt(variance);
@@ -142,24 +150,37 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
       const scaled = multiply(divide(subtract(x, wide(center)), wide(deviation)), observed!);
       const flat = (each: Tensor): Tensor => reshape(each, [batch!, sequence!, patch * width]);
       const features = concat([flat(scaled), flat(observed!), center, log(deviation)], -1);
+      const straight =
+        sizes && straightForecast(parameters, sizes, { x, observed: observed!, mean: center }, before);
+      const ofTargets = (each: Tensor): Tensor =>
+        reshape(targetsOf(each), [batch!, sequence!, 1, places.length]);
       return {
         stream: parameters.within('input', (p) =>
           linear(p, features, hiddenSize, { bias: true, precise: true }),
         ),
-        state: before ? totals.state : {},
+        state: before ? { ...read.state, ...straight?.state } : {},
         kept: {
           center: targetsOf(add(multiply(center, scales), offsets)),
           spread: targetsOf(multiply(deviation, scales)),
+          ...(straight && {
+            straight: divide(subtract(straight.forecast, ofTargets(center)), ofTargets(deviation)),
+          }),
         },
       };
     },
-    leave(parameters, hidden, { center, spread }) {
+    leave(parameters, hidden, { center, spread, straight }) {
       const [batch, positions] = hidden.shape;
       const size = horizon * targets.length * quantiles.length;
-      const flat = parameters.within('output', (p) => linear(p, hidden, size, { bias: true, precise: true }));
+      // Beside a straight forecast the layers begin with nothing to add.
+      const begins = straight ? { initialize: constantly(0) } : {};
+      const flat = parameters.within('output', (p) =>
+        linear(p, hidden, size, { bias: true, precise: true, ...begins }),
+      );
+      const dims = [batch!, positions!, horizon, targets.length];
+      const added = reshape(flat, [...dims, quantiles.length]);
       return {
         /** In deviations from the mean of what was read: [batch, positions, horizon, targets, quantiles]. */
-        scaled: reshape(flat, [batch!, positions!, horizon, targets.length, quantiles.length]),
+        scaled: straight ? add(added, reshape(straight, [...dims, 1])) : added,
         /** [batch, positions, targets], in the targets' own units. */
         center: center!,
         spread: spread!,

@@ -137,11 +137,30 @@ export function topK(
 ): [Plain, Plain] {
   const x = builder.plain(value);
   const index = builder.iota(x.dims, axis, 'i32');
+  if (k === 1) return largest(builder, x, index, axis, places);
   const [sorted, from] = sort(builder, [x, index], axis, ([a, b]) => builder.compare('GT', a!, b!), true) as [
     Plain,
     Plain,
   ];
   return [builder.slice(sorted, axis, 0, k), builder.as(builder.slice(from, axis, 0, k), places)];
+}
+
+/** The largest along an axis and the first place that has it, without a sort. */
+function largest(
+  builder: StableHloBuilder,
+  x: Plain,
+  index: Plain,
+  axis: number,
+  places: Element,
+): [Plain, Plain] {
+  const kept = x.dims.map((size, i) => (i === axis ? 1 : size));
+  const top = builder.reshape(builder.reduce('maximum', x, [axis]), kept);
+  // The first place has the largest distance from the end.
+  const end = builder.splat(x.dims[axis]! - 1, 'i32');
+  const distance = builder.binary('subtract', end, index);
+  const isTop = builder.compare('EQ', x, top);
+  const most = builder.reduce('maximum', builder.select(isTop, distance, builder.splat(0, 'i32')), [axis]);
+  return [top, builder.as(builder.reshape(builder.binary('subtract', end, most), kept), places)];
 }
 
 /**
