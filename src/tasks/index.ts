@@ -39,9 +39,9 @@ export { bleu, chrF } from './translation-scores.js';
 
 /** Those of tokens that are made by a seed. */
 export const TOKEN_TASKS: readonly TokenTask[] = [
+  mqar(8),
   mqar(16),
   mqar(64),
-  mqar(8),
   selectiveCopying,
   induction,
   passkey,

@@ -7,32 +7,31 @@ const HALF = VOCABULARY / 2;
 
 /**
  * Multi-query associative recall in Zoology's setting: pairs of keys and values come first, then each key once more among
- * random tokens, more often early than late; after a key the model has to predict its value, and the input has a random token there. With
- * `among`, keys and values are drawn from that many tokens only: an easier task with the same vocabulary.
+ * random tokens, more often early than late; after a key the model has to predict its value, and the input has a random token there.
  */
-export function mqar(pairs: number, among = HALF): TokenTask {
-  const isWhole = among === HALF;
+export function mqar(pairs: number): TokenTask {
   return {
-    name: `mqar-${pairs}${isWhole ? '' : `-of-${among}`}`,
-    about: `${pairs} pairs of ${isWhole ? '' : `${among} `}keys and ${isWhole ? '' : `${among} `}values; each key comes again once, and its value is asked for`,
+    name: `mqar-${pairs}`,
+    about: `${pairs} pairs of keys and values; each key comes again once, and its value is asked for`,
     source: 'Arora et al., 2023 (Zoology), arXiv 2312.04927',
     vocabulary: VOCABULARY,
-    chance: 1 / among,
+    chance: 1 / HALF,
     lengths: { train: 8 * pairs, test: [8 * pairs, 16 * pairs] },
-    ...(isWhole && { reference: { score: 0.99, of: 'attention, at all numbers of pairs (figure 2)' } }),
+    reference: { score: 0.99, of: 'attention, at all numbers of pairs (figure 2)' },
     sample(random, length) {
       expectRoom(this.name, length, 4 * pairs);
-      return associations(random, pairs, length, among);
+      return associations(random, pairs, length, HALF);
     },
     // Fewer pairs, as a part of Zoology's examples have, and now and then keys and values out of a few: what to do is found on them first.
     practice(random, length) {
       expectRoom(this.name, length, 4 * pairs);
       const count = random.below(2) === 0 ? pairs : Math.floor(pairs ** random.uniform());
-      return associations(random, count, length, random.below(8) > 0 ? among : 2 * pairs);
+      return associations(random, count, length, random.below(8) > 0 ? HALF : 2 * pairs);
     },
   };
 }
 
+/** Keys and values are `among` alone of all. */
 function associations(random: Random, count: number, length: number, among: number): Example {
   // Keys are below the middle, values above; the token 0 is none of them, and random tokens are any.
   const keys = distinct(random, count, Math.min(among, HALF - 1)).map((key) => key + 1);

@@ -287,6 +287,6 @@ test('a small model learns a small task, and is as good at once as read as a str
   expect(of).toBe("share of 3 steps' sources on their rules (8 % were all tokens alike)");
   expect(value).toBeGreaterThan(0.12);
   expect(value).toBeLessThan(1);
-  expect(() => taskOf('chess')).toThrow(/there is no task 'chess'; there are mqar-16/);
+  expect(() => taskOf('chess')).toThrow(/there is no task 'chess'; there are mqar-8/);
   expect(() => taskData({ ...echo, vocabulary: 10 })(model, TRAINING_DEFAULTS)).toThrow(ConfigError);
 });
