@@ -109,7 +109,7 @@ const FULL: readonly Trial[] = [
       { task: 'selective-copying', steps: 400, batch: 16, until: 0.999 },
     ],
     set: selecting(32),
-    ...{ count: 32, longest: 4096 },
+    ...{ rates: [2e-3], count: 32, longest: 4096 },
   },
   {
     ...COMMON,

@@ -198,7 +198,7 @@ test('work finds what it says that it asks for, once each', async () => {
   }
 });
 
-test('a rate that diverges is written down, and the others go on', async () => {
+test('a rate that diverges is written down, and the others go on; a stage ends when it is learned', async () => {
   const device = await openDevice('cpu', { threads: 1 });
   const tiny = {
     hidden_size: 16,
@@ -228,6 +228,13 @@ test('a rate that diverges is written down, and the others go on', async () => {
   await expect(trial([1e30, 1e31]).run(bench)).rejects.toThrow(
     /M diverges at each of the rates 1e\+30, 1e\+31/,
   );
+  const [learned] = trialWorks({
+    ...{ section: 'ability', size: 'nano', designs: ['M'], set: tiny, rates: [1e-3], seeds: [6] },
+    stages: [{ task: 'parity', length: 4, steps: 6, batch: 2, until: 0 }],
+    ...{ count: 2, longest: 4 },
+  });
+  await learned!.run(bench);
+  expect(found.get('seed 6')).toMatchObject({ tokens: 0, 'answers: 4 tokens': 2 });
   await device.dispose();
 });
 

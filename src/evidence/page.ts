@@ -25,6 +25,7 @@ export async function writePage(
 ): Promise<void> {
   const works = sections.flatMap((section) => section.works({ quick }));
   const told = askedFor(works, findings.all);
+  const hasLog = existsSync(join(folder, 'log.md'));
   const parts: string[] = [];
   for (const [i, section] of sections.entries()) {
     const own = told.filter(({ key }) => key.startsWith(`${section.name}/`));
@@ -37,13 +38,13 @@ export async function writePage(
         lines.push(`![${plot.title}](${plot.name}.svg)`);
       }
       lines.push(report.text);
-    } else lines.push('Nothing was measured yet.');
+    } else lines.push(`Nothing was measured yet${hasLog ? ' ([why](log.md#not-measured))' : ''}.`);
     parts.push(lines.join('\n\n'));
   }
   const command = `heddle evidence${quick ? ' --quick' : ''}`;
   const intro = [
     '# Evidence',
-    `What hybrids of state-space layers and attention cost, and what they can do, beside a transformer, a state-space model and a hybrid with full attention of the same size. \`${command}\` measures what is missing, and writes this page from [findings.json](findings.json), where every number stands with its command, seed, version and machine.${existsSync(join(folder, 'log.md')) ? ' [What failed](log.md) is written down, too.' : ''}`,
+    `What hybrids of state-space layers and attention cost, and what they can do, beside a transformer, a state-space model and a hybrid with full attention of the same size. \`${command}\` measures what is missing, and writes this page from [findings.json](findings.json), where every number stands with its command, seed, version and machine.${hasLog ? ' [What failed](log.md) is written down, too.' : ''}`,
     madeOn(told),
     ...(quick ? [] : [`## What was aimed at\n\n${aimsTable(told)}`]),
   ];

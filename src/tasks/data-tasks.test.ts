@@ -273,7 +273,7 @@ test('a series is scored, and a stream of a series is what its window is', async
   for (const [name, values] of fitted) straight.set(name, float32(values, straight.get(name)!.dims));
   const begun = { model, weights: straight, device };
   for await (const { value } of prepared.score(begun, options))
-    expect(value).toBeLessThan(1.06 * prepared.baselines!.linear!);
+    expect(value).toBeLessThan(1.1 * prepared.baselines!.linear!);
   const long = (validation.take(0, 2) as Record<string, Float32Array>).values!;
   const stream = await streamForecasts(begun, long, 3);
   for await (const { forecasts } of forecastsOf(begun, long, [0], long.length))

@@ -317,11 +317,8 @@ function chains(written: boolean): TokenTask {
       sample: (random: Random, length: number) => once(random, length, i + 1),
     })),
     ...(written && {
-      sources(tokens: readonly number[], after: number) {
-        // A step begins at what was reached before, and the first one at the thing before the mark.
-        const from = tokens[after] === answer ? tokens[after - 1]! : tokens[after]!;
-        return placesOfFact(tokens, rule, from);
-      },
+      sources: (tokens: readonly number[], after: number) =>
+        placesOfFact(tokens, after, { mark: rule, question: answer }),
     }),
   };
 }

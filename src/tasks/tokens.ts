@@ -87,8 +87,16 @@ export function distinct(random: Random, count: number, limit: number): number[]
   return [...random.permutation(count)].map((i) => list[i]!);
 }
 
-/** The places of a fact of three tokens about `of`: its mark, and the two behind it. */
-export function placesOfFact(tokens: readonly number[], mark: number, of: number): number[] {
+/**
+ * The places of the fact of three tokens that a step follows from: its mark, what it is about, and what is said of that. A step begins at what
+ * was reached at `after`; behind a question, at what is asked there.
+ */
+export function placesOfFact(
+  tokens: readonly number[],
+  after: number,
+  { mark, question }: { readonly mark: number; readonly question: number },
+): number[] {
+  const of = tokens[after] === question ? tokens[after - 1]! : tokens[after]!;
   const at = tokens.findIndex((token, i) => token === mark && tokens[i + 1] === of);
   return [at, at + 1, at + 2];
 }

@@ -23,10 +23,8 @@ export function wordnetKinds(steps: number, { written = false } = {}): Task {
     chance: 1 / 30,
     lengths: { train: 96, test: [96, 192] },
     ...(written && {
-      sources(tokens: readonly number[], after: number) {
-        const from = tokens[after] === QUESTION ? tokens[after - 1]! : tokens[after]!;
-        return placesOfFact(tokens, IS_A, from);
-      },
+      sources: (tokens: readonly number[], after: number) =>
+        placesOfFact(tokens, after, { mark: IS_A, question: QUESTION }),
     }),
   };
   // Behind the facts: the question of three tokens, and what is said.
