@@ -61,7 +61,7 @@ test('trains and tests, and says both', async () => {
 });
 
 test.each([
-  [['chess'], /there is no task 'chess'; there are mqar-16/],
+  [['chess'], /there is no task 'chess'; there are mqar-8/],
   [['mqar-16', '--length', '20'], /mqar-16 needs 64 tokens at least, and 20 were asked for/],
   [['parity', '--pattern', 'Mx'], /letter 'x'/],
   [['parity', '--set', 'hidden_sise=8'], /unknown keys: hidden_sise/],
