@@ -10,7 +10,12 @@ import {
   type HloElement,
   type TensorData,
 } from '../../../graph/index.js';
-import { type CompiledText, compileText, type Evaluated } from '../../../graph/testing/stablehlo/evaluate.js';
+import {
+  type CompiledText,
+  compileText,
+  type Evaluated,
+  type Observer,
+} from '../../../graph/testing/stablehlo/evaluate.js';
 import type { PjrtBuffer, PjrtClient, PjrtDevice, PjrtExecutable } from '../pjrt.js';
 
 class EvaluatedBuffer implements PjrtBuffer {
@@ -56,6 +61,8 @@ export class EvaluatorClient implements PjrtClient {
   readonly buffers = new Set<EvaluatedBuffer>();
   /** The texts that were compiled. */
   readonly texts: string[] = [];
+  /** Is told what runs compute, if set. */
+  observer: Observer | undefined;
   /** Fails the next run, if set. */
   failure: Error | undefined;
 
@@ -114,7 +121,7 @@ class EvaluatedExecutable implements PjrtExecutable {
         axisIn(program.argumentAttributes[i]!),
       ),
     );
-    const results = program.run(whole);
+    const results = program.run(whole, this.client.observer);
     for (const [i, attributes] of program.argumentAttributes.entries()) {
       if (attributes.includes('tf.aliasing_output')) for (const own of given) own[i]!.isGone = true;
     }

@@ -14,6 +14,13 @@ export interface Evaluated {
   readonly data: Float64Array;
 }
 
+/** Is told of each instruction of the main function, what it was given and what it made. */
+export type Observer = (
+  instruction: Instruction,
+  operands: readonly Evaluated[],
+  results: readonly Evaluated[],
+) => void;
+
 /** A parsed StableHLO module that can be run. */
 export interface CompiledText {
   readonly argumentTypes: readonly TensorType[];
@@ -21,7 +28,7 @@ export interface CompiledText {
   readonly resultTypes: readonly TensorType[];
   readonly resultAttributes: readonly string[];
   /** Throws for arguments of other types. */
-  run(args: readonly Evaluated[]): Evaluated[];
+  run(args: readonly Evaluated[], observer?: Observer): Evaluated[];
 }
 
 /** Reads and checks a module. Throws for what the specification does not allow, or we do not print. */
@@ -34,7 +41,7 @@ export function compileText(text: string): CompiledText {
     argumentAttributes: body.arguments.map(({ attributes }) => attributes),
     resultTypes,
     resultAttributes,
-    run(args) {
+    run(args, observer) {
       if (args.length !== body.arguments.length) throw new Error(`${args.length} arguments`);
       for (const [i, { type }] of args.entries()) {
         const wanted = body.arguments[i]!.type;
@@ -43,14 +50,19 @@ export function compileText(text: string): CompiledText {
             `argument ${i} is ${type.element}[${type.dims}], not ${wanted.element}[${wanted.dims}]`,
           );
       }
-      return runRegion(body, args, new Map());
+      return runRegion(body, args, new Map(), observer);
     },
   };
 }
 
 type Scope = Map<string, Evaluated>;
 
-function runRegion(region: Region, args: readonly Evaluated[], around: Scope): Evaluated[] {
+function runRegion(
+  region: Region,
+  args: readonly Evaluated[],
+  around: Scope,
+  observer?: Observer,
+): Evaluated[] {
   const scope = new Map(around);
   for (const [i, { id }] of region.arguments.entries()) scope.set(id, args[i]!);
   for (const instruction of region.instructions) {
@@ -60,6 +72,11 @@ function runRegion(region: Region, args: readonly Evaluated[], around: Scope): E
       const type = instruction.resultTypes[i]!;
       scope.set(id, { type, data: rounded(made[i]!, type.element) });
     }
+    observer?.(
+      instruction,
+      operands,
+      instruction.results.map((id) => scope.get(id)!),
+    );
   }
   return region.returns.map((id) => scope.get(id)!);
 }
