@@ -64,6 +64,19 @@ test('a wrong call is told in the same voice as everything else', async () => {
   expect(option.stderr).toBe(
     "heddle: unknown option '--sed'\n(Did you mean --seed?)\nnext:  node dist/cli/main.js help chat\n",
   );
+  for (const [flag, value] of [
+    ['--port', '99999'],
+    ['--answers', '0'],
+    ['--context', '0'],
+  ] as const) {
+    const { code, stderr } = await heddle(['serve', 'sotu-hybrid', flag, value]);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(`argument '${value}' is invalid. expected a whole number`),
+    ]);
+  }
+  const stop = await heddle(['generate', 'sotu-hybrid', '--prompt', 'a', '--stop', '']);
+  expect([stop.code, stop.stdout]).toEqual([1, '']);
   const missing = await heddle(['quantize']);
   expect(missing.code).toBe(1);
   expect(missing.stderr).toBe(

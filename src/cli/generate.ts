@@ -50,8 +50,11 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   if (prompt !== '' || session.tokens.length === 0) await session.read(prompt);
   const readTime = performance.now() - started;
   const read = session.tokens.length - before;
+  const pieces = session.generate({ ...options, stopTokens });
+  // Wrong options are told by the first piece, before anything is printed.
+  let next = await pieces.next();
   process.stdout.write(prompt);
-  for await (const piece of session.generate({ ...options, stopTokens })) process.stdout.write(piece.text);
+  for (; !next.done; next = await pieces.next()) process.stdout.write(next.value.text);
   process.stdout.write('\n');
   const written = session.tokens.length - before - read;
   const writeTime = performance.now() - started - readTime;

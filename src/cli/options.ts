@@ -10,6 +10,15 @@ export function wholeNumber(text: string): number {
   return value;
 }
 
+/** Parses a port to listen on. Throws commander's `InvalidArgumentError` for what is no whole number from 0 to 65535. */
+export function port(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isInteger(value) || value < 0 || value > 65535) {
+    throw new InvalidArgumentError('expected a whole number from 0 to 65535.');
+  }
+  return value;
+}
+
 /** Parses an option. Throws commander's `InvalidArgumentError` for what is no finite number. */
 export function number(text: string): number {
   const value = Number(text);

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { Archive, work } from '../archive/index.js';
+import { positive } from '../bench/positive.js';
 import { namedModel } from '../models/index.js';
 import { type RunningServer, startServer } from '../server/index.js';
 import { addLoadingOptions, deviceOption, type LoadingFlags, loadOptions } from './loading-options.js';
-import { each, wholeNumber } from './options.js';
+import { each, port, wholeNumber } from './options.js';
 import { isSupervised, supervise } from './supervise.js';
 
 /** The options of `heddle serve` and `heddle archive serve`. */
@@ -50,7 +51,7 @@ export function configure(command: Command): void {
 export function addServeOptions(command: Command): Command {
   command
     .option('--host <address>', 'address to listen on; other than loopback only with --keys', '127.0.0.1')
-    .option('--port <n>', 'port to listen on; 0 for any that is free', wholeNumber, 8080)
+    .option('--port <n>', 'port to listen on; 0 for any that is free', port, 8080)
     .option(
       '--keys <file>',
       'API keys, as the command key makes them; without it the server is for this machine alone',
@@ -78,7 +79,7 @@ export function addServeOptions(command: Command): Command {
     .option(
       '--context <n>',
       'tokens of a prompt and its answer together (default: as the model was made)',
-      wholeNumber,
+      positive,
     )
     .option(
       '--cache-memory <MB>',
@@ -86,7 +87,7 @@ export function addServeOptions(command: Command): Command {
       wholeNumber,
       512,
     )
-    .option('--answers <n>', 'answers that are written at once; others wait', wholeNumber, 32)
+    .option('--answers <n>', 'answers that are written at once; others wait', positive, 32)
     .option('--waiting <n>', 'requests that may wait; more are refused', wholeNumber, 256)
     .option(
       '--key-concurrency <n>',
@@ -102,8 +103,8 @@ export function addServeOptions(command: Command): Command {
       '--share-weights',
       'lets keys download the models, which the studio then runs in the browser (without --keys this machine may)',
     )
-    .option('--max-body <MB>', 'size of a request', wholeNumber, 8)
-    .option('--timeout <s>', 'time for an answer', wholeNumber, 600)
+    .option('--max-body <MB>', 'size of a request', positive, 8)
+    .option('--timeout <s>', 'time for an answer', positive, 600)
     .option('--drain <s>', 'time for running answers when the server is told to stop', wholeNumber, 30)
     .option('--log-texts', 'log prompts and answers too')
     .addOption(deviceOption());

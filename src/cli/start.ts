@@ -15,7 +15,7 @@ import { type RunningServer, startServer } from '../server/index.js';
 import { eventsOf } from '../server/sse-client.js';
 import { DEMO_PROMPT, runDemo } from './demo.js';
 import { formatBytes, formatRate } from './format.js';
-import { wholeNumber } from './options.js';
+import { port, wholeNumber } from './options.js';
 import { untilStopped } from './serve.js';
 
 const SHIPPED_RUNS = fileURLToPath(new URL('../../assets/sotu-runs', import.meta.url));
@@ -34,7 +34,7 @@ interface StartFlags {
 export function configure(command: Command): void {
   command
     .argument('[prompt...]', 'the text that the model goes on from meanwhile', [DEMO_PROMPT])
-    .option('--port <n>', `port to listen on (default: ${PORT}, or any other that is free)`, wholeNumber)
+    .option('--port <n>', `port to listen on (default: ${PORT}, or any other that is free)`, port)
     .option('--no-open', 'leave the browser alone')
     .option('--once', 'serve nothing: show what demo shows, and end')
     .option('--seed <n>', 'the same seed writes the same text', wholeNumber, 3)

@@ -61,7 +61,7 @@ export interface Tokens {
   readonly documents?: Tensor | undefined;
 }
 
-/** Concatenates two lists of tokens along the token axis. */
+/** Concatenates lists of tokens along the token axis. */
 export function join(parts: readonly Tokens[]): Tokens {
   return {
     keys: concat(

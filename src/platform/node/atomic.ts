@@ -270,6 +270,7 @@ const meanings: Readonly<Record<string, string>> = {
   EPERM: 'this user has no permission to write there. Change the permissions, or choose another folder.',
   EROFS: 'the filesystem is read-only. Choose a folder on another one.',
   ENOENT: 'a folder on the way to it does not exist, or was removed meanwhile. Make it first.',
+  EEXIST: 'a file of this name is there already. Move it, or choose another name.',
   ENOTDIR: 'a file stands where a folder is needed. Move it, or choose another folder.',
   ENAMETOOLONG: 'the name is too long. Choose a shorter one.',
 };
