@@ -32,6 +32,7 @@ import {
   work,
 } from '../src/archive/index.js';
 import { docx, pdf } from '../src/archive/testing/documents.js';
+import { VectorCache } from '../src/archive/vector-cache.js';
 import { ArchiveUnavailableError } from '../src/errors.js';
 import { loadModel } from '../src/generate/index.js';
 import { hybridModel, writeModel } from '../src/models/index.js';
@@ -421,6 +422,24 @@ describe.each(STORES)('on %s', (store, placeOf) => {
         new Uint8Array(Float32Array.from([0, 2, 0]).buffer),
       ]);
       expect((await asked([0, 1, 0], 'Which birds catch fish?'))[0]).toBe('coast.txt 1');
+      // Where there are too many to be kept, all are read in their order all the same.
+      const many = Array.from({ length: 2100 }, (_, i) => i + 1);
+      await archive.database.query(
+        `INSERT INTO archive_passages (id, content, page, part, text, heading, boxes, words)
+         SELECT id + 9000000, $1, 1, id, '', '', '[]', '' FROM unnest($2::int[]) AS id`,
+        [content, many],
+      );
+      await archive.database.query(
+        `INSERT INTO archive_vectors SELECT id + 9000000, 'many', $1 FROM unnest($2::int[]) AS id`,
+        [new Uint8Array(Float32Array.from([1]).buffer), many],
+      );
+      for (const limit of [1, 1e9]) {
+        const seen: string[] = [];
+        for await (const some of (await new VectorCache(archive, 'many', limit).vectors())!)
+          for (const [passage, vector] of some) if (vector[0] === 1) seen.push(passage);
+        expect(seen).toEqual(many.map((id) => String(id + 9_000_000)));
+      }
+      await archive.database.query('DELETE FROM archive_passages WHERE id > 9000000');
       const other = (await archive.documents()).find((document) => document.content !== content)!;
       expect(await asked([0, 1, 0], 'Which birds catch fish?', { documents: [other] })).not.toContain(
         'coast.txt 2',

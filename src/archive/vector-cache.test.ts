@@ -19,20 +19,16 @@ class Played {
       const bytes = ids.length === 0 ? null : 4 * this.rows.get(ids[0]!)!.length;
       return [{ count: ids.length, numbers: ids.join(), bytes }];
     }
-    if (!sql.includes('vector FROM')) return ids.map((id) => ({ passage: String(id) }));
+    if (!sql.includes('encode(')) return ids.map((id) => ({ passage: String(id) }));
     if (this.fails) throw new Error('the database is gone');
     const wanted = sql.includes('ANY')
       ? ids.filter((id) => (values[1] as string[]).includes(String(id)))
       : ids.filter((id) => id > Number(values[1]));
     const some = wanted.slice(0, Number(/LIMIT (\d+)/.exec(sql)![1]));
     this.fetched += some.length;
-    // As a driver returns them: some bytes of a larger buffer.
     return some.map((id) => {
-      const bytes = Buffer.concat([
-        Buffer.alloc(4),
-        Buffer.from(Float32Array.from(this.rows.get(id)!).buffer),
-      ]);
-      return { passage: String(id), vector: bytes.subarray(4) };
+      const bytes = new Uint8Array(Float32Array.from(this.rows.get(id)!).buffer);
+      return { passage: String(id), vector: Buffer.from(bytes).toString('hex') };
     });
   }
 }
