@@ -46,6 +46,12 @@ export function checkGeneration(options: Partial<SamplingOptions> & GenerateOpti
       throw new ConfigError(`${key} is ${value}: expected a whole number, 0 or more`);
     }
   }
+  // Without types a single text is easily given: its letters would be taken for stop strings.
+  for (const key of ['stop', 'stopTokens'] as const) {
+    const value: unknown = options[key];
+    if (value !== undefined && !Array.isArray(value))
+      throw new ConfigError(`${key} is ${JSON.stringify(value)}: expected a list`);
+  }
 }
 
 /** One generated token and the text that is complete with it, sometimes none. The last piece may have no token. */

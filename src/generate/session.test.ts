@@ -153,6 +153,10 @@ describe('writing', () => {
     const session = await begun();
     await expect(written(session, { topP: 2 })).rejects.toThrow(ConfigError);
     await expect(written(session, { stop: [''] })).rejects.toThrow(ConfigError);
+    const text = { stop: 'ab' as unknown as string[] };
+    await expect(written(session, text)).rejects.toThrow('stop is "ab": expected a list');
+    for (const nothing of [null, undefined, 5] as unknown as string[])
+      await expect(session.read(nothing)).rejects.toThrow(DataError);
   });
 
   test('a seed decides, and another one decides otherwise', async () => {
