@@ -46,6 +46,13 @@ test('in a table of one column an empty line is a value that is missing, so that
 });
 
 test.each([
+  ['of two columns', '\r\na,b\r\n1,2\r\n\r\n3,4\r\n', [1, 2, 3, 4]],
+  ['of one column', ' \r\nload\r\n1\r\n\r\n3\r\n', [1, Number.NaN, 3]],
+])('a blank first line says nothing of a table %s', async (_, text, expected) => {
+  expect([...(await readNumberTable(file(text))).values]).toEqual(expected);
+});
+
+test.each([
   ['groups between commas', 'a,b\n"1,234",1\n"12,345.5",2\n', [1234, 1, 12345.5, 2]],
   [
     'groups and decimals with commas, by another cell',
@@ -81,6 +88,7 @@ test('columns are read in the order in which they are wanted', async () => {
 
 test.each([
   ['', /is empty/],
+  [' \n\n', /is empty/],
   ['a,b\n', /no rows/],
   ['1,2\n3,4\n', /line 1 has numbers/],
   ['a,a\n1,2\n', /two columns 'a'/],

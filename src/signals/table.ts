@@ -94,7 +94,7 @@ function recordsOf(path: string, text: string): Records {
         return record;
       },
     });
-    while (hasOneColumn && records[0]![0] === '') {
+    while (hasOneColumn && records[0]![0]!.trim() === '') {
       records.shift();
       ends.shift();
     }
@@ -114,7 +114,7 @@ function recordsOf(path: string, text: string): Records {
   }
 }
 
-/** The first line that is no comment, and the last comment before it. */
+/** The first line that is neither empty nor a comment, and the last comment before it. */
 function beginningOf(text: string): { comment?: string; first?: string } {
   let comment: string | undefined;
   for (let at = 0; at < text.length; ) {
@@ -122,7 +122,7 @@ function beginningOf(text: string): { comment?: string; first?: string } {
     const line = text.slice(at, end === -1 ? text.length : end);
     at += line.length + 1;
     if (line.startsWith('#')) comment = line.replace(/^#+\s*/, '');
-    else if (line !== '') return { ...(comment !== undefined && { comment }), first: line };
+    else if (line.trim() !== '') return { ...(comment !== undefined && { comment }), first: line };
   }
   return {};
 }
