@@ -195,6 +195,26 @@ describe.each(STORES)('on %s', (store, placeOf) => {
   const found = async (words: string) =>
     (await search(archive, words)).hits.map(({ name, page }) => `${name} ${page}`);
 
+  test.runIf(there)(
+    'a content is read by the name of the copy that fits it, also of one that comes later',
+    async () => {
+      const text = '# Waders\n\nThe curlew probes the mud.';
+      put('early.docx', text);
+      expect((await add()).added).toBe(1);
+      expect(await found('curlews')).toEqual([]);
+      put('later.md', text);
+      expect((await add()).added).toBe(1);
+      expect(await found('curlews')).toHaveLength(1);
+      const other = 'The dunlin runs along the tide.';
+      put('a.pdf', other);
+      put('b.txt', other);
+      put('c.pdf', other);
+      const { added, known } = await add();
+      expect([added, known]).toEqual([1, 4]);
+      expect(await found('dunlins')).toHaveLength(1);
+    },
+  );
+
   test.runIf(there)('documents of all kinds are read and found, each content once', async () => {
     put('heron.pdf', HERON);
     mkdirSync(join(folder, 'again'));

@@ -82,4 +82,8 @@ test('a wrong call is told in the same voice as everything else', async () => {
   expect(missing.stderr).toBe(
     "heddle: missing required argument 'model'\nnext:  node dist/cli/main.js help quantize\n",
   );
+  const below = await heddle(['archive', 'search']);
+  expect(below.stderr).toBe(
+    "heddle: missing required argument 'words'\nnext:  node dist/cli/main.js archive help search\n",
+  );
 });

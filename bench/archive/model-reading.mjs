@@ -1,11 +1,13 @@
 /**
  * How many pages a second a model reads into states. Usage: node bench/archive/model-reading.mjs pages.jsonl
- *   [--device cpu] [--batch 1] [--shape nano | small | base | granite-350m | constant-350m] [--bits 16] [--tokenizer folder] [--pages 24] [--until 0.8] [--memory]
+ *   [--device cpu] [--batch 1] [--shape nano | small | base | granite-350m | constant-350m] [--bits 16] [--tokenizer folder] [--pages 24]
+ *   [--most 1000000] [--until 0.8] [--memory]
  *
  * The pages are those that `heddle archive export` has written. They are put into an archive in a folder (PGlite) as documents of so many
  * pages, and read by a model of random weights of the shape, with all that `heddle archive work --model` does: pages are fetched, become
- * tokens, are read, and each document's state is written to the disk. With --memory the tables are kept here, without PGlite. What is told is the rate from the first fifth of the pages (until
- * then programs are compiled) until the share `--until`, since behind it there are fewer documents than rows.
+ * tokens, are read, and each document's state is written to the disk. With --memory the tables are kept here, without PGlite. At most
+ * `--most` pages are read. What is told is the rate from the first fifth of the pages (until then programs are compiled) until the share
+ * `--until`, since behind it there are fewer documents than rows.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -99,7 +99,7 @@ export class Archive {
 
   /**
    * Notes a file with its content. A content that is new is to be read; one that no file has any more is forgotten. Returns whether it is
-   * new.
+   * to be read because of this file.
    */
   async putFile(file: FileEntry, content: string, name: string): Promise<boolean> {
     return this.database.transaction(async (query) => {
@@ -125,10 +125,10 @@ export class Archive {
                WHERE content = $1 AND state = 'failed' AND format IS NULL RETURNING content`,
               [content],
             );
-      if (added.length + again.length > 0)
-        await query('INSERT INTO archive_stretches (content, first) VALUES ($1, 1)', [content]);
+      const isToRead = added.length + again.length > 0;
+      if (isToRead) await query('INSERT INTO archive_stretches (content, first) VALUES ($1, 1)', [content]);
       if (before?.content && before.content !== content) await forgetUnused(query, [before.content]);
-      return added.length > 0;
+      return isToRead;
     });
   }
 

@@ -213,8 +213,9 @@ class Lane {
   }
 
   /**
-   * A file that has the stretch's content still, one whose format is known if there is any. Where there is none, the archive is told of what there is instead, and the stretch is gone
-   * with the document. Throws `ArchiveError` where the files' folder is not to be seen from this machine.
+   * A file that has the stretch's content still, one whose format is known if there is any. Where there is none, the archive is told of what
+   * there is instead, and the stretch is gone with the document. Throws `ArchiveError` where the files' folder is not to be seen from this
+   * machine.
    */
   private async pathOf({ content }: Stretch): Promise<string | undefined> {
     const { archive } = this;

@@ -213,6 +213,8 @@ try {
     if (name !== called) continue;
     command.showHelpAfterError(`next:  ${heddleCall('help', name)}`);
     (await load()).configure(command);
+    for (const each of command.commands)
+      each.showHelpAfterError(`next:  ${heddleCall(name, 'help', each.name())}`);
     if (example) command.addHelpText('after', `\nExample:\n  ${heddleCall(name)} ${example}`);
   }
   // commander takes a call without a command, and help about help, for mistakes.

@@ -50,5 +50,5 @@ export { StateLibrary } from './states/library.js';
 export { openStore } from './states/open-store.js';
 export { newStateId, StateId, StateRecord } from './states/record.js';
 export type { Store } from './states/store.js';
-export { WARM_BYTES, WarmStates } from './states/warm.js';
+export { WarmStates } from './states/warm.js';
 export { StopStrings } from './stop.js';

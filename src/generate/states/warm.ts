@@ -5,7 +5,7 @@ import type { StateLibrary } from './library.js';
 import type { StateRecord } from './record.js';
 
 /** What states take in memory that are kept there, where nothing is said: three or four behind 32,000 tokens of a model of 350M parameters. */
-export const WARM_BYTES = 1e9;
+const WARM_BYTES = 1e9;
 
 /** Loads states of a library, and keeps those that were asked for last, of so many bytes together. */
 export class WarmStates {

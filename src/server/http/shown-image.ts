@@ -9,8 +9,8 @@ const MOST_PIXELS = 25e6;
 
 /**
  * The bytes of the image's file, where the model reads one. Throws `ApiError` for an image that the model does not read, for more than one or
- * one that comes later, for an address that is no `data:` URL, for data that
- * do not begin as a PNG or JPEG does or have more than 25 megapixels, and where a model that reads an image is shown none.
+ * one that comes later, for an address that is no `data:` URL, for data that do not begin as a PNG or JPEG does or have more than 25
+ * megapixels, and where a model that reads an image is shown none.
  */
 export function shownImage(
   { messages, state, save_state: saves }: ChatRequest,
