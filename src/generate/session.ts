@@ -90,7 +90,7 @@ export class Session {
     const encode = (text: string): number[] =>
       this.tokens.length === 0 ? tokenizer.encodeFromStart(text) : tokenizer.encode(text);
     const ids = typeof prompt === 'string' ? encode(prompt) : prompt;
-    if (typeof (ids ?? undefined) !== 'object')
+    if (ids === null || typeof ids !== 'object')
       throw new DataError(`the prompt is ${String(ids)}: expected a text or a list of tokens`);
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
     // All of it at once: a prompt is read whole or not at all.

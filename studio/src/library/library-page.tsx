@@ -54,6 +54,7 @@ function Documents() {
   const bad = (now.pages.failed ?? 0) + (now.pages.scanned ?? 0);
   const all = read + now.left;
   const unread = now.documents.failed;
+  const isEmpty = Object.values(now.documents).every((count) => count === 0);
   return (
     <section class="documents" aria-label="Documents">
       <h2>Documents</h2>
@@ -66,7 +67,7 @@ function Documents() {
           {unread.toLocaleString('en')} document{unread === 1 ? '' : 's'} could not be read
         </p>
       )}
-      {now.left === 0 && documents.value.length === 0 && (
+      {isEmpty && (
         <p class="sub">
           There is nothing in it yet. Documents are added in a terminal: heddle archive add my-documents
         </p>
