@@ -4,6 +4,8 @@ import { int64 } from '../../../engine/index.js';
 import { tabulate } from '../../testing/arrays.js';
 import type { CaseTable } from '../../testing/operator-case.js';
 import { spaced, uniform } from '../../testing/random.js';
+import { constant } from '../constant.js';
+import { add, multiply } from '../elementwise.js';
 import {
   gather,
   gatherElements,
@@ -145,6 +147,24 @@ export const indexingCases: CaseTable = {
           tabulate([2, 2], (i, j) => order[i]![j]!),
         ];
       },
+    },
+    {
+      name: '1 of [4,3] along the first axis',
+      operands: [spaced(1, [4, 3])],
+      build(x) {
+        const { values, indices } = topK(x!, 1, 0);
+        return [values, indices];
+      },
+      expected(x) {
+        const first = [0, 1, 2].map((j) => [0, 1, 2, 3].sort((a, b) => x!.at(b, j) - x!.at(a, j))[0]!);
+        return [tabulate([1, 3], (_, j) => x!.at(first[j]!, j)), tabulate([1, 3], (_, j) => first[j]!)];
+      },
+    },
+    {
+      name: '1 of [2,3] whose last two are equal: the first of them',
+      operands: [uniform(1, [2, 3])],
+      build: (x) => topK(add(multiply(x!, 0), constant(Float32Array.of(0, 1, 1), [3])), 1, -1).indices,
+      expected: () => tabulate([2, 1], () => 1),
     },
     {
       name: 'all of [3,1] along the first axis',
