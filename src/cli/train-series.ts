@@ -50,14 +50,15 @@ export async function trainSeries(
       throw new ConfigError(`--${key} is for models of text: leave it out with --target`);
   }
   if (!flags.resume) await expectNoRun(flags.out);
-  const { target, channel, horizon = 24, patch = 1 } = flags;
-  if (!flags.resume && horizon > MOST_SERIES_ROWS)
+  const { target, channel } = flags;
+  const asked = { patch: flags.patch ?? 1, horizon: flags.horizon ?? 24 };
+  if (!flags.resume && asked.horizon > MOST_SERIES_ROWS)
     throw new ConfigError(
-      `--horizon is ${horizon}: a model forecasts ${MOST_SERIES_ROWS} rows at once at most. Take a smaller one; 'heddle forecast --steps' goes on from its own values`,
+      `--horizon is ${asked.horizon}: a model forecasts ${MOST_SERIES_ROWS} rows at once at most. Take a smaller one; 'heddle forecast --steps' goes on from its own values`,
     );
-  if (!flags.resume && patch > horizon)
+  if (!flags.resume && asked.patch > asked.horizon)
     throw new ConfigError(
-      `--patch is ${patch} and --horizon ${horizon}: a forecast begins behind the last whole patch and would end before the last row, so take a --horizon of ${patch} at least, or a smaller --patch`,
+      `--patch is ${asked.patch} and --horizon ${asked.horizon}: a forecast begins behind the last whole patch and would end before the last row, so take a --horizon of ${asked.patch} at least, or a smaller --patch`,
     );
   const wanted = channel && [...new Set([...channel, ...target])];
   const table = await readNumberTable(path, wanted);
@@ -71,11 +72,12 @@ export async function trainSeries(
         kind: 'series',
         channels: [...table.columns],
         targets: target,
-        patch,
-        horizon,
+        ...asked,
         quantiles: QUANTILES,
         ...standardization(training),
       });
+  // A config and a run that goes on have their own.
+  const { patch, horizon } = (designed.json as { input: SeriesConfig }).input;
   const sequence = flags.sequence ?? windowFor(validation.values.length / table.columns.length, designed);
   const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
   const model = flags.resume ? designed : scaledByWindow(designed, settings);
