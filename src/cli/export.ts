@@ -79,10 +79,10 @@ async function run(
   for (const note of plan.notes) process.stderr.write(`note: ${note}\n`);
 }
 
-function usage({ format }: ExportPlan, out: string): string {
+function usage({ format, model }: ExportPlan, out: string): string {
   switch (format) {
     case 'heddle':
-      return `next:  ${heddleCall('chat', out)}`;
+      return `next:  ${heddleCall(model.modality ? 'info' : 'chat', out)}`;
     case 'hf':
       return `use it: AutoModelForCausalLM.from_pretrained(${JSON.stringify(out)}) in transformers, or vllm serve ${quoted(out)}`;
     case 'onnx':

@@ -59,7 +59,7 @@ export function precisionsFrom(text: string): Precisions {
   const given = [...(all === undefined ? [] : [all]), ...Object.values(layers)];
   if (given.length === 0 || !given.every(isPrecision)) {
     throw new InvalidArgumentError(
-      'expected bfloat16 or float32, and those of letters as in bfloat16,*=float32.',
+      'expected bfloat16 or float32, and those of letters as in bfloat16,S=float32.',
     );
   }
   return {
@@ -92,7 +92,7 @@ export function addDeviceFlags(command: Command): Command {
     .addOption(
       new Option(
         '--precision <type>',
-        'in which cuda computes products (default: bfloat16), and those of the layers of a letter, as in bfloat16,*=float32',
+        'in which cuda computes products (default: bfloat16), and those of the layers of a letter, as in bfloat16,S=float32',
       ).argParser(precisionsFrom),
     )
     .option('--devices <n>', 'GPUs that cuda trains on as one (default: 1)', positive)

@@ -146,8 +146,10 @@ function forecast(of: string, trial: string): Aim {
       const measure = measureOf(taskTold(found[0]!));
       const simple = numbersOf(found[0]!, BASELINE);
       const [design, scores] = best;
+      const share = median(scores) / Math.min(...simple.map(([, value]) => value));
+      const compared = `${Math.abs(100 * (1 - share)).toFixed(1)} % ${share < 1 ? 'less' : 'more'} than the best of them`;
       return {
-        told: `${scoreText(measure, median(scores))} (\`${design}\`, ${seedsTold(scores.length)})`,
+        told: `${scoreText(measure, median(scores))} (\`${design}\`, ${seedsTold(scores.length)}), ${compared}`,
         isMet: simple.every(([, value]) => median(scores) < value),
         beside: simple.map(([name, value]) => `${name} ${scoreText(measure, value)}`).join('; '),
       };

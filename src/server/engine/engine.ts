@@ -117,7 +117,21 @@ export class Engine implements Handlers<EngineCalls> {
   async save(request: SaveRequest, signal: AbortSignal): Promise<EngineCalls['save']['result']> {
     const served = this.named(request.model);
     const beginning = await this.beginning(request, served);
-    const prompt = await served.prompts.prepare(request.prompt, beginning, { answers: false, signal });
+    try {
+      const prompt = await served.prompts.prepare(request.prompt, beginning, { answers: false, signal });
+      return await this.saveRead(request, served, prompt, beginning, signal);
+    } finally {
+      beginning?.snapshot.dispose();
+    }
+  }
+
+  private async saveRead(
+    { model, owner, name, state }: SaveRequest,
+    served: ServedModel,
+    prompt: PreparedPrompt,
+    beginning: Beginning | undefined,
+    signal: AbortSignal,
+  ): Promise<EngineCalls['save']['result']> {
     const release = await this.slots.take(1, signal);
     this.sequences++;
     served.states.begin();
@@ -125,11 +139,10 @@ export class Engine implements Handlers<EngineCalls> {
       const { session } = await served.read(prompt, beginning?.snapshot, signal);
       try {
         const { base, messages } = prompt;
-        const { model, owner, name, state = null } = request;
         return await this.library.save(owner, await session.snapshot(), {
           model,
           name,
-          parent: state,
+          parent: state ?? null,
           base,
           messages: [...messages],
         });
@@ -189,18 +202,15 @@ export class Engine implements Handlers<EngineCalls> {
   ): AsyncGenerator<GenerateEvent, GenerateResult> {
     const served = this.named(request.model);
     const beginning = await this.beginning(request, served);
-    // A document's state takes no more memory for what it has read than is kept of it anyway: the context bounds what comes behind it.
-    const uncounted = request.archived && beginning ? beginning.snapshot.length : 0;
-    const prompt = await served.prompts.prepare(request.prompt, beginning, {
-      answers: true,
+    const { prompt, maxTokens, steering, place } = await this.prepared(
+      request,
+      served,
+      beginning,
       signal,
-      uncounted,
+    ).catch((error: unknown) => {
+      beginning?.snapshot.dispose();
+      throw error;
     });
-    const maxTokens = answerLength(request.maxTokens, prompt.ids.length - uncounted, served.info.context);
-    // What is wrong with a format is told before anything is read.
-    const grammar = answerGrammar(request, served.info.form, prompt);
-    const steering = Array.from({ length: request.n }, () => steeringOf(served, grammar));
-    const place = this.slots.take(request.n, signal);
     const sessions: Session[] = [];
     let read: ReadPrompt | undefined;
     let begun = false;
@@ -276,6 +286,28 @@ export class Engine implements Handlers<EngineCalls> {
   }
 
   /** The state that a request comes after, if it does. */
+  /** All that can be refused before anything is read, and the place in the queue. */
+  private async prepared(
+    request: GenerateRequest,
+    served: ServedModel,
+    beginning: Beginning | undefined,
+    signal: AbortSignal,
+  ) {
+    // A document's state takes no more memory for what it has read than is kept of it anyway: the context bounds what comes behind it.
+    const uncounted = request.archived && beginning ? beginning.snapshot.length : 0;
+    const prompt = await served.prompts.prepare(request.prompt, beginning, {
+      answers: true,
+      signal,
+      uncounted,
+    });
+    const maxTokens = answerLength(request.maxTokens, prompt.ids.length - uncounted, served.info.context);
+    // What is wrong with a format is told before anything is read.
+    const grammar = answerGrammar(request, served.info.form, prompt);
+    const steering = Array.from({ length: request.n }, () => steeringOf(served, grammar));
+    const place = this.slots.take(request.n, signal);
+    return { prompt, maxTokens, steering, place };
+  }
+
   private async beginning(
     { owner, state, archived = false }: Pick<GenerateRequest, 'owner' | 'state' | 'archived'>,
     { language }: ServedModel,
