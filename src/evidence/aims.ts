@@ -135,10 +135,13 @@ function notBehind(of: string, log: string, trial: string, column: string): Aim 
   };
 }
 
-/** The best design is to miss less than each simple method. */
+/** By less than this share even two linear maps differ that were fitted with different penalties. */
+const LEVEL = 0.02;
+
+/** The best design is to miss clearly less than each simple method. */
 function forecast(of: string, trial: string): Aim {
   return {
-    ...{ of, log: 'series', target: 'less than each simple method' },
+    ...{ of, log: 'series', target: 'less than each simple method, by more than 2 %' },
     reached(findings) {
       const found = ofTrial(findings, trial);
       const best = bestOf(scoresBy(found, /./), 'less');
@@ -150,7 +153,7 @@ function forecast(of: string, trial: string): Aim {
       const compared = `${Math.abs(100 * (1 - share)).toFixed(1)} % ${share < 1 ? 'less' : 'more'} than the best of them`;
       return {
         told: `${scoreText(measure, median(scores))} (\`${design}\`, ${seedsTold(scores.length)}), ${compared}`,
-        isMet: simple.every(([, value]) => median(scores) < value),
+        isMet: share < 1 - LEVEL,
         beside: simple.map(([name, value]) => `${name} ${scoreText(measure, value)}`).join('; '),
       };
     },

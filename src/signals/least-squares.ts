@@ -28,7 +28,7 @@ export class LeastSquares {
     }
   }
 
-  /** How far a map [features, outputs] misses, as a sum of squares over all examples, but for what is the same for all maps. */
+  /** The sum over all examples of the squared errors of a map [features, outputs], less the constant that is the same for all maps. */
   errorOf(map: Float64Array): number {
     const { features, outputs, gram, moments } = this;
     let error = 0;

@@ -31,7 +31,7 @@ export function mqar(pairs: number): TokenTask {
   };
 }
 
-/** Keys and values are `among` alone of all. */
+/** Keys are drawn from the first `among` keys, values from the first `among` values. */
 function associations(random: Random, count: number, length: number, among: number): Example {
   // Keys are below the middle, values above; the token 0 is none of them, and random tokens are any.
   const keys = distinct(random, count, Math.min(among, HALF - 1)).map((key) => key + 1);

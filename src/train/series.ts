@@ -146,6 +146,8 @@ export function seriesData(
 
 /** Windows that the straight map is fitted to at most, spread over the rows. */
 const MOST_FITTED = 16_384;
+/** Products of two features that are summed up for it at most: some ten seconds. */
+const MOST_PRODUCTS = 4e9;
 /** Penalties of the straight map's numbers, as shares of the features' mean square. */
 const PENALTIES = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
 
@@ -189,7 +191,8 @@ function* straightExamples(
   const scaled = Float64Array.from(values, (value, i) => (value - offset[i % width]!) / scale[i % width]!);
   const columns = targets.map((name) => channels.indexOf(name));
   const windows = values.length / width - lags * patch - horizon + 1;
-  for (let start = 0; start < windows; start += Math.ceil(windows / MOST_FITTED)) {
+  const most = Math.min(MOST_FITTED, MOST_PRODUCTS / (read + 1) ** 2);
+  for (let start = 0; start < windows; start += Math.ceil(windows / most)) {
     const end = start * width + read;
     const last = scaled.subarray(end - width, end);
     const x = new Float64Array(read + 1).fill(1);

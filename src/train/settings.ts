@@ -28,8 +28,8 @@ export interface TrainingSettings {
    */
   rates?: Readonly<Record<string, number>>;
   /**
-   * In which the products of the layers of some letters are computed, where it is another precision than the device's. A GPU alone (`cuda`)
-   * has several; matrices that are not trained stay as the device keeps them.
+   * By letter, the precision in which products of these layers are computed, where it differs from the device's. Only `cuda` has several
+   * precisions; matrices that are not trained stay as the device keeps them.
    */
   precisions?: Readonly<Record<string, Precision>>;
   /** The run in parts that differ, whose steps make up `steps` together. */

@@ -11,7 +11,11 @@ export class BackgroundWork<Data, Result> {
   run(data: Data, signal?: AbortSignal): Promise<Result> {
     const done = this.last.then(() => this.inThread(data, signal));
     this.last = done.catch(() => undefined);
-    return done;
+    return new Promise((resolve, reject) => {
+      const abort = (): void => reject(signal!.reason);
+      signal?.addEventListener('abort', abort, { once: true });
+      done.then(resolve, reject).finally(() => signal?.removeEventListener('abort', abort));
+    });
   }
 
   private async inThread(workerData: Data, signal: AbortSignal | undefined): Promise<Result> {

@@ -48,7 +48,7 @@ export class StableHloBuilder extends HloText {
 
   constructor(
     private readonly sizes: (symbol: string) => number,
-    /** In which products are computed: of the node that is lowered. */
+    /** The precision of products of the node that is being lowered. */
     public precision: Precision,
     /** Bytes of float32 logits that attention has at once. */
     readonly logitBytes = 2 ** 28,
