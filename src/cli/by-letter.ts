@@ -6,7 +6,7 @@ export interface ByLetter {
   readonly layers: Readonly<Record<string, string>>;
 }
 
-/** The parts of such a list; undefined for a text that is none. */
+/** Parses such a list; undefined if the text is not one. */
 export function byLetter(text: string): ByLetter | undefined {
   let all: string | undefined;
   const layers: Record<string, string> = {};

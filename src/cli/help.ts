@@ -1,10 +1,10 @@
-/** How the help of a command tells of its options. */
+/** How help describes options and arguments. */
 import type { Argument, HelpConfiguration, Option } from 'commander';
 
 /** For commander's `configureHelp`. */
 export const HELP: HelpConfiguration = { optionDescription: described, argumentDescription: described };
 
-/** The description, with the words to choose from and the default where it does not have them itself. */
+/** The description, followed by the choices and the default if it does not mention them itself. */
 function described({ description, argChoices, defaultValue }: Option | Argument): string {
   const more = [
     argChoices?.some((word) => !description.includes(word)) ? argChoices.join(', ') : '',
@@ -13,7 +13,7 @@ function described({ description, argChoices, defaultValue }: Option | Argument)
   return more.length === 0 ? description : `${description} (${more.join('; ')})`;
 }
 
-/** Flags are off by default, and an object would be told as code. */
+/** Whether to print a default: not that flags are off, nor an object, which would be printed as code. */
 function isTold(value: unknown): boolean {
   return (
     value !== undefined && typeof value !== 'boolean' && (typeof value !== 'object' || Array.isArray(value))

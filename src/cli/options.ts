@@ -3,18 +3,18 @@ import { InvalidArgumentError } from 'commander';
 
 /** Parses an option. Throws commander's `InvalidArgumentError` for what is no whole number from 0 on. */
 export function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isInteger(value) || value < 0) {
-    throw new InvalidArgumentError('expected a whole number, 0 or more.');
-  }
-  return value;
+  return wholeUpTo(Number.POSITIVE_INFINITY, text, 'expected a whole number, 0 or more.');
 }
 
 /** Parses a port to listen on. Throws commander's `InvalidArgumentError` for what is no whole number from 0 to 65535. */
 export function port(text: string): number {
+  return wholeUpTo(65535, text, 'expected a whole number from 0 to 65535.');
+}
+
+function wholeUpTo(most: number, text: string, expected: string): number {
   const value = Number(text);
-  if (text.trim() === '' || !Number.isInteger(value) || value < 0 || value > 65535) {
-    throw new InvalidArgumentError('expected a whole number from 0 to 65535.');
+  if (text.trim() === '' || !Number.isInteger(value) || value < 0 || value > most) {
+    throw new InvalidArgumentError(expected);
   }
   return value;
 }

@@ -42,8 +42,8 @@ export interface Program {
   /** Along which axis inputs may be cut where several devices compute together, by their names: each then computes a part of the batch. */
   readonly spread?: Readonly<Record<string, number>>;
   /**
-   * The precision of the products of some layers, by the path of their nodes, where it is another than the device's. A device that computes all
-   * in float32 passes it over.
+   * The precision of products by the path of their node; undefined for that of the device. A device that computes everything in float32
+   * ignores it.
    */
   readonly precisionOf?: (path: string) => Precision | undefined;
   /** Symbolic dimensions that are fixed: what follows from them is computed once, when the program is compiled. */

@@ -135,7 +135,7 @@ function notBehind(of: string, log: string, trial: string, column: string): Aim 
   };
 }
 
-/** By less than this share even two linear maps differ that were fitted with different penalties. */
+/** Two linear maps fitted with different penalties differ by up to about this share, so a smaller gain proves nothing. */
 const LEVEL = 0.02;
 
 /** The best design is to miss clearly less than each simple method. */

@@ -47,13 +47,13 @@ export function lettersOfLayers(model: Layered): string[] {
   ];
 }
 
-/** Of what is said for the layers of some letters, what holds for a parameter: of mixers side by side that of its own letter comes first. */
+/** The setting of a parameter's layer, from settings by letter. In a layer of parallel mixers that of the mixer's own letter comes first. */
 export function ofLayer<T>(model: Layered, said: Readonly<Record<string, T>>, name: string): T | undefined {
   const letters = lettersOf(model, name).find((some) => Object.hasOwn(said, some));
   return letters === undefined ? undefined : said[letters];
 }
 
-/** Throws `ConfigError` where something is said of layers that the model does not have. */
+/** Throws `ConfigError` if settings by letter name a layer that the model does not have. */
 export function expectLayers(model: Layered, said: Readonly<Record<string, unknown>> = {}): void {
   const known = lettersOfLayers(model);
   const other = Object.keys(said).find((letters) => !known.includes(letters));

@@ -1,4 +1,4 @@
-/** Pages that were not read, of which as many are told in one line as follow each other for one reason. */
+/** Pages that could not be read: consecutive pages with the same reason share a line. */
 
 interface Run {
   readonly first: number;
@@ -6,7 +6,7 @@ interface Run {
   readonly why: string;
 }
 
-/** Collects such pages, and tells of them in lines such as `a.pdf, pages 3 to 64: it is damaged`. */
+/** Collects such pages, and reports them in lines such as `a.pdf, pages 3 to 64: it is damaged`. */
 export class PageProblems {
   private readonly runs = new Map<string, Run[]>();
 
@@ -21,7 +21,7 @@ export class PageProblems {
     this.runs.set(path, runs);
   }
 
-  /** Tells what was noted of a document, or of all. */
+  /** Reports the pages of these documents, or of all if none is named. */
   flush(...paths: readonly string[]): void {
     for (const path of paths.length > 0 ? paths : [...this.runs.keys()]) {
       const runs = this.runs.get(path) ?? [];

@@ -54,7 +54,7 @@ export class WarmStates {
     await this.library.close();
   }
 
-  /** Lets go of the states that were not asked for the longest time until the others fit. */
+  /** Frees the least recently used states until the others fit. */
   private async shrink(): Promise<void> {
     let total = 0;
     for (const [key, kept] of [...this.held].reverse()) {

@@ -107,7 +107,7 @@ function scanInOnnx(
   [transitions, added, initial]: readonly string[],
   { inputs, outputs, attributes: { product, reverse, axis } }: Node<CompleteScan>,
 ): string[] {
-  // Of nothing there is nothing to compute: ONNX Runtime divides by zero where it moves the steps of an empty array to the front.
+  // ONNX Runtime crashes with a division by zero when it transposes empty inputs of Scan (axes other than 0).
   if (inputs[1]!.shape.includes(0)) return [added!, initial!];
   const body = builder.inner();
   const typeOf = (x: Tensor, name: string, shape = x.shape) =>

@@ -3,7 +3,7 @@ import { heddleCommand } from '#platform';
 import { ConfigError } from '../../errors.js';
 import type { ModalityConfig } from './index.js';
 
-/** What a model is of: text, or what stands as `kind` in the `input` of its config. */
+/** The kind of data that a model reads: text, or the `kind` in the `input` of its config. */
 export type ModelKind = 'text' | ModalityConfig['kind'];
 
 const COMMANDS: Readonly<Record<string, string>> = {
@@ -13,7 +13,7 @@ const COMMANDS: Readonly<Record<string, string>> = {
   sounds: 'classify',
 } satisfies Record<ModelKind, string>;
 
-/** The error for a model of one kind where one of others was expected: it names what runs the model. */
+/** The error for a model of an unexpected kind. It names the command and the library call for the kind found. */
 export function wrongKind(found: string, expected: readonly ModelKind[]): ConfigError {
   return new ConfigError(
     `this is a model of ${found}, not of ${expected.join(' or ')}: run it with '${heddleCommand()} ${COMMANDS[found]}', or in the library with loadModel(folder, { kind: '${found}' })`,

@@ -1,13 +1,13 @@
-/** Work of seconds that runs in threads of its own, so that nobody else has to wait. */
+/** Work that takes seconds, in worker threads, so that it does not block the event loop. */
 import { Worker } from 'node:worker_threads';
 
-/** Runs one module again and again, each time in a new thread that gets its `workerData` and posts one message; one thread after the other. */
+/** A queue of jobs for one worker module. Each job runs in a thread of its own, which gets the job as `workerData` and posts one message. */
 export class BackgroundWork<Data, Result> {
   private last: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly module: URL) {}
 
-  /** What the module makes of the data. Throws what it throws, and the signal's reason soon after it is aborted. */
+  /** Runs a job after those before it. Rejects with the module's error, or with the signal's reason as soon as it is aborted, also while it waits. */
   run(data: Data, signal?: AbortSignal): Promise<Result> {
     const done = this.last.then(() => this.inThread(data, signal));
     this.last = done.catch(() => undefined);
