@@ -1,5 +1,5 @@
 /** How a task is learned, and how well a model does it. */
-import type { Device, Program } from '../engine/index.js';
+import type { Device, HostTensor, Program } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { LanguageModel } from '../generate/index.js';
 import {
@@ -8,17 +8,25 @@ import {
   crossEntropy,
   equal,
   gather,
+  input,
   iota,
   multiply,
   reshape,
   scalar,
   sum,
+  type Tensor,
   topK,
 } from '../graph/index.js';
 import { forward, logitsOf, type Model } from '../models/index.js';
-import { Random } from '../nn/index.js';
+import { ParameterRegistry, Random } from '../nn/index.js';
 import { idTokenizer } from '../text/index.js';
-import { type DataSource, type Examples, evaluateExamples, type Objective } from '../train/index.js';
+import {
+  type DataSource,
+  type Examples,
+  evaluateExamples,
+  type FiniteExamples,
+  type Objective,
+} from '../train/index.js';
 import type { Example, TokenTask } from './tokens.js';
 
 /** Examples that a run holds out, and that a test takes. */
@@ -38,15 +46,9 @@ export function answersObjective(length: number, answers: number): Objective {
     ],
     loss(model, registry, inputs) {
       const { tokens, places, counted } = inputs;
-      const batch = tokens!.shape[0]!;
-      const { hidden } = forward(model, registry, tokens!, scalar(0, 'int64'));
-      const rows = reshape(hidden, [-1, model.hiddenSize]);
-      const starts = reshape(multiply(iota(batch), length), [batch, 1]);
-      const asked = gather(rows, reshape(add(places!, starts), [-1]));
-      const logits = logitsOf(model, registry, asked);
+      const { logits, said } = answersAt(model, registry, tokens!, places!, length);
       const targets = reshape(inputs.targets!, [-1]);
       const weights = reshape(counted!, [-1]);
-      const said = reshape(topK(logits, 1, 1).indices, [-1]);
       const right = cast(equal(said, targets), 'float32');
       return {
         total: sum(multiply(crossEntropy(logits, targets), weights)),
@@ -55,6 +57,25 @@ export function answersObjective(length: number, answers: number): Objective {
       };
     },
   };
+}
+
+/**
+ * Logits [batch * answers, vocabulary] behind the tokens [batch, length] at `places` int64 [batch, answers], and the likeliest token of each,
+ * int64 [batch * answers].
+ */
+function answersAt(
+  model: Model,
+  registry: ParameterRegistry,
+  tokens: Tensor,
+  places: Tensor,
+  length: number,
+): { logits: Tensor; said: Tensor } {
+  const batch = tokens.shape[0]!;
+  const { hidden } = forward(model, registry, tokens, scalar(0, 'int64'));
+  const rows = reshape(hidden, [-1, model.hiddenSize]);
+  const starts = reshape(multiply(iota(batch), length), [batch, 1]);
+  const logits = logitsOf(model, registry, gather(rows, reshape(add(places, starts), [-1])));
+  return { logits, said: reshape(topK(logits, 1, 1).indices, [-1]) };
 }
 
 /** Draws one example of a task. */
@@ -138,8 +159,6 @@ function expectVocabulary(task: TokenTask, { vocabSize }: Model): void {
 }
 
 const LONGEST_AT_ONCE = 8192;
-/** Examples that are read side by side, where a model writes its own steps. */
-const WRITTEN_AT_ONCE = 16;
 
 /** How many examples a model is tested on, and how long they are. */
 export interface TestOptions {
@@ -185,9 +204,10 @@ export async function rightAnswers(
 ): Promise<{ value: number; answers: number }> {
   expectVocabulary(task, model);
   const unseen = seed + 2 ** 21;
-  if (length <= atOnce && !task.written) {
+  if (length <= atOnce) {
     const batch = Math.max(1, Math.min(16, Math.floor(LONGEST_AT_ONCE / length)));
     const examples = { ...examplesOf(task, length, unseen, sample), count };
+    if (task.written) return lastWritten(task, model, weights, device, { length, batch, examples });
     const objective = answersObjective(length, answersOf(task, length));
     const result = await evaluateExamples(model, weights, objective, examples, batch, device);
     return { value: result.measures!.accuracy!, answers: result.tokens };
@@ -195,19 +215,69 @@ export async function rightAnswers(
   const reader = await LanguageModel.compile(model, weights, idTokenizer(model.vocabSize, task.name), device);
   try {
     const right: boolean[] = [];
-    const atATime = task.written ? WRITTEN_AT_ONCE : 1;
-    for (let first = 0; first < count; first += atATime) {
-      const examples = Array.from({ length: Math.min(atATime, count - first) }, (_, i) =>
-        exampleOf(sample, length, unseen, first + i),
-      );
-      const answered = await Promise.all(
-        examples.map((example) => withReader(reader, (read) => answersIn(example, read, task.written))),
-      );
-      right.push(...answered.flat());
+    for (let i = 0; i < count; i++) {
+      const example = exampleOf(sample, length, unseen, i);
+      right.push(...(await withReader(reader, (read) => answersIn(example, read, task.written))));
     }
     return { value: right.filter(Boolean).length / right.length, answers: right.length };
   } finally {
     await reader.dispose();
+  }
+}
+
+/**
+ * How many of the last answers of examples are right where the model writes those before. All answers of a batch are told in one run, and put into
+ * the places of those that were read; where that changes none, they are what the model writes one by one, since no answer depends on what comes
+ * after it (Jacobi iteration, as in Santilli et al., 2023, arXiv 2305.10427). So a batch takes one run more than it has steps that are wrong
+ * one after the other, and not a run for each token of each example.
+ */
+async function lastWritten(
+  task: TokenTask,
+  model: Model,
+  weights: NonNullable<Program['weights']>,
+  device: Device,
+  { length, batch, examples }: { length: number; batch: number; examples: FiniteExamples },
+): Promise<{ value: number; answers: number }> {
+  const room = answersOf(task, length);
+  const inputs = [input('tokens', 'int64', ['batch', length]), input('places', 'int64', ['batch', room])];
+  const { said } = answersAt(model, new ParameterRegistry(), inputs[0]!, inputs[1]!, length);
+  const executable = await device.compile({ inputs, outputs: { said }, weights });
+  try {
+    let right = 0;
+    for (let first = 0; first < examples.count; first += batch) {
+      const count = Math.min(batch, examples.count - first);
+      const taken = examples.take(first, count);
+      const [tokens, places, targets] = ['tokens', 'places', 'targets'].map((name) => taken[name]) as [
+        BigInt64Array,
+        BigInt64Array,
+        BigInt64Array,
+      ];
+      const due = taken.counted as Float32Array;
+      // A step that is not the last stands behind the place where it is due.
+      const steps = [...due.keys()].filter((i) => due[i + 1] === 1 && (i + 1) % room > 0);
+      let written: BigInt64Array;
+      for (let left = room; ; left--) {
+        const feeds: Record<string, HostTensor> = {
+          tokens: { dtype: 'int64', dims: [count, length], data: tokens },
+          places: { dtype: 'int64', dims: [count, room], data: places },
+        };
+        written = (await executable.run(feeds)).said!.data as BigInt64Array;
+        let changed = 0;
+        for (const i of steps) {
+          const at = Math.floor(i / room) * length + Number(places[i]) + 1;
+          if (tokens[at] !== written[i]) changed++;
+          tokens[at] = written[i]!;
+        }
+        if (changed === 0 || left === 0) break;
+      }
+      for (let row = 0; row < count; row++) {
+        const last = due.subarray(row * room, (row + 1) * room).lastIndexOf(1) + row * room;
+        if (written[last] === targets[last]) right++;
+      }
+    }
+    return { value: right / examples.count, answers: examples.count };
+  } finally {
+    await executable.dispose();
   }
 }
 
@@ -235,18 +305,14 @@ export async function answersIn(
   return written ? right.slice(-1) : right;
 }
 
-/** Tokens that follow each other closely are read one by one: so they are read together with those of other sequences. */
-const FEW = 4;
-
 async function withReader<T>(model: LanguageModel, use: (read: Read) => Promise<T>): Promise<T> {
   const state = model.newState();
   let position = 0;
   try {
     return await use(async (ids) => {
-      const size = ids.length <= FEW ? 1 : model.chunk;
       let logits: Float32Array = new Float32Array();
-      for (let at = 0; at < ids.length; at += size) {
-        const part = ids.slice(at, at + size);
+      for (let at = 0; at < ids.length; at += model.chunk) {
+        const part = ids.slice(at, at + model.chunk);
         logits = await model.read({ ids: part, position, state });
         position += part.length;
       }
