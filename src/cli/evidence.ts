@@ -13,6 +13,7 @@ import {
   type Work,
   writePage,
 } from '../evidence/index.js';
+import { numbersTold } from './evidence-numbers.js';
 import { say } from './follow-run.js';
 import { formatDuration, table } from './format.js';
 import { abortedByPerson } from './interrupt.js';
@@ -122,9 +123,8 @@ async function gatherAll(works: readonly Work[], findings: Findings, flags: Evid
       name,
       ...sameFlags(flags),
     ],
-    onFinding({ key, numbers, seconds }) {
-      const told = Object.entries(numbers).map(([name, value]) => `${name} ${Number(value.toPrecision(5))}`);
-      say(`${passed()}  ${key} (${formatDuration(seconds)}): ${told.join(', ')}`);
+    onFinding(finding) {
+      say(`${passed()}  ${finding.key} (${formatDuration(finding.seconds)}): ${numbersTold(finding)}`);
     },
     onFailure({ name }, message) {
       failures.push(name);

@@ -101,6 +101,13 @@ export class Findings {
     return this.written;
   }
 
+  /** Drops those under other keys than these, from the file, too. */
+  async keepOnly(keys: ReadonlySet<string>): Promise<void> {
+    const gone = [...this.byKey.keys()].filter((key) => !keys.has(key));
+    for (const key of gone) this.byKey.delete(key);
+    if (gone.length > 0) await this.add();
+  }
+
   private write(): Promise<void> {
     // A line a finding, so that a change of one is a change of one line.
     const lines = this.all.map((finding) => JSON.stringify(finding)).join(',\n');

@@ -1,6 +1,6 @@
 /**
- * The page: what the findings of a folder say, section by section, with plots beside it. Those that no work asks for as it is today were
- * found with other settings: they stay in the file, and are told no more.
+ * The page: what the findings of a folder say, section by section, with plots beside it. Those that were found with other settings than
+ * those of today stay in the file, and are told no more; those that no work finds at all any more, such as of tasks that are gone, are dropped.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,22 +9,25 @@ import { aimsTable } from './aims.js';
 import type { Finding, Findings } from './finding.js';
 import { plotSvg } from './plot.js';
 import { computedOn, grouped, type Section } from './section.js';
-import { askedFor } from './work.js';
+import { askedFor, keysOf } from './work.js';
 
 /** Which set of findings the page tells. */
 export interface PageOptions {
   readonly quick: boolean;
 }
 
-/** Writes README.md and the plots into the folder of the findings. */
+/** Writes README.md and the plots into the folder of the findings, and drops the findings that there is no work for. */
 export async function writePage(
   folder: string,
   findings: Findings,
   sections: readonly Section[],
   { quick }: PageOptions,
 ): Promise<void> {
-  const works = sections.flatMap((section) => section.works({ quick }));
-  const told = askedFor(works, findings.all);
+  const [works, others] = [quick, !quick].map((own) =>
+    sections.flatMap((section) => section.works({ quick: own })),
+  );
+  await findings.keepOnly(keysOf([...works!, ...others!]));
+  const told = askedFor(works!, findings.all);
   const hasLog = existsSync(join(folder, 'log.md'));
   const parts: string[] = [];
   for (const [i, section] of sections.entries()) {

@@ -48,6 +48,11 @@ export function askedFor(works: readonly Work[], findings: readonly Finding[]): 
   });
 }
 
+/** The keys of all that these works may find, on any device. */
+export function keysOf(works: readonly Work[]): Set<string> {
+  return new Set(works.flatMap((work) => work.asks().map(({ of }) => `${work.name}/${of}`)));
+}
+
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
 /** What a piece of work is run with. */

@@ -1,5 +1,8 @@
 /** Linear maps by least squares, from sums over examples. */
 
+/** Penalties that are tried, as shares of the features' mean square. */
+const PENALTIES = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
+
 /** Sums over examples of a feature vector x and of what is to come of it. */
 export class LeastSquares {
   /** How many were taken in. */
@@ -50,6 +53,13 @@ export class LeastSquares {
     for (let i = 0; i < features; i++) trace += penalized[i * features + i]!;
     for (let i = 0; i < features; i++) penalized[i * features + i]! += (penalty * trace) / features + 1e-9;
     return solved(penalized, this.moments, features, outputs);
+  }
+
+  /** The map [features, outputs] with the penalty, among some powers of ten, that misses least over the examples of `held`. */
+  solveFor(held: LeastSquares): Float64Array {
+    const maps = PENALTIES.map((penalty) => this.solve(penalty));
+    const errors = maps.map((map) => held.errorOf(map));
+    return maps[errors.indexOf(Math.min(...errors))]!;
   }
 }
 

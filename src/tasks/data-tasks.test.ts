@@ -73,8 +73,25 @@ test('simple forecasts find what they can: a season, a constant, a linear recurr
   expect([...(seasonalNaive(3, 5)(Float32Array.of(9, 1, 2, 3), 4) as number[])]).toEqual([1, 2, 3, 1, 2]);
   const wave = Float32Array.from({ length: 400 }, (_, i) => 5 + i / 50 + Math.sin(i / 3));
   const linear = { values: wave, first: 300, context: 12, horizon: 24, scale: 1 };
-  expect(forecastError(linear, linearForecast(wave.subarray(0, 250), 12, 24))).toBeLessThan(1e-2);
+  const fit = {
+    learned: wave.subarray(0, 250),
+    held: wave.subarray(238, 300),
+    reach: 12,
+    horizon: 24,
+    scale: 1,
+  };
+  expect(forecastError(linear, linearForecast(fit))).toBeLessThan(1e-2);
   expect(forecastError(linear, last(24))).toBeGreaterThan(0.3);
+});
+
+test('the linear forecast beside a model is the straight map that the model begins with', async () => {
+  const prepared = await taskOf('co2').prepare();
+  const trained = untrained(prepared);
+  const { initial } = prepared.data(trained.model, { ...TRAINING_DEFAULTS, sequence: prepared.sequence });
+  const weights = new Map(trained.weights);
+  for (const [name, values] of initial!()) weights.set(name, float32(values, weights.get(name)!.dims));
+  for await (const { value } of prepared.score({ ...trained, weights }, { count: 1, seed: 1 }))
+    expect(value / prepared.baselines!.linear!).toBeCloseTo(1, 3);
 });
 
 test('an image that is moved keeps its size and about its light; one that is shifted keeps its values', () => {

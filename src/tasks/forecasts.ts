@@ -42,29 +42,41 @@ export function last(horizon: number): Forecast {
   return (values, at) => new Array<number>(horizon).fill(values[at - 1]!);
 }
 
+/** What a linear forecast is fitted to. */
+export interface LinearFit extends Pick<Origins, 'horizon' | 'scale'> {
+  readonly learned: Float32Array;
+  /** The penalty is the one that misses least on these, which begin with what the first forecast reads. */
+  readonly held: Float32Array;
+  /** Values that a forecast reads. */
+  readonly reach: number;
+}
+
 /**
- * Each value of the horizon as a linear map of the last `reach` values less the last of them, by least squares with a small penalty: the
- * form of NLinear (Zeng et al., 2022, arXiv 2205.13504).
+ * Each value of the horizon as a linear map of the last `reach` values less the last of them, by least squares: the form of NLinear (Zeng et
+ * al., 2022, arXiv 2205.13504). It is the straight map that a model of these lags begins with.
  */
-export function linearForecast(learned: Float32Array, reach: number, horizon: number): Forecast {
+export function linearForecast({ learned, held, reach, horizon, scale }: LinearFit): Forecast {
   const width = reach + 1;
-  const sums = new LeastSquares(width, horizon);
   const features = (values: Float32Array, at: number): Float64Array =>
     Float64Array.from({ length: width }, (_, i) =>
-      i === reach ? 1 : values[at - reach + i]! - values[at - 1]!,
+      i === reach ? 1 : (values[at - reach + i]! - values[at - 1]!) / scale,
     );
-  for (let at = reach; at + horizon <= learned.length; at++)
-    sums.add(
-      features(learned, at),
-      Float64Array.from({ length: horizon }, (_, h) => learned[at + h]! - learned[at - 1]!),
-    );
-  const map = sums.solve(1e-4);
+  const sumsOf = (values: Float32Array): LeastSquares => {
+    const sums = new LeastSquares(width, horizon);
+    for (let at = reach; at + horizon <= values.length; at++)
+      sums.add(
+        features(values, at),
+        Float64Array.from({ length: horizon }, (_, h) => (values[at + h]! - values[at - 1]!) / scale),
+      );
+    return sums;
+  };
+  const map = sumsOf(learned).solveFor(sumsOf(held));
   return (values, at) => {
     const x = features(values, at);
     return Array.from({ length: horizon }, (_, h) => {
-      let sum = values[at - 1]!;
+      let sum = 0;
       for (let i = 0; i < width; i++) sum += x[i]! * map[i * horizon + h]!;
-      return sum;
+      return values[at - 1]! + scale * sum;
     });
   };
 }

@@ -110,6 +110,7 @@ function seriesTask(
         values: values.subarray(from, to),
         channels: [column],
       });
+      const held = values.subarray(Math.max(0, end - context), tested);
       const origins: Origins = { values, first: tested, context, horizon, scale };
       return {
         reads: {
@@ -126,7 +127,7 @@ function seriesTask(
             origins,
             period > 1 ? seasonalNaive(period, horizon) : last(horizon),
           ),
-          linear: forecastError(origins, linearForecast(learned, context, horizon)),
+          linear: forecastError(origins, linearForecast({ learned, held, reach: context, horizon, scale })),
         },
         async *score(trained) {
           yield { of: `${horizon} values`, value: await modelError(trained, origins) };

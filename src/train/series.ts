@@ -148,8 +148,6 @@ export function seriesData(
 const MOST_FITTED = 16_384;
 /** Products of two features that are summed up for it at most: some ten seconds. */
 const MOST_PRODUCTS = 4e9;
-/** Penalties of the straight map's numbers, as shares of the features' mean square. */
-const PENALTIES = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
 
 /**
  * What the straight map of a series' lags begins with, as it stands in a model: least squares over the windows to learn from, with the penalty
@@ -168,9 +166,7 @@ function straightMap(
   if (sums.examples === 0) return new Map();
   const held = new LeastSquares(read + 1, outputs);
   for (const { x, y } of straightExamples(validation, config)) held.add(x, y);
-  const maps = PENALTIES.map((penalty) => sums.solve(penalty));
-  const errors = maps.map((map) => held.errorOf(map));
-  const map = maps[errors.indexOf(Math.min(...errors))]!;
+  const map = sums.solveFor(held);
   const weight = Float32Array.from(
     { length: outputs * read },
     (_, i) => map[(i % read) * outputs + Math.floor(i / read)]!,
