@@ -70,7 +70,7 @@ async function readParts(path: string): Promise<Gguf> {
   const missing = names.filter((_, i) => !found[i]);
   if (missing.length > 0) {
     throw new CheckpointError(
-      `${path} is one of ${split.total} files of a model, of which ${missing.join(', ')} ${missing.length > 1 ? 'are' : 'is'} missing: download all of them into one folder`,
+      `${path} is one of ${Number(split.total)} files of a model, of which ${missing.join(', ')} ${missing.length > 1 ? 'are' : 'is'} missing: download all of them into one folder`,
     );
   }
   const parts = await Promise.all(names.map(readOne));

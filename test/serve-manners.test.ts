@@ -160,6 +160,9 @@ describe('limits', () => {
       expect((await post(`${url}${path}`, body({ max_tokens: 1, model: '' }))).status).toBe(200);
     const wrong = await fetch(`${url}/v1/completions`);
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);
+    const state = await fetch(`${url}/v1/states/one`, { method: 'PUT' });
+    expect([state.status, state.headers.get('allow')]).toEqual([405, 'GET, PATCH, DELETE']);
+    expect((await fetch(`${url}/v1/states/one/two`, { method: 'PUT' })).status).toBe(404);
     for (const path of ['/completions', '/v1/v1/completions']) {
       const told = (await (await post(`${url}${path}`, body())).json()) as { error: { message: string } };
       expect(told.error.message).toMatch(

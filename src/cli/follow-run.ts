@@ -5,6 +5,7 @@ import { DeviceError } from '../errors.js';
 import { CHECKPOINT } from '../models/index.js';
 import { type Evaluation, type TrainingEvent, type TrainingInput, train } from '../train/index.js';
 import { formatDuration, formatRate } from './format.js';
+import { abortedByPerson } from './interrupt.js';
 import { type DeviceFlags, deviceOptionsOf } from './run-flags.js';
 
 /** A training run, without what following it adds. */
@@ -35,17 +36,7 @@ export async function followRun(
   wording: RunWording,
 ): Promise<boolean> {
   const device = await openDevice(options.device, deviceOptionsOf(options));
-  const interrupt = new AbortController();
-  let interruptedAt = 0;
-  const onSignal = (): void => {
-    // Whoever stops a whole group of processes may signal this one twice at once; that is not an impatient person.
-    if (interrupt.signal.aborted && performance.now() - interruptedAt > 1000) process.exit(130);
-    if (interrupt.signal.aborted) return;
-    interruptedAt = performance.now();
-    say('\ninterrupted: saving when the present steps are done');
-    interrupt.abort();
-  };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const signal = abortedByPerson(() => say('\ninterrupted: saving when the present steps are done'));
   const writer = sampler && (options.device === 'cpu' ? device : await openWriter());
   const progress = new Progress(input.settings, wording);
   const result = await train({
@@ -53,7 +44,7 @@ export async function followRun(
     device,
     ...(sampler && { sample: sampler(writer!) }),
     onEvent: (event) => progress.show(event),
-    signal: interrupt.signal,
+    signal,
   }).finally(() => progress.clear());
   if (!result.completed) {
     say(`stopped after step ${result.step}. Go on with the same command and --resume.`);

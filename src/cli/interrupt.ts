@@ -1,6 +1,6 @@
-/** What Ctrl-C means to commands that do something long. */
+/** How commands that take long handle Ctrl-C. */
 
-/** Does work that writes a folder at its end, and has nothing to save before. Interrupted meanwhile, the process exits in an orderly way, so that nothing half-written stays. */
+/** Runs work that writes its result at the end. Ctrl-C ends the process through `process.exit`, which removes temporary files. */
 export async function leavingNothing(work: () => Promise<void>): Promise<void> {
   const leave = (): void => process.exit(130);
   process.on('SIGINT', leave).on('SIGTERM', leave);
@@ -11,15 +11,16 @@ export async function leavingNothing(work: () => Promise<void>): Promise<void> {
   }
 }
 
-/** Is aborted by Ctrl-C, for work that then ends by itself and keeps what it has. A second Ctrl-C ends the process. */
-export function abortedByPerson(): AbortSignal {
+/** A signal that the first Ctrl-C aborts, for work that then saves what it has and ends. A second Ctrl-C ends the process. */
+export function abortedByPerson(onAbort: () => void = () => undefined): AbortSignal {
   const interrupt = new AbortController();
   let interruptedAt = 0;
   const onSignal = (): void => {
-    // Whoever stops a whole group of processes may signal this one twice at once; that is not an impatient person.
+    // Stopping a process group may deliver the signal twice at once; that is not a second Ctrl-C.
     if (interrupt.signal.aborted && performance.now() - interruptedAt > 1000) process.exit(130);
     if (interrupt.signal.aborted) return;
     interruptedAt = performance.now();
+    onAbort();
     interrupt.abort();
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);

@@ -77,7 +77,7 @@ export async function trainSeries(
         ...standardization(training),
       });
   // A config and a run that goes on have their own.
-  const { patch, horizon } = (designed.json as { input: SeriesConfig }).input;
+  const { patch, horizon, lags } = (designed.json as { input: SeriesConfig }).input;
   const sequence = flags.sequence ?? windowFor(validation.values.length / table.columns.length, designed);
   const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
   const model = flags.resume ? designed : scaledByWindow(designed, settings);
@@ -102,6 +102,10 @@ export async function trainSeries(
     );
   if (table.leftOut.length > 0) say(`left out    ${table.leftOut.join(', ')}`);
   say(`model       ${model.pattern}, ${formatCount(countParameters(parametersOf(model)))} parameters`);
+  if (lags !== undefined && !flags.resume)
+    say(
+      `lags        a linear map of ${lags * patch * table.columns.length} numbers is fitted first, by least squares`,
+    );
   say(
     `run         ${settings.steps} steps of ${settings.batch} windows of ${sequence * patch} rows, seed ${settings.seed}, on ${flags.device}`,
   );

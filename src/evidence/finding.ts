@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { parseJson, writeFileAtomic } from '../checkpoint/index.js';
 import { ConfigError, StorageError } from '../errors.js';
-import { lockFolder } from '../hub/lock.js';
+import { lockFolder } from '../platform/node/lock.js';
 
 const machineSchema = z.object({
   cpu: z.string(),

@@ -3,6 +3,7 @@
  * state has also read tokens that are not part of the text yet (writing-ahead.ts).
  */
 import type { State } from '../engine/index.js';
+import { SnapshotError } from '../errors.js';
 import type { SourceGiven } from '../models/index.js';
 import type { LanguageModel } from './language-model.js';
 import type { Sampler } from './sampler.js';
@@ -138,6 +139,8 @@ export class Sequence {
 
   /** Becomes what the snapshot is of. Throws `SnapshotError` for one of another model. */
   restore(snapshot: Snapshot): void {
+    if (!(snapshot instanceof Snapshot))
+      throw new SnapshotError('this is no snapshot: give what snapshot() or loadSnapshot() returned');
     snapshot.checkModel(this.model);
     const state = snapshot.state.fork();
     this.state.dispose();

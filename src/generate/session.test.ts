@@ -1,6 +1,6 @@
 /** Sessions: reading in pieces is reading at once, and what is written is what the tokens say. */
 import { beforeAll, describe, expect, test, vi } from 'vitest';
-import { ConfigError, DataError } from '../errors.js';
+import { ConfigError, DataError, SnapshotError } from '../errors.js';
 import { relativeError } from '../graph/testing/arrays.js';
 import { Random, stateBytes } from '../nn/index.js';
 import { Tokenizer } from '../text/index.js';
@@ -8,6 +8,7 @@ import { GENERATE_DEFAULTS, type GeneratedPiece, type GenerateOptions } from './
 import { LanguageModel } from './language-model.js';
 import { PREFILL_CHUNK } from './runner.js';
 import type { Session } from './session.js';
+import type { Snapshot } from './snapshot.js';
 import { device, type TinyModel, tinyModel, tokenizer } from './testing/tiny.js';
 
 let tiny: TinyModel;
@@ -157,6 +158,8 @@ describe('writing', () => {
     await expect(written(session, text)).rejects.toThrow('stop is "ab": expected a list');
     for (const nothing of [null, undefined, 5] as unknown as string[])
       await expect(session.read(nothing)).rejects.toThrow(DataError);
+    for (const nothing of [null, undefined, {}] as unknown as Snapshot[])
+      expect(() => session.restore(nothing)).toThrow(SnapshotError);
   });
 
   test('a seed decides, and another one decides otherwise', async () => {

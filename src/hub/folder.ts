@@ -3,7 +3,7 @@
  *
  *   .heddle-pull/pulled.json      which repository the folder holds, and which of its files a pull has written
  *   .heddle-pull/<checksum>.part  a file on its way (see `part.ts`)
- *   .heddle-pull/lock-<pid>       who is writing (see `lock.ts`)
+ *   .heddle-pull/lock-<pid>       who is writing (see `platform/node/lock.ts`)
  *
  * A pull replaces and removes what a pull has written, and nothing else: a person's own README.md is safe from it.
  */
@@ -12,7 +12,7 @@ import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { inWords, makeFolder, writeFileAtomic } from '../checkpoint/index.js';
 import { StorageError } from '../errors.js';
-import { lockFolder } from './lock.js';
+import { lockFolder } from '../platform/node/lock.js';
 import { isPlainName } from './names.js';
 import { SINGLE } from './selection.js';
 import { hasherFor, hashFile, type RemoteFile } from './sums.js';

@@ -31,6 +31,8 @@ export interface Platform {
   streamFileAtomic(path: string, produce: (write: WriteBytes) => Promise<void>): Promise<void>;
   /** Replaces a folder whole or not at all: `fill` gets the path of an empty folder that then takes its place. */
   writeFolderAtomic(folder: string, fill: (temporaryFolder: string) => Promise<void>): Promise<void>;
+  /** Lets one process at a time write a folder; returns the function that releases the lock. Throws `StorageError` while another process holds it. */
+  lockFolder(folder: string, owner: string, doing: string): Promise<() => Promise<void>>;
   /** To be called before a folder is read that `writeFolderAtomic` writes: undoes what a crash left half done. */
   recoverFolder(folder: string): Promise<void>;
   /** Writes behind what a file holds. Throws system errors. */

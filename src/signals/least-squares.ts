@@ -1,16 +1,16 @@
-/** Linear maps by least squares, from sums over examples. */
+/** Linear least squares from the sums of products over examples. */
 
 /** Penalties that are tried, as shares of the features' mean square. */
 const PENALTIES = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
 
-/** Sums over examples of a feature vector x and of what is to come of it. */
+/** Sums over examples of the products of a feature vector x with itself and with the outputs y. */
 export class LeastSquares {
-  /** How many were taken in. */
+  /** The number of examples. */
   examples = 0;
   private readonly gram: Float64Array;
   private readonly moments: Float64Array;
 
-  /** From `features` numbers, the constant 1 among them if one is wanted, to `outputs`. */
+  /** For a map from `features` numbers (with a constant 1 among them for a bias) to `outputs` numbers. */
   constructor(
     private readonly features: number,
     private readonly outputs: number,
@@ -19,7 +19,7 @@ export class LeastSquares {
     this.moments = new Float64Array(features * outputs);
   }
 
-  /** Takes in an example. */
+  /** Adds an example: x [features], y [outputs]. */
   add(x: Float64Array, y: ArrayLike<number>): void {
     const { features, outputs, gram, moments } = this;
     this.examples++;
@@ -45,7 +45,7 @@ export class LeastSquares {
     return error;
   }
 
-  /** The map [features, outputs] that misses least; `penalty` times the features' mean square is added to the squares of its numbers. */
+  /** The map [features, outputs] of least squared error, by ridge regression: `penalty` is a share of the features' mean square. */
   solve(penalty: number): Float64Array {
     const { features, outputs } = this;
     const penalized = this.gram.slice();
@@ -55,7 +55,7 @@ export class LeastSquares {
     return solved(penalized, this.moments, features, outputs);
   }
 
-  /** The map [features, outputs] with the penalty, among some powers of ten, that misses least over the examples of `held`. */
+  /** The map [features, outputs] with the penalty, of six powers of ten, that has the least squared error over the examples of `held`. */
   solveFor(held: LeastSquares): Float64Array {
     const maps = PENALTIES.map((penalty) => this.solve(penalty));
     const errors = maps.map((map) => held.errorOf(map));
@@ -63,25 +63,53 @@ export class LeastSquares {
   }
 }
 
-/** a [size, size] symmetric and positive, of which the lower half is read, b [size, columns] -> a^-1 b, by Cholesky's factors. */
+/** a [size, size] symmetric and positive definite, of which the lower half is read, b [size, columns] -> a^-1 b, by Cholesky decomposition. */
 function solved(a: Float64Array, b: Float64Array, size: number, columns: number): Float64Array {
   const l = a.slice();
   for (let j = 0; j < size; j++) {
-    for (let k = 0; k < j; k++)
-      for (let i = j; i < size; i++) l[i * size + j]! -= l[i * size + k]! * l[j * size + k]!;
+    subtractProducts(l, size, j);
     const root = Math.sqrt(l[j * size + j]!);
     for (let i = j; i < size; i++) l[i * size + j]! /= root;
   }
   const x = b.slice();
-  for (let c = 0; c < columns; c++) {
-    for (let i = 0; i < size; i++) {
-      for (let k = 0; k < i; k++) x[i * columns + c]! -= l[i * size + k]! * x[k * columns + c]!;
-      x[i * columns + c]! /= l[i * size + i]!;
+  const substitute = (i: number, from: number, to: number, factorAt: (k: number) => number): void => {
+    for (let k = from; k < to; k++) {
+      const factor = l[factorAt(k)]!;
+      for (let c = 0; c < columns; c++) x[i * columns + c]! -= factor * x[k * columns + c]!;
     }
-    for (let i = size - 1; i >= 0; i--) {
-      for (let k = i + 1; k < size; k++) x[i * columns + c]! -= l[k * size + i]! * x[k * columns + c]!;
-      x[i * columns + c]! /= l[i * size + i]!;
-    }
-  }
+    for (let c = 0; c < columns; c++) x[i * columns + c]! /= l[i * size + i]!;
+  };
+  for (let i = 0; i < size; i++) substitute(i, 0, i, (k) => i * size + k);
+  for (let i = size - 1; i >= 0; i--) substitute(i, i + 1, size, (k) => k * size + i);
   return x;
+}
+
+/**
+ * Column j of the factor l [size, size], from the diagonal on, before it is divided by its first element: subtracts the dot products of
+ * row j with each row, over the columns before j. Four rows at a time: each element is a chain of dependent subtractions, and four
+ * chains run side by side.
+ */
+function subtractProducts(l: Float64Array, size: number, j: number): void {
+  const row = l.subarray(j * size, j * size + j);
+  let i = j;
+  for (; i + 4 <= size; i += 4) {
+    const [p, q, r, s] = [i * size, (i + 1) * size, (i + 2) * size, (i + 3) * size];
+    let [a, b, c, d] = [l[p + j]!, l[q + j]!, l[r + j]!, l[s + j]!];
+    for (let k = 0; k < j; k++) {
+      const value = row[k]!;
+      a -= l[p + k]! * value;
+      b -= l[q + k]! * value;
+      c -= l[r + k]! * value;
+      d -= l[s + k]! * value;
+    }
+    l[p + j] = a;
+    l[q + j] = b;
+    l[r + j] = c;
+    l[s + j] = d;
+  }
+  for (; i < size; i++) {
+    let value = l[i * size + j]!;
+    for (let k = 0; k < j; k++) value -= l[i * size + k]! * row[k]!;
+    l[i * size + j] = value;
+  }
 }

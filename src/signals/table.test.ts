@@ -39,10 +39,19 @@ test.each([
 
 test('in a table of one column an empty line is a value that is missing, so that no row moves up', async () => {
   const table = await readNumberTable(file('\n# of a sensor\n\nload\n1\n\n3\n \n5\n\n\n'));
-  expect([...table.values]).toEqual([1, Number.NaN, 3, Number.NaN, 5]);
+  expect([...table.values]).toEqual([1, Number.NaN, 3, Number.NaN, 5, Number.NaN, Number.NaN]);
   await expect(readNumberTable(file('\nload\n1\n\nx\n3\n'))).rejects.toThrow(
     "line 5: the column 'load' has 'x'",
   );
+});
+
+test('a delimiter within a quoted name parts no columns', async () => {
+  const one = await readNumberTable(file('"load, in kW"\n1\n\n3\n'));
+  expect(one.columns).toEqual(['load, in kW']);
+  expect([...one.values]).toEqual([1, Number.NaN, 3]);
+  const two = await readNumberTable(file('"load, in kW, at noon";"said ""a, b"""\n1;2\n\n3;4\n'));
+  expect(two.columns).toEqual(['load, in kW, at noon', 'said "a, b"']);
+  expect([...two.values]).toEqual([1, 2, 3, 4]);
 });
 
 test.each([

@@ -79,12 +79,12 @@ function recordsOf(path: string, text: string): Records {
     line.split(delimiterOf(line)).some((cell) => NUMBER.test(cell.trim()));
   const isNamed = comment !== undefined && hasNumbers(first) && !hasNumbers(comment);
   const delimiter = delimiterOf(isNamed ? comment : first);
-  // Beside other columns an empty line is nothing; of one column it is a row without a value, where it is between others.
-  const hasOneColumn = !first.includes(delimiter);
+  // In a table of several columns blank lines are skipped; in a table of one column a blank line is a row whose value is missing.
+  const hasOneColumn = !unquoted(first).includes(delimiter);
   // Of each record the line in which it ends.
   const ends: number[] = [];
   try {
-    const records: string[][] = parse(hasOneColumn ? text.trimEnd() : text, {
+    const records: string[][] = parse(text, {
       delimiter,
       skip_empty_lines: !hasOneColumn,
       comment: '#',
@@ -128,8 +128,14 @@ function beginningOf(text: string): { comment?: string; first?: string } {
 }
 
 function delimiterOf(line: string): string {
-  const count = (delimiter: string): number => line.split(delimiter).length;
+  const plain = unquoted(line);
+  const count = (delimiter: string): number => plain.split(delimiter).length;
   return [',', ';', '\t'].reduce((a, b) => (count(b) > count(a) ? b : a));
+}
+
+/** A line without its quoted cells, which may contain delimiters. */
+function unquoted(line: string): string {
+  return line.replaceAll(/"(?:[^"]|"")*"/g, '');
 }
 
 /** How files write that there is no value. */

@@ -1,6 +1,6 @@
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { describe, expect, test } from 'vitest';
-import { TokenizerError } from '../errors.js';
+import { DataError, TokenizerError } from '../errors.js';
 import { type TrainedBpe, trainBpe } from './bpe.js';
 import { PRE_TOKEN, toByteSymbols } from './byte-level.js';
 import { split, WORD_PATTERNS } from './cuttings.js';
@@ -264,6 +264,14 @@ describe('the beginning of a sequence', () => {
     expect(tokenizer.encodeFromStart('<s>of whales')).toEqual([260, ...plain]);
     expect(tokenizer.encodeFromStart('')).toEqual(beginning);
   });
+});
+
+test('something that is no text, and no list of tokens', () => {
+  const tokenizer = new Tokenizer(tokenizerFiles(trainBpe(['of whales'], { vocabSize: 260 })));
+  for (const nothing of [null, undefined, 5, ['a']] as unknown as string[])
+    expect(() => tokenizer.encode(nothing)).toThrow(DataError);
+  for (const nothing of [null, undefined, 5] as unknown as number[][])
+    expect(() => tokenizer.decode(nothing)).toThrow(DataError);
 });
 
 test('a token by itself: behind others, and by its bytes where it holds a part of a character', () => {

@@ -7,7 +7,7 @@
  * of which this is not known gets the whole text at once.
  */
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
-import { TokenizerError } from '../errors.js';
+import { DataError, TokenizerError } from '../errors.js';
 import { END_OF_TEXT } from './bpe.js';
 import { endsWordsAtSpaces } from './cuttings.js';
 import { LongestMatch } from './longest-match.js';
@@ -98,9 +98,10 @@ export class Tokenizer {
 
   /**
    * The ids of a text. A special token's name in the text becomes that token; none is added at the beginning or
-   * the end. Half a surrogate pair is read as U+FFFD.
+   * the end. Half a surrogate pair is read as U+FFFD. Throws `DataError` for something that is not a string.
    */
   encode(text: string): number[] {
+    if (typeof text !== 'string') throw new DataError(`the text is ${String(text)}: expected a string`);
     if (!this.#pieces) return this.#encodeWhole(text);
     const ids: number[] = [];
     for (const piece of piecesOf(text)) {
@@ -142,8 +143,10 @@ export class Tokenizer {
     return Math.ceil(text.length / this.#longestToken);
   }
 
-  /** The text of ids exactly as the model wrote it, special tokens by their names. An id without a token (a padding row) says nothing. */
+  /** The text of ids exactly as the model wrote it, special tokens by their names. An id without a token (a padding row) gives no text. Throws `DataError` for something that is not a list. */
   decode(ids: Iterable<number>): string {
+    if (typeof ids?.[Symbol.iterator] !== 'function')
+      throw new DataError(`the tokens are ${String(ids)}: expected a list of numbers`);
     const known = Array.from(ids).filter((id) => this.#library.id_to_token(id) !== undefined);
     // The library refuses an empty list, and its clean-up would drop spaces.
     return known.length === 0 ? '' : this.#library.decode(known, { clean_up_tokenization_spaces: false });

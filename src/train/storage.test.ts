@@ -1,5 +1,5 @@
 /** A disk that fills up while a run is going: it is told, the last checkpoint is whole, and the run can go on from it. */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -80,6 +80,19 @@ describe('no room for', () => {
       expect(metrics(folder).filter(({ event }) => event === 'step').length).toBe(24);
     });
   }
+
+  test('a second run in the same folder, while another process trains into it', async () => {
+    mkdirSync(folder);
+    writeFileSync(join(folder, `lock-${process.ppid}`), '');
+    const second = train(tinyInput(folder));
+    await expect(second).rejects.toThrow(StorageError);
+    await expect(second).rejects.toThrow(`process ${process.ppid} is training into it`);
+    expect(readdirSync(folder)).toEqual([`lock-${process.ppid}`]);
+
+    rmSync(join(folder, `lock-${process.ppid}`));
+    await train(tinyInput(folder));
+    expect(readdirSync(folder).sort(), 'the lock is released').toEqual(['checkpoint', 'metrics.jsonl']);
+  });
 
   test('anything from the start', async () => {
     disk.full = /./;

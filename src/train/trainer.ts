@@ -3,8 +3,8 @@
  * lays it out, with what it takes to go on; or the adapter that was trained beside another model. `metrics.jsonl` beside
  * it is the log. A run that is interrupted and resumed ends with the same bits as one that was not, on the CPU.
  */
-import { appendText, join, nextTurn, readText, statsOf } from '#platform';
-import { inWords, makeFolder, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
+import { appendText, join, lockFolder, nextTurn, readText, statsOf } from '#platform';
+import { inWords, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
 import { float32, type HostTensor } from '../engine/index.js';
 import { ConfigError, DivergenceError, StorageError, TrainingError } from '../errors.js';
 import { CHECKPOINT, expectLayers, METRICS, parametersOf, readWeights } from '../models/index.js';
@@ -44,7 +44,7 @@ export async function train(input: TrainingInput): Promise<TrainingResult> {
   try {
     return await run.loop();
   } finally {
-    await run.close();
+    await run.close().finally(run.unlock);
   }
 }
 
@@ -89,6 +89,8 @@ class Run {
     private readonly data: readonly TrainingData[],
     private equipment: Equipment,
     private step: number,
+    /** Lets other processes write the folder. */
+    readonly unlock: () => Promise<void>,
   ) {
     this.input = subject.input;
     this.metrics = join(this.input.folder, METRICS);
@@ -109,20 +111,26 @@ class Run {
     const trained = phases.map((phase) => trainedOf(model, phase.settings.rates));
     expectRoomToTrain(subject, phases, data);
     const initial = input.resume ? undefined : await initialValues(subject, data[0]!);
-    await makeFolder(folder).catch((error: unknown) => {
+    const unlock = await lockFolder(folder, folder, 'is training into it').catch((error: unknown) => {
       throw inWords(folder, error);
     });
-    await recoverFolder(join(folder, CHECKPOINT));
-    if (!input.resume) await expectNoRun(folder);
-    const identity = await identityOf(input, data[0]!);
-    const trainedAt = (step: number): ParameterSpec[] => trained[phases.indexOf(phaseBefore(phases, step))]!;
-    const { step, values } = initial
-      ? { step: 0, values: initial }
-      : await readCheckpoint(input, model, trainedAt, identity);
-    const phase = phaseAfter(phases, step);
-    const equipment = await equip(subject, phase, data[phases.indexOf(phase)]!, values, step);
-    await trimMetrics(join(folder, METRICS), step);
-    return new Run(subject, identity, phases, data, equipment, step);
+    try {
+      await recoverFolder(join(folder, CHECKPOINT));
+      if (!input.resume) await expectNoRun(folder);
+      const identity = await identityOf(input, data[0]!);
+      const trainedAt = (step: number): ParameterSpec[] =>
+        trained[phases.indexOf(phaseBefore(phases, step))]!;
+      const { step, values } = initial
+        ? { step: 0, values: initial }
+        : await readCheckpoint(input, model, trainedAt, identity);
+      const phase = phaseAfter(phases, step);
+      const equipment = await equip(subject, phase, data[phases.indexOf(phase)]!, values, step);
+      await trimMetrics(join(folder, METRICS), step);
+      return new Run(subject, identity, phases, data, equipment, step, unlock);
+    } catch (error) {
+      await unlock();
+      throw error;
+    }
   }
 
   /** Compiles the phase of the next step, which continues from the present parameters and moments. */

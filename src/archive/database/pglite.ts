@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PGlite } from '@electric-sql/pglite';
 import { makeFolder } from '../../checkpoint/index.js';
 import { ArchiveError, ArchiveUnavailableError, StorageError } from '../../errors.js';
-import { lockFolder } from '../../hub/lock.js';
+import { lockFolder } from '../../platform/node/lock.js';
 import { importFrom, PGLITE, packageFolder } from '../packages.js';
 import { type Database, type Notice, type Query, RANDOM_PAGE, refusal } from './database.js';
 

@@ -24,6 +24,9 @@ export {
   sha256,
   startThread,
 } from './process.js';
+
+import { makeFolder } from './writing.js';
+
 export {
   inWords,
   makeFolder,
@@ -32,6 +35,12 @@ export {
   writeFileAtomic,
   writeFolderAtomic,
 } from './writing.js';
+
+/** Creates the folder and locks nothing: in a tab, the writer of a run's folder already holds a Web Lock of its name (`browser/training.ts`). */
+export async function lockFolder(folder: string): Promise<() => Promise<void>> {
+  await makeFolder(folder);
+  return async () => undefined;
+}
 
 /** Nobody has a shell here; a hint names the command as a package's user would call it. */
 export function heddleCommand(): string {

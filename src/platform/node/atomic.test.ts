@@ -450,6 +450,16 @@ describe('a folder', () => {
     }
   });
 
+  test('a file that does not fit is named by the place where it was to go, not by the temporary one', async () => {
+    const folder = join(here, 'model');
+    const writing = writeFolderAtomic(folder, async (temporary) => {
+      failOnce('write', 'ENOSPC');
+      await writeFileAtomic(join(temporary, 'weights'), 'new');
+    });
+    await expect(writing).rejects.toThrow(`Could not write ${join(folder, 'weights')}: the disk is full`);
+    expect(readdirSync(here)).toEqual([]);
+  });
+
   test('what Heddle did not write is never replaced, whether it was there before or appears meanwhile', async () => {
     const folder = join(here, 'documents');
     mkdirSync(folder);

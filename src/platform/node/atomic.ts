@@ -166,12 +166,18 @@ async function throughTemporary(path: string, use: (temporary: string) => Promis
     await removeAbandoned(path).catch(() => {});
     await use(temporary);
   } catch (error) {
-    // Whatever stops the removal, what stopped the writing is the thing to tell.
+    // A failing removal must not hide the error that stopped the write.
     await rm(temporary, { recursive: true, force: true }).catch(() => {});
-    throw inWords(path, error);
+    throw withoutTemporary(temporary, path, inWords(path, error));
   } finally {
     inUse.delete(name);
   }
+}
+
+/** A `StorageError` about a file within the temporary folder, as one about the file that it would have become. */
+function withoutTemporary(temporary: string, path: string, error: unknown): unknown {
+  if (!(error instanceof StorageError) || !error.message.includes(temporary)) return error;
+  return new StorageError(error.message.replaceAll(temporary, path), { cause: error.cause });
 }
 
 /** The temporary names that this process is writing to, and where they are. */

@@ -112,17 +112,26 @@ export function observed(app: App, { log, metrics }: Deps): void {
 /** That a path has nothing, or takes other methods; a client with a wrong base URL is told the right one. */
 function nothingAt(app: App, { path, method }: { path: string; method: string }): ApiError {
   const own = app.routes.filter(({ method }) => method !== 'ALL');
-  const methods = own.filter((route) => route.path === path).map((route) => route.method);
+  const methods = [...new Set(own.filter((route) => matches(route.path, path)).map(({ method }) => method))];
   if (methods.length > 0) {
     return new ApiError(405, 'method_not_allowed', `${path} takes ${methods.join(' and ')}, not ${method}`, {
       headers: { allow: methods.join(', ') },
     });
   }
   const meant = `/v1${path.replace(/^(\/v1)+/, '')}`;
-  const hint = own.some((route) => route.path === meant)
+  const hint = own.some((route) => matches(route.path, meant))
     ? `it is ${meant}, so that the base URL of a client ends with /v1`
     : 'see /openapi.json';
   return new ApiError(404, 'not_found', `there is nothing at ${path}: ${hint}`);
+}
+
+/** Whether a route's path, such as `/v1/states/:id`, is that of a request. */
+function matches(route: string, path: string): boolean {
+  const [expected, parts] = [route.split('/'), path.split('/')];
+  return (
+    expected.length === parts.length &&
+    expected.every((part, i) => (part.startsWith(':') ? parts[i] !== '' : part === parts[i]))
+  );
 }
 
 function answered(context: RequestContext, error: ApiError): Response {

@@ -55,7 +55,11 @@ export function openApiDocument(version: string): Json {
   }
   return {
     openapi: '3.1.0',
-    info: { title: 'Heddle', version, description: 'Language models whose memory is a thing to keep.' },
+    info: {
+      title: 'Heddle',
+      version,
+      description: 'Language models whose state can be saved, forked and restored.',
+    },
     paths,
     components: {
       schemas,

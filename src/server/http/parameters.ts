@@ -65,6 +65,7 @@ const FOREIGN: Readonly<Record<string, Foreign>> = {
     neutral: [{ type: 'text' }],
     reason: "the form of a response is said with 'text': {'format': ...}",
   },
+  format: { neutral: [''], reason: "the form of a response is said with 'text': {'format': ...}" },
   grammar: format,
   grammar_string: format,
   json_schema: format,

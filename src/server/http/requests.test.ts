@@ -179,6 +179,10 @@ describe('parameters', () => {
     ['SillyTavern', { include_reasoning: true, enable_web_search: false, custom_url: '', chat_completion_source: 'custom', user_name: 'a', char_name: 'b', group_names: [], top_a: 0, logit_bias: {} }, { n: 1 }],
     ['Open WebUI', { user: { id: '1', role: 'admin' }, chat_id: 'c', session_id: 's', features: { web_search: false }, tool_ids: [], files: [], variables: {}, background_tasks: {} }, { n: 1 }],
     ['Ollama clients', { options: { num_ctx: 4096 }, keep_alive: '5m', think: false }, { prompt: { variables: { enable_thinking: false, thinking: false } } }],
+    ["Ollama's JSON", { format: 'json' }, { format: { kind: 'json' } }],
+    ["Ollama's schema", { format: { type: 'object', properties: {} } }, { format: { kind: 'schema', schema: { type: 'object', properties: {} } } }],
+    ['both formats', { format: 'json', response_format: { type: 'text' } }, { format: undefined }],
+    ['no format of Ollama', { format: '' }, { format: undefined }],
     ['OpenRouter clients such as Cline', { transforms: ['middle-out'], provider: { order: [] }, models: ['a', 'b'], route: 'fallback', usage: { include: true }, stream: true, stream_options: { include_usage: true } }, { n: 1 }],
     ['Continue', { prediction: { type: 'content', content: 'x' }, stop: ['/src/', ''], max_tokens: 4096 }, { stop: ['/src/'] }],
     ["LangChain's defaults", { temperature: 0.7, top_p: 1, frequency_penalty: 0, presence_penalty: 0, n: 1, stream: false, logit_bias: undefined, stream_options: undefined, service_tier: 'auto', parallel_tool_calls: true }, { temperature: 0.7, topP: 1 }],
@@ -256,6 +260,7 @@ describe('parameters', () => {
     ['another sampler', { typical_p: 0.5 }, 'typical_p', /sampler/],
     ['another grammar', { guided_regex: 'a+' }, 'guided_regex', /response_format/],
     ["a template of the client's own", { chat_template: '{{ messages }}' }, 'chat_template', /template/],
+    ['an unknown format of Ollama', { format: 'yaml' }, 'format', /json/],
     ['a letter left out', { temprature: 0 }, 'temprature', /'temperature'/],
     ['letters swapped', { max_tokesn: 3 }, 'max_tokesn', /'max_tokens'/],
     ['words parted otherwise', { maxTokens: 3 }, 'maxTokens', /'max_tokens'/],
@@ -285,6 +290,7 @@ describe('parameters', () => {
     expect(response.max_output_tokens).toBe(3);
     const format = { input: 'hi', response_format: { type: 'json_object' } };
     expect(() => ResponsesRequest.parse(format)).toThrow(/'text'/);
+    expect(() => ResponsesRequest.parse({ input: 'hi', format: 'json' })).toThrow(/'text'/);
     expect(() => ResponsesRequest.parse({ input: ['hi'] })).toThrow(/expected an item/);
   });
 

@@ -272,7 +272,11 @@ function toolsOf({ tools, tool_choice: choice }: ChatRequest, info: ServedModelI
   return tools;
 }
 
-function formatOf({ response_format: format }: Pick<ChatRequest, 'response_format'>): Format | undefined {
+function formatOf({
+  response_format: format,
+  format: ollama,
+}: Pick<ChatRequest, 'response_format' | 'format'>): Format | undefined {
+  if (!format && ollama) return ollama === 'json' ? { kind: 'json' } : { kind: 'schema', schema: ollama };
   if (!format || format.type === 'text') return undefined;
   return format.schema ? { kind: 'schema', schema: format.schema } : { kind: 'json' };
 }

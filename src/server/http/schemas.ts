@@ -41,6 +41,11 @@ export const ResponseFormat = z
     return { type, schema: type === 'text' ? undefined : (named?.schema ?? bare ?? schema ?? value) };
   });
 
+/** The same as Ollama's clients send it. */
+const ollamaFormat = optional(z.union([z.enum(['json', '']), JsonSchema])).describe(
+  "As Ollama's clients ask for JSON: `json`, or a JSON Schema. `response_format` comes first.",
+);
+
 /** Any whole number; clients choose among those of 64 bits, of which a number in JavaScript has only the first digits. */
 const wholeSeed = z
   .number()
@@ -121,6 +126,7 @@ export const ChatRequest = requestOf({
   logprobs: optional(z.union([z.boolean(), z.int().min(0).max(20)])),
   top_logprobs: orNone(z.int().min(0).max(20)),
   response_format: optional(ResponseFormat),
+  format: ollamaFormat,
   tools: optional(z.array(Tool).max(1024)),
   tool_choice: optional(ToolChoice),
   parallel_tool_calls: noEffect,
@@ -153,6 +159,7 @@ export const CompletionRequest = requestOf({
   ),
   best_of: optional(z.int()),
   response_format: optional(ResponseFormat),
+  format: ollamaFormat,
 });
 export type CompletionRequest = z.infer<typeof CompletionRequest>;
 

@@ -125,6 +125,7 @@ function chatOf(body: ResponsesRequest, items: readonly Item[]): ChatRequest {
     ...same,
     messages: messagesOf(items, body.instructions),
     response_format: text?.format,
+    format: undefined,
     max_tokens: undefined,
     max_completion_tokens: max_output_tokens,
     logprobs,

@@ -1,26 +1,27 @@
 /**
- * One writer a folder: whoever writes puts a file `lock-<pid>` there first, and then looks whether another stands beside it.
+ * A lock that lets one process at a time write a folder. A writer first creates the file `lock-<pid>` in the folder, then checks
+ * whether the folder holds the lock file of another process.
  *
- * Of two that come at once, the one that looks later sees the other's file, so they never both go on. Both may give way; then
- * each tries again after a moment of its own. Locks of processes that are gone are removed by whoever meets them; they
- * are told apart by their names, so nobody can remove a new lock in mistake for an old one.
+ * Of two writers that start at once, the one that checks later sees the other's file, so they never both hold the lock. Both may
+ * give up; each then retries after a random delay. A writer removes the lock files of processes that have ended. Lock files carry
+ * the process id in their names, so a new lock is never removed in place of a stale one.
  */
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeFolder } from '../checkpoint/index.js';
-import { StorageError } from '../errors.js';
+import { StorageError } from '../../errors.js';
+import { makeFolder } from './make-folder.js';
 
-/** The locks that this process holds; a process that was killed may have had the same id. */
+/** Paths of the locks that this process holds. A lock file with our process id that is not listed was left by a killed process of the same id. */
 const held = new Set<string>();
 
 const TRIES = 5;
 
 /**
- * Takes the lock of a folder, which is made where it is missing; the promise's value gives it back.
+ * Acquires the lock of a folder, and creates the folder if it is missing. Returns the function that releases the lock.
  *
- * @param owner what is being written, for the message
- * @param doing what the other process does, for the message
+ * @param owner what is being written, for the error message
+ * @param doing what the other process does, for the error message
  * @throws StorageError when another process holds it; system errors
  */
 export async function lockFolder(
@@ -42,7 +43,7 @@ export async function lockFolder(
         if (other === undefined) return release;
       } catch (error) {
         await release().catch(() => {});
-        // Whoever gives an empty folder back removes it, perhaps just now.
+        // A writer that releases an empty folder removes it, perhaps between our calls.
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || tries === TRIES) throw error;
       }
       await release();
@@ -56,14 +57,14 @@ export async function lockFolder(
   }
 }
 
-/** Puts the own lock beside the others; the id of another writer, if there is one. */
+/** Creates our lock file. Returns the id of another writer, if there is one. */
 async function claim(folder: string, own: string): Promise<number | undefined> {
   await makeFolder(folder);
   await writeFile(own, '');
   return otherWriter(folder);
 }
 
-/** The id of another process that holds or wants the folder; removes the locks of those that are gone. */
+/** The id of another process that holds or is acquiring the lock. Removes the lock files of processes that have ended. */
 async function otherWriter(folder: string): Promise<number | undefined> {
   for (const name of await readdir(folder)) {
     const pid = Number(/^lock-(\d+)$/.exec(name)?.[1] ?? process.pid);
