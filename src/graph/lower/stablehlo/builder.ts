@@ -1,24 +1,8 @@
-/**
- * Prints StableHLO, one instruction a line, in the form in which JAX prints it (or MLIR's generic form where that is older).
- * https://openxla.org/stablehlo/spec says what each means. Only instructions are used that have been there unchanged since StableHLO 1.0,
- * since the text is read by whatever version a plugin was built with.
- */
-import { DeviceError } from '../../../errors.js';
-import type { DType, TensorData } from '../../dtype.js';
+/** The builder that lowerings are given: the instructions, in the sizes of a graph's dimensions and in the precision that is asked for. */
 import { asMatrix, type Dim, evaluateDim, type Shape } from '../../shape.js';
 import type { Node, Tensor } from '../../tensor.js';
-import { literalText, lowest, nested, numbersOf } from './literals.js';
-import { HloText, typeOf } from './text.js';
-import {
-  type Element,
-  elementOf,
-  isFloat,
-  type Packed,
-  type Plain,
-  type Precision,
-  typeText,
-  type Value,
-} from './value.js';
+import { type DotAxes, HloInstructions } from './instructions.js';
+import { type Element, isFloat, type Packed, type Plain, type Precision, type Value } from './value.js';
 
 /** Prints the instructions that compute an operator, and returns its results. */
 export type StableHloLowering<Attributes> = (
@@ -27,20 +11,11 @@ export type StableHloLowering<Attributes> = (
   node: Node<Attributes>,
 ) => readonly Value[];
 
-/** The directions of `stablehlo.compare`. */
-export type Comparison = 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE';
-
-/** Of `dot`: which axes of the operands are paired, and which are multiplied out. The result has the pairs, then a's other axes, then b's. */
-export interface DotAxes {
-  readonly batch: readonly (readonly [a: number, b: number])[];
-  readonly contract: readonly (readonly [a: number, b: number])[];
-}
-
 /**
  * Writes the instructions of one StableHLO function while a graph is lowered to it: converts, broadcasts and multiplies in the precision
  * that is asked for.
  */
-export class StableHloBuilder extends HloText {
+export class StableHloBuilder extends HloInstructions {
   /** Tensors that some other node uses. */
   readonly used = new Set<Tensor>();
   /** What nodes in regions may use: the values of the graph around them. */
@@ -109,249 +84,7 @@ export class StableHloBuilder extends HloText {
     return all.map((value) => this.as(value, element));
   }
 
-  /** The same number in another type. */
-  as(value: Plain, element: Element): Plain {
-    if (value.element === element) return value;
-    if (value.literal !== undefined) return this.splat(value.literal, element, value.dims);
-    return this.emit(
-      `stablehlo.convert ${value.id} : (${typeOf(value)}) -> ${typeText(element, value.dims)}`,
-      element,
-      value.dims,
-      value.isWeak,
-    );
-  }
-
-  // Constants.
-
-  splat(literal: number, element: Element, dims: readonly number[] = []): Plain {
-    const value = this.emit(
-      `stablehlo.constant dense<${literalText(literal, element)}> : ${typeText(element, dims)}`,
-      element,
-      dims,
-      true,
-    );
-    return { ...value, literal };
-  }
-
-  zeros(dtype: DType, dims: readonly number[]): Plain {
-    return this.splat(0, elementOf(dtype), dims);
-  }
-
-  constant(data: TensorData, element: Element, dims: readonly number[]): Plain {
-    const numbers = numbersOf(data, element);
-    const [first] = numbers;
-    if (numbers.length > 0 && numbers.every((value) => Object.is(value, first)))
-      return this.splat(first!, element, dims);
-    const text = nested(
-      numbers.map((value) => literalText(value, element)),
-      dims,
-    );
-    return this.emit(`stablehlo.constant dense<${text}> : ${typeText(element, dims)}`, element, dims, true);
-  }
-
-  /** The index along an axis. */
-  iota(dims: readonly number[], axis: number, element: Element): Plain {
-    return this.emit(`stablehlo.iota dim = ${axis} : ${typeText(element, dims)}`, element, dims);
-  }
-
-  // Element by element.
-
-  /** An instruction on one operand, with a result of its type. */
-  unary(name: string, x: Plain): Plain {
-    return this.emit(`stablehlo.${name} ${x.id} : ${typeOf(x)}`, x.element, x.dims, x.isWeak);
-  }
-
-  /** An instruction on two operands of one element type, which are broadcast to each other. */
-  binary(name: string, a: Plain, b: Plain): Plain {
-    const [x, y] = this.broadcastTogether([a, b]) as [Plain, Plain];
-    return this.emit(
-      `stablehlo.${name} ${x.id}, ${y.id} : ${typeOf(x)}`,
-      x.element,
-      x.dims,
-      x.isWeak && y.isWeak,
-    );
-  }
-
-  compare(how: Comparison, a: Plain, b: Plain): Plain {
-    const [x, y] = this.broadcastTogether([a, b]) as [Plain, Plain];
-    const kind = isFloat(x.element)
-      ? 'FLOAT'
-      : x.element === 'i1' || x.element === 'ui8'
-        ? 'UNSIGNED'
-        : 'SIGNED';
-    return this.emit(
-      `stablehlo.compare ${how}, ${x.id}, ${y.id}, ${kind} : (${typeOf(x)}, ${typeOf(y)}) -> ${typeText('i1', x.dims)}`,
-      'i1',
-      x.dims,
-    );
-  }
-
-  select(condition: Plain, a: Plain, b: Plain): Plain {
-    const [p, x, y] = this.broadcastTogether([condition, a, b]) as [Plain, Plain, Plain];
-    return this.emit(
-      `stablehlo.select ${p.id}, ${x.id}, ${y.id} : ${typeOf(p)}, ${typeOf(x)}`,
-      x.element,
-      x.dims,
-      x.isWeak && y.isWeak,
-    );
-  }
-
-  private broadcastTogether(values: readonly Plain[]): Plain[] {
-    const rank = Math.max(...values.map(({ dims }) => dims.length));
-    const dims = Array.from({ length: rank }, (_, axis) => {
-      const sizes = values.map((value) => value.dims[value.dims.length - rank + axis] ?? 1);
-      return sizes.find((size) => size !== 1) ?? 1;
-    });
-    return values.map((value) => this.broadcast(value, dims));
-  }
-
-  // Layout.
-
-  /** Repeats size-1 and missing leading axes. */
-  broadcast(x: Plain, dims: readonly number[]): Plain {
-    const lead = dims.length - x.dims.length;
-    return this.broadcastInDim(
-      x,
-      x.dims.map((_, axis) => lead + axis),
-      dims,
-    );
-  }
-
-  /** Axis i of the operand becomes axis axes[i] of the result. */
-  broadcastInDim(x: Plain, axes: readonly number[], dims: readonly number[]): Plain {
-    if (x.dims.length === dims.length && x.dims.every((size, i) => size === dims[i])) return x;
-    if (x.literal !== undefined) return this.splat(x.literal, x.element, dims);
-    return this.emit(
-      `stablehlo.broadcast_in_dim ${x.id}, dims = [${axes.join(', ')}] : (${typeOf(x)}) -> ${typeText(x.element, dims)}`,
-      x.element,
-      dims,
-      x.isWeak,
-    );
-  }
-
-  reshape(x: Plain, dims: readonly number[]): Plain {
-    if (x.dims.length === dims.length && x.dims.every((size, i) => size === dims[i])) return x;
-    if (x.literal !== undefined) return this.splat(x.literal, x.element, dims);
-    return this.emit(
-      `stablehlo.reshape ${x.id} : (${typeOf(x)}) -> ${typeText(x.element, dims)}`,
-      x.element,
-      dims,
-      x.isWeak,
-    );
-  }
-
-  transpose(x: Plain, order: readonly number[]): Plain {
-    if (order.every((axis, i) => axis === i)) return x;
-    const dims = order.map((axis) => x.dims[axis]!);
-    return this.emit(
-      `stablehlo.transpose ${x.id}, dims = [${order.join(', ')}] : (${typeOf(x)}) -> ${typeText(x.element, dims)}`,
-      x.element,
-      dims,
-      x.isWeak,
-    );
-  }
-
-  slice(x: Plain, axis: number, start: number, end: number): Plain {
-    if (start === 0 && end === x.dims[axis]) return x;
-    const dims = replaced(x.dims, axis, end - start);
-    const ranges = x.dims.map((size, i) => (i === axis ? `${start}:${end}` : `0:${size}`));
-    return this.emit(
-      `stablehlo.slice ${x.id} [${ranges.join(', ')}] : (${typeOf(x)}) -> ${typeText(x.element, dims)}`,
-      x.element,
-      dims,
-      x.isWeak,
-    );
-  }
-
-  /** Joins operands of one element type. */
-  concat(parts: readonly Plain[], axis: number): Plain {
-    if (parts.length === 1) return parts[0]!;
-    const [first] = parts as [Plain];
-    const dims = replaced(
-      first.dims,
-      axis,
-      parts.reduce((sum, part) => sum + part.dims[axis]!, 0),
-    );
-    const types = parts.map(typeOf).join(', ');
-    return this.emit(
-      `stablehlo.concatenate ${parts.map(({ id }) => id).join(', ')}, dim = ${axis} : (${types}) -> ${typeText(first.element, dims)}`,
-      first.element,
-      dims,
-      parts.every(({ isWeak }) => isWeak),
-    );
-  }
-
-  /** Adds `before` and `after` elements of `value` along an axis. */
-  pad(x: Plain, axis: number, before: number, after: number, value = 0): Plain {
-    const dims = replaced(x.dims, axis, before + x.dims[axis]! + after);
-    const filler = this.splat(value, x.element);
-    const amounts = (size: number): string => x.dims.map((_, i) => (i === axis ? size : 0)).join(', ');
-    return this.emit(
-      `stablehlo.pad ${x.id}, ${filler.id}, low = [${amounts(before)}], high = [${amounts(after)}], interior = [${amounts(0)}] : (${typeOf(x)}, ${typeOf(filler)}) -> ${typeText(x.element, dims)}`,
-      x.element,
-      dims,
-      x.isWeak,
-    );
-  }
-
-  reverse(x: Plain, axis: number): Plain {
-    return this.emit(
-      `stablehlo.reverse ${x.id}, dims = [${axis}] : ${typeOf(x)}`,
-      x.element,
-      x.dims,
-      x.isWeak,
-    );
-  }
-
-  /** `size` elements along an axis from a start that is computed; at its ends the start is moved so that they fit. */
-  dynamicSlice(x: Plain, axis: number, start: Plain, size: number): Plain {
-    const starts = this.startsOf(x, axis, start);
-    const dims = replaced(x.dims, axis, size);
-    return this.emit(
-      `stablehlo.dynamic_slice ${x.id}, ${starts.map(({ id }) => id).join(', ')}, sizes = [${dims.join(', ')}] : (${[x, ...starts].map(typeOf).join(', ')}) -> ${typeText(x.element, dims)}`,
-      x.element,
-      dims,
-      x.isWeak,
-    );
-  }
-
-  /** x with `part` in place of what stands from a start along an axis on. */
-  dynamicUpdateSlice(x: Plain, part: Plain, axis: number, start: Plain): Plain {
-    return this.updateAt(x, part, this.startsOf(x, axis, start));
-  }
-
-  updateAt(x: Plain, part: Plain, starts: readonly Plain[]): Plain {
-    return this.emit(
-      `stablehlo.dynamic_update_slice ${[x, part, ...starts].map(({ id }) => id).join(', ')} : (${[x, part, ...starts].map(typeOf).join(', ')}) -> ${typeOf(x)}`,
-      x.element,
-      x.dims,
-    );
-  }
-
-  private startsOf(x: Plain, axis: number, start: Plain): Plain[] {
-    const zero = this.splat(0, start.element);
-    return x.dims.map((_, i) => (i === axis ? start : zero));
-  }
-
-  // Sums and products.
-
-  /** A reduction along axes, which go. */
-  reduce(what: 'add' | 'maximum' | 'and', x: Plain, axes: readonly number[]): Plain {
-    if (axes.length === 0) return x;
-    const start = what === 'add' ? 0 : what === 'and' ? 1 : lowest(x.element);
-    const initial = this.splat(start, x.element);
-    const dims = x.dims.filter((_, axis) => !axes.includes(axis));
-    return this.emit(
-      `stablehlo.reduce(${x.id} init: ${initial.id}) applies stablehlo.${what} across dimensions = [${[...axes].sort((a, b) => a - b).join(', ')}] : (${typeOf(x)}, ${typeOf(initial)}) -> ${typeText(x.element, dims)}`,
-      x.element,
-      dims,
-    );
-  }
-
-  /**
-   * A product of operands in one type, summed in float32. Products of float32 are computed as such where that is the precision
-   * asked for, or where `isExact`, and else may be rounded to TensorFloat-32's 10 bits.
-   */
+  /** `dotGeneral`, exact where float32 is the precision asked for. */
   dot(
     a: Plain,
     b: Plain,
@@ -359,52 +92,7 @@ export class StableHloBuilder extends HloText {
     element: Element = a.element,
     isExact = this.precision === 'float32',
   ): Plain {
-    const side = (which: 0 | 1, pairs: DotAxes['batch']): string =>
-      `[${pairs.map((pair) => pair[which]).join(', ')}]`;
-    const free = (x: Plain, which: 0 | 1): number[] =>
-      x.dims.filter((_, axis) => ![...axes.batch, ...axes.contract].some((pair) => pair[which] === axis));
-    const dims = [...axes.batch.map(([axis]) => a.dims[axis]!), ...free(a, 0), ...free(b, 1)];
-    const pairs = (name: string, list: DotAxes['batch']): string =>
-      `${name} = ${side(0, list)} x ${side(1, list)}`;
-    const batching = axes.batch.length === 0 ? '' : `${pairs('batching_dims', axes.batch)}, `;
-    const precision = a.element === 'f32' && isExact ? 'HIGHEST' : 'DEFAULT';
-    return this.emit(
-      `stablehlo.dot_general ${a.id}, ${b.id}, ${batching}${pairs('contracting_dims', axes.contract)}, precision = [${precision}, ${precision}] : (${typeOf(a)}, ${typeOf(b)}) -> ${typeText(element, dims)}`,
-      element,
-      dims,
-    );
-  }
-
-  /** Runs `body` with the carried values while an index, from 0 on, is less than `trips`. Returns the carried values at the end. */
-  loop(
-    trips: number,
-    initial: readonly Plain[],
-    body: (index: Plain, carried: readonly Plain[]) => readonly Plain[],
-  ): Plain[] {
-    const index = this.argument('i32', []);
-    // A parameter stays one in a loop; a literal from which a sum starts is no literal after the first step.
-    const carried = initial.map(({ element, dims, isWeak, literal }) =>
-      this.argument(element, dims, isWeak && literal === undefined),
-    );
-    const all = [index, ...carried];
-    const condition = this.region(() => [this.compare('LT', index, this.splat(trips, 'i32'))]);
-    const step = this.region(() => {
-      const results = body(index, carried);
-      for (const [i, result] of results.entries()) {
-        if (typeOf(result) !== typeOf(carried[i]!))
-          throw new DeviceError(
-            `a loop carries ${typeOf(carried[i]!)}, but its body makes ${typeOf(result)}`,
-          );
-      }
-      return [this.binary('add', index, this.splat(1, 'i32')), ...results];
-    });
-    const starts = [this.splat(0, 'i32'), ...initial];
-    const header = all.map(({ id }, i) => `${id} = ${starts[i]!.id}`).join(', ');
-    const results = this.emitAll(
-      `stablehlo.while(${header}) : ${all.map(typeOf).join(', ')}\ncond {\n${condition}} do {\n${step}}`,
-      all,
-    );
-    return results.slice(1);
+    return this.dotGeneral(a, b, axes, element, isExact);
   }
 
   /** The numbers of a matrix in few bits: scale * (code - 2^(bits - 1)). XLA does this where it loads them for a product. */
@@ -434,9 +122,4 @@ export function commonElement(values: readonly Plain[]): Element {
   const strong = values.filter(({ isWeak }) => !isWeak);
   if (strong.length === 0) return 'f32';
   return strong.every((value) => value.element === 'bf16') ? 'bf16' : 'f32';
-}
-
-/** Dims with the size of one axis replaced. */
-export function replaced(dims: readonly number[], axis: number, size: number): number[] {
-  return dims.map((dim, i) => (i === axis ? size : dim));
 }

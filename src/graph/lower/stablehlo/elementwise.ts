@@ -1,6 +1,7 @@
 /** Operators that compute each element on its own. */
 import type { DType } from '../../dtype.js';
-import type { Comparison, StableHloBuilder, StableHloLowering } from './builder.js';
+import type { StableHloBuilder, StableHloLowering } from './builder.js';
+import type { Comparison } from './instructions.js';
 import { elementOf, type Plain, type Value } from './value.js';
 
 /** An instruction of this name on operands in the type in which they meet. */

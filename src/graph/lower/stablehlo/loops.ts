@@ -4,12 +4,12 @@ import type { Body } from '../../ops/body.js';
 import type { CompleteScan, ScanAttributes } from '../../ops/scan.js';
 import type { Dim, Shape } from '../../shape.js';
 import type { Node } from '../../tensor.js';
-import { replaced, type StableHloBuilder, type StableHloLowering } from './builder.js';
+import type { StableHloBuilder, StableHloLowering } from './builder.js';
 import { lowerAll } from './lower.js';
 import { matmul } from './matmul.js';
 import { decayScan } from './recurrence.js';
 import { type ScanProduct, treeScan } from './tree-scan.js';
-import { count, type Plain, type Value } from './value.js';
+import { count, type Plain, replaced, type Value } from './value.js';
 
 /** Steps that are computed as one matrix product instead of a loop; its cost grows with their square. */
 const MOST_AT_ONCE = 64;

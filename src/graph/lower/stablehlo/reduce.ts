@@ -1,6 +1,6 @@
 /** Sums, largest elements and running sums along axes. */
-import { replaced, type StableHloBuilder, type StableHloLowering } from './builder.js';
-import { isFloat, type Plain, type Value } from './value.js';
+import type { StableHloBuilder, StableHloLowering } from './builder.js';
+import { isFloat, type Plain, replaced, type Value } from './value.js';
 
 interface Reduction {
   readonly axes: readonly number[];

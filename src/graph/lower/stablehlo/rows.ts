@@ -1,7 +1,7 @@
 /** Programs that move states between batches: one takes a row out, one joins rows. */
-import { replaced, StableHloBuilder } from './builder.js';
+import { StableHloBuilder } from './builder.js';
 import { type LoweredToHlo, type Mesh, moduleOf, type Parameter, type Result } from './lower.js';
-import type { Element, Plain } from './value.js';
+import { type Element, type Plain, replaced } from './value.js';
 
 /** A value of a state, as it is kept for the rows of a batch. */
 export interface RowValue {

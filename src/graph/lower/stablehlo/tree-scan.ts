@@ -1,6 +1,6 @@
 /** A scan as a tree of few large kernels, in place of a loop of many small ones. */
-import { replaced, type StableHloBuilder } from './builder.js';
-import type { Plain } from './value.js';
+import type { StableHloBuilder } from './builder.js';
+import { type Plain, replaced } from './value.js';
 
 /** Steps that become one on the next level of the tree. */
 const JOINED = 4;

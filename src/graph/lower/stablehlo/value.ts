@@ -58,3 +58,8 @@ export function typeText(element: Element, dims: readonly number[]): string {
 export function count(dims: readonly number[]): number {
   return dims.reduce((a, b) => a * b, 1);
 }
+
+/** Dims with the size of one axis replaced. */
+export function replaced(dims: readonly number[], axis: number, size: number): number[] {
+  return dims.map((dim, i) => (i === axis ? size : dim));
+}
