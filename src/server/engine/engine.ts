@@ -1,28 +1,19 @@
 /**
- * What reads and writes. It lives in a thread of its own (worker.ts), since the runtime computes on the thread that calls it, and
- * answers the calls of the server's (protocol.ts).
+ * The engine holds the models and answers the server's calls (protocol.ts). It runs in a thread of its own (worker.ts), since models
+ * compute on the thread that calls them.
  */
 import { quoted } from '../../command-line.js';
 import { ConfigError } from '../../errors.js';
-import { Constraint, type Node } from '../../generate/grammar/index.js';
-import {
-  END_OF_PARAGRAPH,
-  type GenerateOptions,
-  type LoadOptions,
-  merged,
-  type Session,
-  type Steering,
-  type StopReason,
-} from '../../generate/index.js';
+import { type LoadOptions, merged, type Session } from '../../generate/index.js';
 import { StateLibrary } from '../../generate/states/library.js';
 import { openStore } from '../../generate/states/open-store.js';
 import { WarmStates } from '../../generate/states/warm.js';
 import { encodeTrace } from '../../inspect/index.js';
 import type { NamedModel } from '../../models/index.js';
-import { ContextError, UnknownModelError } from '../errors.js';
+import { UnknownModelError } from '../errors.js';
 import { answerGrammar } from './answer-grammar.js';
+import { answerLength, steeringOf, writeAnswer } from './answer-writing.js';
 import type { Handlers } from './calls.js';
-import { chosenLogprob, describer } from './logprobs.js';
 import type { Beginning, PreparedPrompt } from './prompts.js';
 import type {
   CountRequest,
@@ -38,7 +29,6 @@ import type {
 } from './protocol.js';
 import { type ReadPrompt, ServedModel } from './served-model.js';
 import { Slots } from './slots.js';
-import { ToldTokens } from './told-tokens.js';
 
 /** The models that are served, and what they may take of the machine together. */
 export interface EngineOptions {
@@ -46,29 +36,26 @@ export interface EngineOptions {
   readonly load: LoadOptions;
   /** Where states are saved: a folder, or the URL of a store. */
   readonly states: string;
-  /** Where an archive's states are, if one is served. */
+  /** Where an archive's states are saved, if one is served. */
   readonly archiveStates?: string;
-  /** Memory for states of what was read before, in bytes, for each model. */
+  /** Bytes of the prefix cache of each model. */
   readonly cacheBytes: number;
   readonly cacheFolder?: string;
-  /** Tokens that a prompt and its answer may have together; absent for what suits each model. */
+  /** The limit of a prompt and its answer together, in tokens; by default what suits each model. */
   readonly context?: number;
-  /** Answers that are written at once, and requests that may wait. */
+  /** How many answers are generated at once, and how many requests may wait. */
   readonly answers: number;
   readonly waiting: number;
 }
 
-/** An answer has at most so many tokens where a request does not say how many. */
-const DEFAULT_ANSWER = 4096;
-
-/** Answers the calls of the server, in the thread that has the models. */
+/** The models that are served, their saved states, and the queue of requests. */
 export class Engine implements Handlers<EngineCalls> {
   private sequences = 0;
 
   private constructor(
     private readonly served: ReadonlyMap<string, ServedModel>,
     private readonly library: StateLibrary,
-    /** Those of an archive. */
+    /** The saved states of an archive's documents. */
     private readonly archived: WarmStates | undefined,
     private readonly slots: Slots,
   ) {}
@@ -244,7 +231,7 @@ export class Engine implements Handlers<EngineCalls> {
       }
       const settings = { ...request, maxTokens };
       const answers = sessions.map((each, choice) =>
-        this.write(served, each, choice, settings, steering[choice]!),
+        writeAnswer(served, each, choice, settings, steering[choice]!),
       );
       let text = '';
       for await (const event of merged(answers, signal)) {
@@ -285,15 +272,14 @@ export class Engine implements Handlers<EngineCalls> {
     );
   }
 
-  /** The state that a request comes after, if it does. */
-  /** All that can be refused before anything is read, and the place in the queue. */
+  /** Checks everything that a request can be refused for before anything is read, and takes its place in the queue. */
   private async prepared(
     request: GenerateRequest,
     served: ServedModel,
     beginning: Beginning | undefined,
     signal: AbortSignal,
   ) {
-    // A document's state takes no more memory for what it has read than is kept of it anyway: the context bounds what comes behind it.
+    // A document's saved state is in memory anyway, so its tokens do not count towards the context limit.
     const uncounted = request.archived && beginning ? beginning.snapshot.length : 0;
     const prompt = await served.prompts.prepare(request.prompt, beginning, {
       answers: true,
@@ -301,13 +287,14 @@ export class Engine implements Handlers<EngineCalls> {
       uncounted,
     });
     const maxTokens = answerLength(request.maxTokens, prompt.ids.length - uncounted, served.info.context);
-    // What is wrong with a format is told before anything is read.
+    // An invalid format is refused before anything is read.
     const grammar = answerGrammar(request, served.info.form, prompt);
     const steering = Array.from({ length: request.n }, () => steeringOf(served, grammar));
     const place = this.slots.take(request.n, signal);
     return { prompt, maxTokens, steering, place };
   }
 
+  /** The saved state that a request continues from, if it names one. */
   private async beginning(
     { owner, state, archived = false }: Pick<GenerateRequest, 'owner' | 'state' | 'archived'>,
     { language }: ServedModel,
@@ -316,39 +303,7 @@ export class Engine implements Handlers<EngineCalls> {
     return (archived ? this.archived! : this.library).load(owner, state, language);
   }
 
-  private async *write(
-    served: ServedModel,
-    session: Session,
-    choice: number,
-    request: GenerateRequest & { maxTokens: number },
-    steering: readonly Steering[],
-  ): AsyncGenerator<GenerateEvent> {
-    const pieces = session.generate({ ...textOptions(served, request, choice), steering });
-    const describe = describer(served.language);
-    const told = new ToldTokens(served.language.tokenizer.stream());
-    let writtenTokens = 0;
-    let next = await pieces.next();
-    try {
-      for (; !next.done; next = await pieces.next()) {
-        const { id, text, logprobs } = next.value;
-        if (id !== undefined) writtenTokens++;
-        const known =
-          request.logprobs === undefined
-            ? []
-            : logprobs
-              ? told.push(chosenLogprob(id!, logprobs, describe), text)
-              : told.give(text);
-        yield { kind: 'piece', choice, text, ...(known.length > 0 && { logprobs: known }) };
-      }
-      const rest = next.value === 'string' ? [] : told.rest();
-      if (rest.length > 0) yield { kind: 'piece', choice, text: '', logprobs: rest };
-    } finally {
-      await pieces.return('length');
-    }
-    yield { kind: 'end', choice, reason: next.value as StopReason, writtenTokens };
-  }
-
-  /** Saves the state at the end of an answer, as the conversation will be read later. */
+  /** Saves the state after an answer, with the tokens that a later request with this conversation will have. */
   private async keep(
     { owner, model, save, state }: GenerateRequest,
     served: ServedModel,
@@ -365,7 +320,7 @@ export class Engine implements Handlers<EngineCalls> {
     } finally {
       here.dispose();
     }
-    // What was written would be read otherwise: it is read as it will be, from where the answer began.
+    // The answer is tokenized differently as part of the conversation, so it is read again from the end of the prompt.
     const again = await served.read({ ids, boundary: ids.length, base, messages }, mark, signal);
     try {
       return await this.library.save(owner, await again.session.snapshot(), about);
@@ -374,48 +329,4 @@ export class Engine implements Handlers<EngineCalls> {
       again.mark?.dispose();
     }
   }
-}
-
-/** As many tokens as are wanted and the context has room for. Throws `ContextError` where it has none at all. */
-function answerLength(wanted = DEFAULT_ANSWER, prompt: number, context: number): number {
-  const room = context - prompt;
-  if (room > 0 || wanted === 0) return Math.min(room, wanted);
-  throw new ContextError(
-    `the prompt has ${prompt} tokens, and the context holds ${context}: nothing can be written behind it, shorten it`,
-  );
-}
-
-/** All tokens that end an answer. */
-function endsOf({ ends, language: { model, tokenizer } }: ServedModel): number[] {
-  const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
-  return [...new Set([...ends, ...model.eosTokenIds, ...endOfText])];
-}
-
-function textOptions(
-  { sampling, info, ends }: ServedModel,
-  request: GenerateRequest & { maxTokens: number },
-  choice: number,
-): GenerateOptions {
-  const { prompt, maxTokens, seed, stop, bias = [], logprobs } = request;
-  // A model without a template goes on for ever.
-  const ownStop = prompt.kind === 'messages' && !info.chat ? [END_OF_PARAGRAPH] : [];
-  return {
-    maxTokens,
-    temperature: request.temperature ?? sampling.temperature,
-    topP: request.topP ?? sampling.topP,
-    topK: request.topK ?? sampling.topK,
-    minP: request.minP ?? sampling.minP,
-    repetitionPenalty: request.repetitionPenalty ?? sampling.repetitionPenalty,
-    presencePenalty: request.presencePenalty ?? sampling.presencePenalty,
-    frequencyPenalty: request.frequencyPenalty ?? sampling.frequencyPenalty,
-    seed: seed + choice,
-    stop: [...stop, ...ownStop],
-    stopTokens: ends,
-    bias: new Map(bias),
-    ...(logprobs !== undefined && { logprobs }),
-  };
-}
-
-function steeringOf(served: ServedModel, grammar: Node | undefined): Steering[] {
-  return grammar ? [new Constraint(grammar, served.tokenTree, endsOf(served))] : [];
 }

@@ -2,7 +2,7 @@
 // a result is summed over k in one order: of two matrices from the first to the last, of rows of weights as `dot` does.
 import { Element } from '../../../graph/lower/wasm/codes';
 import { lanesSum, splat, sumsOfLanes } from './math';
-import { address, cut, scratch, share, word } from './memory';
+import { address, cut, offsetOf, scratch, share, word } from './memory';
 import { storeLanes } from './packed';
 
 /** Columns of the second operand that are laid side by side in scratch memory, and rows of the first that share them. */
@@ -48,15 +48,8 @@ export function matmul(w: usize, t: i32, T: i32): void {
     const top = (unit % blocks) * ROWS;
     const first = ((unit / blocks) % chunks) * COLUMNS;
     const batch = unit / blocks / chunks;
-    let aAt: isize = 0;
-    let bAt: isize = 0;
-    let rest = batch;
-    for (let d = rank - 1; d >= 0; d--) {
-      const size = word(dims, d);
-      aAt += (rest % size) * word(aBatch, d);
-      bAt += (rest % size) * word(bBatch, d);
-      rest = rest / size;
-    }
+    const aAt = <isize>offsetOf(batch, rank, dims, aBatch);
+    const bAt = <isize>offsetOf(batch, rank, dims, bBatch);
     const rows = min(ROWS, m - top);
     const count = min(COLUMNS, n - first);
     const x = a + (aAt << 2) + top * aRow;

@@ -76,6 +76,19 @@ export function share(count: i32, unit: i32, t: i32, T: i32): i32 {
   return min(count, cut((count + unit - 1) / unit, t, T) * unit);
 }
 
+/** The offset of element i (row-major) of axes whose sizes and strides are tables of words, in elements; `rank` axes from the first. */
+// @ts-ignore: decorator
+@inline
+export function offsetOf(i: i32, rank: i32, dims: usize, strides: usize): i32 {
+  let offset = 0;
+  for (let d = rank - 1; d >= 0; d--) {
+    const size = word(dims, d);
+    offset += (i % size) * word(strides, d);
+    i = i / size;
+  }
+  return offset;
+}
+
 /** An address in a table of rows. */
 // @ts-ignore: decorator
 @inline

@@ -1,9 +1,9 @@
-// Sums and maxima along axes, and running sums. Every result is one thread's, in one order.
+// Reductions, cumulative sums, softmax and RMS norm. One thread computes each result, in a fixed order.
 import { Element, Reduction } from '../../../graph/lower/wasm/codes';
 import { exp4, lanesSum, splat } from './math';
-import { address, cut, word } from './memory';
+import { address, cut, offsetOf, word } from './memory';
 
-/** words: what, element, x, y, elements of y, rank and dims of y with x's strides, rank and dims reduced with x's strides. */
+/** words: reduction, element type, x, y, elements of y; rank, dims and x's strides of the axes that stay; the same of the axes that are reduced. */
 export function reduce(a: usize, t: i32, T: i32): void {
   const what = word(a, 0);
   const kind = word(a, 1);
@@ -23,16 +23,10 @@ export function reduce(a: usize, t: i32, T: i32): void {
   for (let d = 0; d < overRank - 1; d++) lines *= word(overDims, d);
   const isEmpty = last == 0 || lines == 0;
   const isSum = what == Reduction.sum && kind == Element.float32;
-  /** How many results lie side by side whose numbers do so too. */
+  /** Contiguous results whose operands are contiguous, too: eight of them are summed at once. */
   const run = isSum && rank > 0 && overRank > 0 && step != 1 && word(strides, rank - 1) == 1 ? word(dims, rank - 1) : 1;
   for (let i = cut(count, t, T), end = cut(count, t + 1, T); i < end; i++) {
-    let base = 0;
-    let rest = i;
-    for (let d = rank - 1; d >= 0; d--) {
-      const size = word(dims, d);
-      base += (rest % size) * word(strides, d);
-      rest = rest / size;
-    }
+    const base = offsetOf(i, rank, dims, strides);
     if (min(run - (i % run), end - i) >= 8) {
       sumEight(x + (<isize>base << 2), y + (<usize>i << 2), isEmpty ? 0 : lines, over);
       i += 7;
@@ -41,13 +35,7 @@ export function reduce(a: usize, t: i32, T: i32): void {
     let total: f64 = what == Reduction.max ? -Infinity : 0;
     let whole: i64 = what == Reduction.max ? i64.MIN_VALUE : 0;
     for (let line = 0; line < lines && !isEmpty; line++) {
-      let offset = base;
-      let left = line;
-      for (let d = overRank - 2; d >= 0; d--) {
-        const size = word(overDims, d);
-        offset += (left % size) * word(overStrides, d);
-        left = left / size;
-      }
+      let offset = base + offsetOf(line, overRank - 1, overDims, overStrides);
       if (kind == Element.float32) {
         let p = x + (<isize>offset << 2);
         if (what == Reduction.sum) {
@@ -79,7 +67,7 @@ export function reduce(a: usize, t: i32, T: i32): void {
   }
 }
 
-/** The sum of numbers side by side, of which there are a multiple of eight. */
+/** The sum of contiguous numbers, of which there are a multiple of eight. */
 function sumOf(x: usize, count: i32): f64 {
   let s0 = f64x2.splat(0);
   let s1 = s0;
@@ -97,7 +85,7 @@ function sumOf(x: usize, count: i32): f64 {
   return f64x2.extract_lane(s, 0) + f64x2.extract_lane(s, 1);
 }
 
-/** Eight sums whose numbers lie side by side, each in the order of one alone. `over`: rank, dims and strides of what is summed. */
+/** Eight sums over contiguous columns, each added in the same order as a single sum. `over`: rank, dims and strides of the reduced axes. */
 function sumEight(x: usize, y: usize, lines: i32, over: usize): void {
   const rank = load<i32>(over);
   const dims = over + 4;
@@ -109,14 +97,7 @@ function sumEight(x: usize, y: usize, lines: i32, over: usize): void {
   let s2 = s0;
   let s3 = s0;
   for (let line = 0; line < lines; line++) {
-    let offset = 0;
-    let left = line;
-    for (let d = rank - 2; d >= 0; d--) {
-      const size = word(dims, d);
-      offset += (left % size) * word(strides, d);
-      left = left / size;
-    }
-    let p = x + (<isize>offset << 2);
+    let p = x + (<isize>offsetOf(line, rank - 1, dims, strides) << 2);
     for (let j = 0; j < last; j++, p += step) {
       const u = v128.load(p);
       const v = v128.load(p, 16);
@@ -161,7 +142,7 @@ export function cumulative(a: usize, t: i32, T: i32): void {
   }
 }
 
-/** words: rows, size, x, y, whether logarithms are wanted; along the last axis. */
+/** Along the last axis. words: rows, size, x, y, whether it is a log softmax. */
 export function softmax(a: usize, t: i32, T: i32): void {
   const rows = word(a, 0);
   const size = word(a, 1);
