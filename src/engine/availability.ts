@@ -1,4 +1,4 @@
-/** What this machine can compute on, and why not on the rest. */
+/** Which devices this machine has, and why the others cannot be used. */
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { DeviceError } from '../errors.js';
 import { openDevice } from './devices.js';
@@ -12,13 +12,13 @@ import { findPlugin } from './xla/plugin.js';
 export interface Availability {
   readonly name: 'cpu' | 'wasm' | 'webgpu' | 'cuda';
   readonly usable: boolean;
-  /** What computes there; or why it does not. */
+  /** The hardware and library that compute; or why the device cannot be used. */
   readonly detail: string;
-  /** What to do where it is not usable. */
+  /** What makes it usable. */
   readonly next?: string;
 }
 
-/** Looks at all devices. Nothing is downloaded for it, except koffi (3 MB) where there is an NVIDIA GPU. */
+/** Checks every device. Downloads nothing but koffi (3 MB), and that only on a machine with an NVIDIA GPU. */
 export async function deviceAvailability(): Promise<Availability[]> {
   const cores = availableParallelism();
   const memory = `${gigabytes(totalmem())} of memory`;
@@ -79,7 +79,7 @@ async function cuda(): Promise<Availability> {
   }
 }
 
-/** Our own errors say what to do after a colon or in a last sentence; they are shown whole. */
+/** The messages of our own errors end with what to do, so they are shown whole. */
 function explained(error: unknown): { detail: string } {
   if (!(error instanceof DeviceError)) throw error;
   return { detail: error.message };

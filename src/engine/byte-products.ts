@@ -1,20 +1,20 @@
-/** Which build of the kernels suits this machine, where that is more than a question of what the engine compiles. */
+/** Chooses between builds of the kernels that this JavaScript engine compiles equally, by the processor. */
 import { readFileSync } from 'node:fs';
 import type { Simd } from './wasm/threads.js';
 
 /**
- * Whether this V8 compiles WebAssembly's product of bytes with a sum well. That of Node.js 22 makes three instructions of it, and the first
- * compiler of Node.js 20 wrong numbers.
+ * Whether this V8 compiles WebAssembly's dot product of bytes (`i32x4.relaxed_dot_i8x16_i7x16_add`) to one instruction. Node.js 22 emits
+ * three, and the baseline compiler of Node.js 20 emits code with wrong results.
  */
 export const compilesByteProducts = Number.parseInt(process.versions.v8, 10) >= 13;
 
-/** `dot` where processor and engine multiply bytes and add the products up in one instruction; else what the engine compiles decides. */
+/** `dot` if processor and engine have a dot product of bytes in one instruction; otherwise undefined, and the engine's features decide. */
 export function suitedBuild(): Simd | undefined {
   return compilesByteProducts && hasInstruction() ? 'dot' : undefined;
 }
 
 function hasInstruction(): boolean {
-  // All of Apple's have it; where nothing tells, it is not there.
+  // All Apple processors have it. Where the system does not list features, assume that it is missing.
   if (process.platform === 'darwin') return process.arch === 'arm64';
   try {
     return /^(flags|Features)\s*:.*\b(avx_vnni|asimddp)\b/m.test(readFileSync('/proc/cpuinfo', 'utf8'));

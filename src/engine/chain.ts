@@ -1,9 +1,9 @@
-/** Two executables run one after the other as one. */
+/** Runs two executables in sequence, as one. */
 import type { Executable } from './program.js';
 
 /**
- * The states are those of the first; what the second is fed are the first one's outputs. Where the second fails the states have moved on:
- * they are to be forks of those that are kept.
+ * An executable that runs `first` and feeds its outputs to `second`. Only `first` has states. If `second` fails, the states have already
+ * advanced, so callers pass forks of the states that they keep.
  */
 export function chain(first: Executable, second: Executable): Executable {
   return {

@@ -9,7 +9,7 @@ export interface NamedType extends TensorType {
   readonly name: string;
 }
 
-/** Throws `DeviceError` unless a tensor has the declared type, and as much data as its own shape says. */
+/** Throws `DeviceError` unless a tensor has the declared type, and as many elements as its shape has. */
 export function checkTensor(
   what: 'input' | 'state' | 'weight',
   { name, dtype, shape }: NamedType,
@@ -58,7 +58,7 @@ export function checkWeight(type: NamedType, weight: Weight): void {
   }
 }
 
-/** Throws `DeviceError` where a named dimension is not what it is in another tensor; `sizes` collects them. */
+/** Throws `DeviceError` if a named dimension differs from the same one in another tensor; `sizes` collects them. */
 function checkSizes({ name, shape }: NamedType, { dims }: HostTensor, sizes: Map<string, number>): void {
   for (const [i, dim] of shape.entries()) {
     if (typeof dim === 'number' || !/^\w+$/.test(dim)) continue;
@@ -73,7 +73,7 @@ function checkSizes({ name, shape }: NamedType, { dims }: HostTensor, sizes: Map
   }
 }
 
-/** Throws `DeviceError` unless the feeds are all inputs of these types, and nothing else; `sizes` collects the named dimensions. */
+/** Throws `DeviceError` unless the feeds are exactly the inputs of these types; `sizes` collects the named dimensions. */
 export function checkFeeds(
   types: ReadonlyMap<string, NamedType>,
   feeds: Readonly<Record<string, HostTensor>>,
@@ -91,8 +91,8 @@ export function checkFeeds(
 }
 
 /**
- * Throws `DeviceError` unless there is one state for each row of the batch, all of them different. Returns how many rows there are. A
- * program whose states have no batch axis takes one.
+ * Throws `DeviceError` unless there is one distinct state for each row of the batch. Returns the number of rows; it is 1 for a program
+ * whose states have no batch axis.
  */
 export function checkRows(
   rows: readonly State[],
@@ -111,7 +111,7 @@ export function checkRows(
   return count;
 }
 
-/** Throws `DeviceError` unless what a state holds under a spec's name, if anything, is what a program keeps there. */
+/** Throws `DeviceError` if a state has a value of this name with another spec. */
 export function checkHeld(spec: StateSpec, value: { readonly spec: StateSpec } | undefined): void {
   if (!value) throw new DeviceError(`the state holds no '${spec.name}'`);
   if (value.spec.shape.join() !== spec.shape.join() || value.spec.dtype !== spec.dtype) {
@@ -119,7 +119,7 @@ export function checkHeld(spec: StateSpec, value: { readonly spec: StateSpec } |
   }
 }
 
-/** Throws `DeviceError` for a value that is not of the declared type, or has not the entries that are to be held. */
+/** Throws `DeviceError` for a value that is not of the declared type, or has another number of entries than `length`. */
 export function checkState(spec: StateSpec, value: HostTensor, length: number): void {
   const { name, dtype, grows } = spec;
   const shape = stateDims(spec, length).map((dim, i) => (i === grows ? 'past' : dim));
@@ -131,7 +131,7 @@ export function checkState(spec: StateSpec, value: HostTensor, length: number): 
   }
 }
 
-/** Throws `DeviceError` for what a program depends on without declaring it, and for weights that do not fit. */
+/** Throws `DeviceError` for inputs that a program uses without declaring them, and for weights of the wrong type or shape. */
 export function checkProgram({
   inputs,
   outputs,

@@ -1,7 +1,7 @@
-/** Compiling programs that belong together. */
+/** Compiles several programs, or none. */
 import type { Executable } from './program.js';
 
-/** Compiles one program after the other; where one cannot be, those before it are disposed of. */
+/** Compiles programs one after the other. If one fails, those compiled before it are disposed of. */
 export async function compileAll<T extends Executable>(
   ...programs: readonly (() => Promise<T>)[]
 ): Promise<T[]> {

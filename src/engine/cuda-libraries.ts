@@ -1,3 +1,3 @@
-/** What other rooms may know of XLA and the CUDA libraries: where they lie, and that koffi, which calls them, is there. */
+/** What other folders may use of the XLA device: the paths of XLA and the CUDA libraries, and koffi, which calls them. */
 export { ensureKoffi } from './xla/pjrt/koffi.js';
 export { pluginIn, setupFolder } from './xla/plugin.js';

@@ -1,6 +1,6 @@
 /**
- * Which executor does what. On the CPU ONNX Runtime trains and reads many tokens at once, and kernels of our own (`wasm`) write token by
- * token, where the model fits their memory. A GPU, by WebGPU or XLA, and `wasm` alone, do everything.
+ * Which executor does what. On the CPU, ONNX Runtime trains and prefills, and our WebAssembly kernels decode if the model fits into their
+ * memory. The devices `webgpu`, `cuda` and `wasm` do everything with one executor.
  */
 import { availableParallelism } from 'node:os';
 import { DeviceError, DeviceLimitError } from '../errors.js';
@@ -28,8 +28,8 @@ import { findPlugin } from './xla/plugin.js';
 import { compileCached } from './xla/program-cache.js';
 
 /**
- * Opens a device. Throws `DeviceError` if this machine has none of that name, ONNX Runtime cannot be had, or the number of threads cannot
- * be.
+ * Opens a device. Throws `DeviceError` if this machine has no such device, if ONNX Runtime is missing and cannot be fetched, or for an
+ * impossible number of threads.
  */
 export async function openDevice(name: DeviceName = 'cpu', options: DeviceOptions = {}): Promise<Device> {
   if (!DEVICES.includes(name)) {
@@ -80,7 +80,7 @@ class CpuDevice implements Device {
   readonly name = 'cpu';
   readonly prefersLongRuns: boolean;
   readonly runsAhead = false;
-  /** Opened for the first model that is to write. */
+  /** Opened with the first model that decodes. */
   private wasm: WasmDevice | undefined;
   private told = false;
 
@@ -96,8 +96,8 @@ class CpuDevice implements Device {
   }
 
   /**
-   * Compiles the reader first: ONNX Runtime needs most memory while it packs weights, and the writer's are not loaded then. The writer's
-   * device computes the logits of both, so that the weights of the head are held once.
+   * Compiles the prefill program first: ONNX Runtime's memory peaks while it packs weights, before the weights of decoding are loaded. The
+   * WebAssembly device computes the logits for both, so that the weights of the head are in memory once.
    */
   async compileDecoder(programs: DecoderPrograms): Promise<Decoder> {
     const { write } = programs;
@@ -125,14 +125,14 @@ class CpuDevice implements Device {
     await this.ort.dispose();
   }
 
-  /** Undefined, with a notice, where the kernels cannot run here or have no room for the model. */
+  /** Undefined, after a notice, if the kernels cannot run here or the model does not fit into their memory. */
   private async attempt<T>(use: (wasm: WasmDevice) => T | Promise<T>): Promise<T | undefined> {
     const before = this.wasm;
     try {
       this.wasm ??= openWasm(this.options);
       return await use(this.wasm);
     } catch (error) {
-      // WebAssembly memory never shrinks: only disposing of the device frees it.
+      // WebAssembly memory never shrinks; only disposing of the device frees it.
       if (!before) {
         await this.wasm?.dispose();
         this.wasm = undefined;

@@ -1,16 +1,16 @@
-/** How long a state has its values: somebody may dispose of it while a run with it waits, or is at work. */
+/** Defers freeing a state's values while runs use them: a state may be disposed of while a run with it is queued or running. */
 export class Lifetime {
   private runs = 0;
   private isDisposed = false;
 
   constructor(private readonly letGo: () => void) {}
 
-  /** Whether the values are gone. */
+  /** Whether `dispose` was called. */
   get isOver(): boolean {
     return this.isDisposed && this.runs === 0;
   }
 
-  /** Lets go of the values: now, or when the runs that have them are over. */
+  /** Frees the values now, or when the last run that uses them ends. */
   dispose(): void {
     if (this.isDisposed) return;
     this.isDisposed = true;
@@ -27,7 +27,7 @@ export class Lifetime {
   }
 }
 
-/** Does `run`, until whose end the states have their values. What it does before it awaits anything is done at once. */
+/** Runs `run`, and keeps the states' values until it ends. Its synchronous part runs before this function returns. */
 export async function holding<T>(
   states: readonly { readonly life: Lifetime }[],
   run: () => Promise<T>,

@@ -1,14 +1,14 @@
-/** How much memory a device can have at all, where that is known before it is asked for. */
+/** The most memory that a device can have, where that is known before an allocation. */
 import { mostMemory } from '#platform';
 import type { Device } from './program.js';
 import { isQuantized, isStored, type StoredPart, type Weight } from './tensors.js';
 
-/** Devices whose memory is that of the process. */
+/** Devices that compute in the process's own memory. */
 const ON_HOST = ['cpu', 'wasm'];
 
 /**
- * Bytes that all programs of a device can have together at most: of the machine or its container, as far as the device's addresses reach,
- * or of all of its GPUs. Undefined where nobody says.
+ * The bytes that all programs of a device can have together: the memory of the machine or container, limited by the device's address
+ * space; or the memory of its GPUs. Undefined if unknown.
  */
 export function mostMemoryOn(device: Device): number | undefined {
   const { name, addressable } = device;
@@ -20,7 +20,7 @@ export function mostMemoryOn(device: Device): number | undefined {
   return limits.length > 0 ? Math.min(...limits) : undefined;
 }
 
-/** Bytes of a weight as it is given: in few bits, in halves, or in full. */
+/** The bytes of a weight in the form it is given: quantized, in 16 bits, or in float32. */
 export function bytesOfWeight(weight: Weight): number {
   const pieces: readonly (ArrayBufferView | StoredPart)[] = isQuantized(weight)
     ? [weight.codes, weight.scales]

@@ -1,6 +1,6 @@
 /**
- * Packages that npm fetches when they are needed. They are not dependencies, since their install scripts download or build things that
- * most installations do not need. npm is used because it knows the registry, its credentials and proxies.
+ * Fetches npm packages on first use. They are not dependencies, since their install scripts download or build things that most
+ * installations do not need. npm itself fetches them, since it knows the registry, credentials and proxies.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -15,19 +15,18 @@ import { unpackTar } from 'modern-tar/fs';
 export interface NpmPackage {
   readonly name: string;
   readonly version: string;
-  /** The checksum of its tarball, as lockfiles have it. */
+  /** The checksum of its tarball, in the format of lockfiles. */
   readonly integrity: string;
 }
 
-/** The folder `node_modules` that was fetched as `key` into one of some places, if it was. */
+/** The folder `<place>/<key>/node_modules` in the first of the places that has it. */
 export function fetchedModules(places: readonly string[], key: string): string | undefined {
   return places.map((place) => join(place, key, 'node_modules')).find((folder) => existsSync(folder));
 }
 
 /**
- * Has `fill` put packages into a folder `node_modules`, which then appears as `<place>/<key>/node_modules` in the first of the places that
- * can be written to: whole, or not at all. Several processes may do so at once. Returns the folder; throws what `fill` throws, and an
- * `Error` where no place can be written to.
+ * Creates the folder `<place>/<key>/node_modules` in the first writable place, filled by `fill`: complete, or not at all. Several
+ * processes may do so at once. Returns the folder. Throws what `fill` throws, and an `Error` if no place is writable.
  */
 export async function fetchModules(
   places: readonly string[],
@@ -42,7 +41,7 @@ export async function fetchModules(
     const target = join(place, key, 'node_modules');
     await mkdir(dirname(target), { recursive: true });
     await rename(modules, target).catch((error: unknown) => {
-      // Another process has fetched the same packages meanwhile.
+      // Another process has fetched the same packages in the meantime.
       if (!existsSync(target)) throw error;
     });
     return target;
@@ -51,7 +50,7 @@ export async function fetchModules(
   }
 }
 
-/** A new folder in the first place that can be written to. */
+/** A new folder in the first writable place. */
 async function scratchFolder(into: readonly string[]): Promise<[place: string, folder: string]> {
   let last: unknown;
   for (const place of into) {
@@ -66,8 +65,8 @@ async function scratchFolder(into: readonly string[]): Promise<[place: string, f
 }
 
 /**
- * Has npm write the package's tarball into a scratch folder, checks its checksum, and unpacks what begins with one of `wanted` (paths in
- * the tarball, where all is below `package/`) into the folder. Throws an `Error` that says why it cannot be had.
+ * Downloads the package's tarball with npm into a scratch folder, verifies its checksum, and unpacks the files whose paths in the tarball
+ * (all below `package/`) begin with one of `wanted` into the folder. Throws an `Error` with the reason if that fails.
  */
 export async function unpackFromNpm(
   wantedPackage: NpmPackage,
@@ -92,10 +91,10 @@ export async function unpackFromNpm(
   await rm(downloads, { recursive: true, force: true });
 }
 
-/** Has npm write the tarball into a folder. */
+/** Downloads the tarball into a folder with `npm pack`. */
 async function download({ name, version }: NpmPackage, folder: string): Promise<void> {
   const [command, ...args] = npm();
-  // A project's own .npmrc may name the registry: npm runs where the person does. Variables go before what an outer npm set.
+  // A project's .npmrc may name the registry, so npm runs in the working directory. These variables override those of an outer npm.
   const child = spawn(command!, [...args, 'pack', `${name}@${version}`], {
     cwd: process.env.INIT_CWD ?? process.cwd(),
     env: {
@@ -108,7 +107,7 @@ async function download({ name, version }: NpmPackage, folder: string): Promise<
       npm_config_global: 'false',
     },
     stdio: ['ignore', 'ignore', 'pipe'],
-    // npm.cmd cannot be started without a shell.
+    // Windows cannot start npm.cmd without a shell.
     shell: command === 'npm' && process.platform === 'win32',
     windowsHide: true,
   });
@@ -125,13 +124,13 @@ async function download({ name, version }: NpmPackage, folder: string): Promise<
   if (code !== 0) throw new Error(`npm says: ${inBrief(said)}`);
 }
 
-/** What npm said, in a line: without its marks, where in its code it happened, and where its log is. */
+/** npm's error output in one line, without prefixes, stack traces and the path of its log. */
 function inBrief(said: string): string {
   const lines = said.split('\n').map((line) => line.replace(/^npm (error|ERR!)/, '').trim());
   return lines.filter((line) => line !== '' && !/^(at .*:\d+|A complete log)/.test(line)).join(', ');
 }
 
-/** The command that starts npm: the npm that started us, the one beside this Node.js, or any. */
+/** The command that starts npm: the npm that started this process, the one installed with this Node.js, or the one on PATH. */
 function npm(): string[] {
   const { execPath, env } = process;
   const script = [

@@ -1,13 +1,13 @@
 /**
- * A decoder that reads on one executor and writes on another. A state lives on the one that ran it last, and is carried over when the
- * other one runs it: after a prompt was read, and when a text that was written is read on.
+ * A decoder that prefills on one executor and decodes on another. A state lives on the executor that ran it last, and is copied when the
+ * other one runs it: at the first token after a prompt, and at a prefill after generated text.
  */
 import { DeviceError } from '../errors.js';
 import { holding, Lifetime } from './lifetime.js';
 import type { Decoder, Executable, State } from './program.js';
 import type { HostTensor } from './tensors.js';
 
-/** One decoder of two executables with the same states. */
+/** A decoder made of two executables with the same states. */
 export function relay(reader: Executable, writer: Executable): Decoder {
   const sides = { reader, writer } as const;
   return {
@@ -72,7 +72,7 @@ class RelayState implements State {
 
   constructor(
     readonly sides: Sides,
-    /** The state of the executor that it lives on. */
+    /** The state in the executor that ran it last. */
     public held: State,
     private side: keyof Sides,
   ) {}
@@ -101,9 +101,9 @@ class RelayState implements State {
     this.life.dispose();
   }
 
-  /** The same state on this side: itself, or another one that the caller disposes of or moves to. */
+  /** The state for the executor of this side: the present one, or a copy, which the caller disposes of or adopts. */
   async on(side: keyof Sides): Promise<State> {
-    // The reader may be a chain, which moves states on before its last step: it is given a fork.
+    // The reader may be a chain, which advances states before its last step can fail, so it gets a fork.
     if (side === this.side) return side === 'reader' ? this.held.fork() : this.held;
     const target = this.sides[side];
     const values = (target.copiesInitial ? this.held.lend?.() : undefined) ?? (await this.held.read());

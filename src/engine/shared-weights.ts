@@ -1,6 +1,6 @@
 /**
- * Weights that an executor has put into its memory, once for all programs that use the same ones. Programs may be compiled at the same time:
- * whoever comes second waits for what the first one is putting there.
+ * The weights in an executor's memory, each loaded once for all programs that use it. Programs may be compiled concurrently: the second one
+ * waits for weights that the first one is loading.
  */
 import { StoredFiles } from './stored-files.js';
 import type { Weight } from './tensors.js';
@@ -8,29 +8,29 @@ import { WeightFiles } from './weight-files.js';
 
 /** The weights of one program. */
 export interface LoadedWeights<Placed> extends ReadonlyMap<string, Placed> {
-  /** Lets go of them: those that no other program uses are freed. */
+  /** Releases them; those that no other program uses are freed. */
   release(): void;
 }
 
 interface Entry<Placed> {
   readonly placed: Promise<Placed>;
-  /** Programs that use it, or wait for it. */
+  /** Reference count: programs that use it or wait for it. */
   users: number;
-  /** Whether its files were found to be what they were before they were read. */
+  /** Whether its files were verified to be unchanged after they were read. */
   isVerified: boolean;
 }
 
-/** The weights in an executor's memory. */
+/** The weights in an executor's memory, reference counted. */
 export abstract class SharedWeights<Placed> {
-  /** By the object that gives them. */
+  /** By the object that describes the weight. */
   private readonly entries = new Map<Weight, Entry<Placed>>();
 
-  /** Puts a weight into memory. Where it throws, it leaves nothing behind. */
+  /** Loads a weight into memory. If it throws, nothing stays allocated. */
   protected abstract put(name: string, weight: Weight, files: WeightFiles): Promise<Placed>;
 
   protected abstract free(placed: Placed): void;
 
-  /** Loads what is not there yet. Throws `DeviceError` for a file that is missing, too short or changed, and where there is no room. */
+  /** Loads weights that are not in memory yet. Throws `DeviceError` for a file that is missing, too short or changed, and if memory is short. */
   async load(weights: ReadonlyMap<string, Weight>): Promise<LoadedWeights<Placed>> {
     const used: [Weight, Entry<Placed>][] = [];
     const files = new WeightFiles();
@@ -47,7 +47,7 @@ export abstract class SharedWeights<Placed> {
       for (const [, entry] of used) entry.isVerified = true;
       return all;
     } catch (error) {
-      // What may be of other files than were asked for is nobody's from now on.
+      // Weights that may come from files replaced in the meantime are not shared with later programs.
       for (const [weight, entry] of used) if (!entry.isVerified) this.forget(weight, entry);
       this.release(used);
       throw error;
@@ -56,7 +56,7 @@ export abstract class SharedWeights<Placed> {
     }
   }
 
-  /** Those that are not there. */
+  /** The weights that are not in memory. */
   missing(weights: ReadonlyMap<string, Weight>): Set<Weight> {
     return new Set([...weights.values()].filter((weight) => !this.entries.has(weight)));
   }

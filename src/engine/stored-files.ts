@@ -1,16 +1,16 @@
 /**
- * Files of weights while a device reads them. They are read piece by piece, long after their headers were: whoever replaces a file
- * meanwhile, as a training run does with its checkpoint, would give a model of two halves.
+ * Detects weight files that change while a device reads them. They are read in pieces, long after their headers: if a file is replaced in
+ * the meantime, as a training run does with its checkpoint, the model would mix two versions.
  */
 import { type FileStats, statsOf } from '#platform';
 import { DeviceError } from '../errors.js';
 import { isQuantized, isStored, type StoredPart, type Weight } from './tensors.js';
 
-/** The files that a set of weights lies in. */
+/** The files of a set of weights. */
 export class StoredFiles {
   private constructor(private readonly versions: ReadonlyMap<string, string>) {}
 
-  /** Throws `DeviceError` for a file that cannot be read, ends too early, or is another than that whose header was read. */
+  /** Throws `DeviceError` for a file that cannot be read, is too short, or has changed since its header was read. */
   static async open(weights: Iterable<Weight>): Promise<StoredFiles> {
     const versions = new Map<string, string>();
     for (const [path, parts] of byPath(weights)) {
@@ -27,7 +27,7 @@ export class StoredFiles {
     return new StoredFiles(versions);
   }
 
-  /** To be called when all is read. Throws `DeviceError` where a file has changed. */
+  /** Call it when everything is read. Throws `DeviceError` if a file has changed. */
   async expectUnchanged(): Promise<void> {
     for (const [path, version] of this.versions) {
       if ((await expectStats(path)).version !== version) throw changed(path);

@@ -1,4 +1,4 @@
-/** Tensors in JavaScript's memory and in files: what programs are fed, what they return, and their weights. */
+/** Tensors in JavaScript's memory and in files: the inputs, outputs and weights of programs. */
 import { DeviceError } from '../errors.js';
 import { DTYPES, type DType, type TensorData } from '../graph/index.js';
 
@@ -12,25 +12,25 @@ export interface HostTensor {
 }
 
 /**
- * A float32 tensor in files: the elements of its parts, one after the other. A device reads it by itself, without a copy
- * in JavaScript's memory; halves are widened.
+ * A float32 tensor in files, the concatenation of its parts. A device reads it without a copy in JavaScript's memory; 16-bit parts are
+ * widened.
  */
 export interface StoredTensor {
   readonly dims: readonly number[];
   readonly parts: readonly StoredPart[];
 }
 
-/** Elements that lie together in a file. */
+/** Contiguous elements of a file. */
 export interface StoredPart {
   readonly path: string;
   readonly byteOffset: number;
   readonly byteLength: number;
   readonly dtype: 'float32' | 'float16' | 'bfloat16' | 'uint8';
-  /** The file as it was when its header was read (`FileStats.version`): a device refuses to read another. */
+  /** The version of the file whose header was read (`FileStats.version`): a device refuses a file that has changed. */
   readonly version?: string | undefined;
 }
 
-/** Matrices [..., rows, columns] in blocks of few bits, in memory or in files; see `QuantizedSource` of the graph. */
+/** Quantized matrices [..., rows, columns] in memory or in files; see `QuantizedSource` of the graph. */
 export interface QuantizedTensor {
   readonly dims: readonly number[];
   readonly bits: 4 | 8;
@@ -39,20 +39,20 @@ export interface QuantizedTensor {
   readonly scales: Float32Array | StoredPart;
 }
 
-/** What a program's weight may be given as. */
+/** The forms of a program's weight. */
 export type Weight = HostTensor | StoredTensor | QuantizedTensor;
 
-/** Whether a weight is a matrix in few bits. */
+/** Whether a weight is quantized. */
 export function isQuantized(weight: Weight): weight is QuantizedTensor {
   return 'codes' in weight;
 }
 
-/** Whether a weight is to be read from files as it is. */
+/** Whether a weight is a tensor in files. */
 export function isStored(tensor: Weight): tensor is StoredTensor {
   return 'parts' in tensor;
 }
 
-/** A float32 tensor of these values, which it takes over where they are a Float32Array. */
+/** A float32 tensor of these values. A Float32Array is used without a copy. */
 export function float32(data: ArrayLike<number> | Float32Array, dims: readonly number[]): HostTensor {
   return { dtype: 'float32', dims, data: data instanceof Float32Array ? data : Float32Array.from(data) };
 }
@@ -73,7 +73,7 @@ export function hostZeros(dtype: DType, dims: readonly number[]): HostTensor {
 }
 
 /**
- * Arrays of one type, one after the other; a single one as it is. Throws `DeviceError` where they do not fit in memory together.
+ * The concatenation of arrays of one type; a single one without a copy. Throws `DeviceError` if it does not fit in memory.
  */
 export function joinedArrays<Values extends Float32Array | Int32Array | Uint8Array>(
   Type: new (length: number) => Values,

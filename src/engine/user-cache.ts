@@ -1,8 +1,8 @@
-/** Where a user's programs keep what can be fetched or computed again. */
+/** The user's cache folder: files that can be downloaded or computed again. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** Heddle's folder there; it need not exist. */
+/** Heddle's folder in the user's cache; it need not exist. */
 export function userCache(): string {
   return join(base(), 'heddle');
 }

@@ -32,9 +32,9 @@ import { integerProductsSaturate } from './saturation.js';
 import { planWeights, type WeightPlan } from './weights.js';
 
 /**
- * Fused operators beyond ONNX's own that each execution provider has a kernel for, and those of ONNX's own that not all
- * have right: the CPU's ScatterND adds equal indices from several threads at once, and loses some. Its LinearAttention is
- * slow where every channel is a head, and its CausalConvWithState takes twice to three times as long as Conv.
+ * The fused operators beyond the ONNX standard that each execution provider has a kernel for, and the standard ones that only some
+ * implement correctly. On the CPU, ScatterND with reduction=add loses updates of equal indices (a data race between threads),
+ * LinearAttention is slow with one channel a head, and CausalConvWithState takes two to three times as long as Conv.
  */
 export const FUSED: Record<OrtName, ReadonlySet<string>> = {
   cpu: new Set([
@@ -57,7 +57,7 @@ export const FUSED: Record<OrtName, ReadonlySet<string>> = {
     'Softmax',
     'Split',
   ]),
-  // Without SkipSimplifiedLayerNormalization, which does not write its optional second output there.
+  // Without SkipSimplifiedLayerNormalization, which does not write its optional second output on WebGPU.
   webgpu: new Set([
     'QuickGelu',
     'CausalConvWithState',
@@ -74,16 +74,16 @@ export const FUSED: Record<OrtName, ReadonlySet<string>> = {
   ]),
 };
 
-/** Names of a model's outputs besides the program's own. */
+/** Prefix of the names of outputs that hold new states. */
 const STATE = 'state/';
 const MIRROR = 'mirror/';
 const PACKED = 'packed';
-/** The input with the number of entries of each row, where the program does not declare `lengths` itself. */
+/** The input with the number of entries of each row, if the program does not declare `lengths` itself. */
 const LENGTHS = 'state/lengths';
 
 /** ONNX Runtime on the CPU or, through WebGPU, on a GPU. */
 export class OrtDevice implements Device {
-  /** On the CPU each run copies its states to JavaScript's memory and back. */
+  /** On the CPU each run copies its states from and to JavaScript's memory. */
   readonly prefersLongRuns: boolean;
   readonly runsAhead = false;
 
@@ -94,7 +94,7 @@ export class OrtDevice implements Device {
     this.prefersLongRuns = name === 'cpu';
   }
 
-  /** Throws `DeviceError` where there is no WebGPU adapter, before a model is loaded. */
+  /** Throws `DeviceError` if there is no WebGPU adapter, before a model is loaded. */
   async probe(): Promise<void> {
     const executable = await this.compile({ inputs: [], outputs: { one: scalar(1) } });
     await executable.dispose();
@@ -153,9 +153,9 @@ export class OrtDevice implements Device {
   }
 
   /**
-   * One session reads and writes, so that the weights are held once. On the CPU weights of 4 bits are an exception: reading many tokens is
-   * faster with the codes widened to 8-bit integers, and writing one token with the codes themselves, which are fewer bytes. The writer is
-   * then a session of its own.
+   * One session prefills and decodes, so that the weights are in memory once. 4-bit weights on the CPU are an exception: prefill is faster
+   * with the codes widened to 8-bit integers, and decoding with the codes themselves, which are fewer bytes to read. Decoding then has a
+   * session of its own.
    */
   async compileDecoder({ read, write }: DecoderPrograms): Promise<Decoder> {
     const hasTwoForms = this.name === 'cpu' && [...(read.weights?.values() ?? [])].some(isQuantized);
@@ -168,7 +168,7 @@ export class OrtDevice implements Device {
 
   async dispose(): Promise<void> {}
 
-  /** `staying` are the outputs that stay on the GPU, if there is one. */
+  /** `staying` are the outputs that stay in GPU memory, if there is a GPU. */
   private async createSession(
     model: OnnxModel,
     plan: WeightPlan,
@@ -182,8 +182,8 @@ export class OrtDevice implements Device {
       return await onnxRuntime().InferenceSession.create(model.bytes, {
         executionProviders: [this.name],
         logSeverityLevel: 4,
-        // Memory planned ahead for a whole run is held beside what the arena already has: a fifth more at the peak of
-        // a training step, and no faster.
+        // The memory plan of a whole run is allocated in addition to the arena: a fifth more memory at the peak of a training step, at the
+        // same speed.
         enableMemPattern: false,
         ...(this.options.threads !== undefined && { intraOpNumThreads: this.options.threads }),
         ...(plan.handedOver.length > 0 && { externalData: plan.handedOver }),
@@ -201,13 +201,13 @@ export class OrtDevice implements Device {
   }
 }
 
-/** Those of the weights that results depend on. */
+/** The weights that the results depend on. */
 function usedBy(results: readonly Tensor[], weights: ReadonlyMap<string, Weight>): Map<string, Weight> {
   const names = new Set(topologicalOrder(results).map(({ outputs }) => inputName(outputs[0]!)));
   return new Map([...weights].filter(([name]) => names.has(name)));
 }
 
-/** The inputs that feeds have to give. Throws `DeviceError` where the graph has one that the program does not declare. */
+/** The inputs that callers feed. Throws `DeviceError` if the graph has one that the program does not declare. */
 function fedInputs(model: OnnxModel, { inputs, state = [] }: Program, lengths: Tensor): ReadonlySet<string> {
   const fed = new Set(inputs.map((tensor) => inputName(tensor)!));
   const own = new Set([...state.map(({ before }) => before), lengths].map((tensor) => inputName(tensor)!));

@@ -1,4 +1,4 @@
-/** Host tensors as rows of entries along one of their axes, which can be taken out and written. */
+/** Slices of host tensors along one axis: copying out, writing and moving entries. */
 import { type HostTensor, hostZeros } from '../tensors.js';
 
 /** Copies of the entries `from` to `to` - 1 along `axis`. */
@@ -8,7 +8,7 @@ export function slice(tensor: HostTensor, axis: number, from: number, to: number
   return taken;
 }
 
-/** Writes `rows` into `target` from entry `start` on; all other dimensions agree. */
+/** Writes `rows` into `target`, starting at entry `start` along `axis`; all other dimensions are equal. */
 export function writeEntries(target: HostTensor, rows: HostTensor, axis: number, start: number): void {
   copyEntries(rows, 0, target, start, axis, rows.dims[axis]!);
 }
@@ -33,7 +33,7 @@ export function copyEntries(
   }
 }
 
-/** Row `row` of a tensor whose first axis has `rows`: a view of it. What has one row is that row, whatever its axes are. */
+/** A view of row `row` of a tensor whose first axis has `rows`. With one row it is the whole tensor, whatever its axes. */
 export function rowOf(tensor: HostTensor, row: number, rows: number): HostTensor {
   if (rows === 1) return tensor;
   const size = tensor.data.length / rows;
@@ -46,7 +46,7 @@ export function copyOf({ dtype, dims, data }: HostTensor): HostTensor {
   return { dtype, dims, data: data.slice() as HostTensor['data'] };
 }
 
-/** How many elements a tensor of these dimensions has. */
+/** The number of elements of a tensor with these dimensions. */
 export function sizeOf(dims: readonly number[]): number {
   return dims.reduce((a, b) => a * b, 1);
 }

@@ -1,8 +1,8 @@
-/** ONNX Runtime's failures in words. */
+/** Translates errors of ONNX Runtime. */
 import { DeviceError } from '../../errors.js';
 import type { DeviceName } from '../program.js';
 
-/** What ONNX Runtime threw, as a `DeviceError` that says what to do. */
+/** An error that ONNX Runtime threw, as a `DeviceError` that says what to do. */
 export function deviceError(device: DeviceName, error: unknown): DeviceError {
   const message = error instanceof Error ? error.message : String(error);
   if (/failed to get a webgpu adapter|no supported adapters/i.test(message)) {

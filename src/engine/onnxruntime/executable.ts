@@ -23,32 +23,32 @@ import {
   tensorsOf,
 } from './state.js';
 
-/** What is where in a session's inputs and outputs. */
+/** The names of a session's inputs and outputs. */
 export interface Layout {
   /** The names of the inputs that are fed. */
   readonly inputs: ReadonlySet<string>;
   readonly outputs: readonly string[];
   readonly state: readonly {
     readonly spec: StateSpec;
-    /** Of the input, with fixed dimensions as numbers. */
+    /** The shape of the input, with fixed dimensions as numbers. */
     readonly resolved: Shape;
-    /** The names of the outputs that hold what a run makes of it, and what it leaves of it on the device. */
+    /** The names of the outputs with its new value, and with its copy that stays in GPU memory. */
     readonly output?: string;
     readonly mirror?: string;
   }[];
-  /** The name of an input: the entries that each row holds. */
+  /** The name of the input with the number of entries of each row. */
   readonly lengths: string;
-  /** The outputs that come back as one, and the name of that. */
+  /** The outputs that are returned concatenated, as one output. */
   readonly packing: Packing;
   readonly packed: string;
 }
 
-/** A program as a session of ONNX Runtime. Its states are arrays that go in and come out of each run. */
+/** A program as a session of ONNX Runtime. Its states are inputs and outputs of each run. */
 export class OrtExecutable implements Executable {
-  /** Bytes of the program itself, weights aside. */
+  /** Bytes of the encoded model, without weights. */
   readonly programBytes: number;
   private readonly types: ReadonlyMap<string, NamedType>;
-  /** Those of the inputs that a caller feeds. */
+  /** The types of the inputs that callers feed. */
   private readonly fedTypes: ReadonlyMap<string, NamedType>;
   /** Whether its states have a row for each sequence. */
   private readonly batched: boolean;
@@ -121,7 +121,7 @@ export class OrtExecutable implements Executable {
     );
   }
 
-  /** Runs that were asked for before are done first. */
+  /** Frees the session after the runs that were enqueued before. */
   dispose(): Promise<void> {
     this.ending ??= Promise.allSettled(this.running).then(() => this.session.release());
     return this.ending;
@@ -150,7 +150,7 @@ export class OrtExecutable implements Executable {
     });
   }
 
-  /** Adds what the program sees of the states. */
+  /** Adds the states to the inputs. */
   private feedState(batch: Batch, inputs: Map<string, StateTensor>): void {
     for (const [name, tensor] of tensorsOf(batch)) {
       if (this.types.has(name) && !inputs.has(name)) inputs.set(name, tensor);
@@ -159,7 +159,7 @@ export class OrtExecutable implements Executable {
     if (this.types.has(lengths)) inputs.set(lengths, int64(batch.lengths, [batch.lengths.length]));
   }
 
-  /** What a run made of the states. */
+  /** The changes of the states, from a run's outputs. */
   private changes(
     results: InferenceSession.OnnxValueMapType,
     unpacked: ReadonlyMap<string, HostTensor>,
@@ -185,7 +185,7 @@ function initialValue(spec: StateSpec, length: number): HostTensor {
   return value;
 }
 
-/** A value in the memory of the GPU. */
+/** A value in GPU memory. */
 class GpuTensor implements DeviceTensor {
   constructor(readonly tensor: OrtTensor) {}
 
@@ -203,8 +203,8 @@ class GpuTensor implements DeviceTensor {
 }
 
 /**
- * Values that lie on the device, brought back by a program that only passes them on: the runtime's own download of a
- * tensor ends the process on native WebGPU (seen with onnxruntime-node 1.30 on an NVIDIA H200).
+ * Downloads values by a program that returns its inputs: ONNX Runtime's own download of a tensor aborts the process on native WebGPU (seen
+ * with onnxruntime-node 1.30 on an NVIDIA H200).
  */
 async function download(tensors: ReadonlyMap<string, DeviceTensor>): Promise<Map<string, HostTensor>> {
   const inputs = [...tensors].map(([name, { dtype, dims }]) => [name, input(name, dtype, dims)] as const);
@@ -228,7 +228,7 @@ async function download(tensors: ReadonlyMap<string, DeviceTensor>): Promise<Map
   );
 }
 
-/** The name of what comes back as one. */
+/** The name of the output with the concatenated values. */
 const PASSED = 'passed';
 
 function passedName(name: string): string {

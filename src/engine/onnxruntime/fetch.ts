@@ -1,9 +1,9 @@
 /**
  * Fetches ONNX Runtime's Node.js package from the npm registry, for this platform alone.
  *
- * The package is no dependency of ours, for two reasons. Its install script downloads the CUDA libraries on every Linux x64
- * machine, from another host than the registry, and fails the whole installation where that host cannot be reached. And it
- * carries the binaries of all platforms: 288 MB, of which one machine uses 25 to 86.
+ * The package is not a dependency, for two reasons. Its install script downloads the CUDA libraries on every Linux x64 machine, from
+ * another host than the registry, and fails the whole installation if that host cannot be reached. And it contains the binaries of all
+ * platforms: 288 MB, of which one machine uses 25 to 86.
  */
 import { cp } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -25,29 +25,29 @@ export const PACKAGE: NpmPackage = {
 const PLATFORMS = ['linux/x64', 'linux/arm64', 'darwin/arm64', 'win32/x64', 'win32/arm64'];
 
 /**
- * Where fetched packages are kept: inside our own package, so that a copied `node_modules` is complete, or in the user's
- * cache where that folder is read-only.
+ * Where fetched packages are kept: inside our own package, so that a copied `node_modules` is complete; or, if that folder is read-only,
+ * in the user's cache.
  */
 function places(): string[] {
   return [fileURLToPath(new URL('../../../.onnxruntime', import.meta.url)), userCache()];
 }
 
-/** The version and the platform: a place may be shared. */
+/** The version and the platform, since several of them may share a folder. */
 function key(): string {
   return `${PACKAGE.version}-${process.platform}-${process.arch}`;
 }
 
-/** The folder of the package as it was fetched earlier, if it was. */
+/** The folder of the package, if it was fetched earlier. */
 export function fetchedFolder(from: readonly string[] = places()): string | undefined {
   const modules = fetchedModules(from, key());
   return modules === undefined ? undefined : join(modules, PACKAGE.name);
 }
 
 /**
- * Downloads the package with npm, checks the tarball's checksum, and keeps what this platform needs in the first of the places that can be
- * written to. Returns the package's folder. Several processes may do so at once.
+ * Downloads the package with npm, verifies the tarball's checksum, and keeps the files of this platform in the first writable place.
+ * Returns the package's folder. Several processes may do so at once.
  *
- * Throws `DeviceError` where ONNX Runtime has no build for this platform, npm fails, or the tarball is another one.
+ * Throws `DeviceError` if ONNX Runtime has no build for this platform, npm fails, or the checksum differs.
  */
 export async function fetchPackage(into: readonly string[] = places()): Promise<string> {
   const platform = `${process.platform}/${process.arch}`;
@@ -68,10 +68,10 @@ export async function fetchPackage(into: readonly string[] = places()): Promise<
   }
 }
 
-/** The one package that it needs is a dependency of ours, in the same version. */
+/** Its only dependency is also one of ours, in the same version. */
 async function copyOnnxRuntimeCommon(modules: string): Promise<void> {
   const name = 'onnxruntime-common';
-  // Its package.json is not exported, but its main module is dist/cjs/index.js.
+  // The package does not export its package.json, but its main module is dist/cjs/index.js.
   const main = createRequire(import.meta.url).resolve(name);
   const from = dirname(dirname(dirname(main)));
   await cp(join(from, 'package.json'), join(modules, name, 'package.json'));

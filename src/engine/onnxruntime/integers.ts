@@ -1,6 +1,6 @@
 /**
- * 4-bit matrices as 8-bit integers, for products of many rows: processors multiply whole tiles of these at once. Decoding
- * keeps the 4 bits, of which there is less to read.
+ * Widens 4-bit matrices to 8-bit integers for prefill, where processors multiply whole tiles of integers. Decoding keeps the 4-bit codes,
+ * since it is limited by the bytes that it reads.
  */
 import type { QuantizedSource } from '../../graph/index.js';
 
@@ -10,13 +10,13 @@ export interface Integers {
   readonly scales: Float32Array;
 }
 
-/** Rows that are done together, so that what is written lies together too. */
+/** Rows that are converted together, so that writes are contiguous. */
 const TILE = 64;
 const LARGEST = 127;
-/** The codes' distance from 0. */
+/** The zero point of the codes. */
 const MIDDLE = 8;
 
-/** Codes [rows, columns / 2] and scales [rows, columns / block] of whole blocks. The error is at most half a step of 1/127. */
+/** Converts codes [rows, columns / 2] with scales [rows, columns / block]. The error is at most half a step of 1/127 of the row's maximum. */
 export function integersOf(
   codes: Uint8Array,
   scales: Float32Array,

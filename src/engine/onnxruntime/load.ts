@@ -1,6 +1,6 @@
 /**
- * Loads ONNX Runtime's Node.js package when the first device is opened: the one that the project has installed, if it is
- * new enough, or else one that was fetched for us.
+ * Loads ONNX Runtime's Node.js package when the first device is opened: the project's own, if it is recent enough, otherwise one that
+ * fetch.ts has downloaded.
  */
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -15,8 +15,8 @@ let loaded: OnnxRuntime | undefined;
 let loading: Promise<void> | undefined;
 
 /**
- * Loads ONNX Runtime, and fetches it first if need be, which a line on standard error says. Throws `DeviceError` if it
- * cannot be had, or not be loaded on this machine; the next call tries again.
+ * Loads ONNX Runtime, and downloads it first if necessary, with a line on standard error. Throws `DeviceError` if it cannot be downloaded
+ * or loaded on this machine; the next call tries again.
  */
 export async function loadOnnxRuntime(): Promise<void> {
   loading ??= load().catch((error: unknown) => {
@@ -44,24 +44,24 @@ async function load(): Promise<void> {
   }
 }
 
-/** Has ONNX Runtime fetched where there is none yet. Throws `DeviceError` as `loadOnnxRuntime` does. */
+/** Downloads ONNX Runtime if it is missing. Throws `DeviceError` as `loadOnnxRuntime` does. */
 export async function ensureOnnxRuntime(): Promise<void> {
   if (availableFolder() === undefined) await fetchPackage();
 }
 
-/** ONNX Runtime, once it is loaded: a device exists. */
+/** ONNX Runtime, which is loaded once a device exists. */
 export function onnxRuntime(): OnnxRuntime {
   if (!loaded) throw new DeviceError('ONNX Runtime is not loaded: open a device first');
   return loaded;
 }
 
-/** The version of ONNX Runtime that is on this machine, if one is. */
+/** The version of ONNX Runtime on this machine, if there is one. */
 export function availableOnnxRuntime(): string | undefined {
   const folder = availableFolder();
   return folder === undefined ? undefined : versionIn(folder);
 }
 
-/** The version of ONNX Runtime that computes here, or that would be fetched. */
+/** The version of ONNX Runtime on this machine, or the one that would be downloaded. */
 export function onnxRuntimeVersion(): string {
   return availableOnnxRuntime() ?? PACKAGE.version;
 }
@@ -70,7 +70,7 @@ function availableFolder(): string | undefined {
   return installedFolder() ?? fetchedFolder();
 }
 
-/** The folder of the package that the project has installed, if it is of the version that is needed, or a later minor one. */
+/** The folder of the project's own package, if its version is the required one or a later minor one. */
 function installedFolder(): string | undefined {
   let folder: string;
   try {

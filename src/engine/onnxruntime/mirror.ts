@@ -1,6 +1,6 @@
 /**
- * Keys and values live in JavaScript's memory, so that forks share them. To spare a GPU their upload for each run, a run also leaves its
- * updated copy of them on the GPU.
+ * Keys and values live in JavaScript's memory, so that forks share them. To avoid uploading them for each run, a run on a GPU also leaves
+ * its updated copy, the mirror, in GPU memory.
  */
 import {
   add,
@@ -22,8 +22,8 @@ import {
 import type { StateChange } from '../program.js';
 
 /**
- * By name, what each growing state of a program is after a run, room and all: of those that `values` depend on. `lengths` int64 [batch] are
- * the entries of each row before.
+ * The buffers of the growing states after a run, by name, with their unused room; only of states that `values` depend on. `lengths` int64
+ * [batch] has the number of entries of each row before the run.
  */
 export function mirrorsOf(
   values: Readonly<Record<string, Tensor>>,
@@ -37,18 +37,18 @@ export function mirrorsOf(
   );
 }
 
-/** `buffer` with `entries` from each row's length on along `axis`, where there is room for them. */
+/** `buffer` with `entries` written from each row's length on along `axis`. The buffer has room for them. */
 function inserted(buffer: Tensor, entries: Tensor, axis: number, lengths: Tensor): Tensor {
   const room = buffer.shape[axis]!;
   const count = entries.shape[axis]!;
-  // What has no batch axis is one row.
+  // A buffer without a batch axis is one row.
   const batched = axis > 0;
   const rows: Dim = batched ? buffer.shape[0]! : 1;
   const place = subtract(iota(room), reshape(lengths, [rows, 1]));
   const isNew = and(lessOrEqual(0, place), less(place, dimension(count)));
   const firsts = multiply(reshape(iota(rows), [rows, 1]), dimension(count));
   const index = add(where(isNew, place, 0), firsts);
-  // [rows, count, ...], of which entries are taken as if all rows stood behind each other.
+  // [rows, count, ...], flattened to [rows * count, ...] for indexing.
   const others = buffer.shape.map((_, i) => i).filter((i) => i !== axis && !(batched && i === 0));
   const front = [...(batched ? [0] : []), axis, ...others];
   const rest = others.map((i) => buffer.shape[i]!);

@@ -1,30 +1,29 @@
 /**
- * Values that come back from a GPU as one: each that comes alone waits for it once more (1 ms, seen on an NVIDIA H200 with
- * onnxruntime-node 1.30).
+ * Concatenates the outputs of a run on a GPU into one, since each output costs a round trip of its own (1 ms, measured on an NVIDIA H200
+ * with onnxruntime-node 1.30).
  */
 import { concat, type Dim, reshape, type Shape, type Tensor } from '../../graph/index.js';
 import type { HostTensor } from '../tensors.js';
 import { sizeOf } from './entries.js';
 
-/** The values of a pack by name, in its order, and their shapes. */
+/** The shapes of the concatenated values by name, in order. */
 export type Packing = ReadonlyMap<string, Shape>;
 
-/** Every input and output by itself. */
+/** Nothing is concatenated. */
 export const NO_PACKING: Packing = new Map();
 
-/** What decides which values can share one array. */
+/** Which values can be concatenated. */
 export interface PackingOptions {
-  /** Inputs whose sizes are known when a run is over. */
+  /** Inputs whose sizes are known when a run ends. */
   inputs?: readonly Tensor[];
   /** Named dimensions that are fixed. */
   dims?: Readonly<Record<string, number>>;
-  /** The names of those that do not come back. */
+  /** The names of values that stay in GPU memory. */
   staying?: ReadonlySet<string>;
 }
 
 /**
- * Those of `values` that can come back together: float32 ones whose shapes follow from numbers and from the sizes of inputs.
- * Empty where there are not two.
+ * The values that can be concatenated: float32 ones whose shapes are numbers or sizes of inputs. Empty if there are fewer than two.
  */
 export function packingOf(
   values: Readonly<Record<string, Tensor>>,
@@ -38,7 +37,7 @@ export function packingOf(
   return packed.length > 1 ? new Map(packed) : NO_PACKING;
 }
 
-/** `values` with those of the packing as one, float32 [elements], under the name `as`. */
+/** `values` with those of the packing concatenated to float32 [elements], under the name `as`. */
 export function pack(
   values: Readonly<Record<string, Tensor>>,
   packing: Packing,
@@ -50,7 +49,7 @@ export function pack(
   return { ...Object.fromEntries(others), [as]: concat(flat, 0) };
 }
 
-/** What was packed; `sizes` are those of named dimensions. */
+/** The inverse of `pack`; `sizes` are those of the named dimensions. */
 export function unpack(
   packed: HostTensor | undefined,
   packing: Packing,

@@ -1,7 +1,7 @@
 /**
- * Whether products of 8-bit integers overflow here. x86 processors without VNNI add pairs of uint8 * int8 in 16 bits, which saturate. ONNX
- * Runtime then has to make the weights uint8 (`x64quantprecision`), but it also does so where AMX multiplies them as they are, three times as
- * fast, and in memory of its own. So the answer is found by multiplying, not taken from the runtime.
+ * Whether ONNX Runtime's products of 8-bit integers saturate on this machine. x86 processors without VNNI add pairs of uint8 * int8
+ * products in 16 bits with saturation. The option `x64quantprecision` avoids that by converting the weights to uint8, but it also disables
+ * AMX, which is three times as fast and needs no copy of the weights. So it is set only where a test product saturates.
  */
 
 import { input, matmul, toOnnx } from '../../graph/index.js';
@@ -20,7 +20,7 @@ export function integerProductsSaturate(): Promise<boolean> {
   return answer;
 }
 
-/** Multiplies a row and a matrix whose elements all have the largest integer. */
+/** Multiplies a row and a matrix whose elements are all the largest integer. */
 async function multiplyLargest(): Promise<boolean> {
   const x = input('x', 'float32', [1, 'sequence', COLUMNS]);
   const w = input('w', 'float32', [ROWS, COLUMNS]);

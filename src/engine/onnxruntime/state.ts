@@ -1,16 +1,16 @@
 /**
- * States on ONNX Runtime. Its runs return new arrays, so values that a run replaces are immutable, and forks share them. A growing
- * value is a buffer with room behind its entries, which forks share too. The buffer counts the entries that were written to it: a state
- * with exactly so many appends in place, and a state with fewer copies its own entries first. So a fork costs nothing, and the first
- * run of a fork that was left behind costs a copy of the entries.
+ * States on ONNX Runtime. Its runs return new arrays, so values that a run replaces are immutable, and forks share them. A growing value
+ * is a buffer with spare room behind its entries, which forks share too. The buffer counts the entries written to it: a state with exactly
+ * that many entries appends in place; a state with fewer copies its entries into a new buffer first. So a fork costs nothing, and only
+ * the first run of a fork that others have overtaken copies the entries.
  *
- * States that run together are the rows of one batch, and stay so while the same ones run together.
+ * States that run together are stored as the rows of one batch, for as long as the same states run together.
  *
- * Values are reference counted. The memory of a value is freed when its count reaches 0, so that the next run can use it: the garbage
- * collector would free it late.
+ * Values are reference counted and freed when the count reaches 0, so that the next run can reuse their memory; the garbage collector would
+ * free it late.
  *
- * Every run sees zeros behind the entries, and room that follows from their number alone: however a state came about, the same entries
- * give the same bits.
+ * A run sees zeros behind the entries, and a buffer size that depends on the number of entries alone. The same entries therefore give the
+ * same bits, whatever the history of the state.
  */
 import { DeviceError } from '../../errors.js';
 import { DTYPES, type DType } from '../../graph/index.js';
@@ -20,7 +20,7 @@ import { type HostTensor, hostZeros } from '../tensors.js';
 import { copyEntries, copyOf, rowOf, sizeOf, slice, withDim, writeEntries } from './entries.js';
 import { release } from './release.js';
 
-/** A value in a GPU's memory, to be disposed of by its owner. */
+/** A value in GPU memory, which its owner disposes of. */
 export interface DeviceTensor {
   readonly dtype: DType;
   readonly dims: readonly number[];
@@ -30,7 +30,7 @@ export interface DeviceTensor {
 /** A value of a state: in JavaScript memory, or on the device. */
 export type StateTensor = HostTensor | DeviceTensor;
 
-/** Copies values into JavaScript's memory, as new arrays. */
+/** Copies values to new arrays in JavaScript's memory. */
 export type Download = (tensors: ReadonlyMap<string, DeviceTensor>) => Promise<Map<string, HostTensor>>;
 
 /** The change of a value by a run: a new value, or entries to append along `axis`. */
@@ -39,29 +39,29 @@ export type Change = { readonly value: StateTensor } | AppendedEntries;
 interface AppendedEntries {
   readonly entries: HostTensor;
   readonly axis: number;
-  /** The buffer on the device as it is with these entries. */
+  /** The buffer in GPU memory after these entries were appended. */
   readonly mirror?: DeviceTensor | undefined;
 }
 
-/** Entries of each row of a batch; `tensor` has room behind them, for as many as `roomFor` the most written says. */
+/** The entries of each row of a batch, in a tensor of size `roomFor(most entries written)` along the growing axis. */
 interface GrowingBuffer {
   readonly axis: number;
   tensor: HostTensor;
-  /** For each row how many entries were written. */
+  /** The number of entries written, for each row. */
   written: readonly number[];
-  /** The same on the device, where the last run has left it there. */
+  /** A copy in GPU memory, if the last run left one. */
   mirror?: DeviceTensor | undefined;
 }
 
 type Value = GrowingBuffer | StateTensor;
 
-/** The values of the states that run together, and how many entries the growing ones of each hold. It never changes, but its buffers grow. */
+/** The values of states that run together, and the number of entries of each. Immutable, except that its buffers grow. */
 export interface Batch {
   readonly values: ReadonlyMap<string, Value>;
   readonly lengths: readonly number[];
 }
 
-/** Reference counts: how many states hold each value. */
+/** Reference counts of values: the number of states that use each. */
 const holders = new WeakMap<Value, number>();
 
 function hold(value: Value): void {
@@ -86,7 +86,7 @@ function free(tensor: StateTensor): void {
   else release(tensor.data);
 }
 
-/** One row of a batch. */
+/** A state: one row of a batch. */
 export class OrtState implements State {
   readonly life = new Lifetime(() => {
     for (const value of this.held?.values.values() ?? []) letGo(value);
@@ -133,7 +133,7 @@ export class OrtState implements State {
 
   fork(): State {
     const { batch, row } = this;
-    // A fork may live long, so it copies its row rather than keeping the whole batch alive, unless that would need a download.
+    // A fork may live long, so it copies its row instead of keeping the whole batch alive, unless that needed a download.
     const stays = batch.lengths.length === 1 || [...batch.values.values()].some(isOnDevice);
     return stays
       ? new OrtState(this.device, this.download, batch, row)
@@ -149,7 +149,7 @@ export class OrtState implements State {
       return [name, value];
     });
     const rowIn = (tensor: HostTensor): HostTensor => rowOf(tensor, row, lengths.length);
-    // Copied before the first await, since the caller may dispose of the state meanwhile.
+    // Copied before the first await, since the caller may dispose of the state in the meantime.
     const copies = wanted.map(([name, value]): [string, HostTensor | undefined] => {
       if (isBuffer(value)) return [name, slice(rowIn(value.tensor), value.axis, 0, lengths[row]!)];
       return [name, isOnDevice(value) ? undefined : copyOf(rowIn(value))];
@@ -168,7 +168,7 @@ export class OrtState implements State {
     return lent;
   }
 
-  /** Becomes a row of another batch. */
+  /** Makes the state a row of another batch. */
   moveTo(batch: Batch, row: number): void {
     const before = this.held;
     this.held = batch;
@@ -177,7 +177,7 @@ export class OrtState implements State {
     for (const value of before?.values.values() ?? []) letGo(value);
   }
 
-  /** Downloads the values that are on the device; the state is then a batch of its own. */
+  /** Downloads the values that are in GPU memory. The state is then a batch of its own. */
   async bringHome(): Promise<void> {
     if (![...this.batch.values.values()].some(isOnDevice)) return;
     const fetched = await fetch(this.batch.values, this.download);
@@ -190,7 +190,7 @@ export class OrtState implements State {
   }
 }
 
-/** A batch of one row with these values. The growing ones, by their axes, hold `length` entries, and may have room for more. */
+/** A batch of one row with these values. Growing ones (`axes` has their growing axes) hold `length` entries and may have spare room. */
 export function newBatch(
   values: ReadonlyMap<string, HostTensor>,
   axes: ReadonlyMap<string, number>,
@@ -206,7 +206,7 @@ export function newBatch(
   return { values: new Map(made), lengths: [length] };
 }
 
-/** The batch whose rows these states are: the one that they are the rows of already, or a copy of their rows. */
+/** A batch whose rows are these states: their present batch, if they are all of its rows in order, or a copy. */
 export async function joined(states: readonly OrtState[]): Promise<Batch> {
   const { batch } = states[0]!;
   const isWhole =
@@ -217,7 +217,7 @@ export async function joined(states: readonly OrtState[]): Promise<Batch> {
   return rowsOf(states);
 }
 
-/** A copy of the rows, which have nothing on the device. */
+/** A copy of the rows. They have no values in GPU memory. */
 function rowsOf(states: readonly OrtState[]): Batch {
   const lengths = states.map(({ length }) => length);
   const values = new Map<string, Value>();
@@ -256,7 +256,7 @@ function concatenate(name: string, rows: readonly HostTensor[]): HostTensor {
   return whole;
 }
 
-/** The same with buffers that these rows may append to: their own ones, or copies where others have written behind their entries. */
+/** The same batch with buffers that its rows may append to: a buffer that another state has already appended to is copied. */
 export function owned({ values, lengths }: Batch): Batch {
   return {
     lengths,
@@ -272,7 +272,7 @@ function own(buffer: GrowingBuffer, lengths: readonly number[]): GrowingBuffer {
   return { axis: buffer.axis, tensor, written: lengths };
 }
 
-/** The tensors that a run is fed, by the names of the states. */
+/** The tensors that are fed to a run, by state name. */
 export function tensorsOf({ values }: Batch): Map<string, StateTensor> {
   return new Map(
     [...values].map(([name, value]) => [name, isBuffer(value) ? (value.mirror ?? value.tensor) : value]),
@@ -280,8 +280,8 @@ export function tensorsOf({ values }: Batch): Map<string, StateTensor> {
 }
 
 /**
- * The batch after a run with these changes. Throws `DeviceError` where they do not fit; the batch is as it was then: entries beyond its
- * lengths count for nothing.
+ * The batch after a run with these changes. Throws `DeviceError` for changes of the wrong type or shape and leaves the batch unchanged:
+ * entries beyond its lengths are ignored.
  */
 export function changed(batch: Batch, changes: ReadonlyMap<string, Change>): Batch {
   const appended = [...changes].flatMap(([name, change]) =>
@@ -313,8 +313,8 @@ export function changed(batch: Batch, changes: ReadonlyMap<string, Change>): Bat
 }
 
 /**
- * Writes entries behind those of a buffer's rows. Where it has no room for them it gets a larger tensor, which all who share it then
- * hold: theirs are its first entries.
+ * Appends entries to the rows of a buffer. If they do not fit, the buffer gets a larger tensor, also for the other states that share it:
+ * their entries come first in it.
  */
 function append(buffer: GrowingBuffer, entries: HostTensor): void {
   const { axis, written } = buffer;
@@ -323,7 +323,7 @@ function append(buffer: GrowingBuffer, entries: HostTensor): void {
   if (buffer.tensor.dims[axis] !== roomFor(most)) {
     const outgrown = buffer.tensor;
     buffer.tensor = withRoom(buffer, written, most);
-    // The states that hold the buffer are the rows that run.
+    // No state other than the rows of this run uses the buffer.
     if (holders.get(buffer) === written.length) free(outgrown);
   }
   for (const [row, count] of written.entries()) {
@@ -332,7 +332,7 @@ function append(buffer: GrowingBuffer, entries: HostTensor): void {
   buffer.written = lengths;
 }
 
-/** A copy of the first entries of each row, with the room that `needed` entries get. */
+/** A copy of the first entries of each row, in a tensor of size `roomFor(needed)`. */
 function withRoom(
   { axis, tensor }: Pick<GrowingBuffer, 'axis' | 'tensor'>,
   lengths: readonly number[],
@@ -345,7 +345,7 @@ function withRoom(
   return roomy;
 }
 
-/** Room grows in steps of a sixteenth, so that little is wasted and moving the entries costs O(1) for each added. */
+/** The size grows by a sixteenth at a time: little is wasted, and copying costs amortized O(1) an entry. */
 function roomFor(length: number): number {
   const step = Math.max(64, 2 ** Math.floor(Math.log2(Math.max(length, 1)) - 4));
   return Math.max(step, Math.ceil(length / step) * step);
@@ -364,7 +364,7 @@ function bytesOf(value: Value): number {
   return sizeOf(dims) * DTYPES[dtype].bytes;
 }
 
-/** Those of the values that are on the device. */
+/** Downloads the values that are in GPU memory. */
 async function fetch(
   values: ReadonlyMap<string, Value>,
   download: Download,

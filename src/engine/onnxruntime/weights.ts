@@ -1,12 +1,11 @@
 /**
- * How weights reach ONNX Runtime. Those in files are mapped: the model names each piece's file, offset and length, so that
- * nothing is read twice or held in JavaScript's memory. ONNX Runtime follows such names only below a folder that it is
- * told, and through no links: it is told the root, and gets the files' real paths. Where pieces cannot be mapped (on
- * several drives, or not on a multiple of their elements' size) all bytes are read and handed over.
+ * How weights are passed to ONNX Runtime. Weights in files are memory-mapped as external data: the model names each piece's file, offset
+ * and length, so that nothing is read twice or copied into JavaScript's memory. ONNX Runtime accepts external data only below a folder
+ * that it is told, and not through links, so it gets the root folder and real paths. If pieces cannot be mapped (files on several drives,
+ * or offsets that are no multiple of the element size), their bytes are read and passed in memory.
  *
- * For prefill 4-bit matrices are also widened to 8-bit integers, with which it is twice as fast. They are computed when a
- * model is loaded, into memory or into a temporary file that is mapped, if the disk has room. Only some matrices get them
- * (`INTEGERS_PER_CODE`); the others are used with their codes.
+ * For prefill, 4-bit matrices are also widened to 8-bit integers, which doubles its speed. They are computed when a model is loaded, in
+ * memory or, if the disk has room, in a temporary file that is mapped. Only a share of the matrices is widened (`INTEGERS_PER_CODE`).
  */
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, realpath, rm, statfs } from 'node:fs/promises';
@@ -32,16 +31,16 @@ import {
 import { type Integers, integersOf } from './integers.js';
 import { release } from './release.js';
 
-/** Where ONNX Runtime takes each weight from: a file that it maps, or bytes that are handed over. */
+/** Where ONNX Runtime takes each weight from: a file that it maps, or bytes in memory. */
 export interface WeightPlan {
   readonly sources: ReadonlyMap<string, WeightSource>;
-  /** The folder that mapped files are named from. */
+  /** The folder that the paths of mapped files are relative to. */
   readonly root?: string;
-  /** Bytes that are handed over, by the location that the model names. */
+  /** Weights that are passed in memory, by the location that the model names. */
   readonly handedOver: readonly { path: string; data: Uint8Array }[];
-  /** Makes what the sources were asked for; to be called when the model is encoded. */
+  /** Computes the widened matrices that the encoding has asked for. Call it after encoding the model. */
   prepare(): Promise<void>;
-  /** Removes what was made; to be called when the model is loaded, or could not be. */
+  /** Removes the temporary file. Call it when the model is loaded, or loading has failed. */
   release(): Promise<void>;
 }
 
@@ -50,7 +49,7 @@ type Weights = ReadonlyMap<string, Weight>;
 /** A part of a weight: in memory, or in a file. */
 type WeightData = TensorData | StoredPart;
 
-/** Decides how these weights are loaded. Throws `DeviceError` for a file that cannot be read. */
+/** Plans how weights are passed. Throws `DeviceError` for a file that cannot be read. */
 export async function planWeights(weights: Weights): Promise<WeightPlan> {
   const parts = [...weights.values()].flatMap(partsOf).filter((part) => 'path' in part);
   const paths = await realPaths(parts);
@@ -63,7 +62,7 @@ export async function planWeights(weights: Weights): Promise<WeightPlan> {
   return mapped(weights, root, paths);
 }
 
-/** An encoded model, and what it embeds, must stay below 2 GiB. */
+/** Bytes of weights that may be embedded: an encoded model must stay below 2 GiB. */
 const MOST_EMBEDDED = 2 ** 30;
 
 function embeddedBytes(weights: Weights): number {
@@ -76,7 +75,7 @@ function partsOf(weight: Weight): readonly WeightData[] {
   return isQuantized(weight) ? [weight.codes, weight.scales] : [weight.data];
 }
 
-/** A weight with each of its parts where `place` says; it gets a name for each. */
+/** A weight whose parts are placed by `place`, which is given a name for each part. */
 async function sourceOf(
   name: string,
   weight: Weight,
@@ -106,7 +105,7 @@ function hasIntegers(weight: Weight): weight is QuantizedTensor {
   return bits === 4 && dims.length === 2 && dims[1]! % block === 0 && isPlain;
 }
 
-/** The most bytes that integers may take. */
+/** The most bytes that widened matrices may take. */
 function roomForIntegers(weights: Weights): number {
   const codes = [...weights.values()].filter(hasIntegers).reduce((sum, { dims }) => {
     const [rows, columns] = asMatrix(dims);
@@ -116,15 +115,15 @@ function roomForIntegers(weights: Weights): number {
 }
 
 /**
- * Bytes of integers for each byte of codes of the matrices that could have them; 2 would be all. All read a quarter faster, and take more
- * memory than llama.cpp does (`npm run bench -- runtime`).
+ * Bytes of widened matrices for each byte of 4-bit codes; 2 would widen all of them. That would prefill a quarter faster, and take more
+ * memory than llama.cpp (`npm run bench -- runtime`).
  */
 const INTEGERS_PER_CODE = 1.25;
 
-/** The share of the machine's memory, and of the disk's free space, that integers may take. */
+/** The share of the machine's memory, or of the disk's free space, that widened matrices may take. */
 const MAX_SHARE = 1 / 4;
 
-/** Grants a fixed share of the requests for integers, evenly over the model, and while there is room. */
+/** Grants a fixed share of the requests to widen a matrix, evenly over the model, while there is room. */
 function rationed(ask: Ask, room: number): Ask {
   let allowed = 0;
   let taken = 0;
@@ -185,7 +184,7 @@ async function mapped(
   };
 }
 
-/** Matrices as integers, one after the other in a file: int8 values, then float32 scales. */
+/** A temporary file of widened matrices, one after the other: int8 values, then float32 scales. */
 class IntegerFile {
   private readonly asked: { weight: QuantizedTensor; values: number; scales: number }[] = [];
   private size = 0;
@@ -195,7 +194,7 @@ class IntegerFile {
     private readonly location: string,
   ) {}
 
-  /** Undefined where the file would be too large, or the system cannot map it, or not delete it while it is mapped. */
+  /** Undefined if the file would be too large, or the system cannot map it or cannot delete a mapped file. */
   static async plan(root: string, bytes: number): Promise<IntegerFile | undefined> {
     if (process.platform === 'win32' || bytes === 0) return undefined;
     const [folder, { bavail, bsize }] = await reading(`the folder ${tmpdir()}`, () =>

@@ -1,4 +1,4 @@
-/** The executor `wasm`: kernels of our own in WebAssembly, run by threads over one shared memory. */
+/** The executor `wasm`: our own kernels in WebAssembly, run by threads over one shared memory. */
 import { checkProgram } from '../check.js';
 import { compileAll } from '../compile-all.js';
 import type { Decoder, DecoderPrograms, Device, Program } from '../program.js';
@@ -9,11 +9,11 @@ import { Weights } from './weights.js';
 
 /** How the WebAssembly kernels run. */
 export interface WasmOptions {
-  /** Threads that compute, the calling one included. */
+  /** The number of threads that compute, including the calling one. */
   threads: number;
-  /** Which build of the kernels; by default `relaxed` where the engine has that. All give the same bits. */
+  /** Which build of the kernels; by default `relaxed` if the JavaScript engine supports it. All builds give the same bits. */
   simd?: Simd | undefined;
-  /** Told of the memory before anything lies in it, and how many bytes it may grow to. */
+  /** Called with the memory before it is used, and the number of bytes that it may grow to. */
   prepare?: (memory: WebAssembly.Memory, mostBytes: number) => void;
 }
 
@@ -31,7 +31,7 @@ export class WasmDevice implements Device {
     return this.memory.mostBytes;
   }
 
-  /** Throws `DeviceError` where this engine lacks what the kernels need. */
+  /** Throws `DeviceError` if the JavaScript engine lacks a feature that the kernels need. */
   constructor({ threads, simd, prepare }: WasmOptions) {
     prepare?.(this.memory.memory, this.memory.mostBytes);
     this.threads = new Threads(this.memory, threads, simd);
@@ -43,7 +43,7 @@ export class WasmDevice implements Device {
     return new WasmExecutable(this, program, placed);
   }
 
-  /** Throws `DeviceLimitError` where there is no room for the weights of a program; else it is true. */
+  /** Throws `DeviceLimitError` if the weights of a program do not fit into memory; otherwise returns true. */
   expectRoom({ weights = new Map() }: Program): true {
     this.weights.expectRoom(weights);
     return true;
@@ -57,7 +57,7 @@ export class WasmDevice implements Device {
     return { reader: reader!, writer: writer! };
   }
 
-  /** Runs one thing after the other: all programs share the threads. */
+  /** Serializes runs, since all programs share the threads. */
   exclusively<T>(run: () => Promise<T>): Promise<T> {
     const result = this.last.then(run);
     this.last = result.catch(() => undefined);

@@ -1,4 +1,4 @@
-/** A compiled program: a schedule for each set of dimensions that it was run with. */
+/** A compiled program: a schedule of kernels for each set of dimensions that it was run with. */
 import { DeviceError, ShapeError } from '../../errors.js';
 import {
   type Buffer,
@@ -21,10 +21,10 @@ import { planMemory, stagesOf, writeSchedule } from './schedule.js';
 import { type KeptValue, newValue, WasmState } from './state.js';
 import type { PlacedWeight } from './weights.js';
 
-/** Schedules that an executable keeps: those that were used last. */
+/** The number of schedules that an executable keeps: the most recently used ones. */
 const MOST_SCHEDULES = 16;
 
-/** A program as schedules of kernels, one for each combination of sizes that it was run with. */
+/** A program of the executor `wasm`. */
 export class WasmExecutable implements Executable {
   readonly copiesInitial = true;
   private readonly types: ReadonlyMap<string, NamedType>;
@@ -32,9 +32,9 @@ export class WasmExecutable implements Executable {
   private readonly isBatched: boolean;
   private readonly lengths: string;
   private readonly schedules = new Map<string, PlacedSchedule>();
-  /** Whether schedules depend on the room of growing states: not where kernels read their pages. */
+  /** Whether schedules depend on the buffer size of growing states. They do not if all kernels that read them read pages. */
   private needsRoom = false;
-  /** Constants by what they are computed from. */
+  /** The addresses of constants, by a key of the expression that computes them. */
   private readonly constants = new Map<string, number>();
   private isDisposed = false;
 
@@ -101,7 +101,7 @@ export class WasmExecutable implements Executable {
     });
   }
 
-  /** Runs one thing after the other, for which states keep their values. */
+  /** Serializes runs, and keeps the values of these states until the run ends. */
   private exclusively<T>(states: readonly WasmState[], run: () => Promise<T>): Promise<T> {
     return holding(states, () => this.device.exclusively(run));
   }
@@ -117,9 +117,8 @@ export class WasmExecutable implements Executable {
   }
 
   /**
-   * The schedule for these sizes, and the milliseconds of each step on the calling thread, with what it waits for at the end of a
-   * stage in the stage's last step: the mean over the faster half of `rounds` runs. For people who
-   * want to know where the time goes.
+   * For profiling: the schedule for these sizes, and the milliseconds of each step on the calling thread, as the mean over the faster half of
+   * `rounds` runs. The wait for other threads at the end of a stage counts to the stage's last step.
    */
   async profile(
     feeds: Readonly<Record<string, HostTensor>>,
@@ -160,7 +159,7 @@ export class WasmExecutable implements Executable {
     });
   }
 
-  /** Memory of inputs is others' once the last step has read them, so it is filled for every run. */
+  /** Writes the inputs. Their memory is reused after the last step that reads them, so it is filled for every run. */
   private feed(
     placed: PlacedSchedule,
     feeds: Readonly<Record<string, HostTensor>>,
@@ -255,7 +254,7 @@ export class WasmExecutable implements Executable {
     }
   }
 
-  /** Places a schedule's memory, computes its constants and writes it. `owned` collects what belongs to it alone. */
+  /** Allocates a schedule's memory, computes its constants and writes it. `owned` collects the addresses that only this schedule uses. */
   private async write(lowered: Lowered, rows: number, owned: number[]): Promise<PlacedSchedule> {
     const { memory, threads } = this.device;
     const own = (bytes: number): number => {
@@ -265,7 +264,7 @@ export class WasmExecutable implements Executable {
     };
     const places = new Map<Buffer, number>();
     const fresh = new Set<Buffer>();
-    /** Constants that are other schedules' too as soon as they have been computed. */
+    /** Constants that other schedules may share once they are computed. */
     const shared = new Map<string, number>();
     const constantAt = (buffer: Buffer): number => {
       const { key } = buffer;

@@ -1,20 +1,20 @@
-// Attention of new tokens over a memory that lies in pages, and over themselves. Entries are taken in blocks that begin at
-// multiples of 64 positions, wherever they lie: the order of sums is the same however a text was cut.
+// Attention of new tokens over a paged KV cache and over themselves. Entries are processed in blocks that begin at multiples of 64
+// positions, whether cached or new, so that the order of sums does not depend on how a text was split into runs.
 import { Element } from '../../../graph/lower/wasm/codes';
 import { exp4, fromFloat16, lanesMax, lanesSum, splat } from './math';
 import { address, cut, float, scratch, thread, word } from './memory';
 import { PAGE } from './states';
 
-/** Places in scratch memory: what has been summed for each head of a part, then each one's weights of a block. */
+/** Offsets in scratch memory: the running sums of each head of a part, then each head's weights of a block. */
 const SUMS: usize = 0;
 const WEIGHTS: usize = 1024;
 const WEIGHT_BYTES: usize = PAGE << 2;
-/** Heads of a group that are taken together at most. */
+/** The most heads of a group that are processed together. */
 const MOST_HEADS: i32 = 128;
-/** Entries whose values are summed between two fetches. */
+/** The number of entries whose values are summed between two prefetches. */
 const STRIDE: i32 = 16;
 
-/** The product of a query and a key: lanes are summed over the size, then with each other. */
+/** The dot product of a query and a key: each lane is summed over the head size, then the lanes are added. */
 export function dotRows(q: usize, k: usize, d: i32): f32 {
   let lanes = splat(0);
   const bytes = <usize>d << 2;
@@ -26,7 +26,7 @@ export function dotRows(q: usize, k: usize, d: i32): f32 {
   return sum;
 }
 
-/** The products of a query and four keys, in the same order each. */
+/** The dot products of a query and four keys, each summed in the same order. */
 // @ts-ignore: decorator
 @inline
 function dotKeys(q: usize, k0: usize, step: usize, bytes: usize): v128 {
@@ -49,13 +49,13 @@ function dotKeys(q: usize, k0: usize, step: usize, bytes: usize): v128 {
   return f32x4.add(v128.shuffle<i64>(ab, ce, 0, 2), v128.shuffle<i64>(ab, ce, 1, 3));
 }
 
-/** State of the prefetch that runs beside the computation: the next cache line, the end of its quarter, the quarter's size, lines at a time. */
+/** State of the prefetch: the next cache line, the end of its quarter, the quarter's size, and lines per call. */
 let fetchAt: usize = 0;
 let fetchEnd: usize = 0;
 let fetchApart: usize = 0;
 let fetchLines: i32 = 0;
 
-/** Plans a prefetch that `fetchSome` performs in the given number of calls, from four places at once: the processor overlaps their latencies. */
+/** Plans a prefetch that `fetchSome` performs in `calls` calls, from four streams at once, so that their latencies overlap. */
 function startFetching(at: usize, bytes: usize, calls: i32): void {
   fetchAt = at;
   fetchApart = bytes >> 2;
@@ -140,7 +140,7 @@ export function attention(a: usize, t: i32, T: i32): void {
     const q = address(a, 6) + <usize>row * address(a, 7) + <usize>token * address(a, 9);
     const y = address(a, 22) + <usize>row * address(a, 23) + <usize>token * address(a, 25);
     const count = length + token + 1;
-    // Of each head: the largest logit so far, the sum of weights relative to it.
+    // For each head: the largest logit so far, and the sum of weights relative to it (online softmax).
     for (let member = begin; member < stop; member++) {
       const own = scratch + SUMS + (<usize>(member - begin) << 3);
       store<f32>(own, -Infinity);
@@ -151,13 +151,13 @@ export function attention(a: usize, t: i32, T: i32): void {
     const oldest = window > 0 ? max(0, count - window) : 0;
     for (let first = oldest - (oldest % PAGE); first < count; first += PAGE) {
       const block = min(PAGE, count - first);
-      // Entries of earlier runs are in a page, the others among the new ones.
+      // Entries of earlier runs are in a page, the others are new.
       const held = min(block, max(0, length - first));
       let kPage = held > 0 ? pageAt(kPages, first) + <usize>(group * PAGE) * kStored : 0;
       let vPage = held > 0 ? pageAt(vPages, first) + <usize>(group * PAGE) * vStored : 0;
       const kNew = kFresh + <usize>(first + held - length) * kStep;
       const vNew = vFresh + <usize>(first + held - length) * vStep;
-      // A page's values are fetched during its logits, the keys of the next one while its values are summed.
+      // A page's values are prefetched while its logits are computed, and the keys of the next page while its values are summed.
       startFetching(vPage, held > 0 ? vStored * PAGE : 0, (stop - begin) * (PAGE >> 2));
       if (held > 0 && kKind != Element.float32)
         kPage = widened(kKind, kPage, scalesAt(address(a, 31), row, first, group), held, d, room);
@@ -213,20 +213,20 @@ function pageAt(pages: usize, first: i32): usize {
   return <usize>load<u32>(pages + (<usize>(first / PAGE) << 2));
 }
 
-/** Bytes of an entry of a page, of whose numbers there would be so many bytes in float32. */
+/** Bytes of an entry of a page, given its bytes in float32. */
 // @ts-ignore: decorator
 @inline
 function stored(kind: i32, bytes: usize): usize {
   return kind == Element.float32 ? bytes : kind == Element.float16 ? bytes >> 1 : bytes >> 2;
 }
 
-/** The scales of a group's entries in a page, where there are some. */
+/** The scales of a group's entries in a page, if the page is quantized. */
 function scalesAt(table: usize, row: i32, first: i32, group: i32): usize {
   if (!table) return 0;
   return pageAt(<usize>load<u32>(table + (<usize>row << 2)), first) + (<usize>(group * PAGE) << 2);
 }
 
-/** Writes the float32 numbers of `count` entries of a page, each of so many numbers, and returns where. */
+/** Widens `count` entries of a page, each of `size` numbers, to float32 at `to`, and returns the address. */
 function widened(kind: i32, page: usize, scales: usize, count: i32, size: i32, to: usize): usize {
   let out = to;
   if (kind == Element.float16) {
@@ -261,7 +261,7 @@ function fromFloat16x4(halves: v128): v128 {
   return v128.or(number, i32x4.shl(v128.and(halves, i32x4.splat(0x8000)), 16));
 }
 
-/** out = keep out + the sum of weights times values of a block, of which the first `held` lie in a page. */
+/** out = keep * out + the sum of weights times the values of a block, of which the first `held` are in a page. */
 function addValues(
   out: usize,
   keep: f32,

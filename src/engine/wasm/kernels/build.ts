@@ -1,4 +1,4 @@
-// What a build of the kernels may use beyond its features of WebAssembly; scripts/kernels.mjs sets it.
+// Constants of a build of the kernels, which scripts/kernels.mjs sets.
 
 /**
  * Whether the processor multiplies bytes and adds the products to int32 in one instruction (AVX-VNNI, or Arm's dot product), and the

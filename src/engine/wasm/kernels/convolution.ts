@@ -1,4 +1,4 @@
-// The causal convolution; its states lie as those of the recurrence do.
+// The causal convolution. Its states have the layout of the recurrence's states.
 import { splat } from './math';
 import { address, cut, rowOf, tokenAt, word } from './memory';
 

@@ -1,5 +1,5 @@
-// A mixture of experts, of which only those that some token uses are read: row after row, each for all tokens that use it. A
-// token's sum goes over its experts in their order, whatever other tokens use.
+// A mixture of experts that reads only the experts which some token uses: row by row, each row for all tokens that use it. A token's sum
+// goes over its experts in ascending order, whatever the other tokens use.
 import { Element } from '../../../graph/lower/wasm/codes';
 import { apartIn, dotsOf, firstIn, groupsOf } from './matmul';
 import { silu4, splat } from './math';
@@ -8,8 +8,8 @@ import { gathered, rows, storeLanes } from './packed';
 import { numberBytes, rowBytes } from './quantize';
 
 /**
- * Which tokens use which expert, as entries in the order of the experts. words: tokens, experts, at most so many a token, weights
- * [tokens, experts], lists: int32 [experts + 1] with each expert's first entry, then the token of each entry.
+ * Lists the tokens of each expert, ordered by expert. words: tokens, experts, the most experts of a token, weights [tokens, experts],
+ * lists: int32 [experts + 1] with the index of each expert's first entry, then the token of each entry.
  */
 export function expertLists(a: usize, t: i32, T: i32): void {
   if (t != 0) return;
@@ -29,7 +29,7 @@ export function expertLists(a: usize, t: i32, T: i32): void {
       slot++;
     }
   }
-  // Counts become the ends of each expert's entries, and ends become beginnings while entries are filled from the last.
+  // Counts become the ends of each expert's entries, which become the beginnings while entries are filled from the last one.
   let sum = 0;
   for (let expert = 0; expert <= experts; expert++) {
     const at = starts + (<usize>expert << 2);
@@ -155,7 +155,7 @@ export function packedExpertsUp(a: usize, t: i32, T: i32): void {
   const quarter = inner >> 2;
   const first = cut(quarter, t, T);
   const end = cut(quarter, t + 1, T);
-  // What four does not divide belongs to the last part, row by row.
+  // The rows left over from groups of four belong to the last part.
   const rest = t == T - 1 ? inner & 3 : 0;
   for (let expert = 0; expert < experts; expert++) {
     const top = expert * (isGated ? 2 * inner : inner);

@@ -1,6 +1,5 @@
-// The executor of schedules. Every thread walks the same stages and takes parts of each as long as there are any; the next
-// stage begins when all parts are done. A thread that the system holds up so keeps the others from nothing but the part that it
-// has taken.
+// Runs schedules. Every thread walks the same stages and takes parts of each stage until none are left; the next stage begins when all
+// parts are done. A thread that the system preempts thus delays only the part that it has taken.
 import { Kernel } from '../../../graph/lower/wasm/codes';
 import { attention } from './attention';
 import { convolution } from './convolution';
@@ -30,15 +29,15 @@ import { channelSystem } from './system';
 
 export { place } from './memory';
 
-/** Milliseconds since some moment, for the times of steps. */
+/** Milliseconds since an arbitrary moment, for profiling. */
 @external('env', 'now')
 declare function now(): f64;
 
-/** Looks at a word that other threads change before a thread goes to sleep: about a millisecond, since waking costs more than most steps. */
+/** Iterations that a thread spins before it sleeps: about a millisecond, since waking up costs more than most steps take. */
 const SPINS: i32 = 200000;
-/** Idle threads look as long, since the next token comes soon. */
+/** Idle threads spin as long, since the next token comes soon. */
 const IDLE_SPINS: i32 = 200000;
-/** Nanoseconds of waiting after which the calling thread checks whether the other threads are still alive. */
+/** Nanoseconds after which the calling thread checks whether the other threads are still alive. */
 const PATIENCE: i64 = 200000000;
 
 /** Parts of a stage for each thread: more parts balance the load better when a thread is delayed, but each part has a cost. */
@@ -48,7 +47,7 @@ const PARTS: i32 = 2;
 const STAGE: usize = 8;
 /** A step's words: its kernel, bytes to the next step; then the kernel's own. */
 const STEP: usize = 8;
-/** Counters of a stage: parts that were taken, and parts that are done. */
+/** Counters of a stage: parts taken, and, at this offset, parts done. */
 const DONE: usize = 4;
 
 function execute(kernel: i32, a: usize, t: i32, T: i32): void {
@@ -145,9 +144,9 @@ function execute(kernel: i32, a: usize, t: i32, T: i32): void {
   }
 }
 
-/** Waits until a counter has reached a number; false where that takes very long. */
+/** Waits until a counter reaches a number; returns false after `patience` nanoseconds. */
 function reaches(counter: usize, wanted: i32, patience: i64): bool {
-  // No early return: V8 11's first compiler makes an endless loop of one that is inlined.
+  // No early return: the baseline compiler of V8 11 miscompiles it to an endless loop when the function is inlined.
   for (let i = 0; i < SPINS && atomic.load<i32>(counter) < wanted; i++) {}
   if (atomic.load<i32>(counter) < wanted) {
     atomic.add<i32>(control + SLEEPERS, 1);
@@ -158,7 +157,7 @@ function reaches(counter: usize, wanted: i32, patience: i64): bool {
   return atomic.load<i32>(counter) >= wanted;
 }
 
-/** Counts one up, and wakes those who wait for the number that this makes. */
+/** Increments a counter, and wakes the threads that wait for it if it reaches `wanted`. */
 function countUp(counter: usize, wanted: i32): void {
   if (atomic.add<i32>(counter, 1) + 1 == wanted && atomic.load<i32>(control + SLEEPERS) > 0) atomic.notify(counter, -1);
 }
@@ -169,10 +168,10 @@ function partsFor(T: i32): i32 {
   return T == 1 ? 1 : T * PARTS;
 }
 
-/** Where the milliseconds of the stage's steps are added up, or 0. */
+/** The address at which the milliseconds of the stage's steps are added up, or 0. */
 let times: usize = 0;
 
-/** Takes parts of a stage and does its steps for them, until all are taken. */
+/** Takes parts of a stage and runs its steps for them, until all parts are taken. */
 function takeParts(stage: usize, T: i32): void {
   const parts = partsFor(T);
   const end = stage + address(stage, 0);
@@ -199,8 +198,8 @@ function countWaiting(stage: usize, begun: f64): void {
 }
 
 /**
- * Runs the stages from `start` to `end` as thread 0 of T. Returns 0 when all is done and the other threads have left, else
- * where to go on: the others have been silent for long, and the caller is to see whether they live.
+ * Runs the stages from `start` to `end` as thread 0 of T. Returns 0 when all stages are done and the other threads have left; otherwise the
+ * address to continue at: a wait has timed out, and the caller must check whether the other threads are alive.
  */
 export function run(start: usize, end: usize, T: i32): usize {
   for (let stage = start; stage < end; stage += address(stage, 0)) {
@@ -209,7 +208,7 @@ export function run(start: usize, end: usize, T: i32): usize {
     if (!reaches(address(stage, 1) + DONE, partsFor(T), PATIENCE)) return stage;
     if (times) countWaiting(stage, begun);
   }
-  // The stages' memory may be another's when this returns.
+  // The memory of the stages may be reused when this returns.
   if (T > 1 && !reaches(control + LEFT, atomic.load<i32>(control + JOB) * (T - 1), PATIENCE)) return end;
   return 0;
 }
@@ -230,7 +229,7 @@ export function begin(counters: usize, start: usize, end: usize, T: i32, timesAt
   if (atomic.load<i32>(control + JOB_SLEEPERS) > 0) atomic.notify(control + JOB, -1);
 }
 
-/** What a thread other than the calling one does from its beginning to its end: it waits for stages and runs them. */
+/** The main loop of every thread but the calling one: waits for stages and runs them. */
 export function work(seen: i32): void {
   for (;;) {
     for (let i = 0; i < IDLE_SPINS && atomic.load<i32>(control + JOB) == seen; i++) {}

@@ -1,6 +1,6 @@
-// Element-wise computation: a small program over blocks of elements, whose values in between stay in registers of
-// scratch memory (a few kilobytes, which the first-level cache holds). One step of a schedule so does what were many
-// operators, and views (transposed, sliced, repeated operands) need no copies.
+// Element-wise computation: an interpreter of small programs over blocks of elements, with intermediate values in registers in scratch
+// memory (a few kilobytes, within the L1 cache). One step of a schedule fuses many operators, and views (transposed, sliced or broadcast
+// operands) need no copies.
 import { Element, Instruction } from '../../../graph/lower/wasm/codes';
 import {
   erf4,
@@ -17,10 +17,10 @@ import {
 } from './math';
 import { address, scratch, share, word } from './memory';
 
-/** Elements of a block, and bytes of a register: int64 numbers fill it, the others half of it. */
+/** Elements of a block. A register has room for as many int64 numbers; other types use half of it. */
 const BLOCK: i32 = 256;
 const REGISTER: usize = 2048;
-/** Runs of a block: elements that follow each other along the last axis. */
+/** The most runs of a block. A run is a series of consecutive elements along the last axis. */
 const RUNS: i32 = 64;
 /** The indices along every axis of each run in the block. */
 const PLACES: usize = 24 * REGISTER;
@@ -102,7 +102,7 @@ function block(a: usize, rank: i32, runs: i32, count: i32): void {
   }
 }
 
-/** Whether elements of a type are held in registers as int64 numbers. */
+/** Whether registers hold elements of this type as int64. */
 // @ts-ignore: decorator
 @inline
 function holdsIntegers(kind: i32): bool {
@@ -323,7 +323,7 @@ function integers(op: i32, d: usize, x: usize, y: usize, z: usize, n: i32): void
     case Instruction.minimumI:
       for (let i: usize = 0; i < e; i += 8) store<i64>(d + i, min(load<i64>(x + i), load<i64>(y + i)));
       break;
-    // Truth values take half the bytes: going upwards, none is written before the number in its place was read.
+    // Booleans take half the bytes of the operands. In ascending order, none overwrites an operand that is still to be read.
     case Instruction.lessI:
       for (let i: usize = 0; i < e; i += 8) store<i32>(d + (i >> 1), load<i64>(x + i) < load<i64>(y + i) ? -1 : 0);
       break;

@@ -1,14 +1,14 @@
-// Attention with a bias for each entry, of which most may be hidden, as in windows and selected sets. Hidden entries are left out
-// rather than summed as zeros: a token's sums depend on the entries that it sees alone, in their order, wherever these lie.
+// Attention with a bias for each entry, of which many may be masked, as in sliding windows and selected sets. Masked entries are skipped
+// instead of added as zeros, so that a token's sums depend only on the entries that it sees and on their order.
 import { dotRows } from './attention';
 import { exp4, lanesSum, splat } from './math';
 import { address, cut, float, scratch, word } from './memory';
 
-/** A bias below this hides an entry: exp() of it is 0 in float32. */
+/** A bias below this masks an entry: its exp() is 0 in float32. */
 const HIDDEN: f32 = -1e29;
-/** Entries that are taken together. */
+/** Entries of a block. */
 const BLOCK: i32 = 64;
-/** Places in scratch memory: the weights of a block's entries, and which entries those are. */
+/** Offsets in scratch memory: the weights of a block's visible entries, and their indices. */
 const WEIGHTS: usize = 0;
 const ENTRIES: usize = 256;
 
@@ -41,7 +41,7 @@ export function maskedAttention(a: usize, t: i32, T: i32): void {
     memory.fill(y, 0, valueBytes);
     let largest: f32 = -Infinity;
     for (let i = 0; i < entries; i++) largest = max(largest, load<f32>(bias + <usize>i * step));
-    // Where all are hidden alike, none is.
+    // If all entries are masked, none is.
     const least: f32 = largest > HIDDEN ? HIDDEN : -Infinity;
     largest = -Infinity;
     let total: f32 = 0;
@@ -76,14 +76,14 @@ export function maskedAttention(a: usize, t: i32, T: i32): void {
   }
 }
 
-/** Where a row's head of an operand begins. */
+/** The address of a row's head in an operand. */
 // @ts-ignore: decorator
 @inline
 function at(a: usize, i: i32, row: i32, head: i32): usize {
   return address(a, i) + <usize>row * address(a, i + 1) + <usize>head * address(a, i + 2);
 }
 
-/** y = keep y + the sum of weights times the values of a block's entries, in their order. */
+/** y = keep * y + the sum of weights times the values of a block's entries, in order. */
 function addValues(y: usize, keep: f32, bytes: usize, values: usize, step: usize, count: i32): void {
   const weights = scratch + WEIGHTS;
   const seen = scratch + ENTRIES;

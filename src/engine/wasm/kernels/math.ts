@@ -19,7 +19,7 @@ export function lanesSum(a: v128): f32 {
   );
 }
 
-/** `lanesSum` of four vectors, one in each lane, with the same bits. */
+/** `lanesSum` of four vectors, one result in each lane, with the same bits. */
 // @ts-ignore: decorator
 @inline
 export function sumsOfLanes(a: v128, b: v128, c: v128, d: v128): v128 {
@@ -42,9 +42,9 @@ export function lanesMax(a: v128): f32 {
 // @ts-ignore: decorator
 @inline
 export function exp4(x: v128): v128 {
-  // These two return NaN if their first operand is NaN, and are one instruction each.
+  // pmin and pmax return NaN if their first operand is NaN, and are one instruction each.
   const c = f32x4.pmax(f32x4.pmin(x, splat(89)), splat(-87.336));
-  // Beside 1.5 * 2^23 a number has no room for a fraction: the sum is rounded, and its lowest bits are the integer.
+  // Adding 1.5 * 2^23 leaves no bits for a fraction: the sum is rounded to an integer, which is in its lowest bits.
   const rounded = f32x4.add(f32x4.mul(c, splat(1.44269504)), splat(12582912));
   const n = f32x4.sub(rounded, splat(12582912));
   const f = f32x4.sub(f32x4.sub(c, f32x4.mul(n, splat(0.693359375))), f32x4.mul(n, splat(-2.12194440e-4)));
@@ -55,7 +55,7 @@ export function exp4(x: v128): v128 {
   p = f32x4.add(f32x4.mul(p, f), splat(0.5));
   p = f32x4.add(f32x4.mul(p, f), splat(1));
   p = f32x4.add(f32x4.mul(p, f), splat(1));
-  // 2^n as 2 * 2^(n - 1), which reaches the largest numbers; the smallest become 0.
+  // 2^n is computed as 2 * 2^(n - 1), which covers the largest exponents; the smallest results become 0.
   const power = i32x4.add(i32x4.shl(rounded, 23), i32x4.splat(126 << 23));
   const y = f32x4.mul(f32x4.mul(p, splat(2)), power);
   return v128.bitselect(splat(Infinity), y, f32x4.gt(x, splat(88.7228)));

@@ -1,22 +1,22 @@
-// Products of float32 matrices, and of rows with weights that lie row after row in float32 or bfloat16. Every element of
-// a result is summed over k in one order: of two matrices from the first to the last, of rows of weights as `dot` does.
+// Products of float32 matrices, and of rows with row-major weights in float32 or bfloat16. Every element of a result is summed over k in a
+// fixed order: for two matrices from first to last, for rows of weights as in `dot`.
 import { Element } from '../../../graph/lower/wasm/codes';
 import { lanesSum, splat, sumsOfLanes } from './math';
 import { address, cut, offsetOf, scratch, share, word } from './memory';
 import { storeLanes } from './packed';
 
-/** Columns of the second operand that are laid side by side in scratch memory, and rows of the first that share them. */
+/** Columns of the second operand that are packed into scratch memory at a time. */
 const COLUMNS: i32 = 16;
 const ROWS: i32 = 64;
-/** For fewer rows it pays only to lay columns side by side that do not lie so already. */
+/** With fewer rows than this, columns are packed only if they are not contiguous already. */
 const FEW_ROWS: i32 = 8;
-/** Block size along k: 16 columns and four rows of this length fit into the first-level cache. */
+/** Block size along k: 16 columns and four rows of this length fit into the L1 cache. */
 const DEPTH: i32 = 256;
-/** Bytes of a row of 16 columns. */
+/** Bytes of a packed row of 16 columns. */
 const LINE: usize = 64;
-/** Bytes between steps along k from which four rows are laid side by side, too: each step is a page or a cache line of its own. */
+/** Stride along k, in bytes, from which four rows are packed as well: each step would touch another page or cache line. */
 const FAR: isize = 1024;
-/** Places in scratch memory: a part of the result that is narrower than 16 columns, and four rows. */
+/** Offsets in scratch memory: a tile of the result that is narrower than 16 columns, and four packed rows. */
 const TILE: usize = 32768;
 const PANEL: usize = 49152;
 
@@ -87,7 +87,7 @@ function layOut(b: usize, bK: isize, bN: isize, depth: i32, count: i32): void {
     return;
   }
   if (bK == 4) {
-    // Four columns at a time, four steps of each.
+    // Four columns at a time, in 4 x 4 blocks.
     for (; j + 4 <= count; j += 4) {
       let p = b + j * bN;
       let to = scratch + (<usize>j << 2);
@@ -157,7 +157,7 @@ function product(
   }
 }
 
-/** Four rows times eight columns: as many sums as there are registers for. */
+/** Four rows times eight columns: as many accumulators as there are registers. */
 function fourRows(
   x: usize,
   row: isize,
@@ -251,7 +251,7 @@ function oneRow(x: usize, step: isize, b: usize, stride: isize, y: usize, k: i32
   v128.store(y, s3, 48);
 }
 
-/** The product of two contiguous rows. */
+/** The dot product of two contiguous rows. */
 export function dot(x: usize, w: usize, k: i32): f32 {
   let s0 = splat(0);
   let s1 = s0;
@@ -273,8 +273,8 @@ export function dot(x: usize, w: usize, k: i32): f32 {
 }
 
 /**
- * A row of x times four rows of bfloat16, one in each lane. The even and the odd numbers of eight lie in the lower and upper halves of a
- * lane, and are summed apart.
+ * The dot products of a row of x and four rows of bfloat16, one in each lane. Numbers at even and odd positions are in the lower and upper
+ * halves of 32-bit lanes, and are summed separately.
  */
 function dotHalves(x: usize, w0: usize, w1: usize, w2: usize, w3: usize, k: i32): v128 {
   let e0 = splat(0);
@@ -319,7 +319,7 @@ function dotHalves(x: usize, w0: usize, w1: usize, w2: usize, w3: usize, k: i32)
   return sums;
 }
 
-/** A row of x times four rows of weights, so many bytes apart: one in each lane. Where `apart` is 0 it is the same row in every lane. */
+/** The dot products of a row of x and four rows of weights that are `apart` bytes apart, one in each lane. With `apart` 0 all are the same row. */
 // @ts-ignore: decorator
 @inline
 export function dotsOf(kind: i32, x: usize, w: usize, apart: usize, k: i32): v128 {
@@ -332,8 +332,8 @@ export function dotsOf(kind: i32, x: usize, w: usize, apart: usize, k: i32): v12
 }
 
 /**
- * `count` rows of weights that a thread has are taken four at a time, each a quarter of them from the next, and what four does not divide
- * one by one: so many times.
+ * The number of groups that a thread's `count` rows of weights are processed in: groups of four rows, each a quarter of the rows apart, then
+ * the remaining rows one by one.
  */
 // @ts-ignore: decorator
 @inline
