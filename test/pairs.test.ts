@@ -56,6 +56,28 @@ test('targets are learned from sources, and end', async () => {
   expect(said.stdout).toMatch(/Das Pferd ist blau\.\s*$/);
 });
 
+test('a line of names, and pairs that are held out and learned too, are told', async () => {
+  const names = file('names.tsv', `Source\tTarget\n${PAIRS.join('\n')}\n`);
+  const first = await train(names, 'names', '--steps', '1');
+  expect(first.stderr).toMatch(
+    /names\.tsv, line 1: 'Source' and 'Target' look like the names of columns, and are learned as a pair: delete the line/,
+  );
+  expect(first.stderr).not.toMatch(/also among/);
+  const twice = file('twice.tsv', [...PAIRS, ...PAIRS].join('\n'));
+  const second = await train(
+    twice,
+    'twice',
+    '--steps',
+    '1',
+    '--design',
+    'encoder-decoder',
+    '--validation',
+    '0.1',
+  );
+  expect(second.stderr).toMatch(/[1-5] of 5 held-out pairs (is|are) also among those to learn from/);
+  expect(second.stderr).not.toMatch(/names of columns/);
+});
+
 test('an encoder reads sources, and texts are written about images', async () => {
   const pairs = file('encoded.tsv', PAIRS.join('\n'));
   const texts = await train(pairs, 'encoded', '--steps', '2', '--design', 'encoder-decoder');

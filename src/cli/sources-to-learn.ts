@@ -78,9 +78,10 @@ export async function sourcesToLearn(path: string, kind: Kind, options: SourceOp
   expectSeveralPairs(path, pairs);
   const { given, about, config } = together(path, kind, pairs, options);
   const { training, validation } = splitPairs(
+    path,
     pairs.map((pair, i) => ({ ...pair, given: given[i]! })),
-    options.validation,
-    options.seed,
+    ({ name, prompt, target }) => [name, ...(prompt === undefined ? [] : [prompt]), target],
+    options,
   );
   return {
     documents: training.flatMap(({ name, prompt = '', target }) =>

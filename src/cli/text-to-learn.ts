@@ -104,7 +104,10 @@ export async function pairsToLearn(
   { validation: fraction, seed }: SplitOptions,
 ): Promise<TextToLearn> {
   const pairs = await readPairs(path);
-  const { training, validation } = splitPairs(pairs, fraction, seed);
+  const { training, validation } = splitPairs(path, pairs, ({ source, target }) => [source, target], {
+    validation: fraction,
+    seed,
+  });
   return {
     documents: training.flatMap(({ source, target }) => [{ text: source }, { text: target }]),
     encode(tokenizer) {
@@ -124,15 +127,40 @@ export async function pairsToLearn(
   };
 }
 
-/** A random share of the pairs is held out, by the seed: at least one. */
+/**
+ * A random share of the pairs is held out, by the seed: at least one. Says what a person may not have meant: a first line that looks like
+ * names of columns, and held-out pairs, with these texts, that are among those to learn from too.
+ */
 export function splitPairs<Pair>(
+  path: string,
   pairs: readonly Pair[],
-  fraction: number,
-  seed: number,
+  textsOf: (pair: Pair) => readonly string[],
+  { validation: fraction, seed }: SplitOptions,
 ): Record<'training' | 'validation', Pair[]> {
   if (!(fraction > 0 && fraction < 1))
     throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);
   const order = Array.from(new Random(seed).permutation(pairs.length), (place) => pairs[place]!);
   const held = Math.min(pairs.length - 1, Math.max(1, Math.round(pairs.length * fraction)));
-  return { validation: order.slice(0, held), training: order.slice(held) };
+  const [validation, training] = [order.slice(0, held), order.slice(held)];
+
+  const first = textsOf(pairs[0]!);
+  if (first.every((text) => COLUMN_NAMES.has(text.toLowerCase())))
+    say(
+      `note        ${path}, line 1: ${first.map((text) => `'${text}'`).join(' and ')} look like the names of columns, and are learned as a pair: delete the line if they are`,
+    );
+  const keyOf = (pair: Pair): string => JSON.stringify(textsOf(pair));
+  const learned = new Set(training.map(keyOf));
+  const repeated = validation.filter((pair) => learned.has(keyOf(pair))).length;
+  if (repeated > 0)
+    say(
+      `note        ${formatCount(repeated)} of ${formatCount(held)} held-out pairs ${repeated > 1 ? 'are' : 'is'} also among those to learn from: what the validation loss says of new pairs is too good. Delete lines that repeat others`,
+    );
+  return { training, validation };
 }
+
+/** What the columns of a table of pairs are often called. */
+const COLUMN_NAMES: ReadonlySet<string> = new Set([
+  ...['source', 'src', 'target', 'tgt', 'from', 'to', 'input', 'output', 'prompt', 'completion', 'response'],
+  ...['question', 'answer', 'text', 'label', 'translation', 'summary', 'document', 'instruction'],
+  ...['english', 'german', 'french', 'spanish', 'italian', 'en', 'de', 'fr', 'es', 'it'],
+]);

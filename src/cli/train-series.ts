@@ -13,7 +13,7 @@ import {
   readModel,
   type SeriesConfig,
 } from '../models/index.js';
-import { constantColumns, type NumberTable, readNumberTable, standardization } from '../signals/index.js';
+import { type NumberTable, readNumberTable, standardization } from '../signals/index.js';
 import { expectNoRun, seriesData, TRAINING_DEFAULTS, type TrainingSettings } from '../train/index.js';
 import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
@@ -54,7 +54,7 @@ export async function trainSeries(
   const asked = { patch: flags.patch ?? 1, horizon: flags.horizon ?? 24 };
   if (!flags.resume && asked.horizon > MOST_SERIES_ROWS)
     throw new ConfigError(
-      `--horizon is ${asked.horizon}: a model forecasts ${MOST_SERIES_ROWS} rows at once at most. Take a smaller one; 'heddle forecast --steps' goes on from its own values`,
+      `--horizon is ${asked.horizon}: a model forecasts ${MOST_SERIES_ROWS} rows at once at most. Take a smaller one; '${heddleCall('forecast')} --steps' goes on from its own values`,
     );
   if (!flags.resume && asked.patch > asked.horizon)
     throw new ConfigError(
@@ -66,6 +66,7 @@ export async function trainSeries(
   // It is there, but of something other than numbers: reading it by name says in which line.
   if (unknown !== undefined) await readNumberTable(path, [unknown]);
   const { training, validation } = split(path, table, flags.validation);
+  const { constant: unchanged, ...scales } = standardization(training);
   const designed = flags.resume
     ? await readModel(join(flags.out, CHECKPOINT))
     : await signalDesign(flags, command, {
@@ -74,7 +75,7 @@ export async function trainSeries(
         targets: target,
         ...asked,
         quantiles: QUANTILES,
-        ...standardization(training),
+        ...scales,
       });
   // A config and a run that goes on have their own.
   const { patch, horizon, lags } = (designed.json as { input: SeriesConfig }).input;
@@ -85,7 +86,7 @@ export async function trainSeries(
   say(
     `table       ${table.name}: ${table.rows} rows of ${table.columns.join(', ')}${gaps > 0 ? `, ${gaps} values missing` : ''}; the last ${validation.values.length / table.columns.length} rows are held out`,
   );
-  const constant = constantColumns(training).filter((name) => !target.includes(name));
+  const constant = unchanged.filter((name) => !target.includes(name));
   if (constant.length > 0)
     say(
       `constant    ${constant.join(', ')}: always the same in the rows to learn from, so that nothing is learned from ${constant.length > 1 ? 'them' : 'it'}`,

@@ -136,12 +136,23 @@ test('a wanted column that is missing, empty or text, and a file that is not the
 
 test('a column that always says the same is found, and one that says nothing', () => {
   const values = Float32Array.from([1, 7.1, Number.NaN, 2, 7.1, Number.NaN, 3, Number.NaN, Number.NaN]);
-  expect(constantColumns({ columns: ['a', 'b', 'c'], values })).toEqual(['b', 'c']);
+  const table = { columns: ['a', 'b', 'c'], values };
+  expect(constantColumns(table)).toEqual(['b', 'c']);
+  expect(constantColumns(table, ['a', 'c'])).toEqual(['c']);
+  expect(standardization(table).constant).toEqual(['b', 'c']);
 });
 
 test('standardization leaves gaps out, and a constant column as it is', () => {
   const values = Float32Array.from([1, 7, Number.NaN, 7, 3, 7]);
-  expect(standardization({ columns: ['a', 'b'], values })).toEqual({ offset: [2, 7], scale: [1, 1] });
+  expect(standardization({ columns: ['a', 'b'], values })).toEqual({
+    offset: [2, 7],
+    scale: [1, 1],
+    constant: ['b'],
+  });
   const wide = Float32Array.from([10, 20]);
-  expect(standardization({ columns: ['a'], values: wide })).toEqual({ offset: [15], scale: [5] });
+  expect(standardization({ columns: ['a'], values: wide })).toEqual({
+    offset: [15],
+    scale: [5],
+    constant: [],
+  });
 });

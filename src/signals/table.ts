@@ -219,22 +219,29 @@ function numberOf(
   return mark === '.' ? point : comma;
 }
 
-/** What centres a column and brings it to a deviation of 1; a constant one keeps its scale. */
+/**
+ * What centres a column and brings it to a deviation of 1; a constant one keeps its scale. `constant` are the columns that always have the
+ * same value, or none at all.
+ */
 export function standardization(table: Pick<NumberTable, 'columns' | 'values'>): {
   offset: number[];
   scale: number[];
+  constant: string[];
 } {
-  const measured = spreadsOf(table);
+  const measured = table.columns.map((_, column) => spreadOf(table, column));
   return {
     offset: measured.map(({ mean }) => mean),
     scale: measured.map((spread) => (isConstant(spread) ? 1 : spread.deviation)),
+    constant: table.columns.filter((_, column) => isConstant(measured[column]!)),
   };
 }
 
-/** The columns that always have the same value, or none at all. */
-export function constantColumns(table: Pick<NumberTable, 'columns' | 'values'>): string[] {
-  const measured = spreadsOf(table);
-  return table.columns.filter((_, j) => isConstant(measured[j]!));
+/** Those of some columns that always have the same value, or none at all; no other column is looked at. */
+export function constantColumns(
+  table: Pick<NumberTable, 'columns' | 'values'>,
+  among: readonly string[] = table.columns,
+): string[] {
+  return among.filter((name) => isConstant(spreadOf(table, table.columns.indexOf(name))));
 }
 
 interface Spread {
@@ -247,19 +254,16 @@ function isConstant({ mean, deviation }: Spread): boolean {
   return deviation <= 1e-7 * Math.abs(mean);
 }
 
-/** Of each column, of the values that there are. */
-function spreadsOf({ columns, values }: Pick<NumberTable, 'columns' | 'values'>): Spread[] {
-  const width = columns.length;
-  return columns.map((_, j) => {
-    let [count, mean, squares] = [0, 0, 0];
-    for (let at = j; at < values.length; at += width) {
-      const value = values[at]!;
-      if (Number.isNaN(value)) continue;
-      count++;
-      const before = value - mean;
-      mean += before / count;
-      squares += before * (value - mean);
-    }
-    return { mean, deviation: count > 0 ? Math.sqrt(squares / count) : 0 };
-  });
+/** Of a column, of the values that there are. */
+function spreadOf({ columns, values }: Pick<NumberTable, 'columns' | 'values'>, column: number): Spread {
+  let [count, mean, squares] = [0, 0, 0];
+  for (let at = column; at < values.length; at += columns.length) {
+    const value = values[at]!;
+    if (Number.isNaN(value)) continue;
+    count++;
+    const before = value - mean;
+    mean += before / count;
+    squares += before * (value - mean);
+  }
+  return { mean, deviation: count > 0 ? Math.sqrt(squares / count) : 0 };
 }

@@ -6,12 +6,13 @@ import { afterAll, expect, test } from 'vitest';
 import { type Device, float32, openDevice } from '../engine/index.js';
 import { XlaDevice } from '../engine/xla/device.js';
 import { EvaluatorClient } from '../engine/xla/testing/evaluator-client.js';
+import { input, inputName, topologicalOrder } from '../graph/index.js';
 import { hybridModel } from '../models/index.js';
 import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
-import { Random } from '../nn/index.js';
+import { ParameterRegistry, Random } from '../nn/index.js';
 import type { DataSource } from './data.js';
 import { documentData } from './documents.js';
-import { initialWeights } from './equipment.js';
+import { initialWeights, precisionsOf } from './equipment.js';
 import { feedsOf } from './evaluate.js';
 import {
   ADAMW_DEFAULTS,
@@ -82,4 +83,21 @@ test.each<[string, DataSource, OptimizerConfig, Teacher?]>([
     for (const [step, loss] of actual.entries())
       expect(Math.abs(loss - expected[step]!), `${device.name}, step ${step}`).toBeLessThan(1e-4);
   }
+});
+
+test('a precision of the layers of a letter is not one of the teacher, in whose place the pupil may have such a layer', () => {
+  const { objective } = taught(text(model, { ...tinySettings, ...shape }), teacher);
+  const registry = new ParameterRegistry();
+  const feeds = objective.inputs.map(({ name, dtype, shape: own }) => [
+    name,
+    input(name, dtype, [shape.batch, ...own]),
+  ]);
+  objective.loss(model, registry, Object.fromEntries(feeds));
+  const precisionOf = precisionsOf(model, { M: 'float32', S: 'float32' });
+  const precisions = (layers: string) =>
+    topologicalOrder(registry.penalties).flatMap(({ inputs, path }) =>
+      inputs.some((x) => x && inputName(x)?.startsWith(layers)) ? [precisionOf(path)] : [],
+    );
+  expect(new Set(precisions(`${model.names.layers}.`))).toEqual(new Set(['float32']));
+  expect(new Set(precisions(`teacher/${model.names.layers}.`))).toEqual(new Set([undefined]));
 });

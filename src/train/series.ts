@@ -203,8 +203,7 @@ function* straightExamples(
 
 /** Throws `DataError` for a target of which there is nothing to learn. */
 function expectChange({ channels, values }: SeriesRows, targets: readonly string[]): void {
-  const constant = constantColumns({ columns: channels, values });
-  const target = targets.find((name) => constant.includes(name));
+  const [target] = constantColumns({ columns: channels, values }, targets);
   if (target === undefined) return;
   const value = values.find((_, i) => channels[i % channels.length] === target && !Number.isNaN(values[i]));
   const what = value === undefined ? 'has no value at all' : `is always ${Number(value.toPrecision(7))}`;

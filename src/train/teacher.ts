@@ -14,6 +14,7 @@ import {
   log,
   mean,
   multiply,
+  scope,
   softmax,
   subtract,
   sum,
@@ -70,7 +71,10 @@ export function taught(data: TrainingData, teacher: Teacher): TrainingData {
           );
         }
         const own = objective.loss(model, registry, inputs);
-        const heard = objective.loss(teacher.model, new ParameterRegistry(new Set(), TEACHER), inputs);
+        // Its layers have paths of their own: what is said of the pupil's layers by letter is not said of them.
+        const heard = scope('teacher', () =>
+          objective.loss(teacher.model, new ParameterRegistry(new Set(), TEACHER), inputs),
+        );
         registry.penalties.push(multiply(distributionLoss(own, heard), teacher.weight));
         if (teacher.match > 0) registry.penalties.push(multiply(distance(own, heard), teacher.match));
         return own;

@@ -32,7 +32,10 @@ function install(at: string): { main: string; call: (env: NodeJS.ProcessEnv, cal
   const main = join(home, 'dist', 'cli', 'main.js');
   writeFileSync(
     main,
-    `import { heddleCommand } from '../platform/node/command-line.js'; process.stdout.write(heddleCommand());`,
+    `import { isMainThread, Worker } from 'node:worker_threads';
+    import { heddleCommand } from '../platform/node/command-line.js';
+    if (isMainThread && process.env.THREAD) new Worker(new URL(import.meta.url));
+    else process.stdout.write(heddleCommand());`,
   );
   const call = (env: NodeJS.ProcessEnv, called = main): string =>
     execFileSync(process.execPath, [called], {
@@ -51,6 +54,7 @@ describe('the command is named as it was called', () => {
     expect(call({ ...npm, npm_lifecycle_event: 'start' })).toBe('npm run -s heddle --');
     expect(call({ ...npm, npm_lifecycle_event: 'test' })).toBe('node clone/dist/cli/main.js');
     expect(call({})).toBe('node clone/dist/cli/main.js');
+    expect(call({ THREAD: '1' }), 'in a thread').toBe('node clone/dist/cli/main.js');
     mkdirSync(join(folder, 'bin'));
     symlinkSync(main, join(folder, 'bin', 'heddle'));
     expect(call({ PATH: join(folder, 'bin') }, join(folder, 'bin', 'heddle'))).toBe('heddle');
@@ -66,10 +70,12 @@ describe('the command is named as it was called', () => {
       call({ PATH: bin, npm_package_name: 'theirs', npm_lifecycle_event: 'start' }, join(bin, 'heddle')),
     ).toBe('npx heddle');
     expect(call({}, join(bin, 'heddle'))).toBe('npx heddle');
+    expect(call({ THREAD: '1' }, join(bin, 'heddle'))).toBe('npx heddle');
     const global = join(folder, 'global');
     mkdirSync(global);
     symlinkSync(main, join(global, 'heddle'));
     expect(call({ PATH: global }, join(global, 'heddle'))).toBe('heddle');
+    expect(call({ PATH: global, THREAD: '1' }, join(global, 'heddle')), 'in a thread').toBe('heddle');
   });
 
   test('in a program that uses the library: as its author can call it', () => {

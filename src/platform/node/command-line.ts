@@ -2,17 +2,22 @@
 import { realpathSync } from 'node:fs';
 import { basename, delimiter, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const MAIN = join(ROOT, 'dist', 'cli', 'main.js');
+
+/** Under which threads find what the process was called as: their own argv[1] is their file. */
+const CALLED = 'heddle/called';
+if (isMainThread) setEnvironmentData(CALLED, process.argv[1] ?? '');
 
 /** Scripts of a clone's package.json that call it. */
 const SCRIPTS: readonly (string | undefined)[] = ['heddle', 'start'];
 
 /** The words of a shell command that call `heddle` as this process was called, or as a program's author can. */
-export function heddleCommand(process_: Pick<NodeJS.Process, 'argv' | 'env' | 'cwd'> = process): string {
-  const { argv, env } = process_;
-  const called = argv[1] ?? '';
+export function heddleCommand(): string {
+  const { env } = process;
+  const called = String(getEnvironmentData(CALLED) ?? '');
   if (!isMain(called)) return 'npx heddle';
   const isPackage = ROOT.includes(`${sep}node_modules${sep}`);
   if (!isPackage && env.npm_package_name === 'heddle' && SCRIPTS.includes(env.npm_lifecycle_event)) {
@@ -24,7 +29,7 @@ export function heddleCommand(process_: Pick<NodeJS.Process, 'argv' | 'env' | 'c
   const isOnPath = shims.some((folder) => basename(folder) !== '.bin' && folders.includes(folder));
   if (isOnPath && (isPackage || basename(called) === 'heddle')) return 'heddle';
   if (isPackage) return 'npx heddle';
-  const path = relative(process_.cwd(), called);
+  const path = relative(process.cwd(), called);
   return `node ${quoted(path.startsWith('..') || isAbsolute(path) ? called : path)}`;
 }
 
