@@ -1,5 +1,4 @@
 /** States over HTTP: kept for good, shared by servers, and going on from one is as if nothing had come between. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -8,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { CHATML } from '../src/text/testing/chat-templates.js';
 import { build } from './testing/heddle.js';
+import { hasRedis, startRedis } from './testing/redis.js';
 import { post, type Served, type State, serve, writeTinyModel } from './testing/server.js';
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-serve-states-'));
@@ -187,32 +187,13 @@ async function proveShared(one: Served, two: Served): Promise<void> {
   expect(list.data.map(({ id }) => id)).toEqual([there.heddle.state!.id]);
 }
 
-const redis = spawnSync('redis-server', ['--version']).status === 0;
-
-describe.skipIf(!redis)('a store in Redis (skipped where there is no redis-server)', () => {
-  let process: ChildProcess;
+describe.skipIf(!hasRedis)('a store in Redis (skipped where there is no redis-server)', () => {
   let url: string;
+  let stop: () => Promise<void>;
   beforeAll(async () => {
-    const socket = createServer().listen(0, '127.0.0.1');
-    const { port } = await new Promise<AddressInfo>((resolve) =>
-      socket.on('listening', () => resolve(socket.address() as AddressInfo)),
-    );
-    await new Promise((resolve) => socket.close(resolve));
-    process = spawn('redis-server', ['--port', String(port), '--save', '', '--bind', '127.0.0.1'], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
-    await new Promise<void>((resolve) =>
-      process.stdout!.on('data', (text: Buffer) => {
-        if (String(text).includes('Ready to accept connections')) resolve();
-      }),
-    );
-    url = `redis://127.0.0.1:${port}/0`;
+    ({ url, stop } = await startRedis());
   });
-  afterAll(async () => {
-    const gone = new Promise((resolve) => process.on('close', resolve));
-    process.kill();
-    await gone;
-  });
+  afterAll(() => stop());
 
   test('two servers share it', async () => {
     const [one, two] = await Promise.all([start('r1', ['--states', url]), start('r2', ['--states', url])]);

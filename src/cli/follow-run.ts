@@ -45,11 +45,19 @@ export async function followRun(
     ...(sampler && { sample: sampler(writer!) }),
     onEvent: (event) => progress.show(event),
     signal,
-  }).finally(() => progress.clear());
+  }).finally(async () => {
+    progress.clear();
+    await device.dispose();
+  });
   if (!result.completed) {
     say(`stopped after step ${result.step}. Go on with the same command and --resume.`);
     process.exitCode = 130;
     return false;
+  }
+  const { process: number = 0 } = options;
+  if (number > 0) {
+    say(`done: process ${number} has trained along, and process 0 has written the ${wording.made}`);
+    return true;
   }
   say(`done: ${wording.result(progress.last!)}, ${wording.made} in ${join(input.folder, CHECKPOINT)}`);
   say(`next:  ${wording.next}`);

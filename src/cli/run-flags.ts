@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { positive } from '../bench/positive.js';
 import { parseJson } from '../checkpoint/index.js';
-import type { DeviceName, DeviceOptions } from '../engine/index.js';
+import type { DeviceName, DeviceOptions, ProcessOptions } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import type { Precision } from '../graph/index.js';
 import type { Design, ImageDesign, Size, SourceDesign } from '../models/index.js';
@@ -17,6 +17,7 @@ import {
 } from '../train/index.js';
 import { byLetter } from './by-letter.js';
 import { compilingLine, threadsOption, trainingDeviceOption } from './loading-options.js';
+import { wholeNumber } from './options.js';
 
 /** The options of a training run. */
 export interface RunFlags {
@@ -41,6 +42,9 @@ export interface RunFlags {
   precision?: Precisions;
   devices?: number;
   shard?: 'data' | 'full';
+  process?: number;
+  processes?: number;
+  coordinator?: string;
   deterministic: boolean;
   resume: boolean;
 }
@@ -81,7 +85,16 @@ export function optimizerOption(): Option {
 /** The flags that are about the device. */
 export type DeviceFlags = Pick<
   RunFlags,
-  'device' | 'threads' | 'precision' | 'devices' | 'shard' | 'deterministic' | 'batch'
+  | 'device'
+  | 'threads'
+  | 'precision'
+  | 'devices'
+  | 'shard'
+  | 'process'
+  | 'processes'
+  | 'coordinator'
+  | 'deterministic'
+  | 'batch'
 >;
 
 /** The options behind these flags. */
@@ -101,6 +114,16 @@ export function addDeviceFlags(command: Command): Command {
         '--shard <what>',
         "what several GPUs share: the batch (data), or parameters and the optimizer's moments too (full)",
       ).choices(['data', 'full']),
+    )
+    .option(
+      '--processes <n>',
+      'processes that cuda trains in together, on one machine or several, each on --devices GPUs',
+      positive,
+    )
+    .option('--process <i>', 'the number of this one, from 0: the first writes the files', wholeNumber)
+    .option(
+      '--coordinator <url>',
+      'the Valkey or Redis where the processes meet: redis://host:6379, with #name where several runs meet there',
     )
     .option('--deterministic', 'the same bits in every run on cuda, at the cost of speed', false);
 }
@@ -127,15 +150,16 @@ function readText(path: string): string {
   }
 }
 
-/** How the device is opened. Throws `ConfigError` for GPUs that cannot share a batch. */
+/** How the device is opened. Throws `ConfigError` for GPUs that cannot share a batch, and for half of a group of processes. */
 export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {
   const { threads, precision, devices, shard, deterministic, batch } = flags;
-  if (devices !== undefined && batch % devices !== 0) {
-    throw new ConfigError(
-      `--batch ${batch} cannot be shared by ${devices} GPUs: give a multiple of ${devices}`,
-    );
+  const group = groupOf(flags);
+  const gpus = (devices ?? 1) * (group?.processes ?? 1);
+  if (batch % gpus !== 0) {
+    throw new ConfigError(`--batch ${batch} cannot be shared by ${gpus} GPUs: give a multiple of ${gpus}`);
   }
   return {
+    ...(group && { group }),
     ...(threads !== undefined && { threads }),
     ...(precision?.all !== undefined && { precision: precision.all }),
     ...(devices !== undefined && { devices }),
@@ -143,6 +167,23 @@ export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {
     deterministic,
     onCompile: compilingLine(),
   };
+}
+
+/** The group of processes that these flags name, if any. */
+function groupOf({ device, process, processes, coordinator }: DeviceFlags): ProcessOptions | undefined {
+  const given = [process, processes, coordinator].filter((value) => value !== undefined).length;
+  if (given === 0) return undefined;
+  if (process === undefined || processes === undefined || coordinator === undefined)
+    throw new ConfigError(
+      'processes that train together need all three of --processes, --process and --coordinator',
+    );
+  if (device !== 'cuda')
+    throw new ConfigError(`processes train together on --device cuda, and the device is ${device}`);
+  if (process >= processes)
+    throw new ConfigError(
+      `--process ${process} is none of ${processes} processes: they are numbered from 0 to ${processes - 1}`,
+    );
+  return { process, processes, coordinator };
 }
 
 /** The settings that these flags stand for, with a learning rate for those who say none. */

@@ -22,6 +22,7 @@ import type {
 import { relay } from './relay.js';
 import { WasmDevice } from './wasm/device.js';
 import { XlaDevice } from './xla/device.js';
+import { Group } from './xla/group.js';
 import { memoryShare } from './xla/memory-share.js';
 import { openClient } from './xla/pjrt.js';
 import { findPlugin } from './xla/plugin.js';
@@ -55,19 +56,32 @@ async function openCuda({
   precision = 'bfloat16',
   onCompile,
   memoryFraction,
+  group: place,
   ...options
 }: DeviceOptions): Promise<XlaDevice> {
   const share = memoryShare(memoryFraction);
   const plugin = await findPlugin();
-  const client = await openClient(plugin, share);
+  const group = place && (await Group.meet(place));
   try {
-    return new XlaDevice(client, {
-      ...options,
-      precision,
-      compile: (on, text, how) => compileCached(on, text, how, onCompile && { onCompile }),
-    });
+    const client = await openClient(plugin, { ...share, ...(group && { group }) });
+    try {
+      return new XlaDevice(client, {
+        ...options,
+        ...(group && { group }),
+        precision,
+        compile: (on, text, how) => {
+          // The processes of a group compile together: one that found the program on disk would be missed.
+          if (!group) return compileCached(on, text, how, onCompile && { onCompile });
+          onCompile?.();
+          return on.compile(text, how);
+        },
+      });
+    } catch (error) {
+      client.dispose();
+      throw error;
+    }
   } catch (error) {
-    client.dispose();
+    group?.dispose();
     throw error;
   }
 }

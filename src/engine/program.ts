@@ -56,6 +56,28 @@ export type DeviceName = OrtName | 'wasm' | 'cuda';
 /** The devices of ONNX Runtime. */
 export type OrtName = 'cpu' | 'webgpu';
 
+/** A process's place among those that train as one. */
+export interface ProcessOptions {
+  /** Its number, from 0. */
+  readonly process: number;
+  /** How many there are. */
+  readonly processes: number;
+  /** Address of the Valkey or Redis where they meet: `redis://host:6379`, with a name for the run behind `#` where several meet there. */
+  readonly coordinator: string;
+  /** Milliseconds to wait for the others; five minutes by default. */
+  readonly patience?: number;
+}
+
+/** The processes that run each program of a device together. All of them have to run the same programs in the same order. */
+export interface ProcessGroup {
+  readonly process: number;
+  readonly processes: number;
+  /** Throws `DeviceError` where another process has given another value under this name. */
+  expectSame(what: string, value: string): Promise<void>;
+  /** The bound that some process has proposed under this name, the first one if several did; infinity if none has. */
+  atMost(what: string, proposal?: number): Promise<number>;
+}
+
 /** How a device is opened. */
 export interface DeviceOptions {
   /** The number of threads; by default one for each physical core. */
@@ -69,6 +91,8 @@ export interface DeviceOptions {
   precision?: Precision;
   /** The number of GPUs on `cuda` that train together; 1 by default. */
   devices?: number;
+  /** The other processes that `cuda` trains together with, each on as many GPUs. */
+  group?: ProcessOptions;
   /** What is sharded over several GPUs: the batch (`data`, the default), or parameters and optimizer moments as well (`full`, as in FSDP). */
   shard?: 'data' | 'full';
   /** Makes runs on `cuda` give the same bits each time, which is slower. */
@@ -92,6 +116,8 @@ export interface Device {
    * idle.
    */
   readonly runsAhead: boolean;
+  /** The processes that compute together with this one. */
+  readonly group?: ProcessGroup | undefined;
   /** The size of the device's address space in bytes, if that is smaller than the machine's memory. */
   readonly addressable?: number;
   /**

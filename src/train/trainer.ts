@@ -111,21 +111,22 @@ class Run {
     const trained = phases.map((phase) => trainedOf(model, phase.settings.rates));
     expectRoomToTrain(subject, phases, data);
     const initial = input.resume ? undefined : await initialValues(subject, data[0]!);
-    const unlock = await lockFolder(folder, folder, 'is training into it').catch((error: unknown) => {
-      throw inWords(folder, error);
-    });
+    const unlock = writesFiles(input) ? await lockRun(folder) : async () => {};
     try {
-      await recoverFolder(join(folder, CHECKPOINT));
-      if (!input.resume) await expectNoRun(folder);
+      if (writesFiles(input)) {
+        await recoverFolder(join(folder, CHECKPOINT));
+        if (!input.resume) await expectNoRun(folder);
+      }
       const identity = await identityOf(input, data[0]!);
       const trainedAt = (step: number): ParameterSpec[] =>
         trained[phases.indexOf(phaseBefore(phases, step))]!;
       const { step, values } = initial
         ? { step: 0, values: initial }
         : await readCheckpoint(input, model, trainedAt, identity);
+      await expectSameRun(input, identity, step);
       const phase = phaseAfter(phases, step);
       const equipment = await equip(subject, phase, data[phases.indexOf(phase)]!, values, step);
-      await trimMetrics(join(folder, METRICS), step);
+      if (writesFiles(input)) await trimMetrics(join(folder, METRICS), step);
       return new Run(subject, identity, phases, data, equipment, step, unlock);
     } catch (error) {
       await unlock();
@@ -153,7 +154,7 @@ class Run {
   }
 
   async loop(): Promise<TrainingResult> {
-    const { settings, signal } = this.input;
+    const { settings } = this.input;
     // A resumed run that was complete already is evaluated again.
     if (this.step === 0 || this.step >= settings.steps) await this.evaluate();
     const most = this.input.device.runsAhead ? RUNS_AHEAD : 1;
@@ -167,7 +168,7 @@ class Run {
       const pauses = (to: number): boolean =>
         to >= phase.end ||
         [settings.evaluateEvery, settings.saveEvery].some((every) => passed(every, this.step, to));
-      while (!signal?.aborted && asked.length < most && (asked.length === 0 || !pauses(next))) {
+      while (asked.length < most && (asked.length === 0 || !pauses(next)) && (await this.goesOn(next))) {
         asked.push(this.ask(next));
         next += asked.at(-1)!.rates.length;
       }
@@ -181,13 +182,24 @@ class Run {
       const done = this.step >= settings.steps;
       if (passed(settings.evaluateEvery, before, this.step) || done) await this.evaluate();
       if (passed(settings.saveEvery, before, this.step) || done) await this.save();
-      if (this.step >= phase.end && !done && !signal?.aborted)
+      if (this.step >= phase.end && !done && (await this.goesOn(this.step)))
         await this.enter(phaseAfter(this.phases, this.step));
       // Lets signals and timers through, since the engine computes on this thread.
       await nextTurn();
     }
     if (this.savedStep !== this.step) await this.save();
     return { step: this.step, completed: this.step >= settings.steps, perplexity: this.perplexity };
+  }
+
+  /**
+   * Whether the run after `next` steps is to begin. Processes that compute together have to stop after the same step, which the one that is
+   * interrupted proposes: none of them has begun more than `RUNS_AHEAD` runs beyond those that this one has begun.
+   */
+  private async goesOn(next: number): Promise<boolean> {
+    const { signal, device } = this.input;
+    if (!device.group) return !signal?.aborted;
+    const proposal = signal?.aborted ? next + RUNS_AHEAD * this.equipment.stepsPerRun : undefined;
+    return next < (await device.group.atMost('steps', proposal));
   }
 
   /**
@@ -265,6 +277,7 @@ class Run {
     if (!sample) return;
     const { parameters, frozen } = this.equipment;
     const trained = await state.read(parameters.map(({ name }) => name));
+    if (!writesFiles(this.input)) return;
     const written = await sample(this.subject.model, new Map([...frozen, ...trained]));
     await this.report({ event: 'sample', step: this.step, ...written });
   }
@@ -277,7 +290,8 @@ class Run {
         throw this.diverged(`${name} has values that are no numbers`, this.step);
     }
     const progress = { step: this.step, run: this.identity };
-    await writeCheckpoint(this.input, this.subject.model, parameters, values, memory, progress);
+    if (writesFiles(this.input))
+      await writeCheckpoint(this.input, this.subject.model, parameters, values, memory, progress);
     this.savedStep = this.step;
     await this.report({ event: 'saved', step: this.step });
   }
@@ -293,11 +307,37 @@ class Run {
   private async report(...events: readonly TrainingEvent[]): Promise<void> {
     const time = new Date().toISOString();
     for (const event of events) this.input.onEvent?.(event);
+    if (!writesFiles(this.input)) return;
     const lines = events.map((event) => `${JSON.stringify({ time, ...event })}\n`);
     await appendText(this.metrics, lines.join('')).catch((error: Error) => {
       throw new StorageError(`${this.metrics} cannot be written: ${error.message}`, { cause: error });
     });
   }
+}
+
+/** Of several processes that compute together, the first writes the run's files. */
+function writesFiles({ device }: TrainingInput): boolean {
+  return (device.group?.process ?? 0) === 0;
+}
+
+/** Throws `DeviceError` where processes that are to compute together were given different runs. */
+async function expectSameRun(
+  { device: { group }, settings, sample }: TrainingInput,
+  identity: RunIdentity,
+  step: number,
+): Promise<void> {
+  if (!group) return;
+  const { evaluateEvery, saveEvery, steps } = settings;
+  const run = [identity, evaluateEvery, saveEvery, steps, sample !== undefined];
+  await group.expectSame('settings or data', JSON.stringify(run));
+  await group.expectSame('checkpoint to go on from', String(step));
+}
+
+/** Keeps others from training into the folder. Throws where somebody does, and where it cannot be written. */
+function lockRun(folder: string): Promise<() => Promise<void>> {
+  return lockFolder(folder, folder, 'is training into it').catch((error: unknown) => {
+    throw inWords(folder, error);
+  });
 }
 
 /** Truncates the log to the step of the last checkpoint; a new run begins with an empty one. */

@@ -10,6 +10,7 @@ import {
   rowDims,
   type TensorData,
   takeRow,
+  wholeRows,
 } from '../../graph/index.js';
 import { checkProgram } from '../check.js';
 import { compileAll } from '../compile-all.js';
@@ -17,6 +18,7 @@ import type { Decoder, DecoderPrograms, Device, DeviceMemory, Program } from '..
 import { hostZeros } from '../tensors.js';
 import { decoderOf, LONG_PIECE, WRITING_STEPS } from './decoder.js';
 import { XlaExecutable } from './executable.js';
+import type { Group } from './group.js';
 import type { CompileOptions, PjrtBuffer, PjrtClient, PjrtExecutable } from './pjrt.js';
 import { Batch, type KeptValue, type XlaState } from './state.js';
 import { Weights } from './weights.js';
@@ -27,8 +29,10 @@ export interface XlaOptions {
   precision: Precision;
   /** The same bits in every run, at the cost of speed. */
   deterministic?: boolean;
-  /** Devices that train as one; 1 by default. */
+  /** Devices of this process that train as one; 1 by default. */
   devices?: number;
+  /** The processes that train together. */
+  group?: Group;
   /** Whether several devices share the data alone, or parameters and what is kept of them too. */
   shard?: 'data' | 'full';
   /** Tokens that are written in one run, where the device chooses them: 32 by default. */
@@ -37,15 +41,19 @@ export interface XlaOptions {
   compile?: (client: PjrtClient, text: string, options: CompileOptions) => Promise<PjrtExecutable>;
 }
 
-/** One GPU, or several that run each program together. */
+/** One GPU, or several that run each program together, with those of other processes where there is a group. */
 export class XlaDevice implements Device {
   readonly name = 'cuda';
   readonly prefersLongRuns = true;
   readonly runsAhead = true;
   readonly precision: Precision;
   readonly weights: Weights;
-  /** Devices that run each program. */
+  readonly group: Group | undefined;
+  /** Devices of this process. */
   readonly count: number;
+  /** Devices that run each program, and the number of this process's first among them. */
+  private readonly total: number;
+  private readonly first: number;
   /** Whether cuDNN computes attention: it does not make the same bits in every run, and cannot be cut over several devices. */
   fusesAttention: boolean;
   private readonly mesh: Mesh | undefined;
@@ -60,18 +68,21 @@ export class XlaDevice implements Device {
     private readonly client: PjrtClient,
     private readonly options: XlaOptions,
   ) {
-    const { precision, devices = 1, shard } = options;
+    const { precision, devices = 1, shard, group } = options;
     if (devices > client.devices.length) {
       throw new DeviceError(
         `${devices} devices were asked for, and there ${client.devices.length === 1 ? 'is' : 'are'} ${client.devices.length}`,
       );
     }
     this.precision = precision;
+    this.group = group;
     this.count = devices;
-    if (shard !== undefined || devices > 1) {
+    this.total = devices * (group?.processes ?? 1);
+    this.first = devices * (group?.process ?? 0);
+    if (shard !== undefined || this.total > 1) {
       const axisOf = (_: string, dims: readonly number[]): number | undefined =>
-        shard === 'full' ? longestWhole(dims, devices) : undefined;
-      this.mesh = { devices, axisOf };
+        shard === 'full' ? longestWhole(dims, this.total) : undefined;
+      this.mesh = { devices: this.total, axisOf };
     }
     this.fusesAttention = this.mesh === undefined && options.deterministic !== true;
     this.weights = new Weights((data, dtype, dims) => this.upload(data, dtype, dims, undefined), precision);
@@ -101,13 +112,14 @@ export class XlaDevice implements Device {
 
   async dispose(): Promise<void> {
     await this.exclusively(async () => this.client.dispose());
+    this.group?.dispose();
   }
 
   /** Compiles a module, or takes it from disk. */
   load(text: string): Promise<PjrtExecutable> {
     const { deterministic = false, compile = (client, code, options) => client.compile(code, options) } =
       this.options;
-    return compile(this.client, text, { partitions: this.count, deterministic });
+    return compile(this.client, text, { partitions: this.total, deterministic });
   }
 
   /** Along which axis a state is cut over the devices. */
@@ -128,7 +140,7 @@ export class XlaDevice implements Device {
     return { mesh: { ...mesh, axisOf } };
   }
 
-  /** Copies an array to all devices, or a part of it along an axis to each. */
+  /** Copies an array to all devices of this process, or of its parts along an axis each device's own. */
   upload(data: TensorData, dtype: DType, dims: readonly number[], axis: number | undefined): PjrtBuffer[] {
     const devices = this.client.devices.slice(0, this.count);
     const made: PjrtBuffer[] = [];
@@ -138,9 +150,9 @@ export class XlaDevice implements Device {
         else
           made.push(
             this.client.upload(
-              partOf(data, dtype, dims, axis, i, this.count),
+              partOf(data, dtype, dims, axis, this.first + i, this.total),
               dtype,
-              cut(dims, axis, this.count),
+              cut(dims, axis, this.total),
               device,
             ),
           );
@@ -159,6 +171,7 @@ export class XlaDevice implements Device {
       await buffers[0]!.download(data);
       return data;
     }
+    if (this.group) return this.downloadWhole({ row, spec, buffers, axis }, data);
     const dims = cut(row.dims, axis, this.count);
     const parts = await Promise.all(
       buffers.map(async (buffer) => {
@@ -173,6 +186,21 @@ export class XlaDevice implements Device {
         data.set(part.subarray(from, from + inner) as never, from * this.count + i * inner);
     }
     return data;
+  }
+
+  /** A value of which this process has a part: the group's devices exchange theirs. */
+  private downloadWhole(value: KeptValue, data: TensorData): Promise<TensorData> {
+    // In the order of the calls, since all processes have to run the same programs in the same order.
+    return this.exclusively(async () => {
+      const { executable } = await this.helper('whole', [value], (rows) => wholeRows(rows, this.mesh!));
+      const [whole] = this.runHelper(executable, [value.buffers]);
+      try {
+        await whole![0]!.download(data);
+        return data;
+      } finally {
+        for (const buffer of whole!) buffer.dispose();
+      }
+    });
   }
 
   /** The rows of these states as a batch of their own with this room, of which they are the holders from now on. */

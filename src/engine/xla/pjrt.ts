@@ -9,7 +9,8 @@ import { findDriver } from './driver.js';
 import { FUNCTIONS, Struct } from './pjrt/abi.js';
 import { PjrtApi } from './pjrt/api.js';
 import { Client } from './pjrt/client.js';
-import { type Koffi, loadKoffi } from './pjrt/koffi.js';
+import { openCallbacks } from './pjrt/key-value/callbacks.js';
+import { type Koffi, koffiPath, loadKoffi } from './pjrt/koffi.js';
 import { type ClientOptions, type CompileOptions, clientOptions } from './pjrt/options.js';
 import { type FoundPlugin, prepare } from './plugin.js';
 
@@ -142,16 +143,24 @@ function expectDriver(koffi: Koffi, cudaMajor: number): void {
 async function startClient(api: PjrtApi, options: ClientOptions): Promise<Client> {
   api.call(FUNCTIONS.pluginInitialize, new Struct(FUNCTIONS.pluginInitialize), 'starting');
   const named = clientOptions(api, options);
-  const args = new Struct(FUNCTIONS.clientCreate, {
-    options: named.count > 0 ? api.address(named.bytes) : 0n,
-    optionCount: named.count,
-  });
-  await api.callAsync(FUNCTIONS.clientCreate, args, 'starting', { kept: named });
-  const handle = args.get('client');
+  const { group } = options;
+  const store = group && (await openCallbacks(group.place, group.prefix, koffiPath()));
   try {
-    return new Client(api, handle);
+    const args = new Struct(FUNCTIONS.clientCreate, {
+      options: named.count > 0 ? api.address(named.bytes) : 0n,
+      optionCount: named.count,
+      ...(store && { getCallback: store.get, putCallback: store.put, tryGetCallback: store.tryGet }),
+    });
+    await api.callAsync(FUNCTIONS.clientCreate, args, 'starting', { kept: named });
+    const handle = args.get('client');
+    try {
+      return new Client(api, handle, store);
+    } catch (error) {
+      api.destroy(FUNCTIONS.clientDestroy, { client: handle });
+      throw error;
+    }
   } catch (error) {
-    api.destroy(FUNCTIONS.clientDestroy, { client: handle });
+    await store?.close();
     throw error;
   }
 }

@@ -35,7 +35,8 @@ export interface ApiFunction<F extends Fields = Fields> extends Layout<F> {
   readonly slot: number;
 }
 
-function layout<const F extends Fields>(name: string, fields: F): Layout<F> {
+/** A struct with these fields behind its size and its extensions. */
+export function layout<const F extends Fields>(name: string, fields: F): Layout<F> {
   const offsets = {} as Record<keyof F, number>;
   let size = 16;
   for (const [field, type] of Object.entries(fields) as [keyof F, FieldType][]) {

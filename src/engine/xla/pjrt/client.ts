@@ -9,6 +9,7 @@ import type { PjrtApi } from './api.js';
 import { DeviceBuffer } from './buffer.js';
 import { Device } from './device.js';
 import { Executable } from './executable.js';
+import type { KeyValueCallbacks } from './key-value/callbacks.js';
 import { type CompileOptions, compileOptions } from './options.js';
 import type { Resource } from './resource.js';
 
@@ -42,6 +43,8 @@ export class Client implements Omit<PjrtClient, 'dispose'> {
   constructor(
     readonly api: PjrtApi,
     private readonly handle: bigint,
+    /** The callbacks through which it reaches other processes. */
+    private readonly store?: KeyValueCallbacks,
   ) {
     this.devices = this.findDevices();
     const name = api.call(
@@ -145,6 +148,7 @@ export class Client implements Omit<PjrtClient, 'dispose'> {
     if (this.running > 0) return;
     for (const resource of this.resources) resource.free();
     this.api.destroy(FUNCTIONS.clientDestroy, { client: this.handle });
+    void this.store?.close();
   }
 
   /** Keeps the client until work in a thread is done, and what it made belongs to the client. */

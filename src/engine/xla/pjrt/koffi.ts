@@ -55,6 +55,14 @@ function prepared(koffi: Koffi): Koffi {
   return koffi;
 }
 
+/** Where a thread imports koffi from. Throws `DeviceError` where it is neither installed nor fetched. */
+export function koffiPath(): string {
+  if (installed()) return require.resolve('koffi');
+  const path = fetchedKoffi();
+  if (path === undefined) throw new DeviceError('koffi is neither installed nor fetched');
+  return path;
+}
+
 function installed(): Koffi | undefined {
   try {
     require.resolve('koffi');

@@ -94,6 +94,15 @@ export interface ClientOptions {
   readonly memoryFraction?: number;
   /** Whether it takes that at once (faster), or as it is needed. */
   readonly preallocate?: boolean;
+  /** The processes whose devices are those of one client, and how they reach each other. */
+  readonly group?: {
+    readonly process: number;
+    readonly processes: number;
+    /** Address of a Valkey or Redis. */
+    readonly place: string;
+    /** Stands before the keys of this client there. */
+    readonly prefix: string;
+  };
 }
 
 /** An array of `PJRT_NamedValue`, and all that it points to. */
@@ -105,7 +114,10 @@ export interface NamedValues {
 }
 
 /** The options of a client as `PJRT_NamedValue` structs, with what they point to. */
-export function clientOptions(api: PjrtApi, { memoryFraction, preallocate }: ClientOptions): NamedValues {
+export function clientOptions(
+  api: PjrtApi,
+  { memoryFraction, preallocate, group }: ClientOptions,
+): NamedValues {
   const kept: object[] = [];
   const values: Buffer[] = [];
   const add = (name: string, type: number, write: (bytes: Buffer, at: number) => void) => {
@@ -125,6 +137,10 @@ export function clientOptions(api: PjrtApi, { memoryFraction, preallocate }: Cli
   }
   if (preallocate !== undefined) {
     add('preallocate', NAMED_VALUE.bool, (bytes, at) => bytes.writeUInt8(preallocate ? 1 : 0, at));
+  }
+  const numbers = group ? { node_id: group.process, num_nodes: group.processes } : {};
+  for (const [name, number] of Object.entries(numbers)) {
+    add(name, NAMED_VALUE.int64, (bytes, at) => bytes.writeBigInt64LE(BigInt(number), at));
   }
   const bytes = Buffer.concat(values);
   return { bytes, count: values.length, kept };

@@ -10,6 +10,7 @@
  *   slow MS        the results are ready after so many milliseconds
  *   compile MS     compiling takes so long
  *   crash          the process dies
+ * A client that is told of several nodes exchanges values with the others through the key-value callbacks, from a thread of its own.
  * Built with -DMINOR=N it says to be of version 0.N, and with -DGROWN its structs have further fields at their ends.
  */
 #define _GNU_SOURCE
@@ -135,18 +136,80 @@ typedef struct { Description description; } Device;
 typedef struct { Device *devices[DEVICES]; double fraction; int preallocate; } Client;
 static Device devices[DEVICES] = {{{"Fake GPU", 0}}, {{"Fake GPU", 1}}};
 
+typedef Error *CallbackError(int code, const char *message, size_t message_size);
+typedef struct {
+  HEAD const char *key; size_t key_size; int timeout_in_ms; CallbackError **callback_error; void *user_arg;
+  char *value; size_t value_size; void (*deleter)(char *);
+} PJRT_KeyValueGetCallback_Args;
+typedef struct {
+  HEAD const char *key; size_t key_size; CallbackError **callback_error; void *user_arg;
+  char *value; size_t value_size; void (*deleter)(char *);
+} PJRT_KeyValueTryGetCallback_Args;
+typedef struct {
+  HEAD const char *key; size_t key_size; const char *value; size_t value_size; CallbackError **callback_error; void *user_arg;
+} PJRT_KeyValuePutCallback_Args;
+typedef Error *GetCallback(PJRT_KeyValueGetCallback_Args *);
+typedef Error *TryGetCallback(PJRT_KeyValueTryGetCallback_Args *);
+typedef Error *PutCallback(PJRT_KeyValuePutCallback_Args *);
 typedef struct {
   HEAD const PJRT_NamedValue *options; size_t num_options;
-  void *kv_get; void *kv_get_arg; void *kv_put; void *kv_put_arg;
-  Client *client; void *kv_try_get; void *kv_try_get_arg; MORE
+  GetCallback *kv_get; void *kv_get_arg; PutCallback *kv_put; void *kv_put_arg;
+  Client *client; TryGetCallback *kv_try_get; void *kv_try_get_arg; MORE
 } PJRT_Client_Create_Args;
+
+typedef struct { PJRT_Client_Create_Args *args; int node, nodes; Error *failure; } Exchange;
+static Error *callback_error(int code, const char *message, size_t size) {
+  char text[500];
+  snprintf(text, sizeof text, "%.*s", (int)size, message);
+  return error(code, text);
+}
+static CallbackError *make_error = callback_error;
+/* Whether a call failed with this code; the error is freed. */
+static bool failed_with(Error *e, int code) {
+  bool is = e && e->code == code;
+  PJRT_Error_Destroy_Args destroy = {.error = e};
+  error_destroy(&destroy);
+  return is;
+}
+static void *exchange(void *data) {
+  Exchange *x = data;
+  char key[40], value[40];
+  PJRT_KeyValueTryGetCallback_Args absent = {.key = "absent", .key_size = 6, .callback_error = &make_error};
+  if (!failed_with(x->args->kv_try_get(&absent), 5)) { x->failure = error(13, "what is not stored was found"); return 0; }
+  PJRT_KeyValueGetCallback_Args never = {.key = "absent", .key_size = 6, .timeout_in_ms = 30, .callback_error = &make_error};
+  if (!failed_with(x->args->kv_get(&never), 4)) { x->failure = error(13, "what nobody stores was waited for in vain"); return 0; }
+  snprintf(key, sizeof key, "node/%d", x->node);
+  snprintf(value, sizeof value, "I am %d", x->node);
+  PJRT_KeyValuePutCallback_Args put = {.key = key, .key_size = strlen(key), .value = value, .value_size = strlen(value), .callback_error = &make_error};
+  if ((x->failure = x->args->kv_put(&put))) return 0;
+  for (int other = 0; other < x->nodes; other++) {
+    snprintf(key, sizeof key, "node/%d", other);
+    snprintf(value, sizeof value, "I am %d", other);
+    PJRT_KeyValueGetCallback_Args get = {.key = key, .key_size = strlen(key), .timeout_in_ms = 60000, .callback_error = &make_error};
+    if ((x->failure = x->args->kv_get(&get))) return 0;
+    if (get.value_size != strlen(value) || memcmp(get.value, value, get.value_size)) x->failure = error(13, "another value came than was stored");
+    get.deleter(get.value);
+  }
+  return 0;
+}
 static Error *client_create(PJRT_Client_Create_Args *args) {
   CHECK(PJRT_Client_Create_Args, kv_try_get_arg);
+  Exchange group = {.args = args};
   for (size_t i = 0; i < args->num_options; i++) {
     const PJRT_NamedValue *o = &args->options[i];
     bool fraction = o->name_size == 15 && !memcmp(o->name, "memory_fraction", 15) && o->type == 3 && o->f == 0.5f;
     bool preallocate = o->name_size == 11 && !memcmp(o->name, "preallocate", 11) && o->type == 4 && !o->b;
-    if (o->value_size != 1 || !(fraction || preallocate)) return error(3, "Unexpected option name passed to PJRT_Client_Create");
+    bool node = o->name_size == 7 && !memcmp(o->name, "node_id", 7) && o->type == 1;
+    bool nodes = o->name_size == 9 && !memcmp(o->name, "num_nodes", 9) && o->type == 1;
+    if (node) group.node = o->int64;
+    if (nodes) group.nodes = o->int64;
+    if (o->value_size != 1 || !(fraction || preallocate || node || nodes)) return error(3, "Unexpected option name passed to PJRT_Client_Create");
+  }
+  if (group.nodes > 1) {
+    pthread_t thread;
+    pthread_create(&thread, 0, exchange, &group);
+    pthread_join(thread, 0);
+    if (group.failure) return group.failure;
   }
   Client *c = calloc(1, sizeof *c);
   for (int i = 0; i < DEVICES; i++) c->devices[i] = &devices[i];

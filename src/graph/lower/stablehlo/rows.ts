@@ -38,6 +38,13 @@ export function joinRows(values: readonly RowValue[], rows: number): LoweredToHl
   return moduleOf(builder, parameters, results, new Map(), undefined);
 }
 
+/** Each value whole on every device of a mesh, which cuts it over them so far. */
+export function wholeRows(values: readonly RowValue[], mesh: Mesh): LoweredToHlo {
+  const { builder, parameters, argument } = begin(mesh);
+  const results = values.map((value) => resultOf(value, argument(value, value.dims), undefined));
+  return moduleOf(builder, parameters, results, new Map(), mesh);
+}
+
 function begin(mesh: Mesh | undefined) {
   const builder = new StableHloBuilder(() => 0, 'float32');
   const parameters: Parameter[] = [];

@@ -1,0 +1,169 @@
+/**
+ * Processes that run each program together, each on GPUs of its own, on one machine or on several. They meet in a Valkey or Redis, by the
+ * numbers that they were given.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
+import type { Redis } from 'iovalkey';
+import { DeviceError } from '../../errors.js';
+import type { ProcessGroup, ProcessOptions } from '../program.js';
+
+/** Milliseconds between two looks for the others. */
+const PAUSE = 50;
+/** Milliseconds after which a process that no longer says that it waits counts as gone. */
+const PRESENCE = 5000;
+/** Seconds after which keys are gone: no run looks for them that late. */
+const LIFETIME = 86_400;
+const COMMAND_PATIENCE = 10_000;
+
+/** A group whose processes have all been met. */
+export class Group implements ProcessGroup {
+  readonly process: number;
+  readonly processes: number;
+
+  private constructor(
+    { process, processes }: ProcessOptions,
+    private readonly client: Redis,
+    /** Address of the store, for the plugin's callbacks. */
+    readonly place: string,
+    /** Stands before all keys of this run: no other run has the same. */
+    readonly prefix: string,
+  ) {
+    this.process = process;
+    this.processes = processes;
+  }
+
+  /**
+   * Waits until all processes are there. Throws `DeviceError` where the store cannot be reached, another process has the same number, or one
+   * does not come within `patience` milliseconds.
+   */
+  static async meet(options: ProcessOptions): Promise<Group> {
+    const { place, name } = placeOf(options.coordinator);
+    const { Redis } = await import('iovalkey');
+    const client = new Redis(place, {
+      lazyConnect: true,
+      connectTimeout: COMMAND_PATIENCE,
+      commandTimeout: COMMAND_PATIENCE,
+      maxRetriesPerRequest: 2,
+    });
+    // Each command reports the failure itself.
+    client.on('error', () => {});
+    try {
+      const id = await new Meeting(client, `heddle:run:${name}`, options).hold();
+      return new Group(options, client, place, `heddle:run:${id}:`);
+    } catch (error) {
+      client.disconnect();
+      if (error instanceof DeviceError) throw error;
+      throw new DeviceError(
+        `the processes of the run cannot meet at ${options.coordinator}: ${(error as Error).message}`,
+        { cause: error },
+      );
+    }
+  }
+
+  async expectSame(what: string, value: string): Promise<void> {
+    const key = `${this.prefix}same:${what}`;
+    await this.client.set(key, value, 'EX', LIFETIME, 'NX');
+    const first = await this.client.get(key);
+    if (first === value) return;
+    throw new DeviceError(
+      `process ${this.process} has other ${what} than the first that came: start all processes of a run with the same options and data`,
+    );
+  }
+
+  async atMost(what: string, proposal?: number): Promise<number> {
+    const key = `${this.prefix}most:${what}`;
+    if (proposal !== undefined) await this.client.set(key, proposal, 'EX', LIFETIME, 'NX');
+    return Number((await this.client.get(key)) ?? Number.POSITIVE_INFINITY);
+  }
+
+  dispose(): void {
+    this.client.disconnect();
+  }
+}
+
+/** How the processes learn the name that their run has: the first gives it to those that wait at the same time. */
+class Meeting {
+  private readonly mine = randomUUID();
+
+  constructor(
+    private readonly client: Redis,
+    private readonly name: string,
+    private readonly options: ProcessOptions,
+  ) {}
+
+  async hold(): Promise<string> {
+    const { process, processes, patience = 300_000 } = this.options;
+    const until = performance.now() + patience;
+    const others = Array.from({ length: processes }, (_, i) => i).filter((i) => i > 0);
+    for (;;) {
+      await this.wait();
+      if (process === 0) {
+        const waiting = await this.client.mget(...others.map((i) => this.place(i)), this.place(0));
+        const [...arrivals] = waiting.slice(0, -1);
+        if (arrivals.every((arrival) => arrival !== null)) return await this.give(arrivals as string[]);
+        if (performance.now() > until)
+          throw this.missing(
+            others.filter((_, i) => arrivals[i] === null),
+            patience,
+          );
+      } else {
+        const id = await this.client.get(`${this.name}:${this.mine}`);
+        if (id !== null) {
+          await this.client.del(this.place(process));
+          return id;
+        }
+        if (performance.now() > until) throw this.missing([0], patience);
+      }
+      await setTimeout(PAUSE);
+    }
+  }
+
+  /** Says that this process is there, for `PRESENCE` milliseconds from now. */
+  private async wait(): Promise<void> {
+    const place = this.place(this.options.process);
+    const until = performance.now() + 2 * PRESENCE;
+    for (;;) {
+      if ((await this.client.set(place, this.mine, 'PX', PRESENCE, 'NX')) === 'OK') return;
+      if ((await this.client.get(place)) === this.mine) {
+        await this.client.pexpire(place, PRESENCE);
+        return;
+      }
+      if (performance.now() > until)
+        throw new DeviceError(
+          `another process waits as process ${this.options.process} of the same run: give each its own number, or the run another name (redis://host:6379#name)`,
+        );
+      await setTimeout(PAUSE);
+    }
+  }
+
+  private async give(arrivals: readonly string[]): Promise<string> {
+    const id = randomUUID();
+    const all = this.client.multi();
+    for (const arrival of arrivals) all.set(`${this.name}:${arrival}`, id, 'EX', LIFETIME);
+    all.del(this.place(0));
+    await all.exec();
+    return id;
+  }
+
+  private place(process: number): string {
+    return `${this.name}:waiting:${process}`;
+  }
+
+  private missing(processes: readonly number[], patience: number): DeviceError {
+    return new DeviceError(
+      `of the ${this.options.processes} processes of the run, ${processes.join(', ')} did not come within ${patience / 1000} s: start ${processes.length === 1 ? 'it' : 'them'} with the same --coordinator`,
+    );
+  }
+}
+
+/** A store's address, and the name of a run behind `#`, which tells trainings apart that meet in one store. */
+function placeOf(coordinator: string): { place: string; name: string } {
+  if (!/^(redis|valkey)s?:\/\/[^/]/.test(coordinator)) {
+    throw new DeviceError(
+      `--coordinator is '${coordinator}': expected the address of a Valkey or Redis, such as redis://host:6379 or redis://host:6379#name`,
+    );
+  }
+  const [place = '', name = ''] = coordinator.split('#');
+  return { place: place.replace(/^valkey/, 'redis'), name: name === '' ? 'default' : name };
+}

@@ -1,0 +1,100 @@
+/** Processes that train as one: how they meet, and how a plugin in each reaches the others. */
+import { spawn } from 'node:child_process';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Group } from '../src/engine/xla/group.js';
+import { buildPlugin, canBuild } from '../src/engine/xla/testing/fake-plugin.js';
+import { build } from './testing/heddle.js';
+import { hasRedis, startRedis } from './testing/redis.js';
+
+describe.skipIf(!hasRedis)('processes that meet (skipped where there is no redis-server)', () => {
+  let url: string;
+  let stop: () => Promise<void>;
+  beforeAll(async () => {
+    build();
+    ({ url, stop } = await startRedis());
+  });
+  afterAll(() => stop());
+
+  const meet = (process: number, processes: number, name: string, patience = 60_000): Promise<Group> =>
+    Group.meet({ process, processes, coordinator: `${url}#${name}`, patience });
+
+  test('all get one name for their run, whoever comes first, and the next run gets another', async () => {
+    const names: string[] = [];
+    for (const order of [
+      [0, 1, 2],
+      [2, 1, 0],
+    ]) {
+      const groups = await Promise.all(order.map((process) => meet(process, 3, 'order')));
+      expect(new Set(groups.map(({ prefix }) => prefix)).size).toBe(1);
+      names.push(groups[0]!.prefix);
+      for (const group of groups) group.dispose();
+    }
+    expect(names[0]).not.toBe(names[1]);
+  });
+
+  test('two runs of different names do not mix', async () => {
+    const groups = await Promise.all([0, 1].flatMap((i) => [meet(i, 2, 'left'), meet(i, 2, 'right')]));
+    expect(groups[0]!.prefix).toBe(groups[2]!.prefix);
+    expect(groups[1]!.prefix).toBe(groups[3]!.prefix);
+    expect(groups[0]!.prefix).not.toBe(groups[1]!.prefix);
+    for (const group of groups) group.dispose();
+  });
+
+  test('who is missing is named', async () => {
+    await expect(meet(0, 3, 'missing', 300)).rejects.toThrow(
+      /of the 3 processes of the run, 1, 2 did not come/,
+    );
+    await expect(meet(1, 3, 'missing', 300)).rejects.toThrow(/0 did not come within 0.3 s: start it/);
+  });
+
+  test('two with one number are refused', async () => {
+    const first = meet(1, 3, 'twice', 12_000);
+    first.catch(() => {});
+    await expect(meet(1, 3, 'twice')).rejects.toThrow(/another process waits as process 1/);
+    await expect(first).rejects.toThrow(/did not come/);
+  });
+
+  test('a place that is none, and one where nobody is, are told', async () => {
+    await expect(Group.meet({ process: 0, processes: 2, coordinator: 'localhost:6379' })).rejects.toThrow(
+      /expected the address of a Valkey or Redis/,
+    );
+    await expect(
+      Group.meet({ process: 0, processes: 2, coordinator: 'redis://127.0.0.1:1' }),
+    ).rejects.toThrow(/cannot meet at redis:\/\/127.0.0.1:1/);
+  });
+
+  test('they compare what they were given, and agree on where to stop', async () => {
+    const [one, two] = await Promise.all([meet(0, 2, 'agree'), meet(1, 2, 'agree')]);
+    await one!.expectSame('settings', 'a');
+    await two!.expectSame('settings', 'a');
+    await one!.expectSame('data', 'b');
+    await expect(two!.expectSame('data', 'c')).rejects.toThrow(/process 1 has other data/);
+    expect(await one!.atMost('steps')).toBe(Number.POSITIVE_INFINITY);
+    expect(await two!.atMost('steps', 12)).toBe(12);
+    expect(await one!.atMost('steps', 9)).toBe(12);
+    expect(await one!.atMost('steps')).toBe(12);
+    for (const group of [one!, two!]) group.dispose();
+  });
+
+  test.skipIf(!canBuild)('a plugin of each exchanges values with those of the others', async () => {
+    const plugin = buildPlugin();
+    const client = (process: number, processes: number): Promise<string> => {
+      const script = `
+        import { openClient } from ${JSON.stringify(new URL('../dist/engine/xla/pjrt.js', import.meta.url).href)};
+        const group = { process: ${process}, processes: ${processes}, place: ${JSON.stringify(url)}, prefix: 'callbacks:' };
+        try {
+          const client = await openClient(${JSON.stringify(plugin)}, { group });
+          console.log(client.devices.length + ' devices');
+          client.dispose();
+        } catch (error) { console.log(error.message); }`;
+      return new Promise((resolve) => {
+        const child = spawn(globalThis.process.execPath, ['--input-type=module', '-e', script]);
+        let said = '';
+        for (const output of [child.stdout, child.stderr]) output.on('data', (text) => (said += text));
+        child.on('close', (code) => resolve(`${said}exit status ${code}`));
+      });
+    };
+    const said = await Promise.all([client(0, 3), client(1, 3), client(2, 3)]);
+    expect(said).toEqual(Array(3).fill('2 devices\nexit status 0'));
+  });
+});
