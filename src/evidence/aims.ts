@@ -223,7 +223,8 @@ export const AIMS: readonly Aim[] = [
     ...{ log: 'selective-copying', trial: 'selective-copying', column: '4,096 tokens', least: 0.99 },
   }),
   notBehind('ListOps, 256 tokens', 'not-measured', 'listops', '256 tokens'),
-  notBehind('inference in 1 to 4 steps', 'inference', 'inference', '96 tokens'),
+  notBehind('inference in 1 to 4 steps, said at once', 'inference', 'inference', '96 tokens'),
+  notBehind('the same with written steps', 'inference', 'inference-steps', '96 tokens'),
   accuracy({
     of: 'S5 at 64 tokens, all permutations',
     ...{ log: 's5', trial: 's5', column: '64 tokens', least: 0.99 },

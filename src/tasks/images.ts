@@ -171,32 +171,47 @@ export function moved(image: Image, random: Random): Image {
   const [angle, size] = [within(Math.PI / 18), 1 + within(0.1)];
   const [right, down] = [within(2), within(2)];
   const [cosine, sine] = [Math.cos(angle) / size, Math.sin(angle) / size];
-  return resampled(image, (x, y) => [
-    cosine * (x - right) + sine * (y - down),
-    cosine * (y - down) - sine * (x - right),
-  ]);
+  return resampled(image, { right, down, across: [cosine, sine], along: [-sine, cosine] });
 }
 
 /** Mirrored or not, and moved by up to two pixels. */
 export function shifted(image: Image, random: Random): Image {
   const mirror = random.below(2) === 0 ? 1 : -1;
   const [right, down] = [random.below(5) - 2, random.below(5) - 2];
-  return resampled(image, (x, y) => [mirror * (x - right), y - down]);
+  return resampled(image, { right, down, across: [mirror, 0], along: [0, 1] });
 }
 
-/** Each pixel as the four around its place in the image, by distance; places count from the middle, and beyond the edge is black. */
-function resampled(image: Image, from: (x: number, y: number) => readonly [number, number]): Image {
+/**
+ * What stands at (x, y) of a moved image, counted from the middle, stood at `across` . (x - right, y - down) in its row, and at `along` . (...)
+ * in its column.
+ */
+interface Motion {
+  readonly right: number;
+  readonly down: number;
+  readonly across: readonly [number, number];
+  readonly along: readonly [number, number];
+}
+
+/** Each pixel as the four around its place in the image, by distance; beyond the edge is black. */
+function resampled(image: Image, { right, down, across, along }: Motion): Image {
   const { height, width, pixels } = image;
   const [middleX, middleY] = [(width - 1) / 2, (height - 1) / 2];
+  const [[xx, xy], [yx, yy]] = [across, along];
   const at = (x: number, y: number): number =>
     x < 0 || y < 0 || x >= width || y >= height ? 0 : pixels[y * width + x]!;
-  const made = Uint8Array.from(pixels, (_, i) => {
-    const [x, y] = from((i % width) - middleX, Math.floor(i / width) - middleY);
-    const [left, top] = [Math.floor(x + middleX), Math.floor(y + middleY)];
-    const [a, b] = [x + middleX - left, y + middleY - top];
-    const above = at(left, top) * (1 - a) + at(left + 1, top) * a;
-    const below = at(left, top + 1) * (1 - a) + at(left + 1, top + 1) * a;
-    return Math.round(above * (1 - b) + below * b);
-  });
+  const made = new Uint8Array(height * width);
+  for (let row = 0, i = 0; row < height; row++) {
+    const v = row - middleY - down;
+    for (let column = 0; column < width; column++, i++) {
+      const u = column - middleX - right;
+      const x = xx * u + xy * v + middleX;
+      const y = yy * v + yx * u + middleY;
+      const [left, top] = [Math.floor(x), Math.floor(y)];
+      const [a, b] = [x - left, y - top];
+      const above = at(left, top) * (1 - a) + at(left + 1, top) * a;
+      const below = at(left, top + 1) * (1 - a) + at(left + 1, top + 1) * a;
+      made[i] = Math.round(above * (1 - b) + below * b);
+    }
+  }
   return { ...image, pixels: made };
 }
