@@ -33,4 +33,5 @@ test('shares, errors, sizes, times and counts are told with their units', () => 
       'joules for 1,000 tokens': 2.83,
     }),
   ).toBe('behind 8,192 tokens, 2.527 s, 380.5 W, 134,555 tokens/s, 2.83 J for 1,000 tokens');
+  expect(told({ loss: 0.2965 }, 'heartbeat: 500 x 16')).toBe('loss 0.2965');
 });

@@ -1,7 +1,10 @@
 /** The numbers of a finding for a person: each with its unit. */
 import { ANSWERS, BASELINE, type Finding, SCORE, taskTold } from '../evidence/index.js';
-import { ACCURACY, scoreText } from '../tasks/index.js';
+import { ACCURACY, type Measure, scoreText } from '../tasks/index.js';
 import { formatBytes, formatCount, formatRate } from './format.js';
+
+/** Measures of tasks that a model learns by forecasting values. */
+const FORECAST: readonly Measure['name'][] = ['squared error', 'area under ROC'];
 
 /** `loss 0.024 nats, accuracy 99.8 %, 58.3M tokens`: all of them, in their order. */
 export function numbersTold(finding: Finding): string {
@@ -19,7 +22,8 @@ function numberTold(name: string, value: number, finding: Finding): string {
   const digits = String(Number(value.toPrecision(4)));
   switch (name) {
     case 'loss':
-      return `loss ${digits}${measure.name === 'squared error' ? '' : ' nats'}`;
+      // Of forecasts it is an error in deviations.
+      return `loss ${digits}${FORECAST.includes(measure.name) ? '' : ' nats'}`;
     case 'accuracy':
       return `accuracy ${scoreText(ACCURACY, value)}`;
     case 'seconds':

@@ -104,8 +104,8 @@ const FULL: readonly Trial[] = [
   {
     ...COMMON,
     stages: [
-      { task: 'selective-copying', length: 128, steps: 1500, batch: 256, until: 0.99 },
-      { task: 'selective-copying', length: 512, steps: 400, batch: 64, until: 0.99 },
+      { task: 'selective-copying', length: 128, steps: 3000, batch: 256, until: 0.995 },
+      { task: 'selective-copying', length: 512, steps: 600, batch: 64, until: 0.995 },
       { task: 'selective-copying', steps: 400, batch: 16, until: 0.999 },
     ],
     set: selecting(32),

@@ -27,6 +27,8 @@ export interface Stage {
   readonly factors?: Readonly<Record<string, number>>;
   /** The accuracy on held-out examples with which the stage ends before its last step. */
   readonly until?: number;
+  /** Keys of the config that are other ones in this stage, and change no parameter's shape. The last stage has none: its model is tested. */
+  readonly set?: Keys;
 }
 
 /** Designs that are trained on the same tasks with the same steps. */
@@ -124,12 +126,13 @@ function settingsOf({ stages, size, set, count, longest }: Trial, design: string
   };
 }
 
-function stageText({ task, length, steps, batch, optimizer, factors, until }: Stage): string {
+function stageText({ task, length, steps, batch, optimizer, factors, until, set }: Stage): string {
   return [
     `${task}${length ? `@${length}` : ''}: ${steps} x ${batch}`,
     ...(until === undefined ? [] : [`until ${until}`]),
     ...(optimizer ? [optimizer] : []),
     ...Object.entries(factors ?? {}).map(([pattern, factor]) => `${pattern} x ${factor}`),
+    ...Object.entries(set ?? {}).map(([key, value]) => `${key} ${value}`),
   ].join(' ');
 }
 
@@ -183,7 +186,10 @@ async function trained({
       const run = join(folder, String(i));
       const learned = new AbortController();
       const { step } = await train({
-        model: siblingModel({ reads: tested.reads, sequence }, design, trial.size, trial.set),
+        model: siblingModel({ reads: tested.reads, sequence }, design, trial.size, {
+          ...trial.set,
+          ...stage.set,
+        }),
         data,
         settings: {
           ...TRAINING_DEFAULTS,

@@ -145,6 +145,8 @@ export function hloLoop(
     ...carried,
     ...stacks.map(({ dtype, shape }) => builder.zeros(dtype, builder.dims(shape))),
   ];
+  // Of no steps: the body may take elements of what has none, which is not valid there.
+  if (steps === 0) return initial;
   return builder.loop(steps, initial, (index, values) => {
     const results = inside(index, values.slice(0, final.length));
     return results.map((result, i) => {
