@@ -1,15 +1,17 @@
 /**
  * How many pages a second a model reads into states. Usage: node bench/archive/model-reading.mjs pages.jsonl
- *   [--device cpu] [--batch 1] [--shape nano | small | base | granite-350m | constant-350m] [--bits 16] [--tokenizer folder] [--pages 24]
- *   [--most 1000000] [--until 0.8] [--memory]
+ *   [--device cpu] [--batch 1] [--shape nano | small | base | granite-350m | constant-350m] [--bits 16] [--cache float16] [--tokenizer folder]
+ *   [--pages 24] [--most 1000000] [--copies 1] [--passes 1] [--until 0.8] [--memory]
  *
- * The pages are those that `heddle archive export` has written. They are put into an archive in a folder (PGlite) as documents of so many
- * pages, and read by a model of random weights of the shape, with all that `heddle archive work --model` does: pages are fetched, become
- * tokens, are read, and each document's state is written to the disk. With --memory the tables are kept here, without PGlite. At most
- * `--most` pages are read. What is told is the rate from the first fifth of the pages (until then programs are compiled) until the share
+ * The pages are those that `heddle archive export` has written, at most `--most` of them, so many times. They are put into an archive in a
+ * folder (PGlite) as documents of so many pages, and read by a model of random weights of the shape, with all that `heddle archive work
+ * --model` does: pages are fetched, become tokens, are read, and each document's state is written to the disk. With --memory the tables are
+ * kept here, without PGlite. With --passes 2 all of it is done again by the same process, whose programs are compiled then.
+ *
+ * What is told is the rate of all pages, until the last state is written, and the rate from the first fifth of the pages until the share
  * `--until`, since behind it there are fewer documents than rows.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -28,18 +30,22 @@ const { values, positionals } = parseArgs({
     pages: { type: 'string', default: '24' },
     until: { type: 'string', default: '0.8' },
     most: { type: 'string', default: '1000000' },
+    copies: { type: 'string', default: '1' },
+    passes: { type: 'string', default: '1' },
+    cache: { type: 'string' },
     memory: { type: 'boolean', default: false },
   },
 });
 const began = performance.now();
 const say = (text) =>
   console.log(`${((performance.now() - began) / 1000).toFixed(1).padStart(7)} s  ${text}`);
-const pages = readFileSync(positionals[0], 'utf8')
+const own = readFileSync(positionals[0], 'utf8')
   .trim()
   .split('\n')
   .map((line) => JSON.parse(line))
   .filter(({ page }) => page !== null)
   .slice(0, Number(values.most));
+const pages = Array.from({ length: Number(values.copies) }, () => own).flat();
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-model-reading-'));
 const name = await writeShape(root, values.shape, Number(values.bits), values.tokenizer);
@@ -50,52 +56,62 @@ for (let first = 0; first < pages.length; first += each)
     `document-${first}`,
     pages.slice(first, first + each).map(({ text }) => text),
   );
-const archive = values.memory
-  ? inMemory(documents, join(root, 'archive'))
-  : await inPglite(documents, join(root, 'archive'));
 say(`${pages.length} pages in ${documents.size} documents`);
-const model = await loadModel(root, { device: values.device, onCompile: () => say('compiles') });
-say(`${name} on ${values.device} is loaded`);
+let compiled = 0;
+const { device, cache } = values;
+const model = await loadModel(root, { device, ...(cache && { cache }), onCompile: () => compiled++ });
+say(`${name} on ${device} is loaded`);
+try {
+  for (let pass = 1; pass <= Number(values.passes); pass++) await readAll(join(root, `archive-${pass}`));
+} finally {
+  await model.dispose();
+  rmSync(root, { recursive: true, force: true });
+}
 
-let read = 0;
-let tokens = 0;
-let kept = 0;
-let from;
-const rate = (unit, count, seconds) => `${(count / seconds).toFixed(count / seconds < 10 ? 2 : 0)} ${unit}/s`;
-let told = began;
-const end = new AbortController();
-await readWithModel(archive, model, {
-  name: 'measured',
-  batch: Number(values.batch),
-  signal: end.signal,
-  onRead(morePages, moreTokens) {
-    read += morePages;
-    tokens += moreTokens;
-    if (end.signal.aborted) return;
-    const now = performance.now();
-    if (!from && read >= 0.2 * pages.length) from = { now, read, tokens, kept };
-    if (now - told > 2000) {
-      told = now;
-      say(`${read} pages, ${tokens} tokens, ${kept} documents kept`);
-    }
-    if (read < Number(values.until) * pages.length) return;
-    const seconds = (now - from.now) / 1000;
-    const [morePagesRead, moreTokensRead] = [read - from.read, tokens - from.tokens];
-    say(
-      `${name} on ${values.device}, ${values.batch} at once, ${each} pages a document: ${rate('pages', morePagesRead, seconds)}, ${rate('tokens', moreTokensRead, seconds)} (${(moreTokensRead / morePagesRead).toFixed(0)} tokens a page; ${morePagesRead} pages in ${seconds.toFixed(1)} s, ${kept - from.kept} states written)`,
-    );
-    if (values.device === 'cuda') {
-      // Stopping would read each document on to the end of its page, with programs that are not compiled yet.
-      rmSync(root, { recursive: true, force: true });
-      process.exit(0);
-    }
-    end.abort();
-  },
-  onDocument: () => kept++,
-});
-await model.dispose();
-await archive.close();
-rmSync(root, { recursive: true, force: true });
+async function readAll(place) {
+  const archive = await (values.memory ? inMemory : inPglite)(documents, place);
+  const began = performance.now();
+  const since = (from) => (performance.now() - from) / 1000;
+  const rate = (unit, count, seconds) =>
+    `${(count / seconds).toFixed(count / seconds < 10 ? 2 : 0)} ${unit}/s`;
+  const rates = (pages, tokens, seconds) =>
+    `${rate('pages', pages, seconds)}, ${rate('tokens', tokens, seconds)} (${(tokens / pages).toFixed(0)} tokens a page; ${pages} pages in ${seconds.toFixed(1)} s)`;
+  const before = compiled;
+  let [read, tokens, kept, told] = [0, 0, 0, began];
+  let from;
+  let steady;
+  await readWithModel(archive, model, {
+    name: 'measured',
+    batch: Number(values.batch),
+    notice: say,
+    onRead(morePages, moreTokens) {
+      read += morePages;
+      tokens += moreTokens;
+      if (!from && read >= 0.2 * pages.length) from = { at: performance.now(), read, tokens };
+      if (since(told) > 2) {
+        told = performance.now();
+        say(
+          `${read} pages, ${tokens} tokens, ${kept} documents kept, ${compiled - before} programs compiled`,
+        );
+      }
+      if (!steady && read >= Number(values.until) * pages.length)
+        steady = rates(read - from.read, tokens - from.tokens, since(from.at));
+    },
+    onDocument: () => kept++,
+  });
+  say(
+    `${name} on ${device}, ${values.batch} at once, ${each} pages a document: ${rates(read, tokens, since(began))}, ${kept} states of ${(bytesIn(place) / kept / 1e6).toFixed(1)} MB, ${compiled - before} programs compiled`,
+  );
+  say(`of that, from a fifth of the pages to ${values.until}: ${steady}`);
+  await archive.close();
+  rmSync(place, { recursive: true, force: true });
+}
+
+function bytesIn(place) {
+  return readdirSync(place, { recursive: true })
+    .filter((name) => name.endsWith('.state'))
+    .reduce((sum, name) => sum + statSync(join(place, name)).size, 0);
+}
 
 /** An archive of documents whose pages are read already. */
 async function inPglite(texts, place) {

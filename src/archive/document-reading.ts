@@ -20,6 +20,8 @@ export interface DocumentReadingOptions {
   readonly keepEvery?: number;
   /** Pages and tokens that were read. */
   readonly onRead?: (pages: number, tokens: number) => void;
+  /** Told where documents are read otherwise than was asked for. */
+  readonly notice?: (text: string) => void;
   /** A document was read, or could not be, and why. */
   readonly onDocument?: (name: string, tokens: number, why: string | undefined) => void;
 }
@@ -42,15 +44,17 @@ const SAVING = 3600;
 
 /** One document while a model reads it: its tokens, the state behind those that were read, and when that state is saved. */
 export class DocumentReading {
-  /** Tokens that were fetched and not read yet, those that are being read, and those that the state has read. */
+  /** Tokens that were fetched and not read yet, those of each run that is at work, and those that the state has read. */
   private waiting: number[] = [];
-  private reading: readonly number[] = [];
+  private reading: (readonly number[])[] = [];
   private readonly tokens: number[] = [];
   private logits: Float32Array | undefined;
   /** Whether there may be pages behind those that were fetched. */
   private more = true;
   private keptAt = performance.now();
   private keptPage: number;
+  /** What was told since the state was kept. */
+  private told = { pages: 0, tokens: 0 };
   /** Pages that were fetched, and behind how many tokens each ends; of those that are read the last one alone. */
   private ends: { readonly page: number; readonly at: number }[];
 
@@ -105,13 +109,23 @@ export class DocumentReading {
 
   /** Whether all of the document was read. */
   get ended(): boolean {
-    return !this.more && this.waiting.length === 0 && this.reading.length === 0;
+    return this.isFetched && this.waiting.length === 0 && this.reading.length === 0;
   }
 
-  /** How many tokens it reads next: the longest of these lengths that it has, or what is left; 0 where nothing is. */
-  sizeOf(sizes: readonly number[]): number {
-    const { length } = this.waiting;
-    return sizes.find((size) => size <= length) ?? length;
+  /** How many tokens were fetched that no run has taken. */
+  get left(): number {
+    return this.waiting.length;
+  }
+
+  /** Whether there are no pages behind those that were fetched. */
+  get isFetched(): boolean {
+    return !this.more;
+  }
+
+  /** Whether its state has not been kept for long. */
+  get isToBeKept(): boolean {
+    const { keepEvery = KEPT_EVERY } = this.options;
+    return performance.now() - this.keptAt >= keepEvery && !this.ended;
   }
 
   /** Fetches pages until so many tokens wait, or the document's end has come. */
@@ -135,23 +149,34 @@ export class DocumentReading {
     }
   }
 
-  /** Takes the next tokens, for a run that `took` tells the end of. */
-  next(count: number): { ids: readonly number[]; position: number; state: State } {
-    this.reading = this.waiting.splice(0, count);
-    return { ids: this.reading, position: this.tokens.length, state: this.state };
+  /** Takes the next tokens, for a run that `took` tells the end of. Runs end in the order that they were asked for. */
+  next(count: number): { ids: readonly number[]; position: number; state: State; expected: number } {
+    const position = this.tokens.length + this.atWork;
+    const ids = this.waiting.splice(0, count);
+    this.reading.push(ids);
+    return { ids, position, state: this.state, expected: this.fetched };
   }
 
-  /** Notes that these tokens were read, with the logits behind the last one. */
-  took(ids: readonly number[], logits: Float32Array): void {
-    for (const id of ids) this.tokens.push(id);
-    this.reading = [];
+  /** Notes that the tokens of the oldest run were read, with the logits behind the last one. */
+  took(logits: Float32Array): void {
+    for (const id of this.reading.shift()!) this.tokens.push(id);
     this.logits = logits;
   }
 
   /** Tells of tokens that were read, and of the pages that end with them. */
   tell(tokens: number): void {
     const pages = this.pagesRead();
+    this.told.pages += pages;
+    this.told.tokens += tokens;
     this.options.onRead?.(pages, tokens);
+  }
+
+  /** Begins anew from the state that was kept, since a run has failed that may have changed this one: what it read since is read again. */
+  async again(): Promise<DocumentReading> {
+    const { archive, model, key, claimed, options, record, told } = this;
+    this.dispose();
+    options.onRead?.(-told.pages, -told.tokens);
+    return DocumentReading.begin(archive, model, key, { ...claimed, page: this.keptPage, record }, options);
   }
 
   /** Leaves behind those that are read by now. Returns how many. */
@@ -161,16 +186,10 @@ export class DocumentReading {
     return before - this.ends.length;
   }
 
-  /** Keeps the state, if it has not been for long. */
-  async keepNowAndThen(): Promise<void> {
-    const { keepEvery = KEPT_EVERY } = this.options;
-    if (performance.now() - this.keptAt >= keepEvery && !this.ended) await this.keep();
-  }
-
   /** Keeps the state where the page ends that is being read. What was fetched behind it waits still. */
   async keep(): Promise<void> {
     // A run that failed has left the state as it was: what it was to read is still to be read.
-    this.waiting = [...this.reading, ...this.waiting];
+    this.waiting = [...this.reading.flat(), ...this.waiting];
     this.reading = [];
     this.pagesRead();
     const begun = this.tokens.length > this.ends[0]!.at;
@@ -179,12 +198,13 @@ export class DocumentReading {
     while (this.tokens.length < end.at) {
       const count = Math.min(this.model.chunk, end.at - this.tokens.length);
       const row = this.next(count);
-      this.took(row.ids, (await this.model.read(row)).slice());
+      this.took((await this.model.read(row)).slice());
       this.tell(count);
     }
     await this.save('reading');
     this.keptAt = performance.now();
     this.keptPage = this.page;
+    this.told = { pages: 0, tokens: 0 };
   }
 
   /** Keeps the state of the whole document, and disposes of it. Where it is stopped before all vectors are there, whoever goes on makes them. */
@@ -213,7 +233,12 @@ export class DocumentReading {
 
   /** Tokens of the pages that were fetched. */
   private get fetched(): number {
-    return this.tokens.length + this.reading.length + this.waiting.length;
+    return this.tokens.length + this.atWork + this.waiting.length;
+  }
+
+  /** Tokens of the runs that are at work. */
+  private get atWork(): number {
+    return this.reading.reduce((sum, { length }) => sum + length, 0);
   }
 
   /** Pages that the state has read. */

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { openDevice } from '../engine/index.js';
+import { OutOfDeviceMemory, openDevice } from '../engine/index.js';
 import { XlaDevice } from '../engine/xla/device.js';
 import { EvaluatorClient } from '../engine/xla/testing/evaluator-client.js';
 import { DeviceError, StorageError } from '../errors.js';
@@ -120,6 +120,10 @@ function documents(count: number): Map<string, string[]> {
   );
 }
 
+function pagesIn({ documents }: PlayedArchive): number {
+  return [...documents.values()].reduce((sum, { length }) => sum + length, 0);
+}
+
 function tokensOf(archive: PlayedArchive, name: string): number[] {
   const pages = archive.documents
     .get(name)!
@@ -159,16 +163,16 @@ test('a model whose texts begin with tokens of their own has other vectors than 
   ]);
 });
 
-test('on a device with programs for some lengths, documents that have come to the same length are one batch', async () => {
+test('on a device with programs for some lengths, documents of any lengths are one batch', async () => {
   const archive = new PlayedArchive(documents(3), 'xla');
   const client = new EvaluatorClient();
   const device = new XlaDevice(client, { precision: 'float32', writingSteps: 1 });
   const language = await LanguageModel.compile(model, weights, tinyTokenizer, device);
   const rows: number[] = [];
   const together = language.readTogether.bind(language);
-  language.readTogether = (given) => {
+  language.readTogether = (given, most) => {
     rows.push(given.length);
-    return together(given);
+    return together(given, most);
   };
   let pages = 0;
   await readWithModel(archive as unknown as Archive, language, {
@@ -179,8 +183,38 @@ test('on a device with programs for some lengths, documents that have come to th
     },
   });
   await expectAllRead(archive);
-  expect(Math.max(...rows)).toBe(2);
-  expect(pages).toBe([...archive.documents.values()].reduce((sum, { length }) => sum + length, 0));
+  expect(rows).toEqual([2, 1]);
+  expect(pages).toBe(pagesIn(archive));
+});
+
+test('where the device has no memory for so many documents, fewer are read at once, from what was kept of each', async () => {
+  const archive = new PlayedArchive(documents(6), 'memory');
+  const device = new XlaDevice(new EvaluatorClient(), { precision: 'float32', writingSteps: 1 });
+  const language = await LanguageModel.compile(model, weights, tinyTokenizer, device);
+  const together = language.readTogether.bind(language);
+  const batches: (number | undefined)[] = [];
+  language.readTogether = async (given, most) => {
+    batches.push(most);
+    const logits = await together(given, most);
+    // The states have moved on: whoever goes on with them reads something twice.
+    if (most === 4 && batches.length > 1) throw new OutOfDeviceMemory('played', 1e9, undefined);
+    return logits;
+  };
+  let pages = 0;
+  const notices: string[] = [];
+  await readWithModel(archive as unknown as Archive, language, {
+    name: 'tiny',
+    batch: 4,
+    onRead: (more) => {
+      pages += more;
+    },
+    notice: (text) => notices.push(text),
+  });
+  await expectAllRead(archive);
+  expect(batches).toContain(4);
+  expect(batches.at(-1)).toBe(1);
+  expect(notices).toEqual(['the device has no memory for so many documents at once: 1 is read from now on']);
+  expect(pages).toBe(pagesIn(archive));
 });
 
 test('what is stopped keeps whole pages, and is gone on with', async () => {

@@ -1,12 +1,14 @@
 /**
  * Has a model read documents into states. Each is read once, page after page, and its state is kept in the store of states. Documents are
- * read side by side, a piece of each in one run, as far as the device gains by it; meanwhile the next pages become tokens, and the states
- * of what was read are written.
+ * read side by side, some tokens of each in one run, as far as the device gains by it; meanwhile the next pages become tokens, and the
+ * states of what was read are written.
  */
+import { OutOfDeviceMemory } from '../engine/index.js';
 import type { LanguageModel } from '../generate/index.js';
 import type { Archive } from './archive.js';
 import { type Claimed, DocumentReading, type DocumentReadingOptions } from './document-reading.js';
 import { ATTEMPTS, HEARTBEAT, LEASE } from './queue.js';
+import { planningFor, type Run } from './run-planning.js';
 
 /** How a model reads the documents of an archive. */
 export interface ModelReadingOptions extends DocumentReadingOptions {
@@ -48,10 +50,8 @@ export async function readWithModel(
   options: ModelReadingOptions,
 ): Promise<void> {
   const key = modelKey(model);
-  const { batch = 1, signal } = options;
-  const sizes = sizesFor(model, batch);
-  // Documents that have come to pieces of different lengths wait for others who have come as far.
-  const most = batch * sizes.length;
+  const { signal, notice = () => {} } = options;
+  let { batch = 1 } = options;
   const open: DocumentReading[] = [];
   const finishing = new Set<Promise<void>>();
   /** Contents of all that was taken and is not done. */
@@ -67,14 +67,38 @@ export async function readWithModel(
     open.push(await DocumentReading.begin(archive, model, key, claimed, options));
     return true;
   };
-  let running: Promise<void> = Promise.resolve();
+  /** Runs at work, the oldest first. */
+  const working: Promise<void>[] = [];
+  /** Whether a run has failed that may have changed the states that it was given. */
+  let isSpoiled = false;
+  /** Returns whether documents are read again, fewer at once: that a run fails for want of memory on the device need not end the work. */
+  const goesOnWithFewer = async (error: unknown): Promise<boolean> => {
+    if (!(error instanceof OutOfDeviceMemory) || !model.pieceOf || batch === 1) return false;
+    await Promise.allSettled(working.splice(0));
+    batch = Math.ceil(batch / 4);
+    notice(
+      `the device has no memory for so many documents at once: ${batch} ${batch === 1 ? 'is' : 'are'} read from now on`,
+    );
+    for (const [i, each] of open.entries()) open[i] = await each.again();
+    isSpoiled = false;
+    return true;
+  };
   try {
     let isMore = true;
+    let isWaiting = false;
     for (;;) {
+      const planning = planningFor(model, batch);
       // The next pages are fetched and made tokens of while the device reads.
-      while (isMore && open.length < most && !signal?.aborted) isMore = await take();
-      for (const each of open) await each.fill(sizes[0]!);
-      await running;
+      while (isMore && open.length < planning.open && !signal?.aborted) isMore = await take();
+      for (const each of open) await each.fill(planning.fetched);
+      const isToEnd = signal?.aborted || open.some(({ isToBeKept }) => isToBeKept);
+      const most = isToEnd ? 0 : Math.max(0, isWaiting ? working.length - 1 : planning.ahead - 1);
+      try {
+        while (working.length > most) await working.shift();
+      } catch (error) {
+        if (await goesOnWithFewer(error)) continue;
+        throw error;
+      }
       if (failures.length > 0) throw failures[0];
       if (signal?.aborted) return;
       for (const each of open.filter(({ ended }) => ended)) {
@@ -90,10 +114,12 @@ export async function readWithModel(
           });
         finishing.add(finished);
       }
-      while (finishing.size >= (model.pieces ? FINISHING : 1)) await Promise.race(finishing);
-      for (const each of open) await each.keepNowAndThen();
-      const [first, ...others] = nextRun(open, sizes, batch);
-      if (!first) {
+      while (finishing.size >= planning.finishing) await Promise.race(finishing);
+      for (const each of open.filter(({ isToBeKept }) => isToBeKept)) await each.keep();
+      const run = planning.next(open, working.length > 0);
+      isWaiting = !run && working.length > 0;
+      if (isWaiting) continue;
+      if (!run) {
         await Promise.all(finishing);
         if (failures.length > 0) throw failures[0];
         // What is open has come to the end of what was fetched: the next turn fetches more of it, or finishes it.
@@ -102,16 +128,20 @@ export async function readWithModel(
         if (!(await take())) return;
         continue;
       }
-      running = readTogether(model, [first, ...others], first.sizeOf(sizes));
+      const started = readTogether(model, run, batch).catch((error: unknown) => {
+        isSpoiled ||= model.pieceOf !== undefined;
+        throw error;
+      });
+      working.push(started);
       // Whoever waits for it hears of it.
-      running.catch(() => {});
+      started.catch(() => {});
     }
   } finally {
-    await running.catch(() => {});
+    await Promise.allSettled(working);
     await Promise.all(finishing);
     // What was read until now is gone on with. Keeping a state reads on to the end of a page: where a device or a store fails at one of them,
     // it is not asked for the others.
-    let fails = false;
+    let fails = isSpoiled;
     for (const each of open) {
       if (!fails)
         fails = await each.keep().then(
@@ -123,48 +153,6 @@ export async function readWithModel(
     clearInterval(beat);
     await archive.queue.release().catch(() => {});
   }
-}
-
-/** Tokens of all rows of a run, where more at once are no faster. */
-const TOKENS_AT_ONCE = 32_768;
-/** Tokens of all rows of a piece, which keep a large device busy. */
-const LEAST_AT_ONCE = 8192;
-/** Documents whose states are being written, while others are read. A device that computes on this thread leaves it no time for both. */
-const FINISHING = 4;
-
-/**
- * The lengths that texts are read in, the longest first. Rows of a run are of one length: where the device has programs for some lengths
- * alone, a text is read in long pieces and then in ever shorter ones; else in chunks, and what is left as it is.
- */
-function sizesFor({ chunk, pieces }: LanguageModel, batch: number): readonly number[] {
-  if (!pieces) return [chunk];
-  const first = pieces.findIndex((size) => size * batch <= LEAST_AT_ONCE);
-  const own = pieces.slice(first);
-  // Several pieces are asked for at once, so that the device does not wait between them; as many as make a longer piece are that one.
-  const most = Math.min(TOKENS_AT_ONCE / batch, first > 0 ? pieces[first - 1]! - 1 : chunk);
-  const times = Math.floor(most / own[0]!);
-  return times > 1 ? [own[0]! * times, ...own] : own;
-}
-
-/** Those who read next: as many as a batch has that have come to pieces of one length, or else the most of them. */
-function nextRun(
-  open: readonly DocumentReading[],
-  sizes: readonly number[],
-  batch: number,
-): readonly DocumentReading[] {
-  const groups = new Map<number, DocumentReading[]>();
-  for (const each of open) {
-    const size = each.sizeOf(sizes);
-    if (size === 0) continue;
-    const group = groups.get(size) ?? [];
-    if (group.length < batch) group.push(each);
-    groups.set(size, group);
-  }
-  const bySize = [...groups].sort(([a], [b]) => b - a).map(([, group]) => group);
-  return (
-    bySize.find(({ length }) => length === batch) ??
-    bySize.reduce<DocumentReading[]>((most, group) => (group.length > most.length ? group : most), [])
-  );
 }
 
 async function claim(archive: Archive, key: string): Promise<Claimed | undefined> {
@@ -195,15 +183,10 @@ async function claim(archive: Archive, key: string): Promise<Claimed | undefined
   return claimed;
 }
 
-/** Has each of these read its next `size` tokens. */
-async function readTogether(
-  model: LanguageModel,
-  readings: readonly DocumentReading[],
-  size: number,
-): Promise<void> {
-  const rows = readings.map((each) => each.next(size));
-  const logits = await model.readTogether(rows);
-  for (const [i, each] of readings.entries()) each.took(rows[i]!.ids, logits[i]!);
+async function readTogether(model: LanguageModel, run: Run, batch: number): Promise<void> {
+  const rows = run.map(({ reading, count }) => reading.next(count));
+  const logits = await model.readTogether(rows, batch);
+  for (const [i, { reading }] of run.entries()) reading.took(logits[i]!);
   // Whoever is told may throw: all states have moved on by then.
-  for (const each of readings) each.tell(size);
+  for (const { reading, count } of run) reading.tell(count);
 }

@@ -153,6 +153,11 @@ export interface DecoderPrograms {
   readonly read: Program;
   /** Prefill of a fixed number of tokens in each row: some layers compute less if the number is known at compile time. */
   readPiece(tokens: number): Program;
+  /**
+   * The same with another input, `taking` bool [batch]: rows where it is false keep their states, but for entries that are appended to
+   * growing ones. The caller leaves the lengths of those as they were.
+   */
+  readSome(tokens: number): Program;
   /** Decoding: reads one token of each row, with the same inputs as `read`. */
   readonly write: Program;
   /**
@@ -169,13 +174,31 @@ export interface Decoder {
   readonly writer: Executable;
   /** The prefill chunk, in tokens, that is fastest on this device, if it has a preference. */
   readonly chunk?: number;
-  /**
-   * The prefill lengths that programs are compiled for, from the longest down to 1; other lengths are run as several of them. Absent if
-   * programs take any length.
-   */
-  readonly pieces?: readonly number[];
+  /** Prefill of several texts of any lengths as one batch, if the device gains by it. */
+  readonly together?: ReadsTogether;
   /** Generates several tokens in one run, if the device can sample. */
   readonly ahead?: WritesAhead;
+}
+
+/** Reading several texts side by side, on a device that has programs for some lengths and numbers of rows alone. */
+export interface ReadsTogether {
+  /** Tokens of each row in the pieces that a batch of so many rows reads most of its texts in; what is left is read in ever shorter ones. */
+  piece(batch: number): number;
+  /**
+   * Reads the tokens of each row, and returns the logits [vocabulary] behind its last one. There are programs for `batch` rows: fewer take as
+   * long. A second run may be asked for before the first is done. Throws as `Executable.run` does; the states of the rows cannot be used then.
+   */
+  run(rows: readonly ReadingRow[], batch: number): Promise<Float32Array[]>;
+}
+
+/** A text, or a part of one, that is read beside others. */
+export interface ReadingRow {
+  readonly ids: readonly number[];
+  /** How many tokens came before them. */
+  readonly position: number;
+  readonly state: State;
+  /** How many tokens the state is expected to come to: it is given room for as many at once. */
+  readonly expected: number;
 }
 
 /** Generation on the device: it samples a token, reads it and continues, without a round trip for each token. */

@@ -114,9 +114,10 @@ export class LanguageModel {
     return this.runner.chunk;
   }
 
-  /** Lengths that the device has programs for, where it has not for all: see `Decoder.pieces`. */
-  get pieces(): readonly number[] | undefined {
-    return this.runner.pieces;
+  /** What `ReadsTogether.piece` says of the device, where it reads texts of several lengths side by side. */
+  get pieceOf(): ((batch: number) => number) | undefined {
+    const { together } = this.runner;
+    return together && ((batch) => together.piece(batch));
   }
 
   /** What the device writes by itself, if it does: see `Runner.ahead`. */
@@ -212,9 +213,17 @@ export class LanguageModel {
     return this.runner.read(row);
   }
 
-  /** Reads as many tokens of each of several sequences in one run. Returns the logits [vocabulary] behind the last one of each. */
-  async readTogether(rows: readonly Row[]): Promise<Float32Array[]> {
+  /**
+   * Reads tokens of several sequences in one run: as many of each, unless there is a `pieceOf`, by programs for `batch` of them. Returns the
+   * logits [vocabulary] behind the last one of each.
+   */
+  async readTogether(rows: readonly Row[], batch: number = rows.length): Promise<Float32Array[]> {
     for (const { ids } of rows) this.check(ids);
+    const { together } = this.runner;
+    if (together) {
+      const expecting = rows.map((row) => ({ expected: row.position + row.ids.length, ...row }));
+      return together.run(expecting, batch);
+    }
     const count = rows[0]!.ids.length;
     const logits = await this.runner.readBatch(
       rows,

@@ -1,6 +1,6 @@
 /** What runs when a model reads and writes. */
 import type { DecoderPrograms, Program, Weight } from '../engine/index.js';
-import { type Dim, input } from '../graph/index.js';
+import { type Dim, input, reshape, type Tensor, where } from '../graph/index.js';
 import { logitsOf, type Model, stepOf } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 import { modelState } from './model-state.js';
@@ -23,6 +23,23 @@ function stepProgram(model: Model, weights: Weights, sequence: Dim, output: 'log
   };
 }
 
+/** A step whose rows take part or not: see `DecoderPrograms.readSome`. */
+function readSome(program: Program): Program {
+  const taking = input('taking', 'bool', ['batch']);
+  const kept = (before: Tensor, after: Tensor): Tensor =>
+    where(reshape(taking, ['batch', ...before.shape.slice(1).map(() => 1)]), after, before);
+  return {
+    ...program,
+    inputs: [...program.inputs, taking],
+    state: program.state!.map((change) => {
+      const { spec, before, after } = change;
+      return spec.grows !== undefined || before === after
+        ? change
+        : { spec, before, after: kept(before, after) };
+    }),
+  };
+}
+
 /** Logits [places, vocabulary] of `hidden` [places, hidden]. */
 function headProgram(model: Model, weights: Weights): Program {
   const hidden = input('hidden', 'float32', ['places', model.hiddenSize]);
@@ -36,6 +53,7 @@ export function decoderPrograms(model: Model, weights: Weights): DecoderPrograms
       return stepProgram(model, weights, 'sequence', 'logits');
     },
     readPiece: (tokens) => stepProgram(model, weights, tokens, 'logits'),
+    readSome: (tokens) => readSome(stepProgram(model, weights, tokens, 'logits')),
     get write() {
       return stepProgram(model, weights, 1, 'logits');
     },

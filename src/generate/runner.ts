@@ -7,6 +7,7 @@ import { nextTurn } from '#platform';
 import {
   type Decoder,
   int64,
+  type ReadsTogether,
   type State,
   type WritesAhead,
   type WritingRow,
@@ -19,6 +20,8 @@ export interface Row {
   /** How many tokens came before them. */
   readonly position: number;
   readonly state: State;
+  /** How many tokens the state is expected to come to; by default no more than these. */
+  readonly expected?: number;
 }
 
 /** Tokens of a prefill chunk where the device has no preference; more are not faster and take more memory. */
@@ -59,9 +62,9 @@ export class Runner {
     return this.decoder.chunk ?? PREFILL_CHUNK;
   }
 
-  /** Lengths that the device has programs for, where it has not for all: see `Decoder.pieces`. */
-  get pieces(): readonly number[] | undefined {
-    return this.decoder.pieces;
+  /** Reads texts of several lengths side by side, where the device can: see `ReadsTogether`. */
+  get together(): ReadsTogether | undefined {
+    return this.decoder.together;
   }
 
   /** Reads tokens, and updates the state. Returns the logits [vocabulary] behind the last one. */

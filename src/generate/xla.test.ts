@@ -51,6 +51,37 @@ test('logits behind each token are those of the CPU', async () => {
   expect(relativeError(actual.data, expected.data)).toBeLessThan(1e-5);
 });
 
+test('texts of unequal lengths are read side by side, and go on as those that were read alone', async () => {
+  const language = await compiled();
+  const lengths = [37, 1, 18];
+  const states = lengths.map(() => language.newState());
+  const expected = lengths.map(() => cpu.session());
+  // The second run is asked for before the first is done, and other rows are the longest in it.
+  const more = [1, 21, 5];
+  const parts = lengths.map((length, row) => [ids.slice(0, length), ids.slice(row, row + more[row]!)]);
+  const read = (part: number) =>
+    language.readTogether(
+      states.map((state, row) => ({
+        ids: parts[row]![part]!,
+        position: part === 0 ? 0 : lengths[row]!,
+        state,
+        expected: 40,
+      })),
+      4,
+    );
+  const logits = await Promise.all([read(0), read(1)]);
+  for (const [row, session] of expected.entries()) {
+    for (const [part, own] of logits.entries()) {
+      await session.read(parts[row]![part]!);
+      const { logits: alone } = await session.snapshot();
+      expect(relativeError(own[row]!, alone!), `row ${row}, part ${part}`).toBeLessThan(1e-5);
+    }
+  }
+  for (const [row, state] of states.entries())
+    expect(state.length).toBe(lengths[row]! + parts[row]![1]!.length);
+  await language.dispose();
+});
+
 test('sessions that write at the same time are one batch, filled up to a power of two', async () => {
   const client = new EvaluatorClient();
   const language = await compiled(client);

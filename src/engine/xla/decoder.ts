@@ -7,6 +7,8 @@ import { holding } from '../lifetime.js';
 import type { Decoder, Executable, State, WritingRow, WrittenRow } from '../program.js';
 import { float32, type HostTensor, int64 } from '../tensors.js';
 import type { XlaExecutable } from './executable.js';
+import type { ReadingTogether } from './reading-together.js';
+import { Spare } from './spare.js';
 import { XlaState } from './state.js';
 
 /** Tokens of the pieces that most of a long text is read in, */
@@ -16,7 +18,7 @@ const PIECES: readonly number[] = [LONG_PIECE, 256, 16, 1];
 /** Tokens that are written in one run, where the device chooses them; by default. */
 export const WRITING_STEPS = 32;
 /** Pieces that are at work at a time. */
-const PIECES_AHEAD = 3;
+export const PIECES_AHEAD = 3;
 /** Tokens of a long text that are asked for at once: several pieces, so that the device does not wait between them. */
 const CHUNK = 4 * LONG_PIECE;
 
@@ -26,6 +28,7 @@ type Feeds = Readonly<Record<string, HostTensor>>;
 export function decoderOf(
   { long, short }: Readonly<Record<'long' | 'short', XlaExecutable>>,
   writer: XlaExecutable,
+  together: ReadingTogether,
   steps: number,
 ): Decoder {
   const spare = new Spare(() => writer.newState());
@@ -104,15 +107,17 @@ export function decoderOf(
       made.logits.dispose();
     }
   };
-  const side = (...executables: readonly [Executable, ...Executable[]]): Executable => ({
-    newState: (...initial) => executables[0].newState(...initial),
+  const side = (
+    ...[executable, ...others]: readonly [Executable, ...Pick<Executable, 'dispose'>[]]
+  ): Executable => ({
+    newState: (...initial) => executable.newState(...initial),
     run,
     async dispose() {
       spare.dispose();
-      for (const executable of executables) await executable.dispose();
+      for (const each of [executable, ...others]) await each.dispose();
     },
   });
-  const reading = side(short, long);
+  const reading = side(short, long, together);
   return {
     reader: {
       ...reading,
@@ -123,7 +128,7 @@ export function decoderOf(
     },
     writer: side(writer),
     chunk: CHUNK,
-    pieces: PIECES,
+    together,
     ahead: { steps, stops: MOST_STOPS, run: write },
   };
 }
@@ -179,25 +184,6 @@ function writtenBy(
 
 interface Restorable extends State {
   restore(saved: State): void;
-}
-
-/** States that fill up batches. They stay the same ones, so that a batch stays one. */
-class Spare {
-  private readonly states: (State & { length: number })[] = [];
-
-  constructor(private readonly make: () => State) {}
-
-  of(count: number): readonly State[] {
-    while (this.states.length < count) this.states.push(this.make());
-    const used = this.states.slice(0, count);
-    // What they hold is nobody's: it need not grow.
-    for (const state of used) state.length = 0;
-    return used;
-  }
-
-  dispose(): void {
-    for (const state of this.states.splice(0)) state.dispose();
-  }
 }
 
 function piecesOf(tokens: number): number[] {

@@ -20,6 +20,7 @@ import { decoderOf, LONG_PIECE, WRITING_STEPS } from './decoder.js';
 import { XlaExecutable } from './executable.js';
 import type { Group } from './group.js';
 import type { CompileOptions, PjrtBuffer, PjrtClient, PjrtExecutable } from './pjrt.js';
+import { ReadingTogether } from './reading-together.js';
 import { Batch, type KeptValue, type XlaState } from './state.js';
 import { Weights } from './weights.js';
 
@@ -100,7 +101,13 @@ export class XlaDevice implements Device {
       () => this.compile(programs.read),
       () => this.compile(programs.write),
     );
-    return decoderOf({ long: long!, short: short! }, writer!, this.options.writingSteps ?? WRITING_STEPS);
+    const together = new ReadingTogether(
+      programs,
+      (program) => this.compile(program),
+      () => short!.newState(),
+    );
+    const steps = this.options.writingSteps ?? WRITING_STEPS;
+    return decoderOf({ long: long!, short: short! }, writer!, together, steps);
   }
 
   gpuMemory(): DeviceMemory[] {

@@ -26,6 +26,14 @@ const ROOM_GROWTH = 4;
 
 type Feeds = Readonly<Record<string, HostTensor>>;
 
+/** What a run of several texts is told besides. */
+export interface RunOptions {
+  /** Entries that growing states are to have room for at least. */
+  readonly room?: number;
+  /** The rows that take part: the lengths of others stay as they are. All by default. */
+  readonly taking?: readonly boolean[];
+}
+
 /** A program, compiled anew for each combination of sizes that it is run with (variants.ts). */
 export class XlaExecutable implements Executable {
   private readonly types: ReadonlyMap<string, NamedType>;
@@ -66,7 +74,7 @@ export class XlaExecutable implements Executable {
   }
 
   private stateOf(initial: ReadonlyMap<string, HostTensor>, length: number): XlaState {
-    const room = this.roomFor(length);
+    const room = this.roomOf(length);
     const values = new Map<string, KeptValue>();
     try {
       for (const { spec } of this.states) {
@@ -99,7 +107,7 @@ export class XlaExecutable implements Executable {
         download: (value) => this.device.download(value),
         takeOut: (state) =>
           this.device.exclusively(async () => {
-            await this.device.gather([state], this.roomFor(state.length));
+            await this.device.gather([state], this.roomOf(state.length));
           }),
       },
       new Batch(1, room, values),
@@ -108,12 +116,12 @@ export class XlaExecutable implements Executable {
     );
   }
 
-  async run(feeds: Feeds, rows: readonly State[] = []): Promise<Record<string, HostTensor>> {
-    this.expectAlive();
-    const sizes = new Map(Object.entries(this.program.dims ?? {}));
-    checkFeeds(this.types, feeds, sizes);
-    const states = this.expectStates(rows, sizes);
-    const { variant, outputs } = await this.begin(feeds, states, sizes);
+  async run(
+    feeds: Feeds,
+    rows: readonly State[] = [],
+    options: RunOptions = {},
+  ): Promise<Record<string, HostTensor>> {
+    const { variant, outputs } = await this.beginWith(feeds, rows, options);
     const results: Record<string, HostTensor> = {};
     try {
       const made = variant.lowered.results.filter(({ kind }) => kind === 'output');
@@ -131,6 +139,16 @@ export class XlaExecutable implements Executable {
     return results;
   }
 
+  /** The same for the states alone: no output is copied to the host. Resolves when the states are there. */
+  async advance(feeds: Feeds, rows: readonly State[], options: RunOptions = {}): Promise<void> {
+    const { outputs } = await this.beginWith(feeds, rows, options);
+    try {
+      await Promise.all(outputs.map((output) => output.ready()));
+    } finally {
+      for (const buffer of outputs) buffer.dispose();
+    }
+  }
+
   /**
    * Writes so many tokens of each row in one run: see `Writing` for the program that it takes, and writing.ts for the arguments and the
    * results. Returns the results' arrays, of which the logits are the caller's to dispose of; `lengths` of the states are left to it, too.
@@ -144,7 +162,7 @@ export class XlaExecutable implements Executable {
     const sizes = new Map<string, number>(Object.entries(this.program.dims ?? {}));
     const states = this.expectStates(rows, sizes);
     sizes.set('places', rows.length);
-    const { variant, outputs } = await this.begin(feeds, states, sizes, steps);
+    const { variant, outputs } = await this.begin(feeds, states, sizes, {}, steps);
     const [tokens, chosen, logits] = outputs as [PjrtBuffer, PjrtBuffer, PjrtBuffer];
     try {
       const [made] = variant.lowered.results.filter(({ kind }) => kind === 'output');
@@ -164,14 +182,21 @@ export class XlaExecutable implements Executable {
   async prepare(): Promise<void> {
     await this.variants.get(new Map(Object.entries(this.program.dims ?? {})), {
       rows: 1,
-      room: this.roomFor(0),
+      room: this.roomOf(0),
     });
+  }
+
+  /** Compiles what `run` runs for so many rows with this room, before anybody asks for it. */
+  async prepareRows(rows: number, room: number): Promise<void> {
+    const dims = Object.entries(this.program.dims ?? {});
+    const sizes = new Map([...dims, ['batch', rows], ['places', rows]] as const);
+    await this.variants.get(sizes, { rows, room: this.roomOf(room) });
   }
 
   /** Compiles what `write` runs for a first row, before anybody asks for it. */
   async prepareWriting(steps: number): Promise<void> {
     const sizes = new Map([...Object.entries(this.program.dims ?? {}), ['batch', 1], ['places', 1]] as const);
-    await this.variants.get(sizes, { rows: 1, room: this.roomFor(steps) }, steps);
+    await this.variants.get(sizes, { rows: 1, room: this.roomOf(steps) }, steps);
   }
 
   async dispose(): Promise<void> {
@@ -184,6 +209,17 @@ export class XlaExecutable implements Executable {
     });
   }
 
+  private async beginWith(
+    feeds: Feeds,
+    rows: readonly State[],
+    options: RunOptions,
+  ): ReturnType<XlaExecutable['start']> {
+    this.expectAlive();
+    const sizes = new Map(Object.entries(this.program.dims ?? {}));
+    checkFeeds(this.types, feeds, sizes);
+    return this.begin(feeds, this.expectStates(rows, sizes), sizes, options);
+  }
+
   /** Starts a run in its turn: until then the states keep their values. */
   private begin(...run: Parameters<XlaExecutable['start']>): ReturnType<XlaExecutable['start']> {
     return holding(run[1], () => this.device.exclusively(() => this.start(...run)));
@@ -194,12 +230,14 @@ export class XlaExecutable implements Executable {
     feeds: Feeds,
     states: readonly XlaState[],
     sizes: ReadonlyMap<string, number>,
+    { room = 0, taking }: RunOptions,
     steps?: number,
   ): Promise<{ variant: Variant; outputs: PjrtBuffer[] }> {
     const appended = this.appendedIn(sizes);
     const needed = Math.max(0, ...states.map(({ length }) => length)) + (steps ?? appended);
     const changes = this.states.some(({ before, after }) => before !== after);
-    const batch = states.length === 0 ? undefined : await this.batchOf(states, needed, changes);
+    const batch =
+      states.length === 0 ? undefined : await this.batchOf(states, Math.max(needed, room), changes);
     const variant = await this.variants.get(sizes, batch, steps);
     const { lowered, executable } = variant;
     const uploaded: PjrtBuffer[] = [];
@@ -224,7 +262,8 @@ export class XlaExecutable implements Executable {
       );
       this.moveOn(variant, made, batch);
       // Who writes several tokens learns only from the results how many they were.
-      if (steps === undefined) for (const state of states) state.length += appended;
+      if (steps === undefined)
+        for (const [row, state] of states.entries()) if (taking?.[row] ?? true) state.length += appended;
       const outputs = lowered.results.flatMap(({ kind }, i) => (kind === 'output' ? [i] : []));
       for (const other of made.slice(1)) for (const i of outputs) other[i]!.dispose();
       return { variant, outputs: outputs.map((i) => made[0]![i]!) };
@@ -282,7 +321,8 @@ export class XlaExecutable implements Executable {
     return growing ? evaluateDim(growing.after.shape[growing.spec.grows!]!, sizes) : 0;
   }
 
-  private roomFor(entries: number): number {
+  /** Entries that states have room for, where they are to have it for so many. */
+  roomOf(entries: number): number {
     if (!this.variants.isGrowing) return 0;
     let room = LEAST_ROOM;
     while (room < entries) room *= ROOM_GROWTH;
@@ -295,7 +335,7 @@ export class XlaExecutable implements Executable {
     const first = states[0]!.batch;
     if (own && own.room >= needed) return own;
     if (!changes && states.length === 1 && first.rows === 1 && first.room >= needed) return first;
-    const room = Math.max(this.roomFor(needed), ...states.map(({ batch }) => batch.room));
+    const room = Math.max(this.roomOf(needed), ...states.map(({ batch }) => batch.room));
     return this.device.gather(states, room);
   }
 
