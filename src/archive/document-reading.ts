@@ -9,7 +9,7 @@ import { Snapshot } from '../generate/snapshot.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
 import { bytesOf } from './vectors.js';
 
-/** What is told while documents are read. */
+/** How documents are read, and what is told meanwhile. */
 export interface DocumentReadingOptions {
   /** The model's name in records. */
   readonly name: string;
@@ -24,6 +24,14 @@ export interface DocumentReadingOptions {
   readonly notice?: (text: string) => void;
   /** A document was read, or could not be, and why. */
   readonly onDocument?: (name: string, tokens: number, why: string | undefined) => void;
+}
+
+/** These, and what a reading is done with. */
+export interface DocumentReadingTools extends DocumentReadingOptions {
+  /** The tokens of a text, as the model's tokenizer makes them. */
+  readonly encode: (text: string) => Promise<ArrayLike<number> & Iterable<number>>;
+  /** Reads tokens of one document. Returns the logits behind the last one. */
+  readonly read: (row: ReturnType<DocumentReading['next']>) => Promise<Float32Array>;
 }
 
 /** A document that this process has taken, and what was kept of it before. */
@@ -51,6 +59,8 @@ export class DocumentReading {
   private logits: Float32Array | undefined;
   /** Whether there may be pages behind those that were fetched. */
   private more = true;
+  /** Pages that are being fetched, until they are there. */
+  filling: Promise<void> | undefined;
   private keptAt = performance.now();
   private keptPage: number;
   /** What was told since the state was kept. */
@@ -63,7 +73,7 @@ export class DocumentReading {
     private readonly model: LanguageModel,
     private readonly key: string,
     private readonly claimed: Claimed,
-    private readonly options: DocumentReadingOptions,
+    private readonly options: DocumentReadingTools,
     private readonly state: State,
     page: number,
     private record: string | null,
@@ -78,7 +88,7 @@ export class DocumentReading {
     model: LanguageModel,
     key: string,
     claimed: Claimed,
-    options: DocumentReadingOptions,
+    options: DocumentReadingTools,
   ): Promise<DocumentReading> {
     if (claimed.record !== null) {
       const kept = await archive.library
@@ -129,8 +139,15 @@ export class DocumentReading {
   }
 
   /** Fetches pages until so many tokens wait, or the document's end has come. */
-  async fill(count: number): Promise<void> {
-    const { tokenizer } = this.model;
+  fill(count: number): Promise<void> {
+    this.filling ??= this.fetch(count).finally(() => {
+      this.filling = undefined;
+    });
+    return this.filling;
+  }
+
+  private async fetch(count: number): Promise<void> {
+    const { encode } = this.options;
     while (this.more && this.waiting.length < count) {
       const { page: last } = this.ends.at(-1)!;
       const pages = await this.archive.pages(this.claimed.content, last + 1, last + PAGES_AT_ONCE);
@@ -138,11 +155,9 @@ export class DocumentReading {
       for (const { page, text } of pages) {
         if (text !== '') {
           const marked = `[page ${page}]\n${text}\n\n`;
-          const ids =
-            this.fetched === 0
-              ? tokenizer.encodeFromStart(`${this.claimed.name}\n\n${marked}`)
-              : tokenizer.encode(marked);
-          for (const id of ids) this.waiting.push(id);
+          const isFirst = this.fetched === 0;
+          const ids = await encode(isFirst ? `${this.claimed.name}\n\n${marked}` : marked);
+          for (const id of isFirst ? this.model.tokenizer.fromStart([...ids]) : ids) this.waiting.push(id);
         }
         this.ends.push({ page, at: this.fetched });
       }
@@ -198,7 +213,7 @@ export class DocumentReading {
     while (this.tokens.length < end.at) {
       const count = Math.min(this.model.chunk, end.at - this.tokens.length);
       const row = this.next(count);
-      this.took((await this.model.read(row)).slice());
+      this.took((await this.options.read(row)).slice());
       this.tell(count);
     }
     await this.save('reading');

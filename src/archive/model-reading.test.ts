@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, expect, test, vi } from 'vitest';
 import { OutOfDeviceMemory, openDevice } from '../engine/index.js';
 import { XlaDevice } from '../engine/xla/device.js';
 import { EvaluatorClient } from '../engine/xla/testing/evaluator-client.js';
@@ -17,6 +17,15 @@ import { tinyConfig, tinyWeights } from '../models/testing/tiny.js';
 import { tinyTokenizer } from '../text/testing/tiny.js';
 import { ARCHIVE_OWNER, type Archive } from './archive.js';
 import { modelKey, readWithModel } from './model-reading.js';
+
+// The thread's module is there once it is built.
+vi.mock('../text/token-thread.js', async () => ({
+  TokenThread: class {
+    constructor(private readonly tokenizer: typeof tinyTokenizer) {}
+    encode = async (text: string) => this.tokenizer.encode(text);
+    close = async () => {};
+  },
+}));
 
 const root = mkdtempSync(join(tmpdir(), 'heddle-model-reading-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

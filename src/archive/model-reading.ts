@@ -5,8 +5,14 @@
  */
 import { OutOfDeviceMemory } from '../engine/index.js';
 import type { LanguageModel } from '../generate/index.js';
+import { TokenThread } from '../text/index.js';
 import type { Archive } from './archive.js';
-import { type Claimed, DocumentReading, type DocumentReadingOptions } from './document-reading.js';
+import {
+  type Claimed,
+  DocumentReading,
+  type DocumentReadingOptions,
+  type DocumentReadingTools,
+} from './document-reading.js';
 import { ATTEMPTS, HEARTBEAT, LEASE } from './queue.js';
 import { planningFor, type Run } from './run-planning.js';
 
@@ -52,6 +58,13 @@ export async function readWithModel(
   const key = modelKey(model);
   const { signal, notice = () => {} } = options;
   let { batch = 1 } = options;
+  // Tokens are made in a thread where a device of its own waits for them.
+  const thread = model.pieceOf && new TokenThread(model.tokenizer);
+  const tools: DocumentReadingTools = {
+    ...options,
+    encode: async (text) => (thread ?? model.tokenizer).encode(text),
+    read: async (row) => (await model.readTogether([row], batch))[0]!,
+  };
   const open: DocumentReading[] = [];
   const finishing = new Set<Promise<void>>();
   /** Contents of all that was taken and is not done. */
@@ -64,50 +77,64 @@ export async function readWithModel(
     const claimed = await claim(archive, key);
     if (!claimed) return false;
     held.add(claimed.content);
-    open.push(await DocumentReading.begin(archive, model, key, claimed, options));
+    open.push(await DocumentReading.begin(archive, model, key, claimed, tools));
     return true;
   };
-  /** Runs at work, the oldest first. */
-  const working: Promise<void>[] = [];
+  const working = new Set<Promise<void>>();
+  const failed = (error: unknown): void => {
+    failures.push(error);
+  };
   /** Whether a run has failed that may have changed the states that it was given. */
   let isSpoiled = false;
+  const start = (run: Run): void => {
+    const started = readTogether(model, run, batch)
+      .catch((error: unknown) => {
+        isSpoiled ||= model.pieceOf !== undefined;
+        failed(error);
+      })
+      .finally(() => working.delete(started));
+    working.add(started);
+  };
   /** Returns whether documents are read again, fewer at once: that a run fails for want of memory on the device need not end the work. */
-  const goesOnWithFewer = async (error: unknown): Promise<boolean> => {
-    if (!(error instanceof OutOfDeviceMemory) || !model.pieceOf || batch === 1) return false;
-    await Promise.allSettled(working.splice(0));
+  const goesOnWithFewer = async (): Promise<boolean> => {
+    if (!(failures[0] instanceof OutOfDeviceMemory) || !model.pieceOf || batch === 1) return false;
+    await Promise.all(working);
+    failures.length = 0;
+    isSpoiled = false;
     batch = Math.ceil(batch / 4);
     notice(
       `the device has no memory for so many documents at once: ${batch} ${batch === 1 ? 'is' : 'are'} read from now on`,
     );
     for (const [i, each] of open.entries()) open[i] = await each.again();
-    isSpoiled = false;
     return true;
   };
   try {
     let isMore = true;
-    let isWaiting = false;
+    let hasBegun = false;
     for (;;) {
-      const planning = planningFor(model, batch);
-      // The next pages are fetched and made tokens of while the device reads.
+      let planning = planningFor(model, batch);
       while (isMore && open.length < planning.open && !signal?.aborted) isMore = await take();
-      for (const each of open) await each.fill(planning.fetched);
-      const isToEnd = signal?.aborted || open.some(({ isToBeKept }) => isToBeKept);
-      const most = isToEnd ? 0 : Math.max(0, isWaiting ? working.length - 1 : planning.ahead - 1);
-      try {
-        while (working.length > most) await working.shift();
-      } catch (error) {
-        if (await goesOnWithFewer(error)) continue;
-        throw error;
+      if (!hasBegun && open.length > 0 && open.length < batch) {
+        // Programs are made for as many documents as there are.
+        batch = open.length;
+        planning = planningFor(model, batch);
       }
-      if (failures.length > 0) throw failures[0];
+      hasBegun = true;
+      // The next pages are fetched and made tokens of while the device reads.
+      const filling = open.map((each) => each.fill(planning.fetched).catch(failed));
+      if (planning.ahead === 1) await Promise.all(filling);
+      while (working.size >= planning.ahead) await Promise.race(working);
+      if (signal?.aborted || open.some(({ isToBeKept }) => isToBeKept)) await Promise.all(working);
+      if (failures.length > 0) {
+        if (await goesOnWithFewer()) continue;
+        throw failures[0];
+      }
       if (signal?.aborted) return;
       for (const each of open.filter(({ ended }) => ended)) {
         open.splice(open.indexOf(each), 1);
         const finished = each
           .finish()
-          .catch((error: unknown) => {
-            failures.push(error);
-          })
+          .catch(failed)
           .finally(() => {
             finishing.delete(finished);
             held.delete(each.content);
@@ -116,29 +143,25 @@ export async function readWithModel(
       }
       while (finishing.size >= planning.finishing) await Promise.race(finishing);
       for (const each of open.filter(({ isToBeKept }) => isToBeKept)) await each.keep();
-      const run = planning.next(open, working.length > 0);
-      isWaiting = !run && working.length > 0;
-      if (isWaiting) continue;
-      if (!run) {
-        await Promise.all(finishing);
-        if (failures.length > 0) throw failures[0];
-        // What is open has come to the end of what was fetched: the next turn fetches more of it, or finishes it.
-        if (open.length > 0) continue;
-        // One whose worker has said nothing for long may be free by now.
-        if (!(await take())) return;
+      const run = planning.next(open, working.size > 0);
+      if (run) {
+        start(run);
         continue;
       }
-      const started = readTogether(model, run, batch).catch((error: unknown) => {
-        isSpoiled ||= model.pieceOf !== undefined;
-        throw error;
-      });
-      working.push(started);
-      // Whoever waits for it hears of it.
-      started.catch(() => {});
+      const expected = [...working, ...open.flatMap(({ filling }) => filling?.catch(() => undefined) ?? [])];
+      if (expected.length > 0) {
+        await Promise.race(expected);
+        continue;
+      }
+      await Promise.all(finishing);
+      if (failures.length > 0) continue;
+      // What is open has come to the end of what was fetched: the next turn fetches more of it, or finishes it.
+      if (open.length > 0) continue;
+      // One whose worker has said nothing for long may be free by now.
+      if (!(await take())) return;
     }
   } finally {
-    await Promise.allSettled(working);
-    await Promise.all(finishing);
+    await Promise.all([...working, ...finishing]);
     // What was read until now is gone on with. Keeping a state reads on to the end of a page: where a device or a store fails at one of them,
     // it is not asked for the others.
     let fails = isSpoiled;
@@ -151,6 +174,7 @@ export async function readWithModel(
     }
     for (const each of open) each.dispose();
     clearInterval(beat);
+    await thread?.close();
     await archive.queue.release().catch(() => {});
   }
 }

@@ -9,7 +9,7 @@ export type Run = readonly { readonly reading: DocumentReading; readonly count: 
 export interface Planning {
   /** Documents that are open at most. */
   readonly open: number;
-  /** Tokens of each that are fetched before they are read. */
+  /** Tokens of each that are fetched before they are read; none are waited for while others can be read, if the device computes by itself. */
   readonly fetched: number;
   /** Runs that are at work at a time. */
   readonly ahead: number;
@@ -21,7 +21,7 @@ export interface Planning {
 
 /** For this many documents side by side. */
 export function planningFor(model: LanguageModel, batch: number): Planning {
-  return model.pieceOf ? inPieces(model, model.pieceOf, batch) : asTheyAre(model, batch);
+  return model.pieceOf ? inPieces(model, model.pieceOf(batch), batch) : asTheyAre(model, batch);
 }
 
 /**
@@ -58,16 +58,11 @@ const GROWING = 32_768;
  * What is left of a document behind its last long piece is read in many short ones, each of which takes about as long for a whole batch as
  * for one row. So documents wait there until a batch has come so far, while others take their places.
  */
-function inPieces(
-  { model }: LanguageModel,
-  pieceOf: (rows: number, most: number) => number,
-  batch: number,
-): Planning {
-  const piece = pieceOf(batch, batch);
+function inPieces({ model }: LanguageModel, piece: number, batch: number): Planning {
   const grows = model.state.some((spec) => spec.grows !== undefined);
   return {
     open: BATCHES * batch,
-    fetched: Math.max(2 * PIECES * pieceOf(1, batch), grows ? GROWING : 0),
+    fetched: grows ? GROWING : 2 * PIECES * piece,
     ahead: 2,
     finishing: 4,
     next(open, isWorking) {
@@ -77,11 +72,8 @@ function inPieces(
       if (!whole && isWorking) return undefined;
       const rows = (whole ?? (long.length > 0 ? long : short)).slice(0, batch);
       if (rows.length === 0) return undefined;
-      const most = PIECES * pieceOf(rows.length, batch);
-      return rows.map((reading) => ({
-        reading,
-        count: reading.left < piece ? reading.left : Math.min(Math.floor(reading.left / piece) * piece, most),
-      }));
+      const pieces = (left: number): number => Math.min(Math.floor(left / piece), PIECES) * piece;
+      return rows.map((reading) => ({ reading, count: pieces(reading.left) || reading.left }));
     },
   };
 }

@@ -5,5 +5,5 @@ export { FUSED } from './onnxruntime/device.js';
 export { onnxRuntimeVersion } from './onnxruntime/load.js';
 export * from './program.js';
 export * from './tensors.js';
-export { OutOfDeviceMemory } from './xla/pjrt/errors.js';
 export { type StepTime, stepTimes } from './wasm/step-times.js';
+export { OutOfDeviceMemory } from './xla/pjrt/errors.js';

@@ -32,6 +32,7 @@ export {
   type TextPair,
 } from './pairs.js';
 export type { TokenStream } from './token-stream.js';
+export { TokenThread } from './token-thread.js';
 export { Tokenizer } from './tokenizer.js';
 export { type TokenizerFiles, tokenizerFiles } from './tokenizer-json.js';
 export { Vocabulary } from './vocabulary.js';
