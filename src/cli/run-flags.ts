@@ -115,6 +115,12 @@ export function addDeviceFlags(command: Command): Command {
         "what several GPUs share: the batch (data), or parameters and the optimizer's moments too (full)",
       ).choices(['data', 'full']),
     )
+    .option('--deterministic', 'the same bits in every run on cuda, at the cost of speed', false);
+}
+
+/** The options that make a process one of several which train together. */
+export function addGroupFlags(command: Command): Command {
+  return command
     .option(
       '--processes <n>',
       'processes that cuda trains in together, on one machine or several, each on --devices GPUs',
@@ -124,8 +130,7 @@ export function addDeviceFlags(command: Command): Command {
     .option(
       '--coordinator <url>',
       'the Valkey or Redis where the processes meet: redis://host:6379, with #name where several runs meet there',
-    )
-    .option('--deterministic', 'the same bits in every run on cuda, at the cost of speed', false);
+    );
 }
 
 /** `--phases`: a run in parts, said in JSON or in a file of it. */

@@ -48,7 +48,14 @@ import { followRun, say } from './follow-run.js';
 import { formatCount } from './format.js';
 import { idsOption } from './ids-to-learn.js';
 import { choice, each, number, wholeNumber } from './options.js';
-import { addDeviceFlags, optimizerOption, phasesOption, type RunFlags, settingsOf } from './run-flags.js';
+import {
+  addDeviceFlags,
+  addGroupFlags,
+  optimizerOption,
+  phasesOption,
+  type RunFlags,
+  settingsOf,
+} from './run-flags.js';
 import type { EncodedText, TextToLearn } from './text-to-learn.js';
 import { isPairs, toLearn } from './to-learn.js';
 import { trainClasses } from './train-classes.js';
@@ -178,7 +185,7 @@ export function configure(command: Command): void {
     .option('--evaluate-every <steps>', 'steps between evaluations', wholeNumber, d.evaluateEvery)
     .option('--save-every <steps>', 'steps between checkpoints', wholeNumber, d.saveEvery)
     .optionsGroup('Where it computes:');
-  addDeviceFlags(command).action(run);
+  addGroupFlags(addDeviceFlags(command)).action(run);
 }
 
 async function run(source: string, options: TrainOptions, command: Command): Promise<void> {
