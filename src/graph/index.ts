@@ -19,7 +19,7 @@ export {
   type Mesh,
   type Writing,
 } from './lower/stablehlo/lower.js';
-export { joinRows, type RowValue, rowDims, takeRow, wholeRows } from './lower/stablehlo/rows.js';
+export { copyRows, joinRows, type RowValue, rowDims, wholeRows } from './lower/stablehlo/rows.js';
 export { SAMPLING_SETTINGS } from './lower/stablehlo/sampling.js';
 export {
   type Element as HloElement,

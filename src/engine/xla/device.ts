@@ -1,6 +1,7 @@
 /** The executor `xla`: programs in StableHLO, compiled and run by XLA on one device or on several as one. */
 import { DeviceError } from '../../errors.js';
 import {
+  copyRows,
   DTYPES,
   type DType,
   joinRows,
@@ -9,7 +10,6 @@ import {
   type Precision,
   rowDims,
   type TensorData,
-  takeRow,
   wholeRows,
 } from '../../graph/index.js';
 import { checkProgram } from '../check.js';
@@ -19,9 +19,15 @@ import { hostZeros } from '../tensors.js';
 import { decoderOf, LONG_PIECE, WRITING_STEPS } from './decoder.js';
 import { XlaExecutable } from './executable.js';
 import type { Group } from './group.js';
-import type { CompileOptions, PjrtBuffer, PjrtClient, PjrtExecutable } from './pjrt.js';
+import {
+  type CompileOptions,
+  OutOfDeviceMemory,
+  type PjrtBuffer,
+  type PjrtClient,
+  type PjrtExecutable,
+} from './pjrt.js';
 import { ReadingTogether } from './reading-together.js';
-import { Batch, type KeptValue, type XlaState } from './state.js';
+import { Batch, type KeptValue, leftIn, type XlaState } from './state.js';
 import { Weights } from './weights.js';
 
 /** How programs are compiled and run. */
@@ -212,27 +218,57 @@ export class XlaDevice implements Device {
 
   /** The rows of these states as a batch of their own with this room, of which they are the holders from now on. */
   async gather(states: readonly XlaState[], room: number): Promise<Batch> {
-    const made: PjrtBuffer[][] = [];
-    const taken: KeptValue[][] = [];
+    const whole = batchOf(states.length, room, await this.copied(states, room));
+    const before = new Set(states.map(({ batch }) => batch));
+    for (const [i, state] of states.entries()) state.moveTo(whole, i);
+    for (const batch of before) await this.cutDown(batch);
+    return whole;
+  }
+
+  private async copied(states: readonly XlaState[], room: number): Promise<KeptValue[]> {
+    const { batch: first } = states[0]!;
+    if (states.every(({ batch }) => batch === first)) {
+      return this.rowsOf(
+        first,
+        states.map(({ row }) => row),
+        room,
+      );
+    }
+    const rows: KeptValue[][] = [];
     try {
-      for (const { batch, row } of states) {
-        const values = [...batch.values.values()];
-        const arguments_ = values.map(({ buffers }) => buffers);
-        const own = await this.helper(`take ${room}`, values, (rows) => takeRow(rows, room, this.mesh));
-        const index = this.upload(BigInt64Array.of(BigInt(row)), 'int64', [], undefined);
-        const results = this.runHelper(own.executable, [...arguments_, index]);
-        for (const buffer of index) buffer.dispose();
-        made.push(...results);
-        taken.push(values.map((value, i) => withRow(value, results[i]!, 1, room)));
+      for (const { batch, row } of states) rows.push(await this.rowsOf(batch, [row], room));
+      return await this.joined(rows, room);
+    } finally {
+      for (const { buffers } of rows.flat()) for (const buffer of buffers) buffer.dispose();
+    }
+  }
+
+  /** Copies of rows of a batch, with this room. */
+  private async rowsOf(batch: Batch, rows: readonly number[], room: number): Promise<KeptValue[]> {
+    const values = [...batch.values.values()];
+    const { length } = rows;
+    const { executable } = await this.helper(`take ${length} ${room}`, values, (each) =>
+      copyRows(each, length, room, this.mesh),
+    );
+    const numbers = this.upload(BigInt64Array.from(rows, BigInt), 'int64', [length], undefined);
+    try {
+      const results = this.runHelper(executable, [...values.map(({ buffers }) => buffers), numbers]);
+      return values.map((value, i) => withRow(value, results[i]!, length, room));
+    } finally {
+      for (const buffer of numbers) buffer.dispose();
+    }
+  }
+
+  /** Frees a batch of which most rows are nobody's any more. The other rows become batches of their own, if there is room for that. */
+  private async cutDown(batch: Batch): Promise<void> {
+    for (const [row, holders] of leftIn(batch) ?? []) {
+      try {
+        const own = batchOf(1, batch.room, await this.rowsOf(batch, [row], batch.room));
+        for (const holder of holders) holder.moveTo(own, 0);
+      } catch (error) {
+        if (error instanceof OutOfDeviceMemory) return;
+        throw error;
       }
-      const batch = states.length === 1 ? taken[0]! : await this.joined(taken, room);
-      if (states.length > 1) for (const buffers of made) for (const buffer of buffers) buffer.dispose();
-      const whole = new Batch(states.length, room, new Map(batch.map((value) => [value.spec.name, value])));
-      for (const [i, state] of states.entries()) state.moveTo(whole, i);
-      return whole;
-    } catch (error) {
-      for (const buffers of made) for (const buffer of buffers) buffer.dispose();
-      throw error;
     }
   }
 
@@ -281,6 +317,10 @@ export class XlaDevice implements Device {
     this.last = result.catch(() => undefined);
     return result;
   }
+}
+
+function batchOf(rows: number, room: number, values: readonly KeptValue[]): Batch {
+  return new Batch(rows, room, new Map(values.map((value) => [value.spec.name, value])));
 }
 
 function withRow(value: KeptValue, buffers: readonly PjrtBuffer[], rows: number, room: number): KeptValue {

@@ -194,9 +194,50 @@ describe.skipIf(!canBuild)('a PJRT plugin', () => {
     );
     const [[result]] = late.run([[argument]]) as [[typeof argument]];
     expect(((await failure(result.ready())) as OutOfDeviceMemory).needed).toBe(184549376);
+    const rounded = await client.compile(
+      'late Out of memory while trying to allocate 462.50MiB with allocator GPU_0_bfc on device 0.',
+    );
+    const [[other]] = rounded.run([[argument]]) as [[typeof argument]];
+    expect(((await failure(other.ready())) as OutOfDeviceMemory).needed).toBe(462.5 * 2 ** 20);
     const large = await failure(() => client.upload(new Float32Array(666), 'float32', [666]));
     expect((large as OutOfDeviceMemory).needed).toBe(2664);
-    for (const one of [argument, program, late, result]) one.dispose();
+    for (const one of [argument, program, late, result, rounded, other]) one.dispose();
+  });
+
+  test('a run that does not fit is refused before it is started, and runs when there is room', async () => {
+    const program = await client.compile('donate 0\ntakes 999999990');
+    const [argument, other] = [upload(1), upload(2)];
+    const error = (await failure(() => program.run([[argument]]))) as OutOfDeviceMemory;
+    expect(error).toBeInstanceOf(OutOfDeviceMemory);
+    expect(error.needed).toBe(999999994);
+    expect(error.message).toMatch(
+      /while running a program: it needed 1\.00 GB more, and of its 1\.00 GB are .* in use/,
+    );
+    expect(await values(argument, 1)).toEqual([1]);
+    other.dispose();
+    const [[result]] = program.run([[argument]]) as [[typeof argument]];
+    expect(await values(result, 1)).toEqual([1]);
+    for (const one of [argument, program, result]) one.dispose();
+  });
+
+  test('an array that does not fit is refused before it is copied, also where there is room in pieces alone', async () => {
+    const [full, cut] = await Promise.all([
+      openClient(buildPlugin('LIMIT=1000')),
+      openClient(buildPlugin('LIMIT=1000', 'LARGEST=100')),
+    ]);
+    const error = (await failure(() =>
+      full.upload(new Float32Array(251), 'float32', [251]),
+    )) as OutOfDeviceMemory;
+    expect(error).toBeInstanceOf(OutOfDeviceMemory);
+    expect(error.needed).toBe(1004);
+    expect(error.message).toMatch(/while copying float32 \[251\] to it: it needed 0\.00100 MB more/);
+    full.upload(new Float32Array(250), 'float32', [250]).dispose();
+    expect(await failure(() => cut.upload(new Float32Array(26), 'float32', [26]))).toBeInstanceOf(
+      OutOfDeviceMemory,
+    );
+    cut.upload(new Float32Array(25), 'float32', [25]).dispose();
+    full.dispose();
+    cut.dispose();
   });
 
   test('a compiled program is serialized and loaded', async () => {

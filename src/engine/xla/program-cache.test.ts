@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { DeviceError } from '../../errors.js';
-import type { CompileOptions, PjrtExecutable } from './pjrt.js';
+import { type CompileOptions, OutOfDeviceMemory, type PjrtExecutable } from './pjrt.js';
 import { compileCached } from './program-cache.js';
 
 let folder: string;
@@ -26,6 +26,7 @@ class Client {
   readonly compiled: string[] = [];
   identity = 'one GPU';
   serializes = true;
+  isFull = false;
 
   async compile(text: string, _options?: CompileOptions): Promise<PjrtExecutable> {
     if (text === 'wrong') throw new DeviceError('refused');
@@ -36,6 +37,7 @@ class Client {
   async deserialize(bytes: Uint8Array): Promise<PjrtExecutable> {
     const text = Buffer.from(bytes).toString();
     if (text.includes('refused by the plugin')) throw new DeviceError('another version');
+    if (this.isFull) throw new OutOfDeviceMemory('out of memory', undefined, undefined);
     return this.executable(text);
   }
 
@@ -156,4 +158,14 @@ test('what a process that is gone was writing is removed', async () => {
   utimesSync(join(folder, 'old.part'), new Date(0), new Date(0));
   await compileCached(client, 'b', undefined, { folder });
   expect(readdirSync(folder).filter((name) => name.endsWith('.part'))).toEqual(['new.part']);
+});
+
+test('a program that cannot be loaded for want of memory is kept', async () => {
+  const client = new Client();
+  await compileCached(client, 'one', undefined, { folder });
+  client.isFull = true;
+  await expect(compileCached(client, 'one', undefined, { folder })).rejects.toThrow(OutOfDeviceMemory);
+  client.isFull = false;
+  await compileCached(client, 'one', undefined, { folder });
+  expect(client.compiled).toEqual(['one']);
 });

@@ -9,7 +9,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'n
 import { join } from 'node:path';
 import { userCache } from '../user-cache.js';
 import { type CompileOptions, compileOptions } from './pjrt/options.js';
-import type { PjrtClient, PjrtExecutable } from './pjrt.js';
+import { OutOfDeviceMemory, type PjrtClient, type PjrtExecutable } from './pjrt.js';
 
 /** Where compiled programs are kept, and how much of them. */
 export interface ProgramCache {
@@ -69,7 +69,9 @@ async function load(
       await utimes(path, now, now).catch(() => {});
       return executable;
     }
-  } catch {
+  } catch (error) {
+    // The program is right, and compiling it anew would want as much.
+    if (error instanceof OutOfDeviceMemory) throw error;
     // The checksum is right, and the plugin refuses the bytes nevertheless.
   }
   await rm(path, { force: true }).catch(() => {});

@@ -29,6 +29,9 @@ export interface StateReader {
 
 /** The values of states that run together. */
 export class Batch {
+  /** By whom its rows are held: the states, and their forks. */
+  readonly holders = new Set<Holding>();
+
   constructor(
     readonly rows: number,
     /** Entries that growing values have room for. */
@@ -58,21 +61,26 @@ class Holding {
   take(batch: Batch, row: number): void {
     this.batch = batch;
     this.row = row;
-    users.set(batch, (users.get(batch) ?? 0) + 1);
+    batch.holders.add(this);
   }
 
   letGo(): void {
     const { batch } = this;
     this.batch = undefined;
     if (!batch) return;
-    const left = users.get(batch)! - 1;
-    users.set(batch, left);
-    if (left === 0) batch.free();
+    batch.holders.delete(this);
+    if (batch.holders.size === 0) batch.free();
+  }
+
+  /** Becomes a row of another batch. */
+  moveTo(batch: Batch, row: number): void {
+    if (this.batch !== batch) {
+      this.letGo();
+      this.take(batch, row);
+    }
+    this.row = row;
   }
 }
-
-/** How many states hold rows of a batch. */
-const users = new WeakMap<Batch, number>();
 
 /** The state of one sequence: a row of arrays on the device, which are copied when they are needed elsewhere. */
 export class XlaState implements State {
@@ -153,21 +161,22 @@ export class XlaState implements State {
 
   /** Becomes a row of another batch. */
   moveTo(batch: Batch, row: number): void {
-    const { batch: old } = this.holding;
-    if (old === batch) {
-      this.holding.row = row;
-      return;
-    }
-    this.holding.letGo();
-    this.holding.take(batch, row);
+    this.holding.moveTo(batch, row);
   }
 }
 
 /** The batch of which these states are the rows, in order and all of them, if no other state shares one. */
 export function ownBatch(states: readonly XlaState[]): Batch | undefined {
   const { batch } = states[0]!;
-  const isWhole = batch.rows === states.length && users.get(batch) === states.length;
+  const isWhole = batch.rows === states.length && batch.holders.size === states.length;
   return isWhole && states.every((state, i) => state.batch === batch && state.row === i) ? batch : undefined;
+}
+
+/** Of a batch whose rows are mostly nobody's: which rows are still held, and by whom. Undefined for other batches. */
+export function leftIn(batch: Batch): ReadonlyMap<number, readonly Holding[]> | undefined {
+  const left = new Map<number, Holding[]>();
+  for (const holder of batch.holders) left.set(holder.row, [...(left.get(holder.row) ?? []), holder]);
+  return 0 < left.size && 2 * left.size <= batch.rows ? left : undefined;
 }
 
 const keys = new WeakMap<Batch, object[]>();

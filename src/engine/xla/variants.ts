@@ -10,7 +10,7 @@ import {
 import type { Program } from '../program.js';
 import type { LoadedWeights } from '../shared-weights.js';
 import type { XlaDevice } from './device.js';
-import type { PjrtExecutable } from './pjrt.js';
+import { OutOfDeviceMemory, type PjrtExecutable } from './pjrt.js';
 import type { Batch } from './state.js';
 import type { PlacedWeight } from './weights.js';
 
@@ -108,7 +108,7 @@ export class Variants {
     try {
       return { lowered, executable: await this.device.load(lowered.text) };
     } catch (error) {
-      if (!lowered.text.includes('custom_call')) throw error;
+      if (error instanceof OutOfDeviceMemory || !lowered.text.includes('custom_call')) throw error;
       // This cuDNN, if any, lacks the call: attention is computed without it from now on.
       const parts = lower(false);
       const variant = { lowered: parts, executable: await this.device.load(parts.text) };

@@ -106,6 +106,23 @@ test('a batch that stays together moves on in place, and room is added as it is 
   expect((await states[0]!.read()).get('seen')!.dims).toEqual([1, 1104, 3]);
 });
 
+test('a batch that most rows have left is not kept for the others', async () => {
+  const { client, executable, feed } = await memory();
+  const bytes = () => [...client.buffers].reduce((sum, buffer) => sum + buffer.bytes, 0);
+  const states = Array.from({ length: 4 }, () => executable.newState());
+  const row = bytes();
+  await executable.run(feed([1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0]), states);
+  expect(bytes()).toBe(5 * row);
+  const fork = states[3]!.fork();
+  for (const state of states.slice(0, 2)) await executable.run(feed([5, 0, 0]), [state]);
+  // The third and the fourth, which the fork shares, are alone now.
+  expect(bytes()).toBe(5 * row);
+  states[2]!.dispose();
+  expect(bytes()).toBe(4 * row);
+  const totals = [states[0]!, states[3]!, fork].map(async (state) => (await state.read()).get('total')!.data);
+  expect((await Promise.all(totals)).map((total) => total[0])).toEqual([7, 5, 5]);
+});
+
 test('a fork goes its own way', async () => {
   const { executable, feed } = await memory();
   const state = executable.newState();

@@ -182,6 +182,19 @@ export const FUNCTIONS = {
     byteCount: 'size',
     event: 'pointer',
   }),
+  executableMemory: at(96, 'Executable_GetCompiledMemoryStats', {
+    executable: 'pointer',
+    code: 'i64',
+    arguments: 'i64',
+    outputs: 'i64',
+    aliased: 'i64',
+    temporaries: 'i64',
+    hostCode: 'i64',
+    hostArguments: 'i64',
+    hostOutputs: 'i64',
+    hostAliased: 'i64',
+    hostTemporaries: 'i64',
+  }),
   bufferReadyEvent: at(72, 'Buffer_ReadyEvent', { buffer: 'pointer', event: 'pointer' }),
 } as const;
 

@@ -125,6 +125,8 @@ export class Client implements Omit<PjrtClient, 'dispose'> {
         `an array of ${dtype} [${dims}] needs ${elements} elements in a ${DTYPES[dtype].array.name}, not ${data.length} in a ${data.constructor.name}`,
       );
     }
+    const doing = `copying ${dtype} [${dims}] to it`;
+    to.expectRoom(doing, data.byteLength, data.byteLength);
     const sizes = BigInt64Array.from(dims, BigInt);
     const args = new Struct(FUNCTIONS.clientBufferFromHost, {
       client: this.handle,
@@ -135,7 +137,7 @@ export class Client implements Omit<PjrtClient, 'dispose'> {
       semantics: COPY_DURING_CALL,
       device: to.handle,
     });
-    this.api.call(FUNCTIONS.clientBufferFromHost, args, `copying ${dtype} [${dims}] to it`, {
+    this.api.call(FUNCTIONS.clientBufferFromHost, args, doing, {
       memory: () => to.memory(),
       kept: { data, sizes },
     });

@@ -3,6 +3,7 @@ import type { MemoryUse } from '../../program.js';
 import type { PjrtDevice } from '../pjrt.js';
 import { FUNCTIONS, Struct } from './abi.js';
 import type { PjrtApi } from './api.js';
+import { outOfMemory } from './errors.js';
 
 /** `PJRT_Device`. */
 export class Device implements PjrtDevice {
@@ -27,17 +28,35 @@ export class Device implements PjrtDevice {
   }
 
   memory(): MemoryUse | undefined {
+    const stats = this.stats();
+    if (!stats?.get('limitIsSet')) return undefined;
+    const inUse = stats.get('inUse');
+    return { inUse, limit: stats.get('limit'), peak: stats.get('peakIsSet') ? stats.get('peak') : inUse };
+  }
+
+  /**
+   * Throws `OutOfDeviceMemory` where there is no room for so many bytes, `together` of them in one piece. XLA's allocator would wait ten seconds
+   * for memory, in JavaScript's thread, which alone could free any; and who is told then goes on to the next thing that does not fit.
+   */
+  expectRoom(doing: string, bytes: number, together: number): void {
+    const stats = this.stats();
+    if (!stats?.get('limitIsSet')) return;
+    const [limit, inUse] = [stats.get('limit'), stats.get('inUse')];
+    const isKnown = stats.get('poolIsSet') && stats.get('largestFreeBlockIsSet');
+    // What is not in the allocator's pool yet can be added to it.
+    const largest = isKnown
+      ? Math.max(stats.get('largestFreeBlock'), limit - stats.get('pool'))
+      : limit - inUse;
+    if (bytes <= limit - inUse && together <= largest) return;
+    throw outOfMemory(doing, bytes, this.memory());
+  }
+
+  /** Undefined where the plugin does not know. */
+  private stats(): Struct<typeof FUNCTIONS.deviceMemoryStats.fields> | undefined {
+    const args = new Struct(FUNCTIONS.deviceMemoryStats, { device: this.handle });
     try {
-      const stats = this.api.call(
-        FUNCTIONS.deviceMemoryStats,
-        new Struct(FUNCTIONS.deviceMemoryStats, { device: this.handle }),
-        'asking for its memory',
-      );
-      if (!stats.get('limitIsSet')) return undefined;
-      const inUse = stats.get('inUse');
-      return { inUse, limit: stats.get('limit'), peak: stats.get('peakIsSet') ? stats.get('peak') : inUse };
+      return this.api.call(FUNCTIONS.deviceMemoryStats, args, 'asking for its memory');
     } catch {
-      // Plugins need not know.
       return undefined;
     }
   }

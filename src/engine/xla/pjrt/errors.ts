@@ -18,7 +18,13 @@ export class OutOfDeviceMemory extends DeviceError {
 
 /** The words that allocators of XLA use, and the driver where nothing else caught it. */
 const OUT_OF_MEMORY = /out of memory|failed to allocate|ran out of|OUT_OF_MEMORY/i;
-const BYTES = [/\((\d+)B\)/, /allocat\w*(?: \w+){0,3} (\d+) ?bytes/i, /\((\d+) bytes\)/];
+const BYTES = [
+  /\((\d+)(B)\)/,
+  /allocat\w*(?: \w+){0,3} (\d+) ?(bytes)/i,
+  /\((\d+) (bytes)\)/,
+  /allocat\w*(?: \w+){0,3} ([\d.]+)([KMGT]iB|B)\b/i,
+];
+const UNITS: Readonly<Record<string, number>> = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 /** XLA appends lists of buffers, of many pages. */
 const LONGEST = 2000;
 
@@ -34,15 +40,26 @@ export function pluginError(
   if (!OUT_OF_MEMORY.test(message)) {
     return new DeviceError(`the cuda device failed while ${doing}: ${words} (${code})`, { cause });
   }
-  const needed = BYTES.map((pattern) => pattern.exec(message)?.[1]).find((bytes) => bytes !== undefined);
-  const use = memory?.();
-  const wanted = needed === undefined ? 'more' : `${gigabytes(Number(needed))} more`;
-  const there = use ? `, and of its ${gigabytes(use.limit)} are ${gigabytes(use.inUse)} in use` : '';
+  const [, size, unit] = BYTES.map((pattern) => pattern.exec(message)).find((found) => found !== null) ?? [];
+  const needed = size === undefined ? undefined : Number(size) * (UNITS[unit!] ?? 1);
+  return outOfMemory(doing, needed, memory?.(), { words: words.split('\n')[0]!, cause });
+}
+
+/** The error for what does not fit a device's memory while something was done: how many bytes it needed, as far as that is known. */
+export function outOfMemory(
+  doing: string,
+  needed: number | undefined,
+  memory: MemoryUse | undefined,
+  { words, ...options }: ErrorOptions & { readonly words?: string } = {},
+): OutOfDeviceMemory {
+  const wanted = needed === undefined ? 'more' : `${gigabytes(needed)} more`;
+  const there = memory ? `, and of its ${gigabytes(memory.limit)} are ${gigabytes(memory.inUse)} in use` : '';
+  const said = words === undefined ? '' : ` XLA says: ${words}`;
   return new OutOfDeviceMemory(
-    `the cuda device is out of memory while ${doing}: it needed ${wanted}${there}. Use a smaller batch, a shorter sequence or a smaller model. XLA says: ${words.split('\n')[0]}`,
-    needed === undefined ? undefined : Number(needed),
-    use,
-    { cause },
+    `the cuda device is out of memory while ${doing}: it needed ${wanted}${there}. Use a smaller batch, a shorter sequence or a smaller model.${said}`,
+    needed,
+    memory,
+    options,
   );
 }
 

@@ -9,6 +9,11 @@ import { dropped, Resource } from './resource.js';
 /** `PJRT_LoadedExecutable`. */
 export class Executable implements PjrtExecutable {
   readonly results: number;
+  /**
+   * Bytes of a device that a run takes besides its arguments, and of these its temporaries, which lie together; the others are results that
+   * are in no argument's memory. Undefined where the plugin does not know.
+   */
+  private readonly takes: { readonly all: number; readonly temporaries: number } | undefined;
   private readonly loaded: Resource;
   private readonly executable: Resource;
 
@@ -36,6 +41,18 @@ export class Executable implements PjrtExecutable {
         'looking at a program',
       )
       .get('count');
+    this.takes = this.askWhatItTakes();
+  }
+
+  private askWhatItTakes(): Executable['takes'] {
+    const args = new Struct(FUNCTIONS.executableMemory, { executable: this.executable.handle });
+    try {
+      this.client.api.call(FUNCTIONS.executableMemory, args, 'asking what a program takes');
+    } catch {
+      return undefined;
+    }
+    const temporaries = args.get('temporaries');
+    return { all: temporaries + args.get('outputs') - args.get('aliased'), temporaries };
   }
 
   run(args: readonly (readonly PjrtBuffer[])[]): PjrtBuffer[][] {
@@ -45,6 +62,10 @@ export class Executable implements PjrtExecutable {
     if (args.length === 0 || args.some((list) => list.length !== count)) {
       throw new DeviceError('a program needs one list of arguments for each device, all of one length');
     }
+    const { takes } = this;
+    if (takes)
+      for (const device of this.client.devices.slice(0, args.length))
+        device.expectRoom('running a program', takes.all, takes.temporaries);
     const inputs = args.map((list) => BigUint64Array.from(list, (buffer) => handleOf(buffer)));
     const outputs = args.map(() => new BigUint64Array(this.results));
     const inputLists = BigUint64Array.from(inputs, (list) => api.address(list));

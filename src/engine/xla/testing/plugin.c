@@ -7,11 +7,13 @@
  *   fail WORDS     starting a run fails (INTERNAL)
  *   late WORDS     the run's results fail
  *   memory BYTES   starting a run fails for want of memory
+ *   takes BYTES    a run has temporaries of so many bytes, as the program says itself
  *   slow MS        the results are ready after so many milliseconds
  *   compile MS     compiling takes so long
  *   crash          the process dies
  * A client that is told of several nodes exchanges values with the others through the key-value callbacks, from a thread of its own.
- * Built with -DMINOR=N it says to be of version 0.N, and with -DGROWN its structs have further fields at their ends.
+ * Built with -DMINOR=N it says to be of version 0.N, and with -DGROWN its structs have further fields at their ends. With -DLIMIT=N its
+ * devices have N bytes, and with -DLARGEST=N at most N of them lie together.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -28,6 +30,9 @@
 #endif
 #ifndef MINOR
 #define MINOR 94
+#endif
+#ifndef LIMIT
+#define LIMIT 1000000000
 #endif
 #ifdef GROWN
 #define MORE void *more[3];
@@ -245,12 +250,16 @@ static int64_t in_use, peak;
 static Error *memory_stats(PJRT_Device_MemoryStats_Args *args) {
   CHECK(PJRT_Device_MemoryStats_Args, peak_pool_is_set);
   if (args->device != &devices[0]) return error(12, "not implemented for this device");
-  args->bytes_in_use = in_use; args->peak = peak; args->peak_is_set = true; args->limit = 1000000000; args->limit_is_set = true;
+  args->bytes_in_use = in_use; args->peak = peak; args->peak_is_set = true; args->limit = LIMIT; args->limit_is_set = true;
   args->pool = -1; args->peak_pool = -1; args->peak_pool_is_set = true;
+#ifdef LARGEST
+  args->pool = LIMIT; args->pool_is_set = true;
+  args->free_block = LARGEST; args->free_block_is_set = true;
+#endif
   return 0;
 }
 
-typedef struct { int results; int donated[8]; int donations; char reject[200], fail[200], late[200]; long long memory; int slow, compile, crash; } Program;
+typedef struct { int results; int donated[8]; int donations; char reject[200], fail[200], late[200]; long long memory, takes; int slow, compile, crash; } Program;
 typedef struct { Program program; char text[4000]; } Loaded;
 
 static void parse(Program *p, char *text) {
@@ -262,6 +271,7 @@ static void parse(Program *p, char *text) {
     else if (sscanf(line, "slow %d", &n) == 1) p->slow = n;
     else if (sscanf(line, "compile %d", &n) == 1) p->compile = n;
     else if (sscanf(line, "memory %lld", &p->memory) == 1) continue;
+    else if (sscanf(line, "takes %lld", &p->takes) == 1) continue;
     else if (!strncmp(line, "reject ", 7)) snprintf(p->reject, sizeof p->reject, "%s", line + 7);
     else if (!strncmp(line, "fail ", 5)) snprintf(p->fail, sizeof p->fail, "%s", line + 5);
     else if (!strncmp(line, "late ", 5)) snprintf(p->late, sizeof p->late, "%s", line + 5);
@@ -310,6 +320,18 @@ typedef struct { HEAD Loaded *executable; } PJRT_Executable_Destroy_Args;
 static Error *executable_destroy(PJRT_Executable_Destroy_Args *args) { free(args->executable); count(freed, EXECUTABLES); return 0; }
 typedef struct { HEAD Loaded *executable; size_t count; } PJRT_Executable_NumOutputs_Args;
 static Error *output_count(PJRT_Executable_NumOutputs_Args *args) { args->count = args->executable->program.results; return 0; }
+
+typedef struct {
+  HEAD Loaded *executable; int64_t code, arguments, outputs, aliased, temporaries;
+  int64_t host_code, host_arguments, host_outputs, host_aliased, host_temporaries; MORE
+} PJRT_Executable_GetCompiledMemoryStats_Args;
+static Error *program_memory(PJRT_Executable_GetCompiledMemoryStats_Args *args) {
+  CHECK(PJRT_Executable_GetCompiledMemoryStats_Args, host_temporaries);
+  if (!args->executable->program.takes) return error(12, "not implemented for this program");
+  // Results of 8 bytes, of which 4 lie in an argument's memory.
+  args->outputs = 8; args->aliased = 4; args->temporaries = args->executable->program.takes;
+  return 0;
+}
 
 static void serialized_free(void *s) { free(s); count(freed, SERIALIZED); }
 typedef struct { HEAD const Loaded *executable; const char *bytes; size_t size; void *serialized; void (*deleter)(void *); } PJRT_Executable_Serialize_Args;
@@ -441,6 +463,6 @@ const void *GetPjrtApi(void) {
   f[20] = client_compile; f[22] = buffer_from_host; f[26] = device_kind; f[29] = device_description; f[34] = memory_stats;
   f[40] = executable_destroy; f[44] = output_count; f[49] = serialize; f[50] = loaded_destroy; f[51] = get_executable;
   f[55] = execute; f[56] = deserialize; f[58] = buffer_destroy; f[60] = dimensions; f[64] = on_device_size;
-  f[70] = to_host; f[72] = ready_event;
+  f[70] = to_host; f[72] = ready_event; f[96] = program_memory;
   return &api;
 }

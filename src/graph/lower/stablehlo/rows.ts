@@ -14,15 +14,28 @@ export interface RowValue {
   readonly grows: number | undefined;
 }
 
-/** Row `row` (i64 [], the last argument) of each value, with this room: as much more is added behind, or less left. */
-export function takeRow(values: readonly RowValue[], room: number, mesh?: Mesh): LoweredToHlo {
+/** So many rows of each value, by their numbers (i64 [count], the last argument), with this room: as much more is added behind, or less left. */
+export function copyRows(
+  values: readonly RowValue[],
+  count: number,
+  room: number,
+  mesh?: Mesh,
+): LoweredToHlo {
   const { builder, parameters, argument } = begin(mesh);
   const given = values.map((value) => argument(value, value.dims));
-  const row = builder.argument('i64', [], false, `%arg${parameters.length}`);
-  parameters.push({ id: row.id, name: 'row', kind: 'input', element: 'i64', dims: [] });
+  const numbers = builder.argument('i64', [count], false, `%arg${parameters.length}`);
+  parameters.push({ id: numbers.id, name: 'rows', kind: 'input', element: 'i64', dims: [count] });
+  const starts = Array.from({ length: count }, (_, i) =>
+    builder.reshape(builder.slice(numbers, 0, i, i + 1), []),
+  );
   const results = values.map((value, i): Result => {
-    const own = value.isBatched ? builder.dynamicSlice(given[i]!, 0, row, 1) : given[i]!;
-    return resultOf(value, withRoom(builder, own, value.grows, room), parameters[i]!.axis);
+    const rows = value.isBatched
+      ? builder.concat(
+          starts.map((start) => builder.dynamicSlice(given[i]!, 0, start, 1)),
+          0,
+        )
+      : given[i]!;
+    return resultOf(value, withRoom(builder, rows, value.grows, room), parameters[i]!.axis);
   });
   return moduleOf(builder, parameters, results, new Map(), mesh);
 }
