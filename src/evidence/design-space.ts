@@ -11,7 +11,10 @@ const SECTION = 'design-space';
 /** What all choices are changed from. */
 const BASE = {
   pattern: 'M-M-M-M-S-',
-  set: { attention_selected: 32, attention_window: 16, attention_score: 'convolution' } as Keys,
+  set: {
+    ...{ attention_selected: 16, attention_window: 16 },
+    ...{ attention_score: 'convolution', attention_scores_window: true },
+  } as Keys,
 };
 
 /** Another choice than the base's. */
@@ -23,7 +26,7 @@ interface Choice {
   readonly strategy?: { readonly name: string; readonly stages: (steps: number, batch: number) => Stage[] };
 }
 
-const TASK = { task: 'facts-16', length: 256 };
+const TASK = { task: 'facts-8', length: 128 };
 /** With `quick`: learned, or not, in so few steps. */
 const QUICK: Stage = { task: 'parity-steps', length: 24, steps: 40, batch: 16 };
 
@@ -36,13 +39,13 @@ const CHOICES: readonly Choice[] = [
   { axis: 'ratio', pattern: 'M-M-S-M-M-S-' },
   { axis: 'place', pattern: 'S-M-M-M-M-' },
   { axis: 'place', pattern: 'M-M-S-M-M-' },
-  ...[8, 16, 64].map((places) => ({ axis: 'places', set: { attention_selected: places } })),
+  ...[8, 32, 64].map((places) => ({ axis: 'places', set: { attention_selected: places } })),
   ...[2, 64].map((window) => ({ axis: 'window', set: { attention_window: window } })),
   { axis: 'score', set: { attention_score: 'linear' } },
-  { axis: 'score', set: { attention_scores_window: true } },
+  { axis: 'score', set: { attention_scores_window: false } },
   ...[4, 64].map((size) => ({ axis: 'state size', set: { ssm_state_size: size } })),
   ...MATRICES.map((letter) => ({ axis: 'state matrix', pattern: `${`${letter}-`.repeat(4)}S-` })),
-  beginning('short texts first', (batch) => ({ length: 128, batch: 2 * batch })),
+  beginning('short texts first', (batch) => ({ length: 64, batch: 2 * batch })),
   beginning('recurrences first, attention held', () => ({ factors: { 'layer:S': 0 } })),
   beginning('attention first, recurrences held', () => ({ factors: { 'layer:M': 0 } })),
   {

@@ -137,6 +137,7 @@ function imageTask({ patch, load, ...task }: ImageTask): Task {
       const order = new Random(1).permutation(training.length);
       const shuffled = [...order].map((i) => training[i]!);
       const held = Math.min(1000, Math.round(training.length / 10));
+      const told = [test.length, training.length - held].map((count) => count.toLocaleString('en'));
       return {
         reads: { kind: 'images', height: SIDE, width: SIDE, channels: 1, patch, classes: [...classes] },
         sequence: positions,
@@ -146,7 +147,7 @@ function imageTask({ patch, load, ...task }: ImageTask): Task {
           moves ? { vary: moved } : { vary: shifted },
         ),
         async *score(trained) {
-          yield { of: `${test.length.toLocaleString('en')} images`, ...(await imagesTold(trained, test)) };
+          yield { of: `${told[0]} images, ${told[1]} learned`, ...(await imagesTold(trained, test)) };
         },
       };
     },
