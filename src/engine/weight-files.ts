@@ -4,7 +4,7 @@ import { DeviceError } from '../errors.js';
 import { float16ToFloat32 } from '../graph/index.js';
 import type { StoredPart } from './tensors.js';
 
-/** Halves of a file as float32. */
+/** 16-bit floats as float32. */
 export function widened(bytes: Uint8Array, dtype: StoredPart['dtype']): Float32Array {
   const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
   if (dtype === 'float16') return float16ToFloat32(halves);

@@ -1,10 +1,10 @@
-/** The one memory that kernels compute in, shared by all threads: weights, states, and what is in between. */
+/** The allocator of the WebAssembly memory that all threads share: weights, states and temporaries. */
 import { DeviceLimitError } from '../../errors.js';
 
 const PAGE = 65536;
 /** 4 GiB is the limit of 32-bit addresses. Some systems, phones above all, reserve less: the first size that succeeds is used. */
 const MOST_PAGES = [65536, 32768, 16384, 8192];
-/** What the kernels' own constants take at the beginning. */
+/** Bytes at the beginning for the kernels' own constants. */
 const RESERVED = 2 * PAGE;
 const FIRST_PAGES = 16;
 /** Blocks begin at multiples of a cache line. */
@@ -14,7 +14,7 @@ const ALIGNMENT = 64;
 export class SharedMemory {
   readonly memory: WebAssembly.Memory;
   private readonly mostPages: number;
-  /** Free blocks by their beginning: none touches the next. */
+  /** Free blocks in ascending order; adjacent ones are merged. */
   private free: { start: number; end: number }[] = [{ start: RESERVED, end: FIRST_PAGES * PAGE }];
   private readonly sizes = new Map<number, number>();
   private view = new Uint8Array();
@@ -23,7 +23,7 @@ export class SharedMemory {
     [this.memory, this.mostPages] = largestMemory();
   }
 
-  /** All of it, as far as it has grown. */
+  /** The whole memory at its present size. */
   get bytes(): Uint8Array {
     if (this.view.buffer !== this.memory.buffer) this.view = new Uint8Array(this.memory.buffer);
     return this.view;
@@ -33,19 +33,19 @@ export class SharedMemory {
     return new Int32Array(this.memory.buffer, address, length);
   }
 
-  /** Bytes that it may grow to. */
+  /** The maximum size in bytes. */
   get mostBytes(): number {
     return this.mostPages * PAGE;
   }
 
-  /** Bytes that are taken. */
+  /** Bytes that are allocated. */
   get taken(): number {
     let total = 0;
     for (const size of this.sizes.values()) total += size;
     return total;
   }
 
-  /** A block of so many bytes, whatever they held before. Throws `DeviceLimitError` where there is no room. */
+  /** Allocates an uninitialized block and returns its address. Throws `DeviceLimitError` if there is no room. */
   allocate(bytes: number): number {
     const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
     let at = this.fitting(size);
@@ -102,7 +102,7 @@ export class SharedMemory {
     else this.free.splice(low, 0, { start, end });
   }
 
-  /** Throws `DeviceLimitError` where so many more bytes do not fit; to be called before the first of several blocks is allocated. */
+  /** Throws `DeviceLimitError` if this many more bytes do not fit. Call it before the first of several allocations. */
   expectRoom(bytes: number): void {
     if (this.taken + bytes > this.mostPages * PAGE - RESERVED) throw this.outOfMemory(bytes);
   }
@@ -111,7 +111,7 @@ export class SharedMemory {
     const end = this.memory.buffer.byteLength;
     const last = this.free.at(-1);
     const missing = size - (last?.end === end ? last.end - last.start : 0);
-    // Grows by more than is needed, since each growth is a system call.
+    // Grows by more than necessary, since each growth is a system call.
     const least = Math.ceil(missing / PAGE);
     const left = this.mostPages - end / PAGE;
     const wanted = Math.min(left, Math.max(least, 256));

@@ -1,4 +1,4 @@
-/** A schedule in memory, with the addresses of its inputs and outputs, and of the states' values before and after a run. */
+/** A schedule in memory, with the addresses of its inputs, outputs and states. */
 import { DeviceError } from '../../errors.js';
 import {
   type Buffer,
@@ -21,18 +21,18 @@ export interface ProgramState {
   readonly after: Tensor;
 }
 
-/** A change to a row's value that is committed when the run succeeds. */
+/** A new value of a row's state, which is committed when the run succeeds. */
 interface Change {
   keep(): void;
   undo(): void;
 }
 
-/** A schedule in memory, and where its inputs, outputs and states are. */
+/** A schedule that is ready to run. */
 export class PlacedSchedule {
   /** Entries that a run appends to growing states. */
   readonly appended: number;
   private readonly inputs: ReadonlyMap<string, number>;
-  /** Tables of pages of growing states, by row, and how many pages each has room for. */
+  /** The page tables of growing states, by row, and their capacity in pages. */
   private readonly pageTables = new Map<string, { address: number; room: number }>();
 
   constructor(
@@ -82,7 +82,7 @@ export class PlacedSchedule {
     );
   }
 
-  /** Sets the addresses of the rows' values before and after a run. Throws `DeviceError`, and changes nothing, where there is no room. */
+  /** Sets the addresses of the rows' values before and after a run. Throws `DeviceError`, and changes nothing, if memory is short. */
   prepare(rows: readonly WasmState[]): Change[] {
     const changes: Change[] = [];
     try {
@@ -126,7 +126,7 @@ export class PlacedSchedule {
     ];
   }
 
-  /** Room for `count` more entries, in pages that are not shared with other states. */
+  /** Makes room for `count` more entries, in pages that are not shared with other states. */
   private append(index: number, row: number, value: KeptValue, count: number, length: number): Change[] {
     const { memory } = this.device;
     const blocks = [...value.blocks];

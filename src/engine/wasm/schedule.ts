@@ -1,25 +1,25 @@
 /**
- * A schedule in the shared memory: which steps run without a barrier in between, where their results lie, and the words that
- * kernels read. Steps stand in one stage where none needs what another thread does in it; between stages all threads wait for
- * each other. A result's memory is another's as soon as the last stage that reads it is over.
+ * Builds schedules in shared memory: groups steps into stages, assigns memory to their results, and writes the words that kernels read.
+ * Steps are in one stage if no thread needs another thread's results within it; between stages there is a barrier. The memory of a result
+ * is reused after the last stage that reads it.
  */
 import type { Buffer, Lowered, Step, Word } from '../../graph/index.js';
 import type { SharedMemory } from './memory.js';
 
-/** Words before a stage's steps, and before a step's own; see kernels/index.ts. */
+/** Header words of a stage, and of a step; see kernels/index.ts. */
 const STAGE = 2;
 const STEP = 2;
 /** Bytes of a stage's counters: a cache line. */
 const COUNTERS = 64;
 const ALIGNMENT = 64;
 
-/** A step, and the stage in which it runs: steps of one stage do not depend on each other. */
+/** A step and its stage: steps of one stage do not depend on each other. */
 export interface PlannedStep {
   readonly step: Step;
   readonly stage: number;
 }
 
-/** Steps by stage: each as early as what it reads allows. */
+/** Assigns each step the earliest stage that its operands allow. */
 export function stagesOf(steps: readonly Step[]): PlannedStep[] {
   const made = new Map<Buffer, number>();
   const changed = new Map<number, number>();
@@ -36,7 +36,7 @@ export function stagesOf(steps: readonly Step[]): PlannedStep[] {
   return planned.sort((a, b) => a.stage - b.stage);
 }
 
-/** Where each temporary buffer lies in memory that all of them share, and how large that is. */
+/** The offset of each temporary buffer in one block, and the size of that block. */
 export function planMemory(
   planned: readonly PlannedStep[],
   { inputs, outputs }: Pick<Lowered, 'inputs' | 'outputs'>,
@@ -64,7 +64,7 @@ export function planMemory(
 function placed(lives: ReadonlyMap<Buffer, { from: number; to: number }>) {
   const offsets = new Map<Buffer, number>();
   const order = [...lives].sort(([a], [b]) => b.bytes - a.bytes);
-  // By place, so that gaps are found in one walk.
+  // Sorted by offset, so that gaps are found in one pass.
   const taken: { start: number; end: number; from: number; to: number }[] = [];
   let bytes = 0;
   for (const [buffer, { from, to }] of order) {
@@ -85,16 +85,16 @@ function placed(lives: ReadonlyMap<Buffer, { from: number; to: number }>) {
   return { offsets, bytes };
 }
 
-/** A schedule in the kernels' memory; numbers are addresses. */
+/** A schedule in the kernels' memory, by addresses. */
 export interface Schedule {
-  /** The block in which it lies, which begins with the stages' counters. */
+  /** The block that contains it, which begins with the stages' counters. */
   readonly block: number;
-  /** Where its stages begin, and end. */
+  /** The addresses of its first stage, and of its end. */
   readonly start: number;
   readonly end: number;
 }
 
-/** Writes steps into the shared memory. `addressOf` says where buffers are, `tableOf` where the tables of states are. */
+/** Writes steps into shared memory. `addressOf` gives the addresses of buffers, `tableOf` those of the states' tables. */
 export function writeSchedule(
   memory: SharedMemory,
   planned: readonly PlannedStep[],

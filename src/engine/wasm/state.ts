@@ -1,8 +1,7 @@
 /**
- * States in the shared memory. A value that a run replaces lies in a block of its own; the run writes its successor to
- * another, so that one that fails leaves it as it was, and forks share it until then. One that grows lies in pages of 64
- * entries, which forks share too: what a run appends is written behind the entries, in a copy of the last page where that is
- * shared.
+ * States in shared memory. A value that a run replaces has a block of its own, which forks share; a run writes the new value to another
+ * block, so that a run that fails leaves the old one unchanged. A growing value has pages of 64 entries, which forks share too: a run
+ * appends to the last page, or to a copy of it if it is shared (copy on write).
  */
 import { DeviceError } from '../../errors.js';
 import { DTYPES, PAGE_ENTRIES } from '../../graph/index.js';
@@ -11,7 +10,7 @@ import { type State, type StateSpec, stateDims } from '../program.js';
 import type { HostTensor, TensorData } from '../tensors.js';
 import type { SharedMemory } from './memory.js';
 
-/** A block that values of several states may share. */
+/** A reference-counted block, which values of several states may share. */
 export class Block {
   private users = 1;
 
@@ -41,13 +40,13 @@ export class Block {
   }
 }
 
-/** A value of one row: one block, or pages of entries. */
+/** A state's value: one block, or pages of entries. */
 export interface KeptValue {
   readonly spec: StateSpec;
   blocks: Block[];
 }
 
-/** How the entries of a growing value lie in its pages: [outer, 64, inner] in each. */
+/** The layout of a growing value's pages: [outer, 64, inner], with `bytes` for each inner part. */
 export function entrySizes(spec: StateSpec): { outer: number; bytes: number } {
   const dims = stateDims(spec, 1);
   const size = (part: readonly number[]): number => part.reduce((a, b) => a * b, 1);
@@ -67,7 +66,7 @@ function release(values: ReadonlyMap<string, KeptValue>): void {
   for (const { blocks } of values.values()) for (const block of blocks) block.release();
 }
 
-/** Whoever drops a state and does not dispose of it leaves its memory to the garbage collector. */
+/** Frees the memory of states that are garbage-collected without having been disposed of. */
 const dropped = new FinalizationRegistry(release);
 
 /** The state of one sequence. Forks share its blocks until one of them is written to. */
@@ -78,7 +77,7 @@ export class WasmState implements State {
   });
 
   constructor(
-    /** The memory in which it lies: only its own device can run it. */
+    /** The memory that contains it: only the device of this memory can run it. */
     readonly memory: SharedMemory,
     readonly values: ReadonlyMap<string, KeptValue>,
     public length: number,
@@ -121,7 +120,7 @@ export class WasmState implements State {
     this.life.dispose();
   }
 
-  /** Throws `DeviceError` where it was disposed of. */
+  /** Throws `DeviceError` if it was disposed of. */
   expectAlive(): void {
     if (this.life.isOver) throw new DeviceError('this state was disposed of');
   }
@@ -150,7 +149,7 @@ export class WasmState implements State {
   }
 }
 
-/** A value from a tensor of one row, of which a growing one holds `length` entries and maybe room for more; or its initial one. */
+/** A value copied from a tensor of one row (a growing one with `length` entries, and possibly spare room), or the initial value. */
 export function newValue(
   memory: SharedMemory,
   spec: StateSpec,

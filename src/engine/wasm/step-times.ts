@@ -1,23 +1,23 @@
-/** Where the time of a program goes on the wasm device. */
+/** Profiles a program on the device `wasm`. */
 import { DeviceError } from '../../errors.js';
 import type { Device, Program } from '../program.js';
 import type { HostTensor } from '../tensors.js';
 import { WasmDevice } from './device.js';
 
-/** What one step of a schedule took. */
+/** The time of one step of a schedule. */
 export interface StepTime {
-  /** What it computes, and the layer in which it stands. */
+  /** Its operation and its layer. */
   readonly label: string;
   readonly path: string;
-  /** Between stages all threads wait for each other; steps of one stage follow each other without. */
+  /** There is a barrier between stages, and none between the steps of a stage. */
   readonly stage: number;
-  /** Of the calling thread, the mean over the faster half of all rounds; its waiting for others counts to a stage's last step. */
+  /** On the calling thread, the mean over the faster half of all rounds. The wait at the barrier counts to a stage's last step. */
   readonly milliseconds: number;
   /** Bytes of weights that it reads. */
   readonly weightBytes: number;
 }
 
-/** The steps of a program's schedule, in order, for new states that hold `length` entries. Throws `DeviceError` where the device is not `wasm`. */
+/** The steps of a program's schedule, in order, for new states with `length` entries. Throws `DeviceError` if the device is not `wasm`. */
 export async function stepTimes(
   program: Program,
   feeds: Readonly<Record<string, HostTensor>>,

@@ -1,4 +1,4 @@
-/** Threads that run a schedule together: the calling one and workers, each with an instance of the kernels. */
+/** The threads that run schedules: the calling one and workers, each with an instance of the kernels. */
 import { enableRelaxedSimd, nextTurn, startThread, type Thread } from '#platform';
 import { DeviceError, DeviceLimitError } from '../../errors.js';
 import { BINARIES } from './binary.js';
@@ -14,7 +14,7 @@ interface Kernels {
   run(start: number, end: number, threads: number): number;
 }
 
-/** Bytes of the words that threads wait for, and of a thread's scratch memory. */
+/** Bytes of the control block, and of a thread's scratch memory. */
 const CONTROL_BYTES = 512;
 const SCRATCH_BYTES = 65536;
 /** Words of the control block; see kernels/memory.ts. */
@@ -23,7 +23,7 @@ const FAILURE = 384 / 4;
 
 const modules = new Map<Simd, WebAssembly.Module>();
 
-/** The compiled kernels of a build. Throws `DeviceLimitError` where this engine has no SIMD or no threads. */
+/** The compiled kernels of a build. Throws `DeviceLimitError` if the JavaScript engine has no SIMD or no threads. */
 function moduleOf(simd: Simd): WebAssembly.Module {
   let module = modules.get(simd);
   if (!module) {
@@ -42,7 +42,7 @@ function moduleOf(simd: Simd): WebAssembly.Module {
   return module;
 }
 
-/** The better build that this engine compiles. */
+/** The best build that the JavaScript engine compiles. */
 function bestModule(simd: Simd | undefined): WebAssembly.Module {
   if (simd) return moduleOf(simd);
   try {
@@ -52,7 +52,7 @@ function bestModule(simd: Simd | undefined): WebAssembly.Module {
   }
 }
 
-/** What a worker runs, in plain JavaScript: it gets nothing of this module but its text. */
+/** The source of a worker, in plain JavaScript, since it is passed as text and cannot use this module. */
 const WORKER = `({ module, memory, control, scratch, thread, seen }, ready) => {
   const env = { memory, now: () => performance.now(), abort: () => { throw new Error('a kernel gave up'); } };
   const { exports } = new WebAssembly.Instance(module, { env });
@@ -61,7 +61,7 @@ const WORKER = `({ module, memory, control, scratch, thread, seen }, ready) => {
   exports.work(seen);
 }`;
 
-/** The threads that run schedules, the calling one included. They are started at the first run. */
+/** The calling thread and its workers, which are started at the first run. */
 export class Threads {
   private readonly module: WebAssembly.Module;
   private readonly kernels: Kernels;
@@ -128,8 +128,8 @@ export class Threads {
   }
 
   /**
-   * Runs a schedule. `times` is where the milliseconds of each step are added (float64), or 0. Throws `DeviceError` where a
-   * worker died or values were not what a kernel can take.
+   * Runs a schedule. The milliseconds of each step (float64) are added at the address `times`, unless it is 0. Throws `DeviceError` if a
+   * worker has died, or for values that a kernel cannot take, such as an index out of range.
    */
   async run({ block, start, end }: Schedule, times = 0): Promise<void> {
     if (start === end) return;
@@ -137,7 +137,7 @@ export class Threads {
     if (threads > 1) await this.start();
     this.kernels.begin(block, start, end, threads, times);
     for (let at = await this.advance(start, end, threads); at !== 0; ) {
-      // The other threads have not answered for long. That a worker has ended is reported in another turn of the event loop.
+      // The other threads have not responded for long. The event of a worker's end is delivered in another turn of the event loop.
       await nextTurn();
       if (this.death !== undefined) {
         const why = this.death;
@@ -159,7 +159,7 @@ export class Threads {
     try {
       return this.kernels.run(start, end, threads) >>> 0;
     } catch (error) {
-      // The other threads would wait for this one for ever.
+      // Otherwise the other threads would wait for this one forever.
       await this.stop();
       throw new DeviceError(`a kernel of the wasm device failed: ${(error as Error).message}`, {
         cause: error,

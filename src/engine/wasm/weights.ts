@@ -1,4 +1,4 @@
-/** Weights in the shared memory, read straight from their files; programs that use the same ones share them. */
+/** Weights in shared memory, read directly from their files. Programs share them. */
 import { DTYPES, Element, type HeldWeight } from '../../graph/index.js';
 import { type LoadedWeights, SharedWeights } from '../shared-weights.js';
 import {
@@ -12,7 +12,7 @@ import {
 import { type WeightFiles, widened } from '../weight-files.js';
 import type { SharedMemory } from './memory.js';
 
-/** A weight, and where its parts lie. */
+/** A weight, and the addresses of its parts. */
 export interface PlacedWeight {
   readonly held: HeldWeight;
   readonly at: Readonly<Partial<Record<'values' | 'codes' | 'scales', number>>>;
@@ -24,13 +24,13 @@ export class Weights extends SharedWeights<PlacedWeight> {
     super();
   }
 
-  /** See `SharedWeights`. Throws `DeviceLimitError` where there is no room, before anything is read. */
+  /** See `SharedWeights`. Throws `DeviceLimitError` if they do not fit, before anything is read. */
   override async load(weights: ReadonlyMap<string, Weight>): Promise<LoadedWeights<PlacedWeight>> {
     this.expectRoom(weights);
     return super.load(weights);
   }
 
-  /** Throws `DeviceLimitError` where there is no room for what is not there yet. */
+  /** Throws `DeviceLimitError` if the weights that are not loaded yet do not fit. */
   expectRoom(weights: ReadonlyMap<string, Weight>): void {
     this.memory.expectRoom([...this.missing(weights)].reduce((sum, weight) => sum + bytesOf(weight), 0));
   }
@@ -52,7 +52,7 @@ export class Weights extends SharedWeights<PlacedWeight> {
     return { held: heldAs(weight), at };
   }
 
-  /** Memory with the parts of a piece one after the other. */
+  /** Allocates and fills a block with the parts of a piece, one after the other. */
   private async fill({ parts, isFloat32 }: Values, files: WeightFiles): Promise<number> {
     const address = this.memory.allocate(sizeOf({ parts, isFloat32 }));
     try {
@@ -78,10 +78,10 @@ export class Weights extends SharedWeights<PlacedWeight> {
   }
 }
 
-/** What a weight is put into memory as. */
+/** The pieces of a weight in memory: its values, or its codes and scales. */
 type Piece = keyof PlacedWeight['at'];
 
-/** Parts that lie one after the other, widened to float32 where that is asked. */
+/** The parts of a piece, and whether they are widened to float32. */
 interface Values {
   readonly parts: readonly (StoredPart | HostTensor['data'])[];
   readonly isFloat32: boolean;
@@ -104,7 +104,7 @@ function heldAs(weight: Weight): HeldWeight {
   return { kind: 'numbers', element: staysHalf(weight) ? Element.bfloat16 : Element.float32 };
 }
 
-/** bfloat16 is kept as it is: what computes with it widens it. */
+/** bfloat16 is kept, since its kernels widen it while they compute. */
 function staysHalf({ parts }: StoredTensor): boolean {
   return parts.every(({ dtype }) => dtype === 'bfloat16');
 }

@@ -1,6 +1,6 @@
 /**
- * Reading and writing by programs of few sizes, since each is compiled for itself: tokens are read in pieces, of which the last ones are
- * short, and rows are filled up to a power of two with states that nobody uses.
+ * Prefill and decoding with programs of few sizes, since XLA compiles each size separately: a text is read in pieces of fixed lengths, and
+ * batches are padded to a power of two rows with spare states.
  */
 import { MOST_STOPS, SAMPLING_SETTINGS, WRITING_ARGUMENTS } from '../../graph/index.js';
 import { holding } from '../lifetime.js';
@@ -11,20 +11,20 @@ import type { ReadingTogether } from './reading-together.js';
 import { Spare } from './spare.js';
 import { XlaState } from './state.js';
 
-/** Tokens of the pieces that most of a long text is read in, */
+/** Tokens of the longest piece. */
 export const LONG_PIECE = 4096;
-/** and of all; what is left is written, one by one. */
+/** The lengths of pieces. The last tokens are read one by one, by the decoding program. */
 const PIECES: readonly number[] = [LONG_PIECE, 256, 16, 1];
-/** Tokens that are written in one run, where the device chooses them; by default. */
+/** Tokens that the device generates in one run, by default. */
 export const WRITING_STEPS = 32;
-/** Pieces that are at work at a time. */
+/** Pieces that are enqueued at a time. */
 export const PIECES_AHEAD = 3;
-/** Tokens of a long text that are asked for at once: several pieces, so that the device does not wait between them. */
+/** The prefill chunk in tokens: several pieces, so that the device does not idle between them. */
 const CHUNK = 4 * LONG_PIECE;
 
 type Feeds = Readonly<Record<string, HostTensor>>;
 
-/** A decoder of executables of one device, with inputs `ids` [batch, sequence], `position` [batch] and `places`; long pieces have their own. */
+/** A decoder from executables of one device, with inputs `ids` [batch, sequence], `position` [batch] and `places`. Long pieces have programs of their own. */
 export function decoderOf(
   { long, short }: Readonly<Record<'long' | 'short', XlaExecutable>>,
   writer: XlaExecutable,
@@ -37,7 +37,7 @@ export function decoderOf(
     const sequence = ids.dims[1]!;
     const pieces = piecesOf(sequence);
     const fillers = spare.of(2 ** Math.ceil(Math.log2(rows.length)) - rows.length);
-    // Where a later piece fails, the rows are as before the first one.
+    // If a later piece fails, the rows are restored to the state before the first one.
     const before = pieces.length > 1 ? rows.map((row) => row.fork()) : [];
     let failure: unknown;
     try {
@@ -55,14 +55,14 @@ export function decoderOf(
             },
             [...rows, ...fillers],
           );
-          // The next piece is asked for while the device computes this one.
+          // The next piece is enqueued while the device computes this one.
           run.catch(() => undefined);
           asked.push(async () => logits.put(wanted.indices, (await run).logits!));
           if (asked.length === PIECES_AHEAD) await asked.shift()!();
           start += size;
         }
       } finally {
-        // What was asked for has to end before anybody touches the rows.
+        // All enqueued runs must end before anything else uses the rows.
         for (const answer of await Promise.allSettled(asked.map((each) => each())))
           if (answer.status === 'rejected') failure ??= answer.reason;
       }
@@ -75,14 +75,14 @@ export function decoderOf(
       for (const state of before) state.dispose();
     }
   };
-  /** Rows have their values until the last piece is read. */
+  /** Keeps the values of the rows until the last piece is read. */
   const run = (feeds: Feeds, rows: readonly State[] = []): Promise<Record<string, HostTensor>> =>
     holding(
       rows.filter((row) => row instanceof XlaState),
       () => readPieces(feeds, rows),
     );
   let isPrepared = false;
-  /** The program that writes is compiled while the first text is read: nobody waits for it alone. Whoever runs it hears why it cannot be. */
+  /** Compiles the decoding program during the first prefill, in the background. An error is thrown by its first run. */
   const prepare = (): void => {
     if (!isPrepared) void writer.prepareWriting(steps).catch(() => undefined);
     isPrepared = true;
@@ -133,7 +133,7 @@ export function decoderOf(
   };
 }
 
-/** What a run of several tokens is fed, for `count` rows: those that are nobody's write none. */
+/** The inputs of a run that generates several tokens, for `count` rows; spare rows generate none. */
 function writingFeeds(rows: readonly WritingRow[], count: number, steps: number): Feeds {
   const each = <T>(value: (row: WritingRow) => T, none: T): T[] =>
     Array.from({ length: count }, (_, i) => (rows[i] ? value(rows[i]) : none));
@@ -193,7 +193,7 @@ function piecesOf(tokens: number): number[] {
   return pieces;
 }
 
-/** Logits at places of the flattened ids, put together from those of pieces. */
+/** Logits at places of the flattened ids, assembled from those of pieces. */
 class Logits {
   private data: Float32Array = new Float32Array();
   private size = 0;
@@ -204,8 +204,8 @@ class Logits {
   }
 
   /**
-   * Which of the places lie in a piece, and where there. XLA is given at least one for each row, and a power of two of them, so that the
-   * pieces of a text are of one program.
+   * The places within a piece, relative to it. They are padded to a power of two, and to at least one for each row, so that all pieces of a
+   * text run the same program.
    */
   within(
     start: number,
@@ -229,7 +229,7 @@ class Logits {
   put(indices: readonly number[], { dims, data }: HostTensor): void {
     const width = dims[1]!;
     if (this.size === 0 && indices.length === this.places.length && dims[0] === indices.length) {
-      // All of them at once, in order.
+      // All places are in this piece, in order.
       this.size = width;
       this.data = data as Float32Array;
       return;

@@ -1,4 +1,4 @@
-/** The executor `xla`: programs in StableHLO, compiled and run by XLA on one device or on several as one. */
+/** The executor `xla`: lowers programs to StableHLO, which XLA compiles and runs on one or several GPUs. */
 import { DeviceError } from '../../errors.js';
 import {
   copyRows,
@@ -32,19 +32,19 @@ import { Weights } from './weights.js';
 
 /** How programs are compiled and run. */
 export interface XlaOptions {
-  /** In which products are computed. */
+  /** The precision of matrix products. */
   precision: Precision;
-  /** The same bits in every run, at the cost of speed. */
+  /** Makes runs give the same bits each time, which is slower. */
   deterministic?: boolean;
   /** Devices of this process that train as one; 1 by default. */
   devices?: number;
   /** The processes that train together. */
   group?: Group;
-  /** Whether several devices share the data alone, or parameters and what is kept of them too. */
+  /** What is sharded: the batch (`data`), or parameters and optimizer moments as well (`full`). */
   shard?: 'data' | 'full';
-  /** Tokens that are written in one run, where the device chooses them: 32 by default. */
+  /** Tokens that the device generates in one run: 32 by default. */
   writingSteps?: number;
-  /** Compiles a module, or finds it on disk. */
+  /** Compiles a module, or loads it from the cache on disk. */
   compile?: (client: PjrtClient, text: string, options: CompileOptions) => Promise<PjrtExecutable>;
 }
 
@@ -61,7 +61,7 @@ export class XlaDevice implements Device {
   /** Devices that run each program, and the number of this process's first among them. */
   private readonly total: number;
   private readonly first: number;
-  /** Whether cuDNN computes attention: it does not make the same bits in every run, and cannot be cut over several devices. */
+  /** Whether cuDNN computes attention. It is not deterministic, and cannot be sharded. */
   fusesAttention: boolean;
   private readonly mesh: Mesh | undefined;
   private readonly helpers = new Map<
@@ -70,7 +70,7 @@ export class XlaDevice implements Device {
   >();
   private last: Promise<unknown> = Promise.resolve();
 
-  /** Throws `DeviceError` where there are fewer devices. */
+  /** Throws `DeviceError` if there are fewer devices. */
   constructor(
     private readonly client: PjrtClient,
     private readonly options: XlaOptions,
@@ -128,19 +128,19 @@ export class XlaDevice implements Device {
     this.group?.dispose();
   }
 
-  /** Compiles a module, or takes it from disk. */
+  /** Compiles a module, or loads it from the cache on disk. */
   load(text: string): Promise<PjrtExecutable> {
     const { deterministic = false, compile = (client, code, options) => client.compile(code, options) } =
       this.options;
     return compile(this.client, text, { partitions: this.total, deterministic });
   }
 
-  /** Along which axis a state is cut over the devices. */
+  /** The axis along which a state is sharded; undefined if it is replicated. */
   axisOf(name: string, dims: readonly number[]): number | undefined {
     return this.mesh?.axisOf(name, dims);
   }
 
-  /** How a program's arguments are spread: states as this device keeps them, and inputs as the program allows. */
+  /** The sharding of a program's arguments: states as this device stores them, inputs as the program allows. */
   meshFor({ spread = {}, state = [] }: Program): { mesh?: Mesh } {
     const { mesh } = this;
     if (!mesh) return {};
@@ -177,7 +177,7 @@ export class XlaDevice implements Device {
     return made;
   }
 
-  /** A value of a state, as one array. */
+  /** Copies a value of a state to the host, as one array. */
   async download({ row, spec, buffers, axis }: KeptValue): Promise<TensorData> {
     const { data } = hostZeros(spec.dtype, row.dims);
     if (axis === undefined) {
@@ -216,7 +216,7 @@ export class XlaDevice implements Device {
     });
   }
 
-  /** The rows of these states as a batch of their own with this room, of which they are the holders from now on. */
+  /** Copies the rows of these states into a new batch with this room, and makes the states its rows. */
   async gather(states: readonly XlaState[], room: number): Promise<Batch> {
     const whole = batchOf(states.length, room, await this.copied(states, room));
     const before = new Set(states.map(({ batch }) => batch));
@@ -311,7 +311,7 @@ export class XlaDevice implements Device {
     return helper;
   }
 
-  /** Starts one run after the other. What runs is not waited for. */
+  /** Serializes the enqueueing of runs, without waiting for them to finish. */
   exclusively<T>(run: () => Promise<T>): Promise<T> {
     const result = this.last.then(run);
     this.last = result.catch(() => undefined);
@@ -327,7 +327,7 @@ function withRow(value: KeptValue, buffers: readonly PjrtBuffer[], rows: number,
   return { ...value, buffers, row: { ...value.row, dims: rowDims(value.row, rows, room) } };
 }
 
-/** The longest axis that can be cut into as many equal parts. */
+/** The longest axis that is divisible by the number of parts. */
 function longestWhole(dims: readonly number[], parts: number): number | undefined {
   let best: number | undefined;
   for (const [axis, size] of dims.entries()) {

@@ -1,4 +1,4 @@
-/** NVIDIA's driver on this machine, asked without CUDA or XLA: what can be used, and why not what cannot. */
+/** Detects NVIDIA's driver and its GPUs without CUDA or XLA, or the reason why there is none. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Koffi, loadLibrary } from './pjrt/koffi.js';
@@ -11,16 +11,16 @@ export interface Driver {
   readonly gpus: readonly string[];
 }
 
-/** Why there is no NVIDIA GPU to be used here, as a clause. */
+/** Why no NVIDIA GPU can be used, as a clause of a sentence. */
 export interface NoDriver {
   readonly why: string;
   readonly todo: string;
 }
 
-/** What `cuInit` and others answer (`CUresult` of cuda.h). */
+/** Results of `cuInit` and others (`CUresult` in cuda.h). */
 const NO_DEVICE = 100;
 
-/** Looks for the driver's library, under the name that it has everywhere, and for its GPUs. */
+/** Loads the driver's library, which has the same name on all systems, and lists its GPUs. */
 export function findDriver(koffi: Koffi, name = 'libcuda.so.1'): Driver | NoDriver {
   let library: ReturnType<Koffi['load']>;
   try {
@@ -56,7 +56,7 @@ export function findDriver(koffi: Koffi, name = 'libcuda.so.1'): Driver | NoDriv
   }
 }
 
-/** Why there is no driver, where that can be told from the device files alone, without calling C; nothing where there may be one. */
+/** Why there is no driver, if the device files show that without a call into C; undefined if there may be one. */
 export function missingDriver(): NoDriver | undefined {
   if (process.platform !== 'linux') {
     return {
@@ -64,7 +64,7 @@ export function missingDriver(): NoDriver | undefined {
       todo: process.platform === 'win32' ? 'use WSL 2, or --device webgpu' : 'use --device webgpu',
     };
   }
-  // The last one is the GPU of Windows in WSL 2.
+  // The last one is the GPU in WSL 2.
   const files = ['/dev/nvidiactl', '/dev/nvidia0', '/proc/driver/nvidia/version', '/dev/dxg'];
   return files.some((file) => existsSync(file)) ? undefined : withoutDriver();
 }
@@ -76,7 +76,7 @@ function noGpu(): NoDriver {
   };
 }
 
-/** PCI's numbers of those who make GPUs. */
+/** PCI vendor ids of GPU makers. */
 const VENDORS: Readonly<Record<string, string>> = {
   '0x10de': 'NVIDIA',
   '0x1002': 'AMD',
@@ -98,7 +98,7 @@ function withoutDriver(): NoDriver {
   };
 }
 
-/** Who made this machine's GPUs, as far as Linux tells. */
+/** The makers of this machine's GPUs, as far as Linux lists them. */
 function gpuVendors(): string[] {
   const cards = '/sys/class/drm';
   try {

@@ -1,4 +1,4 @@
-/** A program that runs: which arrays a run is given, and what becomes of those that it makes. */
+/** A program on XLA: the arguments of its runs, and how states take over their results. */
 import { DeviceError } from '../../errors.js';
 import {
   elementOfHlo,
@@ -20,7 +20,7 @@ import { Batch, type KeptValue, ownBatch, XlaState } from './state.js';
 import { type Variant, Variants } from './variants.js';
 import type { PlacedWeight } from './weights.js';
 
-/** Entries that growing states have room for at least; more in powers of four, since programs are compiled for each room. */
+/** The least room of growing states, in entries. It grows by factors of four, since a program is compiled for each room. */
 const LEAST_ROOM = 1024;
 const ROOM_GROWTH = 4;
 
@@ -34,13 +34,13 @@ export interface RunOptions {
   readonly taking?: readonly boolean[];
 }
 
-/** A program, compiled anew for each combination of sizes that it is run with (variants.ts). */
+/** A program, compiled for each combination of sizes that it is run with (variants.ts). */
 export class XlaExecutable implements Executable {
   private readonly types: ReadonlyMap<string, NamedType>;
   private readonly states: readonly StateChange[];
   private readonly isBatched: boolean;
   private readonly variants: Variants;
-  /** The state before the first run, which new ones are forks of. */
+  /** The initial state, of which new states are forks. */
   private fresh: XlaState | undefined;
   private isDisposed = false;
 
@@ -150,8 +150,8 @@ export class XlaExecutable implements Executable {
   }
 
   /**
-   * Writes so many tokens of each row in one run: see `Writing` for the program that it takes, and writing.ts for the arguments and the
-   * results. Returns the results' arrays, of which the logits are the caller's to dispose of; `lengths` of the states are left to it, too.
+   * Generates `steps` tokens of each row in one run: see `Writing` for the program that it needs, and writing.ts for the arguments and
+   * results. Returns the arrays of the results. The caller disposes of the logits, and updates the states' lengths.
    */
   async write(
     steps: number,
@@ -193,7 +193,7 @@ export class XlaExecutable implements Executable {
     await this.variants.get(sizes, { rows, room: this.roomOf(room) });
   }
 
-  /** Compiles what `write` runs for a first row, before anybody asks for it. */
+  /** Compiles the program of `write` for one row in advance. */
   async prepareWriting(steps: number): Promise<void> {
     const sizes = new Map([...Object.entries(this.program.dims ?? {}), ['batch', 1], ['places', 1]] as const);
     await this.variants.get(sizes, { rows: 1, room: this.roomOf(steps) }, steps);
@@ -220,12 +220,12 @@ export class XlaExecutable implements Executable {
     return this.begin(feeds, this.expectStates(rows, sizes), sizes, options);
   }
 
-  /** Starts a run in its turn: until then the states keep their values. */
+  /** Enqueues a run in order, and keeps the states' values until then. */
   private begin(...run: Parameters<XlaExecutable['start']>): ReturnType<XlaExecutable['start']> {
     return holding(run[1], () => this.device.exclusively(() => this.start(...run)));
   }
 
-  /** Enqueues a run and moves the states on. Returns the outputs, as they lie on the first device. */
+  /** Enqueues a run and updates the states. Returns the outputs as buffers of the first device. */
   private async start(
     feeds: Feeds,
     states: readonly XlaState[],
@@ -261,7 +261,7 @@ export class XlaExecutable implements Executable {
         Array.from({ length: devices }, (_, device) => perArgument.map((buffers) => buffers[device]!)),
       );
       this.moveOn(variant, made, batch);
-      // Who writes several tokens learns only from the results how many they were.
+      // After a run of several tokens, only the results tell how many were generated.
       if (steps === undefined)
         for (const [row, state] of states.entries()) if (taking?.[row] ?? true) state.length += appended;
       const outputs = lowered.results.flatMap(({ kind }, i) => (kind === 'output' ? [i] : []));
@@ -282,7 +282,7 @@ export class XlaExecutable implements Executable {
     return undefined;
   }
 
-  /** The arrays that a run has made take the place of those that it used up. */
+  /** Replaces the arrays that a run was donated by its results. */
   private moveOn(
     { lowered }: Variant,
     made: readonly (readonly PjrtBuffer[])[],
@@ -313,7 +313,7 @@ export class XlaExecutable implements Executable {
     });
   }
 
-  /** Entries that a run of these sizes appends. */
+  /** The number of entries that a run of these sizes appends. */
   private appendedIn(sizes: ReadonlyMap<string, number>): number {
     const growing = this.states.find(
       ({ spec, before, after }) => spec.grows !== undefined && before !== after,

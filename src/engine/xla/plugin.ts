@@ -1,6 +1,6 @@
 /**
- * The PJRT plugin of this machine and the CUDA libraries beside it: named by a person, installed in Python, or unpacked by
- * `heddle setup cuda`. JAX's wheels lay all of them out in the same way, below one folder or several:
+ * Finds the PJRT plugin of this machine and its CUDA libraries: named by an environment variable, installed in Python, or unpacked by
+ * `heddle setup cuda`. JAX's wheels have the same layout in all cases, below one folder or several:
  *
  *   jax_plugins/xla_cuda13/xla_cuda_plugin.so
  *   nvidia/cu13/{lib,bin,nvvm}, nvidia/{cudnn,nccl,nvshmem}/lib
@@ -12,28 +12,28 @@ import { DeviceError } from '../../errors.js';
 import { userCache } from '../user-cache.js';
 import { type Koffi, loadLibrary } from './pjrt/koffi.js';
 
-/** A plugin on this machine, and what must be loaded with it. */
+/** A plugin on this machine, and the libraries that it needs. */
 export interface FoundPlugin {
   /** The shared library. */
   readonly path: string;
-  /** Who has it, for people: `HEDDLE_PJRT_PLUGIN`, a Python, or Heddle's own folder. */
+  /** Where it was found, for messages: `HEDDLE_PJRT_PLUGIN`, a Python, or Heddle's own folder. */
   readonly from: string;
-  /** CUDA libraries that are loaded first, so that the plugin finds these and no others. */
+  /** CUDA libraries that are loaded first, so that the plugin uses these and no others. */
   readonly libraries: readonly string[];
-  /** The folder that has CUDA's assembler and libdevice, if there is one. */
+  /** The folder with CUDA's assembler (ptxas) and libdevice, if there is one. */
   readonly cuda?: string;
   /** The CUDA version that it was built for, such as 13. */
   readonly cudaMajor?: number;
 }
 
-/** The folder that `heddle setup cuda` fills: each set of libraries has one in it. */
+/** The folder that `heddle setup cuda` fills, with a subfolder for each set of libraries. */
 export function setupFolder(): string {
   return join(userCache(), 'cuda');
 }
 
 /**
- * The plugin of `HEDDLE_PJRT_PLUGIN`, else of the first Python on the PATH that has one, else of Heddle's own folder. Throws `DeviceError`,
- * which says where it was looked for and what to do.
+ * The plugin of `HEDDLE_PJRT_PLUGIN`, otherwise of the first Python on the PATH that has one, otherwise of Heddle's own folder. Throws
+ * `DeviceError` with the places that were searched and what to do.
  */
 export async function findPlugin(environment: NodeJS.ProcessEnv = process.env): Promise<FoundPlugin> {
   const named = environment.HEDDLE_PJRT_PLUGIN?.trim();
@@ -56,14 +56,14 @@ export async function findPlugin(environment: NodeJS.ProcessEnv = process.env): 
   );
 }
 
-/** What `heddle setup cuda` has unpacked, the newest first. What begins with a dot is being written. */
+/** The folders that `heddle setup cuda` has unpacked, the newest first. Names that begin with a dot are still being written. */
 function setups(): string[] {
   const names = list(setupFolder()).filter((name) => !name.startsWith('.'));
   names.sort((a, b) => b.localeCompare(a, 'en', { numeric: true }));
   return names.map((name) => join(setupFolder(), name));
 }
 
-/** The plugin that a person named, itself or by its folder, with the libraries that lie around it as in JAX's wheels, if they do. */
+/** The plugin that was named by its path or folder, with the libraries beside it if the layout is that of JAX's wheels. */
 function namedPlugin(named: string): FoundPlugin {
   const given = resolve(named);
   const inside = join(given, 'xla_cuda_plugin.so');
@@ -106,8 +106,8 @@ export function pluginIn(roots: readonly string[], from: string): FoundPlugin | 
 }
 
 /**
- * What the plugin opens by name, each after what it needs itself, as JAX loads them; and the folder that it has a package of its own
- * in: all of them for CUDA 12, some for later versions.
+ * The libraries that the plugin opens by name, in an order that respects their dependencies, as JAX loads them; with the folder of a
+ * library's own package, which all of them have for CUDA 12 and some for later versions.
  */
 const LIBRARIES = [
   { name: 'libcudart', package: 'cuda_runtime' },
@@ -144,7 +144,7 @@ function pythonsOn(path: string): string[] {
     for (const name of ['python3', 'python']) {
       const file = join(folder, name);
       if (folder !== '' && existsSync(file)) {
-        // Of a virtual environment the interpreter is a link to another's: the folder tells them apart.
+        // The interpreter of a virtual environment is a link to another one, so the folder is part of the key.
         const key = `${dirname(file)} ${realpathSync(file)}`;
         if (!found.has(key)) found.set(key, file);
       }
@@ -153,7 +153,7 @@ function pythonsOn(path: string): string[] {
   return [...found.values()];
 }
 
-/** Where a Python looks for packages. It is asked, since only it knows about virtual environments and `.pth` files; nothing is imported. */
+/** The package folders of a Python, which is run to list them, since only it knows its virtual environments and `.pth` files. Nothing is imported. */
 function pathsOf(python: string, environment: NodeJS.ProcessEnv): Promise<string[]> {
   const script = 'import sys, json; print(json.dumps([p for p in sys.path if p]))';
   return new Promise((found) => {
@@ -168,12 +168,12 @@ function pathsOf(python: string, environment: NodeJS.ProcessEnv): Promise<string
 }
 
 /**
- * Makes a plugin's libraries known to the linker and its folders to XLA, so that no variable need be set. Returns what is to be said of
- * libraries that could not be loaded, should the plugin miss them.
+ * Loads a plugin's libraries and tells XLA its folders, so that no environment variable is needed. Returns messages about libraries that
+ * could not be loaded, in case the plugin then fails.
  */
 export function prepare(koffi: Koffi, { libraries, cuda }: FoundPlugin): string[] {
   const { TF_CPP_MIN_LOG_LEVEL: level = '1', XLA_FLAGS: flags = '' } = process.env;
-  // XLA's notes about the machine are left out; its warnings and errors are told.
+  // XLA logs warnings and errors, but not its notes about the machine.
   const environment: Record<string, string> = { TF_CPP_MIN_LOG_LEVEL: level };
   if (cuda !== undefined && !flags.includes('xla_gpu_cuda_data_dir')) {
     environment.XLA_FLAGS = `${flags} --xla_gpu_cuda_data_dir=${cuda}`.trim();

@@ -1,8 +1,8 @@
 /**
- * Compiled programs on disk: compiling takes seconds to minutes, loading what was compiled milliseconds. A file's name is the
- * hash of all that the program depends on, and its contents begin with their own hash, so what is damaged is compiled anew.
- * Files are renamed into their place whole: processes may write the same one at once. A cache that cannot be read or written
- * costs time and nothing else.
+ * A cache of compiled programs on disk: compiling takes seconds to minutes, loading milliseconds. A file's name is the hash of everything
+ * that the program depends on, and its contents begin with their own hash, so that damaged files are detected and compiled again. Files are
+ * written under a temporary name and renamed, so several processes may write the same one. A cache that cannot be read or written costs
+ * only time.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
@@ -11,24 +11,24 @@ import { userCache } from '../user-cache.js';
 import { type CompileOptions, compileOptions } from './pjrt/options.js';
 import { OutOfDeviceMemory, type PjrtClient, type PjrtExecutable } from './pjrt.js';
 
-/** Where compiled programs are kept, and how much of them. */
+/** The folder and limits of the cache. */
 export interface ProgramCache {
-  /** Where programs are kept: in the user's cache folder by default. */
+  /** The folder of the programs: in the user's cache folder by default. */
   readonly folder?: string;
-  /** Bytes that all of them may take; beyond that the least recently used are removed. */
+  /** The limit of all files in bytes, beyond which the least recently used are removed. */
   readonly limit?: number;
-  /** Called before a program that is not there is compiled. */
+  /** Called before a program that is not in the cache is compiled. */
   readonly onCompile?: () => void;
 }
 
 const LIMIT = 4e9;
-/** The version of the files' layout; to be changed too when something besides the text changes what is compiled. */
+/** The version of the files' layout. Change it too when something other than the text changes what is compiled. */
 const FORMAT = 1;
 const HASH_BYTES = 32;
-/** After this many milliseconds a file that is still being written belongs to a process that is gone. */
+/** Milliseconds after which an unfinished file is considered abandoned. */
 const ABANDONED = 3_600_000;
 
-/** Compiles a program, or loads it where it was compiled before. Throws `DeviceError` as `PjrtClient.compile` does. */
+/** Loads a program from the cache, or compiles and caches it. Throws `DeviceError` as `PjrtClient.compile` does. */
 export async function compileCached(
   client: Pick<PjrtClient, 'identity' | 'compile' | 'deserialize'>,
   text: string,
@@ -50,7 +50,7 @@ export async function compileCached(
   return executable;
 }
 
-/** Undefined where there is no file, or a damaged one, which is removed. */
+/** Undefined if there is no file, or a damaged one, which is removed. */
 async function load(
   client: Pick<PjrtClient, 'deserialize'>,
   path: string,
@@ -72,7 +72,7 @@ async function load(
   } catch (error) {
     // The program is right, and compiling it anew would want as much.
     if (error instanceof OutOfDeviceMemory) throw error;
-    // The checksum is right, and the plugin refuses the bytes nevertheless.
+    // The checksum is right, but the plugin refuses the bytes.
   }
   await rm(path, { force: true }).catch(() => {});
   return undefined;
@@ -92,12 +92,12 @@ async function store(executable: PjrtExecutable, folder: string, path: string, l
   await shrink(folder, limit);
 }
 
-/** Removes the least recently used files until the rest fits, and temporary files of processes that are gone. */
+/** Removes the least recently used files until the rest fits, and abandoned temporary files. */
 async function shrink(folder: string, limit: number): Promise<void> {
   const files: { path: string; size: number; used: number }[] = [];
   for (const name of await readdir(folder)) {
     const path = join(folder, name);
-    // Another process may have removed it meanwhile.
+    // Another process may have removed it in the meantime.
     const found = await stat(path).catch(() => undefined);
     if (!found) continue;
     const { size, mtimeMs: used } = found;

@@ -1,7 +1,7 @@
 /**
- * States on XLA's devices. States that run together are the rows of one batch, which has one array for each value; a run donates these
- * arrays to its results. So a batch is updated in place as long as the same states run together and none of them is shared; otherwise
- * the rows are first copied into a new batch. A fork shares its row by reference count, and costs nothing until one of the two runs.
+ * States on XLA's devices. States that run together are the rows of one batch, which has one array for each value. A run donates these arrays
+ * to its results, so a batch is updated in place as long as the same states run together and none of them is shared; otherwise the rows are
+ * first copied into a new batch. A fork shares its row by a reference count, and costs nothing until one of the two runs.
  */
 import { DeviceError } from '../../errors.js';
 import { DTYPES, type RowValue } from '../../graph/index.js';
@@ -10,20 +10,20 @@ import { type State, type StateSpec, stateDims } from '../program.js';
 import type { HostTensor, TensorData } from '../tensors.js';
 import type { PjrtBuffer } from './pjrt.js';
 
-/** A value of a batch: an array on each device, of all of it or of a part. */
+/** A value of a batch: a buffer on each device, replicated or sharded. */
 export interface KeptValue {
   readonly spec: StateSpec;
   readonly row: RowValue;
   readonly buffers: readonly PjrtBuffer[];
-  /** The axis along which the devices hold parts of it. */
+  /** The axis along which it is sharded. */
   readonly axis: number | undefined;
 }
 
-/** What a state is read by. */
+/** The operations of the device that a state needs to be read. */
 export interface StateReader {
-  /** Copies a value to the host, as one array [rows, ...] with its room. */
+  /** Copies a value to the host, as one array [rows, ...] including spare room. */
   download(value: KeptValue): Promise<TensorData>;
-  /** Makes a state the only row of a batch of its own. */
+  /** Copies a state into a batch of its own. */
   takeOut(state: XlaState): Promise<void>;
 }
 
@@ -34,7 +34,7 @@ export class Batch {
 
   constructor(
     readonly rows: number,
-    /** Entries that growing values have room for. */
+    /** The size of growing values along their growing axes, in entries. */
     readonly room: number,
     public values: ReadonlyMap<string, KeptValue>,
   ) {}
@@ -72,7 +72,7 @@ class Holding {
     if (batch.holders.size === 0) batch.free();
   }
 
-  /** Becomes a row of another batch. */
+  /** Makes the state a row of another batch. */
   moveTo(batch: Batch, row: number): void {
     if (this.batch !== batch) {
       this.letGo();
@@ -82,7 +82,7 @@ class Holding {
   }
 }
 
-/** The state of one sequence: a row of arrays on the device, which are copied when they are needed elsewhere. */
+/** The state of one sequence: a row of a batch. */
 export class XlaState implements State {
   readonly life = new Lifetime(() => {
     dropped.unregister(this);
@@ -102,7 +102,7 @@ export class XlaState implements State {
     dropped.register(this, this.holding, this);
   }
 
-  /** The batch that it is a row of. Throws `DeviceError` where it was disposed of. */
+  /** The batch that it is a row of. Throws `DeviceError` if it was disposed of. */
   get batch(): Batch {
     if (!this.holding.batch) throw new DeviceError('this state was disposed of');
     return this.holding.batch;
@@ -119,7 +119,7 @@ export class XlaState implements State {
   get holdings(): ReadonlyMap<object, number> {
     const { batch } = this.holding;
     if (!batch) return new Map();
-    // Forks of a row share what the row takes.
+    // Forks of a row share its memory.
     return new Map([[keyOf(batch, this.row), batch.bytes / batch.rows]]);
   }
 
@@ -134,7 +134,7 @@ export class XlaState implements State {
   private async copy(
     names: readonly string[] = [...this.batch.values.keys()],
   ): Promise<Map<string, HostTensor>> {
-    // The other rows are not copied to the host.
+    // The state's row is taken out first, so that the other rows are not copied to the host.
     if (this.batch.rows > 1) await this.reader.takeOut(this);
     const { batch, row, length } = this;
     const values = names.map((name) => {
@@ -152,20 +152,20 @@ export class XlaState implements State {
     this.life.dispose();
   }
 
-  /** Goes back to `saved`, an earlier fork of it. */
+  /** Restores `saved`, an earlier fork of this state. */
   restore(saved: State): void {
     const { batch, row, length } = saved as XlaState;
     this.moveTo(batch, row);
     this.length = length;
   }
 
-  /** Becomes a row of another batch. */
+  /** Makes the state a row of another batch. */
   moveTo(batch: Batch, row: number): void {
     this.holding.moveTo(batch, row);
   }
 }
 
-/** The batch of which these states are the rows, in order and all of them, if no other state shares one. */
+/** The batch whose rows are exactly these states, in order, if no other state shares it. */
 export function ownBatch(states: readonly XlaState[]): Batch | undefined {
   const { batch } = states[0]!;
   const isWhole = batch.rows === states.length && batch.holders.size === states.length;
@@ -190,7 +190,7 @@ function keyOf(batch: Batch, row: number): object {
   return own[row]!;
 }
 
-/** One row of a downloaded value; of a growing one the `length` entries, without the room behind them. */
+/** One row of a downloaded value; for a growing one, its `length` entries without spare room. */
 function copyOf(spec: StateSpec, data: TensorData, batch: Batch, row: number, length: number): HostTensor {
   const dims = stateDims(spec, length);
   const { array } = DTYPES[spec.dtype];

@@ -1,4 +1,4 @@
-/** What a program is compiled to: an executable of XLA for each combination of sizes that it is run with, since XLA's shapes are fixed. */
+/** The compiled variants of a program: one for each combination of sizes that it is run with, since XLA's shapes are static. */
 import { ShapeError } from '../../errors.js';
 import {
   inputName,
@@ -14,16 +14,16 @@ import { OutOfDeviceMemory, type PjrtExecutable } from './pjrt.js';
 import type { Batch } from './state.js';
 import type { PlacedWeight } from './weights.js';
 
-/** A program for certain sizes: what it was lowered to, and compiled. */
+/** A program for certain sizes: its lowering, and its executable. */
 export interface Variant {
   readonly lowered: LoweredToHlo;
   readonly executable: PjrtExecutable;
 }
 
-/** The variants of one program, which are compiled when they are first asked for. */
+/** The variants of one program, which are compiled on first use. */
 export class Variants {
   private readonly compiled = new Map<string, Promise<Variant>>();
-  /** The names of the dimensions that are rooms of growing states. */
+  /** The names of the growing states' dimensions. */
   private readonly rooms: ReadonlySet<string>;
 
   constructor(
@@ -45,8 +45,8 @@ export class Variants {
   }
 
   /**
-   * The variant for these sizes of symbols, and for a batch with so much room; with `steps` the one that writes so many tokens in a run.
-   * Throws `DeviceError` where XLA cannot compile it, and `ShapeError` where a dimension has no value.
+   * The variant for these sizes of symbols, and for growing states of size `room`; with `steps`, the one that generates that many tokens in a
+   * run. Throws `DeviceError` if XLA cannot compile it, and `ShapeError` for a dimension without a value.
    */
   async get(
     sizes: ReadonlyMap<string, number>,
@@ -109,7 +109,7 @@ export class Variants {
       return { lowered, executable: await this.device.load(lowered.text) };
     } catch (error) {
       if (error instanceof OutOfDeviceMemory || !lowered.text.includes('custom_call')) throw error;
-      // This cuDNN, if any, lacks the call: attention is computed without it from now on.
+      // cuDNN is missing or lacks the call, so attention is computed without it from now on.
       const parts = lower(false);
       const variant = { lowered: parts, executable: await this.device.load(parts.text) };
       this.device.fusesAttention = false;
@@ -117,7 +117,7 @@ export class Variants {
     }
   }
 
-  /** Frees what was compiled, once it is. */
+  /** Frees the executables, after pending compilations. */
   async dispose(): Promise<void> {
     for (const variant of this.compiled.values())
       await variant.then(

@@ -1,4 +1,4 @@
-/** Weights in the devices' memory, once for all programs that use them. */
+/** Weights in the devices' memory. Programs share them. */
 import { DeviceError } from '../../errors.js';
 import {
   asMatrix,
@@ -21,7 +21,7 @@ import {
 import { type WeightFiles, widened } from '../weight-files.js';
 import type { PjrtBuffer } from './pjrt.js';
 
-/** A weight, and its parts on each device. */
+/** A weight, and its buffers on each device. */
 export interface PlacedWeight {
   readonly held: HloWeight;
   readonly parts: Readonly<Partial<Record<'weight' | 'codes' | 'scales', readonly PjrtBuffer[]>>>;
@@ -32,7 +32,7 @@ export type Place = (data: TensorData, dtype: DType, dims: readonly number[]) =>
 
 /** Weights on the device, shared by all its programs. */
 export class Weights extends SharedWeights<PlacedWeight> {
-  /** With products in bfloat16 matrices are kept in that: nothing else reads them. */
+  /** With products in bfloat16, matrices are stored in bfloat16: only products read them. */
   constructor(
     private readonly place: Place,
     private readonly precision: Precision,

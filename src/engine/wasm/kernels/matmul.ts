@@ -355,7 +355,7 @@ export function firstIn(group: i32, count: i32): i32 {
   return group < count >> 2 ? group : group + 3 * (count >> 2);
 }
 
-/** Rows of weights that a thread takes at once; see graph/lower/wasm/share.ts. */
+/** Rows of weights that a thread processes together; see graph/lower/wasm/share.ts. */
 const UNIT: i32 = 4;
 
 /** words: element of the weights, m, n, k, x, bytes between its rows, weights [n, k], y [m, n]. */
@@ -370,7 +370,7 @@ export function rowsMatmul(a: usize, t: i32, T: i32): void {
   const y = address(a, 7);
   const first = share(n, UNIT, t, T);
   const count = share(n, UNIT, t + 1, T) - first;
-  // Rows of weights stay in the first-level cache for all rows of x.
+  // Rows of weights stay in the L1 cache for all rows of x.
   for (let group = 0; group < groupsOf(count); group++) {
     const apart = apartIn(group, count);
     const j = first + firstIn(group, count);

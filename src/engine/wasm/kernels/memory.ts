@@ -1,10 +1,10 @@
-// What every kernel shares: its thread's scratch memory, how work is cut, and how errors are reported.
+// Shared by all kernels: the thread's scratch memory, the partition of work, and the reporting of errors.
 
-/** Where this thread's scratch memory begins. */
+/** The address of this thread's scratch memory. */
 export let scratch: usize = 0;
-/** Where the control block begins, which all threads share. */
+/** The address of the control block, which all threads share. */
 export let control: usize = 0;
-/** This thread's number. What a kernel is given as `t` is the part of its work that the thread has taken. */
+/** This thread's number. A kernel's `t`, in contrast, is the part of its work that the thread has taken. */
 export let thread: i32 = 0;
 
 /** Sets a thread's number and the start of its scratch memory; called once, before any kernel. */
@@ -16,27 +16,27 @@ export function place(controlAt: usize, scratchAt: usize, number: i32): void {
 
 // Byte offsets in the control block: a cache line for each word that threads wait for.
 
-/** How often workers have left a job, over all jobs. */
+/** How many times workers have left a job, over all jobs. */
 export const LEFT: usize = 0;
-/** How many threads sleep until all are through a stage. */
+/** The number of threads that sleep at the end of a stage. */
 export const SLEEPERS: usize = 128;
-/** The number of the job that runs, or of the last one. */
+/** The number of the present or last job. */
 export const JOB: usize = 192;
-/** How many threads sleep until there is a job. */
+/** The number of threads that sleep until the next job. */
 export const JOB_SLEEPERS: usize = 256;
 /** The address of the job's schedule. */
 export const JOB_START: usize = 320;
-/** The address behind it. */
+/** The address of the schedule's end. */
 export const JOB_END: usize = 324;
-/** How many threads take part in the job. */
+/** The number of threads of the job. */
 export const JOB_THREADS: usize = 328;
-/** What went wrong in the job, or 0. */
+/** The error code of the job, or 0. */
 export const FAILURE: usize = 384;
 
-/** What can be wrong with values that only a run knows. */
+/** Error codes, for values that are known only at run time. */
 export const INDEX_OUT_OF_RANGE: i32 = 1;
 
-/** Reports that something went wrong; the run ends first. */
+/** Reports an error, which is thrown when the run has ended. */
 export function fail(what: i32): void {
   atomic.store<i32>(control, what, FAILURE);
 }
@@ -62,14 +62,14 @@ export function float(a: usize, i: i32): f32 {
   return load<f32>(a + (<usize>i << 2));
 }
 
-/** The first of `count` units of part t of T; those of t + 1 begin where its own end. */
+/** The first unit of part t when `count` units are divided into T parts. Part t ends where part t + 1 begins. */
 // @ts-ignore: decorator
 @inline
 export function cut(count: i32, t: i32, T: i32): i32 {
   return <i32>((<i64>count * t) / T);
 }
 
-/** The first element of part t's share of a line of `count`, which is cut in units of so many. */
+/** The first element of part t when `count` elements are divided into T parts at multiples of `unit`. */
 // @ts-ignore: decorator
 @inline
 export function share(count: i32, unit: i32, t: i32, T: i32): i32 {
@@ -89,14 +89,14 @@ export function offsetOf(i: i32, rank: i32, dims: usize, strides: usize): i32 {
   return offset;
 }
 
-/** An address in a table of rows. */
+/** The address of row i in a table of addresses. */
 // @ts-ignore: decorator
 @inline
 export function rowOf(table: usize, i: i32): usize {
   return <usize>load<u32>(table + (<usize>i << 2));
 }
 
-/** Bytes to a row and a token of an operand: its address, bytes between rows and between tokens are words i, i + 1, i + 2. */
+/** The address of a row's token in an operand. Words i, i + 1 and i + 2 are its address and its strides of rows and tokens in bytes. */
 // @ts-ignore: decorator
 @inline
 export function tokenAt(a: usize, i: i32, row: i32, token: i32): usize {

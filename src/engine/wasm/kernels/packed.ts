@@ -1,34 +1,33 @@
-// Products with weights in blocks of 4 or 8 bits: value = scale * (code - 2^(bits - 1)). Blocks are multiplied with quantized
-// rows of x in integers, exactly, and the products of blocks are summed in float32 in their order, each with the scale of the
-// weights times that of x. A result's bits thus depend on nothing but its row of weights and its row of x.
+// Products with block-quantized weights of 4 or 8 bits: value = scale * (code - 2^(bits - 1)). Rows of x are quantized too, so that the
+// products of a block are summed exactly, in integers; blocks are then summed in float32 in order, each times the scale of the weights
+// and that of x. The bits of a result thus depend only on its row of weights and its row of x.
 //
-// Four products are made at once, one in each lane: of one row of x with four rows of weights, or of four rows of x with one.
-// The rows of weights stand a quarter of the matrix apart: a processor waits less for memory that it reads in several places at
-// once, each from page to page, than where one place follows the other.
+// Four products are computed at once, one in each lane: of one row of x with four rows of weights, or of four rows of x with one. The four
+// rows of weights are a quarter of the matrix apart: reading four sequential streams at once hides more memory latency than reading one.
 //
-// The innermost loops are short: V8 loads everything that a loop's body reads at its beginning and keeps it in registers.
+// The innermost loops are short, since V8 hoists all loads to the beginning of a loop's body and would run out of registers.
 import { address, float, scratch, share, thread, word } from './memory';
 import { HAS_DOT } from './build';
 import { numberBytes, quantizeRows, rowBytes } from './quantize';
 
-/** Rows of weights that a thread takes at once from each quarter; see graph/lower/wasm/share.ts. */
+/** Rows of weights of each quarter that a thread processes together; see graph/lower/wasm/share.ts. */
 const UNIT: i32 = 4;
 
-/** 16 times 15, in memory: a constant is made anew in every turn of a loop. */
+/** 16 bytes of 15, in memory: V8 would rebuild a constant in every iteration. */
 const HALVES: usize = memory.data<u8>([15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15], 16);
 
-/** The step for which this thread has quantized rows of its own. */
+/** The step for which this thread has quantized its own copy of the rows. */
 let quantizedFor: usize = 0;
 
-/** Rows are quantized anew in the next run. */
+/** Makes the next run quantize its rows again. */
 export function forgetRows(): void {
   quantizedFor = 0;
 }
 
 /**
- * words: m, k, bits, block, x, bytes between its rows, weight of a norm or 0, its epsilon, quantized rows, bytes between
- * those of threads, n, codes, scales, y [m, n]. Where threads have quantized rows of their own, each makes them first:
- * for few rows that takes less time than waiting for each other.
+ * words: m, k, bits, block, x, bytes between its rows, weight of a norm or 0, its epsilon, quantized rows, bytes between those of threads,
+ * n, codes, scales, y [m, n]. If each thread has its own copy of the quantized rows, it computes them first: for few rows that is faster
+ * than a barrier.
  */
 export function packedMatmul(a: usize, t: i32, T: i32): void {
   const m = word(a, 0);
@@ -41,7 +40,7 @@ export function packedMatmul(a: usize, t: i32, T: i32): void {
   const quarter = n >> 2;
   const first = share(quarter, UNIT, t, T);
   const end = share(quarter, UNIT, t + 1, T);
-  // What four does not divide belongs to the last part.
+  // The rows left over from groups of four belong to the last part.
   const rest = t == T - 1 ? n & 3 : 0;
   if (first == end && rest == 0) return;
   if (apart && quantizedFor != a) {
@@ -82,8 +81,8 @@ export function packedMatmul(a: usize, t: i32, T: i32): void {
 }
 
 /**
- * `count` rows of weights, which follow each other, times rows of x in fours. Four rows of weights make whole vectors of y: its rows may be
- * a multiple of a page apart, and then lie in the same few places of the first-level cache, so that each is to be written to but once.
+ * `count` consecutive rows of weights times groups of four rows of x. Four rows of weights make whole vectors of y: its rows may be a
+ * multiple of a page apart, where they map to the same sets of the L1 cache, so that each should be written only once.
  */
 function tokensInFours(
   bits: i32,
@@ -134,7 +133,7 @@ function tokens(bits: i32, c: usize, s: usize, x: usize, xScales: usize, block: 
   return bits == 4 ? tokens4(c, s, x, xScales, block, blocks) : tokens8(c, s, x, xScales, block, blocks);
 }
 
-/** Stores four lanes, `apart` bytes from one to the next. */
+/** Stores four lanes with a stride of `apart` bytes. */
 // @ts-ignore: decorator
 @inline
 export function storeLanes(to: usize, apart: usize, lanes: v128): void {
@@ -144,14 +143,14 @@ export function storeLanes(to: usize, apart: usize, lanes: v128): void {
   store<f32>(to + 3 * apart, f32x4.extract_lane(lanes, 3));
 }
 
-/** Four rows of codes times one of x; where `cApart` and `sApart` are 0 it is the same row in every lane. */
+/** Four rows of codes times one row of x. With `cApart` and `sApart` 0 all four are the same row. */
 // @ts-ignore: decorator
 @inline
 export function rows(bits: i32, c: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: usize, block: i32, blocks: i32): v128 {
   return bits == 4 ? rows4(c, cApart, s, sApart, q, xs, block, blocks) : rows8(c, cApart, s, sApart, q, xs, block, blocks);
 }
 
-/** Four float32 or int32 numbers that lie apart. */
+/** Loads four float32 or int32 numbers with a stride. */
 // @ts-ignore: decorator
 @inline
 export function gathered(p: usize, apart: usize): v128 {
@@ -162,7 +161,7 @@ export function gathered(p: usize, apart: usize): v128 {
   );
 }
 
-/** The sum of each vector's int32 lanes, in one lane for each. */
+/** The sum of the int32 lanes of four vectors, one sum in each lane. */
 // @ts-ignore: decorator
 @inline
 function lanesOf(a: v128, b: v128, c: v128, d: v128): v128 {
@@ -178,7 +177,7 @@ function wide(sum: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD && !HAS_DOT ? i32x4.extadd_pairwise_i16x8_s(sum) : sum;
 }
 
-/** The codes of 16 bytes whose place in their byte, or in their 16 bits, is 0 to 3: with relaxed SIMD there are two places. */
+/** One of the codes of each byte, or of each 16 bits, selected by its position (0 to 3; with relaxed SIMD 0 or 1). */
 // @ts-ignore: decorator
 @inline
 function codesAt(place: i32, v: v128, halves: v128): v128 {
@@ -188,7 +187,7 @@ function codesAt(place: i32, v: v128, halves: v128): v128 {
   return place == 2 ? v128.and(i16x8.shr_u(v, 8), halves) : i16x8.shr_u(v, 12);
 }
 
-/** sum + the product of 32 numbers, which lie in two vectors or four, with codes at their places. */
+/** sum + the dot product of 32 numbers, in two or four vectors, with their codes. */
 // @ts-ignore: decorator
 @inline
 function plus4(sum: v128, c0: v128, c1: v128, c2: v128, c3: v128, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
@@ -217,7 +216,7 @@ function plusToken4(sum: v128, c0: v128, c1: v128, c2: v128, c3: v128, x: usize)
   return plus4(sum, c0, c1, c2, c3, x0, v128.load(x, 16), third(x, x0), fourth(x, x0));
 }
 
-/** The masks for halves of bytes, or for the lowest quarter of 16 bits. */
+/** The mask of the lower half of each byte, or of the lowest quarter of 16 bits. */
 // @ts-ignore: decorator
 @inline
 function halvesMask(): v128 {
@@ -237,12 +236,12 @@ function fourth(x: usize, first: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? first : v128.load(x, 48);
 }
 
-/** Bytes of x beside a byte of 4-bit codes, as a shift. */
+/** log2 of the bytes of quantized x for each byte of 4-bit codes. */
 // @ts-ignore: decorator
 @inline
 const BYTES4: usize = ASC_FEATURE_RELAXED_SIMD ? 1 : 2;
 
-/** Four rows of 4-bit codes times one of x. */
+/** Four rows of 4-bit codes times one row of x. */
 function rows4(c0: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: usize, block: i32, blocks: i32): v128 {
   const halves = halvesMask();
   const c1 = c0 + cApart;
@@ -274,7 +273,7 @@ function rows4(c0: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: 
   return total;
 }
 
-/** One row of 4-bit codes times four of x, which lie as `quantizeRows` says. */
+/** One row of 4-bit codes times four rows of x, in the layout of `quantizeRows`. */
 function tokens4(c: usize, s: usize, q0: usize, numbers: usize, block: i32, blocks: i32): v128 {
   const halves = halvesMask();
   const q1 = q0 + numbers;
@@ -318,7 +317,7 @@ function plus8(sum: v128, c: usize, x0: v128, x1: v128): v128 {
   return i32x4.add(sum, i32x4.add(low, high));
 }
 
-/** Four rows of 8-bit codes times one of x. */
+/** Four rows of 8-bit codes times one row of x. */
 function rows8(c0: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: usize, block: i32, blocks: i32): v128 {
   const c1 = c0 + cApart;
   const c2 = c1 + cApart;
@@ -346,7 +345,7 @@ function rows8(c0: usize, cApart: usize, s: usize, sApart: usize, q: usize, xs: 
   return total;
 }
 
-/** One row of 8-bit codes times four of x, which lie as `quantizeRows` says. */
+/** One row of 8-bit codes times four rows of x, in the layout of `quantizeRows`. */
 function tokens8(c: usize, s: usize, q0: usize, numbers: usize, block: i32, blocks: i32): v128 {
   const q1 = q0 + numbers;
   const q2 = q1 + numbers;

@@ -1,10 +1,9 @@
-// Rows of x in 8 bits, as products with weights in few bits read them: a scale for each block of the weights, so that blocks
-// are multiplied in integers, exactly.
+// Quantizes rows of x to 8 bits for products with quantized weights, with a scale for each block of the weights, so that the products of
+// a block are summed exactly, in integers.
 //
-// The order of a row's numbers follows that of the codes. 8-bit codes lie as they are, and x is int16. Of two 4-bit codes the
-// first is in the lower half of its byte: with relaxed SIMD, whose instruction multiplies 16 pairs of bytes, 32 numbers of x lie
-// as 16 even and then 16 odd ones; without it, where 8 pairs of int16 are multiplied, as 4 times 8, of which each group has every
-// fourth number.
+// The order of a row's numbers follows that of the codes. For 8-bit codes x is int16, in order. Of two 4-bit codes in a byte, the first is in
+// the lower half. With relaxed SIMD, whose instruction multiplies 16 pairs of bytes, each 32 numbers of x are stored as 16 even and then 16
+// odd ones; without it, where 8 pairs of int16 are multiplied, as four groups of 8, each with every fourth number.
 import { lanesMax, splat } from './math';
 import { address, cut, float, scratch, word } from './memory';
 import { inverseRootMeanSquare } from './reduce';
@@ -16,9 +15,9 @@ function rounded(p: usize, by: v128): v128 {
 }
 
 /**
- * Quantizes a row of k numbers, normalized first where there is a weight: to q its numbers, padded with zeros to whole
- * blocks; to `scales` a float32 a block; to `shifts` what the codes' middle contributes, an int32 a block; both `apart` bytes from
- * block to block.
+ * Quantizes a row of k numbers, after RMS norm if there is a weight. Writes the numbers to q, padded with zeros to whole blocks; a float32
+ * scale for each block to `scales`; and the contribution of the codes' zero point, an int32 for each block, to `shifts`; both with a stride
+ * of `apart` bytes.
  */
 function quantizeRow(
   x: usize,
@@ -37,7 +36,7 @@ function quantizeRow(
   const by = splat(inverse);
   const middle = bits == 4 ? -8 : -128;
   for (let start = 0; start < k; start += block) {
-    // The block as it is to be quantized, padded with zeros.
+    // The block before quantization, padded with zeros.
     const count = min(block, k - start);
     let p = x + (<usize>start << 2);
     if (weight || count < block) {
@@ -117,7 +116,7 @@ function quantizeRow(
   }
 }
 
-/** Bytes of a quantized row's numbers: as many as the larger build needs. */
+/** Bytes of a quantized row's numbers: enough for either build. */
 // @ts-ignore: decorator
 @inline
 export function numberBytes(k: i32, block: i32): usize {
@@ -133,9 +132,9 @@ export function rowBytes(k: i32, block: i32): usize {
 }
 
 /**
- * Quantizes rows, from one to before another. The numbers of a row are followed by its scales and shifts. Of four rows that are
- * multiplied together, which those before `fours` are, the numbers come first, one row after the other, and then their scales, block by block those of all four, and
- * their shifts in the same way.
+ * Quantizes a range of rows. The numbers of a row are followed by its scales and shifts. Rows before `fours` are multiplied in groups of
+ * four, which have another layout: first the numbers, row by row, then the scales, for each block those of all four rows, then the shifts
+ * in the same way.
  */
 export function quantizeRows(
   first: i32,
@@ -167,7 +166,7 @@ export function quantizeRows(
   }
 }
 
-/** words: m, k, bits, block, x, bytes between its rows, weight of a norm or 0, its epsilon, where to, rows that are multiplied in fours. */
+/** words: m, k, bits, block, x, bytes between its rows, weight of a norm or 0, its epsilon, the result, rows that are multiplied in groups of four. */
 export function quantize(a: usize, t: i32, T: i32): void {
   const m = word(a, 0);
   quantizeRows(

@@ -1,5 +1,5 @@
-// The linear recurrence in all its rules. States of a run are read from one place and written to another, so that a run that fails leaves
-// them as they were, and rows of a batch lie where a table says.
+// The linear recurrence with all its update rules. A run reads states from one address and writes them to another, so that a run that fails
+// leaves them unchanged. A table has the addresses of a batch's rows.
 import { exp1, exp4, splat } from './math';
 import { address, cut, rowOf, scratch, tokenAt, word } from './memory';
 
@@ -88,7 +88,7 @@ export function recurrence(a: usize, t: i32, T: i32): void {
   }
 }
 
-/** 16 columns of S = decay S + k v^T and y = S^T q. */
+/** 16 columns of S = decay * S + k v^T and y = S^T q. */
 function plain16(
   from: usize,
   to: usize,
@@ -135,7 +135,7 @@ function plain16(
   v128.store(out, y3, 48);
 }
 
-/** 16 columns, a cache line of each row, as `columns4` has 4: the rows of a large state lie so far apart that few lines stay near. */
+/** As `columns4` for 16 columns, a cache line of each row: the rows of a large state are too far apart for lines to stay in the cache. */
 function columns16(
   from: usize,
   to: usize,
@@ -204,7 +204,7 @@ function columns16(
   v128.store(out, y3, 48);
 }
 
-/** 4 columns by any rule: what the key finds in the decayed state is taken out of the value under the delta rule. */
+/** 4 columns with any update rule. Under the delta rule, what the key retrieves from the decayed state is subtracted from the value. */
 function columns4(
   from: usize,
   to: usize,
@@ -277,7 +277,7 @@ function column1(
   store<f32>(out, y);
 }
 
-/** 4 columns where what is found under f is taken out under r. */
+/** 4 columns of the generalized delta rule: what is retrieved with key f is erased with key r. */
 function erase4(
   from: usize,
   to: usize,

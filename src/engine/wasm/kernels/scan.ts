@@ -1,9 +1,9 @@
-// Mamba's scan; its states lie as those of the recurrence do.
+// Mamba's selective scan. Its states have the layout of the recurrence's states.
 import { exp1, exp4, splat } from './math';
 import { address, cut, rowOf, tokenAt, word } from './memory';
 
 /**
- * h = exp(step rate) h + key value, y = query . h, each channel on its own. words: batch, sequence, width, size, then
+ * h = exp(step * rate) h + key * value, y = query . h, each channel separately. words: batch, sequence, width, size, then
  * value, step, key, query with 3 words each, rates [size, width], states before (a table, or 0), states after, y.
  */
 export function scan(a: usize, t: i32, T: i32): void {

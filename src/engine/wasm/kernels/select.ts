@@ -1,4 +1,4 @@
-// Rows and elements by index, and the largest of many.
+// Gathering and scattering by index, and top-k.
 import { Element } from '../../../graph/lower/wasm/codes';
 import { INDEX_OUT_OF_RANGE, address, cut, fail, thread, word } from './memory';
 import { unpackRow } from './packed';
@@ -140,7 +140,7 @@ export function topK(a: usize, t: i32, T: i32): void {
   for (let line = cut(lines, t, T), end = cut(lines, t + 1, T); line < end; line++) {
     const x = address(a, 0) + (<usize>((line / inner) * size * inner + (line % inner)) << 2);
     const step = <usize>inner << 2;
-    // The k best so far, the one that ranks last on top.
+    // A heap of the k largest so far, with the smallest on top.
     for (let i = 0; i < k; i++) {
       store<f32>(heap + (<usize>i << 3), load<f32>(x + <usize>i * step));
       store<i32>(heap + (<usize>i << 3), i, 4);

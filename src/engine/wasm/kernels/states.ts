@@ -1,4 +1,4 @@
-// States of rows of a batch, as contiguous tensors and back. Those that grow lie in pages of 64 entries.
+// Copies the states of a batch's rows to contiguous tensors and back. Growing states are stored in pages of 64 entries.
 import { PAGE_ENTRIES } from '../../../graph/lower/wasm/codes';
 import { address, cut, word } from './memory';
 
@@ -29,7 +29,7 @@ export function storeRows(a: usize, t: i32, T: i32): void {
 
 /**
  * words: table of the rows' tables of pages, lengths (int64), rows, outer, bytes of an entry of each outer, room, y
- * [rows, outer, room, entry]. Behind the entries y is zero.
+ * [rows, outer, room, entry]. y is zero behind the entries.
  */
 export function loadEntries(a: usize, t: i32, T: i32): void {
   const outer = word(a, 3);

@@ -1,4 +1,4 @@
-// A linear system that does not change in time, with a state for each channel.
+// A linear time-invariant system with a diagonal state matrix for each channel (S4D).
 import { address, cut, rowOf, tokenAt, word } from './memory';
 import { splat } from './math';
 

@@ -1,7 +1,6 @@
 /**
- * The PJRT C API as `xla/pjrt/c/pjrt_c_api.h` (openxla/xla) declares it: which function stands at which place of `PJRT_Api`,
- * and the fields of the one struct that each is called with. Every struct begins with its own size and a pointer to
- * extensions; those two are not listed here.
+ * The PJRT C API of `xla/pjrt/c/pjrt_c_api.h` (openxla/xla): the slot of each function in `PJRT_Api`, and the fields of its argument
+ * struct. Every struct begins with its own size and a pointer to extensions; those two are not listed here.
  */
 
 /** `i32` and enumerations take 4 bytes, `bool` one, everything else 8; each lies at a multiple of its own size. */
@@ -12,7 +11,7 @@ export type FieldType = keyof typeof BYTES;
 /** The fields of a struct, in their order. */
 export type Fields = Readonly<Record<string, FieldType>>;
 
-/** What a field is in JavaScript: pointers are addresses. */
+/** The JavaScript type of a field: pointers are addresses. */
 export type FieldValue<T extends FieldType> = T extends 'pointer'
   ? bigint
   : T extends 'bool'
@@ -31,7 +30,7 @@ export interface Layout<F extends Fields = Fields> {
 
 /** A function of the C API. */
 export interface ApiFunction<F extends Fields = Fields> extends Layout<F> {
-  /** Its place among the functions of `PJRT_Api`. */
+  /** Its index among the functions of `PJRT_Api`. */
   readonly slot: number;
 }
 
@@ -54,10 +53,10 @@ function at<const F extends Fields>(slot: number, name: string, fields: F): ApiF
 
 /** Bytes of `PJRT_Api` before its functions: size, extensions, and the version with a size and extensions of its own. */
 export const API_HEADER = 40;
-/** Where the version's two numbers are: major, then minor. */
+/** The offset of the version's two numbers: major, then minor. */
 export const API_VERSION = 32;
 
-/** The functions that Heddle calls. Places never change within a major version. */
+/** The functions that Heddle calls. Slots never change within a major version. */
 export const FUNCTIONS = {
   errorDestroy: at(0, 'Error_Destroy', { error: 'pointer' }),
   errorMessage: at(1, 'Error_Message', { error: 'pointer', message: 'pointer', messageSize: 'size' }),
@@ -220,7 +219,7 @@ export const STRUCTS = {
     taskIds: 'pointer',
     incarnationIds: 'pointer',
   }),
-  /** With the value as one of 8 bytes: a pointer, a number, or what `i64` reads as. */
+  /** The union is declared as one value of 8 bytes: a pointer or an integer. */
   namedValue: layout('PJRT_NamedValue', {
     name: 'pointer',
     nameSize: 'size',
@@ -268,10 +267,10 @@ export type ErrorCode = (typeof ERROR_CODES)[number];
 /** `PJRT_NamedValue_Type`. */
 export const NAMED_VALUE = { string: 0, int64: 1, int64List: 2, float: 3, bool: 4 } as const;
 
-/** Bytes behind each struct that are zero: room for fields that a newer plugin has at the end. */
+/** Zero bytes behind each struct, for fields that a newer plugin has at the end. */
 const SPARE = 256;
 
-/** One struct in memory. It must be referenced as long as C holds its address. */
+/** One struct in memory. JavaScript must hold a reference to it for as long as C has its address. */
 export class Struct<F extends Fields> {
   readonly bytes: Buffer;
 

@@ -16,9 +16,9 @@ import {
 import { pluginError } from './errors.js';
 import { type Koffi, loadLibrary } from './koffi.js';
 
-/** The oldest version whose functions stand where we look for them: 0.57 moved some. */
+/** The oldest supported version: 0.57 moved some functions. */
 export const OLDEST_MINOR = 57;
-/** The newest version whose header was read. Newer ones of the same major version add functions and fields at the ends. */
+/** The newest version that these declarations were checked against. Later minor versions append functions and fields. */
 export const NEWEST_MINOR = 95;
 
 type AnyStruct = Struct<Fields>;
@@ -29,14 +29,14 @@ type NativeFunction = {
   async(args: Buffer, done: (error: unknown, result: bigint | null) => void): void;
 };
 
-/** A loaded plugin: calls its functions, and throws what they return as errors. */
+/** A loaded plugin: calls its functions, and throws the errors that they return. */
 export class PjrtApi {
   private readonly functions = new Map<number, NativeFunction>();
-  /** Sizes of structs that are larger in this plugin than in the header that we know. */
+  /** Sizes of structs that are larger in this plugin than in our declarations. */
   private readonly sizes = new Map<string, number>();
   /** Buffers that C refers to by address while a call runs, referenced here so that they are not garbage-collected. */
   private readonly held = new Set<object>();
-  /** Waits that are queued until a thread is free. */
+  /** Waits that are queued for a free thread. */
   private readonly waiting: (() => void)[] = [];
   private threads = 0;
 
@@ -50,7 +50,7 @@ export class PjrtApi {
   ) {}
 
   /**
-   * Loads a plugin. Throws `DeviceError` where it cannot be loaded, is no PJRT plugin, or is of a version whose functions are elsewhere.
+   * Loads a plugin. Throws `DeviceError` if it cannot be loaded, is not a PJRT plugin, or has an unsupported version.
    */
   static load(koffi: Koffi, path: string): PjrtApi {
     let table: bigint | null;
@@ -79,8 +79,8 @@ export class PjrtApi {
   }
 
   /**
-   * Calls a function with a struct, which afterwards holds what the function gives. Throws `DeviceError` with the plugin's words, which
-   * says that it failed `doing` something.
+   * Calls a function with its argument struct, which then holds the results. Throws `DeviceError` with the plugin's message, which says what
+   * it failed at (`doing`).
    */
   call<F extends Fields>(
     fn: ApiFunction<F>,
@@ -101,7 +101,7 @@ export class PjrtApi {
     }
   }
 
-  /** The same in a thread, for long calls, which do not block JavaScript then. */
+  /** The same in a thread, so that long calls do not block JavaScript. */
   async callAsync<F extends Fields>(
     fn: ApiFunction<F>,
     args: Struct<F>,
@@ -124,8 +124,8 @@ export class PjrtApi {
   }
 
   /**
-   * Waits for an event and destroys it. At most two threads wait at a time, in the order in which they were asked: what a
-   * device does is done in order too, and other work needs Node's threads.
+   * Waits for an event and destroys it. At most two threads wait at a time, first come first served: a device works in order too, and other
+   * work needs Node's thread pool.
    */
   async await(event: bigint, doing: string, { memory, kept }: CallOptions = {}): Promise<void> {
     const use = this.hold([], kept);
@@ -152,17 +152,17 @@ export class PjrtApi {
     }
   }
 
-  /** Frees an object of the plugin. Errors are ignored, since nothing could be done about them. */
+  /** Frees an object of the plugin. Errors are ignored, since nothing can be done about them. */
   destroy<F extends Fields>(fn: ApiFunction<F>, values: ConstructorParameters<typeof Struct<F>>[1]): void {
     this.take(this.native(fn)(new Struct(fn, values).bytes));
   }
 
-  /** Calls a function pointer that a plugin gave to free something. */
+  /** Calls a deleter function that the plugin returned. */
   free(deleter: bigint, value: bigint): void {
     this.koffi.call(deleter, this.prototype('void', 'PjrtDeleter'), value);
   }
 
-  /** Text of C, which need not end with a zero. */
+  /** A C string of this length, which need not end with a zero. */
   text(address: bigint, length: number): string {
     return Buffer.from(this.copy(address, length).buffer).toString('utf8');
   }
@@ -185,7 +185,7 @@ export class PjrtApi {
     return array.byteLength === 0 ? this.koffi.address(NOTHING) : this.koffi.address(array);
   }
 
-  /** What the plugin says about itself: `xla_version`, `stablehlo_current_version`, `cuda_version` and the like. */
+  /** The plugin's attributes, such as `xla_version`, `stablehlo_current_version` and `cuda_version`. */
   attributes(): Record<string, string> {
     const args = this.call(
       FUNCTIONS.pluginAttributes,
@@ -201,7 +201,7 @@ export class PjrtApi {
       const name = this.text(value.get('name'), value.get('nameSize'));
       const read = this.value(value);
       if (read !== undefined) found[name] = read;
-      // Structs in an array lie at multiples of 8.
+      // Structs in an array are aligned to 8 bytes.
       address += BigInt(Math.ceil(size / 8) * 8);
     }
     return found;
@@ -250,7 +250,7 @@ export class PjrtApi {
     return prototype;
   }
 
-  /** What an error says; the error is destroyed. */
+  /** Reads an error's code and message, and destroys it. */
   private take(error: bigint | null): Failure | undefined {
     if (!error) return undefined;
     const message = new Struct(FUNCTIONS.errorMessage, { error });
@@ -271,7 +271,7 @@ export class PjrtApi {
     );
   }
 
-  /** Gives structs their sizes in this plugin, and keeps them and what they point to from the garbage collector. */
+  /** Sets the sizes of structs to those of this plugin, and keeps the structs and what they point to from being garbage-collected. */
   private hold(structs: readonly AnyStruct[], kept: unknown): object {
     for (const struct of structs) {
       const size = this.sizes.get(struct.layout.name);
@@ -282,7 +282,7 @@ export class PjrtApi {
     return use;
   }
 
-  /** Takes the larger size that a plugin's error asks for; the unknown fields are zero. Returns whether to repeat the call. */
+  /** Adopts the larger struct size that an error message demands; the unknown fields are zero. Returns whether to repeat the call. */
   private adopt(message: string, structs: readonly AnyStruct[]): boolean {
     const [, name, expected] = SIZE.exec(message) ?? [];
     const struct = structs.find(({ layout }) => layout.name === name);
@@ -297,9 +297,9 @@ export class PjrtApi {
 /** What a call needs besides its argument struct. */
 export interface CallOptions {
   readonly others?: readonly AnyStruct[];
-  /** What the device holds, for the message where memory runs out. */
+  /** The device's memory use, for the message if memory runs out. */
   readonly memory?: (() => MemoryUse | undefined) | undefined;
-  /** What the structs point to: it stays alive until the call is done. */
+  /** What the structs point to, to be kept alive until the call returns. */
   readonly kept?: unknown;
 }
 
@@ -308,7 +308,7 @@ interface Failure {
   readonly message: string;
 }
 
-/** How XLA refuses a struct that is too small: "Unexpected PJRT_Program size: expected 48, got 40. …". */
+/** XLA's error for a struct that is too small: "Unexpected PJRT_Program size: expected 48, got 40. …". */
 const SIZE = /Unexpected (\w+) size: expected (\d+), got/;
 const NOTHING = new Uint8Array(new ArrayBuffer(8));
 /** koffi has one list of types for a process. */

@@ -49,7 +49,7 @@ export class DeviceBuffer implements PjrtBuffer {
         `an array of [${dims}] has ${elements} elements, and was to be copied into ${into.length}`,
       );
     }
-    // The program chooses how an array lies on the device; here the last axis varies fastest.
+    // The program chooses the layout of an array on the device; the copy on the host is row-major.
     const minorToMajor = BigInt64Array.from(dims, (_, axis) => BigInt(dims.length - 1 - axis));
     const layout = new Struct(STRUCTS.memoryLayout, {
       tiledSize: TILED_BYTES,
@@ -107,7 +107,7 @@ export class DeviceBuffer implements PjrtBuffer {
   private readonly memory = () => this.device?.memory();
 }
 
-/** An argument's handle. Throws `DeviceError` where it is disposed or no array of such a device. */
+/** An argument's handle. Throws `DeviceError` if it is disposed or belongs to another kind of device. */
 export function handleOf(buffer: PjrtBuffer): bigint {
   if (!(buffer instanceof DeviceBuffer)) {
     throw new DeviceError('an argument of a program is no array of the cuda device');

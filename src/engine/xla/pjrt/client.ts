@@ -1,4 +1,4 @@
-/** A client of a plugin: it compiles, and holds all that was made with it. */
+/** A client of a plugin: it compiles programs and owns everything that was made with it. */
 import { statSync } from 'node:fs';
 import { DeviceError } from '../../../errors.js';
 import { DTYPES, type TensorData } from '../../../graph/dtype.js';
@@ -36,7 +36,7 @@ export class Client implements Omit<PjrtClient, 'dispose'> {
   readonly identity: string;
   readonly devices: readonly Device[];
   readonly resources = new Set<Resource>();
-  /** Calls in threads that use the client. */
+  /** The number of calls in threads that use the client. */
   private running = 0;
   private disposed = false;
 
@@ -153,7 +153,7 @@ export class Client implements Omit<PjrtClient, 'dispose'> {
     void this.store?.close();
   }
 
-  /** Keeps the client until work in a thread is done, and what it made belongs to the client. */
+  /** Keeps the client alive until work in a thread is done and the client owns its results. */
   async during<T>(work: () => Promise<T>): Promise<T> {
     this.running++;
     try {
@@ -183,7 +183,7 @@ export class Client implements Omit<PjrtClient, 'dispose'> {
   }
 }
 
-/** A plugin may be replaced by another of the same version. */
+/** Identifies the plugin's file, which may be replaced by another of the same version. */
 function fileIdentity(path: string): string {
   const { size, mtimeMs } = statSync(path);
   return `${size}-${mtimeMs}`;

@@ -1,4 +1,4 @@
-/** A plugin's failures in words. */
+/** Translates errors of a plugin. */
 import { DeviceError } from '../../../errors.js';
 import type { MemoryUse } from '../../program.js';
 import type { ErrorCode } from './abi.js';
@@ -7,7 +7,7 @@ import type { ErrorCode } from './abi.js';
 export class OutOfDeviceMemory extends DeviceError {
   constructor(
     message: string,
-    /** Bytes that could not be had, if the plugin said so. */
+    /** The bytes that could not be allocated, if the plugin's message has them. */
     readonly needed: number | undefined,
     readonly memory: MemoryUse | undefined,
     options?: ErrorOptions,
@@ -16,7 +16,7 @@ export class OutOfDeviceMemory extends DeviceError {
   }
 }
 
-/** The words that allocators of XLA use, and the driver where nothing else caught it. */
+/** Messages of XLA's allocators and of the driver. */
 const OUT_OF_MEMORY = /out of memory|failed to allocate|ran out of|OUT_OF_MEMORY/i;
 const BYTES = [
   /\((\d+)(B)\)/,
@@ -25,10 +25,10 @@ const BYTES = [
   /allocat\w*(?: \w+){0,3} ([\d.]+)([KMGT]iB|B)\b/i,
 ];
 const UNITS: Readonly<Record<string, number>> = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
-/** XLA appends lists of buffers, of many pages. */
+/** Characters after which a message is cut: XLA appends long lists of buffers. */
 const LONGEST = 2000;
 
-/** The error for what a plugin said while something was done. `memory` is asked only where memory ran out. */
+/** The error for a plugin's message while something was done. `memory` is called only if memory ran out. */
 export function pluginError(
   doing: string,
   code: ErrorCode,

@@ -1,13 +1,13 @@
 /**
- * Fetches koffi from the npm registry when a PJRT plugin is first asked for: an installation of Heddle shall not run its
- * install script, nor bring 20 packages of binaries to those who compute elsewhere.
+ * Fetches koffi from the npm registry when a PJRT plugin is first used, so that an installation of Heddle does not run koffi's install
+ * script, nor download 20 packages of binaries that only few users need.
  */
 import { join } from 'node:path';
 import { DeviceError } from '../../../errors.js';
 import { fetchedModules, fetchModules, type NpmPackage, unpackFromNpm } from '../../npm.js';
 import { userCache } from '../../user-cache.js';
 
-/** The version of koffi that is fetched where none is installed. */
+/** The version of koffi that is fetched if none is installed. */
 export const KOFFI: NpmPackage = {
   name: 'koffi',
   version: '3.3.4',
@@ -15,7 +15,7 @@ export const KOFFI: NpmPackage = {
     'sha512-31Vr+LM+w1dEsNcOJtJWvYyUTjVc/SWOxNDZJxfhsBC6qZ5YVn98n5x1oBbDq5skxCbWD4SByJpNmq63fvg9Aw==',
 };
 
-/** Its binaries for the platforms that CUDA has libraries for. */
+/** Its binaries for the platforms that CUDA supports. */
 export const BINARIES: Readonly<Record<string, NpmPackage>> = {
   'linux-x64': {
     name: '@koromix/koffi-linux-x64',
@@ -35,13 +35,13 @@ function key(): string {
   return `koffi-${KOFFI.version}-${process.platform}-${process.arch}`;
 }
 
-/** koffi's folder as it was fetched earlier, if it was. */
+/** koffi's folder, if it was fetched earlier. */
 export function fetchedKoffi(place: string = userCache()): string | undefined {
   const modules = fetchedModules([place], key());
   return modules === undefined ? undefined : join(modules, KOFFI.name);
 }
 
-/** Fetches koffi and its binary for this platform. Returns koffi's folder; throws `DeviceError` where that fails. */
+/** Fetches koffi and its binary for this platform. Returns koffi's folder; throws `DeviceError` if that fails. */
 export async function fetchKoffi(place: string = userCache()): Promise<string> {
   const binary = BINARIES[`${process.platform}-${process.arch}`];
   try {

@@ -1,4 +1,4 @@
-/** Loads koffi, which calls C functions from Node.js. It is fetched only where a PJRT plugin is asked for. */
+/** Loads koffi, the foreign function interface for calling C from Node.js. It is fetched when a PJRT plugin is first used. */
 import { createRequire } from 'node:module';
 import { DeviceError } from '../../../errors.js';
 import { fetchedKoffi, fetchKoffi, KOFFI } from './fetch-koffi.js';
@@ -6,7 +6,7 @@ import { fetchedKoffi, fetchKoffi, KOFFI } from './fetch-koffi.js';
 /** The module koffi, which calls C. */
 export type Koffi = typeof import('koffi');
 
-/** XLA compiles deep programs recursively. koffi runs calls on stacks of its own, of 128 kB in threads if nothing is said. */
+/** XLA compiles deep programs recursively, and koffi runs calls on stacks of its own, by default of 128 kB in threads. */
 const STACK_BYTES = 16 * 2 ** 20;
 
 const require = createRequire(import.meta.url);
@@ -16,8 +16,8 @@ let loading: Promise<Koffi> | undefined;
 const libraries = new Map<string, ReturnType<Koffi['load']>>();
 
 /**
- * koffi: the one that the project has installed, or else one that was fetched for us, or is fetched now, which a line on standard error
- * says. Throws `DeviceError` where it cannot be had or does not run here.
+ * koffi: the project's own, otherwise one that was fetched earlier, otherwise it is fetched now, with a line on standard error. Throws
+ * `DeviceError` if it cannot be fetched or does not run here.
  */
 export async function loadKoffi(): Promise<Koffi> {
   loading ??= load().catch((error: unknown) => {
@@ -27,7 +27,7 @@ export async function loadKoffi(): Promise<Koffi> {
   return loading;
 }
 
-/** koffi where it is installed, or was fetched earlier. Throws `DeviceError` where it does not run here. */
+/** koffi, if it is installed or was fetched earlier. Throws `DeviceError` if it does not run here. */
 export function koffiIfThere(): Koffi | undefined {
   const koffi = installed() ?? fetched();
   return koffi && prepared(koffi);
@@ -50,7 +50,7 @@ function prepared(koffi: Koffi): Koffi {
       resident_async_pools: 2,
     });
   } catch {
-    // Someone else in this process has called C before: their sizes stay.
+    // Other code of this process has used koffi before; the sizes can no longer be changed.
   }
   return koffi;
 }
@@ -70,11 +70,11 @@ function installed(): Koffi | undefined {
     return undefined;
   }
   const koffi = from('koffi');
-  // Pointers were no numbers before.
+  // Before version 3 pointers were not numbers.
   return Number.parseInt(koffi.version, 10) >= 3 ? koffi : undefined;
 }
 
-/** Has koffi fetched where there is none yet. Throws `DeviceError` as `loadKoffi` does. */
+/** Fetches koffi if it is missing. Throws `DeviceError` as `loadKoffi` does. */
 export async function ensureKoffi(): Promise<void> {
   if (!installed() && !fetchedKoffi()) await fetchKoffi();
 }
@@ -97,7 +97,7 @@ function from(path: string): Koffi {
   }
 }
 
-/** A shared library, loaded once and for good; with its symbols for all others where `global`. Throws what the system's linker says. */
+/** Loads a shared library once and never unloads it; with `global`, its symbols are visible to other libraries. Throws the dynamic linker's error. */
 export function loadLibrary(koffi: Koffi, path: string, { global = false } = {}): ReturnType<Koffi['load']> {
   let library = libraries.get(path);
   if (!library) {

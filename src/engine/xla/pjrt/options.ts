@@ -1,4 +1,4 @@
-/** What programs are compiled with, and clients made with, in the forms that plugins take. */
+/** The options of compilations and clients, serialized for plugins. */
 import protobuf from 'protobufjs';
 import { DeviceError } from '../../../errors.js';
 import { NAMED_VALUE, STRUCTS, Struct } from './abi.js';
@@ -6,15 +6,15 @@ import type { PjrtApi } from './api.js';
 
 /** How a module is compiled. */
 export interface CompileOptions {
-  /** Devices that the program is spread over by its sharding annotations (Shardy). */
+  /** The number of devices that the program's sharding annotations (Shardy) partition it over. */
   readonly partitions?: number;
-  /** The same bits in every run, at the cost of speed. */
+  /** Makes runs give the same bits each time, which is slower. */
   readonly deterministic?: boolean;
   /** XLA's debug options by name (`xla_gpu_…`). */
   readonly flags?: Readonly<Record<string, boolean | number | string>>;
 }
 
-/** The numbers of the fields in `CompileOptionsProto` and what it holds (xla/pjrt/proto/compile_options.proto). */
+/** Field numbers of `CompileOptionsProto` and its messages (xla/pjrt/proto/compile_options.proto). */
 const FIELD = {
   executableBuildOptions: 3,
   envOptionOverrides: 7,
@@ -90,9 +90,9 @@ function lengthDelimited(field: number): number {
 
 /** Options of a client, by the names that XLA's CUDA plugin has. */
 export interface ClientOptions {
-  /** How much of a GPU's memory the client may take, as a fraction of all of it. */
+  /** The fraction of a GPU's memory that the client may allocate. */
   readonly memoryFraction?: number;
-  /** Whether it takes that at once (faster), or as it is needed. */
+  /** Whether it is allocated at once (faster) or on demand. */
   readonly preallocate?: boolean;
   /** The processes whose devices are those of one client, and how they reach each other. */
   readonly group?: {
@@ -105,11 +105,11 @@ export interface ClientOptions {
   };
 }
 
-/** An array of `PJRT_NamedValue`, and all that it points to. */
+/** An array of `PJRT_NamedValue`, and everything that it points to. */
 export interface NamedValues {
   readonly bytes: Buffer;
   readonly count: number;
-  /** To be referenced as long as the array is used. */
+  /** Must be referenced for as long as the array is used. */
   readonly kept: readonly object[];
 }
 

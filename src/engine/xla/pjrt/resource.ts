@@ -1,4 +1,4 @@
-/** Something that the plugin made for us: it is freed once, by whoever is first. */
+/** An object of the plugin that is freed exactly once, by its owner or by the garbage collector. */
 export class Resource {
   private freed = false;
 
