@@ -1,13 +1,12 @@
 /**
- * A conversation with a model, in the form that its chat template gives it.
+ * A conversation with a model, in the format of its chat template.
  *
- * Each turn writes the whole conversation as text and as tokens, and the state always is that of exactly these tokens:
- * what a fresh session would have that reads them all. But only those are read that the state has not read yet. As a
- * rule the conversation so far is their beginning. It is not when the template writes an earlier answer otherwise than
- * the model did (without its thoughts, say), or when the tokens of an answer, put together, split differently. For that
- * the state is kept from where the answer began, before whatever the template puts in front of answers, since that may go
- * too: at most the last answer is read again. Those of earlier turns are in a cache, as far as its budget goes, for when an
- * earlier turn is said otherwise.
+ * Each turn renders and tokenizes the whole conversation, and the state is always that of exactly these tokens, as in a new session that
+ * reads them all; but only the tokens that the state has not read yet are read. Usually the state's tokens are a prefix of the new ones.
+ * They are not if the template renders an earlier answer differently from what the model wrote (for example without its thoughts), or if
+ * the text of an answer is tokenized differently than the model generated it. For that case a snapshot from the beginning of the answer is
+ * kept, before the generation prompt, since that may change too; at most the last answer is then read again. Snapshots of earlier turns
+ * are in a cache, within its budget, for when an earlier turn is edited.
  */
 import { modelFolder } from '#locate';
 import { DataError } from '../errors.js';
@@ -33,57 +32,57 @@ import type { Session } from './session.js';
 import { sharedLength } from './shared-length.js';
 import type { Snapshot } from './snapshot.js';
 
-/** What the template gets in every turn, and where an answer ends. */
+/** The template's inputs in every turn, the end of answers, and where states are kept. */
 export interface ChatOptions extends Omit<ChatRenderOptions, 'addGenerationPrompt'> {
-  /** The first message, which tells the model how to answer. */
+  /** The system message. */
   system?: string;
-  /** Tokens that end an answer, besides those that end a text for the model and for its tokenizer. */
+  /** Tokens that end an answer, in addition to the end-of-text tokens of the model and its tokenizer. */
   stopTokens?: readonly number[];
-  /** Where a session stood that the conversation goes on from: what it had read comes before the first message. */
+  /** A snapshot that the conversation continues from: its tokens come before the first message. */
   after?: Snapshot;
-  /** Where states are kept, for other conversations too; by default this one has a cache of its own, of at most 512 MB. */
+  /** The prefix cache, which conversations may share; by default each has its own, of at most 512 MB. */
   cache?: PrefixStore;
   /**
-   * One answer is asked for: the state from which it is given is not kept, and the prompt is read in one piece, which takes less time.
-   * More turns can follow; they read that answer's prompt anew.
+   * Optimizes for one answer: no snapshot is kept before it, and the prompt is read in one piece, which is faster. More turns can follow;
+   * they read the prompt of that answer again.
    */
   once?: boolean;
 }
 
-/** What `ChatSession.open` does besides. */
+/** Options of `ChatSession.open`. */
 export interface ChatOpenOptions extends ChatOptions {
-  /** Where the model has no chat template, it goes on from what is said, line by line, up to an empty line. */
+  /** A model without a chat template continues the conversation as plain lines, up to an empty line. */
   lines?: boolean;
 }
 
 const OWN_CACHE_BYTES = 512e6;
 
-/** A piece of an answer: the text as the model wrote it, and what is certain with it about thoughts, content and calls of tools. */
+/** A piece of an answer: the text that the model generated, and the parts of thoughts, content and tool calls that it completes. */
 export interface ChatPiece extends GeneratedPiece {
   readonly parts: readonly AnswerPart[];
 }
 
-/** What a tool gave. */
+/** The result of a tool call. */
 export interface ToolResult {
-  /** The id of the call that it answers. */
+  /** The id of the call. */
   readonly id: string;
   readonly content: string;
 }
 
-/** An answer, and what it took. */
+/** An answer, and its costs. */
 export interface ChatTurn extends JoinedAnswer {
-  /** The answer as the model wrote it; `content`, `thought` and `calls` are what it says. */
+  /** The answer as the model generated it; `content`, `thought` and `calls` are its parsed parts. */
   readonly text: string;
-  /** Tokens of the prompt that the state had read before. */
+  /** Tokens of the prompt that were reused from the state or the cache. */
   readonly reusedTokens: number;
   /** Tokens of the prompt that were read for this turn. */
   readonly readTokens: number;
   readonly writtenTokens: number;
-  /** 'interrupt' when the caller took no more of it, or aborted it. */
+  /** 'interrupt' if the caller stopped iterating or aborted. */
   readonly stoppedBy: StopReason | 'interrupt';
 }
 
-/** A conversation with a model, turn by turn. Its state is kept, so that a turn reads what is new alone. */
+/** A conversation with a model, turn by turn. Its state is kept, so that a turn reads only new tokens. */
 export class ChatSession {
   readonly #context: Omit<ChatRenderOptions, 'addGenerationPrompt'>;
   readonly #stopTokens: readonly number[];
@@ -91,18 +90,18 @@ export class ChatSession {
   #messages: readonly ChatMessage[];
   /** The state at the end of the conversation. */
   #state: Session;
-  /** That from where the last answer began. */
+  /** The state at the beginning of the last answer. */
   #mark: Snapshot | undefined;
   #cache: PrefixStore;
   #after: Snapshot | undefined;
-  /** The state behind what was shown, which is `#after` then. */
+  /** The state after the source that was shown, which then is `#after`. */
   #shown: Snapshot | undefined;
   readonly #once: boolean;
   #turn: ChatTurn | undefined;
   #format: MessageFormat | undefined;
   #busy = false;
 
-  /** Without a template the model goes on from what is said, line by line. */
+  /** Without a template the model continues plain lines. */
   constructor(
     private readonly model: LanguageModel,
     readonly template: ChatTemplate | undefined,
@@ -120,9 +119,8 @@ export class ChatSession {
   }
 
   /**
-   * A conversation by the template and the end-of-turn tokens in the model's folder, or what `loadModel` takes in its place;
-   * undefined when it has no template, unless it may go on line by line.
-   * Throws `TokenizerError`, with the file's path, for a file that is damaged.
+   * A conversation with the template and the end-of-turn tokens of the model's folder (or whatever `loadModel` takes); undefined if the model
+   * has no template, unless `lines` is set. Throws `TokenizerError`, with the file's path, for a file that is damaged.
    */
   static async open(
     model: LanguageModel,
@@ -144,42 +142,42 @@ export class ChatSession {
     return this.#messages;
   }
 
-  /** What the last answer took; undefined before there was one. */
+  /** The last answer and its costs; undefined before there was one. */
   get turn(): ChatTurn | undefined {
     return this.#turn;
   }
 
-  /** All tokens of the conversation that the state has read or written. */
+  /** All tokens of the conversation that the state has read or generated. */
   get tokens(): readonly number[] {
     return this.#state.tokens;
   }
 
-  /** Bytes of the state at the end of the conversation; with those that are kept it shares what has grown. */
+  /** Bytes of the state at the end of the conversation, including memory that it shares with snapshots. */
   get bytes(): number {
     return this.#state.bytes;
   }
 
   /**
-   * Says something to the model and gives its answer as it is written; `turn` then tells what it took. Who stops
-   * listening, or aborts the signal, interrupts it: what was written until then remains as the answer. When it fails, or is aborted before
-   * the answer begins, the conversation is as if nothing had been said. Throws the signal's reason after an abort; Throws `TokenizerError` when the template is broken or refuses the conversation,
-   * `ConfigError` for an option outside its range, `DataError` while the last answer is being written.
+   * Sends a user message and streams the answer; afterwards `turn` has its costs. A caller that stops iterating, or aborts the signal,
+   * interrupts it: the text so far remains as the answer. If it fails, or is aborted before the answer begins, the conversation is unchanged.
+   * Throws the signal's reason after an abort, `TokenizerError` if the template is broken or refuses the conversation, `ConfigError` for an
+   * option outside its range, and `DataError` while the last answer is being generated.
    */
   say(text: string, options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
     return this.#answer(() => [...this.#messages, { role: 'user', content: text }], options);
   }
 
   /**
-   * Gives the answer to a conversation, which then is this one, as `say` does: what of it was read before, here or by others with the
-   * same cache, is not read again.
+   * Replaces the conversation by these messages and streams the answer, as `say` does. Tokens that were read before, here or by other
+   * conversations with the same cache, are not read again.
    */
   answer(messages: readonly ChatMessage[], options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
     return this.#answer(() => messages, options);
   }
 
   /**
-   * Tells the model what the tools gave that it called in the last answer, and gives the answer to that, as `say` does. Throws `DataError`
-   * for a result of no call in the last answer.
+   * Sends the results of the tools that the last answer called, and streams the next answer, as `say` does. Throws `DataError` for a result
+   * whose call is not in the last answer.
    */
   tell(results: readonly ToolResult[], options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
     return this.#answer(() => {
@@ -194,7 +192,7 @@ export class ChatSession {
     }, options);
   }
 
-  /** Gives another answer in the place of the last one, as `say` does. Throws `DataError` before there was one. */
+  /** Replaces the last answer by another one, as `say` does. Throws `DataError` before there was one. */
   regenerate(options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
     return this.#answer(() => {
       if (this.turns === 0) throw new DataError('there is no answer yet: say something first');
@@ -203,8 +201,8 @@ export class ChatSession {
   }
 
   /**
-   * Says something else in an earlier turn, counted from 0, and gives the answer, as `say` does; what came after goes. Throws
-   * `DataError` for a turn that there was not.
+   * Replaces the user message of an earlier turn, counted from 0, drops everything after it, and streams the answer, as `say` does. Throws
+   * `DataError` for a turn that does not exist.
    */
   edit(turn: number, text: string, options: GenerateOptions = {}): AsyncGenerator<ChatPiece, void> {
     return this.#answer(() => {
@@ -216,7 +214,7 @@ export class ChatSession {
     }, options);
   }
 
-  /** The tokens of messages, as this conversation would read them. Throws `TokenizerError` for what the template does not take. */
+  /** The tokens of messages, as this conversation would read them. Throws `TokenizerError` for messages that the template refuses. */
   async encode(messages: readonly ChatMessage[]): Promise<readonly number[]> {
     return (await (await this.#learned()).alone(messages, this.#context)).ids;
   }
@@ -226,12 +224,12 @@ export class ChatSession {
     return this.#state.snapshot();
   }
 
-  /** How many turns the conversation has. */
+  /** The number of turns. */
   get turns(): number {
     return this.#messages.filter(({ role }) => role === 'user').length;
   }
 
-  /** The answer to a conversation, which then is this one. */
+  /** Replaces the conversation by these messages, and streams the answer. */
   async *#answer(
     prompt: () => readonly ChatMessage[],
     options: GenerateOptions,
@@ -268,7 +266,7 @@ export class ChatSession {
         if (!isAbort || writtenTokens === 0) stoppedBy = 'failure';
         throw error;
       } finally {
-        // The caller may have left at the yield; then the state still reads what it was given last.
+        // If the caller has stopped at the yield, the session still has to read the last token.
         await pieces.return('length');
         if (stoppedBy !== 'failure') {
           parts.push(...reader.end());
@@ -282,7 +280,7 @@ export class ChatSession {
     }
   }
 
-  /** Begins anew, with the system message if there is one. Throws `DataError` while an answer is being written. */
+  /** Starts over, with the system message if there is one. Throws `DataError` while an answer is being generated. */
   reset(): void {
     if (this.#busy) throw new DataError('the last answer is being written: wait until it is done');
     this.#messages = this.#beginning;
@@ -290,8 +288,8 @@ export class ChatSession {
   }
 
   /**
-   * Shows a model that reads a source (`source` in its config) what the conversation is about: a text, an image (`readImage`) or a sound. The
-   * conversation begins anew. Throws `ConfigError` for a model that reads none, `DataError` for what it cannot read.
+   * Gives a model with a source encoder (`source` in its config) the text, image (`readImage`) or sound that the conversation is about. The
+   * conversation starts over. Throws `ConfigError` for a model without a source, `DataError` for a source that it cannot read.
    */
   async show(source: SourceGiven): Promise<void> {
     this.reset();
@@ -305,7 +303,7 @@ export class ChatSession {
     } finally {
       session.dispose();
     }
-    // Tokens do not tell one source from another: what was read behind an earlier one is of no use.
+    // Tokens do not identify the source, so states after an earlier source must not be reused.
     this.#mark?.dispose();
     this.#mark = undefined;
     this.#state.dispose();
@@ -314,7 +312,7 @@ export class ChatSession {
     this.#state.restore(this.#shown);
   }
 
-  /** Frees the states. The template and the cache, which others may use, are left to whoever has them. */
+  /** Frees the states. A cache that was passed in is left to its owner. */
   dispose(): void {
     this.#state.dispose();
     this.#mark?.dispose();
@@ -329,7 +327,7 @@ export class ChatSession {
     return this.#format;
   }
 
-  /** Brings the state to the end of a prompt; returns how many of its tokens it had read before, and what reads the answer. */
+  /** Reads a prompt; returns how many of its tokens were reused, and the parser of the answer. */
   async #read(
     messages: readonly ChatMessage[],
     signal: AbortSignal | undefined,

@@ -1,4 +1,4 @@
-/** Telling what is in an image, or in a sound. */
+/** Classification of images and sounds. */
 import { type Device, type Executable, float32, type Weight } from '../engine/index.js';
 import { DataError } from '../errors.js';
 import { scalar } from '../graph/index.js';
@@ -25,28 +25,28 @@ import {
 import type { OpenedModel } from './loading.js';
 import { SignalModel } from './signal-model.js';
 
-/** How likely each class is. */
+/** The probabilities of the classes. */
 export interface Classification {
-  /** The likeliest one. */
+  /** The most likely class. */
   readonly class: string;
   readonly probability: number;
-  /** Of all classes, the likeliest first; together 1. */
+  /** The probabilities of all classes, which sum to 1, in descending order. */
   readonly classes: readonly { readonly class: string; readonly probability: number }[];
 }
 
-/** How what is classified may differ from what the model was trained on. */
+/** How inputs are adapted to what the model was trained on. */
 export interface ClassifyOptions {
-  /** Stretches an image of another size to the one that the model reads. */
+  /** Resizes an image to the size that the model reads. */
   readonly resize?: boolean;
 }
 
-/** The logits of all positions of a file or of what is in memory: [positions, classes], flat. */
+/** Computes the logits of all positions of a file or of an example in memory: [positions, classes], flat. */
 interface Reader {
   read(source: string | Image | Sound, options: ClassifyOptions): Promise<Float32Array>;
   dispose(): Promise<void>;
 }
 
-/** A model that tells images or sounds by class apart (see `loadModel`). */
+/** A model that classifies images or sounds (see `loadModel`). */
 export class Classifier {
   private constructor(
     readonly model: Model,
@@ -56,17 +56,17 @@ export class Classifier {
     private readonly ownsDevice: boolean,
   ) {}
 
-  /** Which of the two it tells apart. */
+  /** What it classifies. */
   get kind(): 'images' | 'sounds' {
     return this.config.kind;
   }
 
-  /** Makes one of a model's files. Throws as `compile` does. */
+  /** A classifier from a model's files. Throws as `compile` does. */
   static load({ model, weights, device, ownsDevice, cache }: OpenedModel): Promise<Classifier> {
     return Classifier.compile(cache ? withModelCache(model, cache) : model, weights, device, ownsDevice);
   }
 
-  /** Throws `ConfigError` for a model of something else. With `ownsDevice` the device is disposed of with the model. */
+  /** Throws `ConfigError` for a model that is not a classifier. With `ownsDevice` the device is disposed of with the model. */
   static async compile(
     model: Model,
     weights: ReadonlyMap<string, Weight>,
@@ -84,9 +84,8 @@ export class Classifier {
   }
 
   /**
-   * Tells what is in an image or a sound, or in that of a file (PNG or JPEG, WAV). An image in other colours is turned into those that
-   * the model reads. Throws `DataError` for a file that cannot be read, for an image of another size or a sound at another
-   * rate, and for a sound in which nothing is heard.
+   * Classifies an image or a sound, from memory or from a file (PNG or JPEG, WAV). Images are converted to the model's color channels. Throws
+   * `DataError` for a file that cannot be read, for an image of another size or a sound at another rate, and for a silent sound.
    */
   async classify(source: string | Image | Sound, options: ClassifyOptions = {}): Promise<Classification> {
     return classificationOf(this.config.classes, await this.reader.read(source, options));
@@ -98,7 +97,7 @@ export class Classifier {
   }
 }
 
-/** An image is read whole: nothing is kept. */
+/** Images are read whole, without a state. */
 async function imageReader(
   { height, width, channels }: ImagesConfig,
   model: Model,
@@ -123,7 +122,7 @@ async function imageReader(
   };
 }
 
-/** What a model says of a whole example. */
+/** The program that computes the logits of a whole example. */
 function compileWhole(
   model: Model,
   weights: ReadonlyMap<string, Weight>,
@@ -134,7 +133,7 @@ function compileWhole(
   return device.compile({ inputs: Object.values(inputs), outputs: said, weights });
 }
 
-/** A sound is heard as a stream, however long it is; where layers look ahead, as a whole. */
+/** A sound is read as a stream, of any length; or as a whole, if layers are not causal. */
 async function soundReader(
   { rate, hop }: SoundsConfig,
   model: Model,
@@ -156,7 +155,7 @@ async function soundReader(
       }
       if (flawOf(sound) === 'silent') throw new DataError(`${name} is silent: there is nothing to tell`);
       const count = Math.ceil(sound.samples.length / hop);
-      // Silence fills the last position.
+      // The last position is padded with silence.
       const samples = new Float32Array(count * hop);
       samples.set(sound.samples);
       return hearing.hear(samples);
@@ -165,7 +164,7 @@ async function soundReader(
   };
 }
 
-/** The logits of all positions of samples, of which each position has as many as it hears anew. */
+/** Computes the logits of all positions of samples; each position has `hop` new samples. */
 interface Hearing {
   hear(samples: Float32Array): Promise<Float32Array>;
   dispose(): Promise<void>;

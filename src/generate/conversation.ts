@@ -1,6 +1,6 @@
 /**
- * Conversations as tokens: what a chat template makes of messages, where the answer begins, and how the answer is to be read. What people say
- * about control tokens is text.
+ * Tokenizes conversations: renders messages with the chat template, and finds where the answer begins and how it is parsed. Names of control
+ * tokens in the messages themselves are tokenized as plain text.
  */
 import {
   type AnswerForm,
@@ -21,42 +21,42 @@ import { sharedLength } from './shared-length.js';
 
 /** How messages become tokens. */
 export interface ConversationOptions extends Omit<ChatRenderOptions, 'addGenerationPrompt'> {
-  /** Tokens that come before the first message. */
+  /** Tokens before the first message. */
   readonly before?: readonly number[];
-  /** The tokens of texts, each by itself; by default what the tokenizer makes of them. */
+  /** Tokenizes texts, each separately; by default with the tokenizer. */
   readonly encode?: (pieces: readonly string[]) => Promise<readonly number[]>;
 }
 
-/** A conversation, as a model reads it. */
+/** A tokenized conversation. */
 export interface ReadableConversation {
   readonly ids: readonly number[];
-  /** Where the answer begins, before whatever the template puts in front of answers: the state there is worth keeping. */
+  /** The position before the generation prompt, where a snapshot of the state is useful. */
   readonly boundary: number;
-  /** What the template puts in front of an answer; absent where none is to follow. */
+  /** The generation prompt: the template's text in front of an answer; absent if no answer follows. */
   readonly generationPrompt?: string;
-  /** The thought that it opens. */
+  /** The format of the thought that the generation prompt opens, if it opens one. */
   readonly thinking?: ThoughtForm;
 }
 
-/** What makes tokens of conversations with one model, and tells how its answers are read. */
+/** Tokenizes conversations with one model, and parses its answers. */
 export type MessageFormat = Pick<ConversationFormat, 'form' | 'withAnswer' | 'alone' | 'reading'>;
 
-/** That of a model with a chat template. */
+/** The message format of a model with a chat template. */
 export class ConversationFormat {
   private constructor(
     private readonly template: ChatTemplate,
     private readonly tokenizer: Tokenizer,
-    /** How the template writes thoughts and calls. */
+    /** The template's format of thoughts and tool calls. */
     readonly form: AnswerForm,
   ) {}
 
-  /** Learns from the template how answers look. */
+  /** Infers the format of answers from the template. */
   static async learn(template: ChatTemplate, tokenizer: Tokenizer): Promise<ConversationFormat> {
     const form = await learnAnswerForm(template, (name) => tokenizer.tokenToId(name) !== undefined);
     return new ConversationFormat(template, tokenizer, form);
   }
 
-  /** Messages that an answer is to follow. Throws `TokenizerError` for what the template does not take. */
+  /** Tokenizes messages that an answer follows. Throws `TokenizerError` for messages that the template refuses. */
   async withAnswer(
     messages: readonly ChatMessage[],
     options: ConversationOptions = {},
@@ -74,7 +74,7 @@ export class ConversationFormat {
     };
   }
 
-  /** Messages alone. Throws as `withAnswer`. */
+  /** Tokenizes messages without a generation prompt. Throws as `withAnswer` does. */
   async alone(
     messages: readonly ChatMessage[],
     options: ConversationOptions = {},
@@ -83,7 +83,7 @@ export class ConversationFormat {
     return { ids, boundary: ids.length };
   }
 
-  /** How an answer is to be read that may call these tools. */
+  /** How an answer that may call these tools is parsed. */
   reading(thinking: ThoughtForm | undefined, tools: readonly unknown[] | undefined): Reading {
     const callable = tools?.flatMap((tool) => callableTool(tool) ?? []);
     return { form: this.form, thinking, ...(callable && { tools: callable }) };

@@ -1,4 +1,4 @@
-/** Texts as vectors: the mean of a language model's hidden states over a text's tokens, at unit length. */
+/** Text embeddings: the mean of a language model's last hidden states over the tokens, scaled to length 1. */
 import { type Device, type Executable, int64, type State, type Weight } from '../engine/index.js';
 import { input, sum } from '../graph/index.js';
 import { forward, type Model } from '../models/index.js';
@@ -12,7 +12,7 @@ export class Embedder {
     private readonly executable: Executable,
   ) {}
 
-  /** It takes the weights' memory again until it is disposed of. */
+  /** Takes memory for the weights a second time until it is disposed of. */
   static async compile(
     model: Model,
     weights: ReadonlyMap<string, Weight>,
@@ -31,7 +31,7 @@ export class Embedder {
     return new Embedder(model, executable);
   }
 
-  /** A text of which nothing is read yet. */
+  /** Begins a text. */
   begin(): EmbeddedText {
     const run = async (ids: readonly number[], position: number, state: State): Promise<Float32Array> => {
       const feeds = { ids: int64(ids, [1, ids.length]), position: int64([position], []) };
@@ -65,7 +65,7 @@ export class EmbeddedText {
     this.position += ids.length;
   }
 
-  /** [hidden] of what was read, of length 1. The length of the sum does not matter, so that it is as good as the mean. */
+  /** The embedding [hidden] of the tokens read so far, of length 1 (so the sum serves as well as the mean). */
   vector(): Float32Array {
     const norm = Math.hypot(...this.total);
     return Float32Array.from(this.total, (value) => (norm === 0 ? 0 : value / norm));

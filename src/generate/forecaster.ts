@@ -1,17 +1,17 @@
-/** Forecasting series: values are pushed as they come, and at any time the model says how the targets go on. */
+/** Forecasting time series: values are pushed as they arrive, and the model forecasts the targets at any time. */
 import { float32, type HostTensor } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { type SeriesConfig, wrongKind } from '../models/index.js';
 import type { OpenedModel } from './loading.js';
 import { SignalModel, type SignalSession } from './signal-model.js';
 
-/** Quantiles of the targets at the steps to come. */
+/** Quantiles of the targets at future steps. */
 export interface Forecast {
   /** Names of the columns. */
   readonly targets: readonly string[];
-  /** Which quantiles are said, ascending. */
+  /** The quantile levels, ascending. */
   readonly quantiles: readonly number[];
-  /** By step, target and quantile, in the targets' own units. */
+  /** [step][target][quantile], in the targets' own units. */
   readonly values: readonly (readonly (readonly number[])[])[];
 }
 
@@ -32,12 +32,12 @@ export class Forecaster {
     return new Forecaster(await SignalModel.load(opened));
   }
 
-  /** A series of which nothing was read. */
+  /** A new series. */
   session(): SeriesSession {
     return new SeriesSession(this, this.signal.session(), []);
   }
 
-  /** A series as it was saved. Throws `SnapshotError` for a file that is damaged or of another model. */
+  /** A series from a saved file. Throws `SnapshotError` for a file that is damaged or of another model. */
   async restore(path: string): Promise<SeriesSession> {
     const { session, extra } = await this.signal.restore(path);
     const { data, dims } = extra.get('pending') ?? float32([], [0, this.config.channels.length]);
@@ -53,34 +53,34 @@ export class Forecaster {
   }
 }
 
-/** One series, of which values are read as they come. */
+/** One series, whose values are read as they arrive. */
 export class SeriesSession {
-  /** What the model said after the last position. */
+  /** The model's output at the last position. */
   private said: Forecast['values'] | undefined;
 
   constructor(
     private readonly forecaster: Forecaster,
     private readonly session: SignalSession,
-    /** Rows that do not fill a patch yet. */
+    /** Rows of an incomplete patch. */
     private pending: number[][],
     said?: HostTensor,
   ) {
     this.said = said && this.unflatten(said.data as Float32Array);
   }
 
-  /** Rows that were pushed. */
+  /** The number of rows that were pushed. */
   get length(): number {
     return this.session.position * this.forecaster.config.patch + this.pending.length;
   }
 
-  /** Bytes of what is kept. */
+  /** Bytes of the state. */
   get bytes(): number {
     return this.session.bytes;
   }
 
   /**
-   * Reads rows of values in the order of the model's channels, behind those that were pushed before; NaN stands for a value that is missing.
-   * Throws `DataError` for a row of another length or with an infinite value; then nothing was read.
+   * Reads further rows of values, in the order of the model's channels; NaN is a missing value. Throws `DataError`, and reads nothing, for a
+   * row of another length or with an infinite value.
    */
   async push(rows: readonly (readonly number[])[]): Promise<void> {
     const { channels } = this.forecaster.config;
@@ -97,7 +97,7 @@ export class SeriesSession {
     await this.session.inTurn(() => this.read(own));
   }
 
-  /** Reads whole patches; what is left is pending. */
+  /** Reads whole patches; the remaining rows are pending. */
   private async read(rows: readonly number[][]): Promise<void> {
     const { patch, channels } = this.forecaster.config;
     const all = [...this.pending, ...rows];
@@ -122,9 +122,8 @@ export class SeriesSession {
   }
 
   /**
-   * Forecasts of the targets for the next `steps` rows. Beyond the model's horizon its own medians are read as if observed. Throws
-   * `DataError` where fewer rows were read than one patch has, and where other channels than the targets would have to be known. It waits
-   * for rows that were pushed before.
+   * Forecasts the targets for the next `steps` rows, after pending pushes. Beyond the model's horizon its own medians are fed back as if they
+   * were observed. Throws `DataError` if fewer rows than a patch were read, and if feeding back needs channels that are not targets.
    */
   async forecast(steps: number): Promise<Forecast> {
     if (!(Number.isSafeInteger(steps) && steps >= 1))
@@ -143,7 +142,7 @@ export class SeriesSession {
         );
       }
       const median = quantiles.indexOf(0.5);
-      // What the model reads on is in the order of its channels.
+      // Values that are fed back must be in the order of the channels.
       const order = channels.map((name) => targets.indexOf(name));
       const fork = this.copyFrom(this.session.copy());
       try {
@@ -156,7 +155,7 @@ export class SeriesSession {
     return { targets, quantiles, values };
   }
 
-  /** Another session that read the same. Throws `DataError` while this one is at work. */
+  /** An independent session with the same state. Throws `DataError` while this one is busy. */
   fork(): SeriesSession {
     return this.copyFrom(this.session.fork());
   }
@@ -168,8 +167,7 @@ export class SeriesSession {
   }
 
   /**
-   * Writes all that is known of the series, with the rows that were pushed before, as one file, for `Forecaster.restore`. Throws
-   * `StorageError`.
+   * Saves the state of the series, including pending rows, as one file for `Forecaster.restore`. Throws `StorageError`.
    */
   async save(path: string): Promise<void> {
     const width = this.forecaster.config.channels.length;

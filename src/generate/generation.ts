@@ -1,25 +1,25 @@
-/** How a text is written: its options, their defaults and limits, and what is given out while it is written. */
+/** The options of text generation, their defaults and limits, and its results. */
 import { ConfigError } from '../errors.js';
 import type { TokenLogprobs } from './logprobs.js';
 import { checkSampling, SAMPLING_DEFAULTS, type SamplingOptions, type Steering } from './sampler.js';
 
-/** How a text is written: its length, its ends, and how tokens are chosen. */
+/** The options of generation: length, ends, and sampling. */
 export interface GenerateOptions extends Partial<SamplingOptions> {
-  /** At most this many tokens. */
+  /** The most tokens. */
   maxTokens?: number;
-  /** Ends before any of these strings. */
+  /** Generation ends before any of these strings. */
   stop?: readonly string[];
-  /** Ends before any of these tokens, besides those that end a text for the model and for its tokenizer. */
+  /** Generation ends before any of these tokens, in addition to the end-of-text tokens of the model and its tokenizer. */
   stopTokens?: readonly number[];
-  /** The same seed chooses the same tokens. */
+  /** The seed of sampling: the same seed gives the same tokens. */
   seed?: number;
   /** Added to the logits of tokens. */
   bias?: ReadonlyMap<number, number>;
-  /** Changes logits before a token is chosen, and may end the text. */
+  /** Processors that change logits before sampling, and may end the text. */
   steering?: readonly Steering[];
-  /** Tells the log probability of each token, and those of so many of the likeliest ones. */
+  /** Returns the log probability of each token, and those of this many most likely ones. */
   logprobs?: number;
-  /** Stops between two tokens: the session has then read and written all tokens that were given out, and the signal's reason is thrown. */
+  /** Aborts between two tokens: the session then has exactly the tokens that were returned, and the signal's reason is thrown. */
   signal?: AbortSignal;
 }
 
@@ -46,7 +46,7 @@ export function checkGeneration(options: Partial<SamplingOptions> & GenerateOpti
       throw new ConfigError(`${key} is ${value}: expected a whole number, 0 or more`);
     }
   }
-  // Without types a single text is easily given: its letters would be taken for stop strings.
+  // Without TypeScript a single string is easily passed, and its letters would become stop strings.
   for (const key of ['stop', 'stopTokens'] as const) {
     const value: unknown = options[key];
     if (value !== undefined && !Array.isArray(value))
@@ -54,11 +54,11 @@ export function checkGeneration(options: Partial<SamplingOptions> & GenerateOpti
   }
 }
 
-/** One generated token and the text that is complete with it, sometimes none. The last piece may have no token. */
+/** One generated token and the text that it completes, which may be empty. The last piece may have no token. */
 export interface GeneratedPiece {
   readonly id: number | undefined;
   readonly text: string;
-  /** Where they were asked for. */
+  /** If they were requested. */
   readonly logprobs?: TokenLogprobs;
 }
 
@@ -67,5 +67,5 @@ export interface ForkPiece extends GeneratedPiece {
   readonly index: number;
 }
 
-/** Why a text ended: with a stop token, before a stop string, or at `maxTokens`. */
+/** Why generation ended: at a stop token, before a stop string, or at `maxTokens`. */
 export type StopReason = 'token' | 'string' | 'length';

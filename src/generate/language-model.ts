@@ -1,4 +1,4 @@
-/** A loaded language model: logits of whole sequences, and sessions that read and write. */
+/** A loaded language model: logits of whole sequences, and sessions that read and generate. */
 import {
   type Device,
   type HostTensor,
@@ -32,19 +32,19 @@ import { Session, type SessionOptions } from './session.js';
 import { type SourceRead, sourceFeeds, sourceReader } from './source-reader.js';
 import { StateRoom } from './state-room.js';
 
-/** Logits in nats, up to a constant for each token. */
+/** Logits (log probabilities in nats, up to a constant for each position). */
 export interface Logits {
   readonly data: Float32Array;
   /** [batch, sequence, vocabulary] */
   readonly dims: readonly [number, number, number];
 }
 
-/** `loadModel` of a model of text, for the very folder of its files, and of an adapter's. */
+/** Loads a language model from the folder of its files, and its adapter from that of the adapter's files. */
 export async function loadFolder(folder: string, options: LoadOptions = {}): Promise<LanguageModel> {
   return loadFrom(folder, options, languageModel);
 }
 
-/** A model of text, of its files. Throws `TokenizerError` where there is no tokenizer, or one with more tokens than the model has. */
+/** A language model from opened files. Throws `TokenizerError` if the tokenizer is missing, or has more tokens than the model. */
 export async function languageModel({
   folder,
   model,
@@ -61,7 +61,7 @@ export async function languageModel({
   return LanguageModel.compile(model, weights, tokenizer, device, options);
 }
 
-/** A language model that is loaded (see `loadModel`): it makes sessions, and is looked into. */
+/** A loaded language model (see `loadModel`): creates sessions, and traces what it computes. */
 export class LanguageModel {
   readonly kind = 'text';
   private inspector: Inspector | undefined;
@@ -70,11 +70,11 @@ export class LanguageModel {
 
   private constructor(
     readonly model: Model,
-    /** The model with a cache of 32 bits: rounding has no gradients. */
+    /** The model with a KV cache in float32, for gradients, since rounding has none. */
     private readonly inspected: Model,
     readonly tokenizer: Tokenizer,
     private readonly runner: Runner,
-    /** What tells it from other models. */
+    /** Identifies the model, in snapshots. */
     readonly fingerprint: Fingerprint,
     private readonly device: Device,
     private readonly reopen: () => Promise<ReadonlyMap<string, Weight>>,
@@ -83,8 +83,8 @@ export class LanguageModel {
   ) {}
 
   /**
-   * Makes a model of layers and weights, such as new ones. `reopen` gives the weights again when somebody looks inside; by
-   * default they are held. With `ownsDevice` the device is disposed of with the model. `cache` is `LoadOptions.cache`.
+   * Compiles a model from layers and weights. `reopen` returns the weights again for tracing and embedding; by default they are kept. With
+   * `ownsDevice` the device is disposed of with the model. `cache` is `LoadOptions.cache`.
    */
   static async compile(
     model: Model,
@@ -109,7 +109,7 @@ export class LanguageModel {
     return new LanguageModel(kept, model, tokenizer, runner, fingerprint, device, reopen, ownsDevice, room);
   }
 
-  /** Tokens of a long text that are read at once. */
+  /** The prefill chunk, in tokens. */
   get chunk(): number {
     return this.runner.chunk;
   }
@@ -120,12 +120,12 @@ export class LanguageModel {
     return together && ((batch) => together.piece(batch));
   }
 
-  /** What the device writes by itself, if it does: see `Runner.ahead`. */
+  /** The limits of sampling on the device, if it can sample: see `Runner.ahead`. */
   get ahead(): Runner['ahead'] {
     return this.runner.ahead;
   }
 
-  /** Writes several tokens of one sequence where the device chooses them: see `WritesAhead`. */
+  /** Generates several tokens of one sequence on the device: see `WritesAhead`. */
   async write(row: WritingRow): Promise<WrittenRow> {
     this.expectRoom(row.position + 1);
     return this.runner.write(row);
@@ -137,8 +137,8 @@ export class LanguageModel {
   }
 
   /**
-   * Logits after each token of a batch of sequences, [batch, longest, vocabulary]; behind the end of a shorter one they
-   * are zeros. Throws `DataError` for one without tokens.
+   * The logits after each token of a batch of sequences, [batch, longest, vocabulary]; zeros after the end of a shorter sequence. Throws
+   * `DataError` for an empty sequence.
    */
   async logits(ids: readonly (readonly number[])[]): Promise<Logits> {
     const batch = ids.length;
@@ -155,7 +155,7 @@ export class LanguageModel {
     try {
       for (let start = 0; start < sequence; start += this.chunk) {
         const end = Math.min(sequence, start + this.chunk);
-        // Padding is after a sequence's end, so causal layers do not see it.
+        // Sequences are padded at the end, where causal layers do not see it.
         const chunk = ids.map((row) => Array.from({ length: end - start }, (_, i) => row[start + i] ?? 0));
         const held = lengths.map((length) => Math.max(0, Math.min(end, length) - start));
         const places = held.flatMap((count, row) =>
@@ -177,8 +177,8 @@ export class LanguageModel {
   }
 
   /**
-   * Reads what stands before a text, where the model reads something (`source` in its config): a text, an image or a sound.
-   * Throws `ConfigError` for another model, `DataError` for what it cannot read.
+   * Encodes the source of a model that has one (`source` in its config): a text, an image or a sound. Throws `ConfigError` for other models,
+   * `DataError` for a source that it cannot read.
    */
   async readSource(given: SourceGiven): Promise<SourceRead> {
     this.sources ??= this.sameWeights()
@@ -190,22 +190,22 @@ export class LanguageModel {
     return (await this.sources).read(given);
   }
 
-  /** A new session: it has read nothing. */
+  /** A new session, without tokens. */
   session(options: SessionOptions = {}): Session {
     return new Session(this, options);
   }
 
   /**
-   * The state before the first token, or one of these values by the names of `Model.state` after `length` tokens, which it takes over;
-   * what is not given has its initial value.
+   * The initial state, or one with these values (by the names of `Model.state`) after `length` tokens; other values are initial ones. The state
+   * takes ownership of the arrays.
    */
   newState(values?: ReadonlyMap<string, HostTensor>, length?: number): State {
     return this.runner.newState(values, length);
   }
 
   /**
-   * Reads tokens of one sequence, and updates its state. Concurrent calls with one token each are batched. Returns the logits [vocabulary]
-   * after the last one.
+   * Reads tokens of one sequence and updates its state. Concurrent calls of one token each are batched. Returns the logits [vocabulary] after
+   * the last token.
    */
   async read(row: Row): Promise<Float32Array> {
     this.check(row.ids);
@@ -232,7 +232,7 @@ export class LanguageModel {
     return rows.map((_, i) => logits.slice(i * this.model.vocabSize, (i + 1) * this.model.vocabSize));
   }
 
-  /** The same with the logits [tokens, vocabulary] behind each of them. */
+  /** As `read`, with the logits [tokens, vocabulary] after each token. */
   async readEach(row: Row): Promise<Float32Array> {
     this.check(row.ids);
     return this.runner.readBatch(
@@ -241,7 +241,7 @@ export class LanguageModel {
     );
   }
 
-  /** Throws `DataError` where the state behind so many tokens of one sequence is more than the device can have at all. */
+  /** Throws `DataError` if the state after this many tokens of one sequence exceeds the device's memory. */
   expectRoom(tokens: number): void {
     this.room.expect(tokens);
   }
@@ -254,16 +254,16 @@ export class LanguageModel {
   }
 
   /**
-   * What happens inside while the model reads `ids`: see `Trace` for what it holds. It runs on programs of its own (of a model on WebGPU on
-   * the CPU), which take the weights' memory again until the model is disposed of. Throws `DataError` for no tokens or unknown ones,
-   * `InspectError` for layers, heads or places that there are not, for a trace that would take more than `maxBytes`, and where the sources
-   * of a token are asked for of a quantized model; `CheckpointError` where the model's files have changed since.
+   * Traces what the model computes while it reads `ids`: see `Trace`. It uses programs of its own (on the CPU for a model on WebGPU), which
+   * load the weights a second time until the model is disposed of. Throws `DataError` for an empty list or unknown tokens; `InspectError` for
+   * layers, heads or positions that do not exist, for a trace of more than `maxBytes`, and for attribution in a quantized model; and
+   * `CheckpointError` if the model's files have changed since.
    */
   async trace(ids: readonly number[], options: TraceOptions = {}): Promise<Trace> {
     this.check(ids);
     this.inspector ??= new Inspector({
       model: this.inspected,
-      // WebGPU refuses tensors without elements, such as the matrices of layers that are not traced.
+      // WebGPU refuses empty tensors, such as the matrices of layers that are not traced.
       device: async () => (this.device.name === 'webgpu' ? openDevice('cpu') : this.device),
       weights: () => this.sameWeights(),
       read: (rows) => this.readWhole(rows),
@@ -279,7 +279,7 @@ export class LanguageModel {
     return { kind: config.kind, places: sourcePlaces(config, given, this.tokenizer), feeds };
   }
 
-  /** Loads the weights again. Throws `CheckpointError` where the files have changed. */
+  /** Opens the weights again. Throws `CheckpointError` if the files have changed. */
   private async sameWeights(): Promise<ReadonlyMap<string, Weight>> {
     const weights = await this.reopen();
     if ((await fingerprintOf(this.model, weights)).hash === this.fingerprint.hash) return weights;
@@ -287,8 +287,9 @@ export class LanguageModel {
   }
 
   /**
-   * A text, read from its beginning as `Session.read` reads one, or tokens, as a vector [hidden]: the mean of the hidden states after the
-   * final norm, at unit length, so that the product of two is the cosine of their angle. Throws `DataError` for no tokens or unknown ones.
+   * The embedding [hidden] of a text (tokenized as `Session.read` does at the beginning) or of tokens: the mean of the hidden states after
+   * the final norm, scaled to length 1, so that the dot product of two is their cosine similarity. Throws `DataError` for an empty list or
+   * unknown tokens.
    */
   async embed(prompt: string | readonly number[]): Promise<Float32Array> {
     const own = typeof prompt === 'string' ? this.tokenizer.encode(prompt) : prompt;
@@ -306,7 +307,7 @@ export class LanguageModel {
     }
   }
 
-  /** What embeds texts, made when it is first asked for: it takes the weights' memory again until the model is disposed of. */
+  /** The embedder, compiled on first use. It loads the weights a second time until the model is disposed of. */
   embedder(): Promise<Embedder> {
     this.embedding ??= this.sameWeights()
       .then((weights) => Embedder.compile(this.inspected, weights, this.device))
@@ -317,7 +318,7 @@ export class LanguageModel {
     return this.embedding;
   }
 
-  /** Logits [batch, vocabulary] after the last tokens of ids [batch][tokens], all of one length. */
+  /** Logits [batch, vocabulary] after the last tokens of ids [batch][tokens], all of the same length. */
   private async readWhole(ids: readonly (readonly number[])[]): Promise<Float32Array> {
     const states = ids.map(() => this.newState());
     try {
@@ -339,7 +340,7 @@ export class LanguageModel {
     }
   }
 
-  /** The text of a token within a text: decoded after another one (itself), since tokenizers drop the space before the first word. */
+  /** The text of a token inside a text. It is decoded after another token (itself), since tokenizers drop the space before the first word. */
   private textOf(id: number): string {
     return this.tokenizer.decode([id, id]).slice(this.tokenizer.decode([id]).length);
   }

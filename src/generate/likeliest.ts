@@ -1,15 +1,14 @@
-/** The largest of many numbers, in order. */
+/** Top-k selection. */
 
-/** Ranges of equal width that scores are counted in. */
+/** The number of histogram bins. */
 const RANGES = 1024;
 
-/** So few are kept in order in one walk, since few scores are among them for a while. */
+/** Up to this count, a single pass with a sorted list is fastest. */
 const FEW = 32;
 
 /**
- * The places of the `count` largest scores, largest first (of equal ones the lower place), without those that are more than `within`
- * below the largest, and without -Infinity. Scores are counted by how far they are below the largest, which tells how far down the wanted
- * ones go; only these are sorted.
+ * The indices of the `count` largest scores in descending order (lower index first among equals), without scores that are more than
+ * `within` below the largest, and without -Infinity. A histogram of the scores gives a threshold; only the scores above it are sorted.
  */
 export function likeliest(
   scores: Float32Array,
@@ -52,7 +51,7 @@ function fewLikeliest(scores: Float32Array, count: number, within: number): Uint
     const score = scores[id]!;
     if (!(score > least)) continue;
     let at = size < count ? size++ : size - 1;
-    // Behind its equals, which stand at lower places.
+    // After equal scores, which have lower indices.
     for (; at > 0 && scores[found[at - 1]!]! < score; at--) found[at] = found[at - 1]!;
     found[at] = id;
     if (size === count) least = scores[found[size - 1]!]!;
@@ -61,7 +60,7 @@ function fewLikeliest(scores: Float32Array, count: number, within: number): Uint
   return found.subarray(0, size);
 }
 
-/** The same of the places `among`, which are few. */
+/** The same for a short list of indices. */
 export function likeliestOf(
   among: readonly number[],
   scores: Float32Array,

@@ -1,24 +1,24 @@
-/** Conversations with a model that has no chat template: it goes on from what is said, line by line. */
+/** Conversations with a model without a chat template: messages become plain lines, which the model continues. */
 import { DataError } from '../errors.js';
 import { type ChatMessage, NO_FORM, PAIR_SEPARATOR, type Reading, type Tokenizer } from '../text/index.js';
 import type { ConversationOptions, MessageFormat, ReadableConversation } from './conversation.js';
 
-/** At which an answer of such a model ends: it would go on for ever. */
+/** The stop string of such models, which would not stop otherwise. */
 export const END_OF_PARAGRAPH = '\n\n';
 
-/** Each message of a person begins a line, but for the first; an answer goes on behind it. */
+/** Each user message starts a new line; the answer continues it. */
 export class LineFormat implements MessageFormat {
   readonly form = NO_FORM;
 
   constructor(
     private readonly tokenizer: Tokenizer,
-    /** What errors call the model. */
+    /** The model's name in errors. */
     private readonly name = 'the model',
-    /** Of a model that reads a source: what stands before the first message is the source, and what is asked ends as in its pairs. */
+    /** For a model with a source: the source precedes the first message, and a question ends as in the training pairs. */
     private readonly isBehindSource = false,
   ) {}
 
-  /** Messages that an answer is to follow. Throws `DataError` for one of another role than `user` and `assistant`. */
+  /** Tokenizes messages that an answer follows. Throws `DataError` for a role other than `user` and `assistant`. */
   async withAnswer(
     messages: readonly ChatMessage[],
     { before = [], encode = async ([line]) => this.tokenizer.encode(line!) }: ConversationOptions = {},
@@ -42,12 +42,12 @@ export class LineFormat implements MessageFormat {
     return { ids, boundary: ids.length };
   }
 
-  /** The same: nothing is put in front of an answer. */
+  /** The same, since there is no generation prompt. */
   alone(messages: readonly ChatMessage[], options: ConversationOptions = {}): Promise<ReadableConversation> {
     return this.withAnswer(messages, options);
   }
 
-  /** Whatever it writes is content. */
+  /** All generated text is content. */
   reading(): Reading {
     return { form: NO_FORM };
   }

@@ -1,11 +1,11 @@
-/** Loading a model of any kind of data: what it is loaded as depends on what it reads. */
+/** Loads a model of any kind of data, as the class for that kind. */
 import { type ModelKind, wrongKind } from '../models/index.js';
 import { Classifier } from './classifier.js';
 import { Forecaster } from './forecaster.js';
 import { type LanguageModel, languageModel } from './language-model.js';
 import { type LoadOptions, loadNamed, type OpenedModel } from './loading.js';
 
-/** What a model of each kind of data is loaded as. */
+/** The class for each kind of data. */
 export interface ModelsByKind {
   text: LanguageModel;
   series: Forecaster;
@@ -13,7 +13,7 @@ export interface ModelsByKind {
   sounds: Classifier;
 }
 
-/** A loaded model of any kind of data; its `kind` tells of which. */
+/** A loaded model of any kind; its `kind` says which. */
 export type LoadedModel = ModelsByKind[ModelKind];
 
 const LOADERS: { readonly [K in ModelKind]: (opened: OpenedModel) => Promise<ModelsByKind[K]> } = {
@@ -23,16 +23,16 @@ const LOADERS: { readonly [K in ModelKind]: (opened: OpenedModel) => Promise<Mod
   sounds: (opened) => Classifier.load(opened),
 };
 
-/** `LoadOptions`, and the kinds of data of which the model may be. */
+/** `LoadOptions`, and the kinds of data that are accepted. */
 export interface LoadModelOptions<K extends ModelKind | 'any' = ModelKind | 'any'> extends LoadOptions {
-  /** `text` by default. With `any`, or with several, the `kind` of the loaded model tells of which it is. */
+  /** `text` by default. With `any` or several kinds, the loaded model's `kind` says which it is. */
   kind?: K | readonly K[];
 }
 
 /**
- * Loads a model: of a folder, of a training run by the run's folder, or the shipped one by its name, `sotu-hybrid`. A model of `text` is a
- * `LanguageModel`, one of `series` a `Forecaster`, one of `images` or `sounds` a `Classifier`. Throws `CheckpointError`, `ConfigError` or
- * `TokenizerError` for what is missing, damaged or does not fit together, and `ConfigError` for a model of another kind than was asked for.
+ * Loads a model from its folder, from the folder of a training run, or the shipped model by its name, `sotu-hybrid`. A model of `text`
+ * becomes a `LanguageModel`, one of `series` a `Forecaster`, one of `images` or `sounds` a `Classifier`. Throws `CheckpointError`,
+ * `ConfigError` or `TokenizerError` for files that are missing, damaged or inconsistent, and `ConfigError` for a model of another kind.
  */
 export function loadModel<K extends ModelKind | 'any' = 'text'>(
   name: string,

@@ -1,4 +1,4 @@
-/** Loading a model's files onto a device: the same for models of text and of other things. */
+/** Loads a model's files onto a device, for models of all kinds of data. */
 import {
   type Device,
   type DeviceName,
@@ -16,39 +16,39 @@ import {
 } from '../models/index.js';
 import type { CacheForm } from '../nn/index.js';
 
-/** Where a model computes, and in which form it is held. */
+/** The device of a model, and the precision of its weights and cache. */
 export interface LoadOptions extends DeviceOptions {
   /** `cpu` by default. */
   device?: Device | DeviceName;
-  /** The folder of an adapter (LoRA) that was trained on the model, or of the training run that made it. */
+  /** The folder of an adapter (LoRA) for the model, or of the training run that made it. */
   adapter?: string;
-  /** Quantizes the weights while they are read: as `int4` or `int8`, or as said. */
+  /** Quantizes the weights while they are loaded. */
   quantize?: 'int4' | 'int8' | Quantization;
-  /** Keeps what grows with a text, keys and values, in 16 or 8 bits a number instead of 32. */
+  /** The precision of the KV cache: 16 or 8 bits instead of 32. */
   cache?: CacheForm;
 }
 
-/** What the names stand for. */
+/** The quantizations of these names. */
 export const QUANTIZATIONS: Readonly<Record<'int4' | 'int8', Quantization>> = {
   int4: { bits: 4, block: QUANTIZED_BLOCK },
   int8: { bits: 8, block: QUANTIZED_BLOCK },
 };
 
-/** A model's files, opened, and the device that it is for. */
+/** A model's opened files, and its device. */
 export interface OpenedModel {
   readonly folder: string;
   readonly model: Model;
   readonly weights: ReadonlyMap<string, Weight>;
-  /** The weights again: what is quantized while it is read need not be held twice. */
+  /** Opens the weights again, so that weights quantized while loading need not be kept in their original form. */
   readonly reopen: () => Promise<ReadonlyMap<string, Weight>>;
   readonly device: Device;
-  /** Whether the device is the model's, to be disposed of with it. */
+  /** Whether the device is disposed of with the model. */
   readonly ownsDevice: boolean;
   /** See `LoadOptions`. */
   readonly cache?: CacheForm;
 }
 
-/** `loadFrom` for what a person calls the model and the adapter: see `loadModel`. */
+/** `loadFrom` with the names that `loadModel` accepts. */
 export function loadNamed<T>(
   name: string,
   { adapter, ...options }: LoadOptions,
@@ -59,8 +59,8 @@ export function loadNamed<T>(
 }
 
 /**
- * Opens the model of a folder, then its device, and makes of both what `make` returns. Where something fails, a device that was opened here
- * is disposed of: on a GPU it holds most of the memory. Throws as `openModel`, `openDevice` and `make` do.
+ * Opens a model's folder, then its device, and passes both to `make`. If something fails, a device that was opened here is disposed of,
+ * since on a GPU it reserves most of the memory. Throws as `openModel`, `openDevice` and `make` do.
  */
 export async function loadFrom<T>(
   folder: string,

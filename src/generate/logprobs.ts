@@ -1,15 +1,15 @@
 /** Log probabilities of tokens. */
 import { likeliest } from './likeliest.js';
 
-/** Log probabilities, in nats, of a token that was chosen and of the likeliest ones. */
+/** Log probabilities of a sampled token and of the most likely ones, in nats. */
 export interface TokenLogprobs {
-  /** Of the chosen token, in nats. */
+  /** The log probability of the sampled token. */
   readonly logprob: number;
-  /** The likeliest tokens, likeliest first. */
+  /** The most likely tokens, in descending order. */
   readonly top: readonly { readonly id: number; readonly logprob: number }[];
 }
 
-/** Of the chosen token and of the `top` likeliest ones, from logits [vocabulary]. */
+/** Log probabilities of token `id` and of the `top` most likely ones, from logits [vocabulary]. */
 export function logprobsOf(logits: Float32Array, id: number, top: number): TokenLogprobs {
   let largest = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < logits.length; i++) if (logits[i]! > largest) largest = logits[i]!;
@@ -21,14 +21,14 @@ export function logprobsOf(logits: Float32Array, id: number, top: number): Token
   };
 }
 
-/** Steps of the table in each unit of its argument, and beyond which argument a share counts as none. */
+/** Table entries for each unit of the argument, and the argument beyond which exp() is taken as 0. */
 const STEPS = 64;
 const MOST = 40;
 let powers: Float64Array | undefined;
 
 /**
- * The sum of exp(logit - largest), each to eight digits: a table that stays in the processor's cache, and the beginning of the series for
- * what lies between its steps. For a whole vocabulary it takes a small part of the time that `Math.exp` does.
+ * The sum of exp(logit - largest), each term to eight digits: by a table that fits into the processor's cache, and the first terms of the
+ * series between its entries. For a whole vocabulary that takes a fraction of the time of `Math.exp`.
  */
 function sumOfShares(logits: Float32Array, largest: number): number {
   powers ??= Float64Array.from({ length: MOST * STEPS + 1 }, (_, i) => Math.exp(-i / STEPS));

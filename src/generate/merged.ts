@@ -1,8 +1,8 @@
-/** Several streams as one. */
+/** Merges streams. */
 
 /**
- * What several generators give, as it comes. Throws what one of them throws, and the signal's reason, if there is one, soon after it is aborted; all
- * are returned then, as they are when nobody takes any more.
+ * Yields the values of several generators as they arrive. Throws what one of them throws, and the signal's reason soon after an abort. All
+ * generators are closed then, as well as when the consumer stops.
  */
 export async function* merged<T>(
   streams: readonly AsyncGenerator<T>[],
@@ -23,7 +23,7 @@ export async function* merged<T>(
     }
   } finally {
     for (const failed of pending.values()) failed.catch(() => {});
-    // A stream that is at work ends when it gives its next value.
+    // A generator that is computing a value is closed after it.
     await Promise.all(streams.map((stream) => stream.return(undefined)));
   }
 }

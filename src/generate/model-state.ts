@@ -1,17 +1,17 @@
-/** A model's states as programs have them. */
+/** The states of a model, as inputs and outputs of programs. */
 import { type Program, stateChanges } from '../engine/index.js';
 import { input, type Tensor } from '../graph/index.js';
 import { type Model, stateInputs } from '../models/index.js';
 
-/** Inputs for a model's states, and what a program says of these. */
+/** The inputs of a model's states, and their declaration in a program. */
 export interface ModelState {
-  /** What the model's layers are given: the states by name, and how many entries of growing ones count, where there are such. */
+  /** The inputs of the model's layers: the states by name, and the number of entries of growing states, if there are any. */
   readonly given: { readonly state: Readonly<Record<string, Tensor>>; readonly lengths: Tensor | undefined };
-  /** The part of a program whose layers make these of the states. */
+  /** The program's declaration of the states, given their values after the layers. */
   changedTo(after: Readonly<Record<string, Tensor>>): Pick<Program, 'state' | 'lengths'>;
 }
 
-/** Those of a batch of sequences. */
+/** The states of a batch of sequences. */
 export function modelState(model: Model): ModelState {
   const state = stateInputs(model);
   const grows = model.state.some((spec) => spec.grows !== undefined);

@@ -1,11 +1,10 @@
 /**
- * States of texts that were read before, so that a session that begins as one of them does not read it again. What is kept
- * and found is exact: the state after precisely these tokens.
+ * The prefix cache: states of prefixes that were read before, so that sessions with the same prefix do not read it again. Entries are
+ * exact: the state after precisely these tokens.
  *
- * Sessions with a cache keep their state every 512 tokens of a prompt, at its end, and at the end of what they write. When
- * there is more than the budget allows, the least recently used states are dropped; memory that several states share, such
- * as the keys and values of one long text, is counted once. With a folder the states are on the disk too, for other
- * processes and later times (prefix-folder.ts).
+ * Sessions with a cache store their state every 512 tokens of a prompt, at its end, and at the end of generated text. Beyond the budget the
+ * least recently used states are evicted; memory that several states share, such as the keys and values of one long text, is counted once.
+ * With a folder, states are also on disk, for other processes and later runs (prefix-folder.ts).
  */
 import { ConfigError, type HeddleError } from '../errors.js';
 import type { LanguageModel } from './language-model.js';
@@ -13,21 +12,21 @@ import { PrefixFolder } from './prefix-folder.js';
 import { PrefixMemory } from './prefix-memory.js';
 import type { Snapshot } from './snapshot.js';
 
-/** How much a cache may take. Sizes are in bytes. */
+/** The limits of a cache, in bytes. */
 export interface PrefixCacheOptions {
-  /** Memory that the states may take. */
+  /** The limit of memory. */
   readonly bytes: number;
-  /** Where states are kept on the disk; it is made if need be. */
+  /** The folder of the states on disk, which is created if it is missing. */
   readonly folder?: string;
-  /** Disk space that they may take there, by default ten times as much as memory. */
+  /** The limit of disk space, by default ten times that of memory. */
   readonly folderBytes?: number;
 }
 
-/** A cache in memory, and in a folder where one is given (see the head of this file). */
+/** A cache in memory, and optionally in a folder. */
 export class PrefixCache extends PrefixMemory {
   private readonly folder: PrefixFolder | undefined;
 
-  /** A cache for sessions of one model. Throws `ConfigError` for a budget that is none. */
+  /** A cache for sessions of one model. Throws `ConfigError` for an invalid limit. */
   constructor(model: LanguageModel, { bytes, folder, folderBytes = 10 * bytes }: PrefixCacheOptions) {
     super(model, bytes);
     if (!(folderBytes >= 0))
@@ -35,7 +34,7 @@ export class PrefixCache extends PrefixMemory {
     this.folder = folder === undefined ? undefined : new PrefixFolder(folder, folderBytes);
   }
 
-  /** What last went wrong with the folder, if anything did: the cache works on without it. */
+  /** The last error of the folder, if there was one: the cache continues without it. */
   get problem(): HeddleError | undefined {
     return this.folder?.problem;
   }

@@ -1,8 +1,7 @@
 /**
- * A folder of saved states, each named after the model and the tokens that it is the state of, so that a text's beginnings
- * are looked up by their names. Several processes may share it: files appear whole, and one that is gone or
- * damaged when it is wanted is one that was never there. Nothing that goes wrong here is worth an answer: it is noted, and
- * the text is read again.
+ * A folder of saved states, named by a hash of the model and the tokens, so that prefixes of a text are found by name. Several processes may
+ * share it: files are written atomically, and a missing or damaged file is a cache miss. Errors never fail a request: they are recorded,
+ * and the text is read again.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
@@ -14,12 +13,12 @@ import { loadSnapshot, type Snapshot } from './snapshot.js';
 /** The number of tokens, and a hash of the model and of them. */
 const NAME = /^(\d+)-([0-9a-f]{64})\.state$/;
 const TEMPORARY = /\.heddle-tmp$/;
-/** No file takes so long to write: what is left of one is of a process that died. */
+/** Milliseconds after which an unfinished file is considered abandoned. */
 const ABANDONED_AFTER = 60 * 60 * 1000;
 
-/** States of prefixes in a folder, which outlive the process; the oldest go when they take more than the limit. */
+/** A cache of states on disk; the least recently used ones are removed beyond the limit. */
 export class PrefixFolder {
-  /** What last went wrong, if anything did. */
+  /** The last error, if there was one. */
   problem: HeddleError | undefined;
 
   /** `limit` is in bytes. */
@@ -28,7 +27,7 @@ export class PrefixFolder {
     private readonly limit: number,
   ) {}
 
-  /** The state after the longest beginning of these tokens that is here and has more than `longerThan`. */
+  /** The state of the longest stored prefix of these tokens that is longer than `longerThan`. */
   async find(
     model: LanguageModel,
     ids: readonly number[],
@@ -48,23 +47,23 @@ export class PrefixFolder {
         await utimes(path, now, now).catch(() => {});
         return snapshot;
       } catch (error) {
-        // Another process may have made room.
+        // Another process may have removed it.
         if (!(await stat(path).catch(() => undefined))) continue;
         this.note(error);
-        // Whoever reads the text again writes it again.
+        // It is written again when the text has been read again.
         if (error instanceof SnapshotError) await rm(path, { force: true }).catch(() => {});
       }
     }
     return undefined;
   }
 
-  /** Writes a state, unless it is here, and removes those that were not used for the longest time if there are too many. */
+  /** Writes a state, unless it is stored already, and removes the least recently used ones beyond the limit. */
   async put(snapshot: Snapshot): Promise<void> {
     if (snapshot.bytes > this.limit) return;
     const { model, tokens } = snapshot;
     const path = join(this.path, beginnings(model, tokens, [tokens.length])[0]!);
     try {
-      // What was read is nobody else's business.
+      // States contain the texts, so only this user may read them.
       await mkdir(this.path, { recursive: true, mode: 0o700 });
       const now = new Date();
       const known = await utimes(path, now, now).then(
@@ -111,7 +110,7 @@ export class PrefixFolder {
   }
 }
 
-/** The names of the files for the beginnings of these lengths, the shortest first. */
+/** The file names of the prefixes of these lengths, the shortest first. */
 function beginnings(model: LanguageModel, ids: readonly number[], lengths: readonly number[]): string[] {
   const { hash, quantization } = model.fingerprint;
   const running = createHash('sha256').update(JSON.stringify([hash, quantization]));

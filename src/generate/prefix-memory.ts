@@ -1,28 +1,28 @@
-/** States of texts that were read before, in memory: see prefix-cache.ts. */
+/** The prefix cache in memory: see prefix-cache.ts. */
 import { ConfigError } from '../errors.js';
 import type { LanguageModel } from './language-model.js';
 import { longestBeginning, type Snapshot } from './snapshot.js';
 
-/** Where sessions look for what was read before, and keep what they read. */
+/** A prefix cache as sessions use it. */
 export interface PrefixStore {
   readonly model: LanguageModel;
-  /** How many states it was given: who saw this number before need not look again. */
+  /** The number of states that were added so far; while it is unchanged, another lookup cannot find more. */
   readonly puts: number;
-  /** The state after the longest beginning of these tokens that is known, to be disposed of by the caller. */
+  /** The state of the longest cached prefix of these tokens. The caller disposes of it. */
   find(ids: readonly number[]): Promise<Snapshot | undefined>;
-  /** The same, of what is in memory. */
+  /** The same, from memory only. */
   held(ids: readonly number[]): Snapshot | undefined;
-  /** Keeps a copy of a state. Throws `SnapshotError` for one of another model. */
+  /** Adds a copy of a state. Throws `SnapshotError` for one of another model. */
   put(snapshot: Snapshot): Promise<void>;
 }
 
 /** A cache in memory. */
 export class PrefixMemory implements PrefixStore {
   puts = 0;
-  /** That which was used last comes last. */
+  /** In order of their last use. */
   private readonly snapshots = new Set<Snapshot>();
 
-  /** A cache for sessions of one model, of so many bytes. Throws `ConfigError` for a budget that is none. */
+  /** A cache for sessions of one model, with a limit in bytes. Throws `ConfigError` for an invalid limit. */
   constructor(
     readonly model: LanguageModel,
     private readonly limit: number,
@@ -30,12 +30,12 @@ export class PrefixMemory implements PrefixStore {
     if (!(limit >= 0)) throw new ConfigError(`bytes of the cache is ${limit}: expected a number, 0 or more`);
   }
 
-  /** How many states are in memory. */
+  /** The number of states in memory. */
   get size(): number {
     return this.snapshots.size;
   }
 
-  /** Bytes that they take. */
+  /** The bytes of the states in memory. */
   get bytes(): number {
     return sum([...this.holdings().values()].map(({ bytes }) => bytes));
   }
@@ -57,7 +57,7 @@ export class PrefixMemory implements PrefixStore {
     this.hold(snapshot.copy());
   }
 
-  /** Forgets what is in memory. */
+  /** Removes all states from memory. */
   clear(): void {
     for (const snapshot of this.snapshots) this.letGo(snapshot);
   }
@@ -71,7 +71,7 @@ export class PrefixMemory implements PrefixStore {
     this.shrink();
   }
 
-  /** Lets go of the states that were not used for the longest time until the others fit. */
+  /** Evicts the least recently used states until the others fit. */
   private shrink(): void {
     const holdings = this.holdings();
     let total = sum([...holdings.values()].map(({ bytes }) => bytes));
@@ -91,7 +91,7 @@ export class PrefixMemory implements PrefixStore {
     snapshot.dispose();
   }
 
-  /** What takes memory, and how many states hold it. */
+  /** The memory of all states by owner, with its bytes and the number of states that share it. */
   private holdings(): Map<object, { bytes: number; holders: number }> {
     const all = new Map<object, { bytes: number; holders: number }>();
     for (const { holdings } of this.snapshots) {

@@ -1,4 +1,4 @@
-/** What runs when a model reads and writes. */
+/** The programs of prefill and decoding. */
 import type { DecoderPrograms, Program, Weight } from '../engine/index.js';
 import { type Dim, input, reshape, type Tensor, where } from '../graph/index.js';
 import { logitsOf, type Model, stepOf } from '../models/index.js';
@@ -8,9 +8,9 @@ import { modelState } from './model-state.js';
 type Weights = ReadonlyMap<string, Weight>;
 
 /**
- * Inputs: `ids` int64 [batch, sequence], which come after `position` int64 [batch] others, and `places` int64 [places], where in the
- * flattened ids outputs are wanted: `logits` [places, vocabulary], or what they are made of, `hidden` [places, hidden]. States: those of
- * the model.
+ * Inputs: `ids` int64 [batch, sequence]; `position` int64 [batch], the number of tokens before them; and `places` int64 [places], the indices
+ * into the flattened ids of the outputs: `logits` [places, vocabulary], or the hidden states before the head, `hidden` [places, hidden].
+ * States: those of the model.
  */
 function stepProgram(model: Model, weights: Weights, sequence: Dim, output: 'logits' | 'hidden'): Program {
   const kept = modelState(model);
@@ -46,7 +46,7 @@ function headProgram(model: Model, weights: Weights): Program {
   return { inputs: [hidden], outputs: { logits: logitsOf(model, new ParameterRegistry(), hidden) }, weights };
 }
 
-/** Reading takes many tokens at once, writing one of each sequence. Each program is built when it is asked for. */
+/** The programs of a model, each built on first use. */
 export function decoderPrograms(model: Model, weights: Weights): DecoderPrograms {
   return {
     get read() {

@@ -1,32 +1,32 @@
-/** Reading the prompt of an answer: from the longest beginning that is known, with the state kept where the answer begins. */
+/** Reads the prompt of an answer, from its longest cached prefix, and takes a snapshot where the answer begins. */
 import type { PrefixStore } from './prefix-memory.js';
 import type { ReadOptions, ReadResult, Session } from './session.js';
 import { longestBeginning, type Snapshot } from './snapshot.js';
 
-/** What is read before an answer. */
+/** The tokens before an answer. */
 export interface Prompt {
   readonly ids: readonly number[];
-  /** Where the answer begins: the state there is that from which another answer, or the next turn, goes on. */
+  /** The position of a snapshot from which another answer, or the next turn, continues. */
   readonly boundary: number;
 }
 
-/** Where a prompt may be taken up, and where its state is worth keeping. */
+/** Known prefixes of a prompt, and positions for snapshots. */
 export interface PromptOptions extends ReadOptions {
-  /** What else may be a beginning of the prompt, besides what the store has. */
+  /** Snapshots of possible prefixes, in addition to those of the store. */
   readonly known?: readonly (Snapshot | undefined)[];
-  /** Lengths at which the state is worth keeping, besides the boundary. */
+  /** Lengths at which the state is stored, in addition to the boundary. */
   readonly stops?: readonly number[];
 }
 
-/** What reading took, and the state from which the answer goes on. */
+/** The costs of reading, and the snapshot at the boundary. */
 export interface PromptResult extends ReadResult {
-  /** The state at the boundary, to be disposed of by the caller; undefined where that is 0. */
+  /** The snapshot at the boundary, which the caller disposes of; undefined if the boundary is 0. */
   readonly mark: Snapshot | undefined;
 }
 
 /**
- * Brings a session whose cache is `store`, and which has read nothing or a beginning of the prompt, to the prompt's end. Throws as `Session.read` does; what was read
- * until then, the session has read.
+ * Reads a prompt into a session whose cache is `store`, and whose tokens are a prefix of the prompt. Throws as `Session.read` does; the
+ * session then keeps what it has read so far.
  */
 export async function readPrompt(
   session: Session,
@@ -41,7 +41,7 @@ export async function readPrompt(
       const part = ids.slice(0, stop);
       const longest = longestBeginning(part, known);
       if (longest && longest.length > session.tokens.length) session.restore(longest);
-      // A session that has read nothing looks into its cache itself.
+      // An empty session looks into its cache itself.
       if (session.tokens.length > 0 && session.tokens.length < stop) {
         const found = await store.find(part);
         if (found && found.length > session.tokens.length) session.restore(found);

@@ -1,7 +1,7 @@
 /**
- * Runs a model's programs, one call at a time, with continuous batching: sequences that write at the same time are the rows of one batch,
- * since a matrix product of several rows costs hardly more than of one. Rows join and leave between calls, each of which reads one
- * token of each row and returns the logits after it.
+ * Runs a model's programs, one call at a time, with continuous batching: sequences that decode at the same time are the rows of one batch,
+ * since a matrix product of several rows costs hardly more than of one. Rows join and leave between calls, each of which reads one token of
+ * each row and returns the logits after it.
  */
 import { nextTurn } from '#platform';
 import {
@@ -17,17 +17,17 @@ import {
 /** Tokens that one sequence reads. */
 export interface Row {
   readonly ids: readonly number[];
-  /** How many tokens came before them. */
+  /** The number of tokens before them. */
   readonly position: number;
   readonly state: State;
   /** How many tokens the state is expected to come to; by default no more than these. */
   readonly expected?: number;
 }
 
-/** Tokens of a prefill chunk where the device has no preference; more are not faster and take more memory. */
+/** The prefill chunk if the device has no preference, in tokens; larger ones are not faster and take more memory. */
 export const PREFILL_CHUNK = 256;
 
-/** Rows of a batch. Each row reads its own state from memory, so larger batches gain little. */
+/** The most rows of a batch. Each row reads its own state from memory, so larger batches gain little. */
 const MAX_ROWS = 16;
 /** The same on a device that samples by itself, which is a data-centre GPU. */
 const MAX_ROWS_AHEAD = 64;
@@ -44,9 +44,9 @@ interface WaitingAhead {
   readonly failed: (error: unknown) => void;
 }
 
-/** Runs a decoder for several sequences: those that wait for one token at the same time become one batch. */
+/** Runs a decoder for several sequences, with continuous batching. */
 export class Runner {
-  /** Calls that wait: functions run alone, the others are batched with their like. */
+  /** The queue: functions run alone, other entries are batched with entries of the same kind. */
   private readonly waiting: (Waiting | WaitingAhead | (() => Promise<void>))[] = [];
   private running = false;
   /** The states of the last batch, in the order of its rows. */
@@ -57,7 +57,7 @@ export class Runner {
     private readonly vocabSize: number,
   ) {}
 
-  /** Tokens of a long text that are read at once. */
+  /** The prefill chunk, in tokens. */
   get chunk(): number {
     return this.decoder.chunk ?? PREFILL_CHUNK;
   }
@@ -67,33 +67,33 @@ export class Runner {
     return this.decoder.together;
   }
 
-  /** Reads tokens, and updates the state. Returns the logits [vocabulary] behind the last one. */
+  /** Reads tokens and updates the state. Returns the logits [vocabulary] after the last one. */
   read(row: Row): Promise<Float32Array> {
     return new Promise((done, failed) => {
       this.enqueue({ ...row, done, failed });
     });
   }
 
-  /** How many tokens the device chooses by itself in one run, and how many may end a text there; undefined where it does not. */
+  /** The limits of sampling on the device: tokens of a run, and stop tokens; undefined if the device cannot sample. */
   get ahead(): Pick<WritesAhead, 'steps' | 'stops'> | undefined {
     return this.decoder.ahead;
   }
 
-  /** Writes several tokens, and updates the state: see `WritesAhead`. Concurrent calls are rows of one batch. */
+  /** Generates several tokens on the device and updates the state: see `WritesAhead`. Concurrent calls are batched. */
   write(writes: WritingRow): Promise<WrittenRow> {
     return new Promise((done, failed) => {
       this.enqueue({ writes, done, failed });
     });
   }
 
-  /** `read` for the rows of a batch, of as many tokens each. Returns logits [places, vocabulary] at `places` in the flattened ids. */
+  /** `read` for rows of equally many tokens. Returns logits [places, vocabulary] at `places` in the flattened ids. */
   readBatch(rows: readonly Row[], places: readonly number[]): Promise<Float32Array> {
     return new Promise((done, failed) => {
       this.enqueue(() => this.run(rows, places).then(done, failed));
     });
   }
 
-  /** A new state: it has read nothing. */
+  /** A new state. */
   newState(...initial: Parameters<Decoder['writer']['newState']>): State {
     return this.decoder.reader.newState(...initial);
   }
@@ -113,7 +113,7 @@ export class Runner {
 
   private async runAll(): Promise<void> {
     for (;;) {
-      // Lets the sequences of the last call ask for their next token, so that they stay one batch.
+      // Lets the sequences of the last call enqueue their next token first, so that they stay one batch.
       await nextTurn();
       const first = this.waiting[0];
       if (!first) break;
@@ -130,7 +130,7 @@ export class Runner {
     this.running = false;
   }
 
-  /** The first waiting call, and all that can run in one batch with it. */
+  /** Takes the first call from the queue, with all that can run in one batch with it. */
   private takeBatch(first: Waiting): Waiting[] {
     const isToken = (task: Runner['waiting'][number]): task is Waiting =>
       typeof task !== 'function' && 'ids' in task && task.ids.length === 1;
@@ -138,14 +138,14 @@ export class Runner {
     return this.seated(batch, ({ state }) => state);
   }
 
-  /** Removes the tasks of a batch from the queue, and orders them as the rows of the last call, so that their states need not be copied. */
+  /** Removes the tasks of a batch from the queue, and orders them like the rows of the last call, so that their states need not be copied. */
   private seated<T extends Runner['waiting'][number]>(batch: T[], stateOf: (task: T) => State): T[] {
     for (const task of batch) this.waiting.splice(this.waiting.indexOf(task), 1);
     const seat = (task: T): number => this.rows.indexOf(stateOf(task)) + 1 || this.rows.length + 1;
     return batch.sort((a, b) => seat(a) - seat(b));
   }
 
-  /** Runs all calls that wait for several tokens as one batch. */
+  /** Runs all calls of `write` in the queue as one batch. */
   private async writeTogether(): Promise<void> {
     const wants = (task: Runner['waiting'][number]): task is WaitingAhead =>
       typeof task !== 'function' && 'writes' in task;

@@ -1,15 +1,15 @@
 /**
- * From logits to the next token. In this order: biases, penalties, what steers the text (a grammar, say), the temperature, and the
- * cut to the likeliest tokens, among which one is drawn. The same seed draws the same tokens.
+ * Samples the next token from logits. The order is: biases, penalties, steering (such as a grammar), temperature, and the truncation to the
+ * most likely tokens (top-k, top-p, min-p). The same seed draws the same tokens.
  */
 import type { WritingRow } from '../engine/index.js';
 import { ConfigError, DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
 import { likeliest, likeliestOf } from './likeliest.js';
 
-/** How a token is chosen by its logits. */
+/** The sampling parameters. */
 export interface SamplingOptions {
-  /** 0 takes the most likely token; higher values flatten the distribution. */
+  /** 0 is greedy; higher values flatten the distribution. */
   temperature: number;
   /** Only this many tokens, the most likely ones; 0 for all. */
   topK: number;
@@ -17,15 +17,15 @@ export interface SamplingOptions {
   topP: number;
   /** Only tokens that have at least this part of the probability of the most likely one; 0 for all. */
   minP: number;
-  /** Divides positive logits of tokens that occurred before, and multiplies negative ones (Keskar et al., 2019); 1 for none. */
+  /** Divides positive logits of tokens that occurred before, and multiplies negative ones (Keskar et al., 2019); 1 has no effect. */
   repetitionPenalty: number;
-  /** Taken from the logits of tokens that were written, once. */
+  /** Subtracted once from the logits of tokens that were generated. */
   presencePenalty: number;
-  /** Taken from the logits of tokens that were written, each time. */
+  /** Subtracted from the logits of tokens for each time that they were generated. */
   frequencyPenalty: number;
 }
 
-/** What is used where nothing else is said. */
+/** The defaults. */
 export const SAMPLING_DEFAULTS: Readonly<SamplingOptions> = {
   temperature: 0.8,
   topK: 0,
@@ -36,17 +36,17 @@ export const SAMPLING_DEFAULTS: Readonly<SamplingOptions> = {
   frequencyPenalty: 0,
 };
 
-/** Changes the choices of one text. */
+/** A stateful logits processor for one text. */
 export interface Steering {
-  /** Changes logits in place, -Infinity for what must not be chosen. `left` tokens may be written, this one included. */
+  /** Changes logits in place; -Infinity excludes a token. `left` tokens remain, including this one. */
   steer(logits: Float32Array, left: number): void;
-  /** The tokens that `steer` left the last time, if those are few: then no others are looked at. */
+  /** The tokens that the last `steer` allowed, if they are few: then only these are considered. */
   readonly candidates?: readonly number[] | undefined;
-  /** A token was chosen. Returns whether the text is complete with it. */
+  /** Called with each sampled token. Returns whether the text is complete. */
   chosen(id: number): boolean;
 }
 
-/** How a sampler chooses tokens. */
+/** The options of a sampler. */
 export interface SamplerOptions extends SamplingOptions {
   seed: number;
   /** Added to the logits of tokens. */
@@ -76,7 +76,7 @@ export function checkSampling(options: SamplingOptions): void {
   }
 }
 
-/** Throws `DataError` for the logit of a chosen token that is no number. */
+/** Throws `DataError` if the logit of a sampled token is NaN. */
 export function expectNumber(logit: number): void {
   if (Number.isFinite(logit)) return;
   throw new DataError(
@@ -84,20 +84,20 @@ export function expectNumber(logit: number): void {
   );
 }
 
-/** Where `topP` or `minP` alone cuts, it looks among so many of the likeliest tokens. */
+/** `topP` and `minP` without `topK` consider this many of the most likely tokens. */
 export const CANDIDATES = 1024;
 
-/** Chooses the tokens of one text. */
+/** Samples the tokens of one text. */
 export class Sampler {
   private readonly random: Random;
-  /** A copy of the logits, where they are changed. */
+  /** A copy of the logits, if they are changed. */
   private scratch = new Float32Array();
-  /** The tokens that occurred, where a penalty asks for them. */
+  /** The tokens that occurred, if a penalty needs them. */
   private readonly occurred: Set<number> | undefined;
-  /** How often each was written, where a penalty asks for it. */
+  /** How often each token was generated, if a penalty needs it. */
   private readonly written: Map<number, number> | undefined;
 
-  /** `occurred` are the tokens that came before. */
+  /** `occurred` are the tokens before the first one. */
   constructor(
     private readonly options: SamplerOptions,
     occurred: Iterable<number>,
@@ -109,8 +109,7 @@ export class Sampler {
   }
 
   /**
-   * The token that follows logits [vocabulary], which stay as they are, where `left` tokens may be written. Throws `DataError` for
-   * logits that are no numbers.
+   * Samples a token from logits [vocabulary], which are not changed; `left` tokens remain. Throws `DataError` for logits that are NaN.
    */
   choose(logits: Float32Array, left: number): number {
     const uniform = this.random.uniform();
@@ -121,8 +120,8 @@ export class Sampler {
   }
 
   /**
-   * How the next tokens are drawn, `count` of them, where nothing but their own logits has a say and one of few is taken: then a device can
-   * do it. Undefined elsewhere; the numbers that it names are drawn.
+   * The parameters, with random numbers, for sampling the next `count` tokens on a device. Undefined if the choice depends on more than the
+   * logits, or on too many candidates; no random numbers are drawn then.
    */
   ahead(count: number): Pick<WritingRow, 'temperature' | 'topK' | 'topP' | 'minP' | 'uniforms'> | undefined {
     const { bias, steering, temperature, topK, topP, minP } = this.options;
@@ -133,14 +132,14 @@ export class Sampler {
     return { temperature, topK: topK === 0 ? CANDIDATES : topK, topP, minP, uniforms: uniforms() };
   }
 
-  /** A token was written. Returns whether the text is complete with it. */
+  /** Accepts a generated token. Returns whether the text is complete. */
   accept(id: number): boolean {
     this.occurred?.add(id);
     this.written?.set(id, (this.written.get(id) ?? 0) + 1);
     return this.options.steering.map((each) => each.chosen(id)).includes(true);
   }
 
-  /** What to choose by, and among which tokens if not all. */
+  /** The adjusted logits, and the candidates if not all tokens. */
   private adjusted(
     logits: Float32Array,
     left: number,
@@ -156,7 +155,7 @@ export class Sampler {
     for (const id of occurred ?? []) {
       scores[id] = scores[id]! > 0 ? scores[id]! / repetitionPenalty : scores[id]! * repetitionPenalty;
     }
-    // What steering leaves out must stay out: it comes last.
+    // Steering comes last, so that nothing makes excluded tokens possible again.
     let ids: readonly number[] | undefined;
     for (const each of steering) {
       each.steer(scores, left);
@@ -175,8 +174,8 @@ export class Sampler {
   }
 
   /**
-   * The candidates are in order, likeliest first (of equal ones the lower token); the first is taken whose share, added to
-   * those before it, exceeds the random number.
+   * Candidates are in descending order of probability (lower token first among equals). The first one whose cumulative probability exceeds the
+   * random number is taken.
    */
   private drawnFromLikeliest(
     scores: Float32Array,
@@ -204,7 +203,7 @@ export class Sampler {
   }
 }
 
-/** Nats below the most likely token at which a share counts as none: 1e-13 of it, at the temperature 1. */
+/** Nats below the most likely token beyond which a probability is taken as 0: a factor of 1e-13. */
 const SMALLEST_SHARE = 30;
 
 function largestOf(scores: Float32Array): number {
@@ -213,7 +212,7 @@ function largestOf(scores: Float32Array): number {
   return best;
 }
 
-/** In the vocabulary's order. */
+/** Samples from all tokens, in the order of the vocabulary. */
 function drawnFromAll(scores: Float32Array, temperature: number, uniform: number): number {
   const top = scores[largestOf(scores)]!;
   const shares = new Float64Array(scores.length);

@@ -1,6 +1,6 @@
 /**
- * The tokens of a text, and the state that has read them: all but those that are pending. Where the device samples by itself, the
- * state has also read tokens that are not part of the text yet (writing-ahead.ts).
+ * The tokens of a text, and the state that has read them, except for pending ones. If the device samples, the state may also have read tokens
+ * that are not part of the text yet (writing-ahead.ts).
  */
 import type { State } from '../engine/index.js';
 import { SnapshotError } from '../errors.js';
@@ -14,13 +14,13 @@ import { WritingAhead } from './writing-ahead.js';
 export class Sequence {
   private state: State;
   private all: number[] = [];
-  /** The last of them, which are not in the state yet: the one that was written last. */
+  /** The last tokens, which the state has not read yet: normally the one that was generated last. */
   private pending: readonly number[] = [];
-  /** Those after the last token in the state, where none is pending. */
+  /** The logits after the last token, if none is pending. */
   private logits: Float32Array | undefined;
-  /** Whether the state is one of another model that is the same. */
+  /** Whether the state comes from another `LanguageModel` of the same weights. */
   private foreign = false;
-  /** Tokens that the state has read, and that are not part of the sequence yet. */
+  /** Tokens that the state has read but that are not part of the sequence yet. */
   private readonly ahead: WritingAhead;
 
   constructor(private readonly model: LanguageModel) {
@@ -28,23 +28,23 @@ export class Sequence {
     this.ahead = new WritingAhead(model);
   }
 
-  /** All tokens read and written. */
+  /** All tokens, read and generated. */
   get tokens(): readonly number[] {
     return this.all;
   }
 
-  /** Bytes that the state takes. */
+  /** The bytes of the state. */
   get bytes(): number {
     return this.state.bytes;
   }
 
-  /** Reads tokens, at most a chunk, behind what the state has read; none may be pending. */
+  /** Reads further tokens, at most a chunk. No token may be pending. */
   async read(ids: readonly number[]): Promise<void> {
     this.logits = await this.run(ids, this.all.length);
     this.all.push(...ids);
   }
 
-  /** The same for any sequence, whose pending token is read first. Returns the logits [tokens, vocabulary] after each of them. */
+  /** The same, after reading the pending token. Returns the logits [tokens, vocabulary] after each of the tokens. */
   async readEach(ids: readonly number[]): Promise<Float32Array> {
     await this.settle();
     await this.adopt();
@@ -54,7 +54,7 @@ export class Sequence {
     return logits;
   }
 
-  /** Reads what stands before the text. Throws as `LanguageModel.readSource`. */
+  /** Encodes the source before the text. Throws as `LanguageModel.readSource` does. */
   async readSource(given: SourceGiven): Promise<void> {
     const { tokens, state, logits } = await this.model.readSource(given);
     this.state.dispose();
@@ -64,15 +64,15 @@ export class Sequence {
     this.logits = logits;
   }
 
-  /** Appends a token that was written: the state reads it when the next one is wanted. */
+  /** Appends a generated token. The state reads it when the next logits are needed. */
   append(id: number): void {
     this.all.push(id);
     this.pending = [id];
   }
 
-  /** Has the state read what is pending. Returns the logits [vocabulary] behind the last token. */
+  /** Reads the pending tokens. Returns the logits [vocabulary] after the last token. */
   async settle(): Promise<Float32Array> {
-    // One by one, as they were written, so that the bits do not depend on where a text was interrupted.
+    // One by one, as during generation, so that the bits do not depend on where a text was interrupted.
     while (this.pending.length > 0) {
       const [id, ...rest] = this.pending as [number, ...number[]];
       this.logits = await this.run([id], this.all.length - this.pending.length);
@@ -86,7 +86,7 @@ export class Sequence {
     return this.model.read({ ids, position, state: this.state });
   }
 
-  /** Has the device sample at most `left` tokens, where it can, and where the choice depends on nothing but the logits. */
+  /** Lets the device sample at most `left` tokens, if it can, and if the choice depends only on the logits. */
   async writeAhead(sampler: Sampler, left: number, stops: readonly number[]): Promise<void> {
     if (this.ahead.isAhead) return;
     const { ahead } = this.model;
@@ -99,18 +99,18 @@ export class Sequence {
     await this.ahead.write({ id, position: this.all.length - 1, state: this.state, stops, ...draws });
   }
 
-  /** The next token that the device wrote by itself, if there is one; it is to be appended. */
+  /** The next token that the device has sampled, if there is one. The caller appends it. */
   nextAhead(): number | undefined {
     return this.ahead.next();
   }
 
-  /** To be called at the end of a text: where the device itself ended it, the state has read the last token. */
+  /** Call it at the end of a text: if the device itself ended it, the state has read the last token. */
   endAhead(): void {
     const end = this.ahead.takeEnd();
     if (end) [this.logits, this.pending] = [end, []];
   }
 
-  /** Makes the state one of this model's that has read this sequence's tokens alone, if it is not. */
+  /** Ensures that the state belongs to this model and has read no tokens beyond the sequence. */
   async adopt(): Promise<void> {
     if (this.ahead.isAhead) {
       const state = await this.ahead.takeBack(this.all.slice(0, this.all.length - this.pending.length));
@@ -125,7 +125,7 @@ export class Sequence {
     state.dispose();
   }
 
-  /** The sequence as it is now. */
+  /** A snapshot of the sequence. */
   async snapshot(): Promise<Snapshot> {
     await this.adopt();
     return new Snapshot({
@@ -137,7 +137,7 @@ export class Sequence {
     });
   }
 
-  /** Becomes what the snapshot is of. Throws `SnapshotError` for one of another model. */
+  /** Restores a snapshot. Throws `SnapshotError` for one of another model. */
   restore(snapshot: Snapshot): void {
     if (!(snapshot instanceof Snapshot))
       throw new SnapshotError('this is no snapshot: give what snapshot() or loadSnapshot() returned');

@@ -1,4 +1,4 @@
-/** A session: reads, writes, forks and restores one sequence, and shares what it reads with others through a cache. */
+/** A session: reads, generates, forks and restores one sequence, and shares prefixes with other sessions through a cache. */
 import { ConfigError, DataError } from '../errors.js';
 import type { SourceGiven } from '../models/index.js';
 import {
@@ -17,46 +17,46 @@ import { Sequence } from './sequence.js';
 import type { Snapshot } from './snapshot.js';
 import { checkSignal, writeTokens } from './writing.js';
 
-/** A fork where it stands after it has written, and why it ended. */
+/** A fork after generation, and why it ended. */
 export interface WrittenFork {
   readonly session: Session;
   readonly reason: StopReason;
 }
 
-/** What a session shares with others. */
+/** The options of a session. */
 export interface SessionOptions {
-  /** The cache in which known prefixes are looked up, and states of this sequence are kept. */
+  /** The prefix cache, in which prefixes are looked up and states of this sequence are stored. */
   cache?: PrefixStore;
 }
 
-/** How reading is cancelled, and scheduled among other sessions. */
+/** Cancellation of reading, and its scheduling among other sessions. */
 export interface ReadOptions {
-  /** Ends it between two chunks: the session has then read those before, and the signal's reason is thrown. */
+  /** Aborts between two chunks: the session then has read the chunks before, and the signal's reason is thrown. */
   signal?: AbortSignal | undefined;
   /** The scheduler, which runs the reading of each chunk. */
   turn?: Turn | undefined;
 }
 
-/** Runs `work`, which reads so many tokens, and returns what it returns. */
+/** Runs `work`, which reads this many tokens, and returns its result. */
 export type Turn = <T>(tokens: number, work: () => Promise<T>) => Promise<T>;
 
-/** What reading took. */
+/** The costs of reading a prompt. */
 export interface ReadResult {
-  /** Tokens whose state was taken out of the cache. */
+  /** Tokens whose state came from the cache. */
   readonly reusedTokens: number;
-  /** The others. */
+  /** Tokens that were read. */
   readonly readTokens: number;
 }
 
-/** With a cache, the state is kept whenever so many chunks of a prompt were read. */
+/** With a cache, the state is stored after each series of this many chunks of a prompt. */
 const CHUNKS_PER_SNAPSHOT = 2;
 
-/** Reads and writes one sequence, forks it, and saves and restores it exactly. Two calls at once throw `DataError`. */
+/** One sequence: reads, generates, forks, saves and restores it exactly. Concurrent calls throw `DataError`. */
 export class Session {
   private readonly sequence: Sequence;
   private busy = false;
   private readonly cache: PrefixStore | undefined;
-  /** How many states the cache had been given when this session looked last. */
+  /** `puts` of the cache at the last lookup. */
   private seen = 0;
 
   constructor(
@@ -75,14 +75,14 @@ export class Session {
     return this.sequence.tokens;
   }
 
-  /** Bytes that this sequence's state takes. */
+  /** The bytes of this sequence's state. */
   get bytes(): number {
     return this.sequence.bytes;
   }
 
   /**
-   * Reads a text, or tokens, behind what was read before. A session that has read nothing takes the longest beginning of it
-   * that its cache holds. Throws `DataError` when there is nothing to read, and the signal's reason when it is aborted.
+   * Reads a text, or tokens, after what was read before. An empty session starts from the longest cached prefix. Throws `DataError` if there is
+   * nothing to read, and the signal's reason after an abort.
    */
   async read(prompt: string | readonly number[], { signal, turn }: ReadOptions = {}): Promise<ReadResult> {
     signal?.throwIfAborted();
@@ -93,7 +93,7 @@ export class Session {
     if (ids === null || typeof ids !== 'object')
       throw new DataError(`the prompt is ${String(ids)}: expected a text or a list of tokens`);
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
-    // All of it at once: a prompt is read whole or not at all.
+    // The whole prompt is checked first, so that it is read whole or not at all.
     this.model.check(ids);
     this.model.expectRoom(this.tokens.length + ids.length);
     this.begin();
@@ -111,9 +111,9 @@ export class Session {
   }
 
   /**
-   * Reads what stands before the text, in a session that has read nothing yet: a text, an image or a sound (`readImage`, `readSound`), as
-   * the model's config says. Its places count as tokens. Throws `ConfigError` for a model without a source, `DataError` for a source that
-   * cannot be read, and for a session that has a cache or has read something.
+   * Encodes the source before the text, in an empty session: a text, an image or a sound (`readImage`, `readSound`), as the model's config
+   * says. Its positions count as tokens. Throws `ConfigError` for a model without a source, `DataError` for a source that cannot be read, and
+   * for a session that has a cache or is not empty.
    */
   async readSource(given: SourceGiven): Promise<void> {
     if (this.tokens.length > 0) throw new DataError('a source is read before all else: begin a new session');
@@ -127,8 +127,7 @@ export class Session {
   }
 
   /**
-   * Reads tokens, at most a chunk, behind what was read before; returns the logits [tokens, vocabulary] after each of them. Throws as
-   * `read`.
+   * Reads further tokens, at most a chunk, and returns the logits [tokens, vocabulary] after each of them. Throws as `read` does.
    */
   async readEach(ids: readonly number[]): Promise<Float32Array> {
     if (ids.length === 0) throw new DataError('the prompt has no tokens: give some text to read');
@@ -142,13 +141,11 @@ export class Session {
   }
 
   /**
-   * Writes on, token by token, until the end of the text, a stop string or token, or `maxTokens`; returns which of them
-   * it was. Throws `ConfigError` for an option outside its range, `DataError` before anything was read or while the
-   * session is at work, and the signal's reason when it is aborted.
+   * Generates token by token until the end of the text, a stop string or token, or `maxTokens`, and returns which of them it was. Throws
+   * `ConfigError` for an option outside its range, `DataError` if the session is empty or busy, and the signal's reason after an abort.
    *
-   * With `n`, so many forks of this session write together, the i-th with the seed `seed` + i, and this one stays where it is.
-   * Their pieces come as they are written; the forks are returned at the end. A caller that stops early does not get the forks: they are
-   * disposed of.
+   * With `n`, this many forks of the session generate together, the i-th with the seed `seed` + i, and the session itself stays unchanged. The
+   * pieces of all forks are interleaved; the forks are returned at the end. If the caller stops early, the forks are disposed of.
    */
   generate(options?: GenerateOptions): AsyncGenerator<GeneratedPiece, StopReason>;
   generate(options: GenerateOptions & { n: number }): AsyncGenerator<ForkPiece, WrittenFork[]>;
@@ -211,7 +208,7 @@ export class Session {
     }
   }
 
-  /** The session's present state. Throws `DataError` while it is at work. */
+  /** A snapshot of the session. Throws `DataError` while it is busy. */
   async snapshot(): Promise<Snapshot> {
     this.begin();
     try {
@@ -222,8 +219,8 @@ export class Session {
   }
 
   /**
-   * Becomes what the session of the snapshot was; it may be any session of the same model. Throws `SnapshotError` for one of another model,
-   * `DataError` while this session is at work.
+   * Restores a snapshot of any session of the same model. Throws `SnapshotError` for a snapshot of another model, `DataError` while this
+   * session is busy.
    */
   restore(snapshot: Snapshot): void {
     this.begin();
@@ -234,7 +231,7 @@ export class Session {
     }
   }
 
-  /** An independent session with the same tokens and state. Throws `DataError` while this one is at work. */
+  /** An independent session with the same tokens and state. Throws `DataError` while this one is busy. */
   async fork(): Promise<Session> {
     const snapshot = await this.snapshot();
     try {
@@ -251,9 +248,9 @@ export class Session {
   }
 
   /**
-   * Reads at least one token, in chunks that end at multiples of the chunk's length, so that the bits of the result do not
-   * depend on how much was in the cache. Returns how many it read: the others were in the cache, where another session had put them
-   * meanwhile.
+   * Reads at least one token, in chunks that end at multiples of the chunk's length, so that the bits of the result do not depend on how much
+   * was cached. Returns the number of tokens that it read; the others were found in the cache, where another session had stored them in the
+   * meantime.
    */
   private async readOn(
     ids: readonly number[],
@@ -282,7 +279,7 @@ export class Session {
     return readTokens;
   }
 
-  /** Continues from a longer prefix of the same text, if another session has put one into the cache since this one looked. */
+  /** Continues from a longer cached prefix, if another session has stored one since the last lookup. */
   private takeUpOthers(ids: readonly number[], start: number): boolean {
     if (!this.cache || this.cache.puts === this.seen) return false;
     this.seen = this.cache.puts;
@@ -293,7 +290,7 @@ export class Session {
     return isLonger;
   }
 
-  /** Puts a snapshot into the cache. */
+  /** Stores a snapshot in the cache. */
   private async keep(): Promise<void> {
     if (!this.cache) return;
     const snapshot = await this.sequence.snapshot();
@@ -303,7 +300,7 @@ export class Session {
     snapshot.dispose();
   }
 
-  /** Marks the session as busy. Throws `DataError` where it is: concurrent calls would interleave their tokens. */
+  /** Marks the session as busy. Throws `DataError` if it already is: concurrent calls would interleave their tokens. */
   private begin(): void {
     if (this.busy) {
       throw new DataError(

@@ -1,4 +1,4 @@
-/** How many entries two lists have in common before they differ. */
+/** The length of the common prefix of two lists. */
 export function sharedLength(a: readonly number[], b: readonly number[]): number {
   const end = Math.min(a.length, b.length);
   let length = 0;

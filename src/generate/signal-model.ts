@@ -1,6 +1,6 @@
 /**
- * A model of something other than text, with its weights on a device. A session reads a stream piece by piece and keeps a
- * state of it, which can be forked, saved and gone on from as that of a text can.
+ * A model of series, images or sounds, with its weights on a device. A session reads a stream in pieces and keeps its state, which can be
+ * forked, saved and restored like that of a text.
  */
 import { openSafetensors } from '../checkpoint/index.js';
 import {
@@ -28,12 +28,12 @@ import { type LoadOptions, loadNamed, type OpenedModel } from './loading.js';
 import { modelState } from './model-state.js';
 import { checkLayout, layoutOf, readStateFile, stateTensors, writeStateFile } from './snapshot.js';
 
-/** Loads one of a folder. Throws `ConfigError` for a model of text; else as `loadModel` does. */
+/** Loads a model from a folder. Throws `ConfigError` for a model of text, otherwise as `loadModel` does. */
 export async function loadSignalModel(name: string, options: LoadOptions = {}): Promise<SignalModel> {
   return loadNamed(name, options, SignalModel.load);
 }
 
-/** A loaded model of something other than text, which reads positions of numbers. */
+/** A loaded model of series, images or sounds. */
 export class SignalModel {
   private constructor(
     readonly model: Model,
@@ -44,7 +44,7 @@ export class SignalModel {
     private readonly ownsDevice: boolean,
   ) {}
 
-  /** Makes one of a model's files. Throws as `compile` does. */
+  /** Compiles a model from opened files. Throws as `compile` does. */
   static load({ model, weights, device, ownsDevice, cache }: OpenedModel): Promise<SignalModel> {
     return SignalModel.compile(cache ? withModelCache(model, cache) : model, weights, device, ownsDevice);
   }
@@ -76,12 +76,12 @@ export class SignalModel {
     return new SignalModel(model, modality, fingerprint, executable, device, ownsDevice);
   }
 
-  /** A stream of which nothing was read. */
+  /** A new session. */
   session(): SignalSession {
     return new SignalSession(this, this.executable, this.executable.newState(), 0);
   }
 
-  /** A session where another one was saved, and the tensors that were saved with it. Throws `SnapshotError`, as for texts. */
+  /** Restores a saved session, and the further tensors that were saved with it. Throws `SnapshotError` as for texts. */
   async restore(path: string): Promise<{ session: SignalSession; extra: Map<string, HostTensor> }> {
     try {
       const file = await openSafetensors(path);
@@ -111,12 +111,12 @@ export class SignalModel {
   }
 }
 
-/** Positions that one run of a model reads at most. */
+/** The most positions of one run. */
 const MOST_POSITIONS = 512;
 
-/** One sequence of positions, and the state that it left. */
+/** A stream, and its state. */
 export class SignalSession {
-  /** What is asked of one session is done one after the other. */
+  /** Serializes the calls of this session. */
   private last: Promise<unknown> = Promise.resolve();
   private waiting = 0;
 
@@ -127,18 +127,18 @@ export class SignalSession {
     private positions: number,
   ) {}
 
-  /** Positions that were read. */
+  /** The number of positions read. */
   get position(): number {
     return this.positions;
   }
 
-  /** Bytes of what is kept of the stream. */
+  /** The bytes of the state. */
   get bytes(): number {
     return this.state.bytes;
   }
 
   /**
-   * Reads `count` positions, inputs [1, count, ...] by the names of the modality, in its turn; returns what the model says of each. Where it
+   * Reads `count` positions, inputs [1, count, ...] by the names of the modality, after pending calls. Returns the model's outputs. If it
    * throws, nothing was read.
    */
   read(inputs: Readonly<Record<string, HostTensor>>, count: number): Promise<Record<string, HostTensor>> {
@@ -146,8 +146,8 @@ export class SignalSession {
   }
 
   /**
-   * Reads as many positions as there are in pieces, in what is done in turn. `heard` is given what the model says of each piece, and how many
-   * positions of the inputs were read with it. A piece that cannot be read leaves those before it read.
+   * Reads positions in pieces, for use within `inTurn`. `heard` is called with the model's outputs for each piece, and the number of positions
+   * read so far. If a piece cannot be read, those before it stay read.
    */
   async readInPieces(
     inputs: Readonly<Record<string, HostTensor>>,
@@ -173,7 +173,7 @@ export class SignalSession {
     return said;
   }
 
-  /** Does `work` when all that was asked of this session before is done: two that read at once would mix their positions. */
+  /** Runs `work` after all earlier calls: concurrent reads would interleave their positions. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
     this.waiting++;
     const result = this.last.then(work).finally(() => {
@@ -183,24 +183,24 @@ export class SignalSession {
     return result;
   }
 
-  /** Another session that read the same; each goes on by itself. Throws `DataError` while this one is at work. */
+  /** An independent session with the same state. Throws `DataError` while this one is busy. */
   fork(): SignalSession {
     if (this.waiting > 0)
       throw new DataError('the stream is being read: wait until what was asked of it is done');
     return this.copy();
   }
 
-  /** `fork` for what is done in turn. */
+  /** `fork` for use within `inTurn`. */
   copy(): SignalSession {
     return new SignalSession(this.owner, this.executable, this.state.fork(), this.positions);
   }
 
-  /** Writes what was kept as one file, in its turn, whole or not at all. */
+  /** Saves the state as one file, atomically, after pending calls. */
   save(path: string): Promise<void> {
     return this.inTurn(() => this.write(path));
   }
 
-  /** `save` for what is done in turn, with further float32 tensors. */
+  /** `save` for use within `inTurn`, with further float32 tensors. */
   async write(path: string, extra: ReadonlyMap<string, HostTensor> = new Map()): Promise<void> {
     const further = [...extra].map(([name, { dims, data }]) => ({
       name,
@@ -217,7 +217,7 @@ export class SignalSession {
   }
 }
 
-/** Some of the positions of an input [1, positions, ...]. */
+/** A slice of an input [1, positions, ...]. */
 function positionsOf({ dtype, dims, data }: HostTensor, first: number, size: number): HostTensor {
   const each = data.length / dims[1]!;
   return {

@@ -1,9 +1,8 @@
 /**
- * A snapshot of a session, from which any number of sessions can continue, in another process too once it is saved. It is immutable.
+ * An immutable snapshot of a session, from which any number of sessions can continue; once saved, in other processes too.
  *
- * Saved it is one safetensors file: the model's state under the names of `Model.state`, `tokens` I32 [tokens] and, where
- * the session had not written since, `logits` F32 [vocabulary]. The metadata says which model it belongs to, and holds a
- * SHA-256 over all of the rest, so that a flipped bit is noticed wherever it is.
+ * Its file is in safetensors format: the model's state under the names of `Model.state`, `tokens` I32 [tokens] and, if no token is pending,
+ * `logits` F32 [vocabulary]. The metadata identifies the model, and has a SHA-256 over everything else, so that any flipped bit is detected.
  */
 import { heddleCommand, sha256 } from '#platform';
 import {
@@ -22,27 +21,26 @@ import type { LanguageModel } from './language-model.js';
 const FORMAT = 'heddle-state';
 const VERSION = 1;
 
-/** A state of at most so many bytes is copied out of its device once, to be saved. */
+/** States of up to this many bytes are copied from the device once, to be hashed and saved. */
 const HELD_BYTES = 256e6;
 
 const SAVE_AGAIN = 'save the state again';
 
-/** What a snapshot is made of. */
+/** The contents of a snapshot. */
 export interface SnapshotParts {
   readonly model: LanguageModel;
   /** The state after all tokens but the pending ones. The snapshot disposes of it. */
   readonly state: State;
   /** All tokens read and written. */
   readonly tokens: Int32Array;
-  /** How many of the last ones are not in the state yet. */
+  /** The number of last tokens that the state has not read yet. */
   readonly pending: number;
-  /** [vocabulary], after the last token; absent where some are pending. */
+  /** [vocabulary], after the last token; absent if tokens are pending. */
   readonly logits: Float32Array | undefined;
 }
 
 /**
- * A sequence as it stood: its tokens and its state, exactly. It shares memory with the session until one of them
- * changes it.
+ * The exact tokens and state of a sequence at one moment. It shares memory with the session until one of them changes (copy on write).
  */
 export class Snapshot {
   constructor(private readonly parts: SnapshotParts) {}
@@ -55,33 +53,33 @@ export class Snapshot {
     return this.parts.state;
   }
 
-  /** All tokens read and written, a copy. */
+  /** A copy of all tokens, read and generated. */
   get tokens(): number[] {
     return Array.from(this.parts.tokens);
   }
 
-  /** How many those are. */
+  /** The number of tokens. */
   get length(): number {
     return this.parts.tokens.length;
   }
 
-  /** How many of the last ones are not in the state yet; a session that continues reads them first. */
+  /** The number of last tokens that the state has not read yet; a session that continues reads them first. */
   get pending(): number {
     return this.parts.pending;
   }
 
-  /** [vocabulary], those after the last token: not to be written to. Undefined where some tokens are pending. */
+  /** [vocabulary], after the last token; read-only. Undefined if tokens are pending. */
   get logits(): Float32Array | undefined {
     return this.parts.logits;
   }
 
-  /** Bytes that it takes, some of which it may share. */
+  /** Its bytes, including shared memory. */
   get bytes(): number {
     const { state, tokens, logits } = this.parts;
     return state.bytes + tokens.byteLength + (logits?.byteLength ?? 0);
   }
 
-  /** Bytes by the object that holds them, as `State.holdings`. */
+  /** Bytes by the object that owns them, as in `State.holdings`. */
   get holdings(): ReadonlyMap<object, number> {
     const { state, tokens, logits } = this.parts;
     const own: [object, number][] = [tokens, ...(logits ? [logits] : [])].map((data) => [
@@ -91,18 +89,18 @@ export class Snapshot {
     return new Map([...state.holdings, ...own]);
   }
 
-  /** Another reference to the same, with a `dispose` of its own. */
+  /** Another reference to the same state, which is disposed of separately. */
   copy(): Snapshot {
     return new Snapshot({ ...this.parts, state: this.parts.state.fork() });
   }
 
-  /** Whether a text that begins with these tokens can go on from here. */
+  /** Whether the snapshot's tokens are a prefix of these. */
   begins(ids: readonly number[]): boolean {
     const { tokens } = this.parts;
     return tokens.length <= ids.length && tokens.every((id, i) => id === ids[i]);
   }
 
-  /** Throws `SnapshotError` unless sessions of this model can go on from here. */
+  /** Throws `SnapshotError` unless the snapshot is of this model. */
   checkModel(model: LanguageModel): void {
     const own = this.parts.model.fingerprint;
     const other = model.fingerprint;
@@ -111,10 +109,10 @@ export class Snapshot {
     }
   }
 
-  /** Writes it as one file, whole or not at all. Throws `StorageError` when that cannot be. */
+  /** Saves it as one file, atomically. Throws `StorageError` if that fails. */
   async save(path: string): Promise<void> {
     const { model, state, tokens, pending, logits } = this.parts;
-    // A digest stands before the values, which are therefore read twice: those of a large state from where they lie.
+    // The digest precedes the values in the file, so they are read twice: a large state is read from the device both times.
     const held = state.bytes <= HELD_BYTES ? await state.read() : undefined;
     const tensors: TensorToWrite[] = [
       ...stateTensors(model, state, tokens.length - pending, held),
@@ -129,13 +127,13 @@ export class Snapshot {
     });
   }
 
-  /** Frees the state, except what others share. */
+  /** Frees the state, except for shared memory. */
   dispose(): void {
     this.parts.state.dispose();
   }
 }
 
-/** Writes a state of `owner` and what belongs to it as one file, whole or not at all. */
+/** Writes a state of `owner`, with further tensors and metadata, as one file, atomically. */
 export async function writeStateFile(
   path: string,
   { model, fingerprint }: StateOwner,
@@ -153,7 +151,7 @@ export async function writeStateFile(
   await writeSafetensors(path, tensors, { ...metadata, checksum: await checksumOf(tensors, metadata) });
 }
 
-/** The values of a state after `position` tokens as tensors to write, each read when it is written unless it is held already. */
+/** The values of a state after `position` tokens as tensors to write; values that are not in `held` are read when they are written. */
 export function stateTensors(
   owner: StateOwner,
   state: State,
@@ -169,8 +167,8 @@ export function stateTensors(
 }
 
 /**
- * Reads a saved state, for sessions of `model` to go on from. Throws `SnapshotError`, with the file and the reason, for one
- * that is damaged, of another model or otherwise quantized, or of a format that only later versions read.
+ * Loads a saved snapshot for sessions of `model`. Throws `SnapshotError`, with the file and the reason, for one that is damaged, of another
+ * model or quantization, or of a newer format.
  */
 export async function loadSnapshot(path: string, model: LanguageModel): Promise<Snapshot> {
   try {
@@ -186,13 +184,13 @@ export async function loadSnapshot(path: string, model: LanguageModel): Promise<
   }
 }
 
-/** What a state belongs to. */
+/** The model that a state belongs to. */
 export interface StateOwner {
   readonly model: Model;
   readonly fingerprint: Fingerprint;
 }
 
-/** A file's metadata and tensors, when they are those that were saved, by `owner`. Throws `SnapshotError`. */
+/** The metadata and tensors of a state file of `owner`. Throws `SnapshotError` if it is damaged or of another owner. */
 export async function readStateFile(
   path: string,
   file: SafetensorsFile,
@@ -209,7 +207,7 @@ export async function readStateFile(
       `${path} is a state in the format ${metadata.version}, and this version of Heddle reads ${VERSION}: use the version that saved it, or read the text again`,
     );
   }
-  // Side by side: while one is read from the disk, those before it are digested.
+  // Concurrently: while one tensor is read from disk, those before it are hashed.
   const stored = new Map([...file.tensors.keys()].map((name) => [name, file.read(name)] as const));
   const settled = Promise.allSettled(stored.values());
   const digest = await checksumOf(
@@ -302,7 +300,7 @@ export function layoutOf(
   });
 }
 
-/** Throws `SnapshotError` where the tensors of a file do not have the names, dtypes and shapes of `layout`. */
+/** Throws `SnapshotError` unless the tensors of a file have the names, dtypes and shapes of `layout`. */
 export function checkLayout(
   path: string,
   values: ReadonlyMap<string, HostTensor>,

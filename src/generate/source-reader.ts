@@ -1,4 +1,4 @@
-/** Reads what stands before a text: a model's source. */
+/** Encodes the source of a model: the text, image or sound before its text. */
 import { type Device, type HostTensor, int64, type Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { input } from '../graph/index.js';
@@ -15,23 +15,22 @@ import { ParameterRegistry } from '../nn/index.js';
 import type { Tokenizer } from '../text/index.js';
 import { modelState } from './model-state.js';
 
-/** Where a session stands behind a source. */
+/** The sequence after a source. */
 export interface SourceRead {
   /**
-   * The token that begins the text. Before it, where the source stands in one sequence with the text, as many of the same as the source
-   * has positions.
+   * The token that begins the text; before it, if source and text share one sequence, the same token once for each position of the source.
    */
   readonly tokens: readonly number[];
-  /** By the names of `Model.state`. */
+  /** The state's values by the names of `Model.state`. */
   readonly state: ReadonlyMap<string, HostTensor>;
-  /** Behind the last token: [vocabulary]. */
+  /** The logits after the last token: [vocabulary]. */
   readonly logits: Float32Array;
 }
 
-/** Reads what stands before a text into a state. Throws `DataError` for what the model cannot read. */
+/** Encodes a source into a state. Throws `DataError` for a source that the model cannot read. */
 export type ReadSource = (given: SourceGiven) => Promise<SourceRead>;
 
-/** The tokens behind which a text begins after a source (`SourceRead.tokens`). Throws `ConfigError` for a model that reads none. */
+/** The tokens of a sequence after a source (`SourceRead.tokens`). Throws `ConfigError` for a model without a source. */
 export function sourceTokens(model: Model): number[] {
   sourceConfigOf(model);
   const { positions, isAttended } = model.source!;
@@ -40,7 +39,7 @@ export function sourceTokens(model: Model): number[] {
   return new Array<number>(isAttended ? 1 : positions + 1).fill(begin);
 }
 
-/** A source as the model's inputs, [1, ...] by name. Throws `DataError` for one that the model cannot read. */
+/** The inputs of a source, [1, ...] by name. Throws `DataError` for a source that the model cannot read. */
 export function sourceFeeds(
   model: Model,
   given: SourceGiven,
@@ -55,7 +54,7 @@ export function sourceFeeds(
   );
 }
 
-/** Compiles what reads sources. Throws `ConfigError` for a model that reads none. */
+/** Compiles the encoder of sources. Throws `ConfigError` for a model without a source. */
 export async function sourceReader(
   model: Model,
   weights: ReadonlyMap<string, Weight>,

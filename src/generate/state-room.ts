@@ -1,25 +1,25 @@
-/** How long a sequence can get before its state is more than a device can hold. */
+/** The length at which a sequence's state exceeds the device's memory. */
 import { inBytes } from '../checkpoint/index.js';
 import { bytesOfWeight, type Device, mostMemoryOn, type Weight } from '../engine/index.js';
 import { DataError } from '../errors.js';
 import type { Model } from '../models/index.js';
 import { stateBytes } from '../nn/index.js';
 
-/** What a device has for the state of a model's sequence, as far as one knows. */
+/** The memory that a device has for the state of a sequence, as far as it is known. */
 export class StateRoom {
-  /** Bytes that the device can have beside the weights; undefined where it does not say. */
+  /** The device's memory without the weights, in bytes; undefined if unknown. */
   private readonly bytes: number | undefined;
   /** Positions of the longest sequence that fits. */
   private readonly longest: number;
 
-  /** To be made when the weights are there. */
+  /** Create it after the weights are loaded. */
   constructor(
     private readonly model: Pick<Model, 'state' | 'cache'>,
     private readonly device: Device,
     weights: ReadonlyMap<string, Weight>,
   ) {
     const most = mostMemoryOn(device);
-    // A GPU says itself what is in use; it may hold weights in fewer bytes than they are given in.
+    // A GPU reports its memory in use; its weights may be smaller than those of the file.
     const used = device.gpuMemory
       ? device.gpuMemory().reduce((sum, { inUse }) => sum + inUse, 0)
       : Array.from(weights.values(), bytesOfWeight).reduce((a, b) => a + b, 0);
@@ -30,7 +30,7 @@ export class StateRoom {
     this.longest = each > 0 ? Math.max(0, Math.floor(left / each)) : left < 0 ? 0 : Number.POSITIVE_INFINITY;
   }
 
-  /** Throws `DataError` for a sequence whose state surely does not fit. */
+  /** Throws `DataError` for a sequence whose state certainly does not fit. */
   expect(positions: number): void {
     if (positions <= this.longest) return;
     const { state, cache } = this.model;

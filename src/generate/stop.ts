@@ -1,10 +1,10 @@
-/** Stop strings in a text that is streamed: one may come in pieces. */
+/** Detects stop strings in streamed text, where one may be split over pieces. */
 import { ConfigError } from '../errors.js';
 
 /** Holds back the end of a text while it may be the beginning of a stop string. */
 export class StopStrings {
   private held = '';
-  /** Whether a stop string has come; nothing more is let through then. */
+  /** Whether a stop string was found; no more text is returned then. */
   stopped = false;
 
   /** Throws `ConfigError` for a stop string that is empty. */
@@ -13,7 +13,7 @@ export class StopStrings {
       throw new ConfigError('a stop string is empty: every text would end before it began');
   }
 
-  /** Takes the next piece; returns the text that is certain to come before any stop string. */
+  /** Adds a piece; returns the text that certainly precedes any stop string. */
   push(piece: string): string {
     if (this.stopped) return '';
     this.held += piece;
@@ -28,14 +28,14 @@ export class StopStrings {
     return text;
   }
 
-  /** What was held back, once no more text comes. */
+  /** Ends the text; returns what was held back. */
   end(): string {
     const text = this.stopped ? '' : this.held;
     this.held = '';
     return text;
   }
 
-  /** Length of the longest end of the text that begins a stop string. */
+  /** The length of the longest suffix of the text that is a prefix of a stop string. */
   private pending(): number {
     for (let length = Math.min(this.held.length, this.longest - 1); length > 0; length--) {
       const end = this.held.slice(-length);

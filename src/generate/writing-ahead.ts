@@ -1,26 +1,26 @@
 /**
- * Writing ahead: some devices sample several tokens in one run, and read them at once. The state has then read tokens that the caller has
- * not got yet: they are handed out one by one, or undone by reading the text again.
+ * Generation on devices that sample several tokens in one run. The state has then read tokens that the caller has not received yet; they are
+ * returned one by one, or undone by reading the text again.
  */
 import type { State, WritingRow } from '../engine/index.js';
 import type { LanguageModel } from './language-model.js';
 import { expectNumber } from './sampler.js';
 
-/** Tokens that the device has written for one sequence, and that were not handed out yet. */
+/** The tokens that the device has generated for one sequence, but that were not returned yet. */
 export class WritingAhead {
   private ids: number[] = [];
   private end: Float32Array | undefined;
-  /** The state from which the text is read again, for a model with a source, which tokens cannot restore. */
+  /** The state from which the text is read again, for a model with a source, since tokens do not determine the source. */
   private base: { readonly state: State; readonly length: number } | undefined;
 
   constructor(private readonly model: LanguageModel) {}
 
-  /** Whether the state has read tokens that were not handed out. */
+  /** Whether the state has read tokens that were not returned. */
   get isAhead(): boolean {
     return this.ids.length > 0;
   }
 
-  /** Has the device write. Throws `DataError` for logits that are no numbers. */
+  /** Lets the device generate. Throws `DataError` for logits that are NaN. */
   async write(row: WritingRow): Promise<void> {
     const { ids, chosen, logits } = await this.model.write(row);
     this.ids = [...ids];
@@ -28,19 +28,19 @@ export class WritingAhead {
     for (const logit of chosen) expectNumber(logit);
   }
 
-  /** Hands out the next token, if there is one. */
+  /** Returns the next token, if there is one. */
   next(): number | undefined {
     return this.ids.shift();
   }
 
-  /** The logits after the last token that was handed out, where the device ended the text with the next one, which is not kept. */
+  /** The logits after the last returned token, if the device ended the text with the next token, which is not kept. */
   takeEnd(): Float32Array | undefined {
     const { end } = this;
     this.end = undefined;
     return end;
   }
 
-  /** To be called when the sequence is replaced by one of `length` tokens, in this state. */
+  /** Call it when the sequence is replaced by one of `length` tokens with this state. */
   moved(state: State, length: number): void {
     this.ids = [];
     this.end = undefined;
@@ -48,7 +48,7 @@ export class WritingAhead {
     this.base = this.model.model.source && { state: state.fork(), length };
   }
 
-  /** Drops the tokens that were not handed out. Returns the state after `known`, which are read again. */
+  /** Drops the tokens that were not returned. Returns the state after `known`, which is read again. */
   async takeBack(known: readonly number[]): Promise<State> {
     const state = this.base?.state.fork() ?? this.model.newState();
     try {

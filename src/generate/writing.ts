@@ -1,4 +1,4 @@
-/** The loop that writes: choose a token, hand out its text, append it to the sequence. */
+/** The generation loop: sample a token, yield its text, append it to the sequence. */
 import { nextTurn } from '#platform';
 import type { GeneratedPiece, GenerationSettings, StopReason } from './generation.js';
 import type { LanguageModel } from './language-model.js';
@@ -7,19 +7,19 @@ import { Sampler } from './sampler.js';
 import type { Sequence } from './sequence.js';
 import { StopStrings } from './stop.js';
 
-/** In the place of the logits of a token that the device chose itself: they are not used. */
+/** Stands for the logits of tokens that the device sampled, which are not used. */
 const NO_LOGITS = new Float32Array();
 
 /**
- * Writes behind what the sequence has read, until the end of the text, a stop string or token, or `maxTokens`; returns which of them it was.
- * Throws the signal's reason when it is aborted.
+ * Continues the sequence until the end of the text, a stop string or token, or `maxTokens`, and returns which of them it was. Throws the
+ * signal's reason after an abort.
  */
 export async function* writeTokens(
   sequence: Sequence,
   language: LanguageModel,
   settings: GenerationSettings,
 ): AsyncGenerator<GeneratedPiece, StopReason> {
-  // Tokens that the device wrote ahead in an earlier call, and that the caller did not take, were chosen by that call's options.
+  // Tokens that an earlier call generated ahead, but did not return, were sampled with that call's options.
   await sequence.adopt();
   const { model, tokenizer } = language;
   const endOfText = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
@@ -48,7 +48,7 @@ export async function* writeTokens(
     try {
       yield { id, text: stops.push(text.push(id)), ...told };
     } finally {
-      // Also when the caller stops iterating: the token was given out, so it belongs to the sequence.
+      // Also if the caller stops iterating: the token was yielded, so it belongs to the sequence.
       sequence.append(id);
     }
   }
@@ -59,8 +59,7 @@ export async function* writeTokens(
 }
 
 /**
- * Throws the signal's reason where it is aborted. The engine computes on this thread, so timers and other events that may abort it are let
- * through first.
+ * Throws the signal's reason after an abort. The engine computes on this thread, so pending timers and events, which may abort it, run first.
  */
 export async function checkSignal(signal: AbortSignal | undefined): Promise<void> {
   if (!signal) return;

@@ -1,4 +1,4 @@
-/** Grammars of whole answers: a thought if the model thinks, then what was asked for: a value in a format, calls of tools, or either. */
+/** Grammars of whole answers: a thought, if the model thinks, followed by a formatted value, tool calls, or either. */
 import {
   type Argument,
   argumentsOf,
@@ -16,9 +16,9 @@ import { Work } from './work.js';
 /** White space between a thought and what follows it. */
 const GAP = repeat(choice(literal('\n'), literal(' ')), 0, 4);
 
-/** One call of one of these tools, as the template writes calls. Throws `ConfigError` for a schema that cannot be promised. */
+/** One call of one of these tools, in the template's format. Throws `ConfigError` for a schema that cannot be enforced. */
 export function callNode(tools: readonly CallableTool[], form: CallForm): Node {
-  // All of them are one request's.
+  // The limit of work is for all tools of a request together.
   const work = new Work();
   return choice(
     ...tools.map((tool) =>
@@ -45,7 +45,7 @@ export function maybeAfterThought(answer: Node, thought: ThoughtForm): Node {
 
 const ID = repeat(bytesOf([0x30, 0x39], [0x41, 0x5a], [0x61, 0x7a]), ID_PLACE.length, ID_PLACE.length);
 
-/** Text that a template writes around calls, with an id where one stands in it. */
+/** Text of the template around calls, with an id where the template has one. */
 function spelled(text: string): Node {
   return sequence(
     ...text.split(ID_PLACE).flatMap((part, i) => (i === 0 ? [literal(part)] : [ID, literal(part)])),
@@ -72,7 +72,7 @@ function argumentsNode(tool: CallableTool, form: CallForm, work: Work): Node {
   return schemaNode(tool.parameters ?? { type: 'object', properties: {} }, work);
 }
 
-/** A string stands in an element as it is, so that of its schema only an enumeration can be held to; everything else is JSON. */
+/** A string argument in an element is not quoted, so only an enumeration of its schema is enforced; other types are JSON. */
 function elementNode(
   { name, schema, types }: Argument,
   { key, keyEnd, valueEnd }: ElementForm,
@@ -88,7 +88,7 @@ function elementNode(
   return sequence(begin, schemaNode(schema, work), literal(valueEnd));
 }
 
-/** Parts in their order with a comma between two, without some that need not be there. */
+/** Parts in order, separated by commas; those that are not required may be left out. */
 function listed(parts: readonly { node: Node; required: boolean }[]): Node {
   let first = literal('');
   let more = literal('');
@@ -101,7 +101,7 @@ function listed(parts: readonly { node: Node; required: boolean }[]): Node {
   return first;
 }
 
-/** Any text up to the first place where a mark stands, and the mark. A state for each number of its bytes that were met (Knuth, Morris and Pratt, 1977). */
+/** Any text up to and including the first occurrence of a mark. The states count the matched bytes of the mark (Knuth, Morris and Pratt, 1977). */
 function until(mark: string): Node {
   const bytes = Array.from(new TextEncoder().encode(mark));
   const met = (count: number, byte: number): number => {
@@ -115,7 +115,7 @@ function until(mark: string): Node {
     reference(() => {
       const targets = new Map<number, [number, number][]>();
       for (let byte = 0; byte < 256; byte++) {
-        // Of control characters texts have tabs and line ends alone.
+        // Of the control characters only tabs and line ends are allowed.
         if (byte < 0x20 && ![0x09, 0x0a, 0x0d].includes(byte) && byte !== bytes[count]) continue;
         const target = met(count, byte);
         targets.set(target, [...(targets.get(target) ?? []), [byte, byte]]);

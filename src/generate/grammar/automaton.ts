@@ -1,6 +1,6 @@
 /**
- * Deterministic automata over characters: what strings that satisfy several conditions at once look like. They are trimmed:
- * an accepting state can be reached from every state, so that a text that follows one can always be completed.
+ * Deterministic finite automata over characters, and their intersections. They are trimmed: from every state an accepting one can be
+ * reached, so that a text that follows one can always be completed.
  */
 import type { Alphabet } from './characters.js';
 import type { Work } from './work.js';
@@ -8,7 +8,7 @@ import type { Work } from './work.js';
 /** The state from which no text is accepted. */
 export const DEAD = -1;
 
-/** States are numbers from 0 on; the first one is the beginning. */
+/** States are numbers from 0; state 0 is the start. */
 export interface Automaton {
   readonly alphabet: Alphabet;
   /** [state * classes + class]: the next state, or `DEAD`. */
@@ -17,19 +17,19 @@ export interface Automaton {
   readonly accepts: ArrayLike<number>;
 }
 
-/** What strings must be: each automaton accepts, or refuses, them, and they have so many characters. */
+/** Conditions on strings: accepted by some automata, refused by others, and of a certain length. */
 export interface Conditions {
   readonly accepted: readonly Automaton[];
-  /** Must be complete: no string for which they are `DEAD` is accepted. */
+  /** Automata that must not accept. They must be complete, since a string that reaches `DEAD` in one is refused. */
   readonly refused: readonly Automaton[];
   readonly least: number;
   readonly most: number;
 }
 
-/** Transitions that an automaton may have. */
+/** The most transitions of an automaton. */
 const MANY_TRANSITIONS = 400_000;
 
-/** One automaton for all conditions, which share their alphabet. Undefined where no string satisfies them. Throws `WorkError`. */
+/** The product automaton of all conditions, which share an alphabet. Undefined if no string satisfies them. Throws `WorkError`. */
 export function intersection(
   alphabet: Alphabet,
   { accepted, refused, least, most }: Conditions,
@@ -37,8 +37,8 @@ export function intersection(
 ): Automaton | undefined {
   const parts = [...accepted, ...refused];
   const classes = alphabet.classes.length;
-  // Where long strings are allowed, shorter ones alone are tried first: the product automaton is smaller, and only what may be written is
-  // restricted.
+  // If long strings are allowed, shorter limits are tried first: the product automaton is smaller, and a shorter limit only restricts what may
+  // be generated.
   const sizes = parts.reduce((product, { accepts }) => product * Math.max(1, accepts.length), 1);
   const room = Math.max(least + 16, Math.floor(MANY_TRANSITIONS / classes / Math.min(sizes, 1000)));
   const lengths = most === Infinity || most <= room ? [most] : [room, most];
@@ -82,7 +82,7 @@ function product(
     }
     const count = state[parts.length]! + 1;
     if (count > most) return undefined;
-    // Beyond the least length, and without an upper bound, the length does not matter: such states are shared.
+    // Without an upper bound, lengths beyond the minimum are equivalent and share states.
     now.push(most === Infinity ? Math.min(count, least) : count);
     return now;
   };
@@ -103,7 +103,7 @@ function product(
   return trimmed({ alphabet, next: Int32Array.from(next), accepts: Uint8Array.from(accepts) });
 }
 
-/** Without the states from which nothing can be accepted; undefined where that is the beginning. */
+/** Removes the states from which no accepting one can be reached; undefined if the start is among them. */
 export function trimmed({ alphabet, next, accepts }: Automaton): Automaton | undefined {
   const { distances } = shortestEnds({ alphabet, next, accepts });
   if (distances[0] === Infinity) return undefined;
@@ -111,7 +111,7 @@ export function trimmed({ alphabet, next, accepts }: Automaton): Automaton | und
   return { alphabet, next: kept, accepts };
 }
 
-/** For each state how many characters are still to come at least, and of which class the first of them is. */
+/** For each state, the length of the shortest accepted continuation, and the class of its first character. */
 export function shortestEnds({ alphabet, next, accepts }: Automaton): {
   readonly distances: Float64Array;
   readonly toward: Int32Array;
@@ -120,7 +120,7 @@ export function shortestEnds({ alphabet, next, accepts }: Automaton): {
   const states = accepts.length;
   const distances = new Float64Array(states).fill(Infinity);
   const toward = new Int32Array(states).fill(DEAD);
-  // Transitions by where they lead to.
+  // Transitions grouped by target.
   const begins = new Int32Array(states + 1);
   for (let i = 0; i < next.length; i++) if (next[i] !== DEAD) begins[next[i]! + 1]!++;
   for (let i = 0; i < states; i++) begins[i + 1]! += begins[i]!;
@@ -146,7 +146,7 @@ export function shortestEnds({ alphabet, next, accepts }: Automaton): {
   return { distances, toward };
 }
 
-/** A lone surrogate, which is in no alphabet. */
+/** A lone surrogate, which no alphabet contains. */
 const HALF = /\p{Surrogate}/u;
 
 /** Whether a string is accepted. */

@@ -1,13 +1,13 @@
 /** Sets of characters (Unicode code points), and the classes into which sets divide all characters. */
 import { ConfigError } from '../../errors.js';
 
-/** Both ends included. */
+/** An inclusive range of code points. */
 export type Range = readonly [from: number, to: number];
-/** Ascending, apart from each other. */
+/** Ascending ranges that do not touch. */
 export type Characters = readonly Range[];
 
 const LAST = 0x10ffff;
-/** Halves of surrogate pairs are no characters. */
+/** Halves of surrogate pairs are not characters. */
 const SURROGATES: Range = [0xd800, 0xdfff];
 
 /** All code points but surrogates. */
@@ -51,7 +51,7 @@ export function complement(set: Characters): Characters {
 export const DIGITS: Characters = [[0x30, 0x39]];
 /** `\w` of a regular expression: ASCII letters, digits and the underscore. */
 export const WORD: Characters = charactersOf([...DIGITS, [0x41, 0x5a], [0x5f, 0x5f], [0x61, 0x7a]]);
-/** What `\s` is in JavaScript. */
+/** `\s` in JavaScript. */
 export const BLANK: Characters = charactersOf([
   [0x09, 0x0d],
   [0x20, 0x20],
@@ -64,14 +64,14 @@ export const BLANK: Characters = charactersOf([
   [0x3000, 0x3000],
   [0xfeff, 0xfeff],
 ]);
-/** What `.` leaves out. */
+/** The line ends that `.` does not match. */
 export const LINE_ENDS: Characters = [
   [0x0a, 0x0a],
   [0x0d, 0x0d],
   [0x2028, 0x2029],
 ];
 
-/** What it is in Python and Rust too. */
+/** White space in Python and Rust as well. */
 export const BLANK_EVERYWHERE: Characters = charactersOf([
   [0x09, 0x0d],
   [0x20, 0x20],
@@ -80,8 +80,7 @@ const properties = new Map<string, Characters>();
 let everyCharacter: string | undefined;
 
 /**
- * The characters of a Unicode property as `\p{...}` names it, such as `L` or `Script=Greek`. Throws `ConfigError` for one that there is
- * not.
+ * The characters of a Unicode property by its name in `\p{...}`, such as `L` or `Script=Greek`. Throws `ConfigError` for an unknown one.
  */
 export function charactersWith(property: string): Characters {
   const known = properties.get(property);
@@ -95,7 +94,7 @@ export function charactersWith(property: string): Characters {
   everyCharacter ??= ALL.map(([from, to]) => textOf(from, to)).join('');
   const ranges: Range[] = [];
   for (const { 0: run } of everyCharacter.matchAll(runs)) {
-    // A run ends where the next character is no longer of the property, or before the surrogates.
+    // A range ends before a character without the property, or before the surrogates.
     const from = run.codePointAt(0)!;
     const last = run.codePointAt(run.length - 2) ?? 0;
     const to = last > 0xffff ? last : run.charCodeAt(run.length - 1);
@@ -106,7 +105,7 @@ export function charactersWith(property: string): Characters {
   return found;
 }
 
-/** All characters of a range in a row. */
+/** A string of all characters of a range. */
 function textOf(from: number, to: number): string {
   const parts: string[] = [];
   for (let at = from; at <= to; at += 4096) {
@@ -116,7 +115,7 @@ function textOf(from: number, to: number): string {
   return parts.join('');
 }
 
-/** All characters, divided into classes: characters of one class are in the same ones of some sets. */
+/** A partition of all characters into classes: characters of a class are members of the same given sets. */
 export class Alphabet {
   /** The characters of each class. */
   readonly classes: readonly Characters[];
@@ -165,7 +164,7 @@ export class Alphabet {
     for (const [i, set] of distinct.entries()) this.members.set(set, memberships[i]!);
   }
 
-  /** The classes that a set consists of, which must be one of those that this was made from. */
+  /** The classes that make up a set, which must be one of the given sets. */
   classesOf(set: Characters): readonly number[] {
     return this.members.get(set)!;
   }

@@ -1,9 +1,9 @@
 /**
- * Holds what a model writes to a grammar: of the tokens only those may be chosen whose bytes can come next, and of those only such
- * that the rest can still be written with the tokens that are left.
+ * Constrained decoding: allows only tokens whose bytes follow the grammar, and of those only the ones after which the text can still be
+ * completed with the remaining tokens.
  *
- * A constraint is where a text has got to: `allows` and `allowed` say what may come next, `advance` goes on. `steer` and `chosen`
- * are the same for whoever chooses from an array of logits.
+ * A constraint is the position of one text in the grammar: `allows` and `allowed` say which tokens may come next, `advance` accepts one.
+ * `steer` and `chosen` are the same as a processor of logits.
  */
 import { DataError } from '../../errors.js';
 import { likeliest } from '../likeliest.js';
@@ -12,11 +12,11 @@ import { Matcher, type MatchState } from './matcher.js';
 import type { Node } from './node.js';
 import type { TokenTree } from './token-tree.js';
 
-/** While more tokens than that are left, no beginning is too long to be finished. */
+/** While more tokens than this remain, every text is assumed to be completable. */
 const PLENTY = 1024;
 /**
- * How much one choice may cost, as `Matcher.spent` counts: some hundredths of a second. When it is spent, the tokens that were not looked
- * at are left out, which narrows what may be written and lets nothing through that must not be.
+ * The limit of work for one token, in units of `Matcher.spent`: some hundredths of a second. Tokens that were not checked by then are
+ * disallowed, which restricts the choice but never allows a wrong token.
  */
 const EFFORT = 50_000;
 
@@ -24,11 +24,11 @@ const EFFORT = 50_000;
 export class Constraint implements Steering {
   private readonly matcher: Matcher;
   private state: MatchState;
-  /** The tokens that `steer` left the last time. */
+  /** The tokens that `steer` allowed last. */
   candidates: readonly number[] = [];
   private readonly plans = new Map<MatchState, readonly number[] | undefined>();
 
-  /** `ends` are the tokens that end a text. Throws `ConfigError` for a grammar that no text follows. */
+  /** `ends` are the tokens that end a text. Throws `ConfigError` for a grammar without any text. */
   constructor(
     grammar: Node,
     private readonly vocabulary: TokenTree,
@@ -38,7 +38,7 @@ export class Constraint implements Steering {
     this.state = this.matcher.start;
   }
 
-  /** Whether a token may come next, while `left` tokens may be written, this one included. */
+  /** Whether a token may come next if `left` tokens remain, including this one. */
   allows(id: number, left: number): boolean {
     if (this.state.accepts && this.ends.includes(id)) return true;
     const plan = this.urgent(left);
@@ -46,8 +46,8 @@ export class Constraint implements Steering {
   }
 
   /**
-   * The tokens that may come next, in no order: all, or where there are too many those that were found first. `allows` is faster for a few
-   * of them.
+   * The tokens that may come next, in no order: all of them, or, within the limit of work, those found first. `allows` is faster for few
+   * tokens.
    */
   allowed(left: number): Set<number> {
     const found = new Set<number>(this.state.accepts ? this.ends : []);
@@ -63,7 +63,7 @@ export class Constraint implements Steering {
     return next === undefined ? found : found.add(next);
   }
 
-  /** Takes a token up, which must be allowed. Returns whether the text is complete with it, so that nothing can follow. */
+  /** Accepts a token, which must be allowed. Returns whether the text is complete, so that nothing can follow. */
   advance(id: number): boolean {
     const [planned, ...rest] = this.plans.get(this.state) ?? [];
     this.plans.clear();
@@ -73,8 +73,8 @@ export class Constraint implements Steering {
   }
 
   /**
-   * Leaves of logits [vocabulary] only those of tokens that may come, while `left` tokens may: of the likeliest ones, and only
-   * where none of them may, of all. Throws `DataError` where none may.
+   * Masks logits [vocabulary], with `left` tokens remaining: the most likely tokens are checked first, and all tokens only if none of those
+   * is allowed. Throws `DataError` if no token is allowed.
    */
   steer(logits: Float32Array, left: number): void {
     let allowed = new Set<number>(this.state.accepts ? this.ends : []);
@@ -103,7 +103,7 @@ export class Constraint implements Steering {
     return this.advance(id);
   }
 
-  /** The tokens with which the text has to end now if it is to end in time; undefined while there is a choice. */
+  /** The tokens that must come now for the text to end within the remaining ones; undefined while there is a choice. */
   private urgent(left: number): readonly number[] | undefined {
     if (left >= PLENTY || this.isShort(this.state.cost, left)) return undefined;
     const plan = this.planOf(this.state);
@@ -115,17 +115,17 @@ export class Constraint implements Steering {
     const cost = bytes && this.matcher.costAfter(this.state, bytes);
     if (cost === undefined) return false;
     if (left >= PLENTY || this.isShort(cost, left)) return true;
-    // It takes fewer tokens than bytes.
+    // Fewer tokens than bytes are enough.
     const plan = this.planOf(this.matcher.run(this.state, bytes!)!);
     return plan !== undefined && plan.length < left;
   }
 
-  /** Whether so many bytes can be written after a token, if this is one of `left`: a byte is a token at most. */
+  /** Whether this many bytes can follow a token that is one of the `left` remaining ones: a byte takes at most one token. */
   private isShort(bytes: number, left: number): boolean {
     return bytes < left && this.vocabulary.spellsAll;
   }
 
-  /** Tokens with which the text can end from here, few if not the fewest. */
+  /** A short, though not always the shortest, series of tokens that completes the text. */
   private planOf(state: MatchState): readonly number[] | undefined {
     if (!this.plans.has(state)) {
       const bytes = this.matcher.completion(state);

@@ -1,15 +1,15 @@
-/** The fewest bytes that a node of a grammar takes; Infinity where it has no end. */
+/** The least number of bytes of a grammar's nodes; Infinity for a node without a finite text. */
 import { childrenOf, type Node, type RepeatNode } from './node.js';
 import { type Seen, shortTexts } from './seen.js';
 import type { Terminal } from './terminal.js';
 import type { Work } from './work.js';
 
-/** The fewest bytes in which each node can be written. */
+/** The least number of bytes of each node. */
 export type Costs = ReadonlyMap<Node, number>;
 
 const known = new WeakMap<Node, Costs>();
 
-/** The costs of a grammar's nodes, found once for each grammar. Throws `WorkError` for a grammar that is too large. */
+/** The costs of a grammar's nodes, computed once for each grammar. Throws `WorkError` for a grammar that is too large. */
 export function costsOf(root: Node, work?: Work): Costs {
   let costs = known.get(root);
   if (!costs) {
@@ -19,7 +19,7 @@ export function costsOf(root: Node, work?: Work): Costs {
   return costs;
 }
 
-/** What a node costs from a place in it on. The place of a sequence is its next node, that of a repetition how many are done. */
+/** The cost of the rest of a node from a position: in a sequence the index of the next node, in a repetition the number of completed ones. */
 export function costFrom(node: Node, at: number, costs: Costs): number {
   const cost = (child: Node): number => costs.get(child)!;
   switch (node.kind) {
@@ -45,12 +45,12 @@ export function costFrom(node: Node, at: number, costs: Costs): number {
   }
 }
 
-/** [how many are done]: what the others of a repetition of distinct nodes cost at most, up to its least, whatever was captured before. */
+/** [completed repetitions]: an upper bound of the cost of the remaining required repetitions of distinct nodes, whatever was captured before. */
 export function costsOfDistinct({ node, again, least }: RepeatNode, costs: Costs): Float64Array {
   const left = new Float64Array(least + 1);
   for (let i = least - 1; i >= 0; i--) {
     const child = i === 0 ? node : again;
-    // Of more texts than there are before one is another. Where no part has so many, one that is left may be the longest.
+    // Among more texts than were captured, at least one differs. If no part has that many, the remaining one may be the longest.
     const texts = (of: Terminal): readonly string[] => shortTexts(of, i + 1);
     let cost = costDiffering(child, costs, (of) => texts(of)[i]?.length ?? Infinity);
     if (cost === Infinity) {
@@ -61,12 +61,12 @@ export function costsOfDistinct({ node, again, least }: RepeatNode, costs: Costs
   return left;
 }
 
-/** What a node costs whose captured part must be none of some texts; Infinity where it cannot. */
+/** The cost of a node whose captured part must differ from some texts; Infinity if that is impossible. */
 export function costBeside(node: Node, seen: Seen, costs: Costs): number {
   return costDiffering(node, costs, (of) => seen.other(of)?.length ?? Infinity);
 }
 
-/** What a node costs in which a captured terminal costs something else. */
+/** The cost of a node if its captured terminal has another cost. */
 function costDiffering(
   node: Node,
   costs: Costs,
@@ -89,7 +89,7 @@ function costDiffering(
 
 const capturing = new WeakMap<Node, boolean>();
 
-/** Whether a part of a node is captured, for the nearest repetition of distinct nodes around it. */
+/** Whether a node has a captured part that belongs to the nearest enclosing repetition of distinct nodes. */
 export function captures(node: Node): boolean {
   if (node.kind === 'terminal') return node.captured;
   if (node.kind !== 'sequence' && node.kind !== 'choice') return false;
@@ -119,7 +119,7 @@ function findCosts(root: Node, work: Work | undefined): Costs {
       else parents.set(child, [node]);
     }
   }
-  // Leaves first: most are known after one round, and whoever holds one that became less is looked at again.
+  // Leaves first: most costs are final after one pass. If a cost decreases, the nodes that contain it are queued again.
   const todo = nodes.reverse();
   const waits = new Set(todo);
   for (let i = 0; i < todo.length; i++) {
@@ -127,7 +127,7 @@ function findCosts(root: Node, work: Work | undefined): Costs {
     waits.delete(node);
     work?.spend(1 + effort(node));
     const cost = costFrom(node, 0, costs);
-    // Nothing times Infinity is no number.
+    // 0 * Infinity is NaN.
     if (Number.isNaN(cost) || cost >= costs.get(node)!) continue;
     costs.set(node, cost);
     for (const parent of parents.get(node) ?? []) {

@@ -1,4 +1,4 @@
-/** Texts that have to follow a grammar. */
+/** Constrained decoding with grammars. */
 export { afterThought, callNode, maybeAfterThought } from './answer.js';
 export { Constraint } from './constraint.js';
 export { anyObject } from './json.js';

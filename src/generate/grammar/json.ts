@@ -1,13 +1,13 @@
-/** The pieces that texts in JSON consist of. */
+/** Grammar nodes for JSON. */
 import { choice, literal, maybe, type Node, reference, repeat, sequence, terminal } from './node.js';
 import { NumberRange } from './number.js';
 import type { Terminal } from './terminal.js';
 import { textOfLength } from './text.js';
 
-/** The most that a model may indent. */
+/** The most spaces of indentation. */
 const INDENT = 32;
 
-/** Between two signs: nothing, a space, or a new line. */
+/** White space between tokens of JSON: none, a space, or a new line with indentation. */
 const SPACE = maybe(choice(literal(' '), sequence(literal('\n'), repeat(literal(' '), 0, INDENT))));
 
 const COMMA = sequence(SPACE, literal(','), SPACE);
@@ -19,19 +19,19 @@ export function stringOf(content: Terminal = ANY_TEXT, captured = false): Node {
 
 const ANY_TEXT = textOfLength(0, Number.POSITIVE_INFINITY);
 
-/** What the items of an array are; `least` and `most` are its length. */
+/** The items of an array; `least` and `most` are its length. */
 export interface ArrayParts {
   /** The first items. */
   readonly first: readonly Node[];
-  /** All further ones; undefined where there are none. */
+  /** Every further item; undefined if there are none. */
   readonly rest: Node | undefined;
   readonly least: number;
   readonly most: number;
-  /** As `repeat` has it, where the items differ; then `first` is empty. */
+  /** As in `repeat`: whether the items must differ. `first` is empty then. */
   readonly distinct?: boolean;
 }
 
-/** `[`, values, `]`: the first ones as `first` says, any number of them, then so many as `rest` says. */
+/** `[`, items, `]`: any number of those of `first`, then items of `rest`, within the length. */
 export function arrayOf({ first, rest, least, most, distinct = false }: ArrayParts): Node {
   const after = (count: number): Node => {
     const more = most - count;
@@ -41,7 +41,7 @@ export function arrayOf({ first, rest, least, most, distinct = false }: ArrayPar
     return repeat(rest, left, more, { separator: COMMA, distinct });
   };
   const given = Math.min(first.length, most);
-  // From the last item to the first: an array may end before each that it does not have to have.
+  // Built from the last item to the first: the array may end before each item that is not required.
   let items = after(given);
   for (let i = given - 1; i >= 0; i--) {
     const item = i === 0 ? sequence(first[i]!, items) : sequence(COMMA, first[i]!, items);
@@ -57,18 +57,18 @@ export interface Member {
   readonly required: boolean;
 }
 
-/** What the members of an object are; `least` and `most` count all of them. */
+/** The members of an object; `least` and `most` are their number. */
 export interface ObjectParts {
   readonly members: readonly Member[];
-  /** One member more, with a name of its own; undefined where there are none. */
+  /** A further member, with its own name; undefined if there are none. */
   readonly more?: Node | undefined;
   readonly least?: number;
   readonly most?: number;
-  /** Further members have different names, of which there are so many; undefined where names may come again. */
+  /** The number of different names that further members can have, if names must differ; undefined if they may repeat. */
   readonly names?: number | undefined;
 }
 
-/** `{`, members in this order and then others, `}`. Undefined where no object has so many members. */
+/** `{`, members in this order and then others, `}`. Undefined if no object has that number of members. */
 export function objectOf({
   members,
   more,
@@ -78,7 +78,7 @@ export function objectOf({
 }: ObjectParts): Node | undefined {
   const required = members.filter((member) => member.required).length;
   const counts = least > required || most < (more ? Infinity : members.length);
-  // Without a limit it matters only whether there was a member before.
+  // Without a limit it only matters whether a member came before.
   const top = counts ? Math.max(1, Math.min(members.length, most === Infinity ? least : most)) : 1;
   const end = (count: number): Node | undefined => {
     const left = counts ? Math.max(0, least - count) : 0;

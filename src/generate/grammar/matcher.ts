@@ -1,66 +1,66 @@
 /**
- * Which bytes may come next. A state is all the ways in which a grammar can go on after what was written, each a stack of what is
- * still to come. Stacks and states that are equal are the same object, so that what is known of one is found again; but those
- * that hold a text that must differ from others are each one of a kind.
+ * A parser of grammars, byte by byte. Its state is the set of all stacks with which the grammar can continue after the text so far (as in a
+ * nondeterministic pushdown automaton). Equal stacks and equal states are one object (hash consing), so that transitions are cached; only
+ * stacks with a captured text that must differ from others are not shared.
  */
 import { ConfigError } from '../../errors.js';
 import { type Costs, captures, costBeside, costFrom, costsOf, costsOfDistinct } from './costs.js';
 import type { Node, RepeatNode } from './node.js';
 import { type Branch, otherEnd, Seen } from './seen.js';
 
-/** A node that is partly done, and what comes after it. */
+/** A stack: a partly matched node, and the rest of the stack. */
 interface Frame {
   readonly id: number;
   readonly node: Node;
-  /** Bytes, nodes or repetitions that are done; the state of a terminal. */
+  /** The number of matched bytes, nodes or repetitions; or the state of a terminal. */
   readonly at: number | string;
   readonly rest: Frame | undefined;
-  /** What was captured in the nearest repetition of distinct nodes, which is this one or around it. */
+  /** What was captured in the nearest repetition of distinct nodes: this one, or one around it. */
   readonly seen: Seen | undefined;
-  /** Of a captured terminal. */
+  /** For a captured terminal. */
   readonly capture: Capture | undefined;
-  /** With so many bytes the text can end from here. */
+  /** The bytes that suffice to complete the text from here. */
   readonly cost: number;
 }
 
-/** What a captured terminal has written. */
+/** The text of a captured terminal so far. */
 interface Capture {
-  /** A character a byte. */
+  /** One character for each byte. */
   readonly text: string;
-  /** The texts before that begin so; undefined where none does, so that whatever follows differs. */
+  /** The earlier texts with this prefix; undefined if there are none, so that any continuation differs. */
   readonly alike: Branch | undefined;
 }
 
-/** Where a text stands in a grammar: all ways in which it was read so far. Equal states are one object. */
+/** A parser state: all stacks after a text. Equal states are one object. */
 export interface MatchState {
   /** Whether the text may end here. */
   readonly accepts: boolean;
-  /** Whether it must: nothing can follow. */
+  /** Whether it must end here. */
   readonly final: boolean;
-  /** Whose tops are bytes and terminals. */
+  /** The stacks; the top of each is a literal or a terminal. */
   readonly frames: readonly Frame[];
-  /** With so many bytes the text can end from here: one of the bytes that may come leads to a state from which one fewer will do. */
+  /** The bytes that suffice to complete the text: one of the allowed bytes leads to a state with a cost of one less. */
   readonly cost: number;
   readonly steps: Map<number, MatchState | undefined>;
 }
 
-/** What a frame becomes when what takes no bytes is left out: frames that take one, and whether nothing may be left. */
+/** The epsilon closure of a stack: stacks that consume a byte next, and whether the stack may be complete. */
 interface Expanded {
   readonly frames: readonly Frame[];
   readonly accepts: boolean;
 }
 
-/** The caches are cleared when their states have so many frames together. */
+/** The caches are cleared when their states have this many frames in total. */
 const MANY = 200_000;
-/** How many frames a state keeps, among them the cheapest. Each can be completed, so dropping some only restricts what may be written. */
+/** The most stacks of a state, always with the cheapest. Each can be completed, so dropping others only restricts the text. */
 const MANY_WAYS = 512;
 /** Bytes of the longest completion that is considered. */
 export const LONGEST_END = 2 ** 16;
 
-/** Reads bytes by a grammar, all ways at once, and keeps each state and each step that it found. */
+/** Parses bytes by a grammar, and caches states and transitions. */
 export class Matcher {
   readonly start: MatchState;
-  /** How much was done so far, counted in frames that were looked at and bytes that were spelled. What is known costs nothing. */
+  /** The work done so far: frames examined and bytes spelled. Cached transitions are free. */
   spent = 0;
   private readonly costs: Costs;
   private readonly costsOfRepeats = new Map<RepeatNode, Float64Array>();
@@ -69,14 +69,14 @@ export class Matcher {
   private framesOfStates = 0;
   private frames = 0;
 
-  /** Throws `ConfigError` for a grammar that no text follows. */
+  /** Throws `ConfigError` for a grammar without any text. */
   constructor(root: Node) {
     this.costs = costsOf(root);
     if (this.costs.get(root) === Infinity) throw new ConfigError('no text follows this grammar');
     this.start = this.stateOf(this.expand([this.begin(root, undefined)]));
   }
 
-  /** The state after a byte; undefined where it must not come. */
+  /** The state after a byte; undefined if the byte is not allowed. */
   step(state: MatchState, byte: number): MatchState | undefined {
     const { steps } = state;
     if (steps.has(byte)) return steps.get(byte);
@@ -100,8 +100,8 @@ export class Matcher {
   }
 
   /**
-   * With how many bytes the text can end after these; undefined where they must not come. As `run` says, but for bytes that stay within
-   * a captured text no states are made, which nobody would ask for again.
+   * The bytes that suffice to complete the text after these; undefined if they are not allowed. As `run`, except that no states are created
+   * for bytes within a captured text, since they would never be reused.
    */
   costAfter({ frames, ...state }: MatchState, bytes: Uint8Array): number | undefined {
     const free = frames.find(({ capture }) => capture && !capture.alike);
@@ -114,7 +114,7 @@ export class Matcher {
     return this.run({ frames, ...state }, bytes)?.cost;
   }
 
-  /** Few bytes with which the text can end, if not the fewest; undefined where the grammar has no end that is near. */
+  /** A short, though not always the shortest, completion of the text; undefined if every completion is too long. */
   completion(state: MatchState): Uint8Array | undefined {
     if (state.accepts) return new Uint8Array(0);
     const frame = state.frames.reduce(cheaper);
@@ -125,9 +125,9 @@ export class Matcher {
     return Uint8Array.from(bytes);
   }
 
-  /** The only frame of a node at a place, with what comes after it. */
+  /** The unique frame of a node at a position, with this rest. */
   private frame(node: Node, at: number | string, rest: Frame | undefined, own?: Seen): Frame {
-    // Quotes tell the text '0' from the number 0.
+    // The quote distinguishes the string '0' from the number 0.
     const key = `${node.id} ${typeof at === 'string' ? `"${at}` : at} ${rest?.id ?? 0} ${own?.id ?? 0}`;
     let frame = this.known.get(key);
     if (!frame) {
@@ -165,7 +165,7 @@ export class Matcher {
     return costs;
   }
 
-  /** A captured terminal's frame. Undefined where nothing that it can become differs from what was captured before. */
+  /** A captured terminal's frame. Undefined if every completion equals a text that was captured before. */
   private capturing(
     node: Node & { kind: 'terminal' },
     at: number | string,
@@ -180,7 +180,7 @@ export class Matcher {
     return { id: ++this.frames, node, at, rest, seen: rest?.seen, capture, cost };
   }
 
-  /** A node from its beginning. Undefined where it cannot be completed. */
+  /** The frame of a node's beginning. Undefined if the node cannot be completed. */
   private begin(node: Node, rest: Frame | undefined): Frame | undefined {
     if (this.costBeside(node, rest?.seen) === Infinity) return undefined;
     if (node.kind !== 'terminal') return this.frame(node, 0, rest, isDistinct(node) ? Seen.none : undefined);
@@ -206,7 +206,7 @@ export class Matcher {
     return state;
   }
 
-  /** Adds what a frame becomes with a byte. */
+  /** Adds the frames after a byte. */
   private advance({ node, at, rest, capture }: Frame, byte: number, after: (Frame | undefined)[]): void {
     if (node.kind === 'bytes') {
       const done = at as number;
@@ -230,7 +230,7 @@ export class Matcher {
     let accepts = false;
     const todo = [...from];
     lastIsCheapest(todo, (frame) => frame?.cost ?? 0);
-    // The cheapest way is looked at first, and kept however long it is.
+    // The cheapest alternative is examined first, and always kept.
     const isEnough = (): boolean =>
       (accepts || frames.length > 0) && (frames.length >= MANY_WAYS || seen.size >= 8 * MANY_WAYS);
     while (todo.length > 0 && !isEnough()) {
@@ -281,7 +281,7 @@ export class Matcher {
       case 'repeat': {
         const count = at as number;
         if (count < node.most) {
-          // Beyond the least count, and without an upper bound, only whether a separator comes depends on the count: such states are shared.
+          // Beyond the minimum, and without an upper bound, the count only decides whether a separator comes, so such states are shared.
           const isCounted = node.distinct || node.most < Infinity;
           const next = isCounted ? count + 1 : Math.min(count + 1, Math.max(node.least, 1));
           begin(
@@ -297,7 +297,7 @@ export class Matcher {
     }
   }
 
-  /** The same stack, in which the nearest repetition of distinct nodes knows of one text more. */
+  /** The same stack with one more captured text in the nearest repetition of distinct nodes. */
   private withSeen(rest: Frame | undefined, text: string): Frame | undefined {
     if (!rest) return undefined;
     const { node, at } = rest;
@@ -306,9 +306,9 @@ export class Matcher {
       : this.frame(node, at, this.withSeen(rest.rest, text));
   }
 
-  /** Adds the bytes with which a text can end from a frame, as many as it costs. */
+  /** Appends the cheapest completion of a stack; it has as many bytes as the stack's cost. */
   private spell(from: Frame, to: number[]): void {
-    // What was captured in the nearest repetition of distinct nodes around a frame.
+    // What was captured in the nearest enclosing repetition of distinct nodes.
     let seen = from.seen;
     for (let now: Frame | undefined = from; now; now = now.rest) {
       const { node, at, capture } = now;
@@ -324,7 +324,7 @@ export class Matcher {
     }
   }
 
-  /** Adds a node's bytes from a place on. Returns what was captured with them, in the repetition that this is or that is around it. */
+  /** Appends the bytes of a node from a position. Returns what is captured afterwards, in this repetition or the one around it. */
   private spellNode(root: Node, from: number, around: Seen | undefined, to: number[]): Seen | undefined {
     const outer = { seen: around };
     const todo = [{ node: root, at: from, within: outer }];
@@ -349,7 +349,7 @@ export class Matcher {
     return outer.seen;
   }
 
-  /** The nodes that a node's fewest bytes are those of. */
+  /** The child nodes of a node's cheapest text. */
   private cheapest(node: Node, at: number, seen: Seen | undefined): Node[] {
     switch (node.kind) {
       case 'sequence':

@@ -1,10 +1,10 @@
-/** Grammars of bytes: what a text may be, put together from few kinds of nodes. They may refer to each other in circles. */
+/** Grammars over bytes, composed of a few kinds of nodes. Nodes may refer to each other recursively. */
 import { OneByte, type Terminal } from './terminal.js';
 
 /** A part of a grammar over bytes. `id` numbers nodes; `reference` allows recursion. */
 export type Node =
   | { readonly kind: 'bytes'; readonly id: number; readonly bytes: Uint8Array }
-  /** `captured`: what is written for it must differ from what was written for it before, within the nearest repetition of distinct nodes. */
+  /** `captured`: its text must differ from its earlier texts within the nearest enclosing repetition of distinct nodes. */
   | {
       readonly kind: 'terminal';
       readonly id: number;
@@ -23,9 +23,9 @@ export interface RepeatNode {
   readonly node: Node;
   readonly least: number;
   readonly most: number;
-  /** The node behind another one: with what separates them. */
+  /** The node with the separator before it, for every repetition but the first. */
   readonly again: Node;
-  /** Whether each repetition goes through one captured terminal, and they must differ in what is written for it. */
+  /** Whether each repetition contains one captured terminal, whose texts must differ. */
   readonly distinct: boolean;
 }
 
@@ -37,27 +37,27 @@ export function literal(text: string): Node {
   return { kind: 'bytes', id: ++last, bytes: utf8.encode(text) };
 }
 
-/** What a terminal accepts; `captured` as in `Node`. */
+/** A terminal's texts; `captured` as in `Node`. */
 export function terminal(of: Terminal, captured = false): Node {
   return { kind: 'terminal', id: ++last, terminal: of, captured };
 }
 
-/** One byte out of these ranges, ends included. */
+/** One byte out of these inclusive ranges. */
 export function bytesOf(...ranges: readonly (readonly [from: number, to: number])[]): Node {
   return terminal(new OneByte(ranges));
 }
 
-/** One node after the other; without any, the empty text. */
+/** A concatenation of nodes; without any, the empty text. */
 export function sequence(...nodes: readonly Node[]): Node {
   return nodes.length === 1 ? nodes[0]! : { kind: 'sequence', id: ++last, nodes };
 }
 
-/** One of several nodes; without any, no text at all. */
+/** An alternative of nodes; without any, it matches nothing. */
 export function choice(...nodes: readonly Node[]): Node {
   return nodes.length === 1 ? nodes[0]! : { kind: 'choice', id: ++last, nodes };
 }
 
-/** So many times, at most Infinity, with `separator` between two. The node must not match nothing. */
+/** A repetition, with an optional separator. The node must not match the empty text. */
 export function repeat(
   node: Node,
   least: number,
@@ -73,7 +73,7 @@ export function maybe(node: Node): Node {
   return repeat(node, 0, 1);
 }
 
-/** A node that is made when it is first needed. */
+/** A node that is created when it is first needed, for recursion. */
 export function reference(make: () => Node): Node {
   let made: Node | undefined;
   return {

@@ -1,10 +1,10 @@
 /**
- * Numbers of JSON within bounds, digit by digit: of what was written so far it is known whether it is a number within them, and
- * whether it can become one. Exponents are not written, nor more digits than a double tells apart.
+ * JSON numbers within bounds, digit by digit: for every prefix it is known whether it is a number within the bounds, and whether it can
+ * become one. Numbers have no exponent, and no more digits than a double distinguishes.
  *
- * All is counted in units of the last digit there may be, in whole numbers, so that nothing is rounded: a decimal of 15 digits is
- * above or below a double exactly as the double that it is read as. Multiples alone are rounded, by those who check them:
- * 0.07 / 0.01 is no whole number in doubles, so 0.07 counts as no multiple of 0.01.
+ * All values are integers in units of the last possible digit, so that nothing is rounded: a decimal of 15 digits compares to a double as
+ * the double that it parses to. Only multiples are subject to rounding, since validators check them in doubles: 0.07 / 0.01 is not an
+ * integer there, so 0.07 does not count as a multiple of 0.01.
  */
 import type { Terminal } from './terminal.js';
 
@@ -21,34 +21,34 @@ export interface NumberBounds {
   /** Whether the bound itself is excluded. */
   readonly aboveLeast?: boolean;
   readonly belowMost?: boolean;
-  /** What the number must be a multiple of, each more than 0. */
+  /** Factors of which the number must be a multiple; each is positive. */
   readonly multiplesOf?: readonly number[];
-  /** Whether each number is written in one way alone, without zeros at the end of a fraction. */
+  /** Whether each number has only one spelling, without trailing zeros in a fraction. */
   readonly plain?: boolean;
 }
 
-/** The caches are cleared when they have so many entries. */
+/** The caches are cleared when they have this many entries. */
 const MANY_TEXTS = 10_000;
-/** How many prefixes are tried to find a multiple; beyond it the prefix counts as one that cannot be completed. */
+/** The most prefixes that are tried to find a multiple, after which a prefix is considered impossible to complete. */
 const MANY_TRIES = 500;
 const PARTS = /^(-?)(0|[1-9]\d*)?(?:(\.)(\d*))?$/;
 const SIGNS = '0123456789-.';
 
-/** Numbers of JSON within bounds, written without an exponent. */
+/** JSON numbers within bounds, without an exponent. */
 export class NumberRange implements Terminal {
   readonly start = '';
   private readonly integer: boolean;
-  /** In units, both included. */
+  /** Inclusive bounds, in units. */
   private readonly low: bigint;
   private readonly high: bigint;
   private readonly factors: readonly number[];
-  /** The least common multiple of the factors, in units: all numbers are multiples of it. */
+  /** The least common multiple of the factors, in units. */
   private readonly factor: bigint;
-  /** How many digits behind the point make a multiple of all factors. */
+  /** The number of fraction digits of multiples of all factors. */
   private readonly fraction: number;
   private readonly known = new Map<string, boolean>();
   private readonly completions = new Map<string, Uint8Array>();
-  /** Beginnings that were looked at for the one that was asked for. */
+  /** Prefixes that were examined for the present query. */
   private tries = 0;
 
   constructor(private readonly bounds: NumberBounds) {
@@ -57,18 +57,18 @@ export class NumberRange implements Terminal {
     this.factors = multiplesOf.filter((factor) => !(integer && factor === 1));
     const low = least === undefined ? -LARGEST : atLeast(least, aboveLeast);
     const high = most === undefined ? LARGEST : -atLeast(-most, belowMost);
-    // Of a tiny factor a large number is no multiple in doubles, but Infinity times as much.
+    // Dividing a large number by a tiny factor overflows to Infinity in doubles.
     const reach = Math.min(...this.factors.map((factor) => 0.9 * Number.MAX_VALUE * factor));
     const farthest = reach < 10 ** DIGITS ? -atLeast(-reach, false) : LARGEST;
     this.low = low > -farthest ? low : -farthest;
     this.high = high < farthest ? high : farthest;
     this.factor = this.factors.map(unitsOfFactor).reduce(leastCommonMultiple, 1n);
-    // All decimals are multiples of what has more digits than they may have, and of others with as many digits.
+    // A factor with more digits than the numbers may have divides all of them; the others have at most as many digits.
     const digits = this.factors.map((factor) => fractionDigitsOf(factor));
     this.fraction = Math.min(FRACTION_DIGITS, ...digits);
   }
 
-  /** The same numbers, each of them written in one way alone. */
+  /** The same numbers with one spelling each. */
   plain(): NumberRange {
     return new NumberRange({ ...this.bounds, plain: true });
   }
@@ -88,7 +88,7 @@ export class NumberRange implements Terminal {
     return this.holds(sign === '-' ? -value : value) && this.isMultiple(Number(text));
   }
 
-  /** Whether a number is a multiple of all factors, as it is checked in doubles. */
+  /** Whether a number is a multiple of all factors, in doubles. */
   private isMultiple(value: number): boolean {
     return this.factors.every((factor) => Number.isInteger(value / factor));
   }
@@ -108,7 +108,7 @@ export class NumberRange implements Terminal {
     return this.next(state).length > 0;
   }
 
-  /** Whether a text can become one, or is one. */
+  /** Whether a text is a prefix of a number within the bounds. */
   isBeginning(text: string): boolean {
     let answer = this.known.get(text);
     if (answer === undefined) {
@@ -119,19 +119,19 @@ export class NumberRange implements Terminal {
         this.tries <= MANY_TRIES &&
         this.canBegin(text) &&
         (this.factors.length === 0 || this.canBecomeMultiple(text));
-      // What was given up on the way says nothing of a beginning by itself.
+      // A result after giving up does not hold for a prefix by itself, so it is not cached.
       if (answer || isFirst || this.tries <= MANY_TRIES) this.known.set(text, answer);
       if (isFirst) this.tries = 0;
     }
     return answer;
   }
 
-  /** The signs that may come next. */
+  /** The characters that may come next. */
   next(text: string): string[] {
     return [...SIGNS].filter((sign) => this.isBeginning(text + sign));
   }
 
-  /** Something short that makes a beginning whole. */
+  /** A short completion of a prefix. */
   completion(text: string): Uint8Array {
     let known = this.completions.get(text);
     if (!known) {
@@ -151,7 +151,7 @@ export class NumberRange implements Terminal {
     return new TextEncoder().encode(way);
   }
 
-  /** Whether a beginning has an end that is a multiple in doubles, too: nearly always the first that is tried. */
+  /** Whether a prefix has a completion that is a multiple in doubles, too: nearly always the first one tried. */
   private canBecomeMultiple(text: string): boolean {
     if (this.isWhole(text)) return true;
     if (text.includes('.') && text.length - text.indexOf('.') > this.fraction) return false;
@@ -168,11 +168,11 @@ export class NumberRange implements Terminal {
       const digits = this.fractionDigits(whole.length);
       if (digits === 0 || fraction.length > digits) return false;
       const start = unitsOf(whole, fraction);
-      // A fraction that ends with a zero has to go on.
+      // A fraction that ends with a zero must continue.
       const from = this.bounds.plain && (fraction === '' || fraction.endsWith('0')) ? start + 1n : start;
       return this.meets(negative, from, start + 10n ** BigInt(FRACTION_DIGITS - fraction.length), digits);
     }
-    // All that have these digits first.
+    // All numbers with these leading digits.
     const more = whole === '0' ? 0 : DIGITS - whole.length;
     for (let digits = 0; digits <= more; digits++) {
       const length = 10n ** BigInt(digits) * UNIT;
@@ -182,12 +182,12 @@ export class NumberRange implements Terminal {
     return false;
   }
 
-  /** How many digits may stand behind the point where so many stand before it. */
+  /** The most fraction digits of a number with this many integer digits. */
   private fractionDigits(before: number): number {
     return this.integer ? 0 : Math.max(0, Math.min(FRACTION_DIGITS, DIGITS - before));
   }
 
-  /** Whether a number of so many digits behind the point, of those from `from` to below `to`, is within the bounds. */
+  /** Whether any number in [`from`, `to`), with this many fraction digits, is within the bounds. */
   private meets(negative: boolean, from: bigint, to: bigint, digits: number): boolean {
     const step = leastCommonMultiple(10n ** BigInt(FRACTION_DIGITS - digits), this.factor);
     const [low, high] = negative ? [-this.high, -this.low] : [this.low, this.high];
@@ -206,7 +206,7 @@ function unitsOf(whole: string, fraction: string): bigint {
   return BigInt(whole + fraction.padEnd(FRACTION_DIGITS, '0'));
 }
 
-/** The digits of a double, and how many of them stand behind the point: fewer than none where zeros follow. */
+/** The digits of a double, and how many of them are fraction digits (negative if zeros follow). */
 function decimalOf(value: number): { readonly digits: bigint; readonly fraction: number } {
   const [, sign, whole, fraction = '', exponent = '0'] = /^(-?)(\d+)(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(
     String(value),
@@ -214,7 +214,7 @@ function decimalOf(value: number): { readonly digits: bigint; readonly fraction:
   return { digits: BigInt(`${sign}${whole}${fraction}`), fraction: fraction.length - Number(exponent) };
 }
 
-/** The first number of units that is at least a bound, or above it. */
+/** A lower bound, rounded up to units. */
 function atLeast(bound: number, above: boolean): bigint {
   const { digits, fraction } = decimalOf(bound);
   const shift = FRACTION_DIGITS - fraction;
@@ -224,7 +224,7 @@ function atLeast(bound: number, above: boolean): bigint {
   return roundedUp(digits, divisor) / divisor + (above && !isBetween ? 1n : 0n);
 }
 
-/** The least number of units above 0 that is a multiple of a number. */
+/** The least positive number of units that is a multiple of a factor. */
 function unitsOfFactor(factor: number): bigint {
   const { digits, fraction } = decimalOf(factor);
   const shift = FRACTION_DIGITS - fraction;

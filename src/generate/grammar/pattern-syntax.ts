@@ -1,9 +1,9 @@
 /**
- * Regular expressions, read into trees: what JavaScript takes (ECMA-262, as JSON Schema asks for) and, where it means the same, how
- * Python and Rust spell it. Left out is what no finite automaton does: references to groups, and looks behind.
+ * Parses regular expressions to syntax trees: those of JavaScript (ECMA-262, as JSON Schema requires), and spellings of Python and Rust with
+ * the same meaning. Back references and lookbehinds are not supported, since finite automata cannot express them.
  *
- * Dialects differ in what `\d`, `\w`, `\s` and `.` hold for. A string that is written should match in each of them, so these become
- * the characters on which all agree; where they are negated, those of which all agree that they do not.
+ * Dialects differ in the meaning of `\d`, `\w`, `\s` and `.`. A generated string should match in all of them, so these become the characters
+ * that match in every dialect; negated ones become the characters that match in none.
  */
 import { ConfigError } from '../../errors.js';
 import {
@@ -31,14 +31,14 @@ export type Tree =
   /** `(?=...)`, `(?!...)`. */
   | { readonly kind: 'ahead'; readonly tree: Tree; readonly negated: boolean };
 
-/** No person wrote a longer one. */
+/** The longest pattern in characters. */
 const LONGEST = 4000;
-/** Groups in groups. */
+/** The deepest nesting of groups. */
 const DEEPEST = 100;
 
 /**
- * Throws `ConfigError` for a pattern that is not understood. With `wide`, a class of characters holds all that any dialect counts to
- * it: for a pattern that must not match.
+ * Throws `ConfigError` for a pattern that is not supported. With `wide`, character classes have all characters that any dialect includes,
+ * for patterns that must not match.
  */
 export function parsePattern(pattern: string, wide = false): Tree {
   if (pattern.length > LONGEST) throw new ConfigError(`it has more than ${LONGEST} characters`);
@@ -47,7 +47,7 @@ export function parsePattern(pattern: string, wide = false): Tree {
 
 const CONTROL: Readonly<Record<string, number>> = { n: 0x0a, r: 0x0d, t: 0x09, f: 0x0c, v: 0x0b, a: 0x07 };
 
-/** Greek and Latin have letters enough; larger ranges are left as they are where case does not matter. */
+/** Ranges above this size are left as they are when case is ignored. */
 const MANY_LETTERS = 0x2000;
 
 class Parser {
@@ -72,7 +72,7 @@ class Parser {
     return new ConfigError(`the pattern ${JSON.stringify(shown)} has ${what}, which is not supported`);
   }
 
-  /** Takes a text up if it comes next. */
+  /** Consumes a text if it comes next. */
   private takes(text: string): boolean {
     const is = this.text.startsWith(text, this.at);
     if (is) this.at += text.length;
@@ -123,7 +123,7 @@ class Parser {
     return { kind: 'count', tree, least: from, most: to };
   }
 
-  /** Undefined for what only sets a flag. */
+  /** Parses one atom; undefined if it only sets a flag. */
   private one(): Tree | undefined {
     const sign = this.text[this.at]!;
     if (sign === '(') return this.group();
@@ -186,7 +186,7 @@ class Parser {
     const kind = letter.toLowerCase();
     if (!'dws'.includes(kind)) return undefined;
     const isComplement = letter !== kind;
-    // What a complement leaves out is wide where it should be narrow itself.
+    // The complement of a narrow class is a wide one, and vice versa.
     const set = classOf(kind, isComplement ? !this.wide : this.wide);
     return isComplement ? complement(set) : set;
   }
@@ -204,7 +204,7 @@ class Parser {
       const isComplement = (property[1] === 'P') !== name.startsWith('^');
       const set = charactersWith(name.replace('^', ''));
       if (isComplement) return complement(set);
-      // Who reads strings in UTF-16 does not see letters beyond as letters. There are enough others.
+      // Regular expressions over UTF-16 units do not see characters beyond U+FFFF as letters, so narrow classes omit them.
       const near = this.wide || name.includes('Pict') || name.includes('Emoji') ? [] : within(set, NEAR);
       return near.length > 0 ? near : set;
     }
@@ -252,7 +252,7 @@ class Parser {
       }
       this.at++;
       const to = this.character(true);
-      // As in JavaScript's older dialect, '-' beside a class is a sign of its own.
+      // As in JavaScript without the u flag, '-' next to a class is a literal character.
       if (!isSingle(to)) ranges.push(...from, [0x2d, 0x2d], ...to);
       else if (to[0]![1] < from[0]![0]) throw this.refusal('a range that ends before it begins');
       else ranges.push([from[0]![0], to[0]![1]]);
@@ -262,7 +262,7 @@ class Parser {
     return negated ? complement(set) : set;
   }
 
-  /** With the other case of each letter, where case does not matter. */
+  /** Adds the other case of each letter if case is ignored. */
   private cased(set: Characters): Characters {
     if (!this.ignoresCase) return set;
     const others: Range[] = [];
@@ -291,7 +291,7 @@ function classOf(kind: string, wide: boolean): Characters {
   }
 }
 
-/** What Rust and Python count to words. */
+/** `\w` in Rust and Python. */
 function wideWord(): Characters {
   const more = ['L', 'M', 'N', 'Pc'].flatMap((property) => [...charactersWith(property)]);
   return charactersOf([...WORD, ...more, [0x200c, 0x200d]]);
@@ -301,7 +301,7 @@ function wideBlank(): Characters {
   return charactersOf([...BLANK, [0x1c, 0x1f], [0x85, 0x85], [0x180e, 0x180e]]);
 }
 
-/** The last character that is one unit in UTF-16. */
+/** The last character of one UTF-16 unit. */
 const NEAR = 0xffff;
 
 function within(set: Characters, last: number): Characters {

@@ -1,6 +1,6 @@
 /**
- * Automata of regular expressions. A pattern becomes a program of nodes, as Thompson's construction has it, and sets of its threads
- * become states. A look ahead is an automaton of its own, which a thread takes along until it is known whether it holds.
+ * Compiles regular expressions to automata. A pattern becomes a nondeterministic program (Thompson's construction), and sets of its threads
+ * become states (subset construction). A lookahead is an automaton of its own, which a thread carries along until it is decided.
  */
 import { type Automaton, DEAD, trimmed } from './automaton.js';
 import { ALL, type Alphabet, type Characters, WORD } from './characters.js';
@@ -19,25 +19,25 @@ interface Program {
   readonly start: number;
 }
 
-/** What stands before a place. */
+/** The context before a position. */
 const START = 0;
 const IN_WORD = 1;
 const OUTSIDE = 2;
-/** What stands behind it, where it is no character. */
+/** The end of the string, as the context after a position. */
 const END = 3;
 
-/** A pattern that must match, or must not match, from some place on, whatever follows. */
+/** A lookahead: a pattern that must match, or must not match, at a position. */
 interface Look {
   readonly id: number;
   readonly automaton: Automaton;
-  /** [what stands before]: the state in which it begins. */
+  /** [context before]: the start state. */
   readonly starts: readonly number[];
-  /** [state]: whether it holds whatever follows. */
+  /** [state]: whether it matches whatever follows. */
   readonly holds: readonly boolean[];
   readonly usesEdges: boolean;
 }
 
-/** A look that is not decided yet. */
+/** A lookahead that is not decided yet. */
 interface Pending {
   readonly look: Look;
   readonly negated: boolean;
@@ -45,11 +45,11 @@ interface Pending {
 }
 
 const MANY_OPS = 20_000;
-/** Steps that an attempt may take; for a pattern with counts in counts the first ones need more. */
+/** The limit of steps of an attempt, which the first attempts exceed for nested counts. */
 const STEPS = 100_000;
 /**
- * What is tried one after the other: how many threads a state may have, and how far counts may go beyond their least. Threads that
- * take as much as they can come first, so that one thread is what is left of a pattern that everything else is too much for.
+ * The limits that are tried one after the other: the most threads of a state, and how far counts may exceed their minimum. Greedy threads
+ * come first, so that with one thread something remains even of a pattern that is too large otherwise.
  */
 const ATTEMPTS = [
   { threads: Infinity, slack: Infinity },
@@ -61,7 +61,7 @@ const ATTEMPTS = [
   { threads: 1, slack: 12 },
 ] as const;
 
-/** All sets of characters that a pattern tells apart. */
+/** All character sets of a pattern. */
 export function setsOf(tree: Tree): Characters[] {
   switch (tree.kind) {
     case 'set':
@@ -82,9 +82,8 @@ export function setsOf(tree: Tree): Characters[] {
 }
 
 /**
- * The automaton of strings in which a pattern matches somewhere. Where it would be too large, one that accepts only some of those
- * strings; `exact` refuses instead. `alphabet` must be made from `setsOf` the pattern and maybe others. Undefined where nothing
- * matches. Throws `WorkError`.
+ * The automaton of the strings in which a pattern matches somewhere. If that is too large, one that accepts a subset of those strings, or,
+ * with `exact`, an error. `alphabet` must include `setsOf(tree)`. Undefined if no string matches. Throws `WorkError`.
  */
 export function patternAutomaton(
   tree: Tree,
@@ -109,7 +108,7 @@ export function patternAutomaton(
   throw refusal ?? new WorkError('the pattern is too large');
 }
 
-/** Makes programs, from their ends to their beginnings. */
+/** Assembles programs, from end to beginning. */
 class Assembler {
   private ops: Op[] = [];
   private looks = 0;
@@ -173,7 +172,7 @@ class Assembler {
   private look(tree: Tree, negated: boolean): Look {
     const { ops: outer, slack } = this;
     this.ops = [];
-    // Of what must not match nothing may be left out.
+    // A pattern that must not match cannot be approximated by a subset.
     if (negated) this.slack = Infinity;
     const accept = this.add({ kind: 'accept' });
     const program = { ops: this.ops, start: this.emit(tree, accept) };
@@ -212,22 +211,22 @@ function beginsOnly(tree: Tree): boolean {
   }
 }
 
-/** Makes automata of programs. */
+/** Turns programs into deterministic automata (subset construction). */
 class Determinizer {
-  /** [set's class list]: which classes a set has. */
+  /** For each set, a flag for each class. */
   private readonly members = new Map<Characters, Uint8Array>();
   private readonly kinds: readonly number[];
   private readonly pendings: (readonly Pending[])[] = [[]];
   private readonly pendingIds = new Map<string, number>([['', 0]]);
   private readonly usesStart: boolean;
-  /** Whether it matters what stands before a place, beyond that it is the beginning. */
+  /** Whether the character before a position matters (for `\b` and `\B`). */
   readonly usesEdges: boolean;
 
   constructor(
     private readonly program: Program,
     private readonly alphabet: Alphabet,
     private readonly work: Work,
-    /** In one state; those that come first are kept. */
+    /** The most threads of a state; the first ones are kept. */
     private readonly mostThreads: number,
   ) {
     const { ops } = program;
@@ -247,7 +246,7 @@ class Determinizer {
     const ids = new Map<string, number>();
     const states: { threads: readonly number[]; before: number }[] = [];
     const idOf = (threads: readonly number[], place: number): number => {
-      // Where all is accepted, nothing matters any more.
+      // Once a thread accepts everything, the others do not matter.
       const before =
         threads.length === 1 && this.program.ops[threads[0]!]?.kind === 'accept' ? OUTSIDE : place;
       const key = `${before}:${(this.mostThreads === Infinity ? [...threads].sort((a, b) => a - b) : threads).join(',')}`;

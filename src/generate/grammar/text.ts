@@ -1,39 +1,39 @@
 /**
- * What stands between the quotes of a JSON string: characters as UTF-8, or escaped, such that the string that they make is accepted
- * by an automaton, or has a length within bounds.
+ * Terminals for the contents of JSON strings: characters in UTF-8 or escaped, whose decoded string an automaton accepts, or whose length
+ * is within bounds.
  */
 import { type Automaton, DEAD, shortestEnds } from './automaton.js';
 import { ALL, Alphabet, type Characters, type Range } from './characters.js';
 import type { Terminal } from './terminal.js';
 
-/** What is left of the bytes of some characters of one class: one byte of `has`, and then the rest. */
+/** The remaining bytes of some characters of one class: one byte of `has`, then the rest of the chain. */
 interface Chain {
   readonly id: number;
-  /** [byte]: 1 for those that may come. */
+  /** [byte]: 1 if it may come. */
   readonly has: Uint8Array;
   readonly rest: Chain | undefined;
   readonly symbol: number;
 }
 
-/** A place within a character: all that its bytes may still be. */
+/** A position within a character: the chains of its possible remaining bytes. */
 interface Branch {
   readonly id: number;
   readonly chains: readonly Chain[];
-  /** By byte, as far as it was asked for: a branch, the class of a character that is complete with it, or nothing. */
+  /** A cache of transitions by byte: a branch, the class of the character that the byte completes, or undefined if it is not allowed. */
   readonly next: Map<number, Branch | number | undefined>;
-  /** Classes that can still be reached. */
+  /** The classes that can still be reached. */
   readonly classes: ReadonlySet<number>;
 }
 
-/** The bytes of all characters, as JSON has them in a string. */
+/** The encodings of all characters in a JSON string. */
 class Spelling {
   readonly branches: Branch[] = [];
-  /** [class]: the bytes of one of its characters, few and plain. */
+  /** [class]: a short encoding of one of its characters. */
   readonly shortest: Uint8Array[] = [];
   private readonly chains = new Map<string, Chain>();
   private readonly known = new Map<string, Branch>();
 
-  /** `plain` leaves out escapes where a character can be written as itself, so that each string is spelled in one way. */
+  /** `plain` omits escapes of characters that need none, so that each string has one encoding. */
   constructor(alphabet: Alphabet, useful: ReadonlySet<number>, plain: boolean) {
     const all = new Set<Chain>();
     for (const [symbol, characters] of alphabet.classes.entries()) {
@@ -92,7 +92,7 @@ class Spelling {
   }
 }
 
-/** The bytes that there may be at one place: a range of them, or of digits in base 16. */
+/** The bytes at one position: a range of bytes, or of hexadecimal digits. */
 interface Bytes {
   readonly from: number;
   readonly to: number;
@@ -100,8 +100,8 @@ interface Bytes {
 }
 
 /**
- * The bytes of the characters in a range. `few` leaves out escapes of printable ASCII, such as `\u003c`, which serializers write only
- * for text inside HTML.
+ * The encodings of the characters in a range. `few` omits escapes of printable ASCII such as `\u003c`, which serializers emit only for text
+ * inside HTML.
  */
 function* spellingsOf(from: number, to: number, plain: boolean, few: boolean): Generator<readonly Bytes[]> {
   const one = (byte: number): Bytes => ({ from: byte, to: byte });
@@ -115,7 +115,7 @@ function* spellingsOf(from: number, to: number, plain: boolean, few: boolean): G
     if (point >= from && point <= to && !(plain && point === 0x2f))
       yield [one(0x5c), one(sign.charCodeAt(0))];
   }
-  // Control characters have no other form, but those with an escape of their own.
+  // Control characters must be escaped; some have a short escape.
   const escaped: Range[] = [[from, Math.min(to, few || plain ? 0x1f : 0xffff)]];
   if (few && !plain) escaped.push([Math.max(from, 0x7f), Math.min(to, 0xffff)]);
   const ranges = plain
@@ -139,7 +139,7 @@ function hasNoEscape(point: number): boolean {
   return !ESCAPES.some(([own]) => own === point);
 }
 
-/** ASCII that stands for itself in a string. */
+/** ASCII characters that need no escape. */
 const PLAIN: readonly Range[] = [
   [0x20, 0x21],
   [0x23, 0x5b],
@@ -160,23 +160,23 @@ const ESCAPES: readonly (readonly [point: number, sign: string])[] = [
 const EVERY = new Alphabet([ALL]);
 let everySpelling: { readonly plain: Spelling; readonly full: Spelling } | undefined;
 
-/** States of characters, and what they have to be followed by. */
+/** An automaton over character classes, as the source of a string's states. */
 interface Course {
   readonly alphabet: Alphabet;
   readonly spelling: Spelling;
   next(state: number, symbol: number): number;
   accepts(state: number): boolean;
   goesOn(state: number): boolean;
-  /** The class of the first character on a shortest way to an end. */
+  /** The class of the first character of a shortest completion. */
   toward(state: number): number;
 }
 
-/** Whether a terminal is the content of strings. */
+/** Whether a terminal is a string's content. */
 export function isText(terminal: Terminal): boolean {
   return terminal instanceof Text;
 }
 
-/** The same strings, each of them spelled in one way alone. */
+/** The same strings with one encoding each. */
 export function plainText(text: Terminal): Terminal {
   return (text as Text).plain();
 }
@@ -186,7 +186,7 @@ export function textOf(automaton: Automaton): Terminal {
   return textWith((plain) => courseOf(automaton, plain));
 }
 
-/** Strings of so many characters. */
+/** Strings with a number of characters within these bounds. */
 export function textOfLength(least: number, most: number): Terminal {
   const top = most === Infinity ? least : most;
   const every = new Set([0]);
@@ -225,12 +225,12 @@ function courseOf(automaton: Automaton, plain: boolean): Course {
   };
 }
 
-/** The cache of completions is cleared when it has so many entries. */
+/** The cache of completions is cleared when it has this many entries. */
 const MANY_COMPLETIONS = 10_000;
 /** More than the number of branches: a state is course * PLACES + branch. */
 const PLACES = 2 ** 20;
 
-/** A state is that of the course, and the place that is reached within a character. */
+/** A state combines the state of the course and the position within a character. */
 class Text implements Terminal {
   readonly start = 0;
   private readonly completions = new Map<number, Uint8Array>();
@@ -281,7 +281,7 @@ class Text implements Terminal {
     const bytes: number[] = [];
     let at = Math.floor(state / PLACES);
     let branch: Branch | undefined = spelling.branches[state % PLACES]!;
-    // First the rest of the character that is begun.
+    // First complete the present character.
     while (branch && branch.id !== 0) {
       const from: Branch = branch;
       const byte = numbersIn(0, 255).find((each) => {
@@ -303,14 +303,14 @@ class Text implements Terminal {
     return Uint8Array.from(bytes);
   }
 
-  /** Whether a character whose bytes led to a branch may come. */
+  /** Whether any character of a branch is allowed. */
   private isOpen(at: number, { classes }: Branch): boolean {
     for (const symbol of classes) if (this.course.next(at, symbol) !== DEAD) return true;
     return false;
   }
 }
 
-/** A letter or a digit if there is one, and the shortest otherwise. */
+/** A letter or digit if there is one, otherwise the character with the shortest encoding. */
 function exampleOf(characters: Characters): Uint8Array {
   const has = (point: number): boolean => characters.some(([from, to]) => point >= from && point <= to);
   const nice = [0x61, 0x41, 0x30, 0x20].find(has);
@@ -349,7 +349,7 @@ function encoded(point: number): number[] {
   return Array.from(new TextEncoder().encode(String.fromCodePoint(point)));
 }
 
-/** All sequences between two of equal length, whose later places go from `first` to `last`. */
+/** All byte sequences between two of equal length, whose continuation bytes range from `first` to `last`. */
 function sequencesBetween(
   low: readonly number[],
   high: readonly number[],

@@ -1,8 +1,8 @@
-/** The tokens of a vocabulary by their bytes. */
+/** A trie of a vocabulary's tokens by their bytes. */
 import type { Vocabulary } from '../../text/index.js';
 import type { Matcher, MatchState } from './matcher.js';
 
-/** 192 to 193 and 245 to 255 are in no text. */
+/** The number of bytes that occur in UTF-8: all but 192, 193 and 245 to 255. */
 const BYTES_OF_UTF8 = 256 - 13;
 
 interface Branch {
@@ -11,7 +11,7 @@ interface Branch {
   readonly ids: number[];
 }
 
-/** Without those tokens that are no part of a text. Made once for a model. */
+/** The trie of a model's tokens, without control tokens. Built once for each model. */
 export class TokenTree {
   /** Bytes of the longest token. */
   readonly longest: number = 0;
@@ -19,7 +19,7 @@ export class TokenTree {
   readonly spellsAll: boolean;
   private readonly root: Branch = { branches: new Map(), ids: [] };
 
-  /** `marks` are special tokens that are a part of texts all the same, such as the one that opens a call. */
+  /** `marks` are control tokens that are included, such as the one that opens a tool call. */
   constructor(
     private readonly vocabulary: Vocabulary,
     private readonly marks: ReadonlySet<number> = new Set(),
@@ -43,14 +43,14 @@ export class TokenTree {
     this.spellsAll = singles.length >= BYTES_OF_UTF8;
   }
 
-  /** Undefined for what is no part of a text. */
+  /** Undefined for control tokens. */
   bytesOf(id: number): Uint8Array | undefined {
     const bytes = this.vocabulary.bytes[id];
     const isText = !this.vocabulary.special.has(id) || this.marks.has(id);
     return bytes && bytes.length > 0 && isText ? bytes : undefined;
   }
 
-  /** All tokens that may come after a state. */
+  /** All tokens that are allowed after a state. */
   *after(matcher: Matcher, state: MatchState, branch: Branch = this.root): Generator<number> {
     yield* branch.ids;
     for (const [byte, next] of branch.branches) {
@@ -59,7 +59,7 @@ export class TokenTree {
     }
   }
 
-  /** Bytes as tokens, always the longest that fits; undefined where there is none for some byte. */
+  /** Tokenizes bytes greedily by the longest match; undefined if a byte has no token. */
   spell(bytes: Uint8Array): readonly number[] | undefined {
     const ids: number[] = [];
     for (let at = 0; at < bytes.length; ) {

@@ -1,4 +1,4 @@
-/** How much a request may have computed for it before it is admitted, counted in steps so that it is the same on every machine. */
+/** A limit of the work to compile a request's grammar, counted in steps so that it is the same on every machine. */
 import { ConfigError } from '../../errors.js';
 
 /** About a quarter of a second: a step is a transition of an automaton, a node of a grammar, or something as small. */
@@ -10,12 +10,12 @@ export class Work {
 
   constructor(private readonly steps = STEPS) {}
 
-  /** Adds to what is spent. Throws `WorkError` when that is too much. */
+  /** Counts steps. Throws `WorkError` beyond the limit. */
   spend(steps: number): void {
     this.spent += steps;
     if (this.spent > this.steps) throw new WorkError('it takes too much work to follow: make it simpler');
   }
 }
 
-/** More work than one request may cause. */
+/** A request's grammar takes too much work. */
 export class WorkError extends ConfigError {}

@@ -1,4 +1,4 @@
-/** States in a folder: each a file, written whole or not at all. */
+/** Saved states in a folder: one file each, written atomically. */
 
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -63,7 +63,7 @@ export class FolderStore implements Store {
     return join(this.folder, ...key.split('/'));
   }
 
-  /** What was said is nobody else's business. */
+  /** Creates the folder, readable by this user only, since states contain conversations. */
   private async makeRoom(key: string): Promise<void> {
     try {
       await mkdir(dirname(this.pathOf(key)), { recursive: true, mode: 0o700 });

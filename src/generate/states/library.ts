@@ -1,6 +1,6 @@
 /**
- * Saved states by their ids. A state is a file, as `Snapshot.save` writes it, and a record of what it is; both lie in a
- * store. The file is written before its record and deleted after it: what has a record is whole.
+ * Saved states by id. A state is a file, as `Snapshot.save` writes it, and a record about it; both are in a store. The file is written before
+ * its record and deleted after it, so a state with a record is complete.
  */
 import { SnapshotError, StorageError, UnknownStateError } from '../../errors.js';
 import type { LanguageModel } from '../language-model.js';
@@ -8,14 +8,14 @@ import { loadSnapshot, type Snapshot } from '../snapshot.js';
 import { newStateId, StateRecord } from './record.js';
 import type { Store } from './store.js';
 
-/** What a new state is, apart from what follows from saving it. */
+/** The fields of a new record, without those that saving determines. */
 export type NewState = Pick<StateRecord, 'model' | 'name' | 'parent' | 'base' | 'messages'>;
 
-/** The saved states of all owners in one store: each owner sees its own alone. */
+/** The saved states of all owners in one store. Each owner sees only its own. */
 export class StateLibrary {
   constructor(private readonly store: Store) {}
 
-  /** Those of an owner, the newest first. */
+  /** The states of an owner, the newest first. */
   async list(owner: string): Promise<StateRecord[]> {
     const keys = await this.store.list(recordKey(owner, ''));
     const found = await Promise.all(keys.map((key) => this.read(key)));
@@ -31,7 +31,7 @@ export class StateLibrary {
     return record;
   }
 
-  /** A state of the same content under another id. Throws `UnknownStateError`. */
+  /** Copies a state to a new id. Throws `UnknownStateError`. */
   async fork(owner: string, id: string, name: string | null): Promise<StateRecord> {
     const record = await this.record(owner, id);
     const fork = { ...record, id: newStateId(), created: now(), name, parent: id };
@@ -50,13 +50,13 @@ export class StateLibrary {
     await this.store.delete(fileKey(owner, id));
   }
 
-  /** Deletes a state, whether it is there or not, and whatever is left of one that was not saved whole. */
+  /** Deletes a state if it exists, and the remains of one that was not saved completely. */
   async discard(owner: string, id: string): Promise<void> {
     await this.store.delete(recordKey(owner, id));
     await this.store.delete(fileKey(owner, id));
   }
 
-  /** Keeps a snapshot; once this resolves, it is there for good. */
+  /** Saves a snapshot durably. */
   async save(owner: string, snapshot: Snapshot, state: NewState, id = newStateId()): Promise<StateRecord> {
     const bytes = await this.store.putFile(fileKey(owner, id), (path) => snapshot.save(path));
     const tokens = snapshot.length;

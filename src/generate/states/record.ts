@@ -1,4 +1,4 @@
-/** What is known of a saved state besides the state itself. */
+/** The metadata of saved states. */
 import { z } from 'zod';
 import { randomHex } from '../../platform/random-hex.js';
 
@@ -9,23 +9,23 @@ export const StateId = z
   .string()
   .regex(ID, 'expected the id of a state, such as state-0123456789abcdef01234567');
 
-/** What is known of a saved state, and checked when it is read. */
+/** The record of a saved state, which is validated when it is read. */
 export const StateRecord = z.strictObject({
   id: StateId,
   object: z.literal('state'),
   model: z.string(),
   /** Seconds since 1970. */
   created: z.int(),
-  /** How many it has read and written. */
+  /** The number of its tokens. */
   tokens: z.int(),
-  /** Of the file with the state. */
+  /** The size of the state's file. */
   bytes: z.int(),
   name: z.string().nullable(),
-  /** The state that it went on from or is a fork of. */
+  /** The state that it continues or is a fork of. */
   parent: z.string().nullable(),
   /** Tokens before the first message. */
   base: z.int(),
-  /** The conversation that it is the state of, after those. */
+  /** The messages of the conversation, after the base. */
   messages: z.array(z.looseObject({ role: z.string() })),
 });
 export type StateRecord = z.infer<typeof StateRecord>;

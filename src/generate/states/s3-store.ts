@@ -1,4 +1,4 @@
-/** States in a bucket of S3, or of anything that speaks as S3 does. */
+/** Saved states in a bucket of S3, or of a compatible service. */
 import { AwsClient } from 'aws4fetch';
 import { ConfigError, StorageError } from '../../errors.js';
 import type { Store } from './store.js';
@@ -10,9 +10,9 @@ const PATIENCE = 60_000;
 export class S3Store implements Store {
   private constructor(
     private readonly client: AwsClient,
-    /** Of the bucket, with a slash at the end. */
+    /** The URL of the bucket, with a slash at the end. */
     private readonly bucket: string,
-    /** Before all keys: nothing, or a path with a slash at the end. */
+    /** A prefix of all keys: empty, or a path with a slash at the end. */
     private readonly prefix: string,
   ) {}
 
@@ -74,7 +74,7 @@ export class S3Store implements Store {
   }
 
   async delete(key: string): Promise<boolean> {
-    // S3 answers DELETE alike whether or not the object existed.
+    // S3's response to DELETE is the same whether or not the object existed.
     const there = await this.ask('HEAD', key);
     await this.ask('DELETE', key);
     return there !== undefined;
@@ -102,7 +102,7 @@ export class S3Store implements Store {
 
   async close(): Promise<void> {}
 
-  /** The answer; undefined where there is nothing under that key. A key that begins with `?` is the bucket itself. */
+  /** Sends a request; undefined if there is no such key. A key that begins with `?` addresses the bucket itself. */
   private async ask(
     method: string,
     key: string,

@@ -1,4 +1,4 @@
-/** Files of stores that have bytes alone: they lie on this machine for a moment. */
+/** `getFile` and `putFile` for stores without files, through temporary files. */
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { inBytes } from '../../checkpoint/index.js';
 import { StorageError } from '../../errors.js';
 import type { Store } from './store.js';
 
-/** Bytes that are sent to a store at once: what Node.js reads of a file. */
+/** The most bytes of a value: the largest file that Node.js reads at once. */
 const MOST_BYTES = 2 ** 31 - 1;
 
 /** See `Store.getFile`. */
@@ -23,7 +23,7 @@ export async function getThroughFile<T>(
   });
 }
 
-/** See `Store.putFile`. Throws `StorageError` for a file that is too large to be sent. */
+/** See `Store.putFile`. Throws `StorageError` for a file that is too large. */
 export async function putThroughFile(
   store: Pick<Store, 'put'>,
   key: string,
@@ -42,7 +42,7 @@ export async function putThroughFile(
   return bytes.byteLength;
 }
 
-/** Does `work` with the path of a file that is gone afterwards. */
+/** Runs `work` with the path of a temporary file, which is removed afterwards. */
 async function inFile<T>(work: (path: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'heddle-state-'));
   try {

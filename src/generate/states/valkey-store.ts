@@ -1,6 +1,6 @@
 /**
- * States in Valkey or Redis. A value may have 512 MB there, so that a larger state lies in parts under `KEY#1`, `KEY#2`, ...; all
- * are set in one transaction, and `KEY` itself says how many they are.
+ * Saved states in Valkey or Redis. A value is limited to 512 MB there, so a larger state is split into parts `KEY#1`, `KEY#2`, ..., which are
+ * set in one transaction; `KEY` itself has their number.
  */
 import { Redis } from 'iovalkey';
 import { StorageError } from '../../errors.js';
@@ -23,7 +23,7 @@ export class ValkeyStore implements Store {
       commandTimeout: PATIENCE,
       maxRetriesPerRequest: 2,
     });
-    // Each command reports the failure itself.
+    // Each command reports its own failure.
     this.client.on('error', () => {});
   }
 
@@ -66,7 +66,7 @@ export class ValkeyStore implements Store {
         all.copy(part, targets[i]!, 'REPLACE');
       }
       const results = (await all.exec()) ?? [];
-      // A part that was deleted meanwhile is not copied.
+      // A part that was deleted in the meantime is not copied.
       if (results.slice(1).every(([, copied]) => copied === 1)) return true;
       await this.delete(to);
       return false;

@@ -1,15 +1,15 @@
-/** States that were loaded last, in memory: whoever goes on from one of them again need not wait for its file. */
+/** A cache of recently loaded states in memory, so that continuing from one of them again needs no file access. */
 import type { LanguageModel } from '../language-model.js';
 import type { Snapshot } from '../snapshot.js';
 import type { StateLibrary } from './library.js';
 import type { StateRecord } from './record.js';
 
-/** What states take in memory that are kept there, where nothing is said: three or four behind 32,000 tokens of a model of 350M parameters. */
+/** The default limit in bytes: three or four states after 32,000 tokens of a model of 350M parameters. */
 const WARM_BYTES = 1e9;
 
-/** Loads states of a library, and keeps those that were asked for last, of so many bytes together. */
+/** Loads states of a library through a least-recently-used cache with a limit in bytes. */
 export class WarmStates {
-  /** That which was asked for last comes last. */
+  /** In order of their last use. */
   private readonly held = new Map<string, Promise<Snapshot>>();
 
   constructor(
@@ -18,8 +18,8 @@ export class WarmStates {
   ) {}
 
   /**
-   * As `StateLibrary.load`; the snapshot is the caller's to dispose of. A state that is deleted is not found, whether it was kept or not: its
-   * record is read each time.
+   * As `StateLibrary.load`. The caller disposes of the snapshot. A deleted state is not found even if it is cached, since its record is read
+   * each time.
    */
   async load(
     owner: string,
@@ -30,7 +30,7 @@ export class WarmStates {
     try {
       const record = await this.library.record(owner, id);
       let kept = this.held.get(key);
-      // Two that ask at once wait for one file. What cannot be loaded is tried anew by the next.
+      // Concurrent calls share one load. After a failure, the next call tries again.
       kept ??= this.library.load(owner, id, model).then(({ snapshot }) => snapshot);
       this.held.delete(key);
       this.held.set(key, kept);
@@ -43,7 +43,7 @@ export class WarmStates {
     }
   }
 
-  /** Frees what is kept. */
+  /** Clears the cache. */
   async clear(): Promise<void> {
     for (const key of [...this.held.keys()]) await this.letGo(key);
   }
