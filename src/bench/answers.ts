@@ -66,7 +66,7 @@ export class Answers {
     if (kind === 'penalties') return { repetitionPenalty: 1.1, presencePenalty: 0.5, frequencyPenalty: 0.5 };
     if (kind === 'plain') return {};
     const { tokenizer, model } = this.language;
-    this.tree ??= new TokenTree(tokenizer.vocabularyIfTold ?? Vocabulary.of(tokenizer));
+    this.tree ??= new TokenTree(tokenizer.byteVocabulary ?? Vocabulary.of(tokenizer));
     return { steering: [new Constraint(this.grammar, this.tree, [...model.eosTokenIds])] };
   }
 }

@@ -1,4 +1,4 @@
-/** Serving models inside another program: a fetch handler that Hono, Express, Next and others take. */
+/** Serves models inside another program, as a fetch handler for Hono, Express, Next and others. */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { namedModel } from '../models/index.js';
@@ -10,35 +10,35 @@ import type { KeyLimits } from './limits.js';
 import { Log } from './log.js';
 import { type Assembled, assemble } from './routes.js';
 
-/** How the server behaves inside of another program (see `createApp`). All of it has a default. */
+/** Options of `createApp`. All of them have defaults. */
 export interface AppOptions extends Partial<Omit<EngineOptions, 'models'>> {
-  /** The path that it is mounted at, such as `/api/ai`, where the program around it leaves that in the requests' paths, as Next does. */
+  /** The path that it is mounted at, such as `/api/ai`, if the host program does not strip it from the requests' paths (Next does not). */
   readonly basePath?: string;
-  /** Where the prefix cache and saved states are kept; `heddle-data` by default. */
+  /** The folder of the prefix cache and saved states; `heddle-data` by default. */
   readonly data?: string;
-  /** A file of API keys. Without one whoever reaches the app may ask: keeping others out is left to the program around it. */
+  /** A file of API keys. Without one all requests are allowed, and access control is left to the host program. */
   readonly keys?: string;
   readonly keyLimits?: KeyLimits;
-  /** Origins whose pages may ask, or `*` for all. */
+  /** Origins whose pages may send requests (CORS), or `*` for all. */
   readonly cors?: readonly string[];
-  /** Bytes that a request may have, and seconds that an answer may take. */
+  /** The size limit of a request in bytes, and the time limit of an answer in seconds. */
   readonly bodyBytes?: number;
   readonly seconds?: number;
-  /** Is given a line of JSON for each request. */
+  /** Called with a line of JSON for each request. */
   readonly log?: (line: string) => void;
 }
 
-/** Answers requests of OpenAI's interface; its paths are those of `heddle serve`, without the studio. */
+/** A fetch handler for OpenAI's API, with the paths of `heddle serve` but without the studio. */
 export interface HeddleApp {
   (request: Request): Promise<Response>;
   readonly fetch: (request: Request) => Promise<Response>;
-  /** Resolves when the models are loaded. Throws what went wrong with them; requests are answered with 503 then. */
+  /** Resolves when the models are loaded. Rejects if loading fails; requests are answered with 503 then. */
   readonly ready: Promise<void>;
-  /** Ends what is running, and frees the models. */
+  /** Aborts running requests and frees the models. */
   close(): Promise<void>;
 }
 
-/** Defaults of `serve`'s options: bytes of the cache and of a body, answers at once, requests that wait, seconds of an answer. */
+/** Defaults of the options. */
 export const APP_DEFAULTS = {
   load: {},
   cacheBytes: 512e6,
@@ -56,8 +56,8 @@ const NO_LIMITS: KeyLimits = {
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
 /**
- * Loads models, in a thread of their own, and serves them. `models` are folders, runs or names, as `heddle serve` takes them, such as
- * `sotu-hybrid` or `mine=runs/mine`. It returns at once; requests wait until the models are loaded.
+ * Loads models in a thread of their own and serves them. `models` are folders, runs or names, as for `heddle serve`, such as `sotu-hybrid` or
+ * `mine=runs/mine`. Returns at once; requests wait until the models are loaded.
  */
 export function createApp(models: string | readonly string[], options: AppOptions = {}): HeddleApp {
   const opened = open([models].flat(), options);

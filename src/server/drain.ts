@@ -1,12 +1,12 @@
-/** Ending an HTTP server without cutting an answer off. */
+/** Graceful shutdown of an HTTP server. */
 import type { Server, ServerResponse } from 'node:http';
 
-/** How often connections are looked at, in milliseconds. */
+/** The polling interval in milliseconds. */
 const INTERVAL = 50;
 
 /**
- * Follows the answers of a server from now on. The function returned ends the server once they have all been sent; what
- * has not been after `patience` milliseconds is cut off.
+ * Tracks the responses of a server. The returned function closes the server when all responses are sent, and aborts the remaining ones after
+ * `patience` milliseconds.
  */
 export function drains(server: Server): (patience: number) => Promise<void> {
   const answers = new Set<ServerResponse>();
@@ -16,10 +16,10 @@ export function drains(server: Server): (patience: number) => Promise<void> {
   });
   return async (patience) => {
     const sweep = (): void => {
-      // For Node an answer that was ended is as good as sent: closing would cut it off from a client that reads slowly.
+      // Node considers a response done once it was ended, and closing would cut it off for a client that reads slowly.
       if ([...answers].some((answer) => answer.writableEnded && !answer.writableFinished)) return;
       if (server.listening) server.close();
-      // What is kept alive without a request would hold the server open.
+      // Idle keep-alive connections would keep the server open.
       server.closeIdleConnections();
     };
     const closed = new Promise((resolve) => server.once('close', resolve));

@@ -1,16 +1,16 @@
-/** What can go wrong while serving, beside what can go wrong anywhere. Each crosses from thread to thread as what it is. */
+/** The server's own errors, and the transfer of errors between threads. */
 import * as general from '../errors.js';
 
 const { HeddleError } = general;
 
-/** A caller went away before its answer was complete. */
+/** The client disconnected before its answer was complete. */
 export class CancelledError extends HeddleError {
   constructor(message = 'the caller went away') {
     super('cancelled', message);
   }
 }
 
-/** The thread that answers has ended. */
+/** The engine's thread has ended. */
 export class EngineEndedError extends HeddleError {
   constructor(message: string) {
     super('engine_ended', message);
@@ -24,14 +24,14 @@ export class UnknownModelError extends HeddleError {
   }
 }
 
-/** There is more to do than is taken on. */
+/** The queue of requests is full. */
 export class OverloadedError extends HeddleError {
   constructor(message: string) {
     super('overloaded', message);
   }
 }
 
-/** A prompt and what is to be written do not fit into the context. */
+/** A prompt does not fit into the context. */
 export class ContextError extends HeddleError {
   constructor(message: string) {
     super('context_length_exceeded', message);
@@ -65,7 +65,7 @@ export function failureOf(error: unknown): Failure {
   return { name, message, stack };
 }
 
-/** The error that a failure was. */
+/** The inverse of `failureOf`. */
 export function errorOf({ name, message, stack }: Failure): Error {
   const error = new (KINDS.get(name) ?? Error)(message);
   if (stack !== undefined) error.stack = stack;

@@ -1,4 +1,4 @@
-/** Serving models over HTTP, as OpenAI's interface has it, with states as a thing to keep. */
+/** Serves models over HTTP with OpenAI's API and saved states. */
 export { type AppOptions, createApp, type HeddleApp } from './app.js';
 export type { EngineOptions } from './engine/engine.js';
 export { addKey } from './keys.js';

@@ -1,6 +1,5 @@
 /**
- * API keys. A key is 256 random bits, so that its hash says nothing about it, however fast the hash is; only hashes are kept,
- * in a JSON file.
+ * API keys. A key has 256 random bits, so even a fast hash cannot be inverted. Only hashes are stored, in a JSON file.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -12,9 +11,9 @@ import { ConfigError } from '../errors.js';
 const PREFIX = 'heddle-';
 
 const KeyEntry = z.strictObject({
-  /** Whose it is: states belong to this name. */
+  /** The owner's name: states belong to it. */
   name: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/),
-  /** Of the key, in hexadecimal digits. */
+  /** The hash of the key in hexadecimal. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   created: z.iso.datetime(),
 });
@@ -34,7 +33,7 @@ export class ApiKeys {
     return new ApiKeys(keys);
   }
 
-  /** Whose key this is; takes as long for every key, right or wrong. */
+  /** The owner of a key, in constant time for valid and invalid keys. */
   ownerOf(key: string): string | undefined {
     const hash = hashOf(key);
     let owner: string | undefined;
@@ -45,7 +44,7 @@ export class ApiKeys {
   }
 }
 
-/** Makes a key for somebody and adds its hash to a file, which is made if need be. The key is told only now. */
+/** Creates a key and adds its hash to a file, which is created if it is missing. Returns the key, which is not stored. */
 export async function addKey(path: string, name: string): Promise<string> {
   const key = `${PREFIX}${randomBytes(32).toString('base64url')}`;
   const entry = { name, sha256: hashOf(key).toString('hex'), created: new Date().toISOString() };

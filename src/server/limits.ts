@@ -1,15 +1,15 @@
-/** What each key may do. */
+/** Rate limits of API keys. */
 import { ApiError } from './http/api-error.js';
 
-/** How many requests one key may make. */
+/** The limits of one key. */
 export interface KeyLimits {
-  /** Requests at once. */
+  /** Concurrent requests. */
   readonly concurrency: number;
-  /** Requests a minute, all of which may come together; infinite for as many as one likes. */
+  /** Requests per minute, which may come in one burst; Infinity for no limit. */
   readonly perMinute: number;
 }
 
-/** A request that is let in: the headers that tell of the limits, and what ends its place. */
+/** An admitted request: the rate limit headers, and the function to call at its end. */
 export interface Admission {
   readonly headers: Readonly<Record<string, string>>;
   release(): void;
@@ -17,12 +17,12 @@ export interface Admission {
 
 interface Account {
   running: number;
-  /** Requests that are left, at that time. */
+  /** The remaining requests at that time (token bucket). */
   left: number;
   at: number;
 }
 
-/** What each key may do. */
+/** The accounts of all keys. */
 export class KeyAccounts {
   private readonly accounts = new Map<string, Account>();
 
@@ -31,7 +31,7 @@ export class KeyAccounts {
     private readonly now: () => number = () => performance.now(),
   ) {}
 
-  /** Lets a request in, which calls `release` at its end. Throws `ApiError` 429, which says when to come again. */
+  /** Admits a request, which calls `release` at its end. Throws `ApiError` 429 with the time to retry. */
   admit(owner: string): Admission {
     const { concurrency, perMinute } = this.limits;
     const now = this.now();

@@ -1,4 +1,4 @@
-/** The log: a line of JSON for each thing that happened, without what people said unless that was asked for. */
+/** The log: a line of JSON for each event, without the contents of conversations unless they are enabled. */
 
 /** Writes one JSON object a line. */
 export class Log {

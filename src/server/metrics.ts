@@ -4,7 +4,7 @@ import type { EngineFigures } from './engine/protocol.js';
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
-/** Where figures come from that are asked for when they are read. */
+/** Sources of gauges, which are read when metrics are requested. */
 export interface GaugeSources {
   engine(): Promise<EngineFigures>;
 }

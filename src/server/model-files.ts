@@ -1,4 +1,4 @@
-/** The files of a served model, for pages that run it themselves. */
+/** The files of a served model, for pages that run it in the browser. */
 import { createHash } from 'node:crypto';
 import { createReadStream, type Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
@@ -7,7 +7,7 @@ import { ReadableStream } from 'node:stream/web';
 import { ConfigError } from '../errors.js';
 import { isVocabularyFile } from '../text/index.js';
 
-/** Where a served model was loaded from. */
+/** The place that a served model was loaded from. */
 export interface ModelPlace {
   /** Its folder, or its GGUF file. */
   readonly folder: string;
@@ -15,7 +15,7 @@ export interface ModelPlace {
   readonly adapter?: string | undefined;
 }
 
-/** What `heddle/browser` reads of a folder. */
+/** The files that `heddle/browser` reads. */
 const READ = [
   'config.json',
   'tokenizer.json',
@@ -26,15 +26,15 @@ const READ = [
   'model.safetensors.index.json',
 ];
 
-/** Their names, with the size of each in bytes. Throws `ConfigError` for an adapter, which a tab cannot apply. */
+/** The names and sizes (in bytes) of the files. Throws `ConfigError` for an adapter, which the browser cannot apply. */
 export async function modelFiles(place: ModelPlace): Promise<Record<string, number>> {
   const found = await statsOf(place);
   return Object.fromEntries(found.map(([name, { size }]) => [name, size]));
 }
 
 /**
- * Another text for other files. Weights in safetensors go by `fingerprint`, what was loaded, so that a copy of the same is not
- * downloaded again; a tokenizer or a template is not in that. Throws as `modelFiles` does.
+ * A version string of the files. Weights in safetensors are identified by `fingerprint`, so that a copy of the same weights is not downloaded
+ * again; the tokenizer and template are added, since the fingerprint does not include them. Throws as `modelFiles` does.
  */
 export async function modelVersion(place: ModelPlace, fingerprint: string): Promise<string> {
   const hash = createHash('sha256');
@@ -44,7 +44,7 @@ export async function modelVersion(place: ModelPlace, fingerprint: string): Prom
   return `${fingerprint}-${hash.digest('hex').slice(0, 12)}`;
 }
 
-/** Changes when the file does. */
+/** A string that changes when the file changes. */
 const markOf = ({ size, mtimeMs }: Stats): string => `${size}-${mtimeMs}`;
 
 async function statsOf({ folder, adapter }: ModelPlace): Promise<[string, Stats][]> {
@@ -62,7 +62,7 @@ async function statsOf({ folder, adapter }: ModelPlace): Promise<[string, Stats]
   );
 }
 
-/** One of them, or the rest of it from where the range begins. Undefined where the model has no such file. */
+/** A response with one of the files, or its rest from the start of the range. Undefined if the model has no such file. */
 export async function modelFile(
   place: ModelPlace,
   name: string,
@@ -92,7 +92,7 @@ export async function modelFile(
   });
 }
 
-/** Opens the file when somebody reads of it: nobody does where only the headers were asked for. */
+/** Opens the file only when it is read, which does not happen for HEAD requests. */
 async function* read(path: string, start: number): AsyncGenerator<Uint8Array, void> {
   yield* createReadStream(path, { start });
 }

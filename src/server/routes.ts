@@ -1,4 +1,4 @@
-/** All routes of the server, and what they share. */
+/** Assembles all routes of the server. */
 import { setMaxListeners } from 'node:events';
 import { Hono } from 'hono';
 import { cors } from 'hono/cors';
@@ -32,36 +32,36 @@ import type { Log } from './log.js';
 import { Metrics } from './metrics.js';
 import { addStudioApi, addStudioPages } from './studio-routes.js';
 
-/** What the application is put together from besides the engine. */
+/** The options of the application, besides those of the engine. */
 export interface AssemblyOptions {
   readonly keys: ApiKeys | undefined;
   readonly keyLimits: KeyLimits;
-  /** Whether keys may download what the models are made of; without keys everybody on this machine may. */
+  /** Whether clients with keys may download the models' files; without keys, all clients on this machine may. */
   readonly shareWeights?: boolean | undefined;
-  /** Origins whose pages may ask; `*` for all. */
+  /** Origins whose pages may send requests (CORS); `*` for all. */
   readonly cors: readonly string[];
   /** A prefix of all paths. */
   readonly basePath?: string | undefined;
   readonly bodyBytes: number;
-  /** How long an answer may take. */
+  /** The time limit of an answer. */
   readonly seconds: number;
   readonly runs: readonly string[];
   readonly log: Log;
   readonly version: string;
   /** An archive of documents, which the caller closes. */
   readonly archive?: Archive | undefined;
-  /** Whether another program decides who reaches it, and has pages of its own. */
+  /** Whether it runs in a host program, which controls access and has its own pages. */
   readonly mounted: boolean;
 }
 
-/** The application, and how it is ended. */
+/** The application, and the functions that end it. */
 export interface Assembled {
   readonly app: App;
   readonly models: readonly ServedModelInfo[];
   readonly library: StateLibrary;
-  /** Takes no more requests from now on. */
+  /** Refuses new requests from now on. */
   drain(): void;
-  /** Ends what is running. */
+  /** Aborts running requests. */
   stop(): void;
 }
 
@@ -122,7 +122,7 @@ function routes(
     const { pathname } = new URL(request.url);
     const isBelow = base !== '' && `${pathname}/`.startsWith(`${base}/`);
     const path = isBelow ? pathname.slice(base.length) || '/' : pathname;
-    // Where a base URL ends with a slash clients write two of them, and some write one at the end.
+    // With a base URL that ends with a slash clients send double slashes, and some append one.
     return /^\/+v1\//.test(path) ? path.replace(/\/{2,}/g, '/').replace(/\/$/, '') : path;
   };
   const app: App = new Hono<{ Variables: Variables }>({ getPath });

@@ -1,4 +1,4 @@
-/** Starts everything, listens, and stops in an orderly way. */
+/** Starts the engine and the HTTP server, and shuts them down gracefully. */
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
@@ -13,20 +13,20 @@ import type { KeyLimits } from './limits.js';
 import { Log } from './log.js';
 import { assemble } from './routes.js';
 
-/** How `heddle serve` listens, and what it allows its clients. Times are in seconds, sizes in bytes. */
+/** The options of `heddle serve`. Times are in seconds, sizes in bytes. */
 export interface ServerOptions {
   readonly host: string;
-  /** 0 for any that is free. */
+  /** 0 for any free port. */
   readonly port: number;
-  /** A file of API keys; without one the server is for this machine alone. */
+  /** A file of API keys; without one the server accepts requests from this machine only. */
   readonly keys?: string;
   readonly keyLimits: KeyLimits;
-  /** Whether those who have a key may download the models, to run them in the studio's tab. */
+  /** Whether clients with keys may download the models, to run them in the browser. */
   readonly shareWeights?: boolean;
-  /** Origins whose pages may ask, such as `http://localhost:3000`; `*` for all. */
+  /** Origins whose pages may send requests (CORS), such as `http://localhost:3000`; `*` for all. */
   readonly cors: readonly string[];
   readonly bodyBytes: number;
-  /** How long an answer may take, and how long running ones have when the server is told to stop, in seconds. */
+  /** The time limit of an answer, and the grace period of a shutdown, in seconds. */
   readonly seconds: number;
   readonly drainSeconds: number;
   /** Whether the log has prompts and answers. */
@@ -44,20 +44,20 @@ export interface RunningServer {
   readonly url: string;
   /** Resolves to the reason when the server has failed. */
   readonly failed: Promise<string>;
-  /** Takes no new requests, lets running ones end as long as there is time, and frees everything. */
+  /** Shuts down: refuses new requests, waits for running ones within the grace period, and frees everything. */
   stop(): Promise<void>;
 }
 
-/** How long a client may take to send its headers, and all of its request, in milliseconds. */
+/** Timeouts for the headers and for the whole request, in milliseconds. */
 const HEADERS_PATIENCE = 10_000;
 const REQUEST_PATIENCE = 60_000;
 
-/** How long what ends a stopped answer may take to reach its client, in milliseconds. */
+/** The time for the last events of an aborted answer to reach its client, in milliseconds. */
 const LAST_WORDS = 1_000;
 
 const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
 
-/** Loads the models and listens. Throws `ConfigError` for another address than loopback without keys, and as `loadModel` does. */
+/** Loads the models and listens. Throws `ConfigError` for an address other than loopback without keys, and as `loadModel` does. */
 export async function startServer(
   options: ServerOptions,
   engineOptions: EngineOptions,

@@ -1,4 +1,4 @@
-/** Server-sent events as a client reads them: the studio's pages, and our own commands. */
+/** A client of server-sent events, for the studio's pages and our own commands. */
 
 /** The data of each event. */
 export async function* eventsOf(response: Response): AsyncGenerator<string> {

@@ -1,42 +1,42 @@
-/** What the studio's own API answers; the pages read it as it stands here. */
+/** The types of the studio's own API, which its pages use. */
 
-/** What `GET /studio/api/models/:model` answers. */
+/** The answer of `GET /studio/api/models/:model`. */
 export interface ServedFiles {
-  /** Where the files lie: another address for other weights, another tokenizer or template, so that what a browser has kept is still right. */
+  /** The URL of the files. It changes with the weights, the tokenizer and the template, so that browser caches stay valid. */
   readonly folder: string;
   /** The size of each in bytes. */
   readonly files: Readonly<Record<string, number>>;
 }
 
-/** A run in brief. */
+/** A summary of a run. */
 export interface TrainingRun {
-  /** Stays the same as long as the folder does. */
+  /** An id that depends on the folder. */
   readonly id: string;
-  /** Its folder, seen from where it was looked for. */
+  /** Its folder, relative to the folder that was searched. */
   readonly name: string;
   /** Layers and parameters; absent before its first checkpoint, and for an adapter. */
   readonly pattern?: string;
   readonly parameters?: number;
-  /** When its log last grew, in milliseconds since 1970. */
+  /** When its log was last written, in milliseconds since 1970. */
   readonly updated: number;
-  /** Whether its log grew in the last two minutes. */
+  /** Whether its log was written in the last two minutes. */
   readonly live: boolean;
 }
 
-/** What `GET /studio/api/runs` answers. */
+/** The answer of `GET /studio/api/runs`. */
 export interface TrainingRuns {
   readonly data: readonly TrainingRun[];
-  /** A command that begins another run, as it is called where the server was started. */
+  /** The shell command that starts another run. */
   readonly begin: string;
 }
 
 /** The next lines of a run's log, as columns. */
 export interface RunLog {
-  /** Where to go on reading. */
+  /** The position to continue from. */
   readonly next: string;
-  /** Whether there is more to read at once. */
+  /** Whether more is available now. */
   readonly more: boolean;
-  /** The log was begun anew since `from`: what was read of it before is void. */
+  /** Whether the log was restarted since `from`, so that everything read before is obsolete. */
   readonly anew: boolean;
   readonly steps: {
     readonly step: number[];
@@ -49,10 +49,10 @@ export interface RunLog {
   readonly samples: { step: number; prompt: string; text: string }[];
 }
 
-/** What `POST /studio/api/trace` takes. It answers with the trace as JSON. */
+/** The body of `POST /studio/api/trace`, whose answer is the trace as JSON. */
 export interface TraceRequest {
   readonly model: string;
-  /** One of the two. */
+  /** Either a text or tokens. */
   readonly text?: string;
   readonly messages?: readonly { readonly role: string; readonly content: string }[];
   /** As `TraceOptions` of `model.trace`. */

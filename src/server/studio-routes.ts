@@ -1,6 +1,6 @@
 /**
- * The studio over HTTP: its pages, which `npm run build` leaves in `dist/studio`, and what only the studio asks for. Nothing
- * on a page comes from elsewhere, and its content security policy says so.
+ * The studio over HTTP: its pages, which `npm run build` writes to `dist/studio`, and its own API. Pages load nothing from other origins,
+ * and their content security policy forbids it.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ const BUILT_PAGES = fileURLToPath(new URL('../../dist/studio', import.meta.url))
 /** The build that runs models in a page. */
 const LIBRARY = fileURLToPath(new URL('../../dist/browser', import.meta.url));
 const INDEX = '/index.html';
-/** File names in here contain a hash of their content, so they can be cached for ever. */
+/** File names below contain a hash of their content, so they can be cached forever. */
 const ASSETS = '/assets/';
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -58,7 +58,7 @@ const TraceBody = z
     message: 'give a text or messages, and not both',
   });
 
-/** What the studio alone asks for. */
+/** Adds the studio's own API. */
 export function addStudioApi(app: App, deps: Deps): void {
   app.get('/studio/api/runs', async (context) => {
     const begin = heddleCall('train', 'my-text.txt', '--out', join(deps.runs[0] ?? 'runs', 'mine'));
@@ -105,7 +105,7 @@ export function addStudioApi(app: App, deps: Deps): void {
   });
 }
 
-/** Where the files of a model are. Throws `ApiError` where keys may use the model but not download it. */
+/** The place of a model's files. Throws `ApiError` if clients may not download them. */
 function placeOf({ places, sharesWeights }: Deps, id: string): ModelPlace {
   if (sharesWeights) return places.get(id)!;
   throw new ApiError(
@@ -115,7 +115,7 @@ function placeOf({ places, sharesWeights }: Deps, id: string): ModelPlace {
   );
 }
 
-/** The studio's pages. Throws `ConfigError` where they were not built. */
+/** Adds the studio's pages. Throws `ConfigError` if they were not built. */
 export function addStudioPages(app: App, pages = BUILT_PAGES, library = LIBRARY): void {
   if (!existsSync(join(pages, INDEX)) || !existsSync(join(library, 'worker.js'))) {
     throw new ConfigError(`${pages} has no studio in it: build it with 'npm run build'`);
@@ -125,7 +125,7 @@ export function addStudioPages(app: App, pages = BUILT_PAGES, library = LIBRARY)
   const secured = secureHeaders({
     contentSecurityPolicy: {
       defaultSrc: none,
-      // Models run in the page too: WebAssembly, and threads of its worker.
+      // Models can run in the page: WebAssembly, and threads of its worker.
       scriptSrc: [...own, "'wasm-unsafe-eval'"],
       workerSrc: [...own, 'blob:'],
       styleSrc: own,
@@ -162,7 +162,7 @@ interface Page {
   readonly etag: string;
 }
 
-/** All files of the built studio by their paths: few and small, so that they stay in memory. */
+/** All files of the built studio by path. They are few and small, so they are kept in memory. */
 function readPages(folder: string, under = '', wanted = /./): Map<string, Page> {
   const pages = new Map<string, Page>();
   for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {

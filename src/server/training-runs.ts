@@ -1,4 +1,4 @@
-/** Training runs as `heddle train` leaves them: found in folders, and followed while they go on. */
+/** Finds the training runs of `heddle train` in folders, and follows their logs. */
 import { createHash } from 'node:crypto';
 import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
@@ -17,10 +17,10 @@ import {
 import type { RunLog, TrainingRun } from './studio-api.js';
 
 const LIVE_MILLISECONDS = 120_000;
-/** Folders below the one that is looked in. */
+/** The depth of subfolders that are searched. */
 const DEPTH = 3;
 const MOST_RUNS = 500;
-/** Of a log, at once. */
+/** The most bytes of a log that are read at once. */
 const MOST_BYTES = 2 ** 20;
 
 const lineSchema = z.discriminatedUnion('event', [
@@ -35,14 +35,14 @@ const lineSchema = z.discriminatedUnion('event', [
   z.object({ event: z.literal('sample'), step: z.number(), prompt: z.string(), text: z.string() }),
 ]);
 
-/** The runs in these folders and below, those that were written to last at first. A folder that is not there has none. */
+/** The runs in these folders and their subfolders, the most recent first. Missing folders have none. */
 export async function findRuns(folders: readonly string[]): Promise<TrainingRun[]> {
   const found = await runFolders(folders);
   const runs = await Promise.all([...found].map(([id, { folder, name }]) => brief(id, folder, name)));
   return runs.flatMap((run) => run ?? []).sort((a, b) => b.updated - a.updated);
 }
 
-/** The log of a run behind `from`, which is the `next` of what was read before; undefined where there is no such run. */
+/** The log of a run after `from`, which is the `next` of the previous answer; undefined if there is no such run. */
 export async function readRunLog(
   folders: readonly string[],
   id: string,
@@ -55,12 +55,12 @@ export async function readRunLog(
   try {
     const { ino, size } = await file.stat();
     const [inode, offset = 0] = (from ?? '').split('-').map(Number);
-    // A resumed run replaces its log by the beginning that still holds.
+    // A resumed run truncates its log to the part that is still valid.
     const anew = from !== undefined && (inode !== ino || !(offset <= size));
     const start = anew || from === undefined ? 0 : offset;
     const bytes = Buffer.alloc(Math.min(MOST_BYTES, size - start));
     const { bytesRead } = await file.read(bytes, 0, bytes.length, start);
-    // The last line may be half written.
+    // The last line may be incomplete.
     const end = bytes.subarray(0, bytesRead).lastIndexOf(0x0a) + 1;
     const log = parseLog(bytes.toString('utf8', 0, end));
     return { next: `${ino}-${start + end}`, more: end > 0 && start + end < size, anew, ...log };
@@ -95,7 +95,7 @@ function parseLog(text: string): Pick<RunLog, 'steps' | 'evaluations' | 'samples
   return log;
 }
 
-/** The folders with a log, by the run's id. */
+/** The folders with a log, by run id. */
 async function runFolders(roots: readonly string[]): Promise<Map<string, { folder: string; name: string }>> {
   const found = new Map<string, { folder: string; name: string }>();
   const visit = async (root: string, folder: string, depth: number): Promise<void> => {
@@ -130,7 +130,7 @@ async function brief(id: string, folder: string, name: string): Promise<Training
   };
 }
 
-/** The model in a folder, if there is one. Unlike `readModel`, it leaves a folder that a run is replacing to that run. */
+/** The model in a folder, if there is one. Unlike `readModel`, it does not recover a folder that a run may be replacing. */
 async function modelIn(folder: string): Promise<Model | undefined> {
   const path = join(folder, CONFIG_FILE);
   try {

@@ -154,7 +154,7 @@ export class Tokenizer {
 
   /** Decodes tokens that go on from others, one by one, never half a character. */
   stream(): TokenStream {
-    const vocabulary = this.vocabularyIfTold;
+    const vocabulary = this.byteVocabulary;
     return vocabulary
       ? new ByteStream((id) => vocabulary.bytes[id])
       : new DecodedStream((ids) => this.decode(ids));
@@ -165,7 +165,7 @@ export class Tokenizer {
    * is how OpenAI's interface tells it.
    */
   textOf(id: number): string {
-    const bytes = this.vocabularyIfTold?.bytes[id];
+    const bytes = this.byteVocabulary?.bytes[id];
     if (!bytes) return this.decode([id]);
     try {
       return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -175,7 +175,7 @@ export class Tokenizer {
   }
 
   /** The bytes of each token, where the tokenizer is of a kind that tells them; made once, when it is first asked for. */
-  get vocabularyIfTold(): Vocabulary | undefined {
+  get byteVocabulary(): Vocabulary | undefined {
     if (this.#vocabulary !== undefined) return this.#vocabulary ?? undefined;
     try {
       this.#vocabulary = Vocabulary.of(this);

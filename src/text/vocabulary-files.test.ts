@@ -191,7 +191,7 @@ describe("RWKV's World vocabulary", () => {
       expect(tokenizer.endOfText).toBe(261);
       expect(tokenizer.decode([0, 261])).toBe(`${END}\n\n`);
       expect(tokenizer.controlTokens).toEqual([END]);
-      expect(tokenizer.vocabularyIfTold?.bytes[258]).toEqual(Uint8Array.of(0xe4, 0xb8));
+      expect(tokenizer.byteVocabulary?.bytes[258]).toEqual(Uint8Array.of(0xe4, 0xb8));
       expect(tokenizer.leastTokens('a'.repeat(160))).toBe(6);
       expect((tokenizer.files.config as { chat_template?: string }).chat_template).toBe(
         FLA_CONFIG.chat_template,

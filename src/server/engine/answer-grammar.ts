@@ -1,4 +1,4 @@
-/** The grammar that a request asks an answer to follow. */
+/** The grammar that constrains an answer. */
 import {
   afterThought,
   anyObject,
@@ -12,7 +12,7 @@ import type { AnswerForm } from '../../text/index.js';
 import type { PreparedPrompt } from './prompts.js';
 import type { Format, GenerateRequest } from './protocol.js';
 
-/** Undefined where any text will do. Throws `ConfigError` for a schema that cannot be promised. */
+/** Undefined if the answer is not constrained. Throws `ConfigError` for a schema that cannot be enforced. */
 export function answerGrammar(
   { format, calls }: Pick<GenerateRequest, 'format' | 'calls'>,
   { calls: form, thoughts, thinks }: AnswerForm,
@@ -23,7 +23,7 @@ export function answerGrammar(
   if (answers.length === 0) return undefined;
   const answer = choice(...answers);
   if (thinking) return afterThought(answer, thinking);
-  // Where the prompt has a thought that is closed already, none is wanted.
+  // If the prompt already contains a closed thought, the answer has none.
   const [thought] = thoughts;
   const mayThink = thinks && generationPrompt !== undefined && !generationPrompt.includes(thought!.close);
   return mayThink ? maybeAfterThought(answer, thought!) : answer;

@@ -8,10 +8,10 @@ import {
   type StopReason,
 } from '../../generate/index.js';
 import { ContextError } from '../errors.js';
+import { HeldTokens } from './held-tokens.js';
 import { chosenLogprob, describer } from './logprobs.js';
 import type { GenerateEvent, GenerateRequest } from './protocol.js';
 import type { ServedModel } from './served-model.js';
-import { ToldTokens } from './told-tokens.js';
 
 /** The length limit of an answer whose request has none, in tokens. */
 const DEFAULT_ANSWER = 4096;
@@ -26,7 +26,7 @@ export async function* writeAnswer(
 ): AsyncGenerator<GenerateEvent> {
   const pieces = session.generate({ ...textOptions(served, request, choice), steering });
   const describe = describer(served.language);
-  const told = new ToldTokens(served.language.tokenizer.stream());
+  const told = new HeldTokens(served.language.tokenizer.stream());
   let writtenTokens = 0;
   let next = await pieces.next();
   try {

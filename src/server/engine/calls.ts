@@ -1,21 +1,21 @@
 /**
- * Calls from one thread to another, over a pair of message ports. A call gives pieces as they come, and a result at the end;
- * it can be cancelled, and what goes wrong arrives as the error that it was.
+ * Remote procedure calls between threads, over a pair of message ports. A call streams pieces and returns a result; it can be cancelled, and
+ * its errors arrive as instances of their classes.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { CancelledError, EngineEndedError, errorOf, type Failure, failureOf } from '../errors.js';
 
-/** What can be called by a name: from one plain value to pieces and a result. */
+/** The types of a call: its request, its pieces and its result. */
 interface Call {
   request: unknown;
   piece: unknown;
   result: unknown;
 }
 
-/** What can be called. */
+/** Calls by name. */
 type Calls<C> = Record<keyof C, Call>;
 
-/** What answers them. Those without pieces are asynchronous functions, the others generators. */
+/** The implementations: asynchronous functions for calls without pieces, generators for the others. */
 export type Handlers<C extends Calls<C>> = {
   [Name in keyof C]: (
     request: C[Name]['request'],
@@ -34,7 +34,7 @@ type FromServer =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: Failure };
 
-/** Answers the calls that come through a port, until it closes. Calls still running then are cancelled. */
+/** Answers the calls from a port until it closes, which cancels running calls. */
 export function answerCalls<C extends Calls<C>>(port: MessagePort, handlers: Handlers<C>): void {
   const running = new Map<number, AbortController>();
   const post = (message: FromServer): void => port.postMessage(message);
@@ -88,7 +88,7 @@ interface Waiting {
   fail(error: Error): void;
 }
 
-/** The calling end: sends requests through a port and gives each call its own answers. */
+/** The calling side of a port. */
 export class Caller<C extends Calls<C>> {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
@@ -99,7 +99,7 @@ export class Caller<C extends Calls<C>> {
     port.on('close', () => this.end(new EngineEndedError('the engine has ended: start the server again')));
   }
 
-  /** Fails what is running, and all later calls. */
+  /** Makes running and later calls fail. */
   end(error: Error): void {
     this.ended ??= error;
     for (const { fail } of this.waiting.values()) fail(this.ended);
@@ -107,8 +107,8 @@ export class Caller<C extends Calls<C>> {
   }
 
   /**
-   * Calls, and gives the pieces as they come. Whoever takes no more of them, or aborts the signal, cancels the call. Throws what the
-   * other side threw, the signal's reason after an abort, and `EngineEndedError` when there is no other side any more.
+   * Calls, and streams the pieces. Stopping the iteration or aborting the signal cancels the call. Throws what the other side threw, the
+   * signal's reason after an abort, and `EngineEndedError` if the other side has ended.
    */
   async *stream<Name extends keyof C & string>(
     call: Name,
@@ -153,7 +153,7 @@ export class Caller<C extends Calls<C>> {
     }
   }
 
-  /** Calls, and gives the result alone. */
+  /** Calls, and returns only the result. */
   async call<Name extends keyof C & string>(
     call: Name,
     request: C[Name]['request'],

@@ -1,19 +1,19 @@
-/** Log probabilities with what the tokens say. */
+/** Log probabilities with the texts of their tokens. */
 import type { LanguageModel, TokenLogprobs } from '../../generate/index.js';
 import type { ChosenLogprob, TokenLogprob } from './protocol.js';
 
 type Describe = (id: number) => Pick<TokenLogprob, 'token' | 'bytes'>;
 
-/** What a token says: its text, and its bytes where the tokenizer tells them. */
+/** Returns a function that maps a token to its text and bytes. */
 export function describer({ tokenizer }: LanguageModel): Describe {
-  const vocabulary = tokenizer.vocabularyIfTold;
+  const vocabulary = tokenizer.byteVocabulary;
   return (id) => {
     const token = tokenizer.textOf(id);
     return { token, bytes: Array.from(vocabulary?.bytes[id] ?? new TextEncoder().encode(token)) };
   };
 }
 
-/** The log probabilities of a chosen token and of the likeliest ones, with what they say. */
+/** The log probabilities of a sampled token and of the most likely ones, with their texts. */
 export function chosenLogprob(
   id: number,
   { logprob, top }: TokenLogprobs,

@@ -1,7 +1,6 @@
 /**
- * Reading goes slice by slice, and not more than `limit` tokens at a time: whoever has more to read waits behind those who came
- * meanwhile, so that a short prompt waits for a slice of each long one, and never for all of it; and before the next slices
- * those who write have their run.
+ * A fair queue for prefill. Prompts are read in slices, at most `limit` tokens at a time; a prompt with more to read rejoins the queue at the
+ * end, so that a short prompt waits for one slice of each long one, not for all of it. Decoding runs between slices.
  */
 export class PrefillQueue {
   private reading = 0;
@@ -9,7 +8,7 @@ export class PrefillQueue {
 
   constructor(private readonly limit: number) {}
 
-  /** Does `work`, which reads so many tokens, when it is its turn. Throws the signal's reason, and does nothing, where it was aborted meanwhile. */
+  /** Runs `work`, which reads this many tokens, in its turn. If the signal is aborted before, throws its reason and does not run it. */
   async take<T>(tokens: number, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
     await new Promise<void>((enter) => {
       this.line.push({ tokens, enter });

@@ -1,4 +1,4 @@
-/** How what is asked of a model becomes tokens: texts, tokens, and conversations, behind a saved state or not. */
+/** Tokenizes the prompts of requests: texts, tokens and conversations, optionally after a saved state. */
 import { DataError, TokenizerError } from '../../errors.js';
 import {
   type LanguageModel,
@@ -13,39 +13,39 @@ import { answerMessage, type ChatMessage, encodeApart } from '../../text/index.j
 import { ContextError } from '../errors.js';
 import type { Prompt } from './protocol.js';
 
-/** Where a prompt begins, if not at nothing. */
+/** The saved state that a prompt continues. */
 export interface Beginning {
   readonly record: StateRecord;
   readonly snapshot: Snapshot;
 }
 
-/** A prompt as it is read. */
+/** A tokenized prompt. */
 export interface PreparedPrompt extends ReadableConversation {
-  /** What a state after it has to know: tokens before the first message, and the messages. */
+  /** For the record of a state after it: the number of tokens before the first message, and the messages. */
   readonly base: number;
   readonly messages: readonly ChatMessage[];
-  /** The file of the image that the model reads before the tokens, of which the first stand for it. */
+  /** The file of the image before the text. The first tokens are placeholders for it. */
   readonly image?: Uint8Array;
-  /** Tools that were told of. */
+  /** The tools that the prompt declares. */
   readonly tools?: readonly unknown[];
 }
 
 type MessagesPrompt = Extract<Prompt, { kind: 'messages' }>;
 
-/** Turns what requests ask into tokens of a model: by the chat template, or as a text. */
+/** Tokenizes prompts for one model. */
 export class Prompts {
   constructor(
     private readonly language: LanguageModel,
-    /** By which requests name the model. */
+    /** The model's name in requests. */
     private readonly id: string,
-    /** Tokens that a prompt and its answer may have together. */
+    /** The context length in tokens. */
     private readonly context: number,
     private readonly format: MessageFormat,
   ) {}
 
   /**
-   * The tokens of a prompt, behind a beginning. Throws `DataError` or `TokenizerError` for what the template does not take, or
-   * where there is none; `ContextError` for more than the context holds, beside `uncounted` tokens of the beginning.
+   * Tokenizes a prompt, after a saved state if there is one. Throws `DataError` or `TokenizerError` for messages that the template refuses, or
+   * if there is no template; `ContextError` for a prompt longer than the context, not counting `uncounted` tokens of the saved state.
    */
   async prepare(
     prompt: Prompt,
@@ -65,14 +65,14 @@ export class Prompts {
     return prepared;
   }
 
-  /** How many tokens a text has, or messages with what opens the answer. Throws as `prepare` does for messages. */
+  /** The number of tokens of a text, or of messages with the generation prompt. Throws as `prepare` does for messages. */
   async count(prompt: Exclude<Prompt, { kind: 'tokens' }>, signal: AbortSignal): Promise<number> {
     if (prompt.kind === 'text')
       return (await encodeApart(this.language.tokenizer, prompt.text, signal)).length;
     return (await this.prepareAny(prompt, undefined, true, signal)).ids.length;
   }
 
-  /** A prompt and its answer, as a later turn will read them. */
+  /** Tokenizes a prompt and its answer as a later turn will. */
   async answered(prompt: PreparedPrompt, answer: string): Promise<PreparedPrompt> {
     const { ids, base, messages, thinking, tools } = prompt;
     if (messages.length === 0) {
@@ -125,8 +125,8 @@ export class Prompts {
   }
 
   /**
-   * The common beginning of conversations with these messages, where the template refuses the messages alone: many templates need a user's
-   * message. Throws `refusal` where the template refuses them with one, too.
+   * The common prefix of conversations that begin with these messages, if the template refuses the messages alone (many need a user message).
+   * Throws `refusal` if the template refuses them with a user message, too.
    */
   private async instructed(
     before: readonly number[],
@@ -164,7 +164,7 @@ export class Prompts {
     return { ...conversation, base: before.length, messages, ...(answers && tools && { tools }) };
   }
 
-  /** The tokens of pieces of text. Throws `ContextError` where they are more than the context holds for certain. */
+  /** Tokenizes pieces of text. Throws `ContextError` early if they certainly exceed the context. */
   private async encoded(pieces: readonly string[], signal: AbortSignal | undefined): Promise<number[]> {
     const { tokenizer } = this.language;
     const least = pieces.reduce((sum, piece) => sum + tokenizer.leastTokens(piece), 0);

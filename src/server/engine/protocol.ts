@@ -10,74 +10,74 @@ import type {
   ThoughtForm,
 } from '../../text/index.js';
 
-/** What the server tells of a model that the engine has loaded. */
+/** A model that the engine has loaded, as the server describes it. */
 export interface ServedModelInfo {
-  /** By which requests name it. */
+  /** Its name in requests. */
   readonly id: string;
-  /** Seconds since 1970: when it was loaded. */
+  /** When it was loaded, in seconds since 1970. */
   readonly created: number;
   /** Identifies its weights and config. */
   readonly fingerprint: string;
-  /** Names its states in an archive. */
+  /** Identifies its states in an archive. */
   readonly archiveKey: string;
   readonly pattern: string;
   readonly parameters: number;
   readonly vocabulary: number;
-  /** Tokens that a prompt and its answer may have together. */
+  /** The context length: the limit of a prompt and its answer together, in tokens. */
   readonly context: number;
-  /** Tokens that it was made to attend to, where its memory grows with what it reads. */
+  /** The positions that it was trained for, if its state grows. */
   readonly positions?: number | undefined;
   /** Whether it has a chat template; without one it continues the text of the last message. */
   readonly chat: boolean;
-  /** Whether it reads an image before it writes. */
+  /** Whether it reads an image before the text. */
   readonly images: boolean;
-  /** Whether its template takes tools. */
+  /** Whether its template supports tools. */
   readonly tools: boolean;
-  /** How it writes calls and thoughts. */
+  /** The format of its tool calls and thoughts. */
   readonly form: AnswerForm;
 }
 
-/** What a request is to be answered from: messages through the chat template, a text, or tokens. */
+/** A prompt: messages for the chat template, a text, or tokens. */
 export type Prompt =
   | {
       readonly kind: 'messages';
       readonly messages: readonly ChatMessage[];
-      /** The image that they are about, as a file has it, for a model that reads one. */
+      /** The file of the image that they are about, for a model that reads one. */
       readonly image?: Uint8Array;
       readonly tools?: readonly unknown[];
-      /** The same for the template, with parameters whose numbers and order of keys are those of the request's text. */
+      /** The same for the template: parsed so that numbers and the order of keys are those of the request's text. */
       readonly exactTools?: readonly unknown[];
-      /** What the template knows besides, such as `enable_thinking`. */
+      /** Further variables of the template, such as `enable_thinking`. */
       readonly variables?: TemplateVariables;
     }
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'tokens'; readonly ids: readonly number[] };
 
-/** What the text that is written must be. */
+/** The format that constrains an answer. */
 export type Format = { readonly kind: 'json' } | { readonly kind: 'schema'; readonly schema: unknown };
 
-/** A call of one of these tools, which an answer must be; or may be where it must else have a format. */
+/** Tools that an answer must call (`demanded`) or may call. */
 export interface Calls {
   readonly tools: readonly CallableTool[];
   readonly demanded: boolean;
 }
 
-/** The owner of states: the name of an API key, or one for everybody where there are no keys. */
+/** The owner of states: the name of an API key, or one shared name without keys. */
 export type Owner = string;
 
-/** What is to be written, in the engine's terms. */
+/** A request for answers, in the engine's terms. */
 export interface GenerateRequest {
   readonly model: string;
   readonly owner: Owner;
   readonly prompt: Prompt;
-  /** A state that the prompt comes after; of a document, where it is one of the archive's. */
+  /** The saved state that the prompt continues; with `archived`, the state of an archive's document. */
   readonly state?: string;
   readonly archived?: boolean;
-  /** Keeps the state at the end; only where there is one answer. */
+  /** Saves the state after the answer; only for a single answer. */
   readonly save?: { readonly name: string | null };
-  /** How many answers. */
+  /** The number of answers. */
   readonly n: number;
-  /** Tokens of each answer; by default what the context has room for, up to a limit. */
+  /** The most tokens of each answer; by default what fits into the context, up to a limit. */
   readonly maxTokens?: number;
   readonly temperature?: number;
   readonly topP?: number;
@@ -90,15 +90,15 @@ export interface GenerateRequest {
   readonly bias?: readonly (readonly [id: number, bias: number])[];
   readonly frequencyPenalty?: number;
   readonly presencePenalty?: number;
-  /** Gives log probabilities of each token and of so many of the likeliest. */
+  /** Returns log probabilities of each token and of this many most likely ones. */
   readonly logprobs?: number;
-  /** Gives the prompt before the answer, with its log probabilities where those are asked for. */
+  /** Returns the prompt before the answer, with its log probabilities if they are requested. */
   readonly echo?: boolean;
   readonly format?: Format;
   readonly calls?: Calls;
 }
 
-/** Natural logarithms, of the model's own probabilities. */
+/** A natural logarithm of the model's own probability, before sampling parameters. */
 export interface TokenLogprob {
   readonly id: number;
   readonly token: string;
@@ -106,29 +106,29 @@ export interface TokenLogprob {
   readonly logprob: number;
 }
 
-/** The log probability of a token that was written, with those of the likeliest ones in its place. */
+/** The log probability of a sampled token, with those of the most likely tokens at its position. */
 export interface ChosenLogprob extends TokenLogprob {
-  /** The likeliest tokens, likeliest first. */
+  /** The most likely tokens, in descending order. */
   readonly top: readonly TokenLogprob[];
 }
 
-/** A token of an answer. */
-export interface ToldToken extends ChosenLogprob {
-  /** Characters of the answer before its text. */
+/** A token of an answer, with its log probability. */
+export interface AnswerToken extends ChosenLogprob {
+  /** The offset of its text in the answer, in characters. */
   readonly offset: number;
 }
 
-/** A token of a prompt; nothing is known of the first, which nothing came before. */
+/** A token of a prompt. The first one has no log probability. */
 export interface EchoedToken {
   readonly logprob: ChosenLogprob | undefined;
   readonly token: string;
-  /** Where its text begins in the prompt's. */
+  /** The offset of its text in the prompt, in characters. */
   readonly offset: number;
 }
 
-/** What is reported while answers are written. */
+/** The events of a request for answers. */
 export type GenerateEvent =
-  /** The prompt of an answer, before the answer itself; `tokens` where log probabilities are asked for. */
+  /** The prompt of an answer, before the answer itself; `tokens` if log probabilities are requested. */
   | {
       readonly kind: 'echo';
       readonly choice: number;
@@ -143,16 +143,16 @@ export type GenerateEvent =
       readonly promptTokens: number;
       readonly reusedTokens: number;
       readonly readTokens: number;
-      /** The thought that the prompt opened: the answer begins within it. */
+      /** The thought that the generation prompt opens: the answer begins inside it. */
       readonly thinking?: ThoughtForm;
     }
   | {
       readonly kind: 'piece';
-      /** Of which answer, counted from 0. */
+      /** The index of the answer. */
       readonly choice: number;
       readonly text: string;
-      /** Of the tokens that are certain to be in the answer with this piece. */
-      readonly logprobs?: readonly ToldToken[];
+      /** Log probabilities of the tokens that are certain to be part of the answer with this piece. */
+      readonly logprobs?: readonly AnswerToken[];
     }
   | {
       readonly kind: 'end';
@@ -161,14 +161,14 @@ export type GenerateEvent =
       readonly writtenTokens: number;
     };
 
-/** What is known when all answers are written. */
+/** The result, when all answers are complete. */
 export interface GenerateResult {
-  /** Bytes of the states at the end, together. */
+  /** The total bytes of the states at the end. */
   readonly stateBytes: number;
   readonly state?: StateRecord;
 }
 
-/** A prompt to be read into a state that is kept. */
+/** A request to read a prompt into a saved state. */
 export interface SaveRequest {
   readonly model: string;
   readonly owner: Owner;
@@ -177,26 +177,26 @@ export interface SaveRequest {
   readonly name: string | null;
 }
 
-/** A prompt to be looked into, as `heddle explain` does. */
+/** A request for a trace, as in `heddle explain`. */
 export interface TraceCall {
   readonly model: string;
   readonly prompt: Prompt;
   readonly options: TraceOptions;
 }
 
-/** Prompts whose tokens are to be counted. */
+/** A request for the token counts of prompts. */
 export interface CountRequest {
   readonly model: string;
   readonly prompts: readonly Exclude<Prompt, { kind: 'tokens' }>[];
 }
 
-/** Texts to be made vectors. */
+/** A request for embeddings. */
 export interface EmbedRequest {
   readonly model: string;
   readonly inputs: readonly Prompt[];
 }
 
-/** The vectors, and how many tokens were read. */
+/** The embeddings, and the number of tokens read. */
 export interface EmbedResult {
   /** [hidden] for each input, of length 1. */
   readonly vectors: readonly Float32Array[];
@@ -205,27 +205,27 @@ export interface EmbedResult {
 
 /** Gauges of the engine. */
 export interface EngineFigures {
-  /** Sequences that are held for requests. */
+  /** The sequences of running requests. */
   readonly sequences: number;
-  /** Answers that are being written, and requests that wait for that. */
+  /** Answers that are being generated, and requests in the queue. */
   readonly running: number;
   readonly waiting: number;
-  /** Bytes that the prefix caches hold in memory, and how many states those are. */
+  /** The bytes and the number of states of the prefix caches in memory. */
   readonly cacheBytes: number;
   readonly cacheStates: number;
 }
 
-/** The calls that the engine answers, by name: what is asked, the pieces that come meanwhile, and the result. */
+/** The calls that the engine answers, by name: request, streamed pieces, and result. */
 export interface EngineCalls {
   models: { request: null; piece: never; result: readonly ServedModelInfo[] };
   generate: { request: GenerateRequest; piece: GenerateEvent; result: GenerateResult };
   save: { request: SaveRequest; piece: never; result: StateRecord };
-  /** The tokens of each: of a text as it is, of messages with what opens the answer. */
+  /** The token counts: of texts, and of messages with the generation prompt. */
   count: { request: CountRequest; piece: never; result: readonly number[] };
   embed: { request: EmbedRequest; piece: never; result: EmbedResult };
-  /** A trace as JSON text, serialized in the engine's thread so that the server's is not blocked. */
+  /** A trace as JSON, serialized in the engine's thread so that the server's is not blocked. */
   trace: { request: TraceCall; piece: never; result: string };
   figures: { request: null; piece: never; result: EngineFigures };
-  /** Finishes what is being written to the disk, and frees the models. */
+  /** Finishes pending writes to disk and frees the models. */
   close: { request: null; piece: never; result: null };
 }

@@ -1,4 +1,4 @@
-/** One of the models that a server has: it reads prompts from what was read before, in turns. */
+/** A served model: reads prompts with its prefix cache, in the order of its prefill queue. */
 import { join } from 'node:path';
 import { modelKey, positionsOf } from '../../archive/index.js';
 import { TokenTree } from '../../generate/grammar/index.js';
@@ -19,15 +19,15 @@ import {
 import { expectNoSource, type SourceConfig, sourceConfigOf } from '../../models/index.js';
 import { fittedImageApart } from '../../signals/index.js';
 import { ChatTemplate, endOfTurnIds, marksIn, readGenerationConfig, Vocabulary } from '../../text/index.js';
+import { countCharacters } from './held-tokens.js';
 import { chosenLogprob, describer } from './logprobs.js';
 import { PrefillQueue } from './prefill-queue.js';
 import { type PreparedPrompt, Prompts } from './prompts.js';
 import type { EchoedToken, ServedModelInfo } from './protocol.js';
 import { SharedPrefixes } from './shared-prefixes.js';
 import { StateCache } from './state-cache.js';
-import { countCharacters } from './told-tokens.js';
 
-/** A session that has read a prompt, and what reading took. */
+/** A session that has read a prompt, and the costs of reading it. */
 export interface ReadPrompt extends PromptResult {
   readonly session: Session;
 }
@@ -36,18 +36,18 @@ export interface ReadPrompt extends PromptResult {
 export interface ServedModelOptions {
   readonly id: string;
   readonly load: LoadOptions;
-  /** Memory for states of what was read before, in bytes. */
+  /** The limit of the prefix cache in memory, in bytes. */
   readonly cacheBytes: number;
-  /** Where they are kept on the disk, if they are. */
+  /** The folder of the prefix cache on disk, if there is one. */
   readonly cacheFolder: string | undefined;
-  /** Tokens that a prompt and its answer may have together; absent for what suits the model. */
+  /** The context length in tokens; by default what suits the model. */
   readonly context: number | undefined;
 }
 
-/** Tokens per call where the logits of all of them are needed, [tokens, vocabulary]. */
+/** Tokens per call if the logits of all of them are needed, [tokens, vocabulary]. */
 const ECHO_CHUNK = 32;
 
-/** A loaded model with what requests to it share: its cache of states, its prompts, and the queue of those that are read. */
+/** A loaded model with everything that its requests share: the prefix cache, the tokenization of prompts, and the prefill queue. */
 export class ServedModel {
   private readonly prefill: PrefillQueue;
   private readonly prefixes = new SharedPrefixes();
@@ -56,9 +56,9 @@ export class ServedModel {
     readonly info: ServedModelInfo,
     readonly language: LanguageModel,
     readonly prompts: Prompts,
-    /** Tokens at which an answer ends. */
+    /** Tokens that end an answer. */
     readonly ends: readonly number[],
-    /** The sampling defaults of the checkpoint's generation_config.json, else our own. */
+    /** The sampling defaults of the checkpoint's generation_config.json, otherwise our own. */
     readonly sampling: SamplingOptions,
     readonly states: StateCache,
   ) {
@@ -103,13 +103,13 @@ export class ServedModel {
     return new ServedModel(info, language, prompts, ends, sampling, states);
   }
 
-  /** The bytes of each token. Throws `TokenizerError` for a tokenizer that does not tell. */
+  /** The bytes of each token. Throws `TokenizerError` for a tokenizer whose tokens have no known bytes. */
   get vocabulary(): Vocabulary {
     const { tokenizer } = this.language;
-    return tokenizer.vocabularyIfTold ?? Vocabulary.of(tokenizer);
+    return tokenizer.byteVocabulary ?? Vocabulary.of(tokenizer);
   }
 
-  /** The tokens that texts consist of. Throws as `vocabulary` does. */
+  /** The trie of the tokens for constrained decoding. Throws as `vocabulary` does. */
   get tokenTree(): TokenTree {
     const marks = marksIn(this.info.form).map((mark) => this.language.tokenizer.tokenToId(mark));
     this.treeMade ??= new TokenTree(this.vocabulary, new Set(marks.filter((id) => id !== undefined)));
@@ -117,8 +117,8 @@ export class ServedModel {
   }
 
   /**
-   * A session that has read a prompt: it takes up the longest beginning that is known, of `beginning`, or any that was read
-   * before. Throws the signal's reason soon after it is aborted.
+   * Reads a prompt into a new session, from its longest known prefix: `beginning`, or one in the cache. Throws the signal's reason soon after
+   * an abort.
    */
   async read(
     prompt: PreparedPrompt,
@@ -142,8 +142,8 @@ export class ServedModel {
   }
 
   /**
-   * A session that has read a prompt after an image: its tokens do not tell one image from another, so nothing of it is kept. The image is
-   * decoded only now, when the request has its place: while it waits, it takes no more memory than its file.
+   * Reads a prompt after an image into a new session. Nothing is cached, since the tokens do not identify the image. The image is decoded only
+   * now, so that a request in the queue takes no more memory than the image's file.
    */
   private async readBehind(
     bytes: Uint8Array,
@@ -169,8 +169,8 @@ export class ServedModel {
   }
 
   /**
-   * A session that has read a prompt, and the log probabilities of its tokens that come after `beginning`, each with so many of the
-   * likeliest. The cache is not used, since it has no log probabilities.
+   * Reads a prompt into a new session, with the log probabilities of its tokens after `beginning` and, for each, those of the most likely
+   * tokens. The cache is not used, since it has no log probabilities.
    */
   async readEchoed(
     { ids }: PreparedPrompt,
@@ -210,7 +210,7 @@ export class ServedModel {
     }
   }
 
-  /** Tokens as a vector, in turns with whoever else reads. Throws the signal's reason soon after it is aborted. */
+  /** The embedding of tokens, computed through the prefill queue. Throws the signal's reason soon after an abort. */
   async embed(ids: readonly number[], signal: AbortSignal): Promise<Float32Array> {
     const text = (await this.language.embedder()).begin();
     try {
@@ -230,7 +230,7 @@ export class ServedModel {
   }
 }
 
-/** As long as the model was made for; where nothing in it grows with the text, or its config does not say, as below. */
+/** The context length of a model's config; a default if its state does not grow, or the config has none. */
 function contextOf({ state, maxPositionEmbeddings }: LanguageModel['model']): number {
   const grows = state.some((spec) => spec.grows !== undefined);
   return grows ? (maxPositionEmbeddings ?? 32_768) : 131_072;

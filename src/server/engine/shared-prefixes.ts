@@ -1,19 +1,19 @@
 /**
- * Where prompts part. Many begin alike, with the same instructions or the same document, and go on in ways of their own: the
- * state at the place where two parted is worth keeping, since others will part there too.
+ * Finds shared prefixes of prompts. Many prompts begin with the same instructions or the same document: the state where two prompts diverge
+ * is worth caching, since others will diverge there too.
  */
 import { sharedLength } from '../../generate/index.js';
 
-/** Prompts that are remembered. */
+/** The number of recent prompts that are compared. */
 const REMEMBERED = 64;
-/** Fewer tokens in common are read again as fast as a state is found. */
+/** The shortest prefix worth caching, in tokens; shorter ones are read as fast as a state is looked up. */
 const WORTHWHILE = 32;
 
-/** The last prompts, by which the length of a new one's common beginning is found. */
+/** The recent prompts. */
 export class SharedPrefixes {
   private readonly prompts: (readonly number[])[] = [];
 
-  /** Takes up a prompt; returns how many of its tokens an earlier one had too, 0 where that is not worth a state. */
+  /** Adds a prompt; returns the length of its longest prefix shared with an earlier one, or 0 if that is not worth caching. */
   add(ids: readonly number[]): number {
     const shared = this.prompts.reduce((most, prompt) => Math.max(most, sharedLength(prompt, ids)), 0);
     this.prompts.push(ids);

@@ -1,18 +1,17 @@
-/** How many answers are written at once. */
+/** Limits the number of concurrent answers. */
 import { OverloadedError } from '../errors.js';
 
 /**
- * Places for answers that are being written. Who finds none waits in line, as long as that is not too long. What an answer was admitted
- * for must be given back by `release`, once.
+ * A semaphore for concurrent answers, with a first-come, first-served queue of limited length. Each acquisition must be released once.
  */
 export class Slots {
   private taken = 0;
   private readonly line: { count: number; enter: () => void }[] = [];
 
   constructor(
-    /** Answers at once. */
+    /** The most concurrent answers. */
     private readonly limit: number,
-    /** Requests that may wait. */
+    /** The most requests in the queue. */
     private readonly longest: number,
   ) {}
 
@@ -25,8 +24,8 @@ export class Slots {
   }
 
   /**
-   * Takes so many places, at most all that there are, in the order in which requests came. Throws `OverloadedError` at once when the
-   * line is too long, and later the signal's reason.
+   * Acquires `count` slots, or all slots if there are fewer, in the order of the requests; resolves to the function that releases them. Rejects
+   * with `OverloadedError` at once if the queue is full, and with the signal's reason after an abort.
    */
   take(count: number, signal: AbortSignal): Promise<() => void> {
     if (count > this.limit) throw new RangeError(`there are ${this.limit} places, and ${count} are wanted`);

@@ -1,20 +1,20 @@
-/** Starts the thread that computes. */
+/** Starts the engine's thread. */
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { EngineEndedError, errorOf, type Failure } from '../errors.js';
 import { Caller } from './calls.js';
 import type { EngineOptions } from './engine.js';
 import type { EngineCalls } from './protocol.js';
 
-/** The thread of the engine, as the server has it. */
+/** The server's handle of the engine's thread. */
 export interface RunningEngine {
   readonly calls: Caller<EngineCalls>;
   /** Resolves when the thread has ended, whatever the reason. */
   readonly ended: Promise<void>;
-  /** Lets it finish what it writes to the disk, and ends it. */
+  /** Waits for pending writes to disk, and ends the thread. */
   close(): Promise<void>;
 }
 
-/** Resolves when the models are loaded. Throws what went wrong with them. */
+/** Resolves when the models are loaded. Throws the error if loading fails. */
 export async function startEngine(options: EngineOptions): Promise<RunningEngine> {
   const { port1, port2 } = new MessageChannel();
   const worker = new Worker(new URL('./worker.js', import.meta.url), {
@@ -43,7 +43,7 @@ export async function startEngine(options: EngineOptions): Promise<RunningEngine
     calls,
     ended,
     async close() {
-      // One that has ended has nothing to finish.
+      // A thread that has ended has nothing to finish.
       await calls.call('close', null).catch((error: unknown) => {
         if (!(error instanceof EngineEndedError)) throw error;
       });

@@ -1,22 +1,22 @@
 /**
- * The cache of states of prefixes: in memory, and in a folder, so that it survives a restart. States are written to the folder only when the
- * engine has been idle for a while, since checking and writing one takes time of the thread that computes.
+ * The server's prefix cache: in memory, and in a folder, so that it survives a restart. States are written to the folder only when the engine
+ * has been idle for a while, since hashing and writing one blocks the thread that computes.
  */
 import { type LanguageModel, PrefixCache, type PrefixStore, type Snapshot } from '../../generate/index.js';
 import { PrefixFolder } from '../../generate/prefix-folder.js';
 
-/** The folder may take so many times the memory. */
+/** The limit of the folder, as a multiple of the limit of memory. */
 const FOLDER_FACTOR = 10;
-/** States that wait to be written may take this part (1 / 4) of the limit, besides the cache, which may have dropped them already. */
+/** Unwritten states may take 1 / 4 of the limit in addition to the cache, which may have evicted them already. */
 const UNWRITTEN_SHARE = 4;
-/** Milliseconds without work before anything is written: the next request often comes at once. */
+/** Milliseconds of idleness before anything is written: the next request often comes at once. */
 const PAUSE = 1000;
 
-/** States of prefixes in memory, and in a folder that they are copied to while nothing is being generated. */
+/** A prefix cache in memory, with a folder that states are copied to while the engine is idle. */
 export class StateCache implements PrefixStore {
   private readonly cache: PrefixCache;
   private readonly folder: PrefixFolder | undefined;
-  /** Those that are not in the folder yet, the newest last. */
+  /** States that are not in the folder yet, the newest last. */
   private readonly unwritten = new Set<Snapshot>();
   private busy = 0;
   private writing: Promise<void> | undefined;
@@ -71,7 +71,7 @@ export class StateCache implements PrefixStore {
     }
   }
 
-  /** Work begins; until it ends nothing is written. */
+  /** Call it when work begins: nothing is written until `end`. */
   begin(): void {
     clearTimeout(this.pause);
     this.busy++;
@@ -87,7 +87,7 @@ export class StateCache implements PrefixStore {
     }, PAUSE);
   }
 
-  /** Writes what is left. */
+  /** Writes the remaining states. */
   async close(): Promise<void> {
     clearTimeout(this.pause);
     await this.writing;

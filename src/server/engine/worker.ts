@@ -1,4 +1,4 @@
-/** The thread that computes: loads the models, says that it is ready or what went wrong, and answers calls. */
+/** The engine's thread: loads the models, reports success or failure, and answers calls. */
 
 import type { MessagePort } from 'node:worker_threads';
 import { parentPort, workerData } from 'node:worker_threads';

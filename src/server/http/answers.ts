@@ -1,18 +1,18 @@
-/** What the engine gives, as chat and text completions: in pieces as they come, or whole. */
+/** Converts the engine's events to chat and text completions, streamed or whole. */
 import { randomBytes } from 'node:crypto';
 import type { z } from 'zod';
 import type { StateRecord } from '../../generate/states/record.js';
 import { type AnswerPart, AnswerReader, type Reading, type ThoughtForm } from '../../text/index.js';
+import { countCharacters } from '../engine/held-tokens.js';
 import type {
+  AnswerToken,
   ChosenLogprob,
   EchoedToken,
   GenerateEvent,
   GenerateResult,
   ServedModelInfo,
   TokenLogprob,
-  ToldToken,
 } from '../engine/protocol.js';
-import { countCharacters } from '../engine/told-tokens.js';
 import type {
   ChatChunk,
   ChatCompletion,
@@ -24,7 +24,7 @@ import type {
   Usage,
 } from './schemas.js';
 
-/** What belongs to every piece of an answer. */
+/** The fields that all chunks of an answer share. */
 export interface Heading {
   readonly id: string;
   readonly created: number;
@@ -32,7 +32,7 @@ export interface Heading {
   readonly system_fingerprint: string;
 }
 
-/** What an answer and all its chunks begin with; the id is random. */
+/** The shared fields of an answer, with a random id. */
 export function headingOf({ id, fingerprint }: ServedModelInfo, kind: 'chatcmpl' | 'cmpl'): Heading {
   return {
     id: `${kind}-${randomBytes(12).toString('hex')}`,
@@ -42,13 +42,13 @@ export function headingOf({ id, fingerprint }: ServedModelInfo, kind: 'chatcmpl'
   };
 }
 
-/** What a request took, over all of its prompts. */
+/** The usage of a request, over all of its prompts. */
 export class Tally {
   promptTokens = 0;
   reusedTokens = 0;
   readTokens = 0;
   writtenTokens = 0;
-  /** Those of them that only thoughts came of. */
+  /** The completion tokens of thoughts. */
   thoughtTokens = 0;
   private stateBytes = 0;
   private state: StateRecord | undefined;
@@ -86,15 +86,15 @@ export class Tally {
   }
 }
 
-/** A state without what was said in it. */
+/** A state's record without its messages. */
 export function publicState({ base: _, messages: __, ...state }: StateRecord): z.infer<typeof State> {
   return state;
 }
 
-/** Events of one prompt, or of several whose answers were counted on. */
+/** The events of one prompt, or of several with consecutive indices of answers. */
 export type Events = AsyncGenerator<GenerateEvent, void>;
 
-/** Chunks of a chat's answer, without usage. */
+/** The chunks of a chat completion, without usage. */
 export async function* chatChunks(
   events: Events,
   heading: Heading,
@@ -108,7 +108,7 @@ export async function* chatChunks(
   const chunk = (
     index: number,
     delta: ChatChunk['choices'][0]['delta'],
-    more: { logprobs?: readonly ToldToken[] | undefined; finish?: FinishReason } = {},
+    more: { logprobs?: readonly AnswerToken[] | undefined; finish?: FinishReason } = {},
   ): ChatChunk => {
     const first = begun.has(index) ? {} : { role: 'assistant' as const, content: '' };
     begun.add(index);
@@ -131,7 +131,7 @@ export async function* chatChunks(
       yield chunk(choice, deltaOf(part), { logprobs });
       logprobs = undefined;
     }
-    // What has no text yet may have probabilities.
+    // Log probabilities may come before their text.
     if (logprobs) yield chunk(choice, { content: '' }, { logprobs });
     if (isEnd) yield chunk(choice, {}, { finish: finishReason(event.reason, called.has(choice)) });
   }
@@ -152,7 +152,7 @@ function deltaOf(part: AnswerPart): ChatChunk['choices'][0]['delta'] {
   }
 }
 
-/** What the chunks of one choice say together. */
+/** Assembles the chunks of one choice. */
 class GatheredChoice {
   content = '';
   reasoning: string | undefined;
@@ -173,7 +173,7 @@ class GatheredChoice {
     if (finish) this.finish = finish;
   }
 
-  /** As a whole answer has it. */
+  /** The choice of a whole completion. */
   choice(index: number): ChatCompletion['choices'][0] {
     const { content, reasoning, calls, logprobs, finish } = this;
     const tool_calls = calls.map(({ id, ...called }) => ({
@@ -197,7 +197,7 @@ class GatheredChoice {
   }
 }
 
-/** A whole chat's answer. */
+/** A whole chat completion. */
 export async function chatCompletion(
   chunks: AsyncGenerator<ChatChunk>,
   heading: Heading,
@@ -219,9 +219,9 @@ export async function chatCompletion(
   };
 }
 
-/** Chunks of texts, without usage. */
+/** The chunks of a text completion, without usage. */
 export async function* textChunks(events: Events, heading: Heading): AsyncGenerator<TextCompletion> {
-  // Where answers begin, behind prompts that are echoed.
+  // The offsets of answers after echoed prompts.
   const offsets = new Map<number, number>();
   for await (const event of events) {
     if (!('choice' in event)) continue;
@@ -251,7 +251,7 @@ export async function* textChunks(events: Events, heading: Heading): AsyncGenera
   }
 }
 
-/** Whole texts. */
+/** A whole text completion. */
 export async function textCompletion(
   chunks: AsyncGenerator<TextCompletion>,
   heading: Heading,
@@ -278,8 +278,8 @@ function finishReason(reason: 'token' | 'string' | 'length', called: boolean): F
 
 type ChatLogprobs = NonNullable<ChatChunk['choices'][0]['logprobs']>;
 
-/** Chats tell a part of a character by its bytes alone, `\\xe9`, texts with `bytes:` before them. */
-function chatLogprobs(tokens: readonly ToldToken[]): ChatLogprobs {
+/** In chats the text of a partial character is its bytes, `\\xe9`; in text completions it has the prefix `bytes:`. */
+function chatLogprobs(tokens: readonly AnswerToken[]): ChatLogprobs {
   const told = ({ token, bytes, logprob }: TokenLogprob) => ({
     token: token.replace(/^bytes:(?=(?:\\x[0-9a-f]{2})+$)/, ''),
     bytes: [...bytes],
@@ -291,8 +291,8 @@ function chatLogprobs(tokens: readonly ToldToken[]): ChatLogprobs {
   };
 }
 
-/** `offset` is that of the answer. */
-function textLogprobs(tokens: readonly ToldToken[], offset: number): TextLogprobs {
+/** `offset` is the offset of the answer. */
+function textLogprobs(tokens: readonly AnswerToken[], offset: number): TextLogprobs {
   return {
     tokens: tokens.map(({ token }) => token),
     token_logprobs: tokens.map(({ logprob }) => logprob),
@@ -301,7 +301,7 @@ function textLogprobs(tokens: readonly ToldToken[], offset: number): TextLogprob
   };
 }
 
-/** The likeliest tokens by their texts; of several with one text the likeliest has it, and the others are told by their ids. */
+/** The most likely tokens by their texts. Of several tokens with the same text, the most likely one has it, and the others are listed by id. */
 function byText({ top }: ChosenLogprob): Record<string, number> {
   const found = new Map<string, number>();
   for (const { id, token, logprob } of top) found.set(found.has(token) ? `token_id:${id}` : token, logprob);

@@ -1,4 +1,4 @@
-/** What is answered when something goes wrong, in the form in which OpenAI's interface says it. */
+/** Error responses in the format of OpenAI's API. */
 import { z } from 'zod';
 import {
   ArchiveError,
@@ -21,7 +21,7 @@ import {
   UnknownModelError,
 } from '../errors.js';
 
-/** The body of every failed request, as OpenAI has it. */
+/** The body of an error response, as in OpenAI's API. */
 export const ErrorBody = z.object({
   error: z.object({
     message: z.string(),
@@ -50,13 +50,13 @@ const TYPES: Readonly<Record<Status, string>> = {
   503: 'server_error',
 };
 
-/** An error with the status that it is answered with. */
+/** An error with its HTTP status. */
 export class ApiError extends HeddleError {
   constructor(
     readonly status: Status,
     code: string,
     message: string,
-    /** The part of the request that is wrong, and headers that the answer has. */
+    /** The parameter that is wrong, and headers of the response. */
     readonly about: { param?: string; headers?: Readonly<Record<string, string>> } = {},
   ) {
     super(code, message);
@@ -68,7 +68,7 @@ export class ApiError extends HeddleError {
   }
 }
 
-/** Status and code of the errors that requests can cause. What is not here is the server's own fault. */
+/** Status and code of the errors that requests can cause. All others are internal errors. */
 const CAUSED = [
   [UnknownModelError, 404, 'model_not_found'],
   [UnknownStateError, 404, 'state_not_found'],
@@ -87,7 +87,7 @@ const CAUSED = [
   [OverloadedError, 503, 'overloaded', { 'retry-after': '1' }],
 ] as const;
 
-/** Any error as one that can be answered; what the server itself did wrong says nothing of how. */
+/** Any error as an `ApiError`. Internal errors do not reveal their message. */
 export function apiErrorOf(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   const found = CAUSED.find(([kind]) => error instanceof kind);
@@ -98,7 +98,7 @@ export function apiErrorOf(error: unknown): ApiError {
   return new ApiError(500, 'internal_error', 'the server failed: its log says why');
 }
 
-/** The first thing that is wrong with a request. */
+/** The error for a request that does not match its schema: its first issue. */
 export function invalid({ issues }: z.ZodError): ApiError {
   const { code, path, message } = nearest(issues[0]!);
   const param = path.map(String).join('.');
@@ -111,7 +111,7 @@ export function invalid({ issues }: z.ZodError): ApiError {
   );
 }
 
-/** Of something that may be one thing or another, what is wrong with it as what it is most like. */
+/** For a union, the issue of the alternative that the value is closest to. */
 function nearest(issue: z.core.$ZodIssue): { code: string; path: PropertyKey[]; message: string } {
   const { path } = issue;
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
@@ -120,13 +120,13 @@ function nearest(issue: z.core.$ZodIssue): { code: string; path: PropertyKey[]; 
       .sort((a, b) => rank(a.message) - rank(b.message) || b.path.length - a.path.length);
     return { ...best!, path: [...path, ...best!.path] };
   }
-  // The flaw of a key stands within the issue.
+  // The issue of an invalid key is nested.
   if (issue.code === 'invalid_key') return { code: 'invalid_value', path, message: issue.issues[0]!.message };
   const known = issue.code === 'custom' ? (issue.params?.code as string | undefined) : undefined;
   return { code: known ?? 'invalid_value', path, message: issue.message };
 }
 
-/** Another type is less like it than a value that is out of range, and a certain number is the least like it. */
+/** Distance of an alternative: a value out of range is closer than another type, and a literal is the farthest. */
 function rank(message: string): number {
   if (/^Invalid input: expected -?\d/.test(message)) return 2;
   return Number(message.startsWith('Invalid input: expected'));

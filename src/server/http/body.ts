@@ -1,18 +1,18 @@
-/** The body of a request, which may be anything. */
+/** Parses the body of a request. */
 import type { Context } from 'hono';
 import type { z } from 'zod';
 import { ApiError, invalid } from './api-error.js';
 
-/** No request needs more; deeper ones fill the stack of whoever walks through them. */
+/** The deepest nesting of JSON: deeper bodies could overflow the stack of recursive code. */
 const DEEPEST = 100;
 
-/** What a request says, as the schema has it. Throws `ApiError` for anything else. */
+/** The body, parsed and validated by the schema. Throws `ApiError` if it is invalid. */
 export async function bodyOf<Schema extends z.ZodType>(
   context: Context,
   schema: Schema,
 ): Promise<z.output<Schema>> {
   const type = context.req.header('content-type') ?? '';
-  // A page from elsewhere can send other types without asking first.
+  // Pages of other origins can send other content types without a CORS preflight.
   if (!/^application\/json\s*(;|$)/i.test(type)) {
     throw new ApiError(415, 'unsupported_media_type', 'send JSON, with content-type: application/json');
   }
@@ -31,7 +31,7 @@ export async function bodyOf<Schema extends z.ZodType>(
   throw invalid(result.error);
 }
 
-/** How deep a JSON text is nested. */
+/** The nesting depth of a JSON text. */
 function depthOf(text: string): number {
   let depth = 0;
   let deepest = 0;

@@ -1,4 +1,4 @@
-/** What applies to every request: who sent it, what it may take, and how it is answered when something goes wrong. */
+/** Middleware for every request: authentication, limits, logging and errors. */
 import { randomBytes } from 'node:crypto';
 import type { Context, Hono, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
@@ -15,46 +15,46 @@ import type { ModelPlace } from '../model-files.js';
 import { ApiError, apiErrorOf } from './api-error.js';
 import type { Health } from './schemas.js';
 
-/** What the routes work with. */
+/** The dependencies of the routes. */
 export interface Deps {
   readonly engine: Caller<EngineCalls>;
   readonly models: ReadonlyMap<string, ServedModelInfo>;
-  /** Where the files of each model are. */
+  /** The places of the models' files. */
   readonly places: ReadonlyMap<string, ModelPlace>;
-  /** Whether whoever may ask a model may also have its files. */
+  /** Whether clients that may use a model may also download its files. */
   readonly sharesWeights: boolean;
   readonly library: StateLibrary;
   /** A library of documents, if one is served. */
   readonly archive?: Archive | undefined;
-  /** Absent where everybody on this machine may ask. */
+  /** Absent if every client on this machine is allowed. */
   readonly keys: ApiKeys | undefined;
   readonly accounts: KeyAccounts;
   readonly metrics: Metrics;
   readonly log: Log;
-  /** Folders in which training runs are looked for. */
+  /** Folders to search for training runs. */
   readonly runs: readonly string[];
   readonly limits: {
     readonly bodyBytes: number;
     readonly seconds: number;
-    /** Answers that are generated at once. */
+    /** The most concurrent answers. */
     readonly answers: number;
   };
-  /** Whether another program decides who reaches it. */
+  /** Whether a host program controls access. */
   readonly mounted: boolean;
-  /** 'draining' when no new requests are taken, 'failed' when the engine has ended. */
+  /** 'draining' while no new requests are accepted, 'failed' when the engine has ended. */
   readonly status: () => Exclude<Health, 'unresponsive'>;
-  /** Aborts what is still running when the server has waited long enough for it. */
+  /** Aborted when the grace period of a shutdown is over. */
   readonly stopping: AbortSignal;
 }
 
-/** What handlers of one request share. */
+/** Variables of one request. */
 export interface Variables {
-  /** Whose states are meant, and who is counted. */
+  /** The owner of states and of rate limits. */
   owner: string;
   requestId: string;
-  /** What the log says of this request beside what it says of all. */
+  /** Further fields of the request's log entry. */
   facts: Record<string, unknown>;
-  /** Resolves when the last byte of the answer is out, where that is later than the answer's beginning. */
+  /** Resolves when the last byte of a streamed response is sent. */
   streamed: Promise<void> | undefined;
   /** Run once, when the response was sent or the client has gone. */
   cleanups: (() => void)[];
@@ -65,10 +65,10 @@ export type App = Hono<{ Variables: Variables }>;
 /** The context of a request, with these variables. */
 export type RequestContext = Context<{ Variables: Variables }>;
 
-/** Where there are no keys. */
+/** The owner if there are no keys. */
 const ANYONE = 'anyone';
 
-/** Answers errors, and logs and counts every request when its answer is complete. */
+/** Turns errors into responses, and logs and counts every request when its response is complete. */
 export function observed(app: App, { log, metrics }: Deps): void {
   app.use(async (context, next) => {
     const began = performance.now();
@@ -109,7 +109,7 @@ export function observed(app: App, { log, metrics }: Deps): void {
   app.notFound((context) => answered(context as RequestContext, nothingAt(app, context.req)));
 }
 
-/** That a path has nothing, or takes other methods; a client with a wrong base URL is told the right one. */
+/** The error for an unknown path (404, with a hint for a wrong base URL) or a wrong method (405). */
 function nothingAt(app: App, { path, method }: { path: string; method: string }): ApiError {
   const own = app.routes.filter(({ method }) => method !== 'ALL');
   const methods = [...new Set(own.filter((route) => matches(route.path, path)).map(({ method }) => method))];
@@ -125,7 +125,7 @@ function nothingAt(app: App, { path, method }: { path: string; method: string })
   return new ApiError(404, 'not_found', `there is nothing at ${path}: ${hint}`);
 }
 
-/** Whether a route's path, such as `/v1/states/:id`, is that of a request. */
+/** Whether a request's path matches that of a route, such as `/v1/states/:id`. */
 function matches(route: string, path: string): boolean {
   const [expected, parts] = [route.split('/'), path.split('/')];
   return (
@@ -135,7 +135,7 @@ function matches(route: string, path: string): boolean {
 }
 
 function answered(context: RequestContext, error: ApiError): Response {
-  // 499: the client has gone, and only a proxy's log shows the status.
+  // 499: the client has disconnected, and only a proxy's log shows the status.
   const status = error.status as 400;
   for (const [name, value] of Object.entries(error.about.headers ?? {})) context.header(name, value);
   return context.json(error.body, status);
@@ -203,12 +203,12 @@ export function bodyLimited({ limits }: Deps): MiddlewareHandler {
   });
 }
 
-/** For answers that are streamed: the request counts as running, also for its key, until the last byte is sent or the client has gone. */
+/** For streamed responses: the request counts as running, also for its key's limits, until the last byte is sent or the client disconnects. */
 export function untilSent(context: RequestContext, answer: Response): Response {
-  // The body of an answer to HEAD is never read.
+  // The body of a response to HEAD is never read.
   if (!answer.body || context.req.method === 'HEAD') return answer;
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
-  // Rejected where the client disconnects.
+  // Rejected if the client disconnects.
   const sent = answer.body.pipeTo(writable).catch(() => {});
   context.set('streamed', sent);
   return new Response(readable, answer);

@@ -1,4 +1,4 @@
-/** `/v1/embeddings`: texts as vectors. */
+/** `/v1/embeddings`. */
 import { z } from 'zod';
 import { ApiError } from './api-error.js';
 import { bodyOf } from './body.js';
@@ -12,7 +12,7 @@ const MANY = 2048;
 const Text = z.string().min(1, 'an empty text has no meaning to embed');
 const Tokens = z.array(z.int().min(0)).min(1);
 
-/** The body of `POST /v1/embeddings`, as OpenAI has it. */
+/** The body of `POST /v1/embeddings`, as in OpenAI's API. */
 export const EmbeddingsRequest = requestOf({
   model: optional(z.string().max(200)).describe('By default the only model there is.'),
   input: z.union([

@@ -1,9 +1,9 @@
-/** What a request's JSON text says of tools and variables, where `JSON.parse` would lose numbers or the order of keys. */
+/** Reads tools and template variables from a request's JSON text without the losses of `JSON.parse` (large numbers, the order of keys). */
 import type { Context } from 'hono';
 import { type ExactJson, readExactJson, type TemplateVariables } from '../../text/index.js';
 import type { Tool } from './messages.js';
 
-/** The body that was read before, read again without loss; where it has nothing to lose for a template, an empty one. */
+/** Parses the body again without loss; empty if it has no parts that a template would see. */
 export async function exactBodyOf(
   context: Context,
   { tools, chat_template_kwargs: variables }: { tools?: unknown; chat_template_kwargs?: unknown },
@@ -13,7 +13,7 @@ export async function exactBodyOf(
   return body instanceof Map ? body : new Map();
 }
 
-/** Tools with the parameters that stand in the body's tool of the same name. */
+/** Tools with the exact parameters of the body's tools of the same names. */
 export function exactTools(tools: readonly Tool[], body: ReadonlyMap<string, ExactJson>): readonly unknown[] {
   const sent = body.get('tools');
   const declared = (Array.isArray(sent) ? sent : []).map((tool) => memberOf(tool, 'function') ?? tool);
@@ -28,7 +28,7 @@ export function exactTools(tools: readonly Tool[], body: ReadonlyMap<string, Exa
 const memberOf = (value: ExactJson | undefined, name: string): ExactJson | undefined =>
   value instanceof Map ? value.get(name) : undefined;
 
-/** Variables of the template, with those that the body has for it as they stand there. */
+/** Template variables with the exact values of the body. */
 export function exactVariables(
   variables: Readonly<Record<string, unknown>>,
   body: ReadonlyMap<string, ExactJson>,

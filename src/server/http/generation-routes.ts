@@ -45,7 +45,7 @@ export function addGenerationRoutes(app: App, deps: Deps): void {
   });
 }
 
-/** Has the engine answer a chat; as `begin` below. */
+/** Starts a chat completion; see `begin`. */
 export async function beginChat(
   context: RequestContext,
   deps: Deps,
@@ -68,7 +68,7 @@ export async function beginChat(
   return { chunks: chatChunks(events, heading, reading, tally), signal };
 }
 
-/** Sends values as events as they come. */
+/** Streams values as server-sent events. */
 export function streamed<Value>(
   context: RequestContext,
   values: AsyncGenerator<Value>,
@@ -84,13 +84,12 @@ export function streamed<Value>(
   return context.body(body);
 }
 
-/** Milliseconds for which a streamed answer holds its headers back, so that an early failure can have a status of its own. */
+/** Milliseconds for which a streamed response delays its headers, so that an early error can have its own status. */
 const STATUS_PATIENCE = 1000;
 
 /**
- * Starts the engine's calls, each when there is room for it. Errors of the first call are thrown before this resolves, so that they
- * get a status; a streamed answer waits no longer than STATUS_PATIENCE for that, and later errors are events. `tally` has the usage when
- * the events have ended.
+ * Starts the engine's calls one after the other. Errors of the first call are thrown before this resolves, so that they get a status; a
+ * streamed response waits at most STATUS_PATIENCE for that, and later errors become events. `tally` has the usage when the events have ended.
  */
 async function begin(
   context: RequestContext,
@@ -137,7 +136,7 @@ async function begin(
                 : next.value;
             }
           } finally {
-            // A reader that stops early also cancels the engine's call.
+            // A client that stops reading also cancels the engine's call.
             await stream.return(undefined as never);
           }
         },
@@ -162,7 +161,7 @@ async function begin(
   return { events: all(), signal };
 }
 
-/** Splits a request for more answers than are generated at once. */
+/** Splits a request for more answers than the engine generates concurrently. */
 function portionsOf(request: GenerateRequest, most: number): { first: number; portion: GenerateRequest }[] {
   return Array.from({ length: Math.ceil(request.n / most) }, (_, i) => {
     const first = i * most;
@@ -172,8 +171,8 @@ function portionsOf(request: GenerateRequest, most: number): { first: number; po
 }
 
 /**
- * The events of calls, each of which queues once the one before was admitted, so that a request with many prompts takes one place in
- * the queue.
+ * The events of several calls, each of which is queued after the previous one was admitted, so that a request with many prompts takes only
+ * one place in the queue.
  */
 async function* inTurn(calls: readonly ((admitted: () => void) => Events)[], signal: AbortSignal): Events {
   let over = false;
@@ -208,7 +207,7 @@ async function* inTurn(calls: readonly ((admitted: () => void) => Events)[], sig
   }
 }
 
-/** The same events; the time to the first token and between tokens is measured. */
+/** Passes events through, and measures the time to the first token and between tokens. */
 async function* timedEvents(
   events: Events,
   { metrics, log }: Deps,
@@ -236,8 +235,8 @@ async function* timedEvents(
 }
 
 /**
- * Adds the usage to the last chunk, or to a chunk of its own where the client asked for it. Chunks with a finish reason are held back until
- * the usage is known.
+ * Adds the usage to the last chunk, or to a separate chunk if the client requested it. Chunks with a finish reason are held back until the
+ * usage is known.
  */
 async function* withUsage<Chunk extends ChatChunk | TextCompletion>(
   chunks: AsyncGenerator<Chunk>,

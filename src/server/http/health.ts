@@ -1,11 +1,11 @@
-/** Whether the server answers, asked of the thread that computes. */
+/** The health check, which asks the engine's thread. */
 import type { Deps } from './context.js';
 import type { Health } from './schemas.js';
 
-/** How long the engine may take to answer at all, in milliseconds. It answers between the pieces of its work. */
+/** The timeout of the engine's response in milliseconds. The engine responds between chunks of work. */
 const PATIENCE = 5000;
 
-/** Whether requests are answered, as the engine itself says. */
+/** The health of the server, including the engine. */
 export async function healthOf(
   { status, engine }: Pick<Deps, 'status' | 'engine'>,
   patience = PATIENCE,

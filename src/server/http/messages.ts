@@ -1,6 +1,6 @@
 /**
- * Messages, calls and tools as clients send them. Clients send back what they were given, by this server or by another, and with
- * marks that are meant for others: what says nothing here is ignored. What a model cannot read is refused by name.
+ * Schemas of messages, tool calls and tools. Clients send back what they received, from this server or another one, with fields for other
+ * servers, so unknown fields are ignored. Content that a model cannot read is refused by name.
  */
 import { z } from 'zod';
 
@@ -9,7 +9,7 @@ export function optional<Schema extends z.ZodType>(schema: Schema) {
   return schema.nullish().transform((value) => value ?? undefined);
 }
 
-/** What a part of a message that is no text is called in a refusal. */
+/** Names of the types of non-text parts, for error messages. */
 const KINDS: readonly (readonly [RegExp, string])[] = [
   [/image/, 'an image'],
   [/audio/, 'audio'],
@@ -24,12 +24,12 @@ const Part = z.looseObject({
 });
 type Part = z.infer<typeof Part>;
 
-/** The text of a part; undefined where it is none. */
+/** The text of a part; undefined if it is not text. */
 function textOfPart({ type, text, refusal }: Part): string | undefined {
-  // The second and third are those of /v1/responses.
+  // The second and third types are those of /v1/responses.
   if (!type || ['text', 'input_text', 'output_text'].includes(type)) return text ?? '';
   if (type === 'refusal') return refusal ?? '';
-  // What was thought before an earlier answer stands in `reasoning_content`, if anywhere.
+  // The thoughts of earlier answers are taken from `reasoning_content` only.
   return ['thinking', 'redacted_thinking', 'reasoning'].includes(type) ? '' : undefined;
 }
 
@@ -45,28 +45,28 @@ const TextPart = Part.transform((part, context) => {
   return z.NEVER;
 });
 
-/** A text, or parts that are joined. Absent, null and an empty list are an empty text. */
+/** A text, or parts that are concatenated. Absent, null and an empty list mean an empty text. */
 export const Content = z
   .union([z.string(), z.array(z.union([z.string(), TextPart]))])
   .nullish()
   .transform((content) => (typeof content === 'string' ? content : (content ?? []).join('')));
 
-/** An image beside text: its address, which is a `data:` URL as a rule, and which part of the message it is. */
+/** An image in a message: its address, usually a `data:` URL, and the index of its part. */
 export interface ImageSaid {
   readonly address: string;
   readonly part: number;
-  /** Where the request has it, for a refusal; a part of `messages` by default. */
+  /** Its path in the request, for errors; a part of `messages` by default. */
   readonly param?: string;
 }
 
-/** What a person says: a text, and images. */
+/** The content of a user message: text and images. */
 export interface Said {
   readonly text: string;
   readonly images: readonly ImageSaid[];
 }
 
 const Address = z.union([z.string(), z.looseObject({ url: z.string() })]);
-/** An image as OpenAI's two interfaces have it, and as Anthropic's has it. */
+/** An image part of OpenAI's two APIs, or of Anthropic's. */
 const ImagePart = z.union([
   z.looseObject({ image_url: Address }),
   z.looseObject({ source: z.looseObject({ data: z.string(), media_type: z.string() }) }),
@@ -91,7 +91,7 @@ const SaidPart = Part.transform((part, context): string | { address: string } =>
   return { address: typeof address === 'string' ? address : address.url };
 });
 
-/** The same as `Content`, for people, who may show images: see `apart`. */
+/** `Content` for user messages, which may have images: see `apart`. */
 export const SaidContent = z
   .union([z.string(), z.array(z.union([z.string(), SaidPart]))])
   .nullish()
@@ -103,12 +103,12 @@ export const SaidContent = z
     };
   });
 
-/** The text of what is said as the content of its message, and the images beside it. */
+/** Splits the content of a user message into text and images. */
 export function apart({ text, images }: Said): { content: string; images?: readonly ImageSaid[] } {
   return { content: text, ...(images.length > 0 && { images }) };
 }
 
-/** A call's arguments: a JSON text, or what that text says. */
+/** A call's arguments: JSON text, or the parsed value. */
 export const Arguments = z
   .union([z.string(), z.record(z.string(), z.unknown())])
   .nullish()
@@ -124,13 +124,13 @@ const ToolCall = z.looseObject({
 /** A call of a tool in an assistant's message. */
 export type ToolCall = z.infer<typeof ToolCall>;
 
-/** What cannot be read, with a value that says nothing. */
+/** A field that is not supported, with an empty value. */
 const nothing = z.union([z.null(), z.array(z.never())]).optional();
 
 const name = optional(z.string()).describe('Given to the chat template.');
 const text = { content: Content, name };
 
-/** A message of a chat, as OpenAI has it; other keys are let through to the chat template. */
+/** A chat message as in OpenAI's API; other keys are passed on to the chat template. */
 export const Message = z.discriminatedUnion(
   'role',
   [
@@ -158,12 +158,12 @@ export const Message = z.discriminatedUnion(
 );
 export type Message = z.infer<typeof Message>;
 
-/** An object; what writes JSON in PHP makes an empty list of one without keys. */
+/** An object; an empty list counts as an empty object, since PHP encodes empty objects as lists. */
 export function orEmptyList<Schema extends z.ZodType>(schema: Schema) {
   return z.preprocess((value) => (Array.isArray(value) && value.length === 0 ? {} : value), schema);
 }
 
-/** A JSON Schema; it is checked when it is made a grammar. */
+/** A JSON Schema, which is validated when it is compiled to a grammar. */
 export const JsonSchema = orEmptyList(z.record(z.string(), z.unknown()));
 
 const Declared = z.looseObject({
@@ -172,7 +172,7 @@ const Declared = z.looseObject({
   parameters: optional(JsonSchema),
 });
 
-/** A function, with what it is in `function` or, as /v1/responses has it, beside `type`. */
+/** A function tool; its declaration is in `function` or, in /v1/responses, next to `type`. */
 export const Tool = z
   .looseObject({ type: z.string().nullish(), function: optional(z.unknown()) })
   .transform((tool, context) => {
@@ -190,7 +190,7 @@ export const Tool = z
       return z.NEVER;
     }
     const { name: called, description, parameters } = result.data;
-    // In the order in which templates were trained to print them.
+    // In the order of keys that models were trained with.
     return {
       type: 'function' as const,
       function: {
@@ -209,10 +209,10 @@ const Allowed = z.looseObject({
   ),
 });
 
-/** What a model must or may call: one function, one of some, or as it likes. */
+/** Which functions a model must or may call. */
 export interface Choice {
   readonly mode: 'none' | 'auto' | 'required';
-  /** The only ones that may be called; by default all. */
+  /** The functions that may be called; by default all. */
   readonly names?: readonly string[];
 }
 

@@ -1,4 +1,4 @@
-/** The OpenAPI document, made of the schemas that requests are checked with. */
+/** Generates the OpenAPI document from the schemas that requests are validated with. */
 import { z } from 'zod';
 import { ErrorBody } from './api-error.js';
 import { OPERATIONS, type Operation } from './operations.js';
@@ -65,7 +65,7 @@ export function openApiDocument(version: string): Json {
       schemas,
       securitySchemes: { key: { type: 'http', scheme: 'bearer' } },
     },
-    // Keys may be absent, on loopback.
+    // Without API keys the server accepts requests from this machine only.
     security: [{ key: [] }, {}],
   };
 }

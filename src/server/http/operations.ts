@@ -1,4 +1,4 @@
-/** The operations of the HTTP interface as data, from which the OpenAPI document is made. */
+/** The operations of the HTTP API, for the OpenAPI document. */
 import type { z } from 'zod';
 import {
   ArchiveDocument,
@@ -36,21 +36,21 @@ import {
   TextCompletion,
 } from './schemas.js';
 
-/** One operation of the interface, as the OpenAPI document describes it. */
+/** One operation. */
 export interface Operation {
   readonly method: 'get' | 'post' | 'patch' | 'delete';
-  /** Parameters of the path as `{name}`. */
+  /** With path parameters as `{name}`. */
   readonly path: string;
   readonly summary: string;
-  /** Parameters of the query: what each is. */
+  /** Descriptions of the query parameters. */
   readonly query?: Readonly<Record<string, string>>;
   /** The name of the request's schema, and the schema. */
   readonly body?: readonly [string, z.ZodType];
   readonly status: 200 | 201;
   readonly answer: readonly [string, z.ZodType] | 'text/plain' | 'image/png' | 'text/event-stream';
-  /** What the events are where `stream` is true, or always. */
+  /** The schema of streamed events, if `stream` is true or always. */
   readonly events?: readonly [string, z.ZodType];
-  /** Whether it is for everybody, with a key or without. */
+  /** Whether it needs no API key. */
   readonly open?: boolean;
 }
 

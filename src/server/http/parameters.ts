@@ -1,19 +1,19 @@
 /**
- * Parameters that are not ours. Clients send what other servers know, and mostly with the value that asks for nothing. Such a
- * parameter is ignored; it is refused where it would change the answer, and where it is one of ours misspelled.
+ * Handling of unknown parameters. Clients send parameters of other servers, mostly with values that have no effect. Such a parameter is
+ * ignored, unless it would change the answer or is a misspelling of a known one: then it is refused.
  */
 import { z } from 'zod';
 
-/** Names of the same parameter: those of OpenAI's interfaces, llama.cpp, and transformers. A request takes the first that it knows. */
+/** Synonyms of parameters in OpenAI's APIs, llama.cpp and transformers. A request uses the first name that its schema has. */
 const SYNONYMS: readonly (readonly string[])[] = [
   ['repetition_penalty', 'repeat_penalty'],
   ['max_completion_tokens', 'max_tokens', 'max_output_tokens', 'n_predict', 'max_new_tokens'],
 ];
 
 interface Foreign {
-  /** Values that ask for nothing, beside null. */
+  /** Values without an effect, in addition to null. */
   readonly neutral: readonly unknown[];
-  /** Why others are refused. */
+  /** Why other values are refused. */
   readonly reason: string;
 }
 
@@ -28,7 +28,7 @@ const format: Foreign = { neutral: ['', [], {}], reason: FORMATS };
 const length: Foreign = { neutral: [0, false, []], reason: LENGTH };
 const template: Foreign = { neutral: ['', false, []], reason: TEMPLATE };
 
-/** What would change an answer and cannot be done, by whoever sends it. */
+/** Parameters that would change an answer and are not supported, by the servers that have them. */
 const FOREIGN: Readonly<Record<string, Foreign>> = {
   // OpenAI
   functions: { neutral: [[]], reason: "functions are declared in 'tools'" },
@@ -85,7 +85,7 @@ const FOREIGN: Readonly<Record<string, Foreign>> = {
 
 const text = (value: unknown): string => JSON.stringify(value);
 
-/** Names that differ by a letter left out, added, changed or swapped, or by how words are parted. */
+/** Whether names differ by one letter omitted, added, changed or swapped, or by the separation of words. */
 function isMisspelled(name: string, known: string): boolean {
   const [a, b] = [name, known].map((one) => one.toLowerCase().replaceAll(/[^a-z0-9]/g, '')) as [
     string,
@@ -104,12 +104,12 @@ function isMisspelled(name: string, known: string): boolean {
 
 const isSynonym = (name: string): boolean => SYNONYMS.some((names) => names.includes(name));
 
-/** Others' own, which are near ours. */
+/** Parameters of other servers that resemble ours. */
 const NOT_MISSPELLED = new Set(['models', 'messages', 'prompts', 'inputs']);
 
 /**
- * The schema of a request with these parameters. Others are ignored, as far as that is not what the answer hangs on; each refusal
- * names the parameter and the reason.
+ * The schema of a request with these parameters. Unknown ones are ignored or refused as described above; errors name the parameter and the
+ * reason.
  */
 export function requestOf<Shape extends z.ZodRawShape>(shape: Shape) {
   const known = Object.keys(shape);
@@ -139,5 +139,5 @@ export function requestOf<Shape extends z.ZodRawShape>(shape: Shape) {
   }, z.object(shape));
 }
 
-/** Marks the issues of parameters that are refused as such. */
+/** Marks issues of refused parameters. */
 export const UNKNOWN = { code: 'unknown_parameter' } as const;

@@ -1,4 +1,4 @@
-/** What clients ask for, as the engine is asked. */
+/** Converts requests of clients to requests of the engine. */
 import type { ChatMessage, ExactJson } from '../../text/index.js';
 import type { Calls, Format, GenerateRequest, Owner, Prompt, ServedModelInfo } from '../engine/protocol.js';
 import { ApiError } from './api-error.js';
@@ -7,7 +7,7 @@ import type { Message, ToolCall } from './messages.js';
 import type { ChatRequest, CompletionRequest } from './schemas.js';
 import { shownImage } from './shown-image.js';
 
-/** An entry for each value that is there. */
+/** The type without undefined values. */
 type Given<T> = { [Key in keyof T]?: Exclude<T[Key], undefined> };
 
 /** An object without the keys whose value is undefined. */
@@ -15,7 +15,7 @@ export function given<T extends object>(values: T): Given<T> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Given<T>;
 }
 
-/** 0 means the likeliest token alone. */
+/** The least top_p: 0 means the most likely token only. */
 const NARROWEST = 1e-9;
 
 function common(body: ChatRequest | CompletionRequest, info: ServedModelInfo, owner: Owner) {
@@ -46,12 +46,12 @@ function common(body: ChatRequest | CompletionRequest, info: ServedModelInfo, ow
   };
 }
 
-/** A random one where none is given. The sampler takes the last 32 bits. */
+/** The seed, or a random one. The sampler uses its lowest 32 bits. */
 export function seedOf(seed: number | undefined): number {
   return seed === undefined ? Math.floor(Math.random() * 2 ** 31) : seed >>> 0;
 }
 
-/** `exact` is the body as `exactBodyOf` reads it. */
+/** `exact` is the body as parsed by `exactBodyOf`. */
 export function chatRequest(
   body: ChatRequest,
   info: ServedModelInfo,
@@ -80,7 +80,7 @@ export function chatRequest(
     },
     ...given({
       maxTokens: body.max_completion_tokens ?? body.max_tokens,
-      // Some name the number of alternatives here, as in /v1/completions.
+      // Some clients send the number of alternatives here, as in /v1/completions.
       logprobs: logprobs ? (body.top_logprobs ?? Number(logprobs === true ? 0 : logprobs)) : undefined,
       format,
       calls,
@@ -88,7 +88,7 @@ export function chatRequest(
   };
 }
 
-/** One for each prompt. */
+/** One request for each prompt. */
 export function completionRequests(
   body: CompletionRequest,
   info: ServedModelInfo,
@@ -119,10 +119,10 @@ export function completionRequests(
   return prompts.map((prompt) => ({ ...shared, prompt }));
 }
 
-/** As OpenAI's. */
+/** OpenAI's default. */
 const DEFAULT_COMPLETION = 16;
 
-/** Texts and lists of tokens, one or many. */
+/** One or many prompts, as texts or tokens. */
 export function promptsOf(prompt: CompletionRequest['prompt']): Prompt[] {
   const one = (single: string | number[]): Prompt =>
     typeof single === 'string' ? { kind: 'text', text: single } : { kind: 'tokens', ids: single };
@@ -130,7 +130,7 @@ export function promptsOf(prompt: CompletionRequest['prompt']): Prompt[] {
   return (prompt as (string | number[])[]).map(one);
 }
 
-/** Messages as a prompt of text alone. Throws `ApiError` for an image among them. */
+/** Messages as a prompt of text only. Throws `ApiError` for images. */
 export function textMessages(messages: readonly Message[]): Extract<Prompt, { kind: 'messages' }> {
   for (const [at, message] of messages.entries()) {
     const [image] = message.role === 'user' ? (message.images ?? []) : [];
@@ -142,7 +142,7 @@ export function textMessages(messages: readonly Message[]): Extract<Prompt, { ki
   return { kind: 'messages', messages: messages.map(templateMessage) };
 }
 
-/** A message as templates know it. */
+/** A message in the format of chat templates. */
 function templateMessage(message: Message): ChatMessage {
   const name = given({ name: message.name });
   switch (message.role) {
@@ -178,7 +178,7 @@ function templateMessage(message: Message): ChatMessage {
   }
 }
 
-/** The arguments stay JSON text, which the template is given as what it says: `JSON.parse` would lose numbers such as 1.0. */
+/** Arguments stay JSON text, which the template parses exactly: `JSON.parse` would change numbers such as 1.0. */
 function templateCall({ id, function: called }: Pick<ToolCall, 'id' | 'function'>, i: number) {
   return {
     id: id ?? `call_${i}`,
@@ -187,7 +187,7 @@ function templateCall({ id, function: called }: Pick<ToolCall, 'id' | 'function'
   };
 }
 
-/** An object as JSON text: an empty text is no arguments, of one that was cut off what it says until there; else the text as it is. */
+/** Arguments as the JSON text of an object: empty text means no arguments, truncated text is repaired, and other text is unchanged. */
 function argumentsOf(json: string): string {
   for (const text of [json, ...closed(json)]) {
     try {
@@ -198,7 +198,7 @@ function argumentsOf(json: string): string {
   return /^\s*(?:null\s*)?$/.test(json) ? '{}' : json;
 }
 
-/** A JSON text that was cut off, with what is open closed: at its end, and behind its last whole member. */
+/** Repairs of truncated JSON: closed at its end, and closed after its last complete member. */
 export function closed(json: string): string[] {
   const open: string[] = [];
   let quoted = false;
@@ -216,7 +216,7 @@ export function closed(json: string): string[] {
   return [json + (quoted ? '"' : '') + open.join(''), member];
 }
 
-/** How the template is to have the model think: its own variables, and what other servers call them. */
+/** The template's variables for thinking, from their names in various servers. */
 export function templateVariables(
   body: Pick<
     ChatRequest,
@@ -234,7 +234,7 @@ export function templateVariables(
     (kind === 'enabled' ? true : kind === 'disabled' ? false : undefined) ??
     (effort === 'none' ? false : undefined);
   const variables = {
-    // The two names that templates have for it.
+    // The two names that templates use.
     ...(asked !== undefined && { enable_thinking: asked, thinking: asked }),
     ...(effort !== undefined && effort !== 'none' && { reasoning_effort: effort }),
     ...own,
@@ -242,7 +242,7 @@ export function templateVariables(
   return Object.keys(variables).length > 0 ? variables : undefined;
 }
 
-/** Those that the model may call. */
+/** The tools that the model may call. */
 function toolsOf({ tools, tool_choice: choice }: ChatRequest, info: ServedModelInfo): ChatRequest['tools'] {
   if (!tools || tools.length === 0) {
     if (choice?.mode === 'required') {
@@ -265,7 +265,7 @@ function toolsOf({ tools, tool_choice: choice }: ChatRequest, info: ServedModelI
       param: 'tool_choice',
     });
   }
-  // One that must be called is told of beside the others; of those that may be, the model is told alone.
+  // With a required tool the prompt lists all tools; with a set of allowed tools it lists only those.
   if (choice?.mode === 'auto' && choice.names) {
     return tools.filter((tool) => choice.names!.includes(tool.function.name));
   }

@@ -1,19 +1,19 @@
 /**
- * What requests may say and what answers are: OpenAI's chat and text completions, with what is Heddle's own beside it. `null` is the
- * same as absent; what is not here, parameters.ts ignores or refuses.
+ * Schemas of requests and answers: OpenAI's chat and text completions, with Heddle's own fields. `null` means absent; parameters.ts ignores
+ * or refuses unknown parameters.
  */
 import { z } from 'zod';
 import { StateId, StateRecord } from '../../generate/states/record.js';
 import { JsonSchema, Message, optional, orEmptyList, Tool, ToolChoice } from './messages.js';
 import { requestOf } from './parameters.js';
 
-/** How many answers and prompts one request may ask for. */
+/** Limits of the prompts and answers of one request. */
 const MANY = 2048;
 const MOST_ANSWERS = 128;
 
 const Name = z.string().max(200).nullable().describe('What people call it.');
 
-/** A parameter that is left out, is null, or -1, which many clients write for none. */
+/** A parameter that may be absent, null, or -1, which many clients send for none. */
 export function orNone<Schema extends z.ZodType>(schema: Schema) {
   return z
     .union([z.literal(-1).transform(() => undefined), schema])
@@ -21,7 +21,7 @@ export function orNone<Schema extends z.ZodType>(schema: Schema) {
     .transform((value) => (value ?? undefined) as z.output<Schema> | undefined);
 }
 
-/** The JSON schema of an answer, where clients write it: OpenAI's, and those of llama.cpp, Together and TGI. */
+/** The format of an answer, with a JSON Schema in any of the places that OpenAI, llama.cpp, Together and TGI use. */
 export const ResponseFormat = z
   .looseObject({
     type: z.enum(['text', 'json_object', 'json_schema', 'json']),
@@ -46,7 +46,7 @@ const ollamaFormat = optional(z.union([z.enum(['json', '']), JsonSchema])).descr
   "As Ollama's clients ask for JSON: `json`, or a JSON Schema. `response_format` comes first.",
 );
 
-/** Any whole number; clients choose among those of 64 bits, of which a number in JavaScript has only the first digits. */
+/** Any integer; clients send 64-bit seeds, of which a number in JavaScript keeps only the first digits. */
 const wholeSeed = z
   .number()
   .refine(Number.isInteger, 'expected a whole number')
@@ -103,7 +103,7 @@ export const generation = {
   state_name: optional(Name).describe('Of the state that is saved.'),
 };
 
-/** How a model may be told to think or not to: each is what some server takes. */
+/** Parameters of various servers that switch thinking on or off. */
 export const thinking = {
   chat_template_kwargs: optional(orEmptyList(z.record(z.string(), z.unknown()))).describe(
     'Variables of the chat template, such as `enable_thinking`.',
@@ -184,9 +184,9 @@ export const ForkRequest = z.strictObject({ name: optional(Name) });
 /** The body of a change of a state's name. */
 export const RenameRequest = z.strictObject({ name: Name });
 
-/** A kept state, without the messages that it has read. */
+/** A saved state without its messages. */
 export const State = StateRecord.omit({ base: true, messages: true });
-/** A kept state with the messages that it has read. */
+/** A saved state with its messages. */
 export const StateWithMessages = StateRecord.omit({ base: true });
 /** The states of one owner. */
 export const StateList = z.object({ object: z.literal('list'), data: z.array(State) });
@@ -200,10 +200,10 @@ const Usage = z.object({
   prompt_tokens_details: z.object({ cached_tokens: z.int() }),
   completion_tokens_details: z.object({ reasoning_tokens: z.int() }),
 });
-/** The tokens of a request, as OpenAI counts them. */
+/** The usage of a request, in OpenAI's terms. */
 export type Usage = z.infer<typeof Usage>;
 
-/** What the same request took in our own terms. */
+/** The usage of a request, in Heddle's terms. */
 export const HeddleUsage = z.object({
   reused_tokens: z.int().describe('Tokens of the prompt whose state was known.'),
   read_tokens: z.int().describe('Tokens of the prompt that were read.'),
@@ -218,13 +218,13 @@ const Logprobs = z.object({
   refusal: z.null(),
 });
 
-/** A call as it is answered. */
+/** A tool call of an answer. */
 const WrittenCall = z.object({
   id: z.string(),
   type: z.literal('function'),
   function: z.object({ name: z.string(), arguments: z.string() }),
 });
-/** A part of one, while it is streamed: the first has all but the rest of the arguments. */
+/** A streamed part of a tool call: the first part has everything but the rest of the arguments. */
 const CallDelta = z.object({
   index: z.int(),
   id: z.string().optional(),
@@ -266,7 +266,7 @@ export const ChatCompletion = z.object({
 });
 export type ChatCompletion = z.infer<typeof ChatCompletion>;
 
-/** An event of the same answer as a stream. */
+/** An event of a streamed chat completion. */
 export const ChatChunk = z.object({
   ...answer,
   object: z.literal('chat.completion.chunk'),
@@ -288,7 +288,7 @@ export const ChatChunk = z.object({
 });
 export type ChatChunk = z.infer<typeof ChatChunk>;
 
-/** Of completions: as lists, and with texts for keys. */
+/** Log probabilities of text completions: lists, and objects with texts as keys. */
 const TextLogprobs = z.object({
   tokens: z.array(z.string()),
   token_logprobs: z.array(z.number().nullable()).describe('null for the first token of a prompt.'),
@@ -298,7 +298,7 @@ const TextLogprobs = z.object({
 /** Log probabilities in the form of text completions: a list for each key. */
 export type TextLogprobs = z.infer<typeof TextLogprobs>;
 
-/** The answer to a completion request, and an event of it as a stream. */
+/** The answer to a completion request, also as an event of a stream. */
 export const TextCompletion = z.object({
   ...answer,
   object: z.literal('text_completion'),
@@ -315,7 +315,7 @@ export const TextCompletion = z.object({
 });
 export type TextCompletion = z.infer<typeof TextCompletion>;
 
-/** A model, with what OpenAI's clients read and what ours do under `heddle`. */
+/** A model in OpenAI's format, with Heddle's own fields under `heddle`. */
 export const ModelCard = z.object({
   id: z.string(),
   object: z.literal('model'),
@@ -339,6 +339,6 @@ export type ModelCard = z.infer<typeof ModelCard>;
 /** The models that are served. */
 export const ModelList = z.object({ object: z.literal('list'), data: z.array(ModelCard) });
 
-/** Whether the server can answer. */
+/** The health of the server. */
 export const Health = z.object({ status: z.enum(['ok', 'draining', 'unresponsive', 'failed']) });
 export type Health = z.infer<typeof Health>['status'];

@@ -1,10 +1,10 @@
-/** A model that the server has loaded, as what answers questions to an archive. */
+/** Adapts a served model to the archive's interface. */
 import { type AnswerRequest, ARCHIVE_OWNER, type ArchiveModel } from '../../archive/index.js';
 import { AnswerReader, type ChatMessage } from '../../text/index.js';
 import type { Caller } from '../engine/calls.js';
 import type { EngineCalls, ServedModelInfo } from '../engine/protocol.js';
 
-/** A model that is served, as the archive uses one. */
+/** A served model that answers an archive's questions. */
 export class ServedArchiveModel implements ArchiveModel {
   constructor(
     private readonly engine: Caller<EngineCalls>,

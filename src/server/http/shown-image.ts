@@ -1,4 +1,4 @@
-/** The image that a conversation is about, as clients send it: a part of the first message of a person. */
+/** Extracts the image of a conversation, a part of the first user message. */
 import { imageSize } from '../../signals/index.js';
 import type { ServedModelInfo } from '../engine/protocol.js';
 import { ApiError } from './api-error.js';
@@ -8,9 +8,9 @@ import type { ChatRequest } from './schemas.js';
 const MOST_PIXELS = 25e6;
 
 /**
- * The bytes of the image's file, where the model reads one. Throws `ApiError` for an image that the model does not read, for more than one or
- * one that comes later, for an address that is no `data:` URL, for data that do not begin as a PNG or JPEG does or have more than 25
- * megapixels, and where a model that reads an image is shown none.
+ * The bytes of the image's file, for a model that reads images. Throws `ApiError` for an image that the model does not read, for more than one
+ * image or one in a later message, for an address that is not a `data:` URL, for data that are not PNG or JPEG or have more than 25
+ * megapixels, and for a missing image.
  */
 export function shownImage(
   { messages, state, save_state: saves }: ChatRequest,

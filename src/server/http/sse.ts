@@ -1,18 +1,18 @@
-/** Server-sent events, as OpenAI's interface sends them. */
+/** Server-sent events in the format of OpenAI's API. */
 import { type ApiError, apiErrorOf } from './api-error.js';
 
 const utf8 = new TextEncoder();
 
-/** How values are written as events. */
+/** The serialization of values as events. */
 export interface EventForm<Value> {
   event(value: Value): string;
-  /** The last event where something went wrong: the status is out by then. */
+  /** The last event after an error, when the status has been sent already. */
   failure(error: ApiError): string;
-  /** What stands at the end where nothing did. */
+  /** The last event after success. */
   readonly end: string;
 }
 
-/** Of chat and text completions: data alone. */
+/** Chat and text completions: data without event names. */
 export const CHUNKS: EventForm<unknown> = {
   event: (value) => `data: ${JSON.stringify(value)}\n\n`,
   failure: ({ body }) => `data: ${JSON.stringify(body)}\n\n`,
@@ -22,16 +22,15 @@ export const CHUNKS: EventForm<unknown> = {
 /** A body of server-sent events. */
 export interface EventStream {
   readonly body: ReadableStream<Uint8Array>;
-  /** Resolves when the stream is at its end, or nobody reads it any more. */
+  /** Resolves at the end of the stream, or when the client disconnects. */
   readonly done: Promise<void>;
 }
 
-/** Proxies and clients give up a connection that says nothing for a minute; so often, in milliseconds, a comment is sent. */
+/** The keep-alive interval in milliseconds, after which a comment is sent: proxies and clients close connections that are silent for a minute. */
 const SIGN_OF_LIFE = 15_000;
 
 /**
- * Values as events, with comments while there are none for long. When the client goes away, or `signal` is aborted, no more values are
- * taken.
+ * Streams values as events, with keep-alive comments. When the client disconnects or `signal` is aborted, the iteration stops.
  */
 export function eventStream<Value>(
   values: AsyncGenerator<Value>,
@@ -53,7 +52,7 @@ export function eventStream<Value>(
   };
   const body = new ReadableStream<Uint8Array>({
     start(controller) {
-      // Also where the client reads no more, and so asks for none.
+      // Also if the client has stopped reading, so that no more values are pulled.
       abort = () => {
         controller.enqueue(utf8.encode(form.failure(apiErrorOf(signal.reason))));
         controller.close();

@@ -1,4 +1,4 @@
-/** `/v1/states`: memory as a thing to keep. */
+/** `/v1/states`: saved states. */
 import { StateId } from '../../generate/states/record.js';
 import { publicState } from './answers.js';
 import { ApiError } from './api-error.js';

@@ -1,4 +1,4 @@
-/** A response as events, made of the chunks of a chat's answer: items are begun, filled and ended one after the other. */
+/** Converts the chunks of a chat completion to the events of a response: items are opened, filled and closed one after the other. */
 import type { ApiError } from '../api-error.js';
 import type { ChatChunk } from '../schemas.js';
 import type { EventForm } from '../sse.js';
@@ -14,7 +14,7 @@ const PREFIXES = { message: 'msg', function_call: 'fc', reasoning: 'rs' } as con
 /** The id of an item: its kind, the id of its response, and its index. */
 const ITEM_ID = /^(?:msg|fc|rs)_([0-9a-f]{24})[0-9a-f]{4}$/;
 
-/** The id of the response that an item belongs to; undefined where the id is no item's. */
+/** The id of an item's response; undefined if the id is not an item's. */
 export function responseOfItem(id: string): string | undefined {
   const hex = ITEM_ID.exec(id)?.[1];
   return hex === undefined ? undefined : `resp_${hex}`;
@@ -25,22 +25,22 @@ export function itemId(response: string, kind: keyof typeof PREFIXES, index: num
   return `${PREFIXES[kind]}_${response.slice('resp_'.length)}${index.toString(16).padStart(4, '0')}`;
 }
 
-/** Writes one response. `response` is what is known at its beginning, and complete at the end of `events`. */
+/** Builds one response. `response` is its initial state, and is complete at the end of `events`. */
 export class ResponseWriter {
   private sequence = 0;
   private item: OutputItem | undefined;
-  /** The index of the call that is being written. */
+  /** The index of the present call. */
   private call = -1;
   private waiting: ResponseEvent[] = [];
 
   constructor(
     readonly response: ModelResponse,
     private readonly options: {
-      /** Whether thoughts are given as a summary, too. */
+      /** Whether thoughts are also returned as a summary. */
       readonly summary: boolean;
-      /** What the response took. */
+      /** Returns the usage. */
       readonly usage: () => Pick<ModelResponse, 'usage' | 'heddle'>;
-      /** Is called with the response at its end. */
+      /** Called at the end of the response. */
       readonly ended?: () => void;
     },
   ) {}
@@ -79,7 +79,7 @@ export class ResponseWriter {
     yield* this.take();
   }
 
-  /** How its events are sent, and what is sent last where something went wrong. */
+  /** The format of its events, including the one for an error. */
   get form(): EventForm<ResponseEvent> {
     const event = (value: ResponseEvent): string =>
       `event: ${value.type}\ndata: ${JSON.stringify(value)}\n\n`;
@@ -101,7 +101,7 @@ export class ResponseWriter {
     return this.waiting.splice(0);
   }
 
-  /** Where the item at hand stands. */
+  /** The position of the present item. */
   private get place() {
     return { item_id: this.item!.id, output_index: this.response.output.length - 1 };
   }

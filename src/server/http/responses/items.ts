@@ -1,6 +1,5 @@
 /**
- * The items of /v1/responses: what was said, called, answered and thought, one after the other. Clients send them back as they were
- * given them, or name them by their ids.
+ * The items of /v1/responses: messages, tool calls, tool results and thoughts, in order. Clients send them back, or refer to them by id.
  */
 import { z } from 'zod';
 import { Arguments, apart, Content, type Message, optional, SaidContent } from '../messages.js';
@@ -9,7 +8,7 @@ import { given } from '../requests.js';
 const id = optional(z.string());
 const Texts = z.array(z.looseObject({ text: z.string() })).nullish();
 
-/** Adds the type of an item where a client left it out and the other keys determine it. */
+/** Adds a missing type of an item if the other keys determine it. */
 function withType(item: unknown): unknown {
   if (typeof item !== 'object' || item === null || Array.isArray(item)) return item;
   const { type, role } = item as { type?: unknown; role?: unknown };
@@ -67,10 +66,10 @@ const OutputText = z.object({
   annotations: z.array(z.never()),
   logprobs: z.array(Logprob.extend({ top_logprobs: z.array(Logprob) })),
 });
-/** A part of a written message. */
+/** A part of an output message. */
 export type OutputText = z.infer<typeof OutputText>;
 
-/** What a response has written: a message, a call of a tool, or thoughts. */
+/** An output item: a message, a tool call, or thoughts. */
 export const OutputItem = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('message'),
@@ -99,12 +98,12 @@ export type OutputItem = z.infer<typeof OutputItem>;
 
 type AssistantMessage = Extract<Message, { role: 'assistant' }>;
 
-/** The messages that items are, as chats have them: an answer with its thoughts and its calls is one. */
+/** Items as chat messages: an answer with its thoughts and calls is one message. */
 export function messagesOf(items: readonly Item[], instructions?: string): Message[] {
   const messages: Message[] = [];
   const names = new Map<string, string>();
   let thoughts: string | undefined;
-  /** The answer that the next call belongs to. */
+  /** The assistant message that following calls belong to. */
   let answer: AssistantMessage | undefined;
   const answered = (content: string): AssistantMessage => {
     const message = {

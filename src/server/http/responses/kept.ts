@@ -1,23 +1,23 @@
 /**
- * Responses that can be gone on from. They stay in memory: what is said to a server is written to a disk only where a client
- * asks for that, with `save_state`. The ones used least recently make room for others.
+ * Stored responses, which later requests can continue. They are kept in memory only: conversations are written to disk only if a client
+ * requests that with `save_state`. The least recently used ones are evicted.
  */
 import type { Item } from './items.js';
 import type { ModelResponse } from './schemas.js';
 
-/** A response that others may continue. */
+/** A response that later ones may continue. */
 export interface KeptResponse {
   readonly response: ModelResponse;
-  /** What was new in its request. */
+  /** The new items of its request. */
   readonly input: readonly Item[];
-  /** All that a response after it comes after. */
+  /** All items that a following response continues. */
   readonly items: readonly Item[];
 }
 
-/** What they may take together, in bytes of JSON. */
+/** The total limit, in bytes of JSON. */
 const BYTES = 64e6;
 
-/** Responses in memory, by their owners; the oldest go when all take more than the limit. */
+/** Responses in memory, by owner; the least recently used are evicted beyond the limit. */
 export class KeptResponses {
   private readonly kept = new Map<string, KeptResponse & { bytes: number }>();
   private bytes = 0;
@@ -25,7 +25,7 @@ export class KeptResponses {
   constructor(private readonly limit = BYTES) {}
 
   put(owner: string, { response, input, items }: KeptResponse): void {
-    // What it shares with those before it is counted there.
+    // Items shared with earlier responses are counted there.
     const bytes = JSON.stringify({ response, input }).length;
     this.kept.set(keyOf(owner, response.id), { response, input, items, bytes });
     this.bytes += bytes;

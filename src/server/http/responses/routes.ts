@@ -1,4 +1,4 @@
-/** `/v1/responses`: OpenAI's newer interface, in which an answer is a list of items. */
+/** `/v1/responses`: OpenAI's newer API, in which an answer is a list of items. */
 import { randomBytes } from 'node:crypto';
 import { headingOf, Tally } from '../answers.js';
 import { ApiError } from '../api-error.js';
@@ -105,19 +105,19 @@ function whole(input: ResponsesRequest['input'], named: (id: string, at: number)
   return (input ?? []).map((item, at) => (item.type === 'item_reference' ? named(item.id, at) : item));
 }
 
-/** How a refusal names a part of item `at` of the input; a reference has no parts. */
+/** The path of a part of input item `at`, for errors; a reference has no parts. */
 function placeOf(input: ResponsesRequest['input'], at: number, part: number): string {
   const isReference = Array.isArray(input) && input[at]!.type === 'item_reference';
   return isReference ? `input.${at}` : `input.${at}.content.${part}`;
 }
 
-/** An item whose images say where this request has them: a kept item may have been in another place of an earlier one. */
+/** An item whose images have their paths in this request: a stored item may have had another position in an earlier one. */
 function placed(item: Item, paramOf: (part: number) => string): Item {
   if (item.type !== 'message' || !item.images) return item;
   return { ...item, images: item.images.map((image) => ({ ...image, param: paramOf(image.part) })) };
 }
 
-/** The request as one to chat completions. */
+/** Converts the request to one for chat completions. */
 function chatOf(body: ResponsesRequest, items: readonly Item[]): ChatRequest {
   const { input: _, text, include, top_logprobs: top, max_output_tokens, ...same } = body;
   const logprobs = include?.includes(LOGPROBS) || Boolean(top);
@@ -138,7 +138,7 @@ function chatOf(body: ResponsesRequest, items: readonly Item[]): ChatRequest {
   };
 }
 
-/** A response that has no output yet. */
+/** A response without output. */
 function begun(body: ResponsesRequest, model: string): ModelResponse {
   const { text, reasoning, tools = [], tool_choice: choice } = body;
   const format = text?.format;
@@ -201,7 +201,7 @@ function usageOf({ usage }: Tally): ModelResponse['usage'] {
   };
 }
 
-/** An item of an input as it is listed. */
+/** An input item in the format of the list. */
 function listed(item: Item, response: string, i: number): { type: string; id: string } {
   if (item.type !== 'message') {
     const kind = item.type === 'reasoning' ? 'reasoning' : 'function_call';

@@ -1,4 +1,4 @@
-/** What a request to /v1/responses may say, and what is answered. */
+/** Schemas of the requests and answers of /v1/responses. */
 import { z } from 'zod';
 import { optional, orEmptyList, Tool, ToolChoice } from '../messages.js';
 import { requestOf } from '../parameters.js';
@@ -14,7 +14,7 @@ import {
 import { InputItem, OutputItem } from './items.js';
 
 const {
-  // Of chats and text completions alone.
+  // Parameters of chat and text completions only.
   n: _n,
   max_tokens: _maxTokens,
   stream_options: _options,
@@ -24,7 +24,7 @@ const {
   ...sampling
 } = generation;
 
-/** The body of `POST /v1/responses`, as OpenAI has it. */
+/** The body of `POST /v1/responses`, as in OpenAI's API. */
 export const ResponsesRequest = requestOf({
   ...sampling,
   ...thinking,
@@ -112,11 +112,11 @@ export const ModelResponse = z.object({
 });
 export type ModelResponse = z.infer<typeof ModelResponse>;
 
-/** What every event says; the rest is as OpenAI's documents have it for its type. */
+/** The common fields of events; the others depend on the type, as in OpenAI's documentation. */
 export const ResponseEvent = z.looseObject({ type: z.string(), sequence_number: z.int() });
 export type ResponseEvent = z.infer<typeof ResponseEvent>;
 
-/** The items that a response was asked with. */
+/** The input items of a response. */
 export const InputItemList = z.object({
   object: z.literal('list'),
   data: z.array(z.looseObject({ type: z.string(), id: z.string() })),

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
 import { StopStrings } from '../../generate/index.js';
-import { ToldTokens } from './told-tokens.js';
+import { HeldTokens } from './held-tokens.js';
 
 /** Tells the tokens of texts, with stop strings; as [token, offset] where they are told. */
 function told(tokens: readonly string[], stops: readonly string[]) {
   const stream = { push: (id: number) => tokens[id]!, end: () => '' };
-  const teller = new ToldTokens(stream);
+  const teller = new HeldTokens(stream);
   const watch = new StopStrings(stops);
   const steps: [string, number][][] = [];
   let text = '';
