@@ -1,49 +1,53 @@
 /** Where a model draws its steps from: which share of a step's sources lies on what it follows from. */
-import type { Device, Program } from '../engine/index.js';
-import { LanguageModel } from '../generate/index.js';
+import { type Device, int64, type Program } from '../engine/index.js';
+import { attributionProgram } from '../inspect/index.js';
 import type { Model } from '../models/index.js';
 import { Random } from '../nn/index.js';
-import { idTokenizer } from '../text/index.js';
 import type { Score } from './task.js';
 import type { TokenTask } from './tokens.js';
 
-/** Steps that are looked into: each takes a backward pass, and a hundred readings of the test that the trace makes of it. */
+/** Steps that are looked into: each takes a backward pass. */
 const STEPS = 12;
 
 /**
- * Gradient x input of `LanguageModel.trace`, by size: how much of it falls on the tokens of `task.sources`, on the mean over steps. Were
- * all tokens alike, it would be their share of the text.
+ * Gradient x input, as `LanguageModel.trace` tells it, by size: how much of it falls on the tokens of `task.sources`, on the mean over steps.
+ * Were all tokens alike, it would be their share of the text. All of the steps stand at one place, that of a step of the first example, since
+ * some devices compile a program for each length.
  */
 export async function sourceShare(
-  task: Pick<TokenTask, 'name' | 'sample' | 'sources'>,
+  task: Pick<TokenTask, 'sample' | 'sources'>,
   model: Model,
   weights: NonNullable<Program['weights']>,
   device: Device,
   { length, seed, steps = STEPS }: { length: number; seed: number; steps?: number },
 ): Promise<Score> {
-  const reader = await LanguageModel.compile(model, weights, idTokenizer(model.vocabSize, task.name), device);
+  const executable = await device.compile(attributionProgram(model, weights));
   const random = new Random(seed + 2 ** 21);
   try {
-    let [share, alike] = [0, 0];
-    for (let i = 0; i < steps; i++) {
+    let [share, alike, found] = [0, 0, 0];
+    let place: number | undefined;
+    while (found < steps) {
       const { tokens, answers } = task.sample(random, length);
-      const { after, token } = answers[i % answers.length]!;
-      const read = tokens.slice(0, after + 1);
-      const place = read.length;
-      const { attributions } = await reader.trace([...read, token], {
-        ...{ attribute: [place], layers: [], matrices: false, lens: 0 },
+      place ??= answers[answers.length >> 1]!.after;
+      const step = answers.find(({ after }) => after === place);
+      if (!step) continue;
+      found++;
+      const read = tokens.slice(0, place + 1);
+      const { scores } = await executable.run({
+        ids: int64(read, [1, read.length]),
+        target: int64([step.token], [1]),
       });
-      const sizes = Array.from(attributions[0]!.scores.data, Math.abs);
+      const sizes = Array.from(scores!.data as Float32Array, Math.abs);
       const all = sizes.reduce((a, b) => a + b, 0);
-      const own = new Set(task.sources!(read, after));
+      const own = new Set(task.sources!(read, place));
       share += sizes.reduce((sum, size, at) => sum + (own.has(at) ? size : 0), 0) / (all * steps);
-      alike += own.size / (place * steps);
+      alike += own.size / (read.length * steps);
     }
     return {
       of: `share of ${steps} steps' sources on their rules (${(100 * alike).toFixed(0)} % were all tokens alike)`,
       value: share,
     };
   } finally {
-    await reader.dispose();
+    await executable.dispose();
   }
 }
