@@ -1,6 +1,6 @@
 /**
- * The attention layers of our own family: the keys of a config that shape them beyond those of all attention, and the mixer of each
- * letter. As in recurrent.ts, a key that a config leaves out is not written either.
+ * The attention layers of our own family: their config keys beyond those of all attention layers, and the mixer of each letter. As in
+ * recurrent.ts, a key that a config omits is also omitted when the config is written.
  */
 import { z } from 'zod';
 import {
@@ -26,20 +26,20 @@ const size = z
   .positive()
   .max(2 ** 16);
 
-/** Scores of selective attention, and sizes of latent attention, by DeepSeek's names; 64 by default, and 32 of the key that rotates. */
+/** The scores of selective attention, and the sizes of latent attention by DeepSeek's names; 64 by default, 32 for the rotary key. */
 export const attentiveKeys = {
   /** `linear` by default; see selective-score.ts. */
   attentionScore: z.enum(SCORE_FORMS).optional(),
-  /** Scores count in the window, too; they learn more reliably where places are scarce. */
+  /** Whether scores also apply within the window; that trains more reliably if few tokens are kept. */
   attentionScoresWindow: z.boolean().optional(),
-  /** The share of tokens that query-selecting attention shall select, 0.15 by default, and how much a miss adds to the loss, 0.01. */
+  /** The target share of tokens for query-selecting attention (default 0.15), and the weight of its auxiliary loss (default 0.01). */
   attentionCapacity: z.number().min(0).max(1).optional(),
   attentionCapacityWeight: z.number().nonnegative().optional(),
   kvLoraRank: size.optional(),
-  /** Of the latent that queries are made from; without it they are made from the hidden state. */
+  /** The rank of the queries' latent; without it queries are projected from the hidden state. */
   qLoraRank: size.optional(),
   qkNopeHeadDim: size.optional(),
-  /** May be 0; rotates where there is a `ropeTheta`. */
+  /** May be 0. These dimensions are rotated if there is a `ropeTheta`. */
   qkRopeHeadDim: size
     .or(z.literal(0))
     .refine((dim) => dim % 2 === 0, 'must be even: its halves rotate')
@@ -47,7 +47,7 @@ export const attentiveKeys = {
   vHeadDim: size.optional(),
 };
 
-/** What the letters below read of a config. */
+/** The parts of a config that the letters below use. */
 interface AttentiveConfig extends z.output<z.ZodObject<typeof attentiveKeys>> {
   readonly hiddenSize: number;
   readonly normEpsilon: number;
@@ -62,7 +62,7 @@ interface AttentiveConfig extends z.output<z.ZodObject<typeof attentiveKeys>> {
   readonly source?: SourceConfig | undefined;
 }
 
-/** The layers of a pattern that attend, by their letters. */
+/** The attention layers of a pattern, by letter. */
 export const ATTENTIVE = {
   '*': (config, place) => attention(plainAttention(config, place)),
   '<*>': (config, place) => windowed(fullAttention(plainAttention(config, place)), config, place),
@@ -109,7 +109,7 @@ export const ATTENTIVE = {
   },
 } satisfies Record<string, Build<AttentiveConfig>>;
 
-/** What all attention with keys and values of its own has. */
+/** The options of all attention with its own keys and values. */
 function plainAttention(config: AttentiveConfig, { outputDeviation }: LayerPlace): AttentionConfig {
   const { hiddenSize, numAttentionHeads, numKeyValueHeads, headDim, ropeTheta, attentionBias } = config;
   return {
@@ -123,7 +123,7 @@ function plainAttention(config: AttentiveConfig, { outputDeviation }: LayerPlace
   };
 }
 
-/** The rotation of so many numbers, where positions are asked for. */
+/** Rotary positions of this many dimensions, if the config has them. */
 function ropeOf(ropeTheta: number | null, size: number): RopeConfig | undefined {
   return ropeTheta === null ? undefined : { frequencies: ropeFrequencies(ropeTheta, size) };
 }

@@ -1,4 +1,4 @@
-/** What stands beside a model's weights, and goes where they go: its tokenizer, how it chats and samples, its license. */
+/** The files that accompany a model's weights: tokenizer, chat template, generation config, license. */
 import { join, readBytes, readFolder } from '#platform';
 import { writeFileAtomic } from '../checkpoint/index.js';
 import { CheckpointError } from '../errors.js';
@@ -20,12 +20,12 @@ const NAMES: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Copies those of a model's folder into another that exists, byte for byte; of a GGUF file, what it says in their place. Throws `CheckpointError` for one that cannot be
- * read, `StorageError` for one that cannot be written.
+ * Copies these files from a model's folder to another existing folder, byte for byte; for a GGUF file, writes them from its metadata. Throws
+ * `CheckpointError` for a file that cannot be read, `StorageError` for one that cannot be written.
  */
 export async function copyCompanions(from: string, to: string): Promise<void> {
   if (await isGguf(from)) {
-    // Only where it is needed: it is large for a page.
+    // Imported on use, since it is large for a page.
     const { GGUF_COMPANIONS, ggufCompanion } = await import('../text/gguf-tokenizer.js');
     const gguf = await readGguf(from);
     for (const name of GGUF_COMPANIONS) {

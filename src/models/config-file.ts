@@ -1,4 +1,4 @@
-/** `config.json`: its text, and which family of models it belongs to. */
+/** Reads `config.json` and finds the model family that it belongs to. */
 import { quote, visible } from '../checkpoint/index.js';
 import { ConfigError } from '../errors.js';
 import { withFractions } from './export-config.js';
@@ -8,13 +8,13 @@ import { foreignQuantization } from './foreign-weights.js';
 import type { Model } from './model.js';
 import { quantizationFrom } from './quantization.js';
 
-/** Far beyond any config. */
+/** The size limit of a config in bytes, far above any real one. */
 const LONGEST_CONFIG = 10_000_000;
 const DEEPEST_CONFIG = 64;
 
 /**
- * The object in a `config.json`. Python writes Infinity and NaN, which are no JSON, as they are, or as
- * `{"__float__": "Infinity"}`; both are read. Throws `ConfigError`, with `path`, for what is no JSON object.
+ * Parses a `config.json`. Python writes Infinity and NaN, which JSON does not have, literally or as `{"__float__": "Infinity"}`; both are
+ * accepted. Throws `ConfigError`, with `path`, for a text that is not a JSON object.
  */
 export function parseConfigText(text: string, path: string): Record<string, unknown> {
   if (text.length > LONGEST_CONFIG) {
@@ -37,7 +37,7 @@ export function parseConfigText(text: string, path: string): Record<string, unkn
 }
 
 function quoteBareNumbers(text: string, path: string): string {
-  // What stands in a string does not change.
+  // Strings are not changed.
   let inString = false;
   let depth = 0;
   return text.replace(/"|\\[\s\S]|[[{]|[\]}]|-?Infinity|NaN/g, (match) => {
@@ -56,7 +56,7 @@ function reviveFloat(_: string, value: unknown): unknown {
   return written === 'NaN' || written === 'Infinity' || written === '-Infinity' ? Number(written) : value;
 }
 
-/** The text of a `config.json` that holds `json`. */
+/** The text of a `config.json` with the value `json`. */
 export function formatConfig(json: Readonly<Record<string, unknown>>): string {
   const text = JSON.stringify(
     json,
@@ -68,7 +68,7 @@ export function formatConfig(json: Readonly<Record<string, unknown>>): string {
   return `${json.model_type === 'heddle' ? text : withFractions(text)}\n`;
 }
 
-/** The model of a `config.json`. Throws `ConfigError` for a family that is not known, or values that are not its own. */
+/** The model of a `config.json`. Throws `ConfigError` for an unknown family, and for values that the family does not allow. */
 export function modelFromConfig(json: Readonly<Record<string, unknown>>, path: string): Model {
   const type = json.model_type;
   const family = FAMILIES.find((one) =>
@@ -87,12 +87,12 @@ export function modelFromConfig(json: Readonly<Record<string, unknown>>, path: s
   return foreign ? { ...model, foreign } : { ...model, quantization: quantizationFrom(quantized, path) };
 }
 
-/** What a class's name says of the head that is on its model; without one, the weights decide whether there is a head for text. */
+/** The head that a class name implies; without one, the weights decide whether there is a language model head. */
 const TEXT_HEAD = /(?:ForCausalLM|ForConditionalGeneration|LMHeadModel|(?<!PreTrained)Model)$/;
 
 /**
- * Throws `ConfigError` where a config names classes of which none is the family's and writes text: a classifier, or another
- * architecture that its authors gave the same model_type.
+ * Throws `ConfigError` if none of the config's `architectures` is the family's language model: a classifier, or another architecture with
+ * the same model_type.
  */
 function expectArchitecture(
   { architecture }: Family,
@@ -109,7 +109,7 @@ function expectArchitecture(
     throw refused(`; of the ${type} models those of ${architecture} are read`);
   if (architecture !== undefined || names.length === 0 || typeof type !== 'string') return;
   const plain = (name: string): string => name.replaceAll('_', '').toLowerCase();
-  // A text part's class may say that it is one, and FSDP2 puts its name before the class's.
+  // The class of a text part may have "Text" in its name, and FSDP2 adds a prefix.
   const own = [plain(type), plain(type.replace(/_text$/, ''))];
   if (names.some((name) => own.includes(plain(name.replace(/^FSDP/, '').replace(TEXT_HEAD, ''))))) return;
   throw refused(

@@ -8,7 +8,7 @@ import { recurrentKeys } from './recurrent.js';
 import { sourceSchema } from './source.js';
 import { wholeKeys } from './whole.js';
 
-/** Bounds that no model comes near keep a slip from costing memory. */
+/** Upper bounds far above any real model, so that a typo does not exhaust memory. */
 const size = z
   .number()
   .int()
@@ -27,29 +27,29 @@ const length = z
 export const configSchema = z.strictObject({
   modelType: z.literal('heddle'),
   architectures: z.array(z.string()).optional(),
-  /** Left out where the model is of something other than text. */
+  /** Absent for models of other data than text. */
   vocabSize: z
     .number()
     .int()
     .nonnegative()
     .max(2 ** 24)
     .default(0),
-  /** What the model is of, where that is not text. */
+  /** The input, for models of other data than text. */
   input: modalitySchema.optional(),
-  /** What a model of text reads before it writes. */
+  /** The source of a language model that has one. */
   source: sourceSchema.optional(),
   hiddenSize: size,
-  /** Layers; see pattern.ts. */
+  /** The layers; see pattern.ts. */
   pattern: z.string(),
-  /** Of the MLPs. */
+  /** The inner width of MLPs. */
   intermediateSize: size,
-  /** `gelu`: plain MLPs with biases and GELU in the place of gated ones with SiLU. */
+  /** `gelu`: MLPs with biases and GELU instead of gated ones with SiLU. */
   mlpType: z.literal('gelu').optional(),
   normEpsilon: z.number().positive().default(1e-5),
-  /** `layer`: norms of the residual stream also centre, and have biases (layer norms in the place of RMS norms). */
+  /** `layer`: layer norms with biases instead of RMS norms in the residual stream. */
   normType: z.literal('layer').optional(),
   tieWordEmbeddings: z.boolean().default(true),
-  /** Tokens in a training sequence: beyond it nothing was learned. */
+  /** The tokens of a training sequence: the model was not trained beyond it. */
   maxPositionEmbeddings: length,
   bosTokenId: z.number().int().nonnegative().optional(),
   eosTokenId: z.number().int().nonnegative().optional(),
@@ -63,22 +63,22 @@ export const configSchema = z.strictObject({
   timeStepLimit: z.tuple([z.number().nonnegative(), z.number().nullable()]).default([0, null]),
 
   numAttentionHeads: headCount.default(1),
-  /** Whether queries, keys, values and outputs of attention have biases; they have none by default. */
+  /** Whether the projections of attention have biases; by default they do not. */
   attentionBias: z.boolean().optional(),
   numKeyValueHeads: headCount.default(1),
   headDim: headSize.default(64),
   /** Base of the rotary wavelengths; null for attention without positions. */
   ropeTheta: z.number().gt(1).nullable().default(null),
-  /** W of selective and of sliding-window attention. */
+  /** The window of selective and sliding-window attention, in tokens. */
   attentionWindow: z
     .number()
     .int()
     .min(1, 'is 1 or more: the present token is always seen, and K tokens are selected beside a window')
     .max(2 ** 31)
     .default(64),
-  /** K of selective attention. */
+  /** The number of older tokens that selective attention keeps. */
   attentionSelected: length.default(64),
-  /** Of mixtures of experts: 8 experts, of which a token uses 2, as wide as the MLPs by default. */
+  /** Mixtures of experts: by default 8 experts, 2 for each token, as wide as the MLPs. */
   numExperts: size.max(2 ** 12).optional(),
   numExpertsPerTok: size.max(2 ** 12).optional(),
   moeIntermediateSize: size.optional(),
@@ -87,12 +87,12 @@ export const configSchema = z.strictObject({
   ...wholeKeys,
 });
 
-/** The config of a hybrid, checked and with every default filled in. */
+/** A validated config with all defaults filled in. */
 export type ModelConfig = z.output<typeof configSchema>;
-/** The same as one writes it: keys with a default may be left out. */
+/** A config as input: keys with a default may be omitted. */
 export type ModelConfigInput = z.input<typeof configSchema>;
 
-/** Checks a config and fills in the defaults. Throws `ConfigError` naming every key that is wrong. */
+/** Validates a config and fills in defaults. Throws `ConfigError` with every wrong key. */
 export function modelConfig(value: ModelConfigInput): ModelConfig {
   return parse(value, 'the config', (key) => key);
 }
@@ -150,7 +150,7 @@ function parse(value: unknown, source: string, named: (key: string) => string): 
   return config;
 }
 
-/** Reads what a `config.json` of ours holds; `path` is for messages. */
+/** Parses the contents of a `config.json` of our own family; `path` is for error messages. */
 export function parseConfig(json: Readonly<Record<string, unknown>>, path: string): ModelConfig {
   const foreign = Object.keys(json).filter((key) => snakeCase(camelCase(key)) !== key);
   if (foreign.length > 0) {
@@ -160,7 +160,7 @@ export function parseConfig(json: Readonly<Record<string, unknown>>, path: strin
   return parse(camel, path, snakeCase);
 }
 
-/** What the `config.json` of a config holds. */
+/** The contents of a config's `config.json`. */
 export function configJson(config: ModelConfig): Record<string, unknown> {
   return Object.fromEntries(Object.entries(config).map(([key, entry]) => [snakeCase(key), entry]));
 }

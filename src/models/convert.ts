@@ -1,10 +1,10 @@
 /**
- * A transformer as the beginning of a hybrid: some of its attention layers become layers of other kinds, which take over the projections
- * that fit (Wang et al., 2024, "The Mamba in the Llama", arXiv 2408.15237): queries, keys and values become what a linear recurrence
- * reads with, writes under and writes, and the output projection stays. Everything else is copied. What it has lost is learned again, best
- * from the transformer itself (`train --teacher`).
+ * Converts a transformer to a hybrid: some of its attention layers are replaced by layers of other kinds, which inherit the projections that
+ * fit (Wang et al., 2024, "The Mamba in the Llama", arXiv 2408.15237): queries, keys and values initialize those of a linear recurrence, and
+ * the output projection is kept. Everything else is copied. The lost quality is then recovered by training, best by distillation from the
+ * transformer itself (`train --teacher`).
  *
- * Short convolutions begin as the identity, and keys and values that heads share are repeated for each.
+ * Short convolutions are initialized as the identity, and keys and values that heads share are repeated for each head.
  */
 import { z } from 'zod';
 import { float32, type HostTensor, joinedArrays } from '../engine/index.js';
@@ -15,15 +15,15 @@ import { hybridModel } from './hybrid.js';
 import { type Model, parametersOf } from './model.js';
 import { type PatternLayer, parsePattern } from './pattern.js';
 
-/** A hybrid made from a transformer: its model, its weights, and which of them are new. */
+/** A converted hybrid: its model, its weights, and which of them are new. */
 export interface Conversion {
   readonly model: Model;
   readonly weights: Map<string, HostTensor>;
-  /** The parameters that are new in part or as a whole. */
+  /** Parameters that are partly or wholly new. */
   readonly fresh: readonly string[];
 }
 
-/** A branch of the residual stream: what is before its names. */
+/** A branch of the residual stream: the prefixes of its parameters' names. */
 interface Branch {
   readonly kind: 'attention' | 'mlp';
   readonly norm: string;
@@ -56,7 +56,7 @@ const llamaSchema = z.looseObject({
   eos_token_id: z.union([z.number(), z.array(z.number()).transform((ids) => ids[0])]).nullish(),
 });
 
-/** Throws `ConfigError` for a model that is no plain transformer. */
+/** Throws `ConfigError` for a model that is not a plain transformer. */
 function sourceOf(model: Model): Source {
   const { modelType, json, names } = model;
   if (modelType === 'heddle') {
@@ -124,7 +124,7 @@ interface Projections {
   readonly output: Float32Array;
 }
 
-/** What a layer of a letter begins with, by its names: whole parameters, or rows from some row on. */
+/** The initial values of a new layer by name: whole parameters, or rows from an offset. */
 type Taken = Readonly<Record<string, { readonly rows: Float32Array; readonly from?: number }>>;
 
 function delta(separate: boolean): (p: Projections, hidden: number) => Taken {
@@ -142,14 +142,14 @@ function delta(separate: boolean): (p: Projections, hidden: number) => Taken {
         };
 }
 
-/** What takes over projections, by its letter; layers of other letters begin anew. Attention itself has all of them. */
+/** The letters whose layers inherit projections; other layers are newly initialized. Attention inherits all of them. */
 const TAKEN: Readonly<Record<string, (p: Projections, hidden: number) => Taken>> = {
   G: delta(false),
   K: delta(true),
   g: delta(true),
   M: (p, hidden) => {
     const inner = p.heads * p.headDim;
-    // in_proj makes z, x, B, C and dt: x are the values, B the keys, C the queries.
+    // in_proj computes z, x, B, C and dt: x are the values, B the keys, C the queries.
     return {
       'in_proj.weight': { rows: joined(p.value, p.key, p.query), from: inner * hidden },
       'out_proj.weight': { rows: p.output },
@@ -167,9 +167,9 @@ const TAKEN: Readonly<Record<string, (p: Projections, hidden: number) => Taken>>
 const ATTENTION: ReadonlySet<string> = new Set(['*', 'W', 'S', 'Q']);
 
 /**
- * A model of our own with these layers, and the weights of `source` in it. `pattern` has as many layers as the transformer has attention
- * layers and MLPs, with an MLP wherever that has one; `keys` are further ones of its config. What is new comes from the seed. Throws
- * `ConfigError` for a pattern that does not fit, and for a transformer with parameters that have no place.
+ * A model of our own family with these layers and the weights of `source`. `pattern` has one letter for each attention layer and MLP of the
+ * transformer, with MLPs at the same positions; `keys` are further config keys. New parameters are initialized from the seed. Throws
+ * `ConfigError` for a pattern that does not fit, and for a transformer with parameters that the hybrid cannot have.
  */
 export function convert(
   source: Model,
@@ -275,7 +275,7 @@ function expectFit(pattern: string, layers: readonly PatternLayer[], branches: r
   );
 }
 
-/** A convolution of each channel that leaves its input as it is. */
+/** A depthwise convolution that is the identity. */
 function makeIdentity(made: ReadonlyMap<string, HostTensor>, name: string): void {
   const weight = made.get(`${name}.weight`);
   if (!weight) return;
@@ -290,7 +290,7 @@ function joined(...parts: readonly Float32Array[]): Float32Array {
   return joinedArrays(Float32Array, parts);
 }
 
-/** Rows of `groups` heads, each repeated to make `heads`. */
+/** Rows of `groups` heads, each repeated so that there are `heads`. */
 function repeated(x: Float32Array, groups: number, heads: number): Float32Array {
   if (groups === heads) return x;
   const size = x.length / groups;

@@ -1,6 +1,6 @@
 /**
- * Our own models as those of families that others read: which one a pattern fits, what its `config.json` says, and what each
- * tensor is called there. Keys and names are those of transformers; vLLM and llama.cpp's converter read the same.
+ * Maps our own models to families that other programs read: the family for a pattern, its `config.json`, and the names of its tensors. Keys
+ * and names are those of transformers; vLLM and llama.cpp's converter read the same.
  *
  *     (*-)xN with rotary positions      llama: gate and value of an MLP are two tensors
  *     M- and *- in any order            granitemoehybrid without experts, its multipliers 1
@@ -12,18 +12,18 @@ import { countLayers, layerLetters, parsePattern } from './pattern.js';
 
 /** A model of ours as one of a family that other programs read. */
 export interface ForeignModel {
-  /** What its `config.json` holds, dtype aside. */
+  /** The contents of its `config.json`, without the dtype. */
   readonly json: Readonly<Record<string, unknown>>;
-  /** The names of one of our tensors there; of two, each has half of its rows. */
+  /** The names of one of our tensors in the family; with two names, each gets half of the rows. */
   readonly rename: (name: string) => readonly string[];
-  /** Where a program that reads it computes something else than transformers, or cannot read it. */
+  /** Notes on programs that cannot read it, or compute something other than transformers. */
   readonly notes: readonly string[];
 }
 
-/** What a layer mixes with: each is followed by an MLP. */
+/** The mixers of layers, each of which is followed by an MLP. */
 type MixerLetter = 'M' | '*';
 
-/** A model of ours as one of a family that others know. Throws `ConfigError` for one that none of them can express. */
+/** Maps a model to a family. Throws `ConfigError` for a model that no family can express. */
 export function asKnownFamily(config: ModelConfig): ForeignModel {
   const parsed = parsePattern(config.pattern);
   if (parsed.some(({ shares }) => shares !== undefined))
@@ -37,7 +37,7 @@ export function asKnownFamily(config: ModelConfig): ForeignModel {
     : asGranite(config, layers);
 }
 
-/** The mixers of a pattern of pairs. */
+/** The mixers of a pattern that alternates mixers and MLPs. */
 function mixersOf(pattern: string, letters: readonly string[]): MixerLetter[] {
   const unknown = letters.find((letter) => !'M*-'.includes(letter));
   if (unknown)
@@ -80,7 +80,7 @@ function asMamba2(config: ModelConfig, count: number): ForeignModel {
       chunk_size: CHUNK,
       layer_norm_epsilon: config.normEpsilon,
       ...timeStepKeys(config),
-      // Without it llama.cpp's converter rounds the vocabulary up to a multiple of 16, which the embeddings are not.
+      // Without it llama.cpp's converter pads the vocabulary to a multiple of 16, unlike the embeddings.
       ...(config.vocabSize % 16 !== 0 && { pad_vocab_size_multiple: 1 }),
     },
     rename: (name) => [name],
@@ -130,7 +130,7 @@ function asGranite(config: ModelConfig, layers: readonly MixerLetter[]): Foreign
       `num_attention_heads (${config.numAttentionHeads}) times head_dim (${config.headDim}) is ${inner}; granitemoehybrid takes hidden_size (${hiddenSize}) alone`,
     );
   }
-  // Readers derive sizes from these and refuse what does not divide, also for a kind of layer that there is none of.
+  // Readers derive sizes from these and require divisibility, even for kinds of layers that the model does not have.
   const heads = attends
     ? config
     : { ...config, numAttentionHeads: 1, numKeyValueHeads: 1, headDim: hiddenSize };
@@ -142,7 +142,7 @@ function asGranite(config: ModelConfig, layers: readonly MixerLetter[]): Foreign
       model_type: 'granitemoehybrid',
       ...commonKeys(config),
       num_hidden_layers: layers.length,
-      // Every reader takes these two names; transformers' newer ones are not known everywhere.
+      // All readers know these two names; not all know transformers' newer ones.
       layer_types: layers.map((letter) => (letter === '*' ? 'attention' : 'mamba')),
       ...attentionKeys(heads),
       position_embedding_type: rotates ? 'rope' : 'nope',
@@ -153,11 +153,11 @@ function asGranite(config: ModelConfig, layers: readonly MixerLetter[]): Foreign
       num_local_experts: 0,
       num_experts_per_tok: 0,
       shared_intermediate_size: config.intermediateSize,
-      // llama.cpp takes the width of an MLP from here.
+      // llama.cpp reads the width of MLPs from this key.
       intermediate_size: config.intermediateSize,
       ...graniteMambaKeys(mamba),
       rms_norm_eps: config.normEpsilon,
-      // Its cache asks an attention layer how long it is.
+      // Its cache takes its length from an attention layer.
       ...(!attends && { use_cache: false }),
     },
     rename: pairNames(
@@ -182,7 +182,7 @@ function asGranite(config: ModelConfig, layers: readonly MixerLetter[]): Foreign
   };
 }
 
-/** Tokens that readers compute at once: of speed, not of what comes out. */
+/** The chunk size of the scan, which affects only speed. */
 const CHUNK = 256;
 
 function graniteMambaKeys(config: ModelConfig): Record<string, unknown> {
@@ -200,7 +200,7 @@ function graniteMambaKeys(config: ModelConfig): Record<string, unknown> {
   };
 }
 
-/** How many times the hidden size a Mamba-2 layer is wide, which must be a whole number. */
+/** `expand`: the inner width of a Mamba-2 layer as a multiple of the hidden size, which must be an integer. */
 function expansion({ mambaNumHeads, mambaHeadDim, hiddenSize }: ModelConfig, family: string): number {
   const inner = mambaNumHeads * mambaHeadDim;
   if (inner % hiddenSize !== 0) {
@@ -221,7 +221,7 @@ function commonKeys(config: ModelConfig): Record<string, unknown> {
     hidden_act: 'silu',
     tie_word_embeddings: config.tieWordEmbeddings,
     max_position_embeddings: config.maxPositionEmbeddings,
-    // Readers have defaults of their own for what is absent.
+    // Readers have their own defaults for absent keys.
     bos_token_id: config.bosTokenId ?? null,
     eos_token_id: eos,
     pad_token_id: eos,
@@ -236,7 +236,7 @@ function attentionKeys(config: ModelConfig): Record<string, unknown> {
     attention_bias: false,
     ...(ropeTheta !== null && {
       rope_parameters: { rope_type: 'default', rope_theta: ropeTheta },
-      // Where it stood before transformers 5.
+      // Its place before transformers 5.
       rope_theta: ropeTheta,
     }),
   };
@@ -247,7 +247,7 @@ function timeStepKeys({ timeStepLimit: [low, high] }: ModelConfig): Record<strin
   return { time_step_limit: [low, high ?? Number.POSITIVE_INFINITY] };
 }
 
-/** What holds, and what it means. */
+/** Conditions, with their error messages. */
 type Note = readonly [boolean, string];
 
 function mambaNotes({ nGroups, timeStepLimit: [low, high] }: ModelConfig): Note[] {
@@ -261,7 +261,7 @@ function those(notes: readonly Note[]): string[] {
   return notes.filter(([holds]) => holds).map(([, text]) => text);
 }
 
-/** Names under `model`, where two of our blocks, a mixer and an MLP, are one layer. */
+/** Names under `model`, where two of our blocks (a mixer and an MLP) are one layer. */
 function pairNames(
   mixerOf: (layer: number) => string,
   mlp: ReadonlyMap<string, readonly string[]>,

@@ -1,12 +1,12 @@
 /**
- * A model as an ONNX file that ONNX Runtime runs on the CPU without us. One graph reads prompts and writes token by token:
+ * Exports a model as an ONNX file that ONNX Runtime runs on the CPU without Heddle. One graph prefills and decodes:
  *
- *     ids [batch, sequence], places [places], and what is held  ->  logits [places, vocabulary], and what is held then
+ *     ids [batch, sequence], places [places], state  ->  logits [places, vocabulary], new state
  *
- * `places` says of which tokens logits are wanted, counted in the flattened batch: one for the next token, all to score a
- * text. What is held, the number of tokens read so far included, goes back in as it came out; attention's keys and values
- * come back whole. The weights are not in that file: it points into the model's safetensors file beside it. A third file
- * lists what goes in and comes out, for whoever writes the loop.
+ * `places` are the indices into the flattened batch of the tokens whose logits are wanted: the last one for the next token, all of them to
+ * score a text. The state, including the number of tokens read so far, is passed unchanged from each run to the next; keys and values are
+ * returned whole. The weights stay in the model's safetensors file, which the ONNX file refers to as external data. A third file describes
+ * the inputs and outputs.
  */
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../checkpoint/index.js';
@@ -38,21 +38,21 @@ import { stepOf } from './step.js';
 
 /** The file of an exported graph. */
 export const ONNX_FILE = 'model.onnx';
-/** What goes into the graph and comes out of it. */
+/** The inputs and outputs of the graph. */
 export const ONNX_DESCRIPTION_FILE = 'model.onnx.json';
 
-/** A tensor; symbols stand for dimensions that may differ from run to run. */
+/** A tensor; symbols are dimensions that may differ from run to run. */
 interface Described {
   readonly dtype: DType;
   readonly shape: readonly Dim[];
 }
 
-/** What `model.onnx.json` holds. */
+/** The contents of `model.onnx.json`. */
 export interface OnnxDescription {
   readonly model: string;
   readonly inputs: Readonly<Record<string, Described>>;
   readonly outputs: Readonly<Record<string, Described>>;
-  /** Before the first token every element is `initial`, and `past` is 0; then an output becomes the next run's input. */
+  /** Before the first token every element is `initial` and `past` is 0; afterwards each output is the next run's input. */
   readonly states: readonly (Described & {
     readonly input: string;
     readonly output: string;
@@ -61,7 +61,7 @@ export interface OnnxDescription {
   readonly eos_token_ids: readonly number[];
 }
 
-/** Writes both files into a folder that holds the model's weights. Throws `CheckpointError` where those do not fit it. */
+/** Writes both files into a folder with the model's weights. Throws `CheckpointError` if the weights do not fit the model. */
 export async function writeOnnx(folder: string, model: Model): Promise<void> {
   const { onnx, description } = encodeStep(model, await locateWeights(folder, model));
   await writeFileAtomic(join(folder, ONNX_FILE), onnx.bytes);
@@ -113,7 +113,7 @@ function described(
   return Object.fromEntries(types.filter(wanted).map(({ name, dtype, shape }) => [name, { dtype, shape }]));
 }
 
-/** Where each weight is, seen from a model file in the same folder. */
+/** The location of each weight, relative to a model file in the same folder. */
 export function piecesOf(weights: ReadonlyMap<string, Weight>): Map<string, WeightSource> {
   return new Map(
     Array.from(weights, ([name, weight]): [string, WeightSource] => {

@@ -1,19 +1,19 @@
 /**
- * A model's stored tensors on their way into another folder: under other names, in parts, in another dtype. Each is read when
- * its turn to be written comes, so that a model may be larger than the memory.
+ * Copies a model's stored tensors to another folder: renamed, split, or in another dtype. Each tensor is read only when it is written, so
+ * that a model may be larger than the memory.
  */
 import type { Dtype, TensorData, TensorToWrite, WeightFiles } from '../checkpoint/index.js';
 import type { StoredDtype } from './stored-weights.js';
 
-/** What changes when tensors are written into another folder. */
+/** How tensors change when they are copied. */
 export interface WeightChanges {
-  /** What a tensor is called there; of several names each gets an equal share of its rows. */
+  /** The new names of a tensor; with several names, each gets an equal share of its rows. */
   readonly rename?: (name: string) => readonly string[];
-  /** How fractions are stored. By default as they are, except F64: Heddle computes in F32. */
+  /** The dtype of floats; unchanged by default, except that F64 becomes F32. */
   readonly dtype?: StoredDtype | undefined;
 }
 
-/** The tensors `names` of open files, to be written while these stay open. Integers stay what they are. */
+/** The tensors `names` of open files, to be written while the files stay open. Integers keep their dtype. */
 export function tensorsToWrite(
   files: WeightFiles,
   names: Iterable<string>,

@@ -1,6 +1,6 @@
 /**
- * A model on its way to others: as Heddle has it, as a checkpoint of a family that transformers, vLLM and llama.cpp read, or
- * as ONNX. What can be refused is refused before anything is written.
+ * Exports a model: in Heddle's own format, as a checkpoint of a family that transformers, vLLM and llama.cpp read, or as ONNX. All checks
+ * are made before anything is written.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -20,34 +20,34 @@ import { CONFIG_FILE, WEIGHTS_FILE } from './names.js';
 import { type StoredDtype, usedTensors } from './stored-weights.js';
 import { writeModel } from './write-folder.js';
 
-/** What a model can be written for. */
+/** The export formats. */
 export const EXPORT_FORMATS = ['heddle', 'hf', 'onnx'] as const;
 /** One of `EXPORT_FORMATS`. */
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 
-/** How `exportModel` writes a model. */
+/** The options of an export. */
 export interface ExportOptions {
-  /** By default what the folder has. */
+  /** By default that of the folder. */
   to?: ExportFormat | undefined;
-  /** How weights are stored; by default as they are. */
+  /** The dtype of weights; unchanged by default. */
   dtype?: StoredDtype | undefined;
 }
 
-/** An export that was checked and not written yet. */
+/** An export that was checked but not written yet. */
 export interface ExportPlan {
   readonly format: ExportFormat;
   readonly model: Model;
-  /** What the new config.json holds. */
+  /** The contents of the new config.json. */
   readonly json: Readonly<Record<string, unknown>>;
-  /** Notes for the person who reads the export with other software. */
+  /** Notes for users of other software. */
   readonly notes: readonly string[];
-  /** Writes config and weights, and the ONNX files where asked for, into an empty folder. */
+  /** Writes config and weights, and the ONNX files for that format, into an empty folder. */
   write(folder: string): Promise<void>;
 }
 
 /**
- * What exporting the model in `folder` comes to. Throws `ConfigError` for one that cannot be written so, and
- * `CheckpointError` for one whose weights are missing or do not fit it.
+ * Prepares the export of the model in `folder`. Throws `ConfigError` for a model that cannot be exported in this format, and
+ * `CheckpointError` for weights that are missing or do not fit the model.
  */
 export async function planExport(folder: string, { to, dtype }: ExportOptions = {}): Promise<ExportPlan> {
   const model = await readModel(folder);
@@ -115,7 +115,7 @@ async function writeWeights(
   }
 }
 
-/** Older readers know the second name only. */
+/** Older readers know only the second name. */
 function dtypeKeys(dtype: StoredDtype): Record<string, string> {
   const name = fromSafetensors(dtype)!;
   return { dtype: name, torch_dtype: name };

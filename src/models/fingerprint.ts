@@ -1,11 +1,10 @@
 /**
- * What tells a model from any other: a state that one model left means nothing to another.
+ * Identifies models, since a state is only valid for the model that computed it.
  *
- * The fingerprint is a hash of the config, and of the weights: their names, shapes, how they are stored, and a sample of
- * the bytes of each, from fixed places. Hashing all bytes would take seconds for each gigabyte at each load. Whatever
- * trains, merges or converts a model changes most elements of most tensors, so that the samples change too; what goes
- * unnoticed is a single element set by hand. Where the bytes are does not matter: a folder may be moved, and its weights
- * split into other files.
+ * The fingerprint is a hash of the config and of the weights: their names, shapes, dtypes, and a sample of each tensor's bytes at fixed
+ * offsets. Hashing all bytes would take seconds for each gigabyte at each load. Training, merging and converting change most elements of most
+ * tensors, and thus the samples; only the manual change of single elements goes unnoticed. The location of the bytes does not matter: a
+ * folder may be moved, and its weights split into other files.
  */
 import { type Digest, type OpenedFile, openFile, sha256 } from '#platform';
 import {
@@ -20,15 +19,15 @@ import { CheckpointError } from '../errors.js';
 import { adapterNames } from './lora.js';
 import type { Model } from './model.js';
 
-/** What says whether a state is one of this model. */
+/** The identity of a model. */
 export interface Fingerprint {
-  /** A SHA-256 in hexadecimal digits. */
+  /** A SHA-256 in hexadecimal. */
   readonly hash: string;
-  /** How the weights are quantized, in words: 'none', or such as '4 bits in blocks of 32, with a cache in int8'. */
+  /** A description of the quantization: 'none', or for example '4 bits in blocks of 32, with a cache in int8'. */
   readonly quantization: string;
 }
 
-/** Samples of a tensor: so many, each of so many bytes, at even distances from its first byte to its last. */
+/** The number and size of a tensor's samples, which are spread evenly from its first byte to its last. */
 const SAMPLES = 16;
 const SAMPLE_BYTES = 512;
 
@@ -39,7 +38,7 @@ export async function fingerprintOf(
 ): Promise<Fingerprint> {
   const hash = sha256();
   const say = (...facts: unknown[]): void => void hash.update(`${JSON.stringify(facts)}\n`);
-  // What it says of quantization is said of the weights, which may also be quantized while they are read.
+  // The config's quantization is omitted, since that of the weights is included, which may also be quantized while loading.
   const { quantization_config: _, ...config } = model.json;
   say('config', sorted(config));
   const files = await Files.open(weights.values());
@@ -79,12 +78,12 @@ function hashValues(
   }
 }
 
-/** The dtype of an array, as one in a file would have it. */
+/** The dtype of an array, by its name in files. */
 function dtypeOf(values: HostTensor['data']): string {
   return values.constructor.name.replace('Array', '').toLowerCase();
 }
 
-/** Where the samples of so many bytes begin, and how long they are. */
+/** The offsets and the length of the samples of this many bytes. */
 function samplesOf(byteLength: number): [start: number, length: number][] {
   if (byteLength <= SAMPLES * SAMPLE_BYTES) return [[0, byteLength]];
   const last = byteLength - SAMPLE_BYTES;
@@ -92,8 +91,8 @@ function samplesOf(byteLength: number): [start: number, length: number][] {
 }
 
 /**
- * Files that are read in small pieces. A device has just read them whole: a few thousand pieces out of the system's cache take
- * milliseconds, and would take more if each were waited for.
+ * Files that are read in small pieces, synchronously: a device has just read them, so that a few thousand pieces from the system's cache take
+ * milliseconds, less than awaiting each of them.
  */
 class Files {
   private constructor(private readonly opened: ReadonlyMap<string, OpenedFile>) {}
@@ -141,7 +140,7 @@ function unreadable(path: string, error: unknown): CheckpointError {
   });
 }
 
-/** What an adapter does beyond its weights. */
+/** The settings of an adapter, besides its weights. */
 function adapterOf(model: Model, name: string): unknown {
   const { a } = adapterNames('');
   return name.endsWith(a) ? model.adapters?.(name.slice(0, -a.length)) : undefined;
@@ -157,7 +156,7 @@ function quantizationOf({ cache }: Model, weights: Iterable<Weight>): string {
   return cache ? `${words}, with a cache in ${cache}` : words;
 }
 
-/** The same value with the keys of all objects in order, as a config may be written in any. */
+/** The same value with sorted keys, since the order of a config's keys does not matter. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== 'object' || value === null) return value;

@@ -1,4 +1,4 @@
-/** A model's folder, laid out as Hugging Face's: `config.json`, and weights in safetensors files. */
+/** A model's folder in Hugging Face's layout: `config.json`, and weights in safetensors files. */
 import { dirname, heddleCommand, join, readFolder, readText, statsOf } from '#platform';
 import { type QuantizedBlocks, recoverFolder } from '../checkpoint/index.js';
 import type { HostTensor, QuantizedTensor, StoredPart, Weight } from '../engine/index.js';
@@ -14,8 +14,8 @@ import { codingOf, type Quantization, quantizable, quantizeMatrix } from './quan
 import { isCoded, type Place, packedParts, readParts, weightDtype, withWeights } from './stored-weights.js';
 
 /**
- * Reads and checks a folder's `config.json`; whoever reads a model begins here, so a folder that a crash left half
- * replaced is put back first. Throws `CheckpointError` where there is none, `ConfigError` for a wrong one.
+ * Reads and validates a folder's `config.json`. Reading a model begins here, so a folder that a crash left half replaced is recovered first.
+ * Throws `CheckpointError` if it is missing, `ConfigError` if it is invalid.
  */
 export async function readModel(folder: string): Promise<Model> {
   if (await isGguf(folder)) return modelFromConfig(await ggufConfig(await readGguf(folder)), folder);
@@ -43,7 +43,7 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-/** What a folder without a config is, and what to name instead. */
+/** The error for a folder without a config, with a hint. */
 async function otherThanModel(folder: string): Promise<string> {
   const there = await statsOf(folder).catch(() => undefined);
   if (there === undefined) {
@@ -58,8 +58,8 @@ async function otherThanModel(folder: string): Promise<string> {
 }
 
 /**
- * Where the weights of a model are, for a device to read. Every tensor is held against the model first. Throws
- * `CheckpointError` for one that is missing, too many, misshapen, or not of a floating-point dtype.
+ * Locates the weights of a model in its files, for a device to read. All tensors are checked first. Throws `CheckpointError` for a tensor that
+ * is missing, unexpected, of a wrong shape, or not of a floating-point dtype.
  */
 export async function locateWeights(folder: string, model: Model): Promise<Map<string, Weight>> {
   if (await isGguf(folder)) {
@@ -99,8 +99,7 @@ export async function locateWeights(folder: string, model: Model): Promise<Map<s
 }
 
 /**
- * Reads a model's weights as float32, for training. Throws as `locateWeights` does, and `CheckpointError` for quantized
- * ones.
+ * Reads a model's weights as float32, for training. Throws as `locateWeights` does, and `CheckpointError` for quantized weights.
  */
 export async function readWeights(folder: string, model: Model): Promise<Map<string, HostTensor>> {
   const weights = new Map<string, HostTensor>();
@@ -109,7 +108,7 @@ export async function readWeights(folder: string, model: Model): Promise<Map<str
 }
 
 /**
- * Reads a model's weights as float32 one after the other, all or those that are `wanted`. Throws as `readWeights` does.
+ * Reads a model's weights (all, or the `wanted` ones) as float32, one at a time. Throws as `readWeights` does.
  */
 export async function forEachWeight(
   folder: string,
@@ -134,8 +133,8 @@ export async function forEachWeight(
 }
 
 /**
- * Reads a model's weights with its matrices quantized, one after the other, so that never all of them are held in float32.
- * `onProgress` is told the share of the bytes that is done.
+ * Reads a model's weights and quantizes its matrices, one at a time, so that they are never all in memory as float32. `onProgress` is called
+ * with the fraction of bytes done.
  */
 export async function quantizeWeights(
   folder: string,

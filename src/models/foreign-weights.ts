@@ -1,7 +1,7 @@
 /**
- * Weights that others have quantized, read as they are: FP8 in blocks, by row or as a whole; GPTQ, AWQ and compressed-tensors in 4
- * and 8 bits. `decoded` shows a folder's files as if each such matrix were one tensor, in float32, under the name of the weight; a
- * device that reads matrices in few bits gets them in blocks of its own.
+ * Reads weights that other programs have quantized: FP8 with scales by block, row or tensor; GPTQ, AWQ and compressed-tensors in 4 and 8 bits.
+ * `decoded` presents a folder's files as if each such matrix were one float32 tensor with the name of the weight; devices with quantized
+ * products get it in their own block format.
  *
  * Sources: transformers' finegrained_fp8, compressed-tensors' pack_quantized, AutoGPTQ's and AutoAWQ's own linear layers.
  */
@@ -51,13 +51,13 @@ const schema = z.discriminatedUnion('quant_method', [
 /** The `quantization_config` of a checkpoint that another program quantized. */
 export type ForeignQuantization = z.output<typeof schema>;
 
-/** What a `quantization_config` says that is read as it is; undefined for others. */
+/** The supported formats of a `quantization_config`; undefined for others. */
 export function foreignQuantization(value: unknown): ForeignQuantization | undefined {
   const result = schema.safeParse(value);
   return result.success ? result.data : undefined;
 }
 
-/** A matrix that several stored tensors make up. */
+/** A matrix that is stored as several tensors. */
 interface Coded {
   readonly shape: readonly [rows: number, columns: number];
   /** The names of those tensors. */
@@ -66,21 +66,21 @@ interface Coded {
   pack(): Promise<PackedMatrix>;
 }
 
-/** The files of a folder, with what is coded as single tensors. */
+/** The files of a folder, with each coded matrix as a single tensor. */
 export interface DecodedWeights extends WeightFiles {
-  /** Whether a tensor is a matrix that is stored in codes. */
+  /** Whether a tensor is a coded matrix. */
   isCoded(name: string): boolean;
-  /** Such a matrix in blocks that a device reads. */
+  /** A coded matrix in the devices' block format. */
   packed(name: string): Promise<PackedMatrix>;
   /** The names of the stored tensors that make up a tensor. */
   sources(name: string): readonly string[];
 }
 
-/** What stands beside weights for those who quantize what they are multiplied with, too. */
+/** Scales for quantized activations, which are ignored. */
 const HELPERS =
   /\.(?:(?:input|output|[qkv])_(?:scale|zero_point)|(?:input|activation)_scale(?:_inv)?|weight_shape|weight_g_idx)$/;
 
-/** Shows `files` so. Throws `CheckpointError`, which names the tensor, where those that belong together do not fit. */
+/** Presents `files` decoded. Throws `CheckpointError` with the tensor's name if the tensors of a matrix are inconsistent. */
 export async function decoded(
   files: WeightFiles,
   how: ForeignQuantization | undefined,
@@ -121,7 +121,7 @@ export async function decoded(
   };
 }
 
-/** The coded matrix whose main tensor has this name, and the name of the weight that it is. */
+/** The coded matrix whose main tensor has this name, and the name of its weight. */
 async function codedAt(
   files: WeightFiles,
   how: ForeignQuantization,
@@ -155,7 +155,7 @@ function unread(files: WeightFiles, name: string, what: string): CheckpointError
   );
 }
 
-/** A matrix in 8 bits, times a scale for each block of it: of the given size, or as many equal blocks as there are scales. */
+/** An 8-bit matrix with a scale for each block; blocks have the given size, or divide the matrix equally by the number of scales. */
 function scaledBlocks(
   files: WeightFiles,
   name: string,
@@ -242,14 +242,14 @@ async function compressed(files: WeightFiles, module: string): Promise<Coded> {
     const given = files.tensors.has(groupName)
       ? Array.from((await files.read(groupName)).data, Number)
       : undefined;
-    // Groups that were not reordered are written as -1.
+    // -1 means that groups were not reordered.
     const groupOf = given?.every((group) => group >= 0 && group < groups) ? given : undefined;
     const size = Math.ceil(columns / groups);
     const codes = new Int16Array(rows * columns);
     for (let row = 0; row < rows; row++) {
       for (let column = 0; column < columns; column++) {
         const group = groupOf?.[column] ?? Math.floor(column / size);
-        // Zeros are packed down the rows, those of a group one after the other.
+        // Zero points are packed along the rows, group by group.
         const middle = zeros
           ? (zeros[Math.floor(row / each) * groups + group]! >>> (width * (row % each))) & (2 ** width - 1)
           : 2 ** (width - 1);
@@ -282,7 +282,7 @@ function gptq(files: WeightFiles, module: string, width: number, offset: 0 | 1):
       for (let row = 0; row < rows; row++) {
         const word = codesOf[Math.floor(column / each) * rows + row]!;
         const code = (word >>> (width * (column % each))) & (2 ** width - 1);
-        // A zero of 0, less 1, has wrapped around within its bits.
+        // The format stores the zero point minus 1, so that 0 has wrapped around.
         const middle = (codeAt(zeros, (group * rows) / each, row, width) + offset) & (2 ** width - 1);
         codes[row * columns + column] = code - middle;
       }

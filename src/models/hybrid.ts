@@ -1,7 +1,7 @@
 /**
- * Our own family: residual blocks x + mixer(norm(x)) in the order of a pattern. Tensor names:
- * `backbone.{embeddings, layers.N.{norm, mixer}, norm_f}` and `lm_head`; mixers side by side are `mixer.mixers.N`, normed by
- * `mixer.norms.N`, and layers that share their weights have the names of the first of them.
+ * Our own family: residual blocks x + mixer(norm(x)) in the order of a pattern. Tensor names: `backbone.{embeddings, layers.N.{norm, mixer},
+ * norm_f}` and `lm_head`; parallel mixers are `mixer.mixers.N` with norms `mixer.norms.N`, and layers with shared weights have the names of
+ * the first of them.
  */
 import { ConfigError } from '../errors.js';
 import {
@@ -36,13 +36,13 @@ import { type SourceConfig, sourceModality, sourcePositions } from './source.js'
 import { TOKEN_WISE } from './token-wise.js';
 import { OWN_NORM, type Stage, stagesOf, WHOLE, windowed } from './whole.js';
 
-/** How our own config.json is read. */
+/** The family of our own config.json. */
 export const hybridFamily: Family = {
   modelTypes: ['heddle'],
   read: (json, path) => hybridModel(parseConfig(json, path)),
 };
 
-/** The model of a config, without weights. Throws `ConfigError` where its layers do not fit what it reads. */
+/** The model of a config, without weights. Throws `ConfigError` if its layers do not fit its input. */
 export function hybridModel(config: ModelConfig): Model {
   const layers = parsePattern(config.pattern);
   const modality = config.input && modalityOf(config.input, config.hiddenSize);
@@ -88,7 +88,7 @@ function blocksOf(
   });
 }
 
-/** What is read before the text, and the encoder's layers. */
+/** The source, with the encoder's layers. */
 function sourceOf(config: ModelConfig, source: SourceConfig, isAttended: boolean): Source {
   const modality = sourceModality(source, {
     hiddenSize: config.hiddenSize,
@@ -111,7 +111,7 @@ function sourceOf(config: ModelConfig, source: SourceConfig, isAttended: boolean
   };
 }
 
-/** A layer with its norm and the residual stream around it. */
+/** A layer with its norm and residual connection. */
 function blockOf(layers: readonly PatternLayer[], stage: Stage<ModelConfig>, index: number): Mixer {
   const { letters } = layers[index]!;
   const mixer = named('mixer', layerOf(layers, stage, index));
@@ -132,7 +132,7 @@ function layerOf(
 ): Mixer {
   const { letters } = layers[index]!;
   const count = layers.length;
-  // Every block adds to the residual stream; their outputs start out small enough for the sum to stay in scale.
+  // Every block adds to the residual stream, so their outputs are initialized small enough to keep its scale.
   const outputDeviation = initialDeviation(config.hiddenSize) / Math.sqrt(count);
   const lettersOf = (some: readonly PatternLayer[], letter: LayerLetter): number =>
     some.flatMap(({ letters }) => letters).filter((other) => other === letter).length;
@@ -148,7 +148,7 @@ function layerOf(
   return sideBySide(mixers, { epsilon: config.normEpsilon, initial });
 }
 
-/** Of all letters but those in both directions, which are made of the letter in the middle. */
+/** The mixers of all letters except bidirectional ones, which are composed of the letter in the middle. */
 const MIXERS: Readonly<Record<BlockLetter | '<*>', Build<ModelConfig>>> = {
   ...RECURRENT,
   ...ATTENTIVE,

@@ -1,4 +1,4 @@
-/** What a model is. */
+/** Models: configs, families, weights, adapters and exports. */
 
 export { copyCompanions } from './companions.js';
 export * from './config.js';

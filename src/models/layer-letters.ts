@@ -1,14 +1,14 @@
-/** Which letters of a pattern a parameter belongs to, by its name. */
+/** Maps the name of a parameter to the pattern letters of its layer. */
 import { ConfigError } from '../errors.js';
 import type { Model } from './model.js';
 import { lettersIn } from './pattern.js';
 
-/** Where the layers of an encoder are. */
+/** The prefix of an encoder's layers. */
 export const ENCODER_LAYERS = 'encoder.layers';
 
 type Layered = Pick<Model, 'layers' | 'names' | 'source'>;
 
-/** All layers, and where they are. */
+/** All layers, with their prefixes. */
 function layersOf({ layers, names, source }: Layered): [path: string, layers: Model['layers']][] {
   return [
     [`${names.layers}.`, layers],
@@ -16,12 +16,12 @@ function layersOf({ layers, names, source }: Layered): [path: string, layers: Mo
   ];
 }
 
-/** What a mixer side by side with others is called, and its norm (hybrid.ts). */
+/** The names of parallel mixers and their norms (hybrid.ts). */
 const SIDE_BY_SIDE = /^mixer\.(?:mixers|norms)\.(\d+)\./;
 
 /**
- * The letters of the layer that a parameter belongs to, and before them, of mixers side by side, those of its own mixer: in `[M*]` one of
- * attention has `*` and `[M*]`. None outside of layers.
+ * The letters of a parameter's layer; for parallel mixers preceded by those of its own mixer: a parameter of attention in `[M*]` has `*` and
+ * `[M*]`. Empty for parameters outside of layers.
  */
 export function lettersOf(model: Layered, name: string): string[] {
   for (const [path, layers] of layersOf(model)) {
@@ -37,7 +37,7 @@ export function lettersOf(model: Layered, name: string): string[] {
   return [];
 }
 
-/** All letters that `lettersOf` can say of a model's parameters. */
+/** All possible results of `lettersOf` for a model. */
 export function lettersOfLayers(model: Layered): string[] {
   const each = layersOf(model).flatMap(([, layers]) => layers.map(({ letters }) => letters));
   return [
@@ -47,7 +47,7 @@ export function lettersOfLayers(model: Layered): string[] {
   ];
 }
 
-/** The setting of a parameter's layer, from settings by letter. In a layer of parallel mixers that of the mixer's own letter comes first. */
+/** The setting of a parameter's layer, from settings by letter. For parallel mixers the mixer's own letter has precedence. */
 export function ofLayer<T>(model: Layered, said: Readonly<Record<string, T>>, name: string): T | undefined {
   const letters = lettersOf(model, name).find((some) => Object.hasOwn(said, some));
   return letters === undefined ? undefined : said[letters];

@@ -1,15 +1,15 @@
-/** How the mixer of a pattern's letter is made: each file of letters has a table of these. */
+/** The types of the tables that build the mixers of pattern letters. */
 import type { Grid, Mixer } from '../nn/index.js';
 
-/** Where a layer stands among all layers and among those of its letter, and how its output starts out. */
+/** The index of a layer among all layers and among those of its letter, and the initialization of its output. */
 export interface LayerPlace {
   readonly index: number;
   readonly count: number;
   readonly ofLetter: { readonly index: number; readonly count: number };
   readonly outputDeviation: number;
-  /** Of the positions, where they are the places of an image. */
+  /** The grid of positions, for images. */
   readonly grid?: Grid | undefined;
 }
 
-/** Makes the mixer of a letter. Throws `ConfigError` where sizes do not fit. */
+/** Builds the mixer of a letter. Throws `ConfigError` for inconsistent sizes. */
 export type Build<Config> = (config: Config, place: LayerPlace) => Mixer;

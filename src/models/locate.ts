@@ -1,6 +1,6 @@
 /**
- * Finds a model by what a person calls it: its own folder, a GGUF file, the folder of the training run that made it, or the
- * name of the model that comes with Heddle. A folder goes before that name.
+ * Resolves the name of a model: its folder, a GGUF file, the folder of a training run, or the name of the shipped model. A folder has
+ * precedence over that name.
  */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -9,7 +9,7 @@ import { CHECKPOINT, METRICS, SHIPPED_MODEL } from './names.js';
 
 const SHIPPED_FOLDER = fileURLToPath(new URL(`../../assets/${SHIPPED_MODEL}`, import.meta.url));
 
-/** `sotu` is short for it: no other model comes along. */
+/** The shipped model. `sotu` is a short name for it. */
 const SHIPPED_NAMES = [SHIPPED_MODEL, 'sotu'];
 
 /** The folder of a model's files. An unknown name is returned unchanged: opening it gives the error. */
@@ -19,7 +19,7 @@ export function modelFolder(name: string): string {
   return ggufIn(folder) ?? folder;
 }
 
-/** The GGUF file of a folder that has no other model: of one in several parts the first. */
+/** The GGUF file of a folder without another model; the first part if it is split. */
 function ggufIn(folder: string): string | undefined {
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return undefined;
   const names = readdirSync(folder);
@@ -30,28 +30,28 @@ function ggufIn(folder: string): string | undefined {
   return found.length === 1 ? join(folder, found[0]!) : undefined;
 }
 
-/** For the folder of a training run that of its checkpoint, a model or an adapter; any other as it is. */
+/** For the folder of a training run, the folder of its checkpoint (a model or an adapter); other folders unchanged. */
 export function checkpointFolder(folder: string): string {
   const has = (name: string): boolean => existsSync(join(folder, name));
   const isRun = (has(METRICS) || has(CHECKPOINT)) && !has('config.json') && !has('adapter_config.json');
   return isRun ? join(folder, CHECKPOINT) : folder;
 }
 
-/** The default name of a model: that of its folder, or of the folder around it if it is called `checkpoint`. */
+/** The default name of a model: that of its folder, or of the parent folder if it is called `checkpoint`. */
 export function modelName(name: string): string {
   const folder = resolve(modelFolder(name));
   const parent = dirname(folder);
-  // The checkpoints of all runs have the same folder name.
+  // The checkpoint folders of all runs have the same name.
   return (basename(folder) === CHECKPOINT && basename(parent)) || basename(folder).replace(/\.gguf$/i, '');
 }
 
-/** A model to be served: what requests call it, and the folder of its files. */
+/** A model to serve: its name in requests, and its folder. */
 export interface NamedModel {
   readonly name: string;
   readonly folder: string;
 }
 
-/** Reads `name=model`, or a model alone, which has the name that `modelName` gives. */
+/** Parses `name=model`, or only a model, whose name is that of `modelName`. */
 export function namedModel(text: string): NamedModel {
   const [, name, model] = /^([^=/\\]+)=(.+)$/s.exec(text) ?? [];
   if (name === undefined || existsSync(text)) return { name: modelName(text), folder: modelFolder(text) };

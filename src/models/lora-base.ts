@@ -1,4 +1,4 @@
-/** What of an adapter is computed with the weights of the model that it belongs to, once, when it is read. */
+/** The parts of an adapter that are computed from the base model's weights when it is loaded. */
 import { float32, type HostTensor } from '../engine/index.js';
 import { forEachWeight } from './folder.js';
 import { type Adapted, adapterNames, linearLayers, plusProduct } from './lora.js';
@@ -6,8 +6,8 @@ import type { AdapterParts } from './lora-parts.js';
 import type { Model } from './model.js';
 
 /**
- * The model with an adapter of these parts; `base` is the folder of its weights. DoRA's factors are made here; changes of
- * the embedding and of the head become whole matrices. Throws as `readWeights` does.
+ * The model with an adapter of these parts; `base` is the folder of its weights. Computes DoRA's factors, and applies changes of the embedding
+ * and the head to their matrices. Throws as `readWeights` does.
  */
 export async function withBase(parts: AdapterParts, model: Model, base: string): Promise<Adapted> {
   const { adapters, halves, magnitudes, whole, changes, tokenRows, leavesTiedHead } = parts;
@@ -59,7 +59,7 @@ export async function withBase(parts: AdapterParts, model: Model, base: string):
   return { model: { ...own, adapters: (module) => lowRank.get(module) }, weights };
 }
 
-/** The Euclidean lengths of a matrix's rows; at least the smallest positive float32, so that none divides by 0. */
+/** The Euclidean norms of a matrix's rows; at least the smallest positive float32, to avoid a division by 0. */
 function rowLengths({ dims, data }: HostTensor): Float32Array {
   const [rows, columns] = dims as [number, number];
   return Float32Array.from({ length: rows }, (_, row) => {
@@ -79,7 +79,7 @@ function withRows({ dims, data }: HostTensor, indices: readonly number[], rows: 
   return float32(values, dims);
 }
 
-/** A model whose head shared the embedding's weight, with a head of its own. */
+/** A model with a tied head, with the head untied. */
 function withOwnHead(model: Model): Model {
   const keys = ['tieWordEmbeddings', 'tie_embedding', 'tie_word_embeddings'];
   const written = keys.filter((key) => key in model.json);

@@ -1,7 +1,6 @@
 /**
- * `adapter_config.json`, as Hugging Face's PEFT writes it beside an adapter's weights: which modules have adapters, and of
- * which rank and scale. PEFT knows many kinds of adapters; what would change what is computed here is refused, also
- * where it is not known yet.
+ * `adapter_config.json` of Hugging Face's PEFT: which modules have adapters, with which rank and scale. PEFT has many kinds of adapters;
+ * options that would change the computation are refused, including unknown ones.
  */
 import { z } from 'zod';
 import { quote } from '../checkpoint/index.js';
@@ -29,34 +28,34 @@ const schema = z.looseObject({
   init_lora_weights: z.union([z.boolean(), z.string()]).nullish(),
 });
 
-/** What the `adapter_config.json` of PEFT says, read once. */
+/** A parsed `adapter_config.json`. */
 export interface AdapterConfig {
-  /** Whether the module of this name, as transformers has it, has an adapter. */
+  /** Whether the module with this name in transformers has an adapter. */
   has(module: string): boolean;
   rankOf(module: string): number;
-  /** The factor of B A. */
+  /** The scale of B A. */
   scaleOf(module: string): number;
-  /** Whether the rows of W + scale B A are brought to lengths of their own (DoRA). */
+  /** Whether the rows of W + scale B A are normalized to learned magnitudes (DoRA). */
   readonly usesDora: boolean;
-  /** The modules, by the ends of their names, that were trained as a whole. */
+  /** The modules that were trained fully, by the suffixes of their names. */
   readonly wholeModules: readonly string[];
-  /** Whether a head that shares the embedding's weight follows it where it was trained as a whole. */
+  /** Whether a tied head follows an embedding that was trained fully. */
   readonly keepsTies: boolean;
-  /** The rows of an embedding of this name that were trained as a whole, if any. */
+  /** The rows of an embedding of this name that were trained, if any. */
   tokenRowsOf(module: string): readonly number[] | undefined;
 }
 
-/** Keys that say nothing about what an adapter computes, once it is trained, or are read by the schema. */
+/** Keys that do not affect a trained adapter's computation, or that the schema reads. */
 const INERT = new Set([
   ...Object.keys(schema.shape),
   'auto_mapping',
   'base_model_name_or_path',
-  // Biases that were trained are in the file as a whole.
+  // Trained biases are stored fully.
   'bias',
   'corda_config',
   'eva_config',
   'exclude_modules',
-  // It is meant for layers that store their weights the other way round, of which these models have none: PEFT resets it.
+  // It is for layers with transposed weights, which these models do not have: PEFT resets it.
   'fan_in_fan_out',
   'inference_mode',
   'layers_pattern',
@@ -72,7 +71,7 @@ const INERT = new Set([
   'task_type',
 ]);
 
-/** What a key that is not inert means, where that helps a person. */
+/** Explanations of unsupported keys. */
 const MEANINGS: Readonly<Record<string, string>> = {
   alora_invocation_tokens: 'an adapter that begins to act at certain tokens',
   layer_replication: 'layers that are repeated',
@@ -81,10 +80,10 @@ const MEANINGS: Readonly<Record<string, string>> = {
   use_qalora: 'QALoRA, which pools its inputs',
 };
 
-/** Initialisations that leave the model's own weights; the others are adapters of changed ones. */
+/** Initialisations that keep the base weights; others change them. */
 const INITIALISATIONS = [true, false, 'gaussian', 'eva', 'orthogonal'];
 
-/** Reads the object of an `adapter_config.json`; `path` is for messages. Throws `ConfigError` for what is neither LoRA nor DoRA. */
+/** Parses an `adapter_config.json`; `path` is for error messages. Throws `ConfigError` for adapters other than LoRA and DoRA. */
 export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path: string): AdapterConfig {
   const parsed = schema.safeParse(json);
   if (!parsed.success) {
@@ -119,7 +118,7 @@ export function parseAdapterConfig(json: Readonly<Record<string, unknown>>, path
     keepsTies: config.ensure_weight_tying ?? false,
     tokenRowsOf: (module) => {
       const rows = config.trainable_token_indices ?? {};
-      // A list is of the input embedding.
+      // A list refers to the input embedding.
       if (Array.isArray(rows)) return rows;
       return Object.entries(rows).find(([name]) => endsWith(module, name))?.[1];
     },
@@ -131,7 +130,7 @@ function isOff(value: unknown): boolean {
   return value === null || value === undefined || value === false;
 }
 
-/** The value of the first pattern that matches the end of a module's name, as PEFT looks it up. */
+/** The value of the first pattern that matches the end of a module's name, as in PEFT. */
 function lookUp(
   values: Readonly<Record<string, number>>,
   otherwise: number,
@@ -143,7 +142,7 @@ function lookUp(
   return (module) => found.find(([pattern]) => pattern.test(module))?.[1] ?? otherwise;
 }
 
-/** A list names modules by how they end; a text is a pattern of whole names, or stands for all linear layers. */
+/** A list has suffixes of module names; a string is a pattern of whole names, or means all linear layers. */
 function targeted(target: string | readonly string[] | undefined, path: string): (module: string) => boolean {
   if (target === undefined || target === 'all-linear') return () => true;
   if (typeof target === 'string') {
@@ -153,7 +152,7 @@ function targeted(target: string | readonly string[] | undefined, path: string):
   return (module) => target.some((name) => endsWith(module, name));
 }
 
-/** Whether a module's name is this one, or ends in it. */
+/** Whether a module's name is this one or ends with it. */
 export function endsWith(module: string, name: string): boolean {
   return module === name || module.endsWith(`.${name}`);
 }
@@ -169,12 +168,12 @@ function expression(source: string, written: string, path: string): RegExp {
   }
 }
 
-/** The name of a module in transformers' memory, by which PEFT finds it. */
+/** The name of a module in transformers, by which PEFT finds it. */
 export function peftName({ stored }: Model, module: string): string {
   return stored?.loaded?.(module) ?? module;
 }
 
-/** The `adapter_config.json` of a model `withLora`; `base` says which model it belongs to. */
+/** The `adapter_config.json` of a model `withLora`; `base` is the base model. */
 export function adapterConfigJson(model: Model, { rank, alpha }: LoraConfig, base: string) {
   return {
     peft_type: 'LORA',
@@ -199,7 +198,7 @@ export function adapterConfigJson(model: Model, { rank, alpha }: LoraConfig, bas
   };
 }
 
-/** The shortest ends of the adapted modules' names that no other module's name has. */
+/** The shortest suffixes of the adapted modules' names that no other module has. */
 function targetModules(model: Model): string[] {
   const all = linearLayers(model).map(({ module }) => module);
   const left = new Set(all.filter((module) => model.adapters?.(module)).map((name) => peftName(model, name)));
@@ -217,7 +216,7 @@ function targetModules(model: Model): string[] {
   return [...targets].sort();
 }
 
-/** Everything that has a name and parameters somewhere below it. */
+/** All modules with parameters below them. */
 function modulesOf(model: Model): string[] {
   const modules = new Set<string>();
   for (const { name, parts = [], adapts } of parametersOf(model)) {

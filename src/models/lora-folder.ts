@@ -1,6 +1,6 @@
 /**
- * An adapter's folder, laid out as PEFT's: `adapter_config.json` and `adapter_model.safetensors`, whose names are those of
- * transformers' modules behind `base_model.model.`. It holds the changes alone; the model stays in a folder of its own.
+ * An adapter's folder in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`, with transformers' module names behind
+ * `base_model.model.`. It contains only the changes; the base model stays in its own folder.
  */
 import { join, readFolder, readText } from '#platform';
 import { openSafetensors, recoverFolder, writeFileAtomic, writeSafetensors } from '../checkpoint/index.js';
@@ -21,9 +21,9 @@ const ADAPTER_FILE = 'adapter_model.safetensors';
 const PREFIX = 'base_model.model.';
 
 /**
- * Reads the adapter in a folder, for the model in the folder `base`, whose weights are read where the adapter needs them
- * (the lengths of rows in DoRA, adapters of the embedding and of the head). Throws `CheckpointError` for a folder that
- * holds none, and for tensors that do not belong to the model; `ConfigError` for an adapter that is more than LoRA or DoRA.
+ * Reads an adapter for the model in the folder `base`, whose weights are read if the adapter needs them (row norms for DoRA, adapters of the
+ * embedding and the head). Throws `CheckpointError` for a folder without an adapter, and for tensors that do not belong to the model;
+ * `ConfigError` for an adapter other than LoRA and DoRA.
  */
 export async function readAdapter(folder: string, model: Model, base: string): Promise<Adapted> {
   await recoverFolder(folder);
@@ -59,7 +59,7 @@ async function readAdapterConfig(folder: string): Promise<AdapterConfig> {
   return parseAdapterConfig(parseConfigText(text, path), path);
 }
 
-/** Writes the adapter of a model `withLora` into a folder that exists; `base` is the folder or the name of its model. */
+/** Writes the adapter of a model `withLora` into an existing folder; `base` is the folder or the name of the base model. */
 export async function writeAdapter(
   folder: string,
   { model, weights }: Adapted,
@@ -78,8 +78,8 @@ export async function writeAdapter(
 }
 
 /**
- * The model in a folder, with the adapter in another where one is named, and where its weights are; quantized while they are
- * read where that is asked for, in blocks that fit. Throws as `readModel`, `locateWeights` and `readAdapter` do.
+ * Opens a model with its weights, optionally with an adapter, and optionally quantized while loading, with blocks that fit. Throws as
+ * `readModel`, `locateWeights` and `readAdapter` do.
  */
 export async function openModel(
   folder: string,

@@ -1,4 +1,4 @@
-/** What an adapter's file holds, by the parts of the model that it belongs to. */
+/** Assigns the tensors of an adapter's file to the parts of the model. */
 import type { SafetensorsFile } from '../checkpoint/index.js';
 import { float32, type HostTensor } from '../engine/index.js';
 import { CheckpointError } from '../errors.js';
@@ -9,7 +9,7 @@ import { type AdapterTensor, adapterTensor } from './lora-tensors.js';
 import { type Model, parametersOf } from './model.js';
 import { ADAPTER_CONFIG_FILE } from './names.js';
 
-/** A change W + scale B A of a matrix [rows, columns] that has no adapter in the graph: of the embedding or the head. */
+/** A change W + scale B A of a matrix [rows, columns] without an adapter in the graph: the embedding or the head. */
 export interface MatrixChange {
   readonly A: HostTensor;
   readonly B: HostTensor;
@@ -18,24 +18,24 @@ export interface MatrixChange {
 
 /** The tensors of an adapter, in the names and shapes of the model's parameters. */
 export interface AdapterParts {
-  /** By linear layer. */
+  /** Of each linear layer. */
   readonly adapters: ReadonlyMap<string, LowRank>;
-  /** The halves of the linear layers' adapters, by the names of their parameters. */
+  /** The matrices A and B of the linear layers' adapters, by parameter name. */
   readonly halves: ReadonlyMap<string, HostTensor>;
-  /** The lengths that rows are brought to, float32 [outputs], by linear layer. */
+  /** The magnitudes of rows (DoRA), float32 [outputs], by linear layer. */
   readonly magnitudes: ReadonlyMap<string, HostTensor>;
-  /** Parameters that were trained as a whole, by name. */
+  /** Parameters that were trained fully, by name. */
   readonly whole: ReadonlyMap<string, HostTensor>;
   /** Changes of the embedding and of the head. */
   readonly changes: { readonly embeddings?: MatrixChange; readonly head?: MatrixChange };
   /** Rows of the embedding that were trained: [indices, hidden]. */
   readonly tokenRows?: { readonly indices: readonly number[]; readonly values: HostTensor };
-  /** Whether the embedding was trained apart from a head that shares its weight. */
+  /** Whether the embedding was trained separately from a tied head. */
   readonly leavesTiedHead: boolean;
 }
 
 /**
- * Reads all tensors of an adapter's file. Throws `CheckpointError` for what does not belong to the model or is not whole.
+ * Reads all tensors of an adapter's file. Throws `CheckpointError` for tensors that do not belong to the model or are incomplete.
  */
 export async function readParts(
   file: SafetensorsFile,
@@ -96,7 +96,7 @@ export async function readParts(
       tokenRows = { indices, values: await read(tensor, [indices.length, hiddenSize]) };
       continue;
     }
-    // The embedding is [vocabulary, hidden], and its change the transpose of B A with A [rank, vocabulary].
+    // The embedding is [vocabulary, hidden]; its change is the transpose of B A with A [rank, vocabulary].
     const shapes: Partial<Record<AdapterTensor['kind'], readonly number[]>> = isHead
       ? { A: [rank, hiddenSize], B: [vocabSize, rank] }
       : isEmbedding
@@ -185,12 +185,12 @@ function transposed({ dims, data }: HostTensor): HostTensor {
   );
 }
 
-/** The names that PEFT may have for a module or parameter: transformers' own, and those that checkpoints use. */
+/** The names that PEFT may use for a module or parameter: those of transformers, and those of checkpoints. */
 function namesOf(model: Model, name: string): string[] {
   return [...new Set([name, peftName(model, name)])];
 }
 
-/** Linear layers by the names that PEFT may have for them. */
+/** Linear layers by their names in PEFT. */
 function layersByName(model: Model): Map<string, LinearLayer> {
   const layers = new Map<string, LinearLayer>();
   for (const layer of linearLayers(model)) {
@@ -202,7 +202,7 @@ function layersByName(model: Model): Map<string, LinearLayer> {
   return layers;
 }
 
-/** Parameters that an adapter may replace, by the names that PEFT may have for them; the head also where it is tied. */
+/** Parameters that an adapter may replace, by their names in PEFT, including a tied head. */
 function parametersByName(model: Model) {
   const parameters = new Map<string, { readonly name: string; readonly shape: readonly number[] }>();
   const { names, vocabSize, hiddenSize } = model;

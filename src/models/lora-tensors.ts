@@ -1,17 +1,17 @@
 /**
- * The names of an adapter's tensors, as PEFT's versions and those who save a module's `state_dict` themselves write them.
+ * Parses the names of an adapter's tensors, from any version of PEFT or from a module's `state_dict`.
  *
- *   base_model.model.<module>.lora_A.weight                      half of a low-rank adapter, also lora_B
- *   base_model.model.<module>.lora_magnitude_vector              the lengths of the rows (DoRA)
- *   base_model.model.<module>.lora_embedding_A                   half of an adapter of an embedding, also _B
- *   base_model.model.<module>.token_adapter.trainable_tokens_delta   rows of an embedding that were trained
- *   base_model.model.<parameter>                                 a parameter that was trained as a whole
+ *   base_model.model.<module>.lora_A.weight                      A of a low-rank adapter; also lora_B
+ *   base_model.model.<module>.lora_magnitude_vector              the magnitudes of rows (DoRA)
+ *   base_model.model.<module>.lora_embedding_A                   A of an adapter of an embedding; also _B
+ *   base_model.model.<module>.token_adapter.trainable_tokens_delta   trained rows of an embedding
+ *   base_model.model.<parameter>                                 a parameter that was trained fully
  *
- * Outside `save_pretrained` the adapter's own name stands in them too (`lora_A.default.weight`,
- * `modules_to_save.default.weight`), and the model's own weights beside them (`base_layer.weight`, `original_module.weight`).
+ * In a `state_dict` the names also contain the adapter's name (`lora_A.default.weight`, `modules_to_save.default.weight`), and the base
+ * weights are included (`base_layer.weight`, `original_module.weight`).
  */
 
-/** What a tensor of an adapter's file is of which module or parameter, and the adapter's name where that is in it. */
+/** The role of a tensor, its module or parameter, and the adapter's name if it is part of the tensor's name. */
 export type AdapterTensor = { readonly adapter: string | undefined } & (
   | { readonly kind: 'A' | 'B' | 'embedding A' | 'embedding B'; readonly module: string }
   | { readonly kind: 'magnitudes' | 'token rows'; readonly module: string }
@@ -21,7 +21,7 @@ export type AdapterTensor = { readonly adapter: string | undefined } & (
 
 const PREFIX = /^base_model\.model\./;
 
-/** What follows a module's name, with the adapter's name as `adapter`. */
+/** The suffixes of module names, with the adapter's name as `adapter`. */
 const FORMS = [
   [/\.lora_A(?:\.(?<adapter>[^.]+))?\.weight$/, 'A'],
   [/\.lora_B(?:\.(?<adapter>[^.]+))?\.weight$/, 'B'],
@@ -31,7 +31,7 @@ const FORMS = [
   [/\.token_adapter\.trainable_tokens_delta(?:\.(?<adapter>[^.]+))?$/, 'token rows'],
 ] as const;
 
-/** Reads the name of a tensor. */
+/** Parses the name of a tensor. */
 export function adapterTensor(name: string): AdapterTensor {
   const own = name.replace(PREFIX, '');
   for (const [form, kind] of FORMS) {

@@ -1,13 +1,12 @@
 /**
- * LoRA (Hu et al., 2021, arXiv 2106.09685): the weights of a model stay as they are, and each linear layer in its layers
- * gets a change of low rank, scale * B A, which is all that is trained. The embedding, the head, routers and the
- * experts' matrices are no such layers.
+ * LoRA (Hu et al., 2021, arXiv 2106.09685): the weights of a model are frozen, and each linear layer gets a trainable change of low rank,
+ * scale * B A. The embedding, the head, routers and the experts' matrices have no adapters.
  */
 import type { HostTensor } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
 import { type Model, parametersOf } from './model.js';
 
-/** Low-rank adapters (Hu et al., 2021, arXiv 2106.09685): which matrices have one, and of what rank. */
+/** The config of low-rank adapters. */
 export interface LoraConfig {
   /** Rows of A and columns of B. */
   readonly rank: number;
@@ -18,13 +17,13 @@ export interface LoraConfig {
 /** A model whose linear layers have adapters. */
 export interface Adapted {
   readonly model: Model;
-  /** By name: the adapters' own, and those of the model that the adapter replaces as a whole. */
+  /** By name: those of the adapters, and parameters of the model that the adapter replaces. */
   readonly weights: ReadonlyMap<string, HostTensor>;
 }
 
 /** A linear layer that can have an adapter. */
 export interface LinearLayer {
-  /** Its place in the tree of names. */
+  /** Its path in the tree of names. */
   readonly module: string;
   /** The name of its weight, which other layers may share. */
   readonly weight: string;
@@ -36,20 +35,20 @@ const A = '.lora_A.weight';
 const B = '.lora_B.weight';
 const FACTORS = '.lora_factors';
 
-/** The names of an adapter's parameters: its halves, and the factors of its rows where it has them. */
+/** The names of an adapter's parameters: A, B, and the row factors of DoRA. */
 export function adapterNames(module: string): { a: string; b: string; factors: string } {
   return { a: module + A, b: module + B, factors: module + FACTORS };
 }
 
 /**
- * The output projection of a Mamba layer. PEFT refuses adapters on it in models of several Mamba families, since
- * transformers hands that weight to a fused kernel.
+ * The output projection of a Mamba layer. PEFT refuses adapters on it in several Mamba families, since transformers passes that weight to a
+ * fused kernel.
  */
 const FUSED_OUTPUT = /\.(?:mamba|mixer)\.out_proj$/;
 
 /**
- * The model with an adapter on every linear layer in its layers, except those that PEFT could not read back. Throws
- * `ConfigError` for a rank or an alpha that is none.
+ * The model with an adapter on every linear layer in its layers, except those that PEFT could not load. Throws `ConfigError` for an invalid
+ * rank or alpha.
  */
 export function withLora(model: Model, { rank, alpha }: LoraConfig): Model {
   if (!(Number.isSafeInteger(rank) && rank >= 1)) {
@@ -73,16 +72,15 @@ export function linearLayers(model: Model): LinearLayer[] {
   });
 }
 
-/** The parameters of a model that an adapter replaces as a whole, by name. */
+/** The parameters of a model that an adapter replaces, by name. */
 export function replacedWeights({ model, weights }: Adapted): Map<string, HostTensor> {
   const own = new Set(parametersOf({ ...model, adapters: () => undefined }).map(({ name }) => name));
   return new Map([...weights].filter(([name]) => own.has(name)));
 }
 
 /**
- * The weights with the adapters in them: W + scale B A, rounded once, its rows multiplied by their factors. Those without
- * an adapter are passed on as they are, or replaced where the adapter does so. Throws `ConfigError` where layers share a
- * weight, but have adapters of their own.
+ * Merges adapters into the weights: W + scale B A, rounded once, with rows multiplied by their factors. Weights without an adapter are
+ * unchanged, or replaced if the adapter replaces them. Throws `ConfigError` for layers that share a weight but have different adapters.
  */
 export function mergeAdapter(
   weights: ReadonlyMap<string, HostTensor>,

@@ -1,7 +1,6 @@
 /**
- * A causal language model: an embedding, layers, a final norm, and the projection onto the vocabulary. What families do
- * differently lies in their layers; what is left is the data below. A layer is a mixer that returns the whole residual
- * stream, its norms and residual connections included.
+ * A causal language model: an embedding, layers, a final norm, and the projection onto the vocabulary. Families differ in their layers and in
+ * the data below. A layer is a mixer that returns the whole residual stream, including its norms and residual connections.
  */
 import { ConfigError } from '../errors.js';
 import {
@@ -42,43 +41,43 @@ import type { Entering, Modality } from './modalities/modality.js';
 import { foldPattern } from './pattern.js';
 import type { Quantization } from './quantization.js';
 
-/** One layer: its mixer returns the whole residual stream, norms and residual connections included. */
+/** One layer: its mixer returns the whole residual stream, including norms and residual connections. */
 export interface Layer {
-  /** What it is made of, in the letters of a pattern (pattern.ts). */
+  /** Its pattern letters (pattern.ts). */
   readonly letters: string;
   readonly mixer: Mixer;
 }
 
-/** What a model of text reads before it writes (source.ts). */
+/** The source of a language model: the input before its text (source.ts). */
 export interface Source {
   readonly modality: Entering;
-  /** Of the encoder, at `encoder.layers.N`. */
+  /** The layers of the encoder, at `encoder.layers.N`. */
   readonly layers: readonly Layer[];
   readonly positions: number;
-  /** Whether layers of the text attend over it; elsewhere it stands before the text in one sequence. */
+  /** Whether layers of the text have cross-attention over it; otherwise source and text are one sequence. */
   readonly isAttended: boolean;
 }
 
-/** What a family says about a model: all that its graph and its checkpoints need. */
+/** The definition of a model by its family: everything that its graph and checkpoints need. */
 export interface ModelParts {
   /** `model_type` in config.json. */
   readonly modelType: string;
-  /** All that its config.json holds, to write it back. */
+  /** The contents of its config.json, for writing it back. */
   readonly json: Readonly<Record<string, unknown>>;
-  /** 0 for a model of something other than text. */
+  /** 0 for a model of other data than text. */
   readonly vocabSize: number;
-  /** What it is of, where that is not text. */
+  /** The modality, for a model of other data than text. */
   readonly modality?: Modality | undefined;
-  /** What it reads before it writes, if anything. */
+  /** The source, if it has one. */
   readonly source?: Source | undefined;
-  /** Its layers see what comes after a position: it reads what is whole, and keeps no state. */
+  /** Whether its layers are not causal: it reads whole inputs and has no state. */
   readonly looksAhead?: boolean;
   readonly hiddenSize: number;
-  /** Tokens that it was trained to read, where its config says so. */
+  /** The context length of training, if the config has it. */
   readonly maxPositionEmbeddings?: number | undefined;
   /** Tokens that end a text. */
   readonly eosTokenIds: readonly number[];
-  /** Where the parameters are; layer N is at `layers.N`. */
+  /** Paths of the parameters; layer N is at `layers.N`. */
   readonly names: {
     readonly embeddings: string;
     readonly layers: string;
@@ -86,27 +85,27 @@ export interface ModelParts {
     readonly head: string;
   };
   readonly layers: readonly Layer[];
-  /** The letters of all layers, as a person would write them; by default repeated ones are folded. */
+  /** The pattern of all layers; by default with repetitions folded. */
   readonly pattern?: string;
   readonly finalNorm: NormOptions;
   readonly tieWordEmbeddings: boolean;
-  /** Multiplies the embeddings. */
+  /** A factor of the embeddings. */
   readonly embeddingFactor?: number;
-  /** What is done to the embeddings, with parameters that are named from the root. */
+  /** A transformation of the embeddings, with parameters named from the root. */
   readonly finishEmbeddings?: (parameters: Parameters, embeddings: Tensor) => Tensor;
   /** Whether the projection onto the vocabulary has a bias. */
   readonly headBias?: boolean;
-  /** What is done to the logits at the end. */
+  /** A transformation of the logits. */
   readonly finishLogits?: (logits: Tensor) => Tensor;
-  /** How checkpoints differ from the names used here. */
+  /** Differences between the names of parameters and those in checkpoints. */
   readonly stored?: StoredNames;
 }
 
-/** How a checkpoint's tensor names differ from those of the parameters. */
+/** Differences between the names of parameters and those in checkpoints. */
 export interface StoredNames {
-  /** Other names under which a parameter may be stored. */
+  /** Alternative names of a parameter. */
   readonly aliases?: (name: string) => readonly string[];
-  /** Tensors that a checkpoint may have beside the parameters. */
+  /** Further tensors that a checkpoint may have, which are ignored. */
   readonly ignored?: readonly RegExp[];
   /** What transformers calls a parameter or a module that it has loaded, where it renames it: adapters go by these names. */
   readonly loaded?: (name: string) => string;

@@ -1,11 +1,11 @@
 /**
  * `bailing_hybrid` of version 3 (Ling-3.0): groups of layers with Kimi delta attention, whose decay is bounded by the safe
- * gate, and one of latent attention with rotary positions at the end of each; the heads of latent attention are gated. After
- * the first layers with MLPs a mixture of experts with some for all tokens. Ling-2.6 and Ring have the same model_type and
- * other layers: `architectures` tells them apart.
+ * gate, and one of latent attention with rotary positions at the end of each; the heads of latent attention are gated. After the first
+ * layers, which have MLPs, a mixture of experts with shared experts. Ling-2.6 and Ring have the same model_type but other layers;
+ * `architectures` distinguishes them.
  *
- * transformers has no class for it. The definition is that of the model's own modeling_bailing_moe_v3.py as vLLM's and
- * llama.cpp's readers give it; the test beside this file holds it against a plain reading in float64.
+ * transformers has no class for it. The definition is that of the model's own modeling_bailing_moe_v3.py, as implemented by vLLM and
+ * llama.cpp; the test compares with a direct implementation in float64.
  */
 import { z } from 'zod';
 import {
@@ -137,7 +137,7 @@ const family = defineFamily(['bailing_hybrid'], schema, (config, json) => {
     tieWordEmbeddings: config.tie_word_embeddings,
     stored: {
       aliases: (name) => [name.replace('.attention.', '.self_attn.')],
-      // Layers that draft tokens come after the model's own.
+      // Layers for multi-token prediction follow the model's own.
       ignored: [
         /^model\.mtp/,
         ...(predictors.length > 0 ? [new RegExp(`^model\\.layers\\.(?:${predictors.join('|')})\\.`)] : []),
@@ -146,12 +146,12 @@ const family = defineFamily(['bailing_hybrid'], schema, (config, json) => {
   });
 });
 
-/** Ling-3.0. Earlier versions have the same `model_type`, so `architectures` must name the class of this one. */
+/** Ling-3.0. Earlier versions have the same `model_type`, so `architectures` must name this version's class. */
 export const bailingV3: typeof family = { ...family, architecture: 'BailingMoeV3ForCausalLM' };
 
 function latentOf(config: Config, deviation: number): Mixer {
   const rotaryDim = config.qk_rope_head_dim;
-  // Configs give half of a head's size; the whole rotary part is rotated.
+  // Configs state half of the size; the whole rotary part is rotated.
   const whole = {
     ...config,
     partial_rotary_factor: 1,

@@ -1,6 +1,6 @@
 /**
- * `bamba`: Mamba-2 layers with a few of attention, which rotates half of each head; an MLP in every layer. Its keys
- * `mamba_*` are those of Granite and Falcon-H1 too.
+ * `bamba`: Mamba-2 layers and a few attention layers, with rotary positions on half of each head; an MLP in every layer. Granite and
+ * Falcon-H1 have the same keys `mamba_*`.
  */
 import { z } from 'zod';
 import {
@@ -54,7 +54,7 @@ interface MambaKeys extends z.output<z.ZodObject<typeof mambaKeys>> {
   rms_norm_eps: number;
 }
 
-/** The Mamba-2 mixer that the keys `mamba_*` describe, with an inner width that may differ from expand * hidden. */
+/** The Mamba-2 mixer of the keys `mamba_*`. Its inner width may differ from expand * hidden. */
 export function mambaFrom(config: MambaKeys, deviation: number, innerSize?: number): Mamba2Config {
   const { hidden_size: hiddenSize, mamba_n_heads: numHeads, mamba_n_groups: numGroups } = config;
   const inner = innerSize ?? innerWidth(config.mamba_expand, hiddenSize, 'mamba_expand');

@@ -1,6 +1,6 @@
 /**
- * `falcon_h1`: Mamba-2 and attention side by side in every layer, then an MLP; multipliers (muP) nearly everywhere.
- * Beside Bamba: both mixers in one layer, the gated norm is optional and may come before the gate.
+ * `falcon_h1`: Mamba-2 and attention in parallel in every layer, then an MLP; multipliers (muP) nearly everywhere. Compared to Bamba: both
+ * mixers are in one layer, and the gated norm is optional and may precede the gate.
  */
 import { z } from 'zod';
 import { multiply } from '../../graph/index.js';

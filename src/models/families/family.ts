@@ -1,4 +1,4 @@
-/** What a family of checkpoints is, and the parts of their configs that they share. Keys are Hugging Face's. */
+/** The definition of a family of checkpoints, and the parts of configs that families share. Keys are Hugging Face's. */
 import { z } from 'zod';
 import { quote } from '../../checkpoint/index.js';
 import { ConfigError } from '../../errors.js';
@@ -8,19 +8,19 @@ import type { Layer, Model } from '../model.js';
 import { problemsIn } from './problems.js';
 import { ropeFrom } from './rope-scaling.js';
 
-/** How the `config.json` of one kind of checkpoint becomes a model. */
+/** Builds models from the `config.json` of one kind of checkpoint. */
 export interface Family {
   /** The values of `model_type`. */
   readonly modelTypes: readonly string[];
-  /** The class that `architectures` must name, where models of other classes have the same `model_type`. */
+  /** The class that `architectures` must name, if other classes have the same `model_type`. */
   readonly architecture?: string;
-  /** Whether a config without a `model_type` is the family's. */
+  /** Whether a config without a `model_type` belongs to the family. */
   recognizes?(json: Readonly<Record<string, unknown>>): boolean;
-  /** The model of a config.json. Throws `ConfigError`, with `path`, for values that are not the family's. */
+  /** The model of a config.json. Throws `ConfigError`, with `path`, for values that the family does not allow. */
   read(json: Readonly<Record<string, unknown>>, path: string): Model;
 }
 
-/** Defines a family by the schema of its config and the model that a config stands for. */
+/** Defines a family by the schema of its config and a function from a config to a model. */
 export function defineFamily<Schema extends z.ZodType>(
   modelTypes: readonly string[],
   schema: Schema,
@@ -43,7 +43,7 @@ export function defineFamily<Schema extends z.ZodType>(
   };
 }
 
-/** Parses a config; a null where the schema takes none is as good as absent, as it is for those who write one for a default. */
+/** Parses a config. A null that the schema does not allow counts as absent, since some programs write null for a default. */
 function parseGenerously<Schema extends z.ZodType>(schema: Schema, json: Readonly<Record<string, unknown>>) {
   const result = schema.safeParse(json);
   if (result.success) return result;
@@ -61,7 +61,7 @@ function valueAt(value: unknown, path: Path): unknown {
   );
 }
 
-/** A copy of nested objects and lists without what stands at a path; an entry of a list stays. */
+/** A copy of nested objects and lists without the value at a path; entries of lists are kept. */
 function without(value: unknown, [key, ...rest]: Path): unknown {
   if (typeof value !== 'object' || value === null || key === undefined) return value;
   if (Array.isArray(value)) {
@@ -80,7 +80,7 @@ export function expectConfig(holds: boolean, problem: string): void {
   if (!holds) throw new ConfigError(problem);
 }
 
-/** Bounds that no model comes near keep a damaged config from costing memory. */
+/** Upper bounds far above any real model, so that a damaged config does not exhaust memory. */
 const LARGEST = 2 ** 20;
 const LARGEST_HEAD = 2 ** 16;
 const MOST_EXPERTS = 100_000;
@@ -93,15 +93,15 @@ export const length = z
   .int()
   .positive()
   .max(2 ** 31);
-/** How many layers a model has. */
+/** The number of layers. */
 export const layerCount = z.number().int().positive().max(1000);
-/** How many heads a mixer has. */
+/** The number of heads. */
 export const headCount = z.number().int().positive().max(LARGEST_HEAD);
 /** The width of a head. */
 export const headSize = z.number().int().positive().max(LARGEST_HEAD);
-/** What something is multiplied by, which may be negative. */
+/** A multiplier, which may be negative. */
 export const factor = z.number();
-/** What a norm adds before it divides. */
+/** The epsilon of a norm. */
 export const epsilon = z.number().positive();
 /** A token's id. */
 export const token = z.number().int().nonnegative();
@@ -111,27 +111,27 @@ const tokens = z
   .nullish()
   .transform((ids) => (ids == null ? [] : Array.isArray(ids) ? ids : [ids]));
 
-/** The tokens that end a text, of a family that has one where its config does not say; null says that there is none. */
+/** The end-of-text tokens, for families with a default; null means that there is none. */
 export function eosTokens(otherwise: number) {
   return tokens.prefault(otherwise);
 }
 
-/** [low, high] of a time step; high may be infinite. */
+/** The limits [low, high] of a time step; high may be infinite. */
 export const timeStepLimit = z
   .tuple([z.number(), z.number().or(z.literal(Number.POSITIVE_INFINITY)).or(z.null())])
   .nullish()
   .transform((limit): readonly [number, number] => [limit?.[0] ?? 0, limit?.[1] ?? Number.POSITIVE_INFINITY])
   .refine(([low, high]) => low < high, 'must be a lower and a higher bound');
 
-/** A size that a config may leave to be derived: absent, null or "auto". */
+/** A size that is derived if the config has none: absent, null or "auto". */
 export const derived = size.or(z.literal('auto')).nullish();
 
-/** The size that a config states, else the derived one. */
+/** The size in the config, or the derived one. */
 export function orElse(value: number | 'auto' | null | undefined, otherwise: number): number {
   return typeof value === 'number' ? value : otherwise;
 }
 
-/** A size that was computed; `text` says from what. Throws `ConfigError` for one that no model has. */
+/** A computed size; `text` is its formula. Throws `ConfigError` for an impossible size. */
 export function computedSize(value: number, text: string): number {
   expectConfig(
     Number.isInteger(value) && value >= 1 && value <= LARGEST,
@@ -140,7 +140,7 @@ export function computedSize(value: number, text: string): number {
   return value;
 }
 
-/** The width inside a state-space mixer: `expand` times the hidden size, whose keys are so called. */
+/** The inner width of a state-space mixer: `expand` times the hidden size, with the names of their keys. */
 export function innerWidth(expand: number, hiddenSize: number, key = 'expand'): number {
   return computedSize(
     Math.trunc(expand * hiddenSize),
@@ -148,7 +148,7 @@ export function innerWidth(expand: number, hiddenSize: number, key = 'expand'): 
   );
 }
 
-/** The size of each of `count` heads that share `width`; both by the names that they have in the config. */
+/** The head size: `width` divided by `count` heads, with the names of their keys. */
 export function headSizeOf([widthKey, width]: Named, [countKey, count]: Named): number {
   const each = width / count;
   expectConfig(
@@ -179,7 +179,7 @@ interface Common {
   eos_token_id: number[];
 }
 
-/** What `defineModel` takes of them. */
+/** The part of these keys that `defineModel` needs. */
 export function commonParts(config: Common, json: Readonly<Record<string, unknown>>) {
   return {
     modelType: String(json.model_type),
@@ -191,7 +191,7 @@ export function commonParts(config: Common, json: Readonly<Record<string, unknow
   };
 }
 
-/** Names of the newer families: all under `model`. */
+/** Parameter names of newer families: all under `model`. */
 export function llamaNames(finalNorm: string) {
   return {
     embeddings: 'model.embed_tokens',
@@ -201,7 +201,7 @@ export function llamaNames(finalNorm: string) {
   };
 }
 
-/** Names of the state-space families that came first. */
+/** Parameter names of the first state-space families. */
 export const MAMBA_NAMES = {
   embeddings: 'backbone.embeddings',
   layers: 'backbone.layers',
@@ -209,9 +209,9 @@ export const MAMBA_NAMES = {
   head: 'lm_head',
 };
 
-/** Names of the experts' matrices, where files have those of each expert on their own. */
+/** Names of the experts' matrices in files that store each expert separately. */
 export const SWIGLU_EXPERTS = swigluExperts('gate_proj', 'up_proj', 'down_proj');
-/** The same after Mixtral, whose matrices are numbered. */
+/** The same in Mixtral's naming, with numbered matrices. */
 export const NUMBERED_EXPERTS = swigluExperts('w1', 'w3', 'w2');
 
 function swigluExperts(gate: string, value: string, output: string) {
@@ -225,7 +225,7 @@ function swigluExperts(gate: string, value: string, output: string) {
   };
 }
 
-/** Of new weights that end a residual branch. */
+/** The initialization of weights at the end of a residual branch. */
 export function outputDeviation(branches: number): number {
   return INITIAL_DEVIATION / Math.sqrt(branches);
 }
@@ -241,7 +241,7 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   sqrelu: relu2,
 };
 
-/** An activation by one of the names that transformers has for it. */
+/** An activation by any of its names in transformers. */
 export const activation = z.string().transform((name, context): Activation => {
   const found = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (found) return found;
@@ -251,10 +251,10 @@ export const activation = z.string().transform((name, context): Activation => {
   return z.NEVER;
 });
 
-/** The activation of mixers with a convolution, which has it fused; where the MLPs have no key of their own, theirs too. */
+/** The activation of mixers with a convolution, which is fused with it; also that of MLPs without a key of their own. */
 export const siluOnly = z.enum(['silu', 'swish']).default('silu');
 
-/** The keys of rotary positions, in the older and the newer spelling of transformers; `ropeFrom` reads them. */
+/** The keys of rotary positions in transformers' older and newer format; `ropeFrom` reads them. */
 export const ropeKeys = {
   rope_parameters: z.looseObject({}).nullish(),
   rope_scaling: z.looseObject({}).nullish(),
@@ -270,7 +270,7 @@ interface RopeKeys {
   max_position_embeddings?: number | null | undefined;
 }
 
-/** The rotary positions of a config, whose keys have moved over the years. */
+/** The rotary positions of a config, in either format. */
 export function ropeOf(
   config: RopeKeys,
   headDim: number,
@@ -290,12 +290,12 @@ export function ropeOf(
   );
 }
 
-/** The layers one after the other, as one. */
+/** Composes layers sequentially. */
 export function layer(letters: string, ...mixers: readonly Mixer[]): Layer {
   return { letters, mixer: chain(...mixers) };
 }
 
-/** The kinds of layers, as newer and older configs write them; `kinds` gives those of configs that do not say. */
+/** The kinds of layers in newer and older configs; `kinds` computes them for configs without the key. */
 export function layerKinds<Kind extends string>(
   written: readonly string[] | null | undefined,
   count: number,
@@ -317,7 +317,7 @@ export function layerKinds<Kind extends string>(
   });
 }
 
-/** Throws `ConfigError` unless the heads of a delta net's values can share those of its keys. */
+/** Throws `ConfigError` unless the number of value heads of a delta net is a multiple of its key heads. */
 export function expectSharedHeads(numValueHeads: number, numKeyHeads: number): void {
   expectConfig(
     numValueHeads % numKeyHeads === 0,
@@ -325,7 +325,7 @@ export function expectSharedHeads(numValueHeads: number, numKeyHeads: number): v
   );
 }
 
-/** Throws `ConfigError` unless each token can use so many of the experts, whose key is `key`. */
+/** Throws `ConfigError` if a token uses more experts than there are; `key` is the key of their number. */
 export function expectExperts(count: number, perToken: number, layers: number, key: string): void {
   expectConfig(
     perToken >= 1 && perToken <= count,
@@ -337,15 +337,15 @@ export function expectExperts(count: number, perToken: number, layers: number, k
   );
 }
 
-/** The key `layer_types`: the kind of each layer, which `layerKinds` reads. */
+/** The key `layer_types`, which `layerKinds` reads. */
 export const layerTypes = z.array(z.string()).nullish();
 
-/** Names that transformers has given to the two kinds of mixers over the years. */
+/** transformers' older and newer names of the two kinds of mixers. */
 export const MAMBA_OR_ATTENTION = {
   mamba: 'mamba',
   linear_attention: 'mamba',
   attention: 'attention',
   full_attention: 'attention',
 } as const;
-/** The kinds of layers of hybrids with a linear recurrence beside attention. */
+/** The kinds of layers in hybrids of linear recurrence and attention. */
 export const LINEAR_OR_FULL = { linear_attention: 'linear', full_attention: 'full' } as const;

@@ -1,7 +1,7 @@
 /**
- * `granitemoehybrid` (Granite 4.0-H): Mamba-2 layers with a few of attention, mostly without positions; an MLP in every
- * layer, beside it a mixture of experts in the larger ones; and four multipliers. Beside Bamba it has those multipliers
- * and another MLP, and its attention scales by `attention_multiplier`.
+ * `granitemoehybrid` (Granite 4.0-H): Mamba-2 layers and a few attention layers, mostly without positions; an MLP in every layer, in the
+ * larger models with a mixture of experts in parallel. Compared to Bamba it has four multipliers and another MLP, and its attention is
+ * scaled by `attention_multiplier`.
  */
 import { z } from 'zod';
 import { multiply } from '../../graph/index.js';
@@ -123,7 +123,7 @@ function feedForwardOf(config: z.output<typeof schema>, hiddenSize: number, devi
     numExperts,
     expertsPerToken,
     activation: 'swiglu',
-    // The softmax over the chosen logits alone is that over all, renormalised.
+    // The softmax over the selected logits equals the softmax over all, renormalised.
     routing: { scores: 'softmax', normalized: true },
     names: {
       router: 'router.layer.weight',

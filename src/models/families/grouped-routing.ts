@@ -1,6 +1,6 @@
 /**
- * Routing as DeepSeek-V3 has it (2024, arXiv 2412.19437): sigmoid scores, a bias that only affects the choice, and groups
- * of experts of which the best are chosen first. Nemotron-H, Kimi-Linear and Ling route so.
+ * The routing of DeepSeek-V3 (2024, arXiv 2412.19437): sigmoid scores, a bias that only affects the selection, and groups of experts, the
+ * best of which are selected first. Nemotron-H, Kimi-Linear and Ling use it.
  */
 import { z } from 'zod';
 import type { Routing } from '../../nn/index.js';
@@ -17,8 +17,8 @@ export const groupedRoutingKeys = {
 type Keys = z.output<z.ZodObject<typeof groupedRoutingKeys>>;
 
 /**
- * The routing among `count` experts, whose key is `key`, of which a token uses `perToken`. Throws `ConfigError` for groups
- * that they cannot be in.
+ * The routing of a token to `perToken` of `count` experts (`key` is the key of their number). Throws `ConfigError` for groups that do not
+ * divide the experts.
  */
 export function groupedRouting(
   { n_group: groups, topk_group: chosen, norm_topk_prob: normalized, routed_scaling_factor: factor }: Keys,

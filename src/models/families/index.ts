@@ -1,4 +1,4 @@
-/** The families of checkpoints that are read: a file each. */
+/** The supported families of checkpoints, one file each. */
 import { hybridFamily } from '../hybrid.js';
 import { bailingV3 } from './bailing-v3.js';
 import { bamba } from './bamba.js';
@@ -21,7 +21,7 @@ import { stateSpaces } from './state-spaces.js';
 import { zamba2 } from './zamba2.js';
 import { zaya } from './zaya.js';
 
-/** The families of checkpoints that open, each told by its `model_type`. */
+/** All families, which are identified by `model_type`. */
 export const FAMILIES: readonly Family[] = [
   hybridFamily,
   mamba,

@@ -1,6 +1,6 @@
 /**
- * `jamba`: Mamba layers, whose dt, B and C are normed, with attention without positions in every attn_layer_period-th;
- * an MLP in every layer, or a mixture of experts whose weights are not renormalised.
+ * `jamba`: Mamba layers with norms on dt, B and C, and attention without positions in every attn_layer_period-th layer; each layer has an
+ * MLP, or a mixture of experts whose weights are not renormalised.
  */
 import { z } from 'zod';
 import {

@@ -1,8 +1,8 @@
 /**
  * `kimi_linear` (Kimi Team, 2025, arXiv 2510.26692): Kimi delta attention, with latent attention without positions in every
- * fourth layer or so; after the first layers with MLPs a mixture of experts with one expert or more for all tokens. State of
- * a delta layer: `recurrent` [numHeads, headDim, headDim] and `conv` [convKernel - 1, channels]; of latent attention:
- * `latent` [1, past, kv_lora_rank + qk_rope_head_dim].
+ * fourth layer or so; after the first layers, which have MLPs, a mixture of experts with shared experts. State of a delta layer: `recurrent`
+ * [numHeads, headDim, headDim] and `conv` [convKernel - 1, channels]; of latent attention: `latent` [1, past, kv_lora_rank +
+ * qk_rope_head_dim].
  */
 import { z } from 'zod';
 import {
@@ -40,7 +40,7 @@ import {
 } from './family.js';
 import { groupedRouting, groupedRoutingKeys } from './grouped-routing.js';
 
-/** Layers, the first of which is 1. */
+/** Layer numbers, counted from 1. */
 const ordinals = z.array(z.number().int().positive()).nullish();
 
 const schema = z.looseObject({
@@ -86,14 +86,14 @@ const schema = z.looseObject({
   routed_scaling_factor: z.number().positive().default(2.446),
   moe_router_activation_func: z.literal('sigmoid').default('sigmoid'),
 
-  // What Kimi K3 adds under the same model_type.
+  // Additions of Kimi K3 under the same model_type.
   mla_use_output_gate: z.literal(false).default(false),
   attn_res_block_size: z.literal(0).default(0),
 });
 
 type Config = z.output<typeof schema>;
 
-/** Other names of keys, of the hub's configs and of those that transformers writes. */
+/** Other names of keys, in the hub's configs and in those that transformers writes. */
 const SYNONYMS: Readonly<Record<string, string>> = {
   model_max_length: 'max_position_embeddings',
   moe_renormalize: 'norm_topk_prob',
@@ -103,7 +103,7 @@ const SYNONYMS: Readonly<Record<string, string>> = {
   n_shared_experts: 'num_shared_experts',
 };
 
-/** Of the norms in latent attention, whatever the config says. */
+/** The epsilon of the norms in latent attention, which ignores the config. */
 const LATENT_EPSILON = 1e-6;
 
 const family = defineFamily(['kimi_linear'], schema, (config, json) => {
@@ -165,10 +165,10 @@ const family = defineFamily(['kimi_linear'], schema, (config, json) => {
       );
     }),
     finalNorm: normOptions,
-    // transformers keeps a head of its own even where the config says that it is tied; who ties it stores the table alone.
+    // transformers keeps a separate head even if the config ties it; other programs then store only the embeddings.
     tieWordEmbeddings: false,
     stored: {
-      // transformers writes MLPs under the name of the mixtures, and computes with both under that of the MLPs.
+      // transformers saves MLPs under the name of mixtures, and loads both under the name of MLPs.
       aliases: (name) =>
         config.tie_word_embeddings && name === 'lm_head.weight'
           ? ['model.embed_tokens.weight']

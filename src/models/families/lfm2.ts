@@ -1,7 +1,7 @@
 /**
- * `lfm2`: gated short convolutions with a few layers of attention, whose query and key heads are normed; an MLP in every
- * layer. `lfm2_moe` has a mixture of experts in its place after the first `num_dense_layers`, with sigmoid routing.
- * State of a convolution: its last conv_L_cache - 1 inputs.
+ * `lfm2`: gated short convolutions and a few attention layers with norms on query and key heads; an MLP in every layer. `lfm2_moe` has a
+ * mixture of experts with sigmoid routing instead of the MLP after the first `num_dense_layers`. State of a convolution: its last
+ * conv_L_cache - 1 inputs.
  */
 import { z } from 'zod';
 import {
@@ -47,7 +47,7 @@ const keys = {
   conv_L_cache: headSize.default(3),
   conv_bias: z.boolean().default(false),
   layer_types: layerTypes,
-  /** What some configs call rope_theta. */
+  /** Another name of rope_theta. */
   theta: z.number().gt(1).nullish(),
   full_attn_idxs: z.array(z.number().int().nonnegative()).nullish(),
   tie_word_embeddings: z.boolean().nullish(),
@@ -127,13 +127,13 @@ export const lfm2 = defineFamily(['lfm2'], denseSchema, (config, json) =>
   build(config, json, (_, deviation) => mlpOf(config.hidden_size, intermediateSizeOf(config), deviation)),
 );
 
-/** The MLPs' width: by default two thirds of what is said, rounded up to a multiple. */
+/** The width of MLPs: by default two thirds of the stated one, rounded up to a multiple. */
 function intermediateSizeOf(config: z.output<typeof denseSchema>): number {
   const said = config.block_ff_dim ?? config.intermediate_size ?? 12_288;
   if (!config.block_auto_adjust_ff_dim) return said;
   const { block_ffn_dim_multiplier: multiplier, block_multiple_of: multiple } = config;
   const narrowed = Math.trunc((2 * said) / 3);
-  // Without a multiplier the width is not rounded either.
+  // Without a multiplier the width is not rounded.
   if (multiplier === null) return narrowed;
   return computedSize(
     multiple * Math.ceil(Math.trunc(multiplier * narrowed) / multiple),

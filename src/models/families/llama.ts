@@ -1,6 +1,6 @@
 /**
- * `llama` and `qwen3`: the transformers to compare with. Qwen3 norms its query and key heads, has no MLP bias, and may
- * have sliding windows in some layers. State: keys and values [keyValueHeads, past, headDim] a layer.
+ * `llama` and `qwen3`: transformers, for comparison. Qwen3 has norms on query and key heads, no MLP bias, and optional sliding windows in
+ * some layers. State: keys and values [keyValueHeads, past, headDim] in each layer.
  */
 import { z } from 'zod';
 import {
@@ -54,7 +54,7 @@ interface AttentionKeys {
   attention_bias?: boolean;
 }
 
-/** Softmax attention as most configs describe it; no positions. */
+/** Softmax attention with the common keys, without positions. */
 export function attentionFrom(config: AttentionKeys, deviation: number): AttentionConfig {
   const { hidden_size: hiddenSize, num_attention_heads: numHeads } = config;
   const numKeyValueHeads = config.num_key_value_heads ?? numHeads;
@@ -88,7 +88,7 @@ const keys = {
 };
 
 interface LlamaKeys extends z.output<z.ZodObject<typeof keys>> {
-  /** For each layer, where not all tokens are seen: how many. */
+  /** For each layer, the size of its sliding window, if it has one. */
   windows?: readonly (number | undefined)[];
   headNorm?: HeadNorm;
 }

@@ -1,6 +1,6 @@
 /**
- * `mamba` (Gu & Dao, 2023) and `falcon_mamba`: blocks x + mamba(norm(x)) and nothing else. Falcon's norms dt, B and C,
- * without weights. State: `ssm` [stateSize, innerSize] and `conv` [convKernel - 1, innerSize] a layer.
+ * `mamba` (Gu & Dao, 2023) and `falcon_mamba`: only blocks x + mamba(norm(x)). Falcon's has norms without weights on dt, B and C. State:
+ * `ssm` [stateSize, innerSize] and `conv` [convKernel - 1, innerSize] in each layer.
  */
 import { z } from 'zod';
 import { type Mamba1Config, mamba1, named, norm, residual } from '../../nn/index.js';
@@ -26,7 +26,7 @@ const keys = {
   num_hidden_layers: layerCount,
   state_size: headSize.default(16),
   expand: z.number().positive().default(2),
-  /** Of a mixer inside; expand times hidden_size where a config does not say. */
+  /** The inner width of a mixer; expand times hidden_size by default. */
   intermediate_size: derived,
   conv_kernel: headSize.default(4),
   time_step_rank: derived,

@@ -1,6 +1,6 @@
 /**
- * `mamba2` (Dao & Gu, 2024): blocks x + mamba2(norm(x)) and nothing else. One norm spans all groups.
- * State: `ssm` [numHeads, stateSize, headDim] and `conv` [convKernel - 1, channels] a layer.
+ * `mamba2` (Dao & Gu, 2024): only blocks x + mamba2(norm(x)). One norm spans all groups. State: `ssm` [numHeads, stateSize, headDim] and
+ * `conv` [convKernel - 1, channels] in each layer.
  */
 import { z } from 'zod';
 import { mamba2 as mamba2Mixer, named, norm, residual } from '../../nn/index.js';

@@ -1,7 +1,7 @@
 /**
- * `minimax` (MiniMax-Text-01): lightning attention with softmax attention in every other layer or as `layer_types` says, and
- * a mixture of experts in every layer. A residual connection begins after its norm, and has weights: alpha * norm(x) +
- * beta * mixer(norm(x)). State of a lightning layer: `recurrent` [numHeads, headDim, headDim].
+ * `minimax` (MiniMax-Text-01): lightning attention, with softmax attention in every other layer or as in `layer_types`, and a mixture of
+ * experts in every layer. Residual connections start after the norm and are weighted: alpha * norm(x) + beta * mixer(norm(x)). State of a
+ * lightning layer: `recurrent` [numHeads, headDim, headDim].
  */
 import { z } from 'zod';
 import {
@@ -64,7 +64,7 @@ const schema = z.looseObject({
   tie_word_embeddings: z.boolean().default(false),
 });
 
-/** Of the norm of a lightning layer's heads, whatever the config says. */
+/** The epsilon of the norm of a lightning layer's heads, which ignores the config. */
 const LIGHTNING_EPSILON = 1e-6;
 
 /** MiniMax-Text-01. */
@@ -74,7 +74,7 @@ export const minimax = defineFamily(['minimax'], schema, (config, json) => {
   const normOptions = { epsilon: config.rms_norm_eps };
   const deviation = outputDeviation(2 * count);
   const plain = attentionFrom({ ...config, attention_bias: false }, deviation);
-  // Whole heads rotate, whatever partial_rotary_factor says.
+  // Whole heads are rotated; partial_rotary_factor is ignored.
   const rope = ropeOf({ ...config, partial_rotary_factor: null }, plain.headDim, { theta: 1_000_000 });
   const softmax = { ...plain, rope };
   const window = config.sliding_window ?? undefined;
@@ -124,7 +124,7 @@ export const minimax = defineFamily(['minimax'], schema, (config, json) => {
     finalNorm: normOptions,
     tieWordEmbeddings: config.tie_word_embeddings,
     stored: {
-      // What transformers computes from the config, and saves all the same.
+      // Buffers that transformers computes from the config but saves nevertheless.
       ignored: [/\.self_attn\.(?:slope_rate|query_decay|key_decay|diagonal_decay)$/],
       aliases: (name) => [name.replace('.block_sparse_moe.', '.mlp.')],
       loaded: (name) => name.replace('.block_sparse_moe.', '.mlp.'),

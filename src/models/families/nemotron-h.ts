@@ -1,6 +1,6 @@
 /**
- * `nemotron_h`: blocks x + mixer(norm(x)) in the order of a pattern: Mamba-2 (`M`, normed by groups), MLP with squared
- * ReLU (`-`), attention without positions (`*`), or a mixture of experts with sigmoid routing (`E`).
+ * `nemotron_h`: blocks x + mixer(norm(x)) in the order of a pattern: Mamba-2 with a norm for each group (`M`), MLP with squared ReLU (`-`),
+ * attention without positions (`*`), or a mixture of experts with sigmoid routing (`E`).
  */
 import { z } from 'zod';
 import { quote } from '../../checkpoint/index.js';
@@ -105,7 +105,7 @@ export const nemotronH = defineFamily(['nemotron_h'], schema, (config, json): Mo
       ),
     ),
     finalNorm: normOptions,
-    // transformers keeps a head of its own even where the config says that it is tied; who ties it stores the table alone.
+    // transformers keeps a separate head even if the config ties it; other programs then store only the embeddings.
     tieWordEmbeddings: false,
     stored: {
       aliases: (name) =>
@@ -152,7 +152,7 @@ function mixerOf(letter: string, config: Config, letters: number, deviation: num
     case '*':
       return attention(
         attentionFrom(
-          // transformers gives it no biases, whatever attention_bias says.
+          // transformers gives it no biases; attention_bias is ignored.
           { ...config, head_dim: config.head_dim ?? config.attention_head_dim ?? 128, attention_bias: false },
           deviation,
         ),

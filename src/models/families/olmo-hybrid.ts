@@ -1,6 +1,6 @@
 /**
- * `olmo_hybrid`: gated delta nets whose eigenvalues may be negative, with every fourth layer of attention. Delta-net
- * layers norm what goes into a branch, attention layers what comes out of it; queries and keys are normed over all heads.
+ * `olmo_hybrid`: gated delta nets with possibly negative eigenvalues, and attention in every fourth layer. Delta-net layers have norms before
+ * their branches, attention layers after them; queries and keys are normalized over all heads together.
  */
 import { z } from 'zod';
 import { attention, gatedDeltaNet, gatedMlp, LLAMA_MLP, named, norm, residual } from '../../nn/index.js';
@@ -44,7 +44,7 @@ const schema = z.looseObject({
   tie_word_embeddings: z.boolean().default(false),
 });
 
-/** The delta net's own norm has this epsilon whatever the config says. */
+/** The epsilon of the delta net's own norm, which ignores the config. */
 const INNER_EPSILON = 1e-5;
 
 /** OLMo Hybrid. */

@@ -1,8 +1,8 @@
 /**
- * `qwen3_next`, `qwen3_5_text` and `qwen3_5_moe_text`: gated delta nets with every fourth layer of gated attention, which
- * rotates a quarter of each head. Norms multiply by 1 + weight. Qwen3-Next has mixtures of experts with one expert for all
- * tokens and interleaves its delta net's projections; Qwen3.5 does not, and has plain MLPs or such mixtures. State of a
- * delta net: `recurrent` [valueHeads, keyHeadDim, valueHeadDim] and `conv` [convKernel - 1, channels].
+ * `qwen3_next`, `qwen3_5_text` and `qwen3_5_moe_text`: gated delta nets, and gated attention with rotary positions on a quarter of each head
+ * in every fourth layer. Norms multiply by 1 + weight. Qwen3-Next has mixtures of experts with a shared expert, and interleaves the
+ * projections of its delta net; Qwen3.5 does not interleave, and has MLPs or such mixtures. State of a delta net: `recurrent` [valueHeads,
+ * keyHeadDim, valueHeadDim] and `conv` [convKernel - 1, channels].
  */
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
@@ -192,7 +192,7 @@ function mixtureOf(config: MixtureKeys, deviation: number): Mixer {
   });
 }
 
-/** Checkpoints that also see images keep the language model a level down. */
+/** Multimodal checkpoints nest the language model's config one level deeper. */
 const STORED_35: StoredNames = {
   aliases: (name) => [name.replace(/^model\./, 'model.language_model.')],
   ignored: [/^mtp\./, /^model\.visual\./],
@@ -233,7 +233,7 @@ export const qwen35Moe = defineFamily(['qwen3_5_moe_text'], sparseSchema, (confi
   ),
 );
 
-/** The language model of a checkpoint that also sees images. */
+/** The language model of a multimodal checkpoint. */
 function languageModelOf(modelType: string, family: Family): Family {
   return {
     modelTypes: [modelType],
@@ -248,7 +248,7 @@ function languageModelOf(modelType: string, family: Family): Family {
   };
 }
 
-/** Qwen3.5 with its encoder of images, of which only the text model is read. */
+/** Multimodal Qwen3.5, of which only the text model is loaded. */
 export const qwen35Multimodal = languageModelOf('qwen3_5', qwen35);
 /** The same with mixtures of experts. */
 export const qwen35MoeMultimodal = languageModelOf('qwen3_5_moe', qwen35Moe);

@@ -110,7 +110,7 @@ export const recurrentGemma = defineFamily(['recurrent_gemma'], schema, (config,
   });
 });
 
-/** The nearest bfloat16 (ties to even), in which the embeddings' factor was kept while training. */
+/** Rounds to the nearest bfloat16 (ties to even), the precision of the embeddings' factor in training. */
 function bfloat16(value: number): number {
   const bits = new Uint32Array(new Float32Array([value]).buffer);
   bits[0] = ((bits[0]! + 0x7fff + ((bits[0]! >>> 16) & 1)) & 0xffff0000) >>> 0;

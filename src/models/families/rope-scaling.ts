@@ -1,7 +1,7 @@
 /**
  * Rotary frequencies for contexts longer than those trained on: `linear` (position interpolation), `llama3` and `yarn`
- * (Peng et al., 2023). `dynamic` changes them only beyond the trained length, where cached keys would no longer fit: it is
- * read as `default`. The formulas are those of transformers' modeling_rope_utils.py.
+ * (Peng et al., 2023). `dynamic` changes them only beyond the trained length, which would invalidate cached keys, so it is treated as
+ * `default`. The formulas are those of transformers' modeling_rope_utils.py.
  */
 import { z } from 'zod';
 import { quote } from '../../checkpoint/index.js';
@@ -44,7 +44,7 @@ type Rope = z.output<typeof schema>;
 type Yarn = Extract<Rope, { rope_type: 'yarn' }>;
 type Llama3 = Extract<Rope, { rope_type: 'llama3' }>;
 
-/** The rotation of heads of `headDim` that `parameters` describe. Throws `ConfigError` for a kind that is not known. */
+/** The rotary positions of heads of size `headDim`. Throws `ConfigError` for an unknown kind. */
 export function ropeFrom(
   parameters: Readonly<Record<string, unknown>>,
   headDim: number,
@@ -96,7 +96,7 @@ function trainedLength(
   return length;
 }
 
-/** Long wavelengths are stretched, short ones kept, those between blended. */
+/** Long wavelengths are scaled, short ones kept, and those in between interpolated. */
 function llama3(frequencies: Float32Array, rope: Llama3, trained: number): Float32Array {
   const { factor, low_freq_factor: low, high_freq_factor: high } = rope;
   if (high <= low) {
@@ -119,7 +119,7 @@ function yarn(
 ): RopeConfig {
   const size = 2 * frequencies.length;
   const factor = rope.factor ?? (maxPositions ?? trained) / trained;
-  // The pair of elements that turns so many times within the trained length.
+  // The dimension that makes this many rotations within the trained length.
   const pairOf = (turns: number): number =>
     (size * Math.log(trained / (turns * 2 * Math.PI))) / (2 * Math.log(rope.rope_theta));
   const round = (f: (x: number) => number, x: number): number => (rope.truncate ? f(x) : x);

@@ -1,10 +1,9 @@
 /**
- * `rwkv7` (Peng et al., 2025, arXiv 2503.14456), as flash-linear-attention stores it: blocks of time mixing and channel mixing with
- * layer norms, the first of them behind a norm of its own. The values of the first layer are mixed into those of all others.
- * State of a layer: `attn.shift` and `ffn.shift` [1, hidden_size], the last token, and `attn.recurrent` [num_heads, head_dim, head_dim].
+ * `rwkv7` (Peng et al., 2025, arXiv 2503.14456) in the format of flash-linear-attention: blocks of time mixing and channel mixing with layer
+ * norms, the first block with an extra norm before it. The values of the first layer are mixed into those of all others. State of a layer:
+ * `attn.shift` and `ffn.shift` [1, hidden_size], the last token, and `attn.recurrent` [num_heads, head_dim, head_dim].
  *
- * transformers has no class for it. The test beside this file holds it against a plain reading of fla's layers/rwkv7.py and
- * models/rwkv7 in float64.
+ * transformers has no class for it. The test compares with a direct implementation of fla's layers/rwkv7.py and models/rwkv7 in float64.
  */
 import { z } from 'zod';
 import {
@@ -45,7 +44,7 @@ const schema = z.looseObject({
   hidden_act: activation.prefault('sqrelu'),
   head_dim: headSize.nullish(),
   num_heads: headCount.nullish(),
-  /** Of all heads together, one for all layers or one for each. */
+  /** The total width of all heads, one for all layers or one for each. */
   value_dim: size.or(z.array(size)).nullish(),
   decay_low_rank_dim: size.nullish(),
   gate_low_rank_dim: size.nullish(),
@@ -54,7 +53,7 @@ const schema = z.looseObject({
   norm_first: z.boolean().default(true),
   norm_bias: z.boolean().default(true),
   norm_eps: epsilon.default(1e-5),
-  /** Decides how keys are made to be of length 1. */
+  /** Decides how keys are normalized. */
   fuse_norm: z.boolean().default(true),
   attn: z.null(NONE).optional(),
   tie_word_embeddings: z.boolean().default(false),
@@ -62,7 +61,7 @@ const schema = z.looseObject({
 
 type Config = z.output<typeof schema>;
 
-/** What fla's fused norm of keys adds to their squared length. */
+/** The epsilon of fla's fused L2 norm of keys. */
 const KEY_EPSILON = 1e-6;
 
 /** RWKV-7. */
@@ -120,7 +119,7 @@ export const rwkv7 = defineFamily(['rwkv7'], schema, (config, json) => {
     finalNorm: normOptions,
     tieWordEmbeddings: config.tie_word_embeddings,
     stored: {
-      // Conversions may keep the map that would mix the first layer's values with themselves.
+      // Converted checkpoints may contain the first layer's unused map for mixing values.
       ignored: [/^model\.layers\.0\.attn\.v_lora\./],
     },
   });
@@ -145,7 +144,7 @@ function headsOf({ hidden_size: hiddenSize, value_dim: values, ...config }: Conf
   return { headDim, valueHeadDim: headSizeOf(['value_dim', widths[0]!], ['the number of heads', numHeads]) };
 }
 
-/** fla's own: one set of ranks where a config does not say, and others where it says that they follow from the sizes (null). */
+/** fla's default ranks for absent keys, and ranks derived from the sizes for null. */
 function ranksOf(config: Config, headDim: number) {
   const rank = (given: number | null | undefined, otherwise: number, factor: number): number =>
     given === undefined
@@ -160,7 +159,7 @@ function ranksOf(config: Config, headDim: number) {
   };
 }
 
-/** Python's round: halves go to the even number. */
+/** Python's round: ties to even. */
 function roundEven(x: number): number {
   const low = Math.floor(x);
   return x - low === 0.5 ? low + (low % 2) : Math.round(x);

@@ -1,9 +1,9 @@
 /**
- * The models of state-spaces/mamba in its own format, whose configs have no `model_type`: Mamba-3 (Lahoti et al., 2026, arXiv
- * 2603.15569), and Mamba-2 and Mamba beside it. Blocks x + mixer(norm(x)), after each an MLP where there is a `d_intermediate`.
- * State of a Mamba-3 layer: `ssm` [heads, d_state, headdim], `angle` [heads, angles], and of the last token `key`, `value` and `weight`.
+ * Models in the format of state-spaces/mamba, whose configs have no `model_type`: Mamba-3 (Lahoti et al., 2026, arXiv 2603.15569), Mamba-2
+ * and Mamba. Blocks x + mixer(norm(x)), each followed by an MLP if there is a `d_intermediate`. State of a Mamba-3 layer: `ssm` [heads,
+ * d_state, headdim], `angle` [heads, angles], and `key`, `value` and `weight` of the last token.
  *
- * transformers has no Mamba-3. The test beside this file holds it against a plain reading of modules/mamba3.py in float64.
+ * transformers has no Mamba-3. The test compares with a direct implementation of modules/mamba3.py in float64.
  */
 import { z } from 'zod';
 import {
@@ -35,7 +35,7 @@ import {
 const never = z.literal(false).default(false);
 const expand = z.number().positive().default(2);
 
-/** The keys of each kind of layer; how its kernels run, and where training starts, changes nothing. */
+/** The keys of each kind of layer. Keys for kernels and initialization are ignored. */
 const layers = z.discriminatedUnion('layer', [
   z.looseObject({
     layer: z.literal('Mamba1'),
@@ -85,7 +85,7 @@ const schema = z.looseObject({
     .max(2 ** 24)
     .default(50277),
   pad_vocab_size_multiple: size.default(8),
-  /** Of the MLPs; 0 for none. */
+  /** The width of MLPs; 0 for none. */
   d_intermediate: size.or(z.literal(0)).default(0),
   ssm_cfg: z.preprocess((value) => ({ layer: 'Mamba1', ...(typeof value === 'object' && value) }), layers),
   attn_layer_idx: z.array(z.unknown()).max(0, 'layers of attention in this format are not read').nullish(),
@@ -132,7 +132,7 @@ const family = defineFamily(['state-spaces/mamba'], schema, (config, json): Mode
   });
 });
 
-/** Its configs are told by their keys. */
+/** Its configs are identified by their keys. */
 export const stateSpaces: typeof family = {
   ...family,
   recognizes: (json) => 'd_model' in json && 'n_layer' in json,

@@ -1,7 +1,7 @@
 /**
- * `zamba2`: Mamba-2 layers; before some of them stands a transformer block, of which there are only a few, used in turn.
- * It reads the hidden state beside the embeddings (twice the width), has small adapters of its own for each use, and what
- * it returns is mapped and added to the input of that layer's Mamba-2.
+ * `zamba2`: Mamba-2 layers, some of which are preceded by a transformer block. There are only a few such blocks, which are shared in turn. A
+ * block reads the hidden state concatenated with the embeddings (twice the width), has low-rank adapters for each use, and its output is
+ * projected and added to the input of the layer's Mamba-2.
  */
 import { z } from 'zod';
 import { add, concat, multiply, split, type Tensor } from '../../graph/index.js';
@@ -72,10 +72,10 @@ const schema = z.looseObject({
 
 type Config = z.output<typeof schema>;
 
-/** Layers that hold a transformer block, where the config does not say. */
+/** The default layers with a transformer block. */
 const KINDS = { ...MAMBA_OR_ATTENTION, hybrid: 'hybrid' } as const;
 
-/** Mamba-2's own norm has this epsilon whatever the config says. */
+/** The epsilon of Mamba-2's own norm, which ignores the config. */
 const INNER_EPSILON = 1e-5;
 
 /** Zamba2. */
@@ -100,7 +100,7 @@ export const zamba2 = defineFamily(['zamba2'], schema, (config, json) => {
     stateSize: config.mamba_d_state,
     numGroups: config.mamba_ngroups,
     convKernel: config.mamba_d_conv,
-    // Whatever use_conv_bias says.
+    // use_conv_bias is ignored.
     convBias: true,
     projectionBias: config.add_bias_linear,
     timeStepLimit: [config.time_step_min, Number.POSITIVE_INFINITY],
@@ -125,7 +125,7 @@ export const zamba2 = defineFamily(['zamba2'], schema, (config, json) => {
     }),
     finalNorm: normOptions,
     tieWordEmbeddings: config.tie_word_embeddings,
-    // Files may repeat a shared block in every layer that uses it.
+    // Checkpoints may repeat a shared block in every layer that uses it.
     stored: {
       ignored: repeated(kinds, owners),
     },
@@ -140,7 +140,7 @@ function repeated(kinds: readonly string[], owners: readonly number[]): RegExp[]
   );
 }
 
-/** x + mamba(norm(x + linear(shared([x, embeddings])))): the block's output enters the Mamba-2 branch alone. */
+/** x + mamba(norm(x + linear(shared([x, embeddings])))): the block's output enters only the Mamba-2 branch. */
 function hybridLayer(
   config: Config,
   use: number,
@@ -202,7 +202,7 @@ function feedForward(parameters: Parameters, x: Tensor, config: Config, use: num
   return parameters.within('down_proj', (p) => linear(p, inside, hiddenSize, { bias }));
 }
 
-/** projected + the low-rank map of x that is at `path`. */
+/** projected + the low-rank adapter of x at `path`. */
 function adapted(parameters: Parameters, path: string, rank: number, x: Tensor, projected: Tensor): Tensor {
   return parameters.within(path, (adapter) => {
     const low = adapter.within('0', (p) => linear(p, x, rank));

@@ -1,7 +1,7 @@
 /**
- * `zaya` (ZAYA1, Zyphra 2025): attention whose heads are convolved, and in every layer a mixture of experts of which a token
- * uses one, or none. The router is a small network, whose input has a share of what it was in the layer before. What
- * branches add and what they add to have factors and biases of their own.
+ * `zaya` (ZAYA1, Zyphra 2025): attention with short convolutions on its heads, and in every layer a mixture of experts with one expert, or
+ * none, for each token. The router is a small network whose input is mixed with that of the previous layer's router. Branches and residual
+ * stream have learned scales and biases.
  */
 import { z } from 'zod';
 import { add, gelu, multiply, slice, softmax, type Tensor } from '../../graph/index.js';
@@ -144,7 +144,7 @@ function affine(parameters: Parameters, name: string, x: Tensor): Tensor {
   return multiply(add(x, bias), parameters.get(`${name}_scale`, [width], constantly(1)));
 }
 
-/** x and what the mixers make of it, each with a bias and a factor for each channel, added. */
+/** The sum of x and the mixer's output, each with a bias and a scale for each channel. */
 function scaledResidual(name: string, ...mixers: readonly Mixer[]): Mixer {
   const branch = chain(...mixers);
   return {
@@ -172,7 +172,7 @@ function mixtureOf(config: Config, index: number, deviation: number): Mixer {
   });
 }
 
-/** What a router leaves to that of the next layer. */
+/** The hidden state that a router passes on to that of the next layer. */
 const ROUTED = 'zaya router';
 
 function routerOf(config: Config, index: number): Router {
@@ -192,7 +192,7 @@ function routerOf(config: Config, index: number): Router {
       );
       const first = gelu(to('router_mlp.fc1', normed, width));
       const second = gelu(to('router_mlp.fc2', first, width));
-      // The last class stands for no expert at all.
+      // The last class means no expert.
       const shares = softmax(to('router_mlp.out_proj', second, numExperts + 1, false));
       const bias = gate.get('balancing_biases', [numExperts + 1], constantly(0), { decay: false });
       const chosen = multiply(shares, chosenOf(add(shares, bias), 1));

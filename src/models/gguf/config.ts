@@ -1,6 +1,6 @@
 /**
- * The `config.json` of a GGUF file's model: llama.cpp's metadata in the keys of Hugging Face, by architecture. What llama.cpp
- * folds into the weights, such as Falcon-H1's multipliers, is 1 here.
+ * Converts the metadata of a GGUF file to a `config.json` with Hugging Face's keys, by architecture. Multipliers that llama.cpp folds into the
+ * weights, such as Falcon-H1's, become 1.
  */
 import { quote } from '../../checkpoint/index.js';
 import { ConfigError } from '../../errors.js';
@@ -11,7 +11,7 @@ import { GgufValues } from './values.js';
 
 type Json = Record<string, unknown>;
 
-/** The config's keys of an architecture, beside those that all have. */
+/** The config keys of an architecture, in addition to the common ones. */
 const ARCHITECTURES: Readonly<Record<string, (values: GgufValues) => Json>> = {
   llama: (v) => {
     if (v.number('expert_count', 0) > 0) throw v.refused('a llama with experts (Mixtral)');
@@ -151,7 +151,7 @@ const ARCHITECTURES: Readonly<Record<string, (values: GgufValues) => Json>> = {
   },
 };
 
-/** What a GGUF file's config.json would be. Throws `ConfigError` for an architecture that is not read, or keys that are missing. */
+/** The config.json of a GGUF file. Throws `ConfigError` for an unsupported architecture and for missing keys. */
 export async function ggufConfig(gguf: Gguf): Promise<Json> {
   const architecture = gguf.metadata['general.architecture'];
   const own = Object.hasOwn(ARCHITECTURES, String(architecture)) && ARCHITECTURES[String(architecture)];
@@ -318,12 +318,12 @@ function qwenMixture(v: GgufValues): Json {
   };
 }
 
-/** Tokens on which a model was trained before its positions were stretched, as published models have it. */
+/** The context length before rotary scaling, as in published models. */
 const TRAINED = [8192, 4096, 2048, 16_384, 32_768];
 
 /**
- * The parameters of Llama 3's rotary positions, of which llama.cpp keeps the outcome alone: by what each frequency is divided.
- * Throws `ConfigError` for divisors that are not of this kind.
+ * The parameters of Llama 3's rotary scaling. llama.cpp stores only the resulting divisor of each frequency, from which they are recovered.
+ * Throws `ConfigError` for divisors of another kind.
  */
 async function llama3Rope(gguf: Gguf, v: GgufValues, config: Json): Promise<Json> {
   const divisors = await readGgufTensor(gguf, 'rope_freqs.weight');

@@ -1,10 +1,10 @@
-/** Tensors of a GGUF file, as bytes and as numbers. */
+/** Reads tensors of a GGUF file, as bytes and as float32. */
 import { openFile } from '#platform';
 import { ggufRowBytes, widenGguf } from '../../checkpoint/index.js';
 import { CheckpointError } from '../../errors.js';
 import type { Gguf, GgufTensor } from '../../gguf.js';
 
-/** The bytes of a tensor. Throws `CheckpointError` for a format that is not read, and a file that ends before. */
+/** The bytes of a tensor. Throws `CheckpointError` for an unsupported format, and for a truncated file. */
 export async function readGgufBytes(
   { path, byteOffset, type, shape }: GgufTensor,
   name: string,
@@ -22,7 +22,7 @@ export async function readGgufBytes(
   return bytes;
 }
 
-/** A tensor of the file, which has it, in float32. */
+/** A tensor as float32. The file must contain it. */
 export async function readGgufTensor(gguf: Gguf, name: string): Promise<Float32Array> {
   const tensor = gguf.tensors.get(name)!;
   return widenGguf(tensor.type, await readGgufBytes(tensor, name));

@@ -1,29 +1,29 @@
 /**
- * Where the parameters of a model are in a GGUF file. llama.cpp has names of its own, splits and stacks matrices, orders the
- * rows of some for its kernels, and keeps -exp(A_log) and 1 + weight where Hugging Face keeps A_log and weight. A `Source` says
- * how to go back; rows are only moved, so that matrices in few bits can stay so.
+ * Locates the parameters of a model in a GGUF file. llama.cpp has its own names, splits and stacks matrices, permutes the rows of some for its
+ * kernels, and stores -exp(A_log) and 1 + weight instead of A_log and weight. A `Source` describes the inverse; rows are only permuted, so
+ * that quantized matrices need not be requantized.
  */
 type Json = Readonly<Record<string, unknown>>;
 
-/** From which tensors of a GGUF file a parameter is made, and how. */
+/** How a parameter is built from tensors of a GGUF file. */
 export interface Source {
-  /** The tensors whose elements, one after the other, are those of the parameter, but for their order. */
+  /** The tensors whose concatenation is the parameter, apart from the order of rows. */
   readonly from: readonly string[];
-  /** Row i of the parameter is row order[i] of the tensors. Rows are equal parts of all elements. */
+  /** Row i of the parameter is row order[i] of the tensors, which are divided into equal rows. */
   readonly order?: readonly number[] | undefined;
   /** Column i is column columns[i]. */
   readonly columns?: readonly number[] | undefined;
   readonly value?: ((value: number) => number) | undefined;
-  /** Matrices [., rows, columns] that stand transposed in the first tensor. */
+  /** Matrices [., rows, columns] that are stored transposed in the first tensor. */
   readonly transposed?: readonly [rows: number, columns: number] | undefined;
 }
 
-/** Whether the file has such a tensor. */
+/** Whether the file has this tensor. */
 type Has = (name: string) => boolean;
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
-/** What a module's last part is called, whatever it is in; `.weight` or `.bias` follows. */
+/** The names of modules by their last part; `.weight` or `.bias` follows. */
 const LEAVES: Readonly<Record<string, string>> = {
   input_layernorm: 'attn_norm',
   operator_norm: 'attn_norm',
@@ -69,7 +69,7 @@ const LEAVES: Readonly<Record<string, string>> = {
   q_b_proj: 'attn_q_b',
 };
 
-/** The same where it depends on what they are in. */
+/** The names of modules that depend on their parent. */
 const PLACED: readonly (readonly [RegExp, string])[] = [
   [/^self_attn\.out_proj/, 'attn_output'],
   [/^conv\.conv/, 'shortconv.conv'],
@@ -81,17 +81,17 @@ const PLACED: readonly (readonly [RegExp, string])[] = [
   [/^norm/, 'attn_norm'],
 ];
 
-/** Where each parameter of the model of this config is. Returns undefined for one that a GGUF file does not have. */
+/** Returns a function that locates the parameters of this config's model; undefined for one that GGUF files do not have. */
 export function ggufSources(config: Json, has: Has): (name: string) => Source | undefined {
   const number = (key: string): number => Number(config[key]);
   const type = String(config.model_type);
   const isDelta = /^qwen3_(?:next|5)/.test(type);
-  // Row 2i + s of a head is row s * half + i: neighbours rotate with each other there.
+  // Row 2i + s of a head is row s * half + i here: llama.cpp rotates adjacent pairs.
   const isInterleaved = type === 'llama' || type === 'granitemoehybrid' || type === 'nemotron_h';
   const tilesValues = /^qwen3_5/.test(type);
   const [keyHeads, valueHeads] = [number('linear_num_key_heads'), number('linear_num_value_heads')];
   const [keyDim, valueDim] = [number('linear_key_head_dim'), number('linear_value_head_dim')];
-  /** Which head of values stands where ours does: there all first ones of the key heads come first. */
+  /** The permutation of value heads: llama.cpp lists the first value head of every key head first. */
   const tiled = range(valueHeads || 0).map((head) => {
     const each = valueHeads / keyHeads;
     return (head % each) * keyHeads + Math.floor(head / each);
@@ -114,7 +114,7 @@ export function ggufSources(config: Json, has: Has): (name: string) => Source | 
     const [, layer, part] = inLayer as unknown as [string, string, string];
     const at = (tensor: string): string => `blk.${layer}.${tensor}`;
     const own = sourceIn(part, at);
-    // Falcon-H1's converter leaves the ending of one name out.
+    // Falcon-H1's converter omits the suffix of one name.
     const spelled = (tensor: string): string =>
       has(tensor) || !has(tensor.replace(/\.weight$/, '')) ? tensor : tensor.replace(/\.weight$/, '');
     return own && { ...own, from: own.from.map((tensor) => spelled(at(tensor))) };
@@ -179,7 +179,7 @@ export function ggufSources(config: Json, has: Has): (name: string) => Source | 
     if (/experts\.up_proj$/.test(part)) return { from: ['ffn_up_exps.weight'] };
     if (/experts\.gate_up_proj$|block_sparse_moe\.input_linear\.weight$/.test(part)) {
       if (has(at('ffn_gate_up_exps.weight'))) return { from: ['ffn_gate_up_exps.weight'] };
-      // All gates, then all values; here those of an expert stand together.
+      // The file has all gates, then all values; here they are grouped by expert.
       const order = range(count).flatMap((expert) => [expert, count + expert]);
       return { from: ['ffn_gate_exps.weight', 'ffn_up_exps.weight'], order };
     }
@@ -204,7 +204,7 @@ export function ggufSources(config: Json, has: Has): (name: string) => Source | 
         if (has(at('ssm_in.weight'))) return { from: ['ssm_in.weight'] };
         const each = (valueHeads / keyHeads) * valueDim;
         const all = 2 * keys + valueHeads * valueDim;
-        // Queries, keys, values and gates of a key head stand together.
+        // Queries, keys, values and gates are grouped by key head here.
         const order = range(keyHeads).flatMap((head) => [
           ...rowsOfHeads([head], keyDim),
           ...rowsOfHeads([head], keyDim, keys),
@@ -230,7 +230,7 @@ export function ggufSources(config: Json, has: Has): (name: string) => Source | 
     }
   }
 
-  /** The matrix of keys and values of latent attention, whose keys stand transposed there. */
+  /** The key and value matrix of latent attention, whose keys are transposed in the file. */
   function latentIn(at: (tensor: string) => string): Source {
     if (has(at('attn_kv_b.weight'))) return { from: ['attn_kv_b.weight'] };
     const [heads, plain, width] = [

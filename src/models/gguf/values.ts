@@ -1,10 +1,10 @@
-/** The metadata of a GGUF file by the keys of its architecture. */
+/** Access to a GGUF file's metadata. */
 import { ConfigError } from '../../errors.js';
 import type { Gguf } from '../../gguf.js';
 
 /** Typed access to a GGUF file's metadata under the prefix of its architecture. */
 export class GgufValues {
-  /** The layers of the model itself; those that draft tokens stand behind them. */
+  /** The number of the model's own layers, without those for multi-token prediction behind them. */
   readonly layers: readonly number[];
 
   constructor(
@@ -16,12 +16,12 @@ export class GgufValues {
     this.layers = Array.from({ length: count }, (_, i) => i);
   }
 
-  /** Throws `ConfigError` for a number that is missing where there is no other, or none. */
+  /** A number. Throws `ConfigError` if it is missing without a default, or not a number. */
   number(key: string, otherwise?: number): number {
     return this.numbers(key, otherwise)[0]!;
   }
 
-  /** One for each layer, or one for all. */
+  /** A number for each layer, or one for all layers. */
   numbers(key: string, otherwise?: number): number[] {
     const value = this.value(key) ?? otherwise;
     const all = (Array.isArray(value) ? value : [value]).map((entry) =>
@@ -45,7 +45,7 @@ export class GgufValues {
     return typeof value === 'string' ? value : otherwise;
   }
 
-  /** Heads of keys and values in a layer; a layer without attention has none. */
+  /** The number of key and value heads of a layer; 0 for a layer without attention. */
   kvHeads(layer: number): number {
     const all = this.numbers('attention.head_count_kv', this.number('attention.head_count', 0));
     return all.length === 1 ? all[0]! : (all[layer] ?? 0);
@@ -56,7 +56,7 @@ export class GgufValues {
     return this.number('attention.key_length', this.number('embedding_length') / heads);
   }
 
-  /** A float32 as the short number that it was: 0.00001 instead of 0.000009999999747. */
+  /** The shortest decimal of a float32: 0.00001 instead of 0.000009999999747. */
   get epsilon(): number {
     return Number(this.number('attention.layer_norm_rms_epsilon', 1e-5).toPrecision(6));
   }
@@ -65,12 +65,12 @@ export class GgufValues {
     return this.gguf.tensors.has(tensor);
   }
 
-  /** Whether some layer has this tensor. */
+  /** Whether any layer has this tensor. */
   hasSome(name: string): boolean {
     return this.layers.some((i) => this.has(`blk.${i}.${name}`));
   }
 
-  /** Of a matrix, whose tensor is there. */
+  /** The dimensions of a matrix that the file contains. */
   rows(tensor: string): number {
     return this.gguf.tensors.get(tensor)!.shape[0]!;
   }

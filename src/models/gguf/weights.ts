@@ -1,4 +1,4 @@
-/** The weights of a model in a GGUF file. Its matrices in blocks are kept in blocks that a device reads; the rest is widened. */
+/** Reads the weights of a GGUF file. Quantized matrices are kept in block formats that devices support; other tensors become float32. */
 import { statsOf } from '#platform';
 import {
   GGUF_BLOCK,
@@ -22,18 +22,18 @@ const sizeOf = (dims: readonly number[]): number => dims.reduce((a, b) => a * b,
 
 type Part = GgufTensor & { readonly name: string };
 
-/** A parameter of a model, and where it is in a GGUF file. */
+/** A parameter of a model, and its source in a GGUF file. */
 interface Located {
   readonly spec: ParameterSpec;
   readonly source: Source;
   readonly parts: readonly Part[];
-  /** Bits in which it is kept in memory. */
+  /** The bits of its codes in memory. */
   readonly bits: 4 | 8 | 32;
 }
 
 /**
- * Finds the parameters of a model in a GGUF file; `packed` says whether its matrices in blocks may stay so. Throws `CheckpointError`
- * for a tensor that is missing, too many, misshapen, or in a format that is not read.
+ * Locates the parameters of a model in a GGUF file; `packed` says whether matrices may stay quantized. Throws `CheckpointError` for a tensor
+ * that is missing, unexpected, of a wrong shape, or in an unsupported format.
  */
 async function locate(path: string, model: Model, packed: boolean): Promise<Located[]> {
   const { tensors } = await readGguf(path);
@@ -70,7 +70,7 @@ async function locate(path: string, model: Model, packed: boolean): Promise<Loca
   return located;
 }
 
-/** Throws `CheckpointError` for a tensor in a format that is not read, or whose file ends before it does. */
+/** Throws `CheckpointError` for a tensor in an unsupported format, or in a truncated file. */
 async function expectWithin({ path, name, type, shape, byteOffset }: Part): Promise<void> {
   const bytes = ggufRowBytes(type, shape.at(-1) ?? 1, `${path}: ${name}`) * sizeOf(shape.slice(0, -1));
   if (byteOffset + bytes > (await statsOf(path)).size) {
@@ -78,20 +78,20 @@ async function expectWithin({ path, name, type, shape, byteOffset }: Part): Prom
   }
 }
 
-/** What is in blocks of other bits than 4 and 8, or comes together from several formats, is kept in 8. */
+/** Matrices of other bits than 4 and 8, or of mixed formats, are kept in 8 bits. */
 function bitsOf(source: Source, parts: readonly Part[]): 4 | 8 | 32 {
   if (!parts.every(({ type }) => isBlocks(type))) return 32;
   return isMoved(source, parts) && GGUF_PACKED[parts[0]!.type] === 4 ? 4 : 8;
 }
 
-/** Whether the parameter has the blocks of its tensors, at most in other rows. */
+/** Whether the parameter's blocks are those of its tensors, up to a permutation of rows. */
 function isMoved({ columns, value, transposed }: Source, parts: readonly Part[]): boolean {
   return !columns && !value && !transposed && parts.every(({ type }) => type === parts[0]!.type);
 }
 
 /**
- * The weights of a model in a GGUF file, one after the other; `packed` says whether matrices in blocks may stay so: those of 4 and
- * 8 bits as they are, and others in 8 bits. Throws as `locate` does.
+ * Reads the weights of a GGUF file, one at a time; with `packed`, matrices of 4 and 8 bits stay as they are, and other quantized ones become
+ * 8 bits. Throws as `locate` does.
  */
 export async function* ggufWeights(
   path: string,
@@ -103,7 +103,7 @@ export async function* ggufWeights(
   }
 }
 
-/** Bytes that a model in a GGUF file takes in memory, by its header. Throws as `locate` does. */
+/** The memory of a GGUF file's model in bytes, computed from its header. Throws as `locate` does. */
 export async function ggufMemory(path: string, model: Model): Promise<number> {
   const located = await locate(path, model, true);
   return located.reduce((sum, { spec: { shape }, bits }) => {

@@ -1,7 +1,7 @@
 /**
- * Images: patches of pixels, row by row, each a linear map of its values and a learned position (ViT: Dosovitskiy et al.,
- * 2020, arXiv 2010.11929), or what a convolutional stem makes of as many pixels. Classes are said by the mean over all of them, or by a
- * learned token that the layers see beside them. With a patch of 1 the pixels are read in a row.
+ * Images: a sequence of patches in row-major order, each embedded by a linear map and a learned position (ViT: Dosovitskiy et al., 2020, arXiv
+ * 2010.11929), or by a convolutional stem. Classes come from the mean over all positions, or from a learned class token. With patches of 1 the
+ * sequence is that of the pixels.
  */
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
@@ -39,11 +39,11 @@ export const imagesSchema = z.strictObject({
   width: positive(4096),
   /** 1 for grey, 3 for red, green and blue. */
   channels: z.union([z.literal(1), z.literal(3)]),
-  /** Pixels of a patch's side. */
+  /** The side of a patch in pixels. */
   patch: positive(4096),
-  /** `patches` by default; see `convolutionalStem` for the other. */
+  /** `patches` by default; for the other see `convolutionalStem`. */
   stem: z.enum(['patches', 'convolution']).optional(),
-  /** What says the class: the mean over all places by default. */
+  /** How positions are pooled: their mean by default. */
   pool: z.enum(['mean', 'token']).optional(),
   classes: classesSchema,
 });
@@ -57,13 +57,13 @@ function gridOf({ height, width, patch }: PixelsConfig): Grid {
   return { height: Math.ceil(height / patch), width: Math.ceil(width / patch) };
 }
 
-/** How many patches an image has: the positions that the layers see. */
+/** The number of patches, which are the positions of the layers. */
 export function patchesOf(config: PixelsConfig): number {
   const { height, width } = gridOf(config);
   return height * width;
 }
 
-/** Images whose classes are told. Throws `ConfigError` where the keys contradict each other. */
+/** The modality of image classification. Throws `ConfigError` for inconsistent keys. */
 export function images(config: ImagesConfig, hiddenSize: number): Modality {
   const { classes } = config;
   expectClasses(classes);
@@ -74,7 +74,7 @@ export function images(config: ImagesConfig, hiddenSize: number): Modality {
     about: `${entering.about} and tells ${classes.join(', ')}`,
     state: [],
     leave: (parameters, hidden) =>
-      // Last, where also layers that look back alone have it see everything.
+      // The class token is last, so that causal layers let it see everything.
       classLogits(
         parameters,
         config.pool === 'token' ? slice(hidden, 1, patches, patches + 1) : hidden,
@@ -83,7 +83,7 @@ export function images(config: ImagesConfig, hiddenSize: number): Modality {
   };
 }
 
-/** How images come in. Throws as `images` does. */
+/** The input layer of images. Throws as `images` does. */
 export function pixels(config: PixelsConfig, hiddenSize: number): Entering {
   const { height, width, channels, patch, stem = 'patches', pool = 'mean' } = config;
   if (stem === 'patches' && (height % patch !== 0 || width % patch !== 0)) {
@@ -103,7 +103,7 @@ export function pixels(config: PixelsConfig, hiddenSize: number): Entering {
   return {
     kind: 'images',
     about: `reads images of ${width} x ${height} pixels ${channels === 1 ? 'in grey' : 'in colour'} in ${patches} ${cut} of ${patch} x ${patch}`,
-    // From 0, black, to 1.
+    // Values from 0 (black) to 1.
     inputs: [{ name: 'pixels', dtype: 'float32', shape: [height, width, channels] }],
     grid: hasToken ? undefined : grid,
     enter(parameters, { pixels: given }) {

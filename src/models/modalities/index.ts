@@ -1,4 +1,4 @@
-/** Models of other things than text: each kind is a schema of its keys in a config's `input`, and a modality made of them. */
+/** Models of other data than text: each kind has a schema for the config's `input`, and builds a modality from it. */
 import { z } from 'zod';
 import { images, imagesSchema } from './images.js';
 import type { Modality } from './modality.js';
@@ -14,10 +14,10 @@ export type { SoundsConfig } from './sounds.js';
 /** The key `input` of a config. */
 export const modalitySchema = z.discriminatedUnion('kind', [seriesSchema, imagesSchema, soundsSchema]);
 
-/** What a model reads that is no text: the key `input` of a config, checked and with its defaults. */
+/** The key `input` of a config, validated and with defaults. */
 export type ModalityConfig = z.output<typeof modalitySchema>;
 
-/** Throws `ConfigError` where the keys contradict each other. */
+/** Throws `ConfigError` for inconsistent keys. */
 export function modalityOf(config: ModalityConfig, hiddenSize: number): Modality {
   switch (config.kind) {
     case 'series':

@@ -1,9 +1,9 @@
-/** Kinds of data, each of which has models of its own. */
+/** The kinds of data that models read. */
 import { heddleCommand } from '#platform';
 import { ConfigError } from '../../errors.js';
 import type { ModalityConfig } from './index.js';
 
-/** The kind of data that a model reads: text, or the `kind` in the `input` of its config. */
+/** A kind of data: text, or the `kind` in the `input` of a config. */
 export type ModelKind = 'text' | ModalityConfig['kind'];
 
 const COMMANDS: Readonly<Record<string, string>> = {

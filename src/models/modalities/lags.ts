@@ -1,6 +1,6 @@
 /**
- * A straight way from the last patches of a series to its forecast, beside the layers: the last value, and a linear map of what those before
- * it differ from it by, as NLinear's (Zeng et al., 2022, arXiv 2205.13504). The layers add what no linear map tells.
+ * A linear skip connection from the last patches of a series to its forecast, parallel to the layers: the last value plus a linear map of the
+ * differences to it, as in NLinear (Zeng et al., 2022, arXiv 2205.13504). The layers add the rest.
  */
 import {
   add,
@@ -16,20 +16,20 @@ import {
 } from '../../graph/index.js';
 import { constantly, linear, type Parameters, type StateSpec, type StateTensors } from '../../nn/index.js';
 
-/** Sizes of a straight way: patches that it reads, and of what. */
+/** The sizes of the linear skip connection. */
 export interface LagSizes {
   readonly lags: number;
   readonly patch: number;
   readonly channels: number;
-  /** The channels that are forecast, by their places. */
+  /** The indices of the channels that are forecast. */
   readonly targets: readonly number[];
   readonly horizon: number;
 }
 
-/** The patches before the present one, and where their values were observed. */
+/** States: the previous patches, and masks of their observed values. */
 const STATES = ['lagValues', 'lagObserved'] as const;
 
-/** What a stream keeps of the patches that it read. */
+/** The states of a stream. */
 export function lagStates({ lags, patch, channels }: LagSizes): StateSpec[] {
   if (lags === 1) return [];
   return STATES.map((name) => ({
@@ -41,9 +41,9 @@ export function lagStates({ lags, patch, channels }: LagSizes): StateSpec[] {
 }
 
 /**
- * Values x and `observed` [batch, positions, patch, channels], 0 where nothing was observed, and the mean [batch, positions, channels] of what was
- * read so far, which stands for a last value that is missing -> forecasts [batch, positions, horizon, targets], and the state that follows. The
- * map begins as zeros: the forecast is the last value then.
+ * x and `observed` [batch, positions, patch, channels], 0 for missing values, and the mean [batch, positions, channels] of all values so far,
+ * which replaces a missing last value -> forecasts [batch, positions, horizon, targets], and the new state. The map is initialized to zero, so
+ * that the forecast is the last value.
  */
 export function straightForecast(
   parameters: Parameters,

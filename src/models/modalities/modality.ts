@@ -1,47 +1,47 @@
 /**
- * What a model is of, where that is not text: how it comes in, and what the model says about it. The layers between are
- * the same. A modality keeps a state as a mixer does, so that a stream can be read piece by piece.
+ * The input layer and head of models of other data than text. The layers in between are the same. A modality has a state like a mixer, so that
+ * a stream can be read in pieces.
  */
 import type { Dim, DType, Tensor } from '../../graph/index.js';
 import type { Grid, Parameters, StateSpec, StateTensors } from '../../nn/index.js';
 
-/** An input that a modality's graph reads, without the batch axis. */
+/** An input of a modality's graph, without the batch axis. */
 export interface ModalityInput {
   readonly name: string;
   readonly dtype: DType;
-  /** Of one row of a batch; `sequence` stands for any number of positions. */
+  /** The shape of one row; `sequence` stands for any number of positions. */
   readonly shape: readonly Dim[];
 }
 
-/** What the input layer of a modality makes of its inputs. */
+/** The outputs of a modality's input layer. */
 export interface Entered {
-  /** Where the residual stream begins: [batch, positions, hidden]. */
+  /** The initial residual stream: [batch, positions, hidden]. */
   readonly stream: Tensor;
-  /** As a mixer's: the new values, where a state was given. */
+  /** The new state, as of a mixer, if a state was given. */
   readonly state: StateTensors;
-  /** What `leave` needs of it, by name. */
+  /** Values for `leave`, by name. */
   readonly kept: Readonly<Record<string, Tensor>>;
 }
 
-/** How what is no text comes in. */
+/** The input layer of other data than text. */
 export interface Entering {
-  /** What one calls it: `series`, `images`. */
+  /** Its name: `series`, `images`. */
   readonly kind: string;
-  /** What it reads, and says of it, in a line for a person. */
+  /** A one-line description of its inputs and outputs. */
   readonly about: string;
   readonly inputs: readonly ModalityInput[];
-  /** Of a stream, which is read piece by piece; none by default. */
+  /** The state of a stream; none by default. */
   readonly state?: readonly StateSpec[];
-  /** Rows and columns of the positions, where they are places of an image. */
+  /** The rows and columns of positions, for images. */
   readonly grid?: Grid | undefined;
-  /** `inputs` are [batch, ...shape] by name; `state` is what was kept of the positions before. */
+  /** `inputs` are [batch, ...shape] by name; `state` is that after the previous positions. */
   enter(parameters: Parameters, inputs: Readonly<Record<string, Tensor>>, state?: StateTensors): Entered;
 }
 
-/** Both ends of a model of something other than text: its input layer, its head, and the state of both. */
+/** The input layer and head of a model, and the state of both. */
 export interface Modality extends Entering {
   readonly state: readonly StateSpec[];
-  /** hidden [batch, positions, hidden], after the final norm -> what the model says, by name. */
+  /** hidden [batch, positions, hidden], after the final norm -> the model's outputs by name. */
   leave(
     parameters: Parameters,
     hidden: Tensor,

@@ -1,17 +1,16 @@
 /**
- * Series of numbers: several channels, read in patches of values in a row, with gaps; after each patch the model says how
- * the targets go on, as quantiles.
+ * Time series: several channels with missing values, read in patches of consecutive values. After each patch the model forecasts quantiles of
+ * the targets.
  *
- * A patch is scaled by the mean and the deviation of what was read up to it, per channel, as Toto does (Cohen et al.,
- * 2024, arXiv 2407.07874): nothing later is looked at, so that reading in pieces is reading at once, and what the model says
- * is scaled back. Up to `window` values both are plain means over all of them. Beyond, they are exponential means: each patch scales the sums
- * of earlier values down, so that the count stays `window`, and the state stays three numbers a channel. With S the sum of values (or of
- * their squares), n of them in a patch and c counted before,
+ * A patch is normalized by the mean and standard deviation of all values up to it, per channel, as in Toto (Cohen et al., 2024, arXiv
+ * 2407.07874). This is causal, so reading in pieces equals reading at once; the outputs are scaled back. Up to `window` values, both are
+ * plain means; beyond, they are exponential moving averages: each patch scales down the sums of earlier values so that the count stays
+ * `window`, and the state is three numbers for each channel. With S the sum of values (or of squares), n values in the patch and c before,
  *
  *     c_t = min(c_(t-1) + n_t, window)        S_t = (c_t / (c_(t-1) + n_t)) (S_(t-1) + sum of the patch)
  *
- * A sensor that is read for months is then scaled as the windows were on which its model was trained. That all positions are trained at
- * once, each for the values that follow it, is TimesFM's form (Das et al., 2023, arXiv 2310.10688).
+ * A sensor that is read for months is thus normalized like the windows that its model was trained on. Training all positions at once, each on
+ * the values that follow it, is the scheme of TimesFM (Das et al., 2023, arXiv 2310.10688).
  */
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
@@ -46,34 +45,34 @@ import type { Modality } from './modality.js';
 const names = z.array(z.string().min(1)).min(1).max(1024);
 const positive = (most: number) => z.number().int().positive().max(most);
 
-/** Up to here float32 has all whole numbers. */
+/** float32 represents all integers up to this one. */
 const MOST_COUNTED = 2 ** 24;
 
-/** Rows of a patch, and of a forecast that is made at once, at most. */
+/** The most rows of a patch, and of a horizon. */
 export const MOST_SERIES_ROWS = 4096;
 
 /** The key `input` of a model that forecasts series. */
 export const seriesSchema = z.strictObject({
   kind: z.literal('series'),
-  /** Names of the columns that are read, in order. */
+  /** The names of the input columns, in order. */
   channels: names,
-  /** Those of them that are forecast. */
+  /** The columns that are forecast. */
   targets: names,
-  /** Values in a row that are one position. */
+  /** Consecutive values of one position. */
   patch: positive(MOST_SERIES_ROWS).default(1),
-  /** Values that are forecast after each position. */
+  /** The number of values that are forecast at each position. */
   horizon: positive(MOST_SERIES_ROWS),
-  /** Which quantiles are said, ascending; 0.5 is among them. */
+  /** The quantile levels, ascending, including 0.5. */
   quantiles: z
     .array(z.number().gt(0).lt(1))
     .min(1)
     .max(99)
     .default([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]),
-  /** Values of a channel of whose mean and deviation its scaling is; so many as float32 can count where a config says nothing. */
+  /** The values that the normalization of a channel averages over; by default as many as float32 can count. */
   window: positive(MOST_COUNTED).optional(),
-  /** Patches from which a linear map leads straight to the forecast, beside the layers; none where a config says nothing. */
+  /** The number of patches of the linear skip connection to the forecast; by default there is none. */
   lags: positive(MOST_SERIES_ROWS).optional(),
-  /** What is taken off each channel, and what it is then divided by: of the data that the model was made for. */
+  /** The offset and scale of each channel, from the training data. */
   offset: z.array(z.number()),
   scale: z.array(z.number().positive()),
 });
@@ -81,10 +80,10 @@ export const seriesSchema = z.strictObject({
 /** The key `input` of a model of series. */
 export type SeriesConfig = z.output<typeof seriesSchema>;
 
-/** Below this share of a channel's own scale, a window counts as constant. */
+/** The share of a channel's scale below which a window counts as constant. */
 const LEAST_DEVIATION = 0.05;
 
-/** Throws `ConfigError` where the keys contradict each other. */
+/** Throws `ConfigError` for inconsistent keys. */
 export function series(config: SeriesConfig, hiddenSize: number): Modality {
   const { channels, targets, patch, horizon, quantiles, offset, scale, window = MOST_COUNTED, lags } = config;
   const width = channels.length;
@@ -114,7 +113,7 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
   );
   const offsets = constant(Float32Array.from(offset), [width]);
   const scales = constant(Float32Array.from(scale), [width]);
-  /** Of a tensor [..., channels], the targets. */
+  /** Selects the targets from a tensor [..., channels]. */
   const targetsOf = (x: Tensor): Tensor => {
     if (places.every((place, i) => place === i) && places.length === width) return x;
     return concat(
@@ -171,7 +170,7 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
     leave(parameters, hidden, { center, spread, straight }) {
       const [batch, positions] = hidden.shape;
       const size = horizon * targets.length * quantiles.length;
-      // Beside a straight forecast the layers begin with nothing to add.
+      // With a linear skip connection the layers' output is initialized to zero.
       const begins = straight ? { initialize: constantly(0) } : {};
       const flat = parameters.within('output', (p) =>
         linear(p, hidden, size, { bias: true, precise: true, ...begins }),
@@ -179,7 +178,7 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
       const dims = [batch!, positions!, horizon, targets.length];
       const added = reshape(flat, [...dims, quantiles.length]);
       return {
-        /** In deviations from the mean of what was read: [batch, positions, horizon, targets, quantiles]. */
+        /** Normalized forecasts: [batch, positions, horizon, targets, quantiles]. */
         scaled: straight ? add(added, reshape(straight, [...dims, 1])) : added,
         /** [batch, positions, targets], in the targets' own units. */
         center: center!,
@@ -190,8 +189,8 @@ export function series(config: SeriesConfig, hiddenSize: number): Modality {
 }
 
 /**
- * Counts, sums and sums of squares of what was read up to each position, [batch, positions, channels] each, of those of each patch; and the
- * state that follows.
+ * From the counts, sums and sums of squares of each patch, those of everything up to each position, [batch, positions, channels] each, and the
+ * new state.
  */
 function totalsOf(
   counts: Tensor,
@@ -206,7 +205,7 @@ function totalsOf(
   const count = minimum(add(cumulativeSum(counts, 1), start), window);
   const earlier = slice(concat([start, count], 1), 1, 0, positions);
   const kept = divide(count, maximum(add(earlier, counts), 1));
-  // Of a channel without a value yet nothing is kept, and there is nothing.
+  // A channel without values yet has zero sums.
   const gate = log(where(equal(count, 0), 1, kept));
   const paired = (x: Tensor, y: Tensor, ...dims: Dim[]): Tensor => {
     const column = (each: Tensor): Tensor => reshape(each, [...each.shape, 1]);
@@ -223,7 +222,7 @@ function totalsOf(
     },
     { query: width, key: width, value: width },
   );
-  /** The sums and the squares of what has both. */
+  /** The sums and the sums of squares. */
   const apart = (x: Tensor, ...dims: Dim[]): [Tensor, Tensor] => {
     const pairs = reshape(x, [batch, ...dims, 2]);
     const half = (i: number): Tensor => reshape(slice(pairs, -1, i, i + 1), [batch, ...dims]);

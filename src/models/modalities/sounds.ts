@@ -1,7 +1,7 @@
 /**
- * Sounds: at each position `hop` new samples are heard, in a frame with those before them, as they are or as the logarithm of
- * mel-spaced energies; classes are said by the mean over positions. What a frame needs of earlier samples is state, so that a
- * microphone is heard piece by piece with the same result. The spectrum is two constant matrices: all of it has gradients.
+ * Sounds: each position has `hop` new samples, in a frame with preceding ones, as raw samples or as log-mel energies; classes come from the
+ * mean over positions. The preceding samples are state, so that a stream gives the same result in pieces. The spectrum is a product with two
+ * constant matrices, so that everything is differentiable.
  */
 import { z } from 'zod';
 import { ConfigError } from '../../errors.js';
@@ -30,11 +30,11 @@ export const soundsSchema = z.strictObject({
   kind: z.literal('sounds'),
   /** Samples in a second. */
   rate: positive(768_000),
-  /** Samples that a position hears, and those of them that are new. */
+  /** The samples of a frame, and the new ones among them. */
   frame: positive(4096),
   hop: positive(4096),
   features: z.enum(['waveform', 'log-mel']),
-  /** Bands of `log-mel`. */
+  /** The number of bands of `log-mel`. */
   mels: positive(512).default(40),
   classes: classesSchema,
 });
@@ -43,7 +43,7 @@ export const soundsSchema = z.strictObject({
 export type SoundsConfig = z.output<typeof soundsSchema>;
 type SamplesConfig = Omit<SoundsConfig, 'classes'>;
 
-/** Sounds whose classes are told. Throws `ConfigError` where the keys contradict each other. */
+/** The modality of sound classification. Throws `ConfigError` for inconsistent keys. */
 export function sounds(config: SoundsConfig, hiddenSize: number): Modality {
   const { classes } = config;
   expectClasses(classes);
@@ -55,7 +55,7 @@ export function sounds(config: SoundsConfig, hiddenSize: number): Modality {
   };
 }
 
-/** How sounds come in. Throws as `sounds` does. */
+/** The input layer of sounds. Throws as `sounds` does. */
 export function samples(config: SamplesConfig, hiddenSize: number): Entering & Pick<Modality, 'state'> {
   const { rate, frame, hop, features, mels } = config;
   if (hop > frame)
@@ -64,7 +64,7 @@ export function samples(config: SamplesConfig, hiddenSize: number): Entering & P
     );
   if (features === 'log-mel' && mels > frame / 2)
     throw new ConfigError(`input: mels (${mels}) must not be more than half of frame (${frame})`);
-  // Blocks of `hop` samples that a frame reaches into.
+  // The number of blocks of `hop` samples that a frame overlaps.
   const blocks = Math.ceil(frame / hop);
   const kept = (blocks - 1) * hop;
   const featuresOf = features === 'log-mel' ? logMel(config) : (frames: Tensor): Tensor => frames;
@@ -72,7 +72,7 @@ export function samples(config: SamplesConfig, hiddenSize: number): Entering & P
   return {
     kind: 'sounds',
     about: `hears ${rate} samples a second in frames of ${milliseconds(frame)} every ${milliseconds(hop)} (${features})`,
-    // From -1 to 1.
+    // Samples from -1 to 1.
     inputs: [{ name: 'samples', dtype: 'float32', shape: ['sequence', hop] }],
     state: kept === 0 ? [] : [{ name: 'overlap', dtype: 'float32', shape: ['batch', kept], initial: 0 }],
     enter(parameters, { samples: given }, before) {
@@ -100,8 +100,8 @@ export function samples(config: SamplesConfig, hiddenSize: number): Entering & P
 const LEAST_ENERGY = 1e-6;
 
 /**
- * frames [..., frame] -> [..., mels]: log energies of a Hann window's spectrum in triangular bands (Davis & Mermelstein, 1980)
- * that are spaced evenly by HTK's mel, 2595 log10(1 + f / 700), from 0 to half of the rate; brought to about -1 .. 1.
+ * frames [..., frame] -> [..., mels]: log energies of the spectrum (with a Hann window) in triangular bands (Davis & Mermelstein, 1980), evenly
+ * spaced on HTK's mel scale, 2595 log10(1 + f / 700), from 0 to half of the sample rate; scaled to about -1 .. 1.
  */
 function logMel({ rate, frame, mels }: SamplesConfig): (frames: Tensor) => Tensor {
   const bins = Math.floor(frame / 2) + 1;

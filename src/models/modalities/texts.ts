@@ -1,6 +1,6 @@
 /**
- * A text that is whole before another is written: tokens, and a learned vector for each place. It has a fixed number of places; behind a
- * shorter text the end-of-text token stands, and is hidden from attention.
+ * Source texts, for encoders: token embeddings and learned positions. The number of positions is fixed; shorter texts are padded with the
+ * end-of-text token, which is masked from attention.
  */
 import { z } from 'zod';
 import { add, equal, gather, scalar, type Tensor, where } from '../../graph/index.js';
@@ -10,7 +10,7 @@ import type { Entering } from './modality.js';
 /** The key `input` of an encoder that reads tokens. */
 export const textsSchema = z.strictObject({
   kind: z.literal('texts'),
-  /** Tokens that a source has at most. */
+  /** The most tokens of a source. */
   length: z
     .number()
     .int()
@@ -18,13 +18,13 @@ export const textsSchema = z.strictObject({
     .max(2 ** 16),
 });
 
-/** What that key says. */
+/** The parsed key. */
 export type TextsConfig = z.output<typeof textsSchema>;
 
-/** Hides a place: exp() of it is 0 in float32. */
+/** An attention bias that masks a position: its exp() is 0 in float32. */
 const HIDDEN = -1e30;
 
-/** `embeddings` is where the table of the text that is written stands, which serves both; `padding` is the token behind the end. */
+/** `embeddings` is the path of the embedding table, which source and text share; `padding` is the padding token. */
 export function texts(
   { length }: TextsConfig,
   {
