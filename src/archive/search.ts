@@ -30,6 +30,8 @@ const RARER = 3;
 const RARE = 0.0005;
 /** How often the frequent words are asked for, in milliseconds. */
 const COUNTED_EVERY = 60_000;
+/** Passages that the rarest words find by themselves, as far as their shares tell; commoner ones find passages that have another word too. */
+const RANKED = 1000;
 /** Words in a larger share of the passages find nothing by themselves, where a rarer one is asked too. */
 const COMMON = 0.1;
 /** What a word in a heading counts, and words that stand side by side as they were asked. */
@@ -38,7 +40,8 @@ const TOGETHER = 0.6;
 /** What a table of contents or an index counts: it has all words and says nothing. Lines of dots tell it. */
 const LISTED = 0.4;
 
-interface Word {
+/** A word of a question. */
+export interface Word {
   /** As the index writes it, and as it was asked. */
   readonly lexeme: string;
   readonly asked: string;
@@ -54,16 +57,22 @@ export async function search(
   question: string,
   { limit = 10, documents }: SearchOptions = {},
 ): Promise<SearchResult> {
-  const words = await wordsOf(archive, question);
+  const counts = await countsOf(archive);
+  const words = await wordsOf(archive, question, counts);
   if (words.length === 0) return { hits: [], missing: [] };
   const rarestOf = (some: readonly Word[]): Word[] =>
     [...some].sort((a, b) => b.weight - a.weight).slice(0, MOST_FOUND);
   const rare = words.filter(({ share }) => share <= COMMON);
-  let rows = rare.length > 0 ? await candidates(archive, rarestOf(rare), words, documents) : [];
+  const found = async (finding: readonly Word[]): Promise<Candidate[]> => {
+    const [few, all] = [fewFound(finding, words, counts.passages), any(finding)];
+    const rows = await candidates(archive, few, finding, words, documents);
+    return rows.length >= limit || few === all ? rows : candidates(archive, all, finding, words, documents);
+  };
+  let rows = rare.length > 0 ? await found(rarestOf(rare)) : [];
   // Where no passage has the rare ones, the common ones find what there is: in a small archive all words are common.
   if (rows.length === 0 && rare.length < words.length) {
     const common = words.filter((word) => !rare.includes(word));
-    rows = await candidates(archive, rarestOf(common), words, documents);
+    rows = await found(rarestOf(common));
   }
   const missing = await missingOf(archive, words, rows);
   const average = rows.reduce((sum, { length }) => sum + length, 0) / Math.max(1, rows.length);
@@ -83,9 +92,8 @@ export async function search(
   return { hits, missing };
 }
 
-async function wordsOf(archive: Archive, question: string): Promise<Word[]> {
+async function wordsOf(archive: Archive, question: string, { shares }: Counts): Promise<Word[]> {
   const { language } = archive.about;
-  const shares = await sharesOf(archive);
   const rows = await archive.database.query<{ lexeme: string; asked: string; position: number }>(
     `SELECT l.lexeme, min(p.token) AS asked, min(p.position)::int AS position
      FROM ts_parse('default', $2) WITH ORDINALITY AS p(tokid, token, position)
@@ -104,21 +112,34 @@ async function wordsOf(archive: Archive, question: string): Promise<Word[]> {
     .sort((a, b) => a.position - b.position);
 }
 
-const known = new WeakMap<Archive, { at: number; shares: Promise<ReadonlyMap<string, number>> }>();
+/** What the database has last counted. */
+interface Counts {
+  readonly passages: number;
+  /** The share of passages that has each of the most frequent words. */
+  readonly shares: ReadonlyMap<string, number>;
+}
 
-/** The share of passages that has each of the most frequent words, as the database has last counted; it is asked once a minute. */
-function sharesOf(archive: Archive): Promise<ReadonlyMap<string, number>> {
+const known = new WeakMap<Archive, { at: number; counts: Promise<Counts> }>();
+
+/** The database is asked once a minute. */
+function countsOf(archive: Archive): Promise<Counts> {
   const held = known.get(archive);
-  if (held && performance.now() - held.at < COUNTED_EVERY) return held.shares;
-  const shares = archive.database
-    .query<{ lexeme: string; share: number }>(
-      `SELECT unnest(most_common_elems::text::text[]) AS lexeme, unnest(most_common_elem_freqs)::float8 AS share
-       FROM pg_stats WHERE tablename = 'archive_passages' AND attname = 'words' AND schemaname = ANY (current_schemas(false))`,
-    )
-    .then((rows) => new Map(rows.map(({ lexeme, share }) => [lexeme, share])));
-  known.set(archive, { at: performance.now(), shares });
-  shares.catch(() => known.delete(archive));
-  return shares;
+  if (held && performance.now() - held.at < COUNTED_EVERY) return held.counts;
+  const counts = counted(archive);
+  known.set(archive, { at: performance.now(), counts });
+  counts.catch(() => known.delete(archive));
+  return counts;
+}
+
+async function counted({ database }: Archive): Promise<Counts> {
+  const shares = await database.query<{ lexeme: string; share: number }>(
+    `SELECT unnest(most_common_elems::text::text[]) AS lexeme, unnest(most_common_elem_freqs)::float8 AS share
+     FROM pg_stats WHERE tablename = 'archive_passages' AND attname = 'words' AND schemaname = ANY (current_schemas(false))`,
+  );
+  const [table] = await database.query<{ passages: number }>(
+    `SELECT greatest(reltuples, 0)::float8 AS passages FROM pg_class WHERE oid = 'archive_passages'::regclass`,
+  );
+  return { passages: table!.passages, shares: new Map(shares.map(({ lexeme, share }) => [lexeme, share])) };
 }
 
 /** Where a word stands in a passage: how often, with more for headings, and its positions. */
@@ -136,14 +157,36 @@ interface Candidate {
   readonly listing: boolean;
 }
 
-/** Passages that have some of the words that are looked for, those with the most and in headings first. */
+function any(some: readonly Word[]): string {
+  return some.map(({ lexeme }) => quoted(lexeme)).join(' | ');
+}
+
+/** A query for passages that have one of the rarest of these words, or another of them and a second word: ranking takes time for each passage. */
+export function fewFound(finding: readonly Word[], words: readonly Word[], passages: number): string {
+  const alone: Word[] = [];
+  let ranked = 0;
+  for (const word of [...finding].sort((a, b) => a.share - b.share)) {
+    ranked += word.share * passages;
+    if (alone.length === 0 || ranked <= RANKED) alone.push(word);
+  }
+  const queries = finding.flatMap((word) => {
+    if (alone.includes(word)) return [quoted(word.lexeme)];
+    const others = words.filter((other) => other !== word && !alone.includes(other));
+    return others.length > 0 ? [`(${quoted(word.lexeme)} & (${any(others)}))`] : [];
+  });
+  return queries.join(' | ');
+}
+
+/**
+ * The passages that a query finds and that have most of the words, in headings above all. Of the words those that are looked for count more.
+ */
 async function candidates(
   archive: Archive,
+  query: string,
   finding: readonly Word[],
   words: readonly Word[],
   documents: readonly string[] | undefined,
 ): Promise<Candidate[]> {
-  const any = (some: readonly Word[]): string => some.map(({ lexeme }) => quoted(lexeme)).join(' | ');
   const rows = await archive.database.query<{
     passage: string;
     places: string;
@@ -152,11 +195,11 @@ async function candidates(
   }>(
     `WITH best AS (
        SELECT id, ${RARER} * ts_rank(words, $1::text::tsquery) + ts_rank(words, $2::text::tsquery) AS rough FROM archive_passages
-       WHERE words @@ $1::text::tsquery AND ($3::text[] IS NULL OR content = ANY($3::text[]))
+       WHERE words @@ $4::text::tsquery AND ($3::text[] IS NULL OR content = ANY($3::text[]))
        ORDER BY rough DESC, id LIMIT ${CANDIDATES}
      )
      SELECT id::text AS passage, words::text AS places, length(words) AS length, (text LIKE '%. . . . . .%. . . . . .%' OR text LIKE '%......%......%') AS listing FROM best JOIN archive_passages USING (id)`,
-    [any(finding), any(words), documents ?? null],
+    [any(finding), any(words), documents ?? null, query],
   );
   return rows.map(({ places, ...row }) => ({ ...row, places: placesOf(places, words) }));
 }
