@@ -30,6 +30,16 @@ test('every command has a module that configures it', () => {
   expect(modules.sort()).toEqual(COMMANDS.map((name) => `${name}.ts`).sort());
 });
 
+test('help goes as deep as commands do', async () => {
+  const [help, option] = await Promise.all([
+    heddle(['help', 'archive', 'search']),
+    heddle(['archive', 'search', '--help']),
+  ]);
+  expect(help.stdout).toMatch(/^Usage: node dist\/cli\/main\.js archive search /);
+  expect(option).toEqual(help);
+  expect(await heddle(['help', 'archive', 'nothing'])).toMatchObject({ code: 1 });
+});
+
 test.each(COMMANDS)('help %s and %s --help tell its arguments and options', async (name) => {
   const [help, option] = await Promise.all([heddle(['help', name]), heddle([name, '--help'])]);
   expect({ code: help.code, stderr: help.stderr }).toEqual({ code: 0, stderr: '' });

@@ -17,7 +17,7 @@ export type {
   SearchResult,
   Totals,
 } from './entries.js';
-export { type Box, PAGE_STATES, type PageState } from './formats/page.js';
+export { type Box, PAGE_STATES, type PageState, UnreadableError } from './formats/page.js';
 export { LocalModel, positionsOf } from './local-model.js';
 export type { AnswerRequest, ArchiveModel } from './model.js';
 export { type ModelReadingOptions, modelKey, pagesToRead, readWithModel } from './model-reading.js';
@@ -26,4 +26,5 @@ export { PageReader } from './page-reader.js';
 export { entryOf, isUnchanged, type ScanOutcome, scan } from './scan.js';
 export { type SearchOptions, search } from './search.js';
 export { type SummaryEvent, type SummaryOptions, summarize } from './summary.js';
+export { type AddedDocument, addDocument } from './upload.js';
 export { type WorkedPage, type WorkOptions, work } from './work.js';

@@ -204,6 +204,15 @@ process.stderr.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
 });
 
+/** `help archive search` as `archive help search`: commander's own help goes no deeper than one command. */
+function asked(args: readonly string[]): readonly string[] {
+  const [first, name, inner, ...others] = args;
+  const hasCommands = program.commands.some(
+    (command) => command.name() === name && command.commands.length > 0,
+  );
+  return first === 'help' && inner !== undefined && hasCommands ? [name!, 'help', inner, ...others] : args;
+}
+
 try {
   const args = process.argv.slice(2);
   const called = args[0] === 'help' ? args[1] : args[0];
@@ -219,7 +228,7 @@ try {
   }
   // commander takes a call without a command, and help about help, for mistakes.
   if (called === undefined || (args[0] === 'help' && called === 'help')) program.outputHelp();
-  else await program.parseAsync();
+  else await program.parseAsync(asked(args), { from: 'user' });
 } catch (error) {
   if (!(error instanceof HeddleError)) throw error;
   process.stderr.write(`heddle: ${visible(error.message)}\n`);

@@ -20,6 +20,8 @@ export interface ServeFlags extends LoadingFlags {
   runs?: string[];
   states?: string;
   archive?: string;
+  /** Whether an archive is made where there is none. */
+  makeArchive?: boolean;
   context?: number;
   cacheMemory: number;
   answers: number;
@@ -132,7 +134,7 @@ export async function run(models: readonly string[], flags: ServeFlags): Promise
     });
     return;
   }
-  const archive = flags.archive === undefined ? undefined : await openArchive(flags.archive, flags.states);
+  const archive = flags.archive === undefined ? undefined : await openArchive(flags.archive, flags);
   try {
     await serve(models, flags, archive);
   } finally {
@@ -140,8 +142,8 @@ export async function run(models: readonly string[], flags: ServeFlags): Promise
   }
 }
 
-function openArchive(place: string, states: string | undefined): Promise<Archive> {
-  return Archive.open({ place, states, notice: (line) => process.stderr.write(`heddle: ${line}\n`) });
+function openArchive(place: string, { states, makeArchive: create = false }: ServeFlags): Promise<Archive> {
+  return Archive.open({ place, states, create, notice: (line) => process.stderr.write(`heddle: ${line}\n`) });
 }
 
 async function serve(

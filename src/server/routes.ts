@@ -8,7 +8,7 @@ import { openStore } from '../generate/states/open-store.js';
 import type { EngineOptions } from './engine/engine.js';
 import type { ServedModelInfo } from './engine/protocol.js';
 import type { RunningEngine } from './engine/start.js';
-import { addArchiveRoutes } from './http/archive-routes.js';
+import { addArchiveRoutes, takesDocuments } from './http/archive-routes.js';
 import {
   type App,
   admitted,
@@ -144,8 +144,11 @@ function routes(
     const { registry } = deps.metrics;
     return context.text(await registry.metrics(), 200, { 'content-type': registry.contentType });
   });
+  const limited = bodyLimited(deps.limits.bodyBytes);
   for (const path of ['/v1/*', '/studio/api/*']) {
-    app.use(path, authenticated(deps), admitted(deps), bodyLimited(deps));
+    app.use(path, authenticated(deps), admitted(deps), (context, next) =>
+      takesDocuments(context.req) ? next() : limited(context, next),
+    );
   }
   app.get('/v1/models', (context) =>
     context.json({ object: 'list', data: [...deps.models.values()].map(modelCard) }),

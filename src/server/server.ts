@@ -51,6 +51,8 @@ export interface RunningServer {
 /** Timeouts for the headers and for the whole request, in milliseconds. */
 const HEADERS_PATIENCE = 10_000;
 const REQUEST_PATIENCE = 60_000;
+/** The same where documents are uploaded. */
+const UPLOAD_PATIENCE = 600_000;
 
 /** The time for the last events of an aborted answer to reach its client, in milliseconds. */
 const LAST_WORDS = 1_000;
@@ -91,7 +93,7 @@ async function listen(
     fetch: app.fetch,
     serverOptions: {
       headersTimeout: HEADERS_PATIENCE,
-      requestTimeout: REQUEST_PATIENCE,
+      requestTimeout: options.archive ? UPLOAD_PATIENCE : REQUEST_PATIENCE,
       connectionsCheckingInterval: 5_000,
     },
   }) as Server;

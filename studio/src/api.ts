@@ -183,6 +183,34 @@ export async function send(path: string, init: RequestInit): Promise<Response> {
   throw new ApiError(problem?.error?.message ?? `The server answered ${response.status}`, response.status);
 }
 
+/** Sends the bytes of a file, and tells which share of them is sent. Throws as `send` does. */
+export function sendFile<T>(
+  path: string,
+  file: Blob,
+  progress: (share: number) => void,
+): Promise<{ status: number; answer: T }> {
+  // fetch does not tell how much is sent.
+  const request = new XMLHttpRequest();
+  return new Promise<{ status: number; answer: T }>((resolve, reject) => {
+    request.open('POST', path);
+    request.responseType = 'json';
+    const key = keptKey();
+    if (key !== undefined) request.setRequestHeader('authorization', `Bearer ${key}`);
+    request.setRequestHeader('content-type', 'application/octet-stream');
+    request.upload.onprogress = ({ loaded, total }) => progress(total === 0 ? 1 : loaded / total);
+    request.onerror = () => reject(new Error('the connection broke'));
+    request.onload = () => {
+      const { status, response } = request;
+      if (status >= 200 && status < 300) resolve({ status, answer: response as T });
+      else {
+        const said = (response as ChatChunk | null)?.error?.message;
+        reject(new ApiError(said ?? `The server answered ${status}`, status));
+      }
+    };
+    request.send(file);
+  });
+}
+
 /** The same events; a connection that breaks between them is told of as one that was never there. */
 export async function* receiving(events: AsyncGenerator<string>): AsyncGenerator<string> {
   try {

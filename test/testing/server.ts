@@ -23,9 +23,13 @@ export interface Served {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
-/** Starts a server on a free port. Throws what it said if it ends before it listens. */
-export function serve(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Served> {
-  const child = spawn(process.execPath, [`${root}dist/cli/main.js`, 'serve', '--port', '0', ...args], {
+/** Starts a server on a free port, by `heddle serve` or another command. Throws what it said if it ends before it listens. */
+export function serve(
+  args: readonly string[],
+  environment: NodeJS.ProcessEnv = {},
+  command: readonly string[] = ['serve'],
+): Promise<Served> {
+  const child = spawn(process.execPath, [`${root}dist/cli/main.js`, ...command, '--port', '0', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...environment },
   });

@@ -1,17 +1,16 @@
 /** PGlite: PostgreSQL in this process, with its files in a folder. */
 import { existsSync } from 'node:fs';
-import { mkdir, rename, rm, statfs } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PGlite } from '@electric-sql/pglite';
 import { makeFolder } from '../../checkpoint/index.js';
-import { ArchiveError, ArchiveUnavailableError, StorageError } from '../../errors.js';
+import { ArchiveError, StorageError } from '../../errors.js';
 import { lockFolder } from '../../platform/node/lock.js';
+import { expectRoom, ROOM } from '../disk-room.js';
 import { importFrom, PGLITE, packageFolder } from '../packages.js';
 import { type Database, type Notice, type Query, RANDOM_PAGE, refusal } from './database.js';
 
-/** Free bytes below which nothing is written: on a full disk PGlite tries for ever. It makes files of 16 MB ahead of what it writes. */
-const ROOM = 64e6;
 /** As many are needed to open a database and to read it: opening it may make one such file. */
 const LEAST_ROOM = 24e6;
 
@@ -89,15 +88,6 @@ export class PgliteDatabase implements Database {
       throw refused(this.folder, error);
     });
   }
-}
-
-/** Throws `ArchiveUnavailableError` where the disk has fewer bytes left. */
-async function expectRoom(folder: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(folder);
-  if (bavail * bsize >= bytes) return;
-  throw new ArchiveUnavailableError(
-    `the disk of ${folder} is full: ${Math.floor((bavail * bsize) / 1e6)} MB are free, and ${bytes / 1e6} are needed. What was done before is kept; make room, and start again.`,
-  );
 }
 
 /** Takes the folder, and waits for it while another process has it. */

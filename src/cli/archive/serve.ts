@@ -12,6 +12,10 @@ export function configureServe(command: Command): void {
     )
     .argument('[models...]', `${MODELS_HELP} (default: ${SHIPPED_MODEL})`);
   addServeOptions(command).action((models: string[], flags: ServeFlags) =>
-    run(models.length > 0 ? models : [SHIPPED_MODEL], { ...flags, archive: flags.archive ?? ARCHIVE_FOLDER }),
+    run(models.length > 0 ? models : [SHIPPED_MODEL], {
+      ...flags,
+      archive: flags.archive ?? ARCHIVE_FOLDER,
+      makeArchive: true,
+    }),
   );
 }

@@ -2,22 +2,31 @@
 import {
   type Archive,
   type AskEvent,
+  addDocument,
   ask,
   type DocumentEntry,
   entryOf,
   isUnchanged,
   PageReader,
   search,
+  UnreadableError,
 } from '../../archive/index.js';
 import { ArchiveError } from '../../errors.js';
 import { ApiError } from './api-error.js';
 import { AskRequest } from './archive-schemas.js';
 import { bodyOf } from './body.js';
-import { type App, type Deps, modelNamed, type RequestContext, signalOf } from './context.js';
+import { type App, bodyLimited, type Deps, modelNamed, type RequestContext, signalOf } from './context.js';
 import { ServedArchiveModel } from './served-archive-model.js';
 import { eventStream } from './sse.js';
 
 const MANY = 200;
+/** Bytes of a document that is uploaded; larger ones are added in a terminal. */
+const UPLOAD_BYTES = 1e9;
+
+/** Whether a request brings a document, which may be larger than others. */
+export function takesDocuments({ method, path }: { method: string; path: string }): boolean {
+  return method === 'POST' && path === '/v1/archive/documents';
+}
 
 /** Without an archive these are answered with 404, and with how one is served. */
 export function addArchiveRoutes(app: App, deps: Deps): void {
@@ -36,6 +45,35 @@ export function addArchiveRoutes(app: App, deps: Deps): void {
       skip: whole(context, 'skip', 0, 0, 2 ** 31 - 1),
     });
     return context.json({ object: 'list', data: data.slice(0, limit), has_more: data.length > limit });
+  });
+
+  app.post('/v1/archive/documents', bodyLimited(UPLOAD_BYTES), async (context) => {
+    const archive = archiveOf(deps);
+    const type = context.req.header('content-type') ?? '';
+    // A page from elsewhere can send forms and plain text without asking first.
+    if (!/^application\/octet-stream\s*(;|$)/i.test(type)) {
+      throw new ApiError(
+        415,
+        'unsupported_media_type',
+        "send the file's bytes, with content-type: application/octet-stream",
+      );
+    }
+    const name = context.req.query('name')?.trim() ?? '';
+    if (name === '') {
+      throw new ApiError(400, 'invalid_value', "'name' is the name of the file, such as contract.pdf", {
+        param: 'name',
+      });
+    }
+    const size = Number(context.req.header('content-length') ?? 0);
+    const { document, isNew } = await addDocument(archive, name, bytesOf(context), size).catch(
+      (error: Error) => {
+        if (!(error instanceof UnreadableError)) throw error;
+        throw new ApiError(415, 'unsupported_document', `${name} cannot be read: ${error.message}`, {
+          param: 'name',
+        });
+      },
+    );
+    return context.json(document, isNew ? 201 : 200);
   });
 
   app.get('/v1/archive/problems', async (context) => {
@@ -117,6 +155,11 @@ const ASK_EVENTS = {
 function archiveOf({ archive }: Deps): Archive {
   if (archive) return archive;
   throw new ApiError(404, 'no_archive', 'no archive is served here: start the server with --archive');
+}
+
+/** A request's body as it comes; none is an empty one. */
+async function* bytesOf({ req }: RequestContext): AsyncGenerator<Uint8Array> {
+  if (req.raw.body) yield* req.raw.body as unknown as AsyncIterable<Uint8Array>;
 }
 
 function documentOf(context: RequestContext, deps: Deps): Promise<DocumentEntry> {

@@ -186,19 +186,14 @@ export function admitted({ accounts, status }: Deps): MiddlewareHandler<{ Variab
   };
 }
 
-/** Refuses bodies that are larger than the limit with status 413. */
-export function bodyLimited({ limits }: Deps): MiddlewareHandler {
+/** Refuses bodies of more bytes with status 413. */
+export function bodyLimited(bytes: number): MiddlewareHandler {
   return bodyLimit({
-    maxSize: limits.bodyBytes,
+    maxSize: bytes,
     onError: () => {
-      throw new ApiError(
-        413,
-        'body_too_large',
-        `the body has more than ${limits.bodyBytes} bytes: send less`,
-        {
-          headers: { connection: 'close' },
-        },
-      );
+      throw new ApiError(413, 'body_too_large', `the body has more than ${bytes} bytes: send less`, {
+        headers: { connection: 'close' },
+      });
     },
   });
 }

@@ -42,7 +42,10 @@ export function openApiDocument(version: string): Json {
         ...(body && {
           requestBody: {
             required: true,
-            content: { 'application/json': { schema: reference(body, 'input') } },
+            content:
+              typeof body === 'string'
+                ? { [body]: {} }
+                : { 'application/json': { schema: reference(body, 'input') } },
           },
         }),
         responses: {

@@ -44,8 +44,8 @@ export interface Operation {
   readonly summary: string;
   /** Descriptions of the query parameters. */
   readonly query?: Readonly<Record<string, string>>;
-  /** The name of the request's schema, and the schema. */
-  readonly body?: readonly [string, z.ZodType];
+  /** The name of the request's schema, and the schema; or the type of bytes. */
+  readonly body?: readonly [string, z.ZodType] | 'application/octet-stream';
   readonly status: 200 | 201;
   readonly answer: readonly [string, z.ZodType] | 'text/plain' | 'image/png' | 'text/event-stream';
   /** The schema of streamed events, if `stream` is true or always. */
@@ -185,6 +185,15 @@ export const OPERATIONS: readonly Operation[] = [
     query: { limit: 'How many, at most 1000; 200 by default.', skip: 'How many are left out before them.' },
     status: 200,
     answer: ['ArchiveDocumentList', ArchiveDocumentList],
+  },
+  {
+    method: 'post',
+    path: '/v1/archive/documents',
+    summary: 'Adds a document, whose bytes are the body; 200 for one that is there already.',
+    query: { name: 'The name of the file, such as contract.pdf.' },
+    body: 'application/octet-stream',
+    status: 201,
+    answer: ['ArchiveDocument', ArchiveDocument],
   },
   {
     method: 'get',

@@ -20,6 +20,7 @@ import {
   within,
 } from './library.js';
 import { PageView } from './page-view.js';
+import { UploadsView } from './uploads-view.js';
 
 export function LibraryPage() {
   useEffect(() => follow(report), []);
@@ -41,8 +42,10 @@ export function LibraryPage() {
 function NoLibrary() {
   return (
     <div class="page">
-      <p>No library is served here. One is made of folders of documents, and served, in a terminal:</p>
-      <pre>{'heddle archive add my-documents\nheddle archive serve'}</pre>
+      <p>No library is served here. This serves one, which documents are added to on this page:</p>
+      <pre>heddle archive serve</pre>
+      <p>Whole folders are added in a terminal:</p>
+      <pre>heddle archive add my-documents</pre>
     </div>
   );
 }
@@ -67,11 +70,8 @@ function Documents() {
           {unread.toLocaleString('en')} document{unread === 1 ? '' : 's'} could not be read
         </p>
       )}
-      {isEmpty && (
-        <p class="sub">
-          There is nothing in it yet. Documents are added in a terminal: heddle archive add my-documents
-        </p>
-      )}
+      {isEmpty && <p class="sub">There is nothing in it yet.</p>}
+      <UploadsView />
       {now.left > 0 && (
         <div class="reading">
           <progress value={read} max={all} aria-label="Pages read" />

@@ -1,0 +1,136 @@
+/**
+ * Documents that come as bytes, such as over HTTP. They lie in a folder of the archive's own, which is looked through as those that a person
+ * has added are; a file is there whole or not at all.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { basename, extname, join, resolve } from 'node:path';
+import { makeFolder } from '../checkpoint/index.js';
+import { ArchiveError, ArchiveUnavailableError } from '../errors.js';
+import { ARCHIVE_FOLDER, type Archive } from './archive.js';
+import { isUrl } from './database/open.js';
+import { expectRoom, ROOM } from './disk-room.js';
+import type { DocumentEntry } from './entries.js';
+import { isReadable, kindOf } from './formats/kind.js';
+import type { Kind } from './formats/page.js';
+import { scan } from './scan.js';
+
+/** Endings of names that say nothing of what a file is. */
+const ENDINGS: Readonly<Record<Kind, string>> = {
+  pdf: '.pdf',
+  docx: '.docx',
+  html: '.html',
+  markdown: '.md',
+  text: '.txt',
+};
+/** Bytes that a file's name has at most; file systems allow 255, and a number may be added. */
+const LONGEST_NAME = 200;
+
+/** What became of it: a document that is to be read now, or one that the archive had. */
+export interface AddedDocument {
+  readonly document: DocumentEntry;
+  readonly isNew: boolean;
+}
+
+/**
+ * Adds a document of this name. `size` says how many bytes it has, if that is known. Throws `UnreadableError` for what is of no format that
+ * can be read, `ArchiveUnavailableError` where the disk is full, and whatever `bytes` throws; then nothing is left of it.
+ */
+export async function addDocument(
+  archive: Archive,
+  name: string,
+  bytes: AsyncIterable<Uint8Array>,
+  size = 0,
+): Promise<AddedDocument> {
+  const folder = uploadsOf(archive);
+  await makeFolder(folder);
+  await expectRoom(folder, ROOM + size);
+  const clean = fileNameOf(name);
+  // Hidden files are not read.
+  const temporary = join(folder, `.${randomUUID()}${extname(clean)}`);
+  try {
+    const content = await written(temporary, folder, bytes);
+    const kind = await kindOf(temporary);
+    const known = await documentOf(archive, content);
+    if (known && known.state !== 'failed') return { document: known, isNew: false };
+    const path = await placed(temporary, folder, isReadable(clean) ? clean : `${clean}${ENDINGS[kind]}`);
+    await archive.addRoot(folder);
+    const { problems } = await scan(archive, path);
+    if (problems[0]) throw new ArchiveError(`${clean} cannot be added: ${problems[0].why}`);
+    return { document: (await documentOf(archive, content))!, isNew: true };
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/** Where an archive keeps what was uploaded: beside its states. */
+function uploadsOf({ place }: Archive): string {
+  return resolve(isUrl(place) ? ARCHIVE_FOLDER : place, 'documents');
+}
+
+async function documentOf(archive: Archive, content: string): Promise<DocumentEntry | undefined> {
+  const [found] = await archive.database.query(
+    'SELECT 1 FROM archive_documents d WHERE content = $1 AND EXISTS (SELECT 1 FROM archive_files f WHERE f.content = d.content)',
+    [content],
+  );
+  return found === undefined ? undefined : archive.document(content);
+}
+
+/** Writes a file, and returns the SHA-256 of its bytes. */
+async function written(path: string, folder: string, bytes: AsyncIterable<Uint8Array>): Promise<string> {
+  const hash = createHash('sha256');
+  const file = await open(path, 'wx', 0o600);
+  try {
+    for await (const part of bytes) {
+      hash.update(part);
+      await writeAll(file, part);
+    }
+    await file.sync();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    throw new ArchiveUnavailableError(
+      `the disk of ${folder} is full: make room, and add the document again`,
+      {
+        cause: error,
+      },
+    );
+  } finally {
+    await file.close();
+  }
+  return hash.digest('hex');
+}
+
+async function writeAll(file: FileHandle, part: Uint8Array): Promise<void> {
+  for (let at = 0; at < part.length; ) at += (await file.write(part, at)).bytesWritten;
+}
+
+/** Gives a file its name, or where that is another's, the name with a number. */
+async function placed(temporary: string, folder: string, name: string): Promise<string> {
+  const ending = extname(name);
+  for (let number = 1; ; number++) {
+    const path = join(folder, number === 1 ? name : `${basename(name, ending)} (${number})${ending}`);
+    try {
+      // The name is taken before the file gets it: a file that is there is never replaced.
+      await (await open(path, 'wx', 0o600)).close();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue;
+      throw error;
+    }
+    await rename(temporary, path);
+    return path;
+  }
+}
+
+/** The last part of a path, without what file systems or terminals take otherwise. */
+function fileNameOf(name: string): string {
+  const last = name.normalize('NFC').split(/[/\\]/).at(-1)!;
+  const plain = last
+    .replace(/[\p{Cc}\ufffd<>:"|?*]/gu, ' ')
+    .trim()
+    .replace(/^\.+/, '')
+    .trim();
+  const ending = extname(plain).slice(0, 20);
+  let stem = plain.slice(0, plain.length - extname(plain).length);
+  while (Buffer.byteLength(stem + ending) > LONGEST_NAME) stem = [...stem].slice(0, -1).join('');
+  return `${stem || 'document'}${ending}`;
+}
