@@ -1,10 +1,9 @@
-/** The types that a tensor's elements may have: the one table of their sizes, arrays and names. */
+/** The table of element types: their sizes, JavaScript arrays, and names in other formats. */
 import { float32ToBfloat16, float32ToFloat16 } from './half.js';
 
 /**
- * By the names that ONNX Runtime and PyTorch use too: the bytes of an element, the array that holds elements in JavaScript
- * (float16 and bfloat16 as their 16 bits, see `half.ts`; bool as 0 and 1), ONNX's number of the type
- * (`TensorProto.DataType` in onnx.proto), and the names in safetensors files and in StableHLO.
+ * By the names of ONNX Runtime and PyTorch: the bytes of an element, the JavaScript array (float16 and bfloat16 as 16-bit patterns, see
+ * `half.ts`; bool as 0 and 1), ONNX's number of the type (`TensorProto.DataType` in onnx.proto), and the names in safetensors and StableHLO.
  */
 export const DTYPES = {
   float32: { bytes: 4, array: Float32Array, onnx: 1, safetensors: 'F32', stablehlo: 'f32' },
@@ -28,7 +27,7 @@ export function fromSafetensors(name: string): DType | undefined {
   return (Object.keys(DTYPES) as DType[]).find((dtype) => DTYPES[dtype].safetensors === name);
 }
 
-/** One number as a tensor's data, rounded to nearest where the dtype does not hold it. */
+/** A number as the data of a scalar tensor, rounded to nearest. */
 export function literal(value: number, dtype: DType): TensorData {
   if (dtype === 'int64') return BigInt64Array.of(BigInt(value));
   if (dtype === 'float16') return float32ToFloat16(Float32Array.of(value));

@@ -1,4 +1,4 @@
-/** Reverse-mode differentiation: walks the graph backwards and adds the gradient's nodes to it. */
+/** Reverse-mode automatic differentiation: walks the graph backwards and builds the gradient's nodes. */
 import { ShapeError } from '../errors.js';
 import { fill } from './ops/constant.js';
 import { add } from './ops/elementwise.js';
@@ -13,16 +13,15 @@ import {
   topologicalOrder,
 } from './tensor.js';
 
-/** How a gradient passes through an operator: dL/d(input) for each input. */
+/** The gradient of an operator (vector-Jacobian product): dL/d(input) for each input. */
 export type GradientRule = (context: GradientContext<unknown>) => (Tensor | undefined)[];
 
-/** Rules that are taken instead of the operators' own, by the operators' names. */
+/** Rules that replace the operators' own, by operator name. */
 export type GradientRules = Readonly<Record<string, GradientRule>>;
 
 /**
  * dL/dp for each of `parameters`, where L = sum over roots of <root, seed>; by default `roots` is one scalar loss
- * with seed 1. A parameter on which L does not depend gets zeros. With other `rules` it is no derivative, but what these
- * make of one.
+ * with seed 1. A parameter on which L does not depend gets zeros. With other `rules` the result is theirs instead of a derivative.
  */
 export function gradient(
   roots: Tensor | readonly Tensor[],
@@ -34,7 +33,7 @@ export function gradient(
   return backpropagate(targets, parameters, seeds, rules);
 }
 
-/** The same for results made from `operands`, behind which nothing is looked at: an operator's gradient, by its expansion. */
+/** The same for `roots` as functions of `operands`, which are treated as leaves: the gradient of a composite by its expansion. */
 export function gradientInside(
   roots: readonly Tensor[],
   operands: readonly Tensor[],
@@ -43,7 +42,7 @@ export function gradientInside(
   return backpropagate(roots, operands, seeds, {}, new Set(operands.map(({ node }) => node)));
 }
 
-/** `boundary` nodes are taken as leaves: what lies before them is somebody else's. */
+/** `boundary` nodes are treated as leaves. */
 function backpropagate(
   targets: readonly Tensor[],
   parameters: readonly Tensor[],
@@ -116,12 +115,12 @@ function ruleOf(node: Node, dependent: ReadonlySet<Node>, rules: GradientRules):
       needs,
     });
     if (own) return own;
-    // A composite without a rule of its own: the gradient of its expansion.
+    // A composite without its own rule gets the gradient of its expansion.
     const expansion = expansionOf(node);
     const used = expansion.flatMap((root, i) =>
       outputGradients[i] ? [{ root, seed: outputGradients[i]! }] : [],
     );
-    // An operand that is given twice gets one part, for both its uses.
+    // An operand that occurs twice gets one gradient, for both uses together.
     const first = node.inputs.map((operand, i) => needs(i) && node.inputs.indexOf(operand) === i);
     const wanted = node.inputs.flatMap((operand, i) => (first[i] ? [operand!] : []));
     const parts = backpropagate(

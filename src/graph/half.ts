@@ -1,10 +1,9 @@
 /**
  * Float16 and bfloat16, to and from float32.
  *
- * JavaScript on Node 20 has no array of halves, so a half travels as its 16 bits in a `Uint16Array`. The conversions work on
- * bit patterns alone: no tables, and no float arithmetic that could round twice. Widening is exact; narrowing rounds to the
- * nearest, ties to the even neighbour, as IEEE 754 and every accelerator do. A NaN stays a NaN with the payload bits that
- * fit, so that narrowing what was widened gives back the same 16 bits, whatever they were.
+ * JavaScript on Node 20 has no Float16Array, so halves are stored as 16-bit patterns in a `Uint16Array`. The conversions operate on bit
+ * patterns: no tables, and no float arithmetic that could round twice. Widening is exact; narrowing rounds to nearest, ties to even, as
+ * IEEE 754 and all accelerators do. A NaN keeps the payload bits that fit, so that narrowing after widening returns the same 16 bits.
  */
 
 /**
@@ -28,12 +27,12 @@ export function float16ToFloat32(
     if (magnitude >= 0x7c00) {
       words[i] = sign | 0x7f800000 | ((magnitude & 0x3ff) << 13);
     } else if (magnitude >= 0x0400) {
-      // The exponent's bias grows from 15 to 127.
+      // The exponent's bias changes from 15 to 127.
       words[i] = sign | ((magnitude << 13) + (112 << 23));
     } else if (magnitude === 0) {
       words[i] = sign;
     } else {
-      // A subnormal half is magnitude x 2^-24, and a normal float32: its highest bit becomes the implied one.
+      // A subnormal half is magnitude x 2^-24, which is a normal float32: its highest bit becomes the implied one.
       const shift = Math.clz32(magnitude) - 8;
       words[i] = sign | (((126 - shift) << 23) | ((magnitude << shift) & 0x7fffff));
     }
@@ -61,15 +60,15 @@ export function float32ToFloat16(
     const magnitude = word & 0x7fffffff;
     if (magnitude > 0x7f800000) {
       const payload = (magnitude >>> 13) & 0x3ff;
-      // A payload that lies wholly in the dropped bits would turn the NaN into infinity.
+      // If all payload bits were dropped, the NaN would become infinity.
       bits[i] = sign | 0x7c00 | (payload === 0 ? 0x200 : payload);
     } else if (magnitude >= 0x47800000) {
       bits[i] = sign | 0x7c00;
     } else if (magnitude >= 0x38800000) {
-      // A carry out of the mantissa raises the exponent, up to infinity: just what rounding asks for.
+      // A carry out of the mantissa increments the exponent, up to infinity, which is the correct rounding.
       bits[i] = sign | roundOff(magnitude - (112 << 23), 13);
     } else if (magnitude >= 0x33000000) {
-      // A subnormal half counts steps of 2^-24, which are the mantissa, with its implied bit, shifted by the exponent.
+      // A subnormal half is a multiple of 2^-24: the mantissa with its implied bit, shifted by the exponent.
       bits[i] = sign | roundOff((magnitude & 0x7fffff) | 0x800000, 126 - (magnitude >>> 23));
     } else {
       bits[i] = sign;
@@ -130,7 +129,7 @@ function roundOff(value: number, count: number): number {
   return (value + (1 << (count - 1)) - 1 + (kept & 1)) >>> count;
 }
 
-/** The bit patterns of float32s. Going through numbers instead could change the bits of a NaN. */
+/** The bit patterns of float32s. Reading them as numbers could change the bits of a NaN. */
 function wordsOf(values: Float32Array): Uint32Array {
   return new Uint32Array(values.buffer, values.byteOffset, values.length);
 }

@@ -1,4 +1,4 @@
-/** Activations of neural networks, composed of element-wise operators. */
+/** Activation functions, composed of element-wise operators. */
 import { hloFunction } from '../lower/stablehlo/elementwise.js';
 import { Instruction } from '../lower/wasm/codes.js';
 import { applyOne, defineComposite, expansionIsUsed, type Node, type Tensor } from '../tensor.js';
@@ -9,7 +9,7 @@ const siluOperator = defineComposite<null>({
   name: 'silu',
   infer: floatOnly,
   gradient({ inputs, outputs, outputGradients: [g] }) {
-    // (x s)' = s + x s (1 - s) with s = sigmoid(x): what the output already holds is not computed again.
+    // (x s)' = s + x s (1 - s) with s = sigmoid(x); x s is the output, which is reused.
     const s = sigmoid(inputs[0]!);
     const y = outputs[0]!;
     return [multiply(g!, add(s, subtract(y, multiply(y, s))))];
@@ -47,7 +47,7 @@ export function relu2(x: Tensor): Tensor {
 const geluOperator = defineComposite<null>({
   name: 'gelu',
   infer: floatOnly,
-  // ONNX Runtime knows this form, and computes it in one pass.
+  // ONNX Runtime recognizes this form and computes it in one pass.
   expand: ([x]) => [multiply(multiply(x!, 0.5), add(erf(divide(x!, Math.SQRT2)), 1))],
 });
 
@@ -61,7 +61,7 @@ const geluTanhOperator = defineComposite<null>({
   infer: floatOnly,
   kernels: {
     onnx(builder, inputs, node) {
-      // The kernel takes no scalars.
+      // The kernel does not accept scalars.
       const fits = builder.fused.has('FastGelu') && node.outputs[0]!.rank > 0;
       if (!fits || expansionIsUsed(node as Node, builder.used)) return undefined;
       return builder.emit('FastGelu', inputs, { domain: 'com.microsoft' });

@@ -1,4 +1,4 @@
-/** Angles that add up from token to token. */
+/** Cumulative sums of angles over tokens. */
 import { ShapeError } from '../../errors.js';
 import { formatShape, sameShape } from '../shape.js';
 import { applyOne, defineComposite, type Tensor } from '../tensor.js';
@@ -7,9 +7,9 @@ import { add, cast, less, multiply, where } from './elementwise.js';
 import { concat, slice } from './layout.js';
 import { cumulativeSum } from './reduce.js';
 
-/** A turn is 2^21 units: so few that float32 tells each from the next, and so small that what is rounded away is no more than float32 loses. */
+/** A turn has 2^21 units: few enough for float32 to represent each, and fine enough that rounding loses no more than float32 does. */
 const UNITS = 2 ** 21;
-/** As an int32 a turn is all of its values: sums that go beyond begin again at the other end. */
+/** A turn is the whole range of int32, so that sums wrap around with it. */
 const STEP = 2 ** 32 / UNITS;
 
 const runningAnglesOperator = defineComposite<null>({
@@ -40,14 +40,13 @@ const runningAnglesOperator = defineComposite<null>({
 /** An angle in units, as an int32. */
 function units(angle: Tensor): Tensor {
   const scaled = multiply(angle, UNITS / (2 * Math.PI));
-  // Casting cuts off.
+  // The cast truncates.
   return multiply(cast(add(scaled, where(less(scaled, 0), -0.5, 0.5)), 'int32'), STEP);
 }
 
 /**
- * The angles, from -pi to pi, behind each of the steps [batch, sequence, ...] that follow the angles `before` [batch, ...], 0 by default. Steps
- * are rounded to the 2^21st part of a turn and added as whole numbers, so that no number of steps makes them inexact, and that it does not
- * matter, to the last bit, in which pieces a sequence is read.
+ * The angles in [-pi, pi] after each of the steps [batch, sequence, ...], starting from `before` [batch, ...] (0 by default). Steps are rounded to
+ * 2^-21 turns and added as integers, so that errors do not accumulate, and that the bits do not depend on how a sequence is split.
  */
 export function runningAngles(steps: Tensor, before?: Tensor): Tensor {
   return applyOne(runningAnglesOperator, [steps, before], null);

@@ -1,4 +1,4 @@
-/** Softmax attention of new tokens over themselves, and over what a growing state holds of those before. */
+/** Softmax attention of new tokens over themselves and over a KV cache. */
 import { ShapeError } from '../../errors.js';
 import { attentionInBlocks, logitsOf, type MemoryPart } from '../lower/onnx/attention.js';
 import { attention as attentionInHlo } from '../lower/stablehlo/attention.js';
@@ -24,24 +24,25 @@ import { loop } from './loop.js';
 import { matmul } from './matmul.js';
 import { softmax } from './normalize.js';
 
-/** Hides an entry: exp() of it is 0 in float32, without the NaN of infinity minus infinity. */
+/** The bias of masked entries: its exp() is 0 in float32, and unlike -Infinity it cannot give NaN. */
 const HIDDEN = -1e30;
 
-/** What `attention` is told beside its operands. */
+/** The options of `attention`. */
 export interface AttentionOptions {
   /** Multiplies the products of queries and keys. */
   readonly scale: number;
-  /** Hides from each token the keys of those after it. Query i then belongs to key i. */
+  /** Masks the keys of later tokens. Query i then belongs to key i. */
   readonly causal: boolean;
-  /** With `causal`, how many keys a token sees at most: its own, and those of the tokens just before it. */
+  /** With `causal`, the sliding window: the most keys that a token sees, including its own. */
   readonly window?: number | undefined;
   /**
-   * Without values: they are the first `valueSize` numbers of the keys, as in multi-head latent attention, where all heads share a latent.
+   * Without a value operand: values are the first `valueSize` dimensions of the keys, as in multi-head latent attention, where all heads share a
+   * latent.
    */
   readonly valueSize?: number | undefined;
 }
 
-/** The index of the operand `documents`; kernels leave attention with documents to the expansion. */
+/** The index of the operand `documents`; kernels do not support it, so the expansion is used. */
 const DOCUMENTS = 7;
 
 const attentionOperator = defineComposite<AttentionOptions>({
@@ -120,7 +121,7 @@ const attentionOperator = defineComposite<AttentionOptions>({
   kernels: {
     onnx(builder, _, node) {
       const { inputs, outputs, attributes } = node;
-      // All weights at once need too much memory only over a long past.
+      // The weights need too much memory only over a long past.
       const isLong = inputs[4] !== undefined && inputs[0]!.shape[2] !== 1;
       if (!isLong || !builder.fused.has('AttentionInBlocks') || builder.used.has(outputs[1]!))
         return undefined;
@@ -147,10 +148,10 @@ const attentionOperator = defineComposite<AttentionOptions>({
   },
 });
 
-/** Queries per block: more are computed block by block, so that memory does not grow with the square of the sequence. */
+/** Queries of a block: longer sequences are computed in blocks, so that memory is not quadratic in the sequence. */
 const QUERIES_AT_ONCE = 2048;
 
-/** dL/dq, dL/dk and dL/dv from q, k, v and dL/d(output), where nothing is past and nothing is added to the logits. */
+/** dL/dq, dL/dk and dL/dv from q, k, v and dL/d(output), without past and bias. */
 const attentionGradientOperator = defineComposite<AttentionOptions>({
   name: 'attentionGradient',
   infer: ([query, key, value]) => [query!, key!, value!].map(({ shape }) => ({ dtype: 'float32', shape })),
@@ -161,7 +162,7 @@ const attentionGradientOperator = defineComposite<AttentionOptions>({
     gradientInBlocks([query!, key!, value!, g!], options, QUERIES_AT_ONCE),
 });
 
-/** The results of `attentionGradient`, summed over blocks of at most so many queries; the sequence must divide into equal blocks. */
+/** The results of `attentionGradient`, summed over blocks of at most this many queries; the sequence must divide into equal blocks. */
 export function gradientInBlocks(
   [query, key, value, g]: readonly [Tensor, Tensor, Tensor, Tensor],
   options: AttentionOptions,
@@ -203,7 +204,7 @@ function blockGradient(
   const scaled = multiply(query, scale);
   const bias = causal ? hide(isVisible) : undefined;
   const weights = softmax(logitsOf(scaled, { keys: key, values: value, bias }));
-  /** Heads that share keys and values as rows of one matrix. */
+  /** Stacks heads that share keys and values as rows of one matrix. */
   const grouped = (x: Tensor): Tensor => reshape(x, [batch, keyValueHeads, -1, x.shape[3]!]);
   const dv = matmul(grouped(weights), grouped(g), { transposeA: true });
   const ofWeights = reshape(matmul(grouped(g), value, { transposeB: true }), [batch, heads, rows, entries]);
@@ -217,12 +218,12 @@ function isSizeWithin(size: number, all: Dim): boolean {
   return Number.isInteger(size) && size >= 1 && typeof all === 'number' && size <= all;
 }
 
-/** The part of a mix of whole keys that is the mix of values. */
+/** The first `valueSize` dimensions of weighted sums of keys, which are those of the values. */
 function withValueSize(mixed: Tensor, { valueSize }: AttentionOptions): Tensor {
   return valueSize === undefined ? mixed : slice(mixed, -1, 0, valueSize);
 }
 
-/** What is past, if anything, and what is new: keys and values, and what is added to their logits. */
+/** The past, if there is one, and the new entries: keys, values, and the bias of their logits. */
 function partsOf(
   [query, key, value, bias, pastKey, pastValue, lengths, documents]: Operands,
   { causal, window }: AttentionOptions,
@@ -237,7 +238,7 @@ function partsOf(
     ? and(isInWindow, equal(column, reshape(documents, [documents.shape[0]!, 1, 1, sequence])))
     : isInWindow;
   const hidden = causal ? hide(isOwnNear) : undefined;
-  // Mixing whole keys costs less than a copy of the part of them that is values.
+  // Weighted sums of whole keys cost less than copying the part of the keys that is values.
   const part = {
     keys: key!,
     values: value ?? key!,
@@ -266,25 +267,25 @@ function hide(isVisible: Tensor): Tensor {
 export interface AttentionInputs {
   /** [batch, heads, sequence, headDim] */
   readonly query: Tensor;
-  /** [batch, keyValueHeads, entries, headDim]: consecutive heads share them where there are fewer. */
+  /** [batch, keyValueHeads, entries, headDim]: with fewer heads than queries, consecutive query heads share them. */
   readonly key: Tensor;
-  /** [batch, keyValueHeads, entries, valueDim]; without it the option `valueSize` says which part of the keys it is. */
+  /** [batch, keyValueHeads, entries, valueDim]; if absent, see the option `valueSize`. */
   readonly value?: Tensor | undefined;
   /** Added to the logits of `key`: broadcasts to [batch, heads, sequence, entries]. */
   readonly bias?: Tensor | undefined;
   /**
-   * Keys and values of tokens before the sequence, with room for more: [batch, keyValueHeads, room, size]. Of each row the first
-   * `lengths` entries count, int64 [batch] or [].
+   * The KV cache: keys and values of earlier tokens, [batch, keyValueHeads, room, size], of which the first `lengths` entries (int64 [batch] or
+   * []) of each row are valid.
    */
   readonly past?: { readonly key: Tensor; readonly value?: Tensor; readonly lengths: Tensor } | undefined;
-  /** Of causal attention, int64 [batch, sequence], see documents.ts: tokens see those of their own alone. */
+  /** For causal attention, int64 [batch, sequence] (see documents.ts): tokens see only those of their own document. */
   readonly documents?: Tensor | undefined;
 }
 
 /**
- * softmax(q k^T * scale + bias) v over what is past and what is new: `output` [batch, heads, sequence, valueDim] and
- * `weights` [batch, heads, sequence, room + entries]. With a window, query i sees entry j of the past only if less than
- * `window` tokens later. Throws `ShapeError` where shapes do not fit.
+ * softmax(q k^T * scale + bias) v over past and new entries: `output` [batch, heads, sequence, valueDim] and `weights` [batch, heads, sequence,
+ * room + entries]. With a window, a query sees an entry of the past only if it is less than `window` tokens earlier. Throws `ShapeError` for
+ * shapes that do not fit.
  */
 export function attention(
   { query, key, value, bias, past, documents }: AttentionInputs,

@@ -1,11 +1,11 @@
-/** Parts of a graph that run inside a node: the body of a loop, or a branch. They may use values from outside. */
+/** Subgraphs of a node: the body of a loop, or a branch. They may capture values from outside. */
 import { type Node, type Tensor, topologicalOrder } from '../tensor.js';
 
-/** A graph inside an operator, such as the body of a loop. Its nodes may use tensors of the graph around it. */
+/** A subgraph of an operator, such as the body of a loop. Its nodes may use tensors of the enclosing graph. */
 export interface Body {
-  /** Sets its names apart from those around it. */
+  /** Makes its names unique. */
   readonly name: string;
-  /** What it is given, if anything. */
+  /** Its inputs, if any. */
   readonly inputs: readonly Tensor[];
   readonly results: readonly Tensor[];
   /** The nodes inside, in order. */
@@ -13,8 +13,8 @@ export interface Body {
 }
 
 /**
- * A body of these results, and what it uses of the graph outside. `isInside` says which nodes are its own; so is all that needs one of
- * them.
+ * Builds a body with these results, and the tensors that it captures. `isInside` marks its own nodes; nodes that depend on them are its own,
+ * too.
  */
 export function bodyOf(
   name: string,
@@ -34,7 +34,7 @@ export function bodyOf(
   for (const node of nodes) {
     for (const operand of node.inputs) if (operand && !inside.has(operand.node)) captured.add(operand);
   }
-  // A result that comes from outside is captured too.
+  // A result from outside is captured, too.
   for (const result of results) if (!inside.has(result.node)) captured.add(result);
   return { body: { name, inputs, results, nodes }, captured: [...captured] };
 }

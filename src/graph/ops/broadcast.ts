@@ -1,4 +1,4 @@
-/** Broadcasting and its transpose, the sum: each is the other's gradient, and both need reshape. */
+/** Broadcasting and its transpose, the sum: each is the gradient of the other, and both need reshape. */
 
 import { ShapeError } from '../../errors.js';
 import type { OnnxBuilder, OnnxLowering } from '../lower/onnx/builder.js';
@@ -39,8 +39,8 @@ function reshapeInOnnx(
   [x]: readonly string[],
   { attributes: { shape }, inputs }: Node<{ shape: Shape }>,
 ): string[] {
-  // In ONNX's Reshape 0 copies the operand's dimension and one -1 is inferred, so that no sizes are computed at run time. But -1
-  // says nothing where a copied dimension turns out to be zero, and a 0 that is meant needs `allowzero`.
+  // In ONNX's Reshape, 0 copies the operand's dimension and one -1 is inferred, so that no sizes are computed at run time. But -1 is ambiguous
+  // if a copied dimension is zero, and a literal 0 needs `allowzero`.
   const source = inputs[0]!.shape;
   const resolved = shape.map((dim) => builder.resolve(dim));
   const literal = resolved.every((dim) => typeof dim === 'number');
@@ -52,7 +52,7 @@ function reshapeInOnnx(
   return builder.emit('Reshape', [x!, builder.shape(shape)], { attributes: { allowzero: { int: 1 } } });
 }
 
-/** The same elements in another shape. One dimension may be -1: it takes what is left. */
+/** The same elements in another shape. One dimension may be -1, which is inferred. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const open = shape.indexOf(-1);
   if (open < 0) return sameShape(x.shape, shape) ? x : applyOne(reshapeOperator, [x], { shape });
@@ -83,12 +83,12 @@ const broadcastOperator = definePrimitive<{ shape: Shape }>({
   },
 });
 
-/** Repeats size-1 and missing leading dimensions up to `shape`. */
+/** Broadcasts dimensions of size 1 and missing leading dimensions to `shape`. */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   return sameShape(x.shape, shape) ? x : applyOne(broadcastOperator, [x], { shape });
 }
 
-/** The axes along which is reduced, counted from the front, and whether they stay as size 1. */
+/** The non-negative axes of a reduction, and whether they are kept as size 1. */
 export interface ReduceAttributes {
   readonly axes: readonly number[];
   readonly keepDims: boolean;
@@ -116,7 +116,7 @@ export function restoreAxes(y: Tensor, x: Tensor, { axes }: ReduceAttributes): T
 export function onnxReduction(opType: string): OnnxLowering<ReduceAttributes> {
   return (builder, [x], { attributes: { axes, keepDims } }) =>
     builder.emit(opType, [x!, builder.ints(axes)], {
-      // Without the second, no axes would mean all of them.
+      // Without the second attribute, an empty list of axes would mean all of them.
       attributes: { keepdims: { int: keepDims ? 1 : 0 }, noop_with_empty_axes: { int: 1 } },
     });
 }

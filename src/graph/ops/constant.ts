@@ -1,4 +1,4 @@
-/** Values that a graph holds itself: literals, fills, ranges, and the sizes of symbolic dimensions. */
+/** Constants: literals, fills, ranges, and the sizes of symbolic dimensions. */
 import { type DType, literal, type TensorData } from '../dtype.js';
 import { elementOf } from '../lower/stablehlo/value.js';
 import type { Dim, Shape } from '../shape.js';

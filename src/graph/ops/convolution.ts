@@ -1,4 +1,4 @@
-/** The causal depthwise convolution with which state-space layers mix neighbouring tokens, and its state. */
+/** The short causal depthwise convolution of state-space layers, and its state. */
 
 import { ShapeError } from '../../errors.js';
 import type { OnnxBuilder } from '../lower/onnx/builder.js';
@@ -46,7 +46,7 @@ const convolutionOperator = defineComposite<null>({
     const sequence = x.shape[1]!;
     const padded = withPast(x, state, width);
     const gradientPadded = (): Tensor => {
-      // A causal convolution again: of g, with zeros after its end, by the mirrored weight.
+      // The gradient is also a causal convolution: of g, padded with zeros at the end, with the reversed weight.
       const through = causalConvolution(pad(g, 1, 0, width - 1), reverse(weight, 2)).output;
       return stateGradient ? add(through, pad(stateGradient, 1, sequence, 0)) : through;
     };
@@ -69,8 +69,8 @@ const convolutionOperator = defineComposite<null>({
     onnx(builder, inputs, { inputs: [x, weight], outputs }) {
       const [channels] = weight!.shape;
       const width = weight!.shape[2] as number;
-      // Of width 1 it has no state, and an empty one makes WebGPU's kernel end the process; so may no channels, by whose number both kernels
-      // divide.
+      // With width 1 the state is empty, which makes WebGPU's kernel abort the process, as may zero channels, since both kernels divide by their
+      // number.
       if (width === 1 || channels === 0) return undefined;
       const isToken = x!.shape[1] === 1;
       if (builder.fused.has(isToken ? 'CausalConvWithState+token' : 'CausalConvWithState')) {
@@ -80,10 +80,10 @@ const convolutionOperator = defineComposite<null>({
           outputs: 2,
         });
       }
-      // Zeros in the place of a state are the operator's own padding, and give no state.
+      // Without an initial state the operator pads with zeros itself, and returns no state.
       if (isToken || !builder.fused.has('Conv') || (!inputs[3] && builder.used.has(outputs[1]!)))
         return undefined;
-      // The operator has the number of channels among its attributes.
+      // The operator needs the number of channels as an attribute.
       return typeof channels === 'number' ? convInOnnx(builder, inputs, width, channels) : undefined;
     },
     wasm: convolutionInWasm,
@@ -96,7 +96,7 @@ const convolutionOperator = defineComposite<null>({
     const padded = withPast(x!, state, width);
     if (sequence === 1) {
       const taps = transpose(reshape(weight!, [-1, width]), [1, 0]);
-      // A product with ones, which is faster than a sum over rows.
+      // The sum over rows as a product with ones, which is faster.
       const mixed = matmul(fill([1, width], 1), multiply(padded, taps));
       return [bias ? add(mixed, bias) : mixed, slice(padded, 1, 1, width)];
     }
@@ -108,7 +108,7 @@ const convolutionOperator = defineComposite<null>({
   },
 });
 
-/** The same as a convolution of images one pixel high, whose kernel takes blocks of channels. */
+/** The same as a 2D convolution of height 1, whose kernel processes blocks of channels. */
 function convInOnnx(
   builder: OnnxBuilder,
   [x, weight, bias = '', state = '']: readonly string[],
@@ -156,7 +156,7 @@ export function causalConvolution(
   return { output: output!, state: newState! };
 }
 
-/** A tap at a time, whose inputs are hidden where they are of another document. */
+/** One tap at a time, with inputs of other documents masked. */
 function withinDocuments(
   x: Tensor,
   weight: Tensor,

@@ -1,4 +1,4 @@
-/** The convolution of images: of all channels with each other, or of each channel on its own (depthwise). */
+/** 2D convolution, dense or depthwise. */
 import { ShapeError } from '../../errors.js';
 import type { OnnxBuilder } from '../lower/onnx/builder.js';
 import { type Dim, multiplyDims } from '../shape.js';
@@ -10,13 +10,13 @@ import { concat, pad, reverse, slice, transpose } from './layout.js';
 import { matmul } from './matmul.js';
 
 interface ConvolutionAttributes {
-  /** Rows and columns from one place of the result to the next. */
+  /** The stride of rows and columns. */
   readonly stride: number;
-  /** Zeros around the image, in ONNX's order: above, left, below, right. */
+  /** Zero padding, in ONNX's order: top, left, bottom, right. */
   readonly pads: readonly [top: number, left: number, bottom: number, right: number];
 }
 
-/** What both operands say, all of it known but the batch. */
+/** The sizes of the operands, which must all be known except for the batch. */
 interface Sizes {
   readonly batch: Dim;
   readonly height: number;
@@ -25,7 +25,7 @@ interface Sizes {
   readonly outputs: number;
   readonly kernel: readonly [rows: number, columns: number];
   readonly isDepthwise: boolean;
-  /** Rows and columns of the result. */
+  /** The rows and columns of the result. */
   readonly rows: number;
   readonly columns: number;
 }
@@ -47,7 +47,7 @@ const convolution2dOperator = defineComposite<ConvolutionAttributes>({
   kernels: {
     onnx(builder, [x, weight], { inputs, attributes }) {
       const sizes = sizesOf(inputs[0]!, inputs[1]!, attributes);
-      // ONNX Runtime divides by the number of channels: 0 would end the process.
+      // ONNX Runtime divides by the number of channels, so 0 would crash the process.
       if (!builder.fused.has('Conv') || sizes.channels === 0 || sizes.outputs === 0) return undefined;
       return [convInOnnx(builder, x!, weight!, sizes, attributes)];
     },
@@ -103,13 +103,13 @@ function sizesOf(x: TensorType, weight: TensorType, { stride, pads }: Convolutio
   };
 }
 
-/** For each element of the kernel, row by row, what it is multiplied with: [batch, rows, columns, channels]. */
+/** For each tap of the kernel, in row-major order, its inputs: [batch, rows, columns, channels]. */
 function tapsOf(
   x: Tensor,
   { height, width, channels, batch, kernel, rows, columns }: Sizes,
   { stride, pads }: ConvolutionAttributes,
 ): Tensor[] {
-  // Below and on the right there is room for whole strides from the last element of the kernel on.
+  // The image is padded at the bottom and right so that the last tap can be sliced in whole strides.
   const room = (size: number, before: number, after: number, span: number, count: number): number =>
     Math.max(after, span - 1 + stride * count - size - before);
   const [top, left, bottom, right] = pads;
@@ -137,7 +137,7 @@ function tapsOf(
   }).flat();
 }
 
-/** Of each stride along an axis the first, without that axis. */
+/** The first element of each stride along an axis, which is removed. */
 function firstOf(x: Tensor, shape: readonly Dim[], axis = 2): Tensor {
   const first = slice(reshape(x, shape), axis, 0, 1);
   return reshape(
@@ -146,7 +146,7 @@ function firstOf(x: Tensor, shape: readonly Dim[], axis = 2): Tensor {
   );
 }
 
-/** The weight [channels, 1, rows, columns] as one factor for each channel, by element of the kernel. */
+/** A depthwise convolution as a sum over taps, each with one factor for each channel. */
 function depthwiseByTaps(x: Tensor, weight: Tensor, sizes: Sizes, attributes: ConvolutionAttributes): Tensor {
   const { channels, kernel } = sizes;
   const factors = reshape(weight, [channels, kernel[0] * kernel[1]]);
@@ -155,7 +155,7 @@ function depthwiseByTaps(x: Tensor, weight: Tensor, sizes: Sizes, attributes: Co
     .reduce((total, term) => add(total, term));
 }
 
-/** A row of the kernel is a convolution along the rows of the image, for which targets have kernels. */
+/** A depthwise convolution as a sum over the kernel's rows, each a 1D causal convolution, for which targets have kernels. */
 function depthwiseByRows(
   x: Tensor,
   weight: Tensor,
@@ -167,7 +167,7 @@ function depthwiseByRows(
   return Array.from({ length: kernel[0] }, (_, i) => {
     const lines = reshape(slice(padded, 1, i, i + rows), [multiplyDims([batch, rows]), all, channels]);
     const own = reshape(slice(weight, 2, i, i + 1), [channels, 1, kernel[1]]);
-    // The first results see zeros before the line.
+    // The first results see zero padding.
     const { output } = causalConvolution(lines, own);
     return slice(output, 1, kernel[1] - 1, kernel[1] - 1 + columns);
   })
@@ -175,7 +175,7 @@ function depthwiseByRows(
     .reduce((total, term) => add(total, term));
 }
 
-/** A convolution of what comes back, with zeros between its places, by the kernel mirrored. */
+/** dL/dx: a convolution of the output gradient, dilated with zeros, with the flipped kernel. */
 function gradientOfImage(
   g: Tensor,
   weight: Tensor,
@@ -192,7 +192,7 @@ function gradientOfImage(
   );
 }
 
-/** x [batch, rows, columns, channels] with stride - 1 zeros between neighbours. */
+/** x [batch, rows, columns, channels], dilated with stride - 1 zeros between neighbours. */
 function spread(x: Tensor, stride: number): Tensor {
   if (stride === 1) return x;
   const along = (each: Tensor, axis: number): Tensor => {
@@ -218,7 +218,7 @@ function gradientOfWeight(g: Tensor, x: Tensor, sizes: Sizes, attributes: Convol
   return transpose(reshape(matrix, [...kernel, channels, outputs]), [3, 2, 0, 1]);
 }
 
-/** ONNX's own operator, which has channels before rows. */
+/** ONNX's Conv, whose layout has channels before rows. */
 function convInOnnx(
   builder: OnnxBuilder,
   x: string,

@@ -1,13 +1,13 @@
 /**
- * Products of rows that decay over the steps between them, each number of a row at a rate of its own: for sums c of log decays,
+ * Products of rows with exponential decay over the steps between them, and a separate rate for each dimension: with cumulative log decays c,
  *
  *     P_ij = sum over d of x_id y_jd exp(c_id - c_jd)    for j <= i, else 0,
  *
- * for each of several x and each of several y at once. Every exponent is a difference that is at most 0, so decays may underflow and
- * nothing overflows: a product is a sum over the sizes of blocks, 1, 2, 4, ... steps, since for a step i in the block behind a
- * boundary b and a step j before it exp(c_i - c_j) = exp(c_i - c_b) exp(c_b - c_j). On the diagonal nothing decays.
+ * for each of several x and each of several y at once. Every exponent is at most 0, so decays may underflow but nothing overflows. The product is
+ * a sum over block sizes 1, 2, 4, ... steps: for a step i after a block boundary b and a step j before it, exp(c_i - c_j) = exp(c_i - c_b) exp(c_b
+ * - c_j). On the diagonal there is no decay.
  *
- * The gradient is made of the same factors, and none flows through them: of c it is x dx - y dy, summed over all x and all y
+ * The gradient reuses the same factors without differentiating them: dL/dc is x dx - y dy, summed over all x and all y
  * (as in flash-linear-attention's chunked gated linear attention).
  */
 import { ShapeError } from '../../errors.js';

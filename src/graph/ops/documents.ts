@@ -1,6 +1,6 @@
 /**
- * Several documents in one sequence, which must not know of each other. `documents` int64 [batch, sequence] numbers them in their order:
- * a token with 0 belongs to what came before the sequence, that is to the state that is given, and each new document has the next number.
+ * Packed sequences: several documents in one sequence, which must not influence each other. `documents` int64 [batch, sequence] numbers them in
+ * order: tokens with 0 continue the given state, and each new document has the next number.
  */
 import { addDims, type Dim, multiplyDims } from '../shape.js';
 import type { Tensor } from '../tensor.js';
@@ -20,17 +20,17 @@ export function lastDocument(documents: Tensor): Tensor {
   return slice(documents, 1, addDims(sequence, -1), sequence);
 }
 
-/** Of documents `a` and `b`, which broadcast, whether they are the same: float32, 1 or 0. */
+/** Whether documents `a` and `b`, with broadcasting, are equal: float32, 1 or 0. */
 export function sameDocument(a: Tensor, b: Tensor | number): Tensor {
   return cast(equal(a, b), 'float32');
 }
 
-/** x [batch, sequence, ...], and zeros for the tokens for which `isKept` float32 [batch, sequence] is 0. */
+/** x [batch, sequence, ...] with zeros for tokens where `isKept` float32 [batch, sequence] is 0. */
 export function keptTokens(x: Tensor, isKept: Tensor): Tensor {
   return multiply(x, reshape(isKept, [...isKept.shape, ...x.shape.slice(2).map(() => 1)]));
 }
 
-/** The documents of sequences in which every token takes `count` steps: [batch, sequence * count]. */
+/** The documents of sequences with `count` steps for each token: [batch, sequence * count]. */
 export function repeatedEach(documents: Tensor, count: number): Tensor {
   const [batch, sequence] = documents.shape as [Dim, Dim];
   const each = broadcastTo(reshape(documents, [batch, sequence, 1]), [batch, sequence, count]);

@@ -1,4 +1,4 @@
-/** Element-wise operators: of two operands with NumPy's broadcasting, of one, and choices between two. */
+/** Element-wise operators: binary with NumPy's broadcasting, unary, and selection. */
 
 import { ShapeError } from '../../errors.js';
 import type { DType } from '../dtype.js';
@@ -118,7 +118,7 @@ export function divide(a: Value, b: Value): Tensor {
 
 const INTEGERS: readonly DType[] = ['int64', 'int32', 'int8', 'uint8'];
 
-/** x86 raises a fatal exception for an integer division by 0, and for the least integer divided by -1: both are avoided. */
+/** Integer division without the cases that raise a fatal exception on x86: division by 0, and the least integer divided by -1. */
 function wholeQuotient(a: Tensor, b: Tensor): Tensor {
   const isZero = equal(b, 0);
   if (a.dtype === 'uint8') return where(isZero, 0, quotient(a, where(isZero, 1, b)));
@@ -260,8 +260,8 @@ export const sigmoid = unary(
   (g, _, y) => multiply(g, subtract(y, multiply(y, y))),
 );
 /**
- * log(1 + y) with y = exp(-|x|), and x where that is above 0: ONNX's Softplus takes twice as long on the CPU. The rounding
- * error of 1 + y is added back, to first order, so that small results keep all their digits.
+ * max(x, 0) + log(1 + y) with y = exp(-|x|), since ONNX's Softplus takes twice as long on the CPU. The rounding error of 1 + y is corrected to
+ * first order, so that small results keep all their digits.
  */
 function softplusInOnnx(builder: OnnxBuilder, [x]: readonly string[]): string[] {
   const one = (operator: string, ...operands: string[]): string => builder.emit(operator, operands)[0]!;
@@ -339,7 +339,7 @@ const castOperator = definePrimitive<{ to: DType }>({
   },
 });
 
-/** Converts to another dtype. No gradient flows: integers and truth values have none. */
+/** Converts to another dtype, without a gradient, since integers and booleans have none. */
 export function cast(x: Tensor, to: DType): Tensor {
   return x.dtype === to ? x : applyOne(castOperator, [x], { to });
 }
@@ -350,12 +350,12 @@ const detachOperator = definePrimitive<null>({
   lower: { onnx: (_, inputs) => inputs, wasm: (_, [x]) => [x!], stablehlo: (_, [x]) => [x!] },
 });
 
-/** x, through which no gradient flows. */
+/** x without a gradient (stop-gradient). */
 export function detach(x: Tensor): Tensor {
   return applyOne(detachOperator, [x], null);
 }
 
-/** A cast between the two precisions of a device that computes in mixed precision; the identity elsewhere. */
+/** A cast between the two precisions of a mixed-precision device; the identity on other devices. */
 function precision(name: 'wide' | 'narrow', other: () => (x: Tensor) => Tensor): (x: Tensor) => Tensor {
   const operator = definePrimitive<null>({
     name,
@@ -370,8 +370,8 @@ function precision(name: 'wide' | 'narrow', other: () => (x: Tensor) => Tensor):
   return (x) => applyOne(operator, [x], null);
 }
 
-/** x in float32: for what must be precise though it comes out of a product, such as the length of a time step. */
+/** x in float32: for results of products that must be precise, such as time steps. */
 export const wide: (x: Tensor) => Tensor = precision('wide', () => narrow);
 
-/** x in the precision of products: for what is large, and is multiplied next. */
+/** x in the precision of products: for large values that are multiplied next. */
 export const narrow: (x: Tensor) => Tensor = precision('narrow', () => wide);

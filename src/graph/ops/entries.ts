@@ -1,4 +1,4 @@
-/** Entries of a cache in few bits. */
+/** Entries of a quantized KV cache. */
 import { ShapeError } from '../../errors.js';
 import { codedInWasm } from '../lower/wasm/layers.js';
 import { formatShape, sameShape } from '../shape.js';
@@ -21,8 +21,8 @@ const widenEntriesOperator = defineComposite<null>({
 });
 
 /**
- * The numbers of entries [..., size] that are kept in float16, or as int8 codes with a scale [..., 1] each, in float32. Attention that
- * reads them where they lie in a state needs not have all of them widened.
+ * Dequantizes entries [..., size], stored as float16 or as int8 codes with scales [..., 1], to float32. Attention kernels that read the state in
+ * place dequantize only as they go.
  */
 export function widenEntries(codes: Tensor, scales?: Tensor): Tensor {
   return applyOne(widenEntriesOperator, [codes, scales], null);

@@ -1,6 +1,6 @@
 /**
- * A mixture of expert MLPs (Shazeer et al., 2017): of many, each token uses a few. As composed of other operators every
- * expert computes every token, which is what a gradient needs; the fused forms compute only what was chosen.
+ * A mixture of expert MLPs (Shazeer et al., 2017), of which each token uses a few. In the expansion every expert computes every token, which
+ * gradients need; kernels compute only the selected experts.
  */
 
 import { ShapeError } from '../../errors.js';
@@ -26,10 +26,10 @@ import { matmul } from './matmul.js';
 /** `swiglu`: silu of the first half of `up`'s rows, times the second half. `relu2`: max(., 0)^2. */
 export type ExpertActivation = 'swiglu' | 'relu2';
 
-/** What `experts` is told beside its operands. */
+/** The options of `experts`. */
 export interface ExpertOptions {
   readonly activation: ExpertActivation;
-  /** At most so many of a token's weights are not zero. */
+  /** The most nonzero weights of a token. */
   readonly perToken: number;
 }
 
@@ -55,7 +55,7 @@ const expertsOperator = defineComposite<ExpertOptions>({
   },
   kernels: {
     onnx(builder, inputs, node) {
-      // A gradient has every expert compute every token, and then there is nothing left to save.
+      // With a gradient every expert computes every token anyway.
       if (expansionIsUsed(node as Node, builder.used)) return undefined;
       const isPacked = [inputs[2], inputs[3]].some((matrix) => builder.quantized.has(matrix!));
       if (node.attributes.activation === 'swiglu' && !isPacked) {
@@ -87,8 +87,8 @@ const expertsOperator = defineComposite<ExpertOptions>({
 });
 
 /**
- * The kernel takes the softmax of what it is given and keeps the `k` best. The logarithms of our weights make the softmax
- * our weights again, divided by their sum.
+ * The kernel applies a softmax and selects the `k` best. With the logarithms of our weights as input, the softmax gives our weights divided by
+ * their sum.
  */
 function lowerToMoE(
   builder: OnnxBuilder,
@@ -96,7 +96,7 @@ function lowerToMoE(
   { inputs, attributes: { perToken } }: Node<ExpertOptions>,
 ): string[] {
   const rows = inputs[2]!.shape[1] as number;
-  // It wants the rows of gate and value in turns. Of constant weights this leaves no more than another order.
+  // It expects the rows of gate and value interleaved. For constant weights the permutation is folded.
   const turns = BigInt64Array.from({ length: rows }, (_, i) => BigInt((i % 2) * (rows / 2) + (i >> 1)));
   const [interleaved] = builder.emit('Gather', [up!, builder.constant(turns, [rows], 'int64')], {
     attributes: { axis: { int: 1 } },
@@ -121,7 +121,7 @@ function lowerToMoE(
   return builder.emit('Mul', [whole!, total!]);
 }
 
-/** A loop over the experts that any token uses: each computes its tokens, and adds to their rows of the result. */
+/** A loop over the experts that any token uses: each computes its tokens, and adds to their results. */
 function lowerToLoop(
   builder: OnnxBuilder,
   [x, weights, up, down]: readonly string[],
@@ -187,7 +187,7 @@ function lowerToLoop(
 export interface ExpertInputs {
   /** [tokens, hidden] */
   x: Tensor;
-  /** [tokens, experts]: at least 0, and 0 where a token does not use an expert. */
+  /** [tokens, experts], nonnegative, and 0 for experts that a token does not use. */
   weights: Tensor;
   /** [experts, inner, hidden], or [experts, 2 * inner, hidden] for `swiglu`. */
   up: Tensor;

@@ -1,4 +1,4 @@
-/** Operators that pick elements by index, put them back, and find the largest. */
+/** Gather, scatter and top-k. */
 
 import { ShapeError } from '../../errors.js';
 import * as hlo from '../lower/stablehlo/indexing.js';
@@ -111,7 +111,7 @@ const gatherOfEachOperator = defineComposite<null>({
   expand: ([tables, indices]) => [gather(joinedTables(tables!), inJoinedTables(tables!.shape, indices!))],
 });
 
-/** Rows of tables [batch, rows, ...], each by indices of its own [batch, ...]: the result is [...indices, ...row]. */
+/** Batched gather: rows of tables [batch, rows, ...] by indices [batch, ...]: the result is [...indices, ...row]. */
 export function gatherOfEach(tables: Tensor, indices: Tensor): Tensor {
   return applyOne(gatherOfEachOperator, [tables, indices], null);
 }
@@ -138,7 +138,7 @@ const scatterRowsOfEachOperator = defineComposite<{ shape: Shape }>({
   },
 });
 
-/** Tables of zeros to each of which rows are added at indices of its own: the transpose of `gatherOfEach`. */
+/** Batched scatter-add into tables of zeros: the transpose of `gatherOfEach`. */
 export function scatterRowsOfEach(shape: Shape, indices: Tensor, rows: Tensor): Tensor {
   return applyOne(scatterRowsOfEachOperator, [indices, rows], { shape });
 }
@@ -155,7 +155,7 @@ function joinedTables(tables: Tensor): Tensor {
   return reshape(tables, [multiplyDims([batch, rows]), ...row]);
 }
 
-/** Indices into tables of this shape as indices into their rows one after the other. */
+/** Indices into tables of this shape as indices into the joined table. */
 function inJoinedTables([batch, rows]: Shape, indices: Tensor): Tensor {
   const starts = multiply(iota(batch!), dimension(rows!));
   return add(indices, reshape(cast(starts, indices.dtype), [batch!, ...indices.shape.slice(1).map(() => 1)]));
@@ -187,7 +187,7 @@ const gatherElementsOperator = definePrimitive<{ axis: number }>({
   },
 });
 
-/** y[..., i, ...] = x[..., indices[..., i, ...], ...] along `axis`; all other axes agree. */
+/** y[..., i, ...] = x[..., indices[..., i, ...], ...] along `axis`; all other axes are equal. */
 export function gatherElements(x: Tensor, indices: Tensor, axis: number): Tensor {
   return applyOne(gatherElementsOperator, [x, indices], { axis: axisOf('gatherElements', x, axis) });
 }
@@ -254,7 +254,7 @@ const topKOperator = definePrimitive<{ k: Dim; axis: number }>({
   },
 });
 
-/** The k largest along `axis`, largest first, and their int64 indices; of equal ones the earlier comes first. */
+/** The k largest along `axis` in descending order, and their int64 indices; lower index first among equals. */
 export function topK(x: Tensor, k: Dim, axis: number): { values: Tensor; indices: Tensor } {
   const [values, indices] = apply(topKOperator, [x], { k, axis: axisOf('topK', x, axis) });
   return { values: values!, indices: indices! };

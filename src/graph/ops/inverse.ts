@@ -1,4 +1,4 @@
-/** The inverse of a matrix by iterations of products. */
+/** Matrix inversion by Newton's iteration. */
 import { ShapeError } from '../../errors.js';
 import { applyOne, defineComposite, type Tensor } from '../tensor.js';
 import { sum } from './broadcast.js';
@@ -8,9 +8,8 @@ import { matmul } from './matmul.js';
 import { identity } from './triangular.js';
 
 /**
- * Newton's iteration X' = X (2 - A X) (Schulz, 1933) doubles the number of right digits, once the start A^T / |A|^2 (in the
- * Frobenius norm, with which it always converges) has come near. From there it takes 2 log2(|A| |A^-1|) steps and 5 more: so many
- * are enough for a product of 1000.
+ * Newton's iteration X' = X (2 - A X) (Schulz, 1933), started at A^T / |A|^2 (Frobenius norm), always converges: linearly for about
+ * 2 log2(|A| |A^-1|) steps, then quadratically for 5 more. This number is enough for a condition number of 1000.
  */
 const ITERATIONS = 26;
 

@@ -1,4 +1,4 @@
-/** Operators that rearrange elements without computing: transpose, join, cut, mirror. */
+/** Operators that rearrange elements: transpose, concat, slice, pad, reverse. */
 
 import { ShapeError } from '../../errors.js';
 import type { Value as HloValue } from '../lower/stablehlo/value.js';
@@ -78,7 +78,7 @@ const concatOperator = definePrimitive<{ axis: number }>({
   },
 });
 
-/** Joins tensors along an axis. */
+/** Concatenates tensors along an axis. */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   if (tensors.length === 1) return tensors[0]!;
   return applyOne(concatOperator, tensors, { axis: axisOf('concat', tensors[0]!, axis) });
@@ -108,7 +108,7 @@ const sliceOperator = definePrimitive<SliceAttributes>({
   },
   lower: {
     onnx(builder, [x], { attributes: { axis, start, end }, inputs }) {
-      // Inside a loop the size may not be known as a dimension: slice to the end instead.
+      // Inside a loop the size may be unknown, so slice to the end.
       const last = end === inputs[0]!.shape[axis] ? builder.ints([BEYOND]) : builder.dim(end);
       return builder.emit('Slice', [x!, builder.dim(start), last, builder.ints([axis])]);
     },
@@ -170,7 +170,7 @@ const splitOperator = defineComposite<{ axis: number; sizes: readonly Dim[] }>({
   },
 });
 
-/** Cuts a tensor along an axis into pieces of the given sizes, which must add up. */
+/** Splits a tensor along an axis into pieces of the given sizes, which must add up to the axis. */
 export function split(x: Tensor, axis: number, sizes: readonly Dim[]): Tensor[] {
   return [...apply(splitOperator, [x], { axis: axisOf('split', x, axis), sizes })];
 }
@@ -216,7 +216,7 @@ const reverseOperator = defineComposite<{ axis: number }>({
   },
 });
 
-/** The elements in the opposite order along an axis. */
+/** Reverses the elements along an axis. */
 export function reverse(x: Tensor, axis: number): Tensor {
   return applyOne(reverseOperator, [x], { axis: axisOf('reverse', x, axis) });
 }

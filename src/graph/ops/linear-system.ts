@@ -1,7 +1,7 @@
 /**
- * Linear systems that do not change in time, with a state of their own for each channel (S4D: Gu et al., 2022, arXiv 2206.11893)
- * or one for all of them. Nothing of a step depends on its token, so that a sequence is a convolution, and all steps of a chunk are
- * computed together, as matrix products. A scan carries states from chunk to chunk.
+ * Linear time-invariant systems, with a separate state for each channel (S4D: Gu et al., 2022, arXiv 2206.11893) or one for all. Since the
+ * transition does not depend on the token, a sequence is a convolution, and all steps of a chunk are computed together as matrix products. A
+ * scan carries states from chunk to chunk.
  */
 import { ShapeError } from '../../errors.js';
 import { channelSystemInWasm, stateSystemInWasm } from '../lower/wasm/systems.js';
@@ -15,7 +15,7 @@ import { concat, reverse, slice, split, transpose } from './layout.js';
 import { matmul } from './matmul.js';
 import { scan } from './scan.js';
 
-/** Steps of a chunk, a power of two; fewer where the sequence is known to be shorter. */
+/** The steps of a chunk, a power of two; fewer if the sequence is known to be shorter. */
 const CHUNK = 32;
 
 function chunksOf(sequence: Dim): { steps: number; chunks: Dim; rest: Dim } {
@@ -51,7 +51,7 @@ const channelOperator = defineComposite<null>({
   kernels: { wasm: channelSystemInWasm },
 });
 
-/** Numbers by their parts: the real one, and the imaginary one where they have one. */
+/** Real numbers, or complex numbers as real and imaginary parts. */
 type Parts = readonly [re: Tensor, im?: Tensor];
 
 function partsOf(x: Tensor, axis: number): Parts {
@@ -69,7 +69,7 @@ function each(parts: Parts, f: (part: Tensor) => Tensor): Parts {
   return parts.map((part) => f(part!)) as unknown as Parts;
 }
 
-/** Real and imaginary parts one after the other along an axis. */
+/** Real and imaginary parts concatenated along an axis. */
 function joined(parts: Parts, axis: number): Tensor {
   return concat(parts as readonly Tensor[], axis);
 }
@@ -111,7 +111,7 @@ function channelsInChunks([input, transition, readout, state]: Operands): Tensor
     matmul(stacked, joined(im ? [re, negate(im)] : [re], 1), { transposeA: true });
   const within = matmul(toeplitz(reshape(read(weights), [channels, steps])), u);
 
-  // The last chunk may be shorter than the others: its state is that after its own last step.
+  // The last chunk may be shorter: its final state is that after its own last step.
   const isLast = equal(iota(chunks), subtract(dimension(chunks), 1));
   const moved = (power: Parts): Tensor =>
     reshape(
@@ -163,7 +163,7 @@ function channelsInChunks([input, transition, readout, state]: Operands): Tensor
 /** [channels, steps, steps] with kernel[i - j] at row i and column j, and 0 above the diagonal, of a kernel [channels, steps]. */
 function toeplitz(kernel: Tensor): Tensor {
   const [channels, steps] = kernel.shape as [Dim, number];
-  // Rows of 2 steps - 1 cut out of a repeated row of 2 steps begin one place earlier each.
+  // Reshaping a repeated row of 2 steps to rows of 2 steps - 1 shifts each row by one.
   const first = slice(kernel, 1, 0, 1);
   const others = reverse(slice(kernel, 1, 1, steps), 1);
   const row = concat([first, zeros([channels, steps]), others], 1);
@@ -175,12 +175,12 @@ function toeplitz(kernel: Tensor): Tensor {
   return slice(rows, 2, 0, steps);
 }
 
-/** float32 [sequence, batch]: whether the state before a step counts. */
+/** float32 [sequence, batch]: 1 if a step continues from the state before it. */
 function goesOn(documents: Tensor): Tensor {
   return cast(not(transpose(isFirstOfDocument(documents), [1, 0])), 'float32');
 }
 
-/** With a transition that a step may leave out, a sequence is no convolution: a scan over its steps keeps all states. */
+/** With documents the transition depends on the step, so a sequence is not a convolution: a scan computes all states. */
 function channelsWithinDocuments(
   input: Tensor,
   transition: Tensor,
@@ -252,7 +252,7 @@ export interface ChannelSystemInputs {
   readout: Tensor;
   /** h before the first step: [batch, parts, channels, size]; zeros by default. */
   state?: Tensor | undefined;
-  /** int64 [batch, sequence], see documents.ts: at the first step of each h is 0. What a step does then depends on its place. */
+  /** int64 [batch, sequence], see documents.ts: h is 0 before the first step of each document. */
   documents?: Tensor | undefined;
 }
 

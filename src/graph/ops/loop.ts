@@ -1,6 +1,6 @@
 /**
- * A loop inside the graph: the body runs `count` times with carried values, without leaving the engine.
- * What the body uses but does not change between iterations is computed once, outside.
+ * A loop inside the graph: the body runs `count` times with carried values, within one run of the engine. Loop-invariant values are computed
+ * once, outside.
  */
 
 import { ShapeError } from '../../errors.js';
@@ -15,11 +15,10 @@ import { scalar } from './constant.js';
 interface LoopAttributes {
   readonly count: Dim;
   /**
-   * It is given the iteration (int64 []) and the carried values, and makes their successors, what is stacked, and bool [],
-   * whether another iteration follows.
+   * From the iteration (int64 []) and the carried values, computes the new carried values, the stacked values, and bool [], whether to continue.
    */
   readonly body: Body;
-  /** What the carried values are in the end, and how many iterations are stacked. */
+  /** The final shapes of the carried values, and the number of stacked iterations. */
   readonly final: readonly Shape[];
   readonly steps: Dim;
 }
@@ -68,15 +67,14 @@ let loops = 0;
 export interface LoopSteps {
   readonly carried: readonly Tensor[];
   readonly stacked: readonly Tensor[];
-  /** bool []: the loop ends early where it is false. */
+  /** bool []: false ends the loop early. */
   readonly proceed?: Tensor;
 }
 
 /**
- * Runs `body(iteration, carried)` `count` times, starting from `initial`. It returns the carried values' successors and
- * the values to stack. Returns the final carried values and, for each stacked one, a tensor [count, ...]. A carried value
- * whose shape changes has an entry in `shapes`: its shape inside, in which new names stand for the sizes that change.
- * There is no gradient through a loop.
+ * Runs `body(iteration, carried)` `count` times, starting from `initial`. The body returns the new carried values and values to stack. Returns the
+ * final carried values and, for each stacked one, a tensor [count, ...]. A carried value whose shape changes needs an entry in `shapes`: its
+ * shape inside the body, with new symbols for the changing sizes. Loops have no gradient.
  */
 export function loop(
   count: Dim,
@@ -114,7 +112,7 @@ export function loop(
   return { carried: outputs.slice(0, initial.length), stacked: outputs.slice(initial.length) };
 }
 
-/** Whether a node's results, or the dimension that it tells, are of a size that only the body knows. */
+/** Whether a node's results, or its dimension, have a size that is known only inside the body. */
 function dependsOnSizes(node: Node, local: ReadonlySet<string>): boolean {
   if (local.size === 0) return false;
   const { dim } = (node.attributes ?? {}) as { dim?: Dim };

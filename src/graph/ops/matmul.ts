@@ -1,4 +1,4 @@
-/** Matrix products, of single matrices and of batches of them. */
+/** Matrix products, with batches. */
 
 import { ShapeError } from '../../errors.js';
 import type { OnnxBuilder } from '../lower/onnx/builder.js';
@@ -12,7 +12,7 @@ import { reshape, sumTo } from './broadcast.js';
 interface MatmulAttributes {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
-  /** In float32 also where a device computes products in fewer bits. */
+  /** Whether it is computed in float32 even on mixed-precision devices. */
   readonly wide?: boolean;
 }
 
@@ -43,7 +43,7 @@ const matmulOperator = definePrimitive<MatmulAttributes>({
         ? matmul(b, g, { transposeA: transposeB, transposeB: true, wide })
         : matmul(g, b, { transposeB: !transposeB, wide });
     const gradientB = (): Tensor => {
-      // One product over all rows of the batch, instead of a product each and their sum.
+      // One product over all rows of the batch, instead of a batch of products and their sum.
       const flat = b.rank === 2 && !transposeA;
       const rows = flat ? reshape(a, [-1, a.shape.at(-1)!]) : a;
       const rowGradients = flat ? reshape(g, [-1, g.shape.at(-1)!]) : g;
@@ -59,7 +59,7 @@ const matmulOperator = definePrimitive<MatmulAttributes>({
   lower: {
     onnx(builder, [a, packed], { attributes: { transposeA, transposeB }, inputs, outputs }) {
       const given = builder.quantized.get(packed!);
-      // Products with packed matrices are x W^T alone; a gradient's are x W.
+      // Kernels for quantized matrices compute only x W^T; gradients need x W.
       const matrix = transposeB && !transposeA ? given : undefined;
       const b = given && !matrix ? widened(builder, given, inputs[1]!.rank) : packed;
       const integers =
@@ -105,22 +105,22 @@ function swapLastTwo(builder: OnnxBuilder, x: string, rank: number): string {
 }
 
 /**
- * The matrix product over the last two axes: [..., m, k] x [..., k, n] -> [..., m, n], leading axes broadcast.
- * `transposeA` and `transposeB` swap an operand's last two axes first.
+ * The matrix product over the last two axes: [..., m, k] x [..., k, n] -> [..., m, n], with broadcasting of leading axes. `transposeA` and
+ * `transposeB` transpose an operand's last two axes first.
  */
 export function matmul(a: Tensor, b: Tensor, options: Partial<MatmulAttributes> = {}): Tensor {
   const { transposeA = false, transposeB = false, wide = false } = options;
   return applyOne(matmulOperator, [a, b], { transposeA, transposeB, ...(wide && { wide }) });
 }
 
-/** Whether these are sequences of tokens, and not one token of each. */
+/** Whether a shape has sequences of several tokens (prefill) rather than one token each (decoding). */
 function isLong(shape: Shape): boolean {
   return shape.length > 2 && shape.at(-2) !== 1;
 }
 
 /**
- * x [..., columns] times a quantized matrix, both as 8-bit integers: x with one scale for each of its rows. Processors have
- * instructions for whole tiles of such products, which need many rows.
+ * x [..., columns] times a quantized matrix, both as 8-bit integers, with one scale for each row of x. Processors have instructions for tiles of
+ * such products, which pay off for many rows.
  */
 function integerProduct(
   builder: OnnxBuilder,

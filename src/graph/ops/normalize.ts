@@ -98,7 +98,7 @@ const crossEntropyGradientOperator = defineComposite<null>({
   infer: ([logProbabilities]) => [{ dtype: 'float32', shape: logProbabilities!.shape }],
   kernels: { stablehlo: (builder, inputs) => [hlo.crossEntropyGradient(builder, inputs)] },
   expand([logProbabilities, labels, g]) {
-    // Three passes over the logits; they are the largest tensor of a training step.
+    // In three passes over the logits, which are the largest tensor of a training step.
     const column = reshape(g!, [-1, 1]);
     const probabilities = multiply(exp(logProbabilities!), column);
     return [scatterElements(probabilities, reshape(labels!, [-1, 1]), negate(column), 1)];
@@ -124,7 +124,7 @@ const rmsNormOperator = defineComposite<{ epsilon: number }>({
   gradient({ inputs, outputs, outputGradients: [g], needs }) {
     const [x, weight] = inputs as [Tensor, Tensor];
     const inverse = outputs[1]!;
-    // Both gradients use it.
+    // Used by both gradients.
     const product = multiply(g!, x);
     return [
       needs(0) ? applyOne(rmsNormGradientOperator, [x, weight, inverse, g, product], null) : undefined,

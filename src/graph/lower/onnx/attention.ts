@@ -1,6 +1,6 @@
 /**
- * Attention over a long memory on ONNX Runtime's CPU: one block of queries after the other, since the weights of many tokens over all
- * entries are the largest of all values.
+ * Attention over many entries on ONNX Runtime's CPU, in blocks of queries, since the attention weights of many tokens over all entries would
+ * be the largest of all values.
  */
 import { reshape, sum } from '../../ops/broadcast.js';
 import { zeros } from '../../ops/constant.js';
@@ -13,7 +13,7 @@ import { max } from '../../ops/reduce.js';
 import { addDims, type Dim, divideDimUp, multiplyDims } from '../../shape.js';
 import type { Tensor } from '../../tensor.js';
 
-/** Keys and values [batch, keyValueHeads, entries, size], and what is added to their logits. */
+/** Keys and values [batch, keyValueHeads, entries, size], with a bias that is added to the logits. */
 export interface MemoryPart {
   readonly keys: Tensor;
   readonly values: Tensor;
@@ -28,7 +28,7 @@ export function logitsOf(query: Tensor, { keys, bias }: MemoryPart): Tensor {
   return bias ? add(raw, bias) : raw;
 }
 
-/** How many heads attend at once to the whole memory without the weights being too many. */
+/** The number of heads that are computed at once, which bounds the memory of the weights. */
 const HEADS_AT_ONCE = 2;
 
 /** softmax(q k^T + bias) v over all parts together, for scaled queries: [batch, heads, sequence, valueDim]. */
@@ -37,7 +37,7 @@ export function attentionInBlocks(query: Tensor, parts: readonly MemoryPart[]): 
   const blocks = Math.ceil(heads / HEADS_AT_ONCE);
   const rows = divideDimUp(sequence, blocks);
   const rest = addDims(multiplyDims([blocks, rows]), multiplyDims([sequence, -1]));
-  /** [..., sequence, size] -> [blocks, ..., rows, size], filled up with zeros. */
+  /** [..., sequence, size] -> [blocks, ..., rows, size], padded with zeros. */
   const inBlocks = (x: Tensor): Tensor => {
     const outer = x.shape.slice(0, -2);
     const size = x.shape.at(-1)!;
@@ -57,7 +57,7 @@ export function attentionInBlocks(query: Tensor, parts: readonly MemoryPart[]): 
   return slice(padded, 2, 0, sequence);
 }
 
-/** The softmax over all parts in more operations, but without copies of the logits. */
+/** The softmax over all parts without concatenating their logits: more operations, but no copies. */
 function attendApart(query: Tensor, parts: readonly MemoryPart[]): Tensor {
   const [batch, heads, rows] = query.shape as [Dim, number, Dim, Dim];
   const logits = parts.map((part) => logitsOf(query, part));

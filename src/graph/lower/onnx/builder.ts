@@ -21,19 +21,19 @@ export type AttributeValue =
   | { string: string }
   | { graph: GraphProto };
 
-/** What a node has besides its operator and its inputs; one output and ONNX's own domain by default. */
+/** Options of a node; one output and the default ONNX domain if absent. */
 export interface EmitOptions {
   attributes?: Record<string, AttributeValue>;
   outputs?: number;
   domain?: string;
 }
 
-/** Names of the fused ONNX operators (beyond ONNX's own) that the executing device has a kernel for. */
+/** Names of fused operators beyond the ONNX standard that the device has kernels for. */
 export type FusedOperators = ReadonlySet<string>;
 
-/** A matrix in blocks of few bits, or several of them, as operands of ONNX's operators for such. */
+/** One or several block-quantized matrices, as operands of ONNX operators. */
 export interface QuantizedOperand {
-  /** The first axis of operands [count, rows, ...]; 1, and no axis, for a single matrix. */
+  /** The first axis of operands [count, rows, ...]; 1 for a single matrix, which has no such axis. */
   readonly count: number;
   readonly bits: 4 | 8;
   readonly block: number;
@@ -43,7 +43,7 @@ export interface QuantizedOperand {
   codes(blocked: boolean): string;
   /** The name of the scales [..., rows, blocks]. */
   scales(): string;
-  /** The names of the transposed matrix [columns, rows] as int8 and of one scale for each row, where they can be had. */
+  /** The names of the transposed matrix [columns, rows] as int8 and of its scales for each row, if available. */
   integers(): { values: string; scales: string } | undefined;
 }
 
@@ -59,24 +59,24 @@ export function onnxNode(opType: string): OnnxLowering<unknown> {
   return (builder, inputs) => builder.emit(opType, inputs);
 }
 
-/** What lowers parts of a graph: those that run inside a node, and those that take a node's place. */
+/** Lowers parts of a graph: subgraphs of a node, and expansions of a node. */
 export interface PartLowering {
   subgraph(outer: OnnxBuilder, body: Body): GraphProto;
   inline(builder: OnnxBuilder, results: readonly Tensor[], operands: Operands): string[];
 }
 
-/** Collects the nodes, constants and inputs of one ONNX graph while a graph is lowered to it. */
+/** The nodes, constants and inputs of an ONNX graph under construction. */
 export class OnnxBuilder {
   readonly nodes: NodeProto[] = [];
   readonly initializers: TensorProto[] = [];
   readonly inputs: ValueInfoProto[] = [];
   /** The layer path of the graph node that is being lowered. */
   path = '';
-  /** Results that somebody reads: a fused operator may not offer all that its expansion does. */
+  /** Results that are used: a fused operator may lack some outputs of its expansion. */
   readonly used = new Set<Tensor>();
-  /** Names of constants of one element. */
+  /** Names of scalar constants. */
   readonly scalars = new Set<string>();
-  /** Constants that are in blocks of few bits, by the name of the value that they stand for. */
+  /** Block-quantized constants, by the name of the value that they represent. */
   readonly quantized = new Map<string, QuantizedOperand>();
   private readonly cache = new Map<string, string>();
   private readonly symbolSources = new Map<string, { name: string; axis: number }>();
@@ -85,21 +85,21 @@ export class OnnxBuilder {
     readonly fused: FusedOperators,
     readonly bound: ReadonlyMap<string, number>,
     private readonly parts: PartLowering,
-    /** Sets a subgraph's names apart from those of the graphs around it. */
+    /** A prefix that makes a subgraph's names unique. */
     private readonly prefix = '',
   ) {}
 
-  /** A part that runs inside a node; it refers to values of this graph by their names. */
+  /** Lowers a subgraph of a node; it refers to values of this graph by name. */
   subgraph(body: Body): GraphProto {
     return this.parts.subgraph(this, body);
   }
 
-  /** Lowers another expansion of a node with these operands, for a kernel that is made of operators; returns its results' names. */
+  /** Lowers an alternative expansion of a node with these operands; returns the names of its results. */
   inline(results: readonly Tensor[], operands: Operands): string[] {
     return this.parts.inline(this, results, operands);
   }
 
-  /** A builder for a subgraph of this one: it sees the same symbols. */
+  /** A builder for a subgraph of this graph, with the same symbols. */
   inner(): OnnxBuilder {
     const inner = new OnnxBuilder(
       this.fused,
@@ -115,7 +115,7 @@ export class OnnxBuilder {
     return inner;
   }
 
-  /** Adds a node; returns its outputs' names. An empty input name stands for an optional operand left out. */
+  /** Adds a node; returns the names of its outputs. An empty input name means an absent optional operand. */
   emit(opType: string, inputs: readonly string[], options: EmitOptions = {}): string[] {
     const id = `${this.prefix}${opType}_${this.nodes.length}`;
     const count = options.outputs ?? 1;
@@ -134,7 +134,7 @@ export class OnnxBuilder {
   /** A constant of the given type; equal ones are stored once. */
   constant(data: TensorData, shape: readonly number[], dtype: DType): string {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    // Large constants are tables made for one place; hashing them would cost more than it saves.
+    // Large constants are rarely equal; hashing them would cost more than it saves.
     const key = bytes.length <= 256 ? `constant:${dtype}:${shape}:${bytes}` : undefined;
     const known = key && this.cache.get(key);
     if (known) return known;
@@ -174,13 +174,13 @@ export class OnnxBuilder {
     }
   }
 
-  /** `dim` with the bound symbols replaced: a number if all are. */
+  /** `dim` with bound symbols replaced; a number if all are bound. */
   resolve(dim: Dim): Dim {
     if (typeof dim === 'number') return dim;
     return namesIn(dim).every((name) => this.bound.has(name)) ? evaluateDim(dim, this.bound) : dim;
   }
 
-  /** The name of an int64 tensor [1] that holds a dimension's value at run time. */
+  /** The name of an int64 tensor [1] with a dimension's value at run time. */
   dim(dim: Dim): string {
     const resolved = this.resolve(dim);
     if (typeof resolved === 'number') return this.ints([resolved]);
@@ -222,7 +222,7 @@ export class OnnxBuilder {
     return name!;
   }
 
-  /** The name of an int64 tensor [rank] that holds a shape's value at run time. */
+  /** The name of an int64 tensor [rank] with a shape's value at run time. */
   shape(shape: Shape): string {
     const resolved = shape.map((dim) => this.resolve(dim));
     if (resolved.every((dim) => typeof dim === 'number')) return this.ints(resolved as number[]);

@@ -1,4 +1,4 @@
-/** A graph as an ONNX model. */
+/** Encodes a graph as an ONNX model. */
 import { ShapeError } from '../../../errors.js';
 import { DTYPES, type DType } from '../../dtype.js';
 import type { Body } from '../../ops/body.js';
@@ -19,24 +19,24 @@ import { encodeModel, type GraphProto, type NodeProto } from './proto.js';
 
 /** How a graph is encoded. */
 export interface OnnxOptions {
-  /** Fused operators that the device has; none by default. */
+  /** Fused operators that the device supports; none by default. */
   fused?: FusedOperators;
-  /** Symbolic dimensions that are fixed: ONNX Runtime plans memory ahead when all of them are. */
+  /** Values of symbolic dimensions that are fixed. If all are fixed, ONNX Runtime plans memory ahead. */
   dims?: Readonly<Record<string, number>>;
-  /** Inputs of which only the sizes may be used. */
+  /** Inputs that may be used only for their sizes. */
   sizes?: readonly Tensor[];
-  /** Inputs that become constants of the model, and where their bytes are. */
+  /** Inputs that become constants of the model, with the sources of their bytes. */
   weights?: ReadonlyMap<string, WeightSource>;
 }
 
-/** A constant's elements: those of all pieces, one after the other; or in blocks of few bits. */
+/** The source of a constant: the concatenation of pieces, or a quantized matrix. */
 export type WeightSource = readonly WeightPiece[] | QuantizedSource;
 
 /**
- * A matrix [rows, columns] in blocks of `block` columns: scale * (code - 2^(bits - 1)). `codes` [rows, bytes] are uint8, of
- * two codes the first in the lower half; `scales` [rows, blocks] float32. A row that ends within a block has codes to that
- * block's end. It can be the transposed second operand of a matrix product and, where rows are whole blocks, a table of rows.
- * The matrices of experts [experts, rows, columns] lie so one below the other.
+ * A block-quantized matrix [rows, columns] with blocks of `block` columns: scale * (code - 2^(bits - 1)). `codes` [rows, bytes] are uint8, with
+ * the first of two 4-bit codes in the lower half; `scales` [rows, blocks] are float32. The last block of a row is padded. It can be the
+ * transposed second operand of a matrix product and, if rows are whole blocks, a table for gather. Matrices of experts [experts, rows,
+ * columns] are stacked along the rows.
  */
 export interface QuantizedSource {
   readonly bits: 4 | 8;
@@ -44,12 +44,12 @@ export interface QuantizedSource {
   readonly codes: WeightPiece;
   readonly scales: WeightPiece;
   /**
-   * Asks for the same matrix transposed, int8 [columns, rows], with float32 scales [rows]; not there where it cannot be had.
+   * Requests the same matrix transposed, int8 [columns, rows], with float32 scales [rows]. Absent if that is not available.
    */
   readonly integers?: () => { readonly values: WeightPiece; readonly scales: WeightPiece } | undefined;
 }
 
-/** A piece of a constant's elements: in the model itself, or in a file (or what is handed over under its name). */
+/** A piece of a constant: embedded in the model, or external data in a file (or passed in memory under that name). */
 export type WeightPiece = { readonly type: DType } & (
   | { readonly bytes: Uint8Array }
   | { readonly location: string; readonly byteOffset?: number; readonly byteLength?: number }
@@ -59,16 +59,16 @@ interface NamedType extends TensorType {
   readonly name: string;
 }
 
-/** An encoded ONNX model, with what it reads and gives. */
+/** An encoded ONNX model, with its inputs and outputs. */
 export interface OnnxModel {
   readonly bytes: Uint8Array;
   readonly inputs: readonly NamedType[];
-  /** The inputs that became constants. */
+  /** Inputs that became constants. */
   readonly weights: readonly NamedType[];
   readonly outputs: readonly NamedType[];
 }
 
-/** Encodes what `outputs` depend on. Inputs keep their names. Throws `ShapeError` where two things have one name. */
+/** Encodes the graph of `outputs`. Inputs keep their names. Throws `ShapeError` for duplicate names. */
 export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxOptions = {}): OnnxModel {
   const builder = new OnnxBuilder(options.fused ?? new Set(), new Map(Object.entries(options.dims ?? {})), {
     subgraph: lowerBody,
@@ -120,7 +120,7 @@ export function toOnnx(outputs: Readonly<Record<string, Tensor>>, options: OnnxO
   return { bytes, inputs, weights, outputs: results };
 }
 
-/** A constant; returns its name. Halves are widened to float32. */
+/** Adds a constant; returns its name. 16-bit floats are widened to float32. */
 function encodeWeight(
   builder: OnnxBuilder,
   name: string,
@@ -159,7 +159,7 @@ function declare(builder: OnnxBuilder, name: string, dims: readonly number[], pi
   return name;
 }
 
-/** The operands that stand for quantized matrices [..., rows, columns]; their codes are declared in the shapes that are asked for. */
+/** Operands of quantized matrices [..., rows, columns], whose codes are declared in the shapes that operators need. */
 class QuantizedMatrix implements QuantizedOperand {
   readonly bits: 4 | 8;
   readonly block: number;
@@ -217,7 +217,7 @@ class QuantizedMatrix implements QuantizedOperand {
   }
 
   integers(): { values: string; scales: string } | undefined {
-    // Asked for once, however many products share the matrix.
+    // Requested once, however many products share the matrix.
     if (!this.asked) {
       this.asked = true;
       const pieces = this.source.integers?.();
@@ -249,8 +249,8 @@ function externalEntries(
 }
 
 /**
- * Gives a value the name of an output. The node that makes it takes that name over; where that is not possible (an
- * input, a constant, a value that is two outputs) it is copied.
+ * Gives a value the name of an output, by renaming the output of its node; if that is impossible (an input, a constant, a value of two outputs)
+ * it is copied.
  */
 function nameOutputs(builder: OnnxBuilder, outputs: readonly { value: string; name: string }[]): void {
   const produced = new Set(builder.nodes.flatMap(({ output }) => output));
@@ -280,7 +280,7 @@ function nameOutputs(builder: OnnxBuilder, outputs: readonly { value: string; na
   }
 }
 
-/** Fuses neighbouring nodes for the device. */
+/** Fuses nodes for the device. */
 function fuse(
   builder: OnnxBuilder,
   outputs: readonly { value: string }[],
@@ -305,7 +305,7 @@ function namesIn(graph: GraphProto): string[] {
   ]);
 }
 
-/** Lowerings of values that an inner graph may use: those of the graphs around it, by tensor. */
+/** The names of lowered values that a subgraph may use, by tensor. */
 const lowered = new WeakMap<OnnxBuilder, Map<Tensor, string>>();
 
 function lowerBody(outer: OnnxBuilder, body: Body): GraphProto {

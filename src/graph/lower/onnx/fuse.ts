@@ -1,25 +1,24 @@
 /**
- * Neighbouring ONNX nodes for which a device has one kernel, found once a graph is lowered: patterns that cross
- * layers, such as the sum of a residual connection and the norm of the next block. A value that another node or an inner
- * graph uses is kept.
+ * Fuses adjacent ONNX nodes for which a device has one kernel, after lowering: patterns that cross layers, such as the sum of a residual
+ * connection and the norm of the next block. Values that other nodes or subgraphs use are kept.
  */
 import type { Shape } from '../../shape.js';
 import { sameShape } from '../../shape.js';
 import type { FusedOperators } from './builder.js';
 import { ATTRIBUTE_TYPES, type NodeProto } from './proto.js';
 
-/** What a fusion must know of the graph around the nodes that it replaces. */
+/** The context of the nodes that are fused. */
 export interface Surroundings {
   readonly fused: FusedOperators;
-  /** Values that must keep their names: outputs, and what inner graphs use. */
+  /** Values that must keep their names: outputs, and values that subgraphs use. */
   readonly kept: ReadonlySet<string>;
-  /** Shapes of values, where they are known. */
+  /** Known shapes of values. */
   readonly shapes: ReadonlyMap<string, Shape>;
-  /** Names of constants of one element. */
+  /** Names of scalar constants. */
   readonly scalars: ReadonlySet<string>;
 }
 
-/** The nodes with neighbours fused. */
+/** The nodes after fusion. */
 export function fuseNodes(nodes: readonly NodeProto[], surroundings: Surroundings): NodeProto[] {
   const graph = new Nodes(nodes, surroundings);
   if (surroundings.fused.has('CausalConvWithState+silu'))
@@ -48,13 +47,13 @@ class Nodes {
     }
   }
 
-  /** The node that makes a value, if it was not replaced. */
+  /** The node that computes a value, unless it was replaced. */
   makerOf(name: string): NodeProto | undefined {
     const i = this.producer.get(name);
     return i === undefined || this.replaced.has(i) ? undefined : this.nodes[i];
   }
 
-  /** Whether a value is there before a node, since it is made earlier or by none of these nodes. */
+  /** Whether a value is available before a node: computed earlier, or not by any of these nodes. */
   isBefore(name: string, node: NodeProto): boolean {
     const i = this.producer.get(name);
     return i === undefined || i < this.index.get(node)!;
@@ -64,7 +63,7 @@ class Nodes {
     return !this.replaced.has(this.index.get(node)!);
   }
 
-  /** Whether nothing but one node uses a value. */
+  /** Whether exactly one node uses a value. */
   usedOnce(name: string): boolean {
     return this.users.get(name)?.length === 1 && !this.surroundings.kept.has(name);
   }
@@ -78,7 +77,7 @@ class Nodes {
   }
 }
 
-/** silu(convolution): the convolution's kernel does it. */
+/** silu(convolution): moves the activation into the convolution's kernel. */
 function activateConvolution(graph: Nodes, node: NodeProto): void {
   if (node.opType !== 'QuickGelu' || !graph.isFresh(node)) return;
   const convolution = graph.makerOf(node.input[0]!);
@@ -99,7 +98,7 @@ function activateConvolution(graph: Nodes, node: NodeProto): void {
   graph.replace(node, []);
 }
 
-/** scalar * (x W^T) with W in blocks: the scalar goes into the blocks' scales, which are constants. */
+/** scalar * (x W^T) with quantized W: multiplies the constant scales by the scalar. */
 function scaleMatrix(graph: Nodes, node: NodeProto): void {
   if (node.opType !== 'Mul' || !graph.isFresh(node)) return;
   const { scalars } = graph.surroundings;
@@ -127,7 +126,7 @@ function scaleMatrix(graph: Nodes, node: NodeProto): void {
   graph.replace(node, []);
 }
 
-/** norm(a + b) with the sum, which a residual connection passes on. */
+/** norm(a + b), also with the sum as an output for the residual connection. */
 function normSum(graph: Nodes, node: NodeProto): void {
   if (node.opType !== 'SimplifiedLayerNormalization' || node.output.length > 1 || !graph.isFresh(node))
     return;

@@ -1,7 +1,7 @@
-/** Products with matrices in blocks of few bits. */
+/** Products with block-quantized matrices. */
 import type { OnnxBuilder, QuantizedOperand } from './builder.js';
 
-/** x [..., columns] times the rows of a matrix: [..., rows]. Of several matrices `which` names the index of one. */
+/** x [..., columns] W^T: [..., rows]. With several matrices, `which` is the name of the index of one. */
 export function packedProduct(
   builder: OnnxBuilder,
   x: string,
@@ -17,13 +17,13 @@ export function packedProduct(
       N: { int: matrix.rows },
       bits: { int: matrix.bits },
       block_size: { int: matrix.block },
-      // Products of 8-bit integers: several times faster than in float32.
+      // Products in 8-bit integers: several times faster than in float32.
       accuracy_level: { int: 4 },
     },
   });
 }
 
-/** The products with each of several matrices, [count, ..., rows]: of one x, or of an x [count, ..., columns] for each. */
+/** Products with each of several matrices, [count, ..., rows]: of one x, or of an x [count, ..., columns] for each matrix. */
 export function packedProducts(
   builder: OnnxBuilder,
   x: string,
@@ -39,7 +39,7 @@ export function packedProducts(
   return builder.emit('Concat', products, { attributes: { axis: { int: 0 } } });
 }
 
-/** The matrix, or matrices, in float32: [rows, columns] of rank 2, or [count, rows, columns] of rank 3. */
+/** Dequantizes to float32: [rows, columns] with rank 2, or [count, rows, columns] with rank 3. */
 export function widened(builder: OnnxBuilder, matrix: QuantizedOperand, rank: number): string {
   const { rows, columns, block, bits } = matrix;
   const entries = Array.from({ length: rank === 2 ? rows : matrix.count }, (_, i) => i);

@@ -76,9 +76,9 @@ export interface TensorProto {
   dataType: number;
   name: string;
   rawData?: Uint8Array;
-  /** Bytes that are handed to the engine beside the model: `location`, `offset`, `length`. */
+  /** External data: `location`, `offset`, `length`. */
   externalData?: { key: string; value: string }[];
-  /** 1 where the bytes are external. */
+  /** 1 for external data. */
   dataLocation?: number;
 }
 
@@ -118,7 +118,7 @@ export interface GraphProto {
   output: ValueInfoProto[];
 }
 
-/** Opset of ai.onnx that our lowerings are written for, and the IR version that goes with it. */
+/** The ai.onnx opset of our lowerings, and the matching IR version. */
 const OPSET = 21;
 const IR_VERSION = 10;
 

@@ -1,22 +1,21 @@
 /**
- * Softmax attention without its weights as a result: in blocks of queries, each of which sees all entries, so that memory grows with the
- * entries and not with their square.
+ * Softmax attention in blocks of queries, each over all entries, so that memory grows linearly with the entries, not quadratically.
  */
 import type { AttentionOptions } from '../../ops/attention.js';
 import type { StableHloBuilder } from './builder.js';
 import { count, type Plain, type Value } from './value.js';
 
-/** exp() of it is 0 in float32, without the NaN of infinity minus infinity. */
+/** The logit of masked entries: its exp() is 0 in float32, and unlike -Infinity it cannot give NaN. */
 const HIDDEN = -1e30;
 
-/** Keys and values [batch, keyValueHeads, entries, size], and for queries from a place on what their logits become. */
+/** Keys and values [batch, keyValueHeads, entries, size], and the masking of the logits for queries from a position on. */
 interface MaskedEntries {
   readonly keys: Plain;
   readonly values: Plain;
   readonly masked: (logits: Plain, start: Plain | undefined) => Plain;
 }
 
-/** softmax(q k^T * scale + bias) v over what is past and what is new: [batch, heads, sequence, valueDim]. */
+/** softmax(q k^T * scale + bias) v over past and new entries: [batch, heads, sequence, valueDim]. */
 export function attention(
   builder: StableHloBuilder,
   [query, key, value, bias, pastKey, pastValue, lengths]: readonly (Value | undefined)[],
@@ -25,7 +24,7 @@ export function attention(
   const given = builder.plain(query!);
   const [batch, heads, sequence, headDim] = given.dims as [number, number, number, number];
   const keys = builder.narrow(key!);
-  // Without values of their own, the first part of the keys are values.
+  // Without values, the first dimensions of the keys are the values.
   const values = value ? builder.narrow(value) : keys;
   const keyValueHeads = keys.dims[1]!;
   const group = heads / keyValueHeads;
@@ -75,7 +74,7 @@ function inBlocks(
   return output!;
 }
 
-/** Of queries [batch, keyValueHeads, group, rows, headDim]. The softmax runs over all parts without putting their logits together. */
+/** Attention of queries [batch, keyValueHeads, group, rows, headDim], with a softmax over all parts without concatenating their logits. */
 function attend(
   builder: StableHloBuilder,
   query: Plain,
@@ -102,7 +101,7 @@ function attend(
   return builder.narrow(builder.binary('divide', mixed, total));
 }
 
-/** The place of each query, [rows, 1], as int32. */
+/** The position of each query, [rows, 1], as int32. */
 function places(builder: StableHloBuilder, rows: number, start: Plain | undefined): Plain {
   const own = builder.iota([rows, 1], 0, 'i32');
   return start ? builder.binary('add', own, start) : own;

@@ -1,10 +1,10 @@
-/** Operators that compute each element on its own. */
+/** Element-wise operators. */
 import type { DType } from '../../dtype.js';
 import type { StableHloBuilder, StableHloLowering } from './builder.js';
 import type { Comparison } from './instructions.js';
 import { elementOf, type Plain, type Value } from './value.js';
 
-/** An instruction of this name on operands in the type in which they meet. */
+/** A binary instruction, on operands converted to their common type. */
 export function hloBinary(name: string): StableHloLowering<unknown> {
   return (builder, inputs) => {
     const [a, b] = builder.alike(inputs as Value[]) as [Plain, Plain];
@@ -26,14 +26,14 @@ export const hloWhere: StableHloLowering<unknown> = (builder, [condition, ...bra
   return [builder.select(builder.plain(condition!), a, b)];
 };
 
-/** A function of one operand, as that is. */
+/** A unary instruction, in the operand's type. */
 export function hloUnary(name: string): StableHloLowering<unknown> {
   return (builder, [x]) => [builder.unary(name, builder.plain(x!))];
 }
 
 type Function = (builder: StableHloBuilder, x: Plain) => Plain;
 
-/** A function that is computed in float32; its result is as the operand, or float32 where that `isWide`. */
+/** A function that is computed in float32; the result has the operand's type, or float32 if `isWide`. */
 export function hloFunction(f: string | Function, isWide = false): StableHloLowering<unknown> {
   return (builder, [x]) => {
     const given = builder.plain(x!);
@@ -43,7 +43,7 @@ export function hloFunction(f: string | Function, isWide = false): StableHloLowe
   };
 }
 
-/** A value in another dtype; a bool is whether it differs from 0. */
+/** A conversion to another dtype; to bool, whether the value differs from 0. */
 export function hloCast(builder: StableHloBuilder, x: Value, to: DType): Plain {
   const given = builder.plain(x);
   const element = elementOf(to);
@@ -62,8 +62,7 @@ export const softplus: Function = (builder, x) => {
 };
 
 /**
- * erf(x) = x P(x^2) / Q(x^2) for |x| < 4, beyond which it is 1 in float32: the rational approximation that Eigen and XLA have, to a few
- * units in the last place.
+ * erf(x) = x P(x^2) / Q(x^2) for |x| < 4, beyond which it is 1 in float32: the rational approximation of Eigen and XLA, accurate to a few ulps.
  */
 export const erf: Function = (builder, x) => {
   const number = (value: number): Plain => builder.splat(value, 'f32');

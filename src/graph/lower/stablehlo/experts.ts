@@ -1,10 +1,10 @@
-/** Experts for few tokens: of each token those alone that it uses, whose matrices are read where they lie. */
+/** Mixtures of experts for few tokens: each token reads only the matrices of its own experts. */
 import type { ExpertOptions } from '../../ops/experts.js';
 import type { StableHloBuilder } from './builder.js';
 import { gatherElements, takeRows, topK } from './indexing.js';
 import { count, type Plain, type Value } from './value.js';
 
-/** f32 [tokens, hidden]; undefined where all experts together are no more than those that the tokens use. */
+/** f32 [tokens, hidden]; undefined if the tokens use so many experts that computing all of them is no more work. */
 export function chosenExperts(
   builder: StableHloBuilder,
   operands: readonly (Value | undefined)[],
@@ -38,7 +38,7 @@ export function chosenExperts(
   );
 }
 
-/** Of matrices [experts, rows, columns] the chosen ones [tokens, perToken, rows, columns]; in few bits those alone are widened. */
+/** Gathers the selected matrices [tokens, perToken, rows, columns] of [experts, rows, columns]; only these are dequantized. */
 function matricesOf(builder: StableHloBuilder, matrices: Value, chosen: Plain): Plain {
   if (matrices.kind === 'plain') return takeRows(builder, builder.narrow(matrices), chosen);
   const [experts, rows] = matrices.dims as [number, number];

@@ -1,29 +1,29 @@
 /**
- * Attention as one call of cuDNN, which never writes the weights to memory (FlashAttention, Dao et al., 2022, arXiv 2205.14135): by the
- * custom calls `__cudnn$fmhaSoftmax` and `__cudnn$fmhaSoftmaxBackward` of XLA for NVIDIA GPUs, as JAX prints them. The past and
- * the new keys are two calls, whose outputs are averaged with the sums of exponentials of each as weights (as in FlashDecoding).
+ * Attention as a call of cuDNN, which never writes the attention weights to memory (FlashAttention, Dao et al., 2022, arXiv 2205.14135): XLA's
+ * custom calls `__cudnn$fmhaSoftmax` and `__cudnn$fmhaSoftmaxBackward` for NVIDIA GPUs, as JAX emits them. Past and new keys are two calls,
+ * whose outputs are combined with weights from their sums of exponentials (as in FlashDecoding).
  */
 import type { AttentionOptions } from '../../ops/attention.js';
 import type { StableHloBuilder } from './builder.js';
 import { typeOf } from './text.js';
 import { type Plain, typeText, type Value } from './value.js';
 
-/** cuDNN's kernels take heads of at most this size, */
+/** The largest head size of cuDNN's kernels. */
 const LARGEST_HEAD = 128;
-/** and sequences of a multiple of these tokens. */
+/** Sequences must be a multiple of this length. */
 const TILE = 64;
-/** A logit of which exp() is 0. */
+/** A logit whose exp() is 0. */
 const NEVER = -1e30;
 
 type Operands = readonly (Value | undefined)[];
 
-/** The result of one call: its output `mix` [batch, heads, sequence, size], and the logarithm of the sum of exponentials of the logits. */
+/** The result of one call: its output `mix` [batch, heads, sequence, size], and the logsumexp of the logits. */
 interface Seen {
   readonly mix: Plain;
   readonly logTotal: Plain;
 }
 
-/** The output of attention [batch, heads, sequence, valueDim]; undefined where there is no kernel for it. */
+/** The output of attention [batch, heads, sequence, valueDim]; undefined if cuDNN has no kernel for it. */
 export function fusedAttention(
   builder: StableHloBuilder,
   [query, key, value, bias, pastKey, pastValue, lengths]: Operands,
@@ -45,7 +45,7 @@ export function fusedAttention(
   ]);
   const rows = builder.splat(sequence, 'i32', [batch]);
   const before = forward(builder, [q, ...past, rows, held], 'PADDING', options.scale);
-  // A row without past keys has nothing to normalise, and cuDNN does not define its output then.
+  // cuDNN's output is undefined for a row without past keys.
   const isThere = builder.reshape(builder.compare('GT', held, builder.splat(0, 'i32')), [batch, 1, 1]);
   const logTotal = builder.select(isThere, before.logTotal, builder.splat(NEVER, 'f32'));
   const top = builder.binary('maximum', logTotal, own.logTotal);
@@ -64,7 +64,7 @@ export function fusedAttention(
   return builder.narrow(builder.binary('divide', mixed, builder.binary('add', ofPast, ofOwn)));
 }
 
-/** dL/dq, dL/dk and dL/dv of `attentionGradient`; undefined where there is no kernel for it. */
+/** dL/dq, dL/dk and dL/dv of `attentionGradient`; undefined if cuDNN has no kernel for it. */
 export function fusedAttentionGradient(
   builder: StableHloBuilder,
   [query, key, value, g]: Operands,
@@ -78,7 +78,7 @@ export function fusedAttentionGradient(
     Plain,
   ];
   const mask = options.causal ? 'CAUSAL' : 'NO_MASK';
-  // The same instruction as in the forward pass: the builder emits equal instructions once.
+  // The same instruction as in the forward pass; the builder deduplicates equal instructions.
   const { mix, logTotal } = forward(builder, [q, k, v], mask, options.scale);
   const operands = [q, k, v, logTotal, dy, inTime(builder, mix)];
   const results = [q, k, v].map(({ element, dims: [batch, tokens, heads, size] }) => ({
@@ -123,7 +123,7 @@ function inTime(builder: StableHloBuilder, x: Plain): Plain {
 }
 
 /**
- * The forward call: queries, keys and values [batch, tokens, heads, size], and with a padding mask i32 [batch] lengths of queries and keys.
+ * The forward call: queries, keys and values [batch, tokens, heads, size]; with a padding mask, i32 [batch] lengths of queries and keys.
  */
 function forward(
   builder: StableHloBuilder,
@@ -146,7 +146,7 @@ function forward(
   return { mix, logTotal };
 }
 
-/** A custom call. Results of four axes are laid out with tokens before heads. */
+/** A custom call. Results of four axes have a layout with tokens before heads. */
 function call(
   builder: StableHloBuilder,
   target: string,
@@ -164,7 +164,7 @@ function call(
     operation_queue_id: '0',
     cudnn_fmha_backend_config: settings,
   }).replaceAll('"', '\\22');
-  // The last result is the memory that the call works in.
+  // The last result is the call's workspace.
   const workspace = { element: 'ui8' as const, dims: [0] };
   const types = [...results, workspace];
   const made = builder.emitAll(
@@ -223,7 +223,7 @@ function config(q: Plain, k: Plain, mask: string, scale: number): Record<string,
   };
 }
 
-/** The fields for dropout, windows, packed sequences and paged keys, which are not used. */
+/** Fields for dropout, windows, packed sequences and paged keys, which are not used. */
 const unused = {
   dropout_rate: 0,
   seed: 42,

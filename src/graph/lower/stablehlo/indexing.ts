@@ -1,11 +1,11 @@
-/** Operators that pick elements by index, put them back, and find the largest. */
+/** Gather, scatter and top-k. */
 import type { StableHloBuilder } from './builder.js';
 import { typeOf } from './text.js';
 import { count, type Element, type Packed, type Plain, typeText, type Value } from './value.js';
 
 /**
- * Rows of a table by indices. Those of a parameter are activations from then on, in the precision of these; of a matrix in few bits only the
- * rows that are asked for are widened.
+ * Gathers rows of a table. Rows of a parameter become activations, in their precision; of a quantized matrix only the gathered rows are
+ * dequantized.
  */
 export function gatherRows(builder: StableHloBuilder, table: Value, indices: Value): Plain {
   const at = builder.plain(indices);
@@ -25,8 +25,8 @@ export function gatherRows(builder: StableHloBuilder, table: Value, indices: Val
 }
 
 /**
- * Rows [...indices, ...row] of a table [rows, ...row]. With `batches` the first axes of both are paired instead: [...batch, ...rest of the
- * indices, ...row] of tables [...batch, rows, ...row].
+ * Rows [...indices, ...row] of a table [rows, ...row]. With `batches` leading batch axes: [...batch, ...other axes of the indices, ...row] of
+ * tables [...batch, rows, ...row].
  */
 export function takeRows(builder: StableHloBuilder, table: Plain, indices: Plain, batches = 0): Plain {
   const row = table.dims.slice(batches + 1);
@@ -53,8 +53,7 @@ export function gatherElements(builder: StableHloBuilder, value: Value, indices:
 }
 
 /**
- * The part of a gather's or a scatter's numbers that pairs axes of its operand with the same ones of its indices. Along such an axis, which
- * may be the batch, several devices can have a part each.
+ * The dimension numbers of a gather or scatter that pair batch axes of the operand with those of the indices. Such axes can be sharded.
  */
 function pairedAxes(what: 'gather' | 'scatter', axes: readonly number[]): string {
   if (axes.length === 0) return '';
@@ -69,7 +68,7 @@ function upTo(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i);
 }
 
-/** A gather of slices of these sizes, by indices of one number each. */
+/** A gather of slices of these sizes, by scalar indices. */
 function taken(
   builder: StableHloBuilder,
   x: Plain,
@@ -86,7 +85,7 @@ function taken(
   );
 }
 
-/** x with updates added where their index along an axis says. */
+/** x with updates added at their indices along an axis. */
 export function scatterElements(builder: StableHloBuilder, operands: readonly Value[], axis: number): Plain {
   const [x, updates] = builder.alike([operands[0]!, operands[2]!]) as [Plain, Plain];
   const others = upTo(x.dims.length).filter((each) => each !== axis);
@@ -104,7 +103,7 @@ export function scatterRows(
 ): Plain {
   const at = builder.plain(indices);
   const given = builder.plain(rows);
-  // Many rows may be added to one: their sum is wide.
+  // Many rows may be added to one, so sums are in float32.
   const updates = given.element === 'bf16' ? builder.wide(given) : given;
   const window = dims.slice(batches + 1).map((_, i) => at.dims.length + i);
   const numbers = `update_window_dims = [${window.join(', ')}], inserted_window_dims = [${batches}], ${pairedAxes('scatter', upTo(batches))}scatter_dims_to_operand_dims = [${batches}], index_vector_dim = ${at.dims.length}`;
@@ -127,7 +126,7 @@ function scatterAdd(
   );
 }
 
-/** The k largest along an axis, largest first, and their places; of equal ones the earlier comes first. */
+/** The k largest along an axis in descending order, and their indices; lower index first among equals. */
 export function topK(
   builder: StableHloBuilder,
   value: Value,
@@ -145,7 +144,7 @@ export function topK(
   return [builder.slice(sorted, axis, 0, k), builder.as(builder.slice(from, axis, 0, k), places)];
 }
 
-/** The largest along an axis and the first place that has it, without a sort. */
+/** The maximum along an axis and its first index, without a sort. */
 function largest(
   builder: StableHloBuilder,
   x: Plain,
@@ -155,7 +154,7 @@ function largest(
 ): [Plain, Plain] {
   const kept = x.dims.map((size, i) => (i === axis ? 1 : size));
   const top = builder.reshape(builder.reduce('maximum', x, [axis]), kept);
-  // The first place has the largest distance from the end.
+  // The first index is the one with the largest distance from the end.
   const end = builder.splat(x.dims[axis]! - 1, 'i32');
   const distance = builder.binary('subtract', end, index);
   const isTop = builder.compare('EQ', x, top);
@@ -164,8 +163,7 @@ function largest(
 }
 
 /**
- * Operands of one shape, sorted together along an axis; `comesFirst` is given two elements of each, and says whether the first ones come
- * before the others.
+ * Sorts operands of one shape together along an axis; `comesFirst` compares two elements of each operand.
  */
 export function sort(
   builder: StableHloBuilder,

@@ -1,7 +1,7 @@
 /**
- * Prints StableHLO, one instruction a line, in the form in which JAX prints it (or MLIR's generic form where that is older).
- * https://openxla.org/stablehlo/spec says what each means. Only instructions are used that have been there unchanged since StableHLO 1.0,
- * since the text is read by whatever version a plugin was built with.
+ * Prints StableHLO instructions, one a line, in JAX's syntax (or MLIR's generic syntax, where that is older). For their meaning see
+ * https://openxla.org/stablehlo/spec. Only instructions that are unchanged since StableHLO 1.0 are used, since plugins of various versions
+ * parse the text.
  */
 import { DeviceError } from '../../../errors.js';
 import type { DType, TensorData } from '../../dtype.js';
@@ -12,15 +12,15 @@ import { type Element, elementOf, isFloat, type Plain, replaced, typeText } from
 /** The directions of `stablehlo.compare`. */
 export type Comparison = 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE';
 
-/** Of `dot`: which axes of the operands are paired, and which are multiplied out. The result has the pairs, then a's other axes, then b's. */
+/** The batch axes and contracted axes of `dot`. The result has the batch axes, then a's other axes, then b's. */
 export interface DotAxes {
   readonly batch: readonly (readonly [a: number, b: number])[];
   readonly contract: readonly (readonly [a: number, b: number])[];
 }
 
-/** The instructions of a StableHLO function: each adds a line, and returns what it computes. */
+/** The instructions of a StableHLO function: each method adds a line and returns its result. */
 export class HloInstructions extends HloText {
-  /** The same number in another type. */
+  /** A conversion to another element type. */
   as(value: Plain, element: Element): Plain {
     if (value.element === element) return value;
     if (value.literal !== undefined) return this.splat(value.literal, element, value.dims);
@@ -67,12 +67,12 @@ export class HloInstructions extends HloText {
 
   // Element by element.
 
-  /** An instruction on one operand, with a result of its type. */
+  /** A unary instruction, with a result of the operand's type. */
   unary(name: string, x: Plain): Plain {
     return this.emit(`stablehlo.${name} ${x.id} : ${typeOf(x)}`, x.element, x.dims, x.isWeak);
   }
 
-  /** An instruction on two operands of one element type, which are broadcast to each other. */
+  /** A binary instruction on operands of one element type, with broadcasting. */
   binary(name: string, a: Plain, b: Plain): Plain {
     const [x, y] = this.broadcastTogether([a, b]) as [Plain, Plain];
     return this.emit(
@@ -118,7 +118,7 @@ export class HloInstructions extends HloText {
 
   // Layout.
 
-  /** Repeats size-1 and missing leading axes. */
+  /** Broadcasts axes of size 1 and missing leading axes. */
   broadcast(x: Plain, dims: readonly number[]): Plain {
     const lead = dims.length - x.dims.length;
     return this.broadcastInDim(
@@ -174,7 +174,7 @@ export class HloInstructions extends HloText {
     );
   }
 
-  /** Joins operands of one element type. */
+  /** Concatenates operands of one element type. */
   concat(parts: readonly Plain[], axis: number): Plain {
     if (parts.length === 1) return parts[0]!;
     const [first] = parts as [Plain];
@@ -214,7 +214,7 @@ export class HloInstructions extends HloText {
     );
   }
 
-  /** `size` elements along an axis from a start that is computed; at its ends the start is moved so that they fit. */
+  /** `size` elements along an axis from a dynamic start, which is clamped so that they fit. */
   dynamicSlice(x: Plain, axis: number, start: Plain, size: number): Plain {
     const starts = this.startsOf(x, axis, start);
     const dims = replaced(x.dims, axis, size);
@@ -226,7 +226,7 @@ export class HloInstructions extends HloText {
     );
   }
 
-  /** x with `part` in place of what stands from a start along an axis on. */
+  /** x with `part` written along an axis from a dynamic start. */
   dynamicUpdateSlice(x: Plain, part: Plain, axis: number, start: Plain): Plain {
     return this.updateAt(x, part, this.startsOf(x, axis, start));
   }
@@ -246,7 +246,7 @@ export class HloInstructions extends HloText {
 
   // Sums and products.
 
-  /** A reduction along axes, which go. */
+  /** A reduction along axes, which are removed. */
   reduce(what: 'add' | 'maximum' | 'and', x: Plain, axes: readonly number[]): Plain {
     if (axes.length === 0) return x;
     const start = what === 'add' ? 0 : what === 'and' ? 1 : lowest(x.element);
@@ -259,7 +259,7 @@ export class HloInstructions extends HloText {
     );
   }
 
-  /** A product of operands in one type, summed in float32; of float32 not rounded where it `isExact`, and else maybe to TensorFloat-32's 10 bits. */
+  /** A product of operands of one type, accumulated in float32. float32 operands may be rounded to TensorFloat-32's 10 bits unless it `isExact`. */
   dotGeneral(a: Plain, b: Plain, axes: DotAxes, element: Element, isExact: boolean): Plain {
     const side = (which: 0 | 1, pairs: DotAxes['batch']): string =>
       `[${pairs.map((pair) => pair[which]).join(', ')}]`;
@@ -277,14 +277,14 @@ export class HloInstructions extends HloText {
     );
   }
 
-  /** Runs `body` with the carried values while an index, from 0 on, is less than `trips`. Returns the carried values at the end. */
+  /** A loop of `trips` iterations with carried values. Returns their final values. */
   loop(
     trips: number,
     initial: readonly Plain[],
     body: (index: Plain, carried: readonly Plain[]) => readonly Plain[],
   ): Plain[] {
     const index = this.argument('i32', []);
-    // A parameter stays one in a loop; a literal from which a sum starts is no literal after the first step.
+    // A weak parameter stays weak in a loop; a literal, such as the start of a sum, does not stay a literal.
     const carried = initial.map(({ element, dims, isWeak, literal }) =>
       this.argument(element, dims, isWeak && literal === undefined),
     );

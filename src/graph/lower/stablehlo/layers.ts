@@ -1,8 +1,8 @@
-/** Norms, softmax, losses and the convolution of one token: computed in float32 throughout, also where what goes in and out is narrower. */
+/** Norms, softmax, losses and the convolution of one token: computed in float32, even for narrower inputs and outputs. */
 import type { StableHloBuilder } from './builder.js';
 import type { Plain, Value } from './value.js';
 
-/** exp(x) / sum(exp(x)) along the last axis, as the operand is. */
+/** exp(x) / sum(exp(x)) along the last axis, in the operand's type. */
 export function softmax(builder: StableHloBuilder, value: Value): Plain {
   const x = builder.plain(value);
   const { shifted } = shiftedFromTop(builder, x);
@@ -34,7 +34,7 @@ export function crossEntropy(
   [logits, labels]: readonly (Value | undefined)[],
 ): [Plain, Plain] {
   const logProbabilities = logSoftmax(builder, logits!);
-  // A sum in which one term counts is computed along with the other sums over the vocabulary, where a gather is a pass of its own.
+  // A masked sum fuses with the other reductions over the vocabulary; a gather would be a separate pass.
   const chosen = builder.select(
     isLabel(builder, logProbabilities, labels!),
     logProbabilities,
@@ -61,7 +61,7 @@ function isLabel(builder: StableHloBuilder, { dims }: Plain, labels: Value): Pla
   return builder.compare('EQ', builder.iota([1, dims[1]!], 1, 'i32'), label);
 }
 
-/** x / rms(x) * weight along the last axis, as x is, and what x is multiplied by [..., 1]. */
+/** x / rms(x) * weight along the last axis, in x's type, and the inverse 1 / rms(x) [..., 1]. */
 export function rmsNorm(
   builder: StableHloBuilder,
   [x, weight]: readonly (Value | undefined)[],
@@ -76,7 +76,7 @@ export function rmsNorm(
   return [builder.as(normal, given.element), inverse];
 }
 
-/** dL/dx of it, from x, weight, the inverse and dL/dy: as x is. */
+/** Its dL/dx, from x, weight, the inverse and dL/dy, in x's type. */
 export function rmsNormGradient(builder: StableHloBuilder, inputs: readonly (Value | undefined)[]): Plain {
   const [x, weight, inverse, g] = inputs.map((value) => builder.wide(value!)) as [Plain, Plain, Plain, Plain];
   const multiply = (a: Plain, b: Plain): Plain => builder.binary('multiply', a, b);
@@ -93,7 +93,7 @@ export function rmsNormGradient(builder: StableHloBuilder, inputs: readonly (Val
   );
 }
 
-/** dL/d(weight) of it, from x, the inverse and dL/dy, in float32. */
+/** Its dL/d(weight), from x, the inverse and dL/dy, in float32. */
 export function rmsNormWeightGradient(
   builder: StableHloBuilder,
   inputs: readonly (Value | undefined)[],

@@ -1,21 +1,21 @@
-/** Numbers as MLIR writes them. */
+/** Literals in MLIR's syntax. */
 import type { TensorData } from '../../dtype.js';
 import { bfloat16ToFloat32, float16ToFloat32 } from '../../half.js';
 import { count, type Element, isFloat } from './value.js';
 
-/** The least number of a type: where a maximum starts. */
+/** The lowest number of a type, the initial value of a maximum. */
 export function lowest(element: Element): number {
   if (isFloat(element)) return Number.NEGATIVE_INFINITY;
   if (element === 'i64') return Number.MIN_SAFE_INTEGER;
   return element === 'i32' ? -(2 ** 31) : element === 'i8' ? -128 : 0;
 }
 
-/** A number as MLIR writes one of this element type. */
+/** A number in MLIR's syntax for this element type. */
 export function literalText(value: number, element: Element): string {
   if (element === 'i1') return value === 0 ? 'false' : 'true';
   if (!isFloat(element)) return String(value);
   if (Number.isFinite(value)) return floatText(value);
-  // MLIR writes what is no number as the bits of it.
+  // MLIR writes NaN and infinities as hexadecimal bits.
   const isWide = element === 'f32';
   const [infinity, negative, notANumber] = isWide
     ? ['0x7F800000', '0xFF800000', '0x7FC00000']
@@ -26,7 +26,7 @@ export function literalText(value: number, element: Element): string {
   return value > 0 ? infinity! : negative!;
 }
 
-/** A decimal with a point, as MLIR wants it. */
+/** A decimal with a point, which MLIR requires. */
 function floatText(value: number): string {
   const text = Object.is(value, -0) ? '-0' : String(value);
   const [mantissa, exponent] = text.split('e') as [string, string | undefined];
@@ -34,7 +34,7 @@ function floatText(value: number): string {
   return exponent === undefined ? pointed : `${pointed}e${exponent}`;
 }
 
-/** The elements of an array as JavaScript's numbers; int64 loses what a double does not hold. */
+/** The elements of an array as JavaScript numbers; int64 is rounded to doubles. */
 export function numbersOf(data: TensorData, element: Element): number[] {
   if (element === 'bf16') return Array.from(bfloat16ToFloat32(data as Uint16Array));
   if (element === 'f16') return Array.from(float16ToFloat32(data as Uint16Array));

@@ -1,4 +1,4 @@
-/** Scans over states, and the graph's own loops. */
+/** Linear scans, and loops. */
 import { DeviceError } from '../../../errors.js';
 import type { Body } from '../../ops/body.js';
 import type { CompleteScan, ScanAttributes } from '../../ops/scan.js';
@@ -11,17 +11,17 @@ import { decayScan } from './recurrence.js';
 import { type ScanProduct, treeScan } from './tree-scan.js';
 import { count, type Plain, replaced, type Value } from './value.js';
 
-/** Steps that are computed as one matrix product instead of a loop; its cost grows with their square. */
+/** The most steps that are computed as one matrix product instead of a loop; the cost is quadratic in them. */
 const MOST_AT_ONCE = 64;
 /**
- * Numbers of a state up to which a scan is a tree: a step of a loop takes some 10 microseconds however small the state is, but the tree moves
- * more memory in all, and needs more at once.
+ * The largest state, in elements, for which a scan is computed as a tree: an iteration of a loop takes some 10 microseconds however small the
+ * state is, but the tree moves more memory in total, and needs more at once.
  */
 const MOST_IN_TREE = 2 ** 21;
 
 /**
- * The state before each step, and the last: see the operator. It is carried in float32; the states are stacked in the type of what is
- * added to them.
+ * The state before each step, and the last one: see the operator. It is carried in float32; the states are stacked in the type of the added
+ * values.
  */
 export const hloScan: StableHloLowering<CompleteScan> = (
   builder,
@@ -50,7 +50,7 @@ export const hloScan: StableHloLowering<CompleteScan> = (
     return decayScan(builder, { transition, added, initial }, axis, reverse);
   }
   const first = builder.broadcast(builder.wide(initial), state);
-  // To join steps, transitions are multiplied: they must not be larger than what they act on.
+  // The tree multiplies transitions, which must not be larger than the states.
   if (count(state) <= MOST_IN_TREE && count(transition.dims) <= count(added.dims)) {
     const wide = { transition: builder.wide(transition), added: builder.wide(added) };
     const given = builder.reshape(first, replaced(added.dims, axis, 1));
@@ -79,7 +79,7 @@ export const hloScan: StableHloLowering<CompleteScan> = (
   return [states, last];
 };
 
-/** The product of complex numbers whose two parts stand along an axis. */
+/** The product of complex numbers, with real and imaginary parts along an axis. */
 function complexProduct(builder: StableHloBuilder, a: Plain, b: Plain, axis: number): Plain {
   const [aRe, aIm, bRe, bIm] = [a, b].flatMap((x) => [0, 1].map((i) => builder.slice(x, axis, i, i + 1))) as [
     Plain,
@@ -93,7 +93,7 @@ function complexProduct(builder: StableHloBuilder, a: Plain, b: Plain, axis: num
   return builder.concat([re, im], axis);
 }
 
-/** What transitions make of states, and of the transitions before them, in float32. Complex numbers have their parts along an axis. */
+/** The products of transitions with states, and with preceding transitions, in float32. Complex numbers have their parts along an axis. */
 function productOf(
   builder: StableHloBuilder,
   product: ScanAttributes['product'],
@@ -115,7 +115,7 @@ function productOf(
   };
 }
 
-/** A loop of the graph, whose end is known beforehand. */
+/** A loop with a known number of iterations. */
 export function hloLoop(
   builder: StableHloBuilder,
   operands: readonly (Value | undefined)[],
@@ -145,7 +145,7 @@ export function hloLoop(
     ...carried,
     ...stacks.map(({ dtype, shape }) => builder.zeros(dtype, builder.dims(shape))),
   ];
-  // Of no steps: the body may take elements of what has none, which is not valid there.
+  // Without iterations the body may slice empty operands, which is invalid.
   if (steps === 0) return initial;
   return builder.loop(steps, initial, (index, values) => {
     const results = inside(index, values.slice(0, final.length));

@@ -1,4 +1,4 @@
-/** A graph as the text of a StableHLO module, for given dimensions. */
+/** Lowers a graph to the text of a StableHLO module, for given dimensions. */
 import { ShapeError } from '../../../errors.js';
 import { asMatrix } from '../../shape.js';
 import {
@@ -18,69 +18,69 @@ import { typeOf } from './text.js';
 import { type Element, elementOf, type Plain, type Precision, type Value } from './value.js';
 import { WRITING_RESULTS, writeTokens, writingArguments } from './writing.js';
 
-/** A graph whose states an executor keeps on the device. */
+/** A graph with states that stay on the device. */
 export interface StableHloGraph {
   readonly outputs: Readonly<Record<string, Tensor>>;
   readonly states: readonly {
     readonly before: Tensor;
     readonly after: Tensor;
-    /** The axis along which `after` is written behind the entries that each row holds. */
+    /** The axis along which `after` is appended to the entries of each row. */
     readonly grows: number | undefined;
     readonly isBatched: boolean;
-    /** Whether it is a parameter, which is cast to the precision of activations where it is used. */
+    /** Whether it is a parameter, which is converted to the precision of activations where it is used. */
     readonly isParameter: boolean;
   }[];
-  /** int64 [batch]: entries that the growing states of each row hold. */
+  /** int64 [batch]: the number of entries of the growing states of each row. */
   readonly lengths: Tensor | undefined;
   readonly inputs: readonly Tensor[];
   readonly weights: ReadonlyMap<string, HloWeight>;
   /** The value of a named dimension. */
   readonly sizes: (symbol: string) => number;
   readonly precision: Precision;
-  /** The precision of nodes of some layers, by the path that the nodes carry. */
+  /** The precision of nodes of some layers, by the nodes' paths. */
   readonly precisionOf?: ((path: string) => Precision | undefined) | undefined;
-  /** Bytes of float32 logits that attention has at once; 256 MB by default. */
+  /** The most bytes of float32 logits of attention at once; 256 MB by default. */
   readonly logitBytes?: number;
-  /** Whether attention may be one call of cuDNN, where it has a kernel for it; by default it is not. */
+  /** Whether attention may be computed by cuDNN, if it has a kernel for it; false by default. */
   readonly fusesAttention?: boolean;
-  /** Writes so many tokens of each row in one run, where the graph writes one: see writing.ts. */
+  /** Generates several tokens of each row in one run, by looping over the graph: see writing.ts. */
   readonly writing?: Writing;
-  /** How arguments are spread over several devices; one device by default. */
+  /** The sharding over several devices; one device by default. */
   readonly mesh?: Mesh;
 }
 
-/** The inputs and the output of a graph that writes one token, [rows, 1], [rows], [rows] and [rows, vocabulary]. */
+/** The inputs and the output of a decoding graph, [rows, 1], [rows], [rows] and [rows, vocabulary]. */
 export interface Writing {
   readonly steps: number;
   readonly ids: Tensor;
   readonly position: Tensor;
-  /** Where in the flattened ids logits are wanted: behind each row. */
+  /** The indices into the flattened ids of the logits: one for each row. */
   readonly places: Tensor;
   readonly logits: Tensor;
 }
 
-/** How a weight lies on the device. */
+/** The form of a weight on the device. */
 export type HloWeight =
   | { readonly kind: 'numbers'; readonly element: Element }
   | { readonly kind: 'packed'; readonly bits: 4 | 8; readonly block: number };
 
-/** Devices in a row, and along which axis (if any) each argument is cut into as many pieces. */
+/** A one-dimensional mesh of devices, and the axis along which each argument is sharded, if any. */
 export interface Mesh {
   readonly devices: number;
   readonly axisOf: (name: string, dims: readonly number[]) => number | undefined;
 }
 
-/** What a program is given, in order. */
+/** An argument of a program. */
 export interface HloArgument {
   readonly name: string;
   readonly kind: 'weight' | 'codes' | 'scales' | 'state' | 'input' | 'lengths' | 'writing';
   readonly element: Element;
   readonly dims: readonly number[];
-  /** Along which it is cut over a mesh. */
+  /** The axis along which it is sharded. */
   readonly axis?: number;
 }
 
-/** What a program makes, in order: the changed states, in the memory of what they were, and the outputs. */
+/** A result of a program: the new states, in the memory of the old ones, then the outputs. */
 export interface HloResult {
   readonly name: string;
   readonly kind: 'state' | 'output';
@@ -95,10 +95,10 @@ export interface LoweredToHlo {
   readonly results: readonly HloResult[];
 }
 
-/** The name of the argument with the lengths, where the graph does not declare one. */
+/** The name of the argument with the lengths, if the graph does not declare one. */
 const LENGTHS = 'state/lengths';
 
-/** Throws `DeviceError` for what this target cannot do, and `ShapeError` for a dimension that is not known. */
+/** Throws `DeviceError` for operations that this target does not support, and `ShapeError` for an unknown dimension. */
 export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
   const { outputs, states, weights, mesh } = graph;
   const builder = new StableHloBuilder(
@@ -165,7 +165,7 @@ export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
     values.set(tensor, { kind: 'packed', dims, bits, block, codes, scales });
   }
 
-  /** The changed states as they are after the graph, of which a row held so many entries before. */
+  /** The states after the graph, given the number of entries of each row before. */
   const after = (scope: Map<Tensor, Value>, held: Plain | undefined): Plain[] => {
     lowerAll(builder, order, roots, scope);
     return changed.map(({ before, after: tensor, grows, isBatched }) => {
@@ -236,11 +236,11 @@ export interface Parameter extends HloArgument {
 /** A result of the function, with the value that it returns. */
 export interface Result extends HloResult {
   readonly value: Plain;
-  /** Along which it is cut over a mesh. */
+  /** The axis along which it is sharded. */
   readonly axis: number | undefined;
 }
 
-/** The module of a function with these arguments and results; `donated` says which result takes a state's memory. */
+/** The module of a function with these arguments and results; `donated` are the results that reuse an argument's memory. */
 export function moduleOf(
   builder: StableHloBuilder,
   parameters: readonly Parameter[],
@@ -277,7 +277,7 @@ export function moduleOf(
   };
 }
 
-/** How the Shardy dialect says along which axis a tensor is cut over the mesh. */
+/** The Shardy annotation of a tensor that is sharded along an axis. */
 function shardingOf(dims: readonly number[], axis: number | undefined): string {
   const axes = dims.map((_, i) => (i === axis ? '{"devices"}' : '{}'));
   return `sdy.sharding = #sdy.sharding<@mesh, [${axes.join(', ')}]>`;

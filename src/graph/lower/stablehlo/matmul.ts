@@ -1,4 +1,4 @@
-/** Matrix products over the last two axes, with leading axes that broadcast. */
+/** Matrix products over the last two axes, with broadcasting of leading axes. */
 import type { StableHloBuilder, StableHloLowering } from './builder.js';
 import { count, type Element, type Packed, type Plain, type Value } from './value.js';
 
@@ -8,7 +8,7 @@ interface MatmulAttributes {
   readonly wide?: boolean;
 }
 
-/** Lowers a matrix product: in float32 where it is `wide`, else in the builder's precision. */
+/** Lowers a matrix product: in float32 if it is `wide`, otherwise in the builder's precision. */
 export const hloMatmul: StableHloLowering<MatmulAttributes> = (builder, [a, b], { attributes }) => {
   const byHalves = halvesProduct(builder, a!, b!, attributes);
   if (byHalves) return [byHalves];
@@ -16,7 +16,7 @@ export const hloMatmul: StableHloLowering<MatmulAttributes> = (builder, [a, b], 
   return [matmul(builder, of(a), of(b), attributes)];
 };
 
-/** Of operands in one type. `element` is that of the result, by default theirs. */
+/** A product of operands of one type. `element` is the type of the result, by default theirs. */
 export function matmul(
   builder: StableHloBuilder,
   a: Plain,
@@ -26,7 +26,7 @@ export function matmul(
 ): Plain {
   const rank = Math.max(a.dims.length, b.dims.length);
   const lead = rank - 2;
-  // Leading axes: paired where both have them, free where the other has 1 or none.
+  // A leading axis is a batch axis if both operands have it, and free if the other has size 1 or none.
   const sizeOf = (x: Plain, axis: number): number => x.dims[x.dims.length - rank + axis] ?? 1;
   const axisOf = (x: Plain, axis: number): number | undefined => {
     const own = x.dims.length - rank + axis;
@@ -35,7 +35,7 @@ export function matmul(
   const dims = Array.from({ length: lead }, (_, axis) =>
     sizeOf(a, axis) === 1 ? sizeOf(b, axis) : sizeOf(a, axis),
   );
-  // Axes of size 1 go first, so that every other leading axis is a pair or one operand's own.
+  // Axes of size 1 are removed first, so that every other leading axis is a batch axis or belongs to one operand.
   const [x, y] = [a, b].map((operand) => {
     const rows = operand.dims.slice(0, -2).filter((size) => size !== 1);
     return builder.reshape(operand, [...rows, ...operand.dims.slice(-2)]);
@@ -49,7 +49,7 @@ export function matmul(
   const [xLead, yLead] = [x.dims.length - 2, y.dims.length - 2];
   const contract = [[xLead + (transposeA ? 0 : 1), yLead + (transposeB ? 1 : 0)] as const];
   const product = builder.dot(x, y, { batch, contract }, element, wide || builder.precision === 'float32');
-  // Its axes: the pairs, a's own and rows, b's own and columns.
+  // The axes of the result: batch axes, a's own axes and rows, b's own axes and columns.
   const pairs = axes.flatMap(([i, j], axis) => (i !== undefined && j !== undefined ? [axis] : []));
   const ownA = axes.flatMap(([i, j], axis) => (i !== undefined && j === undefined ? [axis] : []));
   const ownB = axes.flatMap(([i, j], axis) => (i === undefined && j !== undefined ? [axis] : []));
@@ -60,12 +60,12 @@ export function matmul(
   return builder.reshape(builder.transpose(product, order), [...dims, rows, columns]);
 }
 
-/** Rows up to which a matrix in 4 bits is multiplied by halves. */
+/** The most rows of x for which products with 4-bit matrices are split into even and odd columns. */
 const FEW_ROWS = 32;
 
 /**
- * x W^T for few rows of x and W in 4 bits, two codes a byte: the numbers at even columns and those at odd ones are multiplied apart. Put in
- * order they would have to be written to memory first. Undefined where the form is another.
+ * x W^T for few rows of x and a 4-bit W with two codes a byte: even and odd columns are multiplied separately, since interleaving them would
+ * require writing the dequantized matrix to memory. Undefined for other forms.
  */
 function halvesProduct(
   builder: StableHloBuilder,
@@ -101,7 +101,7 @@ function halvesProduct(
   return builder.as(builder.reshape(product, [...lead, rows]), given.element);
 }
 
-/** f32 [rows] for one row of x: products and their sums in one pass over the codes. */
+/** f32 [rows] for one row of x: multiplies and reduces in one pass over the codes. */
 function summedHalves(builder: StableHloBuilder, b: Packed, ofX: (which: number) => Plain): Plain {
   const terms = [0, 1].map((which) =>
     builder.binary('multiply', halfOf(builder, b, which, 'f32'), builder.wide(ofX(which))),
@@ -109,7 +109,7 @@ function summedHalves(builder: StableHloBuilder, b: Packed, ofX: (which: number)
   return builder.reduce('add', builder.binary('add', ...terms), [1]);
 }
 
-/** [rows, bytes]: the numbers at even or odd columns. */
+/** [rows, bytes]: the dequantized even or odd columns. */
 function halfOf(
   builder: StableHloBuilder,
   { bits, codes, scales }: Packed,

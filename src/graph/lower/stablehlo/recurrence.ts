@@ -1,15 +1,15 @@
-/** Linear recurrences without a loop: one step, and a few steps of which each multiplies the state by one number. */
+/** Linear recurrences without a loop: a single step, and scans with scalar decays. */
 import type { Heads } from '../../ops/recurrence.js';
 import type { StableHloBuilder } from './builder.js';
 import { cumulativeSum } from './reduce.js';
 import type { Plain, Value } from './value.js';
 
-/** exp() of it is 0. */
+/** A logit whose exp() is 0. */
 const NEVER = -1e30;
-/** The logarithm of a decay is at least this: exp() of it is 0 in float32. */
+/** The least logarithm of a decay: its exp() is 0 in float32. */
 const LEAST_LOG = -200;
 
-/** One step of `linearRecurrence`, in float32: the state is read once and written once. Output and state are shaped as the operator's. */
+/** One step of `linearRecurrence`, in float32, which reads and writes the state once. Output and state have the operator's shapes. */
 export function recurrenceStep(
   builder: StableHloBuilder,
   operands: readonly (Value | undefined)[],
@@ -51,9 +51,8 @@ export function recurrenceStep(
 }
 
 /**
- * The scan S' = a_n S + B_n where each a_n > 0 is one number for the last two axes: states before each step, along an axis of them as in
- * what is added, and the last.
- * Every state is a sum of what was added before, weighed by the decay since then: a product of matrices, in place of a loop.
+ * The scan S' = a_n S + B_n with scalars a_n > 0 for the last two axes: the states before each step, along the same axis as B, and the last
+ * state. Every state is a sum of earlier B_n weighted by the decay since then, which is a matrix product instead of a loop.
  */
 export function decayScan(
   builder: StableHloBuilder,
@@ -64,7 +63,7 @@ export function decayScan(
   const steps = added.dims[along]!;
   const state = added.dims.filter((_, i) => i !== along);
   const lead = state.slice(0, -2);
-  /** Axes [...lead, steps] of what has its steps along `along`, and those of it in these. */
+  /** The permutation that moves the steps to the last axis, and its inverse. */
   const stepsLast = [...lead.map((_, i) => (i < along ? i : i + 1)), along];
   const stepsAlong = [
     ...lead.map((_, i) => i).slice(0, along),
@@ -80,13 +79,13 @@ export function decayScan(
     builder.reshape(logs, transition.dims.slice(0, -2)),
     added.dims.slice(0, -2),
   );
-  // Between steps there are steps + 1 points; the decay between two of them is the difference of these sums.
+  // There are steps + 1 points between steps; the log decay between two of them is the difference of these cumulative sums.
   const points = builder.transpose(
     cumulativeSum(builder, builder.pad(each, along, 1, 0), along, false),
     stepsLast,
   );
   const startsAtZero = initial.literal === 0;
-  // What step j adds stands at the point behind it, and the first state at the point where the scan begins.
+  // B_j belongs to the point after step j, and the initial state to the point where the scan begins.
   const start = reverse ? steps : 0;
   const firstAdded = reverse ? 0 : 1;
   const axis = lead.length;
@@ -131,9 +130,9 @@ export function decayScan(
   );
   const states = builder.transpose(product, [...stepsAlong, axis + 1, axis + 2]);
 
-  // The last state is carried on, so it is summed in float32, over the steps as they lie.
+  // The last state is carried on, so it is summed in float32, in the original layout of steps.
   const end = builder.slice(points, axis, steps - start, steps - start + 1);
-  /** The decay from points [...lead, n] to the end, with n along `along`, and two axes of 1 behind. */
+  /** The decay from points [...lead, n] to the end, with n along `along`, and two trailing axes of size 1. */
   const toEnd = (from: Plain): Plain => {
     const decay = builder.unary('exponential', since(end, from));
     const placed = builder.transpose(decay, stepsAlong);

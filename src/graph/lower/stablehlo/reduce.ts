@@ -1,4 +1,4 @@
-/** Sums, largest elements and running sums along axes. */
+/** Sums, maxima and cumulative sums. */
 import type { StableHloBuilder, StableHloLowering } from './builder.js';
 import { isFloat, type Plain, replaced, type Value } from './value.js';
 
@@ -7,7 +7,7 @@ interface Reduction {
   readonly keepDims: boolean;
 }
 
-/** Sums are float32 whatever is summed. */
+/** Lowers a sum, which is accumulated in float32 for all floats. */
 export const hloSum: StableHloLowering<Reduction> = (builder, [x], { attributes }) => {
   const given = builder.plain(x!);
   const total = builder.reduce('add', isFloat(given.element) ? builder.wide(given) : given, attributes.axes);
@@ -20,7 +20,7 @@ export const hloMax: StableHloLowering<Reduction> = (builder, [x], { attributes 
   return [kept(builder, builder.reduce('maximum', given, attributes.axes), given.dims, attributes)];
 };
 
-/** A reduction's result with its axes as size 1, if asked. */
+/** A reduction's result, with its axes kept as size 1 on request. */
 export function kept(
   builder: StableHloBuilder,
   y: Plain,
@@ -35,7 +35,7 @@ export function kept(
     : y;
 }
 
-/** Elements that a running sum takes at once, by a product with a triangular matrix. */
+/** The block of a cumulative sum, which is a product with a triangular matrix. */
 const BLOCK = 128;
 
 /** y[i] = x[0] + ... + x[i] along an axis, or from the other end; floats in float32. */
@@ -50,7 +50,7 @@ export function cumulativeSum(
   return inBlocks(builder, builder.wide(given), axis, reverse);
 }
 
-/** Sums over blocks of a power of two, twice as long in each pass: exact for integers, and in few passes. */
+/** A cumulative sum by doubling: the blocks double in each pass. It is exact for integers. */
 function doubling(builder: StableHloBuilder, x: Plain, axis: number, reverse: boolean): Plain {
   const size = x.dims[axis]!;
   let sums = x;
@@ -63,7 +63,7 @@ function doubling(builder: StableHloBuilder, x: Plain, axis: number, reverse: bo
   return sums;
 }
 
-/** Within each block by a product with a matrix of ones, to which the sum of the blocks before is added. */
+/** A cumulative sum in blocks: a product with a triangular matrix of ones, plus the sum of the preceding blocks. */
 function inBlocks(builder: StableHloBuilder, x: Plain, axis: number, reverse: boolean): Plain {
   const size = x.dims[axis]!;
   if (size === 0) return x;

@@ -1,20 +1,20 @@
-/** Programs that move states between batches: one takes a row out, one joins rows. */
+/** Programs that move states between batches: copying rows, and joining rows. */
 import { StableHloBuilder } from './builder.js';
 import { type LoweredToHlo, type Mesh, moduleOf, type Parameter, type Result } from './lower.js';
 import { type Element, type Plain, replaced } from './value.js';
 
-/** A value of a state, as it is kept for the rows of a batch. */
+/** A state's value for the rows of a batch. */
 export interface RowValue {
   readonly name: string;
   readonly element: Element;
-  /** With the rows as axis 0, where it `isBatched`. */
+  /** With rows as axis 0 if it `isBatched`. */
   readonly dims: readonly number[];
   readonly isBatched: boolean;
-  /** The axis along which it has room. */
+  /** The growing axis. */
   readonly grows: number | undefined;
 }
 
-/** So many rows of each value, by their numbers (i64 [count], the last argument), with this room: as much more is added behind, or less left. */
+/** Copies rows of each value, by their indices (i64 [count], the last argument), padded or cut to this room. */
 export function copyRows(
   values: readonly RowValue[],
   count: number,
@@ -40,7 +40,7 @@ export function copyRows(
   return moduleOf(builder, parameters, results, new Map(), mesh);
 }
 
-/** Joins rows to one batch. The arguments are all values of the first row, then all of the second, and so on. */
+/** Joins rows into a batch. The arguments are all values of the first row, then those of the second, and so on. */
 export function joinRows(values: readonly RowValue[], rows: number): LoweredToHlo {
   const { builder, parameters, argument } = begin(undefined);
   const given = Array.from({ length: rows }, () => values.map((value) => argument(value, value.dims)));
@@ -51,7 +51,7 @@ export function joinRows(values: readonly RowValue[], rows: number): LoweredToHl
   return moduleOf(builder, parameters, results, new Map(), undefined);
 }
 
-/** Each value whole on every device of a mesh, which cuts it over them so far. */
+/** Replicates each sharded value on every device of a mesh. */
 export function wholeRows(values: readonly RowValue[], mesh: Mesh): LoweredToHlo {
   const { builder, parameters, argument } = begin(mesh);
   const results = values.map((value) => resultOf(value, argument(value, value.dims), undefined));

@@ -1,12 +1,12 @@
-/** The next token of each row, chosen from its logits as generate/sampler.ts does, in float32. */
+/** Samples the next token of each row from its logits, as generate/sampler.ts does, in float32. */
 import type { StableHloBuilder } from './builder.js';
 import { gatherElements, sort } from './indexing.js';
 import { cumulativeSum } from './reduce.js';
 import type { Plain } from './value.js';
 
-/** Tokens that a cut looks among. */
+/** The most candidates of top-k, top-p and min-p. */
 export const CANDIDATES = 1024;
-/** What each row's settings are, in this order: the cuts as in `SamplingOptions`, the likeliest token alone by a top-k of 1. */
+/** The order of each row's settings: as in `SamplingOptions`; a top-k of 1 is greedy. */
 export const SAMPLING_SETTINGS = ['temperature', 'topK', 'topP', 'minP'] as const;
 
 /**
@@ -39,9 +39,9 @@ export function drawn(
   const before = binary('subtract', cumulativeSum(builder, shares, 1, false), shares);
   const place = builder.iota([rows, count], 1, 'f32');
   const isWithin = builder.compare('LT', place, setting('topK'));
-  // The part that is kept is one of those that the top-k leaves, as the sampler has it.
+  // top-p applies to the probabilities that top-k has left, as in the sampler.
   const within = builder.select(isWithin, shares, builder.splat(0, 'f32'));
-  // Shares fall and their sums rise: what is kept comes first.
+  // Probabilities are descending and their sums ascending, so the kept tokens come first.
   const isEnough = [
     builder.compare('LT', before, binary('multiply', setting('topP'), total(within))),
     builder.compare('GE', shares, setting('minP')),
@@ -67,12 +67,12 @@ export function drawn(
   return { token: at(ids), logit: at(scores) };
 }
 
-/** Tokens of a group, of which the largest logit is looked at first. */
+/** Tokens of a group, which is first represented by its largest logit. */
 const GROUP = 8;
 
 /**
- * The `count` highest of logits [rows, vocabulary] and their tokens, of equal ones the lower token first. Sorting is what choosing costs, so
- * only groups are sorted, by their largest, and then the tokens of the first `count` of those: no other token can be among the highest.
+ * The `count` highest logits [rows, vocabulary] and their tokens, lower token first among equals. Since sorting dominates the cost, groups are
+ * sorted by their largest logit, then only the tokens of the first `count` groups: no other token can be among the highest.
  */
 function likeliest(builder: StableHloBuilder, logits: Plain, count: number): [Plain, Plain] {
   const [rows, vocabulary] = logits.dims as [number, number];
@@ -98,7 +98,7 @@ function likeliest(builder: StableHloBuilder, logits: Plain, count: number): [Pl
   return highest(builder, gatherElements(builder, logits, tokens, 1), tokens, count);
 }
 
-/** The `count` highest of x [rows, n] and what of i32 [rows, n] goes with them: of equal ones the one with the lower number first. */
+/** The `count` highest of x [rows, n] and the corresponding numbers i32 [rows, n]; lower number first among equals. */
 function highest(builder: StableHloBuilder, x: Plain, numbers: Plain, count: number): [Plain, Plain] {
   const [sorted, with_] = sort(builder, [x, numbers], 1, ([a, b, m, n]) => {
     const isLower = builder.compare('LT', m!, n!);

@@ -1,8 +1,8 @@
-/** States that grow: buffers with room, of each row written behind the entries that it holds. */
+/** Growing states: buffers to which each row appends at its own length. */
 import type { StableHloBuilder } from './builder.js';
 import type { Plain } from './value.js';
 
-/** `old` with `entries` at [lengths[i], lengths[i] + added) of the growing axis of row i. The executor sees to it that they fit. */
+/** `old` with `entries` at [lengths[i], lengths[i] + added) of row i's growing axis. The executor ensures that they fit. */
 export function appended(
   builder: StableHloBuilder,
   old: Plain,

@@ -1,7 +1,7 @@
-/** The text of a program: instructions in regions, of which none is written twice where its result is known. */
+/** The text of a program: instructions in nested regions, with common subexpression elimination. */
 import { type Element, type Plain, typeText } from './value.js';
 
-/** Instructions of a region, with what was computed there by its text. */
+/** The instructions of a region, and its results by the text of their instruction. */
 interface Region {
   readonly lines: string[];
   readonly known: Map<string, Plain>;
@@ -12,7 +12,7 @@ function newRegion(): Region {
   return { lines: [], known: new Map(), knownTogether: new Map() };
 }
 
-/** The text of a StableHLO function as it grows: instructions, names of values, and regions within. */
+/** The text of a StableHLO function under construction. */
 export class HloText {
   private readonly regions: Region[] = [newRegion()];
   private names = 0;
@@ -22,7 +22,7 @@ export class HloText {
     return this.regions[0]!.lines;
   }
 
-  /** An argument, or a value that a region is given. */
+  /** An argument of the function or of a region. */
   argument(element: Element, dims: readonly number[], isWeak = false, id = this.name()): Plain {
     return { kind: 'plain', id, element, dims, isWeak };
   }
@@ -31,7 +31,7 @@ export class HloText {
     return `%${this.names++}`;
   }
 
-  /** Adds an instruction with one result. The same one is not computed twice. */
+  /** Adds an instruction with one result, or returns the result of an equal one. */
   emit(instruction: string, element: Element, dims: readonly number[], isWeak = false): Plain {
     for (const { known } of this.regions) {
       const same = known.get(instruction);
@@ -76,7 +76,7 @@ export class HloText {
   }
 }
 
-/** The type of a value as StableHLO writes it, such as `tensor<2x3xf32>`. */
+/** The type of a value in StableHLO's syntax, such as `tensor<2x3xf32>`. */
 export function typeOf({ element, dims }: Pick<Plain, 'element' | 'dims'>): string {
   return typeText(element, dims);
 }

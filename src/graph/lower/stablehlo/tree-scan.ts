@@ -1,19 +1,19 @@
-/** A scan as a tree of few large kernels, in place of a loop of many small ones. */
+/** A scan as a tree of few large kernels instead of a loop of many small ones. */
 import type { StableHloBuilder } from './builder.js';
 import { type Plain, replaced } from './value.js';
 
-/** Steps that become one on the next level of the tree. */
+/** Steps that are combined into one on the next level of the tree. */
 const JOINED = 4;
 
-/** What a scan takes, all in float32. */
+/** The operands of a scan, all in float32. */
 interface Steps {
   readonly transition: Plain;
   readonly added: Plain;
-  /** As what is added, of one step. */
+  /** The initial state, in the shape of one step of what is added. */
   readonly initial: Plain;
 }
 
-/** How a scan's transitions act. Each operand has some steps along the scan's axis, both as many. */
+/** The products of a scan's transitions. Both operands have the same number of steps along the scan's axis. */
 export interface ScanProduct {
   /** A S */
   act(transition: Plain, state: Plain): Plain;
@@ -22,10 +22,10 @@ export interface ScanProduct {
 }
 
 /**
- * The scan S' = A_n S + B_n: the state before each step, along `axis`. Two steps in a row are one step with A = A_2 A_1 and
- * B = A_2 B_1 + B_2. So steps are joined in fours, the scan over the joined ones gives the state before each four, and from it follow
- * those within. The number of kernels grows with the logarithm of the steps; each number is moved some eight times. See Blelloch, Prefix
- * sums and their applications (1990).
+ * The scan S' = A_n S + B_n: the state before each step, along `axis`. Two consecutive steps are one step with A = A_2 A_1 and B = A_2 B_1 +
+ * B_2. So groups of four steps are combined, a recursive scan over the groups gives the state before each group, and the states within follow.
+ * The number of kernels is logarithmic in the steps, and each number is moved some eight times. See Blelloch, Prefix sums and their
+ * applications (1990).
  */
 export function treeScan(
   builder: StableHloBuilder,
@@ -37,14 +37,14 @@ export function treeScan(
   const steps = added.dims[axis]!;
   const joined = Math.ceil(steps / JOINED);
   const filling = joined * JOINED - steps;
-  /** The dims of x with `joined` fours along the axis, of each of which `size` steps are there. */
+  /** The dims of x with the axis split into `joined` groups of `size` steps. */
   const inFours = (x: Plain, size: number): number[] => [
     ...x.dims.slice(0, axis),
     joined,
     size,
     ...x.dims.slice(axis + 1),
   ];
-  /** The steps one after the other within each four. What fills up the last four comes behind all other steps. */
+  /** The first, second, third and fourth step of every group. The last group is padded at the end. */
   const inTurn = (x: Plain): Plain[] => {
     const filled = filling === 0 ? x : builder.pad(x, axis, reverse ? filling : 0, reverse ? 0 : filling);
     const apart = builder.reshape(filled, inFours(x, JOINED));

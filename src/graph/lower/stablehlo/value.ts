@@ -1,4 +1,4 @@
-/** What operators are lowered to on this target: named results of instructions, with their types. */
+/** The values of this target: named results of instructions, with their types. */
 import { DTYPES, type DType } from '../../dtype.js';
 
 /** The type of an element, by its name in StableHLO. */
@@ -13,15 +13,15 @@ export interface Plain {
   readonly element: Element;
   readonly dims: readonly number[];
   /**
-   * It has no say in how precisely an operator computes that goes by its operands: a literal, or a parameter, which are kept in float32
-   * and used in whatever the activations have.
+   * Whether its type is ignored in type promotion, as of JAX's weak types: literals and parameters are in float32, and are converted to the
+   * precision of the activations.
    */
   readonly isWeak: boolean;
-  /** The number that every element is, where it is a literal. */
+  /** The value of all elements, if it is a literal. */
   readonly literal?: number;
 }
 
-/** Matrices [..., rows, columns] in blocks of few bits, which are widened where they are used. */
+/** Block-quantized matrices [..., rows, columns], which are dequantized where they are used. */
 export interface Packed {
   readonly kind: 'packed';
   readonly dims: readonly number[];
@@ -33,10 +33,10 @@ export interface Packed {
   readonly scales: Plain;
 }
 
-/** A value of the function: an array, or a matrix in few bits with its scales. */
+/** A value of the function: an array, or a quantized matrix. */
 export type Value = Plain | Packed;
 
-/** The floats in which activations are kept and products are computed; sums of products are float32. */
+/** The precision of activations and products; products accumulate in float32. */
 export type Precision = 'float32' | 'bfloat16';
 
 /** StableHLO's name of a dtype. */

@@ -1,15 +1,15 @@
 /**
- * Several tokens of each row in one run: a loop whose step is the program that writes one token, the next one chosen by sampling.ts.
- * A row that has ended, by a token or by its number of tokens, stays as it is while others go on.
+ * Generates several tokens of each row in one run: a loop over the decoding program and sampling.ts. A row that has ended, by a stop token or
+ * its limit, stays unchanged while others continue.
  */
 import type { StableHloBuilder } from './builder.js';
 import { drawn, SAMPLING_SETTINGS } from './sampling.js';
 import type { Plain } from './value.js';
 
-/** Tokens that end a row: so many at most. */
+/** The most stop tokens of a row. */
 export const MOST_STOPS = 16;
 
-/** What the loop is given besides the states, by the arguments' names. */
+/** The names of the loop's arguments, besides the states. */
 export const WRITING_ARGUMENTS = {
   /** f32 [steps, rows]: a random number for each token. */
   uniforms: 'writing/uniforms',
@@ -17,17 +17,17 @@ export const WRITING_ARGUMENTS = {
   settings: 'writing/settings',
   /** i32 [rows, MOST_STOPS], -1 for none. */
   stops: 'writing/stops',
-  /** i32 [rows]: tokens that each may write. */
+  /** i32 [rows]: the limit of tokens of each row. */
   counts: 'writing/counts',
 } as const;
 
-/** What it returns besides the states. */
+/** The names of its results, besides the states. */
 export const WRITING_RESULTS = {
-  /** i32 [steps, rows]: the tokens, -1 behind a row's end. */
+  /** i32 [steps, rows]: the tokens, -1 after a row's end. */
   tokens: 'tokens',
   /** f32 [steps, rows]: their logits. */
   chosen: 'chosen',
-  /** f32 [rows, vocabulary]: those of each row's last token. */
+  /** f32 [rows, vocabulary]: the logits of each row's last token. */
   logits: 'logits',
 } as const;
 
@@ -41,14 +41,14 @@ export function writingArguments(steps: number, rows: number) {
   ] as const;
 }
 
-/** What a step reads: `ids` i64 [rows, 1], and `position` and `lengths` i64 [rows]. */
+/** The inputs of a step: `ids` i64 [rows, 1], and `position` and `lengths` i64 [rows]. */
 export interface Standing {
   readonly ids: Plain;
   readonly position: Plain;
   readonly lengths: Plain;
 }
 
-/** What the loop that writes tokens leaves. */
+/** The results of the loop. */
 export interface Written {
   readonly states: readonly Plain[];
   readonly tokens: Plain;
@@ -57,8 +57,8 @@ export interface Written {
 }
 
 /**
- * Runs `step` so often. It is given where the rows stand and their states, and makes new states and logits [rows, vocabulary]. `keeps` says
- * which states a row that has ended need not keep: those that grow, of which only the entries up to its length count.
+ * Runs `step` for a number of tokens. It takes the rows' positions and states, and returns new states and logits [rows, vocabulary]. `keeps`
+ * marks states that need no masking for rows that have ended: growing ones, of which only the entries up to the row's length are valid.
  */
 export function writeTokens(
   builder: StableHloBuilder,

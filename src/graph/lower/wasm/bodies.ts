@@ -1,4 +1,4 @@
-/** Parts of a graph that run inside a node: sizes are numbers by now, so loops are unrolled. */
+/** Subgraphs of a node. All sizes are known, so loops are unrolled. */
 import { DeviceError } from '../../../errors.js';
 import type { Body } from '../../ops/body.js';
 import type { Dim, Shape } from '../../shape.js';
@@ -8,7 +8,7 @@ import { lowerAll, valuesAround } from './lower.js';
 import { concatInWasm, reshapedOrCopied } from './operators.js';
 import type { Value } from './value.js';
 
-/** A loop whose iterations are all lowered, one after the other. */
+/** Unrolls a loop. */
 export function loopInWasm(
   builder: WasmBuilder,
   operands: readonly (Value | undefined)[],
@@ -53,7 +53,7 @@ function isTrue(value: Value): boolean {
   return Boolean(value.buffer.source.data[value.offset]);
 }
 
-/** Names that stand for sizes of these values get them. */
+/** Binds symbolic dimensions to the sizes of these values. */
 function bindSizes(builder: WasmBuilder, tensors: readonly Tensor[], values: readonly Value[]): void {
   for (const [i, { shape }] of tensors.entries()) {
     for (const [axis, dim] of shape.entries()) {

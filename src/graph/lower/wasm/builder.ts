@@ -1,4 +1,4 @@
-/** Collects the steps of a schedule while a graph is lowered, all of whose dimensions are numbers by then. */
+/** The builder of schedules: collects steps while a graph is lowered. All dimensions are known numbers. */
 import { DTYPES, type DType, type TensorData } from '../../dtype.js';
 import { asMatrix, type Dim, evaluateDim, type Shape } from '../../shape.js';
 import type { Node, Tensor } from '../../tensor.js';
@@ -32,31 +32,30 @@ export type WasmLowering<Attributes> = (
 ) => readonly Value[];
 
 /**
- * Collects the steps of the kernels while a graph is lowered to them. What is computed from constants alone becomes a step that is done
- * once.
+ * Collects the steps of a schedule. Steps that depend only on constants run once.
  */
 export class WasmBuilder {
-  /** What is done in every run, and what is done once, since its operands never change. */
+  /** The steps of every run; and those that run once, since their operands are constants. */
   readonly steps: (Step | MapStep)[] = [];
   readonly once: (Step | MapStep)[] = [];
-  /** States whose successors kernels have written to their places. */
+  /** States whose new values are written in place by kernels. */
   readonly written = new Set<number>();
   /** Tensors that some other node uses. */
   readonly used = new Set<Tensor>();
   path = '';
-  /** What the node that is being lowered is called among constants; see `Buffer.key`. */
+  /** The key of the present node's constants; see `Buffer.key`. */
   key: string | undefined;
   private made = 0;
   private readonly bound = new Map<string, number>();
-  /** Norms, and products with matrices in few bits. */
+  /** Norms, and products with quantized matrices. */
   readonly products = new PackedProducts(this);
 
   constructor(
     private readonly sizes: (symbol: string) => number,
     readonly threads: number,
-    /** The states that tensors are the successors of, where a kernel may write that itself. */
+    /** The states whose new values these tensors are, if a kernel may write them in place. */
     readonly successors: ReadonlyMap<Tensor, number>,
-    /** The input that holds how many entries each row's growing states have. */
+    /** The input with the number of entries of each row's growing states. */
     readonly lengths: Buffer | undefined,
   ) {}
 
@@ -80,7 +79,7 @@ export class WasmBuilder {
     }
   }
 
-  /** Says what a symbol is that came about inside the graph. */
+  /** Binds a symbol that the graph itself introduces. */
   bind(symbol: string, size: number): void {
     this.bound.set(symbol, size);
   }
@@ -94,7 +93,7 @@ export class WasmBuilder {
     return { kind: 'view', dtype, dims, buffer, element, strides: contiguousStrides(dims), offset: 0 };
   }
 
-  /** Memory for a result, which is as constant as the operands that it is made from. */
+  /** Allocates memory for a result, which is constant if all of its operands are. */
   allocate(dims: readonly number[], dtype: DType, from: readonly Buffer[]): View {
     const bytes = count(dims) * DTYPES[dtype].bytes;
     const isConstant = from.every((buffer) => buffer.isConstant);
@@ -102,14 +101,14 @@ export class WasmBuilder {
     return this.viewOf(new Buffer(bytes, undefined, isConstant, key), dims, dtype);
   }
 
-  /** Sets the name of the next node's constants. */
+  /** Sets the path and key of the next node. */
   begin(path: string, key: string | undefined): void {
     this.path = path;
     this.key = key;
     this.made = 0;
   }
 
-  /** Adds a step. One that reads nothing but what never changes is done once. */
+  /** Adds a step. A step that reads only constants runs once. */
   step(
     kernel: Kernel,
     words: readonly Word[],
@@ -129,7 +128,7 @@ export class WasmBuilder {
     (isOnce ? this.once : this.steps).push({ kernel, words, ...rest, path: this.path, label, weightBytes });
   }
 
-  /** An operand as memory: a state's rows are put together, codes become numbers. */
+  /** An operand as memory: copies a state's rows together, and dequantizes codes. */
   view(value: Value): View {
     switch (value.kind) {
       case 'view':
@@ -143,7 +142,7 @@ export class WasmBuilder {
     }
   }
 
-  /** An operand whose elements lie one after the other, in its own type. */
+  /** An operand as contiguous memory in its own type. */
   contiguous(value: Value): View {
     const view = this.view(value);
     return isContiguous(view) && view.element === ELEMENTS[view.dtype] ? view : this.copy(view);
@@ -156,7 +155,7 @@ export class WasmBuilder {
     return isPlain && (view.strides.at(-1) === 1 || view.dims.at(-1) === 1) ? view : this.copy(view);
   }
 
-  /** An operand [..., size] as rows at one distance from each other. */
+  /** An operand [..., size] as rows with a constant stride. */
   rows(value: Value): Rows {
     const given = this.withRows(value);
     const size = given.dims.at(-1)!;
@@ -173,7 +172,7 @@ export class WasmBuilder {
     return { buffer: view.buffer, bytes: view.offset * ELEMENT_BYTES[view.element] };
   }
 
-  /** An operand [batch, sequence, size]: its address, and bytes from row to row and from token to token. */
+  /** The words of an operand [batch, sequence, size]: its address, and the strides of rows and tokens in bytes. */
   tokens(view: View): Word[] {
     return [this.at(view), 4 * view.strides[0]!, 4 * view.strides[1]!];
   }
@@ -184,7 +183,7 @@ export class WasmBuilder {
     return to;
   }
 
-  /** Copies elements to a place of the same dimensions. */
+  /** Copies elements to a view of the same dimensions. */
   store(to: View, from: View, label: string): void {
     if (count(to.dims) === 0) return;
     this.addMap({
@@ -196,7 +195,7 @@ export class WasmBuilder {
     });
   }
 
-  /** An instruction on every element of operands that broadcast with each other. */
+  /** An element-wise instruction with broadcasting. */
   map(
     instruction: Instruction,
     dtype: DType,
@@ -235,7 +234,7 @@ export class WasmBuilder {
     (isOnce ? this.once : this.steps).push(step);
   }
 
-  /** The word that names a table of an operand's rows, of which each state of a batch is one. */
+  /** The word of a table of an operand's rows, one for each state of a batch. */
   rowsOf(value: Value): { word: Word; reads: Buffer[]; readsStates?: number[] } {
     if (value.kind === 'state') {
       return { word: { state: value.index, side: 'before' }, reads: [], readsStates: [value.index] };
@@ -244,7 +243,7 @@ export class WasmBuilder {
     return { word: this.table(view), reads: [view.buffer] };
   }
 
-  /** The same for a result: the place of the state that it is, or new memory. */
+  /** The same for a result: the memory of the state that it replaces, or new memory. */
   rowsTo(
     tensor: Tensor,
     from: readonly Buffer[],
@@ -252,7 +251,7 @@ export class WasmBuilder {
     const state = this.successors.get(tensor);
     const dims = this.dims(tensor.shape);
     if (state !== undefined) {
-      // Nothing else reads it: it has no memory of its own.
+      // Nothing else reads it, so it needs no memory of its own.
       this.written.add(state);
       const value = this.viewOf(new Buffer(0), dims, tensor.dtype);
       return { word: { state, side: 'after' }, value, writes: [], writesStates: [state] };
@@ -322,7 +321,7 @@ export class WasmBuilder {
   }
 }
 
-/** A load, or the number itself where a constant has only one. */
+/** A load, or a literal for a constant of one element. */
 function operandOf(view: View): Expression {
   const { source } = view.buffer;
   const isOne = view.strides.every((stride, i) => stride === 0 || view.dims[i] === 1);
@@ -335,7 +334,7 @@ function operandOf(view: View): Expression {
 
 const shortKeys = new Map<string, string>();
 
-/** A short name for what a constant is computed from, the same for the same text: written out, names double with each square. */
+/** A hash of the expression that computes a constant: expressions written out would grow exponentially. */
 function shortKey(text: string): string {
   const known = shortKeys.get(text);
   if (known !== undefined) return known;

@@ -1,9 +1,9 @@
 /**
- * The numbers by which a schedule names kernels and what the `map` kernel does. Plain enums, since the kernels'
- * AssemblyScript imports this file too.
+ * The codes of kernels in schedules, and of the instructions of the `map` kernel. Plain enums, since the AssemblyScript kernels import this
+ * file too.
  */
 
-/** The kernels by the numbers that they have in a schedule. */
+/** The codes of the kernels. */
 export enum Kernel {
   map = 0,
   reduce = 1,
@@ -36,10 +36,10 @@ export enum Kernel {
   packedExpertsDown = 28,
 }
 
-/** Entries of a growing state that lie together in a page. */
+/** The entries of a page of a growing state. */
 export const PAGE_ENTRIES = 64;
 
-/** How elements lie in memory. */
+/** The types of elements in memory. */
 export enum Element {
   float32 = 0,
   int64 = 1,
@@ -51,15 +51,15 @@ export enum Element {
   uint8 = 7,
 }
 
-/** What a reduction does. */
+/** The kinds of reductions. */
 export enum Reduction {
   sum = 0,
   max = 1,
 }
 
 /**
- * Instructions of `map`. Registers hold a block of float32 numbers, of int64 numbers, or of truth values (all bits set
- * or none); the last letter says which an instruction works on.
+ * Instructions of `map`. A register holds a block of float32 numbers, int64 numbers, or booleans (all bits set or none); the last letter is the
+ * type that an instruction operates on.
  */
 export enum Instruction {
   load = 0,

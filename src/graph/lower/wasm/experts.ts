@@ -1,17 +1,17 @@
-/** A mixture of experts: of the matrices only those of the experts that some token uses are read. */
+/** Mixtures of experts that read only the matrices of experts which some token uses. */
 import type { WasmBuilder } from './builder.js';
 import { Element, Kernel } from './codes.js';
 import type { Word } from './step.js';
 import { type Buffer, ELEMENT_BYTES, isContiguous, type Value, type View } from './value.js';
 
-/** The experts' matrices [experts, rows, columns] as a kernel reads them, with what they are multiplied with. */
+/** A kernel's operands for the experts' matrices [experts, rows, columns]. */
 interface Product {
   readonly isPacked: boolean;
   /** The first words of the step, and those that name the operands. */
   readonly head: readonly Word[];
   readonly operands: readonly Word[];
   readonly reads: readonly Buffer[];
-  /** Bytes of one expert's matrix, and how it is stored, for people. */
+  /** The bytes of one expert's matrix, and a description of its format for profiles. */
   readonly bytes: number;
   readonly stored: string;
 }

@@ -1,4 +1,4 @@
-/** Lowerings of what layers are made of, for which this target has kernels of its own. */
+/** Lowerings of composite operators with kernels of their own. */
 import type { AttentionOptions } from '../../ops/attention.js';
 import type { CompleteScan } from '../../ops/scan.js';
 import type { Node, Tensor } from '../../tensor.js';
@@ -17,7 +17,7 @@ import {
   type View,
 } from './value.js';
 
-/** Along the last axis. */
+/** Softmax along the last axis. */
 export function softmaxInWasm(builder: WasmBuilder, input: Value, isLog: boolean): View {
   const x = builder.contiguous(input);
   const to = builder.allocate(x.dims, 'float32', [x.buffer]);
@@ -28,7 +28,7 @@ export function softmaxInWasm(builder: WasmBuilder, input: Value, isLog: boolean
   return to;
 }
 
-/** Running sums along an axis. */
+/** Cumulative sums along an axis. */
 export function cumulativeInWasm(builder: WasmBuilder, input: Value, axis: number, isReverse: boolean): View {
   const x = builder.contiguous(computed(builder, input));
   const to = builder.allocate(x.dims, x.dtype, [x.buffer]);
@@ -126,12 +126,12 @@ export function tokenOperands(builder: WasmBuilder, values: readonly (Value | un
   };
 }
 
-/** The state before, if there is one, as a table of rows. */
+/** The state before the run, if there is one, as a table of rows. */
 export function statesBefore(builder: WasmBuilder, state: Value | undefined) {
   return state ? builder.rowsOf(state) : { word: 0, reads: [] as Buffer[] };
 }
 
-/** The linear recurrence by any rule, token after token. */
+/** The linear recurrence with any update rule, token by token. */
 export function recurrenceInWasm(
   builder: WasmBuilder,
   [query, key, value, gate, state, beta, find, remove]: readonly (Value | undefined)[],
@@ -176,7 +176,7 @@ export function recurrenceInWasm(
   return [y, to.value];
 }
 
-/** The fields of a step for the states that its operands are and that its result becomes. */
+/** The fields of a step for the states that it reads and writes. */
 export function stateUse(before: { readsStates?: number[] }, to: { writesStates?: number[] }) {
   return {
     ...(before.readsStates && { readsStates: before.readsStates }),
@@ -184,16 +184,16 @@ export function stateUse(before: { readsStates?: number[] }, to: { writesStates?
   };
 }
 
-/** Channels that a thread takes at once; see kernels/scan.ts and kernels/convolution.ts. */
+/** Channels that a thread processes together; see kernels/scan.ts and kernels/convolution.ts. */
 const CHANNELS = 16;
 
-/** How threads divide [batch, sequence, channels] for one token of each row. */
+/** The partition of [batch, sequence, channels] over threads, for one token of each row. */
 function channelShare(y: View, along: readonly View[]) {
   const isEven = y.dims[1] === 1 && y.dims[2]! % CHANNELS === 0;
   return isEven ? { share: { length: count(y.dims), unit: CHANNELS, along } } : {};
 }
 
-/** The linear scan over states, all of whose steps are lowered, one after the other. */
+/** The linear scan over states, unrolled. */
 export function linearScanInWasm(
   builder: WasmBuilder,
   [transition, added, initial]: readonly (Value | undefined)[],
@@ -225,7 +225,7 @@ export function linearScanInWasm(
   return [states, state];
 }
 
-/** The product of complex numbers whose two parts stand along the first axis. */
+/** The product of complex numbers, with real and imaginary parts along the first axis. */
 function complexInWasm(builder: WasmBuilder, a: View, b: View): View {
   const [aRe, aIm, bRe, bIm] = [part(a, 0, 0, 1), part(a, 0, 1, 1), part(b, 0, 0, 1), part(b, 0, 1, 1)];
   const of = (instruction: Instruction, ...operands: View[]): View =>
@@ -236,7 +236,7 @@ function complexInWasm(builder: WasmBuilder, a: View, b: View): View {
   return concatInWasm(builder, [re, im], 0);
 }
 
-/** Mamba's scan, token after token. */
+/** Mamba's selective scan, token by token. */
 export function scanInWasm(
   builder: WasmBuilder,
   [value, step, rate, key, query, state]: readonly (Value | undefined)[],
@@ -312,14 +312,14 @@ export function convolutionInWasm(
   return [y, to.value];
 }
 
-/** Entries of growing states in few bits, which attention reads where they lie; undefined for others. */
+/** Quantized entries of growing states, which attention reads in place; undefined for others. */
 export function codedInWasm(codes: Value, scales: Value | undefined): Value[] | undefined {
   if (codes.kind !== 'state' || codes.grows === undefined || (scales && scales.kind !== 'state'))
     return undefined;
   const coded: Value = {
     kind: 'coded',
     dtype: 'float32',
-    // Asking for it makes the schedule one for a state's room.
+    // Reading the dims makes the schedule depend on the state's buffer size.
     get dims() {
       return codes.dims;
     },
@@ -329,7 +329,7 @@ export function codedInWasm(codes: Value, scales: Value | undefined): Value[] | 
   return [coded];
 }
 
-/** The growing states whose pages hold keys or values, or null where these are anything else. */
+/** The growing states whose pages hold keys or values; null if they are not such states. */
 function pagesOf(past: Value): Pick<Coded, 'codes' | 'scales'> | null {
   if (past.kind !== 'state' && past.kind !== 'coded') return null;
   const pages = past.kind === 'state' ? { codes: past, scales: undefined } : past;
@@ -337,8 +337,8 @@ function pagesOf(past: Value): Pick<Coded, 'codes' | 'scales'> | null {
 }
 
 /**
- * Causal attention of new tokens over the pages of growing states and over themselves. Undefined where what came before is no
- * such state, and for what the kernel does not know.
+ * Causal attention of new tokens over the pages of growing states and over themselves. Undefined if the past is not such a state, and for
+ * options that the kernel does not support.
  */
 export function attentionInWasm(
   builder: WasmBuilder,
@@ -355,7 +355,7 @@ export function attentionInWasm(
   const fresh = [query, key, value ?? key].map((operand) => builder.withRows(operand!)) as [View, View, View];
   const held = lengths && builder.contiguous(lengths);
   const reads = [...fresh.map(({ buffer }) => buffer), ...(held ? [held.buffer] : [])];
-  // Heads of a token lie together, since they are joined next.
+  // The heads of a token are contiguous, since they are concatenated next.
   const width = valueSize ?? value!.dims[3]!;
   const joined = builder.allocate([batch, sequence, heads, width], 'float32', reads);
   const y = transposed(joined, [0, 2, 1, 3]);

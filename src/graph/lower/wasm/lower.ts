@@ -1,4 +1,4 @@
-/** A graph as the steps of a schedule, for given dimensions. */
+/** Lowers a graph to the steps of a schedule, for given dimensions. */
 import { ShapeError } from '../../../errors.js';
 import { asMatrix, type Dim } from '../../shape.js';
 import {
@@ -28,7 +28,7 @@ import {
   type View,
 } from './value.js';
 
-/** A graph whose states an executor keeps. */
+/** A graph with states. */
 export interface WasmGraph {
   readonly outputs: Readonly<Record<string, Tensor>>;
   readonly states: readonly {
@@ -37,9 +37,9 @@ export interface WasmGraph {
     readonly grows: number | undefined;
     readonly isBatched: boolean;
   }[];
-  /** int64 [batch]: entries that growing states hold, where the graph itself asks for that. */
+  /** int64 [batch]: the number of entries of growing states, if the graph has this input. */
   readonly lengths: Tensor | undefined;
-  /** Rows of the states, of which each has its own length. */
+  /** The number of rows of the states. */
   readonly rows: number;
   readonly weights: ReadonlyMap<string, HeldWeight>;
   /** The value of a named dimension. */
@@ -47,20 +47,20 @@ export interface WasmGraph {
   readonly threads: number;
 }
 
-/** Steps in order, and the buffers that are filled before a run or read after it. */
+/** The steps in order, and the buffers of inputs and outputs. */
 export interface Lowered {
   readonly once: readonly Step[];
   readonly steps: readonly Step[];
   readonly inputs: ReadonlyMap<string, Buffer>;
   readonly outputs: ReadonlyMap<string, View>;
-  /** Entries that a run appends to each state, undefined for those that do not grow or stay as they are. */
+  /** The number of entries that a run appends to each state; undefined for states that do not grow or do not change. */
   readonly appended: readonly (number | undefined)[];
 }
 
-/** The name under which the lengths of states are fed where the graph does not ask for them. */
+/** The name of the lengths' input, if the graph does not declare one. */
 export const LENGTHS = 'state/lengths';
 
-/** Throws `DeviceError` for what this target cannot do, and `ShapeError` for a dimension that is not known. */
+/** Throws `DeviceError` for operations that this target does not support, and `ShapeError` for an unknown dimension. */
 export function lowerToWasm(graph: WasmGraph): Lowered {
   const { outputs, states, weights } = graph;
   const inputs = new Map<string, Buffer>();
@@ -70,7 +70,7 @@ export function lowerToWasm(graph: WasmGraph): Lowered {
   const roots = [...Object.values(outputs), ...changed.map(({ after }) => after)];
   const order = topologicalOrder(roots);
 
-  // Where a node's result is used only as the new value of a state, its kernel writes straight into the state.
+  // If a node's result is used only as the new value of a state, its kernel writes it in place.
   const uses = new Map<Tensor, number>();
   for (const { inputs } of order) for (const x of inputs) if (x) uses.set(x, (uses.get(x) ?? 0) + 1);
   for (const root of roots) uses.set(root, (uses.get(root) ?? 0) + 1);
@@ -84,7 +84,7 @@ export function lowerToWasm(graph: WasmGraph): Lowered {
   const lengths = lengthsBuffer();
   const builder = new WasmBuilder(graph.sizes, graph.threads, successors, lengths);
 
-  /** Fed by the executable itself, under the program's own name for it, if it has one. */
+  /** The buffer of the lengths, which the executable feeds, under the program's own name if it has one. */
   function lengthsBuffer(): Buffer | undefined {
     if (!graph.lengths && !states.some(({ grows }) => grows !== undefined)) return undefined;
     const name = graph.lengths ? inputName(graph.lengths)! : LENGTHS;
@@ -154,7 +154,7 @@ function keptValue(
   return {
     kind: 'state',
     dtype: tensor.dtype,
-    // Asking for the room of a growing state makes the schedule one for that room.
+    // Reading the room of a growing state makes the schedule depend on it.
     get dims() {
       return builder.dims(tensor.shape);
     },
@@ -220,10 +220,10 @@ function storeState(
   );
 }
 
-/** Results by operator and operands, for common subexpressions: layers repeat some, such as the angles of positions. */
+/** Results by operator and operands, for common subexpression elimination: layers repeat some, such as rotary angles. */
 const results = new WeakMap<WasmBuilder, Map<string, readonly Value[]>>();
 
-/** Lowers nodes in order. Where two are the same operator of the same operands, it is done once. */
+/** Lowers nodes in order, with common subexpression elimination. */
 export function lowerAll(
   builder: WasmBuilder,
   order: readonly Node[],
@@ -250,7 +250,7 @@ export function lowerAll(
 
 const scopes = new WeakMap<WasmBuilder, Map<Tensor, Value>>();
 
-/** The values that nodes inside a node may use: those of the graph around it. */
+/** The values that nodes of a subgraph may use: those of the enclosing graph. */
 export function valuesAround(builder: WasmBuilder): Map<Tensor, Value> {
   return scopes.get(builder)!;
 }
@@ -278,8 +278,8 @@ function lowerNode(
 }
 
 /**
- * A key that is equal for nodes that compute the same, or undefined where it would be too long. It outlives the program if all operands are
- * named constants.
+ * A key that is equal for nodes with equal results, or undefined if it would be too long. If all operands are named constants, it is valid
+ * across programs.
  */
 function keyOf(
   builder: WasmBuilder,
@@ -301,7 +301,7 @@ function valueKey(value: Value): string {
   return `${buffer.key ?? `#${idOf(buffer)}`}+${offset}[${dims}][${strides}]`;
 }
 
-/** Elements of a constant that is compared by its content. */
+/** The largest constant that is compared by content, in elements. */
 const MOST_COMPARED = 256;
 
 function attributesKey(builder: WasmBuilder, attributes: unknown): string | undefined {
@@ -316,7 +316,7 @@ function attributesKey(builder: WasmBuilder, attributes: unknown): string | unde
       isShort = false;
       return undefined;
     }
-    // A dimension is compared as a number: its name may mean another size elsewhere.
+    // Dimensions are compared by value, since a name may mean another size elsewhere.
     if (DIMENSIONS.has(name)) {
       return Array.isArray(value) ? builder.dims(value as Dim[]) : builder.resolve(value as Dim);
     }
@@ -329,7 +329,7 @@ function attributesKey(builder: WasmBuilder, attributes: unknown): string | unde
 /** Attributes that are dimensions or shapes. */
 const DIMENSIONS = new Set(['shape', 'size', 'dim', 'start', 'end', 'sizes', 'k']);
 
-/** Steps as kernels take them: without those whose results nobody reads, and neighbouring element-wise ones as one. */
+/** The final steps: dead steps are removed, and adjacent element-wise steps fused. */
 function finished(steps: readonly (Step | MapStep)[], isKept: (buffer: Buffer) => boolean): Step[] {
   const needed = new Set<Buffer>();
   const alive: (Step | MapStep)[] = [];
@@ -343,7 +343,7 @@ function finished(steps: readonly (Step | MapStep)[], isKept: (buffer: Buffer) =
   return divided(fused(alive.reverse(), isKept));
 }
 
-/** Each element-wise step takes in those before it whose results nobody reads in between. */
+/** Fuses each element-wise step with preceding ones whose results are not read in between. */
 function fused(given: readonly (Step | MapStep)[], isKept: (buffer: Buffer) => boolean): (Step | MapStep)[] {
   const steps: (Step | MapStep | undefined)[] = [...given];
   const readers = new Map<Buffer, Set<number>>();
@@ -358,7 +358,7 @@ function fused(given: readonly (Step | MapStep)[], isKept: (buffer: Buffer) => b
   for (let i = 0; i < steps.length; i++) {
     let step = steps[i];
     if (!step || !('stores' in step)) continue;
-    // Again as long as something is taken in: its operands may be taken in too.
+    // Repeated until nothing changes, since the operands of a fused step may be fused as well.
     for (let again = true; again; ) {
       again = false;
       for (const buffer of new Set(readsOf(step))) {

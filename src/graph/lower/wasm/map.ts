@@ -1,22 +1,21 @@
 /**
- * Element-wise steps: expressions over views, which neighbouring steps share. What only the next step reads is never
- * written to memory.
+ * Element-wise steps, which are fused: expressions over views. A result that only the next step reads is never written to memory.
  */
 import type { DType } from '../../dtype.js';
 import { Element, Instruction, Kernel } from './codes.js';
 import { floatBits, type Share, type Step, type Word } from './step.js';
 import { type Buffer, count, ELEMENT_BYTES, idOf, isContiguous, type View } from './value.js';
 
-/** What a register holds: float32 numbers, int64 numbers, truth values. */
+/** The types of registers: float32, int64, boolean. */
 export type Register = 'F' | 'I' | 'B';
 
-/** In which kind of register a dtype is computed: float32, int64 or bool. */
+/** The register type in which a dtype is computed. */
 export function registerOf(dtype: DType): Register {
   if (dtype === 'bool') return 'B';
   return dtype === 'float32' || dtype === 'bfloat16' || dtype === 'float16' ? 'F' : 'I';
 }
 
-/** What a fused elementwise step computes for each element. */
+/** The expression that a fused step computes for each element. */
 export type Expression =
   | { readonly kind: 'load'; readonly view: View }
   | { readonly kind: 'constant'; readonly register: Register; readonly value: number | bigint }
@@ -26,13 +25,13 @@ export type Expression =
 export interface MapStep {
   readonly kernel: Kernel.map;
   readonly dims: readonly number[];
-  /** Each view is of `dims`, contiguous or a part of another. */
+  /** The stored views have the dims `dims`, and are contiguous or parts of other views. */
   stores: { readonly view: View; readonly value: Expression }[];
   readonly path: string;
   label: string;
 }
 
-/** Elements of fewer bits than a register. */
+/** Element types with fewer bits than a register. */
 const ROUNDED: ReadonlySet<Element> = new Set([
   Element.bfloat16,
   Element.float16,
@@ -40,10 +39,10 @@ const ROUNDED: ReadonlySet<Element> = new Set([
   Element.uint8,
 ]);
 
-/** Registers that a thread has. */
+/** The number of registers of a thread. */
 const REGISTERS = 24;
 
-/** The views that a fused step reads, each once. */
+/** The distinct views that a fused step reads. */
 export function loadsOf(step: MapStep): View[] {
   const views = new Set<View>();
   for (const { value } of step.stores) {
@@ -72,8 +71,8 @@ function walk(expression: Expression, visit: (e: Expression) => void, seen = new
 }
 
 /**
- * `consumer` with what `producer` computes in place of what it would load of its result, or undefined where they do not
- * go over the same elements, or would need too many registers. `keep` says whether others read the producer's result too.
+ * Fuses `producer` into `consumer`, or returns undefined if they do not iterate over the same elements or would need too many registers. `keep`
+ * says whether other steps read the producer's result.
  */
 export function merged(
   producer: MapStep,
@@ -90,9 +89,9 @@ export function merged(
     count(view.dims) === size &&
     view.element === made.get(view.buffer)!.view.element;
   if (!loads.every((view) => isWhole(view) && isWhole(made.get(view.buffer)!.view))) return undefined;
-  // A register does not round: what is stored in fewer bits has to be read from there.
+  // Registers do not round, so values that are stored in fewer bits must be read back.
   if (loads.some((view) => ROUNDED.has(view.element))) return undefined;
-  // Both orders of elements are the same, so the finer of the two shapes serves both.
+  // Both have the same order of elements, so the common refinement of the two shapes serves both.
   const dims = commonDims(producer.dims, consumer.dims);
   if (!dims) return undefined;
   const producerViews = new Map(loadsOf(producer).map((view) => [view, regrouped(view, dims)]));
@@ -134,7 +133,7 @@ export function merged(
   return registersNeeded(step) <= REGISTERS ? step : undefined;
 }
 
-/** Dimensions of which both are groups, in order. */
+/** The common refinement of two shapes: dims whose consecutive groups multiply to the dims of both. */
 function commonDims(a: readonly number[], b: readonly number[]): number[] | undefined {
   const dims: number[] = [];
   const [x, y] = [a, b].map((given) => given.filter((dim) => dim !== 1).reverse());
@@ -152,7 +151,7 @@ function commonDims(a: readonly number[], b: readonly number[]): number[] | unde
   return dims.reverse();
 }
 
-/** A view of the same elements, in the same order, in finer dimensions. */
+/** A view of the same elements, in the same order, with finer dims. */
 function regrouped(view: View, dims: readonly number[]): View | undefined {
   const strides: number[] = [];
   const from = view.dims.flatMap((dim, i) => (dim === 1 ? [] : [{ dim, stride: view.strides[i]! }]));
@@ -186,14 +185,14 @@ function registersNeeded(step: MapStep): number {
   return compile(step).registers;
 }
 
-/** Instructions in order, with registers that are free again behind the last use of what they hold. */
+/** Compiles expressions to instructions, with register allocation. */
 function compile({ stores }: MapStep): Compiled {
   const order: Expression[] = [];
   const last = new Map<Expression, number>();
   const same = new Map<string, Expression>();
   const canonical = new Map<Expression, Expression>();
   const ids = new Map<Expression, number>();
-  /** Loads of the same view, and the same computation of the same operands, are done once. */
+  /** Deduplicates equal loads and equal expressions. */
   const unify = (e: Expression): Expression => {
     const known = canonical.get(e);
     if (known) return known;
@@ -247,7 +246,7 @@ function compile({ stores }: MapStep): Compiled {
       release([expression]);
       return { code: Instruction.store, expression, store, target, operands: [] };
     }
-    // A result's register is taken before its operands' are free: not all instructions can write over what they read.
+    // A result's register is allocated before its operands' are freed, since not all instructions can overwrite their operands.
     const target = free.pop() ?? registers++;
     held.set(expression, target);
     const inputs = expression.kind === 'compute' ? expression.operands : [];
@@ -265,7 +264,7 @@ function codeOf(expression: Expression): Instruction {
   return expression.register === 'I' ? Instruction.constantI : Instruction.constantB;
 }
 
-/** The step as the kernel takes it, divided between threads in this way. */
+/** Encodes a step for the kernel, with its partition over threads. */
 export function encodeMap(step: MapStep, { length, unit }: Share): Step {
   const { instructions } = compile(step);
   const views = instructions.flatMap(({ expression, store }) =>
@@ -307,7 +306,7 @@ function halves(value: bigint): [number, number] {
   return [Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n))];
 }
 
-/** Fewer axes for the same walk over elements: neighbours that every view steps through as one are joined. */
+/** Collapses adjacent axes that are contiguous in every view. */
 function collapsed(dims: readonly number[], views: readonly View[]): { dims: number[]; strides: number[][] } {
   const kept = dims.flatMap((dim, i) => (dim === 1 ? [] : [i]));
   const out: number[] = [];

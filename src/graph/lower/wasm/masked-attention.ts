@@ -1,11 +1,11 @@
-/** Attention of which a bias hides entries: windows, and sets of selected tokens. */
+/** Attention with a bias that masks entries: sliding windows, and sets of selected tokens. */
 import type { WasmBuilder } from './builder.js';
 import { Kernel } from './codes.js';
 import { transposed } from './operators.js';
 import { floatBits, type Word } from './step.js';
 import { broadcast, count, type Value, type View } from './value.js';
 
-/** softmax(q k^T * scale + bias) v of [batch, heads, sequence, size], over entries that lie together. */
+/** softmax(q k^T * scale + bias) v of [batch, heads, sequence, size], over contiguous entries. */
 export function maskedAttentionInWasm(
   builder: WasmBuilder,
   [query, key, value, bias]: readonly [Value, Value, Value, Value],
@@ -16,7 +16,7 @@ export function maskedAttentionInWasm(
   const rows = [query, key, value].map((operand) => builder.withRows(operand)) as [View, View, View];
   const added = broadcast(builder.contiguous(bias), [batch, heads, sequence, entries]);
   const reads = [...rows, added].map(({ buffer }) => buffer);
-  // Heads of a token lie together, since they are joined next.
+  // The heads of a token are contiguous, since they are concatenated next.
   const joined = builder.allocate([batch, sequence, heads, valueDim], 'float32', reads);
   const y = transposed(joined, [0, 2, 1, 3]);
   if (count(joined.dims) === 0) return [y];

@@ -1,4 +1,4 @@
-/** Lowerings that several operators share. */
+/** Lowerings shared by several operators. */
 import type { DType } from '../../dtype.js';
 import type { WasmBuilder, WasmLowering } from './builder.js';
 import { Element, Instruction, Kernel, Reduction } from './codes.js';
@@ -10,7 +10,7 @@ import { count, ELEMENT_BYTES, isContiguous, type Packed, reshaped, type Value, 
 /** Lowers an element-wise operator to the instruction of this name, for the dtype of its operands. */
 export function wasmMap(name: string, result?: DType): WasmLowering<unknown> {
   return (builder, inputs) => {
-    // Of `where` the first operand is the condition.
+    // The first operand of `where` is the condition.
     const { dtype } = inputs.at(-1)!;
     return [builder.map(instructionOf(name, dtype), result ?? dtype, inputs as Value[])];
   };
@@ -22,7 +22,7 @@ function instructionOf(name: string, dtype: DType): Instruction {
   return instruction;
 }
 
-/** A value in another dtype. */
+/** Converts a value to another dtype. */
 export function castInWasm(builder: WasmBuilder, x: Value, to: DType): View {
   const [from, into] = [registerOf(x.dtype), registerOf(to)];
   const view = builder.view(x);
@@ -34,7 +34,7 @@ export function castInWasm(builder: WasmBuilder, x: Value, to: DType): View {
   return result;
 }
 
-/** The dtype in which kernels add and compare: smaller dtypes are widened first, and the results narrowed. */
+/** The dtypes in which kernels add and compare: smaller dtypes are widened first, and results narrowed. */
 const COMPUTED: Readonly<Partial<Record<DType, DType>>> = {
   float16: 'float32',
   bfloat16: 'float32',
@@ -42,13 +42,13 @@ const COMPUTED: Readonly<Partial<Record<DType, DType>>> = {
   uint8: 'int32',
 };
 
-/** An operand in a type that kernels compute in. */
+/** Widens an operand to a dtype that kernels compute in. */
 export function computed(builder: WasmBuilder, value: Value): Value {
   const wider = COMPUTED[value.dtype];
   return wider ? castInWasm(builder, value, wider) : value;
 }
 
-/** A result that was computed in a wider type. */
+/** Narrows a result to its dtype. */
 export function narrowed(builder: WasmBuilder, view: View, dtype: DType): View {
   return view.dtype === dtype ? view : castInWasm(builder, view, dtype);
 }
@@ -90,13 +90,13 @@ export function around(dims: readonly number[], axis: number): [outer: number, s
   return [count(dims.slice(0, axis)), dims[axis]!, count(dims.slice(axis + 1))];
 }
 
-/** A part of a view along an axis. */
+/** A slice of a view along an axis. */
 export function part(view: View, axis: number, start: number, size: number): View {
   const dims = view.dims.map((dim, i) => (i === axis ? size : dim));
   return { ...view, dims, offset: view.offset + start * view.strides[axis]! };
 }
 
-/** A view from the other end of an axis. */
+/** A view with an axis reversed. */
 export function reversed(view: View, axis: number): View {
   const stride = view.strides[axis]!;
   return {
@@ -106,7 +106,7 @@ export function reversed(view: View, axis: number): View {
   };
 }
 
-/** A view with its axes in another order; nothing is copied. */
+/** A view with permuted axes, without a copy. */
 export function transposed(view: View, order: readonly number[]): View {
   return {
     ...view,
@@ -115,7 +115,7 @@ export function transposed(view: View, order: readonly number[]): View {
   };
 }
 
-/** A view with other dims: of the same buffer where its strides allow it, else of a copy. */
+/** A view with other dims: of the same buffer if its strides allow it, otherwise of a copy. */
 export function reshapedOrCopied(builder: WasmBuilder, value: Value, dims: readonly number[]): View {
   const view = builder.view(value);
   return reshaped(view, dims) ?? reshaped(builder.copy(view), dims)!;
@@ -139,7 +139,7 @@ export function concatInWasm(builder: WasmBuilder, inputs: readonly Value[], axi
   return to;
 }
 
-/** The product over the last two axes, each operand's swapped first where asked. */
+/** The product over the last two axes, with optional transposition of each operand. */
 export function matmulInWasm(
   builder: WasmBuilder,
   a: Value,
@@ -190,7 +190,7 @@ function generalProduct(builder: WasmBuilder, left: View, right: View): View {
   const b = numbers(right);
   const [m, k] = a.dims.slice(-2) as [number, number];
   const n = b.dims.at(-1)!;
-  // A single column is a row of the transposed product, whose elements lie in the same order: the kernel takes columns together.
+  // A product with a single column is computed as its transpose, with a single row, since the kernel processes columns together.
   if (n === 1 && m > 1) {
     const row = generalProduct(builder, swapped(b, true), swapped(a, true));
     return reshaped(row, [...row.dims.slice(0, -2), m, 1])!;
@@ -228,7 +228,7 @@ function generalProduct(builder: WasmBuilder, left: View, right: View): View {
   return to;
 }
 
-/** `gather`: rows of a table, which may be packed in few bits. */
+/** `gather`: rows of a table, which may be quantized. */
 export function gatherInWasm(builder: WasmBuilder, table: Value, indices: Value): View {
   const places = builder.contiguous(indices);
   const entries = count(places.dims);

@@ -1,6 +1,6 @@
 /**
- * Products with matrices in few bits. The rows of the other operand are quantized first, so that the products are of integers; an RMS norm
- * just before a product is computed by the same kernel as the quantization.
+ * Products with quantized matrices. The rows of the other operand are quantized first, so that products are in integers. An RMS norm before a
+ * product is fused with the quantization.
  */
 import type { WasmBuilder } from './builder.js';
 import { Kernel } from './codes.js';
@@ -8,19 +8,19 @@ import { PRODUCT_UNIT } from './share.js';
 import { floatBits, type Word } from './step.js';
 import { Buffer, count, idOf, isContiguous, type Packed, type Value, type View } from './value.js';
 
-/** Rows of float32 numbers that an operand consists of, at one distance from each other in a buffer. */
+/** The rows of a float32 operand, with a constant stride in a buffer. */
 export interface Rows {
   readonly buffer: Buffer;
   /** The offset of the first row, in bytes. */
   readonly bytes: number;
-  /** Bytes from one row to the next. */
+  /** The stride of rows in bytes. */
   readonly stride: number;
 }
 
-/** Up to so many rows each thread quantizes for itself; more are quantized once, by all threads, at the cost of a barrier. */
+/** Up to this many rows, each thread quantizes its own copy; more rows are quantized once, by all threads, which needs a barrier. */
 const MOST_OWN_ROWS = 2;
 
-/** Emits RMS norms, quantizations and products of one program, and knows which operands were normed or quantized already. */
+/** Emits RMS norms, quantizations and products of a program, and tracks which operands are normed or quantized already. */
 export class PackedProducts {
   private readonly norms = new Map<
     Buffer,
@@ -30,7 +30,7 @@ export class PackedProducts {
 
   constructor(private readonly builder: WasmBuilder) {}
 
-  /** x / rms(x) * weight along the last axis, and with `inverse` what it multiplies by. */
+  /** x / rms(x) * weight along the last axis, and with `withInverse` also 1 / rms(x). */
   rmsNorm(input: Value, weight: Value, epsilon: number, withInverse: boolean): View[] {
     const x = this.builder.rows(input);
     const by = this.builder.contiguous(weight);
@@ -60,8 +60,8 @@ export class PackedProducts {
   }
 
   /**
-   * The arguments of the kernels that quantize the rows of an operand [..., k], in blocks. Where the operand is the result of `rmsNorm`, they
-   * norm and quantize the norm's operand instead, and the norm's own result may not be needed.
+   * The arguments of kernels that quantize the rows of an operand [..., k] in blocks. If the operand is the result of `rmsNorm`, the kernels norm
+   * and quantize the norm's operand instead, so that the norm's result may become unused.
    */
   private quantization(input: Value, bits: 4 | 8, block: number) {
     const k = input.dims.at(-1)!;
@@ -82,12 +82,12 @@ export class PackedProducts {
       from,
       isConstant: from.every((buffer) => buffer.isConstant),
       norm,
-      /** Of all quantized rows. */
+      /** The bytes of all quantized rows. */
       bytes: m * ((blocks * block * 2 + blocks * 8 + 15) & ~15),
     };
   }
 
-  /** The rows of an operand [..., k], quantized by a step of their own. `inFours`: as products of four rows at once read them. */
+  /** The rows of an operand [..., k], quantized by a separate step. `inFours`: in the layout for products of four rows at once. */
   quantizedRows(input: Value, bits: 4 | 8, block: number, inFours: boolean): Buffer {
     const { head, from, bytes, isConstant } = this.quantization(input, bits, block);
     const key = [
@@ -133,7 +133,7 @@ export class PackedProducts {
         writes: [to.buffer, ...(isOwn ? [rows] : [])],
         label: `${norm ? 'rmsNorm ' : ''}matmul [${n},${k}] ${bits} bits`,
         weightBytes: codes.bytes + scales.bytes,
-        // Each thread does its part of every quarter of the rows.
+        // Each thread computes its part of every quarter of the rows.
         ...(n % (4 * PRODUCT_UNIT) === 0 && { share: { length: n / 4, unit: PRODUCT_UNIT, along: [] } }),
       },
     );

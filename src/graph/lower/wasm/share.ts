@@ -1,21 +1,21 @@
 /**
- * How threads divide what a step writes. A step that reads along its own share only what the same thread has made before
- * needs not wait for the others, so that element-wise steps follow a product or a recurrence without a barrier.
+ * The partition of a step's results over threads. If a step reads only elements that the same thread has computed, it needs no barrier, so that
+ * element-wise steps follow a product or a recurrence without one.
  */
 import { encodeMap, loadsOf, type MapStep, writesOf } from './map.js';
 import type { Share, Step } from './step.js';
 import { type Buffer, count, type View } from './value.js';
 
-/** Elements that a thread takes at once of a line of a product's result. */
+/** The unit in which lines of a product's result are partitioned, in elements. */
 export const PRODUCT_UNIT = 4;
-/** The same of a result of which nothing else says how it is divided. */
+/** The default unit. */
 const UNIT = 16;
-/** Elements of a line that a longer step is divided along. */
+/** The shortest line that is partitioned, in elements. */
 const SHORTEST_LINE = 64;
-/** Lines of a step that is divided along each of them: parts of many lie apart in memory, which costs more than a barrier. */
+/** The most lines that are partitioned individually: parts of many lines are scattered in memory, which costs more than a barrier. */
 const MOST_LINES = 32;
 
-/** Whether the elements of a view, in order, lie at the same places of lines in its buffer as in its own. */
+/** Whether the elements of a view have the same positions within lines as in its buffer. */
 function follows({ dims, strides, offset }: View, { length }: Share): boolean {
   if (count(dims) % length !== 0 || offset % length !== 0) return false;
   let covered = 1;
@@ -30,8 +30,7 @@ function follows({ dims, strides, offset }: View, { length }: Share): boolean {
 }
 
 /**
- * Steps with the ways in which threads divide them. An element-wise step is divided as what it reads was, or as what reads
- * its result wants it.
+ * Assigns partitions to steps. An element-wise step is partitioned like its operands, or as the consumers of its result need it.
  */
 export function divided(steps: readonly (Step | MapStep)[]): Step[] {
   const writers = new Map<Buffer, number>();
@@ -41,10 +40,10 @@ export function divided(steps: readonly (Step | MapStep)[]): Step[] {
     if ('stores' in step || !step.share) continue;
     for (const view of step.share.along) if (follows(view, step.share)) wanted.set(view.buffer, step.share);
   }
-  /** The shares by which buffers were written, and by which step. */
+  /** The partition of each written buffer, and the step that wrote it. */
   const made = new Map<Buffer, { share: Share; at: number }>();
 
-  /** What a step that is divided so, and reads these views along its share, finds made by its own thread. */
+  /** The buffers that a step with this partition reads only where its own thread has written them. */
   function ownOf({ length, unit }: Share, views: readonly View[]): Set<Buffer> {
     const own = new Set<Buffer>();
     for (const { buffer } of views) {
@@ -57,10 +56,10 @@ export function divided(steps: readonly (Step | MapStep)[]): Step[] {
 
   function mapShare({ dims, stores }: MapStep, loads: readonly View[]): Share {
     const size = count(dims);
-    // Parts of short lines are so small that going over them costs more than waiting: those of a single number are one thread's alone.
+    // Parts of short lines are so small that their overhead exceeds that of a barrier; lines of one element belong to one thread.
     const fits = ({ length }: Share): boolean =>
       length === size || (size % length === 0 && length >= SHORTEST_LINE && size / length <= MOST_LINES);
-    // As what was made last, for which it would have to wait.
+    // Prefer the partition of the operand that was written last, since it would need a barrier otherwise.
     const given = loads.flatMap(({ buffer }) => {
       const known = made.get(buffer);
       return known && fits(known.share) && ownOf(known.share, loads).has(buffer) ? [known] : [];

@@ -1,42 +1,42 @@
-/** Steps of a schedule before memory is planned: kernels and their operands, which still name buffers. */
+/** The steps of a schedule before memory planning: kernels with operands that refer to buffers. */
 import type { Kernel } from './codes.js';
 import type { Buffer, View } from './value.js';
 
-/** A word of a step: a number, or an address that is known once memory is planned. */
+/** A word of a step: a number, or an address that memory planning determines. */
 export type Word =
   | number
   | { readonly buffer: Buffer; readonly bytes: number }
-  /** The table of the addresses of a state's rows (of pages' tables, where it grows), before or after the run. */
+  /** The table of the addresses of a state's rows (of page tables, for growing states), before or after the run. */
   | { readonly state: number; readonly side: 'before' | 'after' }
-  /** A table of addresses in a buffer: `rows` of them, `stride` bytes from one to the next. */
+  /** A table of `rows` addresses in a buffer, with a stride of `stride` bytes. */
   | { readonly table: Buffer; readonly bytes: number; readonly rows: number; readonly stride: number };
 
 /**
- * How threads divide elements: they lie in lines of `length`, each cut between the threads in units of `unit`, and a thread does
- * the same part of every line. The kernels' `share` (memory.ts) says which.
+ * A partition of elements over threads: each line of `length` elements is divided in units of `unit`, and a thread has the same part of every
+ * line, which the kernels' function `share` (memory.ts) computes.
  */
 export interface Share {
   readonly length: number;
   readonly unit: number;
 }
 
-/** One step of a schedule: a kernel, its operands, and how threads divide its work. */
+/** One step of a schedule: a kernel, its operands, and the partition of its work. */
 export interface Step {
   readonly kernel: Kernel;
   readonly words: readonly Word[];
   readonly reads: readonly Buffer[];
   readonly writes: readonly Buffer[];
-  /** States whose pages it reads or writes. */
+  /** The states whose memory it reads or writes. */
   readonly readsStates?: readonly number[];
   readonly writesStates?: readonly number[];
-  /** How threads divide what it writes, and the operands that each reads along its own share alone, where a kernel says so. */
+  /** The partition of its result, and the operands that each thread reads only within its own part, if the kernel has such. */
   readonly share?: (Share & { readonly along: readonly View[] }) | undefined;
-  /** Of what it reads, what the same thread has made: for these it need not wait for the others. */
+  /** The buffers that each thread reads only where it has written them itself, which need no barrier. */
   readonly own?: ReadonlySet<Buffer>;
-  /** The layer in which it stands, and what it does, for people. */
+  /** Its layer, for profiles. */
   readonly path: string;
   readonly label: string;
-  /** Bytes of weights that it reads. */
+  /** The bytes of weights that it reads. */
   readonly weightBytes: number;
 }
 

@@ -1,4 +1,4 @@
-/** Lowerings of linear systems that do not change in time, token after token. */
+/** Lowerings of linear time-invariant systems, token by token. */
 import type { Node, Tensor } from '../../tensor.js';
 import type { WasmBuilder } from './builder.js';
 import { Instruction, Kernel } from './codes.js';
@@ -41,7 +41,7 @@ export function channelSystemInWasm(
   return [y, to.value];
 }
 
-/** One state for all channels: every token is a product with the transition, lowered on its own. */
+/** One state for all channels: each token is a product with the transition matrix, unrolled. */
 export function stateSystemInWasm(
   builder: WasmBuilder,
   [input, transition, state]: readonly (Value | undefined)[],

@@ -1,42 +1,42 @@
-/** What operators compute with on this target: memory, and views of it in which shapes are numbers. */
+/** The values of this target: buffers, and views of them with known dims. */
 import type { DType, TensorData } from '../../dtype.js';
 import { Element } from './codes.js';
 
-/** A weight as the executor holds it: rows of numbers, or codes in blocks of few bits with a float32 scale a block. */
+/** The form of a weight in the executor's memory: rows of numbers, or quantized blocks with float32 scales. */
 export type HeldWeight =
   | { readonly kind: 'numbers'; readonly element: Element }
   | { readonly kind: 'packed'; readonly bits: 4 | 8; readonly block: number };
 
-/** Where a buffer's content comes from, if no step writes it. */
+/** The source of a buffer's contents, if no step writes it. */
 export type Source =
   | { readonly kind: 'constant'; readonly data: TensorData }
   | { readonly kind: 'weight'; readonly name: string; readonly part: 'values' | 'codes' | 'scales' }
   | { readonly kind: 'fed'; readonly name: string };
 
-/** A piece of memory, whose address the executor chooses. */
+/** A piece of memory, whose address the executor assigns. */
 export class Buffer {
   constructor(
     readonly bytes: number,
     readonly source?: Source,
-    /** Whether it holds the same in every run; with a name for that content where there is one. */
+    /** Whether its contents are the same in every run; `key` identifies them, if possible. */
     readonly isConstant = false,
     readonly key?: string,
   ) {}
 }
 
-/** Elements of a buffer in some order: strides and offset count elements. */
+/** A strided view of a buffer; strides and offset are in elements. */
 export interface View {
   readonly kind: 'view';
   readonly dtype: DType;
   readonly dims: readonly number[];
   readonly buffer: Buffer;
-  /** How elements lie there: a float32 tensor's may be bfloat16. */
+  /** The type of the elements in memory: a float32 tensor may be stored as bfloat16. */
   readonly element: Element;
   readonly strides: readonly number[];
   readonly offset: number;
 }
 
-/** Matrices [..., rows, columns] in blocks of few bits. */
+/** Block-quantized matrices [..., rows, columns]. */
 export interface Packed {
   readonly kind: 'packed';
   readonly dtype: 'float32';
@@ -47,20 +47,20 @@ export interface Packed {
   readonly scales: Buffer;
 }
 
-/** A state as it was before the run, of every row of the batch. */
+/** A state before the run, of every row of the batch. */
 export interface Kept {
   readonly kind: 'state';
   readonly dtype: DType;
-  /** Asked for only where its room matters. */
+  /** A getter: reading it makes the schedule depend on the buffer size of growing states. */
   readonly dims: readonly number[];
   readonly index: number;
-  /** The axis along which it grows. */
+  /** The growing axis. */
   readonly grows: number | undefined;
-  /** Whether there is one for each row of a batch, or one for all. */
+  /** Whether each row of the batch has its own. */
   readonly isBatched: boolean;
 }
 
-/** Entries of a growing state in few bits, as numbers: float16, or int8 codes with a scale each in another state. */
+/** Dequantized entries of a growing state: float16, or int8 codes with scales in another state. */
 export interface Coded {
   readonly kind: 'coded';
   readonly dtype: 'float32';
@@ -69,7 +69,7 @@ export interface Coded {
   readonly scales: Kept | undefined;
 }
 
-/** A value of the program, in one of the forms in which kernels read it. */
+/** A value of the program, in one of the forms that kernels read. */
 export type Value = View | Packed | Kept | Coded;
 
 /** The kernels' number of each dtype. */
@@ -96,25 +96,25 @@ export const ELEMENT_BYTES: Readonly<Record<Element, number>> = {
   [Element.uint8]: 1,
 };
 
-/** How many elements these dims have. */
+/** The number of elements of these dims. */
 export function count(dims: readonly number[]): number {
   return dims.reduce((a, b) => a * b, 1);
 }
 
-/** The strides of elements that lie one after the other. */
+/** The strides of contiguous elements. */
 export function contiguousStrides(dims: readonly number[]): number[] {
   const strides = dims.map(() => 1);
   for (let i = dims.length - 2; i >= 0; i--) strides[i] = strides[i + 1]! * dims[i + 1]!;
   return strides;
 }
 
-/** Whether the elements lie one after the other in the order of their indices. */
+/** Whether the elements are contiguous and in row-major order. */
 export function isContiguous({ dims, strides }: View): boolean {
   const expected = contiguousStrides(dims);
   return dims.every((dim, i) => dim === 1 || strides[i] === expected[i]) || count(dims) === 0;
 }
 
-/** The same elements in another shape without a copy, where strides can say that. */
+/** The same elements with other dims without a copy, if strides allow it. */
 export function reshaped(view: View, dims: readonly number[]): View | undefined {
   if (isContiguous(view)) return { ...view, dims, strides: contiguousStrides(dims) };
   const old = view.dims.flatMap((dim, i) => (dim === 1 ? [] : [{ dim, stride: view.strides[i]! }]));
@@ -122,7 +122,7 @@ export function reshaped(view: View, dims: readonly number[]): View | undefined 
   let from = 0;
   let to = 0;
   while (from < old.length) {
-    // A run of old axes that holds as many elements as a run of new ones.
+    // A group of old axes with as many elements as a group of new ones.
     let fromEnd = from + 1;
     let held = old[from]!.dim;
     let toEnd = to;
@@ -150,7 +150,7 @@ export function reshaped(view: View, dims: readonly number[]): View | undefined 
   return { ...view, dims, strides };
 }
 
-/** A view of `dims` in which size-1 and missing leading axes are repeated. */
+/** A view that is broadcast to `dims`. */
 export function broadcast(view: View, dims: readonly number[]): View {
   const lead = dims.length - view.dims.length;
   const strides = dims.map((dim, i) =>
@@ -159,7 +159,7 @@ export function broadcast(view: View, dims: readonly number[]): View {
   return { ...view, dims, strides };
 }
 
-/** The dimensions of operands that broadcast with each other. */
+/** The broadcast dims of operands. */
 export function broadcastDims(all: readonly (readonly number[])[]): number[] {
   const rank = Math.max(0, ...all.map((dims) => dims.length));
   return Array.from({ length: rank }, (_, i) => {
