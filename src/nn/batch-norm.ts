@@ -1,12 +1,11 @@
 /**
- * Batch norm (Ioffe & Szegedy, 2015, arXiv 1502.03167), as in PyTorch: each channel in units of its deviation from its mean, over all places
- * of all examples. In training these are the batch's own, and running means of both are kept; elsewhere it goes by the running
- * ones, which is one multiplication and one addition a channel.
+ * Batch norm (Ioffe & Szegedy, 2015, arXiv 1502.03167), as in PyTorch: normalizes each channel over all positions of all examples. Training uses
+ * the statistics of the batch and updates running averages; inference uses the running averages, as one multiplication and addition a channel.
  */
 import { add, divide, mean, multiply, multiplyDims, sqrt, subtract, type Tensor } from '../graph/index.js';
 import { constantly, type Parameters } from './parameters.js';
 
-/** What `batchNorm` is told beside x. */
+/** The options of `batchNorm`. */
 export interface BatchNormOptions {
   /** Added to the variance; PyTorch's 1e-5 by default. */
   epsilon?: number;
@@ -36,7 +35,7 @@ export function batchNorm(
   const running = (kept: Tensor, now: Tensor): Tensor =>
     add(multiply(kept, 1 - momentum), multiply(now, momentum));
   const count = multiplyDims(x.shape.slice(0, -1));
-  // What is kept estimates the variance of all there is, of which a batch is a sample.
+  // The running variance is the unbiased estimate.
   const unbiased = typeof count === 'number' && count > 1 ? count / (count - 1) : 1;
   center.renew(running(center.value, own));
   spread.renew(running(spread.value, multiply(variance, unbiased)));

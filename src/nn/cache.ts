@@ -1,10 +1,10 @@
 /**
- * A cache of few bits: what attention keeps of each token, in 16 or 8 bits a number instead of 32. New entries are rounded before
- * they are first read (`MixerContext.entries`), so that a token sees the same numbers of another whether this was read with it or
- * long before, and the law of mixers holds as it does in 32 bits.
+ * Quantized KV caches: entries in 16 or 8 bits a number instead of 32. New entries are rounded before they are first read
+ * (`MixerContext.entries`), so that a token sees the same values of another one whether it was read in the same run or earlier, and the mixer law
+ * holds as in 32 bits.
  *
- * In 8 bits a number is scale * code, with a scale for each entry of each head: its largest number / 127. Such a state `name` has its
- * codes, and `name_scale` [..., past, 1] beside it.
+ * In 8 bits a number is scale * code, with a scale for each entry of each head: its largest absolute value / 127. The state `name` has the codes,
+ * and `name_scale` [..., past, 1] the scales.
  */
 import {
   add,
@@ -19,14 +19,14 @@ import {
 } from '../graph/index.js';
 import type { Mixer, StateSpec, StateTensors } from './mixer.js';
 
-/** Forms that keys and values may be kept in, besides float32. */
+/** The formats of quantized caches. */
 export const CACHE_FORMS = ['float16', 'int8'] as const;
 /** One of `CACHE_FORMS`. */
 export type CacheForm = (typeof CACHE_FORMS)[number];
 
-/** How entries [..., size] are kept, and what is read of that. */
+/** Quantization and dequantization of entries [..., size]. */
 interface Coding {
-  /** The states that keep one. */
+  /** The states of an original state. */
   specs(spec: StateSpec): StateSpec[];
   /** Entries, by the suffix of the state's name. */
   encode(entries: Tensor): Readonly<Record<string, Tensor>>;
@@ -50,7 +50,7 @@ const CODINGS: Readonly<Record<CacheForm, Coding>> = {
     encode(entries) {
       const size = largest(maximum(entries, negate(entries)), -1, { keepDims: true });
       const scale = maximum(divide(size, MOST), 1e-30);
-      // Casting cuts off, so that of a positive number plus a half the nearest whole one is left.
+      // The cast truncates, so adding a half to a positive number rounds it.
       const shifted = cast(add(divide(entries, scale), MOST + 1.5), 'int32');
       return { '': cast(subtract(shifted, MOST + 1), 'int8'), [SCALE]: scale };
     },
@@ -58,7 +58,7 @@ const CODINGS: Readonly<Record<CacheForm, Coding>> = {
   },
 };
 
-/** `mixer` with its growing states in few bits; one that has none stays as it is. */
+/** `mixer` with quantized growing states; mixers without growing states are unchanged. */
 export function withCache(mixer: Mixer, form: CacheForm): Mixer {
   const { specs, encode, decode } = CODINGS[form];
   const isCoded = ({ grows, dtype }: StateSpec): boolean => grows !== undefined && dtype === 'float32';

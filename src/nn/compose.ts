@@ -1,6 +1,6 @@
 /**
- * How layers are joined. Each of these takes mixers and is a mixer, so that a block of a model, its norms and residual
- * connections included, is one too, and declares the state of all that is in it.
+ * Combinators of layers. Each takes mixers and is a mixer, so that a whole block, including norms and residual connections, is a mixer that
+ * declares all of its states.
  */
 import { ConfigError } from '../errors.js';
 import { add, multiply, reverse, type Tensor } from '../graph/index.js';
@@ -12,7 +12,7 @@ export function stateless(apply: (parameters: Parameters, x: Tensor) => Tensor):
   return { state: [], forward: (parameters, x) => ({ output: apply(parameters, x), state: {} }) };
 }
 
-/** `mixer` one level down: its parameters are called `name.*`, and so is its state. */
+/** `mixer` in a nested scope: its parameters and states are named `name.*`. */
 export function named(name: string, mixer: Mixer): Mixer {
   const full = (key: string): string => `${name}.${key}`;
   return {
@@ -28,7 +28,7 @@ export function named(name: string, mixer: Mixer): Mixer {
   };
 }
 
-/** `mixer` with the parameters at `path` from the root: several layers may share them, each with a state of its own. */
+/** `mixer` with the parameters at `path` from the root, which layers may share; each has its own state. */
 export function placed(path: string, mixer: Mixer): Mixer {
   return {
     state: mixer.state,
@@ -36,7 +36,7 @@ export function placed(path: string, mixer: Mixer): Mixer {
   };
 }
 
-/** The states of all. Throws `ConfigError` where two have one name: they would be one. */
+/** The states of all mixers. Throws `ConfigError` for duplicate names. */
 function statesOf(mixers: readonly Mixer[]): StateSpec[] {
   const specs = mixers.flatMap(({ state }) => state);
   const names = specs.map(({ name }) => name);
@@ -47,7 +47,7 @@ function statesOf(mixers: readonly Mixer[]): StateSpec[] {
   return specs;
 }
 
-/** One after the other. */
+/** Sequential composition. */
 export function chain(...mixers: readonly Mixer[]): Mixer {
   return {
     state: statesOf(mixers),
@@ -64,7 +64,7 @@ export function chain(...mixers: readonly Mixer[]): Mixer {
   };
 }
 
-/** The sum of what each makes of x. */
+/** The sum of the mixers' outputs for x. */
 export function together(...mixers: readonly Mixer[]): Mixer {
   return {
     state: statesOf(mixers),
@@ -78,7 +78,7 @@ export function together(...mixers: readonly Mixer[]): Mixer {
   };
 }
 
-/** kept * x + factor * (what the mixers, one after the other, make of x). */
+/** A residual connection: kept * x + factor * (sequence of mixers)(x). */
 export function residual(mixers: readonly Mixer[], factor = 1, kept = 1): Mixer {
   const branch = chain(...mixers);
   return {
@@ -91,8 +91,8 @@ export function residual(mixers: readonly Mixer[], factor = 1, kept = 1): Mixer 
 }
 
 /**
- * Along the sequence in both directions: `forward` over x and `backward` over x from its end, called so, whose outputs are added. For
- * what is whole before it is read, such as images: it keeps no state. Throws `ConfigError` where one is given.
+ * A bidirectional mixer: the sum of `forward` over x and `backward` over the reversed x, with parameters of these names. It has no state, so it is
+ * for whole inputs such as images. Throws `ConfigError` if a state is given.
  */
 export function bothWays(forward: Mixer, backward: Mixer): Mixer {
   return {

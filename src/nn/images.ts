@@ -1,6 +1,6 @@
 /**
- * Layers of images. Their places are positions in a row, [batch, height * width, channels]; what needs rows and columns is told how
- * many there are. None of them is causal, and none has a state.
+ * Layers for images. Pixels or patches are positions in row-major order, [batch, height * width, channels]; layers that need the grid are told its
+ * size. They are not causal and have no state.
  */
 import {
   add,
@@ -21,18 +21,18 @@ import type { Mixer } from './mixer.js';
 import { separableAttention } from './mixers/separable-attention.js';
 import { constantly, type Parameters, uniform } from './parameters.js';
 
-/** Rows and columns of places. */
+/** The rows and columns of a grid of positions. */
 export interface Grid {
   readonly height: number;
   readonly width: number;
 }
 
-/** What `convolutionLayer` is told beside x. */
+/** The options of `convolutionLayer`. */
 export interface ConvolutionLayerOptions {
-  /** Rows and columns that it covers: odd. */
+  /** The kernel size, which is odd. */
   readonly kernel: number;
   readonly stride?: number;
-  /** Each channel on its own. */
+  /** Depthwise: each channel separately. */
   readonly depthwise?: boolean;
   readonly bias?: boolean;
 }
@@ -65,7 +65,7 @@ function normedConvolution(
   );
 }
 
-/** Channels between the convolutions of a stem. */
+/** The channels between the convolutions of a stem. */
 const STEM_CHANNELS = 32;
 
 /**
@@ -86,15 +86,15 @@ export function convolutionalStem(
   }, pixels);
 }
 
-/** Positions that lie in a grid: those of an image's patches. */
+/** The grid of an image's patches. */
 export interface PlacesConfig {
   readonly hiddenSize: number;
   readonly grid: Grid;
 }
 
 /**
- * What MambaVision's convolutional block adds to x (Hatamizadeh & Kautz, 2024, arXiv 2407.08083): norm2(conv2(gelu(norm1(conv1(x))))) of 3x3
- * convolutions and batch norms, and gelu by its tanh form.
+ * The branch of MambaVision's convolutional block (Hatamizadeh & Kautz, 2024, arXiv 2407.08083): norm2(conv2(gelu(norm1(conv1(x))))) with 3x3
+ * convolutions, batch norms, and the tanh approximation of gelu.
  */
 export function convolutionalBlock({ hiddenSize, grid }: PlacesConfig): Mixer {
   return stateless((parameters, x) => {
@@ -105,8 +105,8 @@ export function convolutionalBlock({ hiddenSize, grid }: PlacesConfig): Mixer {
 }
 
 /**
- * What VMINet's block adds to x (arXiv 2501.02040; the authors' vminet.py): separable self-attention of norm(conv(x)), with a 7x7 depthwise
- * convolution, and a batch norm of it. It has no other norm, and no MLP.
+ * The branch of VMINet's block (arXiv 2501.02040; the authors' vminet.py): separable self-attention of norm(conv(x)) with a 7x7 depthwise
+ * convolution, followed by a batch norm. It has no other norm and no MLP.
  */
 export function separableBlock(
   config: PlacesConfig & { readonly expansion: number; readonly outputDeviation: number },
@@ -125,14 +125,13 @@ export function separableBlock(
   };
 }
 
-/** The grid after a halving. */
+/** The grid after downsampling by 2. */
 export function halvedGrid({ height, width }: Grid): Grid {
   return { height: Math.ceil(height / 2), width: Math.ceil(width / 2) };
 }
 
 /**
- * From one stage of a network to the next, as in VMINet: half as many rows and columns with twice as many channels, by a 3x3
- * convolution and a batch norm.
+ * Downsampling between stages, as in VMINet: halves rows and columns and doubles the channels, by a 3x3 convolution and a batch norm.
  */
 export function halving({ hiddenSize, grid }: PlacesConfig): Mixer {
   return stateless((parameters, x) =>
@@ -143,8 +142,8 @@ export function halving({ hiddenSize, grid }: PlacesConfig): Mixer {
 }
 
 /**
- * `mixer` within windows of `side` x `side` places, each on its own (Swin: Liu et al., 2021, arXiv 2103.14030), without shifts. A window that reaches
- * beyond the image has zeros there.
+ * Applies `mixer` separately to windows of `side` x `side` positions (Swin: Liu et al., 2021, arXiv 2103.14030), without shifts. Windows that
+ * exceed the image are padded with zeros.
  */
 export function inWindows(mixer: Mixer, grid: Grid, side: number): Mixer {
   const { height, width } = grid;

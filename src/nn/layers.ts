@@ -1,4 +1,4 @@
-/** The layers that act on each token alone: linear maps, the embedding, norms, the MLP. */
+/** Token-wise layers: linear maps, the embedding, norms, the MLP. */
 import {
   add,
   broadcastTo,
@@ -22,12 +22,12 @@ import { chain, named, scale, stateless, together } from './compose.js';
 import type { Mixer } from './mixer.js';
 import { constantly, type Initializer, normal, type Parameters } from './parameters.js';
 
-/** Standard deviation of new embeddings, as GPT-2's and Mamba's. */
+/** The standard deviation of initial embeddings, as in GPT-2 and Mamba. */
 export const INITIAL_DEVIATION = 0.02;
 
 /**
- * Standard deviation of new matrices that so many inputs are multiplied with, that of PyTorch's linear layers. It is 0.02 at GPT-2's width of
- * 768; with 0.02 in a narrow model all products begin near 0, and recall emerges late or never.
+ * The standard deviation of initial matrices with this many inputs, as in PyTorch's linear layers. It is 0.02 at GPT-2's width of 768; in narrower
+ * models 0.02 would make all products start near 0, and recall would emerge late or never.
  */
 export function initialDeviation(inputs: number): number {
   return 1 / Math.sqrt(3 * inputs);
@@ -42,8 +42,8 @@ export interface LinearOptions {
 }
 
 /**
- * x W^T + b with `weight` [outputs, inputs]: x [..., inputs] -> [..., outputs]. With an adapter W + scale B A takes the
- * place of W (LoRA: Hu et al., 2021) without being computed, and its rows are multiplied by the adapter's factors, if any.
+ * x W^T + b with `weight` [outputs, inputs]: x [..., inputs] -> [..., outputs]. With an adapter (LoRA: Hu et al., 2021), W + scale B A replaces W
+ * without being materialized, and its rows are multiplied by the adapter's factors, if any.
  */
 export function linear(
   parameters: Parameters,
@@ -62,8 +62,8 @@ export function linear(
 }
 
 /**
- * The matrix [outputs, inputs] that `linear` multiplies with, its adapter included, for layers that take it apart. It is
- * read as numbers, so it has to be `precise`.
+ * The matrix [outputs, inputs] of `linear`, including its adapter, for layers that use parts of it. It is read as numbers, so it must be
+ * `precise`.
  */
 export function linearWeight(
   parameters: Parameters,
@@ -97,7 +97,7 @@ export function embedding(parameters: Parameters, ids: Tensor, vocabulary: numbe
   return gather(embeddingTable(parameters, vocabulary, size), ids);
 }
 
-/** The table alone: tied models project onto it again at the end. */
+/** The embedding table, which tied models also use as the head. */
 export function embeddingTable(parameters: Parameters, vocabulary: number, size: number): Tensor {
   return parameters.get('weight', [vocabulary, size], normal(INITIAL_DEVIATION));
 }
@@ -105,7 +105,7 @@ export function embeddingTable(parameters: Parameters, vocabulary: number, size:
 /** Options of `rmsNorm`. */
 export interface RmsNormOptions {
   epsilon: number;
-  /** Normalises this many equal parts of the last axis, each on its own. */
+  /** Normalises this many equal groups of the last axis separately. */
   groups?: number;
   /** Multiplies by 1 + weight, as Gemma does: weights decay towards 1. */
   zeroCentered?: boolean;
@@ -132,9 +132,9 @@ export interface LayerNormOptions {
   /** Distinguishes these options from those of an RMS norm. */
   centered: true;
   epsilon: number;
-  /** Normalises this many equal parts of the last axis, each on its own. */
+  /** Normalises this many equal groups of the last axis separately. */
   groups?: number;
-  /** What new weights multiply by; 1 by default. */
+  /** The initial value of weights; 1 by default. */
   initial?: number;
   /** Whether it has a bias; it has by default. */
   bias?: boolean;
@@ -187,19 +187,19 @@ export type Activation = (x: Tensor) => Tensor;
 export interface MlpConfig {
   hiddenSize: number;
   intermediateSize: number;
-  /** Of the output projection; smaller in deep models, since their residual branches add up. */
+  /** The standard deviation of the output projection; smaller in deep models, since residual branches add up. */
   outputDeviation: number;
   /** silu by default. */
   activation?: Activation;
   bias?: boolean;
 }
 
-/** The names of a gated MLP's projections; one that makes gate and value together, in this order if not said otherwise, has only `input`. */
+/** The names of a gated MLP's projections; a fused projection of gate and value (in this order by default) has only `input`. */
 export type GatedMlpNames =
   | { input: string; output: string; valueFirst?: true }
   | { gate: string; value: string; output: string };
 
-/** The names of a gated MLP's projections in Llama's checkpoints, and in most of those that came after. */
+/** The names of a gated MLP's projections in Llama's and most later checkpoints. */
 export const LLAMA_MLP: GatedMlpNames = { gate: 'gate_proj', value: 'up_proj', output: 'down_proj' };
 
 /** output(activation(gate(x)) * value(x)): with silu it is SwiGLU (Shazeer, 2020). */

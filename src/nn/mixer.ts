@@ -1,7 +1,6 @@
 /**
- * What mixes along the sequence. One function serves training (no state), prefill (many tokens) and decoding (one
- * token), and the state that it carries is declared: memory estimates, saving, batching and inspection read that
- * declaration.
+ * Mixers: layers along the sequence. One function serves training (no state), prefill (many tokens) and decoding (one token), and its state is
+ * declared; memory estimates, saving, batching and inspection use that declaration.
  */
 import type { StateSpec } from '../engine/index.js';
 import { DTYPES, type Tensor } from '../graph/index.js';
@@ -13,34 +12,34 @@ export type { StateSpec } from '../engine/index.js';
 /** States by their names. */
 export type StateTensors = Readonly<Record<string, Tensor>>;
 
-/** What a mixer is given beside x. */
+/** The context of a mixer's call. */
 export interface MixerContext {
-  /** What was kept from the tokens before x; absent when x is the whole sequence. */
+  /** The state after the tokens before x; absent if x is the whole sequence. */
   readonly state?: StateTensors | undefined;
-  /** int64 [], or [batch] where they differ: how many tokens came before x. */
+  /** int64 [], or [batch] if rows differ: the number of tokens before x. */
   readonly position: Tensor;
-  /** int64 [batch]: how many entries each row's growing states hold, `position` by default. */
+  /** int64 [batch]: the number of entries of each row's growing states; `position` by default. */
   readonly lengths?: Tensor | undefined;
-  /** What is read of new entries of growing states: they as they will be kept. All of them, without it. */
+  /** Rounds new entries of growing states as the cache will store them. Absent for unquantized caches. */
   readonly entries?: ((kept: Tensor) => Tensor) | undefined;
   /**
-   * int64 [batch, sequence]: which document of its row each token is of, 0 for that of the state, then 1, 2, ... A token learns nothing
-   * of other documents, and what is kept is of the last one. All of one document, without it.
+   * int64 [batch, sequence]: the document of each token in packed rows: 0 for that of the state, then 1, 2, ... Tokens do not see other documents,
+   * and the new state is that of the last one. Absent for a single document.
    */
   readonly documents?: Tensor | undefined;
-  /** The embeddings of x's tokens [batch, sequence, hidden], in a model: some layers read them again. */
+  /** The embeddings of x's tokens [batch, sequence, hidden], which some layers read. */
   readonly embeddings?: Tensor | undefined;
-  /** What layers leave to later ones, about the tokens of x, in a model: by a name that they agree on. */
+  /** Values that layers pass on to later layers, by name. */
   readonly carried?: Map<string, Tensor> | undefined;
-  /** Told what is inside, where somebody looks. */
+  /** Called with internal tensors, for inspection. */
   readonly observe?: Observe | undefined;
 }
 
-/** What a mixer returns. */
+/** The result of a mixer. */
 export interface MixerResult {
   /** [batch, sequence, hidden] */
   readonly output: Tensor;
-  /** Where a state was given: for each declared one its new value, or, if it grows, the entries to append. */
+  /** If a state was given: for each declared state its new value, or, if it grows, the entries to append. */
   readonly state: StateTensors;
 }
 
@@ -51,7 +50,7 @@ export interface Mixer {
   forward(parameters: Parameters, x: Tensor, context: MixerContext): MixerResult;
 }
 
-/** Bytes that a state takes for one sequence after `length` tokens. */
+/** The bytes of a state for one sequence after `length` tokens. */
 export function stateBytes(specs: readonly StateSpec[], length: number): number {
   return specs.reduce((total, { dtype, shape }) => {
     const size = shape.reduce<number>(

@@ -1,6 +1,6 @@
 /**
- * A mixture of experts: a router chooses some of many MLPs for each token, and their outputs are added with its weights
- * (Shazeer et al., 2017). What families do differently is the routing, so that is data.
+ * Mixtures of experts: a router selects some of many MLPs for each token, and their outputs are summed with its weights (Shazeer et al., 2017).
+ * Families differ in the routing, which is a parameter.
  */
 import {
   add,
@@ -34,45 +34,45 @@ export interface MixtureConfig {
   expertsPerToken: number;
   /** `swiglu` has gate and value in one matrix. */
   activation: 'swiglu' | 'relu2';
-  /** The experts work in a space of this size; projections of these names lead there and back. */
+  /** The size of the experts' inputs and outputs, with the names of the projections to and from it. */
   latent?: { size: number; bias: boolean; input: string; output: string };
   routing: Routing | Router;
   names: MixtureNames;
   outputDeviation: number;
 }
 
-/** Gives the experts' weights [tokens, experts] for x [tokens, hidden]: 0 for those that are not chosen. */
+/** Returns the experts' weights [tokens, experts] for x [tokens, hidden], 0 for experts that are not selected. */
 export type Router = (parameters: Parameters, x: Tensor, context: MixerContext) => Tensor;
 
-/** How a linear router chooses experts and weighs them. */
+/** The selection and weighting of a linear router. */
 export interface Routing {
-  /** How the router's logits become scores. */
+  /** The function from logits to scores. */
   scores: 'softmax' | 'sigmoid';
-  /** The scores of the chosen experts are divided by their sum, to which `epsilon` (1e-20 by default) is added. */
+  /** Normalizes the scores of the selected experts: divides by their sum plus `epsilon` (1e-20 by default). */
   normalized: boolean;
   epsilon?: number;
   /** Multiplies the weights. */
   factor?: number;
-  /** A bias, so called, that counts in the choice alone. */
+  /** The name of a bias that only affects the selection. */
   choiceBias?: string | undefined;
-  /** Experts are chosen within the best `chosen` of `count` groups; a group is as good as its two best experts. */
+  /** Experts are selected within the best `chosen` of `count` groups; a group's score is that of its two best experts. */
   groups?: { count: number; chosen: number };
 }
 
-/** Under which names checkpoints keep the weights of a mixture. */
+/** The names of a mixture's weights in checkpoints. */
 export interface MixtureNames {
   /** Of the router's matrix; `gate.weight` by default. */
   router?: string;
   /** Of the experts' matrices [experts, ., .]. */
   input: string;
   output: string;
-  /** Of the matrices of one expert, where checkpoints store each on its own. */
+  /** The names of one expert's matrices, in checkpoints that store experts separately. */
   expert?: (index: number) => { inputs: readonly string[]; output: string };
 }
 
 /**
- * A mixture of experts (Shazeer et al., 2017, arXiv 1701.06538) for x [batch, sequence, hiddenSize], each token by
- * itself: the sum of its `expertsPerToken` chosen experts, by the router's weights. It has no state.
+ * A mixture of experts (Shazeer et al., 2017, arXiv 1701.06538) for x [batch, sequence, hiddenSize]: for each token the weighted sum of its
+ * `expertsPerToken` selected experts. It has no state.
  */
 export function mixtureOfExperts(config: MixtureConfig): Mixer {
   const { hiddenSize, intermediateSize, numExperts, expertsPerToken, activation, names, latent } = config;
@@ -127,7 +127,7 @@ export function mixtureOfExperts(config: MixtureConfig): Mixer {
   };
 }
 
-/** The experts' weights [tokens, experts] for x [tokens, hidden]: 0 for those not chosen. */
+/** The experts' weights [tokens, experts] for x [tokens, hidden], 0 for experts that are not selected. */
 function route(
   parameters: Parameters,
   x: Tensor,
@@ -164,7 +164,7 @@ export function chosenOf(values: Tensor, k: number): Tensor {
   return scatterElements(zeros(values.shape), indices, fill(indices.shape, 1), -1);
 }
 
-/** Scores [tokens, experts], with those outside each token's best groups far below the others. */
+/** Scores [tokens, experts], with those outside each token's best groups masked. */
 function withinBestGroups(
   scores: Tensor,
   tokens: Dim,

@@ -1,30 +1,30 @@
 /**
- * Parameters, declared where they are used: a layer asks its scope for a tensor by name, shape and initialiser, and the
- * registry behind it collects what the model consists of. Names are those of the checkpoint.
+ * Parameters are declared where they are used: a layer requests a tensor from its scope by name, shape and initialiser, and a registry collects
+ * all parameters of the model. Names are those of the checkpoint.
  */
 import { ConfigError } from '../errors.js';
 import { input, sameShape, scope, type Tensor } from '../graph/index.js';
 import type { Random } from './random.js';
 
-/** Fills a new parameter. */
+/** An initialiser of a parameter. */
 export type Initializer = (random: Random, shape: readonly number[]) => Float32Array;
 
-/** A parameter as a model declares it. */
+/** The declaration of a parameter. */
 export interface ParameterSpec {
   readonly name: string;
   readonly shape: readonly number[];
   readonly initialize: Initializer;
-  /** Whether weight decay applies: to matrices, not to norms, biases and what sets a state's time scale. */
+  /** Whether weight decay applies: to matrices, not to norms, biases and time-scale parameters. */
   readonly decay: boolean;
-  /** Whether it is a matrix that maps vectors to vectors, or several of them [count, rows, columns]: by default what has two dimensions is. */
+  /** Whether it is a matrix of a linear map, or several of them [count, rows, columns]; by default if it has two dimensions. */
   readonly isMatrix?: boolean;
-  /** Decides much with few numbers: it is not quantized. */
+  /** A small but sensitive parameter, which is not quantized. */
   readonly precise?: boolean;
-  /** Checkpoints may store it in these parts, whose elements one after the other are its own. */
+  /** Parts in which checkpoints may store it, whose concatenation is the parameter. */
   readonly parts?: readonly ParameterPart[];
-  /** It is half of an adapter: the name of the weight that this changes. */
+  /** For parameters of adapters: the name of the adapted weight. */
   readonly adapts?: string;
-  /** Training makes it from what it sees in batches (`Parameters.statistic`): it has no gradient. */
+  /** A statistic of batches (`Parameters.statistic`), without a gradient. */
   readonly isStatistic?: boolean;
 }
 
@@ -34,7 +34,7 @@ export interface ParameterPart {
   readonly shape: readonly number[];
 }
 
-/** What is said of a parameter beside its name, shape and initial value. */
+/** Further options of a parameter. */
 export interface ParameterOptions {
   decay?: boolean;
   isMatrix?: boolean;
@@ -47,26 +47,26 @@ export interface ParameterOptions {
 export interface LowRank {
   readonly rank: number;
   readonly scale: number;
-  /** Each row of the sum is then multiplied by a factor of its own, as DoRA (Liu et al., 2024, arXiv 2402.09353) does. */
+  /** Factors of the rows of the sum, as in DoRA (Liu et al., 2024, arXiv 2402.09353). */
   readonly hasFactors?: boolean;
 }
 
-/** The adapter of the linear layer at a place in the tree of names, if it has one. */
+/** Returns the adapter of the linear layer at a path, if it has one. */
 export type Adapters = (module: string) => LowRank | undefined;
 
-/** All parameters of a model, in the order in which its layers asked for them. */
+/** The registry of all parameters of a model, in order of their declaration. */
 export class ParameterRegistry {
   readonly specs = new Map<string, ParameterSpec>();
   readonly tensors = new Map<string, Tensor>();
-  /** Scalars that training adds to the loss: what layers want beside being right. */
+  /** Auxiliary losses of layers. */
   readonly penalties: Tensor[] = [];
-  /** New values of statistics, by name, once layers have made them. */
+  /** New values of statistics, by name, as computed by layers. */
   readonly renewed = new Map<string, Tensor>();
 
-  /** `renews` are the names of the statistics that are made anew: those of a model in training. The others are read as they are. */
+  /** `renews` are the names of statistics that are updated, in training. */
   constructor(
     private readonly renews: ReadonlySet<string> = new Set(),
-    /** Stands before the names of the inputs, where two models are in one graph. */
+    /** A prefix of input names, for two models in one graph. */
     private readonly prefix = '',
   ) {}
 
@@ -74,7 +74,7 @@ export class ParameterRegistry {
     return this.renews.has(name);
   }
 
-  /** The parameter of this spec; asked for again it is the same tensor, so that layers can share it. */
+  /** The parameter of this spec; repeated requests return the same tensor, so that layers can share it. */
   tensor(spec: ParameterSpec): Tensor {
     const { name, shape } = spec;
     const known = this.tensors.get(name);
@@ -90,15 +90,15 @@ export class ParameterRegistry {
     return tensor;
   }
 
-  /** The top of the tree; below it linear layers have the given adapters. */
+  /** The root scope; linear layers in it have the given adapters. */
   root(adapters?: Adapters): Parameters {
     return new Parameters(this, '', '', adapters);
   }
 }
 
-/** A place in the tree of names. */
+/** A scope in the tree of names. */
 export class Parameters {
-  /** `own` differs from `prefix` where the parameters are another layer's: adapters are never shared. */
+  /** `own` differs from `prefix` if parameters are shared with another layer, since adapters are never shared. */
   constructor(
     private readonly registry: ParameterRegistry,
     private readonly prefix: string,
@@ -106,12 +106,12 @@ export class Parameters {
     private readonly adapters: Adapters | undefined,
   ) {}
 
-  /** Runs `build` one level down; shape errors inside name the path. */
+  /** Runs `build` in a nested scope; shape errors inside contain the path. */
   within<T>(name: string, build: (parameters: Parameters) => T): T {
     return this.below(name, `${this.prefix}${name}.`, `${this.own}${name}.`, build);
   }
 
-  /** The place `path` from the root of the tree: a layer uses another's parameters there. */
+  /** The scope at `path` from the root, for using another layer's parameters. */
   at<T>(path: string, build: (parameters: Parameters) => T): T {
     const name = path.slice(path.lastIndexOf('.') + 1);
     return this.below(path, `${path}.`, this.prefix === '' ? `${path}.` : `${this.own}${name}.`, build);
@@ -121,14 +121,14 @@ export class Parameters {
     return scope(step, () => build(new Parameters(this.registry, prefix, own, this.adapters)));
   }
 
-  /** Adds a float32 scalar to the loss of whoever trains. */
+  /** Adds an auxiliary loss, a float32 scalar. */
   penalize(penalty: Tensor): void {
     this.registry.penalties.push(penalty);
   }
 
   /**
-   * A running statistic of what a layer sees, such as a mean. In training `renew` takes its next value, and the layer goes by the
-   * batch itself; elsewhere there is no `renew`, and it goes by `value`.
+   * A running statistic, such as a mean. In training, the layer uses the statistics of the batch and passes the new running value to `renew`; in
+   * inference there is no `renew`, and the layer uses `value`.
    */
   statistic(
     name: string,
@@ -147,7 +147,7 @@ export class Parameters {
     return { value, renew: this.registry.isRenewed(full) ? renew : undefined };
   }
 
-  /** The parameter `name` here; asked for again it is the same tensor, so that layers can share it. */
+  /** The parameter `name` in this scope; repeated requests return the same tensor. */
   get(
     name: string,
     shape: readonly number[],
@@ -167,8 +167,8 @@ export class Parameters {
   }
 
   /**
-   * The adapter of the linear layer here, if it has one, as PEFT names and initialises it: B is zero, so that a new one
-   * changes nothing. It does not decay.
+   * The adapter of this scope's linear layer, if it has one, with PEFT's names and initialisation: B is zero, so that a new adapter changes
+   * nothing. It has no weight decay.
    */
   adapter(
     inputs: number,
@@ -212,7 +212,7 @@ export function constantly(value: number): Initializer {
   return (_, shape) => new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value);
 }
 
-/** An array for this shape, whose elements are drawn one after the other. */
+/** An array of this shape with elements drawn in order. */
 export function fillWith(shape: readonly number[], next: () => number): Float32Array {
   return Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, next);
 }

@@ -1,4 +1,4 @@
-/** Normal numbers that `fillNormal` makes at once. */
+/** The block of `fillNormal`. */
 const BLOCK = 1024;
 
 /** Seeded random numbers (xoshiro128**, Blackman & Vigna, 2018): the same seed gives the same bits everywhere. */
@@ -17,7 +17,7 @@ export class Random {
     });
   }
 
-  /** Those of number `i` of a sequence of generators, each with numbers of its own. */
+  /** The i-th of a family of independent generators with one seed. */
   static at(seed: number, i: number): Random {
     return new Random(seed * 1_000_003 + i);
   }
@@ -53,7 +53,7 @@ export class Random {
     return radius * Math.cos(2 * Math.PI * this.uniform());
   }
 
-  /** Fills an array with normal numbers of this standard deviation: the same as from `normal`, in less than half the time. */
+  /** Fills an array with the same numbers as `normal`, times a standard deviation, in less than half the time. */
   fillNormal(values: Float32Array, standardDeviation: number): void {
     const drawn = new Uint32Array(4 * Math.min(BLOCK, values.length));
     for (let start = 0; start < values.length; start += BLOCK) {
@@ -68,7 +68,7 @@ export class Random {
     }
   }
 
-  /** `uint32` for every element, with the state in variables: they stay in registers, where an array's elements do not. */
+  /** `uint32` for every element, with the state in local variables, which stay in registers. */
   private fillUint32(values: Uint32Array): void {
     let [s0, s1, s2, s3] = this.state as Uint32Array & [number, number, number, number];
     for (let i = 0; i < values.length; i++) {

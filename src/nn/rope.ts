@@ -1,6 +1,6 @@
 /**
- * Rotary position embedding (Su et al., 2021), in the layout of Llama: the first half of what rotates in a head does so
- * with the second; a rest of the head may stay as it is.
+ * Rotary position embedding (Su et al., 2021), in the layout of Llama: the first half of the rotated dimensions of a head is paired with the second
+ * half; the remaining dimensions are not rotated.
  */
 import {
   add,
@@ -19,9 +19,9 @@ import {
   type Tensor,
 } from '../graph/index.js';
 
-/** Rotary position embedding (Su et al., 2021, arXiv 2104.09864): at which rates the pairs of a head rotate. */
+/** The frequencies of rotary position embedding (Su et al., 2021, arXiv 2104.09864). */
 export interface RopeConfig {
-  /** Radians a token, one for each pair of elements that rotates. */
+  /** Radians per token, for each pair of rotated dimensions. */
   frequencies: Float32Array;
   /** Multiplies the rotated part; 1 by default. */
   factor?: number;
@@ -33,13 +33,13 @@ export function ropeFrequencies(theta: number, size: number): Float32Array {
   return Float32Array.from({ length: pairs }, (_, i) => theta ** (-i / pairs));
 }
 
-/** Tokens whose angles are products of one float32 number: behind them they go by whole strides. */
+/** The stride: angles of positions below it are plain float32 products. */
 const STRIDE = 4096;
 
 /**
- * The angle of each position and frequency, float32 [batch or 1, 1, sequence, pairs]. A float32 product would be off by half a radian behind 16
- * million tokens. So a position is a number of strides and a rest; what a stride turns by is computed in float64, less its full turns. Angles are
- * then exact to 2e-3 up to 16 million tokens, and those of the first stride are the plain products.
+ * The angle of each position and frequency, float32 [batch or 1, 1, sequence, pairs]. A float32 product would be off by half a radian after 16
+ * million tokens. So a position is split into strides and a remainder, and the angle of a stride, modulo full turns, is computed in float64. Angles
+ * are then accurate to 2e-3 up to 16 million tokens; those of the first stride are plain products.
  */
 function anglesOf(position: Tensor, sequence: Dim, frequencies: Float32Array): Tensor {
   const positions = reshape(add(iota(sequence), reshape(position, [-1, 1])), [-1, 1, sequence, 1]);
@@ -54,7 +54,7 @@ function anglesOf(position: Tensor, sequence: Dim, frequencies: Float32Array): T
   return add(times(rest, frequencies), times(strides, turned));
 }
 
-/** Rotates x [batch, heads, sequence, size] by its tokens' positions, the first of which is `position` (int64 [] or [batch]). */
+/** Rotates x [batch, heads, sequence, size] by the positions of its tokens, starting at `position` (int64 [] or [batch]). */
 export function rotate(x: Tensor, position: Tensor, { frequencies, factor = 1 }: RopeConfig): Tensor {
   const size = x.shape[3] as number;
   const half = frequencies.length;

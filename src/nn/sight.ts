@@ -21,7 +21,7 @@ export interface AttentionSight {
   readonly kind: 'attention';
   /** [batch, heads, sequence, tokens]; without a state the tokens are those of the sequence. */
   readonly weights: Tensor;
-  /** Of attention with a fixed memory: the last `window` tokens, and the `selected` others of the highest scores. */
+  /** For selective attention: the last `window` tokens, and the `selected` earlier ones with the highest scores. */
   readonly memory?: {
     readonly window: number;
     readonly selected: number;
@@ -37,9 +37,9 @@ export interface RecurrenceSight {
   readonly heads: Heads;
   /** [batch, sequence, heads]: factors on the values; 1 by default. */
   readonly factor?: Tensor;
-  /** Recurrence steps per token, of which only the last is read out; 1 by default. */
+  /** Recurrence steps per token, of which only the last one is read; 1 by default. */
   readonly stepsPerToken?: number;
-  /** The state gets the value of the previous token; a token's own value is added to the output, times `own` [batch, sequence, heads]. */
+  /** The state is updated with the value of the previous token; a token's own value is added to the output, times `own` [batch, sequence, heads]. */
   readonly delayed?: { readonly own: Tensor };
 }
 

@@ -1,11 +1,11 @@
 /**
- * Which tokens a step learns from. Each epoch cuts the corpus into sequences at another offset and goes through them in
- * another order; both follow from the seed and the step, so that a resumed run sees what it would have seen.
+ * The sequences of training batches. Each epoch cuts the corpus into sequences at another offset and shuffles them; both are functions of the
+ * seed and the step, so that a resumed run sees the same data.
  */
 import { DataError } from '../errors.js';
 import { Random } from '../nn/index.js';
 
-/** Sequences of a text in a random order that the seed and the epoch decide. */
+/** Sequences of a text in a random order, determined by the seed and the epoch. */
 export class Batches {
   private readonly sequencesPerEpoch: number;
   private epoch = -1;
@@ -15,7 +15,7 @@ export class Batches {
   /** Throws `DataError` when `tokens` is shorter than one sequence. */
   constructor(
     private readonly tokens: Int32Array,
-    /** Tokens that a sequence predicts; it reads one more. */
+    /** The tokens that a sequence predicts; it has one more. */
     private readonly sequence: number,
     private readonly seed: number,
   ) {
@@ -24,11 +24,11 @@ export class Batches {
         `the corpus has ${tokens.length} tokens, fewer than one sequence of ${sequence} and its last target: use more text or a shorter --sequence`,
       );
     }
-    // Where there is room, the cut can start anywhere in the first sequence.
+    // If there is room, the first sequence starts at a random offset.
     this.sequencesPerEpoch = Math.max(1, Math.floor((tokens.length - 1) / sequence) - 1);
   }
 
-  /** Sequences number `first` to `first + count - 1` of the run, as int64 [count, sequence + 1], flat. */
+  /** Sequences `first` to `first + count - 1` of the run, as int64 [count, sequence + 1], flat. */
   take(first: number, count: number): BigInt64Array {
     const width = this.sequence + 1;
     const rows = new BigInt64Array(count * width);
@@ -52,7 +52,7 @@ export class Batches {
   }
 }
 
-/** The whole of `tokens` in consecutive sequences [count, sequence + 1], the rest that fills none left out. */
+/** `tokens` in consecutive sequences [count, sequence + 1], without the incomplete last one. */
 export function consecutive(tokens: Int32Array, sequence: number): BigInt64Array[] {
   const rows: BigInt64Array[] = [];
   for (let start = 0; start + sequence < tokens.length; start += sequence) {
@@ -61,7 +61,7 @@ export function consecutive(tokens: Int32Array, sequence: number): BigInt64Array
   return rows;
 }
 
-/** Numbers below `count`, each once before any comes again; what comes at i follows from the seed alone. */
+/** Shuffled numbers below `count`, reshuffled when all have occurred; the number at i depends only on the seed. */
 export function shuffled(count: number, seed: number): (i: number) => number {
   let epoch = -1;
   let order: ArrayLike<number> = [];

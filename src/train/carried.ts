@@ -1,6 +1,6 @@
 /**
- * What a batch leaves to the next: each row's state of the model. What grows of it, the keys and values of attention, is kept of the last
- * `room` tokens of a document, as Transformer-XL does (Dai et al., 2019, arXiv 1901.02860).
+ * States that are carried from batch to batch (truncated backpropagation through time). Growing states, the keys and values of attention, are
+ * kept for the last `room` tokens of a document, as in Transformer-XL (Dai et al., 2019, arXiv 1901.02860).
  */
 import type { StateSpec } from '../engine/index.js';
 import {
@@ -26,12 +26,12 @@ import {
 import { type ForwardResult, forward, type Model } from '../models/index.js';
 import type { ParameterRegistry, StateTensors } from '../nn/index.js';
 
-/** How many tokens of its document each row has read: what rotates depends on it. */
+/** The number of tokens of its document that each row has read, for rotary positions. */
 const POSITION = 'position';
-/** How many entries its growing states hold. */
+/** The number of entries of its growing states. */
 const HELD = 'held';
 
-/** What is kept of each row, with `batch` as the first axis. */
+/** The states of each row, with `batch` as the first axis. */
 export function carriedMemory(model: Model, room: number): StateSpec[] {
   const number = (name: string): StateSpec => ({ name, dtype: 'int64', shape: ['batch'], initial: 0 });
   const states = model.state.map(({ grows: _, ...spec }) => ({
@@ -41,7 +41,7 @@ export function carriedMemory(model: Model, room: number): StateSpec[] {
   return [number(POSITION), number(HELD), ...states];
 }
 
-/** The layers applied to int64 ids [batch, sequence], of these documents, after what the rows have kept; and what they keep then. */
+/** Applies the layers to int64 ids [batch, sequence] of these documents, from the rows' states; returns the new states, too. */
 export function forwardCarried(
   model: Model,
   registry: ParameterRegistry,
@@ -78,8 +78,8 @@ export function forwardCarried(
 }
 
 /**
- * `room` entries along an axis: of those that a row holds at the beginning of `all`, `held` int64 [batch] of them, and of those that follow
- * the room, from number `first` int64 [batch] on.
+ * Selects `room` entries along an axis of `all`, which has the old entries (the first `held` int64 [batch] of `room` are valid) followed by the
+ * new ones, starting at the valid entry `first` int64 [batch].
  */
 function latest(all: Tensor, axis: number, room: number, held: Tensor, first: Tensor): Tensor {
   const batch = all.shape[0]!;

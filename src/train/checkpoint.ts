@@ -1,6 +1,6 @@
 /**
- * What a run leaves behind to go on from: a model's folder, or that of an adapter, with the optimizer's moments
- * (`optimizer.safetensors`) and how far it came (`training.json`).
+ * Checkpoints of training runs: the folder of a model or an adapter, with the optimizer's moments (`optimizer.safetensors`) and the progress
+ * (`training.json`).
  */
 import { z } from 'zod';
 import { join, openFile, readFolder, readText, sha256 } from '#platform';
@@ -34,11 +34,11 @@ import type { TrainingInput } from './input.js';
 import { momentsOf, trainableOf } from './program.js';
 
 const OPTIMIZER = 'optimizer.safetensors';
-/** What the rows of the last batch left, where batches go on from each other. */
+/** The carried states of the last batch, if batches continue each other. */
 const CARRIED = 'carried.safetensors';
 const PROGRESS = 'training.json';
 
-/** What a run was given that decides which weights it ends with, by its name for a person. */
+/** The inputs of a run that determine its final weights, by a readable name. */
 export type RunIdentity = Readonly<Record<string, string | number>>;
 
 const progressSchema = z.strictObject({
@@ -46,12 +46,12 @@ const progressSchema = z.strictObject({
   run: z.record(z.string(), z.union([z.string(), z.number()])),
 });
 
-/** What a checkpoint says of a run beside its tensors. */
+/** The contents of training.json. */
 export type Progress = z.output<typeof progressSchema>;
 
 /**
- * What a resumed run must agree on with the one that it continues. How many steps it has is free: to go on for longer
- * is to resume with more of them.
+ * The inputs that a resumed run must have in common with the original one. The number of steps may differ, so that a run can be continued for
+ * longer.
  */
 export async function identityOf(input: TrainingInput, data: TrainingData): Promise<RunIdentity> {
   const { model, from, lora, teacher, settings } = input;
@@ -72,7 +72,7 @@ export async function identityOf(input: TrainingInput, data: TrainingData): Prom
     ...optimizer,
     ...(rates && { rates: JSON.stringify(rates) }),
     ...(precisions && { precisions: JSON.stringify(precisions) }),
-    // The last phase may go on for longer.
+    // The last phase may become longer.
     ...(phases && { phases: JSON.stringify([...phases.slice(0, -1), { ...phases.at(-1), steps: 0 }]) }),
     ...(lora && { rank: lora.rank, alpha: lora.alpha }),
     ...(teacher && {
@@ -86,7 +86,7 @@ export async function identityOf(input: TrainingInput, data: TrainingData): Prom
   };
 }
 
-/** What differs between two runs, for a person: digests by their name alone. Empty where nothing does. */
+/** A description of the differences between two runs (digests only by name); empty if there are none. */
 function differences(then: RunIdentity, now: RunIdentity): string[] {
   const show = (value: string | number | undefined): string => String(value ?? 'none');
   return [...new Set([...Object.keys(then), ...Object.keys(now)])]
@@ -98,8 +98,8 @@ function differences(then: RunIdentity, now: RunIdentity): string[] {
 }
 
 /**
- * SHA-256 of the files that hold a folder's weights. All bytes count: checkpoints of one model agree in sizes and headers,
- * times change with every copy, and a gigabyte takes about a second, once a run.
+ * The SHA-256 of a folder's weight files. All bytes are hashed, since checkpoints of one model have equal sizes and headers, and times change
+ * with every copy; a gigabyte takes about a second, once for each run.
  */
 async function digestOfWeights(folder: string): Promise<string> {
   const paths = await pathsOfWeights(folder);
@@ -129,8 +129,8 @@ async function pathsOfWeights(folder: string): Promise<ReadonlySet<string>> {
 }
 
 /**
- * Writes a run's checkpoint, whole or not at all: an adapter alone where that is what was trained, else a model as the
- * folder that it came from stores it, with all that makes it usable. `parameters` are those of the phase, which have moments.
+ * Writes a checkpoint atomically: only the adapter if one is trained, otherwise the model in the format of its original folder, with tokenizer
+ * and other files. `parameters` are those of the phase, which have moments.
  */
 export async function writeCheckpoint(
   input: TrainingInput,
@@ -169,17 +169,16 @@ export async function writeCheckpoint(
   });
 }
 
-/** What a run goes on from. */
+/** The contents of a checkpoint. */
 export interface Saved {
   step: number;
-  /** Parameters, the moments of those that the last step trained, and what its rows left. */
+  /** Parameters, the moments of those trained by the last step, and carried states. */
   values: Map<string, HostTensor>;
 }
 
 /**
- * Reads a run's checkpoint, which has moments of the parameters that its step trained; `model` has the adapters, where they are what
- * is trained. Throws `CheckpointError` where there is none or it is damaged, `TrainingError` where it is of a run that was given something
- * else, and names it.
+ * Reads a checkpoint, which has moments of the parameters that its last step trained; `model` includes adapters if they are trained. Throws
+ * `CheckpointError` if it is missing or damaged, and `TrainingError`, with the difference, if it is of a run with other inputs.
  */
 export async function readCheckpoint(
   input: TrainingInput,
@@ -237,7 +236,7 @@ async function readCarried(path: string, values: Map<string, HostTensor>): Promi
   }
 }
 
-/** Whether a checkpoint's config is that of the run's model; an adapter has none. */
+/** Whether a checkpoint's config equals that of the run's model; adapters have no config. */
 async function isOf(folder: string, { model, lora }: TrainingInput): Promise<boolean> {
   return lora !== undefined || formatConfig((await readModel(folder)).json) === formatConfig(model.json);
 }

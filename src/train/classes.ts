@@ -1,4 +1,4 @@
-/** Learning to tell classes apart. */
+/** Training of classifiers. */
 import { sha256 } from '#platform';
 import { DataError } from '../errors.js';
 import {
@@ -28,17 +28,17 @@ import {
   type TrainingData,
 } from './data.js';
 
-/** An example with its class. */
+/** A labelled example. */
 export interface Labelled<T> {
   readonly example: T;
-  /** The number of its class, in the order of the model's. */
+  /** The index of its class among the model's. */
   readonly label: number;
 }
 
 /**
- * The cross-entropy of an example's class, by the mean of the logits of its positions: of those alone whose `heard` is 1, where there
- * is such an input. The other `inputs` are those of the modality. Evaluation tells `accuracy` beside: how many have the highest
- * logit at their class.
+ * The cross entropy of an example's class, from the mean of the logits over positions; if there is an input `heard`, only over positions where
+ * it is 1. The other `inputs` are those of the modality. Evaluation also measures `accuracy`: the share of examples whose class has the highest
+ * logit.
  */
 export function classObjective(inputs: readonly ExampleInput[]): Objective {
   return {
@@ -62,15 +62,15 @@ export function classObjective(inputs: readonly ExampleInput[]): Objective {
   };
 }
 
-/** How a set of images is learned from. */
+/** The options of image training. */
 export interface ImageDataOptions {
-  /** Another image of the same class, as large: each time one is learned from. */
+  /** Augmentation: returns a variation of an image, of the same size. */
   readonly vary?: (image: Image, random: Random) => Image;
 }
 
 /**
- * Images of the size and the colours that a model reads, in a new order each time all were seen. Throws `DataError` for images of
- * another size and where there are none, `ConfigError` for a model of something else.
+ * Images of the model's size and channels, reshuffled in each epoch. Throws `DataError` for images of another size and for an empty set,
+ * `ConfigError` for a model that is not an image classifier.
  */
 export function imageData(
   training: readonly Labelled<Image>[],
@@ -97,8 +97,8 @@ export function imageData(
 }
 
 /**
- * Sounds at the rate that a model hears, in a new order each time all were heard. Of one longer than `settings.sequence` frames a
- * random part is learned from, and the beginning is held out. Throws as `imageData` does.
+ * Sounds at the model's rate, reshuffled in each epoch. Of a sound longer than `settings.sequence` frames, training uses a random part and
+ * evaluation the beginning. Throws as `imageData` does.
  */
 export function soundData(
   training: readonly Labelled<Sound>[],
@@ -137,11 +137,11 @@ interface LabelledSets<T> {
   readonly validation: readonly Labelled<T>[];
   readonly classes: readonly string[];
   readonly seed: number;
-  /** What the examples are called in messages. */
+  /** The name of examples in messages. */
   readonly kind: string;
 }
 
-/** How an example becomes what a model reads. */
+/** Converts examples to the model's inputs. */
 interface Reading<T> {
   readonly inputs: readonly ExampleInput[];
   /** Throws `DataError` for an example that the model cannot read. */

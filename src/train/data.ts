@@ -1,6 +1,6 @@
 /**
- * What a run learns: how one example looks, where examples come from, and how wrong a model is about them. The trainer
- * knows nothing else of its data, so that texts, series, images and made-up tasks are trained by the same code.
+ * The interface between the trainer and its data: the inputs of an example, the source of examples, and the loss. The trainer knows nothing else
+ * about data, so that texts, series, images and synthetic tasks are trained by the same code.
  */
 import { sha256 } from '#platform';
 import { hostZeros, type StateSpec, type TensorData } from '../engine/index.js';
@@ -17,9 +17,9 @@ export interface ExampleInput {
   readonly shape: readonly number[];
 }
 
-/** Examples by their number. The same number is always the same example, so that a resumed run sees what it would have seen. */
+/** Examples by index. The same index always gives the same example, so that a resumed run sees the same data. */
 export interface Examples {
-  /** Examples `first` to `first + count - 1`, as values [count, ...shape] by the input's name, flat. */
+  /** Examples `first` to `first + count - 1`: values [count, ...shape] by input name, flat. */
   take(first: number, count: number): Readonly<Record<string, TensorData>>;
 }
 
@@ -30,29 +30,29 @@ export interface FiniteExamples extends Examples {
 
 /** Sums over a batch, each a float32 scalar. */
 export interface BatchLoss {
-  /** Of the losses, in nats. */
+  /** The sum of the losses, in nats. */
   readonly total: Tensor;
-  /** How many losses there are. */
+  /** The number of losses. */
   readonly count: Tensor;
-  /** What evaluation tells beside the loss, as sums over the same `count`: `accuracy` is how many answers were right. */
+  /** Further measures of evaluation, as sums over the same `count`: `accuracy` is the number of correct answers. */
   readonly measures?: Readonly<Record<string, Tensor>>;
-  /** What tokens are said from, for whoever compares two models. */
+  /** The model's outputs, for distillation. */
   readonly inside?: {
     /** [rows, vocabulary] */
     readonly logits: Tensor;
-    /** Whether there is something to say, float32 [rows], where that is not so for all. */
+    /** float32 [rows]: whether a row has a target, if not all have. */
     readonly counted?: Tensor;
-    /** The residual stream: the embeddings, then what each layer leaves. */
+    /** The residual stream: the embeddings, then the output of each layer. */
     readonly residuals: readonly Tensor[];
   };
 }
 
-/** What a model is trained for: what an example consists of, and its loss. */
+/** A training objective: the inputs of an example, and the loss. */
 export interface Objective {
   readonly inputs: readonly ExampleInput[];
-  /** What each row of a batch leaves to the same row of the next one, with `batch` as the first axis: gradients end there. */
+  /** States that each row carries to the same row of the next batch, with `batch` as the first axis, without gradients. */
   readonly memory?: readonly StateSpec[];
-  /** The losses of a batch of examples; `inputs` are [batch, ...shape] by name, and `memory` what the batch before left. */
+  /** The losses of a batch of examples; `inputs` are [batch, ...shape] by name, and `memory` the carried states. */
   loss(
     model: Model,
     registry: ParameterRegistry,
@@ -61,28 +61,28 @@ export interface Objective {
   ): BatchLoss & { readonly memory?: StateTensors };
 }
 
-/** The examples of a run, and what is learned from them. */
+/** The examples and the objective of a run. */
 export interface TrainingData {
   readonly objective: Objective;
-  /** Without end: after the last example the first comes again, or a new one is made. */
+  /** An infinite series of examples, which repeats or generates them. */
   readonly training: Examples;
   readonly validation: FiniteExamples;
-  /** What parameters of a new model begin with in the place of random numbers, by their names. */
+  /** Initial values of parameters of a new model, by name, instead of random ones. */
   initial?(): ReadonlyMap<string, Float32Array>;
-  /** What a resumed run must find the same, by its name for a person: digests of the data, say. */
+  /** What must be equal in a resumed run, by a readable name: for example digests of the data. */
   readonly identity: Readonly<Record<string, string | number>>;
 }
 
-/** Data for a model that is trained in a certain way. Throws `DataError` where they do not fit each other. */
+/** Builds the data for a model and settings. Throws `DataError` if they do not fit each other. */
 export type DataSource = (model: Model, settings: TrainingSettings) => TrainingData;
 
-/** How many elements these dimensions have, as a float32 scalar. */
+/** The number of elements of these dimensions, as a float32 scalar. */
 export function elements(dims: readonly Dim[]): Tensor {
   const count = multiplyDims(dims);
   return typeof count === 'number' ? fill([], count) : cast(dimension(count), 'float32');
 }
 
-/** Values of several examples one after the other, by the inputs' names. */
+/** Concatenates the values of several examples, by input name. */
 export function batched(
   inputs: readonly ExampleInput[],
   examples: readonly Readonly<Record<string, TensorData>>[],
@@ -90,26 +90,26 @@ export function batched(
   const all = inputs.map(({ name, dtype, shape }) => {
     const { data } = hostZeros(dtype, [examples.length, ...shape]);
     const size = data.length / examples.length;
-    // All are of the type of the input.
+    // All have the type of the input.
     for (const [i, each] of examples.entries()) data.set(each[name] as never, i * size);
     return [name, data] as const;
   });
   return Object.fromEntries(all);
 }
 
-/** What the config of a model of something other than text says of its input. Throws `ConfigError` for a model of another kind. */
+/** The key `input` of a model's config. Throws `ConfigError` for a model of another kind. */
 export function inputConfigOf<T extends { kind: string }>(model: Model, kind: T['kind']): T {
   const config = (model.json as { input?: T }).input;
   if (config?.kind !== kind) throw new ConfigError(`this is no model of ${kind}`);
   return config;
 }
 
-/** SHA-256 of the bytes of these values, in hexadecimal digits. */
+/** The SHA-256 of the bytes of these values, in hexadecimal. */
 export function digestOf(values: Int32Array | Float32Array): string {
   return digestOfAll([values]);
 }
 
-/** The same of several arrays, one after the other. */
+/** The SHA-256 of the concatenation of several arrays. */
 export function digestOfAll(parts: Iterable<Int32Array | Float32Array>): string {
   const hash = sha256();
   for (const { buffer, byteOffset, byteLength } of parts)

@@ -1,9 +1,9 @@
 /**
- * Learning from documents that know nothing of each other, where `textData` cuts one long text anywhere. Short ones are packed, several in a
- * row. Long ones may be carried on: a row is then a piece, and what the model kept of the piece before is where the next batch begins;
- * gradients end there (truncated backpropagation through time).
+ * Training on independent documents, unlike `textData`, which cuts one long text anywhere. Short documents are packed, several in a row. Long
+ * ones may be carried: a row is then a piece of a document, and starts from the state after the previous piece, without gradients (truncated
+ * backpropagation through time).
  *
- * A place of a row reads a token and has the next one of its document as its target; `counted` says whether there is one.
+ * Each position of a row reads a token and has the next token of its document as its target; `counted` says whether there is one.
  */
 import type { StateSpec } from '../engine/index.js';
 import { DataError } from '../errors.js';
@@ -16,12 +16,12 @@ import { type DataSource, digestOfAll, type Examples, type FiniteExamples, type 
 import type { TrainingSettings } from './settings.js';
 import { expectKnownTokens } from './text.js';
 
-/** `pack`: whole documents side by side in a row; `carry`: one after the other, over as many rows as it takes. */
+/** `pack`: whole documents packed into rows; `carry`: documents in sequence, over as many rows as necessary. */
 export const DOCUMENT_FORMS = ['pack', 'carry'] as const;
-/** How documents are laid into training rows: one of `DOCUMENT_FORMS`. */
+/** How documents are arranged in training rows. */
 export type DocumentForm = (typeof DOCUMENT_FORMS)[number];
 
-/** Next tokens within documents, of rows of `sequence` places; with a memory, a row goes on from what the one before left. */
+/** Next-token prediction within documents, in rows of `sequence` positions; with a memory, rows continue from carried states. */
 export function nextTokensOfDocuments(sequence: number, memory?: readonly StateSpec[]): Objective {
   const place = (name: string, dtype: 'int64' | 'float32' = 'int64') => ({ name, dtype, shape: [sequence] });
   return {
@@ -44,7 +44,7 @@ export function nextTokensOfDocuments(sequence: number, memory?: readonly StateS
   };
 }
 
-/** Documents to learn from, and others that are held out. Throws `DataError` where there are none of two tokens or more. */
+/** Training and held-out documents. Throws `DataError` if there are none with at least two tokens. */
 export function documentData(
   training: readonly Int32Array[],
   validation: readonly Int32Array[],
@@ -77,7 +77,7 @@ export function documentData(
   };
 }
 
-/** Places `from` to `to` of a document: each reads a token, and has a target. */
+/** Positions `from` to `to` of a document, each with a token and a target. */
 interface Piece {
   readonly tokens: Int32Array;
   readonly from: number;
@@ -89,8 +89,8 @@ function placesOf(tokens: Int32Array): number {
 }
 
 /**
- * Pieces in rows of `sequence` places, the longest first, each in the fullest row that has room (best fit decreasing). A document that is
- * longer than a row becomes several pieces.
+ * Packs pieces into rows of `sequence` positions, the longest first, each into the fullest row with room (best fit decreasing). A document
+ * longer than a row is split into pieces.
  */
 export function packed(documents: readonly Int32Array[], sequence: number): Piece[][] {
   const byLength: Piece[][] = Array.from({ length: sequence + 1 }, () => []);
@@ -129,7 +129,7 @@ function packedOnce(documents: readonly Int32Array[], sequence: number): FiniteE
   };
 }
 
-/** Rows of these pieces. What is left at the end of one is a document of its own, in which nothing is asked. */
+/** Rows of these pieces. The padding at the end of a row is a document of its own, without targets. */
 function written(count: number, sequence: number, piecesOf: (row: number) => readonly Piece[]) {
   const places = count * sequence;
   const [tokens, targets, documents] = Array.from({ length: 3 }, () => new BigInt64Array(places)) as [
@@ -142,7 +142,7 @@ function written(count: number, sequence: number, piecesOf: (row: number) => rea
     let place = row * sequence;
     let document = 0;
     for (const piece of piecesOf(row)) {
-      // A row that begins within a document goes on from what the row before has left.
+      // A row that begins within a document continues from the carried state.
       if (piece.from === 0 || place > row * sequence) document++;
       for (let i = piece.from; i < piece.to; i++, place++) {
         tokens[place] = BigInt(piece.tokens[i]!);
@@ -156,7 +156,7 @@ function written(count: number, sequence: number, piecesOf: (row: number) => rea
   return { tokens, targets, documents, counted };
 }
 
-/** Documents one after the other in one order, as a stream of places. */
+/** Documents in a certain order, as a stream of positions. */
 class Stream {
   private readonly starts: Float64Array;
   readonly places: number;
@@ -171,7 +171,7 @@ class Stream {
     this.places = places;
   }
 
-  /** The pieces of places `first` to `end` - 1. */
+  /** The pieces of positions `first` to `end` - 1. */
   *pieces(first: number, end: number): Generator<Piece> {
     let [low, high] = [0, this.documents.length];
     while (high - low > 1) {
@@ -188,7 +188,7 @@ class Stream {
   }
 }
 
-/** Each row of a batch reads all documents, in a new order in every epoch of that row. */
+/** Each row of a batch reads all documents, reshuffled in each epoch of that row. */
 function lanes(documents: readonly Int32Array[], settings: TrainingSettings): Examples {
   const { sequence, seed } = settings;
   const count = lanesOf(settings);
@@ -219,7 +219,7 @@ function lanes(documents: readonly Int32Array[], settings: TrainingSettings): Ex
   };
 }
 
-/** Held-out documents, divided among the rows of a batch; a row that has read its share is padded until the others have. */
+/** Held-out documents, divided among the rows of a batch; shorter rows are padded. */
 function lanesOnce(documents: readonly Int32Array[], { batch, sequence }: TrainingSettings): FiniteExamples {
   const shares = Array.from({ length: batch }, () => ({ places: 0, documents: [] as Int32Array[] }));
   for (const tokens of [...documents].sort((a, b) => b.length - a.length)) {

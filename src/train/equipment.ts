@@ -1,4 +1,4 @@
-/** What a run computes with in a phase: its programs, and their state. */
+/** The compiled programs of a phase, and their state. */
 import {
   type Device,
   type Executable,
@@ -25,14 +25,14 @@ import { evaluationProgram, trainableOf, trainingProgram } from './program.js';
 import type { TrainingSettings } from './settings.js';
 import { readTeacher, type Teacher, teacherWeights } from './teacher.js';
 
-/** Where a device prefers long runs, one does several steps, as long as this is not much work. */
+/** The most FLOPs of a run on a device that prefers several steps in one run. */
 const MOST_STEPS_PER_RUN = 8;
 const FLOPS_PER_RUN = 1e11;
-/** The same on a device that computes beside JavaScript, which is a large one: a tenth of a second of an H200's. */
+/** The same on an asynchronous device, which is a large GPU: a tenth of a second of an H200. */
 const FLOPS_PER_RUN_AHEAD = 1e13;
 /**
- * Steps that one run of the training program does: between runs a signal gets through and progress is shown, so that a
- * run should take a second or so. 6 FLOPs a parameter and token (Kaplan et al., 2020).
+ * The steps of one run of the training program. Signals and progress are handled between runs, so a run should take about a second. There are 6
+ * FLOPs for each parameter and token (Kaplan et al., 2020).
  */
 export function stepsPerRunOn(device: Device, model: Model, tokensPerStep: number): number {
   if (!device.prefersLongRuns) return 1;
@@ -41,7 +41,7 @@ export function stepsPerRunOn(device: Device, model: Model, tokensPerStep: numbe
   return Math.min(MOST_STEPS_PER_RUN, Math.max(1, Math.floor(most / flops)));
 }
 
-/** New weights, from the seed. */
+/** Initializes weights from the seed. */
 export function initialWeights(parameters: readonly ParameterSpec[], seed: number): Map<string, HostTensor> {
   const random = new Random(seed);
   return new Map(
@@ -49,17 +49,17 @@ export function initialWeights(parameters: readonly ParameterSpec[], seed: numbe
   );
 }
 
-/** What all phases of a run share. */
+/** The parts that all phases of a run share. */
 export interface Subject {
   readonly input: TrainingInput;
-  /** With its adapters, where they are what is trained. */
+  /** The model, with its adapters if they are trained. */
   readonly model: Model;
-  /** What adapters are trained beside: read from its files as it is needed, without gradients and moments. */
+  /** The frozen base weights of adapters, which are read from files on use and have no gradients and moments. */
   readonly base: ReadonlyMap<string, Weight> | undefined;
   readonly teacher: Teacher | undefined;
 }
 
-/** Finds what a run is about. Throws `CheckpointError` for weights that are not there or do not fit. */
+/** Opens the model, base weights and teacher of a run. Throws `CheckpointError` for weights that are missing or do not fit. */
 export async function subjectOf(input: TrainingInput): Promise<Subject> {
   const { model, lora, from, teacher } = input;
   return {
@@ -70,16 +70,16 @@ export async function subjectOf(input: TrainingInput): Promise<Subject> {
   };
 }
 
-/** What a run works with in a phase; made before its first step. */
+/** The programs and state of a phase. */
 export interface Equipment {
   readonly phase: PlacedPhase;
   readonly data: TrainingData;
   readonly parameters: readonly ParameterSpec[];
-  /** What rows leave to those of the next batch, as states of the program. */
+  /** The carried states, as states of the program. */
   readonly memory: readonly StateSpec[];
-  /** The weights that are not trained in this phase. */
+  /** Weights that are frozen in this phase. */
   readonly frozen: ReadonlyMap<string, Weight>;
-  /** Those of them that are saved: another phase may train them. Weights beside which adapters are trained are not among them. */
+  /** Frozen weights that are saved, since another phase may train them; without the base weights of adapters. */
   readonly untrained: ReadonlyMap<string, HostTensor>;
   readonly stepsPerRun: number;
   readonly training: Executable;
@@ -89,8 +89,8 @@ export interface Equipment {
 }
 
 /**
- * Makes what a phase works with out of all values of a run, after `step` steps. Moments that are not among them are 0. What rows have left
- * is forgotten where those of the phase have other lengths or another number: they begin at other places of the documents.
+ * Compiles a phase from all values of a run after `step` steps. Missing moments are 0. Carried states are reset if the phase has other row
+ * lengths or another number of rows, since its rows start at other positions of the documents.
  */
 export async function equip(
   { input, model, base, teacher }: Subject,
@@ -130,7 +130,7 @@ export async function equip(
   return { phase, data, parameters, memory, frozen, untrained, stepsPerRun, training, evaluation, state };
 }
 
-/** The precision of the nodes of layers, forward and of their gradients, by what is said of their letters. */
+/** The precision of layers' nodes, forward and backward, from settings by letter. */
 export function precisionsOf(
   model: Model,
   precisions: NonNullable<TrainingSettings['precisions']>,
@@ -144,7 +144,7 @@ function largestDivisor(steps: number, most: number): number {
   return 1;
 }
 
-/** Takes what could be trained, but is not, out of a run's values. */
+/** Removes frozen but trainable parameters from a run's values. */
 function takeUntrained(
   values: Map<string, HostTensor>,
   model: Model,

@@ -12,19 +12,19 @@ import type { FiniteExamples, Objective } from './data.js';
 import { carriedName, evaluationProgram, leftName } from './program.js';
 import { expectKnownTokens, heldOut, nextTokens } from './text.js';
 
-/** How well held-out examples are predicted. */
+/** The results of an evaluation. */
 export interface Evaluation {
-  /** Nats a token; or what else the objective counts. */
+  /** Nats a token, or for each item that the objective counts. */
   loss: number;
   perplexity: number;
   /** Tokens that were predicted. */
   tokens: number;
-  /** What the objective measures besides, each as a mean: `accuracy`, say. */
+  /** Means of the objective's further measures, such as `accuracy`. */
   measures?: Record<string, number>;
 }
 
 /**
- * A program of `evaluationProgram` run over the first `limit` examples, `batch` at a time: with a memory in batches that are all full.
+ * Runs a program of `evaluationProgram` over the first `limit` examples, `batch` at a time; with a memory only in full batches.
  */
 export async function evaluate(
   executable: Executable,
@@ -34,7 +34,7 @@ export async function evaluate(
   { state, limit = examples.count }: { state?: State; limit?: number } = {},
 ): Promise<Evaluation> {
   const sums: Record<string, number> = {};
-  // What the rows of a batch leave is fed to those of the next.
+  // Carried states are fed to the next batch.
   const memory = firstMemory(objective, batch);
   const last = Math.min(limit, examples.count);
   for (let first = 0; first < last; first += batch) {
@@ -74,7 +74,7 @@ export function feedsOf(
   );
 }
 
-/** The same for a model with these weights, over all of the examples. */
+/** Evaluates a model with these weights on all examples. */
 export async function evaluateExamples(
   model: Model,
   weights: NonNullable<Program['weights']>,
@@ -91,7 +91,7 @@ export async function evaluateExamples(
   }
 }
 
-/** Over all of `tokens` in sequences of the given length, each token from those before it. */
+/** Evaluates next-token prediction on `tokens` in sequences of the given length. */
 export async function evaluateModel(
   model: Model,
   weights: NonNullable<Program['weights']>,
@@ -103,7 +103,7 @@ export async function evaluateModel(
   return evaluateExamples(model, weights, nextTokens(sequence), heldOut(tokens, sequence), 8, device);
 }
 
-/** What the rows of the first batch remember: nothing. */
+/** The initial carried states. */
 function firstMemory({ memory = [] }: Objective, batch: number): Record<string, HostTensor> {
   return Object.fromEntries(
     memory.map(({ name, dtype, shape, initial }) => {

@@ -1,4 +1,4 @@
-/** Training language models. */
+/** Training of models. */
 
 export { classObjective, type ImageDataOptions, imageData, type Labelled, soundData } from './classes.js';
 export {

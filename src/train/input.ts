@@ -1,4 +1,4 @@
-/** What a training run is given, and what it tells. */
+/** The inputs, events and results of a training run. */
 import type { Device, Weight } from '../engine/index.js';
 import type { LoraConfig, Model } from '../models/index.js';
 import type { Tokenizer } from '../text/index.js';
@@ -6,7 +6,7 @@ import type { DataSource } from './data.js';
 import type { Evaluation } from './evaluate.js';
 import type { TrainingSettings } from './settings.js';
 
-/** What happened; the lines of `metrics.jsonl`. */
+/** An event of a run, which is a line of `metrics.jsonl`. */
 export type TrainingEvent =
   | {
       event: 'step';
@@ -21,47 +21,47 @@ export type TrainingEvent =
   | ({ event: 'sample'; step: number } & Sample)
   | { event: 'saved'; step: number };
 
-/** What the model writes on a text. */
+/** A sample of generated text. */
 export interface Sample {
   prompt: string;
   text: string;
 }
 
-/** A model that a run learns from: its folder, and what it counts (`Teacher`). */
+/** The teacher of distillation: its folder, and its weights in the loss (`Teacher`). */
 export interface TeacherInput {
   folder: string;
   weight: number;
   match: number;
 }
 
-/** All that a training run is made of (see `train`): what is trained, from what, on which device, into which folder. */
+/** The input of `train`: the model, the data, the device, and the run's folder. */
 export interface TrainingInput {
   model: Model;
-  /** The folder whose weights the run starts from, which are those of `model`; without one they are new. */
+  /** The folder of the initial weights of `model`; without one they are initialized randomly. */
   from?: string;
-  /** Trains adapters of this kind, and leaves the weights of `from` as they are. */
+  /** Trains adapters of this kind, with the weights of `from` frozen. */
   lora?: LoraConfig;
-  /** What the model learns from beside the data. */
+  /** The teacher, for distillation. */
   teacher?: TeacherInput;
-  /** Written beside the model, where its tokens are those of texts. */
+  /** The tokenizer, which is saved with the model, for models of text. */
   tokenizer?: Tokenizer;
   data: DataSource;
   settings: TrainingSettings;
   device: Device;
   /** The run's folder. */
   folder: string;
-  /** Go on from the folder's checkpoint. */
+  /** Whether to continue from the folder's checkpoint. */
   resume?: boolean;
-  /** Asked after each evaluation, with the weights of that moment: what it answers is logged. */
+  /** Called after each evaluation with the present weights; its result is logged. */
   sample?: (model: Model, weights: ReadonlyMap<string, Weight>) => Promise<Sample>;
   onEvent?: (event: TrainingEvent) => void;
   /** Once aborted, the run saves and returns. */
   signal?: AbortSignal;
 }
 
-/** What a run came to. */
+/** The result of a run. */
 export interface TrainingResult {
-  /** Steps done: fewer than asked for after an interruption. */
+  /** The number of steps, which is smaller after an interruption. */
   step: number;
   completed: boolean;
   /** Of the last evaluation. */

@@ -1,4 +1,4 @@
-/** How much memory a training step cannot do without. */
+/** Lower bounds of the memory of a training step. */
 import { inBytes } from '../checkpoint/index.js';
 import { bytesOfWeight, type Device, mostMemoryOn } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
@@ -25,19 +25,19 @@ import type { TrainingSettings } from './settings.js';
 export interface MemoryNeed {
   parameters: number;
   gradients: number;
-  /** Moments: two of a parameter that AdamW steps, one of another. */
+  /** The number of moments: two for AdamW, one for Muon. */
   optimizer: number;
   activations: number;
   total: number;
 }
 
-/** More bytes of activations than any layer has per element of its input: where even these fit, the graph is not built to count them. */
+/** An upper bound of a layer's activation bytes per input element: if even this fits, the graph is not built to count them. */
 const MOST_ACTIVATIONS = 400;
 
-/** What is held beside a model that is trained: the weights of what adapters are trained on, and of a teacher. */
+/** Frozen weights in memory: the base of adapters, and a teacher. */
 type Beside = Partial<Pick<Subject, 'base' | 'teacher'>>;
 
-/** Throws `ConfigError` where a step of a phase cannot have the memory that it needs at least, before anything is made. */
+/** Throws `ConfigError` early if the least memory of a phase's step exceeds that of the device. */
 export function expectRoomToTrain(
   { input: { device }, model, ...beside }: Pick<Subject, 'input' | 'model' | 'base' | 'teacher'>,
   phases: readonly PlacedPhase[],
@@ -81,8 +81,8 @@ export function expectRoomToTrain(
 }
 
 /**
- * The least that a step takes on a device. On XLA gradients may be in 16 bits, and activations are not counted, since the compiler may
- * recompute them.
+ * The least memory of a step on a device. On XLA gradients may be in 16 bits, and activations are not counted, since the compiler may recompute
+ * them.
  */
 function leastOn({ gpuMemory }: Device, need: MemoryNeed): MemoryNeed {
   if (!gpuMemory) return need;
@@ -91,8 +91,7 @@ function leastOn({ gpuMemory }: Device, need: MemoryNeed): MemoryNeed {
 }
 
 /**
- * Bytes that a step of `batch` examples cannot do without, by what they hold. Weights beside those that are trained stay as they are
- * stored.
+ * The least bytes of a step of `batch` examples, by purpose. Frozen weights stay in their stored form.
  */
 export function memoryNeed(
   model: Model,
@@ -121,7 +120,7 @@ export function memoryNeed(
   return { ...weights, activations, total: weights.total + activations };
 }
 
-/** The same for a batch of no examples. */
+/** The same for an empty batch. */
 export function weightsNeed(
   model: Model,
   optimizer: OptimizerConfig,
@@ -150,9 +149,9 @@ export function weightsNeed(
 }
 
 /**
- * Bytes of what the forward pass computes and the backward pass reads again. A node belongs to the backward pass
- * if the gradients depend on it and the loss does not. A reshaped tensor shares the memory of its operand; inputs (parameters, tokens)
- * and constants are not activations. All activations are alive at once when the backward pass begins.
+ * The bytes of activations: values of the forward pass that the backward pass reads. A node belongs to the backward pass if the gradients depend
+ * on it and the loss does not. A reshaped tensor shares the memory of its operand; inputs (parameters, tokens) and constants are not
+ * activations. All activations are alive when the backward pass begins.
  */
 export function activationBytes(loss: Tensor, parameters: readonly Tensor[]): number {
   const gradients = gradient(loss, parameters);
@@ -173,7 +172,7 @@ export function activationBytes(loss: Tensor, parameters: readonly Tensor[]): nu
   return computed.reduce((total, tensor) => total + bytesOf(tensor), 0);
 }
 
-/** What `roots` depend on, in order, with the insides of composites whose gradient is that of their expansion. */
+/** The nodes that `roots` depend on, in topological order, including the expansions of composites without a gradient of their own. */
 function forwardNodes(roots: readonly Tensor[], boundary?: ReadonlySet<Node>): Set<Node> {
   const nodes = new Set<Node>();
   for (const node of topologicalOrder(roots, boundary)) {
@@ -186,7 +185,7 @@ function forwardNodes(roots: readonly Tensor[], boundary?: ReadonlySet<Node>): S
   return nodes;
 }
 
-/** The tensor whose memory this one is. */
+/** The tensor whose memory this one shares. */
 function storageOf(tensor: Tensor): Tensor {
   const isView = ['reshape', 'detach'].includes(tensor.node.operator.name);
   return isView ? storageOf(tensor.node.inputs[0]!) : tensor;

@@ -1,6 +1,6 @@
 /**
- * AdamW (Loshchilov & Hutter, 2019) with clipping by the global norm, as graph nodes. What changes from step to step
- * comes in as three numbers, so that one program serves the whole schedule.
+ * AdamW (Loshchilov & Hutter, 2019) with clipping by the global norm, as graph nodes. Values that change from step to step are inputs, so that
+ * one program serves the whole schedule.
  */
 import {
   add,
@@ -18,8 +18,7 @@ import {
 /** AdamW (Loshchilov & Hutter, 2019, arXiv 1711.05101), with the gradient's norm clipped before; Muon for matrices, if it is asked for. */
 export interface OptimizerConfig extends AdamWConfig {
   /**
-   * Where it is given, the matrices of layers are stepped by Muon (muon.ts), whose momentum decays by this factor, at the learning rate and
-   * weight decay of the others.
+   * If present, Muon (muon.ts) with this momentum updates the matrices of layers, at the same learning rate and weight decay.
    */
   muonMomentum?: number;
 }
@@ -30,13 +29,13 @@ export interface AdamWConfig {
   beta1: number;
   beta2: number;
   epsilon: number;
-  /** Fraction of a decayed parameter that is taken off, times the learning rate. */
+  /** Decoupled weight decay, relative to the learning rate. */
   weightDecay: number;
-  /** Gradients are scaled down together to this norm. */
+  /** The limit of the global gradient norm. */
   maxGradientNorm: number;
 }
 
-/** What training uses where nothing else is said. */
+/** The defaults. */
 export const ADAMW_DEFAULTS: AdamWConfig = {
   beta1: 0.9,
   beta2: 0.95,
@@ -66,12 +65,12 @@ export function globalNorm(gradients: readonly Tensor[]): Tensor {
   return sqrt(gradients.map((g) => sumOfSquares(g)).reduce((a, b) => add(a, b)));
 }
 
-/** The factor that brings a norm down to `limit`, and leaves a smaller one. */
+/** The clip factor for a norm: min(1, limit / norm). */
 export function clipFactor(norm: Tensor, limit: number): Tensor {
   return minimum(divide(limit, add(norm, 1e-6)), 1);
 }
 
-/** Adam's running means of a gradient and of its square, in the shape of the parameter. */
+/** Adam's first and second moments, in the shape of the parameter. */
 export interface Moments {
   readonly first: Tensor;
   readonly second: Tensor;
@@ -79,9 +78,9 @@ export interface Moments {
 
 /** The factors by which one step mixes, each a scalar. */
 export interface StepFactors {
-  /** What multiplies gradients to clip them. */
+  /** The clip factor. */
   readonly clip: Tensor;
-  /** What multiplies the gradient on its way into the first moment: (1 - beta1) * clip. */
+  /** The factor of the gradient in the first moment: (1 - beta1) * clip. */
   readonly gradient: Tensor;
   /** The same for the squared gradient: (1 - beta2) * clip^2. */
   readonly squared: Tensor;
@@ -120,7 +119,7 @@ export function scaled(factors: StepFactors, rate: number): StepFactors {
   };
 }
 
-/** One parameter's step: the new parameter and its new moments. The gradient comes unclipped. */
+/** One step of a parameter: its new value and moments, from the unclipped gradient. */
 export function adamW(
   config: AdamWConfig,
   parameter: Tensor,
@@ -130,7 +129,7 @@ export function adamW(
   decay: boolean,
 ): { parameter: Tensor; moments: Moments } {
   const g = wide(gradient);
-  // The clip factor comes in with the mixing: one pass less over every parameter.
+  // The clip factor is folded into the update of the moments, which saves a pass over every parameter.
   const first = add(multiply(moments.first, config.beta1), multiply(g, factors.gradient));
   const squares = multiply(multiply(g, g), factors.squared);
   const second = add(multiply(moments.second, config.beta2), squares);

@@ -1,4 +1,4 @@
-/** Learning to write the target of a pair from its source: what is read before the target has no loss. */
+/** Training on pairs of source and target. Only the target has a loss. */
 import { sha256 } from '#platform';
 import type { TensorData } from '../engine/index.js';
 import { DataError, TokenizerError } from '../errors.js';
@@ -13,13 +13,13 @@ export interface EncodedPair {
   readonly tokens: Int32Array;
   /** Tokens before the target. */
   readonly prefix: number;
-  /** What a model with a `source` reads before all tokens, by the names of its inputs, each flat. */
+  /** The inputs of a model's `source`, by name, each flat. */
   readonly inputs?: Readonly<Record<string, TensorData>>;
 }
 
 /**
- * What is written behind a source: the end-of-text token that begins it, a prompt if there is one, with a separator, and the
- * target with its end. Throws as `encodePair`.
+ * The tokens after a source: the end-of-text token that begins the text, an optional prompt with a separator, and the target with its end. Throws
+ * as `encodePair` does.
  */
 export function encodeAnswer(
   tokenizer: Tokenizer,
@@ -41,7 +41,7 @@ function endOf({ endOfText }: Tokenizer): number {
   return endOfText;
 }
 
-/** Throws `TokenizerError` for a tokenizer without an end of text: a target could not end. */
+/** Throws `TokenizerError` for a tokenizer without an end-of-text token, since targets could not end. */
 export function encodePair(tokenizer: Tokenizer, { source, target }: TextPair): EncodedPair {
   const endOfText = endOf(tokenizer);
   const before = tokenizer.encodeFromStart(`${source}${PAIR_SEPARATOR}`);
@@ -52,8 +52,8 @@ export function encodePair(tokenizer: Tokenizer, { source, target }: TextPair): 
 }
 
 /**
- * Every next token of `tokens`, int64 [sequence + 1], whose `counted` float32 [sequence] is 1, behind a source with these inputs, if
- * there is one.
+ * Next-token prediction of `tokens`, int64 [sequence + 1], where `counted` float32 [sequence] is 1, after a source with these inputs if there is
+ * one.
  */
 export function countedTokens(sequence: number, source?: readonly ExampleInput[]): Objective {
   return {
@@ -75,8 +75,8 @@ export function countedTokens(sequence: number, source?: readonly ExampleInput[]
 }
 
 /**
- * Pairs in a new order each time all were seen, one an example. Throws `DataError` for a pair of more than `settings.sequence` + 1
- * tokens, for one without the source that the model reads, and where there are none.
+ * Pairs, one an example, reshuffled in each epoch. Throws `DataError` for a pair of more than `settings.sequence` + 1 tokens, for a pair without
+ * the model's source, and for an empty list.
  */
 export function pairData(training: readonly EncodedPair[], validation: readonly EncodedPair[]): DataSource {
   return (model, { sequence, seed }) => {

@@ -1,6 +1,6 @@
 /**
- * A run in phases, one after the other: each may have other lengths of sequences (a curriculum), other batches, and other rates, by which
- * some parameters learn first and others later. The schedule of the learning rate is that of the whole run.
+ * Runs in phases: each phase may have its own sequence length (a curriculum), batch size, and learning rate factors, so that some parameters are
+ * trained first and others later. The learning rate schedule spans the whole run.
  */
 import { z } from 'zod';
 import { ConfigError } from '../errors.js';
@@ -16,10 +16,10 @@ const phaseSchema = z.strictObject({
   rates: z.record(z.string(), z.number().nonnegative()).optional(),
 });
 
-/** What differs from the settings of the run for so many steps; its `rates` take the place of all of theirs. */
+/** Changed settings for a number of steps; `rates` replace all rates of the run. */
 export type TrainingPhase = z.output<typeof phaseSchema>;
 
-/** Phases out of JSON; `source` is for messages. Throws `ConfigError` for what is none, naming the phase and the key. */
+/** Parses phases from JSON; `source` is for messages. Throws `ConfigError` with the phase and the key. */
 export function parsePhases(json: unknown, source: string): TrainingPhase[] {
   const result = z.array(phaseSchema).min(1, 'there is no phase').safeParse(json);
   if (result.success) return result.data;
@@ -36,24 +36,24 @@ export function parsePhases(json: unknown, source: string): TrainingPhase[] {
   );
 }
 
-/** Steps of all phases. */
+/** The total steps of all phases. */
 export function stepsOf(phases: readonly TrainingPhase[]): number {
   return phases.reduce((total, { steps }) => total + steps, 0);
 }
 
-/** A phase at its place in a run. */
+/** A phase with its position in a run. */
 export interface PlacedPhase {
-  /** Steps before it, and those up to its end. */
+  /** The first step (exclusive) and the last step. */
   readonly start: number;
   readonly end: number;
-  /** Examples before it. */
+  /** The number of examples before it. */
   readonly examples: number;
-  /** Whether its rows are as many and as long as those of the phase before: each can then go on where that one's has ended. */
+  /** Whether its rows have the same number and length as in the previous phase, so that carried states remain valid. */
   readonly goesOn: boolean;
   readonly settings: TrainingSettings;
 }
 
-/** The phases of a run; one that has none is one. */
+/** The phases of a run; without any, the run is one phase. */
 export function phasesOf(settings: TrainingSettings): PlacedPhase[] {
   const { phases, ...common } = settings;
   const placed: PlacedPhase[] = [];
@@ -72,12 +72,12 @@ export function phasesOf(settings: TrainingSettings): PlacedPhase[] {
   return placed;
 }
 
-/** Examples that a run reads, and places of all of them: tokens, say. */
+/** The number of examples of a run, and of all their positions (such as tokens). */
 export function examplesRead(settings: TrainingSettings): number {
   return phasesOf(settings).reduce((sum, phase) => sum + examplesIn(phase), 0);
 }
 
-/** The places (tokens, say) of all examples that a run reads. */
+/** The number of positions (such as tokens) of all examples of a run. */
 export function placesRead(settings: TrainingSettings): number {
   return phasesOf(settings).reduce((sum, phase) => sum + examplesIn(phase) * phase.settings.sequence, 0);
 }
@@ -86,12 +86,12 @@ function examplesIn({ start, end, settings: { batch, accumulate } }: PlacedPhase
   return (end - start) * batch * accumulate;
 }
 
-/** The phase to which the step after `done` others belongs; at the end the last one. */
+/** The phase of step `done` + 1; the last phase at the end of the run. */
 export function phaseAfter(phases: readonly PlacedPhase[], done: number): PlacedPhase {
   return phases.find(({ end }) => done < end) ?? phases.at(-1)!;
 }
 
-/** The phase that did step `done`; at the beginning the first one. */
+/** The phase of step `done`; the first phase at the beginning. */
 export function phaseBefore(phases: readonly PlacedPhase[], done: number): PlacedPhase {
   return phases.find(({ end }) => done <= end) ?? phases.at(-1)!;
 }

@@ -1,6 +1,6 @@
 /**
- * The training step as a program: loss, gradients and update in one graph, with parameters and optimizer state as its
- * states. Where a run copies them, several steps go into one.
+ * The training step as a program: loss, gradients and update in one graph, with parameters and optimizer state as its states. On devices whose
+ * runs copy states, one run has several steps.
  */
 import { type Program, type StateSpec, stateChanges } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
@@ -44,7 +44,7 @@ export interface TrainingShape {
   stepsPerRun: number;
 }
 
-/** A program that takes training steps, whose states are parameters and moments. */
+/** The program of training steps, whose states are parameters and moments. */
 export interface TrainingProgram {
   /**
    * Feeds the objective's inputs [stepsPerRun, accumulate, batch, ...] and `scalars` float32 [stepsPerRun, STEP_SCALARS]; returns
@@ -52,9 +52,9 @@ export interface TrainingProgram {
    * not trained are inputs: give them as the program's weights.
    */
   readonly program: Program;
-  /** Those that are trained: the adapters of a model that has them, else all whose rate is not 0. Statistics are among them. */
+  /** The trained parameters: adapters if the model has them, otherwise all with a nonzero rate; including statistics. */
   readonly parameters: readonly ParameterSpec[];
-  /** What rows leave to those of the next batch, [accumulate, batch, ...]: states of the program besides. */
+  /** The carried states [accumulate, batch, ...], which are further states of the program. */
   readonly memory: readonly StateSpec[];
 }
 
@@ -73,7 +73,7 @@ export function momentum(name: string): string {
   return `muon.momentum/${name}`;
 }
 
-/** The names of a parameter's moments: a statistic, which has no gradient, has none. */
+/** The names of a parameter's moments; statistics have none, since they have no gradient. */
 export function momentsOf(spec: ParameterSpec, model: Model, optimizer: OptimizerConfig): string[] {
   if (spec.isStatistic) return [];
   const { name } = spec;
@@ -84,19 +84,18 @@ function isSteppedByMuon(spec: ParameterSpec, model: Model, { muonMomentum }: Op
   return muonMomentum !== undefined && isMatrixOfLayer(spec, model);
 }
 
-/** What the rows of the batch before left: a state of a training program, an input of an evaluation. */
+/** Carried states: states of a training program, inputs of an evaluation. */
 export function carriedName(name: string): string {
   return `carried/${name}`;
 }
 
-/** What rows leave to the next batch: an output of an evaluation. */
+/** New carried states: outputs of an evaluation. */
 export function leftName(name: string): string {
   return `left/${name}`;
 }
 
 /**
- * The program of training steps: it is fed examples, changes parameters and moments as its states, and gives the
- * losses. Throws `ShapeError` where the model and the objective do not fit.
+ * Builds the program of training steps. Throws `ShapeError` if model and objective do not fit.
  */
 export function trainingProgram(
   model: Model,
@@ -187,7 +186,7 @@ export function trainingProgram(
   };
 }
 
-/** What is kept of a parameter from step to step: its value, and its moments. */
+/** A parameter's value and moments. */
 function trainingStates(spec: ParameterSpec, moments: readonly string[]): StateSpec[] {
   return [spec.name, ...moments].map((name) => ({
     name,
@@ -197,7 +196,7 @@ function trainingStates(spec: ParameterSpec, moments: readonly string[]): StateS
   }));
 }
 
-/** What is carried from batch to batch: statistics, and the state of each row to the same row of the next step. */
+/** Values that are carried from batch to batch: statistics, and the states of rows. */
 interface BetweenBatches {
   readonly statistics: readonly Tensor[];
   readonly memory: readonly Tensor[];
@@ -209,7 +208,7 @@ interface OfBatch extends BetweenBatches {
   readonly gradients: readonly Tensor[];
 }
 
-/** Loss and gradients, averaged over the rows of examples [accumulate, batch, ...], which have memories of the same leading sizes. */
+/** Loss and gradients, averaged over examples [accumulate, batch, ...]; carried states have the same leading axes. */
 function averaged(
   examples: readonly Tensor[],
   kept: BetweenBatches,
@@ -280,7 +279,7 @@ function meanLoss(
   };
 }
 
-/** What rows leave to those of the next batch, [accumulate, batch, ...]. */
+/** The new carried states [accumulate, batch, ...]. */
 function memoryOf(objective: Objective, accumulate: number, batch: number): StateSpec[] {
   return (objective.memory ?? []).map((spec) => ({
     ...spec,
@@ -289,7 +288,7 @@ function memoryOf(objective: Objective, accumulate: number, batch: number): Stat
   }));
 }
 
-/** The memory that an objective is given, if it has one. */
+/** The inputs of an objective's carried states, if it has some. */
 function byNames(specs: readonly StateSpec[], tensors: readonly Tensor[]): [StateTensors?] {
   return specs.length === 0 ? [] : [Object.fromEntries(specs.map(({ name }, i) => [name, tensors[i]!]))];
 }
@@ -298,12 +297,12 @@ function named({ inputs }: Objective, tensors: readonly Tensor[]): Record<string
   return Object.fromEntries(inputs.map(({ name }, i) => [name, tensors[i]!]));
 }
 
-/** What training may change, and a run saves: the adapters of a model that has them, else all parameters. */
+/** The trainable parameters, which a run saves: adapters if the model has them, otherwise all. */
 export function trainableOf(model: Model): ParameterSpec[] {
   return parametersOf(model).filter(({ adapts }) => !model.adapters || adapts !== undefined);
 }
 
-/** The parameters that are trained at these rates. Throws `ConfigError` where there are none, or a pattern fits no parameter. */
+/** The parameters with nonzero rates. Throws `ConfigError` if there are none, or if a pattern matches no parameter. */
 export function trainedOf(model: Model, rates: NonNullable<TrainingSettings['rates']> = {}): ParameterSpec[] {
   const specs = trainableOf(model);
   for (const pattern of Object.keys(rates)) {
@@ -322,13 +321,13 @@ export function trainedOf(model: Model, rates: NonNullable<TrainingSettings['rat
   return trained;
 }
 
-/** The factor of a parameter's learning rate: that of the last pattern that fits its name. */
+/** The factor of a parameter's learning rate: that of the last matching pattern. */
 function rateOf(name: string, rates: NonNullable<TrainingSettings['rates']>, model: Model): number {
   const fitting = Object.entries(rates).filter(([pattern]) => fits(pattern, name, model));
   return fitting.at(-1)?.[1] ?? 1;
 }
 
-/** A pattern that stands for the layers of these letters, and for the mixers of one letter among several side by side. */
+/** Matches a pattern of layer letters, including single mixers of parallel layers. */
 const OF_LAYERS = /^layer:(.+)$/s;
 
 function fits(pattern: string, name: string, model: Model): boolean {

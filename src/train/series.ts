@@ -1,4 +1,4 @@
-/** Learning to forecast series: after each patch of a window, the quantiles of the values that follow. */
+/** Training of forecasters: quantiles of the following values after each patch of a window. */
 import { ConfigError, DataError } from '../errors.js';
 import {
   constant,
@@ -23,23 +23,23 @@ import {
   type Objective,
 } from './data.js';
 
-/** Rows of values in the order of a model's channels, one after the other; NaN where one is missing. */
+/** Rows of values in the order of the model's channels, flat; NaN for missing values. */
 export interface SeriesRows {
   readonly values: Float32Array;
   readonly channels: readonly string[];
 }
 
-/** What each position of a window says, beside what came, both in deviations of what was read up to there. */
+/** The forecasts of each position, and their targets, both normalized. */
 interface Said {
   /** [batch, sequence, horizon, targets, quantiles] */
   readonly scaled: Tensor;
   /** [batch, sequence, horizon, targets, 1] */
   readonly target: Tensor;
-  /** The deviations, in the units of the series: [batch, sequence, 1, targets, 1]. */
+  /** The standard deviations of the normalization: [batch, sequence, 1, targets, 1]. */
   readonly spread: Tensor;
 }
 
-/** A mean over the values that were observed, of what `lossOf` says of each: [batch, sequence, horizon, targets]. */
+/** The mean of `lossOf` [batch, sequence, horizon, targets] over observed values. */
 function forecastObjective(
   { channels, targets, patch, horizon, lags = 1 }: SeriesConfig,
   sequence: number,
@@ -47,7 +47,7 @@ function forecastObjective(
 ): Objective {
   const read = [sequence, patch, channels.length];
   const said = [sequence, horizon, targets.length];
-  // A straight forecast is one of all lags: before them there is none to learn beside.
+  // The linear skip connection needs all lags, so earlier positions are not trained.
   const behindLags = constant(
     Float32Array.from({ length: sequence }, (_, i) => Number(i >= lags - 1)),
     [sequence, 1, 1],
@@ -82,8 +82,8 @@ function forecastObjective(
 }
 
 /**
- * The quantile loss (Koenker & Bassett, 1978), twice the mean over quantiles, of each value that was observed, in deviations
- * of the window that was read: for the median alone it is the absolute error.
+ * The quantile loss (Koenker & Bassett, 1978) of each observed value, twice the mean over quantiles, in normalized units; for the median alone it
+ * is the absolute error.
  */
 export function quantileObjective(config: SeriesConfig, sequence: number): Objective {
   const { quantiles } = config;
@@ -96,8 +96,8 @@ export function quantileObjective(config: SeriesConfig, sequence: number): Objec
 }
 
 /**
- * The squared error of each value that was observed, in the model's own scale of its channel: for a model that says the median alone, which
- * then is the mean. Throws `ConfigError` for one that says other quantiles.
+ * The squared error of each observed value, in units of the channel's scale, for a model with only the median, which then becomes the mean.
+ * Throws `ConfigError` for other quantiles.
  */
 export function squaredObjective(config: SeriesConfig, sequence: number): Objective {
   const { channels, targets, quantiles, scale } = config;
@@ -116,9 +116,9 @@ export function squaredObjective(config: SeriesConfig, sequence: number): Object
 }
 
 /**
- * Windows of `settings.sequence` patches of a series: random ones of `training`, and of `validation` one after the other. A window
- * needs one row to forecast; where fewer than the horizon follow, the rest is unknown. Throws `DataError` for rows too few and for
- * a target that is constant, `ConfigError` for a model of something else.
+ * Windows of `settings.sequence` patches: random ones of `training`, consecutive ones of `validation`. A window needs at least one row to
+ * forecast; the rest of the horizon may be missing. Throws `DataError` for too few rows and for a constant target, `ConfigError` for a model
+ * that is not a forecaster.
  */
 export function seriesData(
   training: SeriesRows,
@@ -144,14 +144,14 @@ export function seriesData(
   };
 }
 
-/** Windows that the straight map is fitted to at most, spread over the rows. */
+/** The most windows that the linear map is fitted to, spread over the rows. */
 const MOST_FITTED = 16_384;
-/** Products of two features that are summed up for it at most: some ten seconds. */
+/** The most products of features that are summed for it: some ten seconds. */
 const MOST_PRODUCTS = 4e9;
 
 /**
- * What the straight map of a series' lags begins with, as it stands in a model: least squares over the windows to learn from, with the penalty
- * that misses least on held-out ones. No more is left to the layers than a linear map misses. Empty where no window is without a gap.
+ * The initial linear map of a series' lags, as parameters of the model: ridge regression on the training windows, with the penalty that is best
+ * on held-out ones. The layers then learn only the residual. Empty if every window has missing values.
  */
 function straightMap(
   training: SeriesRows,
@@ -177,7 +177,7 @@ function straightMap(
   ]);
 }
 
-/** Windows without a gap: what the rows of the lags differ from the last one by, and 1; and what the horizon differs from it by. */
+/** Windows without missing values: the features (differences of the lags to the last row, and 1) and the outputs (differences of the horizon). */
 function* straightExamples(
   { values, channels }: SeriesRows,
   { lags = 1, patch, horizon, targets, offset, scale }: SeriesConfig,
@@ -201,7 +201,7 @@ function* straightExamples(
   }
 }
 
-/** Throws `DataError` for a target of which there is nothing to learn. */
+/** Throws `DataError` for a constant target. */
 function expectChange({ channels, values }: SeriesRows, targets: readonly string[]): void {
   const [target] = constantColumns({ columns: channels, values }, targets);
   if (target === undefined) return;
@@ -216,7 +216,7 @@ class Windows {
   private readonly width: number;
   private readonly rows: number;
   private readonly columns: readonly number[];
-  /** Rows that a window reads. */
+  /** The number of rows that a window reads. */
   private readonly span: number;
 
   constructor(
@@ -241,7 +241,7 @@ class Windows {
     }
   }
 
-  /** Example number i begins at a random row, by the seed and i. */
+  /** Example i begins at a random row, determined by the seed and i. */
   random(seed: number): Examples {
     const starts = this.rows - this.span;
     return {

@@ -1,11 +1,11 @@
-/** What a training run is told, and what it does not accept. */
+/** The settings of training runs, their defaults and validation. */
 import { ConfigError } from '../errors.js';
 import type { Precision } from '../graph/index.js';
 import type { Model } from '../models/index.js';
 import { ADAMW_DEFAULTS, type OptimizerConfig } from './optimizer.js';
 import { parsePhases, stepsOf, type TrainingPhase } from './phases.js';
 
-/** How a run trains. A resumed run has those that it began with, but for the number of steps. */
+/** The settings of a run. A resumed run must have the same settings, except for the number of steps. */
 export interface TrainingSettings {
   steps: number;
   /** Sequences in a batch. */
@@ -17,26 +17,25 @@ export interface TrainingSettings {
   learningRate: number;
   warmupSteps: number;
   seed: number;
-  /** Steps between evaluations, and between saves; 0 for the end alone. */
+  /** Steps between evaluations, and between checkpoints; 0 for only at the end. */
   evaluateEvery: number;
   saveEvery: number;
   optimizer: OptimizerConfig;
   /**
-   * Factors of the learning rate by patterns of parameter names, where `*` stands for any letters, or by kinds of layers, `layer:S` for
-   * those of this letter (pattern.ts); the last that fits decides, and a parameter that none fits has 1. One with 0 stays as it is, and
-   * costs no gradient and no moments.
+   * Factors of the learning rate by patterns of parameter names (`*` matches anything), or of layers by letter, as in `layer:S` (pattern.ts). The
+   * last match decides; the default is 1. A parameter with 0 is frozen, and has no gradient and no moments.
    */
   rates?: Readonly<Record<string, number>>;
   /**
-   * By letter, the precision in which products of these layers are computed, where it differs from the device's. Only `cuda` has several
-   * precisions; matrices that are not trained stay as the device keeps them.
+   * The precision of matrix products by layer letter, where it differs from the device's. Only `cuda` has several precisions; frozen matrices stay
+   * in the device's precision.
    */
   precisions?: Readonly<Record<string, Precision>>;
-  /** The run in parts that differ, whose steps make up `steps` together. */
+  /** The phases of the run, whose steps add up to `steps`. */
   phases?: readonly TrainingPhase[];
 }
 
-/** What a run uses where nothing else is said. */
+/** The defaults. */
 export const TRAINING_DEFAULTS: TrainingSettings = {
   steps: 1000,
   batch: 8,
@@ -50,17 +49,17 @@ export const TRAINING_DEFAULTS: TrainingSettings = {
   optimizer: ADAMW_DEFAULTS,
 };
 
-/** Highest learning rates of going on from a checkpoint: of the whole model, and of adapters beside it. */
+/** Default peak learning rates of fine-tuning: of the whole model, and of adapters. */
 export const FINE_TUNING_RATES = { whole: 2e-4, lora: 1e-3 };
 
-/** Tokens in a sequence for a model that was made for more than one would train on, or does not say for how many. */
+/** The default sequence length for models with a longer or unknown context. */
 export function defaultSequence({ maxPositionEmbeddings }: Model): number {
   return Math.min(maxPositionEmbeddings ?? LONGEST_DEFAULT, LONGEST_DEFAULT);
 }
 
 const LONGEST_DEFAULT = 1024;
 
-/** Throws `ConfigError` where this is no number of tokens. */
+/** Throws `ConfigError` for an invalid number of tokens. */
 export function checkSequence(sequence: number): void {
   if (!(Number.isInteger(sequence) && sequence >= 1))
     throw new ConfigError(`sequence is ${sequence}: expected a whole number, 1 or more`);

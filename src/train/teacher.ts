@@ -1,7 +1,6 @@
 /**
- * Learning from a model that knows already (Hinton et al., 2015, arXiv 1503.02531): beside being right, a model shall find likely what its
- * teacher finds likely, and, if asked, have the teacher's hidden states on the way there, which a hybrid that was converted from it can,
- * since its layers stand in the places of the teacher's.
+ * Distillation (Hinton et al., 2015, arXiv 1503.02531): in addition to the data, the student learns the teacher's next-token distributions and,
+ * optionally, its hidden states, which is possible for a hybrid converted from the teacher, since their layers correspond.
  */
 import type { Weight } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
@@ -25,33 +24,33 @@ import { ParameterRegistry } from '../nn/index.js';
 import type { BatchLoss, TrainingData } from './data.js';
 import type { TeacherInput } from './input.js';
 
-/** A model from which another one learns by distillation. */
+/** The teacher of a distillation. */
 export interface Teacher {
   readonly model: Model;
   readonly weights: ReadonlyMap<string, Weight>;
-  /** What the cross entropy to its distribution counts, against 1 for that to the right answers. */
+  /** The weight of the cross entropy to the teacher's distribution, relative to that to the data. */
   readonly weight: number;
-  /** What the distance of hidden states counts: squared, as a share of the teacher's. */
+  /** The weight of the squared distance of hidden states, relative to the teacher's mean square. */
   readonly match: number;
 }
 
-/** Finds a teacher, whose weights stay in their files. Throws `CheckpointError` where there is none. */
+/** Opens a teacher, whose weights stay in their files. Throws `CheckpointError` if there is none. */
 export async function readTeacher({ folder, ...counts }: TeacherInput): Promise<Teacher> {
   const model = await readModel(folder);
   return { model, weights: await locateWeights(folder, model), ...counts };
 }
 
-/** Before the names of a teacher's parameters in a training program. */
+/** The prefix of the teacher's parameters in a training program. */
 const TEACHER = 'teacher/';
 
-/** The weights of a teacher as the program of its pupil asks for them. */
+/** The teacher's weights under their names in the training program. */
 export function teacherWeights({ weights }: Teacher): Map<string, Weight> {
   return new Map([...weights].map(([name, weight]) => [TEACHER + name, weight]));
 }
 
 /**
- * The same data with a teacher: evaluation stays as it is. Throws `ConfigError` where teacher and pupil read other tokens, or what they are
- * to say is no token.
+ * Adds a teacher to the training data; evaluation is unchanged. Throws `ConfigError` if teacher and student have different tokens, or if the
+ * targets are not tokens.
  */
 export function taught(data: TrainingData, teacher: Teacher): TrainingData {
   const { objective } = data;
@@ -71,7 +70,7 @@ export function taught(data: TrainingData, teacher: Teacher): TrainingData {
           );
         }
         const own = objective.loss(model, registry, inputs);
-        // Its layers have paths of their own: what is said of the pupil's layers by letter is not said of them.
+        // The teacher's layers have separate paths, so that settings by letter do not apply to them.
         const heard = scope('teacher', () =>
           objective.loss(teacher.model, new ParameterRegistry(new Set(), TEACHER), inputs),
         );
@@ -99,7 +98,7 @@ function distributionLoss(own: BatchLoss, heard: BatchLoss): Tensor {
   return divide(sum(counted ? multiply(losses, counted) : losses), own.count);
 }
 
-/** The mean squared distance of hidden states behind layers in the same places, each as a share of the teacher's mean square. */
+/** The mean squared distance of hidden states after corresponding layers, relative to the teacher's mean square. */
 function distance(own: BatchLoss, heard: BatchLoss): Tensor {
   const [mine, others] = [own, heard].map((loss) => insideOf(loss).residuals.slice(1)) as [
     Tensor[],

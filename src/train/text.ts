@@ -1,4 +1,4 @@
-/** Learning to go on with texts: each token of a sequence from those before it. */
+/** Training of language models: next-token prediction. */
 import { DataError } from '../errors.js';
 import { crossEntropy, reshape, scalar, slice, sum, type Tensor } from '../graph/index.js';
 import { forward, forwardAfter, logitsOf, type Model } from '../models/index.js';
@@ -20,7 +20,7 @@ export function tokenLosses(model: Model, registry: ParameterRegistry, tokens: T
 }
 
 /**
- * The same, with what they come from. `source` are the inputs of what was read before, by name, where the model reads something.
+ * The same, with the model's outputs. `source` are the inputs of the source by name, for models that have one.
  */
 export function tokensSaid(
   model: Model,
@@ -38,7 +38,7 @@ export function tokensSaid(
   return { losses, inside: { logits, residuals } };
 }
 
-/** Every next token of `tokens`, int64 [sequence + 1]. */
+/** Next-token prediction of `tokens`, int64 [sequence + 1]. */
 export function nextTokens(sequence: number): Objective {
   return {
     inputs: [{ name: 'tokens', dtype: 'int64', shape: [sequence + 1] }],
@@ -49,7 +49,7 @@ export function nextTokens(sequence: number): Objective {
   };
 }
 
-/** Token ids to learn from and token ids that are held out, each a corpus in one row. */
+/** Training and held-out token ids, each one concatenated corpus. */
 export function textData(training: Int32Array, validation: Int32Array): DataSource {
   return (model, { sequence, seed }) => {
     if (training.length === 0) throw new DataError('the corpus is empty: there is nothing to learn from');
@@ -64,7 +64,7 @@ export function textData(training: Int32Array, validation: Int32Array): DataSour
   };
 }
 
-/** Throws `DataError` for a token that the model does not have. */
+/** Throws `DataError` for a token outside the model's vocabulary. */
 export function expectKnownTokens(tokens: Int32Array, { vocabSize }: Model): void {
   const highest = tokens.reduce((a, b) => Math.max(a, b), 0);
   if (highest < vocabSize) return;
@@ -73,7 +73,7 @@ export function expectKnownTokens(tokens: Int32Array, { vocabSize }: Model): voi
   );
 }
 
-/** Held-out tokens in consecutive sequences. Throws `DataError` where they do not fill one, `ConfigError` for no length. */
+/** Held-out tokens in consecutive sequences. Throws `DataError` if they do not fill one, `ConfigError` for an invalid length. */
 export function heldOut(tokens: Int32Array, sequence: number): FiniteExamples {
   checkSequence(sequence);
   const rows = consecutive(tokens, sequence);

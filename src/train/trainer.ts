@@ -1,7 +1,6 @@
 /**
- * A training run: from a corpus to a folder with the model. The folder `checkpoint` in it is the model as Hugging Face
- * lays it out, with what it takes to go on; or the adapter that was trained beside another model. `metrics.jsonl` beside
- * it is the log. A run that is interrupted and resumed ends with the same bits as one that was not, on the CPU.
+ * The training loop. A run's folder has `checkpoint`, a model in Hugging Face's layout (or an adapter) with everything for resuming, and the log
+ * `metrics.jsonl`. On the CPU a run that is interrupted and resumed ends with the same bits as an uninterrupted one.
  */
 import { appendText, join, lockFolder, nextTurn, readText, statsOf } from '#platform';
 import { inWords, parseJson, recoverFolder, writeFileAtomic } from '../checkpoint/index.js';
@@ -24,12 +23,12 @@ import { taught } from './teacher.js';
 
 export type { Sample, TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 
-/** Evaluation reads at most this many batches: it must not outweigh training. */
+/** The most batches of an evaluation, so that it does not dominate training. */
 const EVALUATION_BATCHES = 64;
-/** Runs that are enqueued at a time on a device that runs asynchronously: the next batch is prepared while one is computed. */
+/** The runs that are enqueued at a time on an asynchronous device, so that the next batch is prepared while one is computed. */
 const RUNS_AHEAD = 2;
 
-/** Trains, and leaves a checkpoint behind also when interrupted. */
+/** Trains a model; saves a checkpoint also when it is interrupted. */
 export async function train(input: TrainingInput): Promise<TrainingResult> {
   const { settings } = input;
   checkSettings(settings);
@@ -48,7 +47,7 @@ export async function train(input: TrainingInput): Promise<TrainingResult> {
   }
 }
 
-/** Throws `TrainingError` where a run's folder is taken: a new run never replaces what another left. */
+/** Throws `TrainingError` if the folder already has a run: a new run never replaces another. */
 export async function expectNoRun(folder: string): Promise<void> {
   for (const name of [CHECKPOINT, METRICS]) {
     const isThere = await statsOf(join(folder, name)).then(
@@ -62,9 +61,9 @@ export async function expectNoRun(folder: string): Promise<void> {
   }
 }
 
-/** A run of the program that was enqueued. */
+/** An enqueued run of the program. */
 interface Asked {
-  /** The learning rates of its steps, without those beyond the last one of the schedule. */
+  /** The learning rates of its steps, up to the last step of the schedule. */
   readonly rates: readonly number[];
   /** In milliseconds of `performance.now()`. */
   readonly started: number;
@@ -100,7 +99,7 @@ class Run {
   static async open(input: TrainingInput): Promise<Run> {
     const { settings, folder } = input;
     const phases = phasesOf(settings);
-    // Everything that makes the run impossible is thrown before anything is written.
+    // All checks are made before anything is written.
     const subject = await subjectOf(input);
     const { model, teacher } = subject;
     const data = phases.map((phase) => {
@@ -164,7 +163,7 @@ class Run {
       Math.floor(to / every) > Math.floor(from / every);
     while (this.step < settings.steps) {
       const { phase } = this.equipment;
-      // Evaluation and checkpoints need the parameters after exactly that step: no run beyond it is enqueued before.
+      // Evaluation and checkpoints need the parameters after exactly that step, so no run beyond it is enqueued before.
       const pauses = (to: number): boolean =>
         to >= phase.end ||
         [settings.evaluateEvery, settings.saveEvery].some((every) => passed(every, this.step, to));
@@ -184,7 +183,7 @@ class Run {
       if (passed(settings.saveEvery, before, this.step) || done) await this.save();
       if (this.step >= phase.end && !done && (await this.goesOn(this.step)))
         await this.enter(phaseAfter(this.phases, this.step));
-      // Lets signals and timers through, since the engine computes on this thread.
+      // Lets signals and timers run, since the engine computes on this thread.
       await nextTurn();
     }
     if (this.savedStep !== this.step) await this.save();
@@ -203,8 +202,8 @@ class Run {
   }
 
   /**
-   * Enqueues one run of the program, after `done` steps. A run may have steps beyond the last one of the schedule: their learning rate is 0,
-   * so they change the moments alone, which matters only to a run that is resumed for more steps.
+   * Enqueues one run of the program, after `done` steps. A run may have steps beyond the end of the schedule, with a learning rate of 0: they change
+   * only the moments, which matters only if the run is resumed for more steps.
    */
   private ask(done: number): Asked {
     const { settings } = this.input;
@@ -263,7 +262,7 @@ class Run {
     await this.report(...events);
   }
 
-  /** Loss and perplexity on held-out text, and what the model writes now. */
+  /** Evaluates on held-out data, and generates a sample. */
   private async evaluate(): Promise<void> {
     const { phase, evaluation, data, state } = this.equipment;
     const { batch } = phase.settings;
@@ -340,7 +339,7 @@ function lockRun(folder: string): Promise<() => Promise<void>> {
   });
 }
 
-/** Truncates the log to the step of the last checkpoint; a new run begins with an empty one. */
+/** Truncates the log to the step of the last checkpoint; a new run starts with an empty log. */
 async function trimMetrics(path: string, step: number): Promise<void> {
   const text = step === 0 ? '' : await readText(path).catch(() => '');
   const kept = text.split('\n').filter((line) => {
@@ -350,7 +349,7 @@ async function trimMetrics(path: string, step: number): Promise<void> {
   await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
 }
 
-/** All values of a new run, without moments: new weights or adapters, or another checkpoint's weights. */
+/** The initial values of a new run, without moments: initialized weights or adapters, or the weights of a checkpoint. */
 async function initialValues(
   { input, model, base }: Subject,
   data: TrainingData,
