@@ -1,4 +1,4 @@
-/** `heddle archive`: a library of documents that is read once, and searched and asked any number of times after. */
+/** `heddle archive`: a library of documents that is read once, then searched and asked any number of times. */
 import type { Command } from 'commander';
 import { configureAdd } from './archive/add.js';
 import { configureAsk } from './archive/ask.js';

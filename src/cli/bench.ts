@@ -1,4 +1,4 @@
-/** `heddle bench`: what a model's tokens cost here. The benchmarks of Heddle itself are `npm run bench` of a clone. */
+/** `heddle bench`: profiles a model on this machine. Heddle's own benchmarks are `npm run bench` in a clone. */
 import type { Command } from 'commander';
 import { addOpsCommand } from '../bench/ops-command.js';
 

@@ -1,4 +1,4 @@
-/** Bits of a model's weights as a person gives them: for all layers, and for those of some letters. */
+/** Parses the option for bits of weights: for all layers, and for layers of some letters. */
 import { InvalidArgumentError } from 'commander';
 import { LAYER_BITS, QUANTIZED_BITS, type Quantization } from '../models/index.js';
 import { byLetter } from './by-letter.js';

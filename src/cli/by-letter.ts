@@ -1,4 +1,4 @@
-/** What a person gives for all layers, and for those of some letters: `int4,S=8`, `bfloat16,*=float32`. */
+/** Parses values for all layers and for layers of some letters: `int4,S=8`, `bfloat16,*=float32`. */
 
 /** A value for all layers, and values for the layers of a letter that override it. */
 export interface ByLetter {

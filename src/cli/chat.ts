@@ -1,6 +1,6 @@
 /**
- * `heddle chat`: a conversation in the terminal. A model with a chat template answers; any other goes on from each line.
- * The state stays between turns, so that a turn reads only what is new.
+ * `heddle chat`: a conversation in the terminal. A model with a chat template answers; any other continues each line. The state is kept between
+ * turns, so that a turn reads only new tokens.
  */
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
@@ -35,16 +35,16 @@ interface ChatFlags extends GenerationFlags {
 
 type ChatOptions = GenerateOptions & { seed: number; maxTokens: number };
 
-/** Who answers. */
+/** The interface of the two kinds of conversations. */
 interface Partner {
-  /** What it does with a line. */
+  /** A verb for the prompt: what it does with a line. */
   readonly manner: string;
-  /** How many lines it has answered. */
+  /** The number of answered lines. */
   readonly turns: number;
-  /** Whether a line is something to answer. */
+  /** Whether a line can be answered. */
   takes(line: string): boolean;
   answer(line: string, options: GenerateOptions): AsyncGenerator<GeneratedPiece, unknown>;
-  /** Answers another line in the place of one of them (counted from 0), or the same one again; what came after is forgotten. */
+  /** Replaces a line (counted from 0), or answers it again; everything after it is dropped. */
   answerAgain(
     turn: number,
     line: string | undefined,
@@ -53,7 +53,7 @@ interface Partner {
   /** Tokens that the last answer took, and the bytes of the state. */
   cost(): { reused: number; read: number; written: number; bytes: number };
   reset(): void;
-  /** Begins anew behind a source. */
+  /** Starts over with a source. */
   show?(source: SourceGiven): Promise<void>;
   dispose(): void;
 }
@@ -105,7 +105,7 @@ const COMMANDS: readonly (readonly [string, string])[] = [
 ];
 const SOURCE_COMMAND = ['/source <text or file>', 'begin anew behind another source'] as const;
 
-/** Begins anew behind another source; one that cannot be read changes nothing. */
+/** Starts over with another source; a source that cannot be read changes nothing. */
 async function showTo(partner: Partner, { model }: LanguageModel, given: string): Promise<void> {
   try {
     await partner.show!((await sourceOf(model, { source: given }))!);
@@ -117,7 +117,7 @@ async function showTo(partner: Partner, { model }: LanguageModel, given: string)
   }
 }
 
-/** What to write for a line, if anything: an answer, or another one in the place of an earlier one. */
+/** The stream for a line, if there is one: a new answer, or a replacement of an earlier one. */
 function replyTo(
   line: string,
   partner: Partner,
@@ -127,7 +127,7 @@ function replyTo(
   if (command === undefined) return partner.takes(line) ? partner.answer(line, options) : undefined;
   const edit = /^(\d+)\s+(.+)$/.exec(rest);
   if (command === '/regenerate' && partner.turns > 0) {
-    // The same seed would write the same answer.
+    // The same seed would generate the same answer.
     options.seed++;
     return partner.answerAgain(partner.turns - 1, undefined, options);
   }
@@ -159,7 +159,7 @@ async function turn(
     }
   } catch (error) {
     if (!(signal?.aborted && error === signal.reason)) {
-      // What is wrong with this line need not be wrong with the next one.
+      // An error of this line need not affect the next one.
       if (!(error instanceof DataError || error instanceof TokenizerError)) throw error;
       say(`heddle: ${error.message}`);
       process.exitCode = 1;
@@ -228,7 +228,7 @@ function continuing(
   const session = model.session();
   let begin: Snapshot | undefined = after;
   if (after) session.restore(after);
-  /** What was said, and where the session stood before. */
+  /** The lines, with snapshots before them. */
   let said: { line: string; before: Snapshot }[] = [];
   let reused = 0;
   let prompted = 0;

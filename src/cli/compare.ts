@@ -1,4 +1,4 @@
-/** `heddle compare`: runs side by side, by what they learned and by what their sequences cost. */
+/** `heddle compare`: compares training runs by validation perplexity and memory of a sequence. */
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -57,7 +57,7 @@ async function run(folders: readonly string[]): Promise<void> {
 
 const evaluationLine = z.object({ event: z.literal('evaluation'), step: z.number(), perplexity: z.number() });
 
-/** A line of the log, if it is an evaluation; a run that was killed may leave a broken one. */
+/** An evaluation of the log, if the line is one; a killed run may leave an incomplete line. */
 function evaluationOf(line: string): z.output<typeof evaluationLine> | undefined {
   try {
     return evaluationLine.safeParse(JSON.parse(line)).data;

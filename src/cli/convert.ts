@@ -1,4 +1,4 @@
-/** `heddle convert`: a transformer as the beginning of a hybrid. */
+/** `heddle convert`: converts a transformer to a hybrid. */
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { parseJson, writeFolderAtomic } from '../checkpoint/index.js';
@@ -69,7 +69,7 @@ async function run(
   );
 }
 
-/** `key=value`, the key as in a config.json. */
+/** Parses `key=value`, with a key of config.json. */
 function keyOf(assignment: string): [string, unknown] {
   const [key, value] = assignment.split(/=(.*)/s);
   if (!key || value === undefined)

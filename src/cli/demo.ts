@@ -1,6 +1,6 @@
 /**
- * `heddle demo`: the shipped model continues a text, and what that costs stands beside the cost of a transformer of the
- * same size. The transformer's weights are random: its cost does not depend on them.
+ * `heddle demo`: continues a text with the shipped model, and compares the costs with those of a transformer of the same size. The transformer has
+ * random weights, which do not affect its cost.
  */
 import type { Command } from 'commander';
 import { decodeCost, prefillRate } from '../bench/cost.js';
@@ -12,7 +12,7 @@ import { initialWeights } from '../train/index.js';
 import { formatBytes, formatCount, formatRate, table } from './format.js';
 import { wholeNumber } from './options.js';
 
-/** What is continued where no other text is given. */
+/** The default text. */
 export const DEMO_PROMPT = 'The state of our Union is';
 const CONTEXTS = [1024, 8192, 65_536];
 const PREFILL_TOKENS = 1024;
@@ -26,7 +26,7 @@ export function configure(command: Command): void {
     .action((words: string[], { seed, maxTokens }) => runDemo(words.join(' '), seed, maxTokens));
 }
 
-/** Continues the prompt with the shipped model, then prints what a sequence costs beside a transformer of the same size. */
+/** Continues the prompt with the shipped model, then prints the costs of a sequence, compared to a transformer of the same size. */
 export async function runDemo(prompt: string, seed: number, maxTokens: number): Promise<void> {
   const started = performance.now();
   const device = await openDevice('cpu');
@@ -104,7 +104,7 @@ async function compare(hybrid: LanguageModel, device: Device): Promise<void> {
   await transformer.dispose();
 }
 
-/** How many times more `a` is than `b`, in a word for that and one for the opposite. */
+/** The ratio of `a` and `b`, with a word for more and one for less. */
 function ratio(a: number, b: number, more: string, less: string): string {
   const times = Math.max(a / b, b / a);
   return `${times >= 10 ? times.toFixed(0) : times.toFixed(1)}x ${a >= b ? more : less}`;

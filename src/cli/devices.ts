@@ -1,4 +1,4 @@
-/** `heddle devices`: what this machine can compute on, and why not on the rest. */
+/** `heddle devices`: lists usable devices, and why others are not usable. */
 import type { Command } from 'commander';
 import { type Availability, deviceAvailability } from '../engine/availability.js';
 

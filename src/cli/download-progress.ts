@@ -1,25 +1,25 @@
-/** What a person sees while large files are downloaded. */
+/** Progress of downloads. */
 import type { TransferEvent } from '../hub/index.js';
 import { formatBytes, formatDuration } from './format.js';
 
-/** What is shown of a transfer and of unpacking; numbers are in bytes. */
+/** The progress of a transfer or of unpacking, in bytes. */
 type DownloadEvent =
   | TransferEvent
   | { readonly event: 'unpacking'; readonly name: string; readonly done: number; readonly total: number };
 
-/** A line for a person, beside what the command prints. */
+/** Writes a message to standard error. */
 export function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** The rate shown is that of the last moments, in seconds. */
+/** The window of the displayed rate, in seconds. */
 const RATE_OVER = 10;
 
 /** A live line on a terminal, a plain line every ten seconds elsewhere. */
 export class DownloadProgress {
   readonly #live = process.stderr.isTTY === true;
   readonly #timer = setInterval(() => this.#draw(), this.#live ? 200 : 10_000).unref();
-  /** What is going on at this moment. */
+  /** The present progress. */
   #now: (DownloadEvent & { event: 'checking' | 'downloading' | 'unpacking' }) | undefined;
   #samples: { at: number; received: number }[] = [];
 
@@ -34,7 +34,7 @@ export class DownloadProgress {
     }
   }
 
-  /** A line that stays. */
+  /** Prints a permanent line. */
   tell(line: string): void {
     this.clear();
     say(line);
@@ -45,7 +45,7 @@ export class DownloadProgress {
     if (this.#live) process.stderr.write('\r\x1b[K');
   }
 
-  /** Nothing more will be shown. */
+  /** Ends the display. */
   end(): void {
     clearInterval(this.#timer);
     this.clear();
@@ -66,7 +66,7 @@ export class DownloadProgress {
   #sample(received: number): void {
     const at = performance.now() / 1000;
     this.#samples.push({ at, received });
-    // One older than the span is kept to measure from.
+    // One sample older than the window is kept as its start.
     while (this.#samples.length > 2 && this.#samples[1]!.at < at - RATE_OVER) this.#samples.shift();
   }
 

@@ -1,4 +1,4 @@
-/** `heddle evaluate`: a model's perplexity on what training held out. */
+/** `heddle evaluate`: measures a model's perplexity on held-out documents. */
 import type { Command } from 'commander';
 import { openDevice } from '../engine/index.js';
 import { modelFolder, openModel } from '../models/index.js';
@@ -52,7 +52,7 @@ export function configure(command: Command): void {
     .action(run);
 }
 
-/** Sequences that are read at once. */
+/** Sequences of a batch. */
 const BATCH = 8;
 
 async function run(name: string, source: string, flags: EvaluateFlags): Promise<void> {
@@ -84,7 +84,7 @@ async function run(name: string, source: string, flags: EvaluateFlags): Promise<
   );
 }
 
-/** Of a text, which may be long, what is learned from is not looked at. */
+/** The training part of a text, which may be long, is not encoded. */
 async function textHeldOut(
   source: string,
   tokenizer: Tokenizer,

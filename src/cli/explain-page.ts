@@ -1,6 +1,6 @@
 /**
- * The page of `heddle explain`: one file that holds its script, its styles and its trace, and asks nobody for anything. Script
- * and styles are the studio's (studio/src/explain.tsx), which `npm run build` leaves in `dist/explain`.
+ * The page of `heddle explain`: one self-contained file with script, styles and trace. Script and styles are the studio's
+ * (studio/src/explain.tsx), which `npm run build` writes to `dist/explain`.
  */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +11,7 @@ import type { TraceJson } from '../inspect/index.js';
 
 const BUILT = new URL('../../dist/explain/', import.meta.url);
 
-/** The page as HTML. Throws `ConfigError` where its script was not built. */
+/** The page as HTML. Throws `ConfigError` if its script was not built. */
 export async function explainPage(name: string, trace: TraceJson): Promise<string> {
   const [script, styles] = await Promise.all(['page.js', 'page.css'].map(built));
   const packed = await promisify(gzip)(JSON.stringify(trace));

@@ -1,14 +1,14 @@
-/** What a trace says, for a terminal. */
+/** The summary of a trace for the terminal. */
 import { count, visible } from '../checkpoint/index.js';
 import type { AttributionOf, Token, Trace, TracedMixerOf, Values } from '../inspect/index.js';
 import { table } from './format.js';
 
-/** Tokens that are named in a row. */
+/** The most tokens that are listed. */
 const NAMED = 4;
-/** Characters of the text that are shown; the last ones. */
+/** The number of last characters of the text that are shown. */
 const MOST_TEXT = 300;
 
-/** `read` is how many of the tokens were given; the others the model has added. */
+/** `read` is the number of prompt tokens; the others were generated. */
 export function explainSummary(name: string, trace: Trace, read: number): string {
   const parts = [
     opening(name, trace, read),
@@ -40,7 +40,7 @@ function opening(name: string, { tokens, model }: Trace, read: number): string {
   return `${name}, ${model.pattern}: ${facts.join(', ')}\n\n  ${whole}`;
 }
 
-/** How long each layer's heads remember, what they take in, and of delta rules what they take out. */
+/** For each layer: the memory horizon of its heads, their write strength, and, for delta rules, their erase strength. */
 function mixersTable({ layers }: Trace): string {
   const erases = layers.some(({ mixers }) => mixers.some(({ erase }) => erase));
   const gates = erases ? (['write', 'erase'] as const) : (['write'] as const);
@@ -65,7 +65,7 @@ function reach({ horizon, selection }: TracedMixerOf<Values>): string {
   return selected === 0 ? `the last ${window}` : `the last ${window}, and the best ${selected} before them`;
 }
 
-/** Least, median and greatest. */
+/** Minimum, median and maximum. */
 function spread({ data }: Values): string {
   const sorted = [...data].sort((a, b) => a - b);
   const [least, median, most] = [0, Math.floor(sorted.length / 2), sorted.length - 1].map((i) =>
@@ -74,7 +74,7 @@ function spread({ data }: Values): string {
   return `${least} to ${most} (median ${median})`;
 }
 
-/** What selective attention has kept of the text when it ends, where that is longer than its window. */
+/** The tokens that selective attention has kept at the end of the text, if it is longer than the window. */
 function memories({ layers, tokens }: Trace): string {
   const lines = layers.flatMap(({ index, mixers }) =>
     mixers.flatMap(({ selection }) => {
@@ -93,7 +93,7 @@ function memories({ layers, tokens }: Trace): string {
   return lines.join('\n');
 }
 
-/** What would have come behind the text, had the model stopped after a layer: where the first choice changes. */
+/** The logit lens: the next token predicted after each layer, where it changes. */
 function lensTable({ lens, tokens }: Trace, read: number): string {
   if (!lens) return '';
   const [, places, top] = lens.ids.dims as [number, number, number];
@@ -111,7 +111,7 @@ function lensTable({ lens, tokens }: Trace, read: number): string {
   return `What would come behind ${quoted(tokens[place]!)}, had it stopped after a layer (where the first choice changes):\n${table(rows, 1 + NAMED)}`;
 }
 
-/** Where the words that the model added come from, and whether that is true. */
+/** Attributions of generated tokens, and their test by deletion. */
 function sources({ attributions, tokens, source }: Trace): string {
   if (attributions.length === 0) return '';
   const best = ({ data }: Values, of: (place: number) => string): string =>
@@ -137,7 +137,7 @@ function sources({ attributions, tokens, source }: Trace): string {
   return `Where its words come from (gradient x input), and how many nats of log probability they lose with tokens taken away:\n${table(rows, 4)}`;
 }
 
-/** Without those of the highest scores, the last token aside, and without as many others. */
+/** Deletes the tokens with the highest scores (except the last one), and as many random others. */
 function losses(deletion: AttributionOf<Values>['deletion']): [string, string] {
   const counts = deletion?.counts.filter((count) => count <= NAMED) ?? [];
   if (!deletion || counts.length === 0) return ['', ''];

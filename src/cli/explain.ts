@@ -1,4 +1,4 @@
-/** `heddle explain`: what a model does inside while it reads a text, and where the words that it adds come from. */
+/** `heddle explain`: traces a model while it reads a text, and attributes the tokens that it generates. */
 
 import { text as textOf } from 'node:stream/consumers';
 import type { Command } from 'commander';
@@ -29,7 +29,7 @@ interface ExplainFlags extends LoadingFlags {
   json?: boolean;
 }
 
-/** Matrices are the most of a page: more than this no browser likes to open. */
+/** The most bytes of matrices, which dominate the page's size, that browsers open comfortably. */
 const PAGE_BYTES = 400e6;
 
 /** Arguments, options and action of `heddle explain`. */
@@ -81,12 +81,12 @@ async function run(folder: string, flags: ExplainFlags): Promise<void> {
   else if (!flags.json) say('next:  --out page.html makes a page of it, --json prints the numbers');
 }
 
-/** The newline that ends a file is no part of its text. */
+/** Removes the newline at the end of a file. */
 async function textToRead({ text }: ExplainFlags): Promise<string> {
   return text ?? (await textOf(process.stdin)).replace(/\n$/, '');
 }
 
-/** What is looked into: tokens, of which the first were read, and the others are what the model adds. */
+/** The tokens to trace: those of the prompt, then generated ones. */
 interface Continued {
   readonly ids: readonly number[];
   readonly read: number;
@@ -99,7 +99,7 @@ async function continued(model: LanguageModel, text: string, count: number): Pro
   return written(session, 0, count);
 }
 
-/** The same behind a source, where a text need not follow: the token that begins one is read with the source. */
+/** The same after a source, where the prompt may be empty: the beginning token is read with the source. */
 async function continuedAfter(
   model: LanguageModel,
   source: SourceGiven,

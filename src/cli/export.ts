@@ -1,4 +1,4 @@
-/** `heddle export`: a model to give away, without what only training needs. */
+/** `heddle export`: exports a model, without training state. */
 import { readdir, readFile, realpath, stat, writeFile } from 'node:fs/promises';
 import { isAbsolute, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -90,7 +90,7 @@ function usage({ format, model }: ExportPlan, out: string): string {
   }
 }
 
-/** Writing replaces a folder as a whole: what is exported must not be in it. */
+/** Throws if the source is inside the output folder, which is replaced as a whole. */
 async function requireApart(folder: string, out: string): Promise<void> {
   const [from, to] = await Promise.all([folder, out].map((path) => realpath(path).catch(() => undefined)));
   if (from === undefined || to === undefined) return;
@@ -101,7 +101,7 @@ async function requireApart(folder: string, out: string): Promise<void> {
 
 const GENERATION_CONFIG = 'generation_config.json';
 
-/** Says how to write with the model in a folder that holds all else, where that is not said there already. */
+/** Writes generation_config.json into the exported folder if it is missing. */
 async function writeGenerationConfig(
   folder: string,
   plan: ExportPlan,
@@ -116,7 +116,7 @@ async function writeGenerationConfig(
   if (Object.keys(json).length > 0) await writeFile(path, formatConfig(json));
 }
 
-/** Which tokens begin, end and pad a text, as generation_config.json says it. */
+/** The special token ids for generation_config.json. */
 function endKeys({ model, json }: ExportPlan, tokenizer: Tokenizer | undefined): Record<string, unknown> {
   const ends = model.eosTokenIds.length > 0 ? model.eosTokenIds : [tokenizer?.endOfText ?? []].flat();
   const keys = {

@@ -1,4 +1,4 @@
-/** A training run that a person watches: progress, Ctrl-C, and what came out. */
+/** Runs training with progress, Ctrl-C handling and a summary. */
 import { join } from 'node:path';
 import { type Device, openDevice } from '../engine/index.js';
 import { DeviceError } from '../errors.js';
@@ -8,27 +8,26 @@ import { formatDuration, formatRate } from './format.js';
 import { abortedByPerson } from './interrupt.js';
 import { type DeviceFlags, deviceOptionsOf } from './run-flags.js';
 
-/** A training run, without what following it adds. */
+/** The input of a training run, without the parts that `followRun` adds. */
 export interface RunToFollow extends Omit<TrainingInput, 'device' | 'sample' | 'onEvent' | 'signal'> {
-  /** Writes a sample on the device that it is given. */
+  /** Returns a sampler for a device. */
   readonly sampler?: (writer: Device) => NonNullable<TrainingInput['sample']>;
 }
 
-/** What is printed of a run, which depends on what the model is for. */
+/** The texts that depend on the kind of model. */
 export interface RunWording {
-  /** How good the model is on what was held out: in the lines between, and at the end. */
+  /** Describes evaluations: during the run, and at the end. */
   readonly quality: (evaluation: Evaluation) => string;
   readonly result: (evaluation: Evaluation) => string;
-  /** What is made, and the command that uses it. */
+  /** The name of the result, and the command that uses it. */
   readonly made: string;
   readonly next: string;
-  /** What there are so and so many of in a second: `tokens`. */
+  /** The unit of the rate: `tokens`. */
   readonly unit: string;
 }
 
 /**
- * Trains on the device that is asked for, and answers whether the run is complete. An interrupted one saves, and leaves the
- * process the status 130.
+ * Trains on the requested device; returns whether the run is complete. An interrupted run saves a checkpoint and sets the exit status 130.
  */
 export async function followRun(
   { sampler, ...input }: RunToFollow,
@@ -64,7 +63,7 @@ export async function followRun(
   return true;
 }
 
-/** What writes samples beside a GPU that trains: the kernels that come along, where ONNX Runtime is not there and cannot be fetched. */
+/** The device for samples during GPU training: the CPU, or our WebAssembly kernels if ONNX Runtime is missing and cannot be fetched. */
 function openWriter(): Promise<Device> {
   return openDevice('cpu').catch((error: unknown) => {
     if (error instanceof DeviceError) return openDevice('wasm');
@@ -72,7 +71,7 @@ function openWriter(): Promise<Device> {
   });
 }
 
-/** For a person: standard output is for what a command makes. */
+/** Writes a message to standard error; standard output is for results. */
 export function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
@@ -82,7 +81,7 @@ class Progress {
   private readonly live = process.stderr.isTTY === true;
   private readonly tokensPerStep: number;
   private lastLine = 0;
-  /** What was last evaluated. */
+  /** The last evaluation. */
   last: Evaluation | undefined;
 
   constructor(

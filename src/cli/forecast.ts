@@ -1,4 +1,4 @@
-/** `heddle forecast`: reads a table, and says how it goes on. */
+/** `heddle forecast`: reads a table and forecasts its next rows. */
 import { type Command, Option } from 'commander';
 import type { DeviceName } from '../engine/index.js';
 import { ConfigError } from '../errors.js';
@@ -51,7 +51,7 @@ async function run(folder: string, path: string | undefined, flags: ForecastFlag
       Array.from({ length: rows }, (_, i) => Array.from(values.subarray(i * width, (i + 1) * width))),
     );
   }
-  // The state is saved first, so that it is not lost if the forecast is refused.
+  // The state is saved first, so that it is not lost if the forecast fails.
   if (flags.saveState !== undefined) await session.save(flags.saveState);
   const { targets, quantiles, values } = await session.forecast(flags.steps ?? reachOf(session, forecaster));
   const lines = values.flatMap((row, step) =>
@@ -69,8 +69,8 @@ async function run(folder: string, path: string | undefined, flags: ForecastFlag
 }
 
 /**
- * Rows that a model forecasts after what was read. Its horizon begins behind the last whole patch; what follows it can go on from its own
- * forecasts where it reads nothing else.
+ * The number of rows to forecast. The horizon begins after the last whole patch; beyond it, a model without other inputs can continue from its own
+ * forecasts.
  */
 function reachOf({ length }: SeriesSession, { config }: Forecaster): number {
   const { channels, targets, patch, horizon } = config;

@@ -1,4 +1,4 @@
-/** Numbers for people: every one with its unit. */
+/** Formats numbers with units. */
 
 /** 1536 -> '1.5 kB' */
 export function formatBytes(bytes: number): string {
@@ -27,7 +27,7 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, '0')} min`;
 }
 
-/** How many of them there are in a second. */
+/** A rate per second. */
 export function formatRate(perSecond: number, unit = 'tokens'): string {
   return `${perSecond >= 100 ? Math.round(perSecond).toLocaleString('en') : significant(perSecond)} ${unit}/s`;
 }
@@ -38,7 +38,7 @@ function significant(value: number): string {
   return value.toPrecision(3);
 }
 
-/** Columns aligned: the first of them to the left, the others to the right. */
+/** A table with the first column aligned left and the others right. */
 export function table(rows: readonly (readonly string[])[], left = 1): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   return rows

@@ -41,17 +41,17 @@ async function run(folder: string, flags: GenerateFlags): Promise<void> {
   const started = performance.now();
   const source = await sourceOf(model.model, flags);
   if (source !== undefined) await session.readSource(source);
-  // After a source or a state a prompt is optional: at a terminal standard input is not waited for.
+  // After a source or a state the prompt is optional, so standard input is not read from a terminal.
   const waits = source === undefined && (flags.state === undefined || process.stdin.isTTY !== true);
   const given = flags.prompt ?? (waits ? await text(process.stdin) : '');
-  // As in the pairs that it was trained on.
+  // As in the training pairs.
   const prompt =
     source !== undefined && given !== '' ? `${given.replace(/\t$/, '')}${PAIR_SEPARATOR}` : given;
   if (prompt !== '' || session.tokens.length === 0) await session.read(prompt);
   const readTime = performance.now() - started;
   const read = session.tokens.length - before;
   const pieces = session.generate({ ...options, stopTokens });
-  // Wrong options are told by the first piece, before anything is printed.
+  // Wrong options fail at the first piece, before anything is printed.
   let next = await pieces.next();
   process.stdout.write(prompt);
   for (; !next.done; next = await pieces.next()) process.stdout.write(next.value.text);

@@ -9,7 +9,7 @@ import {
 import { addLoadingOptions, deviceOption, type LoadingFlags } from './loading-options.js';
 import { each, number, wholeNumber } from './options.js';
 
-/** What the person gave; the rest is absent. */
+/** The given options; others are absent. */
 export interface GenerationFlags extends LoadingFlags {
   maxTokens?: number;
   temperature?: number;
@@ -47,7 +47,7 @@ export function addGenerationOptions(command: Command): Command {
   return addLoadingOptions(withOwn);
 }
 
-/** For a state that `heddle read` kept. */
+/** The option for a state that `heddle read` saved. */
 export function stateOption(): Option {
   return new Option(
     '--state <file>',
@@ -55,7 +55,7 @@ export function stateOption(): Option {
   );
 }
 
-/** What the person gave, else what the model recommends, else the defaults. With the seed that is used. */
+/** The given options, then the model's recommendations, then the defaults; with the seed that is used. */
 export function generationOptions(
   flags: GenerationFlags,
   recommended: Partial<SamplingOptions> = {},

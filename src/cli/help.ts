@@ -1,4 +1,4 @@
-/** How help describes options and arguments. */
+/** Formats help texts of options and arguments. */
 import type { Argument, HelpConfiguration, Option } from 'commander';
 
 /** For commander's `configureHelp`. */
@@ -13,7 +13,7 @@ function described({ description, argChoices, defaultValue }: Option | Argument)
   return more.length === 0 ? description : `${description} (${more.join('; ')})`;
 }
 
-/** Whether to print a default: not that flags are off, nor an object, which would be printed as code. */
+/** Whether to print a default: not for flags that are off, nor for objects, which would be printed as code. */
 function isTold(value: unknown): boolean {
   return (
     value !== undefined && typeof value !== 'boolean' && (typeof value !== 'object' || Array.isArray(value))

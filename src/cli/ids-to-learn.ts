@@ -1,4 +1,4 @@
-/** What `heddle train` makes of token ids: a corpus whose texts were made into numbers by somebody else. */
+/** Corpora of token ids for `heddle train`: texts that were tokenized elsewhere. */
 import { Option } from 'commander';
 import { joinedArrays } from '../engine/index.js';
 import { DataError } from '../errors.js';
@@ -22,7 +22,7 @@ export interface IdOptions {
   readonly validation: number;
 }
 
-/** Whether a corpus is one of ids, because somebody says so or by its name. */
+/** Whether a corpus has ids, by the option or its name. */
 export async function hasIds(source: string, { ids }: Pick<IdOptions, 'ids'>): Promise<boolean> {
   return ids !== undefined || isOfIds(source);
 }
@@ -55,7 +55,7 @@ export async function idsToLearn(
   };
 }
 
-/** Throws `DataError` for ids that the model does not have. */
+/** Throws `DataError` for ids outside the model's vocabulary. */
 function splitFor(
   { vocabSize, eosTokenIds: [end] }: Model,
   corpus: Awaited<ReturnType<typeof readIds>>,

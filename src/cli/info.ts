@@ -1,4 +1,4 @@
-/** `heddle info`: what a model is and what it costs, from its config and the headers of its weights alone. */
+/** `heddle info`: describes a model and its costs, from its config and the headers of its weights. */
 import { readdir, stat } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { openWeights } from '../checkpoint/index.js';
@@ -56,7 +56,7 @@ async function run(name: string): Promise<void> {
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-/** How the matrices are quantized, where they are, and which layers otherwise. */
+/** The quantization of the matrices, and of layers that differ. */
 function bitsLines({ quantization }: Model): string[] {
   if (!quantization) return [];
   const { bits, block, layers = {} } = quantization;
@@ -66,7 +66,7 @@ function bitsLines({ quantization }: Model): string[] {
   return [`bits     ${bits} of a number, in blocks of ${block}${others.join('')}`];
 }
 
-/** Whether there is more than a config, which alone tells what a model would cost. */
+/** Whether there are weights; a config alone is enough for estimates. */
 async function hasWeights(folder: string): Promise<boolean> {
   if (await isGguf(folder)) return true;
   return (await readdir(folder)).some((name) => /\.(?:safetensors(?:\.index\.json)?|bin|pth?)$/.test(name));
@@ -76,7 +76,7 @@ async function storedBytes(
   folder: string,
   model: Model,
 ): Promise<{ bytes: number; loaded: number; dtypes: string[]; files: number; besides?: string[] }> {
-  // Held against the config, as when the model is loaded.
+  // The weights are checked against the config, as when the model is loaded.
   if (await isGguf(folder)) {
     const loaded = await ggufMemory(folder, model);
     const tensors = [...(await readGguf(folder)).tensors.values()];
@@ -106,14 +106,14 @@ async function storedBytes(
   }
 }
 
-/** What some beginnings of names stand for. */
+/** Descriptions of name prefixes. */
 const BESIDES: readonly (readonly [RegExp, string])[] = [
   [/^(?:model\.)?mtp\b|nextn/, 'predicts several tokens at once'],
   [/visual|vision|image/, 'sees images'],
   [/audio|sound/, 'hears'],
 ];
 
-/** Tensors that the model does not compute with, by the beginnings of their names. */
+/** Tensors that the model does not use, by the prefixes of their names. */
 function besides(names: readonly string[]): string[] {
   const groups = new Map<string, number>();
   for (const name of names) {
@@ -132,7 +132,7 @@ function trainedOn({ maxPositionEmbeddings: length }: Model): string {
   return length === undefined ? '' : `, made for texts of up to ${length.toLocaleString('en')} tokens`;
 }
 
-/** Every layer, a cell each, in rows. */
+/** All layers as letters, in rows. */
 function strip({ layers }: Model): string[] {
   const width = Math.max(...layers.map(({ letters }) => letters.length)) + 1;
   const perRow = Math.max(1, Math.floor(STRIP_WIDTH / width));
@@ -156,7 +156,7 @@ function legend({ layers }: Model): string[] {
   return [...counts].map(([letter, count]) => `         ${letter.padEnd(3)}${count} x ${letterName(letter)}`);
 }
 
-/** What is read before a text is written, and by which layers. */
+/** The source, and the layers of its encoder. */
 function sourceLines({ source }: Model): string[] {
   if (!source) return [];
   const { modality, layers, positions, isAttended } = source;
@@ -183,12 +183,12 @@ function stateTable({ state }: Model): string {
   ]);
 }
 
-/** Whether it reads piece by piece, so that a state is kept: an image is read whole. */
+/** Whether it reads streams and thus has a state; images are read whole. */
 function isStream({ modality }: Model): boolean {
   return modality?.inputs.some(({ shape }) => shape.includes('sequence')) ?? true;
 }
 
-/** What of this machine's memory is left once the weights are loaded. */
+/** This machine's memory without the weights. */
 function room(model: Model, loaded: number, available: number): string[] {
   const left = available - loaded;
   const here = `memory   ${formatBytes(available)} available here`;

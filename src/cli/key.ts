@@ -1,4 +1,4 @@
-/** `heddle key`: makes an API key for `heddle serve --keys`. */
+/** `heddle key`: creates an API key for `heddle serve --keys`. */
 import type { Command } from 'commander';
 import { addKey } from '../server/keys.js';
 

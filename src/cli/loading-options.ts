@@ -1,4 +1,4 @@
-/** Options of all commands that load a model to run it. */
+/** Common options of commands that run a model. */
 import { type Command, Option } from 'commander';
 import { positive } from '../bench/positive.js';
 import type { DeviceName } from '../engine/index.js';
@@ -8,10 +8,10 @@ import { checkpointFolder, QUANTIZED_BLOCK, SHIPPED_MODEL } from '../models/inde
 import { CACHE_FORMS, type CacheForm } from '../nn/index.js';
 import { type Bits, bitsFrom } from './bits.js';
 
-/** What the argument `<model>` of every command takes, for its help. */
+/** The help text of the argument `<model>`. */
 export const MODEL_HELP = `a model's folder, that of a training run, or ${SHIPPED_MODEL}, which comes along`;
 
-/** What the person gave; the rest is absent. */
+/** The given options; others are absent. */
 export interface LoadingFlags {
   device?: DeviceName;
   threads?: number;
@@ -48,14 +48,14 @@ export function adapterOption(): Option {
   );
 }
 
-/** What reads and writes. */
+/** The device of inference. */
 export function deviceOption(): Option {
   return new Option('--device <name>', 'what computes')
     .choices(['cpu', 'wasm', 'webgpu', 'cuda'])
     .default('cpu');
 }
 
-/** What trains. */
+/** The device of training. */
 export function trainingDeviceOption(): Option {
   return new Option('--device <name>', 'what computes').choices(['cpu', 'webgpu', 'cuda']).default('cpu');
 }
@@ -73,12 +73,12 @@ export function threadsOption(): Option {
   return new Option('--threads <n>', 'threads on the cpu (default: one a core)').argParser(positive);
 }
 
-/** The folder of the adapter that was named. */
+/** The folder of the named adapter. */
 export function adapterFolder({ adapter }: Pick<LoadingFlags, 'adapter'>): string | undefined {
   return adapter === undefined ? undefined : checkpointFolder(adapter);
 }
 
-/** Tells once that a GPU's programs are compiled: they are kept on disk, so that it is told the first time alone. */
+/** Says once that programs for a GPU are compiled. They are cached on disk, so that happens only the first time. */
 export function compilingLine(): () => void {
   let told = false;
   return () => {
@@ -88,13 +88,13 @@ export function compilingLine(): () => void {
   };
 }
 
-/** Loads a model as the person wants it; what it cannot do as well as it might is told. Throws as `loadModel` does. */
+/** Loads a model with the given options, and prints notices of the device. Throws as `loadModel` does. */
 export function loadAsAsked(folder: string, flags: LoadingFlags): Promise<LanguageModel> {
   const notice = (text: string): void => void process.stderr.write(`${text}\n`);
   return loadModel(folder, { ...loadOptions(flags), notice, onCompile: compilingLine() });
 }
 
-/** For `loadModel`, here or in another thread. */
+/** The options of `loadModel`, for this or another thread. */
 export function loadOptions({
   device,
   threads,

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The `heddle` command. Before it computes it has its process begin anew with memory in huge pages; Node.js before 22.15
- * cannot, and goes on as it is.
+ * The `heddle` command. Commands that compute first re-execute the process with huge pages enabled (`process.execve`); Node.js before 22.15 lacks
+ * that call and continues without.
  */
 import { withHugePages } from '../engine/huge-pages.js';
 

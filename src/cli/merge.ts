@@ -1,4 +1,4 @@
-/** `heddle merge`: a model with an adapter in its weights, which is a model like any other. */
+/** `heddle merge`: merges an adapter into the weights of its model. */
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { writeFolderAtomic } from '../checkpoint/index.js';
@@ -25,7 +25,7 @@ export function configure(command: Command): void {
 }
 
 async function run(name: string, adapterName: string, out: string): Promise<void> {
-  // Writing replaces a folder as a whole, and this one may be that of the model.
+  // The output folder is replaced as a whole, so it must not be that of the model.
   if (existsSync(out)) throw new StorageError(`${out} is there already: name a folder that is not`);
   const folder = modelFolder(name);
   const model = await readModel(folder);

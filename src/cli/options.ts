@@ -1,12 +1,12 @@
-/** Readers of command-line values; a wrong one is told with what was expected. */
+/** Parsers of option values. */
 import { InvalidArgumentError } from 'commander';
 
-/** Parses an option. Throws commander's `InvalidArgumentError` for what is no whole number from 0 on. */
+/** Parses a non-negative integer. Throws commander's `InvalidArgumentError`. */
 export function wholeNumber(text: string): number {
   return wholeUpTo(Number.POSITIVE_INFINITY, text, 'expected a whole number, 0 or more.');
 }
 
-/** Parses a port to listen on. Throws commander's `InvalidArgumentError` for what is no whole number from 0 to 65535. */
+/** Parses a port, an integer from 0 to 65535. Throws commander's `InvalidArgumentError`. */
 export function port(text: string): number {
   return wholeUpTo(65535, text, 'expected a whole number from 0 to 65535.');
 }
@@ -19,7 +19,7 @@ function wholeUpTo(most: number, text: string, expected: string): number {
   return value;
 }
 
-/** Parses an option. Throws commander's `InvalidArgumentError` for what is no finite number. */
+/** Parses a finite number. Throws commander's `InvalidArgumentError`. */
 export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('expected a number.');
@@ -35,7 +35,7 @@ export function choice<T extends string>(allowed: readonly T[]): (text: string) 
   };
 }
 
-/** Collects an option that may be given several times; it takes one value each time, so that it never takes a folder's name. */
+/** Collects a repeatable option, with one value each time, so that it never consumes an argument. */
 export function each(value: string, before: readonly string[] | undefined): string[] {
   return [...(before ?? []), value];
 }

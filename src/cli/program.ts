@@ -1,4 +1,4 @@
-/** All that the `heddle` command can do. Of its commands only the one that was called is loaded. */
+/** The commands of `heddle`. Only the module of the called command is loaded. */
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
 import { visible } from '../checkpoint/wording.js';
@@ -6,15 +6,15 @@ import { heddleCall, heddleCommand } from '../command-line.js';
 import { HeddleError } from '../errors.js';
 import { HELP } from './help.js';
 
-/** Adds arguments, options and what the command does. */
+/** Adds arguments, options and the action. */
 type Configure = (command: Command) => void;
 
 interface Entry {
-  /** Of a group of commands in the overview, which this one begins. */
+  /** The heading of the group of commands that begins with this one. */
   readonly heading?: string;
   readonly name: string;
   readonly description: string;
-  /** The rest of a call that does something, for its help. */
+  /** The arguments of the example in its help. */
   readonly example?: string;
   readonly load: () => Promise<{ configure: Configure }>;
 }
@@ -195,7 +195,7 @@ const program = new Command(heddleCommand())
   .configureHelp(HELP)
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'heddle: ')) });
 
-// The reader of standard output may stop early, as `head` does. If the reader of standard error does, the work continues.
+// A reader of standard output may close early, as `head` does, which ends the process. If standard error is closed, the work continues.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
   process.exit(0);
@@ -204,7 +204,7 @@ process.stderr.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
 });
 
-/** `help archive search` as `archive help search`: commander's own help goes no deeper than one command. */
+/** `help archive search` as `archive help search`, since commander's help does not handle nested commands. */
 function asked(args: readonly string[]): readonly string[] {
   const [first, name, inner, ...others] = args;
   const hasCommands = program.commands.some(
@@ -226,7 +226,7 @@ try {
       each.showHelpAfterError(`next:  ${heddleCall(name, 'help', each.name())}`);
     if (example) command.addHelpText('after', `\nExample:\n  ${heddleCall(name)} ${example}`);
   }
-  // commander takes a call without a command, and help about help, for mistakes.
+  // commander treats a call without a command, and `help help`, as errors.
   if (called === undefined || (args[0] === 'help' && called === 'help')) program.outputHelp();
   else await program.parseAsync(asked(args), { from: 'user' });
 } catch (error) {

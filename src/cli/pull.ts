@@ -1,4 +1,4 @@
-/** `heddle pull`: from a repository on a model hub to a model in a folder. */
+/** `heddle pull`: downloads a model from a hub. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { heddleCall } from '../command-line.js';

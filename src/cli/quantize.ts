@@ -1,4 +1,4 @@
-/** `heddle quantize`: a model with its matrices in 4 or 8 bits, beside the original. */
+/** `heddle quantize`: writes a model with quantized matrices. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -52,7 +52,7 @@ export function configure(command: Command): void {
     .action(run);
 }
 
-/** A folder beside the one that was named; for the model that comes along, whose folder is not the person's, one here. */
+/** The default output: a folder next to the model's; for the shipped model, whose folder is in the package, one in the working directory. */
 function besides(name: string, what: string): string {
   return existsSync(name) ? `${resolve(name)}-${what}` : `${modelName(name)}-${what}`;
 }

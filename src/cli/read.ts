@@ -1,6 +1,5 @@
 /**
- * `heddle read`: reads texts once, and keeps the state that they leave. `generate` and `chat` go on from it with
- * `--state`, as if they had just read it all.
+ * `heddle read`: reads texts once and saves the state. `generate` and `chat` continue from it with `--state`, as if they had just read the texts.
  */
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
@@ -70,7 +69,7 @@ async function run(folder: string, files: readonly string[], flags: ReadFlags): 
   await model.dispose();
 }
 
-/** Reads texts one after the other, a blank line between each two, and tells how far it is. */
+/** Reads texts in order, separated by blank lines, with progress. */
 async function readAll(
   { tokenizer, chunk }: LanguageModel,
   session: Session,
@@ -94,7 +93,7 @@ async function readAll(
   }
 }
 
-/** Hours of reading must not end at a wrong path. */
+/** Checks the output path first, so that hours of reading do not fail at the end. */
 async function expectWritable(path: string): Promise<void> {
   try {
     await access(dirname(path), constants.W_OK);

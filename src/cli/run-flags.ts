@@ -1,4 +1,4 @@
-/** What every training run is told on the command line. */
+/** The common options of training runs. */
 import { readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { positive } from '../bench/positive.js';
@@ -49,7 +49,7 @@ export interface RunFlags {
   resume: boolean;
 }
 
-/** In which products are computed: all, and those of the layers of some letters. */
+/** The precision of products: of all layers, and of layers of some letters. */
 export interface Precisions {
   readonly all?: Precision;
   readonly layers?: Readonly<Record<string, Precision>>;
@@ -82,7 +82,7 @@ export function optimizerOption(): Option {
     .default('adamw');
 }
 
-/** The flags that are about the device. */
+/** The options of the device. */
 export type DeviceFlags = Pick<
   RunFlags,
   | 'device'
@@ -155,7 +155,7 @@ function readText(path: string): string {
   }
 }
 
-/** How the device is opened. Throws `ConfigError` for GPUs that cannot share a batch, and for half of a group of processes. */
+/** The options of `openDevice`. Throws `ConfigError` for GPUs that do not divide a batch, and for incomplete options of a group of processes. */
 export function deviceOptionsOf(flags: DeviceFlags): DeviceOptions {
   const { threads, precision, devices, shard, deterministic, batch } = flags;
   const group = groupOf(flags);
@@ -191,7 +191,7 @@ function groupOf({ device, process, processes, coordinator }: DeviceFlags): Proc
   return { process, processes, coordinator };
 }
 
-/** The settings that these flags stand for, with a learning rate for those who say none. */
+/** The training settings of these options, with a default learning rate. */
 export function settingsOf(flags: RunFlags, sequence: number, defaultRate: number): TrainingSettings {
   return {
     ...TRAINING_DEFAULTS,

@@ -20,7 +20,7 @@ export interface ServeFlags extends LoadingFlags {
   runs?: string[];
   states?: string;
   archive?: string;
-  /** Whether an archive is made where there is none. */
+  /** Whether to create a missing archive. */
   makeArchive?: boolean;
   context?: number;
   cacheMemory: number;
@@ -36,11 +36,11 @@ export interface ServeFlags extends LoadingFlags {
   logTexts?: boolean;
 }
 
-/** What each key may do where nothing else is said, and everybody on this machine where there are none. */
+/** The default limits of each key, or of all clients on this machine if there are no keys. */
 const KEY_LIMITS = { concurrency: 64, perMinute: 6000 };
 const NO_LIMITS = { concurrency: Number.POSITIVE_INFINITY, perMinute: Number.POSITIVE_INFINITY };
 
-/** What models to serve are given as, for the help. */
+/** The help text of the models' argument. */
 export const MODELS_HELP =
   "models' folders, or those of training runs; requests name them by the last part, or as in name=folder";
 
@@ -115,7 +115,7 @@ export function addServeOptions(command: Command): Command {
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
-/** An origin as browsers send it, beside those before it. Throws `InvalidArgumentError` for what is none. */
+/** Parses an origin and adds it to the previous ones. Throws `InvalidArgumentError`. */
 function origin(value: string, before: readonly string[] | undefined): string[] {
   if (value === '*') return each(value, before);
   const parsed = URL.canParse(value) ? new URL(value) : undefined;
@@ -124,9 +124,9 @@ function origin(value: string, before: readonly string[] | undefined): string[] 
   throw new InvalidArgumentError('expected an origin such as http://localhost:3000, without a path.');
 }
 
-/** Serves until it is told to stop. Throws as `startServer` and `Archive.open` do. */
+/** Serves until it is stopped. Throws as `startServer` and `Archive.open` do. */
 export async function run(models: readonly string[], flags: ServeFlags): Promise<void> {
-  // As text: which devices there are is the engine's business.
+  // The device is passed as a name, since the engine's thread opens it.
   if ((flags.device as string | undefined) === 'cuda' && !isSupervised()) {
     process.exitCode = await supervise({
       command: [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
@@ -185,7 +185,7 @@ async function serve(
     },
   );
   process.stderr.write(`${server.url} is the studio, and ${server.url}/v1 answers; Ctrl-C stops it\n`);
-  // What others note meanwhile is read here too, and shown as it goes on.
+  // Documents that other processes add in the meantime are read here too, with progress.
   const stop = new AbortController();
   const working = archive && readOn(archive, stop.signal);
   await untilStopped(server);
@@ -193,10 +193,10 @@ async function serve(
   await working;
 }
 
-/** How long reading rests where the archive refuses, in milliseconds. */
+/** The pause after an error of the archive, in milliseconds. */
 const REST = 30_000;
 
-/** Reads what waits in an archive until it is stopped; where that fails, it is told and tried again later. */
+/** Reads queued pages until it is stopped; errors are printed, and it tries again later. */
 async function readOn(archive: Archive, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     await work(archive, { follow: true, lanes: 1, signal }).catch((error: Error) =>
@@ -206,7 +206,7 @@ async function readOn(archive: Archive, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** Serves until it is told to stop, or fails. */
+/** Serves until it is stopped or fails. */
 export async function untilStopped(server: RunningServer): Promise<void> {
   const told = new Promise<'told'>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve('told'));

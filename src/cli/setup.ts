@@ -1,4 +1,4 @@
-/** `heddle setup`: what a device needs besides Heddle. */
+/** `heddle setup`: downloads what a device needs. */
 import { createInterface } from 'node:readline/promises';
 import { Argument, type Command } from 'commander';
 import { heddleCall } from '../command-line.js';
@@ -66,7 +66,7 @@ async function run(_device: string, options: SetupOptions): Promise<void> {
   }
 }
 
-/** Without a terminal nobody can agree. */
+/** Asks for consent, which needs a terminal. */
 async function agrees(): Promise<boolean> {
   if (process.stdin.isTTY !== true) {
     say('to go on without being asked: --yes');

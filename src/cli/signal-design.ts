@@ -1,4 +1,4 @@
-/** The model that `heddle train` makes for something other than text: a design of some size, or a config of the caller's own. */
+/** The model for training on other data than text: a design of some size, or a config. */
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { ConfigError } from '../errors.js';

@@ -1,15 +1,15 @@
-/** What a model that was trained on pairs is given to read first. */
+/** The source for a model that was trained on pairs. */
 import { ConfigError } from '../errors.js';
 import type { Model, SourceGiven } from '../models/index.js';
 import { readImage, readSound } from '../signals/index.js';
 
 interface SourceFlags {
   readonly source?: string;
-  /** A saved state, which stands behind a source already. */
+  /** A saved state, which includes its source. */
   readonly state?: string;
 }
 
-/** What is read first. Throws `ConfigError` where a model reads a source and none is given, or the other way round. */
+/** The source. Throws `ConfigError` if the model needs a source and none is given, or the other way round. */
 export async function sourceOf({ source }: Model, flags: SourceFlags): Promise<SourceGiven | undefined> {
   if (!source) {
     if (flags.source === undefined) return undefined;

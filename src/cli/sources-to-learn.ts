@@ -1,6 +1,6 @@
 /**
- * What `heddle train` makes of texts that are written from something: a line has a source, a tab and a target, or a source, a prompt and a
- * target. Where all sources are names of images or of sounds, those are read, from the folder of the file.
+ * Pairs for `heddle train`: each line has a source and a target, or a source, a prompt and a target, separated by tabs. If all sources are names of
+ * images or of sounds, these files are read, relative to the folder of the table.
  */
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -28,20 +28,20 @@ import { soundFrames } from './train-sounds.js';
 type Kind = 'texts' | 'images' | 'sounds';
 
 interface SourcedText {
-  /** As the file has it. */
+  /** As in the file. */
   readonly name: string;
   readonly given: SourceGiven;
   readonly prompt?: string;
   readonly target: string;
 }
 
-/** How pairs are read, and the share of them that is held out. */
+/** The options of pairs, and the held-out share. */
 export interface SourceOptions extends ImageFlags {
   readonly validation: number;
   readonly seed: number;
 }
 
-/** Files that sources may be. */
+/** The kinds of files that sources may be. */
 const FILES: readonly (readonly [Kind, RegExp])[] = [
   ['images', IMAGE_FILE],
   ['sounds', SOUND_FILE],
@@ -66,7 +66,7 @@ export async function sourceKindOf(path: string): Promise<Kind> {
   return 'texts';
 }
 
-/** A path as a file has it, from that file's folder. */
+/** Resolves a path relative to the table's folder. */
 function besides(path: string, name: string): string {
   return resolve(dirname(path), name);
 }
@@ -106,7 +106,7 @@ export async function sourcesToLearn(path: string, kind: Kind, options: SourceOp
         about: `${path}: ${formatCount(training.length)} ${about} to learn from, ${formatCount(validation.length)} held out; the longest text has ${longest} tokens`,
         sequence: () => longest - 1,
         epochs: (settings) => examplesRead(settings) / training.length,
-        // A session reads the token that begins a text with the source.
+        // A session reads the beginning token together with the source.
         prompt: [...tokens.subarray(1, prefix)],
         source: { given: first.given, name: first.name },
         example: `--source ${kind === 'texts' ? '"..."' : JSON.stringify(first.name)}${ask}`,

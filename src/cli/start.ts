@@ -1,7 +1,6 @@
 /**
- * `npm start`: the shipped model is served, and the studio opens in a browser. In a terminal the model also goes on from a
- * text, through the server, as any client would have it. Where nobody is there to press Ctrl-C (no terminal, or CI), what
- * `heddle demo` shows is shown, and that is all.
+ * `npm start`: serves the shipped model and opens the studio in a browser. It also continues a text through the server, as any client could.
+ * Without a terminal, or in CI, where nobody could press Ctrl-C, it runs `heddle demo` instead and ends.
  */
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -67,7 +66,7 @@ async function run(prompt: string, flags: StartFlags): Promise<void> {
   await ended;
 }
 
-/** Where no port was asked for and the usual one is taken, another one serves as well. */
+/** If no port is given and the default one is in use, any free port is used. */
 async function listen(port: number | undefined): Promise<RunningServer> {
   const at = (port: number): Promise<RunningServer> =>
     startServer(
@@ -81,7 +80,7 @@ async function listen(port: number | undefined): Promise<RunningServer> {
         logTexts: false,
         cors: [],
         runs: ['runs', SHIPPED_RUNS],
-        // A person looks at the terminal: of the log, what went wrong is for them.
+        // Of the log, only errors are shown in the terminal.
         log: (line) => {
           if ((JSON.parse(line) as { event: string }).event === 'failure') process.stderr.write(line);
         },
@@ -105,7 +104,7 @@ async function listen(port: number | undefined): Promise<RunningServer> {
   }
 }
 
-/** Has the model go on from a text, and says what that took. */
+/** Continues a text, and prints the costs. */
 async function goOn(
   url: string,
   prompt: string,
@@ -148,7 +147,7 @@ async function goOn(
   );
 }
 
-/** Opens the page where there is a screen to open it on; whether it was tried. */
+/** Opens the page in a browser, if there is a screen; returns whether it tried. */
 function openBrowser(url: string): boolean {
   const { env, platform } = process;
   const remote = env.SSH_CONNECTION !== undefined;
@@ -161,7 +160,7 @@ function openBrowser(url: string): boolean {
         ? ['cmd', '/c', 'start', '', url]
         : ['xdg-open', url];
   const child = spawn(command!, args, { stdio: 'ignore', detached: true });
-  // The address is on the terminal.
+  // The address is printed anyway.
   child.on('error', () => {});
   child.unref();
   return true;

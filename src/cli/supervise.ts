@@ -1,13 +1,13 @@
 /**
- * A command in a process of its own, which is begun anew when it crashes: a GPU's libraries can take the whole process with
- * them, and no JavaScript can catch that. Requests that were being answered are lost; states that were saved are not.
+ * Runs a command in a child process, which is restarted when it crashes: GPU libraries can abort the whole process, which JavaScript cannot catch.
+ * Running requests are lost; saved states are not.
  */
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Tells a process that it is the supervised one. */
+/** The environment variable that marks the child process. */
 const SUPERVISED = 'HEDDLE_SUPERVISED';
-/** Signals with which a process ends by a crash. SIGKILL comes from the kernel if memory runs out, but also from a person. */
+/** Signals of crashes. SIGKILL comes from the kernel if memory runs out, but also from users. */
 const CRASHES: readonly string[] = ['SIGSEGV', 'SIGABRT', 'SIGBUS', 'SIGILL', 'SIGFPE'];
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -15,23 +15,23 @@ const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 export interface Supervision {
   readonly command: readonly string[];
   readonly say: (line: string) => void;
-  /** Crashes within `window` milliseconds that are borne. */
+  /** The most crashes within `window` milliseconds. */
   readonly crashes?: number;
   readonly window?: number;
   /** Milliseconds before the second start; doubled for each one after it. */
   readonly delay?: number;
 }
 
-/** Whether this process is a supervised one. It then stops, as by SIGTERM, when the one that supervises it is gone. */
+/** Whether this process is supervised. If so, it stops, as after SIGTERM, when its supervisor ends. */
 export function isSupervised(): boolean {
   if (process.env[SUPERVISED] === undefined) return false;
   process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
-  // Having nothing else to do, the process shall end.
+  // This must not keep the process alive.
   process.channel?.unref();
   return true;
 }
 
-/** Runs a command until it ends by itself, is told to end, or has crashed too often. Returns its exit code. */
+/** Runs a command until it ends, is stopped, or has crashed too often. Returns its exit code. */
 export async function supervise({
   command: [program, ...args],
   say,
@@ -65,7 +65,7 @@ function runOnce(
 ): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
-      // A terminal's Ctrl-C comes to this process alone, which passes it on once.
+      // Ctrl-C in a terminal reaches only this process, which forwards it once.
       detached: true,
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       env: { ...process.env, [SUPERVISED]: '1' },

@@ -1,4 +1,4 @@
-/** `heddle task`: what tells designs apart. */
+/** `heddle task`: tasks that distinguish designs. */
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { positive } from '../bench/positive.js';

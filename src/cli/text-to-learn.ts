@@ -1,4 +1,4 @@
-/** What `heddle train` makes of words: a corpus that is gone on with, or pairs of texts whose targets are written. */
+/** Texts for `heddle train`: a corpus for next-token prediction, or pairs of texts. */
 import { ConfigError } from '../errors.js';
 import type { Model, SourceConfig, SourceGiven } from '../models/index.js';
 import { Random } from '../nn/index.js';
@@ -29,30 +29,30 @@ import { formatCount } from './format.js';
 
 /** A corpus that is loaded, before it is encoded. */
 export interface TextToLearn {
-  /** What a new tokenizer is trained on. */
+  /** The texts that a new tokenizer is trained on. */
   readonly documents: readonly Pick<CorpusDocument, 'text'>[];
-  /** Of a corpus of ids, which asks for no tokenizer: how many tokens a model must have. */
+  /** For a corpus of ids, which needs no tokenizer: the vocabulary size that a model must have. */
   readonly vocabSize?: number;
-  /** What a model reads before it writes, as a config says it, where it reads something. */
+  /** The `source` of a model's config, if it has one. */
   readonly source?: (tokenizer: Tokenizer) => SourceConfig;
-  /** For a model of these tokens. Throws `DataError` for what that cannot read. */
+  /** Encodes the corpus for a model. Throws `DataError` for data that the model cannot read. */
   encode(tokenizer: Tokenizer, model: Model): EncodedText;
 }
 
-/** A corpus in the tokens of a model, with what the command prints and uses of it. */
+/** An encoded corpus, with its descriptions for the command. */
 export interface EncodedText {
   readonly data: DataSource;
-  /** A line for a person. */
+  /** A one-line description. */
   readonly about: string;
   /** Default length of a sequence in tokens. */
   readonly sequence: (model: Model) => number;
-  /** How often a run sees all that is learned from. */
+  /** The number of epochs of a run. */
   readonly epochs: (settings: TrainingSettings) => number;
   /** The prompt of a sample. */
   readonly prompt: readonly number[];
-  /** What it reads before that. */
+  /** The source of a sample. */
   readonly source?: { readonly given: SourceGiven; readonly name: string };
-  /** The options of `generate` with which a person would have a model go on. */
+  /** The options of `generate` for the hint at the end of a run. */
   readonly example: string;
 }
 
@@ -61,10 +61,10 @@ interface SplitOptions {
   readonly seed: number;
 }
 
-/** Length of a sample's prompt, which is taken from the held-out text, in tokens. */
+/** The length of a sample's prompt, which is taken from the held-out text, in tokens. */
 export const SAMPLE_PROMPT = 12;
 
-/** How a corpus is cut, and what of it is held out. */
+/** The arrangement of documents, and the held-out share. */
 export interface CorpusOptions extends SplitOptions {
   readonly documents: DocumentForm | 'join';
 }
@@ -98,7 +98,7 @@ export async function corpusToLearn(
   };
 }
 
-/** A random share of the pairs is held out, by the seed. */
+/** Holds out a random share of the pairs, determined by the seed. */
 export async function pairsToLearn(
   path: string,
   { validation: fraction, seed }: SplitOptions,
@@ -128,8 +128,8 @@ export async function pairsToLearn(
 }
 
 /**
- * A random share of the pairs is held out, by the seed: at least one. Says what a person may not have meant: a first line that looks like
- * names of columns, and held-out pairs, with these texts, that are among those to learn from too.
+ * Holds out a random share of the pairs, at least one, determined by the seed. Warns about likely mistakes: a first line that looks like column
+ * names, and held-out pairs whose texts are also in the training set.
  */
 export function splitPairs<Pair>(
   path: string,
@@ -158,7 +158,7 @@ export function splitPairs<Pair>(
   return { training, validation };
 }
 
-/** What the columns of a table of pairs are often called. */
+/** Common column names of tables of pairs. */
 const COLUMN_NAMES: ReadonlySet<string> = new Set([
   ...['source', 'src', 'target', 'tgt', 'from', 'to', 'input', 'output', 'prompt', 'completion', 'response'],
   ...['question', 'answer', 'text', 'label', 'translation', 'summary', 'document', 'instruction'],

@@ -1,4 +1,4 @@
-/** Which of the forms of words a corpus has: a text, ids, pairs, or texts of other things. */
+/** Determines the form of a corpus: a text, ids, pairs of texts, or pairs with images or sounds. */
 import { ConfigError } from '../errors.js';
 import { hasIds, type IdOptions, idsToLearn } from './ids-to-learn.js';
 import { type SourceOptions, sourceKindOf, sourcesToLearn } from './sources-to-learn.js';
@@ -9,7 +9,7 @@ export function isPairs(path: string): boolean {
   return /\.tsv$/i.test(path);
 }
 
-/** `readsSource`: whether the model reads a source before it writes. */
+/** `readsSource`: whether the model has a source. */
 export async function toLearn(
   path: string,
   readsSource: boolean,

@@ -1,4 +1,4 @@
-/** `heddle train <folder>`, where subfolders hold examples by class: to a model that tells the classes apart. */
+/** `heddle train <folder>` with a subfolder for each class: trains a classifier. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { heddleCall } from '../command-line.js';
@@ -19,28 +19,28 @@ import { formatCount } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
 import { signalDesign } from './signal-design.js';
 
-/** The options of a run that learns classes; `validation` is the share that is held out. */
+/** The options of a classifier's run; `validation` is the held-out share. */
 export interface ClassFlags extends RunFlags {
   validation: number;
 }
 
-/** What examples are, and how they are read. */
+/** The kind of examples, and how they are read. */
 export interface ClassKind<T> {
-  /** One of them, and several. */
+  /** Their name in singular and plural. */
   readonly one: string;
   readonly many: string;
-  /** What several positions of them are called. */
+  /** The name of positions in plural. */
   readonly positions: string;
-  /** Options of `train` that do not go with them. */
+  /** Options of `train` that do not apply to them. */
   readonly without: readonly string[];
-  /** Throws `DataError`, with the path. What it returns beside is told. */
+  /** Reads an example. Throws `DataError` with the path. Returned notices are printed. */
   readonly read: (path: string) => Promise<{ example: T; note?: string }>;
-  /** All in one form: what a model of them has in its config, and a line for a person. */
+  /** Converts all examples to one form; returns the model's `input` and a one-line description. */
   readonly together: (
     examples: readonly Labelled<T>[],
     classes: string[],
   ) => { examples: readonly Labelled<T>[]; input: ModalityConfig; about: string };
-  /** Positions of an example that are learned from at once. */
+  /** The positions of a training example. */
   readonly sequence: (model: Model, examples: readonly Labelled<T>[]) => number;
   readonly data: (training: readonly Labelled<T>[], validation: readonly Labelled<T>[]) => DataSource;
 }
@@ -125,7 +125,7 @@ function listed(names: readonly string[]): string {
     : `${names.slice(0, 10).join(', ')} and ${names.length - 10} more`;
 }
 
-/** All examples of a folder; broken files are told and left out. */
+/** All examples of a folder; broken files are reported and skipped. */
 async function readAll<T>(
   { files, classes }: ClassFolder,
   { one, read }: ClassKind<T>,
@@ -152,7 +152,7 @@ async function readAll<T>(
   return examples;
 }
 
-/** Of each class the same share is held out, by the seed: at least one where it has several. */
+/** Holds out the same share of each class, determined by the seed; at least one example if there are several. */
 function split<T>(
   examples: readonly Labelled<T>[],
   classes: readonly string[],

@@ -5,14 +5,14 @@ import { type Image, type ImageShape, readImage, resized, withChannels } from '.
 import { imageData } from '../train/index.js';
 import type { ClassKind } from './train-classes.js';
 
-/** The options of models that see images; `patch` is the side of a patch in pixels. */
+/** The options of image models; `patch` is the side of a patch in pixels. */
 export interface ImageFlags {
-  /** In pixels: all images are stretched to it. */
+  /** The size in pixels that all images are resized to. */
   imageSize?: Pick<ImageShape, 'height' | 'width'>;
   patch?: number;
 }
 
-/** How a folder of images is read, and the model's input derived from it. */
+/** Reads a folder of images, and derives the model's input. */
 export function imagesByClass({
   imageSize: size,
   patch,
@@ -57,12 +57,12 @@ export function imagesByClass({
   };
 }
 
-/** Positions that an image has, where its size can be cut so. */
+/** The number of positions of an image, if the patch divides its size. */
 const MOST_PATCHES = 64;
-/** Places of a side that a network with stages begins with, where there are as many pixels. */
+/** The preferred initial grid side of a network with stages. */
 const STAGED_SIDE = 14;
 
-/** The smallest patch that leaves few positions; for a network with stages, which halve them, few pixels. */
+/** The smallest patch with few positions; for a network with stages, which downsample, a small stem. */
 export function patchFor({ height, width }: Pick<ImageShape, 'height' | 'width'>, design: string): number {
   if (design === 'mambavision' || design === 'vminet')
     return [4, 2, 1].find((side) => Math.min(height, width) / side >= STAGED_SIDE) ?? 1;

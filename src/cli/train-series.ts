@@ -1,4 +1,4 @@
-/** `heddle train series.csv --target y`: from a table to a model that forecasts. */
+/** `heddle train series.csv --target y`: trains a forecaster on a table. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { heddleCall } from '../command-line.js';
@@ -20,7 +20,7 @@ import { formatCount } from './format.js';
 import { type RunFlags, settingsOf } from './run-flags.js';
 import { signalDesign } from './signal-design.js';
 
-/** The options of models of series: columns, and rows of the horizon and of a patch. */
+/** The options of forecasters: columns, horizon and patch. */
 export interface SeriesFlags {
   target: string[];
   channel: string[];
@@ -33,7 +33,7 @@ export function isTable(path: string): boolean {
   return /\.(csv|tsv)$/i.test(path);
 }
 
-/** Positions that a window has, where there are rows for several. */
+/** The most positions of a window. */
 const LONGEST_WINDOW = 256;
 
 /**
@@ -63,7 +63,7 @@ export async function trainSeries(
   const wanted = channel && [...new Set([...channel, ...target])];
   const table = await readNumberTable(path, wanted);
   const unknown = target.find((name) => !table.columns.includes(name));
-  // It is there, but of something other than numbers: reading it by name says in which line.
+  // The column exists but is not numeric: reading it by name throws an error with the line.
   if (unknown !== undefined) await readNumberTable(path, [unknown]);
   const { training, validation } = split(path, table, flags.validation);
   const { constant: unchanged, ...scales } = standardization(training);
@@ -77,7 +77,7 @@ export async function trainSeries(
         quantiles: QUANTILES,
         ...scales,
       });
-  // A config and a run that goes on have their own.
+  // With a config or a resumed run these come from the model.
   const { patch, horizon, lags } = (designed.json as { input: SeriesConfig }).input;
   const sequence = flags.sequence ?? windowFor(validation.values.length / table.columns.length, designed);
   const settings = settingsOf(flags, sequence, TRAINING_DEFAULTS.learningRate);
@@ -125,7 +125,7 @@ export async function trainSeries(
 
 const QUANTILES: SeriesConfig['quantiles'] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
-/** The last rows are held out, in the order of time. */
+/** Holds out the last rows. */
 function split(
   path: string,
   table: NumberTable,
@@ -148,14 +148,14 @@ function split(
   return { training: part(0, first), validation: part(first) };
 }
 
-/** The same, scaled by as many rows as the windows have from which it learns, where its config does not say otherwise. */
+/** The same model, with the normalization window set to the training window, unless its config has one. */
 function scaledByWindow(model: Model, { sequence, phases = [] }: TrainingSettings): Model {
   const { input, ...json } = model.json as { input: SeriesConfig };
   const positions = Math.max(sequence, ...phases.map((phase) => phase.sequence ?? 0));
   return modelFromConfig({ ...json, input: { window: positions * input.patch, ...input } }, 'the design');
 }
 
-/** As many positions as the held-out rows have room for, with a row to forecast. */
+/** The window length: as many positions as fit into the held-out rows, with a row to forecast. */
 function windowFor(rows: number, model: Model): number {
   const { patch } = (model.json as { input: SeriesConfig }).input;
   return Math.max(1, Math.min(LONGEST_WINDOW, Math.floor((rows - 1) / patch)));

@@ -8,10 +8,10 @@ import type { ClassKind } from './train-classes.js';
 /** In seconds. */
 const FRAME = 0.032;
 const HOP = 0.016;
-/** Frames that are learned from at once, where a sound has as many: four seconds. */
+/** The most frames of a training example: four seconds. */
 const LONGEST = 256;
 
-/** How a folder of sounds is read, and the model's input derived from it. */
+/** Reads a folder of sounds, and derives the model's input. */
 export function soundsByClass(): ClassKind<Sound> {
   let first: { path: string; rate: number } | undefined;
   let odd: string | undefined;
@@ -49,7 +49,7 @@ export function soundsByClass(): ClassKind<Sound> {
   };
 }
 
-/** How a model hears sounds of so many samples a second. */
+/** The input of a model for a sample rate. */
 export function soundFrames(rate: number): Omit<SoundsConfig, 'classes'> {
   const frame = Math.max(2, Math.min(4096, Math.round(FRAME * rate)));
   return {

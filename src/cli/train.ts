@@ -1,4 +1,4 @@
-/** `heddle train`: from a corpus to a model in a folder, or from a model to one that knows the corpus too. */
+/** `heddle train`: trains a new model on a corpus, or fine-tunes an existing one. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';

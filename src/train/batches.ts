@@ -24,7 +24,7 @@ export class Batches {
         `the corpus has ${tokens.length} tokens, fewer than one sequence of ${sequence} and its last target: use more text or a shorter --sequence`,
       );
     }
-    // If there is room, the first sequence starts at a random offset.
+    // One sequence fewer than fit, if possible, so that the cut can start at any offset within the first sequence.
     this.sequencesPerEpoch = Math.max(1, Math.floor((tokens.length - 1) / sequence) - 1);
   }
 

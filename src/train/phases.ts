@@ -43,7 +43,7 @@ export function stepsOf(phases: readonly TrainingPhase[]): number {
 
 /** A phase with its position in a run. */
 export interface PlacedPhase {
-  /** The first step (exclusive) and the last step. */
+  /** The number of steps before it, and up to its end. */
   readonly start: number;
   readonly end: number;
   /** The number of examples before it. */

@@ -1,4 +1,4 @@
-/** `heddle archive add`: notes documents, and reads them. */
+/** `heddle archive add`: adds documents and reads them. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type Archive, type ScanOutcome, scan } from '../../archive/index.js';
@@ -14,7 +14,7 @@ interface AddFlags extends ReadingFlags {
   queue?: boolean;
 }
 
-/** Names of files that are told one by one; of more, the first of them. */
+/** The most file names that are listed. */
 const TOLD = 5;
 
 /** Arguments, options and action of `heddle archive add`. */

@@ -82,7 +82,7 @@ async function run(question: string, flags: AskFlags): Promise<void> {
   });
 }
 
-/** A document that is given whole, with the numbers of its passages. */
+/** A document that the model is given whole, with the numbers of its passages. */
 function shownWhole({ content, name, paths }: DocumentEntry, hits: readonly Hit[]): string {
   const first = hits.findIndex((hit) => hit.content === content) + 1;
   const last = first + hits.filter((hit) => hit.content === content).length - 1;

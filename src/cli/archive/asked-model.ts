@@ -1,10 +1,9 @@
-/** The model that `ask` and `summary` have answer: loaded for one call. */
+/** Loads the model that answers `ask` and `summary`. */
 import { type Archive, type ArchiveModel, LocalModel } from '../../archive/index.js';
 import { type LoadingFlags, loadAsAsked } from '../loading-options.js';
 
 /**
- * Loads a model, has `use` ask it, and lets go of it whatever happens. What a person has ended exits with 130. Throws as `loadModel` and
- * `use` do.
+ * Loads a model, calls `use` with it, and disposes of it in any case. After Ctrl-C the exit status is 130. Throws as `loadModel` and `use` do.
  */
 export async function withAskedModel(
   archive: Archive,

@@ -1,4 +1,4 @@
-/** `heddle archive export`: what was read, page by page, as lines of JSON. */
+/** `heddle archive export`: the text of all pages, as lines of JSON. */
 import type { Command } from 'commander';
 import { streamFileAtomic } from '../../checkpoint/index.js';
 import { type ArchiveFlags, addArchiveOptions, say, withArchive } from './options.js';
@@ -16,7 +16,7 @@ export function configureExport(command: Command): void {
   addArchiveOptions(command).action((documents: string[], flags: ExportFlags) => run(documents, flags));
 }
 
-/** Pages that are held at once. */
+/** The pages that are fetched at a time. */
 const BATCH = 500;
 
 async function run(names: readonly string[], flags: ExportFlags): Promise<void> {

@@ -1,4 +1,4 @@
-/** Options of all commands for archives, and how an archive is opened as they say. */
+/** The common options of archive commands, and the opening of archives. */
 import type { Command } from 'commander';
 import { ARCHIVE_FOLDER, Archive } from '../../archive/index.js';
 import { visible } from '../../checkpoint/index.js';
@@ -23,7 +23,7 @@ export function addArchiveOptions(command: Command): Command {
     );
 }
 
-/** Opens it, and closes it whatever happens to the work. Throws as `Archive.open`. */
+/** Opens an archive, runs `work`, and closes it in any case. Throws as `Archive.open` does. */
 export async function withArchive<T>(
   { archive: place, states }: ArchiveFlags,
   options: { create?: boolean; language?: string | undefined; signal?: AbortSignal | undefined },
@@ -37,7 +37,7 @@ export async function withArchive<T>(
   }
 }
 
-/** What a hint adds to a command, for it to mean this archive. */
+/** The options that hints must include for a command to use this archive. */
 export function sameArchive({ archive, states }: ArchiveFlags): string[] {
   return [
     ...(archive === ARCHIVE_FOLDER ? [] : ['--archive', archive]),
@@ -45,7 +45,7 @@ export function sameArchive({ archive, states }: ArchiveFlags): string[] {
   ];
 }
 
-/** Writes a line for a person to standard error, with control characters made visible. */
+/** Writes a message to standard error, with control characters made visible. */
 export function say(line: string): void {
   process.stderr.write(`${visible(line)}\n`);
 }

@@ -1,4 +1,4 @@
-/** Reads what is waiting in an archive, and shows how far it is. `add` and `work` do this. */
+/** Reads the queued pages of an archive with progress, for `add` and `work`. */
 import { type Command, Option } from 'commander';
 import { type Archive, openRecognizer, PAGE_STATES, type PageState, work } from '../../archive/index.js';
 import { positive } from '../../bench/positive.js';
@@ -33,10 +33,10 @@ export function addReadingOptions(command: Command): Command {
     .option('--retry', 'read again what could not be read before: documents, and pages');
 }
 
-/** How often what is left is asked for, in milliseconds. */
+/** The interval in which the remaining work is counted, in milliseconds. */
 const ASKED = 2000;
 
-/** `again` is false where what failed has been put back into the queue already, if it was asked for. Returns whether all could be read. */
+/** `again` is false if failed pages were requeued already. Returns whether everything could be read. */
 export async function readWaiting(
   archive: Archive,
   flags: ReadingFlags,
@@ -133,10 +133,10 @@ export async function readWaiting(
   return problems === 0;
 }
 
-/** Puts back into the queue what could not be read, where that is asked for; scanned pages too, where they are recognised now. */
+/** Requeues failed documents and pages on request, and scanned pages if OCR is now available. */
 async function retryAsAsked(archive: Archive, { ocr, retry }: ReadingFlags): Promise<void> {
   if (ocr === undefined && !retry) return;
-  // What is failed for its letters, recognition may read.
+  // OCR may read pages whose fonts could not be decoded.
   const { documents, pages } = await archive.queue.retry(
     ocr === undefined ? ['failed'] : ['scanned', 'failed'],
   );

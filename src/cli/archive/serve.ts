@@ -1,4 +1,4 @@
-/** `heddle archive serve`: `heddle serve` with an archive, and with the shipped model where no other is named. */
+/** `heddle archive serve`: `heddle serve` with an archive, and with the shipped model by default. */
 import type { Command } from 'commander';
 import { ARCHIVE_FOLDER } from '../../archive/index.js';
 import { SHIPPED_MODEL } from '../../models/index.js';

@@ -1,4 +1,4 @@
-/** `heddle archive work`: reads what waits, beside any number of others who do. */
+/** `heddle archive work`: reads queued pages, concurrently with any number of other workers. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { type Archive, modelKey, pagesToRead, readWithModel } from '../../archive/index.js';
@@ -24,9 +24,9 @@ interface WorkFlags extends ReadingFlags, LoadingFlags {
   vectors?: boolean;
 }
 
-/** Documents that are read side by side where nothing is said: a GPU gains by many, cores by none. */
+/** The default number of documents that are read concurrently: GPUs profit from many, CPUs do not. */
 const BATCHES = { cpu: 1, other: 16 };
-/** How often it is looked for more, in milliseconds. */
+/** The polling interval in milliseconds. */
 const PAUSE = 2000;
 
 /** Options and action of `heddle archive work`. */
@@ -79,7 +79,7 @@ async function run(flags: WorkFlags): Promise<void> {
   });
 }
 
-/** Waits until there is something to read, for this process or for the model. */
+/** Waits until there is work for this process or for the model. */
 async function untilMore(archive: Archive, key: string, signal: AbortSignal): Promise<void> {
   while (!signal.aborted && (await archive.totals()).left === 0 && (await pagesToRead(archive, key)) === 0) {
     await sleep(PAUSE, undefined, { signal }).catch(() => {});
