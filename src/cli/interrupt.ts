@@ -1,5 +1,15 @@
 /** How commands that take long handle Ctrl-C. */
 
+/**
+ * Ends the process at once, as SIGINT does by default, after its `exit` listeners. `process.exit` waits until native calls in other threads return, and
+ * a GPU that waits for a process which has died never does.
+ */
+function endNow(): void {
+  process.emit('exit', 130);
+  process.removeAllListeners('SIGINT');
+  process.kill(process.pid, 'SIGINT');
+}
+
 /** Runs work that writes its result at the end. Ctrl-C ends the process through `process.exit`, which removes temporary files. */
 export async function leavingNothing(work: () => Promise<void>): Promise<void> {
   const leave = (): void => process.exit(130);
@@ -17,7 +27,7 @@ export function abortedByPerson(onAbort: () => void = () => undefined): AbortSig
   let interruptedAt = 0;
   const onSignal = (): void => {
     // Stopping a process group may deliver the signal twice at once; that is not a second Ctrl-C.
-    if (interrupt.signal.aborted && performance.now() - interruptedAt > 1000) process.exit(130);
+    if (interrupt.signal.aborted && performance.now() - interruptedAt > 1000) endNow();
     if (interrupt.signal.aborted) return;
     interruptedAt = performance.now();
     onAbort();

@@ -1,0 +1,30 @@
+/** A second Ctrl-C ends a process also while a native call runs in one of its threads. */
+import { spawn } from 'node:child_process';
+import { setTimeout } from 'node:timers/promises';
+import { beforeAll, expect, test } from 'vitest';
+import { build } from './testing/heddle.js';
+
+beforeAll(() => build());
+
+test('the second Ctrl-C ends work that cannot be stopped', async () => {
+  const module = new URL('../dist/cli/interrupt.js', import.meta.url).href;
+  const koffi = new URL('../node_modules/koffi/index.js', import.meta.url).href;
+  const script = `
+    import koffi from ${JSON.stringify(koffi)};
+    import { abortedByPerson } from ${JSON.stringify(module)};
+    koffi.load(null).func('int sleep(int seconds)').async(100_000, () => {});
+    process.on('exit', () => console.log('exit listener'));
+    abortedByPerson(() => console.log('saving'));
+    console.log('ready');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
+  let said = '';
+  const ended = new Promise<unknown>((resolve) => child.on('close', (_, signal) => resolve(signal)));
+  for (const output of [child.stdout, child.stderr]) output.on('data', (text) => (said += text));
+  while (!said.includes('ready') && child.exitCode === null) await setTimeout(20);
+  child.kill('SIGINT');
+  // Two signals in one second count as one.
+  await setTimeout(1200);
+  child.kill('SIGINT');
+  expect(await ended).toBe('SIGINT');
+  expect(said).toBe('ready\nsaving\nexit listener\n');
+});
