@@ -278,6 +278,44 @@ describe('an appended value', () => {
     await executable.dispose();
   });
 
+  test('has room again where a fork that went on is disposed of: the next one copies nothing', async () => {
+    const executable = await cache();
+    const state = executable.newState();
+    await executable.run({ rows: rows(0, 30) }, [state]);
+    const [buffer] = state.holdings.keys();
+    const other = state.fork();
+    for (const [first, last] of [
+      [30, 33],
+      [40, 41],
+      [50, 54],
+    ] as const) {
+      const fork = state.fork();
+      const { total } = await executable.run({ rows: rows(first, last) }, [fork]);
+      // Nothing of the fork before it is seen.
+      expect(numbers(total)).toEqual([entries(0, 30).reduce((a, b) => a + b, 0)]);
+      expect([...fork.holdings.keys()]).toEqual([buffer]);
+      const whole = await contents(fork);
+      const own = whole.slice(30 * SIZE, (30 + last - first) * SIZE);
+      expect(own).toEqual(entries(first, last).slice(0, own.length));
+      fork.dispose();
+    }
+    expect(await contents(other)).toEqual(entries(0, 30));
+    // A longer one that lives keeps its entries.
+    const longer = state.fork();
+    await executable.run({ rows: rows(30, 35) }, [longer]);
+    const longest = longer.fork();
+    await executable.run({ rows: rows(35, 36) }, [longest]);
+    longest.dispose();
+    other.dispose();
+    const copied = state.fork();
+    await executable.run({ rows: rows(60, 61) }, [copied]);
+    expect([...copied.holdings.keys()]).not.toEqual([buffer]);
+    expect(await contents(longer)).toEqual(entries(0, 35));
+    await executable.run({ rows: rows(35, 37) }, [longer]);
+    expect(await contents(longer)).toEqual(entries(0, 37));
+    await executable.dispose();
+  });
+
   test('may hold integers', async () => {
     const executable = await cache('int64');
     const state = executable.newState();

@@ -13,6 +13,15 @@ export function writeEntries(target: HostTensor, rows: HostTensor, axis: number,
   copyEntries(rows, 0, target, start, axis, rows.dims[axis]!);
 }
 
+/** Sets the entries `from` to `to` - 1 along `axis` to 0. */
+export function clearEntries(tensor: HostTensor, axis: number, from: number, to: number): void {
+  const inner = sizeOf(tensor.dims.slice(axis + 1));
+  const stride = tensor.dims[axis]! * inner;
+  const zero = tensor.data instanceof BigInt64Array ? 0n : 0;
+  for (let start = 0; start < tensor.data.length; start += stride)
+    tensor.data.fill(zero as never, start + from * inner, start + to * inner);
+}
+
 /** Copies `count` entries along `axis`, from entry `from` of `source` to entry `to` of `target`. */
 export function copyEntries(
   source: HostTensor,

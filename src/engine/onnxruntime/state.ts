@@ -2,7 +2,7 @@
  * States on ONNX Runtime. Its runs return new arrays, so values that a run replaces are immutable, and forks share them. A growing value
  * is a buffer with spare room behind its entries, which forks share too. The buffer counts the entries written to it: a state with exactly
  * that many entries appends in place; a state with fewer copies its entries into a new buffer first. So a fork costs nothing, and only
- * the first run of a fork that others have overtaken copies the entries.
+ * the first run of a fork that others have overtaken copies the entries. Entries of disposed states are room again.
  *
  * States that run together are stored as the rows of one batch, for as long as the same states run together.
  *
@@ -17,7 +17,7 @@ import { DTYPES, type DType } from '../../graph/index.js';
 import { holding, Lifetime } from '../lifetime.js';
 import type { State } from '../program.js';
 import { type HostTensor, hostZeros } from '../tensors.js';
-import { copyEntries, copyOf, rowOf, sizeOf, slice, withDim, writeEntries } from './entries.js';
+import { clearEntries, copyEntries, copyOf, rowOf, sizeOf, slice, withDim, writeEntries } from './entries.js';
 import { release } from './release.js';
 
 /** A value in GPU memory, which its owner disposes of. */
@@ -61,19 +61,35 @@ export interface Batch {
   readonly lengths: readonly number[];
 }
 
-/** Reference counts of values: the number of states that use each. */
-const holders = new WeakMap<Value, number>();
+/** The states that use each value. */
+const holders = new WeakMap<Value, Set<OrtState>>();
 
-function hold(value: Value): void {
-  holders.set(value, (holders.get(value) ?? 0) + 1);
+function hold(value: Value, state: OrtState): void {
+  const states = holders.get(value);
+  if (states) states.add(state);
+  else holders.set(value, new Set([state]));
 }
 
-function letGo(value: Value): void {
-  const left = (holders.get(value) ?? 0) - 1;
-  holders.set(value, left);
-  if (left > 0) return;
+function letGo(value: Value, state: OrtState): void {
+  const states = holders.get(value);
+  if (!states?.delete(state)) return;
+  if (states.size > 0) {
+    if (isBuffer(value)) giveBack(value, states);
+    return;
+  }
   if (isBuffer(value)) setMirror(value, undefined);
   free(isBuffer(value) ? value.tensor : value);
+}
+
+/** Removes the entries of a buffer of one row that none of these states has. A buffer that would be smaller by now is left as it is. */
+function giveBack(buffer: GrowingBuffer, states: ReadonlySet<OrtState>): void {
+  const { axis, tensor, written } = buffer;
+  if (written.length !== 1) return;
+  const most = Math.max(...Array.from(states, ({ length }) => length));
+  if (most >= written[0]! || tensor.dims[axis] !== roomFor(most)) return;
+  setMirror(buffer, undefined);
+  clearEntries(tensor, axis, most, written[0]!);
+  buffer.written = [most];
 }
 
 function setMirror(buffer: GrowingBuffer, mirror: DeviceTensor | undefined): void {
@@ -89,8 +105,9 @@ function free(tensor: StateTensor): void {
 /** A state: one row of a batch. */
 export class OrtState implements State {
   readonly life = new Lifetime(() => {
-    for (const value of this.held?.values.values() ?? []) letGo(value);
+    const values = [...(this.held?.values.values() ?? [])];
     this.held = undefined;
+    for (const value of values) letGo(value, this);
   });
   private held: Batch | undefined;
 
@@ -102,7 +119,7 @@ export class OrtState implements State {
     private row = 0,
   ) {
     this.held = batch;
-    for (const value of batch.values.values()) hold(value);
+    for (const value of batch.values.values()) hold(value, this);
   }
 
   get length(): number {
@@ -171,10 +188,11 @@ export class OrtState implements State {
   /** Makes the state a row of another batch. */
   moveTo(batch: Batch, row: number): void {
     const before = this.held;
+    const values = new Set(batch.values.values());
     this.held = batch;
     this.row = row;
-    for (const value of batch.values.values()) hold(value);
-    for (const value of before?.values.values() ?? []) letGo(value);
+    for (const value of values) hold(value, this);
+    for (const value of before?.values.values() ?? []) if (!values.has(value)) letGo(value, this);
   }
 
   /** Downloads the values that are in GPU memory. The state is then a batch of its own. */
@@ -324,7 +342,7 @@ function append(buffer: GrowingBuffer, entries: HostTensor): void {
     const outgrown = buffer.tensor;
     buffer.tensor = withRoom(buffer, written, most);
     // No state other than the rows of this run uses the buffer.
-    if (holders.get(buffer) === written.length) free(outgrown);
+    if (holders.get(buffer)?.size === written.length) free(outgrown);
   }
   for (const [row, count] of written.entries()) {
     writeEntries(rowOf(buffer.tensor, row, written.length), rowOf(entries, row, written.length), axis, count);

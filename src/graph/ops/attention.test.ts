@@ -30,6 +30,46 @@ test('over a past it may take one block of queries after the other, unless someb
   expect(looped).toBeGreaterThan(0);
 });
 
+test.each([5, 8, 16, 20])(
+  'over a past %i queries are whole blocks of eight and what is left',
+  async (count) => {
+    const [heads, room, size] = [48, 12, 3];
+    const dims = {
+      query: [1, heads, count, size],
+      key: [1, 2, count, size],
+      value: [1, 2, count, size],
+      pastKey: [1, 2, room, size],
+      pastValue: [1, 2, room, size],
+    };
+    const feeds = {
+      ...Object.fromEntries(Object.entries(dims).map(([name, own], i) => [name, uniform(i, own)])),
+      lengths: { dtype: 'int64' as const, dims: [1], data: BigInt64Array.of(7n) },
+    };
+    const at = (name: keyof typeof dims) =>
+      input(
+        name,
+        'float32',
+        dims[name].map(
+          (size, axis): Dim => (axis !== 2 ? size : name.startsWith('past') ? 'past' : 'sequence'),
+        ),
+      );
+    const { output } = attention(
+      {
+        query: at('query'),
+        key: at('key'),
+        value: at('value'),
+        past: { key: at('pastKey'), value: at('pastValue'), lengths: input('lengths', 'int64', [1]) },
+      },
+      { scale: 0.5, causal: true },
+    );
+    const inBlocks = toOnnx({ output }, { fused: new Set(['AttentionInBlocks']) });
+    expect(contains(inBlocks, 'Loop')).toBe(true);
+    const [actual, expected] = [await runOnnx(inBlocks, feeds), await runOnnx(toOnnx({ output }), feeds)];
+    expect(actual.output!.dims).toEqual([1, heads, count, size]);
+    expect(relativeError(actual.output!.data, expected.output!.data)).toBeLessThan(1e-5);
+  },
+);
+
 test.each([
   { scale: 0.5, causal: true },
   { scale: 0.5, causal: true, window: 3 },

@@ -3,7 +3,6 @@
  * be the largest of all values.
  */
 import { reshape, sum } from '../../ops/broadcast.js';
-import { zeros } from '../../ops/constant.js';
 import { add, divide, exp, maximum, subtract } from '../../ops/elementwise.js';
 import { gather } from '../../ops/indexing.js';
 import { concat, slice, transpose } from '../../ops/layout.js';
@@ -28,33 +27,38 @@ export function logitsOf(query: Tensor, { keys, bias }: MemoryPart): Tensor {
   return bias ? add(raw, bias) : raw;
 }
 
-/** The number of heads that are computed at once, which bounds the memory of the weights. */
-const HEADS_AT_ONCE = 2;
+/** The most weights of an entry, over all heads and queries of a block: those of all entries are in memory at the same time. */
+const WEIGHTS_AT_ONCE = 384;
 
 /** softmax(q k^T + bias) v over all parts together, for scaled queries: [batch, heads, sequence, valueDim]. */
 export function attentionInBlocks(query: Tensor, parts: readonly MemoryPart[]): Tensor {
   const [batch, heads, sequence] = query.shape as [Dim, number, Dim, Dim];
-  const blocks = Math.ceil(heads / HEADS_AT_ONCE);
-  const rows = divideDimUp(sequence, blocks);
-  const rest = addDims(multiplyDims([blocks, rows]), multiplyDims([sequence, -1]));
-  /** [..., sequence, size] -> [blocks, ..., rows, size], padded with zeros. */
-  const inBlocks = (x: Tensor): Tensor => {
+  // Each block reads all keys and values, so that a few queries are one block. A power of two divides the usual chunks.
+  const rows = 2 ** Math.max(0, Math.floor(Math.log2(WEIGHTS_AT_ONCE / heads)));
+  const blocks = divideDimUp(addDims(sequence, 1 - rows), rows);
+  const first = multiplyDims([blocks, rows]);
+  /** [..., sequence, size] -> [blocks, ..., rows, size] of the whole blocks, and what is left. */
+  const inBlocks = (x: Tensor): { whole: Tensor; rest: Tensor } => {
     const outer = x.shape.slice(0, -2);
     const size = x.shape.at(-1)!;
     const axis = outer.length;
-    const whole = rest === 0 ? x : concat([x, zeros([...outer, rest, size])], axis);
-    const cut = reshape(whole, [...outer, blocks, rows, size]);
-    return transpose(cut, [axis, ...outer.keys(), axis + 1, axis + 2]);
+    const cut = reshape(slice(x, axis, 0, first), [...outer, blocks, rows, size]);
+    const whole = transpose(cut, [axis, ...outer.keys(), axis + 1, axis + 2]);
+    return { whole, rest: slice(x, axis, first, sequence) };
   };
   const queries = inBlocks(query);
   const biases = parts.map(({ bias }) => (bias && bias.shape.at(-2) !== 1 ? inBlocks(bias) : undefined));
   const { stacked } = loop(blocks, [], (block) => {
-    const own = parts.map((part, i) => ({ ...part, bias: biases[i] ? gather(biases[i], block) : part.bias }));
-    return { carried: [], stacked: [attendApart(gather(queries, block), own)] };
+    const own = parts.map((part, i) => ({
+      ...part,
+      bias: biases[i] ? gather(biases[i].whole, block) : part.bias,
+    }));
+    return { carried: [], stacked: [attendApart(gather(queries.whole, block), own)] };
   });
   const inOrder = transpose(stacked[0]!, [1, 2, 0, 3, 4]);
-  const padded = reshape(inOrder, [batch, heads, multiplyDims([blocks, rows]), inOrder.shape[4]!]);
-  return slice(padded, 2, 0, sequence);
+  const whole = reshape(inOrder, [batch, heads, first, inOrder.shape[4]!]);
+  const last = parts.map((part, i) => ({ ...part, bias: biases[i]?.rest ?? part.bias }));
+  return concat([whole, attendApart(queries.rest, last)], 2);
 }
 
 /** The softmax over all parts without concatenating their logits: more operations, but no copies. */
