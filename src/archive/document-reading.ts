@@ -138,8 +138,9 @@ export class DocumentReading {
     return performance.now() - this.keptAt >= keepEvery && !this.ended;
   }
 
-  /** Fetches pages until so many tokens wait, or the document's end has come. */
-  fill(count: number): Promise<void> {
+  /** Fetches pages until so many tokens wait, or the document's end has come. Where enough are there, nothing is under way: see `filling`. */
+  fill(count: number): Promise<void> | undefined {
+    if (!this.more || this.waiting.length >= count) return undefined;
     this.filling ??= this.fetch(count).finally(() => {
       this.filling = undefined;
     });

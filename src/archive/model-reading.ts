@@ -121,7 +121,7 @@ export async function readWithModel(
       }
       hasBegun = true;
       // The next pages are fetched and made tokens of while the device reads.
-      const filling = open.map((each) => each.fill(planning.fetched).catch(failed));
+      const filling = open.map((each) => each.fill(planning.fetched)?.catch(failed));
       if (planning.ahead === 1) await Promise.all(filling);
       while (working.size >= planning.ahead) await Promise.race(working);
       if (signal?.aborted || open.some(({ isToBeKept }) => isToBeKept)) await Promise.all(working);
