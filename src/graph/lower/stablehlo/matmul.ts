@@ -10,8 +10,8 @@ interface MatmulAttributes {
 
 /** Lowers a matrix product: in float32 if it is `wide`, otherwise in the builder's precision. */
 export const hloMatmul: StableHloLowering<MatmulAttributes> = (builder, [a, b], { attributes }) => {
-  const byHalves = halvesProduct(builder, a!, b!, attributes);
-  if (byHalves) return [byHalves];
+  const special = halvesProduct(builder, a!, b!, attributes) ?? rowProduct(builder, a!, b!, attributes);
+  if (special) return [special];
   const of = (x: typeof a): Plain => (attributes.wide ? builder.wide(x!) : builder.narrow(x!));
   return [matmul(builder, of(a), of(b), attributes)];
 };
@@ -58,6 +58,29 @@ export function matmul(
   const order = [...wanted, 'rows', 'columns'].map((axis) => made.indexOf(axis));
   const [rows, columns] = [x.dims[xLead + (transposeA ? 1 : 0)]!, y.dims[yLead + (transposeB ? 0 : 1)]!];
   return builder.reshape(builder.transpose(product, order), [...dims, rows, columns]);
+}
+
+/**
+ * x W^T for one row of x, as a sum over products: XLA compiles it to one reduction that reads W once, with the conversions and additions around
+ * it. A `dot_general` of one row becomes a matrix kernel, often one that splits the columns and needs a second kernel for their sums.
+ * Undefined for other operands.
+ */
+function rowProduct(
+  builder: StableHloBuilder,
+  a: Value,
+  b: Value,
+  { transposeA, transposeB, wide }: MatmulAttributes,
+): Plain | undefined {
+  if (a.kind !== 'plain' || b.kind !== 'plain' || transposeA || !transposeB || wide) return undefined;
+  const lead = a.dims.slice(0, -1);
+  if (b.dims.length !== 2 || count(lead) !== 1) return undefined;
+  const given = builder.narrow(a);
+  const row = builder.reshape(builder.wide(given), [1, b.dims[1]!]);
+  const products = builder.binary('multiply', builder.wide(builder.narrow(b)), row);
+  return builder.as(
+    builder.reshape(builder.reduce('add', products, [1]), [...lead, b.dims[0]!]),
+    given.element,
+  );
 }
 
 /** The most rows of x for which products with 4-bit matrices are split into even and odd columns. */
