@@ -1,6 +1,6 @@
 /** A model on XLA's programs, which are evaluated here: it reads and writes as on the CPU, and states go from one to the other. */
 import { expect, test } from 'vitest';
-import { openDevice } from '../engine/index.js';
+import { OutOfDeviceMemory, openDevice } from '../engine/index.js';
 import { XlaDevice } from '../engine/xla/device.js';
 import { EvaluatorClient } from '../engine/xla/testing/evaluator-client.js';
 import { relativeError } from '../graph/testing/arrays.js';
@@ -50,6 +50,31 @@ test('logits behind each token are those of the CPU', async () => {
   expect(actual.dims).toEqual(expected.dims);
   expect(relativeError(actual.data, expected.data)).toBeLessThan(1e-5);
 });
+
+test('what a run that failed took is freed with its states', async () => {
+  const client = new EvaluatorClient();
+  const language = await compiled(client);
+  const bytes = () => [...client.buffers].reduce((sum, buffer) => sum + buffer.bytes, 0);
+  language.newState().dispose();
+  const before = bytes();
+  const read = async () => {
+    const states = [1, 2, 3].map(() => language.newState());
+    const rows = states.map((state) => ({ ids: ids.slice(0, 20), position: 0, state }));
+    const reading = language.readTogether(rows, 4).finally(() => {
+      for (const state of states) state.dispose();
+    });
+    return reading;
+  };
+  await read();
+  client.observer = () => {
+    client.observer = undefined;
+    client.failure = new OutOfDeviceMemory('played', 1e9, undefined);
+  };
+  await expect(read()).rejects.toThrow('played');
+  // The next one waits until the rows that nobody uses are gone.
+  await expect.poll(bytes).toBe(before);
+  await read();
+}, 60_000);
 
 test('texts of unequal lengths are read side by side, and go on as those that were read alone', async () => {
   const language = await compiled();

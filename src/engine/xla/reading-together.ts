@@ -45,7 +45,7 @@ export class ReadingTogether implements ReadsTogether {
 
   run(rows: readonly ReadingRow[], batch: number): Promise<Float32Array[]> {
     const states = rows.map(({ state }) => state as XlaState);
-    return holding(states, async () => {
+    const reading = holding(states, async () => {
       const asking = this.last.then(() => this.ask(rows, batch));
       this.last = asking.catch(() => undefined);
       const { pieces, ends } = await asking;
@@ -57,6 +57,11 @@ export class ReadingTogether implements ReadsTogether {
         }),
       );
     });
+    // A batch may be larger than the memory: it is freed with the caller's states, and not kept for rows that nobody uses.
+    reading.catch(() => {
+      this.last = this.last.then(() => this.spare.dispose());
+    });
+    return reading;
   }
 
   async dispose(): Promise<void> {
