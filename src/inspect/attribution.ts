@@ -1,10 +1,9 @@
 /**
- * Which tokens a word came from: gradient x input. The embedding e_j of every token before the explained one is multiplied with
- * the gradient of the explained token's log probability, <e_j, d log p / d e_j>: what the token adds to it, to first order.
+ * Attribution by gradient x input: the score of a token j is <e_j, d log p / d e_j>, with its embedding e_j and the log probability of the explained
+ * token: the first-order contribution of the token.
  *
- * The scales of the norms are held fixed meanwhile (Ali et al., 2022, arXiv 2202.07304). A norm gives the same for an
- * embedding of any length, so that its true derivative along the embedding is 0: what a token says in the first layer would
- * not count. Deletion tests (deletion.ts) tell the difference.
+ * The scales of norms are treated as constants (Ali et al., 2022, arXiv 2202.07304). Norms are invariant to the length of an embedding, so their
+ * true derivative along the embedding is 0, and contributions in the first layer would be lost. Deletion tests (deletion.ts) show the difference.
  */
 import type { Program, Weight } from '../engine/index.js';
 import {
@@ -21,7 +20,7 @@ import {
 import { forwardWhole, logitsOf, type Model } from '../models/index.js';
 import { ParameterRegistry } from '../nn/index.js';
 
-/** y = x * scale * weight, as if the scale did not depend on x. */
+/** The gradient of y = x * scale * weight with a constant scale. */
 export const FIXED_SCALES: GradientRules = {
   rmsNorm: ({ inputs: [, weight], outputs: [, scale], outputGradients: [g] }) => [
     multiply(multiply(g!, weight!), scale!),

@@ -1,6 +1,6 @@
 /**
- * Whether an attribution is faithful: the tokens of the highest scores are taken out of the text, and the log probability is
- * computed again. It should fall, and further than without as many tokens drawn at random.
+ * The deletion test of attributions: the tokens with the highest scores are deleted and the log probability is computed again. It should fall, and
+ * more than after deleting as many random tokens.
  */
 import { Random } from '../nn/index.js';
 import type { DeletionOf, Values } from './trace.js';
@@ -12,7 +12,7 @@ const COUNTS = [1, 2, 4, 8, 16, 32];
 const DRAWS = 16;
 const SEED = 1;
 
-/** The tokens that may go are all but the last; at most half of them do. Undefined where these are fewer than two. */
+/** The deleted tokens: at most half of all but the last token. Undefined if these are fewer than two. */
 export async function deletionTest(
   ids: readonly number[],
   target: number,
@@ -46,13 +46,13 @@ function without(ids: readonly number[], places: readonly number[]): number[] {
   return ids.filter((_, i) => !gone.has(i));
 }
 
-/** `count` different ones of `items`. */
+/** `count` distinct random elements of `items`. */
 function drawn(items: readonly number[], count: number, random: Random): number[] {
   const left = [...items];
   return Array.from({ length: count }, () => left.splice(Math.floor(random.uniform() * left.length), 1)[0]!);
 }
 
-/** Nats that each row of ids gives to `target` as its next token. */
+/** The log probability, in nats, of `target` as the next token of each row of ids. */
 async function logProbabilities(
   ids: readonly (readonly number[])[],
   target: number,

@@ -1,11 +1,9 @@
 /**
- * What mixes along the sequence, as matrices. Of softmax attention these are its weights. A recurrence or a convolution has
- * no such matrix, but what it does to its inputs is linear once the gates are known, so it has a *hidden* one (Ali, Zimerman &
- * Wolf, 2024, arXiv 2403.01590; for Mamba-2 it is L * (C B^T) dt of Dao & Gu, 2024). It is read off as an impulse response:
- * the same operator runs over values that are 1 at one token each and 0 elsewhere, and its outputs are the columns.
+ * Attention matrices of mixers. For softmax attention these are its weights. Recurrences and convolutions are linear in their values once the gates
+ * are known, so they have *hidden* attention matrices (Ali, Zimerman & Wolf, 2024, arXiv 2403.01590; for Mamba-2, L * (C B^T) dt of Dao & Gu,
+ * 2024). They are computed as impulse responses: the operator runs over values that are 1 at one token and 0 elsewhere, which gives the columns.
  *
- * `heads` are int64 indices [heads]: those that are not asked for cost nothing, and which they are need not be known before
- * the program runs.
+ * `heads` are int64 indices [heads], an input of the program: other heads cost nothing.
  */
 import {
   add,
@@ -48,7 +46,7 @@ import type {
   StateSystemSight,
 } from '../nn/index.js';
 
-/** The heads that a sight has; where every channel mixes on its own it is one. */
+/** The number of heads; if every channel mixes separately, channels are heads. */
 export function headsOf(sight: Sight): number {
   switch (sight.kind) {
     case 'attention':
@@ -89,7 +87,7 @@ export function matricesOf(sight: Sight, heads: Tensor): Tensor {
         [steps, tokens],
       );
       const value = factor ? multiply(impulses, factor) : broadcastTo(impulses, [count, steps, tokens]);
-      // A head is a sequence of its own here.
+      // Heads become sequences of a batch.
       const read = linearRecurrence(
         { query, key, value, gate, beta, erase },
         { query: 1, key: 1, value: 1 },
@@ -103,7 +101,7 @@ export function matricesOf(sight: Sight, heads: Tensor): Tensor {
   }
 }
 
-/** What a head writes, keeps and erases of each token, [heads, tokens] each; undefined for what has no such thing. */
+/** The write, keep and erase gates of each head and token, [heads, tokens] each; undefined for mixers without them. */
 export function gatesOf(
   sight: Sight,
   heads: Tensor,
@@ -122,8 +120,8 @@ export function gatesOf(
 }
 
 /**
- * Of a delta rule, the share of the memory that a token takes out before it writes: the length of what it takes out over that of the
- * memory D, as matrices, |r| |D^T f| / |D|. All steps of a token together. The memory is followed token by token.
+ * For delta rules, the share of the state that a token erases before it writes: the Frobenius norm of the erased matrix over that of the state D,
+ * |r| |D^T f| / |D|, for all steps of a token together. The state is computed token by token.
  */
 function erasedBy(recurrence: Recurrence): Tensor | undefined {
   const { key, value, gate, beta, erase, tokens, stepsPerToken } = recurrence;
@@ -149,10 +147,10 @@ function erasedBy(recurrence: Recurrence): Tensor | undefined {
   return sum(reshape(transpose(stacked[0]!, [1, 0]), [count, tokens, stepsPerToken]), -1);
 }
 
-/** A memory that is shorter holds nothing. */
+/** The norm below which a state counts as empty. */
 const LEAST_LENGTH = 1e-20;
 
-/** How fast all heads forget on average over a sequence, in nats a token: [heads, numbers that decay on their own]. */
+/** The mean decay rates of all heads over a sequence, in nats per token: [heads, dimensions with separate decays]. */
 export function decaysOf(sight: Sight): Tensor | undefined {
   if (sight.kind === 'scan') {
     const { step, rate } = sight.operands;
@@ -167,20 +165,20 @@ export function decaysOf(sight: Sight): Tensor | undefined {
   return reshape(multiply(mean(operands.gate!, 1), -stepsPerToken), [heads.value, -1]);
 }
 
-/** Operands of some heads, each a batch's row: [heads, tokens, size], and [heads, tokens, 1] where a head has one number. */
+/** The operands of some heads, as rows of a batch: [heads, tokens, size], or [heads, tokens, 1] for scalars. */
 interface Recurrence {
   readonly query: Tensor;
   readonly key: Tensor;
   readonly gate: Tensor | undefined;
   readonly beta?: Tensor | undefined;
   readonly erase?: RecurrenceInputs['erase'];
-  /** Of a recurrence alone. */
+  /** Only for recurrences. */
   readonly value?: Tensor | undefined;
-  /** How many tokens there are, and steps of each. */
+  /** The number of tokens, and of steps for each token. */
   readonly tokens: Dim;
   readonly stepsPerToken: number;
   readonly factor: Tensor | undefined;
-  /** Of values that are delayed: what a token reads of its own. */
+  /** For delayed values: the weight of a token's own value. */
   readonly own?: Tensor | undefined;
 }
 
@@ -223,7 +221,7 @@ function convolutionMatrices({ weight, before, after }: ConvolutionSight, heads:
   const tokens = before.shape[1]!;
   const count = heads.shape[0]!;
   const inputs = multiply(identity(tokens), perHead(before, channels, heads));
-  // Every impulse of every channel is a channel.
+  // Every pair of channel and impulse becomes a channel.
   const flat = reshape(transpose(inputs, [1, 0, 2]), [1, tokens, -1]);
   const weights = broadcastTo(gather(weight, heads), [count, tokens, kernel]);
   const { output } = causalConvolution(flat, reshape(weights, [-1, 1, kernel]));
@@ -231,7 +229,7 @@ function convolutionMatrices({ weight, before, after }: ConvolutionSight, heads:
   return multiply(responses, perHead(after, channels, heads));
 }
 
-/** Impulses are sequences of a batch here. */
+/** Impulses become sequences of a batch. */
 function channelMatrices({ operands }: ChannelSystemSight, heads: Tensor): Tensor {
   const { input, transition, readout } = operands;
   const tokens = input.shape[1]!;

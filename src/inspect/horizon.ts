@@ -1,9 +1,9 @@
-/** How long a head remembers. */
+/** The memory horizon of heads. */
 import type { Values } from './trace.js';
 
 /**
- * Tokens after which 1/e of what was written is left, for heads whose numbers decay at these rates, in nats a token: [heads,
- * numbers] -> [heads]. What is left is the mean over a head's numbers, so that one that never forgets may make it infinite.
+ * The number of tokens after which 1/e of a write remains, for decay rates in nats per token: [heads, dimensions] -> [heads]. The remainder is the
+ * mean over a head's dimensions, so a dimension without decay can make it infinite.
  */
 export function horizons({ dims, data }: Values): Values {
   const [heads, numbers] = dims as [number, number];

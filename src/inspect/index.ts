@@ -1,4 +1,4 @@
-/** Looking inside: what a model does between its tokens. */
+/** Inspection of models: attention matrices, logit lens, attribution. */
 export { attributionProgram } from './attribution.js';
 export { Inspector, type ReadSourceInputs, type Subject, type TraceOptions } from './inspector.js';
 export * from './trace.js';

@@ -1,4 +1,4 @@
-/** Makes traces of one model. What it needs is compiled when it is first asked for, beside what the model itself runs on. */
+/** Traces of one model. Its programs are compiled on first use, separately from those of the model. */
 import { inBytes } from '../checkpoint/index.js';
 import {
   type Device,
@@ -27,39 +27,39 @@ import type {
   Values,
 } from './trace.js';
 
-/** What of a model is looked into. */
+/** The options of a trace. */
 export interface TraceOptions {
-  /** Layers to look into, from 0; all by default. */
+  /** The layers to trace, from 0; all by default. */
   layers?: readonly number[];
-  /** Heads to show; by default all, or of a layer in which every channel is a head 16 that stand for all. */
+  /** The heads to trace; by default all, or a sample of 16 for layers in which every channel is a head. */
   heads?: readonly number[];
-  /** Whether to make the matrices [heads, tokens, tokens], by far the largest part; they are made by default. */
+  /** Whether to compute the matrices [heads, tokens, tokens], by far the largest part; true by default. */
   matrices?: boolean;
-  /** How many tokens the logit lens shows for each layer and place: 5 by default, 0 for no lens. */
+  /** The number of tokens that the logit lens returns for each layer and position: 5 by default, 0 for no lens. */
   lens?: number;
   /**
-   * Places of tokens whose sources are looked for, from 1; that behind the last token stands for what the model would
-   * say next. None by default: each takes a backward pass, and a hundred readings for the deletion test.
+   * Positions of tokens to attribute, from 1; the position after the last token is the model's next token. None by default: each needs a backward
+   * pass, and a hundred forward passes for the deletion test.
    */
   attribute?: readonly number[];
-  /** What stands before the text, of a model that reads something; the first token is then the one that begins the text. */
+  /** The source, for models that have one; the first token is then the one that begins the text. */
   source?: SourceGiven;
-  /** What the trace may take in memory: 2 GB by default. */
+  /** The memory limit of the trace in bytes: 2 GB by default. */
   maxBytes?: number;
 }
 
-/** The model that is looked into. */
+/** The model to trace. */
 export interface Subject {
   readonly model: Model;
   readonly device: () => Promise<Device>;
   readonly weights: () => Promise<ReadonlyMap<string, Weight>>;
   readonly read: Reader;
   readonly textOf: (id: number) => string;
-  /** A source as the model's inputs. Throws `DataError` for what it cannot read. */
+  /** The inputs of a source. Throws `DataError` for a source that the model cannot read. */
   readonly sourceOf: (given: SourceGiven) => ReadSourceInputs;
 }
 
-/** A source, in the form in which a program is fed it. */
+/** A source as inputs of a program. */
 export interface ReadSourceInputs extends TracedSource {
   readonly feeds: Readonly<Record<string, HostTensor>>;
 }
@@ -67,14 +67,14 @@ export interface ReadSourceInputs extends TracedSource {
 const MAX_BYTES = 2e9;
 const LENS_TOP = 5;
 
-/** Where a mixer has more heads than this a head is a channel, and a few stand for all. */
+/** A mixer with more heads than this has a head for every channel, of which a few are sampled. */
 const MOST_HEADS = 64;
 const FEW_HEADS = 16;
 
-/** What is looked at, and checked. */
+/** The validated selection of layers, heads and positions. */
 interface Wanted {
   readonly layers: readonly number[];
-  /** None of a layer that is not looked into. */
+  /** Empty for layers that are not traced. */
   readonly headsOf: (part: MixerPart) => readonly number[];
   readonly matrices: boolean;
   /** The layers of the lens, and how many tokens it shows of each. */
@@ -89,11 +89,11 @@ interface Compiled {
   readonly executable: Executable;
 }
 
-/** Traces a model while it reads a text (see the documents about inspecting). */
+/** Traces a model while it reads a text (see docs/inspecting.md). */
 export class Inspector {
   private tracing: Compiled | undefined;
   private attributing: Executable | undefined;
-  /** One trace after the other: memory is counted for one. */
+  /** Serializes traces, since the memory limit is for one. */
   private last: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly subject: Subject) {}
@@ -142,7 +142,7 @@ export class Inspector {
     };
   }
 
-  /** Throws `InspectError` where a model reads a source and none is given, or the other way round. */
+  /** Throws `InspectError` if the model needs a source and none is given, or the other way round. */
   private sourceOf(given: SourceGiven | undefined): ReadSourceInputs | undefined {
     const { source } = this.subject.model;
     if (!source && given === undefined) return undefined;
@@ -158,7 +158,7 @@ export class Inspector {
     return { id, text: this.subject.textOf(id) };
   }
 
-  /** Throws `InspectError` for layers and heads and places that there are not. */
+  /** Throws `InspectError` for layers, heads and positions that do not exist. */
   private wanted(ids: readonly number[], options: TraceOptions): Wanted {
     const { layers: all, vocabSize } = this.subject.model;
     const { layers, heads, matrices = true, lens = LENS_TOP, attribute = [] } = options;
@@ -251,15 +251,15 @@ function ascending(numbers: readonly number[]): number[] {
   return [...new Set(numbers)].sort((a, b) => a - b);
 }
 
-/** The heads of a mixer that are shown where none are named. */
+/** The default heads of a mixer. */
 function shownHeads(count: number): number[] {
   if (count <= MOST_HEADS) return Array.from({ length: count }, (_, i) => i);
   return Array.from({ length: FEW_HEADS }, (_, i) => Math.floor((i * count) / FEW_HEADS));
 }
 
 /**
- * Throws `InspectError` where a trace would take more than `maxBytes`: its matrices twice, since the engine's results are
- * copied, and what is needed at one time to make them, the lens and the logits.
+ * Throws `InspectError` if a trace would take more than `maxBytes`: its matrices twice, since the engine's results are copied, and the peak memory of
+ * computing them, the lens and the logits.
  */
 function expectRoom(
   { vocabSize, hiddenSize, layers }: Model,
@@ -271,7 +271,7 @@ function expectRoom(
   const square = 4 * tokens ** 2;
   const shown = parts.map((part) => (matrices ? headsOf(part).length : 0));
   const kept = 2 * square * shown.reduce((a, b) => a + b, 0);
-  // Attention has all its weights, however few are shown: logits, logits with the bias, and weights.
+  // Attention computes all heads, however few are traced: logits, logits with the bias, and weights.
   const inside = parts.map(
     ({ kind, numHeads }, i) => 3 * square * (kind === 'attention' ? numHeads : shown[i]!),
   );
@@ -291,7 +291,7 @@ function feedsOf(
 ): Record<string, HostTensor> {
   const feeds: Record<string, HostTensor> = {
     ids: int64(ids, [1, ids.length]),
-    // Nothing comes after the last one: what is computed of it is not used.
+    // The last token has no successor, so its row is not used.
     next: int64([...ids.slice(1), 0], [ids.length]),
     lens: int64(lens, [lens.length]),
     top: hostZeros('float32', [top]),
@@ -346,7 +346,7 @@ function valuesOf({ dims, data }: HostTensor): Values {
   return { dims, data: data as Float32Array };
 }
 
-/** A row without what pads it. */
+/** A row without padding. */
 function firstOf({ data }: HostTensor, count: number): Values {
   return { dims: [count], data: (data as Float32Array).slice(0, count) };
 }

@@ -1,7 +1,6 @@
 /**
- * The graph of a trace: the model over one whole sequence, without a state, and beside its logits what its mixers show of
- * their inside. How many tokens there are and what is looked at is fed, so that one program serves every text and question:
- * of no heads, no matrices are made.
+ * The program of a trace: the model over one whole sequence, without a state, with the observations of its mixers as further outputs. The number of
+ * tokens and the selected heads are inputs, so that one program serves all traces; without heads no matrices are computed.
  */
 import type { Program, Weight } from '../engine/index.js';
 import {
@@ -23,15 +22,15 @@ import { forwardWhole, hiddenOf, LAYER_NAMES, logitsOf, type Model } from '../mo
 import { ParameterRegistry, type Sight } from '../nn/index.js';
 import { decaysOf, gatesOf, headsOf, matricesOf } from './hidden-attention.js';
 
-/** A mixer of the model, as the program knows it. */
+/** A mixer of the model. */
 export interface MixerPart {
-  /** Its inputs and outputs are called `name.*`. */
+  /** Its inputs and outputs are named `name.*`. */
   readonly name: string;
   readonly layer: number;
   readonly letter: string;
   readonly kind: 'attention' | 'hidden attention';
   readonly numHeads: number;
-  /** Of attention with a fixed memory. */
+  /** For selective attention. */
   readonly memory: { readonly window: number; readonly selected: number } | undefined;
 }
 
@@ -48,7 +47,7 @@ export interface TraceProgram {
    */
   readonly program: Program;
   readonly parts: readonly MixerPart[];
-  /** Positions of a source that stand before the text. */
+  /** The number of positions of a source before the text. */
   readonly before: number;
 }
 
@@ -64,7 +63,7 @@ export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>)
   const parts: MixerPart[] = [];
   const before = model.source && !model.source.isAttended ? model.source.positions : 0;
   const all = addDims(before, 'tokens');
-  /** Of what is told of all positions, what is told of the text's. */
+  /** The part of an output that belongs to the text's positions. */
   const ofText = (x: Tensor, ...axes: number[]): Tensor =>
     before === 0 ? x : axes.reduce((part, axis) => slice(part, axis, before, all), x);
   const observe = (layer: number, sight: Sight): void => {
@@ -102,7 +101,7 @@ export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>)
   outputs.logProbabilities = negate(crossEntropy(logits, next));
 
   const streams = concat(residuals.slice(1), 0);
-  // One layer after the other: the logits of all together would be the largest tensor by far.
+  // Layers are processed sequentially, since the logits of all together would be the largest tensor by far.
   const { stacked } = loop('lens', [], (i) => {
     const stream = gather(streams, gather(layers, i));
     const said = logitsOf(model, registry, hiddenOf(model, registry, stream));
@@ -115,10 +114,10 @@ export function traceProgram(model: Model, weights: ReadonlyMap<string, Weight>)
   return { program: { inputs, outputs, weights }, parts, before };
 }
 
-/** Letters of layers that do not mix along the text. */
+/** Letters of token-wise layers. */
 const NOT_MIXING = ['-', 'E', 'X'];
 
-/** The letters of those that do, in the order in which they are observed. */
+/** The letters of mixers, in the order of their observation. */
 function mixingLetters(letters: string): string[] {
   return [...letters].filter((letter) => letter in LAYER_NAMES && !NOT_MIXING.includes(letter));
 }

@@ -1,8 +1,8 @@
-/** What attention with a fixed memory holds: the last `window` tokens, and of the older ones those of the highest scores. */
+/** The tokens that selective attention keeps: the last `window` tokens, and the older ones with the highest scores. */
 
 /**
- * For each token the first place from which it is seen no more, or the number of tokens, [tokens]: a token leaves when it has
- * left the window and `selected` others that did outscore it, of equal scores the earlier. It does not come back.
+ * For each token the first position that does not see it, or the number of tokens, [tokens]. A token is dropped when it has left the window and
+ * `selected` other tokens outside the window outscore it (earlier first among equals). It never returns.
  */
 export function seenUntil(
   tokens: number,
@@ -14,7 +14,7 @@ export function seenUntil(
   for (let place = window; place < tokens; place++) {
     held.push(place - window);
     if (held.length <= selected) continue;
-    // Of equal scores the last one goes.
+    // Among equal scores the last one is dropped.
     const worst = held.reduce((a, b) => (scores && scores[b]! > scores[a]! ? a : b));
     until[worst] = place;
     held = held.filter((token) => token !== worst);

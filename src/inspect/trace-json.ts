@@ -1,4 +1,4 @@
-/** Traces as JSON and back. */
+/** Serializes traces to JSON and back. */
 import type { EncodedValues, Trace, TraceJson, TraceOf, Values } from './trace.js';
 
 /** The trace with its tensors in base64, for `JSON.stringify`. */
@@ -6,12 +6,12 @@ export function encodeTrace(trace: Trace): TraceJson {
   return withTensors(trace, encodeValues);
 }
 
-/** What `encodeTrace` made, in memory again. */
+/** The inverse of `encodeTrace`. */
 export function decodeTrace(json: TraceJson): Trace {
   return withTensors(json, decodeValues);
 }
 
-/** Characters that are made of bytes in one call: arguments have their room on the stack. */
+/** The most characters of one call, since arguments are on the stack. */
 const CHUNK = 2 ** 13;
 
 /** Arrays are little-endian on every machine that this runs on, and so is the format. */
@@ -29,7 +29,7 @@ function decodeValues({ dims, data }: EncodedValues): Values {
   return { dims, data: new Float32Array(bytes.buffer) };
 }
 
-/** A copy in which `change` made every tensor: whatever has dims and data. */
+/** A copy with `change` applied to every tensor (objects with dims and data). */
 function withTensors<A extends { dims: readonly number[] }, B>(
   trace: TraceOf<A>,
   change: (tensor: A) => B,

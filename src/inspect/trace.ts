@@ -1,8 +1,8 @@
 /**
- * What a trace holds. Shapes are in brackets; `tokens` is the number of tokens that were traced, `heads` that of the heads
- * that were asked for. Row i of a matrix is the token that reads, column j the one that is read from; j > i is 0.
+ * The contents of a trace. Shapes are in brackets; `tokens` is the number of traced tokens, `heads` that of the selected heads. Row i of a matrix is
+ * the reading token (query), column j the token read from (key); entries with j > i are 0.
  *
- * A trace comes in two forms that differ in how tensors are kept: `Trace` in memory, `TraceJson` in JSON.
+ * A trace has two forms with different tensors: `Trace` in memory, `TraceJson` in JSON.
  */
 
 /** A float32 tensor. */
@@ -22,24 +22,24 @@ export type Trace = TraceOf<Values>;
 /** A trace whose arrays are base64 texts: what `JSON.stringify` takes. */
 export type TraceJson = TraceOf<EncodedValues>;
 
-/** What a model did inside while it read a text; `V` is how arrays are held. */
+/** A trace; `V` is the type of its tensors. */
 export interface TraceOf<V> {
   readonly model: TracedModel;
   readonly tokens: readonly TracedToken[];
-  /** What was read before them, of a model that reads a source. */
+  /** The source, for models that have one. */
   readonly source?: TracedSource;
-  /** All of the model's, in order; those that were not asked for have no mixers. */
+  /** All layers in order; layers that were not selected have no mixers. */
   readonly layers: readonly TracedLayerOf<V>[];
-  /** What the model would say next after each layer, where it was asked for. */
+  /** The logit lens: the predictions after each layer, if requested. */
   readonly lens?: LensOf<V>;
-  /** In the order in which they were asked for. */
+  /** In the requested order. */
   readonly attributions: readonly AttributionOf<V>[];
 }
 
-/** A source that was read before the text. */
+/** The source before the text. */
 export interface TracedSource {
   readonly kind: 'texts' | 'images' | 'sounds';
-  /** What its places are called: words, patches, times. */
+  /** Labels of its positions: words, patches, times. */
   readonly places: readonly string[];
 }
 
@@ -54,11 +54,11 @@ export interface TracedModel {
 /** A token of the traced text. */
 export interface Token {
   readonly id: number;
-  /** What it stands for alone; part of a character shows as U+FFFD. */
+  /** Its text alone; a partial character is U+FFFD. */
   readonly text: string;
 }
 
-/** A token, and how likely the model found it. */
+/** A token and its probability. */
 export interface TracedToken extends Token {
   /** Nats that the model gave it after the tokens before it; the first has none. */
   readonly logProbability?: number;

@@ -138,7 +138,7 @@ function unquoted(line: string): string {
   return line.replaceAll(/"(?:[^"]|"")*"/g, '');
 }
 
-/** How files write that there is no value. */
+/** Spellings of missing values. */
 const MISSING = /^(na|n\/a|nan|null|none|nil|-|\?|\.)?$/i;
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 /** With commas between groups of thousands. */

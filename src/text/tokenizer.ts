@@ -1,10 +1,9 @@
 /**
- * Text to ids and back, by any tokenizer that `@huggingface/tokenizers` reads.
+ * Tokenizers: text to ids and back, for any tokenizer that `@huggingface/tokenizers` supports.
  *
- * A corpus repeats its words, and that library works on each as if for the first time. Under GPT-2's
- * pre-tokenization and those made after it a space only ever begins a token, unless white space precedes it: no token reaches from a
- * visible character across the space after it. So there the text is cut, and each distinct piece is encoded once. A tokenizer
- * of which this is not known gets the whole text at once.
+ * A corpus repeats its words, but that library caches nothing. With GPT-2's pre-tokenization and similar ones a space only begins a token, unless
+ * white space precedes it, so no token spans a visible character and the space after it. Texts are therefore cut before such spaces, and each
+ * distinct piece is encoded once. For tokenizers without this known property the whole text is encoded at once.
  */
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { DataError, TokenizerError } from '../errors.js';
@@ -29,10 +28,10 @@ import {
 } from './tokenizer-schema.js';
 import { Vocabulary } from './vocabulary.js';
 
-/** Distinct pieces to remember; a corpus of 10 MB has some 70,000 of them. */
+/** The most cached pieces; a corpus of 10 MB has some 70,000 distinct ones. */
 const CACHED_PIECES = 100_000;
 
-/** Texts as tokens, and back, by a tokenizer.json. */
+/** A tokenizer, from a tokenizer.json. */
 export class Tokenizer {
   /** The parsed files that this was made of: `files.config` holds a chat template, if there is one. */
   readonly files: TokenizerFiles;
@@ -40,22 +39,21 @@ export class Tokenizer {
   readonly vocabSize: number;
   /** The id that ends a text and separates documents: the config's `eos_token`, else `<|endoftext|>`, if there is one. */
   readonly endOfText: number | undefined;
-  /** The ids that stand before a text that begins a sequence, such as `<s>`: those that the model was trained to see there. */
+  /** The ids before a text at the beginning of a sequence, such as `<s>`. */
   readonly beginning: readonly number[];
-  /** The names of tokens with a meaning of their own, which are no part of a text. */
+  /** The names of special tokens. */
   readonly controlTokens: readonly string[];
   #vocabulary: Vocabulary | null | undefined;
   readonly #library: LibraryTokenizer;
   readonly #longestMatch: LongestMatch | undefined;
-  /** The ids of pieces seen before; undefined when text must not be cut. */
+  /** The cache of pieces; undefined if texts must not be cut. */
   readonly #pieces: Map<string, readonly number[]> | undefined;
   #longestToken: number | undefined;
 
   /**
-   * From parsed files, such as `tokenizerFiles` makes of a trained vocabulary. `folder` is what an error names, `hint` what
-   * is said about a text that has no tokens.
+   * From parsed files, such as those of `tokenizerFiles`. `folder` is named in errors; `hint` is added to the error for a text without tokens.
    *
-   * Throws `TokenizerError` when they are not those of a tokenizer, or of none that can be read here.
+   * Throws `TokenizerError` for invalid files, and for unsupported kinds of tokenizers.
    */
   constructor(
     files: TokenizerFiles,
@@ -91,7 +89,7 @@ export class Tokenizer {
     return new Tokenizer(await readTokenizerFiles(folder), folder);
   }
 
-  /** Writes both files into a folder, which is made if need be. Throws `StorageError`. */
+  /** Writes both files into a folder, which is created if it is missing. Throws `StorageError`. */
   save(folder: string): Promise<void> {
     return writeTokenizerFiles(folder, this.files);
   }
@@ -110,18 +108,18 @@ export class Tokenizer {
     return ids;
   }
 
-  /** The ids of a text that begins a sequence: `beginning`, unless the text says it itself, and those of the text. */
+  /** The ids of a text at the beginning of a sequence: `beginning`, unless the text starts with it, then those of the text. */
   encodeFromStart(text: string): number[] {
     return this.fromStart(this.encode(text));
   }
 
-  /** Ids that begin a sequence: `beginning`, unless they begin with it, and they themselves. */
+  /** Prepends `beginning` to ids, unless they start with it. */
   fromStart(ids: number[]): number[] {
     const { beginning } = this;
     return beginning.every((id, i) => ids[i] === id) ? ids : [...beginning, ...ids];
   }
 
-  /** What the tokenizer puts before the first token of a text, as far as its files say. */
+  /** The tokens that the tokenizer prepends to a text, according to its files. */
   #beginningOf(
     { add_bos_token: adds, bos_token: bos }: TokenizerConfig,
     hasPostProcessor: boolean,
@@ -136,7 +134,7 @@ export class Tokenizer {
     return id === undefined ? [] : [id];
   }
 
-  /** How many tokens a text has at least, without looking into it; 0 where that cannot be told. */
+  /** A lower bound of the number of tokens of a text, from its length; 0 if unknown. */
   leastTokens(text: string): number {
     this.#longestToken ??= longestToken(this.files.tokenizer as TokenizerJson);
     // A character has a byte at least.
@@ -152,7 +150,7 @@ export class Tokenizer {
     return known.length === 0 ? '' : this.#library.decode(known, { clean_up_tokenization_spaces: false });
   }
 
-  /** Decodes tokens that go on from others, one by one, never half a character. */
+  /** Decodes a stream of tokens, without partial characters. */
   stream(): TokenStream {
     const vocabulary = this.byteVocabulary;
     return vocabulary
@@ -161,8 +159,7 @@ export class Tokenizer {
   }
 
   /**
-   * What a token says behind others. One that holds a part of a character is told by its bytes, as `bytes:\\xe9\\xaf`, which
-   * is how OpenAI's interface tells it.
+   * The text of a token inside a text. A token with a partial character is shown by its bytes, as `bytes:\\xe9\\xaf`, which is OpenAI's format.
    */
   textOf(id: number): string {
     const bytes = this.byteVocabulary?.bytes[id];
@@ -174,7 +171,7 @@ export class Tokenizer {
     }
   }
 
-  /** The bytes of each token, where the tokenizer is of a kind that tells them; made once, when it is first asked for. */
+  /** The bytes of each token, if the kind of tokenizer defines them; computed on first use. */
   get byteVocabulary(): Vocabulary | undefined {
     if (this.#vocabulary !== undefined) return this.#vocabulary ?? undefined;
     try {

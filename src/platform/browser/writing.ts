@@ -1,11 +1,10 @@
 /**
- * Files and folders that are written whole or not at all.
+ * Atomic writing of files and folders.
  *
- * A file is written under a temporary name beside its target, and then moved, which replaces it in one step. Folders cannot be
- * moved. So one is filled under a temporary name, and a note of that name, moved into place in one step, decides that it
- * counts: from then on its files are moved to the target one by one, and whoever finds the note after a crash, or after a move that
- * failed, goes on with that. A lock keeps other writers from the folder meanwhile, so that whoever has it may remove what writers that are
- * gone have left.
+ * A file is written under a temporary name next to its target, then moved over it in one step. Folders cannot be moved, so they use a journal: a
+ * folder is filled under a temporary name, and a note with that name, moved into place in one step, commits it. Its files are then moved to the
+ * target one by one; after a crash or a failed move, the next reader that finds the note continues. A lock keeps other writers away, so its holder
+ * may remove what ended writers have left.
  */
 import { StorageError } from '../../errors.js';
 import type { WriteBytes } from '../platform.js';

@@ -29,7 +29,7 @@ import { StorageError } from '../../errors.js';
 import type { WriteBytes } from '../platform.js';
 import { makeFolder } from './make-folder.js';
 
-/** The file that says that a folder is Heddle's to replace, and what it says to a person. */
+/** The marker file of folders that Heddle may replace, and its text. */
 const MARKER = '.written-by-heddle';
 const MARKER_TEXT = 'Heddle writes and replaces this folder as a whole: keep nothing of your own in it.\n';
 
@@ -152,7 +152,7 @@ async function swapIn(temporary: string, target: string): Promise<void> {
     }
   }
   await sync(dirname(target));
-  // The new folder stands; the next write removes what stays here, or tells why it cannot.
+  // The new folder is in place; the next write removes what could not be removed now, or reports the reason.
   await rm(previous, { recursive: true, force: true }).catch(() => {});
 }
 
@@ -162,7 +162,7 @@ async function throughTemporary(path: string, use: (temporary: string) => Promis
   const temporary = join(dirname(path), name);
   inUse.set(name, resolve(temporary));
   try {
-    // Only tidying: someone else's leftover, or a folder that may not be listed, is no reason not to write.
+    // Cleanup is optional: files of other users, or a folder that cannot be listed, must not prevent the write.
     await removeAbandoned(path).catch(() => {});
     await use(temporary);
   } catch (error) {
@@ -183,7 +183,7 @@ function withoutTemporary(temporary: string, path: string, error: unknown): unkn
 /** The temporary names that this process is writing to, and where they are. */
 const inUse = new Map<string, string>();
 
-// A process that ends itself in the middle, as Ctrl-C has it do, takes them with it.
+// Removes them when the process exits in the middle, as after Ctrl-C.
 process.on('exit', () => {
   for (const temporary of inUse.values()) rmSync(temporary, { recursive: true, force: true });
 });
@@ -200,7 +200,7 @@ async function removeAbandoned(path: string): Promise<void> {
 }
 
 function isBeingWritten(name: string, writer: number): boolean {
-  // A container that restarts gives the same process id again.
+  // A restarted container may assign the same process id.
   if (writer === process.pid) return inUse.has(name);
   try {
     process.kill(writer, 0);
@@ -267,7 +267,7 @@ function holdsWorkingDirectory(target: string): boolean {
   return inside !== '..' && !inside.startsWith(`..${sep}`) && !isAbsolute(inside);
 }
 
-/** What the operating system's refusals mean, and what a person can do about them. */
+/** Explanations of system errors, with what to do. */
 const meanings: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full. Free some space, or write to another disk.',
   EDQUOT: 'the disk quota is used up. Free some space, or write to another disk.',

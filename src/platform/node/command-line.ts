@@ -1,4 +1,4 @@
-/** How a person calls Heddle from where they are, for hints that can be copied into their shell. */
+/** The shell command that calls Heddle, for hints that can be copied. */
 import { realpathSync } from 'node:fs';
 import { basename, delimiter, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +14,7 @@ if (isMainThread) setEnvironmentData(CALLED, process.argv[1] ?? '');
 /** Scripts of a clone's package.json that call it. */
 const SCRIPTS: readonly (string | undefined)[] = ['heddle', 'start'];
 
-/** The words of a shell command that call `heddle` as this process was called, or as a program's author can. */
+/** The shell command for `heddle` as this process was called, or, in a program, as its author can call it. */
 export function heddleCommand(): string {
   const { env } = process;
   const called = String(getEnvironmentData(CALLED) ?? '');
@@ -46,7 +46,7 @@ export function heddleCall(...args: readonly string[]): string {
   return [heddleCommand(), ...args.map(quoted)].join(' ');
 }
 
-/** A word as a shell takes it for one: sh, or cmd and PowerShell on Windows. */
+/** Quotes a word for sh, or for cmd and PowerShell on Windows. */
 export function quoted(word: string): string {
   if (process.platform === 'win32') return /^[\w@+=:,./\\-]+$/.test(word) ? word : `"${word}"`;
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

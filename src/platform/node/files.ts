@@ -3,7 +3,7 @@ import { type BigIntStats, readSync } from 'node:fs';
 import { appendFile, open, readdir, readFile, stat } from 'node:fs/promises';
 import type { FileStats, FolderEntry, OpenedFile } from '../platform.js';
 
-/** What tells a file from what it was, or is, at another time: its inode, its size, and when it was changed last. */
+/** The version of a file: its inode, size and time of last change. */
 export function fileVersion({ ino, size, mtimeNs }: BigIntStats): string {
   return `${ino}-${size}-${mtimeNs}`;
 }

@@ -1,11 +1,11 @@
 /**
- * Making a folder and those above it. Node's own way (`recursive: true`) never ends where a filesystem answers that
- * something does not exist although its parent does, as /proc and automounters do: it makes the parent again and again.
+ * Creates a folder and its parents. Node's own `recursive: true` loops forever on filesystems that report ENOENT although the parent exists, such
+ * as /proc and automounters.
  */
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 
-/** Makes what is missing of a folder's path; returns the topmost folder that was made, if any. Throws system errors. */
+/** Creates a folder and its missing parents; returns the topmost created folder, if any. Throws system errors. */
 export async function makeFolder(folder: string): Promise<string | undefined> {
   const path = resolve(folder);
   try {
@@ -14,7 +14,7 @@ export async function makeFolder(folder: string): Promise<string | undefined> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== 'ENOENT') {
-      // On a folder that is there, a read-only filesystem may answer with its own refusal.
+      // For an existing folder, a read-only filesystem may report another error than EEXIST.
       if (await isFolder(path)) return undefined;
       throw error;
     }
@@ -25,7 +25,7 @@ export async function makeFolder(folder: string): Promise<string | undefined> {
       await mkdir(path);
       return made ?? path;
     } catch (again) {
-      // Someone else may have been faster.
+      // Another process may have created it.
       if ((again as NodeJS.ErrnoException).code === 'EEXIST' && (await isFolder(path))) return made;
       throw again;
     }

@@ -28,23 +28,23 @@ export function availableThreads(): number {
 }
 
 /**
- * Bytes that this process can have at most: what its container allows, or all of the machine's memory. What is free at the moment says
- * less: systems count caches as used that they give up when asked.
+ * The most bytes that this process can have: the limit of its container, or the machine's memory. The free memory is less meaningful, since it
+ * does not include reclaimable caches.
  */
 export function mostMemory(): number | undefined {
   const machine = totalmem();
-  // Without a limit some systems answer 0 or nothing, others a number beyond all memory.
+  // Without a limit some systems report 0 or nothing, others a huge number.
   const allowed = process.constrainedMemory() ?? 0;
   const most = allowed > 0 && (machine === 0 || allowed < machine) ? allowed : machine;
   return most > 0 && Number.isFinite(most) ? most : undefined;
 }
 
-/** Node 20 has it behind this flag, which later versions do not know. */
+/** The V8 flag of Node 20, which later versions do not have. */
 export function enableRelaxedSimd(): void {
   setFlagsFromString('--experimental-wasm-relaxed-simd');
 }
 
-/** Handed over as text, a thread needs no file. The process may end while it waits for work. */
+/** Starts a thread from source text, which needs no file. An idle thread does not keep the process alive. */
 export function startThread(source: string, data: unknown): Thread {
   const text = `
     const { parentPort, workerData } = require('node:worker_threads');
