@@ -70,6 +70,12 @@ function percent(share: number): string {
   return scoreText(ACCURACY, share);
 }
 
+/** A share that misses `least` by less than a tenth of a percent is told with one digit more. */
+function percentBeside(share: number, least = 0): string {
+  const told = percent(share);
+  return share < least && told === percent(least) ? `${(100 * share).toFixed(2)} %` : told;
+}
+
 function seedsTold(count: number): string {
   return count === 1 ? 'one seed' : `${count} seeds`;
 }
@@ -106,7 +112,7 @@ function accuracy({ of, log, trial, column, least, designs, worst }: Accuracy): 
       const [design, scores] = best;
       const low = Math.min(...scores);
       return {
-        told: `${percent(median(scores))}, worst ${percent(low)} (\`${design}\`, ${seedsTold(scores.length)})`,
+        told: `${percentBeside(median(scores), least)}, worst ${percentBeside(low, least)} (\`${design}\`, ${seedsTold(scores.length)})`,
         isMet: median(scores) >= (least ?? 0) && low >= (worst ?? 0),
         beside: besideOf(found),
       };
