@@ -87,6 +87,8 @@ test('an encoder reads sources, and texts are written about images', async () =>
   );
   const answer = ['generate', join(here, 'encoded'), '--max-tokens', '2'];
   expect((await heddle([...answer, '--source', 'the car is red'])).code).toBe(0);
+  // A word that was never seen has more tokens.
+  expect((await heddle([...answer, '--source', 'The dog is red'])).code).toBe(0);
   expect((await heddle([...answer, '--prompt', 'the car is red'])).stderr).toMatch(
     /give it one with --source/,
   );

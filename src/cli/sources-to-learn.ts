@@ -35,6 +35,9 @@ interface SourcedText {
   readonly target: string;
 }
 
+/** Room behind the longest source that is learned from: a new one of as many words may have more tokens, since none of them is as common. */
+const SPARE = { least: 8, share: 0.25 };
+
 /** The options of pairs, and the held-out share. */
 export interface SourceOptions extends ImageFlags {
   readonly validation: number;
@@ -154,8 +157,10 @@ function together(
 ): { given: SourceGiven[]; about: string; config: (tokenizer: Tokenizer) => SourceConfig } {
   if (kind === 'texts') {
     const given = pairs.map(({ name }) => name);
-    const length = (tokenizer: Tokenizer): number =>
-      given.reduce((most, text) => Math.max(most, tokenizer.encode(text).length), 1);
+    const length = (tokenizer: Tokenizer): number => {
+      const longest = given.reduce((most, text) => Math.max(most, tokenizer.encode(text).length), 1);
+      return longest + Math.max(SPARE.least, Math.ceil(longest * SPARE.share));
+    };
     return { given, about: 'pairs', config: (tokenizer) => ({ kind, length: length(tokenizer) }) };
   }
   const odd = (i: number, has: string, first: string, remedy: string): DataError =>

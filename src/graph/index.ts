@@ -10,6 +10,7 @@ export {
   type WeightPiece,
   type WeightSource,
 } from './lower/onnx/encode.js';
+export type { Call } from './lower/stablehlo/builder.js';
 export {
   type HloArgument,
   type HloResult,

@@ -64,7 +64,9 @@ function tokenValues(length: number, given: SourceGiven, tokenizer: Tokenizer): 
   const ids = tokenizer.encode(given);
   if (ids.length === 0) throw new DataError('the source is empty: give some text');
   if (ids.length > length)
-    throw new DataError(`a source has ${ids.length} tokens, and the model reads ${length} at most`);
+    throw new DataError(
+      `a source has ${ids.length} tokens, and the model reads ${length} at most: shorten it, or give it in parts`,
+    );
   const { endOfText } = tokenizer;
   if (endOfText === undefined) throw new DataError('the tokenizer has no end-of-text token');
   const values = new BigInt64Array(length).fill(BigInt(endOfText));

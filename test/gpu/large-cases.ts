@@ -1,8 +1,9 @@
-/** Cases of sizes at which the GPU computes in another way than for the operators' small ones: cuDNN's attention, and many chunks. */
+/** Cases of sizes at which the GPU computes in another way than for the operators' small ones: cuDNN's attention, many chunks, and kernels of our own. */
 import { int64 } from '../../src/engine/index.js';
-import { type AttentionOptions, attention } from '../../src/graph/index.js';
+import { type AttentionOptions, attention, selectiveScan } from '../../src/graph/index.js';
 import { linearRecurrence } from '../../src/graph/ops/recurrence.js';
 import { type Options, recurrenceOperands } from '../../src/graph/ops/testing/recurrence.js';
+import { SCAN_OPERANDS, scanOperands } from '../../src/graph/ops/testing/selective-scan.js';
 import type { OperatorCase } from '../../src/graph/testing/operator-case.js';
 import { uniform } from '../../src/graph/testing/random.js';
 
@@ -52,6 +53,19 @@ function chunked(name: string, tokens: number, options: Options): ComparedCase {
   };
 }
 
+function scanned(size: number): ComparedCase {
+  const operands = scanOperands({ width: 128, size }, 3, 37);
+  return {
+    name: `kernels: states of ${size} numbers`,
+    operands: SCAN_OPERANDS.map((name) => operands[name]),
+    build(...given) {
+      const named = Object.fromEntries(SCAN_OPERANDS.map((name, i) => [name, given[i]!]));
+      const { output, state } = selectiveScan(named as never);
+      return [output, state];
+    },
+  };
+}
+
 export const largeCases: Readonly<Record<string, readonly ComparedCase[]>> = {
   attention: [
     fused('causal, heads that share keys', 128, {}),
@@ -62,4 +76,5 @@ export const largeCases: Readonly<Record<string, readonly ComparedCase[]>> = {
     chunked('a decay for each head', 300, { gating: 'head', withState: true }),
     chunked('the delta rule', 130, { gating: 'head', withState: true, delta: true }),
   ],
+  selectiveScan: [scanned(16), scanned(64)],
 };

@@ -1,6 +1,7 @@
 /** The executor `xla`: lowers programs to StableHLO, which XLA compiles and runs on one or several GPUs. */
 import { DeviceError } from '../../errors.js';
 import {
+  type Call,
   copyRows,
   DTYPES,
   type DType,
@@ -61,8 +62,8 @@ export class XlaDevice implements Device {
   /** Devices that run each program, and the number of this process's first among them. */
   private readonly total: number;
   private readonly first: number;
-  /** Whether cuDNN computes attention. It is not deterministic, and cannot be sharded. */
-  fusesAttention: boolean;
+  /** The custom calls that programs may make. They cannot be sharded, and cuDNN's are not deterministic. */
+  calls: ReadonlySet<Call>;
   private readonly mesh: Mesh | undefined;
   private readonly helpers = new Map<
     string,
@@ -91,7 +92,8 @@ export class XlaDevice implements Device {
         shard === 'full' ? longestWhole(dims, this.total) : undefined;
       this.mesh = { devices: this.total, axisOf };
     }
-    this.fusesAttention = this.mesh === undefined && options.deterministic !== true;
+    const all: readonly Call[] = options.deterministic === true ? ['triton'] : ['triton', 'cudnn'];
+    this.calls = new Set(this.mesh === undefined ? all : []);
     this.weights = new Weights((data, dtype, dims) => this.upload(data, dtype, dims, undefined), precision);
   }
 

@@ -1,6 +1,7 @@
 /** The compiled variants of a program: one for each combination of sizes that it is run with, since XLA's shapes are static. */
 import { ShapeError } from '../../errors.js';
 import {
+  type Call,
   inputName,
   type LoweredToHlo,
   lowerToStableHlo,
@@ -80,7 +81,7 @@ export class Variants {
             places: named('places'),
             logits: outputs.logits!,
           };
-    const lower = (fusesAttention: boolean): LoweredToHlo =>
+    const lower = (calls: ReadonlySet<Call>): LoweredToHlo =>
       lowerToStableHlo({
         outputs,
         inputs,
@@ -100,21 +101,27 @@ export class Variants {
         },
         precision: this.device.precision,
         precisionOf: this.program.precisionOf,
-        fusesAttention,
+        calls,
         ...(writing && { writing }),
         ...this.device.meshFor(this.program),
       });
-    const lowered = lower(this.device.fusesAttention);
-    try {
-      return { lowered, executable: await this.device.load(lowered.text) };
-    } catch (error) {
-      if (error instanceof OutOfDeviceMemory || !lowered.text.includes('custom_call')) throw error;
-      // cuDNN is missing or lacks the call, so attention is computed without it from now on.
-      const parts = lower(false);
-      const variant = { lowered: parts, executable: await this.device.load(parts.text) };
-      this.device.fusesAttention = false;
-      return variant;
+    let failure: unknown;
+    const tried = new Set<string>();
+    for (const calls of fewerAndFewer(this.device.calls)) {
+      const lowered = lower(calls);
+      if (tried.has(lowered.text)) continue;
+      tried.add(lowered.text);
+      try {
+        const executable = await this.device.load(lowered.text);
+        // What this plugin lacks is computed without these calls from now on.
+        if (failure) this.device.calls = calls;
+        return { lowered, executable };
+      } catch (error) {
+        if (error instanceof OutOfDeviceMemory) throw error;
+        failure ??= error;
+      }
     }
+    throw failure;
   }
 
   /** Frees the executables, after pending compilations. */
@@ -125,4 +132,10 @@ export class Variants {
         () => undefined,
       );
   }
+}
+
+/** Some calls, then all but one of them, then none: what to try as long as a plugin cannot compile a program. */
+function fewerAndFewer(calls: ReadonlySet<Call>): ReadonlySet<Call>[] {
+  const fewer = [...calls].map((left) => new Set([...calls].filter((call) => call !== left)));
+  return [calls, ...(calls.size > 1 ? fewer : []), new Set()];
 }

@@ -19,6 +19,8 @@
 
 import { ShapeError } from '../../errors.js';
 import { gradientInside } from '../gradient.js';
+import { scanByKernel, scanGradientByKernels } from '../lower/stablehlo/triton/selective-scan.js';
+import type { Value } from '../lower/stablehlo/value.js';
 import { scanInWasm } from '../lower/wasm/layers.js';
 import { type Dim, type Shape, sameShape } from '../shape.js';
 import { apply, defineComposite, type Operands, type Tensor, type TensorType } from '../tensor.js';
@@ -88,6 +90,7 @@ const scanOperator = defineComposite<null>({
       return [output!, one('Transpose', [one('Squeeze', [last!, builder.ints([3])])], swapped)];
     },
     wasm: scanInWasm,
+    stablehlo: (builder, operands) => scanByKernel(builder, operands),
   },
   expand: (operands) => scanStates(operands),
 });
@@ -102,6 +105,10 @@ const gradientOperator = defineComposite<null>({
   kernels: {
     onnx: (builder, _, { inputs }) =>
       builder.fused.has('SelectiveScanLoop') ? builder.inline(gradientByLoops(inputs), inputs) : undefined,
+    stablehlo(builder, operands) {
+      const [dOutput, dLast, last] = operands.slice(6) as [Value, Value, Value];
+      return scanGradientByKernels(builder, operands.slice(0, 6), { dOutput, last, dLast });
+    },
   },
   expand(inputs) {
     const seeds = inputs.slice(6, 8) as Tensor[];

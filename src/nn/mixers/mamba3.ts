@@ -37,6 +37,7 @@ import {
   minimum,
   multiply,
   multiplyDims,
+  narrow,
   negate,
   repeatedEach,
   reshape,
@@ -129,13 +130,16 @@ export function mamba3(config: Mamba3Config): Mixer {
       const weight = multiply(share, dt);
 
       const phases = phasesOf(angle, dt, state?.angle);
+      // They are multiplied in matrices, so that they are kept in the precision of those.
       const turned = (name: 'B' | 'C', raw: Tensor): Tensor =>
-        reshape(turn(biased(parameters, name, raw, config), phases, mimoRank === undefined), [
-          batch,
-          sequence,
-          rank,
-          keys,
-        ]);
+        narrow(
+          reshape(turn(biased(parameters, name, raw, config), phases, mimoRank === undefined), [
+            batch,
+            sequence,
+            rank,
+            keys,
+          ]),
+        );
       const key = turned('B', B);
       const query = turned('C', C);
       const value = mimoRank ? ranked(parameters, 'mimo_x', x, config, 1 / rank) : ranks(x, 1);

@@ -11,6 +11,9 @@ export type StableHloLowering<Attributes> = (
   node: Node<Attributes>,
 ) => readonly Value[];
 
+/** Custom calls: cuDNN's attention (fused-attention.ts), and kernels that XLA compiles from Triton's dialect (triton/). */
+export type Call = 'cudnn' | 'triton';
+
 /**
  * Writes the instructions of one StableHLO function while a graph is lowered to it: converts, broadcasts and multiplies in the precision
  * that is asked for.
@@ -27,8 +30,8 @@ export class StableHloBuilder extends HloInstructions {
     public precision: Precision,
     /** Bytes of float32 logits that attention has at once. */
     readonly logitBytes = 2 ** 28,
-    /** Whether attention may be one call of cuDNN: see fused-attention.ts. */
-    readonly fusesAttention = false,
+    /** The calls that may be made of what the plugin has beside its instructions. */
+    readonly calls: ReadonlySet<Call> = new Set(),
     /** The precision of nodes of some layers, by their paths. */
     private readonly precisionOf?: (path: string) => Precision | undefined,
   ) {

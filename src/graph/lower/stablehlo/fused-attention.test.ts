@@ -23,7 +23,7 @@ function results(
     weights: new Map(),
     sizes: () => 0,
     precision: fusesAttention ? 'bfloat16' : 'float32',
-    fusesAttention,
+    calls: new Set(fusesAttention ? (['cudnn'] as const) : []),
   });
   const given = lowered.arguments.map(({ name, element, dims }) => ({
     type: { element, dims },

@@ -5,8 +5,8 @@
  */
 import type { AttentionOptions } from '../../ops/attention.js';
 import type { StableHloBuilder } from './builder.js';
-import { typeOf } from './text.js';
-import { type Plain, typeText, type Value } from './value.js';
+import { customCall } from './custom-call.js';
+import type { Plain, Value } from './value.js';
 
 /** The largest head size of cuDNN's kernels. */
 const LARGEST_HEAD = 128;
@@ -104,7 +104,7 @@ function fits(
 ): boolean {
   const [, , sequence, headDim] = query.dims as [number, number, number, number];
   return (
-    builder.fusesAttention &&
+    builder.calls.has('cudnn') &&
     builder.precision === 'bfloat16' &&
     value !== undefined &&
     valueSize === undefined &&
@@ -154,24 +154,17 @@ function call(
   results: readonly Pick<Plain, 'element' | 'dims'>[],
   settings: Readonly<Record<string, unknown>>,
 ): Plain[] {
-  const layoutOf = (order: readonly number[]): string =>
-    `dense<${order.length === 1 ? order[0] : `[${order.join(', ')}]`}> : tensor<${order.length}xindex>`;
-  const rowMajor = (dims: readonly number[]): number[] => dims.map((_, i) => dims.length - 1 - i);
-  const resultLayouts = results.map(({ dims }) =>
-    layoutOf(dims.length === 4 ? [3, 1, 2, 0] : rowMajor(dims)),
-  );
   const text = JSON.stringify({
     operation_queue_id: '0',
     cudnn_fmha_backend_config: settings,
   }).replaceAll('"', '\\22');
   // The last result is the call's workspace.
   const workspace = { element: 'ui8' as const, dims: [0] };
-  const types = [...results, workspace];
-  const made = builder.emitAll(
-    `stablehlo.custom_call @__cudnn$${target}(${operands.map(({ id }) => id).join(', ')}) {api_version = 2 : i32, backend_config = "${text}", operand_layouts = [${operands.map(({ dims }) => layoutOf(rowMajor(dims))).join(', ')}], result_layouts = [${[...resultLayouts, layoutOf([0])].join(', ')}]} : (${operands.map(typeOf).join(', ')}) -> (${types.map(({ element, dims }) => typeText(element, dims)).join(', ')})`,
-    types,
+  const placed = results.map((result) =>
+    result.dims.length === 4 ? { ...result, layout: [3, 1, 2, 0] } : result,
   );
-  return made.slice(0, -1);
+  const attributes = `api_version = 2 : i32, backend_config = "${text}"`;
+  return customCall(builder, `__cudnn$${target}`, attributes, operands, [...placed, workspace]).slice(0, -1);
 }
 
 function axes(

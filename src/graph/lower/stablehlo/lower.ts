@@ -12,7 +12,7 @@ import {
   type Tensor,
   topologicalOrder,
 } from '../../tensor.js';
-import { StableHloBuilder } from './builder.js';
+import { type Call, StableHloBuilder } from './builder.js';
 import { appended } from './states.js';
 import { typeOf } from './text.js';
 import { type Element, elementOf, type Plain, type Precision, type Value } from './value.js';
@@ -41,8 +41,8 @@ export interface StableHloGraph {
   readonly precisionOf?: ((path: string) => Precision | undefined) | undefined;
   /** The most bytes of float32 logits of attention at once; 256 MB by default. */
   readonly logitBytes?: number;
-  /** Whether attention may be computed by cuDNN, if it has a kernel for it; false by default. */
-  readonly fusesAttention?: boolean;
+  /** Which custom calls may be made where there are kernels; none by default. */
+  readonly calls?: ReadonlySet<Call>;
   /** Generates several tokens of each row in one run, by looping over the graph: see writing.ts. */
   readonly writing?: Writing;
   /** The sharding over several devices; one device by default. */
@@ -105,7 +105,7 @@ export function lowerToStableHlo(graph: StableHloGraph): LoweredToHlo {
     graph.sizes,
     graph.precision,
     graph.logitBytes,
-    graph.fusesAttention,
+    graph.calls,
     graph.precisionOf,
   );
   const values = new Map<Tensor, Value>();

@@ -6,6 +6,7 @@ import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat1
 import type { Element } from '../../lower/stablehlo/value.js';
 import { evaluateFused } from './fused-attention.js';
 import { type Instruction, parseModule, type Region, type TensorType } from './parse.js';
+import { evaluateTriton, TRITON } from './triton.js';
 import { verify } from './verify.js';
 
 /** Elements as numbers; truth values as 0 and 1. */
@@ -264,7 +265,9 @@ function evaluate(instruction: Instruction, operands: readonly Evaluated[], scop
     case 'sort':
       return sort(instruction, operands, scope);
     case 'custom_call':
-      return evaluateFused(instruction, operands);
+      return attributes.target === TRITON
+        ? evaluateTriton(instruction, operands)
+        : evaluateFused(instruction, operands);
     case 'while': {
       let values = [...operands];
       const [condition, body] = regions as [Region, Region];

@@ -278,13 +278,18 @@ class Parser {
   }
 
   private customCall(): Made {
-    const target = this.match(/@[\w$]+/y).slice(1);
+    const target = this.match(/@[\w$.]+/y).slice(1);
     this.expect('(');
     const operands = this.ids();
     this.expect(')');
-    this.expect('{api_version = 2 : i32, backend_config = "');
-    const config = this.match(/[^"]*/y).replaceAll('\\22', '"');
-    this.expect('", operand_layouts = [');
+    const version = this.match(/\{api_version = (2|4) : i32, backend_config = /y);
+    // Version 2 has a text, which is JSON here, and version 4 a dictionary.
+    const config = version.includes('= 2')
+      ? this.match(/"[^"]*"/y)
+          .slice(1, -1)
+          .replaceAll('\\22', '"')
+      : this.braces();
+    this.expect(', operand_layouts = [');
     const layouts = (): string =>
       this.listUntil(']', () => this.match(/dense<[^>]*> : tensor<\dxindex>/y)).join();
     const operandLayouts = layouts();

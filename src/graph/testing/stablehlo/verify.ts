@@ -2,6 +2,7 @@
 import { isFloat } from '../../lower/stablehlo/value.js';
 import { fusedTypes } from './fused-attention.js';
 import type { Instruction, Module, Region, TensorType } from './parse.js';
+import { TRITON } from './triton.js';
 
 /** Throws where an instruction uses a value that is not there, or of another type, or says that it makes one that it does not. */
 export function verify({ body, resultTypes }: Module): void {
@@ -233,7 +234,9 @@ function resultsOf(instruction: Instruction): readonly TensorType[] {
       return operandTypes;
     }
     case 'custom_call':
-      return fusedTypes(instruction);
+      return instruction.attributes.target === TRITON
+        ? [...instruction.resultTypes]
+        : fusedTypes(instruction);
     case 'while': {
       const [condition, body] = regions as [Region, Region];
       expect(condition.returnTypes.map(typeText).join() === 'i1[]', 'its condition');

@@ -1,0 +1,264 @@
+/**
+ * Prints kernels in the dialect of Triton (Tillet et al., 2019), which XLA for NVIDIA GPUs compiles where a custom call
+ * `__gpu$xla.gpu.triton` hands them over, as JAX's Pallas does. A kernel is a function of pointers, of which one program runs for each point
+ * of a grid; tensors inside of it lie in the registers of the program's threads.
+ */
+import { typeText } from '../value.js';
+
+/** What a number in a kernel is. */
+type KernelElement = 'f32' | 'bf16' | 'i32' | 'i64' | 'i1';
+
+/** A value in a kernel: a scalar where it has no dims. */
+export interface KernelValue {
+  readonly id: string;
+  readonly element: KernelElement;
+  readonly dims: readonly number[];
+}
+
+/** Where an array begins in memory, or a place in it. */
+export interface KernelPointer {
+  readonly id: string;
+  readonly element: 'f32' | 'bf16';
+}
+
+/** Writes the instructions of one kernel. Operands of different dims are broadcast to each other; scalars have none. */
+export class KernelBuilder {
+  private lines: string[] = [];
+  private next = 0;
+  private readonly parameters: string[] = [];
+
+  /** An array that the kernel reads or writes. Arguments stand in the order of the custom call's operands, then its results. */
+  array(element: KernelPointer['element']): KernelPointer {
+    const id = `%a${this.parameters.length}`;
+    this.parameters.push(`${id}: !tt.ptr<${element}> {tt.divisibility = 16 : i32}`);
+    return { id, element };
+  }
+
+  /** The text of the module. */
+  text(name: string): string {
+    return [
+      'module {',
+      `tt.func public @${name}(${this.parameters.join(', ')}) {`,
+      ...this.lines,
+      'tt.return',
+      '}',
+      '}',
+      '',
+    ].join('\n');
+  }
+
+  /** This program's place along an axis of the grid. */
+  program(axis: 'x' | 'y' | 'z'): KernelValue {
+    return this.emit(`tt.get_program_id ${axis} : i32`, 'i32', []);
+  }
+
+  /** A scalar. */
+  integer(value: number, element: 'i32' | 'i64' = 'i32'): KernelValue {
+    return this.emit(`arith.constant ${value} : ${element}`, element, []);
+  }
+
+  /** A tensor of one number. */
+  fill(value: number, dims: readonly number[]): KernelValue {
+    const literal = Number.isInteger(value) ? value.toFixed(1) : value.toExponential(9);
+    return this.emit(`arith.constant dense<${literal}> : ${typeText('f32', dims)}`, 'f32', dims);
+  }
+
+  /** The index along one axis of a tensor that has size 1 along the others. */
+  range(dims: readonly number[], axis: number): KernelValue {
+    const size = dims[axis]!;
+    let x = this.emit(`tt.make_range {end = ${size} : i32, start = 0 : i32} : tensor<${size}xi32>`, 'i32', [
+      size,
+    ]);
+    for (let i = 0; i < dims.length; i++) if (i !== axis) x = this.expand(x, i);
+    return x;
+  }
+
+  /** x with an axis of size 1 more. */
+  expand(x: KernelValue, axis: number): KernelValue {
+    const dims = [...x.dims.slice(0, axis), 1, ...x.dims.slice(axis)];
+    return this.emit(
+      `tt.expand_dims ${x.id} {axis = ${axis} : i32} : ${type(x)} -> ${typeText(x.element, dims)}`,
+      x.element,
+      dims,
+    );
+  }
+
+  private binary(name: 'add' | 'mul' | 'sub', a: KernelValue, b: KernelValue): KernelValue {
+    const dims = commonDims(a.dims, b.dims);
+    const [x, y] = [a, b].map((operand) => this.broadcast(operand, dims)) as [KernelValue, KernelValue];
+    const suffix = x.element === 'f32' ? 'f' : 'i';
+    return this.emit(`arith.${name}${suffix} ${x.id}, ${y.id} : ${type(x)}`, x.element, dims);
+  }
+
+  add(a: KernelValue, b: KernelValue): KernelValue {
+    return this.binary('add', a, b);
+  }
+
+  multiply(a: KernelValue, b: KernelValue): KernelValue {
+    return this.binary('mul', a, b);
+  }
+
+  subtract(a: KernelValue, b: KernelValue): KernelValue {
+    return this.binary('sub', a, b);
+  }
+
+  /** A scalar i32 as i64. */
+  long(x: KernelValue): KernelValue {
+    return this.emit(`arith.extsi ${x.id} : i32 to i64`, 'i64', []);
+  }
+
+  /** 2^x */
+  exp2(x: KernelValue): KernelValue {
+    return this.emit(`math.exp2 ${x.id} : ${type(x)}`, x.element, x.dims);
+  }
+
+  /** The sum over an axis, which stays as one of size 1. */
+  sum(x: KernelValue, axis: number): KernelValue {
+    const dims = x.dims.filter((_, i) => i !== axis);
+    const reduced = this.emit(
+      `"tt.reduce"(${x.id}) <{axis = ${axis} : i32}> ({\n^bb0(%l: f32, %r: f32):\n%s = arith.addf %l, %r : f32\ntt.reduce.return %s : f32\n}) : (${type(x)}) -> ${typeText('f32', dims)}`,
+      'f32',
+      dims,
+    );
+    return this.expand(reduced, axis);
+  }
+
+  /** The place so many numbers (a scalar i64) behind another. */
+  at(pointer: KernelPointer, offset: KernelValue): KernelPointer {
+    const id = this.name();
+    this.lines.push(`${id} = tt.addptr ${pointer.id}, ${offset.id} : !tt.ptr<${pointer.element}>, i64`);
+    return { id, element: pointer.element };
+  }
+
+  /** The numbers behind a place at such distances, in the pointer's type. */
+  load(pointer: KernelPointer, distances: KernelValue): KernelValue {
+    const places = this.places(pointer, distances);
+    const pointers = pointerType(pointer.element, distances.dims);
+    return this.emit(`tt.load ${places} : ${pointers}`, pointer.element, distances.dims);
+  }
+
+  /** x as float32. */
+  wide(x: KernelValue): KernelValue {
+    if (x.element === 'f32') return x;
+    return this.emit(`arith.extf ${x.id} : ${type(x)} to ${typeText('f32', x.dims)}`, 'f32', x.dims);
+  }
+
+  /** The smaller one of two scalar integers. */
+  minimum(a: KernelValue, b: KernelValue): KernelValue {
+    return this.emit(`arith.minsi ${a.id}, ${b.id} : ${a.element}`, a.element, []);
+  }
+
+  /** Whether integers are less than, or equal to, others. */
+  compare(how: 'slt' | 'eq', a: KernelValue, b: KernelValue): KernelValue {
+    const dims = commonDims(a.dims, b.dims);
+    const [x, y] = [a, b].map((operand) => this.broadcast(operand, dims)) as [KernelValue, KernelValue];
+    return this.emit(`arith.cmpi ${how}, ${x.id}, ${y.id} : ${type(x)}`, 'i1', dims);
+  }
+
+  /** Whether both hold. */
+  both(a: KernelValue, b: KernelValue): KernelValue {
+    const dims = commonDims(a.dims, b.dims);
+    const [x, y] = [a, b].map((operand) => this.broadcast(operand, dims)) as [KernelValue, KernelValue];
+    return this.emit(`arith.andi ${x.id}, ${y.id} : ${type(x)}`, 'i1', dims);
+  }
+
+  /** x where a condition holds, else 0. */
+  where(condition: KernelValue, x: KernelValue): KernelValue {
+    const dims = commonDims(condition.dims, x.dims);
+    const [holds, value] = [condition, x].map((operand) => this.broadcast(operand, dims)) as [
+      KernelValue,
+      KernelValue,
+    ];
+    const zero = this.fill(0, dims);
+    return this.emit(
+      `arith.select ${holds.id}, ${value.id}, ${zero.id} : ${type(holds)}, ${type(value)}`,
+      x.element,
+      dims,
+    );
+  }
+
+  /** Writes numbers in the pointer's type, where `mask` holds. */
+  store(pointer: KernelPointer, distances: KernelValue, x: KernelValue, mask?: KernelValue): void {
+    const places = this.places(pointer, distances);
+    const value =
+      pointer.element === 'f32'
+        ? x
+        : this.emit(
+            `arith.truncf ${x.id} : ${type(x)} to ${typeText(pointer.element, x.dims)}`,
+            pointer.element,
+            x.dims,
+          );
+    const masked = mask ? `, ${this.broadcast(mask, distances.dims).id}` : '';
+    this.lines.push(
+      `tt.store ${places}, ${value.id}${masked} : ${pointerType(pointer.element, distances.dims)}`,
+    );
+  }
+
+  private places(pointer: KernelPointer, distances: KernelValue): string {
+    const [all, id] = [this.name(), this.name()];
+    const pointers = pointerType(pointer.element, distances.dims);
+    this.lines.push(`${all} = tt.splat ${pointer.id} : !tt.ptr<${pointer.element}> -> ${pointers}`);
+    this.lines.push(`${id} = tt.addptr ${all}, ${distances.id} : ${pointers}, ${type(distances)}`);
+    return id;
+  }
+
+  /** Runs `body` for an index from 0 on; returns what is carried at the end. */
+  loop(
+    trips: number,
+    initial: readonly KernelValue[],
+    body: (index: KernelValue, carried: readonly KernelValue[]) => readonly KernelValue[],
+  ): KernelValue[] {
+    const [from, to, step] = [0, trips, 1].map((value) => this.integer(value)) as [
+      KernelValue,
+      KernelValue,
+      KernelValue,
+    ];
+    const index: KernelValue = { id: this.name(), element: 'i32', dims: [] };
+    const carried = initial.map((value) => ({ ...value, id: this.name() }));
+    const around = this.lines;
+    this.lines = [];
+    const results = body(index, carried);
+    const inside = this.lines;
+    this.lines = around;
+    const types = initial.map(type).join(', ');
+    const made = this.name();
+    const given = carried.map(({ id }, i) => `${id} = ${initial[i]!.id}`).join(', ');
+    this.lines.push(
+      `${made}:${initial.length} = scf.for ${index.id} = ${from.id} to ${to.id} step ${step.id} iter_args(${given}) -> (${types}) : i32 {`,
+      ...inside,
+      `scf.yield ${results.map(({ id }) => id).join(', ')} : ${types}`,
+      '}',
+    );
+    return initial.map((value, i) => ({ ...value, id: `${made}#${i}` }));
+  }
+
+  /** x repeated along axes of size 1; a scalar everywhere. */
+  broadcast(x: KernelValue, dims: readonly number[]): KernelValue {
+    if (x.dims.length === dims.length && x.dims.every((size, i) => size === dims[i])) return x;
+    const how = x.dims.length === 0 ? 'splat' : 'broadcast';
+    return this.emit(`tt.${how} ${x.id} : ${type(x)} -> ${typeText(x.element, dims)}`, x.element, dims);
+  }
+
+  private emit(text: string, element: KernelElement, dims: readonly number[]): KernelValue {
+    const id = this.name();
+    this.lines.push(`${id} = ${text}`);
+    return { id, element, dims };
+  }
+
+  private name(): string {
+    return `%v${this.next++}`;
+  }
+}
+
+function type({ element, dims }: KernelValue): string {
+  return dims.length === 0 ? element : typeText(element, dims);
+}
+
+function pointerType(element: string, dims: readonly number[]): string {
+  return `tensor<${dims.map((dim) => `${dim}x`).join('')}!tt.ptr<${element}>>`;
+}
+
+function commonDims(a: readonly number[], b: readonly number[]): readonly number[] {
+  if (a.length === 0 || b.length === 0) return a.length === 0 ? b : a;
+  return a.map((size, i) => Math.max(size, b[i]!));
+}
