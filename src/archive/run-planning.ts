@@ -21,7 +21,7 @@ export interface Planning {
 
 /** For this many documents side by side. */
 export function planningFor(model: LanguageModel, batch: number): Planning {
-  return model.pieceOf ? inPieces(model, model.pieceOf(batch), batch) : asTheyAre(model, batch);
+  return model.pieceOf ? inPieces(model.pieceOf(batch), batch) : asTheyAre(model, batch);
 }
 
 /**
@@ -51,18 +51,20 @@ function asTheyAre({ chunk }: LanguageModel, batch: number): Planning {
 const BATCHES = 3;
 /** Pieces of each row in a run. */
 const PIECES = 2;
-/** Tokens that are fetched ahead where the memory of a text grows, so that most texts get as much room as they need at once. */
-const GROWING = 32_768;
+/**
+ * Tokens of a document that are fetched ahead: those that are read stay the same ones then, and are not copied to another batch, and a text
+ * whose memory grows gets as much room as it needs at once.
+ */
+const FETCHED = 32_768;
 
 /**
  * What is left of a document behind its last long piece is read in many short ones, each of which takes about as long for a whole batch as
  * for one row. So documents wait there until a batch has come so far, while others take their places.
  */
-function inPieces({ model }: LanguageModel, piece: number, batch: number): Planning {
-  const grows = model.state.some((spec) => spec.grows !== undefined);
+function inPieces(piece: number, batch: number): Planning {
   return {
     open: BATCHES * batch,
-    fetched: grows ? GROWING : 2 * PIECES * piece,
+    fetched: FETCHED,
     ahead: 2,
     finishing: 4,
     next(open, isWorking) {

@@ -100,16 +100,20 @@ async function haveRead(
   let failed = 0;
   const total = await pagesToRead(archive, modelKey(model));
   const began = performance.now();
-  const seconds = (): number => (performance.now() - began) / 1000;
+  const seconds = (since = began): number => (performance.now() - since) / 1000;
+  /** When the first run was done, before which programs are compiled, and what was read by then. */
+  let first: { at: number; pages: number; tokens: number } | undefined;
   try {
     await readWithModel(archive, model, {
       name,
       batch: flags.batch ?? ((flags.device ?? 'cpu') === 'cpu' ? BATCHES.cpu : BATCHES.other),
       vectors: flags.vectors === true,
       signal,
+      notice: (text) => line.say(text),
       onRead(morePages, moreTokens) {
         pages += morePages;
         tokens += moreTokens;
+        first ??= { at: performance.now(), pages, tokens };
         line.show(() => {
           const left = Math.max(0, total - pages);
           const time = pages > 0 && left > 0 ? `, ${formatDuration((left * seconds()) / pages)} left` : '';
@@ -129,5 +133,11 @@ async function haveRead(
   say(
     `${name} read ${counted(documents, 'document')}, ${counted(pages, 'page')} and ${counted(tokens, 'token')} in ${formatDuration(seconds())} (${formatRate(pages / seconds(), 'pages')}, ${formatRate(tokens / seconds())})`,
   );
+  if (model.pieceOf && first && pages > first.pages) {
+    const [since, more] = [seconds(first.at), tokens - first.tokens];
+    say(
+      `after the first run, before which programs are compiled or loaded: ${formatRate((pages - first.pages) / since, 'pages')}, ${formatRate(more / since)}`,
+    );
+  }
   if (signal.aborted) process.exitCode = 130;
 }
