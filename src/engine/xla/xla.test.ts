@@ -10,9 +10,11 @@ import {
   multiply,
   reshape,
   scalar,
+  selectiveScan,
   sum,
   type Tensor,
 } from '../../graph/index.js';
+import { SCAN_OPERANDS, scanOperands } from '../../graph/ops/testing/selective-scan.js';
 import { relativeError } from '../../graph/testing/arrays.js';
 import { uniform } from '../../graph/testing/random.js';
 import { type Program, stateChanges } from '../program.js';
@@ -257,4 +259,30 @@ test('more devices than there are are refused', () => {
   expect(() => new XlaDevice(new EvaluatorClient(1), { precision: 'float32', devices: 2 })).toThrow(
     DeviceError,
   );
+});
+
+test('what a plugin cannot compile kernels for is computed without them, and other calls are still made', async () => {
+  const sizes = { width: 32, size: 8 };
+  const operands = scanOperands(sizes, 1, 3);
+  const leaves = SCAN_OPERANDS.map((name) => input(name, 'float32', operands[name].dims));
+  const { output } = selectiveScan(Object.fromEntries(leaves.map((x, i) => [SCAN_OPERANDS[i]!, x])) as never);
+  const results = [];
+  const tried: boolean[] = [];
+  for (const hasKernels of [true, false]) {
+    const device = new XlaDevice(new EvaluatorClient(), {
+      precision: 'float32',
+      async compile(client, text, options) {
+        const isKernel = text.includes('xla.gpu.triton');
+        tried.push(isKernel);
+        if (isKernel && !hasKernels) throw new DeviceError('there is no such call');
+        return client.compile(text, options);
+      },
+    });
+    const executable = await device.compile({ inputs: leaves, outputs: { output } });
+    results.push((await executable.run(operands)).output!.data as Float32Array);
+    expect([...device.calls].includes('triton')).toBe(hasKernels);
+    expect([...device.calls]).toContain('cudnn');
+  }
+  expect(tried).toEqual([true, true, false]);
+  expect(relativeError(results[1]!, results[0]!)).toBeLessThan(1e-6);
 });
