@@ -1,5 +1,6 @@
 /** Processes that train as one: how they meet, and how a plugin in each reaches the others. */
 import { spawn } from 'node:child_process';
+import { Redis } from 'iovalkey';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Group } from '../src/engine/xla/group.js';
 import { buildPlugin, canBuild } from '../src/engine/xla/testing/fake-plugin.js';
@@ -65,15 +66,43 @@ describe.skipIf(!hasRedis)('processes that meet (skipped where there is no redis
 
   test('they compare what they were given, and agree on where to stop', async () => {
     const [one, two] = await Promise.all([meet(0, 2, 'agree'), meet(1, 2, 'agree')]);
-    await one!.expectSame('settings', 'a');
-    await two!.expectSame('settings', 'a');
-    await one!.expectSame('data', 'b');
-    await expect(two!.expectSame('data', 'c')).rejects.toThrow(/process 1 has other data/);
+    for (const group of [one!, two!]) group.begin();
+    await Promise.all([one!.expectSame('settings', 'a'), two!.expectSame('settings', 'a')]);
+    const said = await Promise.allSettled([one!.expectSame('data', 'b'), two!.expectSame('data', 'c')]);
+    expect(said.map((each) => (each as PromiseRejectedResult).reason.message)).toEqual([
+      'process 0 has other data than process 1: start all processes of a run with the same options and data',
+      'process 1 has other data than process 0: start all processes of a run with the same options and data',
+    ]);
     expect(await one!.atMost('steps')).toBe(Number.POSITIVE_INFINITY);
     expect(await two!.atMost('steps', 12)).toBe(12);
     expect(await one!.atMost('steps', 9)).toBe(12);
     expect(await one!.atMost('steps')).toBe(12);
+    for (const group of [one!, two!]) group.begin();
+    expect(await one!.atMost('steps')).toBe(Number.POSITIVE_INFINITY);
     for (const group of [one!, two!]) group.dispose();
+  });
+
+  test('a failure of one is told to the others, whatever they wait for', async () => {
+    const [one, two] = await Promise.all([meet(0, 2, 'failure'), meet(1, 2, 'failure')]);
+    for (const group of [one!, two!]) group.begin();
+    expect(await two!.together(Promise.resolve(3))).toBe(3);
+    const never = two!.together(new Promise(() => {}));
+    const checked = two!.expectSame('settings', 'a');
+    for (const waiting of [never, checked]) waiting.catch(() => {});
+    await one!.fail('the disk is full');
+    const said = await Promise.allSettled([never, checked, two!.atMost('steps')]);
+    for (const each of said)
+      expect((each as PromiseRejectedResult).reason.message).toBe('process 0 has failed: the disk is full');
+    two!.dispose();
+  });
+
+  test('a process that died while it waited does not get the run of the one that replaced it', async () => {
+    const dead = new Redis(url);
+    await dead.set('heddle:run:replaced:waiting:1', 'who is gone', 'PX', 3500);
+    dead.disconnect();
+    const [first, second] = await Promise.all([meet(0, 2, 'replaced'), meet(1, 2, 'replaced')]);
+    expect(first!.prefix).toBe(second!.prefix);
+    for (const group of [first!, second!]) group.dispose();
   });
 
   test.skipIf(!canBuild)('a plugin of each exchanges values with those of the others', async () => {

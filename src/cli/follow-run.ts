@@ -5,7 +5,7 @@ import { DeviceError } from '../errors.js';
 import { CHECKPOINT } from '../models/index.js';
 import { type Evaluation, type TrainingEvent, type TrainingInput, train } from '../train/index.js';
 import { formatDuration, formatRate } from './format.js';
-import { abortedByPerson } from './interrupt.js';
+import { abortedByPerson, endSoon } from './interrupt.js';
 import { type DeviceFlags, deviceOptionsOf } from './run-flags.js';
 
 /** The input of a training run, without the parts that `followRun` adds. */
@@ -44,10 +44,13 @@ export async function followRun(
     ...(sampler && { sample: sampler(writer!) }),
     onEvent: (event) => progress.show(event),
     signal,
-  }).finally(async () => {
-    progress.clear();
-    await device.dispose();
-  });
+  })
+    .finally(() => progress.clear())
+    .catch((error: unknown) => {
+      if (device.group) endSoon();
+      throw error;
+    });
+  await device.dispose();
   if (!result.completed) {
     say(`stopped after step ${result.step}. Go on with the same command and --resume.`);
     process.exitCode = 130;

@@ -10,6 +10,12 @@ function endNow(): void {
   process.kill(process.pid, 'SIGINT');
 }
 
+/** Ends the process after two seconds, if something that never ends still keeps it: an exchange of GPUs with a process that has failed. */
+export function endSoon(): void {
+  setTimeout(() => process.kill(process.pid, 'SIGTERM'), 2000).unref();
+  process.removeAllListeners('SIGTERM');
+}
+
 /** Runs work that writes its result at the end. Ctrl-C ends the process through `process.exit`, which removes temporary files. */
 export async function leavingNothing(work: () => Promise<void>): Promise<void> {
   const leave = (): void => process.exit(130);

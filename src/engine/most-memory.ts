@@ -8,14 +8,15 @@ const ON_HOST = ['cpu', 'wasm'];
 
 /**
  * The bytes that all programs of a device can have together: the memory of the machine or container, limited by the device's address
- * space; or the memory of its GPUs. Undefined if unknown.
+ * space; or the memory of its GPUs, and of those of the processes that it computes with. Undefined if unknown.
  */
 export function mostMemoryOn(device: Device): number | undefined {
-  const { name, addressable } = device;
+  const { name, addressable, group } = device;
+  const ofGpus = device.gpuMemory?.().reduce((sum, { limit }) => sum + limit, 0);
   const limits = [
     ON_HOST.includes(name) ? mostMemory() : undefined,
     addressable,
-    device.gpuMemory?.().reduce((sum, { limit }) => sum + limit, 0) || undefined,
+    ofGpus ? ofGpus * (group?.processes ?? 1) : undefined,
   ].filter((limit) => limit !== undefined);
   return limits.length > 0 ? Math.min(...limits) : undefined;
 }

@@ -72,10 +72,19 @@ export interface ProcessOptions {
 export interface ProcessGroup {
   readonly process: number;
   readonly processes: number;
-  /** Throws `DeviceError` where another process has given another value under this name. */
+  /** Begins a run of all of them: what they agree on, and whether one has failed, belongs to a run. */
+  begin(): void;
+  /** Waits until all processes have given a value under this name. Throws `DeviceError` if they differ, or if a process has failed. */
   expectSame(what: string, value: string): Promise<void>;
-  /** The bound that some process has proposed under this name, the first one if several did; infinity if none has. */
+  /**
+   * The bound that some process has proposed under this name, the first one if several did; infinity if none has. Throws `DeviceError` if a
+   * process has failed.
+   */
   atMost(what: string, proposal?: number): Promise<number>;
+  /** Waits for what all processes are needed for. Throws `DeviceError` if a process fails meanwhile. */
+  together<T>(work: Promise<T>): Promise<T>;
+  /** Tells the others that this process has failed, and why; then it belongs to the group no more. */
+  fail(reason: string): Promise<void>;
 }
 
 /** How a device is opened. */

@@ -26,7 +26,7 @@ import type { TrainingSettings } from './settings.js';
 import { readTeacher, type Teacher, teacherWeights } from './teacher.js';
 
 /** The most steps of a run, and its most FLOPs, on a device that prefers several steps in one run. */
-const MOST_STEPS_PER_RUN = 8;
+export const MOST_STEPS_PER_RUN = 8;
 const FLOPS_PER_RUN = 1e11;
 /** The same on an asynchronous device, which is a large GPU: a tenth of a second of an H200. */
 const FLOPS_PER_RUN_AHEAD = 1e13;

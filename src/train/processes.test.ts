@@ -1,7 +1,8 @@
 /** Training runs of processes that compute together: they stop after the same step, and the first alone writes files. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Device, Executable, ProcessGroup, Program } from '../engine/index.js';
 import { aheadDevice, digests, metrics, type RunOptions, stepByStep, tinyInput } from './testing/runs.js';
@@ -18,18 +19,40 @@ const at = (name: string): string => join(here, name);
 /** Devices of so many processes. As with a collective, a run of one ends only when all have begun it. */
 function together(count: number): Device[] {
   const begun: (() => void)[][] = [];
-  const values = new Map<string, string>();
+  const values = new Map<string, string[]>();
   const bounds = new Map<string, number>();
+  let failed: string | undefined;
+  let failNow: (error: Error) => void;
+  const failure = new Promise<never>((_, reject) => {
+    failNow = reject;
+  });
+  failure.catch(() => {});
+  const expectNoFailure = (): void => {
+    if (failed !== undefined) throw new Error(failed);
+  };
   return Array.from({ length: count }, (_, process): Device => {
     let runs = 0;
     const group: ProcessGroup = {
       process,
       processes: count,
+      begin() {},
       async expectSame(what, value) {
-        if (!values.has(what)) values.set(what, value);
-        if (values.get(what) !== value) throw new Error(`process ${process} has other ${what}`);
+        const given = values.get(what) ?? [];
+        values.set(what, given);
+        given.push(value);
+        while (given.length < count) {
+          expectNoFailure();
+          await setTimeout(5);
+        }
+        if (given.some((other) => other !== value)) throw new Error(`process ${process} has other ${what}`);
+      },
+      together: (work) => Promise.race([work, failure]),
+      async fail(reason) {
+        failed ??= `process ${process} has failed: ${reason}`;
+        failNow(new Error(failed));
       },
       async atMost(what, proposal) {
+        expectNoFailure();
         if (proposal !== undefined && !bounds.has(what)) bounds.set(what, proposal);
         return bounds.get(what) ?? Number.POSITIVE_INFINITY;
       },
@@ -91,7 +114,7 @@ test.each([
   )) as TrainingResult[];
   expect(stopped[0]).toMatchObject({ completed: false });
   expect(stopped[1]!.step).toBe(stopped[0]!.step);
-  expect(stopped[0]!.step).toBeLessThan(12);
+  expect(stopped[0]!.step).toBeLessThan(24);
   const saved = metrics(at('0')).at(-1);
   expect(saved).toMatchObject({ event: 'saved', step: stopped[0]!.step });
   await Promise.all(together(2).map((device) => run(device, at('0'), undefined, { resume: true })));
@@ -99,11 +122,51 @@ test.each([
   expect(digests(at('0'))).toEqual(digests(at('alone')));
 });
 
+async function reasons(runs: readonly Promise<unknown>[]): Promise<string[]> {
+  const settled = await Promise.allSettled(runs);
+  return settled.map((run) => (run.status === 'rejected' ? (run.reason as Error).message : 'it ended well'));
+}
+
 test('processes with other settings are refused', async () => {
   const [first, second] = together(2);
-  const other = run(second!, at('second'), undefined, { settings: { learningRate: 0.02 } });
-  const one = run(first!, at('first'));
-  await expect(Promise.race([one, other])).rejects.toThrow(/has other settings or data/);
-  one.catch(() => {});
-  other.catch(() => {});
+  const said = await reasons([
+    run(first!, at('first')),
+    run(second!, at('second'), undefined, { settings: { learningRate: 0.02 } }),
+  ]);
+  expect(said[0]).toMatch(/other settings or data/);
+  expect(said[1]).toMatch(/other settings or data/);
+});
+
+test('what one process refuses ends the others', async () => {
+  mkdirSync(at('first'));
+  writeFileSync(join(at('first'), 'metrics.jsonl'), '');
+  const [first, second] = together(2);
+  const said = await reasons([run(first!, at('first')), run(second!, at('second'))]);
+  expect(said[0]).toMatch(/is there already/);
+  expect(said[1]).toMatch(/process 0 has failed: .*is there already/);
+});
+
+test('a process that fails while it trains ends the others, though they wait for what it was to compute', async () => {
+  const [first, second] = together(2);
+  const sample = (): Promise<never> => Promise.reject(new Error('the disk is full'));
+  const said = await reasons([
+    run(first!, at('first'), undefined, { sample }),
+    run(second!, at('second'), undefined, { sample }),
+  ]);
+  expect(said).toEqual(['the disk is full', 'process 0 has failed: the disk is full']);
+});
+
+test('an interrupt at the beginning of a phase whose runs are longer stops all after the same step', async () => {
+  const phases = [
+    { steps: 6, batch: 32, sequence: 24 },
+    { steps: 40, batch: 2, sequence: 12 },
+  ];
+  const settings = { steps: 46, phases, evaluateEvery: 100, saveEvery: 6 };
+  const devices = together(2);
+  const stopped = await Promise.all([
+    run(devices[0]!, at('0'), 6, { settings }),
+    run(devices[1]!, at('1'), undefined, { settings }),
+  ]);
+  expect(stopped[0]).toMatchObject({ completed: false });
+  expect(stopped[1]!.step).toBe(stopped[0]!.step);
 });

@@ -10,7 +10,14 @@ import { CHECKPOINT, expectLayers, METRICS, parametersOf, readWeights } from '..
 import type { ParameterSpec } from '../nn/index.js';
 import { identityOf, type RunIdentity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import type { TrainingData } from './data.js';
-import { type Equipment, equip, initialWeights, type Subject, subjectOf } from './equipment.js';
+import {
+  type Equipment,
+  equip,
+  initialWeights,
+  MOST_STEPS_PER_RUN,
+  type Subject,
+  subjectOf,
+} from './equipment.js';
 import { evaluate, feedsOf } from './evaluate.js';
 import type { TrainingEvent, TrainingInput, TrainingResult } from './input.js';
 import { expectRoomToTrain } from './memory-need.js';
@@ -39,11 +46,19 @@ export async function train(input: TrainingInput): Promise<TrainingResult> {
   }
   if (input.lora && settings.optimizer.muonMomentum !== undefined)
     throw new ConfigError('Muon is for the matrices of layers, and not for adapters: train them with AdamW');
-  const run = await Run.open(input);
+  const { group } = input.device;
+  group?.begin();
   try {
-    return await run.loop();
-  } finally {
-    await run.close().finally(run.unlock);
+    const run = await Run.open(input);
+    try {
+      return await run.loop();
+    } finally {
+      await run.close().finally(run.unlock);
+    }
+  } catch (error) {
+    // The others would wait for this process.
+    await group?.fail((error as Error).message).catch(() => {});
+    throw error;
   }
 }
 
@@ -137,7 +152,7 @@ class Run {
   private async enter(phase: PlacedPhase): Promise<void> {
     const data = this.data[this.phases.indexOf(phase)]!;
     const { untrained, state } = this.equipment;
-    const values = new Map([...untrained, ...(await state.read())]);
+    const values = new Map([...untrained, ...(await this.together(state.read()))]);
     await this.close();
     this.equipment = await equip(this.subject, phase, data, values, this.step);
     this.isClosed = false;
@@ -175,7 +190,7 @@ class Run {
       if (!run) break;
       const before = this.step;
       await this.settle(run).catch(async (error: unknown) => {
-        await Promise.allSettled(asked.map(({ outputs }) => outputs));
+        await this.together(Promise.allSettled(asked.map(({ outputs }) => outputs))).catch(() => {});
         throw error;
       });
       const done = this.step >= settings.steps;
@@ -192,13 +207,18 @@ class Run {
 
   /**
    * Whether the run after `next` steps is to begin. Processes that compute together have to stop after the same step, which the one that is
-   * interrupted proposes: none of them has begun more than `RUNS_AHEAD` runs beyond those that this one has begun.
+   * interrupted proposes: none of them has begun more than `RUNS_AHEAD` runs beyond those that this one has begun, of whatever phase.
    */
   private async goesOn(next: number): Promise<boolean> {
     const { signal, device } = this.input;
     if (!device.group) return !signal?.aborted;
-    const proposal = signal?.aborted ? next + RUNS_AHEAD * this.equipment.stepsPerRun : undefined;
+    const proposal = signal?.aborted ? next + RUNS_AHEAD * MOST_STEPS_PER_RUN : undefined;
     return next < (await device.group.atMost('steps', proposal));
+  }
+
+  /** Waits for what the other processes are needed for, if there are any. Throws if one of them fails meanwhile. */
+  private together<T>(work: Promise<T>): Promise<T> {
+    return this.input.device.group?.together(work) ?? work;
   }
 
   /**
@@ -234,7 +254,7 @@ class Run {
   /** Waits for a run, and reports its steps. */
   private async settle({ rates, started, outputs }: Asked): Promise<void> {
     const { batch, accumulate, sequence } = this.equipment.phase.settings;
-    const { loss: losses, norm } = await outputs;
+    const { loss: losses, norm } = await this.together(outputs);
     const now = performance.now();
     // An enqueued run begins when the one before it ends.
     const seconds = (now - Math.max(started, this.settledAt)) / 1000;
@@ -267,7 +287,9 @@ class Run {
     const { phase, evaluation, data, state } = this.equipment;
     const { batch } = phase.settings;
     const limit = EVALUATION_BATCHES * batch;
-    const result = await evaluate(evaluation, data.objective, data.validation, batch, { state, limit });
+    const result = await this.together(
+      evaluate(evaluation, data.objective, data.validation, batch, { state, limit }),
+    );
     if (!Number.isFinite(result.loss))
       throw this.diverged(`the validation loss became ${result.loss}`, this.step);
     this.perplexity = result.perplexity;
@@ -275,7 +297,7 @@ class Run {
     const { sample } = this.input;
     if (!sample) return;
     const { parameters, frozen } = this.equipment;
-    const trained = await state.read(parameters.map(({ name }) => name));
+    const trained = await this.together(state.read(parameters.map(({ name }) => name)));
     if (!writesFiles(this.input)) return;
     const written = await sample(this.subject.model, new Map([...frozen, ...trained]));
     await this.report({ event: 'sample', step: this.step, ...written });
@@ -283,7 +305,7 @@ class Run {
 
   private async save(): Promise<void> {
     const { parameters, memory, untrained, state } = this.equipment;
-    const values = new Map([...untrained, ...(await state.read())]);
+    const values = new Map([...untrained, ...(await this.together(state.read()))]);
     for (const { name } of parameters) {
       if (!(values.get(name)!.data as Float32Array).every(Number.isFinite))
         throw this.diverged(`${name} has values that are no numbers`, this.step);

@@ -3,7 +3,7 @@
  * numbers that they were given.
  */
 import { randomUUID } from 'node:crypto';
-import { setTimeout } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'iovalkey';
 import { DeviceError } from '../../errors.js';
 import type { ProcessGroup, ProcessOptions } from '../program.js';
@@ -14,12 +14,19 @@ const PAUSE = 50;
 const PRESENCE = 5000;
 /** Seconds after which keys are gone: no run looks for them that late. */
 const LIFETIME = 86_400;
-const COMMAND_PATIENCE = 10_000;
+/** Milliseconds between two looks whether a process has failed. */
+const WATCH = 2000;
+/** Milliseconds that a command may take where nobody has been met, and for a run, which outlasts a restart of the store. */
+const PATIENCE = { meeting: 10_000, run: 60_000 };
 
 /** A group whose processes have all been met. */
 export class Group implements ProcessGroup {
   readonly process: number;
   readonly processes: number;
+  private run = 0;
+  /** Rejects when a process of the present run fails. */
+  private failure: Promise<never> = new Promise(() => {});
+  private watch: NodeJS.Timeout | undefined;
 
   private constructor(
     { process, processes }: ProcessOptions,
@@ -40,45 +47,101 @@ export class Group implements ProcessGroup {
   static async meet(options: ProcessOptions): Promise<Group> {
     const { place, name } = placeOf(options.coordinator);
     const { Redis } = await import('iovalkey');
-    const client = new Redis(place, {
-      lazyConnect: true,
-      connectTimeout: COMMAND_PATIENCE,
-      commandTimeout: COMMAND_PATIENCE,
-      maxRetriesPerRequest: 2,
-    });
-    // Each command reports the failure itself.
-    client.on('error', () => {});
+    const connect = (commandTimeout: number, maxRetriesPerRequest: number | null): Redis => {
+      const client = new Redis(place, {
+        lazyConnect: true,
+        connectTimeout: PATIENCE.meeting,
+        commandTimeout,
+        maxRetriesPerRequest,
+      });
+      // Each command reports the failure itself.
+      client.on('error', () => {});
+      return client;
+    };
+    const client = connect(PATIENCE.meeting, 2);
     try {
       const id = await new Meeting(client, `heddle:run:${name}`, options).hold();
-      return new Group(options, client, place, `heddle:run:${id}:`);
+      return new Group(options, connect(PATIENCE.run, null), place, `heddle:run:${id}:`);
     } catch (error) {
-      client.disconnect();
       if (error instanceof DeviceError) throw error;
       throw new DeviceError(
         `the processes of the run cannot meet at ${options.coordinator}: ${(error as Error).message}`,
         { cause: error },
       );
+    } finally {
+      client.disconnect();
     }
   }
 
+  begin(): void {
+    this.run++;
+    clearInterval(this.watch);
+    this.failure = new Promise((_, reject) => {
+      this.watch = setInterval(() => this.expectNoFailure().catch(reject), WATCH);
+    });
+    // It may come while nothing is waited for.
+    this.failure.catch(() => {});
+    this.watch!.unref();
+  }
+
   async expectSame(what: string, value: string): Promise<void> {
-    const key = `${this.prefix}same:${what}`;
-    await this.client.set(key, value, 'EX', LIFETIME, 'NX');
-    const first = await this.client.get(key);
-    if (first === value) return;
-    throw new DeviceError(
-      `process ${this.process} has other ${what} than the first that came: start all processes of a run with the same options and data`,
-    );
+    await this.reach((client) => client.set(this.key(`same:${what}:${this.process}`), value, 'EX', LIFETIME));
+    const keys = Array.from({ length: this.processes }, (_, i) => this.key(`same:${what}:${i}`));
+    for (;;) {
+      await this.expectNoFailure();
+      const values = await this.reach((client) => client.mget(...keys));
+      const other = values.findIndex((found) => found !== null && found !== value);
+      if (other >= 0)
+        throw new DeviceError(
+          `process ${this.process} has other ${what} than process ${other}: start all processes of a run with the same options and data`,
+        );
+      if (values.every((found) => found !== null)) return;
+      await sleep(PAUSE);
+    }
   }
 
   async atMost(what: string, proposal?: number): Promise<number> {
-    const key = `${this.prefix}most:${what}`;
-    if (proposal !== undefined) await this.client.set(key, proposal, 'EX', LIFETIME, 'NX');
-    return Number((await this.client.get(key)) ?? Number.POSITIVE_INFINITY);
+    const key = this.key(`most:${what}`);
+    await this.expectNoFailure();
+    if (proposal !== undefined) await this.reach((client) => client.set(key, proposal, 'EX', LIFETIME, 'NX'));
+    return Number((await this.reach((client) => client.get(key))) ?? Number.POSITIVE_INFINITY);
+  }
+
+  together<T>(work: Promise<T>): Promise<T> {
+    return Promise.race([work, this.failure]);
+  }
+
+  async fail(reason: string): Promise<void> {
+    const told = `process ${this.process} has failed: ${reason}`;
+    try {
+      await this.reach((client) => client.set(this.key('failed'), told, 'EX', LIFETIME, 'NX'));
+    } finally {
+      this.dispose();
+    }
   }
 
   dispose(): void {
+    clearInterval(this.watch);
     this.client.disconnect();
+  }
+
+  private async expectNoFailure(): Promise<void> {
+    const told = await this.reach((client) => client.get(this.key('failed')));
+    if (told !== null) throw new DeviceError(told);
+  }
+
+  private key(name: string): string {
+    return `${this.prefix}${this.run}:${name}`;
+  }
+
+  private async reach<T>(ask: (client: Redis) => Promise<T>): Promise<T> {
+    try {
+      return await ask(this.client);
+    } catch (error) {
+      throw new DeviceError(`the store at ${this.place} cannot be reached: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
   }
 }
 
@@ -99,14 +162,10 @@ class Meeting {
     for (;;) {
       await this.wait();
       if (process === 0) {
-        const waiting = await this.client.mget(...others.map((i) => this.place(i)), this.place(0));
-        const [...arrivals] = waiting.slice(0, -1);
-        if (arrivals.every((arrival) => arrival !== null)) return await this.give(arrivals as string[]);
-        if (performance.now() > until)
-          throw this.missing(
-            others.filter((_, i) => arrivals[i] === null),
-            patience,
-          );
+        const arrivals = await Promise.all(others.map((i) => this.arrivalOf(i)));
+        const missing = others.filter((_, i) => arrivals[i] === undefined);
+        if (missing.length === 0) return await this.give(arrivals as string[]);
+        if (performance.now() > until) throw this.missing(missing, patience);
       } else {
         const id = await this.client.get(`${this.name}:${this.mine}`);
         if (id !== null) {
@@ -115,7 +174,7 @@ class Meeting {
         }
         if (performance.now() > until) throw this.missing([0], patience);
       }
-      await setTimeout(PAUSE);
+      await sleep(PAUSE);
     }
   }
 
@@ -133,8 +192,15 @@ class Meeting {
         throw new DeviceError(
           `another process waits as process ${this.options.process} of the same run: give each its own number, or the run another name (redis://host:6379#name)`,
         );
-      await setTimeout(PAUSE);
+      await sleep(PAUSE);
     }
+  }
+
+  /** Who waits as this process. One that has not said so for a second is gone, or hangs. */
+  private async arrivalOf(process: number): Promise<string | undefined> {
+    const place = this.place(process);
+    const [arrival, left] = await Promise.all([this.client.get(place), this.client.pttl(place)]);
+    return arrival !== null && left > PRESENCE - 1000 ? arrival : undefined;
   }
 
   private async give(arrivals: readonly string[]): Promise<string> {

@@ -11,7 +11,11 @@ const PAUSE = 10;
 const LIFETIME = 86_400;
 
 const { place, prefix, ports } = workerData as StoreData;
-const client = new Redis(place, { maxRetriesPerRequest: 2, connectTimeout: 10_000 });
+const client = new Redis(place, {
+  maxRetriesPerRequest: null,
+  commandTimeout: 60_000,
+  connectTimeout: 10_000,
+});
 // Each command reports the failure itself.
 client.on('error', () => {});
 for (const port of ports) port.on('message', (request: Request) => void serve(port, request));
