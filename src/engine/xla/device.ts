@@ -28,7 +28,7 @@ import {
   type PjrtExecutable,
 } from './pjrt.js';
 import { ReadingTogether } from './reading-together.js';
-import { Batch, type KeptValue, leftIn, type XlaState } from './state.js';
+import { Batch, holdBatch, type KeptValue, rowsLeftIn, type XlaState } from './state.js';
 import { Weights } from './weights.js';
 
 /** How programs are compiled and run. */
@@ -263,14 +263,21 @@ export class XlaDevice implements Device {
 
   /** Frees a batch of which most rows are nobody's any more. The other rows become batches of their own, if there is room for that. */
   private async cutDown(batch: Batch): Promise<void> {
-    for (const [row, holders] of leftIn(batch) ?? []) {
-      try {
+    const rows = rowsLeftIn(batch);
+    if (rows.length === 0 || 2 * rows.length > batch.rows) return;
+    // States may be disposed of while a program for the copies is compiled.
+    const letGo = holdBatch(batch);
+    try {
+      for (const row of rows) {
         const own = batchOf(1, batch.room, await this.rowsOf(batch, [row], batch.room));
+        const holders = batch.holdersOf(row);
         for (const holder of holders) holder.moveTo(own, 0);
-      } catch (error) {
-        if (error instanceof OutOfDeviceMemory) return;
-        throw error;
+        if (holders.length === 0) own.free();
       }
+    } catch (error) {
+      if (!(error instanceof OutOfDeviceMemory)) throw error;
+    } finally {
+      letGo();
     }
   }
 

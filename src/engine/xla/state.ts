@@ -45,6 +45,11 @@ export class Batch {
     return total;
   }
 
+  /** By whom a row is held now. */
+  holdersOf(row: number): Holding[] {
+    return [...this.holders].filter((holder) => holder.row === row);
+  }
+
   free(): void {
     for (const { buffers } of this.values.values()) for (const buffer of buffers) buffer.dispose();
   }
@@ -52,6 +57,9 @@ export class Batch {
 
 /** Frees the memory of states that are garbage-collected without having been disposed of. */
 const dropped = new FinalizationRegistry<Holding>((holding) => holding.letGo());
+
+/** The row of a reference to a batch as a whole. */
+const NO_ROW = -1;
 
 /** A state's reference to its batch, as an object of its own, since the finalizer must not refer to the state. */
 class Holding {
@@ -172,11 +180,16 @@ export function ownBatch(states: readonly XlaState[]): Batch | undefined {
   return isWhole && states.every((state, i) => state.batch === batch && state.row === i) ? batch : undefined;
 }
 
-/** Of a batch whose rows are mostly nobody's: which rows are still held, and by whom. Undefined for other batches. */
-export function leftIn(batch: Batch): ReadonlyMap<number, readonly Holding[]> | undefined {
-  const left = new Map<number, Holding[]>();
-  for (const holder of batch.holders) left.set(holder.row, [...(left.get(holder.row) ?? []), holder]);
-  return 0 < left.size && 2 * left.size <= batch.rows ? left : undefined;
+/** The rows that states hold. */
+export function rowsLeftIn(batch: Batch): number[] {
+  return [...new Set([...batch.holders].map(({ row }) => row))];
+}
+
+/** Keeps a batch from being freed with its last state, until the function is called that is returned. */
+export function holdBatch(batch: Batch): () => void {
+  const placeholder = new Holding();
+  placeholder.take(batch, NO_ROW);
+  return () => placeholder.letGo();
 }
 
 const keys = new WeakMap<Batch, object[]>();

@@ -17,9 +17,9 @@ import {
 import { SCAN_OPERANDS, scanOperands } from '../../graph/ops/testing/selective-scan.js';
 import { relativeError } from '../../graph/testing/arrays.js';
 import { uniform } from '../../graph/testing/random.js';
-import { type Program, stateChanges } from '../program.js';
+import { type Program, type State, stateChanges } from '../program.js';
 import { float32, int64, type QuantizedTensor } from '../tensors.js';
-import { XlaDevice } from './device.js';
+import { XlaDevice, type XlaOptions } from './device.js';
 import { EvaluatorClient } from './testing/evaluator-client.js';
 
 const WIDTH = 3;
@@ -45,8 +45,8 @@ function memoryProgram(): Program {
   };
 }
 
-async function memory(client = new EvaluatorClient()) {
-  const device = new XlaDevice(client, { precision: 'float32' });
+async function memory(client = new EvaluatorClient(), compile?: XlaOptions['compile']) {
+  const device = new XlaDevice(client, { precision: 'float32', ...(compile && { compile }) });
   const executable = await device.compile(memoryProgram());
   const feed = (...rows: number[][]) => ({
     x: float32(rows.flat(), [rows.length, rows[0]!.length / WIDTH, WIDTH]),
@@ -124,6 +124,42 @@ test('a batch that most rows have left is not kept for the others', async () => 
   const totals = [states[0]!, states[3]!, fork].map(async (state) => (await state.read()).get('total')!.data);
   expect((await Promise.all(totals)).map((total) => total[0])).toEqual([7, 5, 5]);
 });
+
+test.each([
+  { leaving: [2], total: 5 },
+  { leaving: [2, 3], total: undefined },
+])(
+  'states $leaving may be disposed of while what is left of their batch is copied',
+  async ({ leaving, total }) => {
+    const client = new EvaluatorClient();
+    const bytes = (): number => [...client.buffers].reduce((sum, buffer) => sum + buffer.bytes, 0);
+    let compiling: (() => void)[] = [];
+    const { executable, feed } = await memory(client, async (on, text, options) => {
+      compiling.shift()?.();
+      await Promise.resolve();
+      return on.compile(text, options);
+    });
+    const states = Array.from({ length: 4 }, () => executable.newState());
+    const initial = bytes();
+    await executable.run(feed([1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0]), states);
+    let isLeft = false;
+    // The first program copies the two that run, the second one row that is left.
+    compiling = [
+      () => {},
+      () => {
+        for (const i of leaving) states[i]!.dispose();
+        isLeft = true;
+      },
+    ];
+    await executable.run(feed([5, 0, 0], [5, 0, 0]), states.slice(0, 2));
+    expect(isLeft).toBe(true);
+    const totals = async (state: State) => numbers((await state.read(['total'])).get('total')!.data)[0];
+    expect(await totals(states[0]!)).toBe(7);
+    if (total !== undefined) expect(await totals(states[3]!)).toBe(total);
+    for (const state of states) state.dispose();
+    expect(bytes()).toBe(initial);
+  },
+);
 
 test('a fork goes its own way', async () => {
   const { executable, feed } = await memory();
