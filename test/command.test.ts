@@ -37,7 +37,11 @@ test('help goes as deep as commands do', async () => {
   ]);
   expect(help.stdout).toMatch(/^Usage: node dist\/cli\/main\.js archive search /);
   expect(option).toEqual(help);
-  expect(await heddle(['help', 'archive', 'nothing'])).toMatchObject({ code: 1 });
+  for (const args of [['nothing'], ['archive', 'nothing']]) {
+    const refused = await heddle(['help', ...args]);
+    expect([refused.code, refused.stdout]).toEqual([1, '']);
+    expect(refused.stderr).toMatch(/^heddle: unknown command 'nothing'\nnext: {2}.* help.*\n$/);
+  }
 });
 
 test.each(COMMANDS)('help %s and %s --help tell its arguments and options', async (name) => {

@@ -156,6 +156,13 @@ describe('limits', () => {
     const batch = await post(`${url}/v1/completions`, body({ prompt: Array(40).fill('the cat') }));
     expect(((await batch.json()) as { choices: unknown[] }).choices).toHaveLength(40);
     expect((await fetch(`${url}/nothing`)).status).toBe(404);
+    for (const path of ['/api/chat', '/api/tags', '/v1/api/chat', '/v1/messages']) {
+      const other = await post(`${url}${path}`, {});
+      expect([other.status, await other.text()]).toEqual([
+        404,
+        expect.stringMatching('/v1/chat/completions'),
+      ]);
+    }
     for (const path of ['/v1/completions/', '//v1//completions', '/v1//completions/'])
       expect((await post(`${url}${path}`, body({ max_tokens: 1, model: '' }))).status).toBe(200);
     const wrong = await fetch(`${url}/v1/completions`);

@@ -230,7 +230,7 @@ export class Archive {
     if (found.length === 1) return found[0]!;
     if (found.length === 0) {
       throw new UnknownDocumentError(
-        `there is no document ${meant} in the archive: 'archive status --documents' lists them`,
+        `there is no document ${meant} in the archive: 'archive status --documents' and GET /v1/archive/documents list them`,
       );
     }
     throw new ArchiveError(

@@ -96,6 +96,11 @@ function worksOf({ quick, section: asked = NAMES, only = [], device }: EvidenceF
   );
   const possible = works.filter(({ devices }) => !devices || devices.includes(device));
   if (only.length === 0) return possible;
+  const none = only.find((text) => !possible.some(({ name }) => name.includes(text)));
+  if (none !== undefined)
+    throw new ConfigError(
+      `there is no work on ${device} with '${none}' in its name: '${heddleCall('evidence', '--list')}' lists the names`,
+    );
   // In the order in which they are asked for.
   return [...new Set(only.flatMap((text) => possible.filter(({ name }) => name.includes(text))))];
 }

@@ -193,6 +193,7 @@ const program = new Command(heddleCommand())
   .description('hybrid state-space + attention models')
   .version(version)
   .configureHelp(HELP)
+  .showHelpAfterError(`next:  ${heddleCall('help')}`)
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'heddle: ')) });
 
 // A reader of standard output may close early, as `head` does, which ends the process. If standard error is closed, the work continues.
@@ -204,13 +205,18 @@ process.stderr.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
 });
 
-/** `help archive search` as `archive help search`, since commander's help does not handle nested commands. */
+/**
+ * `help archive search` as `archive help search`, since commander's help does not handle nested commands. It answers an unknown name with the
+ * whole help: such a name is called instead, which refuses it.
+ */
 function asked(args: readonly string[]): readonly string[] {
-  const [first, name, inner, ...others] = args;
-  const hasCommands = program.commands.some(
-    (command) => command.name() === name && command.commands.length > 0,
-  );
-  return first === 'help' && inner !== undefined && hasCommands ? [name!, 'help', inner, ...others] : args;
+  const [first, second, inner] = args;
+  const name = first === 'help' ? second : second === 'help' ? first : undefined;
+  const command = program.commands.find((each) => each.name() === name);
+  if (!command) return first === 'help' ? args.slice(1) : args;
+  if (inner === undefined || command.commands.length === 0) return args;
+  const isKnown = command.commands.some((each) => each.name() === inner);
+  return isKnown ? [name!, 'help', inner] : [name!, inner];
 }
 
 try {

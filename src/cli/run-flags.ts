@@ -7,6 +7,7 @@ import type { DeviceName, DeviceOptions, ProcessOptions } from '../engine/index.
 import { ConfigError } from '../errors.js';
 import type { Precision } from '../graph/index.js';
 import type { Design, ImageDesign, Size, SourceDesign } from '../models/index.js';
+import { reasonOf } from '../platform/unreadable.js';
 import {
   MUON_DEFAULTS,
   parsePhases,
@@ -151,7 +152,7 @@ function readText(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    throw new ConfigError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+    throw new ConfigError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
 }
 

@@ -10,6 +10,7 @@ import {
   parseConfigText,
   presetOf,
 } from '../models/index.js';
+import { reasonOf } from '../platform/unreadable.js';
 import type { RunFlags } from './run-flags.js';
 
 /**
@@ -28,7 +29,7 @@ export async function signalDesign(
     return hybridModel(presetOf(design, size, input));
   }
   const text = await readFile(path, 'utf8').catch((error: Error) => {
-    throw new ConfigError(`${path} cannot be read: ${error.message}`, { cause: error });
+    throw new ConfigError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   });
   const json = parseConfigText(text, path);
   const { input: own } = json;

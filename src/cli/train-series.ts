@@ -139,7 +139,7 @@ function split(
     throw new ConfigError(`--validation is ${fraction}: expected a share between 0 and 1`);
   const held = Math.max(Math.round(rows * fraction), Math.min(rows >> 1, 2));
   const first = (rows - held) * columns.length;
-  if (first < 2 * columns.length) throw new DataError(`${path} has ${rows} rows: too few to learn from`);
+  if (first < 2 * columns.length) throw new DataError(`${path} has too few rows to learn from: ${rows}`);
   const part = (from: number, to?: number) => ({
     channels: columns,
     columns,

@@ -26,6 +26,7 @@ import {
   SOURCE_DESIGNS,
   withLora,
 } from '../models/index.js';
+import { reasonOf } from '../platform/unreadable.js';
 import { findClasses, IMAGE_FILE, SOUND_FILE } from '../signals/index.js';
 import {
   findTokenizer,
@@ -388,7 +389,7 @@ async function modelFor(
 async function configOf({ config: path }: TrainOptions): Promise<Record<string, unknown> | undefined> {
   if (path === undefined) return undefined;
   const text = await readFile(path, 'utf8').catch((error: Error) => {
-    throw new ConfigError(`${path} cannot be read: ${error.message}`, { cause: error });
+    throw new ConfigError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   });
   return parseConfigText(text, path);
 }

@@ -138,7 +138,7 @@ export class SeriesSession {
     if (values.length < steps) {
       if (targets.length < channels.length) {
         throw new DataError(
-          `${steps} steps are beyond the model's horizon of ${horizon}, and it reads channels that it does not forecast: ask for ${values.length} at most`,
+          `${steps} steps are beyond the model's horizon of ${horizon}, and it reads ${channels.filter((name) => !targets.includes(name)).join(', ')}, which it does not forecast: ask for ${values.length} at most, or train it on its targets alone (--channel) or with all of its channels as targets (--target)`,
         );
       }
       const median = quantiles.indexOf(0.5);

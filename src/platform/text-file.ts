@@ -1,6 +1,7 @@
 /** Reading a whole text file of a person's, with refusals that name the file. */
 import { readBytes, statsOf } from '#platform';
 import { DataError } from '../errors.js';
+import { unreadable } from './unreadable.js';
 
 /** V8 cannot hold a text of more than 2^29 characters. */
 const MOST_BYTES = 5e8;
@@ -10,15 +11,15 @@ const MOST_BYTES = 5e8;
  * for a file that is missing, larger than 500 MB, or not UTF-8.
  */
 export async function readTextFile(path: string, what: string): Promise<string> {
-  const unreadable = (error: Error): never => {
-    throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
+  const refuse = (error: unknown): never => {
+    throw unreadable(path, error);
   };
-  const { size } = await statsOf(path).catch(unreadable);
+  const { size } = await statsOf(path).catch(refuse);
   if (size > MOST_BYTES)
     throw new DataError(
       `${path} has ${Math.round(size / 1e6)} MB: ${what} of up to ${MOST_BYTES / 1e6} MB can be read`,
     );
-  const bytes = await readBytes(path).catch(unreadable);
+  const bytes = await readBytes(path).catch(refuse);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (error) {

@@ -196,7 +196,10 @@ test.each<[string, Uint8Array, RegExp]>([
 });
 
 test('a path that is not there is refused with its name', async () => {
-  await expect(readImage(join(here, 'none.png'))).rejects.toThrow(/none\.png cannot be read: ENOENT/);
+  await expect(readImage(join(here, 'none.png'))).rejects.toThrow(
+    /none\.png cannot be read: there is no such file/,
+  );
+  await expect(readImage(here)).rejects.toThrow(/cannot be read: it is a folder: name the files in it/);
 });
 
 test('the header of a JPEG has its size, after segments of other kinds and fill bytes', () => {

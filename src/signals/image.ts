@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import jpeg from 'jpeg-js';
 import { DataError } from '../errors.js';
+import { unreadable } from '../platform/unreadable.js';
 import { decodePng, isPng, sizeOfPng } from './png.js';
 
 /** An image of 8 bits a channel. */
@@ -25,8 +26,8 @@ const MOST_PIXELS = 1e8;
 
 /** Reads an image file, as `decodeImage` does. Throws `DataError`, with the path, also for a file that cannot be read. */
 export async function readImage(path: string): Promise<Image> {
-  const bytes = await readFile(path).catch((error: Error) => {
-    throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
+  const bytes = await readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
   });
   return decodeImage(bytes, path);
 }

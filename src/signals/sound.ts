@@ -1,6 +1,7 @@
 /** Sounds as WAV files have them. */
 import { readFile } from 'node:fs/promises';
 import { DataError } from '../errors.js';
+import { unreadable } from '../platform/unreadable.js';
 
 /** A sound of one channel. */
 export interface Sound {
@@ -23,8 +24,8 @@ const EXTENSIBLE = 0xfffe;
  * be read, is no WAV file or of another coding, is cut off, or has no samples.
  */
 export async function readSound(path: string): Promise<Sound> {
-  const bytes = await readFile(path).catch((error: Error) => {
-    throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
+  const bytes = await readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
   });
   const refuse = (what: string): never => {
     throw new DataError(`${path} ${what}`);

@@ -88,7 +88,7 @@ describe('loading', () => {
   });
 
   test.each<[string, () => Promise<string>, RegExp]>([
-    ['missing', async () => join(folder, 'absent'), /ENOENT.*sotu, moby-dick/],
+    ['missing', async () => join(folder, 'absent'), /there is no such file.*sotu, moby-dick/],
     ['without documents', async () => join(await file('empty/x.json', '{}'), '..'), /has no text/],
     ['a blank file', () => file('blank.txt', '\n \n'), /has no text/],
     ['binary', () => file('binary.txt', new Uint8Array([0x61, 0, 0x62])), /NUL bytes/],

@@ -6,6 +6,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { ConfigError, DataError, TokenizerError } from '../errors.js';
+import { reasonOf } from '../platform/unreadable.js';
 import { SHIPPED_CORPORA } from './shipped-corpora.js';
 import type { Tokenizer } from './tokenizer.js';
 
@@ -52,7 +53,7 @@ async function loadPath(path: string): Promise<Corpus> {
   } catch (error) {
     const shipped = [...SHIPPED_CORPORA.keys()].join(', ');
     throw new DataError(
-      `${path} cannot be read (${messageOf(error)}); name a text file, a folder with .txt or .md files, or one of: ${shipped}`,
+      `${path} cannot be read (${reasonOf(error)}); name a text file, a folder with .txt or .md files, or one of: ${shipped}`,
       { cause: error },
     );
   }
@@ -136,7 +137,7 @@ async function readTexts(path: string): Promise<string[]> {
     const isText = !(error instanceof TypeError);
     throw new DataError(
       isText
-        ? `${path} cannot be read (${messageOf(error)})`
+        ? `${path} cannot be read (${reasonOf(error)})`
         : `${path} cannot be read as UTF-8 text (${messageOf(error)}); save it as UTF-8, or leave it out`,
       { cause: error },
     );

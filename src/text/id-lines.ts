@@ -1,6 +1,7 @@
 /** Token ids as numbers in a text, where a line may be longer than a string can be. */
 import { createReadStream } from 'node:fs';
 import { DataError } from '../errors.js';
+import { reasonOf } from '../platform/unreadable.js';
 import { GrowingIds } from './id-array.js';
 import { HIGHEST_ID } from './id-files.js';
 
@@ -49,7 +50,7 @@ export async function readLines(path: string): Promise<Int32Array[]> {
     documents.push(ids.take());
   } catch (error) {
     if (error instanceof DataError) throw error;
-    throw new DataError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+    throw new DataError(`${path} cannot be read: ${reasonOf(error)}`, { cause: error });
   }
   return documents;
 }

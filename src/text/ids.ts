@@ -2,6 +2,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
 import { ConfigError, DataError } from '../errors.js';
+import { unreadable } from '../platform/unreadable.js';
 import { heldOutPlaces } from './corpus.js';
 import { roomForIds } from './id-array.js';
 import { readArray, readBinary } from './id-files.js';
@@ -54,8 +55,8 @@ export async function isOfIds(path: string): Promise<boolean> {
 export async function readIds(path: string, form?: IdForm): Promise<IdCorpus> {
   const isFolder = await stat(path).then(
     (stats) => stats.isDirectory(),
-    (error: Error) => {
-      throw new DataError(`${path} cannot be read: ${error.message}`, { cause: error });
+    (error: unknown) => {
+      throw unreadable(path, error);
     },
   );
   const wanted = form === 'text' ? /\.(?:txt|npy)$/i : ID_FILE;

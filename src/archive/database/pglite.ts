@@ -90,7 +90,7 @@ export class PgliteDatabase implements Database {
   }
 }
 
-/** Takes the folder, and waits for it while another process has it. */
+/** Takes the folder, and waits for it while another process has it. Throws the signal's reason when it is aborted meanwhile. */
 async function locked(
   folder: string,
   notice: Notice,
@@ -108,7 +108,7 @@ async function locked(
         );
       }
     }
-    await sleep(500, undefined, { ...(signal && { signal }) });
+    await sleep(500, undefined, { ...(signal && { signal }) }).catch(() => signal?.throwIfAborted());
   }
 }
 

@@ -1,4 +1,5 @@
 /** `heddle archive add`: adds documents and reads them. */
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type Archive, type ScanOutcome, scan } from '../../archive/index.js';
@@ -38,6 +39,9 @@ export function configureAdd(command: Command): void {
 }
 
 async function run(paths: readonly string[], flags: AddFlags): Promise<void> {
+  const missing = paths.find((path) => !existsSync(path));
+  if (missing !== undefined)
+    throw new ArchiveError(`there is no file or folder ${missing}: nothing was added`);
   const signal = abortedByPerson();
   const create = paths.length > 0;
   await withArchive(flags, { create, language: flags.language, signal }, async (archive) => {

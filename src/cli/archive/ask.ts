@@ -8,6 +8,7 @@ import {
   SOURCES,
   type Source,
 } from '../../archive/index.js';
+import { positive } from '../../bench/positive.js';
 import { visible } from '../../checkpoint/index.js';
 import { SHIPPED_MODEL } from '../../models/index.js';
 import { abortedByPerson } from '../interrupt.js';
@@ -40,7 +41,7 @@ export function configureAsk(command: Command): void {
         .choices(SOURCES)
         .default('passages'),
     )
-    .option('--passages <n>', 'passages that are looked at', wholeNumber, 8)
+    .option('--passages <n>', 'passages that are looked at', positive, 8)
     .option('--max-tokens <n>', 'write at most this many tokens', wholeNumber, 512)
     .addOption(deviceOption());
   addArchiveOptions(addLoadingOptions(command)).action((question: string, flags: AskFlags) =>

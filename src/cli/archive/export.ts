@@ -1,7 +1,7 @@
 /** `heddle archive export`: the text of all pages, as lines of JSON. */
 import type { Command } from 'commander';
 import { streamFileAtomic } from '../../checkpoint/index.js';
-import { type ArchiveFlags, addArchiveOptions, say, withArchive } from './options.js';
+import { type ArchiveFlags, addArchiveOptions, counted, say, withArchive } from './options.js';
 
 interface ExportFlags extends ArchiveFlags {
   out?: string;
@@ -55,6 +55,6 @@ async function run(names: readonly string[], flags: ExportFlags): Promise<void> 
       return;
     }
     await streamFileAtomic(flags.out, (bytes) => write((text) => bytes(new TextEncoder().encode(text))));
-    say(`${count.toLocaleString('en')} pages of ${documents.length} documents in ${flags.out}`);
+    say(`${counted(count, 'page')} of ${counted(documents.length, 'document')} in ${flags.out}`);
   });
 }

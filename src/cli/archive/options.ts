@@ -23,15 +23,26 @@ export function addArchiveOptions(command: Command): Command {
     );
 }
 
-/** Opens an archive, runs `work`, and closes it in any case. Throws as `Archive.open` does. */
-export async function withArchive<T>(
+/**
+ * Opens an archive, calls `use` with it, and closes it in any case. If the signal is aborted before it is open, `use` is not called and the
+ * exit status is 130. Throws as `Archive.open` and `use` do.
+ */
+export async function withArchive(
   { archive: place, states }: ArchiveFlags,
   options: { create?: boolean; language?: string | undefined; signal?: AbortSignal | undefined },
-  use: (archive: Archive) => Promise<T>,
-): Promise<T> {
-  const archive = await Archive.open({ place, states, notice: (line) => say(`heddle: ${line}`), ...options });
+  use: (archive: Archive) => Promise<void>,
+): Promise<void> {
+  const { signal } = options;
+  const opening = Archive.open({ place, states, notice: (line) => say(`heddle: ${line}`), ...options });
+  const archive = await opening.catch((error: unknown) => {
+    if (!(signal?.aborted && error === signal.reason)) throw error;
+  });
+  if (!archive) {
+    process.exitCode = 130;
+    return;
+  }
   try {
-    return await use(archive);
+    await use(archive);
   } finally {
     await archive.close();
   }

@@ -1,8 +1,9 @@
 /** `heddle archive search`: passages that have the words. */
 import type { Command } from 'commander';
 import { type Hit, search } from '../../archive/index.js';
+import { positive } from '../../bench/positive.js';
 import { visible } from '../../checkpoint/index.js';
-import { each, wholeNumber } from '../options.js';
+import { each } from '../options.js';
 import { type ArchiveFlags, addArchiveOptions, say, withArchive } from './options.js';
 
 interface SearchFlags extends ArchiveFlags {
@@ -16,7 +17,7 @@ export function configureSearch(command: Command): void {
   command
     .description('passages that have these words, with their pages')
     .argument('<words...>')
-    .option('--limit <n>', 'how many', wholeNumber, 10)
+    .option('--limit <n>', 'how many', positive, 10)
     .option(
       '--in <document>',
       'only in this document: its path or the end of it, its name, or digits of its content (may be given several times)',

@@ -1,4 +1,5 @@
 /** Error responses in the format of OpenAI's API. */
+
 import { z } from 'zod';
 import {
   ArchiveError,
@@ -20,6 +21,7 @@ import {
   OverloadedError,
   UnknownModelError,
 } from '../errors.js';
+import { UNKNOWN } from './parameters.js';
 
 /** The body of an error response, as in OpenAI's API. */
 export const ErrorBody = z.object({
@@ -106,7 +108,9 @@ export function invalid({ issues }: z.ZodError): ApiError {
   return new ApiError(
     400,
     code,
-    `${where} is not what it should be: ${message}`,
+    code === UNKNOWN.code
+      ? `the parameter ${where} ${message}`
+      : `${where} is not what it should be: ${message}`,
     param === '' ? {} : { param },
   );
 }

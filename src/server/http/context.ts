@@ -109,6 +109,9 @@ export function observed(app: App, { log, metrics }: Deps): void {
   app.notFound((context) => answered(context as RequestContext, nothingAt(app, context.req)));
 }
 
+/** Paths that clients of Ollama and Anthropic ask for. */
+const OTHER_INTERFACES = /^(\/v1)*\/(api\/[a-z]+|messages(\/count_tokens)?)$/;
+
 /** The error for an unknown path (404, with a hint for a wrong base URL) or a wrong method (405). */
 function nothingAt(app: App, { path, method }: { path: string; method: string }): ApiError {
   const own = app.routes.filter(({ method }) => method !== 'ALL');
@@ -121,7 +124,9 @@ function nothingAt(app: App, { path, method }: { path: string; method: string })
   const meant = `/v1${path.replace(/^(\/v1)+/, '')}`;
   const hint = own.some((route) => matches(route.path, meant))
     ? `it is ${meant}, so that the base URL of a client ends with /v1`
-    : 'see /openapi.json';
+    : OTHER_INTERFACES.test(path)
+      ? "this server has OpenAI's interface, under /v1: POST /v1/chat/completions, GET /v1/models"
+      : 'see /openapi.json';
   return new ApiError(404, 'not_found', `there is nothing at ${path}: ${hint}`);
 }
 

@@ -7,7 +7,7 @@ import { z } from 'zod';
 /** Synonyms of parameters in OpenAI's APIs, llama.cpp and transformers. A request uses the first name that its schema has. */
 const SYNONYMS: readonly (readonly string[])[] = [
   ['repetition_penalty', 'repeat_penalty'],
-  ['max_completion_tokens', 'max_tokens', 'max_output_tokens', 'n_predict', 'max_new_tokens'],
+  ['max_completion_tokens', 'max_tokens', 'max_output_tokens', 'n_predict', 'num_predict', 'max_new_tokens'],
 ];
 
 interface Foreign {
@@ -102,20 +102,29 @@ function isMisspelled(name: string, known: string): boolean {
   return x.length === 2 && x[0] === y[1] && x[1] === y[0];
 }
 
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const withoutNulls = (values: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+
 const isSynonym = (name: string): boolean => SYNONYMS.some((names) => names.includes(name));
 
 /** Parameters of other servers that resemble ours. */
 const NOT_MISSPELLED = new Set(['models', 'messages', 'prompts', 'inputs']);
 
 /**
- * The schema of a request with these parameters. Unknown ones are ignored or refused as described above; errors name the parameter and the
- * reason.
+ * The schema of a request with these parameters. Ollama's `options` hold further ones, which count where the request itself does not have them.
+ * Unknown ones are ignored or refused as described above; errors name the parameter and the reason.
  */
 export function requestOf<Shape extends z.ZodRawShape>(shape: Shape) {
   const known = Object.keys(shape);
   return z.preprocess((value, context) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-    const given: Record<string, unknown> = { ...value };
+    if (!isObject(value)) return value;
+    const { options, ...own } = value;
+    const given = isObject(options) ? { ...options, ...withoutNulls(own) } : own;
+    if (options && !isObject(options) && text(options) !== '[]')
+      refuse('options', 'is not supported: expected an object of parameters');
     for (const names of SYNONYMS) {
       const name = names.find((one) => known.includes(one));
       const said = names.find((one) => !known.includes(one) && (given[one] ?? null) !== null);
@@ -127,9 +136,9 @@ export function requestOf<Shape extends z.ZodRawShape>(shape: Shape) {
       const foreign = Object.hasOwn(FOREIGN, name) ? FOREIGN[name] : undefined;
       const meant =
         foreign || NOT_MISSPELLED.has(name) ? undefined : known.find((one) => isMisspelled(name, one));
-      if (meant) refuse(name, `there is no such parameter: write '${meant}'`);
+      if (meant) refuse(name, `does not exist: write '${meant}'`);
       else if (foreign && !foreign.neutral.some((one) => text(one) === text(sent))) {
-        refuse(name, `it is not supported: ${foreign.reason}`);
+        refuse(name, `is not supported: ${foreign.reason}`);
       }
     }
     return given;
@@ -139,5 +148,5 @@ export function requestOf<Shape extends z.ZodRawShape>(shape: Shape) {
   }, z.object(shape));
 }
 
-/** Marks issues of refused parameters. */
+/** Marks issues of refused parameters, whose messages go on behind `the parameter 'name'`. */
 export const UNKNOWN = { code: 'unknown_parameter' } as const;
