@@ -120,6 +120,28 @@ const STORES = [
   ['PostgreSQL', () => process.env.HEDDLE_TEST_POSTGRES!],
 ] as const;
 
+test('Ctrl-C ends the wait for an archive that another process uses, and a wrong path makes none', async () => {
+  const place = join(root, 'in-use');
+  const file = join(root, 'heron.txt');
+  writeFileSync(file, 'herons');
+  const archive = await Archive.open({ place, create: true });
+  try {
+    for (const command of [['add', file], ['work'], ['ask', 'herons']]) {
+      const waited = await heddle(['archive', ...command, '--archive', place], (stderr, child) => {
+        if (stderr.includes('waiting')) child.kill('SIGINT');
+      });
+      expect(waited).toMatchObject({ code: 130, stdout: '' });
+      expect(waited.stderr).toMatch(/^heddle: another process uses .*\n$/);
+    }
+  } finally {
+    await archive.close();
+  }
+  const none = join(root, 'no-archive');
+  const wrong = await heddle(['archive', 'add', file, join(root, 'nope'), '--archive', none]);
+  expect([wrong.code, existsSync(none)]).toEqual([1, false]);
+  expect(wrong.stderr).toMatch(/^heddle: there is no file or folder .*nope: nothing was added\n$/);
+});
+
 test('the command reads, says what it could not, searches and exports; killed in the middle, it goes on', async () => {
   const folder = join(root, 'command');
   mkdirSync(folder);

@@ -72,7 +72,9 @@ test('the version, without loading what it does not need', async () => {
 test('a wrong call is told in the same voice as everything else', async () => {
   const unknown = await heddle(['chta']);
   expect(unknown.code).toBe(1);
-  expect(unknown.stderr).toBe("heddle: unknown command 'chta'\n(Did you mean chat?)\n");
+  expect(unknown.stderr).toBe(
+    "heddle: unknown command 'chta'\n(Did you mean chat?)\nnext:  node dist/cli/main.js help\n",
+  );
   const option = await heddle(['chat', 'sotu-hybrid', '--sed', '3']);
   expect(option.code).toBe(1);
   expect(option.stderr).toBe(

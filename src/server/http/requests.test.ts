@@ -284,6 +284,14 @@ describe('parameters', () => {
     expect((refused as ApiError).body.error).toMatchObject({ param, message: expect.stringMatching(reason) });
   });
 
+  test('a parameter that is not taken is named', () => {
+    expect(() => chat({ max_token: 3 })).toThrow(
+      "the parameter 'max_token' does not exist: write 'max_tokens'",
+    );
+    expect(() => chat({ options: { mirostat: 2 } })).toThrow("the parameter 'mirostat' is not supported: ");
+    expect(() => chat({ options: 'num_predict 7' })).toThrow("the parameter 'options' is not supported: ");
+  });
+
   test('parameters of one interface in another: the same ones are taken, and none is left out silently', () => {
     holds(chat({ max_output_tokens: 3 }), { maxTokens: 3 });
     holds(chat({ max_output_tokens: 3, max_tokens: 5 }), { maxTokens: 5 });
