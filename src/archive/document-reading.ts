@@ -202,9 +202,12 @@ export class DocumentReading {
     return before - this.ends.length;
   }
 
-  /** Keeps the state where the page ends that is being read. What was fetched behind it waits still. */
+  /**
+   * Keeps the state where the page ends that is being read. What was fetched behind it waits still. Not for a document of which a run is at
+   * work, or has failed and may have changed the state.
+   */
   async keep(): Promise<void> {
-    // A run that failed has left the state as it was: what it was to read is still to be read.
+    // What a failed run was to read is still to be read, since it has left the state as it was.
     this.waiting = [...this.reading.flat(), ...this.waiting];
     this.reading = [];
     this.pagesRead();

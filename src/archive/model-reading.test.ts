@@ -142,20 +142,23 @@ function tokensOf(archive: PlayedArchive, name: string): number[] {
   );
 }
 
-async function stateAlone(archive: PlayedArchive, name: string): Promise<Float32Array> {
-  const session = cpu.session();
-  await session.read(tokensOf(archive, name));
+/** The logits behind these tokens. */
+async function stateBehind(tokens: readonly number[], language = cpu): Promise<Float32Array> {
+  const session = language.session();
+  await session.read(tokens);
   const { logits } = await session.snapshot();
   session.dispose();
   return logits!.slice();
 }
 
-async function expectAllRead(archive: PlayedArchive): Promise<void> {
+async function expectAllRead(archive: PlayedArchive, language = cpu): Promise<void> {
   for (const [name, { state, page, tokens, record }] of archive.readings) {
     expect([name, state, page]).toEqual([name, 'read', archive.documents.get(name)!.length]);
-    const { snapshot } = await archive.library.load(ARCHIVE_OWNER, record!, cpu);
+    const { snapshot } = await archive.library.load(ARCHIVE_OWNER, record!, language);
     expect(snapshot.length).toBe(tokens);
-    expect(relativeError(snapshot.logits!, await stateAlone(archive, name))).toBeLessThan(1e-5);
+    expect(
+      relativeError(snapshot.logits!, await stateBehind(tokensOf(archive, name), language)),
+    ).toBeLessThan(1e-5);
     snapshot.dispose();
   }
 }
@@ -226,6 +229,100 @@ test('where the device has no memory for so many documents, fewer are read at on
   expect(batches.at(-1)).toBe(1);
   expect(notices).toEqual(['the device has no memory for so many documents at once: 1 is read from now on']);
   expect(pages).toBe(pagesIn(archive));
+});
+
+/** On the evaluator of XLA's programs. */
+async function onXla(of = model): Promise<LanguageModel> {
+  const device = new XlaDevice(new EvaluatorClient(), { precision: 'float32', writingSteps: 1 });
+  return LanguageModel.compile(of, tinyWeights(of), tinyTokenizer, device);
+}
+
+test.each([
+  { error: new OutOfDeviceMemory('played', 1e9, undefined), isMended: true },
+  { error: new DeviceError('played'), isMended: false },
+])('a state that a failed run has changed is not kept: %o', async ({ error, isMended }) => {
+  const long = (bird: string): string[] =>
+    Array.from({ length: 12 }, () => `${bird} of a long one `.repeat(3));
+  const archive = new PlayedArchive(
+    new Map(['heron', 'egret'].map((bird) => [bird, long(bird)])),
+    `spoiled-${isMended}`,
+  );
+  // Without attention a state has one size behind any number of tokens, so that a wrong one can be written.
+  const recurrent = hybridModel(tinyConfig({ pattern: 'M-M-' }));
+  const language = await onXla(recurrent);
+  const right = await LanguageModel.compile(
+    recurrent,
+    tinyWeights(recurrent),
+    tinyTokenizer,
+    await openDevice('cpu', { threads: 1 }),
+  );
+  const piece = 8;
+  Object.defineProperty(language, 'pieceOf', { value: () => piece });
+  const together = language.readTogether.bind(language);
+  let toPageEnds = 0;
+  language.readTogether = async (rows, most) => {
+    const logits = await together(rows, most);
+    // Whole pieces are read, except to a document's end, and to the end of a page where the state is kept.
+    const isToPageEnd = rows.some(
+      ({ ids, position, expected }) => ids.length % piece > 0 && position + ids.length < expected!,
+    );
+    if (isToPageEnd && ++toPageEnds === 2) throw error;
+    return logits;
+  };
+  const options = { name: 'tiny', batch: 2, keepEvery: 0 };
+  const reading = readWithModel(archive as unknown as Archive, language, options);
+  if (!isMended) {
+    await expect(reading).rejects.toThrow('played');
+    for (const [name, { record, tokens }] of archive.readings) {
+      if (record === null) continue;
+      const { snapshot } = await archive.library.load(ARCHIVE_OWNER, record, right);
+      const logits = await stateBehind(tokensOf(archive, name).slice(0, tokens), right);
+      expect(relativeError(snapshot.logits!, logits)).toBeLessThan(1e-5);
+      snapshot.dispose();
+    }
+    await readWithModel(archive as unknown as Archive, language, options);
+  } else await reading;
+  await expectAllRead(archive, right);
+  expect(toPageEnds).toBeGreaterThan(2);
+});
+
+test('a document that cannot be finished for want of memory is not passed over', async () => {
+  const archive = new PlayedArchive(documents(6), 'embedding');
+  const language = await onXla();
+  let embedded = 0;
+  language.embed = async () => {
+    if (++embedded === 2) throw new OutOfDeviceMemory('played', 1e9, undefined);
+    return new Float32Array(4);
+  };
+  const options = { name: 'tiny', batch: 4, vectors: true };
+  await expect(readWithModel(archive as unknown as Archive, language, options)).rejects.toThrow('played');
+  await readWithModel(archive as unknown as Archive, language, options);
+  await expectAllRead(archive);
+});
+
+test('a state that cannot be written is told of, also where a run fails for want of memory meanwhile', async () => {
+  const archive = new PlayedArchive(documents(9), 'unwritten');
+  const language = await onXla();
+  const together = language.readTogether.bind(language);
+  const save = archive.library.save.bind(archive.library);
+  let runFails = (): void => {};
+  const runHasFailed = new Promise<void>((resolve) => {
+    runFails = resolve;
+  });
+  let saves = 0;
+  archive.library.save = async (...given) => {
+    if (++saves > 1) return save(...given);
+    await runHasFailed;
+    throw new StorageError('the disk is full');
+  };
+  language.readTogether = async (rows, most) => {
+    const logits = await together(rows, most);
+    if (saves === 0) return logits;
+    runFails();
+    throw new OutOfDeviceMemory('played', 1e9, undefined);
+  };
+  const reading = readWithModel(archive as unknown as Archive, language, { name: 'tiny', batch: 2 });
+  await expect(reading).rejects.toThrow('the disk is full');
 });
 
 test('what is stopped keeps whole pages, and is gone on with', async () => {

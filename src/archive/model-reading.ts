@@ -63,13 +63,22 @@ export async function readWithModel(
   const tools: DocumentReadingTools = {
     ...options,
     encode: async (text) => (thread ?? model.tokenizer).encode(text),
-    read: async (row) => (await model.readTogether([row], batch))[0]!,
+    read: async (row) => {
+      try {
+        return (await model.readTogether([row], batch))[0]!;
+      } catch (error) {
+        runFailed(error);
+        throw error;
+      }
+    },
   };
   const open: DocumentReading[] = [];
   const finishing = new Set<Promise<void>>();
   /** Contents of all that was taken and is not done. */
   const held = new Set<string>();
+  /** What the work ends with, and what runs had no memory for, which need not end it. */
   const failures: unknown[] = [];
+  const outOfMemory = new Set<unknown>();
   const beat = setInterval(() => {
     archive.queue.renewReadings(key, [...held]).catch(() => {});
   }, HEARTBEAT * 1000);
@@ -82,30 +91,34 @@ export async function readWithModel(
   };
   const working = new Set<Promise<void>>();
   const failed = (error: unknown): void => {
-    failures.push(error);
+    if (!outOfMemory.has(error)) failures.push(error);
   };
+  const hasFailed = (): boolean => failures.length + outOfMemory.size > 0;
   /** Whether a run has failed that may have changed the states that it was given. */
   let isSpoiled = false;
+  const runFailed = (error: unknown): void => {
+    isSpoiled ||= model.pieceOf !== undefined;
+    if (error instanceof OutOfDeviceMemory) outOfMemory.add(error);
+    failed(error);
+  };
   const start = (run: Run): void => {
     const started = readTogether(model, run, batch)
-      .catch((error: unknown) => {
-        isSpoiled ||= model.pieceOf !== undefined;
-        failed(error);
-      })
+      .catch(runFailed)
       .finally(() => working.delete(started));
     working.add(started);
   };
   /** Returns whether documents are read again, fewer at once: that a run fails for want of memory on the device need not end the work. */
   const goesOnWithFewer = async (): Promise<boolean> => {
-    if (!(failures[0] instanceof OutOfDeviceMemory) || !model.pieceOf || batch === 1) return false;
+    if (!model.pieceOf || batch === 1) return false;
     await Promise.all(working);
-    failures.length = 0;
-    isSpoiled = false;
+    if (failures.length > 0) return false;
+    outOfMemory.clear();
     batch = Math.ceil(batch / 4);
     notice(
       `the device has no memory for so many documents at once: ${batch} ${batch === 1 ? 'is' : 'are'} read from now on`,
     );
     for (const [i, each] of open.entries()) open[i] = await each.again();
+    isSpoiled = false;
     return true;
   };
   try {
@@ -124,10 +137,12 @@ export async function readWithModel(
       const filling = open.map((each) => each.fill(planning.fetched)?.catch(failed));
       if (planning.ahead === 1) await Promise.all(filling);
       while (working.size >= planning.ahead) await Promise.race(working);
-      if (signal?.aborted || open.some(({ isToBeKept }) => isToBeKept)) await Promise.all(working);
-      if (failures.length > 0) {
+      // Those alone whose runs are waited for here: others may come due while runs of theirs are at work.
+      const toBeKept = open.filter(({ isToBeKept }) => isToBeKept);
+      if (signal?.aborted || toBeKept.length > 0) await Promise.all(working);
+      if (hasFailed()) {
         if (await goesOnWithFewer()) continue;
-        throw failures[0];
+        throw failures[0] ?? [...outOfMemory][0];
       }
       if (signal?.aborted) return;
       for (const each of open.filter(({ ended }) => ended)) {
@@ -142,7 +157,8 @@ export async function readWithModel(
         finishing.add(finished);
       }
       while (finishing.size >= planning.finishing) await Promise.race(finishing);
-      for (const each of open.filter(({ isToBeKept }) => isToBeKept)) await each.keep();
+      for (const each of toBeKept) if (open.includes(each) && !hasFailed()) await each.keep().catch(failed);
+      if (hasFailed()) continue;
       const run = planning.next(open, working.size > 0);
       if (run) {
         start(run);
@@ -154,7 +170,7 @@ export async function readWithModel(
         continue;
       }
       await Promise.all(finishing);
-      if (failures.length > 0) continue;
+      if (hasFailed()) continue;
       // What is open has come to the end of what was fetched: the next turn fetches more of it, or finishes it.
       if (open.length > 0) continue;
       // One whose worker has said nothing for long may be free by now.
